@@ -1,0 +1,217 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Flows: one LRU entry for both directions, keyed by interface and seen from the pod. Expiry is lazy, in jiffies. Every
+ * entry carries the policy generation that it was last judged under.
+ */
+#ifndef WEIR_CONNTRACK_H
+#define WEIR_CONNTRACK_H
+
+#include "layout.h"
+#include "maps.h"
+#include "parse.h"
+#include "report.h"
+
+/* Linux and most others choose the port of a connection's opener from here up (net.ipv4.ip_local_port_range). */
+#define EPHEMERAL_FIRST 32768
+
+struct flow_key {
+	union {
+		struct flow_v4_key v4;
+		struct flow_v6_key v6;
+	};
+};
+
+static __always_inline __u32 now(void)
+{
+	return (__u32)bpf_jiffies64();
+}
+
+static __always_inline bool expired(__u32 expires)
+{
+	return (__s32)(now() - expires) >= 0;
+}
+
+static __always_inline bool is_echo_request(const struct packet *packet)
+{
+	return packet->icmp_type == (packet->protocol == IPPROTO_ICMP ? ICMP_ECHO : ICMPV6_ECHO_REQUEST);
+}
+
+/* The key of a packet that goes in this direction. */
+static __always_inline void flow_key_of(struct flow_key *key, const struct context *context,
+					const struct packet *packet, enum direction direction, bool v6)
+{
+	bool out = direction == DIRECTION_EGRESS;
+	__be16 local_port = out ? packet->source_port : packet->destination_port;
+	__be16 remote_port = out ? packet->destination_port : packet->source_port;
+	__u32 interface = context->ifindex << 8 | packet->protocol;
+
+	if (packet->echo)
+		remote_port = is_echo_request(packet) == out;
+	if (v6) {
+		key->v6 = (struct flow_v6_key){
+			.local = out ? packet->source : packet->destination,
+			.remote = out ? packet->destination : packet->source,
+			.local_port = local_port,
+			.remote_port = remote_port,
+			.interface = interface,
+		};
+	} else {
+		key->v4 = (struct flow_v4_key){
+			.local = (__be32)(out ? packet->source.low : packet->destination.low),
+			.remote = (__be32)(out ? packet->destination.low : packet->source.low),
+			.local_port = local_port,
+			.remote_port = remote_port,
+			.interface = interface,
+		};
+	}
+}
+
+/* The flow under this key, if it has not expired. */
+static __always_inline struct flow *flow_find(const struct flow_key *key, bool v6)
+{
+	struct flow *flow = v6 ? bpf_map_lookup_elem(&conntrack_v6, &key->v6) : bpf_map_lookup_elem(&conntrack_v4, &key->v4);
+
+	return flow && !expired(flow->expires) ? flow : NULL;
+}
+
+static __always_inline enum timeout tcp_timeout(__u8 state, __u8 flags)
+{
+	/* A reset only shortens the wait: a forged one ends nothing, since the next segment restores it. */
+	if (flags & TCP_RST)
+		return TIMEOUT_TCP_RESET;
+	if (state & (FLOW_FIN_OPENER | FLOW_FIN_OTHER))
+		return TIMEOUT_TCP_CLOSING;
+	return state & FLOW_CONFIRMED ? TIMEOUT_TCP_ESTABLISHED : TIMEOUT_TCP_NEW;
+}
+
+static __always_inline enum timeout timeout_of(__u8 state, const struct packet *packet)
+{
+	switch (packet->protocol) {
+	case IPPROTO_TCP:
+		return tcp_timeout(state, packet->tcp_flags);
+	case IPPROTO_UDP:
+		return state & FLOW_CONFIRMED ? TIMEOUT_UDP_STREAM : TIMEOUT_UDP_NEW;
+	case IPPROTO_SCTP:
+		return TIMEOUT_SCTP;
+	case IPPROTO_ICMP:
+	case IPPROTO_ICMPV6:
+		return TIMEOUT_ICMP;
+	default:
+		return TIMEOUT_OTHER;
+	}
+}
+
+static __always_inline bool is_syn(const struct packet *packet)
+{
+	return packet->protocol == IPPROTO_TCP && (packet->tcp_flags & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_SYN;
+}
+
+/* The flow's state after a packet, whether it came from the side that opened it or from the other. */
+static __always_inline __u8 next_state(__u8 state, const struct packet *packet, bool from_opener)
+{
+	if (is_syn(packet))
+		state &= FLOW_REVOKED | FLOW_NODE; /* a new connection between the same ports */
+	if (!from_opener)
+		state |= FLOW_REPLIED;
+	else if (state & FLOW_REPLIED)
+		state |= FLOW_CONFIRMED;
+	if (packet->tcp_flags & TCP_FIN)
+		state |= from_opener ? FLOW_FIN_OPENER : FLOW_FIN_OTHER;
+	return state;
+}
+
+/* Takes in a packet of the flow. Writes only what changes: the entry is shared by all CPUs. */
+static __always_inline void flow_refresh(const struct context *context, const struct packet *packet, struct flow *flow)
+{
+	__u8 state = next_state(flow->state, packet, flow->opener == context->direction);
+	__u32 expires = now() + context->node->timeouts[timeout_of(state, packet)];
+
+	if (flow->state != state)
+		flow->state = state;
+	if (flow->expires != expires)
+		flow->expires = expires;
+}
+
+static __always_inline void flow_create(const struct context *context, const struct packet *packet,
+					const struct flow_key *key, enum direction opener, __u8 state, bool v6)
+{
+	struct flow flow = { .generation = context->generation, .opener = opener };
+
+	/* A segment in mid-connection shows that both sides have spoken. */
+	if (packet->protocol == IPPROTO_TCP && !(packet->tcp_flags & TCP_SYN))
+		state |= FLOW_REPLIED | FLOW_CONFIRMED;
+	flow.state = next_state(state, packet, opener == context->direction);
+	flow.expires = now() + context->node->timeouts[timeout_of(flow.state, packet)];
+	/* Where the table refuses, the flow is judged anew at its next packet. */
+	if (v6)
+		bpf_map_update_elem(&conntrack_v6, &key->v6, &flow, BPF_ANY);
+	else
+		bpf_map_update_elem(&conntrack_v4, &key->v4, &flow, BPF_ANY);
+}
+
+/*
+ * Who may have opened the TCP connection of a segment that no entry knows (evicted, or older than Weir), as bits
+ * 1 << direction. A SYN is its sender's; the answer to one, its receiver's. Of other segments the ports tell: the opener
+ * has the ephemeral one. Where they do not tell, it may be either.
+ */
+static __always_inline __u32 openers(const struct context *context, const struct packet *packet)
+{
+	__u32 sender = 1u << context->direction, receiver = sender ^ 3;
+	bool source = bpf_ntohs(packet->source_port) >= EPHEMERAL_FIRST;
+	bool destination = bpf_ntohs(packet->destination_port) >= EPHEMERAL_FIRST;
+
+	if (packet->protocol != IPPROTO_TCP || is_syn(packet))
+		return sender;
+	if (packet->tcp_flags & TCP_SYN)
+		return receiver;
+	if (source == destination)
+		return sender | receiver;
+	return source ? sender : receiver;
+}
+
+static __always_inline void fragment_key_of(struct fragment_key *key, const struct context *context,
+					    const struct packet *packet)
+{
+	*key = (struct fragment_key){
+		.source = packet->source,
+		.destination = packet->destination,
+		.id = packet->fragment_id,
+		.interface = context->ifindex << 8 | packet->protocol,
+		.direction = context->direction,
+	};
+}
+
+static __always_inline void fragment_remember(const struct context *context, const struct packet *packet)
+{
+	struct fragment fragment = {
+		.source_port = packet->source_port,
+		.destination_port = packet->destination_port,
+		.expires = now() + context->node->timeouts[TIMEOUT_FRAGMENT],
+		.icmp_type = packet->icmp_type,
+		.echo = packet->echo,
+	};
+	struct fragment_key key;
+
+	fragment_key_of(&key, context, packet);
+	bpf_map_update_elem(&fragments, &key, &fragment, BPF_ANY);
+}
+
+/* Gives a later fragment the ports of its first one; false where that one was not seen. */
+static __always_inline bool fragment_recall(const struct context *context, struct packet *packet)
+{
+	struct fragment_key key;
+	struct fragment *first;
+
+	fragment_key_of(&key, context, packet);
+	first = bpf_map_lookup_elem(&fragments, &key);
+	if (!first || expired(first->expires))
+		return false;
+	packet->source_port = first->source_port;
+	packet->destination_port = first->destination_port;
+	packet->icmp_type = first->icmp_type;
+	packet->echo = first->echo;
+	packet->tcp_flags = packet->protocol == IPPROTO_TCP ? TCP_ACK : 0;
+	return true;
+}
+
+#endif

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The policy's verdict on a new flow, in constant time: peer address -> identity -> row, (protocol, port) -> class, and
+ * the bit of the class in the row.
+ */
+#ifndef WEIR_POLICY_H
+#define WEIR_POLICY_H
+
+#include "layout.h"
+#include "maps.h"
+#include "parse.h"
+#include "report.h"
+
+/* Where a destination port stands on the port line. Protocols without ports share the last place. */
+static __always_inline __u32 place_of(__u8 protocol, __be16 port)
+{
+	switch (protocol) {
+	case IPPROTO_TCP:
+		return bpf_ntohs(port);
+	case IPPROTO_UDP:
+		return 65536 + bpf_ntohs(port);
+	case IPPROTO_SCTP:
+		return 131072 + bpf_ntohs(port);
+	default:
+		return PORT_LINE_OTHER;
+	}
+}
+
+static __always_inline __u32 identity_v4(const struct context *context, const struct address_v6 *remote)
+{
+	struct address_v4_key exact = { .address = (__be32)remote->low };
+	struct identity *identity = bpf_map_lookup_elem(&addresses_v4, &exact);
+
+	if (!identity || identity->number[context->version & 1] == IDENTITY_ABSENT) {
+		struct cidr_v4_key prefix = { .length = 32, .address = exact.address };
+
+		identity = bpf_map_lookup_elem(&cidrs_v4, &prefix);
+	}
+	return identity ? identity->number[context->version & 1] : 0;
+}
+
+static __always_inline __u32 identity_v6(const struct context *context, const struct address_v6 *remote)
+{
+	struct address_v6_key exact = { .address = *remote };
+	struct identity *identity = bpf_map_lookup_elem(&addresses_v6, &exact);
+
+	if (!identity || identity->number[context->version & 1] == IDENTITY_ABSENT) {
+		struct cidr_v6_key prefix = { .length = 128 };
+
+		__builtin_memcpy(prefix.address, remote, sizeof(prefix.address));
+		identity = bpf_map_lookup_elem(&cidrs_v6, &prefix);
+	}
+	return identity ? identity->number[context->version & 1] : 0;
+}
+
+static __always_inline bool row_holds(const struct context *context, __u32 number, __u32 place, bool *incomplete)
+{
+	struct port_class *class = bpf_map_lookup_elem(&ports, &place);
+	struct row *row = bpf_map_lookup_elem(&rows, &number);
+	__u32 bit;
+
+	if (!class || !row) {
+		*incomplete = true;
+		return false;
+	}
+	bit = class->number[context->version & 1];
+	return row->bits[(bit / 64) & (ROW_WORDS - 1)] >> (bit % 64) & 1;
+}
+
+/* Judges a flow that `direction`'s policy is asked about. The reason passes or drops: see enum reason. */
+static __always_inline enum reason judge(const struct context *context, enum direction direction,
+					 const struct address_v6 *remote, __u32 place, bool v6)
+{
+	__u32 number = context->endpoint->policy[context->version & 1][direction & 1];
+	__u32 others = 0, identity;
+	bool incomplete = false;
+	void *identities;
+	__u32 *row;
+
+	if (!number)
+		return REASON_NOT_ISOLATED;
+	identities = bpf_map_lookup_elem(&policy, &number);
+	if (!identities)
+		return REASON_INCOMPLETE;
+	identity = v6 ? identity_v6(context, remote) : identity_v4(context, remote);
+	row = bpf_map_lookup_elem(identities, &identity);
+	if (!row || *row == ROW_NOTHING)
+		row = bpf_map_lookup_elem(identities, &others);
+	if (!row)
+		return REASON_INCOMPLETE;
+	if (*row == ROW_NOTHING)
+		return REASON_DENIED;
+	if (*row == ROW_ALL || row_holds(context, *row, place, &incomplete))
+		return REASON_POLICY;
+	return incomplete ? REASON_INCOMPLETE : REASON_DENIED;
+}
+
+#endif

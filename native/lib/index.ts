@@ -1,0 +1,21 @@
+// bpf-ts: typed libbpf for Node.js. What is exported here is the whole interface.
+export { Btf } from "./btf.ts";
+export type { BtfKind, BtfMember, BtfType, BtfVariable } from "./btf-decode.ts";
+export { MapFlag, MapType, ProgramType, UpdateFlag } from "./constants.ts";
+export { BpfError, type OwnCode } from "./error.ts";
+export { BpfLink, findClsact, type LinkInfo } from "./link.ts";
+export type { ClsactSpec, Direction, LinkSpec, TcxSpec, XdpSpec } from "./link-spec.ts";
+export { BpfMap, type MapCreateSpec, type MapEntries, type MapInfo } from "./map.ts";
+export { BpfObject, type MapSpec, type OpenOptions, type ProgramSpec } from "./object.ts";
+export { BpfProgram, type ProgramInfo, type TestRunOptions, type TestRunResult } from "./program.ts";
+export { type RingBatch, RingBuffer, type RingOptions } from "./ringbuf.ts";
+export {
+  type KernelFeature,
+  kernelFeature,
+  libbpfVersion,
+  listLinks,
+  listMaps,
+  listPrograms,
+  possibleCpus,
+} from "./system.ts";
+export { hasTcx, queryTc, type TcxQuery } from "./tcx.ts";

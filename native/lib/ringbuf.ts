@@ -1,0 +1,85 @@
+// A BPF ring buffer, delivered to the event loop in batches.
+import { checkInteger } from "./check.ts";
+import { MapType } from "./constants.ts";
+import { ownError, type Site, unwrap } from "./error.ts";
+import { type BpfMap, mapHandle } from "./map.ts";
+import { native, type RingHandle } from "./native.ts";
+
+/** Record i is data.subarray(offsets[i], offsets[i + 1]); `offsets` has count + 1 entries. */
+export type RingBatch = { readonly data: Buffer; readonly offsets: Uint32Array; readonly count: number };
+
+export type RingOptions = {
+  /** A batch is handed over when it has this many bytes of records; default 256 KiB. */
+  readonly bytesMax?: number;
+};
+
+// While open, the thread that waits keeps the callback; this keeps the handle, so that an open buffer whose object
+// nobody holds does not fall silent at some garbage collection.
+const open = new Set<RingHandle>();
+
+export class RingBuffer {
+  readonly #site: Site;
+  readonly #handle: RingHandle;
+
+  private constructor(site: Site, handle: RingHandle) {
+    this.#site = site;
+    this.#handle = handle;
+    open.add(handle);
+  }
+
+  /**
+   * Waits for records on a thread of its own and calls `onBatch` on the event loop. The next batch is taken only when
+   * the call has returned: while JavaScript is busy records stay in the kernel's buffer, and programs find it full in the
+   * end. An exception of `onBatch` is an uncaught exception. The map may be closed afterwards. Keeps the process
+   * alive until close() or unref().
+   */
+  static open(map: BpfMap, onBatch: (batch: RingBatch) => void, options: RingOptions = {}): RingBuffer {
+    const name = map?.info?.name ?? "";
+    const site = { operation: "ring.open", object: name };
+    const handle = mapHandle(map, site, "ring");
+    if (map.info.type !== MapType.RINGBUF) throw ownError(site, "ARGUMENT", "the map is not a ring buffer");
+    if (typeof onBatch !== "function") throw ownError(site, "ARGUMENT", "onBatch must be a function");
+    const bytesMax = options.bytesMax ?? 256 * 1024;
+    checkInteger(site, "bytesMax", bytesMax, 1, 1 << 30);
+    const deliver = (data: Buffer, offsets: Uint32Array, count: number) => onBatch({ data, offsets, count });
+    return new RingBuffer(
+      { operation: "ring", object: name },
+      unwrap(site, native.ringOpen(handle, deliver, bytesMax)),
+    );
+  }
+
+  get closed(): boolean {
+    return !open.has(this.#handle);
+  }
+
+  /** Keeps the process alive (the default). */
+  ref(): void {
+    this.#setRef("ref", true);
+  }
+
+  /** Lets the process end although the buffer is open. */
+  unref(): void {
+    this.#setRef("unref", false);
+  }
+
+  /** Idempotent. `onBatch` is not called any more; records taken but not yet delivered are lost. */
+  close(): void {
+    if (!open.delete(this.#handle)) return;
+    native.ringClose(this.#handle);
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  #setRef(verb: string, on: boolean): void {
+    if (this.closed) {
+      throw ownError(
+        { ...this.#site, operation: `ring.${verb}` },
+        "CLOSED",
+        "the ring buffer has been closed",
+      );
+    }
+    native.ringSetRef(this.#handle, on);
+  }
+}

@@ -1,0 +1,235 @@
+// Whole maps and many elements at once, off the event loop: the kernel's batch
+// commands where the map type has them, one element at a time where not.
+#include "async.h"
+
+#include <bpf/bpf.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <utility>
+
+namespace bpf_ts {
+
+namespace {
+
+constexpr int kErrnoNotSupported = 524; // the kernel's own ENOTSUPP
+constexpr size_t kChunkBytes = 1 << 20;
+
+struct Shape {
+  size_t key;   // bytes
+  size_t value; // bytes as read and written: all CPUs' values if per-CPU
+  size_t entries_max;
+  bool bounded; // the kernel walks it once, whatever others change meanwhile
+};
+
+struct Entries {
+  std::vector<uint8_t> keys;
+  std::vector<uint8_t> values;
+  size_t count = 0;
+  int rc = 0;
+};
+
+// Kernels without the command say EINVAL, map types without it ENOTSUPP.
+bool LacksBatch(int rc) { return rc == -kErrnoNotSupported || rc == -EINVAL; }
+
+void Grow(Entries *entries, const Shape &shape, size_t count) {
+  entries->keys.resize(count * shape.key);
+  entries->values.resize(count * shape.value);
+}
+
+// A walk by keys starts over when the key it stands on is deleted. Without a
+// bound, a busy map could be walked for ever.
+bool Runaway(const Entries &entries, const Shape &shape) {
+  return !shape.bounded && entries.count > shape.entries_max;
+}
+
+int ReadByBatch(int fd, const Shape &shape, Entries *entries) {
+  size_t chunk = std::clamp<size_t>(kChunkBytes / (shape.key + shape.value), 64,
+                                    std::max<size_t>(shape.entries_max, 64));
+  std::vector<uint8_t> position(std::max<size_t>(shape.key, 8));
+  std::vector<uint8_t> next(position.size());
+  bool first = true;
+  for (;;) {
+    Grow(entries, shape, entries->count + chunk);
+    __u32 count = static_cast<__u32>(chunk);
+    int rc = bpf_map_lookup_batch(
+        fd, first ? nullptr : position.data(), next.data(),
+        entries->keys.data() + entries->count * shape.key,
+        entries->values.data() + entries->count * shape.value, &count, nullptr);
+    if (rc == -ENOSPC) { // a hash bucket holds more than a chunk
+      chunk *= 2;
+      continue;
+    }
+    if (rc < 0 && rc != -ENOENT)
+      return rc;
+    entries->count += count;
+    if (rc == -ENOENT)
+      return 0;
+    if (Runaway(*entries, shape))
+      return -EAGAIN;
+    position.swap(next);
+    first = false;
+  }
+}
+
+int ReadByKey(int fd, const Shape &shape, Entries *entries) {
+  std::vector<uint8_t> key(shape.key);
+  std::vector<uint8_t> next(shape.key);
+  int rc = bpf_map_get_next_key(fd, nullptr, next.data());
+  while (rc == 0) {
+    key.swap(next);
+    if ((entries->count + 1) * shape.key > entries->keys.size())
+      Grow(entries, shape, std::max<size_t>(64, entries->count * 2));
+    uint8_t *value = entries->values.data() + entries->count * shape.value;
+    rc = bpf_map_lookup_elem(fd, key.data(), value);
+    if (rc == 0) {
+      std::copy(key.begin(), key.end(),
+                entries->keys.begin() + entries->count * shape.key);
+      entries->count++;
+    } else if (rc != -ENOENT) { // ENOENT: deleted since, or an empty slot
+      return rc;
+    }
+    if (Runaway(*entries, shape))
+      return -EAGAIN;
+    rc = bpf_map_get_next_key(fd, key.data(), next.data());
+  }
+  return rc == -ENOENT ? 0 : rc;
+}
+
+void ReadAll(int fd, const Shape &shape, Entries *entries) {
+  for (int attempt = 0; attempt < 4; attempt++) {
+    entries->count = 0;
+    entries->rc = ReadByBatch(fd, shape, entries);
+    if (LacksBatch(entries->rc)) {
+      entries->count = 0;
+      entries->rc = ReadByKey(fd, shape, entries);
+    }
+    if (entries->rc != -EAGAIN && entries->rc != -EINTR)
+      break;
+  }
+  Grow(entries, shape, entries->rc == 0 ? entries->count : 0);
+}
+
+// (map, key bytes, value bytes, entries max, bounded)
+Napi::Value ReadEntries(const Napi::CallbackInfo &info) {
+  FdRef fd = FdArg(info, 0);
+  Shape shape = {U32Arg(info, 1), U32Arg(info, 2), U32Arg(info, 3),
+                 BoolArg(info, 4)};
+  auto entries = std::make_shared<Entries>();
+  return RunAsync(
+      info.Env(),
+      [fd, shape, entries] { ReadAll(fd->get(), shape, entries.get()); },
+      [entries](Napi::Env env) -> Napi::Value {
+        if (entries->rc < 0)
+          return Number(env, entries->rc);
+        auto result = Napi::Object::New(env);
+        result.Set("count", Number(env, entries->count));
+        result.Set("keys", TakeBuffer(env, std::move(entries->keys)));
+        result.Set("values", TakeBuffer(env, std::move(entries->values)));
+        return result;
+      });
+}
+
+struct Batch {
+  std::vector<uint8_t> keys;
+  std::vector<uint8_t> values;
+  size_t key_size;
+  size_t value_size;
+  __u32 count;
+  uint64_t flags;
+  __u32 done = 0;
+  int rc = 0;
+};
+
+int UpdateAll(int fd, Batch *batch) {
+  LIBBPF_OPTS(bpf_map_batch_opts, options, .elem_flags = batch->flags);
+  batch->done = batch->count;
+  int rc = bpf_map_update_batch(fd, batch->keys.data(), batch->values.data(),
+                                &batch->done, &options);
+  if (rc == 0)
+    return 0;
+  // The count comes back only from kernels that got as far as the loop.
+  if (!LacksBatch(rc))
+    return rc;
+  for (batch->done = 0; batch->done < batch->count; batch->done++) {
+    rc = bpf_map_update_elem(
+        fd, batch->keys.data() + batch->done * batch->key_size,
+        batch->values.data() + batch->done * batch->value_size, batch->flags);
+    if (rc < 0)
+      return rc;
+  }
+  return 0;
+}
+
+int DeleteOneByOne(int fd, Batch *batch, __u32 from) {
+  for (__u32 i = from; i < batch->count; i++) {
+    int rc = bpf_map_delete_elem(fd, batch->keys.data() + i * batch->key_size);
+    if (rc == 0)
+      batch->done++;
+    else if (rc != -ENOENT)
+      return rc;
+  }
+  return 0;
+}
+
+// The batch command stops at the first absent key; step over it and go on.
+int DeleteAll(int fd, Batch *batch) {
+  __u32 from = 0;
+  while (from < batch->count) {
+    __u32 count = batch->count - from;
+    int rc = bpf_map_delete_batch(
+        fd, batch->keys.data() + from * batch->key_size, &count, nullptr);
+    if (LacksBatch(rc))
+      return DeleteOneByOne(fd, batch, from);
+    batch->done += count;
+    if (rc == 0)
+      return 0;
+    if (rc != -ENOENT)
+      return rc;
+    from += count + 1;
+  }
+  return 0;
+}
+
+Napi::Value RunBatch(Napi::Env env, FdRef fd, std::shared_ptr<Batch> batch,
+                     int (*run)(int, Batch *)) {
+  return RunAsync(
+      env, [fd, batch, run] { batch->rc = run(fd->get(), batch.get()); },
+      [batch](Napi::Env env) {
+        auto result = Napi::Object::New(env);
+        result.Set("rc", Number(env, batch->rc));
+        result.Set("done", Number(env, batch->done));
+        return result;
+      });
+}
+
+// (map, keys, values, count, flags) → promise of { rc, done }; count > 0
+Napi::Value UpdateBatch(const Napi::CallbackInfo &info) {
+  auto batch = std::make_shared<Batch>();
+  batch->keys = BytesCopy(info, 1);
+  batch->values = BytesCopy(info, 2);
+  batch->count = std::max<__u32>(1, U32Arg(info, 3));
+  batch->key_size = batch->keys.size() / batch->count;
+  batch->value_size = batch->values.size() / batch->count;
+  batch->flags = U64Arg(info, 4);
+  return RunBatch(info.Env(), FdArg(info, 0), batch, UpdateAll);
+}
+
+// (map, keys, count) → promise of { rc, done }; count > 0
+Napi::Value DeleteBatch(const Napi::CallbackInfo &info) {
+  auto batch = std::make_shared<Batch>();
+  batch->keys = BytesCopy(info, 1);
+  batch->count = std::max<__u32>(1, U32Arg(info, 2));
+  batch->key_size = batch->keys.size() / batch->count;
+  return RunBatch(info.Env(), FdArg(info, 0), batch, DeleteAll);
+}
+
+} // namespace
+
+void InitMapBulk(Napi::Object exports) {
+  Export(exports, "mapEntries", ReadEntries);
+  Export(exports, "mapUpdateBatch", UpdateBatch);
+  Export(exports, "mapDeleteBatch", DeleteBatch);
+}
+
+} // namespace bpf_ts

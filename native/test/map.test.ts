@@ -1,0 +1,194 @@
+// Maps of all kinds, one element at a time; pins; ids.
+import { expect, test } from "vitest";
+import { BpfMap, BpfProgram, listMaps, MapFlag, MapType, possibleCpus, UpdateFlag } from "../lib/index.ts";
+import { closing, expectCode, failure, loadSample, makeMap, pinPath, u32, u64 } from "./support.ts";
+
+test("a hash map is written, read, walked and emptied", () => {
+  const map = makeMap();
+  expect(map.lookup(u32(1))).toBeUndefined();
+  map.update(u32(1), u64(10));
+  map.update(u32(2), u64(20));
+  map.update(u32(2), u64(21));
+  expect(map.lookup(u32(2))).toEqual(u64(21));
+  const first = map.nextKey();
+  const second = map.nextKey(first);
+  expect([first, second].map((key) => key?.readUInt32LE()).sort()).toEqual([1, 2]);
+  expect(map.nextKey(second)).toBeUndefined();
+  expect(map.delete(u32(1))).toBe(true);
+  expect(map.delete(u32(1))).toBe(false);
+});
+
+test("update flags hold, and a full map says so", async () => {
+  const map = makeMap({ maxEntries: 2 });
+  await expectCode("ENOENT", () => map.update(u32(1), u64(1), UpdateFlag.EXIST));
+  map.update(u32(1), u64(1), UpdateFlag.NOEXIST);
+  const error = await expectCode("EEXIST", () => map.update(u32(1), u64(1), UpdateFlag.NOEXIST));
+  expect(error).toMatchObject({ operation: "map.update", object: "wt_map", errno: 17 });
+  await map.updateAsync(u32(2), u64(2));
+  await expectCode("E2BIG", () => map.updateAsync(u32(3), u64(3)));
+  expect(await map.deleteAsync(u32(2))).toBe(true);
+  expect(await map.deleteAsync(u32(2))).toBe(false);
+});
+
+test("info tells the shape", () => {
+  const map = makeMap({ maxEntries: 5, valueSize: 6 });
+  expect(map.info).toMatchObject({
+    name: "wt_map",
+    type: MapType.HASH,
+    keySize: 4,
+    valueSize: 6,
+    lookupSize: 6,
+    maxEntries: 5,
+    flags: 0,
+    perCpu: false,
+  });
+  expect(listMaps()).toContain(map.info.id);
+  const again = closing(BpfMap.openById(map.info.id));
+  again.update(u32(9), Buffer.alloc(6, 9));
+  expect(map.lookup(u32(9))).toEqual(Buffer.alloc(6, 9));
+});
+
+test.each([
+  ["PERCPU_HASH", MapType.PERCPU_HASH, 6],
+  ["PERCPU_ARRAY", MapType.PERCPU_ARRAY, 8],
+  ["LRU_PERCPU_HASH", MapType.LRU_PERCPU_HASH, 4],
+])("%s: values of all CPUs, each padded to 8 bytes", async (_name, type, valueSize) => {
+  const map = makeMap({ type, valueSize });
+  expect(map.info).toMatchObject({ perCpu: true, valueSize, lookupSize: 8 * possibleCpus() });
+  const value = Buffer.alloc(map.info.lookupSize);
+  for (let cpu = 0; cpu < possibleCpus(); cpu++) value.fill(cpu + 1, cpu * 8, cpu * 8 + valueSize);
+  map.update(u32(3), value);
+  expect(map.lookup(u32(3))).toEqual(value);
+  await expectCode("SIZE", () => map.update(u32(3), Buffer.alloc(valueSize)));
+});
+
+test("a longest prefix wins, and a prefix is one element", async () => {
+  const object = await loadSample();
+  const map = object.map("prefixes");
+  const key = (length: number, ...address: number[]) => Buffer.concat([u32(length), Buffer.from(address)]);
+  map.update(key(8, 10, 0, 0, 0), u32(8));
+  map.update(key(24, 10, 1, 2, 0), u32(24));
+  map.update(key(0, 0, 0, 0, 0), u32(99));
+  const resultOf = (...address: number[]) => {
+    const data = Buffer.alloc(64);
+    data.set(address);
+    return object.program("lookup_prefix").testRun({ data }).result;
+  };
+  expect([resultOf(10, 1, 2, 3), resultOf(10, 9, 9, 9), resultOf(11, 0, 0, 1)]).toEqual([24, 8, 99]);
+  expect(map.delete(key(24, 10, 1, 2, 0))).toBe(true);
+  expect(resultOf(10, 1, 2, 3)).toBe(8);
+  await expectCode("EINVAL", () => map.update(key(33, 10, 0, 0, 0), u32(1)));
+  await expectCode("EINVAL", () => makeMap({ type: MapType.LPM_TRIE, keySize: 8 }));
+});
+
+test("an LRU map makes room", () => {
+  const map = makeMap({ type: MapType.LRU_HASH, maxEntries: 64 });
+  for (let i = 0; i < 1000; i++) map.update(u32(i), u64(i));
+  expect(map.lookup(u32(999))).toEqual(u64(999));
+  expect(map.lookup(u32(0))).toBeUndefined();
+});
+
+test("an array has all its elements from the start", async () => {
+  const map = makeMap({ type: MapType.ARRAY, maxEntries: 3 });
+  expect(map.lookup(u32(2))).toEqual(u64(0));
+  expect(map.lookup(u32(3))).toBeUndefined();
+  await expectCode("E2BIG", () => map.update(u32(3), u64(1)));
+  await expectCode("EINVAL", () => map.delete(u32(0)));
+});
+
+test("maps go into a map of maps and are told by their ids", async () => {
+  const object = await loadSample();
+  const outer = object.map("outer");
+  const inner = makeMap({ type: MapType.ARRAY, maxEntries: 1, name: "wt_inner" });
+  const other = makeMap({ type: MapType.ARRAY, maxEntries: 1, name: "wt_inner" });
+  const pass = () => object.program("pass").testRun({ data: Buffer.alloc(64) }).result;
+  expect(outer.innerId(u32(0))).toBeUndefined();
+  expect(pass()).toBe(0xffffffff);
+  inner.update(u32(0), u64(1));
+  other.update(u32(0), u64(2));
+  await outer.setInner(u32(0), inner);
+  expect(outer.innerId(u32(0))).toBe(inner.info.id);
+  expect(pass()).toBe(1);
+  await outer.setInner(u32(0), other);
+  expect(pass()).toBe(2);
+  other.close();
+  expect(pass()).toBe(2);
+  expect(await outer.deleteAsync(u32(0))).toBe(true);
+  expect(pass()).toBe(0xffffffff);
+  await expectCode("EINVAL", () => outer.setInner(u32(0), makeMap({ name: "wt_hash" })));
+  await expectCode("CLOSED", () => outer.setInner(u32(0), other));
+  await expectCode("ARGUMENT", () => outer.setInner(u32(0), {} as BpfMap));
+  await expectCode("ARGUMENT", () => inner.setInner(u32(0), inner));
+  await expectCode("ARGUMENT", () => inner.innerId(u32(0)));
+});
+
+test("a map of maps is made with a template, which need not stay", async () => {
+  const template = makeMap({ valueSize: 4, name: "wt_template" });
+  const outer = makeMap({ type: MapType.ARRAY_OF_MAPS, valueSize: 4, maxEntries: 2, innerMap: template });
+  template.close();
+  await outer.setInner(u32(1), makeMap({ valueSize: 4, maxEntries: 16 }));
+  expect((await outer.entries()).count).toBe(1);
+  await expectCode("CLOSED", () =>
+    makeMap({ type: MapType.ARRAY_OF_MAPS, valueSize: 4, innerMap: template }),
+  );
+});
+
+test("a queue takes an empty key", () => {
+  const queue = makeMap({ type: MapType.QUEUE, keySize: 0 });
+  const none = Buffer.alloc(0);
+  queue.update(none, u64(5));
+  queue.update(none, u64(6));
+  expect(queue.lookup(none)).toEqual(u64(5));
+});
+
+test("a frozen map is closed to user space", async () => {
+  const map = makeMap({ type: MapType.ARRAY });
+  map.freeze();
+  await expectCode("EPERM", () => map.update(u32(0), u64(1)));
+  await expectCode("EPERM", () => map.freeze());
+  expect(map.lookup(u32(0))).toEqual(u64(0));
+});
+
+test("what no map could be is refused", async () => {
+  await expectCode("ARGUMENT", () => makeMap({ name: "longer_than_fifteen" }));
+  await expectCode("ARGUMENT", () => makeMap({ name: "no spaces" }));
+  await expectCode("ARGUMENT", () => makeMap({ keySize: -1 }));
+  await expectCode("ARGUMENT", () => makeMap({ maxEntries: 1.5 }));
+  await expectCode("ARGUMENT", () => makeMap({ flags: Number.NaN }));
+  await expectCode("EINVAL", () => makeMap({ maxEntries: 0 }));
+  await expectCode("EINVAL", () => makeMap({ type: 9999 }));
+  expect((await failure(() => makeMap({ flags: MapFlag.RDONLY | MapFlag.WRONLY }))).operation).toBe(
+    "map.create",
+  );
+});
+
+test("a pinned map is found again, and only its own pin is removed", async () => {
+  const map = makeMap();
+  const [path, otherPath] = [pinPath(), pinPath()];
+  map.pin(path);
+  await expectCode("EEXIST", () => map.pin(path));
+  map.update(u32(1), u64(1));
+  const again = closing(BpfMap.openPinned(path));
+  expect(again.info).toEqual(map.info);
+  expect(again.lookup(u32(1))).toEqual(u64(1));
+  const other = makeMap({ name: "wt_other" });
+  other.pin(otherPath);
+  expect((await expectCode("ARGUMENT", () => map.unpin(otherPath))).message).toContain("another map");
+  await expectCode("ARGUMENT", () => BpfProgram.openPinned(path));
+  other.unpin(otherPath);
+  again.unpin(path);
+  await expectCode("ENOENT", () => map.unpin(path));
+  await expectCode("ENOENT", () => BpfMap.openPinned(path));
+  expect((await failure(() => map.pin("/proc/wt-no-bpffs"))).errno).toBeGreaterThan(0);
+  await expectCode("ARGUMENT", () => map.pin("a\0b"));
+  await expectCode("ARGUMENT", () => BpfMap.openPinned(""));
+});
+
+test("unknown ids are told", async () => {
+  expect(await expectCode("ENOENT", () => BpfMap.openById(0x7fffffff))).toMatchObject({
+    operation: "map.openById",
+    object: "id 2147483647",
+  });
+  await expectCode("ARGUMENT", () => BpfMap.openById(-1));
+  await expectCode("ARGUMENT", () => BpfMap.openById("1" as unknown as number));
+});

@@ -1,0 +1,54 @@
+// Bringing the kernel from what it holds to what it should hold, in the one order that leaves no gap.
+
+import { codeOf } from "../base/errors.ts";
+import { attach, attachedInterfaces, detach, type Hook } from "../datapath/attach.ts";
+import type { Maps } from "../datapath/maps.ts";
+import type { Datapath } from "../datapath/object.ts";
+import { diff, type Held } from "../state/diff.ts";
+import type { State } from "../state/state.ts";
+
+export interface Kernel {
+  readonly datapath: Datapath;
+  readonly maps: Maps;
+  readonly hook: Hook;
+}
+
+export interface Applied {
+  readonly generation: number;
+  /** Whether anything had to be written. */
+  readonly changed: boolean;
+  /** Interfaces that went away before the programs could be attached. */
+  readonly gone: readonly number[];
+}
+
+/**
+ * 1. Write everything new beside what is in force. 2. Flip the generation. 3. Attach to new interfaces, whose entries now
+ * stand; detach from those that are no endpoint any more. 4. Remove what is left over. A failure before 2 leaves the old
+ * state in force, one after it the new; either way the caller reads the kernel again and goes on from there.
+ */
+export async function apply(kernel: Kernel, held: Held, want: State): Promise<Applied> {
+  const changes = diff(held, want);
+  if (!changes.empty) {
+    await kernel.maps.write(changes.prepare);
+    await kernel.maps.flip();
+  }
+  const gone = await attachAll(kernel, held, want);
+  if (!changes.empty) await kernel.maps.write(changes.cleanup);
+  return { generation: kernel.maps.generation(), changed: !changes.empty, gone };
+}
+
+async function attachAll({ datapath, hook }: Kernel, held: Held, want: State): Promise<number[]> {
+  const gone: number[] = [];
+  for (const ifindex of want.endpoints.keys()) {
+    try {
+      await attach(datapath, ifindex, hook);
+    } catch (error) {
+      if (codeOf(error) !== "ENODEV") throw error;
+      gone.push(ifindex);
+    }
+  }
+  for (const ifindex of new Set([...attachedInterfaces(datapath.root), ...held.state.endpoints.keys()])) {
+    if (!want.endpoints.has(ifindex)) await detach(datapath.root, ifindex);
+  }
+  return gone;
+}

@@ -1,0 +1,101 @@
+// What the agent shows of itself: endpoints, policies, names and status, computed from the state in force.
+
+import { DIRECTIONS, type Direction } from "../base/direction.ts";
+import { type Cluster, isSelectable, keyOf, type Pod } from "../model/cluster.ts";
+import { matches, selectorText } from "../model/selector.ts";
+import type { CapacityView, EndpointView, NamesView, PolicyView, SideView } from "../observe/view.ts";
+import type { Compiled, EndpointSides } from "../policy/compile.ts";
+import { namesOf } from "../policy/names.ts";
+import { policiesOn } from "../policy/subjects.ts";
+import { LIMITS, type State } from "../state/state.ts";
+
+/** The last state that the kernel took over whole, with what it was compiled from. */
+export interface InForce {
+  readonly cluster: Cluster;
+  readonly compiled: Compiled;
+  /** Interface names by index. */
+  readonly interfaces: ReadonlyMap<number, string>;
+  /** Keys of pods that should have an interface and have none. */
+  readonly missing: readonly string[];
+}
+
+export function endpointViews(force: InForce): EndpointView[] {
+  const enforced = force.compiled.meaning.sides.map((entry) => enforcedView(force, entry));
+  const missing = force.missing.flatMap((key) => {
+    const pod = force.cluster.pods.get(key);
+    return pod === undefined ? [] : [missingView(force.cluster, pod)];
+  });
+  return [...enforced, ...missing].sort((a, b) => (keyOf(a) < keyOf(b) ? -1 : 1));
+}
+
+function enforcedView(force: InForce, { local, sides }: EndpointSides): EndpointView {
+  const endpoint = force.compiled.state.endpoints.get(local.ifindex);
+  const side = (direction: Direction): SideView => ({
+    isolatedBy: (sides[direction]?.policies ?? []).map(keyOf),
+    policy: endpoint?.policy[direction] ?? 0,
+  });
+  const name = force.interfaces.get(local.ifindex);
+  return {
+    ...identityOf(local.pod),
+    state: "enforced",
+    ...(endpoint === undefined ? {} : { id: endpoint.id }),
+    ...(name === undefined ? {} : { interface: name }),
+    ifindex: local.ifindex,
+    ingress: side("ingress"),
+    egress: side("egress"),
+  };
+}
+
+function missingView(cluster: Cluster, pod: Pod): EndpointView {
+  const side = (direction: Direction): SideView => ({ isolatedBy: policiesOn(cluster, pod, direction).map(keyOf), policy: 0 });
+  return { ...identityOf(pod), state: "no interface", ingress: side("ingress"), egress: side("egress") };
+}
+
+const identityOf = (pod: Pod) => ({
+  namespace: pod.namespace,
+  name: pod.name,
+  addresses: pod.ips.map((address) => address.text),
+});
+
+export function policyViews(force: InForce): PolicyView[] {
+  const enforced = new Set(force.compiled.meaning.sides.map(({ local }) => keyOf(local.pod)));
+  const local = new Set([...enforced, ...force.missing]);
+  const views = [...force.cluster.policies.values()].map((policy): PolicyView => {
+    const selects = [...force.cluster.pods.values()]
+      .filter((pod) => pod.namespace === policy.namespace && isSelectable(pod) && matches(policy.subject, pod.labels))
+      .map(keyOf)
+      .filter((key) => local.has(key))
+      .sort();
+    return {
+      namespace: policy.namespace,
+      name: policy.name,
+      selector: selectorText(policy.subject),
+      types: DIRECTIONS.filter((direction) => policy.isolates[direction]).map((direction) => (direction === "ingress" ? "Ingress" : "Egress")),
+      rules: { ingress: policy.rules.ingress.length, egress: policy.rules.egress.length },
+      selects,
+      enforced: selects.filter((key) => enforced.has(key)).length,
+      ...(policy.unreadable === undefined ? {} : { unreadable: policy.unreadable }),
+    };
+  });
+  return views.sort((a, b) => (keyOf(a) < keyOf(b) ? -1 : 1));
+}
+
+export function namesView(force: InForce): NamesView {
+  const { state, meaning } = force.compiled;
+  return namesOf(meaning, ({ local }) => ({ ...state.endpoints.get(local.ifindex)?.policy }));
+}
+
+export function capacityViews(state: State): CapacityView[] {
+  const identities = new Set([...state.addresses.values(), ...state.cidrs.values()]).size;
+  const classes = new Set(state.ports.map((span) => span.class)).size;
+  const used: Record<keyof typeof LIMITS, number> = {
+    endpoints: state.endpoints.size,
+    addresses: state.addresses.size,
+    cidrs: state.cidrs.size,
+    identities,
+    policies: state.policies.size,
+    rows: state.rows.size,
+    classes,
+  };
+  return (Object.keys(LIMITS) as (keyof typeof LIMITS)[]).map((name) => ({ name, used: used[name], max: LIMITS[name] }));
+}

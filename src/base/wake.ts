@@ -1,0 +1,27 @@
+// A bell: many may ring it, one waits; rings while nobody waits are kept as one.
+
+export interface Bell {
+  ring(): void;
+  /** Resolves at once if it was rung since the last wait, else at the next ring. */
+  wait(): Promise<void>;
+}
+
+export function openBell(): Bell {
+  let rung = false;
+  let waiting: (() => void) | undefined;
+  return {
+    ring() {
+      rung = true;
+      waiting?.();
+    },
+    async wait() {
+      if (!rung) {
+        await new Promise<void>((resolve) => {
+          waiting = resolve;
+        });
+        waiting = undefined;
+      }
+      rung = false;
+    },
+  };
+}

@@ -1,0 +1,41 @@
+// Asking the agent, and saying what it means where it does not answer.
+
+import { codeOf, messageOf } from "../base/errors.ts";
+import { ask } from "../observe/client.ts";
+import { API_VERSION } from "../observe/view.ts";
+import { CommandError, type Context } from "./env.ts";
+
+export type View = "status" | "endpoints" | "policies" | "names";
+
+/** Undefined where no agent listens. @throws OperationError where one does and does not answer well */
+export const askAgent = <T>({ settings }: Context, view: View): Promise<T | undefined> =>
+  ask<T>(settings.socket, `/${API_VERSION}/${view}`);
+
+/** Why there is no answer, for a person. */
+export const noAgent = ({ settings }: Context): string => `no agent answers at ${settings.socket}`;
+
+/** What only the agent knows. */
+export async function askAgentOrFail<T>(context: Context, view: View, instead: string): Promise<T> {
+  const value = await askAgent<T>(context, view);
+  if (value === undefined) throw new CommandError(`${noAgent(context)}; ${instead}`);
+  return value;
+}
+
+/** Why the kernel must be asked instead of the agent. */
+export interface Silence {
+  readonly reason: string;
+  /** It runs, accepts questions, and answers none. */
+  readonly hangs: boolean;
+}
+
+/** The agent's answer, or why there is none. @throws OperationError where it may not be asked, or answers badly */
+export async function askAgentIfAble<T extends object>(context: Context, view: View): Promise<T | Silence> {
+  try {
+    return (await askAgent<T>(context, view)) ?? { reason: noAgent(context), hangs: false };
+  } catch (thrown) {
+    if (codeOf(thrown) !== "ETIMEDOUT") throw thrown;
+    return { reason: messageOf(thrown), hangs: true };
+  }
+}
+
+export const isSilence = (answer: object): answer is Silence => "hangs" in answer;

@@ -1,0 +1,79 @@
+// What the commands share: how they are added, the options that several take, and how they write what they found.
+
+import { type Command, InvalidArgumentError, Option } from "commander";
+import { type Table, tableText } from "../observe/table.ts";
+import type { Context, Env } from "./env.ts";
+
+/** Makes of what does a command's work, and gives its exit code, what commander calls with the command's arguments. */
+export type Exits = <A extends readonly unknown[]>(
+  work: (context: Context, ...values: A) => Promise<number>,
+) => (...values: A) => Promise<void>;
+
+/** Adds one command to its parent: its words, options and help; the work is imported when it is asked for. */
+export type Adder = (parent: Command, exits: Exits) => void;
+
+export type Format = "table" | "wide" | "json" | "yaml" | "name" | "text";
+
+export const outputOption = (...formats: readonly [Format, ...Format[]]): Option =>
+  new Option("-o, --output <format>", "how the result is written").choices(formats).default(formats[0]);
+
+export const headersOption = (): Option => new Option("--no-headers", "leave out the line of titles");
+
+export const namespaceOption = (): Option =>
+  new Option("-n, --namespace <name>", "only those of one namespace");
+
+export interface PodName {
+  readonly namespace: string;
+  readonly name: string;
+}
+
+export const podOption = (about: string): Option =>
+  new Option("--pod <namespace/name>", about).argParser((text: string): PodName => {
+    const [namespace, name, ...rest] = text.split("/");
+    if (!namespace || !name || rest.length > 0) throw new InvalidArgumentError("Write it as NAMESPACE/NAME.");
+    return { namespace, name };
+  });
+
+/** JSON as people can read it; counters wider than a double keep all their digits. */
+export const jsonText = (value: unknown): string =>
+  `${JSON.stringify(value, (_, each: unknown) => (typeof each === "bigint" ? rawNumber(each) : each), 2)}\n`;
+
+/** JSON.rawJSON of ECMAScript 2025, which the compiler's library does not know yet. */
+const rawNumber = (value: bigint): unknown =>
+  (JSON as unknown as { rawJSON(text: string): unknown }).rawJSON(value.toString());
+
+/** One result in the formats that commands offer. */
+export interface Result {
+  readonly table: (wide: boolean) => Table;
+  readonly value: unknown;
+  /** What `-o name` writes. */
+  readonly names?: () => string;
+}
+
+export interface WriteOptions {
+  readonly output: Format;
+  readonly headers: boolean;
+}
+
+export async function write(env: Env, result: Result, { output, headers }: WriteOptions): Promise<void> {
+  switch (output) {
+    case "json":
+      env.stdout.write(jsonText(result.value));
+      return;
+    case "yaml": {
+      const { stringify } = await import("yaml");
+      env.stdout.write(stringify(result.value, { aliasDuplicateObjects: false, lineWidth: 0 }));
+      return;
+    }
+    case "name":
+      env.stdout.write(result.names?.() ?? "");
+      return;
+    default:
+      env.stdout.write(tableText(result.table(output === "wide"), headers));
+  }
+}
+
+/** A remark beside the result, on stderr. */
+export const note = (env: Env, text: string): void => {
+  env.stderr.write(`weir: ${text}\n`);
+};

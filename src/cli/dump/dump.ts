@@ -1,0 +1,104 @@
+// Reading one table from the pinned maps, in the version that is in force, ready to be shown.
+
+import { assertNever } from "../../base/assert.ts";
+import { addressOfV4Key, addressOfV6Key, cidrOfV4Key, cidrOfV6Key } from "../../datapath/codec.ts";
+import { policyTableOf } from "../../datapath/tables.ts";
+import { IDENTITY_ABSENT, type Identity } from "../../gen/layout.ts";
+import type { Dump } from "../../observe/dump/dump.ts";
+import { conntrackDump, countersDump, fragmentsDump, nodeDump } from "../../observe/dump/flows.ts";
+import {
+  addressesDump,
+  cidrsDump,
+  endpointsDump,
+  type PolicyRecord,
+  policyDump,
+} from "../../observe/dump/peers.ts";
+import { portsDump, rowsDump } from "../../observe/dump/ports.ts";
+import type { TableName } from "../../observe/dump/tables.ts";
+import type { NamesView } from "../../observe/view.ts";
+import { readCounters } from "../counters.ts";
+import { type Kernel, readEndpoints } from "../kernel.ts";
+import { readFlows, readFragments, readNode } from "./flows.ts";
+import { readPorts, readRows, rowTexts } from "./ports.ts";
+
+export async function dumpOf(name: TableName, kernel: Kernel, names: NamesView | undefined): Promise<Dump> {
+  switch (name) {
+    case "cidrs":
+      return cidrsDump(await readCidrs(kernel), names);
+    case "addresses":
+      return addressesDump(await readAddresses(kernel), names);
+    case "endpoints":
+      return endpointsDump(await readEndpoints(kernel), names);
+    case "policy":
+      return policyDump(await readPolicies(kernel), await rowTexts(kernel), names);
+    case "ports":
+      return portsDump(await readPorts(kernel));
+    case "rows":
+      return rowsDump(await readRows(kernel));
+    case "conntrack":
+      return conntrackDump(await readFlows(kernel), names);
+    case "counters":
+      return countersDump(await countersWithPlaces(kernel), names);
+    case "fragments":
+      return fragmentsDump(await readFragments(kernel), names);
+    case "node":
+      return nodeDump(readNode(kernel));
+    default:
+      return assertNever(name, "table");
+  }
+}
+
+/** Entries whose value in force is an identity; the others are not there yet, or not any more. */
+function inForce<K, T>(
+  entries: readonly (readonly [K, Identity])[],
+  { version }: Kernel,
+  make: (key: K, identity: number) => T,
+): T[] {
+  return entries.flatMap(([key, { number }]) => {
+    const identity = number[version];
+    return identity === IDENTITY_ABSENT ? [] : [make(key, identity)];
+  });
+}
+
+async function readCidrs(kernel: Kernel) {
+  const [v4, v6] = await Promise.all([kernel.table("cidrs_v4").read(), kernel.table("cidrs_v6").read()]);
+  return [
+    ...inForce(v4, kernel, (key, identity) => ({ cidr: cidrOfV4Key(key), identity })),
+    ...inForce(v6, kernel, (key, identity) => ({ cidr: cidrOfV6Key(key), identity })),
+  ];
+}
+
+async function readAddresses(kernel: Kernel) {
+  const [v4, v6] = await Promise.all([
+    kernel.table("addresses_v4").read(),
+    kernel.table("addresses_v6").read(),
+  ]);
+  return [
+    ...inForce(v4, kernel, (key, identity) => ({ address: addressOfV4Key(key), identity })),
+    ...inForce(v6, kernel, (key, identity) => ({ address: addressOfV6Key(key), identity })),
+  ];
+}
+
+async function readPolicies({ pins }: Kernel): Promise<PolicyRecord[]> {
+  const outer = policyTableOf(pins.map("policy"));
+  const records: PolicyRecord[] = [];
+  for (const policy of await outer.numbers()) {
+    using inner = outer.open(policy);
+    if (inner === undefined) continue;
+    const cells = (await inner.read()).map(([identity, row]) => ({ identity, row }));
+    // A cell that holds nothing falls back to that of identity 0, which is always of interest.
+    records.push({ policy, cells: cells.filter(({ identity, row }) => identity === 0 || row !== 0) });
+  }
+  return records;
+}
+
+async function countersWithPlaces(kernel: Kernel) {
+  const [records, endpoints] = await Promise.all([readCounters(kernel), readEndpoints(kernel)]);
+  const places = new Map(
+    endpoints.map(({ id, ifindex, interface: name }) => [
+      id,
+      name === undefined ? { ifindex } : { ifindex, interface: name },
+    ]),
+  );
+  return records.map((record) => ({ ...record, ...places.get(record.id) }));
+}

@@ -1,0 +1,119 @@
+// Reading flows and fragments, with the time that they have left, and the node's settings.
+
+import type { Direction } from "../../base/direction.ts";
+import { addressOfV4, addressOfV6, interfaceOf } from "../../datapath/codec.ts";
+import {
+  DIRECTION_NAMES,
+  FLOW_STATE_NAMES,
+  type Flow,
+  type FlowV4Key,
+  type FlowV6Key,
+  type FragmentKey,
+  TIMEOUT_NAMES,
+} from "../../gen/layout.ts";
+import type { FlowRecord, FragmentRecord, NodeRecord, Place } from "../../observe/dump/flows.ts";
+import { interfaceNames } from "../interfaces.ts";
+import type { Kernel } from "../kernel.ts";
+
+export function readNode({ table, generation, version }: Kernel): NodeRecord {
+  const node = table("node").get(0);
+  const timeouts = (node?.timeouts ?? []).map((ticks, at) => [TIMEOUT_NAMES[at] ?? String(at), ticks]);
+  return {
+    generation,
+    version,
+    ticksPerSecond: node?.ticksPerSecond ?? 0,
+    timeouts: Object.fromEntries(timeouts),
+  };
+}
+
+export async function readFlows(kernel: Kernel): Promise<FlowRecord[]> {
+  const [v4, v6] = await Promise.all([
+    kernel.table("conntrack_v4").read(),
+    kernel.table("conntrack_v6").read(),
+  ]);
+  const show = viewer(kernel);
+  return [
+    ...v4.map(([key, flow]) =>
+      flowRecord(key, flow, show, [addressOfV4(key.local).text, addressOfV4(key.remote).text]),
+    ),
+    ...v6.map(([key, flow]) =>
+      flowRecord(key, flow, show, [addressOfV6(key.local).text, addressOfV6(key.remote).text]),
+    ),
+  ];
+}
+
+function flowRecord(
+  key: FlowV4Key | FlowV6Key,
+  flow: Flow,
+  { placeOf, expiresMs }: Viewer,
+  [local, remote]: readonly [local: string, remote: string],
+): FlowRecord {
+  return {
+    ...placeOf(key.interface),
+    local,
+    remote,
+    localPort: key.localPort,
+    remotePort: key.remotePort,
+    opener: directionOf(flow.opener),
+    state: flagsOf(flow.state),
+    generation: flow.generation,
+    expiresMs: expiresMs(flow.expires),
+  };
+}
+
+export async function readFragments(kernel: Kernel): Promise<FragmentRecord[]> {
+  const { placeOf, expiresMs } = viewer(kernel);
+  return (await kernel.table("fragments").read()).map(([key, fragment]) => ({
+    ...placeOf(key.interface),
+    source: addressText(key.source),
+    destination: addressText(key.destination),
+    id: key.id,
+    direction: directionOf(key.direction),
+    sourcePort: fragment.sourcePort,
+    destinationPort: fragment.destinationPort,
+    expiresMs: expiresMs(fragment.expires),
+  }));
+}
+
+/** IPv4 addresses stand in the low half (struct fragment_key); no packet on the wire has such an IPv6 address. */
+const addressText = (address: FragmentKey["source"]): string =>
+  address.high === 0n && address.low <= 0xffff_ffffn
+    ? addressOfV4(Number(address.low)).text
+    : addressOfV6(address).text;
+
+const directionOf = (value: number): Direction =>
+  DIRECTION_NAMES[value] === "egress" ? "egress" : "ingress";
+
+const flagsOf = (bits: number): string[] =>
+  Object.entries(FLOW_STATE_NAMES).flatMap(([bit, name]) => (bits & Number(bit) ? [name] : []));
+
+interface Viewer {
+  /** Of the field `interface`. */
+  placeOf(field: number): Place & { readonly protocol: number };
+  /** From ticks, modulo 2^32. */
+  expiresMs(ticks: number): number;
+}
+
+function viewer(kernel: Kernel): Viewer {
+  const names = interfaceNames();
+  const { ticksPerSecond } = readNode(kernel);
+  const now = ticksNow(ticksPerSecond);
+  return {
+    placeOf(field) {
+      const { ifindex, protocol } = interfaceOf(field);
+      const name = names.get(ifindex);
+      return name === undefined ? { ifindex, protocol } : { ifindex, interface: name, protocol };
+    },
+    expiresMs: (ticks) =>
+      ticksPerSecond === 0 ? 0 : Math.round((((ticks - now) | 0) * 1_000) / ticksPerSecond),
+  };
+}
+
+/**
+ * The kernel's jiffies, modulo 2^32, to within a second: they started five minutes before 2^32 (INITIAL_JIFFIES of
+ * linux/jiffies.h) and, like CLOCK_MONOTONIC, stand still while the machine is suspended.
+ */
+function ticksNow(ticksPerSecond: number): number {
+  const elapsed = (process.hrtime.bigint() * BigInt(ticksPerSecond)) / 1_000_000_000n;
+  return Number(BigInt.asUintN(32, elapsed - 300n * BigInt(ticksPerSecond)));
+}

@@ -1,0 +1,76 @@
+// Reading maps as bytes: what `--raw` shows, and how full they are.
+
+import type { Pins } from "../../datapath/pins.ts";
+import { policyTableOf } from "../../datapath/tables.ts";
+import { type Codec, MAPS } from "../../gen/layout.ts";
+import type { RawEntry, RawMap, RawType } from "../../observe/dump/dump.ts";
+import type { TableInfo } from "../../observe/dump/tables.ts";
+
+type MapName = keyof typeof MAPS;
+
+export const mapNamesOf = ({ maps }: TableInfo): readonly MapName[] =>
+  maps.filter((name): name is MapName => name in MAPS);
+
+/** "struct cidr_v4_key", "u32"; of per-CPU maps, one value for each possible CPU. */
+export function typeText(codec: Codec<unknown>, values = 1): string {
+  const name = /^[us][0-9]+$/.test(codec.name) ? codec.name : `struct ${codec.name}`;
+  return values === 1 ? name : `${values} x ${name}`;
+}
+
+/** Arrays always hold all their entries: those that were never written are left out. */
+export async function readRaw(info: TableInfo, pins: Pins): Promise<RawMap[]> {
+  const maps = await Promise.all(mapNamesOf(info).map((name) => rawMap(name, pins)));
+  return info.name === "policy" ? [...maps, ...(await rawPolicies(pins))] : maps;
+}
+
+export async function rawMap(name: MapName, pins: Pins): Promise<RawMap> {
+  const map = pins.map(name);
+  const { kind, key, value } = MAPS[name];
+  const { keySize, valueSize, lookupSize } = map.info;
+  const { count, keys, values } = await map.entries();
+  const entries: RawEntry[] = [];
+  for (let at = 0; at < count; at++) {
+    const entry = {
+      key: keys.subarray(at * keySize, (at + 1) * keySize),
+      value: values.subarray(at * lookupSize, (at + 1) * lookupSize),
+    };
+    if (!kind.endsWith("array") || entry.value.some((byte) => byte !== 0)) entries.push(entry);
+  }
+  return {
+    map: name,
+    kind,
+    key: { type: typeText(key), size: keySize },
+    value: { type: typeText(value, Math.round(lookupSize / valueSize)), size: lookupSize },
+    entries,
+  };
+}
+
+/** The maps inside `policy`, whose entries there are only numbers that stand for them. */
+async function rawPolicies(pins: Pins): Promise<RawMap[]> {
+  const { inner } = MAPS.policy;
+  const outer = policyTableOf(pins.map("policy"));
+  const maps: RawMap[] = [];
+  for (const number of await outer.numbers()) {
+    using table = outer.open(number);
+    if (table === undefined) continue;
+    maps.push({
+      map: `policy[${number}]`,
+      kind: inner.kind,
+      key: rawType(inner.key),
+      value: rawType(inner.value),
+      entries: (await table.read()).map(([key, value]) => ({
+        key: packed(inner.key, key),
+        value: packed(inner.value, value),
+      })),
+    });
+  }
+  return maps;
+}
+
+const rawType = (codec: Codec<unknown>): RawType => ({ type: typeText(codec), size: codec.size });
+
+function packed<T>(codec: Codec<T>, value: T): Uint8Array {
+  const bytes = new Uint8Array(codec.size);
+  codec.encode(value, new DataView(bytes.buffer), 0);
+  return bytes;
+}

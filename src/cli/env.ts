@@ -1,0 +1,54 @@
+// The world that the command line runs in, made once in main.ts and passed down; and what every command is given of it.
+
+import { join } from "node:path";
+
+/** A stream, as far as commands write to it. */
+export interface Output {
+  write(text: string): unknown;
+  readonly isTTY?: boolean;
+  readonly columns?: number;
+}
+
+export interface Env {
+  readonly stdout: Output;
+  readonly stderr: Output;
+  readonly variables: Readonly<Record<string, string | undefined>>;
+  readonly now: () => Date;
+  /** Aborts when the process is asked to end (SIGINT, SIGTERM). Until it is called, those end the process at once. */
+  readonly stopSignal: () => AbortSignal;
+  /** Directory of the installation: holds package.json and the built BPF object. */
+  readonly root: string;
+}
+
+export const BPFFS_DEFAULT = "/sys/fs/bpf/weir";
+export const SOCKET_DEFAULT = "/run/weir/agent.sock";
+
+/** Options that every command takes. */
+export interface Settings {
+  /** Pin root on a BPF filesystem. */
+  readonly bpffs: string;
+  /** Path of the agent's Unix socket. */
+  readonly socket: string;
+}
+
+/** What a command works with. */
+export interface Context {
+  readonly env: Env;
+  readonly settings: Settings;
+}
+
+/** Exit codes of all commands; `status` has its own (cli/status.ts). */
+export const EXIT = { ok: 0, error: 1, usage: 2, notFound: 4 } as const;
+
+/** An outcome that is no success, with its exit code and the one line that says why. */
+export class CommandError extends Error {
+  readonly exitCode: number;
+
+  constructor(message: string, exitCode: number = EXIT.error) {
+    super(message);
+    this.name = "CommandError";
+    this.exitCode = exitCode;
+  }
+}
+
+export const objectPath = (env: Env): string => join(env.root, "bpf", "build", "filter.bpf.o");

@@ -1,0 +1,122 @@
+// `weir get endpoints`: the node's pods, what isolates them, whether it is enforced, and what passed.
+
+import type { Command } from "commander";
+import { type EndpointRow, endpointNames, endpointsTable } from "../observe/endpoints.ts";
+import type { EndpointView } from "../observe/view.ts";
+import { askAgentIfAble, isSilence } from "./agent-client.ts";
+import {
+  type Exits,
+  headersOption,
+  namespaceOption,
+  note,
+  outputOption,
+  type PodName,
+  podOption,
+  type WriteOptions,
+  write,
+} from "./command.ts";
+import { CommandError, type Context, EXIT } from "./env.ts";
+
+interface Options extends WriteOptions {
+  readonly namespace?: string;
+  readonly pod?: PodName;
+}
+
+const HELP = `
+INGRESS and EGRESS name the policies that isolate the pod in that direction; "open" means that none does. With -o wide
+also the packets to the pod (IN) and from it (OUT) that passed and that were dropped. Without an agent, the kernel's
+own tables are shown: interfaces and numbers, no names.
+
+Examples:
+  weir get endpoints                               all pods of this node
+  weir get endpoints -n alpha -o wide              of one namespace, with counters
+  weir get endpoints --pod alpha/nginx -o yaml     one pod, all that is known of it
+  weir get endpoints -o name                       NAMESPACE/POD, one a line
+  weir get endpoints -o json | jq '.[] | select(.state != "enforced")'
+
+Exit codes:
+  0 done, 1 error, 2 wrong usage, 4 no such pod on this node, or no agent and nothing in the kernel`;
+
+export function addGetEndpoints(parent: Command, exits: Exits): void {
+  parent
+    .command("endpoints")
+    .description("this node's pods: interface, isolation, state, counters")
+    .addOption(namespaceOption())
+    .addOption(podOption("only this pod"))
+    .addOption(outputOption("table", "wide", "json", "yaml", "name"))
+    .addOption(headersOption())
+    .addHelpText("after", HELP)
+    .action(exits(getEndpoints));
+}
+
+async function getEndpoints(context: Context, options: Options): Promise<number> {
+  const { env } = context;
+  const answer = await askAgentIfAble<readonly EndpointView[]>(context, "endpoints");
+  const rows = isSilence(answer)
+    ? await rowsOfKernel(context, options, answer.reason)
+    : await withTraffic(context, options, filtered(answer, options));
+  if (rows.length === 0 && options.pod !== undefined) {
+    const { namespace, name } = options.pod;
+    throw new CommandError(`no pod ${namespace}/${name} on this node`, EXIT.notFound);
+  }
+  if (rows.length === 0) {
+    note(
+      env,
+      `no endpoints found${options.namespace === undefined ? "" : ` in namespace ${options.namespace}`}`,
+    );
+    if (options.output === "table" || options.output === "wide") return EXIT.ok;
+  }
+  await write(
+    env,
+    { table: (wide) => endpointsTable(rows, wide), value: rows, names: () => endpointNames(rows) },
+    options,
+  );
+  return EXIT.ok;
+}
+
+const filtered = (endpoints: readonly EndpointView[], { namespace, pod }: Options): EndpointView[] =>
+  endpoints.filter(
+    (each) =>
+      (namespace === undefined || each.namespace === namespace) &&
+      (pod === undefined || (each.namespace === pod.namespace && each.name === pod.name)),
+  );
+
+/** Adds the counters where they are shown: reading them takes the bindings, which plain listings need not load. */
+async function withTraffic(
+  context: Context,
+  { output }: Options,
+  rows: readonly EndpointRow[],
+): Promise<readonly EndpointRow[]> {
+  if (output === "table" || output === "name") return rows;
+  const [{ readKernel }, { readTraffic, NO_TRAFFIC }] = await Promise.all([
+    import("./kernel.ts"),
+    import("./counters.ts"),
+  ]);
+  const traffic = await readKernel(context, readTraffic);
+  return rows.map((row) =>
+    row.id === undefined ? row : { ...row, traffic: traffic.get(row.id) ?? NO_TRAFFIC },
+  );
+}
+
+/** What the kernel's tables know: everything but the names. */
+async function rowsOfKernel(
+  context: Context,
+  options: Options,
+  reason: string,
+): Promise<readonly EndpointRow[]> {
+  if (options.pod !== undefined || options.namespace !== undefined) {
+    throw new CommandError(`${reason}; without it pods have no names to choose them by`);
+  }
+  const { readKernel, readEndpoints } = await import("./kernel.ts");
+  const records = await readKernel(context, readEndpoints);
+  note(context.env, `${reason}; shown is what the kernel enforces`);
+  const rows = records.map(
+    ({ policy, ...record }): EndpointRow => ({
+      ...record,
+      state: "enforced",
+      ingress: { policy: policy.ingress },
+      egress: { policy: policy.egress },
+    }),
+  );
+  return withTraffic(context, options, rows);
+}

@@ -1,0 +1,83 @@
+// `weir get policies`: which policies the agent knows, and where they are enforced.
+
+import type { Command } from "commander";
+import { policiesTable, policyNames } from "../observe/policies.ts";
+import type { PolicyView } from "../observe/view.ts";
+import { askAgentOrFail } from "./agent-client.ts";
+import {
+  type Exits,
+  headersOption,
+  namespaceOption,
+  note,
+  outputOption,
+  type PodName,
+  podOption,
+  type WriteOptions,
+  write,
+} from "./command.ts";
+import { CommandError, type Context, EXIT } from "./env.ts";
+
+interface Options extends WriteOptions {
+  readonly namespace?: string;
+  readonly pod?: PodName;
+}
+
+const HELP = `
+Asks the agent. PODS counts this node's pods that the policy selects; STATE says on how many of them it is enforced.
+
+Examples:
+  weir get policies                                all of them
+  weir get policies -n alpha -o wide               of one namespace, with rules and pods
+  weir get policies --pod alpha/nginx              those that select one pod
+  weir get policies -o name                        NAMESPACE/NAME, one a line
+  weir get policies -o json | jq '.[] | select(.unreadable)'
+
+Exit codes:
+  0 done, 1 error (no agent answers), 2 wrong usage, 4 no such pod on this node`;
+
+export function addGetPolicies(parent: Command, exits: Exits): void {
+  parent
+    .command("policies")
+    .description("the policies, and on which of this node's pods they are enforced")
+    .addOption(namespaceOption())
+    .addOption(podOption("only those that select this pod"))
+    .addOption(outputOption("table", "wide", "json", "yaml", "name"))
+    .addOption(headersOption())
+    .addHelpText("after", HELP)
+    .action(exits(getPolicies));
+}
+
+async function getPolicies(context: Context, options: Options): Promise<number> {
+  const instead = "policies are known to it alone (`weir maps dump policy` shows what the kernel enforces)";
+  const all = await askAgentOrFail<readonly PolicyView[]>(context, "policies", instead);
+  const { namespace, pod } = options;
+  if (pod !== undefined) await requirePod(context, pod);
+  const policies = all.filter(
+    (policy) =>
+      (namespace === undefined || policy.namespace === namespace) &&
+      (pod === undefined || policy.selects.includes(`${pod.namespace}/${pod.name}`)),
+  );
+  if (policies.length === 0) note(context.env, `no policies found${placeText(options)}`);
+  const isForPeople = options.output === "table" || options.output === "wide";
+  if (policies.length === 0 && isForPeople) return EXIT.ok;
+  await write(
+    context.env,
+    {
+      table: (wide) => policiesTable(policies, wide),
+      value: policies,
+      names: () => policyNames(policies),
+    },
+    options,
+  );
+  return EXIT.ok;
+}
+
+async function requirePod(context: Context, { namespace, name }: PodName): Promise<void> {
+  const endpoints = await askAgentOrFail<readonly PodName[]>(context, "endpoints", "it just went away");
+  if (endpoints.some((each) => each.namespace === namespace && each.name === name)) return;
+  throw new CommandError(`no pod ${namespace}/${name} on this node`, EXIT.notFound);
+}
+
+const placeText = ({ namespace, pod }: Options): string =>
+  (pod === undefined ? "" : ` that select ${pod.namespace}/${pod.name}`) +
+  (namespace === undefined ? "" : ` in namespace ${namespace}`);

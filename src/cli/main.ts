@@ -1,0 +1,40 @@
+// The entry point: makes the world that commands run in, and runs one.
+
+import { existsSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { codeOf } from "../base/errors.ts";
+import type { Env } from "./env.ts";
+import { runCommand } from "./program.ts";
+
+/** The nearest directory upwards with a package.json: sources and bundle lie at different depths below it. */
+function installation(): string {
+  let directory = dirname(fileURLToPath(import.meta.url));
+  while (!existsSync(join(directory, "package.json")) && directory !== "/") directory = dirname(directory);
+  return directory;
+}
+
+function stopSignal(): AbortSignal {
+  const controller = new AbortController();
+  for (const name of ["SIGINT", "SIGTERM"] as const) process.on(name, () => controller.abort());
+  return controller.signal;
+}
+
+for (const stream of [process.stdout, process.stderr]) {
+  stream.on("error", (error: Error) => {
+    // Whoever read the output (`| head`) has seen enough.
+    if (codeOf(error) === "EPIPE") process.exit();
+    throw error;
+  });
+}
+
+const env: Env = {
+  stdout: process.stdout,
+  stderr: process.stderr,
+  variables: process.env,
+  now: () => new Date(),
+  stopSignal,
+  root: installation(),
+};
+
+process.exitCode = await runCommand(process.argv.slice(2), env);

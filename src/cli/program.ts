@@ -1,0 +1,167 @@
+// The table of commands, the options that all of them take, and how a command line becomes an exit code.
+
+import { resolve } from "node:path";
+import { Command, CommanderError, Option } from "commander";
+import { codeOf, messageOf } from "../base/errors.ts";
+import { printable } from "../observe/text.ts";
+import { addCleanup } from "./cleanup.ts";
+import type { Adder, Exits } from "./command.ts";
+import { BPFFS_DEFAULT, CommandError, type Context, type Env, EXIT, SOCKET_DEFAULT } from "./env.ts";
+import { addGetEndpoints } from "./get-endpoints.ts";
+import { addGetPolicies } from "./get-policies.ts";
+import { addMapsDump } from "./maps-dump.ts";
+import { addMapsList } from "./maps-list.ts";
+import { addRun } from "./run.ts";
+import { addStatus } from "./status.ts";
+import { addVersion } from "./version.ts";
+
+const GET_EXAMPLES = `
+Examples:
+  weir get endpoints                  this node's pods, and what isolates them
+  weir get policies -n alpha          the policies of a namespace, and where they are enforced
+`;
+
+const MAPS_EXAMPLES = `
+Examples:
+  weir maps list                      which tables there are, and how full they are
+  weir maps dump cidrs                one of them, decoded
+`;
+
+/** Commands in the order of the help; a group is a command that only has commands. */
+const COMMANDS: readonly (Adder | Group)[] = [
+  addRun,
+  addStatus,
+  {
+    name: "get",
+    about: "show the pods and policies of this node",
+    examples: GET_EXAMPLES,
+    commands: [addGetEndpoints, addGetPolicies],
+  },
+  {
+    name: "maps",
+    about: "show what the kernel's maps hold",
+    examples: MAPS_EXAMPLES,
+    commands: [addMapsList, addMapsDump],
+  },
+  addCleanup,
+  addVersion,
+];
+
+interface Group {
+  readonly name: string;
+  readonly about: string;
+  readonly examples: string;
+  readonly commands: readonly Adder[];
+}
+
+const ABOUT = `Enforces Kubernetes NetworkPolicy on this node, beside any CNI, by a small eBPF program on every pod's interface.`;
+
+const EXAMPLES = `
+Examples:
+  weir run --manifests /etc/weir/manifests     enforce the policies of a directory, and follow its changes
+  weir status                                  is everything that is wanted enforced?
+  weir get endpoints -o wide                   this node's pods, what isolates them, and their packets
+  weir maps dump cidrs                         prefixes as the kernel holds them, and what they mean
+  weir cleanup                                 take everything off the node again
+
+Environment:
+  WEIR_BPFFS, WEIR_SOCKET                      defaults of --bpffs and --socket
+  WEIR_DEBUG=1                                 show where an error comes from
+  NO_COLOR=1                                   no colours, on a terminal either
+
+Exit codes:
+  0 done, 1 error, 2 wrong usage, 4 not found; \`weir status\` has its own (weir status --help)
+`;
+
+/** Builds all commands. `exits` keeps what commander throws away: the exit code of each. */
+export function buildProgram(env: Env, exits: Exits): Command {
+  const program = new Command("weir")
+    .description(ABOUT)
+    .addOption(
+      new Option("--bpffs <dir>", `directory of the pins, in a BPF filesystem (default: ${BPFFS_DEFAULT})`),
+    )
+    .addOption(new Option("--socket <path>", `the agent's socket (default: ${SOCKET_DEFAULT})`))
+    .exitOverride()
+    .configureHelp({ showGlobalOptions: true })
+    .configureOutput({
+      writeOut: (text) => env.stdout.write(text),
+      writeErr: (text) => env.stderr.write(text),
+      outputError: () => undefined,
+      getOutHelpWidth: () => env.stdout.columns ?? HELP_WIDTH,
+      getErrHelpWidth: () => env.stderr.columns ?? HELP_WIDTH,
+    })
+    .addHelpText("after", EXAMPLES);
+  for (const each of COMMANDS) {
+    if (typeof each === "function") {
+      each(program, exits);
+      continue;
+    }
+    const group = program.command(each.name).description(each.about).addHelpText("after", each.examples);
+    for (const add of each.commands) add(group, exits);
+  }
+  return program;
+}
+
+const HELP_WIDTH = 110;
+
+/** Runs one command line (without the program's own name) to its end. Never throws. */
+export async function runCommand(args: readonly string[], env: Env): Promise<number> {
+  let exitCode: number = EXIT.ok;
+  const program = buildProgram(env, (work) => async (...values) => {
+    exitCode = await work(contextOf(program, env), ...values);
+  });
+  try {
+    await program.parseAsync(args, { from: "user" });
+    return exitCode;
+  } catch (thrown) {
+    return report(thrown, env, () => commandNamed(program, args));
+  }
+}
+
+/** Where neither option nor variable says otherwise, the defaults hold; an empty text says nothing. */
+function contextOf(program: Command, env: Env): Context {
+  const { bpffs, socket } = program.opts<{ bpffs?: string; socket?: string }>();
+  const { WEIR_BPFFS, WEIR_SOCKET } = env.variables;
+  return {
+    env,
+    settings: {
+      bpffs: resolve(bpffs || WEIR_BPFFS || BPFFS_DEFAULT),
+      socket: resolve(socket || WEIR_SOCKET || SOCKET_DEFAULT),
+    },
+  };
+}
+
+/** Writes the one line that says what went wrong, and gives the exit code. */
+function report(thrown: unknown, env: Env, command: () => string): number {
+  const say = (text: string): void => {
+    env.stderr.write(`weir: ${printable(text.trim().replaceAll(/\s*\n\s*/g, " "))}\n`);
+  };
+  if (thrown instanceof CommanderError) {
+    // Help that was asked for is a success; help instead of a missing command is not.
+    if (thrown.code === "commander.helpDisplayed") return EXIT.ok;
+    if (thrown.code === "commander.help") return thrown.exitCode === 0 ? EXIT.ok : EXIT.usage;
+    say(`${thrown.message.replace(/^error: /, "").replace(/\.?\s*$/, "")}; see: ${command()} --help`);
+    return EXIT.usage;
+  }
+  if (env.variables["WEIR_DEBUG"] === "1" && thrown instanceof Error) env.stderr.write(`${thrown.stack}\n`);
+  if (thrown instanceof CommandError) {
+    say(thrown.message);
+    return thrown.exitCode;
+  }
+  const denied = ["EPERM", "EACCES"].includes(codeOf(thrown) ?? "") && process.getuid?.() !== 0;
+  say(`${messageOf(thrown)}${denied ? " (you are not root)" : ""}`);
+  return EXIT.error;
+}
+
+/** The command that a line means, as far as its words name one: "weir maps dump". */
+function commandNamed(program: Command, args: readonly string[]): string {
+  const words = [program.name()];
+  let at = program;
+  for (const word of args) {
+    const next = at.commands.find((each) => each.name() === word);
+    if (next === undefined) continue;
+    words.push(word);
+    at = next;
+  }
+  return words.join(" ");
+}

@@ -1,0 +1,75 @@
+// `weir run`: the agent.
+
+import { type Command, Option } from "commander";
+import { printable } from "../observe/text.ts";
+import type { StatusView } from "../observe/view.ts";
+import { askAgent } from "./agent-client.ts";
+import type { Exits } from "./command.ts";
+import { CommandError, type Context, objectPath } from "./env.ts";
+import { versionOf } from "./installation.ts";
+
+const LOG_LEVELS = ["debug", "info", "warn", "error"] as const;
+const LOG_FORMATS = ["text", "json"] as const;
+
+interface Options {
+  readonly manifests: string;
+  readonly once?: true;
+  readonly logLevel: (typeof LOG_LEVELS)[number];
+  readonly logFormat: (typeof LOG_FORMATS)[number];
+}
+
+const HELP = `
+Reads Kubernetes YAML (Namespace, Pod, NetworkPolicy; several documents in a file), enforces the policies on this node's
+pods, and follows changes of the files and interfaces until it is stopped. What it has put into the kernel stays in
+force when it ends; \`weir cleanup\` takes that away.
+
+A pod's interface is found through its status.podIPs, or named by an annotation:
+  weir.dev/interface: veth12ab        the host's end of its veth
+  weir.dev/netns: pod-a               its network namespace, as \`ip netns\` names it
+
+Examples:
+  weir run --manifests /etc/weir/manifests            enforce, and follow changes
+  weir run --manifests ./policies --once              apply what is there, and leave it to the kernel
+  weir run --manifests . --log-format json            log lines for a collector
+
+Exit codes:
+  0 stopped (or applied, with --once), 1 error (with --once: also if something could not be read or enforced)`;
+
+export function addRun(parent: Command, exits: Exits): void {
+  parent
+    .command("run")
+    .description("enforce the policies of a directory of manifests")
+    .requiredOption("--manifests <dir>", "directory of Kubernetes YAML, watched for changes")
+    .option("--once", "apply it, then leave; the kernel goes on enforcing")
+    .addOption(
+      new Option("--log-level <level>", "the least that is logged").choices(LOG_LEVELS).default("info"),
+    )
+    .addOption(
+      new Option("--log-format <format>", "log lines for people or for programs")
+        .choices(LOG_FORMATS)
+        .default("text"),
+    )
+    .addHelpText("after", HELP)
+    .action(exits(run));
+}
+
+async function run(context: Context, options: Options): Promise<number> {
+  const { env, settings } = context;
+  // Two agents would undo each other's work: asked before anything is touched.
+  const other = await askAgent<StatusView>(context, "status");
+  if (other !== undefined) {
+    throw new CommandError(`another agent runs (pid ${other.pid}, at ${settings.socket}); one node has one`);
+  }
+  const signal = env.stopSignal();
+  const [{ runAgent }, { openLog }] = await Promise.all([import("../agent.ts"), import("../base/log.ts")]);
+  const log = openLog({
+    level: options.logLevel,
+    format: options.logFormat,
+    write: (line) => env.stderr.write(`${printable(line.trimEnd())}\n`),
+    now: env.now,
+  });
+  return runAgent(
+    { ...settings, manifests: options.manifests, once: options.once === true, object: objectPath(env) },
+    { log, signal, now: env.now, version: versionOf(env.root) },
+  );
+}

@@ -1,0 +1,85 @@
+// `weir status`: is everything that is wanted enforced?
+
+import { styleText } from "node:util";
+import type { Command } from "commander";
+import {
+  type Emphasis,
+  type Health,
+  type KernelView,
+  reportOfAgent,
+  reportOfKernel,
+  type StatusReport,
+  statusText,
+} from "../observe/status.ts";
+import type { StatusView } from "../observe/view.ts";
+import { askAgentIfAble, isSilence } from "./agent-client.ts";
+import { type Exits, jsonText, outputOption } from "./command.ts";
+import type { Context, Env } from "./env.ts";
+
+const EXIT_OF: Readonly<Record<Health, number>> = { ok: 0, degraded: 1, down: 2 };
+
+const HELP = `
+The first word is the answer:
+  ok          what is wanted is in the kernel
+  degraded    something could not be read or enforced, or a change is not in the kernel yet
+  down        no agent answers; what it last put into the kernel stays in force and is summed up
+
+Examples:
+  weir status
+  weir status -o json | jq .generation             wanted and applied: equal when all is in force
+  weir status -o json | jq -r '.problems[].text'   what is wrong, one a line
+  until weir status >/dev/null; do sleep 1; done   wait until all is in force
+
+Exit codes:
+  0 ok, 1 degraded, 2 down (or wrong usage)`;
+
+export function addStatus(parent: Command, exits: Exits): void {
+  parent
+    .command("status")
+    .description("is everything that is wanted enforced?")
+    .addOption(outputOption("text", "json"))
+    .addHelpText("after", HELP)
+    .action(exits(status));
+}
+
+async function status(context: Context, { output }: { readonly output: "text" | "json" }): Promise<number> {
+  const { env } = context;
+  const report = await reportOf(context);
+  env.stdout.write(output === "json" ? jsonText(report) : statusText(report, env.now(), emphasisFor(env)));
+  return EXIT_OF[report.health];
+}
+
+async function reportOf(context: Context): Promise<StatusReport> {
+  const { socket } = context.settings;
+  const answer = await askAgentIfAble<StatusView>(context, "status");
+  if (!isSilence(answer)) return reportOfAgent(answer, socket);
+  const { readKernelIfAny, readEndpoints } = await import("./kernel.ts");
+  const kernel = await readKernelIfAny(context, async (kernel): Promise<KernelView> => {
+    const endpoints = await readEndpoints(kernel);
+    return {
+      pins: context.settings.bpffs,
+      digest: kernel.pins.digest,
+      generation: kernel.generation,
+      endpoints: endpoints.map(({ policy, ...record }) => ({
+        ...record,
+        state: "enforced",
+        ingress: { policy: policy.ingress },
+        egress: { policy: policy.egress },
+      })),
+    };
+  });
+  return reportOfKernel(kernel, socket, answer.reason);
+}
+
+const COLOURS: Readonly<Record<Health, "green" | "yellow" | "red">> = {
+  ok: "green",
+  degraded: "yellow",
+  down: "red",
+};
+
+/** In colour on a terminal, unless NO_COLOR says otherwise (no-color.org: any text but the empty one). */
+function emphasisFor({ stdout, variables }: Env): Emphasis {
+  const plain = stdout.isTTY !== true || (variables["NO_COLOR"] ?? "") !== "";
+  return (health, text) =>
+    plain ? text : styleText([COLOURS[health], "bold"], text, { validateStream: false });
+}

@@ -1,0 +1,71 @@
+// `weir version`: every part whose version matters when something does not fit.
+
+import { release } from "node:os";
+import type { Command } from "commander";
+import { messageOf } from "../base/errors.ts";
+import type { StatusView } from "../observe/view.ts";
+import { askAgentIfAble, isSilence } from "./agent-client.ts";
+import { type Exits, jsonText, outputOption } from "./command.ts";
+import { type Context, EXIT } from "./env.ts";
+import { versionOf } from "./installation.ts";
+
+const HELP = `
+Layout is the digest of all structs that the programs in the kernel and this command share; it names the directory of
+the pins.
+
+Examples:
+  weir version
+  weir version -o json | jq -r .weir`;
+
+export function addVersion(parent: Command, exits: Exits): void {
+  parent
+    .command("version")
+    .description("versions of this command, the agent, libbpf, the map layout, the kernel and Node.js")
+    .addOption(outputOption("text", "json"))
+    .addHelpText("after", HELP)
+    .action(exits(version));
+}
+
+async function version(context: Context, { output }: { readonly output: "text" | "json" }): Promise<number> {
+  const { env } = context;
+  const [{ LAYOUT_DIGEST }, libbpf, agent] = await Promise.all([
+    import("../gen/layout.ts"),
+    libbpfVersion(),
+    agentVersion(context),
+  ]);
+  const versions = {
+    weir: versionOf(env.root),
+    agent,
+    libbpf,
+    layout: LAYOUT_DIGEST,
+    kernel: release(),
+    node: process.versions.node,
+  };
+  env.stdout.write(
+    output === "json"
+      ? jsonText(versions)
+      : Object.entries(versions)
+          .map(([name, value]) => `${`${name}:`.padEnd(9)}${value ?? "not running"}\n`)
+          .join(""),
+  );
+  return EXIT.ok;
+}
+
+/** Null where none answers: the command is asked for what is wrong, so that is no error here. */
+async function agentVersion(context: Context): Promise<string | null> {
+  try {
+    const answer = await askAgentIfAble<StatusView>(context, "status");
+    return isSilence(answer) ? null : answer.version;
+  } catch (thrown) {
+    return `unknown (${messageOf(thrown)})`;
+  }
+}
+
+async function libbpfVersion(): Promise<string> {
+  try {
+    const { libbpfVersion } = await import("../datapath/libbpf.ts");
+    return libbpfVersion().replace(/^v/, "");
+  } catch (thrown) {
+    return `unavailable (${messageOf(thrown)})`;
+  }
+}

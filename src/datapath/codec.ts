@@ -1,0 +1,138 @@
+// Between the values of Weir (addresses, prefixes, sets of classes) and the structs of the maps.
+
+import { assert } from "../base/assert.ts";
+import { type Address, addressOf, type Cidr, cidrOf } from "../base/ip.ts";
+import {
+  type AddressV4Key,
+  type AddressV6,
+  type AddressV6Key,
+  type CidrV4Key,
+  type CidrV6Key,
+  type Count,
+  type Counters,
+  ENDPOINT_ADDRESSES,
+  type Endpoint,
+  ROW_WORDS,
+  type Row,
+} from "../gen/layout.ts";
+
+const WORD_BITS = 64n;
+const WORD = (1n << WORD_BITS) - 1n;
+
+export function addressV4KeyOf(address: Address): AddressV4Key {
+  return { address: valueV4Of(address) };
+}
+
+export function addressV6KeyOf(address: Address): AddressV6Key {
+  return { address: addressV6Of(address) };
+}
+
+export const addressOfV4Key = (key: AddressV4Key): Address => addressOfV4(key.address);
+export const addressOfV6Key = (key: AddressV6Key): Address => addressOfV6(key.address);
+
+/** An IPv4 address as `__be32` fields hold it: the number whose highest byte is the first on the wire. */
+export function valueV4Of(address: Address): number {
+  assert(address.family === 4, `${address.text} is no IPv4 address`);
+  return Number(address.value);
+}
+
+export const addressOfV4 = (value: number): Address => addressOf(4, BigInt(value));
+
+export function addressV6Of(address: Address): AddressV6 {
+  assert(address.family === 6, `${address.text} is no IPv6 address`);
+  return { high: address.value >> WORD_BITS, low: address.value & WORD };
+}
+
+export const addressOfV6 = ({ high, low }: AddressV6): Address => addressOf(6, (high << WORD_BITS) | low);
+
+export function cidrV4KeyOf(cidr: Cidr): CidrV4Key {
+  assert(cidr.family === 4, `${cidr.text} is no IPv4 prefix`);
+  return { length: cidr.length, address: Number(cidr.value) };
+}
+
+export function cidrV6KeyOf(cidr: Cidr): CidrV6Key {
+  assert(cidr.family === 6, `${cidr.text} is no IPv6 prefix`);
+  const word = (i: number) => Number((cidr.value >> BigInt(96 - 32 * i)) & 0xffff_ffffn);
+  return { length: cidr.length, address: [word(0), word(1), word(2), word(3)] };
+}
+
+export const cidrOfV4Key = ({ length, address }: CidrV4Key): Cidr => cidrOf(4, BigInt(address), length);
+
+export function cidrOfV6Key({ length, address }: CidrV6Key): Cidr {
+  const value = address.reduce((sum, word) => (sum << 32n) | BigInt(word), 0n);
+  return cidrOf(6, value, length);
+}
+
+export type EndpointAddresses = Pick<
+  Endpoint,
+  "addressesV4Used" | "addressesV6Used" | "addressesV4" | "addressesV6"
+>;
+
+/** An endpoint's own addresses, at most ENDPOINT_ADDRESSES of each family. */
+export function endpointAddressesOf(addresses: readonly Address[]): EndpointAddresses {
+  const v4 = addresses.filter(({ family }) => family === 4).map(valueV4Of);
+  const v6 = addresses.filter(({ family }) => family === 6).map(addressV6Of);
+  assert(
+    v4.length <= ENDPOINT_ADDRESSES && v6.length <= ENDPOINT_ADDRESSES,
+    `an endpoint has at most ${ENDPOINT_ADDRESSES} addresses of a family`,
+  );
+  const none = { high: 0n, low: 0n };
+  return {
+    addressesV4Used: v4.length,
+    addressesV6Used: v6.length,
+    addressesV4: [v4[0] ?? 0, v4[1] ?? 0, v4[2] ?? 0, v4[3] ?? 0],
+    addressesV6: [v6[0] ?? none, v6[1] ?? none, v6[2] ?? none, v6[3] ?? none],
+  };
+}
+
+/** IPv4 first, each family in the order of the struct. */
+export function addressesOfEndpoint(endpoint: EndpointAddresses): Address[] {
+  return [
+    ...endpoint.addressesV4.slice(0, endpoint.addressesV4Used).map(addressOfV4),
+    ...endpoint.addressesV6.slice(0, endpoint.addressesV6Used).map(addressOfV6),
+  ];
+}
+
+/** Port classes that a row can hold: 0 to one less. */
+export const ROW_CLASSES = ROW_WORDS * Number(WORD_BITS);
+
+export function rowOf(classes: Iterable<number>): Row {
+  const bits = new Array<bigint>(ROW_WORDS).fill(0n);
+  for (const each of classes) {
+    const word = bits[Math.floor(each / 64)];
+    assert(word !== undefined && Number.isInteger(each), `class ${each} is not one of ${ROW_CLASSES}`);
+    bits[Math.floor(each / 64)] = word | (1n << BigInt(each % 64));
+  }
+  return { bits };
+}
+
+/** Sorted. */
+export function classesOfRow({ bits }: Row): number[] {
+  return bits.flatMap((word, i) => {
+    const found: number[] = [];
+    let rest = word;
+    for (let bit = 0; rest !== 0n; bit++, rest >>= 1n) if (rest & 1n) found.push(i * 64 + bit);
+    return found;
+  });
+}
+
+/** The field `interface` of flows and fragments. */
+export const interfaceOf = (field: number): { readonly ifindex: number; readonly protocol: number } => ({
+  ifindex: field >>> 8,
+  protocol: field & 0xff,
+});
+
+/** What all CPUs together counted. */
+export function sumCounters(perCpu: readonly Counters[]): Counters {
+  const sum = (direction: 0 | 1): Count[] =>
+    (perCpu[0]?.count[direction] ?? []).map((_, reason) => {
+      let packets = 0n;
+      let bytes = 0n;
+      for (const { count } of perCpu) {
+        packets += count[direction][reason]?.packets ?? 0n;
+        bytes += count[direction][reason]?.bytes ?? 0n;
+      }
+      return { packets, bytes };
+    });
+  return { count: [sum(0), sum(1)] };
+}

@@ -1,0 +1,205 @@
+// The only writer of the policy maps: puts batches of a diff into the kernel, flips the generation, reads all back.
+
+import { addressOf, parseAddress, type Address } from "../base/ip.ts";
+import { OperationError } from "../base/errors.ts";
+import { DIRECTIONS, ENDPOINT_PROBES, ENDPOINTS_PLACES, IDENTITY_ABSENT, REASONS, Timeout, VERSIONS } from "../gen/layout.ts";
+import { ABSENT, type Batch, type EndpointWrite, type PolicyPair, type PolicyWrite, type Versions } from "../state/diff.ts";
+import { cidrFrom } from "../state/lookup.ts";
+import { addressV4KeyOf, addressV6KeyOf, cidrV4KeyOf, cidrV6KeyOf, endpointAddressesOf, rowOf } from "./codec.ts";
+import type { Datapath } from "./object.ts";
+import { readHeld } from "./read.ts";
+import { openTables, type Tables } from "./tables-all.ts";
+import type { Held } from "../state/diff.ts";
+
+export interface Maps {
+  readonly tables: Tables;
+  /** The policy generation in force. */
+  generation(): number;
+  /** Writes the node's settings where there are none yet. */
+  initialise(): Promise<void>;
+  read(): Promise<Held>;
+  /** Writes a batch in the order that makes each write safe; removes last. Errors: OperationError. */
+  write(batch: Batch): Promise<void>;
+  /** Puts the other version of every value in force, at once. */
+  flip(): Promise<void>;
+}
+
+/** Seconds without a packet until a flow is forgotten: the defaults of Linux's own conntrack, where it has them. */
+const TIMEOUT_SECONDS: { readonly [name in keyof typeof Timeout]: number } = {
+  TCP_NEW: 120,
+  TCP_ESTABLISHED: 432_000,
+  TCP_CLOSING: 120,
+  TCP_RESET: 10,
+  UDP_NEW: 30,
+  UDP_STREAM: 120,
+  SCTP: 210,
+  ICMP: 30,
+  OTHER: 600,
+  FRAGMENT: 30,
+};
+
+type Pair<T> = readonly [T, T];
+
+export function openMaps(datapath: Datapath): Maps {
+  const tables = openTables((name) => datapath.map(name));
+  const node = () => tables.node.get(0) ?? { generation: 0, ticksPerSecond: 0, timeouts: [] };
+  const pair = <T>({ live, next }: Versions<T>): Pair<T> => ((node().generation & 1) === 0 ? [live, next] : [next, live]);
+  return {
+    tables,
+    generation: () => node().generation,
+    async initialise() {
+      const { generation } = node();
+      const ticks = datapath.ticksPerSecond;
+      const timeouts = new Array<number>(Object.keys(Timeout).length).fill(0);
+      for (const [name, index] of Object.entries(Timeout)) timeouts[index] = TIMEOUT_SECONDS[name as keyof typeof Timeout] * ticks;
+      await tables.node.writeBatch([[0, { generation, ticksPerSecond: ticks, timeouts }]]);
+    },
+    read: () => readHeld(tables),
+    async write(batch) {
+      await tables.rows.writeBatch(batch.rows.map(({ number, classes }) => [number, rowOf(classes)]));
+      for (const policy of batch.policies) await writePolicy(tables, policy);
+      await writePorts(tables, batch, pair);
+      await writeCidrs(tables, batch, pair);
+      await writeAddresses(tables, batch, pair);
+      for (const endpoint of batch.endpoints) await writeEndpoint(tables, endpoint, pair(endpoint.policy));
+      await remove(tables, batch.remove);
+    },
+    async flip() {
+      const now = node();
+      await tables.node.writeBatch([[0, { ...now, generation: (now.generation + 1) >>> 0 }]]);
+      await waitForPackets(tables);
+    },
+  };
+}
+
+/**
+ * Returns when no program run that began before the flip is still under way, so that the version out of force may be
+ * written. The kernel waits for that (an RCU grace period) whenever a map of maps is written.
+ */
+async function waitForPackets(tables: Tables): Promise<void> {
+  await tables.policy.put(0, 1, []);
+}
+
+/** Room for identities that may come: a policy's rows are made anew when they are outgrown. */
+function roomFor(cells: ReadonlyMap<number, number>): number {
+  const highest = Math.max(0, ...cells.keys());
+  return Math.max(64, 2 ** Math.ceil(Math.log2(highest + 1 + highest / 4)));
+}
+
+async function writePolicy(tables: Tables, write: PolicyWrite): Promise<void> {
+  using rows = write.isNew ? undefined : tables.policy.open(write.number);
+  const cell = (identity: number) => write.cells.get(identity) ?? 0;
+  if (rows === undefined || write.changed.some((identity) => identity >= rows.maxEntries && cell(identity) !== 0)) {
+    await tables.policy.put(write.number, roomFor(write.cells), [...write.cells]);
+    return;
+  }
+  const inside = write.changed.filter((identity) => identity < rows.maxEntries);
+  await rows.writeBatch(inside.map((identity) => [identity, cell(identity)]));
+}
+
+type PairOf = <T>(versions: Versions<T>) => Pair<T>;
+
+async function writePorts({ ports }: Tables, batch: Batch, pair: PairOf): Promise<void> {
+  const entries: [number, { number: Pair<number> }][] = [];
+  for (const { first, last, ...versions } of batch.ports) {
+    const value = { number: pair(versions) };
+    for (let place = first; place <= last; place += 1) entries.push([place, value]);
+  }
+  await ports.writeBatch(entries);
+}
+
+async function writeCidrs(tables: Tables, batch: Batch, pair: PairOf): Promise<void> {
+  const entries = batch.cidrs.map(({ cidr, identity }) => ({ cidr: cidrFrom(cidr), value: { number: pair(identity) } }));
+  await tables.cidrsV4.writeBatch(entries.filter(({ cidr }) => cidr.family === 4).map(({ cidr, value }) => [cidrV4KeyOf(cidr), value]));
+  await tables.cidrsV6.writeBatch(entries.filter(({ cidr }) => cidr.family === 6).map(({ cidr, value }) => [cidrV6KeyOf(cidr), value]));
+}
+
+async function writeAddresses(tables: Tables, batch: Batch, pair: PairOf): Promise<void> {
+  const number = (value: number | typeof ABSENT) => (value === ABSENT ? IDENTITY_ABSENT : value);
+  const entries = batch.addresses.map(({ address, identity }) => ({
+    address: addressFrom(address),
+    value: { number: pair({ live: number(identity.live), next: number(identity.next) }) },
+  }));
+  await tables.addressesV4.writeBatch(entries.filter(({ address }) => address.family === 4).map(({ address, value }) => [addressV4KeyOf(address), value]));
+  await tables.addressesV6.writeBatch(entries.filter(({ address }) => address.family === 6).map(({ address, value }) => [addressV6KeyOf(address), value]));
+}
+
+async function writeEndpoint(tables: Tables, { ifindex, endpoint }: EndpointWrite, policies: Pair<PolicyPair>): Promise<void> {
+  const place = placeOf(tables, ifindex);
+  const before = tables.endpoints.get(place);
+  if (before?.ifindex !== ifindex || before.id !== endpoint.id) await clearCounters(tables, endpoint.id);
+  const numbers = policies.map(({ ingress, egress }) => [ingress, egress] as const);
+  await tables.endpoints.writeBatch([
+    [
+      place,
+      {
+        ifindex,
+        id: endpoint.id,
+        policy: numbers as unknown as readonly [Pair<number>, Pair<number>],
+        ...endpointAddressesOf(endpoint.addresses.map(addressFrom)),
+      },
+    ],
+  ]);
+}
+
+/** Where the endpoint of an interface stands, or may stand: as endpoint_of in bpf/filter.bpf.c looks for it. */
+function placeOf(tables: Tables, ifindex: number): number {
+  let free: number | undefined;
+  for (let probe = 0; probe < ENDPOINT_PROBES; probe += 1) {
+    const place = (ifindex + probe) % ENDPOINTS_PLACES;
+    const there = tables.endpoints.get(place)?.ifindex ?? 0;
+    if (there === ifindex) return place;
+    if (there === 0) free ??= place;
+  }
+  if (free === undefined) {
+    throw new OperationError(`its ${ENDPOINT_PROBES} places are taken by other interfaces`, {
+      operation: "write endpoint of interface",
+      object: String(ifindex),
+    });
+  }
+  return free;
+}
+
+const NOTHING_COUNTED = { packets: 0n, bytes: 0n };
+
+async function clearCounters(tables: Tables, id: number): Promise<void> {
+  const count = Array.from({ length: DIRECTIONS }, () => new Array(REASONS).fill(NOTHING_COUNTED));
+  const zero = { count } as unknown as Parameters<Tables["counters"]["set"]>[1][number];
+  const cpus = tables.counters.get(id)?.length ?? 0;
+  tables.counters.set(id, new Array(cpus).fill(zero));
+}
+
+async function remove(tables: Tables, gone: Batch["remove"]): Promise<void> {
+  for (const ifindex of gone.endpoints) {
+    const place = placeOf(tables, ifindex);
+    if (tables.endpoints.get(place)?.ifindex === ifindex) await tables.endpoints.writeBatch([[place, FREE]]);
+  }
+  const addresses = gone.addresses.map(addressFrom);
+  await tables.addressesV4.deleteBatch(addresses.filter(({ family }) => family === 4).map(addressV4KeyOf));
+  await tables.addressesV6.deleteBatch(addresses.filter(({ family }) => family === 6).map(addressV6KeyOf));
+  const cidrs = gone.cidrs.map(cidrFrom);
+  await tables.cidrsV4.deleteBatch(cidrs.filter(({ family }) => family === 4).map(cidrV4KeyOf));
+  await tables.cidrsV6.deleteBatch(cidrs.filter(({ family }) => family === 6).map(cidrV6KeyOf));
+  await tables.policy.deleteBatch(gone.policies);
+  await tables.rows.writeBatch(gone.rows.map((number) => [number, rowOf([])]));
+}
+
+const FREE = {
+  ifindex: 0,
+  id: 0,
+  policy: [
+    [0, 0],
+    [0, 0],
+  ],
+  ...endpointAddressesOf([]),
+} as const;
+
+/** An address from the canonical text that a state holds. */
+function addressFrom(text: string): Address {
+  const parsed = parseAddress(text);
+  if (!parsed.ok) throw new Error(`assertion failed: state holds the address ${text}: ${parsed.reason}`);
+  return addressOf(parsed.value.family, parsed.value.value);
+}
+
+/** The versions of a value, as many as the generation's lowest bit tells apart. */
+if (VERSIONS !== 2) throw new Error("assertion failed: values have two versions");

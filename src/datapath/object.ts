@@ -1,0 +1,127 @@
+// Loading the programs, or taking up those that an earlier agent left: have and want meet in the pins.
+
+import { existsSync, rmSync } from "node:fs";
+import { setTimeout as sleep } from "node:timers/promises";
+import { BpfMap, BpfObject, type BpfProgram } from "bpf-ts";
+import type { Direction } from "../base/direction.ts";
+import { codeOf, messageOf, OperationError } from "../base/errors.ts";
+import { checkLayout } from "./btf.ts";
+import { MAP_NAMES, type MapName, mapPath, openProgram, PROGRAMS, preparePins, programPath } from "./pins.ts";
+
+/** The loaded datapath: maps and the program for each direction, all pinned. */
+export interface Datapath {
+  readonly root: string;
+  readonly programs: { readonly [direction in Direction]: BpfProgram };
+  map(name: MapName): BpfMap;
+  /** Rate of the kernel's jiffies, measured. */
+  readonly ticksPerSecond: number;
+  close(): void;
+}
+
+/**
+ * Loads `objectPath` over the maps that are pinned under `root`, and pins what is not there yet. Programs that are pinned
+ * and have the same code stay, so that links need no update. Errors: OperationError (no BPF filesystem, another
+ * layout), BpfError (no privilege, verifier).
+ */
+export async function openDatapath(root: string, objectPath: string): Promise<Datapath> {
+  preparePins(root);
+  const object = openObject(objectPath);
+  const opened: { close(): void }[] = [object];
+  try {
+    checkLayout(object, objectPath);
+    for (const name of MAP_NAMES) reusePinned(object, root, name, opened);
+    await object.load();
+    const maps = new Map(MAP_NAMES.map((name) => [name, object.map(name)]));
+    opened.push(...maps.values());
+    for (const [name, map] of maps) if (!existsSync(mapPath(root, name))) map.pin(mapPath(root, name));
+    const programs = { ingress: adopt(object, root, PROGRAMS.ingress), egress: adopt(object, root, PROGRAMS.egress) };
+    opened.push(...Object.values(programs));
+    const ticksPerSecond = await measureTicks(object);
+    object.close();
+    return {
+      root,
+      programs,
+      ticksPerSecond,
+      map: (name) => maps.get(name) as BpfMap,
+      close: () => {
+        for (const handle of opened) handle.close();
+      },
+    };
+  } catch (error) {
+    for (const handle of opened) handle.close();
+    throw error;
+  }
+}
+
+function openObject(path: string): BpfObject {
+  try {
+    return BpfObject.open(path);
+  } catch (error) {
+    if (codeOf(error) !== "ENOENT") throw error;
+    throw new OperationError("the file does not exist; build it with: npm run build", {
+      operation: "open",
+      object: path,
+      code: "ENOENT",
+      cause: error,
+    });
+  }
+}
+
+function reusePinned(object: BpfObject, root: string, name: MapName, opened: { close(): void }[]): void {
+  const path = mapPath(root, name);
+  if (!existsSync(path)) return;
+  const map = BpfMap.openPinned(path);
+  opened.push(map);
+  try {
+    object.reuseMap(name, map);
+  } catch (error) {
+    throw new OperationError(`${messageOf(error)}; remove the pins of the other build with: weir cleanup`, {
+      operation: "take up",
+      object: path,
+      cause: error,
+    });
+  }
+}
+
+/** The pinned program where its code is the same (equal tag), else the new one, pinned in its place. */
+function adopt(object: BpfObject, root: string, name: string): BpfProgram {
+  const path = programPath(root, name);
+  const pinned = openProgram(path);
+  const loaded = object.program(name);
+  if (pinned !== undefined && pinned.info.tag === loaded.info.tag && sameMaps(pinned, loaded)) {
+    loaded.close();
+    return pinned;
+  }
+  pinned?.close();
+  rmSync(path, { force: true });
+  loaded.pin(path);
+  return loaded;
+}
+
+/** Equal code over other maps is another program: someone removed and remade a pin. */
+function sameMaps(a: BpfProgram, b: BpfProgram): boolean {
+  const key = (program: BpfProgram) => [...program.info.mapIds].sort((x, y) => x - y).join(",");
+  return key(a) === key(b);
+}
+
+const MEASURE_MS = 100;
+
+/** Kernels are built with one of these (CONFIG_HZ); a program cannot ask for it. */
+const USUAL_RATES = [100, 250, 300, 1000];
+
+/** The rate of jiffies: how far the kernel's counter moves in a tenth of a second, rounded to a usual rate near it. */
+async function measureTicks(object: BpfObject): Promise<number> {
+  const clock = object.program("clock");
+  try {
+    const frame = new Uint8Array(14);
+    const read = () => ({ ticks: clock.testRun({ data: frame }).result >>> 0, ns: process.hrtime.bigint() });
+    const start = read();
+    await sleep(MEASURE_MS);
+    const end = read();
+    const rate = (((end.ticks - start.ticks) >>> 0) * 1e9) / Number(end.ns - start.ns);
+    const usual = USUAL_RATES.find((candidate) => Math.abs(rate - candidate) <= Math.max(candidate * 0.09, 1));
+    return usual ?? Math.max(1, Math.round(rate));
+  } finally {
+    clock.close();
+  }
+}

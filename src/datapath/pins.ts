@@ -1,0 +1,116 @@
+// Where Weir's objects are pinned, and opening what is there. The paths are the only memory between two agents.
+//
+//   ROOT/<layout digest>/maps/NAME        every map of the object
+//   ROOT/<layout digest>/programs/NAME    from_pod and to_pod
+//   ROOT/links/<ifindex>-<direction>      tcx links
+
+import { mkdirSync, readdirSync, rmSync, statfsSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { BpfMap, BpfProgram } from "bpf-ts";
+import type { Direction } from "../base/direction.ts";
+import { codeOf, messageOf, OperationError } from "../base/errors.ts";
+import { LAYOUT_DIGEST, MAPS } from "../gen/layout.ts";
+
+export type MapName = keyof typeof MAPS;
+
+export const MAP_NAMES = Object.keys(MAPS) as MapName[];
+
+/** The program for each direction, as the C source names it. */
+export const PROGRAMS: { readonly [direction in Direction]: string } = { ingress: "to_pod", egress: "from_pod" };
+
+const BPF_FS_MAGIC = 0xcafe4a11;
+
+export const mapPath = (root: string, name: string): string => join(root, LAYOUT_DIGEST, "maps", name);
+export const programPath = (root: string, name: string): string => join(root, LAYOUT_DIGEST, "programs", name);
+export const linksDirectory = (root: string): string => join(root, "links");
+export const linkPath = (root: string, ifindex: number, direction: Direction): string =>
+  join(linksDirectory(root), `${ifindex}-${direction}`);
+
+/** The maps that an agent pinned, with this build's layout. */
+export interface Pins {
+  readonly digest: string;
+  map(name: MapName): BpfMap;
+  close(): void;
+}
+
+/** Opens the pinned maps under a root; undefined where there are none of this build's layout. */
+export function openPins(root: string): Pins | undefined {
+  if (listDirectory(join(root, LAYOUT_DIGEST, "maps")).length === 0) return undefined;
+  const maps = new Map<string, BpfMap>();
+  return {
+    digest: LAYOUT_DIGEST,
+    map(name) {
+      const map = maps.get(name) ?? BpfMap.openPinned(mapPath(root, name));
+      maps.set(name, map);
+      return map;
+    },
+    close() {
+      for (const map of maps.values()) map.close();
+    },
+  };
+}
+
+/** Layout digests that have pins under a root: this build's, and those of other builds. */
+export function pinnedDigests(root: string): string[] {
+  return listDirectory(root).filter((name) => name !== "links");
+}
+
+export function openProgram(path: string): BpfProgram | undefined {
+  try {
+    return BpfProgram.openPinned(path);
+  } catch (error) {
+    if (codeOf(error) === "ENOENT") return undefined;
+    throw error;
+  }
+}
+
+/** Links pinned under a root. Names that are not ours are left out. */
+export function pinnedLinks(root: string): { readonly ifindex: number; readonly direction: Direction; readonly path: string }[] {
+  return listDirectory(linksDirectory(root)).flatMap((name) => {
+    const match = /^([1-9][0-9]*)-(ingress|egress)$/.exec(name);
+    if (match === null) return [];
+    return [{ ifindex: Number(match[1]), direction: match[2] as Direction, path: join(linksDirectory(root), name) }];
+  });
+}
+
+/** Entries of a directory, sorted; empty where it does not exist. */
+export function listDirectory(path: string): string[] {
+  try {
+    return readdirSync(path).sort();
+  } catch (error) {
+    if (codeOf(error) === "ENOENT") return [];
+    throw new OperationError(messageOf(error), { operation: "list", object: path, cause: error });
+  }
+}
+
+/** Makes the directories, after checking that they are on a BPF filesystem. */
+export function preparePins(root: string): void {
+  let existing = root;
+  while (!exists(existing)) existing = dirname(existing);
+  if (statfsSync(existing).type !== BPF_FS_MAGIC) {
+    throw new OperationError(`${existing} is not on a BPF filesystem; mount one with: mount -t bpf bpf /sys/fs/bpf`, {
+      operation: "pin under",
+      object: root,
+    });
+  }
+  for (const path of [dirname(mapPath(root, "-")), dirname(programPath(root, "-")), linksDirectory(root)]) {
+    mkdirSync(path, { recursive: true, mode: 0o700 });
+  }
+}
+
+function exists(path: string): boolean {
+  try {
+    statfsSync(path);
+    return true;
+  } catch (error) {
+    if (codeOf(error) === "ENOENT") return false;
+    throw error;
+  }
+}
+
+/** Removes the pins of other builds, once nothing refers to their programs. Returns their digests. */
+export function removeOtherDigests(root: string): string[] {
+  const others = pinnedDigests(root).filter((digest) => digest !== LAYOUT_DIGEST);
+  for (const digest of others) rmSync(join(root, digest), { recursive: true, force: true });
+  return others;
+}

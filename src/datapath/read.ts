@@ -1,0 +1,78 @@
+// Reading back what the kernel holds, as the plain data that a diff starts from.
+
+import type { Address, Cidr } from "../base/ip.ts";
+import { IDENTITY_ABSENT } from "../gen/layout.ts";
+import type { Held } from "../state/diff.ts";
+import type { ClassSpan, Endpoint, State } from "../state/state.ts";
+import { addressesOfEndpoint, addressOfV4Key, addressOfV6Key, cidrOfV4Key, cidrOfV6Key, classesOfRow } from "./codec.ts";
+import type { Tables } from "./tables-all.ts";
+
+type Pair = readonly [number, number];
+
+/** The state in force, and the keys whose two versions differ. Errors: OperationError. */
+export async function readHeld(tables: Tables): Promise<Held> {
+  const version = (tables.node.get(0)?.generation ?? 0) & 1;
+  const addresses = [
+    ...(await tables.addressesV4.read()).map(([key, { number }]) => [addressOfV4Key(key), number] as const),
+    ...(await tables.addressesV6.read()).map(([key, { number }]) => [addressOfV6Key(key), number] as const),
+  ];
+  const cidrs = [
+    ...(await tables.cidrsV4.read()).map(([key, { number }]) => [cidrOfV4Key(key), number] as const),
+    ...(await tables.cidrsV6.read()).map(([key, { number }]) => [cidrOfV6Key(key), number] as const),
+  ];
+  const endpoints = (await tables.endpoints.read({ skipZero: true })).map(([, value]) => value);
+  const ports = await tables.ports.read({ skipZero: true });
+  const rows = await tables.rows.read({ skipZero: true });
+  const present = ({ 1: pair }: readonly [Address, Pair]) => pair[version] !== IDENTITY_ABSENT;
+  const state: State = {
+    endpoints: new Map(endpoints.map((each) => [each.ifindex, endpointOf(each, version)])),
+    addresses: new Map(addresses.filter(present).map(([{ text }, pair]) => [text, pair[version] as number])),
+    cidrs: new Map(cidrs.map(([{ text }, pair]) => [text, pair[version] as number])),
+    ports: spansOf(ports.map(([place, { number }]) => [place, number[version] as number])),
+    rows: new Map(rows.map(([number, row]) => [number, classesOfRow(row)])),
+    policies: await readPolicies(tables),
+  };
+  return {
+    state,
+    unsettled: {
+      addresses: differing(addresses),
+      cidrs: differing(cidrs),
+      endpoints: new Set(
+        endpoints.filter(({ policy: [a, b] }) => a[0] !== b[0] || a[1] !== b[1]).map(({ ifindex }) => ifindex),
+      ),
+      ports: ports.some(([, { number }]) => number[0] !== number[1]),
+    },
+  };
+}
+
+const differing = (entries: readonly (readonly [Address | Cidr, Pair])[]): Set<string> =>
+  new Set(entries.filter(([, [a, b]]) => a !== b).map(([{ text }]) => text));
+
+type RawEndpoint = Awaited<ReturnType<Tables["endpoints"]["read"]>>[number][1];
+
+function endpointOf(raw: RawEndpoint, version: number): Endpoint {
+  const [ingress, egress] = raw.policy[version as 0 | 1];
+  return { id: raw.id, addresses: addressesOfEndpoint(raw).map(({ text }) => text), policy: { ingress, egress } };
+}
+
+/** Places with their classes, in rising order, as spans. */
+function spansOf(places: readonly (readonly [number, number])[]): ClassSpan[] {
+  const spans: { first: number; last: number; class: number }[] = [];
+  for (const [place, number] of places) {
+    if (number === 0) continue;
+    const top = spans.at(-1);
+    if (top !== undefined && top.last === place - 1 && top.class === number) top.last = place;
+    else spans.push({ first: place, last: place, class: number });
+  }
+  return spans;
+}
+
+async function readPolicies({ policy }: Tables): Promise<Map<number, Map<number, number>>> {
+  const policies = new Map<number, Map<number, number>>();
+  for (const number of await policy.numbers()) {
+    // 0 is "not isolated": never looked up, and written only to wait for packets in flight.
+    using rows = number === 0 ? undefined : policy.open(number);
+    if (rows !== undefined) policies.set(number, new Map(await rows.read({ skipZero: true })));
+  }
+  return policies;
+}

@@ -1,0 +1,41 @@
+// Every map of the datapath as its typed table.
+
+import type { BpfMap } from "bpf-ts";
+import { type MapName, policyTableOf, type PolicyTable, type Table, tableOf, type KeyOf, type TableName, type ValueOf } from "./tables.ts";
+
+type TableFor<N extends TableName> = Table<KeyOf<N>, ValueOf<N>>;
+
+export interface Tables {
+  readonly node: TableFor<"node">;
+  readonly endpoints: TableFor<"endpoints">;
+  readonly addressesV4: TableFor<"addresses_v4">;
+  readonly addressesV6: TableFor<"addresses_v6">;
+  readonly cidrsV4: TableFor<"cidrs_v4">;
+  readonly cidrsV6: TableFor<"cidrs_v6">;
+  readonly policy: PolicyTable;
+  readonly ports: TableFor<"ports">;
+  readonly rows: TableFor<"rows">;
+  readonly conntrackV4: TableFor<"conntrack_v4">;
+  readonly conntrackV6: TableFor<"conntrack_v6">;
+  readonly fragments: TableFor<"fragments">;
+  readonly counters: TableFor<"counters">;
+}
+
+/** Typed tables over maps that remain the caller's to close. */
+export function openTables(map: (name: MapName) => BpfMap): Tables {
+  return {
+    node: tableOf("node", map("node")),
+    endpoints: tableOf("endpoints", map("endpoints")),
+    addressesV4: tableOf("addresses_v4", map("addresses_v4")),
+    addressesV6: tableOf("addresses_v6", map("addresses_v6")),
+    cidrsV4: tableOf("cidrs_v4", map("cidrs_v4")),
+    cidrsV6: tableOf("cidrs_v6", map("cidrs_v6")),
+    policy: policyTableOf(map("policy")),
+    ports: tableOf("ports", map("ports")),
+    rows: tableOf("rows", map("rows")),
+    conntrackV4: tableOf("conntrack_v4", map("conntrack_v4")),
+    conntrackV6: tableOf("conntrack_v6", map("conntrack_v6")),
+    fragments: tableOf("fragments", map("fragments")),
+    counters: tableOf("counters", map("counters")),
+  };
+}

@@ -1,0 +1,209 @@
+// Typed access to the maps by the generated codecs: the only place where keys and values are packed and unpacked.
+
+import { BpfMap, possibleCpus } from "bpf-ts";
+import { codeOf, messageOf, OperationError } from "../base/errors.ts";
+import { type Codec, MAPS } from "../gen/layout.ts";
+
+type Maps = typeof MAPS;
+export type MapName = keyof Maps;
+type Decoded<C> = C extends Codec<infer T> ? T : never;
+
+/** The map of maps has a table of its own kind. */
+export type TableName = Exclude<MapName, "policy">;
+export type KeyOf<N extends TableName> = Decoded<Maps[N]["key"]>;
+/** Of per-CPU maps, the values of all possible CPUs. */
+export type ValueOf<N extends TableName> = Maps[N]["kind"] extends `percpu-${string}`
+  ? readonly Decoded<Maps[N]["value"]>[]
+  : Decoded<Maps[N]["value"]>;
+
+/**
+ * One map. What the kernel refuses is an OperationError with the kernel's code ("E2BIG" or "ENOSPC" where there
+ * is no room); a number that does not fit its field is a RangeError, a bug of the caller.
+ */
+export interface Table<K, V> {
+  readonly name: string;
+  readonly maxEntries: number;
+  /** The whole map, read off the event loop; what is written meanwhile may be in it or not. */
+  read(options?: ReadOptions): Promise<[K, V][]>;
+  /** Of an LPM trie: the value of the longest prefix that covers the key. */
+  get(key: K): V | undefined;
+  set(key: K, value: V): void;
+  /** Off the event loop. Not atomic: where it fails, some of the entries may have been written. */
+  writeBatch(entries: readonly (readonly [K, V])[]): Promise<void>;
+  /** Off the event loop. The number deleted; absent keys are skipped. From arrays nothing can be deleted. */
+  deleteBatch(keys: readonly K[]): Promise<number>;
+}
+
+export interface ReadOptions {
+  /** Leaves out values of which every byte is zero: what an array holds where nothing has been written. */
+  readonly skipZero?: boolean;
+}
+
+/** The rows of one policy: identity to row. It must be closed. */
+export interface PolicyRows extends Table<number, number>, Disposable {
+  close(): void;
+}
+
+/** The map of maps: policy to its rows. */
+export interface PolicyTable {
+  readonly name: string;
+  readonly maxEntries: number;
+  /** Numbers under which there are rows. */
+  numbers(): Promise<number[]>;
+  open(number: number): PolicyRows | undefined;
+  /** Makes new rows for identities 0 to `size` - 1, fills them, and swaps them in by one step; others are 0. */
+  put(
+    number: number,
+    size: number,
+    rows: readonly (readonly [identity: number, row: number])[],
+  ): Promise<void>;
+  deleteBatch(numbers: readonly number[]): Promise<number>;
+}
+
+/** A table over an open map, which remains the caller's to close. Throws an OperationError where the shape differs. */
+export function tableOf<N extends TableName>(name: N, map: BpfMap): Table<KeyOf<N>, ValueOf<N>> {
+  const { key, value } = MAPS[name];
+  requireShape(MAPS[name], map);
+  const stored = map.info.perCpu ? ofAllCpus(value as Codec<unknown>, possibleCpus()) : value;
+  // The table of types above says what these codecs are for each name; generic code cannot.
+  return makeTable(name, map, { key: key as Codec<KeyOf<N>>, value: stored as unknown as Codec<ValueOf<N>> });
+}
+
+/** The same for the map of maps. */
+export function policyTableOf(map: BpfMap): PolicyTable {
+  const { name, key, value, inner } = MAPS.policy;
+  requireShape(MAPS.policy, map);
+  const ids = makeTable(name, map, { key, value });
+  const rowsOf = (innerMap: BpfMap): PolicyRows => ({
+    ...makeTable(inner.name, innerMap, inner),
+    close: () => innerMap.close(),
+    [Symbol.dispose]: () => innerMap.close(),
+  });
+  return {
+    name,
+    maxEntries: map.info.maxEntries,
+    async numbers() {
+      return (await ids.read()).map(([number]) => number);
+    },
+    open(number) {
+      const id = ids.get(number);
+      return id === undefined ? undefined : rowsOf(attempt("open", map, () => BpfMap.openById(id)));
+    },
+    async put(number, size, rows) {
+      const place = pack(key, [number]);
+      using made = attempt("make rows for", map, () => BpfMap.create({ ...inner, maxEntries: size }));
+      await rowsOf(made).writeBatch(rows);
+      await attemptAsync("write", map, () => map.setInner(place, made));
+    },
+    deleteBatch: ids.deleteBatch,
+  };
+}
+
+interface Codecs<K, V> {
+  readonly key: Codec<K>;
+  readonly value: Codec<V>;
+}
+
+function makeTable<K, V>(name: string, map: BpfMap, { key, value }: Codecs<K, V>): Table<K, V> {
+  return {
+    name,
+    maxEntries: map.info.maxEntries,
+    async read({ skipZero = false } = {}) {
+      const { count, keys, values } = await attemptAsync("read", map, () => map.entries());
+      const [keyView, valueView] = [viewOf(keys), viewOf(values)];
+      const entries: [K, V][] = [];
+      for (let i = 0; i < count; i++) {
+        const at = i * value.size;
+        if (skipZero && isZero(values, at, value.size)) continue;
+        entries.push([key.decode(keyView, i * key.size), value.decode(valueView, at)]);
+      }
+      return entries;
+    },
+    get(wanted) {
+      const packed = pack(key, [wanted]);
+      const found = attempt("read", map, () => map.lookup(packed));
+      return found === undefined ? undefined : value.decode(viewOf(found), 0);
+    },
+    set(where, what) {
+      const [keys, values] = [pack(key, [where]), pack(value, [what])];
+      attempt("write", map, () => map.update(keys, values));
+    },
+    async writeBatch(entries) {
+      const keys = pack(
+        key,
+        entries.map(([each]) => each),
+      );
+      const values = pack(
+        value,
+        entries.map(([, each]) => each),
+      );
+      await attemptAsync("write", map, () => map.updateBatch(keys, values, entries.length));
+    },
+    deleteBatch(unwanted) {
+      const packed = pack(key, unwanted);
+      return attemptAsync("delete from", map, () => map.deleteBatch(packed, unwanted.length));
+    },
+  };
+}
+
+function pack<T>(codec: Codec<T>, values: readonly T[]): Buffer {
+  const bytes = Buffer.alloc(values.length * codec.size);
+  const view = viewOf(bytes);
+  for (const [i, value] of values.entries()) codec.encode(value, view, i * codec.size);
+  return bytes;
+}
+
+const viewOf = (bytes: Buffer): DataView => new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+
+function isZero(bytes: Buffer, start: number, size: number): boolean {
+  for (let i = start; i < start + size; i++) if (bytes[i] !== 0) return false;
+  return true;
+}
+
+/** The kernel gives and takes the values of all possible CPUs at once, each padded to 8 bytes. */
+function ofAllCpus<T>(codec: Codec<T>, cpus: number): Codec<readonly T[]> {
+  const stride = Math.ceil(codec.size / 8) * 8;
+  return {
+    name: codec.name,
+    size: stride * cpus,
+    encode(values, view, offset) {
+      if (values.length !== cpus) throw new RangeError(`${values.length} values for ${cpus} CPUs`);
+      for (const [i, value] of values.entries()) codec.encode(value, view, offset + i * stride);
+    },
+    decode: (view, offset) => Array.from({ length: cpus }, (_, i) => codec.decode(view, offset + i * stride)),
+  };
+}
+
+function requireShape(layout: Maps[MapName], map: BpfMap): void {
+  const { type, keySize, valueSize } = map.info;
+  if (type === layout.type && keySize === layout.keySize && valueSize === layout.valueSize) return;
+  throw new OperationError(
+    `type ${type} with keys of ${keySize} and values of ${valueSize} bytes, ` +
+      `instead of type ${layout.type}, ${layout.keySize} and ${layout.valueSize}`,
+    { operation: "open", object: `map ${layout.name}`, code: "SHAPE" },
+  );
+}
+
+function attempt<T>(operation: string, map: BpfMap, call: () => T): T {
+  try {
+    return call();
+  } catch (error) {
+    throw failure(operation, map, error);
+  }
+}
+
+async function attemptAsync<T>(operation: string, map: BpfMap, call: () => Promise<T>): Promise<T> {
+  try {
+    return await call();
+  } catch (error) {
+    throw failure(operation, map, error);
+  }
+}
+
+/** Hash maps and arrays say E2BIG, tries ENOSPC, where there is no place for a key. */
+function failure(operation: string, { info }: BpfMap, cause: unknown): OperationError {
+  const code = codeOf(cause);
+  const full = code === "E2BIG" || code === "ENOSPC";
+  const message = full ? `no room: it has at most ${info.maxEntries} entries` : messageOf(cause);
+  return new OperationError(message, { operation, object: `map ${info.name}`, cause, ...(code && { code }) });
+}

@@ -1,0 +1,102 @@
+// The lab's side of one pod process: starts it inside its namespace, sends it commands, hears its answers.
+
+import { type ChildProcess, spawn } from "node:child_process";
+import { existsSync } from "node:fs";
+import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
+import { OperationError } from "../base/errors.ts";
+import type { Command, ProcessConfig, Reply, Request, Response } from "./protocol.ts";
+
+interface Waiting {
+  resolve(reply: Reply): void;
+  reject(error: Error): void;
+}
+
+/** The program lies beside this file: as TypeScript in the sources, as JavaScript in a bundle (an entry of its own). */
+function programPath(): string {
+  for (const name of ["pod-process.ts", "pod-process.js", "../pod-process.js"]) {
+    const path = fileURLToPath(new URL(name, import.meta.url));
+    if (existsSync(path)) return path;
+  }
+  throw new OperationError("not found", { operation: "start", object: "pod-process", code: "ENOENT" });
+}
+
+/** A running pod process. `close()` is idempotent and synchronous; commands after it are refused. */
+export class PodProcess {
+  readonly #child: ChildProcess;
+  readonly #name: string;
+  readonly #waiting = new Map<number, Waiting>();
+  #lastId = 0;
+  #ended: string | undefined;
+  #errors = "";
+
+  private constructor(name: string, child: ChildProcess) {
+    this.#name = name;
+    this.#child = child;
+    const ended = (how: string): void =>
+      this.#end(`${how}${this.#errors === "" ? "" : `: ${this.#errors.trim()}`}`);
+    child.on("error", (error) => ended(error.message));
+    child.on("close", (code, signal) => ended(`ended with ${signal ?? `status ${code}`}`));
+    child.stdin?.on("error", (error) => ended(error.message));
+    child.stderr?.on("data", (chunk: Buffer) => {
+      this.#errors = (this.#errors + chunk.toString()).slice(-2000);
+    });
+    if (child.stdout !== null)
+      createInterface({ input: child.stdout }).on("line", (line) => this.#hear(line));
+  }
+
+  /** Starts it in a namespace (undefined: the node's own). */
+  static spawn(netns: string | undefined, config: ProcessConfig): PodProcess {
+    const node = [process.execPath, "--disable-warning=ExperimentalWarning", programPath()];
+    const [command = "", ...args] = netns === undefined ? node : ["ip", "netns", "exec", netns, ...node];
+    // A group of its own: Ctrl-C is for the lab, which then ends its processes itself, after what depends on them.
+    const pod = new PodProcess(config.name, spawn(command, args, { stdio: "pipe", detached: true }));
+    pod.#child.stdin?.write(`${JSON.stringify(config)}\n`);
+    return pod;
+  }
+
+  /** Resolves when its servers listen; to be called once, right after `spawn`. @throws OperationError */
+  async ready(): Promise<void> {
+    const reply = await this.#expect(0);
+    if (reply.reply === "error") throw this.#failure(reply.reason);
+  }
+
+  /** The reply to a command, never one of kind "error". @throws OperationError also where the process has ended */
+  async command(command: Command): Promise<Exclude<Reply, { reply: "error" }>> {
+    this.#lastId += 1;
+    const request: Request = { ...command, id: this.#lastId };
+    const answer = this.#expect(request.id);
+    this.#child.stdin?.write(`${JSON.stringify(request)}\n`);
+    const reply = await answer;
+    if (reply.reply === "error") throw this.#failure(reply.reason);
+    return reply;
+  }
+
+  close(): void {
+    this.#end("closed");
+    this.#child.kill("SIGKILL");
+  }
+
+  #expect(id: number): Promise<Reply> {
+    return new Promise((resolve, reject) => {
+      if (this.#ended === undefined) this.#waiting.set(id, { resolve, reject });
+      else reject(this.#failure(this.#ended));
+    });
+  }
+
+  #hear(line: string): void {
+    const { id, ...reply } = JSON.parse(line) as Response;
+    this.#waiting.get(id)?.resolve(reply);
+    this.#waiting.delete(id);
+  }
+
+  #end(how: string): void {
+    this.#ended ??= how;
+    for (const { reject } of this.#waiting.values()) reject(this.#failure(this.#ended));
+    this.#waiting.clear();
+  }
+
+  #failure(reason: string): OperationError {
+    return new OperationError(reason, { operation: "command", object: `pod process ${this.#name}` });
+  }
+}

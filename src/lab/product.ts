@@ -1,0 +1,222 @@
+// Drives the product from outside, by its command line alone: an agent as a child process, and commands that ask about it.
+
+import { type ChildProcess, execFile, spawn, spawnSync } from "node:child_process";
+import { existsSync, readFileSync, rmSync } from "node:fs";
+import { setTimeout as sleep } from "node:timers/promises";
+import { OperationError } from "../base/errors.ts";
+
+/** Where one installation of the product lives, so that several can run on a machine. */
+export interface ProductPaths {
+  /** The `weir` command. */
+  readonly bin: string;
+  /** The directory for pins, in a BPF filesystem. */
+  readonly bpffs: string;
+  /** The agent's socket. */
+  readonly socket: string;
+}
+
+export interface CommandResult {
+  /** The exit status; -1 where a signal ended it. */
+  readonly status: number;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** What `weir status -o json` says, as far as the lab needs it. */
+export interface Status {
+  readonly agent: { readonly running: boolean; readonly pid?: number };
+  /** `wanted` is known to a running agent only. */
+  readonly generation: { readonly wanted?: number; readonly applied: number };
+  /** ISO 8601; absent until the running agent has applied something itself. */
+  readonly appliedAt?: string;
+  readonly endpoints: number;
+  readonly problems: readonly { readonly text: string }[];
+}
+
+const POLL_MS = 30;
+const START_MS_MAX = 20_000;
+const CHANGE_MS_MAX = 10_000;
+const STOP_MS_MAX = 5_000;
+const WAIT_MS = 5;
+/** To wait on: nobody ever changes it. */
+const NOTHING = new Int32Array(new SharedArrayBuffer(4));
+
+const argumentsOf = (paths: ProductPaths, args: readonly string[]): string[] => [
+  ...args,
+  "--bpffs",
+  paths.bpffs,
+  "--socket",
+  paths.socket,
+];
+
+/** Runs one command to its end, whatever its exit status. */
+export function weir(paths: ProductPaths, args: readonly string[]): Promise<CommandResult> {
+  return new Promise((resolve) => {
+    execFile(
+      paths.bin,
+      argumentsOf(paths, args),
+      { maxBuffer: 64 * 1024 * 1024 },
+      (error, stdout, stderr) => {
+        const status = error === null ? 0 : typeof error.code === "number" ? error.code : -1;
+        resolve({ status, stdout, stderr: stderr === "" && status !== 0 ? String(error?.message) : stderr });
+      },
+    );
+  });
+}
+
+/** As `weir`, for a command that must succeed: its stdout. @throws OperationError with its stderr */
+export async function weirOutput(paths: ProductPaths, args: readonly string[]): Promise<string> {
+  const done = await weir(paths, args);
+  if (done.status === 0) return done.stdout;
+  throw new OperationError(done.stderr.trim() || `exit status ${done.status}`, {
+    operation: "run",
+    object: `\`weir ${args.join(" ")}\``,
+  });
+}
+
+/** What the product says of itself. Its exit status only repeats that. @throws OperationError where it says nothing */
+export async function statusOf(paths: ProductPaths): Promise<Status> {
+  const done = await weir(paths, ["status", "-o", "json"]);
+  if (done.stdout.startsWith("{")) return JSON.parse(done.stdout) as Status;
+  throw new OperationError(done.stderr.trim() || `exit status ${done.status}`, {
+    operation: "run",
+    object: "`weir status`",
+  });
+}
+
+/**
+ * Takes the installation's programs and pins away, synchronously: `weir cleanup`, and then by hand whatever that left,
+ * which is reported. @throws OperationError where the product did not clean up after itself
+ */
+export function cleanUp(paths: ProductPaths): void {
+  if (!existsSync(paths.bpffs)) return;
+  const done = spawnSync(paths.bin, argumentsOf(paths, ["cleanup"]), { encoding: "utf8" });
+  if (!existsSync(paths.bpffs)) return;
+  rmSync(paths.bpffs, { recursive: true });
+  throw new OperationError(`left ${paths.bpffs} (exit status ${done.status}) ${done.stderr?.trim() ?? ""}`, {
+    operation: "run",
+    object: "`weir cleanup`",
+  });
+}
+
+/** A running agent. Its end is `stop` or `kill`; enforcement goes on after either, until `cleanUp`. */
+export class Agent {
+  readonly paths: ProductPaths;
+  readonly #child: ChildProcess;
+  readonly #ended: Promise<void>;
+  #output = "";
+  #errors = "";
+
+  private constructor(paths: ProductPaths, child: ChildProcess) {
+    this.paths = paths;
+    this.#child = child;
+    child.stdout?.on("data", (chunk: Buffer) => {
+      this.#output += chunk.toString();
+    });
+    child.stderr?.on("data", (chunk: Buffer) => {
+      this.#errors += chunk.toString();
+    });
+    this.#ended = new Promise((resolve) => {
+      child.once("close", () => resolve());
+      child.once("error", (error) => {
+        this.#errors += error.message;
+        resolve();
+      });
+    });
+  }
+
+  /** Starts `weir run` on a directory; it is to be waited for with `ready`. */
+  static spawn(paths: ProductPaths, manifests: string): Agent {
+    const args = argumentsOf(paths, ["run", "--manifests", manifests]);
+    // A group of its own, since Ctrl-C is for whoever started it; but not left alone when that one is killed.
+    const guarded = ["--pdeathsig", "KILL", "--", paths.bin, ...args];
+    return new Agent(paths, spawn("setpriv", guarded, { stdio: ["ignore", "pipe", "pipe"], detached: true }));
+  }
+
+  get pid(): number | undefined {
+    return this.#child.pid;
+  }
+
+  get stdout(): string {
+    return this.#output;
+  }
+
+  get stderr(): string {
+    return this.#errors;
+  }
+
+  /** Resolves when everything that the agent wants is applied, for the first time. @throws OperationError */
+  async ready(): Promise<Status> {
+    const deadline = Date.now() + START_MS_MAX;
+    for (;;) {
+      // The socket comes when the agent can be asked; one that a killed agent left is told apart by the process's number.
+      const status = existsSync(this.paths.socket) ? await statusOf(this.paths) : undefined;
+      const isOurs = status?.agent.running === true && status.agent.pid === this.pid;
+      if (status !== undefined && isOurs && isSettled(status)) return status;
+      await this.#pause(deadline, "start");
+    }
+  }
+
+  /**
+   * Makes a change to the manifests and waits until the agent says that it is in force: the generation in the kernel
+   * is a later one, and no later one is wanted. Only for changes that change what is enforced: others make no new
+   * generation. Gives the status then. @throws OperationError
+   */
+  async change(make: () => void): Promise<Status> {
+    const before = (await statusOf(this.paths)).generation.applied;
+    make();
+    const deadline = Date.now() + CHANGE_MS_MAX;
+    for (;;) {
+      const status = await statusOf(this.paths);
+      if (isSettled(status) && status.generation.applied > before) return status;
+      await this.#pause(deadline, "apply a change");
+    }
+  }
+
+  /** Ends it as an operator would, and waits. */
+  async stop(): Promise<void> {
+    this.#child.kill("SIGTERM");
+    const late = sleep(STOP_MS_MAX, "late" as const, { ref: false });
+    if ((await Promise.race([this.#ended, late])) !== "late") return;
+    await this.kill();
+    throw this.#failure(`did not end within ${STOP_MS_MAX} ms of SIGTERM`, "stop");
+  }
+
+  /** Ends it as a crash would, and waits. */
+  async kill(): Promise<void> {
+    this.#child.kill("SIGKILL");
+    await this.#ended;
+  }
+
+  /** As `kill`, but waits without letting anything else run: for the way out of a process. */
+  killNow(): void {
+    if (this.#child.exitCode !== null || this.#child.signalCode !== null) return;
+    this.#child.kill("SIGKILL");
+    const deadline = Date.now() + STOP_MS_MAX;
+    while (isRunning(this.pid) && Date.now() < deadline) Atomics.wait(NOTHING, 0, 0, WAIT_MS);
+  }
+
+  async #pause(deadline: number, operation: string): Promise<void> {
+    if (this.#child.exitCode !== null || this.#child.signalCode !== null) {
+      throw this.#failure(`it ended: ${this.#errors.trim()}`, operation);
+    }
+    if (Date.now() > deadline)
+      throw this.#failure(`nothing after a long time: ${this.#errors.trim()}`, operation);
+    await sleep(POLL_MS);
+  }
+
+  #failure(reason: string, operation: string): OperationError {
+    return new OperationError(reason, { operation, object: "`weir run`" });
+  }
+}
+
+/** Whether a child still runs code; one that has ended stays as a zombie until the event loop comes to reap it. */
+function isRunning(pid: number | undefined): boolean {
+  if (pid === undefined || !existsSync(`/proc/${pid}/stat`)) return false;
+  const state = readFileSync(`/proc/${pid}/stat`, "latin1").replace(/^.*\) /, "")[0];
+  return state !== "Z" && state !== "X";
+}
+
+/** What is in the kernel is what this agent wanted, and not only what it found there. */
+const isSettled = ({ appliedAt, generation }: Status): boolean =>
+  appliedAt !== undefined && generation.applied === generation.wanted;

@@ -1,0 +1,65 @@
+// The part of a cluster that decides who may talk to whom: namespaces, pods, and the node's view of them.
+
+import type { Address } from "../base/ip.ts";
+import type { Policy } from "./policy.ts";
+import type { Labels } from "./selector.ts";
+
+export type Protocol = "TCP" | "UDP" | "SCTP";
+
+/** The label that the API server sets on every namespace to the namespace's own name. */
+export const NAMESPACE_NAME_LABEL = "kubernetes.io/metadata.name";
+
+export interface Namespace {
+  readonly name: string;
+  /** Always holds NAMESPACE_NAME_LABEL. */
+  readonly labels: Labels;
+}
+
+export interface ContainerPort {
+  readonly name?: string;
+  readonly port: number;
+  readonly protocol: Protocol;
+}
+
+/** How the operator said which interface is the pod's: annotation `weir.dev/interface` or `weir.dev/netns`. */
+export type Attachment =
+  /** The name of the host-side link. */
+  | { readonly kind: "link"; readonly name: string }
+  /** The name of a network namespace (`ip netns`), whose veth peer is the host-side link. */
+  | { readonly kind: "netns"; readonly name: string };
+
+export interface Pod {
+  readonly namespace: string;
+  readonly name: string;
+  readonly labels: Labels;
+  /** status.podIPs (or podIP), in order; empty while the pod has none. */
+  readonly ips: readonly Address[];
+  readonly hostNetwork: boolean;
+  /** spec.nodeName, where it is set. */
+  readonly node?: string;
+  /** status.phase is Succeeded or Failed: it no longer owns its addresses. */
+  readonly finished: boolean;
+  readonly ports: readonly ContainerPort[];
+  readonly attachment?: Attachment;
+}
+
+/** Everything that policies are evaluated against. Keys: a namespace's name; `namespace/name` for the others. */
+export interface Cluster {
+  readonly namespaces: ReadonlyMap<string, Namespace>;
+  readonly pods: ReadonlyMap<string, Pod>;
+  readonly policies: ReadonlyMap<string, Policy>;
+}
+
+export const keyOf = (object: { readonly namespace: string; readonly name: string }): string =>
+  `${object.namespace}/${object.name}`;
+
+/** The labels of a namespace. One that no manifest declares still has the label that the API server would set. */
+export function namespaceLabels(cluster: Cluster, name: string): Labels {
+  return cluster.namespaces.get(name)?.labels ?? new Map([[NAMESPACE_NAME_LABEL, name]]);
+}
+
+/**
+ * Whether policies can select the pod, as subject or as peer. Host-network pods share the node's address and finished
+ * pods have given theirs back, so neither is ever selected; an ipBlock may still cover the address.
+ */
+export const isSelectable = (pod: Pod): boolean => !pod.hostNetwork && !pod.finished;

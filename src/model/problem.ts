@@ -1,0 +1,25 @@
+// A Problem is what is wrong with the input or the node, in one line that an operator can act on.
+
+export interface Problem {
+  readonly severity: "error" | "warning";
+  /** Where it stands: the file as given, with line and column (from 1) where they are known. */
+  readonly file?: string;
+  readonly line?: number;
+  readonly column?: number;
+  /** The object, as in "NetworkPolicy alpha/alpha-deny"; absent where the document has no readable name. */
+  readonly object?: string;
+  /** The field, as in "spec.ingress[0].from[1].ipBlock.cidr"; absent where the problem is not about one field. */
+  readonly path?: string;
+  /** What is wrong and what was expected. */
+  readonly reason: string;
+  /** What Weir does about it, as in "its pods are isolated and nothing is allowed". */
+  readonly effect?: string;
+}
+
+/** `FILE:LINE:COLUMN: OBJECT: PATH: REASON; EFFECT`, leaving out what is not known. One line. */
+export function problemText(problem: Problem): string {
+  const place = [problem.file, problem.line, problem.column].filter((part) => part !== undefined).join(":");
+  const head = [place, problem.object, problem.path].filter((part) => part !== undefined && part !== "");
+  const text = [...head, problem.reason].join(": ");
+  return (problem.effect === undefined ? text : `${text}; ${problem.effect}`).replaceAll(/\s*\n\s*/g, " ");
+}

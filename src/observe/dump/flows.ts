@@ -1,0 +1,200 @@
+// Dumps of what the programs themselves write: flows, fragments and counters; and of the node's settings.
+
+import type { Direction } from "../../base/direction.ts";
+import { left, right } from "../table.ts";
+import { durationText } from "../text.ts";
+import type { NamesView } from "../view.ts";
+import { type Dump, known } from "./dump.ts";
+
+/** Where an entry's interface is, as far as it is known. */
+export interface Place {
+  readonly ifindex: number;
+  readonly interface?: string;
+}
+
+export interface FlowRecord extends Place {
+  /** IP protocol number. */
+  readonly protocol: number;
+  /** The pod's own address. */
+  readonly local: string;
+  readonly remote: string;
+  /** For ICMP echo: its identifier, and 1 where the pod asked. */
+  readonly localPort: number;
+  readonly remotePort: number;
+  readonly opener: Direction;
+  /** Names of the flags that are set, as "replied". */
+  readonly state: readonly string[];
+  readonly generation: number;
+  /** Milliseconds from now; negative where the entry has expired and waits to be overwritten. */
+  readonly expiresMs: number;
+}
+
+export interface FragmentRecord extends Place {
+  readonly protocol: number;
+  readonly source: string;
+  readonly destination: string;
+  /** Identification of the fragmented packet. */
+  readonly id: number;
+  readonly direction: Direction;
+  readonly sourcePort: number;
+  readonly destinationPort: number;
+  readonly expiresMs: number;
+}
+
+export interface CounterRecord extends Partial<Place> {
+  /** The endpoint's; 0 counts what no endpoint owns. */
+  readonly id: number;
+  readonly direction: Direction;
+  readonly reason: string;
+  readonly dropped: boolean;
+  readonly packets: bigint;
+  readonly bytes: bigint;
+}
+
+export interface NodeRecord {
+  readonly generation: number;
+  /** Which of two versions of every value is in force. */
+  readonly version: number;
+  readonly ticksPerSecond: number;
+  /** By name, in ticks. */
+  readonly timeouts: Readonly<Record<string, number>>;
+}
+
+const PROTOCOLS: ReadonlyMap<number, string> = new Map([
+  [1, "ICMP"],
+  [6, "TCP"],
+  [17, "UDP"],
+  [58, "ICMPv6"],
+  [132, "SCTP"],
+]);
+
+export const protocolText = (protocol: number): string => PROTOCOLS.get(protocol) ?? String(protocol);
+
+const hasPorts = (protocol: number): boolean => [6, 17, 132].includes(protocol);
+const isEcho = (protocol: number): boolean => [1, 58].includes(protocol);
+
+/** "10.0.0.1:80", "[fd00::1]:80"; the address alone where the protocol has no ports. */
+function socketText(protocol: number, address: string, port: number): string {
+  if (!hasPorts(protocol)) return address;
+  return address.includes(":") ? `[${address}]:${port}` : `${address}:${port}`;
+}
+
+const expiryText = (milliseconds: number): string =>
+  milliseconds < 0 ? "expired" : durationText(milliseconds);
+
+const nameOf = (place: Partial<Place>, names: NamesView | undefined): string | undefined =>
+  place.ifindex === undefined ? undefined : names?.endpoints[String(place.ifindex)];
+
+/** The pod, else the interface, else its index. */
+const ownerText = (place: Place, names: NamesView | undefined): string =>
+  nameOf(place, names) ?? place.interface ?? `interface ${place.ifindex}`;
+
+export function conntrackDump(records: readonly FlowRecord[], names?: NamesView): Dump {
+  return {
+    table: {
+      columns: [
+        ...["PROTOCOL", "LOCAL", "REMOTE", "OPENED-BY", "STATE"].map(left),
+        right("GENERATION"),
+        right("EXPIRES"),
+        left("POD"),
+        left("PEER"),
+      ],
+      rows: records.map((flow) => [
+        protocolText(flow.protocol),
+        socketText(flow.protocol, flow.local, flow.localPort),
+        socketText(flow.protocol, flow.remote, flow.remotePort),
+        flow.opener === "egress" ? "pod" : "peer",
+        [...flow.state, ...(isEcho(flow.protocol) ? [`echo ${flow.localPort}`] : [])].join(","),
+        String(flow.generation),
+        expiryText(flow.expiresMs),
+        ownerText(flow, names),
+        names?.addresses[flow.remote] ?? "",
+      ]),
+    },
+    json: records.map((flow) => ({
+      ...flow,
+      protocol: protocolText(flow.protocol),
+      protocolNumber: flow.protocol,
+      ...known("pod", nameOf(flow, names)),
+      ...known("peer", names?.addresses[flow.remote]),
+    })),
+  };
+}
+
+export function fragmentsDump(records: readonly FragmentRecord[], names?: NamesView): Dump {
+  return {
+    table: {
+      columns: [
+        ...["PROTOCOL", "SOURCE", "DESTINATION"].map(left),
+        right("ID"),
+        left("DIRECTION"),
+        right("EXPIRES"),
+        left("POD"),
+      ],
+      rows: records.map((fragment) => [
+        protocolText(fragment.protocol),
+        socketText(fragment.protocol, fragment.source, fragment.sourcePort),
+        socketText(fragment.protocol, fragment.destination, fragment.destinationPort),
+        String(fragment.id),
+        fragment.direction,
+        expiryText(fragment.expiresMs),
+        ownerText(fragment, names),
+      ]),
+    },
+    json: records.map((fragment) => ({
+      ...fragment,
+      protocol: protocolText(fragment.protocol),
+      protocolNumber: fragment.protocol,
+      ...known("pod", nameOf(fragment, names)),
+    })),
+  };
+}
+
+/** What is not zero, by endpoint, direction and reason. */
+export function countersDump(records: readonly CounterRecord[], names?: NamesView): Dump {
+  const owner = (record: CounterRecord): string => {
+    if (record.id === 0) return "<no endpoint>";
+    return record.ifindex === undefined ? "" : ownerText({ ...record, ifindex: record.ifindex }, names);
+  };
+  return {
+    table: {
+      columns: [
+        right("ID"),
+        ...["POD", "DIRECTION", "VERDICT", "REASON"].map(left),
+        right("PACKETS"),
+        right("BYTES"),
+      ],
+      rows: records.map((record) => [
+        String(record.id),
+        owner(record),
+        record.direction,
+        record.dropped ? "dropped" : "passed",
+        record.reason,
+        String(record.packets),
+        String(record.bytes),
+      ]),
+    },
+    json: records.map(({ dropped, ...record }) => ({
+      ...record,
+      verdict: dropped ? "dropped" : "passed",
+      ...known("pod", nameOf(record, names)),
+    })),
+  };
+}
+
+export function nodeDump(node: NodeRecord): Dump {
+  const seconds = (ticks: number): string =>
+    node.ticksPerSecond === 0 ? `${ticks} ticks` : `${Number((ticks / node.ticksPerSecond).toFixed(3))} s`;
+  return {
+    table: {
+      columns: [left("FIELD"), left("VALUE")],
+      rows: [
+        ["generation", String(node.generation)],
+        ["version in force", String(node.version)],
+        ["ticks per second", String(node.ticksPerSecond)],
+        ...Object.entries(node.timeouts).map(([name, ticks]) => [`timeout ${name}`, seconds(ticks)]),
+      ],
+    },
+    json: node,
+  };
+}

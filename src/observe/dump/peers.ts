@@ -1,0 +1,148 @@
+// Dumps of the tables that say who is who: prefixes, addresses, endpoints, and what each policy allows to whom.
+
+import type { Direction } from "../../base/direction.ts";
+import { type Address, type Cidr, compareAddresses, compareCidrs } from "../../base/ip.ts";
+import { left, right } from "../table.ts";
+import type { NamesView } from "../view.ts";
+import { type Dump, known, meaningText, peersOf } from "./dump.ts";
+
+export interface CidrRecord {
+  readonly cidr: Cidr;
+  readonly identity: number;
+}
+
+export interface AddressRecord {
+  readonly address: Address;
+  readonly identity: number;
+}
+
+export interface EndpointRecord {
+  readonly ifindex: number;
+  /** The interface's name, where it still exists. */
+  readonly interface?: string;
+  readonly id: number;
+  /** Numbers of policies; 0 where the endpoint is not isolated. */
+  readonly policy: { readonly [direction in Direction]: number };
+  readonly addresses: readonly string[];
+}
+
+export interface PolicyRecord {
+  readonly policy: number;
+  /** Identity to row, without those that hold "nothing of its own". */
+  readonly cells: readonly { readonly identity: number; readonly row: number }[];
+}
+
+const NOTHING = "nothing";
+/** Identity 0 stands for every address that no live rule tells apart. */
+const OTHERS = "everyone else";
+
+function matchesText(identity: number, names: NamesView | undefined): string {
+  const peers = peersOf(identity, names);
+  if (peers !== undefined && peers.length > 0) return meaningText(peers);
+  return names === undefined ? "" : NOTHING;
+}
+
+/** Each prefix with the blocks that name it, and the peers that an address matches whose longest prefix it is. */
+export function cidrsDump(records: readonly CidrRecord[], names?: NamesView): Dump {
+  const sorted = [...records].sort((a, b) => compareCidrs(a.cidr, b.cidr));
+  return {
+    table: {
+      columns: [left("CIDR"), right("IDENTITY"), left("MEANING"), left("MATCHES")],
+      rows: sorted.map(({ cidr, identity }) => [
+        cidr.text,
+        String(identity),
+        meaningText(names?.cidrs[cidr.text] ?? []),
+        matchesText(identity, names),
+      ]),
+    },
+    json: sorted.map(({ cidr, identity }) => ({
+      cidr: cidr.text,
+      identity,
+      ...known("meaning", names?.cidrs[cidr.text]),
+      ...known("matches", peersOf(identity, names)),
+    })),
+  };
+}
+
+export function addressesDump(records: readonly AddressRecord[], names?: NamesView): Dump {
+  const sorted = [...records].sort((a, b) => compareAddresses(a.address, b.address));
+  return {
+    table: {
+      columns: [left("ADDRESS"), right("IDENTITY"), left("POD"), left("MATCHES")],
+      rows: sorted.map(({ address, identity }) => [
+        address.text,
+        String(identity),
+        names?.addresses[address.text] ?? "",
+        matchesText(identity, names),
+      ]),
+    },
+    json: sorted.map(({ address, identity }) => ({
+      address: address.text,
+      identity,
+      ...known("pod", names?.addresses[address.text]),
+      ...known("matches", peersOf(identity, names)),
+    })),
+  };
+}
+
+export function endpointsDump(records: readonly EndpointRecord[], names?: NamesView): Dump {
+  const sorted = [...records].sort((a, b) => a.ifindex - b.ifindex);
+  const podOf = (record: EndpointRecord): string | undefined => names?.endpoints[String(record.ifindex)];
+  return {
+    table: {
+      columns: [
+        right("IFINDEX"),
+        left("INTERFACE"),
+        left("POD"),
+        right("ID"),
+        ...["INGRESS", "EGRESS", "ADDRESSES"].map(left),
+      ],
+      rows: sorted.map((record) => [
+        String(record.ifindex),
+        record.interface ?? "",
+        podOf(record) ?? "",
+        String(record.id),
+        policyText(record.policy.ingress),
+        policyText(record.policy.egress),
+        record.addresses.join(","),
+      ]),
+    },
+    json: sorted.map((record) => ({ ...record, ...known("pod", podOf(record)) })),
+  };
+}
+
+const policyText = (policy: number): string => (policy === 0 ? "open" : `policy ${policy}`);
+
+/** `ports` says what a row allows, as "TCP/80". */
+export function policyDump(
+  records: readonly PolicyRecord[],
+  ports: (row: number) => string,
+  names?: NamesView,
+): Dump {
+  const sorted = [...records].sort((a, b) => a.policy - b.policy);
+  return {
+    table: {
+      columns: [right("POLICY"), right("IDENTITY"), right("ROW"), left("PORTS"), left("PEERS"), left("OF")],
+      rows: sorted.flatMap(({ policy, cells }) =>
+        cells.map(({ identity, row }) => [
+          String(policy),
+          String(identity),
+          String(row),
+          ports(row),
+          identity === 0 ? OTHERS : meaningText(peersOf(identity, names) ?? []),
+          names?.policies[String(policy)] ?? "",
+        ]),
+      ),
+    },
+    json: sorted.map(({ policy, cells }) => ({
+      policy,
+      ...known("of", names?.policies[String(policy)]),
+      cells: cells.map(({ identity, row }) => ({
+        identity,
+        row,
+        ports: ports(row),
+        ...known("peers", peersOf(identity, names)),
+      })),
+    })),
+  };
+}

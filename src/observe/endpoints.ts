@@ -1,0 +1,94 @@
+// `weir get endpoints`: the node's pods, what isolates them and whether that is enforced.
+
+import { left, right, type Table } from "./table.ts";
+import { countText, someOf } from "./text.ts";
+
+/** One direction of an endpoint. `isolatedBy` is known to the agent alone; the number of the policy also to the kernel. */
+export interface EndpointSide {
+  readonly isolatedBy?: readonly string[];
+  readonly policy: number;
+}
+
+export interface Counts {
+  readonly packets: number | bigint;
+  readonly bytes: number | bigint;
+}
+
+/** What an endpoint's counters add up to, in one direction. */
+export interface Traffic {
+  readonly allowed: Counts;
+  readonly dropped: Counts;
+}
+
+/** An endpoint as the agent tells it (an EndpointView fits), or as the kernel alone can: without a pod. */
+export interface EndpointRow {
+  readonly namespace?: string;
+  readonly name?: string;
+  readonly addresses: readonly string[];
+  readonly state: string;
+  readonly id?: number;
+  readonly interface?: string;
+  readonly ifindex?: number;
+  readonly ingress: EndpointSide;
+  readonly egress: EndpointSide;
+  readonly traffic?: { readonly ingress: Traffic; readonly egress: Traffic };
+}
+
+const POLICIES_SHOWN_MAX = 5;
+
+const COLUMNS = ["NAMESPACE", "POD", "INTERFACE", "ID", "ADDRESSES", "INGRESS", "EGRESS", "STATE"].map(left);
+const WIDE_COLUMNS = [
+  left("IFINDEX"),
+  ...["IN-ALLOWED", "IN-DROPPED", "OUT-ALLOWED", "OUT-DROPPED"].map(right),
+];
+
+/** `wide` adds the interface's index and the packets that passed and that were dropped, to the pod (IN) and from it (OUT). */
+export function endpointsTable(rows: readonly EndpointRow[], wide: boolean): Table {
+  return {
+    columns: wide ? [...COLUMNS, ...WIDE_COLUMNS] : COLUMNS,
+    rows: rows.map((row) => (wide ? [...cells(row), ...wideCells(row)] : cells(row))),
+  };
+}
+
+const cells = (row: EndpointRow): string[] => [
+  row.namespace ?? "",
+  row.name ?? "",
+  row.interface ?? "",
+  row.id?.toString() ?? "",
+  row.addresses.join(","),
+  sideText(row.ingress, row.namespace),
+  sideText(row.egress, row.namespace),
+  row.state,
+];
+
+const wideCells = ({ ifindex, traffic }: EndpointRow): string[] => [
+  ifindex?.toString() ?? "",
+  ...[
+    traffic?.ingress.allowed,
+    traffic?.ingress.dropped,
+    traffic?.egress.allowed,
+    traffic?.egress.dropped,
+  ].map((counts) => counts?.packets.toString() ?? ""),
+];
+
+/** "open", or what isolates the pod; policies of its own namespace (in NetworkPolicy: all) by their bare names. */
+function sideText({ isolatedBy, policy }: EndpointSide, namespace: string | undefined): string {
+  if (isolatedBy === undefined) return policy === 0 ? "open" : `policy ${policy}`;
+  if (isolatedBy.length === 0) return "open";
+  const own = `${namespace}/`;
+  const names = isolatedBy.map((name) => (name.startsWith(own) ? name.slice(own.length) : name));
+  return someOf(names, POLICIES_SHOWN_MAX, ",");
+}
+
+/** `namespace/pod` of each, one line each: what `--pod` takes. */
+export const endpointNames = (rows: readonly EndpointRow[]): string =>
+  rows
+    .map(({ namespace, name, ifindex }) => (name === undefined ? `${ifindex}\n` : `${namespace}/${name}\n`))
+    .join("");
+
+/** "3 endpoints, 2 isolated for ingress, 1 for egress". */
+export function isolationText(rows: readonly EndpointRow[]): string {
+  const isolated = (direction: "ingress" | "egress"): number =>
+    rows.filter((row) => row[direction].policy !== 0).length;
+  return `${countText(rows.length, "endpoint")}, ${isolated("ingress")} isolated for ingress, ${isolated("egress")} for egress`;
+}

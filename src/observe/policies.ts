@@ -1,0 +1,52 @@
+// `weir get policies`: the policies that the agent knows, and what they do on this node.
+
+import { left, right, type Table } from "./table.ts";
+import { someOf } from "./text.ts";
+import type { PolicyView } from "./view.ts";
+
+const PODS_SHOWN_MAX = 5;
+
+const COLUMNS = [...["NAMESPACE", "NAME", "SELECTOR", "TYPES"].map(left), right("PODS"), left("STATE")];
+const WIDE_COLUMNS = [right("INGRESS-RULES"), right("EGRESS-RULES"), left("SELECTS")];
+
+/** `wide` adds the number of rules in each direction and the names of the node's pods that the policy selects. */
+export function policiesTable(policies: readonly PolicyView[], wide: boolean): Table {
+  return {
+    columns: wide ? [...COLUMNS, ...WIDE_COLUMNS] : COLUMNS,
+    rows: policies.map((policy) => (wide ? [...cells(policy), ...wideCells(policy)] : cells(policy))),
+  };
+}
+
+const cells = (policy: PolicyView): string[] => [
+  policy.namespace,
+  policy.name,
+  policy.selector === "" ? "<every pod>" : policy.selector,
+  policy.types.join(","),
+  String(policy.selects.length),
+  stateText(policy),
+];
+
+const wideCells = ({ rules, selects, namespace }: PolicyView): string[] => [
+  String(rules.ingress),
+  String(rules.egress),
+  someOf(
+    selects.map((pod) => (pod.startsWith(`${namespace}/`) ? pod.slice(namespace.length + 1) : pod)),
+    PODS_SHOWN_MAX,
+    ",",
+  ),
+];
+
+/** What it comes to on this node. An unreadable policy isolates its pods and allows nothing, which says why it denies. */
+function stateText({ selects, enforced, unreadable }: PolicyView): string {
+  const reach =
+    selects.length === 0
+      ? "selects no pod here"
+      : enforced === selects.length
+        ? "enforced"
+        : `enforced on ${enforced} of ${selects.length}`;
+  return unreadable === undefined ? reach : `${reach}; allows nothing, unreadable: ${unreadable}`;
+}
+
+/** `namespace/policy` of each, one line each. */
+export const policyNames = (policies: readonly PolicyView[]): string =>
+  policies.map(({ namespace, name }) => `${namespace}/${name}\n`).join("");

@@ -1,0 +1,165 @@
+// `weir status`: whether what is wanted is enforced, in one word first, then in detail.
+
+import { type Problem, problemText } from "../model/problem.ts";
+import { type EndpointRow, isolationText } from "./endpoints.ts";
+import { left, right, tableText } from "./table.ts";
+import { countText, durationText, printable } from "./text.ts";
+import type { CapacityView, StatusView } from "./view.ts";
+
+/** ok: what is wanted is enforced. degraded: there are problems, or the kernel lags behind. down: no agent answers. */
+export type Health = "ok" | "degraded" | "down";
+
+/** What the pins say that the kernel enforces, whether an agent runs or not. */
+export interface KernelView {
+  /** The directory of the pins. */
+  readonly pins: string;
+  readonly digest: string;
+  readonly generation: number;
+  readonly endpoints: readonly EndpointRow[];
+}
+
+/** The body of `weir status -o json`. */
+export interface StatusReport {
+  readonly health: Health;
+  readonly agent: AgentReport;
+  /** `wanted` is missing where no agent answers; `applied` is 0 where nothing is enforced. */
+  readonly generation: { readonly wanted?: number; readonly applied: number };
+  /** ISO 8601. */
+  readonly appliedAt?: string;
+  readonly endpoints: number;
+  /** Missing where no agent answers: the kernel does not know policies by their names. */
+  readonly policies?: number;
+  /** Each with its one-line text. */
+  readonly problems: readonly (Problem & { readonly text: string })[];
+  readonly capacity: readonly CapacityView[];
+  /** Only where no agent answers and something is enforced nevertheless. */
+  readonly kernel?: KernelView;
+}
+
+export interface AgentReport {
+  readonly running: boolean;
+  readonly socket: string;
+  /** Why it does not answer. */
+  readonly reason?: string;
+  readonly pid?: number;
+  readonly version?: string;
+  /** ISO 8601. */
+  readonly startedAt?: string;
+  readonly hook?: string;
+  readonly source?: string;
+}
+
+export function reportOfAgent(status: StatusView, socket: string): StatusReport {
+  const { pid, version, startedAt, hook, source, generation, appliedAt } = status;
+  const lags = generation.wanted !== generation.applied;
+  return {
+    health: lags || status.problems.length > 0 ? "degraded" : "ok",
+    agent: { running: true, socket, pid, version, startedAt, hook, source },
+    generation,
+    ...(appliedAt === undefined ? {} : { appliedAt }),
+    endpoints: status.endpoints,
+    policies: status.policies,
+    problems: status.problems.map((problem) => ({ ...problem, text: problemText(problem) })),
+    capacity: status.capacity,
+  };
+}
+
+/** Without an agent: what the pins say, if there are any. */
+export function reportOfKernel(kernel: KernelView | undefined, socket: string, reason: string): StatusReport {
+  return {
+    health: "down",
+    agent: { running: false, socket, reason },
+    generation: { applied: kernel?.generation ?? 0 },
+    endpoints: kernel?.endpoints.length ?? 0,
+    problems: [],
+    capacity: [],
+    ...(kernel === undefined ? {} : { kernel }),
+  };
+}
+
+/** How the word is shown: in colour or not is the caller's choice. */
+export type Emphasis = (health: Health, text: string) => string;
+
+export function statusText(report: StatusReport, now: Date, emphasis: Emphasis = (_, text) => text): string {
+  const { health } = report;
+  const parts = [
+    `${emphasis(health, health)}: ${headline(report)}\n`,
+    ...(health === "down" ? downLines(report) : agentLines(report, now)),
+    ...problemLines(report.problems, emphasis),
+    ...(report.capacity.length === 0 ? [] : ["\n", capacityText(report.capacity)]),
+  ];
+  return parts.join("");
+}
+
+function headline({
+  health,
+  agent,
+  generation,
+  problems,
+  endpoints,
+  policies,
+  kernel,
+}: StatusReport): string {
+  if (health === "down") {
+    return kernel === undefined
+      ? "no agent runs, and nothing is enforced"
+      : "no agent runs; the kernel goes on enforcing what it was last given";
+  }
+  const reach = `${countText(endpoints, "endpoint")}, ${countText(policies ?? 0, "policy", "policies")}`;
+  if (generation.wanted !== generation.applied) {
+    return `generation ${generation.wanted} is wanted, ${generation.applied} is enforced (${reach}, ${countText(problems.length, "problem")})`;
+  }
+  if (problems.length > 0) return `${countText(problems.length, "problem")}; the rest is enforced: ${reach}`;
+  return `${reach}, all enforced (${agent.hook ?? "tc"})`;
+}
+
+const line = (name: string, text: string): string => `${`${name}:`.padEnd(12)}${printable(text)}\n`;
+
+function agentLines({ agent, generation, appliedAt }: StatusReport, now: Date): string[] {
+  const ago = (time: string): string => `${time} (${durationText(now.getTime() - Date.parse(time))} ago)`;
+  return [
+    line("agent", `pid ${agent.pid}, version ${agent.version}, at ${agent.socket}`),
+    ...(agent.startedAt === undefined ? [] : [line("started", ago(agent.startedAt))]),
+    line("source", agent.source ?? "unknown"),
+    line("hook", agent.hook ?? "unknown"),
+    line(
+      "generation",
+      `${generation.applied}${appliedAt === undefined ? "" : `, applied ${ago(appliedAt)}`}`,
+    ),
+  ];
+}
+
+function downLines({ agent, kernel }: StatusReport): string[] {
+  const asked = line("agent", agent.reason ?? "does not answer");
+  if (kernel === undefined) return [asked];
+  return [
+    asked,
+    line("kernel", `generation ${kernel.generation}: ${isolationText(kernel.endpoints)}`),
+    line("pins", kernel.pins),
+  ];
+}
+
+function problemLines(problems: StatusReport["problems"], emphasis: Emphasis): string[] {
+  if (problems.length === 0) return [];
+  return [
+    "\n",
+    "problems:\n",
+    ...problems.map(
+      ({ severity, text }) =>
+        `  ${emphasis(severity === "error" ? "down" : "degraded", severity)}: ${printable(text)}\n`,
+    ),
+  ];
+}
+
+const capacityText = (capacity: readonly CapacityView[]): string =>
+  tableText({
+    columns: [left("TABLE"), right("USED"), right("MAX"), right("USE")],
+    rows: capacity.map(({ name, used, max }) => [name, String(used), String(max), useText(used, max)]),
+  });
+
+/** In whole percent, never 0 % for something nor 100 % for not quite all. */
+function useText(used: number, max: number): string {
+  if (max === 0) return "";
+  const percent = Math.floor((used / max) * 100);
+  return used > 0 && percent === 0 ? "<1%" : `${percent}%`;
+}

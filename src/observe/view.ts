@@ -1,0 +1,83 @@
+// What the agent tells the command line, as plain JSON values: the bodies of its socket's answers.
+
+import type { Problem } from "../model/problem.ts";
+
+/** Version of these shapes; part of every path (`/v1/status`). */
+export const API_VERSION = "v1";
+
+export interface StatusView {
+  readonly version: string;
+  readonly pid: number;
+  /** ISO 8601. */
+  readonly startedAt: string;
+  /** Policy generation: the newest that was asked for, and the one that the kernel enforces. */
+  readonly generation: { readonly wanted: number; readonly applied: number };
+  /** ISO 8601; absent before the first apply. */
+  readonly appliedAt?: string;
+  readonly endpoints: number;
+  readonly policies: number;
+  readonly problems: readonly Problem[];
+  /** Use of every limited table, in entries. */
+  readonly capacity: readonly CapacityView[];
+  /** What hook the programs are attached with. */
+  readonly hook: "tcx" | "clsact";
+  readonly source: string;
+}
+
+export interface CapacityView {
+  readonly name: string;
+  readonly used: number;
+  readonly max: number;
+}
+
+export interface SideView {
+  /** Policies that isolate the pod in this direction, as `namespace/name`; empty where it is not isolated. */
+  readonly isolatedBy: readonly string[];
+  /** Number of the compiled policy in map `policy`; 0 where not isolated. */
+  readonly policy: number;
+}
+
+export interface EndpointView {
+  readonly namespace: string;
+  readonly name: string;
+  readonly addresses: readonly string[];
+  /** "enforced", or why it is not. */
+  readonly state: "enforced" | "no interface";
+  /** Set where state is "enforced". */
+  readonly id?: number;
+  readonly interface?: string;
+  readonly ifindex?: number;
+  readonly ingress: SideView;
+  readonly egress: SideView;
+}
+
+export interface PolicyView {
+  readonly namespace: string;
+  readonly name: string;
+  /** spec.podSelector in kubectl's notation; "" selects every pod. */
+  readonly selector: string;
+  readonly types: readonly ("Ingress" | "Egress")[];
+  readonly rules: { readonly ingress: number; readonly egress: number };
+  /** Pods of this node that it selects, as `namespace/name`, and how many of them are enforced. */
+  readonly selects: readonly string[];
+  readonly enforced: number;
+  /** Why it isolates its pods and allows nothing: it could not be read. */
+  readonly unreadable?: string;
+}
+
+/** What the numbers in the maps mean. Keys are the numbers or texts as the maps hold them. */
+export interface NamesView {
+  /** Interface index to `namespace/pod`. */
+  readonly endpoints: Readonly<Record<string, string>>;
+  /** Pod address to `namespace/pod`. */
+  readonly addresses: Readonly<Record<string, string>>;
+  /** Identity to the peers that it matches, as "alpha/access-nginx ingress[0].from". */
+  readonly identities: Readonly<Record<string, readonly string[]>>;
+  /** Prefix to the blocks that name it, as "alpha/p ingress[0].from[0]: in the block" or "...: excepted". */
+  readonly cidrs: Readonly<Record<string, readonly string[]>>;
+  /** Policy number to whose policies it compiles and in which direction, as "ingress of alpha/nginx: alpha/access-nginx". */
+  readonly policies: Readonly<Record<string, string>>;
+  /** Row and class to the ports that they hold, as "TCP/80,TCP/8000-8080". */
+  readonly rows: Readonly<Record<string, string>>;
+  readonly classes: Readonly<Record<string, string>>;
+}

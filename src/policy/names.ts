@@ -1,0 +1,89 @@
+// What the numbers in the maps mean, in words: for dumps and events. Knows the compiled policy, not the kernel.
+
+import { DIRECTIONS } from "../base/direction.ts";
+import { keyOf } from "../model/cluster.ts";
+import type { EndpointSides, Meaning } from "./compile.ts";
+import { portSetText } from "./ports.ts";
+import type { Clause } from "./subjects.ts";
+
+export interface Names {
+  readonly endpoints: Record<string, string>;
+  readonly addresses: Record<string, string>;
+  readonly identities: Record<string, string[]>;
+  readonly cidrs: Record<string, string[]>;
+  readonly policies: Record<string, string>;
+  readonly rows: Record<string, string>;
+  readonly classes: Record<string, string>;
+}
+
+/** Names for everything that a compile numbered. */
+export function namesOf(meaning: Meaning, policyNumber: (entry: EndpointSides) => Record<string, number>): Names {
+  const clauses = meaning.sides.flatMap(({ sides }) => DIRECTIONS.flatMap((direction) => sides[direction]?.clauses ?? []));
+  const sources = termSources(clauses);
+  const termKeys = new Map([...meaning.terms].map(([number, term]) => [number, term.key]));
+  const identityNames = (terms: readonly number[]) =>
+    [...new Set(terms.flatMap((number) => sources.get(termKeys.get(number) ?? "") ?? []))].sort();
+  return {
+    endpoints: Object.fromEntries(meaning.sides.map(({ local }) => [local.ifindex, keyOf(local.pod)])),
+    addresses: Object.fromEntries([...meaning.classified.addresses].map(([text, { pod }]) => [text, pod])),
+    identities: Object.fromEntries([...meaning.identities].map(([number, set]) => [number, identityNames(set.terms)])),
+    cidrs: Object.fromEntries(cidrNames(clauses)),
+    policies: Object.fromEntries(policyNames(meaning.sides, policyNumber)),
+    rows: portTexts(meaning.rows),
+    classes: portTexts(meaning.classes),
+  };
+}
+
+const portTexts = (sets: Meaning["rows"]) => Object.fromEntries([...sets].map(([number, set]) => [number, portSetText(set)]));
+
+function termSources(clauses: readonly Clause[]): Map<string, string[]> {
+  const sources = new Map<string, string[]>();
+  for (const { term, source, direction } of clauses) {
+    if (term === undefined) continue;
+    const { resolves } = term;
+    const port = resolves === undefined ? "" : ` where port ${resolves.name} is ${resolves.protocol}/${resolves.port}`;
+    const text = `${source}.${direction === "ingress" ? "from" : "to"}${port}`;
+    const known = sources.get(term.key) ?? [];
+    if (!known.includes(text)) sources.set(term.key, [...known, text]);
+  }
+  return sources;
+}
+
+function cidrNames(clauses: readonly Clause[]): Map<string, string[]> {
+  const names = new Map<string, string[]>();
+  const note = (cidr: string, text: string) => {
+    const known = names.get(cidr) ?? [];
+    if (!known.includes(text)) names.set(cidr, [...known, text]);
+  };
+  for (const { peers, source, direction } of clauses) {
+    if (peers === "anyone") continue;
+    for (const [index, peer] of peers.entries()) {
+      if (peer.kind !== "block") continue;
+      const where = `${source}.${direction === "ingress" ? "from" : "to"}[${index}]`;
+      note(peer.cidr.text, `${where}: in the block`);
+      for (const except of peer.except) note(except.text, `${where}: excepted`);
+    }
+  }
+  return names;
+}
+
+const POD_NAMES_SHOWN = 3;
+
+function policyNames(sides: readonly EndpointSides[], policyNumber: (entry: EndpointSides) => Record<string, number>) {
+  const users = new Map<number, { pods: string[]; text: string }>();
+  for (const entry of sides) {
+    for (const direction of DIRECTIONS) {
+      const side = entry.sides[direction];
+      const number = policyNumber(entry)[direction];
+      if (side === undefined || number === undefined) continue;
+      const policies = side.policies.map(keyOf).join(", ");
+      const found = users.get(number) ?? { pods: [], text: policies };
+      found.pods.push(`${direction} of ${keyOf(entry.local.pod)}`);
+      users.set(number, found);
+    }
+  }
+  return [...users].map(([number, { pods, text }]) => {
+    const more = pods.length > POD_NAMES_SHOWN ? ` and ${pods.length - POD_NAMES_SHOWN} more` : "";
+    return [String(number), `${pods.slice(0, POD_NAMES_SHOWN).join(", ")}${more}: ${text}`] as const;
+  });
+}

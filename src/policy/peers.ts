@@ -1,0 +1,103 @@
+// Peers as terms: what a rule's peer list says about an address, given a canonical name so that equal lists are one.
+
+import type { Address, Cidr } from "../base/ip.ts";
+import { type Cluster, type ContainerPort, isSelectable, namespaceLabels, type Pod, type Protocol } from "../model/cluster.ts";
+import type { Peer } from "../model/policy.ts";
+import { matches, selectorText } from "../model/selector.ts";
+
+/** The peers of one rule, taken together: an address belongs to the set when any of them matches it. */
+export interface PeerSet {
+  readonly key: string;
+  /** The policy's namespace: where a peer without namespaceSelector looks. */
+  readonly namespace: string;
+  readonly peers: "anyone" | readonly Peer[];
+}
+
+/** What a port name means on a destination: it counts only where the pod declares it with this number. */
+export interface Resolution {
+  readonly name: string;
+  readonly protocol: Protocol;
+  readonly port: number;
+}
+
+/** What identities are made of: a peer set, narrowed to the pods on which a port name has a certain number. */
+export interface Term {
+  readonly key: string;
+  readonly set: PeerSet;
+  readonly resolves: Resolution | undefined;
+}
+
+export function peerSetOf(peers: "anyone" | readonly Peer[], namespace: string): PeerSet {
+  const key = peers === "anyone" ? "anyone" : JSON.stringify(peers.map((peer) => peerKey(peer, namespace)).sort());
+  return { key, namespace, peers };
+}
+
+export function termOf(set: PeerSet, resolves: Resolution | undefined): Term {
+  if (resolves === undefined) return { key: set.key, set, resolves };
+  return { key: JSON.stringify([set.key, resolves.name, resolves.protocol, resolves.port]), set, resolves };
+}
+
+function peerKey(peer: Peer, namespace: string): string {
+  if (peer.kind === "block") return JSON.stringify([peer.cidr.text, ...peer.except.map((cidr) => cidr.text).sort()]);
+  const where = peer.namespaces === undefined ? ["namespace", namespace] : ["selector", selectorText(peer.namespaces)];
+  return JSON.stringify([...where, selectorText(peer.pods)]);
+}
+
+/** Whether selectors of the set (not its blocks) match a pod. Host-network and finished pods are never matched. */
+export function selectsPod(set: PeerSet, cluster: Cluster, pod: Pod): boolean {
+  if (!isSelectable(pod)) return false;
+  if (set.peers === "anyone") return true;
+  return set.peers.some((peer) => {
+    if (peer.kind === "block") return false;
+    if (peer.namespaces === undefined) {
+      if (pod.namespace !== set.namespace) return false;
+    } else if (!matches(peer.namespaces, namespaceLabels(cluster, pod.namespace))) return false;
+    return matches(peer.pods, pod.labels);
+  });
+}
+
+export function declares(pod: { readonly ports: readonly ContainerPort[] }, wanted: Resolution): boolean {
+  return pod.ports.some(
+    (port) => port.name === wanted.name && port.protocol === wanted.protocol && port.port === wanted.port,
+  );
+}
+
+/** The numbers that a port name has on the pods of the cluster. */
+export function numbersOf(cluster: Cluster, name: string, protocol: Protocol): number[] {
+  const numbers = new Set<number>();
+  for (const pod of cluster.pods.values()) {
+    if (!isSelectable(pod)) continue;
+    for (const port of pod.ports) if (port.name === name && port.protocol === protocol) numbers.add(port.port);
+  }
+  return [...numbers].sort((a, b) => a - b);
+}
+
+/** One block of one peer set. */
+export interface Block {
+  readonly set: PeerSet;
+  readonly cidr: Cidr;
+  readonly except: readonly Cidr[];
+}
+
+export function blocksOf(sets: Iterable<PeerSet>): Block[] {
+  const blocks: Block[] = [];
+  for (const set of sets) {
+    if (set.peers === "anyone") continue;
+    for (const peer of set.peers) {
+      if (peer.kind === "block") blocks.push({ set, cidr: peer.cidr, except: peer.except });
+    }
+  }
+  return blocks;
+}
+
+/** Pods that own an address now: known, selectable pods. Where two claim one address, the first in key order has it. */
+export function podsByAddress(cluster: Cluster): Map<string, { readonly address: Address; readonly pod: Pod }> {
+  const owners = new Map<string, { address: Address; pod: Pod }>();
+  const keys = [...cluster.pods.keys()].sort();
+  for (const key of keys) {
+    const pod = cluster.pods.get(key);
+    if (pod === undefined || !isSelectable(pod)) continue;
+    for (const address of pod.ips) if (!owners.has(address.text)) owners.set(address.text, { address, pod });
+  }
+  return owners;
+}

@@ -1,0 +1,108 @@
+// Sets of (protocol, port) as sorted spans on the port line, and the classes of ports that no live set tells apart.
+
+import type { Protocol } from "../model/cluster.ts";
+import { type ClassSpan, PORT_LINE_OTHER, PORT_LINE_SIZE, PORTS_PER_PROTOCOL, type Span } from "../state/state.ts";
+
+/** Sorted, disjoint, not adjacent: equal sets are equal lists. */
+export type PortSet = readonly Span[];
+
+export const NO_PORTS: PortSet = [];
+export const ALL_PORTS: PortSet = [{ first: 0, last: PORT_LINE_SIZE - 1 }];
+
+const PROTOCOLS: readonly Protocol[] = ["TCP", "UDP", "SCTP"];
+
+/** Where a destination port stands on the port line; protocols other than TCP, UDP and SCTP share the last place. */
+export function placeOf(protocol: Protocol | "other", port: number): number {
+  if (protocol === "other") return PORT_LINE_OTHER;
+  return PROTOCOLS.indexOf(protocol) * PORTS_PER_PROTOCOL + port;
+}
+
+/** Ports first to last of a protocol. */
+export function rangeOf(protocol: Protocol, first: number, last: number): Span {
+  return { first: placeOf(protocol, first), last: placeOf(protocol, last) };
+}
+
+export function union(spans: readonly Span[]): PortSet {
+  const sorted = [...spans].sort((a, b) => a.first - b.first);
+  const merged: { first: number; last: number }[] = [];
+  for (const span of sorted) {
+    const top = merged.at(-1);
+    if (top !== undefined && span.first <= top.last + 1) top.last = Math.max(top.last, span.last);
+    else merged.push({ ...span });
+  }
+  return merged;
+}
+
+/** Canonical text of a set: equal sets have equal text. */
+export const portSetKey = (set: PortSet): string => set.map((span) => `${span.first}-${span.last}`).join(",");
+
+export const isAll = (set: PortSet): boolean => set.length === 1 && set[0]?.first === 0 && set[0].last === PORT_LINE_SIZE - 1;
+
+/** A set for people: "all", "nothing", "TCP/80,TCP/8000-8080,UDP/*". */
+export function portSetText(set: PortSet): string {
+  if (set.length === 0) return "nothing";
+  if (isAll(set)) return "all";
+  return set.flatMap(spanTexts).join(",");
+}
+
+function spanTexts(span: Span): string[] {
+  const texts: string[] = [];
+  for (const protocol of PROTOCOLS) {
+    const start = placeOf(protocol, 0);
+    const first = Math.max(span.first, start) - start;
+    const last = Math.min(span.last, start + PORTS_PER_PROTOCOL - 1) - start;
+    if (first > last) continue;
+    if (first === 0 && last === PORTS_PER_PROTOCOL - 1) texts.push(`${protocol}/*`);
+    else texts.push(first === last ? `${protocol}/${first}` : `${protocol}/${first}-${last}`);
+  }
+  if (span.last === PORT_LINE_OTHER) texts.push("other protocols");
+  return texts;
+}
+
+/** A class of ports: the spans that belong to exactly the same sets. */
+export interface PortClass {
+  readonly spans: PortSet;
+  /** The sets that hold it: indexes into the list given to `classesOf`. */
+  readonly sets: readonly number[];
+}
+
+/**
+ * Splits the port line into classes: two ports are in one class when every given set holds both or neither. Ports that
+ * no set holds are in no class. One sweep over the boundaries of all spans.
+ */
+export function classesOf(sets: readonly PortSet[]): PortClass[] {
+  const edges = new Map<number, { open: number[]; close: number[] }>();
+  const edge = (place: number) => {
+    const found = edges.get(place) ?? { open: [], close: [] };
+    edges.set(place, found);
+    return found;
+  };
+  for (const [index, set] of sets.entries()) {
+    for (const span of set) {
+      edge(span.first).open.push(index);
+      edge(span.last + 1).close.push(index);
+    }
+  }
+  const places = [...edges.keys()].sort((a, b) => a - b);
+  const open = new Set<number>();
+  const classes = new Map<string, { spans: Span[]; sets: number[] }>();
+  for (const [position, place] of places.entries()) {
+    for (const index of edge(place).close) open.delete(index);
+    for (const index of edge(place).open) open.add(index);
+    const next = places[position + 1];
+    if (open.size === 0 || next === undefined) continue;
+    const holders = [...open].sort((a, b) => a - b);
+    const key = holders.join(",");
+    const found = classes.get(key) ?? { spans: [], sets: holders };
+    found.spans.push({ first: place, last: next - 1 });
+    classes.set(key, found);
+  }
+  return [...classes.values()].map(({ spans, sets: holders }) => ({ spans: union(spans), sets: holders }));
+}
+
+/** The spans of numbered classes, in the order of the port line. */
+export function classSpans(classes: readonly { readonly spans: PortSet; readonly number: number }[]): ClassSpan[] {
+  return classes
+    .flatMap(({ spans, number }) => spans.map((span) => ({ ...span, class: number })))
+    .sort((a, b) => a.first - b.first);
+}

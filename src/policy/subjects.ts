@@ -1,0 +1,91 @@
+// What each endpoint of this node is subject to: the policies that select it, and their rules as clauses over terms.
+
+import type { Direction } from "../base/direction.ts";
+import { type Cluster, isSelectable, type Pod } from "../model/cluster.ts";
+import type { Policy, PortMatch, Rule } from "../model/policy.ts";
+import { matches } from "../model/selector.ts";
+import { numbersOf, type PeerSet, peerSetOf, type Term, termOf } from "./peers.ts";
+import { ALL_PORTS, type PortSet, rangeOf, union } from "./ports.ts";
+
+/** A part of a rule: these ports are allowed for peers of this term, or for anyone where there is none. */
+export interface Clause {
+  readonly term: Term | undefined;
+  readonly ports: PortSet;
+  /** Which rule it is from, for people: "alpha/access-nginx ingress[0]". */
+  readonly source: string;
+  readonly direction: Direction;
+  /** The rule's own peers, in the order of the manifest. */
+  readonly peers: Rule["peers"];
+}
+
+/** All policies that isolate an endpoint in one direction. */
+export interface Side {
+  readonly direction: Direction;
+  readonly policies: readonly Policy[];
+  readonly clauses: readonly Clause[];
+}
+
+/** The policies that select a pod and isolate it in a direction, in key order. */
+export function policiesOn(cluster: Cluster, pod: Pod, direction: Direction): Policy[] {
+  if (!isSelectable(pod)) return [];
+  return [...cluster.policies.entries()]
+    .filter(([, policy]) => policy.namespace === pod.namespace && policy.isolates[direction])
+    .filter(([, policy]) => matches(policy.subject, pod.labels))
+    .sort(([a], [b]) => (a < b ? -1 : 1))
+    .map(([, policy]) => policy);
+}
+
+/** The side of a pod in a direction, or undefined where no policy isolates it. */
+export function sideOf(cluster: Cluster, pod: Pod, direction: Direction): Side | undefined {
+  const policies = policiesOn(cluster, pod, direction);
+  if (policies.length === 0) return undefined;
+  const clauses = policies.flatMap((policy) =>
+    policy.rules[direction].flatMap((rule, index) => {
+      const source = `${policy.namespace}/${policy.name} ${direction}[${index}]`;
+      return ruleClauses({ cluster, pod, direction, rule, set: peerSetOf(rule.peers, policy.namespace), source });
+    }),
+  );
+  return { direction, policies, clauses };
+}
+
+interface RuleContext {
+  readonly cluster: Cluster;
+  /** The subject. */
+  readonly pod: Pod;
+  readonly direction: Direction;
+  readonly rule: Rule;
+  readonly set: PeerSet;
+  readonly source: string;
+}
+
+function ruleClauses(context: RuleContext): Clause[] {
+  const { rule, set } = context;
+  const term = set.peers === "anyone" ? undefined : termOf(set, undefined);
+  const origin = originOf(context);
+  if (rule.ports === "all") return [{ term, ports: ALL_PORTS, ...origin }];
+  const fixed = union(rule.ports.flatMap((match) => fixedSpans(match, context)));
+  const clauses: Clause[] = fixed.length === 0 ? [] : [{ term, ports: fixed, ...origin }];
+  if (context.direction === "egress") clauses.push(...rule.ports.flatMap((match) => namedClauses(match, context)));
+  return clauses;
+}
+
+const originOf = ({ source, direction, rule }: RuleContext) => ({ source, direction, peers: rule.peers });
+
+/** Ports that do not depend on the peer: numbers, and for ingress names too, which the subject itself resolves. */
+function fixedSpans(match: PortMatch, context: RuleContext) {
+  if (match.kind === "range") return [rangeOf(match.protocol, match.first, match.last)];
+  if (context.direction === "egress") return [];
+  return context.pod.ports
+    .filter((port) => port.name === match.name && port.protocol === match.protocol)
+    .map((port) => rangeOf(port.protocol, port.port, port.port));
+}
+
+/** For egress a name means on each destination what that pod declares: one term for each number it has anywhere. */
+function namedClauses(match: PortMatch, context: RuleContext): Clause[] {
+  if (match.kind === "range") return [];
+  return numbersOf(context.cluster, match.name, match.protocol).map((port) => ({
+    term: termOf(context.set, { name: match.name, protocol: match.protocol, port }),
+    ports: [rangeOf(match.protocol, port, port)],
+    ...originOf(context),
+  }));
+}

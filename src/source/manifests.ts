@@ -1,0 +1,18 @@
+// Manifests on disk: a directory of Kubernetes YAML, or one file, read into a cluster.
+
+import { assemble, type Reading } from "./manifests/assemble.ts";
+import { lookAtAll } from "./manifests/look.ts";
+import { firstMemory, readingsIn } from "./manifests/memory.ts";
+
+export type { Reading } from "./manifests/assemble.ts";
+export { type WatchOptions, watchManifests } from "./manifests/watch.ts";
+
+/**
+ * Reads the manifests at a path: a directory (not its subdirectories) or one file. Never throws: whatever cannot be read
+ * is a Problem, and what it says of policies fails closed (see parse.ts and manifests/assemble.ts).
+ */
+export async function readManifests(path: string): Promise<Reading> {
+  const look = await lookAtAll(path, new Map());
+  if (!look.ok) return assemble([], [{ ...look.problem, effect: "no manifest is in force" }]);
+  return assemble(readingsIn(firstMemory(look.seen)));
+}

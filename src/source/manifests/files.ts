@@ -1,0 +1,146 @@
+// Manifest files on disk: which ones there are, a signature that tells whether one has changed, and its reading.
+
+import { createHash } from "node:crypto";
+import { type BigIntStats, constants } from "node:fs";
+import { type FileHandle, lstat, open, readdir, stat } from "node:fs/promises";
+import { join } from "node:path";
+import { setImmediate } from "node:timers/promises";
+import { codeOf, messageOf } from "../../base/errors.ts";
+import { type FileReading, failedReading, readText } from "./reading.ts";
+
+/**
+ * The largest file that is read. Reading a megabyte of YAML takes about a second and 100 MB; the limit keeps one stray
+ * file from stopping or starving the agent. What is larger can be divided into several files.
+ */
+export const FILE_BYTES_MAX = 8 * 1024 * 1024;
+
+/** How long one file may keep the event loop from other work, as far as its division into documents allows. */
+const SLICE_MS = 20;
+
+/**
+ * Time stamps of files are only as fine as the kernel's tick (10 ms at most). One that is younger than this when the
+ * file is read may stay the same in a later change, so it is not relied on.
+ */
+const STAMP_SETTLED_MS = 50;
+
+const EXTENSIONS = [".yaml", ".yml", ".json"];
+
+/** A file as it was at one look. */
+export interface Seen {
+  /** Equal at two looks where the file has not changed between them. */
+  readonly signature: string;
+  /** Of the content: equal content is not read again. */
+  readonly digest: string;
+  readonly reading: FileReading;
+}
+
+/**
+ * The manifest files of a directory, or the one file that the path names, sorted. As with `kubectl apply -f DIR`:
+ * .yaml, .yml and .json, no subdirectories. Hidden files are left out: editors' and Kubernetes' own (`..data` of a
+ * mounted ConfigMap; its entries are symbolic links, which are followed). Throws what the file system throws.
+ */
+export async function listManifests(path: string): Promise<readonly string[]> {
+  const given = await stat(path);
+  if (!given.isDirectory()) return [path];
+  const entries = await readdir(path, { withFileTypes: true });
+  const names = entries.filter((entry) => !entry.isDirectory()).map((entry) => entry.name);
+  const manifests = names.filter(
+    (name) => !name.startsWith(".") && EXTENSIONS.some((end) => name.endsWith(end)),
+  );
+  return manifests.sort().map((name) => join(path, name));
+}
+
+/**
+ * Looks at a file, and reads it where it is not as `known` says. Undefined where it is gone, or a directory. What the
+ * file system refuses is a failed reading.
+ */
+export async function lookAt(file: string, known: Seen | undefined): Promise<Seen | undefined> {
+  try {
+    const stats = await stat(file, { bigint: true });
+    if (stats.isDirectory()) return undefined;
+    return signatureOf(stats) === known?.signature ? known : await readAt(file, known);
+  } catch (error) {
+    const code = codeOf(error);
+    if (code === undefined) throw error;
+    if (code === "ENOENT" && (await isGone(file))) return undefined;
+    const reason = `cannot be read: ${systemReason(error)}`;
+    return known?.signature === reason ? known : unreadable(file, reason, reason);
+  }
+}
+
+async function readAt(file: string, known: Seen | undefined): Promise<Seen> {
+  // Opening a FIFO for reading would wait for a writer.
+  const handle = await open(file, constants.O_RDONLY | constants.O_NONBLOCK);
+  try {
+    // The signature is from before the reading: what changes meanwhile is seen at the next look.
+    const stats = await handle.stat({ bigint: true });
+    const age = Date.now() - Number(stats.ctimeMs);
+    const signature = age < STAMP_SETTLED_MS ? `${signatureOf(stats)}, read at once` : signatureOf(stats);
+    if (!stats.isFile()) return unreadable(file, "is not a regular file", signature);
+    const bytes = await readBounded(handle);
+    if (bytes === undefined)
+      return unreadable(file, `is larger than ${FILE_BYTES_MAX} bytes, the most that is read`, signature);
+    const digest = createHash("sha256").update(bytes).digest("hex");
+    if (digest === known?.digest) return { ...known, signature };
+    const text = decode(bytes);
+    if (text === undefined) return unreadable(file, "is not UTF-8 text", signature);
+    return { signature, digest, reading: await readInSlices(file, text) };
+  } finally {
+    await handle.close();
+  }
+}
+
+const unreadable = (file: string, reason: string, signature: string): Seen => ({
+  signature,
+  digest: "",
+  reading: failedReading(file, reason),
+});
+
+const signatureOf = ({ dev, ino, size, mtimeNs, ctimeNs }: BigIntStats): string =>
+  [dev, ino, size, mtimeNs, ctimeNs].join(":");
+
+/** The whole file, or undefined where it is too large. A file may grow while it is read. */
+async function readBounded(handle: FileHandle): Promise<Buffer | undefined> {
+  const chunks: Buffer[] = [];
+  let total = 0;
+  for (;;) {
+    const { bytesRead, buffer } = await handle.read({ buffer: Buffer.alloc(64 * 1024), position: null });
+    if (bytesRead === 0) return Buffer.concat(chunks, total);
+    total += bytesRead;
+    if (total > FILE_BYTES_MAX) return undefined;
+    chunks.push(buffer.subarray(0, bytesRead));
+  }
+}
+
+function decode(bytes: Buffer): string | undefined {
+  try {
+    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+  } catch {
+    return undefined;
+  }
+}
+
+async function readInSlices(file: string, text: string): Promise<FileReading> {
+  const steps = readText(file, text);
+  let until = performance.now() + SLICE_MS;
+  for (;;) {
+    const step = steps.next();
+    if (step.done) return step.value;
+    if (performance.now() < until) continue;
+    await setImmediate();
+    until = performance.now() + SLICE_MS;
+  }
+}
+
+/** Whether there is nothing of this name; a symbolic link that leads nowhere is something. */
+async function isGone(file: string): Promise<boolean> {
+  try {
+    await lstat(file);
+    return false;
+  } catch (error) {
+    return codeOf(error) === "ENOENT";
+  }
+}
+
+/** As in "EACCES: permission denied", without the call and the path that Node adds. */
+export const systemReason = (error: unknown): string => messageOf(error).replace(/, .*$/s, "");

@@ -1,0 +1,57 @@
+// Last good: what a new reading of a file cannot say stays as an earlier reading said it.
+
+import type { Problem } from "../../model/problem.ts";
+import type { ParsedObject } from "../parse.ts";
+import type { FileReading } from "./reading.ts";
+
+/**
+ * What is in force of a file after a new reading: `previous` is what was in force before, undefined for a new file.
+ *
+ * - A file that cannot be read, or is not YAML throughout, stays as it was.
+ * - An object that cannot be read in full stays as it was, if it ever could.
+ * - Where a document does not even say which object it is, the objects that the file no longer names stay: one of
+ *   them may be that document.
+ *
+ * At a first reading there is nothing to keep, and the parser's own way of failing closed counts. Every problem of the
+ * new reading is kept, with what is done about it.
+ */
+export function keepLastGood(previous: FileReading | undefined, latest: FileReading): FileReading {
+  if (previous === undefined || previous.objects.length === 0) return latest;
+  if (latest.failed) {
+    const count = previous.objects.length === 1 ? "the object" : `the ${previous.objects.length} objects`;
+    const effect = `${count} of its last good reading stay${previous.objects.length === 1 ? "s" : ""} in force`;
+    return { ...previous, problems: withEffect(problemsIn(latest), effect), failed: true };
+  }
+  const before = new Map(previous.objects.map((object) => [object.identity, object]));
+  const objects = latest.objects.map((object) => keepObject(before.get(object.identity), object));
+  if (!latest.problems.some(isError)) return { ...latest, objects };
+  const lost = objectsLost(previous, latest);
+  if (lost.length === 0) return { ...latest, objects };
+  const names = lost.map((object) => object.identity).join(", ");
+  const effect = `what the file no longer names stays in force: ${names}`;
+  return { ...latest, objects: [...objects, ...lost], problems: withEffect(latest.problems, effect) };
+}
+
+/** The objects of one reading that the other does not name. */
+export function objectsLost(previous: FileReading, latest: FileReading): readonly ParsedObject[] {
+  const named = new Set(latest.objects.map((object) => object.identity));
+  return previous.objects.filter((object) => !named.has(object.identity));
+}
+
+export const hasErrors = (reading: FileReading): boolean => problemsIn(reading).some(isError);
+
+function keepObject(previous: ParsedObject | undefined, latest: ParsedObject): ParsedObject {
+  if (previous === undefined || !previous.complete || latest.complete) return latest;
+  const problems = withEffect(latest.problems, "its last good version stays in force");
+  return { ...previous, place: latest.place, problems };
+}
+
+const problemsIn = (reading: FileReading): readonly Problem[] => [
+  ...reading.problems,
+  ...reading.objects.flatMap((object) => object.problems),
+];
+
+const isError = (problem: Problem): boolean => problem.severity === "error";
+
+const withEffect = (problems: readonly Problem[], effect: string): readonly Problem[] =>
+  problems.map((problem) => (isError(problem) ? { ...problem, effect } : problem));

@@ -1,0 +1,56 @@
+// What one manifest file says, as read at one moment: its objects and what is wrong with it.
+
+import type { Problem } from "../../model/problem.ts";
+import { visible } from "../parse/text.ts";
+import { type ParsedObject, type Place, parseDocument } from "../parse.ts";
+import { readYaml, type YamlDocument } from "./yaml.ts";
+
+export interface FileReading {
+  /** The path as given, with the directory's in front; what a terminal cannot show is escaped. */
+  readonly file: string;
+  readonly objects: readonly ParsedObject[];
+  /** Problems of no object: with the file, its syntax, or a document that names no object. */
+  readonly problems: readonly Problem[];
+  /** The file cannot be read, or is not YAML throughout: there may be more in it than `objects`. */
+  readonly failed: boolean;
+}
+
+const SYNTAX_EFFECT = "the document is ignored";
+
+/** A reading that came to nothing. */
+export function failedReading(path: string, reason: string): FileReading {
+  const file = visible(path);
+  const problem: Problem = { severity: "error", file, reason, effect: "nothing of it is in force" };
+  return { file, objects: [], problems: [problem], failed: true };
+}
+
+/**
+ * Reads the documents of a text. It is a generator so that a long text need not be read in one go: it yields after every
+ * document and returns the reading.
+ */
+export function* readText(path: string, text: string): Generator<undefined, FileReading> {
+  const file = visible(path);
+  const objects: ParsedObject[] = [];
+  const problems: Problem[] = [];
+  let failed = false;
+  for (const document of readYaml(text)) {
+    if (document.ok) {
+      const parsed = parseDocument(document.value, originOf(file, document));
+      objects.push(...parsed.objects);
+      problems.push(...parsed.problems);
+    } else {
+      failed = true;
+      for (const { place, reason } of document.errors) {
+        problems.push({ severity: "error", file, ...place, reason, effect: SYNTAX_EFFECT });
+      }
+    }
+    yield;
+  }
+  return { file, objects, problems, failed };
+}
+
+function originOf(file: string, document: YamlDocument & { ok: true }) {
+  const inFile = (place: Place): Place => ({ file, ...place });
+  const flaws = document.flaws.map((flaw) => (flaw.place ? { ...flaw, place: inFile(flaw.place) } : flaw));
+  return { where: (path: readonly (string | number)[]) => inFile(document.where(path)), flaws };
+}

@@ -1,0 +1,212 @@
+// Kubernetes objects from untrusted values: one parser for every source, which gives the model or Problems.
+
+import { keyOf, type Namespace, type Pod } from "../model/cluster.ts";
+import type { Policy } from "../model/policy.ts";
+import type { Problem } from "../model/problem.ts";
+import type { Field, FieldPath, Issue, Place } from "./parse/fields.ts";
+import * as read from "./parse/fields.ts";
+import { classify, type ReadKind, type WrongKind } from "./parse/kinds.ts";
+import { parseNamespace } from "./parse/namespace.ts";
+import { parsePod } from "./parse/pod.ts";
+import { parsePolicy, policyEffect } from "./parse/policy.ts";
+
+export type { FieldPath, Issue, Place } from "./parse/fields.ts";
+
+/** What the source of a value knows about it besides the value. */
+export interface Origin {
+  /** Where the field stands, or the nearest thing around it that is there. */
+  readonly where: (path: FieldPath) => Place;
+  /** What the source itself found wrong; the fields at these paths have no value. */
+  readonly flaws?: readonly Issue[];
+}
+
+/** An object whose kind, namespace and name are known. */
+interface Identified {
+  /** As in "NetworkPolicy alpha/alpha-deny". */
+  readonly identity: string;
+  readonly place: Place;
+  /** The value was read in full: there are no problems but warnings. */
+  readonly complete: boolean;
+  readonly problems: readonly Problem[];
+}
+
+export type ParsedObject =
+  /** Without a value where it is not known which pods are meant; with Policy.unreadable where only they are known. */
+  | (Identified & { readonly kind: "NetworkPolicy"; readonly value: Policy | undefined })
+  | (Identified & { readonly kind: "Pod"; readonly value: Pod })
+  | (Identified & { readonly kind: "Namespace"; readonly value: Namespace });
+
+export interface ParsedDocument {
+  readonly objects: readonly ParsedObject[];
+  /** Problems with what has no readable kind, namespace or name. */
+  readonly problems: readonly Problem[];
+}
+
+/** Problems of one object (or of a document without one) that are listed; a last one says how many more there are. */
+export const PROBLEMS_PER_OBJECT_MAX = 100;
+
+const NOTHING: ParsedDocument = { objects: [], problems: [] };
+const IGNORED = "the document is ignored";
+
+/**
+ * Reads one document: a NetworkPolicy, Pod or Namespace, or a list of them; other kinds are left alone, and so is null
+ * (an empty document). Never throws, whatever the value. Every problem is there, at most one for a field.
+ */
+export function parseDocument(value: unknown, origin: Origin): ParsedDocument {
+  const issues = new Map();
+  if (value === undefined || value === null) {
+    for (const flaw of origin.flaws ?? []) read.addIssue(issues, flaw);
+    return {
+      objects: [],
+      problems: problemsOf({ value, path: [], issues, nullIsMissing: true }, origin, IGNORED),
+    };
+  }
+  return parseElement({ value, path: [], issues, nullIsMissing: true }, origin, {
+    inList: false,
+    implied: undefined,
+  });
+}
+
+interface Role {
+  readonly inList: boolean;
+  /** The kind of a typed list's elements, which need not say it. */
+  readonly implied: ReadKind | undefined;
+}
+
+/** One element of a document: the whole of it, or an item of a list. */
+function parseElement(element: Field, origin: Origin, role: Role): ParsedDocument {
+  const field: Field = { ...element, issues: new Map() };
+  for (const flaw of origin.flaws ?? [])
+    if (read.startsWith(flaw.path, field.path)) read.addIssue(field.issues, flaw);
+  const fields = read.fieldsOf(field);
+  if (fields === undefined) return ignored(field, origin);
+  const kindField = fields.get("kind");
+  const versionField = fields.get("apiVersion");
+  if (role.implied !== undefined && kindField === undefined && versionField === undefined) {
+    return parseObject(field, role.implied, origin);
+  }
+  const kind = kindField && read.stringOf(kindField);
+  const apiVersion = versionField && read.stringOf(versionField);
+  const classification = classify(apiVersion, kind);
+  switch (classification.is) {
+    case "object":
+      return parseObject(field, classification.kind, origin);
+    case "list":
+      if (!role.inList) return parseList(field, classification.of, origin);
+      return ignoredFor(
+        field,
+        { field: "kind", reason: "a list inside a list is not read", severity: "error" },
+        origin,
+      );
+    case "policy-like":
+      return parsePolicyLike(field, classification.wrong, origin);
+    case "unknown":
+      return ignoredFor(field, classification.wrong, origin);
+    case "other":
+      return NOTHING;
+  }
+}
+
+function parseList(field: Field, implied: ReadKind | undefined, origin: Origin): ParsedDocument {
+  const items = read.fieldsOf(field)?.get("items");
+  // `items: null` is how Go writes an empty list.
+  if (items === undefined && !Object.hasOwn(Object(field.value), "items"))
+    read.note(read.child(field, "items"), "is missing");
+  const elements =
+    (items && read.itemsOf(items))?.map((item) => parseElement(item, origin, { inList: true, implied })) ??
+    [];
+  // The issues below `items` are those of its elements.
+  const itemsPath = [...field.path, "items"];
+  for (const [key, { path }] of field.issues) {
+    if (path.length > itemsPath.length && read.startsWith(path, itemsPath)) field.issues.delete(key);
+  }
+  return {
+    objects: elements.flatMap((element) => element.objects),
+    problems: [...problemsOf(field, origin, IGNORED), ...elements.flatMap((element) => element.problems)],
+  };
+}
+
+function parseObject(field: Field, kind: ReadKind, origin: Origin): ParsedDocument {
+  switch (kind) {
+    case "NetworkPolicy":
+      return policyObject(field, origin);
+    case "Pod": {
+      const value = parsePod(field);
+      if (value === undefined) return ignored(field, origin, "the pod is ignored");
+      const identified = identify(field, origin, `Pod ${keyOf(value)}`, "the rest of the pod counts");
+      return { objects: [{ ...identified, kind, value }], problems: [] };
+    }
+    case "Namespace": {
+      const value = parseNamespace(field);
+      if (value === undefined) return ignored(field, origin, "the namespace is ignored");
+      const identified = identify(
+        field,
+        origin,
+        `Namespace ${value.name}`,
+        "the rest of the namespace counts",
+      );
+      return { objects: [{ ...identified, kind, value }], problems: [] };
+    }
+  }
+}
+
+function policyObject(field: Field, origin: Origin): ParsedDocument {
+  const { namespace, name, policy } = parsePolicy(field);
+  const effect = policyEffect(policy);
+  if (namespace === undefined || name === undefined) return ignored(field, origin, effect);
+  const identified = identify(field, origin, `NetworkPolicy ${keyOf({ namespace, name })}`, effect);
+  return { objects: [{ ...identified, kind: "NetworkPolicy", value: policy }], problems: [] };
+}
+
+/** Isolates the pods of what was meant as a NetworkPolicy, and reports only that it is none. */
+function parsePolicyLike(field: Field, wrong: WrongKind, origin: Origin): ParsedDocument {
+  const path = [...field.path, wrong.field];
+  const before = new Map(field.issues);
+  read.addIssue(field.issues, { path, reason: wrong.reason, severity: wrong.severity });
+  read.addIssue(before, { path, reason: wrong.reason, severity: wrong.severity });
+  const { namespace, name, policy } = parsePolicy(field);
+  const effect = policyEffect(policy);
+  const reported = { ...field, issues: before };
+  if (namespace === undefined || name === undefined) return ignored(reported, origin, effect);
+  const identified = identify(reported, origin, `NetworkPolicy ${keyOf({ namespace, name })}`, effect);
+  return { objects: [{ ...identified, kind: "NetworkPolicy", value: policy }], problems: [] };
+}
+
+function identify(field: Field, origin: Origin, identity: string, effect: string): Identified {
+  const problems = problemsOf(field, origin, effect, identity);
+  const complete = problems.every((problem) => problem.severity !== "error");
+  return { identity, place: origin.where(field.path), complete, problems };
+}
+
+/** The document without a value of its own. What single fields would have done about their issues is void. */
+function ignored(field: Field, origin: Origin, effect = IGNORED): ParsedDocument {
+  return {
+    objects: [],
+    problems: problemsOf(field, origin, effect).map((problem) => ({ ...problem, effect })),
+  };
+}
+
+function ignoredFor(
+  field: Field,
+  { field: key, reason, severity }: WrongKind,
+  origin: Origin,
+): ParsedDocument {
+  read.note(read.child(field, key), reason, severity);
+  return ignored(field, origin);
+}
+
+function problemsOf(field: Field, origin: Origin, effect: string, object?: string): readonly Problem[] {
+  const named = object === undefined ? {} : { object };
+  const issues = [...field.issues.values()];
+  const problems = issues.slice(0, PROBLEMS_PER_OBJECT_MAX).map((issue): Problem => {
+    const path = read.pathText(issue.path);
+    const { severity, reason } = issue;
+    const end = issue.effect ?? (severity === "error" ? effect : undefined);
+    const place = issue.place ?? origin.where(issue.path);
+    return { severity, ...place, ...named, ...(path && { path }), reason, ...(end && { effect: end }) };
+  });
+  const more = issues.length - problems.length;
+  if (more === 0) return problems;
+  const reason = `has ${more} more problems that are not listed`;
+  return [...problems, { severity: "error", ...origin.where(field.path), ...named, reason, effect }];
+}

@@ -1,0 +1,148 @@
+// Reading one untrusted value field by field: the value is checked, and what is wrong is noted with the path to it.
+
+import { printable, quote } from "./text.ts";
+
+/** From the document's root; a string is a map's key, a number an index in a list. */
+export type FieldPath = readonly (string | number)[];
+
+/** Where a field stands; line and column count from 1. */
+export interface Place {
+  readonly file?: string;
+  readonly line?: number;
+  readonly column?: number;
+}
+
+export interface Issue {
+  readonly path: FieldPath;
+  readonly reason: string;
+  readonly severity: "error" | "warning";
+  /** What is done about it, where that is not the same for the whole object. */
+  readonly effect?: string;
+  /** Where it stands, if that is not where the path leads. */
+  readonly place?: Place;
+}
+
+/** The issues of one object, at most one for a path: the first one stays, what follows from it would only repeat it. */
+export type Issues = Map<string, Issue>;
+
+/** A value with the path to it, and the collection that its issues go to. */
+export interface Field {
+  readonly value: unknown;
+  readonly path: FieldPath;
+  readonly issues: Issues;
+  /**
+   * Whether null counts as missing, as it does in the API server. In a policy it does not: an empty `from:` or
+   * `matchLabels:` is most often an unfinished or half-written file, and reading it as "everyone" would open the pod.
+   */
+  readonly nullIsMissing: boolean;
+  /** The effect of issues noted here and below. */
+  readonly effect?: string;
+}
+
+/** The fields of a map that have a value. */
+export type Fields = ReadonlyMap<string, Field>;
+
+export function note(field: Field, reason: string, severity: Issue["severity"] = "error"): void {
+  const { path, effect } = field;
+  addIssue(field.issues, { path, reason, severity, ...(effect === undefined ? {} : { effect }) });
+}
+
+export function addIssue(issues: Issues, issue: Issue): void {
+  const key = JSON.stringify(issue.path);
+  if (!issues.has(key)) issues.set(key, issue);
+}
+
+/** The field under `key`, whether it has a value or not (issues may be about a missing one). */
+export function child(field: Field, key: string | number, value?: unknown): Field {
+  return { ...field, path: [...field.path, key], value };
+}
+
+/**
+ * The fields of a map, or undefined (and an issue) where the value is none. With `known`, every other key is an issue,
+ * which names the first `shown` known ones (all by default) as what was expected.
+ */
+export function fieldsOf(field: Field, known?: readonly string[], shown?: number): Fields | undefined {
+  const { value } = field;
+  if (!isMap(value)) {
+    const expected = known === undefined ? "" : ` (${known.slice(0, shown).join(", ")})`;
+    note(field, `must be a map${expected}, not ${kindOf(value)}`);
+    return undefined;
+  }
+  const fields = new Map<string, Field>();
+  for (const key of Object.keys(value)) {
+    const item = value[key];
+    if (known !== undefined && !known.includes(key)) {
+      note(child(field, key), `unknown field; expected ${listText(known.slice(0, shown), "or")}`);
+    } else if (item !== undefined && !(item === null && field.nullIsMissing)) {
+      fields.set(key, child(field, key, item));
+    }
+  }
+  return fields;
+}
+
+export function itemsOf(field: Field): readonly Field[] | undefined {
+  if (Array.isArray(field.value)) return field.value.map((item: unknown, index) => child(field, index, item));
+  note(field, `must be a list, not ${kindOf(field.value)}`);
+  return undefined;
+}
+
+export function stringOf(field: Field): string | undefined {
+  if (typeof field.value === "string") return field.value;
+  const quotable = typeof field.value === "number" || typeof field.value === "boolean";
+  note(field, `must be a string, not ${kindOf(field.value)}${quotable ? " (quote it)" : ""}`);
+  return undefined;
+}
+
+/** A string that `check` accepts: it returns what was expected, or undefined where nothing is wrong. */
+export function checkedStringOf(
+  field: Field,
+  check: (text: string) => string | undefined,
+): string | undefined {
+  const text = stringOf(field);
+  const expected = text === undefined ? undefined : check(text);
+  if (text === undefined || expected === undefined) return text;
+  note(field, `${quote(text)} is not ${expected}`);
+  return undefined;
+}
+
+export function booleanOf(field: Field): boolean | undefined {
+  if (typeof field.value === "boolean") return field.value;
+  note(field, `must be true or false, not ${kindOf(field.value)}`);
+  return undefined;
+}
+
+/** Whether there is an error at the path or below it. */
+export const hasErrorIn = (issues: Issues, path: FieldPath): boolean =>
+  issues.values().some((issue) => issue.severity === "error" && startsWith(issue.path, path));
+
+export const startsWith = (path: FieldPath, start: FieldPath): boolean =>
+  start.every((segment, index) => path[index] === segment);
+
+export function isMap(value: unknown): value is Record<string, unknown> {
+  if (typeof value !== "object" || value === null || Array.isArray(value)) return false;
+  const prototype: unknown = Object.getPrototypeOf(value);
+  return prototype === null || prototype === Object.prototype;
+}
+
+/** What a value is, as in "must be a map, not a list". */
+export function kindOf(value: unknown): string {
+  if (value === null || value === undefined) return "null (no value)";
+  if (Array.isArray(value)) return "a list";
+  if (typeof value === "object") return "a map";
+  return `a ${typeof value}`;
+}
+
+/** The path as in `spec.ingress[0].from[1].ipBlock.cidr`; keys that are no plain word stand in brackets and quotes. */
+export function pathText(path: FieldPath): string {
+  const text = path.map((segment) => {
+    if (typeof segment === "number") return `[${segment}]`;
+    return /^[A-Za-z_][A-Za-z0-9_-]{0,62}$/.test(segment) ? `.${segment}` : `[${quote(segment)}]`;
+  });
+  return printable(text.join("").replace(/^\./, ""));
+}
+
+/** "a, b or c". */
+export function listText(words: readonly string[], conjunction: "and" | "or"): string {
+  if (words.length < 2) return words.join("");
+  return `${words.slice(0, -1).join(", ")} ${conjunction} ${words[words.length - 1]}`;
+}

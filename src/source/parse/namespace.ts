@@ -1,0 +1,28 @@
+// Namespace v1: its name and labels.
+
+import { NAMESPACE_NAME_LABEL, type Namespace } from "../../model/cluster.ts";
+import { child, type Field, fieldsOf, note } from "./fields.ts";
+import { type MetadataRules, parseMetadata } from "./metadata.ts";
+import { namespaceName } from "./syntax.ts";
+
+const NAMESPACE_METADATA: MetadataRules = {
+  strict: false,
+  nameCheck: namespaceName,
+  labelEffects: {
+    all: "the namespace counts as having no labels but its name's",
+    one: "the namespace counts as not having this label",
+  },
+};
+
+/** Undefined where the name cannot be read. */
+export function parseNamespace(field: Field): Namespace | undefined {
+  const { name, labels } = parseMetadata(field, fieldsOf(field) ?? new Map(), NAMESPACE_METADATA);
+  if (name === undefined) return undefined;
+  const given = labels.get(NAMESPACE_NAME_LABEL);
+  if (given !== undefined && given !== name) {
+    const label = child(child(child(field, "metadata"), "labels"), NAMESPACE_NAME_LABEL);
+    note({ ...label, effect: `it counts as ${name}` }, "is always the namespace's name", "warning");
+  }
+  // SetDefaults_Namespace overwrites it too.
+  return { name, labels: new Map([...labels, [NAMESPACE_NAME_LABEL, name]]) };
+}

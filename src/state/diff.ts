@@ -1,0 +1,235 @@
+// The difference between what the kernel holds and what it should hold, as two batches of plain writes around one flip.
+//
+// Values that packets look up have two versions; the generation's lowest bit says which is in force. `prepare` writes
+// the version that is not in force (and new keys, whose version in force says what was true without them), then one
+// write of the generation puts all of it in force at once, then `cleanup` makes both versions equal and removes what is
+// left over. So at any moment every packet sees the old state or the new one, whole. See docs/ARCHITECTURE.md.
+
+import { DIRECTIONS, type Direction } from "../base/direction.ts";
+import type { PrefixTable } from "../base/prefixes.ts";
+import { cidrFrom, cidrTable } from "./lookup.ts";
+import { CLASS_OTHER, type ClassSpan, type Endpoint, IDENTITY_DEFAULT, PORT_LINE_SIZE, POLICY_NONE, type Span, type State } from "./state.ts";
+
+/** What the kernel holds, as read from it. */
+export interface Held {
+  readonly state: State;
+  /** Keys whose two versions differ: an update was cut short. They are written again whatever they hold. */
+  readonly unsettled: {
+    readonly addresses: ReadonlySet<string>;
+    readonly cidrs: ReadonlySet<string>;
+    readonly endpoints: ReadonlySet<number>;
+    readonly ports: boolean;
+  };
+}
+
+/** In `addresses`: not there in this version. */
+export const ABSENT = "absent";
+
+/** One value in both versions: `live` stays as it is, `next` comes into force with the flip. */
+export interface Versions<T> {
+  readonly live: T;
+  readonly next: T;
+}
+
+export type PolicyPair = { readonly [direction in Direction]: number };
+
+export interface EndpointWrite {
+  readonly ifindex: number;
+  readonly endpoint: Endpoint;
+  readonly policy: Versions<PolicyPair>;
+}
+
+export interface PolicyWrite {
+  readonly number: number;
+  /** The whole content. */
+  readonly cells: ReadonlyMap<number, number>;
+  /** The cells that the kernel does not hold like that yet; all of them where the policy is new. */
+  readonly changed: readonly number[];
+  readonly isNew: boolean;
+}
+
+export interface Batch {
+  readonly rows: readonly { readonly number: number; readonly classes: readonly number[] }[];
+  readonly policies: readonly PolicyWrite[];
+  readonly ports: readonly (Span & Versions<number>)[];
+  readonly cidrs: readonly { readonly cidr: string; readonly identity: Versions<number> }[];
+  readonly addresses: readonly { readonly address: string; readonly identity: Versions<number | typeof ABSENT> }[];
+  readonly endpoints: readonly EndpointWrite[];
+  readonly remove: {
+    readonly endpoints: readonly number[];
+    readonly addresses: readonly string[];
+    readonly cidrs: readonly string[];
+    readonly policies: readonly number[];
+    readonly rows: readonly number[];
+  };
+}
+
+export interface Changes {
+  readonly prepare: Batch;
+  readonly cleanup: Batch;
+  /** Nothing to do at all: no flip either. */
+  readonly empty: boolean;
+}
+
+const REMOVE_NOTHING: Batch["remove"] = { endpoints: [], addresses: [], cidrs: [], policies: [], rows: [] };
+
+/** What it takes to get from `held` to `want`. Pure; its result depends on nothing else. */
+export function diff(held: Held, want: State): Changes {
+  const have = held.state;
+  const rows = rowChanges(have, want);
+  const policies = policyChanges(have, want);
+  const ports = portChanges(have.ports, want.ports, held.unsettled.ports);
+  const cidrs = cidrChanges(held, want);
+  const addresses = addressChanges(held, want);
+  const endpoints = endpointChanges(held, want);
+  const prepare: Batch = {
+    rows: rows.prepare,
+    policies: policies.prepare,
+    ports,
+    cidrs,
+    addresses,
+    endpoints: endpoints.filter(({ ifindex }) => want.endpoints.has(ifindex)),
+    remove: REMOVE_NOTHING,
+  };
+  const gone = <K, V>(before: ReadonlyMap<K, V>, after: ReadonlyMap<K, V>) => [...before.keys()].filter((key) => !after.has(key));
+  const cleanup: Batch = {
+    rows: rows.cleanup,
+    policies: policies.cleanup,
+    ports: ports.map((span) => ({ ...span, live: span.next })),
+    cidrs: cidrs.filter(({ cidr }) => want.cidrs.has(cidr)).map(({ cidr, identity }) => ({ cidr, identity: settled(identity) })),
+    addresses: addresses
+      .filter(({ address }) => want.addresses.has(address))
+      .map(({ address, identity }) => ({ address, identity: settled(identity) })),
+    endpoints: prepare.endpoints.map((write) => ({ ...write, policy: settled(write.policy) })),
+    remove: {
+      endpoints: gone(have.endpoints, want.endpoints),
+      addresses: [...new Set([...gone(have.addresses, want.addresses), ...[...held.unsettled.addresses].filter((key) => !want.addresses.has(key))])],
+      cidrs: [...new Set([...gone(have.cidrs, want.cidrs), ...[...held.unsettled.cidrs].filter((key) => !want.cidrs.has(key))])],
+      policies: gone(have.policies, want.policies),
+      rows: gone(have.rows, want.rows),
+    },
+  };
+  return { prepare, cleanup, empty: isEmpty(prepare) && isEmpty(cleanup) };
+}
+
+const settled = <T>({ next }: Versions<T>): Versions<T> => ({ live: next, next });
+
+function isEmpty(batch: Batch): boolean {
+  const { remove, ...writes } = batch;
+  return [...Object.values(writes), ...Object.values(remove)].every((list) => list.length === 0);
+}
+
+/**
+ * Rows keep the bits of the classes that are in force until the flip. A class number never changes its meaning while it
+ * is in force, so the bits of both together contradict neither.
+ */
+function rowChanges(have: State, want: State) {
+  const inForce = new Set(have.ports.map((span) => span.class));
+  const prepare: Batch["rows"][number][] = [];
+  const cleanup: Batch["rows"][number][] = [];
+  for (const [number, classes] of want.rows) {
+    const before = have.rows.get(number);
+    const both = [...new Set([...classes, ...(before ?? []).filter((each) => inForce.has(each))])].sort((a, b) => a - b);
+    if (before === undefined || !sameList(before, both)) prepare.push({ number, classes: both });
+    if (!sameList(both, classes)) cleanup.push({ number, classes });
+  }
+  return { prepare, cleanup };
+}
+
+/** Policies keep the cells of identities that are in force until the flip, for the same reason. */
+function policyChanges(have: State, want: State) {
+  const inForce = new Set([IDENTITY_DEFAULT, ...have.addresses.values(), ...have.cidrs.values()]);
+  const prepare: PolicyWrite[] = [];
+  const cleanup: PolicyWrite[] = [];
+  for (const [number, cells] of want.policies) {
+    const before = have.policies.get(number);
+    const kept = [...(before ?? [])].filter(([identity]) => inForce.has(identity));
+    const both = new Map([...kept, ...cells]);
+    const added = [...both.keys()].filter((identity) => before?.get(identity) !== both.get(identity));
+    if (before === undefined) prepare.push({ number, cells: both, changed: [...both.keys()], isNew: true });
+    else if (added.length > 0) prepare.push({ number, cells: both, changed: added, isNew: false });
+    const stale = [...new Set([...both.keys(), ...(before ?? []).keys()])].filter((identity) => !cells.has(identity));
+    if (stale.length > 0) cleanup.push({ number, cells, changed: stale, isNew: false });
+  }
+  return { prepare, cleanup };
+}
+
+/** Places of the port line whose class changes; every place where `all`. */
+export function portChanges(have: readonly ClassSpan[], want: readonly ClassSpan[], all: boolean): Batch["ports"] {
+  const edges = new Set([0, PORT_LINE_SIZE]);
+  for (const span of [...have, ...want]) edges.add(span.first).add(span.last + 1);
+  const sorted = [...edges].sort((a, b) => a - b);
+  const changes: (Span & Versions<number>)[] = [];
+  const classIn = spanReader();
+  for (const [index, first] of sorted.entries()) {
+    const next = sorted[index + 1];
+    if (next === undefined) break;
+    const versions = { live: classIn(have, first), next: classIn(want, first) };
+    if (all || versions.live !== versions.next) changes.push({ first, last: next - 1, ...versions });
+  }
+  return changes;
+}
+
+/** Reads classes at rising places: one step forward in each list, never a search. */
+function spanReader() {
+  const positions = new Map<readonly ClassSpan[], number>();
+  return (spans: readonly ClassSpan[], place: number): number => {
+    let at = positions.get(spans) ?? 0;
+    while (at < spans.length && (spans[at] as ClassSpan).last < place) at += 1;
+    positions.set(spans, at);
+    const span = spans[at];
+    return span !== undefined && span.first <= place ? span.class : CLASS_OTHER;
+  };
+}
+
+/** A prefix that comes says, in the version in force, what covers it there; one that goes, the same in the next. */
+function cidrChanges(held: Held, want: State): Batch["cidrs"] {
+  const have = held.state;
+  const keys = changedKeys(have.cidrs, want.cidrs, held.unsettled.cidrs);
+  if (keys.length === 0) return [];
+  const tables = { live: cidrTable(have), next: cidrTable(want) };
+  return keys.map((cidr) => ({
+    cidr,
+    identity: {
+      live: have.cidrs.get(cidr) ?? covering(tables.live, cidr),
+      next: want.cidrs.get(cidr) ?? covering(tables.next, cidr),
+    },
+  }));
+}
+
+function covering(table: PrefixTable<number>, text: string): number {
+  const cidr = cidrFrom(text);
+  return table.find(cidr.family, cidr.value, cidr.length) ?? IDENTITY_DEFAULT;
+}
+
+function addressChanges(held: Held, want: State): Batch["addresses"] {
+  const have = held.state;
+  return changedKeys(have.addresses, want.addresses, held.unsettled.addresses).map((address) => ({
+    address,
+    identity: { live: have.addresses.get(address) ?? ABSENT, next: want.addresses.get(address) ?? ABSENT },
+  }));
+}
+
+/** An endpoint that is new is not attached yet: both versions say the same from the start. */
+function endpointChanges(held: Held, want: State): EndpointWrite[] {
+  const writes: EndpointWrite[] = [];
+  for (const [ifindex, endpoint] of want.endpoints) {
+    const before = held.state.endpoints.get(ifindex);
+    const same = before !== undefined && sameEndpoint(before, endpoint) && !held.unsettled.endpoints.has(ifindex);
+    if (!same) writes.push({ ifindex, endpoint, policy: { live: before?.policy ?? endpoint.policy, next: endpoint.policy } });
+  }
+  return writes;
+}
+
+function sameEndpoint(a: Endpoint, b: Endpoint): boolean {
+  return a.id === b.id && sameList(a.addresses, b.addresses) && DIRECTIONS.every((direction) => a.policy[direction] === b.policy[direction]);
+}
+
+function changedKeys<K, V>(have: ReadonlyMap<K, V>, want: ReadonlyMap<K, V>, unsettled: ReadonlySet<K>): K[] {
+  const keys = new Set([...have.keys(), ...want.keys(), ...unsettled]);
+  return [...keys].filter((key) => unsettled.has(key) || have.get(key) !== want.get(key));
+}
+
+const sameList = <T>(a: readonly T[], b: readonly T[]): boolean => a.length === b.length && a.every((value, index) => value === b[index]);
+
+export const UNISOLATED: PolicyPair = { ingress: POLICY_NONE, egress: POLICY_NONE };

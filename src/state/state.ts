@@ -1,0 +1,100 @@
+// The desired state of the datapath as plain data: what every kernel map should hold, in numbers and canonical texts.
+
+import type { Direction } from "../base/direction.ts";
+
+/** Identity 0: no live term matches the address. Its cell in a policy holds the row of every identity not listed. */
+export const IDENTITY_DEFAULT = 0;
+
+/** Rows with a fixed meaning: 0 allows nothing, 1 allows every protocol and port. */
+export const ROW_NOTHING = 0;
+export const ROW_ALL = 1;
+
+/** Class 0: the ports that no live row but ROW_ALL holds. */
+export const CLASS_OTHER = 0;
+
+/** Policy 0: not isolated in that direction. */
+export const POLICY_NONE = 0;
+
+/**
+ * The port line: TCP's ports, then UDP's, then SCTP's, 65,536 each, then one place for every other protocol (ICMP
+ * included), which only rules without ports hold. A set of ports is a list of spans on it.
+ */
+export const PORTS_PER_PROTOCOL = 65_536;
+export const PORT_LINE_OTHER = 3 * PORTS_PER_PROTOCOL;
+export const PORT_LINE_SIZE = PORT_LINE_OTHER + 1;
+
+/** Places first to last of the port line, inclusive. */
+export interface Span {
+  readonly first: number;
+  readonly last: number;
+}
+
+export interface ClassSpan extends Span {
+  readonly class: number;
+}
+
+export interface Endpoint {
+  /** Small number of the endpoint on this node: index of its counters. From 1; 0 is "unknown". */
+  readonly id: number;
+  /** The pod's own addresses, canonical text, sorted. */
+  readonly addresses: readonly string[];
+  /** Number of the policy in force in each direction, or POLICY_NONE. */
+  readonly policy: { readonly [direction in Direction]: number };
+}
+
+/**
+ * Every number has one meaning for as long as any map refers to it: an identity is a set of terms, a class is a set of
+ * ports, a row is a set of ports too, a policy is a list of rules. See docs/ARCHITECTURE.md, "Numbers".
+ */
+export interface State {
+  /** By interface index of the host-side link. */
+  readonly endpoints: ReadonlyMap<number, Endpoint>;
+  /** Pod address (canonical text) to identity. */
+  readonly addresses: ReadonlyMap<string, number>;
+  /** Prefix (canonical text) to identity. */
+  readonly cidrs: ReadonlyMap<string, number>;
+  /** Sorted, disjoint; places in no span are of CLASS_OTHER. */
+  readonly ports: readonly ClassSpan[];
+  /** Row to the classes it holds, sorted. ROW_NOTHING and ROW_ALL are not listed. */
+  readonly rows: ReadonlyMap<number, readonly number[]>;
+  /** Policy to (identity to row). Only cells that differ from the cell of IDENTITY_DEFAULT, and that one if not ROW_NOTHING. */
+  readonly policies: ReadonlyMap<number, ReadonlyMap<number, number>>;
+}
+
+export const EMPTY_STATE: State = {
+  endpoints: new Map(),
+  addresses: new Map(),
+  cidrs: new Map(),
+  ports: [],
+  rows: new Map(),
+  policies: new Map(),
+};
+
+/**
+ * How many entries each table can hold. Reaching one is refused as a whole: the previous state stays in force and the
+ * problem says which. They equal the maps' max_entries (bpf/maps.h); the loader checks that.
+ */
+export const LIMITS = {
+  endpoints: 1_023,
+  addresses: 131_072,
+  cidrs: 262_144,
+  identities: 65_536,
+  policies: 2_047,
+  rows: 4_094,
+  classes: 4_095,
+} as const;
+
+export type LimitName = keyof typeof LIMITS;
+
+/** The desired state does not fit: `wanted` entries of at most `max`. */
+export class LimitError extends Error {
+  readonly limit: LimitName;
+  readonly wanted: number;
+
+  constructor(limit: LimitName, wanted: number) {
+    super(`${wanted} ${limit} are needed, at most ${LIMITS[limit]} fit`);
+    this.name = "LimitError";
+    this.limit = limit;
+    this.wanted = wanted;
+  }
+}

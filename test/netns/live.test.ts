@@ -1,0 +1,171 @@
+// Policies that change under running traffic: how soon a change counts, and what becomes of connections that exist already.
+
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
+import type { Agent } from "../../src/lab/product.ts";
+import type { Sample } from "../../src/lab/protocol.ts";
+import { mismatchesOf } from "./reach.ts";
+import {
+  BYSTANDER_DENY,
+  BYSTANDER_DENY_EGRESS,
+  BYSTANDER_V4,
+  FRIEND,
+  FRIEND_DENY,
+  FRIENDS_AND_BLOCK,
+  FRIENDS_ONLY,
+  FRIENDS_ONLY_HOLDS,
+  NOBODY,
+  SERVER_V4,
+  SERVER_V6,
+  single,
+  smallWorld,
+} from "./small-world.ts";
+import { openWorld, type World } from "./world.ts";
+
+const EVERY_MS = 10;
+/** The promise that is tested: "a changed file takes effect within a second". */
+const EFFECT_MS_MAX = 1000;
+
+let world: World;
+let agent: Agent;
+
+beforeAll(async () => {
+  world = await openWorld(smallWorld("wt-live", { "friends-only.yaml": FRIENDS_ONLY }));
+  agent = await world.start();
+});
+
+afterAll(() => world?.close());
+
+/** Makes the change in the middle of a watch, and gives the watch's samples and the moment of the change. */
+async function changeUnderWatch(
+  change: () => void,
+): Promise<{ samples: readonly Sample[]; changedAtMs: number }> {
+  const unwatch = await world.lab.watch(FRIEND, single("udp", SERVER_V4, 250), EVERY_MS);
+  await sleep(300);
+  const changedAtMs = Date.now();
+  change();
+  await sleep(EFFECT_MS_MAX + 500);
+  return { samples: await unwatch(), changedAtMs };
+}
+
+/** How long after the change the last sample had the old result, in milliseconds. */
+function effectAfterMs(samples: readonly Sample[], changedAtMs: number, becomes: Sample["result"]): number {
+  const lastOld = samples.findLast(({ result }) => result !== becomes);
+  return (lastOld?.sentAtMs ?? changedAtMs) - changedAtMs;
+}
+
+describe("a live change of a file", () => {
+  const path = (): string => join(world.manifests.path, "friends-only.yaml");
+
+  it.each([
+    ["put in place whole, closes", () => world.manifests.put("friends-only.yaml", NOBODY), "silent"],
+    ["put in place whole, opens", () => world.manifests.put("friends-only.yaml", FRIENDS_ONLY), "reached"],
+    ["written over, closes", () => writeFileSync(path(), NOBODY), "silent"],
+    ["written over, opens", () => writeFileSync(path(), FRIENDS_ONLY), "reached"],
+  ] as const)("%s within a second", async (what, change, becomes) => {
+    const { samples, changedAtMs } = await changeUnderWatch(change);
+    const before = samples.filter(({ sentAtMs }) => sentAtMs < changedAtMs);
+    expect(before.length).toBeGreaterThan(5);
+    expect(before.filter(({ result }) => result === becomes)).toEqual([]);
+    const afterMs = effectAfterMs(samples, changedAtMs, becomes);
+    process.stdout.write(
+      `live change, ${what}: in force after ${Math.max(0, afterMs)} to ${afterMs + EVERY_MS} ms\n`,
+    );
+    expect(afterMs).toBeLessThan(EFFECT_MS_MAX);
+    expect(samples.at(-1)?.result).toBe(becomes);
+  });
+});
+
+describe("a connection that exists", () => {
+  const policyFiles = ["friends-only.yaml", "bystander-deny.yaml", "friend-deny.yaml"];
+
+  /** Back to FRIENDS_ONLY alone. An agent may rightly see no change in a file written anew with the same text. */
+  afterEach(async () => {
+    const { path, put, remove } = world.manifests;
+    const strays = policyFiles.slice(1).filter((file) => existsSync(join(path, file)));
+    const isChanged = readFileSync(join(path, "friends-only.yaml"), "utf8") !== FRIENDS_ONLY;
+    if (strays.length === 0 && !isChanged) return;
+    await agent.change(() => {
+      for (const file of strays) remove(file);
+      if (isChanged) put("friends-only.yaml", FRIENDS_ONLY);
+    });
+  });
+
+  async function openFlow(address: string): Promise<number> {
+    const flow = await world.lab.open(FRIEND, { kind: "tcp", address, port: 81, timeoutMs: 2000 });
+    expect(flow).toBeTypeOf("number");
+    return flow as number;
+  }
+
+  const say = async (flow: number, timeoutMs: number): Promise<string> =>
+    (await world.lab.say(FRIEND, flow, timeoutMs)).result;
+
+  it.each([SERVER_V4, SERVER_V6])(
+    "to %s gets its replies, although the server may open none itself",
+    async (address) => {
+      const flow = await openFlow(address);
+      for (let round = 0; round < 20; round += 1) expect(await say(flow, 1000)).toBe("reached");
+      expect(await mismatchesOf(world.lab, FRIENDS_ONLY_HOLDS)).toEqual([]);
+      expect(await say(flow, 1000)).toBe("reached");
+      await world.lab.shut(FRIEND, flow);
+    },
+  );
+
+  it("lives on through changes that do not concern it", async () => {
+    const flow = await openFlow(SERVER_V4);
+    const flow6 = await openFlow(SERVER_V6);
+    const changes: readonly [string, string][] = [
+      ["bystander-deny.yaml", BYSTANDER_DENY],
+      ["friends-only.yaml", FRIENDS_AND_BLOCK],
+      ["friends-only.yaml", FRIENDS_ONLY],
+    ];
+    for (const [file, text] of changes) {
+      const changed = agent.change(() => world.manifests.put(file, text));
+      let settled = false;
+      void changed.finally(() => {
+        settled = true;
+      });
+      while (!settled) {
+        expect([await say(flow, 1000), await say(flow6, 1000)]).toEqual(["reached", "reached"]);
+        await sleep(5);
+      }
+      await changed;
+    }
+    await world.lab.shut(FRIEND, flow);
+    await world.lab.shut(FRIEND, flow6);
+  });
+
+  it("falls silent when the rule that let it in is removed, and speaks again when it comes back", async () => {
+    const flow = await openFlow(SERVER_V4);
+    expect(await say(flow, 1000)).toBe("reached");
+    await agent.change(() => world.manifests.put("friends-only.yaml", NOBODY));
+    expect(await say(flow, 700)).toBe("silent");
+    await agent.change(() => world.manifests.put("friends-only.yaml", FRIENDS_ONLY));
+    // TCP tries again by itself, at ever longer intervals.
+    expect(await say(flow, 8000)).toBe("reached");
+    await world.lab.shut(FRIEND, flow);
+  });
+
+  it("falls silent when the pod that opened it is isolated both ways", async () => {
+    const flow = await openFlow(SERVER_V4);
+    expect(await say(flow, 1000)).toBe("reached");
+    await agent.change(() => world.manifests.put("friend-deny.yaml", FRIEND_DENY));
+    expect(await say(flow, 700)).toBe("silent");
+    await agent.change(() => world.manifests.remove("friend-deny.yaml"));
+    expect(await say(flow, 8000)).toBe("reached");
+    await world.lab.shut(FRIEND, flow);
+  });
+
+  it("older than every policy on its server lives on when the server's egress is isolated", async () => {
+    const flow = await openFlow(BYSTANDER_V4);
+    expect(await say(flow, 1000)).toBe("reached");
+    await agent.change(() => world.manifests.put("bystander-deny.yaml", BYSTANDER_DENY_EGRESS));
+    expect(await say(flow, 1000)).toBe("reached");
+    expect(await mismatchesOf(world.lab, "shop/bystander -> shop/friend tcp/80 udp/80 icmp : --")).toEqual(
+      [],
+    );
+    await world.lab.shut(FRIEND, flow);
+  });
+});

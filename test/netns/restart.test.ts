@@ -1,0 +1,109 @@
+// An agent that dies and comes back: enforcement stays as it was, and the newcomer takes over without an open or a shut moment.
+
+import { setTimeout as sleep } from "node:timers/promises";
+import { afterAll, beforeAll, expect, it } from "vitest";
+import type { Agent } from "../../src/lab/product.ts";
+import type { Sample } from "../../src/lab/protocol.ts";
+import { mismatchesOf } from "./reach.ts";
+import {
+  EVERYTHING_OPEN,
+  FRIEND,
+  FRIENDS_ONLY,
+  FRIENDS_ONLY_HOLDS,
+  SERVER_V4,
+  SERVER_V6,
+  STRANGER,
+  single,
+  smallWorld,
+} from "./small-world.ts";
+import { openWorld, type World } from "./world.ts";
+
+const EVERY_MS = 20;
+
+let world: World;
+let agent: Agent;
+
+beforeAll(async () => {
+  world = await openWorld(smallWorld("wt-restart", { "friends-only.yaml": FRIENDS_ONLY }));
+  agent = await world.start();
+});
+
+afterAll(() => world?.close());
+
+/** Probes all the while as somebody who may and as somebody who may not; each probe is a new flow. */
+async function watchWhile(work: () => Promise<void>): Promise<{ allowed: Sample[]; denied: Sample[] }> {
+  const watches = (from: string, timeoutMs: number) =>
+    Promise.all(
+      [
+        single("udp", SERVER_V4, timeoutMs),
+        single("udp", SERVER_V6, timeoutMs),
+        single("tcp", SERVER_V4, timeoutMs),
+      ].map((probe) => world.lab.watch(from, probe, EVERY_MS)),
+    );
+  const allowed = await watches(FRIEND, 900);
+  const denied = await watches(STRANGER, 300);
+  await sleep(300);
+  await work();
+  await sleep(300);
+  const ended = async (unwatches: readonly (() => Promise<readonly Sample[]>)[]): Promise<Sample[]> =>
+    (await Promise.all(unwatches.map((unwatch) => unwatch()))).flat();
+  return { allowed: await ended(allowed), denied: await ended(denied) };
+}
+
+function expectNoGlitch({ allowed, denied }: { allowed: Sample[]; denied: Sample[] }): void {
+  expect(allowed.length).toBeGreaterThan(50);
+  expect(denied.length).toBeGreaterThan(50);
+  expect(allowed.filter(({ result }) => result !== "reached")).toEqual([]);
+  expect(denied.filter(({ result }) => result !== "silent")).toEqual([]);
+}
+
+it("kill -9 of the agent leaves enforcement as it was", async () => {
+  expect(await mismatchesOf(world.lab, FRIENDS_ONLY_HOLDS)).toEqual([]);
+  expectNoGlitch(await watchWhile(() => agent.kill()));
+  expect(await mismatchesOf(world.lab, FRIENDS_ONLY_HOLDS)).toEqual([]);
+});
+
+it("without an agent, commands still answer, and say that there is none", async () => {
+  const status = await world.weir("status", "-o", "json");
+  expect(JSON.parse(status.stdout)).toMatchObject({ agent: { running: false } });
+  const dump = await world.weir("maps", "dump", "cidrs");
+  expect({ status: dump.status, stderr: dump.stderr }).toEqual({ status: 0, stderr: "" });
+});
+
+it("a new agent takes over what the dead one left, without a gap", async () => {
+  expectNoGlitch(
+    await watchWhile(async () => {
+      agent = await world.start();
+    }),
+  );
+  expect(await mismatchesOf(world.lab, FRIENDS_ONLY_HOLDS)).toEqual([]);
+});
+
+it("and again, when it was asked to end", async () => {
+  expectNoGlitch(
+    await watchWhile(async () => {
+      await agent.stop();
+      await sleep(200);
+      agent = await world.start();
+    }),
+  );
+});
+
+it("a connection lives through the death and the return of the agent", async () => {
+  const flow = await world.lab.open(FRIEND, { kind: "tcp", address: SERVER_V4, port: 81, timeoutMs: 2000 });
+  expect(flow).toBeTypeOf("number");
+  const say = async (): Promise<string> => (await world.lab.say(FRIEND, flow as number, 1000)).result;
+  expect(await say()).toBe("reached");
+  await agent.kill();
+  expect(await say()).toBe("reached");
+  agent = await world.start();
+  expect(await say()).toBe("reached");
+});
+
+it("what changed in the manifests meanwhile counts as soon as a new agent is there", async () => {
+  await agent.kill();
+  world.manifests.remove("friends-only.yaml");
+  expect(await mismatchesOf(world.lab, FRIENDS_ONLY_HOLDS)).toEqual([]);
+  agent = await world.start();
+  expect(await mismatchesOf(world.lab, EVERYTHING_OPEN)).toEqual([]);
+});

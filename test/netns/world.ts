@@ -1,0 +1,78 @@
+// What the netns tests share: a lab with Kubernetes manifests for it, the real agent on those, and everything gone afterwards.
+
+import { existsSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { type EndpointSpec, type Lab, openLab } from "../../src/lab/lab.ts";
+import {
+  type LabelMap,
+  type ManifestDirectory,
+  manifestDirectory,
+  namespaceManifest,
+  type PodSpec,
+  podManifest,
+} from "../../src/lab/manifests.ts";
+import { Agent, type CommandResult, cleanUp, type ProductPaths, weir } from "../../src/lab/product.ts";
+
+export interface WorldSpec {
+  /** The lab's; names the directory of pins too. */
+  readonly prefix: string;
+  readonly namespaces: Readonly<Record<string, LabelMap>>;
+  readonly pods: readonly PodSpec[];
+  /** Endpoints that are no pods. */
+  readonly machines?: readonly EndpointSpec[];
+  /** More files of the manifests directory, by name. */
+  readonly files?: Readonly<Record<string, string>>;
+}
+
+export interface World {
+  readonly lab: Lab;
+  readonly manifests: ManifestDirectory;
+  readonly paths: ProductPaths;
+  /** Starts an agent on the manifests and waits until all is applied. */
+  start(): Promise<Agent>;
+  weir(...args: readonly string[]): Promise<CommandResult>;
+  /** Ends agents, takes pins away, removes the lab; throws where the product left something. */
+  close(): void;
+}
+
+const BIN = fileURLToPath(new URL("../../bin/weir", import.meta.url));
+
+export async function openWorld(spec: WorldSpec): Promise<World> {
+  const lab = await openLab({ prefix: spec.prefix, endpoints: [...spec.pods, ...(spec.machines ?? [])] });
+  try {
+    const directory = mkdtempSync(join(tmpdir(), `${spec.prefix}-`));
+    lab.defer(() => rmSync(directory, { recursive: true }));
+    const paths = { bin: BIN, bpffs: `/sys/fs/bpf/${spec.prefix}`, socket: join(directory, "agent.sock") };
+    if (existsSync(paths.bpffs)) cleanUp(paths);
+    lab.defer(() => cleanUp(paths));
+    const manifests = manifestDirectory(join(directory, "manifests"));
+    const namespaces = Object.entries(spec.namespaces);
+    manifests.put(
+      "namespaces.yaml",
+      namespaces.map(([name, labels]) => namespaceManifest(name, labels)),
+    );
+    manifests.put(
+      "pods.yaml",
+      spec.pods.map((pod) => podManifest(pod, lab.wire(pod.name))),
+    );
+    for (const [file, content] of Object.entries(spec.files ?? {})) manifests.put(file, content);
+    return {
+      lab,
+      manifests,
+      paths,
+      async start() {
+        const agent = Agent.spawn(paths, manifests.path);
+        lab.defer(() => agent.killNow());
+        await agent.ready();
+        return agent;
+      },
+      weir: (...args) => weir(paths, args),
+      close: () => lab.close(),
+    };
+  } catch (thrown) {
+    lab.close();
+    throw thrown;
+  }
+}

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+// Reads each struct of bpf/layout.h out of a packet, field by field as the
+// compiler sees it, into a map of numbers: what the generated codecs are held
+// against.
+#include <linux/bpf.h>
+
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+#include "layout.h"
+
+#define NUMBERS 128
+#define STRUCT_OFFSET 16 // in the packet: after the Ethernet header, aligned
+
+struct {
+  __uint(type, BPF_MAP_TYPE_ARRAY);
+  __uint(max_entries, NUMBERS);
+  __type(key, __u32);
+  __type(value, __u64);
+} numbers SEC(".maps");
+
+static __always_inline void put(__u32 place, __u64 number) {
+  bpf_map_update_elem(&numbers, &place, &number, BPF_ANY);
+}
+
+// One program for each struct; it returns how many numbers it put, 0 for a
+// packet that is too short.
+#define READER(name, ...)                                                      \
+  SEC("tc") int read_##name(struct __sk_buff *skb) {                           \
+    const struct name *it = (void *)(long)skb->data + STRUCT_OFFSET;           \
+    __u32 n = 0;                                                               \
+    if ((void *)(it + 1) > (void *)(long)skb->data_end)                        \
+      return 0;                                                                \
+    __VA_ARGS__                                                                \
+    return n;                                                                  \
+  }
+
+#define HOST(field) put(n++, it->field);
+#define BE16(field) put(n++, bpf_ntohs(it->field));
+#define BE32(field) put(n++, bpf_ntohl(it->field));
+#define BE64(field) put(n++, bpf_be64_to_cpu(it->field));
+#define EACH(i, count) for (__u32 i = 0; i < (count); i++)
+
+// clang-format off
+READER(node, HOST(generation) HOST(ticks_per_second) EACH(i, TIMEOUTS) HOST(timeouts[i]))
+READER(endpoint, HOST(ifindex) HOST(id)
+       HOST(policy[0][0]) HOST(policy[0][1]) HOST(policy[1][0]) HOST(policy[1][1])
+       HOST(addresses_v4_used) HOST(addresses_v6_used)
+       EACH(i, ENDPOINT_ADDRESSES) BE32(addresses_v4[i])
+       EACH(i, ENDPOINT_ADDRESSES) { BE64(addresses_v6[i].high) BE64(addresses_v6[i].low) })
+READER(address_v4_key, BE32(address))
+READER(address_v6_key, BE64(address.high) BE64(address.low))
+READER(cidr_v4_key, HOST(length) BE32(address))
+READER(cidr_v6_key, HOST(length) EACH(i, 4) BE32(address[i]))
+READER(identity, HOST(number[0]) HOST(number[1]))
+READER(port_class, HOST(number[0]) HOST(number[1]))
+READER(row, EACH(i, ROW_WORDS) HOST(bits[i]))
+READER(flow_v4_key, BE32(local) BE32(remote) BE16(local_port) BE16(remote_port) HOST(interface))
+READER(flow_v6_key, BE64(local.high) BE64(local.low) BE64(remote.high) BE64(remote.low)
+       BE16(local_port) BE16(remote_port) HOST(interface))
+READER(flow, HOST(generation) HOST(expires) HOST(opener) HOST(state))
+READER(fragment_key, BE64(source.high) BE64(source.low) BE64(destination.high) BE64(destination.low)
+       BE32(id) HOST(interface) HOST(direction))
+READER(fragment, BE16(source_port) BE16(destination_port) HOST(expires) HOST(icmp_type) HOST(echo))
+READER(counters, EACH(i, DIRECTIONS) EACH(j, REASONS) { HOST(count[i][j].packets) HOST(count[i][j].bytes) })
+// clang-format on
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -1,0 +1,213 @@
+// Random small clusters and policies for property tests: few names and addresses, so that everything meets everything.
+
+import fc from "fast-check";
+import { type Address, addressOf, type Cidr, cidrOf, parseAddress } from "../../src/base/ip.ts";
+import {
+  type Cluster,
+  keyOf,
+  NAMESPACE_NAME_LABEL,
+  type Namespace,
+  type Pod,
+  type Protocol,
+} from "../../src/model/cluster.ts";
+import type { Peer, Policy, PortMatch, Rule } from "../../src/model/policy.ts";
+import type { Labels, Requirement, Selector } from "../../src/model/selector.ts";
+import type { LocalEndpoint } from "../../src/policy/compile.ts";
+
+const NAMESPACES = ["x", "y", "z"];
+const KEYS = ["app", "tier", "__proto__"];
+const VALUES = ["a", "b", ""];
+const PROTOCOLS: readonly Protocol[] = ["TCP", "UDP", "SCTP"];
+const PORT_NAMES = ["web", "dns"];
+const PORTS = [1, 79, 80, 81, 443, 8080, 65535];
+
+export function must<T>(parsed: { ok: true; value: T } | { ok: false; reason: string }): T {
+  if (!parsed.ok) throw new Error(parsed.reason);
+  return parsed.value;
+}
+
+const labels: fc.Arbitrary<Labels> = fc
+  .uniqueArray(fc.tuple(fc.constantFrom(...KEYS), fc.constantFrom(...VALUES)), {
+    maxLength: 2,
+    selector: ([key]) => key,
+  })
+  .map((pairs) => new Map(pairs));
+
+const requirement: fc.Arbitrary<Requirement> = fc.oneof(
+  fc.record({
+    operator: fc.constantFrom("In" as const, "NotIn" as const),
+    key: fc.constantFrom(...KEYS),
+    values: fc.uniqueArray(fc.constantFrom(...VALUES), { minLength: 1, maxLength: 2 }),
+  }),
+  fc.record({
+    operator: fc.constantFrom("Exists" as const, "DoesNotExist" as const),
+    key: fc.constantFrom(...KEYS),
+  }),
+);
+
+const selector: fc.Arbitrary<Selector> = fc
+  .array(requirement, { maxLength: 2 })
+  .map((requirements) => ({ requirements }));
+
+/** Pods live in 10.0.0.0/28 and fd00::/124, so that random blocks cut right through them. */
+const suffix = fc.integer({ min: 0, max: 15 });
+export const v4 = (number: number): Address => addressOf(4, 0x0a000000n + BigInt(number));
+export const v6 = (number: number): Address => addressOf(6, (0xfdn << 120n) + BigInt(number));
+
+const cidr: fc.Arbitrary<Cidr> = fc
+  .tuple(fc.boolean(), suffix, fc.constantFrom(0, 1, 2, 3, 4, 5, 24))
+  .map(([six, number, bits]) =>
+    six ? cidrOf(6, v6(number).value, 128 - bits) : cidrOf(4, v4(number).value, 32 - bits),
+  );
+
+const block: fc.Arbitrary<Peer> = fc
+  .tuple(cidr, fc.array(fc.tuple(suffix, fc.integer({ min: 1, max: 4 })), { maxLength: 2 }))
+  .map(([outer, inner]) => {
+    const bits = outer.family === 4 ? 32 : 128;
+    const except = inner.flatMap(([number, more]) => {
+      const length = Math.min(outer.length + more, bits);
+      const base = outer.value + BigInt(number) * (outer.length > bits - 4 ? 1n : 1n);
+      const candidate = cidrOf(outer.family, base, length);
+      const inside = cidrOf(outer.family, candidate.value, outer.length).text === outer.text;
+      return inside && length > outer.length ? [candidate] : [];
+    });
+    return { kind: "block" as const, cidr: outer, except };
+  });
+
+const podsPeer: fc.Arbitrary<Peer> = fc.record({
+  kind: fc.constant("pods" as const),
+  namespaces: fc.option(selector, { nil: undefined }),
+  pods: selector,
+});
+
+const portMatch: fc.Arbitrary<PortMatch> = fc.oneof(
+  fc
+    .tuple(fc.constantFrom(...PROTOCOLS), fc.constantFrom(...PORTS), fc.constantFrom(...PORTS))
+    .map(([protocol, a, b]) => ({
+      kind: "range" as const,
+      protocol,
+      first: Math.min(a, b),
+      last: Math.max(a, b),
+    })),
+  fc
+    .constantFrom(...PROTOCOLS)
+    .map((protocol) => ({ kind: "range" as const, protocol, first: 0, last: 65535 })),
+  fc.record({
+    kind: fc.constant("name" as const),
+    protocol: fc.constantFrom(...PROTOCOLS),
+    name: fc.constantFrom(...PORT_NAMES),
+  }),
+);
+
+const rule: fc.Arbitrary<Rule> = fc.record({
+  peers: fc.oneof(
+    { weight: 1, arbitrary: fc.constant("anyone" as const) },
+    { weight: 5, arbitrary: fc.array(fc.oneof(block, podsPeer), { minLength: 1, maxLength: 3 }) },
+  ),
+  ports: fc.oneof(
+    { weight: 1, arbitrary: fc.constant("all" as const) },
+    { weight: 3, arbitrary: fc.array(portMatch, { minLength: 1, maxLength: 3 }) },
+  ),
+});
+
+const rules = fc.array(rule, { maxLength: 3 });
+
+const policy: fc.Arbitrary<Policy> = fc
+  .record({
+    namespace: fc.constantFrom(...NAMESPACES),
+    name: fc.constantFrom("p", "q", "r"),
+    subject: selector,
+    isolates: fc.record({ ingress: fc.boolean(), egress: fc.boolean() }),
+    rules: fc.record({ ingress: rules, egress: rules }),
+  })
+  .map((each) => ({
+    ...each,
+    rules: {
+      ingress: each.isolates.ingress ? each.rules.ingress : [],
+      egress: each.isolates.egress ? each.rules.egress : [],
+    },
+  }));
+
+const pod: fc.Arbitrary<Pod> = fc
+  .record({
+    namespace: fc.constantFrom(...NAMESPACES),
+    name: fc.constantFrom("a", "b", "c"),
+    labels,
+    number: suffix,
+    families: fc.constantFrom("4", "6", "46"),
+    hostNetwork: fc.boolean().map((value) => value && false),
+    finished: fc.integer({ min: 0, max: 9 }).map((value) => value === 0),
+    ports: fc.uniqueArray(
+      fc.record({
+        name: fc.constantFrom(...PORT_NAMES),
+        port: fc.constantFrom(...PORTS),
+        protocol: fc.constantFrom(...PROTOCOLS),
+      }),
+      { maxLength: 2, selector: ({ name }) => name },
+    ),
+  })
+  .map(({ number, families, ...rest }) => ({
+    ...rest,
+    ips: [...(families.includes("4") ? [v4(number)] : []), ...(families.includes("6") ? [v6(number)] : [])],
+  }));
+
+const namespace: fc.Arbitrary<Namespace> = fc
+  .tuple(fc.constantFrom(...NAMESPACES), labels)
+  .map(([name, own]) => ({ name, labels: new Map([...own, [NAMESPACE_NAME_LABEL, name]]) }));
+
+/** Pods have addresses of their own: where two would share one, the first in key order stays. */
+export const cluster: fc.Arbitrary<Cluster> = fc
+  .record({
+    namespaces: fc.uniqueArray(namespace, { maxLength: 3, selector: ({ name }) => name }),
+    pods: fc.uniqueArray(pod, { minLength: 1, maxLength: 6, selector: keyOf }),
+    policies: fc.uniqueArray(policy, { maxLength: 5, selector: keyOf }),
+  })
+  .map(({ namespaces, pods, policies }) => {
+    const taken = new Set<string>();
+    const distinct = [...pods]
+      .sort((a, b) => (keyOf(a) < keyOf(b) ? -1 : 1))
+      .filter((each) => {
+        if (each.ips.some(({ text }) => taken.has(text))) return false;
+        for (const { text } of each.ips) taken.add(text);
+        return true;
+      });
+    return {
+      namespaces: new Map(namespaces.map((each) => [each.name, each])),
+      pods: new Map(distinct.map((each) => [keyOf(each), each])),
+      policies: new Map(policies.map((each) => [keyOf(each), each])),
+    };
+  });
+
+/** Every pod is an endpoint of this node; interface indexes follow from the keys. */
+export function localsOf(world: Cluster): LocalEndpoint[] {
+  return [...world.pods.values()]
+    .filter((each) => !each.finished && !each.hostNetwork)
+    .map((each) => ({
+      pod: each,
+      ifindex: 100 + NAMESPACES.indexOf(each.namespace) * 3 + ["a", "b", "c"].indexOf(each.name),
+    }));
+}
+
+/** Addresses worth asking about: every pod's, some that are no pod's, and the edges of the blocks. */
+export function addressesOf(world: Cluster): Address[] {
+  const own = [...world.pods.values()].flatMap(({ ips }) => ips);
+  const outside = [
+    must(parseAddress("10.0.0.200")),
+    must(parseAddress("8.8.8.8")),
+    must(parseAddress("2001:db8::1")),
+  ];
+  const all = [
+    ...own,
+    ...outside,
+    ...Array.from({ length: 16 }, (_, number) => v4(number)),
+    ...Array.from({ length: 16 }, (_, number) => v6(number)),
+  ];
+  return [...new Map(all.map((address) => [address.text, address])).values()];
+}
+
+export const PROBE_PORTS: readonly { protocol: Protocol | "ICMP"; port: number }[] = [
+  ...PROTOCOLS.flatMap((protocol) =>
+    [0, 1, 78, 79, 80, 81, 82, 443, 8080, 65535].map((port) => ({ protocol, port })),
+  ),
+  { protocol: "ICMP", port: 0 },
+];

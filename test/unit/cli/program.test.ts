@@ -1,0 +1,201 @@
+// The command line itself: help, wrong usage, exit codes, and what a start loads.
+import { execFile } from "node:child_process";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { promisify } from "node:util";
+import type { Command } from "commander";
+import { build } from "esbuild";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import type { Env } from "../../../src/cli/env.ts";
+import { buildProgram } from "../../../src/cli/program.ts";
+import { ROOT, runIn } from "./world.ts";
+
+const NO_ENV: Env = {
+  stdout: { write: () => undefined },
+  stderr: { write: () => undefined },
+  variables: {},
+  now: () => new Date(0),
+  stopSignal: () => new AbortController().signal,
+  root: ROOT,
+};
+
+const program = buildProgram(NO_ENV, () => async () => undefined);
+
+/** Every command by its words, groups included. */
+function commandsBelow(command: Command, words: readonly string[] = []): string[][] {
+  return command.commands.flatMap((each) => [
+    [...words, each.name()],
+    ...commandsBelow(each, [...words, each.name()]),
+  ]);
+}
+const COMMANDS = [[], ...commandsBelow(program)];
+
+describe("help", () => {
+  it("knows the commands", () => {
+    expect(COMMANDS.map((words) => words.join(" "))).toEqual([
+      "",
+      "run",
+      "status",
+      "get",
+      "get endpoints",
+      "get policies",
+      "maps",
+      "maps list",
+      "maps dump",
+      "cleanup",
+      "version",
+    ]);
+  });
+
+  it.each(COMMANDS.map((words) => [words.join(" "), words]))(
+    "of `weir %s` teaches by example",
+    async (_, words) => {
+      const { exitCode, stdout, stderr } = await runIn([...words, "--help"]);
+      expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: "" });
+      const called = ["weir", ...words].join(" ");
+      expect(stdout).toContain(`Usage: ${called} `);
+      expect(stdout.slice(stdout.indexOf("\nExamples:\n"))).toContain(`\n  ${called}`);
+      expect(stdout).toContain("--bpffs <dir>");
+      expect(stdout).toContain("--socket <path>");
+      expect(stdout.split("\n").filter((line) => line.length > 120)).toEqual([]);
+    },
+  );
+
+  it("comes by the word too", async () => {
+    expect((await runIn(["help", "status"])).stdout).toBe((await runIn(["status", "--help"])).stdout);
+  });
+});
+
+describe("wrong usage is one line on stderr and exit code 2", () => {
+  it.each([
+    ["statu", /unknown command 'statu' \(Did you mean status\?\); see: weir --help/],
+    ["maps dmp cidrs", /unknown command 'dmp' \(Did you mean dump\?\); see: weir maps --help/],
+    ["status --frobnicate", /unknown option '--frobnicate'; see: weir status --help/],
+    ["status extra", /too many arguments/],
+    ["status -o xml", /Allowed choices are text, json; see: weir status --help/],
+    ["get endpoints -o text", /Allowed choices are table, wide, json, yaml, name/],
+    ["get endpoints --pod nginx", /Write it as NAMESPACE\/NAME; see: weir get endpoints --help/],
+    ["get endpoints --pod a/b/c", /Write it as NAMESPACE\/NAME/],
+    ["get endpoints --pod /b", /Write it as NAMESPACE\/NAME/],
+    ["get endpoints -n", /argument missing/],
+    ["maps dump", /missing required argument 'name'; see: weir maps dump --help/],
+    ["maps dump cidrs addresses", /too many arguments/],
+    ["run", /required option '--manifests <dir>' not specified; see: weir run --help/],
+    ["run --manifests . --log-level loud", /Allowed choices are debug, info, warn, error/],
+    ["--socket", /argument missing; see: weir --help/],
+  ])("weir %s", async (line, reason) => {
+    const { exitCode, stdout, stderr } = await runIn(line.split(" "));
+    expect({ exitCode, stdout }).toEqual({ exitCode: 2, stdout: "" });
+    expect(stderr).toMatch(/^weir: [^\n]+\n$/);
+    expect(stderr).toMatch(reason);
+  });
+
+  it.each([[[]], [["get"]], [["maps"]]])("weir %j shows the help instead", async (words) => {
+    const { exitCode, stdout, stderr } = await runIn(words);
+    expect({ exitCode, stdout }).toEqual({ exitCode: 2, stdout: "" });
+    expect(stderr).toContain("Commands:");
+  });
+
+  it("lets nothing of the command line steer the terminal", async () => {
+    const { stderr } = await runIn(["\u001b[2J"]);
+    expect(stderr).toContain("\\u{1b}[2J");
+    expect(stderr).not.toContain("\u001b");
+  });
+});
+
+describe("as a process", () => {
+  const run = promisify(execFile);
+  let directory: string;
+
+  beforeAll(() => {
+    directory = mkdtempSync(join(tmpdir(), "wt-cli-"));
+  });
+  afterAll(() => rmSync(directory, { recursive: true, force: true }));
+
+  const main = join(ROOT, "src/cli/main.ts");
+  const process_ = async (args: readonly string[], variables: Record<string, string> = {}) => {
+    const env = { PATH: process.env["PATH"], ...variables };
+    try {
+      return { exitCode: 0, ...(await run(process.execPath, [main, ...args], { env })) };
+    } catch (thrown) {
+      const { code, stdout, stderr } = thrown as { code: number; stdout: string; stderr: string };
+      return { exitCode: code, stdout, stderr };
+    }
+  };
+
+  it("prints, and ends with the exit code", async () => {
+    const none = ["--socket", join(directory, "none.sock"), "--bpffs", join(directory, "none")];
+    const [help, wrong, down] = await Promise.all([
+      process_(["--help"]),
+      process_(["nonsense"]),
+      process_(["status", ...none]),
+    ]);
+    expect(help).toMatchObject({ exitCode: 0, stderr: "" });
+    expect(wrong).toMatchObject({ exitCode: 2, stdout: "" });
+    expect(down).toMatchObject({ exitCode: 2, stderr: "" });
+    expect(down.stdout).toMatch(/^down: no agent runs, and nothing is enforced\n/);
+  });
+
+  it("takes the defaults of its options from the environment", async () => {
+    const variables = { WEIR_SOCKET: join(directory, "there.sock"), WEIR_BPFFS: join(directory, "pins") };
+    const [status, list, option] = await Promise.all([
+      process_(["status"], variables),
+      process_(["maps", "list"], variables),
+      process_(["maps", "list", "--bpffs", join(directory, "other")], variables),
+    ]);
+    expect(status.stdout).toContain(join(directory, "there.sock"));
+    expect(list).toMatchObject({ exitCode: 4, stdout: "" });
+    expect(list.stderr).toContain(`nothing is pinned under ${join(directory, "pins")}`);
+    expect(option.stderr).toContain(`nothing is pinned under ${join(directory, "other")}`);
+  });
+
+  it("shows where an error comes from when it is asked to, and only then", async () => {
+    const file = join(directory, "file");
+    writeFileSync(file, "");
+    const args = ["maps", "list", "--bpffs", join(file, "below")];
+    const [plain, debug] = await Promise.all([process_(args), process_(args, { WEIR_DEBUG: "1" })]);
+    expect(plain).toMatchObject({ exitCode: 1, stdout: "" });
+    expect(plain.stderr).toMatch(/^weir: list [^\n]*ENOTDIR[^\n]*\n$/);
+    expect(debug.exitCode).toBe(1);
+    expect(debug.stderr).toMatch(/\n {4}at .*pins\.ts/);
+  });
+
+  it("ends in silence when nobody reads on", async () => {
+    const script = `"${process.execPath}" "${main}" run --help | head -c 1; echo " \${PIPESTATUS[0]}"`;
+    const { stdout, stderr } = await run("bash", ["-c", script]);
+    expect({ stdout, stderr }).toEqual({ stdout: "U 0\n", stderr: "" });
+  });
+});
+
+describe("a start", () => {
+  it("loads neither the agent, nor the bindings, nor a parser that it may not need", async () => {
+    const { metafile } = await build({
+      absWorkingDir: ROOT,
+      entryPoints: { weir: "src/cli/main.ts" },
+      bundle: true,
+      splitting: true,
+      format: "esm",
+      platform: "node",
+      outdir: "dist",
+      external: ["bpf-ts"],
+      metafile: true,
+      write: false,
+    });
+    const { outputs } = metafile;
+    const loaded = new Set<string>();
+    const visit = (path: string): void => {
+      if (loaded.has(path)) return;
+      loaded.add(path);
+      for (const { path: next, kind } of outputs[path]?.imports ?? []) {
+        if (kind === "import-statement") visit(next);
+      }
+    };
+    visit("dist/weir.js");
+    const inputs = [...loaded].flatMap((path) => Object.keys(outputs[path]?.inputs ?? {}));
+    expect(inputs).toContain("src/cli/status.ts");
+    const heavy = /^src\/(?:agent|datapath|gen|policy|source|state|lab)|node_modules\/(?!commander)/;
+    expect(inputs.filter((path) => heavy.test(path))).toEqual([]);
+    expect([...loaded]).not.toContain("bpf-ts");
+  });
+});

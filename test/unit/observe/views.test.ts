@@ -1,0 +1,225 @@
+// What `get` and `status` make of the agent's views, and of the kernel's tables where there is no agent.
+import { describe, expect, it } from "vitest";
+import { type EndpointRow, endpointNames, endpointsTable } from "../../../src/observe/endpoints.ts";
+import { policiesTable, policyNames } from "../../../src/observe/policies.ts";
+import { reportOfAgent, reportOfKernel, statusText } from "../../../src/observe/status.ts";
+import { tableText } from "../../../src/observe/table.ts";
+import type { EndpointView, PolicyView, StatusView } from "../../../src/observe/view.ts";
+import { lines } from "./lines.ts";
+
+const OPEN = { isolatedBy: [], policy: 0 };
+const ENDPOINTS: EndpointView[] = [
+  {
+    namespace: "alpha",
+    name: "nginx",
+    addresses: ["10.63.48.10", "fd63::a"],
+    state: "enforced",
+    id: 1,
+    interface: "veth-a",
+    ifindex: 7,
+    ingress: { isolatedBy: ["alpha/alpha-deny", "alpha/access-nginx"], policy: 3 },
+    egress: OPEN,
+  },
+  { namespace: "alpha", name: "lost", addresses: [], state: "no interface", ingress: OPEN, egress: OPEN },
+];
+
+describe("get endpoints", () => {
+  it("shows what isolates each pod and whether it is enforced", () => {
+    expect(tableText(endpointsTable(ENDPOINTS, false)).trimEnd().split("\n")).toEqual(
+      lines(`
+        NAMESPACE   POD     INTERFACE   ID   ADDRESSES             INGRESS                   EGRESS   STATE
+        alpha       nginx   veth-a      1    10.63.48.10,fd63::a   alpha-deny,access-nginx   open     enforced
+        alpha       lost    -           -    -                     open                      open     no interface`),
+    );
+    expect(endpointNames(ENDPOINTS)).toBe("alpha/nginx\nalpha/lost\n");
+  });
+
+  it("adds the counters when it may be wide", () => {
+    const counts = (packets: bigint) => ({ packets, bytes: packets * 60n });
+    const rows: EndpointRow[] = ENDPOINTS.map((row) =>
+      row.id === undefined
+        ? row
+        : {
+            ...row,
+            traffic: {
+              ingress: { allowed: counts(12n), dropped: counts(3n) },
+              egress: { allowed: counts(4_000n), dropped: counts(0n) },
+            },
+          },
+    );
+    const [titles, first, second] = tableText(endpointsTable(rows, true)).split("\n");
+    expect(titles).toMatch(/STATE {10}IFINDEX {3}IN-ALLOWED {3}IN-DROPPED {3}OUT-ALLOWED {3}OUT-DROPPED$/);
+    expect(first).toMatch(/enforced {7}7 {17}12 {12}3 {10}4000 {13}0$/);
+    expect(second).toMatch(/no interface( +-){5}$/);
+  });
+
+  it("shows numbers where only the kernel can be asked", () => {
+    const row: EndpointRow = {
+      addresses: ["10.63.48.10"],
+      state: "enforced",
+      id: 1,
+      ifindex: 7,
+      ingress: { policy: 3 },
+      egress: { policy: 0 },
+    };
+    expect(tableText(endpointsTable([row], false), false)).toBe(
+      "-   -   -   1   10.63.48.10   policy 3   open   enforced\n",
+    );
+    expect(endpointNames([row])).toBe("7\n");
+  });
+
+  it("shortens long lists of policies", () => {
+    const [first] = ENDPOINTS;
+    const isolatedBy = Array.from({ length: 9 }, (_, at) => `alpha/p${at}`);
+    const rows = [{ ...first, ingress: { isolatedBy, policy: 3 } }] as EndpointRow[];
+    expect(tableText(endpointsTable(rows, false))).toContain("p0,p1,p2,p3,p4,and 4 more");
+  });
+});
+
+describe("get policies", () => {
+  const policy: PolicyView = {
+    namespace: "alpha",
+    name: "access-nginx",
+    selector: "run=nginx",
+    types: ["Ingress"],
+    rules: { ingress: 1, egress: 0 },
+    selects: ["alpha/nginx", "alpha/nginx-2"],
+    enforced: 2,
+  };
+  const policies: PolicyView[] = [
+    policy,
+    { ...policy, name: "alpha-deny", selector: "", types: ["Ingress", "Egress"], selects: [], enforced: 0 },
+    { ...policy, name: "half", enforced: 1 },
+    { ...policy, name: "typo", unreadable: "spec.ingress[0].ports[0].port: 70000 is no port" },
+  ];
+
+  it("shows how many pods each selects, and on how many it is enforced", () => {
+    expect(tableText(policiesTable(policies, false)).trimEnd().split("\n")).toEqual(
+      lines(`
+        NAMESPACE   NAME           SELECTOR      TYPES            PODS   STATE
+        alpha       access-nginx   run=nginx     Ingress             2   enforced
+        alpha       alpha-deny     <every pod>   Ingress,Egress      0   selects no pod here
+        alpha       half           run=nginx     Ingress             2   enforced on 1 of 2
+        alpha       typo           run=nginx     Ingress             2   enforced; allows nothing, unreadable: spec.ingress[0].ports[0].port: 70000 is no port`),
+    );
+    expect(policyNames(policies)).toContain("alpha/half\n");
+  });
+
+  it("adds rules and pods when it may be wide", () => {
+    const [titles, first] = tableText(policiesTable([policy], true)).split("\n");
+    expect(titles).toMatch(/INGRESS-RULES {3}EGRESS-RULES {3}SELECTS$/);
+    expect(first).toMatch(/ {3}1 +0 {3}nginx,nginx-2$/);
+  });
+});
+
+const STATUS: StatusView = {
+  version: "0.1.0",
+  pid: 4711,
+  startedAt: "2025-06-01T12:00:00.000Z",
+  generation: { wanted: 7, applied: 7 },
+  appliedAt: "2025-06-01T12:04:30.000Z",
+  endpoints: 4,
+  policies: 1,
+  problems: [],
+  capacity: [
+    { name: "endpoints", used: 4, max: 1_023 },
+    { name: "cidrs", used: 262_143, max: 262_144 },
+    { name: "rows", used: 0, max: 4_094 },
+  ],
+  hook: "tcx",
+  source: "/etc/weir/manifests",
+};
+const NOW = new Date("2025-06-01T12:05:00Z");
+
+describe("status", () => {
+  it("is ok when what is wanted is applied", () => {
+    const report = reportOfAgent(STATUS, "/run/weir/agent.sock");
+    expect(report).toMatchObject({ health: "ok", generation: { wanted: 7, applied: 7 }, endpoints: 4 });
+    expect(statusText(report, NOW)).toBe(
+      [
+        "ok: 4 endpoints, 1 policy, all enforced (tcx)",
+        "agent:      pid 4711, version 0.1.0, at /run/weir/agent.sock",
+        "started:    2025-06-01T12:00:00.000Z (5m ago)",
+        "source:     /etc/weir/manifests",
+        "hook:       tcx",
+        "generation: 7, applied 2025-06-01T12:04:30.000Z (30s ago)",
+        "",
+        "TABLE         USED      MAX   USE",
+        "endpoints        4     1023   <1%",
+        "cidrs       262143   262144   99%",
+        "rows             0     4094    0%",
+        "",
+      ].join("\n"),
+    );
+  });
+
+  it("is degraded by a problem, which it shows in one line", () => {
+    const problem = {
+      severity: "error",
+      file: "bad.yaml",
+      line: 3,
+      object: "NetworkPolicy alpha/x",
+      path: "spec.podSelector",
+      reason: "no object\u001b[2J",
+      effect: "nothing is selected",
+    } as const;
+    const report = reportOfAgent({ ...STATUS, problems: [problem] }, "/s");
+    expect(report.health).toBe("degraded");
+    expect(report.problems).toEqual([
+      {
+        ...problem,
+        text: "bad.yaml:3: NetworkPolicy alpha/x: spec.podSelector: no object\u001b[2J; nothing is selected",
+      },
+    ]);
+    const text = statusText(report, NOW);
+    expect(text).toMatch(/^degraded: 1 problem; the rest is enforced: 4 endpoints, 1 policy\n/);
+    expect(text).toContain(
+      "problems:\n  error: bad.yaml:3: NetworkPolicy alpha/x: spec.podSelector: no object\\u{1b}[2J; nothing is selected\n",
+    );
+  });
+
+  it("is degraded while a change is not in the kernel", () => {
+    const report = reportOfAgent({ ...STATUS, generation: { wanted: 8, applied: 7 } }, "/s");
+    expect(report.health).toBe("degraded");
+    expect(statusText(report, NOW)).toMatch(/^degraded: generation 8 is wanted, 7 is enforced/);
+  });
+
+  it("is down without an agent, and says what the kernel still enforces", () => {
+    const endpoint: EndpointRow = {
+      addresses: ["10.63.48.10"],
+      state: "enforced",
+      ingress: { policy: 3 },
+      egress: { policy: 0 },
+    };
+    const kernel = {
+      pins: "/sys/fs/bpf/weir",
+      digest: "abc",
+      generation: 7,
+      endpoints: [endpoint, endpoint],
+    };
+    const report = reportOfKernel(kernel, "/s", "no agent answers at /s");
+    expect(report).toMatchObject({ health: "down", agent: { running: false }, generation: { applied: 7 } });
+    expect(statusText(report, NOW)).toBe(
+      [
+        "down: no agent runs; the kernel goes on enforcing what it was last given",
+        "agent:      no agent answers at /s",
+        "kernel:     generation 7: 2 endpoints, 2 isolated for ingress, 0 for egress",
+        "pins:       /sys/fs/bpf/weir",
+        "",
+      ].join("\n"),
+    );
+  });
+
+  it("is down and bare where nothing was ever enforced", () => {
+    const report = reportOfKernel(undefined, "/s", "no agent answers at /s");
+    expect(report).toMatchObject({ generation: { applied: 0 }, endpoints: 0 });
+    expect(statusText(report, NOW)).toBe(
+      "down: no agent runs, and nothing is enforced\nagent:      no agent answers at /s\n",
+    );
+  });
+
+  it("leaves the colours to its caller", () => {
+    const report = reportOfAgent(STATUS, "/s");
+    expect(statusText(report, NOW, (health, text) => `<${health}>${text}</>`)).toMatch(/^<ok>ok<\/>: /);
+  });
+});

@@ -1,0 +1,63 @@
+// Every file of test/fixtures/malformed against the text beside it: the exact lines an operator gets, and what is in force.
+
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { describe, expect, test } from "vitest";
+import { type Cluster, keyOf, type Pod } from "../../../src/model/cluster.ts";
+import type { Policy } from "../../../src/model/policy.ts";
+import { problemText } from "../../../src/model/problem.ts";
+import { type Labels, selectorText } from "../../../src/model/selector.ts";
+import { readManifests } from "../../../src/source/manifests.ts";
+
+const DIRECTORY = "test/fixtures/malformed";
+const names = readdirSync(DIRECTORY).filter((name) => name.endsWith(".yaml"));
+
+describe("a malformed manifest", () => {
+  test.each(names)("%s", async (name) => {
+    const file = join(DIRECTORY, name);
+    const { cluster, problems } = await readManifests(file);
+    const lines = problems.map((problem) => `${problem.severity}: ${problemText(problem)}`);
+    const outcome = [...lines, "", ...inForce(cluster)].join("\n").replaceAll(`${DIRECTORY}/`, "");
+    expect(`${outcome}\n`).toBe(readFileSync(file.replace(/\.yaml$/, ".txt"), "utf8"));
+  });
+
+  test("never allows anything where it has a problem, and each problem is one line", async () => {
+    const { cluster, problems } = await readManifests(DIRECTORY);
+    const clean = [...cluster.policies.values()].filter((policy) => policy.unreadable === undefined);
+    expect(clean.map(keyOf)).toEqual(["shop/before", "shop/after"]);
+    for (const policy of cluster.policies.values()) expect(policy.rules).toEqual({ ingress: [], egress: [] });
+    expect(problems.map(problemText).filter((line) => line.includes("\n"))).toEqual([]);
+  });
+});
+
+function inForce(cluster: Cluster): readonly string[] {
+  const namespaces = [...cluster.namespaces.values()].map(
+    ({ name, labels }) => `Namespace ${name}: ${labelsText(labels)}`,
+  );
+  return [
+    ...namespaces,
+    ...[...cluster.pods.values()].map(podText),
+    ...[...cluster.policies.values()].map(policyText),
+  ];
+}
+
+function policyText(policy: Policy): string {
+  const directions = (["ingress", "egress"] as const).filter((direction) => policy.isolates[direction]);
+  const pods = selectorText(policy.subject) || "all pods";
+  const how = policy.unreadable === undefined ? "read in full" : `unreadable (${policy.unreadable})`;
+  return `NetworkPolicy ${keyOf(policy)}: isolates ${directions.join(" and ")} of ${pods}; ${how}`;
+}
+
+function podText(pod: Pod): string {
+  const addresses = pod.ips.map((ip) => ip.text).join(" ") || "no address";
+  const ports =
+    pod.ports.map((port) => `${port.name ?? "-"}=${port.protocol}/${port.port}`).join(" ") || "no port";
+  const node = pod.node ?? "no node";
+  const state = `${pod.hostNetwork ? "on the host's network" : "own network"}, ${pod.finished ? "finished" : "running"}`;
+  const attachment =
+    pod.attachment === undefined ? "no annotation" : `${pod.attachment.kind} ${pod.attachment.name}`;
+  return `Pod ${keyOf(pod)}: ${[labelsText(pod.labels), addresses, ports, node, state, attachment].join("; ")}`;
+}
+
+const labelsText = (labels: Labels): string =>
+  [...labels].map(([key, value]) => `${key}=${value}`).join(",") || "no labels";

@@ -1,0 +1,47 @@
+// What the tests of src/source share: texts in, objects and problem lines out.
+
+import type { Policy } from "../../../src/model/policy.ts";
+import { type Problem, problemText } from "../../../src/model/problem.ts";
+import { type FileReading, readText } from "../../../src/source/manifests/reading.ts";
+import type { ParsedObject } from "../../../src/source/parse.ts";
+
+/** The reading of a text, as that of a file of this name. */
+export function readingOf(text: string, file = "x.yaml"): FileReading {
+  const steps = readText(file, text);
+  for (;;) {
+    const step = steps.next();
+    if (step.done) return step.value;
+  }
+}
+
+export const problemsIn = (reading: FileReading): readonly Problem[] => [
+  ...reading.objects.flatMap((object) => object.problems),
+  ...reading.problems,
+];
+
+export const linesOf = (problems: readonly Problem[]): readonly string[] => problems.map(problemText);
+
+/** What the text is about: every object's name and value, and every problem's line. */
+export function outcomeOf(text: string) {
+  const reading = readingOf(text);
+  const values = reading.objects.map((object): [string, ParsedObject["value"]] => [
+    object.identity,
+    object.value,
+  ]);
+  return { values: new Map(values), lines: linesOf(problemsIn(reading)) };
+}
+
+/** A policy "shop/web" with this spec, in flow style. */
+export const policyYaml = (spec: string, metadata = "{ name: web, namespace: shop }"): string =>
+  `apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: ${metadata}\nspec: ${spec}\n`;
+
+/** The only policy of a text that must read without any problem. */
+export function cleanPolicy(text: string): Policy {
+  const reading = readingOf(text);
+  const lines = linesOf(problemsIn(reading));
+  const [object] = reading.objects;
+  if (lines.length > 0) throw new Error(lines.join("\n"));
+  if (object?.kind !== "NetworkPolicy" || object.value === undefined)
+    throw new Error("there is no policy in it");
+  return object.value;
+}

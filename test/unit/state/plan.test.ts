@@ -1,0 +1,189 @@
+// The compiled plan against the oracle on random worlds, and the way from one plan to the next one write at a time.
+
+import fc from "fast-check";
+import { describe, expect, test } from "vitest";
+import { DIRECTIONS, type Direction } from "../../../src/base/direction.ts";
+import type { Address } from "../../../src/base/ip.ts";
+import { type Cluster, keyOf } from "../../../src/model/cluster.ts";
+import { type Compiled, compile } from "../../../src/policy/compile.ts";
+import { evaluate, type Party, permits } from "../../../src/policy/evaluate.ts";
+import { verdictText } from "../../../src/policy/explain.ts";
+import { NOTHING_NUMBERED } from "../../../src/policy/numbers.ts";
+import { placeOf } from "../../../src/policy/ports.ts";
+import { podsByAddress } from "../../../src/policy/peers.ts";
+import { diff, type Held } from "../../../src/state/diff.ts";
+import { type Answer, planOf } from "../../../src/state/lookup.ts";
+import type { State } from "../../../src/state/state.ts";
+import { type KernelMemory, simulate } from "../../support/kernel-memory.ts";
+import { addressesOf, cluster, localsOf, PROBE_PORTS } from "../../support/worlds.ts";
+
+const RUNS = Number(process.env.WEIR_PROPERTY_RUNS ?? 300);
+
+const partyOf = (world: Cluster, address: Address): Party => {
+  const owner = podsByAddress(world).get(address.text);
+  return owner === undefined ? { kind: "address", address } : { kind: "pod", pod: owner.pod, address };
+};
+
+interface Question {
+  readonly ifindex: number;
+  readonly direction: Direction;
+  readonly remote: Address;
+  readonly place: number;
+}
+
+/** Every question about every endpoint of a world, with the oracle's answer and reason. */
+function* questions(world: Cluster): Generator<Question & { allowed: boolean; why: string }> {
+  const remotes = addressesOf(world);
+  for (const { pod, ifindex } of localsOf(world)) {
+    for (const own of pod.ips) {
+      const self: Party = { kind: "pod", pod, address: own };
+      for (const remote of remotes) {
+        if (remote.family !== own.family || pod.ips.some(({ text }) => text === remote.text)) continue;
+        const other = partyOf(world, remote);
+        for (const direction of DIRECTIONS) {
+          for (const { protocol, port } of PROBE_PORTS) {
+            const probe = direction === "ingress" ? { from: other, to: self, protocol, port } : { from: self, to: other, protocol, port };
+            const verdict = evaluate(world, probe);
+            yield {
+              ifindex,
+              direction,
+              remote,
+              place: placeOf(protocol === "ICMP" ? "other" : protocol, port),
+              allowed: permits(verdict[direction]),
+              why: `${direction} of ${keyOf(pod)}: ${verdictText(verdict)}`,
+            };
+          }
+        }
+      }
+    }
+  }
+}
+
+const passes = (answer: Answer): boolean => answer === "allowed" || answer === "not isolated";
+
+const settled = (state: State): Held => ({
+  state,
+  unsettled: { addresses: new Set(), cidrs: new Set(), endpoints: new Set(), ports: false },
+});
+
+describe("the compiled plan", () => {
+  test("answers every question as the oracle does", () => {
+    fc.assert(
+      fc.property(cluster, (world) => {
+        const { state } = compile(world, localsOf(world), NOTHING_NUMBERED);
+        const plan = planOf(state);
+        for (const question of questions(world)) {
+          const answer = plan.judge(question);
+          if (passes(answer) !== question.allowed) {
+            throw new Error(`plan says ${answer}, oracle: ${question.why} (remote ${question.remote.text}, place ${question.place})`);
+          }
+        }
+      }),
+      { numRuns: RUNS },
+    );
+  });
+
+  test("is the same for the same input, whatever the order of the input", () => {
+    fc.assert(
+      fc.property(cluster, (world) => {
+        const reversed: Cluster = {
+          namespaces: new Map([...world.namespaces].reverse()),
+          pods: new Map([...world.pods].reverse()),
+          policies: new Map([...world.policies].reverse()),
+        };
+        const sorted = (state: State) => JSON.stringify(state, (_, value) => (value instanceof Map ? [...value].sort(([a], [b]) => (String(a) < String(b) ? -1 : 1)) : value));
+        const a = compile(world, localsOf(world), NOTHING_NUMBERED).state;
+        const b = compile(reversed, localsOf(reversed), NOTHING_NUMBERED).state;
+        expect(sorted(b)).toBe(sorted(a));
+      }),
+      { numRuns: RUNS },
+    );
+  });
+});
+
+/** Questions out of the many, the same ones for both worlds. */
+function sample(before: Cluster, after: Cluster): Question[] {
+  const all = [...questions(before), ...questions(after)];
+  const step = Math.max(1, Math.floor(all.length / 400));
+  return all.filter((_, index) => index % step === 0);
+}
+
+/** The next world: each object of the last one stays, goes or is replaced, as the bits of `choice` say. */
+function edited(last: Cluster, other: Cluster, choice: number): Cluster {
+  const mix = <T>(from: ReadonlyMap<string, T>, to: ReadonlyMap<string, T>, shift: number): Map<string, T> => {
+    const keys = [...new Set([...from.keys(), ...to.keys()])];
+    return new Map(
+      keys.flatMap((key, index) => {
+        const value = (choice >> ((index + shift) % 30)) & 1 ? to.get(key) : from.get(key);
+        return value === undefined ? [] : [[key, value] as const];
+      }),
+    );
+  };
+  const pods = mix(last.pods, other.pods, 7);
+  const taken = new Set<string>();
+  for (const [key, { ips }] of pods) {
+    if (ips.some(({ text }) => taken.has(text))) pods.delete(key);
+    else for (const { text } of ips) taken.add(text);
+  }
+  return { namespaces: mix(last.namespaces, other.namespaces, 0), pods, policies: mix(last.policies, other.policies, 13) };
+}
+
+const show = (question: Question): string => `${question.direction} of ${question.ifindex}, ${question.remote.text}, place ${question.place}`;
+
+/** Takes the memory from one world to the next, asking between any two writes. */
+function update(run: { memory: KernelMemory; last: Cluster; compiled: Compiled }, world: Cluster, random: Iterable<number>): Compiled {
+  const { memory, last, compiled: before } = run;
+  const after = compile(world, localsOf(world), before.numbering);
+  const changes = diff(settled(before.state), after.state);
+  const plans = { before: planOf(before.state), after: planOf(after.state) };
+  const both = ({ ifindex }: Question) => before.state.endpoints.has(ifindex) && after.state.endpoints.has(ifindex);
+  const asked = sample(last, world)
+    .filter(both)
+    .map((question) => ({ question, before: passes(plans.before.judge(question)), after: passes(plans.after.judge(question)) }));
+  const check = (which: "before" | "after", when: string) => {
+    for (const each of asked) {
+      const got = memory.allows(each.question);
+      if (got !== each[which]) throw new Error(`${when}: kernel ${got}, plan ${each[which]} for ${show(each.question)}`);
+    }
+  };
+  for (const write of memory.writes(changes.prepare, random)) {
+    write();
+    check("before", "while preparing");
+  }
+  memory.flip();
+  check("after", "after the flip");
+  for (const write of memory.writes(changes.cleanup, random)) {
+    write();
+    check("after", "while cleaning up");
+  }
+  return after;
+}
+
+const NOTHING: Cluster = { namespaces: new Map(), pods: new Map(), policies: new Map() };
+
+describe("an update", () => {
+  test("gives at every write the old or the new verdict, and in the end the new one", () => {
+    const steps = fc.array(fc.tuple(cluster, fc.nat()), { minLength: 2, maxLength: 4 });
+    fc.assert(
+      fc.property(steps, fc.infiniteStream(fc.nat()), (worlds, random) => {
+        const memory = simulate();
+        let compiled = compile(NOTHING, [], NOTHING_NUMBERED);
+        let last = NOTHING;
+        for (const [other, choice] of worlds) {
+          const world = last === NOTHING ? other : edited(last, other, choice);
+          compiled = update({ memory, last, compiled }, world, random);
+          const held = memory.read();
+          expect(normal(held.state)).toBe(normal(compiled.state));
+          expect(held.unsettled).toEqual(settled(compiled.state).unsettled);
+          expect(diff(held, compiled.state).empty).toBe(true);
+          last = world;
+        }
+      }),
+      { numRuns: Math.ceil(RUNS / 5) },
+    );
+  });
+});
+
+const normal = (state: State): string =>
+  JSON.stringify(state, (_, value) => (value instanceof Map ? [...value].sort(([a], [b]) => (String(a) < String(b) ? -1 : 1)) : value));
+

@@ -1,0 +1,195 @@
+#!/usr/bin/env bash
+# Brings a clone to the state in which Weir can be run and tested; safe to run again, and quick when nothing is missing.
+#
+#   bash tools/setup.sh            every step
+#   bash tools/setup.sh STEP ...   only these: packages, modules, bpffs, kernel, native, bpf, layout, dist
+set -euo pipefail
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
+cd "$root"
+
+# Every Debian package that a build or a test uses, each with the command, library or header that shows it is there.
+requirements=(
+  "clang-19 command:clang-19"
+  "clang-format-19 command:clang-format-19"
+  "g++ command:c++"
+  "make command:make"
+  "pkg-config command:pkg-config"
+  "libbpf-dev library:libbpf"
+  "libelf-dev library:libelf"
+  "zlib1g-dev library:zlib"
+  "linux-libc-dev header:/usr/include/linux/bpf.h"
+  "bpftool command:bpftool"
+  "iproute2 command:ip"
+  "iputils-ping command:ping"
+  "git command:git"
+)
+
+# npm may be run with the machine's own Node; all else runs with the one that package-lock.json pins.
+system_path=$PATH
+PATH=$root/node_modules/.bin:$PATH:/usr/sbin:/sbin
+
+begin() { printf 'setup: %s … ' "$1"; }
+ok() { printf 'ok%s\n' "${1:+ ($1)}"; }
+stop() {
+  printf 'failed\n'
+  printf 'setup: %s\n' "$@" >&2
+  exit 1
+}
+
+# Runs a command in silence and ends the step's line; shows the whole output where it fails.
+run() {
+  local log started=$SECONDS
+  log=$(mktemp)
+  if "$@" >"$log" 2>&1; then
+    rm -f "$log"
+    ok "$((SECONDS - started)) s"
+    return
+  fi
+  printf 'failed: %s\n' "$*"
+  cat "$log" >&2
+  rm -f "$log"
+  exit 1
+}
+
+has() {
+  local what=${1#*:}
+  case $1 in
+    command:*) command -v "$what" >/dev/null ;;
+    library:*) command -v pkg-config >/dev/null && pkg-config --exists "$what" ;;
+    header:*) [ -e "$what" ] ;;
+  esac
+}
+
+# True if the file $1 exists and nothing in the rest (files, and directories, which tell of deleted files) is newer.
+fresh() {
+  local made=$1
+  shift
+  [ -e "$made" ] && [ -z "$(find "$@" -newer "$made" -print -quit)" ]
+}
+
+step_packages() {
+  begin "Debian packages"
+  local missing=() entry
+  for entry in "${requirements[@]}"; do
+    has "${entry#* }" || missing+=("${entry%% *}")
+  done
+  if [ ${#missing[@]} -eq 0 ]; then
+    ok "0 missing"
+    return
+  fi
+  if ! command -v apt-get >/dev/null || ! [ -e /etc/debian_version ]; then
+    stop "this is not Debian, and these are missing (by their Debian names): ${missing[*]}" \
+      "install what holds them on this system, then run 'npm run setup' again; Debian 12 and 13 have them all"
+  fi
+  if [ "$(id -u)" -ne 0 ]; then
+    stop "missing Debian packages, which only root can install: ${missing[*]}" \
+      "run: sudo apt-get update && sudo apt-get install --no-install-recommends ${missing[*]}"
+  fi
+  printf 'installing %s … ' "${missing[*]}"
+  run install_packages "${missing[@]}"
+}
+
+install_packages() {
+  export DEBIAN_FRONTEND=noninteractive
+  # The lists of a fresh image are empty, those of an old one may name versions that are gone: only then are they fetched.
+  apt-get install -y --no-install-recommends "$@" || {
+    apt-get update
+    apt-get install -y --no-install-recommends "$@"
+  }
+}
+
+step_modules() {
+  begin "npm packages"
+  local digest stamp=node_modules/.weir-lock-digest
+  digest=$(sha256sum <package-lock.json)
+  if [ -e "$stamp" ] && [ "$(cat "$stamp")" = "$digest" ] && node_works; then
+    ok "as in package-lock.json"
+    return
+  fi
+  PATH=$system_path command -v npm >/dev/null ||
+    stop "no npm found; Debian: sudo apt-get install --no-install-recommends npm (or any Node.js of version 20 or later)"
+  run install_modules
+  node_works || stop "npm ran, but node_modules/.bin/node is not Node.js $(pinned_node)" \
+    "if npm is set to ignore install scripts, run: npm rebuild node --ignore-scripts=false"
+  printf '%s\n' "$digest" >"$stamp"
+}
+
+# npm must not run on the very node_modules that it is about to delete.
+install_modules() {
+  PATH=${system_path//"$root/node_modules/.bin:"/} npm ci --no-audit --no-fund --loglevel=error
+}
+
+pinned_node() { sed -n 's/^ *"node": "\([0-9][0-9.]*\)",\{0,1\}$/\1/p' package.json; }
+node_works() { [ "$(node_modules/.bin/node --version 2>&1)" = "v$(pinned_node)" ]; }
+
+step_bpffs() {
+  begin "BPF filesystem"
+  if grep -q '^[^ ]* /sys/fs/bpf bpf ' /proc/self/mounts; then
+    ok "mounted"
+  elif [ "$(id -u)" -eq 0 ] && mount -t bpf bpf /sys/fs/bpf 2>/dev/null; then
+    ok "mounted it"
+  else
+    printf 'not mounted; the agent and the tests need it: sudo mount -t bpf bpf /sys/fs/bpf\n'
+  fi
+}
+
+# Builds need nothing of the kernel, so what it lacks is only told here; the tests that need it fail.
+step_kernel() {
+  begin "kernel $(uname -r)"
+  local lacks=()
+  [ -e /sys/kernel/btf/vmlinux ] || lacks+=("BTF (CONFIG_DEBUG_INFO_BTF)")
+  [ -e /proc/sys/kernel/unprivileged_bpf_disabled ] || lacks+=("bpf(2) (CONFIG_BPF_SYSCALL)")
+  [ -e /proc/self/ns/net ] || lacks+=("network namespaces (CONFIG_NET_NS)")
+  [ -e /proc/sys/net/ipv6 ] || lacks+=("IPv6 (CONFIG_IPV6)")
+  if [ ${#lacks[@]} -eq 0 ]; then
+    ok
+    return
+  fi
+  local IFS=,
+  printf 'lacks %s: the agent, and all tests but `npm test -- --unit`, cannot run here\n' "${lacks[*]}"
+}
+
+step_native() {
+  begin "native/build"
+  run make -C native -j"$(nproc)"
+}
+
+step_bpf() {
+  begin "bpf/build"
+  run make -C bpf
+}
+
+# Leaves the file alone where its text would be the same, so that dist stays fresh.
+step_layout() {
+  begin "src/gen"
+  run node tools/layout.ts
+}
+
+step_dist() {
+  begin "dist"
+  if fresh dist/weir.js src tools/build.ts package.json package-lock.json; then
+    ok "up to date"
+    return
+  fi
+  run node tools/build.ts
+}
+
+main() {
+  # Two set-ups at once (two terminals, two test runs) would delete each other's files.
+  exec 9<"$root/tools/setup.sh"
+  flock --nonblock 9 || {
+    echo "setup: waiting for another set-up of this clone to end"
+    flock 9
+  }
+  local steps=("$@") step
+  [ ${#steps[@]} -gt 0 ] || steps=(packages modules bpffs kernel native bpf layout dist)
+  for step in "${steps[@]}"; do
+    declare -F "step_$step" >/dev/null || {
+      echo "setup: no step '$step'; see the head of tools/setup.sh" >&2
+      exit 2
+    }
+    "step_$step"
+  done
+}
+
+main "$@"

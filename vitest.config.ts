@@ -1,0 +1,35 @@
+// The four test projects. Only `unit` runs without root; the others fail, and say why, where they cannot run.
+import { defineConfig } from "vitest/config";
+
+const kernelProject = (name: string, include: string, order: number) => ({
+  test: {
+    name,
+    include: [include],
+    globalSetup: ["test/setup/kernel.ts"],
+    // They share the machine's links, pins and CPUs: one file at a time, one project after another.
+    fileParallelism: false,
+    sequence: { groupOrder: order },
+    testTimeout: 60_000,
+    hookTimeout: 120_000,
+  },
+});
+
+export default defineConfig({
+  test: {
+    reporters: ["default", "./tools/closing-line-reporter.ts"],
+    projects: [
+      {
+        test: {
+          name: "unit",
+          include: ["test/unit/**/*.test.ts", "test/tidy.test.ts"],
+          maxWorkers: 2,
+          sequence: { groupOrder: 0 },
+          testTimeout: 20_000,
+        },
+      },
+      kernelProject("native", "native/test/**/*.test.ts", 1),
+      kernelProject("packet", "test/packet/**/*.test.ts", 2),
+      kernelProject("netns", "test/netns/**/*.test.ts", 3),
+    ],
+  },
+});
