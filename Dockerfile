@@ -12,6 +12,7 @@ RUN bash tools/setup.sh packages modules native bpf layout dist
 RUN mkdir -p /weir/node_modules/node/bin /weir/native/build /weir/bpf \
  && cp -r bin dist package.json LICENSE NOTICE /weir/ \
  && cp node_modules/node/bin/node /weir/node_modules/node/bin/ \
+ && cp node_modules/node/node_modules/node-linux-*/LICENSE /weir/node_modules/node/ \
  && cp -r native/package.json native/dist /weir/native/ \
  && cp native/build/bpf_ts.node /weir/native/build/ \
  && cp -r bpf/build bpf/LICENSE bpf/LICENSE.GPL-2.0 /weir/bpf/ \

@@ -69,7 +69,8 @@ static __always_inline void flow_key_of(struct flow_key *key, const struct conte
 /* The flow under this key, if it has not expired. */
 static __always_inline struct flow *flow_find(const struct flow_key *key, bool v6)
 {
-	struct flow *flow = v6 ? bpf_map_lookup_elem(&conntrack_v6, &key->v6) : bpf_map_lookup_elem(&conntrack_v4, &key->v4);
+	struct flow *flow =
+		v6 ? bpf_map_lookup_elem(&conntrack_v6, &key->v6) : bpf_map_lookup_elem(&conntrack_v4, &key->v4);
 
 	return flow && !expired(flow->expires) ? flow : NULL;
 }

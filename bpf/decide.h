@@ -57,8 +57,8 @@ static __always_inline enum reason judge_opened_by(const struct context *context
 }
 
 /* A packet of a known flow. A policy that has changed since is asked once; a revoked flow stays revoked until the next. */
-static __always_inline enum reason follow(const struct context *context, const struct packet *packet,
-					  struct flow *flow, bool v6)
+static __always_inline enum reason follow(const struct context *context, const struct packet *packet, struct flow *flow,
+					  bool v6)
 {
 	if (flow->generation != context->generation) {
 		bool allowed = flow->state & FLOW_NODE || passes(judge_opened_by(context, packet, flow->opener, v6));
@@ -168,7 +168,8 @@ static __always_inline enum reason decide(const struct context *context, struct 
 	if (flow)
 		return follow(context, packet, flow, v6);
 	if (is_icmp_error(packet) &&
-	    is_related(transport->context, transport->at - (void *)(long)transport->context->data, context->direction, v6))
+	    is_related(transport->context, transport->at - (void *)(long)transport->context->data, context->direction,
+		       v6))
 		return REASON_RELATED;
 	return admit(context, packet, &key, v6);
 }

@@ -47,12 +47,12 @@ enum timeout : __u8 {
 
 /* What has been seen of a flow, as bits. */
 enum flow_state : __u8 {
-	FLOW_REPLIED = 1,    /* the other side has answered */
-	FLOW_CONFIRMED = 2,  /* and the opener has spoken again */
+	FLOW_REPLIED = 1,   /* the other side has answered */
+	FLOW_CONFIRMED = 2, /* and the opener has spoken again */
 	FLOW_FIN_OPENER = 4,
 	FLOW_FIN_OTHER = 8,
-	FLOW_REVOKED = 16,   /* judged again under `generation` and denied */
-	FLOW_NODE = 32,      /* opened by this node itself: never judged */
+	FLOW_REVOKED = 16, /* judged again under `generation` and denied */
+	FLOW_NODE = 32,    /* opened by this node itself: never judged */
 };
 
 /*
@@ -86,8 +86,8 @@ const struct {
 /* One per node. The lowest bit of the generation says which of two versions of every value below is in force. */
 struct node {
 	__u32 generation;
-	__u32 ticks_per_second;     /* of bpf_jiffies64 */
-	__u32 timeouts[TIMEOUTS];   /* in ticks, by enum timeout */
+	__u32 ticks_per_second;   /* of bpf_jiffies64 */
+	__u32 timeouts[TIMEOUTS]; /* in ticks, by enum timeout */
 };
 
 /* 128 bits of IPv6 address; the high half first on the wire. */
@@ -98,9 +98,9 @@ struct address_v6 {
 
 /* An endpoint: a pod's host-side interface. Stands at index (ifindex + i) modulo the map's size, i < ENDPOINT_PROBES. */
 struct endpoint {
-	__u32 ifindex;                           /* 0: free */
-	__u32 id;                                /* index into counters */
-	__u32 policy[VERSIONS][DIRECTIONS];      /* index into policy; 0 = not isolated */
+	__u32 ifindex;                      /* 0: free */
+	__u32 id;                           /* index into counters */
+	__u32 policy[VERSIONS][DIRECTIONS]; /* index into policy; 0 = not isolated */
 	__u8 addresses_v4_used;
 	__u8 addresses_v6_used;
 	__u8 reserved[6];
@@ -142,11 +142,11 @@ struct row {
 
 /* A flow as its endpoint sees it, so that both directions have one key. */
 struct flow_v4_key {
-	__be32 local;          /* the pod's address */
+	__be32 local; /* the pod's address */
 	__be32 remote;
-	__be16 local_port;     /* ICMP echo: its identifier */
-	__be16 remote_port;    /* ICMP echo: 1 if the pod asked, 0 if it was asked */
-	__u32 interface;       /* ifindex << 8 | IP protocol */
+	__be16 local_port;  /* ICMP echo: its identifier */
+	__be16 remote_port; /* ICMP echo: 1 if the pod asked, 0 if it was asked */
+	__u32 interface;    /* ifindex << 8 | IP protocol */
 };
 
 struct flow_v6_key {
@@ -170,7 +170,7 @@ struct fragment_key {
 	struct address_v6 source;
 	struct address_v6 destination;
 	__be32 id;
-	__u32 interface;       /* as in flow_v4_key */
+	__u32 interface; /* as in flow_v4_key */
 	__u32 direction;
 	__u32 reserved;
 };

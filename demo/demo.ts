@@ -103,9 +103,13 @@ async function play(
   const { policy } = act;
   if (policy !== undefined) {
     const text = readFileSync(new URL(`policies/${policy}`, import.meta.url), "utf8");
-    const writtenAt = Date.now();
-    await agent.change(() => manifests.put(policy, text));
-    say(dim(`policies/${policy} written; the agent reports it in force after ${Date.now() - writtenAt} ms`));
+    let writtenAt = 0;
+    const { appliedAt } = await agent.change(() => {
+      writtenAt = Date.now();
+      manifests.put(policy, text);
+    });
+    const afterMs = Date.parse(appliedAt ?? "") - writtenAt;
+    say(dim(`policies/${policy} written; the agent had it in force within ${afterMs} ms`));
   }
   const measuredAt = Date.now();
   const measured = await measureExpected(lab, shotsOf(act, lab));
@@ -140,15 +144,23 @@ function verdictLines(
   ];
 }
 
-/** What the operator sees of it: the command line's own words. */
+/** What the operator sees of it: the command line's own words, of the counters only what was dropped. */
 async function show(paths: ProductPaths): Promise<void> {
-  for (const args of [
-    ["maps", "dump", "cidrs"],
-    ["get", "endpoints", "-o", "wide"],
-  ]) {
-    heading(`weir ${args.join(" ")}`);
-    say(...(await weirOutput(paths, args)).trimEnd().split("\n"));
-  }
+  const print = async (args: readonly string[], only?: RegExp): Promise<void> => {
+    heading(`weir ${args.join(" ")}${only === undefined ? "" : ` | grep -E '${only.source}'`}`);
+    const lines = (await weirOutput(paths, args)).trimEnd().split("\n");
+    say(...lines.filter((line) => only === undefined || only.test(line)).map(fitted));
+  };
+  await print(["maps", "dump", "cidrs"]);
+  await print(["get", "endpoints"]);
+  await print(["maps", "dump", "counters"], /POD|dropped/);
+}
+
+/** Cut where a terminal would break it, so that columns stay columns; whole where the output is kept. */
+function fitted(line: string): string {
+  const { columns } = process.stdout;
+  const width = columns === undefined ? Number.POSITIVE_INFINITY : columns - 2;
+  return line.length <= width ? line : `${line.slice(0, width - 1)}…`;
 }
 
 function summary({ cells, right }: Score, startedAt: number): boolean {
@@ -159,6 +171,8 @@ function summary({ cells, right }: Score, startedAt: number): boolean {
   return all;
 }
 
+// Whoever read the output has seen enough; leaving runs what there is to undo.
+process.stdout.on("error", () => process.exit(1));
 try {
   process.exitCode = (await main()) ? 0 : 1;
 } catch (thrown) {

@@ -1,7 +1,7 @@
 // The agent's loop, and the only place that knows the order: manifests and interfaces → compile → diff → kernel.
 
 import { setTimeout as sleep } from "node:timers/promises";
-import { type Kernel, apply } from "./agent/apply.ts";
+import { apply, type Kernel } from "./agent/apply.ts";
 import { numberingOver } from "./agent/reserve.ts";
 import { capacityViews, endpointViews, type InForce, namesView, policyViews } from "./agent/views.ts";
 import { messageOf } from "./base/errors.ts";
@@ -116,7 +116,8 @@ async function loop(options: AgentOptions, env: AgentEnv, kernel: Kernel, progre
       await bell.wait();
       await sleep(COALESCE_MS);
       if (reading === undefined || env.signal.aborted) continue;
-      if (resync) progress.held = await readBack(kernel, progress);
+      // Where someone else has changed the maps, the next diff puts it right.
+      if (resync) progress.held = await kernel.maps.read();
       resync = false;
       const settled = await reconcile(kernel, progress, reading, env);
       clearTimeout(retryTimer);
@@ -131,14 +132,13 @@ async function loop(options: AgentOptions, env: AgentEnv, kernel: Kernel, progre
   }
 }
 
-/** The kernel's state as it is; where someone else has changed it, the next diff puts it right. */
-async function readBack(kernel: Kernel, progress: Progress): Promise<Held> {
-  const held = await kernel.maps.read();
-  return held ?? progress.held;
-}
-
 /** One round. Returns false where it should be tried again without waiting for a change. */
-async function reconcile(kernel: Kernel, progress: Progress, reading: Reading, env: AgentEnv): Promise<boolean> {
+async function reconcile(
+  kernel: Kernel,
+  progress: Progress,
+  reading: Reading,
+  env: AgentEnv,
+): Promise<boolean> {
   const problems: Problem[] = [...reading.problems];
   let settled = true;
   try {
@@ -225,4 +225,12 @@ function statusView(
   };
 }
 
-const NO_NAMES = { endpoints: {}, addresses: {}, identities: {}, cidrs: {}, policies: {}, rows: {}, classes: {} };
+const NO_NAMES = {
+  endpoints: {},
+  addresses: {},
+  identities: {},
+  cidrs: {},
+  policies: {},
+  rows: {},
+  classes: {},
+};

@@ -11,9 +11,7 @@ const LIMITS = { fileLines: 300, fileLinesMax: 400, functionLines: 70, entryPoin
 const LONG_FILES: Readonly<Record<string, string>> = {};
 
 // Spelt in pieces, so that this file does not break its own rule.
-const FORBIDDEN_WORDS = new RegExp(
-  `\\b(?:TO${"DO"}|FIX${"ME"}|XX${"X"})\\b|(?<![\\w.~-])/wor${"k"}(?![\\w-])`,
-);
+const FORBIDDEN_WORDS = new RegExp(`\\b(?:TO${"DO"}|FIX${"ME"})\\b|(?<![\\w.~-])/wor${"k"}(?![\\w-])`);
 
 const files = repositoryFiles();
 const texts = new Map(files.flatMap((path) => [[path, textOf(path)] as const]));
@@ -189,9 +187,9 @@ describe("the rules", () => {
   });
 
   it("know unfinished work and machine paths when they see them", () => {
-    const bad = [`// TO${"DO"}: more`, `cd /wor${"k"}/main`, `"/wor${"k"}"`];
+    const bad = [`// TO${"DO"}: more`, `// XX${"X"}: more`, `cd /wor${"k"}/main`, `"/wor${"k"}"`];
     expect(bad.filter((line) => FORBIDDEN_WORDS.test(line))).toEqual(bad);
-    const good = ["net/work/x", "/workspace", "methodology"];
+    const good = ["net/work/x", "/workspace", "methodology", `["L.XX${"X"}", "XX${"X"}."]`];
     expect(good.filter((line) => FORBIDDEN_WORDS.test(line))).toEqual([]);
   });
 });

@@ -3,6 +3,7 @@ import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
 import { fileURLToPath } from "node:url";
 import { type BuildOptions, build } from "esbuild";
+import { licenceTexts } from "./licences.ts";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 
@@ -27,22 +28,25 @@ const options = {
       'import { createRequire as bundleCreateRequire } from "node:module";' +
       "const require = bundleCreateRequire(import.meta.url);",
   },
+  metafile: true,
   sourcemap: "linked",
   // Stack traces show where; the text of the lines stays in src/.
   sourcesContent: false,
   logLevel: "warning",
 } as const satisfies BuildOptions;
 
-try {
-  // Nothing is written unless all could be built: a mistake in a source leaves the last good dist/ in place.
-  const { outputFiles } = await build({ ...options, write: false });
-  rmSync(`${root}dist`, { recursive: true, force: true });
-  for (const { path, contents } of outputFiles) {
-    mkdirSync(dirname(path), { recursive: true });
-    writeFileSync(path, contents);
-  }
-  writeFileSync(`${root}dist/weir.js`, 'import "./cli/main.js";\n');
-} catch {
-  // esbuild has told what is wrong, with file and line.
-  process.exitCode = 1;
+const result = await build({ ...options, write: false }).catch((error: unknown) => {
+  // A mistake in a source has been told by esbuild, with file and line.
+  if (!(error instanceof Error && "errors" in error)) throw error;
+});
+if (result === undefined) process.exit(1);
+const licences = licenceTexts(root, Object.keys(result.metafile.inputs));
+
+// Only now, so that a mistake leaves the last good dist/ in place.
+rmSync(`${root}dist`, { recursive: true, force: true });
+for (const { path, contents } of result.outputFiles) {
+  mkdirSync(dirname(path), { recursive: true });
+  writeFileSync(path, contents);
 }
+writeFileSync(`${root}dist/weir.js`, 'import "./cli/main.js";\n');
+writeFileSync(`${root}dist/THIRD-PARTY-LICENSES`, licences);

@@ -109,14 +109,17 @@ step_modules() {
   PATH=$system_path command -v npm >/dev/null ||
     stop "no npm found; Debian: sudo apt-get install --no-install-recommends npm (or any Node.js of version 20 or later)"
   run install_modules
-  node_works || stop "npm ran, but node_modules/.bin/node is not Node.js $(pinned_node)" \
-    "if npm is set to ignore install scripts, run: npm rebuild node --ignore-scripts=false"
   printf '%s\n' "$digest" >"$stamp"
 }
 
 # npm must not run on the very node_modules that it is about to delete.
 install_modules() {
-  PATH=${system_path//"$root/node_modules/.bin:"/} npm ci --no-audit --no-fund --loglevel=error
+  PATH=${system_path//"$root/node_modules/.bin:"/} npm ci --no-audit --no-fund --loglevel=error || return
+  node_works || {
+    echo "npm ran, but node_modules/.bin/node is not Node.js $(pinned_node), which comes by an install script:"
+    echo "see that npm runs them here (npm config get ignore-scripts; printenv npm_config_ignore_scripts)"
+    return 1
+  }
 }
 
 pinned_node() { sed -n 's/^ *"node": "\([0-9][0-9.]*\)",\{0,1\}$/\1/p' package.json; }
@@ -167,7 +170,7 @@ step_layout() {
 
 step_dist() {
   begin "dist"
-  if fresh dist/weir.js src tools/build.ts package.json package-lock.json; then
+  if fresh dist/weir.js src tools package.json package-lock.json; then
     ok "up to date"
     return
   fi

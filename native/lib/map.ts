@@ -87,12 +87,7 @@ export class BpfMap {
 
   /** The value as it is in the kernel's memory, or undefined where the key is absent. */
   lookup(key: Uint8Array): Buffer | undefined {
-    const handle = this.#begin("lookup", key);
-    const value = Buffer.allocUnsafe(this.info.lookupSize);
-    const rc = native.mapLookup(handle, key, value);
-    if (rc === -errno.ENOENT) return undefined;
-    if (rc < 0) throw kernelError(this.#descriptor.site("lookup"), rc);
-    return value;
+    return this.#read("lookup", key);
   }
 
   /** `flags` of {@link UpdateFlag}. Blocks for milliseconds on maps of maps: use updateAsync or setInner there. */
@@ -118,8 +113,9 @@ export class BpfMap {
 
   /** Id of the map inside, undefined where there is none. */
   innerId(key: Uint8Array): number | undefined {
+    this.#descriptor.use("innerId");
     this.#mustBeMapOfMaps(this.#descriptor.site("innerId"));
-    const value = this.lookup(key);
+    const value = this.#read("innerId", key);
     return value === undefined
       ? undefined
       : new DataView(value.buffer, value.byteOffset).getUint32(0, littleEndian);
@@ -215,6 +211,15 @@ export class BpfMap {
     checkBytes(this.#descriptor.site(verb), "value", value as Uint8Array, this.info.lookupSize);
     checkInteger(this.#descriptor.site(verb), "flags", flags, 0, Number.MAX_SAFE_INTEGER);
     return handle;
+  }
+
+  #read(verb: string, key: Uint8Array): Buffer | undefined {
+    const handle = this.#begin(verb, key);
+    const value = Buffer.allocUnsafe(this.info.lookupSize);
+    const rc = native.mapLookup(handle, key, value);
+    if (rc === -errno.ENOENT) return undefined;
+    if (rc < 0) throw kernelError(this.#descriptor.site(verb), rc);
+    return value;
   }
 
   #beginBatch(verb: string, keys: Uint8Array, count: number): Handle {

@@ -144,7 +144,7 @@ interface Native {
     map: Handle,
     onBatch: (data: Buffer, offsets: Uint32Array, count: number) => void,
     bytesMax: number,
-  ): RingHandle | number;
+  ): Logged & { handle?: RingHandle };
   ringSetRef(ring: RingHandle, on: boolean): void;
   ringClose(ring: RingHandle): void;
 

@@ -1,7 +1,7 @@
 // A BPF ring buffer, delivered to the event loop in batches.
 import { checkInteger } from "./check.ts";
 import { MapType } from "./constants.ts";
-import { ownError, type Site, unwrap } from "./error.ts";
+import { kernelError, ownError, type Site } from "./error.ts";
 import { type BpfMap, mapHandle } from "./map.ts";
 import { native, type RingHandle } from "./native.ts";
 
@@ -42,10 +42,9 @@ export class RingBuffer {
     const bytesMax = options.bytesMax ?? 256 * 1024;
     checkInteger(site, "bytesMax", bytesMax, 1, 1 << 30);
     const deliver = (data: Buffer, offsets: Uint32Array, count: number) => onBatch({ data, offsets, count });
-    return new RingBuffer(
-      { operation: "ring", object: name },
-      unwrap(site, native.ringOpen(handle, deliver, bytesMax)),
-    );
+    const opened = native.ringOpen(handle, deliver, bytesMax);
+    if (opened.rc < 0 || !opened.handle) throw kernelError(site, opened.rc, { log: opened.log });
+    return new RingBuffer({ operation: "ring", object: name }, opened.handle);
   }
 
   get closed(): boolean {

@@ -41,11 +41,8 @@ Napi::Value WrapFd(Napi::Env env, int fd) {
 Napi::Value WrapFd(Napi::Env env, FdRef fd) {
   if (fd->get() < 0)
     return Number(env, fd->get());
-  auto external = Napi::External<Handle>::New(
-      env, new Handle{std::move(fd)},
-      [](Napi::Env, Handle *handle) { delete handle; });
-  external.TypeTag(&kHandleTag);
-  return external;
+  return WrapExternal(env, new Handle{std::move(fd)}, kHandleTag,
+                      [](Napi::Env, Handle *handle) { delete handle; });
 }
 
 FdRef FdArg(const Napi::CallbackInfo &info, size_t index) {

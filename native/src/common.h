@@ -32,6 +32,19 @@ using FdRef = std::shared_ptr<Fd>;
 Napi::Value WrapFd(Napi::Env env, int fd);
 Napi::Value WrapFd(Napi::Env env, FdRef fd);
 
+// What JavaScript holds of an object of ours; it is deleted by `finalize`.
+// Empty (and the object deleted) where the environment is going down.
+template <typename T, typename Finalizer>
+Napi::Value WrapExternal(Napi::Env env, T *object, const napi_type_tag &tag,
+                         Finalizer finalize) {
+  auto external = Napi::External<T>::New(env, object, finalize);
+  if (external.IsEmpty())
+    finalize(env, object);
+  else
+    external.TypeTag(&tag);
+  return external;
+}
+
 // The descriptor of a handle argument; empty if closed or not a handle.
 FdRef FdArg(const Napi::CallbackInfo &info, size_t index);
 

@@ -105,11 +105,9 @@ Napi::Value Open(const Napi::CallbackInfo &info) {
   int rc = owner->object ? 0 : -errno;
   auto result = LoggedResult(env, rc, capture.Take());
   if (rc == 0) {
-    auto external = Napi::External<ObjectRef>::New(
-        env, new ObjectRef(std::move(owner)),
-        [](Napi::Env, ObjectRef *ref) { delete ref; });
-    external.TypeTag(&kObjectTag);
-    result.Set("handle", external);
+    result.Set("handle",
+               WrapExternal(env, new ObjectRef(std::move(owner)), kObjectTag,
+                            [](Napi::Env, ObjectRef *ref) { delete ref; }));
   }
   return result;
 }

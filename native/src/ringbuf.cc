@@ -1,10 +1,10 @@
 // A BPF ring buffer, waited for on a thread of its own and handed to the event
 // loop in batches.
 #include "ringbuf.h"
+#include "log.h"
 
-#include <sys/epoll.h>
+#include <poll.h>
 #include <sys/eventfd.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -26,6 +26,8 @@ void Deliver(Napi::Env env, Napi::Function callback, RingRef *ring,
   Napi::HandleScope scope(env);
   auto count = owned->offsets.size() - 1;
   auto offsets = Napi::Uint32Array::New(env, owned->offsets.size());
+  if (offsets.IsEmpty())
+    return; // a worker thread that is being terminated makes no objects
   std::copy(owned->offsets.begin(), owned->offsets.end(), offsets.Data());
   callback.Call(
       {TakeBuffer(env, std::move(owned->data)), offsets, Number(env, count)});
@@ -36,12 +38,13 @@ void Deliver(Napi::Env env, Napi::Function callback, RingRef *ring,
   (*ring)->Delivered();
 }
 
-Ring::~Ring() {
+Ring::~Ring() { Free(); }
+
+void Ring::Free() {
   ring_buffer__free(buffer_);
-  if (stop_ >= 0)
-    close(stop_);
-  if (epoll_ >= 0)
-    close(epoll_);
+  buffer_ = nullptr;
+  stop_.reset();
+  map_.reset();
 }
 
 int Ring::Open() {
@@ -49,15 +52,8 @@ int Ring::Open() {
   buffer_ = ring_buffer__new(map_->get(), OnRecord, this, nullptr);
   if (!buffer_)
     return -errno;
-  stop_ = eventfd(0, EFD_CLOEXEC);
-  epoll_ = epoll_create1(EPOLL_CLOEXEC);
-  struct epoll_event event = {};
-  event.events = EPOLLIN;
-  bool ready = stop_ >= 0 && epoll_ >= 0 &&
-               epoll_ctl(epoll_, EPOLL_CTL_ADD, stop_, &event) == 0 &&
-               epoll_ctl(epoll_, EPOLL_CTL_ADD, ring_buffer__epoll_fd(buffer_),
-                         &event) == 0;
-  return ready ? 0 : -errno;
+  stop_ = std::make_shared<Fd>(eventfd(0, EFD_CLOEXEC));
+  return stop_->get() < 0 ? -errno : 0;
 }
 
 void Ring::Start(Callback callback) {
@@ -73,10 +69,11 @@ void Ring::Stop() {
     stopping_ = true;
   }
   delivered_.notify_one();
-  eventfd_write(stop_, 1);
+  eventfd_write(stop_->get(), 1);
   thread_.join();
   if (!callback_gone_)
     callback_.Release();
+  Free(); // now, not when the event loop gets to drop the callback
 }
 
 void Ring::Delivered() {
@@ -123,9 +120,10 @@ bool Ring::Hand() {
 }
 
 void Ring::Run() {
-  struct epoll_event event;
+  struct pollfd events[] = {{ring_buffer__epoll_fd(buffer_), POLLIN, 0},
+                            {stop_->get(), POLLIN, 0}};
   for (;;) {
-    if (epoll_wait(epoll_, &event, 1, -1) < 0 && errno != EINTR)
+    if (poll(events, 2, -1) < 0 && errno != EINTR)
       return;
     batch_ = std::make_unique<Batch>();
     ring_buffer__consume(buffer_); // how many they were, the offsets tell
@@ -152,26 +150,27 @@ void StopAndForget(Napi::Env env, const RingRef &ring) {
   ring->Stop();
 }
 
-// (map, callback(data, offsets, count), bytes max) → ring handle or rc
+// (map, callback(data, offsets, count), bytes max) → { rc, log, handle }
 Napi::Value Open(const Napi::CallbackInfo &info) {
   auto env = info.Env();
+  LogCapture capture;
   auto ring = std::make_shared<Ring>(FdArg(info, 0), U32Arg(info, 2));
   int rc = ring->Open();
+  auto result = LoggedResult(env, rc, capture.Take());
   if (rc < 0)
-    return Number(env, rc);
+    return result;
   ring->Start(Callback::New(
       env, info[1].As<Napi::Function>(), "bpf-ts.ring", 0, 1, new RingRef(ring),
       [](Napi::Env, void *, RingRef *context) { delete context; },
       static_cast<void *>(nullptr)));
   // Added after the callback's own hook, so it runs before it.
   napi_add_env_cleanup_hook(env, StopAtExit, ring.get());
-  auto external = Napi::External<RingRef>::New(
-      env, new RingRef(std::move(ring)), [](Napi::Env env, RingRef *ref) {
-        StopAndForget(env, *ref);
-        delete ref;
-      });
-  external.TypeTag(&kRingTag);
-  return external;
+  result.Set("handle", WrapExternal(env, new RingRef(std::move(ring)), kRingTag,
+                                    [](Napi::Env env, RingRef *ref) {
+                                      StopAndForget(env, *ref);
+                                      delete ref;
+                                    }));
+  return result;
 }
 
 Napi::Value SetRef(const Napi::CallbackInfo &info) {

@@ -42,13 +42,13 @@ public:
 
 private:
   static int OnRecord(void *context, void *data, size_t size);
+  void Free();
   bool Hand(); // gives batch_ to the event loop; false when it is time to end
   void Run();
 
   FdRef map_;
   size_t bytes_max_;
-  int stop_ = -1;
-  int epoll_ = -1;
+  FdRef stop_; // an eventfd that ends the thread's waiting
   struct ring_buffer *buffer_ = nullptr;
   std::unique_ptr<Batch> batch_;
   Callback callback_;

@@ -161,7 +161,7 @@ test("no packet slips through while programs are replaced", async () => {
   const link = await attach(object.program("drop"), {
     kind: "tcx",
     ifindex: veth.ifindex,
-    direction: "egress",
+    direction: "ingress",
   });
   const { promisify } = await import("node:util");
   const { execFile } = await import("node:child_process");

@@ -134,13 +134,14 @@ export type Outcome = {
   readonly stderr: string;
 };
 
-/** Runs a script against the built package in a process of its own. `bpf` is the package, `samplePath` the object. */
+/** Runs a script against the built package in a process of its own. It has `bpf`, the package from `distribution`, and `samplePath`. */
 export function runChild(
   script: string,
   nodeOptions: readonly string[] = [],
   prefix: readonly string[] = [],
 ): Promise<Outcome> {
   const text = `import * as bpf from ${JSON.stringify(distribution)};
+    const distribution = ${JSON.stringify(distribution)};
     const samplePath = ${JSON.stringify(samplePath)};
     ${script}`;
   const [command = "", ...args] = [

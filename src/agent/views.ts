@@ -47,7 +47,10 @@ function enforcedView(force: InForce, { local, sides }: EndpointSides): Endpoint
 }
 
 function missingView(cluster: Cluster, pod: Pod): EndpointView {
-  const side = (direction: Direction): SideView => ({ isolatedBy: policiesOn(cluster, pod, direction).map(keyOf), policy: 0 });
+  const side = (direction: Direction): SideView => ({
+    isolatedBy: policiesOn(cluster, pod, direction).map(keyOf),
+    policy: 0,
+  });
   return { ...identityOf(pod), state: "no interface", ingress: side("ingress"), egress: side("egress") };
 }
 
@@ -62,7 +65,10 @@ export function policyViews(force: InForce): PolicyView[] {
   const local = new Set([...enforced, ...force.missing]);
   const views = [...force.cluster.policies.values()].map((policy): PolicyView => {
     const selects = [...force.cluster.pods.values()]
-      .filter((pod) => pod.namespace === policy.namespace && isSelectable(pod) && matches(policy.subject, pod.labels))
+      .filter(
+        (pod) =>
+          pod.namespace === policy.namespace && isSelectable(pod) && matches(policy.subject, pod.labels),
+      )
       .map(keyOf)
       .filter((key) => local.has(key))
       .sort();
@@ -70,7 +76,9 @@ export function policyViews(force: InForce): PolicyView[] {
       namespace: policy.namespace,
       name: policy.name,
       selector: selectorText(policy.subject),
-      types: DIRECTIONS.filter((direction) => policy.isolates[direction]).map((direction) => (direction === "ingress" ? "Ingress" : "Egress")),
+      types: DIRECTIONS.filter((direction) => policy.isolates[direction]).map((direction) =>
+        direction === "ingress" ? "Ingress" : "Egress",
+      ),
       rules: { ingress: policy.rules.ingress.length, egress: policy.rules.egress.length },
       selects,
       enforced: selects.filter((key) => enforced.has(key)).length,
@@ -97,5 +105,9 @@ export function capacityViews(state: State): CapacityView[] {
     rows: state.rows.size,
     classes,
   };
-  return (Object.keys(LIMITS) as (keyof typeof LIMITS)[]).map((name) => ({ name, used: used[name], max: LIMITS[name] }));
+  return (Object.keys(LIMITS) as (keyof typeof LIMITS)[]).map((name) => ({
+    name,
+    used: used[name],
+    max: LIMITS[name],
+  }));
 }

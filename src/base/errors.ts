@@ -25,7 +25,8 @@ export class OperationError extends Error {
 }
 
 /** The text of anything that was thrown. */
-export const messageOf = (thrown: unknown): string => (thrown instanceof Error ? thrown.message : String(thrown));
+export const messageOf = (thrown: unknown): string =>
+  thrown instanceof Error ? thrown.message : String(thrown);
 
 /** The `code` of a Node or kernel error ("ENOENT", "EPERM"), where it has one. */
 export function codeOf(thrown: unknown): string | undefined {

@@ -22,7 +22,9 @@ export interface Cidr {
 }
 
 /** What a parser of untrusted text returns: the value, or the reason why there is none. */
-export type Parsed<T> = { readonly ok: true; readonly value: T } | { readonly ok: false; readonly reason: string };
+export type Parsed<T> =
+  | { readonly ok: true; readonly value: T }
+  | { readonly ok: false; readonly reason: string };
 
 const fail = (reason: string): { ok: false; reason: string } => ({ ok: false, reason });
 
@@ -37,7 +39,8 @@ export function parseAddress(text: string): Parsed<Address> {
   if (ipaddr.IPv4.isValidFourPartDecimal(text)) {
     return { ok: true, value: addressOf(4, toInteger(ipaddr.IPv4.parse(text).toByteArray())) };
   }
-  if (/^[0-9.]+$/.test(text)) return fail("not an IPv4 address (four decimal numbers, 0 to 255, without leading zeros)");
+  if (/^[0-9.]+$/.test(text))
+    return fail("not an IPv4 address (four decimal numbers, 0 to 255, without leading zeros)");
   if (text.includes("%") || !ipaddr.IPv6.isValid(text)) return fail("not an IP address");
   const parsed = ipaddr.IPv6.parse(text);
   if (parsed.isIPv4MappedAddress()) return fail("an IPv4-mapped IPv6 address; write the IPv4 address itself");
@@ -108,7 +111,8 @@ function toInteger(bytes: readonly number[]): bigint {
 
 function toText(family: Family, value: bigint): string {
   const bytes: number[] = [];
-  for (let shift = addressBits(family) - 8; shift >= 0; shift -= 8) bytes.push(Number((value >> BigInt(shift)) & 0xffn));
+  for (let shift = addressBits(family) - 8; shift >= 0; shift -= 8)
+    bytes.push(Number((value >> BigInt(shift)) & 0xffn));
   if (family === 4) return bytes.join(".");
   return new ipaddr.IPv6(bytes).toRFC5952String();
 }

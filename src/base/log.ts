@@ -22,10 +22,16 @@ export const LOG_LEVELS: readonly LogLevel[] = ["debug", "info", "warn", "error"
 
 export function openLog(options: LogOptions): Log {
   const lowest = LOG_LEVELS.indexOf(options.level);
-  const at = (level: LogLevel) => (message: string, fields: LogFields = {}) => {
-    if (LOG_LEVELS.indexOf(level) < lowest) return;
-    options.write(options.format === "json" ? jsonLine(options.now(), level, message, fields) : textLine(level, message, fields));
-  };
+  const at =
+    (level: LogLevel) =>
+    (message: string, fields: LogFields = {}) => {
+      if (LOG_LEVELS.indexOf(level) < lowest) return;
+      options.write(
+        options.format === "json"
+          ? jsonLine(options.now(), level, message, fields)
+          : textLine(level, message, fields),
+      );
+    };
   return { debug: at("debug"), info: at("info"), warn: at("warn"), error: at("error") };
 }
 
@@ -33,7 +39,9 @@ const jsonLine = (time: Date, level: LogLevel, message: string, fields: LogField
   `${JSON.stringify({ time: time.toISOString(), level, message, ...fields })}\n`;
 
 function textLine(level: LogLevel, message: string, fields: LogFields): string {
-  const pairs = Object.entries(fields).flatMap(([key, value]) => (value === undefined ? [] : [`${key}=${fieldText(value)}`]));
+  const pairs = Object.entries(fields).flatMap(([key, value]) =>
+    value === undefined ? [] : [`${key}=${fieldText(value)}`],
+  );
   const prefix = level === "info" ? "weir:" : `weir: ${level}:`;
   return `${[prefix, message, ...pairs].join(" ")}\n`;
 }

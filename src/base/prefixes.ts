@@ -30,4 +30,5 @@ export function prefixTable<T>(entries: Iterable<readonly [Cidr, T]>): PrefixTab
   };
 }
 
-export const findAddress = <T>(table: PrefixTable<T>, address: Address): T | undefined => table.find(address.family, address.value);
+export const findAddress = <T>(table: PrefixTable<T>, address: Address): T | undefined =>
+  table.find(address.family, address.value);

@@ -15,10 +15,14 @@ export const askAgent = <T>({ settings }: Context, view: View): Promise<T | unde
 export const noAgent = ({ settings }: Context): string => `no agent answers at ${settings.socket}`;
 
 /** What only the agent knows. */
-export async function askAgentOrFail<T>(context: Context, view: View, instead: string): Promise<T> {
-  const value = await askAgent<T>(context, view);
-  if (value === undefined) throw new CommandError(`${noAgent(context)}; ${instead}`);
-  return value;
+export async function askAgentOrFail<T extends object>(
+  context: Context,
+  view: View,
+  instead: string,
+): Promise<T> {
+  const answer = await askAgentIfAble<T>(context, view);
+  if (isSilence(answer)) throw new CommandError(`${answer.reason}; ${instead}`);
+  return answer;
 }
 
 /** Why the kernel must be asked instead of the agent. */
@@ -34,8 +38,11 @@ export async function askAgentIfAble<T extends object>(context: Context, view: V
     return (await askAgent<T>(context, view)) ?? { reason: noAgent(context), hangs: false };
   } catch (thrown) {
     if (codeOf(thrown) !== "ETIMEDOUT") throw thrown;
-    return { reason: messageOf(thrown), hangs: true };
+    return { reason: hanging(context, thrown), hangs: true };
   }
 }
+
+const hanging = ({ settings }: Context, thrown: unknown): string =>
+  `the agent at ${settings.socket} hangs: ${messageOf(thrown instanceof Error ? thrown.cause : thrown)}`;
 
 export const isSilence = (answer: object): answer is Silence => "hangs" in answer;

@@ -61,8 +61,8 @@ export async function write(env: Env, result: Result, { output, headers }: Write
       env.stdout.write(jsonText(result.value));
       return;
     case "yaml": {
-      const { stringify } = await import("yaml");
-      env.stdout.write(stringify(result.value, { aliasDuplicateObjects: false, lineWidth: 0 }));
+      const { yamlText } = await import("./yaml.ts");
+      env.stdout.write(yamlText(result.value));
       return;
     }
     case "name":

@@ -148,9 +148,14 @@ function report(thrown: unknown, env: Env, command: () => string): number {
     say(thrown.message);
     return thrown.exitCode;
   }
-  const denied = ["EPERM", "EACCES"].includes(codeOf(thrown) ?? "") && process.getuid?.() !== 0;
-  say(`${messageOf(thrown)}${denied ? " (you are not root)" : ""}`);
+  say(`${messageOf(thrown)}${isDenied(thrown) && process.getuid?.() !== 0 ? "; run it as root" : ""}`);
   return EXIT.error;
+}
+
+/** Whether the kernel refused, here or in what caused it. */
+function isDenied(thrown: unknown): boolean {
+  if (["EPERM", "EACCES"].includes(codeOf(thrown) ?? "")) return true;
+  return thrown instanceof Error && thrown.cause !== undefined && isDenied(thrown.cause);
 }
 
 /** The command that a line means, as far as its words name one: "weir maps dump". */

@@ -3,7 +3,7 @@
 import { type Command, Option } from "commander";
 import { printable } from "../observe/text.ts";
 import type { StatusView } from "../observe/view.ts";
-import { askAgent } from "./agent-client.ts";
+import { askAgentIfAble, isSilence } from "./agent-client.ts";
 import type { Exits } from "./command.ts";
 import { CommandError, type Context, objectPath } from "./env.ts";
 import { versionOf } from "./installation.ts";
@@ -56,10 +56,11 @@ export function addRun(parent: Command, exits: Exits): void {
 async function run(context: Context, options: Options): Promise<number> {
   const { env, settings } = context;
   // Two agents would undo each other's work: asked before anything is touched.
-  const other = await askAgent<StatusView>(context, "status");
-  if (other !== undefined) {
+  const other = await askAgentIfAble<StatusView>(context, "status");
+  if (!isSilence(other)) {
     throw new CommandError(`another agent runs (pid ${other.pid}, at ${settings.socket}); one node has one`);
   }
+  if (other.hangs) throw new CommandError(`${other.reason}; one node has one agent`);
   const signal = env.stopSignal();
   const [{ runAgent }, { openLog }] = await Promise.all([import("../agent.ts"), import("../base/log.ts")]);
   const log = openLog({

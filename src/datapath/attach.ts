@@ -49,7 +49,12 @@ async function attachTcx(datapath: Datapath, ifindex: number, direction: Directi
     rmSync(path, { force: true });
   }
   mkdirSync(linksDirectory(datapath.root), { recursive: true, mode: 0o700 });
-  using link = await BpfLink.attach(program, { kind: "tcx", ifindex, direction: HOOK_OF[direction], position: "first" });
+  using link = await BpfLink.attach(program, {
+    kind: "tcx",
+    ifindex,
+    direction: HOOK_OF[direction],
+    position: "first",
+  });
   link.pin(path);
 }
 

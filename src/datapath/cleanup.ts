@@ -45,7 +45,8 @@ export async function cleanup(options: CleanupOptions): Promise<Removal[]> {
   for (const digest of pinnedDigests(root)) {
     for (const kind of ["program", "map"] as const) {
       const directory = join(root, digest, `${kind}s`);
-      for (const name of listDirectory(directory)) await take(kind, join(directory, name), () => rmSync(join(directory, name)));
+      for (const name of listDirectory(directory))
+        await take(kind, join(directory, name), () => rmSync(join(directory, name)));
     }
   }
   if (listDirectory(root).length > 0 || removals.length > 0) {
@@ -78,4 +79,3 @@ function programIds(root: string): number[] {
     });
   });
 }
-

@@ -1,15 +1,37 @@
 // The only writer of the policy maps: puts batches of a diff into the kernel, flips the generation, reads all back.
 
-import { addressOf, parseAddress, type Address } from "../base/ip.ts";
 import { OperationError } from "../base/errors.ts";
-import { DIRECTIONS, ENDPOINT_PROBES, ENDPOINTS_PLACES, IDENTITY_ABSENT, REASONS, Timeout, VERSIONS } from "../gen/layout.ts";
-import { ABSENT, type Batch, type EndpointWrite, type PolicyPair, type PolicyWrite, type Versions } from "../state/diff.ts";
+import { type Address, addressOf, parseAddress } from "../base/ip.ts";
+import {
+  DIRECTIONS,
+  ENDPOINT_PROBES,
+  ENDPOINTS_PLACES,
+  IDENTITY_ABSENT,
+  REASONS,
+  Timeout,
+  VERSIONS,
+} from "../gen/layout.ts";
+import type { Held } from "../state/diff.ts";
+import {
+  ABSENT,
+  type Batch,
+  type EndpointWrite,
+  type PolicyPair,
+  type PolicyWrite,
+  type Versions,
+} from "../state/diff.ts";
 import { cidrFrom } from "../state/lookup.ts";
-import { addressV4KeyOf, addressV6KeyOf, cidrV4KeyOf, cidrV6KeyOf, endpointAddressesOf, rowOf } from "./codec.ts";
+import {
+  addressV4KeyOf,
+  addressV6KeyOf,
+  cidrV4KeyOf,
+  cidrV6KeyOf,
+  endpointAddressesOf,
+  rowOf,
+} from "./codec.ts";
 import type { Datapath } from "./object.ts";
 import { readHeld } from "./read.ts";
 import { openTables, type Tables } from "./tables-all.ts";
-import type { Held } from "../state/diff.ts";
 
 export interface Maps {
   readonly tables: Tables;
@@ -43,7 +65,8 @@ type Pair<T> = readonly [T, T];
 export function openMaps(datapath: Datapath): Maps {
   const tables = openTables((name) => datapath.map(name));
   const node = () => tables.node.get(0) ?? { generation: 0, ticksPerSecond: 0, timeouts: [] };
-  const pair = <T>({ live, next }: Versions<T>): Pair<T> => ((node().generation & 1) === 0 ? [live, next] : [next, live]);
+  const pair = <T>({ live, next }: Versions<T>): Pair<T> =>
+    (node().generation & 1) === 0 ? [live, next] : [next, live];
   return {
     tables,
     generation: () => node().generation,
@@ -51,7 +74,8 @@ export function openMaps(datapath: Datapath): Maps {
       const { generation } = node();
       const ticks = datapath.ticksPerSecond;
       const timeouts = new Array<number>(Object.keys(Timeout).length).fill(0);
-      for (const [name, index] of Object.entries(Timeout)) timeouts[index] = TIMEOUT_SECONDS[name as keyof typeof Timeout] * ticks;
+      for (const [name, index] of Object.entries(Timeout))
+        timeouts[index] = TIMEOUT_SECONDS[name as keyof typeof Timeout] * ticks;
       await tables.node.writeBatch([[0, { generation, ticksPerSecond: ticks, timeouts }]]);
     },
     read: () => readHeld(tables),
@@ -89,7 +113,10 @@ function roomFor(cells: ReadonlyMap<number, number>): number {
 async function writePolicy(tables: Tables, write: PolicyWrite): Promise<void> {
   using rows = write.isNew ? undefined : tables.policy.open(write.number);
   const cell = (identity: number) => write.cells.get(identity) ?? 0;
-  if (rows === undefined || write.changed.some((identity) => identity >= rows.maxEntries && cell(identity) !== 0)) {
+  if (
+    rows === undefined ||
+    write.changed.some((identity) => identity >= rows.maxEntries && cell(identity) !== 0)
+  ) {
     await tables.policy.put(write.number, roomFor(write.cells), [...write.cells]);
     return;
   }
@@ -109,9 +136,16 @@ async function writePorts({ ports }: Tables, batch: Batch, pair: PairOf): Promis
 }
 
 async function writeCidrs(tables: Tables, batch: Batch, pair: PairOf): Promise<void> {
-  const entries = batch.cidrs.map(({ cidr, identity }) => ({ cidr: cidrFrom(cidr), value: { number: pair(identity) } }));
-  await tables.cidrsV4.writeBatch(entries.filter(({ cidr }) => cidr.family === 4).map(({ cidr, value }) => [cidrV4KeyOf(cidr), value]));
-  await tables.cidrsV6.writeBatch(entries.filter(({ cidr }) => cidr.family === 6).map(({ cidr, value }) => [cidrV6KeyOf(cidr), value]));
+  const entries = batch.cidrs.map(({ cidr, identity }) => ({
+    cidr: cidrFrom(cidr),
+    value: { number: pair(identity) },
+  }));
+  await tables.cidrsV4.writeBatch(
+    entries.filter(({ cidr }) => cidr.family === 4).map(({ cidr, value }) => [cidrV4KeyOf(cidr), value]),
+  );
+  await tables.cidrsV6.writeBatch(
+    entries.filter(({ cidr }) => cidr.family === 6).map(({ cidr, value }) => [cidrV6KeyOf(cidr), value]),
+  );
 }
 
 async function writeAddresses(tables: Tables, batch: Batch, pair: PairOf): Promise<void> {
@@ -120,11 +154,23 @@ async function writeAddresses(tables: Tables, batch: Batch, pair: PairOf): Promi
     address: addressFrom(address),
     value: { number: pair({ live: number(identity.live), next: number(identity.next) }) },
   }));
-  await tables.addressesV4.writeBatch(entries.filter(({ address }) => address.family === 4).map(({ address, value }) => [addressV4KeyOf(address), value]));
-  await tables.addressesV6.writeBatch(entries.filter(({ address }) => address.family === 6).map(({ address, value }) => [addressV6KeyOf(address), value]));
+  await tables.addressesV4.writeBatch(
+    entries
+      .filter(({ address }) => address.family === 4)
+      .map(({ address, value }) => [addressV4KeyOf(address), value]),
+  );
+  await tables.addressesV6.writeBatch(
+    entries
+      .filter(({ address }) => address.family === 6)
+      .map(({ address, value }) => [addressV6KeyOf(address), value]),
+  );
 }
 
-async function writeEndpoint(tables: Tables, { ifindex, endpoint }: EndpointWrite, policies: Pair<PolicyPair>): Promise<void> {
+async function writeEndpoint(
+  tables: Tables,
+  { ifindex, endpoint }: EndpointWrite,
+  policies: Pair<PolicyPair>,
+): Promise<void> {
   const place = placeOf(tables, ifindex);
   const before = tables.endpoints.get(place);
   if (before?.ifindex !== ifindex || before.id !== endpoint.id) await clearCounters(tables, endpoint.id);

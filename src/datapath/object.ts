@@ -34,7 +34,10 @@ export async function openDatapath(root: string, objectPath: string): Promise<Da
     const maps = new Map(MAP_NAMES.map((name) => [name, object.map(name)]));
     opened.push(...maps.values());
     for (const [name, map] of maps) if (!existsSync(mapPath(root, name))) map.pin(mapPath(root, name));
-    const programs = { ingress: adopt(object, root, PROGRAMS.ingress), egress: adopt(object, root, PROGRAMS.egress) };
+    const programs = {
+      ingress: adopt(object, root, PROGRAMS.ingress),
+      egress: adopt(object, root, PROGRAMS.egress),
+    };
     opened.push(...Object.values(programs));
     const ticksPerSecond = await measureTicks(object);
     object.close();
@@ -119,7 +122,9 @@ async function measureTicks(object: BpfObject): Promise<number> {
     await sleep(MEASURE_MS);
     const end = read();
     const rate = (((end.ticks - start.ticks) >>> 0) * 1e9) / Number(end.ns - start.ns);
-    const usual = USUAL_RATES.find((candidate) => Math.abs(rate - candidate) <= Math.max(candidate * 0.09, 1));
+    const usual = USUAL_RATES.find(
+      (candidate) => Math.abs(rate - candidate) <= Math.max(candidate * 0.09, 1),
+    );
     return usual ?? Math.max(1, Math.round(rate));
   } finally {
     clock.close();

@@ -16,12 +16,16 @@ export type MapName = keyof typeof MAPS;
 export const MAP_NAMES = Object.keys(MAPS) as MapName[];
 
 /** The program for each direction, as the C source names it. */
-export const PROGRAMS: { readonly [direction in Direction]: string } = { ingress: "to_pod", egress: "from_pod" };
+export const PROGRAMS: { readonly [direction in Direction]: string } = {
+  ingress: "to_pod",
+  egress: "from_pod",
+};
 
 const BPF_FS_MAGIC = 0xcafe4a11;
 
 export const mapPath = (root: string, name: string): string => join(root, LAYOUT_DIGEST, "maps", name);
-export const programPath = (root: string, name: string): string => join(root, LAYOUT_DIGEST, "programs", name);
+export const programPath = (root: string, name: string): string =>
+  join(root, LAYOUT_DIGEST, "programs", name);
 export const linksDirectory = (root: string): string => join(root, "links");
 export const linkPath = (root: string, ifindex: number, direction: Direction): string =>
   join(linksDirectory(root), `${ifindex}-${direction}`);
@@ -65,11 +69,15 @@ export function openProgram(path: string): BpfProgram | undefined {
 }
 
 /** Links pinned under a root. Names that are not ours are left out. */
-export function pinnedLinks(root: string): { readonly ifindex: number; readonly direction: Direction; readonly path: string }[] {
+export function pinnedLinks(
+  root: string,
+): { readonly ifindex: number; readonly direction: Direction; readonly path: string }[] {
   return listDirectory(linksDirectory(root)).flatMap((name) => {
     const match = /^([1-9][0-9]*)-(ingress|egress)$/.exec(name);
     if (match === null) return [];
-    return [{ ifindex: Number(match[1]), direction: match[2] as Direction, path: join(linksDirectory(root), name) }];
+    return [
+      { ifindex: Number(match[1]), direction: match[2] as Direction, path: join(linksDirectory(root), name) },
+    ];
   });
 }
 
@@ -88,10 +96,13 @@ export function preparePins(root: string): void {
   let existing = root;
   while (!exists(existing)) existing = dirname(existing);
   if (statfsSync(existing).type !== BPF_FS_MAGIC) {
-    throw new OperationError(`${existing} is not on a BPF filesystem; mount one with: mount -t bpf bpf /sys/fs/bpf`, {
-      operation: "pin under",
-      object: root,
-    });
+    throw new OperationError(
+      `${existing} is not on a BPF filesystem; mount one with: mount -t bpf bpf /sys/fs/bpf`,
+      {
+        operation: "pin under",
+        object: root,
+      },
+    );
   }
   for (const path of [dirname(mapPath(root, "-")), dirname(programPath(root, "-")), linksDirectory(root)]) {
     mkdirSync(path, { recursive: true, mode: 0o700 });

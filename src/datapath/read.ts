@@ -4,7 +4,14 @@ import type { Address, Cidr } from "../base/ip.ts";
 import { IDENTITY_ABSENT } from "../gen/layout.ts";
 import type { Held } from "../state/diff.ts";
 import type { ClassSpan, Endpoint, State } from "../state/state.ts";
-import { addressesOfEndpoint, addressOfV4Key, addressOfV6Key, cidrOfV4Key, cidrOfV6Key, classesOfRow } from "./codec.ts";
+import {
+  addressesOfEndpoint,
+  addressOfV4Key,
+  addressOfV6Key,
+  cidrOfV4Key,
+  cidrOfV6Key,
+  classesOfRow,
+} from "./codec.ts";
 import type { Tables } from "./tables-all.ts";
 
 type Pair = readonly [number, number];
@@ -38,7 +45,9 @@ export async function readHeld(tables: Tables): Promise<Held> {
       addresses: differing(addresses),
       cidrs: differing(cidrs),
       endpoints: new Set(
-        endpoints.filter(({ policy: [a, b] }) => a[0] !== b[0] || a[1] !== b[1]).map(({ ifindex }) => ifindex),
+        endpoints
+          .filter(({ policy: [a, b] }) => a[0] !== b[0] || a[1] !== b[1])
+          .map(({ ifindex }) => ifindex),
       ),
       ports: ports.some(([, { number }]) => number[0] !== number[1]),
     },
@@ -52,7 +61,11 @@ type RawEndpoint = Awaited<ReturnType<Tables["endpoints"]["read"]>>[number][1];
 
 function endpointOf(raw: RawEndpoint, version: number): Endpoint {
   const [ingress, egress] = raw.policy[version as 0 | 1];
-  return { id: raw.id, addresses: addressesOfEndpoint(raw).map(({ text }) => text), policy: { ingress, egress } };
+  return {
+    id: raw.id,
+    addresses: addressesOfEndpoint(raw).map(({ text }) => text),
+    policy: { ingress, egress },
+  };
 }
 
 /** Places with their classes, in rising order, as spans. */

@@ -1,7 +1,16 @@
 // Every map of the datapath as its typed table.
 
 import type { BpfMap } from "bpf-ts";
-import { type MapName, policyTableOf, type PolicyTable, type Table, tableOf, type KeyOf, type TableName, type ValueOf } from "./tables.ts";
+import {
+  type KeyOf,
+  type MapName,
+  type PolicyTable,
+  policyTableOf,
+  type Table,
+  type TableName,
+  tableOf,
+  type ValueOf,
+} from "./tables.ts";
 
 type TableFor<N extends TableName> = Table<KeyOf<N>, ValueOf<N>>;
 

@@ -123,11 +123,6 @@ export class Lab {
     return endpoint;
   }
 
-  /** Names of all endpoints, in the order in which they were added. */
-  get names(): readonly string[] {
-    return [...this.#endpoints.keys()].filter((name) => name !== NODE);
-  }
-
   /** Namespace, host-side link and addresses of an endpoint. */
   wire(name: string): Wire {
     return present(this.#endpoints.get(name)?.wire, `endpoint ${name}`);

@@ -10,7 +10,7 @@ const GATEWAY_V4 = "169.254.1.1";
 const GATEWAY_V6 = "fe80::1";
 
 /** The pod-side link's name, inside the namespace. */
-export const POD_LINK = "eth0";
+const POD_LINK = "eth0";
 
 /** What stands for one endpoint in the kernel. */
 export interface Wire {

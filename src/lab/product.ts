@@ -164,11 +164,14 @@ export class Agent {
    */
   async change(make: () => void): Promise<Status> {
     const before = (await statusOf(this.paths)).generation.applied;
+    const madeAt = Date.now();
     make();
     const deadline = Date.now() + CHANGE_MS_MAX;
     for (;;) {
       const status = await statusOf(this.paths);
-      if (isSettled(status) && status.generation.applied > before) return status;
+      // The kernel flips to the new generation a moment before the agent has put everything away and says when.
+      const isDone = Date.parse(status.appliedAt ?? "") >= madeAt && status.generation.applied > before;
+      if (isSettled(status) && isDone) return status;
       await this.#pause(deadline, "apply a change");
     }
   }

@@ -2,7 +2,8 @@
 
 /**
  * What is tried. "http" fetches `/` from a web server, "tcp" and "udp" send a few bytes to an echo server and wait for
- * the same bytes, "icmp" sends one echo request (ICMPv6 where the address is IPv6).
+ * the same bytes, "icmp" sends one echo request (ICMPv6 where the address is IPv6). There is no "sctp": neither Node nor
+ * every kernel has sockets for it, so that SCTP is for tests that hand packets to the program itself.
  */
 export type ProbeKind = "http" | "tcp" | "udp" | "icmp";
 

@@ -14,8 +14,11 @@ export class Teardown {
   readonly #onExit = (): void => {
     for (const reason of this.#run()) process.stderr.write(`tear down: ${reason}\n`);
   };
-  /** Exiting runs `#onExit`, here and in every other teardown of the process. */
-  readonly #onSignal = (signal: NodeJS.Signals): void => process.exit(128 + constants.signals[signal]);
+  /** Undoes first: a host such as a test runner may have its own idea of `exit`. */
+  readonly #onSignal = (signal: NodeJS.Signals): void => {
+    this.#onExit();
+    process.exit(128 + constants.signals[signal]);
+  };
 
   constructor() {
     process.on("exit", this.#onExit);

@@ -2,9 +2,10 @@
 
 import type { Address } from "../base/ip.ts";
 import type { Policy } from "./policy.ts";
+import type { Protocol } from "./protocol.ts";
 import type { Labels } from "./selector.ts";
 
-export type Protocol = "TCP" | "UDP" | "SCTP";
+export type { Protocol } from "./protocol.ts";
 
 /** The label that the API server sets on every namespace to the namespace's own name. */
 export const NAMESPACE_NAME_LABEL = "kubernetes.io/metadata.name";

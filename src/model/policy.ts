@@ -2,7 +2,7 @@
 
 import type { Direction } from "../base/direction.ts";
 import type { Cidr } from "../base/ip.ts";
-import type { Protocol } from "./cluster.ts";
+import type { Protocol } from "./protocol.ts";
 import type { Selector } from "./selector.ts";
 
 export type Peer =

@@ -7,9 +7,9 @@ import type { PolicyView } from "./view.ts";
 const PODS_SHOWN_MAX = 5;
 
 const COLUMNS = [...["NAMESPACE", "NAME", "SELECTOR", "TYPES"].map(left), right("PODS"), left("STATE")];
-const WIDE_COLUMNS = [right("INGRESS-RULES"), right("EGRESS-RULES"), left("SELECTS")];
+const WIDE_COLUMNS = [right("INGRESS-RULES"), right("EGRESS-RULES"), left("SELECTS"), left("UNREADABLE")];
 
-/** `wide` adds the number of rules in each direction and the names of the node's pods that the policy selects. */
+/** `wide` adds the number of rules in each direction, this node's pods that the policy selects, and why it is unreadable. */
 export function policiesTable(policies: readonly PolicyView[], wide: boolean): Table {
   return {
     columns: wide ? [...COLUMNS, ...WIDE_COLUMNS] : COLUMNS,
@@ -26,7 +26,7 @@ const cells = (policy: PolicyView): string[] => [
   stateText(policy),
 ];
 
-const wideCells = ({ rules, selects, namespace }: PolicyView): string[] => [
+const wideCells = ({ rules, selects, namespace, unreadable }: PolicyView): string[] => [
   String(rules.ingress),
   String(rules.egress),
   someOf(
@@ -34,9 +34,10 @@ const wideCells = ({ rules, selects, namespace }: PolicyView): string[] => [
     PODS_SHOWN_MAX,
     ",",
   ),
+  unreadable ?? "",
 ];
 
-/** What it comes to on this node. An unreadable policy isolates its pods and allows nothing, which says why it denies. */
+/** What it comes to on this node. A policy that cannot be read isolates its pods all the same. */
 function stateText({ selects, enforced, unreadable }: PolicyView): string {
   const reach =
     selects.length === 0
@@ -44,7 +45,7 @@ function stateText({ selects, enforced, unreadable }: PolicyView): string {
       : enforced === selects.length
         ? "enforced"
         : `enforced on ${enforced} of ${selects.length}`;
-  return unreadable === undefined ? reach : `${reach}; allows nothing, unreadable: ${unreadable}`;
+  return unreadable === undefined ? reach : `${reach}; unreadable, so allows nothing`;
 }
 
 /** `namespace/policy` of each, one line each. */

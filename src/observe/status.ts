@@ -102,8 +102,8 @@ function headline({
 }: StatusReport): string {
   if (health === "down") {
     return kernel === undefined
-      ? "no agent runs, and nothing is enforced"
-      : "no agent runs; the kernel goes on enforcing what it was last given";
+      ? "no agent answers, and nothing is enforced"
+      : "no agent answers; the kernel goes on enforcing what it was last given";
   }
   const reach = `${countText(endpoints, "endpoint")}, ${countText(policies ?? 0, "policy", "policies")}`;
   if (generation.wanted !== generation.applied) {

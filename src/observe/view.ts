@@ -65,6 +65,13 @@ export interface PolicyView {
   readonly unreadable?: string;
 }
 
+export interface PolicyNames {
+  /** The sides that have this policy, as "ingress of alpha/nginx". */
+  readonly of: readonly string[];
+  /** The policies that it comes from, as `namespace/name`; those of all sides, which may differ and come to the same. */
+  readonly from: readonly string[];
+}
+
 /** What the numbers in the maps mean. Keys are the numbers or texts as the maps hold them. */
 export interface NamesView {
   /** Interface index to `namespace/pod`. */
@@ -75,8 +82,8 @@ export interface NamesView {
   readonly identities: Readonly<Record<string, readonly string[]>>;
   /** Prefix to the blocks that name it, as "alpha/p ingress[0].from[0]: in the block" or "...: excepted". */
   readonly cidrs: Readonly<Record<string, readonly string[]>>;
-  /** Policy number to whose policies it compiles and in which direction, as "ingress of alpha/nginx: alpha/access-nginx". */
-  readonly policies: Readonly<Record<string, string>>;
+  /** Policy number to whose it is and what it comes from. */
+  readonly policies: Readonly<Record<string, PolicyNames>>;
   /** Row and class to the ports that they hold, as "TCP/80,TCP/8000-8080". */
   readonly rows: Readonly<Record<string, string>>;
   readonly classes: Readonly<Record<string, string>>;

@@ -13,10 +13,11 @@ import {
   ROW_NOTHING,
   type State,
 } from "../state/state.ts";
+import { type CompiledPolicy, compilePolicy, type Plan, planRows, rowBits } from "./contents.ts";
 import { type Classified, classify, type TermSet } from "./identity.ts";
-import { assign, endpointKey, type Numbering, NOTHING_RESERVED } from "./numbers.ts";
+import { assign, endpointKey, NOTHING_RESERVED, type Numbering } from "./numbers.ts";
 import type { Term } from "./peers.ts";
-import { classesOf, classSpans, isAll, NO_PORTS, type PortClass, type PortSet, portSetKey, union } from "./ports.ts";
+import { classesOf, classSpans, isAll, type PortSet, portSetKey } from "./ports.ts";
 import { type Side, sideOf } from "./subjects.ts";
 
 /** A pod of this node and the host-side interface that its packets cross. */
@@ -37,7 +38,6 @@ export interface Meaning {
   readonly sides: readonly EndpointSides[];
   readonly terms: ReadonlyMap<number, Term>;
   readonly identities: ReadonlyMap<number, TermSet>;
-  readonly policies: ReadonlyMap<number, CompiledPolicy>;
   readonly rows: ReadonlyMap<number, PortSet>;
   readonly classes: ReadonlyMap<number, PortSet>;
   readonly classified: Classified;
@@ -48,13 +48,19 @@ export interface EndpointSides {
   readonly sides: { readonly [direction in Direction]: Side | undefined };
 }
 
-/** A policy as its content: the same for every endpoint and direction with the same clauses. */
-export interface CompiledPolicy {
-  readonly content: string;
-  /** Ports allowed for everyone. */
-  readonly others: PortSet;
-  /** Ports allowed for peers of a term, by term number, `others` not included. */
-  readonly byTerm: ReadonlyMap<number, PortSet>;
+/** What is to be enforced, told apart by content; only terms have numbers yet. */
+interface Contents {
+  readonly sides: readonly EndpointSides[];
+  readonly terms: readonly Term[];
+  readonly termNumbers: ReadonlyMap<string, number>;
+  readonly nextTerm: number;
+  readonly classified: Classified;
+  readonly termSets: ReadonlyMap<string, TermSet>;
+  /** The compiled policy of each side, and the distinct ones by content. */
+  readonly policyOf: ReadonlyMap<Side, CompiledPolicy>;
+  readonly policies: ReadonlyMap<string, CompiledPolicy>;
+  readonly plan: Plan;
+  readonly classes: ReadonlyMap<string, { readonly spans: PortSet; readonly sets: readonly number[] }>;
 }
 
 /**
@@ -62,6 +68,21 @@ export interface CompiledPolicy {
  * Throws LimitError where a table cannot hold it.
  */
 export function compile(cluster: Cluster, locals: readonly LocalEndpoint[], previous: Numbering): Compiled {
+  const contents = contentsOf(cluster, locals, previous);
+  const numbering: Numbering = {
+    identities: assign("identities", contents.termSets.keys(), previous),
+    policies: assign("policies", contents.policies.keys(), previous),
+    rows: assign("rows", contents.plan.rows.keys(), previous),
+    classes: assign("classes", contents.classes.keys(), previous),
+    endpoints: assign("endpoints", locals.map(endpointContent), previous),
+    terms: contents.termNumbers,
+    nextTerm: contents.nextTerm,
+    reserved: NOTHING_RESERVED,
+  };
+  return { state: stateOf(contents, numbering), numbering, meaning: meaningOf(contents, numbering) };
+}
+
+function contentsOf(cluster: Cluster, locals: readonly LocalEndpoint[], previous: Numbering): Contents {
   const sides = locals.map((local) => ({
     local,
     sides: {
@@ -69,76 +90,32 @@ export function compile(cluster: Cluster, locals: readonly LocalEndpoint[], prev
       egress: sideOf(cluster, local.pod, "egress"),
     },
   }));
-  const { terms, numbers: termNumbers, nextTerm } = numberTerms(sides, previous);
+  const { terms, termNumbers, nextTerm } = numberTerms(sides, previous);
   const classified = classify(cluster, terms, termNumbers);
   checkSizes(classified);
-
   const termSets = distinctTermSets(classified);
-  const identities = assign("identities", termSets.keys(), previous);
-  const contents = policyContents(sides, termNumbers);
-  const policies = assign("policies", contents.keys(), previous);
-  const plan = planRows(contents, termSets);
-  const rows = assign("rows", plan.rows.keys(), previous);
-  const classes = numberClasses([...plan.rows.values()], previous);
-  const endpoints = assign("endpoints", locals.map(endpointContent), previous);
-
-  const rowNumber = (set: PortSet): number =>
-    set.length === 0 ? ROW_NOTHING : isAll(set) ? ROW_ALL : (rows.get(portSetKey(set)) as number);
-  const identityOf = (set: TermSet): number => (set.content === "" ? IDENTITY_DEFAULT : (identities.get(set.content) as number));
-  const state: State = {
-    endpoints: new Map(
-      sides.map((entry) => [entry.local.ifindex, endpointOf(entry, { endpoints, policies, termNumbers })]),
-    ),
-    addresses: new Map([...classified.addresses].map(([text, { terms: set }]) => [text, identityOf(set)])),
-    cidrs: new Map([...classified.cidrs].map(([text, { terms: set }]) => [text, identityOf(set)])),
-    ports: classSpans(classes.list),
-    rows: rowBits([...plan.rows.values()], classes.list, rowNumber),
-    policies: new Map(
-      [...plan.cells].map(([content, cells]) => [
-        policies.get(content) as number,
-        new Map([...cells].map(([termSet, set]) => [termSet === "" ? IDENTITY_DEFAULT : (identities.get(termSet) as number), rowNumber(set)])),
-      ]),
-    ),
-  };
-  return {
-    state,
-    numbering: {
-      identities,
-      policies,
-      rows,
-      classes: classes.numbers,
-      endpoints,
-      terms: termNumbers,
-      nextTerm,
-      reserved: NOTHING_RESERVED,
-    },
-    meaning: {
-      sides,
-      terms: new Map(terms.map((term) => [termNumbers.get(term.key) as number, term])),
-      identities: new Map([...identities].map(([content, number]) => [number, termSets.get(content) as TermSet])),
-      policies: new Map([...policies].map(([content, number]) => [number, contents.get(content) as CompiledPolicy])),
-      rows: new Map([...plan.rows].map(([content, set]) => [rows.get(content) as number, set])),
-      classes: new Map(classes.list.map(({ number, spans }) => [number, spans])),
-      classified,
-    },
-  };
+  const policyOf = new Map(sidesIn(sides).map((side) => [side, compilePolicy(side, termNumbers)]));
+  const policies = new Map([...policyOf.values()].map((policy) => [policy.content, policy]));
+  const plan = planRows(policies, termSets);
+  const classes = new Map(classesOf([...plan.rows.values()]).map((each) => [portSetKey(each.spans), each]));
+  return { sides, terms, termNumbers, nextTerm, classified, termSets, policyOf, policies, plan, classes };
 }
 
+const sidesIn = (sides: readonly EndpointSides[]): Side[] =>
+  sides.flatMap((entry) => DIRECTIONS.flatMap((direction) => entry.sides[direction] ?? []));
+
+/** A term keeps its number for as long as it lives; numbers are never given again. */
 function numberTerms(sides: readonly EndpointSides[], previous: Numbering) {
-  const terms = new Map<string, Term>();
-  for (const { sides: both } of sides) {
-    for (const direction of DIRECTIONS) {
-      for (const { term } of both[direction]?.clauses ?? []) if (term !== undefined) terms.set(term.key, term);
-    }
-  }
-  const numbers = new Map<string, number>();
+  const live = sidesIn(sides).flatMap(({ clauses }) => clauses.flatMap(({ term }) => term ?? []));
+  const terms = new Map(live.map((term) => [term.key, term]));
+  const termNumbers = new Map<string, number>();
   let nextTerm = previous.nextTerm;
   for (const key of [...terms.keys()].sort()) {
     const known = previous.terms.get(key);
-    numbers.set(key, known ?? nextTerm);
+    termNumbers.set(key, known ?? nextTerm);
     if (known === undefined) nextTerm += 1;
   }
-  return { terms: [...terms.values()], numbers, nextTerm };
+  return { terms: [...terms.values()], termNumbers, nextTerm };
 }
 
 function checkSizes(classified: Classified): void {
@@ -149,102 +126,68 @@ function checkSizes(classified: Classified): void {
 }
 
 function distinctTermSets(classified: Classified): Map<string, TermSet> {
-  const sets = new Map<string, TermSet>();
-  for (const { terms } of [...classified.cidrs.values(), ...classified.addresses.values()]) {
-    if (terms.content !== "") sets.set(terms.content, terms);
-  }
-  return new Map([...sets].sort(([a], [b]) => (a < b ? -1 : 1)));
+  const all = [...classified.cidrs.values(), ...classified.addresses.values()].map(({ terms }) => terms);
+  return new Map(all.filter(({ content }) => content !== "").map((terms) => [terms.content, terms]));
 }
 
-function compilePolicy(side: Side, termNumbers: ReadonlyMap<string, number>): CompiledPolicy {
-  const others = union(side.clauses.filter(({ term }) => term === undefined).flatMap(({ ports }) => ports));
-  const spans = new Map<number, PortSet>();
-  for (const { term, ports } of side.clauses) {
-    if (term === undefined) continue;
-    const number = termNumbers.get(term.key) as number;
-    spans.set(number, union([...(spans.get(number) ?? []), ...ports]));
-  }
-  const byTerm = new Map([...spans].sort(([a], [b]) => a - b));
-  const content = JSON.stringify([portSetKey(others), ...[...byTerm].map(([term, set]) => [term, portSetKey(set)])]);
-  return { content, others, byTerm };
-}
-
-function policyContents(sides: readonly EndpointSides[], termNumbers: ReadonlyMap<string, number>) {
-  const contents = new Map<string, CompiledPolicy>();
-  for (const { sides: both } of sides) {
-    for (const direction of DIRECTIONS) {
-      const side = both[direction];
-      if (side === undefined) continue;
-      const policy = compilePolicy(side, termNumbers);
-      contents.set(policy.content, policy);
-    }
-  }
-  return new Map([...contents].sort(([a], [b]) => (a < b ? -1 : 1)));
-}
-
-/** For each policy the ports of each term set that differs from the others', and all distinct sets that need a row. */
-function planRows(contents: ReadonlyMap<string, CompiledPolicy>, termSets: ReadonlyMap<string, TermSet>) {
-  const byTerm = new Map<number, TermSet[]>();
-  for (const set of termSets.values()) {
-    for (const term of set.terms) byTerm.set(term, [...(byTerm.get(term) ?? []), set]);
-  }
-  const rows = new Map<string, PortSet>();
-  const cells = new Map<string, Map<string, PortSet>>();
-  const note = (set: PortSet): PortSet => {
-    if (set.length > 0 && !isAll(set)) rows.set(portSetKey(set), set);
-    return set;
+function stateOf(contents: Contents, numbering: Numbering): State {
+  const { classified, plan, policyOf } = contents;
+  const identity = (content: string): number =>
+    content === "" ? IDENTITY_DEFAULT : (numbering.identities.get(content) as number);
+  const row = (set: PortSet): number => {
+    if (set.length === 0) return ROW_NOTHING;
+    return isAll(set) ? ROW_ALL : (numbering.rows.get(portSetKey(set)) as number);
   };
-  for (const [content, policy] of contents) {
-    const own = new Map<string, PortSet>();
-    if (policy.others.length > 0) own.set("", note(policy.others));
-    const affected = new Set([...policy.byTerm.keys()].flatMap((term) => byTerm.get(term) ?? []));
-    for (const termSet of affected) {
-      const ports = union([...policy.others, ...termSet.terms.flatMap((term) => policy.byTerm.get(term) ?? NO_PORTS)]);
-      if (portSetKey(ports) !== portSetKey(policy.others)) own.set(termSet.content, note(ports));
-    }
-    cells.set(content, own);
-  }
-  return { rows: new Map([...rows].sort(([a], [b]) => (a < b ? -1 : 1))), cells };
+  const policy = (side: Side | undefined): number =>
+    side === undefined
+      ? POLICY_NONE
+      : (numbering.policies.get((policyOf.get(side) as CompiledPolicy).content) as number);
+  const endpoint = ({ local, sides }: EndpointSides): Endpoint => ({
+    id: numbering.endpoints.get(endpointContent(local)) as number,
+    addresses: ownAddresses(local.pod),
+    policy: { ingress: policy(sides.ingress), egress: policy(sides.egress) },
+  });
+  const numbered = [...contents.classes].map(([content, each]) => ({
+    ...each,
+    number: numbering.classes.get(content) as number,
+  }));
+  return {
+    endpoints: new Map(contents.sides.map((entry) => [entry.local.ifindex, endpoint(entry)])),
+    addresses: mapValues(classified.addresses, ({ terms }) => identity(terms.content)),
+    cidrs: mapValues(classified.cidrs, ({ terms }) => identity(terms.content)),
+    ports: classSpans(numbered),
+    rows: rowBits([...plan.rows.values()], numbered, row),
+    policies: new Map(
+      [...plan.cells].map(([content, cells]) => [
+        numbering.policies.get(content) as number,
+        new Map([...cells].map(([termSet, set]) => [identity(termSet), row(set)])),
+      ]),
+    ),
+  };
 }
 
-function numberClasses(rows: readonly PortSet[], previous: Numbering) {
-  const found: PortClass[] = classesOf(rows);
-  const numbers = assign("classes", found.map(({ spans }) => portSetKey(spans)).sort(), previous);
-  return { numbers, list: found.map((each) => ({ ...each, number: numbers.get(portSetKey(each.spans)) as number })) };
+function mapValues<V, W>(map: ReadonlyMap<string, V>, to: (value: V) => W): Map<string, W> {
+  return new Map([...map].map(([key, value]) => [key, to(value)]));
 }
 
-function rowBits(
-  rows: readonly PortSet[],
-  classes: readonly (PortClass & { readonly number: number })[],
-  rowNumber: (set: PortSet) => number,
-): Map<number, number[]> {
-  const bits = new Map<number, number[]>(rows.map((set) => [rowNumber(set), []]));
-  for (const each of classes) {
-    for (const index of each.sets) bits.get(rowNumber(rows[index] as PortSet))?.push(each.number);
-  }
-  for (const list of bits.values()) list.sort((a, b) => a - b);
-  return bits;
+function meaningOf(contents: Contents, numbering: Numbering): Meaning {
+  const byNumber = <V>(
+    numbers: ReadonlyMap<string, number>,
+    values: ReadonlyMap<string, V>,
+  ): Map<number, V> => new Map([...numbers].map(([content, number]) => [number, values.get(content) as V]));
+  return {
+    sides: contents.sides,
+    terms: new Map(contents.terms.map((term) => [numbering.terms.get(term.key) as number, term])),
+    identities: byNumber(numbering.identities, contents.termSets),
+    rows: byNumber(numbering.rows, contents.plan.rows),
+    classes: byNumber(
+      numbering.classes,
+      mapValues(contents.classes, ({ spans }) => spans),
+    ),
+    classified: contents.classified,
+  };
 }
 
 const endpointContent = (local: LocalEndpoint): string => endpointKey(local.ifindex, ownAddresses(local.pod));
 
-const ownAddresses = (pod: Pod): string[] => [...pod.ips].sort(compareAddresses).map((address) => address.text);
-
-interface EndpointNumbers {
-  readonly endpoints: ReadonlyMap<string, number>;
-  readonly policies: ReadonlyMap<string, number>;
-  readonly termNumbers: ReadonlyMap<string, number>;
-}
-
-function endpointOf(entry: EndpointSides, numbers: EndpointNumbers): Endpoint {
-  const policyOf = (direction: Direction): number => {
-    const side = entry.sides[direction];
-    if (side === undefined) return POLICY_NONE;
-    return numbers.policies.get(compilePolicy(side, numbers.termNumbers).content) as number;
-  };
-  return {
-    id: numbers.endpoints.get(endpointContent(entry.local)) as number,
-    addresses: ownAddresses(entry.local.pod),
-    policy: { ingress: policyOf("ingress"), egress: policyOf("egress") },
-  };
-}
+const ownAddresses = (pod: Pod): string[] => [...pod.ips].sort(compareAddresses).map(({ text }) => text);

@@ -15,16 +15,25 @@ export interface TermSet {
 
 export interface Classified {
   /** Pod address (canonical text) to the terms that match it and the pod that owns it. */
-  readonly addresses: ReadonlyMap<string, { readonly address: Address; readonly pod: string; readonly terms: TermSet }>;
+  readonly addresses: ReadonlyMap<
+    string,
+    { readonly address: Address; readonly pod: string; readonly terms: TermSet }
+  >;
   readonly cidrs: ReadonlyMap<string, { readonly cidr: Cidr; readonly terms: TermSet }>;
 }
 
 /** Every known pod address and every prefix with its term set. `numberOf` numbers the live terms. */
-export function classify(cluster: Cluster, terms: readonly Term[], numberOf: ReadonlyMap<string, number>): Classified {
+export function classify(
+  cluster: Cluster,
+  terms: readonly Term[],
+  numberOf: ReadonlyMap<string, number>,
+): Classified {
   const sets = new Map(terms.map((term) => [term.set.key, term.set]));
   const intern = interner();
   const numberedTerms = terms.map((term) => ({ term, number: numberOf.get(term.key) as number }));
-  const plain = new Map(numberedTerms.filter(({ term }) => !term.resolves).map(({ term, number }) => [term.set.key, number]));
+  const plain = new Map(
+    numberedTerms.filter(({ term }) => !term.resolves).map(({ term, number }) => [term.set.key, number]),
+  );
 
   const prefixes = prefixSets(blocksOf(sets.values()));
   const cidrs = new Map<string, { cidr: Cidr; terms: TermSet }>();
@@ -72,4 +81,3 @@ function interner(): (numbers: readonly number[]) => TermSet {
     return found;
   };
 }
-

@@ -11,14 +11,26 @@ export interface Names {
   readonly addresses: Record<string, string>;
   readonly identities: Record<string, string[]>;
   readonly cidrs: Record<string, string[]>;
-  readonly policies: Record<string, string>;
+  readonly policies: Record<string, PolicyNames>;
   readonly rows: Record<string, string>;
   readonly classes: Record<string, string>;
 }
 
+export interface PolicyNames {
+  /** The sides that have this policy, as "ingress of alpha/nginx". */
+  readonly of: string[];
+  /** The policies that it comes from, as `namespace/name`; those of all sides, which may differ and come to the same. */
+  readonly from: string[];
+}
+
 /** Names for everything that a compile numbered. */
-export function namesOf(meaning: Meaning, policyNumber: (entry: EndpointSides) => Record<string, number>): Names {
-  const clauses = meaning.sides.flatMap(({ sides }) => DIRECTIONS.flatMap((direction) => sides[direction]?.clauses ?? []));
+export function namesOf(
+  meaning: Meaning,
+  policyNumber: (entry: EndpointSides) => Record<string, number>,
+): Names {
+  const clauses = meaning.sides.flatMap(({ sides }) =>
+    DIRECTIONS.flatMap((direction) => sides[direction]?.clauses ?? []),
+  );
   const sources = termSources(clauses);
   const termKeys = new Map([...meaning.terms].map(([number, term]) => [number, term.key]));
   const identityNames = (terms: readonly number[]) =>
@@ -26,7 +38,9 @@ export function namesOf(meaning: Meaning, policyNumber: (entry: EndpointSides) =
   return {
     endpoints: Object.fromEntries(meaning.sides.map(({ local }) => [local.ifindex, keyOf(local.pod)])),
     addresses: Object.fromEntries([...meaning.classified.addresses].map(([text, { pod }]) => [text, pod])),
-    identities: Object.fromEntries([...meaning.identities].map(([number, set]) => [number, identityNames(set.terms)])),
+    identities: Object.fromEntries(
+      [...meaning.identities].map(([number, set]) => [number, identityNames(set.terms)]),
+    ),
     cidrs: Object.fromEntries(cidrNames(clauses)),
     policies: Object.fromEntries(policyNames(meaning.sides, policyNumber)),
     rows: portTexts(meaning.rows),
@@ -34,14 +48,16 @@ export function namesOf(meaning: Meaning, policyNumber: (entry: EndpointSides) =
   };
 }
 
-const portTexts = (sets: Meaning["rows"]) => Object.fromEntries([...sets].map(([number, set]) => [number, portSetText(set)]));
+const portTexts = (sets: Meaning["rows"]) =>
+  Object.fromEntries([...sets].map(([number, set]) => [number, portSetText(set)]));
 
 function termSources(clauses: readonly Clause[]): Map<string, string[]> {
   const sources = new Map<string, string[]>();
   for (const { term, source, direction } of clauses) {
     if (term === undefined) continue;
     const { resolves } = term;
-    const port = resolves === undefined ? "" : ` where port ${resolves.name} is ${resolves.protocol}/${resolves.port}`;
+    const port =
+      resolves === undefined ? "" : ` where port ${resolves.name} is ${resolves.protocol}/${resolves.port}`;
     const text = `${source}.${direction === "ingress" ? "from" : "to"}${port}`;
     const known = sources.get(term.key) ?? [];
     if (!known.includes(text)) sources.set(term.key, [...known, text]);
@@ -67,23 +83,22 @@ function cidrNames(clauses: readonly Clause[]): Map<string, string[]> {
   return names;
 }
 
-const POD_NAMES_SHOWN = 3;
-
-function policyNames(sides: readonly EndpointSides[], policyNumber: (entry: EndpointSides) => Record<string, number>) {
-  const users = new Map<number, { pods: string[]; text: string }>();
+function policyNames(
+  sides: readonly EndpointSides[],
+  policyNumber: (entry: EndpointSides) => Record<string, number>,
+): Map<string, PolicyNames> {
+  const names = new Map<string, PolicyNames>();
   for (const entry of sides) {
     for (const direction of DIRECTIONS) {
       const side = entry.sides[direction];
       const number = policyNumber(entry)[direction];
       if (side === undefined || number === undefined) continue;
-      const policies = side.policies.map(keyOf).join(", ");
-      const found = users.get(number) ?? { pods: [], text: policies };
-      found.pods.push(`${direction} of ${keyOf(entry.local.pod)}`);
-      users.set(number, found);
+      const { of, from } = names.get(String(number)) ?? { of: [], from: [] };
+      names.set(String(number), {
+        of: [...of, `${direction} of ${keyOf(entry.local.pod)}`],
+        from: [...new Set([...from, ...side.policies.map(keyOf)])],
+      });
     }
   }
-  return [...users].map(([number, { pods, text }]) => {
-    const more = pods.length > POD_NAMES_SHOWN ? ` and ${pods.length - POD_NAMES_SHOWN} more` : "";
-    return [String(number), `${pods.slice(0, POD_NAMES_SHOWN).join(", ")}${more}: ${text}`] as const;
-  });
+  return names;
 }

@@ -55,14 +55,19 @@ export const NOTHING_NUMBERED: Numbering = {
 };
 
 /** What endpoints are numbered by: one keeps its number, and its counters, while interface and addresses stay the same. */
-export const endpointKey = (ifindex: number, addresses: readonly string[]): string => `${ifindex} ${addresses.join(",")}`;
+export const endpointKey = (ifindex: number, addresses: readonly string[]): string =>
+  `${ifindex} ${addresses.join(",")}`;
 
 /**
  * Numbers for these contents: the one that a content had, else the lowest that is neither in use before nor reserved. A
  * number that was in use before and is not any more becomes free only in the assignment after this one.
  * Throws LimitError where they do not fit.
  */
-export function assign(table: NumberedTable, contents: Iterable<string>, previous: Numbering): Map<string, number> {
+export function assign(
+  table: NumberedTable,
+  contents: Iterable<string>,
+  previous: Numbering,
+): Map<string, number> {
   const before = previous[table];
   const taken = new Set([...before.values(), ...previous.reserved[table]]);
   const numbers = new Map<string, number>();

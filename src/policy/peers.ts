@@ -1,7 +1,14 @@
 // Peers as terms: what a rule's peer list says about an address, given a canonical name so that equal lists are one.
 
 import type { Address, Cidr } from "../base/ip.ts";
-import { type Cluster, type ContainerPort, isSelectable, namespaceLabels, type Pod, type Protocol } from "../model/cluster.ts";
+import {
+  type Cluster,
+  type ContainerPort,
+  isSelectable,
+  namespaceLabels,
+  type Pod,
+  type Protocol,
+} from "../model/cluster.ts";
 import type { Peer } from "../model/policy.ts";
 import { matches, selectorText } from "../model/selector.ts";
 
@@ -28,7 +35,8 @@ export interface Term {
 }
 
 export function peerSetOf(peers: "anyone" | readonly Peer[], namespace: string): PeerSet {
-  const key = peers === "anyone" ? "anyone" : JSON.stringify(peers.map((peer) => peerKey(peer, namespace)).sort());
+  const key =
+    peers === "anyone" ? "anyone" : JSON.stringify(peers.map((peer) => peerKey(peer, namespace)).sort());
   return { key, namespace, peers };
 }
 
@@ -38,8 +46,10 @@ export function termOf(set: PeerSet, resolves: Resolution | undefined): Term {
 }
 
 function peerKey(peer: Peer, namespace: string): string {
-  if (peer.kind === "block") return JSON.stringify([peer.cidr.text, ...peer.except.map((cidr) => cidr.text).sort()]);
-  const where = peer.namespaces === undefined ? ["namespace", namespace] : ["selector", selectorText(peer.namespaces)];
+  if (peer.kind === "block")
+    return JSON.stringify([peer.cidr.text, ...peer.except.map((cidr) => cidr.text).sort()]);
+  const where =
+    peer.namespaces === undefined ? ["namespace", namespace] : ["selector", selectorText(peer.namespaces)];
   return JSON.stringify([...where, selectorText(peer.pods)]);
 }
 
@@ -67,7 +77,8 @@ export function numbersOf(cluster: Cluster, name: string, protocol: Protocol): n
   const numbers = new Set<number>();
   for (const pod of cluster.pods.values()) {
     if (!isSelectable(pod)) continue;
-    for (const port of pod.ports) if (port.name === name && port.protocol === protocol) numbers.add(port.port);
+    for (const port of pod.ports)
+      if (port.name === name && port.protocol === protocol) numbers.add(port.port);
   }
   return [...numbers].sort((a, b) => a - b);
 }
@@ -91,7 +102,9 @@ export function blocksOf(sets: Iterable<PeerSet>): Block[] {
 }
 
 /** Pods that own an address now: known, selectable pods. Where two claim one address, the first in key order has it. */
-export function podsByAddress(cluster: Cluster): Map<string, { readonly address: Address; readonly pod: Pod }> {
+export function podsByAddress(
+  cluster: Cluster,
+): Map<string, { readonly address: Address; readonly pod: Pod }> {
   const owners = new Map<string, { address: Address; pod: Pod }>();
   const keys = [...cluster.pods.keys()].sort();
   for (const key of keys) {

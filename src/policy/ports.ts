@@ -1,7 +1,13 @@
 // Sets of (protocol, port) as sorted spans on the port line, and the classes of ports that no live set tells apart.
 
 import type { Protocol } from "../model/cluster.ts";
-import { type ClassSpan, PORT_LINE_OTHER, PORT_LINE_SIZE, PORTS_PER_PROTOCOL, type Span } from "../state/state.ts";
+import {
+  type ClassSpan,
+  PORT_LINE_OTHER,
+  PORT_LINE_SIZE,
+  PORTS_PER_PROTOCOL,
+  type Span,
+} from "../state/state.ts";
 
 /** Sorted, disjoint, not adjacent: equal sets are equal lists. */
 export type PortSet = readonly Span[];
@@ -36,7 +42,8 @@ export function union(spans: readonly Span[]): PortSet {
 /** Canonical text of a set: equal sets have equal text. */
 export const portSetKey = (set: PortSet): string => set.map((span) => `${span.first}-${span.last}`).join(",");
 
-export const isAll = (set: PortSet): boolean => set.length === 1 && set[0]?.first === 0 && set[0].last === PORT_LINE_SIZE - 1;
+export const isAll = (set: PortSet): boolean =>
+  set.length === 1 && set[0]?.first === 0 && set[0].last === PORT_LINE_SIZE - 1;
 
 /** A set for people: "all", "nothing", "TCP/80,TCP/8000-8080,UDP/*". */
 export function portSetText(set: PortSet): string {
@@ -101,7 +108,9 @@ export function classesOf(sets: readonly PortSet[]): PortClass[] {
 }
 
 /** The spans of numbered classes, in the order of the port line. */
-export function classSpans(classes: readonly { readonly spans: PortSet; readonly number: number }[]): ClassSpan[] {
+export function classSpans(
+  classes: readonly { readonly spans: PortSet; readonly number: number }[],
+): ClassSpan[] {
   return classes
     .flatMap(({ spans, number }) => spans.map((span) => ({ ...span, class: number })))
     .sort((a, b) => a.first - b.first);

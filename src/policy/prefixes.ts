@@ -36,7 +36,8 @@ export function prefixSets(blocks: readonly Block[]): PrefixSets[] {
     for (const block of closes) change(block, -1);
   };
   for (const place of placesOf(blocks)) {
-    while (path.length > 0 && !cidrCovers((path.at(-1) as (typeof path)[number]).place.cidr, place.cidr)) leave();
+    while (path.length > 0 && !cidrCovers((path.at(-1) as (typeof path)[number]).place.cidr, place.cidr))
+      leave();
     const uncuts = place.cuts.filter((block) => !cut.has(block));
     for (const block of place.opens) change(block, 1);
     for (const block of uncuts) {
@@ -60,7 +61,8 @@ function placesOf(blocks: readonly Block[]): Place[] {
   };
   for (const block of blocks) {
     placeAt(block.cidr).opens.push(block);
-    for (const cidr of new Map(block.except.map((except) => [except.text, except])).values()) placeAt(cidr).cuts.push(block);
+    for (const cidr of new Map(block.except.map((except) => [except.text, except])).values())
+      placeAt(cidr).cuts.push(block);
   }
   return [...places.values()].sort((a, b) => compareCidrs(a.cidr, b.cidr));
 }

@@ -42,7 +42,14 @@ export function sideOf(cluster: Cluster, pod: Pod, direction: Direction): Side |
   const clauses = policies.flatMap((policy) =>
     policy.rules[direction].flatMap((rule, index) => {
       const source = `${policy.namespace}/${policy.name} ${direction}[${index}]`;
-      return ruleClauses({ cluster, pod, direction, rule, set: peerSetOf(rule.peers, policy.namespace), source });
+      return ruleClauses({
+        cluster,
+        pod,
+        direction,
+        rule,
+        set: peerSetOf(rule.peers, policy.namespace),
+        source,
+      });
     }),
   );
   return { direction, policies, clauses };
@@ -65,7 +72,8 @@ function ruleClauses(context: RuleContext): Clause[] {
   if (rule.ports === "all") return [{ term, ports: ALL_PORTS, ...origin }];
   const fixed = union(rule.ports.flatMap((match) => fixedSpans(match, context)));
   const clauses: Clause[] = fixed.length === 0 ? [] : [{ term, ports: fixed, ...origin }];
-  if (context.direction === "egress") clauses.push(...rule.ports.flatMap((match) => namedClauses(match, context)));
+  if (context.direction === "egress")
+    clauses.push(...rule.ports.flatMap((match) => namedClauses(match, context)));
   return clauses;
 }
 

@@ -1,21 +1,10 @@
 // Which host-side interface is whose: pods to links of this node, by annotation, network namespace, or the pod's address.
 
-import { execFile } from "node:child_process";
-import { promisify } from "node:util";
 import { assertNever } from "../base/assert.ts";
-import { codeOf, messageOf, OperationError } from "../base/errors.ts";
-import { type Attachment, isSelectable, keyOf, type Pod } from "../model/cluster.ts";
+import { messageOf } from "../base/errors.ts";
+import { isSelectable, keyOf, type Pod } from "../model/cluster.ts";
 import type { Problem } from "../model/problem.ts";
-
-/** A network interface of the node, as `ip -details -json link` shows it. */
-export interface Link {
-  readonly ifindex: number;
-  readonly ifname: string;
-  /** Interface index of the other end of a veth, in its own namespace. */
-  readonly link_index?: number;
-  readonly link_type?: string;
-  readonly linkinfo?: { readonly info_kind?: string };
-}
+import { type Link, type NodeTables, readNodeTables } from "./node-tables.ts";
 
 export interface PodInterface {
   readonly pod: Pod;
@@ -30,31 +19,68 @@ export interface Resolved {
   readonly problems: readonly Problem[];
 }
 
-const run = promisify(execFile);
+type Answer = { readonly link: Link } | { readonly reason: string } | "elsewhere";
 
-/** Runs an iproute2 command and returns its JSON. An empty answer is an empty list. */
-async function ip(program: "ip" | "bridge", args: readonly string[]): Promise<unknown[]> {
-  try {
-    const { stdout } = await run(program, ["-json", ...args], { maxBuffer: 64 << 20 });
-    return stdout.trim() === "" ? [] : (JSON.parse(stdout) as unknown[]);
-  } catch (error) {
-    const stderr = error instanceof Error && "stderr" in error ? String(error.stderr).trim() : "";
+/** How many network namespaces are read at once: each reading is a process. */
+const PARALLEL_MAX = 8;
+
+/**
+ * Finds the interface of every pod. A pod whose address leads to no veth of this node and that names none is taken for a
+ * pod of another node. Where two pods claim one interface the first in key order has it. Errors: OperationError where
+ * the tables of the kernel cannot be read at all.
+ */
+export async function resolveInterfaces(pods: Iterable<Pod>): Promise<Resolved> {
+  const tables = await readNodeTables();
+  const sorted = [...pods].filter(isSelectable).sort((a, b) => (keyOf(a) < keyOf(b) ? -1 : 1));
+  const answers = await inParallel(sorted, (pod) => resolve(pod, tables));
+  const found = new Map<number, PodInterface>();
+  const missing: string[] = [];
+  const problems: Problem[] = [];
+  for (const { item: pod, result: answer } of answers) {
+    if (answer === "elsewhere") continue;
+    const owner = "link" in answer ? found.get(answer.link.ifindex) : undefined;
+    if ("link" in answer && owner === undefined) {
+      found.set(answer.link.ifindex, { pod, ifindex: answer.link.ifindex, name: answer.link.ifname });
+      continue;
+    }
     const reason =
-      codeOf(error) === "ENOENT"
-        ? "the program is not installed (package iproute2)"
-        : stderr || messageOf(error);
-    throw new OperationError(reason, {
-      operation: "run",
-      object: `${program} ${args.join(" ")}`,
-      cause: error,
-    });
+      "reason" in answer
+        ? answer.reason
+        : `interface ${answer.link.ifname} is already that of pod ${keyOf((owner as PodInterface).pod)}`;
+    missing.push(keyOf(pod));
+    problems.push(problemOf(pod, reason));
   }
+  return { found: [...found.values()], missing, problems };
 }
 
-const listLinks = async (): Promise<Link[]> => (await ip("ip", ["-details", "link", "show"])) as Link[];
+async function inParallel<T, R>(
+  items: readonly T[],
+  work: (item: T) => Promise<R>,
+): Promise<{ item: T; result: R }[]> {
+  const done: { item: T; result: R }[] = [];
+  const queue = items.entries();
+  const worker = async () => {
+    for (const [index, item] of queue) done[index] = { item, result: await work(item) };
+  };
+  await Promise.all(Array.from({ length: PARALLEL_MAX }, worker));
+  return done;
+}
 
-interface NamespaceLink extends Link {
-  readonly addr_info?: readonly { readonly local?: string }[];
+async function resolve(pod: Pod, tables: NodeTables): Promise<Answer> {
+  const { attachment } = pod;
+  if (attachment === undefined) return byAddress(pod, tables);
+  switch (attachment.kind) {
+    case "link": {
+      const link = tables.links.find((each) => each.ifname === attachment.name);
+      if (link === undefined) return { reason: `interface ${attachment.name} does not exist` };
+      const why = unsuitable(link);
+      return why === undefined ? { link } : { reason: `interface ${attachment.name} ${why}` };
+    }
+    case "netns":
+      return inNamespace(attachment.name, pod, tables);
+    default:
+      return assertNever(attachment, "attachment");
+  }
 }
 
 /** Interfaces that may be a pod's: anything but the loopback device and bridges, which carry the traffic of others. */
@@ -64,84 +90,45 @@ function unsuitable(link: Link): string | undefined {
   return undefined;
 }
 
-type Answer = { readonly link: Link } | { readonly reason: string } | "elsewhere";
-
-/** The host side of the veth into a named network namespace: the one that carries an address of the pod, else the only one. */
-async function inNamespace(name: string, pod: Pod, links: readonly Link[]): Promise<Answer> {
-  let inner: NamespaceLink[];
+/** The host side of the veth into a namespace: the one that carries an address of the pod, else the only one. */
+async function inNamespace(name: string, pod: Pod, tables: NodeTables): Promise<Answer> {
+  let inner: Awaited<ReturnType<NodeTables["inNamespace"]>>;
   try {
-    inner = (await ip("ip", ["-netns", name, "-details", "address", "show"])) as NamespaceLink[];
+    inner = await tables.inNamespace(name);
   } catch (error) {
     return { reason: `network namespace ${name} cannot be read: ${messageOf(error)}` };
   }
   const own = new Set(pod.ips.map((address) => address.text));
   const pairs = inner.flatMap((end) => {
-    const link = links.find((each) => each.ifindex === end.link_index && each.link_index === end.ifindex);
+    const link = tables.links.find(
+      (each) => each.ifindex === end.link_index && each.link_index === end.ifindex,
+    );
     return link === undefined ? [] : [{ end, link }];
   });
-  const withAddress = pairs.filter(({ end }) =>
-    end.addr_info?.some(({ local }) => local !== undefined && own.has(local)),
-  );
-  const candidates = withAddress.length > 0 ? withAddress : pairs;
-  const [only, second] = candidates;
+  const carries = (local: string | undefined) => local !== undefined && own.has(local);
+  const withAddress = pairs.filter(({ end }) => end.addr_info?.some(({ local }) => carries(local)));
+  const [only, second] = withAddress.length > 0 ? withAddress : pairs;
   if (only === undefined)
     return { reason: `network namespace ${name} has no veth whose other end is on this node` };
-  if (second !== undefined)
-    return { reason: `network namespace ${name} has several veths and none carries an address of the pod` };
+  if (second !== undefined && withAddress.length === 0) {
+    return { reason: `network namespace ${name} has several veths, and none carries an address of the pod` };
+  }
   return { link: only.link };
 }
 
 /** The interface that the node reaches the pod's address through: a route's device, or the port of a bridge. */
-async function byAddress(pod: Pod, links: readonly Link[]): Promise<Answer> {
+async function byAddress(pod: Pod, tables: NodeTables): Promise<Answer> {
   for (const address of pod.ips) {
-    const routes = (await ip("ip", ["route", "get", address.text]).catch(() => [])) as {
-      dev?: string;
-      gateway?: string;
-      type?: string;
-    }[];
-    const route = routes[0];
-    if (route?.dev === undefined || route.gateway !== undefined || route.type === "local") continue;
-    const link = links.find((each) => each.ifname === route.dev);
+    const device = await tables.routeDevice(address);
+    const link = tables.links.find((each) => each.ifname === device);
     if (link?.linkinfo?.info_kind === "veth") return { link };
     if (link?.linkinfo?.info_kind === "bridge") {
-      const port = await bridgePort(link.ifname, address.text, links);
+      const name = await tables.bridgePort(link.ifname, address);
+      const port = tables.links.find((each) => each.ifname === name && each.linkinfo?.info_kind === "veth");
       if (port !== undefined) return { link: port };
     }
   }
   return "elsewhere";
-}
-
-async function bridgePort(
-  bridge: string,
-  address: string,
-  links: readonly Link[],
-): Promise<Link | undefined> {
-  const neighbours = (await ip("ip", ["neighbour", "show", address, "dev", bridge])) as { lladdr?: string }[];
-  const mac = neighbours[0]?.lladdr;
-  if (mac === undefined) return undefined;
-  const entries = (await ip("bridge", ["fdb", "show", "br", bridge])) as { mac?: string; ifname?: string }[];
-  const port = entries.find((entry) => entry.mac === mac && entry.ifname !== bridge);
-  return links.find((link) => link.ifname === port?.ifname && link.linkinfo?.info_kind === "veth");
-}
-
-async function resolve(
-  pod: Pod,
-  attachment: Attachment | undefined,
-  links: readonly Link[],
-): Promise<Answer> {
-  if (attachment === undefined) return byAddress(pod, links);
-  switch (attachment.kind) {
-    case "link": {
-      const link = links.find((each) => each.ifname === attachment.name);
-      if (link === undefined) return { reason: `interface ${attachment.name} does not exist` };
-      const why = unsuitable(link);
-      return why === undefined ? { link } : { reason: `interface ${attachment.name} ${why}` };
-    }
-    case "netns":
-      return inNamespace(attachment.name, pod, links);
-    default:
-      return assertNever(attachment, "attachment");
-  }
 }
 
 const ANNOTATION = { link: "weir.dev/interface", netns: "weir.dev/netns" } as const;
@@ -159,35 +146,4 @@ function problemOf(pod: Pod, reason: string): Problem {
     reason,
     effect: "the pod is not enforced",
   };
-}
-
-/**
- * Finds the interface of every pod. A pod whose address leads to no veth of this node and that names none is taken for a
- * pod of another node. Where two pods claim one interface the first in key order has it. Errors: OperationError where
- * the tables of the kernel cannot be read at all.
- */
-export async function resolveInterfaces(pods: Iterable<Pod>): Promise<Resolved> {
-  const links = await listLinks();
-  const found = new Map<number, PodInterface>();
-  const missing: string[] = [];
-  const problems: Problem[] = [];
-  const refuse = (pod: Pod, reason: string) => {
-    missing.push(keyOf(pod));
-    problems.push(problemOf(pod, reason));
-  };
-  const sorted = [...pods].filter(isSelectable).sort((a, b) => (keyOf(a) < keyOf(b) ? -1 : 1));
-  const answers = await Promise.all(sorted.map((pod) => resolve(pod, pod.attachment, links)));
-  for (const [index, pod] of sorted.entries()) {
-    const answer = answers[index] as Answer;
-    if (answer === "elsewhere") continue;
-    if ("reason" in answer) {
-      refuse(pod, answer.reason);
-      continue;
-    }
-    const owner = found.get(answer.link.ifindex);
-    if (owner !== undefined)
-      refuse(pod, `interface ${answer.link.ifname} is already that of pod ${keyOf(owner.pod)}`);
-    else found.set(answer.link.ifindex, { pod, ifindex: answer.link.ifindex, name: answer.link.ifname });
-  }
-  return { found: [...found.values()], missing, problems };
 }

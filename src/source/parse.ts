@@ -1,5 +1,6 @@
 // Kubernetes objects from untrusted values: one parser for every source, which gives the model or Problems.
 
+import { assertNever } from "../base/assert.ts";
 import { keyOf, type Namespace, type Pod } from "../model/cluster.ts";
 import type { Policy } from "../model/policy.ts";
 import type { Problem } from "../model/problem.ts";
@@ -53,18 +54,10 @@ const IGNORED = "the document is ignored";
  * (an empty document). Never throws, whatever the value. Every problem is there, at most one for a field.
  */
 export function parseDocument(value: unknown, origin: Origin): ParsedDocument {
-  const issues = new Map();
-  if (value === undefined || value === null) {
-    for (const flaw of origin.flaws ?? []) read.addIssue(issues, flaw);
-    return {
-      objects: [],
-      problems: problemsOf({ value, path: [], issues, nullIsMissing: true }, origin, IGNORED),
-    };
-  }
-  return parseElement({ value, path: [], issues, nullIsMissing: true }, origin, {
-    inList: false,
-    implied: undefined,
-  });
+  const root: Field = { value, path: [], issues: new Map(), nullIsMissing: true };
+  if (value !== undefined && value !== null) return parseElement(root, origin, WHOLE);
+  for (const flaw of origin.flaws ?? []) read.addIssue(root.issues, flaw);
+  return ignored(root, origin);
 }
 
 interface Role {
@@ -73,11 +66,12 @@ interface Role {
   readonly implied: ReadKind | undefined;
 }
 
+const WHOLE: Role = { inList: false, implied: undefined };
+
 /** One element of a document: the whole of it, or an item of a list. */
 function parseElement(element: Field, origin: Origin, role: Role): ParsedDocument {
   const field: Field = { ...element, issues: new Map() };
-  for (const flaw of origin.flaws ?? [])
-    if (read.startsWith(flaw.path, field.path)) read.addIssue(field.issues, flaw);
+  for (const flaw of origin.flaws ?? []) read.addIssue(field.issues, flaw);
   const fields = read.fieldsOf(field);
   if (fields === undefined) return ignored(field, origin);
   const kindField = fields.get("kind");
@@ -104,6 +98,8 @@ function parseElement(element: Field, origin: Origin, role: Role): ParsedDocumen
       return ignoredFor(field, classification.wrong, origin);
     case "other":
       return NOTHING;
+    default:
+      return assertNever(classification, "classification");
   }
 }
 
@@ -112,14 +108,15 @@ function parseList(field: Field, implied: ReadKind | undefined, origin: Origin):
   // `items: null` is how Go writes an empty list.
   if (items === undefined && !Object.hasOwn(Object(field.value), "items"))
     read.note(read.child(field, "items"), "is missing");
-  const elements =
-    (items && read.itemsOf(items))?.map((item) => parseElement(item, origin, { inList: true, implied })) ??
-    [];
-  // The issues below `items` are those of its elements.
+  // Flaws below `items` are those of its elements.
   const itemsPath = [...field.path, "items"];
-  for (const [key, { path }] of field.issues) {
-    if (path.length > itemsPath.length && read.startsWith(path, itemsPath)) field.issues.delete(key);
-  }
+  const isBelow = ({ path }: Issue): boolean =>
+    path.length > itemsPath.length && read.startsWith(path, itemsPath);
+  for (const [key, issue] of field.issues) if (isBelow(issue)) field.issues.delete(key);
+  const flawsByIndex = Map.groupBy(origin.flaws?.filter(isBelow) ?? [], ({ path }) => path[itemsPath.length]);
+  const parseItem = (item: Field, index: number): ParsedDocument =>
+    parseElement(item, { ...origin, flaws: flawsByIndex.get(index) ?? [] }, { inList: true, implied });
+  const elements = (items && read.itemsOf(items))?.map(parseItem) ?? [];
   return {
     objects: elements.flatMap((element) => element.objects),
     problems: [...problemsOf(field, origin, IGNORED), ...elements.flatMap((element) => element.problems)],
@@ -139,14 +136,12 @@ function parseObject(field: Field, kind: ReadKind, origin: Origin): ParsedDocume
     case "Namespace": {
       const value = parseNamespace(field);
       if (value === undefined) return ignored(field, origin, "the namespace is ignored");
-      const identified = identify(
-        field,
-        origin,
-        `Namespace ${value.name}`,
-        "the rest of the namespace counts",
-      );
+      const effect = "the rest of the namespace counts";
+      const identified = identify(field, origin, `Namespace ${value.name}`, effect);
       return { objects: [{ ...identified, kind, value }], problems: [] };
     }
+    default:
+      return assertNever(kind, "kind");
   }
 }
 

@@ -8,7 +8,16 @@
 import { DIRECTIONS, type Direction } from "../base/direction.ts";
 import type { PrefixTable } from "../base/prefixes.ts";
 import { cidrFrom, cidrTable } from "./lookup.ts";
-import { CLASS_OTHER, type ClassSpan, type Endpoint, IDENTITY_DEFAULT, PORT_LINE_SIZE, POLICY_NONE, type Span, type State } from "./state.ts";
+import {
+  CLASS_OTHER,
+  type ClassSpan,
+  type Endpoint,
+  IDENTITY_DEFAULT,
+  POLICY_NONE,
+  PORT_LINE_SIZE,
+  type Span,
+  type State,
+} from "./state.ts";
 
 /** What the kernel holds, as read from it. */
 export interface Held {
@@ -53,7 +62,10 @@ export interface Batch {
   readonly policies: readonly PolicyWrite[];
   readonly ports: readonly (Span & Versions<number>)[];
   readonly cidrs: readonly { readonly cidr: string; readonly identity: Versions<number> }[];
-  readonly addresses: readonly { readonly address: string; readonly identity: Versions<number | typeof ABSENT> }[];
+  readonly addresses: readonly {
+    readonly address: string;
+    readonly identity: Versions<number | typeof ABSENT>;
+  }[];
   readonly endpoints: readonly EndpointWrite[];
   readonly remove: {
     readonly endpoints: readonly number[];
@@ -91,20 +103,33 @@ export function diff(held: Held, want: State): Changes {
     endpoints: endpoints.filter(({ ifindex }) => want.endpoints.has(ifindex)),
     remove: REMOVE_NOTHING,
   };
-  const gone = <K, V>(before: ReadonlyMap<K, V>, after: ReadonlyMap<K, V>) => [...before.keys()].filter((key) => !after.has(key));
+  const gone = <K, V>(before: ReadonlyMap<K, V>, after: ReadonlyMap<K, V>) =>
+    [...before.keys()].filter((key) => !after.has(key));
   const cleanup: Batch = {
     rows: rows.cleanup,
     policies: policies.cleanup,
     ports: ports.map((span) => ({ ...span, live: span.next })),
-    cidrs: cidrs.filter(({ cidr }) => want.cidrs.has(cidr)).map(({ cidr, identity }) => ({ cidr, identity: settled(identity) })),
+    cidrs: cidrs
+      .filter(({ cidr }) => want.cidrs.has(cidr))
+      .map(({ cidr, identity }) => ({ cidr, identity: settled(identity) })),
     addresses: addresses
       .filter(({ address }) => want.addresses.has(address))
       .map(({ address, identity }) => ({ address, identity: settled(identity) })),
     endpoints: prepare.endpoints.map((write) => ({ ...write, policy: settled(write.policy) })),
     remove: {
       endpoints: gone(have.endpoints, want.endpoints),
-      addresses: [...new Set([...gone(have.addresses, want.addresses), ...[...held.unsettled.addresses].filter((key) => !want.addresses.has(key))])],
-      cidrs: [...new Set([...gone(have.cidrs, want.cidrs), ...[...held.unsettled.cidrs].filter((key) => !want.cidrs.has(key))])],
+      addresses: [
+        ...new Set([
+          ...gone(have.addresses, want.addresses),
+          ...[...held.unsettled.addresses].filter((key) => !want.addresses.has(key)),
+        ]),
+      ],
+      cidrs: [
+        ...new Set([
+          ...gone(have.cidrs, want.cidrs),
+          ...[...held.unsettled.cidrs].filter((key) => !want.cidrs.has(key)),
+        ]),
+      ],
       policies: gone(have.policies, want.policies),
       rows: gone(have.rows, want.rows),
     },
@@ -129,7 +154,9 @@ function rowChanges(have: State, want: State) {
   const cleanup: Batch["rows"][number][] = [];
   for (const [number, classes] of want.rows) {
     const before = have.rows.get(number);
-    const both = [...new Set([...classes, ...(before ?? []).filter((each) => inForce.has(each))])].sort((a, b) => a - b);
+    const both = [...classes];
+      (a, b) => a - b,
+    );
     if (before === undefined || !sameList(before, both)) prepare.push({ number, classes: both });
     if (!sameList(both, classes)) cleanup.push({ number, classes });
   }
@@ -148,14 +175,20 @@ function policyChanges(have: State, want: State) {
     const added = [...both.keys()].filter((identity) => before?.get(identity) !== both.get(identity));
     if (before === undefined) prepare.push({ number, cells: both, changed: [...both.keys()], isNew: true });
     else if (added.length > 0) prepare.push({ number, cells: both, changed: added, isNew: false });
-    const stale = [...new Set([...both.keys(), ...(before ?? []).keys()])].filter((identity) => !cells.has(identity));
+    const stale = [...new Set([...both.keys(), ...(before ?? []).keys()])].filter(
+      (identity) => !cells.has(identity),
+    );
     if (stale.length > 0) cleanup.push({ number, cells, changed: stale, isNew: false });
   }
   return { prepare, cleanup };
 }
 
 /** Places of the port line whose class changes; every place where `all`. */
-export function portChanges(have: readonly ClassSpan[], want: readonly ClassSpan[], all: boolean): Batch["ports"] {
+export function portChanges(
+  have: readonly ClassSpan[],
+  want: readonly ClassSpan[],
+  all: boolean,
+): Batch["ports"] {
   const edges = new Set([0, PORT_LINE_SIZE]);
   for (const span of [...have, ...want]) edges.add(span.first).add(span.last + 1);
   const sorted = [...edges].sort((a, b) => a - b);
@@ -215,14 +248,24 @@ function endpointChanges(held: Held, want: State): EndpointWrite[] {
   const writes: EndpointWrite[] = [];
   for (const [ifindex, endpoint] of want.endpoints) {
     const before = held.state.endpoints.get(ifindex);
-    const same = before !== undefined && sameEndpoint(before, endpoint) && !held.unsettled.endpoints.has(ifindex);
-    if (!same) writes.push({ ifindex, endpoint, policy: { live: before?.policy ?? endpoint.policy, next: endpoint.policy } });
+    const same =
+      before !== undefined && sameEndpoint(before, endpoint) && !held.unsettled.endpoints.has(ifindex);
+    if (!same)
+      writes.push({
+        ifindex,
+        endpoint,
+        policy: { live: before?.policy ?? endpoint.policy, next: endpoint.policy },
+      });
   }
   return writes;
 }
 
 function sameEndpoint(a: Endpoint, b: Endpoint): boolean {
-  return a.id === b.id && sameList(a.addresses, b.addresses) && DIRECTIONS.every((direction) => a.policy[direction] === b.policy[direction]);
+  return (
+    a.id === b.id &&
+    sameList(a.addresses, b.addresses) &&
+    DIRECTIONS.every((direction) => a.policy[direction] === b.policy[direction])
+  );
 }
 
 function changedKeys<K, V>(have: ReadonlyMap<K, V>, want: ReadonlyMap<K, V>, unsettled: ReadonlySet<K>): K[] {
@@ -230,6 +273,7 @@ function changedKeys<K, V>(have: ReadonlyMap<K, V>, want: ReadonlyMap<K, V>, uns
   return [...keys].filter((key) => unsettled.has(key) || have.get(key) !== want.get(key));
 }
 
-const sameList = <T>(a: readonly T[], b: readonly T[]): boolean => a.length === b.length && a.every((value, index) => value === b[index]);
+const sameList = <T>(a: readonly T[], b: readonly T[]): boolean =>
+  a.length === b.length && a.every((value, index) => value === b[index]);
 
 export const UNISOLATED: PolicyPair = { ingress: POLICY_NONE, egress: POLICY_NONE };

@@ -20,6 +20,7 @@ import { openWorld, type World } from "./world.ts";
 
 /** The kernel frees programs and maps a little after the last reference is gone. */
 const FREED_MS_MAX = 3000;
+const ATTEMPTS_MAX = 20;
 
 let world: World;
 
@@ -35,7 +36,15 @@ function run(command: string, ...args: string[]): string {
   return done.stdout;
 }
 
-const json = (command: string, ...args: string[]): unknown => JSON.parse(run(command, ...args));
+/** A list of bpftool's. It walks the kernel's ids and fails where one goes away under it, here or elsewhere: again, then. */
+function bpftool<T>(...args: string[]): readonly T[] {
+  for (let attempts = 1; ; attempts += 1) {
+    const done = spawnSync("bpftool", ["-j", ...args], { encoding: "utf8" });
+    if (done.status === 0) return JSON.parse(done.stdout) as T[];
+    if (attempts === ATTEMPTS_MAX)
+      throw new Error(`bpftool ${args.join(" ")}: ${done.stdout} ${done.stderr}`);
+  }
+}
 
 interface LinkInfo {
   readonly id: number;
@@ -60,8 +69,8 @@ const hostLinks = (): string[] =>
 /** Programs on our interfaces, by whichever hook: tcx, which Debian's bpftool does not list by device yet, or clsact. */
 function programsOnLinks(): number[] {
   const ids = hostLinks().flatMap((link) => {
-    const [{ tc }] = json("bpftool", "-j", "net", "show", "dev", link) as [{ tc: { id?: number }[] }];
-    const filters = tc.flatMap(({ id }) => (id === undefined ? [] : [id]));
+    const [net] = bpftool<{ tc: { id?: number }[] }>("net", "show", "dev", link);
+    const filters = (net?.tc ?? []).flatMap(({ id }) => (id === undefined ? [] : [id]));
     if (!hasTcx()) return filters;
     const ifindex = Number(readFileSync(`/sys/class/net/${link}/ifindex`, "utf8"));
     const tcx = (["ingress", "egress"] as const).flatMap(
@@ -74,12 +83,8 @@ function programsOnLinks(): number[] {
 
 function held(): Held {
   const programs = programsOnLinks();
-  const infos = (json("bpftool", "-j", "prog", "show") as ProgramInfo[]).filter(({ id }) =>
-    programs.includes(id),
-  );
-  const links = (json("bpftool", "-j", "link", "show") as LinkInfo[]).filter(({ prog_id }) =>
-    programs.includes(prog_id),
-  );
+  const infos = bpftool<ProgramInfo>("prog", "show").filter(({ id }) => programs.includes(id));
+  const links = bpftool<LinkInfo>("link", "show").filter(({ prog_id }) => programs.includes(prog_id));
   return {
     links: links.map(({ id }) => id),
     programs: infos.map(({ id }) => id),
@@ -89,8 +94,7 @@ function held(): Held {
 
 /** Those of `before` that the kernel still has. */
 function stillThere(before: Held): Held {
-  const idsOf = (kind: string): number[] =>
-    (json("bpftool", "-j", kind, "show") as { id: number }[]).map(({ id }) => id);
+  const idsOf = (kind: string): number[] => bpftool<{ id: number }>(kind, "show").map(({ id }) => id);
   const [links, programs, maps] = [idsOf("link"), idsOf("prog"), idsOf("map")];
   return {
     links: before.links.filter((id) => links.includes(id)),

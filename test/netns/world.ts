@@ -1,7 +1,6 @@
 // What the netns tests share: a lab with Kubernetes manifests for it, the real agent on those, and everything gone afterwards.
 
-import { existsSync, mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { existsSync, mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { type EndpointSpec, type Lab, openLab } from "../../src/lab/lab.ts";
@@ -42,7 +41,10 @@ const BIN = fileURLToPath(new URL("../../bin/weir", import.meta.url));
 export async function openWorld(spec: WorldSpec): Promise<World> {
   const lab = await openLab({ prefix: spec.prefix, endpoints: [...spec.pods, ...(spec.machines ?? [])] });
   try {
-    const directory = mkdtempSync(join(tmpdir(), `${spec.prefix}-`));
+    // Of a fixed name, as all that the lab makes, so that the next run removes what a killed one left.
+    const directory = `/run/${spec.prefix}`;
+    rmSync(directory, { recursive: true, force: true });
+    mkdirSync(directory);
     lab.defer(() => rmSync(directory, { recursive: true }));
     const paths = { bin: BIN, bpffs: `/sys/fs/bpf/${spec.prefix}`, socket: join(directory, "agent.sock") };
     if (existsSync(paths.bpffs)) cleanUp(paths);

@@ -5,9 +5,10 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { type BpfMap, BpfObject } from "bpf-ts";
+import { type BpfMap, BpfObject, type BpfProgram } from "bpf-ts";
 import * as fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { present } from "../../src/base/assert.ts";
 import * as gen from "../../src/gen/layout.ts";
 
 /** Where the program expects the struct, in the packet. */
@@ -31,12 +32,11 @@ const CODECS: readonly gen.Codec<unknown>[] = [
   gen.countersCodec,
 ];
 
-let object: BpfObject;
-let numbers: BpfMap;
+const folder = mkdtempSync(join(tmpdir(), "wt-layout-"));
+let object: BpfObject | undefined;
+let numbers: BpfMap | undefined;
 
 beforeAll(async () => {
-  const folder = mkdtempSync(join(tmpdir(), "wt-layout-"));
-  afterAll(() => rmSync(folder, { recursive: true, force: true }));
   const file = (path: string) => fileURLToPath(new URL(path, import.meta.url));
   const multiarch = execFileSync("gcc", ["-print-multiarch"], { encoding: "utf8" }).trim();
   const compiler = process.env["CLANG"] ?? "clang-19";
@@ -45,19 +45,25 @@ beforeAll(async () => {
   const output = join(folder, "layout.bpf.o");
   execFileSync(compiler, [...flags, ...includes, "-c", file("layout.bpf.c"), "-o", output]);
   object = BpfObject.open(output);
-  afterAll(() => object.close());
   await object.load();
   numbers = object.map("numbers");
-  afterAll(() => numbers.close());
 });
+
+afterAll(() => {
+  numbers?.close();
+  object?.close();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+const reader = (name: string): BpfProgram => present(object, "the object").program(`read_${name}`);
 
 /** What the C program reads in these bytes. */
 function readByC(name: string, bytes: Uint8Array): bigint[] {
-  using program = object.program(`read_${name}`);
+  using program = reader(name);
   const { result: count } = program.testRun({ data: Buffer.concat([Buffer.alloc(STRUCT_OFFSET), bytes]) });
   expect(count).toBeGreaterThan(0);
   return Array.from({ length: count }, (_, place) => {
-    const number = numbers.lookup(Uint8Array.from([place, 0, 0, 0]));
+    const number = numbers?.lookup(Uint8Array.from([place, 0, 0, 0]));
     return number?.readBigUInt64LE(0) ?? -1n;
   });
 }
@@ -84,7 +90,7 @@ describe("every struct that crosses", () => {
     const anyBytes = fc.uint8Array({ minLength: codec.size, maxLength: codec.size });
 
     it("has the compiler's size", () => {
-      using program = object.program(`read_${name}`);
+      using program = reader(name);
       const packet = (size: number) => ({ data: Buffer.alloc(STRUCT_OFFSET + size) });
       expect(program.testRun(packet(codec.size - 1)).result).toBe(0);
       expect(program.testRun(packet(codec.size)).result).toBeGreaterThan(0);

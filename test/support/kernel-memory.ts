@@ -10,83 +10,48 @@ import { type ClassSpan, type Endpoint, PORT_LINE_SIZE, type State } from "../..
 
 type Pair<T> = [T, T];
 
+export interface Question {
+  readonly ifindex: number;
+  readonly direction: Direction;
+  readonly remote: Address;
+  readonly place: number;
+}
+
 export interface KernelMemory {
-  allows(question: { ifindex: number; direction: Direction; remote: Address; place: number }): boolean;
-  /** Single writes, in an order that the caller's numbers choose within what the writer guarantees. */
+  allows(question: Question): boolean;
+  /** Single writes, in an order that the caller's numbers choose. */
   writes(batch: Batch, random: Iterable<number>): Generator<() => void>;
   flip(): void;
   read(): Held;
 }
 
+interface Memory {
+  generation: number;
+  readonly endpoints: Map<number, { endpoint: Endpoint; policy: Pair<PolicyPair> }>;
+  readonly addresses: Map<string, Pair<number | typeof ABSENT>>;
+  readonly cidrs: Map<string, Pair<number>>;
+  readonly ports: Pair<number>[];
+  readonly rows: Map<number, ReadonlySet<number>>;
+  readonly policies: Map<number, Map<number, number>>;
+  /** Made of `cidrs` when first asked for after a change. */
+  trie: PrefixTable<Pair<number>> | undefined;
+}
+
 export function simulate(): KernelMemory {
-  let generation = 0;
-  const endpoints = new Map<number, { endpoint: Endpoint; policy: Pair<PolicyPair> }>();
-  const addresses = new Map<string, Pair<number | typeof ABSENT>>();
-  const cidrs = new Map<string, Pair<number>>();
-  const ports: Pair<number>[] = Array.from({ length: PORT_LINE_SIZE }, () => [0, 0]);
-  const rows = new Map<number, ReadonlySet<number>>();
-  const policies = new Map<number, Map<number, number>>();
-  let table: PrefixTable<Pair<number>> | undefined;
-
-  const live = () => generation & 1;
-  const pair = <T>(versions: { live: T; next: T }): Pair<T> =>
-    live() === 0 ? [versions.live, versions.next] : [versions.next, versions.live];
-
-  function* operations(batch: Batch): Generator<() => void> {
-    for (const { number, classes } of batch.rows) yield () => rows.set(number, new Set(classes));
-    for (const { number, cells, changed, isNew } of batch.policies) {
-      if (isNew) yield () => policies.set(number, new Map(cells));
-      else
-        for (const identity of changed)
-          yield () => policies.get(number)?.set(identity, cells.get(identity) ?? 0);
-    }
-    for (const { first, last, ...versions } of batch.ports) {
-      yield () => {
-        for (let place = first; place <= last; place += 1) ports[place] = pair(versions);
-      };
-    }
-    for (const { cidr, identity } of batch.cidrs) {
-      yield () => {
-        cidrs.set(cidr, pair(identity));
-        table = undefined;
-      };
-    }
-    for (const { address, identity } of batch.addresses) yield () => addresses.set(address, pair(identity));
-    for (const { ifindex, endpoint, policy } of batch.endpoints)
-      yield () => endpoints.set(ifindex, { endpoint, policy: pair(policy) });
-    const { remove } = batch;
-    for (const ifindex of remove.endpoints) yield () => endpoints.delete(ifindex);
-    for (const address of remove.addresses) yield () => addresses.delete(address);
-    for (const cidr of remove.cidrs) {
-      yield () => {
-        cidrs.delete(cidr);
-        table = undefined;
-      };
-    }
-    for (const number of remove.policies) yield () => policies.delete(number);
-    for (const number of remove.rows) yield () => rows.delete(number);
-  }
-
+  const memory: Memory = {
+    generation: 0,
+    endpoints: new Map(),
+    addresses: new Map(),
+    cidrs: new Map(),
+    ports: Array.from({ length: PORT_LINE_SIZE }, () => [0, 0]),
+    rows: new Map(),
+    policies: new Map(),
+    trie: undefined,
+  };
   return {
-    allows({ ifindex, direction, remote, place }) {
-      const version = live();
-      const entry = endpoints.get(ifindex);
-      if (entry === undefined) return false;
-      const number = entry.policy[version]?.[direction] ?? 0;
-      if (number === 0) return true;
-      const cells = policies.get(number);
-      if (cells === undefined) return false;
-      const exact = addresses.get(remote.text)?.[version] ?? ABSENT;
-      const table = prefixTable(
-        [...cidrs].map(([text, value]) => [cidrFrom(text), value[version] as number] as const),
-      );
-      const identity = exact === ABSENT ? (findAddress(table, remote) ?? 0) : exact;
-      const row = cells.get(identity) || cells.get(0) || 0;
-      if (row <= 1) return row === 1;
-      return rows.get(row)?.has(ports[place]?.[version] ?? 0) ?? false;
-    },
+    allows: (question) => allows(memory, question),
     *writes(batch, random) {
-      const list = [...operations(batch)];
+      const list = [...sets(memory, batch), ...removals(memory, batch.remove)];
       const numbers = random[Symbol.iterator]();
       while (list.length > 0) {
         const index = (numbers.next().value as number) % list.length;
@@ -94,60 +59,113 @@ export function simulate(): KernelMemory {
       }
     },
     flip() {
-      generation += 1;
+      memory.generation += 1;
     },
-    read() {
-      const version = live();
-      const spans: ClassSpan[] = [];
-      for (const [place, value] of ports.entries()) {
-        const number = value[version] as number;
-        if (number === 0) continue;
-        const top = spans.at(-1);
-        if (top !== undefined && top.last === place - 1 && top.class === number)
-          spans[spans.length - 1] = { ...top, last: place };
-        else spans.push({ first: place, last: place, class: number });
-      }
-      const differ = <K, V>(entries: Iterable<[K, Pair<V>]>) =>
-        new Set([...entries].filter(([, [a, b]]) => a !== b).map(([key]) => key));
-      const present = [...addresses].filter(([, value]) => value[version] !== ABSENT);
-      const state: State = {
-        endpoints: new Map(
-          [...endpoints].map(([ifindex, { endpoint, policy }]) => [
-            ifindex,
-            { ...endpoint, policy: policy[version] as PolicyPair },
-          ]),
-        ),
-        addresses: new Map(present.map(([key, value]) => [key, value[version] as number])),
-        cidrs: new Map([...cidrs].map(([key, value]) => [key, value[version] as number])),
-        ports: spans,
-        rows: new Map([...rows].map(([number, classes]) => [number, [...classes].sort((a, b) => a - b)])),
-        policies: new Map(
-          [...policies].map(([number, cells]) => [
-            number,
-            new Map([...cells].filter(([, row]) => row !== 0)),
-          ]),
-        ),
-      };
-      return {
-        state,
-        unsettled: {
-          addresses: differ(addresses),
-          cidrs: differ(cidrs),
-          endpoints: new Set(
-            [...endpoints]
-              .filter(
-                ([
-                  ,
-                  {
-                    policy: [a, b],
-                  },
-                ]) => JSON.stringify(a) !== JSON.stringify(b),
-              )
-              .map(([key]) => key),
-          ),
-          ports: ports.some(([a, b]) => a !== b),
-        },
-      };
+    read: () => read(memory),
+  };
+}
+
+/** As judge() in bpf/policy.h. */
+function allows(memory: Memory, { ifindex, direction, remote, place }: Question): boolean {
+  const version = memory.generation & 1;
+  const entry = memory.endpoints.get(ifindex);
+  if (entry === undefined) return false;
+  const number = entry.policy[version]?.[direction] ?? 0;
+  if (number === 0) return true;
+  const cells = memory.policies.get(number);
+  if (cells === undefined) return false;
+  const exact = memory.addresses.get(remote.text)?.[version] ?? ABSENT;
+  memory.trie ??= prefixTable([...memory.cidrs].map(([text, value]) => [cidrFrom(text), value] as const));
+  const identity = exact === ABSENT ? (findAddress(memory.trie, remote)?.[version] ?? 0) : exact;
+  const row = cells.get(identity) || cells.get(0) || 0;
+  if (row <= 1) return row === 1;
+  return memory.rows.get(row)?.has(memory.ports[place]?.[version] ?? 0) ?? false;
+}
+
+function* sets(memory: Memory, batch: Batch): Generator<() => void> {
+  const pair = <T>({ live, next }: { live: T; next: T }): Pair<T> =>
+    (memory.generation & 1) === 0 ? [live, next] : [next, live];
+  for (const { number, classes } of batch.rows) yield () => memory.rows.set(number, new Set(classes));
+  for (const { number, cells, changed, isNew } of batch.policies) {
+    // A policy that outgrows its map is made anew, whole: odd numbers stand for those.
+    if (isNew || number % 2 === 1) yield () => memory.policies.set(number, new Map(cells));
+    else
+      for (const identity of changed)
+        yield () => memory.policies.get(number)?.set(identity, cells.get(identity) ?? 0);
+  }
+  for (const { first, last, ...versions } of batch.ports) {
+    yield () => {
+      for (let place = first; place <= last; place += 1) memory.ports[place] = pair(versions);
+    };
+  }
+  for (const { cidr, identity } of batch.cidrs) {
+    yield () => {
+      memory.cidrs.set(cidr, pair(identity));
+      memory.trie = undefined;
+    };
+  }
+  for (const { address, identity } of batch.addresses)
+    yield () => memory.addresses.set(address, pair(identity));
+  for (const { ifindex, endpoint, policy } of batch.endpoints)
+    yield () => memory.endpoints.set(ifindex, { endpoint, policy: pair(policy) });
+}
+
+function* removals(memory: Memory, remove: Batch["remove"]): Generator<() => void> {
+  for (const ifindex of remove.endpoints) yield () => memory.endpoints.delete(ifindex);
+  for (const address of remove.addresses) yield () => memory.addresses.delete(address);
+  for (const cidr of remove.cidrs) {
+    yield () => {
+      memory.cidrs.delete(cidr);
+      memory.trie = undefined;
+    };
+  }
+  for (const number of remove.policies) yield () => memory.policies.delete(number);
+  for (const number of remove.rows) yield () => memory.rows.delete(number);
+}
+
+/** As datapath/read.ts. */
+function read(memory: Memory): Held {
+  const version = memory.generation & 1;
+  const differ = <K, V>(entries: Iterable<[K, Pair<V>]>) =>
+    new Set([...entries].filter(([, [a, b]]) => JSON.stringify(a) !== JSON.stringify(b)).map(([key]) => key));
+  const present = [...memory.addresses].filter(([, value]) => value[version] !== ABSENT);
+  const endpoints = [...memory.endpoints];
+  const state: State = {
+    endpoints: new Map(
+      endpoints.map(([ifindex, each]) => [
+        ifindex,
+        { ...each.endpoint, policy: each.policy[version] as PolicyPair },
+      ]),
+    ),
+    addresses: new Map(present.map(([key, value]) => [key, value[version] as number])),
+    cidrs: new Map([...memory.cidrs].map(([key, value]) => [key, value[version] as number])),
+    ports: spansOf(memory.ports.map((value) => value[version] as number)),
+    rows: new Map([...memory.rows].map(([number, set]) => [number, [...set].sort((a, b) => a - b)])),
+    policies: new Map(
+      [...memory.policies].map(([number, cells]) => [
+        number,
+        new Map([...cells].filter(([, row]) => row !== 0)),
+      ]),
+    ),
+  };
+  return {
+    state,
+    unsettled: {
+      addresses: differ(memory.addresses),
+      cidrs: differ(memory.cidrs),
+      endpoints: differ(endpoints.map(([key, { policy }]) => [key, policy])),
+      ports: memory.ports.some(([a, b]) => a !== b),
     },
   };
+}
+
+function spansOf(classes: readonly number[]): ClassSpan[] {
+  const spans: { first: number; last: number; class: number }[] = [];
+  for (const [place, number] of classes.entries()) {
+    if (number === 0) continue;
+    const top = spans.at(-1);
+    if (top !== undefined && top.last === place - 1 && top.class === number) top.last = place;
+    else spans.push({ first: place, last: place, class: number });
+  }
+  return spans;
 }

@@ -18,8 +18,8 @@ export const IMPORT_TABLE: Readonly<Record<string, readonly string[]>> = {
   observe: ["base", "gen", "model", "type:datapath"],
 };
 
-/** The rest of src/: the agent and the command line, which join all the others. */
-const IMPORTS_ALL = new Set(["agent.ts", "agent", "cli"]);
+/** The rest of src/, which joins all the others: the agent, the command line, the engines that decide test cases. */
+const IMPORTS_ALL = new Set(["agent.ts", "agent", "cli", "engines"]);
 
 export const PURE_FOLDERS = ["model", "policy", "state"] as const;
 

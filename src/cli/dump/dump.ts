@@ -16,6 +16,7 @@ import {
 import { portsDump, rowsDump } from "../../observe/dump/ports.ts";
 import type { TableName } from "../../observe/dump/tables.ts";
 import type { NamesView } from "../../observe/view.ts";
+import { POLICY_NONE } from "../../state/state.ts";
 import { readCounters } from "../counters.ts";
 import { type Kernel, readEndpoints } from "../kernel.ts";
 import { readFlows, readFragments, readNode } from "./flows.ts";
@@ -83,7 +84,8 @@ async function readPolicies({ pins }: Kernel): Promise<PolicyRecord[]> {
   const outer = policyTableOf(pins.map("policy"));
   const records: PolicyRecord[] = [];
   for (const policy of await outer.numbers()) {
-    using inner = outer.open(policy);
+    // 0 is "not isolated": nobody looks there.
+    using inner = policy === POLICY_NONE ? undefined : outer.open(policy);
     if (inner === undefined) continue;
     const cells = (await inner.read()).map(([identity, row]) => ({ identity, row }));
     // A cell that holds nothing falls back to that of identity 0, which is always of interest.

@@ -58,7 +58,7 @@ async function rawPolicies(pins: Pins): Promise<RawMap[]> {
       kind: inner.kind,
       key: rawType(inner.key),
       value: rawType(inner.value),
-      entries: (await table.read()).map(([key, value]) => ({
+      entries: (await table.read({ skipZero: true })).map(([key, value]) => ({
         key: packed(inner.key, key),
         value: packed(inner.value, value),
       })),

@@ -1,9 +1,10 @@
 // Dumps of the tables that say who is who: prefixes, addresses, endpoints, and what each policy allows to whom.
 
-import type { Direction } from "../../base/direction.ts";
+import { DIRECTIONS, type Direction } from "../../base/direction.ts";
 import { type Address, type Cidr, compareAddresses, compareCidrs } from "../../base/ip.ts";
 import { left, right } from "../table.ts";
-import type { NamesView } from "../view.ts";
+import { someOf } from "../text.ts";
+import type { NamesView, PolicyNames } from "../view.ts";
 import { type Dump, known, meaningText, peersOf } from "./dump.ts";
 
 export interface CidrRecord {
@@ -113,7 +114,10 @@ export function endpointsDump(records: readonly EndpointRecord[], names?: NamesV
 
 const policyText = (policy: number): string => (policy === 0 ? "open" : `policy ${policy}`);
 
-/** `ports` says what a row allows, as "TCP/80". */
+/**
+ * `ports` says what a row allows, as "TCP/80". An identity stands for peers of many policies and of both directions: only
+ * those that this policy asks about are named.
+ */
 export function policyDump(
   records: readonly PolicyRecord[],
   ports: (row: number) => string,
@@ -122,27 +126,52 @@ export function policyDump(
   const sorted = [...records].sort((a, b) => a.policy - b.policy);
   return {
     table: {
-      columns: [right("POLICY"), right("IDENTITY"), right("ROW"), left("PORTS"), left("PEERS"), left("OF")],
-      rows: sorted.flatMap(({ policy, cells }) =>
-        cells.map(({ identity, row }) => [
+      columns: [
+        right("POLICY"),
+        right("IDENTITY"),
+        right("ROW"),
+        ...["PORTS", "PEERS", "OF", "FROM"].map(left),
+      ],
+      rows: sorted.flatMap(({ policy, cells }) => {
+        const own = names?.policies[String(policy)];
+        return cells.map(({ identity, row }) => [
           String(policy),
           String(identity),
           String(row),
           ports(row),
-          identity === 0 ? OTHERS : meaningText(peersOf(identity, names) ?? []),
-          names?.policies[String(policy)] ?? "",
-        ]),
-      ),
+          identity === 0 ? OTHERS : meaningText(peersIn(own, identity, names) ?? []),
+          someOf(own?.of ?? [], SIDES_SHOWN_MAX, ", "),
+          someOf(own?.from ?? [], SIDES_SHOWN_MAX, ", "),
+        ]);
+      }),
     },
-    json: sorted.map(({ policy, cells }) => ({
-      policy,
-      ...known("of", names?.policies[String(policy)]),
-      cells: cells.map(({ identity, row }) => ({
-        identity,
-        row,
-        ports: ports(row),
-        ...known("peers", peersOf(identity, names)),
-      })),
-    })),
+    json: sorted.map(({ policy, cells }) => {
+      const own = names?.policies[String(policy)];
+      return {
+        policy,
+        ...own,
+        cells: cells.map(({ identity, row }) => ({
+          identity,
+          row,
+          ports: ports(row),
+          ...known("peers", peersIn(own, identity, names)),
+        })),
+      };
+    }),
   };
+}
+
+const SIDES_SHOWN_MAX = 3;
+
+/** The peers of an identity that rules of this policy name, in a direction in which it is somebody's. */
+function peersIn(
+  policy: PolicyNames | undefined,
+  identity: number,
+  names: NamesView | undefined,
+): readonly string[] | undefined {
+  const peers = peersOf(identity, names);
+  if (policy === undefined || peers === undefined) return peers;
+  const directions = DIRECTIONS.filter((direction) => policy.of.some((side) => side.startsWith(direction)));
+  const heads = policy.from.flatMap((name) => directions.map((direction) => `${name} ${direction}[`));
+  return peers.filter((peer) => heads.some((head) => peer.startsWith(head)));
 }

@@ -9,6 +9,7 @@ import {
   type Field,
   type Fields,
   fieldsOf,
+  hasErrorIn,
   type Issues,
   note,
   stringOf,
@@ -66,11 +67,11 @@ export function applyAction(before: Situation, field: Field, families: readonly 
     return before;
   }
   const fields = fieldsOf(field, ["type", ...known.fields]);
-  const errors = field.issues.size;
   const outcome = known.apply(before, { field, fields: fields ?? new Map(), families });
+  // What follows from a field that cannot be read has been told with the field.
+  if (hasErrorIn(field.issues, field.path)) return before;
   if (typeof outcome !== "string") return outcome;
-  // What follows from an unreadable field has been told with the field.
-  if (field.issues.size === errors) note(field, outcome);
+  note(field, outcome);
   return before;
 }
 

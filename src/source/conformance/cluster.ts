@@ -55,9 +55,9 @@ export function parseSetting(field: Field): Setting {
   for (const item of listOf(required(field, fields, "pods"))) {
     const pod = parsePodEntry(item, families);
     if (pod === undefined) continue;
-    if (!namespaces.has(pod.namespace))
-      note(child(item, "namespace"), `namespace ${pod.namespace} is not in the cluster`);
-    addOnce(pods, keyOf(pod), pod, item);
+    const conflict = podConflict(namespaces, pods, pod);
+    if (conflict === undefined) pods.set(keyOf(pod), pod);
+    else note(item, conflict);
   }
   const places = new Map<string, readonly Address[]>();
   addPlaces(places, fields?.get("nodes"), "node:");

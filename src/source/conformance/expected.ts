@@ -111,24 +111,38 @@ interface Row extends Traffic {
   readonly side: Side;
 }
 
-const EXPECTED = { ".": "allowed", X: "blocked", L: "allowed", "?": "open" } as const;
+const EXPECTED: ReadonlyMap<string, Cell["expected"] | undefined> = new Map([
+  [".", "allowed"],
+  ["X", "blocked"],
+  ["L", "allowed"],
+  ["?", "open"],
+  ["-", undefined],
+]);
 
 function parseRow(field: Field, { from, order, side, protocol, port }: Row): readonly Cell[] {
   const text = stringOf(field);
-  if (text === undefined) return [];
-  if (text.length !== order.length)
-    note(field, `has ${text.length} characters for ${order.length} endpoints`);
-  return [...text].flatMap((character, index) => {
-    const to = order[index];
-    if (character === "-" || from === undefined || to === undefined) return [];
-    const expected = Object.entries(EXPECTED).find(([each]) => each === character)?.[1];
-    if (expected === undefined)
-      note(field, `${quote(character)} is not . (allowed), X (blocked), L (itself), ? (open) or - (none)`);
-    if (character === "L" && from.name !== to.name)
-      note(field, `L is a pod to itself, not ${from.name} to ${to.name}`);
-    if (expected === undefined) return [];
+  const wrong = text === undefined ? undefined : flawOfRow(text, from, order);
+  if (wrong !== undefined) note(field, wrong);
+  if (text === undefined || wrong !== undefined || from === undefined) return [];
+  return order.flatMap((to, index) => {
+    const expected = EXPECTED.get(text.charAt(index));
+    if (expected === undefined || to === undefined) return [];
     return pairs(field, from, to).map((ends) => ({ ...ends, ...PLAIN, side, protocol, port, expected }));
   });
+}
+
+function flawOfRow(
+  text: string,
+  from: Endpoint | undefined,
+  order: readonly (Endpoint | undefined)[],
+): string | undefined {
+  if (text.length !== order.length) return `has ${text.length} characters for ${order.length} endpoints`;
+  const unknown = [...text].find((character) => !EXPECTED.has(character));
+  if (unknown !== undefined) {
+    return `${quote(unknown)} is not . (allowed), X (blocked), L (itself), ? (open) or - (none)`;
+  }
+  const other = order.find((to, index) => text.charAt(index) === "L" && to?.name !== from?.name);
+  return other && `L is a pod to itself, not ${from?.name} to ${other.name}`;
 }
 
 /** What only checks can say of a cell. */
@@ -136,7 +150,7 @@ const PLAIN = { optional: false, beyondPolicy: false, connection: undefined, rea
 
 type Ends = Pick<Cell, "from" | "to" | "loopback">;
 
-/** Every pair of addresses of one family, of which there must be one. */
+/** Every pair of addresses of one family. Where there is none there is nothing to probe, which a warning says. */
 function pairs(field: Field, from: Endpoint, to: Endpoint): readonly Ends[] {
   const found = from.ends.flatMap((source) =>
     to.ends
@@ -148,7 +162,11 @@ function pairs(field: Field, from: Endpoint, to: Endpoint): readonly Ends[] {
       })),
   );
   if (found.length === 0)
-    note(field, `${from.name} and ${to.name} have no addresses of one family that is probed`);
+    note(
+      field,
+      `${from.name} and ${to.name} have no addresses of one family that is probed; nothing is compared`,
+      "warning",
+    );
   return found;
 }
 
@@ -158,13 +176,15 @@ function parseCheck(field: Field, endpoints: Endpoints): readonly Cell[] {
   const fromField = required(field, fields, "from");
   const toField = required(field, fields, "to");
   const protocol = fields?.get("protocol")?.value;
-  const families = endpoints.families.filter((family) => family === (ICMP_FAMILY.get(protocol) ?? family));
+  const ofProtocol = endpoints.families.filter((family) => family === ICMP_FAMILY.get(protocol));
+  const families = ofProtocol.length > 0 ? ofProtocol : endpoints.families;
   const from = fromField && endpointAt(fromField, { ...endpoints, families });
   const to = toField && endpointAt(toField, { ...endpoints, families });
   if (question === undefined || from === undefined || to === undefined) return [];
   return pairs(field, from, to).map((ends) => ({ ...question, ...ends }));
 }
 
+/** In a dual-stack case, ICMP is that of IPv4; where there is but one family, it is that one's under either name. */
 const ICMP_FAMILY: ReadonlyMap<unknown, Family> = new Map([
   ["ICMP", 4],
   ["ICMPv6", 6],

@@ -9,8 +9,8 @@ import { codeOf, messageOf } from "../../base/errors.ts";
 import { type FileReading, failedReading, readText } from "./reading.ts";
 
 /**
- * The largest file that is read. Reading a megabyte of YAML takes about a second and 100 MB; the limit keeps one stray
- * file from stopping or starving the agent. What is larger can be divided into several files.
+ * The largest file that is read. A megabyte of YAML takes one to two seconds, and 100 MB if it is one document; the
+ * limit keeps one stray file from stopping or starving the agent. What is larger can be divided into several files.
  */
 export const FILE_BYTES_MAX = 8 * 1024 * 1024;
 
@@ -21,7 +21,7 @@ const SLICE_MS = 20;
  * Time stamps of files are only as fine as the kernel's tick (10 ms at most). One that is younger than this when the
  * file is read may stay the same in a later change, so it is not relied on.
  */
-const STAMP_SETTLED_MS = 50;
+export const STAMP_SETTLED_MS = 50;
 
 const EXTENSIONS = [".yaml", ".yml", ".json"];
 

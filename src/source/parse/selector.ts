@@ -1,5 +1,6 @@
 // metav1.LabelSelector: an untrusted value becomes a Selector, or an issue; never a selector that matches more.
 
+import { assertNever } from "../../base/assert.ts";
 import type { Labels, Requirement, Selector } from "../../model/selector.ts";
 import {
   checkedStringOf,
@@ -54,6 +55,8 @@ function parseExpression(field: Field): Requirement | undefined {
     case "DoesNotExist":
       if (values?.length !== 0) note(child(field, "values"), `must be left out; ${operator} takes no values`);
       return key === undefined ? undefined : { operator, key };
+    default:
+      return assertNever(operator, "selector operator");
   }
 }
 

@@ -9,6 +9,8 @@ import { build } from "esbuild";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { Env } from "../../../src/cli/env.ts";
 import { buildProgram } from "../../../src/cli/program.ts";
+import { serve } from "../../../src/observe/server.ts";
+import type { PolicyView } from "../../../src/observe/view.ts";
 import { ROOT, runIn } from "./world.ts";
 
 const NO_ENV: Env = {
@@ -113,11 +115,12 @@ describe("as a process", () => {
   });
   afterAll(() => rmSync(directory, { recursive: true, force: true }));
 
-  const main = join(ROOT, "src/cli/main.ts");
+  /** As built: what a bundle lacks shows nowhere else. */
+  const main = join(ROOT, "bin/weir");
   const process_ = async (args: readonly string[], variables: Record<string, string> = {}) => {
     const env = { PATH: process.env["PATH"], ...variables };
     try {
-      return { exitCode: 0, ...(await run(process.execPath, [main, ...args], { env })) };
+      return { exitCode: 0, ...(await run(main, args, { env })) };
     } catch (thrown) {
       const { code, stdout, stderr } = thrown as { code: number; stdout: string; stderr: string };
       return { exitCode: code, stdout, stderr };
@@ -134,7 +137,7 @@ describe("as a process", () => {
     expect(help).toMatchObject({ exitCode: 0, stderr: "" });
     expect(wrong).toMatchObject({ exitCode: 2, stdout: "" });
     expect(down).toMatchObject({ exitCode: 2, stderr: "" });
-    expect(down.stdout).toMatch(/^down: no agent runs, and nothing is enforced\n/);
+    expect(down.stdout).toMatch(/^down: no agent answers, and nothing is enforced\n/);
   });
 
   it("takes the defaults of its options from the environment", async () => {
@@ -161,8 +164,54 @@ describe("as a process", () => {
     expect(debug.stderr).toMatch(/\n {4}at .*pins\.ts/);
   });
 
+  it("asks an agent, and writes what it says in every format", async () => {
+    const nothing = {
+      endpoints: {},
+      addresses: {},
+      identities: {},
+      cidrs: {},
+      policies: {},
+      rows: {},
+      classes: {},
+    };
+    const socket = join(directory, "agent.sock");
+    const policy: PolicyView = {
+      namespace: "alpha",
+      name: "p",
+      selector: "",
+      types: ["Ingress"],
+      rules: { ingress: 0, egress: 0 },
+      selects: [],
+      enforced: 0,
+    };
+    const api = await serve(socket, {
+      status: () => {
+        throw new Error("not asked here");
+      },
+      endpoints: () => [],
+      policies: () => [policy],
+      names: () => nothing,
+    });
+    const outputs = await Promise.all(
+      ["table", "wide", "json", "yaml", "name"].map((format) =>
+        process_(["get", "policies", "-o", format, "--socket", socket]),
+      ),
+    );
+    await api.close();
+    expect(outputs.map(({ exitCode, stderr }) => ({ exitCode, stderr }))).toEqual(
+      outputs.map(() => ({ exitCode: 0, stderr: "" })),
+    );
+    expect(outputs.map(({ stdout }) => stdout.split("\n")[0])).toEqual([
+      expect.stringMatching(/^NAMESPACE +NAME .* STATE$/),
+      expect.stringMatching(/^NAMESPACE +NAME .* UNREADABLE$/),
+      "[",
+      "- namespace: alpha",
+      "alpha/p",
+    ]);
+  });
+
   it("ends in silence when nobody reads on", async () => {
-    const script = `"${process.execPath}" "${main}" run --help | head -c 1; echo " \${PIPESTATUS[0]}"`;
+    const script = `"${main}" run --help | head -c 1; echo " \${PIPESTATUS[0]}"`;
     const { stdout, stderr } = await run("bash", ["-c", script]);
     expect({ stdout, stderr }).toEqual({ stdout: "U 0\n", stderr: "" });
   });

@@ -58,11 +58,13 @@ async function open(views: Views = VIEWS, path = socket): Promise<LocalApi> {
 }
 
 /** A server that is not ours: hands each connection to `speak` when it has heard something. Gives its path. */
-async function openOther(speak: (send: (text: string) => void) => void): Promise<string> {
+async function openOther(speak: (send: (text: string, last?: "last") => void) => void): Promise<string> {
   const path = join(directory, `other-${toClose.length}.sock`);
   const server: Server = createServer((connection) => {
     connection.on("error", () => connection.destroy());
-    connection.once("data", () => speak((text) => connection.write(text)));
+    connection.once("data", () =>
+      speak((text, last) => (last === undefined ? connection.write(text) : connection.end(text))),
+    );
     toClose.push({ close: () => connection.destroy() });
   });
   toClose.push({ close: () => server.close() });
@@ -302,7 +304,9 @@ describe("the client", () => {
   });
 
   it.each([
-    ["is no HTTP", "hello", /Parse Error/],
+    ["is no HTTP", "hello", /not HTTP/],
+    ["breaks off", "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n{}", /broke off after 2 bytes/],
+    ["breaks off early", "HTTP/1.1 200 OK\r\nconte", /not HTTP/],
     ["is no JSON", answer("<html>"), /not JSON/],
     [
       "is an error without a reason",
@@ -310,11 +314,11 @@ describe("the client", () => {
       /status 500: no reason given/,
     ],
   ])("refuses an answer that %s", async (_, text, reason) => {
-    const path = await openOther((send) => send(text));
+    const path = await openOther((send) => send(text, "last"));
     await expect(ask(path, "/v1/status", 1_000)).rejects.toThrow(reason);
   });
 
-  it("says who may ask where it may not", async () => {
+  it("says so where it may not ask", async () => {
     await open();
     chmodSync(socket, 0o000);
     const user = process.geteuid?.() ?? 0;
@@ -322,6 +326,9 @@ describe("the client", () => {
     if (user === 0) process.seteuid?.(65_534);
     const answer = ask(socket, "/v1/status");
     if (user === 0) process.seteuid?.(user);
-    await expect(answer).rejects.toThrow("permission denied; run as root");
+    await expect(answer).rejects.toMatchObject({
+      code: "EACCES",
+      message: `ask the agent at ${socket}: permission denied`,
+    });
   });
 });

@@ -29,7 +29,9 @@ const NAMES: NamesView = {
     "10.63.48.0/22": ["alpha/test-network-policy ingress[0].from[0]: in the block"],
     "10.63.48.4/32": ["alpha/test-network-policy ingress[0].from[0]: excepted"],
   },
-  policies: { "1": "ingress of alpha/nginx: alpha/alpha-deny, alpha/test-network-policy" },
+  policies: {
+    "1": { of: ["ingress of alpha/nginx"], from: ["alpha/alpha-deny", "alpha/test-network-policy"] },
+  },
   rows: {},
   classes: {},
 };
@@ -146,7 +148,7 @@ describe("policy", () => {
       policy: 1,
       cells: [
         { identity: 0, row: 0 },
-        { identity: 3, row: 2 },
+        { identity: 5, row: 2 },
         { identity: 99, row: 3 },
       ],
     },
@@ -156,12 +158,30 @@ describe("policy", () => {
   it("says for each identity which ports its row allows", () => {
     expect(linesOf(policyDump(records, ports, NAMES))).toEqual(
       lines(`
-        POLICY   IDENTITY   ROW   PORTS     PEERS                                       OF
-             1          0     0   nothing   everyone else                               ingress of alpha/nginx: alpha/alpha-deny, alpha/test-network-policy
-             1          3     2   TCP/80    alpha/test-network-policy ingress[0].from   ingress of alpha/nginx: alpha/alpha-deny, alpha/test-network-policy
-             1         99     3   UDP/53    -                                           ingress of alpha/nginx: alpha/alpha-deny, alpha/test-network-policy
-             2          0     1   all       everyone else                               -`),
+        POLICY   IDENTITY   ROW   PORTS     PEERS                                       OF                       FROM
+             1          0     0   nothing   everyone else                               ingress of alpha/nginx   alpha/alpha-deny, alpha/test-network-policy
+             1          5     2   TCP/80    alpha/test-network-policy ingress[0].from   ingress of alpha/nginx   alpha/alpha-deny, alpha/test-network-policy
+             1         99     3   UDP/53    -                                           ingress of alpha/nginx   alpha/alpha-deny, alpha/test-network-policy
+             2          0     1   all       everyone else                               -                        -`),
     );
+  });
+
+  it("names peers of its own policies and directions only", () => {
+    const peersFor = (of: string[], from: string[]): unknown =>
+      policyDump([{ policy: 1, cells: [{ identity: 5, row: 2 }] }], ports, {
+        ...NAMES,
+        policies: { "1": { of, from } },
+      }).json;
+    const [from, to] = [
+      "alpha/test-network-policy ingress[0].from",
+      "alpha/test-network-policy egress[0].to",
+    ];
+    const own = ["alpha/test-network-policy"];
+    const cells = (...peers: (string | undefined)[]) => [{ cells: [{ peers }] }];
+    expect(peersFor(["ingress of a/a"], own)).toMatchObject(cells(from));
+    expect(peersFor(["egress of a/a"], own)).toMatchObject(cells(to));
+    expect(peersFor(["ingress of a/a", "egress of a/b"], own)).toMatchObject(cells(to, from));
+    expect(peersFor(["ingress of a/a"], ["alpha/test-network"])).toMatchObject(cells());
   });
 
   it("gives programs one object for each policy", () => {
@@ -170,11 +190,19 @@ describe("policy", () => {
         policy: 1,
         cells: [
           { identity: 0, row: 0, ports: "nothing" },
-          { identity: 3, row: 2, ports: "TCP/80" },
+          { identity: 5, row: 2, ports: "TCP/80" },
           { identity: 99, row: 3, ports: "UDP/53" },
         ],
       },
       { policy: 2, cells: [{ identity: 0, row: 1, ports: "all" }] },
+    ]);
+    expect(policyDump(records, ports, NAMES).json).toMatchObject([
+      {
+        policy: 1,
+        of: ["ingress of alpha/nginx"],
+        from: ["alpha/alpha-deny", "alpha/test-network-policy"],
+      },
+      { policy: 2 },
     ]);
   });
 });

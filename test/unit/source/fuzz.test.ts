@@ -5,9 +5,8 @@ import { describe, expect, test } from "vitest";
 import { stringify } from "yaml";
 import type { Policy } from "../../../src/model/policy.ts";
 import { type ParsedDocument, parseDocument } from "../../../src/source/parse.ts";
+import { anyJson, documents, FULL, type Json, placesIn } from "./arbitrary.ts";
 import { linesOf, problemsIn, readingOf } from "./support.ts";
-
-type Json = null | boolean | number | string | Json[] | { [key: string]: Json };
 
 const parse = (value: unknown): ParsedDocument => parseDocument(value, { where: () => ({ file: "x" }) });
 const problemsOf = ({ objects, problems }: ParsedDocument) => [
@@ -15,131 +14,6 @@ const problemsOf = ({ objects, problems }: ParsedDocument) => [
   ...problems,
 ];
 
-/** Keys and texts that the parsers know, and some that break careless code. */
-const words = fc.constantFrom(
-  ...[
-    "apiVersion",
-    "kind",
-    "metadata",
-    "spec",
-    "status",
-    "items",
-    "name",
-    "namespace",
-    "labels",
-    "annotations",
-  ],
-  ...[
-    "podSelector",
-    "namespaceSelector",
-    "ipBlock",
-    "cidr",
-    "except",
-    "matchLabels",
-    "matchExpressions",
-    "key",
-    "operator",
-  ],
-  ...[
-    "values",
-    "In",
-    "Exists",
-    "policyTypes",
-    "Ingress",
-    "Egress",
-    "ingress",
-    "egress",
-    "from",
-    "to",
-    "ports",
-    "port",
-  ],
-  ...[
-    "endPort",
-    "protocol",
-    "TCP",
-    "podIPs",
-    "ip",
-    "10.0.0.1",
-    "10.0.0.0/8",
-    "containers",
-    "hostNetwork",
-    "phase",
-    "v1",
-  ],
-  ...[
-    "NetworkPolicy",
-    "Pod",
-    "Namespace",
-    "List",
-    "NetworkPolicyList",
-    "networking.k8s.io/v1",
-    "weir.dev/interface",
-    "a",
-  ],
-  ...[
-    "__proto__",
-    "constructor",
-    "prototype",
-    "toString",
-    "hasOwnProperty",
-    "",
-    "\n",
-    "\u2028",
-    "\u001b[2J",
-    "\ud800",
-  ],
-);
-const { anyJson } = fc.letrec<{ anyJson: Json }>((tie) => ({
-  anyJson: fc.oneof(
-    { maxDepth: 8, withCrossShrink: true },
-    fc.oneof(
-      words,
-      fc.constant(null),
-      fc.boolean(),
-      fc.integer(),
-      fc.double(),
-      fc.string(),
-    ) as fc.Arbitrary<Json>,
-    fc.array(tie("anyJson"), { maxLength: 4 }),
-    fc.dictionary(fc.oneof(words, fc.string()), tie("anyJson"), { maxKeys: 6 }) as fc.Arbitrary<Json>,
-  ),
-}));
-const documents = fc
-  .record({
-    apiVersion: fc.constantFrom("networking.k8s.io/v1", "v1"),
-    kind: fc.constantFrom("NetworkPolicy", "Pod", "Namespace", "List", "NetworkPolicyList", "PodList"),
-    metadata: fc.oneof(fc.constant({ name: "a" }), anyJson),
-    spec: fc.oneof(fc.record({ podSelector: fc.constant({}), ingress: anyJson, egress: anyJson }), anyJson),
-    status: anyJson,
-    items: anyJson,
-  })
-  .map((document) => document as Json);
-
-/** One policy that uses everything. */
-const FULL = {
-  apiVersion: "networking.k8s.io/v1",
-  kind: "NetworkPolicy",
-  metadata: { name: "full", namespace: "shop" },
-  spec: {
-    podSelector: { matchLabels: { app: "web" }, matchExpressions: [{ key: "tier", operator: "Exists" }] },
-    policyTypes: ["Ingress", "Egress"],
-    ingress: [
-      {
-        from: [
-          { podSelector: { matchExpressions: [{ key: "app", operator: "NotIn", values: ["api", "db"] }] } },
-          {
-            namespaceSelector: { matchLabels: { team: "blue" } },
-            podSelector: { matchLabels: { app: "cart" } },
-          },
-          { ipBlock: { cidr: "10.0.0.0/8", except: ["10.1.0.0/16", "10.2.0.0/16"] } },
-        ],
-        ports: [{ protocol: "TCP", port: 80, endPort: 90 }, { port: "http" }],
-      },
-    ],
-    egress: [{ to: [{ ipBlock: { cidr: "2001:db8::/32" } }], ports: [{ protocol: "UDP", port: 53 }] }],
-  },
-} satisfies Json;
 const full = policyIn(parse(FULL));
 
 function policyIn(document: ParsedDocument): Policy | undefined {
@@ -156,35 +30,6 @@ function expectClosed(document: ParsedDocument): void {
     expect(value.rules).toEqual({ ingress: [], egress: [] });
     expect(value.isolates.ingress || value.isolates.egress).toBe(true);
   }
-}
-
-/** Every place in a value, as the function that puts another value there (or, with `key`, renames the field). */
-function placesIn(value: Json, put: (value: Json) => Json = (changed) => changed): Place[] {
-  const own: Place = { value, put };
-  if (value === null || typeof value !== "object") return [own];
-  const entries: [string | number, Json][] = Array.isArray(value)
-    ? [...value.entries()]
-    : Object.entries(value);
-  return [
-    own,
-    ...entries.flatMap(([key, item]) => {
-      const putItem = (changed: Json): Json =>
-        put(Array.isArray(value) ? value.with(Number(key), changed) : { ...value, [key]: changed });
-      const rename = (to: string): Json =>
-        put(
-          Object.fromEntries(Object.entries(value).map(([name, field]) => [name === key ? to : name, field])),
-        );
-      return placesIn(item, putItem).map((place, index) =>
-        index === 0 && !Array.isArray(value) ? { ...place, rename } : place,
-      );
-    }),
-  ];
-}
-
-interface Place {
-  readonly value: Json;
-  readonly put: (value: Json) => Json;
-  readonly rename?: (to: string) => Json;
 }
 
 const typeOf = (value: Json): string =>

@@ -4,10 +4,11 @@ import { execFileSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, rmSync, symlinkSync, truncateSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { problemText } from "../../../src/model/problem.ts";
 import { PROBLEMS_PER_FILE_MAX } from "../../../src/source/manifests/assemble.ts";
-import { FILE_BYTES_MAX } from "../../../src/source/manifests/files.ts";
+import { FILE_BYTES_MAX, lookAt, STAMP_SETTLED_MS } from "../../../src/source/manifests/files.ts";
 import { readManifests } from "../../../src/source/manifests.ts";
 import { PROBLEMS_PER_OBJECT_MAX } from "../../../src/source/parse.ts";
 import { policyYaml } from "./support.ts";
@@ -83,6 +84,25 @@ describe("files", () => {
     const reading = await readManifests(join(directory, "missing"));
     expect(reading.problems.map(problemText)).toEqual(lines);
     expect(reading.cluster.policies.size).toBe(0);
+  });
+});
+
+describe("a further look", () => {
+  test("does not read again what has not changed, but does not trust a fresh time stamp", async () => {
+    write("a.yaml", named("a"));
+    const file = join(directory, "a.yaml");
+    const fresh = await lookAt(file, undefined);
+    await sleep(STAMP_SETTLED_MS + 20);
+    const settled = await lookAt(file, fresh);
+    expect(settled?.signature).not.toBe(fresh?.signature);
+    expect(settled?.reading).toBe(fresh?.reading);
+    expect(await lookAt(file, settled)).toBe(settled);
+  });
+
+  test("sees the same fault only once", async () => {
+    symlinkSync("nowhere", join(directory, "a.yaml"));
+    const first = await lookAt(join(directory, "a.yaml"), undefined);
+    expect(await lookAt(join(directory, "a.yaml"), first)).toBe(first);
   });
 });
 

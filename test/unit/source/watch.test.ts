@@ -6,7 +6,8 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { problemText } from "../../../src/model/problem.ts";
-import { type Reading, watchManifests } from "../../../src/source/manifests.ts";
+import { RESCAN_MS } from "../../../src/source/manifests/watch.ts";
+import { type Reading, type WatchOptions, watchManifests } from "../../../src/source/manifests.ts";
 import { policyYaml } from "./support.ts";
 
 /** A change takes effect within a second; twice that is allowed for a machine that is busy with other tests. */
@@ -36,17 +37,16 @@ const namesIn = (reading: Reading): string =>
   [...reading.cluster.policies.keys()].map((key) => key.slice(5)).join(" ");
 const linesIn = (reading: Reading): string => reading.problems.map(problemText).join("\n");
 
-/** Starts watching; returns all readings so far, and a wait for the newest one to be as wanted. */
-async function start(
-  path = directory,
-  onChange: (reading: Reading) => void | Promise<void> = () => undefined,
-) {
+/** Starts watching, by events alone unless told; returns all readings so far, and a wait for the newest one to be as wanted. */
+async function start(path = directory, options: Partial<WatchOptions> = {}) {
   const readings: Reading[] = [];
   watching = watchManifests(path, {
+    rescanMs: 60_000,
+    ...options,
     signal: stop.signal,
     onChange: (reading) => {
       readings.push(reading);
-      return onChange(reading);
+      return options.onChange?.(reading);
     },
   });
   const newest = (): Reading | undefined => readings.at(-1);
@@ -123,7 +123,7 @@ describe("within a second", () => {
   test("what a link leads to changes elsewhere, without an event", async () => {
     writeFileSync(join(base, "elsewhere"), named("a"));
     symlinkSync("../elsewhere", at("p.yaml"));
-    const { untilNames } = await start();
+    const { untilNames } = await start(directory, { rescanMs: RESCAN_MS });
     writeFileSync(join(base, "elsewhere"), `${named("a")}---\n${named("b")}`);
     await untilNames("a b");
   });
@@ -231,11 +231,13 @@ describe("onChange", () => {
   test("gets few readings of a burst, never two at once, and the last state in the end", async () => {
     let inside = 0;
     let insideMax = 0;
-    const { readings, until } = await start(directory, async () => {
-      inside += 1;
-      insideMax = Math.max(insideMax, inside);
-      await sleep(60);
-      inside -= 1;
+    const { readings, until } = await start(directory, {
+      onChange: async () => {
+        inside += 1;
+        insideMax = Math.max(insideMax, inside);
+        await sleep(60);
+        inside -= 1;
+      },
     });
     for (let index = 0; index < 100; index += 1) {
       writeFileSync(at(`${index % 10}.yaml`), named(`p${index}`));

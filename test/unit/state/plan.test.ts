@@ -9,15 +9,15 @@ import { type Compiled, compile } from "../../../src/policy/compile.ts";
 import { evaluate, type Party, permits } from "../../../src/policy/evaluate.ts";
 import { verdictText } from "../../../src/policy/explain.ts";
 import { NOTHING_NUMBERED } from "../../../src/policy/numbers.ts";
-import { placeOf } from "../../../src/policy/ports.ts";
 import { podsByAddress } from "../../../src/policy/peers.ts";
+import { placeOf } from "../../../src/policy/ports.ts";
 import { diff, type Held } from "../../../src/state/diff.ts";
 import { type Answer, planOf } from "../../../src/state/lookup.ts";
 import type { State } from "../../../src/state/state.ts";
 import { type KernelMemory, simulate } from "../../support/kernel-memory.ts";
 import { addressesOf, cluster, localsOf, PROBE_PORTS } from "../../support/worlds.ts";
 
-const RUNS = Number(process.env.WEIR_PROPERTY_RUNS ?? 300);
+const RUNS = Number(process.env["WEIR_PROPERTY_RUNS"] ?? 300);
 
 const partyOf = (world: Cluster, address: Address): Party => {
   const owner = podsByAddress(world).get(address.text);
@@ -42,7 +42,10 @@ function* questions(world: Cluster): Generator<Question & { allowed: boolean; wh
         const other = partyOf(world, remote);
         for (const direction of DIRECTIONS) {
           for (const { protocol, port } of PROBE_PORTS) {
-            const probe = direction === "ingress" ? { from: other, to: self, protocol, port } : { from: self, to: other, protocol, port };
+            const probe =
+              direction === "ingress"
+                ? { from: other, to: self, protocol, port }
+                : { from: self, to: other, protocol, port };
             const verdict = evaluate(world, probe);
             yield {
               ifindex,
@@ -75,7 +78,9 @@ describe("the compiled plan", () => {
         for (const question of questions(world)) {
           const answer = plan.judge(question);
           if (passes(answer) !== question.allowed) {
-            throw new Error(`plan says ${answer}, oracle: ${question.why} (remote ${question.remote.text}, place ${question.place})`);
+            throw new Error(
+              `plan says ${answer}, oracle: ${question.why} (remote ${question.remote.text}, place ${question.place})`,
+            );
           }
         }
       }),
@@ -91,7 +96,10 @@ describe("the compiled plan", () => {
           pods: new Map([...world.pods].reverse()),
           policies: new Map([...world.policies].reverse()),
         };
-        const sorted = (state: State) => JSON.stringify(state, (_, value) => (value instanceof Map ? [...value].sort(([a], [b]) => (String(a) < String(b) ? -1 : 1)) : value));
+        const sorted = (state: State) =>
+          JSON.stringify(state, (_, value) =>
+            value instanceof Map ? [...value].sort(([a], [b]) => (String(a) < String(b) ? -1 : 1)) : value,
+          );
         const a = compile(world, localsOf(world), NOTHING_NUMBERED).state;
         const b = compile(reversed, localsOf(reversed), NOTHING_NUMBERED).state;
         expect(sorted(b)).toBe(sorted(a));
@@ -110,7 +118,11 @@ function sample(before: Cluster, after: Cluster): Question[] {
 
 /** The next world: each object of the last one stays, goes or is replaced, as the bits of `choice` say. */
 function edited(last: Cluster, other: Cluster, choice: number): Cluster {
-  const mix = <T>(from: ReadonlyMap<string, T>, to: ReadonlyMap<string, T>, shift: number): Map<string, T> => {
+  const mix = <T>(
+    from: ReadonlyMap<string, T>,
+    to: ReadonlyMap<string, T>,
+    shift: number,
+  ): Map<string, T> => {
     const keys = [...new Set([...from.keys(), ...to.keys()])];
     return new Map(
       keys.flatMap((key, index) => {
@@ -125,25 +137,40 @@ function edited(last: Cluster, other: Cluster, choice: number): Cluster {
     if (ips.some(({ text }) => taken.has(text))) pods.delete(key);
     else for (const { text } of ips) taken.add(text);
   }
-  return { namespaces: mix(last.namespaces, other.namespaces, 0), pods, policies: mix(last.policies, other.policies, 13) };
+  return {
+    namespaces: mix(last.namespaces, other.namespaces, 0),
+    pods,
+    policies: mix(last.policies, other.policies, 13),
+  };
 }
 
-const show = (question: Question): string => `${question.direction} of ${question.ifindex}, ${question.remote.text}, place ${question.place}`;
+const show = (question: Question): string =>
+  `${question.direction} of ${question.ifindex}, ${question.remote.text}, place ${question.place}`;
 
 /** Takes the memory from one world to the next, asking between any two writes. */
-function update(run: { memory: KernelMemory; last: Cluster; compiled: Compiled }, world: Cluster, random: Iterable<number>): Compiled {
+function update(
+  run: { memory: KernelMemory; last: Cluster; compiled: Compiled },
+  world: Cluster,
+  random: Iterable<number>,
+): Compiled {
   const { memory, last, compiled: before } = run;
   const after = compile(world, localsOf(world), before.numbering);
   const changes = diff(settled(before.state), after.state);
   const plans = { before: planOf(before.state), after: planOf(after.state) };
-  const both = ({ ifindex }: Question) => before.state.endpoints.has(ifindex) && after.state.endpoints.has(ifindex);
+  const both = ({ ifindex }: Question) =>
+    before.state.endpoints.has(ifindex) && after.state.endpoints.has(ifindex);
   const asked = sample(last, world)
     .filter(both)
-    .map((question) => ({ question, before: passes(plans.before.judge(question)), after: passes(plans.after.judge(question)) }));
+    .map((question) => ({
+      question,
+      before: passes(plans.before.judge(question)),
+      after: passes(plans.after.judge(question)),
+    }));
   const check = (which: "before" | "after", when: string) => {
     for (const each of asked) {
       const got = memory.allows(each.question);
-      if (got !== each[which]) throw new Error(`${when}: kernel ${got}, plan ${each[which]} for ${show(each.question)}`);
+      if (got !== each[which])
+        throw new Error(`${when}: kernel ${got}, plan ${each[which]} for ${show(each.question)}`);
     }
   };
   for (const write of memory.writes(changes.prepare, random)) {
@@ -185,5 +212,6 @@ describe("an update", () => {
 });
 
 const normal = (state: State): string =>
-  JSON.stringify(state, (_, value) => (value instanceof Map ? [...value].sort(([a], [b]) => (String(a) < String(b) ? -1 : 1)) : value));
-
+  JSON.stringify(state, (_, value) =>
+    value instanceof Map ? [...value].sort(([a], [b]) => (String(a) < String(b) ? -1 : 1)) : value,
+  );

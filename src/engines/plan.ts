@@ -1,0 +1,31 @@
+// The compiled plan as an engine for conformance cases: the state that would be written, looked up in memory.
+
+import { compile } from "../policy/compile.ts";
+import { NOTHING_NUMBERED } from "../policy/numbers.ts";
+import { placeOf } from "../policy/ports.ts";
+import type { Engine } from "../source/conformance/run.ts";
+import { planOf } from "../state/lookup.ts";
+import { localsOf } from "./locals.ts";
+import { judgeSides } from "./sides.ts";
+
+export function planEngine(): Engine {
+  let numbering = NOTHING_NUMBERED;
+  const interfaces = new Map<string, number>();
+  let last = 0;
+  return {
+    name: "plan",
+    judge(step) {
+      const compiled = compile(step.cluster, localsOf(step, interfaces, () => ++last), numbering);
+      numbering = compiled.numbering;
+      const plan = planOf(compiled.state);
+      return step.cells.map((cell) =>
+        judgeSides(step, cell, interfaces, ({ direction, ifindex }) => {
+          const remote = direction === "egress" ? cell.to.address : cell.from.address;
+          const place = placeOf(cell.protocol === "ICMP" ? "other" : cell.protocol, cell.port);
+          const answer = plan.judge({ ifindex, direction, remote, place });
+          return { allowed: answer === "allowed" || answer === "not isolated", answer };
+        }),
+      );
+    },
+  };
+}

@@ -1,0 +1,3 @@
+// The transport protocols that a NetworkPolicy can name.
+
+export type Protocol = "TCP" | "UDP" | "SCTP";

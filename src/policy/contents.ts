@@ -1,0 +1,91 @@
+// Compiled policies as content: which ports each term may reach, and the distinct sets of ports that need a row.
+
+import type { TermSet } from "./identity.ts";
+import { isAll, NO_PORTS, type PortClass, type PortSet, portSetKey, union } from "./ports.ts";
+import type { Side } from "./subjects.ts";
+
+/** The same for every endpoint and direction with the same clauses. */
+export interface CompiledPolicy {
+  /** Canonical text, in term numbers. */
+  readonly content: string;
+  /** Ports allowed for everyone. */
+  readonly others: PortSet;
+  /** Ports allowed for peers of a term, by term number, `others` not included. */
+  readonly byTerm: ReadonlyMap<number, PortSet>;
+}
+
+export function compilePolicy(side: Side, termNumbers: ReadonlyMap<string, number>): CompiledPolicy {
+  const others = union(side.clauses.filter(({ term }) => term === undefined).flatMap(({ ports }) => ports));
+  const spans = new Map<number, PortSet>();
+  for (const { term, ports } of side.clauses) {
+    if (term === undefined) continue;
+    const number = termNumbers.get(term.key) as number;
+    spans.set(number, union([...(spans.get(number) ?? NO_PORTS), ...ports]));
+  }
+  const byTerm = new Map([...spans].sort(([a], [b]) => a - b));
+  const content = JSON.stringify([
+    portSetKey(others),
+    ...[...byTerm].map(([term, set]) => [term, portSetKey(set)]),
+  ]);
+  return { content, others, byTerm };
+}
+
+export interface Plan {
+  /** Distinct sets of ports that need a row, by their canonical text: neither nothing nor all. */
+  readonly rows: ReadonlyMap<string, PortSet>;
+  /** For each policy the ports of each term set (by content; "" is everyone else) that differ from the others'. */
+  readonly cells: ReadonlyMap<string, ReadonlyMap<string, PortSet>>;
+}
+
+export function planRows(
+  policies: ReadonlyMap<string, CompiledPolicy>,
+  termSets: ReadonlyMap<string, TermSet>,
+): Plan {
+  const byTerm = setsByTerm(termSets.values());
+  const rows = new Map<string, PortSet>();
+  const cells = new Map<string, Map<string, PortSet>>();
+  const note = (set: PortSet): PortSet => {
+    if (set.length > 0 && !isAll(set)) rows.set(portSetKey(set), set);
+    return set;
+  };
+  for (const [content, policy] of policies) {
+    const own = new Map<string, PortSet>();
+    if (policy.others.length > 0) own.set("", note(policy.others));
+    const affected = new Set([...policy.byTerm.keys()].flatMap((term) => byTerm.get(term) ?? []));
+    for (const { content: termSet, terms } of affected) {
+      const ports = union([
+        ...policy.others,
+        ...terms.flatMap((term) => policy.byTerm.get(term) ?? NO_PORTS),
+      ]);
+      if (portSetKey(ports) !== portSetKey(policy.others)) own.set(termSet, note(ports));
+    }
+    cells.set(content, own);
+  }
+  return { rows, cells };
+}
+
+function setsByTerm(termSets: Iterable<TermSet>): Map<number, TermSet[]> {
+  const byTerm = new Map<number, TermSet[]>();
+  for (const set of termSets) {
+    for (const term of set.terms) {
+      const known = byTerm.get(term);
+      if (known === undefined) byTerm.set(term, [set]);
+      else known.push(set);
+    }
+  }
+  return byTerm;
+}
+
+/** Row number to the sorted numbers of the classes that it holds. */
+export function rowBits(
+  rows: readonly PortSet[],
+  classes: readonly (PortClass & { readonly number: number })[],
+  rowNumber: (set: PortSet) => number,
+): Map<number, number[]> {
+  const bits = new Map<number, number[]>(rows.map((set) => [rowNumber(set), []]));
+  for (const each of classes) {
+    for (const index of each.sets) bits.get(rowNumber(rows[index] as PortSet))?.push(each.number);
+  }
+  for (const list of bits.values()) list.sort((a, b) => a - b);
+  return bits;
+}

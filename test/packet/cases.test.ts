@@ -1,0 +1,37 @@
+// Every conformance case on the real programs and maps (BPF_PROG_TEST_RUN). Needs root and eBPF.
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { type Bench, kernelEngine, openBench } from "../../src/engines/kernel.ts";
+import { failureText, hasPassed, runCase } from "../../src/source/conformance/run.ts";
+import { type CaseFile, caseOf, furtherCases, ownCases } from "../support/cases.ts";
+import { OBJECT } from "../support/object.ts";
+
+const LINES_MAX = 20;
+const PATIENCE_MS = 120_000;
+
+let bench: Bench;
+
+beforeAll(async () => {
+  bench = await openBench({ object: OBJECT, bpffs: "/sys/fs/bpf" });
+});
+
+afterAll(() => bench.close());
+
+async function passes(file: CaseFile): Promise<void> {
+  const result = await runCase(caseOf(file), kernelEngine(bench));
+  if (!hasPassed(result)) expect.fail(failureText(result, LINES_MAX));
+}
+
+/** ClusterNetworkPolicy is refused when a case is read: test/unit/cases.test.ts. */
+const isSupported = (file: CaseFile): boolean => !file.text.includes('"kind": "ClusterNetworkPolicy"');
+
+describe("the loaded programs", () => {
+  it.each(ownCases().map((file) => [file.name, file] as const))("agree with %s", (_name, file) => passes(file));
+
+  it.each(furtherCases().map((folder) => [folder.title, folder] as const))(
+    "agree with all of %s",
+    async (_title, { files }) => {
+      for (const file of files.filter(isSupported)) await passes(file);
+    },
+    PATIENCE_MS,
+  );
+});

@@ -1,0 +1,69 @@
+// The tables of cases against the oracle: the product's own, and every further one that is at hand.
+import { describe, expect, it } from "vitest";
+import { readCase } from "../../src/source/conformance/case.ts";
+import { failureText, hasPassed, runCase } from "../../src/source/conformance/run.ts";
+import { type CaseFile, caseOf, furtherCases, ownCases } from "../support/cases.ts";
+import { oracle } from "../support/oracle.ts";
+
+const LINES_MAX = 20;
+
+async function passes(file: CaseFile): Promise<void> {
+  const result = await runCase(caseOf(file), oracle);
+  if (!hasPassed(result)) expect.fail(failureText(result, LINES_MAX));
+}
+
+const titled = (files: readonly CaseFile[]) => files.map((file) => [file.name, file] as const);
+
+describe("a case of our own", () => {
+  const files = ownCases();
+
+  it.each(titled(files))("%s agrees with the oracle", (_name, file) => passes(file));
+
+  it.each(titled(files))("%s can fail: it expects something to pass and something not to", (name, file) => {
+    const { id, steps } = caseOf(file);
+    expect(id).toBe(`weir/${name.replace(/\.yaml$/, "")}`);
+    const expected = new Set(steps.flatMap(({ cells }) => cells.map((cell) => cell.expected)));
+    expect(expected).toEqual(new Set(["allowed", "blocked"]));
+  });
+
+  it("and none gives a warning, but the one whose policy is about one", () => {
+    const warned = files.filter((file) => readCase(file.text, file.name).problems.length > 0);
+    expect(warned.map(({ name }) => name)).toEqual(["policy-types-defaults.yaml"]);
+  });
+
+  it("and all together touch every feature that NetworkPolicy has", () => {
+    const features = new Set(files.flatMap((file) => caseOf(file).features));
+    expect(FEATURES.filter((feature) => !features.has(feature))).toEqual([]);
+  });
+});
+
+describe.each(furtherCases())("$title", ({ files }) => {
+  const needsMore = (file: CaseFile): boolean => file.text.includes('"kind": "ClusterNetworkPolicy"');
+  const supported = files.filter((file) => !needsMore(file));
+
+  if (supported.length > 0) it.each(titled(supported))("%s", (_name, file) => passes(file));
+
+  for (const file of files.filter(needsMore)) {
+    it(`${file.name} is refused: ClusterNetworkPolicy is not supported`, () => {
+      const { case: read, problems } = readCase(file.text, file.name);
+      expect(read).toBeUndefined();
+      expect(problems.map(({ path, reason }) => `${path}: ${reason}`)).toContainEqual(
+        expect.stringMatching(/object\.kind: ClusterNetworkPolicy is not supported/),
+      );
+    });
+  }
+});
+
+const FEATURES = [
+  ...["ingress", "egress", "policy-stack", "multi-peer", "multi-port", "multi-step", "loopback"],
+  ...["match-expressions:In", "match-expressions:NotIn", "not-in-missing-key"],
+  ...["match-expressions:Exists", "match-expressions:DoesNotExist", "metadata-name-label"],
+  ...["peer-pod-selector", "peer-namespace-selector", "peer-namespace+pod-selector"],
+  ...["ip-block", "ip-block-except", "non-canonical-cidr", "ipv6", "dual-stack", "host-network-pod"],
+  ...["numbered-port", "end-port", "named-port-ingress", "named-port-egress", "protocol-only"],
+  ...["protocol:default", "protocol:TCP", "protocol:UDP", "protocol:SCTP", "icmp"],
+  ...["empty-peers", "empty-ports", "empty-rules", "policy-types-defaulted", "policy-types-explicit"],
+  ...["default-deny-ingress", "default-deny-egress", "allow-all-ingress", "allow-all-egress"],
+  ...["create-policy", "update-policy", "delete-policy", "relabel-pod", "relabel-namespace"],
+  ...["create-pod", "delete-pod", "create-namespace", "delete-namespace", "address-reuse"],
+];
