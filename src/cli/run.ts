@@ -1,11 +1,12 @@
 // `weir run`: the agent.
 
+import { existsSync } from "node:fs";
 import { type Command, Option } from "commander";
 import { printable } from "../observe/text.ts";
 import type { StatusView } from "../observe/view.ts";
 import { askAgentIfAble, isSilence } from "./agent-client.ts";
 import type { Exits } from "./command.ts";
-import { CommandError, type Context, objectPath } from "./env.ts";
+import { CommandError, type Context, EXIT, objectPath } from "./env.ts";
 import { versionOf } from "./installation.ts";
 
 const LOG_LEVELS = ["debug", "info", "warn", "error"] as const;
@@ -33,7 +34,8 @@ Examples:
   weir run --manifests . --log-format json            log lines for a collector
 
 Exit codes:
-  0 stopped (or applied, with --once), 1 error (with --once: also if something could not be read or enforced)`;
+  0 stopped (or applied, with --once), 1 error (with --once: also if something could not be read or enforced),
+  2 wrong usage, 4 no such directory`;
 
 export function addRun(parent: Command, exits: Exits): void {
   parent
@@ -61,6 +63,9 @@ async function run(context: Context, options: Options): Promise<number> {
     throw new CommandError(`another agent runs (pid ${other.pid}, at ${settings.socket}); one node has one`);
   }
   if (other.hangs) throw new CommandError(`${other.reason}; one node has one agent`);
+  // Later it may come and go; at the start it is a slip of the pen.
+  if (!existsSync(options.manifests))
+    throw new CommandError(`${options.manifests} does not exist`, EXIT.notFound);
   const signal = env.stopSignal();
   const [{ runAgent }, { openLog }] = await Promise.all([import("../agent.ts"), import("../base/log.ts")]);
   const log = openLog({

@@ -154,7 +154,7 @@ function rowChanges(have: State, want: State) {
   const cleanup: Batch["rows"][number][] = [];
   for (const [number, classes] of want.rows) {
     const before = have.rows.get(number);
-    const both = [...classes];
+    const both = [...new Set([...classes, ...(before ?? []).filter((each) => inForce.has(each))])].sort(
       (a, b) => a - b,
     );
     if (before === undefined || !sameList(before, both)) prepare.push({ number, classes: both });

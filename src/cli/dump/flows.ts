@@ -11,7 +11,13 @@ import {
   type FragmentKey,
   TIMEOUT_NAMES,
 } from "../../gen/layout.ts";
-import type { FlowRecord, FragmentRecord, NodeRecord, Place } from "../../observe/dump/flows.ts";
+import {
+  type FlowRecord,
+  type FragmentRecord,
+  isEcho,
+  type NodeRecord,
+  type Place,
+} from "../../observe/dump/flows.ts";
 import { interfaceNames } from "../interfaces.ts";
 import type { Kernel } from "../kernel.ts";
 
@@ -48,12 +54,14 @@ function flowRecord(
   { placeOf, expiresMs }: Viewer,
   [local, remote]: readonly [local: string, remote: string],
 ): FlowRecord {
+  const { protocol, ...place } = placeOf(key.interface);
   return {
-    ...placeOf(key.interface),
+    ...place,
+    protocol,
     local,
     remote,
     localPort: key.localPort,
-    remotePort: key.remotePort,
+    remotePort: isEcho(protocol) ? Number(key.remotePort !== 0) : key.remotePort,
     opener: directionOf(flow.opener),
     state: flagsOf(flow.state),
     generation: flow.generation,
@@ -67,7 +75,7 @@ export async function readFragments(kernel: Kernel): Promise<FragmentRecord[]> {
     ...placeOf(key.interface),
     source: addressText(key.source),
     destination: addressText(key.destination),
-    id: key.id,
+    id: isV4(key.source) ? key.id >>> 16 : key.id,
     direction: directionOf(key.direction),
     sourcePort: fragment.sourcePort,
     destinationPort: fragment.destinationPort,
@@ -75,11 +83,14 @@ export async function readFragments(kernel: Kernel): Promise<FragmentRecord[]> {
   }));
 }
 
-/** IPv4 addresses stand in the low half (struct fragment_key); no packet on the wire has such an IPv6 address. */
+/**
+ * The programs put an IPv4 address into the first four bytes of the low half, and an IPv4 identification into the first two
+ * bytes of its field. No IPv6 address on the wire has twelve zeros there.
+ */
+const isV4 = ({ high, low }: FragmentKey["source"]): boolean => high === 0n && (low & 0xffff_ffffn) === 0n;
+
 const addressText = (address: FragmentKey["source"]): string =>
-  address.high === 0n && address.low <= 0xffff_ffffn
-    ? addressOfV4(Number(address.low)).text
-    : addressOfV6(address).text;
+  isV4(address) ? addressOfV4(Number(address.low >> 32n)).text : addressOfV6(address).text;
 
 const directionOf = (value: number): Direction =>
   DIRECTION_NAMES[value] === "egress" ? "egress" : "ingress";

@@ -71,7 +71,8 @@ const PROTOCOLS: ReadonlyMap<number, string> = new Map([
 export const protocolText = (protocol: number): string => PROTOCOLS.get(protocol) ?? String(protocol);
 
 const hasPorts = (protocol: number): boolean => [6, 17, 132].includes(protocol);
-const isEcho = (protocol: number): boolean => [1, 58].includes(protocol);
+/** ICMP and ICMPv6: of their messages only echoes are flows. */
+export const isEcho = (protocol: number): boolean => [1, 58].includes(protocol);
 
 /** "10.0.0.1:80", "[fd00::1]:80"; the address alone where the protocol has no ports. */
 function socketText(protocol: number, address: string, port: number): string {
@@ -89,7 +90,16 @@ const nameOf = (place: Partial<Place>, names: NamesView | undefined): string | u
 const ownerText = (place: Place, names: NamesView | undefined): string =>
   nameOf(place, names) ?? place.interface ?? `interface ${place.ifindex}`;
 
-export function conntrackDump(records: readonly FlowRecord[], names?: NamesView): Dump {
+/** By endpoint, then by what is at the other end. */
+const byEnds = (a: FlowRecord, b: FlowRecord): number =>
+  a.ifindex - b.ifindex ||
+  a.protocol - b.protocol ||
+  (a.remote < b.remote ? -1 : a.remote > b.remote ? 1 : 0) ||
+  a.localPort - b.localPort ||
+  a.remotePort - b.remotePort;
+
+export function conntrackDump(unsorted: readonly FlowRecord[], names?: NamesView): Dump {
+  const records = [...unsorted].sort(byEnds);
   return {
     table: {
       columns: [

@@ -312,6 +312,14 @@ describe("version", () => {
 });
 
 describe("run", () => {
+  it("does not start where there is no such directory", async () => {
+    expect(await world.weir("run", "--manifests", `${world.bpffs}/none`)).toEqual({
+      exitCode: 4,
+      stdout: "",
+      stderr: `weir: ${world.bpffs}/none does not exist\n`,
+    });
+  });
+
   it("does not start beside another agent", async () => {
     await world.serve(viewsWith());
     expect(await world.weir("run", "--manifests", ".")).toEqual({

@@ -257,9 +257,9 @@ describe("conntrack", () => {
       lines(`
         PROTOCOL   LOCAL            REMOTE            OPENED-BY   STATE                       GENERATION   EXPIRES   POD           PEER
         TCP        10.63.48.10:80   [fd63::a]:40000   peer        replied,confirmed                    4    59m59s   alpha/nginx   beta/hammer
+        47         10.63.48.10      fd63::a           peer        replied,confirmed                    4    59m59s   alpha/nginx   beta/hammer
         UDP        [fd63::1]:80     [fd63::a]:40000   pod         -                                    4   expired   veth-a        beta/hammer
-        ICMP       10.63.48.10      fd63::a           peer        replied,confirmed,echo 77            4        5s   veth-b        beta/hammer
-        47         10.63.48.10      fd63::a           peer        replied,confirmed                    4    59m59s   alpha/nginx   beta/hammer`),
+        ICMP       10.63.48.10      fd63::a           peer        replied,confirmed,echo 77            4        5s   veth-b        beta/hammer`),
     );
   });
 

@@ -2,65 +2,17 @@
 
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { DIRECTIONS, type Direction } from "../../../src/base/direction.ts";
-import type { Address } from "../../../src/base/ip.ts";
-import { type Cluster, keyOf } from "../../../src/model/cluster.ts";
+import type { Cluster } from "../../../src/model/cluster.ts";
 import { type Compiled, compile } from "../../../src/policy/compile.ts";
-import { evaluate, type Party, permits } from "../../../src/policy/evaluate.ts";
-import { verdictText } from "../../../src/policy/explain.ts";
 import { NOTHING_NUMBERED } from "../../../src/policy/numbers.ts";
-import { podsByAddress } from "../../../src/policy/peers.ts";
-import { placeOf } from "../../../src/policy/ports.ts";
 import { diff, type Held } from "../../../src/state/diff.ts";
 import { type Answer, planOf } from "../../../src/state/lookup.ts";
 import type { State } from "../../../src/state/state.ts";
-import { type KernelMemory, simulate } from "../../support/kernel-memory.ts";
-import { addressesOf, cluster, localsOf, PROBE_PORTS } from "../../support/worlds.ts";
+import { type KernelMemory, type Question, simulate } from "../../support/kernel-memory.ts";
+import { questions, questionText } from "../../support/questions.ts";
+import { cluster, localsOf } from "../../support/worlds.ts";
 
 const RUNS = Number(process.env["WEIR_PROPERTY_RUNS"] ?? 300);
-
-const partyOf = (world: Cluster, address: Address): Party => {
-  const owner = podsByAddress(world).get(address.text);
-  return owner === undefined ? { kind: "address", address } : { kind: "pod", pod: owner.pod, address };
-};
-
-interface Question {
-  readonly ifindex: number;
-  readonly direction: Direction;
-  readonly remote: Address;
-  readonly place: number;
-}
-
-/** Every question about every endpoint of a world, with the oracle's answer and reason. */
-function* questions(world: Cluster): Generator<Question & { allowed: boolean; why: string }> {
-  const remotes = addressesOf(world);
-  for (const { pod, ifindex } of localsOf(world)) {
-    for (const own of pod.ips) {
-      const self: Party = { kind: "pod", pod, address: own };
-      for (const remote of remotes) {
-        if (remote.family !== own.family || pod.ips.some(({ text }) => text === remote.text)) continue;
-        const other = partyOf(world, remote);
-        for (const direction of DIRECTIONS) {
-          for (const { protocol, port } of PROBE_PORTS) {
-            const probe =
-              direction === "ingress"
-                ? { from: other, to: self, protocol, port }
-                : { from: self, to: other, protocol, port };
-            const verdict = evaluate(world, probe);
-            yield {
-              ifindex,
-              direction,
-              remote,
-              place: placeOf(protocol === "ICMP" ? "other" : protocol, port),
-              allowed: permits(verdict[direction]),
-              why: `${direction} of ${keyOf(pod)}: ${verdictText(verdict)}`,
-            };
-          }
-        }
-      }
-    }
-  }
-}
 
 const passes = (answer: Answer): boolean => answer === "allowed" || answer === "not isolated";
 
@@ -78,9 +30,7 @@ describe("the compiled plan", () => {
         for (const question of questions(world)) {
           const answer = plan.judge(question);
           if (passes(answer) !== question.allowed) {
-            throw new Error(
-              `plan says ${answer}, oracle: ${question.why} (remote ${question.remote.text}, place ${question.place})`,
-            );
+            throw new Error(`plan says ${answer}, oracle: ${question.why()} (${questionText(question)})`);
           }
         }
       }),
@@ -144,9 +94,6 @@ function edited(last: Cluster, other: Cluster, choice: number): Cluster {
   };
 }
 
-const show = (question: Question): string =>
-  `${question.direction} of ${question.ifindex}, ${question.remote.text}, place ${question.place}`;
-
 /** Takes the memory from one world to the next, asking between any two writes. */
 function update(
   run: { memory: KernelMemory; last: Cluster; compiled: Compiled },
@@ -170,7 +117,7 @@ function update(
     for (const each of asked) {
       const got = memory.allows(each.question);
       if (got !== each[which])
-        throw new Error(`${when}: kernel ${got}, plan ${each[which]} for ${show(each.question)}`);
+        throw new Error(`${when}: kernel ${got}, plan ${each[which]} for ${questionText(each.question)}`);
     }
   };
   for (const write of memory.writes(changes.prepare, random)) {
