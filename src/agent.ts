@@ -54,6 +54,8 @@ interface Progress {
   numbering: Numbering;
   force: InForce | undefined;
   problems: readonly Problem[];
+  /** Generation whose round is done: what `status` shows as applied. */
+  applied: number;
   wanted: number;
   appliedAt: Date | undefined;
 }
@@ -71,6 +73,7 @@ export async function runAgent(options: AgentOptions, env: AgentEnv): Promise<nu
       numbering: numberingOver(held),
       force: undefined,
       problems: [],
+      applied: maps.generation(),
       wanted: maps.generation(),
       appliedAt: undefined,
     };
@@ -146,7 +149,7 @@ async function reconcile(
     problems.push(...resolved.problems);
     const compiled = compile(reading.cluster, resolved.found, progress.numbering);
     const applied = await applyOrReread(kernel, progress, compiled.state);
-    if (applied.changed) progress.wanted = applied.generation;
+    progress.wanted = applied.generation;
     progress.held = settledState(compiled.state);
     progress.numbering = compiled.numbering;
     const first = progress.force === undefined;
@@ -165,11 +168,12 @@ async function reconcile(
         policies: reading.cluster.policies.size,
       });
     }
+    progress.applied = applied.generation;
     settled = applied.gone.length === 0;
   } catch (error) {
     settled = false;
     problems.push({ severity: "error", reason: messageOf(error), effect: "the state before stays in force" });
-    if (progress.wanted === kernel.maps.generation()) progress.wanted += 1;
+    if (progress.wanted === progress.applied) progress.wanted += 1;
   }
   report(progress, problems, env.log);
   return settled;
@@ -209,12 +213,12 @@ function statusView(
   startedAt: Date,
   { kernel, progress }: { kernel: Kernel; progress: Progress },
 ): StatusView {
-  const applied = kernel.maps.generation();
   return {
     version: env.version,
     pid: process.pid,
     startedAt: startedAt.toISOString(),
-    generation: { wanted: Math.max(progress.wanted, applied), applied },
+    // Between the flip and the end of its round a generation is wanted, not yet applied.
+    generation: { wanted: Math.max(progress.wanted, kernel.maps.generation()), applied: progress.applied },
     ...(progress.appliedAt === undefined ? {} : { appliedAt: progress.appliedAt.toISOString() }),
     endpoints: progress.force?.compiled.state.endpoints.size ?? 0,
     policies: progress.force?.cluster.policies.size ?? 0,

@@ -15,8 +15,12 @@ export function checkUint8Array(site: Site, what: string, bytes: Uint8Array): vo
   }
 }
 
-/** Throws ARGUMENT unless `value` is an integer between `min` and `max`, both included. */
-export function checkInteger(site: Site, what: string, value: number, min = 0, max = 0xffffffff): void {
+/** Both ends are included; the default is what 32 bits can hold. */
+type Range = { readonly min?: number; readonly max?: number };
+
+/** Throws ARGUMENT unless `value` is an integer within the range. */
+export function checkInteger(site: Site, what: string, value: number, range: Range = {}): void {
+  const { min = 0, max = 0xffffffff } = range;
   if (!Number.isInteger(value) || value < min || value > max) {
     throw ownError(
       site,

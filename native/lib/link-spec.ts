@@ -30,7 +30,7 @@ export type LinkSpec = TcxSpec | ClsactSpec | XdpSpec;
 /** Throws ARGUMENT for anything that is not a LinkSpec. */
 export function checkLinkSpec(site: Site, spec: LinkSpec): void {
   checkOneOf(site, "kind", spec?.kind, ["tcx", "clsact", "xdp"]);
-  checkInteger(site, "ifindex", spec.ifindex, 1, 0x7fffffff);
+  checkInteger(site, "ifindex", spec.ifindex, { min: 1, max: 0x7fffffff });
   switch (spec.kind) {
     case "tcx":
       checkDirection(site, spec.direction);
@@ -38,8 +38,8 @@ export function checkLinkSpec(site: Site, spec: LinkSpec): void {
       return;
     case "clsact":
       checkDirection(site, spec.direction);
-      checkInteger(site, "handle", spec.handle, 1);
-      checkInteger(site, "priority", spec.priority, 1, 0xffff);
+      checkInteger(site, "handle", spec.handle, { min: 1 });
+      checkInteger(site, "priority", spec.priority, { min: 1, max: 0xffff });
       return;
     case "xdp":
       checkOneOf(site, "mode", spec.mode, ["native", "generic"]);

@@ -92,14 +92,14 @@ export class BpfMap {
 
   /** `flags` of {@link UpdateFlag}. Blocks for milliseconds on maps of maps: use updateAsync or setInner there. */
   update(key: Uint8Array, value: Uint8Array, flags = 0): void {
-    const handle = this.#begin("update", key, value, flags);
+    const handle = this.#beginUpdate("update", key, value, flags);
     const rc = native.mapUpdate(handle, key, value, flags);
     if (rc < 0) throw kernelError(this.#descriptor.site("update"), rc);
   }
 
   /** The same off the event loop. Of two under way at once, either may come first. */
   async updateAsync(key: Uint8Array, value: Uint8Array, flags = 0): Promise<void> {
-    const handle = this.#begin("updateAsync", key, value, flags);
+    const handle = this.#beginUpdate("updateAsync", key, value, flags);
     check(this.#descriptor.site("updateAsync"), await native.mapUpdateAsync(handle, key, value, flags));
   }
 
@@ -162,7 +162,7 @@ export class BpfMap {
     const handle = this.#beginBatch("updateBatch", keys, count);
     const site = this.#descriptor.site("updateBatch");
     checkBytes(site, `values of ${count} elements`, values, count * this.info.lookupSize);
-    checkInteger(site, "flags", flags, 0, Number.MAX_SAFE_INTEGER);
+    checkInteger(site, "flags", flags, flagRange);
     if (count === 0) return;
     const { rc, done } = await native.mapUpdateBatch(handle, keys, values, count, flags);
     if (rc < 0) throw kernelError(site, rc, { done });
@@ -201,15 +201,21 @@ export class BpfMap {
     this.close();
   }
 
-  #begin(verb: string, key: Uint8Array, value?: Uint8Array, flags?: number): Handle {
+  // Sites are made only where there is something to complain about: these two are on the path of every element.
+  #begin(verb: string, key: Uint8Array): Handle {
     const handle = this.#descriptor.use(verb);
-    // Sites are made only where there is something to complain about: this is the path of every lookup.
     if (!(key instanceof Uint8Array) || key.byteLength !== this.info.keySize) {
       checkBytes(this.#descriptor.site(verb), "key", key, this.info.keySize);
     }
-    if (flags === undefined) return handle;
-    checkBytes(this.#descriptor.site(verb), "value", value as Uint8Array, this.info.lookupSize);
-    checkInteger(this.#descriptor.site(verb), "flags", flags, 0, Number.MAX_SAFE_INTEGER);
+    return handle;
+  }
+
+  #beginUpdate(verb: string, key: Uint8Array, value: Uint8Array, flags: number): Handle {
+    const handle = this.#begin(verb, key);
+    if (!(value instanceof Uint8Array) || value.byteLength !== this.info.lookupSize) {
+      checkBytes(this.#descriptor.site(verb), "value", value, this.info.lookupSize);
+    }
+    if (flags !== 0) checkInteger(this.#descriptor.site(verb), "flags", flags, flagRange);
     return handle;
   }
 
@@ -242,6 +248,8 @@ export class BpfMap {
   }
 }
 
+// 64 bits in the kernel, of which a number holds 53.
+const flagRange = { max: Number.MAX_SAFE_INTEGER };
 const littleEndian = new Uint8Array(new Uint16Array([1]).buffer)[0] === 1;
 
 /** For the other files of this package: makes a map of the addon's handle, which it then owns. */

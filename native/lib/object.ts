@@ -113,7 +113,7 @@ export class BpfObject {
   setMaxEntries(map: string, entries: number): void {
     this.#mustBe("setMaxEntries", ["open"]);
     const { site, index } = this.#findMap("setMaxEntries", map);
-    checkInteger(site, "entries", entries, 1);
+    checkInteger(site, "entries", entries, { min: 1 });
     check(site, native.objectSetMaxEntries(this.#handle, index, entries));
     this.#refresh(site);
   }

@@ -123,11 +123,11 @@ function readOptions(site: Site, options: TestRunOptions): RawTestRun {
   }
   const dataOutSize =
     options.dataOutSize ?? (options.data.byteLength > 0 ? options.data.byteLength + headroom : 0);
-  checkInteger(site, "dataOutSize", dataOutSize, 0, dataMax + headroom);
+  checkInteger(site, "dataOutSize", dataOutSize, { max: dataMax + headroom });
   // Types that take no packet (raw tracepoint, syscall) refuse a repeat count as well.
   const repeat = options.repeat ?? (options.data.byteLength > 0 ? 1 : 0);
   const numbers = { repeat, dataOutSize, flags: options.flags ?? 0, cpu: options.cpu ?? 0 };
-  checkInteger(site, "repeat", repeat, 0, 0x7fffffff);
+  checkInteger(site, "repeat", repeat, { max: 0x7fffffff });
   checkInteger(site, "flags", numbers.flags);
   checkInteger(site, "cpu", numbers.cpu);
   return numbers;

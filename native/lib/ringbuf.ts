@@ -40,7 +40,7 @@ export class RingBuffer {
     if (map.info.type !== MapType.RINGBUF) throw ownError(site, "ARGUMENT", "the map is not a ring buffer");
     if (typeof onBatch !== "function") throw ownError(site, "ARGUMENT", "onBatch must be a function");
     const bytesMax = options.bytesMax ?? 256 * 1024;
-    checkInteger(site, "bytesMax", bytesMax, 1, 1 << 30);
+    checkInteger(site, "bytesMax", bytesMax, { min: 1, max: 1 << 30 });
     const deliver = (data: Buffer, offsets: Uint32Array, count: number) => onBatch({ data, offsets, count });
     const opened = native.ringOpen(handle, deliver, bytesMax);
     if (opened.rc < 0 || !opened.handle) throw kernelError(site, opened.rc, { log: opened.log });

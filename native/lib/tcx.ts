@@ -18,7 +18,7 @@ const attachType = { ingress: AttachType.TCX_INGRESS, egress: AttachType.TCX_EGR
 /** The tcx attachments of a device. ENODEV where there is no such device, EINVAL where the kernel has no tcx. */
 export function queryTc(ifindex: number, direction: Direction): TcxQuery {
   const site = { operation: "tcx.query", object: `ifindex ${String(ifindex)}` };
-  checkInteger(site, "ifindex", ifindex, 1, 0x7fffffff);
+  checkInteger(site, "ifindex", ifindex, { min: 1, max: 0x7fffffff });
   checkDirection(site, direction);
   return unwrap(site, native.queryTcx(ifindex, attachType[direction]));
 }

@@ -33,4 +33,4 @@ int slow(struct __sk_buff *skb) {
   return sum > 1000 ? TC_ACT_OK : TC_ACT_UNSPEC;
 }
 
-char LICENSE[] SEC("license") = "Dual BSD/GPL";
+char LICENSE[] SEC("license") = "Apache-2.0";

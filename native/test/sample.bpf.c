@@ -142,4 +142,4 @@ int lookup_prefix(struct __sk_buff *skb) {
   return value ? (int)*value : -1;
 }
 
-char LICENSE[] SEC("license") = "Dual BSD/GPL";
+char LICENSE[] SEC("license") = "Apache-2.0";

@@ -14,9 +14,10 @@ function installation(): string {
   return directory;
 }
 
+/** The first signal asks to end in order; a second one of its kind ends at once. */
 function stopSignal(): AbortSignal {
   const controller = new AbortController();
-  for (const name of ["SIGINT", "SIGTERM"] as const) process.on(name, () => controller.abort());
+  for (const name of ["SIGINT", "SIGTERM"] as const) process.once(name, () => controller.abort());
   return controller.signal;
 }
 

@@ -81,7 +81,8 @@ export function openMaps(datapath: Datapath): Maps {
     read: () => readHeld(tables),
     async write(batch) {
       await tables.rows.writeBatch(batch.rows.map(({ number, classes }) => [number, rowOf(classes)]));
-      for (const policy of batch.policies) await writePolicy(tables, policy);
+      // Side by side: each new policy waits for an RCU grace period in the kernel, and they can share one.
+      await Promise.all(batch.policies.map((policy) => writePolicy(tables, policy)));
       await writePorts(tables, batch, pair);
       await writeCidrs(tables, batch, pair);
       await writeAddresses(tables, batch, pair);
@@ -127,12 +128,8 @@ async function writePolicy(tables: Tables, write: PolicyWrite): Promise<void> {
 type PairOf = <T>(versions: Versions<T>) => Pair<T>;
 
 async function writePorts({ ports }: Tables, batch: Batch, pair: PairOf): Promise<void> {
-  const entries: [number, { number: Pair<number> }][] = [];
-  for (const { first, last, ...versions } of batch.ports) {
-    const value = { number: pair(versions) };
-    for (let place = first; place <= last; place += 1) entries.push([place, value]);
-  }
-  await ports.writeBatch(entries);
+  for (const { first, last, ...versions } of batch.ports)
+    await ports.fill(first, last, { number: pair(versions) });
 }
 
 async function writeCidrs(tables: Tables, batch: Batch, pair: PairOf): Promise<void> {

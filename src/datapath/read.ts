@@ -69,7 +69,7 @@ function endpointOf(raw: RawEndpoint, version: number): Endpoint {
 }
 
 /** Places with their classes, in rising order, as spans. */
-function spansOf(places: readonly (readonly [number, number])[]): ClassSpan[] {
+export function spansOf(places: readonly (readonly [number, number])[]): ClassSpan[] {
   const spans: { first: number; last: number; class: number }[] = [];
   for (const [place, number] of places) {
     if (number === 0) continue;

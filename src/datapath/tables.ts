@@ -30,6 +30,8 @@ export interface Table<K, V> {
   set(key: K, value: V): void;
   /** Off the event loop. Not atomic: where it fails, some of the entries may have been written. */
   writeBatch(entries: readonly (readonly [K, V])[]): Promise<void>;
+  /** The same with one value for the keys `first` to `last`, inclusive, in steps of one: made for long runs of an array. */
+  fill(this: Table<number, V>, first: number, last: number, value: V): Promise<void>;
   /** Off the event loop. The number deleted; absent keys are skipped. From arrays nothing can be deleted. */
   deleteBatch(keys: readonly K[]): Promise<number>;
 }
@@ -138,6 +140,15 @@ function makeTable<K, V>(name: string, map: BpfMap, { key, value }: Codecs<K, V>
         entries.map(([, each]) => each),
       );
       await attemptAsync("write", map, () => map.updateBatch(keys, values, entries.length));
+    },
+    async fill(first, last, what) {
+      const count = last - first + 1;
+      const keys = Buffer.alloc(count * key.size);
+      const view = viewOf(keys);
+      // Only tables with numbers for keys can be asked to: the type of `this` says so.
+      for (let i = 0; i < count; i++) key.encode((first + i) as K, view, i * key.size);
+      const values = Buffer.alloc(count * value.size, pack(value, [what]));
+      await attemptAsync("write", map, () => map.updateBatch(keys, values, count));
     },
     deleteBatch(unwanted) {
       const packed = pack(key, unwanted);

@@ -1,8 +1,8 @@
 // Running the programs on packets of one's own (BPF_PROG_TEST_RUN): the kernel's verdict without a wire.
 
 import { Btf } from "bpf-ts";
-import type { Direction } from "../base/direction.ts";
 import { present } from "../base/assert.ts";
+import type { Direction } from "../base/direction.ts";
 import type { Datapath } from "./object.ts";
 
 export interface TestPacket {
@@ -37,8 +37,18 @@ export function testRunner(datapath: Datapath, objectPath: string): TestRunner {
 
 /** Where the fields of struct __sk_buff stand, as the object was built with them. */
 function contextLayout(objectPath: string) {
-  const type = present(Btf.parse(objectPath).find("struct", "__sk_buff"), "struct __sk_buff in the object's BTF");
+  const type = present(
+    Btf.parse(objectPath).find("struct", "__sk_buff"),
+    "struct __sk_buff in the object's BTF",
+  );
   const offset = (name: string) =>
-    present(type.members?.find((member) => member.name === name), `__sk_buff.${name}`).bitOffset / 8;
-  return { size: present(type.size, "size of __sk_buff"), ifindex: offset("ifindex"), ingressIfindex: offset("ingress_ifindex") };
+    present(
+      type.members?.find((member) => member.name === name),
+      `__sk_buff.${name}`,
+    ).bitOffset / 8;
+  return {
+    size: present(type.size, "size of __sk_buff"),
+    ifindex: offset("ifindex"),
+    ingressIfindex: offset("ingress_ifindex"),
+  };
 }

@@ -16,7 +16,12 @@ export function openDevices(prefix: string): Devices {
     const first = made.length;
     const pairs = Array.from({ length: 8 }, (_, index) => first + index * 2);
     ipBatch(pairs.map((index) => `link add ${name(index)} type veth peer name ${name(index + 1)}`));
-    const byName = new Map(ipJson(["link", "show", "type", "veth"]).map((link) => [String(link["ifname"]), Number(link["ifindex"])]));
+    const byName = new Map(
+      ipJson(["link", "show", "type", "veth"]).map((link) => [
+        String(link["ifname"]),
+        Number(link["ifindex"]),
+      ]),
+    );
     made = Array.from({ length: first + 16 }, (_, index) => byName.get(name(index)) ?? 0);
   };
   return {

@@ -20,13 +20,15 @@ export const u32 = (value: number): number[] => [...u16(value >>> 16), ...u16(va
 
 export function addressBytes(address: Address): number[] {
   const list: number[] = [];
-  for (let shift = addressBits(address.family) - 8; shift >= 0; shift -= 8) list.push(Number((address.value >> BigInt(shift)) & 0xffn));
+  for (let shift = addressBits(address.family) - 8; shift >= 0; shift -= 8)
+    list.push(Number((address.value >> BigInt(shift)) & 0xffn));
   return list;
 }
 
 const MAC = [0x02, 0, 0, 0, 0, 1];
 
-export const ethernet = (type: number, ...payload: readonly Part[]): Uint8Array => bytes(MAC, MAC, u16(type), ...payload);
+export const ethernet = (type: number, ...payload: readonly Part[]): Uint8Array =>
+  bytes(MAC, MAC, u16(type), ...payload);
 
 export interface Ipv4Fields {
   readonly source: Address;
@@ -82,18 +84,46 @@ export function ipv6(fields: Ipv6Fields, payload: Part): Uint8Array {
   );
 }
 
-export const tcp = (source: number, destination: number, flags: number = TCP_FLAG.SYN, payload: Part = []): Uint8Array =>
-  bytes(u16(source), u16(destination), u32(1), u32(flags & TCP_FLAG.ACK ? 1 : 0), [0x50, flags], u16(65_535), u16(0), u16(0), payload);
+export const tcp = (
+  source: number,
+  destination: number,
+  flags: number = TCP_FLAG.SYN,
+  payload: Part = [],
+): Uint8Array =>
+  bytes(
+    u16(source),
+    u16(destination),
+    u32(1),
+    u32(flags & TCP_FLAG.ACK ? 1 : 0),
+    [0x50, flags],
+    u16(65_535),
+    u16(0),
+    u16(0),
+    payload,
+  );
 
 export const udp = (source: number, destination: number, payload: Part = []): Uint8Array =>
   bytes(u16(source), u16(destination), u16(8 + payload.length), u16(0), payload);
 
 /** A common header and the head of an INIT chunk. */
 export const sctp = (source: number, destination: number): Uint8Array =>
-  bytes(u16(source), u16(destination), u32(0), u32(0), [1, 0], u16(20), u32(1), u32(65_535), u16(1), u16(1), u32(1));
+  bytes(
+    u16(source),
+    u16(destination),
+    u32(0),
+    u32(0),
+    [1, 0],
+    u16(20),
+    u32(1),
+    u32(65_535),
+    u16(1),
+    u16(1),
+    u32(1),
+  );
 
 /** ICMP and ICMPv6 messages have the same head: type, code, checksum, four more bytes. */
-export const icmp = (type: number, code: number, rest: Part, payload: Part = []): Uint8Array => bytes([type, code, 0, 0], rest, payload);
+export const icmp = (type: number, code: number, rest: Part, payload: Part = []): Uint8Array =>
+  bytes([type, code, 0, 0], rest, payload);
 
 export const ECHO_REQUEST = { 4: 8, 6: 128 } as const;
 export const ECHO_REPLY = { 4: 0, 6: 129 } as const;
@@ -113,7 +143,8 @@ export interface PacketFields {
 export function packet(fields: PacketFields): Uint8Array {
   const { source, destination } = fields;
   const { number, payload } = transport(fields);
-  if (source.family === 4) return ethernet(ETHER_TYPE.IPV4, ipv4({ source, destination, protocol: number }, payload));
+  if (source.family === 4)
+    return ethernet(ETHER_TYPE.IPV4, ipv4({ source, destination, protocol: number }, payload));
   return ethernet(ETHER_TYPE.IPV6, ipv6({ source, destination, next: number }, payload));
 }
 
@@ -122,7 +153,10 @@ export function transport(fields: PacketFields): { readonly number: number; read
   const { family } = fields.source;
   switch (fields.protocol) {
     case "TCP":
-      return { number: IP_PROTOCOL.TCP, payload: tcp(fields.sourcePort, fields.destinationPort, fields.tcpFlags) };
+      return {
+        number: IP_PROTOCOL.TCP,
+        payload: tcp(fields.sourcePort, fields.destinationPort, fields.tcpFlags),
+      };
     case "UDP":
       return { number: IP_PROTOCOL.UDP, payload: udp(fields.sourcePort, fields.destinationPort) };
     case "SCTP":

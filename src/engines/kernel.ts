@@ -57,7 +57,10 @@ export async function openBench({ object, bpffs }: BenchOptions): Promise<Bench>
         await maps.flip();
         await maps.write(changes.cleanup);
       }
-      held = { state, unsettled: { addresses: new Set(), cidrs: new Set(), endpoints: new Set(), ports: false } };
+      held = {
+        state,
+        unsettled: { addresses: new Set(), cidrs: new Set(), endpoints: new Set(), ports: false },
+      };
     },
     close() {
       devices.close();

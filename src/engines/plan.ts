@@ -15,7 +15,11 @@ export function planEngine(): Engine {
   return {
     name: "plan",
     judge(step) {
-      const compiled = compile(step.cluster, localsOf(step, interfaces, () => ++last), numbering);
+      const compiled = compile(
+        step.cluster,
+        localsOf(step, interfaces, () => ++last),
+        numbering,
+      );
       numbering = compiled.numbering;
       const plan = planOf(compiled.state);
       return step.cells.map((cell) =>

@@ -1,5 +1,7 @@
 // A Problem is what is wrong with the input or the node, in one line that an operator can act on.
 
+import type { WarningCode } from "./warnings.ts";
+
 export interface Problem {
   readonly severity: "error" | "warning";
   /** Where it stands: the file as given, with line and column (from 1) where they are known. */
@@ -14,12 +16,17 @@ export interface Problem {
   readonly reason: string;
   /** What Weir does about it, as in "its pods are isolated and nothing is allowed". */
   readonly effect?: string;
+  /** Of a warning: by which it can be looked up and silenced. */
+  readonly code?: WarningCode;
+  /** What to write instead, where that is known. */
+  readonly fix?: string;
 }
 
-/** `FILE:LINE:COLUMN: OBJECT: PATH: REASON; EFFECT`, leaving out what is not known. One line. */
+/** `FILE:LINE:COLUMN: OBJECT: PATH: REASON; FIX; EFFECT`, leaving out what is not known. One line. */
 export function problemText(problem: Problem): string {
   const place = [problem.file, problem.line, problem.column].filter((part) => part !== undefined).join(":");
   const head = [place, problem.object, problem.path].filter((part) => part !== undefined && part !== "");
   const text = [...head, problem.reason].join(": ");
-  return (problem.effect === undefined ? text : `${text}; ${problem.effect}`).replaceAll(/\s*\n\s*/g, " ");
+  const parts = [text, problem.fix, problem.effect].filter((part) => part !== undefined);
+  return parts.join("; ").replaceAll(/\s*\n\s*/g, " ");
 }

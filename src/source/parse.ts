@@ -26,6 +26,8 @@ interface Identified {
   /** As in "NetworkPolicy alpha/alpha-deny". */
   readonly identity: string;
   readonly place: Place;
+  /** To the object in its document: empty, or that of a list's element. */
+  readonly path: FieldPath;
   /** The value was read in full: there are no problems but warnings. */
   readonly complete: boolean;
   readonly problems: readonly Problem[];
@@ -170,7 +172,7 @@ function parsePolicyLike(field: Field, wrong: WrongKind, origin: Origin): Parsed
 function identify(field: Field, origin: Origin, identity: string, effect: string): Identified {
   const problems = problemsOf(field, origin, effect, identity);
   const complete = problems.every((problem) => problem.severity !== "error");
-  return { identity, place: origin.where(field.path), complete, problems };
+  return { identity, place: origin.where(field.path), path: field.path, complete, problems };
 }
 
 /** The document without a value of its own. What single fields would have done about their issues is void. */
@@ -181,12 +183,8 @@ function ignored(field: Field, origin: Origin, effect = IGNORED): ParsedDocument
   };
 }
 
-function ignoredFor(
-  field: Field,
-  { field: key, reason, severity }: WrongKind,
-  origin: Origin,
-): ParsedDocument {
-  read.note(read.child(field, key), reason, severity);
+function ignoredFor(field: Field, { field: key, ...wrong }: WrongKind, origin: Origin): ParsedDocument {
+  read.addIssue(field.issues, { path: [...field.path, key], ...wrong });
   return ignored(field, origin);
 }
 
@@ -195,10 +193,19 @@ function problemsOf(field: Field, origin: Origin, effect: string, object?: strin
   const issues = [...field.issues.values()];
   const problems = issues.slice(0, PROBLEMS_PER_OBJECT_MAX).map((issue): Problem => {
     const path = read.pathText(issue.path);
-    const { severity, reason } = issue;
+    const { severity, reason, code, fix } = issue;
     const end = issue.effect ?? (severity === "error" ? effect : undefined);
     const place = issue.place ?? origin.where(issue.path);
-    return { severity, ...place, ...named, ...(path && { path }), reason, ...(end && { effect: end }) };
+    const advice = { ...(code && { code }), ...(fix && { fix }) };
+    return {
+      severity,
+      ...place,
+      ...named,
+      ...(path && { path }),
+      reason,
+      ...advice,
+      ...(end && { effect: end }),
+    };
   });
   const more = issues.length - problems.length;
   if (more === 0) return problems;

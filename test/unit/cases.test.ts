@@ -1,9 +1,9 @@
 // The tables of cases against the oracle: the product's own, and every further one that is at hand.
 import { describe, expect, it } from "vitest";
+import { oracle } from "../../src/engines/oracle.ts";
 import { readCase } from "../../src/source/conformance/case.ts";
 import { failureText, hasPassed, runCase } from "../../src/source/conformance/run.ts";
 import { type CaseFile, caseOf, furtherCases, ownCases } from "../support/cases.ts";
-import { oracle } from "../support/oracle.ts";
 
 const LINES_MAX = 20;
 

@@ -14,7 +14,7 @@ import {
 import {
   type FlowRecord,
   type FragmentRecord,
-  isEcho,
+  isIcmp,
   type NodeRecord,
   type Place,
 } from "../../observe/dump/flows.ts";
@@ -61,7 +61,7 @@ function flowRecord(
     local,
     remote,
     localPort: key.localPort,
-    remotePort: isEcho(protocol) ? Number(key.remotePort !== 0) : key.remotePort,
+    remotePort: isIcmp(protocol) ? Number(key.remotePort !== 0) : key.remotePort,
     opener: directionOf(flow.opener),
     state: flagsOf(flow.state),
     generation: flow.generation,

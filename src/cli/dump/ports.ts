@@ -1,23 +1,15 @@
 // Reading the classes of ports and the rows of classes, as sets of ports that people can read.
 
 import { classesOfRow } from "../../datapath/codec.ts";
+import { spansOf } from "../../datapath/read.ts";
 import type { PortsRecord, RowRecord } from "../../observe/dump/ports.ts";
 import { portSetText } from "../../policy/ports.ts";
-import { CLASS_OTHER, type ClassSpan, ROW_ALL, ROW_NOTHING, type Span } from "../../state/state.ts";
+import { type ClassSpan, ROW_ALL, ROW_NOTHING, type Span } from "../../state/state.ts";
 import type { Kernel } from "../kernel.ts";
 
-/** Neighbouring places of one class; those of CLASS_OTHER are left out. */
 async function readSpans({ table, version }: Kernel): Promise<ClassSpan[]> {
   const entries = await table("ports").read({ skipZero: true });
-  const places = entries.map(([place, { number }]) => ({ place, class: number[version] }));
-  const spans: (ClassSpan & { last: number })[] = [];
-  for (const { place, class: number } of places.sort((a, b) => a.place - b.place)) {
-    if (number === CLASS_OTHER) continue;
-    const top = spans.at(-1);
-    if (top !== undefined && top.class === number && top.last === place - 1) top.last = place;
-    else spans.push({ first: place, last: place, class: number });
-  }
-  return spans;
+  return spansOf(entries.map(([place, { number }]) => [place, number[version]]));
 }
 
 export async function readPorts(kernel: Kernel): Promise<PortsRecord[]> {

@@ -15,9 +15,10 @@ const MEANINGS_SHOWN_MAX = 8;
 /** Several meanings in one cell. All of them are in the JSON. */
 export const meaningText = (texts: readonly string[]): string => someOf(texts, MEANINGS_SHOWN_MAX, "; ");
 
-/** The peers that an identity stands for; undefined where nobody can tell. */
+/** The peers that an identity stands for; undefined where nobody can tell. Identity 0 is what no live rule names. */
 export function peersOf(identity: number, names: NamesView | undefined): readonly string[] | undefined {
-  return names?.identities[String(identity)];
+  if (names === undefined) return undefined;
+  return identity === 0 ? [] : names.identities[String(identity)];
 }
 
 /** Only what is known: absent fields are left out of the JSON. */

@@ -71,8 +71,8 @@ const PROTOCOLS: ReadonlyMap<number, string> = new Map([
 export const protocolText = (protocol: number): string => PROTOCOLS.get(protocol) ?? String(protocol);
 
 const hasPorts = (protocol: number): boolean => [6, 17, 132].includes(protocol);
-/** ICMP and ICMPv6: of their messages only echoes are flows. */
-export const isEcho = (protocol: number): boolean => [1, 58].includes(protocol);
+/** ICMP and ICMPv6: the local port of an echo is its identifier; other messages have none. */
+export const isIcmp = (protocol: number): boolean => [1, 58].includes(protocol);
 
 /** "10.0.0.1:80", "[fd00::1]:80"; the address alone where the protocol has no ports. */
 function socketText(protocol: number, address: string, port: number): string {
@@ -114,7 +114,10 @@ export function conntrackDump(unsorted: readonly FlowRecord[], names?: NamesView
         socketText(flow.protocol, flow.local, flow.localPort),
         socketText(flow.protocol, flow.remote, flow.remotePort),
         flow.opener === "egress" ? "pod" : "peer",
-        [...flow.state, ...(isEcho(flow.protocol) ? [`echo ${flow.localPort}`] : [])].join(","),
+        [
+          ...flow.state,
+          ...(isIcmp(flow.protocol) && flow.localPort !== 0 ? [`echo ${flow.localPort}`] : []),
+        ].join(","),
         String(flow.generation),
         expiryText(flow.expiresMs),
         ownerText(flow, names),

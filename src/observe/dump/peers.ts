@@ -39,8 +39,8 @@ const OTHERS = "everyone else";
 
 function matchesText(identity: number, names: NamesView | undefined): string {
   const peers = peersOf(identity, names);
-  if (peers !== undefined && peers.length > 0) return meaningText(peers);
-  return names === undefined ? "" : NOTHING;
+  if (peers === undefined) return "";
+  return peers.length === 0 ? NOTHING : meaningText(peers);
 }
 
 /** Each prefix with the blocks that name it, and the peers that an address matches whose longest prefix it is. */
@@ -163,13 +163,13 @@ export function policyDump(
 
 const SIDES_SHOWN_MAX = 3;
 
-/** The peers of an identity that rules of this policy name, in a direction in which it is somebody's. */
+/** The peers of an identity that rules of this policy name, in a direction in which it is somebody's. Nobody names 0. */
 function peersIn(
   policy: PolicyNames | undefined,
   identity: number,
   names: NamesView | undefined,
 ): readonly string[] | undefined {
-  const peers = peersOf(identity, names);
+  const peers = identity === 0 ? undefined : peersOf(identity, names);
   if (policy === undefined || peers === undefined) return peers;
   const directions = DIRECTIONS.filter((direction) => policy.of.some((side) => side.startsWith(direction)));
   const heads = policy.from.flatMap((name) => directions.map((direction) => `${name} ${direction}[`));

@@ -4,10 +4,16 @@ import { assert } from "../../base/assert.ts";
 import type { Cluster } from "../../model/cluster.ts";
 import type { Case, Cell, Step } from "./types.ts";
 
-export type Judgement =
-  | { readonly outcome: "allowed" | "blocked"; readonly why: () => string }
-  /** The engine has no means to tell (no SCTP sockets, no side alone): the cell is counted and not compared. */
-  | { readonly outcome: "unable"; readonly why: () => string };
+/**
+ * "failed" is neither: the probe was answered, but not with what it asked for (connection refused, no route), so that
+ * whatever was expected is not what happened. "unable": the engine has no means to tell (no SCTP sockets, no side alone);
+ * the cell is counted and not compared.
+ */
+export interface Judgement {
+  readonly outcome: "allowed" | "blocked" | "failed" | "unable";
+  /** One reason a line. */
+  readonly why: () => string;
+}
 
 export interface Engine {
   /** As in "oracle says blocked". */
@@ -26,10 +32,9 @@ export interface Mismatch {
   readonly judgement: Judgement;
 }
 
-export interface CaseResult {
-  readonly case: Case;
-  readonly engine: string;
-  /** Cells that the engine judged as expected; no case has passed without one. */
+/** What came of the cells of a step, or of all steps together. */
+export interface Outcomes {
+  /** Cells that the engine judged as expected. */
   readonly agreed: number;
   readonly mismatches: readonly Mismatch[];
   /** Mismatches of cells that are implementation-defined. */
@@ -38,6 +43,19 @@ export interface CaseResult {
   readonly open: number;
   /** Cells that the engine has no means to judge. */
   readonly unable: number;
+  /** Why it has none: each reason once. */
+  readonly unableBecause: readonly string[];
+}
+
+export interface StepResult extends Outcomes {
+  readonly step: Step;
+}
+
+/** No case has passed without a cell that agreed. */
+export interface CaseResult extends Outcomes {
+  readonly case: Case;
+  readonly engine: string;
+  readonly steps: readonly StepResult[];
 }
 
 /** An engine that needs no more than the cluster to judge a cell. */
@@ -46,31 +64,48 @@ export function cellEngine(name: string, judge: (cluster: Cluster, cell: Cell) =
 }
 
 export async function runCase(of: Case, engine: Engine): Promise<CaseResult> {
-  const compared: { readonly comparison: Comparison; readonly mismatch: Mismatch }[] = [];
+  const steps: StepResult[] = [];
   for (const step of of.steps) {
     const judgements = await engine.judge(step, of);
     assert(
       judgements.length === step.cells.length,
       `${engine.name} judged every cell of ${of.id}, ${step.title}`,
     );
-    for (const [index, judgement] of judgements.entries()) {
-      const cell = step.cells[index];
-      assert(cell !== undefined, "every judgement has its cell");
-      compared.push({ comparison: compare(cell, judgement), mismatch: { step, cell, judgement } });
-    }
+    steps.push({ step, ...outcomesOf(step, judgements) });
   }
-  const count = (comparison: Comparison) => compared.filter((each) => each.comparison === comparison).length;
-  const mismatches = compared.flatMap(({ comparison, mismatch }) =>
-    comparison === "differs" ? [mismatch] : [],
-  );
+  const sum = (count: (step: StepResult) => number) => steps.reduce((total, step) => total + count(step), 0);
   return {
     case: of,
     engine: engine.name,
-    agreed: count("agrees"),
-    mismatches: mismatches.filter(({ cell }) => !cell.optional),
-    optionalMismatches: mismatches.filter(({ cell }) => cell.optional),
-    open: count("open"),
-    unable: count("unable"),
+    steps,
+    agreed: sum(({ agreed }) => agreed),
+    mismatches: steps.flatMap(({ mismatches }) => mismatches),
+    optionalMismatches: steps.flatMap(({ optionalMismatches }) => optionalMismatches),
+    open: sum(({ open }) => open),
+    unable: sum(({ unable }) => unable),
+    unableBecause: [...new Set(steps.flatMap(({ unableBecause }) => unableBecause))],
+  };
+}
+
+function outcomesOf(step: Step, judgements: readonly Judgement[]): Outcomes {
+  const count = { agrees: 0, differs: 0, open: 0, unable: 0 };
+  const differing: Mismatch[] = [];
+  const unableBecause = new Set<string>();
+  for (const [index, judgement] of judgements.entries()) {
+    const cell = step.cells[index];
+    assert(cell !== undefined, "every judgement has its cell");
+    const comparison = compare(cell, judgement);
+    count[comparison] += 1;
+    if (comparison === "differs") differing.push({ step, cell, judgement });
+    if (comparison === "unable") unableBecause.add(judgement.why());
+  }
+  return {
+    agreed: count.agrees,
+    mismatches: differing.filter(({ cell }) => !cell.optional),
+    optionalMismatches: differing.filter(({ cell }) => cell.optional),
+    open: count.open,
+    unable: count.unable,
+    unableBecause: [...unableBecause],
   };
 }
 
@@ -87,7 +122,7 @@ function compare(cell: Cell, judgement: Judgement): Comparison {
 /** One line: "weir/role-db: step 1: TCP/80 from a/x to b/y: expected blocked, oracle says allowed: ...". */
 export function mismatchText(result: CaseResult, { step, cell, judgement }: Mismatch): string {
   const expected = cell.reason === "" ? cell.expected : `${cell.expected} (${cell.reason})`;
-  const said = `${result.engine} says ${judgement.outcome}: ${judgement.why()}`;
+  const said = `${result.engine} says ${judgement.outcome}: ${judgement.why().replaceAll("\n", "; ")}`;
   return `${result.case.id}: ${step.title}: ${cellText(cell)}: expected ${expected}, ${said}`;
 }
 

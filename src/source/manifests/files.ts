@@ -68,6 +68,40 @@ export async function lookAt(file: string, known: Seen | undefined): Promise<See
   }
 }
 
+export type FileText =
+  | { readonly ok: true; readonly text: string }
+  | { readonly ok: false; readonly reason: string };
+
+/** The text of a file, or why there is none. */
+export async function textOfFile(file: string): Promise<FileText> {
+  try {
+    const handle = await open(file, constants.O_RDONLY | constants.O_NONBLOCK);
+    try {
+      if (!(await handle.stat()).isFile()) return { ok: false, reason: NOT_REGULAR };
+      return textOf(await readBounded(chunksOf(handle)));
+    } finally {
+      await handle.close();
+    }
+  } catch (error) {
+    if (codeOf(error) === undefined) throw error;
+    return { ok: false, reason: `cannot be read: ${systemReason(error)}` };
+  }
+}
+
+/** The text of a stream, within the limits of a file. */
+export const textOfStream = async (stream: AsyncIterable<Uint8Array>): Promise<FileText> =>
+  textOf(await readBounded(stream));
+
+const NOT_REGULAR = "is not a regular file";
+const TOO_LARGE = `is larger than ${FILE_BYTES_MAX} bytes, the most that is read`;
+const NOT_TEXT = "is not UTF-8 text";
+
+function textOf(bytes: Buffer | undefined): FileText {
+  if (bytes === undefined) return { ok: false, reason: TOO_LARGE };
+  const text = decode(bytes);
+  return text === undefined ? { ok: false, reason: NOT_TEXT } : { ok: true, text };
+}
+
 async function readAt(file: string, known: Seen | undefined): Promise<Seen> {
   // Opening a FIFO for reading would wait for a writer.
   const handle = await open(file, constants.O_RDONLY | constants.O_NONBLOCK);
@@ -76,14 +110,13 @@ async function readAt(file: string, known: Seen | undefined): Promise<Seen> {
     const stats = await handle.stat({ bigint: true });
     const age = Date.now() - Number(stats.ctimeMs);
     const signature = age < STAMP_SETTLED_MS ? `${signatureOf(stats)}, read at once` : signatureOf(stats);
-    if (!stats.isFile()) return unreadable(file, "is not a regular file", signature);
-    const bytes = await readBounded(handle);
-    if (bytes === undefined)
-      return unreadable(file, `is larger than ${FILE_BYTES_MAX} bytes, the most that is read`, signature);
+    if (!stats.isFile()) return unreadable(file, NOT_REGULAR, signature);
+    const bytes = await readBounded(chunksOf(handle));
+    if (bytes === undefined) return unreadable(file, TOO_LARGE, signature);
     const digest = createHash("sha256").update(bytes).digest("hex");
     if (digest === known?.digest) return { ...known, signature };
     const text = decode(bytes);
-    if (text === undefined) return unreadable(file, "is not UTF-8 text", signature);
+    if (text === undefined) return unreadable(file, NOT_TEXT, signature);
     return { signature, digest, reading: await readInSlices(file, text) };
   } finally {
     await handle.close();
@@ -99,17 +132,24 @@ const unreadable = (file: string, reason: string, signature: string): Seen => ({
 const signatureOf = ({ dev, ino, size, mtimeNs, ctimeNs }: BigIntStats): string =>
   [dev, ino, size, mtimeNs, ctimeNs].join(":");
 
-/** The whole file, or undefined where it is too large. A file may grow while it is read. */
-async function readBounded(handle: FileHandle): Promise<Buffer | undefined> {
-  const chunks: Buffer[] = [];
-  let total = 0;
+async function* chunksOf(handle: FileHandle): AsyncGenerator<Uint8Array> {
   for (;;) {
     const { bytesRead, buffer } = await handle.read({ buffer: Buffer.alloc(64 * 1024), position: null });
-    if (bytesRead === 0) return Buffer.concat(chunks, total);
-    total += bytesRead;
-    if (total > FILE_BYTES_MAX) return undefined;
-    chunks.push(buffer.subarray(0, bytesRead));
+    if (bytesRead === 0) return;
+    yield buffer.subarray(0, bytesRead);
   }
+}
+
+/** All of it, or undefined where it is too large. A file may grow while it is read. */
+async function readBounded(chunks: AsyncIterable<Uint8Array>): Promise<Buffer | undefined> {
+  const kept: Uint8Array[] = [];
+  let total = 0;
+  for await (const chunk of chunks) {
+    total += chunk.length;
+    if (total > FILE_BYTES_MAX) return undefined;
+    kept.push(chunk);
+  }
+  return Buffer.concat(kept, total);
 }
 
 function decode(bytes: Buffer): string | undefined {

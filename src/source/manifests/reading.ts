@@ -2,7 +2,7 @@
 
 import type { Problem } from "../../model/problem.ts";
 import { visible } from "../parse/text.ts";
-import { type ParsedObject, type Place, parseDocument } from "../parse.ts";
+import { type ParsedDocument, type ParsedObject, type Place, parseDocument } from "../parse.ts";
 import { readYaml, type YamlDocument } from "./yaml.ts";
 
 export interface FileReading {
@@ -24,18 +24,27 @@ export function failedReading(path: string, reason: string): FileReading {
   return { file, objects: [], problems: [problem], failed: true };
 }
 
+/** A document that is YAML, with what was read of it. */
+export type DocumentReading = ParsedDocument & Pick<YamlDocument & { ok: true }, "value" | "where">;
+
 /**
  * Reads the documents of a text. It is a generator so that a long text need not be read in one go: it yields after every
- * document and returns the reading.
+ * document and returns the reading. Who wants to keep a document with its text gets it through `onDocument`.
  */
-export function* readText(path: string, text: string): Generator<undefined, FileReading> {
+export function* readText(
+  path: string,
+  text: string,
+  onDocument?: (document: DocumentReading) => void,
+): Generator<undefined, FileReading> {
   const file = visible(path);
   const objects: ParsedObject[] = [];
   const problems: Problem[] = [];
   let failed = false;
   for (const document of readYaml(text)) {
     if (document.ok) {
-      const parsed = parseDocument(document.value, originOf(file, document));
+      const origin = originOf(file, document);
+      const parsed = parseDocument(document.value, origin);
+      onDocument?.({ ...parsed, value: document.value, where: origin.where });
       objects.push(...parsed.objects);
       problems.push(...parsed.problems);
     } else {

@@ -1,5 +1,6 @@
 // Reading one untrusted value field by field: the value is checked, and what is wrong is noted with the path to it.
 
+import type { WarningCode } from "../../model/warnings.ts";
 import { printable, quote } from "./text.ts";
 
 /** From the document's root; a string is a map's key, a number an index in a list. */
@@ -18,6 +19,10 @@ export interface Issue {
   readonly severity: "error" | "warning";
   /** What is done about it, where that is not the same for the whole object. */
   readonly effect?: string;
+  /** Of a warning. */
+  readonly code?: WarningCode;
+  /** What to write instead, where that is known. */
+  readonly fix?: string;
   /** Where it stands, if that is not where the path leads. */
   readonly place?: Place;
 }
@@ -45,6 +50,24 @@ export type Fields = ReadonlyMap<string, Field>;
 export function note(field: Field, reason: string, severity: Issue["severity"] = "error"): void {
   const { path, effect } = field;
   addIssue(field.issues, { path, reason, severity, ...(effect === undefined ? {} : { effect }) });
+}
+
+/** Notes what is valid in a manifest, and yet most likely a mistake. */
+export function warn(
+  field: Field,
+  reason: string,
+  { code, fix }: { readonly code: WarningCode; readonly fix: string },
+): void {
+  const { path, effect } = field;
+  const end = effect === undefined ? {} : { effect };
+  addIssue(field.issues, { path, reason, severity: "warning", code, fix, ...end });
+}
+
+/** Says what to write instead, if there is an issue about the field. */
+export function advise(field: Field, fix: string): void {
+  const key = JSON.stringify(field.path);
+  const issue = field.issues.get(key);
+  if (issue !== undefined) field.issues.set(key, { ...issue, fix });
 }
 
 export function addIssue(issues: Issues, issue: Issue): void {

@@ -1,5 +1,6 @@
 // Which kinds of documents Weir reads, refuses, or leaves alone, by apiVersion and kind.
 
+import type { WarningCode } from "../../model/warnings.ts";
 import { isApiVersion, isKind } from "./syntax.ts";
 import { quote } from "./text.ts";
 
@@ -28,6 +29,9 @@ export interface WrongKind {
   readonly field: "apiVersion" | "kind";
   readonly reason: string;
   readonly severity: "error" | "warning";
+  /** Of a warning. */
+  readonly code?: WarningCode;
+  readonly fix?: string;
 }
 
 /** `kind` and `apiVersion` of a document, undefined where they are missing or no strings. */
@@ -74,7 +78,8 @@ function classifyOther(apiVersion: string, kind: string): Classification {
   }
   if (!single.endsWith("NetworkPolicy")) return { is: "other" };
   const reason = `${kind} of ${apiVersion} is not enforced by Weir`;
-  return { is: "unknown", wrong: { field: "kind", reason, severity: "warning" } };
+  const fix = "enforce it by other means, or write it as a NetworkPolicy";
+  return { is: "unknown", wrong: { field: "kind", reason, severity: "warning", code: "kind-unread", fix } };
 }
 
 const wrong = (field: WrongKind["field"], reason: string): WrongKind => ({

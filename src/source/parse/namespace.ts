@@ -1,7 +1,7 @@
 // Namespace v1: its name and labels.
 
 import { NAMESPACE_NAME_LABEL, type Namespace } from "../../model/cluster.ts";
-import { child, type Field, fieldsOf, note } from "./fields.ts";
+import { child, type Field, fieldsOf, warn } from "./fields.ts";
 import { type MetadataRules, parseMetadata } from "./metadata.ts";
 import { namespaceName } from "./syntax.ts";
 
@@ -21,7 +21,10 @@ export function parseNamespace(field: Field): Namespace | undefined {
   const given = labels.get(NAMESPACE_NAME_LABEL);
   if (given !== undefined && given !== name) {
     const label = child(child(child(field, "metadata"), "labels"), NAMESPACE_NAME_LABEL);
-    note({ ...label, effect: `it counts as ${name}` }, "is always the namespace's name", "warning");
+    warn({ ...label, effect: `it counts as ${name}` }, "is always the namespace's name", {
+      code: "name-label-wrong",
+      fix: "leave the label out",
+    });
   }
   // SetDefaults_Namespace overwrites it too.
   return { name, labels: new Map([...labels, [NAMESPACE_NAME_LABEL, name]]) };

@@ -12,6 +12,7 @@ import {
   itemsOf,
   note,
   stringOf,
+  warn,
 } from "./fields.ts";
 import { type MetadataRules, parseMetadata } from "./metadata.ts";
 import { portNameOf, portNumberOf, protocolOf } from "./ports.ts";
@@ -120,11 +121,10 @@ function attachmentOf(annotations: Fields): Attachment | undefined {
   for (const [key, field] of annotations) {
     if (!key.startsWith(ANNOTATION_PREFIX) || key === INTERFACE_ANNOTATION || key === NETNS_ANNOTATION)
       continue;
-    note(
-      { ...field, effect: "it is ignored" },
-      `unknown annotation; expected ${INTERFACE_ANNOTATION} or ${NETNS_ANNOTATION}`,
-      "warning",
-    );
+    warn({ ...field, effect: "it is ignored" }, "unknown annotation", {
+      code: "annotation-unknown",
+      fix: `expected ${INTERFACE_ANNOTATION} or ${NETNS_ANNOTATION}`,
+    });
   }
   const effect = "the pod's interface is looked up by its addresses";
   const link = at(annotations, INTERFACE_ANNOTATION, effect);

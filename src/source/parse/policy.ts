@@ -12,6 +12,7 @@ import {
   note,
   pathText,
   stringOf,
+  warn,
 } from "./fields.ts";
 import { parseMetadata } from "./metadata.ts";
 import { parseRules } from "./rules.ts";
@@ -101,11 +102,10 @@ function isolatedBy(
   }
   if (Array.isArray(egress?.value)) {
     if (egress.value.length > 0) return { ingress: true, egress: true };
-    note(
-      egress,
-      "is empty and policyTypes is missing, so egress is not isolated; if it should be, write policyTypes: [Ingress, Egress]",
-      "warning",
-    );
+    warn(egress, "is empty and policyTypes is missing, so egress is not isolated", {
+      code: "egress-empty",
+      fix: "if it should be, write policyTypes: [Ingress, Egress]",
+    });
   }
   return { ingress: true, egress: mayHaveEgress(specField) };
 }

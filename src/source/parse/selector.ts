@@ -3,11 +3,13 @@
 import { assertNever } from "../../base/assert.ts";
 import type { Labels, Requirement, Selector } from "../../model/selector.ts";
 import {
+  advise,
   checkedStringOf,
   child,
   type Field,
   fieldsOf,
   hasErrorIn,
+  isMap,
   itemsOf,
   note,
   stringOf,
@@ -23,6 +25,7 @@ const OPERATORS = ["In", "NotIn", "Exists", "DoesNotExist"] as const;
 /** Undefined where anything in it is wrong. */
 export function parseSelector(field: Field): Selector | undefined {
   const fields = fieldsOf(field, SELECTOR_FIELDS);
+  adviseOnLabels(field);
   const matchLabels = fields?.get("matchLabels");
   const matchExpressions = fields?.get("matchExpressions");
   const labels: Labels = (matchLabels && labelsOf(matchLabels)) ?? new Map();
@@ -32,6 +35,21 @@ export function parseSelector(field: Field): Selector | undefined {
     ([key, value]): Requirement => ({ operator: "In", key, values: [value] }),
   );
   return { requirements: [...equalities, ...expressions.filter((requirement) => requirement !== undefined)] };
+}
+
+/** Labels that stand where matchLabels should: a reader that ignored them would select everything. */
+function adviseOnLabels(field: Field): void {
+  if (!isMap(field.value)) return;
+  const strays = Object.entries(field.value).filter(
+    ([key, value]) =>
+      !SELECTOR_FIELDS.includes(key) &&
+      labelKey(key) === undefined &&
+      typeof value === "string" &&
+      labelValue(value) === undefined,
+  );
+  const labels = strays.map(([key, value]) => `${key}: ${value}`).join(", ");
+  for (const [key] of strays)
+    advise(child(field, key), `labels stand under matchLabels: write matchLabels: { ${labels} }`);
 }
 
 /** ValidateLabelSelectorRequirement of apimachinery: In and NotIn need values, Exists and DoesNotExist forbid them. */

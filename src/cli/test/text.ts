@@ -1,0 +1,70 @@
+// A run of cases for people: a line a case, and below it what failed and why.
+
+import { countText, printable } from "../../observe/text.ts";
+import { type CaseReport, failuresOf, type ReportedFailure, type StepReport, type Totals } from "./report.ts";
+
+/** So many failures of one case are told in full; a policy that is wrong in one place may fail a thousand cells. */
+const FAILURES_SHOWN_MAX = 25;
+
+const INDENT = " ".repeat(6);
+
+/** "ok", "FAIL", or "open" where nothing of the case was compared; the case; its counts and time; its failures. */
+export function caseText(report: CaseReport, engine: string): string {
+  const failed = failuresOf(report).length;
+  const { passed, open } = counts(report.steps);
+  const word = failed > 0 ? "FAIL" : passed > 0 ? "ok" : "open";
+  const title = report.name === "" ? report.id : `${report.id}: ${report.name}`;
+  const outcome =
+    report.broken === undefined ? countsText(report, { passed, failed, open }) : report.broken.got;
+  const lines = [
+    `${word.padEnd(INDENT.length)}${printable(title)} (${outcome})`,
+    ...failureLines(report, engine).map((line) => INDENT + line),
+    ...report.notes.map((note) => `${INDENT}note: ${printable(note)}`),
+  ];
+  return `${lines.join("\n")}\n`;
+}
+
+/** The last lines; the very last is "N passed, N failed". */
+export function summaryText(totals: Totals, engine: string, seconds: number): string {
+  const { cases, steps, passed, failed, open } = totals;
+  const ran = `${countText(cases, "case")}, ${countText(steps, "step")} on ${engine} in ${secondsText(seconds)}`;
+  const left = open === 0 ? "" : `; ${open} open (not compared, as noted above)`;
+  return `\n${ran}${left}\n${passed} passed, ${failed} failed\n`;
+}
+
+const secondsText = (seconds: number): string => `${seconds.toFixed(seconds < 10 ? 2 : 1)} s`;
+
+function counts(steps: readonly StepReport[]): { passed: number; open: number } {
+  const sum = (count: (step: StepReport) => number) => steps.reduce((all, step) => all + count(step), 0);
+  return { passed: sum(({ passed }) => passed), open: sum(({ open }) => open) };
+}
+
+function countsText(
+  { steps, seconds }: CaseReport,
+  { passed, failed, open }: { passed: number; failed: number; open: number },
+): string {
+  const parts = [
+    `${passed} passed`,
+    ...(failed > 0 ? [`${failed} failed`] : []),
+    ...(open > 0 ? [`${open} open`] : []),
+  ];
+  return `${countText(steps.length, "step")}: ${parts.join(", ")}; ${secondsText(seconds)}`;
+}
+
+function failureLines(report: CaseReport, engine: string): string[] {
+  if (report.broken !== undefined) return linesOf(report.broken.why);
+  const failures = report.steps.flatMap(({ failures }) => failures);
+  const lines = failures.slice(0, FAILURES_SHOWN_MAX).flatMap((failure) => linesOfFailure(failure, engine));
+  const more = failures.length - FAILURES_SHOWN_MAX;
+  return more > 0 ? [...lines, `and ${more} more; -o json has all of them`] : lines;
+}
+
+export function linesOfFailure(failure: ReportedFailure, engine: string): string[] {
+  return [
+    printable(`${failure.step}: ${failure.cell}`),
+    printable(`  expected ${failure.expected}, ${engine} says ${failure.got}`),
+    ...linesOf(failure.why).map((line) => `    ${line}`),
+  ];
+}
+
+const linesOf = (text: string): string[] => text.split("\n").map(printable);

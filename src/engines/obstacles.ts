@@ -1,0 +1,76 @@
+// What this process and machine lack for an engine, asked before anything is touched.
+
+import { accessSync, constants, existsSync, readFileSync, statfsSync } from "node:fs";
+import { delimiter, join } from "node:path";
+import { codeOf, messageOf } from "../base/errors.ts";
+import type { EngineName, EngineOptions } from "./open.ts";
+
+const BPF_FS_MAGIC = 0xcafe4a11;
+
+/** Numbers of capabilities (linux/capability.h). */
+const CAPABILITIES = { CAP_NET_ADMIN: 12n, CAP_SYS_ADMIN: 21n, CAP_BPF: 39n } as const;
+type Capability = keyof typeof CAPABILITIES;
+
+interface Needs {
+  readonly capabilities: readonly Capability[];
+  readonly programs: readonly string[];
+  /** Whether it pins on the machine's own BPF filesystem. */
+  readonly bpffs: boolean;
+}
+
+const NEEDS: Readonly<Record<EngineName, Needs | undefined>> = {
+  oracle: undefined,
+  plan: undefined,
+  kernel: { capabilities: ["CAP_BPF", "CAP_NET_ADMIN"], programs: ["ip"], bpffs: true },
+  live: {
+    capabilities: ["CAP_BPF", "CAP_NET_ADMIN", "CAP_SYS_ADMIN"],
+    programs: ["ip", "bridge", "unshare", "mount"],
+    bpffs: false,
+  },
+};
+
+/** One short sentence for each; empty where the engine can run. */
+export function obstaclesOf(name: EngineName, { object, bpffs }: EngineOptions): string[] {
+  const needs = NEEDS[name];
+  if (needs === undefined) return [];
+  if (process.platform !== "linux") return [`this is ${process.platform}, not Linux`];
+  const capabilities = missingCapabilities(needs.capabilities);
+  // Whoever may do nothing learns nothing from the rest.
+  if (capabilities.length > 0) return [`this process lacks ${capabilities.join(", ")} (run it as root)`];
+  const programs = needs.programs.filter((program) => !isInstalled(program));
+  return [
+    ...(programs.length === 0 ? [] : [`not installed: ${programs.join(", ")} (iproute2, util-linux)`]),
+    ...(existsSync(object) ? [] : [`${object} is not built (npm run build)`]),
+    ...(needs.bpffs ? obstacleAt(bpffs) : []),
+  ];
+}
+
+/** CAP_SYS_ADMIN includes what later became CAP_BPF. */
+function missingCapabilities(wanted: readonly Capability[]): Capability[] {
+  const status = readFileSync("/proc/self/status", "utf8");
+  const effective = BigInt(`0x${/^CapEff:\s*([0-9a-f]+)/m.exec(status)?.[1] ?? "0"}`);
+  const has = (name: Capability): boolean => ((effective >> CAPABILITIES[name]) & 1n) === 1n;
+  return wanted.filter((name) => !has(name) && !(name === "CAP_BPF" && has("CAP_SYS_ADMIN")));
+}
+
+function isInstalled(program: string): boolean {
+  return (process.env["PATH"] ?? "").split(delimiter).some((directory) => {
+    try {
+      accessSync(join(directory, program), constants.X_OK);
+      return true;
+    } catch {
+      return false;
+    }
+  });
+}
+
+function obstacleAt(bpffs: string): string[] {
+  const mount = "mount one with: mount -t bpf bpf /sys/fs/bpf";
+  try {
+    if (statfsSync(bpffs).type === BPF_FS_MAGIC) return [];
+    return [`${bpffs} is no BPF filesystem; ${mount}`];
+  } catch (thrown) {
+    if (codeOf(thrown) === "ENOENT") return [`${bpffs} does not exist; ${mount}`];
+    return [messageOf(thrown)];
+  }
+}

@@ -1,0 +1,59 @@
+// The engines by name, as `weir test` offers them: what each needs, and how it is opened.
+
+import type { Engine } from "../source/conformance/run.ts";
+import { obstaclesOf } from "./obstacles.ts";
+
+export const ENGINE_NAMES = ["oracle", "plan", "kernel", "live"] as const;
+export type EngineName = (typeof ENGINE_NAMES)[number];
+
+export interface EngineOptions {
+  /** The built BPF object. */
+  readonly object: string;
+  /** A directory on a BPF filesystem, for pins of the engine's own. */
+  readonly bpffs: string;
+}
+
+/** An engine with all that it holds of the machine. */
+export interface Session {
+  /** The engine for one more case. */
+  engine(): Engine;
+  /** Idempotent. */
+  close(): Promise<void>;
+}
+
+/**
+ * Opens an engine. @throws ObstacleError where this process or machine lacks something that the engine needs, with all
+ * that it lacks; OperationError and BpfError where the kernel refuses
+ */
+export async function openSession(name: EngineName, options: EngineOptions): Promise<Session> {
+  const obstacles = obstaclesOf(name, options);
+  if (obstacles.length > 0) throw new ObstacleError(name, obstacles);
+  switch (name) {
+    case "oracle": {
+      const { oracle } = await import("./oracle.ts");
+      return { engine: () => oracle, close: async () => undefined };
+    }
+    case "plan": {
+      const { planEngine } = await import("./plan.ts");
+      return { engine: planEngine, close: async () => undefined };
+    }
+    case "kernel": {
+      const { kernelEngine, openBench } = await import("./kernel.ts");
+      const bench = await openBench(options);
+      return { engine: () => kernelEngine(bench), close: async () => bench.close() };
+    }
+    case "live": {
+      const { openLive } = await import("./live.ts");
+      const live = await openLive(options);
+      return { engine: () => live.engine, close: () => live.close() };
+    }
+  }
+}
+
+/** What keeps an engine from running here. */
+export class ObstacleError extends Error {
+  constructor(name: EngineName, obstacles: readonly string[]) {
+    super(`engine ${name} cannot run here: ${obstacles.join("; ")}`);
+    this.name = "ObstacleError";
+  }
+}

@@ -1,0 +1,84 @@
+// docs/cli.md against the program: the same commands, options, choices and tables, no more and no fewer.
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import type { Command, Option } from "commander";
+import { describe, expect, it } from "vitest";
+import { buildProgram } from "../../../src/cli/program.ts";
+import { TABLES } from "../../../src/observe/dump/tables.ts";
+import { ROOT } from "./world.ts";
+
+const text = readFileSync(join(ROOT, "docs/cli.md"), "utf8");
+
+const program = buildProgram(
+  {
+    stdout: { write: () => undefined },
+    stderr: { write: () => undefined },
+    variables: {},
+    now: () => new Date(0),
+    stopSignal: () => new AbortController().signal,
+    root: ROOT,
+  },
+  () => async () => undefined,
+);
+
+/** Commands that do something, by their words: groups only hold others. */
+function leaves(command: Command, words: string): [words: string, command: Command][] {
+  if (command.commands.length === 0) return [[words, command]];
+  return command.commands.flatMap((each) => leaves(each, `${words} ${each.name()}`));
+}
+const COMMANDS = leaves(program, "weir");
+
+/** What stands below a heading of the second level, up to the next. */
+function sectionOf(heading: string): string {
+  const start = text.indexOf(`\n## ${heading}\n`);
+  if (start < 0) return "";
+  const end = text.indexOf("\n## ", start + 1);
+  return text.slice(start, end < 0 ? undefined : end);
+}
+
+/** First cell to second cell of the rows of the first table in a text. */
+function firstTable(section: string): Map<string, string> {
+  const [table = ""] = /^\|.*(?:\n\|.*)*/m.exec(section) ?? [];
+  return new Map(
+    [...table.matchAll(/^\| `([^`]+)` \| (.*?) \|/gm)].map(([, name = "", about = ""]) => [name, about]),
+  );
+}
+
+const flagsOf = (options: readonly Option[]): string[] => options.map(({ flags }) => flags);
+
+describe("docs/cli.md", () => {
+  it("has a section for each command, and none for others", () => {
+    const headings = [...text.matchAll(/^## `([^`]+)`$/gm)].map(([, words]) => words);
+    expect(headings).toEqual(COMMANDS.map(([words]) => words));
+  });
+
+  it("lists the commands with their own words", () => {
+    const listed = [...text.matchAll(/^\| \[`([^`]+)`\]\(#([^)]+)\) \| /gm)];
+    expect(listed.map(([, words, anchor]) => [words, anchor])).toEqual(
+      COMMANDS.map(([words]) => [words, words.replaceAll(" ", "-")]),
+    );
+  });
+
+  it("has the options of every command", () => {
+    expect([...firstTable(sectionOf("Options of every command")).keys()]).toEqual(flagsOf(program.options));
+  });
+
+  it.each(COMMANDS)("%s has its options, and their choices", (words, command) => {
+    const table = firstTable(sectionOf(`\`${words}\``));
+    expect([...table.keys()]).toEqual(flagsOf(command.options));
+    for (const { flags, argChoices = [], defaultValue } of command.options) {
+      for (const choice of argChoices) expect(table.get(flags)).toContain(`\`${choice}\``);
+      if (argChoices.length > 0) expect(table.get(flags)).toContain(`\`${defaultValue}\` (default)`);
+    }
+  });
+
+  it.each(COMMANDS)("%s has an example", (words) => {
+    expect(sectionOf(`\`${words}\``)).toMatch(new RegExp(`\`\`\`console\n(?:[^\`]*\n)?\\$ ${words}\\b`));
+  });
+
+  it("has the tables, in the words of the help", () => {
+    const section = sectionOf("`weir maps dump`");
+    const table = firstTable(section.slice(section.indexOf("### Tables")));
+    expect([...table]).toEqual(TABLES.map(({ name, holds }) => [name, holds]));
+  });
+});

@@ -1,0 +1,71 @@
+// What an agent could say: two pods, two policies, all well.
+import type { Views } from "../../../src/observe/server.ts";
+import type { EndpointView, PolicyView, StatusView } from "../../../src/observe/view.ts";
+
+const OPEN = { isolatedBy: [], policy: 0 };
+const ENDPOINTS: EndpointView[] = [
+  {
+    namespace: "alpha",
+    name: "nginx",
+    addresses: ["10.63.48.10"],
+    state: "enforced",
+    id: 1,
+    interface: "veth-a",
+    ifindex: 7,
+    ingress: { isolatedBy: ["alpha/access-nginx"], policy: 3 },
+    egress: OPEN,
+  },
+  { namespace: "beta", name: "lost", addresses: [], state: "no interface", ingress: OPEN, egress: OPEN },
+];
+
+export const POLICIES: PolicyView[] = [
+  {
+    namespace: "alpha",
+    name: "access-nginx",
+    selector: "run=nginx",
+    types: ["Ingress"],
+    rules: { ingress: 1, egress: 0 },
+    selects: ["alpha/nginx"],
+    enforced: 1,
+  },
+  {
+    namespace: "beta",
+    name: "nobody",
+    selector: "app=none",
+    types: ["Egress"],
+    rules: { ingress: 0, egress: 0 },
+    selects: [],
+    enforced: 0,
+  },
+];
+
+const STATUS: StatusView = {
+  version: "9.9.9",
+  pid: 4711,
+  startedAt: "2025-06-01T12:00:00.000Z",
+  generation: { wanted: 7, applied: 7 },
+  endpoints: 1,
+  policies: 2,
+  problems: [],
+  capacity: [],
+  hook: "tcx",
+  source: "/etc/weir",
+};
+
+const NAMES = {
+  endpoints: {},
+  addresses: {},
+  identities: {},
+  cidrs: {},
+  policies: {},
+  rows: {},
+  classes: {},
+};
+
+/** `status` changes what the agent says of itself. */
+export const viewsWith = (status: Partial<StatusView> = {}): Views => ({
+  status: () => ({ ...STATUS, ...status }),
+  endpoints: () => ENDPOINTS,
+  policies: () => POLICIES,
+  names: () => NAMES,
+});

@@ -1,0 +1,96 @@
+// Breaks one rule at a time in a copy of the tree and shows that the tests notice: `npm run mutants [-- WORD]`.
+//
+// Exit code 0 only if every mutant was noticed, 1 if one survived, 2 if one could not be made. WORD picks mutants whose
+// rule or file contains it.
+
+import { execFileSync, spawnSync } from "node:child_process";
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { MUTANTS, type Mutant } from "./mutants/list.ts";
+
+const ROOT = fileURLToPath(new URL("..", import.meta.url));
+/** Tests that need no privilege: the table of cases, the evaluator's own, and random worlds. */
+const TESTS = ["test/unit/cases.test.ts", "test/unit/policy", "test/unit/model", "test/unit/state"];
+const WORLDS = "150";
+
+/** What the tests read; files that git knows but that are gone are left out. */
+const isPart = (file: string): boolean =>
+  /^(src|test|tools|native\/lib)\/|^[^/]+\.(json|ts)$/.test(file) && existsSync(join(ROOT, file));
+
+function copyTree(): string {
+  const copy = mkdtempSync(join(tmpdir(), "weir-mutants-"));
+  const files = execFileSync("git", ["ls-files", "-co", "--exclude-standard"], {
+    cwd: ROOT,
+    encoding: "utf8",
+  });
+  for (const file of files.split("\n").filter((each) => isPart(each))) {
+    mkdirSync(dirname(join(copy, file)), { recursive: true });
+    cpSync(join(ROOT, file), join(copy, file));
+  }
+  cpSync(join(ROOT, "src/gen"), join(copy, "src/gen"), { recursive: true });
+  symlinkSync(join(ROOT, "node_modules"), join(copy, "node_modules"));
+  return copy;
+}
+
+/** Whether the tests fail in the copy. */
+function testsFail(copy: string): boolean {
+  const vitest = join(ROOT, "node_modules/vitest/vitest.mjs");
+  const done = spawnSync(process.execPath, [vitest, "run", "--project", "unit", "--bail", "1", ...TESTS], {
+    cwd: copy,
+    env: { ...process.env, WEIR_PROPERTY_RUNS: WORLDS, WEIR_CONFORMANCE: "" },
+    stdio: "ignore",
+  });
+  return done.status !== 0;
+}
+
+function occursOnce(text: string, { from }: Mutant): boolean {
+  return text.split(from).length === 2;
+}
+
+function tryOne(copy: string, mutant: Mutant): "noticed" | "SURVIVED" | "CANNOT BE MADE" {
+  const path = join(copy, mutant.file);
+  const text = readFileSync(path, "utf8");
+  if (!occursOnce(text, mutant)) return "CANNOT BE MADE";
+  writeFileSync(
+    path,
+    text.replace(mutant.from, () => mutant.to),
+  );
+  const failed = testsFail(copy);
+  writeFileSync(path, text);
+  return failed ? "noticed" : "SURVIVED";
+}
+
+function main(word: string): number {
+  const chosen = MUTANTS.filter(({ rule, file }) => rule.includes(word) || file.includes(word));
+  const copy = copyTree();
+  try {
+    if (testsFail(copy)) {
+      process.stderr.write("mutants: the tests fail without any mutant; nothing can be shown\n");
+      return 2;
+    }
+    const counts = new Map<string, number>();
+    for (const mutant of chosen) {
+      const outcome = tryOne(copy, mutant);
+      counts.set(outcome, (counts.get(outcome) ?? 0) + 1);
+      process.stdout.write(`${outcome.padEnd(15)} ${mutant.file}: ${mutant.rule}\n`);
+    }
+    process.stdout.write(`${counts.get("noticed") ?? 0} of ${chosen.length} mutants noticed\n`);
+    if (counts.has("CANNOT BE MADE")) return 2;
+    return counts.has("SURVIVED") ? 1 : 0;
+  } finally {
+    rmSync(copy, { recursive: true, force: true });
+  }
+}
+
+process.exitCode = main(process.argv[2] ?? "");

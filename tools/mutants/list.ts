@@ -1,0 +1,167 @@
+// The mutants: each breaks one rule of how policies are evaluated or compiled, by replacing one text in one file.
+
+export interface Mutant {
+  /** The rule that it breaks. */
+  readonly rule: string;
+  readonly file: string;
+  /** Must occur exactly once. */
+  readonly from: string;
+  readonly to: string;
+}
+
+const evaluate = (rule: string, from: string, to: string): Mutant => ({
+  rule,
+  file: "src/policy/evaluate.ts",
+  from,
+  to,
+});
+const selector = (rule: string, from: string, to: string): Mutant => ({
+  rule,
+  file: "src/model/selector.ts",
+  from,
+  to,
+});
+
+/** The evaluator, rule by rule in the order of its text. */
+const EVALUATOR: readonly Mutant[] = [
+  evaluate("ingress asks the destination", 'direction === "ingress" ? probe.to : probe.from', "probe.from"),
+  evaluate("a pod reaches itself", 'if (isPod(other, subject)) return { kind: "loopback" };', ""),
+  evaluate("no policy, no isolation", 'if (applying.length === 0) return { kind: "not-isolated" };', ""),
+  evaluate("one allowance is enough", "if (by.length > 0)", "if (by.length > 1)"),
+  evaluate(
+    "egress must allow too",
+    "allowed: permits(egress) && permits(ingress)",
+    "allowed: permits(ingress)",
+  ),
+  evaluate(
+    "ingress must allow too",
+    "allowed: permits(egress) && permits(ingress)",
+    "allowed: permits(egress)",
+  ),
+  evaluate("only policyTypes isolate", "policy.isolates[direction] &&", ""),
+  evaluate("subjects are of the policy's namespace", "policy.namespace === pod.namespace &&", ""),
+  evaluate("podSelector selects the subjects", "&& matches(policy.subject, pod.labels)", ""),
+  evaluate("an unreadable policy allows nothing", "if (policy.unreadable !== undefined) return [];", ""),
+  evaluate(
+    "peers are the other end",
+    'direction === "ingress" ? probe.from : probe.to;\n  return policy',
+    "probe.to;\n  return policy",
+  ),
+  evaluate(
+    "no peers is everyone",
+    'if (rule.peers === "anyone") return [undefined];',
+    'if (rule.peers === "anyone") return [];',
+  ),
+  evaluate("no namespaceSelector is the own namespace", "pod.namespace === policy.namespace\n", "true\n"),
+  evaluate(
+    "namespaceSelector selects namespaces",
+    ": matches(peer.namespaces, namespaceLabels(cluster, pod.namespace))",
+    ": true",
+  ),
+  evaluate(
+    "both selectors mean AND",
+    "inNamespace && matches(peer.pods, pod.labels)",
+    "inNamespace || matches(peer.pods, pod.labels)",
+  ),
+  evaluate("except takes away", "&& !excepted", ""),
+  evaluate("a block is its CIDR", "cidrContains(peer.cidr, other.address) &&", ""),
+  evaluate(
+    "no ports is all ports",
+    'if (rule.ports === "all") return [undefined];',
+    'if (rule.ports === "all") return [];',
+  ),
+  evaluate("the protocol must match", "if (match.protocol !== probe.protocol) return false;", ""),
+  evaluate("a range has a first port", "match.first <= probe.port && ", ""),
+  evaluate("a range has a last port", " && probe.port <= match.last", ""),
+  evaluate("endPort is inclusive", "probe.port <= match.last", "probe.port < match.last"),
+  evaluate(
+    "names are the destination's",
+    "selectablePod(probe.to)?.ports",
+    "selectablePod(probe.from)?.ports",
+  ),
+  evaluate("a name has a protocol", "protocol === match.protocol &&", ""),
+  evaluate("a name has a number", "&& port === probe.port", ""),
+  selector(
+    "NotIn holds for a missing key",
+    "return value === undefined || !requirement",
+    "return value !== undefined && !requirement",
+  ),
+  selector("all requirements must hold", "selector.requirements.every", "selector.requirements.some"),
+  selector(
+    "In needs the key's value",
+    "value !== undefined && requirement.values.includes(value)",
+    "value !== undefined",
+  ),
+  selector(
+    "Exists needs the key",
+    'case "Exists":\n      return value !== undefined;',
+    'case "Exists":\n      return true;',
+  ),
+  selector("DoesNotExist forbids the key", "return value === undefined;", "return true;"),
+  {
+    rule: "host-network and finished pods are never selected",
+    file: "src/model/cluster.ts",
+    from: "!pod.hostNetwork && !pod.finished",
+    to: "!pod.finished",
+  },
+];
+
+/** The compiler and the diff, where a mistake would be hardest to see. */
+const COMPILER: readonly Mutant[] = [
+  {
+    rule: "an exception cuts only its own block",
+    file: "src/policy/prefixes.ts",
+    from: "change(block, -1);\n    }\n    path",
+    to: "inForce.set(block.set, 0);\n    }\n    path",
+  },
+  {
+    rule: "leaving a block closes it",
+    file: "src/policy/prefixes.ts",
+    from: "for (const block of closes) change(block, -1);",
+    to: "",
+  },
+  {
+    rule: "a pod's identity has the blocks around it",
+    file: "src/policy/identity.ts",
+    from: "for (const set of findAddress(covering, address) ?? []) belongs.add(set.key);",
+    to: "",
+  },
+  {
+    rule: "an egress name is resolved on each peer",
+    file: "src/policy/identity.ts",
+    from: "(!term.resolves || declares(pod, term.resolves))",
+    to: "true",
+  },
+  {
+    rule: "a row is what all its terms allow",
+    file: "src/policy/contents.ts",
+    from: "...policy.others, ...terms",
+    to: "...terms",
+  },
+  {
+    rule: "rows keep the classes in force",
+    file: "src/state/diff.ts",
+    from: "...classes, ...(before ?? []).filter((each) => inForce.has(each))",
+    to: "...classes",
+  },
+  {
+    rule: "policies keep the identities in force",
+    file: "src/state/diff.ts",
+    from: "const both = new Map([...kept, ...cells]);",
+    to: "const both = new Map(cells);",
+  },
+  {
+    rule: "a new prefix says what covered it",
+    file: "src/state/diff.ts",
+    from: "live: have.cidrs.get(cidr) ?? covering(tables.live, cidr)",
+    to: "live: have.cidrs.get(cidr) ?? 0",
+  },
+  {
+    rule: "a new address was not there before",
+    file: "src/state/diff.ts",
+    from: "live: have.addresses.get(address) ?? ABSENT",
+    to: "live: have.addresses.get(address) ?? 0",
+  },
+];
+
+export const MUTANTS: readonly Mutant[] = [...EVALUATOR, ...COMPILER];
