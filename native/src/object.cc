@@ -17,7 +17,8 @@ namespace {
 
 // Lives as long as the JavaScript handle or a load that is under way.
 struct Object {
-  std::vector<uint8_t> image; // what libbpf was opened on, if bytes
+  std::vector<uint8_t> image;   // what libbpf was opened on, if bytes
+  std::vector<FdRef> templates; // inner maps, which libbpf only borrows
   struct bpf_object *object = nullptr;
   ~Object() { bpf_object__close(object); }
 };
@@ -167,15 +168,10 @@ Napi::Value ReuseMap(const Napi::CallbackInfo &info) {
 
 Napi::Value SetInnerMap(const Napi::CallbackInfo &info) {
   struct bpf_map *map = MapArg(info);
-  if (!map)
-    return Number(info.Env(), -ENOENT);
-  // libbpf closes this descriptor after the load, so it gets its own.
-  int inner = fcntl(FdArg(info, 2)->get(), F_DUPFD_CLOEXEC, 3);
-  if (inner < 0)
-    return Number(info.Env(), -errno);
-  int rc = bpf_map__set_inner_map_fd(map, inner);
-  if (rc < 0)
-    close(inner);
+  FdRef inner = FdArg(info, 2);
+  int rc = map ? bpf_map__set_inner_map_fd(map, inner->get()) : -ENOENT;
+  if (rc == 0)
+    (*Slot(info))->templates.push_back(inner);
   return Number(info.Env(), rc);
 }
 

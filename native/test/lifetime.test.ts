@@ -7,10 +7,12 @@ import {
   BpfProgram,
   Btf,
   findClsact,
+  MapType,
   queryTc,
   RingBuffer,
 } from "../lib/index.ts";
 import {
+  barePath,
   closing,
   loadSample,
   makeMap,
@@ -46,7 +48,7 @@ test("maps, programs, links and BTF opened and closed", async () => {
     object.map("counters").info.btfId,
   ];
   await expectNoLeak(() => {
-    makeMapClosed();
+    BpfMap.create(mapSpec).close();
     BpfMap.openPinned(path).close();
     object.map("counters").close();
     object.program("pass").close();
@@ -61,12 +63,11 @@ test("maps, programs, links and BTF opened and closed", async () => {
   link.close();
 });
 
-const makeMapClosed = () =>
-  BpfMap.create({ type: 1, name: "wt", keySize: 4, valueSize: 4, maxEntries: 1 }).close();
+const mapSpec = { type: MapType.HASH, name: "wt_map", keySize: 4, valueSize: 4, maxEntries: 1 };
 
 test("failures", async () => {
   const object = await loadSample();
-  const program = object.program("pass");
+  const [program, noRing] = [object.program("pass"), object.map("counters")];
   const spec = { ifindex: 0x7ffffff, direction: "ingress" } as const;
   const swallow = (call: () => unknown) =>
     Promise.resolve()
@@ -78,7 +79,8 @@ test("failures", async () => {
     await swallow(() => BpfMap.openPinned("/sys/fs/bpf/wt-none"));
     await swallow(() => BpfLink.attach(program, { kind: "tcx", ...spec }));
     await swallow(() => BpfLink.attach(program, { kind: "clsact", ...spec, handle: 1, priority: 1 }));
-    await swallow(() => RingBuffer.open(object.map("counters"), () => undefined));
+    await swallow(() => RingBuffer.open(noRing, () => undefined));
+    await swallow(() => object.map("nobody"));
   }, 300);
   await expectNoLeak(async () => {
     const refused = BpfObject.open(refusedPath);
@@ -94,6 +96,14 @@ test("objects loaded, links attached and ring buffers opened", async () => {
     await object.load();
     object.close();
   }, 20);
+  await expectNoLeak(async () => {
+    const object = BpfObject.open(barePath);
+    const template = BpfMap.create(mapSpec);
+    object.setInnerMap("outer", template);
+    template.close();
+    await object.load();
+    object.close();
+  }, 50);
   const object = await loadSample();
   const [program, events] = [object.program("pass"), object.map("events")];
   const { ifindex } = makeVeth();

@@ -3,6 +3,7 @@ import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
 import { BpfObject, MapFlag, MapType, ProgramType } from "../lib/index.ts";
 import {
+  barePath,
   closing,
   expectCode,
   failure,
@@ -131,10 +132,20 @@ test("an existing map is reused if its shape fits", async () => {
 
 test("the template of a map of maps can be given", async () => {
   const template = makeMap({ type: MapType.ARRAY, maxEntries: 1, name: "wt_template" });
-  const object = openSample();
-  const wrongPlace = await failure(() => object.setInnerMap("counters", template));
-  expect(wrongPlace.errno).toBe(22);
-  await expectCode("ARGUMENT", () => object.setInnerMap("nobody", template));
+  const object = closing(BpfObject.open(barePath));
+  object.setInnerMap("outer", template);
+  template.close();
+  await object.load();
+  const inner = makeMap({ type: MapType.ARRAY, maxEntries: 1 });
+  await object.map("outer").setInner(u32(1), inner);
+  expect(object.map("outer").innerId(u32(1))).toBe(inner.info.id);
+  await expectCode("EINVAL", () => object.map("outer").setInner(u32(1), makeMap()));
+
+  const without = await failure(() => closing(BpfObject.open(barePath)).load());
+  expect(without.message).toContain("map 'outer': failed to create");
+  expect(without.verifierLog).toBeUndefined();
+  await expectCode("EINVAL", () => openSample().setInnerMap("counters", inner));
+  await expectCode("ARGUMENT", () => openSample().setInnerMap("nobody", inner));
 });
 
 test("a refused program's error carries the verifier's log and its reason", async () => {

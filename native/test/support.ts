@@ -1,12 +1,13 @@
 // What the tests share: built objects, own devices, children without privilege, and what a BpfError must look like.
 import { execFileSync, spawn } from "node:child_process";
-import { readdirSync } from "node:fs";
+import { readdirSync, rmSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { expect, onTestFinished } from "vitest";
 import { BpfError, BpfMap, BpfObject, MapType, type OpenOptions } from "../lib/index.ts";
 
 const path = (relative: string) => fileURLToPath(new URL(relative, import.meta.url));
 export const samplePath = path("../build/test/sample.bpf.o");
+export const barePath = path("../build/test/bare.bpf.o");
 export const refusedPath = path("../build/test/refused.bpf.o");
 const distribution = new URL("../dist/index.js", import.meta.url).href;
 
@@ -36,8 +37,12 @@ export const u32 = (...values: number[]) => Buffer.from(Uint32Array.from(values)
 export const u64 = (...values: number[]) => Buffer.from(BigUint64Array.from(values, BigInt).buffer);
 
 let serial = 0;
-/** A path on the BPF filesystem that no one else uses. */
-export const pinPath = () => `/sys/fs/bpf/wt-bpf-ts-${process.pid}-${serial++}`;
+/** A path on the BPF filesystem that no one else uses; what is there when the test ends is removed. */
+export function pinPath(): string {
+  const path = `/sys/fs/bpf/wt-bpf-ts-${process.pid}-${serial++}`;
+  onTestFinished(() => rmSync(path, { recursive: true, force: true }));
+  return path;
+}
 
 /** The BpfError that `run` throws, synchronously or by rejection; the test fails if it throws none. */
 export async function failure(run: () => unknown): Promise<BpfError> {

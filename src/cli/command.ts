@@ -12,7 +12,7 @@ export type Exits = <A extends readonly unknown[]>(
 /** Adds one command to its parent: its words, options and help; the work is imported when it is asked for. */
 export type Adder = (parent: Command, exits: Exits) => void;
 
-export type Format = "table" | "wide" | "json" | "yaml" | "name" | "text";
+export type Format = "table" | "wide" | "json" | "yaml" | "name" | "text" | "junit";
 
 export const outputOption = (...formats: readonly [Format, ...Format[]]): Option =>
   new Option("-o, --output <format>", "how the result is written").choices(formats).default(formats[0]);

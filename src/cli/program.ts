@@ -13,6 +13,7 @@ import { addMapsDump } from "./maps-dump.ts";
 import { addMapsList } from "./maps-list.ts";
 import { addRun } from "./run.ts";
 import { addStatus } from "./status.ts";
+import { addTest } from "./test.ts";
 import { addVersion } from "./version.ts";
 
 const GET_EXAMPLES = `
@@ -43,6 +44,7 @@ const COMMANDS: readonly (Adder | Group)[] = [
     examples: MAPS_EXAMPLES,
     commands: [addMapsList, addMapsDump],
   },
+  addTest,
   addCleanup,
   addVersion,
 ];

@@ -5,6 +5,8 @@ import { ipBatch, ipJson } from "../lab/iproute.ts";
 export interface Devices {
   /** The interface index of the device with this number, made when first asked for. */
   at(number: number): number;
+  /** Its name. */
+  nameAt(number: number): string;
   close(): void;
 }
 
@@ -28,6 +30,10 @@ export function openDevices(prefix: string): Devices {
     at(number) {
       while (made.length <= number) grow();
       return made[number] as number;
+    },
+    nameAt(number) {
+      this.at(number);
+      return name(number);
     },
     close() {
       const pairs = made.flatMap((_, index) => (index % 2 === 0 ? [`link del ${name(index)}`] : []));

@@ -2,20 +2,21 @@
 
 import { rmSync } from "node:fs";
 import { join } from "node:path";
-import type { Direction } from "../base/direction.ts";
 import { type Maps, openMaps } from "../datapath/maps.ts";
 import { type Datapath, openDatapath } from "../datapath/object.ts";
 import { type TestRunner, testRunner } from "../datapath/testrun.ts";
+import { Teardown } from "../lab/teardown.ts";
 import { compile } from "../policy/compile.ts";
 import { NOTHING_NUMBERED, type Numbering } from "../policy/numbers.ts";
 import type { Engine } from "../source/conformance/run.ts";
-import type { Cell, Step } from "../source/conformance/types.ts";
+import type { Case, Cell } from "../source/conformance/types.ts";
 import { diff, type Held } from "../state/diff.ts";
 import type { State } from "../state/state.ts";
 import { type Devices, openDevices } from "./devices.ts";
-import { packet } from "./frame.ts";
+import { packet, TCP_FLAG } from "./frame.ts";
+import { benchDirectory, devicePrefix, removeLeftovers } from "./leftovers.ts";
 import { localsOf } from "./locals.ts";
-import { judgeSides } from "./sides.ts";
+import { type AskSide, judgeSides } from "./sides.ts";
 
 /** A loaded datapath of its own, pinned apart from any agent's, for programs to be run on packets. */
 export interface Bench {
@@ -37,70 +38,113 @@ export interface BenchOptions {
 
 let benches = 0;
 
+/** What a killed process left is removed first. @throws OperationError, BpfError */
 export async function openBench({ object, bpffs }: BenchOptions): Promise<Bench> {
   benches += 1;
-  const root = join(bpffs, `weir-test-${process.pid}-${benches}`);
-  const datapath = await openDatapath(root, object);
-  const maps = openMaps(datapath);
-  const devices = openDevices(`wk${(process.pid % 46_656).toString(36)}${benches.toString(36)}`);
+  const root = join(bpffs, benchDirectory(process.pid, benches));
+  const teardown = new Teardown();
+  try {
+    removeLeftovers(bpffs);
+    teardown.defer(() => rmSync(root, { recursive: true, force: true }));
+    const datapath = await openDatapath(root, object);
+    teardown.defer(() => datapath.close());
+    const devices = openDevices(devicePrefix(process.pid, benches));
+    teardown.defer(() => devices.close());
+    const maps = openMaps(datapath);
+    await maps.initialise();
+    const run = testRunner(datapath, object);
+    return { datapath, maps, devices, run, bring: bringer(maps), close: () => teardown.close() };
+  } catch (thrown) {
+    teardown.close();
+    throw thrown;
+  }
+}
+
+function bringer(maps: Maps): Bench["bring"] {
   let held: Held | undefined;
-  await maps.initialise();
-  return {
-    datapath,
-    maps,
-    devices,
-    run: testRunner(datapath, object),
-    async bring(state) {
-      const changes = diff(held ?? (await maps.read()), state);
-      if (!changes.empty) {
-        await maps.write(changes.prepare);
-        await maps.flip();
-        await maps.write(changes.cleanup);
-      }
-      held = {
-        state,
-        unsettled: { addresses: new Set(), cidrs: new Set(), endpoints: new Set(), ports: false },
-      };
-    },
-    close() {
-      devices.close();
-      datapath.close();
-      rmSync(root, { recursive: true, force: true });
-    },
+  return async (state) => {
+    const before = held ?? (await maps.read());
+    // Where a write fails, only the kernel knows what it holds.
+    held = undefined;
+    const changes = diff(before, state);
+    if (!changes.empty) {
+      await maps.write(changes.prepare);
+      await maps.flip();
+      await maps.write(changes.cleanup);
+    }
+    held = {
+      state,
+      unsettled: { addresses: new Set(), cidrs: new Set(), endpoints: new Set(), ports: false },
+    };
   };
 }
 
 /** An interface that is no endpoint: packets that the node forwards come from it. The loopback device always exists. */
 const ELSEWHERE = 1;
 
+/** Clients' ports, as Linux has them by default. */
+const EPHEMERAL = { first: 32_768, count: 28_232 } as const;
+
+/** Goes through its cases as an agent goes through the days: every case is one more update, with the numbers that are. */
 export function kernelEngine(bench: Bench): Engine {
   let numbering: Numbering = NOTHING_NUMBERED;
-  const interfaces = new Map<string, number>();
-  let last = 0;
-  let sourcePort = 0;
-  const ask = (cell: Cell, direction: Direction, ifindex: number) => {
-    const frame = packet({
-      source: cell.from.address,
-      destination: cell.to.address,
-      protocol: cell.protocol,
-      sourcePort: 32_768 + sourcePort,
-      destinationPort: cell.port,
-    });
-    const verdict = bench.run({ direction, ifindex, ingressIfindex: ELSEWHERE, frame });
-    return { allowed: verdict === "pass", answer: verdict };
-  };
+  let current: Case | undefined;
+  let interfaces = new Map<string, number>();
+  let clients = clientsOf([]);
+  const ask: (client: Client) => AskSide =
+    (client) =>
+    ({ cell, direction, ifindex }) => {
+      const frame = packet({
+        source: cell.from.address,
+        destination: cell.to.address,
+        protocol: cell.protocol,
+        sourcePort: client.port,
+        destinationPort: cell.port,
+        ...(client.isNew ? {} : { tcpFlags: TCP_FLAG.ACK }),
+      });
+      const verdict = bench.run({ direction, ifindex, ingressIfindex: ELSEWHERE, frame });
+      return { allowed: verdict === "pass", answer: verdict };
+    };
   return {
     name: "kernel",
-    async judge(step: Step) {
-      const locals = localsOf(step, interfaces, () => bench.devices.at(last++));
+    async judge(step, of) {
+      if (current !== of) {
+        current = of;
+        interfaces = new Map();
+        clients = clientsOf(of.steps);
+      }
+      const locals = localsOf(step, interfaces, () => bench.devices.at(interfaces.size));
       const compiled = compile(step.cluster, locals, numbering);
       await bench.bring(compiled.state);
       numbering = compiled.numbering;
-      return step.cells.map((cell) => {
-        // Every probe is a connection of its own.
-        sourcePort = (sourcePort + 1) % 32_768;
-        return judgeSides(step, cell, interfaces, ({ direction, ifindex }) => ask(cell, direction, ifindex));
-      });
+      return step.cells.map((cell) => judgeSides(step, cell, interfaces, ask(clients(cell))));
     },
+  };
+}
+
+/** The client's end of a probe. */
+interface Client {
+  readonly port: number;
+  /** Whether the probe opens the connection; the other kind is a segment of one that is open. */
+  readonly isNew: boolean;
+}
+
+/** Every probe is a connection of its own, unless the case says that it goes on with another. */
+function clientsOf(steps: Case["steps"]): (cell: Cell) => Client {
+  // A client's port is no port that is served, so that no probe looks like the answer to another.
+  const served = new Set(steps.flatMap(({ cells }) => cells.map(({ port }) => port)));
+  const opened = new Map<string, number>();
+  let last = 0;
+  const next = (): number => {
+    last = (last + 1) % EPHEMERAL.count;
+    return EPHEMERAL.first + last;
+  };
+  return ({ connection }) => {
+    const before = connection?.use === "reuse" ? opened.get(connection.id) : undefined;
+    if (before !== undefined) return { port: before, isNew: false };
+    let port = next();
+    for (let tries = 1; served.has(port) && tries < EPHEMERAL.count; tries += 1) port = next();
+    if (connection?.use === "open") opened.set(connection.id, port);
+    return { port, isNew: true };
   };
 }

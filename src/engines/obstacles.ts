@@ -3,7 +3,7 @@
 import { accessSync, constants, existsSync, readFileSync, statfsSync } from "node:fs";
 import { delimiter, join } from "node:path";
 import { codeOf, messageOf } from "../base/errors.ts";
-import type { EngineName, EngineOptions } from "./open.ts";
+import type { EngineName, EngineOptions } from "./names.ts";
 
 const BPF_FS_MAGIC = 0xcafe4a11;
 

@@ -1,17 +1,8 @@
-// The engines by name, as `weir test` offers them: what each needs, and how it is opened.
+// Opening an engine by its name: what it holds of the machine is one thing to close.
 
 import type { Engine } from "../source/conformance/run.ts";
+import type { EngineName, EngineOptions } from "./names.ts";
 import { obstaclesOf } from "./obstacles.ts";
-
-export const ENGINE_NAMES = ["oracle", "plan", "kernel", "live"] as const;
-export type EngineName = (typeof ENGINE_NAMES)[number];
-
-export interface EngineOptions {
-  /** The built BPF object. */
-  readonly object: string;
-  /** A directory on a BPF filesystem, for pins of the engine's own. */
-  readonly bpffs: string;
-}
 
 /** An engine with all that it holds of the machine. */
 export interface Session {
@@ -40,7 +31,8 @@ export async function openSession(name: EngineName, options: EngineOptions): Pro
     case "kernel": {
       const { kernelEngine, openBench } = await import("./kernel.ts");
       const bench = await openBench(options);
-      return { engine: () => kernelEngine(bench), close: async () => bench.close() };
+      const engine = kernelEngine(bench);
+      return { engine: () => engine, close: async () => bench.close() };
     }
     case "live": {
       const { openLive } = await import("./live.ts");

@@ -3,7 +3,7 @@
 import { createServer, type Server } from "node:net";
 import { assert, present } from "../base/assert.ts";
 import { codeOf, OperationError } from "../base/errors.ts";
-import { forwardNodeWide, stopForwardingNodeWide } from "./forwarding.ts";
+import { type ForwardingPaths, forwardNodeWide, stopForwardingNodeWide } from "./forwarding.ts";
 import {
   addressesOf,
   checkPrefix,
@@ -13,6 +13,7 @@ import {
   makeWires,
   netnsName,
   removeWires,
+  unmakeWires,
   type Wire,
 } from "./network.ts";
 import { PodProcess } from "./process.ts";
@@ -35,6 +36,8 @@ export interface LabOptions {
   /** Begins the name of everything the lab makes; one lab of a prefix at a time. At most 11 characters. */
   readonly prefix: string;
   readonly endpoints: readonly EndpointSpec[];
+  /** For a lab in a network namespace of its process's own: a place for its notes that no other lab knows. */
+  readonly forwarding?: ForwardingPaths;
 }
 
 /** As the sender of a probe: the node itself, outside of every namespace. */
@@ -56,8 +59,8 @@ export async function openLab(options: LabOptions): Promise<Lab> {
     const lock = await lockPrefix(options.prefix);
     teardown.defer(() => lock.close());
     removeWires(options.prefix);
-    teardown.defer(() => stopForwardingNodeWide(options.prefix));
-    forwardNodeWide(options.prefix);
+    teardown.defer(() => stopForwardingNodeWide(options.prefix, options.forwarding));
+    forwardNodeWide(options.prefix, options.forwarding);
     teardown.defer(() => removeWires(options.prefix));
     const lab = new Lab(options.prefix, teardown);
     await lab.add(options.endpoints);
@@ -169,6 +172,16 @@ export class Lab {
   /** Takes an endpoint's link away, as when a pod dies under the agent; its process stays, unreachable. */
   cut(name: string): void {
     cutWire(this.wire(name));
+  }
+
+  /** Takes endpoints away with all that is theirs: links, namespaces, processes. Their names are free again. */
+  remove(names: readonly string[]): void {
+    const wires = names.map((name) => this.wire(name));
+    for (const name of names) {
+      this.#endpoints.get(name)?.process.close();
+      this.#endpoints.delete(name);
+    }
+    unmakeWires(wires);
   }
 
   /** Undone by `close`, or when the process ends, before anything of the lab is taken away. Must be synchronous. */

@@ -30,8 +30,11 @@ export function checkPrefix(prefix: string): void {
 
 export const linkName = (prefix: string, index: number): string => `${prefix}-${index}`;
 
+/** Names of files have an end too: of a long name the number tells enough. */
+const NAME_LENGTH_MAX = 100;
+
 export const netnsName = (prefix: string, index: number, name: string): string =>
-  `${prefix}-${index}-${name.toLowerCase().replaceAll(/[^a-z0-9]+/g, "-")}`;
+  `${prefix}-${index}-${name.toLowerCase().replaceAll(/[^a-z0-9]+/g, "-").slice(0, NAME_LENGTH_MAX)}`;
 
 export function addressesOf(texts: readonly string[]): Address[] {
   return texts.map((text) => {
@@ -109,3 +112,8 @@ const isNumbered = (prefix: string, name: string, mark: "" | "-"): boolean =>
 
 /** Cuts one endpoint off: its link goes (both ends), its namespace stays. */
 export const cutWire = (wire: Wire): void => ipBatch([`link del ${wire.link}`]);
+
+/** Removes what `makeWires` made. */
+export function unmakeWires(wires: readonly Wire[]): void {
+  ipBatch([...wires.map(({ link }) => `link del ${link}`), ...wires.map(({ netns }) => `netns del ${netns}`)]);
+}

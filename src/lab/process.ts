@@ -1,24 +1,14 @@
 // The lab's side of one pod process: starts it inside its namespace, sends it commands, hears its answers.
 
 import { type ChildProcess, spawn } from "node:child_process";
-import { existsSync } from "node:fs";
 import { createInterface } from "node:readline";
-import { fileURLToPath } from "node:url";
 import { OperationError } from "../base/errors.ts";
+import { programPath } from "../base/program.ts";
 import type { Command, ProcessConfig, Reply, Request, Response } from "./protocol.ts";
 
 interface Waiting {
   resolve(reply: Reply): void;
   reject(error: Error): void;
-}
-
-/** The program lies beside this file: as TypeScript in the sources, as JavaScript in a bundle (an entry of its own). */
-function programPath(): string {
-  for (const name of ["pod-process.ts", "pod-process.js", "../pod-process.js"]) {
-    const path = fileURLToPath(new URL(name, import.meta.url));
-    if (existsSync(path)) return path;
-  }
-  throw new OperationError("not found", { operation: "start", object: "pod-process", code: "ENOENT" });
 }
 
 /** A running pod process. `close()` is idempotent and synchronous; commands after it are refused. */
@@ -47,7 +37,7 @@ export class PodProcess {
 
   /** Starts it in a namespace (undefined: the node's own). */
   static spawn(netns: string | undefined, config: ProcessConfig): PodProcess {
-    const node = [process.execPath, "--disable-warning=ExperimentalWarning", programPath()];
+    const node = [process.execPath, "--disable-warning=ExperimentalWarning", programPath("lab/pod-process")];
     const [command = "", ...args] = netns === undefined ? node : ["ip", "netns", "exec", netns, ...node];
     // A group of its own: Ctrl-C is for the lab, which then ends its processes itself, after what depends on them.
     const pod = new PodProcess(config.name, spawn(command, args, { stdio: "pipe", detached: true }));

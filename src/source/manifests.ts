@@ -1,8 +1,9 @@
 // Manifests on disk: a directory of Kubernetes YAML, or one file, read into a cluster.
 
-import { assemble, type Reading } from "./manifests/assemble.ts";
+import { assemble, type Reading, unreadable } from "./manifests/assemble.ts";
 import { lookAtAll } from "./manifests/look.ts";
 import { firstMemory, readingsIn } from "./manifests/memory.ts";
+import { NOT_READ_YET } from "./manifests/watch.ts";
 
 export type { Reading } from "./manifests/assemble.ts";
 export { type WatchOptions, watchManifests } from "./manifests/watch.ts";
@@ -13,6 +14,6 @@ export { type WatchOptions, watchManifests } from "./manifests/watch.ts";
  */
 export async function readManifests(path: string): Promise<Reading> {
   const look = await lookAtAll(path, new Map());
-  if (!look.ok) return assemble([], [{ ...look.problem, effect: "no manifest is in force" }]);
+  if (!look.ok) return unreadable([{ ...look.problem, effect: NOT_READ_YET }]);
   return assemble(readingsIn(firstMemory(look.seen)));
 }

@@ -44,7 +44,11 @@ function testOf(step: StepReport, { id, file }: CaseReport, engine: string): Ele
     const message = `${failures.length} of ${failures.length + passed} cells not as expected`;
     return element("testcase", facts, [element("failure", { message }, lines.join("\n"))]);
   }
-  return element("testcase", facts, passed > 0 ? [] : [element("skipped", { message: "no cell was compared" })]);
+  return element(
+    "testcase",
+    facts,
+    passed > 0 ? [] : [element("skipped", { message: "no cell was compared" })],
+  );
 }
 
 type Tally = Readonly<Record<"tests" | "failures" | "errors" | "skipped", number>>;
@@ -65,7 +69,11 @@ const timeOf = (reports: readonly CaseReport[]): string =>
 
 const firstLine = (lines: string): string => lines.split("\n")[0] ?? "";
 
-const element = (tag: string, attributes: Element["attributes"], content: Element["content"] = []): Element => ({
+const element = (
+  tag: string,
+  attributes: Element["attributes"],
+  content: Element["content"] = [],
+): Element => ({
   tag,
   attributes,
   content,

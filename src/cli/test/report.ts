@@ -1,6 +1,5 @@
 // What came of a run of cases, as plain data for every form of output.
 
-import { type Problem, problemText } from "../../model/problem.ts";
 import {
   type CaseResult,
   cellText,
@@ -30,11 +29,12 @@ export interface StepReport {
   /** Cells. */
   readonly passed: number;
   readonly open: number;
-  readonly failures: readonly ReportedFailure[];
+  readonly failures: readonly CellFailure[];
 }
 
-/** A failure, and the words for its cell in which people read it. */
-export interface ReportedFailure extends Failure {
+export interface CellFailure {
+  readonly failure: Failure;
+  /** The cell in words, with its addresses. */
   readonly cell: string;
 }
 
@@ -63,7 +63,7 @@ export interface Totals {
 export const NO_TOTALS: Totals = { cases: 0, steps: 0, passed: 0, failed: 0, open: 0 };
 
 export const failuresOf = ({ broken, steps }: CaseReport): readonly Failure[] =>
-  broken === undefined ? steps.flatMap(({ failures }) => failures) : [broken];
+  broken === undefined ? steps.flatMap(({ failures }) => failures.map(({ failure }) => failure)) : [broken];
 
 /** `totals` and one more case. */
 export function added(totals: Totals, report: CaseReport): Totals {
@@ -104,9 +104,9 @@ export function unreadable(file: string, problems: readonly string[]): CaseRepor
 }
 
 /** A case on which the engine could not go on: no verdict of it counts. */
-export function aborted(file: string, of: Case, seconds: number, reason: string): CaseReport {
+export function aborted(file: string, of: Case, reason: string): CaseReport {
   const facts = { expected: "verdicts", got: "error", why: reason };
-  return { file, id: of.id, name: of.name, seconds, steps: [], broken: brokenOf(of.id, facts), notes: [] };
+  return { file, id: of.id, name: of.name, seconds: 0, steps: [], broken: brokenOf(of.id, facts), notes: [] };
 }
 
 const brokenOf = (id: string, facts: Pick<Failure, "expected" | "got" | "why">): Failure => ({
@@ -119,18 +119,13 @@ const brokenOf = (id: string, facts: Pick<Failure, "expected" | "got" | "why">):
   ...facts,
 });
 
-export const withWarnings = (report: CaseReport, problems: readonly Problem[]): CaseReport => ({
-  ...report,
-  notes: [...problems.map((problem) => `warning: ${problemText(problem)}`), ...report.notes],
-});
-
 /** What was not compared: left open by the case, or beyond the engine, or different and allowed to be. */
 const openIn = ({ open, unable, optionalMismatches }: Outcomes): number =>
   open + unable + optionalMismatches.length;
 
-function failureOf(result: CaseResult, { step, cell, judgement }: Mismatch): ReportedFailure {
+function failureOf(result: CaseResult, { step, cell, judgement }: Mismatch): CellFailure {
   const why = judgement.why();
-  return {
+  const failure = {
     case: result.case.id,
     step: step.title,
     from: cell.from.name,
@@ -140,8 +135,8 @@ function failureOf(result: CaseResult, { step, cell, judgement }: Mismatch): Rep
     expected: cell.expected,
     got: judgement.outcome,
     why: cell.reason === "" ? why : `${why}\nthe case says: ${cell.reason}`,
-    cell: cellText(cell),
   };
+  return { failure, cell: cellText(cell) };
 }
 
 function notesOf(result: CaseResult): string[] {

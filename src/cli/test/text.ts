@@ -1,7 +1,7 @@
 // A run of cases for people: a line a case, and below it what failed and why.
 
 import { countText, printable } from "../../observe/text.ts";
-import { type CaseReport, failuresOf, type ReportedFailure, type StepReport, type Totals } from "./report.ts";
+import { type CaseReport, type CellFailure, failuresOf, type StepReport, type Totals } from "./report.ts";
 
 /** So many failures of one case are told in full; a policy that is wrong in one place may fail a thousand cells. */
 const FAILURES_SHOWN_MAX = 25;
@@ -59,9 +59,10 @@ function failureLines(report: CaseReport, engine: string): string[] {
   return more > 0 ? [...lines, `and ${more} more; -o json has all of them`] : lines;
 }
 
-export function linesOfFailure(failure: ReportedFailure, engine: string): string[] {
+/** "step 1: TCP/80 from a/x to b/y (10.0.0.1 to 10.0.0.2)", and below it what was expected and why. */
+export function linesOfFailure({ failure, cell }: CellFailure, engine: string): string[] {
   return [
-    printable(`${failure.step}: ${failure.cell}`),
+    printable(`${failure.step}: ${cell}`),
     printable(`  expected ${failure.expected}, ${engine} says ${failure.got}`),
     ...linesOf(failure.why).map((line) => `    ${line}`),
   ];

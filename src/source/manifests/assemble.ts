@@ -12,6 +12,8 @@ export interface Reading {
   readonly problems: readonly Problem[];
   /** How many files there are. */
   readonly files: number;
+  /** False while the path as a whole could never be read: what it says is not known, which is not the same as nothing. */
+  readonly readable: boolean;
 }
 
 /** Problems of one file that are listed; a last one says how many more there are. */
@@ -42,8 +44,14 @@ export function assemble(readings: readonly FileReading[], problems: readonly Pr
   }
   const cluster: Cluster = { namespaces, pods, policies };
   const inFiles = readings.flatMap((reading) => listed(problemsOf(reading, groups), reading.file));
-  return { cluster, problems: [...problems, ...inFiles], files: readings.length };
+  return { cluster, problems: [...problems, ...inFiles], files: readings.length, readable: true };
 }
+
+/** The reading of a path that could never be read. */
+export const unreadable = (problems: readonly Problem[]): Reading => ({
+  ...assemble([], problems),
+  readable: false,
+});
 
 function isolateAll(versions: readonly ParsedObject[]): readonly Policy[] {
   const places = versions.map(({ place }) => placeText(place)).join(", ");

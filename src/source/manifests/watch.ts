@@ -7,7 +7,7 @@ import { codeOf } from "../../base/errors.ts";
 import type { Problem } from "../../model/problem.ts";
 import { visible } from "../parse/text.ts";
 import { createAlarm } from "./alarm.ts";
-import { assemble, type Reading } from "./assemble.ts";
+import { assemble, type Reading, unreadable } from "./assemble.ts";
 import { systemReason } from "./files.ts";
 import { lookAtAll } from "./look.ts";
 import { advance, firstMemory, isHolding, type Memory, readingsIn } from "./memory.ts";
@@ -33,6 +33,9 @@ export interface WatchOptions {
   readonly rescanMs?: number;
 }
 
+/** The effect of a path that could not be read yet. */
+export const NOT_READ_YET = "the kernel goes on with what it was last given";
+
 /**
  * Watches the manifests at a path until the signal aborts, and then resolves. It is level-triggered: an event only
  * makes it look, so a burst of them gives one reading, and the newest state is what counts. What cannot be read (any
@@ -53,7 +56,7 @@ export async function watchManifests(path: string, options: WatchOptions): Promi
       const lookMs = performance.now() - started;
       const before = memory;
       if (look.ok) memory = before ? advance(before, look.seen, performance.now()) : firstMemory(look.seen);
-      const effect = before ? "what was read last stays in force" : "no manifest is in force";
+      const effect = before ? "what was read last stays in force" : NOT_READ_YET;
       const problems = [
         ...(look.ok ? [] : [{ ...look.problem, effect }]),
         ...(watchProblem ? [watchProblem] : []),
@@ -62,7 +65,7 @@ export async function watchManifests(path: string, options: WatchOptions): Promi
       const text = JSON.stringify(problems);
       if (text !== told || !sameElements(readings, readingsIn(before ?? new Map()))) {
         told = text;
-        await onChange(assemble(readings, problems));
+        await onChange(memory === undefined ? unreadable(problems) : assemble(readings, problems));
       }
       const soon = !look.ok || (memory !== undefined && isHolding(memory));
       await alarm.wait(soon ? RELOOK_MS : Math.max(rescanMs, lookMs * RESCAN_SHARE));

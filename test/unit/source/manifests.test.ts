@@ -79,7 +79,7 @@ describe("files", () => {
 
   test("a path that is not there", async () => {
     const lines = [
-      `${directory}/missing: cannot be read: ENOENT: no such file or directory; no manifest is in force`,
+      `${directory}/missing: cannot be read: ENOENT: no such file or directory; the kernel goes on with what it was last given`,
     ];
     const reading = await readManifests(join(directory, "missing"));
     expect(reading.problems.map(problemText)).toEqual(lines);

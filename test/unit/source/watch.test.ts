@@ -220,7 +220,9 @@ describe("the directory", () => {
   test("is not there at first", async () => {
     rmSync(directory, { recursive: true });
     const { newest, untilNames } = await start();
-    expect(newest()?.problems.map((problem) => problem.effect)).toEqual(["no manifest is in force"]);
+    expect(newest()?.problems.map((problem) => problem.effect)).toEqual([
+      "the kernel goes on with what it was last given",
+    ]);
     mkdirSync(directory);
     writeFileSync(at("a.yaml"), named("a"));
     await untilNames("a");

@@ -1,0 +1,140 @@
+// One round of the agent: a reading of the manifests, brought into force, or the state before kept and the reason told.
+
+import { messageOf } from "../base/errors.ts";
+import type { Log } from "../base/log.ts";
+import { removeOtherDigests } from "../datapath/pins.ts";
+import { type Problem, problemText } from "../model/problem.ts";
+import { compile } from "../policy/compile.ts";
+import type { Numbering } from "../policy/numbers.ts";
+import { resolveInterfaces } from "../source/interfaces.ts";
+import type { Reading } from "../source/manifests.ts";
+import type { Held } from "../state/diff.ts";
+import type { State } from "../state/state.ts";
+import { type Applied, apply, type Kernel } from "./apply.ts";
+import { numberingOver } from "./reserve.ts";
+import type { InForce } from "./views.ts";
+
+/** What goes from one round to the next. */
+export interface Progress {
+  held: Held;
+  numbering: Numbering;
+  force: InForce | undefined;
+  problems: readonly Problem[];
+  /** Generation whose round is done, and the one that a failed round would have given. */
+  applied: number;
+  wanted: number;
+  appliedAt: Date | undefined;
+}
+
+export interface RoundEnv {
+  readonly log: Log;
+  readonly now: () => Date;
+}
+
+/** Where the kernel stands when the agent comes up. Errors: OperationError. */
+export async function firstProgress({ maps }: Kernel): Promise<Progress> {
+  await maps.initialise();
+  const held = await maps.read();
+  return {
+    held,
+    numbering: numberingOver(held),
+    force: undefined,
+    problems: [],
+    applied: maps.generation(),
+    wanted: maps.generation(),
+    appliedAt: undefined,
+  };
+}
+
+/**
+ * Brings a reading into force. With `resync` the kernel is read first, so that what someone else has changed is put
+ * right. Never throws: what goes wrong is a Problem. Returns false where it should be tried again without waiting for
+ * a change.
+ */
+export async function round(
+  kernel: Kernel,
+  progress: Progress,
+  { reading, resync }: { readonly reading: Reading; readonly resync: boolean },
+  env: RoundEnv,
+): Promise<boolean> {
+  const problems: Problem[] = [...reading.problems];
+  let settled = true;
+  // Taking an unreadable directory for an empty one would open every pod that an earlier agent has isolated.
+  if (reading.readable) {
+    try {
+      if (resync) progress.held = await kernel.maps.read();
+      settled = await bringIntoForce(kernel, progress, reading, { problems, env });
+    } catch (error) {
+      settled = false;
+      problems.push({
+        severity: "error",
+        reason: messageOf(error),
+        effect: "the state before stays in force",
+      });
+      if (progress.wanted === progress.applied) progress.wanted += 1;
+    }
+  }
+  report(progress, problems, env.log);
+  return settled;
+}
+
+async function bringIntoForce(
+  kernel: Kernel,
+  progress: Progress,
+  reading: Reading,
+  { problems, env }: { readonly problems: Problem[]; readonly env: RoundEnv },
+): Promise<boolean> {
+  const resolved = await resolveInterfaces(reading.cluster.pods.values());
+  problems.push(...resolved.problems);
+  const compiled = compile(reading.cluster, resolved.found, progress.numbering);
+  const { generation, changed, gone } = await applyOrReread(kernel, progress, compiled.state);
+  const first = progress.force === undefined;
+  progress.held = settledState(compiled.state);
+  progress.numbering = compiled.numbering;
+  progress.force = {
+    cluster: reading.cluster,
+    compiled,
+    interfaces: new Map(resolved.found.map(({ ifindex, name }) => [ifindex, name])),
+    missing: resolved.missing,
+  };
+  removeOtherDigests(kernel.datapath.root);
+  if (changed || first) {
+    progress.appliedAt = env.now();
+    env.log.info("enforcing", {
+      generation,
+      endpoints: compiled.state.endpoints.size,
+      policies: reading.cluster.policies.size,
+    });
+  }
+  progress.wanted = generation;
+  progress.applied = generation;
+  return gone.length === 0;
+}
+
+/** After a failure the kernel holds something between old and new: read it, and number by it from then on. */
+async function applyOrReread(kernel: Kernel, progress: Progress, want: State): Promise<Applied> {
+  try {
+    return await apply(kernel, progress.held, want);
+  } catch (error) {
+    progress.held = await kernel.maps.read();
+    progress.numbering = numberingOver(progress.held, progress.numbering);
+    throw error;
+  }
+}
+
+const settledState = (state: State): Held => ({
+  state,
+  unsettled: { addresses: new Set(), cidrs: new Set(), endpoints: new Set(), ports: false },
+});
+
+/** Logs what is newly wrong and what is right again; what stays wrong is not repeated. */
+function report(progress: Progress, problems: readonly Problem[], log: Log): void {
+  const before = new Set(progress.problems.map(problemText));
+  const now = new Set(problems.map(problemText));
+  for (const problem of problems) {
+    const text = problemText(problem);
+    if (!before.has(text)) log[problem.severity === "error" ? "error" : "warn"](text);
+  }
+  for (const text of before) if (!now.has(text)) log.info(`solved: ${text}`);
+  progress.problems = problems;
+}

@@ -1,0 +1,134 @@
+// `weir test`: do the policies of a case let through what they should, and nothing else?
+
+import { dirname } from "node:path";
+import { type Command, InvalidArgumentError, Option } from "commander";
+import { messageOf } from "../base/errors.ts";
+import { ENGINE_NAMES, type EngineName } from "../engines/names.ts";
+import type { Case } from "../source/conformance/types.ts";
+import { type Exits, jsonText, outputOption } from "./command.ts";
+import { CommandError, type Context, EXIT, objectPath } from "./env.ts";
+import type { CaseReport, Totals } from "./test/report.ts";
+import type { RunOptions } from "./test/run.ts";
+
+interface Options {
+  readonly engine: EngineName;
+  readonly output: "text" | "json" | "junit";
+  readonly filter?: RegExp;
+  readonly feature?: readonly string[];
+  readonly failFast?: true;
+}
+
+const HELP = `
+A case is a file (YAML or JSON, format np-conformance/1) with a small cluster, policies that change in steps, and tables
+of who may reach whom. A directory stands for all cases below it; other files in it are passed over.
+
+Engines:
+  oracle    the evaluator that follows the text of the Kubernetes API, independent of all that is enforced
+  plan      what Weir compiles of the policies, looked up in memory
+  kernel    the real program and maps, run on packets built for every cell (needs root)
+  live      network namespaces, links and sockets, with Weir in force between them (needs root; no SCTP)
+
+Examples:
+  weir test policies/tests                         every case of a directory, in the kernel
+  weir test --engine plan shop.yaml                one case, without any privilege
+  weir test --engine live --filter '^shop/' tests  real packets, for the cases whose id or name begins so
+  weir test -o junit tests >report.xml             for a CI system to show
+
+Exit codes:
+  0 all that was compared was as expected, 1 something was not, a case could not be run, or nothing was compared,
+  2 wrong usage`;
+
+export function addTest(parent: Command, exits: Exits): void {
+  parent
+    .command("test")
+    .description("check policies against tables of who may reach whom")
+    .argument("<paths...>", "case files, or directories of them")
+    .addOption(new Option("--engine <engine>", "what decides").choices(ENGINE_NAMES).default("kernel"))
+    .addOption(outputOption("text", "json", "junit"))
+    .option("--filter <regex>", "only cases whose id or name it matches", regexOf)
+    .option("--feature <name>", "only cases with this feature; repeat it for cases with several", collected)
+    .option("--fail-fast", "stop after the first case with a failure")
+    .addHelpText("after", HELP)
+    .action(exits(test));
+}
+
+function regexOf(text: string): RegExp {
+  try {
+    return new RegExp(text, "u");
+  } catch (thrown) {
+    throw new InvalidArgumentError(`${messageOf(thrown)}.`);
+  }
+}
+
+const collected = (value: string, before: readonly string[] = []): readonly string[] => [...before, value];
+
+async function test(context: Context, paths: readonly string[], options: Options): Promise<number> {
+  const [{ runCases }, { ObstacleError }] = await Promise.all([
+    import("./test/run.ts"),
+    import("../engines/open.ts"),
+  ]);
+  const output = await OUTPUTS[options.output](context, options.engine);
+  const run: RunOptions = {
+    paths,
+    engine: options.engine,
+    // Beside the agent's pins, since an agent removes what it does not know from among its own.
+    engineOptions: { object: objectPath(context.env), bpffs: dirname(context.settings.bpffs) },
+    select: (of) => isSelected(of, options),
+    failFast: options.failFast === true,
+    onCase: output.add,
+  };
+  const totals = await runCases(run).catch((thrown: unknown) => {
+    if (!(thrown instanceof ObstacleError)) throw thrown;
+    throw new CommandError(`${thrown.message}; \`--engine plan\` needs no privilege`);
+  });
+  output.end(totals);
+  if (totals.failed > 0) return EXIT.error;
+  if (totals.passed > 0) return EXIT.ok;
+  throw new CommandError(
+    totals.cases === 0
+      ? "no case was selected"
+      : `nothing was compared: engine ${options.engine} could judge no cell`,
+  );
+}
+
+const isSelected = ({ id, name, features }: Case, { filter, feature = [] }: Options): boolean =>
+  (filter === undefined || filter.test(id) || filter.test(name)) &&
+  feature.every((each) => features.includes(each));
+
+/** A form of output: given the cases one by one, and then told that there are no more. */
+interface Report {
+  readonly add: (report: CaseReport) => void;
+  readonly end: (totals: Totals) => void;
+}
+
+const OUTPUTS: Readonly<
+  Record<Options["output"], (context: Context, engine: EngineName) => Promise<Report>>
+> = {
+  async text({ env }, engine) {
+    const { caseText, summaryText } = await import("./test/text.ts");
+    const startedAt = env.now().getTime();
+    return {
+      add: (report) => env.stdout.write(caseText(report, engine)),
+      end: (totals) =>
+        env.stdout.write(summaryText(totals, engine, (env.now().getTime() - startedAt) / 1000)),
+    };
+  },
+  async json({ env }, engine) {
+    const { failuresOf } = await import("./test/report.ts");
+    const failures: unknown[] = [];
+    return {
+      add: (report) => {
+        for (const failure of failuresOf(report)) failures.push(failure);
+      },
+      end: (totals) => env.stdout.write(jsonText({ engine, ...totals, failures })),
+    };
+  },
+  async junit({ env }, engine) {
+    const { junitText } = await import("./test/junit.ts");
+    const reports: CaseReport[] = [];
+    return {
+      add: (report) => reports.push(report),
+      end: () => env.stdout.write(junitText(reports, engine)),
+    };
+  },
+};

@@ -1,0 +1,135 @@
+// What lint rules look at: the policies, the pods and namespaces that are given, and those that every cluster has.
+
+import type { Direction } from "../../base/direction.ts";
+import {
+  type Cluster,
+  isSelectable,
+  keyOf,
+  NAMESPACE_NAME_LABEL,
+  type Namespace,
+  type Pod,
+} from "../../model/cluster.ts";
+import type { Policy } from "../../model/policy.ts";
+import { matches } from "../../model/selector.ts";
+import type { WarningCode } from "../../model/warnings.ts";
+
+/** From a policy's root; a string is a map's key, a number an index in a list. */
+export type Path = readonly (string | number)[];
+
+/** One warning about one policy. */
+export interface Finding {
+  readonly code: WarningCode;
+  readonly policy: Policy;
+  /** The element that it is about. */
+  readonly path: Path;
+  /** What is the matter, in a clause. */
+  readonly reason: string;
+  /** What to write instead, in a clause. */
+  readonly fix: string;
+}
+
+export interface LintInput {
+  readonly cluster: Cluster;
+  /** Pods that the manifests' workloads would make. */
+  readonly templates: readonly Pod[];
+  /** Whether the policy's manifest has something at the path: the model does not tell missing from empty. */
+  readonly writes: (policy: Policy, path: Path) => boolean;
+}
+
+export interface World extends LintInput {
+  /** Those that can be read in full: of the others the parser has told what is wrong. */
+  readonly policies: readonly Policy[];
+  /** All pods that are given, templates included, by namespace. */
+  readonly podsIn: ReadonlyMap<string, readonly Pod[]>;
+  /** Namespaces that are given, named by a pod or policy, or usual. */
+  readonly namespaces: ReadonlyMap<string, Namespace>;
+  /** Whether it makes sense to miss a namespace: some are declared. */
+  readonly givesNamespaces: boolean;
+}
+
+/** Namespaces of every cluster, which nobody writes manifests for. */
+const USUAL_NAMESPACES = ["default", "kube-system", "kube-public", "kube-node-lease"];
+
+const DNS_NAMESPACE = "kube-system";
+
+/** The cluster's DNS as kubeadm and most others install it. */
+const DNS_POD: Pod = {
+  namespace: DNS_NAMESPACE,
+  name: "kube-dns",
+  labels: new Map([["k8s-app", "kube-dns"]]),
+  ips: [],
+  hostNetwork: false,
+  finished: false,
+  ports: [
+    { name: "dns", port: 53, protocol: "UDP" },
+    { name: "dns-tcp", port: 53, protocol: "TCP" },
+    { name: "metrics", port: 9153, protocol: "TCP" },
+  ],
+};
+
+export function worldOf(input: LintInput): World {
+  const { cluster, templates } = input;
+  const pods = [...cluster.pods.values(), ...templates];
+  const policies = [...cluster.policies.values()];
+  const implied = [...USUAL_NAMESPACES, ...pods.map((pod) => pod.namespace), ...policies.map((each) => each.namespace)];
+  const namespaces = new Map(implied.map((name) => [name, namespaceCalled(name)] as const));
+  for (const [name, namespace] of cluster.namespaces) namespaces.set(name, namespace);
+  return {
+    ...input,
+    policies: policies.filter((policy) => policy.unreadable === undefined),
+    podsIn: Map.groupBy(pods, (pod) => pod.namespace),
+    namespaces,
+    givesNamespaces: cluster.namespaces.size > 0,
+  };
+}
+
+const namespaceCalled = (name: string): Namespace => ({ name, labels: new Map([[NAMESPACE_NAME_LABEL, name]]) });
+
+/** Whether what is in the namespace can be told from what is given. */
+export const isGiven = (world: World, namespace: string): boolean =>
+  world.cluster.namespaces.has(namespace) || world.podsIn.has(namespace);
+
+/** The given pods that policies of a namespace may select. */
+export const selectableIn = (world: World, namespace: string): readonly Pod[] =>
+  (world.podsIn.get(namespace) ?? []).filter(isSelectable);
+
+export const selectedBy = (world: World, policy: Policy): readonly Pod[] =>
+  selectableIn(world, policy.namespace).filter((pod) => matches(policy.subject, pod.labels));
+
+/** The pods that answer DNS: those that are given, or else the usual one. */
+export function dnsPods(world: World): readonly Pod[] {
+  const declared = [...world.podsIn.values()].flat().filter(
+    (pod) => isSelectable(pod) && pod.ports.some(({ port, protocol }) => port === 53 && protocol === "UDP"),
+  );
+  return world.podsIn.has(DNS_NAMESPACE) ? declared : [...declared, DNS_POD];
+}
+
+/** The usual DNS pod, where the manifests say nothing of its namespace. */
+export const assumedPods = (world: World): readonly Pod[] => (world.podsIn.has(DNS_NAMESPACE) ? [] : [DNS_POD]);
+
+export const peersField = (direction: Direction): string => (direction === "ingress" ? "from" : "to");
+
+export const rulePath = (direction: Direction, rule: number): Path => ["spec", direction, rule];
+
+export const peerPath = (direction: Direction, rule: number, peer: number): Path => [
+  ...rulePath(direction, rule),
+  peersField(direction),
+  peer,
+];
+
+/** "ingress[0].from[1]": how findings name a path below spec. */
+export const pathName = (path: Path): string =>
+  path
+    .slice(1)
+    .map((segment) => (typeof segment === "number" ? `[${segment}]` : `.${segment}`))
+    .join("")
+    .replace(/^\./, "");
+
+/** "shop/web-1, shop/web-2 and 3 more". */
+export function podNames(pods: readonly Pod[]): string {
+  const names = [...new Set(pods.map(keyOf))];
+  const more = names.length - NAMES_SHOWN;
+  return more > 0 ? `${names.slice(0, NAMES_SHOWN).join(", ")} and ${more} more` : names.join(", ");
+}
+
+const NAMES_SHOWN = 2;

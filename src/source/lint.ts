@@ -1,0 +1,188 @@
+// Manifests read for a person who checks them: besides what they say, the way back from each policy's fields to the text,
+// and which warnings its author has silenced.
+
+import { resolve } from "node:path";
+import { codeOf } from "../base/errors.ts";
+import { keyOf, type Pod } from "../model/cluster.ts";
+import type { Problem } from "../model/problem.ts";
+import type { WarningCode } from "../model/warnings.ts";
+import { assemble, type Reading } from "./manifests/assemble.ts";
+import { commentsOf } from "./manifests/comments.ts";
+import { type FileText, listManifests, systemReason, textOfFile } from "./manifests/files.ts";
+import { CODES_TEXT, IGNORE_KEY, type Ignore, ignoreIn, ignoreOf, ownerOf } from "./manifests/ignores.ts";
+import { type DocumentReading, type FileReading, failedReading, readText } from "./manifests/reading.ts";
+import { templatePods } from "./manifests/templates.ts";
+import { isMap } from "./parse/fields.ts";
+import { visible } from "./parse/text.ts";
+import type { FieldPath, ParsedObject, Place } from "./parse.ts";
+
+/** The text of one policy. Paths are from the policy's own root. */
+export interface PolicyText {
+  /** Where the field stands, or the nearest thing around it that is there. */
+  readonly where: (path: FieldPath) => Place;
+  /** Whether there is something at the path, null included. */
+  readonly writes: (path: FieldPath) => boolean;
+  /** Codes of warnings that a comment or an annotation silences. */
+  readonly ignored: ReadonlySet<WarningCode>;
+}
+
+export interface LintReading {
+  /** Without the warnings that are silenced. */
+  readonly reading: Reading;
+  /** How many NetworkPolicies there are, those that cannot be read included. */
+  readonly policies: number;
+  /** By `namespace/name`, of those that are there once and can be read in full. */
+  readonly texts: ReadonlyMap<string, PolicyText>;
+  /** Pods that workloads would make. */
+  readonly templates: readonly Pod[];
+}
+
+/** A path to a file or directory, or a text that was read already (or why it could not be), with a name for it. */
+export type LintInput = string | { readonly name: string; readonly content: FileText };
+
+/** What one file says, silenced warnings left out. */
+interface Outcome {
+  readonly reading: FileReading;
+  /** By the object of a policy. */
+  readonly texts: ReadonlyMap<ParsedObject, PolicyText>;
+  readonly templates: readonly Pod[];
+}
+
+/** Reads each file once, however often it is named. Never throws: what cannot be read is a Problem. */
+export async function readForLint(inputs: readonly LintInput[]): Promise<LintReading> {
+  const problems: Problem[] = [];
+  const outcomes = new Map<string, Outcome>();
+  for (const input of inputs) {
+    if (typeof input !== "string") {
+      outcomes.set(input.name, outcomeOf(input.name, input.content));
+      continue;
+    }
+    const files = await manifestsAt(input, problems);
+    for (const file of files) {
+      const key = resolve(file);
+      if (!outcomes.has(key)) outcomes.set(key, outcomeOf(file, await textOfFile(file)));
+    }
+  }
+  return together([...outcomes.values()], problems);
+}
+
+async function manifestsAt(path: string, problems: Problem[]): Promise<readonly string[]> {
+  try {
+    return await listManifests(path);
+  } catch (error) {
+    if (codeOf(error) === undefined) throw error;
+    const reason = `cannot be read: ${systemReason(error)}`;
+    problems.push({ severity: "error", file: visible(path), reason });
+    return [];
+  }
+}
+
+function together(outcomes: readonly Outcome[], problems: readonly Problem[]): LintReading {
+  const reading = assemble(
+    outcomes.map((outcome) => outcome.reading),
+    problems,
+  );
+  const texts = new Map<string, PolicyText>();
+  let policies = 0;
+  for (const outcome of outcomes) {
+    for (const object of outcome.reading.objects) {
+      if (object.kind !== "NetworkPolicy") continue;
+      policies += 1;
+      const text = outcome.texts.get(object);
+      // What the cluster holds is another value where a policy is there twice.
+      const key = object.value && keyOf(object.value);
+      if (text && key !== undefined && reading.cluster.policies.get(key) === object.value)
+        texts.set(key, text);
+    }
+  }
+  return { reading, policies, texts, templates: outcomes.flatMap((outcome) => outcome.templates) };
+}
+
+function outcomeOf(file: string, content: FileText): Outcome {
+  if (!content.ok) return { reading: failedReading(file, content.reason), texts: new Map(), templates: [] };
+  const documents: DocumentReading[] = [];
+  const whole = readAll(readText(file, content.text, (document) => documents.push(document)));
+  const silence = silenceOf(whole, documents, content.text);
+  const texts = new Map<ParsedObject, PolicyText>();
+  const objects = documents.flatMap((document) =>
+    document.objects.map((object) => {
+      const audible = { ...object, problems: silence.filter(object.problems, object.place.line) };
+      if (object.kind === "NetworkPolicy") texts.set(audible, textOf(object, document, silence));
+      return audible;
+    }),
+  );
+  const problems = whole.problems.flatMap((problem) => silence.filter([problem], problem.line));
+  const templates = documents.flatMap((document) => templatePods(document.value));
+  return { reading: { ...whole, objects, problems: [...problems, ...silence.problems] }, texts, templates };
+}
+
+function readAll(steps: Generator<undefined, FileReading>): FileReading {
+  for (;;) {
+    const step = steps.next();
+    if (step.done) return step.value;
+  }
+}
+
+function textOf(object: ParsedObject, document: DocumentReading, silence: Silence): PolicyText {
+  const root = (path: FieldPath): FieldPath => [...object.path, ...path];
+  return {
+    where: (path) => document.where(root(path)),
+    writes: (path) => valueAt(document.value, root(path)) !== undefined,
+    ignored: silence.at(object.place.line),
+  };
+}
+
+function valueAt(value: unknown, path: FieldPath): unknown {
+  let at = value;
+  for (const segment of path) {
+    if (typeof segment === "number") at = Array.isArray(at) ? at[segment] : undefined;
+    else at = isMap(at) ? at[segment] : undefined;
+  }
+  return at;
+}
+
+/** Which warnings of a file are silenced. Objects are told apart by the lines in which they begin. */
+interface Silence {
+  readonly at: (line: number | undefined) => ReadonlySet<WarningCode>;
+  readonly filter: (problems: readonly Problem[], line: number | undefined) => readonly Problem[];
+  /** What is wrong with it. */
+  readonly problems: readonly Problem[];
+}
+
+function silenceOf(whole: FileReading, documents: readonly DocumentReading[], text: string): Silence {
+  const comments = commentsOf(text);
+  const begins = [...whole.objects.map(({ place }) => place), ...whole.problems].flatMap(
+    ({ line }) => line ?? [],
+  );
+  const codes = new Map<number | undefined, Set<WarningCode>>();
+  const problems: Problem[] = [];
+  const add = (ignore: Ignore, line: number | undefined, place: Place): void => {
+    codes.set(line, (codes.get(line) ?? new Set()).union(new Set(ignore.codes)));
+    if (ignore.wrong === undefined) return;
+    const fix = `expected some of ${CODES_TEXT}`;
+    problems.push({
+      severity: "warning",
+      ...place,
+      reason: `${IGNORE_KEY}: ${ignore.wrong}`,
+      code: "ignore-unknown",
+      fix,
+    });
+  };
+  for (const comment of comments.comments) {
+    const ignore = ignoreIn(comment);
+    const { line, column } = comment;
+    if (ignore) add(ignore, ownerOf(comment, begins, comments), { file: whole.file, line, column });
+  }
+  for (const document of documents)
+    for (const object of document.objects) {
+      const path = [...object.path, "metadata", "annotations", IGNORE_KEY];
+      const list = object.kind === "NetworkPolicy" ? valueAt(document.value, path) : undefined;
+      if (typeof list === "string") add(ignoreOf(list), object.place.line, document.where(path));
+    }
+  const at = (line: number | undefined): ReadonlySet<WarningCode> => codes.get(line) ?? new Set();
+  return {
+    at,
+    filter: (found, line) => found.filter(({ code }) => code === undefined || !at(line).has(code)),
+    problems,
+  };
+}

@@ -1,0 +1,329 @@
+// Flows through the loaded programs: what a rule allows, the replies to it, and what only looks like either.
+
+import { describe, expect, it } from "vitest";
+import { TCP_FLAG } from "../../src/engines/frame.ts";
+import { address } from "../support/model.ts";
+import {
+  echo,
+  echoReply,
+  FIN_ACK,
+  frame,
+  icmpSegment,
+  otherSegment,
+  RST_ACK,
+  SYN_ACK,
+  type Segment,
+  sctpSegment,
+  tcpSegment,
+  udpSegment,
+} from "./frames.ts";
+import { into, outOf, testTable, useWorld } from "./table.ts";
+import { type Addresses, BOTH_FAMILIES, type PodName } from "./world.ts";
+
+const { SYN, ACK, FIN, RST, PSH } = TCP_FLAG;
+const GRE = 47;
+
+const world = useWorld();
+
+/** Packets between a peer and a pod, by what they carry. */
+const between = (addresses: Addresses, peer: "friend" | "trusted" | "stranger", pod: PodName) => ({
+  to: (segment: Segment) => frame(addresses[peer], addresses.pods[pod], segment),
+  from: (segment: Segment) => frame(addresses.pods[pod], addresses[peer], segment),
+});
+
+testTable("new flows into a pod", world, [
+  {
+    name: "that nothing isolates pass, and are not tracked",
+    steps: (a) => {
+      const { to, from } = between(a, "stranger", "open");
+      return [
+        into("open", to(tcpSegment(40_000, 80)), "not-isolated"),
+        outOf("open", from(tcpSegment(80, 40_000, SYN_ACK)), "not-isolated"),
+        outOf("open", from(udpSegment(40_000, 53)), "not-isolated"),
+        into("open", to(udpSegment(53, 40_000)), "not-isolated"),
+        into("open", to(echo(a.family, 5)), "not-isolated"),
+      ];
+    },
+  },
+  {
+    name: "need a rule for their protocol and port",
+    steps: (a) => {
+      const { to } = between(a, "friend", "both");
+      return [
+        into("both", to(tcpSegment(40_000, 80)), "policy"),
+        into("both", to(tcpSegment(40_000, 81)), "denied"),
+        into("both", to(tcpSegment(40_000, 53)), "denied"),
+        into("both", to(tcpSegment(80, 79)), "denied"),
+        into("both", to(udpSegment(40_000, 53)), "policy"),
+        into("both", to(udpSegment(40_000, 80)), "denied"),
+        into("both", to(udpSegment(53, 54)), "denied"),
+        into("both", to(sctpSegment(40_000, 5_000)), "policy"),
+        into("both", to(sctpSegment(40_000, 80)), "denied"),
+        into("both", to(tcpSegment(40_000, 40_009)), "policy"),
+        into("both", to(tcpSegment(40_000, 40_010)), "denied"),
+        into("both", to(tcpSegment(0, 0)), "denied"),
+        into("both", to(udpSegment(0, 0)), "denied"),
+        into("both", to(echo(a.family, 5)), "denied"),
+        into("both", to(otherSegment(GRE)), "denied"),
+      ];
+    },
+  },
+  {
+    name: "of every protocol pass where a rule names no ports",
+    steps: (a) => {
+      const { to, from } = between(a, "trusted", "both");
+      return [
+        into("both", to(tcpSegment(40_000, 1)), "policy"),
+        into("both", to(tcpSegment(0, 0)), "policy"),
+        into("both", to(udpSegment(0, 0)), "policy"),
+        into("both", to(echo(a.family, 5)), "policy"),
+        outOf("both", from(echoReply(a.family, 5)), "established"),
+        into("both", to(otherSegment(GRE)), "policy"),
+        outOf("both", from(otherSegment(GRE)), "established"),
+        into("both", to(otherSegment(253)), "policy"),
+      ];
+    },
+  },
+  {
+    name: "from strangers are denied, whatever they carry",
+    steps: (a) => {
+      const { to } = between(a, "stranger", "both");
+      const segments = [tcpSegment(80, 80), udpSegment(53, 53), sctpSegment(5_000, 5_000), echo(a.family, 1), otherSegment(0)];
+      // Behind an IPv6 header, number 0 is an extension header, whose length here is beyond the packet.
+      const reasonOf = ({ number }: Segment) => (number === 0 && a.family === 6 ? "malformed" : "denied");
+      return segments.map((segment) => into("both", to(segment), reasonOf(segment)));
+    },
+  },
+]);
+
+testTable("replies", world, [
+  {
+    name: "to flows into the pod pass under default-deny egress",
+    steps: (a) => {
+      const { to, from } = between(a, "friend", "both");
+      return [
+        into("both", to(tcpSegment(40_000, 80)), "policy"),
+        outOf("both", from(tcpSegment(80, 40_000, SYN_ACK)), "established"),
+        into("both", to(tcpSegment(40_000, 80, ACK)), "established"),
+        outOf("both", from(tcpSegment(80, 40_000, PSH | ACK)), "established"),
+        outOf("both", from(tcpSegment(80, 40_001, SYN_ACK)), "denied"),
+        outOf("both", from(tcpSegment(79, 40_000, SYN_ACK)), "denied"),
+        into("both", to(udpSegment(40_000, 53)), "policy"),
+        outOf("both", from(udpSegment(53, 40_000)), "established"),
+        outOf("both", from(udpSegment(54, 40_000)), "denied"),
+        into("both", to(sctpSegment(40_000, 5_000)), "policy"),
+        outOf("both", from(sctpSegment(5_000, 40_000)), "established"),
+        outOf("both", from(sctpSegment(5_001, 40_000)), "denied"),
+      ];
+    },
+  },
+  {
+    name: "to flows out of the pod pass under default-deny ingress",
+    steps: (a) => {
+      const { to, from } = between(a, "stranger", "in");
+      return [
+        outOf("in", from(tcpSegment(40_000, 443)), "not-isolated"),
+        into("in", to(tcpSegment(443, 40_000, SYN_ACK)), "established"),
+        outOf("in", from(udpSegment(40_000, 53)), "not-isolated"),
+        into("in", to(udpSegment(53, 40_000)), "established"),
+        into("in", to(udpSegment(54, 40_000)), "denied"),
+        into("in", to(udpSegment(53, 40_001)), "denied"),
+        outOf("in", from(sctpSegment(40_000, 5_000)), "not-isolated"),
+        into("in", to(sctpSegment(5_000, 40_000)), "established"),
+        outOf("in", from(echo(a.family, 7)), "not-isolated"),
+        into("in", to(echoReply(a.family, 7)), "established"),
+        into("in", to(echoReply(a.family, 8)), "denied"),
+        into("in", to(echo(a.family, 7)), "denied"),
+      ];
+    },
+  },
+  {
+    name: "come from whom the pod spoke to, by the protocol that it spoke",
+    steps: (a) => {
+      const { from } = between(a, "stranger", "in");
+      const other = between(a, "friend", "in");
+      return [
+        outOf("in", from(udpSegment(40_000, 5_353)), "not-isolated"),
+        into("in", other.to(udpSegment(5_353, 40_000)), "denied"),
+        into("in", between(a, "stranger", "in").to(sctpSegment(5_353, 40_000)), "denied"),
+        into("in", frame(a.stranger, a.pods.both, udpSegment(5_353, 40_000)), "denied"),
+      ];
+    },
+  },
+  {
+    name: "that nobody asked for are denied",
+    steps: (a) => {
+      const { to, from } = between(a, "stranger", "both");
+      return [
+        into("both", to(tcpSegment(443, 40_000, SYN_ACK)), "denied"),
+        into("both", to(udpSegment(53, 40_000)), "denied"),
+        into("both", to(echoReply(a.family, 7)), "denied"),
+        outOf("both", from(tcpSegment(80, 40_000, SYN_ACK)), "denied"),
+        outOf("both", from(udpSegment(53, 40_000)), "denied"),
+        outOf("both", from(echoReply(a.family, 7)), "denied"),
+      ];
+    },
+  },
+  {
+    name: "of the pod pass to where it may not open flows itself",
+    steps: (a) => {
+      const { to, from } = between(a, "stranger", "out");
+      return [
+        outOf("out", from(udpSegment(53, 40_000)), "denied"),
+        into("out", to(udpSegment(40_000, 53)), "not-isolated"),
+        outOf("out", from(udpSegment(53, 40_000)), "established"),
+        into("out", to(tcpSegment(40_000, 9)), "not-isolated"),
+        outOf("out", from(tcpSegment(9, 40_000, SYN_ACK)), "established"),
+        outOf("out", from(tcpSegment(9, 40_000, FIN_ACK)), "established"),
+        outOf("out", from(tcpSegment(10, 40_000)), "denied"),
+      ];
+    },
+  },
+]);
+
+testTable("a SYN", world, [
+  {
+    name: "against its flow's direction opens nothing, and ends nothing",
+    steps: (a) => {
+      const { to, from } = between(a, "friend", "both");
+      return [
+        into("both", to(tcpSegment(41_000, 80)), "policy"),
+        outOf("both", from(tcpSegment(80, 41_000, SYN)), "denied"),
+        outOf("both", from(tcpSegment(80, 41_000, SYN | PSH)), "denied"),
+        outOf("both", from(tcpSegment(80, 41_000, SYN | FIN)), "denied"),
+        outOf("both", from(tcpSegment(80, 41_000, SYN_ACK)), "established"),
+        into("both", to(tcpSegment(41_000, 80, ACK)), "established"),
+      ];
+    },
+  },
+  {
+    name: "into an answered connection of the pod is judged as the peer's own",
+    steps: (a) => {
+      const { to, from } = between(a, "stranger", "in");
+      return [
+        outOf("in", from(tcpSegment(40_000, 443)), "not-isolated"),
+        into("in", to(tcpSegment(443, 40_000, SYN)), "denied"),
+        into("in", to(tcpSegment(443, 40_000, ACK)), "established"),
+      ];
+    },
+  },
+  {
+    name: "with the flags of an answer is one",
+    steps: (a) => {
+      const { to } = between(a, "stranger", "both");
+      return [SYN_ACK, SYN | RST, SYN | ACK | FIN, 0, 0xff, FIN, RST, RST_ACK].map((flags) =>
+        into("both", to(tcpSegment(443, 80, flags)), "denied"),
+      );
+    },
+  },
+]);
+
+/** Under free egress the pod may have opened it, under ingress policy the stranger may not. */
+const OPENED: readonly { from: number; to: number; flags: number; reason: string }[] = [
+  { from: 443, to: 40_001, flags: ACK, reason: "not-isolated" },
+  { from: 443, to: 40_002, flags: FIN_ACK, reason: "not-isolated" },
+  { from: 443, to: 40_003, flags: RST, reason: "not-isolated" },
+  { from: 443, to: 40_004, flags: SYN, reason: "denied" },
+  { from: 40_000, to: 81, flags: ACK, reason: "denied" },
+  { from: 40_000, to: 82, flags: RST_ACK, reason: "denied" },
+  { from: 40_000, to: 83, flags: SYN_ACK, reason: "not-isolated" },
+  { from: 32_768, to: 32_767, flags: ACK, reason: "denied" },
+  { from: 32_767, to: 32_768, flags: ACK, reason: "not-isolated" },
+  { from: 1_000, to: 80, flags: ACK, reason: "not-isolated" },
+  { from: 40_000, to: 50_000, flags: ACK, reason: "not-isolated" },
+  { from: 0, to: 0, flags: 0, reason: "not-isolated" },
+];
+
+testTable("a segment in mid-connection that no entry knows", world, [
+  {
+    name: "is judged by who may have opened the connection",
+    steps: (a) =>
+      OPENED.map(({ from, to, flags, reason }) =>
+        into("in", frame(a.stranger, a.pods.in, tcpSegment(from, to, flags)), reason),
+      ),
+  },
+  {
+    name: "is denied where neither side may have",
+    steps: (a) => OPENED.map(({ from, to, flags }) => into("both", frame(a.stranger, a.pods.both, tcpSegment(from, to, flags)), "denied")),
+  },
+  {
+    name: "lives on where the rules allow the connection, in both directions",
+    steps: (a) => {
+      const { to, from } = between(a, "friend", "both");
+      return [
+        into("both", to(tcpSegment(40_000, 80, ACK)), "policy"),
+        outOf("both", from(tcpSegment(80, 40_000, ACK)), "established"),
+        outOf("both", from(tcpSegment(80, 40_100, ACK)), "policy"),
+        into("both", to(tcpSegment(40_100, 80, ACK)), "established"),
+        outOf("both", from(tcpSegment(40_200, 80, ACK)), "policy"),
+        into("both", to(tcpSegment(80, 40_300, ACK)), "policy"),
+        into("both", to(tcpSegment(40_000, 81, ACK)), "denied"),
+        outOf("both", from(tcpSegment(81, 40_000, ACK)), "denied"),
+      ];
+    },
+  },
+  {
+    name: "opens no way for a SYN of the other side",
+    steps: (a) => {
+      const { to } = between(a, "stranger", "in");
+      return [
+        into("in", to(tcpSegment(443, 40_000, ACK)), "not-isolated"),
+        into("in", to(tcpSegment(443, 40_000, SYN)), "denied"),
+        into("in", to(udpSegment(443, 40_000)), "denied"),
+      ];
+    },
+  },
+]);
+
+testTable("packets to many", world, [
+  {
+    name: "are judged by their destination on the way out, by their source on the way in",
+    steps: ({ family, friend, stranger, pods }) => {
+      const groups = (family === 4 ? ["224.0.0.251", "255.255.255.255", "10.255.255.255"] : ["ff02::fb", "ff0e::1"]).map(address);
+      return groups.flatMap((group) => [
+        outOf("both", frame(pods.both, group, udpSegment(5_353, 53)), "denied"),
+        into("both", frame(stranger, group, udpSegment(5_353, 53)), "denied"),
+        into("both", frame(friend, group, udpSegment(5_353, 53)), "policy"),
+        into("both", frame(stranger, group, udpSegment(53, 5_353)), "denied"),
+      ]);
+    },
+  },
+]);
+
+testTable("ICMP messages that are neither echo nor error", world, [
+  {
+    name: "answer nothing that the pod sent: they are judged each",
+    steps: (a) => {
+      const { to, from } = between(a, "stranger", "in");
+      const [request, redirect] = a.family === 4 ? [13, 5] : [139, 137];
+      return [
+        outOf("in", from(icmpSegment(a.family, request)), "not-isolated"),
+        into("in", to(icmpSegment(a.family, redirect)), "denied"),
+        into("in", to(icmpSegment(a.family, request + 1)), "denied"),
+      ];
+    },
+  },
+]);
+
+describe("the flows' table", () => {
+  it("holds nothing of denied packets nor of pods that nothing isolates", async () => {
+    for (const { stranger, pods } of BOTH_FAMILIES) {
+      world().ask({ pod: "both", direction: "ingress", frame: frame(stranger, pods.both, tcpSegment(40_000, 80)) });
+      world().ask({ pod: "both", direction: "egress", frame: frame(pods.both, stranger, udpSegment(40_000, 80)) });
+      world().ask({ pod: "open", direction: "ingress", frame: frame(stranger, pods.open, tcpSegment(40_000, 80)) });
+    }
+    const { conntrackV4, conntrackV6 } = world().bench.maps.tables;
+    expect([...(await conntrackV4.read()), ...(await conntrackV6.read())]).toEqual([]);
+  });
+
+  it("has one entry for both directions, as the pod sees it", async () => {
+    for (const { friend, pods } of BOTH_FAMILIES) {
+      world().ask({ pod: "in", direction: "ingress", frame: frame(friend, pods.in, tcpSegment(40_000, 80)) });
+      world().ask({ pod: "in", direction: "egress", frame: frame(pods.in, friend, tcpSegment(80, 40_000, SYN_ACK)) });
+    }
+    const { conntrackV4, conntrackV6 } = world().bench.maps.tables;
+    const keys = [...(await conntrackV4.read()), ...(await conntrackV6.read())].map(([key]) => key);
+    const place = { localPort: 80, remotePort: 40_000, interface: (world().ifindexOf("in") << 8) | 6 };
+    expect(keys).toMatchObject([place, place]);
+  });
+});

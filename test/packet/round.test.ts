@@ -1,0 +1,135 @@
+// A round of the agent against real maps: what an unreadable directory, a limit and a failed write leave in force.
+
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import type { Kernel } from "../../src/agent/apply.ts";
+import { firstProgress, type Progress, round } from "../../src/agent/round.ts";
+import { openLog } from "../../src/base/log.ts";
+import { type Bench, openBench } from "../../src/engines/kernel.ts";
+import { keyOf, type Pod } from "../../src/model/cluster.ts";
+import type { Policy } from "../../src/model/policy.ts";
+import { problemText } from "../../src/model/problem.ts";
+import { EVERYTHING } from "../../src/model/selector.ts";
+import type { Reading } from "../../src/source/manifests.ts";
+import { address } from "../support/model.ts";
+import { OBJECT } from "../support/object.ts";
+
+let bench: Bench;
+let kernel: Kernel;
+let progress: Progress;
+let logged: string[];
+
+beforeEach(async () => {
+  bench = await openBench({ object: OBJECT, bpffs: "/sys/fs/bpf" });
+  kernel = { datapath: bench.datapath, maps: bench.maps, hook: "tcx" };
+  progress = await firstProgress(kernel);
+  logged = [];
+});
+
+afterEach(() => bench.close());
+
+const env = () => ({
+  now: () => new Date(0),
+  log: openLog({ level: "info", format: "text", write: (line) => logged.push(line), now: () => new Date(0) }),
+});
+
+/** A pod on a device of the bench, found by its name. */
+function pod(name: string, number: number, link: string): Pod {
+  return {
+    namespace: "shop",
+    name,
+    labels: new Map([["app", name]]),
+    ips: [address(`10.0.0.${number}`)],
+    hostNetwork: false,
+    finished: false,
+    ports: [],
+    attachment: { kind: "link", name: link },
+  };
+}
+
+const denyAll = (namespace: string): Policy => ({
+  namespace,
+  name: "deny",
+  subject: EVERYTHING,
+  isolates: { ingress: true, egress: true },
+  rules: { ingress: [], egress: [] },
+});
+
+function reading(pods: readonly Pod[], policies: readonly Policy[], readable = true): Reading {
+  return {
+    cluster: {
+      namespaces: new Map(),
+      pods: new Map(pods.map((each) => [keyOf(each), each])),
+      policies: new Map(policies.map((each) => [keyOf(each), each])),
+    },
+    problems: readable ? [] : [{ severity: "error", file: "/somewhere", reason: "cannot be read" }],
+    files: 1,
+    readable,
+  };
+}
+
+const runs = (what: Reading, resync = false) => round(kernel, progress, { reading: what, resync }, env());
+
+describe("a round", () => {
+  it("brings a reading into force, attaches, and says so once", async () => {
+    const link = bench.devices.nameAt(0);
+    const what = reading([pod("a", 1, link)], [denyAll("shop")]);
+    expect(await runs(what)).toBe(true);
+    expect(await runs(what)).toBe(true);
+    const { state } = await kernel.maps.read();
+    expect([...state.endpoints]).toEqual([
+      [bench.devices.at(0), { id: 1, addresses: ["10.0.0.1"], policy: { ingress: 1, egress: 1 } }],
+    ]);
+    expect(logged).toEqual(["weir: enforcing generation=1 endpoints=1 policies=1\n"]);
+  });
+
+  it("takes a directory that could never be read for unknown, not for empty", async () => {
+    await runs(reading([pod("a", 1, bench.devices.nameAt(0))], [denyAll("shop")]));
+    const before = await kernel.maps.read();
+    expect(await runs(reading([], [], false))).toBe(true);
+    expect(await kernel.maps.read()).toEqual(before);
+    expect(kernel.maps.generation()).toBe(1);
+    expect(progress.problems.map(problemText)).toEqual(["/somewhere: cannot be read"]);
+  });
+
+  it("enforces the other pods where an interface is missing", async () => {
+    const pods = [pod("a", 1, bench.devices.nameAt(0)), pod("b", 2, "wt-absent")];
+    await runs(reading(pods, [denyAll("shop")]));
+    expect((await kernel.maps.read()).state.endpoints.size).toBe(1);
+    expect(progress.problems.map(problemText)).toEqual([
+      'Pod shop/b: metadata.annotations["weir.dev/interface"]: interface wt-absent does not exist; the pod is not enforced',
+    ]);
+  });
+
+  it("puts right, at a resync, what someone else has changed in the maps", async () => {
+    const what = reading([pod("a", 1, bench.devices.nameAt(0))], [denyAll("shop")]);
+    await runs(what);
+    const before = (await kernel.maps.read()).state;
+    kernel.maps.tables.addressesV4.set({ address: 0x0a000001 }, { number: [77, 77] });
+    kernel.maps.tables.ports.set(80, { number: [9, 9] });
+    expect((await kernel.maps.read()).state).not.toEqual(before);
+    await runs(what, true);
+    expect((await kernel.maps.read()).state).toEqual(before);
+  });
+
+  it("keeps the state before, whole, where a map is full, and says why", async () => {
+    const first = reading([pod("a", 1, bench.devices.nameAt(0))], [denyAll("shop")]);
+    await runs(first);
+    const before = (await kernel.maps.read()).state;
+    // Every place where the next endpoint could stand is taken by interfaces that Weir does not know.
+    const next = bench.devices.at(2);
+    const { endpoints } = kernel.maps.tables;
+    const free = endpoints.get((next + 100) % 4096);
+    if (free === undefined) throw new Error("an array has every place");
+    for (let probe = 0; probe < 8; probe += 1)
+      endpoints.set((next + probe) % 4096, { ...free, ifindex: 4_000_000 + probe });
+    const second = reading([pod("b", 2, bench.devices.nameAt(2))], []);
+    expect(await runs(second)).toBe(false);
+    expect(progress.problems.map(problemText)).toEqual([
+      `write endpoint of interface ${next}: its 8 places are taken by other interfaces; the state before stays in force`,
+    ]);
+    expect(kernel.maps.generation()).toBe(1);
+    const after = (await kernel.maps.read()).state;
+    expect(after.addresses).toEqual(before.addresses);
+    expect(after.policies).toEqual(before.policies);
+  });
+});

@@ -1,0 +1,198 @@
+// A small world on the loaded programs: four pods, each isolated otherwise, and packets that are asked about one by one.
+
+import { present } from "../../src/base/assert.ts";
+import { DIRECTIONS, type Direction } from "../../src/base/direction.ts";
+import type { Address } from "../../src/base/ip.ts";
+import { type Bench, openBench } from "../../src/engines/kernel.ts";
+import { REASON_NAMES, Reason, REASONS, Timeout } from "../../src/gen/layout.ts";
+import { type Cluster, keyOf, type Pod } from "../../src/model/cluster.ts";
+import type { Rule } from "../../src/model/policy.ts";
+import { compile } from "../../src/policy/compile.ts";
+import { NOTHING_NUMBERED, type Numbering } from "../../src/policy/numbers.ts";
+import { address, block, cluster, namespace, pod, policy, ports, selector } from "../support/model.ts";
+import { OBJECT } from "../support/object.ts";
+
+/** Named by the directions in which they are isolated. */
+export const POD_NAMES = ["open", "in", "out", "both"] as const;
+export type PodName = (typeof POD_NAMES)[number];
+
+/** Where a packet comes from: another interface, or this node itself. */
+export const ELSEWHERE = 1;
+export const THIS_NODE = 0;
+
+/** The addresses of one family. `friend` may use some ports, `trusted` everything, `stranger` nothing. */
+export interface Addresses {
+  readonly family: 4 | 6;
+  readonly pods: Readonly<Record<PodName, Address>>;
+  readonly friend: Address;
+  readonly trusted: Address;
+  readonly stranger: Address;
+  readonly node: Address;
+}
+
+const addressesOf = (family: 4 | 6, texts: (host: number, net: number) => string): Addresses => ({
+  family,
+  pods: {
+    open: address(texts(11, 1)),
+    in: address(texts(12, 1)),
+    out: address(texts(13, 1)),
+    both: address(texts(14, 1)),
+  },
+  friend: address(texts(1, 9)),
+  trusted: address(texts(1, 8)),
+  stranger: address(texts(1, 7)),
+  node: address(texts(1, 1)),
+});
+
+export const V4 = addressesOf(4, (host, net) => `10.${net}.0.${host}`);
+export const V6 = addressesOf(6, (host, net) => `fd0${net}::${host}`);
+export const BOTH_FAMILIES = [V4, V6] as const;
+
+/** Allows `friend` TCP/80, UDP/53, SCTP/5000 and TCP from 40000 to 40009, `trusted` everything. */
+export const RULES: readonly Rule[] = [
+  {
+    peers: [block("10.9.0.0/24"), block("fd09::/64")],
+    ports: ports("TCP/80", "UDP/53", "SCTP/5000", "TCP/40000-40009"),
+  },
+  { peers: [block("10.8.0.0/24"), block("fd08::/64")], ports: "all" },
+];
+
+const PODS: readonly Pod[] = POD_NAMES.map((name) =>
+  pod(`x/${name}`, [V4.pods[name].text, V6.pods[name].text], { labels: { name } }),
+);
+
+/** The pods, and these rules for both directions in which a pod is isolated. */
+export function worldWith(rules: readonly Rule[]): Cluster {
+  const isolating = (name: PodName, ingress: boolean, egress: boolean) =>
+    policy(`x/${name}`, {
+      subject: selector({ name }),
+      isolates: { ingress, egress },
+      ...(ingress && { ingress: rules }),
+      ...(egress && { egress: rules }),
+    });
+  return cluster({
+    namespaces: [namespace("x")],
+    pods: PODS,
+    policies: [isolating("in", true, false), isolating("out", false, true), isolating("both", true, true)],
+  });
+}
+
+export interface Question {
+  readonly pod: PodName;
+  readonly direction: Direction;
+  readonly frame: Uint8Array;
+  /** Interface index that the node received it from; ELSEWHERE by default. */
+  readonly from?: number;
+}
+
+export interface World {
+  readonly bench: Bench;
+  ifindexOf(name: PodName): number;
+  /** Runs one packet; the reason in words. Throws where verdict and counters do not say the same of it. */
+  ask(question: Question): string;
+  /** Puts these rules into force, by default RULES. */
+  enforce(rules?: readonly Rule[]): Promise<void>;
+  /** All packets and bytes counted so far, those of no endpoint included. */
+  counted(): Counted;
+  /** Forgets flows and fragments. */
+  forget(): Promise<void>;
+  /** Sets timeouts in ticks, the others to their defaults. */
+  setTimeouts(ticks: Partial<Record<keyof typeof Timeout, number>>): Promise<void>;
+  close(): void;
+}
+
+export interface Counted {
+  readonly packets: number;
+  readonly bytes: number;
+}
+
+export async function openWorld(): Promise<World> {
+  const bench = await openBench({ object: OBJECT, bpffs: "/sys/fs/bpf" });
+  const { tables } = bench.maps;
+  const ifindexOf = (name: PodName) => bench.devices.at(POD_NAMES.indexOf(name));
+  const defaults = present(tables.node.get(0), "the node's settings");
+  let numbering: Numbering = NOTHING_NUMBERED;
+  let ids = new Map<PodName, number>();
+  return {
+    bench,
+    ifindexOf,
+    ask({ pod: name, direction, frame, from = ELSEWHERE }) {
+      const id = present(ids.get(name), `endpoint of ${name}`);
+      const before = read(bench, id);
+      const verdict = bench.run({ direction, ifindex: ifindexOf(name), ingressIfindex: from, frame });
+      return reasonOf({ before, after: read(bench, id), direction, verdict, bytes: frame.length });
+    },
+    async enforce(rules = RULES) {
+      const world = worldWith(rules);
+      const locals = POD_NAMES.map((name) => ({
+        pod: present(world.pods.get(keyOf({ namespace: "x", name })), name),
+        ifindex: ifindexOf(name),
+      }));
+      const compiled = compile(world, locals, numbering);
+      await bench.bring(compiled.state);
+      numbering = compiled.numbering;
+      ids = new Map(
+        POD_NAMES.map((name) => [name, present(compiled.state.endpoints.get(ifindexOf(name)), name).id]),
+      );
+    },
+    counted: () => sum([0, ...ids.values()].map((id) => read(bench, id))),
+    async forget() {
+      for (const table of [tables.conntrackV4, tables.conntrackV6, tables.fragments]) {
+        await table.deleteBatch((await table.read()).map(([key]) => key) as never);
+      }
+    },
+    async setTimeouts(ticks) {
+      const now = present(tables.node.get(0), "the node's settings");
+      const timeouts = [...defaults.timeouts];
+      for (const [name, value] of Object.entries(ticks)) timeouts[Timeout[name as keyof typeof Timeout]] = value;
+      await tables.node.writeBatch([[0, { ...now, timeouts }]]);
+    },
+    close: () => bench.close(),
+  };
+}
+
+/** One endpoint's counters, added up over the CPUs: [direction][reason]. */
+type Reading = readonly (readonly Counted[])[];
+
+function read(bench: Bench, id: number): Reading {
+  const cpus = present(bench.maps.tables.counters.get(id), `counters of ${id}`);
+  return DIRECTIONS.map((_, direction) =>
+    Array.from({ length: REASONS }, (_each, reason) => {
+      const cells = cpus.map((cpu) => present(cpu.count[direction as 0 | 1]?.[reason], "a counter"));
+      return {
+        packets: cells.reduce((total, cell) => total + Number(cell.packets), 0),
+        bytes: cells.reduce((total, cell) => total + Number(cell.bytes), 0),
+      };
+    }),
+  );
+}
+
+const sum = (readings: readonly Reading[]): Counted =>
+  readings.flat(2).reduce(
+    (total, cell) => ({ packets: total.packets + cell.packets, bytes: total.bytes + cell.bytes }),
+    { packets: 0, bytes: 0 },
+  );
+
+interface Run {
+  readonly before: Reading;
+  readonly after: Reading;
+  readonly direction: Direction;
+  readonly verdict: "pass" | "drop";
+  readonly bytes: number;
+}
+
+/** The one counter that has moved, by one packet of this length, in words; it must say what the verdict says. */
+function reasonOf({ before, after, direction, verdict, bytes }: Run): string {
+  const moved = DIRECTIONS.flatMap((each, at) =>
+    Array.from({ length: REASONS }, (_, reason) => {
+      const [was, is] = [before[at]?.[reason], after[at]?.[reason]] as [Counted, Counted];
+      return { direction: each, reason, packets: is.packets - was.packets, bytes: is.bytes - was.bytes };
+    }).filter((cell) => cell.packets !== 0 || cell.bytes !== 0),
+  );
+  const [cell] = moved;
+  const exact = moved.length === 1 && cell?.packets === 1 && cell.bytes === bytes && cell.direction === direction;
+  if (!exact) throw new Error(`one packet of ${bytes} bytes, ${direction}, was counted as ${JSON.stringify(moved)}`);
+  const name = REASON_NAMES[cell.reason] ?? String(cell.reason);
+  if ((cell.reason < Reason.DROPS) !== (verdict === "pass")) throw new Error(`${verdict}, but counted as ${name}`);
+  return name;
+}
