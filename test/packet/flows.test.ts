@@ -106,7 +106,7 @@ testTable("replies", world, [
         outOf("both", from(tcpSegment(80, 40_000, SYN_ACK)), "established"),
         into("both", to(tcpSegment(40_000, 80, ACK)), "established"),
         outOf("both", from(tcpSegment(80, 40_000, PSH | ACK)), "established"),
-        outOf("both", from(tcpSegment(80, 40_001, SYN_ACK)), "denied"),
+        outOf("both", from(tcpSegment(80, 40_001, SYN_ACK)), "policy"),
         outOf("both", from(tcpSegment(79, 40_000, SYN_ACK)), "denied"),
         into("both", to(udpSegment(40_000, 53)), "policy"),
         outOf("both", from(udpSegment(53, 40_000)), "established"),

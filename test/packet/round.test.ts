@@ -1,5 +1,6 @@
 // A round of the agent against real maps: what an unreadable directory, a limit and a failed write leave in force.
 
+import { execFileSync } from "node:child_process";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { Kernel } from "../../src/agent/apply.ts";
 import { firstProgress, type Progress, round } from "../../src/agent/round.ts";
@@ -67,6 +68,8 @@ function reading(pods: readonly Pod[], policies: readonly Policy[], readable = t
   };
 }
 
+const tc = (...args: string[]): string => execFileSync("tc", args, { encoding: "utf8" }).trim();
+
 const runs = (what: Reading, resync = false) => round(kernel, progress, { reading: what, resync }, env());
 
 describe("a round", () => {
@@ -109,6 +112,22 @@ describe("a round", () => {
     expect((await kernel.maps.read()).state).not.toEqual(before);
     await runs(what, true);
     expect((await kernel.maps.read()).state).toEqual(before);
+  });
+
+  it("hangs filters of its own where there is no tcx, and takes them and the qdisc away again", async () => {
+    kernel = { ...kernel, hook: "clsact" };
+    const link = bench.devices.nameAt(0);
+    const filters = () => ["ingress", "egress"].map((hook) => tc("filter", "show", "dev", link, hook));
+    await runs(reading([pod("a", 1, link)], [denyAll("shop")]));
+    expect(filters()).toEqual([
+      expect.stringMatching(/pref 1 bpf .*handle 0x7e1 .*from_pod.* direct-action/),
+      expect.stringMatching(/pref 1 bpf .*handle 0x7e1 .*to_pod.* direct-action/),
+    ]);
+    await runs(reading([pod("a", 1, link)], []), true);
+    expect(filters().map((text) => text.match(/handle/g)?.length)).toEqual([1, 1]);
+    await runs(reading([], []));
+    expect(filters()).toEqual(["", ""]);
+    expect(tc("qdisc", "show", "dev", link)).not.toContain("clsact");
   });
 
   it("keeps the state before, whole, where a map is full, and says why", async () => {

@@ -1,5 +1,6 @@
 // A small world on the loaded programs: four pods, each isolated otherwise, and packets that are asked about one by one.
 
+import { setTimeout as sleep } from "node:timers/promises";
 import { present } from "../../src/base/assert.ts";
 import { DIRECTIONS, type Direction } from "../../src/base/direction.ts";
 import type { Address } from "../../src/base/ip.ts";
@@ -98,6 +99,8 @@ export interface World {
   forget(): Promise<void>;
   /** Sets timeouts in ticks, the others to their defaults. */
   setTimeouts(ticks: Partial<Record<keyof typeof Timeout, number>>): Promise<void>;
+  /** Waits for this many ticks of the kernel's clock to pass. */
+  ticks(count: number): Promise<void>;
   close(): void;
 }
 
@@ -147,6 +150,7 @@ export async function openWorld(): Promise<World> {
       for (const [name, value] of Object.entries(ticks)) timeouts[Timeout[name as keyof typeof Timeout]] = value;
       await tables.node.writeBatch([[0, { ...now, timeouts }]]);
     },
+    ticks: (count) => sleep(Math.ceil((count * 1_000) / bench.datapath.ticksPerSecond)),
     close: () => bench.close(),
   };
 }
