@@ -10,7 +10,7 @@ export interface ForwardingPaths {
   readonly record: string;
 }
 
-const FORWARDING_PATHS: ForwardingPaths = {
+export const FORWARDING_PATHS: ForwardingPaths = {
   ipv4Conf: "/proc/sys/net/ipv4/conf",
   ipv6Conf: "/proc/sys/net/ipv6/conf",
   record: "/run/weir-lab",

@@ -34,7 +34,10 @@ export const linkName = (prefix: string, index: number): string => `${prefix}-${
 const NAME_LENGTH_MAX = 100;
 
 export const netnsName = (prefix: string, index: number, name: string): string =>
-  `${prefix}-${index}-${name.toLowerCase().replaceAll(/[^a-z0-9]+/g, "-").slice(0, NAME_LENGTH_MAX)}`;
+  `${prefix}-${index}-${name
+    .toLowerCase()
+    .replaceAll(/[^a-z0-9]+/g, "-")
+    .slice(0, NAME_LENGTH_MAX)}`;
 
 export function addressesOf(texts: readonly string[]): Address[] {
   return texts.map((text) => {
@@ -115,5 +118,8 @@ export const cutWire = (wire: Wire): void => ipBatch([`link del ${wire.link}`]);
 
 /** Removes what `makeWires` made. */
 export function unmakeWires(wires: readonly Wire[]): void {
-  ipBatch([...wires.map(({ link }) => `link del ${link}`), ...wires.map(({ netns }) => `netns del ${netns}`)]);
+  ipBatch([
+    ...wires.map(({ link }) => `link del ${link}`),
+    ...wires.map(({ netns }) => `netns del ${netns}`),
+  ]);
 }

@@ -65,6 +65,14 @@ testTable("fragments", world, [
     ],
   },
   {
+    name: "without their first one pass where the pod is not isolated in their direction",
+    steps: (a) => [
+      into("out", fragment(a.stranger, a.pods.out, mimic(UDP), { id: 1, ...LAST }), "not-isolated"),
+      outOf("in", fragment(a.pods.in, a.stranger, mimic(UDP), { id: 1, ...LAST }), "not-isolated"),
+      into("in", fragment(a.stranger, a.pods.in, mimic(UDP), { id: 1, ...LAST }), "fragment"),
+    ],
+  },
+  {
     name: "before their first one are dropped, after it they pass",
     steps: (a) => [
       into("both", toPod(a, mimic(UDP), { id: 1, ...LAST }), "fragment"),

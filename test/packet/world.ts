@@ -95,6 +95,8 @@ export interface World {
   enforce(rules?: readonly Rule[]): Promise<void>;
   /** All packets and bytes counted so far, those of no endpoint included. */
   counted(): Counted;
+  /** Those of one endpoint id (0: of none), either direction, for one reason. */
+  countedAs(id: number, reason: string): Counted;
   /** Forgets flows and fragments. */
   forget(): Promise<void>;
   /** Sets timeouts in ticks, the others to their defaults. */
@@ -139,6 +141,7 @@ export async function openWorld(): Promise<World> {
       );
     },
     counted: () => sum([0, ...ids.values()].map((id) => read(bench, id))),
+    countedAs: (id, reason) => sum([read(bench, id).map((cells) => cells.filter((_, at) => REASON_NAMES[at] === reason))]),
     async forget() {
       for (const table of [tables.conntrackV4, tables.conntrackV6, tables.fragments]) {
         await table.deleteBatch((await table.read()).map(([key]) => key) as never);

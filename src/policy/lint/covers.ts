@@ -39,15 +39,12 @@ export function contradiction({ requirements }: Selector): string | undefined {
 }
 
 function contradicts(requirements: readonly Requirement[]): boolean {
-  const mustBe = requirements.filter((each) => each.operator === "In");
-  const present = mustBe.length > 0 || requirements.some((each) => each.operator === "Exists");
+  const lists = requirements.flatMap((each) => (each.operator === "In" ? [each.values] : []));
+  const present = lists.length > 0 || requirements.some((each) => each.operator === "Exists");
   if (present && requirements.some((each) => each.operator === "DoesNotExist")) return true;
-  const excluded = new Set(requirements.flatMap((each) => (each.operator === "NotIn" ? each.values : [])));
-  const left = mustBe.reduce<readonly string[] | undefined>(
-    (values, each) => (values ?? each.values).filter((value) => each.values.includes(value)),
-    undefined,
-  );
-  return left?.every((value) => excluded.has(value)) ?? false;
+  const excluded = requirements.flatMap((each) => (each.operator === "NotIn" ? each.values : []));
+  const [first, ...others] = lists;
+  return first?.every((value) => excluded.includes(value) || !others.every((each) => each.includes(value))) ?? false;
 }
 
 /** Whether there may be labels that both match. */

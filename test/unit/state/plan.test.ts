@@ -14,6 +14,9 @@ import { cluster, localsOf } from "../../support/worlds.ts";
 
 const RUNS = Number(process.env["WEIR_PROPERTY_RUNS"] ?? 300);
 
+/** Far more than it takes: a slow machine is no failure. */
+const PATIENCE_MS = 60_000 + RUNS * 500;
+
 const passes = (answer: Answer): boolean => answer === "allowed" || answer === "not isolated";
 
 const settled = (state: State): Held => ({
@@ -21,7 +24,7 @@ const settled = (state: State): Held => ({
   unsettled: { addresses: new Set(), cidrs: new Set(), endpoints: new Set(), ports: false },
 });
 
-describe("the compiled plan", () => {
+describe("the compiled plan", { timeout: PATIENCE_MS }, () => {
   test("answers every question as the oracle does", () => {
     fc.assert(
       fc.property(cluster, (world) => {
@@ -135,7 +138,7 @@ function update(
 
 const NOTHING: Cluster = { namespaces: new Map(), pods: new Map(), policies: new Map() };
 
-describe("an update", () => {
+describe("an update", { timeout: PATIENCE_MS }, () => {
   test("gives at every write the old or the new verdict, and in the end the new one", () => {
     const steps = fc.array(fc.tuple(cluster, fc.nat()), { minLength: 2, maxLength: 4 });
     fc.assert(

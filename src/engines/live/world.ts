@@ -1,0 +1,105 @@
+// The live world: namespaces and links as a case has them, and Weir brought to every step as the agent does it.
+
+import type { Kernel } from "../../agent/apply.ts";
+import { firstProgress, round } from "../../agent/round.ts";
+import { OperationError } from "../../base/errors.ts";
+import { type Log, openLog } from "../../base/log.ts";
+import { hookOf } from "../../datapath/attach.ts";
+import { openMaps } from "../../datapath/maps.ts";
+import { openDatapath } from "../../datapath/object.ts";
+import type { ForwardingPaths } from "../../lab/forwarding.ts";
+import { type Lab, openLab } from "../../lab/lab.ts";
+import { type Attachment, type Cluster, keyOf, type Pod } from "../../model/cluster.ts";
+import { problemText } from "../../model/problem.ts";
+import type { Case, Step } from "../../source/conformance/types.ts";
+import { type Host, type Hosts, hostsOf } from "./hosts.ts";
+import { type Flows, probe } from "./probes.ts";
+import type { Verdict } from "./protocol.ts";
+
+export interface WorldOptions {
+  /** The built BPF object. */
+  readonly object: string;
+  /** Pin root on a BPF filesystem. */
+  readonly bpffs: string;
+  readonly forwarding: ForwardingPaths;
+}
+
+export interface World {
+  /** Brings links and policies to the step and asks its cells. @throws OperationError, BpfError */
+  judge(step: Step, of: Case): Promise<Verdict[]>;
+  close(): void;
+}
+
+const PREFIX = "wlive";
+
+/** @throws OperationError, BpfError */
+export async function openWorld({ object, bpffs, forwarding }: WorldOptions): Promise<World> {
+  const lab = await openLab({ prefix: PREFIX, endpoints: [], forwarding });
+  const enforcement = await openEnforcement(bpffs, object);
+  lab.defer(() => enforcement.close());
+  const flows: Flows = new Map();
+  /** What the lab holds, as text that is equal where nothing has to change. */
+  const held = new Map<string, string>();
+  let current: Case | undefined;
+  return {
+    async judge(step, of) {
+      // Connections die with their process at the latest; ids are those of one case.
+      if (current !== of) flows.clear();
+      current = of;
+      const hosts = hostsOf(of, step);
+      await bringHosts(lab, held, hosts.list);
+      await enforcement.bring(attached(step.cluster, hosts, lab));
+      return probe(step.cells, { lab, hosts, flows });
+    },
+    close: () => lab.close(),
+  };
+}
+
+/** Takes away what is no more, before what comes can have its addresses. What stays is left alone, its servers too. */
+async function bringHosts(lab: Lab, held: Map<string, string>, hosts: readonly Host[]): Promise<void> {
+  const wanted = new Map(hosts.map((host) => [host.name, JSON.stringify(host)]));
+  const gone = [...held].filter(([name, text]) => wanted.get(name) !== text).map(([name]) => name);
+  lab.remove(gone);
+  for (const name of gone) held.delete(name);
+  await lab.add(hosts.filter(({ name }) => !held.has(name)));
+  for (const [name, text] of wanted) held.set(name, text);
+}
+
+/** The cluster with pods that say which interface is theirs; those that no cell asks about are on other nodes. */
+function attached(cluster: Cluster, hosts: Hosts, lab: Lab): Cluster {
+  const links = new Map(hosts.list.map(({ name }) => [name, lab.wire(name).link]));
+  const pods = [...cluster.pods].map(([key, pod]): [string, Pod] => {
+    const name = pod.hostNetwork ? undefined : links.get(keyOf(pod));
+    const attachment: Attachment | undefined = name === undefined ? undefined : { kind: "link", name };
+    return [key, attachment === undefined ? pod : { ...pod, attachment }];
+  });
+  return { ...cluster, pods: new Map(pods) };
+}
+
+interface Enforcement {
+  bring(cluster: Cluster): Promise<void>;
+  close(): void;
+}
+
+/** A round of the agent for every step: interfaces, compiling, the difference, the kernel. */
+async function openEnforcement(bpffs: string, object: string): Promise<Enforcement> {
+  const datapath = await openDatapath(bpffs, object);
+  const kernel: Kernel = { datapath, maps: openMaps(datapath), hook: hookOf() };
+  const progress = await firstProgress(kernel);
+  return {
+    async bring(cluster) {
+      const reading = { cluster, problems: [], files: 1, readable: true };
+      const settled = await round(kernel, progress, { reading, resync: false }, { log: SILENT, now: NOW });
+      if (settled && progress.problems.length === 0) return;
+      throw new OperationError(progress.problems.map(problemText).join("; ") || "an interface went away", {
+        operation: "enforce",
+        object: "the step's policies",
+      });
+    },
+    close: () => datapath.close(),
+  };
+}
+
+const NOW = (): Date => new Date();
+/** Problems are thrown; besides them the agent has nothing to tell here. */
+const SILENT: Log = openLog({ level: "error", format: "text", write: () => undefined, now: NOW });

@@ -1,0 +1,151 @@
+// Pods that are isolated for egress and cannot look up names.
+
+import { NAMESPACE_NAME_LABEL, type Pod } from "../../model/cluster.ts";
+import type { Peer, Policy, PortMatch, Rule } from "../../model/policy.ts";
+import type { Protocol } from "../../model/protocol.ts";
+import { type Labels, matches, type Requirement } from "../../model/selector.ts";
+import { mayOverlap, selectorCovers } from "./covers.ts";
+import { dnsPods, type Finding, type Path, podNames, selectedBy, type World } from "./world.ts";
+
+/** Where DNS listens; 5353 is what OpenShift's pods use, and policies see the pod's port. */
+const DNS_PORTS = [53, 5353];
+
+/** Ranges up to this size that hold a port of DNS were written with it in mind. */
+const DELIBERATE_RANGE_MAX = 1_024;
+
+type Lack = "dns-missing" | "dns-udp-only";
+
+/** One policy's pods (or, where none is given, the pods that it would select) that lack DNS. */
+interface Lacking {
+  readonly policy: Policy;
+  readonly lack: Lack;
+  /** Empty where no pod that it selects is given. */
+  readonly pods: readonly Pod[];
+  /** Whether they may open some connection. */
+  readonly reachesAny: boolean;
+}
+
+/**
+ * One finding for each group of pods: where several policies select them, it is told of the one that selects the most.
+ * All policies that isolate a pod's egress count together. Without pods, those count whose selector surely holds too.
+ */
+export function dnsFindings(world: World): readonly Finding[] {
+  const isolating = world.policies.filter((policy) => policy.isolates.egress);
+  const lacking = isolating.flatMap((policy) => lacksOf(world, policy));
+  const told: Lacking[] = [];
+  const done = new Set<Pod>();
+  // Sorting is stable: of equal ones the first is told.
+  for (const each of lacking.toSorted(compareLacks)) {
+    const left = each.pods.filter((pod) => !done.has(pod));
+    const isTold =
+      each.pods.length > 0
+        ? left.length === 0
+        : told.some(({ policy, lack }) => lack === each.lack && surelyApplies(policy, each.policy));
+    if (isTold) continue;
+    for (const pod of left) done.add(pod);
+    told.push({ ...each, pods: left });
+  }
+  return told.map((each) => finding(world, each));
+}
+
+const compareLacks = (a: Lacking, b: Lacking): number =>
+  b.pods.length - a.pods.length || a.policy.subject.requirements.length - b.policy.subject.requirements.length;
+
+function lacksOf(world: World, policy: Policy): readonly Lacking[] {
+  const pods = selectedBy(world, policy);
+  const peersOf = neighbours(world, policy);
+  if (pods.length === 0) {
+    // A policy that denies all is the floor that others build on; which pods those select is not known.
+    const hasRules = policy.rules.egress.length > 0;
+    const applying = peersOf.filter((each) => (hasRules ? surelyApplies(each, policy) : mayOverlap(each.subject, policy.subject)));
+    const lack = lackOf(world, applying);
+    return lack === undefined ? [] : [{ policy, lack, pods, reachesAny: reachesAny(applying) }];
+  }
+  const byLack = Map.groupBy(pods, (pod) => lackOf(world, applyingTo(pod, peersOf)));
+  return (["dns-missing", "dns-udp-only"] as const).flatMap((lack) => {
+    const own = byLack.get(lack) ?? [];
+    if (own.length === 0) return [];
+    return [{ policy, lack, pods: own, reachesAny: own.some((pod) => reachesAny(applyingTo(pod, peersOf))) }];
+  });
+}
+
+/** The policies of the same namespace that isolate egress; those that cannot be read may allow anything. */
+const neighbours = (world: World, { namespace }: Policy): readonly Policy[] =>
+  [...world.cluster.policies.values()].filter((each) => each.namespace === namespace && each.isolates.egress);
+
+const applyingTo = (pod: Pod, policies: readonly Policy[]): readonly Policy[] =>
+  policies.filter(({ subject }) => matches(subject, pod.labels));
+
+/** Whether a policy applies to all pods that another one selects. */
+const surelyApplies = (policy: Policy, to: Policy): boolean =>
+  policy.namespace === to.namespace && selectorCovers(policy.subject, to.subject);
+
+const reachesAny = (policies: readonly Policy[]): boolean =>
+  policies.some((policy) => policy.rules.egress.length > 0);
+
+function lackOf(world: World, policies: readonly Policy[]): Lack | undefined {
+  if (policies.some((policy) => policy.unreadable !== undefined)) return undefined;
+  const has = (protocol: Protocol): boolean =>
+    policies.some((policy) => policy.rules.egress.some((rule) => allowsDns(world, policy, rule, protocol)));
+  if (!has("UDP")) return "dns-missing";
+  return has("TCP") ? undefined : "dns-udp-only";
+}
+
+/** A rule that names a port of DNS is meant for it, whoever its peers are; any other must reach what may answer. */
+function allowsDns(world: World, policy: Policy, rule: Rule, protocol: Protocol): boolean {
+  const { peers, ports } = rule;
+  if (ports !== "all") {
+    const own = ports.filter((port) => port.protocol === protocol);
+    if (own.some(namesDns)) return true;
+    if (!own.some((port) => port.kind === "range" && holdsDns(port))) return false;
+  }
+  return peers === "anyone" || peers.some((peer) => mayAnswer(world, policy, peer));
+}
+
+/** Whether a port is one of DNS, and not only by the way. */
+export function namesDns(port: PortMatch): boolean {
+  if (port.kind === "name") return port.name.includes("dns");
+  return holdsDns(port) && port.last - port.first < DELIBERATE_RANGE_MAX;
+}
+
+const holdsDns = ({ first, last }: { readonly first: number; readonly last: number }): boolean =>
+  DNS_PORTS.some((port) => first <= port && port <= last);
+
+function mayAnswer(world: World, policy: Policy, peer: Peer): boolean {
+  if (peer.kind === "block") return true;
+  return dnsPods(world).some((pod) => {
+    if (!matches(peer.pods, pod.labels)) return false;
+    if (peer.namespaces === undefined) return pod.namespace === policy.namespace;
+    const given = world.cluster.namespaces.get(pod.namespace);
+    if (given !== undefined) return matches(peer.namespaces, given.labels);
+    return peer.namespaces.requirements.every((each) => mayMean(each, pod.namespace));
+  });
+}
+
+/** Whether a namespace of which only the name is known may meet a requirement. Labels of one's own often repeat the name. */
+function mayMean(requirement: Requirement, namespace: string): boolean {
+  if (requirement.operator === "In") return requirement.values.includes(namespace);
+  const labels: Labels = new Map([[NAMESPACE_NAME_LABEL, namespace]]);
+  return matches({ requirements: [requirement] }, labels);
+}
+
+function finding(world: World, { policy, lack, pods, reachesAny: reaches }: Lacking): Finding {
+  const who = pods.length > 0 ? podNames(pods) : "the pods that it selects";
+  const path: Path = world.writes(policy, ["spec", "egress"])
+    ? ["spec", "egress"]
+    : world.writes(policy, ["spec", "policyTypes"])
+      ? ["spec", "policyTypes"]
+      : ["spec"];
+  if (lack === "dns-udp-only") {
+    const reason = `lets ${who} ask DNS over UDP only, but long answers come over TCP`;
+    return { code: lack, policy, path, reason, fix: "add { protocol: TCP, port: 53 } to the ports" };
+  }
+  const what = reaches
+    ? "may open connections but cannot look up names: no policy allows them UDP and TCP port 53"
+    : "can open no connection, not even to DNS";
+  return { code: lack, policy, path, reason: `isolates egress: ${who} ${what}`, fix: DNS_FIX };
+}
+
+const DNS_FIX =
+  "add the rule { to: [{ namespaceSelector: { matchLabels: { kubernetes.io/metadata.name: kube-system } }, " +
+  "podSelector: { matchLabels: { k8s-app: kube-dns } } }], ports: [{ protocol: UDP, port: 53 }, { protocol: TCP, port: 53 }] }";
