@@ -12,6 +12,8 @@ export interface Output {
 export interface Env {
   readonly stdout: Output;
   readonly stderr: Output;
+  /** The standard input, opened when it is asked for. */
+  readonly stdin: () => AsyncIterable<Uint8Array>;
   readonly variables: Readonly<Record<string, string | undefined>>;
   readonly now: () => Date;
   /** Aborts when the process is asked to end (SIGINT, SIGTERM). Until it is called, those end the process at once. */

@@ -32,6 +32,7 @@ for (const stream of [process.stdout, process.stderr]) {
 const env: Env = {
   stdout: process.stdout,
   stderr: process.stderr,
+  stdin: () => process.stdin,
   variables: process.env,
   now: () => new Date(),
   stopSignal,

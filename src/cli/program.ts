@@ -9,6 +9,7 @@ import type { Adder, Exits } from "./command.ts";
 import { BPFFS_DEFAULT, CommandError, type Context, type Env, EXIT, SOCKET_DEFAULT } from "./env.ts";
 import { addGetEndpoints } from "./get-endpoints.ts";
 import { addGetPolicies } from "./get-policies.ts";
+import { addLint } from "./lint.ts";
 import { addMapsDump } from "./maps-dump.ts";
 import { addMapsList } from "./maps-list.ts";
 import { addRun } from "./run.ts";
@@ -44,6 +45,7 @@ const COMMANDS: readonly (Adder | Group)[] = [
     examples: MAPS_EXAMPLES,
     commands: [addMapsList, addMapsDump],
   },
+  addLint,
   addTest,
   addCleanup,
   addVersion,

@@ -110,7 +110,7 @@ function conversation(child: ChildProcess): Conversation {
 function closer(child: ChildProcess): () => Promise<void> {
   return async () => {
     if (child.exitCode !== null || child.signalCode !== null || child.pid === undefined) return;
-    const ended = new Promise<void>((resolve) => child.once("close", () => resolve()));
+    const ended = new Promise<void>((resolve) => child.once("exit", () => resolve()));
     if (child.connected) child.disconnect();
     const late = setTimeout(() => child.kill("SIGKILL"), CLOSE_MS_MAX);
     await ended;

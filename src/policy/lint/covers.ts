@@ -44,7 +44,10 @@ function contradicts(requirements: readonly Requirement[]): boolean {
   if (present && requirements.some((each) => each.operator === "DoesNotExist")) return true;
   const excluded = requirements.flatMap((each) => (each.operator === "NotIn" ? each.values : []));
   const [first, ...others] = lists;
-  return first?.every((value) => excluded.includes(value) || !others.every((each) => each.includes(value))) ?? false;
+  return (
+    first?.every((value) => excluded.includes(value) || !others.every((each) => each.includes(value))) ??
+    false
+  );
 }
 
 /** Whether there may be labels that both match. */
@@ -64,7 +67,9 @@ function peersCover(outer: Rule["peers"], inner: Rule["peers"], namespace: strin
 export function peerCovers(outer: Peer, inner: Peer, namespace: string): boolean {
   if (outer.kind === "block") return inner.kind === "block" && blockCovers(outer, inner);
   if (inner.kind === "block") return false;
-  const own: Selector = { requirements: [{ operator: "In", key: NAMESPACE_NAME_LABEL, values: [namespace] }] };
+  const own: Selector = {
+    requirements: [{ operator: "In", key: NAMESPACE_NAME_LABEL, values: [namespace] }],
+  };
   const sameNamespace = outer.namespaces === undefined && inner.namespaces === undefined;
   return (
     (sameNamespace || selectorCovers(outer.namespaces ?? own, inner.namespaces ?? own)) &&
@@ -90,11 +95,20 @@ function portsCover(outer: Rule["ports"], inner: Rule["ports"]): boolean {
 }
 
 function portCovered(port: PortMatch, by: readonly PortMatch[]): boolean {
-  const ranges = union(by.flatMap((each) => (each.kind === "range" ? rangeOf(each.protocol, each.first, each.last) : [])));
-  const wanted = port.kind === "range" ? rangeOf(port.protocol, port.first, port.last) : rangeOf(port.protocol, 1, PORT_MAX);
+  const ranges = union(
+    by.flatMap((each) => (each.kind === "range" ? rangeOf(each.protocol, each.first, each.last) : [])),
+  );
+  const wanted =
+    port.kind === "range"
+      ? rangeOf(port.protocol, port.first, port.last)
+      : rangeOf(port.protocol, 1, PORT_MAX);
   if (ranges.some(({ first, last }) => first <= wanted.first && wanted.last <= last)) return true;
   return by.some(
-    (each) => each.kind === "name" && port.kind === "name" && each.name === port.name && each.protocol === port.protocol,
+    (each) =>
+      each.kind === "name" &&
+      port.kind === "name" &&
+      each.name === port.name &&
+      each.protocol === port.protocol,
   );
 }
 

@@ -1,7 +1,7 @@
 // A dash too many: peers or ports that were likely meant to go together, and were written as elements of their own.
 
 import { DIRECTIONS, type Direction } from "../../base/direction.ts";
-import type { Peer, Policy, PortMatch, Rule } from "../../model/policy.ts";
+import type { Peer, Policy, Rule } from "../../model/policy.ts";
 import { matches } from "../../model/selector.ts";
 import { namesDns } from "./dns.ts";
 import { type Finding, pathName, peerPath, rulePath, selectableIn, type World } from "./world.ts";
@@ -79,7 +79,9 @@ function evidenceOf(
   const fits = (namespace: string): boolean =>
     selectableIn(world, namespace).some((pod) => matches(pods.pods, pod.labels));
   const wanted = namespaces.namespaces;
-  const meant = [...world.namespaces.values()].filter(({ labels }) => wanted !== undefined && matches(wanted, labels));
+  const meant = [...world.namespaces.values()].filter(
+    ({ labels }) => wanted !== undefined && matches(wanted, labels),
+  );
   const others = meant.filter(({ name }) => name !== policy.namespace);
   const own = fits(policy.namespace);
   const there = others.some(({ name }) => fits(name));
@@ -93,7 +95,7 @@ function splitFindings(policy: Policy, direction: Direction, index: number): rea
   const rules = policy.rules[direction];
   const rule = rules[index];
   if (rule === undefined || rule.peers !== "anyone" || rule.ports === "all") return [];
-  if (direction === "egress" && rule.ports.every(isDns)) return [];
+  if (direction === "egress" && rule.ports.every(namesDns)) return [];
   const hasPeersOnly = (each: Rule | undefined): boolean => each?.peers !== "anyone" && each?.ports === "all";
   const other = [index - 1, index + 1].find((at) => rules[at] !== undefined && hasPeersOnly(rules[at]));
   if (other === undefined) return [];
@@ -102,5 +104,3 @@ function splitFindings(policy: Policy, direction: Direction, index: number): rea
   const fix = `if these ports were meant for those peers only, take the dash before ${other < index ? "ports" : "the peers"} away`;
   return [{ code: "rule-split", policy, path: rulePath(direction, index), reason, fix }];
 }
-
-const isDns = (port: PortMatch): boolean => namesDns(port);

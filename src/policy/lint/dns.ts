@@ -13,7 +13,9 @@ const DNS_PORTS = [53, 5353];
 /** Ranges up to this size that hold a port of DNS were written with it in mind. */
 const DELIBERATE_RANGE_MAX = 1_024;
 
-type Lack = "dns-missing" | "dns-udp-only";
+const LACKS = ["dns-missing", "dns-udp-only"] as const;
+
+type Lack = (typeof LACKS)[number];
 
 /** One policy's pods (or, where none is given, the pods that it would select) that lack DNS. */
 interface Lacking {
@@ -25,71 +27,87 @@ interface Lacking {
   readonly reachesAny: boolean;
 }
 
+/** What one policy's egress rules allow. */
+interface Egress {
+  readonly policy: Policy;
+  readonly reachesAny: boolean;
+  /** By protocol. One that cannot be read may allow it. */
+  readonly dns: { readonly UDP: boolean; readonly TCP: boolean };
+}
+
 /**
  * One finding for each group of pods: where several policies select them, it is told of the one that selects the most.
  * All policies that isolate a pod's egress count together. Without pods, those count whose selector surely holds too.
  */
 export function dnsFindings(world: World): readonly Finding[] {
-  const isolating = world.policies.filter((policy) => policy.isolates.egress);
-  const lacking = isolating.flatMap((policy) => lacksOf(world, policy));
-  const told: Lacking[] = [];
-  const done = new Set<Pod>();
-  // Sorting is stable: of equal ones the first is told.
-  for (const each of lacking.toSorted(compareLacks)) {
-    const left = each.pods.filter((pod) => !done.has(pod));
-    const isTold =
-      each.pods.length > 0
-        ? left.length === 0
-        : told.some(({ policy, lack }) => lack === each.lack && surelyApplies(policy, each.policy));
-    if (isTold) continue;
-    for (const pod of left) done.add(pod);
-    told.push({ ...each, pods: left });
-  }
-  return told.map((each) => finding(world, each));
-}
-
-const compareLacks = (a: Lacking, b: Lacking): number =>
-  b.pods.length - a.pods.length || a.policy.subject.requirements.length - b.policy.subject.requirements.length;
-
-function lacksOf(world: World, policy: Policy): readonly Lacking[] {
-  const pods = selectedBy(world, policy);
-  const peersOf = neighbours(world, policy);
-  if (pods.length === 0) {
-    // A policy that denies all is the floor that others build on; which pods those select is not known.
-    const hasRules = policy.rules.egress.length > 0;
-    const applying = peersOf.filter((each) => (hasRules ? surelyApplies(each, policy) : mayOverlap(each.subject, policy.subject)));
-    const lack = lackOf(world, applying);
-    return lack === undefined ? [] : [{ policy, lack, pods, reachesAny: reachesAny(applying) }];
-  }
-  const byLack = Map.groupBy(pods, (pod) => lackOf(world, applyingTo(pod, peersOf)));
-  return (["dns-missing", "dns-udp-only"] as const).flatMap((lack) => {
-    const own = byLack.get(lack) ?? [];
-    if (own.length === 0) return [];
-    return [{ policy, lack, pods: own, reachesAny: own.some((pod) => reachesAny(applyingTo(pod, peersOf))) }];
+  const isolating = [...world.cluster.policies.values()].filter((policy) => policy.isolates.egress);
+  const byNamespace = Map.groupBy(isolating, (policy) => policy.namespace);
+  return [...byNamespace.values()].flatMap((policies) => {
+    const egresses = policies.map((policy) => egressOf(world, policy));
+    return toldOf(lacksIn(world, egresses)).map((each) => finding(world, each));
   });
 }
 
-/** The policies of the same namespace that isolate egress; those that cannot be read may allow anything. */
-const neighbours = (world: World, { namespace }: Policy): readonly Policy[] =>
-  [...world.cluster.policies.values()].filter((each) => each.namespace === namespace && each.isolates.egress);
-
-const applyingTo = (pod: Pod, policies: readonly Policy[]): readonly Policy[] =>
-  policies.filter(({ subject }) => matches(subject, pod.labels));
-
-/** Whether a policy applies to all pods that another one selects. */
-const surelyApplies = (policy: Policy, to: Policy): boolean =>
-  policy.namespace === to.namespace && selectorCovers(policy.subject, to.subject);
-
-const reachesAny = (policies: readonly Policy[]): boolean =>
-  policies.some((policy) => policy.rules.egress.length > 0);
-
-function lackOf(world: World, policies: readonly Policy[]): Lack | undefined {
-  if (policies.some((policy) => policy.unreadable !== undefined)) return undefined;
+function egressOf(world: World, policy: Policy): Egress {
   const has = (protocol: Protocol): boolean =>
-    policies.some((policy) => policy.rules.egress.some((rule) => allowsDns(world, policy, rule, protocol)));
-  if (!has("UDP")) return "dns-missing";
-  return has("TCP") ? undefined : "dns-udp-only";
+    policy.unreadable !== undefined ||
+    policy.rules.egress.some((rule) => allowsDns(world, policy, rule, protocol));
+  return { policy, reachesAny: policy.rules.egress.length > 0, dns: { UDP: has("UDP"), TCP: has("TCP") } };
 }
+
+/** What the pods of each policy of one namespace lack. */
+function lacksIn(world: World, egresses: readonly Egress[]): readonly Lacking[] {
+  const byPod = new Map<Pod, Omit<Lacking, "policy" | "pods"> | undefined>();
+  const ofPod = (pod: Pod) => {
+    if (!byPod.has(pod))
+      byPod.set(pod, lackOf(egresses.filter(({ policy }) => matches(policy.subject, pod.labels))));
+    return byPod.get(pod);
+  };
+  return egresses.flatMap(({ policy, reachesAny }) => {
+    if (policy.unreadable !== undefined) return [];
+    const selected = selectedBy(world, policy);
+    if (selected.length === 0) {
+      // A policy that denies all is the floor that others build on; which of its pods they select is not known.
+      const applies = (each: Egress): boolean =>
+        reachesAny
+          ? selectorCovers(each.policy.subject, policy.subject)
+          : mayOverlap(each.policy.subject, policy.subject);
+      const lack = lackOf(egresses.filter(applies));
+      return lack === undefined ? [] : [{ policy, pods: [], ...lack }];
+    }
+    return LACKS.flatMap((lack) => {
+      const pods = selected.filter((pod) => ofPod(pod)?.lack === lack);
+      if (pods.length === 0) return [];
+      return [{ policy, lack, pods, reachesAny: pods.some((pod) => ofPod(pod)?.reachesAny) }];
+    });
+  });
+}
+
+function lackOf(applying: readonly Egress[]): Omit<Lacking, "policy" | "pods"> | undefined {
+  const reachesAny = applying.some((each) => each.reachesAny);
+  if (!applying.some(({ dns }) => dns.UDP)) return { lack: "dns-missing", reachesAny };
+  return applying.some(({ dns }) => dns.TCP) ? undefined : { lack: "dns-udp-only", reachesAny };
+}
+
+/** Those that say something that no other one has said, the ones about most pods first. */
+function toldOf(lacks: readonly Lacking[]): readonly Lacking[] {
+  const told: Lacking[] = [];
+  const done = new Set<Pod>();
+  for (const each of lacks.toSorted(compareLacks)) {
+    const left = each.pods.filter((pod) => !done.has(pod));
+    const covers = ({ policy, lack }: Lacking): boolean =>
+      lack === each.lack && selectorCovers(policy.subject, each.policy.subject);
+    if (each.pods.length > 0 ? left.length === 0 : told.some(covers)) continue;
+    for (const pod of left) done.add(pod);
+    told.push({ ...each, pods: left });
+  }
+  return told;
+}
+
+/** Sorting is stable: of equal ones the first is told. */
+const compareLacks = (a: Lacking, b: Lacking): number =>
+  b.pods.length - a.pods.length ||
+  a.policy.subject.requirements.length - b.policy.subject.requirements.length;
 
 /** A rule that names a port of DNS is meant for it, whoever its peers are; any other must reach what may answer. */
 function allowsDns(world: World, policy: Policy, rule: Rule, protocol: Protocol): boolean {
@@ -147,5 +165,5 @@ function finding(world: World, { policy, lack, pods, reachesAny: reaches }: Lack
 }
 
 const DNS_FIX =
-  "add the rule { to: [{ namespaceSelector: { matchLabels: { kubernetes.io/metadata.name: kube-system } }, " +
+  "if they need names, add the rule { to: [{ namespaceSelector: { matchLabels: { kubernetes.io/metadata.name: kube-system } }, " +
   "podSelector: { matchLabels: { k8s-app: kube-dns } } }], ports: [{ protocol: UDP, port: 53 }, { protocol: TCP, port: 53 }] }";

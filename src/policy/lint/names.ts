@@ -1,10 +1,10 @@
 // Names of ports that no pod declares to which they could apply.
 
 import { DIRECTIONS, type Direction } from "../../base/direction.ts";
+import { cidrContains } from "../../base/ip.ts";
 import { type ContainerPort, isSelectable, type Pod } from "../../model/cluster.ts";
 import type { Policy, PortMatch, Rule } from "../../model/policy.ts";
 import { matches } from "../../model/selector.ts";
-import { cidrContains } from "../../base/ip.ts";
 import { distance } from "./nearest.ts";
 import { assumedPods, type Finding, podNames, rulePath, selectedBy, type World } from "./world.ts";
 
@@ -58,7 +58,8 @@ function wrongName(
   }
   const nearest = declared.toSorted((a, b) => distance(name, a.name) - distance(name, b.name))[0];
   const reason = `none ${where} declares a port named ${name}`;
-  if (nearest === undefined) return { reason: `${reason}, nor any other name`, fix: "write the port's number" };
+  if (nearest === undefined)
+    return { reason: `${reason}, nor any other name`, fix: "write the port's number" };
   const text = `${nearest.name} (${nearest.protocol}/${nearest.port})`;
   return { reason: `${reason}; the nearest is ${text}`, fix: `write ${nearest.name}, or the port's number` };
 }

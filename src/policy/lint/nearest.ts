@@ -64,7 +64,10 @@ function neverTogether({ requirements }: Selector, candidates: readonly Labelled
     const value = best.labels.get(each.key);
     return `${textOf(each)}${value === undefined ? "" : ` (it has ${each.key}=${value})`}`;
   });
-  return { reason: `no ${noun} has all of ${wanted}; the nearest, ${best.name}, lacks ${lacking.join(" and ")}`, fix: CORRECT };
+  return {
+    reason: `no ${noun} has all of ${wanted}; the nearest, ${best.name}, lacks ${lacking.join(" and ")}`,
+    fix: CORRECT,
+  };
 }
 
 interface NearLabel {

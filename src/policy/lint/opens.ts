@@ -1,10 +1,10 @@
 // Rules that allow more than was likely meant (everything), or less (a block whose exceptions leave nothing of it).
 
 import { DIRECTIONS, type Direction } from "../../base/direction.ts";
-import { addressBits, type Cidr, type Family, parseCidr } from "../../base/ip.ts";
+import { addressBits, type Cidr, cidrOf, type Family } from "../../base/ip.ts";
 import { isSelectable, type Pod } from "../../model/cluster.ts";
 import type { Peer, Policy, Rule } from "../../model/policy.ts";
-import { ALL_PORTS, portSetKey, rangeOf, union } from "../ports.ts";
+import { rangeOf, union } from "../ports.ts";
 import { prefixesCover } from "./covers.ts";
 import { type Finding, type Path, peerPath, podNames, rulePath, type World } from "./world.ts";
 
@@ -33,26 +33,27 @@ function opensAll(policy: Policy, { direction, index, rule }: RuleAt): readonly 
   return [{ code: "opens-all", policy, path: rulePath(direction, index), reason, fix }];
 }
 
+const PORT_MAX = 65_535;
+
 /** All ports of TCP and UDP are as good as every port. */
 function isEveryPort(ports: Rule["ports"]): boolean {
   if (ports === "all") return true;
-  const spans = ports.flatMap((each) => (each.kind === "range" ? rangeOf(each.protocol, each.first, each.last) : []));
+  const spans = ports.flatMap((each) =>
+    each.kind === "range" ? rangeOf(each.protocol, each.first, each.last) : [],
+  );
+  const all = union(spans);
   // No traffic has port 0, so that 1 to 65535 is all.
-  const rest = [rangeOf("TCP", 0, 0), rangeOf("UDP", 0, 0), rangeOf("SCTP", 0, 65_535), ...ALL_PORTS.slice(-0)];
-  return portSetKey(union([...spans, ...rest])) === portSetKey(ALL_PORTS);
+  const needed = [rangeOf("TCP", 1, PORT_MAX), rangeOf("UDP", 1, PORT_MAX)];
+  return needed.every((each) => all.some(({ first, last }) => first <= each.first && each.last <= last));
 }
 
-const WHOLE: Readonly<Record<Family, Cidr>> = { 4: whole("0.0.0.0/0"), 6: whole("::/0") };
-
-function whole(text: string): Cidr {
-  const parsed = parseCidr(text);
-  if (!parsed.ok) throw new Error(parsed.reason);
-  return parsed.value;
-}
+const WHOLE: Readonly<Record<Family, Cidr>> = { 4: cidrOf(4, 0n, 0), 6: cidrOf(6, 0n, 0) };
 
 function whoever(peers: Rule["peers"]): string | undefined {
   if (peers === "anyone") return "everyone";
-  const open = peers.flatMap((peer) => (peer.kind === "block" && peer.except.length === 0 ? [peer.cidr] : []));
+  const open = peers.flatMap((peer) =>
+    peer.kind === "block" && peer.except.length === 0 ? [peer.cidr] : [],
+  );
   const families = ([4, 6] as const).filter((family) => prefixesCover(open, WHOLE[family]));
   if (families.length === 2) return "every address";
   return families.length === 1 ? `every IPv${families[0]} address` : undefined;

@@ -23,7 +23,9 @@ function emptyTypes(world: World, policy: Policy): readonly Finding[] {
   if (!world.writes(policy, path) || world.writes(policy, [...path, 0])) return [];
   const isolated = policy.isolates.egress ? "ingress and egress are" : "ingress is";
   const reason = `is empty, which means the same as leaving it out: ${isolated} isolated`;
-  const types = DIRECTIONS.filter((direction) => policy.isolates[direction]).map((direction) => TYPE_NAMES[direction]);
+  const types = DIRECTIONS.filter((direction) => policy.isolates[direction]).map(
+    (direction) => TYPE_NAMES[direction],
+  );
   return [{ code: "types-empty", policy, path, reason, fix: `write policyTypes: [${types.join(", ")}]` }];
 }
 
@@ -33,13 +35,25 @@ function unusedRules(world: World, policy: Policy, direction: Direction): readon
   const type = TYPE_NAMES[direction];
   const what = policy.rules[direction].length > 0 ? "its rules do nothing" : `it isolates no ${direction}`;
   const reason = `policyTypes does not name ${type}, so ${what}`;
-  return [{ code: "rules-unused", policy, path, reason, fix: `add ${type} to policyTypes, or take ${direction} out` }];
+  return [
+    {
+      code: "rules-unused",
+      policy,
+      path,
+      reason,
+      fix: `add ${type} to policyTypes, or take ${direction} out`,
+    },
+  ];
 }
 
 /**
  * The index of an item that covers the one at `at`, if any. Of two that cover each other, the later one is superfluous.
  */
-function covererOf<T>(items: readonly T[], at: number, covers: (outer: T, inner: T) => boolean): number | undefined {
+function covererOf<T>(
+  items: readonly T[],
+  at: number,
+  covers: (outer: T, inner: T) => boolean,
+): number | undefined {
   const inner = items[at] as T;
   const found = items.findIndex(
     (outer, index) => index !== at && covers(outer, inner) && (index < at || !covers(inner, outer)),
@@ -55,7 +69,15 @@ function redundantRules(policy: Policy, direction: Direction): readonly Finding[
     if (by === undefined) return [];
     const path = rulePath(direction, index);
     const reason = `allows nothing that ${pathName(rulePath(direction, by))} does not allow`;
-    return [{ code: "rule-redundant" as const, policy, path, reason, fix: "take it out, or correct the wider rule" }];
+    return [
+      {
+        code: "rule-redundant" as const,
+        policy,
+        path,
+        reason,
+        fix: "take it out, or correct the wider rule",
+      },
+    ];
   });
 }
 
@@ -67,7 +89,15 @@ function redundantPeers(policy: Policy, direction: Direction): readonly Finding[
       if (by === undefined) return [];
       const path = peerPath(direction, rule, index);
       const reason = `matches nothing that ${peersField(direction)}[${by}] does not match`;
-      return [{ code: "peer-redundant" as const, policy, path, reason, fix: "take it out, or correct the wider one" }];
+      return [
+        {
+          code: "peer-redundant" as const,
+          policy,
+          path,
+          reason,
+          fix: "take it out, or correct the wider one",
+        },
+      ];
     });
   });
 }
@@ -84,7 +114,15 @@ function redundantPolicy(world: World, policy: Policy): readonly Finding[] {
   if (isolated.length === 0 || !coverers.every((each) => each !== undefined)) return [];
   const names = [...new Set(coverers.map(keyOf))].join(" and ");
   const reason = `isolates and allows nothing beyond ${names}`;
-  return [{ code: "policy-redundant", policy, path: ["spec"], reason, fix: "take the policy out, or correct one of them" }];
+  return [
+    {
+      code: "policy-redundant",
+      policy,
+      path: ["spec"],
+      reason,
+      fix: "take the policy out, or correct one of them",
+    },
+  ];
 }
 
 const policyCovers = (outer: Policy, inner: Policy, direction: Direction): boolean =>

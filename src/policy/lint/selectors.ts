@@ -3,7 +3,7 @@
 import { DIRECTIONS, type Direction } from "../../base/direction.ts";
 import { isSelectable, keyOf, NAMESPACE_NAME_LABEL, type Pod } from "../../model/cluster.ts";
 import type { Peer, Policy } from "../../model/policy.ts";
-import { matches, type Selector, selectorText } from "../../model/selector.ts";
+import { matches, type Selector } from "../../model/selector.ts";
 import { contradiction } from "./covers.ts";
 import { type Labelled, mismatchOf } from "./nearest.ts";
 import {
@@ -45,7 +45,9 @@ function subjectFinding(world: World, policy: Policy, path: Path): readonly Find
     { code: "no-pod-selected", policy, path: at, reason, fix },
   ];
   if (inNamespace.length === 0) {
-    const elsewhere = [...world.podsIn].filter(([, pods]) => pods.some((pod) => matches(subject, pod.labels)));
+    const elsewhere = [...world.podsIn].filter(([, pods]) =>
+      pods.some((pod) => matches(subject, pod.labels)),
+    );
     const names = (elsewhere.length > 0 ? elsewhere : [...world.podsIn]).map(([name]) => name).sort();
     const what = elsewhere.length > 0 ? "pods that it would select are" : "pods are";
     const reason = `there is no pod in namespace ${namespace}; ${what} in ${namesText(names)}`;
@@ -53,7 +55,8 @@ function subjectFinding(world: World, policy: Policy, path: Path): readonly Find
     return found(["metadata", "namespace"], reason, fix);
   }
   const out = inNamespace.filter((pod) => matches(subject, pod.labels) && !isSelectable(pod));
-  if (out.length > 0) return found(path, outOfReach(out), "policies have no hold on such pods: select others");
+  if (out.length > 0)
+    return found(path, outOfReach(out), "policies have no hold on such pods: select others");
   const { reason, fix } = mismatchOf(subject, labelled(inNamespace), `pod in namespace ${namespace}`);
   return found(path, `selects no pod: ${reason}`, fix);
 }
@@ -124,7 +127,8 @@ function podFinding(world: World, policy: Policy, { peer, path, names }: PodsQue
     { code: "no-pod-matched", policy, path, reason, fix },
   ];
   const out = inThem.filter(fits);
-  if (out.length > 0) return found(outOfReach(out), "selectors never match such pods: write their addresses as ipBlock");
+  if (out.length > 0)
+    return found(outOfReach(out), "selectors never match such pods: write their addresses as ipBlock");
   const noun = `pod in ${given.length === 1 ? `namespace ${given[0]}` : `the namespaces ${namesText(given)}`}`;
   if (!hasPods) return found(`matches no pod: there is no ${noun}`, "correct the namespaceSelector");
   const elsewhere = elsewhereFits(world, policy, peer);
@@ -153,6 +157,3 @@ function namesText(names: readonly string[]): string {
   const shown = names.slice(0, NAMES_SHOWN).join(", ");
   return names.length > NAMES_SHOWN ? `${shown}, ...` : shown;
 }
-
-/** For the messages of other rules. */
-export const subjectText = (policy: Policy): string => selectorText(policy.subject) || "every pod";

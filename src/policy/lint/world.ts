@@ -71,7 +71,11 @@ export function worldOf(input: LintInput): World {
   const { cluster, templates } = input;
   const pods = [...cluster.pods.values(), ...templates];
   const policies = [...cluster.policies.values()];
-  const implied = [...USUAL_NAMESPACES, ...pods.map((pod) => pod.namespace), ...policies.map((each) => each.namespace)];
+  const implied = [
+    ...USUAL_NAMESPACES,
+    ...pods.map((pod) => pod.namespace),
+    ...policies.map((each) => each.namespace),
+  ];
   const namespaces = new Map(implied.map((name) => [name, namespaceCalled(name)] as const));
   for (const [name, namespace] of cluster.namespaces) namespaces.set(name, namespace);
   return {
@@ -83,7 +87,10 @@ export function worldOf(input: LintInput): World {
   };
 }
 
-const namespaceCalled = (name: string): Namespace => ({ name, labels: new Map([[NAMESPACE_NAME_LABEL, name]]) });
+const namespaceCalled = (name: string): Namespace => ({
+  name,
+  labels: new Map([[NAMESPACE_NAME_LABEL, name]]),
+});
 
 /** Whether what is in the namespace can be told from what is given. */
 export const isGiven = (world: World, namespace: string): boolean =>
@@ -98,14 +105,17 @@ export const selectedBy = (world: World, policy: Policy): readonly Pod[] =>
 
 /** The pods that answer DNS: those that are given, or else the usual one. */
 export function dnsPods(world: World): readonly Pod[] {
-  const declared = [...world.podsIn.values()].flat().filter(
-    (pod) => isSelectable(pod) && pod.ports.some(({ port, protocol }) => port === 53 && protocol === "UDP"),
-  );
+  const declared = [...world.podsIn.values()]
+    .flat()
+    .filter(
+      (pod) => isSelectable(pod) && pod.ports.some(({ port, protocol }) => port === 53 && protocol === "UDP"),
+    );
   return world.podsIn.has(DNS_NAMESPACE) ? declared : [...declared, DNS_POD];
 }
 
 /** The usual DNS pod, where the manifests say nothing of its namespace. */
-export const assumedPods = (world: World): readonly Pod[] => (world.podsIn.has(DNS_NAMESPACE) ? [] : [DNS_POD]);
+export const assumedPods = (world: World): readonly Pod[] =>
+  world.podsIn.has(DNS_NAMESPACE) ? [] : [DNS_POD];
 
 export const peersField = (direction: Direction): string => (direction === "ingress" ? "from" : "to");
 

@@ -1,6 +1,7 @@
 // docs/cli.md against the program: the same commands, options, choices and tables, no more and no fewer.
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { Readable } from "node:stream";
 import type { Command, Option } from "commander";
 import { describe, expect, it } from "vitest";
 import { buildProgram } from "../../../src/cli/program.ts";
@@ -13,6 +14,7 @@ const program = buildProgram(
   {
     stdout: { write: () => undefined },
     stderr: { write: () => undefined },
+    stdin: () => Readable.from([]),
     variables: {},
     now: () => new Date(0),
     stopSignal: () => new AbortController().signal,

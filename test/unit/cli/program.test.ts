@@ -3,6 +3,7 @@ import { execFile } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { Readable } from "node:stream";
 import { promisify } from "node:util";
 import type { Command } from "commander";
 import { build } from "esbuild";
@@ -16,6 +17,7 @@ import { ROOT, runIn } from "./world.ts";
 const NO_ENV: Env = {
   stdout: { write: () => undefined },
   stderr: { write: () => undefined },
+  stdin: () => Readable.from([]),
   variables: {},
   now: () => new Date(0),
   stopSignal: () => new AbortController().signal,

@@ -3,6 +3,7 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { Readable } from "node:stream";
 import { fileURLToPath } from "node:url";
 import type { Env } from "../../../src/cli/env.ts";
 import { runCommand } from "../../../src/cli/program.ts";
@@ -69,6 +70,7 @@ export async function runIn(
       },
       isTTY: terminal,
     },
+    stdin: () => Readable.from([]),
     variables: {},
     now: () => new Date("2025-06-01T12:05:00Z"),
     stopSignal: () => new AbortController().signal,

@@ -1,0 +1,56 @@
+// `weir lint`: what is wrong with manifests, and what is right and yet most likely not meant.
+
+import type { Command } from "commander";
+import { type Exits, jsonText, note, outputOption } from "./command.ts";
+import { type Context, EXIT } from "./env.ts";
+
+interface Options {
+  readonly filename: readonly string[];
+  readonly strict?: true;
+  readonly output: "text" | "json";
+}
+
+const HELP = `
+Errors are what Weir (or the API server) refuses. Warnings are pitfalls, each with a code and a fix: selectors that match
+nothing of what is given, isolation without DNS, a dash that turns "and" into "or", rules that open or change nothing.
+Selectors are held against the Namespaces, Pods and pod templates (of Deployments and so on) among the manifests, so give
+them along, as \`weir run\` or kubectl would get them.
+
+A comment in a policy, or an annotation of it, silences codes:
+  # weir.dev/lint-ignore: and-or, opens-all
+
+Examples:
+  weir lint -f policies/                              the files of a directory
+  weir lint -f policies/ -f cluster/pods.yaml         several, as one set
+  helm template . | weir lint -f - --strict           the standard input; warnings fail as well
+  weir lint -f policies/ -o json | jq '.warnings[] | select(.code == "dns-missing")'
+
+Exit codes:
+  0 no error, 1 errors (with --strict: or warnings), 2 wrong usage`;
+
+export function addLint(parent: Command, exits: Exits): void {
+  parent
+    .command("lint")
+    .description("find mistakes and pitfalls in manifests")
+    .requiredOption(
+      "-f, --filename <path>",
+      "file or directory of manifests, - for the standard input; repeatable",
+      collected,
+    )
+    .option("--strict", "fail on warnings too")
+    .addOption(outputOption("text", "json"))
+    .addHelpText("after", HELP)
+    .action(exits(lint));
+}
+
+const collected = (value: string, before: readonly string[] = []): readonly string[] => [...before, value];
+
+async function lint({ env }: Context, options: Options): Promise<number> {
+  const { lintManifests, reportText, reportValue } = await import("./lint/report.ts");
+  const report = await lintManifests(options.filename, env.stdin);
+  const write = options.output === "json" ? jsonText(reportValue(report)) : reportText(report);
+  env.stdout.write(write);
+  if (report.policies === 0) note(env, "no NetworkPolicy found, so there is nothing to lint but errors");
+  const isBad = report.errors.length > 0 || (options.strict === true && report.warnings.length > 0);
+  return isBad ? EXIT.error : EXIT.ok;
+}

@@ -1,0 +1,96 @@
+// What `weir lint` has to say about a set of manifests: the parser's problems and the rules' findings, each with its place.
+
+import { keyOf } from "../../model/cluster.ts";
+import type { Policy } from "../../model/policy.ts";
+import type { Problem } from "../../model/problem.ts";
+import { printable } from "../../observe/text.ts";
+import { type Finding, lintPolicies } from "../../policy/lint/lint.ts";
+import { type LintInput, type LintReading, readForLint } from "../../source/lint.ts";
+import { textOfStream } from "../../source/manifests/files.ts";
+import { pathText } from "../../source/parse/fields.ts";
+
+export interface Report {
+  readonly files: number;
+  readonly policies: number;
+  /** In the order of the files, and of the lines in each. */
+  readonly errors: readonly Problem[];
+  readonly warnings: readonly Problem[];
+}
+
+const STDIN_NAME = "<stdin>";
+
+/** Reads and lints paths as one set; "-" is the standard input. */
+export async function lintManifests(
+  paths: readonly string[],
+  stdin: () => AsyncIterable<Uint8Array>,
+): Promise<Report> {
+  const inputs: LintInput[] = [];
+  for (const path of new Set(paths)) {
+    inputs.push(path === "-" ? { name: STDIN_NAME, content: await textOfStream(stdin()) } : path);
+  }
+  const read = await readForLint(inputs);
+  const { cluster, problems, files } = read.reading;
+  const writes = (policy: Policy, path: Finding["path"]): boolean =>
+    read.texts.get(keyOf(policy))?.writes(path) ?? false;
+  const findings = lintPolicies({ cluster, templates: read.templates, writes });
+  const warnings = findings.flatMap((finding) => warningOf(finding, read) ?? []);
+  const all = inOrder([...problems, ...warnings]);
+  return {
+    files,
+    policies: read.policies,
+    errors: all.filter(({ severity }) => severity === "error"),
+    warnings: all.filter(({ severity }) => severity === "warning"),
+  };
+}
+
+/** Undefined where the policy's author has silenced it. */
+function warningOf(
+  { code, policy, path, reason, fix }: Finding,
+  { texts }: LintReading,
+): Problem | undefined {
+  const text = texts.get(keyOf(policy));
+  if (text?.ignored.has(code)) return undefined;
+  const object = `NetworkPolicy ${keyOf(policy)}`;
+  return { severity: "warning", code, ...text?.where(path), object, path: pathText(path), reason, fix };
+}
+
+/** By file in the order of their first mention, then by line and column. */
+function inOrder(problems: readonly Problem[]): readonly Problem[] {
+  const files = [...new Set(problems.map(({ file }) => file))];
+  const order = new Map(files.map((file, index) => [file, index]));
+  const key = ({ file, line = 0, column = 0 }: Problem) => [order.get(file) ?? 0, line, column] as const;
+  return problems.toSorted((a, b) => {
+    const [x, y] = [key(a), key(b)];
+    return x[0] - y[0] || x[1] - y[1] || x[2] - y[2];
+  });
+}
+
+/** `FILE:LINE:COLUMN: SEVERITY: OBJECT: PATH: REASON; FIX [CODE]`, one line each, and a summary. */
+export function reportText({ files, errors, warnings }: Report): string {
+  const lines = inOrder([...errors, ...warnings]).map((problem) => `${printable(lineOf(problem))}\n`);
+  return `${lines.join("")}${errors.length} errors, ${warnings.length} warnings in ${files} files\n`;
+}
+
+function lineOf({ severity, file, line, column, object, path, reason, fix, effect, code }: Problem): string {
+  const place = [file, line, column].filter((part) => part !== undefined).join(":");
+  const head = [place, severity, object, path].filter((part) => part !== undefined && part !== "");
+  const text = [...head, reason].join(": ");
+  const end = code === undefined ? "" : ` [${code}]`;
+  return [text, fix, effect].filter((part) => part !== undefined).join("; ") + end;
+}
+
+/** The report as data: of a problem, what is not known is not there. */
+export function reportValue({ files, policies, errors, warnings }: Report): unknown {
+  const valueOf = ({ code, file, line, column, object, path, reason, fix, effect }: Problem) => ({
+    ...(code === undefined ? {} : { code }),
+    file,
+    line,
+    column,
+    object,
+    path,
+    reason,
+    fix,
+    effect,
+  });
+  return { files, policies, errors: errors.map(valueOf), warnings: warnings.map(valueOf) };
+}
