@@ -11,6 +11,7 @@ import type { Reading } from "../source/manifests.ts";
 import type { Held } from "../state/diff.ts";
 import type { State } from "../state/state.ts";
 import { type Applied, apply, type Kernel } from "./apply.ts";
+import { addressProblems } from "./problems.ts";
 import { numberingOver } from "./reserve.ts";
 import type { InForce } from "./views.ts";
 
@@ -86,6 +87,12 @@ async function bringIntoForce(
 ): Promise<boolean> {
   const resolved = await resolveInterfaces(reading.cluster.pods.values());
   problems.push(...resolved.problems);
+  problems.push(
+    ...addressProblems(
+      reading.cluster,
+      resolved.found.map(({ pod }) => pod),
+    ),
+  );
   const compiled = compile(reading.cluster, resolved.found, progress.numbering);
   const { generation, changed, gone } = await applyOrReread(kernel, progress, compiled.state);
   const first = progress.force === undefined;

@@ -46,11 +46,11 @@ export function addLint(parent: Command, exits: Exits): void {
 const collected = (value: string, before: readonly string[] = []): readonly string[] => [...before, value];
 
 async function lint({ env }: Context, options: Options): Promise<number> {
-  const { lintManifests, reportText, reportValue } = await import("./lint/report.ts");
+  const { countOf, lintManifests, reportText, reportValue } = await import("./lint/report.ts");
   const report = await lintManifests(options.filename, env.stdin);
   const write = options.output === "json" ? jsonText(reportValue(report)) : reportText(report);
   env.stdout.write(write);
-  if (report.policies === 0) note(env, "no NetworkPolicy found, so there is nothing to lint but errors");
-  const isBad = report.errors.length > 0 || (options.strict === true && report.warnings.length > 0);
+  if (report.policies === 0) note(env, "no NetworkPolicy found");
+  const isBad = countOf(report, "error") > 0 || (options.strict === true && countOf(report, "warning") > 0);
   return isBad ? EXIT.error : EXIT.ok;
 }

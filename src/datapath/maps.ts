@@ -9,7 +9,6 @@ import {
   IDENTITY_ABSENT,
   REASONS,
   Timeout,
-  VERSIONS,
 } from "../gen/layout.ts";
 import type { Held } from "../state/diff.ts";
 import {
@@ -29,6 +28,7 @@ import {
   endpointAddressesOf,
   rowOf,
 } from "./codec.ts";
+import { checkLimits } from "./limits.ts";
 import type { Datapath } from "./object.ts";
 import { readHeld } from "./read.ts";
 import { openTables, type Tables } from "./tables-all.ts";
@@ -63,6 +63,7 @@ const TIMEOUT_SECONDS: { readonly [name in keyof typeof Timeout]: number } = {
 type Pair<T> = readonly [T, T];
 
 export function openMaps(datapath: Datapath): Maps {
+  checkLimits();
   const tables = openTables((name) => datapath.map(name));
   const node = () => tables.node.get(0) ?? { generation: 0, ticksPerSecond: 0, timeouts: [] };
   const pair = <T>({ live, next }: Versions<T>): Pair<T> =>
@@ -243,6 +244,3 @@ function addressFrom(text: string): Address {
   if (!parsed.ok) throw new Error(`assertion failed: state holds the address ${text}: ${parsed.reason}`);
   return addressOf(parsed.value.family, parsed.value.value);
 }
-
-/** The versions of a value, as many as the generation's lowest bit tells apart. */
-if (VERSIONS !== 2) throw new Error("assertion failed: values have two versions");

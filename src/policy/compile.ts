@@ -8,6 +8,7 @@ import {
   IDENTITY_DEFAULT,
   LIMITS,
   LimitError,
+  OWN_ADDRESSES_MAX,
   POLICY_NONE,
   ROW_ALL,
   ROW_NOTHING,
@@ -190,4 +191,10 @@ function meaningOf(contents: Contents, numbering: Numbering): Meaning {
 
 const endpointContent = (local: LocalEndpoint): string => endpointKey(local.ifindex, ownAddresses(local.pod));
 
-const ownAddresses = (pod: Pod): string[] => [...pod.ips].sort(compareAddresses).map(({ text }) => text);
+/** Sorted; at most as many of each family as an endpoint may have, the first ones of the pod. */
+function ownAddresses(pod: Pod): string[] {
+  const first = ([4, 6] as const).flatMap((family) =>
+    pod.ips.filter((address) => address.family === family).slice(0, OWN_ADDRESSES_MAX),
+  );
+  return first.sort(compareAddresses).map(({ text }) => text);
+}

@@ -29,6 +29,8 @@ export interface PolicyText {
 export interface LintReading {
   /** Without the warnings that are silenced. */
   readonly reading: Reading;
+  /** The names of the files, as problems have them. */
+  readonly files: readonly string[];
   /** How many NetworkPolicies there are, those that cannot be read included. */
   readonly policies: number;
   /** By `namespace/name`, of those that are there once and can be read in full. */
@@ -95,7 +97,13 @@ function together(outcomes: readonly Outcome[], problems: readonly Problem[]): L
         texts.set(key, text);
     }
   }
-  return { reading, policies, texts, templates: outcomes.flatMap((outcome) => outcome.templates) };
+  return {
+    reading,
+    files: outcomes.map((outcome) => outcome.reading.file),
+    policies,
+    texts,
+    templates: outcomes.flatMap((outcome) => outcome.templates),
+  };
 }
 
 function outcomeOf(file: string, content: FileText): Outcome {

@@ -84,6 +84,9 @@ export const LIMITS = {
   classes: 4_095,
 } as const;
 
+/** Addresses of one family that an endpoint may have as its own (ENDPOINT_ADDRESSES in bpf/layout.h). */
+export const OWN_ADDRESSES_MAX = 4;
+
 export type LimitName = keyof typeof LIMITS;
 
 /** The desired state does not fit: `wanted` entries of at most `max`. */

@@ -94,6 +94,18 @@ describe("a round", () => {
     expect(progress.problems.map(problemText)).toEqual(["/somewhere: cannot be read"]);
   });
 
+  it("guards the first addresses of a pod that has too many, and names an address that two pods claim", async () => {
+    const many = pod("a", 1, bench.devices.nameAt(0));
+    const ips = [1, 2, 3, 4, 5].map((number) => address(`10.0.0.${number}`));
+    const second = pod("b", 3, bench.devices.nameAt(1));
+    await runs(reading([{ ...many, ips }, second], []));
+    expect((await kernel.maps.read()).state.endpoints.get(bench.devices.at(0))?.addresses).toHaveLength(4);
+    expect(progress.problems.map(problemText)).toEqual([
+      "Pod shop/b: address 10.0.0.3 is that of pod shop/a too; as a peer it counts as shop/a",
+      "Pod shop/a: it has 5 IPv4 addresses, at most 4 are supported; what it sends from 10.0.0.5 is dropped as spoofed",
+    ]);
+  });
+
   it("enforces the other pods where an interface is missing", async () => {
     const pods = [pod("a", 1, bench.devices.nameAt(0)), pod("b", 2, "wt-absent")];
     await runs(reading(pods, [denyAll("shop")]));

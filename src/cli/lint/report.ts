@@ -13,9 +13,11 @@ export interface Report {
   readonly files: number;
   readonly policies: number;
   /** In the order of the files, and of the lines in each. */
-  readonly errors: readonly Problem[];
-  readonly warnings: readonly Problem[];
+  readonly problems: readonly Problem[];
 }
+
+export const countOf = ({ problems }: Report, severity: Problem["severity"]): number =>
+  problems.filter((problem) => problem.severity === severity).length;
 
 const STDIN_NAME = "<stdin>";
 
@@ -29,18 +31,13 @@ export async function lintManifests(
     inputs.push(path === "-" ? { name: STDIN_NAME, content: await textOfStream(stdin()) } : path);
   }
   const read = await readForLint(inputs);
-  const { cluster, problems, files } = read.reading;
+  const { cluster, problems } = read.reading;
   const writes = (policy: Policy, path: Finding["path"]): boolean =>
     read.texts.get(keyOf(policy))?.writes(path) ?? false;
   const findings = lintPolicies({ cluster, templates: read.templates, writes });
   const warnings = findings.flatMap((finding) => warningOf(finding, read) ?? []);
-  const all = inOrder([...problems, ...warnings]);
-  return {
-    files,
-    policies: read.policies,
-    errors: all.filter(({ severity }) => severity === "error"),
-    warnings: all.filter(({ severity }) => severity === "warning"),
-  };
+  const all = inOrder([...problems, ...warnings], read.files);
+  return { files: read.files.length, policies: read.policies, problems: all };
 }
 
 /** Undefined where the policy's author has silenced it. */
@@ -54,11 +51,10 @@ function warningOf(
   return { severity: "warning", code, ...text?.where(path), object, path: pathText(path), reason, fix };
 }
 
-/** By file in the order of their first mention, then by line and column. */
-function inOrder(problems: readonly Problem[]): readonly Problem[] {
-  const files = [...new Set(problems.map(({ file }) => file))];
-  const order = new Map(files.map((file, index) => [file, index]));
-  const key = ({ file, line = 0, column = 0 }: Problem) => [order.get(file) ?? 0, line, column] as const;
+/** By file, those first that are about none of them; then by line and column. */
+function inOrder(problems: readonly Problem[], files: readonly string[]): readonly Problem[] {
+  const order = new Map<string | undefined, number>(files.map((file, index) => [file, index]));
+  const key = ({ file, line = 0, column = 0 }: Problem) => [order.get(file) ?? -1, line, column] as const;
   return problems.toSorted((a, b) => {
     const [x, y] = [key(a), key(b)];
     return x[0] - y[0] || x[1] - y[1] || x[2] - y[2];
@@ -66,9 +62,10 @@ function inOrder(problems: readonly Problem[]): readonly Problem[] {
 }
 
 /** `FILE:LINE:COLUMN: SEVERITY: OBJECT: PATH: REASON; FIX [CODE]`, one line each, and a summary. */
-export function reportText({ files, errors, warnings }: Report): string {
-  const lines = inOrder([...errors, ...warnings]).map((problem) => `${printable(lineOf(problem))}\n`);
-  return `${lines.join("")}${errors.length} errors, ${warnings.length} warnings in ${files} files\n`;
+export function reportText(report: Report): string {
+  const lines = report.problems.map((problem) => `${printable(lineOf(problem))}\n`);
+  const counts = `${countOf(report, "error")} errors, ${countOf(report, "warning")} warnings`;
+  return `${lines.join("")}${counts} in ${report.files} files\n`;
 }
 
 function lineOf({ severity, file, line, column, object, path, reason, fix, effect, code }: Problem): string {
@@ -80,17 +77,10 @@ function lineOf({ severity, file, line, column, object, path, reason, fix, effec
 }
 
 /** The report as data: of a problem, what is not known is not there. */
-export function reportValue({ files, policies, errors, warnings }: Report): unknown {
-  const valueOf = ({ code, file, line, column, object, path, reason, fix, effect }: Problem) => ({
-    ...(code === undefined ? {} : { code }),
-    file,
-    line,
-    column,
-    object,
-    path,
-    reason,
-    fix,
-    effect,
-  });
-  return { files, policies, errors: errors.map(valueOf), warnings: warnings.map(valueOf) };
+export function reportValue({ files, policies, problems }: Report): unknown {
+  const allOf = (wanted: Problem["severity"]) =>
+    problems.filter(({ severity }) => severity === wanted).map(plainOf);
+  return { files, policies, errors: allOf("error"), warnings: allOf("warning") };
 }
+
+const plainOf = ({ severity: _, ...plain }: Problem): unknown => plain;

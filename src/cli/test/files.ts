@@ -22,8 +22,15 @@ export function* findCases(paths: readonly string[]): Generator<Found> {
     const found = isDirectory(path);
     if (typeof found === "string") yield { file: path, reason: found };
     else if (found) yield* below(path);
-    else yield read(path);
+    else yield named(path);
   }
+}
+
+/** What may be meant as a case is for the parser to refuse, which says where. */
+function named(path: string): Found {
+  const found = read(path);
+  if ("reason" in found || found.text.includes("np-conformance")) return found;
+  return { file: path, reason: "is no case: it does not say format: np-conformance/1" };
 }
 
 function* below(path: string): Generator<Found> {

@@ -49,33 +49,34 @@ interface Numbered {
 }
 
 /**
- * All at once. Then what is not as expected once more and with more patience, and the second outcome stands, whichever it
- * is; and all that was silent, where answers took so long that silence proves nothing.
+ * All at once. An answer is final: nobody else knows what was asked. Silence is asked again, with more patience, where an
+ * answer is expected, and wherever answers took so long that silence proves nothing; so is what failed.
  */
 async function measured(
   lab: Lab,
   asked: readonly Numbered[],
 ): Promise<{ readonly index: number; readonly outcome: Outcome }[]> {
-  const first = await measure(
+  const outcomes = await measure(
     lab,
     asked.map(({ shot }) => shot),
   );
-  const slowest = Math.max(
-    0,
-    ...first.map((outcome) => (outcome.result === "reached" ? outcome.afterMs : 0)),
+  const first = asked.map((each, place) => ({ ...each, outcome: outcomes[place] ?? NOT_MEASURED }));
+  const isBusy = first.some(
+    // How long ping takes to start is no matter of the network.
+    ({ shot, outcome }) =>
+      outcome.result === "reached" && outcome.afterMs > BUSY_MS && shot.probe.kind !== "icmp",
   );
-  const looked = asked.map((each, place) => ({ ...each, outcome: first[place] ?? NOT_MEASURED }));
-  const doubtful = looked.filter(({ cell, outcome }) => {
-    const wanted = cell.expected === "blocked" ? "silent" : "reached";
-    return outcome.result !== wanted || (outcome.result === "silent" && slowest > BUSY_MS);
-  });
-  const second = await measure(
+  const doubtful = first.filter(
+    ({ cell, outcome }) =>
+      outcome.result === "failed" || (outcome.result === "silent" && (isBusy || cell.expected === "allowed")),
+  );
+  const later = await measure(
     lab,
     doubtful.map(({ shot }) => shot),
     SECOND_LOOK_MS,
   );
-  const again = new Map(doubtful.map(({ index }, place) => [index, second[place] ?? NOT_MEASURED]));
-  return looked.map(({ index, outcome }) => ({ index, outcome: again.get(index) ?? outcome }));
+  const second = new Map(doubtful.map(({ index }, place) => [index, later[place] ?? NOT_MEASURED]));
+  return first.map(({ index, outcome }) => ({ index, outcome: second.get(index) ?? outcome }));
 }
 
 const NOT_MEASURED: Outcome = { result: "failed", reason: "not measured" };

@@ -72,8 +72,8 @@ function lacksIn(world: World, egresses: readonly Egress[]): readonly Lacking[] 
         reachesAny
           ? selectorCovers(each.policy.subject, policy.subject)
           : mayOverlap(each.policy.subject, policy.subject);
-      const lack = lackOf(egresses.filter(applies));
-      return lack === undefined ? [] : [{ policy, pods: [], ...lack }];
+      const lack = lackOf(egresses.filter(applies))?.lack;
+      return lack === undefined ? [] : [{ policy, pods: [], lack, reachesAny }];
     }
     return LACKS.flatMap((lack) => {
       const pods = selected.filter((pod) => ofPod(pod)?.lack === lack);
@@ -165,5 +165,4 @@ function finding(world: World, { policy, lack, pods, reachesAny: reaches }: Lack
 }
 
 const DNS_FIX =
-  "if they need names, add the rule { to: [{ namespaceSelector: { matchLabels: { kubernetes.io/metadata.name: kube-system } }, " +
-  "podSelector: { matchLabels: { k8s-app: kube-dns } } }], ports: [{ protocol: UDP, port: 53 }, { protocol: TCP, port: 53 }] }";
+  "if they need names, add to egress: - ports: [{ protocol: UDP, port: 53 }, { protocol: TCP, port: 53 }]";

@@ -1,6 +1,7 @@
 // Why a selector matches none of a set of things, and which of their labels comes nearest to what it asks for.
 
 import { assertNever } from "../../base/assert.ts";
+import { NAMESPACE_NAME_LABEL } from "../../model/cluster.ts";
 import { type Labels, matches, type Requirement, type Selector, selectorText } from "../../model/selector.ts";
 
 export interface Labelled {
@@ -78,8 +79,8 @@ interface NearLabel {
 }
 
 /**
- * The label that comes nearest to `key` with one of the values (any, where there are none): the key with a value that is
- * spelt almost alike, else a value under another key (the most similar one), else the key, else a key spelt almost alike.
+ * The label that comes nearest to `key` with one of the values (any, where there are none): a namespace's
+ * own name, else the key with a value that is spelt almost alike, else a value under another key (the most similar one), else the key, else a key spelt almost alike.
  */
 function nearestLabel(
   key: string,
@@ -89,6 +90,8 @@ function nearestLabel(
   const rank = (label: NearLabel): number | undefined => {
     const keyDistance = distance(key, label.key);
     const valueDistance = Math.min(FAR, ...values.map((value) => distance(value, label.value)));
+    // A value that is a namespace's name was meant as one.
+    if (valueDistance === 0 && label.key === NAMESPACE_NAME_LABEL) return -1;
     if (keyDistance === 0 && valueDistance <= MISSPELT_MAX) return valueDistance;
     if (valueDistance === 0) return FAR + keyDistance;
     if (keyDistance === 0) return 2 * FAR + valueDistance;

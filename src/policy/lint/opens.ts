@@ -27,8 +27,9 @@ interface RuleAt {
 function opensAll(policy: Policy, { direction, index, rule }: RuleAt): readonly Finding[] {
   const who = isEveryPort(rule.ports) ? whoever(rule.peers) : undefined;
   if (who === undefined) return [];
+  const isNoLimit = rule.peers === "anyone" && rule.ports === "all";
   const verb = direction === "ingress" ? "from" : "to";
-  const reason = `allows traffic ${verb} ${who} on every port${who === "everyone" ? `, so the policy restricts no ${direction}` : ""}`;
+  const reason = `allows traffic ${verb} ${who} on every port${isNoLimit ? `, so the policy restricts no ${direction}` : ""}`;
   const fix = `name the peers (${verb}) or the ports that are meant`;
   return [{ code: "opens-all", policy, path: rulePath(direction, index), reason, fix }];
 }

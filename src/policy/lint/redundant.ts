@@ -31,7 +31,7 @@ function emptyTypes(world: World, policy: Policy): readonly Finding[] {
 
 function unusedRules(world: World, policy: Policy, direction: Direction): readonly Finding[] {
   const path = ["spec", direction];
-  if (!world.writes(policy, path)) return [];
+  if (!world.writes(policy, path) || !world.writes(policy, ["spec", "policyTypes", 0])) return [];
   const type = TYPE_NAMES[direction];
   const what = policy.rules[direction].length > 0 ? "its rules do nothing" : `it isolates no ${direction}`;
   const reason = `policyTypes does not name ${type}, so ${what}`;
@@ -125,8 +125,13 @@ function redundantPolicy(world: World, policy: Policy): readonly Finding[] {
   ];
 }
 
+/**
+ * A policy without rules says that nothing is open but for what others allow. That it stands beside one with rules is how
+ * namespaces are locked down, so only another one without rules makes it superfluous.
+ */
 const policyCovers = (outer: Policy, inner: Policy, direction: Direction): boolean =>
   outer.isolates[direction] &&
+  (inner.rules[direction].length > 0 || outer.rules[direction].length === 0) &&
   selectorCovers(outer.subject, inner.subject) &&
   inner.rules[direction].every((rule) =>
     outer.rules[direction].some((each) => ruleCovers(each, rule, inner.namespace)),

@@ -34,6 +34,8 @@ export interface LintInput {
   readonly templates: readonly Pod[];
   /** Whether the policy's manifest has something at the path: the model does not tell missing from empty. */
   readonly writes: (policy: Policy, path: Path) => boolean;
+  /** Whether the policy's author has silenced the warning. */
+  readonly ignores: (policy: Policy, code: WarningCode) => boolean;
 }
 
 export interface World extends LintInput {

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * What parsing leaves of a packet, and the cursor that moves over it. Knows nothing of endpoints and policies; serves tc
+ * and XDP alike: the program defines hook_context, the type of its argument, of which only data and data_end are used.
+ */
+#ifndef WEIR_PACKET_H
+#define WEIR_PACKET_H
+
+#include <linux/bpf.h>
+#include <linux/in.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+#include "layout.h"
+
+enum parsed {
+	PARSED_IP,
+	PARSED_ARP,
+	PARSED_MALFORMED,
+	PARSED_UNSUPPORTED,
+};
+
+enum fragment_part { FRAGMENT_NONE, FRAGMENT_FIRST, FRAGMENT_LATER };
+
+/* Whose addresses a packet's fields hold; set as soon as they are read, whatever is wrong behind them. */
+enum family { FAMILY_NONE, FAMILY_IPV4, FAMILY_IPV6 };
+
+struct cursor {
+	hook_context *context;
+	void *at;
+	void *end;
+};
+
+struct packet {
+	/* IPv4 addresses stand in the low halves. Of ARP, the source is the sender. */
+	struct address_v6 source;
+	struct address_v6 destination;
+	__be32 fragment_id;
+	__u32 payload; /* bytes after the headers parsed so far, as the IP header says: what lies beyond is padding */
+	__be16 source_port;
+	__be16 destination_port;
+	__u8 protocol;
+	__u8 tcp_flags;
+	__u8 icmp_type;
+	__u8 icmp_code;
+	__u8 hop_limit;
+	__u8 fragment; /* enum fragment_part */
+	__u8 family;   /* enum family */
+	bool v6;
+	bool echo;   /* ICMP echo request or reply: both ports hold its identifier */
+	bool quoted; /* quoted inside an ICMP error: may be cut off after 8 bytes of transport header */
+};
+
+static __always_inline struct cursor cursor_at_start(hook_context *context)
+{
+	return (struct cursor){
+		.context = context,
+		.at = (void *)(long)context->data,
+		.end = (void *)(long)context->data_end,
+	};
+}
+
+static __always_inline bool ensure(const struct cursor *cursor, __u32 bytes)
+{
+	return cursor->at + bytes <= cursor->end;
+}
+
+/* Moves on. The barrier keeps the compiler from adding up the position twice, which the verifier takes for two positions. */
+static __always_inline void advance(struct cursor *cursor, __u32 bytes)
+{
+	cursor->at += bytes;
+	asm volatile("" : "+r"(cursor->at));
+}
+
+/* The same for what follows the IP header: present in the frame and inside the packet's own length. */
+static __always_inline bool ensure_payload(const struct cursor *cursor, const struct packet *packet, __u32 bytes)
+{
+	return packet->payload >= bytes && ensure(cursor, bytes);
+}
+
+#endif

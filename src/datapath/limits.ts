@@ -1,0 +1,35 @@
+// Holds what the desired state believes of the tables' sizes and fixed numbers against the layout that the object has.
+
+import { assert } from "../base/assert.ts";
+import {
+  ENDPOINT_ADDRESSES,
+  PORT_LINE_OTHER as LAYOUT_PORT_LINE_OTHER,
+  ROW_ALL as LAYOUT_ROW_ALL,
+  ROW_NOTHING as LAYOUT_ROW_NOTHING,
+  MAPS,
+  ROW_WORDS,
+  VERSIONS,
+} from "../gen/layout.ts";
+import { LIMITS, OWN_ADDRESSES_MAX, PORT_LINE_OTHER, ROW_ALL, ROW_NOTHING } from "../state/state.ts";
+
+/** Throws where bpf/layout.h or bpf/maps.h and src/state/state.ts have drifted apart: a bug, found at every start. */
+export function checkLimits(): void {
+  const facts: readonly (readonly [what: string, state: number, layout: number])[] = [
+    ["endpoints (0 is unknown)", LIMITS.endpoints, MAPS.counters.maxEntries - 1],
+    ["IPv4 addresses", LIMITS.addresses, MAPS.addresses_v4.maxEntries],
+    ["IPv6 addresses", LIMITS.addresses, MAPS.addresses_v6.maxEntries],
+    ["IPv4 prefixes", LIMITS.cidrs, MAPS.cidrs_v4.maxEntries],
+    ["IPv6 prefixes", LIMITS.cidrs, MAPS.cidrs_v6.maxEntries],
+    ["policies (0 is none)", LIMITS.policies, MAPS.policy.maxEntries - 1],
+    ["rows (0 and 1 are fixed)", LIMITS.rows, MAPS.rows.maxEntries - 2],
+    ["classes (0 is other)", LIMITS.classes, ROW_WORDS * 64 - 1],
+    ["own addresses", OWN_ADDRESSES_MAX, ENDPOINT_ADDRESSES],
+    ["places of the port line", PORT_LINE_OTHER, LAYOUT_PORT_LINE_OTHER],
+    ["ports", PORT_LINE_OTHER + 1, MAPS.ports.maxEntries],
+    ["the row of nothing", ROW_NOTHING, LAYOUT_ROW_NOTHING],
+    ["the row of all", ROW_ALL, LAYOUT_ROW_ALL],
+    ["versions of a value", 2, VERSIONS],
+  ];
+  for (const [what, state, layout] of facts)
+    assert(state === layout, `${what}: state has ${state}, the layout ${layout}`);
+}

@@ -1,0 +1,263 @@
+// What time and changes of policy do to flows: expiry, resets and ends, revoked and restored rules, generations.
+
+import { afterEach, describe, expect, it } from "vitest";
+import { TCP_FLAG } from "../../src/engines/frame.ts";
+import { FlowState, type Timeout } from "../../src/gen/layout.ts";
+import { block, ports } from "../support/model.ts";
+import {
+  echo,
+  echoReply,
+  FIN_ACK,
+  frame,
+  otherSegment,
+  RST_ACK,
+  type Segment,
+  SYN_ACK,
+  sctpSegment,
+  tcpSegment,
+  udpSegment,
+} from "./frames.ts";
+import { expectSteps, into, outOf, type Step, useWorld } from "./table.ts";
+import { type Addresses, BOTH_FAMILIES, RULES } from "./world.ts";
+
+const { ACK, SYN } = TCP_FLAG;
+const world = useWorld();
+afterEach(async () => {
+  await world().setTimeouts({});
+  await world().enforce();
+});
+
+const to = (a: Addresses, segment: Segment, peer: "friend" | "trusted" = "friend") => frame(a[peer], a.pods.both, segment);
+const back = (a: Addresses, segment: Segment, peer: "friend" | "trusted" = "friend") => frame(a.pods.both, a[peer], segment);
+
+/** The state bits of the only flow there is. */
+async function onlyFlow(): Promise<{ readonly state: number; readonly generation: number }> {
+  const { conntrackV4, conntrackV6 } = world().bench.maps.tables;
+  const flows = [...(await conntrackV4.read()), ...(await conntrackV6.read())];
+  expect(flows).toHaveLength(1);
+  return (flows[0] as (typeof flows)[0])[1];
+}
+
+interface Expiry {
+  readonly timeout: keyof typeof Timeout;
+  /** Until the flow is in the state that has this timeout. */
+  readonly packets: (a: Addresses) => readonly Step[];
+  /** Passes as part of the flow while that lives, afterwards as `reason` says. */
+  readonly late: (a: Addresses) => Step;
+}
+
+const EXPIRIES: readonly Expiry[] = [
+  {
+    timeout: "UDP_NEW",
+    packets: (a) => [
+      into("both", to(a, udpSegment(40_000, 53)), "policy"),
+      outOf("both", back(a, udpSegment(53, 40_000)), "established"),
+    ],
+    late: (a) => outOf("both", back(a, udpSegment(53, 40_000)), "denied"),
+  },
+  {
+    timeout: "UDP_STREAM",
+    packets: (a) => [
+      into("both", to(a, udpSegment(40_000, 53)), "policy"),
+      outOf("both", back(a, udpSegment(53, 40_000)), "established"),
+      into("both", to(a, udpSegment(40_000, 53)), "established"),
+    ],
+    late: (a) => outOf("both", back(a, udpSegment(53, 40_000)), "denied"),
+  },
+  {
+    timeout: "SCTP",
+    packets: (a) => [into("both", to(a, sctpSegment(40_000, 5_000)), "policy")],
+    late: (a) => outOf("both", back(a, sctpSegment(5_000, 40_000)), "denied"),
+  },
+  {
+    timeout: "ICMP",
+    packets: (a) => [into("in", frame(a.trusted, a.pods.in, echo(a.family, 5)), "policy")],
+    late: (a) => outOf("in", frame(a.pods.in, a.trusted, echoReply(a.family, 5)), "not-isolated"),
+  },
+  {
+    timeout: "OTHER",
+    packets: (a) => [into("in", frame(a.trusted, a.pods.in, otherSegment(47)), "policy")],
+    late: (a) => outOf("in", frame(a.pods.in, a.trusted, otherSegment(47)), "not-isolated"),
+  },
+];
+
+describe("a flow without packets", () => {
+  const rows = EXPIRIES.flatMap((each) =>
+    BOTH_FAMILIES.map((a) => ({ ...each, a, name: `${each.timeout} in IPv${a.family}` })),
+  );
+
+  it.each(rows)("is forgotten after its timeout: $name", async ({ a, timeout, packets, late }) => {
+    await world().setTimeouts({ [timeout]: 5 });
+    expectSteps(world(), [...packets(a), { ...late(a), reason: "established" }]);
+    await world().ticks(7);
+    expectSteps(world(), [late(a)]);
+  });
+
+  it.each(BOTH_FAMILIES)("is kept by each packet: IPv$family", async (a) => {
+    await world().setTimeouts({ UDP_NEW: 10, UDP_STREAM: 10 });
+    expectSteps(world(), [into("both", to(a, udpSegment(40_000, 53)), "policy")]);
+    for (let round = 0; round < 4; round += 1) {
+      await world().ticks(5);
+      expectSteps(world(), [outOf("both", back(a, udpSegment(53, 40_000)), "established")]);
+    }
+    await world().ticks(12);
+    expectSteps(world(), [outOf("both", back(a, udpSegment(53, 40_000)), "denied")]);
+  });
+
+  it.each(BOTH_FAMILIES)("does not come to life again after months: IPv$family", async (a) => {
+    const { conntrackV4, conntrackV6 } = world().bench.maps.tables;
+    expectSteps(world(), [into("both", to(a, udpSegment(40_000, 53)), "policy")]);
+    // Half of a 32-bit counter of ticks and a day more: 25 days at 1,000 ticks a second, 100 days at 250.
+    const months = 2n ** 31n + 86_400n * BigInt(world().bench.datapath.ticksPerSecond);
+    const table = (a.family === 4 ? conntrackV4 : conntrackV6) as typeof conntrackV4;
+    const [[key, flow]] = (await table.read()) as [[never, { expires: bigint }]];
+    await table.writeBatch([[key, { ...flow, expires: BigInt.asUintN(64, BigInt(flow.expires) - months) } as never]]);
+    expectSteps(world(), [outOf("both", back(a, udpSegment(53, 40_000)), "denied")]);
+  });
+});
+
+describe("a TCP connection", () => {
+  const established = (a: Addresses) => [
+    into("both", to(a, tcpSegment(40_000, 80)), "policy"),
+    outOf("both", back(a, tcpSegment(80, 40_000, SYN_ACK)), "established"),
+    into("both", to(a, tcpSegment(40_000, 80, ACK)), "established"),
+  ];
+
+  it.each(BOTH_FAMILIES)("has a state for each of its ages: IPv$family", async (a) => {
+    const { REPLIED, CONFIRMED, FIN_OPENER, FIN_OTHER } = FlowState;
+    const steps: [Step, number][] = [
+      [into("both", to(a, tcpSegment(40_000, 80)), "policy"), 0],
+      [into("both", to(a, tcpSegment(40_000, 80)), "established"), 0],
+      [outOf("both", back(a, tcpSegment(80, 40_000, SYN_ACK)), "established"), REPLIED],
+      [into("both", to(a, tcpSegment(40_000, 80, ACK)), "established"), REPLIED | CONFIRMED],
+      [outOf("both", back(a, tcpSegment(80, 40_000, FIN_ACK)), "established"), REPLIED | CONFIRMED | FIN_OTHER],
+      [into("both", to(a, tcpSegment(40_000, 80, FIN_ACK)), "established"), REPLIED | CONFIRMED | FIN_OTHER | FIN_OPENER],
+      [into("both", to(a, tcpSegment(40_000, 80)), "established"), 0],
+    ];
+    for (const [step, state] of steps) {
+      expectSteps(world(), [step]);
+      expect((await onlyFlow()).state).toBe(state);
+    }
+  });
+
+  it.each(BOTH_FAMILIES)("seen in its middle is taken for established: IPv$family", async (a) => {
+    expectSteps(world(), [into("both", to(a, tcpSegment(40_000, 80, ACK)), "policy")]);
+    expect((await onlyFlow()).state).toBe(FlowState.REPLIED | FlowState.CONFIRMED);
+  });
+
+  const ages: { name: string; timeout: keyof typeof Timeout; packets: (a: Addresses) => readonly Step[] }[] = [
+    { name: "half-open", timeout: "TCP_NEW", packets: (a) => established(a).slice(0, 1) },
+    { name: "established", timeout: "TCP_ESTABLISHED", packets: established },
+    {
+      name: "closing",
+      timeout: "TCP_CLOSING",
+      packets: (a) => [...established(a), outOf("both", back(a, tcpSegment(80, 40_000, FIN_ACK)), "established")],
+    },
+    {
+      name: "reset",
+      timeout: "TCP_RESET",
+      packets: (a) => [...established(a), outOf("both", back(a, tcpSegment(80, 40_000, RST_ACK)), "established")],
+    },
+  ];
+  const aged = ages.flatMap((age) => BOTH_FAMILIES.map((a) => ({ ...age, a, title: `${age.name}, IPv${a.family}` })));
+
+  it.each(aged)("that is $title is forgotten after its timeout", async ({ a, timeout, packets }) => {
+    await world().setTimeouts({ [timeout]: 5 });
+    expectSteps(world(), packets(a));
+    await world().ticks(7);
+    expectSteps(world(), [into("both", to(a, tcpSegment(40_000, 80)), "policy")]);
+  });
+
+  it.each(BOTH_FAMILIES)("outlives a forged reset: the next segment restores it: IPv$family", async (a) => {
+    await world().setTimeouts({ TCP_RESET: 10 });
+    expectSteps(world(), [
+      ...established(a),
+      into("both", to(a, tcpSegment(40_000, 80, RST_ACK)), "established"),
+      outOf("both", back(a, tcpSegment(80, 40_000, ACK)), "established"),
+    ]);
+    await world().ticks(14);
+    // Were the entry gone, this would be a new flow of the friend's.
+    expectSteps(world(), [into("both", to(a, tcpSegment(40_000, 80, ACK)), "established")]);
+  });
+});
+
+describe("a policy that changes", () => {
+  const flows = (a: Addresses) => [
+    into("both", to(a, tcpSegment(40_000, 80)), "policy"),
+    into("both", to(a, udpSegment(40_000, 53)), "policy"),
+    into("both", to(a, echo(a.family, 5), "trusted"), "policy"),
+    outOf("both", back(a, tcpSegment(41_000, 80)), "policy"),
+    outOf("both", back(a, otherSegment(47), "trusted"), "policy"),
+  ];
+  const next = (a: Addresses, reasons: readonly string[]) => {
+    const packets = [
+      outOf("both", back(a, tcpSegment(80, 40_000, SYN_ACK)), ""),
+      outOf("both", back(a, udpSegment(53, 40_000)), ""),
+      outOf("both", back(a, echoReply(a.family, 5), "trusted"), ""),
+      into("both", to(a, tcpSegment(80, 41_000, SYN_ACK)), ""),
+      into("both", to(a, otherSegment(47), "trusted"), ""),
+    ];
+    return packets.map((packet, at) => ({ ...packet, reason: reasons[at] ?? reasons[0] ?? "" }));
+  };
+
+  it.each(BOTH_FAMILIES)("revokes flows at their next packet, in either direction: IPv$family", async (a) => {
+    expectSteps(world(), flows(a));
+    await world().enforce([]);
+    expectSteps(world(), [...next(a, ["revoked"]), ...next(a, ["revoked"])]);
+    expectSteps(world(), [into("both", to(a, tcpSegment(40_000, 80, ACK)), "revoked")]);
+    expectSteps(world(), [into("both", to(a, tcpSegment(40_000, 80, SYN)), "revoked")]);
+  });
+
+  it.each(BOTH_FAMILIES)("leaves those alone that it allows, and judges each once: IPv$family", async (a) => {
+    expectSteps(world(), flows(a).slice(0, 1));
+    const before = await onlyFlow();
+    await world().enforce([{ peers: [block("10.9.0.1/32"), block("fd09::1/128")], ports: ports("TCP/80") }]);
+    expect((await onlyFlow()).generation).toBe(before.generation);
+    expectSteps(world(), next(a, ["established"]).slice(0, 1));
+    expect((await onlyFlow()).generation).toBe(before.generation + 1);
+    await world().forget();
+    await world().enforce();
+    expectSteps(world(), flows(a));
+    await world().enforce([{ peers: [block("10.9.0.1/32"), block("fd09::1/128")], ports: ports("TCP/80") }]);
+    expectSteps(world(), next(a, ["established", "revoked", "revoked", "established", "revoked"]));
+  });
+
+  it.each(BOTH_FAMILIES)("lets a flow start anew that it restores: IPv$family", async (a) => {
+    expectSteps(world(), flows(a));
+    await world().enforce([]);
+    expectSteps(world(), next(a, ["revoked"]));
+    await world().enforce();
+    expectSteps(world(), [
+      into("both", to(a, tcpSegment(40_000, 80)), "established"),
+      into("both", to(a, tcpSegment(40_001, 80)), "policy"),
+      ...next(a, ["established"]),
+    ]);
+  });
+
+  it.each(BOTH_FAMILIES)("that revoked and restored a flow between two packets, ends nothing: IPv$family", async (a) => {
+    expectSteps(world(), flows(a));
+    await world().enforce([]);
+    await world().enforce();
+    expectSteps(world(), next(a, ["established"]));
+  });
+
+  it.each(BOTH_FAMILIES)("keeps a revoked flow revoked, whatever another CPU still writes of it: IPv$family", async (a) => {
+    const { conntrackV4, conntrackV6 } = world().bench.maps.tables;
+    const table = (a.family === 4 ? conntrackV4 : conntrackV6) as typeof conntrackV4;
+    expectSteps(world(), flows(a).slice(0, 1));
+    const seenBefore = await table.read();
+    await world().enforce([]);
+    expectSteps(world(), next(a, ["revoked"]).slice(0, 1));
+    // A run that began before the change writes the state that it had read then; nothing else.
+    const state = seenBefore[0]?.[1].state ?? 0;
+    await table.writeBatch((await table.read()).map(([key, flow]) => [key, { ...flow, state }] as const));
+    expectSteps(world(), next(a, ["revoked"]).slice(0, 1));
+  });
+
+  it.each(BOTH_FAMILIES)("refuses new flows at once, and its own rules allow them at once: IPv$family", async (a) => {
+    await world().enforce([]);
+    expectSteps(world(), flows(a).map((step) => ({ ...step, reason: "denied" })));
+    await world().enforce(RULES);
+    expectSteps(world(), flows(a));
+  });
+});
