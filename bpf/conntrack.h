@@ -8,8 +8,8 @@
 
 #include "layout.h"
 #include "maps.h"
-#include "parse.h"
 #include "report.h"
+#include "transport.h"
 
 /* Linux and most others choose the port of a connection's opener from here up (net.ipv4.ip_local_port_range). */
 #define EPHEMERAL_FIRST 32768
@@ -21,24 +21,25 @@ struct flow_key {
 	};
 };
 
-static __always_inline __u32 now(void)
+static __always_inline __u64 now(void)
 {
-	return (__u32)bpf_jiffies64();
+	return bpf_jiffies64();
 }
 
-static __always_inline bool expired(__u32 expires)
+static __always_inline bool expired(__u64 expires)
 {
-	return (__s32)(now() - expires) >= 0;
+	return now() >= expires;
 }
 
-static __always_inline bool is_echo_request(const struct packet *packet)
+/* Whether the packet can belong to a flow. ICMP messages but echoes answer nothing: each is judged for itself. */
+static __always_inline bool has_flow(const struct packet *packet)
 {
-	return packet->icmp_type == (packet->protocol == IPPROTO_ICMP ? ICMP_ECHO : ICMPV6_ECHO_REQUEST);
+	return (packet->protocol != IPPROTO_ICMP && packet->protocol != IPPROTO_ICMPV6) || packet->echo;
 }
 
 /* The key of a packet that goes in this direction. */
 static __always_inline void flow_key_of(struct flow_key *key, const struct context *context,
-					const struct packet *packet, enum direction direction, bool v6)
+					const struct packet *packet, enum direction direction)
 {
 	bool out = direction == DIRECTION_EGRESS;
 	__be16 local_port = out ? packet->source_port : packet->destination_port;
@@ -47,7 +48,7 @@ static __always_inline void flow_key_of(struct flow_key *key, const struct conte
 
 	if (packet->echo)
 		remote_port = is_echo_request(packet) == out;
-	if (v6) {
+	if (is_v6(packet)) {
 		key->v6 = (struct flow_v6_key){
 			.local = out ? packet->source : packet->destination,
 			.remote = out ? packet->destination : packet->source,
@@ -66,12 +67,15 @@ static __always_inline void flow_key_of(struct flow_key *key, const struct conte
 	}
 }
 
-/* The flow under this key, if it has not expired. */
-static __always_inline struct flow *flow_find(const struct flow_key *key, bool v6)
+/* The packet's flow, whose key this is, if it has not expired. */
+static __always_inline struct flow *flow_find(const struct packet *packet, const struct flow_key *key)
 {
-	struct flow *flow =
-		v6 ? bpf_map_lookup_elem(&conntrack_v6, &key->v6) : bpf_map_lookup_elem(&conntrack_v4, &key->v4);
+	struct flow *flow;
 
+	if (!has_flow(packet))
+		return NULL;
+	flow = is_v6(packet) ? bpf_map_lookup_elem(&conntrack_v6, &key->v6) :
+			       bpf_map_lookup_elem(&conntrack_v4, &key->v4);
 	return flow && !expired(flow->expires) ? flow : NULL;
 }
 
@@ -102,16 +106,11 @@ static __always_inline enum timeout timeout_of(__u8 state, const struct packet *
 	}
 }
 
-static __always_inline bool is_syn(const struct packet *packet)
-{
-	return packet->protocol == IPPROTO_TCP && (packet->tcp_flags & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_SYN;
-}
-
 /* The flow's state after a packet, whether it came from the side that opened it or from the other. */
 static __always_inline __u8 next_state(__u8 state, const struct packet *packet, bool from_opener)
 {
 	if (is_syn(packet))
-		state &= FLOW_REVOKED | FLOW_NODE; /* a new connection between the same ports */
+		state &= FLOW_NODE; /* a new connection between the same ports */
 	if (!from_opener)
 		state |= FLOW_REPLIED;
 	else if (state & FLOW_REPLIED)
@@ -125,7 +124,7 @@ static __always_inline __u8 next_state(__u8 state, const struct packet *packet, 
 static __always_inline void flow_refresh(const struct context *context, const struct packet *packet, struct flow *flow)
 {
 	__u8 state = next_state(flow->state, packet, flow->opener == context->direction);
-	__u32 expires = now() + context->node->timeouts[timeout_of(state, packet)];
+	__u64 expires = now() + context->node->timeouts[timeout_of(state, packet)];
 
 	if (flow->state != state)
 		flow->state = state;
@@ -133,18 +132,20 @@ static __always_inline void flow_refresh(const struct context *context, const st
 		flow->expires = expires;
 }
 
+/* A new flow in this state, opened from that side. */
 static __always_inline void flow_create(const struct context *context, const struct packet *packet,
-					const struct flow_key *key, enum direction opener, __u8 state, bool v6)
+					const struct flow_key *key, struct flow flow)
 {
-	struct flow flow = { .generation = context->generation, .opener = opener };
-
+	if (!has_flow(packet))
+		return;
 	/* A segment in mid-connection shows that both sides have spoken. */
 	if (packet->protocol == IPPROTO_TCP && !(packet->tcp_flags & TCP_SYN))
-		state |= FLOW_REPLIED | FLOW_CONFIRMED;
-	flow.state = next_state(state, packet, opener == context->direction);
+		flow.state |= FLOW_REPLIED | FLOW_CONFIRMED;
+	flow.state = next_state(flow.state, packet, flow.opener == context->direction);
+	flow.generation = context->generation;
 	flow.expires = now() + context->node->timeouts[timeout_of(flow.state, packet)];
 	/* Where the table refuses, the flow is judged anew at its next packet. */
-	if (v6)
+	if (is_v6(packet))
 		bpf_map_update_elem(&conntrack_v6, &key->v6, &flow, BPF_ANY);
 	else
 		bpf_map_update_elem(&conntrack_v4, &key->v4, &flow, BPF_ANY);
@@ -177,7 +178,7 @@ static __always_inline void fragment_key_of(struct fragment_key *key, const stru
 		.source = packet->source,
 		.destination = packet->destination,
 		.id = packet->fragment_id,
-		.interface = context->ifindex << 8 | packet->protocol,
+		.interface = context->ifindex << 8 | (is_v6(packet) ? 0 : packet->protocol),
 		.direction = context->direction,
 	};
 }
@@ -185,9 +186,10 @@ static __always_inline void fragment_key_of(struct fragment_key *key, const stru
 static __always_inline void fragment_remember(const struct context *context, const struct packet *packet)
 {
 	struct fragment fragment = {
+		.expires = now() + context->node->timeouts[TIMEOUT_FRAGMENT],
 		.source_port = packet->source_port,
 		.destination_port = packet->destination_port,
-		.expires = now() + context->node->timeouts[TIMEOUT_FRAGMENT],
+		.protocol = packet->protocol,
 		.icmp_type = packet->icmp_type,
 		.echo = packet->echo,
 	};
@@ -197,7 +199,7 @@ static __always_inline void fragment_remember(const struct context *context, con
 	bpf_map_update_elem(&fragments, &key, &fragment, BPF_ANY);
 }
 
-/* Gives a later fragment the ports of its first one; false where that one was not seen. */
+/* Gives a later fragment the protocol and ports of its first one; false where that one was not seen. */
 static __always_inline bool fragment_recall(const struct context *context, struct packet *packet)
 {
 	struct fragment_key key;
@@ -207,6 +209,7 @@ static __always_inline bool fragment_recall(const struct context *context, struc
 	first = bpf_map_lookup_elem(&fragments, &key);
 	if (!first || expired(first->expires))
 		return false;
+	packet->protocol = first->protocol;
 	packet->source_port = first->source_port;
 	packet->destination_port = first->destination_port;
 	packet->icmp_type = first->icmp_type;

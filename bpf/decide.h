@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Life of a parsed packet: spoof guard, fragments, conntrack, policy. The same for every hook.
+ * Life of a parsed packet: fragments, conntrack, policy. The same for every hook.
  */
 #ifndef WEIR_DECIDE_H
 #define WEIR_DECIDE_H
@@ -11,90 +11,48 @@
 #include "parse.h"
 #include "policy.h"
 #include "report.h"
-
-/* fe80::/10 in network order: never a pod's address as policy sees it, but IPv6 itself speaks from it. */
-static __always_inline bool is_link_local(const struct address_v6 *address)
-{
-	return (address->high & bpf_cpu_to_be64(0xffc0000000000000ULL)) == bpf_cpu_to_be64(0xfe80000000000000ULL);
-}
-
-/* Whether a packet from the pod has an address that is not its own. An endpoint without known addresses is not guarded. */
-static __always_inline bool spoofed(const struct context *context, const struct packet *packet, bool v6)
-{
-	const struct endpoint *endpoint = context->endpoint;
-
-	if (context->direction != DIRECTION_EGRESS)
-		return false;
-	if (!endpoint->addresses_v4_used && !endpoint->addresses_v6_used)
-		return false;
-	/* Unused places are zero, and so is no valid source. */
-#pragma clang loop unroll(full)
-	for (__u32 i = 0; i < ENDPOINT_ADDRESSES; i++) {
-		if (!v6 && i < endpoint->addresses_v4_used && endpoint->addresses_v4[i] == (__be32)packet->source.low)
-			return false;
-		if (v6 && i < endpoint->addresses_v6_used && endpoint->addresses_v6[i].low == packet->source.low &&
-		    endpoint->addresses_v6[i].high == packet->source.high)
-			return false;
-	}
-	return !(v6 && is_link_local(&packet->source));
-}
+#include "source.h"
 
 static __always_inline bool passes(enum reason reason)
 {
 	return reason < REASON_DROPS;
 }
 
-/* Judges a flow by the policy that its opener's side of the endpoint is subject to. */
-static __always_inline enum reason judge_opened_by(const struct context *context, const struct packet *packet,
-						   enum direction opener, bool v6)
-{
-	bool forward = opener == context->direction;
-	__be16 port = forward ? packet->destination_port : packet->source_port;
-	const struct address_v6 *remote =
-		context->direction == DIRECTION_EGRESS ? &packet->destination : &packet->source;
-
-	return judge(context, opener, remote, place_of(packet->protocol, port), v6);
-}
-
-/* A packet of a known flow. A policy that has changed since is asked once; a revoked flow stays revoked until the next. */
-static __always_inline enum reason follow(const struct context *context, const struct packet *packet, struct flow *flow,
-					  bool v6)
+/*
+ * A packet of a known flow. A policy that has changed since is asked once about a flow that it allows. One that it denies
+ * keeps its old generation and is judged at every packet, so that nothing that another CPU writes can revive it.
+ */
+static __always_inline enum reason follow(const struct context *context, const struct packet *packet, struct flow *flow)
 {
 	if (flow->generation != context->generation) {
-		bool allowed = flow->state & FLOW_NODE || passes(judge_opened_by(context, packet, flow->opener, v6));
-
-		if (allowed && flow->state & FLOW_REVOKED)
-			flow->state &= ~FLOW_REVOKED;
-		if (!allowed)
-			flow->state |= FLOW_REVOKED;
+		if (!(flow->state & FLOW_NODE) && !passes(judge(context, packet, flow->opener)))
+			return REASON_REVOKED;
 		flow->generation = context->generation;
 	}
-	if (flow->state & FLOW_REVOKED)
-		return REASON_REVOKED;
 	flow_refresh(context, packet, flow);
 	return REASON_ESTABLISHED;
 }
 
 /* A packet that no flow is known for: judged by the policy of whoever may have opened its flow. */
 static __always_inline enum reason admit(const struct context *context, const struct packet *packet,
-					 const struct flow_key *key, bool v6)
+					 const struct flow_key *key)
 {
 	__u32 candidates = openers(context, packet);
 	enum direction here = context->direction, back = here ^ 1;
 	enum reason reason = REASON_DENIED;
 
 	if (candidates & 1u << here) {
-		reason = judge_opened_by(context, packet, here, v6);
+		reason = judge(context, packet, here);
 		if (passes(reason)) {
-			flow_create(context, packet, key, here, 0, v6);
+			flow_create(context, packet, key, (struct flow){ .opener = here });
 			return reason;
 		}
 	}
 	if (candidates & 1u << back) {
-		enum reason answer = judge_opened_by(context, packet, back, v6);
+		enum reason answer = judge(context, packet, back);
 
 		if (passes(answer)) {
-			flow_create(context, packet, key, back, 0, v6);
+			flow_create(context, packet, key, (struct flow){ .opener = back });
 			return answer;
 		}
 	}
@@ -103,75 +61,107 @@ static __always_inline enum reason admit(const struct context *context, const st
 
 /* A packet that this node itself generated: it passes, and so do the answers to it (kubelet's probes). */
 static __always_inline enum reason from_node(const struct context *context, const struct packet *packet,
-					     const struct flow_key *key, struct flow *flow, bool v6)
+					     const struct flow_key *key, struct flow *flow)
 {
 	if (flow && flow->opener == DIRECTION_INGRESS) {
-		flow->state = (flow->state | FLOW_NODE) & ~FLOW_REVOKED;
+		flow->state |= FLOW_NODE;
 		flow->generation = context->generation;
 		flow_refresh(context, packet, flow);
 	} else if (flow) {
-		follow(context, packet, flow, v6);
+		follow(context, packet, flow);
 	} else if (openers(context, packet) & 1u << DIRECTION_INGRESS) {
-		flow_create(context, packet, key, DIRECTION_INGRESS, FLOW_NODE, v6);
+		flow_create(context, packet, key,
+			    (struct flow){ .opener = DIRECTION_INGRESS, .state = FLOW_NODE });
 	}
 	return REASON_NODE;
 }
 
-/*
- * Whether an ICMP error is about a flow that is allowed: it quotes a packet that went the other way. Path-MTU discovery
- * depends on it. `offset` is where the ICMP header stands in the frame. A global function, as walk_extensions.
- */
-__noinline int is_related(hook_context *hook, __u32 offset, __u32 direction, __u32 v6)
+/* Parses the packet that an ICMP error quotes; `at` is where the ICMP header stands in the frame. */
+static __always_inline bool parse_quoted(struct cursor *cursor, struct packet *quoted, __u32 at, bool v6)
 {
-	struct context context = { .ifindex = hook->ifindex };
-	struct packet quoted = { .quoted = true };
-	struct cursor cursor = {
-		.context = hook,
-		.at = (void *)(long)hook->data + (offset & EXTENSIONS_MASK) + sizeof(struct icmp_header),
-		.end = (void *)(long)hook->data_end,
-	};
-	struct flow_key key = {};
-	struct flow *flow;
-
-	if (v6 ? parse_ipv6(&cursor, &quoted) != PARSED_IPV6 : parse_ipv4(&cursor, &quoted) != PARSED_IPV4)
-		return 0;
-	if (v6) {
-		flow_key_of(&key, &context, &quoted, direction ^ 1, true);
-		flow = flow_find(&key, true);
-	} else {
-		flow_key_of(&key, &context, &quoted, direction ^ 1, false);
-		flow = flow_find(&key, false);
-	}
-	return flow && !(flow->state & FLOW_REVOKED);
+	cursor->at = (void *)(long)cursor->context->data + (at & EXTENSIONS_MASK) + sizeof(struct icmp_header);
+	return (v6 ? parse_ipv6(cursor, quoted) : parse_ipv4(cursor, quoted)) == PARSED_IP;
 }
 
-/* Decides about an IP packet of an endpoint that is isolated in at least one direction. */
-static __always_inline enum reason decide(const struct context *context, struct packet *packet,
-					  const struct cursor *transport, bool v6)
+/* Whether the outer packet goes to who sent the quoted one: to anyone else it would carry what it likes. */
+static __always_inline bool goes_back(const struct cursor *outer, const struct packet *quoted)
+{
+	const struct ipv6hdr *v6 = outer->at;
+	const struct iphdr *v4 = outer->at;
+	const struct address_v6 *destination = (const void *)&v6->daddr;
+
+	if (!is_v6(quoted))
+		return ensure(outer, sizeof(*v4)) && v4->daddr == (__be32)quoted->source.low;
+	return ensure(outer, sizeof(*v6)) && destination->high == quoted->source.high &&
+	       destination->low == quoted->source.low;
+}
+
+/*
+ * Whether an ICMP error is about a flow that this generation of the policy allows, and goes back to the sender of the packet
+ * that it quotes. Path-MTU discovery depends on it. `at` is where the ICMP header stands in the frame. A global function, as
+ * walk_extensions.
+ */
+__noinline int is_related(hook_context *hook, __u32 at, __u32 direction, __u32 generation)
+{
+	struct context context = { .ifindex = hook->ifindex };
+	struct cursor outer = cursor_at_start(hook), cursor = outer;
+	struct packet quoted = { .quoted = true };
+	struct flow_key key = {};
+	struct flow *flow;
+	__be16 protocol;
+	bool v6;
+
+	if (!parse_ethernet(&outer, &protocol))
+		return 0;
+	v6 = protocol == bpf_htons(ETH_P_IPV6);
+	if (!parse_quoted(&cursor, &quoted, at, v6) || !goes_back(&outer, &quoted))
+		return 0;
+	flow_key_of(&key, &context, &quoted, direction ^ 1);
+	flow = flow_find(&quoted, &key);
+	return flow && (flow->generation == generation || flow->state & FLOW_NODE);
+}
+
+/* What a packet that is whole, or the first fragment of one, is to the flows that are known. */
+static __always_inline enum reason decide_flow(const struct context *context, const struct packet *packet,
+					       const struct cursor *transport)
 {
 	struct flow_key key;
 	struct flow *flow;
 
-	if (packet->fragment == FRAGMENT_FIRST)
-		fragment_remember(context, packet);
-	if (packet->fragment == FRAGMENT_LATER && !fragment_recall(context, packet))
-		return REASON_FRAGMENT;
-	flow_key_of(&key, context, packet, context->direction, v6);
-	flow = flow_find(&key, v6);
-	if (context->local)
-		return from_node(context, packet, &key, flow, v6);
+	flow_key_of(&key, context, packet, context->direction);
+	flow = flow_find(packet, &key);
 	/* A SYN against the flow's direction opens a flow of its own; what the node opened, only the node goes on with. */
 	if (flow && is_syn(packet) && flow->opener != context->direction)
 		flow = NULL;
+	if (generated_here(context, packet))
+		return from_node(context, packet, &key, flow);
 	if (flow && flow->state & FLOW_NODE && context->direction == DIRECTION_INGRESS)
 		flow = NULL;
 	if (flow)
-		return follow(context, packet, flow, v6);
+		return follow(context, packet, flow);
 	if (is_icmp_error(packet) &&
-	    is_related(transport->context, transport->at - (void *)(long)transport->context->data, context->direction,
-		       v6))
+	    is_related(transport->context, offset_of(transport), context->direction, context->generation))
 		return REASON_RELATED;
-	return admit(context, packet, &key, v6);
+	return admit(context, packet, &key);
+}
+
+/* Decides about an IP packet of an endpoint that is isolated in at least one direction. */
+static __always_inline enum reason decide(const struct context *context, struct packet *packet,
+					  const struct cursor *transport)
+{
+	enum reason reason;
+
+	if (packet->fragment == FRAGMENT_LATER) {
+		if (generated_here(context, packet))
+			return REASON_NODE;
+		if (!fragment_recall(context, packet))
+			return isolated(context, context->direction) ? REASON_FRAGMENT : REASON_NOT_ISOLATED;
+	}
+	reason = decide_flow(context, packet, transport);
+	/* Only of a packet that passes, so that what is denied takes no room from others; the node's own need none. */
+	if (packet->fragment == FRAGMENT_FIRST && passes(reason) && reason != REASON_NODE)
+		fragment_remember(context, packet);
+	return reason;
 }
 
 #endif

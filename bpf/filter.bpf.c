@@ -15,6 +15,7 @@ typedef struct __sk_buff hook_context;
 #include "maps.h"
 #include "parse.h"
 #include "report.h"
+#include "source.h"
 
 #define HEADERS_MAX 512 /* bytes made contiguous where the headers do not stand in the linear part */
 
@@ -31,17 +32,14 @@ static __always_inline const struct endpoint *endpoint_of(__u32 ifindex)
 	return NULL;
 }
 
-static __always_inline enum parsed parse(struct cursor *cursor, struct packet *packet)
+/* Whether the headers, or what an ICMP error quotes, may go on in the part that is not linear. */
+static __always_inline bool is_cut(const struct __sk_buff *skb, enum parsed parsed, const struct packet *packet)
 {
-	__be16 protocol;
+	__u32 linear = skb->data_end - skb->data;
 
-	if (!parse_ethernet(cursor, &protocol))
-		return PARSED_MALFORMED;
-	if (protocol == bpf_htons(ETH_P_IP))
-		return parse_ipv4(cursor, packet);
-	if (protocol == bpf_htons(ETH_P_IPV6))
-		return parse_ipv6(cursor, packet);
-	return protocol == bpf_htons(ETH_P_ARP) ? PARSED_ARP : PARSED_UNSUPPORTED;
+	if (linear >= skb->len || linear >= HEADERS_MAX)
+		return false;
+	return parsed == PARSED_MALFORMED || (parsed == PARSED_IP && is_icmp_error(packet));
 }
 
 /* Parses what is linear, and once more after making the headers linear where they were not. */
@@ -49,37 +47,59 @@ static __always_inline enum parsed parse_skb(struct __sk_buff *skb, struct curso
 {
 	enum parsed parsed;
 
-	*cursor = (struct cursor){ .context = skb, .at = (void *)(long)skb->data, .end = (void *)(long)skb->data_end };
+	*cursor = cursor_at_start(skb);
 	parsed = parse(cursor, packet);
-	if (parsed != PARSED_MALFORMED || skb->data_end - skb->data >= skb->len)
+	if (!is_cut(skb, parsed, packet))
 		return parsed;
 	if (bpf_skb_pull_data(skb, skb->len < HEADERS_MAX ? skb->len : HEADERS_MAX))
 		return PARSED_MALFORMED;
 	*packet = (struct packet){};
-	*cursor = (struct cursor){ .context = skb, .at = (void *)(long)skb->data, .end = (void *)(long)skb->data_end };
+	*cursor = cursor_at_start(skb);
 	return parse(cursor, packet);
 }
 
-/* What an endpoint that is isolated in neither direction lets through: everything but spoofed addresses. */
+/* What cannot be read passes where no policy isolates the endpoint from it, and from this node itself. */
+static __always_inline enum reason unreadable(const struct context *context, const struct packet *packet,
+					      enum parsed parsed)
+{
+	/* It may be a fragment, see generated_here. */
+	if (context->local && (context->owned || !is_v6(packet)))
+		return REASON_NODE;
+	if (!isolated(context, context->direction))
+		return REASON_NOT_ISOLATED;
+	return parsed == PARSED_MALFORMED ? REASON_MALFORMED : REASON_UNSUPPORTED;
+}
+
+/* Of an IP packet whose family is a constant, so that the compiler makes a program for each. */
+static __always_inline enum reason verdict_of(const struct context *context, struct packet *packet,
+					      const struct cursor *cursor)
+{
+	if (is_neighbour(context, packet))
+		return spoofed_neighbour(context, packet, cursor) ? REASON_SPOOFED : REASON_NEIGHBOUR;
+	if (spoofed(context, packet))
+		return REASON_SPOOFED;
+	if (!tracked(context))
+		return generated_here(context, packet) ? REASON_NODE : REASON_NOT_ISOLATED;
+	return decide(context, packet, cursor);
+}
+
 static __always_inline enum reason verdict(struct __sk_buff *skb, const struct context *context)
 {
 	struct packet packet = {};
 	struct cursor cursor;
 	enum parsed parsed = parse_skb(skb, &cursor, &packet);
-	bool v6 = parsed == PARSED_IPV6;
 
-	if (parsed == PARSED_ARP || (v6 && is_neighbour_discovery(&packet)))
-		return REASON_NEIGHBOUR;
-	if (parsed == PARSED_MALFORMED || parsed == PARSED_UNSUPPORTED) {
-		if (!isolated(context, context->direction))
-			return REASON_NOT_ISOLATED;
-		return parsed == PARSED_MALFORMED ? REASON_MALFORMED : REASON_UNSUPPORTED;
+	if (parsed == PARSED_IP && is_v6(&packet)) {
+		packet.family = FAMILY_IPV6;
+		return verdict_of(context, &packet, &cursor);
 	}
-	if (v6 ? spoofed(context, &packet, true) : spoofed(context, &packet, false))
+	if (parsed == PARSED_IP) {
+		packet.family = FAMILY_IPV4;
+		return verdict_of(context, &packet, &cursor);
+	}
+	if (packet.family != FAMILY_NONE && spoofed(context, &packet))
 		return REASON_SPOOFED;
-	if (!tracked(context))
-		return context->local ? REASON_NODE : REASON_NOT_ISOLATED;
-	return v6 ? decide(context, &packet, &cursor, true) : decide(context, &packet, &cursor, false);
+	return parsed == PARSED_ARP ? REASON_NEIGHBOUR : unreadable(context, &packet, parsed);
 }
 
 static __always_inline int filter(struct __sk_buff *skb, enum direction direction)
@@ -98,6 +118,7 @@ static __always_inline int filter(struct __sk_buff *skb, enum direction directio
 	context.generation = context.node->generation;
 	context.version = context.generation & 1;
 	context.local = direction == DIRECTION_INGRESS && skb->ingress_ifindex == 0;
+	context.owned = context.local && skb->sk;
 	context.endpoint = endpoint_of(context.ifindex);
 	if (context.endpoint)
 		reason = verdict(skb, &context);

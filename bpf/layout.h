@@ -51,8 +51,7 @@ enum flow_state : __u8 {
 	FLOW_CONFIRMED = 2, /* and the opener has spoken again */
 	FLOW_FIN_OPENER = 4,
 	FLOW_FIN_OTHER = 8,
-	FLOW_REVOKED = 16, /* judged again under `generation` and denied */
-	FLOW_NODE = 32,    /* opened by this node itself: never judged */
+	FLOW_NODE = 16, /* opened by this node itself: never judged */
 };
 
 /*
@@ -158,14 +157,17 @@ struct flow_v6_key {
 };
 
 struct flow {
-	__u32 generation;      /* under which the policy last judged it */
-	__u32 expires;         /* in ticks, modulo 2^32 */
+	__u64 expires;         /* in ticks; 64 bits, so that what has expired stays so */
+	__u32 generation;      /* under which the policy last allowed it */
 	enum direction opener; /* DIRECTION_EGRESS: the pod opened it */
 	enum flow_state state;
 	__u16 reserved;
 };
 
-/* IPv4 addresses stand in the low half. */
+/*
+ * IPv4 addresses stand in the low half. Fragments of IPv6 have no protocol here: it stands in front of the first one only,
+ * and what later ones call it, reassembly does not look at (RFC 8200 4.5).
+ */
 struct fragment_key {
 	struct address_v6 source;
 	struct address_v6 destination;
@@ -176,12 +178,13 @@ struct fragment_key {
 };
 
 struct fragment {
+	__u64 expires; /* in ticks */
 	__be16 source_port;
 	__be16 destination_port;
-	__u32 expires;
+	__u8 protocol;
 	__u8 icmp_type;
 	__u8 echo; /* the ports are an ICMP echo's identifier */
-	__u8 reserved[2];
+	__u8 reserved;
 };
 
 struct count {

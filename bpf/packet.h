@@ -8,6 +8,7 @@
 
 #include <linux/bpf.h>
 #include <linux/in.h>
+#include <linux/in6.h>
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
@@ -46,10 +47,14 @@ struct packet {
 	__u8 hop_limit;
 	__u8 fragment; /* enum fragment_part */
 	__u8 family;   /* enum family */
-	bool v6;
 	bool echo;   /* ICMP echo request or reply: both ports hold its identifier */
 	bool quoted; /* quoted inside an ICMP error: may be cut off after 8 bytes of transport header */
 };
+
+static __always_inline bool is_v6(const struct packet *packet)
+{
+	return packet->family == FAMILY_IPV6;
+}
 
 static __always_inline struct cursor cursor_at_start(hook_context *context)
 {
@@ -72,7 +77,16 @@ static __always_inline void advance(struct cursor *cursor, __u32 bytes)
 	asm volatile("" : "+r"(cursor->at));
 }
 
-/* The same for what follows the IP header: present in the frame and inside the packet's own length. */
+/* Where the cursor stands in the frame. The barrier keeps the compiler from subtracting mere halves of the pointers. */
+static __always_inline __u32 offset_of(const struct cursor *cursor)
+{
+	__u64 offset = cursor->at - (void *)(long)cursor->context->data;
+
+	asm volatile("" : "+r"(offset));
+	return offset;
+}
+
+/* The same as ensure() for what follows the IP header: present in the frame and inside the packet's own length. */
 static __always_inline bool ensure_payload(const struct cursor *cursor, const struct packet *packet, __u32 bytes)
 {
 	return packet->payload >= bytes && ensure(cursor, bytes);

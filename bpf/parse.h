@@ -1,21 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * From bytes to a struct packet: a cursor over Ethernet, IPv4 and IPv6 headers up to the transport header's ports.
- * Knows nothing of endpoints and policies; serves tc and XDP alike: the program defines hook_context, the type of its
- * argument, of which only data and data_end are used here.
+ * From bytes to a struct packet: Ethernet, ARP, IPv4 and IPv6 headers up to the transport header's ports.
  */
 #ifndef WEIR_PARSE_H
 #define WEIR_PARSE_H
 
-#include <linux/bpf.h>
 #include <linux/if_ether.h>
-#include <linux/in.h>
 #include <linux/ip.h>
 #include <linux/ipv6.h>
-#include <bpf/bpf_endian.h>
-#include <bpf/bpf_helpers.h>
 
-#include "layout.h"
+#include "packet.h"
+#include "transport.h"
 
 #define EXTENSION_HEADERS_MAX 8
 #define NEXT_HEADER_HIP 139
@@ -26,150 +21,6 @@
 #define IPV6_OFFSET 0xfff8
 #define IPV6_MORE_FRAGMENTS 0x0001
 
-/* <linux/icmp.h> pulls in the C library's socket headers, which have no BPF flavour. */
-#define ICMP_ECHOREPLY 0
-#define ICMP_DEST_UNREACH 3
-#define ICMP_ECHO 8
-#define ICMP_TIME_EXCEEDED 11
-#define ICMP_PARAMETERPROB 12
-#define ICMPV6_INFORMATIONAL 128 /* types below are errors */
-#define ICMPV6_ECHO_REQUEST 128
-#define ICMPV6_ECHO_REPLY 129
-
-#define TCP_FIN 0x01
-#define TCP_SYN 0x02
-#define TCP_RST 0x04
-#define TCP_ACK 0x10
-
-/* Router solicitation to redirect: neighbour discovery, RFC 4861. */
-#define ND_FIRST 133
-#define ND_LAST 137
-
-enum parsed {
-	PARSED_IPV4,
-	PARSED_IPV6,
-	PARSED_ARP,
-	PARSED_MALFORMED,
-	PARSED_UNSUPPORTED,
-};
-
-enum fragment_part { FRAGMENT_NONE, FRAGMENT_FIRST, FRAGMENT_LATER };
-
-struct cursor {
-	hook_context *context;
-	void *at;
-	void *end;
-};
-
-struct packet {
-	/* IPv4 addresses stand in the low halves. */
-	struct address_v6 source;
-	struct address_v6 destination;
-	__be32 fragment_id;
-	__u32 payload; /* bytes after the headers parsed so far, as the IP header says: what lies beyond is padding */
-	__be16 source_port;
-	__be16 destination_port;
-	__u8 protocol;
-	__u8 tcp_flags;
-	__u8 icmp_type;
-	__u8 icmp_code;
-	__u8 hop_limit;
-	__u8 fragment; /* enum fragment_part */
-	bool echo;     /* ICMP echo request or reply: both ports hold its identifier */
-	bool quoted;   /* quoted inside an ICMP error: may be cut off after 8 bytes of transport header */
-};
-
-static __always_inline bool ensure(const struct cursor *cursor, __u32 bytes)
-{
-	return cursor->at + bytes <= cursor->end;
-}
-
-/* Moves on. The barrier keeps the compiler from adding up the position twice, which the verifier takes for two positions. */
-static __always_inline void advance(struct cursor *cursor, __u32 bytes)
-{
-	cursor->at += bytes;
-	asm volatile("" : "+r"(cursor->at));
-}
-
-/* The same for what follows the IP header: present in the frame and inside the packet's own length. */
-static __always_inline bool ensure_payload(const struct cursor *cursor, const struct packet *packet, __u32 bytes)
-{
-	return packet->payload >= bytes && ensure(cursor, bytes);
-}
-
-struct ports_header {
-	__be16 source;
-	__be16 destination;
-};
-
-static __always_inline bool parse_tcp(struct cursor *cursor, struct packet *packet)
-{
-	const struct ports_header *header = cursor->at;
-	const __u8 *bytes = cursor->at;
-	__u32 length = packet->quoted ? 8 : 20;
-
-	if (!ensure_payload(cursor, packet, length))
-		return false;
-	packet->source_port = header->source;
-	packet->destination_port = header->destination;
-	if (packet->quoted)
-		return true;
-	packet->tcp_flags = bytes[13];
-	return bytes[12] >> 4 >= 5;
-}
-
-static __always_inline bool parse_ports(struct cursor *cursor, struct packet *packet)
-{
-	const struct ports_header *header = cursor->at;
-
-	/* UDP has 8 bytes, SCTP's common header 12; a quoted header is whole in its first 8. */
-	if (!ensure_payload(cursor, packet, packet->protocol == IPPROTO_SCTP && !packet->quoted ? 12 : 8))
-		return false;
-	packet->source_port = header->source;
-	packet->destination_port = header->destination;
-	return true;
-}
-
-struct icmp_header {
-	__u8 type;
-	__u8 code;
-	__be16 checksum;
-	__be16 echo_id; /* in echo requests and replies */
-	__be16 sequence;
-};
-
-static __always_inline bool parse_icmp(struct cursor *cursor, struct packet *packet)
-{
-	const struct icmp_header *header = cursor->at;
-	__u8 request = packet->protocol == IPPROTO_ICMP ? ICMP_ECHO : ICMPV6_ECHO_REQUEST;
-	__u8 reply = packet->protocol == IPPROTO_ICMP ? ICMP_ECHOREPLY : ICMPV6_ECHO_REPLY;
-
-	if (!ensure_payload(cursor, packet, sizeof(*header)))
-		return false;
-	packet->icmp_type = header->type;
-	packet->icmp_code = header->code;
-	if (header->type == request || header->type == reply) {
-		packet->echo = true;
-		packet->source_port = header->echo_id;
-		packet->destination_port = header->echo_id;
-	}
-	return true;
-}
-
-/* The transport header. A later fragment has none; other protocols have no ports. */
-static __always_inline bool parse_transport(struct cursor *cursor, struct packet *packet, __u8 icmp)
-{
-	if (packet->fragment == FRAGMENT_LATER)
-		return true;
-	if (packet->protocol == IPPROTO_TCP)
-		return parse_tcp(cursor, packet);
-	if (packet->protocol == IPPROTO_UDP || packet->protocol == IPPROTO_SCTP)
-		return parse_ports(cursor, packet);
-	if (packet->protocol == icmp)
-		return parse_icmp(cursor, packet);
-	return true;
-}
-
 static __always_inline enum parsed parse_ipv4(struct cursor *cursor, struct packet *packet)
 {
 	const struct iphdr *header = cursor->at;
@@ -177,11 +28,12 @@ static __always_inline enum parsed parse_ipv4(struct cursor *cursor, struct pack
 
 	if (!ensure(cursor, sizeof(*header)))
 		return PARSED_MALFORMED;
+	packet->family = FAMILY_IPV4;
+	packet->source.low = header->saddr;
+	packet->destination.low = header->daddr;
 	length = header->ihl * 4;
 	if (header->version != 4 || length < sizeof(*header) || bpf_ntohs(header->tot_len) < length)
 		return PARSED_MALFORMED;
-	packet->source.low = header->saddr;
-	packet->destination.low = header->daddr;
 	packet->protocol = header->protocol;
 	offset = bpf_ntohs(header->frag_off);
 	if (offset & (IPV4_OFFSET | IPV4_MORE_FRAGMENTS)) {
@@ -193,7 +45,7 @@ static __always_inline enum parsed parse_ipv4(struct cursor *cursor, struct pack
 	}
 	packet->payload = bpf_ntohs(header->tot_len) - length;
 	advance(cursor, length);
-	return parse_transport(cursor, packet, IPPROTO_ICMP) ? PARSED_IPV4 : PARSED_MALFORMED;
+	return parse_transport(cursor, packet) ? PARSED_IP : PARSED_MALFORMED;
 }
 
 struct extension {
@@ -220,7 +72,7 @@ static __always_inline bool is_extension(__u8 protocol)
 	}
 }
 
-#define EXTENSIONS_MASK 0x3fff /* no eight headers are longer; the verifier wants to see a bound */
+#define EXTENSIONS_MASK 0x3fff /* how far into a frame is looked; the verifier wants to see a bound */
 #define EXTENSIONS_MALFORMED 0xffff
 #define EXTENSIONS_UNSUPPORTED 0xfffe
 
@@ -270,7 +122,7 @@ __noinline __u64 walk_extensions(hook_context *context, __u32 offset, __u32 payl
 			size = protocol == IPPROTO_AH ? (header->length + 2) * 4 : (header->length + 1) * 8;
 		}
 		length += size;
-		if (length > payload || length > EXTENSIONS_MASK / 2)
+		if (length > payload || offset + length > EXTENSIONS_MASK)
 			return EXTENSIONS_MALFORMED;
 		protocol = header->next;
 	}
@@ -279,8 +131,7 @@ __noinline __u64 walk_extensions(hook_context *context, __u32 offset, __u32 payl
 
 static __always_inline enum parsed parse_extensions(struct cursor *cursor, struct packet *packet)
 {
-	__u32 offset = cursor->at - (void *)(long)cursor->context->data;
-	__u64 found = walk_extensions(cursor->context, offset, packet->payload, packet->protocol);
+	__u64 found = walk_extensions(cursor->context, offset_of(cursor), packet->payload, packet->protocol);
 	__u32 length = (__u16)found;
 
 	if (length >= EXTENSIONS_UNSUPPORTED)
@@ -290,7 +141,7 @@ static __always_inline enum parsed parse_extensions(struct cursor *cursor, struc
 	packet->fragment_id = found >> 32;
 	packet->payload -= length;
 	advance(cursor, length & EXTENSIONS_MASK);
-	return PARSED_IPV6;
+	return PARSED_IP;
 }
 
 static __always_inline enum parsed parse_ipv6(struct cursor *cursor, struct packet *packet)
@@ -299,24 +150,25 @@ static __always_inline enum parsed parse_ipv6(struct cursor *cursor, struct pack
 	const struct address_v6 *addresses;
 	enum parsed parsed;
 
-	if (!ensure(cursor, sizeof(*header)) || header->version != 6)
-		return PARSED_MALFORMED;
-	/* A jumbogram has no length here (RFC 2675); no link of a pod carries one. */
-	if (header->payload_len == 0 && header->nexthdr != IPPROTO_NONE)
+	if (!ensure(cursor, sizeof(*header)))
 		return PARSED_MALFORMED;
 	addresses = (const void *)&header->saddr;
+	packet->family = FAMILY_IPV6;
 	packet->source = addresses[0];
 	packet->destination = addresses[1];
+	/* A jumbogram has no length here (RFC 2675); no link of a pod carries one. */
+	if (header->version != 6 || (header->payload_len == 0 && header->nexthdr != IPPROTO_NONE))
+		return PARSED_MALFORMED;
 	packet->protocol = header->nexthdr;
 	packet->hop_limit = header->hop_limit;
 	packet->payload = bpf_ntohs(header->payload_len);
 	advance(cursor, sizeof(*header));
 	if (is_extension(packet->protocol)) {
 		parsed = parse_extensions(cursor, packet);
-		if (parsed != PARSED_IPV6)
+		if (parsed != PARSED_IP)
 			return parsed;
 	}
-	return parse_transport(cursor, packet, IPPROTO_ICMPV6) ? PARSED_IPV6 : PARSED_MALFORMED;
+	return parse_transport(cursor, packet) ? PARSED_IP : PARSED_MALFORMED;
 }
 
 struct vlan_header {
@@ -347,23 +199,48 @@ static __always_inline bool parse_ethernet(struct cursor *cursor, __be16 *protoc
 	return true;
 }
 
-static __always_inline bool is_neighbour_discovery(const struct packet *packet)
+/* ARP for IPv4 over Ethernet, RFC 826. */
+struct arp_header {
+	__be16 hardware;
+	__be16 protocol;
+	__u8 hardware_length;
+	__u8 protocol_length;
+	__be16 operation;
+	__u8 sender_hardware[6];
+	__u8 sender[4];
+	__u8 target_hardware[6];
+	__u8 target[4];
+};
+
+static __always_inline enum parsed parse_arp(struct cursor *cursor, struct packet *packet)
 {
-	/* RFC 4861 6.1 and 7.1: a hop limit of 255 proves that no router forwarded it. */
-	return packet->protocol == IPPROTO_ICMPV6 && packet->icmp_type >= ND_FIRST && packet->icmp_type <= ND_LAST &&
-	       packet->icmp_code == 0 && packet->hop_limit == 255 && packet->fragment == FRAGMENT_NONE;
+	const struct arp_header *header = cursor->at;
+	__be32 sender;
+
+	if (!ensure(cursor, sizeof(*header)))
+		return PARSED_MALFORMED;
+	if (header->hardware != bpf_htons(1) || header->protocol != bpf_htons(ETH_P_IP) ||
+	    header->hardware_length != 6 || header->protocol_length != 4)
+		return PARSED_MALFORMED;
+	__builtin_memcpy(&sender, header->sender, sizeof(sender));
+	/* A probe asks before it has an address, and names none (RFC 5227). */
+	if (sender)
+		packet->family = FAMILY_IPV4;
+	packet->source.low = sender;
+	return PARSED_ARP;
 }
 
-/* Whether an ICMP message quotes the packet that it is about. */
-static __always_inline bool is_icmp_error(const struct packet *packet)
+static __always_inline enum parsed parse(struct cursor *cursor, struct packet *packet)
 {
-	if (packet->fragment != FRAGMENT_NONE)
-		return false;
-	if (packet->protocol == IPPROTO_ICMPV6)
-		return packet->icmp_type < ICMPV6_INFORMATIONAL;
-	return packet->protocol == IPPROTO_ICMP &&
-	       (packet->icmp_type == ICMP_DEST_UNREACH || packet->icmp_type == ICMP_TIME_EXCEEDED ||
-		packet->icmp_type == ICMP_PARAMETERPROB);
+	__be16 protocol;
+
+	if (!parse_ethernet(cursor, &protocol))
+		return PARSED_MALFORMED;
+	if (protocol == bpf_htons(ETH_P_IP))
+		return parse_ipv4(cursor, packet);
+	if (protocol == bpf_htons(ETH_P_IPV6))
+		return parse_ipv6(cursor, packet);
+	return protocol == bpf_htons(ETH_P_ARP) ? parse_arp(cursor, packet) : PARSED_UNSUPPORTED;
 }
 
 #endif

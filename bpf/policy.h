@@ -8,7 +8,7 @@
 
 #include "layout.h"
 #include "maps.h"
-#include "parse.h"
+#include "packet.h"
 #include "report.h"
 
 /* Where a destination port stands on the port line. Protocols without ports share the last place. */
@@ -67,11 +67,17 @@ static __always_inline bool row_holds(const struct context *context, __u32 numbe
 	return row->bits[(bit / 64) & (ROW_WORDS - 1)] >> (bit % 64) & 1;
 }
 
-/* Judges a flow that `direction`'s policy is asked about. The reason passes or drops: see enum reason. */
-static __always_inline enum reason judge(const struct context *context, enum direction direction,
-					 const struct address_v6 *remote, __u32 place, bool v6)
+/*
+ * Judges a packet's flow by the policy that the endpoint has for the direction that the flow was opened in. The reason passes
+ * or drops: see enum reason.
+ */
+static __always_inline enum reason judge(const struct context *context, const struct packet *packet,
+					 enum direction opener)
 {
-	__u32 number = context->endpoint->policy[context->version & 1][direction & 1];
+	__u32 number = context->endpoint->policy[context->version & 1][opener & 1];
+	const struct address_v6 *remote =
+		context->direction == DIRECTION_EGRESS ? &packet->destination : &packet->source;
+	__be16 port = opener == context->direction ? packet->destination_port : packet->source_port;
 	__u32 others = 0, identity;
 	bool incomplete = false;
 	void *identities;
@@ -82,7 +88,7 @@ static __always_inline enum reason judge(const struct context *context, enum dir
 	identities = bpf_map_lookup_elem(&policy, &number);
 	if (!identities)
 		return REASON_INCOMPLETE;
-	identity = v6 ? identity_v6(context, remote) : identity_v4(context, remote);
+	identity = is_v6(packet) ? identity_v6(context, remote) : identity_v4(context, remote);
 	row = bpf_map_lookup_elem(identities, &identity);
 	if (!row || *row == ROW_NOTHING)
 		row = bpf_map_lookup_elem(identities, &others);
@@ -90,7 +96,7 @@ static __always_inline enum reason judge(const struct context *context, enum dir
 		return REASON_INCOMPLETE;
 	if (*row == ROW_NOTHING)
 		return REASON_DENIED;
-	if (*row == ROW_ALL || row_holds(context, *row, place, &incomplete))
+	if (*row == ROW_ALL || row_holds(context, *row, place_of(packet->protocol, port), &incomplete))
 		return REASON_POLICY;
 	return incomplete ? REASON_INCOMPLETE : REASON_DENIED;
 }

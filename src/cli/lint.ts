@@ -1,6 +1,7 @@
 // `weir lint`: what is wrong with manifests, and what is right and yet most likely not meant.
 
 import type { Command } from "commander";
+import { WARNING_CODES } from "../model/warnings.ts";
 import { type Exits, jsonText, note, outputOption } from "./command.ts";
 import { type Context, EXIT } from "./env.ts";
 
@@ -8,6 +9,19 @@ interface Options {
   readonly filename: readonly string[];
   readonly strict?: true;
   readonly output: "text" | "json";
+}
+
+const CODES_WIDTH = 100;
+
+/** All codes, in lines that fit a terminal. */
+function codeLines(): string {
+  const lines: string[] = [];
+  for (const code of WARNING_CODES) {
+    const line = lines.at(-1);
+    if (line === undefined || line.length + code.length > CODES_WIDTH) lines.push(`  ${code}`);
+    else lines[lines.length - 1] = `${line}, ${code}`;
+  }
+  return lines.join(",\n");
 }
 
 const HELP = `
@@ -18,6 +32,9 @@ them along, as \`weir run\` or kubectl would get them.
 
 A comment in a policy, or an annotation of it, silences codes:
   # weir.dev/lint-ignore: and-or, opens-all
+
+Codes:
+${codeLines()}
 
 Examples:
   weir lint -f policies/                              the files of a directory
@@ -50,7 +67,7 @@ async function lint({ env }: Context, options: Options): Promise<number> {
   const report = await lintManifests(options.filename, env.stdin);
   const write = options.output === "json" ? jsonText(reportValue(report)) : reportText(report);
   env.stdout.write(write);
-  if (report.policies === 0) note(env, "no NetworkPolicy found");
+  if (report.policies === 0 && countOf(report, "error") === 0) note(env, "no NetworkPolicy found");
   const isBad = countOf(report, "error") > 0 || (options.strict === true && countOf(report, "warning") > 0);
   return isBad ? EXIT.error : EXIT.ok;
 }

@@ -7,12 +7,11 @@ import { keyOf, type Pod } from "../model/cluster.ts";
 import type { Problem } from "../model/problem.ts";
 import type { WarningCode } from "../model/warnings.ts";
 import { assemble, type Reading } from "./manifests/assemble.ts";
-import { commentsOf } from "./manifests/comments.ts";
 import { type FileText, listManifests, systemReason, textOfFile } from "./manifests/files.ts";
-import { CODES_TEXT, IGNORE_KEY, type Ignore, ignoreIn, ignoreOf, ownerOf } from "./manifests/ignores.ts";
 import { type DocumentReading, type FileReading, failedReading, readText } from "./manifests/reading.ts";
+import { type Silence, silenceOf } from "./manifests/silence.ts";
 import { templatePods } from "./manifests/templates.ts";
-import { isMap } from "./parse/fields.ts";
+import { valueAt } from "./parse/fields.ts";
 import { visible } from "./parse/text.ts";
 import type { FieldPath, ParsedObject, Place } from "./parse.ts";
 
@@ -33,7 +32,7 @@ export interface LintReading {
   readonly files: readonly string[];
   /** How many NetworkPolicies there are, those that cannot be read included. */
   readonly policies: number;
-  /** By `namespace/name`, of those that are there once and can be read in full. */
+  /** By `namespace/name`, of those that are there once. */
   readonly texts: ReadonlyMap<string, PolicyText>;
   /** Pods that workloads would make. */
   readonly templates: readonly Pod[];
@@ -137,60 +136,5 @@ function textOf(object: ParsedObject, document: DocumentReading, silence: Silenc
     where: (path) => document.where(root(path)),
     writes: (path) => valueAt(document.value, root(path)) !== undefined,
     ignored: silence.at(object.place.line),
-  };
-}
-
-function valueAt(value: unknown, path: FieldPath): unknown {
-  let at = value;
-  for (const segment of path) {
-    if (typeof segment === "number") at = Array.isArray(at) ? at[segment] : undefined;
-    else at = isMap(at) ? at[segment] : undefined;
-  }
-  return at;
-}
-
-/** Which warnings of a file are silenced. Objects are told apart by the lines in which they begin. */
-interface Silence {
-  readonly at: (line: number | undefined) => ReadonlySet<WarningCode>;
-  readonly filter: (problems: readonly Problem[], line: number | undefined) => readonly Problem[];
-  /** What is wrong with it. */
-  readonly problems: readonly Problem[];
-}
-
-function silenceOf(whole: FileReading, documents: readonly DocumentReading[], text: string): Silence {
-  const comments = commentsOf(text);
-  const begins = [...whole.objects.map(({ place }) => place), ...whole.problems].flatMap(
-    ({ line }) => line ?? [],
-  );
-  const codes = new Map<number | undefined, Set<WarningCode>>();
-  const problems: Problem[] = [];
-  const add = (ignore: Ignore, line: number | undefined, place: Place): void => {
-    codes.set(line, (codes.get(line) ?? new Set()).union(new Set(ignore.codes)));
-    if (ignore.wrong === undefined) return;
-    const fix = `expected some of ${CODES_TEXT}`;
-    problems.push({
-      severity: "warning",
-      ...place,
-      reason: `${IGNORE_KEY}: ${ignore.wrong}`,
-      code: "ignore-unknown",
-      fix,
-    });
-  };
-  for (const comment of comments.comments) {
-    const ignore = ignoreIn(comment);
-    const { line, column } = comment;
-    if (ignore) add(ignore, ownerOf(comment, begins, comments), { file: whole.file, line, column });
-  }
-  for (const document of documents)
-    for (const object of document.objects) {
-      const path = [...object.path, "metadata", "annotations", IGNORE_KEY];
-      const list = object.kind === "NetworkPolicy" ? valueAt(document.value, path) : undefined;
-      if (typeof list === "string") add(ignoreOf(list), object.place.line, document.where(path));
-    }
-  const at = (line: number | undefined): ReadonlySet<WarningCode> => codes.get(line) ?? new Set();
-  return {
-    at,
-    filter: (found, line) => found.filter(({ code }) => code === undefined || !at(line).has(code)),
-    problems,
   };
 }

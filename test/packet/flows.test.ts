@@ -295,7 +295,7 @@ testTable("ICMP messages that are neither echo nor error", world, [
     name: "answer nothing that the pod sent: they are judged each",
     steps: (a) => {
       const { to, from } = between(a, "stranger", "in");
-      const [request, redirect] = a.family === 4 ? [13, 5] : [139, 137];
+      const [request, redirect] = a.family === 4 ? [13, 5] : [139, 132];
       return [
         outOf("in", from(icmpSegment(a.family, request)), "not-isolated"),
         into("in", to(icmpSegment(a.family, redirect)), "denied"),

@@ -1,6 +1,7 @@
-// The tables of cases against the oracle: the product's own, and every further one that is at hand.
+// The tables of cases against the oracle and the compiled plan: the product's own, and every further one at hand.
 import { describe, expect, it } from "vitest";
 import { oracle } from "../../src/engines/oracle.ts";
+import { planEngine } from "../../src/engines/plan.ts";
 import { readCase } from "../../src/source/conformance/case.ts";
 import { failureText, hasPassed, runCase } from "../../src/source/conformance/run.ts";
 import { type CaseFile, caseOf, furtherCases, ownCases } from "../support/cases.ts";
@@ -8,8 +9,11 @@ import { type CaseFile, caseOf, furtherCases, ownCases } from "../support/cases.
 const LINES_MAX = 20;
 
 async function passes(file: CaseFile): Promise<void> {
-  const result = await runCase(caseOf(file), oracle);
-  if (!hasPassed(result)) expect.fail(failureText(result, LINES_MAX));
+  const of = caseOf(file);
+  for (const engine of [oracle, planEngine()]) {
+    const result = await runCase(of, engine);
+    if (!hasPassed(result)) expect.fail(failureText(result, LINES_MAX));
+  }
 }
 
 const titled = (files: readonly CaseFile[]) => files.map((file) => [file.name, file] as const);
@@ -17,7 +21,7 @@ const titled = (files: readonly CaseFile[]) => files.map((file) => [file.name, f
 describe("a case of our own", () => {
   const files = ownCases();
 
-  it.each(titled(files))("%s agrees with the oracle", (_name, file) => passes(file));
+  it.each(titled(files))("%s agrees with the oracle and the plan", (_name, file) => passes(file));
 
   it.each(titled(files))("%s can fail: it expects something to pass and something not to", (name, file) => {
     const { id, steps } = caseOf(file);

@@ -73,6 +73,7 @@ export async function readFragments(kernel: Kernel): Promise<FragmentRecord[]> {
   const { placeOf, expiresMs } = viewer(kernel);
   return (await kernel.table("fragments").read()).map(([key, fragment]) => ({
     ...placeOf(key.interface),
+    protocol: fragment.protocol,
     source: addressText(key.source),
     destination: addressText(key.destination),
     id: isV4(key.source) ? key.id >>> 16 : key.id,
@@ -101,8 +102,8 @@ const flagsOf = (bits: number): string[] =>
 interface Viewer {
   /** Of the field `interface`. */
   placeOf(field: number): Place & { readonly protocol: number };
-  /** From ticks, modulo 2^32. */
-  expiresMs(ticks: number): number;
+  /** From ticks. */
+  expiresMs(ticks: bigint): number;
 }
 
 function viewer(kernel: Kernel): Viewer {
@@ -116,15 +117,15 @@ function viewer(kernel: Kernel): Viewer {
       return name === undefined ? { ifindex, protocol } : { ifindex, interface: name, protocol };
     },
     expiresMs: (ticks) =>
-      ticksPerSecond === 0 ? 0 : Math.round((((ticks - now) | 0) * 1_000) / ticksPerSecond),
+      ticksPerSecond === 0 ? 0 : Math.round((Number(ticks - now) * 1_000) / ticksPerSecond),
   };
 }
 
 /**
- * The kernel's jiffies, modulo 2^32, to within a second: they started five minutes before 2^32 (INITIAL_JIFFIES of
- * linux/jiffies.h) and, like CLOCK_MONOTONIC, stand still while the machine is suspended.
+ * The kernel's jiffies, to within a second: they started five minutes before 2^32 (INITIAL_JIFFIES of linux/jiffies.h) and,
+ * like CLOCK_MONOTONIC, stand still while the machine is suspended.
  */
-function ticksNow(ticksPerSecond: number): number {
-  const elapsed = (process.hrtime.bigint() * BigInt(ticksPerSecond)) / 1_000_000_000n;
-  return Number(BigInt.asUintN(32, elapsed - 300n * BigInt(ticksPerSecond)));
+function ticksNow(ticksPerSecond: number): bigint {
+  const rate = BigInt(ticksPerSecond);
+  return (process.hrtime.bigint() * rate) / 1_000_000_000n + 2n ** 32n - 300n * rate;
 }

@@ -5,7 +5,7 @@ import type { Policy } from "../../model/policy.ts";
 import type { Problem } from "../../model/problem.ts";
 import { printable } from "../../observe/text.ts";
 import { type Finding, lintPolicies } from "../../policy/lint/lint.ts";
-import { type LintInput, type LintReading, readForLint } from "../../source/lint.ts";
+import { type LintInput, type PolicyText, readForLint } from "../../source/lint.ts";
 import { textOfStream } from "../../source/manifests/files.ts";
 import { pathText } from "../../source/parse/fields.ts";
 
@@ -32,21 +32,19 @@ export async function lintManifests(
   }
   const read = await readForLint(inputs);
   const { cluster, problems } = read.reading;
-  const writes = (policy: Policy, path: Finding["path"]): boolean =>
-    read.texts.get(keyOf(policy))?.writes(path) ?? false;
-  const findings = lintPolicies({ cluster, templates: read.templates, writes });
-  const warnings = findings.flatMap((finding) => warningOf(finding, read) ?? []);
+  const textOf = (policy: Policy) => read.texts.get(keyOf(policy));
+  const findings = lintPolicies({
+    cluster,
+    templates: read.templates,
+    writes: (policy, path) => textOf(policy)?.writes(path) ?? false,
+    ignores: (policy, code) => textOf(policy)?.ignored.has(code) ?? false,
+  });
+  const warnings = findings.map((finding) => warningOf(finding, textOf(finding.policy)));
   const all = inOrder([...problems, ...warnings], read.files);
   return { files: read.files.length, policies: read.policies, problems: all };
 }
 
-/** Undefined where the policy's author has silenced it. */
-function warningOf(
-  { code, policy, path, reason, fix }: Finding,
-  { texts }: LintReading,
-): Problem | undefined {
-  const text = texts.get(keyOf(policy));
-  if (text?.ignored.has(code)) return undefined;
+function warningOf({ code, policy, path, reason, fix }: Finding, text: PolicyText | undefined): Problem {
   const object = `NetworkPolicy ${keyOf(policy)}`;
   return { severity: "warning", code, ...text?.where(path), object, path: pathText(path), reason, fix };
 }

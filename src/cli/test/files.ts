@@ -2,7 +2,7 @@
 
 import { type Dirent, readdirSync, readFileSync, realpathSync, statSync } from "node:fs";
 import { join } from "node:path";
-import { messageOf } from "../../base/errors.ts";
+import { codeOf, messageOf } from "../../base/errors.ts";
 
 /** A file that holds a case, by its own words; or what is in the way of one. */
 export type Found =
@@ -52,7 +52,7 @@ function* walk(path: string, seen: ReadonlySet<string>): Generator<Found> {
     real = realpathSync(path);
     entries = readdirSync(path, { withFileTypes: true });
   } catch (thrown) {
-    yield { file: path, reason: messageOf(thrown) };
+    yield { file: path, reason: reasonOf(thrown) };
     return;
   }
   if (seen.has(real)) return;
@@ -70,14 +70,17 @@ function isDirectory(path: string): boolean | string {
   try {
     return statSync(path).isDirectory();
   } catch (thrown) {
-    return messageOf(thrown);
+    return reasonOf(thrown);
   }
 }
+
+const reasonOf = (thrown: unknown): string =>
+  codeOf(thrown) === "ENOENT" ? "does not exist" : messageOf(thrown);
 
 function read(file: string): Found {
   try {
     return { file, text: readFileSync(file, "utf8") };
   } catch (thrown) {
-    return { file, reason: messageOf(thrown) };
+    return { file, reason: reasonOf(thrown) };
   }
 }

@@ -51,12 +51,25 @@ function countsText(
   return `${countText(steps.length, "step")}: ${parts.join(", ")}; ${secondsText(seconds)}`;
 }
 
-function failureLines(report: CaseReport, engine: string): string[] {
-  if (report.broken !== undefined) return linesOf(report.broken.why);
-  const failures = report.steps.flatMap(({ failures }) => failures);
-  const lines = failures.slice(0, FAILURES_SHOWN_MAX).flatMap((failure) => linesOfFailure(failure, engine));
-  const more = failures.length - FAILURES_SHOWN_MAX;
-  return more > 0 ? [...lines, `and ${more} more; -o json has all of them`] : lines;
+function failureLines({ broken, steps }: CaseReport, engine: string): string[] {
+  if (broken !== undefined) {
+    return shown(
+      linesOf(broken.why).map((line) => [line]),
+      "problems",
+    );
+  }
+  const failures = steps.flatMap((step) => step.failures);
+  return shown(
+    failures.map((failure) => linesOfFailure(failure, engine)),
+    "failures",
+  );
+}
+
+/** The lines of the first few, and how many more there are. */
+function shown(blocks: readonly (readonly string[])[], noun: string): string[] {
+  const more = blocks.length - FAILURES_SHOWN_MAX;
+  const rest = more > 0 ? [`and ${more} more ${noun}; -o json has all of them`] : [];
+  return [...blocks.slice(0, FAILURES_SHOWN_MAX).flat(), ...rest];
 }
 
 /** "step 1: TCP/80 from a/x to b/y (10.0.0.1 to 10.0.0.2)", and below it what was expected and why. */

@@ -32,6 +32,9 @@ export interface World {
 
 const PREFIX = "wlive";
 
+/** Every host is a process of some 20 MB of its own, so there is an end to what a machine can be asked for. */
+export const HOSTS_MAX = 100;
+
 /** @throws OperationError, BpfError */
 export async function openWorld({ object, bpffs, forwarding }: WorldOptions): Promise<World> {
   const lab = await openLab({ prefix: PREFIX, endpoints: [], forwarding });
@@ -47,6 +50,15 @@ export async function openWorld({ object, bpffs, forwarding }: WorldOptions): Pr
       if (current !== of) flows.clear();
       current = of;
       const hosts = hostsOf(of, step);
+      if (hosts.list.length > HOSTS_MAX) {
+        throw new OperationError(
+          `it asks about ${hosts.list.length} of them; live has room for ${HOSTS_MAX}`,
+          {
+            operation: "make",
+            object: "the case's pods and addresses",
+          },
+        );
+      }
       await bringHosts(lab, held, hosts.list);
       await enforcement.bring(attached(step.cluster, hosts, lab));
       return probe(step.cells, { lab, hosts, flows });

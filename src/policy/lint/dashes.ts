@@ -1,12 +1,19 @@
 // A dash too many: peers or ports that were likely meant to go together, and were written as elements of their own.
 
 import { DIRECTIONS, type Direction } from "../../base/direction.ts";
-import type { Peer, Policy, Rule } from "../../model/policy.ts";
+import type { Policy, Rule } from "../../model/policy.ts";
 import { matches } from "../../model/selector.ts";
 import { namesDns } from "./dns.ts";
-import { type Finding, pathName, peerPath, rulePath, selectableIn, type World } from "./world.ts";
-
-type PodsPeer = Peer & { readonly kind: "pods" };
+import {
+  type Finding,
+  namespacesOf,
+  type PodsPeer,
+  pathName,
+  peerPath,
+  rulePath,
+  selectableIn,
+  type World,
+} from "./world.ts";
 
 export const dashFindings = (world: World, policy: Policy): readonly Finding[] =>
   DIRECTIONS.flatMap((direction) =>
@@ -78,15 +85,11 @@ function evidenceOf(
 ): "both" | "either" | "unknown" {
   const fits = (namespace: string): boolean =>
     selectableIn(world, namespace).some((pod) => matches(pods.pods, pod.labels));
-  const wanted = namespaces.namespaces;
-  const meant = [...world.namespaces.values()].filter(
-    ({ labels }) => wanted !== undefined && matches(wanted, labels),
-  );
-  const others = meant.filter(({ name }) => name !== policy.namespace);
+  const others = namespacesOf(world, policy, namespaces).filter((name) => name !== policy.namespace);
   const own = fits(policy.namespace);
-  const there = others.some(({ name }) => fits(name));
+  const there = others.some(fits);
   if (there && !own && world.podsIn.has(policy.namespace)) return "both";
-  const known = others.length > 0 && others.every(({ name }) => world.podsIn.has(name));
+  const known = others.length > 0 && others.every((name) => world.podsIn.has(name));
   return own && !there && known ? "either" : "unknown";
 }
 

@@ -5,7 +5,7 @@ import type { Peer, Policy, PortMatch, Rule } from "../../model/policy.ts";
 import type { Protocol } from "../../model/protocol.ts";
 import { type Labels, matches, type Requirement } from "../../model/selector.ts";
 import { mayOverlap, selectorCovers } from "./covers.ts";
-import { dnsPods, type Finding, type Path, podNames, selectedBy, type World } from "./world.ts";
+import { type Finding, type Path, podNames, selectedBy, type World } from "./world.ts";
 
 /** Where DNS listens; 5353 is what OpenShift's pods use, and policies see the pod's port. */
 const DNS_PORTS = [53, 5353];
@@ -131,7 +131,7 @@ const holdsDns = ({ first, last }: { readonly first: number; readonly last: numb
 
 function mayAnswer(world: World, policy: Policy, peer: Peer): boolean {
   if (peer.kind === "block") return true;
-  return dnsPods(world).some((pod) => {
+  return world.dns.some((pod) => {
     if (!matches(peer.pods, pod.labels)) return false;
     if (peer.namespaces === undefined) return pod.namespace === policy.namespace;
     const given = world.cluster.namespaces.get(pod.namespace);

@@ -1,12 +1,20 @@
 // Names of ports that no pod declares to which they could apply.
 
 import { DIRECTIONS, type Direction } from "../../base/direction.ts";
-import { cidrContains } from "../../base/ip.ts";
-import { type ContainerPort, isSelectable, type Pod } from "../../model/cluster.ts";
+import { type Address, cidrContains } from "../../base/ip.ts";
+import { distance } from "../../base/words.ts";
+import type { ContainerPort, Pod } from "../../model/cluster.ts";
 import type { Policy, PortMatch, Rule } from "../../model/policy.ts";
 import { matches } from "../../model/selector.ts";
-import { distance } from "./nearest.ts";
-import { assumedPods, type Finding, podNames, rulePath, selectedBy, type World } from "./world.ts";
+import {
+  type Finding,
+  namespacesOf,
+  podNames,
+  rulePath,
+  selectableIn,
+  selectedBy,
+  type World,
+} from "./world.ts";
 
 type NamedPort = PortMatch & { readonly kind: "name" };
 
@@ -26,20 +34,19 @@ export const portNameFindings = (world: World, policy: Policy): readonly Finding
 /** The pods on which a port's name is looked up: for ingress those that are selected, for egress those at the other end. */
 function targetsOf(world: World, policy: Policy, direction: Direction, { peers }: Rule): readonly Pod[] {
   if (direction === "ingress") return selectedBy(world, policy);
-  const all = [...world.podsIn.values(), assumedPods(world)].flat().filter(isSelectable);
-  if (peers === "anyone") return all;
-  return all.filter((pod) =>
-    peers.some((peer) => {
-      if (peer.kind === "block") {
-        const { cidr, except } = peer;
-        return pod.ips.some((ip) => cidrContains(cidr, ip) && !except.some((cut) => cidrContains(cut, ip)));
-      }
-      const labels = world.namespaces.get(pod.namespace)?.labels ?? new Map();
-      const inNamespace =
-        peer.namespaces === undefined ? pod.namespace === policy.namespace : matches(peer.namespaces, labels);
-      return inNamespace && matches(peer.pods, pod.labels);
-    }),
-  );
+  const anyone = () => [...world.selectableIn.values(), world.assumed].flat();
+  if (peers === "anyone") return anyone();
+  return peers.flatMap((peer) => {
+    if (peer.kind === "block") {
+      const isIn = (ip: Address): boolean =>
+        cidrContains(peer.cidr, ip) && !peer.except.some((cut) => cidrContains(cut, ip));
+      return anyone().filter((pod) => pod.ips.some(isIn));
+    }
+    const names = namespacesOf(world, policy, peer);
+    const assumed = world.assumed.filter((pod) => names.includes(pod.namespace));
+    const there = [...names.flatMap((name) => selectableIn(world, name)), ...assumed];
+    return there.filter((pod) => matches(peer.pods, pod.labels));
+  });
 }
 
 /** Where there is no pod to look at, nothing can be said. */

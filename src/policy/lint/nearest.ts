@@ -1,6 +1,7 @@
 // Why a selector matches none of a set of things, and which of their labels comes nearest to what it asks for.
 
 import { assertNever } from "../../base/assert.ts";
+import { distance } from "../../base/words.ts";
 import { NAMESPACE_NAME_LABEL } from "../../model/cluster.ts";
 import { type Labels, matches, type Requirement, type Selector, selectorText } from "../../model/selector.ts";
 
@@ -97,13 +98,22 @@ function nearestLabel(
     if (keyDistance === 0) return 2 * FAR + valueDistance;
     return keyDistance <= MISSPELT_MAX && keyDistance < key.length ? 4 * FAR + keyDistance : undefined;
   };
-  const ranked = candidates
-    .flatMap(({ name, labels }) => [...labels].map(([k, v]) => ({ key: k, value: v, holder: name })))
-    .flatMap((label) => {
-      const place = rank(label);
-      return place === undefined ? [] : [{ ...label, place }];
-    });
+  const ranked = labelsOf(candidates).flatMap((label) => {
+    const place = rank(label);
+    return place === undefined ? [] : [{ ...label, place }];
+  });
   return ranked.toSorted((x, y) => x.place - y.place)[0];
+}
+
+/** Each label once, of the first that has it. */
+function labelsOf(candidates: readonly Labelled[]): readonly NearLabel[] {
+  const labels = new Map<string, NearLabel>();
+  for (const candidate of candidates)
+    for (const [key, value] of candidate.labels) {
+      const text = `${key}=${value}`;
+      if (!labels.has(text)) labels.set(text, { key, value, holder: candidate.name });
+    }
+  return [...labels.values()];
 }
 
 /** Letters that may differ in a word that was meant to be another one. */
@@ -116,18 +126,4 @@ function keysText(candidates: readonly Labelled[]): string {
   if (keys.length === 0) return "; there are no labels";
   const shown = keys.slice(0, KEYS_SHOWN).join(", ");
   return `; there are labels ${shown}${keys.length > KEYS_SHOWN ? ", ..." : ""}`;
-}
-
-/** Letters to insert, leave out or replace to make one word of the other (Levenshtein). */
-export function distance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, index) => index);
-  for (const [i, letter] of [...a].entries()) {
-    const next = [i + 1];
-    for (let j = 0; j < b.length; j++) {
-      const replaced = (row[j] ?? 0) + (letter === b[j] ? 0 : 1);
-      next.push(Math.min(replaced, (row[j + 1] ?? 0) + 1, (next[j] ?? 0) + 1));
-    }
-    row = next;
-  }
-  return row[b.length] ?? 0;
 }

@@ -2,23 +2,22 @@
 
 import { DIRECTIONS, type Direction } from "../../base/direction.ts";
 import { isSelectable, keyOf, NAMESPACE_NAME_LABEL, type Pod } from "../../model/cluster.ts";
-import type { Peer, Policy } from "../../model/policy.ts";
+import type { Policy } from "../../model/policy.ts";
 import { matches, type Selector } from "../../model/selector.ts";
 import { contradiction } from "./covers.ts";
 import { type Labelled, mismatchOf } from "./nearest.ts";
 import {
-  assumedPods,
   type Finding,
   isGiven,
+  namespacesOf,
   type Path,
+  type PodsPeer,
   peerPath,
   podNames,
   selectableIn,
   selectedBy,
   type World,
 } from "./world.ts";
-
-type PodsPeer = Peer & { readonly kind: "pods" };
 
 export function selectorFindings(world: World, policy: Policy): readonly Finding[] {
   const subject: Path = ["spec", "podSelector"];
@@ -86,14 +85,6 @@ function podsFindings(world: World, policy: Policy, peer: PodsPeer, path: Path):
   return podFinding(world, policy, { peer, path: podsPath, names });
 }
 
-/** The names of the namespaces that a peer means. */
-function namespacesOf(world: World, policy: Policy, { namespaces }: PodsPeer): readonly string[] {
-  if (namespaces === undefined) return [policy.namespace];
-  return [...world.namespaces.values()]
-    .filter(({ labels }) => matches(namespaces, labels))
-    .map(({ name }) => name);
-}
-
 function namespaceFinding(
   world: World,
   policy: Policy,
@@ -120,9 +111,9 @@ function podFinding(world: World, policy: Policy, { peer, path, names }: PodsQue
   if (world.podsIn.size === 0 || given.length === 0 || peer.pods.requirements.length === 0) return [];
   if (peer.namespaces === undefined && !hasPods) return [];
   const fits = (pod: Pod): boolean => matches(peer.pods, pod.labels);
+  if (given.some((name) => selectableIn(world, name).some(fits))) return [];
+  if (world.assumed.some((pod) => names.includes(pod.namespace) && fits(pod))) return [];
   const inThem = given.flatMap((name) => world.podsIn.get(name) ?? []);
-  const assumed = assumedPods(world).filter((pod) => names.includes(pod.namespace));
-  if ([...inThem.filter(isSelectable), ...assumed].some(fits)) return [];
   const found = (reason: string, fix: string): readonly Finding[] => [
     { code: "no-pod-matched", policy, path, reason, fix },
   ];

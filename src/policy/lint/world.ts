@@ -9,7 +9,7 @@ import {
   type Namespace,
   type Pod,
 } from "../../model/cluster.ts";
-import type { Policy } from "../../model/policy.ts";
+import type { Peer, Policy } from "../../model/policy.ts";
 import { matches } from "../../model/selector.ts";
 import type { WarningCode } from "../../model/warnings.ts";
 
@@ -43,8 +43,14 @@ export interface World extends LintInput {
   readonly policies: readonly Policy[];
   /** All pods that are given, templates included, by namespace. */
   readonly podsIn: ReadonlyMap<string, readonly Pod[]>;
+  /** Those of them that policies can select. */
+  readonly selectableIn: ReadonlyMap<string, readonly Pod[]>;
   /** Namespaces that are given, named by a pod or policy, or usual. */
   readonly namespaces: ReadonlyMap<string, Namespace>;
+  /** The usual DNS pod, where the manifests say nothing of its namespace. */
+  readonly assumed: readonly Pod[];
+  /** The pods that answer DNS: those that are given and the assumed one. */
+  readonly dns: readonly Pod[];
   /** Whether it makes sense to miss a namespace: some are declared. */
   readonly givesNamespaces: boolean;
 }
@@ -72,6 +78,8 @@ const DNS_POD: Pod = {
 export function worldOf(input: LintInput): World {
   const { cluster, templates } = input;
   const pods = [...cluster.pods.values(), ...templates];
+  const selectable = pods.filter(isSelectable);
+  const assumed = pods.some(({ namespace }) => namespace === DNS_NAMESPACE) ? [] : [DNS_POD];
   const policies = [...cluster.policies.values()];
   const implied = [
     ...USUAL_NAMESPACES,
@@ -84,10 +92,16 @@ export function worldOf(input: LintInput): World {
     ...input,
     policies: policies.filter((policy) => policy.unreadable === undefined),
     podsIn: Map.groupBy(pods, (pod) => pod.namespace),
+    selectableIn: Map.groupBy(selectable, (pod) => pod.namespace),
+    assumed,
+    dns: [...selectable.filter(answersDns), ...assumed],
     namespaces,
     givesNamespaces: cluster.namespaces.size > 0,
   };
 }
+
+const answersDns = (pod: Pod): boolean =>
+  pod.ports.some(({ port, protocol }) => port === 53 && protocol === "UDP");
 
 const namespaceCalled = (name: string): Namespace => ({
   name,
@@ -100,24 +114,20 @@ export const isGiven = (world: World, namespace: string): boolean =>
 
 /** The given pods that policies of a namespace may select. */
 export const selectableIn = (world: World, namespace: string): readonly Pod[] =>
-  (world.podsIn.get(namespace) ?? []).filter(isSelectable);
+  world.selectableIn.get(namespace) ?? [];
 
 export const selectedBy = (world: World, policy: Policy): readonly Pod[] =>
   selectableIn(world, policy.namespace).filter((pod) => matches(policy.subject, pod.labels));
 
-/** The pods that answer DNS: those that are given, or else the usual one. */
-export function dnsPods(world: World): readonly Pod[] {
-  const declared = [...world.podsIn.values()]
-    .flat()
-    .filter(
-      (pod) => isSelectable(pod) && pod.ports.some(({ port, protocol }) => port === 53 && protocol === "UDP"),
-    );
-  return world.podsIn.has(DNS_NAMESPACE) ? declared : [...declared, DNS_POD];
-}
+export type PodsPeer = Peer & { readonly kind: "pods" };
 
-/** The usual DNS pod, where the manifests say nothing of its namespace. */
-export const assumedPods = (world: World): readonly Pod[] =>
-  world.podsIn.has(DNS_NAMESPACE) ? [] : [DNS_POD];
+/** The names of the namespaces that a peer means. */
+export function namespacesOf(world: World, policy: Policy, { namespaces }: PodsPeer): readonly string[] {
+  if (namespaces === undefined) return [policy.namespace];
+  return [...world.namespaces.values()]
+    .filter(({ labels }) => matches(namespaces, labels))
+    .map(({ name }) => name);
+}
 
 export const peersField = (direction: Direction): string => (direction === "ingress" ? "from" : "to");
 

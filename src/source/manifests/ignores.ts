@@ -1,5 +1,6 @@
 // Which warnings are silenced where: `weir.dev/lint-ignore` in comments and annotations, and whose text a comment is in.
 
+import { nearestWord } from "../../base/words.ts";
 import { isWarningCode, WARNING_CODES, type WarningCode } from "../../model/warnings.ts";
 import { quote } from "../parse/text.ts";
 import type { Comment, Comments } from "./comments.ts";
@@ -8,8 +9,8 @@ export const IGNORE_KEY = "weir.dev/lint-ignore";
 
 export interface Ignore {
   readonly codes: readonly WarningCode[];
-  /** What is wrong with it, in a clause; undefined where nothing is. */
-  readonly wrong: string | undefined;
+  /** What is wrong with it, and what to write instead; undefined where nothing is. */
+  readonly wrong: { readonly reason: string; readonly fix: string } | undefined;
 }
 
 /** What a comment silences, or undefined where it is one like any other. */
@@ -22,15 +23,16 @@ export function ignoreIn({ text }: Comment): Ignore | undefined {
 /** Codes between commas; what stands after a code's word is a remark. */
 export function ignoreOf(list: string): Ignore {
   const words = list.split(",").flatMap((part) => part.trim().split(/\s+/)[0] || []);
-  const unknown = words.filter((word) => !isWarningCode(word));
-  const named = unknown.map(quote).join(", ");
-  const wrong =
-    words.length === 0
-      ? `names no code; expected ${IGNORE_KEY}: CODE,...`
-      : unknown.length === 0
-        ? undefined
-        : `${named} ${unknown.length === 1 ? "is no code of a warning" : "are no codes of warnings"}`;
-  return { codes: words.filter(isWarningCode), wrong };
+  return { codes: words.filter(isWarningCode), wrong: wrongIn(words) };
+}
+
+function wrongIn(words: readonly string[]): Ignore["wrong"] {
+  if (words.length === 0)
+    return { reason: `${IGNORE_KEY} names no code`, fix: `write ${IGNORE_KEY}: CODE,...` };
+  const unknown = words.find((word) => !isWarningCode(word));
+  if (unknown === undefined) return undefined;
+  const reason = `${IGNORE_KEY}: ${quote(unknown)} is no code of a warning`;
+  return { reason, fix: `the nearest is ${nearestWord(unknown, WARNING_CODES)}` };
 }
 
 /** Whose text each comment is in: the first line of the object that it is about, or undefined where there is none. */
@@ -52,6 +54,3 @@ function isDirectlyAbove({ line, alone }: Comment, start: number, comments: read
   const between = comments.filter((each) => each.alone && each.line > line && each.line < start);
   return alone && between.length === start - line - 1;
 }
-
-/** For the fix of an unknown code. */
-export const CODES_TEXT = WARNING_CODES.join(", ");

@@ -1,7 +1,7 @@
 // Pods that a manifest does not list but describes: the templates of Deployments, Jobs and whatever else makes pods.
 
 import type { Pod } from "../../model/cluster.ts";
-import { isMap } from "../parse/fields.ts";
+import { isMap, valueAt } from "../parse/fields.ts";
 import { parsePod } from "../parse/pod.ts";
 
 /**
@@ -9,26 +9,22 @@ import { parsePod } from "../parse/pod.ts";
  * keeps its template where the API's own workloads do. Mistakes in it are none of a policy's and are not told.
  */
 export function templatePods(document: unknown): readonly Pod[] {
-  const items = at(document, "items");
+  const items = valueAt(document, ["items"]);
   return (Array.isArray(items) ? items : [document]).flatMap((object: unknown) => podOf(object) ?? []);
 }
 
 function podOf(object: unknown): Pod | undefined {
-  const metadata = at(object, "metadata");
-  const spec = at(object, "spec");
-  // A CronJob's template is that of its jobs.
-  const template = at(spec, "template") ?? at(at(at(spec, "jobTemplate"), "spec"), "template");
-  const podSpec = at(template, "spec");
+  const jobs = valueAt(object, ["spec", "jobTemplate"]);
+  const template = valueAt(jobs ?? object, ["spec", "template"]);
+  const podSpec = valueAt(template, ["spec"]);
   if (!isMap(podSpec) || !Array.isArray(podSpec["containers"])) return undefined;
   const value = {
     metadata: {
-      name: at(metadata, "name"),
-      namespace: at(metadata, "namespace"),
-      labels: at(at(template, "metadata"), "labels"),
+      name: valueAt(object, ["metadata", "name"]),
+      namespace: valueAt(object, ["metadata", "namespace"]),
+      labels: valueAt(template, ["metadata", "labels"]),
     },
     spec: podSpec,
   };
   return parsePod({ value, path: [], issues: new Map(), nullIsMissing: true });
 }
-
-const at = (value: unknown, key: string): unknown => (isMap(value) ? value[key] : undefined);

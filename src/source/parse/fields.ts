@@ -147,6 +147,16 @@ export function isMap(value: unknown): value is Record<string, unknown> {
   return prototype === null || prototype === Object.prototype;
 }
 
+/** What stands at the path in a value, null included; undefined where there is nothing. */
+export function valueAt(value: unknown, path: FieldPath): unknown {
+  let at = value;
+  for (const segment of path) {
+    if (typeof segment === "number") at = Array.isArray(at) ? at[segment] : undefined;
+    else at = isMap(at) ? at[segment] : undefined;
+  }
+  return at;
+}
+
 /** What a value is, as in "must be a map, not a list". */
 export function kindOf(value: unknown): string {
   if (value === null || value === undefined) return "null (no value)";

@@ -47,6 +47,7 @@ describe("help", () => {
       "maps",
       "maps list",
       "maps dump",
+      "test",
       "cleanup",
       "version",
     ]);

@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Where a packet comes from: the addresses that a pod may speak from, and what this node itself generated.
+ */
+#ifndef WEIR_SOURCE_H
+#define WEIR_SOURCE_H
+
+#include "packet.h"
+#include "report.h"
+#include "transport.h"
+
+/* fe80::/10 in network order: never a pod's address as policy sees it, but IPv6 itself speaks from it. */
+static __always_inline bool is_link_local(const struct address_v6 *address)
+{
+	return (address->high & bpf_cpu_to_be64(0xffc0000000000000ULL)) == bpf_cpu_to_be64(0xfe80000000000000ULL);
+}
+
+static __always_inline bool is_unspecified(const struct address_v6 *address)
+{
+	return !address->high && !address->low;
+}
+
+/* Whether addresses are checked: of packets from a pod, unless none is known for it. */
+static __always_inline bool guarded(const struct context *context)
+{
+	return context->direction == DIRECTION_EGRESS &&
+	       (context->endpoint->addresses_v4_used || context->endpoint->addresses_v6_used);
+}
+
+static __always_inline bool owns_v4(const struct endpoint *endpoint, __be32 address)
+{
+#pragma clang loop unroll(full)
+	for (__u32 i = 0; i < ENDPOINT_ADDRESSES; i++)
+		if (i < endpoint->addresses_v4_used && endpoint->addresses_v4[i] == address)
+			return true;
+	return false;
+}
+
+static __always_inline bool owns_v6(const struct endpoint *endpoint, const struct address_v6 *address)
+{
+#pragma clang loop unroll(full)
+	for (__u32 i = 0; i < ENDPOINT_ADDRESSES; i++)
+		if (i < endpoint->addresses_v6_used && endpoint->addresses_v6[i].low == address->low &&
+		    endpoint->addresses_v6[i].high == address->high)
+			return true;
+	return is_link_local(address);
+}
+
+/* Whether a packet from the pod, as far as it could be read, has a source that is not the pod's own. */
+static __always_inline bool spoofed(const struct context *context, const struct packet *packet)
+{
+	if (!guarded(context))
+		return false;
+	return is_v6(packet) ? !owns_v6(context->endpoint, &packet->source) :
+			       !owns_v4(context->endpoint, (__be32)packet->source.low);
+}
+
+/*
+ * Whether the pod may send this message of neighbour discovery as such. A pod is no router: what would make one of it is
+ * judged by policy.
+ */
+static __always_inline bool is_neighbour(const struct context *context, const struct packet *packet)
+{
+	return is_neighbour_discovery(packet) &&
+	       (context->direction == DIRECTION_INGRESS ||
+		(packet->icmp_type != ND_ROUTER_ADVERT && packet->icmp_type != ND_REDIRECT));
+}
+
+/* Whether it comes from, or tells of, an address that is not the pod's own. The cursor is at the ICMP header. */
+static __always_inline bool spoofed_neighbour(const struct context *context, const struct packet *packet,
+					      const struct cursor *cursor)
+{
+	const struct address_v6 *target = cursor->at + ND_TARGET;
+	bool tells = packet->icmp_type == ND_NEIGHBOUR_ADVERT;
+
+	if (!guarded(context))
+		return false;
+	/* Who asks whether its address is free has none yet (RFC 4861 4.1, 4.3). */
+	if (!tells && is_unspecified(&packet->source))
+		return false;
+	if (spoofed(context, packet))
+		return true;
+	return tells && ensure(cursor, ND_TARGET + sizeof(*target)) && !owns_v6(context->endpoint, target);
+}
+
+/*
+ * Whether this node itself generated the packet: it has not come in by an interface. Where the kernel fragments IPv6 anew
+ * that it has reassembled to forward it, new fragments lose the interface (ip6_frag_next, seen on 6.18); those of this
+ * node's own packets still have the socket.
+ */
+static __always_inline bool generated_here(const struct context *context, const struct packet *packet)
+{
+	return context->local && (context->owned || !is_v6(packet) || packet->fragment == FRAGMENT_NONE);
+}
+
+#endif

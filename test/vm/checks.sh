@@ -1,0 +1,145 @@
+#!/usr/bin/env bash
+# Weir on the kernel of the virtual machine: the five-minute tour with its outcomes checked, then the packet tests.
+# Writes "N passed, N failed" to /run/closing.
+set -u
+passed=0
+failed=0
+folder=$(mktemp -d)
+report() { printf '%s, %s\n' "$passed passed" "$failed failed" >/run/closing; }
+trap report EXIT
+
+# check NAME COMMAND...: shows what the command said where it fails.
+check() {
+  local name=$1
+  shift
+  if "$@" >"$folder/said" 2>&1; then
+    echo "vm: $name … ok"
+    passed=$((passed + 1))
+  else
+    echo "vm: $name … failed: $*"
+    show
+    failed=$((failed + 1))
+  fi
+}
+fails() { ! "$@"; }
+# holds PATTERN COMMAND...: the command succeeds, and the pattern is in what it says.
+holds() {
+  local pattern=$1 said
+  shift
+  said=$("$@" 2>&1) || return
+  printf '%s\n' "$said"
+  grep -qE -- "$pattern" <<<"$said"
+}
+lacks() {
+  local pattern=$1 said
+  shift
+  said=$("$@" 2>&1) || return
+  printf '%s\n' "$said"
+  ! grep -qE -- "$pattern" <<<"$said"
+}
+
+lab() {
+  local name
+  for name in web client; do
+    ip netns add $name
+    ip link add veth-$name type veth peer name eth0 netns $name
+    ip link set veth-$name up
+    ip -n $name link set eth0 up
+    ip -n $name link set lo up
+    ip addr add 169.254.1.1/32 dev veth-$name
+    ip -6 addr add fe80::1/64 dev veth-$name nodad
+  done
+  ip -n web addr add 10.77.0.1/32 dev eth0
+  ip -n client addr add 10.77.0.2/32 dev eth0
+  ip -n web addr add fd77::1/128 dev eth0 nodad
+  ip -n client addr add fd77::2/128 dev eth0 nodad
+  for name in web client; do
+    ip -n $name route add 169.254.1.1 dev eth0
+    ip -n $name route add default via 169.254.1.1
+    ip -n $name -6 route add default via fe80::1 dev eth0
+  done
+  ip route add 10.77.0.1 dev veth-web
+  ip route add 10.77.0.2 dev veth-client
+  ip -6 route add fd77::1 dev veth-web
+  ip -6 route add fd77::2 dev veth-client
+  sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1
+  sleep 2 # link-local addresses are tentative at first
+}
+
+manifests() {
+  mkdir -p "$folder/manifests"
+  cat >"$folder/manifests/all.yaml" <<YAML
+apiVersion: v1
+kind: Pod
+metadata: {name: web, namespace: shop, labels: {app: web}, annotations: {weir.dev/interface: veth-web}}
+status: {podIPs: [{ip: 10.77.0.1}, {ip: "fd77::1"}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: client, namespace: shop, labels: {app: $1}, annotations: {weir.dev/netns: client}}
+status: {podIPs: [{ip: 10.77.0.2}, {ip: "fd77::2"}]}
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: web, namespace: shop}
+spec:
+  podSelector: {matchLabels: {app: web}}
+  ingress:
+  - from:
+    - podSelector: {matchLabels: {app: friend}}
+    - ipBlock: {cidr: 10.77.4.0/22, except: [10.77.4.4/32]}
+YAML
+}
+
+apply() {
+  manifests "$1"
+  bin/weir run --manifests "$folder/manifests" --once
+}
+ping4() { ip netns exec client ping -n -c 1 -W 2 10.77.0.1; }
+ping6() { ip netns exec client ping -n -c 1 -W 2 fd77::1; }
+filters() { tc filter show dev veth-web "$1"; }
+qdiscs() { tc qdisc show; }
+
+# tcx came with Linux 6.6.
+hook=$(printf '%s\n6.6\n' "$(uname -r)" | sort -V | head -n 1 | grep -qx 6.6 && echo tcx || echo clsact)
+
+check "a lab of two pods" lab
+check "nothing enforced: IPv4 passes" ping4
+check "nothing enforced: IPv6 passes" ping6
+check "weir run --once" apply client
+show
+check "the hook is $hook" holds "$hook" bin/weir status
+show
+if [ "$hook" = clsact ]; then
+  check "a filter on the egress hook" holds to_pod filters egress
+  check "a filter on the ingress hook" holds from_pod filters ingress
+else
+  check "no clsact qdisc" lacks clsact qdiscs
+fi
+check "denied: IPv4" fails ping4
+check "denied: IPv6" fails ping6
+check "the drops are counted" holds "denied" bin/weir maps dump counters
+show
+check "prefixes are told" holds '10\.77\.4\.4/32' bin/weir maps dump cidrs
+check "weir run --once with another label" apply friend
+check "allowed: IPv4" ping4
+check "allowed: IPv6" ping6
+check "flows are tracked" holds '10\.77\.0\.1' bin/weir maps dump conntrack
+check "and revoked" apply client
+check "denied again: IPv4" fails ping4
+check "verifier and size of the programs" node test/vm/programs.ts
+show
+check "weir cleanup" bin/weir cleanup
+check "no qdisc stays" lacks clsact qdiscs
+check "no program stays" lacks 'to_pod|from_pod' bpftool prog show
+check "no map stays" lacks conntrack bpftool map show
+check "no pin stays" fails test -e /sys/fs/bpf/weir
+check "nothing enforced again: IPv4 passes" ping4
+ip netns del web
+ip netns del client
+
+NO_COLOR=1 WEIR_CONFORMANCE='' WEIR_TALLY=$folder/tally vitest run --project packet
+status=$?
+read -r tests_passed tests_failed _ <"$folder/tally" || tests_passed=0 tests_failed=1
+[ $status -eq 0 ] || [ "$tests_failed" -gt 0 ] || tests_failed=1
+passed=$((passed + tests_passed)) failed=$((failed + tests_failed))

@@ -1,0 +1,18 @@
+// What the kernel's verifier made of the built programs: how many instructions it looked at, and for how long.
+import { fileURLToPath } from "node:url";
+import { BpfObject } from "bpf-ts";
+
+/** The verifier gives up at a million (BPF_COMPLEXITY_LIMIT_INSNS). Kernels count differently: half of it is for the next. */
+const INSTRUCTIONS_MAX = 500_000;
+
+const path = fileURLToPath(new URL("../../bpf/build/filter.bpf.o", import.meta.url));
+using object = BpfObject.open(path);
+const started = performance.now();
+await object.load();
+process.stdout.write(`all loaded in ${Math.round(performance.now() - started)} ms\n`);
+for (const { name } of object.programs) {
+  using program = object.program(name);
+  const { verifiedInstructions, translatedSize } = program.info;
+  process.stdout.write(`${name}: ${verifiedInstructions} instructions verified, ${translatedSize} bytes\n`);
+  if (verifiedInstructions > INSTRUCTIONS_MAX) process.exitCode = 1;
+}
