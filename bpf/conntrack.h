@@ -70,12 +70,9 @@ static __always_inline void flow_key_of(struct flow_key *key, const struct conte
 /* The packet's flow, whose key this is, if it has not expired. */
 static __always_inline struct flow *flow_find(const struct packet *packet, const struct flow_key *key)
 {
-	struct flow *flow;
+	struct flow *flow = is_v6(packet) ? bpf_map_lookup_elem(&conntrack_v6, &key->v6) :
+					    bpf_map_lookup_elem(&conntrack_v4, &key->v4);
 
-	if (!has_flow(packet))
-		return NULL;
-	flow = is_v6(packet) ? bpf_map_lookup_elem(&conntrack_v6, &key->v6) :
-			       bpf_map_lookup_elem(&conntrack_v4, &key->v4);
 	return flow && !expired(flow->expires) ? flow : NULL;
 }
 
@@ -136,8 +133,6 @@ static __always_inline void flow_refresh(const struct context *context, const st
 static __always_inline void flow_create(const struct context *context, const struct packet *packet,
 					const struct flow_key *key, struct flow flow)
 {
-	if (!has_flow(packet))
-		return;
 	/* A segment in mid-connection shows that both sides have spoken. */
 	if (packet->protocol == IPPROTO_TCP && !(packet->tcp_flags & TCP_SYN))
 		flow.state |= FLOW_REPLIED | FLOW_CONFIRMED;

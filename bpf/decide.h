@@ -117,13 +117,12 @@ __noinline int is_related(hook_context *hook, __u32 at, __u32 direction, __u32 g
 	if (!parse_quoted(&cursor, &quoted, at, v6) || !goes_back(&outer, &quoted))
 		return 0;
 	flow_key_of(&key, &context, &quoted, direction ^ 1);
-	flow = flow_find(&quoted, &key);
+	flow = has_flow(&quoted) ? flow_find(&quoted, &key) : NULL;
 	return flow && (flow->generation == generation || flow->state & FLOW_NODE);
 }
 
-/* What a packet that is whole, or the first fragment of one, is to the flows that are known. */
-static __always_inline enum reason decide_flow(const struct context *context, const struct packet *packet,
-					       const struct cursor *transport)
+/* What a packet is to the flows that are known. */
+static __always_inline enum reason decide_flow(const struct context *context, const struct packet *packet)
 {
 	struct flow_key key;
 	struct flow *flow;
@@ -133,16 +132,23 @@ static __always_inline enum reason decide_flow(const struct context *context, co
 	/* A SYN against the flow's direction opens a flow of its own; what the node opened, only the node goes on with. */
 	if (flow && is_syn(packet) && flow->opener != context->direction)
 		flow = NULL;
-	if (generated_here(context, packet))
+	if (context->local)
 		return from_node(context, packet, &key, flow);
 	if (flow && flow->state & FLOW_NODE && context->direction == DIRECTION_INGRESS)
 		flow = NULL;
-	if (flow)
-		return follow(context, packet, flow);
+	return flow ? follow(context, packet, flow) : admit(context, packet, &key);
+}
+
+/* A packet that belongs to no flow: all ICMP but echo. */
+static __always_inline enum reason decide_alone(const struct context *context, const struct packet *packet,
+						const struct cursor *transport)
+{
+	if (context->local)
+		return REASON_NODE;
 	if (is_icmp_error(packet) &&
 	    is_related(transport->context, offset_of(transport), context->direction, context->generation))
 		return REASON_RELATED;
-	return admit(context, packet, &key);
+	return judge(context, packet, context->direction);
 }
 
 /* Decides about an IP packet of an endpoint that is isolated in at least one direction. */
@@ -151,15 +157,15 @@ static __always_inline enum reason decide(const struct context *context, struct 
 {
 	enum reason reason;
 
-	if (packet->fragment == FRAGMENT_LATER) {
-		if (generated_here(context, packet))
+	if (is_later_fragment(packet)) {
+		if (context->local)
 			return REASON_NODE;
 		if (!fragment_recall(context, packet))
 			return isolated(context, context->direction) ? REASON_FRAGMENT : REASON_NOT_ISOLATED;
 	}
-	reason = decide_flow(context, packet, transport);
+	reason = has_flow(packet) ? decide_flow(context, packet) : decide_alone(context, packet, transport);
 	/* Only of a packet that passes, so that what is denied takes no room from others; the node's own need none. */
-	if (packet->fragment == FRAGMENT_FIRST && passes(reason) && reason != REASON_NODE)
+	if (is_first_fragment(packet) && passes(reason) && reason != REASON_NODE)
 		fragment_remember(context, packet);
 	return reason;
 }

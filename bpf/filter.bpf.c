@@ -32,14 +32,14 @@ static __always_inline const struct endpoint *endpoint_of(__u32 ifindex)
 	return NULL;
 }
 
-/* Whether the headers, or what an ICMP error quotes, may go on in the part that is not linear. */
+/* Whether what is to be read, the packet that an ICMP error quotes included, may go on in the part that is not linear. */
 static __always_inline bool is_cut(const struct __sk_buff *skb, enum parsed parsed, const struct packet *packet)
 {
 	__u32 linear = skb->data_end - skb->data;
 
 	if (linear >= skb->len || linear >= HEADERS_MAX)
 		return false;
-	return parsed == PARSED_MALFORMED || (parsed == PARSED_IP && is_icmp_error(packet));
+	return parsed != PARSED_IP || is_icmp_error(packet);
 }
 
 /* Parses what is linear, and once more after making the headers linear where they were not. */
@@ -58,48 +58,58 @@ static __always_inline enum parsed parse_skb(struct __sk_buff *skb, struct curso
 	return parse(cursor, packet);
 }
 
-/* What cannot be read passes where no policy isolates the endpoint from it, and from this node itself. */
-static __always_inline enum reason unreadable(const struct context *context, const struct packet *packet,
-					      enum parsed parsed)
-{
-	/* It may be a fragment, see generated_here. */
-	if (context->local && (context->owned || !is_v6(packet)))
-		return REASON_NODE;
-	if (!isolated(context, context->direction))
-		return REASON_NOT_ISOLATED;
-	return parsed == PARSED_MALFORMED ? REASON_MALFORMED : REASON_UNSUPPORTED;
-}
-
-/* Of an IP packet whose family is a constant, so that the compiler makes a program for each. */
-static __always_inline enum reason verdict_of(const struct context *context, struct packet *packet,
+/* An IP packet, of a family that is a constant: the compiler makes a program for each. */
+static __always_inline enum reason verdict_of(struct context *context, struct packet *packet,
 					      const struct cursor *cursor)
 {
+	context->local = generated_here(context, packet, !packet->fragment);
 	if (is_neighbour(context, packet))
 		return spoofed_neighbour(context, packet, cursor) ? REASON_SPOOFED : REASON_NEIGHBOUR;
 	if (spoofed(context, packet))
 		return REASON_SPOOFED;
 	if (!tracked(context))
-		return generated_here(context, packet) ? REASON_NODE : REASON_NOT_ISOLATED;
+		return context->local ? REASON_NODE : REASON_NOT_ISOLATED;
 	return decide(context, packet, cursor);
 }
 
-static __always_inline enum reason verdict(struct __sk_buff *skb, const struct context *context)
+/* ARP, and what cannot be read: that passes where no policy isolates the endpoint from it, and from this node itself. */
+static __always_inline enum reason verdict_without(struct __sk_buff *skb, const struct context *context,
+						   enum parsed parsed)
 {
+	struct cursor cursor = cursor_at_start(skb);
 	struct packet packet = {};
-	struct cursor cursor;
-	enum parsed parsed = parse_skb(skb, &cursor, &packet);
+	bool whole = parse_source(&cursor, &packet);
 
-	if (parsed == PARSED_IP && is_v6(&packet)) {
+	if (packet.family != FAMILY_NONE && spoofed(context, &packet))
+		return REASON_SPOOFED;
+	if (parsed == PARSED_ARP && whole)
+		return REASON_NEIGHBOUR;
+	if (generated_here(context, &packet, false))
+		return REASON_NODE;
+	if (!isolated(context, context->direction))
+		return REASON_NOT_ISOLATED;
+	return parsed == PARSED_UNSUPPORTED ? REASON_UNSUPPORTED : REASON_MALFORMED;
+}
+
+/* What an endpoint that is isolated in neither direction lets through: everything but spoofed addresses. */
+static __always_inline enum reason verdict(struct __sk_buff *skb, struct context *context)
+{
+	struct packet found = {}, *there = &found, packet;
+	struct cursor cursor;
+	enum parsed parsed;
+
+	/* Hides where it is from the compiler, which else keeps every field in a place of its own for each way to fail. */
+	asm volatile("" : "+r"(there));
+	parsed = parse_skb(skb, &cursor, there);
+	if (parsed != PARSED_IP)
+		return verdict_without(skb, context, parsed);
+	packet = *there;
+	if (is_v6(&packet)) {
 		packet.family = FAMILY_IPV6;
 		return verdict_of(context, &packet, &cursor);
 	}
-	if (parsed == PARSED_IP) {
-		packet.family = FAMILY_IPV4;
-		return verdict_of(context, &packet, &cursor);
-	}
-	if (packet.family != FAMILY_NONE && spoofed(context, &packet))
-		return REASON_SPOOFED;
-	return parsed == PARSED_ARP ? REASON_NEIGHBOUR : unreadable(context, &packet, parsed);
+	packet.family = FAMILY_IPV4;
+	return verdict_of(context, &packet, &cursor);
 }
 
 static __always_inline int filter(struct __sk_buff *skb, enum direction direction)

@@ -21,9 +21,11 @@ enum parsed {
 	PARSED_UNSUPPORTED,
 };
 
-enum fragment_part { FRAGMENT_NONE, FRAGMENT_FIRST, FRAGMENT_LATER };
+/* As IPv4 has them. */
+#define FRAGMENT_OFFSET 0x1fff
+#define FRAGMENT_MORE 0x2000
 
-/* Whose addresses a packet's fields hold; set as soon as they are read, whatever is wrong behind them. */
+/* Whose addresses a packet's fields hold. */
 enum family { FAMILY_NONE, FAMILY_IPV4, FAMILY_IPV6 };
 
 struct cursor {
@@ -37,6 +39,7 @@ struct packet {
 	struct address_v6 source;
 	struct address_v6 destination;
 	__be32 fragment_id;
+	__u16 fragment; /* bits of FRAGMENT_OFFSET and FRAGMENT_MORE; of an IPv6 offset it only tells whether there is one */
 	__u32 payload; /* bytes after the headers parsed so far, as the IP header says: what lies beyond is padding */
 	__be16 source_port;
 	__be16 destination_port;
@@ -45,7 +48,6 @@ struct packet {
 	__u8 icmp_type;
 	__u8 icmp_code;
 	__u8 hop_limit;
-	__u8 fragment; /* enum fragment_part */
 	__u8 family;   /* enum family */
 	bool echo;   /* ICMP echo request or reply: both ports hold its identifier */
 	bool quoted; /* quoted inside an ICMP error: may be cut off after 8 bytes of transport header */
@@ -54,6 +56,16 @@ struct packet {
 static __always_inline bool is_v6(const struct packet *packet)
 {
 	return packet->family == FAMILY_IPV6;
+}
+
+static __always_inline bool is_first_fragment(const struct packet *packet)
+{
+	return packet->fragment == FRAGMENT_MORE;
+}
+
+static __always_inline bool is_later_fragment(const struct packet *packet)
+{
+	return packet->fragment & FRAGMENT_OFFSET;
 }
 
 static __always_inline struct cursor cursor_at_start(hook_context *context)

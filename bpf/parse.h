@@ -16,33 +16,25 @@
 #define NEXT_HEADER_HIP 139
 #define NEXT_HEADER_SHIM6 140
 
-#define IPV4_OFFSET 0x1fff
-#define IPV4_MORE_FRAGMENTS 0x2000
 #define IPV6_OFFSET 0xfff8
 #define IPV6_MORE_FRAGMENTS 0x0001
 
 static __always_inline enum parsed parse_ipv4(struct cursor *cursor, struct packet *packet)
 {
 	const struct iphdr *header = cursor->at;
-	__u32 length, offset;
+	__u32 length;
 
 	if (!ensure(cursor, sizeof(*header)))
+		return PARSED_MALFORMED;
+	length = header->ihl * 4;
+	if (header->version != 4 || length < sizeof(*header) || bpf_ntohs(header->tot_len) < length)
 		return PARSED_MALFORMED;
 	packet->family = FAMILY_IPV4;
 	packet->source.low = header->saddr;
 	packet->destination.low = header->daddr;
-	length = header->ihl * 4;
-	if (header->version != 4 || length < sizeof(*header) || bpf_ntohs(header->tot_len) < length)
-		return PARSED_MALFORMED;
 	packet->protocol = header->protocol;
-	offset = bpf_ntohs(header->frag_off);
-	if (offset & (IPV4_OFFSET | IPV4_MORE_FRAGMENTS)) {
-		packet->fragment = offset & IPV4_OFFSET ? FRAGMENT_LATER : FRAGMENT_FIRST;
-		packet->fragment_id = header->id;
-		/* RFC 3128: an overlapping second fragment would rewrite the TCP flags that were judged. */
-		if ((offset & IPV4_OFFSET) == 1 && header->protocol == IPPROTO_TCP)
-			return PARSED_MALFORMED;
-	}
+	packet->fragment = bpf_ntohs(header->frag_off) & (FRAGMENT_OFFSET | FRAGMENT_MORE);
+	packet->fragment_id = header->id;
 	packet->payload = bpf_ntohs(header->tot_len) - length;
 	advance(cursor, length);
 	return parse_transport(cursor, packet) ? PARSED_IP : PARSED_MALFORMED;
@@ -82,15 +74,10 @@ static __always_inline __u64 pack_extensions(__u32 length, __u8 protocol, __u8 f
 	return (__u64)id << 32 | (__u64)fragment << 24 | (__u64)protocol << 16 | length;
 }
 
-static __always_inline __u8 fragment_part_of(__be16 offset_field)
-{
-	__u16 offset = bpf_ntohs(offset_field);
-
-	if (offset & IPV6_OFFSET)
-		return FRAGMENT_LATER;
-	/* RFC 6946: an atomic fragment is a whole packet. */
-	return offset & IPV6_MORE_FRAGMENTS ? FRAGMENT_FIRST : FRAGMENT_NONE;
-}
+/* Bits of the packed `fragment`; shifted, they are FRAGMENT_MORE and one of FRAGMENT_OFFSET. */
+#define PACKED_LATER 1
+#define PACKED_MORE 2
+#define PACKED_SHIFT 12
 
 /*
  * Walks the extension headers from `offset` into the frame, at most `payload` bytes of them; `protocol` names the first.
@@ -100,7 +87,7 @@ __noinline __u64 walk_extensions(hook_context *context, __u32 offset, __u32 payl
 {
 	void *end = (void *)(long)context->data_end;
 	__u32 length = 0;
-	__u8 fragment = FRAGMENT_NONE;
+	__u8 fragment = 0;
 	bool fragmented = false;
 	__be32 id = 0;
 
@@ -108,7 +95,7 @@ __noinline __u64 walk_extensions(hook_context *context, __u32 offset, __u32 payl
 		const struct extension *header = (void *)(long)context->data + ((offset + length) & EXTENSIONS_MASK);
 		__u32 size = 8;
 
-		if (fragment == FRAGMENT_LATER || !is_extension(protocol))
+		if (fragment & PACKED_LATER || !is_extension(protocol))
 			return pack_extensions(length, protocol, fragment, id);
 		if ((void *)(header + 1) > end)
 			return EXTENSIONS_MALFORMED;
@@ -116,7 +103,9 @@ __noinline __u64 walk_extensions(hook_context *context, __u32 offset, __u32 payl
 			if (fragmented)
 				return EXTENSIONS_MALFORMED;
 			fragmented = true;
-			fragment = fragment_part_of(header->offset);
+			/* RFC 6946: one with neither, an atomic fragment, is a whole packet. */
+			fragment = header->offset & bpf_htons(IPV6_OFFSET) ? PACKED_LATER : 0;
+			fragment |= header->offset & bpf_htons(IPV6_MORE_FRAGMENTS) ? PACKED_MORE : 0;
 			id = header->id;
 		} else {
 			size = protocol == IPPROTO_AH ? (header->length + 2) * 4 : (header->length + 1) * 8;
@@ -137,7 +126,7 @@ static __always_inline enum parsed parse_extensions(struct cursor *cursor, struc
 	if (length >= EXTENSIONS_UNSUPPORTED)
 		return length == EXTENSIONS_MALFORMED ? PARSED_MALFORMED : PARSED_UNSUPPORTED;
 	packet->protocol = found >> 16;
-	packet->fragment = (__u8)(found >> 24);
+	packet->fragment = (__u16)(__u8)(found >> 24) << PACKED_SHIFT;
 	packet->fragment_id = found >> 32;
 	packet->payload -= length;
 	advance(cursor, length & EXTENSIONS_MASK);
@@ -150,15 +139,15 @@ static __always_inline enum parsed parse_ipv6(struct cursor *cursor, struct pack
 	const struct address_v6 *addresses;
 	enum parsed parsed;
 
-	if (!ensure(cursor, sizeof(*header)))
+	if (!ensure(cursor, sizeof(*header)) || header->version != 6)
+		return PARSED_MALFORMED;
+	/* A jumbogram has no length here (RFC 2675); no link of a pod carries one. */
+	if (header->payload_len == 0 && header->nexthdr != IPPROTO_NONE)
 		return PARSED_MALFORMED;
 	addresses = (const void *)&header->saddr;
 	packet->family = FAMILY_IPV6;
 	packet->source = addresses[0];
 	packet->destination = addresses[1];
-	/* A jumbogram has no length here (RFC 2675); no link of a pod carries one. */
-	if (header->version != 6 || (header->payload_len == 0 && header->nexthdr != IPPROTO_NONE))
-		return PARSED_MALFORMED;
 	packet->protocol = header->nexthdr;
 	packet->hop_limit = header->hop_limit;
 	packet->payload = bpf_ntohs(header->payload_len);
@@ -212,22 +201,49 @@ struct arp_header {
 	__u8 target[4];
 };
 
-static __always_inline enum parsed parse_arp(struct cursor *cursor, struct packet *packet)
+static __always_inline bool parse_arp(struct cursor *cursor, struct packet *packet)
 {
 	const struct arp_header *header = cursor->at;
 	__be32 sender;
 
 	if (!ensure(cursor, sizeof(*header)))
-		return PARSED_MALFORMED;
+		return false;
 	if (header->hardware != bpf_htons(1) || header->protocol != bpf_htons(ETH_P_IP) ||
 	    header->hardware_length != 6 || header->protocol_length != 4)
-		return PARSED_MALFORMED;
+		return false;
 	__builtin_memcpy(&sender, header->sender, sizeof(sender));
 	/* A probe asks before it has an address, and names none (RFC 5227). */
 	if (sender)
 		packet->family = FAMILY_IPV4;
 	packet->source.low = sender;
-	return PARSED_ARP;
+	return true;
+}
+
+/*
+ * Reads no more than whom a packet claims to come from, for one that is not a whole IP packet: it leaves `family` and `source`.
+ * Apart from parse(), so that the packets that are whole need not carry along what the others know. False where ARP is malformed.
+ */
+static __always_inline bool parse_source(struct cursor *cursor, struct packet *packet)
+{
+	const struct ipv6hdr *v6;
+	const struct iphdr *v4;
+	__be16 protocol;
+
+	if (!parse_ethernet(cursor, &protocol))
+		return true;
+	if (protocol == bpf_htons(ETH_P_ARP))
+		return parse_arp(cursor, packet);
+	v4 = cursor->at;
+	v6 = cursor->at;
+	if (protocol == bpf_htons(ETH_P_IP) && ensure(cursor, sizeof(*v4))) {
+		packet->family = FAMILY_IPV4;
+		packet->source.low = v4->saddr;
+	}
+	if (protocol == bpf_htons(ETH_P_IPV6) && ensure(cursor, sizeof(*v6))) {
+		packet->family = FAMILY_IPV6;
+		packet->source = *(const struct address_v6 *)&v6->saddr;
+	}
+	return true;
 }
 
 static __always_inline enum parsed parse(struct cursor *cursor, struct packet *packet)
@@ -240,7 +256,7 @@ static __always_inline enum parsed parse(struct cursor *cursor, struct packet *p
 		return parse_ipv4(cursor, packet);
 	if (protocol == bpf_htons(ETH_P_IPV6))
 		return parse_ipv6(cursor, packet);
-	return protocol == bpf_htons(ETH_P_ARP) ? parse_arp(cursor, packet) : PARSED_UNSUPPORTED;
+	return protocol == bpf_htons(ETH_P_ARP) ? PARSED_ARP : PARSED_UNSUPPORTED;
 }
 
 #endif

@@ -46,7 +46,7 @@ static __always_inline bool owns_v6(const struct endpoint *endpoint, const struc
 	return is_link_local(address);
 }
 
-/* Whether a packet from the pod, as far as it could be read, has a source that is not the pod's own. */
+/* Whether a packet from the pod has a source that is not the pod's own. */
 static __always_inline bool spoofed(const struct context *context, const struct packet *packet)
 {
 	if (!guarded(context))
@@ -80,17 +80,17 @@ static __always_inline bool spoofed_neighbour(const struct context *context, con
 		return false;
 	if (spoofed(context, packet))
 		return true;
-	return tells && ensure(cursor, ND_TARGET + sizeof(*target)) && !owns_v6(context->endpoint, target);
+	return tells && !(ensure(cursor, ND_TARGET + sizeof(*target)) && owns_v6(context->endpoint, target));
 }
 
 /*
  * Whether this node itself generated the packet: it has not come in by an interface. Where the kernel fragments IPv6 anew
  * that it has reassembled to forward it, new fragments lose the interface (ip6_frag_next, seen on 6.18); those of this
- * node's own packets still have the socket.
+ * node's own packets still have the socket. `whole` where the packet is known to be no fragment.
  */
-static __always_inline bool generated_here(const struct context *context, const struct packet *packet)
+static __always_inline bool generated_here(const struct context *context, const struct packet *packet, bool whole)
 {
-	return context->local && (context->owned || !is_v6(packet) || packet->fragment == FRAGMENT_NONE);
+	return context->local && (context->owned || !is_v6(packet) || whole);
 }
 
 #endif

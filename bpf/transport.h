@@ -99,8 +99,9 @@ static __always_inline bool parse_icmp(struct cursor *cursor, struct packet *pac
 /* The transport header. A later fragment has none; other protocols have no ports. */
 static __always_inline bool parse_transport(struct cursor *cursor, struct packet *packet)
 {
-	if (packet->fragment == FRAGMENT_LATER)
-		return true;
+	/* RFC 3128: an overlapping second fragment would rewrite the TCP flags that were judged. */
+	if (is_later_fragment(packet))
+		return (packet->fragment & FRAGMENT_OFFSET) != 1 || packet->protocol != IPPROTO_TCP;
 	if (packet->protocol == IPPROTO_TCP)
 		return parse_tcp(cursor, packet);
 	if (packet->protocol == IPPROTO_UDP || packet->protocol == IPPROTO_SCTP)
@@ -125,13 +126,13 @@ static __always_inline bool is_neighbour_discovery(const struct packet *packet)
 	/* RFC 4861 6.1 and 7.1: a hop limit of 255 proves that no router forwarded it. */
 	return is_v6(packet) && packet->protocol == IPPROTO_ICMPV6 && packet->icmp_type >= ND_ROUTER_SOLICIT &&
 	       packet->icmp_type <= ND_REDIRECT && packet->icmp_code == 0 && packet->hop_limit == 255 &&
-	       packet->fragment == FRAGMENT_NONE;
+	       !packet->fragment;
 }
 
 /* Whether an ICMP message quotes the packet that it is about. */
 static __always_inline bool is_icmp_error(const struct packet *packet)
 {
-	if (packet->fragment != FRAGMENT_NONE)
+	if (packet->fragment)
 		return false;
 	if (is_v6(packet))
 		return packet->protocol == IPPROTO_ICMPV6 && packet->icmp_type < ICMPV6_INFORMATIONAL;

@@ -25,10 +25,9 @@ function codeLines(): string {
 }
 
 const HELP = `
-Errors are what Weir (or the API server) refuses. Warnings are pitfalls, each with a code and a fix: selectors that match
-nothing of what is given, isolation without DNS, a dash that turns "and" into "or", rules that open or change nothing.
-Selectors are held against the Namespaces, Pods and pod templates (of Deployments and so on) among the manifests, so give
-them along, as \`weir run\` or kubectl would get them.
+Errors are what Weir and the API server refuse. Warnings are pitfalls, each with a code and a fix: selectors that
+match nothing of what is given, isolation without DNS, a dash that turns "and" into "or", rules that open everything or
+change nothing. Selectors are held against the Namespaces, Pods and workloads among the manifests, so give them along.
 
 A comment in a policy, or an annotation of it, silences codes:
   # weir.dev/lint-ignore: and-or, opens-all

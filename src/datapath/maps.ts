@@ -83,7 +83,7 @@ export function openMaps(datapath: Datapath): Maps {
     async write(batch) {
       await tables.rows.writeBatch(batch.rows.map(({ number, classes }) => [number, rowOf(classes)]));
       // Side by side: each new policy waits for an RCU grace period in the kernel, and they can share one.
-      await Promise.all(batch.policies.map((policy) => writePolicy(tables, policy)));
+      await all(batch.policies.map((policy) => writePolicy(tables, policy)));
       await writePorts(tables, batch, pair);
       await writeCidrs(tables, batch, pair);
       await writeAddresses(tables, batch, pair);
@@ -104,6 +104,11 @@ export function openMaps(datapath: Datapath): Maps {
  */
 async function waitForPackets(tables: Tables): Promise<void> {
   await tables.policy.put(0, 1, []);
+}
+
+/** Waits for all, also where one fails: after a failure nothing may still be under way. */
+async function all(writes: readonly Promise<void>[]): Promise<void> {
+  for (const outcome of await Promise.allSettled(writes)) if (outcome.status === "rejected") throw outcome.reason;
 }
 
 /** Room for identities that may come: a policy's rows are made anew when they are outgrown. */

@@ -13,6 +13,7 @@ export const devicePrefix = (pid: number, number: number): string =>
 
 /** Removes what belongs to no process that still runs. */
 export function removeLeftovers(bpffs: string): void {
+  if (!existsSync(bpffs)) return;
   for (const name of readdirSync(bpffs)) {
     const [, pid, number] = /^weir-test-(\d+)-(\d+)$/.exec(name) ?? [];
     if (pid === undefined || existsSync(`/proc/${pid}`)) continue;

@@ -1,8 +1,7 @@
 // What this process and machine lack for an engine, asked before anything is touched.
 
 import { accessSync, constants, existsSync, readFileSync, statfsSync } from "node:fs";
-import { delimiter, join } from "node:path";
-import { codeOf, messageOf } from "../base/errors.ts";
+import { delimiter, dirname, join } from "node:path";
 import type { EngineName, EngineOptions } from "./names.ts";
 
 const BPF_FS_MAGIC = 0xcafe4a11;
@@ -64,13 +63,10 @@ function isInstalled(program: string): boolean {
   });
 }
 
+/** The directory, or what is there of the way to it. */
 function obstacleAt(bpffs: string): string[] {
-  const mount = "mount one with: mount -t bpf bpf /sys/fs/bpf";
-  try {
-    if (statfsSync(bpffs).type === BPF_FS_MAGIC) return [];
-    return [`${bpffs} is no BPF filesystem; ${mount}`];
-  } catch (thrown) {
-    if (codeOf(thrown) === "ENOENT") return [`${bpffs} does not exist; ${mount}`];
-    return [messageOf(thrown)];
-  }
+  let existing = bpffs;
+  while (!existsSync(existing) && existing !== dirname(existing)) existing = dirname(existing);
+  if (statfsSync(existing).type === BPF_FS_MAGIC) return [];
+  return [`${existing} is not on a BPF filesystem; mount one with: mount -t bpf bpf /sys/fs/bpf`];
 }

@@ -86,6 +86,22 @@ steps:
         - {from: shop/server, to: shop/client, protocol: TCP, port: 81, verdict: allowed}
 `;
 
+/** So many pods that all ask themselves. */
+function large(size: number): string {
+  const numbers = Array.from({ length: size }, (_, number) => number);
+  const pods = numbers.map(
+    (n) => `    - {namespace: shop, name: p${n}, labels: {}, ips: [10.9.0.${n}], ports: []}`,
+  );
+  const checks = numbers.map(
+    (n) => `{from: shop/p${n}, to: shop/p${n}, protocol: TCP, port: 80, verdict: allowed}`,
+  );
+  return `${HEAD}${pods.join("\n")}
+id: test/large
+name: many pods
+steps: [{actions: [], probe: {mode: pod-ip}, expected: {checks: [${checks.join(", ")}]}}]
+`;
+}
+
 const run = (text: string, session: Session): Promise<CaseResult> =>
   runCase(caseOf({ name: "test.yaml", text }), session.engine());
 
@@ -148,20 +164,8 @@ describe("over real sockets", () => {
   });
 
   it("a case that cannot be made is an error, and the next one runs", async () => {
-    const numbers = Array.from({ length: 101 }, (_, number) => number);
-    const pods = numbers.map(
-      (n) => `    - {namespace: shop, name: p${n}, labels: {}, ips: [10.9.0.${n}], ports: []}`,
-    );
-    const checks = numbers.map(
-      (n) => `{from: shop/p${n}, to: shop/p${n}, protocol: TCP, port: 80, verdict: allowed}`,
-    );
-    const text = `${HEAD}${pods.join("\n")}
-id: test/large
-name: too many
-steps: [{actions: [], probe: {mode: pod-ip}, expected: {checks: [${checks.join(", ")}]}}]
-`;
-    await expect(run(text, live)).rejects.toThrow("it asks about 101 of them; live has room for 100");
-    expect(await run(WRONG, live)).toMatchObject({ agreed: 1 });
+    await expect(run(large(101), live)).rejects.toThrow("it asks about 101 of them; live has room for 100");
+    expect(await run(large(2), live)).toMatchObject({ agreed: 2, mismatches: [] });
   });
 });
 
@@ -243,7 +247,7 @@ describe("`weir test` as built", () => {
     const lacking = { object: join(tmpdir(), "none.o"), bpffs: tmpdir() };
     expect(obstaclesOf("kernel", lacking)).toEqual([
       expect.stringMatching(/none\.o is not built \(npm run build\)$/),
-      `${tmpdir()} is no BPF filesystem; mount one with: mount -t bpf bpf /sys/fs/bpf`,
+      `${tmpdir()} is not on a BPF filesystem; mount one with: mount -t bpf bpf /sys/fs/bpf`,
     ]);
     expect(obstaclesOf("live", { ...lacking, object: OBJECT })).toEqual([]);
   });

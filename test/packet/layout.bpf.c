@@ -58,10 +58,10 @@ READER(row, EACH(i, ROW_WORDS) HOST(bits[i]))
 READER(flow_v4_key, BE32(local) BE32(remote) BE16(local_port) BE16(remote_port) HOST(interface))
 READER(flow_v6_key, BE64(local.high) BE64(local.low) BE64(remote.high) BE64(remote.low)
        BE16(local_port) BE16(remote_port) HOST(interface))
-READER(flow, HOST(generation) HOST(expires) HOST(opener) HOST(state))
+READER(flow, HOST(expires) HOST(generation) HOST(opener) HOST(state))
 READER(fragment_key, BE64(source.high) BE64(source.low) BE64(destination.high) BE64(destination.low)
        BE32(id) HOST(interface) HOST(direction))
-READER(fragment, BE16(source_port) BE16(destination_port) HOST(expires) HOST(icmp_type) HOST(echo))
+READER(fragment, HOST(expires) BE16(source_port) BE16(destination_port) HOST(protocol) HOST(icmp_type) HOST(echo))
 READER(counters, EACH(i, DIRECTIONS) EACH(j, REASONS) { HOST(count[i][j].packets) HOST(count[i][j].bytes) })
 // clang-format on
 

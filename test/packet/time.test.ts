@@ -110,7 +110,7 @@ describe("a flow without packets", () => {
     // Half of a 32-bit counter of ticks and a day more: 25 days at 1,000 ticks a second, 100 days at 250.
     const months = 2n ** 31n + 86_400n * BigInt(world().bench.datapath.ticksPerSecond);
     const table = (a.family === 4 ? conntrackV4 : conntrackV6) as typeof conntrackV4;
-    const [[key, flow]] = (await table.read()) as [[never, { expires: bigint }]];
+    const [[key, flow]] = (await table.read()) as unknown as [[never, { expires: bigint }]];
     await table.writeBatch([[key, { ...flow, expires: BigInt.asUintN(64, BigInt(flow.expires) - months) } as never]]);
     expectSteps(world(), [outOf("both", back(a, udpSegment(53, 40_000)), "denied")]);
   });

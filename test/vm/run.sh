@@ -123,9 +123,9 @@ boot() {
   # One CPU and 2 GiB: what a small node has.
   timeout --foreground --kill-after=10 "${WEIR_VM_SECONDS:-600}" \
     qemu-system-x86_64 -accel "$accelerator" -cpu max -smp 1 -m 2048 -nodefaults -no-user-config -no-reboot -display none \
-    -kernel "$kernel" -initrd "$work/initramfs.gz" -append "console=ttyS0 quiet loglevel=4 panic=-1" \
+    -kernel "$kernel" -initrd "$work/initramfs.gz" -append "console=ttyS0 quiet loglevel=4 panic=-1 no_timer_check" \
     -serial stdio -virtfs "$folder,path=/,mount_tag=host" -virtfs "$folder,path=$work/share,mount_tag=share" \
-    </dev/null > >(tr -d '\r' | tee "$work/console") 2>&1 &
+    </dev/null > >(sed -u 's/\r\+$//' | tee "$work/console") 2>&1 &
   machine=$!
   wait "$machine" || echo "vm: the machine did not end by itself (status $?)"
   machine=

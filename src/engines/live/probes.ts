@@ -34,7 +34,7 @@ export async function probe(
     const cell = cells[index];
     if (cell === undefined || "why" in each) continue;
     if (cell.connection === undefined) fresh.push({ index, cell, shot: each });
-    else verdicts[index] = await onConnection(cell.connection, each, { lab, flows });
+    else verdicts[index] = await onConnection(cell, cell.connection, each, { lab, flows });
   }
   for (const { index, outcome } of await measured(lab, fresh)) verdicts[index] = verdictOf(outcome);
   return verdicts;
@@ -115,8 +115,14 @@ function verdictOf(outcome: Outcome): Verdict {
   }
 }
 
+/** A segment that a policy drops is known by silence; TCP sends it again meanwhile, so that none is lost by chance. */
+const FLOW_SILENT_MS = 1000;
+/** After silence TCP tries again by itself, but at ever longer intervals: this is how long to wait for the next time. */
+const FLOW_ANSWER_MS = 15_000;
+
 /** A connection is opened by one cell, and a later one says a word on it. */
 async function onConnection(
+  cell: Cell,
   { use, id }: NonNullable<Cell["connection"]>,
   shot: Shot,
   { lab, flows }: { readonly lab: Lab; readonly flows: Flows },
@@ -130,5 +136,6 @@ async function onConnection(
   }
   const known = flows.get(id);
   if (known === undefined) return { outcome: "unable", what: `connection ${id} is not open` };
-  return verdictOf(await lab.say(known.host, known.flow, SECOND_LOOK_MS));
+  const patienceMs = cell.expected === "blocked" ? FLOW_SILENT_MS : FLOW_ANSWER_MS;
+  return verdictOf(await lab.say(known.host, known.flow, patienceMs));
 }

@@ -47,6 +47,7 @@ describe("help", () => {
       "maps",
       "maps list",
       "maps dump",
+      "lint",
       "test",
       "cleanup",
       "version",

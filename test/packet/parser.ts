@@ -1,0 +1,186 @@
+// A parser for frames, written apart from the programs' own and from other texts: what a test believes that a packet is.
+
+/** What a frame holds, or why it cannot be read; addresses are lower-case hexadecimal digits. */
+export type Read =
+  | { readonly kind: "malformed" | "unsupported"; readonly source?: string }
+  | { readonly kind: "arp"; readonly source: string }
+  | Packet;
+
+export interface Packet {
+  readonly kind: "ip";
+  readonly family: 4 | 6;
+  readonly source: string;
+  readonly destination: string;
+  readonly hopLimit: number;
+  readonly protocol: number;
+  readonly part: "whole" | "first" | "later";
+  readonly fragmentId: number;
+  /** From the transport header on, up to the packet's own end. */
+  readonly body: Uint8Array;
+  readonly sourcePort?: number;
+  readonly destinationPort?: number;
+  readonly tcpFlags?: number;
+  readonly icmpType?: number;
+  readonly icmpCode?: number;
+}
+
+/** Ends a walk over a frame, with what is known of its source by then. */
+class Unreadable extends Error {
+  readonly read: Read;
+
+  constructor(kind: "malformed" | "unsupported", source?: string) {
+    super(kind);
+    this.read = source === undefined ? { kind } : { kind, source };
+  }
+}
+
+const EXTENSIONS_MAX = 8;
+const EXTENSIONS = new Set([0, 43, 44, 51, 60, 135, 139, 140]);
+const [TCP, UDP, SCTP, NOTHING] = [6, 17, 132, 59];
+
+const u16 = (bytes: Uint8Array, at: number): number => ((bytes[at] ?? 0) << 8) | (bytes[at + 1] ?? 0);
+const u32 = (bytes: Uint8Array, at: number): number => u16(bytes, at) * 65_536 + u16(bytes, at + 2);
+export const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString("hex");
+
+/** Reads a frame from its Ethernet header on. */
+export function readFrame(frame: Uint8Array): Read {
+  try {
+    return readEthernet(frame);
+  } catch (error) {
+    if (error instanceof Unreadable) return error.read;
+    throw error;
+  }
+}
+
+function readEthernet(frame: Uint8Array): Read {
+  let at = 12;
+  for (let tags = 0; ; tags += 1) {
+    if (frame.length < at + 2) throw new Unreadable("malformed");
+    const type = u16(frame, at);
+    const rest = frame.subarray(at + 2);
+    if (type === 0x0800) return readIpv4(rest, false);
+    if (type === 0x86dd) return readIpv6(rest, false);
+    if (type === 0x0806) return readArp(rest);
+    if ((type !== 0x8100 && type !== 0x88a8) || tags === 2) throw new Unreadable("unsupported");
+    at += 4;
+  }
+}
+
+/** RFC 826: Ethernet (1) and IPv4 in the first eight bytes; the sender's address in bytes 14 to 17. */
+function readArp(bytes: Uint8Array): Read {
+  const right = bytes.length >= 28 && hex(bytes.subarray(0, 6)) === "000108000604";
+  if (!right) throw new Unreadable("malformed");
+  return { kind: "arp", source: hex(bytes.subarray(14, 18)) };
+}
+
+/** A packet that an ICMP error quotes; undefined where its ports are not there. */
+export function readQuoted(bytes: Uint8Array, family: 4 | 6): Packet | undefined {
+  try {
+    return family === 4 ? readIpv4(bytes, true) : readIpv6(bytes, true);
+  } catch (error) {
+    if (error instanceof Unreadable) return undefined;
+    throw error;
+  }
+}
+
+function readIpv4(bytes: Uint8Array, quoted: boolean): Packet {
+  if (bytes.length < 20) throw new Unreadable("malformed");
+  const source = hex(bytes.subarray(12, 16));
+  const [head, total, fragment] = [bytes[0] ?? 0, u16(bytes, 2), u16(bytes, 6)];
+  const length = (head & 15) * 4;
+  if (head >> 4 !== 4 || length < 20 || total < length) throw new Unreadable("malformed", source);
+  const offset = fragment & 0x1fff;
+  const protocol = bytes[9] ?? 0;
+  // RFC 3128.
+  if (offset === 1 && protocol === TCP) throw new Unreadable("malformed", source);
+  return withTransport(
+    {
+      kind: "ip",
+      family: 4,
+      source,
+      destination: hex(bytes.subarray(16, 20)),
+      hopLimit: bytes[8] ?? 0,
+      protocol,
+      part: offset > 0 ? "later" : fragment & 0x2000 ? "first" : "whole",
+      fragmentId: u16(bytes, 4),
+      body: bytes.subarray(length, total),
+    },
+    quoted,
+  );
+}
+
+interface Walked {
+  readonly protocol: number;
+  readonly at: number;
+  readonly part: Packet["part"];
+  readonly fragmentId: number;
+}
+
+/** RFC 8200 section 4: header by header, each inside the packet's own length and inside the frame. */
+function walkExtensions(bytes: Uint8Array, end: number, source: string): Walked {
+  let [protocol, at, fragments, fragmentId]: [number, number, number, number] = [bytes[6] ?? 0, 40, 0, 0];
+  for (let count = 0; EXTENSIONS.has(protocol); count += 1) {
+    if (count > EXTENSIONS_MAX) throw new Unreadable("unsupported", source);
+    if (bytes.length < at + 8) throw new Unreadable("malformed", source);
+    const [next, units, offset] = [bytes[at] ?? 0, bytes[at + 1] ?? 0, u16(bytes, at + 2)];
+    const size = protocol === 44 ? 8 : protocol === 51 ? (units + 2) * 4 : (units + 1) * 8;
+    if (at + size > end || (protocol === 44 && fragments > 0)) throw new Unreadable("malformed", source);
+    if (protocol === 44) {
+      fragments += 1;
+      fragmentId = u32(bytes, at + 4);
+      if (offset >= 8) return { protocol: next, at: at + 8, part: "later", fragmentId };
+      if (offset & 1) fragments += 1;
+    }
+    protocol = next;
+    at += size;
+    if (count === EXTENSIONS_MAX) throw new Unreadable("unsupported", source);
+  }
+  return { protocol, at, part: fragments > 1 ? "first" : "whole", fragmentId };
+}
+
+function readIpv6(bytes: Uint8Array, quoted: boolean): Packet {
+  if (bytes.length < 40) throw new Unreadable("malformed");
+  const source = hex(bytes.subarray(8, 24));
+  const payload = u16(bytes, 4);
+  const isJumbo = payload === 0 && bytes[6] !== NOTHING;
+  if ((bytes[0] ?? 0) >> 4 !== 6 || isJumbo) throw new Unreadable("malformed", source);
+  const { at, ...walked } = walkExtensions(bytes, 40 + payload, source);
+  return withTransport(
+    {
+      kind: "ip",
+      family: 6,
+      source,
+      destination: hex(bytes.subarray(24, 40)),
+      hopLimit: bytes[7] ?? 0,
+      ...walked,
+      body: bytes.subarray(at, 40 + payload),
+    },
+    quoted,
+  );
+}
+
+/** Bytes that there must be of each transport header; of a quoted one, eight. */
+function bytesNeeded({ family, protocol, body }: Packet, quoted: boolean): number {
+  const isIcmp = protocol === (family === 4 ? 1 : 58);
+  if (protocol === TCP) return quoted ? 8 : 20;
+  if (protocol === SCTP) return quoted ? 8 : 12;
+  if (protocol === UDP) return 8;
+  if (!isIcmp) return 0;
+  const type = body[0] ?? 0;
+  return family === 6 && !quoted && type >= 135 && type <= 137 && body.length >= 8 ? 24 : 8;
+}
+
+function withTransport(packet: Packet, quoted: boolean): Packet {
+  const { family, protocol, body, source } = packet;
+  if (packet.part === "later") return packet;
+  const flawed = protocol === TCP && !quoted && (body[12] ?? 0) >> 4 < 5;
+  if (body.length < bytesNeeded(packet, quoted) || flawed) throw new Unreadable("malformed", source);
+  if (protocol === TCP || protocol === UDP || protocol === SCTP) {
+    const ports = { sourcePort: u16(body, 0), destinationPort: u16(body, 2) };
+    return protocol === TCP && !quoted ? { ...packet, ...ports, tcpFlags: body[13] ?? 0 } : { ...packet, ...ports };
+  }
+  if (protocol !== (family === 4 ? 1 : 58)) return packet;
+  const [icmpType, icmpCode] = [body[0] ?? 0, body[1] ?? 0];
+  const isEcho = family === 4 ? icmpType === 8 || icmpType === 0 : icmpType === 128 || icmpType === 129;
+  return { ...packet, icmpType, icmpCode, ...(isEcho && { sourcePort: u16(body, 4), destinationPort: u16(body, 4) }) };
+}
