@@ -70,8 +70,8 @@ static __always_inline void flow_key_of(struct flow_key *key, const struct conte
 /* The packet's flow, whose key this is, if it has not expired. */
 static __always_inline struct flow *flow_find(const struct packet *packet, const struct flow_key *key)
 {
-	struct flow *flow = is_v6(packet) ? bpf_map_lookup_elem(&conntrack_v6, &key->v6) :
-					    bpf_map_lookup_elem(&conntrack_v4, &key->v4);
+	struct flow *flow = is_v6(packet) ? bpf_map_lookup_elem(&conntrack_v6, &key->v6)
+					  : bpf_map_lookup_elem(&conntrack_v4, &key->v4);
 
 	return flow && !expired(flow->expires) ? flow : NULL;
 }

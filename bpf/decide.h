@@ -13,6 +13,8 @@
 #include "report.h"
 #include "source.h"
 
+#define QUOTED_MIN 8 /* bytes of the transport header that every ICMP error quotes (RFC 792, RFC 4443 2.4) */
+
 static __always_inline bool passes(enum reason reason)
 {
 	return reason < REASON_DROPS;
@@ -70,8 +72,7 @@ static __always_inline enum reason from_node(const struct context *context, cons
 	} else if (flow) {
 		follow(context, packet, flow);
 	} else if (openers(context, packet) & 1u << DIRECTION_INGRESS) {
-		flow_create(context, packet, key,
-			    (struct flow){ .opener = DIRECTION_INGRESS, .state = FLOW_NODE });
+		flow_create(context, packet, key, (struct flow){ .opener = DIRECTION_INGRESS, .state = FLOW_NODE });
 	}
 	return REASON_NODE;
 }
@@ -83,17 +84,22 @@ static __always_inline bool parse_quoted(struct cursor *cursor, struct packet *q
 	return (v6 ? parse_ipv6(cursor, quoted) : parse_ipv4(cursor, quoted)) == PARSED_IP;
 }
 
-/* Whether the outer packet goes to who sent the quoted one: to anyone else it would carry what it likes. */
-static __always_inline bool goes_back(const struct cursor *outer, const struct packet *quoted)
+/*
+ * Whether the outer packet goes to who sent the quoted one: to anyone else it would carry what it likes. And whether it holds
+ * the quote, up to `end` in the frame: what lies beyond its own length is padding.
+ */
+static __always_inline bool goes_back(const struct cursor *outer, const struct packet *quoted, __u32 end)
 {
 	const struct ipv6hdr *v6 = outer->at;
 	const struct iphdr *v4 = outer->at;
 	const struct address_v6 *destination = (const void *)&v6->daddr;
 
 	if (!is_v6(quoted))
-		return ensure(outer, sizeof(*v4)) && v4->daddr == (__be32)quoted->source.low;
+		return ensure(outer, sizeof(*v4)) && v4->daddr == (__be32)quoted->source.low &&
+		       end <= offset_of(outer) + bpf_ntohs(v4->tot_len);
 	return ensure(outer, sizeof(*v6)) && destination->high == quoted->source.high &&
-	       destination->low == quoted->source.low;
+	       destination->low == quoted->source.low &&
+	       end <= offset_of(outer) + sizeof(*v6) + bpf_ntohs(v6->payload_len);
 }
 
 /*
@@ -114,7 +120,7 @@ __noinline int is_related(hook_context *hook, __u32 at, __u32 direction, __u32 g
 	if (!parse_ethernet(&outer, &protocol))
 		return 0;
 	v6 = protocol == bpf_htons(ETH_P_IPV6);
-	if (!parse_quoted(&cursor, &quoted, at, v6) || !goes_back(&outer, &quoted))
+	if (!parse_quoted(&cursor, &quoted, at, v6) || !goes_back(&outer, &quoted, offset_of(&cursor) + QUOTED_MIN))
 		return 0;
 	flow_key_of(&key, &context, &quoted, direction ^ 1);
 	flow = has_flow(&quoted) ? flow_find(&quoted, &key) : NULL;

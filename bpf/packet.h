@@ -48,7 +48,7 @@ struct packet {
 	__u8 icmp_type;
 	__u8 icmp_code;
 	__u8 hop_limit;
-	__u8 family;   /* enum family */
+	__u8 family; /* enum family */
 	bool echo;   /* ICMP echo request or reply: both ports hold its identifier */
 	bool quoted; /* quoted inside an ICMP error: may be cut off after 8 bytes of transport header */
 };

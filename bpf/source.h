@@ -51,8 +51,8 @@ static __always_inline bool spoofed(const struct context *context, const struct 
 {
 	if (!guarded(context))
 		return false;
-	return is_v6(packet) ? !owns_v6(context->endpoint, &packet->source) :
-			       !owns_v4(context->endpoint, (__be32)packet->source.low);
+	return is_v6(packet) ? !owns_v6(context->endpoint, &packet->source)
+			     : !owns_v4(context->endpoint, (__be32)packet->source.low);
 }
 
 /*

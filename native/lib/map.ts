@@ -1,6 +1,6 @@
 // Maps: one element at a time, whole maps and batches, maps of maps, pins.
 import { checkBytes, checkInteger, checkKernelName } from "./check.ts";
-import { isHash, isMapOfMaps, isPerCpu } from "./constants.ts";
+import { isHash, isMapOfMaps, isPerCpu, MapType } from "./constants.ts";
 import { check, errno, kernelError, ownError, type Site, unwrap } from "./error.ts";
 import { Descriptor, openById, openPinned } from "./handle.ts";
 import { type Handle, native, type RawMapInfo } from "./native.ts";
@@ -143,7 +143,8 @@ export class BpfMap {
   }
 
   /**
-   * The whole map, read off the event loop: by the batch command where the kernel has it for the type, else key by key.
+   * The whole map, read off the event loop: by the batch command where the kernel has it for the type, else key by key
+   * (an array of maps by many threads, since old kernels are slow to look into it; without its empty slots).
    * Elements written meanwhile may be in it or not. Rejects with EAGAIN where a trie changes too fast to be walked.
    */
   async entries(): Promise<MapEntries> {
@@ -151,7 +152,11 @@ export class BpfMap {
     const { keySize, lookupSize, maxEntries, type } = this.info;
     const site = this.#descriptor.site("entries");
     if (keySize === 0) throw ownError(site, "UNSUPPORTED", "the map has no keys");
-    return unwrap(site, await native.mapEntries(handle, keySize, lookupSize, maxEntries, isHash(type)));
+    const slots = type === MapType.ARRAY_OF_MAPS;
+    return unwrap(
+      site,
+      await native.mapEntries(handle, keySize, lookupSize, maxEntries, isHash(type), slots),
+    );
   }
 
   /**

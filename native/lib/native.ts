@@ -90,6 +90,7 @@ interface Native {
     valueSize: number,
     maxEntries: number,
     bounded: boolean,
+    slots: boolean,
   ): Promise<{ count: number; keys: Buffer; values: Buffer } | number>;
   mapUpdateBatch(
     map: Handle,

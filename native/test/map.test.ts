@@ -133,6 +133,23 @@ test("a map of maps is made with a template, which need not stay", async () => {
   );
 });
 
+test("an array of maps is read whole, in order, without its empty slots", async () => {
+  // Sizes around those of the spans that threads read.
+  for (const maxEntries of [1, 32, 33, 2048, 5000]) {
+    const inner = makeMap();
+    const outer = makeMap({ type: MapType.ARRAY_OF_MAPS, valueSize: 4, maxEntries, innerMap: inner });
+    expect(await outer.entries()).toMatchObject({ count: 0, keys: Buffer.alloc(0), values: Buffer.alloc(0) });
+    const slots = [0, 31, 32, 63, 1000, 2047, 4999].filter((slot) => slot < maxEntries);
+    const maps = slots.map(() => makeMap());
+    for (const [i, slot] of slots.entries()) await outer.setInner(u32(slot), maps[i] as BpfMap);
+    expect(await outer.entries()).toMatchObject({
+      count: slots.length,
+      keys: u32(...slots),
+      values: u32(...maps.map(({ info }) => info.id)),
+    });
+  }
+});
+
 test("a queue takes an empty key", () => {
   const queue = makeMap({ type: MapType.QUEUE, keySize: 0 });
   const none = Buffer.alloc(0);

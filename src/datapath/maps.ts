@@ -108,7 +108,8 @@ async function waitForPackets(tables: Tables): Promise<void> {
 
 /** Waits for all, also where one fails: after a failure nothing may still be under way. */
 async function all(writes: readonly Promise<void>[]): Promise<void> {
-  for (const outcome of await Promise.allSettled(writes)) if (outcome.status === "rejected") throw outcome.reason;
+  for (const outcome of await Promise.allSettled(writes))
+    if (outcome.status === "rejected") throw outcome.reason;
 }
 
 /** Room for identities that may come: a policy's rows are made anew when they are outgrown. */

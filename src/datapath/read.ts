@@ -82,10 +82,9 @@ export function spansOf(places: readonly (readonly [number, number])[]): ClassSp
 
 async function readPolicies({ policy }: Tables): Promise<Map<number, Map<number, number>>> {
   const policies = new Map<number, Map<number, number>>();
-  for (const number of await policy.numbers()) {
+  for await (const [number, rows] of policy.all()) {
     // 0 is "not isolated": never looked up, and written only to wait for packets in flight.
-    using rows = number === 0 ? undefined : policy.open(number);
-    if (rows !== undefined) policies.set(number, new Map(await rows.read({ skipZero: true })));
+    if (number !== 0) policies.set(number, new Map(await rows.read({ skipZero: true })));
   }
   return policies;
 }

@@ -53,6 +53,8 @@ export interface PolicyTable {
   /** Numbers under which there are rows. */
   numbers(): Promise<number[]>;
   open(number: number): PolicyRows | undefined;
+  /** All rows there are, one policy after the other; each is open until the next is asked for. */
+  all(): AsyncIterable<readonly [number: number, rows: PolicyRows]>;
   /** Makes new rows for identities 0 to `size` - 1, fills them, and swaps them in by one step; others are 0. */
   put(
     number: number,
@@ -90,6 +92,13 @@ export function policyTableOf(map: BpfMap): PolicyTable {
     open(number) {
       const id = ids.get(number);
       return id === undefined ? undefined : rowsOf(attempt("open", map, () => BpfMap.openById(id)));
+    },
+    async *all() {
+      // The map's ids are read once: before Linux 6.8 every look into it waits for a grace period.
+      for (const [number, id] of await ids.read()) {
+        using rows = rowsOf(attempt("open", map, () => BpfMap.openById(id)));
+        yield [number, rows] as const;
+      }
     },
     async put(number, size, rows) {
       const place = pack(key, [number]);

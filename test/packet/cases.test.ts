@@ -25,7 +25,9 @@ async function passes(file: CaseFile): Promise<void> {
 const isSupported = (file: CaseFile): boolean => !file.text.includes('"kind": "ClusterNetworkPolicy"');
 
 describe("the loaded programs", () => {
-  it.each(ownCases().map((file) => [file.name, file] as const))("agree with %s", (_name, file) => passes(file));
+  it.each(ownCases().map((file) => [file.name, file] as const))("agree with %s", (_name, file) =>
+    passes(file),
+  );
 
   it.each(furtherCases().map((folder) => [folder.title, folder] as const))(
     "agree with all of %s",

@@ -11,8 +11,8 @@ import {
   icmpSegment,
   otherSegment,
   RST_ACK,
-  SYN_ACK,
   type Segment,
+  SYN_ACK,
   sctpSegment,
   tcpSegment,
   udpSegment,
@@ -88,7 +88,13 @@ testTable("new flows into a pod", world, [
     name: "from strangers are denied, whatever they carry",
     steps: (a) => {
       const { to } = between(a, "stranger", "both");
-      const segments = [tcpSegment(80, 80), udpSegment(53, 53), sctpSegment(5_000, 5_000), echo(a.family, 1), otherSegment(0)];
+      const segments = [
+        tcpSegment(80, 80),
+        udpSegment(53, 53),
+        sctpSegment(5_000, 5_000),
+        echo(a.family, 1),
+        otherSegment(0),
+      ];
       // Behind an IPv6 header, number 0 is an extension header, whose length here is beyond the packet.
       const reasonOf = ({ number }: Segment) => (number === 0 && a.family === 6 ? "malformed" : "denied");
       return segments.map((segment) => into("both", to(segment), reasonOf(segment)));
@@ -244,7 +250,10 @@ testTable("a segment in mid-connection that no entry knows", world, [
   },
   {
     name: "is denied where neither side may have",
-    steps: (a) => OPENED.map(({ from, to, flags }) => into("both", frame(a.stranger, a.pods.both, tcpSegment(from, to, flags)), "denied")),
+    steps: (a) =>
+      OPENED.map(({ from, to, flags }) =>
+        into("both", frame(a.stranger, a.pods.both, tcpSegment(from, to, flags)), "denied"),
+      ),
   },
   {
     name: "lives on where the rules allow the connection, in both directions",
@@ -279,7 +288,9 @@ testTable("packets to many", world, [
   {
     name: "are judged by their destination on the way out, by their source on the way in",
     steps: ({ family, friend, stranger, pods }) => {
-      const groups = (family === 4 ? ["224.0.0.251", "255.255.255.255", "10.255.255.255"] : ["ff02::fb", "ff0e::1"]).map(address);
+      const groups = (
+        family === 4 ? ["224.0.0.251", "255.255.255.255", "10.255.255.255"] : ["ff02::fb", "ff0e::1"]
+      ).map(address);
       return groups.flatMap((group) => [
         outOf("both", frame(pods.both, group, udpSegment(5_353, 53)), "denied"),
         into("both", frame(stranger, group, udpSegment(5_353, 53)), "denied"),
@@ -308,9 +319,21 @@ testTable("ICMP messages that are neither echo nor error", world, [
 describe("the flows' table", () => {
   it("holds nothing of denied packets nor of pods that nothing isolates", async () => {
     for (const { stranger, pods } of BOTH_FAMILIES) {
-      world().ask({ pod: "both", direction: "ingress", frame: frame(stranger, pods.both, tcpSegment(40_000, 80)) });
-      world().ask({ pod: "both", direction: "egress", frame: frame(pods.both, stranger, udpSegment(40_000, 80)) });
-      world().ask({ pod: "open", direction: "ingress", frame: frame(stranger, pods.open, tcpSegment(40_000, 80)) });
+      world().ask({
+        pod: "both",
+        direction: "ingress",
+        frame: frame(stranger, pods.both, tcpSegment(40_000, 80)),
+      });
+      world().ask({
+        pod: "both",
+        direction: "egress",
+        frame: frame(pods.both, stranger, udpSegment(40_000, 80)),
+      });
+      world().ask({
+        pod: "open",
+        direction: "ingress",
+        frame: frame(stranger, pods.open, tcpSegment(40_000, 80)),
+      });
     }
     const { conntrackV4, conntrackV6 } = world().bench.maps.tables;
     expect([...(await conntrackV4.read()), ...(await conntrackV6.read())]).toEqual([]);
@@ -319,7 +342,11 @@ describe("the flows' table", () => {
   it("has one entry for both directions, as the pod sees it", async () => {
     for (const { friend, pods } of BOTH_FAMILIES) {
       world().ask({ pod: "in", direction: "ingress", frame: frame(friend, pods.in, tcpSegment(40_000, 80)) });
-      world().ask({ pod: "in", direction: "egress", frame: frame(pods.in, friend, tcpSegment(80, 40_000, SYN_ACK)) });
+      world().ask({
+        pod: "in",
+        direction: "egress",
+        frame: frame(pods.in, friend, tcpSegment(80, 40_000, SYN_ACK)),
+      });
     }
     const { conntrackV4, conntrackV6 } = world().bench.maps.tables;
     const keys = [...(await conntrackV4.read()), ...(await conntrackV6.read())].map(([key]) => key);

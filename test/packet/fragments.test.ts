@@ -27,31 +27,49 @@ const LAST = { offset: 10, more: false };
 
 /** What stands in later fragments: bytes that would be an allowed header if they were one. */
 const mimic = (number: number): Segment => ({ number, payload: bytes(tcp(40_000, 80), new Uint8Array(20)) });
-const padded = ({ number, payload }: Segment): Segment => ({ number, payload: bytes(payload, new Uint8Array(16)) });
+const padded = ({ number, payload }: Segment): Segment => ({
+  number,
+  payload: bytes(payload, new Uint8Array(16)),
+});
 
 const { UDP, TCP, SCTP } = IP_PROTOCOL;
-const toPod = (a: Addresses, segment: Segment, fields: FragmentFields) => fragment(a.friend, a.pods.both, segment, fields);
+const toPod = (a: Addresses, segment: Segment, fields: FragmentFields) =>
+  fragment(a.friend, a.pods.both, segment, fields);
 
 testTable("fragments", world, [
   {
     name: "follow an allowed first one, in any order after it",
     steps: (a) =>
-      [padded(udpSegment(40_000, 53)), padded(sctpSegment(40_000, 5_000)), padded({ number: TCP, payload: tcp(40_000, 80) })].flatMap(
-        (segment, id) => [
-          into("both", toPod(a, segment, { id, ...FIRST }), "policy"),
-          into("both", toPod(a, mimic(segment.number), { id, ...LAST }), "established"),
-          into("both", toPod(a, mimic(segment.number), { id, ...MIDDLE }), "established"),
-        ],
-      ),
+      [
+        padded(udpSegment(40_000, 53)),
+        padded(sctpSegment(40_000, 5_000)),
+        padded({ number: TCP, payload: tcp(40_000, 80) }),
+      ].flatMap((segment, id) => [
+        into("both", toPod(a, segment, { id, ...FIRST }), "policy"),
+        into("both", toPod(a, mimic(segment.number), { id, ...LAST }), "established"),
+        into("both", toPod(a, mimic(segment.number), { id, ...MIDDLE }), "established"),
+      ]),
   },
   {
     name: "follow the first one of a reply and of an echo",
     steps: (a) => [
       into("both", frame(a.friend, a.pods.both, udpSegment(40_000, 53)), "policy"),
-      outOf("both", fragment(a.pods.both, a.friend, padded(udpSegment(53, 40_000)), { id: 1, ...FIRST }), "established"),
+      outOf(
+        "both",
+        fragment(a.pods.both, a.friend, padded(udpSegment(53, 40_000)), { id: 1, ...FIRST }),
+        "established",
+      ),
       outOf("both", fragment(a.pods.both, a.friend, mimic(UDP), { id: 1, ...LAST }), "established"),
-      into("both", fragment(a.trusted, a.pods.both, padded(echo(a.family, 9)), { id: 1, ...FIRST }), "policy"),
-      into("both", fragment(a.trusted, a.pods.both, mimic(icmpNumber(a.family)), { id: 1, ...LAST }), "established"),
+      into(
+        "both",
+        fragment(a.trusted, a.pods.both, padded(echo(a.family, 9)), { id: 1, ...FIRST }),
+        "policy",
+      ),
+      into(
+        "both",
+        fragment(a.trusted, a.pods.both, mimic(icmpNumber(a.family)), { id: 1, ...LAST }),
+        "established",
+      ),
     ],
   },
   {
@@ -96,7 +114,11 @@ testTable("fragments", world, [
     steps: (a) => [
       into("both", toPod(a, padded(udpSegment(40_000, 54)), { id: 1, ...FIRST }), "denied"),
       into("both", toPod(a, mimic(UDP), { id: 1, ...LAST }), "fragment"),
-      into("in", fragment(a.stranger, a.pods.in, padded({ number: TCP, payload: tcp(80, 80) }), { id: 1, ...FIRST }), "denied"),
+      into(
+        "in",
+        fragment(a.stranger, a.pods.in, padded({ number: TCP, payload: tcp(80, 80) }), { id: 1, ...FIRST }),
+        "denied",
+      ),
       into("in", fragment(a.stranger, a.pods.in, mimic(TCP), { id: 1, ...LAST }), "fragment"),
     ],
   },
@@ -119,13 +141,19 @@ testTable("fragments", world, [
           [SCTP, [0x9c, 0x40, 19, 136, 0, 0, 0, 0]],
           [icmpNumber(a.family), []],
         ] as [number, Part][]
-      ).map(([number, payload]) => into("both", toPod(a, { number, payload }, { id: 3, ...FIRST }), "malformed")),
+      ).map(([number, payload]) =>
+        into("both", toPod(a, { number, payload }, { id: 3, ...FIRST }), "malformed"),
+      ),
   },
   {
     name: "that would overwrite TCP flags are malformed",
     families: [V4],
     steps: (a) => [
-      into("both", toPod(a, padded({ number: TCP, payload: tcp(40_000, 80, TCP_FLAG.ACK) }), { id: 1, ...FIRST }), "policy"),
+      into(
+        "both",
+        toPod(a, padded({ number: TCP, payload: tcp(40_000, 80, TCP_FLAG.ACK) }), { id: 1, ...FIRST }),
+        "policy",
+      ),
       into("both", toPod(a, mimic(TCP), { id: 1, offset: 1, more: false }), "malformed"),
       into("both", toPod(a, mimic(TCP), { id: 1, offset: 2, more: false }), "established"),
     ],
@@ -152,10 +180,22 @@ testTable("fragments", world, [
       return [
         into("both", toPod(a, behind, { id: 1, ...FIRST }), "policy"),
         into("both", toPod(a, mimic(DESTINATION), { id: 1, ...LAST }), "established"),
-        into("both", frame(a.friend, a.pods.both, before(UDP, { id: 2, ...FIRST }, udp(40_000, 53))), "established"),
-        into("both", frame(a.friend, a.pods.both, before(UDP, { id: 2, ...LAST }, new Uint8Array(8))), "established"),
+        into(
+          "both",
+          frame(a.friend, a.pods.both, before(UDP, { id: 2, ...FIRST }, udp(40_000, 53))),
+          "established",
+        ),
+        into(
+          "both",
+          frame(a.friend, a.pods.both, before(UDP, { id: 2, ...LAST }, new Uint8Array(8))),
+          "established",
+        ),
         into("both", toPod(a, chained([DESTINATION], udpSegment(40_000, 54)), { id: 3, ...FIRST }), "denied"),
-        into("both", frame(a.friend, a.pods.both, before(UDP, { id: 3, ...LAST }, new Uint8Array(8))), "fragment"),
+        into(
+          "both",
+          frame(a.friend, a.pods.both, before(UDP, { id: 3, ...LAST }, new Uint8Array(8))),
+          "fragment",
+        ),
       ];
     },
   },
@@ -171,13 +211,22 @@ testTable("fragments", world, [
     name: "two fragment headers are malformed",
     families: [V6],
     steps: (a) => [
-      into("both", toPod(a, chained([EXTENSION.FRAGMENT], udpSegment(40_000, 53)), { id: 1, ...FIRST }), "malformed"),
+      into(
+        "both",
+        toPod(a, chained([EXTENSION.FRAGMENT], udpSegment(40_000, 53)), { id: 1, ...FIRST }),
+        "malformed",
+      ),
     ],
   },
   {
     name: "that this node sends pass, and open the way for answers",
     steps: (a) => [
-      into("both", fragment(a.node, a.pods.both, padded(udpSegment(40_000, 54)), { id: 1, ...FIRST }), "node", THIS_NODE),
+      into(
+        "both",
+        fragment(a.node, a.pods.both, padded(udpSegment(40_000, 54)), { id: 1, ...FIRST }),
+        "node",
+        THIS_NODE,
+      ),
       into("both", fragment(a.node, a.pods.both, mimic(UDP), { id: 1, ...LAST }), "node", THIS_NODE),
       into("both", fragment(a.node, a.pods.both, mimic(UDP), { id: 2, ...LAST }), "node", THIS_NODE),
       outOf("both", frame(a.pods.both, a.node, udpSegment(54, 40_000)), "established"),
@@ -188,13 +237,13 @@ testTable("fragments", world, [
 
 describe("the fragments' table", () => {
   it("forgets a first one after its time", async () => {
-    await world().setTimeouts({ FRAGMENT: 5 });
+    await world().setTimeouts({ FRAGMENT: 150 });
     for (const a of BOTH_FAMILIES) {
       const ask = (segment: Segment, fields: FragmentFields) =>
         world().ask({ pod: "both", direction: "ingress", frame: toPod(a, segment, fields) });
       expect(ask(padded(udpSegment(40_000, 53)), { id: 1, ...FIRST })).toBe("policy");
       expect(ask(mimic(UDP), { id: 1, ...MIDDLE })).toBe("established");
-      await world().ticks(6);
+      await world().outwait(150);
       expect(ask(mimic(UDP), { id: 1, ...LAST })).toBe("fragment");
     }
     await world().setTimeouts({});
@@ -205,7 +254,11 @@ describe("the fragments' table", () => {
     for (const a of BOTH_FAMILIES) {
       const first = toPod(a, padded(udpSegment(40_000, 53)), { id: 1, ...FIRST });
       expect(world().ask({ pod: "both", direction: "ingress", frame: first })).toBe("policy");
-      const denied = outOf("out", fragment(a.pods.out, a.stranger, padded(udpSegment(1, 2)), { id: 2, ...FIRST }), "denied");
+      const denied = outOf(
+        "out",
+        fragment(a.pods.out, a.stranger, padded(udpSegment(1, 2)), { id: 2, ...FIRST }),
+        "denied",
+      );
       expect(world().ask(denied)).toBe("denied");
     }
     expect(await fragments.read()).toHaveLength(2);

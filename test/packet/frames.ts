@@ -8,16 +8,16 @@ import {
   ECHO_REQUEST,
   ETHER_TYPE,
   ethernet,
+  IP_PROTOCOL,
   type Ipv4Fields,
   type Ipv6Fields,
   icmp,
-  IP_PROTOCOL,
   ipv4,
   ipv6,
   type Part,
   sctp,
-  tcp,
   TCP_FLAG,
+  tcp,
   u16,
   u32,
   udp,
@@ -67,10 +67,18 @@ export const icmpSegment = (family: 4 | 6, type: number, code = 0): Segment => (
 });
 
 /** Eight bytes of a protocol that has no ports. */
-export const otherSegment = (number: number): Segment => ({ number, payload: u32(0x01020304).concat(u32(5)) });
+export const otherSegment = (number: number): Segment => ({
+  number,
+  payload: u32(0x01020304).concat(u32(5)),
+});
 
 /** An IP packet without its Ethernet header. */
-export function ip(source: Address, destination: Address, { number, payload }: Segment, fields: IpFields = {}): Uint8Array {
+export function ip(
+  source: Address,
+  destination: Address,
+  { number, payload }: Segment,
+  fields: IpFields = {},
+): Uint8Array {
   if (source.family === 4) return ipv4({ ...fields.v4, source, destination, protocol: number }, payload);
   return ipv6({ ...fields.v6, source, destination, next: number }, payload);
 }
@@ -81,11 +89,16 @@ export interface IpFields {
   readonly v6?: Partial<Ipv6Fields>;
 }
 
-export const etherTypeOf = ({ family }: Address): number => (family === 4 ? ETHER_TYPE.IPV4 : ETHER_TYPE.IPV6);
+export const etherTypeOf = ({ family }: Address): number =>
+  family === 4 ? ETHER_TYPE.IPV4 : ETHER_TYPE.IPV6;
 
 /** A packet with its Ethernet header. */
-export const frame = (source: Address, destination: Address, segment: Segment, fields: IpFields = {}): Uint8Array =>
-  ethernet(etherTypeOf(source), ip(source, destination, segment, fields));
+export const frame = (
+  source: Address,
+  destination: Address,
+  segment: Segment,
+  fields: IpFields = {},
+): Uint8Array => ethernet(etherTypeOf(source), ip(source, destination, segment, fields));
 
 /** The tags' types stand in for the frame's type, which comes last. */
 export function tagged(types: readonly number[], of: Uint8Array): Uint8Array {
@@ -101,7 +114,12 @@ export interface FragmentFields {
 }
 
 /** A fragment that carries these bytes of a segment. */
-export function fragment(source: Address, destination: Address, { number, payload }: Segment, fields: FragmentFields): Uint8Array {
+export function fragment(
+  source: Address,
+  destination: Address,
+  { number, payload }: Segment,
+  fields: FragmentFields,
+): Uint8Array {
   if (source.family === 4) {
     const v4 = { id: fields.id, fragmentOffset: fields.offset, moreFragments: fields.more };
     return frame(source, destination, { number, payload }, { v4 });
@@ -135,7 +153,9 @@ export function extension(type: number, next: number, size = 8): Uint8Array {
 
 /** A segment behind a chain of extension headers, of 8 bytes each, or behind ready-made ones. */
 export function chained(types: readonly number[], { number, payload }: Segment, size?: number): Segment {
-  const headers = types.map((type, at) => extension(type, types[at + 1] ?? number, type === EXTENSION.FRAGMENT ? 8 : size));
+  const headers = types.map((type, at) =>
+    extension(type, types[at + 1] ?? number, type === EXTENSION.FRAGMENT ? 8 : size),
+  );
   return { number: types[0] ?? number, payload: bytes(...headers, payload) };
 }
 
@@ -189,7 +209,14 @@ export interface NeighbourFields {
   readonly hopLimit?: number;
 }
 
-export const neighbour = ({ source, destination, type, target, code = 0, hopLimit = 255 }: NeighbourFields): Uint8Array =>
+export const neighbour = ({
+  source,
+  destination,
+  type,
+  target,
+  code = 0,
+  hopLimit = 255,
+}: NeighbourFields): Uint8Array =>
   frame(
     source,
     destination,

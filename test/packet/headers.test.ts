@@ -21,7 +21,8 @@ import { type Addresses, V4, V6 } from "./world.ts";
 
 const world = useWorld();
 const { VLAN, QINQ } = ETHER_TYPE;
-const { HOP_BY_HOP, ROUTING, FRAGMENT, ESP, AUTHENTICATION, NONE, DESTINATION, MOBILITY, HIP, SHIM6 } = EXTENSION;
+const { HOP_BY_HOP, ROUTING, FRAGMENT, ESP, AUTHENTICATION, NONE, DESTINATION, MOBILITY, HIP, SHIM6 } =
+  EXTENSION;
 
 const WEB = tcpSegment(40_000, 80);
 const OTHER = tcpSegment(40_000, 81);
@@ -34,7 +35,11 @@ testTable("Ethernet", world, [
       [[VLAN], [QINQ], [QINQ, VLAN], [VLAN, VLAN]].flatMap((tags, at) => [
         into("both", tagged(tags, from(a, tcpSegment(41_000 + at, 80))), "policy"),
         into("both", tagged(tags, from(a, tcpSegment(41_000 + at, 81))), "denied"),
-        outOf("both", tagged(tags, frame(a.pods.both, a.friend, tcpSegment(80, 41_000 + at, TCP_FLAG.ACK))), "established"),
+        outOf(
+          "both",
+          tagged(tags, frame(a.pods.both, a.friend, tcpSegment(80, 41_000 + at, TCP_FLAG.ACK))),
+          "established",
+        ),
         outOf("both", tagged(tags, frame(a.pods.both, a.stranger, udpSegment(1, 53))), "denied"),
       ]),
   },
@@ -80,7 +85,8 @@ testTable("Ethernet", world, [
 ]);
 
 /** Options whose bytes look like the ports of an allowed flow. */
-const mimic = (length: number): Part => Array.from({ length: length / 4 }, () => [...u16(40_000), ...u16(80)].flat()).flat();
+const mimic = (length: number): Part =>
+  Array.from({ length: length / 4 }, () => [...u16(40_000), ...u16(80)].flat()).flat();
 
 testTable("IPv4", world, [
   {
@@ -88,7 +94,11 @@ testTable("IPv4", world, [
     families: [V4],
     steps: (a) =>
       [4, 8, 12, 16, 20, 24, 28, 32, 36, 40].flatMap((length) => [
-        into("both", from(a, tcpSegment(42_000 + length, 80), { v4: { options: new Uint8Array(length).fill(1) } }), "policy"),
+        into(
+          "both",
+          from(a, tcpSegment(42_000 + length, 80), { v4: { options: new Uint8Array(length).fill(1) } }),
+          "policy",
+        ),
         into("both", from(a, tcpSegment(42_000 + length, 81), { v4: { options: mimic(length) } }), "denied"),
         into("both", from(a, udpSegment(42_000 + length, 53), { v4: { options: mimic(length) } }), "policy"),
       ]),
@@ -97,7 +107,9 @@ testTable("IPv4", world, [
     name: "header lengths that cannot be are malformed",
     families: [V4],
     steps: (a) => [
-      ...[0, 1, 2, 3, 4].map((headerWords) => into("both", from(a, WEB, { v4: { headerWords } }), "malformed")),
+      ...[0, 1, 2, 3, 4].map((headerWords) =>
+        into("both", from(a, WEB, { v4: { headerWords } }), "malformed"),
+      ),
       ...[6, 11, 15].map((headerWords) => into("both", from(a, WEB, { v4: { headerWords } }), "malformed")),
       ...[0, 5, 6, 15].map((version) => into("both", from(a, WEB, { v4: { version } }), "malformed")),
     ],
@@ -106,11 +118,21 @@ testTable("IPv4", world, [
     name: "total lengths are the packet's: what lies beyond is padding",
     families: [V4],
     steps: (a) => [
-      ...[0, 1, 19, 20, 24, 39].map((totalLength) => into("both", from(a, WEB, { v4: { totalLength } }), "malformed")),
+      ...[0, 1, 19, 20, 24, 39].map((totalLength) =>
+        into("both", from(a, WEB, { v4: { totalLength } }), "malformed"),
+      ),
       into("both", from(a, WEB, { v4: { totalLength: 40 } }), "policy"),
-      into("both", from(a, { number: 6, payload: [...tcp(1, 81), 0, 80] }, { v4: { totalLength: 40 } }), "denied"),
+      into(
+        "both",
+        from(a, { number: 6, payload: [...tcp(1, 81), 0, 80] }, { v4: { totalLength: 40 } }),
+        "denied",
+      ),
       into("both", from(a, OTHER, { v4: { totalLength: 65_535 } }), "denied"),
-      into("both", from(a, { number: 17, payload: udp(40_000, 53) }, { v4: { totalLength: 27 } }), "malformed"),
+      into(
+        "both",
+        from(a, { number: 17, payload: udp(40_000, 53) }, { v4: { totalLength: 27 } }),
+        "malformed",
+      ),
       into("both", from(a, { number: 17, payload: udp(40_000, 53) }, { v4: { totalLength: 28 } }), "policy"),
     ],
   },
@@ -118,7 +140,19 @@ testTable("IPv4", world, [
     name: "protocols of IPv6 are others",
     families: [V4],
     steps: (a) =>
-      [HOP_BY_HOP, ROUTING, FRAGMENT, ESP, AUTHENTICATION, 58, NONE, DESTINATION, MOBILITY, HIP, SHIM6].flatMap((number) => [
+      [
+        HOP_BY_HOP,
+        ROUTING,
+        FRAGMENT,
+        ESP,
+        AUTHENTICATION,
+        58,
+        NONE,
+        DESTINATION,
+        MOBILITY,
+        HIP,
+        SHIM6,
+      ].flatMap((number) => [
         into("both", from(a, { number, payload: [6, 0, 0, 0, 0, 0, 0, 0, ...tcp(40_000, 80)] }), "denied"),
         into("both", frame(a.trusted, a.pods.both, otherSegment(number)), "policy"),
       ]),
@@ -134,7 +168,11 @@ testTable("IPv6", world, [
         [8, 16, 64, 256].flatMap((size) => [
           into("both", from(a, chained([type], tcpSegment(43_000 + at * 300 + size, 80), size)), "policy"),
           into("both", from(a, chained([type], tcpSegment(43_000 + at * 300 + size, 81), size)), "denied"),
-          into("both", from(a, chained([type, DESTINATION], udpSegment(43_000 + at * 300 + size, 54), size)), "denied"),
+          into(
+            "both",
+            from(a, chained([type, DESTINATION], udpSegment(43_000 + at * 300 + size, 54), size)),
+            "denied",
+          ),
         ]),
       ),
   },
@@ -158,7 +196,11 @@ testTable("IPv6", world, [
     steps: (a) =>
       [HOP_BY_HOP, ROUTING, AUTHENTICATION, DESTINATION, MOBILITY].flatMap((type) => [
         into("both", from(a, { number: type, payload: [6, 255, ...new Uint8Array(30)] }), "malformed"),
-        into("both", from(a, { number: type, payload: [6, 8, ...new Uint8Array(6), ...tcp(40_000, 80)] }), "malformed"),
+        into(
+          "both",
+          from(a, { number: type, payload: [6, 8, ...new Uint8Array(6), ...tcp(40_000, 80)] }),
+          "malformed",
+        ),
         into("both", from(a, { number: type, payload: [6, 0, 0, 0] }), "malformed"),
         into("both", from(a, { number: type, payload: [6] }), "malformed"),
       ]),
@@ -177,12 +219,18 @@ testTable("IPv6", world, [
     name: "payload lengths are the packet's: what lies beyond is padding",
     families: [V6],
     steps: (a) => [
-      ...[1, 8, 19].map((payloadLength) => into("both", from(a, WEB, { v6: { payloadLength } }), "malformed")),
+      ...[1, 8, 19].map((payloadLength) =>
+        into("both", from(a, WEB, { v6: { payloadLength } }), "malformed"),
+      ),
       into("both", from(a, WEB, { v6: { payloadLength: 20 } }), "policy"),
       into("both", from(a, OTHER, { v6: { payloadLength: 65_535 } }), "denied"),
       ...[0, 4, 5, 15].map((version) => into("both", from(a, WEB, { v6: { version } }), "malformed")),
       into("both", from(a, chained([DESTINATION], WEB), { v6: { payloadLength: 27 } }), "malformed"),
-      into("both", from(a, chained([DESTINATION], tcpSegment(40_001, 80)), { v6: { payloadLength: 28 } }), "policy"),
+      into(
+        "both",
+        from(a, chained([DESTINATION], tcpSegment(40_001, 80)), { v6: { payloadLength: 28 } }),
+        "policy",
+      ),
     ],
   },
   {
@@ -210,9 +258,21 @@ testTable("transport headers", world, [
       }),
       into("both", from(a, { number: 6, payload: tcp(40_000, 80).subarray(0, 19) }), "malformed"),
       into("both", from(a, { number: 17, payload: udp(40_000, 53).subarray(0, 7) }), "malformed"),
-      into("both", from(a, { number: 132, payload: sctpSegment(40_000, 5_000).payload.slice(0, 11) }), "malformed"),
-      into("both", from(a, { number: 132, payload: sctpSegment(40_000, 5_000).payload.slice(0, 12) }), "policy"),
-      into("both", from(a, { number: echo(a.family, 1).number, payload: echo(a.family, 1).payload.slice(0, 7) }), "malformed"),
+      into(
+        "both",
+        from(a, { number: 132, payload: sctpSegment(40_000, 5_000).payload.slice(0, 11) }),
+        "malformed",
+      ),
+      into(
+        "both",
+        from(a, { number: 132, payload: sctpSegment(40_000, 5_000).payload.slice(0, 12) }),
+        "policy",
+      ),
+      into(
+        "both",
+        from(a, { number: echo(a.family, 1).number, payload: echo(a.family, 1).payload.slice(0, 7) }),
+        "malformed",
+      ),
       into("both", from(a, { number: 6, payload: [] }), "malformed"),
     ],
   },
@@ -228,15 +288,33 @@ testTable("transport headers", world, [
     steps: (a) => [
       into("out", frame(a.friend, a.pods.out, { number: 6, payload: [0, 1] }), "not-isolated"),
       outOf("in", frame(a.pods.in, a.friend, { number: 6, payload: [0, 1] }), "not-isolated"),
-      into("open", ethernet(etherTypeOf(a.friend), ip(a.friend, a.pods.open, WEB).subarray(0, a.family === 4 ? 24 : 44)), "not-isolated"),
+      into(
+        "open",
+        ethernet(etherTypeOf(a.friend), ip(a.friend, a.pods.open, WEB).subarray(0, a.family === 4 ? 24 : 44)),
+        "not-isolated",
+      ),
     ],
   },
   {
     name: "behind a chain that only an authentication header could be",
     families: [V6],
     steps: (a) => [
-      into("both", from(a, { number: AUTHENTICATION, payload: [...extension(AUTHENTICATION, 6, 12), ...tcp(44_000, 80)] }), "policy"),
-      into("both", from(a, { number: AUTHENTICATION, payload: [...extension(AUTHENTICATION, 6, 12), ...tcp(44_000, 81)] }), "denied"),
+      into(
+        "both",
+        from(a, {
+          number: AUTHENTICATION,
+          payload: [...extension(AUTHENTICATION, 6, 12), ...tcp(44_000, 80)],
+        }),
+        "policy",
+      ),
+      into(
+        "both",
+        from(a, {
+          number: AUTHENTICATION,
+          payload: [...extension(AUTHENTICATION, 6, 12), ...tcp(44_000, 81)],
+        }),
+        "denied",
+      ),
     ],
   },
 ]);

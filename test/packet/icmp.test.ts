@@ -14,8 +14,8 @@ import {
   icmpSegment,
   ip,
   type Segment,
-  sctpSegment,
   SYN_ACK,
+  sctpSegment,
   tcpSegment,
   udpSegment,
 } from "./frames.ts";
@@ -25,7 +25,8 @@ import { type Addresses, BOTH_FAMILIES, V4, V6 } from "./world.ts";
 const world = useWorld();
 
 const ERRORS = Object.keys(ICMP_ERROR) as IcmpError[];
-const quoteOf = (source: Address, destination: Address, segment: Segment): Uint8Array => ip(source, destination, segment);
+const quoteOf = (source: Address, destination: Address, segment: Segment): Uint8Array =>
+  ip(source, destination, segment);
 
 /** The pod "in" has spoken to the stranger; a router tells it of an error. */
 const spoken = (a: Addresses) => [
@@ -34,7 +35,12 @@ const spoken = (a: Addresses) => [
   outOf("in", frame(a.pods.in, a.stranger, sctpSegment(40_000, 5_000)), "not-isolated"),
   outOf("in", frame(a.pods.in, a.stranger, echo(a.family, 9)), "not-isolated"),
 ];
-const SPOKEN = (family: 4 | 6) => [tcpSegment(40_000, 443, TCP_FLAG.ACK), udpSegment(40_000, 53), sctpSegment(40_000, 5_000), echo(family, 9)];
+const SPOKEN = (family: 4 | 6) => [
+  tcpSegment(40_000, 443, TCP_FLAG.ACK),
+  udpSegment(40_000, 53),
+  sctpSegment(40_000, 5_000),
+  echo(family, 9),
+];
 const router = (a: Addresses): Address => a.node;
 
 testTable("an ICMP error into the pod", world, [
@@ -45,7 +51,9 @@ testTable("an ICMP error into the pod", world, [
       ...ERRORS.flatMap((error) =>
         SPOKEN(a.family).flatMap((segment) => {
           const quote = quoteOf(a.pods.in, a.stranger, segment);
-          return [router(a), a.stranger].map((from) => into("in", icmpError(from, a.pods.in, error, quote), "related"));
+          return [router(a), a.stranger].map((from) =>
+            into("in", icmpError(from, a.pods.in, error, quote), "related"),
+          );
         }),
       ),
     ],
@@ -64,32 +72,62 @@ testTable("an ICMP error into the pod", world, [
     name: "about a flow that nobody knows is judged by policy",
     steps: (a) => [
       ...spoken(a),
-      ...[tcpSegment(40_001, 443), tcpSegment(40_000, 444), udpSegment(40_000, 443), sctpSegment(1, 2), echo(a.family, 8)].map((segment) =>
-        into("in", icmpError(router(a), a.pods.in, "too big", quoteOf(a.pods.in, a.stranger, segment)), "denied"),
+      ...[
+        tcpSegment(40_001, 443),
+        tcpSegment(40_000, 444),
+        udpSegment(40_000, 443),
+        sctpSegment(1, 2),
+        echo(a.family, 8),
+      ].map((segment) =>
+        into(
+          "in",
+          icmpError(router(a), a.pods.in, "too big", quoteOf(a.pods.in, a.stranger, segment)),
+          "denied",
+        ),
       ),
-      into("in", icmpError(router(a), a.pods.in, "too big", quoteOf(a.pods.in, a.friend, udpSegment(40_000, 53))), "denied"),
-      into("in", icmpError(a.trusted, a.pods.in, "too big", quoteOf(a.pods.in, a.friend, udpSegment(40_000, 53))), "policy"),
+      into(
+        "in",
+        icmpError(router(a), a.pods.in, "too big", quoteOf(a.pods.in, a.friend, udpSegment(40_000, 53))),
+        "denied",
+      ),
+      into(
+        "in",
+        icmpError(a.trusted, a.pods.in, "too big", quoteOf(a.pods.in, a.friend, udpSegment(40_000, 53))),
+        "policy",
+      ),
     ],
   },
   {
     name: "that quotes what the peer sent is none about a flow of the pod",
     steps: (a) => [
       ...spoken(a),
-      into("in", icmpError(router(a), a.pods.in, "too big", quoteOf(a.stranger, a.pods.in, udpSegment(53, 40_000))), "denied"),
+      into(
+        "in",
+        icmpError(router(a), a.pods.in, "too big", quoteOf(a.stranger, a.pods.in, udpSegment(53, 40_000))),
+        "denied",
+      ),
     ],
   },
   {
     name: "goes to the sender of the packet that it quotes",
     steps: (a) => [
       ...spoken(a),
-      into("in", icmpError(router(a), a.pods.both, "too big", quoteOf(a.pods.in, a.stranger, udpSegment(40_000, 53))), "denied"),
+      into(
+        "in",
+        icmpError(router(a), a.pods.both, "too big", quoteOf(a.pods.in, a.stranger, udpSegment(40_000, 53))),
+        "denied",
+      ),
     ],
   },
   {
     name: "about another pod's flow is judged by policy",
     steps: (a) => [
       ...spoken(a),
-      into("both", icmpError(router(a), a.pods.both, "too big", quoteOf(a.pods.in, a.stranger, udpSegment(40_000, 53))), "denied"),
+      into(
+        "both",
+        icmpError(router(a), a.pods.both, "too big", quoteOf(a.pods.in, a.stranger, udpSegment(40_000, 53))),
+        "denied",
+      ),
     ],
   },
   {
@@ -105,6 +143,25 @@ testTable("an ICMP error into the pod", world, [
         ...[ports, ports + 1, 528].map((length) =>
           into("in", icmpError(router(a), a.pods.in, "too big", whole.subarray(0, length)), "related"),
         ),
+      ];
+    },
+  },
+  {
+    name: "quotes nothing in what lies beyond its own length",
+    steps: (a) => {
+      const whole = icmpError(
+        router(a),
+        a.pods.in,
+        "too big",
+        quoteOf(a.pods.in, a.stranger, udpSegment(40_000, 53)),
+      );
+      const shorter = (by: number) =>
+        Uint8Array.from(whole, (byte, at) => (at === (a.family === 4 ? 17 : 19) ? byte - by : byte));
+      return [
+        ...spoken(a),
+        into("in", shorter(1), "denied"),
+        into("in", shorter(8), "denied"),
+        into("in", whole, "related"),
       ];
     },
   },
@@ -145,7 +202,20 @@ testTable("an ICMP error into the pod", world, [
           const quote = quoteOf(a.pods.in, a.stranger, chained(types, udpSegment(40_000, 53)));
           return into("in", icmpError(router(a), a.pods.in, "too big", quote), "related");
         }),
-        into("in", icmpError(router(a), a.pods.in, "too big", quoteOf(a.pods.in, a.stranger, chained(new Array<number>(9).fill(DESTINATION), udpSegment(40_000, 53)))), "denied"),
+        into(
+          "in",
+          icmpError(
+            router(a),
+            a.pods.in,
+            "too big",
+            quoteOf(
+              a.pods.in,
+              a.stranger,
+              chained(new Array<number>(9).fill(DESTINATION), udpSegment(40_000, 53)),
+            ),
+          ),
+          "denied",
+        ),
       ];
     },
   },
@@ -156,9 +226,21 @@ testTable("an ICMP error into the pod", world, [
       const quote = (fields: object) => ip(a.pods.in, a.stranger, udpSegment(40_000, 53), { v4: fields });
       return [
         ...spoken(a),
-        into("in", icmpError(router(a), a.pods.in, "too big", quote({ moreFragments: true, id: 7 })), "related"),
-        into("in", icmpError(router(a), a.pods.in, "too big", quote({ options: new Uint8Array(40).fill(1) })), "related"),
-        into("in", icmpError(router(a), a.pods.in, "too big", quote({ fragmentOffset: 10, id: 7 })), "denied"),
+        into(
+          "in",
+          icmpError(router(a), a.pods.in, "too big", quote({ moreFragments: true, id: 7 })),
+          "related",
+        ),
+        into(
+          "in",
+          icmpError(router(a), a.pods.in, "too big", quote({ options: new Uint8Array(40).fill(1) })),
+          "related",
+        ),
+        into(
+          "in",
+          icmpError(router(a), a.pods.in, "too big", quote({ fragmentOffset: 10, id: 7 })),
+          "denied",
+        ),
         into("in", icmpError(router(a), a.pods.in, "too big", quote({ headerWords: 4 })), "denied"),
         into("in", icmpError(router(a), a.pods.in, "too big", quote({ version: 6 })), "denied"),
         into("in", icmpError(router(a), a.pods.in, "too big", quote({ totalLength: 24 })), "denied"),
@@ -172,7 +254,16 @@ testTable("an ICMP error from the pod", world, [
     name: "about a flow into it passes, back to the sender",
     steps: (a) => [
       into("both", frame(a.friend, a.pods.both, udpSegment(40_000, 53)), "policy"),
-      outOf("both", icmpError(a.pods.both, a.friend, "unreachable", quoteOf(a.friend, a.pods.both, udpSegment(40_000, 53))), "related"),
+      outOf(
+        "both",
+        icmpError(
+          a.pods.both,
+          a.friend,
+          "unreachable",
+          quoteOf(a.friend, a.pods.both, udpSegment(40_000, 53)),
+        ),
+        "related",
+      ),
     ],
   },
   {
@@ -189,8 +280,26 @@ testTable("an ICMP error from the pod", world, [
   {
     name: "about nothing is judged by policy",
     steps: (a) => [
-      outOf("both", icmpError(a.pods.both, a.friend, "unreachable", quoteOf(a.friend, a.pods.both, udpSegment(40_000, 53))), "denied"),
-      outOf("both", icmpError(a.pods.both, a.trusted, "unreachable", quoteOf(a.trusted, a.pods.both, udpSegment(40_000, 53))), "policy"),
+      outOf(
+        "both",
+        icmpError(
+          a.pods.both,
+          a.friend,
+          "unreachable",
+          quoteOf(a.friend, a.pods.both, udpSegment(40_000, 53)),
+        ),
+        "denied",
+      ),
+      outOf(
+        "both",
+        icmpError(
+          a.pods.both,
+          a.trusted,
+          "unreachable",
+          quoteOf(a.trusted, a.pods.both, udpSegment(40_000, 53)),
+        ),
+        "policy",
+      ),
       outOf("both", icmpError(a.pods.both, a.stranger, "too big", []), "denied"),
     ],
   },

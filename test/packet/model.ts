@@ -11,7 +11,7 @@ const OWN = { 4: bytesOf(V4.pods.both), 6: bytesOf(V6.pods.both) } as const;
 const FRIEND = { 4: bytesOf(V4.friend), 6: bytesOf(V6.friend) } as const;
 const ALLOWED_PORT = 80;
 const EPHEMERAL_FIRST = 32_768;
-const [TCP, FIN_SYN_RST_ACK, SYN] = [6, 0x17, 0x02];
+const [TCP, SYN, SYN_RST_ACK] = [6, 0x02, 0x16];
 
 /** Everything that the programs remember. */
 export interface Memory {
@@ -30,7 +30,8 @@ const isOwn = (family: 4 | 6, source: string): boolean =>
 export function judge(memory: Memory, direction: Direction, frame: Uint8Array): string {
   const read = readFrame(frame);
   const out = direction === "egress";
-  if (read.kind === "arp") return out && read.source !== OWN[4] && read.source !== "00000000" ? "spoofed" : "neighbour";
+  if (read.kind === "arp")
+    return out && read.source !== OWN[4] && read.source !== "00000000" ? "spoofed" : "neighbour";
   if (read.kind !== "ip") {
     const family = read.source?.length === 8 ? 4 : 6;
     return out && read.source !== undefined && !isOwn(family, read.source) ? "spoofed" : read.kind;
@@ -42,7 +43,10 @@ export function judge(memory: Memory, direction: Direction, frame: Uint8Array): 
 }
 
 /** RFC 4861; undefined where it is another message. */
-function judgeNeighbour({ family, protocol, part, hopLimit, icmpType = 0, icmpCode, ...packet }: Packet, out: boolean) {
+function judgeNeighbour(
+  { family, protocol, part, hopLimit, icmpType = 0, icmpCode, ...packet }: Packet,
+  out: boolean,
+) {
   const types = out ? [133, 135, 136] : [133, 134, 135, 136, 137];
   const is = family === 6 && protocol === 58 && part === "whole" && hopLimit === 255 && icmpCode === 0;
   if (!is || !types.includes(icmpType)) return undefined;
@@ -68,12 +72,20 @@ function judgeIp(memory: Memory, direction: Direction, packet: Packet): string {
   const isIcmp = packet.protocol === 1 || packet.protocol === 58;
   const isEcho = isIcmp && packet.sourcePort !== undefined;
   // The friend may use one TCP port only, so that no ICMP makes a flow.
-  const reason = isEcho ? "denied" : isIcmp ? judgeError(memory, packet, out) : judgeFlow(memory, direction, packet);
+  const reason = isEcho
+    ? "denied"
+    : isIcmp
+      ? judgeError(memory, packet, out)
+      : judgeFlow(memory, direction, packet);
   if (packet.part === "first" && reason !== "denied") memory.firsts.set(fragment, packet);
   return reason;
 }
 
-function judgeError(memory: Memory, { family, protocol, part, icmpType, body, destination }: Packet, out: boolean): string {
+function judgeError(
+  memory: Memory,
+  { family, protocol, part, icmpType, body, destination }: Packet,
+  out: boolean,
+): string {
   const isError = family === 4 ? [3, 11, 12].includes(icmpType ?? 0) : (icmpType ?? 128) < 128;
   if (protocol !== (family === 4 ? 1 : 58) || !isError || part !== "whole") return "denied";
   const quoted = readQuoted(body.subarray(8), family);
@@ -85,7 +97,7 @@ function judgeFlow({ flows }: Memory, direction: Direction, packet: Packet): str
   const { tcpFlags = 0, sourcePort = 0, destinationPort = 0 } = packet;
   const key = flowOf(packet, direction === "egress");
   const opener = flows.get(key);
-  const isSyn = packet.protocol === TCP && (tcpFlags & FIN_SYN_RST_ACK & ~1) === SYN;
+  const isSyn = packet.protocol === TCP && (tcpFlags & SYN_RST_ACK) === SYN;
   if (opener !== undefined && !(isSyn && opener !== direction)) return "established";
   const peer = direction === "egress" ? packet.destination : packet.source;
   if (packet.protocol !== TCP || peer !== FRIEND[packet.family]) return "denied";
@@ -99,7 +111,10 @@ function judgeFlow({ flows }: Memory, direction: Direction, packet: Packet): str
 }
 
 /** docs/decisions/0003-segments-in-mid-connection.md */
-function openers({ tcpFlags = 0, sourcePort = 0, destinationPort = 0 }: Packet, isSyn: boolean): ("sender" | "receiver")[] {
+function openers(
+  { tcpFlags = 0, sourcePort = 0, destinationPort = 0 }: Packet,
+  isSyn: boolean,
+): ("sender" | "receiver")[] {
   if (isSyn) return ["sender"];
   if (tcpFlags & SYN) return ["receiver"];
   const [from, to] = [sourcePort >= EPHEMERAL_FIRST, destinationPort >= EPHEMERAL_FIRST];

@@ -120,11 +120,11 @@ interface Walked {
 function walkExtensions(bytes: Uint8Array, end: number, source: string): Walked {
   let [protocol, at, fragments, fragmentId]: [number, number, number, number] = [bytes[6] ?? 0, 40, 0, 0];
   for (let count = 0; EXTENSIONS.has(protocol); count += 1) {
-    if (count > EXTENSIONS_MAX) throw new Unreadable("unsupported", source);
     if (bytes.length < at + 8) throw new Unreadable("malformed", source);
     const [next, units, offset] = [bytes[at] ?? 0, bytes[at + 1] ?? 0, u16(bytes, at + 2)];
     const size = protocol === 44 ? 8 : protocol === 51 ? (units + 2) * 4 : (units + 1) * 8;
     if (at + size > end || (protocol === 44 && fragments > 0)) throw new Unreadable("malformed", source);
+    if (count === EXTENSIONS_MAX) throw new Unreadable("unsupported", source);
     if (protocol === 44) {
       fragments += 1;
       fragmentId = u32(bytes, at + 4);
@@ -133,7 +133,6 @@ function walkExtensions(bytes: Uint8Array, end: number, source: string): Walked 
     }
     protocol = next;
     at += size;
-    if (count === EXTENSIONS_MAX) throw new Unreadable("unsupported", source);
   }
   return { protocol, at, part: fragments > 1 ? "first" : "whole", fragmentId };
 }
@@ -177,10 +176,17 @@ function withTransport(packet: Packet, quoted: boolean): Packet {
   if (body.length < bytesNeeded(packet, quoted) || flawed) throw new Unreadable("malformed", source);
   if (protocol === TCP || protocol === UDP || protocol === SCTP) {
     const ports = { sourcePort: u16(body, 0), destinationPort: u16(body, 2) };
-    return protocol === TCP && !quoted ? { ...packet, ...ports, tcpFlags: body[13] ?? 0 } : { ...packet, ...ports };
+    return protocol === TCP && !quoted
+      ? { ...packet, ...ports, tcpFlags: body[13] ?? 0 }
+      : { ...packet, ...ports };
   }
   if (protocol !== (family === 4 ? 1 : 58)) return packet;
   const [icmpType, icmpCode] = [body[0] ?? 0, body[1] ?? 0];
   const isEcho = family === 4 ? icmpType === 8 || icmpType === 0 : icmpType === 128 || icmpType === 129;
-  return { ...packet, icmpType, icmpCode, ...(isEcho && { sourcePort: u16(body, 4), destinationPort: u16(body, 4) }) };
+  return {
+    ...packet,
+    icmpType,
+    icmpCode,
+    ...(isEcho && { sourcePort: u16(body, 4), destinationPort: u16(body, 4) }),
+  };
 }

@@ -2,10 +2,9 @@
 
 import { describe, expect, it } from "vitest";
 import { ETHER_TYPE, ethernet, TCP_FLAG, tcp } from "../../src/engines/frame.ts";
-import { cluster, namespace, pod } from "../support/model.ts";
-import { address } from "../support/model.ts";
 import { compile } from "../../src/policy/compile.ts";
 import { NOTHING_NUMBERED } from "../../src/policy/numbers.ts";
+import { address, cluster, namespace, pod } from "../support/model.ts";
 import {
   arp,
   chained,
@@ -59,17 +58,48 @@ testTable("a source that is not the pod's own", world, [
         outOf(name, fragment(a.stranger, a.friend, cut, { id: 1, offset: 1, more: false }), "spoofed"),
         ...(a.family === 6
           ? [
-              outOf(name, frame(a.stranger, a.friend, chained(new Array<number>(9).fill(EXTENSION.DESTINATION), udpSegment(1, 2))), "spoofed"),
-              outOf(name, frame(a.stranger, a.friend, { number: EXTENSION.HOP_BY_HOP, payload: [6, 40, 0, 0, 0, 0, 0, 0] }), "spoofed"),
-              outOf(name, frame(a.stranger, a.friend, udpSegment(1, 2), { v6: { payloadLength: 0 } }), "spoofed"),
+              outOf(
+                name,
+                frame(
+                  a.stranger,
+                  a.friend,
+                  chained(new Array<number>(9).fill(EXTENSION.DESTINATION), udpSegment(1, 2)),
+                ),
+                "spoofed",
+              ),
+              outOf(
+                name,
+                frame(a.stranger, a.friend, {
+                  number: EXTENSION.HOP_BY_HOP,
+                  payload: [6, 40, 0, 0, 0, 0, 0, 0],
+                }),
+                "spoofed",
+              ),
+              outOf(
+                name,
+                frame(a.stranger, a.friend, udpSegment(1, 2), { v6: { payloadLength: 0 } }),
+                "spoofed",
+              ),
             ]
-          : [outOf(name, frame(a.stranger, a.friend, udpSegment(1, 2), { v4: { totalLength: 0 } }), "spoofed")]),
+          : [
+              outOf(
+                name,
+                frame(a.stranger, a.friend, udpSegment(1, 2), { v4: { totalLength: 0 } }),
+                "spoofed",
+              ),
+            ]),
       ]);
     },
   },
   {
     name: "is dropped behind VLAN tags",
-    steps: (a) => [outOf("open", tagged([ETHER_TYPE.VLAN, ETHER_TYPE.QINQ], frame(a.stranger, a.friend, udpSegment(1, 2))), "spoofed")],
+    steps: (a) => [
+      outOf(
+        "open",
+        tagged([ETHER_TYPE.VLAN, ETHER_TYPE.QINQ], frame(a.stranger, a.friend, udpSegment(1, 2))),
+        "spoofed",
+      ),
+    ],
   },
   {
     name: "is nothing to packets into the pod",
@@ -103,7 +133,11 @@ testTable("ARP", world, [
         outOf(name, arp({ operation: 1, sender: a.pods[name], target: a.node }), "neighbour"),
         outOf(name, arp({ operation: 2, sender: a.pods[name], target: a.node }), "neighbour"),
         outOf(name, arp({ operation: 1, sender: UNSPECIFIED[4], target: a.pods[name] }), "neighbour"),
-        outOf(name, tagged([ETHER_TYPE.VLAN], arp({ operation: 1, sender: a.pods[name], target: a.node })), "neighbour"),
+        outOf(
+          name,
+          tagged([ETHER_TYPE.VLAN], arp({ operation: 1, sender: a.pods[name], target: a.node })),
+          "neighbour",
+        ),
       ]),
   },
   {
@@ -113,7 +147,11 @@ testTable("ARP", world, [
       POD_NAMES.flatMap((name) => [
         outOf(name, arp({ operation: 2, sender: a.node, target: a.friend }), "spoofed"),
         outOf(name, arp({ operation: 1, sender: a.friend, target: a.friend }), "spoofed"),
-        outOf(name, tagged([ETHER_TYPE.VLAN], arp({ operation: 2, sender: a.node, target: a.friend })), "spoofed"),
+        outOf(
+          name,
+          tagged([ETHER_TYPE.VLAN], arp({ operation: 2, sender: a.node, target: a.friend })),
+          "spoofed",
+        ),
       ]),
   },
   {
@@ -141,7 +179,11 @@ testTable("neighbour discovery", world, [
     steps: (a) =>
       POD_NAMES.flatMap((name) =>
         Object.values(NEIGHBOUR).map((type) =>
-          into(name, neighbour({ source: LINK_LOCAL, destination: ALL_NODES, type, target: a.pods[name] }), "neighbour"),
+          into(
+            name,
+            neighbour({ source: LINK_LOCAL, destination: ALL_NODES, type, target: a.pods[name] }),
+            "neighbour",
+          ),
         ),
       ),
   },
@@ -151,11 +193,36 @@ testTable("neighbour discovery", world, [
     steps: (a) =>
       POD_NAMES.flatMap((name) =>
         [a.pods[name], LINK_LOCAL].flatMap((own) => [
-          outOf(name, neighbour({ source: own, destination: ALL_NODES, type: SOLICITATION, target: a.node }), "neighbour"),
-          outOf(name, neighbour({ source: own, destination: a.node, type: ADVERTISEMENT, target: own }), "neighbour"),
-          outOf(name, neighbour({ source: own, destination: ALL_NODES, type: ROUTER_SOLICITATION, target: own }), "neighbour"),
-          outOf(name, neighbour({ source: UNSPECIFIED[6], destination: ALL_NODES, type: SOLICITATION, target: own }), "neighbour"),
-          outOf(name, neighbour({ source: UNSPECIFIED[6], destination: ALL_NODES, type: ROUTER_SOLICITATION, target: own }), "neighbour"),
+          outOf(
+            name,
+            neighbour({ source: own, destination: ALL_NODES, type: SOLICITATION, target: a.node }),
+            "neighbour",
+          ),
+          outOf(
+            name,
+            neighbour({ source: own, destination: a.node, type: ADVERTISEMENT, target: own }),
+            "neighbour",
+          ),
+          outOf(
+            name,
+            neighbour({ source: own, destination: ALL_NODES, type: ROUTER_SOLICITATION, target: own }),
+            "neighbour",
+          ),
+          outOf(
+            name,
+            neighbour({ source: UNSPECIFIED[6], destination: ALL_NODES, type: SOLICITATION, target: own }),
+            "neighbour",
+          ),
+          outOf(
+            name,
+            neighbour({
+              source: UNSPECIFIED[6],
+              destination: ALL_NODES,
+              type: ROUTER_SOLICITATION,
+              target: own,
+            }),
+            "neighbour",
+          ),
         ]),
       ),
   },
@@ -164,11 +231,36 @@ testTable("neighbour discovery", world, [
     families: [V6],
     steps: (a) =>
       POD_NAMES.flatMap((name) => [
-        outOf(name, neighbour({ source: a.stranger, destination: a.node, type: SOLICITATION, target: a.node }), "spoofed"),
-        outOf(name, neighbour({ source: a.stranger, destination: a.node, type: ADVERTISEMENT, target: a.pods[name] }), "spoofed"),
-        outOf(name, neighbour({ source: a.pods[name], destination: a.friend, type: ADVERTISEMENT, target: a.node }), "spoofed"),
-        outOf(name, neighbour({ source: LINK_LOCAL, destination: ALL_NODES, type: ADVERTISEMENT, target: a.stranger }), "spoofed"),
-        outOf(name, neighbour({ source: UNSPECIFIED[6], destination: ALL_NODES, type: ADVERTISEMENT, target: a.pods[name] }), "spoofed"),
+        outOf(
+          name,
+          neighbour({ source: a.stranger, destination: a.node, type: SOLICITATION, target: a.node }),
+          "spoofed",
+        ),
+        outOf(
+          name,
+          neighbour({ source: a.stranger, destination: a.node, type: ADVERTISEMENT, target: a.pods[name] }),
+          "spoofed",
+        ),
+        outOf(
+          name,
+          neighbour({ source: a.pods[name], destination: a.friend, type: ADVERTISEMENT, target: a.node }),
+          "spoofed",
+        ),
+        outOf(
+          name,
+          neighbour({ source: LINK_LOCAL, destination: ALL_NODES, type: ADVERTISEMENT, target: a.stranger }),
+          "spoofed",
+        ),
+        outOf(
+          name,
+          neighbour({
+            source: UNSPECIFIED[6],
+            destination: ALL_NODES,
+            type: ADVERTISEMENT,
+            target: a.pods[name],
+          }),
+          "spoofed",
+        ),
       ]),
   },
   {
@@ -176,10 +268,26 @@ testTable("neighbour discovery", world, [
     families: [V6],
     steps: (a) =>
       [ROUTER_ADVERTISEMENT, REDIRECT].flatMap((type) => [
-        outOf("both", neighbour({ source: LINK_LOCAL, destination: ALL_NODES, type, target: a.pods.both }), "denied"),
-        outOf("both", neighbour({ source: a.pods.both, destination: a.trusted, type, target: a.pods.both }), "policy"),
-        outOf("in", neighbour({ source: LINK_LOCAL, destination: ALL_NODES, type, target: a.pods.in }), "not-isolated"),
-        outOf("open", neighbour({ source: a.stranger, destination: ALL_NODES, type, target: a.pods.open }), "spoofed"),
+        outOf(
+          "both",
+          neighbour({ source: LINK_LOCAL, destination: ALL_NODES, type, target: a.pods.both }),
+          "denied",
+        ),
+        outOf(
+          "both",
+          neighbour({ source: a.pods.both, destination: a.trusted, type, target: a.pods.both }),
+          "policy",
+        ),
+        outOf(
+          "in",
+          neighbour({ source: LINK_LOCAL, destination: ALL_NODES, type, target: a.pods.in }),
+          "not-isolated",
+        ),
+        outOf(
+          "open",
+          neighbour({ source: a.stranger, destination: ALL_NODES, type, target: a.pods.open }),
+          "spoofed",
+        ),
       ]),
   },
   {
@@ -198,8 +306,16 @@ testTable("neighbour discovery", world, [
         into("both", fragment(a.stranger, a.pods.both, segment, { id: 1, offset: 0, more: true }), "denied"),
         into("both", whole.subarray(0, whole.length - 1), "malformed"),
         into("both", whole.subarray(0, 62), "malformed"),
-        into("both", frame(a.stranger, a.pods.both, icmpSegment(6, ADVERTISEMENT), { v6: { hopLimit: 255 } }), "malformed"),
-        outOf("both", neighbour({ ...fields, source: a.pods.both, destination: a.stranger, hopLimit: 64 }), "denied"),
+        into(
+          "both",
+          frame(a.stranger, a.pods.both, icmpSegment(6, ADVERTISEMENT), { v6: { hopLimit: 255 } }),
+          "malformed",
+        ),
+        outOf(
+          "both",
+          neighbour({ ...fields, source: a.pods.both, destination: a.stranger, hopLimit: 64 }),
+          "denied",
+        ),
         outOf("open", neighbour({ ...fields, hopLimit: 64 }), "spoofed"),
       ];
     },
@@ -207,7 +323,16 @@ testTable("neighbour discovery", world, [
   {
     name: "is none in IPv4",
     families: [V4],
-    steps: (a) => [into("both", frame(a.stranger, a.pods.both, { number: 58, payload: [135, 0, 0, 0, ...new Array<number>(20).fill(0)] }), "denied")],
+    steps: (a) => [
+      into(
+        "both",
+        frame(a.stranger, a.pods.both, {
+          number: 58,
+          payload: [135, 0, 0, 0, ...new Array<number>(20).fill(0)],
+        }),
+        "denied",
+      ),
+    ],
   },
 ]);
 
@@ -220,10 +345,18 @@ describe("a pod without known addresses", () => {
       const locals = [{ pod: bare, ifindex }];
       const world = cluster({ namespaces: [namespace("x")], pods: [bare] });
       await own.bench.bring(compile(world, locals, NOTHING_NUMBERED).state);
-      for (const frames of [frame(V4.stranger, V4.friend, udpSegment(1, 2)), frame(V6.stranger, V6.friend, udpSegment(1, 2)), arp({ operation: 2, sender: V4.stranger, target: V4.friend })]) {
-        expect(own.bench.run({ direction: "egress", ifindex, ingressIfindex: 1, frame: frames })).toBe("pass");
+      for (const frames of [
+        frame(V4.stranger, V4.friend, udpSegment(1, 2)),
+        frame(V6.stranger, V6.friend, udpSegment(1, 2)),
+        arp({ operation: 2, sender: V4.stranger, target: V4.friend }),
+      ]) {
+        expect(own.bench.run({ direction: "egress", ifindex, ingressIfindex: 1, frame: frames })).toBe(
+          "pass",
+        );
       }
-      expect(own.bench.run({ direction: "egress", ifindex, ingressIfindex: 1, frame: ethernet(0x88cc, [0, 0]) })).toBe("pass");
+      expect(
+        own.bench.run({ direction: "egress", ifindex, ingressIfindex: 1, frame: ethernet(0x88cc, [0, 0]) }),
+      ).toBe("pass");
     } finally {
       own.close();
     }

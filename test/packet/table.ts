@@ -1,7 +1,14 @@
 // Tables of cases: packets in their order, each with the reason that the programs must give and count.
 
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
-import { type Addresses, BOTH_FAMILIES, openWorld, type PodName, type Question, type World } from "./world.ts";
+import {
+  type Addresses,
+  BOTH_FAMILIES,
+  openWorld,
+  type PodName,
+  type Question,
+  type World,
+} from "./world.ts";
 
 export interface Step extends Question {
   readonly reason: string;
@@ -58,7 +65,8 @@ export function testTable(title: string, world: () => World, cases: readonly Cas
 
 /** All steps are taken before any is judged, so that a failure shows what became of the rest. */
 export function expectSteps(world: World, steps: readonly Step[]): void {
-  const numbered = (each: Step, at: number, reason: string) => `${at + 1}. ${each.direction} ${each.pod}: ${reason}`;
+  const numbered = (each: Step, at: number, reason: string) =>
+    `${at + 1}. ${each.direction} ${each.pod}: ${reason}`;
   const got = steps.map((step, at) => numbered(step, at, world.ask(step)));
   expect(got).toEqual(steps.map((step, at) => numbered(step, at, step.reason)));
 }

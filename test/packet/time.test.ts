@@ -1,5 +1,6 @@
 // What time and changes of policy do to flows: expiry, resets and ends, revoked and restored rules, generations.
 
+import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, describe, expect, it } from "vitest";
 import { TCP_FLAG } from "../../src/engines/frame.ts";
 import { FlowState, type Timeout } from "../../src/gen/layout.ts";
@@ -27,8 +28,10 @@ afterEach(async () => {
   await world().enforce();
 });
 
-const to = (a: Addresses, segment: Segment, peer: "friend" | "trusted" = "friend") => frame(a[peer], a.pods.both, segment);
-const back = (a: Addresses, segment: Segment, peer: "friend" | "trusted" = "friend") => frame(a.pods.both, a[peer], segment);
+const to = (a: Addresses, segment: Segment, peer: "friend" | "trusted" = "friend") =>
+  frame(a[peer], a.pods.both, segment);
+const back = (a: Addresses, segment: Segment, peer: "friend" | "trusted" = "friend") =>
+  frame(a.pods.both, a[peer], segment);
 
 /** The state bits of the only flow there is. */
 async function onlyFlow(): Promise<{ readonly state: number; readonly generation: number }> {
@@ -87,20 +90,20 @@ describe("a flow without packets", () => {
   );
 
   it.each(rows)("is forgotten after its timeout: $name", async ({ a, timeout, packets, late }) => {
-    await world().setTimeouts({ [timeout]: 5 });
+    await world().setTimeouts({ [timeout]: 150 });
     expectSteps(world(), [...packets(a), { ...late(a), reason: "established" }]);
-    await world().ticks(7);
+    await world().outwait(150);
     expectSteps(world(), [late(a)]);
   });
 
   it.each(BOTH_FAMILIES)("is kept by each packet: IPv$family", async (a) => {
-    await world().setTimeouts({ UDP_NEW: 10, UDP_STREAM: 10 });
+    await world().setTimeouts({ UDP_NEW: 200, UDP_STREAM: 200 });
     expectSteps(world(), [into("both", to(a, udpSegment(40_000, 53)), "policy")]);
     for (let round = 0; round < 4; round += 1) {
-      await world().ticks(5);
+      await sleep(80);
       expectSteps(world(), [outOf("both", back(a, udpSegment(53, 40_000)), "established")]);
     }
-    await world().ticks(12);
+    await world().outwait(200);
     expectSteps(world(), [outOf("both", back(a, udpSegment(53, 40_000)), "denied")]);
   });
 
@@ -111,7 +114,9 @@ describe("a flow without packets", () => {
     const months = 2n ** 31n + 86_400n * BigInt(world().bench.datapath.ticksPerSecond);
     const table = (a.family === 4 ? conntrackV4 : conntrackV6) as typeof conntrackV4;
     const [[key, flow]] = (await table.read()) as unknown as [[never, { expires: bigint }]];
-    await table.writeBatch([[key, { ...flow, expires: BigInt.asUintN(64, BigInt(flow.expires) - months) } as never]]);
+    await table.writeBatch([
+      [key, { ...flow, expires: BigInt.asUintN(64, BigInt(flow.expires) - months) } as never],
+    ]);
     expectSteps(world(), [outOf("both", back(a, udpSegment(53, 40_000)), "denied")]);
   });
 });
@@ -130,8 +135,14 @@ describe("a TCP connection", () => {
       [into("both", to(a, tcpSegment(40_000, 80)), "established"), 0],
       [outOf("both", back(a, tcpSegment(80, 40_000, SYN_ACK)), "established"), REPLIED],
       [into("both", to(a, tcpSegment(40_000, 80, ACK)), "established"), REPLIED | CONFIRMED],
-      [outOf("both", back(a, tcpSegment(80, 40_000, FIN_ACK)), "established"), REPLIED | CONFIRMED | FIN_OTHER],
-      [into("both", to(a, tcpSegment(40_000, 80, FIN_ACK)), "established"), REPLIED | CONFIRMED | FIN_OTHER | FIN_OPENER],
+      [
+        outOf("both", back(a, tcpSegment(80, 40_000, FIN_ACK)), "established"),
+        REPLIED | CONFIRMED | FIN_OTHER,
+      ],
+      [
+        into("both", to(a, tcpSegment(40_000, 80, FIN_ACK)), "established"),
+        REPLIED | CONFIRMED | FIN_OTHER | FIN_OPENER,
+      ],
       [into("both", to(a, tcpSegment(40_000, 80)), "established"), 0],
     ];
     for (const [step, state] of steps) {
@@ -145,37 +156,46 @@ describe("a TCP connection", () => {
     expect((await onlyFlow()).state).toBe(FlowState.REPLIED | FlowState.CONFIRMED);
   });
 
-  const ages: { name: string; timeout: keyof typeof Timeout; packets: (a: Addresses) => readonly Step[] }[] = [
-    { name: "half-open", timeout: "TCP_NEW", packets: (a) => established(a).slice(0, 1) },
-    { name: "established", timeout: "TCP_ESTABLISHED", packets: established },
-    {
-      name: "closing",
-      timeout: "TCP_CLOSING",
-      packets: (a) => [...established(a), outOf("both", back(a, tcpSegment(80, 40_000, FIN_ACK)), "established")],
-    },
-    {
-      name: "reset",
-      timeout: "TCP_RESET",
-      packets: (a) => [...established(a), outOf("both", back(a, tcpSegment(80, 40_000, RST_ACK)), "established")],
-    },
-  ];
-  const aged = ages.flatMap((age) => BOTH_FAMILIES.map((a) => ({ ...age, a, title: `${age.name}, IPv${a.family}` })));
+  const ages: { name: string; timeout: keyof typeof Timeout; packets: (a: Addresses) => readonly Step[] }[] =
+    [
+      { name: "half-open", timeout: "TCP_NEW", packets: (a) => established(a).slice(0, 1) },
+      { name: "established", timeout: "TCP_ESTABLISHED", packets: established },
+      {
+        name: "closing",
+        timeout: "TCP_CLOSING",
+        packets: (a) => [
+          ...established(a),
+          outOf("both", back(a, tcpSegment(80, 40_000, FIN_ACK)), "established"),
+        ],
+      },
+      {
+        name: "reset",
+        timeout: "TCP_RESET",
+        packets: (a) => [
+          ...established(a),
+          outOf("both", back(a, tcpSegment(80, 40_000, RST_ACK)), "established"),
+        ],
+      },
+    ];
+  const aged = ages.flatMap((age) =>
+    BOTH_FAMILIES.map((a) => ({ ...age, a, title: `${age.name}, IPv${a.family}` })),
+  );
 
   it.each(aged)("that is $title is forgotten after its timeout", async ({ a, timeout, packets }) => {
-    await world().setTimeouts({ [timeout]: 5 });
+    await world().setTimeouts({ [timeout]: 150 });
     expectSteps(world(), packets(a));
-    await world().ticks(7);
+    await world().outwait(150);
     expectSteps(world(), [into("both", to(a, tcpSegment(40_000, 80)), "policy")]);
   });
 
   it.each(BOTH_FAMILIES)("outlives a forged reset: the next segment restores it: IPv$family", async (a) => {
-    await world().setTimeouts({ TCP_RESET: 10 });
+    await world().setTimeouts({ TCP_RESET: 150 });
     expectSteps(world(), [
       ...established(a),
       into("both", to(a, tcpSegment(40_000, 80, RST_ACK)), "established"),
       outOf("both", back(a, tcpSegment(80, 40_000, ACK)), "established"),
     ]);
-    await world().ticks(14);
+    await world().outwait(150);
     // Were the entry gone, this would be a new flow of the friend's.
     expectSteps(world(), [into("both", to(a, tcpSegment(40_000, 80, ACK)), "established")]);
   });
@@ -234,30 +254,42 @@ describe("a policy that changes", () => {
     ]);
   });
 
-  it.each(BOTH_FAMILIES)("that revoked and restored a flow between two packets, ends nothing: IPv$family", async (a) => {
-    expectSteps(world(), flows(a));
-    await world().enforce([]);
-    await world().enforce();
-    expectSteps(world(), next(a, ["established"]));
-  });
+  it.each(BOTH_FAMILIES)(
+    "that revoked and restored a flow between two packets, ends nothing: IPv$family",
+    async (a) => {
+      expectSteps(world(), flows(a));
+      await world().enforce([]);
+      await world().enforce();
+      expectSteps(world(), next(a, ["established"]));
+    },
+  );
 
-  it.each(BOTH_FAMILIES)("keeps a revoked flow revoked, whatever another CPU still writes of it: IPv$family", async (a) => {
-    const { conntrackV4, conntrackV6 } = world().bench.maps.tables;
-    const table = (a.family === 4 ? conntrackV4 : conntrackV6) as typeof conntrackV4;
-    expectSteps(world(), flows(a).slice(0, 1));
-    const seenBefore = await table.read();
-    await world().enforce([]);
-    expectSteps(world(), next(a, ["revoked"]).slice(0, 1));
-    // A run that began before the change writes the state that it had read then; nothing else.
-    const state = seenBefore[0]?.[1].state ?? 0;
-    await table.writeBatch((await table.read()).map(([key, flow]) => [key, { ...flow, state }] as const));
-    expectSteps(world(), next(a, ["revoked"]).slice(0, 1));
-  });
+  it.each(BOTH_FAMILIES)(
+    "keeps a revoked flow revoked, whatever another CPU still writes of it: IPv$family",
+    async (a) => {
+      const { conntrackV4, conntrackV6 } = world().bench.maps.tables;
+      const table = (a.family === 4 ? conntrackV4 : conntrackV6) as typeof conntrackV4;
+      expectSteps(world(), flows(a).slice(0, 1));
+      const seenBefore = await table.read();
+      await world().enforce([]);
+      expectSteps(world(), next(a, ["revoked"]).slice(0, 1));
+      // A run that began before the change writes the state that it had read then; nothing else.
+      const state = seenBefore[0]?.[1].state ?? 0;
+      await table.writeBatch((await table.read()).map(([key, flow]) => [key, { ...flow, state }] as const));
+      expectSteps(world(), next(a, ["revoked"]).slice(0, 1));
+    },
+  );
 
-  it.each(BOTH_FAMILIES)("refuses new flows at once, and its own rules allow them at once: IPv$family", async (a) => {
-    await world().enforce([]);
-    expectSteps(world(), flows(a).map((step) => ({ ...step, reason: "denied" })));
-    await world().enforce(RULES);
-    expectSteps(world(), flows(a));
-  });
+  it.each(BOTH_FAMILIES)(
+    "refuses new flows at once, and its own rules allow them at once: IPv$family",
+    async (a) => {
+      await world().enforce([]);
+      expectSteps(
+        world(),
+        flows(a).map((step) => ({ ...step, reason: "denied" })),
+      );
+      await world().enforce(RULES);
+      expectSteps(world(), flows(a));
+    },
+  );
 });

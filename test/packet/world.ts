@@ -5,7 +5,7 @@ import { present } from "../../src/base/assert.ts";
 import { DIRECTIONS, type Direction } from "../../src/base/direction.ts";
 import type { Address } from "../../src/base/ip.ts";
 import { type Bench, openBench } from "../../src/engines/kernel.ts";
-import { REASON_NAMES, Reason, REASONS, Timeout } from "../../src/gen/layout.ts";
+import { REASON_NAMES, REASONS, Reason, Timeout } from "../../src/gen/layout.ts";
 import { type Cluster, keyOf, type Pod } from "../../src/model/cluster.ts";
 import type { Rule } from "../../src/model/policy.ts";
 import { compile } from "../../src/policy/compile.ts";
@@ -95,14 +95,16 @@ export interface World {
   enforce(rules?: readonly Rule[]): Promise<void>;
   /** All packets and bytes counted so far, those of no endpoint included. */
   counted(): Counted;
+  /** Of one pod, by "direction reason" in words. */
+  countedByReason(name: PodName): ReadonlyMap<string, Counted>;
   /** Those of one endpoint id (0: of none), either direction, for one reason. */
   countedAs(id: number, reason: string): Counted;
   /** Forgets flows and fragments. */
   forget(): Promise<void>;
-  /** Sets timeouts in ticks, the others to their defaults. */
-  setTimeouts(ticks: Partial<Record<keyof typeof Timeout, number>>): Promise<void>;
-  /** Waits for this many ticks of the kernel's clock to pass. */
-  ticks(count: number): Promise<void>;
+  /** Sets timeouts in milliseconds, the others to their defaults. */
+  setTimeouts(milliseconds: Partial<Record<keyof typeof Timeout, number>>): Promise<void>;
+  /** Waits until a timeout of so many milliseconds has certainly passed. */
+  outwait(milliseconds: number): Promise<void>;
   close(): void;
 }
 
@@ -141,19 +143,33 @@ export async function openWorld(): Promise<World> {
       );
     },
     counted: () => sum([0, ...ids.values()].map((id) => read(bench, id))),
-    countedAs: (id, reason) => sum([read(bench, id).map((cells) => cells.filter((_, at) => REASON_NAMES[at] === reason))]),
+    countedByReason: (name) =>
+      new Map(
+        read(bench, present(ids.get(name), `endpoint of ${name}`)).flatMap((cells, direction) =>
+          cells.map(
+            (cell, reason) => [`${DIRECTIONS[direction]} ${REASON_NAMES[reason] ?? reason}`, cell] as const,
+          ),
+        ),
+      ),
+    countedAs: (id, reason) =>
+      sum([read(bench, id).map((cells) => cells.filter((_, at) => REASON_NAMES[at] === reason))]),
     async forget() {
       for (const table of [tables.conntrackV4, tables.conntrackV6, tables.fragments]) {
         await table.deleteBatch((await table.read()).map(([key]) => key) as never);
       }
     },
-    async setTimeouts(ticks) {
+    async setTimeouts(milliseconds) {
       const now = present(tables.node.get(0), "the node's settings");
       const timeouts = [...defaults.timeouts];
-      for (const [name, value] of Object.entries(ticks)) timeouts[Timeout[name as keyof typeof Timeout]] = value;
+      for (const [name, value] of Object.entries(milliseconds)) {
+        timeouts[Timeout[name as keyof typeof Timeout]] = Math.ceil(
+          (value * bench.datapath.ticksPerSecond) / 1_000,
+        );
+      }
       await tables.node.writeBatch([[0, { ...now, timeouts }]]);
     },
-    ticks: (count) => sleep(Math.ceil((count * 1_000) / bench.datapath.ticksPerSecond)),
+    // Jiffies may stand still for a tick that they make good later.
+    outwait: (milliseconds) => sleep(milliseconds + 4_000 / bench.datapath.ticksPerSecond),
     close: () => bench.close(),
   };
 }
@@ -175,10 +191,12 @@ function read(bench: Bench, id: number): Reading {
 }
 
 const sum = (readings: readonly Reading[]): Counted =>
-  readings.flat(2).reduce(
-    (total, cell) => ({ packets: total.packets + cell.packets, bytes: total.bytes + cell.bytes }),
-    { packets: 0, bytes: 0 },
-  );
+  readings
+    .flat(2)
+    .reduce((total, cell) => ({ packets: total.packets + cell.packets, bytes: total.bytes + cell.bytes }), {
+      packets: 0,
+      bytes: 0,
+    });
 
 interface Run {
   readonly before: Reading;
@@ -197,9 +215,12 @@ function reasonOf({ before, after, direction, verdict, bytes }: Run): string {
     }).filter((cell) => cell.packets !== 0 || cell.bytes !== 0),
   );
   const [cell] = moved;
-  const exact = moved.length === 1 && cell?.packets === 1 && cell.bytes === bytes && cell.direction === direction;
-  if (!exact) throw new Error(`one packet of ${bytes} bytes, ${direction}, was counted as ${JSON.stringify(moved)}`);
+  const exact =
+    moved.length === 1 && cell?.packets === 1 && cell.bytes === bytes && cell.direction === direction;
+  if (!exact)
+    throw new Error(`one packet of ${bytes} bytes, ${direction}, was counted as ${JSON.stringify(moved)}`);
   const name = REASON_NAMES[cell.reason] ?? String(cell.reason);
-  if ((cell.reason < Reason.DROPS) !== (verdict === "pass")) throw new Error(`${verdict}, but counted as ${name}`);
+  if (cell.reason < Reason.DROPS !== (verdict === "pass"))
+    throw new Error(`${verdict}, but counted as ${name}`);
   return name;
 }

@@ -1,6 +1,6 @@
 // What the kernel's verifier made of the built programs: how many instructions it looked at, and for how long.
 import { fileURLToPath } from "node:url";
-import { BpfObject } from "bpf-ts";
+import { BpfError, BpfObject } from "bpf-ts";
 
 /** The verifier gives up at a million (BPF_COMPLEXITY_LIMIT_INSNS). Kernels count differently: half of it is for the next. */
 const INSTRUCTIONS_MAX = 500_000;
@@ -8,7 +8,11 @@ const INSTRUCTIONS_MAX = 500_000;
 const path = fileURLToPath(new URL("../../bpf/build/filter.bpf.o", import.meta.url));
 using object = BpfObject.open(path);
 const started = performance.now();
-await object.load();
+await object.load().catch((error: unknown) => {
+  // The end of the log, where the verifier says why; the whole of it is megabytes.
+  if (error instanceof BpfError) process.stdout.write(`${error.verifierLog?.slice(-3_000) ?? ""}\n`);
+  throw new Error(error instanceof Error ? error.message : String(error));
+});
 process.stdout.write(`all loaded in ${Math.round(performance.now() - started)} ms\n`);
 for (const { name } of object.programs) {
   using program = object.program(name);

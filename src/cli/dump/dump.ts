@@ -83,10 +83,9 @@ async function readAddresses(kernel: Kernel) {
 async function readPolicies({ pins }: Kernel): Promise<PolicyRecord[]> {
   const outer = policyTableOf(pins.map("policy"));
   const records: PolicyRecord[] = [];
-  for (const policy of await outer.numbers()) {
+  for await (const [policy, inner] of outer.all()) {
     // 0 is "not isolated": nobody looks there.
-    using inner = policy === POLICY_NONE ? undefined : outer.open(policy);
-    if (inner === undefined) continue;
+    if (policy === POLICY_NONE) continue;
     const cells = (await inner.read()).map(([identity, row]) => ({ identity, row }));
     // A cell that holds nothing falls back to that of identity 0, which is always of interest.
     records.push({ policy, cells: cells.filter(({ identity, row }) => identity === 0 || row !== 0) });

@@ -50,9 +50,7 @@ async function rawPolicies(pins: Pins): Promise<RawMap[]> {
   const { inner } = MAPS.policy;
   const outer = policyTableOf(pins.map("policy"));
   const maps: RawMap[] = [];
-  for (const number of await outer.numbers()) {
-    using table = outer.open(number);
-    if (table === undefined) continue;
+  for await (const [number, table] of outer.all()) {
     maps.push({
       map: `policy[${number}]`,
       kind: inner.kind,
