@@ -9,8 +9,8 @@ const kernelProject = (name: string, include: string, order: number) => ({
     // They share the machine's links, pins and CPUs: one file at a time, one project after another.
     fileParallelism: false,
     sequence: { groupOrder: order },
-    testTimeout: 60_000,
-    hookTimeout: 120_000,
+    testTimeout: 180_000,
+    hookTimeout: 180_000,
   },
 });
 
@@ -24,7 +24,7 @@ export default defineConfig({
           include: ["test/unit/**/*.test.ts", "test/tidy.test.ts"],
           maxWorkers: 2,
           sequence: { groupOrder: 0 },
-          testTimeout: 20_000,
+          testTimeout: 180_000,
         },
       },
       kernelProject("native", "native/test/**/*.test.ts", 1),

@@ -43,7 +43,7 @@ static __always_inline bool is_cut(const struct __sk_buff *skb, enum parsed pars
 }
 
 /* Parses what is linear, and once more after making the headers linear where they were not. */
-static __always_inline enum parsed parse_skb(struct __sk_buff *skb, struct cursor *cursor, struct packet *packet)
+static __always_inline enum parsed parse_twice(struct __sk_buff *skb, struct cursor *cursor, struct packet *packet)
 {
 	enum parsed parsed;
 
@@ -56,6 +56,18 @@ static __always_inline enum parsed parse_skb(struct __sk_buff *skb, struct curso
 	*packet = (struct packet){};
 	*cursor = cursor_at_start(skb);
 	return parse(cursor, packet);
+}
+
+static __always_inline enum parsed parse_skb(struct __sk_buff *skb, struct cursor *cursor, struct packet *packet)
+{
+	struct packet found = {}, *there = &found;
+	enum parsed parsed;
+
+	/* Hides where it is from the compiler, which else keeps every field in a place of its own for each way to fail. */
+	asm volatile("" : "+r"(there));
+	parsed = parse_twice(skb, cursor, there);
+	*packet = *there;
+	return parsed;
 }
 
 /* An IP packet, of a family that is a constant: the compiler makes a program for each. */
@@ -94,16 +106,12 @@ static __always_inline enum reason verdict_without(struct __sk_buff *skb, const 
 /* What an endpoint that is isolated in neither direction lets through: everything but spoofed addresses. */
 static __always_inline enum reason verdict(struct __sk_buff *skb, struct context *context)
 {
-	struct packet found = {}, *there = &found, packet;
+	struct packet packet;
 	struct cursor cursor;
-	enum parsed parsed;
+	enum parsed parsed = parse_skb(skb, &cursor, &packet);
 
-	/* Hides where it is from the compiler, which else keeps every field in a place of its own for each way to fail. */
-	asm volatile("" : "+r"(there));
-	parsed = parse_skb(skb, &cursor, there);
 	if (parsed != PARSED_IP)
 		return verdict_without(skb, context, parsed);
-	packet = *there;
 	if (is_v6(&packet)) {
 		packet.family = FAMILY_IPV6;
 		return verdict_of(context, &packet, &cursor);

@@ -8,7 +8,13 @@ import { readTypeScript } from "./tidy/typescript.ts";
 const LIMITS = { fileLines: 300, fileLinesMax: 400, functionLines: 70, entryPointLines: 40, parameters: 4 };
 
 /** Files that may have more than `fileLines` lines (never more than `fileLinesMax`), each with the reason. */
-const LONG_FILES: Readonly<Record<string, string>> = {};
+const LONG_FILES: Readonly<Record<string, string>> = {
+  "test/packet/flows.test.ts": "one table of cases on connection tracking",
+  "test/packet/headers.test.ts": "one table of cases on IP headers",
+  "test/packet/icmp.test.ts": "one table of cases on ICMP",
+  "test/packet/sources.test.ts": "one table of cases on source addresses",
+  "native/src/map_bulk.cc": "all ways to read and write a map as a whole, side by side",
+};
 
 // Spelt in pieces, so that this file does not break its own rule.
 const FORBIDDEN_WORDS = new RegExp(`\\b(?:TO${"DO"}|FIX${"ME"})\\b|(?<![\\w.~-])/wor${"k"}(?![\\w-])`);

@@ -29,6 +29,15 @@ function randomFrom(seed: number): () => number {
   };
 }
 
+const ADDRESSES = [
+  ...Object.values(V4.pods),
+  V4.friend,
+  V4.stranger,
+  ...Object.values(V6.pods),
+  V6.friend,
+  V6.stranger,
+].map(addressBytes);
+
 /** A source of mutated samples; the same for the same seed. */
 export function mutator(seed: number, samples: readonly Sample[]): () => Sample {
   const random = randomFrom(seed);
@@ -37,14 +46,6 @@ export function mutator(seed: number, samples: readonly Sample[]): () => Sample 
   /** An offset into the frame, mostly into its headers, never beyond its end. */
   const place = (frame: Uint8Array) =>
     below(random() < 0.9 ? Math.min(frame.length, HEADERS_MAX) : frame.length);
-  const addresses = [
-    ...Object.values(V4.pods),
-    V4.friend,
-    V4.stranger,
-    ...Object.values(V6.pods),
-    V6.friend,
-    V6.stranger,
-  ].map(addressBytes);
   const write = (frame: Uint8Array, at: number, bytes: readonly number[]) => {
     const copy = Uint8Array.from(frame);
     for (const [index, byte] of bytes.entries()) if (at + index < copy.length) copy[at + index] = byte;
@@ -64,7 +65,7 @@ export function mutator(seed: number, samples: readonly Sample[]): () => Sample 
     (frame) => write(frame, pick([12, 16, 18, 20, 23]), u16(pick(WORDS))),
     // First bytes of the IP headers: version, lengths, fragment fields, protocols.
     (frame) => write(frame, 14 + below(10), [pick(BYTES)]),
-    (frame) => write(frame, pick([22, 26, 30, 38]), pick(addresses)),
+    (frame) => write(frame, pick([22, 26, 30, 38]), pick(ADDRESSES)),
     (frame) => frame.subarray(0, 14 + below(frame.length - 13)),
     (frame) =>
       join(
