@@ -66,8 +66,10 @@ static __always_inline enum parsed parse_skb(struct __sk_buff *skb, struct curso
 	/* Hides where it is from the compiler, which else keeps every field in a place of its own for each way to fail. */
 	asm volatile("" : "+r"(there));
 	parsed = parse_twice(skb, cursor, there);
+	if (parsed != PARSED_IP)
+		return parsed;
 	*packet = *there;
-	return parsed;
+	return PARSED_IP;
 }
 
 /* An IP packet, of a family that is a constant: the compiler makes a program for each. */

@@ -7,6 +7,7 @@ import {
   BpfProgram,
   Btf,
   findClsact,
+  hasTcx,
   MapType,
   queryTc,
   RingBuffer,
@@ -41,7 +42,7 @@ test("maps, programs, links and BTF opened and closed", async () => {
   const pinned = makeMap();
   pinned.pin(path);
   const { ifindex } = makeVeth();
-  const link = await BpfLink.attach(object.program("pass"), { kind: "tcx", ifindex, direction: "ingress" });
+  const link = await BpfLink.attach(object.program("xdp_pass"), { kind: "xdp", ifindex, mode: "generic" });
   const [programId, linkId, btfId] = [
     object.program("pass").info.id,
     link.info.id,
@@ -55,7 +56,7 @@ test("maps, programs, links and BTF opened and closed", async () => {
     BpfProgram.openById(programId).close();
     BpfLink.openById(linkId).close();
     Btf.openById(btfId);
-    queryTc(ifindex, "ingress");
+    if (hasTcx()) queryTc(ifindex, "ingress");
     findClsact(ifindex, "ingress", 1, 1);
     object.getData(".rodata");
   });
@@ -105,10 +106,10 @@ test("objects loaded, links attached and ring buffers opened", async () => {
     object.close();
   }, 50);
   const object = await loadSample();
-  const [program, events] = [object.program("pass"), object.map("events")];
+  const [program, events] = [object.program("xdp_pass"), object.map("events")];
   const { ifindex } = makeVeth();
   await expectNoLeak(async () => {
-    const link = await BpfLink.attach(program, { kind: "tcx", ifindex, direction: "egress" });
+    const link = await BpfLink.attach(program, { kind: "xdp", ifindex, mode: "generic" });
     await link.update(program);
     link.close();
   }, 50); // the kernel takes its time over each

@@ -9,12 +9,15 @@ async function attach(...args: Parameters<typeof BpfLink.attach>): Promise<BpfLi
   return closing(await BpfLink.attach(...args));
 }
 
+/** Where the kernel has tcx; the test below sees to it that a new kernel has. */
+const testTcx = test.skipIf(!hasTcx());
+
 test("this kernel has tcx if it is new enough for it", async () => {
   const [major = 0, minor = 0] = (await import("node:os")).release().split(".").map(Number);
   expect(hasTcx()).toBe(major > 6 || (major === 6 && minor >= 6));
 });
 
-test.for(["ingress", "egress"] as const)(
+testTcx.for(["ingress", "egress"] as const)(
   "a tcx program judges %s, is replaced and detached",
   async (direction) => {
     const object = await loadSample(letAll);
@@ -72,7 +75,7 @@ test.for(["native", "generic"] as const)(
   },
 );
 
-test("closing a link detaches it, unless it is pinned", async () => {
+testTcx("closing a link detaches it, unless it is pinned", async () => {
   const object = await loadSample();
   const veth = makeVeth();
   const spec = { kind: "tcx", ifindex: veth.ifindex, direction: "egress" } as const;
@@ -97,7 +100,7 @@ test("closing a link detaches it, unless it is pinned", async () => {
   await expectCode("ENOENT", () => BpfLink.openPinned(path));
 });
 
-test("programs stand in the order that was asked for", async () => {
+testTcx("programs stand in the order that was asked for", async () => {
   const object = await loadSample();
   const { ifindex } = makeVeth();
   const spec = { kind: "tcx", ifindex, direction: "ingress" } as const;
@@ -109,7 +112,7 @@ test("programs stand in the order that was asked for", async () => {
   await expectCode("EEXIST", () => attach(object.program("drop"), spec));
 });
 
-test("a link tells that its device has gone", async () => {
+testTcx("a link tells that its device has gone", async () => {
   const object = await loadSample();
   const veth = makeVeth();
   const tcx = await attach(object.program("drop"), {
@@ -128,7 +131,7 @@ test("a link tells that its device has gone", async () => {
   await expectCode("ENODEV", () => queryTc(veth.ifindex, "ingress"));
 });
 
-test("what cannot be attached is told", async () => {
+testTcx("what cannot be attached is told", async () => {
   const object = await loadSample();
   const { ifindex } = makeVeth();
   const drop = object.program("drop");
@@ -155,7 +158,7 @@ test("what cannot be attached is told", async () => {
   await expectCode("ENOENT", () => BpfLink.openById(0x7fffffff));
 });
 
-test("no packet slips through while programs are replaced", async () => {
+testTcx("no packet slips through while programs are replaced", async () => {
   const object = await loadSample();
   const veth = makeVeth();
   const link = await attach(object.program("drop"), {

@@ -20,7 +20,8 @@ const world = useWorld();
 beforeAll(async () => {
   await world().enforce([{ peers: [block("10.9.0.1/32"), block("fd09::1/128")], ports: ports("TCP/80") }]);
   // No flow expires while a test runs, so that the model needs no clock.
-  await world().setTimeouts({ TCP_RESET: 86_400_000 });
+  const DAY_MS = 86_400_000;
+  await world().setTimeouts({ TCP_NEW: DAY_MS, TCP_CLOSING: DAY_MS, TCP_RESET: DAY_MS, FRAGMENT: DAY_MS });
 });
 
 const DROPS = new Set(

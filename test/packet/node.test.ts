@@ -3,6 +3,7 @@
 import { describe, expect, it } from "vitest";
 import { present } from "../../src/base/assert.ts";
 import { ethernet, TCP_FLAG } from "../../src/engines/frame.ts";
+import { ENDPOINT_PROBES, ENDPOINTS_PLACES } from "../../src/gen/layout.ts";
 import {
   arp,
   echo,
@@ -149,10 +150,10 @@ describe("a map that lacks something", () => {
   const policyOf = (pod: "both") => {
     const { tables } = world().bench.maps;
     const generation = present(tables.node.get(0), "node").generation;
-    const endpoint = [...Array(8).keys()].map((probe) =>
-      tables.endpoints.get(world().ifindexOf(pod) + probe),
-    );
-    const found = endpoint.find((each) => each?.ifindex === world().ifindexOf(pod));
+    const ifindex = world().ifindexOf(pod);
+    const found = Array.from({ length: ENDPOINT_PROBES }, (_, probe) =>
+      tables.endpoints.get((ifindex + probe) % ENDPOINTS_PLACES),
+    ).find((each) => each?.ifindex === ifindex);
     return present(found?.policy[(generation & 1) as 0 | 1][0], `policy of ${pod}`);
   };
 

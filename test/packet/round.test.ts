@@ -5,6 +5,7 @@ import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { Kernel } from "../../src/agent/apply.ts";
 import { firstProgress, type Progress, round } from "../../src/agent/round.ts";
 import { openLog } from "../../src/base/log.ts";
+import { hookOf } from "../../src/datapath/attach.ts";
 import { type Bench, openBench } from "../../src/engines/kernel.ts";
 import { keyOf, type Pod } from "../../src/model/cluster.ts";
 import type { Policy } from "../../src/model/policy.ts";
@@ -21,7 +22,7 @@ let logged: string[];
 
 beforeEach(async () => {
   bench = await openBench({ object: OBJECT, bpffs: "/sys/fs/bpf" });
-  kernel = { datapath: bench.datapath, maps: bench.maps, hook: "tcx" };
+  kernel = { datapath: bench.datapath, maps: bench.maps, hook: hookOf() };
   progress = await firstProgress(kernel);
   logged = [];
 });

@@ -46,10 +46,13 @@ finish() {
 trap finish EXIT
 trap 'exit 130' INT TERM
 
-# An apt of our own: neither root's lists nor its sources are needed or touched.
+# An apt of our own: root's lists are neither needed nor touched, and of its sources only the archive's address is taken.
 apt_options=()
 prepare_apt() {
-  local source="deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org" each
+  local archive each source
+  archive=$(apt-get indextargets --format '$(SITE)' | grep -m 1 '/debian$') ||
+    stop "apt knows no Debian archive on this machine (apt-get update as root, once)"
+  source="deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] ${archive%/debian}"
   local suites=("/debian $suite")
   mkdir -p "$work/apt/lists/partial" "$work/apt/cache/archives/partial"
   apt_options=(-q=2 -o Dir::Etc::sourcelist="$work/apt/sources.list" -o Dir::Etc::sourceparts=- -o Acquire::Languages=none
