@@ -59,7 +59,7 @@ test.each([
   for (let cpu = 0; cpu < possibleCpus(); cpu++) value.fill(cpu + 1, cpu * 8, cpu * 8 + valueSize);
   map.update(u32(3), value);
   expect(map.lookup(u32(3))).toEqual(value);
-  await expectCode("SIZE", () => map.update(u32(3), Buffer.alloc(valueSize)));
+  await expectCode("SIZE", () => map.update(u32(3), Buffer.alloc(value.length - 1)));
 });
 
 test("a longest prefix wins, and a prefix is one element", async () => {
@@ -162,7 +162,8 @@ test("a frozen map is closed to user space", async () => {
   const map = makeMap({ type: MapType.ARRAY });
   map.freeze();
   await expectCode("EPERM", () => map.update(u32(0), u64(1)));
-  await expectCode("EPERM", () => map.freeze());
+  // EBUSY from kernels that ask first whether it is frozen already, and then for the right to write.
+  expect(["EPERM", "EBUSY"]).toContain((await failure(() => map.freeze())).code);
   expect(map.lookup(u32(0))).toEqual(u64(0));
 });
 

@@ -43,7 +43,7 @@ describe("the client", () => {
     ],
   ])("refuses an answer that %s", async (_, text, reason) => {
     const path = await sockets.openOther((send) => send(text, "last"));
-    await expect(ask(path, "/v1/status", 1_000)).rejects.toThrow(reason);
+    await expect(ask(path, "/v1/status", 30_000)).rejects.toThrow(reason);
   });
 
   it("says so where it may not ask", async () => {
