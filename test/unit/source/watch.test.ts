@@ -10,7 +10,7 @@ import { RESCAN_MS } from "../../../src/source/manifests/watch.ts";
 import { type Reading, type WatchOptions, watchManifests } from "../../../src/source/manifests.ts";
 import { policyYaml } from "./support.ts";
 
-/** A change takes effect within a second; twice that is allowed for a machine that is busy with other tests. */
+/** A change takes effect within a second (test/netns/live.test.ts prints how long); a busy machine has more time. */
 const EFFECT_MS = 20_000;
 
 let base: string;

@@ -1,0 +1,51 @@
+// Frames sent over real links, in a network namespace of its own: a program of this folder run there, and the sender.
+
+import { execFileSync, spawnSync } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { ipBatch } from "../../src/lab/iproute.ts";
+
+const here = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
+
+export interface Wire {
+  /** Runs a program of this folder in the namespace, with the sender's path; what it wrote, as JSON. */
+  run(program: string): unknown;
+  close(): void;
+}
+
+/** Builds the sender and makes a namespace with this name. */
+export function openWire(name: string): Wire {
+  const folder = mkdtempSync(join(tmpdir(), "wt-wire-"));
+  const sender = join(folder, "send");
+  execFileSync("c++", ["-x", "c++", "-O1", "-Wall", "-Wextra", "-o", sender, here("send.c")]);
+  ipBatch([`netns add ${name}`]);
+  return {
+    run(program) {
+      const command = ["--net=/run/netns/".concat(name), process.execPath, here(program), sender];
+      const { status, stdout, stderr } = spawnSync("nsenter", command, { encoding: "utf8" });
+      if (status !== 0) throw new Error(`${program}: exit status ${status}\n${stdout}${stderr}`);
+      return JSON.parse(stdout);
+    },
+    close() {
+      ipBatch([`netns del ${name}`]);
+      rmSync(folder, { recursive: true });
+    },
+  };
+}
+
+/** How frames are sent in the namespace. */
+export interface Sending {
+  readonly sender: string;
+  /** Out of this interface. */
+  readonly ifindex: number;
+  /** Bytes of each frame in the linear part, where the frame is longer than a page. */
+  readonly linear: number;
+}
+
+/** Returns when the frames have left. */
+export function send({ sender, ifindex, linear }: Sending, frames: readonly Uint8Array[]): void {
+  const lengths = frames.map(({ length }) => String(length));
+  execFileSync(sender, [String(ifindex), String(linear), ...lengths], { input: Buffer.concat(frames) });
+}
