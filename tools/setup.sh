@@ -21,6 +21,7 @@ requirements=(
   "bpftool command:bpftool"
   "iproute2 command:ip"
   "iputils-ping command:ping"
+  "nftables command:nft"
   "git command:git"
 )
 

@@ -14,38 +14,38 @@
 
 #define FRAME_MAX 16384
 
-static int fail(const char *what)
-{
-	perror(what);
-	return 1;
+static int fail(const char *what) {
+  perror(what);
+  return 1;
 }
 
 /* What stands before every frame: how much of it is to be linear. */
-static int send_frame(int fd, int linear, size_t length)
-{
-	char buffer[sizeof(struct virtio_net_hdr) + FRAME_MAX];
-	struct virtio_net_hdr head = { .hdr_len = linear };
+static int send_frame(int fd, int linear, size_t length) {
+  char buffer[sizeof(struct virtio_net_hdr) + FRAME_MAX];
+  struct virtio_net_hdr head = {.hdr_len = linear};
 
-	memcpy(buffer, &head, sizeof(head));
-	if (length > FRAME_MAX || fread(buffer + sizeof(head), 1, length, stdin) != length)
-		return fail("read");
-	if (send(fd, buffer, sizeof(head) + length, 0) != (ssize_t)(sizeof(head) + length))
-		return fail("send");
-	return 0;
+  memcpy(buffer, &head, sizeof(head));
+  if (length > FRAME_MAX ||
+      fread(buffer + sizeof(head), 1, length, stdin) != length)
+    return fail("read");
+  if (send(fd, buffer, sizeof(head) + length, 0) !=
+      (ssize_t)(sizeof(head) + length))
+    return fail("send");
+  return 0;
 }
 
-int main(int count, char **arguments)
-{
-	struct sockaddr_ll to = { .sll_family = AF_PACKET };
-	int fd = socket(AF_PACKET, SOCK_RAW, 0), on = 1;
+int main(int count, char **arguments) {
+  struct sockaddr_ll to = {.sll_family = AF_PACKET};
+  int fd = socket(AF_PACKET, SOCK_RAW, 0), on = 1;
 
-	if (fd < 0 || count < 3 || setsockopt(fd, SOL_PACKET, PACKET_VNET_HDR, &on, sizeof(on)))
-		return fail("socket");
-	to.sll_ifindex = atoi(arguments[1]);
-	if (bind(fd, (struct sockaddr *)&to, sizeof(to)))
-		return fail("bind");
-	for (int i = 3; i < count; i++)
-		if (send_frame(fd, atoi(arguments[2]), atol(arguments[i])))
-			return 1;
-	return 0;
+  if (fd < 0 || count < 3 ||
+      setsockopt(fd, SOL_PACKET, PACKET_VNET_HDR, &on, sizeof(on)))
+    return fail("socket");
+  to.sll_ifindex = atoi(arguments[1]);
+  if (bind(fd, (struct sockaddr *)&to, sizeof(to)))
+    return fail("bind");
+  for (int i = 3; i < count; i++)
+    if (send_frame(fd, atoi(arguments[2]), atol(arguments[i])))
+      return 1;
+  return 0;
 }

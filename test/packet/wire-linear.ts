@@ -1,11 +1,10 @@
 // In a namespace: the samples run through the program in one part, then sent to it cut into parts; as JSON, the reasons counted.
 
 import { setTimeout as sleep } from "node:timers/promises";
-import { bytes } from "../../src/engines/frame.ts";
 import { attach, hookOf } from "../../src/datapath/attach.ts";
+import { bytes } from "../../src/engines/frame.ts";
 import { ipBatch, ipJson } from "../../src/lab/iproute.ts";
 import { frame, icmpError, ip, tcpSegment, udpSegment } from "./frames.ts";
-import { hex } from "./parser.ts";
 import { SAMPLES } from "./samples.ts";
 import { send } from "./wire.ts";
 import { BOTH_FAMILIES, openWorld, POD_NAMES } from "./world.ts";
@@ -24,7 +23,9 @@ const ifindex = world.ifindexOf("both");
 /** "both" is the last one of the devices that are each other's peers. */
 const peer = world.bench.devices.at(POD_NAMES.indexOf("out"));
 
-const names = new Map(ipJson(["link", "show"]).map((link) => [Number(link["ifindex"]), String(link["ifname"])]));
+const names = new Map(
+  ipJson(["link", "show"]).map((link) => [Number(link["ifindex"]), String(link["ifname"])]),
+);
 ipBatch([ifindex, peer].map((each) => `link set ${names.get(each)} mtu 9000 addrgenmode none up`));
 await world.enforce();
 await attach(world.bench.datapath, ifindex, hookOf());
@@ -33,7 +34,9 @@ await attach(world.bench.datapath, ifindex, hookOf());
 const isTagged = (frame: Uint8Array): boolean => frame[12] === 0x81 || frame[12] === 0x88;
 
 const cases = [
-  ...SAMPLES.filter((sample) => sample.direction === "egress" && !isTagged(sample.frame)).map((sample) => sample.frame),
+  ...SAMPLES.filter((sample) => sample.direction === "egress" && !isTagged(sample.frame)).map(
+    (sample) => sample.frame,
+  ),
   ...BOTH_FAMILIES.map((a) =>
     icmpError(a.pods.both, a.friend, "unreachable", ip(a.friend, a.pods.both, udpSegment(40_000, 53))),
   ),
@@ -59,14 +62,16 @@ async function reasonsOf(act: () => void): Promise<Record<string, number>> {
     });
   const total = () => moved().reduce((sum, [, count]) => sum + count, 0);
   act();
-  for (const deadline = Date.now() + PATIENCE_MS; total() < cases.length && Date.now() < deadline; ) await sleep(5);
+  for (const deadline = Date.now() + PATIENCE_MS; total() < cases.length && Date.now() < deadline; )
+    await sleep(5);
   return Object.fromEntries(moved());
 }
 
 try {
   await startAnew();
   const whole = await reasonsOf(() => {
-    for (const each of cases) world.ask({ pod: "both", direction: "egress", frame: each.subarray(0, WHOLE_BYTES) });
+    for (const each of cases)
+      world.ask({ pod: "both", direction: "egress", frame: each.subarray(0, WHOLE_BYTES) });
   });
   const cut: Record<number, Record<string, number>> = {};
   for (const linear of LINEAR) {

@@ -1,4 +1,4 @@
-// Frames sent over real links, in a network namespace of its own: a program of this folder run there, and the sender.
+// Frames sent over real links: programs of this folder, each run in a network namespace of its own, and their sender.
 
 import { execFileSync, spawnSync } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
@@ -10,28 +10,33 @@ import { ipBatch } from "../../src/lab/iproute.ts";
 const here = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
 
 export interface Wire {
-  /** Runs a program of this folder in the namespace, with the sender's path; what it wrote, as JSON. */
+  /** Runs a program of this folder in a namespace of its own, with the sender's path; what it wrote, as JSON. */
   run(program: string): unknown;
   close(): void;
 }
 
-/** Builds the sender and makes a namespace with this name. */
-export function openWire(name: string): Wire {
+let namespaces = 0;
+
+/** Builds the sender. */
+export function openWire(): Wire {
   const folder = mkdtempSync(join(tmpdir(), "wt-wire-"));
   const sender = join(folder, "send");
-  execFileSync("c++", ["-x", "c++", "-O1", "-Wall", "-Wextra", "-o", sender, here("send.c")]);
-  ipBatch([`netns add ${name}`]);
+  execFileSync("gcc", ["-O1", "-Wall", "-Wextra", "-o", sender, here("send.c")]);
   return {
     run(program) {
-      const command = ["--net=/run/netns/".concat(name), process.execPath, here(program), sender];
-      const { status, stdout, stderr } = spawnSync("nsenter", command, { encoding: "utf8" });
-      if (status !== 0) throw new Error(`${program}: exit status ${status}\n${stdout}${stderr}`);
-      return JSON.parse(stdout);
+      namespaces += 1;
+      const name = `wt-wire-${process.pid}-${namespaces}`;
+      ipBatch([`netns add ${name}`]);
+      try {
+        const command = [`--net=/run/netns/${name}`, process.execPath, here(program), sender];
+        const { status, stdout, stderr } = spawnSync("nsenter", command, { encoding: "utf8" });
+        if (status !== 0) throw new Error(`${program}: exit status ${status}\n${stdout}${stderr}`);
+        return JSON.parse(stdout);
+      } finally {
+        ipBatch([`netns del ${name}`]);
+      }
     },
-    close() {
-      ipBatch([`netns del ${name}`]);
-      rmSync(folder, { recursive: true });
-    },
+    close: () => rmSync(folder, { recursive: true }),
   };
 }
 

@@ -1,0 +1,39 @@
+// What a test run cannot show: packets in parts, and packets that the kernel itself has put together and cut anew.
+
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { openWire, type Wire } from "./wire.ts";
+
+let wire: Wire;
+
+beforeAll(() => {
+  wire = openWire();
+});
+
+afterAll(() => wire?.close());
+
+type Reasons = Readonly<Record<string, number>>;
+
+describe("packets of which only the first bytes are linear", () => {
+  it("are what they are in one part: headers and quotes are made linear", () => {
+    const { count, whole, cut } = wire.run("wire-linear.ts") as {
+      count: number;
+      whole: Reasons;
+      cut: Readonly<Record<number, Reasons>>;
+    };
+    expect(Object.values(whole).reduce((sum, each) => sum + each, 0)).toBe(count);
+    expect(whole["egress related"]).toBeGreaterThan(0);
+    expect(Object.keys(cut)).not.toEqual([]);
+    for (const [linear, reasons] of Object.entries(cut))
+      expect(reasons, `${linear} bytes linear`).toEqual(whole);
+  });
+});
+
+describe("IPv6 fragments that the kernel reassembled and cut anew to forward them", () => {
+  it("are not this node's own, which pass", () => {
+    expect(wire.run("wire-refragmented.ts")).toEqual({
+      stranger: { "ingress denied": 1 },
+      friend: { "ingress policy": 1, "ingress established": 2 },
+      node: { "ingress node": 3 },
+    });
+  });
+});
