@@ -130,7 +130,7 @@ void *ReadSpan(void *argument) {
   return nullptr;
 }
 
-// Before Linux 6.8 every look into a slot, empty or not, waits for an RCU grace
+// On Linux 6.1 every look into a slot, empty or not, waits for an RCU grace
 // period: 12 ms, half a minute for 2,048 slots. Many threads wait together.
 void ReadSlots(int fd, const Shape &shape, Entries *entries) {
   constexpr size_t kSpanSlots = 32, kSpansMax = 64;

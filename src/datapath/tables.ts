@@ -94,7 +94,7 @@ export function policyTableOf(map: BpfMap): PolicyTable {
       return id === undefined ? undefined : rowsOf(attempt("open", map, () => BpfMap.openById(id)));
     },
     async *all() {
-      // The map's ids are read once: before Linux 6.8 every look into it waits for a grace period.
+      // The map's ids are read once: on Linux 6.1 every look into it waits for a grace period.
       for (const [number, id] of await ids.read()) {
         using rows = rowsOf(attempt("open", map, () => BpfMap.openById(id)));
         yield [number, rows] as const;
