@@ -161,17 +161,20 @@ static __always_inline enum reason decide_alone(const struct context *context, c
 static __always_inline enum reason decide(const struct context *context, struct packet *packet,
 					  const struct cursor *transport)
 {
+	bool follows = isolated(context, context->direction);
 	enum reason reason;
 
 	if (is_later_fragment(packet)) {
 		if (context->local)
 			return REASON_NODE;
+		if (!follows)
+			return REASON_NOT_ISOLATED;
 		if (!fragment_recall(context, packet))
-			return isolated(context, context->direction) ? REASON_FRAGMENT : REASON_NOT_ISOLATED;
+			return REASON_FRAGMENT;
 	}
 	reason = has_flow(packet) ? decide_flow(context, packet) : decide_alone(context, packet, transport);
-	/* Only of a packet that passes, so that what is denied takes no room from others; the node's own need none. */
-	if (is_first_fragment(packet) && passes(reason) && reason != REASON_NODE)
+	/* Only where later ones will be asked about, so that what is denied, or passes anyway, takes no room from others. */
+	if (is_first_fragment(packet) && follows && !context->local && passes(reason))
 		fragment_remember(context, packet);
 	return reason;
 }

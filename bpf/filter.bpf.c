@@ -94,7 +94,10 @@ static __always_inline enum reason verdict_without(struct __sk_buff *skb, const 
 	struct packet packet = {};
 	bool whole = parse_source(&cursor, &packet);
 
-	if (packet.family != FAMILY_NONE && spoofed(context, &packet))
+	/* The kernel takes off any number of tags that name no VLAN, and goes on with what is behind them. */
+	if (packet.family == FAMILY_HIDDEN && guarded(context))
+		return REASON_UNSUPPORTED;
+	if ((packet.family == FAMILY_IPV4 || packet.family == FAMILY_IPV6) && spoofed(context, &packet))
 		return REASON_SPOOFED;
 	if (parsed == PARSED_ARP && whole)
 		return REASON_NEIGHBOUR;

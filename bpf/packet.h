@@ -25,8 +25,8 @@ enum parsed {
 #define FRAGMENT_OFFSET 0x1fff
 #define FRAGMENT_MORE 0x2000
 
-/* Whose addresses a packet's fields hold. */
-enum family { FAMILY_NONE, FAMILY_IPV4, FAMILY_IPV6 };
+/* Whose addresses a packet's fields hold; hidden are those behind more VLAN tags than are read. */
+enum family { FAMILY_NONE, FAMILY_IPV4, FAMILY_IPV6, FAMILY_HIDDEN };
 
 struct cursor {
 	hook_context *context;

@@ -165,6 +165,11 @@ struct vlan_header {
 	__be16 protocol;
 };
 
+static __always_inline bool is_vlan(__be16 protocol)
+{
+	return protocol == bpf_htons(ETH_P_8021Q) || protocol == bpf_htons(ETH_P_8021AD);
+}
+
 /* Up to two VLAN tags (802.1ad around 802.1Q). */
 static __always_inline bool parse_ethernet(struct cursor *cursor, __be16 *protocol)
 {
@@ -178,7 +183,7 @@ static __always_inline bool parse_ethernet(struct cursor *cursor, __be16 *protoc
 	for (int i = 0; i < 2; i++) {
 		const struct vlan_header *vlan = cursor->at;
 
-		if (*protocol != bpf_htons(ETH_P_8021Q) && *protocol != bpf_htons(ETH_P_8021AD))
+		if (!is_vlan(*protocol))
 			break;
 		if (!ensure(cursor, sizeof(*vlan)))
 			return false;
@@ -233,6 +238,8 @@ static __always_inline bool parse_source(struct cursor *cursor, struct packet *p
 		return true;
 	if (protocol == bpf_htons(ETH_P_ARP))
 		return parse_arp(cursor, packet);
+	if (is_vlan(protocol))
+		packet->family = FAMILY_HIDDEN;
 	v4 = cursor->at;
 	v6 = cursor->at;
 	if (protocol == bpf_htons(ETH_P_IP) && ensure(cursor, sizeof(*v4))) {

@@ -39,14 +39,16 @@ static __always_inline bool parse_tcp(struct cursor *cursor, struct packet *pack
 {
 	const struct ports_header *header = cursor->at;
 	const __u8 *bytes = cursor->at;
-	__u32 length = packet->quoted ? 8 : 20;
 
-	if (!ensure_payload(cursor, packet, length))
+	/* Each read has its own check: the verifier of Linux 6.1 does not see that the same condition gives the same answer twice. */
+	if (!ensure_payload(cursor, packet, 8))
 		return false;
 	packet->source_port = header->source;
 	packet->destination_port = header->destination;
 	if (packet->quoted)
 		return true;
+	if (!ensure_payload(cursor, packet, 20))
+		return false;
 	packet->tcp_flags = bytes[13];
 	return bytes[12] >> 4 >= 5;
 }

@@ -102,6 +102,22 @@ testTable("a source that is not the pod's own", world, [
     ],
   },
   {
+    name: "is dropped, if it is one, behind more tags than are read",
+    steps: (a) =>
+      POD_NAMES.flatMap((name) =>
+        [3, 4, 9].flatMap((count) => [
+          outOf(
+            name,
+            tagged(
+              new Array<number>(count).fill(ETHER_TYPE.VLAN),
+              frame(a.stranger, a.friend, udpSegment(1, 2)),
+            ),
+            "unsupported",
+          ),
+        ]),
+      ),
+  },
+  {
     name: "is nothing to packets into the pod",
     steps: (a) => [into("open", frame(a.pods.open, a.pods.open, udpSegment(1, 2)), "not-isolated")],
   },

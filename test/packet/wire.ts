@@ -15,6 +15,8 @@ export interface Wire {
   close(): void;
 }
 
+const RUN_MS_MAX = 60_000;
+
 let namespaces = 0;
 
 /** Builds the sender. */
@@ -29,7 +31,10 @@ export function openWire(): Wire {
       ipBatch([`netns add ${name}`]);
       try {
         const command = [`--net=/run/netns/${name}`, process.execPath, here(program), sender];
-        const { status, stdout, stderr } = spawnSync("nsenter", command, { encoding: "utf8" });
+        const { status, stdout, stderr } = spawnSync("nsenter", command, {
+          encoding: "utf8",
+          timeout: RUN_MS_MAX,
+        });
         if (status !== 0) throw new Error(`${program}: exit status ${status}\n${stdout}${stderr}`);
         return JSON.parse(stdout);
       } finally {
