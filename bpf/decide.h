@@ -174,7 +174,7 @@ static __always_inline enum reason decide(const struct context *context, struct 
 	}
 	reason = has_flow(packet) ? decide_flow(context, packet) : decide_alone(context, packet, transport);
 	/* Only where later ones will be asked about, so that what is denied, or passes anyway, takes no room from others. */
-	if (is_first_fragment(packet) && follows && !context->local && passes(reason))
+	if (is_first_fragment(packet) && follows && reason != REASON_NODE && passes(reason))
 		fragment_remember(context, packet);
 	return reason;
 }
