@@ -97,8 +97,7 @@ static __always_inline bool goes_back(const struct cursor *outer, const struct p
 	if (!is_v6(quoted))
 		return ensure(outer, sizeof(*v4)) && v4->daddr == (__be32)quoted->source.low &&
 		       end <= offset_of(outer) + bpf_ntohs(v4->tot_len);
-	return ensure(outer, sizeof(*v6)) && destination->high == quoted->source.high &&
-	       destination->low == quoted->source.low &&
+	return ensure(outer, sizeof(*v6)) && equal_addresses(destination, &quoted->source) &&
 	       end <= offset_of(outer) + sizeof(*v6) + bpf_ntohs(v6->payload_len);
 }
 
@@ -161,20 +160,20 @@ static __always_inline enum reason decide_alone(const struct context *context, c
 static __always_inline enum reason decide(const struct context *context, struct packet *packet,
 					  const struct cursor *transport)
 {
-	bool follows = isolated(context, context->direction);
 	enum reason reason;
 
 	if (is_later_fragment(packet)) {
 		if (context->local)
 			return REASON_NODE;
-		if (!follows)
+		if (!isolated(context, context->direction))
 			return REASON_NOT_ISOLATED;
 		if (!fragment_recall(context, packet))
 			return REASON_FRAGMENT;
 	}
 	reason = has_flow(packet) ? decide_flow(context, packet) : decide_alone(context, packet, transport);
 	/* Only where later ones will be asked about, so that what is denied, or passes anyway, takes no room from others. */
-	if (is_first_fragment(packet) && follows && reason != REASON_NODE && passes(reason))
+	if (is_first_fragment(packet) && passes(reason) && reason != REASON_NODE &&
+	    isolated(context, context->direction))
 		fragment_remember(context, packet);
 	return reason;
 }

@@ -77,7 +77,7 @@ static __always_inline enum reason verdict_of(struct context *context, struct pa
 					      const struct cursor *cursor)
 {
 	context->local = generated_here(context, packet, !packet->fragment);
-	if (is_neighbour(context, packet))
+	if (is_neighbour(context, packet, cursor))
 		return spoofed_neighbour(context, packet, cursor) ? REASON_SPOOFED : REASON_NEIGHBOUR;
 	if (spoofed(context, packet))
 		return REASON_SPOOFED;

@@ -15,6 +15,11 @@ static __always_inline bool is_link_local(const struct address_v6 *address)
 	return (address->high & bpf_cpu_to_be64(0xffc0000000000000ULL)) == bpf_cpu_to_be64(0xfe80000000000000ULL);
 }
 
+static __always_inline bool equal_addresses(const struct address_v6 *a, const struct address_v6 *b)
+{
+	return a->low == b->low && a->high == b->high;
+}
+
 static __always_inline bool is_unspecified(const struct address_v6 *address)
 {
 	return !address->high && !address->low;
@@ -40,8 +45,7 @@ static __always_inline bool owns_v6(const struct endpoint *endpoint, const struc
 {
 #pragma clang loop unroll(full)
 	for (__u32 i = 0; i < ENDPOINT_ADDRESSES; i++)
-		if (i < endpoint->addresses_v6_used && endpoint->addresses_v6[i].low == address->low &&
-		    endpoint->addresses_v6[i].high == address->high)
+		if (i < endpoint->addresses_v6_used && equal_addresses(&endpoint->addresses_v6[i], address))
 			return true;
 	return is_link_local(address);
 }
@@ -55,15 +59,37 @@ static __always_inline bool spoofed(const struct context *context, const struct 
 			     : !owns_v4(context->endpoint, (__be32)packet->source.low);
 }
 
+/* Never leaves its link, whatever it carries: fe80::/10, or ff02::/16 in network order. */
+static __always_inline bool is_link_scoped(const struct address_v6 *address)
+{
+	return is_link_local(address) ||
+	       (address->high & bpf_cpu_to_be64(0xffff000000000000ULL)) == bpf_cpu_to_be64(0xff02000000000000ULL);
+}
+
 /*
- * Whether the pod may send this message of neighbour discovery as such. A pod is no router: what would make one of it is
- * judged by policy.
+ * Whether a pod's message of neighbour discovery passes as such, whatever its policy. A pod is no router, so it does not
+ * advertise or redirect. And what goes to a single address may be forwarded, to anywhere: it is no more than a
+ * solicitation of that address or an answer, with one option for the link-layer address (RFC 4861 4.3, 4.4).
  */
-static __always_inline bool is_neighbour(const struct context *context, const struct packet *packet)
+static __always_inline bool is_neighbour_of_pod(const struct packet *packet, const struct cursor *cursor)
+{
+	const struct address_v6 *target = cursor->at + ND_TARGET;
+
+	if (packet->icmp_type == ND_ROUTER_ADVERT || packet->icmp_type == ND_REDIRECT)
+		return false;
+	if (is_link_scoped(&packet->destination))
+		return true;
+	if (packet->icmp_type == ND_ROUTER_SOLICIT || packet->payload > ND_BYTES_MAX ||
+	    !ensure(cursor, ND_TARGET + sizeof(*target)))
+		return false;
+	return packet->icmp_type == ND_NEIGHBOUR_ADVERT || equal_addresses(target, &packet->destination);
+}
+
+static __always_inline bool is_neighbour(const struct context *context, const struct packet *packet,
+					 const struct cursor *cursor)
 {
 	return is_neighbour_discovery(packet) &&
-	       (context->direction == DIRECTION_INGRESS ||
-		(packet->icmp_type != ND_ROUTER_ADVERT && packet->icmp_type != ND_REDIRECT));
+	       (context->direction == DIRECTION_INGRESS || is_neighbour_of_pod(packet, cursor));
 }
 
 /* Whether it comes from, or tells of, an address that is not the pod's own. The cursor is at the ICMP header. */

@@ -23,7 +23,8 @@
 #define ND_NEIGHBOUR_SOLICIT 135
 #define ND_NEIGHBOUR_ADVERT 136
 #define ND_REDIRECT 137
-#define ND_TARGET 8 /* where the target address stands in the last three */
+#define ND_TARGET 8     /* where the target address stands in the last three */
+#define ND_BYTES_MAX 32 /* with that and one option */
 
 #define TCP_FIN 0x01
 #define TCP_SYN 0x02

@@ -207,19 +207,16 @@ export interface NeighbourFields {
   readonly target: Address;
   readonly code?: number;
   readonly hopLimit?: number;
+  readonly options?: Part;
 }
 
-export const neighbour = ({
-  source,
-  destination,
-  type,
-  target,
-  code = 0,
-  hopLimit = 255,
-}: NeighbourFields): Uint8Array =>
+export const neighbour = ({ source, destination, type, target, ...more }: NeighbourFields): Uint8Array =>
   frame(
     source,
     destination,
-    { number: IP_PROTOCOL.ICMPV6, payload: icmp(type, code, u32(0), addressBytes(target)) },
-    { v6: { hopLimit } },
+    {
+      number: IP_PROTOCOL.ICMPV6,
+      payload: icmp(type, more.code ?? 0, u32(0), bytes(addressBytes(target), more.options ?? [])),
+    },
+    { v6: { hopLimit: more.hopLimit ?? 255 } },
   );

@@ -43,16 +43,23 @@ export function judge(memory: Memory, direction: Direction, frame: Uint8Array): 
 }
 
 /** RFC 4861; undefined where it is another message. */
-function judgeNeighbour(
-  { family, protocol, part, hopLimit, icmpType = 0, icmpCode, ...packet }: Packet,
-  out: boolean,
-) {
-  const types = out ? [133, 135, 136] : [133, 134, 135, 136, 137];
-  const is = family === 6 && protocol === 58 && part === "whole" && hopLimit === 255 && icmpCode === 0;
-  if (!is || !types.includes(icmpType)) return undefined;
-  if (!out || (icmpType !== 136 && /^0*$/.test(packet.source))) return "neighbour";
+function judgeNeighbour(packet: Packet, out: boolean): string | undefined {
+  const { family, protocol, part, hopLimit, icmpType = 0, icmpCode } = packet;
+  const isOne = family === 6 && protocol === 58 && part === "whole" && hopLimit === 255 && icmpCode === 0;
+  if (!isOne || icmpType < 133 || icmpType > 137) return undefined;
+  if (!out) return "neighbour";
   const target = hex(packet.body.subarray(8, 24));
+  if (!mayPodSay(packet, icmpType, target)) return undefined;
+  const isUnspecified = /^0*$/.test(packet.source);
+  if (icmpType !== 136 && isUnspecified) return "neighbour";
   return isOwn(6, packet.source) && (icmpType !== 136 || isOwn(6, target)) ? "neighbour" : "spoofed";
+}
+
+/** Questions and answers on its own link, and short ones to single addresses. */
+function mayPodSay({ destination, bodyLength }: Packet, icmpType: number, target: string): boolean {
+  if (icmpType === 134 || icmpType === 137) return false;
+  if (/^(fe[89ab]|ff02)/.test(destination)) return true;
+  return bodyLength <= 32 && (icmpType === 136 || (icmpType === 135 && target === destination));
 }
 
 const flowOf = (packet: Packet, out: boolean): string => {

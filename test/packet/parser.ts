@@ -17,6 +17,8 @@ export interface Packet {
   readonly fragmentId: number;
   /** From the transport header on, up to the packet's own end. */
   readonly body: Uint8Array;
+  /** Bytes that the body should have, as the IP header says. */
+  readonly bodyLength: number;
   readonly sourcePort?: number;
   readonly destinationPort?: number;
   readonly tcpFlags?: number;
@@ -104,6 +106,7 @@ function readIpv4(bytes: Uint8Array, quoted: boolean): Packet {
       part: offset > 0 ? "later" : fragment & 0x2000 ? "first" : "whole",
       fragmentId: u16(bytes, 4),
       body: bytes.subarray(length, total),
+      bodyLength: total - length,
     },
     quoted,
   );
@@ -153,6 +156,7 @@ function readIpv6(bytes: Uint8Array, quoted: boolean): Packet {
       hopLimit: bytes[7] ?? 0,
       ...walked,
       body: bytes.subarray(at, 40 + payload),
+      bodyLength: 40 + payload - at,
     },
     quoted,
   );

@@ -1,7 +1,8 @@
 // The addresses that a pod may speak from: IP sources, ARP senders and neighbour discovery.
 
 import { describe, expect, it } from "vitest";
-import { ETHER_TYPE, ethernet, TCP_FLAG, tcp } from "../../src/engines/frame.ts";
+import type { Address } from "../../src/base/ip.ts";
+import { ETHER_TYPE, ethernet, type Part, TCP_FLAG, tcp } from "../../src/engines/frame.ts";
 import { compile } from "../../src/policy/compile.ts";
 import { NOTHING_NUMBERED } from "../../src/policy/numbers.ts";
 import { address, cluster, namespace, pod } from "../support/model.ts";
@@ -278,6 +279,35 @@ testTable("neighbour discovery", world, [
           "spoofed",
         ),
       ]),
+  },
+  {
+    name: "that may be forwarded carries no more than it must, else it is judged by policy",
+    families: [V6],
+    steps: (a) => {
+      const own = a.pods.both;
+      const ask = (destination: Address, target: Address, options: Part = []) =>
+        neighbour({ source: own, destination, type: SOLICITATION, target, options });
+      const tell = (destination: Address, options: Part = []) =>
+        neighbour({ source: own, destination, type: ADVERTISEMENT, target: own, options });
+      const seek = (destination: Address) =>
+        neighbour({ source: own, destination, type: ROUTER_SOLICITATION, target: own });
+      const LINK_ADDRESS = [1, 1, 2, 0, 0, 0, 0, 1];
+      const SMUGGLED = new Array<number>(400).fill(65);
+      return [
+        outOf("both", ask(a.stranger, a.stranger, LINK_ADDRESS), "neighbour"),
+        outOf("both", ask(a.stranger, own, LINK_ADDRESS), "denied"),
+        outOf("both", ask(a.stranger, a.stranger, [...LINK_ADDRESS, ...LINK_ADDRESS]), "denied"),
+        outOf("both", tell(a.stranger, LINK_ADDRESS), "neighbour"),
+        outOf("both", tell(a.stranger, SMUGGLED), "denied"),
+        outOf("both", tell(a.trusted, SMUGGLED), "policy"),
+        outOf("both", seek(a.stranger), "denied"),
+        outOf("both", seek(address("ff02::2")), "neighbour"),
+        outOf("both", seek(address("ff05::2")), "denied"),
+        outOf("both", ask(address("ff02::1:ff00:1"), a.stranger, SMUGGLED), "neighbour"),
+        outOf("both", tell(address("ff0e::1"), SMUGGLED), "denied"),
+        outOf("both", tell(LINK_LOCAL, SMUGGLED), "neighbour"),
+      ];
+    },
   },
   {
     name: "that makes a router of the pod is judged by policy",
