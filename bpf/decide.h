@@ -108,7 +108,7 @@ static __always_inline bool goes_back(const struct cursor *outer, const struct p
  */
 __noinline int is_related(hook_context *hook, __u32 at, __u32 direction, __u32 generation)
 {
-	struct context context = { .ifindex = hook->ifindex };
+	struct context context = { .ifindex = interface_of(hook) };
 	struct cursor outer = cursor_at_start(hook), cursor = outer;
 	struct packet quoted = { .quoted = true };
 	struct flow_key key = {};

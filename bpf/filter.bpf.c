@@ -9,28 +9,15 @@
 
 typedef struct __sk_buff hook_context;
 
-#include "conntrack.h"
-#include "decide.h"
-#include "layout.h"
-#include "maps.h"
-#include "parse.h"
-#include "report.h"
-#include "source.h"
+/* The interface whose packet it is; decide.h asks too. */
+static __always_inline __u32 interface_of(const hook_context *skb)
+{
+	return skb->ifindex;
+}
+
+#include "verdict.h"
 
 #define HEADERS_MAX 512 /* bytes made contiguous where the headers do not stand in the linear part */
-
-/* The endpoint of an interface; NULL where the control plane has written none. */
-static __always_inline const struct endpoint *endpoint_of(__u32 ifindex)
-{
-	for (__u32 i = 0; i < ENDPOINT_PROBES; i++) {
-		__u32 place = (ifindex + i) & (ENDPOINTS_PLACES - 1);
-		const struct endpoint *endpoint = bpf_map_lookup_elem(&endpoints, &place);
-
-		if (endpoint && endpoint->ifindex == ifindex)
-			return endpoint;
-	}
-	return NULL;
-}
 
 /* Whether what is to be read, the packet that an ICMP error quotes included, may go on in the part that is not linear. */
 static __always_inline bool is_cut(const struct __sk_buff *skb, enum parsed parsed, const struct packet *packet)
@@ -72,79 +59,27 @@ static __always_inline enum parsed parse_skb(struct __sk_buff *skb, struct curso
 	return PARSED_IP;
 }
 
-/* An IP packet, of a family that is a constant: the compiler makes a program for each. */
-static __always_inline enum reason verdict_of(struct context *context, struct packet *packet,
-					      const struct cursor *cursor)
-{
-	context->local = generated_here(context, packet, !packet->fragment);
-	if (is_neighbour(context, packet, cursor))
-		return spoofed_neighbour(context, packet, cursor) ? REASON_SPOOFED : REASON_NEIGHBOUR;
-	if (spoofed(context, packet))
-		return REASON_SPOOFED;
-	if (!tracked(context))
-		return context->local ? REASON_NODE : REASON_NOT_ISOLATED;
-	return decide(context, packet, cursor);
-}
-
-/* ARP, and what cannot be read: that passes where no policy isolates the endpoint from it, and from this node itself. */
-static __always_inline enum reason verdict_without(struct __sk_buff *skb, const struct context *context,
-						   enum parsed parsed)
-{
-	struct cursor cursor = cursor_at_start(skb);
-	struct packet packet = {};
-	bool whole = parse_source(&cursor, &packet);
-
-	/* The kernel takes off any number of tags that name no VLAN, and goes on with what is behind them. */
-	if (packet.family == FAMILY_HIDDEN && guarded(context))
-		return REASON_UNSUPPORTED;
-	if ((packet.family == FAMILY_IPV4 || packet.family == FAMILY_IPV6) && spoofed(context, &packet))
-		return REASON_SPOOFED;
-	if (parsed == PARSED_ARP && whole)
-		return REASON_NEIGHBOUR;
-	if (generated_here(context, &packet, false))
-		return REASON_NODE;
-	if (!isolated(context, context->direction))
-		return REASON_NOT_ISOLATED;
-	return parsed == PARSED_UNSUPPORTED ? REASON_UNSUPPORTED : REASON_MALFORMED;
-}
-
-/* What an endpoint that is isolated in neither direction lets through: everything but spoofed addresses. */
-static __always_inline enum reason verdict(struct __sk_buff *skb, struct context *context)
-{
-	struct packet packet;
-	struct cursor cursor;
-	enum parsed parsed = parse_skb(skb, &cursor, &packet);
-
-	if (parsed != PARSED_IP)
-		return verdict_without(skb, context, parsed);
-	if (is_v6(&packet)) {
-		packet.family = FAMILY_IPV6;
-		return verdict_of(context, &packet, &cursor);
-	}
-	packet.family = FAMILY_IPV4;
-	return verdict_of(context, &packet, &cursor);
-}
-
 static __always_inline int filter(struct __sk_buff *skb, enum direction direction)
 {
-	__u32 zero = 0;
 	struct context context = {
-		.node = bpf_map_lookup_elem(&node, &zero),
-		.ifindex = skb->ifindex,
+		.ifindex = interface_of(skb),
 		.bytes = skb->len,
 		.direction = direction,
 	};
 	enum reason reason = REASON_UNKNOWN;
+	enum parsed parsed;
+	struct packet packet;
+	struct cursor cursor;
 
-	if (!context.node)
+	if (!look_up(&context))
 		return TC_ACT_SHOT;
-	context.generation = context.node->generation;
-	context.version = context.generation & 1;
 	context.local = direction == DIRECTION_INGRESS && skb->ingress_ifindex == 0;
 	context.owned = context.local && skb->sk;
-	context.endpoint = endpoint_of(context.ifindex);
-	if (context.endpoint)
-		reason = verdict(skb, &context);
+	if (context.endpoint) {
+		parsed = parse_skb(skb, &cursor, &packet);
+		reason = parsed == PARSED_IP ? verdict(&context, &packet, &cursor)
+					     : verdict_without(skb, &context, parsed);
+	}
 	count(&context, reason);
 	/* TC_ACT_UNSPEC is TCX_NEXT: other programs on the hook have their say too. */
 	return passes(reason) ? TC_ACT_UNSPEC : TC_ACT_SHOT;

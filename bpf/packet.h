@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * What parsing leaves of a packet, and the cursor that moves over it. Knows nothing of endpoints and policies; serves tc
- * and XDP alike: the program defines hook_context, the type of its argument, of which only data and data_end are used.
+ * and XDP alike: the program defines hook_context, the type of its argument, of which only data and data_end are used,
+ * and interface_of().
  */
 #ifndef WEIR_PACKET_H
 #define WEIR_PACKET_H

@@ -192,7 +192,7 @@ async function writeEndpoint(
   ]);
 }
 
-/** Where the endpoint of an interface stands, or may stand: as endpoint_of in bpf/filter.bpf.c looks for it. */
+/** Where the endpoint of an interface stands, or may stand: as endpoint_of in bpf/verdict.h looks for it. */
 function placeOf(tables: Tables, ifindex: number): number {
   let free: number | undefined;
   for (let probe = 0; probe < ENDPOINT_PROBES; probe += 1) {
