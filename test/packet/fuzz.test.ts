@@ -11,9 +11,9 @@ import { SAMPLES, type Sample } from "./samples.ts";
 import { useWorld } from "./table.ts";
 import { ELSEWHERE } from "./world.ts";
 
-const PACKETS = Number(process.env["WEIR_FUZZ_PACKETS"] ?? 50_000);
+const PACKETS = Number(process.env["WEIR_FUZZ_PACKETS"] ?? 1_000_000);
 const SEED = Number(process.env["WEIR_FUZZ_SEED"] ?? Date.now() % 2 ** 32);
-const PATIENCE_MS = 60_000 + PACKETS;
+const PATIENCE_MS = 60_000 + PACKETS / 2;
 
 const world = useWorld();
 

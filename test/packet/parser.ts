@@ -42,7 +42,8 @@ const [TCP, UDP, SCTP, NOTHING] = [6, 17, 132, 59];
 
 const u16 = (bytes: Uint8Array, at: number): number => ((bytes[at] ?? 0) << 8) | (bytes[at + 1] ?? 0);
 const u32 = (bytes: Uint8Array, at: number): number => u16(bytes, at) * 65_536 + u16(bytes, at + 2);
-export const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString("hex");
+export const hex = ({ buffer, byteOffset, length }: Uint8Array): string =>
+  Buffer.from(buffer, byteOffset, length).toString("hex");
 
 /** Reads a frame from its Ethernet header on. */
 export function readFrame(frame: Uint8Array): Read {
