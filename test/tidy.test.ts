@@ -12,7 +12,6 @@ const LONG_FILES: Readonly<Record<string, string>> = {
   "test/packet/flows.test.ts": "one table of cases on connection tracking",
   "test/packet/headers.test.ts": "one table of cases on IP headers",
   "test/packet/icmp.test.ts": "one table of cases on ICMP",
-  "test/packet/sources.test.ts": "one table of cases on source addresses",
   "native/src/map_bulk.cc": "all ways to read and write a map as a whole, side by side",
 };
 
