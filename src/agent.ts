@@ -2,9 +2,11 @@
 
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Kernel } from "./agent/apply.ts";
+import { openResyncs, type Resyncs } from "./agent/resync.ts";
 import { firstProgress, type Progress, round } from "./agent/round.ts";
+import { routesOf } from "./agent/routes.ts";
 import { capacityViews, endpointViews, namesView, policyViews } from "./agent/views.ts";
-import type { Log } from "./base/log.ts";
+import type { AdjustableLog } from "./base/log.ts";
 import { type Bell, openBell } from "./base/wake.ts";
 import { hookOf } from "./datapath/attach.ts";
 import { openMaps } from "./datapath/maps.ts";
@@ -24,12 +26,14 @@ export interface AgentOptions {
   readonly bpffs: string;
   /** Path of the Unix socket that commands ask. */
   readonly socket: string;
+  /** Number of the group that may ask too. */
+  readonly socketGroup?: number;
   /** The built BPF object. */
   readonly object: string;
 }
 
 export interface AgentEnv {
-  readonly log: Log;
+  readonly log: AdjustableLog;
   readonly signal: AbortSignal;
   readonly now: () => Date;
   readonly version: string;
@@ -44,6 +48,7 @@ const RETRY_LAST_MS = 30_000;
 
 /** Set once the datapath is open; before, the agent only says that it is coming up. */
 interface Running {
+  readonly resyncs: Resyncs;
   kernel?: Kernel;
   progress?: Progress;
 }
@@ -51,19 +56,23 @@ interface Running {
 /** Runs until the signal aborts. Returns the exit code: with `once`, 1 where there were errors, else 0. */
 export async function runAgent(options: AgentOptions, env: AgentEnv): Promise<number> {
   if (options.once) return runOnce(options, env);
-  const running: Running = {};
+  const running: Running = { resyncs: openResyncs() };
   // The socket is also the lock that keeps a second agent from the maps, so it comes first.
-  const server = await serve(options.socket, viewsOf(running, options, env));
+  const server = await serve(options.socket, viewsOf(running, options, env), {
+    routes: routesOf(running, env.log),
+    ...(options.socketGroup === undefined ? {} : { group: options.socketGroup }),
+  });
   try {
     const kernel = await openKernel(options);
     try {
       running.kernel = kernel;
       running.progress = await firstProgress(kernel);
-      await loop({ kernel, progress: running.progress }, options, env);
+      await loop({ kernel, progress: running.progress, resyncs: running.resyncs }, options, env);
     } finally {
       kernel.datapath.close();
     }
   } finally {
+    running.resyncs.end("the agent is ending");
     await server.close();
   }
   return 0;
@@ -98,13 +107,16 @@ async function loop(running: Required<Running>, options: AgentOptions, env: Agen
   });
   watchLinks(() => bell.ring(), env.signal);
   const timers = openTimers(bell);
+  running.resyncs.onRequest(() => bell.ring());
   try {
     while (!env.signal.aborted) {
       await bell.wait();
       await sleep(COALESCE_MS);
       if (reading === undefined || env.signal.aborted) continue;
-      const resync = timers.resyncIsDue();
+      const asked = running.resyncs.take();
+      const resync = timers.resyncIsDue() || asked.length > 0;
       const settled = await round(running.kernel, running.progress, { reading, resync }, env);
+      for (const answer of asked) answer(running.progress, settled && reading.readable);
       timers.retryUnless(settled);
     }
   } finally {

@@ -8,6 +8,7 @@ import { compile } from "../policy/compile.ts";
 import type { Numbering } from "../policy/numbers.ts";
 import { resolveInterfaces } from "../source/interfaces.ts";
 import type { Reading } from "../source/manifests.ts";
+import { type Difference, differences, differencesText } from "../state/compare.ts";
 import type { Held } from "../state/diff.ts";
 import type { State } from "../state/state.ts";
 import { type Applied, apply, type Kernel } from "./apply.ts";
@@ -25,6 +26,8 @@ export interface Progress {
   applied: number;
   wanted: number;
   appliedAt: Date | undefined;
+  /** What the last resync found to be other than it should be. */
+  repaired: readonly Difference[];
 }
 
 export interface RoundEnv {
@@ -44,6 +47,7 @@ export async function firstProgress({ maps }: Kernel): Promise<Progress> {
     applied: maps.generation(),
     wanted: maps.generation(),
     appliedAt: undefined,
+    repaired: [],
   };
 }
 
@@ -60,10 +64,11 @@ export async function round(
 ): Promise<boolean> {
   const problems: Problem[] = [...reading.problems];
   let settled = true;
+  progress.repaired = [];
   // Taking an unreadable directory for an empty one would open every pod that an earlier agent has isolated.
   if (reading.readable) {
     try {
-      if (resync) progress.held = await kernel.maps.read();
+      if (resync) await readBack(kernel, progress, env.log);
       settled = await bringIntoForce(kernel, progress, reading, { problems, env });
     } catch (error) {
       settled = false;
@@ -77,6 +82,20 @@ export async function round(
   }
   report(progress, problems, env.log);
   return settled;
+}
+
+/** From here on what the kernel holds counts, whoever wrote it. */
+async function readBack({ maps }: Kernel, progress: Progress, log: Log): Promise<void> {
+  // After a round that failed half-way the kernel differs by the agent's own hand.
+  const ours = progress.held.state === progress.force?.compiled.state ? progress.held.state : undefined;
+  await maps.initialise();
+  progress.held = await maps.read();
+  progress.repaired = ours === undefined ? [] : differences(progress.held, ours);
+  if (progress.repaired.length === 0) return;
+  log.warn("somebody else has changed the maps; they are put right", {
+    entries: progress.repaired.length,
+    tables: differencesText(progress.repaired),
+  });
 }
 
 async function bringIntoForce(

@@ -11,6 +11,18 @@ export interface Log {
   error(message: string, fields?: LogFields): void;
 }
 
+/** A log that whoever looks after the process may ask and turn up. */
+export interface AdjustableLog extends Log {
+  level(): LogLevel;
+  /** Holds from the next message on. */
+  setLevel(level: LogLevel): void;
+  /** The latest lines that were written, oldest first, each with its time (ISO 8601) in front. */
+  recent(): readonly string[];
+}
+
+/** Lines that `recent` keeps. */
+const RECENT_MAX = 1_000;
+
 export interface LogOptions {
   readonly level: LogLevel;
   readonly format: LogFormat;
@@ -20,19 +32,32 @@ export interface LogOptions {
 
 export const LOG_LEVELS: readonly LogLevel[] = ["debug", "info", "warn", "error"];
 
-export function openLog(options: LogOptions): Log {
-  const lowest = LOG_LEVELS.indexOf(options.level);
+export const isLogLevel = (text: string | null): text is LogLevel =>
+  (LOG_LEVELS as readonly (string | null)[]).includes(text);
+
+export function openLog(options: LogOptions): AdjustableLog {
+  let lowest = LOG_LEVELS.indexOf(options.level);
+  const recent: string[] = [];
   const at =
     (level: LogLevel) =>
     (message: string, fields: LogFields = {}) => {
       if (LOG_LEVELS.indexOf(level) < lowest) return;
-      options.write(
-        options.format === "json"
-          ? jsonLine(options.now(), level, message, fields)
-          : textLine(level, message, fields),
-      );
+      const now = options.now();
+      const text = textLine(level, message, fields);
+      options.write(options.format === "json" ? jsonLine(now, level, message, fields) : text);
+      if (recent.push(`${now.toISOString()} ${text.trimEnd()}`) > RECENT_MAX) recent.shift();
     };
-  return { debug: at("debug"), info: at("info"), warn: at("warn"), error: at("error") };
+  return {
+    debug: at("debug"),
+    info: at("info"),
+    warn: at("warn"),
+    error: at("error"),
+    level: () => LOG_LEVELS[lowest] as LogLevel,
+    setLevel(level) {
+      lowest = LOG_LEVELS.indexOf(level);
+    },
+    recent: () => recent,
+  };
 }
 
 const jsonLine = (time: Date, level: LogLevel, message: string, fields: LogFields): string =>

@@ -1,15 +1,27 @@
 // Asking the agent, and saying what it means where it does not answer.
 
 import { codeOf, messageOf } from "../base/errors.ts";
-import { ask } from "../observe/client.ts";
+import { type AskOptions, ask } from "../observe/client.ts";
 import { API_VERSION } from "../observe/view.ts";
 import { CommandError, type Context } from "./env.ts";
 
-export type View = "status" | "endpoints" | "policies" | "names";
+/** What the agent can be asked for: paths of its API, below the version. */
+export type View = "status" | "endpoints" | "policies" | "names" | "state" | "log" | "log-level";
 
 /** Undefined where no agent listens. @throws OperationError where one does and does not answer well */
-export const askAgent = <T>({ settings }: Context, view: View): Promise<T | undefined> =>
-  ask<T>(settings.socket, `/${API_VERSION}/${view}`);
+export const askAgent = <T>(
+  { settings }: Context,
+  view: View,
+  options?: AskOptions,
+): Promise<T | undefined> => ask<T>(settings.socket, `/${API_VERSION}/${view}`, options);
+
+/** Has the agent do something; `path` with its parameters, as "log-level?level=debug". @throws where none answers */
+export async function tellAgent<T>(context: Context, path: string, timeoutMs?: number): Promise<T> {
+  const options: AskOptions = { method: "POST", ...(timeoutMs === undefined ? {} : { timeoutMs }) };
+  const answer = await ask<T>(context.settings.socket, `/${API_VERSION}/${path}`, options);
+  if (answer === undefined) throw new CommandError(noAgent(context));
+  return answer;
+}
 
 /** Why there is no answer, for a person. */
 export const noAgent = ({ settings }: Context): string => `no agent answers at ${settings.socket}`;

@@ -10,8 +10,10 @@ import { BPFFS_DEFAULT, CommandError, type Context, type Env, EXIT, SOCKET_DEFAU
 import { addGetEndpoints } from "./get-endpoints.ts";
 import { addGetPolicies } from "./get-policies.ts";
 import { addLint } from "./lint.ts";
+import { addLogLevel } from "./log-level.ts";
 import { addMapsDump } from "./maps-dump.ts";
 import { addMapsList } from "./maps-list.ts";
+import { addResync } from "./resync.ts";
 import { addRun } from "./run.ts";
 import { addStatus } from "./status.ts";
 import { addTest } from "./test.ts";
@@ -47,6 +49,8 @@ const COMMANDS: readonly (Adder | Group)[] = [
   },
   addLint,
   addTest,
+  addResync,
+  addLogLevel,
   addCleanup,
   addVersion,
 ];

@@ -7,6 +7,7 @@ import type { StatusView } from "../observe/view.ts";
 import { askAgentIfAble, isSilence } from "./agent-client.ts";
 import type { Exits } from "./command.ts";
 import { CommandError, type Context, EXIT, objectPath } from "./env.ts";
+import { groupNumber } from "./group.ts";
 import { versionOf } from "./installation.ts";
 
 const LOG_LEVELS = ["debug", "info", "warn", "error"] as const;
@@ -15,6 +16,7 @@ const LOG_FORMATS = ["text", "json"] as const;
 interface Options {
   readonly manifests: string;
   readonly once?: true;
+  readonly socketGroup?: string;
   readonly logLevel: (typeof LOG_LEVELS)[number];
   readonly logFormat: (typeof LOG_FORMATS)[number];
 }
@@ -43,6 +45,7 @@ export function addRun(parent: Command, exits: Exits): void {
     .description("enforce the policies of a directory of manifests")
     .requiredOption("--manifests <dir>", "directory of Kubernetes YAML, watched for changes")
     .option("--once", "apply it, then leave; the kernel goes on enforcing")
+    .option("--socket-group <group>", "members of this group may ask the agent too (mode 0660)")
     .addOption(
       new Option("--log-level <level>", "the least that is logged").choices(LOG_LEVELS).default("info"),
     )
@@ -66,6 +69,7 @@ async function run(context: Context, options: Options): Promise<number> {
   // Later it may come and go; at the start it is a slip of the pen.
   if (!existsSync(options.manifests))
     throw new CommandError(`${options.manifests} does not exist`, EXIT.notFound);
+  const group = options.socketGroup === undefined ? undefined : groupNumber(options.socketGroup);
   const signal = env.stopSignal();
   const [{ runAgent }, { openLog }] = await Promise.all([import("../agent.ts"), import("../base/log.ts")]);
   const log = openLog({
@@ -75,7 +79,13 @@ async function run(context: Context, options: Options): Promise<number> {
     now: env.now,
   });
   return runAgent(
-    { ...settings, manifests: options.manifests, once: options.once === true, object: objectPath(env) },
+    {
+      ...settings,
+      manifests: options.manifests,
+      once: options.once === true,
+      object: objectPath(env),
+      ...(group === undefined ? {} : { socketGroup: group }),
+    },
     { log, signal, now: env.now, version: versionOf(env.root) },
   );
 }

@@ -220,10 +220,7 @@ async function clearCounters(tables: Tables, id: number): Promise<void> {
 }
 
 async function remove(tables: Tables, gone: Batch["remove"]): Promise<void> {
-  for (const ifindex of gone.endpoints) {
-    const place = placeOf(tables, ifindex);
-    if (tables.endpoints.get(place)?.ifindex === ifindex) await tables.endpoints.writeBatch([[place, FREE]]);
-  }
+  if (gone.endpoints.length > 0) await freeEndpoints(tables, new Set(gone.endpoints));
   const addresses = gone.addresses.map(addressFrom);
   await tables.addressesV4.deleteBatch(addresses.filter(({ family }) => family === 4).map(addressV4KeyOf));
   await tables.addressesV6.deleteBatch(addresses.filter(({ family }) => family === 6).map(addressV6KeyOf));
@@ -232,6 +229,12 @@ async function remove(tables: Tables, gone: Batch["remove"]): Promise<void> {
   await tables.cidrsV6.deleteBatch(cidrs.filter(({ family }) => family === 6).map(cidrV6KeyOf));
   await tables.policy.deleteBatch(gone.policies);
   await tables.rows.writeBatch(gone.rows.map((number) => [number, rowOf([])]));
+}
+
+/** Wherever they stand: what somebody else has written may stand where nobody looks for it. */
+async function freeEndpoints({ endpoints }: Tables, gone: ReadonlySet<number>): Promise<void> {
+  const there = (await endpoints.read({ skipZero: true })).filter(([, { ifindex }]) => gone.has(ifindex));
+  await endpoints.writeBatch(there.map(([place]) => [place, FREE]));
 }
 
 const FREE = {

@@ -10,6 +10,12 @@ const TIMEOUT_MS = 3_000;
 /** What connect(2) says where no process listens: no such file, or one that a dead agent left. */
 const NOBODY = new Set(["ENOENT", "ECONNREFUSED", "ENOTDIR"]);
 
+export interface AskOptions {
+  /** POST has the agent do something. */
+  readonly method?: "GET" | "POST";
+  readonly timeoutMs?: number;
+}
+
 /**
  * Asks the agent; `path` as in "/v1/status". Undefined where no agent listens. @throws OperationError where one does and
  * gives no good answer in time ("ETIMEDOUT"), or may not be asked ("EACCES")
@@ -17,7 +23,7 @@ const NOBODY = new Set(["ENOENT", "ECONNREFUSED", "ENOTDIR"]);
 export async function ask<T>(
   socketPath: string,
   path: string,
-  timeoutMs = TIMEOUT_MS,
+  { method = "GET", timeoutMs = TIMEOUT_MS }: AskOptions = {},
 ): Promise<T | undefined> {
   const failure = (reason: string, cause?: unknown): OperationError => {
     const code = codeOf(cause);
@@ -30,7 +36,7 @@ export async function ask<T>(
   };
   let answer: Answer;
   try {
-    answer = await get(socketPath, path, timeoutMs);
+    answer = await exchange(socketPath, `${method} ${path}`, timeoutMs);
   } catch (thrown) {
     if (NOBODY.has(codeOf(thrown) ?? "")) return undefined;
     if (codeOf(thrown) === "EACCES") throw failure("permission denied", thrown);
@@ -57,7 +63,7 @@ class Refusal extends Error {
   }
 }
 
-function get(socketPath: string, path: string, timeoutMs: number): Promise<Answer> {
+function exchange(socketPath: string, request: string, timeoutMs: number): Promise<Answer> {
   return new Promise((resolve, reject) => {
     const connection = connect(socketPath);
     // One deadline for all of it: an agent that sends a byte now and then is no better than one that sends none.
@@ -79,7 +85,7 @@ function get(socketPath: string, path: string, timeoutMs: number): Promise<Answe
     connection.on("error", reject);
     connection.on("close", () => clearTimeout(timer));
     // HTTP/1.0 (RFC 1945): the other side closes after its answer, and cuts it into no chunks.
-    connection.write(`GET ${path} HTTP/1.0\r\nhost: weir\r\n\r\n`);
+    connection.write(`${request} HTTP/1.0\r\nhost: weir\r\n\r\n`);
   });
 }
 

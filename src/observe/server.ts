@@ -1,19 +1,21 @@
-// The agent's end of its Unix socket: HTTP and JSON, four paths to read, nothing to change.
+// The agent's end of its Unix socket: who may connect, how much is listened to, and who owned the socket before.
 
-import { lstatSync, mkdirSync, type Stats, unlinkSync } from "node:fs";
+import { chmodSync, chownSync, lstatSync, mkdirSync, type Stats, unlinkSync } from "node:fs";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import { connect, type Socket } from "node:net";
 import { dirname } from "node:path";
 import { codeOf, messageOf, OperationError } from "../base/errors.ts";
 import { ask } from "./client.ts";
-import { API_VERSION, type EndpointView, type NamesView, type PolicyView, type StatusView } from "./view.ts";
+import { answerTo, type Route, type Routes, routesOf, type Views } from "./routes.ts";
+import { API_VERSION, type StatusView } from "./view.ts";
 
-/** What the agent can be asked, each read when it is asked. */
-export interface Views {
-  status(): StatusView;
-  endpoints(): readonly EndpointView[];
-  policies(): readonly PolicyView[];
-  names(): NamesView;
+export type { Route, Views } from "./routes.ts";
+
+export interface ServeOptions {
+  /** What can be asked besides the views. */
+  readonly routes?: readonly Route[];
+  /** Number of a group whose members may ask too (mode 0660); root alone where there is none. */
+  readonly group?: number;
 }
 
 export interface LocalApi {
@@ -25,11 +27,15 @@ export interface LocalApi {
 const LIMITS = { connections: 32, headerBytes: 4_096, requestMs: 2_000, pathBytes: 107 } as const;
 
 /**
- * Listens at `socketPath`, for root alone (mode 0600); its directory is made where it is missing. A socket file that a
- * dead agent left is replaced. @throws OperationError: "EADDRINUSE" where another agent answers there, "EEXIST" where
- * something that is no socket stands there
+ * Listens at `socketPath`, for root alone (mode 0600) or a group with it (0660); its directory is made where it is missing.
+ * A socket file that a dead agent left is replaced. @throws OperationError: "EADDRINUSE" where another agent answers
+ * there, "EEXIST" where something that is no socket stands there
  */
-export async function serve(socketPath: string, views: Views): Promise<LocalApi> {
+export async function serve(
+  socketPath: string,
+  views: Views,
+  { routes = [], group }: ServeOptions = {},
+): Promise<LocalApi> {
   if (Buffer.byteLength(socketPath) > LIMITS.pathBytes) {
     throw failure(socketPath, `a socket's path has at most ${LIMITS.pathBytes} bytes`, "ENAMETOOLONG");
   }
@@ -39,8 +45,14 @@ export async function serve(socketPath: string, views: Views): Promise<LocalApi>
     throw failure(socketPath, messageOf(thrown), codeOf(thrown), thrown);
   }
   await removeStale(socketPath);
-  const server = createApi(views);
+  const server = createApi(routesOf(views, routes));
   await listen(server, socketPath);
+  try {
+    if (group !== undefined) admit(socketPath, group);
+  } catch (thrown) {
+    server.close();
+    throw thrown;
+  }
   let closed: Promise<void> | undefined;
   return {
     close() {
@@ -53,13 +65,17 @@ export async function serve(socketPath: string, views: Views): Promise<LocalApi>
   };
 }
 
-function createApi(views: Views): Server {
-  const paths: ReadonlyMap<string, () => unknown> = new Map<string, () => unknown>([
-    [`/${API_VERSION}/status`, views.status],
-    [`/${API_VERSION}/endpoints`, views.endpoints],
-    [`/${API_VERSION}/policies`, views.policies],
-    [`/${API_VERSION}/names`, views.names],
-  ]);
+/** Only now: until here the socket was for its owner alone. */
+function admit(socketPath: string, group: number): void {
+  try {
+    chownSync(socketPath, process.getuid?.() ?? 0, group);
+    chmodSync(socketPath, 0o660);
+  } catch (thrown) {
+    throw failure(socketPath, messageOf(thrown), codeOf(thrown), thrown);
+  }
+}
+
+function createApi(routes: Routes): Server {
   const server = createServer({
     maxHeaderSize: LIMITS.headerBytes,
     headersTimeout: LIMITS.requestMs,
@@ -67,52 +83,23 @@ function createApi(views: Views): Server {
     connectionsCheckingInterval: LIMITS.requestMs / 2,
   });
   server.maxConnections = LIMITS.connections;
-  const answerTo = (request: IncomingMessage, response: ServerResponse): void => {
-    const { status, value, headers } = handle(request, paths, views);
-    const body = Buffer.from(`${JSON.stringify(value)}\n`);
-    // One question for each connection: what follows on it (a body that was refused, for one) is not read.
-    response.writeHead(status, {
-      "content-type": "application/json",
-      "content-length": body.length,
-      connection: "close",
-      ...headers,
+  const respond = (request: IncomingMessage, response: ServerResponse): void => {
+    void answerTo(request, routes).then(({ status, body, headers }) => {
+      // One question for each connection: what follows on it (a body that was refused, for one) is not read.
+      response.writeHead(status, {
+        "content-type": "application/json",
+        "content-length": Buffer.byteLength(body),
+        connection: "close",
+        ...headers,
+      });
+      response.end(body);
     });
-    response.end(request.method === "HEAD" ? undefined : body);
   };
-  server.on("request", answerTo);
+  server.on("request", respond);
   // Without this, Node would ask for the body before the request is looked at.
-  server.on("checkContinue", answerTo);
+  server.on("checkContinue", respond);
   server.on("clientError", refuseMalformed);
   return server;
-}
-
-interface Answer {
-  readonly status: number;
-  readonly value: unknown;
-  readonly headers?: Readonly<Record<string, string>>;
-}
-
-const refusal = (status: number, error: string, headers: Readonly<Record<string, string>> = {}): Answer => ({
-  status,
-  value: { error },
-  headers,
-});
-
-function handle(request: IncomingMessage, paths: ReadonlyMap<string, () => unknown>, views: Views): Answer {
-  if (request.method !== "GET")
-    return refusal(405, `${request.method} is not allowed, only GET`, { allow: "GET" });
-  const { "content-length": length, "transfer-encoding": encoding } = request.headers;
-  if (encoding !== undefined || (length !== undefined && length !== "0"))
-    return refusal(413, "no body is allowed");
-  const view = paths.get(request.url ?? "");
-  if (view === undefined) {
-    return refusal(404, `no such path: ${request.url}; there are ${[...paths.keys()].join(", ")}`);
-  }
-  try {
-    return { status: 200, value: view.call(views) };
-  } catch (thrown) {
-    return refusal(500, messageOf(thrown));
-  }
 }
 
 /** What is not HTTP, or too long, or too slow. */
@@ -189,7 +176,7 @@ function answers(socketPath: string): Promise<boolean> {
 
 async function pidOf(socketPath: string): Promise<number | undefined> {
   try {
-    return (await ask<Partial<StatusView>>(socketPath, `/${API_VERSION}/status`, 1_000))?.pid;
+    return (await ask<Partial<StatusView>>(socketPath, `/${API_VERSION}/status`, { timeoutMs: 1_000 }))?.pid;
   } catch {
     // It listens, which is all that counts; who it is would only have been a help.
     return undefined;

@@ -88,3 +88,33 @@ export interface NamesView {
   readonly rows: Readonly<Record<string, string>>;
   readonly classes: Readonly<Record<string, string>>;
 }
+
+/** What `POST /v1/resync` did. */
+export interface ResyncView {
+  /** Policy generation in force afterwards. */
+  readonly generation: number;
+  /** Entries that were other than they should be, and have been put right. */
+  readonly repaired: readonly RepairView[];
+}
+
+export interface RepairView {
+  readonly table: string;
+  readonly key: string;
+  readonly wanted?: string;
+  readonly held?: string;
+}
+
+/** What the maps should hold: `state` as JSON can hold it, maps as lists of pairs. */
+export interface StateView {
+  readonly generation: number;
+  readonly state: unknown;
+}
+
+export interface LogLevelView {
+  readonly level: string;
+}
+
+/** The latest lines of the agent's log, oldest first. */
+export interface LogView {
+  readonly lines: readonly string[];
+}

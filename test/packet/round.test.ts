@@ -125,6 +125,28 @@ describe("a round", () => {
     expect((await kernel.maps.read()).state).not.toEqual(before);
     await runs(what, true);
     expect((await kernel.maps.read()).state).toEqual(before);
+    expect(progress.repaired).toEqual([
+      { table: "addresses", key: "10.0.0.1", wanted: expect.any(String), held: "identity 77" },
+      { table: "ports", key: "80-80", wanted: "class 0", held: "class 9", span: { first: 80, last: 80 } },
+    ]);
+    expect(logged).toContain(
+      'weir: warn: somebody else has changed the maps; they are put right entries=2 tables="addresses 1, ports 1"\n',
+    );
+    await runs(what, true);
+    expect(progress.repaired).toEqual([]);
+  });
+
+  it("takes away, at a resync, an endpoint that stands where nobody looks for it", async () => {
+    const what = reading([pod("a", 1, bench.devices.nameAt(0))], [denyAll("shop")]);
+    await runs(what);
+    const before = await kernel.maps.read();
+    const { endpoints } = kernel.maps.tables;
+    const place = bench.devices.at(0) % 4096;
+    const own = endpoints.get(place);
+    if (own === undefined) throw new Error("an array has every place");
+    endpoints.set(place, { ...own, ifindex: 4_000_000 });
+    await runs(what, true);
+    expect(await kernel.maps.read()).toEqual(before);
   });
 
   it("hangs filters of its own where there is no tcx, and takes them and the qdisc away again", async () => {

@@ -49,6 +49,8 @@ describe("help", () => {
       "maps dump",
       "lint",
       "test",
+      "resync",
+      "log-level",
       "cleanup",
       "version",
     ]);
@@ -89,6 +91,8 @@ describe("wrong usage is one line on stderr and exit code 2", () => {
     ["maps dump cidrs addresses", /too many arguments/],
     ["run", /required option '--manifests <dir>' not specified; see: weir run --help/],
     ["run --manifests . --log-level loud", /Allowed choices are debug, info, warn, error/],
+    ["run --manifests . --socket-group", /argument missing/],
+    ["log-level loud", /Allowed choices are debug, info, warn, error; see: weir log-level --help/],
     ["--socket", /argument missing; see: weir --help/],
   ])("weir %s", async (line, reason) => {
     const { exitCode, stdout, stderr } = await runIn(line.split(" "));

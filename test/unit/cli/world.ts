@@ -7,7 +7,7 @@ import { Readable } from "node:stream";
 import { fileURLToPath } from "node:url";
 import type { Env } from "../../../src/cli/env.ts";
 import { runCommand } from "../../../src/cli/program.ts";
-import { type LocalApi, serve, type Views } from "../../../src/observe/server.ts";
+import { type LocalApi, type Route, serve, type Views } from "../../../src/observe/server.ts";
 
 export const ROOT = fileURLToPath(new URL("../../..", import.meta.url));
 
@@ -24,7 +24,7 @@ export interface CommandWorld {
   /** Runs `weir ARGS` with --socket and --bpffs of this world. */
   weir(...args: readonly string[]): Promise<Outcome>;
   /** Opens the agent's socket. */
-  serve(views: Views): Promise<LocalApi>;
+  serve(views: Views, routes?: readonly Route[]): Promise<LocalApi>;
   close(): Promise<void>;
 }
 
@@ -38,8 +38,8 @@ export function openCommandWorld(change: Partial<Env> & { readonly terminal?: bo
     socket,
     bpffs,
     weir: (...args) => runIn([...args, "--socket", socket, "--bpffs", bpffs], change),
-    async serve(views) {
-      const api = await serve(socket, views);
+    async serve(views, routes = []) {
+      const api = await serve(socket, views, { routes });
       apis.push(api);
       return api;
     },

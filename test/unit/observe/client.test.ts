@@ -19,13 +19,13 @@ describe("the client", () => {
 
   it("waits no longer than it was told, whether nothing comes or too little", async () => {
     const silent = await sockets.openOther(() => undefined);
-    await expect(ask(silent, "/v1/status", 100)).rejects.toMatchObject({ code: "ETIMEDOUT" });
+    await expect(ask(silent, "/v1/status", { timeoutMs: 100 })).rejects.toMatchObject({ code: "ETIMEDOUT" });
     const trickling = await sockets.openOther((send) => {
       send("HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n");
       const timer = setInterval(() => send("x"), 20);
       sockets.defer(() => clearInterval(timer));
     });
-    await expect(ask(trickling, "/v1/status", 200)).rejects.toMatchObject({
+    await expect(ask(trickling, "/v1/status", { timeoutMs: 200 })).rejects.toMatchObject({
       code: "ETIMEDOUT",
       operation: "ask the agent at",
     });
@@ -43,7 +43,7 @@ describe("the client", () => {
     ],
   ])("refuses an answer that %s", async (_, text, reason) => {
     const path = await sockets.openOther((send) => send(text, "last"));
-    await expect(ask(path, "/v1/status", 30_000)).rejects.toThrow(reason);
+    await expect(ask(path, "/v1/status", { timeoutMs: 30_000 })).rejects.toThrow(reason);
   });
 
   it("says so where it may not ask", async () => {

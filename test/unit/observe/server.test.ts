@@ -4,6 +4,7 @@ import { existsSync, statSync, writeFileSync } from "node:fs";
 import { connect } from "node:net";
 import { describe, expect, it } from "vitest";
 import { ask } from "../../../src/observe/client.ts";
+import { RequestError, type Route } from "../../../src/observe/routes.ts";
 import { serve } from "../../../src/observe/server.ts";
 import type { StatusView } from "../../../src/observe/view.ts";
 import { STATUS, useSockets, VIEWS } from "./sockets.ts";
@@ -81,7 +82,12 @@ describe("a wrong question", () => {
       "404 Not Found",
       /no such path/,
     ],
-    ["a path with a query", "GET /v1/status?x HTTP/1.1\r\nhost: x\r\n\r\n", "404 Not Found", /no such path/],
+    [
+      "a parameter that is not known",
+      "GET /v1/status?x HTTP/1.1\r\nhost: x\r\n\r\n",
+      "400 Bad Request",
+      /^unknown parameter x; expected none$/,
+    ],
     [
       "a path that climbs",
       "GET /v1/../etc/passwd HTTP/1.1\r\nhost: x\r\n\r\n",
@@ -140,6 +146,32 @@ describe("a wrong question", () => {
     );
   });
 
+  it("of a route's own is told apart from the agent's own trouble", async () => {
+    const routes: Route[] = [
+      {
+        method: "POST",
+        path: "double",
+        parameters: ["number"],
+        answer: async (parameters) => {
+          const number = Number(parameters.get("number"));
+          if (Number.isNaN(number)) throw new RequestError("number: expected a number");
+          if (number === 13) throw new Error("unlucky");
+          return { doubled: number * 2 };
+        },
+      },
+    ];
+    await sockets.open(VIEWS, sockets.socket, { routes });
+    const post = (query: string) => ask(sockets.socket, `/v1/double${query}`, { method: "POST" });
+    expect(await post("?number=21")).toEqual({ doubled: 42 });
+    await expect(post("?number=x")).rejects.toThrow("status 400: number: expected a number");
+    await expect(post("?number=13")).rejects.toThrow("status 500: unlucky");
+    await expect(post("?number=1&number=2")).rejects.toThrow("status 400: parameter number is given more");
+    await expect(post("?factor=2")).rejects.toThrow("status 400: unknown parameter factor; expected number");
+    await expect(ask(sockets.socket, "/v1/double")).rejects.toThrow(
+      "status 405: GET is not allowed, only POST",
+    );
+  });
+
   it("never ends is cut off, and holds up nobody", async () => {
     await sockets.open();
     const slow = talk("GET /v1/status HTTP/1.1\r\nhost: ");
@@ -159,6 +191,12 @@ describe("the socket", () => {
     await sockets.open();
     expect(statSync(sockets.socket).mode & 0o777).toBe(0o600);
     expect(statSync(sockets.pathOf("run")).mode & 0o777).toBe(0o755);
+  });
+
+  it("is for a group too where one is named", async () => {
+    await sockets.open(VIEWS, sockets.socket, { group: process.getgid?.() ?? 0 });
+    const { mode, gid } = statSync(sockets.socket);
+    expect({ mode: mode & 0o777, gid }).toEqual({ mode: 0o660, gid: process.getgid?.() });
   });
 
   it("goes with the server, and closing twice is no error", async () => {

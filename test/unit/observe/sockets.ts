@@ -4,7 +4,7 @@ import { createServer, type Server } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach } from "vitest";
-import { type LocalApi, serve, type Views } from "../../../src/observe/server.ts";
+import { type LocalApi, type ServeOptions, serve, type Views } from "../../../src/observe/server.ts";
 import type { StatusView } from "../../../src/observe/view.ts";
 
 export const STATUS: StatusView = {
@@ -39,7 +39,7 @@ export interface Sockets {
   /** Where `open` listens, in a directory that is not there yet. */
   readonly socket: string;
   pathOf(...names: readonly string[]): string;
-  open(views?: Views, path?: string): Promise<LocalApi>;
+  open(views?: Views, path?: string, options?: ServeOptions): Promise<LocalApi>;
   /** A server that is not ours: hands each connection to `speak` when it has heard something. Gives its path. */
   openOther(speak: (send: Send) => void): Promise<string>;
   /** Called after the test. */
@@ -70,8 +70,8 @@ export function useSockets(): Sockets {
     },
     pathOf,
     defer,
-    async open(views = VIEWS, path = pathOf("run", "agent.sock")) {
-      const api = await serve(path, views);
+    async open(views = VIEWS, path = pathOf("run", "agent.sock"), options = {}) {
+      const api = await serve(path, views, options);
       defer(() => api.close());
       return api;
     },

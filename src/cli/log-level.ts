@@ -1,0 +1,38 @@
+// `weir log-level`: what the running agent logs at least, asked or set.
+
+import { Argument, type Command } from "commander";
+import type { LogLevelView } from "../observe/view.ts";
+import { askAgentOrFail, tellAgent } from "./agent-client.ts";
+import type { Exits } from "./command.ts";
+import { type Context, EXIT } from "./env.ts";
+
+const LEVELS = ["debug", "info", "warn", "error"] as const;
+
+const HELP = `
+Holds until it is set again or the agent ends; \`weir run --log-level\` says what it starts with.
+
+Examples:
+  weir log-level             what is it?
+  weir log-level debug       everything
+  weir log-level info        as usual
+
+Exit codes:
+  0 done, 1 error (no agent answers), 2 wrong usage`;
+
+export function addLogLevel(parent: Command, exits: Exits): void {
+  parent
+    .command("log-level")
+    .description("ask or set the least that the running agent logs")
+    .addArgument(new Argument("[level]", "set it to this").choices(LEVELS))
+    .addHelpText("after", HELP)
+    .action(exits(logLevel));
+}
+
+async function logLevel(context: Context, wanted: string | undefined): Promise<number> {
+  const { level } =
+    wanted === undefined
+      ? await askAgentOrFail<LogLevelView>(context, "log-level", "the level is its own")
+      : await tellAgent<LogLevelView>(context, `log-level?level=${wanted}`);
+  context.env.stdout.write(`${level}\n`);
+  return EXIT.ok;
+}

@@ -1,0 +1,101 @@
+// What can be asked of the agent and how a request is answered: HTTP methods, paths and query parameters, JSON back.
+
+import type { IncomingMessage } from "node:http";
+import { messageOf } from "../base/errors.ts";
+import { API_VERSION, type EndpointView, type NamesView, type PolicyView, type StatusView } from "./view.ts";
+
+/** What the agent can be asked, each read when it is asked. */
+export interface Views {
+  status(): StatusView;
+  endpoints(): readonly EndpointView[];
+  policies(): readonly PolicyView[];
+  names(): NamesView;
+}
+
+/** One question that the agent answers, or one thing that it does. */
+export interface Route {
+  /** GET reads and changes nothing, POST does something. */
+  readonly method: "GET" | "POST";
+  /** Below the version: "log-level" is asked as "/v1/log-level". */
+  readonly path: string;
+  /** Query parameters that it takes, each at most once; others are refused. */
+  readonly parameters?: readonly string[];
+  /** Gives a JSON value. A RequestError is the asker's mistake, anything else that it throws is the agent's. */
+  readonly answer: (parameters: URLSearchParams) => unknown;
+}
+
+/** The request cannot be answered as it is: the asker's mistake, told with status 400. */
+export class RequestError extends Error {
+  constructor(message: string) {
+    super(message);
+    this.name = "RequestError";
+  }
+}
+
+export interface Answer {
+  readonly status: number;
+  /** JSON, and a line break. */
+  readonly body: string;
+  readonly headers?: Readonly<Record<string, string>>;
+}
+
+/** Full path to method to route. */
+export type Routes = ReadonlyMap<string, ReadonlyMap<string, Route>>;
+
+/** The four views, and whatever else there is to ask. */
+export function routesOf(views: Views, more: readonly Route[]): Routes {
+  const all: readonly Route[] = [
+    { method: "GET", path: "status", answer: () => views.status() },
+    { method: "GET", path: "endpoints", answer: () => views.endpoints() },
+    { method: "GET", path: "policies", answer: () => views.policies() },
+    { method: "GET", path: "names", answer: () => views.names() },
+    ...more,
+  ];
+  const routes = new Map<string, Map<string, Route>>();
+  for (const route of all) {
+    const path = `/${API_VERSION}/${route.path}`;
+    routes.set(path, (routes.get(path) ?? new Map<string, Route>()).set(route.method, route));
+  }
+  return routes;
+}
+
+const jsonLine = (value: unknown): string => `${JSON.stringify(value)}\n`;
+
+const refusal = (status: number, error: string, headers: Readonly<Record<string, string>> = {}): Answer => ({
+  status,
+  body: jsonLine({ error }),
+  headers,
+});
+
+/** Never throws: what goes wrong is an answer too. */
+export async function answerTo(request: IncomingMessage, routes: Routes): Promise<Answer> {
+  const [path = "", query = ""] = (request.url ?? "").split("?", 2);
+  const methods = routes.get(path);
+  if (methods === undefined)
+    return refusal(404, `no such path: ${path}; there are ${[...routes.keys()].join(", ")}`);
+  const route = methods.get(request.method ?? "");
+  if (route === undefined) {
+    const allowed = [...methods.keys()].join(", ");
+    return refusal(405, `${request.method} is not allowed, only ${allowed}`, { allow: allowed });
+  }
+  const { "content-length": length, "transfer-encoding": encoding } = request.headers;
+  if (encoding !== undefined || (length !== undefined && length !== "0"))
+    return refusal(413, "no body is allowed");
+  const parameters = new URLSearchParams(query);
+  const wrong = wrongParameter(parameters, route.parameters ?? []);
+  if (wrong !== undefined) return refusal(400, wrong);
+  try {
+    return { status: 200, body: jsonLine(await route.answer(parameters)) };
+  } catch (thrown) {
+    return refusal(thrown instanceof RequestError ? 400 : 500, messageOf(thrown));
+  }
+}
+
+function wrongParameter(parameters: URLSearchParams, known: readonly string[]): string | undefined {
+  for (const name of parameters.keys()) {
+    if (!known.includes(name))
+      return `unknown parameter ${name}; expected ${known.length === 0 ? "none" : known.join(", ")}`;
+    if (parameters.getAll(name).length > 1) return `parameter ${name} is given more than once`;
+  }
+  return undefined;
+}

@@ -1,0 +1,139 @@
+// Where the kernel differs from what it should hold, entry by entry: for whoever looks, and for the log of a repair.
+
+import { type Held, portChanges } from "./diff.ts";
+import type { Endpoint, Span, State } from "./state.ts";
+
+/** The tables whose content the control plane alone decides. */
+export const DESIRED_TABLES = ["cidrs", "addresses", "endpoints", "policy", "ports", "rows"] as const;
+
+export type DesiredTable = (typeof DESIRED_TABLES)[number];
+
+/** One entry of a table. `wanted` and `held` are texts such as "identity 3"; the one that is missing is not there. */
+export interface Difference {
+  readonly table: DesiredTable;
+  /** The entry's key, as dumps show it; of `ports` the places on the port line. */
+  readonly key: string;
+  readonly wanted?: string;
+  readonly held?: string;
+  /** Of `ports`. */
+  readonly span?: Span;
+  /** Of `policy`: the number of the policy, and the identity whose row it is; without it the policy is missing as a whole. */
+  readonly policy?: number;
+  readonly identity?: number;
+}
+
+/** Of every table, sorted by nothing but the order of its entries. Empty where the kernel holds what it should. */
+export function differences({ state, unsettled }: Held, want: State): Difference[] {
+  return [
+    ...ofMaps("cidrs", want.cidrs, state.cidrs, { text: identityText, unsettled: unsettled.cidrs }),
+    ...ofMaps("addresses", want.addresses, state.addresses, {
+      text: identityText,
+      unsettled: unsettled.addresses,
+    }),
+    ...ofMaps("endpoints", want.endpoints, state.endpoints, {
+      text: endpointText,
+      unsettled: unsettled.endpoints,
+    }),
+    ...ofPolicies(want, state),
+    ...ofPorts(want, state, unsettled.ports),
+    ...ofMaps("rows", want.rows, state.rows, { text: classesText, unsettled: new Set() }),
+  ];
+}
+
+/** "cidrs 1, policy 3": how many of each table. */
+export function differencesText(found: readonly Difference[]): string {
+  const counts = DESIRED_TABLES.map(
+    (table) => [table, found.filter((each) => each.table === table).length] as const,
+  );
+  return counts
+    .filter(([, count]) => count > 0)
+    .map(([table, count]) => `${table} ${count}`)
+    .join(", ");
+}
+
+const identityText = (identity: number): string => `identity ${identity}`;
+
+const classesText = (classes: readonly number[]): string => `classes ${classes.join(",") || "none"}`;
+
+const endpointText = ({ id, addresses, policy }: Endpoint): string =>
+  `id ${id}, ingress policy ${policy.ingress}, egress policy ${policy.egress}, addresses ${addresses.join(",") || "none"}`;
+
+interface Reader<K, V> {
+  readonly text: (value: V) => string;
+  readonly unsettled: ReadonlySet<K>;
+}
+
+function ofMaps<K extends string | number, V>(
+  table: DesiredTable,
+  want: ReadonlyMap<K, V>,
+  have: ReadonlyMap<K, V>,
+  { text, unsettled }: Reader<K, V>,
+): Difference[] {
+  const textIn = (map: ReadonlyMap<K, V>, key: K): string | undefined => {
+    const value = map.get(key);
+    return value === undefined ? undefined : text(value);
+  };
+  const found: Difference[] = [];
+  for (const key of new Set([...want.keys(), ...have.keys(), ...unsettled])) {
+    const [wanted, held] = [textIn(want, key), textIn(have, key)];
+    if (wanted !== held) found.push(differenceOf({ table, key: String(key) }, wanted, held));
+    else if (unsettled.has(key))
+      found.push(differenceOf({ table, key: String(key) }, wanted, unsettledText(held)));
+  }
+  return found;
+}
+
+/** What is not in force yet comes into force with the next update, unless it is put right before. */
+const unsettledText = (held: string | undefined): string =>
+  `${held ?? "nothing"}, and something else in the version out of force`;
+
+const differenceOf = (
+  of: Omit<Difference, "wanted" | "held">,
+  wanted: string | undefined,
+  held: string | undefined,
+): Difference => ({
+  ...of,
+  ...(wanted === undefined ? {} : { wanted }),
+  ...(held === undefined ? {} : { held }),
+});
+
+function ofPolicies(want: State, have: State): Difference[] {
+  const found: Difference[] = [];
+  for (const policy of new Set([...want.policies.keys(), ...have.policies.keys()])) {
+    const [wanted, held] = [want.policies.get(policy), have.policies.get(policy)];
+    if (wanted === undefined || held === undefined) {
+      const text = (cells: ReadonlyMap<number, number> | undefined): string | undefined =>
+        cells === undefined ? undefined : `rows of ${cells.size} identities`;
+      found.push(differenceOf({ table: "policy", key: String(policy), policy }, text(wanted), text(held)));
+      continue;
+    }
+    for (const identity of new Set([...wanted.keys(), ...held.keys()])) {
+      const [row, heldRow] = [wanted.get(identity), held.get(identity)];
+      if (row === heldRow) continue;
+      const text = (number: number | undefined): string | undefined =>
+        number === undefined ? undefined : `row ${number}`;
+      found.push(
+        differenceOf(
+          { table: "policy", key: `${policy}, identity ${identity}`, policy, identity },
+          text(row),
+          text(heldRow),
+        ),
+      );
+    }
+  }
+  return found;
+}
+
+function ofPorts(want: State, have: State, unsettled: boolean): Difference[] {
+  const found = portChanges(have.ports, want.ports, false).map(
+    ({ first, last, live, next }): Difference => ({
+      table: "ports",
+      key: `${first}-${last}`,
+      span: { first, last },
+      wanted: `class ${next}`,
+      held: `class ${live}`,
+    }),
+  );
+  if (found.length > 0 || !unsettled) return found;
+  return [{ table: "ports", key: "all", held: "another class in the version out of force" }];
+}

@@ -1,0 +1,33 @@
+// A state as JSON can hold it: maps as lists of pairs.
+
+import type { ClassSpan, Endpoint, State } from "./state.ts";
+
+type Pairs<K, V> = readonly (readonly [K, V])[];
+
+/** Same fields as State. */
+export interface PlainState {
+  readonly endpoints: Pairs<number, Endpoint>;
+  readonly addresses: Pairs<string, number>;
+  readonly cidrs: Pairs<string, number>;
+  readonly ports: readonly ClassSpan[];
+  readonly rows: Pairs<number, readonly number[]>;
+  readonly policies: Pairs<number, Pairs<number, number>>;
+}
+
+export const plainState = (state: State): PlainState => ({
+  endpoints: [...state.endpoints],
+  addresses: [...state.addresses],
+  cidrs: [...state.cidrs],
+  ports: state.ports,
+  rows: [...state.rows],
+  policies: [...state.policies].map(([number, cells]) => [number, [...cells]]),
+});
+
+export const stateFrom = (plain: PlainState): State => ({
+  endpoints: new Map(plain.endpoints),
+  addresses: new Map(plain.addresses),
+  cidrs: new Map(plain.cidrs),
+  ports: plain.ports,
+  rows: new Map(plain.rows),
+  policies: new Map(plain.policies.map(([number, cells]) => [number, new Map(cells)])),
+});
