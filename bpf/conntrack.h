@@ -21,6 +21,22 @@ struct flow_key {
 	};
 };
 
+/* How the packets that are not plain use the map `scratch`, since the stack would not hold it all. */
+struct room {
+	struct packet packet;
+	struct packet quoted; /* in an ICMP error */
+	struct flow_key key;
+	struct fragment_key fragment;
+};
+
+static __always_inline struct room *room(void)
+{
+	__u32 zero = 0;
+
+	_Static_assert(sizeof(struct room) <= sizeof(struct scratch), "a room fits into scratch");
+	return bpf_map_lookup_elem(&scratch, &zero);
+}
+
 static __always_inline __u64 now(void)
 {
 	return bpf_jiffies64();
@@ -123,6 +139,8 @@ static __always_inline void flow_refresh(const struct context *context, const st
 	__u8 state = next_state(flow->state, packet, flow->opener == context->direction);
 	__u64 expires = now() + context->node->timeouts[timeout_of(state, packet)];
 
+	if (flow->generation != context->generation)
+		flow->generation = context->generation;
 	if (flow->state != state)
 		flow->state = state;
 	if (flow->expires != expires)
@@ -188,20 +206,24 @@ static __always_inline void fragment_remember(const struct context *context, con
 		.icmp_type = packet->icmp_type,
 		.echo = packet->echo,
 	};
-	struct fragment_key key;
+	struct room *here = room();
 
-	fragment_key_of(&key, context, packet);
-	bpf_map_update_elem(&fragments, &key, &fragment, BPF_ANY);
+	if (!here)
+		return;
+	fragment_key_of(&here->fragment, context, packet);
+	bpf_map_update_elem(&fragments, &here->fragment, &fragment, BPF_ANY);
 }
 
 /* Gives a later fragment the protocol and ports of its first one; false where that one was not seen. */
 static __always_inline bool fragment_recall(const struct context *context, struct packet *packet)
 {
-	struct fragment_key key;
+	struct room *here = room();
 	struct fragment *first;
 
-	fragment_key_of(&key, context, packet);
-	first = bpf_map_lookup_elem(&fragments, &key);
+	if (!here)
+		return false;
+	fragment_key_of(&here->fragment, context, packet);
+	first = bpf_map_lookup_elem(&fragments, &here->fragment);
 	if (!first || expired(first->expires))
 		return false;
 	packet->protocol = first->protocol;

@@ -20,61 +20,57 @@ static __always_inline bool passes(enum reason reason)
 	return reason < REASON_DROPS;
 }
 
-/*
- * A packet of a known flow. A policy that has changed since is asked once about a flow that it allows. One that it denies
- * keeps its old generation and is judged at every packet, so that nothing that another CPU writes can revive it.
- */
-static __always_inline enum reason follow(const struct context *context, const struct packet *packet, struct flow *flow)
+/* Whether this generation of the policy has allowed the flow, or none is asked. */
+static __always_inline bool is_current(const struct flow *flow, __u32 generation)
 {
-	if (flow->generation != context->generation) {
-		if (!(flow->state & FLOW_NODE) && !passes(judge(context, packet, flow->opener)))
-			return REASON_REVOKED;
-		flow->generation = context->generation;
-	}
-	flow_refresh(context, packet, flow);
-	return REASON_ESTABLISHED;
+	return flow->generation == generation || flow->state & FLOW_NODE;
 }
 
-/* A packet that no flow is known for: judged by the policy of whoever may have opened its flow. */
+/*
+ * A packet of no flow that this generation has allowed: judged by the policy of whoever opened the flow, or may have. A flow
+ * that is denied keeps its old generation and is judged at every packet, so that nothing that another CPU writes can revive it.
+ */
 static __always_inline enum reason admit(const struct context *context, const struct packet *packet,
-					 const struct flow_key *key)
+					 const struct flow_key *key, struct flow *flow)
 {
-	__u32 candidates = openers(context, packet);
-	enum direction here = context->direction, back = here ^ 1;
+	__u32 candidates = flow ? 1u << (flow->opener & 1) : openers(context, packet);
 	enum reason reason = REASON_DENIED;
 
-	if (candidates & 1u << here) {
-		reason = judge(context, packet, here);
-		if (passes(reason)) {
-			flow_create(context, packet, key, (struct flow){ .opener = here });
+#pragma clang loop unroll(disable)
+	for (__u32 i = 0; i < DIRECTIONS; i++) {
+		enum direction opener = (context->direction ^ i) & 1;
+
+		if (!(candidates >> opener & 1))
+			continue;
+		reason = judge(context, packet, opener);
+		if (!passes(reason))
+			continue;
+		if (!flow) {
+			flow_create(context, packet, key, (struct flow){ .opener = opener });
 			return reason;
 		}
+		flow_refresh(context, packet, flow);
+		return REASON_ESTABLISHED;
 	}
-	if (candidates & 1u << back) {
-		enum reason answer = judge(context, packet, back);
-
-		if (passes(answer)) {
-			flow_create(context, packet, key, (struct flow){ .opener = back });
-			return answer;
-		}
-	}
-	return reason;
+	return flow ? REASON_REVOKED : reason;
 }
 
-/* A packet that this node itself generated: it passes, and so do the answers to it (kubelet's probes). */
-static __always_inline enum reason from_node(const struct context *context, const struct packet *packet,
-					     const struct flow_key *key, struct flow *flow)
+/*
+ * Makes the flow of a packet that this node itself generated the node's own, so that the answers to it pass too (kubelet's
+ * probes). False for one that a pod opened.
+ */
+static __always_inline bool adopt(const struct context *context, const struct packet *packet,
+				  const struct flow_key *key, struct flow *flow)
 {
-	if (flow && flow->opener == DIRECTION_INGRESS) {
+	if (flow && flow->opener == DIRECTION_EGRESS)
+		return false;
+	if (flow) {
 		flow->state |= FLOW_NODE;
-		flow->generation = context->generation;
 		flow_refresh(context, packet, flow);
-	} else if (flow) {
-		follow(context, packet, flow);
 	} else if (openers(context, packet) & 1u << DIRECTION_INGRESS) {
 		flow_create(context, packet, key, (struct flow){ .opener = DIRECTION_INGRESS, .state = FLOW_NODE });
 	}
-	return REASON_NODE;
+	return true;
 }
 
 /* Parses the packet that an ICMP error quotes; `at` is where the ICMP header stands in the frame. */
@@ -110,55 +106,50 @@ __noinline int is_related(hook_context *hook, __u32 at, __u32 direction, __u32 g
 {
 	struct context context = { .ifindex = interface_of(hook) };
 	struct cursor outer = cursor_at_start(hook), cursor = outer;
-	struct packet quoted = { .quoted = true };
-	struct flow_key key = {};
+	struct room *here = room();
+	struct packet *quoted;
 	struct flow *flow;
 	__be16 protocol;
 	bool v6;
 
-	if (!parse_ethernet(&outer, &protocol))
+	if (!here || !parse_ethernet(&outer, &protocol))
 		return 0;
+	quoted = &here->quoted;
+	*quoted = (struct packet){ .quoted = true };
 	v6 = protocol == bpf_htons(ETH_P_IPV6);
-	if (!parse_quoted(&cursor, &quoted, at, v6) || !goes_back(&outer, &quoted, offset_of(&cursor) + QUOTED_MIN))
+	if (!parse_quoted(&cursor, quoted, at, v6) || !goes_back(&outer, quoted, offset_of(&cursor) + QUOTED_MIN))
 		return 0;
-	flow_key_of(&key, &context, &quoted, direction ^ 1);
-	flow = has_flow(&quoted) ? flow_find(&quoted, &key) : NULL;
-	return flow && (flow->generation == generation || flow->state & FLOW_NODE);
+	flow_key_of(&here->key, &context, quoted, direction ^ 1);
+	flow = has_flow(quoted) ? flow_find(quoted, &here->key) : NULL;
+	return flow && is_current(flow, generation);
 }
 
-/* What a packet is to the flows that are known. */
-static __always_inline enum reason decide_flow(const struct context *context, const struct packet *packet)
+/* What a packet is to the flows that are known. A SYN asks for a flow of its own, whatever was before. */
+static __always_inline enum reason decide_flow(const struct context *context, const struct packet *packet,
+					       struct flow_key *key)
 {
-	struct flow_key key;
-	struct flow *flow;
+	struct flow *flow = NULL;
+	enum reason reason;
 
-	flow_key_of(&key, context, packet, context->direction);
-	flow = flow_find(packet, &key);
-	/* A SYN against the flow's direction opens a flow of its own; what the node opened, only the node goes on with. */
-	if (flow && is_syn(packet) && flow->opener != context->direction)
-		flow = NULL;
-	if (context->local)
-		return from_node(context, packet, &key, flow);
+	flow_key_of(key, context, packet, context->direction);
+	if (!is_syn(packet))
+		flow = flow_find(packet, key);
+	if (context->local && adopt(context, packet, key, flow))
+		return REASON_NODE;
+	/* What the node opened, only the node goes on with. */
 	if (flow && flow->state & FLOW_NODE && context->direction == DIRECTION_INGRESS)
 		flow = NULL;
-	return flow ? follow(context, packet, flow) : admit(context, packet, &key);
+	if (flow && is_current(flow, context->generation)) {
+		flow_refresh(context, packet, flow);
+		reason = REASON_ESTABLISHED;
+	} else {
+		reason = admit(context, packet, key, flow);
+	}
+	return context->local ? REASON_NODE : reason;
 }
 
-/* A packet that belongs to no flow: all ICMP but echo. */
-static __always_inline enum reason decide_alone(const struct context *context, const struct packet *packet,
-						const struct cursor *transport)
-{
-	if (context->local)
-		return REASON_NODE;
-	if (is_icmp_error(packet) &&
-	    is_related(transport->context, offset_of(transport), context->direction, context->generation))
-		return REASON_RELATED;
-	return judge(context, packet, context->direction);
-}
-
-/* Decides about an IP packet of an endpoint that is isolated in at least one direction. */
-static __always_inline enum reason decide(const struct context *context, struct packet *packet,
-					  const struct cursor *transport)
+/* Decides about an IP packet of an endpoint that is isolated in at least one direction. There is room for a key. */
+static __always_inline enum reason decide(const struct context *context, struct packet *packet, struct flow_key *key)
 {
 	enum reason reason;
 
@@ -170,7 +161,10 @@ static __always_inline enum reason decide(const struct context *context, struct 
 		if (!fragment_recall(context, packet))
 			return REASON_FRAGMENT;
 	}
-	reason = has_flow(packet) ? decide_flow(context, packet) : decide_alone(context, packet, transport);
+	if (has_flow(packet))
+		reason = decide_flow(context, packet, key);
+	else
+		reason = context->local ? REASON_NODE : judge(context, packet, context->direction);
 	/* Only where later ones will be asked about, so that what is denied, or passes anyway, takes no room from others. */
 	if (is_first_fragment(packet) && passes(reason) && reason != REASON_NODE &&
 	    isolated(context, context->direction))

@@ -71,6 +71,7 @@ const struct {
 		DIRECTIONS = 2,
 		VERSIONS = 2,
 		REASONS = 16,
+		RECENT_BITS = 11, /* 2,048 addresses of each family, on each CPU */
 		TIMEOUTS = 10,
 	} capacity;
 	enum : __u32 {
@@ -130,6 +131,20 @@ struct identity {
 	__u32 number[VERSIONS];
 };
 
+/* What the maps above said of an address in a generation: a CPU's own memory of it. */
+struct recent_v4 {
+	__u32 generation;
+	__u32 identity;
+	__be32 address;
+	__u32 reserved;
+};
+
+struct recent_v6 {
+	struct address_v6 address;
+	__u32 generation;
+	__u32 identity;
+};
+
 struct port_class {
 	__u16 number[VERSIONS];
 };
@@ -185,6 +200,11 @@ struct fragment {
 	__u8 icmp_type;
 	__u8 echo; /* the ports are an ICMP echo's identifier */
 	__u8 reserved;
+};
+
+/* A CPU's room for what is known of one packet while it is looked at; nobody else's to read. */
+struct scratch {
+	__u64 words[32];
 };
 
 struct count {

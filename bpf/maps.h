@@ -65,6 +65,20 @@ struct {
 	__type(value, struct identity);
 } cidrs_v6 SEC(".maps");
 
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1 << RECENT_BITS);
+	__type(key, __u32);
+	__type(value, struct recent_v4);
+} recent_v4 SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1 << RECENT_BITS);
+	__type(key, __u32);
+	__type(value, struct recent_v6);
+} recent_v6 SEC(".maps");
+
 /* One policy: identity to row. Index 0 holds the row of every identity that has none of its own. */
 struct policy_rows {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -116,6 +130,14 @@ struct {
 	__type(key, struct fragment_key);
 	__type(value, struct fragment);
 } fragments SEC(".maps");
+
+/* What the stack would not hold: programs run one at a time on a CPU. See struct room in conntrack.h. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct scratch);
+} scratch SEC(".maps");
 
 /* By endpoint id; id 0 counts what no endpoint owns. */
 struct {

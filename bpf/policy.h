@@ -26,31 +26,74 @@ static __always_inline __u32 place_of(__u8 protocol, __be16 port)
 	}
 }
 
-static __always_inline __u32 identity_v4(const struct context *context, const struct address_v6 *remote)
+/* The identity of an address, from the maps. A global function, for the room that its keys take on the stack. */
+__noinline __u32 find_identity_v4(__be32 address, __u32 version)
 {
-	struct address_v4_key exact = { .address = (__be32)remote->low };
+	struct address_v4_key exact = { .address = address };
 	struct identity *identity = bpf_map_lookup_elem(&addresses_v4, &exact);
 
-	if (!identity || identity->number[context->version & 1] == IDENTITY_ABSENT) {
-		struct cidr_v4_key prefix = { .length = 32, .address = exact.address };
+	if (!identity || identity->number[version & 1] == IDENTITY_ABSENT) {
+		struct cidr_v4_key prefix = { .length = 32, .address = address };
 
 		identity = bpf_map_lookup_elem(&cidrs_v4, &prefix);
 	}
-	return identity ? identity->number[context->version & 1] : 0;
+	return identity ? identity->number[version & 1] : 0;
 }
 
-static __always_inline __u32 identity_v6(const struct context *context, const struct address_v6 *remote)
+__noinline __u32 find_identity_v6(__be64 high, __be64 low, __u32 version)
 {
-	struct address_v6_key exact = { .address = *remote };
-	struct identity *identity = bpf_map_lookup_elem(&addresses_v6, &exact);
+	struct cidr_v6_key prefix = { .length = 128 };
+	struct address_v6_key *exact = (void *)prefix.address;
+	struct identity *identity;
 
-	if (!identity || identity->number[context->version & 1] == IDENTITY_ABSENT) {
-		struct cidr_v6_key prefix = { .length = 128 };
-
-		__builtin_memcpy(prefix.address, remote, sizeof(prefix.address));
+	__builtin_memcpy(&prefix.address[0], &high, sizeof(high));
+	__builtin_memcpy(&prefix.address[2], &low, sizeof(low));
+	identity = bpf_map_lookup_elem(&addresses_v6, exact);
+	if (!identity || identity->number[version & 1] == IDENTITY_ABSENT)
 		identity = bpf_map_lookup_elem(&cidrs_v6, &prefix);
+	return identity ? identity->number[version & 1] : 0;
+}
+
+#define GOLDEN_RATIO 0x9e3779b97f4a7c15ULL /* spreads what differs in few bits over the upper ones */
+
+static __always_inline __u32 recent_place(__u64 bits)
+{
+	return bits * GOLDEN_RATIO >> (64 - RECENT_BITS);
+}
+
+/*
+ * The same, from what this CPU found lately. An entry is good for as long as the generation that it was found in: while one
+ * is in force, nothing that it reads is written.
+ */
+static __always_inline __u32 identity_v4(const struct context *context, __be32 address)
+{
+	__u32 place = recent_place(address);
+	struct recent_v4 *recent = bpf_map_lookup_elem(&recent_v4, &place);
+
+	if (!recent)
+		return find_identity_v4(address, context->version);
+	if (recent->generation != context->generation || recent->address != address) {
+		recent->identity = find_identity_v4(address, context->version);
+		recent->generation = context->generation;
+		recent->address = address;
 	}
-	return identity ? identity->number[context->version & 1] : 0;
+	return recent->identity;
+}
+
+static __always_inline __u32 identity_v6(const struct context *context, const struct address_v6 *address)
+{
+	__u32 place = recent_place(address->high ^ address->low);
+	struct recent_v6 *recent = bpf_map_lookup_elem(&recent_v6, &place);
+
+	if (!recent)
+		return find_identity_v6(address->high, address->low, context->version);
+	if (recent->generation != context->generation || recent->address.low != address->low ||
+	    recent->address.high != address->high) {
+		recent->identity = find_identity_v6(address->high, address->low, context->version);
+		recent->generation = context->generation;
+		recent->address = *address;
+	}
+	return recent->identity;
 }
 
 static __always_inline bool row_holds(const struct context *context, __u32 number, __u32 place, bool *incomplete)
@@ -88,9 +131,9 @@ static __always_inline enum reason judge(const struct context *context, const st
 	identities = bpf_map_lookup_elem(&policy, &number);
 	if (!identities)
 		return REASON_INCOMPLETE;
-	identity = is_v6(packet) ? identity_v6(context, remote) : identity_v4(context, remote);
+	identity = is_v6(packet) ? identity_v6(context, remote) : identity_v4(context, (__be32)remote->low);
 	row = bpf_map_lookup_elem(identities, &identity);
-	if (!row || *row == ROW_NOTHING)
+	if (identity && (!row || *row == ROW_NOTHING))
 		row = bpf_map_lookup_elem(identities, &others);
 	if (!row)
 		return REASON_INCOMPLETE;

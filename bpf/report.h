@@ -12,7 +12,6 @@ struct context {
 	const struct node *node;
 	const struct endpoint *endpoint;
 	__u32 ifindex;
-	__u32 bytes;   /* of the frame */
 	__u32 version; /* of every value: the generation's lowest bit, read once so that one packet sees one version */
 	__u32 generation;
 	enum direction direction;
@@ -31,7 +30,7 @@ static __always_inline bool tracked(const struct context *context)
 	return isolated(context, DIRECTION_INGRESS) || isolated(context, DIRECTION_EGRESS);
 }
 
-static __always_inline void count(const struct context *context, enum reason reason)
+static __always_inline void count(const struct context *context, enum reason reason, __u32 bytes)
 {
 	__u32 id = context->endpoint ? context->endpoint->id : 0;
 	struct counters *counters_here = bpf_map_lookup_elem(&counters, &id);
@@ -41,7 +40,7 @@ static __always_inline void count(const struct context *context, enum reason rea
 		return;
 	cell = &counters_here->count[context->direction & 1][reason & (REASONS - 1)];
 	cell->packets++;
-	cell->bytes += context->bytes;
+	cell->bytes += bytes;
 }
 
 #endif

@@ -1,16 +1,27 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * From a parsed frame to the verdict of the endpoint whose interface it is on. The same for every hook.
+ * From a frame to its verdict, whatever the hook. The program that includes this defines hook_context, the type of its
+ * argument, and before the inclusion:
+ *   interface_of       the interface that the program is attached to
+ *   hook_bytes         the frame's length
+ *   hook_linearise     makes the first bytes contiguous
+ *   hook_local         whether this node itself generated the packet, which has come in by no interface
+ *   hook_owned         whether a socket of this node has it
  */
 #ifndef WEIR_VERDICT_H
 #define WEIR_VERDICT_H
 
+#include "conntrack.h"
 #include "decide.h"
 #include "layout.h"
 #include "maps.h"
 #include "parse.h"
+#include "plain.h"
 #include "report.h"
 #include "source.h"
+
+#define REASON_BITS 4   /* REASONS is their power of two */
+#define HEADERS_MAX 512 /* bytes made contiguous where the headers do not stand in the linear part */
 
 /* The endpoint of an interface; NULL where the control plane has written none. */
 static __always_inline const struct endpoint *endpoint_of(__u32 ifindex)
@@ -25,23 +36,58 @@ static __always_inline const struct endpoint *endpoint_of(__u32 ifindex)
 	return NULL;
 }
 
-/* Adds what the maps say of the context's interface; false where the node's settings are not there. */
-static __always_inline bool look_up(struct context *context)
+/* What is known before the packet is looked at. False where the control plane has not written so much as the node. */
+static __always_inline bool context_of(struct context *context, hook_context *hook, enum direction direction)
 {
 	__u32 zero = 0;
+	const struct node *here = bpf_map_lookup_elem(&node, &zero);
 
-	context->node = bpf_map_lookup_elem(&node, &zero);
-	if (!context->node)
+	if (!here)
 		return false;
-	context->generation = context->node->generation;
+	*context = (struct context){
+		.node = here,
+		.ifindex = interface_of(hook),
+		.generation = here->generation,
+		.direction = direction,
+		.local = direction == DIRECTION_INGRESS && hook_local(hook),
+	};
+	context->owned = context->local && hook_owned(hook);
 	context->version = context->generation & 1;
 	context->endpoint = endpoint_of(context->ifindex);
 	return true;
 }
 
-/* An IP packet, of a family that is a constant: the compiler makes a program for each. */
+/* Whether what is to be read, the packet that an ICMP error quotes included, may go on in the part that is not linear. */
+static __always_inline bool is_cut(hook_context *hook, enum parsed parsed, const struct packet *packet)
+{
+	__u32 linear = hook->data_end - hook->data;
+
+	if (linear >= hook_bytes(hook) || linear >= HEADERS_MAX)
+		return false;
+	return parsed != PARSED_IP || is_icmp_error(packet);
+}
+
+/* Parses what is linear, and once more after making the headers linear where they were not. */
+static __always_inline enum parsed parse_twice(hook_context *hook, struct cursor *cursor, struct packet *packet)
+{
+	__u32 bytes = hook_bytes(hook);
+	enum parsed parsed;
+
+	*packet = (struct packet){};
+	*cursor = cursor_at_start(hook);
+	parsed = parse(cursor, packet);
+	if (!is_cut(hook, parsed, packet))
+		return parsed;
+	if (!hook_linearise(hook, bytes < HEADERS_MAX ? bytes : HEADERS_MAX))
+		return PARSED_MALFORMED;
+	*packet = (struct packet){};
+	*cursor = cursor_at_start(hook);
+	return parse(cursor, packet);
+}
+
+/* An IP packet. What an endpoint that is isolated in neither direction lets through: everything but spoofed addresses. */
 static __always_inline enum reason verdict_of(struct context *context, struct packet *packet,
-					      const struct cursor *cursor)
+					      const struct cursor *cursor, struct flow_key *key)
 {
 	context->local = generated_here(context, packet, !packet->fragment);
 	if (is_neighbour(context, packet, cursor))
@@ -50,7 +96,7 @@ static __always_inline enum reason verdict_of(struct context *context, struct pa
 		return REASON_SPOOFED;
 	if (!tracked(context))
 		return context->local ? REASON_NODE : REASON_NOT_ISOLATED;
-	return decide(context, packet, cursor);
+	return decide(context, packet, key);
 }
 
 /* ARP, and what cannot be read: that passes where no policy isolates the endpoint from it, and from this node itself. */
@@ -75,15 +121,60 @@ static __always_inline enum reason verdict_without(hook_context *hook, const str
 	return parsed == PARSED_UNSUPPORTED ? REASON_UNSUPPORTED : REASON_MALFORMED;
 }
 
-/* What an endpoint that is isolated in neither direction lets through: everything but spoofed addresses. */
-static __always_inline enum reason verdict(struct context *context, struct packet *packet, const struct cursor *cursor)
+/*
+ * The packets that are not plain: the reason, and above REASON_BITS where the header of an ICMP error stands that policy
+ * denies. A global function, so that the verifier looks at it once.
+ */
+__noinline int verdict_of_others(hook_context *hook, __u32 direction)
 {
-	if (is_v6(packet)) {
-		packet->family = FAMILY_IPV6;
-		return verdict_of(context, packet, cursor);
-	}
-	packet->family = FAMILY_IPV4;
-	return verdict_of(context, packet, cursor);
+	struct room *here = room();
+	struct context context;
+	struct cursor cursor;
+	enum parsed parsed;
+	enum reason reason;
+
+	if (!here || !context_of(&context, hook, direction & 1) || !context.endpoint)
+		return REASON_INCOMPLETE;
+	parsed = parse_twice(hook, &cursor, &here->packet);
+	if (parsed != PARSED_IP)
+		return verdict_without(hook, &context, parsed);
+	reason = verdict_of(&context, &here->packet, &cursor, &here->key);
+	if (reason == REASON_DENIED && is_icmp_error(&here->packet))
+		return reason | offset_of(&cursor) << REASON_BITS;
+	return reason;
+}
+
+/* A plain packet's family is a constant here: the compiler makes a program for each. */
+static __always_inline enum reason verdict(hook_context *hook, struct context *context)
+{
+	struct cursor start = cursor_at_start(hook);
+	struct packet v4 = {}, v6 = {};
+	struct flow_key key;
+	__u32 found, at;
+
+	if (parse_plain_v4(start, &v4))
+		return verdict_of(context, &v4, &start, &key);
+	if (parse_plain_v6(start, &v6))
+		return verdict_of(context, &v6, &start, &key);
+	found = verdict_of_others(hook, context->direction);
+	at = found >> REASON_BITS;
+	if (at && is_related(hook, at, context->direction, context->generation))
+		return REASON_RELATED;
+	return found & (REASONS - 1);
+}
+
+/* Decides and counts. */
+static __always_inline bool lets_pass(hook_context *hook, enum direction direction)
+{
+	enum reason reason = REASON_UNKNOWN;
+	struct context context;
+
+	if (!context_of(&context, hook, direction))
+		return false;
+	if (context.endpoint)
+		reason = verdict(hook, &context);
+	count(&context, reason, hook_bytes(hook));
+	return passes(reason);
 }
 
 #endif
