@@ -105,7 +105,7 @@ function judgeFlow({ flows }: Memory, direction: Direction, packet: Packet): str
   const key = flowOf(packet, direction === "egress");
   const opener = flows.get(key);
   const isSyn = packet.protocol === TCP && (tcpFlags & SYN_RST_ACK) === SYN;
-  if (opener !== undefined && !(isSyn && opener !== direction)) return "established";
+  if (opener !== undefined && !isSyn) return "established";
   const peer = direction === "egress" ? packet.destination : packet.source;
   if (packet.protocol !== TCP || peer !== FRIEND[packet.family]) return "denied";
   const other = direction === "egress" ? "ingress" : "egress";

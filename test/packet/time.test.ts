@@ -132,7 +132,7 @@ describe("a TCP connection", () => {
     const { REPLIED, CONFIRMED, FIN_OPENER, FIN_OTHER } = FlowState;
     const steps: [Step, number][] = [
       [into("both", to(a, tcpSegment(40_000, 80)), "policy"), 0],
-      [into("both", to(a, tcpSegment(40_000, 80)), "established"), 0],
+      [into("both", to(a, tcpSegment(40_000, 80)), "policy"), 0],
       [outOf("both", back(a, tcpSegment(80, 40_000, SYN_ACK)), "established"), REPLIED],
       [into("both", to(a, tcpSegment(40_000, 80, ACK)), "established"), REPLIED | CONFIRMED],
       [
@@ -143,7 +143,7 @@ describe("a TCP connection", () => {
         into("both", to(a, tcpSegment(40_000, 80, FIN_ACK)), "established"),
         REPLIED | CONFIRMED | FIN_OTHER | FIN_OPENER,
       ],
-      [into("both", to(a, tcpSegment(40_000, 80)), "established"), 0],
+      [into("both", to(a, tcpSegment(40_000, 80)), "policy"), 0],
     ];
     for (const [step, state] of steps) {
       expectSteps(world(), [step]);
@@ -225,7 +225,7 @@ describe("a policy that changes", () => {
     await world().enforce([]);
     expectSteps(world(), [...next(a, ["revoked"]), ...next(a, ["revoked"])]);
     expectSteps(world(), [into("both", to(a, tcpSegment(40_000, 80, ACK)), "revoked")]);
-    expectSteps(world(), [into("both", to(a, tcpSegment(40_000, 80, SYN)), "revoked")]);
+    expectSteps(world(), [into("both", to(a, tcpSegment(40_000, 80, SYN)), "denied")]);
   });
 
   it.each(BOTH_FAMILIES)("leaves those alone that it allows, and judges each once: IPv$family", async (a) => {
@@ -248,7 +248,7 @@ describe("a policy that changes", () => {
     expectSteps(world(), next(a, ["revoked"]));
     await world().enforce();
     expectSteps(world(), [
-      into("both", to(a, tcpSegment(40_000, 80)), "established"),
+      into("both", to(a, tcpSegment(40_000, 80)), "policy"),
       into("both", to(a, tcpSegment(40_001, 80)), "policy"),
       ...next(a, ["established"]),
     ]);
