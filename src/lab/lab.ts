@@ -146,9 +146,9 @@ export class Lab {
     return reply.flow;
   }
 
-  /** One round trip on a connection of `open`. */
-  async say(from: string, flow: number, timeoutMs: number): Promise<Outcome> {
-    const reply = await (await this.#process(from)).command({ command: "say", flow, timeoutMs });
+  /** One round trip on a connection of `open`, of a few bytes or as many as are given. */
+  async say(from: string, flow: number, timeoutMs: number, bytes = 0): Promise<Outcome> {
+    const reply = await (await this.#process(from)).command({ command: "say", flow, timeoutMs, bytes });
     assert(reply.reply === "outcome", "the outcome of a round trip");
     return reply.outcome;
   }

@@ -66,7 +66,8 @@ function failure(thrown: Error): Outcome {
   return code === "ETIMEDOUT" ? { result: "silent" } : { result: "failed", reason: code };
 }
 
-const nonce = (): string => `weir ${Math.random().toString(36).slice(2)}\n`;
+/** Words that nobody else says, of at least so many bytes. */
+const words = (bytes = 0): string => `weir ${Math.random().toString(36).slice(2)}\n`.padStart(bytes, "-");
 
 export const socketOptions = (probe: Probe) => ({
   host: probe.address,
@@ -75,8 +76,8 @@ export const socketOptions = (probe: Probe) => ({
 });
 
 /** One round trip on an open connection to an echo server. */
-export function echoOnce(socket: Socket, timeoutMs: number): Promise<Outcome> {
-  const said = nonce();
+export function echoOnce(socket: Socket, timeoutMs: number, bytes?: number): Promise<Outcome> {
+  const said = words(bytes);
   let heard = "";
   return attempt(timeoutMs, (attempt) => {
     const onData = (data: Buffer): void => {
@@ -96,7 +97,7 @@ export function echoOnce(socket: Socket, timeoutMs: number): Promise<Outcome> {
 
 const connectAndEcho = (probe: Probe): Promise<Outcome> =>
   attempt(probe.timeoutMs, (attempt) => {
-    const said = nonce();
+    const said = words(probe.bytes);
     let heard = "";
     const socket = connect(socketOptions(probe), () => socket.write(said));
     socket.setNoDelay(true);
@@ -131,7 +132,7 @@ const fetchRoot = (probe: Probe): Promise<Outcome> =>
 
 const echoDatagram = (probe: Probe): Promise<Outcome> =>
   attempt(probe.timeoutMs, (attempt) => {
-    const said = nonce();
+    const said = words(probe.bytes);
     const socket = createSocket(probe.address.includes(":") ? "udp6" : "udp4");
     let resend: NodeJS.Timeout | undefined;
     const send = (): void => socket.send(said, (error) => error !== null && attempt.failed(error));

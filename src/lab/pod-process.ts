@@ -28,7 +28,7 @@ async function obey(request: Request): Promise<Reply> {
     case "say": {
       const socket = flows.get(request.flow);
       if (socket === undefined) return { reply: "error", reason: `no flow ${request.flow}` };
-      return { reply: "outcome", outcome: await echoOnce(socket, request.timeoutMs) };
+      return { reply: "outcome", outcome: await echoOnce(socket, request.timeoutMs, request.bytes) };
     }
     case "shut":
       flows.get(request.flow)?.destroy();

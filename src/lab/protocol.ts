@@ -19,6 +19,8 @@ export interface Probe {
   readonly timeoutMs: number;
   /** "udp" only: send the datagram once, instead of again every 100 ms until the answer comes. */
   readonly once?: boolean;
+  /** "tcp" and "udp" only: how much is said, at least; by default a few bytes. */
+  readonly bytes?: number;
 }
 
 /** What came of it. A packet that a policy denies is dropped without an answer, so "silent" is how denial looks. */
@@ -58,7 +60,7 @@ export type Command =
   /** Opens a TCP connection to an echo server and keeps it. */
   | { readonly command: "open"; readonly probe: Probe }
   /** One round trip on a connection that "open" made. */
-  | { readonly command: "say"; readonly flow: number; readonly timeoutMs: number }
+  | { readonly command: "say"; readonly flow: number; readonly timeoutMs: number; readonly bytes?: number }
   | { readonly command: "shut"; readonly flow: number }
   /** Starts the probe again and again, whatever becomes of the earlier ones. */
   | { readonly command: "watch"; readonly probe: Probe; readonly everyMs: number }
