@@ -10,6 +10,9 @@ const TIMEOUT_MS = 3_000;
 /** What connect(2) says where no process listens: no such file, or one that a dead agent left. */
 const NOBODY = new Set(["ENOENT", "ECONNREFUSED", "ENOTDIR"]);
 
+/** The agent ended while it was asked. */
+const ENDED = new Set(["ECONNRESET", "EPIPE"]);
+
 export interface AskOptions {
   /** POST has the agent do something. */
   readonly method?: "GET" | "POST";
@@ -36,7 +39,12 @@ export async function ask<T>(
   };
   let answer: Answer;
   try {
-    answer = await exchange(socketPath, `${method} ${path}`, timeoutMs);
+    const exchangeOnce = (): Promise<Answer> => exchange(socketPath, `${method} ${path}`, timeoutMs);
+    answer = await exchangeOnce().catch((thrown: unknown) => {
+      if (!ENDED.has(codeOf(thrown) ?? "")) throw thrown;
+      // Who listens now, if anybody does?
+      return exchangeOnce();
+    });
   } catch (thrown) {
     if (NOBODY.has(codeOf(thrown) ?? "")) return undefined;
     if (codeOf(thrown) === "EACCES") throw failure("permission denied", thrown);

@@ -1,5 +1,6 @@
 // The client against servers that are not there, not ours, slow, or wrong.
 import { chmodSync, writeFileSync } from "node:fs";
+import { createServer } from "node:net";
 import { describe, expect, it } from "vitest";
 import { ask } from "../../../src/observe/client.ts";
 import { useSockets } from "./sockets.ts";
@@ -15,6 +16,17 @@ describe("the client", () => {
     writeFileSync(sockets.pathOf("file"), "");
     expect(await ask(sockets.pathOf("file"), "/v1/status")).toBeUndefined();
     expect(await ask(sockets.pathOf("file", "below"), "/v1/status")).toBeUndefined();
+  });
+
+  it("gives nothing where the agent ends while it is asked", async () => {
+    const path = sockets.pathOf("ends");
+    // Closing a socket with words in it that nobody has read resets the connection.
+    const server = createServer({ pauseOnConnect: true }, (connection) => {
+      server.close();
+      setTimeout(() => connection.destroy(), 50);
+    });
+    await new Promise<void>((resolve) => server.listen(path, resolve));
+    expect(await ask(path, "/v1/status")).toBeUndefined();
   });
 
   it("waits no longer than it was told, whether nothing comes or too little", async () => {

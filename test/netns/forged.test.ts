@@ -1,0 +1,120 @@
+// Packets that claim what they are not, from real sockets: a pod with others' addresses, and anyone with the node's.
+
+import { writeFileSync } from "node:fs";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { ipBatch, ipJson } from "../../src/lab/iproute.ts";
+import { NODE } from "../../src/lab/lab.ts";
+import { growth } from "./counted.ts";
+import { FRIENDS_ONLY, SERVER, SERVER_V4, SERVER_V6, STRANGER, single, smallWorld } from "./small-world.ts";
+import { openWorld, type World } from "./world.ts";
+
+const OUTSIDE = "outside";
+/** The node's own, as kubelet speaks from it. */
+const NODE_V4 = "10.63.61.200";
+const NODE_V6 = "fd63:61::200";
+const FRIEND_V4 = "10.63.61.2";
+const FRIEND_V6 = "fd63:61::2";
+
+const FAMILIES = [
+  { family: 4, server: SERVER_V4, node: NODE_V4, friend: FRIEND_V4, gateway: "169.254.1.1" },
+  { family: 6, server: SERVER_V6, node: NODE_V6, friend: FRIEND_V6, gateway: "fe80::1" },
+] as const;
+
+let world: World;
+
+beforeAll(async () => {
+  world = await openWorld({
+    ...smallWorld("wt-forged", { "friends-only.yaml": FRIENDS_ONLY }),
+    machines: [{ name: OUTSIDE, addresses: ["10.63.61.100", "fd63:61::100"] }],
+  });
+  const { link } = world.lab.wire(OUTSIDE);
+  ipBatch([`addr add ${NODE_V4}/32 dev ${link}`, `addr add ${NODE_V6}/128 dev ${link} nodad`]);
+  // The stranger takes the friend's addresses too, and all but the server the node's.
+  for (const name of [OUTSIDE, STRANGER]) claim(name, [NODE_V4, NODE_V6]);
+  claim(STRANGER, [FRIEND_V4, FRIEND_V6]);
+  await world.start();
+});
+
+afterAll(() => world?.close());
+
+/** Gives an endpoint addresses that are not its own, and lets the node take such packets from it, as some nodes do. */
+function claim(name: string, addresses: readonly string[]): void {
+  const { link, netns } = world.lab.wire(name);
+  ipBatch(
+    addresses.map((each) =>
+      each.includes(":") ? `addr add ${each}/128 dev lo` : `addr add ${each}/32 dev lo`,
+    ),
+    netns,
+  );
+  writeFileSync(`/proc/sys/net/ipv4/conf/${link}/accept_local`, "1");
+  writeFileSync(`/proc/sys/net/ipv4/conf/${link}/rp_filter`, "0");
+}
+
+/** What the stranger's kernel knows of its gateway: it asks nobody, or must ask first. */
+function gatewayOfStranger(gateway: string, known: boolean): void {
+  const { link, netns } = world.lab.wire(STRANGER);
+  const mac = String(ipJson(["link", "show", link])[0]?.["address"]);
+  ipBatch([`neigh replace ${gateway} lladdr ${mac} dev eth0 nud permanent`], netns);
+  if (!known) ipBatch([`neigh del ${gateway} dev eth0`], netns);
+}
+
+/** One datagram to the server, that nobody answers. */
+async function sendUnheard(from: string, to: string, source: string): Promise<void> {
+  const outcome = await world.lab.probe(from, { ...single("udp", to, 300), source });
+  expect(outcome).toEqual({ result: "silent" });
+}
+
+const REASONS = ["denied", "node", "policy", "established", "not-isolated"].map(
+  (reason) => `ingress ${reason}`,
+);
+const only = (reason: string) =>
+  Object.fromEntries(REASONS.map((key) => [key, key === `ingress ${reason}` ? 1 : 0]));
+
+describe("a pod with an address that is not its own", () => {
+  it.each(
+    FAMILIES.flatMap(({ friend, node, ...rest }) => [
+      { ...rest, whose: "another pod's", source: friend },
+      { ...rest, whose: "the node's", source: node },
+    ]),
+  )("speaks to nobody from $whose, and is counted: IPv$family", async ({ server, source, gateway }) => {
+    gatewayOfStranger(gateway, true);
+    const atServer = await growth(world, SERVER, REASONS, async () => {
+      const atStranger = await growth(world, STRANGER, ["egress spoofed"], () =>
+        sendUnheard(STRANGER, server, source),
+      );
+      expect(atStranger).toEqual({ "egress spoofed": 1 });
+    });
+    expect(Object.values(atServer)).toEqual(REASONS.map(() => 0));
+  });
+});
+
+describe("a pod that asks for its gateway in another's name", () => {
+  it.each(FAMILIES)("is not heard, and is counted: IPv$family", async ({ server, friend, gateway }) => {
+    gatewayOfStranger(gateway, false);
+    const grown = await growth(world, STRANGER, ["egress spoofed", "egress not-isolated"], () =>
+      sendUnheard(STRANGER, server, friend),
+    );
+    expect(grown["egress spoofed"]).toBeGreaterThan(0);
+    expect(grown["egress not-isolated"]).toBe(0);
+    const learnt = ipJson(["neigh", "show", "dev", world.lab.wire(STRANGER).link]);
+    expect(learnt.map(({ dst }) => dst)).not.toContain(friend);
+  });
+});
+
+describe("a probe of this node", () => {
+  it.each(FAMILIES)("passes, from its own address: IPv$family", async ({ server, node }) => {
+    for (const kind of ["tcp", "udp", "icmp"] as const) {
+      const probe = { kind, address: server, source: node, timeoutMs: 2_000 };
+      const withPort = kind === "icmp" ? probe : { ...probe, port: 80 };
+      expect(await world.lab.probe(NODE, withPort)).toMatchObject({ result: "reached" });
+    }
+  });
+
+  it.each(FAMILIES)(
+    "that somebody outside forged, is judged by policy and counted: IPv$family",
+    async ({ server, node }) => {
+      const grown = await growth(world, SERVER, REASONS, () => sendUnheard(OUTSIDE, server, node));
+      expect(grown).toEqual(only("denied"));
+    },
+  );
+});
