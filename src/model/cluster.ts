@@ -4,6 +4,7 @@ import type { Address } from "../base/ip.ts";
 import type { Policy } from "./policy.ts";
 import type { Protocol } from "./protocol.ts";
 import type { Labels } from "./selector.ts";
+import type { EndpointSlice, Service } from "./service.ts";
 
 export type { Protocol } from "./protocol.ts";
 
@@ -49,7 +50,17 @@ export interface Cluster {
   readonly namespaces: ReadonlyMap<string, Namespace>;
   readonly pods: ReadonlyMap<string, Pod>;
   readonly policies: ReadonlyMap<string, Policy>;
+  readonly services: ReadonlyMap<string, Service>;
+  readonly slices: ReadonlyMap<string, EndpointSlice>;
 }
+
+export const EMPTY_CLUSTER: Cluster = {
+  namespaces: new Map(),
+  pods: new Map(),
+  policies: new Map(),
+  services: new Map(),
+  slices: new Map(),
+};
 
 export const keyOf = (object: { readonly namespace: string; readonly name: string }): string =>
   `${object.namespace}/${object.name}`;

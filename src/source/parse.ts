@@ -4,12 +4,15 @@ import { assertNever } from "../base/assert.ts";
 import { keyOf, type Namespace, type Pod } from "../model/cluster.ts";
 import type { Policy } from "../model/policy.ts";
 import type { Problem } from "../model/problem.ts";
+import type { EndpointSlice, Service } from "../model/service.ts";
 import type { Field, FieldPath, Issue, Place } from "./parse/fields.ts";
 import * as read from "./parse/fields.ts";
 import { classify, type ReadKind, type WrongKind } from "./parse/kinds.ts";
 import { parseNamespace } from "./parse/namespace.ts";
 import { parsePod } from "./parse/pod.ts";
 import { parsePolicy, policyEffect } from "./parse/policy.ts";
+import { parseService } from "./parse/service.ts";
+import { parseSlice } from "./parse/slice.ts";
 
 export type { FieldPath, Issue, Place } from "./parse/fields.ts";
 
@@ -37,7 +40,9 @@ export type ParsedObject =
   /** Without a value where it is not known which pods are meant; with Policy.unreadable where only they are known. */
   | (Identified & { readonly kind: "NetworkPolicy"; readonly value: Policy | undefined })
   | (Identified & { readonly kind: "Pod"; readonly value: Pod })
-  | (Identified & { readonly kind: "Namespace"; readonly value: Namespace });
+  | (Identified & { readonly kind: "Namespace"; readonly value: Namespace })
+  | (Identified & { readonly kind: "Service"; readonly value: Service })
+  | (Identified & { readonly kind: "EndpointSlice"; readonly value: EndpointSlice });
 
 export interface ParsedDocument {
   readonly objects: readonly ParsedObject[];
@@ -52,8 +57,9 @@ const NOTHING: ParsedDocument = { objects: [], problems: [] };
 const IGNORED = "the document is ignored";
 
 /**
- * Reads one document: a NetworkPolicy, Pod or Namespace, or a list of them; other kinds are left alone, and so is null
- * (an empty document). Never throws, whatever the value. Every problem is there, at most one for a field.
+ * Reads one document: a NetworkPolicy, Pod, Namespace, Service or EndpointSlice, or a list of them; other kinds are left
+ * alone, and so is null (an empty document). Never throws, whatever the value. Every problem is there, at most one for a
+ * field.
  */
 export function parseDocument(value: unknown, origin: Origin): ParsedDocument {
   const root: Field = { value, path: [], issues: new Map(), nullIsMissing: true };
@@ -140,6 +146,19 @@ function parseObject(field: Field, kind: ReadKind, origin: Origin): ParsedDocume
       if (value === undefined) return ignored(field, origin, "the namespace is ignored");
       const effect = "the rest of the namespace counts";
       const identified = identify(field, origin, `Namespace ${value.name}`, effect);
+      return { objects: [{ ...identified, kind, value }], problems: [] };
+    }
+    case "Service": {
+      const value = parseService(field);
+      if (value === undefined) return ignored(field, origin, "the Service is ignored");
+      const identified = identify(field, origin, `Service ${keyOf(value)}`, "the rest of the Service counts");
+      return { objects: [{ ...identified, kind, value }], problems: [] };
+    }
+    case "EndpointSlice": {
+      const value = parseSlice(field);
+      if (value === undefined) return ignored(field, origin, "the slice is ignored");
+      const effect = "the rest of the slice counts";
+      const identified = identify(field, origin, `EndpointSlice ${keyOf(value)}`, effect);
       return { objects: [{ ...identified, kind, value }], problems: [] };
     }
     default:

@@ -7,7 +7,7 @@ import { firstProgress, type Progress, round } from "../../src/agent/round.ts";
 import { openLog } from "../../src/base/log.ts";
 import { hookOf } from "../../src/datapath/attach.ts";
 import { type Bench, openBench } from "../../src/engines/kernel.ts";
-import { keyOf, type Pod } from "../../src/model/cluster.ts";
+import { EMPTY_CLUSTER, keyOf, type Pod } from "../../src/model/cluster.ts";
 import type { Policy } from "../../src/model/policy.ts";
 import { problemText } from "../../src/model/problem.ts";
 import { EVERYTHING } from "../../src/model/selector.ts";
@@ -59,7 +59,7 @@ const denyAll = (namespace: string): Policy => ({
 function reading(pods: readonly Pod[], policies: readonly Policy[], readable = true): Reading {
   return {
     cluster: {
-      namespaces: new Map(),
+      ...EMPTY_CLUSTER,
       pods: new Map(pods.map((each) => [keyOf(each), each])),
       policies: new Map(policies.map((each) => [keyOf(each), each])),
     },

@@ -10,6 +10,7 @@ import {
 } from "../../src/model/cluster.ts";
 import type { Peer, Policy, PortMatch, Rule } from "../../src/model/policy.ts";
 import { EVERYTHING, type Requirement, type Selector } from "../../src/model/selector.ts";
+import type { EndpointSlice, Service } from "../../src/model/service.ts";
 import type { Party } from "../../src/policy/evaluate.ts";
 
 type LabelMap = Readonly<Record<string, string>>;
@@ -108,12 +109,16 @@ export interface ClusterFacts {
   readonly namespaces?: readonly Namespace[];
   readonly pods?: readonly Pod[];
   readonly policies?: readonly Policy[];
+  readonly services?: readonly Service[];
+  readonly slices?: readonly EndpointSlice[];
 }
 
 export const cluster = (facts: ClusterFacts): Cluster => ({
   namespaces: new Map((facts.namespaces ?? []).map((each) => [each.name, each])),
   pods: new Map((facts.pods ?? []).map((each) => [keyOf(each), each])),
   policies: new Map((facts.policies ?? []).map((each) => [keyOf(each), each])),
+  services: new Map((facts.services ?? []).map((each) => [keyOf(each), each])),
+  slices: new Map((facts.slices ?? []).map((each) => [keyOf(each), each])),
 });
 
 /** A pod by its first address of the family, IPv4 by default. */

@@ -190,6 +190,8 @@ export const cluster: fc.Arbitrary<Cluster> = fc
       namespaces: new Map(namespaces.map((each) => [each.name, each])),
       pods: new Map(distinct.map((each) => [keyOf(each), each])),
       policies: new Map(policies.map((each) => [keyOf(each), each])),
+      services: new Map(),
+      slices: new Map(),
     };
   });
 

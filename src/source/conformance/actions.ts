@@ -148,6 +148,8 @@ function deleteNamespace({ cluster, manifests }: Situation, { field, fields }: A
       namespaces: without(cluster.namespaces, (each) => each === name),
       pods: without(cluster.pods, inside),
       policies: without(cluster.policies, inside),
+      services: without(cluster.services, inside),
+      slices: without(cluster.slices, inside),
     },
     manifests: without(manifests, inside),
   };

@@ -4,6 +4,7 @@ import { type Address, type Family, parseAddress } from "../../base/ip.ts";
 import {
   type Cluster,
   type ContainerPort,
+  EMPTY_CLUSTER,
   keyOf,
   NAMESPACE_NAME_LABEL,
   type Namespace,
@@ -62,7 +63,7 @@ export function parseSetting(field: Field): Setting {
   const places = new Map<string, readonly Address[]>();
   addPlaces(places, fields?.get("nodes"), "node:");
   addPlaces(places, fields?.get("externals"), "ext:");
-  return { families, cluster: { namespaces, pods, policies: new Map() }, places };
+  return { families, cluster: { ...EMPTY_CLUSTER, namespaces, pods }, places };
 }
 
 /** The field under `key`; undefined, with an issue, where it is missing. */

@@ -3,6 +3,7 @@
 import { type Cluster, keyOf, type Namespace, type Pod } from "../../model/cluster.ts";
 import type { Policy } from "../../model/policy.ts";
 import type { Problem } from "../../model/problem.ts";
+import type { EndpointSlice, Service } from "../../model/service.ts";
 import type { ParsedObject, Place } from "../parse.ts";
 import type { FileReading } from "./reading.ts";
 
@@ -20,7 +21,7 @@ export interface Reading {
 export const PROBLEMS_PER_FILE_MAX = 1_000;
 
 /**
- * Puts readings together, in the order given. Of pods and namespaces that are there twice the first one counts. Of
+ * Puts readings together, in the order given. Of what is there twice the first one counts. Of
  * policies none does, as nobody can tell which was meant: the pods of each are isolated in both directions, the second
  * one under the name NAME#2 (no policy can be called so), the third under NAME#3.
  */
@@ -34,15 +35,19 @@ export function assemble(readings: readonly FileReading[], problems: readonly Pr
   const namespaces = new Map<string, Namespace>();
   const pods = new Map<string, Pod>();
   const policies = new Map<string, Policy>();
+  const services = new Map<string, Service>();
+  const slices = new Map<string, EndpointSlice>();
   for (const [object, ...others] of groups.values()) {
     if (object === undefined) continue;
     if (object.kind === "Namespace") namespaces.set(object.value.name, object.value);
     else if (object.kind === "Pod") pods.set(keyOf(object.value), object.value);
+    else if (object.kind === "Service") services.set(keyOf(object.value), object.value);
+    else if (object.kind === "EndpointSlice") slices.set(keyOf(object.value), object.value);
     else if (others.length > 0)
       for (const policy of isolateAll([object, ...others])) policies.set(keyOf(policy), policy);
     else if (object.value !== undefined) policies.set(keyOf(object.value), object.value);
   }
-  const cluster: Cluster = { namespaces, pods, policies };
+  const cluster: Cluster = { namespaces, pods, policies, services, slices };
   const inFiles = readings.flatMap((reading) => listed(problemsOf(reading, groups), reading.file));
   return { cluster, problems: [...problems, ...inFiles], files: readings.length, readable: true };
 }

@@ -103,6 +103,18 @@ export function fieldsOf(field: Field, known?: readonly string[], shown?: number
   return fields;
 }
 
+/** The field under `key`, with what is done where it cannot be read. */
+export function at(fields: Fields, key: string, effect: string): Field | undefined {
+  const field = fields.get(key);
+  return field && { ...field, effect };
+}
+
+/** The fields of the map under `key`, none where it is missing or no map. */
+export function mapAt(fields: Fields, key: string, effect: string): Fields {
+  const field = at(fields, key, effect);
+  return (field && fieldsOf(field)) ?? new Map();
+}
+
 export function itemsOf(field: Field): readonly Field[] | undefined {
   if (Array.isArray(field.value)) return field.value.map((item: unknown, index) => child(field, index, item));
   note(field, `must be a list, not ${kindOf(field.value)}`);

@@ -5,11 +5,17 @@ import { isApiVersion, isKind } from "./syntax.ts";
 import { quote } from "./text.ts";
 
 /** The kinds that become part of the model, with the one apiVersion that is read. */
-const READ_KINDS = { NetworkPolicy: "networking.k8s.io/v1", Pod: "v1", Namespace: "v1" } as const;
+const READ_KINDS = {
+  NetworkPolicy: "networking.k8s.io/v1",
+  Pod: "v1",
+  Namespace: "v1",
+  Service: "v1",
+  EndpointSlice: "discovery.k8s.io/v1",
+} as const;
 
 export type ReadKind = keyof typeof READ_KINDS;
 
-const KINDS: readonly ReadKind[] = ["NetworkPolicy", "Pod", "Namespace"];
+const KINDS: readonly ReadKind[] = ["NetworkPolicy", "Pod", "Namespace", "Service", "EndpointSlice"];
 
 /** Kinds of networking.k8s.io besides NetworkPolicy: whatever else claims to be of that group is a misspelling. */
 const OTHER_NETWORKING_KINDS = ["Ingress", "IngressClass", "IPAddress", "ServiceCIDR"];
@@ -18,7 +24,7 @@ export type Classification =
   | { readonly is: "object"; readonly kind: ReadKind }
   /** Objects under `items`; `of` is their kind where they need not say it. */
   | { readonly is: "list"; readonly of: ReadKind | undefined }
-  /** Nothing that Weir reads (Service, Deployment, ...). */
+  /** Nothing that Weir reads (Deployment, ConfigMap, ...). */
   | { readonly is: "other" }
   /** Meant as a NetworkPolicy, but not as the one that is read: its pods may still be known. */
   | { readonly is: "policy-like"; readonly wrong: WrongKind }

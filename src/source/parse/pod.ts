@@ -3,6 +3,7 @@
 import { type Address, parseAddress } from "../../base/ip.ts";
 import type { Attachment, ContainerPort, Pod } from "../../model/cluster.ts";
 import {
+  at,
   booleanOf,
   checkedStringOf,
   child,
@@ -10,6 +11,7 @@ import {
   type Fields,
   fieldsOf,
   itemsOf,
+  mapAt,
   note,
   stringOf,
   warn,
@@ -138,15 +140,4 @@ function attachmentOf(annotations: Fields): Attachment | undefined {
   if (linkText !== undefined) return { kind: "link", name: linkText };
   if (netnsText !== undefined) return { kind: "netns", name: netnsText };
   return undefined;
-}
-
-/** The field under `key`, with what is done where it cannot be read. */
-function at(fields: Fields, key: string, effect: string): Field | undefined {
-  const field = fields.get(key);
-  return field && { ...field, effect };
-}
-
-function mapAt(fields: Fields, key: string, effect: string): Fields {
-  const field = at(fields, key, effect);
-  return (field && fieldsOf(field)) ?? NOTHING;
 }

@@ -107,7 +107,7 @@ describe("exit codes", () => {
   });
 
   it("0 where there is no policy, and says so", async () => {
-    const { exitCode, stdout, stderr } = await lintText("{ apiVersion: v1, kind: Service }");
+    const { exitCode, stdout, stderr } = await lintText("{ apiVersion: v1, kind: Secret }");
     expect({ exitCode, stdout }).toEqual({ exitCode: 0, stdout: "0 errors, 0 warnings in 1 files\n" });
     expect(stderr).toBe("weir: no NetworkPolicy found\n");
   });

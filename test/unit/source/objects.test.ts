@@ -172,7 +172,7 @@ describe("lists", () => {
     ],
     ["kind: PodList\napiVersion: v1\n", "items: [{ metadata: { name: a } }]", ["Pod default/a"]],
     ["kind: NamespaceList\napiVersion: v1\n", "items: [{ metadata: { name: a } }]", ["Namespace a"]],
-    ["kind: ServiceList\napiVersion: v1\n", "items: [{ metadata: 7 }]", []],
+    ["kind: SecretList\napiVersion: v1\n", "items: [{ metadata: 7 }]", []],
     ["kind: List\napiVersion: v1\n", "items: null", []],
     ["kind: List\napiVersion: v1\n", "items: [{ apiVersion: v1, kind: Secret, metadata: { name: a } }]", []],
   ])("%s%s", (head, body, expected) => {
@@ -214,7 +214,7 @@ describe("other documents", () => {
   test.each([
     "",
     "# nothing but a comment\n---\n---\n",
-    "apiVersion: v1\nkind: Service\nmetadata: { name: 7 }\nspec: { type: on, type: off }",
+    "apiVersion: v1\nkind: ConfigMap\nmetadata: { name: 7 }\ndata: { type: on, type: off }",
     "apiVersion: apps/v1\nkind: Deployment",
     "apiVersion: metrics.k8s.io/v1beta1\nkind: PodMetrics",
     "apiVersion: example.com/v1\nkind: Pod",
@@ -230,7 +230,7 @@ describe("other documents", () => {
     ["kind: 7\napiVersion: v1", "x.yaml:1:1: kind: must be a string, not a number (quote it)"],
     ["kind: Pod", "x.yaml:1:1: apiVersion: is missing; expected v1"],
     ["kind: Pod\napiVersion: v2", "x.yaml:2:1: apiVersion: v2 is not read; expected v1"],
-    ["kind: Service\napiVersion: a/b/c", 'x.yaml:2:1: apiVersion: "a/b/c" is not an apiVersion'],
+    ["kind: Secret\napiVersion: a/b/c", 'x.yaml:2:1: apiVersion: "a/b/c" is not an apiVersion'],
     ["kind: some thing\napiVersion: v1", 'x.yaml:1:1: kind: "some thing" is not a kind'],
     ["kind: pod\napiVersion: v1", 'x.yaml:1:1: kind: "pod" is not a kind that Weir reads; did you mean Pod?'],
     [

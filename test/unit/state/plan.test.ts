@@ -2,7 +2,7 @@
 
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import type { Cluster } from "../../../src/model/cluster.ts";
+import { type Cluster, EMPTY_CLUSTER } from "../../../src/model/cluster.ts";
 import { type Compiled, compile } from "../../../src/policy/compile.ts";
 import { NOTHING_NUMBERED } from "../../../src/policy/numbers.ts";
 import { diff, type Held } from "../../../src/state/diff.ts";
@@ -48,6 +48,8 @@ describe("the compiled plan", { timeout: PATIENCE_MS }, () => {
           namespaces: new Map([...world.namespaces].reverse()),
           pods: new Map([...world.pods].reverse()),
           policies: new Map([...world.policies].reverse()),
+          services: new Map([...world.services].reverse()),
+          slices: new Map([...world.slices].reverse()),
         };
         const sorted = (state: State) =>
           JSON.stringify(state, (_, value) =>
@@ -94,6 +96,8 @@ function edited(last: Cluster, other: Cluster, choice: number): Cluster {
     namespaces: mix(last.namespaces, other.namespaces, 0),
     pods,
     policies: mix(last.policies, other.policies, 13),
+    services: mix(last.services, other.services, 3),
+    slices: mix(last.slices, other.slices, 5),
   };
 }
 
@@ -136,7 +140,7 @@ function update(
   return after;
 }
 
-const NOTHING: Cluster = { namespaces: new Map(), pods: new Map(), policies: new Map() };
+const NOTHING = EMPTY_CLUSTER;
 
 describe("an update", { timeout: PATIENCE_MS }, () => {
   test("gives at every write the old or the new verdict, and in the end the new one", () => {

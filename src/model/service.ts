@@ -1,0 +1,50 @@
+// Services and the slices of their endpoints: what kube-proxy makes of an address, as far as policies have to know it.
+
+import type { Address, Family } from "../base/ip.ts";
+import type { Protocol } from "./protocol.ts";
+import type { Labels } from "./selector.ts";
+
+export interface ServicePort {
+  /** "" where the Service has one port without a name. Slices have the same name. */
+  readonly name: string;
+  readonly protocol: Protocol;
+  readonly port: number;
+  /** The port of the pods behind it, or its name there. Only asked where no slice says it. */
+  readonly target: number | string;
+}
+
+export interface Service {
+  readonly namespace: string;
+  readonly name: string;
+  /** Empty for headless and ExternalName Services, and while none is assigned. */
+  readonly clusterIps: readonly Address[];
+  /** spec.externalIPs and the load balancer's addresses, which kube-proxy rewrites on the node as well. */
+  readonly externalIps: readonly Address[];
+  readonly ports: readonly ServicePort[];
+  /** Undefined where the Service selects no pods: its slices are written by someone else. */
+  readonly selector: Labels | undefined;
+  /** internalTrafficPolicy is Local: a ClusterIP leads to endpoints on the same node only. */
+  readonly onlyLocal: boolean;
+}
+
+/** One endpoint of a slice. */
+export interface SliceEndpoint {
+  /** The first one: kube-proxy uses no other. */
+  readonly address: Address;
+  readonly ready: boolean;
+  /** Still answers, though it may be on its way out. */
+  readonly serving: boolean;
+  readonly terminating: boolean;
+  readonly node?: string;
+}
+
+export interface EndpointSlice {
+  readonly namespace: string;
+  readonly name: string;
+  /** The Service that it belongs to, by the label kubernetes.io/service-name; undefined where it belongs to none. */
+  readonly service: string | undefined;
+  readonly family: Family;
+  /** Those that have a number. */
+  readonly ports: readonly { readonly name: string; readonly protocol: Protocol; readonly port: number }[];
+  readonly endpoints: readonly SliceEndpoint[];
+}
