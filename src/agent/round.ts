@@ -26,6 +26,8 @@ export interface Progress {
   applied: number;
   wanted: number;
   appliedAt: Date | undefined;
+  /** Whether a round is under way. */
+  busy: boolean;
   /** What the last resync found to be other than it should be. */
   repaired: readonly Difference[];
 }
@@ -47,6 +49,7 @@ export async function firstProgress({ maps }: Kernel): Promise<Progress> {
     applied: maps.generation(),
     wanted: maps.generation(),
     appliedAt: undefined,
+    busy: false,
     repaired: [],
   };
 }
@@ -64,6 +67,7 @@ export async function round(
 ): Promise<boolean> {
   const problems: Problem[] = [...reading.problems];
   let settled = true;
+  progress.busy = true;
   progress.repaired = [];
   // Taking an unreadable directory for an empty one would open every pod that an earlier agent has isolated.
   if (reading.readable) {
@@ -80,6 +84,7 @@ export async function round(
       if (progress.wanted === progress.applied) progress.wanted += 1;
     }
   }
+  progress.busy = false;
   report(progress, problems, env.log);
   return settled;
 }

@@ -37,5 +37,6 @@ export function routesOf(asked: Asked, log: AdjustableLog): Route[] {
 /** What is in force as far as the agent knows; before its first round nothing is wanted yet, and the generation is 0. */
 const stateView = (progress: Progress | undefined): StateView => ({
   generation: progress?.force === undefined ? 0 : progress.applied,
+  settled: progress?.force !== undefined && !progress.busy && progress.wanted === progress.applied,
   state: plainState(progress?.force?.compiled.state ?? EMPTY_STATE),
 });

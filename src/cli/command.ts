@@ -12,7 +12,7 @@ export type Exits = <A extends readonly unknown[]>(
 /** Adds one command to its parent: its words, options and help; the work is imported when it is asked for. */
 export type Adder = (parent: Command, exits: Exits) => void;
 
-export type Format = "table" | "wide" | "json" | "yaml" | "name" | "text" | "junit";
+export type Format = "table" | "wide" | "json" | "ndjson" | "yaml" | "name" | "text" | "junit";
 
 export const outputOption = (...formats: readonly [Format, ...Format[]]): Option =>
   new Option("-o, --output <format>", "how the result is written").choices(formats).default(formats[0]);
@@ -34,9 +34,9 @@ export const podOption = (about: string): Option =>
     return { namespace, name };
   });
 
-/** JSON as people can read it; counters wider than a double keep all their digits. */
-export const jsonText = (value: unknown): string =>
-  `${JSON.stringify(value, (_, each: unknown) => (typeof each === "bigint" ? rawNumber(each) : each), 2)}\n`;
+/** JSON as people can read it, or in one line (0); counters wider than a double keep all their digits. */
+export const jsonText = (value: unknown, indentation = 2): string =>
+  `${JSON.stringify(value, (_, each: unknown) => (typeof each === "bigint" ? rawNumber(each) : each), indentation)}\n`;
 
 /** JSON.rawJSON of ECMAScript 2025, which the compiler's library does not know yet. */
 const rawNumber = (value: bigint): unknown =>

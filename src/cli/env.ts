@@ -40,7 +40,7 @@ export interface Context {
 }
 
 /** Exit codes of all commands; `status` has its own (cli/status.ts). */
-export const EXIT = { ok: 0, error: 1, usage: 2, notFound: 4 } as const;
+export const EXIT = { ok: 0, error: 1, usage: 2, notFound: 4, differs: 5 } as const;
 
 /** An outcome that is no success, with its exit code and the one line that says why. */
 export class CommandError extends Error {

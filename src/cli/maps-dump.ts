@@ -1,15 +1,25 @@
-// `weir maps dump`: one table of the kernel, decoded.
+// `weir maps dump`: one table of the kernel, decoded, or what in it is other than it should be.
 
 import type { Command } from "commander";
-import { rawDump, rawHeading } from "../observe/dump/dump.ts";
+import { type Dump, dumpOfPod, rawDump, rawEntriesDump, rawHeading } from "../observe/dump/dump.ts";
 import { isTableName, TABLE_NAMES, TABLES, type TableName } from "../observe/dump/tables.ts";
 import type { NamesView } from "../observe/view.ts";
-import { askAgentIfAble, isSilence } from "./agent-client.ts";
-import { type Exits, headersOption, note, outputOption, type WriteOptions, write } from "./command.ts";
+import {
+  type Exits,
+  headersOption,
+  note,
+  outputOption,
+  type PodName,
+  podOption,
+  type WriteOptions,
+} from "./command.ts";
 import { CommandError, type Context, EXIT } from "./env.ts";
+import { namesFor } from "./names.ts";
 
 interface Options extends WriteOptions {
   readonly raw?: true;
+  readonly diff?: true;
+  readonly pod?: PodName;
 }
 
 const HELP = `
@@ -17,60 +27,93 @@ Tables:
 ${TABLES.map(({ name, holds }) => `  ${name.padEnd(12)}${holds}`).join("\n")}
 
 Reads the pinned maps, so it works without an agent; where one answers, numbers get names. Values are kept in two
-versions, of which one is in force: that one is shown (--raw shows all bytes).
+versions, of which one is in force: that one is shown (--raw shows all bytes). --diff asks the agent what it wants and
+shows only what the kernel holds otherwise; without NAME, of all tables.
 
 Examples:
   weir maps dump cidrs                    each prefix, the blocks that name it, and the peers that it matches
-  weir maps dump policy                   what each compiled policy allows to whom
+  weir maps dump policy --pod alpha/nginx what the policies of one pod allow to whom
   weir maps dump counters -o json | jq 'map(select(.verdict == "dropped"))'
-  weir maps dump conntrack --no-headers | wc -l
+  weir maps dump conntrack -o ndjson      one line for each flow, for tables of any size
   weir maps dump cidrs --raw              keys and values in hexadecimal, with the structs' names
+  weir maps dump --diff                   has somebody else changed the maps?
 
 Exit codes:
-  0 done, 1 error, 2 wrong usage, 4 no such table, or nothing in the kernel`;
+  0 done, 1 error, 2 wrong usage, 4 no such table or pod, or nothing in the kernel, 5 --diff found a difference`;
 
 export function addMapsDump(parent: Command, exits: Exits): void {
   parent
     .command("dump")
     .description("one table of the kernel, decoded, with names where an agent answers")
-    .argument("<name>", `which table: ${TABLE_NAMES.join(", ")}`)
+    .argument("[name]", `which table: ${TABLE_NAMES.join(", ")}`)
     .option("--raw", "bytes in hexadecimal instead of values")
-    .addOption(outputOption("table", "json", "yaml"))
+    .option("--diff", "only what is other than the agent wants it")
+    .addOption(podOption("only what belongs to this pod"))
+    .addOption(outputOption("table", "json", "ndjson", "yaml"))
     .addOption(headersOption())
     .addHelpText("after", HELP)
     .action(exits(dump));
 }
 
-async function dump(context: Context, name: string, options: Options): Promise<number> {
-  if (!isTableName(name)) {
+async function dump(context: Context, name: string | undefined, options: Options): Promise<number> {
+  if (name !== undefined && !isTableName(name)) {
     throw new CommandError(`no table ${name}; there are ${TABLE_NAMES.join(", ")}`, EXIT.notFound);
   }
-  if (options.raw === true) return dumpRaw(context, name, options);
-  const [{ readKernel }, { dumpOf }, names] = await Promise.all([
+  if (options.pod !== undefined && (options.raw === true || options.diff === true))
+    throw new CommandError("--pod does not go with --raw or --diff", EXIT.usage);
+  if (options.diff === true) {
+    if (options.raw === true) throw new CommandError("--diff does not go with --raw", EXIT.usage);
+    const { dumpDifferences } = await import("./dump/diff.ts");
+    return dumpDifferences(context, name, options);
+  }
+  if (name === undefined)
+    throw new CommandError(
+      `which table? there are ${TABLE_NAMES.join(", ")}; see: weir maps dump --help`,
+      EXIT.usage,
+    );
+  return options.raw === true ? dumpRaw(context, name, options) : dumpTable(context, name, options);
+}
+
+async function dumpTable(context: Context, name: TableName, options: Options): Promise<number> {
+  const [{ readKernel }, { readDump }, { writeDump }, names] = await Promise.all([
     import("./kernel.ts"),
     import("./dump/dump.ts"),
-    namesFor(context),
+    import("./dump/write.ts"),
+    namesOrRemark(context, options.pod),
   ]);
-  const { table, json } = await readKernel(context, (kernel) => dumpOf(name, kernel, names));
-  await write(context.env, { table: () => table, value: json }, options);
+  const whole = await readKernel(context, (kernel) => readDump(name, kernel, names));
+  const shown = options.pod === undefined ? whole : ofPod(whole, name, options.pod, names);
+  await writeDump(context.env, shown, options);
   return EXIT.ok;
+}
+
+/** What of a table belongs to a pod. @throws CommandError where the table is not by pod, or no pod has this name */
+function ofPod(dump: Dump, table: TableName, pod: PodName, names: NamesView | undefined): Dump {
+  if (!dump.byPod) throw new CommandError(`--pod: nothing in ${table} belongs to a pod`, EXIT.usage);
+  const key = `${pod.namespace}/${pod.name}`;
+  const all = [...Object.values(names?.endpoints ?? {}), ...Object.values(names?.addresses ?? {})];
+  if (!all.includes(key)) throw new CommandError(`no pod ${key} is known to the agent`, EXIT.notFound);
+  return dumpOfPod(dump, key);
 }
 
 async function dumpRaw(context: Context, name: TableName, options: Options): Promise<number> {
-  const [{ readKernel }, { readRaw }] = await Promise.all([import("./kernel.ts"), import("./dump/raw.ts")]);
+  const [{ readKernel }, { readRaw }, { writeDump }] = await Promise.all([
+    import("./kernel.ts"),
+    import("./dump/raw.ts"),
+    import("./dump/write.ts"),
+  ]);
   const info = TABLES.find((each) => each.name === name) as (typeof TABLES)[number];
   const maps = await readKernel(context, ({ pins }) => readRaw(info, pins));
-  const { table, json } = rawDump(maps);
   if (options.output === "table" && options.headers) context.env.stdout.write(rawHeading(maps));
-  await write(context.env, { table: () => table, value: json }, options);
+  await writeDump(context.env, options.output === "ndjson" ? rawEntriesDump(maps) : rawDump(maps), options);
   return EXIT.ok;
 }
 
-/** Names are a help, not a condition: whoever looks on a terminal is told why there are none. */
-async function namesFor(context: Context): Promise<NamesView | undefined> {
-  const answer = await askAgentIfAble<NamesView>(context, "names");
-  if (!isSilence(answer)) return answer;
-  if (context.env.stdout.isTTY === true)
-    note(context.env, `${answer.reason}; shown are numbers without names`);
+/** Names are a help, not a condition, but to choose by: whoever looks on a terminal is told why there are none. */
+async function namesOrRemark(context: Context, pod: PodName | undefined): Promise<NamesView | undefined> {
+  const { names, reason } = await namesFor(context);
+  if (names !== undefined) return names;
+  if (pod !== undefined) throw new CommandError(`${reason}; without it pods have no names to choose them by`);
+  if (context.env.stdout.isTTY === true) note(context.env, `${reason}; shown are numbers without names`);
   return undefined;
 }

@@ -48,14 +48,14 @@ async function list(context: Context, options: WriteOptions): Promise<number> {
     for (const info of TABLES) {
       for (const map of mapNamesOf(info)) {
         const { kind, key, value } = MAPS[map];
-        const { entries } = await rawMap(map, pins);
+        const { count } = await rawMap(map, pins);
         rows.push({
           table: info.name,
           map,
           kind,
           key: typeText(key),
           value: typeText(value),
-          entries: entries.length,
+          entries: count,
           max: pins.map(map).info.maxEntries,
           holds: info.holds,
         });

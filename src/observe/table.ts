@@ -20,12 +20,30 @@ export const right = (title: string): Column => ({ title, right: true });
 const GAP = "   ";
 
 /** Lines, each with its line break; the empty text where there is neither a row nor a heading. */
-export function tableText({ columns, rows }: Table, headers = true): string {
-  const lines = rows.map((row) => row.map((cell) => (cell === "" ? "-" : printable(cell))));
-  if (headers) lines.unshift(columns.map(({ title }) => title));
-  const widths = columns.map((_, at) =>
-    lines.reduce((most, line) => Math.max(most, widthOf(line[at] ?? "")), 0),
-  );
+export const tableText = ({ columns, rows }: Table, headers = true): string =>
+  [...tableTexts(columns, rows, { headers, window: Number.POSITIVE_INFINITY })].join("");
+
+export interface TableOptions {
+  readonly headers: boolean;
+  /** Rows that are held back to find out how wide the columns are. */
+  readonly window: number;
+}
+
+/** The same in pieces, for rows without end: a later cell that is wider than all before it widens its column from there on. */
+export function* tableTexts(
+  columns: readonly Column[],
+  rows: Iterable<readonly string[]>,
+  { headers, window }: TableOptions,
+): Iterable<string> {
+  const widths = columns.map(() => 0);
+  let held: (readonly string[])[] = headers ? [columns.map(({ title }) => title)] : [];
+  const flush = (): string => {
+    for (const line of held)
+      for (const [at, cell] of line.entries()) widths[at] = Math.max(widths[at] ?? 0, widthOf(cell));
+    const text = held.map((line) => `${lineText(line)}\n`).join("");
+    held = [];
+    return text;
+  };
   const lineText = (line: readonly string[]): string =>
     columns
       .map((column, at) => {
@@ -35,7 +53,11 @@ export function tableText({ columns, rows }: Table, headers = true): string {
       })
       .join(GAP)
       .trimEnd();
-  return lines.map((line) => `${lineText(line)}\n`).join("");
+  for (const row of rows) {
+    held.push(row.map((cell) => (cell === "" ? "-" : printable(cell))));
+    if (held.length >= window) yield flush();
+  }
+  if (held.length > 0) yield flush();
 }
 
 /** In code points: names and numbers hold neither wide nor combining characters. */

@@ -107,6 +107,8 @@ export interface RepairView {
 /** What the maps should hold: `state` as JSON can hold it, maps as lists of pairs. */
 export interface StateView {
   readonly generation: number;
+  /** Whether the kernel should hold just this now: no round is under way, and the last one succeeded. */
+  readonly settled: boolean;
   readonly state: unknown;
 }
 

@@ -141,6 +141,30 @@ describe("maps dump", () => {
     }
   });
 
+  it("--pod shows one pod's own, and -o ndjson a line for each entry", async () => {
+    for (const name of ["endpoints", "addresses", "policy", "conntrack", "counters", "fragments"]) {
+      const args = ["maps", "dump", name, "--pod", "shop/server", "-o", "ndjson"];
+      const { status, stdout } = await world.weir(...args);
+      const own = stdout
+        .split("\n")
+        .filter(Boolean)
+        .map((line) => JSON.parse(line));
+      expect({ name, status }).toEqual({ name, status: 0 });
+      const of = (row: { pod?: string; of?: readonly string[] }) =>
+        row.pod ?? row.of?.find((side) => side.endsWith(" of shop/server"))?.replace(/.* /, "");
+      expect(own.map(of)).toEqual(own.map(() => "shop/server"));
+      if (name !== "fragments") expect(own).not.toEqual([]);
+    }
+    expect(await world.weir("maps", "dump", "rows", "--pod", "shop/server")).toMatchObject({
+      status: 2,
+      stderr: "weir: --pod: nothing in rows belongs to a pod\n",
+    });
+    expect(await world.weir("maps", "dump", "endpoints", "--pod", "shop/nobody")).toMatchObject({
+      status: 4,
+      stderr: "weir: no pod shop/nobody is known to the agent\n",
+    });
+  });
+
   it("node is at the generation that status tells", async () => {
     const { generation } = (await json("status")) as { generation: { applied: number } };
     expect(named.get("node")).toMatchObject({ generation: generation.applied });

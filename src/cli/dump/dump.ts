@@ -1,6 +1,5 @@
 // Reading one table from the pinned maps, in the version that is in force, ready to be shown.
 
-import { assertNever } from "../../base/assert.ts";
 import { addressOfV4Key, addressOfV6Key, cidrOfV4Key, cidrOfV6Key } from "../../datapath/codec.ts";
 import { policyTableOf } from "../../datapath/tables.ts";
 import { IDENTITY_ABSENT, type Identity } from "../../gen/layout.ts";
@@ -22,32 +21,24 @@ import { type Kernel, readEndpoints } from "../kernel.ts";
 import { readFlows, readFragments, readNode } from "./flows.ts";
 import { readPorts, readRows, rowTexts } from "./ports.ts";
 
-export async function dumpOf(name: TableName, kernel: Kernel, names: NamesView | undefined): Promise<Dump> {
-  switch (name) {
-    case "cidrs":
-      return cidrsDump(await readCidrs(kernel), names);
-    case "addresses":
-      return addressesDump(await readAddresses(kernel), names);
-    case "endpoints":
-      return endpointsDump(await readEndpoints(kernel), names);
-    case "policy":
-      return policyDump(await readPolicies(kernel), await rowTexts(kernel), names);
-    case "ports":
-      return portsDump(await readPorts(kernel));
-    case "rows":
-      return rowsDump(await readRows(kernel));
-    case "conntrack":
-      return conntrackDump(await readFlows(kernel), names);
-    case "counters":
-      return countersDump(await countersWithPlaces(kernel), names);
-    case "fragments":
-      return fragmentsDump(await readFragments(kernel), names);
-    case "node":
-      return nodeDump(readNode(kernel));
-    default:
-      return assertNever(name, "table");
-  }
-}
+type Reader = (kernel: Kernel, names: NamesView | undefined) => Promise<Dump>;
+
+/** One for each table: reads it, and says how it is shown. */
+const READERS: Readonly<Record<TableName, Reader>> = {
+  cidrs: async (kernel, names) => cidrsDump(await readCidrs(kernel), names),
+  addresses: async (kernel, names) => addressesDump(await readAddresses(kernel), names),
+  endpoints: async (kernel, names) => endpointsDump(await readEndpoints(kernel), names),
+  policy: async (kernel, names) => policyDump(await readPolicies(kernel), await rowTexts(kernel), names),
+  ports: async (kernel) => portsDump(await readPorts(kernel)),
+  rows: async (kernel) => rowsDump(await readRows(kernel)),
+  conntrack: async (kernel, names) => conntrackDump(await readFlows(kernel), names),
+  counters: async (kernel, names) => countersDump(await countersWithPlaces(kernel), names),
+  fragments: async (kernel, names) => fragmentsDump(await readFragments(kernel), names),
+  node: (kernel) => Promise.resolve(nodeDump(readNode(kernel))),
+};
+
+export const readDump = (name: TableName, kernel: Kernel, names: NamesView | undefined): Promise<Dump> =>
+  READERS[name](kernel, names);
 
 /** Entries whose value in force is an identity; the others are not there yet, or not any more. */
 function inForce<K, T>(

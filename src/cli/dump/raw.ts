@@ -28,20 +28,25 @@ export async function rawMap(name: MapName, pins: Pins): Promise<RawMap> {
   const { kind, key, value } = MAPS[name];
   const { keySize, valueSize, lookupSize } = map.info;
   const { count, keys, values } = await map.entries();
-  const entries: RawEntry[] = [];
-  for (let at = 0; at < count; at++) {
-    const entry = {
-      key: keys.subarray(at * keySize, (at + 1) * keySize),
-      value: values.subarray(at * lookupSize, (at + 1) * lookupSize),
-    };
-    if (!kind.endsWith("array") || entry.value.some((byte) => byte !== 0)) entries.push(entry);
+  const isArray = kind.endsWith("array");
+  const isShown = (at: number): boolean =>
+    !isArray || values.subarray(at * lookupSize, (at + 1) * lookupSize).some((byte) => byte !== 0);
+  const shown: number[] = [];
+  for (let at = 0; at < count; at++) if (isShown(at)) shown.push(at);
+  function* entries(): Iterator<RawEntry> {
+    for (const at of shown)
+      yield {
+        key: keys.subarray(at * keySize, (at + 1) * keySize),
+        value: values.subarray(at * lookupSize, (at + 1) * lookupSize),
+      };
   }
   return {
     map: name,
     kind,
     key: { type: typeText(key), size: keySize },
     value: { type: typeText(value, Math.round(lookupSize / valueSize)), size: lookupSize },
-    entries,
+    count: shown.length,
+    entries: { [Symbol.iterator]: entries },
   };
 }
 
@@ -51,12 +56,14 @@ async function rawPolicies(pins: Pins): Promise<RawMap[]> {
   const outer = policyTableOf(pins.map("policy"));
   const maps: RawMap[] = [];
   for await (const [number, table] of outer.all()) {
+    const cells = await table.read({ skipZero: true });
     maps.push({
       map: `policy[${number}]`,
       kind: inner.kind,
       key: rawType(inner.key),
       value: rawType(inner.value),
-      entries: (await table.read({ skipZero: true })).map(([key, value]) => ({
+      count: cells.length,
+      entries: cells.map(([key, value]) => ({
         key: packed(inner.key, key),
         value: packed(inner.value, value),
       })),

@@ -4,7 +4,7 @@ import type { Direction } from "../../base/direction.ts";
 import { left, right } from "../table.ts";
 import { durationText } from "../text.ts";
 import type { NamesView } from "../view.ts";
-import { type Dump, known } from "./dump.ts";
+import { type Dump, dumpOf, known } from "./dump.ts";
 
 /** Where an entry's interface is, as far as it is known. */
 export interface Place {
@@ -99,17 +99,16 @@ const byEnds = (a: FlowRecord, b: FlowRecord): number =>
   a.remotePort - b.remotePort;
 
 export function conntrackDump(unsorted: readonly FlowRecord[], names?: NamesView): Dump {
-  const records = [...unsorted].sort(byEnds);
-  return {
-    table: {
-      columns: [
-        ...["PROTOCOL", "LOCAL", "REMOTE", "OPENED-BY", "STATE"].map(left),
-        right("GENERATION"),
-        right("EXPIRES"),
-        left("POD"),
-        left("PEER"),
-      ],
-      rows: records.map((flow) => [
+  return dumpOf([...unsorted].sort(byEnds), {
+    columns: [
+      ...["PROTOCOL", "LOCAL", "REMOTE", "OPENED-BY", "STATE"].map(left),
+      right("GENERATION"),
+      right("EXPIRES"),
+      left("POD"),
+      left("PEER"),
+    ],
+    rows: (flow) => [
+      [
         protocolText(flow.protocol),
         socketText(flow.protocol, flow.local, flow.localPort),
         socketText(flow.protocol, flow.remote, flow.remotePort),
@@ -122,29 +121,30 @@ export function conntrackDump(unsorted: readonly FlowRecord[], names?: NamesView
         expiryText(flow.expiresMs),
         ownerText(flow, names),
         names?.addresses[flow.remote] ?? "",
-      ]),
-    },
-    json: records.map((flow) => ({
+      ],
+    ],
+    json: (flow) => ({
       ...flow,
       protocol: protocolText(flow.protocol),
       protocolNumber: flow.protocol,
       ...known("pod", nameOf(flow, names)),
       ...known("peer", names?.addresses[flow.remote]),
-    })),
-  };
+    }),
+    pods: (flow) => [nameOf(flow, names)],
+  });
 }
 
 export function fragmentsDump(records: readonly FragmentRecord[], names?: NamesView): Dump {
-  return {
-    table: {
-      columns: [
-        ...["PROTOCOL", "SOURCE", "DESTINATION"].map(left),
-        right("ID"),
-        left("DIRECTION"),
-        right("EXPIRES"),
-        left("POD"),
-      ],
-      rows: records.map((fragment) => [
+  return dumpOf(records, {
+    columns: [
+      ...["PROTOCOL", "SOURCE", "DESTINATION"].map(left),
+      right("ID"),
+      left("DIRECTION"),
+      right("EXPIRES"),
+      left("POD"),
+    ],
+    rows: (fragment) => [
+      [
         protocolText(fragment.protocol),
         socketText(fragment.protocol, fragment.source, fragment.sourcePort),
         socketText(fragment.protocol, fragment.destination, fragment.destinationPort),
@@ -152,15 +152,16 @@ export function fragmentsDump(records: readonly FragmentRecord[], names?: NamesV
         fragment.direction,
         expiryText(fragment.expiresMs),
         ownerText(fragment, names),
-      ]),
-    },
-    json: records.map((fragment) => ({
+      ],
+    ],
+    json: (fragment) => ({
       ...fragment,
       protocol: protocolText(fragment.protocol),
       protocolNumber: fragment.protocol,
       ...known("pod", nameOf(fragment, names)),
-    })),
-  };
+    }),
+    pods: (fragment) => [nameOf(fragment, names)],
+  });
 }
 
 /** What is not zero, by endpoint, direction and reason. */
@@ -169,15 +170,15 @@ export function countersDump(records: readonly CounterRecord[], names?: NamesVie
     if (record.id === 0) return "<no endpoint>";
     return record.ifindex === undefined ? "" : ownerText({ ...record, ifindex: record.ifindex }, names);
   };
-  return {
-    table: {
-      columns: [
-        right("ID"),
-        ...["POD", "DIRECTION", "VERDICT", "REASON"].map(left),
-        right("PACKETS"),
-        right("BYTES"),
-      ],
-      rows: records.map((record) => [
+  return dumpOf(records, {
+    columns: [
+      right("ID"),
+      ...["POD", "DIRECTION", "VERDICT", "REASON"].map(left),
+      right("PACKETS"),
+      right("BYTES"),
+    ],
+    rows: (record) => [
+      [
         String(record.id),
         owner(record),
         record.direction,
@@ -185,29 +186,29 @@ export function countersDump(records: readonly CounterRecord[], names?: NamesVie
         record.reason,
         String(record.packets),
         String(record.bytes),
-      ]),
-    },
-    json: records.map(({ dropped, ...record }) => ({
+      ],
+    ],
+    json: ({ dropped, ...record }) => ({
       ...record,
       verdict: dropped ? "dropped" : "passed",
       ...known("pod", nameOf(record, names)),
-    })),
-  };
+    }),
+    pods: (record) => [nameOf(record, names)],
+  });
 }
 
 export function nodeDump(node: NodeRecord): Dump {
   const seconds = (ticks: number): string =>
     node.ticksPerSecond === 0 ? `${ticks} ticks` : `${Number((ticks / node.ticksPerSecond).toFixed(3))} s`;
-  return {
-    table: {
-      columns: [left("FIELD"), left("VALUE")],
-      rows: [
-        ["generation", String(node.generation)],
-        ["version in force", String(node.version)],
-        ["ticks per second", String(node.ticksPerSecond)],
-        ...Object.entries(node.timeouts).map(([name, ticks]) => [`timeout ${name}`, seconds(ticks)]),
-      ],
-    },
-    json: node,
-  };
+  const dump = dumpOf([node], {
+    columns: [left("FIELD"), left("VALUE")],
+    rows: () => [
+      ["generation", String(node.generation)],
+      ["version in force", String(node.version)],
+      ["ticks per second", String(node.ticksPerSecond)],
+      ...Object.entries(node.timeouts).map(([name, ticks]) => [`timeout ${name}`, seconds(ticks)]),
+    ],
+    json: () => node,
+  });
+  return { ...dump, single: true };
 }

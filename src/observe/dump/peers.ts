@@ -5,7 +5,7 @@ import { type Address, type Cidr, compareAddresses, compareCidrs } from "../../b
 import { left, right } from "../table.ts";
 import { someOf } from "../text.ts";
 import type { NamesView, PolicyNames } from "../view.ts";
-import { type Dump, known, meaningText, peersOf } from "./dump.ts";
+import { type Dump, dumpOf, known, meaningText, peersOf } from "./dump.ts";
 
 export interface CidrRecord {
   readonly cidr: Cidr;
@@ -46,59 +46,50 @@ function matchesText(identity: number, names: NamesView | undefined): string {
 /** Each prefix with the blocks that name it, and the peers that an address matches whose longest prefix it is. */
 export function cidrsDump(records: readonly CidrRecord[], names?: NamesView): Dump {
   const sorted = [...records].sort((a, b) => compareCidrs(a.cidr, b.cidr));
-  return {
-    table: {
-      columns: [left("CIDR"), right("IDENTITY"), left("MEANING"), left("MATCHES")],
-      rows: sorted.map(({ cidr, identity }) => [
-        cidr.text,
-        String(identity),
-        meaningText(names?.cidrs[cidr.text] ?? []),
-        matchesText(identity, names),
-      ]),
-    },
-    json: sorted.map(({ cidr, identity }) => ({
+  return dumpOf(sorted, {
+    columns: [left("CIDR"), right("IDENTITY"), left("MEANING"), left("MATCHES")],
+    rows: ({ cidr, identity }) => [
+      [cidr.text, String(identity), meaningText(names?.cidrs[cidr.text] ?? []), matchesText(identity, names)],
+    ],
+    json: ({ cidr, identity }) => ({
       cidr: cidr.text,
       identity,
       ...known("meaning", names?.cidrs[cidr.text]),
       ...known("matches", peersOf(identity, names)),
-    })),
-  };
+    }),
+  });
 }
 
 export function addressesDump(records: readonly AddressRecord[], names?: NamesView): Dump {
   const sorted = [...records].sort((a, b) => compareAddresses(a.address, b.address));
-  return {
-    table: {
-      columns: [left("ADDRESS"), right("IDENTITY"), left("POD"), left("MATCHES")],
-      rows: sorted.map(({ address, identity }) => [
-        address.text,
-        String(identity),
-        names?.addresses[address.text] ?? "",
-        matchesText(identity, names),
-      ]),
-    },
-    json: sorted.map(({ address, identity }) => ({
+  return dumpOf(sorted, {
+    columns: [left("ADDRESS"), right("IDENTITY"), left("POD"), left("MATCHES")],
+    rows: ({ address, identity }) => [
+      [address.text, String(identity), names?.addresses[address.text] ?? "", matchesText(identity, names)],
+    ],
+    json: ({ address, identity }) => ({
       address: address.text,
       identity,
       ...known("pod", names?.addresses[address.text]),
       ...known("matches", peersOf(identity, names)),
-    })),
-  };
+    }),
+    pods: ({ address }) => [names?.addresses[address.text]],
+  });
 }
 
 export function endpointsDump(records: readonly EndpointRecord[], names?: NamesView): Dump {
   const sorted = [...records].sort((a, b) => a.ifindex - b.ifindex);
   const podOf = (record: EndpointRecord): string | undefined => names?.endpoints[String(record.ifindex)];
-  return {
-    table: {
-      columns: [
-        right("IFINDEX"),
-        left("INTERFACE"),
-        left("POD"),
-        right("ID"),
-        ...["INGRESS", "EGRESS", "ADDRESSES"].map(left),
-      ],
-      rows: sorted.map((record) => [
+  return dumpOf(sorted, {
+    columns: [
+      right("IFINDEX"),
+      left("INTERFACE"),
+      left("POD"),
+      right("ID"),
+      ...["INGRESS", "EGRESS", "ADDRESSES"].map(left),
+    ],
+    rows: (record) => [
+      [
         String(record.ifindex),
         record.interface ?? "",
         podOf(record) ?? "",
@@ -106,10 +97,11 @@ export function endpointsDump(records: readonly EndpointRecord[], names?: NamesV
         policyText(record.policy.ingress),
         policyText(record.policy.egress),
         record.addresses.join(","),
-      ]),
-    },
-    json: sorted.map((record) => ({ ...record, ...known("pod", podOf(record)) })),
-  };
+      ],
+    ],
+    json: (record) => ({ ...record, ...known("pod", podOf(record)) }),
+    pods: (record) => [podOf(record)],
+  });
 }
 
 const policyText = (policy: number): string => (policy === 0 ? "open" : `policy ${policy}`);
@@ -124,28 +116,26 @@ export function policyDump(
   names?: NamesView,
 ): Dump {
   const sorted = [...records].sort((a, b) => a.policy - b.policy);
-  return {
-    table: {
-      columns: [
-        right("POLICY"),
-        right("IDENTITY"),
-        right("ROW"),
-        ...["PORTS", "PEERS", "OF", "FROM"].map(left),
-      ],
-      rows: sorted.flatMap(({ policy, cells }) => {
-        const own = names?.policies[String(policy)];
-        return cells.map(({ identity, row }) => [
-          String(policy),
-          String(identity),
-          String(row),
-          ports(row),
-          identity === 0 ? OTHERS : meaningText(peersIn(own, identity, names) ?? []),
-          someOf(own?.of ?? [], SIDES_SHOWN_MAX, ", "),
-          someOf(own?.from ?? [], SIDES_SHOWN_MAX, ", "),
-        ]);
-      }),
+  return dumpOf(sorted, {
+    columns: [
+      right("POLICY"),
+      right("IDENTITY"),
+      right("ROW"),
+      ...["PORTS", "PEERS", "OF", "FROM"].map(left),
+    ],
+    rows: ({ policy, cells }) => {
+      const own = names?.policies[String(policy)];
+      return cells.map(({ identity, row }) => [
+        String(policy),
+        String(identity),
+        String(row),
+        ports(row),
+        identity === 0 ? OTHERS : meaningText(peersIn(own, identity, names) ?? []),
+        someOf(own?.of ?? [], SIDES_SHOWN_MAX, ", "),
+        someOf(own?.from ?? [], SIDES_SHOWN_MAX, ", "),
+      ]);
     },
-    json: sorted.map(({ policy, cells }) => {
+    json: ({ policy, cells }) => {
       const own = names?.policies[String(policy)];
       return {
         policy,
@@ -157,11 +147,15 @@ export function policyDump(
           ...known("peers", peersIn(own, identity, names)),
         })),
       };
-    }),
-  };
+    },
+    pods: ({ policy }) => (names?.policies[String(policy)]?.of ?? []).map(podOfSide),
+  });
 }
 
 const SIDES_SHOWN_MAX = 3;
+
+/** "ingress of alpha/nginx": the pod in it. */
+const podOfSide = (side: string): string => side.replace(/^\S+ of /, "");
 
 /** The peers of an identity that rules of this policy name, in a direction in which it is somebody's. Nobody names 0. */
 function peersIn(

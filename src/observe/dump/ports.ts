@@ -1,7 +1,7 @@
 // Dumps of the tables that say which ports: ranges with their classes, and rows of classes.
 
 import { left, right } from "../table.ts";
-import { type Dump, meaningText } from "./dump.ts";
+import { type Dump, dumpOf, meaningText } from "./dump.ts";
 
 /** Neighbouring places of one class. `ports` names them, as "TCP/8000-8080"; `first` and `last` are the map's indexes. */
 export interface PortsRecord {
@@ -18,22 +18,16 @@ export interface RowRecord {
 }
 
 /** As ranges. Ports that are not listed are of class 0, which only the row that allows everything holds. */
-export function portsDump(records: readonly PortsRecord[]): Dump {
-  return {
-    table: {
-      columns: [left("PORTS"), right("CLASS")],
-      rows: records.map((record) => [record.ports, String(record.class)]),
-    },
-    json: records,
-  };
-}
+export const portsDump = (records: readonly PortsRecord[]): Dump =>
+  dumpOf(records, {
+    columns: [left("PORTS"), right("CLASS")],
+    rows: (record) => [[record.ports, String(record.class)]],
+    json: (record) => record,
+  });
 
-export function rowsDump(records: readonly RowRecord[]): Dump {
-  return {
-    table: {
-      columns: [right("ROW"), left("PORTS"), left("CLASSES")],
-      rows: records.map(({ row, ports, classes }) => [String(row), ports, meaningText([classes.join(",")])]),
-    },
-    json: records,
-  };
-}
+export const rowsDump = (records: readonly RowRecord[]): Dump =>
+  dumpOf(records, {
+    columns: [right("ROW"), left("PORTS"), left("CLASSES")],
+    rows: ({ row, ports, classes }) => [[String(row), ports, meaningText([classes.join(",")])]],
+    json: (record) => record,
+  });

@@ -1,6 +1,6 @@
 // Dumps of given records of what the programs write, of the node's settings, and of bytes.
 import { describe, expect, it } from "vitest";
-import { rawDump, rawHeading } from "../../../src/observe/dump/dump.ts";
+import { rawDump, rawEntriesDump, rawHeading } from "../../../src/observe/dump/dump.ts";
 import {
   conntrackDump,
   countersDump,
@@ -9,7 +9,7 @@ import {
   nodeDump,
 } from "../../../src/observe/dump/flows.ts";
 import { lines } from "./lines.ts";
-import { linesOf, NAMES } from "./names.ts";
+import { jsonOf, linesOf, NAMES } from "./names.ts";
 
 describe("conntrack", () => {
   const flow: FlowRecord = {
@@ -54,10 +54,10 @@ describe("conntrack", () => {
   });
 
   it("gives programs the protocol by name and number", () => {
-    expect(conntrackDump([flow], NAMES).json).toEqual([
+    expect(jsonOf(conntrackDump([flow], NAMES))).toEqual([
       { ...flow, protocol: "TCP", protocolNumber: 6, pod: "alpha/nginx", peer: "beta/hammer" },
     ]);
-    expect(conntrackDump([flow]).json).toEqual([{ ...flow, protocol: "TCP", protocolNumber: 6 }]);
+    expect(jsonOf(conntrackDump([flow]))).toEqual([{ ...flow, protocol: "TCP", protocolNumber: 6 }]);
   });
 });
 
@@ -84,7 +84,7 @@ it("counters come by endpoint, direction and reason, to the last digit", () => {
        1   alpha/nginx     ingress     passed    policy   9223372036854775808   18446744073709551615
        4   -               ingress     dropped   denied                     1                     60`),
   );
-  expect(dump.json).toContainEqual({
+  expect(jsonOf(dump)).toContainEqual({
     id: 1,
     ifindex: 7,
     direction: "ingress",
@@ -113,7 +113,7 @@ it("fragments come with the ports of their first fragment", () => {
     "PROTOCOL   SOURCE           DESTINATION      ID   DIRECTION   EXPIRES   POD",
     "UDP        10.63.48.10:53   9.0.0.1:5353   4660   egress          12s   beta/hammer",
   ]);
-  expect(dump.json).toEqual([{ ...fragment, protocol: "UDP", protocolNumber: 17, pod: "beta/hammer" }]);
+  expect(jsonOf(dump)).toEqual([{ ...fragment, protocol: "UDP", protocolNumber: 17, pod: "beta/hammer" }]);
 });
 
 it("the node's settings come in seconds for people, in ticks for programs", () => {
@@ -131,7 +131,7 @@ it("the node's settings come in seconds for people, in ticks for programs", () =
     "timeout tcp-new     30 s",
     "timeout tcp-reset   10.5 s",
   ]);
-  expect(nodeDump(node).json).toEqual(node);
+  expect(jsonOf(nodeDump(node))).toEqual(node);
   expect(linesOf(nodeDump({ ...node, ticksPerSecond: 0 }))).toContain("timeout tcp-new     7500 ticks");
 });
 
@@ -141,6 +141,7 @@ it("raw maps show every byte, and what the bytes are", () => {
     kind: "lpm-trie",
     key: { type: "struct cidr_v4_key", size: 8 },
     value: { type: "struct identity", size: 8 },
+    count: 1,
     entries: [{ key: Buffer.from([8, 0, 0, 0, 10, 0, 0, 0]), value: Buffer.from("0600000006000000", "hex") }],
   };
   const dump = rawDump([map]);
@@ -151,5 +152,11 @@ it("raw maps show every byte, and what the bytes are", () => {
     "MAP        KEY                VALUE",
     "cidrs_v4   080000000a000000   0600000006000000",
   ]);
-  expect(dump.json).toEqual([{ ...map, entries: [{ key: "080000000a000000", value: "0600000006000000" }] }]);
+  const { count: _, ...facts } = map;
+  expect(jsonOf(dump)).toEqual([
+    { ...facts, entries: [{ key: "080000000a000000", value: "0600000006000000" }] },
+  ]);
+  expect(jsonOf(rawEntriesDump([map]))).toEqual([
+    { map: "cidrs_v4", key: "080000000a000000", value: "0600000006000000" },
+  ]);
 });

@@ -4,9 +4,8 @@ import { present } from "../../../src/base/assert.ts";
 import { type Address, type Cidr, parseAddress, parseCidr } from "../../../src/base/ip.ts";
 import { addressesDump, cidrsDump, endpointsDump, policyDump } from "../../../src/observe/dump/peers.ts";
 import { portsDump, rowsDump } from "../../../src/observe/dump/ports.ts";
-import { tableText } from "../../../src/observe/table.ts";
 import { lines } from "./lines.ts";
-import { linesOf, NAMES } from "./names.ts";
+import { jsonOf, linesOf, NAMES } from "./names.ts";
 
 const cidr = (text: string): Cidr => parsedValue(parseCidr(text));
 const address = (text: string): Address => parsedValue(parseAddress(text));
@@ -46,7 +45,7 @@ describe("cidrs", () => {
   });
 
   it("give programs numbers as numbers, and names only where they are known", () => {
-    expect(cidrsDump(records, NAMES).json).toEqual([
+    expect(jsonOf(cidrsDump(records, NAMES))).toEqual([
       expect.objectContaining({ cidr: "10.0.0.0/8", identity: 6 }),
       expect.objectContaining({ cidr: "10.63.48.0/22", identity: 5 }),
       {
@@ -57,7 +56,7 @@ describe("cidrs", () => {
       },
       { cidr: "fd00::/8", identity: 0, matches: [] },
     ]);
-    expect(cidrsDump(records).json).toContainEqual({ cidr: "10.63.48.4/32", identity: 6 });
+    expect(jsonOf(cidrsDump(records))).toContainEqual({ cidr: "10.63.48.4/32", identity: 6 });
   });
 
   it("that many blocks name are cut in the table, not in the JSON", () => {
@@ -66,8 +65,8 @@ describe("cidrs", () => {
       ...NAMES,
       cidrs: { "10.0.0.0/8": many },
     });
-    expect(tableText(dump.table)).toContain("a/p7 ingress[0].from[0]: in the block; and 12 more");
-    expect(dump.json).toMatchObject([{ meaning: many }]);
+    expect(linesOf(dump).join("\n")).toContain("a/p7 ingress[0].from[0]: in the block; and 12 more");
+    expect(jsonOf(dump)).toMatchObject([{ meaning: many }]);
   });
 });
 
@@ -85,7 +84,12 @@ it("addresses come with their pods", () => {
       10.63.48.10          0   alpha/nginx   nothing
       fd63::a              3   beta/hammer   alpha/test-network-policy ingress[0].from`),
   );
-  expect(dump.json).toContainEqual({ address: "10.63.48.10", identity: 0, pod: "alpha/nginx", matches: [] });
+  expect(jsonOf(dump)).toContainEqual({
+    address: "10.63.48.10",
+    identity: 0,
+    pod: "alpha/nginx",
+    matches: [],
+  });
 });
 
 it("endpoints come with their interfaces, policies and addresses", () => {
@@ -106,7 +110,7 @@ it("endpoints come with their interfaces, policies and addresses", () => {
             7   veth-a      alpha/nginx    1   policy 1   policy 12   10.63.48.10,fd63::1
             9   -           beta/hammer    2   open       open        fd63::a`),
   );
-  expect(dump.json).toEqual([
+  expect(jsonOf(dump)).toEqual([
     { ...present(records[1], "record"), pod: "alpha/nginx" },
     { ...present(records[0], "record"), pod: "beta/hammer" },
   ]);
@@ -139,10 +143,12 @@ describe("policy", () => {
 
   it("names peers of its own policies and directions only", () => {
     const peersFor = (of: string[], from: string[]): unknown =>
-      policyDump([{ policy: 1, cells: [{ identity: 5, row: 2 }] }], ports, {
-        ...NAMES,
-        policies: { "1": { of, from } },
-      }).json;
+      jsonOf(
+        policyDump([{ policy: 1, cells: [{ identity: 5, row: 2 }] }], ports, {
+          ...NAMES,
+          policies: { "1": { of, from } },
+        }),
+      );
     const [from, to] = [
       "alpha/test-network-policy ingress[0].from",
       "alpha/test-network-policy egress[0].to",
@@ -156,7 +162,7 @@ describe("policy", () => {
   });
 
   it("gives programs one object for each policy", () => {
-    expect(policyDump(records, ports).json).toEqual([
+    expect(jsonOf(policyDump(records, ports))).toEqual([
       {
         policy: 1,
         cells: [
@@ -167,7 +173,7 @@ describe("policy", () => {
       },
       { policy: 2, cells: [{ identity: 0, row: 1, ports: "all" }] },
     ]);
-    expect(policyDump(records, ports, NAMES).json).toMatchObject([
+    expect(jsonOf(policyDump(records, ports, NAMES))).toMatchObject([
       {
         policy: 1,
         of: ["ingress of alpha/nginx"],
@@ -185,11 +191,11 @@ it("ports come as ranges", () => {
   ];
   const dump = portsDump(records);
   expect(linesOf(dump)).toEqual(["PORTS           CLASS", "TCP/80              1", "TCP/8000-8080       2"]);
-  expect(dump.json).toEqual(records);
+  expect(jsonOf(dump)).toEqual(records);
 });
 
 it("rows come with the ports that they allow", () => {
   const dump = rowsDump([{ row: 2, classes: [1, 2], ports: "TCP/80,TCP/8000-8080" }]);
   expect(linesOf(dump)).toEqual(["ROW   PORTS                  CLASSES", "  2   TCP/80,TCP/8000-8080   1,2"]);
-  expect(dump.json).toEqual([{ row: 2, classes: [1, 2], ports: "TCP/80,TCP/8000-8080" }]);
+  expect(jsonOf(dump)).toEqual([{ row: 2, classes: [1, 2], ports: "TCP/80,TCP/8000-8080" }]);
 });

@@ -1,7 +1,7 @@
 // Names that an agent could give, for dumps of given records; and a dump as lines.
 
 import type { Dump } from "../../../src/observe/dump/dump.ts";
-import { tableText } from "../../../src/observe/table.ts";
+import { tableTexts } from "../../../src/observe/table.ts";
 import type { NamesView } from "../../../src/observe/view.ts";
 
 export const NAMES: NamesView = {
@@ -24,4 +24,21 @@ export const NAMES: NamesView = {
   classes: {},
 };
 
-export const linesOf = (dump: Dump): string[] => tableText(dump.table).trimEnd().split("\n");
+const WHOLE = { headers: true, window: Number.POSITIVE_INFINITY };
+
+export const linesOf = ({ columns, entries }: Dump): string[] =>
+  [
+    ...tableTexts(
+      columns,
+      [...entries].flatMap(({ rows }) => [...rows()]),
+      WHOLE,
+    ),
+  ]
+    .join("")
+    .trimEnd()
+    .split("\n");
+
+export function jsonOf({ entries, single }: Dump): unknown {
+  const values = [...entries].map(({ json }) => json());
+  return single ? values[0] : values;
+}

@@ -1,0 +1,98 @@
+// `weir maps dump --diff`: what the kernel holds against what the agent wants, at one and the same generation.
+
+import { setTimeout as sleep } from "node:timers/promises";
+import { readHeld } from "../../datapath/read.ts";
+import { openTables } from "../../datapath/tables-all.ts";
+import { type DifferenceRecord, differencesDump } from "../../observe/dump/diff.ts";
+import type { NamesView, StateView } from "../../observe/view.ts";
+import { portSetText } from "../../policy/ports.ts";
+import { DESIRED_TABLES, type DesiredTable, type Difference, differences } from "../../state/compare.ts";
+import { type PlainState, stateFrom } from "../../state/plain.ts";
+import { askAgentOrFail } from "../agent-client.ts";
+import { note, type WriteOptions } from "../command.ts";
+import { CommandError, type Context, EXIT } from "../env.ts";
+import { readKernel } from "../kernel.ts";
+import { namesFor } from "../names.ts";
+import { writeDump } from "./write.ts";
+
+const ATTEMPTS_MAX = 50;
+const PAUSE_MS = 100;
+
+/** Gives the exit code: whether there is a difference. @throws CommandError where `table` is the programs' own */
+export async function dumpDifferences(
+  context: Context,
+  table: string | undefined,
+  options: WriteOptions,
+): Promise<number> {
+  if (table !== undefined && !isDesired(table)) {
+    throw new CommandError(
+      `--diff: nobody says what ${table} should hold; there are ${DESIRED_TABLES.join(", ")}`,
+      EXIT.usage,
+    );
+  }
+  const [{ found, generation }, { names }] = await Promise.all([compare(context), namesFor(context)]);
+  const records = found
+    .filter((each) => table === undefined || each.table === table)
+    .map((each) => recordOf(each, names));
+  const isForPeople = options.output === "table";
+  if (records.length === 0)
+    note(context.env, `no difference: the kernel holds what generation ${generation} wants`);
+  if (records.length > 0 || !isForPeople) await writeDump(context.env, differencesDump(records), options);
+  return records.length === 0 ? EXIT.ok : EXIT.differs;
+}
+
+const isDesired = (table: string): table is DesiredTable =>
+  (DESIRED_TABLES as readonly string[]).includes(table);
+
+export interface Comparison {
+  readonly found: readonly Difference[];
+  readonly generation: number;
+}
+
+/** What is compared belongs together only while the agent is at rest, before and after the maps were read. */
+export async function compare(context: Context): Promise<Comparison> {
+  const instead = "it alone knows what the maps should hold";
+  const ask = () => askAgentOrFail<StateView>(context, "state", instead);
+  for (let attempt = 1; attempt <= ATTEMPTS_MAX; attempt++) {
+    const before = await ask();
+    if (before.settled) {
+      const { held, generation } = await readKernel(context, async ({ pins, generation }) => ({
+        held: await readHeld(openTables((name) => pins.map(name))),
+        generation,
+      }));
+      const after = await ask();
+      const atRest = after.settled && after.generation === before.generation;
+      if (atRest && generation === before.generation) {
+        return { found: differences(held, stateFrom(before.state as PlainState)), generation };
+      }
+    }
+    await sleep(PAUSE_MS);
+  }
+  throw new CommandError("the agent is at work on the maps and does not come to rest; see: weir status");
+}
+
+function recordOf(
+  { table, key, wanted, held, span, policy }: Difference,
+  names: NamesView | undefined,
+): DifferenceRecord {
+  return {
+    table,
+    key: span === undefined ? key : portSetText([span]),
+    ...(wanted === undefined ? {} : { wanted }),
+    ...(held === undefined ? {} : { held }),
+    about: names === undefined ? [] : aboutOf(table, policy?.toString() ?? key, names),
+  };
+}
+
+function aboutOf(table: DesiredTable, key: string, names: NamesView): readonly string[] {
+  const one = (name: string | undefined): string[] => (name === undefined ? [] : [name]);
+  const ABOUT: Readonly<Record<DesiredTable, () => readonly string[]>> = {
+    cidrs: () => names.cidrs[key] ?? [],
+    addresses: () => one(names.addresses[key]),
+    endpoints: () => one(names.endpoints[key]),
+    policy: () => names.policies[key]?.of ?? [],
+    ports: () => [],
+    rows: () => one(names.rows[key]),
+  };
+  return ABOUT[table]();
+}

@@ -1,0 +1,115 @@
+// An entry that somebody changes behind the agent's back: `maps dump --diff` finds it, a resync puts it right.
+
+import { execFileSync } from "node:child_process";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { LAYOUT_DIGEST } from "../../src/gen/layout.ts";
+import type { Agent } from "../../src/lab/product.ts";
+import { mismatchesOf } from "./reach.ts";
+import { FRIENDS_AND_BLOCK, FRIENDS_ONLY_HOLDS, smallWorld } from "./small-world.ts";
+import { openWorld, type World } from "./world.ts";
+
+interface RawMaps {
+  readonly map: string;
+  readonly entries: readonly { readonly key: string; readonly value: string }[];
+}
+
+let world: World;
+let agent: Agent;
+
+beforeAll(async () => {
+  world = await openWorld(smallWorld("wt-repair", { "policy.yaml": FRIENDS_AND_BLOCK }));
+  agent = await world.start();
+});
+
+afterAll(() => world?.close());
+
+const bytes = (hex: string): string[] => hex.match(/../g) ?? [];
+
+/** Changes the bytes of an entry with bpftool: `change` gives the new value, in hexadecimal. */
+function tamper(map: string, key: string, value: string): void {
+  const path = join(world.paths.bpffs, LAYOUT_DIGEST, "maps", map);
+  execFileSync("bpftool", [
+    ...["map", "update", "pinned", path],
+    ...["key", "hex", ...bytes(key)],
+    ...["value", "hex", ...bytes(value)],
+  ]);
+}
+
+async function firstEntry(table: string, map: string): Promise<{ key: string; value: string }> {
+  const { stdout } = await world.weir("maps", "dump", table, "--raw", "-o", "json");
+  const entry = (JSON.parse(stdout) as RawMaps[]).find((each) => each.map === map)?.entries[0];
+  if (entry === undefined) throw new Error(`nothing in ${map}`);
+  return entry;
+}
+
+async function differences(
+  ...args: readonly string[]
+): Promise<{ status: number; rows: Record<string, unknown>[] }> {
+  const { status, stdout } = await world.weir("maps", "dump", ...args, "--diff", "-o", "json");
+  return { status, rows: JSON.parse(stdout) };
+}
+
+beforeEach(async () => {
+  expect((await world.weir("resync")).status).toBe(0);
+});
+
+describe("an entry changed with bpftool", () => {
+  it("was none before", async () => {
+    expect(await differences()).toEqual({ status: 0, rows: [] });
+    const { status, stdout, stderr } = await world.weir("maps", "dump", "--diff");
+    expect({ status, stdout }).toEqual({ status: 0, stdout: "" });
+    expect(stderr).toMatch(/^weir: no difference: the kernel holds what generation \d+ wants\n$/);
+  });
+
+  it.each([
+    ["cidrs", "cidrs_v4", "198.51.100.0/24", /friends-only ingress\[0\]\.from\[1\]: in the block/],
+    ["addresses", "addresses_v4", /^10\.63\.61\.\d$/, /^shop\//],
+    ["endpoints", "endpoints", /^\d+$/, /^shop\//],
+  ])("of %s is found by --diff, named, and repaired on demand", async (table, map, key, about) => {
+    const { key: at, value } = await firstEntry(table, map);
+    // Whatever it was, its first word and its third are something else now: a version, an interface, a policy.
+    const wrong = `${value.slice(0, 16) === "4d0000004d000000" ? "4e0000004e000000" : "4d0000004d000000"}${value.slice(16)}`;
+    tamper(map, at, wrong);
+    for (const args of [[table], []]) {
+      const { status, rows } = await differences(...args);
+      expect(status).toBe(5);
+      expect(rows[0]).toMatchObject({
+        table,
+        key: typeof key === "string" ? key : expect.stringMatching(key),
+        about: [expect.stringMatching(about)],
+      });
+    }
+    const { stdout } = await world.weir("resync");
+    expect(stdout).toMatch(/^\d+ (entry|entries) repaired; generation \d+ is in force\n/);
+    expect(stdout).toContain(table);
+    expect(await differences()).toEqual({ status: 0, rows: [] });
+    expect(agent.stderr).toContain("somebody else has changed the maps");
+    expect(await mismatchesOf(world.lab, FRIENDS_ONLY_HOLDS)).toEqual([]);
+  });
+
+  it("of a table that the programs write cannot be compared", async () => {
+    const { status, stderr } = await world.weir("maps", "dump", "conntrack", "--diff");
+    expect(status).toBe(2);
+    expect(stderr).toMatch(/^weir: --diff: nobody says what conntrack should hold; there are cidrs, /);
+  });
+
+  it("is repaired by the agent itself, within a resync", async () => {
+    const { key, value } = await firstEntry("addresses", "addresses_v4");
+    tamper("addresses_v4", key, value.replace(/^......../, "4d000000"));
+    expect((await differences("addresses")).status).toBe(5);
+    const deadline = Date.now() + 150_000;
+    while ((await differences("addresses")).status !== 0) {
+      expect(Date.now()).toBeLessThan(deadline);
+      await sleep(1_000);
+    }
+  });
+});
+
+it("--diff needs the agent, which alone knows what it wants", async () => {
+  await agent.kill();
+  const { status, stderr } = await world.weir("maps", "dump", "--diff");
+  expect(status).toBe(1);
+  expect(stderr).toMatch(/^weir: no agent answers at \S+; it alone knows what the maps should hold\n$/);
+});
