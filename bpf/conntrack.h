@@ -21,12 +21,14 @@ struct flow_key {
 	};
 };
 
-/* How the packets that are not plain use the map `scratch`, since the stack would not hold it all. */
+/* How the map `scratch` is used, since the stack would not hold it all. */
 struct room {
-	struct packet packet;
+	struct flow flow;     /* to be created */
+	struct packet packet; /* that is not plain */
 	struct packet quoted; /* in an ICMP error */
 	struct flow_key key;
-	struct fragment_key fragment;
+	struct fragment_key fragment_key;
+	struct fragment fragment;
 };
 
 static __always_inline struct room *room(void)
@@ -133,6 +135,12 @@ static __always_inline __u8 next_state(__u8 state, const struct packet *packet, 
 	return state;
 }
 
+/* Whether the packet leaves the state of a flow whose two sides have spoken as it is. */
+static __always_inline bool is_steady(const struct packet *packet)
+{
+	return packet->protocol != IPPROTO_TCP || !(packet->tcp_flags & (TCP_SYN | TCP_FIN | TCP_RST));
+}
+
 /* Takes in a packet of the flow. Writes only what changes: the entry is shared by all CPUs. */
 static __always_inline void flow_refresh(const struct context *context, const struct packet *packet, struct flow *flow)
 {
@@ -151,17 +159,22 @@ static __always_inline void flow_refresh(const struct context *context, const st
 static __always_inline void flow_create(const struct context *context, const struct packet *packet,
 					const struct flow_key *key, struct flow flow)
 {
+	struct room *here = room();
+
+	if (!here)
+		return;
 	/* A segment in mid-connection shows that both sides have spoken. */
 	if (packet->protocol == IPPROTO_TCP && !(packet->tcp_flags & TCP_SYN))
 		flow.state |= FLOW_REPLIED | FLOW_CONFIRMED;
 	flow.state = next_state(flow.state, packet, flow.opener == context->direction);
 	flow.generation = context->generation;
 	flow.expires = now() + context->node->timeouts[timeout_of(flow.state, packet)];
+	here->flow = flow;
 	/* Where the table refuses, the flow is judged anew at its next packet. */
 	if (is_v6(packet))
-		bpf_map_update_elem(&conntrack_v6, &key->v6, &flow, BPF_ANY);
+		bpf_map_update_elem(&conntrack_v6, &key->v6, &here->flow, BPF_ANY);
 	else
-		bpf_map_update_elem(&conntrack_v4, &key->v4, &flow, BPF_ANY);
+		bpf_map_update_elem(&conntrack_v4, &key->v4, &here->flow, BPF_ANY);
 }
 
 /*
@@ -198,7 +211,12 @@ static __always_inline void fragment_key_of(struct fragment_key *key, const stru
 
 static __always_inline void fragment_remember(const struct context *context, const struct packet *packet)
 {
-	struct fragment fragment = {
+	struct room *here = room();
+
+	if (!here)
+		return;
+	fragment_key_of(&here->fragment_key, context, packet);
+	here->fragment = (struct fragment){
 		.expires = now() + context->node->timeouts[TIMEOUT_FRAGMENT],
 		.source_port = packet->source_port,
 		.destination_port = packet->destination_port,
@@ -206,12 +224,7 @@ static __always_inline void fragment_remember(const struct context *context, con
 		.icmp_type = packet->icmp_type,
 		.echo = packet->echo,
 	};
-	struct room *here = room();
-
-	if (!here)
-		return;
-	fragment_key_of(&here->fragment, context, packet);
-	bpf_map_update_elem(&fragments, &here->fragment, &fragment, BPF_ANY);
+	bpf_map_update_elem(&fragments, &here->fragment_key, &here->fragment, BPF_ANY);
 }
 
 /* Gives a later fragment the protocol and ports of its first one; false where that one was not seen. */
@@ -222,8 +235,8 @@ static __always_inline bool fragment_recall(const struct context *context, struc
 
 	if (!here)
 		return false;
-	fragment_key_of(&here->fragment, context, packet);
-	first = bpf_map_lookup_elem(&fragments, &here->fragment);
+	fragment_key_of(&here->fragment_key, context, packet);
+	first = bpf_map_lookup_elem(&fragments, &here->fragment_key);
 	if (!first || expired(first->expires))
 		return false;
 	packet->protocol = first->protocol;

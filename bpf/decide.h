@@ -10,6 +10,7 @@
 #include "maps.h"
 #include "parse.h"
 #include "policy.h"
+#include "recent.h"
 #include "report.h"
 #include "source.h"
 
@@ -132,6 +133,10 @@ static __always_inline enum reason decide_flow(const struct context *context, co
 	enum reason reason;
 
 	flow_key_of(key, context, packet, context->direction);
+	if (!is_steady(packet))
+		note_flow(context, packet, key, 0);
+	else if (!context->local && is_recent(context, packet, key))
+		return REASON_ESTABLISHED;
 	if (!is_syn(packet))
 		flow = flow_find(packet, key);
 	if (context->local && adopt(context, packet, key, flow))
@@ -141,6 +146,8 @@ static __always_inline enum reason decide_flow(const struct context *context, co
 		flow = NULL;
 	if (flow && is_current(flow, context->generation)) {
 		flow_refresh(context, packet, flow);
+		if (!context->local && is_steady(packet) && flow->state == (FLOW_REPLIED | FLOW_CONFIRMED))
+			note_flow(context, packet, key, now());
 		reason = REASON_ESTABLISHED;
 	} else {
 		reason = admit(context, packet, key, flow);

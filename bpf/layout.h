@@ -71,7 +71,8 @@ const struct {
 		DIRECTIONS = 2,
 		VERSIONS = 2,
 		REASONS = 16,
-		RECENT_BITS = 11, /* 2,048 addresses of each family, on each CPU */
+		RECENT_PEERS_BITS = 11, /* 2,048 addresses of each family, on each CPU */
+		RECENT_FLOWS_BITS = 9,  /* 512 flows */
 		TIMEOUTS = 10,
 	} capacity;
 	enum : __u32 {
@@ -132,14 +133,14 @@ struct identity {
 };
 
 /* What the maps above said of an address in a generation: a CPU's own memory of it. */
-struct recent_v4 {
+struct recent_peer_v4 {
 	__u32 generation;
 	__u32 identity;
 	__be32 address;
 	__u32 reserved;
 };
 
-struct recent_v6 {
+struct recent_peer_v6 {
 	struct address_v6 address;
 	__u32 generation;
 	__u32 identity;
@@ -179,6 +180,21 @@ struct flow {
 	__u16 reserved;
 };
 
+/* A flow whose entry a CPU has refreshed in this tick: until the next one it need not look again. */
+struct recent_flow_v4 {
+	struct flow_v4_key key;
+	__u64 tick;
+	__u32 generation;
+	__u32 reserved;
+};
+
+struct recent_flow_v6 {
+	struct flow_v6_key key;
+	__u64 tick;
+	__u32 generation;
+	__u32 reserved;
+};
+
 /*
  * IPv4 addresses stand in the low half. Fragments of IPv6 have no protocol here: it stands in front of the first one only,
  * and what later ones call it, reassembly does not look at (RFC 8200 4.5).
@@ -204,7 +220,7 @@ struct fragment {
 
 /* A CPU's room for what is known of one packet while it is looked at; nobody else's to read. */
 struct scratch {
-	__u64 words[32];
+	__u64 words[40];
 };
 
 struct count {

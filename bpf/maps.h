@@ -67,17 +67,17 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1 << RECENT_BITS);
+	__uint(max_entries, 1 << RECENT_PEERS_BITS);
 	__type(key, __u32);
-	__type(value, struct recent_v4);
-} recent_v4 SEC(".maps");
+	__type(value, struct recent_peer_v4);
+} recent_peers_v4 SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1 << RECENT_BITS);
+	__uint(max_entries, 1 << RECENT_PEERS_BITS);
 	__type(key, __u32);
-	__type(value, struct recent_v6);
-} recent_v6 SEC(".maps");
+	__type(value, struct recent_peer_v6);
+} recent_peers_v6 SEC(".maps");
 
 /* One policy: identity to row. Index 0 holds the row of every identity that has none of its own. */
 struct policy_rows {
@@ -123,6 +123,20 @@ struct {
 	__type(key, struct flow_v6_key);
 	__type(value, struct flow);
 } conntrack_v6 SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1 << RECENT_FLOWS_BITS);
+	__type(key, __u32);
+	__type(value, struct recent_flow_v4);
+} recent_flows_v4 SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1 << RECENT_FLOWS_BITS);
+	__type(key, __u32);
+	__type(value, struct recent_flow_v6);
+} recent_flows_v6 SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);

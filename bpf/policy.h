@@ -9,6 +9,7 @@
 #include "layout.h"
 #include "maps.h"
 #include "packet.h"
+#include "recent.h"
 #include "report.h"
 
 /* Where a destination port stands on the port line. Protocols without ports share the last place. */
@@ -54,21 +55,14 @@ __noinline __u32 find_identity_v6(__be64 high, __be64 low, __u32 version)
 	return identity ? identity->number[version & 1] : 0;
 }
 
-#define GOLDEN_RATIO 0x9e3779b97f4a7c15ULL /* spreads what differs in few bits over the upper ones */
-
-static __always_inline __u32 recent_place(__u64 bits)
-{
-	return bits * GOLDEN_RATIO >> (64 - RECENT_BITS);
-}
-
 /*
  * The same, from what this CPU found lately. An entry is good for as long as the generation that it was found in: while one
  * is in force, nothing that it reads is written.
  */
 static __always_inline __u32 identity_v4(const struct context *context, __be32 address)
 {
-	__u32 place = recent_place(address);
-	struct recent_v4 *recent = bpf_map_lookup_elem(&recent_v4, &place);
+	__u32 place = place_among(address, RECENT_PEERS_BITS);
+	struct recent_peer_v4 *recent = bpf_map_lookup_elem(&recent_peers_v4, &place);
 
 	if (!recent)
 		return find_identity_v4(address, context->version);
@@ -82,8 +76,8 @@ static __always_inline __u32 identity_v4(const struct context *context, __be32 a
 
 static __always_inline __u32 identity_v6(const struct context *context, const struct address_v6 *address)
 {
-	__u32 place = recent_place(address->high ^ address->low);
-	struct recent_v6 *recent = bpf_map_lookup_elem(&recent_v6, &place);
+	__u32 place = place_among(address->high ^ address->low, RECENT_PEERS_BITS);
+	struct recent_peer_v6 *recent = bpf_map_lookup_elem(&recent_peers_v6, &place);
 
 	if (!recent)
 		return find_identity_v6(address->high, address->low, context->version);

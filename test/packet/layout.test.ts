@@ -83,7 +83,8 @@ describe("every struct that crosses", () => {
     const structs = generated.filter(([name]) => !/^u\d+Codec$/.test(name)).map(([, codec]) => codec);
     // Without a program of their own: parts of others, and what a CPU keeps for itself.
     const parts = [gen.addressV6Codec, gen.countCodec];
-    const own = [gen.recentV4Codec, gen.recentV6Codec, gen.scratchCodec];
+    const flows = [gen.recentFlowV4Codec, gen.recentFlowV6Codec];
+    const own = [...flows, gen.recentPeerV4Codec, gen.recentPeerV6Codec, gen.scratchCodec];
     expect(new Set<unknown>(structs)).toEqual(new Set<unknown>([...CODECS, ...parts, ...own]));
   });
 

@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * What a CPU remembers of what it has just looked up: small tables of its own, one place for each key, the last one wins.
+ * Nothing here decides: an entry is good only while a new look-up would find the same.
+ */
+#ifndef WEIR_RECENT_H
+#define WEIR_RECENT_H
+
+#include "conntrack.h"
+#include "layout.h"
+#include "maps.h"
+#include "report.h"
+
+#define GOLDEN_RATIO 0x9e3779b97f4a7c15ULL
+
+/* A place among 2^bits: what differs in few bits is spread over the upper ones. */
+static __always_inline __u32 place_among(__u64 value, __u32 bits)
+{
+	return value * GOLDEN_RATIO >> (64 - bits);
+}
+
+/* The words of a key, to mix and compare. */
+struct words_v4 {
+	__u64 word[2];
+};
+
+struct words_v6 {
+	__u64 word[5];
+};
+
+static __always_inline struct recent_flow_v4 *recent_flow_v4(const struct flow_v4_key *key)
+{
+	const struct words_v4 *words = (const void *)key;
+	__u32 place = place_among(words->word[0] ^ words->word[1] * GOLDEN_RATIO, RECENT_FLOWS_BITS);
+
+	return bpf_map_lookup_elem(&recent_flows_v4, &place);
+}
+
+static __always_inline struct recent_flow_v6 *recent_flow_v6(const struct flow_v6_key *key)
+{
+	const struct words_v6 *words = (const void *)key;
+	__u64 addresses = words->word[0] ^ words->word[1] ^ words->word[2] ^ words->word[3];
+	__u32 place = place_among(addresses ^ words->word[4] * GOLDEN_RATIO, RECENT_FLOWS_BITS);
+
+	return bpf_map_lookup_elem(&recent_flows_v6, &place);
+}
+
+/*
+ * Whether this CPU has refreshed the flow of this key in this tick, and under this generation. Then the flow's entry already
+ * says all that a steady packet would write into it.
+ */
+static __always_inline bool is_recent(const struct context *context, const struct packet *packet,
+				      const struct flow_key *key)
+{
+	if (is_v6(packet)) {
+		const struct recent_flow_v6 *recent = recent_flow_v6(&key->v6);
+		const struct words_v6 *held = (const void *)recent, *words = (const void *)&key->v6;
+
+		return recent && held->word[0] == words->word[0] && held->word[1] == words->word[1] &&
+		       held->word[2] == words->word[2] && held->word[3] == words->word[3] &&
+		       held->word[4] == words->word[4] && recent->generation == context->generation &&
+		       recent->tick == now();
+	} else {
+		const struct recent_flow_v4 *recent = recent_flow_v4(&key->v4);
+		const struct words_v4 *held = (const void *)recent, *words = (const void *)&key->v4;
+
+		return recent && held->word[0] == words->word[0] && held->word[1] == words->word[1] &&
+		       recent->generation == context->generation && recent->tick == now();
+	}
+}
+
+/* Notes that the flow's entry is as a steady packet of this tick would leave it; a tick of 0 takes that back. */
+static __always_inline void note_flow(const struct context *context, const struct packet *packet,
+				      const struct flow_key *key, __u64 tick)
+{
+	if (is_v6(packet)) {
+		struct recent_flow_v6 *recent = recent_flow_v6(&key->v6);
+
+		if (!recent)
+			return;
+		recent->key = key->v6;
+		recent->tick = tick;
+		recent->generation = context->generation;
+	} else {
+		struct recent_flow_v4 *recent = recent_flow_v4(&key->v4);
+
+		if (!recent)
+			return;
+		recent->key = key->v4;
+		recent->tick = tick;
+		recent->generation = context->generation;
+	}
+}
+
+#endif
