@@ -99,8 +99,8 @@ describe("a connection that exists", () => {
     return flow as number;
   }
 
-  const say = async (flow: number, timeoutMs: number): Promise<string> =>
-    (await world.lab.say(FRIEND, flow, timeoutMs)).result;
+  const say = async (flow: number, timeoutMs: number, bytes?: number): Promise<string> =>
+    (await world.lab.say(FRIEND, flow, timeoutMs, bytes)).result;
 
   it.each([SERVER_V4, SERVER_V6])(
     "to %s gets its replies, although the server may open none itself",
@@ -147,6 +147,27 @@ describe("a connection that exists", () => {
     expect(await say(flow, 8000)).toBe("reached");
     await world.lab.shut(FRIEND, flow);
   });
+
+  it.each([SERVER_V4, SERVER_V6])(
+    "to %s carries a running transfer no further once it is revoked; once it is restored a new one starts",
+    async (address) => {
+      const MUCH = 500_000;
+      const flow = await openFlow(address);
+      let rounds = 0;
+      const transfer = (async () => {
+        while ((await say(flow, 2000, MUCH)) === "reached") rounds += 1;
+      })();
+      while (rounds < 3) await sleep(5);
+      await agent.change(() => world.manifests.put("friends-only.yaml", NOBODY));
+      await transfer;
+      const probe = { kind: "tcp", address, port: 81, timeoutMs: 700 } as const;
+      expect(await world.lab.open(FRIEND, probe)).toEqual({ result: "silent" });
+      await agent.change(() => world.manifests.put("friends-only.yaml", FRIENDS_ONLY));
+      const next = await openFlow(address);
+      expect(await say(next, 5000, MUCH)).toBe("reached");
+      for (const each of [flow, next]) await world.lab.shut(FRIEND, each);
+    },
+  );
 
   it("falls silent when the pod that opened it is isolated both ways", async () => {
     const flow = await openFlow(SERVER_V4);
