@@ -4,7 +4,7 @@
  * argument, and before the inclusion:
  *   interface_of       the interface that the program is attached to
  *   hook_bytes         the frame's length
- *   hook_linearise     makes the first bytes contiguous
+ *   hook_linearise     makes the first bytes contiguous; false where it cannot
  *   hook_local         whether this node itself generated the packet, which has come in by no interface
  *   hook_owned         whether a socket of this node has it
  */
@@ -57,14 +57,18 @@ static __always_inline bool context_of(struct context *context, hook_context *ho
 	return true;
 }
 
-/* Whether what is to be read, the packet that an ICMP error quotes included, may go on in the part that is not linear. */
-static __always_inline bool is_cut(hook_context *hook, enum parsed parsed, const struct packet *packet)
+/* Whether headers may go on in the part that is not linear. */
+static __always_inline bool is_partial(hook_context *hook)
 {
 	__u32 linear = hook->data_end - hook->data;
 
-	if (linear >= hook_bytes(hook) || linear >= HEADERS_MAX)
-		return false;
-	return parsed != PARSED_IP || is_icmp_error(packet);
+	return linear < hook_bytes(hook) && linear < HEADERS_MAX;
+}
+
+/* Whether what is to be read, the packet that an ICMP error quotes included, may go on there. */
+static __always_inline bool is_cut(hook_context *hook, enum parsed parsed, const struct packet *packet)
+{
+	return is_partial(hook) && (parsed != PARSED_IP || is_icmp_error(packet));
 }
 
 /* Parses what is linear, and once more after making the headers linear where they were not. */
@@ -107,6 +111,9 @@ static __always_inline enum reason verdict_without(hook_context *hook, const str
 	struct packet packet = {};
 	bool whole = parse_source(&cursor, &packet);
 
+	/* What could not be made linear may hold anyone's address. */
+	if (is_partial(hook) && guarded(context))
+		return REASON_MALFORMED;
 	/* The kernel takes off any number of tags that name no VLAN, and goes on with what is behind them. */
 	if (packet.family == FAMILY_HIDDEN && guarded(context))
 		return REASON_UNSUPPORTED;

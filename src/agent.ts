@@ -1,16 +1,15 @@
 // The agent's loop: manifests and interfaces say "look again", and every round goes from manifests to kernel.
 
 import { setTimeout as sleep } from "node:timers/promises";
-import type { Kernel } from "./agent/apply.ts";
+import { type Kernel, openKernel } from "./agent/kernel.ts";
 import { openResyncs, type Resyncs } from "./agent/resync.ts";
 import { firstProgress, type Progress, round } from "./agent/round.ts";
 import { routesOf } from "./agent/routes.ts";
 import { capacityViews, endpointViews, namesView, policyViews } from "./agent/views.ts";
+import type { FromPodHook } from "./base/hooks.ts";
 import type { AdjustableLog } from "./base/log.ts";
 import { type Bell, openBell } from "./base/wake.ts";
 import { hookOf } from "./datapath/attach.ts";
-import { openMaps } from "./datapath/maps.ts";
-import { openDatapath } from "./datapath/object.ts";
 import { serve, type Views } from "./observe/server.ts";
 import type { StatusView } from "./observe/view.ts";
 import { watchLinks } from "./source/links.ts";
@@ -30,6 +29,8 @@ export interface AgentOptions {
   readonly socketGroup?: number;
   /** The built BPF object. */
   readonly object: string;
+  /** Where what pods send is filtered. */
+  readonly fromPodHook: FromPodHook;
 }
 
 export interface AgentEnv {
@@ -69,7 +70,7 @@ export async function runAgent(options: AgentOptions, env: AgentEnv): Promise<nu
       running.progress = await firstProgress(kernel);
       await loop({ kernel, progress: running.progress, resyncs: running.resyncs }, options, env);
     } finally {
-      kernel.datapath.close();
+      kernel.close();
     }
   } finally {
     running.resyncs.end("the agent is ending");
@@ -85,13 +86,8 @@ async function runOnce(options: AgentOptions, env: AgentEnv): Promise<number> {
     await round(kernel, progress, { reading: await readManifests(options.manifests), resync: false }, env);
     return progress.problems.some(({ severity }) => severity === "error") ? 1 : 0;
   } finally {
-    kernel.datapath.close();
+    kernel.close();
   }
-}
-
-async function openKernel({ bpffs, object }: AgentOptions): Promise<Kernel> {
-  const datapath = await openDatapath(bpffs, object);
-  return { datapath, maps: openMaps(datapath), hook: hookOf() };
 }
 
 async function loop(running: Required<Running>, options: AgentOptions, env: AgentEnv): Promise<void> {
@@ -195,6 +191,7 @@ function statusView(running: Running, options: AgentOptions, env: AgentEnv, star
     problems: progress?.problems ?? [],
     capacity: capacityViews(progress?.held.state ?? EMPTY_STATE),
     hook: kernel?.hook ?? hookOf(),
+    fromPodHook: options.fromPodHook,
     source: options.manifests,
   };
 }

@@ -1,17 +1,10 @@
 // Bringing the kernel from what it holds to what it should hold, in the one order that leaves no gap.
 
 import { codeOf } from "../base/errors.ts";
-import { attach, attachedInterfaces, detach, type Hook } from "../datapath/attach.ts";
-import type { Maps } from "../datapath/maps.ts";
-import type { Datapath } from "../datapath/object.ts";
+import { type Attached, attach, attachedInterfaces, detach } from "../datapath/attach.ts";
 import { diff, type Held } from "../state/diff.ts";
 import type { State } from "../state/state.ts";
-
-export interface Kernel {
-  readonly datapath: Datapath;
-  readonly maps: Maps;
-  readonly hook: Hook;
-}
+import type { Kernel } from "./kernel.ts";
 
 export interface Applied {
   readonly generation: number;
@@ -19,6 +12,8 @@ export interface Applied {
   readonly changed: boolean;
   /** Interfaces that went away before the programs could be attached. */
   readonly gone: readonly number[];
+  /** Where the others' programs hang. */
+  readonly attached: ReadonlyMap<number, Attached>;
 }
 
 /**
@@ -32,16 +27,21 @@ export async function apply(kernel: Kernel, held: Held, want: State): Promise<Ap
     await kernel.maps.write(changes.prepare);
     await kernel.maps.flip();
   }
-  const gone = await attachAll(kernel, held, want);
+  const where = await attachAll(kernel, held, want);
   if (!changes.empty) await kernel.maps.write(changes.cleanup);
-  return { generation: kernel.maps.generation(), changed: !changes.empty, gone };
+  return { generation: kernel.maps.generation(), changed: !changes.empty, ...where };
 }
 
-async function attachAll({ datapath, hook }: Kernel, held: Held, want: State): Promise<number[]> {
+async function attachAll(
+  { datapath, hook, guard }: Kernel,
+  held: Held,
+  want: State,
+): Promise<Pick<Applied, "gone" | "attached">> {
   const gone: number[] = [];
+  const attached = new Map<number, Attached>();
   for (const ifindex of want.endpoints.keys()) {
     try {
-      await attach(datapath, ifindex, hook);
+      attached.set(ifindex, await attach(datapath, ifindex, hook, guard?.programs.fromPod));
     } catch (error) {
       if (codeOf(error) !== "ENODEV") throw error;
       gone.push(ifindex);
@@ -50,5 +50,5 @@ async function attachAll({ datapath, hook }: Kernel, held: Held, want: State): P
   for (const ifindex of new Set([...attachedInterfaces(datapath.root), ...held.state.endpoints.keys()])) {
     if (!want.endpoints.has(ifindex)) await detach(datapath.root, ifindex);
   }
-  return gone;
+  return { gone, attached };
 }

@@ -1,8 +1,10 @@
-// What is wrong with pods' addresses: found by looking at all pods together, so no parser can see it.
+// What no parser can see: pods' addresses that do not go together, and interfaces that refuse what was asked for.
 
 import type { Family } from "../base/ip.ts";
+import type { Attached } from "../datapath/attach.ts";
 import { type Cluster, isSelectable, keyOf, type Pod } from "../model/cluster.ts";
 import type { Problem } from "../model/problem.ts";
+import type { PodInterface } from "../source/interfaces.ts";
 import { OWN_ADDRESSES_MAX } from "../state/state.ts";
 
 /** Problems of addresses that two pods claim, and of endpoints with more addresses than the spoof guard knows. */
@@ -39,5 +41,19 @@ function tooMany(pod: Pod): Problem[] {
     const rest = own.slice(OWN_ADDRESSES_MAX).map(({ text }) => text);
     const effect = `what it sends from ${rest.join(", ")} is dropped as spoofed`;
     return [{ severity: "error", object: `Pod ${keyOf(pod)}`, reason, effect }];
+  });
+}
+
+/** Problems of interfaces that take no XDP program where one was wanted. */
+export function refusalProblems(
+  found: readonly PodInterface[],
+  attached: ReadonlyMap<number, Attached>,
+): Problem[] {
+  return found.flatMap(({ pod, ifindex, name }): Problem[] => {
+    const { egress, refused } = attached.get(ifindex) ?? {};
+    if (refused === undefined) return [];
+    const reason = `interface ${name} takes no XDP program: ${refused}`;
+    const effect = `what it sends is filtered by ${egress} instead`;
+    return [{ severity: "warning", object: `Pod ${keyOf(pod)}`, reason, effect }];
   });
 }

@@ -11,8 +11,9 @@ import type { Reading } from "../source/manifests.ts";
 import { type Difference, differences, differencesText } from "../state/compare.ts";
 import type { Held } from "../state/diff.ts";
 import type { State } from "../state/state.ts";
-import { type Applied, apply, type Kernel } from "./apply.ts";
-import { addressProblems } from "./problems.ts";
+import { type Applied, apply } from "./apply.ts";
+import type { Kernel } from "./kernel.ts";
+import { addressProblems, refusalProblems } from "./problems.ts";
 import { numberingOver } from "./reserve.ts";
 import type { InForce } from "./views.ts";
 
@@ -118,7 +119,8 @@ async function bringIntoForce(
     ),
   );
   const compiled = compile(reading.cluster, resolved.found, progress.numbering);
-  const { generation, changed, gone } = await applyOrReread(kernel, progress, compiled.state);
+  const { generation, changed, gone, attached } = await applyOrReread(kernel, progress, compiled.state);
+  problems.push(...refusalProblems(resolved.found, attached));
   const first = progress.force === undefined;
   progress.held = settledState(compiled.state);
   progress.numbering = compiled.numbering;
@@ -127,6 +129,7 @@ async function bringIntoForce(
     compiled,
     interfaces: new Map(resolved.found.map(({ ifindex, name }) => [ifindex, name])),
     missing: resolved.missing,
+    attached,
   };
   removeOtherDigests(kernel.datapath.root);
   if (changed || first) {

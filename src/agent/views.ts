@@ -1,6 +1,7 @@
 // What the agent shows of itself: endpoints, policies, names and status, computed from the state in force.
 
 import { DIRECTIONS, type Direction } from "../base/direction.ts";
+import type { Attached } from "../datapath/attach.ts";
 import { type Cluster, isSelectable, keyOf, type Pod } from "../model/cluster.ts";
 import { matches, selectorText } from "../model/selector.ts";
 import type { CapacityView, EndpointView, NamesView, PolicyView, SideView } from "../observe/view.ts";
@@ -17,6 +18,8 @@ export interface InForce {
   readonly interfaces: ReadonlyMap<number, string>;
   /** Keys of pods that should have an interface and have none. */
   readonly missing: readonly string[];
+  /** Where the programs hang, by interface. */
+  readonly attached: ReadonlyMap<number, Attached>;
 }
 
 export function endpointViews(force: InForce): EndpointView[] {
@@ -35,12 +38,14 @@ function enforcedView(force: InForce, { local, sides }: EndpointSides): Endpoint
     policy: endpoint?.policy[direction] ?? 0,
   });
   const name = force.interfaces.get(local.ifindex);
+  const attached = force.attached.get(local.ifindex);
   return {
     ...identityOf(local.pod),
     state: "enforced",
     ...(endpoint === undefined ? {} : { id: endpoint.id }),
     ...(name === undefined ? {} : { interface: name }),
     ifindex: local.ifindex,
+    ...(attached === undefined ? {} : { hooks: { ingress: attached.ingress, egress: attached.egress } }),
     ingress: side("ingress"),
     egress: side("egress"),
   };

@@ -2,6 +2,7 @@
 
 import { existsSync } from "node:fs";
 import { type Command, Option } from "commander";
+import { FROM_POD_HOOKS, type FromPodHook } from "../base/hooks.ts";
 import { printable } from "../observe/text.ts";
 import type { StatusView } from "../observe/view.ts";
 import { askAgentIfAble, isSilence } from "./agent-client.ts";
@@ -16,6 +17,7 @@ const LOG_FORMATS = ["text", "json"] as const;
 interface Options {
   readonly manifests: string;
   readonly once?: true;
+  readonly fromPodHook: FromPodHook;
   readonly socketGroup?: string;
   readonly logLevel: (typeof LOG_LEVELS)[number];
   readonly logFormat: (typeof LOG_FORMATS)[number];
@@ -45,6 +47,11 @@ export function addRun(parent: Command, exits: Exits): void {
     .description("enforce the policies of a directory of manifests")
     .requiredOption("--manifests <dir>", "directory of Kubernetes YAML, watched for changes")
     .option("--once", "apply it, then leave; the kernel goes on enforcing")
+    .addOption(
+      new Option("--from-pod-hook <hook>", "where what pods send is filtered")
+        .choices(FROM_POD_HOOKS)
+        .default("tc"),
+    )
     .option("--socket-group <group>", "members of this group may ask the agent too (mode 0660)")
     .addOption(
       new Option("--log-level <level>", "the least that is logged").choices(LOG_LEVELS).default("info"),
@@ -83,6 +90,7 @@ async function run(context: Context, options: Options): Promise<number> {
       ...settings,
       manifests: options.manifests,
       once: options.once === true,
+      fromPodHook: options.fromPodHook,
       object: objectPath(env),
       ...(group === undefined ? {} : { socketGroup: group }),
     },

@@ -3,6 +3,7 @@
 import { dirname } from "node:path";
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { messageOf } from "../base/errors.ts";
+import { FROM_POD_HOOKS, type FromPodHook } from "../base/hooks.ts";
 import { ENGINE_NAMES, type EngineName } from "../engines/names.ts";
 import type { Case } from "../source/conformance/types.ts";
 import { type Exits, jsonText, outputOption } from "./command.ts";
@@ -12,6 +13,7 @@ import type { RunOptions } from "./test/run.ts";
 
 interface Options {
   readonly engine: EngineName;
+  readonly fromPodHook: FromPodHook;
   readonly output: "text" | "json" | "junit";
   readonly filter?: RegExp;
   readonly feature?: readonly string[];
@@ -44,6 +46,11 @@ export function addTest(parent: Command, exits: Exits): void {
     .description("check policies against tables of who may reach whom")
     .argument("<paths...>", "case files, or directories of them")
     .addOption(new Option("--engine <engine>", "what decides").choices(ENGINE_NAMES).default("kernel"))
+    .addOption(
+      new Option("--from-pod-hook <hook>", "kernel and live: which program filters what pods send")
+        .choices(FROM_POD_HOOKS)
+        .default("tc"),
+    )
     .addOption(outputOption("text", "json", "junit"))
     .option("--filter <regex>", "only cases whose id or name it matches", regexOf)
     .option("--feature <name>", "only cases with this feature; repeat it for cases with several", collected)
@@ -72,7 +79,11 @@ async function test(context: Context, paths: readonly string[], options: Options
     paths,
     engine: options.engine,
     // Beside the agent's pins, since an agent removes what it does not know from among its own.
-    engineOptions: { object: objectPath(context.env), bpffs: dirname(context.settings.bpffs) },
+    engineOptions: {
+      object: objectPath(context.env),
+      bpffs: dirname(context.settings.bpffs),
+      fromPodHook: options.fromPodHook,
+    },
     select: (of) => isSelected(of, options),
     failFast: options.failFast === true,
     onCase: output.add,

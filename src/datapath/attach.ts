@@ -1,11 +1,11 @@
 // Attaching the programs to endpoints' interfaces: tcx links where the kernel has them, else filters of clsact.
 
-import { mkdirSync, rmSync } from "node:fs";
-import { BpfLink, findClsact, hasTcx } from "bpf-ts";
+import { mkdirSync } from "node:fs";
+import { BpfLink, type BpfProgram, findClsact, hasTcx } from "bpf-ts";
 import { DIRECTIONS, type Direction } from "../base/direction.ts";
-import { codeOf } from "../base/errors.ts";
+import { attachXdp, detachLink, isGone, takenUp } from "./links.ts";
 import type { Datapath } from "./object.ts";
-import { linkPath, linksDirectory, pinnedLinks } from "./pins.ts";
+import { ENDPOINT_PLACES, linkPath, linksDirectory, pinnedLinks } from "./pins.ts";
 
 export type Hook = "tcx" | "clsact";
 
@@ -20,34 +20,53 @@ const HOOK_OF: { readonly [direction in Direction]: Direction } = { ingress: "eg
 /** Which hook this kernel has. Asked once at start. */
 export const hookOf = (): Hook => (hasTcx() ? "tcx" : "clsact");
 
-/** The device went away: nothing is left to attach to or to detach from. */
-const isGone = (error: unknown): boolean => ["ENODEV", "ENOLINK", "ENOENT"].includes(codeOf(error) ?? "");
+/** Where an interface's programs hang, by the direction of the pod's traffic. */
+export interface Attached {
+  readonly ingress: Hook;
+  readonly egress: Hook | "xdp";
+  /** Why the interface takes no XDP program, where one was wanted. */
+  readonly refused?: string;
+}
 
 /**
- * Makes sure that both programs hang on an interface, and that they are this build's. Level-triggered: what is right is
- * left alone, an older program is replaced in one step. Errors: BpfError; ENODEV where the interface has gone.
+ * Makes sure that both programs hang on an interface, and that they are this build's: with `xdp`, that program filters
+ * what the pod sends, unless the interface refuses it. Level-triggered: what is right is left alone, an older program is
+ * replaced in one step, and a hook is left only when the other one is taken (for a moment both see a packet, which is
+ * then counted twice). Errors: BpfError; ENODEV where the interface has gone.
  */
-export async function attach(datapath: Datapath, ifindex: number, hook: Hook): Promise<void> {
-  for (const direction of DIRECTIONS) {
-    if (hook === "tcx") await attachTcx(datapath, ifindex, direction);
-    else await attachClsact(datapath, ifindex, direction);
+export async function attach(
+  datapath: Datapath,
+  ifindex: number,
+  hook: Hook,
+  xdp?: BpfProgram,
+): Promise<Attached> {
+  await attachTc(datapath, ifindex, "ingress", hook);
+  const { root } = datapath;
+  const refused = xdp === undefined ? undefined : await attachXdp({ root, ifindex }, "egress-xdp", xdp);
+  if (xdp !== undefined && refused === undefined) {
+    if (hook === "tcx") await detachLink(linkPath(root, ifindex, "egress"));
+    else await detachClsact(ifindex, "egress");
+    return { ingress: hook, egress: "xdp" };
   }
+  await attachTc(datapath, ifindex, "egress", hook);
+  await detachLink(linkPath(root, ifindex, "egress-xdp"));
+  return { ingress: hook, egress: hook, ...(refused === undefined ? {} : { refused }) };
+}
+
+async function attachTc(
+  datapath: Datapath,
+  ifindex: number,
+  direction: Direction,
+  hook: Hook,
+): Promise<void> {
+  if (hook === "tcx") await attachTcx(datapath, ifindex, direction);
+  else await attachClsact(datapath, ifindex, direction);
 }
 
 async function attachTcx(datapath: Datapath, ifindex: number, direction: Direction): Promise<void> {
   const program = datapath.programs[direction];
   const path = linkPath(datapath.root, ifindex, direction);
-  const pinned = openLink(path);
-  if (pinned !== undefined) {
-    using link = pinned;
-    const { ifindex: at, programId } = link.info;
-    if (at === ifindex) {
-      if (programId !== program.info.id) await link.update(program);
-      return;
-    }
-    // The interface went and its index came back: the pinned link hangs in the air.
-    rmSync(path, { force: true });
-  }
+  if (await takenUp(path, ifindex, program)) return;
   mkdirSync(linksDirectory(datapath.root), { recursive: true, mode: 0o700 });
   using link = await BpfLink.attach(program, {
     kind: "tcx",
@@ -71,23 +90,10 @@ async function attachClsact(datapath: Datapath, ifindex: number, direction: Dire
   await link.update(program);
 }
 
-/** Takes both programs off an interface; an interface that has gone is no error. */
+/** Takes all programs off an interface; an interface that has gone is no error. */
 export async function detach(root: string, ifindex: number): Promise<void> {
-  for (const direction of DIRECTIONS) {
-    await detachTcx(linkPath(root, ifindex, direction));
-    await detachClsact(ifindex, direction);
-  }
-}
-
-export async function detachTcx(path: string): Promise<void> {
-  const pinned = openLink(path);
-  if (pinned !== undefined) {
-    using link = pinned;
-    await link.detach().catch((error: unknown) => {
-      if (!isGone(error)) throw error;
-    });
-  }
-  rmSync(path, { force: true });
+  for (const place of ENDPOINT_PLACES) await detachLink(linkPath(root, ifindex, place));
+  for (const direction of DIRECTIONS) await detachClsact(ifindex, direction);
 }
 
 export async function detachClsact(ifindex: number, direction: Direction): Promise<boolean> {
@@ -100,16 +106,7 @@ export async function detachClsact(ifindex: number, direction: Direction): Promi
   return true;
 }
 
-function openLink(path: string): BpfLink | undefined {
-  try {
-    return BpfLink.openPinned(path);
-  } catch (error) {
-    if (codeOf(error) === "ENOENT") return undefined;
-    throw error;
-  }
-}
-
-/** Interfaces on which an earlier agent left tcx links, whether they still exist or not. */
+/** Interfaces on which an earlier agent left links, whether they still exist or not. */
 export function attachedInterfaces(root: string): number[] {
   return [...new Set(pinnedLinks(root).map(({ ifindex }) => ifindex))].sort((a, b) => a - b);
 }

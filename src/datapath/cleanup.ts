@@ -5,7 +5,8 @@ import { join } from "node:path";
 import { findClsact } from "bpf-ts";
 import { DIRECTIONS } from "../base/direction.ts";
 import { messageOf } from "../base/errors.ts";
-import { CLSACT_HANDLE, CLSACT_PRIORITY, detachClsact, detachTcx } from "./attach.ts";
+import { CLSACT_HANDLE, CLSACT_PRIORITY, detachClsact } from "./attach.ts";
+import { detachLink } from "./links.ts";
 import { listDirectory, openProgram, pinnedDigests, pinnedLinks } from "./pins.ts";
 
 export interface Removal {
@@ -38,7 +39,7 @@ export async function cleanup(options: CleanupOptions): Promise<Removal[]> {
       removals.push({ kind, name, removed: false, error: messageOf(error) });
     }
   };
-  for (const { path } of pinnedLinks(root)) await take("link", path, () => detachTcx(path));
+  for (const { path } of pinnedLinks(root)) await take("link", path, () => detachLink(path));
   for (const { ifindex, direction } of ourFilters(options)) {
     await take("filter", `interface ${ifindex}, pod ${direction}`, () => detachClsact(ifindex, direction));
   }

@@ -56,7 +56,8 @@ export async function openDatapath(root: string, objectPath: string): Promise<Da
   }
 }
 
-function openObject(path: string): BpfObject {
+/** Opens a built object. Errors: OperationError where there is none. */
+export function openObject(path: string): BpfObject {
   try {
     return BpfObject.open(path);
   } catch (error) {
@@ -87,7 +88,7 @@ function reusePinned(object: BpfObject, root: string, name: MapName, opened: { c
 }
 
 /** The pinned program where its code is the same (equal tag), else the new one, pinned in its place. */
-function adopt(object: BpfObject, root: string, name: string): BpfProgram {
+export function adopt(object: BpfObject, root: string, name: string): BpfProgram {
   const path = programPath(root, name);
   const pinned = openProgram(path);
   const loaded = object.program(name);

@@ -1,8 +1,9 @@
 // Where Weir's objects are pinned, and opening what is there. The paths are the only memory between two agents.
 //
 //   ROOT/<layout digest>/maps/NAME        every map of the object
-//   ROOT/<layout digest>/programs/NAME    from_pod and to_pod
+//   ROOT/<layout digest>/programs/NAME    from_pod and to_pod; from_pod_xdp where it is asked for
 //   ROOT/links/<ifindex>-<direction>      tcx links
+//   ROOT/links/<ifindex>-egress-xdp       XDP links, in the place of <ifindex>-egress
 
 import { mkdirSync, readdirSync, rmSync, statfsSync } from "node:fs";
 import { dirname, join } from "node:path";
@@ -21,14 +22,24 @@ export const PROGRAMS: { readonly [direction in Direction]: string } = {
   egress: "from_pod",
 };
 
+/** The XDP programs, as the C source names them. */
+export const GUARD_PROGRAMS = { fromPod: "from_pod_xdp" } as const;
+export type GuardProgram = keyof typeof GUARD_PROGRAMS;
+
+/** What a link on an endpoint's interface filters: a direction of its pod, by tcx or by XDP. */
+export const ENDPOINT_PLACES = ["ingress", "egress", "egress-xdp"] as const;
+
+export const LINK_PLACES = ENDPOINT_PLACES;
+export type LinkPlace = (typeof LINK_PLACES)[number];
+
 const BPF_FS_MAGIC = 0xcafe4a11;
 
 export const mapPath = (root: string, name: string): string => join(root, LAYOUT_DIGEST, "maps", name);
 export const programPath = (root: string, name: string): string =>
   join(root, LAYOUT_DIGEST, "programs", name);
 export const linksDirectory = (root: string): string => join(root, "links");
-export const linkPath = (root: string, ifindex: number, direction: Direction): string =>
-  join(linksDirectory(root), `${ifindex}-${direction}`);
+export const linkPath = (root: string, ifindex: number, place: LinkPlace): string =>
+  join(linksDirectory(root), `${ifindex}-${place}`);
 
 /** The maps that an agent pinned, with this build's layout. */
 export interface Pins {
@@ -71,13 +82,12 @@ export function openProgram(path: string): BpfProgram | undefined {
 /** Links pinned under a root. Names that are not ours are left out. */
 export function pinnedLinks(
   root: string,
-): { readonly ifindex: number; readonly direction: Direction; readonly path: string }[] {
+): { readonly ifindex: number; readonly place: LinkPlace; readonly path: string }[] {
   return listDirectory(linksDirectory(root)).flatMap((name) => {
-    const match = /^([1-9][0-9]*)-(ingress|egress)$/.exec(name);
-    if (match === null) return [];
-    return [
-      { ifindex: Number(match[1]), direction: match[2] as Direction, path: join(linksDirectory(root), name) },
-    ];
+    const match = /^([1-9][0-9]*)-(.*)$/.exec(name);
+    const place = LINK_PLACES.find((each) => each === match?.[2]);
+    if (match === null || place === undefined) return [];
+    return [{ ifindex: Number(match[1]), place, path: join(linksDirectory(root), name) }];
   });
 }
 

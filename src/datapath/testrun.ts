@@ -3,11 +3,15 @@
 import { Btf } from "bpf-ts";
 import { present } from "../base/assert.ts";
 import type { Direction } from "../base/direction.ts";
+import type { FromPodHook } from "../base/hooks.ts";
+import { type Guard, guardPathOf } from "./guard.ts";
 import type { Datapath } from "./object.ts";
 
 export interface TestPacket {
   /** Seen from the pod: "ingress" runs to_pod. */
   readonly direction: Direction;
+  /** Which program runs for "egress"; "tc" if not given. */
+  readonly hook?: FromPodHook;
   /** Interface of the endpoint; it must exist. */
   readonly ifindex: number;
   /** Where the node received the packet from; 0 where it generated it itself. */
@@ -17,39 +21,67 @@ export interface TestPacket {
 
 export type TestRunner = (packet: TestPacket) => "pass" | "drop";
 
-/** TC_ACT_UNSPEC and TC_ACT_SHOT (linux/pkt_cls.h), as the unsigned number that a test run gives. */
-const PASS = 0xffffffff;
-const DROP = 2;
+/** One program, run on one frame. */
+type Run = (packet: Omit<TestPacket, "hook">) => number;
 
-/** A runner for the loaded programs. Errors of a run: BpfError (ENODEV where the interface does not exist). */
-export function testRunner(datapath: Datapath, objectPath: string): TestRunner {
-  const { size, ifindex: at, ingressIfindex } = contextLayout(objectPath);
-  const context = Buffer.alloc(size);
-  return ({ direction, ifindex, ingressIfindex: from, frame }) => {
-    context.writeUInt32LE(ifindex, at);
-    context.writeUInt32LE(from, ingressIfindex);
-    // The programs change no packet, so that none is asked back.
-    const { result } = datapath.programs[direction].testRun({ data: frame, context, dataOutSize: 0 });
-    if (result === PASS) return "pass";
-    if (result === DROP) return "drop";
-    throw new Error(`assertion failed: ${direction} returned ${result}`);
+interface Outcomes {
+  readonly pass: number;
+  readonly drop: number;
+}
+
+/** TC_ACT_UNSPEC and TC_ACT_SHOT (linux/pkt_cls.h), as the unsigned numbers that a test run gives. */
+const TC: Outcomes = { pass: 0xffffffff, drop: 2 };
+/** XDP_PASS and XDP_DROP (linux/bpf.h). */
+const XDP: Outcomes = { pass: 2, drop: 1 };
+
+/**
+ * A runner for the loaded programs, of XDP too where a guard is given. Errors of a run: BpfError (ENODEV where the
+ * interface does not exist).
+ */
+export function testRunner(datapath: Datapath, objectPath: string, guard?: Guard): TestRunner {
+  const tc = tcRunner(datapath, objectPath);
+  const xdp = guard === undefined ? undefined : xdpRunner(guard, objectPath);
+  return ({ hook = "tc", ...packet }) => {
+    const overXdp = packet.direction === "egress" && hook === "xdp";
+    const result = overXdp ? present(xdp, "a guard to run")(packet) : tc(packet);
+    const { pass, drop } = overXdp ? XDP : TC;
+    if (result === pass) return "pass";
+    if (result === drop) return "drop";
+    throw new Error(`assertion failed: ${packet.direction} returned ${result}`);
   };
 }
 
-/** Where the fields of struct __sk_buff stand, as the object was built with them. */
-function contextLayout(objectPath: string) {
-  const type = present(
-    Btf.parse(objectPath).find("struct", "__sk_buff"),
-    "struct __sk_buff in the object's BTF",
-  );
-  const offset = (name: string) =>
-    present(
-      type.members?.find((member) => member.name === name),
-      `__sk_buff.${name}`,
-    ).bitOffset / 8;
-  return {
-    size: present(type.size, "size of __sk_buff"),
-    ifindex: offset("ifindex"),
-    ingressIfindex: offset("ingress_ifindex"),
+function tcRunner({ programs }: Datapath, objectPath: string): Run {
+  const { size, offset } = contextLayout(objectPath, "__sk_buff");
+  const context = Buffer.alloc(size);
+  const [at, cameInAt] = [offset("ifindex"), offset("ingress_ifindex")];
+  return ({ direction, ifindex, ingressIfindex, frame }) => {
+    context.writeUInt32LE(ifindex, at);
+    context.writeUInt32LE(ingressIfindex, cameInAt);
+    // The programs change no packet, so that none is asked back.
+    return programs[direction].testRun({ data: frame, context, dataOutSize: 0 }).result;
   };
+}
+
+function xdpRunner({ programs }: Guard, objectPath: string): Run {
+  const { size, offset } = contextLayout(guardPathOf(objectPath), "xdp_md");
+  const context = Buffer.alloc(size);
+  const [end, at] = [offset("data_end"), offset("ingress_ifindex")];
+  return ({ ifindex, frame }) => {
+    // XDP meets a frame on the interface that it came in by; the kernel wants to be told its length twice.
+    context.writeUInt32LE(frame.length, end);
+    context.writeUInt32LE(ifindex, at);
+    return programs.fromPod.testRun({ data: frame, context, dataOutSize: 0 }).result;
+  };
+}
+
+/** Where the fields of a context stand, as the object was built with them. */
+function contextLayout(path: string, name: "__sk_buff" | "xdp_md") {
+  const type = present(Btf.parse(path).find("struct", name), `struct ${name} in the object's BTF`);
+  const offset = (field: string): number =>
+    present(
+      type.members?.find((member) => member.name === field),
+      `${name}.${field}`,
+    ).bitOffset / 8;
+  return { size: present(type.size, `size of ${name}`), offset };
 }

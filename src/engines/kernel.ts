@@ -2,6 +2,8 @@
 
 import { rmSync } from "node:fs";
 import { join } from "node:path";
+import type { FromPodHook } from "../base/hooks.ts";
+import { openGuard } from "../datapath/guard.ts";
 import { type Maps, openMaps } from "../datapath/maps.ts";
 import { type Datapath, openDatapath } from "../datapath/object.ts";
 import { type TestRunner, testRunner } from "../datapath/testrun.ts";
@@ -34,12 +36,14 @@ export interface BenchOptions {
   readonly object: string;
   /** Directory on a BPF filesystem under which a directory of this process's own is made, and removed by close(). */
   readonly bpffs: string;
+  /** Whether the XDP programs are to be run too; false by default, since loading them takes its time. */
+  readonly xdp?: boolean;
 }
 
 let benches = 0;
 
 /** What a killed process left is removed first. @throws OperationError, BpfError */
-export async function openBench({ object, bpffs }: BenchOptions): Promise<Bench> {
+export async function openBench({ object, bpffs, xdp = false }: BenchOptions): Promise<Bench> {
   benches += 1;
   const root = join(bpffs, benchDirectory(process.pid, benches));
   const teardown = new Teardown();
@@ -52,7 +56,9 @@ export async function openBench({ object, bpffs }: BenchOptions): Promise<Bench>
     teardown.defer(() => devices.close());
     const maps = openMaps(datapath);
     await maps.initialise();
-    const run = testRunner(datapath, object);
+    const guard = xdp ? await openGuard(datapath, object) : undefined;
+    teardown.defer(() => guard?.close());
+    const run = testRunner(datapath, object, guard);
     return { datapath, maps, devices, run, bring: bringer(maps), close: () => teardown.close() };
   } catch (thrown) {
     teardown.close();
@@ -86,7 +92,7 @@ const ELSEWHERE = 1;
 const EPHEMERAL = { first: 32_768, count: 28_232 } as const;
 
 /** Goes through its cases as an agent goes through the days: every case is one more update, with the numbers that are. */
-export function kernelEngine(bench: Bench): Engine {
+export function kernelEngine(bench: Bench, hook: FromPodHook = "tc"): Engine {
   let numbering: Numbering = NOTHING_NUMBERED;
   let current: Case | undefined;
   let interfaces = new Map<string, number>();
@@ -102,7 +108,7 @@ export function kernelEngine(bench: Bench): Engine {
         destinationPort: cell.port,
         ...(client.isNew ? {} : { tcpFlags: TCP_FLAG.ACK }),
       });
-      const verdict = bench.run({ direction, ifindex, ingressIfindex: ELSEWHERE, frame });
+      const verdict = bench.run({ direction, hook, ifindex, ingressIfindex: ELSEWHERE, frame });
       return { allowed: verdict === "pass", answer: verdict };
     };
   return {

@@ -23,9 +23,12 @@ const CLOSE_MS_MAX = 10_000;
  * filesystem are the process's, so that no address of a case can clash with the machine's, and no firewall of the
  * machine has a say. @throws OperationError
  */
-export async function openLive({ object }: Pick<EngineOptions, "object">): Promise<Live> {
+export async function openLive({
+  object,
+  fromPodHook = "tc",
+}: Pick<EngineOptions, "object" | "fromPodHook">): Promise<Live> {
   const node = [process.execPath, "--disable-warning=ExperimentalWarning", "--enable-source-maps"];
-  const child = fork(programPath("engines/live/worker"), [object], {
+  const child = fork(programPath("engines/live/worker"), [object, fromPodHook], {
     execPath: "unshare",
     execArgv: ["--net", "--mount", "--", ...node],
     // Cases hold maps and big integers.

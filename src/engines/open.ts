@@ -30,8 +30,8 @@ export async function openSession(name: EngineName, options: EngineOptions): Pro
     }
     case "kernel": {
       const { kernelEngine, openBench } = await import("./kernel.ts");
-      const bench = await openBench(options);
-      const engine = kernelEngine(bench);
+      const bench = await openBench({ ...options, xdp: options.fromPodHook === "xdp" });
+      const engine = kernelEngine(bench, options.fromPodHook);
       return { engine: () => engine, close: async () => bench.close() };
     }
     case "live": {

@@ -125,9 +125,9 @@ export class Agent {
     });
   }
 
-  /** Starts `weir run` on a directory; it is to be waited for with `ready`. */
-  static spawn(paths: ProductPaths, manifests: string): Agent {
-    const args = argumentsOf(paths, ["run", "--manifests", manifests]);
+  /** Starts `weir run` on a directory, with `more` arguments; it is to be waited for with `ready`. */
+  static spawn(paths: ProductPaths, manifests: string, more: readonly string[] = []): Agent {
+    const args = argumentsOf(paths, ["run", "--manifests", manifests, ...more]);
     // A group of its own, since Ctrl-C is for whoever started it; but not left alone when that one is killed.
     const guarded = ["--pdeathsig", "KILL", "--", paths.bin, ...args];
     return new Agent(paths, spawn("setpriv", guarded, { stdio: ["ignore", "pipe", "pipe"], detached: true }));

@@ -29,6 +29,7 @@ export interface EndpointRow {
   readonly id?: number;
   readonly interface?: string;
   readonly ifindex?: number;
+  readonly hooks?: { readonly ingress?: string; readonly egress?: string };
   readonly ingress: EndpointSide;
   readonly egress: EndpointSide;
   readonly traffic?: { readonly ingress: Traffic; readonly egress: Traffic };
@@ -38,7 +39,7 @@ const POLICIES_SHOWN_MAX = 5;
 
 const COLUMNS = ["NAMESPACE", "POD", "INTERFACE", "ID", "ADDRESSES", "INGRESS", "EGRESS", "STATE"].map(left);
 const WIDE_COLUMNS = [
-  left("IFINDEX"),
+  ...["IFINDEX", "HOOKS"].map(left),
   ...["IN-ALLOWED", "IN-DROPPED", "OUT-ALLOWED", "OUT-DROPPED"].map(right),
 ];
 
@@ -61,8 +62,9 @@ const cells = (row: EndpointRow): string[] => [
   row.state,
 ];
 
-const wideCells = ({ ifindex, traffic }: EndpointRow): string[] => [
+const wideCells = ({ ifindex, hooks, traffic }: EndpointRow): string[] => [
   ifindex?.toString() ?? "",
+  hooksText(hooks),
   ...[
     traffic?.ingress.allowed,
     traffic?.ingress.dropped,
@@ -70,6 +72,11 @@ const wideCells = ({ ifindex, traffic }: EndpointRow): string[] => [
     traffic?.egress.dropped,
   ].map((counts) => counts?.packets.toString() ?? ""),
 ];
+
+/** One word where both directions have the same hook, else "tcx/xdp": to the pod, from the pod. */
+function hooksText({ ingress = "", egress = "" }: NonNullable<EndpointRow["hooks"]> = {}): string {
+  return ingress === egress ? ingress : `${ingress}/${egress}`;
+}
 
 /** "open", or what isolates the pod; policies of its own namespace (in NetworkPolicy: all) by their bare names. */
 function sideText({ isolatedBy, policy }: EndpointSide, namespace: string | undefined): string {

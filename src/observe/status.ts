@@ -46,15 +46,16 @@ export interface AgentReport {
   /** ISO 8601. */
   readonly startedAt?: string;
   readonly hook?: string;
+  readonly fromPodHook?: string;
   readonly source?: string;
 }
 
 export function reportOfAgent(status: StatusView, socket: string): StatusReport {
-  const { pid, version, startedAt, hook, source, generation, appliedAt } = status;
+  const { pid, version, startedAt, hook, fromPodHook, source, generation, appliedAt } = status;
   const lags = generation.wanted !== generation.applied;
   return {
     health: lags || status.problems.length > 0 ? "degraded" : "ok",
-    agent: { running: true, socket, pid, version, startedAt, hook, source },
+    agent: { running: true, socket, pid, version, startedAt, hook, fromPodHook, source },
     generation,
     ...(appliedAt === undefined ? {} : { appliedAt }),
     endpoints: status.endpoints,
@@ -110,8 +111,11 @@ function headline({
     return `generation ${generation.wanted} is wanted, ${generation.applied} is enforced (${reach}, ${countText(problems.length, "problem")})`;
   }
   if (problems.length > 0) return `${countText(problems.length, "problem")}; the rest is enforced: ${reach}`;
-  return `${reach}, all enforced (${agent.hook ?? "tc"})`;
+  return `${reach}, all enforced (${hookText(agent)})`;
 }
+
+const hookText = ({ hook = "unknown", fromPodHook }: AgentReport): string =>
+  fromPodHook === "xdp" ? `${hook}, from pods xdp` : hook;
 
 const line = (name: string, text: string): string => `${`${name}:`.padEnd(12)}${printable(text)}\n`;
 
@@ -121,7 +125,7 @@ function agentLines({ agent, generation, appliedAt }: StatusReport, now: Date): 
     line("agent", `pid ${agent.pid}, version ${agent.version}, at ${agent.socket}`),
     ...(agent.startedAt === undefined ? [] : [line("started", ago(agent.startedAt))]),
     line("source", agent.source ?? "unknown"),
-    line("hook", agent.hook ?? "unknown"),
+    line("hook", hookText(agent)),
     line(
       "generation",
       `${generation.applied}${appliedAt === undefined ? "" : `, applied ${ago(appliedAt)}`}`,

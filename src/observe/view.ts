@@ -1,5 +1,6 @@
 // What the agent tells the command line, as plain JSON values: the bodies of its socket's answers.
 
+import type { FromPodHook } from "../base/hooks.ts";
 import type { Problem } from "../model/problem.ts";
 
 /** Version of these shapes; part of every path (`/v1/status`). */
@@ -21,6 +22,8 @@ export interface StatusView {
   readonly capacity: readonly CapacityView[];
   /** What hook the programs are attached with. */
   readonly hook: "tcx" | "clsact";
+  /** Where what pods send is to be filtered; an endpoint's own hooks tell where that is not possible. */
+  readonly fromPodHook: FromPodHook;
   readonly source: string;
 }
 
@@ -37,6 +40,11 @@ export interface SideView {
   readonly policy: number;
 }
 
+export interface HooksView {
+  readonly ingress: "tcx" | "clsact";
+  readonly egress: "tcx" | "clsact" | "xdp";
+}
+
 export interface EndpointView {
   readonly namespace: string;
   readonly name: string;
@@ -47,6 +55,8 @@ export interface EndpointView {
   readonly id?: number;
   readonly interface?: string;
   readonly ifindex?: number;
+  /** Where the programs for each direction of the pod's traffic hang. */
+  readonly hooks?: HooksView;
   readonly ingress: SideView;
   readonly egress: SideView;
 }

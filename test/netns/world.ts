@@ -29,8 +29,8 @@ export interface World {
   readonly lab: Lab;
   readonly manifests: ManifestDirectory;
   readonly paths: ProductPaths;
-  /** Starts an agent on the manifests and waits until all is applied. */
-  start(): Promise<Agent>;
+  /** Starts an agent on the manifests, with more arguments, and waits until all is applied. */
+  start(...args: readonly string[]): Promise<Agent>;
   weir(...args: readonly string[]): Promise<CommandResult>;
   /** Ends agents, takes pins away, removes the lab; throws where the product left something. */
   close(): void;
@@ -64,8 +64,8 @@ export async function openWorld(spec: WorldSpec): Promise<World> {
       lab,
       manifests,
       paths,
-      async start() {
-        const agent = Agent.spawn(paths, manifests.path);
+      async start(...args) {
+        const agent = Agent.spawn(paths, manifests.path, args);
         lab.defer(() => agent.killNow());
         await agent.ready();
         return agent;

@@ -1,5 +1,6 @@
 // Every conformance case on the real programs and maps (BPF_PROG_TEST_RUN). Needs root and eBPF.
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { FROM_POD_HOOKS } from "../../src/base/hooks.ts";
 import { type Bench, kernelEngine, openBench } from "../../src/engines/kernel.ts";
 import { failureText, hasPassed, runCase } from "../../src/source/conformance/run.ts";
 import { type CaseFile, caseOf, furtherCases, ownCases } from "../support/cases.ts";
@@ -11,14 +12,16 @@ const PATIENCE_MS = 120_000;
 let bench: Bench;
 
 beforeAll(async () => {
-  bench = await openBench({ object: OBJECT, bpffs: "/sys/fs/bpf" });
+  bench = await openBench({ object: OBJECT, bpffs: "/sys/fs/bpf", xdp: true });
 });
 
 afterAll(() => bench.close());
 
 async function passes(file: CaseFile): Promise<void> {
-  const result = await runCase(caseOf(file), kernelEngine(bench));
-  if (!hasPassed(result)) expect.fail(failureText(result, LINES_MAX));
+  for (const hook of FROM_POD_HOOKS) {
+    const result = await runCase(caseOf(file), kernelEngine(bench, hook));
+    if (!hasPassed(result)) expect.fail(`${hook}: ${failureText(result, LINES_MAX)}`);
+  }
 }
 
 /** ClusterNetworkPolicy is refused when a case is read: test/unit/cases.test.ts. */

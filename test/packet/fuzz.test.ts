@@ -51,6 +51,8 @@ function hold(tally: Tally, { direction, frame }: Sample): string {
   const reason = judge(tally.memory, direction, frame);
   const verdict = world().bench.run({
     direction,
+    // By turns: the two programs for what a pod sends share their flows.
+    hook: tally.packets % 2 === 0 ? "tc" : "xdp",
     ifindex: world().ifindexOf("both"),
     ingressIfindex: ELSEWHERE,
     frame,

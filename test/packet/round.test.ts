@@ -2,7 +2,7 @@
 
 import { execFileSync } from "node:child_process";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import type { Kernel } from "../../src/agent/apply.ts";
+import type { Kernel } from "../../src/agent/kernel.ts";
 import { firstProgress, type Progress, round } from "../../src/agent/round.ts";
 import { openLog } from "../../src/base/log.ts";
 import { hookOf } from "../../src/datapath/attach.ts";
@@ -22,12 +22,12 @@ let logged: string[];
 
 beforeEach(async () => {
   bench = await openBench({ object: OBJECT, bpffs: "/sys/fs/bpf" });
-  kernel = { datapath: bench.datapath, maps: bench.maps, hook: hookOf() };
+  kernel = { datapath: bench.datapath, maps: bench.maps, hook: hookOf(), close: () => bench.close() };
   progress = await firstProgress(kernel);
   logged = [];
 });
 
-afterEach(() => bench.close());
+afterEach(() => kernel.close());
 
 const env = () => ({
   now: () => new Date(0),

@@ -1,6 +1,7 @@
 // Tables of cases: packets in their order, each with the reason that the programs must give and count.
 
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { FROM_POD_HOOKS, type FromPodHook } from "../../src/base/hooks.ts";
 import {
   type Addresses,
   BOTH_FAMILIES,
@@ -55,18 +56,29 @@ export function useWorld(): () => World {
 export function testTable(title: string, world: () => World, cases: readonly Case[]): void {
   describe(title, () => {
     const rows = cases.flatMap(({ name, steps, families = BOTH_FAMILIES }) =>
-      families.map((addresses) => ({ name: `${name} (IPv${addresses.family})`, addresses, steps })),
+      families.flatMap((addresses) =>
+        hooksFor(steps(addresses)).map((hook) => ({
+          name: `${name} (IPv${addresses.family}${hook === "tc" ? "" : `, ${hook}`})`,
+          addresses,
+          steps,
+          hook,
+        })),
+      ),
     );
-    it.each(rows)("$name", ({ addresses, steps }) => {
-      expectSteps(world(), steps(addresses));
+    it.each(rows)("$name", ({ addresses, steps, hook }) => {
+      expectSteps(world(), steps(addresses), hook);
     });
   });
 }
 
+/** What a pod sends has two programs that must say the same of it. */
+const hooksFor = (steps: readonly Step[]): readonly FromPodHook[] =>
+  steps.some(({ direction }) => direction === "egress") ? FROM_POD_HOOKS : ["tc"];
+
 /** All steps are taken before any is judged, so that a failure shows what became of the rest. */
-export function expectSteps(world: World, steps: readonly Step[]): void {
+export function expectSteps(world: World, steps: readonly Step[], hook: FromPodHook = "tc"): void {
   const numbered = (each: Step, at: number, reason: string) =>
     `${at + 1}. ${each.direction} ${each.pod}: ${reason}`;
-  const got = steps.map((step, at) => numbered(step, at, world.ask(step)));
+  const got = steps.map((step, at) => numbered(step, at, world.ask({ ...step, hook })));
   expect(got).toEqual(steps.map((step, at) => numbered(step, at, step.reason)));
 }

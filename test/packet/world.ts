@@ -3,6 +3,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { present } from "../../src/base/assert.ts";
 import { DIRECTIONS, type Direction } from "../../src/base/direction.ts";
+import type { FromPodHook } from "../../src/base/hooks.ts";
 import type { Address } from "../../src/base/ip.ts";
 import { type Bench, openBench } from "../../src/engines/kernel.ts";
 import { REASON_NAMES, REASONS, Reason, Timeout } from "../../src/gen/layout.ts";
@@ -84,6 +85,8 @@ export interface Question {
   readonly frame: Uint8Array;
   /** Interface index that the node received it from; ELSEWHERE by default. */
   readonly from?: number;
+  /** Of a packet from the pod: which program is asked; "tc" by default. */
+  readonly hook?: FromPodHook;
 }
 
 export interface World {
@@ -114,7 +117,7 @@ export interface Counted {
 }
 
 export async function openWorld(): Promise<World> {
-  const bench = await openBench({ object: OBJECT, bpffs: "/sys/fs/bpf" });
+  const bench = await openBench({ object: OBJECT, bpffs: "/sys/fs/bpf", xdp: true });
   const { tables } = bench.maps;
   const ifindexOf = (name: PodName) => bench.devices.at(POD_NAMES.indexOf(name));
   const defaults = present(tables.node.get(0), "the node's settings");
@@ -123,10 +126,10 @@ export async function openWorld(): Promise<World> {
   return {
     bench,
     ifindexOf,
-    ask({ pod: name, direction, frame, from = ELSEWHERE }) {
+    ask({ pod: name, direction, frame, from = ELSEWHERE, hook = "tc" }) {
       const id = present(ids.get(name), `endpoint of ${name}`);
       const before = read(bench, id);
-      const verdict = bench.run({ direction, ifindex: ifindexOf(name), ingressIfindex: from, frame });
+      const verdict = bench.run({ direction, hook, ifindex: ifindexOf(name), ingressIfindex: from, frame });
       return reasonOf({ before, after: read(bench, id), direction, verdict, bytes: frame.length });
     },
     async enforce(rules = RULES) {

@@ -7,6 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { present } from "../../base/assert.ts";
 import { messageOf, OperationError } from "../../base/errors.ts";
+import { FROM_POD_HOOKS, type FromPodHook } from "../../base/hooks.ts";
 import { FORWARDING_PATHS } from "../../lab/forwarding.ts";
 import type { Case } from "../../source/conformance/types.ts";
 import type { Reply, Request } from "./protocol.ts";
@@ -23,12 +24,13 @@ function mount(type: string, directory: string): void {
   throw new OperationError(reason, { operation: "mount", object: `${type} on ${directory}` });
 }
 
-async function open(object: string): Promise<World> {
+async function open(object: string, fromPodHook: FromPodHook): Promise<World> {
   mkdirSync(NETNS, { recursive: true });
   mount("tmpfs", NETNS);
   mount("bpf", BPFFS);
   return openWorld({
     object,
+    fromPodHook,
     bpffs: join(BPFFS, "weir"),
     forwarding: { ...FORWARDING_PATHS, record: join(tmpdir(), `weir-live-${process.pid}`) },
   });
@@ -38,7 +40,13 @@ const send = (reply: Reply): void => {
   process.send?.(reply);
 };
 
-const opening = open(present(process.argv[2], "path of the BPF object"));
+const opening = open(
+  present(process.argv[2], "path of the BPF object"),
+  present(
+    FROM_POD_HOOKS.find((hook) => hook === process.argv[3]),
+    "hook for what pods send",
+  ),
+);
 let current: Case | undefined;
 
 async function obey(request: Request): Promise<void> {

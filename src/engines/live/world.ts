@@ -1,12 +1,10 @@
 // The live world: namespaces and links as a case has them, and Weir brought to every step as the agent does it.
 
-import type { Kernel } from "../../agent/apply.ts";
+import { openKernel } from "../../agent/kernel.ts";
 import { firstProgress, round } from "../../agent/round.ts";
 import { OperationError } from "../../base/errors.ts";
+import type { FromPodHook } from "../../base/hooks.ts";
 import { type Log, openLog } from "../../base/log.ts";
-import { hookOf } from "../../datapath/attach.ts";
-import { openMaps } from "../../datapath/maps.ts";
-import { openDatapath } from "../../datapath/object.ts";
 import type { ForwardingPaths } from "../../lab/forwarding.ts";
 import { type Lab, openLab } from "../../lab/lab.ts";
 import { type Attachment, type Cluster, keyOf, type Pod } from "../../model/cluster.ts";
@@ -21,6 +19,7 @@ export interface WorldOptions {
   readonly object: string;
   /** Pin root on a BPF filesystem. */
   readonly bpffs: string;
+  readonly fromPodHook: FromPodHook;
   readonly forwarding: ForwardingPaths;
 }
 
@@ -36,9 +35,9 @@ const PREFIX = "wlive";
 export const HOSTS_MAX = 100;
 
 /** @throws OperationError, BpfError */
-export async function openWorld({ object, bpffs, forwarding }: WorldOptions): Promise<World> {
-  const lab = await openLab({ prefix: PREFIX, endpoints: [], forwarding });
-  const enforcement = await openEnforcement(bpffs, object);
+export async function openWorld(options: WorldOptions): Promise<World> {
+  const lab = await openLab({ prefix: PREFIX, endpoints: [], forwarding: options.forwarding });
+  const enforcement = await openEnforcement(options);
   lab.defer(() => enforcement.close());
   const flows: Flows = new Map();
   /** What the lab holds, as text that is equal where nothing has to change. */
@@ -94,9 +93,8 @@ interface Enforcement {
 }
 
 /** A round of the agent for every step: interfaces, compiling, the difference, the kernel. */
-async function openEnforcement(bpffs: string, object: string): Promise<Enforcement> {
-  const datapath = await openDatapath(bpffs, object);
-  const kernel: Kernel = { datapath, maps: openMaps(datapath), hook: hookOf() };
+async function openEnforcement(options: WorldOptions): Promise<Enforcement> {
+  const kernel = await openKernel(options);
   const progress = await firstProgress(kernel);
   return {
     async bring(cluster) {
@@ -108,7 +106,7 @@ async function openEnforcement(bpffs: string, object: string): Promise<Enforceme
         object: "the step's policies",
       });
     },
-    close: () => datapath.close(),
+    close: () => kernel.close(),
   };
 }
 

@@ -56,6 +56,7 @@ describe("status", () => {
         version: "9.9.9",
         startedAt: "2025-06-01T12:00:00.000Z",
         hook: "tcx",
+        fromPodHook: "tc",
         source: "/etc/weir",
       },
       generation: { wanted: 7, applied: 7 },

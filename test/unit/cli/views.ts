@@ -49,6 +49,7 @@ const STATUS: StatusView = {
   problems: [],
   capacity: [],
   hook: "tcx",
+  fromPodHook: "tc",
   source: "/etc/weir",
 };
 

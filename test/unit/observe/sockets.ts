@@ -17,6 +17,7 @@ export const STATUS: StatusView = {
   problems: [],
   capacity: [],
   hook: "tcx",
+  fromPodHook: "tc",
   source: "/etc/weir",
 };
 

@@ -41,6 +41,7 @@ describe("get endpoints", () => {
         ? row
         : {
             ...row,
+            hooks: { ingress: "tcx", egress: "xdp" },
             traffic: {
               ingress: { allowed: counts(12n), dropped: counts(3n) },
               egress: { allowed: counts(4_000n), dropped: counts(0n) },
@@ -48,9 +49,11 @@ describe("get endpoints", () => {
           },
     );
     const [titles, first, second] = tableText(endpointsTable(rows, true)).split("\n");
-    expect(titles).toMatch(/STATE {10}IFINDEX {3}IN-ALLOWED {3}IN-DROPPED {3}OUT-ALLOWED {3}OUT-DROPPED$/);
-    expect(first).toMatch(/enforced {7}7 {17}12 {12}3 {10}4000 {13}0$/);
-    expect(second).toMatch(/no interface( +-){5}$/);
+    expect(titles).toMatch(
+      /STATE {10}IFINDEX {3}HOOKS {5}IN-ALLOWED {3}IN-DROPPED {3}OUT-ALLOWED {3}OUT-DROPPED$/,
+    );
+    expect(first).toMatch(/enforced {7}7 {9}tcx\/xdp {11}12 {12}3 {10}4000 {13}0$/);
+    expect(second).toMatch(/no interface( +-){6}$/);
   });
 
   it("shows numbers where only the kernel can be asked", () => {
@@ -128,6 +131,7 @@ const STATUS: StatusView = {
     { name: "rows", used: 0, max: 4_094 },
   ],
   hook: "tcx",
+  fromPodHook: "tc",
   source: "/etc/weir/manifests",
 };
 const NOW = new Date("2025-06-01T12:05:00Z");

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * The XDP programs: from_pod_xdp on the host side of a pod's veth, in the place of from_pod.
+ */
+#include <linux/bpf.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+typedef struct xdp_md hook_context;
+
+static __always_inline __u32 interface_of(const struct xdp_md *xdp)
+{
+	return xdp->ingress_ifindex;
+}
+
+static __always_inline __u32 hook_bytes(struct xdp_md *xdp)
+{
+	return bpf_xdp_get_buff_len(xdp);
+}
+
+/* There is no helper for it. A veth copies frames in several parts, and the first is then as long as a page allows. */
+static __always_inline bool hook_linearise(__attribute__((unused)) struct xdp_md *xdp,
+					   __attribute__((unused)) __u32 bytes)
+{
+	return false;
+}
+
+/* XDP sees only what has come in. */
+static __always_inline bool hook_local(__attribute__((unused)) const struct xdp_md *xdp)
+{
+	return false;
+}
+
+static __always_inline bool hook_owned(__attribute__((unused)) const struct xdp_md *xdp)
+{
+	return false;
+}
+
+#include "verdict.h"
+
+/* Its section says that frames in several parts are welcome: without that, no veth with a large MTU would take it. */
+SEC("xdp.frags")
+int from_pod_xdp(struct xdp_md *xdp)
+{
+	return lets_pass(xdp, DIRECTION_EGRESS) ? XDP_PASS : XDP_DROP;
+}
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";

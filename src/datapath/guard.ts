@@ -1,0 +1,46 @@
+// Loading the XDP programs over the maps of a loaded datapath. Only where they are asked for.
+
+import { rmSync } from "node:fs";
+import { dirname, join } from "node:path";
+import type { BpfProgram } from "bpf-ts";
+import { checkLayout } from "./btf.ts";
+import { adopt, type Datapath, openObject } from "./object.ts";
+import { GUARD_PROGRAMS, type GuardProgram, MAP_NAMES, programPath } from "./pins.ts";
+
+/** The XDP programs, pinned beside the others. */
+export interface Guard {
+  readonly programs: { readonly [name in GuardProgram]: BpfProgram };
+  close(): void;
+}
+
+/** Their object is built beside that of the tc programs. */
+export const guardPathOf = (objectPath: string): string => join(dirname(objectPath), "guard.bpf.o");
+
+/** As openDatapath, of the object beside `objectPath`. Errors: OperationError, BpfError. */
+export async function openGuard(datapath: Datapath, objectPath: string): Promise<Guard> {
+  const path = guardPathOf(objectPath);
+  using object = openObject(path);
+  checkLayout(object, path);
+  for (const name of MAP_NAMES) object.reuseMap(name, datapath.map(name));
+  await object.load();
+  const opened: BpfProgram[] = [];
+  const close = (): void => {
+    for (const program of opened) program.close();
+  };
+  try {
+    const open = (name: GuardProgram): BpfProgram => {
+      const program = adopt(object, datapath.root, GUARD_PROGRAMS[name]);
+      opened.push(program);
+      return program;
+    };
+    return { programs: { fromPod: open("fromPod") }, close };
+  } catch (error) {
+    close();
+    throw error;
+  }
+}
+
+/** Removes the pins that an earlier agent left, where no guard is wanted any more. Links keep their programs. */
+export function dropGuard(root: string): void {
+  for (const name of Object.values(GUARD_PROGRAMS)) rmSync(programPath(root, name), { force: true });
+}
