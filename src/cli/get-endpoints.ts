@@ -9,10 +9,12 @@ import {
   headersOption,
   namespaceOption,
   note,
-  outputOption,
+  outputOrPathOption,
   type PodName,
   podOption,
+  type Result,
   type WriteOptions,
+  watchOption,
   write,
 } from "./command.ts";
 import { CommandError, type Context, EXIT } from "./env.ts";
@@ -20,6 +22,7 @@ import { CommandError, type Context, EXIT } from "./env.ts";
 interface Options extends WriteOptions {
   readonly namespace?: string;
   readonly pod?: PodName;
+  readonly watch?: true;
 }
 
 const HELP = `
@@ -32,6 +35,8 @@ Examples:
   weir get endpoints -n alpha -o wide              of one namespace, with counters
   weir get endpoints --pod alpha/nginx -o yaml     one pod, all that is known of it
   weir get endpoints -o name                       NAMESPACE/POD, one a line
+  weir get endpoints -o jsonpath='{range [*]}{.name}{"\\t"}{.addresses[0]}{"\\n"}{end}'
+  weir get endpoints -w                            and again whatever changes
   weir get endpoints -o json | jq '.[] | select(.state != "enforced")'
 
 Exit codes:
@@ -43,13 +48,15 @@ export function addGetEndpoints(parent: Command, exits: Exits): void {
     .description("this node's pods: interface, isolation, state, counters")
     .addOption(namespaceOption())
     .addOption(podOption("only this pod"))
-    .addOption(outputOption("table", "wide", "json", "yaml", "name"))
+    .addOption(outputOrPathOption("table", "wide", "json", "ndjson", "yaml", "name"))
+    .addOption(watchOption())
     .addOption(headersOption())
     .addHelpText("after", HELP)
     .action(exits(getEndpoints));
 }
 
 async function getEndpoints(context: Context, options: Options): Promise<number> {
+  if (options.watch === true) return watch(context, options);
   const { env } = context;
   const answer = await askAgentIfAble<readonly EndpointView[]>(context, "endpoints");
   const rows = isSilence(answer)
@@ -66,12 +73,33 @@ async function getEndpoints(context: Context, options: Options): Promise<number>
     );
     if (options.output === "table" || options.output === "wide") return EXIT.ok;
   }
-  await write(
-    env,
-    { table: (wide) => endpointsTable(rows, wide), value: rows, names: () => endpointNames(rows) },
+  await write(env, resultOf(rows), options);
+  return EXIT.ok;
+}
+
+const resultOf = (rows: readonly EndpointRow[]): Result => ({
+  table: (wide) => endpointsTable(rows, wide),
+  value: rows,
+  names: () => endpointNames(rows),
+});
+
+/** Counters that move make no row another one. */
+async function watch(context: Context, options: Options): Promise<number> {
+  const { watchRows } = await import("./watch.ts");
+  return watchRows<EndpointRow>(
+    context,
+    {
+      fetch: async () => {
+        const answer = await askAgentIfAble<readonly EndpointView[]>(context, "endpoints");
+        return isSilence(answer) ? answer : withTraffic(context, options, filtered(answer, options));
+      },
+      keyOf: (row) => `${row.namespace}/${row.name}`,
+      contentOf: ({ traffic: _, ...rest }) => rest,
+      gone: (row) => ({ ...row, state: "removed" }),
+      resultOf,
+    },
     options,
   );
-  return EXIT.ok;
 }
 
 const filtered = (endpoints: readonly EndpointView[], { namespace, pod }: Options): EndpointView[] =>

@@ -1,18 +1,20 @@
 // `weir get policies`: which policies the agent knows, and where they are enforced.
 
 import type { Command } from "commander";
-import { policiesTable, policyNames } from "../observe/policies.ts";
+import { type PolicyRow, policiesTable, policyNames } from "../observe/policies.ts";
 import type { PolicyView } from "../observe/view.ts";
-import { askAgentOrFail } from "./agent-client.ts";
+import { askAgentIfAble, askAgentOrFail, isSilence } from "./agent-client.ts";
 import {
   type Exits,
   headersOption,
   namespaceOption,
   note,
-  outputOption,
+  outputOrPathOption,
   type PodName,
   podOption,
+  type Result,
   type WriteOptions,
+  watchOption,
   write,
 } from "./command.ts";
 import { CommandError, type Context, EXIT } from "./env.ts";
@@ -20,6 +22,7 @@ import { CommandError, type Context, EXIT } from "./env.ts";
 interface Options extends WriteOptions {
   readonly namespace?: string;
   readonly pod?: PodName;
+  readonly watch?: true;
 }
 
 const HELP = `
@@ -30,6 +33,8 @@ Examples:
   weir get policies -n alpha -o wide               of one namespace, with rules and pods
   weir get policies --pod alpha/nginx              those that select one pod
   weir get policies -o name                        NAMESPACE/NAME, one a line
+  weir get policies -o jsonpath='{[?(@.enforced==0)].name}'
+  weir get policies -w                             and again whatever changes
   weir get policies -o json | jq '.[] | select(.unreadable)'
 
 Exit codes:
@@ -41,35 +46,55 @@ export function addGetPolicies(parent: Command, exits: Exits): void {
     .description("the policies, and on which of this node's pods they are enforced")
     .addOption(namespaceOption())
     .addOption(podOption("only those that select this pod"))
-    .addOption(outputOption("table", "wide", "json", "yaml", "name"))
+    .addOption(outputOrPathOption("table", "wide", "json", "ndjson", "yaml", "name"))
+    .addOption(watchOption())
     .addOption(headersOption())
     .addHelpText("after", HELP)
     .action(exits(getPolicies));
 }
 
 async function getPolicies(context: Context, options: Options): Promise<number> {
+  if (options.watch === true) return watch(context, options);
   const instead = "policies are known to it alone (`weir maps dump policy` shows what the kernel enforces)";
   const all = await askAgentOrFail<readonly PolicyView[]>(context, "policies", instead);
-  const { namespace, pod } = options;
-  if (pod !== undefined) await requirePod(context, pod);
-  const policies = all.filter(
+  if (options.pod !== undefined) await requirePod(context, options.pod);
+  const policies = filtered(all, options);
+  if (policies.length === 0) note(context.env, `no policies found${placeText(options)}`);
+  const isForPeople = options.output === "table" || options.output === "wide";
+  if (policies.length === 0 && isForPeople) return EXIT.ok;
+  await write(context.env, resultOf(policies), options);
+  return EXIT.ok;
+}
+
+const resultOf = (policies: readonly PolicyRow[]): Result => ({
+  table: (wide) => policiesTable(policies, wide),
+  value: policies,
+  names: () => policyNames(policies),
+});
+
+const filtered = (all: readonly PolicyView[], { namespace, pod }: Options): readonly PolicyView[] =>
+  all.filter(
     (policy) =>
       (namespace === undefined || policy.namespace === namespace) &&
       (pod === undefined || policy.selects.includes(`${pod.namespace}/${pod.name}`)),
   );
-  if (policies.length === 0) note(context.env, `no policies found${placeText(options)}`);
-  const isForPeople = options.output === "table" || options.output === "wide";
-  if (policies.length === 0 && isForPeople) return EXIT.ok;
-  await write(
-    context.env,
+
+async function watch(context: Context, options: Options): Promise<number> {
+  const { watchRows } = await import("./watch.ts");
+  return watchRows<PolicyRow>(
+    context,
     {
-      table: (wide) => policiesTable(policies, wide),
-      value: policies,
-      names: () => policyNames(policies),
+      fetch: async () => {
+        const answer = await askAgentIfAble<readonly PolicyView[]>(context, "policies");
+        return isSilence(answer) ? answer : filtered(answer, options);
+      },
+      keyOf: ({ namespace, name }) => `${namespace}/${name}`,
+      contentOf: (row) => row,
+      gone: (row) => ({ ...row, removed: true }),
+      resultOf,
     },
     options,
   );
-  return EXIT.ok;
 }
 
 async function requirePod(context: Context, { namespace, name }: PodName): Promise<void> {

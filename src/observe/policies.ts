@@ -4,20 +4,23 @@ import { left, right, type Table } from "./table.ts";
 import { someOf } from "./text.ts";
 import type { PolicyView } from "./view.ts";
 
+/** As the agent tells it, or told it before it was removed. */
+export type PolicyRow = PolicyView & { readonly removed?: true };
+
 const PODS_SHOWN_MAX = 5;
 
 const COLUMNS = [...["NAMESPACE", "NAME", "SELECTOR", "TYPES"].map(left), right("PODS"), left("STATE")];
 const WIDE_COLUMNS = [right("INGRESS-RULES"), right("EGRESS-RULES"), left("SELECTS"), left("UNREADABLE")];
 
 /** `wide` adds the number of rules in each direction, this node's pods that the policy selects, and why it is unreadable. */
-export function policiesTable(policies: readonly PolicyView[], wide: boolean): Table {
+export function policiesTable(policies: readonly PolicyRow[], wide: boolean): Table {
   return {
     columns: wide ? [...COLUMNS, ...WIDE_COLUMNS] : COLUMNS,
     rows: policies.map((policy) => (wide ? [...cells(policy), ...wideCells(policy)] : cells(policy))),
   };
 }
 
-const cells = (policy: PolicyView): string[] => [
+const cells = (policy: PolicyRow): string[] => [
   policy.namespace,
   policy.name,
   policy.selector === "" ? "<every pod>" : policy.selector,
@@ -38,7 +41,8 @@ const wideCells = ({ rules, selects, namespace, unreadable }: PolicyView): strin
 ];
 
 /** What it comes to on this node. A policy that cannot be read isolates its pods all the same. */
-function stateText({ selects, enforced, unreadable }: PolicyView): string {
+function stateText({ selects, enforced, unreadable, removed }: PolicyRow): string {
+  if (removed === true) return "removed";
   const reach =
     selects.length === 0
       ? "selects no pod here"
@@ -49,5 +53,5 @@ function stateText({ selects, enforced, unreadable }: PolicyView): string {
 }
 
 /** `namespace/policy` of each, one line each. */
-export const policyNames = (policies: readonly PolicyView[]): string =>
+export const policyNames = (policies: readonly PolicyRow[]): string =>
   policies.map(({ namespace, name }) => `${namespace}/${name}\n`).join("");

@@ -27,15 +27,16 @@ export interface TableOptions {
   readonly headers: boolean;
   /** Rows that are held back to find out how wide the columns are. */
   readonly window: number;
+  /** How wide the columns are already; what is written widens them. */
+  readonly widths?: number[];
 }
 
 /** The same in pieces, for rows without end: a later cell that is wider than all before it widens its column from there on. */
 export function* tableTexts(
   columns: readonly Column[],
   rows: Iterable<readonly string[]>,
-  { headers, window }: TableOptions,
+  { headers, window, widths = [] }: TableOptions,
 ): Iterable<string> {
-  const widths = columns.map(() => 0);
   let held: (readonly string[])[] = headers ? [columns.map(({ title }) => title)] : [];
   const flush = (): string => {
     for (const line of held)

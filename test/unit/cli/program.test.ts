@@ -82,7 +82,7 @@ describe("wrong usage is one line on stderr and exit code 2", () => {
     ["status --frobnicate", /unknown option '--frobnicate'; see: weir status --help/],
     ["status extra", /too many arguments/],
     ["status -o xml", /Allowed choices are text, json; see: weir status --help/],
-    ["get endpoints -o text", /Allowed choices are table, wide, json, yaml, name/],
+    ["get endpoints -o text", /Allowed choices are table, wide, json, ndjson, yaml, name/],
     ["get endpoints --pod nginx", /Write it as NAMESPACE\/NAME; see: weir get endpoints --help/],
     ["get endpoints --pod a/b/c", /Write it as NAMESPACE\/NAME/],
     ["get endpoints --pod /b", /Write it as NAMESPACE\/NAME/],
