@@ -13,6 +13,7 @@ import {
   policyDump,
 } from "../../observe/dump/peers.ts";
 import { portsDump, rowsDump } from "../../observe/dump/ports.ts";
+import { recentFlowsDump, recentPeersDump, scratchDump } from "../../observe/dump/recent.ts";
 import type { TableName } from "../../observe/dump/tables.ts";
 import type { NamesView } from "../../observe/view.ts";
 import { POLICY_NONE } from "../../state/state.ts";
@@ -20,6 +21,7 @@ import { readCounters } from "../counters.ts";
 import { type Kernel, readEndpoints } from "../kernel.ts";
 import { readFlows, readFragments, readNode } from "./flows.ts";
 import { readPorts, readRows, rowTexts } from "./ports.ts";
+import { readRecentFlows, readRecentPeers, readScratch } from "./recent.ts";
 
 type Reader = (kernel: Kernel, names: NamesView | undefined) => Promise<Dump>;
 
@@ -34,6 +36,9 @@ const READERS: Readonly<Record<TableName, Reader>> = {
   conntrack: async (kernel, names) => conntrackDump(await readFlows(kernel), names),
   counters: async (kernel, names) => countersDump(await countersWithPlaces(kernel), names),
   fragments: async (kernel, names) => fragmentsDump(await readFragments(kernel), names),
+  "recent-peers": async (kernel, names) => recentPeersDump(await readRecentPeers(kernel), names),
+  "recent-flows": async (kernel, names) => recentFlowsDump(await readRecentFlows(kernel), names),
+  scratch: async (kernel) => scratchDump(await readScratch(kernel)),
   node: (kernel) => Promise.resolve(nodeDump(readNode(kernel))),
 };
 

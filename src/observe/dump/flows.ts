@@ -75,7 +75,7 @@ const hasPorts = (protocol: number): boolean => [6, 17, 132].includes(protocol);
 export const isIcmp = (protocol: number): boolean => [1, 58].includes(protocol);
 
 /** "10.0.0.1:80", "[fd00::1]:80"; the address alone where the protocol has no ports. */
-function socketText(protocol: number, address: string, port: number): string {
+export function socketText(protocol: number, address: string, port: number): string {
   if (!hasPorts(protocol)) return address;
   return address.includes(":") ? `[${address}]:${port}` : `${address}:${port}`;
 }

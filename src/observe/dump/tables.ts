@@ -17,6 +17,9 @@ export const TABLE_NAMES = [
   "conntrack",
   "counters",
   "fragments",
+  "recent-peers",
+  "recent-flows",
+  "scratch",
   "node",
 ] as const;
 
@@ -35,6 +38,15 @@ const HOLDS: Readonly<Record<TableName, readonly [maps: readonly string[], holds
   conntrack: [["conntrack_v4", "conntrack_v6"], "flows that were allowed, so that their replies pass"],
   counters: [["counters"], "packets and bytes of each endpoint by direction and reason"],
   fragments: [["fragments"], "the ports of fragmented packets, from their first fragments"],
+  "recent-peers": [
+    ["recent_peers_v4", "recent_peers_v6"],
+    "what each CPU found lately in addresses and cidrs, good for one generation",
+  ],
+  "recent-flows": [
+    ["recent_flows_v4", "recent_flows_v6"],
+    "flows that each CPU has refreshed in conntrack, good for one tick",
+  ],
+  scratch: [["scratch"], "each CPU's room for the packet at hand"],
   node: [["node"], "the generation in force and the timeouts of flows"],
 };
 
