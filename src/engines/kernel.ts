@@ -3,7 +3,7 @@
 import { rmSync } from "node:fs";
 import { join } from "node:path";
 import type { FromPodHook } from "../base/hooks.ts";
-import { openGuard } from "../datapath/guard.ts";
+import { type Guard, openGuard } from "../datapath/guard.ts";
 import { type Maps, openMaps } from "../datapath/maps.ts";
 import { type Datapath, openDatapath } from "../datapath/object.ts";
 import { type TestRunner, testRunner } from "../datapath/testrun.ts";
@@ -26,6 +26,8 @@ export interface Bench {
   readonly maps: Maps;
   readonly devices: Devices;
   readonly run: TestRunner;
+  /** The XDP programs, where they were asked for. */
+  readonly guard: Guard | undefined;
   /** Brings the maps to a state by the same steps as the agent, attaching nothing. */
   bring(state: State): Promise<void>;
   close(): void;
@@ -59,7 +61,7 @@ export async function openBench({ object, bpffs, xdp = false }: BenchOptions): P
     const guard = xdp ? await openGuard(datapath, object) : undefined;
     teardown.defer(() => guard?.close());
     const run = testRunner(datapath, object, guard);
-    return { datapath, maps, devices, run, bring: bringer(maps), close: () => teardown.close() };
+    return { datapath, guard, maps, devices, run, bring: bringer(maps), close: () => teardown.close() };
   } catch (thrown) {
     teardown.close();
     throw thrown;

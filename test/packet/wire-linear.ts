@@ -18,6 +18,7 @@ const PATIENCE_MS = 2_000;
 const LINEAR = [14, 34, 42, 54, 62];
 
 const sender = process.argv[2] ?? "";
+const overXdp = process.argv[3] === "xdp";
 const world = await openWorld();
 const ifindex = world.ifindexOf("both");
 /** "both" is the last one of the devices that are each other's peers. */
@@ -28,7 +29,9 @@ const names = new Map(
 );
 ipBatch([ifindex, peer].map((each) => `link set ${names.get(each)} mtu 9000 addrgenmode none up`));
 await world.enforce();
-await attach(world.bench.datapath, ifindex, hookOf());
+const { datapath, guard } = world.bench;
+const attached = await attach(datapath, ifindex, hookOf(), overXdp ? guard?.programs.fromPod : undefined);
+if ((attached.egress === "xdp") !== overXdp) throw new Error(`no XDP: ${attached.refused}`);
 
 /** The kernel takes a first tag off before the program sees the frame. */
 const isTagged = (frame: Uint8Array): boolean => frame[12] === 0x81 || frame[12] === 0x88;

@@ -1,6 +1,7 @@
 // What a test run cannot show: packets in parts, and packets that the kernel itself has put together and cut anew.
 
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { FROM_POD_HOOKS } from "../../src/base/hooks.ts";
 import { openWire, type Wire } from "./wire.ts";
 
 let wire: Wire;
@@ -14,18 +15,21 @@ afterAll(() => wire?.close());
 type Reasons = Readonly<Record<string, number>>;
 
 describe("packets of which only the first bytes are linear", () => {
-  it("are what they are in one part: headers and quotes are made linear", () => {
-    const { count, whole, cut } = wire.run("wire-linear.ts") as {
-      count: number;
-      whole: Reasons;
-      cut: Readonly<Record<number, Reasons>>;
-    };
-    expect(Object.values(whole).reduce((sum, each) => sum + each, 0)).toBe(count);
-    expect(whole["egress related"]).toBeGreaterThan(0);
-    expect(Object.keys(cut)).not.toEqual([]);
-    for (const [linear, reasons] of Object.entries(cut))
-      expect(reasons, `${linear} bytes linear`).toEqual(whole);
-  });
+  it.each(FROM_POD_HOOKS)(
+    "are what they are in one part: headers and quotes are made linear (%s)",
+    (hook) => {
+      const { count, whole, cut } = wire.run("wire-linear.ts", hook) as {
+        count: number;
+        whole: Reasons;
+        cut: Readonly<Record<number, Reasons>>;
+      };
+      expect(Object.values(whole).reduce((sum, each) => sum + each, 0)).toBe(count);
+      expect(whole["egress related"]).toBeGreaterThan(0);
+      expect(Object.keys(cut)).not.toEqual([]);
+      for (const [linear, reasons] of Object.entries(cut))
+        expect(reasons, `${linear} bytes linear`).toEqual(whole);
+    },
+  );
 });
 
 describe("IPv6 fragments that the kernel reassembled and cut anew to forward them", () => {

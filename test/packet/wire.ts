@@ -10,8 +10,8 @@ import { ipBatch } from "../../src/lab/iproute.ts";
 const here = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
 
 export interface Wire {
-  /** Runs a program of this folder in a namespace of its own, with the sender's path; what it wrote, as JSON. */
-  run(program: string): unknown;
+  /** Runs a program of this folder in a namespace of its own, with the sender's path first; what it wrote, as JSON. */
+  run(program: string, ...args: readonly string[]): unknown;
   close(): void;
 }
 
@@ -25,12 +25,12 @@ export function openWire(): Wire {
   const sender = join(folder, "send");
   execFileSync("gcc", ["-O1", "-Wall", "-Wextra", "-o", sender, here("send.c")]);
   return {
-    run(program) {
+    run(program, ...args) {
       namespaces += 1;
       const name = `wt-wire-${process.pid}-${namespaces}`;
       ipBatch([`netns add ${name}`]);
       try {
-        const command = [`--net=/run/netns/${name}`, process.execPath, here(program), sender];
+        const command = [`--net=/run/netns/${name}`, process.execPath, here(program), sender, ...args];
         const { status, stdout, stderr } = spawnSync("nsenter", command, {
           encoding: "utf8",
           timeout: RUN_MS_MAX,

@@ -116,6 +116,9 @@ export interface Counted {
   readonly bytes: number;
 }
 
+/** Jiffies may stand still for one. */
+const TICKS_TO_FORGET = 2;
+
 export async function openWorld(): Promise<World> {
   const bench = await openBench({ object: OBJECT, bpffs: "/sys/fs/bpf", xdp: true });
   const { tables } = bench.maps;
@@ -160,6 +163,8 @@ export async function openWorld(): Promise<World> {
       for (const table of [tables.conntrackV4, tables.conntrackV6, tables.fragments]) {
         await table.deleteBatch((await table.read()).map(([key]) => key) as never);
       }
+      // What a CPU has refreshed in this tick it takes for known until the next.
+      await sleep(TICKS_TO_FORGET * (1_000 / bench.datapath.ticksPerSecond));
     },
     async setTimeouts(milliseconds) {
       const now = present(tables.node.get(0), "the node's settings");

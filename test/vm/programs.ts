@@ -5,18 +5,19 @@ import { BpfError, BpfObject } from "bpf-ts";
 /** The verifier gives up at a million (BPF_COMPLEXITY_LIMIT_INSNS). Kernels count differently: half of it is for the next. */
 const INSTRUCTIONS_MAX = 500_000;
 
-const path = fileURLToPath(new URL("../../bpf/build/filter.bpf.o", import.meta.url));
-using object = BpfObject.open(path);
-const started = performance.now();
-await object.load().catch((error: unknown) => {
-  // The end of the log, where the verifier says why; the whole of it is megabytes.
-  if (error instanceof BpfError) process.stdout.write(`${error.verifierLog?.slice(-3_000) ?? ""}\n`);
-  throw new Error(error instanceof Error ? error.message : String(error));
-});
-process.stdout.write(`all loaded in ${Math.round(performance.now() - started)} ms\n`);
-for (const { name } of object.programs) {
-  using program = object.program(name);
-  const { verifiedInstructions, translatedSize } = program.info;
-  process.stdout.write(`${name}: ${verifiedInstructions} instructions verified, ${translatedSize} bytes\n`);
-  if (verifiedInstructions > INSTRUCTIONS_MAX) process.exitCode = 1;
+for (const file of ["filter.bpf.o", "guard.bpf.o"]) {
+  using object = BpfObject.open(fileURLToPath(new URL(`../../bpf/build/${file}`, import.meta.url)));
+  const started = performance.now();
+  await object.load().catch((error: unknown) => {
+    // The end of the log, where the verifier says why; the whole of it is megabytes.
+    if (error instanceof BpfError) process.stdout.write(`${error.verifierLog?.slice(-3_000) ?? ""}\n`);
+    throw new Error(error instanceof Error ? error.message : String(error));
+  });
+  process.stdout.write(`${file} loaded in ${Math.round(performance.now() - started)} ms\n`);
+  for (const { name } of object.programs) {
+    using program = object.program(name);
+    const { verifiedInstructions, translatedSize } = program.info;
+    process.stdout.write(`${name}: ${verifiedInstructions} instructions verified, ${translatedSize} bytes\n`);
+    if (verifiedInstructions > INSTRUCTIONS_MAX) process.exitCode = 1;
+  }
 }
