@@ -10,6 +10,7 @@ import type { FromPodHook } from "./base/hooks.ts";
 import type { AdjustableLog } from "./base/log.ts";
 import { type Bell, openBell } from "./base/wake.ts";
 import { hookOf } from "./datapath/attach.ts";
+import { toWire } from "./model/wire.ts";
 import { serve, type Views } from "./observe/server.ts";
 import type { StatusView } from "./observe/view.ts";
 import { watchLinks } from "./source/links.ts";
@@ -170,6 +171,11 @@ function viewsOf(running: Running, options: AgentOptions, env: AgentEnv): Views 
     endpoints: () => view(endpointViews, []),
     policies: () => view(policyViews, []),
     names: () => view(namesView, NO_NAMES),
+    cluster: () => {
+      const cluster = force()?.cluster;
+      if (cluster === undefined) throw new Error("nothing is in force yet");
+      return { generation: running.progress?.applied ?? 0, cluster: toWire(cluster) };
+    },
   };
 }
 

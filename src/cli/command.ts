@@ -50,6 +50,16 @@ export const podOption = (about: string): Option =>
     return { namespace, name };
   });
 
+export const manifestsOption = (): Option =>
+  new Option("--manifests <dir>", "ask the manifests of a directory, not the agent; needs no privilege");
+
+/** Of manifests that a command reads; repeatable. */
+export const filenameOption = (about: string): Option =>
+  new Option(
+    "-f, --filename <path>",
+    `${about}; file or directory, - for the standard input; repeatable`,
+  ).argParser((value: string, before: readonly string[] = []): readonly string[] => [...before, value]);
+
 /** JSON as people can read it, or in one line (0); counters wider than a double keep all their digits. */
 export const jsonText = (value: unknown, indentation = 2): string =>
   `${JSON.stringify(value, (_, each: unknown) => (typeof each === "bigint" ? rawNumber(each) : each), indentation)}\n`;

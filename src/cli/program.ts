@@ -17,6 +17,7 @@ import { addResync } from "./resync.ts";
 import { addRun } from "./run.ts";
 import { addStatus } from "./status.ts";
 import { addTest } from "./test.ts";
+import { addTrace } from "./trace.ts";
 import { addVersion } from "./version.ts";
 
 const GET_EXAMPLES = `
@@ -41,6 +42,7 @@ const COMMANDS: readonly (Adder | Group)[] = [
     examples: GET_EXAMPLES,
     commands: [addGetEndpoints, addGetPolicies],
   },
+  addTrace,
   {
     name: "maps",
     about: "show what the kernel's maps hold",
@@ -69,6 +71,7 @@ Examples:
   weir run --manifests /etc/weir/manifests     enforce the policies of a directory, and follow its changes
   weir status                                  is everything that is wanted enforced?
   weir get endpoints -o wide                   this node's pods, what isolates them, and their packets
+  weir trace --from a/x --to b/y --port 80     does x reach y, and by which rule?
   weir maps dump cidrs                         prefixes as the kernel holds them, and what they mean
   weir cleanup                                 take everything off the node again
 
@@ -78,7 +81,8 @@ Environment:
   NO_COLOR=1                                   no colours, on a terminal either
 
 Exit codes:
-  0 done, 1 error, 2 wrong usage, 4 not found; \`weir status\` has its own (weir status --help)
+  0 done, 1 error, 2 wrong usage, 3 denied (weir trace), 4 not found, 5 the kernel disagrees (weir trace);
+  \`weir status\` has its own (weir status --help)
 `;
 
 /** Builds all commands. `exits` keeps what commander throws away: the exit code of each. */

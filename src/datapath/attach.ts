@@ -3,9 +3,9 @@
 import { mkdirSync } from "node:fs";
 import { BpfLink, type BpfProgram, findClsact, hasTcx } from "bpf-ts";
 import { DIRECTIONS, type Direction } from "../base/direction.ts";
-import { attachXdp, detachLink, isGone, takenUp } from "./links.ts";
+import { attachXdp, detachLink, isGone, linkedProgram, takenUp } from "./links.ts";
 import type { Datapath } from "./object.ts";
-import { ENDPOINT_PLACES, linkPath, linksDirectory, pinnedLinks } from "./pins.ts";
+import { ENDPOINT_PLACES, type LinkPlace, linkPath, linksDirectory, pinnedLinks } from "./pins.ts";
 
 export type Hook = "tcx" | "clsact";
 
@@ -104,6 +104,22 @@ export async function detachClsact(ifindex: number, direction: Direction): Promi
     if (!isGone(error)) throw error;
   });
   return true;
+}
+
+/** Which program hangs on an interface for a direction of the pod's traffic, by id; undefined where none does. */
+export function attachedProgram(
+  root: string,
+  ifindex: number,
+  direction: Direction,
+): { readonly place: LinkPlace; readonly id: number } | undefined {
+  // XDP comes first on the way of a packet, but for a moment of its making the other one is there as well.
+  const places: readonly LinkPlace[] = direction === "egress" ? ["egress-xdp", "egress"] : [direction];
+  for (const place of places) {
+    const id = linkedProgram(linkPath(root, ifindex, place), ifindex);
+    if (id !== undefined) return { place, id };
+  }
+  const filter = findClsact(ifindex, HOOK_OF[direction], CLSACT_HANDLE, CLSACT_PRIORITY);
+  return filter === undefined ? undefined : { place: direction, id: filter.programId };
 }
 
 /** Interfaces on which an earlier agent left links, whether they still exist or not. */

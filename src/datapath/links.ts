@@ -54,6 +54,13 @@ export async function attachXdp(
   }
 }
 
+/** Id of the program that a pinned link has on an interface; undefined where there is no such link, or it hangs in the air. */
+export function linkedProgram(path: string, ifindex: number): number | undefined {
+  using link = openLink(path);
+  const info = link?.info;
+  return info?.ifindex === ifindex ? info.programId : undefined;
+}
+
 /** Takes a pinned link off its interface, and the pin away; where there is none, nothing happens. */
 export async function detachLink(path: string): Promise<void> {
   const pinned = openLink(path);

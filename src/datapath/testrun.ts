@@ -1,11 +1,10 @@
 // Running the programs on packets of one's own (BPF_PROG_TEST_RUN): the kernel's verdict without a wire.
 
-import { Btf } from "bpf-ts";
+import { type BpfProgram, Btf } from "bpf-ts";
 import { present } from "../base/assert.ts";
 import type { Direction } from "../base/direction.ts";
 import type { FromPodHook } from "../base/hooks.ts";
-import { type Guard, guardPathOf } from "./guard.ts";
-import type { Datapath } from "./object.ts";
+import { guardPathOf } from "./guard.ts";
 
 export interface TestPacket {
   /** Seen from the pod: "ingress" runs to_pod. */
@@ -34,11 +33,19 @@ const TC: Outcomes = { pass: 0xffffffff, drop: 2 };
 /** XDP_PASS and XDP_DROP (linux/bpf.h). */
 const XDP: Outcomes = { pass: 2, drop: 1 };
 
+/** Loaded programs; a datapath and a guard are such. */
+export interface Runnable {
+  readonly programs: { readonly [direction in Direction]?: BpfProgram };
+}
+export interface RunnableXdp {
+  readonly programs: { readonly fromPod: BpfProgram };
+}
+
 /**
- * A runner for the loaded programs, of XDP too where a guard is given. Errors of a run: BpfError (ENODEV where the
+ * A runner for loaded programs, of XDP too where a guard is given. Errors of a run: BpfError (ENODEV where the
  * interface does not exist).
  */
-export function testRunner(datapath: Datapath, objectPath: string, guard?: Guard): TestRunner {
+export function testRunner(datapath: Runnable, objectPath: string, guard?: RunnableXdp): TestRunner {
   const tc = tcRunner(datapath, objectPath);
   const xdp = guard === undefined ? undefined : xdpRunner(guard, objectPath);
   return ({ hook = "tc", ...packet }) => {
@@ -51,7 +58,7 @@ export function testRunner(datapath: Datapath, objectPath: string, guard?: Guard
   };
 }
 
-function tcRunner({ programs }: Datapath, objectPath: string): Run {
+function tcRunner({ programs }: Runnable, objectPath: string): Run {
   const { size, offset } = contextLayout(objectPath, "__sk_buff");
   const context = Buffer.alloc(size);
   const [at, cameInAt] = [offset("ifindex"), offset("ingress_ifindex")];
@@ -59,11 +66,12 @@ function tcRunner({ programs }: Datapath, objectPath: string): Run {
     context.writeUInt32LE(ifindex, at);
     context.writeUInt32LE(ingressIfindex, cameInAt);
     // The programs change no packet, so that none is asked back.
-    return programs[direction].testRun({ data: frame, context, dataOutSize: 0 }).result;
+    const program = present(programs[direction], `the program for ${direction}`);
+    return program.testRun({ data: frame, context, dataOutSize: 0 }).result;
   };
 }
 
-function xdpRunner({ programs }: Guard, objectPath: string): Run {
+function xdpRunner({ programs }: RunnableXdp, objectPath: string): Run {
   const { size, offset } = contextLayout(guardPathOf(objectPath), "xdp_md");
   const context = Buffer.alloc(size);
   const [end, at] = [offset("data_end"), offset("ingress_ifindex")];

@@ -2,7 +2,14 @@
 
 import type { IncomingMessage } from "node:http";
 import { messageOf } from "../base/errors.ts";
-import { API_VERSION, type EndpointView, type NamesView, type PolicyView, type StatusView } from "./view.ts";
+import {
+  API_VERSION,
+  type ClusterView,
+  type EndpointView,
+  type NamesView,
+  type PolicyView,
+  type StatusView,
+} from "./view.ts";
 
 /** What the agent can be asked, each read when it is asked. */
 export interface Views {
@@ -10,6 +17,7 @@ export interface Views {
   endpoints(): readonly EndpointView[];
   policies(): readonly PolicyView[];
   names(): NamesView;
+  cluster(): ClusterView;
 }
 
 /** One question that the agent answers, or one thing that it does. */
@@ -42,13 +50,14 @@ export interface Answer {
 /** Full path to method to route. */
 export type Routes = ReadonlyMap<string, ReadonlyMap<string, Route>>;
 
-/** The four views, and whatever else there is to ask. */
+/** The five views, and whatever else there is to ask. */
 export function routesOf(views: Views, more: readonly Route[]): Routes {
   const all: readonly Route[] = [
     { method: "GET", path: "status", answer: () => views.status() },
     { method: "GET", path: "endpoints", answer: () => views.endpoints() },
     { method: "GET", path: "policies", answer: () => views.policies() },
     { method: "GET", path: "names", answer: () => views.names() },
+    { method: "GET", path: "cluster", answer: () => views.cluster() },
     ...more,
   ];
   const routes = new Map<string, Map<string, Route>>();

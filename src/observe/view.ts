@@ -75,6 +75,13 @@ export interface PolicyView {
   readonly unreadable?: string;
 }
 
+/** What the agent goes by: the cluster of the generation in force. */
+export interface ClusterView {
+  readonly generation: number;
+  /** Pods, namespaces and policies, as model/wire.ts writes them. */
+  readonly cluster: unknown;
+}
+
 export interface PolicyNames {
   /** The sides that have this policy, as "ingress of alpha/nginx". */
   readonly of: readonly string[];

@@ -44,6 +44,7 @@ describe("help", () => {
       "get",
       "get endpoints",
       "get policies",
+      "trace",
       "maps",
       "maps list",
       "maps dump",
@@ -92,6 +93,9 @@ describe("wrong usage is one line on stderr and exit code 2", () => {
     ["maps dump cidrs --raw --pod a/b", /--pod does not go with --raw or --diff/],
     ["maps dump conntrack --diff", /nobody says what conntrack should hold/],
     ["maps dump cidrs addresses", /too many arguments/],
+    ["trace --from a/x", /required option '--to <end>' not specified; see: weir trace --help/],
+    ["trace --from a/x --to a/y --protocol GRE", /Allowed choices are TCP, UDP, SCTP, ICMP/],
+    ["trace --from a/x --to a/y --protocol ICMP --port 1", /ICMP has no ports; leave out --port/],
     ["run", /required option '--manifests <dir>' not specified; see: weir run --help/],
     ["run --manifests . --log-level loud", /Allowed choices are debug, info, warn, error/],
     ["run --manifests . --socket-group", /argument missing/],
@@ -202,6 +206,7 @@ describe("as a process", () => {
       endpoints: () => [],
       policies: () => [policy],
       names: () => nothing,
+      cluster: () => ({ generation: 0, cluster: {} }),
     });
     const outputs = await Promise.all(
       ["table", "wide", "json", "yaml", "name"].map((format) =>

@@ -1,6 +1,8 @@
 // What an agent could say: two pods, two policies, all well.
+import { toWire } from "../../../src/model/wire.ts";
 import type { Views } from "../../../src/observe/server.ts";
 import type { EndpointView, PolicyView, StatusView } from "../../../src/observe/view.ts";
+import { cluster, pod, pods, policy, ports, selector } from "../../support/model.ts";
 
 const OPEN = { isolatedBy: [], policy: 0 };
 const ENDPOINTS: EndpointView[] = [
@@ -39,6 +41,18 @@ export const POLICIES: PolicyView[] = [
   },
 ];
 
+const NGINX = pod("alpha/nginx", ["10.63.48.10"], { labels: { run: "nginx" } });
+const FRIEND = pod("beta/friend", ["10.63.48.11"], { labels: { access: "true" } });
+const CLUSTER = cluster({
+  pods: [NGINX, FRIEND],
+  policies: [
+    policy("alpha/access-nginx", {
+      subject: selector({ run: "nginx" }),
+      ingress: [{ peers: [pods({ access: "true" }, selector({}))], ports: ports("TCP/80") }],
+    }),
+  ],
+});
+
 const STATUS: StatusView = {
   version: "9.9.9",
   pid: 4711,
@@ -69,4 +83,5 @@ export const viewsWith = (status: Partial<StatusView> = {}): Views => ({
   endpoints: () => ENDPOINTS,
   policies: () => POLICIES,
   names: () => NAMES,
+  cluster: () => ({ generation: 7, cluster: toWire(CLUSTER) }),
 });

@@ -35,6 +35,7 @@ describe("a question", () => {
     expect(await ask(sockets.socket, "/v1/endpoints")).toEqual([]);
     expect(await ask(sockets.socket, "/v1/policies")).toEqual([]);
     expect(await ask(sockets.socket, "/v1/names")).toEqual(VIEWS.names());
+    expect(await ask(sockets.socket, "/v1/cluster")).toEqual(VIEWS.cluster());
   });
 
   it("is answered with what is true when it is asked", async () => {

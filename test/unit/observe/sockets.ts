@@ -34,6 +34,7 @@ export const VIEWS: Views = {
     rows: {},
     classes: {},
   }),
+  cluster: () => ({ generation: 2, cluster: {} }),
 };
 
 export interface Sockets {

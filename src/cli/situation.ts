@@ -1,0 +1,82 @@
+// What a question is about: the cluster that the agent goes by, or the one that manifests describe; and a change to it.
+
+import { type Address, addressOf } from "../base/ip.ts";
+import { type Cluster, keyOf, type Pod } from "../model/cluster.ts";
+import { overlaid, withPoliciesOf } from "../model/overlay.ts";
+import { clusterFromWire } from "../model/wire.ts";
+import type { ClusterView, EndpointView } from "../observe/view.ts";
+import { askAgentOrFail } from "./agent-client.ts";
+import type { Context } from "./env.ts";
+import type { Source } from "./situation/source.ts";
+
+export interface Situation extends Pick<Source, "live" | "where"> {
+  readonly before: Cluster;
+  /** With the change laid over it; `before` itself where there is none. */
+  readonly after: Cluster;
+}
+
+export interface SituationOptions {
+  readonly manifests?: string;
+  readonly filename?: readonly string[];
+  /** The change has all policies there are. */
+  readonly prune?: true;
+}
+
+/** @throws CommandError where there is no agent, no such directory, or a mistake in the change */
+export async function situationOf(context: Context, options: SituationOptions): Promise<Situation> {
+  const [base, change] = [await baseOf(context, options), await changeOf(context, options)];
+  const merge = options.prune === true ? withPoliciesOf : overlaid;
+  const clusters =
+    change === undefined ? [base.cluster] : [base.cluster, merge(base.cluster, change.cluster)];
+  const [before = base.cluster, after = before] = addressed(clusters);
+  return {
+    before,
+    after,
+    live: base.live,
+    where: (policy, path) => change?.where(policy, path) ?? base.where(policy, path),
+  };
+}
+
+// Whoever asks the agent need not load what reads YAML.
+
+async function baseOf(context: Context, { manifests }: SituationOptions): Promise<Source> {
+  if (manifests === undefined) return baseOfAgent(context);
+  const { readBase } = await import("./situation/files.ts");
+  return readBase(context.env, manifests);
+}
+
+async function changeOf({ env }: Context, { filename }: SituationOptions): Promise<Source | undefined> {
+  if (filename === undefined) return undefined;
+  const { readChange } = await import("./situation/files.ts");
+  return readChange(env, filename);
+}
+
+async function baseOfAgent(context: Context): Promise<Source> {
+  const instead = "ask without one by --manifests DIR";
+  const { generation, cluster } = await askAgentOrFail<ClusterView>(context, "cluster", instead);
+  const endpoints = await askAgentOrFail<readonly EndpointView[]>(context, "endpoints", instead);
+  return { cluster: clusterFromWire(cluster), live: { generation, endpoints }, where: () => undefined };
+}
+
+/** Where pods without an address are put: 198.18.0.0/15 is for benchmarks (RFC 2544), so that hardly a block means it. */
+const STAND_IN = 0xc612_0000n;
+
+/** Gives pods that have no address one of their own, the same in all the clusters: who asks about a pod means it. */
+function addressed(clusters: readonly Cluster[]): readonly Cluster[] {
+  const lacking = clusters.flatMap(({ pods }) => [...pods.values()].filter(lacksAddress).map(keyOf));
+  const given = new Map(
+    [...new Set(lacking)]
+      .sort()
+      .map((key, index): [string, Address] => [key, addressOf(4, STAND_IN + BigInt(index + 1))]),
+  );
+  const withAddress = (pod: Pod): Pod => {
+    const address = given.get(keyOf(pod));
+    return address === undefined || !lacksAddress(pod) ? pod : { ...pod, ips: [address] };
+  };
+  return clusters.map((cluster) => ({
+    ...cluster,
+    pods: new Map([...cluster.pods].map(([key, pod]) => [key, withAddress(pod)])),
+  }));
+}
+
+const lacksAddress = ({ ips }: Pod): boolean => ips.length === 0;

@@ -1,0 +1,19 @@
+// A cluster and where it is from.
+
+import type { Cluster } from "../../model/cluster.ts";
+import type { EndpointView } from "../../observe/view.ts";
+import type { FieldPath } from "../../source/parse.ts";
+
+export interface Source {
+  readonly cluster: Cluster;
+  /** What the agent says besides, where it was asked. */
+  readonly live: Live | undefined;
+  /** `FILE:LINE` of a policy's element, where it was read from a file. Paths are from the policy's root. */
+  readonly where: (policy: string, path: FieldPath) => string | undefined;
+}
+
+export interface Live {
+  /** The generation that the cluster is in force as. */
+  readonly generation: number;
+  readonly endpoints: readonly EndpointView[];
+}

@@ -1,0 +1,98 @@
+// `weir trace`: does one end reach another, and by which rule?
+
+import { type Command, Option } from "commander";
+import { type Exits, filenameOption, jsonText, manifestsOption, outputOption } from "./command.ts";
+import { CommandError, type Context, EXIT } from "./env.ts";
+import type { Situation } from "./situation.ts";
+import type { Traced } from "./trace/report.ts";
+
+const PROTOCOLS = ["TCP", "UDP", "SCTP", "ICMP"] as const;
+
+interface Options {
+  readonly from: string;
+  readonly to: string;
+  readonly port?: string;
+  readonly protocol: (typeof PROTOCOLS)[number];
+  readonly manifests?: string;
+  readonly filename?: readonly string[];
+  readonly output: "text" | "json" | "yaml";
+}
+
+/** What the answer says, for scripts. */
+const EXIT_DENIED = 3;
+const EXIT_DISAGREES = 5;
+
+const HELP = `
+An end is a pod (NAMESPACE/NAME) or an address. Both ends are judged: what isolates them, which rules allow the
+traffic, and where none does the rule that comes nearest, with what it wants. The agent is asked what it goes by; then
+the kernel is asked too, by running the very programs of the interfaces on a packet over the policy maps in force,
+which changes nothing there.
+
+Examples:
+  weir trace --from shop/web --to shop/db --port 5432
+  weir trace --from shop/web --to shop/db                           every port, in runs of one outcome
+  weir trace --from 203.0.113.7 --to shop/web --port https          a port by its name on the pod
+  weir trace --from shop/web --to shop/dns --port 53 --protocol UDP
+  weir trace --from shop/web --to shop/db --port 5432 -f new.yaml   what if this was applied?
+  weir trace --from a/x --to b/y --port 80 --manifests policies/    without an agent
+  weir trace --from a/x --to b/y --port 80 -o json | jq '.paths[].ingress.allowedBy'
+
+Exit codes:
+  0 allowed, 1 error, 2 wrong usage, 3 denied (or some of it), 4 no such pod or port, 5 the kernel disagrees`;
+
+export function addTrace(parent: Command, exits: Exits): void {
+  parent
+    .command("trace")
+    .description("does one end reach another, and by which rule?")
+    .requiredOption("--from <end>", "where the connection comes from: NAMESPACE/POD or an address")
+    .requiredOption("--to <end>", "where it goes to")
+    .option(
+      "--port <port>",
+      "destination port: a number, a range (8000-8080) or a name; without it, every port",
+    )
+    .addOption(new Option("--protocol <protocol>", "of the connection").choices(PROTOCOLS).default("TCP"))
+    .addOption(filenameOption("judge as if these manifests were applied"))
+    .addOption(manifestsOption())
+    .addOption(outputOption("text", "json", "yaml"))
+    .addHelpText("after", HELP)
+    .action(exits(trace));
+}
+
+async function trace(context: Context, options: Options): Promise<number> {
+  if (options.protocol === "ICMP" && options.port !== undefined)
+    throw new CommandError("ICMP has no ports; leave out --port", EXIT.usage);
+  const [{ situationOf }, { reportOf, reportText }] = await Promise.all([
+    import("./situation.ts"),
+    import("./trace/report.ts"),
+  ]);
+  let situation = await situationOf(context, options);
+  let traced = await tracedIn(context, situation, options);
+  for (let again = 1; again < ATTEMPTS_MAX && isOvertaken(situation, traced); again++) {
+    situation = await situationOf(context, options);
+    traced = await tracedIn(context, situation, options);
+  }
+  const report = reportOf(traced, situation.where);
+  const { stdout } = context.env;
+  if (options.output === "json") stdout.write(jsonText(report));
+  else if (options.output === "yaml") stdout.write((await import("./yaml.ts")).yamlText(report));
+  else stdout.write(reportText(report));
+  if (report.kernel?.asked === true && !report.kernel.agrees) return EXIT_DISAGREES;
+  return report.allowed ? EXIT.ok : EXIT_DENIED;
+}
+
+const ATTEMPTS_MAX = 3;
+
+/** Whether the kernel answered for another generation than the agent: an update came between. */
+const isOvertaken = ({ live }: Situation, { kernel }: Traced): boolean =>
+  live !== undefined && kernel?.asked === true && kernel.generation !== live.generation;
+
+async function tracedIn(context: Context, situation: Situation, options: Options): Promise<Traced> {
+  const { after, before, live } = situation;
+  const { pathsIn } = await import("./trace/paths.ts");
+  const isChange = after !== before;
+  const paths = pathsIn({ cluster: after, before: isChange ? before : undefined }, options);
+  // The kernel knows nothing of a change, nor of what manifests say.
+  if (isChange || live === undefined) return { paths, kernel: undefined };
+  const { askKernel } = await import("./trace/kernel.ts");
+  return { paths, kernel: await askKernel(context, live, paths) };
+}

@@ -1,0 +1,121 @@
+// `weir trace` of an agent and its kernel: what it says, that it changes nothing there, and that it notices when the kernel
+// holds something else than the policies ask for.
+
+import { writeFileSync } from "node:fs";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { detach } from "../../src/datapath/attach.ts";
+import { openPins } from "../../src/datapath/pins.ts";
+import { tableOf } from "../../src/datapath/tables.ts";
+import { FRIEND, FRIENDS_ONLY, NOBODY, SERVER, SERVER_V4, STRANGER, smallWorld } from "./small-world.ts";
+import { openWorld, type World } from "./world.ts";
+
+let world: World;
+
+beforeAll(async () => {
+  world = await openWorld(smallWorld("wt-trace", { "policy.yaml": FRIENDS_ONLY }));
+  await world.start();
+});
+
+afterAll(() => world?.close());
+
+const trace = (from: string, to: string, ...args: readonly string[]) =>
+  world.weir("trace", "--from", from, "--to", to, "--port", "80", ...args);
+
+const link = (name: string) => world.lab.wire(name).link;
+
+async function indexOf(name: string): Promise<number> {
+  const { stdout } = await world.weir("get", "endpoints", "--pod", name, "-o", "json");
+  return JSON.parse(stdout)[0].ifindex;
+}
+
+type Rows = readonly Readonly<Record<string, unknown>>[];
+
+/** All flows there are, and what was judged on the way to the server: nothing of that happens by itself. */
+async function traces(): Promise<unknown> {
+  const dump = async (name: string): Promise<Rows> =>
+    JSON.parse((await world.weir("maps", "dump", name, "-o", "json")).stdout);
+  const flows = (await dump("conntrack")).map(({ expiresMs: _, ...flow }) => flow);
+  const judged = (await dump("counters")).filter(
+    ({ pod, direction, reason }) =>
+      pod === SERVER && direction === "ingress" && (reason === "policy" || reason === "denied"),
+  );
+  return { flows, judged };
+}
+
+describe("a live trace", () => {
+  it("names the rule, and the kernel agrees", async () => {
+    expect(await trace(FRIEND, SERVER)).toMatchObject({
+      status: 0,
+      stdout: `allowed: TCP/80 from shop/friend (10.63.61.2, fd63:61::2) to shop/server (10.63.61.1, fd63:61::1)
+  egress of shop/friend: not isolated
+  ingress of shop/server: isolated by shop/friends-only
+    allowed by shop/friends-only ingress[0].from[0]
+  kernel: from_pod on ${link(FRIEND)} passes it (not-isolated)
+  kernel: to_pod on ${link(SERVER)} passes it (policy)
+`,
+      stderr: "",
+    });
+  });
+
+  it("names what the nearest rule wants, and the kernel agrees", async () => {
+    const { status, stdout } = await trace(STRANGER, SERVER_V4);
+    expect(status).toBe(3);
+    expect(stdout).toContain("a pod with role=friend (shop/stranger has role=stranger)\n");
+    expect(stdout).toContain(`  kernel: to_pod on ${link(SERVER)} drops it (denied)\n`);
+  });
+
+  it("knows addresses outside, other protocols and both directions", async () => {
+    expect(await trace("192.0.2.1", SERVER)).toMatchObject({ status: 3 });
+    expect(await trace(SERVER, "192.0.2.1", "--protocol", "UDP")).toMatchObject({ status: 3 });
+    expect(await trace(FRIEND, "192.0.2.1")).toMatchObject({ status: 0 });
+    const ping = await world.weir("trace", "--from", FRIEND, "--to", SERVER, "--protocol", "ICMP");
+    expect(ping).toMatchObject({ status: 0 });
+    expect(ping.stdout).toContain(`to_pod on ${link(SERVER)} passes it (policy)`);
+  });
+
+  it("leaves nothing behind", async () => {
+    const before = await traces();
+    await trace(FRIEND, SERVER);
+    await trace(STRANGER, SERVER);
+    expect(await traces()).toEqual(before);
+  });
+
+  it("of a change asks no kernel", async () => {
+    const file = "/run/wt-trace/new.yaml";
+    writeFileSync(file, NOBODY);
+    const { status, stdout } = await trace(FRIEND, SERVER, "-f", file);
+    expect(status).toBe(3);
+    expect(stdout).toMatch(/^denied \(allowed before\): /);
+    expect(stdout).not.toContain("kernel");
+  });
+
+  it("is 5 where the kernel holds something else", async () => {
+    const pins = openPins(world.paths.bpffs);
+    if (pins === undefined) throw new Error("nothing is pinned");
+    try {
+      const endpoints = tableOf("endpoints", pins.map("endpoints"));
+      const index = await indexOf(SERVER);
+      const entry = (await endpoints.read()).find(([, { ifindex }]) => ifindex === index);
+      if (entry === undefined) throw new Error("the server is no endpoint");
+      const [place, value] = entry;
+      const open = [0, 0] as const;
+      endpoints.set(place, { ...value, policy: [[...open], [...open]] });
+      const wrong = await trace(STRANGER, SERVER);
+      endpoints.set(place, value);
+      expect(wrong.status).toBe(5);
+      expect(wrong.stdout).toContain(
+        `  kernel: to_pod on ${link(SERVER)} passes it (not-isolated): DISAGREES\n`,
+      );
+      expect(await trace(STRANGER, SERVER)).toMatchObject({ status: 3 });
+    } finally {
+      pins.close();
+    }
+  });
+
+  it("is 5 where no program hangs on the interface", async () => {
+    await detach(world.paths.bpffs, await indexOf(SERVER));
+    const { status, stdout } = await trace(STRANGER, SERVER);
+    expect(status).toBe(5);
+    expect(stdout).toContain(`  kernel: to_pod on ${link(SERVER)} passes it (not-attached): DISAGREES\n`);
+  });
+});
