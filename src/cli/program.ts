@@ -6,6 +6,7 @@ import { codeOf, messageOf } from "../base/errors.ts";
 import { printable } from "../observe/text.ts";
 import { addCleanup } from "./cleanup.ts";
 import type { Adder, Exits } from "./command.ts";
+import { addConntrackFlush, addConntrackList } from "./conntrack.ts";
 import { BPFFS_DEFAULT, CommandError, type Context, type Env, EXIT, SOCKET_DEFAULT } from "./env.ts";
 import { addGetEndpoints } from "./get-endpoints.ts";
 import { addGetPolicies } from "./get-policies.ts";
@@ -32,6 +33,12 @@ Examples:
   weir maps dump cidrs                one of them, decoded
 `;
 
+const CONNTRACK_EXAMPLES = `
+Examples:
+  weir conntrack list --pod alpha/nginx   the flows of one pod
+  weir conntrack flush --peer 10.0.0.9    forget those with one peer: they are judged anew
+`;
+
 /** Commands in the order of the help; a group is a command that only has commands. */
 const COMMANDS: readonly (Adder | Group)[] = [
   addRun,
@@ -48,6 +55,12 @@ const COMMANDS: readonly (Adder | Group)[] = [
     about: "show what the kernel's maps hold",
     examples: MAPS_EXAMPLES,
     commands: [addMapsList, addMapsDump],
+  },
+  {
+    name: "conntrack",
+    about: "list or forget the flows that the programs remember",
+    examples: CONNTRACK_EXAMPLES,
+    commands: [addConntrackList, addConntrackFlush],
   },
   addLint,
   addTest,

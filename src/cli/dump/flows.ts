@@ -32,19 +32,29 @@ export function readNode({ table, generation, version }: Kernel): NodeRecord {
   };
 }
 
-export async function readFlows(kernel: Kernel): Promise<FlowRecord[]> {
+/** A flow and where it stands. */
+export type FlowEntry =
+  | { readonly map: "conntrack_v4"; readonly key: FlowV4Key; readonly record: FlowRecord }
+  | { readonly map: "conntrack_v6"; readonly key: FlowV6Key; readonly record: FlowRecord };
+
+export const readFlows = async (kernel: Kernel): Promise<FlowRecord[]> =>
+  (await scanFlows(kernel)).map(({ record }) => record);
+
+export async function scanFlows(kernel: Kernel): Promise<FlowEntry[]> {
   const [v4, v6] = await Promise.all([
     kernel.table("conntrack_v4").read(),
     kernel.table("conntrack_v6").read(),
   ]);
   const show = viewer(kernel);
   return [
-    ...v4.map(([key, flow]) =>
-      flowRecord(key, flow, show, [addressOfV4(key.local).text, addressOfV4(key.remote).text]),
-    ),
-    ...v6.map(([key, flow]) =>
-      flowRecord(key, flow, show, [addressOfV6(key.local).text, addressOfV6(key.remote).text]),
-    ),
+    ...v4.map(([key, flow]): FlowEntry => {
+      const ends = [addressOfV4(key.local).text, addressOfV4(key.remote).text] as const;
+      return { map: "conntrack_v4", key, record: flowRecord(key, flow, show, ends) };
+    }),
+    ...v6.map(([key, flow]): FlowEntry => {
+      const ends = [addressOfV6(key.local).text, addressOfV6(key.remote).text] as const;
+      return { map: "conntrack_v6", key, record: flowRecord(key, flow, show, ends) };
+    }),
   ];
 }
 

@@ -70,7 +70,7 @@ const PROTOCOLS: ReadonlyMap<number, string> = new Map([
 
 export const protocolText = (protocol: number): string => PROTOCOLS.get(protocol) ?? String(protocol);
 
-const hasPorts = (protocol: number): boolean => [6, 17, 132].includes(protocol);
+export const hasPorts = (protocol: number): boolean => [6, 17, 132].includes(protocol);
 /** ICMP and ICMPv6: the local port of an echo is its identifier; other messages have none. */
 export const isIcmp = (protocol: number): boolean => [1, 58].includes(protocol);
 

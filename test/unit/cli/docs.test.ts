@@ -70,7 +70,8 @@ describe("docs/cli.md", () => {
     expect([...table.keys()]).toEqual(flagsOf(command.options));
     for (const { flags, argChoices = [], defaultValue } of command.options) {
       for (const choice of argChoices) expect(table.get(flags)).toContain(`\`${choice}\``);
-      if (argChoices.length > 0) expect(table.get(flags)).toContain(`\`${defaultValue}\` (default)`);
+      if (argChoices.length > 0 && defaultValue !== undefined)
+        expect(table.get(flags)).toContain(`\`${defaultValue}\` (default)`);
     }
   });
 

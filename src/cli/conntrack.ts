@@ -1,0 +1,127 @@
+// `weir conntrack`: the flows that the programs remember, listed or forgotten, by what they have in common.
+
+import { type Command, InvalidArgumentError, Option } from "commander";
+import { FLOW_STATES } from "../observe/dump/flow-states.ts";
+import { countText } from "../observe/text.ts";
+import {
+  type Exits,
+  headersOption,
+  jsonText,
+  outputOption,
+  podOption,
+  type WriteOptions,
+} from "./command.ts";
+import type { FlowOptions } from "./dump/conntrack.ts";
+import { CommandError, type Context, EXIT } from "./env.ts";
+
+const PROTOCOLS: Readonly<Record<string, readonly number[]>> = {
+  TCP: [6],
+  UDP: [17],
+  SCTP: [132],
+  ICMP: [1, 58],
+};
+
+const LIST_HELP = `
+Flows that were allowed, of this node's pods, each as its pod sees it. STATE says what has been seen of a flow; EXPIRES,
+how long it is remembered without a packet. "stale" are those of an older policy generation, which are judged again at
+their next packet; "expired" those that wait to be overwritten.
+
+Examples:
+  weir conntrack list --pod alpha/nginx --protocol TCP
+  weir conntrack list --peer 10.0.0.0/8 --port 443
+  weir conntrack list --state new -o ndjson | wc -l
+
+Exit codes:
+  0 done, 1 error, 2 wrong usage, 4 no such pod, or nothing in the kernel`;
+
+const FLUSH_HELP = `
+A flow that is forgotten is not cut: its next packet is judged by the policy, as if Weir had not seen those before it.
+What the policy allows in the direction in which the flow was opened goes on; a reply to it that comes first does not,
+but in TCP, where who opened a connection is inferred.
+
+Examples:
+  weir conntrack flush --peer 10.0.0.9 --dry-run   how many would be forgotten?
+  weir conntrack flush --pod alpha/nginx
+  weir conntrack flush --all
+
+Exit codes:
+  0 done (also where there was no such flow), 1 error, 2 wrong usage (neither a filter nor --all),
+  4 no such pod, or nothing in the kernel`;
+
+const withFilters = (command: Command): Command =>
+  command
+    .addOption(podOption("flows of this pod"))
+    .option("--peer <peer>", "with this other end: an address, a prefix, or a pod as NAMESPACE/NAME")
+    .addOption(new Option("--port <port>", "with this port at either end").argParser(portOf))
+    .addOption(
+      new Option("--protocol <protocol>", "TCP, UDP, SCTP, ICMP (of both families), or a number").argParser(
+        protocolsOf,
+      ),
+    )
+    .addOption(new Option("--state <state>", "of which this is true").choices(FLOW_STATES));
+
+export function addConntrackList(parent: Command, exits: Exits): void {
+  withFilters(parent.command("list").description("the flows that the programs remember"))
+    .addOption(outputOption("table", "json", "ndjson", "yaml"))
+    .addOption(headersOption())
+    .addHelpText("after", LIST_HELP)
+    .action(exits(list));
+}
+
+export function addConntrackFlush(parent: Command, exits: Exits): void {
+  withFilters(parent.command("flush").description("forget flows: their next packets are judged anew"))
+    .option("--all", "every flow of this node")
+    .option("--dry-run", "only say how many there are")
+    .addOption(outputOption("text", "json"))
+    .addHelpText("after", FLUSH_HELP)
+    .action(exits(flush));
+}
+
+function portOf(text: string): number {
+  const port = Number(text);
+  if (!/^[0-9]{1,5}$/.test(text) || port > 65_535)
+    throw new InvalidArgumentError("Expected a number of 0 to 65535.");
+  return port;
+}
+
+function protocolsOf(text: string): readonly number[] {
+  const named = PROTOCOLS[text.toUpperCase()];
+  if (named !== undefined) return named;
+  if (!/^[0-9]{1,3}$/.test(text) || Number(text) > 255)
+    throw new InvalidArgumentError(`Expected ${Object.keys(PROTOCOLS).join(", ")}, or a number of 0 to 255.`);
+  return [Number(text)];
+}
+
+async function list(context: Context, options: FlowOptions & WriteOptions): Promise<number> {
+  const [{ listFlows }, { writeDump }] = await Promise.all([
+    import("./dump/conntrack.ts"),
+    import("./dump/write.ts"),
+  ]);
+  await writeDump(context.env, await listFlows(context, options), options);
+  return EXIT.ok;
+}
+
+interface FlushOptions extends FlowOptions {
+  readonly all?: true;
+  readonly dryRun?: true;
+  readonly output: "text" | "json";
+}
+
+async function flush(context: Context, options: FlushOptions): Promise<number> {
+  const { pod, peer, port, protocol, state, all } = options;
+  const isFiltered = [pod, peer, port, protocol, state].some((each) => each !== undefined);
+  if (isFiltered === (all === true)) {
+    const reason = isFiltered ? "--all does not go with a filter" : "say which flows, or --all";
+    throw new CommandError(`${reason}; see: weir conntrack flush --help`, EXIT.usage);
+  }
+  const dryRun = options.dryRun === true;
+  const { flushFlows } = await import("./dump/conntrack.ts");
+  const flushed = await flushFlows(context, options, dryRun);
+  const outcome = dryRun ? "would be forgotten" : "forgotten";
+  context.env.stdout.write(
+    options.output === "json"
+      ? jsonText({ flows: flushed, dryRun })
+      : `${countText(flushed, "flow")} ${outcome}\n`,
+  );
+  return EXIT.ok;
+}

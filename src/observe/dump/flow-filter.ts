@@ -1,0 +1,46 @@
+// Which flows of conntrack are meant: by pod, peer, port, protocol and state, all of which must fit.
+
+import { type Cidr, cidrContains, parseAddress } from "../../base/ip.ts";
+import type { FlowStateName } from "./flow-states.ts";
+import { type FlowRecord, hasPorts } from "./flows.ts";
+
+export interface FlowFilter {
+  /** Interfaces whose flows are meant. */
+  readonly interfaces?: ReadonlySet<number>;
+  /** The remote address is in one of them. */
+  readonly peers?: readonly Cidr[];
+  /** At either end. */
+  readonly port?: number;
+  readonly protocols?: ReadonlySet<number>;
+  readonly state?: FlowStateName;
+}
+
+/** `generation` is the one in force: flows of older ones are stale, and judged again at their next packet. */
+export function flowPasses(flow: FlowRecord, filter: FlowFilter, generation: number): boolean {
+  const { interfaces, peers, port, protocols, state } = filter;
+  return (
+    (interfaces === undefined || interfaces.has(flow.ifindex)) &&
+    (protocols === undefined || protocols.has(flow.protocol)) &&
+    (port === undefined || (hasPorts(flow.protocol) && [flow.localPort, flow.remotePort].includes(port))) &&
+    (state === undefined || isIn(flow, state, generation)) &&
+    (peers === undefined || isAmong(flow.remote, peers))
+  );
+}
+
+function isIn({ state, expiresMs, generation }: FlowRecord, wanted: FlowStateName, current: number): boolean {
+  switch (wanted) {
+    case "new":
+      return !state.includes("replied");
+    case "expired":
+      return expiresMs < 0;
+    case "stale":
+      return generation !== current;
+    default:
+      return state.includes(wanted);
+  }
+}
+
+function isAmong(remote: string, peers: readonly Cidr[]): boolean {
+  const address = parseAddress(remote);
+  return address.ok && peers.some((peer) => cidrContains(peer, address.value));
+}
