@@ -3,6 +3,7 @@
  * The tc programs on the host side of a pod's veth: to_pod on its egress hook, from_pod on its ingress hook.
  */
 #include <linux/bpf.h>
+#include <linux/if_ether.h>
 #include <linux/pkt_cls.h>
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
@@ -17,6 +18,11 @@ static __always_inline __u32 interface_of(const struct __sk_buff *skb)
 static __always_inline __u32 hook_bytes(const struct __sk_buff *skb)
 {
 	return skb->len;
+}
+
+static __always_inline bool hook_ipv6(const struct __sk_buff *skb)
+{
+	return skb->protocol == bpf_htons(ETH_P_IPV6);
 }
 
 static __always_inline bool hook_linearise(struct __sk_buff *skb, __u32 bytes)

@@ -3,6 +3,7 @@
  * The XDP programs: from_pod_xdp on the host side of a pod's veth, in the place of from_pod.
  */
 #include <linux/bpf.h>
+#include <linux/if_ether.h>
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
@@ -16,6 +17,13 @@ static __always_inline __u32 interface_of(const struct xdp_md *xdp)
 static __always_inline __u32 hook_bytes(struct xdp_md *xdp)
 {
 	return bpf_xdp_get_buff_len(xdp);
+}
+
+static __always_inline bool hook_ipv6(const struct xdp_md *xdp)
+{
+	const struct ethhdr *ethernet = (void *)(long)xdp->data;
+
+	return (void *)(ethernet + 1) <= (void *)(long)xdp->data_end && ethernet->h_proto == bpf_htons(ETH_P_IPV6);
 }
 
 /* There is no helper for it. A veth copies frames in several parts, and the first is then as long as a page allows. */

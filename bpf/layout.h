@@ -31,6 +31,9 @@ enum reason : __u8 {
 	REASON_INCOMPLETE = 15,  /* a map lacks what the control plane should have written */
 };
 
+/* Of frames, by their Ethernet type: what is neither, ARP for one, counts as IPv4. */
+enum counted_family : __u8 { COUNTED_IPV4 = 0, COUNTED_IPV6 = 1 };
+
 /* Which timeout a flow's state has; index into node.timeouts. */
 enum timeout : __u8 {
 	TIMEOUT_TCP_NEW = 0,
@@ -61,6 +64,7 @@ enum flow_state : __u8 {
 const struct {
 	enum reason reason;
 	enum timeout timeout;
+	enum counted_family counted_family;
 	/* Capacities that are part of the layout; the others are each map's max_entries. */
 	enum : __u32 {
 		ROW_WORDS = 64,           /* a row has one bit for each port class: 4,096 of them */
@@ -70,6 +74,7 @@ const struct {
 		PORT_LINE_OTHER = 196608, /* after 65,536 places each for TCP, UDP and SCTP */
 		DIRECTIONS = 2,
 		VERSIONS = 2,
+		FAMILIES = 2,
 		REASONS = 16,
 		RECENT_PEERS_BITS = 11, /* 2,048 addresses of each family, on each CPU */
 		RECENT_FLOWS_BITS = 9,  /* 512 flows */
@@ -230,7 +235,7 @@ struct count {
 
 /* What one CPU saw of one endpoint. */
 struct counters {
-	struct count count[DIRECTIONS][REASONS];
+	struct count count[FAMILIES][DIRECTIONS][REASONS];
 };
 
 #endif

@@ -30,7 +30,8 @@ static __always_inline bool tracked(const struct context *context)
 	return isolated(context, DIRECTION_INGRESS) || isolated(context, DIRECTION_EGRESS);
 }
 
-static __always_inline void count(const struct context *context, enum reason reason, __u32 bytes)
+static __always_inline void count(const struct context *context, enum reason reason, enum counted_family family,
+				  __u32 bytes)
 {
 	__u32 id = context->endpoint ? context->endpoint->id : 0;
 	struct counters *counters_here = bpf_map_lookup_elem(&counters, &id);
@@ -38,7 +39,7 @@ static __always_inline void count(const struct context *context, enum reason rea
 
 	if (!counters_here)
 		return;
-	cell = &counters_here->count[context->direction & 1][reason & (REASONS - 1)];
+	cell = &counters_here->count[family & 1][context->direction & 1][reason & (REASONS - 1)];
 	cell->packets++;
 	cell->bytes += bytes;
 }

@@ -4,6 +4,7 @@
  * argument, and before the inclusion:
  *   interface_of       the interface that the program is attached to
  *   hook_bytes         the frame's length
+ *   hook_ipv6          whether the frame's type is IPv6's
  *   hook_linearise     makes the first bytes contiguous; false where it cannot
  *   hook_local         whether this node itself generated the packet, which has come in by no interface
  *   hook_owned         whether a socket of this node has it
@@ -180,7 +181,7 @@ static __always_inline bool lets_pass(hook_context *hook, enum direction directi
 		return false;
 	if (context.endpoint)
 		reason = verdict(hook, &context);
-	count(&context, reason, hook_bytes(hook));
+	count(&context, reason, hook_ipv6(hook) ? COUNTED_IPV6 : COUNTED_IPV4, hook_bytes(hook));
 	return passes(reason);
 }
 

@@ -2,8 +2,9 @@
 
 import { setTimeout as sleep } from "node:timers/promises";
 import { type Kernel, openKernel } from "./agent/kernel.ts";
+import type { AgentMetrics, MetricsOptions } from "./agent/metrics.ts";
 import { openResyncs, type Resyncs } from "./agent/resync.ts";
-import { firstProgress, type Progress, round } from "./agent/round.ts";
+import { firstProgress, type Progress, type RoundEnv, round } from "./agent/round.ts";
 import { routesOf } from "./agent/routes.ts";
 import { capacityViews, endpointViews, namesView, policyViews } from "./agent/views.ts";
 import type { FromPodHook } from "./base/hooks.ts";
@@ -28,6 +29,8 @@ export interface AgentOptions {
   readonly socket: string;
   /** Number of the group that may ask too. */
   readonly socketGroup?: number;
+  /** Where Prometheus may ask; nowhere if absent. */
+  readonly metrics?: MetricsOptions;
   /** The built BPF object. */
   readonly object: string;
   /** Where what pods send is filtered. */
@@ -64,20 +67,45 @@ export async function runAgent(options: AgentOptions, env: AgentEnv): Promise<nu
     routes: routesOf(running, env.log),
     ...(options.socketGroup === undefined ? {} : { group: options.socketGroup }),
   });
+  let metrics: AgentMetrics | undefined;
   try {
+    metrics = await metricsOf(running, options, env);
     const kernel = await openKernel(options);
     try {
       running.kernel = kernel;
       running.progress = await firstProgress(kernel);
-      await loop({ kernel, progress: running.progress, resyncs: running.resyncs }, options, env);
+      await loop({ kernel, progress: running.progress, resyncs: running.resyncs }, options, {
+        ...env,
+        ...(metrics === undefined ? {} : { meter: metrics }),
+      });
     } finally {
       kernel.close();
     }
   } finally {
     running.resyncs.end("the agent is ending");
+    await metrics?.close();
     await server.close();
   }
   return 0;
+}
+
+async function metricsOf(
+  running: Running,
+  options: AgentOptions,
+  env: AgentEnv,
+): Promise<AgentMetrics | undefined> {
+  if (options.metrics === undefined) return undefined;
+  const { openAgentMetrics } = await import("./agent/metrics.ts");
+  const startedAt = env.now();
+  return openAgentMetrics(
+    {
+      status: () => statusView(running, options, env, startedAt),
+      kernel: () => running.kernel,
+      force: () => running.progress?.force,
+    },
+    options.metrics,
+    env.log,
+  );
 }
 
 async function runOnce(options: AgentOptions, env: AgentEnv): Promise<number> {
@@ -91,7 +119,11 @@ async function runOnce(options: AgentOptions, env: AgentEnv): Promise<number> {
   }
 }
 
-async function loop(running: Required<Running>, options: AgentOptions, env: AgentEnv): Promise<void> {
+async function loop(
+  running: Required<Running>,
+  options: AgentOptions,
+  env: AgentEnv & RoundEnv,
+): Promise<void> {
   const bell = openBell();
   env.signal.addEventListener("abort", () => bell.ring(), { once: true });
   let reading: Reading | undefined;

@@ -14,6 +14,8 @@ export interface Applied {
   readonly gone: readonly number[];
   /** Where the others' programs hang. */
   readonly attached: ReadonlyMap<number, Attached>;
+  /** How long writing and attaching took. */
+  readonly seconds: { readonly apply: number; readonly attach: number };
 }
 
 /**
@@ -22,14 +24,18 @@ export interface Applied {
  * state in force, one after it the new; either way the caller reads the kernel again and goes on from there.
  */
 export async function apply(kernel: Kernel, held: Held, want: State): Promise<Applied> {
+  const begun = performance.now();
   const changes = diff(held, want);
   if (!changes.empty) {
     await kernel.maps.write(changes.prepare);
     await kernel.maps.flip();
   }
+  const attaching = performance.now();
   const where = await attachAll(kernel, held, want);
+  const attach = (performance.now() - attaching) / 1_000;
   if (!changes.empty) await kernel.maps.write(changes.cleanup);
-  return { generation: kernel.maps.generation(), changed: !changes.empty, ...where };
+  const seconds = { apply: (performance.now() - begun) / 1_000 - attach, attach };
+  return { generation: kernel.maps.generation(), changed: !changes.empty, seconds, ...where };
 }
 
 async function attachAll(

@@ -13,6 +13,7 @@ import type { Held } from "../state/diff.ts";
 import type { State } from "../state/state.ts";
 import { type Applied, apply } from "./apply.ts";
 import type { Kernel } from "./kernel.ts";
+import type { Meter } from "./metrics.ts";
 import { addressProblems, refusalProblems } from "./problems.ts";
 import { numberingOver } from "./reserve.ts";
 import type { InForce } from "./views.ts";
@@ -36,6 +37,7 @@ export interface Progress {
 export interface RoundEnv {
   readonly log: Log;
   readonly now: () => Date;
+  readonly meter?: Meter;
 }
 
 /** Where the kernel stands when the agent comes up. Errors: OperationError. */
@@ -86,6 +88,7 @@ export async function round(
     }
   }
   progress.busy = false;
+  env.meter?.ended(settled, progress.repaired.length);
   report(progress, problems, env.log);
   return settled;
 }
@@ -118,8 +121,17 @@ async function bringIntoForce(
       resolved.found.map(({ pod }) => pod),
     ),
   );
+  const begun = performance.now();
   const compiled = compile(reading.cluster, resolved.found, progress.numbering);
-  const { generation, changed, gone, attached } = await applyOrReread(kernel, progress, compiled.state);
+  env.meter?.took("compile", (performance.now() - begun) / 1_000);
+  await env.meter?.beforeApply();
+  const { generation, changed, gone, attached, seconds } = await applyOrReread(
+    kernel,
+    progress,
+    compiled.state,
+  );
+  env.meter?.took("apply", seconds.apply);
+  env.meter?.took("attach", seconds.attach);
   problems.push(...refusalProblems(resolved.found, attached));
   const first = progress.force === undefined;
   progress.held = settledState(compiled.state);

@@ -1,7 +1,8 @@
 // `weir run`: the agent.
 
 import { existsSync } from "node:fs";
-import { type Command, Option } from "commander";
+import { isIP } from "node:net";
+import { type Command, InvalidArgumentError, Option } from "commander";
 import { FROM_POD_HOOKS, type FromPodHook } from "../base/hooks.ts";
 import { printable } from "../observe/text.ts";
 import type { StatusView } from "../observe/view.ts";
@@ -19,6 +20,8 @@ interface Options {
   readonly once?: true;
   readonly fromPodHook: FromPodHook;
   readonly socketGroup?: string;
+  readonly metricsListen: Listen;
+  readonly metricsPolicies: boolean;
   readonly logLevel: (typeof LOG_LEVELS)[number];
   readonly logFormat: (typeof LOG_FORMATS)[number];
 }
@@ -52,6 +55,12 @@ export function addRun(parent: Command, exits: Exits): void {
         .choices(FROM_POD_HOOKS)
         .default("tc"),
     )
+    .addOption(
+      new Option("--metrics-listen <address>", "where Prometheus asks: an address and port, or off")
+        .argParser(listenFrom)
+        .default(METRICS_DEFAULT, `${METRICS_DEFAULT.host}:${METRICS_DEFAULT.port}`),
+    )
+    .option("--no-metrics-policies", "leave out the metrics of each policy")
     .option("--socket-group <group>", "members of this group may ask the agent too (mode 0660)")
     .addOption(
       new Option("--log-level <level>", "the least that is logged").choices(LOG_LEVELS).default("info"),
@@ -63,6 +72,22 @@ export function addRun(parent: Command, exits: Exits): void {
     )
     .addHelpText("after", HELP)
     .action(exits(run));
+}
+
+type Listen = { readonly host: string; readonly port: number } | "off";
+
+const METRICS_DEFAULT = { host: "127.0.0.1", port: 9469 };
+
+/** "127.0.0.1:9469", "[::1]:9469", ":9469" (every address), or "off". */
+function listenFrom(text: string): Listen {
+  if (text === "off") return text;
+  const [, v6, other, digits] = /^(?:\[([0-9a-f:.]+)\]|([^:[\]]*)):(\d{1,5})$/i.exec(text) ?? [];
+  const host = v6 ?? (other || "::");
+  const port = Number(digits);
+  const isAddress = isIP(host) === (v6 === undefined && host !== "::" ? 4 : 6);
+  if (digits === undefined || port > 65_535 || !isAddress)
+    throw new InvalidArgumentError("Write it as 127.0.0.1:9469, [::1]:9469, :9469 or off.");
+  return { host, port };
 }
 
 async function run(context: Context, options: Options): Promise<number> {
@@ -93,6 +118,9 @@ async function run(context: Context, options: Options): Promise<number> {
       fromPodHook: options.fromPodHook,
       object: objectPath(env),
       ...(group === undefined ? {} : { socketGroup: group }),
+      ...(options.metricsListen === "off"
+        ? {}
+        : { metrics: { listen: options.metricsListen, policies: options.metricsPolicies } }),
     },
     { log, signal, now: env.now, version: versionOf(env.root) },
   );

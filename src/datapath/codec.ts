@@ -122,17 +122,30 @@ export const interfaceOf = (field: number): { readonly ifindex: number; readonly
   protocol: field & 0xff,
 });
 
-/** What all CPUs together counted. */
-export function sumCounters(perCpu: readonly Counters[]): Counters {
-  const sum = (direction: 0 | 1): Count[] =>
-    (perCpu[0]?.count[direction] ?? []).map((_, reason) => {
+/** By direction and reason. */
+export type SummedCounts = readonly [ingress: readonly Count[], egress: readonly Count[]];
+
+/** What all CPUs together counted, of each family (enum counted_family). */
+export function countsByFamily(perCpu: readonly Counters[]): readonly [v4: SummedCounts, v6: SummedCounts] {
+  const family = (index: 0 | 1): SummedCounts => sum(perCpu.map(({ count }) => count[index]));
+  return [family(0), family(1)];
+}
+
+/** What all CPUs together counted, whatever the family. */
+export const sumCounters = (perCpu: readonly Counters[]): { readonly count: SummedCounts } => ({
+  count: sum(perCpu.flatMap(({ count }) => count)),
+});
+
+function sum(counts: readonly SummedCounts[]): SummedCounts {
+  const side = (direction: 0 | 1): Count[] =>
+    (counts[0]?.[direction] ?? []).map((_, reason) => {
       let packets = 0n;
       let bytes = 0n;
-      for (const { count } of perCpu) {
-        packets += count[direction][reason]?.packets ?? 0n;
-        bytes += count[direction][reason]?.bytes ?? 0n;
+      for (const { [direction]: cells } of counts) {
+        packets += cells[reason]?.packets ?? 0n;
+        bytes += cells[reason]?.bytes ?? 0n;
       }
       return { packets, bytes };
     });
-  return { count: [sum(0), sum(1)] };
+  return [side(0), side(1)];
 }

@@ -6,6 +6,7 @@ import {
   DIRECTIONS,
   ENDPOINT_PROBES,
   ENDPOINTS_PLACES,
+  FAMILIES,
   IDENTITY_ABSENT,
   REASONS,
   Timeout,
@@ -213,7 +214,8 @@ function placeOf(tables: Tables, ifindex: number): number {
 const NOTHING_COUNTED = { packets: 0n, bytes: 0n };
 
 async function clearCounters(tables: Tables, id: number): Promise<void> {
-  const count = Array.from({ length: DIRECTIONS }, () => new Array(REASONS).fill(NOTHING_COUNTED));
+  const family = Array.from({ length: DIRECTIONS }, () => new Array(REASONS).fill(NOTHING_COUNTED));
+  const count = new Array(FAMILIES).fill(family);
   const zero = { count } as unknown as Parameters<Tables["counters"]["set"]>[1][number];
   const cpus = tables.counters.get(id)?.length ?? 0;
   tables.counters.set(id, new Array(cpus).fill(zero));

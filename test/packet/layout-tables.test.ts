@@ -13,7 +13,7 @@ import {
   sumCounters,
 } from "../../src/datapath/codec.ts";
 import { type MapName, policyTableOf, tableOf } from "../../src/datapath/tables.ts";
-import { type Counters, MAPS } from "../../src/gen/layout.ts";
+import { type Count, type Counters, MAPS } from "../../src/gen/layout.ts";
 
 const opened: BpfMap[] = [];
 afterAll(() => {
@@ -166,18 +166,23 @@ describe("an array", () => {
 describe("the counters", () => {
   it("are the values of all CPUs, and sum up", async () => {
     const table = tableOf("counters", makeMap("counters", 4));
-    const cells = (packets: number) =>
+    const cells = (packets: number): Count[] =>
       Array.from({ length: 16 }, (_, i) => ({ packets: BigInt(packets + i), bytes: 100n }));
     const perCpu = Array.from(
       { length: possibleCpus() },
-      (_, cpu): Counters => ({ count: [cells(cpu), cells(cpu * 1000)] }),
+      (_, cpu): Counters => ({
+        count: [
+          [cells(cpu), cells(cpu * 1000)],
+          [cells(cpu * 2), cells(7)],
+        ],
+      }),
     );
     table.set(3, perCpu);
     expect(await table.read({ skipZero: true })).toEqual([[3, perCpu]]);
-    const total = perCpu.reduce((sum, _, cpu) => sum + cpu * 1000 + 5, 0);
+    const total = perCpu.reduce((sum, _, cpu) => sum + cpu * 1000 + 5 + 7 + 5, 0);
     expect(sumCounters(table.get(3) ?? []).count[1][5]).toEqual({
       packets: BigInt(total),
-      bytes: BigInt(100 * perCpu.length),
+      bytes: BigInt(200 * perCpu.length),
     });
     expect(() => table.set(1, [])).toThrow(`0 values for ${perCpu.length} CPUs`);
   });

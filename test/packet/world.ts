@@ -189,7 +189,9 @@ function read(bench: Bench, id: number): Reading {
   const cpus = present(bench.maps.tables.counters.get(id), `counters of ${id}`);
   return DIRECTIONS.map((_, direction) =>
     Array.from({ length: REASONS }, (_each, reason) => {
-      const cells = cpus.map((cpu) => present(cpu.count[direction as 0 | 1]?.[reason], "a counter"));
+      const cells = cpus.flatMap(({ count }) =>
+        count.map((family) => present(family[direction as 0 | 1][reason], "a counter")),
+      );
       return {
         packets: cells.reduce((total, cell) => total + Number(cell.packets), 0),
         bytes: cells.reduce((total, cell) => total + Number(cell.bytes), 0),

@@ -22,6 +22,7 @@ import {
   cidrV4KeyOf,
   cidrV6KeyOf,
   classesOfRow,
+  countsByFamily,
   endpointAddressesOf,
   interfaceOf,
   ROW_CLASSES,
@@ -169,11 +170,17 @@ describe("the rest", () => {
           packets: seed * (BigInt(i) + direction),
           bytes: seed << 60n,
         }));
-      return { count: [cells(0n), cells(100n)] };
+      const [v4, v6] = [
+        [cells(0n), cells(100n)],
+        [cells(1000n), cells(0n)],
+      ] as const;
+      return { count: [v4, v6] };
     };
+    const [v4, v6] = countsByFamily([cpu(1n), cpu(2n)]);
+    expect([v4[1][2]?.packets, v6[0][2]?.packets]).toEqual([3n * 102n, 3n * 1002n]);
     const sum = sumCounters([cpu(1n), cpu(2n), cpu(4n)]);
-    expect(sum.count[0][3]).toEqual({ packets: 21n, bytes: 7n << 60n });
-    expect(sum.count[1][15]).toEqual({ packets: 7n * 115n, bytes: 7n << 60n });
+    expect(sum.count[0][3]).toEqual({ packets: 7n * 1006n, bytes: 14n << 60n });
+    expect(sum.count[1][15]).toEqual({ packets: 7n * 130n, bytes: 14n << 60n });
     expect(sum.count.map((cells) => cells.length)).toEqual([16, 16]);
   });
 });

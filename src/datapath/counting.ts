@@ -1,0 +1,51 @@
+// Reading maps for metrics: sums over all CPUs without a number for each of their cells, and how full a map is.
+
+import type { BpfMap } from "bpf-ts";
+import { assert } from "../base/assert.ts";
+import { COUNTERS_SIZE, decodeCounters } from "../gen/layout.ts";
+import { countsByFamily, type SummedCounts } from "./codec.ts";
+
+export interface EndpointCounts {
+  /** The endpoint's id; 0 counts what no endpoint owns. */
+  readonly id: number;
+  /** By enum counted_family. */
+  readonly families: readonly [v4: SummedCounts, v6: SummedCounts];
+}
+
+const WORD = 2 ** 32;
+
+/** Of every endpoint that has ever counted a packet, gone ones too while nobody else has their id. */
+export async function readCounts(counters: BpfMap): Promise<EndpointCounts[]> {
+  const { count, keys, values } = await counters.entries();
+  const ids = new DataView(keys.buffer, keys.byteOffset, keys.byteLength);
+  const stride = values.byteLength / Math.max(1, count);
+  assert(stride % COUNTERS_SIZE === 0, `${stride} bytes are no counters`);
+  const found: EndpointCounts[] = [];
+  for (let at = 0; at < count; at++) {
+    const sum = sumOf(new DataView(values.buffer, values.byteOffset + at * stride, stride));
+    if (sum !== undefined)
+      found.push({ id: ids.getUint32(at * 4, true), families: countsByFamily([decodeCounters(sum, 0)]) });
+  }
+  return found;
+}
+
+/** All CPUs' counters as those of one; undefined where nothing was counted. Halves of words add up exactly in a double. */
+function sumOf(perCpu: DataView): DataView | undefined {
+  const sum = new DataView(new ArrayBuffer(COUNTERS_SIZE));
+  let any = false;
+  for (let at = 0; at < COUNTERS_SIZE; at += 8) {
+    let [low, high] = [0, 0];
+    for (let cpu = at; cpu < perCpu.byteLength; cpu += COUNTERS_SIZE) {
+      low += perCpu.getUint32(cpu, true);
+      high += perCpu.getUint32(cpu + 4, true);
+    }
+    if (low === 0 && high === 0) continue;
+    any = true;
+    sum.setUint32(at, low % WORD, true);
+    sum.setUint32(at + 4, (high + Math.floor(low / WORD)) % WORD, true);
+  }
+  return any ? sum : undefined;
+}
+
+/** Entries in use, of a map that is no array. */
+export const entriesIn = async (map: BpfMap): Promise<number> => (await map.entries()).count;

@@ -1,0 +1,87 @@
+// Every metric that Weir exports: name, kind, labels and help. docs/metrics.md and the files of deploy/ are held against it.
+
+export interface MetricSpec {
+  readonly name: string;
+  readonly kind: "counter" | "gauge" | "histogram";
+  readonly help: string;
+  readonly labels: readonly string[];
+}
+
+const metric = (
+  kind: MetricSpec["kind"],
+  name: string,
+  labels: readonly string[],
+  help: string,
+): MetricSpec => ({ name, kind, labels, help });
+
+const TRAFFIC_LABELS = ["direction", "verdict", "reason", "family"] as const;
+
+/** By the name that the code knows each by. */
+export const METRICS = {
+  build: metric("gauge", "weir_build_info", ["version", "hook"], "1, with the version and the hook in use"),
+  packets: metric("counter", "weir_packets_total", TRAFFIC_LABELS, "Packets judged, seen from the pods"),
+  bytes: metric("counter", "weir_bytes_total", TRAFFIC_LABELS, "Bytes of the packets judged, whole frames"),
+  policyPackets: metric(
+    "counter",
+    "weir_policy_packets_total",
+    ["namespace", "policy", "direction", "reason"],
+    "Packets that policies decided, at each policy that isolates the endpoint in the direction",
+  ),
+  endpoints: metric("gauge", "weir_endpoints", ["state"], "Pods of this node, by what became of them"),
+  isolated: metric(
+    "gauge",
+    "weir_endpoints_isolated",
+    ["direction"],
+    "Pods of this node that policies isolate",
+  ),
+  policies: metric("gauge", "weir_policies", ["state"], "Policies known, by whether they could be read"),
+  generationWanted: metric("gauge", "weir_generation_wanted", [], "Newest policy generation asked for"),
+  generationApplied: metric("gauge", "weir_generation_applied", [], "Policy generation that is in force"),
+  appliedAt: metric(
+    "gauge",
+    "weir_applied_timestamp_seconds",
+    [],
+    "When this agent last brought something into force",
+  ),
+  problems: metric("gauge", "weir_problems", ["severity"], "Problems that `weir status` shows"),
+  entries: metric("gauge", "weir_table_entries", ["table"], "Entries in use of each limited table"),
+  capacity: metric("gauge", "weir_table_entries_limit", ["table"], "Most entries that each table can hold"),
+  pressure: metric(
+    "gauge",
+    "weir_table_pressure_ratio",
+    ["table"],
+    "Entries in use, as a share of the limit",
+  ),
+  rounds: metric("counter", "weir_rounds_total", ["result"], "Rounds from manifests to kernel"),
+  repairs: metric(
+    "counter",
+    "weir_repaired_entries_total",
+    [],
+    "Map entries that somebody else had changed, put right",
+  ),
+  compile: metric("histogram", "weir_compile_duration_seconds", [], "Time to compile policies to tables"),
+  apply: metric("histogram", "weir_apply_duration_seconds", [], "Time to write tables into the kernel"),
+  attach: metric(
+    "histogram",
+    "weir_attach_duration_seconds",
+    [],
+    "Time to attach to and detach from interfaces",
+  ),
+  cpu: metric("counter", "process_cpu_seconds_total", [], "User and system CPU time of the agent"),
+  memory: metric("gauge", "process_resident_memory_bytes", [], "Resident memory of the agent"),
+  files: metric("gauge", "process_open_fds", [], "Open file descriptors of the agent"),
+  started: metric("gauge", "process_start_time_seconds", [], "When the agent started, since the epoch"),
+  heap: metric("gauge", "nodejs_heap_used_bytes", [], "Heap that JavaScript objects of the agent take"),
+  lag: metric(
+    "gauge",
+    "nodejs_eventloop_lag_seconds",
+    [],
+    "Longest that the agent's event loop was late since the scrape before",
+  ),
+} as const satisfies Readonly<Record<string, MetricSpec>>;
+
+export type MetricKey = keyof typeof METRICS;
+export type HistogramKey = "compile" | "apply" | "attach";
+
+/** Upper bounds of the histograms' buckets, in seconds. */
+export const DURATION_BOUNDS = [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10, 60] as const;

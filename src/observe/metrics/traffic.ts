@@ -1,0 +1,101 @@
+// Totals that never fall: the kernel's counters go with their endpoints, what they counted stays.
+
+/** A cell of the counters: what one endpoint saw in a family, direction and for a reason. */
+export interface Cell {
+  readonly endpoint: number;
+  readonly family: string;
+  readonly direction: string;
+  readonly reason: string;
+  readonly packets: bigint;
+  readonly bytes: bigint;
+}
+
+export interface Total {
+  readonly family: string;
+  readonly direction: string;
+  readonly reason: string;
+  readonly packets: bigint;
+  readonly bytes: bigint;
+}
+
+export interface PolicyTotal {
+  /** `namespace/name`; empty for those beyond the bound. */
+  readonly policy: string;
+  readonly direction: string;
+  readonly reason: string;
+  readonly packets: bigint;
+}
+
+/** Policies that a cell counts for, as `namespace/name`. */
+export type PoliciesOf = (endpoint: number, direction: string) => readonly string[];
+
+export interface Traffic {
+  /** Adds what has been counted since the last time. To be called while `policiesOf` is what those packets were judged by. */
+  take(cells: readonly Cell[], policiesOf: PoliciesOf): void;
+  totals(): readonly Total[];
+  /** Of the policies that are known; others are forgotten. */
+  policies(known: (policy: string) => boolean): readonly PolicyTotal[];
+}
+
+/** Reasons that a policy is the cause of: of an allowed flow the first packet, of a denied one each. */
+const DECIDED: ReadonlySet<string> = new Set(["policy", "denied", "revoked", "audit"]);
+
+/** Policies that have series of their own; what others decide counts under an empty name. */
+export const POLICIES_MAX = 256;
+
+interface Counted {
+  packets: bigint;
+  bytes: bigint;
+}
+
+export function openTraffic(policiesMax = POLICIES_MAX): Traffic {
+  const seen = new Map<string, Counted>();
+  const totals = new Map<string, { -readonly [key in keyof Total]: Total[key] }>();
+  const policies = new Map<string, Map<string, { -readonly [key in keyof PolicyTotal]: PolicyTotal[key] }>>();
+
+  function countFor(policy: string, { direction, reason }: Cell, packets: bigint): void {
+    const name = policies.has(policy) || policies.size < policiesMax ? policy : "";
+    const own = policies.get(name) ?? new Map();
+    policies.set(name, own);
+    const key = `${direction} ${reason}`;
+    const total = own.get(key) ?? { policy: name, direction, reason, packets: 0n };
+    total.packets += packets;
+    own.set(key, total);
+  }
+
+  function add(cell: Cell, grown: Counted, policiesOf: PoliciesOf): void {
+    const { family, direction, reason } = cell;
+    const key = `${family} ${direction} ${reason}`;
+    const total = totals.get(key) ?? { family, direction, reason, packets: 0n, bytes: 0n };
+    total.packets += grown.packets;
+    total.bytes += grown.bytes;
+    totals.set(key, total);
+    if (!DECIDED.has(reason) || grown.packets === 0n) return;
+    for (const policy of policiesOf(cell.endpoint, direction)) countFor(policy, cell, grown.packets);
+  }
+
+  return {
+    take(cells, policiesOf) {
+      const present = new Set<string>();
+      for (const cell of cells) {
+        const key = `${cell.endpoint} ${cell.family} ${cell.direction} ${cell.reason}`;
+        present.add(key);
+        add(cell, growth(seen.get(key), cell), policiesOf);
+        seen.set(key, { packets: cell.packets, bytes: cell.bytes });
+      }
+      // Cleared for an endpoint that has the number now: it begins at nothing.
+      for (const key of seen.keys()) if (!present.has(key)) seen.delete(key);
+    },
+    totals: () => [...totals.values()],
+    policies(known) {
+      for (const policy of policies.keys()) if (policy !== "" && !known(policy)) policies.delete(policy);
+      return [...policies.values()].flatMap((own) => [...own.values()]);
+    },
+  };
+}
+
+/** A counter that is lower than before was cleared in between. */
+function growth(before: Counted | undefined, now: Counted): Counted {
+  if (before === undefined || now.packets < before.packets) return now;
+  return { packets: now.packets - before.packets, bytes: now.bytes - before.bytes };
+}
