@@ -4,6 +4,7 @@ import { isHash, isMapOfMaps, isPerCpu, MapType } from "./constants.ts";
 import { check, errno, kernelError, ownError, type Site, unwrap } from "./error.ts";
 import { Descriptor, openById, openPinned } from "./handle.ts";
 import { type Handle, native, type RawMapInfo } from "./native.ts";
+import { type BpfProgram, programHandle } from "./program.ts";
 import { possibleCpus } from "./system.ts";
 
 /** What the kernel says of a map. Sizes are in bytes. */
@@ -109,6 +110,14 @@ export class BpfMap {
     const site = this.#descriptor.site("setInner");
     this.#mustBeMapOfMaps(site);
     check(site, await native.mapSetInner(handle, key, mapHandle(inner, site, "setInner")));
+  }
+
+  /** Puts `program` into a program array, for tail calls. Throws ARGUMENT for any other map; EINVAL where its type does not fit. */
+  async setProgram(key: Uint8Array, program: BpfProgram): Promise<void> {
+    const handle = this.#begin("setProgram", key);
+    const site = this.#descriptor.site("setProgram");
+    if (this.info.type !== MapType.PROG_ARRAY) throw ownError(site, "ARGUMENT", "not a program array");
+    check(site, await native.mapSetInner(handle, key, programHandle(program, site, "setProgram")));
   }
 
   /** Id of the map inside, undefined where there is none. */

@@ -82,6 +82,7 @@ interface Native {
   mapNextKey(map: Handle, key: Uint8Array | undefined, next: Uint8Array): number;
   mapUpdateAsync(map: Handle, key: Uint8Array, value: Uint8Array, flags: number): Promise<number>;
   mapDeleteAsync(map: Handle, key: Uint8Array): Promise<number>;
+  /** Of maps whose values are descriptors: `inner` is a map or a program. */
   mapSetInner(map: Handle, key: Uint8Array, inner: Handle): Promise<number>;
   mapFreeze(map: Handle): number;
   mapEntries(

@@ -30,6 +30,7 @@ const ofMap: Record<string, Row<BpfMap>> = {
   update: (map) => map.update(u32(0), u64(0)),
   updateAsync: (map) => map.updateAsync(u32(0), u64(0)),
   setInner: (map) => map.setInner(u32(0), map),
+  setProgram: (map) => map.setProgram(u32(0), {} as BpfProgram),
   innerId: (map) => map.innerId(u32(0)),
   delete: (map) => map.delete(u32(0)),
   deleteAsync: (map) => map.deleteAsync(u32(0)),
@@ -127,9 +128,9 @@ test("links", async () => {
 test("objects", async () => {
   await cross(openSample(), ofObject);
   const loaded = await loadSample();
-  expect(loaded.maps).toHaveLength(8);
+  expect(loaded.maps).toHaveLength(9);
   await cross(loaded, ofObject);
-  expect(loaded.maps).toHaveLength(8);
+  expect(loaded.maps).toHaveLength(9);
 });
 
 test("ring buffers", async () => {

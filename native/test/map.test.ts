@@ -122,6 +122,23 @@ test("maps go into a map of maps and are told by their ids", async () => {
   await expectCode("ARGUMENT", () => inner.innerId(u32(0)));
 });
 
+test("programs go into a program array, for tail calls", async () => {
+  const object = await loadSample();
+  const programs = object.map("programs");
+  const handOver = () => object.program("hand_over").testRun({ data: Buffer.alloc(64) }).result;
+  expect(handOver()).toBe(0xffffffff);
+  await programs.setProgram(u32(0), object.program("drop"));
+  expect(handOver()).toBe(2);
+  await programs.setProgram(u32(1), object.program("hand_over"));
+  expect(handOver()).toBe(2);
+  expect(programs.delete(u32(0))).toBe(true);
+  expect(handOver()).toBe(0xffffffff);
+  await expectCode("EINVAL", () => programs.setProgram(u32(0), object.program("xdp_drop")));
+  await expectCode("E2BIG", () => programs.setProgram(u32(2), object.program("drop")));
+  await expectCode("ARGUMENT", () => programs.setProgram(u32(0), {} as BpfProgram));
+  await expectCode("ARGUMENT", () => makeMap().setProgram(u32(0), object.program("drop")));
+});
+
 test("a map of maps is made with a template, which need not stay", async () => {
   const template = makeMap({ valueSize: 4, name: "wt_template" });
   const outer = makeMap({ type: MapType.ARRAY_OF_MAPS, valueSize: 4, maxEntries: 2, innerMap: template });

@@ -27,7 +27,7 @@ test("an opened object tells its maps and programs", () => {
   expect(counters).toMatchObject({ type: MapType.HASH, keySize: 4, valueSize: 8, maxEntries: 128 });
   expect(prefixes).toMatchObject({ type: MapType.LPM_TRIE, keySize: 8, flags: MapFlag.NO_PREALLOC });
   expect(outer).toMatchObject({ type: MapType.HASH_OF_MAPS, valueSize: 4 });
-  expect(Object.keys(rest).sort()).toEqual([".bss", ".data", ".rodata", "events", "per_cpu"]);
+  expect(Object.keys(rest).sort()).toEqual([".bss", ".data", ".rodata", "events", "per_cpu", "programs"]);
   expect(object.programs).toContainEqual({
     name: "count",
     section: "tc",

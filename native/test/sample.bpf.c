@@ -132,6 +132,20 @@ int emit(struct __sk_buff *skb) {
   return TC_ACT_OK;
 }
 
+struct {
+  __uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+  __uint(max_entries, 2);
+  __type(key, __u32);
+  __type(value, __u32);
+} programs SEC(".maps");
+
+// Goes on as whatever program the array holds.
+SEC("tc")
+int hand_over(struct __sk_buff *skb) {
+  bpf_tail_call(skb, &programs, 0);
+  return TC_ACT_UNSPEC;
+}
+
 SEC("tc")
 int lookup_prefix(struct __sk_buff *skb) {
   struct sample_key key = {32, {0}};

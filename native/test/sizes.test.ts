@@ -1,6 +1,6 @@
 // Every method that takes bytes, with too few, too many and none at all.
 import { expect, test } from "vitest";
-import { type BpfMap, MapType } from "../lib/index.ts";
+import { type BpfMap, type BpfProgram, MapType } from "../lib/index.ts";
 import { expectCode, makeMap, openSample } from "./support.ts";
 
 type Row = (map: BpfMap, bytes: Uint8Array) => unknown;
@@ -19,6 +19,7 @@ const keys: Record<string, Row> = {
 };
 const keysOfOuter: Record<string, Row> = {
   setInner: (map, bytes) => map.setInner(bytes, makeMap()),
+  setProgram: (map, bytes) => map.setProgram(bytes, {} as BpfProgram),
   innerId: (map, bytes) => map.innerId(bytes),
 };
 const values: Record<string, Row> = {
