@@ -84,7 +84,7 @@ function xdpRunner({ programs }: RunnableXdp, objectPath: string): Run {
 }
 
 /** Where the fields of a context stand, as the object was built with them. */
-function contextLayout(path: string, name: "__sk_buff" | "xdp_md") {
+export function contextLayout(path: string, name: "__sk_buff" | "xdp_md") {
   const type = present(Btf.parse(path).find("struct", name), `struct ${name} in the object's BTF`);
   const offset = (field: string): number =>
     present(

@@ -1,0 +1,18 @@
+// The entry point of the benches: `npm run bench -- NAME [options]`.
+
+import { Command } from "commander";
+import { messageOf } from "../src/base/errors.ts";
+import { addPacket } from "./packet/command.ts";
+
+const program = new Command("npm run bench --")
+  .description("Measures Weir; every bench says by --help what it measures, and how to read it.")
+  .showHelpAfterError("(--help says more)");
+addPacket(program);
+
+try {
+  await program.parseAsync();
+} catch (thrown) {
+  process.stderr.write(`bench: ${messageOf(thrown)}\n`);
+  if (process.env["WEIR_DEBUG"] === "1") throw thrown;
+  process.exitCode = 1;
+}

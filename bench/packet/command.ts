@@ -1,0 +1,87 @@
+// `npm run bench -- packet`: what a packet costs in the programs, by what it is.
+
+import { cpus } from "node:os";
+import { fileURLToPath } from "node:url";
+import { type Command, InvalidArgumentError, Option } from "commander";
+import { describeMachine } from "./machine.ts";
+import { FORMATS, type Format, reportText } from "./report.ts";
+import { withFloors } from "./rounds.ts";
+import { ROWS, type Row } from "./rows.ts";
+import { run } from "./run.ts";
+
+interface Options {
+  readonly output: Format;
+  readonly rows: readonly Row[];
+  readonly runs: number;
+  readonly packets: number;
+  readonly cpu: number;
+  readonly bpffs: string;
+}
+
+const OBJECT = fileURLToPath(new URL("../../bpf/build/filter.bpf.o", import.meta.url));
+
+const HELP = `
+Each row is one kind of packet, run through the loaded programs by BPF_PROG_TEST_RUN, as often in a row as --packets says,
+on one CPU. All rows have their first run, then all their second, and so on, and each run of a row is held against
+its floor in the same round. NS is the median of the runs, ABOVE FLOOR the median of the differences, RATIO that of
+the two medians. After each run the program's counters must say that every packet was what the row says it is.
+
+It needs root and the built object, makes its own pins and devices, and removes them. A whole run takes some minutes.
+
+Examples:
+  npm run bench -- packet                                          everything
+  npm run bench -- packet --rows established-v4-hot,denied-v4-hot  two rows, and the floor
+  npm run bench -- packet --rows 'new-*' --runs 3                  rows by the beginning of their names
+  npm run bench -- packet -o json >packet.json                     for programs
+
+Rows:
+${ROWS.map(({ id, what }) => `  ${id.padEnd(34)} ${what}`).join("\n")}`;
+
+export function addPacket(parent: Command): void {
+  parent
+    .command("packet")
+    .description("what a packet costs in the programs, by what it is")
+    .addOption(
+      new Option("-o, --output <format>", "how the result is written").choices(FORMATS).default("table"),
+    )
+    .addOption(
+      new Option("--rows <ids>", "only these, separated by commas; * at the end stands for anything")
+        .argParser(rowsOf)
+        .default(ROWS, "all"),
+    )
+    .option("--runs <number>", "how often each row is run", atLeast(1), 7)
+    .option("--packets <number>", "packets of a run", atLeast(1), 1_000_000)
+    .option("--cpu <number>", "the CPU to stay on", atLeast(0), cpus().length - 1)
+    .option("--bpffs <directory>", "a BPF filesystem", "/sys/fs/bpf")
+    .addHelpText("after", HELP)
+    .action(packet);
+}
+
+async function packet(options: Options): Promise<void> {
+  const measured = await run({
+    ...options,
+    object: OBJECT,
+    progress: (text) => process.stderr.write(`bench: ${text}\n`),
+  });
+  process.stdout.write(reportText(options.output, describeMachine(), measured));
+}
+
+/** @throws InvalidArgumentError where a name is no row's */
+export function rowsOf(text: string): readonly Row[] {
+  const ids = text.split(",").flatMap((name) => {
+    const found = ROWS.filter(({ id }) =>
+      name.endsWith("*") ? id.startsWith(name.slice(0, -1)) : id === name,
+    );
+    if (found.length === 0) throw new InvalidArgumentError(`No row ${JSON.stringify(name)}; see --help.`);
+    return found.map(({ id }) => id);
+  });
+  return withFloors(ROWS, ids);
+}
+
+const atLeast =
+  (least: number) =>
+  (text: string): number => {
+    const value = Number(text);
+    if (Number.isInteger(value) && value >= least && text.trim() !== "") return value;
+    throw new InvalidArgumentError(`A whole number from ${least} up is expected.`);
+  };

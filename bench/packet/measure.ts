@@ -1,0 +1,145 @@
+// Runs one row once: brings its table into the state that it asks for, takes the time, and holds the counters against it.
+
+import type { BpfProgram } from "bpf-ts";
+import { codeOf, OperationError } from "../../src/base/errors.ts";
+import { addressOf, type Family } from "../../src/base/ip.ts";
+import { packet } from "../../src/engines/frame.ts";
+import type { Driver, PeerIs } from "./driver.ts";
+import { anyPeers, type Peers } from "./peers.ts";
+import { randomFrom } from "./random.ts";
+import type { FloorRow, ProgramRow, Row } from "./rows.ts";
+import type { Stage } from "./stage.ts";
+import type { WorldName } from "./worlds.ts";
+
+export interface Rig {
+  readonly driver: Driver;
+  readonly stages: ReadonlyMap<WorldName, Stage>;
+  readonly floorPeers: Readonly<Record<Family, Peers>>;
+}
+
+export const floorPeers = (): Rig["floorPeers"] => ({
+  4: anyPeers(4, randomFrom(1)),
+  6: anyPeers(6, randomFrom(1)),
+});
+
+interface Input {
+  readonly data: Uint8Array;
+  readonly context?: Uint8Array;
+}
+
+/** Not timed: fills caches, and makes the flow of a row that has but one. */
+const WARM_UP = 2_000;
+
+/** So much of a table is filled at most: so that no CPU runs out of its share of free places, and evicts. */
+const FILLING = 0.75;
+
+/** Nanoseconds for each of so many packets. Throws OperationError where they were not counted as the row says. */
+export async function measure(rig: Rig, row: Row, packets: number): Promise<number> {
+  return row.kind === "floor" ? measureFloor(rig, row, packets) : measureProgram(rig, row, packets);
+}
+
+/** A signal ends a test run early; what it has done is not known, so all of it begins anew. */
+async function uninterrupted<T>(work: () => Promise<T>): Promise<T> {
+  for (let tries = 1; ; tries += 1) {
+    try {
+      return await work();
+    } catch (thrown) {
+      if (codeOf(thrown) !== "EINTR" || tries >= TRIES_MAX) throw thrown;
+    }
+  }
+}
+
+const TRIES_MAX = 10;
+
+async function measureFloor({ driver, floorPeers }: Rig, row: FloorRow, packets: number): Promise<number> {
+  const { hook, drives } = row;
+  const nothing = driver.nothing(hook);
+  const course = { hook, peerIs: "source", peers: floorPeers[drives ?? 4] } as const;
+  const program = drives === undefined ? nothing : await driver.drive(course, nothing);
+  const end = addressOf(drives ?? 4, 1n);
+  const ports = { sourcePort: 1, destinationPort: 1 };
+  const input = { data: packet({ source: end, destination: end, protocol: "TCP", ...ports }) };
+  return uninterrupted(async () => {
+    time(program, input, WARM_UP);
+    return time(program, input, packets) / packets;
+  });
+}
+
+async function measureProgram(rig: Rig, row: ProgramRow, packets: number): Promise<number> {
+  const stage = stageOf(rig, row);
+  const room = Math.floor(stage.flowsMax[row.family] * FILLING);
+  const chunk = row.table === "empty" && row.from === "new" ? room : packets;
+  let total = 0;
+  for (let left = packets; left > 0; left -= chunk)
+    total += await uninterrupted(() => measureChunk(rig, row, Math.min(left, chunk)));
+  return total / packets;
+}
+
+async function measureChunk(rig: Rig, row: ProgramRow, packets: number): Promise<number> {
+  const stage = stageOf(rig, row);
+  const program = await prepare(rig, row);
+  const before = stage.counted(row);
+  const taken = time(program, stage.input(row), packets);
+  checkCounters(row, before, { after: stage.counted(row), packets });
+  return taken;
+}
+
+function stageOf({ stages }: Rig, { world }: ProgramRow): Stage {
+  const stage = stages.get(world);
+  if (stage === undefined) throw new Error(`assertion failed: world ${world} is not open`);
+  return stage;
+}
+
+/** The program to time, its table as the row asks for. */
+async function prepare(rig: Rig, row: ProgramRow): Promise<BpfProgram> {
+  const stage = stageOf(rig, row);
+  const { family, from } = row;
+  const target = stage.program(row);
+  const input = stage.input(row);
+  if (row.table === "empty") await stage.forget(family);
+  if (from === "one") {
+    time(target, input, WARM_UP);
+    return target;
+  }
+  const peers = stage.peers(row);
+  const peerIs: PeerIs = row.direction === "ingress" ? "source" : "destination";
+  const drive = () => rig.driver.drive({ hook: row.hook, peerIs, peers }, target);
+  const program = await drive();
+  if (row.table === "full") {
+    time(program, input, Math.ceil(stage.flowsMax[family] * 1.5));
+    return program;
+  }
+  if (from === "new") return program;
+  // Flows that are established have been seen before.
+  time(program, input, from === "any" ? WARM_UP : peers.count);
+  return drive();
+}
+
+/**
+ * Nanoseconds for all packets. The kernel leaves out what else the CPU did meanwhile, but rounds down to whole
+ * nanoseconds for each packet; this thread's share of the CPU tells the fraction.
+ */
+function time(program: BpfProgram, input: Input, packets: number): number {
+  const start = process.threadCpuUsage();
+  const { duration } = program.testRun({ ...input, repeat: packets, dataOutSize: 0 });
+  const { user, system } = process.threadCpuUsage(start);
+  return Math.min(Math.max((user + system) * 1_000, duration * packets), (duration + 1) * packets);
+}
+
+type Counts = ReadonlyMap<string, number>;
+
+function checkCounters(
+  { id, direction, reason }: ProgramRow,
+  before: Counts,
+  { after, packets }: { readonly after: Counts; readonly packets: number },
+): void {
+  const moved = [...after]
+    .map(([name, count]) => [name, count - (before.get(name) ?? 0)] as const)
+    .filter(([, count]) => count !== 0);
+  const [cell] = moved;
+  if (moved.length === 1 && cell?.[0] === `${direction} ${reason}` && cell[1] === packets) return;
+  throw new OperationError(
+    `${packets} packets were to be counted as "${direction} ${reason}", but were as ${JSON.stringify(moved)}`,
+    { operation: "measure", object: id },
+  );
+}

@@ -1,0 +1,92 @@
+// What a run came to, as a table for people, JSON for programs, or Markdown for the documentation.
+
+import { left, right, type Table, tableText } from "../../src/observe/table.ts";
+import type { Machine } from "./machine.ts";
+import { type Figures, floorIdOf } from "./rounds.ts";
+import type { Row } from "./rows.ts";
+
+export interface Measured {
+  readonly row: Row;
+  readonly figures: Figures;
+  /** Of the row's program, not of the driver before it. */
+  readonly program: { readonly name: string; readonly verifiedInstructions: number };
+  /** Executed for each packet; undefined where the processor's counters cannot be had. */
+  readonly instructions?: number;
+}
+
+export const FORMATS = ["table", "json", "markdown"] as const;
+export type Format = (typeof FORMATS)[number];
+
+export function reportText(format: Format, machine: Machine, rows: readonly Measured[]): string {
+  switch (format) {
+    case "json":
+      return `${JSON.stringify({ ...machine, rows: rows.map(jsonOf) }, null, 2)}\n`;
+    case "markdown":
+      return markdownOf(rows);
+    case "table":
+      return `${tableText(tableOf(rows), true)}\n${machine.machine}, Linux ${machine.kernel}\n`;
+  }
+}
+
+const round = (value: number): number => Math.round(value * 100) / 100;
+
+const jsonOf = ({ row, figures, program, instructions }: Measured): object => ({
+  id: row.id,
+  ns: round(figures.ns),
+  above_floor_ns: round(figures.aboveFloorNs),
+  min_ns: round(figures.minNs),
+  max_ns: round(figures.maxNs),
+  ratio: round(figures.ratio),
+  floor: floorIdOf(row),
+  instructions: instructions === undefined ? null : Math.round(instructions),
+  program: program.name,
+  verified_instructions: program.verifiedInstructions,
+});
+
+const TITLES = [
+  "ROW",
+  "NS",
+  "ABOVE FLOOR",
+  "RATIO",
+  "MIN",
+  "MAX",
+  "INSNS",
+  "VERIFIED",
+  "FLOOR",
+  "WHAT",
+] as const;
+const TEXTS: ReadonlySet<string> = new Set(["ROW", "FLOOR", "WHAT"]);
+
+function cellsOf({ row, figures, program, instructions }: Measured): string[] {
+  const floor = floorIdOf(row);
+  return [
+    row.id,
+    figures.ns.toFixed(1),
+    figures.aboveFloorNs.toFixed(1),
+    figures.ratio.toFixed(2),
+    figures.minNs.toFixed(1),
+    figures.maxNs.toFixed(1),
+    instructions === undefined ? "-" : instructions.toFixed(0),
+    String(program.verifiedInstructions),
+    floor === row.id ? "-" : floor,
+    row.what,
+  ];
+}
+
+const tableOf = (rows: readonly Measured[]): Table => ({
+  columns: TITLES.map((title) => (TEXTS.has(title) ? left(title) : right(title))),
+  rows: rows.map(cellsOf),
+});
+
+function markdownOf(rows: readonly Measured[]): string {
+  const line = (cells: readonly string[]) => `| ${cells.join(" | ")} |`;
+  return [
+    line(["row", "ns", "above floor", "ratio", "min", "max", "what"]),
+    line(["---", "--:", "--:", "--:", "--:", "--:", "---"]),
+    ...rows.map((each) => {
+      const cells = cellsOf(each);
+      return line([`\`${each.row.id}\``, ...cells.slice(1, 6), each.row.what]);
+    }),
+    "",
+  ].join("\n");
+}

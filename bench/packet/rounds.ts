@@ -1,0 +1,54 @@
+// Rounds over all rows, so that the machine's noise meets all alike, and what they come to.
+
+import { present } from "../../src/base/assert.ts";
+import type { Row } from "./rows.ts";
+
+/** Nanoseconds by row id, of one round. */
+export type Round = ReadonlyMap<string, number>;
+
+export interface Figures {
+  /** Medians over the rounds, and the least and greatest. */
+  readonly ns: number;
+  /** The median of what each round had above its floor in the same round. */
+  readonly aboveFloorNs: number;
+  readonly minNs: number;
+  readonly maxNs: number;
+  /** `ns` in terms of the floor's. */
+  readonly ratio: number;
+}
+
+/** The middle one; of an even number, the mean of the middle two. */
+export function median(values: readonly number[]): number {
+  const sorted = values.toSorted((a, b) => a - b);
+  const middle = sorted.length / 2;
+  const low = present(sorted[Math.ceil(middle) - 1], "a value to take the median of");
+  return (low + (sorted[Math.floor(middle)] ?? low)) / 2;
+}
+
+/** The id of the row that a row is compared with: a floor's own. */
+export const floorIdOf = (row: Row): string => (row.kind === "floor" ? row.id : row.floor);
+
+/** Every round must have the row and its floor. */
+export function figuresOf(row: Row, rounds: readonly Round[]): Figures {
+  const of = (id: string) => (round: Round) => present(round.get(id), `${id} in a round`);
+  const floorId = floorIdOf(row);
+  const values = rounds.map(of(row.id));
+  const ns = median(values);
+  return {
+    ns,
+    aboveFloorNs: median(rounds.map((round) => of(row.id)(round) - of(floorId)(round))),
+    minNs: Math.min(...values),
+    maxNs: Math.max(...values),
+    ratio: ns / median(rounds.map(of(floorId))),
+  };
+}
+
+/** The rows of these ids in the table's order, and the floors that they need. */
+export function withFloors(all: readonly Row[], ids: readonly string[]): Row[] {
+  const wanted = new Set(ids);
+  for (const id of wanted) {
+    const row = all.find((each) => each.id === id);
+    if (row !== undefined) wanted.add(floorIdOf(row));
+  }
+  return all.filter(({ id }) => wanted.has(id));
+}

@@ -1,0 +1,76 @@
+// A whole run: opens the worlds that the rows need, goes round, and closes everything.
+
+import type { BpfProgram } from "bpf-ts";
+import { Teardown } from "../../src/lab/teardown.ts";
+import { openDriver } from "./driver.ts";
+import { pin } from "./machine.ts";
+import { floorPeers, measure, type Rig } from "./measure.ts";
+import type { Measured } from "./report.ts";
+import { figuresOf, type Round } from "./rounds.ts";
+import type { Row } from "./rows.ts";
+import { openStage, type Stage } from "./stage.ts";
+import type { WorldName } from "./worlds.ts";
+
+export interface RunOptions {
+  /** With the floors that they need, in the order in which they are measured. */
+  readonly rows: readonly Row[];
+  readonly runs: number;
+  /** Of each row in each run. */
+  readonly packets: number;
+  readonly cpu: number;
+  /** The built BPF object, and a BPF filesystem. */
+  readonly object: string;
+  readonly bpffs: string;
+  readonly progress: (text: string) => void;
+}
+
+/** @throws OperationError, BpfError */
+export async function run(options: RunOptions): Promise<Measured[]> {
+  const teardown = new Teardown();
+  try {
+    const rig = await openRig(options, teardown);
+    pin(options.cpu);
+    const rounds: Round[] = [];
+    for (let index = 1; index <= options.runs; index += 1) {
+      options.progress(`run ${index} of ${options.runs}`);
+      rounds.push(await goRound(rig, options));
+    }
+    return options.rows.map((row) => ({
+      row,
+      figures: figuresOf(row, rounds),
+      program: programOf(rig, row),
+    }));
+  } finally {
+    teardown.close();
+  }
+}
+
+async function openRig({ rows, object, bpffs, progress }: RunOptions, teardown: Teardown): Promise<Rig> {
+  const driver = await openDriver();
+  teardown.defer(() => driver.close());
+  const stages = new Map<WorldName, Stage>();
+  for (const row of rows) {
+    if (row.kind === "floor" || stages.has(row.world)) continue;
+    progress(`world ${row.world}`);
+    const xdp = rows.some(
+      (each) => each.kind === "program" && each.world === row.world && each.hook === "xdp",
+    );
+    const stage = await openStage({ world: row.world, object, bpffs, xdp });
+    teardown.defer(() => stage.close());
+    stages.set(row.world, stage);
+  }
+  return { driver, stages, floorPeers: floorPeers() };
+}
+
+async function goRound(rig: Rig, { rows, packets }: RunOptions): Promise<Round> {
+  const round = new Map<string, number>();
+  for (const row of rows) round.set(row.id, await measure(rig, row, packets));
+  return round;
+}
+
+function programOf({ driver, stages }: Rig, row: Row): Measured["program"] {
+  const program: BpfProgram | undefined =
+    row.kind === "floor" ? driver.nothing(row.hook) : stages.get(row.world)?.program(row);
+  const { name = "", verifiedInstructions = 0 } = program?.info ?? {};
+  return { name, verifiedInstructions };
+}

@@ -1,0 +1,191 @@
+// A world in force: the programs and maps of its own, filled by the control plane, and packets to run them on.
+
+import { setTimeout as sleep } from "node:timers/promises";
+import type { BpfProgram } from "bpf-ts";
+import { present } from "../../src/base/assert.ts";
+import { DIRECTIONS } from "../../src/base/direction.ts";
+import { type Address, addressOf, type Family } from "../../src/base/ip.ts";
+import { guardPathOf } from "../../src/datapath/guard.ts";
+import { contextLayout } from "../../src/datapath/testrun.ts";
+import { bytes, ETHER_TYPE, packet, TCP_FLAG, u16 } from "../../src/engines/frame.ts";
+import { type Bench, type BenchOptions, openBench } from "../../src/engines/kernel.ts";
+import { REASON_NAMES } from "../../src/gen/layout.ts";
+import { compile } from "../../src/policy/compile.ts";
+import { NOTHING_NUMBERED } from "../../src/policy/numbers.ts";
+import { addressIn, anyPeers, newFlows, type Peers, peersOfFlows } from "./peers.ts";
+import { type Random, randomFrom } from "./random.ts";
+import type { ProgramRow } from "./rows.ts";
+import { type Facts, factsOf, PORT_ALLOWED, PORT_DENIED, type PodName, type WorldName } from "./worlds.ts";
+
+export interface Stage {
+  program(row: ProgramRow): BpfProgram;
+  /** What a test run of the row's program takes. */
+  input(row: ProgramRow): { readonly data: Uint8Array; readonly context: Uint8Array };
+  /** Of a row from more than one peer. */
+  peers(row: ProgramRow): Peers;
+  /** Packets that the row's pod has been counted, by "direction reason". */
+  counted(row: ProgramRow): ReadonlyMap<string, number>;
+  /** Flows that the table of a family has room for, and those that it holds. */
+  readonly flowsMax: Readonly<Record<Family, number>>;
+  flows(family: Family): Promise<number>;
+  forget(family: Family): Promise<void>;
+  close(): void;
+}
+
+export interface StageOptions extends BenchOptions {
+  readonly world: WorldName;
+}
+
+/** @throws OperationError, BpfError */
+export async function openStage({ world, ...options }: StageOptions): Promise<Stage> {
+  const { object } = options;
+  const facts = factsOf(world);
+  const bench = await openBench(options);
+  try {
+    const names = Object.keys(facts.pods) as PodName[];
+    const ifindexOf = (pod: PodName) => bench.devices.at(names.indexOf(pod));
+    const locals = names.map((pod) => ({ pod: facts.pods[pod], ifindex: ifindexOf(pod) }));
+    const { state } = compile(facts.cluster, locals, NOTHING_NUMBERED);
+    await bench.bring(state);
+    const idOf = (pod: PodName) => present(state.endpoints.get(ifindexOf(pod)), pod).id;
+    return stageOf(bench, facts, { object, ifindexOf, idOf });
+  } catch (thrown) {
+    bench.close();
+    throw thrown;
+  }
+}
+
+interface Places {
+  readonly object: string;
+  ifindexOf(pod: PodName): number;
+  idOf(pod: PodName): number;
+}
+
+function stageOf(bench: Bench, facts: Facts, { object, ifindexOf, idOf }: Places): Stage {
+  const contexts = { tc: tcContexts(object), xdp: xdpContexts(object) };
+  const lists = new Map<string, Peers>();
+  const table = (family: Family) => bench.datapath.map(`conntrack_v${family}`);
+  return {
+    program: ({ hook, direction }) =>
+      hook === "tc"
+        ? bench.datapath.programs[direction]
+        : present(bench.guard, "the guard's programs").programs.fromPod,
+    input(row) {
+      const data = frameOf(row, facts);
+      const ifindex = ifindexOf(row.pod);
+      return { data, context: contexts[row.hook]({ ifindex, local: row.local, bytes: data.length }) };
+    },
+    peers(row) {
+      const key = JSON.stringify([row.family, row.from]);
+      const list = lists.get(key) ?? peersOf(row, facts);
+      lists.set(key, list);
+      return list;
+    },
+    counted(row) {
+      const cpus = present(bench.maps.tables.counters.get(idOf(row.pod)), "the pod's counters");
+      const cells = DIRECTIONS.flatMap((direction, at) =>
+        Object.entries(REASON_NAMES).map(([reason, name]): [string, number] => {
+          const packets = cpus.flatMap(({ count }) =>
+            count.map((family) => Number(family[at]?.[Number(reason)]?.packets ?? 0)),
+          );
+          return [`${direction} ${name}`, packets.reduce((a, b) => a + b)];
+        }),
+      );
+      return new Map(cells);
+    },
+    flowsMax: { 4: table(4).info.maxEntries, 6: table(6).info.maxEntries },
+    flows: async (family) => (await table(family).entries()).count,
+    async forget(family) {
+      const { keys, count } = await table(family).entries();
+      await table(family).deleteBatch(keys, count);
+      // A CPU may go by what it remembers of a flow until its tick is over.
+      await sleep(TICKS_TO_FORGET * (1_000 / bench.datapath.ticksPerSecond));
+    },
+    close: () => bench.close(),
+  };
+}
+
+interface Hooked {
+  readonly ifindex: number;
+  readonly local: boolean;
+  readonly bytes: number;
+}
+
+function tcContexts(object: string): (packet: Hooked) => Uint8Array {
+  const { size, offset } = contextLayout(object, "__sk_buff");
+  return ({ ifindex, local }) => {
+    const context = Buffer.alloc(size);
+    context.writeUInt32LE(ifindex, offset("ifindex"));
+    // Packets that the node forwards come from some interface; the loopback device always exists.
+    context.writeUInt32LE(local ? 0 : 1, offset("ingress_ifindex"));
+    return context;
+  };
+}
+
+function xdpContexts(object: string): (packet: Hooked) => Uint8Array {
+  const { size, offset } = contextLayout(guardPathOf(object), "xdp_md");
+  return ({ ifindex, bytes: length }) => {
+    const context = Buffer.alloc(size);
+    context.writeUInt32LE(length, offset("data_end"));
+    context.writeUInt32LE(ifindex, offset("ingress_ifindex"));
+    return context;
+  };
+}
+
+const TICKS_TO_FORGET = 3;
+
+const SEED = 1;
+
+/** Addresses that new flows draw from; as many as a busy node may see. */
+const NEW_PEERS = 65_536;
+
+function peersOf({ family, from }: ProgramRow, facts: Facts): Peers {
+  const random = randomFrom(SEED);
+  if (from === "any") return anyPeers(family, random);
+  const known = facts.peers[family];
+  const peer = () => knownPeer(facts, family, random);
+  if (from === "new")
+    return newFlows(family, known.length > 0 ? known : Array.from({ length: NEW_PEERS }, peer), random);
+  if (from === "one") throw new Error("assertion failed: one peer needs no list");
+  return peersOfFlows(family, from.flows, random, peer);
+}
+
+function knownPeer({ peers, cidrs }: Facts, family: Family, random: Random): bigint {
+  const known = peers[family];
+  return known.length > 0 ? (known[random.below(known.length)] as bigint) : addressIn(cidrs[family], random);
+}
+
+/** TEST-NET-3 and the documentation prefix: no rule names them. */
+const UNKNOWN: Readonly<Record<Family, bigint>> = { 4: 0xcb00_7101n, 6: (0x2001_0db8n << 96n) | 1n };
+const EPHEMERAL = 40_000;
+
+function frameOf(row: ProgramRow, facts: Facts): Uint8Array {
+  const { family, direction, port } = row;
+  const peer = addressOf(
+    family,
+    row.peer === "known" ? knownPeer(facts, family, randomFrom(SEED)) : UNKNOWN[family],
+  );
+  const own = row.spoofed
+    ? addressOf(family, UNKNOWN[family])
+    : present(facts.pods[row.pod].ips.find(sameFamily(family)), "the pod's address");
+  const service = port.allowed ? PORT_ALLOWED : PORT_DENIED;
+  const frame = packet({
+    source: direction === "ingress" ? peer : own,
+    destination: direction === "ingress" ? own : peer,
+    protocol: row.transport === "UDP" ? "UDP" : "TCP",
+    sourcePort: port.at === "source" ? service : EPHEMERAL,
+    destinationPort: port.at === "destination" ? service : EPHEMERAL,
+    ...(row.transport === "ACK" && { tcpFlags: TCP_FLAG.ACK }),
+  });
+  return row.tagged ? tagged(frame) : frame;
+}
+
+const sameFamily =
+  (family: Family) =>
+  (address: Address): boolean =>
+    address.family === family;
+
+const MACS_BYTES = 12;
+
+const tagged = (frame: Uint8Array): Uint8Array =>
+  bytes(frame.subarray(0, MACS_BYTES), u16(ETHER_TYPE.VLAN), u16(7), frame.subarray(MACS_BYTES));
