@@ -125,20 +125,37 @@ __noinline int is_related(hook_context *hook, __u32 at, __u32 direction, __u32 g
 	return flow && is_current(flow, generation);
 }
 
-/* What a packet is to the flows that are known. A SYN asks for a flow of its own, whatever was before. */
+/* A SYN asks for a flow of its own, whatever was before: one that is denied costs no look-up of flows. */
+static __always_inline enum reason open_flow(const struct context *context, const struct packet *packet,
+					     struct flow_key *key)
+{
+	enum reason reason = judge(context, packet, context->direction);
+
+	if (!passes(reason))
+		return reason;
+	flow_key_of(key, context, packet, context->direction);
+	flow_create(context, packet, key, (struct flow){ .opener = context->direction });
+	note_flow(context, packet, key, 0);
+	return reason;
+}
+
+/* What a packet is to the flows that are known. */
 static __always_inline enum reason decide_flow(const struct context *context, const struct packet *packet,
 					       struct flow_key *key)
 {
+	bool steady = is_steady(packet);
 	struct flow *flow = NULL;
 	enum reason reason;
 
+	if (!steady && is_syn(packet) && !context->local)
+		return open_flow(context, packet, key);
 	flow_key_of(key, context, packet, context->direction);
-	if (!is_steady(packet))
-		note_flow(context, packet, key, 0);
-	else if (!context->local && is_recent(context, packet, key))
+	if (steady && !context->local && is_recent(context, packet, key))
 		return REASON_ESTABLISHED;
 	if (!is_syn(packet))
 		flow = flow_find(packet, key);
+	if (!steady)
+		note_flow(context, packet, key, 0);
 	if (context->local && adopt(context, packet, key, flow))
 		return REASON_NODE;
 	/* What the node opened, only the node goes on with. */
@@ -146,7 +163,7 @@ static __always_inline enum reason decide_flow(const struct context *context, co
 		flow = NULL;
 	if (flow && is_current(flow, context->generation)) {
 		flow_refresh(context, packet, flow);
-		if (!context->local && is_steady(packet) && flow->state == (FLOW_REPLIED | FLOW_CONFIRMED))
+		if (steady && !context->local && flow->state == (FLOW_REPLIED | FLOW_CONFIRMED))
 			note_flow(context, packet, key, now());
 		reason = REASON_ESTABLISHED;
 	} else {
