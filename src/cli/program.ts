@@ -16,6 +16,7 @@ import { addMapsDump } from "./maps-dump.ts";
 import { addMapsList } from "./maps-list.ts";
 import { addResync } from "./resync.ts";
 import { addRun } from "./run.ts";
+import { addSnapshot } from "./snapshot.ts";
 import { addStatus } from "./status.ts";
 import { addTest } from "./test.ts";
 import { addTrace } from "./trace.ts";
@@ -62,6 +63,7 @@ const COMMANDS: readonly (Adder | Group)[] = [
     examples: CONNTRACK_EXAMPLES,
     commands: [addConntrackList, addConntrackFlush],
   },
+  addSnapshot,
   addLint,
   addTest,
   addResync,

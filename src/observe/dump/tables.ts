@@ -1,10 +1,17 @@
 // The tables that `weir maps` knows: what people call them, and which of the kernel's maps hold them.
 
-export interface TableInfo {
+export interface TableInfo extends TableFacts {
   readonly name: TableName;
+}
+
+interface TableFacts {
   /** Names of the maps as the C source has them; both families where there are two. */
   readonly maps: readonly string[];
   readonly holds: string;
+  /** Who writes it. What the programs write changes with every packet. */
+  readonly by: "agent" | "programs";
+  /** Fields of the JSON that tell entries apart; none where the table is one entry. */
+  readonly key: readonly string[];
 }
 
 export const TABLE_NAMES = [
@@ -25,35 +32,85 @@ export const TABLE_NAMES = [
 
 export type TableName = (typeof TABLE_NAMES)[number];
 
-const HOLDS: Readonly<Record<TableName, readonly [maps: readonly string[], holds: string]>> = {
-  cidrs: [["cidrs_v4", "cidrs_v6"], "prefixes of IP blocks and of their exceptions, each with its identity"],
-  addresses: [
-    ["addresses_v4", "addresses_v6"],
-    "addresses of pods, each with its identity; asked before cidrs",
-  ],
-  endpoints: [["endpoints"], "this node's pods by interface, each with its policy for either direction"],
-  policy: [["policy"], "for each policy the row of every identity"],
-  ports: [["ports"], "the class of every port of every protocol"],
-  rows: [["rows"], "the classes of ports that a row allows"],
-  conntrack: [["conntrack_v4", "conntrack_v6"], "flows that were allowed, so that their replies pass"],
-  counters: [["counters"], "packets and bytes of each endpoint by direction and reason"],
-  fragments: [["fragments"], "the ports of fragmented packets, from their first fragments"],
-  "recent-peers": [
-    ["recent_peers_v4", "recent_peers_v6"],
-    "what each CPU found lately in addresses and cidrs, good for one generation",
-  ],
-  "recent-flows": [
-    ["recent_flows_v4", "recent_flows_v6"],
-    "flows that each CPU has refreshed in conntrack, good for one tick",
-  ],
-  scratch: [["scratch"], "each CPU's room for the packet at hand"],
-  node: [["node"], "the generation in force and the timeouts of flows"],
+const FLOW_KEY = ["protocol", "local", "localPort", "remote", "remotePort", "ifindex"];
+
+const FACTS: Readonly<Record<TableName, TableFacts>> = {
+  cidrs: {
+    maps: ["cidrs_v4", "cidrs_v6"],
+    holds: "prefixes of IP blocks and of their exceptions, each with its identity",
+    by: "agent",
+    key: ["cidr"],
+  },
+  addresses: {
+    maps: ["addresses_v4", "addresses_v6"],
+    holds: "addresses of pods, each with its identity; asked before cidrs",
+    by: "agent",
+    key: ["address"],
+  },
+  endpoints: {
+    maps: ["endpoints"],
+    holds: "this node's pods by interface, each with its policy for either direction",
+    by: "agent",
+    key: ["ifindex"],
+  },
+  policy: {
+    maps: ["policy"],
+    holds: "for each policy the row of every identity",
+    by: "agent",
+    key: ["policy"],
+  },
+  ports: {
+    maps: ["ports"],
+    holds: "the class of every port of every protocol",
+    by: "agent",
+    key: ["ports"],
+  },
+  rows: { maps: ["rows"], holds: "the classes of ports that a row allows", by: "agent", key: ["row"] },
+  conntrack: {
+    maps: ["conntrack_v4", "conntrack_v6"],
+    holds: "flows that were allowed, so that their replies pass",
+    by: "programs",
+    key: FLOW_KEY,
+  },
+  counters: {
+    maps: ["counters"],
+    holds: "packets and bytes of each endpoint by direction and reason",
+    by: "programs",
+    key: ["id", "direction", "reason"],
+  },
+  fragments: {
+    maps: ["fragments"],
+    holds: "the ports of fragmented packets, from their first fragments",
+    by: "programs",
+    key: ["source", "destination", "id", "direction", "ifindex"],
+  },
+  "recent-peers": {
+    maps: ["recent_peers_v4", "recent_peers_v6"],
+    holds: "what each CPU found lately in addresses and cidrs, good for one generation",
+    by: "programs",
+    key: ["cpu", "address"],
+  },
+  "recent-flows": {
+    maps: ["recent_flows_v4", "recent_flows_v6"],
+    holds: "flows that each CPU has refreshed in conntrack, good for one tick",
+    by: "programs",
+    key: ["cpu", ...FLOW_KEY],
+  },
+  scratch: {
+    maps: ["scratch"],
+    holds: "each CPU's room for the packet at hand",
+    by: "programs",
+    key: ["cpu"],
+  },
+  node: {
+    maps: ["node"],
+    holds: "the generation in force and the timeouts of flows",
+    by: "agent",
+    key: [],
+  },
 };
 
-export const TABLES: readonly TableInfo[] = TABLE_NAMES.map((name) => {
-  const [maps, holds] = HOLDS[name];
-  return { name, maps, holds };
-});
+export const TABLES: readonly TableInfo[] = TABLE_NAMES.map((name) => ({ name, ...FACTS[name] }));
 
 export const isTableName = (text: string): text is TableName =>
   (TABLE_NAMES as readonly string[]).includes(text);
