@@ -7,6 +7,7 @@ import { printable } from "../observe/text.ts";
 import { addCleanup } from "./cleanup.ts";
 import type { Adder, Exits } from "./command.ts";
 import { addConntrackFlush, addConntrackList } from "./conntrack.ts";
+import { addDiff } from "./diff.ts";
 import { BPFFS_DEFAULT, CommandError, type Context, type Env, EXIT, SOCKET_DEFAULT } from "./env.ts";
 import { addGetEndpoints } from "./get-endpoints.ts";
 import { addGetPolicies } from "./get-policies.ts";
@@ -51,6 +52,7 @@ const COMMANDS: readonly (Adder | Group)[] = [
     commands: [addGetEndpoints, addGetPolicies],
   },
   addTrace,
+  addDiff,
   {
     name: "maps",
     about: "show what the kernel's maps hold",
@@ -96,7 +98,7 @@ Environment:
   NO_COLOR=1                                   no colours, on a terminal either
 
 Exit codes:
-  0 done, 1 error, 2 wrong usage, 3 denied (weir trace), 4 not found, 5 the kernel disagrees (weir trace);
+  0 done, 1 error, 2 wrong usage, 4 not found; 3 and 5 are answers, as the commands' own help says;
   \`weir status\` has its own (weir status --help)
 `;
 

@@ -45,6 +45,7 @@ describe("help", () => {
       "get endpoints",
       "get policies",
       "trace",
+      "diff",
       "maps",
       "maps list",
       "maps dump",
