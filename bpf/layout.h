@@ -81,11 +81,13 @@ const struct {
 		TIMEOUTS = 10,
 	} capacity;
 	enum : __u32 {
-		IDENTITY_ABSENT = 0xffffffff, /* in `addresses`: not there in this version, look in `cidrs` */
+		IDENTITY_ABSENT = 0xffffffff,   /* not there in this version; in `addresses`: look in `cidrs` */
+		IDENTITY_FRONTEND = 0x40000000, /* in `addresses`, beside the identity: Services have ports there */
 	} identity;
 	enum : __u32 {
 		ROW_NOTHING = 0, /* allows nothing; needs no entry */
 		ROW_ALL = 1,     /* allows every protocol and port; needs no entry */
+		ROW_NONE = 2,    /* allows nothing, whatever others may; its entry stays empty */
 	} row;
 } layout_anchor __attribute__((section(".layout"))) = {};
 
@@ -120,6 +122,18 @@ struct address_v4_key {
 
 struct address_v6_key {
 	struct address_v6 address;
+};
+
+/* A frontend of a Service; `place` is its port's on the port line. */
+struct service_v4_key {
+	__be32 address;
+	__u32 place;
+};
+
+struct service_v6_key {
+	struct address_v6 address;
+	__u32 place;
+	__u32 reserved;
 };
 
 struct cidr_v4_key {

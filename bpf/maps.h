@@ -31,7 +31,7 @@ struct {
 	__type(value, struct endpoint);
 } endpoints SEC(".maps");
 
-/* Pod addresses, exact; asked before the prefixes. */
+/* Addresses of pods and Services, exact; asked before the prefixes. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
@@ -47,6 +47,23 @@ struct {
 	__type(key, struct address_v6_key);
 	__type(value, struct identity);
 } addresses_v6 SEC(".maps");
+
+/* Frontends of Services; asked about addresses that have IDENTITY_FRONTEND only. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 65536);
+	__type(key, struct service_v4_key);
+	__type(value, struct identity);
+} services_v4 SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 65536);
+	__type(key, struct service_v6_key);
+	__type(value, struct identity);
+} services_v6 SEC(".maps");
 
 /* Prefixes of IP blocks and of their exceptions. */
 struct {

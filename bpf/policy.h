@@ -11,6 +11,7 @@
 #include "packet.h"
 #include "recent.h"
 #include "report.h"
+#include "service.h"
 
 /* Where a destination port stands on the port line. Protocols without ports share the last place. */
 static __always_inline __u32 place_of(__u8 protocol, __be16 port)
@@ -115,6 +116,7 @@ static __always_inline enum reason judge(const struct context *context, const st
 	const struct address_v6 *remote =
 		context->direction == DIRECTION_EGRESS ? &packet->destination : &packet->source;
 	__be16 port = opener == context->direction ? packet->destination_port : packet->source_port;
+	__u32 place = place_of(packet->protocol, port);
 	__u32 others = 0, identity;
 	bool incomplete = false;
 	void *identities;
@@ -126,6 +128,8 @@ static __always_inline enum reason judge(const struct context *context, const st
 	if (!identities)
 		return REASON_INCOMPLETE;
 	identity = is_v6(packet) ? identity_v6(context, remote) : identity_v4(context, (__be32)remote->low);
+	if (identity & IDENTITY_FRONTEND)
+		identity = identity_behind(context, is_v6(packet), remote, opener, place, identity);
 	row = bpf_map_lookup_elem(identities, &identity);
 	if (identity && (!row || *row == ROW_NOTHING))
 		row = bpf_map_lookup_elem(identities, &others);
@@ -133,7 +137,7 @@ static __always_inline enum reason judge(const struct context *context, const st
 		return REASON_INCOMPLETE;
 	if (*row == ROW_NOTHING)
 		return REASON_DENIED;
-	if (*row == ROW_ALL || row_holds(context, *row, place_of(packet->protocol, port), &incomplete))
+	if (*row == ROW_ALL || row_holds(context, *row, place, &incomplete))
 		return REASON_POLICY;
 	return incomplete ? REASON_INCOMPLETE : REASON_DENIED;
 }

@@ -184,6 +184,7 @@ function openTimers(bell: Bell) {
 const NO_NAMES = {
   endpoints: {},
   addresses: {},
+  services: {},
   identities: {},
   cidrs: {},
   policies: {},

@@ -2,7 +2,7 @@
 
 import { endpointKey, NOTHING_NUMBERED, type Numbering, type Reserved } from "../policy/numbers.ts";
 import type { Held } from "../state/diff.ts";
-import type { State } from "../state/state.ts";
+import { identityIn, type State } from "../state/state.ts";
 
 /** What to number by where only the kernel's state is known: endpoints keep their numbers, all others are new. */
 export function numberingOver(held: Held, previous: Numbering = NOTHING_NUMBERED): Numbering {
@@ -22,7 +22,8 @@ export function numberingOver(held: Held, previous: Numbering = NOTHING_NUMBERED
 export function numbersIn(state: State): Reserved {
   return {
     identities: new Set([
-      ...state.addresses.values(),
+      ...[...state.addresses.values()].map(identityIn),
+      ...state.services.values(),
       ...state.cidrs.values(),
       ...[...state.policies.values()].flatMap((cells) => [...cells.keys()]),
     ]),

@@ -9,7 +9,7 @@ import type { Numbering } from "../policy/numbers.ts";
 import { resolveInterfaces } from "../source/interfaces.ts";
 import type { Reading } from "../source/manifests.ts";
 import { type Difference, differences, differencesText } from "../state/compare.ts";
-import type { Held } from "../state/diff.ts";
+import { type Held, NOTHING_UNSETTLED } from "../state/diff.ts";
 import type { State } from "../state/state.ts";
 import { type Applied, apply } from "./apply.ts";
 import type { Kernel } from "./kernel.ts";
@@ -170,7 +170,7 @@ async function applyOrReread(kernel: Kernel, progress: Progress, want: State): P
 
 const settledState = (state: State): Held => ({
   state,
-  unsettled: { addresses: new Set(), cidrs: new Set(), endpoints: new Set(), ports: false },
+  unsettled: NOTHING_UNSETTLED,
 });
 
 /** Logs what is newly wrong and what is right again; what stays wrong is not repeated. */

@@ -8,7 +8,7 @@ import type { CapacityView, EndpointView, NamesView, PolicyView, SideView } from
 import type { Compiled, EndpointSides } from "../policy/compile.ts";
 import { namesOf } from "../policy/names.ts";
 import { policiesOn } from "../policy/subjects.ts";
-import { LIMITS, type State } from "../state/state.ts";
+import { identityIn, LIMITS, type State } from "../state/state.ts";
 
 /** The last state that the kernel took over whole, with what it was compiled from. */
 export interface InForce {
@@ -99,11 +99,13 @@ export function namesView(force: InForce): NamesView {
 }
 
 export function capacityViews(state: State): CapacityView[] {
-  const identities = new Set([...state.addresses.values(), ...state.cidrs.values()]).size;
+  const addresses = [...state.addresses.values()].map(identityIn);
+  const identities = new Set([...addresses, ...state.services.values(), ...state.cidrs.values()]).size;
   const classes = new Set(state.ports.map((span) => span.class)).size;
   const used: Record<keyof typeof LIMITS, number> = {
     endpoints: state.endpoints.size,
     addresses: state.addresses.size,
+    services: state.services.size,
     cidrs: state.cidrs.size,
     identities,
     policies: state.policies.size,

@@ -17,6 +17,8 @@ const WRITERS: { readonly [name in MapName]: "control plane" | "programs" } = {
   endpoints: "control plane",
   addresses_v4: "control plane",
   addresses_v6: "control plane",
+  services_v4: "control plane",
+  services_v6: "control plane",
   cidrs_v4: "control plane",
   cidrs_v6: "control plane",
   policy: "control plane",

@@ -14,6 +14,8 @@ import {
   type Endpoint,
   ROW_WORDS,
   type Row,
+  type ServiceV4Key,
+  type ServiceV6Key,
 } from "../gen/layout.ts";
 
 const WORD_BITS = 64n;
@@ -62,6 +64,15 @@ export function cidrOfV6Key({ length, address }: CidrV6Key): Cidr {
   const value = address.reduce((sum, word) => (sum << 32n) | BigInt(word), 0n);
   return cidrOf(6, value, length);
 }
+
+export const serviceV4KeyOf = (address: Address, place: number): ServiceV4Key => ({
+  address: valueV4Of(address),
+  place,
+});
+export const serviceV6KeyOf = (address: Address, place: number): ServiceV6Key => ({
+  address: addressV6Of(address),
+  place,
+});
 
 export type EndpointAddresses = Pick<
   Endpoint,

@@ -3,14 +3,24 @@
 import { assert } from "../base/assert.ts";
 import {
   ENDPOINT_ADDRESSES,
+  IDENTITY_FRONTEND as LAYOUT_IDENTITY_FRONTEND,
   PORT_LINE_OTHER as LAYOUT_PORT_LINE_OTHER,
   ROW_ALL as LAYOUT_ROW_ALL,
+  ROW_NONE as LAYOUT_ROW_NONE,
   ROW_NOTHING as LAYOUT_ROW_NOTHING,
   MAPS,
   ROW_WORDS,
   VERSIONS,
 } from "../gen/layout.ts";
-import { LIMITS, OWN_ADDRESSES_MAX, PORT_LINE_OTHER, ROW_ALL, ROW_NOTHING } from "../state/state.ts";
+import {
+  IDENTITY_FRONTEND,
+  LIMITS,
+  OWN_ADDRESSES_MAX,
+  PORT_LINE_OTHER,
+  ROW_ALL,
+  ROW_NONE,
+  ROW_NOTHING,
+} from "../state/state.ts";
 
 /** Throws where bpf/layout.h or bpf/maps.h and src/state/state.ts have drifted apart: a bug, found at every start. */
 export function checkLimits(): void {
@@ -21,13 +31,17 @@ export function checkLimits(): void {
     ["IPv4 prefixes", LIMITS.cidrs, MAPS.cidrs_v4.maxEntries],
     ["IPv6 prefixes", LIMITS.cidrs, MAPS.cidrs_v6.maxEntries],
     ["policies (0 is none)", LIMITS.policies, MAPS.policy.maxEntries - 1],
-    ["rows (0 and 1 are fixed)", LIMITS.rows, MAPS.rows.maxEntries - 2],
+    ["IPv4 services", LIMITS.services, MAPS.services_v4.maxEntries],
+    ["IPv6 services", LIMITS.services, MAPS.services_v6.maxEntries],
+    ["rows (0 to 2 are fixed)", LIMITS.rows, MAPS.rows.maxEntries - 3],
     ["classes (0 is other)", LIMITS.classes, ROW_WORDS * 64 - 1],
     ["own addresses", OWN_ADDRESSES_MAX, ENDPOINT_ADDRESSES],
     ["places of the port line", PORT_LINE_OTHER, LAYOUT_PORT_LINE_OTHER],
     ["ports", PORT_LINE_OTHER + 1, MAPS.ports.maxEntries],
     ["the row of nothing", ROW_NOTHING, LAYOUT_ROW_NOTHING],
     ["the row of all", ROW_ALL, LAYOUT_ROW_ALL],
+    ["the row of none", ROW_NONE, LAYOUT_ROW_NONE],
+    ["the mark of frontends", IDENTITY_FRONTEND, LAYOUT_IDENTITY_FRONTEND],
     ["versions of a value", 2, VERSIONS],
   ];
   for (const [what, state, layout] of facts)

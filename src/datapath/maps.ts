@@ -12,15 +12,10 @@ import {
   Timeout,
 } from "../gen/layout.ts";
 import type { Held } from "../state/diff.ts";
-import {
-  ABSENT,
-  type Batch,
-  type EndpointWrite,
-  type PolicyPair,
-  type PolicyWrite,
-  type Versions,
-} from "../state/diff.ts";
+import { ABSENT, type Batch, type EndpointWrite, type PolicyPair, type PolicyWrite } from "../state/diff.ts";
 import { cidrFrom } from "../state/lookup.ts";
+import type { Versions } from "../state/port-changes.ts";
+import { serviceFrom } from "../state/state.ts";
 import {
   addressV4KeyOf,
   addressV6KeyOf,
@@ -28,6 +23,8 @@ import {
   cidrV6KeyOf,
   endpointAddressesOf,
   rowOf,
+  serviceV4KeyOf,
+  serviceV6KeyOf,
 } from "./codec.ts";
 import { checkLimits } from "./limits.ts";
 import type { Datapath } from "./object.ts";
@@ -88,6 +85,7 @@ export function openMaps(datapath: Datapath): Maps {
       await writePorts(tables, batch, pair);
       await writeCidrs(tables, batch, pair);
       await writeAddresses(tables, batch, pair);
+      await writeServices(tables, batch, pair);
       for (const endpoint of batch.endpoints) await writeEndpoint(tables, endpoint, pair(endpoint.policy));
       await remove(tables, batch.remove);
     },
@@ -153,22 +151,46 @@ async function writeCidrs(tables: Tables, batch: Batch, pair: PairOf): Promise<v
   );
 }
 
+interface Addressed {
+  readonly address: Address;
+}
+
+const isV4 = ({ address }: Addressed): boolean => address.family === 4;
+const isV6 = ({ address }: Addressed): boolean => address.family === 6;
+
 async function writeAddresses(tables: Tables, batch: Batch, pair: PairOf): Promise<void> {
-  const number = (value: number | typeof ABSENT) => (value === ABSENT ? IDENTITY_ABSENT : value);
   const entries = batch.addresses.map(({ address, identity }) => ({
     address: addressFrom(address),
-    value: { number: pair({ live: number(identity.live), next: number(identity.next) }) },
+    value: pairOrAbsent(identity, pair),
   }));
   await tables.addressesV4.writeBatch(
-    entries
-      .filter(({ address }) => address.family === 4)
-      .map(({ address, value }) => [addressV4KeyOf(address), value]),
+    entries.filter(isV4).map(({ address, value }) => [addressV4KeyOf(address), value]),
   );
   await tables.addressesV6.writeBatch(
-    entries
-      .filter(({ address }) => address.family === 6)
-      .map(({ address, value }) => [addressV6KeyOf(address), value]),
+    entries.filter(isV6).map(({ address, value }) => [addressV6KeyOf(address), value]),
   );
+}
+
+async function writeServices(tables: Tables, batch: Batch, pair: PairOf): Promise<void> {
+  const entries = batch.services.map(({ frontend, identity }) => ({
+    ...frontendFrom(frontend),
+    value: pairOrAbsent(identity, pair),
+  }));
+  await tables.servicesV4.writeBatch(
+    entries.filter(isV4).map(({ address, place, value }) => [serviceV4KeyOf(address, place), value]),
+  );
+  await tables.servicesV6.writeBatch(
+    entries.filter(isV6).map(({ address, place, value }) => [serviceV6KeyOf(address, place), value]),
+  );
+}
+
+/** A value that may be there in one version only. */
+function pairOrAbsent(
+  identity: Versions<number | typeof ABSENT>,
+  pair: PairOf,
+): { readonly number: Pair<number> } {
+  const number = (value: number | typeof ABSENT) => (value === ABSENT ? IDENTITY_ABSENT : value);
+  return { number: pair({ live: number(identity.live), next: number(identity.next) }) };
 }
 
 async function writeEndpoint(
@@ -226,6 +248,13 @@ async function remove(tables: Tables, gone: Batch["remove"]): Promise<void> {
   const addresses = gone.addresses.map(addressFrom);
   await tables.addressesV4.deleteBatch(addresses.filter(({ family }) => family === 4).map(addressV4KeyOf));
   await tables.addressesV6.deleteBatch(addresses.filter(({ family }) => family === 6).map(addressV6KeyOf));
+  const frontends = gone.services.map(frontendFrom);
+  await tables.servicesV4.deleteBatch(
+    frontends.filter(isV4).map(({ address, place }) => serviceV4KeyOf(address, place)),
+  );
+  await tables.servicesV6.deleteBatch(
+    frontends.filter(isV6).map(({ address, place }) => serviceV6KeyOf(address, place)),
+  );
   const cidrs = gone.cidrs.map(cidrFrom);
   await tables.cidrsV4.deleteBatch(cidrs.filter(({ family }) => family === 4).map(cidrV4KeyOf));
   await tables.cidrsV6.deleteBatch(cidrs.filter(({ family }) => family === 6).map(cidrV6KeyOf));
@@ -248,6 +277,12 @@ const FREE = {
   ],
   ...endpointAddressesOf([]),
 } as const;
+
+/** Address and place from the key that a state holds. */
+function frontendFrom(key: string): { readonly address: Address; readonly place: number } {
+  const { address, place } = serviceFrom(key);
+  return { address: addressFrom(address), place };
+}
 
 /** An address from the canonical text that a state holds. */
 function addressFrom(text: string): Address {

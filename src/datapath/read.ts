@@ -3,10 +3,12 @@
 import type { Address, Cidr } from "../base/ip.ts";
 import { IDENTITY_ABSENT } from "../gen/layout.ts";
 import type { Held } from "../state/diff.ts";
-import type { ClassSpan, Endpoint, State } from "../state/state.ts";
+import { type ClassSpan, type Endpoint, type State, serviceKey } from "../state/state.ts";
 import {
   addressesOfEndpoint,
+  addressOfV4,
   addressOfV4Key,
+  addressOfV6,
   addressOfV6Key,
   cidrOfV4Key,
   cidrOfV6Key,
@@ -23,6 +25,14 @@ export async function readHeld(tables: Tables): Promise<Held> {
     ...(await tables.addressesV4.read()).map(([key, { number }]) => [addressOfV4Key(key), number] as const),
     ...(await tables.addressesV6.read()).map(([key, { number }]) => [addressOfV6Key(key), number] as const),
   ];
+  const services = [
+    ...(await tables.servicesV4.read()).map(
+      ([{ address, place }, { number }]) => [frontendOf(addressOfV4(address), place), number] as const,
+    ),
+    ...(await tables.servicesV6.read()).map(
+      ([{ address, place }, { number }]) => [frontendOf(addressOfV6(address), place), number] as const,
+    ),
+  ];
   const cidrs = [
     ...(await tables.cidrsV4.read()).map(([key, { number }]) => [cidrOfV4Key(key), number] as const),
     ...(await tables.cidrsV6.read()).map(([key, { number }]) => [cidrOfV6Key(key), number] as const),
@@ -30,10 +40,11 @@ export async function readHeld(tables: Tables): Promise<Held> {
   const endpoints = (await tables.endpoints.read({ skipZero: true })).map(([, value]) => value);
   const ports = await tables.ports.read({ skipZero: true });
   const rows = await tables.rows.read({ skipZero: true });
-  const present = ({ 1: pair }: readonly [Address, Pair]) => pair[version] !== IDENTITY_ABSENT;
+  const present = ({ 1: pair }: readonly [Address | Frontend, Pair]) => pair[version] !== IDENTITY_ABSENT;
   const state: State = {
     endpoints: new Map(endpoints.map((each) => [each.ifindex, endpointOf(each, version)])),
     addresses: new Map(addresses.filter(present).map(([{ text }, pair]) => [text, pair[version] as number])),
+    services: new Map(services.filter(present).map(([{ text }, pair]) => [text, pair[version] as number])),
     cidrs: new Map(cidrs.map(([{ text }, pair]) => [text, pair[version] as number])),
     ports: spansOf(ports.map(([place, { number }]) => [place, number[version] as number])),
     rows: new Map(rows.map(([number, row]) => [number, classesOfRow(row)])),
@@ -43,6 +54,7 @@ export async function readHeld(tables: Tables): Promise<Held> {
     state,
     unsettled: {
       addresses: differing(addresses),
+      services: differing(services),
       cidrs: differing(cidrs),
       endpoints: new Set(
         endpoints
@@ -54,7 +66,14 @@ export async function readHeld(tables: Tables): Promise<Held> {
   };
 }
 
-const differing = (entries: readonly (readonly [Address | Cidr, Pair])[]): Set<string> =>
+/** By the key that a state has for it. */
+interface Frontend {
+  readonly text: string;
+}
+
+const frontendOf = (address: Address, place: number): Frontend => ({ text: serviceKey(address.text, place) });
+
+const differing = (entries: readonly (readonly [Address | Cidr | Frontend, Pair])[]): Set<string> =>
   new Set(entries.filter(([, [a, b]]) => a !== b).map(([{ text }]) => text));
 
 type RawEndpoint = Awaited<ReturnType<Tables["endpoints"]["read"]>>[number][1];

@@ -19,6 +19,8 @@ export interface Tables {
   readonly endpoints: TableFor<"endpoints">;
   readonly addressesV4: TableFor<"addresses_v4">;
   readonly addressesV6: TableFor<"addresses_v6">;
+  readonly servicesV4: TableFor<"services_v4">;
+  readonly servicesV6: TableFor<"services_v6">;
   readonly cidrsV4: TableFor<"cidrs_v4">;
   readonly cidrsV6: TableFor<"cidrs_v6">;
   readonly policy: PolicyTable;
@@ -37,6 +39,8 @@ export function openTables(map: (name: MapName) => BpfMap): Tables {
     endpoints: tableOf("endpoints", map("endpoints")),
     addressesV4: tableOf("addresses_v4", map("addresses_v4")),
     addressesV6: tableOf("addresses_v6", map("addresses_v6")),
+    servicesV4: tableOf("services_v4", map("services_v4")),
+    servicesV6: tableOf("services_v6", map("services_v6")),
     cidrsV4: tableOf("cidrs_v4", map("cidrs_v4")),
     cidrsV6: tableOf("cidrs_v6", map("cidrs_v6")),
     policy: policyTableOf(map("policy")),

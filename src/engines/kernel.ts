@@ -12,7 +12,7 @@ import { compile } from "../policy/compile.ts";
 import { NOTHING_NUMBERED, type Numbering } from "../policy/numbers.ts";
 import type { Engine } from "../source/conformance/run.ts";
 import type { Case, Cell } from "../source/conformance/types.ts";
-import { diff, type Held } from "../state/diff.ts";
+import { diff, type Held, NOTHING_UNSETTLED } from "../state/diff.ts";
 import type { State } from "../state/state.ts";
 import { type Devices, openDevices } from "./devices.ts";
 import { packet, TCP_FLAG } from "./frame.ts";
@@ -82,7 +82,7 @@ function bringer(maps: Maps): Bench["bring"] {
     }
     held = {
       state,
-      unsettled: { addresses: new Set(), cidrs: new Set(), endpoints: new Set(), ports: false },
+      unsettled: NOTHING_UNSETTLED,
     };
   };
 }

@@ -95,6 +95,8 @@ export interface NamesView {
   readonly endpoints: Readonly<Record<string, string>>;
   /** Pod address to `namespace/pod`. */
   readonly addresses: Readonly<Record<string, string>>;
+  /** Frontend (address and place, as the map's key) to `namespace/service`. */
+  readonly services: Readonly<Record<string, string>>;
   /** Identity to the peers that it matches, as "alpha/access-nginx ingress[0].from". */
   readonly identities: Readonly<Record<string, readonly string[]>>;
   /** Prefix to the blocks that name it, as "alpha/p ingress[0].from[0]: in the block" or "...: excepted". */

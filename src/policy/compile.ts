@@ -1,31 +1,35 @@
 // Policies and pods to the desired state of the datapath. The conductor: subjects, terms, identities, rows, classes.
 
-import { DIRECTIONS, type Direction } from "../base/direction.ts";
+import type { Direction } from "../base/direction.ts";
 import { compareAddresses } from "../base/ip.ts";
 import type { Cluster, Pod } from "../model/cluster.ts";
+import { classAt } from "../state/lookup.ts";
 import {
   type Endpoint,
   IDENTITY_DEFAULT,
-  LIMITS,
-  LimitError,
+  IDENTITY_FRONTEND,
   OWN_ADDRESSES_MAX,
   POLICY_NONE,
   ROW_ALL,
-  ROW_NOTHING,
+  ROW_NONE,
   type State,
+  serviceKey,
 } from "../state/state.ts";
-import { type CompiledPolicy, compilePolicy, type Plan, planRows, rowBits } from "./contents.ts";
-import { type Classified, classify, type TermSet } from "./identity.ts";
+import { rowBits } from "./contents.ts";
+import {
+  type Contents,
+  contentsOf,
+  type EndpointSides,
+  egressPolicies,
+  type LocalEndpoint,
+} from "./gather.ts";
+import type { Classified, TermSet } from "./identity.ts";
 import { assign, endpointKey, NOTHING_RESERVED, type Numbering } from "./numbers.ts";
 import type { Term } from "./peers.ts";
-import { classesOf, classSpans, isAll, type PortSet, portSetKey } from "./ports.ts";
-import { type Side, sideOf } from "./subjects.ts";
+import { classSpans, isAll, type PortClass, type PortSet, placeOf, portSetKey } from "./ports.ts";
+import { type Behind, type Grouped, groupFrontends, serviceCells, termsReader } from "./services.ts";
 
-/** A pod of this node and the host-side interface that its packets cross. */
-export interface LocalEndpoint {
-  readonly pod: Pod;
-  readonly ifindex: number;
-}
+export type { EndpointSides, LocalEndpoint } from "./gather.ts";
 
 export interface Compiled {
   readonly state: State;
@@ -42,27 +46,11 @@ export interface Meaning {
   readonly rows: ReadonlyMap<number, PortSet>;
   readonly classes: ReadonlyMap<number, PortSet>;
   readonly classified: Classified;
+  /** The frontends of Services, each with the number of its identity. */
+  readonly services: readonly (Behind & { readonly identity: number })[];
 }
 
-export interface EndpointSides {
-  readonly local: LocalEndpoint;
-  readonly sides: { readonly [direction in Direction]: Side | undefined };
-}
-
-/** What is to be enforced, told apart by content; only terms have numbers yet. */
-interface Contents {
-  readonly sides: readonly EndpointSides[];
-  readonly terms: readonly Term[];
-  readonly termNumbers: ReadonlyMap<string, number>;
-  readonly nextTerm: number;
-  readonly classified: Classified;
-  readonly termSets: ReadonlyMap<string, TermSet>;
-  /** The compiled policy of each side, and the distinct ones by content. */
-  readonly policyOf: ReadonlyMap<Side, CompiledPolicy>;
-  readonly policies: ReadonlyMap<string, CompiledPolicy>;
-  readonly plan: Plan;
-  readonly classes: ReadonlyMap<string, { readonly spans: PortSet; readonly sets: readonly number[] }>;
-}
+type NumberedClass = PortClass & { readonly number: number };
 
 /**
  * Compiles what this node must enforce. Pure: the same cluster, endpoints and numbering give the same state.
@@ -70,108 +58,101 @@ interface Contents {
  */
 export function compile(cluster: Cluster, locals: readonly LocalEndpoint[], previous: Numbering): Compiled {
   const contents = contentsOf(cluster, locals, previous);
+  const classNumbers = assign("classes", contents.classes.keys(), previous);
+  const classes = [...contents.classes].map(([content, each]) => ({
+    ...each,
+    number: classNumbers.get(content) as number,
+  }));
+  const ports = classSpans(classes);
+  const services = groupFrontends(contents.behind, (place) => classAt({ ports }, place));
   const numbering: Numbering = {
-    identities: assign("identities", contents.termSets.keys(), previous),
+    identities: assign("identities", [...contents.termSets.keys(), ...services.groups.keys()], previous),
     policies: assign("policies", contents.policies.keys(), previous),
     rows: assign("rows", contents.plan.rows.keys(), previous),
-    classes: assign("classes", contents.classes.keys(), previous),
+    classes: classNumbers,
     endpoints: assign("endpoints", locals.map(endpointContent), previous),
     terms: contents.termNumbers,
     nextTerm: contents.nextTerm,
     reserved: NOTHING_RESERVED,
   };
-  return { state: stateOf(contents, numbering), numbering, meaning: meaningOf(contents, numbering) };
+  const state = stateOf(contents, { numbering, classes, services });
+  return { state, numbering, meaning: meaningOf(contents, numbering, services) };
 }
 
-function contentsOf(cluster: Cluster, locals: readonly LocalEndpoint[], previous: Numbering): Contents {
-  const sides = locals.map((local) => ({
-    local,
-    sides: {
-      ingress: sideOf(cluster, local.pod, "ingress"),
-      egress: sideOf(cluster, local.pod, "egress"),
-    },
-  }));
-  const { terms, termNumbers, nextTerm } = numberTerms(sides, previous);
-  const classified = classify(cluster, terms, termNumbers);
-  checkSizes(classified);
-  const termSets = distinctTermSets(classified);
-  const policyOf = new Map(sidesIn(sides).map((side) => [side, compilePolicy(side, termNumbers)]));
-  const policies = new Map([...policyOf.values()].map((policy) => [policy.content, policy]));
-  const plan = planRows(policies, termSets);
-  const classes = new Map(classesOf([...plan.rows.values()]).map((each) => [portSetKey(each.spans), each]));
-  return { sides, terms, termNumbers, nextTerm, classified, termSets, policyOf, policies, plan, classes };
+interface Numbered {
+  readonly numbering: Numbering;
+  readonly classes: readonly NumberedClass[];
+  readonly services: Grouped;
 }
 
-const sidesIn = (sides: readonly EndpointSides[]): Side[] =>
-  sides.flatMap((entry) => DIRECTIONS.flatMap((direction) => entry.sides[direction] ?? []));
-
-/** A term keeps its number for as long as it lives; numbers are never given again. */
-function numberTerms(sides: readonly EndpointSides[], previous: Numbering) {
-  const live = sidesIn(sides).flatMap(({ clauses }) => clauses.flatMap(({ term }) => term ?? []));
-  const terms = new Map(live.map((term) => [term.key, term]));
-  const termNumbers = new Map<string, number>();
-  let nextTerm = previous.nextTerm;
-  for (const key of [...terms.keys()].sort()) {
-    const known = previous.terms.get(key);
-    termNumbers.set(key, known ?? nextTerm);
-    if (known === undefined) nextTerm += 1;
-  }
-  return { terms: [...terms.values()], termNumbers, nextTerm };
-}
-
-function checkSizes(classified: Classified): void {
-  const sizes = { addresses: classified.addresses.size, cidrs: classified.cidrs.size };
-  for (const name of ["addresses", "cidrs"] as const) {
-    if (sizes[name] > LIMITS[name]) throw new LimitError(name, sizes[name]);
-  }
-}
-
-function distinctTermSets(classified: Classified): Map<string, TermSet> {
-  const all = [...classified.cidrs.values(), ...classified.addresses.values()].map(({ terms }) => terms);
-  return new Map(all.filter(({ content }) => content !== "").map((terms) => [terms.content, terms]));
-}
-
-function stateOf(contents: Contents, numbering: Numbering): State {
-  const { classified, plan, policyOf } = contents;
-  const identity = (content: string): number =>
-    content === "" ? IDENTITY_DEFAULT : (numbering.identities.get(content) as number);
+function stateOf(contents: Contents, { numbering, classes, services }: Numbered): State {
+  const { classified, plan, policiesOf } = contents;
+  const identity = identityReader(numbering);
   const row = (set: PortSet): number => {
-    if (set.length === 0) return ROW_NOTHING;
+    // A cell is there only where it differs from that of everyone else, so it must say that it allows nothing.
+    if (set.length === 0) return ROW_NONE;
     return isAll(set) ? ROW_ALL : (numbering.rows.get(portSetKey(set)) as number);
   };
-  const policy = (side: Side | undefined): number =>
-    side === undefined
-      ? POLICY_NONE
-      : (numbering.policies.get((policyOf.get(side) as CompiledPolicy).content) as number);
-  const endpoint = ({ local, sides }: EndpointSides): Endpoint => ({
+  const policy = (ifindex: number, direction: Direction): number => {
+    const compiled = policiesOf.get(ifindex)?.[direction];
+    return compiled === undefined ? POLICY_NONE : (numbering.policies.get(compiled.content) as number);
+  };
+  const endpoint = ({ local }: EndpointSides): Endpoint => ({
     id: numbering.endpoints.get(endpointContent(local)) as number,
     addresses: ownAddresses(local.pod),
-    policy: { ingress: policy(sides.ingress), egress: policy(sides.egress) },
+    policy: { ingress: policy(local.ifindex, "ingress"), egress: policy(local.ifindex, "egress") },
   });
-  const numbered = [...contents.classes].map(([content, each]) => ({
-    ...each,
-    number: numbering.classes.get(content) as number,
-  }));
+  const egress = egressPolicies(
+    contents.sides.map(({ local }) => local),
+    policiesOf,
+  );
+  const cellsOf = ([content, cells]: [string, ReadonlyMap<string, PortSet>]) => {
+    const asked = egress.get(content);
+    const more = asked === undefined ? [] : serviceCells(asked.policy, services.groups);
+    return [
+      numbering.policies.get(content) as number,
+      new Map([...cells, ...more].map(([termSet, set]) => [identity(termSet), row(set)])),
+    ] as const;
+  };
   return {
     endpoints: new Map(contents.sides.map((entry) => [entry.local.ifindex, endpoint(entry)])),
-    addresses: mapValues(classified.addresses, ({ terms }) => identity(terms.content)),
-    cidrs: mapValues(classified.cidrs, ({ terms }) => identity(terms.content)),
-    ports: classSpans(numbered),
-    rows: rowBits([...plan.rows.values()], numbered, row),
-    policies: new Map(
-      [...plan.cells].map(([content, cells]) => [
-        numbering.policies.get(content) as number,
-        new Map([...cells].map(([termSet, set]) => [identity(termSet), row(set)])),
+    addresses: addressValues(contents, identity),
+    services: new Map(
+      contents.behind.map(({ frontend: { address, protocol, port } }, index) => [
+        serviceKey(address.text, placeOf(protocol, port)),
+        identity(services.contents[index] as string),
       ]),
     ),
+    cidrs: mapValues(classified.cidrs, ({ terms }) => identity(terms.content)),
+    ports: classSpans(classes),
+    rows: rowBits([...plan.rows.values()], classes, row),
+    policies: new Map([...plan.cells].map(cellsOf)),
   };
+}
+
+const identityReader =
+  (numbering: Numbering) =>
+  (content: string): number =>
+    content === "" ? IDENTITY_DEFAULT : (numbering.identities.get(content) as number);
+
+/** Frontends stand among the pods' addresses, with what the prefixes say of them, so that one look tells both. */
+function addressValues(
+  { classified, behind }: Contents,
+  identity: (content: string) => number,
+): Map<string, number> {
+  const values = mapValues(classified.addresses, ({ terms }) => identity(terms.content));
+  const termsOf = termsReader(classified);
+  for (const { frontend } of behind)
+    values.set(frontend.address.text, identity(termsOf(frontend.address).content) | IDENTITY_FRONTEND);
+  return values;
 }
 
 function mapValues<V, W>(map: ReadonlyMap<string, V>, to: (value: V) => W): Map<string, W> {
   return new Map([...map].map(([key, value]) => [key, to(value)]));
 }
 
-function meaningOf(contents: Contents, numbering: Numbering): Meaning {
+function meaningOf(contents: Contents, numbering: Numbering, services: Grouped): Meaning {
+  const identity = identityReader(numbering);
   const byNumber = <V>(
     numbers: ReadonlyMap<string, number>,
     values: ReadonlyMap<string, V>,
@@ -179,13 +160,17 @@ function meaningOf(contents: Contents, numbering: Numbering): Meaning {
   return {
     sides: contents.sides,
     terms: new Map(contents.terms.map((term) => [numbering.terms.get(term.key) as number, term])),
-    identities: byNumber(numbering.identities, contents.termSets),
+    identities: new Map([...contents.termSets].map(([content, set]) => [identity(content), set])),
     rows: byNumber(numbering.rows, contents.plan.rows),
     classes: byNumber(
       numbering.classes,
       mapValues(contents.classes, ({ spans }) => spans),
     ),
     classified: contents.classified,
+    services: contents.behind.map((each, index) => ({
+      ...each,
+      identity: identity(services.contents[index] as string),
+    })),
   };
 }
 

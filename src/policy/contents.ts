@@ -1,7 +1,16 @@
 // Compiled policies as content: which ports each term may reach, and the distinct sets of ports that need a row.
 
 import type { TermSet } from "./identity.ts";
-import { isAll, NO_PORTS, type PortClass, type PortSet, portSetKey, union } from "./ports.ts";
+import {
+  ALL_PORTS,
+  intersection,
+  isAll,
+  NO_PORTS,
+  type PortClass,
+  type PortSet,
+  portSetKey,
+  union,
+} from "./ports.ts";
 import type { Side } from "./subjects.ts";
 
 /** The same for every endpoint and direction with the same clauses. */
@@ -12,28 +21,65 @@ export interface CompiledPolicy {
   readonly others: PortSet;
   /** Ports allowed for peers of a term, by term number, `others` not included. */
   readonly byTerm: ReadonlyMap<number, PortSet>;
+  /** Ports that are left to peers of a term, whatever else allows: see policy/services.ts. */
+  readonly limits: Limits;
+  /** Whether pods with it are known to send from their own addresses only, so that others can tell who they are. */
+  readonly isKnown: boolean;
 }
 
-export function compilePolicy(side: Side, termNumbers: ReadonlyMap<string, number>): CompiledPolicy {
-  const others = union(side.clauses.filter(({ term }) => term === undefined).flatMap(({ ports }) => ports));
+/** By term number. */
+export type Limits = ReadonlyMap<number, PortSet>;
+
+const NO_LIMITS: Limits = new Map();
+
+export interface Traits {
+  readonly limits?: Limits | undefined;
+  readonly isKnown?: boolean;
+}
+
+/** Without a side nothing isolates the endpoint: everything is allowed but for the limits. */
+export function compilePolicy(
+  side: Side | undefined,
+  termNumbers: ReadonlyMap<string, number>,
+  { limits = NO_LIMITS, isKnown = true }: Traits = {},
+): CompiledPolicy {
+  const clauses = side?.clauses ?? [{ term: undefined, ports: ALL_PORTS }];
+  const others = union(clauses.filter(({ term }) => term === undefined).flatMap(({ ports }) => ports));
   const spans = new Map<number, PortSet>();
-  for (const { term, ports } of side.clauses) {
+  for (const { term, ports } of clauses) {
     if (term === undefined) continue;
     const number = termNumbers.get(term.key) as number;
     spans.set(number, union([...(spans.get(number) ?? NO_PORTS), ...ports]));
   }
   const byTerm = new Map([...spans].sort(([a], [b]) => a - b));
+  const listed = (map: Limits) => [...map].map(([term, set]) => [term, portSetKey(set)] as const);
+  const limited: Limits = new Map([...limits].sort(([a], [b]) => a - b));
   const content = JSON.stringify([
     portSetKey(others),
-    ...[...byTerm].map(([term, set]) => [term, portSetKey(set)]),
+    ...listed(byTerm),
+    ...(limits.size === 0 ? [] : [{ limits: listed(limited) }]),
+    ...(isKnown ? [] : ["of unknown addresses"]),
   ]);
-  return { content, others, byTerm };
+  return { content, others, byTerm, limits, isKnown };
+}
+
+/** The ports that a policy allows for an address with these terms. */
+export function portsOf({ others, byTerm, limits }: CompiledPolicy, { terms }: TermSet): PortSet {
+  let ports = union([...others, ...terms.flatMap((term) => byTerm.get(term) ?? NO_PORTS)]);
+  for (const term of terms) {
+    const limit = limits.get(term);
+    if (limit !== undefined) ports = intersection(ports, limit);
+  }
+  return ports;
 }
 
 export interface Plan {
   /** Distinct sets of ports that need a row, by their canonical text: neither nothing nor all. */
   readonly rows: ReadonlyMap<string, PortSet>;
-  /** For each policy the ports of each term set (by content; "" is everyone else) that differ from the others'. */
+  /**
+   * For each policy the ports of each term set (by content; "" is everyone else) that differ from the others'. They are
+   * more, but for limits.
+   */
   readonly cells: ReadonlyMap<string, ReadonlyMap<string, PortSet>>;
 }
 
@@ -51,13 +97,10 @@ export function planRows(
   for (const [content, policy] of policies) {
     const own = new Map<string, PortSet>();
     if (policy.others.length > 0) own.set("", note(policy.others));
-    const affected = new Set([...policy.byTerm.keys()].flatMap((term) => byTerm.get(term) ?? []));
-    for (const { content: termSet, terms } of affected) {
-      const ports = union([
-        ...policy.others,
-        ...terms.flatMap((term) => policy.byTerm.get(term) ?? NO_PORTS),
-      ]);
-      if (portSetKey(ports) !== portSetKey(policy.others)) own.set(termSet, note(ports));
+    const live = [...policy.byTerm.keys(), ...policy.limits.keys()];
+    for (const set of new Set(live.flatMap((term) => byTerm.get(term) ?? []))) {
+      const ports = portsOf(policy, set);
+      if (portSetKey(ports) !== portSetKey(policy.others)) own.set(set.content, note(ports));
     }
     cells.set(content, own);
   }

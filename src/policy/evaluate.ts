@@ -94,7 +94,13 @@ export function sideVerdict(cluster: Cluster, probe: Probe, direction: Direction
   if (subject === undefined) return { kind: "not-applicable" };
   // Concepts, overview, of the pods that may be allowed: a pod cannot block access to itself.
   if (isPod(other, subject)) return { kind: "loopback" };
+  return policyVerdict(cluster, probe, direction);
+}
 
+/** The same by policies alone: as if no pod ever talked to itself. */
+export function policyVerdict(cluster: Cluster, probe: Probe, direction: Direction): SideVerdict {
+  const subject = selectablePod(direction === "ingress" ? probe.to : probe.from);
+  if (subject === undefined) return { kind: "not-applicable" };
   const applying = [...cluster.policies.values()].filter((policy) => applies(policy, subject, direction));
   if (applying.length === 0) return { kind: "not-isolated" };
   // API, spec.podSelector: the rules of all policies that select a pod add up, so their order decides nothing.

@@ -2,13 +2,15 @@
 
 import { DIRECTIONS } from "../base/direction.ts";
 import { keyOf } from "../model/cluster.ts";
+import { serviceKey } from "../state/state.ts";
 import type { EndpointSides, Meaning } from "./compile.ts";
-import { portSetText } from "./ports.ts";
+import { placeOf, portSetText } from "./ports.ts";
 import type { Clause } from "./subjects.ts";
 
 export interface Names {
   readonly endpoints: Record<string, string>;
   readonly addresses: Record<string, string>;
+  readonly services: Record<string, string>;
   readonly identities: Record<string, string[]>;
   readonly cidrs: Record<string, string[]>;
   readonly policies: Record<string, PolicyNames>;
@@ -38,14 +40,31 @@ export function namesOf(
   return {
     endpoints: Object.fromEntries(meaning.sides.map(({ local }) => [local.ifindex, keyOf(local.pod)])),
     addresses: Object.fromEntries([...meaning.classified.addresses].map(([text, { pod }]) => [text, pod])),
-    identities: Object.fromEntries(
-      [...meaning.identities].map(([number, set]) => [number, identityNames(set.terms)]),
+    services: Object.fromEntries(
+      meaning.services.map(({ frontend: { address, protocol, port, service } }) => [
+        serviceKey(address.text, placeOf(protocol, port)),
+        service,
+      ]),
     ),
+    identities: Object.fromEntries([
+      ...[...meaning.identities].map(([number, set]) => [number, identityNames(set.terms)]),
+      ...serviceNames(meaning.services),
+    ]),
     cidrs: Object.fromEntries(cidrNames(clauses)),
     policies: Object.fromEntries(policyNames(meaning.sides, policyNumber)),
     rows: portTexts(meaning.rows),
     classes: portTexts(meaning.classes),
   };
+}
+
+/** A service's identity stands for the Services whose backends no policy tells apart. */
+function serviceNames(services: Meaning["services"]): [number, string[]][] {
+  const names = new Map<number, Set<string>>();
+  for (const { identity, frontend } of services) {
+    const known = names.get(identity) ?? new Set();
+    names.set(identity, known.add(`Service ${frontend.service} ${frontend.protocol}/${frontend.port}`));
+  }
+  return [...names].map(([identity, texts]) => [identity, [...texts].sort()]);
 }
 
 const portTexts = (sets: Meaning["rows"]) =>

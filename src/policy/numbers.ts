@@ -28,7 +28,7 @@ export type NumberedTable = "identities" | "policies" | "rows" | "classes" | "en
 const FIRST: { readonly [table in NumberedTable]: number } = {
   identities: 1,
   policies: 1,
-  rows: 2,
+  rows: 3,
   classes: 1,
   endpoints: 1,
 };

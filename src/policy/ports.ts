@@ -39,6 +39,33 @@ export function union(spans: readonly Span[]): PortSet {
   return merged;
 }
 
+/** Whether the set holds a place, by binary search. */
+export function holds(set: PortSet, place: number): boolean {
+  let low = 0;
+  let high = set.length - 1;
+  while (low <= high) {
+    const middle = (low + high) >> 1;
+    const span = set[middle] as Span;
+    if (place < span.first) high = middle - 1;
+    else if (place > span.last) low = middle + 1;
+    else return true;
+  }
+  return false;
+}
+
+export function intersection(a: PortSet, b: PortSet): PortSet {
+  const spans: Span[] = [];
+  for (let i = 0, j = 0; i < a.length && j < b.length; ) {
+    const [one, other] = [a[i] as Span, b[j] as Span];
+    const first = Math.max(one.first, other.first);
+    const last = Math.min(one.last, other.last);
+    if (first <= last) spans.push({ first, last });
+    if (one.last < other.last) i += 1;
+    else j += 1;
+  }
+  return spans;
+}
+
 /** Canonical text of a set: equal sets have equal text. */
 export const portSetKey = (set: PortSet): string => set.map((span) => `${span.first}-${span.last}`).join(",");
 

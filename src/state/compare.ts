@@ -1,10 +1,19 @@
 // Where the kernel differs from what it should hold, entry by entry: for whoever looks, and for the log of a repair.
 
-import { type Held, portChanges } from "./diff.ts";
-import type { Endpoint, Span, State } from "./state.ts";
+import type { Held } from "./diff.ts";
+import { portChanges } from "./port-changes.ts";
+import { type Endpoint, identityIn, type Span, type State } from "./state.ts";
 
 /** The tables whose content the control plane alone decides. */
-export const DESIRED_TABLES = ["cidrs", "addresses", "endpoints", "policy", "ports", "rows"] as const;
+export const DESIRED_TABLES = [
+  "cidrs",
+  "addresses",
+  "services",
+  "endpoints",
+  "policy",
+  "ports",
+  "rows",
+] as const;
 
 export type DesiredTable = (typeof DESIRED_TABLES)[number];
 
@@ -30,6 +39,10 @@ export function differences({ state, unsettled }: Held, want: State): Difference
       text: identityText,
       unsettled: unsettled.addresses,
     }),
+    ...ofMaps("services", want.services, state.services, {
+      text: identityText,
+      unsettled: unsettled.services,
+    }),
     ...ofMaps("endpoints", want.endpoints, state.endpoints, {
       text: endpointText,
       unsettled: unsettled.endpoints,
@@ -51,7 +64,8 @@ export function differencesText(found: readonly Difference[]): string {
     .join(", ");
 }
 
-const identityText = (identity: number): string => `identity ${identity}`;
+const identityText = (value: number): string =>
+  value === identityIn(value) ? `identity ${value}` : `identity ${identityIn(value)} of a frontend`;
 
 const classesText = (classes: readonly number[]): string => `classes ${classes.join(",") || "none"}`;
 

@@ -8,16 +8,8 @@
 import { DIRECTIONS, type Direction } from "../base/direction.ts";
 import type { PrefixTable } from "../base/prefixes.ts";
 import { cidrFrom, cidrTable } from "./lookup.ts";
-import {
-  CLASS_OTHER,
-  type ClassSpan,
-  type Endpoint,
-  IDENTITY_DEFAULT,
-  POLICY_NONE,
-  PORT_LINE_SIZE,
-  type Span,
-  type State,
-} from "./state.ts";
+import { type PortChange, portChanges, type Versions } from "./port-changes.ts";
+import { type Endpoint, IDENTITY_DEFAULT, identityIn, POLICY_NONE, type State } from "./state.ts";
 
 /** What the kernel holds, as read from it. */
 export interface Held {
@@ -25,20 +17,23 @@ export interface Held {
   /** Keys whose two versions differ: an update was cut short. They are written again whatever they hold. */
   readonly unsettled: {
     readonly addresses: ReadonlySet<string>;
+    readonly services: ReadonlySet<string>;
     readonly cidrs: ReadonlySet<string>;
     readonly endpoints: ReadonlySet<number>;
     readonly ports: boolean;
   };
 }
 
-/** In `addresses`: not there in this version. */
-export const ABSENT = "absent";
+export const NOTHING_UNSETTLED: Held["unsettled"] = {
+  addresses: new Set(),
+  services: new Set(),
+  cidrs: new Set(),
+  endpoints: new Set(),
+  ports: false,
+};
 
-/** One value in both versions: `live` stays as it is, `next` comes into force with the flip. */
-export interface Versions<T> {
-  readonly live: T;
-  readonly next: T;
-}
+/** In `addresses` and `services`: not there in this version. */
+export const ABSENT = "absent";
 
 export type PolicyPair = { readonly [direction in Direction]: number };
 
@@ -60,16 +55,21 @@ export interface PolicyWrite {
 export interface Batch {
   readonly rows: readonly { readonly number: number; readonly classes: readonly number[] }[];
   readonly policies: readonly PolicyWrite[];
-  readonly ports: readonly (Span & Versions<number>)[];
+  readonly ports: readonly PortChange[];
   readonly cidrs: readonly { readonly cidr: string; readonly identity: Versions<number> }[];
   readonly addresses: readonly {
     readonly address: string;
+    readonly identity: Versions<number | typeof ABSENT>;
+  }[];
+  readonly services: readonly {
+    readonly frontend: string;
     readonly identity: Versions<number | typeof ABSENT>;
   }[];
   readonly endpoints: readonly EndpointWrite[];
   readonly remove: {
     readonly endpoints: readonly number[];
     readonly addresses: readonly string[];
+    readonly services: readonly string[];
     readonly cidrs: readonly string[];
     readonly policies: readonly number[];
     readonly rows: readonly number[];
@@ -83,7 +83,14 @@ export interface Changes {
   readonly empty: boolean;
 }
 
-const REMOVE_NOTHING: Batch["remove"] = { endpoints: [], addresses: [], cidrs: [], policies: [], rows: [] };
+const REMOVE_NOTHING: Batch["remove"] = {
+  endpoints: [],
+  addresses: [],
+  services: [],
+  cidrs: [],
+  policies: [],
+  rows: [],
+};
 
 /** What it takes to get from `held` to `want`. Pure; its result depends on nothing else. */
 export function diff(held: Held, want: State): Changes {
@@ -92,7 +99,12 @@ export function diff(held: Held, want: State): Changes {
   const policies = policyChanges(have, want);
   const ports = portChanges(have.ports, want.ports, held.unsettled.ports);
   const cidrs = cidrChanges(held, want);
-  const addresses = addressChanges(held, want);
+  const addresses = mayBeAbsent(have.addresses, want.addresses, held.unsettled.addresses).map(
+    ({ key, identity }) => ({ address: key, identity }),
+  );
+  const services = mayBeAbsent(have.services, want.services, held.unsettled.services).map(
+    ({ key, identity }) => ({ frontend: key, identity }),
+  );
   const endpoints = endpointChanges(held, want);
   const prepare: Batch = {
     rows: rows.prepare,
@@ -100,11 +112,18 @@ export function diff(held: Held, want: State): Changes {
     ports,
     cidrs,
     addresses,
+    services,
     endpoints: endpoints.filter(({ ifindex }) => want.endpoints.has(ifindex)),
     remove: REMOVE_NOTHING,
   };
   const gone = <K, V>(before: ReadonlyMap<K, V>, after: ReadonlyMap<K, V>) =>
     [...before.keys()].filter((key) => !after.has(key));
+  const goneOrUnsettled = (table: "addresses" | "services" | "cidrs") => [
+    ...new Set([
+      ...gone(have[table], want[table]),
+      ...[...held.unsettled[table]].filter((key) => !want[table].has(key)),
+    ]),
+  ];
   const cleanup: Batch = {
     rows: rows.cleanup,
     policies: policies.cleanup,
@@ -115,21 +134,15 @@ export function diff(held: Held, want: State): Changes {
     addresses: addresses
       .filter(({ address }) => want.addresses.has(address))
       .map(({ address, identity }) => ({ address, identity: settled(identity) })),
+    services: services
+      .filter(({ frontend }) => want.services.has(frontend))
+      .map(({ frontend, identity }) => ({ frontend, identity: settled(identity) })),
     endpoints: prepare.endpoints.map((write) => ({ ...write, policy: settled(write.policy) })),
     remove: {
       endpoints: gone(have.endpoints, want.endpoints),
-      addresses: [
-        ...new Set([
-          ...gone(have.addresses, want.addresses),
-          ...[...held.unsettled.addresses].filter((key) => !want.addresses.has(key)),
-        ]),
-      ],
-      cidrs: [
-        ...new Set([
-          ...gone(have.cidrs, want.cidrs),
-          ...[...held.unsettled.cidrs].filter((key) => !want.cidrs.has(key)),
-        ]),
-      ],
+      addresses: goneOrUnsettled("addresses"),
+      services: goneOrUnsettled("services"),
+      cidrs: goneOrUnsettled("cidrs"),
       policies: gone(have.policies, want.policies),
       rows: gone(have.rows, want.rows),
     },
@@ -165,7 +178,12 @@ function rowChanges(have: State, want: State) {
 
 /** Policies keep the cells of identities that are in force until the flip, for the same reason. */
 function policyChanges(have: State, want: State) {
-  const inForce = new Set([IDENTITY_DEFAULT, ...have.addresses.values(), ...have.cidrs.values()]);
+  const inForce = new Set([
+    IDENTITY_DEFAULT,
+    ...[...have.addresses.values()].map(identityIn),
+    ...have.services.values(),
+    ...have.cidrs.values(),
+  ]);
   const prepare: PolicyWrite[] = [];
   const cleanup: PolicyWrite[] = [];
   for (const [number, cells] of want.policies) {
@@ -181,38 +199,6 @@ function policyChanges(have: State, want: State) {
     if (stale.length > 0) cleanup.push({ number, cells, changed: stale, isNew: false });
   }
   return { prepare, cleanup };
-}
-
-/** Places of the port line whose class changes; every place where `all`. */
-export function portChanges(
-  have: readonly ClassSpan[],
-  want: readonly ClassSpan[],
-  all: boolean,
-): Batch["ports"] {
-  const edges = new Set([0, PORT_LINE_SIZE]);
-  for (const span of [...have, ...want]) edges.add(span.first).add(span.last + 1);
-  const sorted = [...edges].sort((a, b) => a - b);
-  const changes: (Span & Versions<number>)[] = [];
-  const classIn = spanReader();
-  for (const [index, first] of sorted.entries()) {
-    const next = sorted[index + 1];
-    if (next === undefined) break;
-    const versions = { live: classIn(have, first), next: classIn(want, first) };
-    if (all || versions.live !== versions.next) changes.push({ first, last: next - 1, ...versions });
-  }
-  return changes;
-}
-
-/** Reads classes at rising places: one step forward in each list, never a search. */
-function spanReader() {
-  const positions = new Map<readonly ClassSpan[], number>();
-  return (spans: readonly ClassSpan[], place: number): number => {
-    let at = positions.get(spans) ?? 0;
-    while (at < spans.length && (spans[at] as ClassSpan).last < place) at += 1;
-    positions.set(spans, at);
-    const span = spans[at];
-    return span !== undefined && span.first <= place ? span.class : CLASS_OTHER;
-  };
 }
 
 /** A prefix that comes says, in the version in force, what covers it there; one that goes, the same in the next. */
@@ -235,11 +221,15 @@ function covering(table: PrefixTable<number>, text: string): number {
   return table.find(cidr.family, cidr.value, cidr.length) ?? IDENTITY_DEFAULT;
 }
 
-function addressChanges(held: Held, want: State): Batch["addresses"] {
-  const have = held.state;
-  return changedKeys(have.addresses, want.addresses, held.unsettled.addresses).map((address) => ({
-    address,
-    identity: { live: have.addresses.get(address) ?? ABSENT, next: want.addresses.get(address) ?? ABSENT },
+/** Changes of a table whose keys may be there in one version only. */
+function mayBeAbsent(
+  have: ReadonlyMap<string, number>,
+  want: ReadonlyMap<string, number>,
+  unsettled: ReadonlySet<string>,
+): { readonly key: string; readonly identity: Versions<number | typeof ABSENT> }[] {
+  return changedKeys(have, want, unsettled).map((key) => ({
+    key,
+    identity: { live: have.get(key) ?? ABSENT, next: want.get(key) ?? ABSENT },
   }));
 }
 

@@ -3,7 +3,16 @@
 import type { Direction } from "../base/direction.ts";
 import { type Address, type Cidr, parseCidr } from "../base/ip.ts";
 import { findAddress, type PrefixTable, prefixTable } from "../base/prefixes.ts";
-import { CLASS_OTHER, IDENTITY_DEFAULT, POLICY_NONE, ROW_ALL, ROW_NOTHING, type State } from "./state.ts";
+import {
+  CLASS_OTHER,
+  IDENTITY_DEFAULT,
+  identityIn,
+  POLICY_NONE,
+  ROW_ALL,
+  ROW_NOTHING,
+  type State,
+  serviceKey,
+} from "./state.ts";
 
 export interface Question {
   /** Interface index of the endpoint. */
@@ -31,7 +40,10 @@ export function planOf(state: State): Plan {
       if (endpoint === undefined) return "unknown endpoint";
       const policy = endpoint.policy[direction];
       if (policy === POLICY_NONE) return "not isolated";
-      const identity = state.addresses.get(remote.text) ?? findAddress(cidrs, remote) ?? IDENTITY_DEFAULT;
+      const found = state.addresses.get(remote.text) ?? findAddress(cidrs, remote) ?? IDENTITY_DEFAULT;
+      const isAsked = found !== identityIn(found) && direction === "egress";
+      const service = isAsked ? state.services.get(serviceKey(remote.text, place)) : undefined;
+      const identity = service ?? identityIn(found);
       const cells = state.policies.get(policy);
       const row = cells?.get(identity) ?? cells?.get(IDENTITY_DEFAULT) ?? ROW_NOTHING;
       if (row === ROW_NOTHING) return "denied";

@@ -8,6 +8,7 @@ type Pairs<K, V> = readonly (readonly [K, V])[];
 export interface PlainState {
   readonly endpoints: Pairs<number, Endpoint>;
   readonly addresses: Pairs<string, number>;
+  readonly services: Pairs<string, number>;
   readonly cidrs: Pairs<string, number>;
   readonly ports: readonly ClassSpan[];
   readonly rows: Pairs<number, readonly number[]>;
@@ -17,6 +18,7 @@ export interface PlainState {
 export const plainState = (state: State): PlainState => ({
   endpoints: [...state.endpoints],
   addresses: [...state.addresses],
+  services: [...state.services],
   cidrs: [...state.cidrs],
   ports: state.ports,
   rows: [...state.rows],
@@ -26,6 +28,7 @@ export const plainState = (state: State): PlainState => ({
 export const stateFrom = (plain: PlainState): State => ({
   endpoints: new Map(plain.endpoints),
   addresses: new Map(plain.addresses),
+  services: new Map(plain.services),
   cidrs: new Map(plain.cidrs),
   ports: plain.ports,
   rows: new Map(plain.rows),

@@ -5,9 +5,22 @@ import type { Direction } from "../base/direction.ts";
 /** Identity 0: no live term matches the address. Its cell in a policy holds the row of every identity not listed. */
 export const IDENTITY_DEFAULT = 0;
 
-/** Rows with a fixed meaning: 0 allows nothing, 1 allows every protocol and port. */
+/**
+ * In a value of `addresses`, beside the identity: ports of this address may be those of a Service, so `services` is asked
+ * first about what pods send there.
+ */
+export const IDENTITY_FRONTEND = 0x4000_0000;
+
+/** The identity in a value of `addresses`. */
+export const identityIn = (value: number): number => value & ~IDENTITY_FRONTEND;
+
+/**
+ * Rows with a fixed meaning: 0 allows nothing, and in a cell it means that the cell of IDENTITY_DEFAULT counts; 1 allows
+ * every protocol and port; 2 allows nothing, whatever that cell says.
+ */
 export const ROW_NOTHING = 0;
 export const ROW_ALL = 1;
+export const ROW_NONE = 2;
 
 /** Class 0: the ports that no live row but ROW_ALL holds. */
 export const CLASS_OTHER = 0;
@@ -49,13 +62,15 @@ export interface Endpoint {
 export interface State {
   /** By interface index of the host-side link. */
   readonly endpoints: ReadonlyMap<number, Endpoint>;
-  /** Pod address (canonical text) to identity. */
+  /** Address of a pod or Service (canonical text) to identity, with IDENTITY_FRONTEND where it is a Service's. */
   readonly addresses: ReadonlyMap<string, number>;
+  /** Frontend of a Service (see serviceKey) to identity. */
+  readonly services: ReadonlyMap<string, number>;
   /** Prefix (canonical text) to identity. */
   readonly cidrs: ReadonlyMap<string, number>;
   /** Sorted, disjoint; places in no span are of CLASS_OTHER. */
   readonly ports: readonly ClassSpan[];
-  /** Row to the classes it holds, sorted. ROW_NOTHING and ROW_ALL are not listed. */
+  /** Row to the classes it holds, sorted. Rows with a fixed meaning are not listed. */
   readonly rows: ReadonlyMap<number, readonly number[]>;
   /** Policy to (identity to row). Only cells that differ from the cell of IDENTITY_DEFAULT, and that one if not ROW_NOTHING. */
   readonly policies: ReadonlyMap<number, ReadonlyMap<number, number>>;
@@ -64,6 +79,7 @@ export interface State {
 export const EMPTY_STATE: State = {
   endpoints: new Map(),
   addresses: new Map(),
+  services: new Map(),
   cidrs: new Map(),
   ports: [],
   rows: new Map(),
@@ -77,12 +93,22 @@ export const EMPTY_STATE: State = {
 export const LIMITS = {
   endpoints: 1_023,
   addresses: 131_072,
+  services: 65_536,
   cidrs: 262_144,
   identities: 65_536,
   policies: 2_047,
-  rows: 4_094,
+  rows: 4_093,
   classes: 4_095,
 } as const;
+
+/** Key of a frontend in `services`: its address and its port's place on the port line. */
+export const serviceKey = (address: string, place: number): string => `${address} ${place}`;
+
+/** Both parts of a key of `services`. */
+export function serviceFrom(key: string): { readonly address: string; readonly place: number } {
+  const [address = "", place] = key.split(" ");
+  return { address, place: Number(place) };
+}
 
 /** Addresses of one family that an endpoint may have as its own (ENDPOINT_ADDRESSES in bpf/layout.h). */
 export const OWN_ADDRESSES_MAX = 4;

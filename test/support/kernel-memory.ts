@@ -6,7 +6,14 @@ import type { Address } from "../../src/base/ip.ts";
 import { findAddress, type PrefixTable, prefixTable } from "../../src/base/prefixes.ts";
 import { ABSENT, type Batch, type Held, type PolicyPair } from "../../src/state/diff.ts";
 import { cidrFrom } from "../../src/state/lookup.ts";
-import { type ClassSpan, type Endpoint, PORT_LINE_SIZE, type State } from "../../src/state/state.ts";
+import {
+  type ClassSpan,
+  type Endpoint,
+  identityIn,
+  PORT_LINE_SIZE,
+  type State,
+  serviceKey,
+} from "../../src/state/state.ts";
 
 type Pair<T> = [T, T];
 
@@ -29,6 +36,7 @@ interface Memory {
   generation: number;
   readonly endpoints: Map<number, { endpoint: Endpoint; policy: Pair<PolicyPair> }>;
   readonly addresses: Map<string, Pair<number | typeof ABSENT>>;
+  readonly services: Map<string, Pair<number | typeof ABSENT>>;
   readonly cidrs: Map<string, Pair<number>>;
   readonly ports: Pair<number>[];
   readonly rows: Map<number, ReadonlySet<number>>;
@@ -42,6 +50,7 @@ export function simulate(): KernelMemory {
     generation: 0,
     endpoints: new Map(),
     addresses: new Map(),
+    services: new Map(),
     cidrs: new Map(),
     ports: Array.from({ length: PORT_LINE_SIZE }, () => [0, 0]),
     rows: new Map(),
@@ -76,7 +85,12 @@ function allows(memory: Memory, { ifindex, direction, remote, place }: Question)
   if (cells === undefined) return false;
   const exact = memory.addresses.get(remote.text)?.[version] ?? ABSENT;
   memory.trie ??= prefixTable([...memory.cidrs].map(([text, value]) => [cidrFrom(text), value] as const));
-  const identity = exact === ABSENT ? (findAddress(memory.trie, remote)?.[version] ?? 0) : exact;
+  const found = exact === ABSENT ? (findAddress(memory.trie, remote)?.[version] ?? 0) : exact;
+  const behind =
+    found !== identityIn(found) && direction === "egress"
+      ? (memory.services.get(serviceKey(remote.text, place))?.[version] ?? ABSENT)
+      : ABSENT;
+  const identity = behind === ABSENT ? identityIn(found) : behind;
   const row = cells.get(identity) || cells.get(0) || 0;
   if (row <= 1) return row === 1;
   return memory.rows.get(row)?.has(memory.ports[place]?.[version] ?? 0) ?? false;
@@ -106,6 +120,8 @@ function* sets(memory: Memory, batch: Batch): Generator<() => void> {
   }
   for (const { address, identity } of batch.addresses)
     yield () => memory.addresses.set(address, pair(identity));
+  for (const { frontend, identity } of batch.services)
+    yield () => memory.services.set(frontend, pair(identity));
   for (const { ifindex, endpoint, policy } of batch.endpoints)
     yield () => memory.endpoints.set(ifindex, { endpoint, policy: pair(policy) });
 }
@@ -113,6 +129,7 @@ function* sets(memory: Memory, batch: Batch): Generator<() => void> {
 function* removals(memory: Memory, remove: Batch["remove"]): Generator<() => void> {
   for (const ifindex of remove.endpoints) yield () => memory.endpoints.delete(ifindex);
   for (const address of remove.addresses) yield () => memory.addresses.delete(address);
+  for (const frontend of remove.services) yield () => memory.services.delete(frontend);
   for (const cidr of remove.cidrs) {
     yield () => {
       memory.cidrs.delete(cidr);
@@ -128,7 +145,12 @@ function read(memory: Memory): Held {
   const version = memory.generation & 1;
   const differ = <K, V>(entries: Iterable<[K, Pair<V>]>) =>
     new Set([...entries].filter(([, [a, b]]) => JSON.stringify(a) !== JSON.stringify(b)).map(([key]) => key));
-  const present = [...memory.addresses].filter(([, value]) => value[version] !== ABSENT);
+  const inForce = (entries: Memory["addresses"]) =>
+    new Map(
+      [...entries].flatMap(([key, { [version]: value }]) =>
+        typeof value === "number" ? [[key, value]] : [],
+      ),
+    );
   const endpoints = [...memory.endpoints];
   const state: State = {
     endpoints: new Map(
@@ -137,7 +159,8 @@ function read(memory: Memory): Held {
         { ...each.endpoint, policy: each.policy[version] as PolicyPair },
       ]),
     ),
-    addresses: new Map(present.map(([key, value]) => [key, value[version] as number])),
+    addresses: inForce(memory.addresses),
+    services: inForce(memory.services),
     cidrs: new Map([...memory.cidrs].map(([key, value]) => [key, value[version] as number])),
     ports: spansOf(memory.ports.map((value) => value[version] as number)),
     rows: new Map([...memory.rows].map(([number, set]) => [number, [...set].sort((a, b) => a - b)])),
@@ -152,6 +175,7 @@ function read(memory: Memory): Held {
     state,
     unsettled: {
       addresses: differ(memory.addresses),
+      services: differ(memory.services),
       cidrs: differ(memory.cidrs),
       endpoints: differ(endpoints.map(([key, { policy }]) => [key, policy])),
       ports: memory.ports.some(([a, b]) => a !== b),

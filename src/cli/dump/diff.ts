@@ -89,6 +89,7 @@ function aboutOf(table: DesiredTable, key: string, names: NamesView): readonly s
   const ABOUT: Readonly<Record<DesiredTable, () => readonly string[]>> = {
     cidrs: () => names.cidrs[key] ?? [],
     addresses: () => one(names.addresses[key]),
+    services: () => one(names.services[key]),
     endpoints: () => one(names.endpoints[key]),
     policy: () => names.policies[key]?.of ?? [],
     ports: () => [],

@@ -1,11 +1,20 @@
 // Reading one table from the pinned maps, in the version that is in force, ready to be shown.
 
-import { addressOfV4Key, addressOfV6Key, cidrOfV4Key, cidrOfV6Key } from "../../datapath/codec.ts";
+import type { Address } from "../../base/ip.ts";
+import {
+  addressOfV4,
+  addressOfV4Key,
+  addressOfV6,
+  addressOfV6Key,
+  cidrOfV4Key,
+  cidrOfV6Key,
+} from "../../datapath/codec.ts";
 import { policyTableOf } from "../../datapath/tables.ts";
 import { IDENTITY_ABSENT, type Identity } from "../../gen/layout.ts";
 import type { Dump } from "../../observe/dump/dump.ts";
 import { conntrackDump, countersDump, fragmentsDump, nodeDump } from "../../observe/dump/flows.ts";
 import {
+  type AddressRecord,
   addressesDump,
   cidrsDump,
   endpointsDump,
@@ -14,9 +23,11 @@ import {
 } from "../../observe/dump/peers.ts";
 import { portsDump, rowsDump } from "../../observe/dump/ports.ts";
 import { recentFlowsDump, recentPeersDump, scratchDump } from "../../observe/dump/recent.ts";
+import { type ServiceRecord, servicesDump } from "../../observe/dump/services.ts";
 import type { TableName } from "../../observe/dump/tables.ts";
 import type { NamesView } from "../../observe/view.ts";
-import { POLICY_NONE } from "../../state/state.ts";
+import { portSetText } from "../../policy/ports.ts";
+import { identityIn, POLICY_NONE, serviceKey } from "../../state/state.ts";
 import { readCounters } from "../counters.ts";
 import { type Kernel, readEndpoints } from "../kernel.ts";
 import { readFlows, readFragments, readNode } from "./flows.ts";
@@ -29,6 +40,7 @@ type Reader = (kernel: Kernel, names: NamesView | undefined) => Promise<Dump>;
 const READERS: Readonly<Record<TableName, Reader>> = {
   cidrs: async (kernel, names) => cidrsDump(await readCidrs(kernel), names),
   addresses: async (kernel, names) => addressesDump(await readAddresses(kernel), names),
+  services: async (kernel, names) => servicesDump(await readServices(kernel), names),
   endpoints: async (kernel, names) => endpointsDump(await readEndpoints(kernel), names),
   policy: async (kernel, names) => policyDump(await readPolicies(kernel), await rowTexts(kernel), names),
   ports: async (kernel) => portsDump(await readPorts(kernel)),
@@ -71,10 +83,39 @@ async function readAddresses(kernel: Kernel) {
     kernel.table("addresses_v6").read(),
   ]);
   return [
-    ...inForce(v4, kernel, (key, identity) => ({ address: addressOfV4Key(key), identity })),
-    ...inForce(v6, kernel, (key, identity) => ({ address: addressOfV6Key(key), identity })),
+    ...inForce(v4, kernel, (key, value) => addressRecord(addressOfV4Key(key), value)),
+    ...inForce(v6, kernel, (key, value) => addressRecord(addressOfV6Key(key), value)),
   ];
 }
+
+const addressRecord = (address: Address, value: number): AddressRecord => ({
+  address,
+  identity: identityIn(value),
+  frontend: value !== identityIn(value),
+});
+
+async function readServices(kernel: Kernel): Promise<ServiceRecord[]> {
+  const [v4, v6] = await Promise.all([
+    kernel.table("services_v4").read(),
+    kernel.table("services_v6").read(),
+  ]);
+  return [
+    ...inForce(v4, kernel, ({ address, place }, identity) =>
+      serviceRecord(addressOfV4(address), place, identity),
+    ),
+    ...inForce(v6, kernel, ({ address, place }, identity) =>
+      serviceRecord(addressOfV6(address), place, identity),
+    ),
+  ];
+}
+
+const serviceRecord = (address: Address, place: number, identity: number): ServiceRecord => ({
+  address,
+  place,
+  port: portSetText([{ first: place, last: place }]),
+  identity,
+  key: serviceKey(address.text, place),
+});
 
 async function readPolicies({ pins }: Kernel): Promise<PolicyRecord[]> {
   const outer = policyTableOf(pins.map("policy"));

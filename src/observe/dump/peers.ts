@@ -15,6 +15,8 @@ export interface CidrRecord {
 export interface AddressRecord {
   readonly address: Address;
   readonly identity: number;
+  /** Services have ports there. */
+  readonly frontend?: boolean;
 }
 
 export interface EndpointRecord {
@@ -36,6 +38,8 @@ export interface PolicyRecord {
 const NOTHING = "nothing";
 /** Identity 0 stands for every address that no live rule tells apart. */
 const OTHERS = "everyone else";
+/** In the place of a pod's name. */
+const SERVICES = "(a Service's: see services)";
 
 function matchesText(identity: number, names: NamesView | undefined): string {
   const peers = peersOf(identity, names);
@@ -64,12 +68,18 @@ export function addressesDump(records: readonly AddressRecord[], names?: NamesVi
   const sorted = [...records].sort((a, b) => compareAddresses(a.address, b.address));
   return dumpOf(sorted, {
     columns: [left("ADDRESS"), right("IDENTITY"), left("POD"), left("MATCHES")],
-    rows: ({ address, identity }) => [
-      [address.text, String(identity), names?.addresses[address.text] ?? "", matchesText(identity, names)],
+    rows: ({ address, identity, frontend }) => [
+      [
+        address.text,
+        String(identity),
+        names?.addresses[address.text] ?? (frontend === true ? SERVICES : ""),
+        matchesText(identity, names),
+      ],
     ],
-    json: ({ address, identity }) => ({
+    json: ({ address, identity, frontend }) => ({
       address: address.text,
       identity,
+      ...(frontend === true && { frontend }),
       ...known("pod", names?.addresses[address.text]),
       ...known("matches", peersOf(identity, names)),
     }),

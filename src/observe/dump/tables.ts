@@ -17,6 +17,7 @@ interface TableFacts {
 export const TABLE_NAMES = [
   "cidrs",
   "addresses",
+  "services",
   "endpoints",
   "policy",
   "ports",
@@ -43,9 +44,15 @@ const FACTS: Readonly<Record<TableName, TableFacts>> = {
   },
   addresses: {
     maps: ["addresses_v4", "addresses_v6"],
-    holds: "addresses of pods, each with its identity; asked before cidrs",
+    holds: "addresses of pods and Services, each with its identity; asked before cidrs",
     by: "agent",
     key: ["address"],
+  },
+  services: {
+    maps: ["services_v4", "services_v6"],
+    holds: "ports of Services' addresses, each with the identity of what is behind it",
+    by: "agent",
+    key: ["address", "port"],
   },
   endpoints: {
     maps: ["endpoints"],

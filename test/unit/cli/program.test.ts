@@ -198,6 +198,7 @@ describe("as a process", () => {
     const nothing = {
       endpoints: {},
       addresses: {},
+      services: {},
       identities: {},
       cidrs: {},
       policies: {},

@@ -70,6 +70,7 @@ const STATUS: StatusView = {
 const NAMES = {
   endpoints: {},
   addresses: {},
+  services: {},
   identities: {},
   cidrs: {},
   policies: {},

@@ -7,6 +7,7 @@ import type { NamesView } from "../../../src/observe/view.ts";
 export const NAMES: NamesView = {
   endpoints: { "7": "alpha/nginx", "9": "beta/hammer" },
   addresses: { "10.63.48.10": "alpha/nginx", "fd63::a": "beta/hammer" },
+  services: {},
   identities: {
     "3": ["alpha/test-network-policy ingress[0].from"],
     "5": ["alpha/test-network-policy egress[0].to", "alpha/test-network-policy ingress[0].from"],

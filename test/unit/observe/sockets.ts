@@ -28,6 +28,7 @@ export const VIEWS: Views = {
   names: () => ({
     endpoints: { "7": "alpha/a" },
     addresses: {},
+    services: {},
     identities: {},
     cidrs: {},
     policies: {},

@@ -1,7 +1,7 @@
 // Differences between what the kernel holds and what it should: each is found, and none where there is none.
 import { expect, test } from "vitest";
 import { differences, differencesText } from "../../../src/state/compare.ts";
-import type { Held } from "../../../src/state/diff.ts";
+import { type Held, NOTHING_UNSETTLED } from "../../../src/state/diff.ts";
 import { plainState, stateFrom } from "../../../src/state/plain.ts";
 import type { State } from "../../../src/state/state.ts";
 
@@ -11,18 +11,14 @@ const WANT: State = {
     ["10.0.0.1", 1],
     ["10.0.0.2", 2],
   ]),
+  services: new Map([["10.96.0.1 80", 4]]),
   cidrs: new Map([["10.0.0.0/8", 3]]),
   ports: [{ first: 80, last: 90, class: 1 }],
   rows: new Map([[2, [1]]]),
   policies: new Map([[1, new Map([[2, 2]])]]),
 };
 
-const SETTLED: Held["unsettled"] = {
-  addresses: new Set(),
-  cidrs: new Set(),
-  endpoints: new Set(),
-  ports: false,
-};
+const SETTLED = NOTHING_UNSETTLED;
 
 const against = (change: Partial<State>, unsettled: Partial<Held["unsettled"]> = {}) =>
   differences({ state: { ...WANT, ...change }, unsettled: { ...SETTLED, ...unsettled } }, WANT);

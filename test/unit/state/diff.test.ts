@@ -1,12 +1,12 @@
 // What an update keeps beside the new until the flip: cells of identities and bits of classes that are still in force.
 
 import { expect, test } from "vitest";
-import { diff, type Held } from "../../../src/state/diff.ts";
+import { diff, type Held, NOTHING_UNSETTLED } from "../../../src/state/diff.ts";
 import { EMPTY_STATE, type State } from "../../../src/state/state.ts";
 
 const held = (state: State): Held => ({
   state,
-  unsettled: { addresses: new Set(), cidrs: new Set(), endpoints: new Set(), ports: false },
+  unsettled: NOTHING_UNSETTLED,
 });
 
 test("a policy keeps the cell of an identity that is in force, and loses it after the flip", () => {

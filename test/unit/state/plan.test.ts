@@ -5,11 +5,13 @@ import { describe, expect, test } from "vitest";
 import { type Cluster, EMPTY_CLUSTER } from "../../../src/model/cluster.ts";
 import { type Compiled, compile } from "../../../src/policy/compile.ts";
 import { NOTHING_NUMBERED } from "../../../src/policy/numbers.ts";
-import { diff, type Held } from "../../../src/state/diff.ts";
+import { placeOf } from "../../../src/policy/ports.ts";
+import { diff, type Held, NOTHING_UNSETTLED } from "../../../src/state/diff.ts";
 import { type Answer, planOf } from "../../../src/state/lookup.ts";
 import type { State } from "../../../src/state/state.ts";
 import { type KernelMemory, type Question, simulate } from "../../support/kernel-memory.ts";
 import { questions, questionText } from "../../support/questions.ts";
+import { clusterWithServices, type ServiceQuestion, serviceQuestions } from "../../support/service-worlds.ts";
 import { cluster, localsOf } from "../../support/worlds.ts";
 
 const RUNS = Number(process.env["WEIR_PROPERTY_RUNS"] ?? 300);
@@ -21,7 +23,7 @@ const passes = (answer: Answer): boolean => answer === "allowed" || answer === "
 
 const settled = (state: State): Held => ({
   state,
-  unsettled: { addresses: new Set(), cidrs: new Set(), endpoints: new Set(), ports: false },
+  unsettled: NOTHING_UNSETTLED,
 });
 
 describe("the compiled plan", { timeout: PATIENCE_MS }, () => {
@@ -68,8 +70,18 @@ describe("the compiled plan", { timeout: PATIENCE_MS }, () => {
 function sample(before: Cluster, after: Cluster): Question[] {
   const all = [...questions(before), ...questions(after)];
   const step = Math.max(1, Math.floor(all.length / 400));
-  return all.filter((_, index) => index % step === 0);
+  return [
+    ...all.filter((_, index) => index % step === 0),
+    ...[before, after].flatMap((world) => serviceQuestions(world, localsOf(world)).map(frontendQuestion)),
+  ];
 }
+
+const frontendQuestion = ({ ifindex, frontend }: ServiceQuestion): Question => ({
+  ifindex,
+  direction: "egress",
+  remote: frontend.address,
+  place: placeOf(frontend.protocol, frontend.port),
+});
 
 /** The next world: each object of the last one stays, goes or is replaced, as the bits of `choice` say. */
 function edited(last: Cluster, other: Cluster, choice: number): Cluster {
@@ -144,7 +156,10 @@ const NOTHING = EMPTY_CLUSTER;
 
 describe("an update", { timeout: PATIENCE_MS }, () => {
   test("gives at every write the old or the new verdict, and in the end the new one", () => {
-    const steps = fc.array(fc.tuple(cluster, fc.nat()), { minLength: 2, maxLength: 4 });
+    const steps = fc.array(fc.tuple(fc.oneof(cluster, clusterWithServices), fc.nat()), {
+      minLength: 2,
+      maxLength: 4,
+    });
     fc.assert(
       fc.property(steps, fc.infiniteStream(fc.nat()), (worlds, random) => {
         const memory = simulate();

@@ -1,0 +1,98 @@
+// The oracle for Services: whether a pod's packets to a frontend may leave it, asked of each backend by the API's own rules.
+//
+// The API does not say what a policy means to a Service: whether addresses are rewritten before or after policies are
+// asked depends on the implementation. Weir's answer is docs/services.md, which this follows sentence by sentence; it
+// shares with the compiler only which backends there are.
+
+import type { Address } from "../base/ip.ts";
+import { type Cluster, isSelectable, keyOf, type Pod } from "../model/cluster.ts";
+import { type Party, permits, policyVerdict, type SideVerdict, sideVerdict } from "./evaluate.ts";
+import type { Backend, Frontend } from "./frontends.ts";
+
+export interface ServiceProbe {
+  readonly from: Party;
+  /** Of the family of `from`'s address. */
+  readonly frontend: Frontend;
+}
+
+/** The verdict of the pod's own policies on one backend. */
+export interface BackendVerdict {
+  readonly backend: Backend;
+  readonly verdict: SideVerdict;
+  /** Whether the backend's own end drops what this pod may not send there. */
+  readonly guarded: boolean;
+}
+
+export interface ServiceVerdict {
+  /** Whether packets to the frontend may leave the pod. Each still meets the backend's ingress, and its guard. */
+  readonly leaves: boolean;
+  readonly backends: readonly BackendVerdict[];
+}
+
+/** `isEndpoint`: whether the pod is an endpoint of the client's node. */
+export function serviceVerdict(
+  cluster: Cluster,
+  { from, frontend }: ServiceProbe,
+  isEndpoint: (pod: Pod) => boolean,
+): ServiceVerdict {
+  const backends = frontend.backends.map((backend): BackendVerdict => {
+    const to = partyAt(cluster, backend.address);
+    const probe = { from, to, protocol: frontend.protocol, port: backend.port };
+    return {
+      backend,
+      verdict: policyVerdict(cluster, probe, "egress"),
+      guarded: frontend.keepsSource && isGuard(to, isEndpoint),
+    };
+  });
+  return { leaves: leaves(cluster, from, backends), backends };
+}
+
+function leaves(cluster: Cluster, from: Party, backends: readonly BackendVerdict[]): boolean {
+  if (isUnrestricted(cluster, from)) return true;
+  const denied = backends.filter(({ verdict }) => !permits(verdict));
+  return denied.length < backends.length && denied.every(({ guarded }) => guarded);
+}
+
+/** Whether nothing can be denied to this end: it is not isolated for egress, or anyone may be reached by any means. */
+function isUnrestricted(cluster: Cluster, from: Party): boolean {
+  const probe = { from, to: from, protocol: "ICMP", port: 0 } as const;
+  const verdict = policyVerdict(cluster, probe, "egress");
+  if (verdict.kind !== "allowed") return verdict.kind !== "denied";
+  return verdict.by.some(({ policy, rule }) => {
+    const { peers, ports } = cluster.policies.get(policy)?.rules.egress[rule] ?? {};
+    return peers === "anyone" && ports === "all";
+  });
+}
+
+/** Whether a connection that goes to this backend is let through by both ends. */
+export function reaches(
+  cluster: Cluster,
+  probe: ServiceProbe,
+  backend: Backend,
+  isEndpoint: (pod: Pod) => boolean,
+): boolean {
+  const { leaves: left, backends } = serviceVerdict(cluster, probe, isEndpoint);
+  const own = backends.find(
+    (each) => each.backend.address.text === backend.address.text && each.backend.port === backend.port,
+  );
+  if (!left || own === undefined || !permits(own.verdict)) return false;
+  const to = partyAt(cluster, backend.address);
+  const { protocol } = probe.frontend;
+  return permits(sideVerdict(cluster, { from: probe.from, to, protocol, port: backend.port }, "ingress"));
+}
+
+/** Who has an address: the first pod in key order that policies can select, else nobody. */
+export function partyAt(cluster: Cluster, address: Address): Party {
+  const owners = [...cluster.pods.values()].filter(
+    (pod) => isSelectable(pod) && pod.ips.some(({ text }) => text === address.text),
+  );
+  const [pod] = owners.sort((a, b) => (keyOf(a) < keyOf(b) ? -1 : 1));
+  return pod === undefined ? { kind: "address", address } : { kind: "pod", pod, address };
+}
+
+/** An endpoint of the client's node, by the only address that it has of the family. */
+function isGuard(to: Party, isEndpoint: (pod: Pod) => boolean): boolean {
+  if (to.kind !== "pod") return false;
+  const { family } = to.address;
+  return isEndpoint(to.pod) && to.pod.ips.filter((address) => address.family === family).length === 1;
+}

@@ -1,0 +1,224 @@
+// Services as policies see them: which backends stand behind each frontend, and whether a policy lets its pods talk to it.
+//
+// A packet to a frontend is seen before it is rewritten, so its policy's answer must hold for whichever backend it goes to.
+// Frontends whose backends no policy tells apart share one identity. See docs/services.md and decision 5.
+
+import type { Family } from "../base/ip.ts";
+import { findAddress, prefixTable } from "../base/prefixes.ts";
+import { type Cluster, keyOf, type Pod } from "../model/cluster.ts";
+import { type CompiledPolicy, portsOf } from "./contents.ts";
+import { type Frontend, frontendsOf } from "./frontends.ts";
+import type { Classified, TermSet } from "./identity.ts";
+import { ALL_PORTS, holds, isAll, NO_PORTS, type PortSet, placeOf } from "./ports.ts";
+
+/** One frontend with its backends, in the terms that policies are compiled to. */
+export interface Behind {
+  readonly frontend: Frontend;
+  readonly backends: readonly ResolvedBackend[];
+}
+
+export interface ResolvedBackend {
+  readonly terms: TermSet;
+  /** Of its port, on the port line. */
+  readonly place: number;
+  /** Interface index of the endpoint of this node that it is, where the program there can tell who asks. */
+  readonly guard: number | undefined;
+}
+
+/** A pod of this node, as far as services need to know it. */
+export interface LocalPod {
+  readonly pod: Pod;
+  readonly ifindex: number;
+}
+
+/** Every frontend of the cluster with what stands behind it on the way from this node. */
+export function behindFrontends(
+  cluster: Cluster,
+  locals: readonly LocalPod[],
+  classified: Classified,
+): Behind[] {
+  const nodes = new Set(locals.flatMap(({ pod }) => pod.node ?? []));
+  const termsOf = termsReader(classified);
+  const guards = guardsOf(locals, classified);
+  return frontendsOf(cluster, nodes).map((frontend) => ({
+    frontend,
+    backends: frontend.backends.map(({ address, port }) => ({
+      terms: termsOf(address),
+      place: placeOf(frontend.protocol, port),
+      guard: frontend.keepsSource ? guards.get(address.text) : undefined,
+    })),
+  }));
+}
+
+const NO_TERMS: TermSet = { content: "", terms: [] };
+
+/** The terms of any address: a pod's own, else those of the longest prefix. */
+export function termsReader(classified: Classified): (address: Frontend["address"]) => TermSet {
+  const cidrs = prefixTable([...classified.cidrs.values()].map(({ cidr, terms }) => [cidr, terms] as const));
+  return (address) =>
+    classified.addresses.get(address.text)?.terms ?? findAddress(cidrs, address) ?? NO_TERMS;
+}
+
+/**
+ * Endpoints by the address that they can answer for: the only one that they have of its family, so that what holds for it
+ * holds for all that reaches them by that family.
+ */
+function guardsOf(locals: readonly LocalPod[], classified: Classified): Map<string, number> {
+  const guards = new Map<string, number>();
+  for (const { pod, ifindex } of locals) {
+    for (const address of pod.ips) {
+      const alone = pod.ips.filter(({ family }) => family === address.family).length === 1;
+      const isOwner = classified.addresses.get(address.text)?.pod === keyOf(pod);
+      if (alone && isOwner) guards.set(address.text, ifindex);
+    }
+  }
+  return guards;
+}
+
+/** Frontends that no policy tells apart. */
+export interface ServiceGroup {
+  readonly family: Family;
+  readonly backends: readonly GroupedBackend[];
+}
+
+export interface GroupedBackend {
+  readonly terms: TermSet;
+  readonly place: number;
+  /** The endpoints that guard backends like this one; undefined where one of them has no guard. */
+  readonly guards: ReadonlySet<number> | undefined;
+}
+
+export interface Grouped {
+  /** By canonical text, which is the content that an identity is numbered by. */
+  readonly groups: ReadonlyMap<string, ServiceGroup>;
+  /** The group of each frontend, in the order given. */
+  readonly contents: readonly string[];
+}
+
+/** Groups frontends. Ports count as `portKey` gives them: the same for ports that no policy tells apart. */
+export function groupFrontends(all: readonly Behind[], portKey: (place: number) => string | number): Grouped {
+  const groups = new Map<string, { family: Family; backends: Map<string, GroupedBackend> }>();
+  const contents = all.map(({ frontend, backends }) => {
+    const own = new Map<string, GroupedBackend>();
+    for (const backend of backends) {
+      const key = `${backend.terms.content}@${portKey(backend.place)}`;
+      own.set(key, joined(own.get(key), backend));
+    }
+    const { family } = frontend.address;
+    const keys = [...own].map(([key, { guards }]) => (guards === undefined ? `${key}!` : key)).sort();
+    const content = `service of IPv${family} to ${keys.join(" ")}`;
+    const known = groups.get(content)?.backends;
+    for (const [key, backend] of known ?? []) {
+      const mine = own.get(key);
+      const both = mine?.guards && backend.guards && new Set([...mine.guards, ...backend.guards]);
+      own.set(key, { ...backend, guards: both });
+    }
+    groups.set(content, { family, backends: own });
+    return content;
+  });
+  return {
+    groups: new Map(
+      [...groups].map(([content, { family, backends }]) => [
+        content,
+        { family, backends: [...backends.values()] },
+      ]),
+    ),
+    contents,
+  };
+}
+
+function joined(known: GroupedBackend | undefined, { terms, place, guard }: ResolvedBackend): GroupedBackend {
+  if (guard === undefined || (known !== undefined && known.guards === undefined))
+    return { terms, place, guards: undefined };
+  return { terms, place, guards: new Set([...(known?.guards ?? []), guard]) };
+}
+
+/** What a policy says of a group. */
+export type GroupVerdict =
+  | { readonly kind: "allowed" }
+  /** Also where there is no backend at all. */
+  | { readonly kind: "denied" }
+  /** Every backend that is denied has guards: a packet may go on, since they drop it. */
+  | { readonly kind: "guarded"; readonly denied: readonly GroupedBackend[] };
+
+export function groupVerdict(policy: CompiledPolicy, group: ServiceGroup): GroupVerdict {
+  const denied = group.backends.filter(({ terms, place }) => !allows(policy, terms, place));
+  if (denied.length === group.backends.length) return { kind: "denied" };
+  if (denied.length === 0) return { kind: "allowed" };
+  const isGuarded = policy.isKnown && denied.every(({ guards }) => guards !== undefined);
+  return isGuarded ? { kind: "guarded", denied } : { kind: "denied" };
+}
+
+const allows = (policy: CompiledPolicy, { terms }: TermSet, place: number): boolean =>
+  holds(policy.others, place) || terms.some((term) => holds(policy.byTerm.get(term) ?? NO_PORTS, place));
+
+/** An egress policy and the endpoints that have it. */
+export interface EgressPolicy {
+  readonly policy: CompiledPolicy;
+  readonly locals: readonly LocalPod[];
+}
+
+/** A pod that guards of others drop packets from: its addresses of one family get a term of their own. */
+export interface Sender {
+  readonly key: string;
+  readonly addresses: ReadonlySet<string>;
+  /** What it may reach on each guard, by interface index: direct packets are judged so at its own end already. */
+  readonly limits: ReadonlyMap<number, PortSet>;
+}
+
+/** Those whose packets may go to a guarded frontend. */
+export function sendersOf(egress: Iterable<EgressPolicy>, groups: Iterable<ServiceGroup>): Sender[] {
+  const all = [...groups];
+  return [...egress].flatMap((each) =>
+    ([4, 6] as const).flatMap((family) => {
+      const limits = new Map<number, PortSet>();
+      for (const group of all) {
+        if (group.family !== family) continue;
+        const verdict = groupVerdict(each.policy, group);
+        if (verdict.kind !== "guarded") continue;
+        for (const { terms, guards } of verdict.denied)
+          for (const guard of guards ?? []) limits.set(guard, portsOf(each.policy, terms));
+      }
+      if (limits.size === 0) return [];
+      const own = each.locals.flatMap(({ pod }) => pod.ips.filter((address) => address.family === family));
+      const key = JSON.stringify(["sender", each.policy.content, family]);
+      return [{ key, addresses: new Set(own.map(({ text }) => text)), limits }];
+    }),
+  );
+}
+
+/** The addresses of senders with the senders' terms among theirs. */
+export function withSenders(
+  classified: Classified,
+  senders: readonly Sender[],
+  termNumbers: ReadonlyMap<string, number>,
+): Classified {
+  const known = new Map<string, TermSet>();
+  const addresses = new Map(classified.addresses);
+  for (const { key, addresses: own } of senders) {
+    for (const text of own) {
+      const entry = addresses.get(text);
+      if (entry === undefined) continue;
+      const terms = [...entry.terms.terms, termNumbers.get(key) as number].sort((a, b) => a - b);
+      const content = terms.join(",");
+      const set = known.get(content) ?? { content, terms };
+      known.set(content, set);
+      addresses.set(text, { ...entry, terms: set });
+    }
+  }
+  return { ...classified, addresses };
+}
+
+/** The cells that groups need in an egress policy: none where the cell of everyone else says the same. */
+export function serviceCells(
+  policy: CompiledPolicy,
+  groups: ReadonlyMap<string, ServiceGroup>,
+): Map<string, PortSet> {
+  const cells = new Map<string, PortSet>();
+  if (isAll(policy.others)) return cells;
+  for (const [content, group] of groups) {
+    if (groupVerdict(policy, group).kind !== "denied") cells.set(content, ALL_PORTS);
+    else if (policy.others.length > 0) cells.set(content, NO_PORTS);
+  }
+  return cells;
+}

@@ -1,0 +1,151 @@
+// Random small clusters with Services: few frontends, whose backends are pods, other addresses, or both.
+
+import fc from "fast-check";
+import { type Address, addressOf } from "../../src/base/ip.ts";
+import { type Cluster, keyOf, type Pod, type Protocol } from "../../src/model/cluster.ts";
+import type { Policy, Rule } from "../../src/model/policy.ts";
+import { EVERYTHING } from "../../src/model/selector.ts";
+import type { EndpointSlice, Service, ServicePort, SliceEndpoint } from "../../src/model/service.ts";
+import { type ServiceProbe, serviceVerdict } from "../../src/policy/evaluate-service.ts";
+import { frontendsOf } from "../../src/policy/frontends.ts";
+import { pods, policy, ports } from "./model.ts";
+import { cluster, v4, v6 } from "./worlds.ts";
+
+const PROTOCOLS: readonly Protocol[] = ["TCP", "UDP", "SCTP"];
+const PORTS = [1, 80, 443, 8080];
+
+const vipV4 = (number: number): Address => addressOf(4, 0x0a600000n + BigInt(number));
+const vipV6 = (number: number): Address => addressOf(6, (0xfd96n << 112n) + BigInt(number));
+
+const port: fc.Arbitrary<ServicePort> = fc.record({
+  name: fc.constantFrom("", "a"),
+  protocol: fc.constantFrom(...PROTOCOLS),
+  port: fc.constantFrom(...PORTS),
+  target: fc.constantFrom<(number | string)[]>(80, 8080, "web", "dns"),
+});
+
+const service: fc.Arbitrary<Service> = fc
+  .record({
+    namespace: fc.constantFrom("x", "y", "z"),
+    name: fc.constantFrom("s", "t"),
+    vip: fc.nat({ max: 2 }),
+    /** Now and then a pod's own address. */
+    external: fc.option(fc.nat({ max: 15 }), { freq: 4 }),
+    ports: fc.uniqueArray(port, {
+      minLength: 1,
+      maxLength: 2,
+      selector: ({ protocol, port: number }) => `${protocol}/${number}`,
+    }),
+    selector: fc.constantFrom(undefined, new Map([["app", "a"]]), new Map([["tier", "b"]])),
+    onlyLocal: fc.boolean(),
+  })
+  .map(({ vip, external, ...rest }) => ({
+    ...rest,
+    clusterIps: [vipV4(vip), vipV6(vip)],
+    externalIps: external === null ? [] : [v4(external)],
+  }));
+
+const yes = fc.integer({ min: 0, max: 4 }).map((number) => number > 0);
+
+/** Whose address it has is a number until the pods are known. */
+const endpoint = fc.record({
+  whose: fc.nat({ max: 15 }),
+  isPod: yes,
+  ready: yes,
+  serving: fc.boolean(),
+  terminating: fc.boolean(),
+});
+
+const slice = fc.record({
+  /** Which of the Services; its ports get these numbers, but for those that are 0. */
+  of: fc.nat({ max: 3 }),
+  numbers: fc.tuple(fc.constantFrom(0, ...PORTS), fc.constantFrom(...PORTS)),
+  family: fc.constantFrom(4 as const, 6 as const),
+  number: fc.nat({ max: 2 }),
+  endpoints: fc.array(endpoint, { maxLength: 4 }),
+});
+
+type PlannedSlice = typeof slice extends fc.Arbitrary<infer T> ? T : never;
+
+function sliceIn(
+  world: Cluster,
+  services: readonly Service[],
+  { of, numbers, number, endpoints, family }: PlannedSlice,
+): EndpointSlice {
+  const own = [...world.pods.values()].flatMap(({ ips }) => ips.filter((each) => each.family === family));
+  const other = family === 4 ? v4 : v6;
+  const { namespace, name, ports: named } = services[of % services.length] as Service;
+  return {
+    namespace,
+    name: `${name}-${number}`,
+    service: name,
+    family,
+    ports: named.flatMap(({ name: port, protocol }, index) => {
+      const target = numbers[index % 2] ?? 0;
+      return target === 0 ? [] : [{ name: port, protocol, port: target }];
+    }),
+    endpoints: endpoints.map(({ whose, isPod, ...conditions }): SliceEndpoint => {
+      const address = isPod ? own[whose % own.length] : undefined;
+      return { ...conditions, address: address ?? other(whose) };
+    }),
+  };
+}
+
+/** Tells the pods of a world apart by a label, whatever else policies say: what backends of one Service differ by. */
+const divider: fc.Arbitrary<Policy> = fc
+  .record({
+    namespace: fc.constantFrom("x", "y", "z"),
+    value: fc.constantFrom("a", "b"),
+    ports: fc.constantFrom<Rule["ports"][]>("all", ports("TCP/80", "UDP/80", "SCTP/80"), ports("TCP/1-8080")),
+  })
+  .map(({ namespace, value, ports: allowed }) => ({
+    ...policy(`${namespace}/divider`, { isolates: { ingress: false, egress: true } }),
+    rules: { ingress: [], egress: [{ peers: [pods({ app: value }, EVERYTHING)], ports: allowed }] },
+  }));
+
+const byKey = <T extends { readonly namespace: string; readonly name: string }>(list: readonly T[]) =>
+  new Map(list.map((each) => [keyOf(each), each]));
+
+export const clusterWithServices: fc.Arbitrary<Cluster> = fc
+  .record({
+    world: cluster,
+    services: fc.array(service, { minLength: 1, maxLength: 4 }),
+    slices: fc.array(slice, { maxLength: 6 }),
+    dividers: fc.uniqueArray(divider, { maxLength: 2, selector: keyOf }),
+  })
+  .map(({ world, services, slices, dividers }) => ({
+    ...world,
+    policies: new Map([...world.policies, ...byKey(dividers)]),
+    services: byKey(services),
+    slices: byKey(slices.map((each) => sliceIn(world, services, each))),
+  }));
+
+export interface ServiceQuestion extends ServiceProbe {
+  readonly pod: Pod;
+  readonly ifindex: number;
+  readonly leaves: boolean;
+  readonly text: string;
+}
+
+/** Every frontend asked by every endpoint, with the oracle's answer. */
+export function serviceQuestions(
+  world: Cluster,
+  locals: readonly { readonly pod: Pod; readonly ifindex: number }[],
+): ServiceQuestion[] {
+  const keys = new Set(locals.map(({ pod }) => keyOf(pod)));
+  return locals.flatMap(({ pod, ifindex }) =>
+    frontendsOf(world, new Set()).flatMap((frontend): ServiceQuestion[] => {
+      const address = pod.ips.find(({ family }) => family === frontend.address.family);
+      if (address === undefined) return [];
+      const from = { kind: "pod", pod, address } as const;
+      const verdict = serviceVerdict(world, { from, frontend }, (other) => keys.has(keyOf(other)));
+      const backends = verdict.backends.map(
+        (each) =>
+          `${each.backend.address.text}:${each.backend.port} ${each.verdict.kind}${each.guarded ? " guarded" : ""}`,
+      );
+      const to = `${frontend.protocol} ${frontend.address.text}:${frontend.port}`;
+      const text = `${keyOf(pod)} to ${to} (${backends.join(", ") || "no backends"})`;
+      return [{ from, frontend, pod, ifindex, leaves: verdict.leaves, text }];
+    }),
+  );
+}
