@@ -128,8 +128,13 @@ static __always_inline enum reason judge(const struct context *context, const st
 	if (!identities)
 		return REASON_INCOMPLETE;
 	identity = is_v6(packet) ? identity_v6(context, remote) : identity_v4(context, (__be32)remote->low);
-	if (identity & IDENTITY_FRONTEND)
-		identity = identity_behind(context, is_v6(packet), remote, opener, place, identity);
+	if (identity & IDENTITY_FRONTEND) {
+		__u32 service = IDENTITY_ABSENT;
+
+		if (opener == DIRECTION_EGRESS)
+			service = find_service(context, remote, is_v6(packet), place);
+		identity = service == IDENTITY_ABSENT ? identity & ~IDENTITY_FRONTEND : service;
+	}
 	row = bpf_map_lookup_elem(identities, &identity);
 	if (identity && (!row || *row == ROW_NOTHING))
 		row = bpf_map_lookup_elem(identities, &others);

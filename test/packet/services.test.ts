@@ -100,14 +100,28 @@ describe("a flow to a frontend", () => {
       ],
     });
   const client = () => bench.devices.at(0);
-  const segment = (source: Address, destination: Address, flags: number, local: number, out: boolean) =>
+  interface Ends {
+    readonly own: Address;
+    readonly remote: Address;
+    readonly local: number;
+  }
+  const outward = ({ own, remote, local }: Ends, tcpFlags: number) =>
     packet({
-      source,
-      destination,
+      source: own,
+      destination: remote,
       protocol: "TCP",
-      sourcePort: out ? local : 80,
-      destinationPort: out ? 80 : local,
-      tcpFlags: flags,
+      sourcePort: local,
+      destinationPort: 80,
+      tcpFlags,
+    });
+  const inward = ({ own, remote, local }: Ends, tcpFlags: number) =>
+    packet({
+      source: remote,
+      destination: own,
+      protocol: "TCP",
+      sourcePort: 80,
+      destinationPort: local,
+      tcpFlags,
     });
 
   it.each([4, 6] as const)("of IPv%i is answered by the frontend, and by nobody else", async (family) => {
@@ -121,14 +135,14 @@ describe("a flow to a frontend", () => {
         direction: "egress",
         ifindex: client(),
         ingressIfindex: ELSEWHERE,
-        frame: segment(own, vip, flags, local, true),
+        frame: outward({ own, remote: vip, local }, flags),
       });
     const back = (from: Address, flags: number) =>
       bench.run({
         direction: "ingress",
         ifindex: client(),
         ingressIfindex: ELSEWHERE,
-        frame: segment(from, own, flags, local, false),
+        frame: inward({ own, remote: from, local }, flags),
       });
     expect(out(TCP_FLAG.SYN)).toBe("pass");
     expect(back(vip, TCP_FLAG.SYN | TCP_FLAG.ACK)).toBe("pass");
@@ -146,11 +160,11 @@ describe("a flow to a frontend", () => {
     await enforce(worldWith("TCP/8080"));
     const own = CLIENT.ips[family === 4 ? 0 : 1] as Address;
     const vip = address(VIP[family]);
-    const answer = segment(vip, own, TCP_FLAG.ACK, nextPort(), false);
+    const answer = inward({ own, remote: vip, local: nextPort() }, TCP_FLAG.ACK);
     const run = (direction: "ingress" | "egress", frame: Uint8Array) =>
       bench.run({ direction, ifindex: client(), ingressIfindex: ELSEWHERE, frame });
     expect(run("ingress", answer)).toBe("pass");
-    expect(run("egress", segment(own, vip, TCP_FLAG.ACK, nextPort(), true))).toBe("pass");
+    expect(run("egress", outward({ own, remote: vip, local: nextPort() }, TCP_FLAG.ACK))).toBe("pass");
     // Another port of the address is no frontend, nor is the echo of it.
     const other = packet({
       source: own,
