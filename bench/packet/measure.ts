@@ -5,6 +5,7 @@ import { codeOf, OperationError } from "../../src/base/errors.ts";
 import { addressOf, type Family } from "../../src/base/ip.ts";
 import { packet } from "../../src/engines/frame.ts";
 import type { Driver, PeerIs } from "./driver.ts";
+import type { Meter } from "./meter.ts";
 import { anyPeers, type Peers } from "./peers.ts";
 import { randomFrom } from "./random.ts";
 import type { FloorRow, ProgramRow, Row } from "./rows.ts";
@@ -15,6 +16,8 @@ export interface Rig {
   readonly driver: Driver;
   readonly stages: ReadonlyMap<WorldName, Stage>;
   readonly floorPeers: Readonly<Record<Family, Peers>>;
+  /** Started just before what is timed, stopped just after. */
+  readonly meter?: Meter;
 }
 
 export const floorPeers = (): Rig["floorPeers"] => ({
@@ -51,7 +54,8 @@ async function uninterrupted<T>(work: () => Promise<T>): Promise<T> {
 
 const TRIES_MAX = 10;
 
-async function measureFloor({ driver, floorPeers }: Rig, row: FloorRow, packets: number): Promise<number> {
+async function measureFloor(rig: Rig, row: FloorRow, packets: number): Promise<number> {
+  const { driver, floorPeers } = rig;
   const { hook, drives } = row;
   const nothing = driver.nothing(hook);
   const course = { hook, peerIs: "source", peers: floorPeers[drives ?? 4] } as const;
@@ -61,7 +65,7 @@ async function measureFloor({ driver, floorPeers }: Rig, row: FloorRow, packets:
   const input = { data: packet({ source: end, destination: end, protocol: "TCP", ...ports }) };
   return uninterrupted(async () => {
     time(program, input, WARM_UP);
-    return time(program, input, packets) / packets;
+    return (await metered(rig, () => time(program, input, packets))) / packets;
   });
 }
 
@@ -79,9 +83,18 @@ async function measureChunk(rig: Rig, row: ProgramRow, packets: number): Promise
   const stage = stageOf(rig, row);
   const program = await prepare(rig, row);
   const before = stage.counted(row);
-  const taken = time(program, stage.input(row), packets);
+  const taken = await metered(rig, () => time(program, stage.input(row), packets));
   checkCounters(row, before, { after: stage.counted(row), packets });
   return taken;
+}
+
+async function metered<T>({ meter }: Rig, work: () => T): Promise<T> {
+  await meter?.start();
+  try {
+    return work();
+  } finally {
+    await meter?.stop();
+  }
 }
 
 function stageOf({ stages }: Rig, { world }: ProgramRow): Stage {
@@ -89,6 +102,13 @@ function stageOf({ stages }: Rig, { world }: ProgramRow): Stage {
   if (stage === undefined) throw new Error(`assertion failed: world ${world} is not open`);
   return stage;
 }
+
+/** The row of the answers to a row's packets. */
+const mirrored = (row: ProgramRow): ProgramRow => ({
+  ...row,
+  direction: row.direction === "ingress" ? "egress" : "ingress",
+  port: { ...row.port, at: row.port.at === "source" ? "destination" : "source" },
+});
 
 /** The program to time, its table as the row asks for. */
 async function prepare(rig: Rig, row: ProgramRow): Promise<BpfProgram> {
@@ -98,6 +118,12 @@ async function prepare(rig: Rig, row: ProgramRow): Promise<BpfProgram> {
   const input = stage.input(row);
   if (row.table === "empty") await stage.forget(family);
   if (from === "one") {
+    // What both sides have spoken in: UDP has no segment that shows it.
+    const answer = mirrored(row);
+    if (row.transport === "UDP") {
+      time(target, input, 1);
+      time(stage.program(answer), stage.input(answer), 1);
+    }
     time(target, input, WARM_UP);
     return target;
   }

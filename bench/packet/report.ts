@@ -11,7 +11,7 @@ export interface Measured {
   /** Of the row's program, not of the driver before it. */
   readonly program: { readonly name: string; readonly verifiedInstructions: number };
   /** Executed for each packet; undefined where the processor's counters cannot be had. */
-  readonly instructions?: number;
+  readonly instructions: number | undefined;
 }
 
 export const FORMATS = ["table", "json", "markdown"] as const;
