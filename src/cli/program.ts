@@ -4,6 +4,7 @@ import { resolve } from "node:path";
 import { Command, CommanderError, Option } from "commander";
 import { codeOf, messageOf } from "../base/errors.ts";
 import { printable } from "../observe/text.ts";
+import { addCheckNode } from "./check-node.ts";
 import { addCleanup } from "./cleanup.ts";
 import type { Adder, Exits } from "./command.ts";
 import { addConntrackFlush, addConntrackList } from "./conntrack.ts";
@@ -19,6 +20,7 @@ import { addResync } from "./resync.ts";
 import { addRun } from "./run.ts";
 import { addSnapshot } from "./snapshot.ts";
 import { addStatus } from "./status.ts";
+import { addSysdump } from "./sysdump.ts";
 import { addTest } from "./test.ts";
 import { addTrace } from "./trace.ts";
 import { addVersion } from "./version.ts";
@@ -39,6 +41,11 @@ const CONNTRACK_EXAMPLES = `
 Examples:
   weir conntrack list --pod alpha/nginx   the flows of one pod
   weir conntrack flush --peer 10.0.0.9    forget those with one peer: they are judged anew
+`;
+
+const CHECK_EXAMPLES = `
+Examples:
+  weir check node                     can Weir enforce on this node, and with which means?
 `;
 
 /** Commands in the order of the help; a group is a command that only has commands. */
@@ -66,6 +73,13 @@ const COMMANDS: readonly (Adder | Group)[] = [
     commands: [addConntrackList, addConntrackFlush],
   },
   addSnapshot,
+  {
+    name: "check",
+    about: "check what Weir needs",
+    examples: CHECK_EXAMPLES,
+    commands: [addCheckNode],
+  },
+  addSysdump,
   addLint,
   addTest,
   addResync,

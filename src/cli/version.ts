@@ -28,19 +28,7 @@ export function addVersion(parent: Command, exits: Exits): void {
 
 async function version(context: Context, { output }: { readonly output: "text" | "json" }): Promise<number> {
   const { env } = context;
-  const [{ LAYOUT_DIGEST }, libbpf, agent] = await Promise.all([
-    import("../gen/layout.ts"),
-    libbpfVersion(),
-    agentVersion(context),
-  ]);
-  const versions = {
-    weir: versionOf(env.root),
-    agent,
-    libbpf,
-    layout: LAYOUT_DIGEST,
-    kernel: release(),
-    node: process.versions.node,
-  };
+  const versions = await versionsOf(context);
   env.stdout.write(
     output === "json"
       ? jsonText(versions)
@@ -49,6 +37,32 @@ async function version(context: Context, { output }: { readonly output: "text" |
           .join(""),
   );
   return EXIT.ok;
+}
+
+export interface Versions {
+  readonly weir: string;
+  /** Null where none runs. */
+  readonly agent: string | null;
+  readonly libbpf: string;
+  readonly layout: string;
+  readonly kernel: string;
+  readonly node: string;
+}
+
+export async function versionsOf(context: Context): Promise<Versions> {
+  const [{ LAYOUT_DIGEST }, libbpf, agent] = await Promise.all([
+    import("../gen/layout.ts"),
+    libbpfVersion(),
+    agentVersion(context),
+  ]);
+  return {
+    weir: versionOf(context.env.root),
+    agent,
+    libbpf,
+    layout: LAYOUT_DIGEST,
+    kernel: release(),
+    node: process.versions.node,
+  };
 }
 
 /** Null where none answers: the command is asked for what is wrong, so that is no error here. */

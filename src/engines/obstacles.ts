@@ -7,8 +7,8 @@ import type { EngineName, EngineOptions } from "./names.ts";
 const BPF_FS_MAGIC = 0xcafe4a11;
 
 /** Numbers of capabilities (linux/capability.h). */
-const CAPABILITIES = { CAP_NET_ADMIN: 12n, CAP_SYS_ADMIN: 21n, CAP_BPF: 39n } as const;
-type Capability = keyof typeof CAPABILITIES;
+export const CAPABILITIES = { CAP_NET_ADMIN: 12n, CAP_SYS_ADMIN: 21n, CAP_BPF: 39n } as const;
+export type Capability = keyof typeof CAPABILITIES;
 
 interface Needs {
   readonly capabilities: readonly Capability[];
@@ -45,7 +45,7 @@ export function obstaclesOf(name: EngineName, { object, bpffs }: EngineOptions):
 }
 
 /** CAP_SYS_ADMIN includes what later became CAP_BPF. */
-function missingCapabilities(wanted: readonly Capability[]): Capability[] {
+export function missingCapabilities(wanted: readonly Capability[]): Capability[] {
   const status = readFileSync("/proc/self/status", "utf8");
   const effective = BigInt(`0x${/^CapEff:\s*([0-9a-f]+)/m.exec(status)?.[1] ?? "0"}`);
   const has = (name: Capability): boolean => ((effective >> CAPABILITIES[name]) & 1n) === 1n;
@@ -63,8 +63,8 @@ function isInstalled(program: string): boolean {
   });
 }
 
-/** The directory, or what is there of the way to it. */
-function obstacleAt(bpffs: string): string[] {
+/** The directory, or what is there of the way to it: why nothing can be pinned there, if so. */
+export function obstacleAt(bpffs: string): string[] {
   let existing = bpffs;
   while (!existsSync(existing) && existing !== dirname(existing)) existing = dirname(existing);
   if (statfsSync(existing).type === BPF_FS_MAGIC) return [];

@@ -1,0 +1,84 @@
+// `weir sysdump`: one archive with all that whoever is asked for help will want to see.
+
+import { hostname } from "node:os";
+import type { Command } from "commander";
+import { messageOf } from "../base/errors.ts";
+import { printable } from "../observe/text.ts";
+import { type Exits, note } from "./command.ts";
+import { CommandError, type Context, EXIT } from "./env.ts";
+import type { Made } from "./sysdump/parts.ts";
+
+interface Options {
+  readonly output?: string;
+}
+
+const HELP = `
+The archive (tar, gzip; readable by its owner alone) holds versions, the check of the node, the agent's views, state and
+latest log lines, every table of the kernel, and the interfaces with what is attached to them. contents.txt lists it.
+What cannot be had, since no agent answers or a command is not installed, is missing, and the list says why.
+
+It holds names and addresses of pods, their labels, and policies. Weir reads no Secrets; passwords, tokens and keys that
+stand in log lines or names are left out.
+
+Examples:
+  weir sysdump                            weir-sysdump-NODE-TIME.tar.gz in this directory
+  weir sysdump -o /tmp/dump.tar.gz && tar tzf /tmp/dump.tar.gz
+
+Exit codes:
+  0 saved, 1 error, 2 wrong usage`;
+
+export function addSysdump(parent: Command, exits: Exits): void {
+  parent
+    .command("sysdump")
+    .description("one archive with state, maps, versions, kernel features and logs, for whoever helps")
+    .option("-o, --output <file>", "where it is written")
+    .addHelpText("after", HELP)
+    .action(exits(sysdump));
+}
+
+async function sysdump(context: Context, options: Options): Promise<number> {
+  const { env } = context;
+  const [{ makePart, PARTS }, { tarOf }, { gzipSync }, { renameSync, rmSync, writeFileSync }] =
+    await Promise.all([
+      import("./sysdump/parts.ts"),
+      import("./sysdump/tar.ts"),
+      import("node:zlib"),
+      import("node:fs"),
+    ]);
+  const now = env.now();
+  const name = `weir-sysdump-${hostname()}-${now
+    .toISOString()
+    .replace(/\.\d+Z$/, "Z")
+    .replaceAll(/[-:]/g, "")}`;
+  const made: Made[] = [];
+  for (const part of PARTS) made.push(await makePart(part, context));
+  const files = made.flatMap(({ part, content }) =>
+    content === undefined ? [] : [{ name: `${name}/${part.name}`, content }],
+  );
+  const contents = { name: `${name}/contents.txt`, content: Buffer.from(contentsText(made)) };
+  const archive = gzipSync(tarOf([contents, ...files], Math.floor(now.getTime() / 1_000)));
+  const file = options.output ?? `${name}.tar.gz`;
+  const unfinished = `${file}.partial`;
+  try {
+    writeFileSync(unfinished, archive, { mode: 0o600 });
+    renameSync(unfinished, file);
+  } catch (thrown) {
+    rmSync(unfinished, { force: true });
+    throw new CommandError(`${file}: ${messageOf(thrown)}`);
+  }
+  for (const { part, reason } of made) if (reason !== undefined) note(env, missingText(part.name, reason));
+  env.stdout.write(`${file}\n`);
+  return EXIT.ok;
+}
+
+const missingText = (name: string, reason: string): string =>
+  printable(`without ${name}: ${reason.trim().replaceAll(/\s*\n\s*/g, " ")}`);
+
+function contentsText(made: readonly Made[]): string {
+  const width = Math.max(...made.map(({ part }) => part.name.length)) + 2;
+  const line = ({ part, content, reason }: Made): string =>
+    content === undefined
+      ? `${part.name.padEnd(width)}missing: ${printable((reason ?? "").trim().replaceAll(/\s*\n\s*/g, " "))}\n`
+      : `${part.name.padEnd(width)}${part.holds}\n`;
+  return made.map(line).join("");
+}
