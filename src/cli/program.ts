@@ -8,6 +8,8 @@ import { addCheckNode } from "./check-node.ts";
 import { addCleanup } from "./cleanup.ts";
 import type { Adder, Exits } from "./command.ts";
 import { addConntrackFlush, addConntrackList } from "./conntrack.ts";
+import { addDescribeEndpoint } from "./describe-endpoint.ts";
+import { addDescribePolicy } from "./describe-policy.ts";
 import { addDiff } from "./diff.ts";
 import { BPFFS_DEFAULT, CommandError, type Context, type Env, EXIT, SOCKET_DEFAULT } from "./env.ts";
 import { addGetEndpoints } from "./get-endpoints.ts";
@@ -29,6 +31,12 @@ const GET_EXAMPLES = `
 Examples:
   weir get endpoints                  this node's pods, and what isolates them
   weir get policies -n alpha          the policies of a namespace, and where they are enforced
+`;
+
+const DESCRIBE_EXAMPLES = `
+Examples:
+  weir describe endpoint alpha/nginx      its addresses, interface and state, and what its policies allow
+  weir describe policy alpha/web          what it says, and on which pods it is enforced
 `;
 
 const MAPS_EXAMPLES = `
@@ -57,6 +65,12 @@ const COMMANDS: readonly (Adder | Group)[] = [
     about: "show the pods and policies of this node",
     examples: GET_EXAMPLES,
     commands: [addGetEndpoints, addGetPolicies],
+  },
+  {
+    name: "describe",
+    about: "show all that is known of one pod or policy",
+    examples: DESCRIBE_EXAMPLES,
+    commands: [addDescribeEndpoint, addDescribePolicy],
   },
   addTrace,
   addDiff,

@@ -1,8 +1,9 @@
 // `weir trace`: does one end reach another, and by which rule?
 
 import { type Command, Option } from "commander";
-import { type Exits, filenameOption, jsonText, manifestsOption, outputOption } from "./command.ts";
+import { type Exits, filenameOption, manifestsOption, outputOption } from "./command.ts";
 import { CommandError, type Context, EXIT } from "./env.ts";
+import { writeReport } from "./report.ts";
 import type { Situation } from "./situation.ts";
 import type { Traced } from "./trace/report.ts";
 
@@ -72,10 +73,7 @@ async function trace(context: Context, options: Options): Promise<number> {
     traced = await tracedIn(context, situation, options);
   }
   const report = reportOf(traced, situation.where);
-  const { stdout } = context.env;
-  if (options.output === "json") stdout.write(jsonText(report));
-  else if (options.output === "yaml") stdout.write((await import("./yaml.ts")).yamlText(report));
-  else stdout.write(reportText(report));
+  await writeReport(context.env, { value: report, text: () => reportText(report) }, options.output);
   if (report.kernel?.asked === true && !report.kernel.agrees) return EXIT_DISAGREES;
   return report.allowed ? EXIT.ok : EXIT_DENIED;
 }

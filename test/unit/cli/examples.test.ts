@@ -20,7 +20,7 @@ const examples = [...text.matchAll(/^```console\n([\s\S]*?)^```$/gm)]
 
 it("has examples of every command that needs no agent", () => {
   const commands = new Set(examples.map(({ line }) => line.split(" --")[0]?.split(" ")[1]));
-  expect([...commands]).toEqual(["trace", "diff"]);
+  expect([...commands]).toEqual(["describe", "trace", "diff"]);
 });
 
 it.each(examples)("$line", async ({ line, output }) => {

@@ -1,0 +1,52 @@
+// `weir describe endpoint`: one pod, where its packets cross the node, and what its policies allow.
+
+import type { Command } from "commander";
+import { type Exits, manifestsOption, outputOption } from "./command.ts";
+import { CommandError, type Context, EXIT } from "./env.ts";
+import { writeReport } from "./report.ts";
+
+interface Options {
+  readonly manifests?: string;
+  readonly output: "text" | "json" | "yaml";
+}
+
+const HELP = `
+The rules read as \`kubectl describe networkpolicy\` writes them. Pods of other nodes can be described as well: what
+isolates them is known, whether it is enforced there is not.
+
+Examples:
+  weir describe endpoint alpha/nginx
+  weir describe endpoint alpha/nginx --manifests policies/
+  weir describe endpoint alpha/nginx -o json | jq '.ingress.policies[].policy'
+
+Exit codes:
+  0 done, 1 error (no agent answers), 2 wrong usage, 4 no such pod`;
+
+export function addDescribeEndpoint(parent: Command, exits: Exits): void {
+  parent
+    .command("endpoint")
+    .description("a pod: addresses, interface, state, and what its policies allow")
+    .argument("<namespace/pod>", "which pod")
+    .addOption(manifestsOption())
+    .addOption(outputOption("text", "json", "yaml"))
+    .addHelpText("after", HELP)
+    .action(exits(describeEndpoint));
+}
+
+async function describeEndpoint(context: Context, name: string, options: Options): Promise<number> {
+  const [{ situationOf }, { endpointReport, endpointText }, { nearestWord }] = await Promise.all([
+    import("./situation.ts"),
+    import("./describe/endpoint.ts"),
+    import("../base/words.ts"),
+  ]);
+  const situation = await situationOf(context, options);
+  const pod = situation.after.pods.get(name);
+  if (pod === undefined) {
+    const nearest = nearestWord(name, [...situation.after.pods.keys()]);
+    const hint = nearest === undefined ? "no pod is known" : `the most similar name is ${nearest}`;
+    throw new CommandError(`no pod ${name}; ${hint}`, EXIT.notFound);
+  }
+  const report = endpointReport(pod, situation);
+  await writeReport(context.env, { value: report, text: () => endpointText(report) }, options.output);
+  return EXIT.ok;
+}
