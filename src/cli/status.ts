@@ -3,6 +3,7 @@
 import { styleText } from "node:util";
 import type { Command } from "commander";
 import {
+  briefText,
   type Emphasis,
   type Health,
   type KernelView,
@@ -26,6 +27,7 @@ The first word is the answer:
 
 Examples:
   weir status
+  weir status --brief                              one line, for a probe or a prompt
   weir status -o json | jq .generation             wanted and applied: equal when all is in force
   weir status -o json | jq -r '.problems[].text'   what is wrong, one a line
   until weir status >/dev/null; do sleep 1; done   wait until all is in force
@@ -37,17 +39,37 @@ export function addStatus(parent: Command, exits: Exits): void {
   parent
     .command("status")
     .description("is everything that is wanted enforced?")
+    .option("--brief", "only the first line (of the JSON: health, generation, and how many)")
     .addOption(outputOption("text", "json"))
     .addHelpText("after", HELP)
     .action(exits(status));
 }
 
-async function status(context: Context, { output }: { readonly output: "text" | "json" }): Promise<number> {
+interface Options {
+  readonly brief?: true;
+  readonly output: "text" | "json";
+}
+
+async function status(context: Context, { brief, output }: Options): Promise<number> {
   const { env } = context;
   const report = await reportOf(context);
-  env.stdout.write(output === "json" ? jsonText(report) : statusText(report, env.now(), emphasisFor(env)));
+  env.stdout.write(
+    output === "json"
+      ? jsonText(brief === true ? briefOf(report) : report)
+      : brief === true
+        ? briefText(report, emphasisFor(env))
+        : statusText(report, env.now(), emphasisFor(env)),
+  );
   return EXIT_OF[report.health];
 }
+
+const briefOf = ({ health, generation, endpoints, policies, problems }: StatusReport) => ({
+  health,
+  generation,
+  endpoints,
+  ...(policies === undefined ? {} : { policies }),
+  problems: problems.length,
+});
 
 async function reportOf(context: Context): Promise<StatusReport> {
   const { socket } = context.settings;

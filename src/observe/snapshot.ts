@@ -50,6 +50,7 @@ const NOT_COMPARED: ReadonlySet<string> = new Set([
   "pod",
   "peer",
   "peers",
+  "service",
   "meaning",
   "matches",
   "of",

@@ -84,13 +84,17 @@ export type Emphasis = (health: Health, text: string) => string;
 export function statusText(report: StatusReport, now: Date, emphasis: Emphasis = (_, text) => text): string {
   const { health } = report;
   const parts = [
-    `${emphasis(health, health)}: ${headline(report)}\n`,
+    briefText(report, emphasis),
     ...(health === "down" ? downLines(report) : agentLines(report, now)),
     ...problemLines(report.problems, emphasis),
     ...(report.capacity.length === 0 ? [] : ["\n", capacityText(report.capacity)]),
   ];
   return parts.join("");
 }
+
+/** The first line alone. */
+export const briefText = (report: StatusReport, emphasis: Emphasis = (_, text) => text): string =>
+  `${emphasis(report.health, report.health)}: ${headline(report)}\n`;
 
 function headline({
   health,

@@ -35,6 +35,25 @@ describe("status", () => {
     expect(stdout).toMatch(/^down: no agent answers, and nothing is enforced\n/);
   });
 
+  it("--brief is the first line, and its numbers for programs", async () => {
+    const line = "down: no agent answers, and nothing is enforced\n";
+    expect(await world.weir("status", "--brief")).toEqual({ exitCode: 2, stdout: line, stderr: "" });
+    await world.serve(viewsWith({ problems: [{ severity: "warning", reason: "odd" }] }));
+    const brief = await world.weir("status", "--brief");
+    expect(brief).toEqual({
+      exitCode: 1,
+      stdout: "degraded: 1 problem; the rest is enforced: 1 endpoint, 2 policies\n",
+      stderr: "",
+    });
+    expect(JSON.parse((await world.weir("status", "--brief", "-o", "json")).stdout)).toEqual({
+      health: "degraded",
+      generation: { wanted: 7, applied: 7 },
+      endpoints: 1,
+      policies: 2,
+      problems: 1,
+    });
+  });
+
   it("is 2 when the agent hangs, and says so", async () => {
     const server = createServer(() => undefined);
     await new Promise<void>((resolve) => server.listen(world.socket, resolve));
