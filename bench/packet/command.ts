@@ -3,8 +3,9 @@
 import { cpus } from "node:os";
 import { fileURLToPath } from "node:url";
 import { type Command, InvalidArgumentError, Option } from "commander";
-import { describeMachine } from "./machine.ts";
-import { FORMATS, type Format, reportText } from "./report.ts";
+import { describeMachine } from "../common/machine.ts";
+import { atLeast, type Format, outputOption, progress } from "../common/options.ts";
+import { reportText } from "./report.ts";
 import { withFloors } from "./rounds.ts";
 import { ROWS, type Row } from "./rows.ts";
 import { run } from "./run.ts";
@@ -32,7 +33,7 @@ Examples:
   npm run bench -- packet                                          everything
   npm run bench -- packet --rows established-v4-hot,denied-v4-hot  two rows, and the floor
   npm run bench -- packet --rows 'new-*' --runs 3                  rows by the beginning of their names
-  npm run bench -- packet -o json >packet.json                     for programs
+  npm run -s bench -- packet -o json >packet.json                  for programs; -s keeps npm itself quiet
 
 Rows:
 ${ROWS.map(({ id, what }) => `  ${id.padEnd(34)} ${what}`).join("\n")}`;
@@ -41,9 +42,7 @@ export function addPacket(parent: Command): void {
   parent
     .command("packet")
     .description("what a packet costs in the programs, by what it is")
-    .addOption(
-      new Option("-o, --output <format>", "how the result is written").choices(FORMATS).default("table"),
-    )
+    .addOption(outputOption())
     .addOption(
       new Option("--rows <ids>", "only these, separated by commas; * at the end stands for anything")
         .argParser(rowsOf)
@@ -58,11 +57,7 @@ export function addPacket(parent: Command): void {
 }
 
 async function packet(options: Options): Promise<void> {
-  const measured = await run({
-    ...options,
-    object: OBJECT,
-    progress: (text) => process.stderr.write(`bench: ${text}\n`),
-  });
+  const measured = await run({ ...options, object: OBJECT, progress });
   process.stdout.write(reportText(options.output, describeMachine(), measured));
 }
 
@@ -77,11 +72,3 @@ export function rowsOf(text: string): readonly Row[] {
   });
   return withFloors(ROWS, ids);
 }
-
-const atLeast =
-  (least: number) =>
-  (text: string): number => {
-    const value = Number(text);
-    if (Number.isInteger(value) && value >= least && text.trim() !== "") return value;
-    throw new InvalidArgumentError(`A whole number from ${least} up is expected.`);
-  };

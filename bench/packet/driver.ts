@@ -1,12 +1,9 @@
 // The bench's own BPF object: empty programs, and drivers that give a program under test the packets of many peers.
 
-import { execFileSync } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { BpfObject, type BpfProgram } from "bpf-ts";
 import type { Family } from "../../src/base/ip.ts";
+import { withBpfObject } from "../common/compile.ts";
 import type { Peers } from "./peers.ts";
 
 export type Hook = "tc" | "xdp";
@@ -63,16 +60,6 @@ const places = (count: number): Uint8Array =>
   new Uint8Array(Uint32Array.from({ length: count }, (_, place) => place).buffer);
 
 function openCompiled(): BpfObject {
-  const folder = mkdtempSync(join(tmpdir(), "weir-bench-"));
-  try {
-    const source = fileURLToPath(new URL("driver.bpf.c", import.meta.url));
-    const output = join(folder, "driver.bpf.o");
-    const multiarch = execFileSync("gcc", ["-print-multiarch"], { encoding: "utf8" }).trim();
-    const flags = ["-std=gnu2x", "-O2", "-g", "-target", "bpf", "-mcpu=v3", "-Wall", "-Wextra", "-Werror"];
-    const includes = multiarch === "" ? [] : ["-idirafter", `/usr/include/${multiarch}`];
-    execFileSync(process.env["CLANG"] ?? "clang-19", [...flags, ...includes, "-c", source, "-o", output]);
-    return BpfObject.open(output);
-  } finally {
-    rmSync(folder, { recursive: true });
-  }
+  const source = fileURLToPath(new URL("driver.bpf.c", import.meta.url));
+  return withBpfObject(source, (path) => BpfObject.open(path));
 }

@@ -1,7 +1,8 @@
 // What a run came to, as a table for people, JSON for programs, or Markdown for the documentation.
 
 import { left, right, type Table, tableText } from "../../src/observe/table.ts";
-import type { Machine } from "./machine.ts";
+import type { Machine } from "../common/machine.ts";
+import type { Format } from "../common/options.ts";
 import { type Figures, floorIdOf } from "./rounds.ts";
 import type { Row } from "./rows.ts";
 
@@ -13,9 +14,6 @@ export interface Measured {
   /** Executed for each packet; undefined where the processor's counters cannot be had. */
   readonly instructions: number | undefined;
 }
-
-export const FORMATS = ["table", "json", "markdown"] as const;
-export type Format = (typeof FORMATS)[number];
 
 export function reportText(format: Format, machine: Machine, rows: readonly Measured[]): string {
   switch (format) {

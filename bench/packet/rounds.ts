@@ -1,6 +1,7 @@
 // Rounds over all rows, so that the machine's noise meets all alike, and what they come to.
 
 import { present } from "../../src/base/assert.ts";
+import { median } from "../common/median.ts";
 import type { Row } from "./rows.ts";
 
 /** Nanoseconds by row id, of one round. */
@@ -15,14 +16,6 @@ export interface Figures {
   readonly maxNs: number;
   /** `ns` in terms of the floor's. */
   readonly ratio: number;
-}
-
-/** The middle one; of an even number, the mean of the middle two. */
-export function median(values: readonly number[]): number {
-  const sorted = values.toSorted((a, b) => a - b);
-  const middle = sorted.length / 2;
-  const low = present(sorted[Math.ceil(middle) - 1], "a value to take the median of");
-  return (low + (sorted[Math.floor(middle)] ?? low)) / 2;
 }
 
 /** The id of the row that a row is compared with: a floor's own. */

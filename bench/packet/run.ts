@@ -2,8 +2,8 @@
 
 import type { BpfProgram } from "bpf-ts";
 import { Teardown } from "../../src/lab/teardown.ts";
+import { pin } from "../common/machine.ts";
 import { openDriver } from "./driver.ts";
-import { pin } from "./machine.ts";
 import { floorPeers, measure, type Rig } from "./measure.ts";
 import { canCount, INSTRUCTIONS, openMeter } from "./meter.ts";
 import type { Measured } from "./report.ts";

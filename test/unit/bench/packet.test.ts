@@ -1,12 +1,13 @@
 // bench/packet without a kernel: the table of rows, what rounds come to, how it is written, and wrong usage.
 import { spawnSync } from "node:child_process";
 import { describe, expect, it } from "vitest";
+import { median } from "../../../bench/common/median.ts";
 import { rowsOf } from "../../../bench/packet/command.ts";
 import { countIn } from "../../../bench/packet/meter.ts";
 import { anyPeers, newFlows, PEERS_MAX, peersOfFlows } from "../../../bench/packet/peers.ts";
 import { randomFrom } from "../../../bench/packet/random.ts";
 import { type Measured, reportText } from "../../../bench/packet/report.ts";
-import { figuresOf, median } from "../../../bench/packet/rounds.ts";
+import { figuresOf } from "../../../bench/packet/rounds.ts";
 import { ROWS, type Row } from "../../../bench/packet/rows.ts";
 import { factsOf } from "../../../bench/packet/worlds.ts";
 import { addressOf, cidrContains } from "../../../src/base/ip.ts";

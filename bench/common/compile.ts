@@ -1,0 +1,35 @@
+// Compiling a bench's own C into a folder that is gone when it has been used.
+
+import { execFileSync } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+const FOLDER = "weir-bench-";
+
+/** Gives `use` the path of what `source` (a path) was compiled to. Errors: what the compiler says. */
+export function withBpfObject<T>(source: string, use: (path: string) => T): T {
+  const multiarch = execFileSync("gcc", ["-print-multiarch"], { encoding: "utf8" }).trim();
+  const flags = ["-std=gnu2x", "-O2", "-g", "-target", "bpf", "-mcpu=v3", "-Wall", "-Wextra", "-Werror"];
+  const includes = multiarch === "" ? [] : ["-idirafter", `/usr/include/${multiarch}`];
+  const folder = mkdtempSync(join(tmpdir(), FOLDER));
+  try {
+    const output = join(folder, "object.bpf.o");
+    execFileSync(process.env["CLANG"] ?? "clang-19", [...flags, ...includes, "-c", source, "-o", output]);
+    return use(output);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}
+
+/** The same for an ordinary program of C; `use` may take its time. */
+export async function withProgram<T>(source: string, use: (path: string) => Promise<T>): Promise<T> {
+  const folder = mkdtempSync(join(tmpdir(), FOLDER));
+  try {
+    const output = join(folder, "program");
+    execFileSync("gcc", ["-O2", "-Wall", "-Wextra", "-Werror", "-o", output, source]);
+    return await use(output);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}
