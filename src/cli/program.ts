@@ -7,6 +7,7 @@ import { printable } from "../observe/text.ts";
 import { addCheckNode } from "./check-node.ts";
 import { addCleanup } from "./cleanup.ts";
 import type { Adder, Exits } from "./command.ts";
+import { addCompletion } from "./completion.ts";
 import { addConntrackFlush, addConntrackList } from "./conntrack.ts";
 import { addDescribeEndpoint } from "./describe-endpoint.ts";
 import { addDescribePolicy } from "./describe-policy.ts";
@@ -99,6 +100,7 @@ const COMMANDS: readonly (Adder | Group)[] = [
   addResync,
   addLogLevel,
   addCleanup,
+  addCompletion,
   addVersion,
 ];
 

@@ -1,27 +1,15 @@
 // docs/cli.md against the program: the same commands, options, choices and tables, no more and no fewer.
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { Readable } from "node:stream";
 import type { Command, Option } from "commander";
 import { describe, expect, it } from "vitest";
 import { buildProgram } from "../../../src/cli/program.ts";
 import { TABLES } from "../../../src/observe/dump/tables.ts";
-import { ROOT } from "./world.ts";
+import { ENV_OF_NOTHING, ROOT } from "./world.ts";
 
 const text = readFileSync(join(ROOT, "docs/cli.md"), "utf8");
 
-const program = buildProgram(
-  {
-    stdout: { write: () => undefined },
-    stderr: { write: () => undefined },
-    stdin: () => Readable.from([]),
-    variables: {},
-    now: () => new Date(0),
-    stopSignal: () => new AbortController().signal,
-    root: ROOT,
-  },
-  () => async () => undefined,
-);
+const program = buildProgram(ENV_OF_NOTHING, () => async () => undefined);
 
 /** Commands that do something, by their words: groups only hold others. */
 function leaves(command: Command, words: string): [words: string, command: Command][] {

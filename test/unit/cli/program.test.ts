@@ -3,28 +3,16 @@ import { execFile } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { Readable } from "node:stream";
 import { promisify } from "node:util";
 import type { Command } from "commander";
 import { build } from "esbuild";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import type { Env } from "../../../src/cli/env.ts";
 import { buildProgram } from "../../../src/cli/program.ts";
 import { serve } from "../../../src/observe/server.ts";
 import type { PolicyView } from "../../../src/observe/view.ts";
-import { ROOT, runIn } from "./world.ts";
+import { ENV_OF_NOTHING, ROOT, runIn } from "./world.ts";
 
-const NO_ENV: Env = {
-  stdout: { write: () => undefined },
-  stderr: { write: () => undefined },
-  stdin: () => Readable.from([]),
-  variables: {},
-  now: () => new Date(0),
-  stopSignal: () => new AbortController().signal,
-  root: ROOT,
-};
-
-const program = buildProgram(NO_ENV, () => async () => undefined);
+const program = buildProgram(ENV_OF_NOTHING, () => async () => undefined);
 
 /** Every command by its words, groups included. */
 function commandsBelow(command: Command, words: readonly string[] = []): string[][] {
@@ -64,6 +52,7 @@ describe("help", () => {
       "resync",
       "log-level",
       "cleanup",
+      "completion",
       "version",
     ]);
   });

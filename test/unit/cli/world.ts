@@ -11,6 +11,17 @@ import { type LocalApi, type Route, serve, type Views } from "../../../src/obser
 
 export const ROOT = fileURLToPath(new URL("../../..", import.meta.url));
 
+/** For whoever only looks at the table of commands. */
+export const ENV_OF_NOTHING: Env = {
+  stdout: { write: () => undefined },
+  stderr: { write: () => undefined },
+  stdin: () => Readable.from([]),
+  variables: {},
+  now: () => new Date(0),
+  stopSignal: () => new AbortController().signal,
+  root: ROOT,
+};
+
 export interface Outcome {
   readonly exitCode: number;
   readonly stdout: string;
