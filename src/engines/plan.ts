@@ -22,8 +22,8 @@ export function planEngine(): Engine {
       );
       numbering = compiled.numbering;
       const plan = planOf(compiled.state);
-      return step.cells.map((cell) =>
-        judgeSides(step, cell, interfaces, ({ direction, ifindex }) => {
+      return step.cells.map((asked) =>
+        judgeSides(step, asked, interfaces, ({ cell, direction, ifindex }) => {
           const remote = direction === "egress" ? cell.to.address : cell.from.address;
           const place = placeOf(cell.protocol === "ICMP" ? "other" : cell.protocol, cell.port);
           const answer = plan.judge({ ifindex, direction, remote, place });

@@ -4,7 +4,7 @@ import type { Direction } from "../base/direction.ts";
 import { isSelectable, keyOf } from "../model/cluster.ts";
 import type { Judgement } from "../source/conformance/run.ts";
 import type { Cell, End, Step } from "../source/conformance/types.ts";
-import { directionsOf, endTexts } from "./explain.ts";
+import { arriving, directionsOf, endTexts } from "./explain.ts";
 
 /** One program run or lookup: what the endpoint on `ifindex` says of the cell in a direction. */
 export type AskSide = (question: {
@@ -37,9 +37,10 @@ export function judgeSides(
   const answers: string[] = [];
   let allowed = true;
   for (const direction of directionsOf(cell)) {
-    const ifindex = interfaceOf(step, direction === "egress" ? cell.from : cell.to, interfaces);
+    const seen = direction === "egress" ? cell : arriving(cell);
+    const ifindex = interfaceOf(step, direction === "egress" ? seen.from : seen.to, interfaces);
     if (ifindex === undefined) continue;
-    const side = ask({ cell, direction, ifindex });
+    const side = ask({ cell: seen, direction, ifindex });
     answers.push(`${direction}: ${side.answer}`);
     allowed &&= side.allowed;
   }

@@ -18,6 +18,7 @@ import {
 } from "./network.ts";
 import { PodProcess } from "./process.ts";
 import type { Outcome, Probe, ProcessConfig, Sample } from "./protocol.ts";
+import { type Rewrite, rewrite } from "./rewriting.ts";
 import { Teardown } from "./teardown.ts";
 
 /** A pod, or anything else with an address: what Weir is told of it decides which. */
@@ -93,6 +94,7 @@ export class Lab {
   readonly #endpoints = new Map<string, Endpoint>();
   #lastIndex = 0;
   #node: Promise<Endpoint> | undefined;
+  #rewrites = false;
 
   /** For `openLab`. */
   constructor(prefix: string, teardown: Teardown) {
@@ -182,6 +184,17 @@ export class Lab {
       this.#endpoints.delete(name);
     }
     unmakeWires(wires);
+  }
+
+  /**
+   * Rewrites destinations on the way through the node, as kube-proxy does; these rules take the place of those before.
+   * @throws OperationError
+   */
+  rewrite(rewrites: readonly Rewrite[]): void {
+    if (!this.#rewrites && rewrites.length === 0) return;
+    if (!this.#rewrites) this.#teardown.defer(() => rewrite(this.prefix, []));
+    this.#rewrites = true;
+    rewrite(this.prefix, rewrites);
   }
 
   /** Undone by `close`, or when the process ends, before anything of the lab is taken away. Must be synchronous. */

@@ -6,8 +6,8 @@
 
 import type { Address } from "../base/ip.ts";
 import { type Cluster, isSelectable, keyOf, type Pod } from "../model/cluster.ts";
+import type { Backend, Frontend } from "../model/frontends.ts";
 import { type Party, permits, policyVerdict, type SideVerdict, sideVerdict } from "./evaluate.ts";
-import type { Backend, Frontend } from "./frontends.ts";
 
 export interface ServiceProbe {
   readonly from: Party;

@@ -6,8 +6,8 @@
 import type { Family } from "../base/ip.ts";
 import { findAddress, prefixTable } from "../base/prefixes.ts";
 import { type Cluster, keyOf, type Pod } from "../model/cluster.ts";
+import { type Frontend, frontendsOf } from "../model/frontends.ts";
 import { type CompiledPolicy, portsOf } from "./contents.ts";
-import { type Frontend, frontendsOf } from "./frontends.ts";
 import type { Classified, TermSet } from "./identity.ts";
 import { ALL_PORTS, holds, isAll, NO_PORTS, type PortSet, placeOf } from "./ports.ts";
 

@@ -3,11 +3,11 @@
 import fc from "fast-check";
 import { type Address, addressOf } from "../../src/base/ip.ts";
 import { type Cluster, keyOf, type Pod, type Protocol } from "../../src/model/cluster.ts";
+import { frontendsOf } from "../../src/model/frontends.ts";
 import type { Policy, Rule } from "../../src/model/policy.ts";
 import { EVERYTHING } from "../../src/model/selector.ts";
 import type { EndpointSlice, Service, ServicePort, SliceEndpoint } from "../../src/model/service.ts";
 import { type ServiceProbe, serviceVerdict } from "../../src/policy/evaluate-service.ts";
-import { frontendsOf } from "../../src/policy/frontends.ts";
 import { pods, policy, ports } from "./model.ts";
 import { cluster, v4, v6 } from "./worlds.ts";
 

@@ -3,6 +3,7 @@
 import type { Address } from "../../base/ip.ts";
 import { isSelectable, keyOf } from "../../model/cluster.ts";
 import type { Case, Cell, End, Step } from "../../source/conformance/types.ts";
+import { arriving } from "../explain.ts";
 
 /** One namespace. */
 export interface Host {
@@ -26,8 +27,11 @@ export interface Hosts {
  */
 export function hostsOf(of: Case, step: Step): Hosts {
   const cells = of.steps.flatMap((each) => each.cells);
-  const asked = new Set(cells.flatMap(({ from, to }) => [from.name, to.name]));
   const pods = [...step.cluster.pods.values()];
+  const asked = new Set(cells.flatMap(({ from, to, behind }) => [from.name, behind?.end.name ?? to.name]));
+  // Every backend of a Service that is asked about is on this node, as it is for the other engines.
+  const backends = new Set(cells.flatMap(({ behind }) => behind?.frontend.backends.map(textOf) ?? []));
+  for (const pod of pods) if (pod.ips.some(({ text }) => backends.has(text))) asked.add(keyOf(pod));
   const groups: Group[] = pods
     .filter((pod) => isSelectable(pod) && asked.has(keyOf(pod)))
     .map((pod) => ({ names: [keyOf(pod)], addresses: usable(pod.ips) }));
@@ -52,6 +56,8 @@ export function hostsOf(of: Case, step: Step): Hosts {
   };
 }
 
+const textOf = ({ address }: { readonly address: Address }): string => address.text;
+
 interface Group {
   readonly names: readonly string[];
   readonly addresses: readonly string[];
@@ -73,7 +79,7 @@ function merged(groups: readonly Group[]): Group[] {
 }
 
 function hostFrom({ names, addresses }: Group, cells: readonly Cell[]): Host {
-  const targeted = cells.filter(({ to }) => names.includes(to.name));
+  const targeted = cells.map(arriving).filter(({ to }) => names.includes(to.name));
   const ports = (protocol: Cell["protocol"]) => {
     const numbers = targeted
       .filter((cell) => cell.protocol === protocol && cell.port > 0)

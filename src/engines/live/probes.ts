@@ -4,6 +4,7 @@ import { type Lab, NODE } from "../../lab/lab.ts";
 import { measure, SECOND_LOOK_MS, type Shot } from "../../lab/measure.ts";
 import type { Outcome, ProbeKind } from "../../lab/protocol.ts";
 import type { Cell } from "../../source/conformance/types.ts";
+import { arriving } from "../explain.ts";
 import { type Hosts, whyUnusable } from "./hosts.ts";
 import type { Verdict } from "./protocol.ts";
 
@@ -100,7 +101,9 @@ function shotOf(cell: Cell, hosts: Hosts): Shot | { readonly why: string } {
   }
   const host = hosts.hostOf(from);
   if (host === undefined) return { why: `${from.address.text} of ${from.name} is a pod's address` };
-  if (hosts.hostOf(to) === undefined) return { why: `${to.address.text} of ${to.name} is a pod's address` };
+  const server = arriving(cell).to;
+  if (hosts.hostOf(server) === undefined)
+    return { why: `${server.address.text} of ${server.name} is a pod's address` };
   return { from: host, probe: { ...target, source: from.address.text } };
 }
 

@@ -9,10 +9,11 @@ import type { ForwardingPaths } from "../../lab/forwarding.ts";
 import { type Lab, openLab } from "../../lab/lab.ts";
 import { type Attachment, type Cluster, keyOf, type Pod } from "../../model/cluster.ts";
 import { problemText } from "../../model/problem.ts";
-import type { Case, Step } from "../../source/conformance/types.ts";
+import type { Case, Cell, Step } from "../../source/conformance/types.ts";
 import { type Host, type Hosts, hostsOf } from "./hosts.ts";
 import { type Flows, probe } from "./probes.ts";
 import type { Verdict } from "./protocol.ts";
+import { roundsOf } from "./rounds.ts";
 
 export interface WorldOptions {
   /** The built BPF object. */
@@ -60,10 +61,24 @@ export async function openWorld(options: WorldOptions): Promise<World> {
       }
       await bringHosts(lab, held, hosts.list);
       await enforcement.bring(attached(step.cluster, hosts, lab));
-      return probe(step.cells, { lab, hosts, flows });
+      return judged(step.cells, { lab, hosts, flows });
     },
     close: () => lab.close(),
   };
+}
+
+/** One verdict for every cell, in their order. */
+async function judged(cells: readonly Cell[], world: Parameters<typeof probe>[1]): Promise<Verdict[]> {
+  const verdicts: Verdict[] = [];
+  for (const { cells: indices, rewrites } of roundsOf(cells)) {
+    world.lab.rewrite(rewrites);
+    const found = await probe(
+      indices.map((index) => cells[index] as Cell),
+      world,
+    );
+    for (const [place, index] of indices.entries()) verdicts[index] = found[place] as Verdict;
+  }
+  return verdicts;
 }
 
 /** Takes away what is no more, before what comes can have its addresses. What stays is left alone, its servers too. */

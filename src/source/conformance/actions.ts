@@ -18,6 +18,7 @@ import { parsePolicy } from "../parse/policy.ts";
 import { namespaceName, objectName } from "../parse/syntax.ts";
 import { quote } from "../parse/text.ts";
 import { parseLabels, parseNamespaceEntry, parsePodEntry, podConflict, required } from "./cluster.ts";
+import { SERVICE_KINDS, type ServiceKind, serviceObject, withObject } from "./services.ts";
 
 /** What the actions so far have led to. */
 export interface Situation {
@@ -54,6 +55,12 @@ const ACTIONS: Readonly<
   createPod: { fields: ["pod"], apply: createPod },
   setPodLabels: { fields: ["namespace", "name", "labels"], apply: setPodLabels },
   deletePod: { fields: ["namespace", "name"], apply: deletePod },
+  createService: putAction("Service", "create"),
+  updateService: putAction("Service", "update"),
+  deleteService: deleteAction("Service"),
+  createEndpointSlice: putAction("EndpointSlice", "create"),
+  updateEndpointSlice: putAction("EndpointSlice", "update"),
+  deleteEndpointSlice: deleteAction("EndpointSlice"),
 };
 
 /** The situation after one action. One that cannot be read or is not possible leaves it as it was, with an issue. */
@@ -187,6 +194,34 @@ function deletePod(before: Situation, { field, fields }: Action): Outcome {
   return {
     ...before,
     cluster: { ...before.cluster, pods: without(before.cluster.pods, (each) => each === key) },
+  };
+}
+
+function putAction(kind: ServiceKind, verb: "create" | "update") {
+  return {
+    fields: ["object"],
+    apply: ({ cluster, ...rest }: Situation, { field, fields }: Action): Outcome => {
+      const objectField = required(field, fields, "object");
+      const object = objectField && serviceObject(objectField, kind);
+      if (object === undefined) return UNREADABLE;
+      const key = keyOf(object);
+      if (cluster[SERVICE_KINDS[kind].table].has(key) !== (verb === "update"))
+        return `${kind} ${key} is ${verb === "update" ? "not there" : "there already"}`;
+      if (!cluster.namespaces.has(object.namespace)) return `namespace ${object.namespace} is not there`;
+      return { ...rest, cluster: withObject(cluster, kind, key, object) };
+    },
+  };
+}
+
+function deleteAction(kind: ServiceKind) {
+  return {
+    fields: ["namespace", "name"],
+    apply: ({ cluster, ...rest }: Situation, { field, fields }: Action): Outcome => {
+      const key = keyIn(field, fields);
+      if (key === undefined) return UNREADABLE;
+      if (!cluster[SERVICE_KINDS[kind].table].has(key)) return `${kind} ${key} is not there`;
+      return { ...rest, cluster: withObject(cluster, kind, key, undefined) };
+    },
   };
 }
 

@@ -5,6 +5,7 @@ import type { Cluster, Protocol } from "../../model/cluster.ts";
 import { booleanOf, child, type Field, type Fields, fieldsOf, note, stringOf } from "../parse/fields.ts";
 import { quote } from "../parse/text.ts";
 import { listOf, required } from "./cluster.ts";
+import { isService, serviceCells } from "./services.ts";
 import type { Cell, End, Side } from "./types.ts";
 
 /** Where the names of endpoints lead at this step. */
@@ -16,7 +17,7 @@ export interface Endpoints {
 }
 
 /** Everything of a cell but its ends. */
-type Question = Omit<Cell, "from" | "to" | "loopback">;
+type Question = Omit<Cell, "from" | "to" | "loopback" | "behind">;
 
 const EXPECTED_FIELDS = [
   "pods",
@@ -34,7 +35,7 @@ const TABLES: readonly (readonly [string, Side])[] = [
 ];
 const CHECK_FIELDS = [
   ...["from", "to", "protocol", "port", "verdict"],
-  ...["sourceVerdict", "basis", "optional", "connection", "evaluator", "reason"],
+  ...["sourceVerdict", "basis", "optional", "connection", "evaluator", "reason", "address", "backend"],
 ];
 const CHECK_FIELDS_SHOWN = 5;
 const PORT_MAX = 65_535;
@@ -146,7 +147,7 @@ function flawOfRow(
 }
 
 /** What only checks can say of a cell. */
-const PLAIN = { optional: false, beyondPolicy: false, connection: undefined, reason: "" } as const;
+const PLAIN = { optional: false, beyondPolicy: false, connection: undefined, behind: undefined, reason: "" };
 
 type Ends = Pick<Cell, "from" | "to" | "loopback">;
 
@@ -179,9 +180,13 @@ function parseCheck(field: Field, endpoints: Endpoints): readonly Cell[] {
   const ofProtocol = endpoints.families.filter((family) => family === ICMP_FAMILY.get(protocol));
   const families = ofProtocol.length > 0 ? ofProtocol : endpoints.families;
   const from = fromField && endpointAt(fromField, { ...endpoints, families });
+  if (typeof toField?.value === "string" && isService(toField.value))
+    return from && fields && question
+      ? serviceCells(field, fields, { ...endpoints, from: from.ends, question })
+      : [];
   const to = toField && endpointAt(toField, { ...endpoints, families });
   if (question === undefined || from === undefined || to === undefined) return [];
-  return pairs(field, from, to).map((ends) => ({ ...question, ...ends }));
+  return pairs(field, from, to).map((ends) => ({ ...question, ...ends, behind: undefined }));
 }
 
 /** In a dual-stack case, ICMP is that of IPv4; where there is but one family, it is that one's under either name. */

@@ -3,6 +3,7 @@
 import type { Direction } from "../../base/direction.ts";
 import type { Address, Family } from "../../base/ip.ts";
 import type { Cluster, Pod, Protocol } from "../../model/cluster.ts";
+import type { Frontend } from "../../model/frontends.ts";
 
 /** One file. */
 export interface Case {
@@ -39,6 +40,13 @@ export interface End {
   readonly pod: Pod | undefined;
 }
 
+/** A backend of a frontend. */
+export interface Behind {
+  readonly frontend: Frontend;
+  readonly end: End;
+  readonly port: number;
+}
+
 /** One probe with what is expected of it. Both addresses are of one family. */
 export interface Cell {
   readonly from: End;
@@ -58,6 +66,11 @@ export interface Cell {
   readonly beyondPolicy: boolean;
   /** The connection `id` is opened by this probe, or one opened before is used again. */
   readonly connection: { readonly id: string; readonly use: "open" | "reuse" } | undefined;
+  /**
+   * Where `to` is an address of a Service: the backend that the node's rewriting takes the connection to. Undefined for
+   * all other cells.
+   */
+  readonly behind: Behind | undefined;
   /** The case's own words for why, or "". */
   readonly reason: string;
 }

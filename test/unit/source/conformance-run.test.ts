@@ -24,6 +24,7 @@ const cell = (facts: Partial<Cell> = {}): Cell => ({
   optional: false,
   beyondPolicy: false,
   connection: undefined,
+  behind: undefined,
   reason: "",
   ...facts,
 });

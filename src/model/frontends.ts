@@ -4,10 +4,10 @@
 // know (topology hints, session affinity), every backend that it may choose is one.
 
 import type { Address, Family } from "../base/ip.ts";
-import { type Cluster, keyOf, type Pod } from "../model/cluster.ts";
-import type { Protocol } from "../model/protocol.ts";
-import { matches, type Selector } from "../model/selector.ts";
-import type { EndpointSlice, Service, ServicePort } from "../model/service.ts";
+import { type Cluster, keyOf, type Pod } from "./cluster.ts";
+import type { Protocol } from "./protocol.ts";
+import { matches, type Selector } from "./selector.ts";
+import type { EndpointSlice, Service, ServicePort } from "./service.ts";
 
 /** One address and port that is rewritten on the way. */
 export interface Frontend {
