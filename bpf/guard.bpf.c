@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * The XDP programs: from_pod_xdp on the host side of a pod's veth, in the place of from_pod.
+ * The XDP programs: from_pod_xdp on the host side of a pod's veth, in the place of from_pod; from_uplink on the node's own
+ * interfaces to the outside.
  */
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
@@ -44,6 +45,7 @@ static __always_inline bool hook_owned(__attribute__((unused)) const struct xdp_
 	return false;
 }
 
+#include "uplink.h"
 #include "verdict.h"
 
 /* Its section says that frames in several parts are welcome: without that, no veth with a large MTU would take it. */
@@ -51,6 +53,15 @@ SEC("xdp.frags")
 int from_pod_xdp(struct xdp_md *xdp)
 {
 	return lets_pass(xdp, DIRECTION_EGRESS) ? XDP_PASS : XDP_DROP;
+}
+
+SEC("xdp.frags")
+int from_uplink(struct xdp_md *xdp)
+{
+	enum screened screened = screen(xdp);
+
+	count_screened(screened, bpf_xdp_get_buff_len(xdp));
+	return screened < SCREENED_DROPS ? XDP_PASS : XDP_DROP;
 }
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

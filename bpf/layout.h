@@ -34,6 +34,16 @@ enum reason : __u8 {
 /* Of frames, by their Ethernet type: what is neither, ARP for one, counts as IPv4. */
 enum counted_family : __u8 { COUNTED_IPV4 = 0, COUNTED_IPV6 = 1 };
 
+/* What was made of a frame on an uplink; index into uplink_counters. From SCREENED_DROPS on it was dropped. */
+enum screened : __u8 {
+	SCREENED_PASSED = 0,      /* from no denied prefix, or no IP */
+	SCREENED_NEIGHBOUR = 1,   /* ARP or IPv6 neighbour discovery, whoever it comes from */
+	SCREENED_DROPS = 4,       /* no meaning of its own: the first that drops */
+	SCREENED_DENIED = 4,      /* from a denied prefix */
+	SCREENED_MALFORMED = 5,   /* says that it is IP and has no whole header of it */
+	SCREENED_UNSUPPORTED = 6, /* more VLAN tags than are looked behind */
+};
+
 /* Which timeout a flow's state has; index into node.timeouts. */
 enum timeout : __u8 {
 	TIMEOUT_TCP_NEW = 0,
@@ -65,6 +75,7 @@ const struct {
 	enum reason reason;
 	enum timeout timeout;
 	enum counted_family counted_family;
+	enum screened screened;
 	/* Capacities that are part of the layout; the others are each map's max_entries. */
 	enum : __u32 {
 		ROW_WORDS = 64,           /* a row has one bit for each port class: 4,096 of them */
@@ -79,6 +90,7 @@ const struct {
 		RECENT_PEERS_BITS = 11, /* 2,048 addresses of each family, on each CPU */
 		RECENT_FLOWS_BITS = 9,  /* 512 flows */
 		TIMEOUTS = 10,
+		SCREENINGS = 8,
 	} capacity;
 	enum : __u32 {
 		IDENTITY_ABSENT = 0xffffffff,   /* not there in this version; in `addresses`: look in `cidrs` */
@@ -250,6 +262,16 @@ struct count {
 /* What one CPU saw of one endpoint. */
 struct counters {
 	struct count count[FAMILIES][DIRECTIONS][REASONS];
+};
+
+/* The uplinks' settings. */
+struct uplink {
+	__u32 version; /* which list of denied prefixes is in force, by the lowest bit: both families change at one stroke */
+};
+
+/* What one CPU saw on all uplinks. */
+struct uplink_counters {
+	struct count count[SCREENINGS];
 };
 
 #endif

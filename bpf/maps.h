@@ -178,4 +178,60 @@ struct {
 	__type(value, struct counters);
 } counters SEC(".maps");
 
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct uplink);
+} uplink SEC(".maps");
+
+/*
+ * The two lists of denied prefixes of a family: one in force, the other one free for its successor. Each prefix has its index
+ * into denied_counts; 0 is shared by those that have found no place of their own.
+ */
+struct denied_list_v4 {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1);
+	__type(key, struct cidr_v4_key);
+	__type(value, __u32);
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, VERSIONS);
+	__type(key, __u32);
+	__array(values, struct denied_list_v4);
+} denied_v4 SEC(".maps");
+
+struct denied_list_v6 {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1);
+	__type(key, struct cidr_v6_key);
+	__type(value, __u32);
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, VERSIONS);
+	__type(key, __u32);
+	__array(values, struct denied_list_v6);
+} denied_v6 SEC(".maps");
+
+/* What each CPU dropped for each denied prefix, by its number. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 16384);
+	__type(key, __u32);
+	__type(value, struct count);
+} denied_counts SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct uplink_counters);
+} uplink_counters SEC(".maps");
+
 #endif

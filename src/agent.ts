@@ -6,11 +6,13 @@ import type { AgentMetrics, MetricsOptions } from "./agent/metrics.ts";
 import { openResyncs, type Resyncs } from "./agent/resync.ts";
 import { firstProgress, type Progress, type RoundEnv, round } from "./agent/round.ts";
 import { routesOf } from "./agent/routes.ts";
+import { dropUplinks, openUplinks, type UplinkOptions, type Uplinks } from "./agent/uplinks.ts";
 import { capacityViews, endpointViews, namesView, policyViews } from "./agent/views.ts";
 import type { FromPodHook } from "./base/hooks.ts";
 import type { AdjustableLog } from "./base/log.ts";
 import { type Bell, openBell } from "./base/wake.ts";
 import { hookOf } from "./datapath/attach.ts";
+import type { Problem } from "./model/problem.ts";
 import { toWire } from "./model/wire.ts";
 import { serve, type Views } from "./observe/server.ts";
 import type { StatusView } from "./observe/view.ts";
@@ -35,6 +37,8 @@ export interface AgentOptions {
   readonly object: string;
   /** Where what pods send is filtered. */
   readonly fromPodHook: FromPodHook;
+  /** The node's own interfaces on which denied prefixes are dropped. */
+  readonly uplinks?: UplinkOptions;
 }
 
 export interface AgentEnv {
@@ -55,6 +59,7 @@ const RETRY_LAST_MS = 30_000;
 interface Running {
   readonly resyncs: Resyncs;
   kernel?: Kernel;
+  uplinks?: Uplinks;
   progress?: Progress;
 }
 
@@ -70,11 +75,14 @@ export async function runAgent(options: AgentOptions, env: AgentEnv): Promise<nu
   let metrics: AgentMetrics | undefined;
   try {
     metrics = await metricsOf(running, options, env);
-    const kernel = await openKernel(options);
+    const kernel = await openKernel({ ...options, screens: options.uplinks !== undefined });
     try {
       running.kernel = kernel;
       running.progress = await firstProgress(kernel);
-      await loop({ kernel, progress: running.progress, resyncs: running.resyncs }, options, {
+      const uplinks = await openUplinksOf(kernel, options);
+      if (uplinks !== undefined) running.uplinks = uplinks;
+      const { progress, resyncs } = running;
+      await loop({ kernel, progress, resyncs, uplinks }, options, {
         ...env,
         ...(metrics === undefined ? {} : { meter: metrics }),
       });
@@ -109,21 +117,39 @@ async function metricsOf(
 }
 
 async function runOnce(options: AgentOptions, env: AgentEnv): Promise<number> {
-  const kernel = await openKernel(options);
+  const kernel = await openKernel({ ...options, screens: options.uplinks !== undefined });
   try {
     const progress = await firstProgress(kernel);
-    await round(kernel, progress, { reading: await readManifests(options.manifests), resync: false }, env);
+    const uplinks = await openUplinksOf(kernel, options);
+    await uplinks?.read();
+    const reading = withProblems(await readManifests(options.manifests), (await uplinks?.bring(false)) ?? []);
+    await round(kernel, progress, { reading, resync: false }, env);
     return progress.problems.some(({ severity }) => severity === "error") ? 1 : 0;
   } finally {
     kernel.close();
   }
 }
 
-async function loop(
-  running: Required<Running>,
-  options: AgentOptions,
-  env: AgentEnv & RoundEnv,
-): Promise<void> {
+async function openUplinksOf(kernel: Kernel, { uplinks }: AgentOptions): Promise<Uplinks | undefined> {
+  if (uplinks !== undefined) return openUplinks(kernel, uplinks);
+  await dropUplinks(kernel);
+  return undefined;
+}
+
+const withProblems = (reading: Reading, problems: readonly Problem[]): Reading => ({
+  ...reading,
+  problems: [...reading.problems, ...problems],
+});
+
+/** What the loop works on. */
+interface Parts {
+  readonly kernel: Kernel;
+  readonly progress: Progress;
+  readonly resyncs: Resyncs;
+  readonly uplinks: Uplinks | undefined;
+}
+
+async function loop(running: Parts, options: AgentOptions, env: AgentEnv & RoundEnv): Promise<void> {
   const bell = openBell();
   env.signal.addEventListener("abort", () => bell.ring(), { once: true });
   let reading: Reading | undefined;
@@ -134,6 +160,7 @@ async function loop(
       bell.ring();
     },
   });
+  const watchingDenied = running.uplinks?.watch(() => bell.ring(), env.signal);
   watchLinks(() => bell.ring(), env.signal);
   const timers = openTimers(bell);
   running.resyncs.onRequest(() => bell.ring());
@@ -144,13 +171,15 @@ async function loop(
       if (reading === undefined || env.signal.aborted) continue;
       const asked = running.resyncs.take();
       const resync = timers.resyncIsDue() || asked.length > 0;
-      const settled = await round(running.kernel, running.progress, { reading, resync }, env);
+      const problems = (await running.uplinks?.bring(resync)) ?? [];
+      const read = withProblems(reading, problems);
+      const settled = await round(running.kernel, running.progress, { reading: read, resync }, env);
       for (const answer of asked) answer(running.progress, settled && reading.readable);
       timers.retryUnless(settled);
     }
   } finally {
     timers.close();
-    await watching;
+    await Promise.all([watching, watchingDenied]);
   }
 }
 
@@ -231,6 +260,7 @@ function statusView(running: Running, options: AgentOptions, env: AgentEnv, star
     capacity: capacityViews(progress?.held.state ?? EMPTY_STATE),
     hook: kernel?.hook ?? hookOf(),
     fromPodHook: options.fromPodHook,
+    ...(running.uplinks === undefined ? {} : { uplinks: running.uplinks.view() }),
     source: options.manifests,
   };
 }

@@ -39,15 +39,16 @@ export async function apply(kernel: Kernel, held: Held, want: State): Promise<Ap
 }
 
 async function attachAll(
-  { datapath, hook, guard }: Kernel,
+  { datapath, hook, fromPodHook, guard }: Kernel,
   held: Held,
   want: State,
 ): Promise<Pick<Applied, "gone" | "attached">> {
   const gone: number[] = [];
   const attached = new Map<number, Attached>();
+  const xdp = fromPodHook === "xdp" ? guard?.programs.fromPod : undefined;
   for (const ifindex of want.endpoints.keys()) {
     try {
-      attached.set(ifindex, await attach(datapath, ifindex, hook, guard?.programs.fromPod));
+      attached.set(ifindex, await attach(datapath, ifindex, hook, xdp));
     } catch (error) {
       if (codeOf(error) !== "ENODEV") throw error;
       gone.push(ifindex);

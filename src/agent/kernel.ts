@@ -10,7 +10,9 @@ export interface Kernel {
   readonly datapath: Datapath;
   readonly maps: Maps;
   readonly hook: Hook;
-  /** The XDP programs, where they are to filter what pods send. */
+  /** Which of the programs for what pods send is attached; "tc" if not given. */
+  readonly fromPodHook?: FromPodHook;
+  /** The XDP programs, where any of them is wanted. */
   readonly guard?: Guard;
   close(): void;
 }
@@ -21,13 +23,16 @@ export interface KernelOptions {
   /** The built BPF object. */
   readonly object: string;
   readonly fromPodHook: FromPodHook;
+  /** Whether there are uplinks to screen; false if not given. */
+  readonly screens?: boolean;
 }
 
 /** Errors: OperationError, BpfError. */
-export async function openKernel({ bpffs, object, fromPodHook }: KernelOptions): Promise<Kernel> {
+export async function openKernel(options: KernelOptions): Promise<Kernel> {
+  const { bpffs, object, fromPodHook, screens = false } = options;
   const datapath = await openDatapath(bpffs, object);
-  const opened = { datapath, maps: openMaps(datapath), hook: hookOf() };
-  if (fromPodHook === "tc") {
+  const opened = { datapath, maps: openMaps(datapath), hook: hookOf(), fromPodHook };
+  if (fromPodHook === "tc" && !screens) {
     dropGuard(bpffs);
     return { ...opened, close: () => datapath.close() };
   }

@@ -3,6 +3,7 @@
 import { existsSync } from "node:fs";
 import { isIP } from "node:net";
 import { type Command, InvalidArgumentError, Option } from "commander";
+import type { UplinkOptions } from "../agent/uplinks.ts";
 import { FROM_POD_HOOKS, type FromPodHook } from "../base/hooks.ts";
 import { printable } from "../observe/text.ts";
 import type { StatusView } from "../observe/view.ts";
@@ -19,6 +20,8 @@ interface Options {
   readonly manifests: string;
   readonly once?: true;
   readonly fromPodHook: FromPodHook;
+  readonly uplink?: readonly string[];
+  readonly denyCidrs?: string;
   readonly socketGroup?: string;
   readonly metricsListen: Listen;
   readonly metricsPolicies: boolean;
@@ -39,6 +42,7 @@ Examples:
   weir run --manifests /etc/weir/manifests            enforce, and follow changes
   weir run --manifests ./policies --once              apply what is there, and leave it to the kernel
   weir run --manifests . --log-format json            log lines for a collector
+  weir run --manifests . --uplink eth0 --deny-cidrs deny.txt    and drop what comes from the prefixes in deny.txt
 
 Exit codes:
   0 stopped (or applied, with --once), 1 error (with --once: also if something could not be read or enforced),
@@ -55,6 +59,8 @@ export function addRun(parent: Command, exits: Exits): void {
         .choices(FROM_POD_HOOKS)
         .default("tc"),
     )
+    .option("--uplink <interfaces>", "drop denied sources on these interfaces: names, with commas", namesOf)
+    .option("--deny-cidrs <file>", "the denied sources: a prefix or address a line, watched for changes")
     .addOption(
       new Option("--metrics-listen <address>", "where Prometheus asks: an address and port, or off")
         .argParser(listenFrom)
@@ -90,8 +96,25 @@ function listenFrom(text: string): Listen {
   return { host, port };
 }
 
+/** Names of interfaces, as the kernel takes them; that they exist is asked when they are attached to. */
+function namesOf(text: string): readonly string[] {
+  const names = text.split(",").map((name) => name.trim());
+  const wrong = names.find((name) => !/^[^/\s]{1,15}$/.test(name) || name === "." || name === "..");
+  if (wrong === undefined) return [...new Set(names)];
+  throw new InvalidArgumentError(`${JSON.stringify(wrong)} is no name of an interface.`);
+}
+
+/** Neither does anything without the other. */
+function uplinksOf({ uplink, denyCidrs }: Options): UplinkOptions | undefined {
+  if (uplink === undefined && denyCidrs === undefined) return undefined;
+  if (uplink !== undefined && denyCidrs !== undefined) return { interfaces: uplink, denied: denyCidrs };
+  const [given, missing] = uplink === undefined ? ["--deny-cidrs", "--uplink"] : ["--uplink", "--deny-cidrs"];
+  throw new CommandError(`${given} needs ${missing}; see: weir run --help`, EXIT.usage);
+}
+
 async function run(context: Context, options: Options): Promise<number> {
   const { env, settings } = context;
+  const uplinks = uplinksOf(options);
   // Two agents would undo each other's work: asked before anything is touched.
   const other = await askAgentIfAble<StatusView>(context, "status");
   if (!isSilence(other)) {
@@ -117,6 +140,7 @@ async function run(context: Context, options: Options): Promise<number> {
       once: options.once === true,
       fromPodHook: options.fromPodHook,
       object: objectPath(env),
+      ...(uplinks === undefined ? {} : { uplinks }),
       ...(group === undefined ? {} : { socketGroup: group }),
       ...(options.metricsListen === "off"
         ? {}

@@ -33,6 +33,11 @@ const WRITERS: { readonly [name in MapName]: "control plane" | "programs" } = {
   conntrack_v6: "programs",
   fragments: "programs",
   counters: "programs",
+  uplink: "control plane",
+  denied_v4: "control plane",
+  denied_v6: "control plane",
+  denied_counts: "programs",
+  uplink_counters: "programs",
 };
 
 /** Room in the tables that only have to hold the flows of a few questions. */

@@ -122,7 +122,10 @@ export function attachedProgram(
   return filter === undefined ? undefined : { place: direction, id: filter.programId };
 }
 
-/** Interfaces on which an earlier agent left links, whether they still exist or not. */
+const isEndpointPlace = (place: string): boolean => (ENDPOINT_PLACES as readonly string[]).includes(place);
+
+/** Interfaces of endpoints on which an earlier agent left links, whether they still exist or not. */
 export function attachedInterfaces(root: string): number[] {
-  return [...new Set(pinnedLinks(root).map(({ ifindex }) => ifindex))].sort((a, b) => a - b);
+  const links = pinnedLinks(root).filter(({ place }) => isEndpointPlace(place));
+  return [...new Set(links.map(({ ifindex }) => ifindex))].sort((a, b) => a - b);
 }

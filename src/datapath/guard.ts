@@ -33,7 +33,7 @@ export async function openGuard(datapath: Datapath, objectPath: string): Promise
       opened.push(program);
       return program;
     };
-    return { programs: { fromPod: open("fromPod") }, close };
+    return { programs: { fromPod: open("fromPod"), fromUplink: open("fromUplink") }, close };
   } catch (error) {
     close();
     throw error;

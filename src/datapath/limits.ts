@@ -12,6 +12,7 @@ import {
   ROW_WORDS,
   VERSIONS,
 } from "../gen/layout.ts";
+import { DENIED_COUNTERS } from "../state/denied.ts";
 import {
   IDENTITY_FRONTEND,
   LIMITS,
@@ -35,6 +36,7 @@ export function checkLimits(): void {
     ["IPv6 services", LIMITS.services, MAPS.services_v6.maxEntries],
     ["rows (0 to 2 are fixed)", LIMITS.rows, MAPS.rows.maxEntries - 3],
     ["classes (0 is other)", LIMITS.classes, ROW_WORDS * 64 - 1],
+    ["counters of denied prefixes", DENIED_COUNTERS, MAPS.denied_counts.maxEntries],
     ["own addresses", OWN_ADDRESSES_MAX, ENDPOINT_ADDRESSES],
     ["places of the port line", PORT_LINE_OTHER, LAYOUT_PORT_LINE_OTHER],
     ["ports", PORT_LINE_OTHER + 1, MAPS.ports.maxEntries],

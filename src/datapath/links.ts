@@ -3,7 +3,7 @@
 import { mkdirSync, rmSync } from "node:fs";
 import { BpfLink, type BpfProgram } from "bpf-ts";
 import { codeOf, messageOf } from "../base/errors.ts";
-import { type LinkPlace, linkPath, linksDirectory } from "./pins.ts";
+import { linkPath, linksDirectory, type UplinkPlace } from "./pins.ts";
 
 /** The device went away: nothing is left to attach to or to detach from. */
 export const isGone = (error: unknown): boolean =>
@@ -33,19 +33,20 @@ const REFUSALS: Readonly<Record<string, string>> = {
 };
 
 /**
- * Makes sure that a program hangs on an interface by native XDP. Returns why the interface refuses it, undefined where it
+ * Makes sure that a program hangs on an interface by XDP. Returns why the interface refuses it, undefined where it
  * hangs there. Errors: BpfError ENODEV where the interface has gone.
  */
 export async function attachXdp(
   { root, ifindex }: { readonly root: string; readonly ifindex: number },
-  place: LinkPlace,
+  place: "egress-xdp" | UplinkPlace,
   program: BpfProgram,
 ): Promise<string | undefined> {
   const path = linkPath(root, ifindex, place);
+  const mode = place === "uplink-generic" ? "generic" : "native";
   if (await takenUp(path, ifindex, program)) return undefined;
   mkdirSync(linksDirectory(root), { recursive: true, mode: 0o700 });
   try {
-    using link = await BpfLink.attach(program, { kind: "xdp", ifindex, mode: "native" });
+    using link = await BpfLink.attach(program, { kind: "xdp", ifindex, mode });
     link.pin(path);
     return undefined;
   } catch (error) {

@@ -101,7 +101,7 @@ export function openMaps(datapath: Datapath): Maps {
  * Returns when no program run that began before the flip is still under way, so that the version out of force may be
  * written. The kernel waits for that (an RCU grace period) whenever a map of maps is written.
  */
-async function waitForPackets(tables: Tables): Promise<void> {
+export async function waitForPackets(tables: Pick<Tables, "policy">): Promise<void> {
   await tables.policy.put(0, 1, []);
 }
 

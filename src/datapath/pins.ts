@@ -1,9 +1,10 @@
 // Where Weir's objects are pinned, and opening what is there. The paths are the only memory between two agents.
 //
 //   ROOT/<layout digest>/maps/NAME        every map of the object
-//   ROOT/<layout digest>/programs/NAME    from_pod and to_pod; from_pod_xdp where it is asked for
+//   ROOT/<layout digest>/programs/NAME    from_pod and to_pod; from_pod_xdp and from_uplink where they are asked for
 //   ROOT/links/<ifindex>-<direction>      tcx links
 //   ROOT/links/<ifindex>-egress-xdp       XDP links, in the place of <ifindex>-egress
+//   ROOT/links/<ifindex>-uplink           XDP links of uplinks; with -generic where the driver has no XDP of its own
 
 import { mkdirSync, readdirSync, rmSync, statfsSync } from "node:fs";
 import { dirname, join } from "node:path";
@@ -23,14 +24,19 @@ export const PROGRAMS: { readonly [direction in Direction]: string } = {
 };
 
 /** The XDP programs, as the C source names them. */
-export const GUARD_PROGRAMS = { fromPod: "from_pod_xdp" } as const;
+export const GUARD_PROGRAMS = { fromPod: "from_pod_xdp", fromUplink: "from_uplink" } as const;
 export type GuardProgram = keyof typeof GUARD_PROGRAMS;
 
 /** What a link on an endpoint's interface filters: a direction of its pod, by tcx or by XDP. */
 export const ENDPOINT_PLACES = ["ingress", "egress", "egress-xdp"] as const;
+export type LinkPlace = (typeof ENDPOINT_PLACES)[number];
 
-export const LINK_PLACES = ENDPOINT_PLACES;
-export type LinkPlace = (typeof LINK_PLACES)[number];
+/** And on an uplink, by native or by generic XDP. */
+export const UPLINK_PLACES = ["uplink", "uplink-generic"] as const;
+export type UplinkPlace = (typeof UPLINK_PLACES)[number];
+
+const PINNED_PLACES = [...ENDPOINT_PLACES, ...UPLINK_PLACES];
+export type PinnedPlace = (typeof PINNED_PLACES)[number];
 
 const BPF_FS_MAGIC = 0xcafe4a11;
 
@@ -38,7 +44,7 @@ export const mapPath = (root: string, name: string): string => join(root, LAYOUT
 export const programPath = (root: string, name: string): string =>
   join(root, LAYOUT_DIGEST, "programs", name);
 export const linksDirectory = (root: string): string => join(root, "links");
-export const linkPath = (root: string, ifindex: number, place: LinkPlace): string =>
+export const linkPath = (root: string, ifindex: number, place: PinnedPlace): string =>
   join(linksDirectory(root), `${ifindex}-${place}`);
 
 /** The maps that an agent pinned, with this build's layout. */
@@ -82,10 +88,10 @@ export function openProgram(path: string): BpfProgram | undefined {
 /** Links pinned under a root. Names that are not ours are left out. */
 export function pinnedLinks(
   root: string,
-): { readonly ifindex: number; readonly place: LinkPlace; readonly path: string }[] {
+): { readonly ifindex: number; readonly place: PinnedPlace; readonly path: string }[] {
   return listDirectory(linksDirectory(root)).flatMap((name) => {
     const match = /^([1-9][0-9]*)-(.*)$/.exec(name);
-    const place = LINK_PLACES.find((each) => each === match?.[2]);
+    const place = PINNED_PLACES.find((each) => each === match?.[2]);
     if (match === null || place === undefined) return [];
     return [{ ifindex: Number(match[1]), place, path: join(linksDirectory(root), name) }];
   });

@@ -4,8 +4,9 @@ import type { BpfMap } from "bpf-ts";
 import {
   type KeyOf,
   type MapName,
+  type NestedTableFor,
+  nestedTableOf,
   type PolicyTable,
-  policyTableOf,
   type Table,
   type TableName,
   tableOf,
@@ -30,6 +31,11 @@ export interface Tables {
   readonly conntrackV6: TableFor<"conntrack_v6">;
   readonly fragments: TableFor<"fragments">;
   readonly counters: TableFor<"counters">;
+  readonly uplink: TableFor<"uplink">;
+  readonly deniedV4: NestedTableFor<"denied_v4">;
+  readonly deniedV6: NestedTableFor<"denied_v6">;
+  readonly deniedCounts: TableFor<"denied_counts">;
+  readonly uplinkCounters: TableFor<"uplink_counters">;
 }
 
 /** Typed tables over maps that remain the caller's to close. */
@@ -43,12 +49,17 @@ export function openTables(map: (name: MapName) => BpfMap): Tables {
     servicesV6: tableOf("services_v6", map("services_v6")),
     cidrsV4: tableOf("cidrs_v4", map("cidrs_v4")),
     cidrsV6: tableOf("cidrs_v6", map("cidrs_v6")),
-    policy: policyTableOf(map("policy")),
+    policy: nestedTableOf("policy", map("policy")),
     ports: tableOf("ports", map("ports")),
     rows: tableOf("rows", map("rows")),
     conntrackV4: tableOf("conntrack_v4", map("conntrack_v4")),
     conntrackV6: tableOf("conntrack_v6", map("conntrack_v6")),
     fragments: tableOf("fragments", map("fragments")),
     counters: tableOf("counters", map("counters")),
+    uplink: tableOf("uplink", map("uplink")),
+    deniedV4: nestedTableOf("denied_v4", map("denied_v4")),
+    deniedV6: nestedTableOf("denied_v6", map("denied_v6")),
+    deniedCounts: tableOf("denied_counts", map("denied_counts")),
+    uplinkCounters: tableOf("uplink_counters", map("uplink_counters")),
   };
 }

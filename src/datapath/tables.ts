@@ -8,8 +8,11 @@ type Maps = typeof MAPS;
 export type MapName = keyof Maps;
 type Decoded<C> = C extends Codec<infer T> ? T : never;
 
-/** The map of maps has a table of its own kind. */
-export type TableName = Exclude<MapName, "policy">;
+/** Maps of maps have tables of their own kind. */
+export type NestedName = {
+  readonly [N in MapName]: Maps[N] extends { readonly inner: unknown } ? N : never;
+}[MapName];
+export type TableName = Exclude<MapName, NestedName>;
 export type KeyOf<N extends TableName> = Decoded<Maps[N]["key"]>;
 /** Of per-CPU maps, the values of all possible CPUs. */
 export type ValueOf<N extends TableName> = Maps[N]["kind"] extends `percpu-${string}`
@@ -41,28 +44,31 @@ export interface ReadOptions {
   readonly skipZero?: boolean;
 }
 
-/** The rows of one policy: identity to row. It must be closed. */
-export interface PolicyRows extends Table<number, number>, Disposable {
+/** A map inside a map of maps. It must be closed. */
+export interface InnerTable<K, V> extends Table<K, V>, Disposable {
   close(): void;
 }
 
-/** The map of maps: policy to its rows. */
-export interface PolicyTable {
+/** A map of maps: numbers to maps. */
+export interface NestedTable<K, V> {
   readonly name: string;
   readonly maxEntries: number;
-  /** Numbers under which there are rows. */
+  /** Numbers under which there are maps. */
   numbers(): Promise<number[]>;
-  open(number: number): PolicyRows | undefined;
-  /** All rows there are, one policy after the other; each is open until the next is asked for. */
-  all(): AsyncIterable<readonly [number: number, rows: PolicyRows]>;
-  /** Makes new rows for identities 0 to `size` - 1, fills them, and swaps them in by one step; others are 0. */
-  put(
-    number: number,
-    size: number,
-    rows: readonly (readonly [identity: number, row: number])[],
-  ): Promise<void>;
+  open(number: number): InnerTable<K, V> | undefined;
+  /** All maps there are, one after the other; each is open until the next is asked for. */
+  all(): AsyncIterable<readonly [number: number, inner: InnerTable<K, V>]>;
+  /** Makes a new map with room for `size` entries, fills it, and swaps it in by one step. */
+  put(number: number, size: number, entries: readonly (readonly [K, V])[]): Promise<void>;
   deleteBatch(numbers: readonly number[]): Promise<number>;
 }
+
+type InnerKey<N extends NestedName> = Decoded<Maps[N]["inner"]["key"]>;
+type InnerValue<N extends NestedName> = Decoded<Maps[N]["inner"]["value"]>;
+export type NestedTableFor<N extends NestedName> = NestedTable<InnerKey<N>, InnerValue<N>>;
+
+/** Policies: to each its rows, identity to row. Of rows that are not written the value is 0. */
+export type PolicyTable = NestedTableFor<"policy">;
 
 /** A table over an open map, which remains the caller's to close. Throws an OperationError where the shape differs. */
 export function tableOf<N extends TableName>(name: N, map: BpfMap): Table<KeyOf<N>, ValueOf<N>> {
@@ -73,13 +79,15 @@ export function tableOf<N extends TableName>(name: N, map: BpfMap): Table<KeyOf<
   return makeTable(name, map, { key: key as Codec<KeyOf<N>>, value: stored as unknown as Codec<ValueOf<N>> });
 }
 
-/** The same for the map of maps. */
-export function policyTableOf(map: BpfMap): PolicyTable {
-  const { name, key, value, inner } = MAPS.policy;
-  requireShape(MAPS.policy, map);
+/** The same for a map of maps. */
+export function nestedTableOf<N extends NestedName>(name: N, map: BpfMap): NestedTableFor<N> {
+  const { key, value, inner } = MAPS[name];
+  requireShape(MAPS[name], map);
   const ids = makeTable(name, map, { key, value });
-  const rowsOf = (innerMap: BpfMap): PolicyRows => ({
-    ...makeTable(inner.name, innerMap, inner),
+  // As in tableOf: the types say what these codecs are for each name.
+  const codecs = inner as unknown as Codecs<InnerKey<N>, InnerValue<N>>;
+  const wrap = (innerMap: BpfMap): InnerTable<InnerKey<N>, InnerValue<N>> => ({
+    ...makeTable(inner.name, innerMap, codecs),
     close: () => innerMap.close(),
     [Symbol.dispose]: () => innerMap.close(),
   });
@@ -91,19 +99,19 @@ export function policyTableOf(map: BpfMap): PolicyTable {
     },
     open(number) {
       const id = ids.get(number);
-      return id === undefined ? undefined : rowsOf(attempt("open", map, () => BpfMap.openById(id)));
+      return id === undefined ? undefined : wrap(attempt("open", map, () => BpfMap.openById(id)));
     },
     async *all() {
       // The map's ids are read once: on Linux 6.1 every look into it waits for a grace period.
       for (const [number, id] of await ids.read()) {
-        using rows = rowsOf(attempt("open", map, () => BpfMap.openById(id)));
-        yield [number, rows] as const;
+        using table = wrap(attempt("open", map, () => BpfMap.openById(id)));
+        yield [number, table] as const;
       }
     },
-    async put(number, size, rows) {
+    async put(number, size, entries) {
       const place = pack(key, [number]);
-      using made = attempt("make rows for", map, () => BpfMap.create({ ...inner, maxEntries: size }));
-      await rowsOf(made).writeBatch(rows);
+      using made = attempt("make an inner map for", map, () => BpfMap.create({ ...inner, maxEntries: size }));
+      await wrap(made).writeBatch(entries);
       await attemptAsync("write", map, () => map.setInner(place, made));
     },
     deleteBatch: ids.deleteBatch,

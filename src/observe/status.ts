@@ -4,7 +4,7 @@ import { type Problem, problemText } from "../model/problem.ts";
 import { type EndpointRow, isolationText } from "./endpoints.ts";
 import { left, right, tableText } from "./table.ts";
 import { countText, durationText, printable } from "./text.ts";
-import type { CapacityView, StatusView } from "./view.ts";
+import type { CapacityView, StatusView, UplinkView } from "./view.ts";
 
 /** ok: what is wanted is enforced. degraded: there are problems, or the kernel lags behind. down: no agent answers. */
 export type Health = "ok" | "degraded" | "down";
@@ -29,6 +29,8 @@ export interface StatusReport {
   readonly endpoints: number;
   /** Missing where no agent answers: the kernel does not know policies by their names. */
   readonly policies?: number;
+  /** Missing where the agent screens none. */
+  readonly uplinks?: UplinkView;
   /** Each with its one-line text. */
   readonly problems: readonly (Problem & { readonly text: string })[];
   readonly capacity: readonly CapacityView[];
@@ -62,6 +64,7 @@ export function reportOfAgent(status: StatusView, socket: string): StatusReport 
     policies: status.policies,
     problems: status.problems.map((problem) => ({ ...problem, text: problemText(problem) })),
     capacity: status.capacity,
+    ...(status.uplinks === undefined ? {} : { uplinks: status.uplinks }),
   };
 }
 
@@ -123,13 +126,23 @@ const hookText = ({ hook = "unknown", fromPodHook }: AgentReport): string =>
 
 const line = (name: string, text: string): string => `${`${name}:`.padEnd(12)}${printable(text)}\n`;
 
-function agentLines({ agent, generation, appliedAt }: StatusReport, now: Date): string[] {
+/** "eth0 (native), 3 prefixes denied; 120 frames dropped, 4000 passed". */
+function uplinksText({ interfaces, prefixes, frames }: UplinkView): string {
+  const { passed = 0, neighbour = 0, ...dropped } = frames;
+  const drops = Object.values(dropped).reduce((total, each) => total + each, 0);
+  const names = interfaces.map(({ name, mode }) => `${name} (${mode === "none" ? "not attached" : mode})`);
+  const denied = `${countText(prefixes, "prefix", "prefixes")} denied`;
+  return `${names.join(", ")}, ${denied}; ${countText(drops, "frame")} dropped, ${passed + neighbour} passed`;
+}
+
+function agentLines({ agent, generation, appliedAt, uplinks }: StatusReport, now: Date): string[] {
   const ago = (time: string): string => `${time} (${durationText(now.getTime() - Date.parse(time))} ago)`;
   return [
     line("agent", `pid ${agent.pid}, version ${agent.version}, at ${agent.socket}`),
     ...(agent.startedAt === undefined ? [] : [line("started", ago(agent.startedAt))]),
     line("source", agent.source ?? "unknown"),
     line("hook", hookText(agent)),
+    ...(uplinks === undefined ? [] : [line("uplinks", uplinksText(uplinks))]),
     line(
       "generation",
       `${generation.applied}${appliedAt === undefined ? "" : `, applied ${ago(appliedAt)}`}`,

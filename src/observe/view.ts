@@ -25,6 +25,20 @@ export interface StatusView {
   /** Where what pods send is to be filtered; an endpoint's own hooks tell where that is not possible. */
   readonly fromPodHook: FromPodHook;
   readonly source: string;
+  /** Absent where the agent was given none. */
+  readonly uplinks?: UplinkView;
+}
+
+/** What is dropped before the node's own stack sees it. */
+export interface UplinkView {
+  /** The file of denied prefixes. */
+  readonly file: string;
+  /** Prefixes in force. */
+  readonly prefixes: number;
+  /** "none": see the problems. */
+  readonly interfaces: readonly { readonly name: string; readonly mode: "native" | "generic" | "none" }[];
+  /** Frames on all uplinks since the maps were made, by what was made of them. */
+  readonly frames: Readonly<Record<string, number>>;
 }
 
 export interface CapacityView {

@@ -225,6 +225,8 @@ describe("without an agent", () => {
     "recent-peers",
     "recent-flows",
     "scratch",
+    "denied",
+    "uplinks",
   ]);
 
   beforeAll(() => agent.kill());

@@ -62,7 +62,13 @@ READER(flow, HOST(expires) HOST(generation) HOST(opener) HOST(state))
 READER(fragment_key, BE64(source.high) BE64(source.low) BE64(destination.high) BE64(destination.low)
        BE32(id) HOST(interface) HOST(direction))
 READER(fragment, HOST(expires) BE16(source_port) BE16(destination_port) HOST(protocol) HOST(icmp_type) HOST(echo))
-READER(counters, EACH(i, DIRECTIONS) EACH(j, REASONS) { HOST(count[i][j].packets) HOST(count[i][j].bytes) })
+READER(counters, EACH(f, FAMILIES) EACH(i, DIRECTIONS) EACH(j, REASONS) {
+	HOST(count[f][i][j].packets) HOST(count[f][i][j].bytes)
+})
+READER(service_v4_key, BE32(address) HOST(place))
+READER(service_v6_key, BE64(address.high) BE64(address.low) HOST(place))
+READER(uplink, HOST(version))
+READER(uplink_counters, EACH(i, SCREENINGS) { HOST(count[i].packets) HOST(count[i].bytes) })
 // clang-format on
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -30,6 +30,10 @@ const CODECS: readonly gen.Codec<unknown>[] = [
   gen.fragmentKeyCodec,
   gen.fragmentCodec,
   gen.countersCodec,
+  gen.serviceV4KeyCodec,
+  gen.serviceV6KeyCodec,
+  gen.uplinkCodec,
+  gen.uplinkCountersCodec,
 ];
 
 const folder = mkdtempSync(join(tmpdir(), "wt-layout-"));

@@ -9,7 +9,7 @@ import {
   cidrOfV4Key,
   cidrOfV6Key,
 } from "../../datapath/codec.ts";
-import { policyTableOf } from "../../datapath/tables.ts";
+import { nestedTableOf } from "../../datapath/tables.ts";
 import { IDENTITY_ABSENT, type Identity } from "../../gen/layout.ts";
 import type { Dump } from "../../observe/dump/dump.ts";
 import { conntrackDump, countersDump, fragmentsDump, nodeDump } from "../../observe/dump/flows.ts";
@@ -25,6 +25,7 @@ import { portsDump, rowsDump } from "../../observe/dump/ports.ts";
 import { recentFlowsDump, recentPeersDump, scratchDump } from "../../observe/dump/recent.ts";
 import { type ServiceRecord, servicesDump } from "../../observe/dump/services.ts";
 import type { TableName } from "../../observe/dump/tables.ts";
+import { deniedDump, uplinksDump } from "../../observe/dump/uplinks.ts";
 import type { NamesView } from "../../observe/view.ts";
 import { portSetText } from "../../policy/ports.ts";
 import { identityIn, POLICY_NONE, serviceKey } from "../../state/state.ts";
@@ -33,6 +34,7 @@ import { type Kernel, readEndpoints } from "../kernel.ts";
 import { readFlows, readFragments, readNode } from "./flows.ts";
 import { readPorts, readRows, rowTexts } from "./ports.ts";
 import { readRecentFlows, readRecentPeers, readScratch } from "./recent.ts";
+import { readDeniedRecords, readScreenedRecords } from "./uplinks.ts";
 
 type Reader = (kernel: Kernel, names: NamesView | undefined) => Promise<Dump>;
 
@@ -51,6 +53,8 @@ const READERS: Readonly<Record<TableName, Reader>> = {
   "recent-peers": async (kernel, names) => recentPeersDump(await readRecentPeers(kernel), names),
   "recent-flows": async (kernel, names) => recentFlowsDump(await readRecentFlows(kernel), names),
   scratch: async (kernel) => scratchDump(await readScratch(kernel)),
+  denied: async (kernel) => deniedDump(await readDeniedRecords(kernel)),
+  uplinks: (kernel) => Promise.resolve(uplinksDump(readScreenedRecords(kernel))),
   node: (kernel) => Promise.resolve(nodeDump(readNode(kernel))),
 };
 
@@ -118,7 +122,7 @@ const serviceRecord = (address: Address, place: number, identity: number): Servi
 });
 
 async function readPolicies({ pins }: Kernel): Promise<PolicyRecord[]> {
-  const outer = policyTableOf(pins.map("policy"));
+  const outer = nestedTableOf("policy", pins.map("policy"));
   const records: PolicyRecord[] = [];
   for await (const [policy, inner] of outer.all()) {
     // 0 is "not isolated": nobody looks there.

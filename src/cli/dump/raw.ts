@@ -1,7 +1,7 @@
 // Reading maps as bytes: what `--raw` shows, and how full they are.
 
 import type { Pins } from "../../datapath/pins.ts";
-import { policyTableOf } from "../../datapath/tables.ts";
+import { type NestedName, type NestedTable, nestedTableOf } from "../../datapath/tables.ts";
 import { type Codec, MAPS } from "../../gen/layout.ts";
 import type { RawEntry, RawMap, RawType } from "../../observe/dump/dump.ts";
 import type { TableInfo } from "../../observe/dump/tables.ts";
@@ -20,7 +20,12 @@ export function typeText(codec: Codec<unknown>, values = 1): string {
 /** Arrays always hold all their entries: those that were never written are left out. */
 export async function readRaw(info: TableInfo, pins: Pins): Promise<RawMap[]> {
   const maps = await Promise.all(mapNamesOf(info).map((name) => rawMap(name, pins)));
-  return info.name === "policy" ? [...maps, ...(await rawPolicies(pins))] : maps;
+  const inner = await Promise.all(
+    mapNamesOf(info)
+      .filter(isNested)
+      .map((name) => rawInner(name, pins)),
+  );
+  return [...maps, ...inner.flat()];
 }
 
 export async function rawMap(name: MapName, pins: Pins): Promise<RawMap> {
@@ -50,15 +55,18 @@ export async function rawMap(name: MapName, pins: Pins): Promise<RawMap> {
   };
 }
 
-/** The maps inside `policy`, whose entries there are only numbers that stand for them. */
-async function rawPolicies(pins: Pins): Promise<RawMap[]> {
-  const { inner } = MAPS.policy;
-  const outer = policyTableOf(pins.map("policy"));
+const isNested = (name: MapName): name is NestedName => "inner" in MAPS[name];
+
+/** The maps inside a map, whose entries there are only numbers that stand for them. */
+async function rawInner(name: NestedName, pins: Pins): Promise<RawMap[]> {
+  const inner: { readonly kind: string; readonly key: Codec<unknown>; readonly value: Codec<unknown> } =
+    MAPS[name].inner;
+  const outer: NestedTable<unknown, unknown> = nestedTableOf(name, pins.map(name));
   const maps: RawMap[] = [];
   for await (const [number, table] of outer.all()) {
-    const cells = await table.read({ skipZero: true });
+    const cells = await table.read({ skipZero: inner.kind.endsWith("array") });
     maps.push({
-      map: `policy[${number}]`,
+      map: `${name}[${number}]`,
       kind: inner.kind,
       key: rawType(inner.key),
       value: rawType(inner.value),

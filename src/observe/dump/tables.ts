@@ -28,6 +28,8 @@ export const TABLE_NAMES = [
   "recent-peers",
   "recent-flows",
   "scratch",
+  "denied",
+  "uplinks",
   "node",
 ] as const;
 
@@ -108,6 +110,18 @@ const FACTS: Readonly<Record<TableName, TableFacts>> = {
     holds: "each CPU's room for the packet at hand",
     by: "programs",
     key: ["cpu"],
+  },
+  denied: {
+    maps: ["denied_v4", "denied_v6", "denied_counts", "uplink"],
+    holds: "prefixes whose sources are dropped on uplinks, and what was dropped for each",
+    by: "programs",
+    key: ["prefix"],
+  },
+  uplinks: {
+    maps: ["uplink_counters"],
+    holds: "frames on uplinks by what was made of them",
+    by: "programs",
+    key: ["reason"],
   },
   node: {
     maps: ["node"],

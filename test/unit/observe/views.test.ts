@@ -4,7 +4,7 @@ import { type EndpointRow, endpointNames, endpointsTable } from "../../../src/ob
 import { policiesTable, policyNames } from "../../../src/observe/policies.ts";
 import { reportOfAgent, reportOfKernel, statusText } from "../../../src/observe/status.ts";
 import { tableText } from "../../../src/observe/table.ts";
-import type { EndpointView, PolicyView, StatusView } from "../../../src/observe/view.ts";
+import type { EndpointView, PolicyView, StatusView, UplinkView } from "../../../src/observe/view.ts";
 import { lines } from "./lines.ts";
 
 const OPEN = { isolatedBy: [], policy: 0 };
@@ -155,6 +155,24 @@ describe("status", () => {
         "rows             0     4094    0%",
         "",
       ].join("\n"),
+    );
+  });
+
+  it("says where XDP is asked for, and what it does on uplinks", () => {
+    const uplinks: UplinkView = {
+      file: "/etc/weir/deny.txt",
+      prefixes: 3,
+      interfaces: [
+        { name: "eth0", mode: "native" },
+        { name: "eth1", mode: "none" },
+      ],
+      frames: { passed: 40, neighbour: 2, denied: 5, malformed: 1, unsupported: 0 },
+    };
+    const text = statusText(reportOfAgent({ ...STATUS, fromPodHook: "xdp", uplinks }, "/s"), NOW);
+    expect(text).toContain("ok: 4 endpoints, 1 policy, all enforced (tcx, from pods xdp)\n");
+    expect(text).toContain("hook:       tcx, from pods xdp\n");
+    expect(text).toContain(
+      "uplinks:    eth0 (native), eth1 (not attached), 3 prefixes denied; 6 frames dropped, 42 passed\n",
     );
   });
 

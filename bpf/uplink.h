@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Frames on an uplink, before the kernel's stack sees them: whom they come from, and whether that source is denied. Of IP
+ * packets in tunnels it is the outer header that counts.
+ */
+#ifndef WEIR_UPLINK_H
+#define WEIR_UPLINK_H
+
+#include <linux/if_ether.h>
+#include <linux/ip.h>
+#include <linux/ipv6.h>
+
+#include "layout.h"
+#include "maps.h"
+#include "parse.h"
+#include "transport.h"
+
+#define TAGS_MAX 8      /* VLAN tags that are looked behind; the kernel itself stops at no number */
+#define FRAME_MASK 0xff /* no header that is read here begins further in */
+
+/* Copies `size` bytes, a constant, from `at` bytes into the frame; false where it is shorter. */
+static __always_inline bool read_frame(struct xdp_md *xdp, __u32 at, void *to, __u32 size)
+{
+	void *from = (void *)(long)xdp->data + (at & FRAME_MASK);
+
+	if (from + size <= (void *)(long)xdp->data_end) {
+		__builtin_memcpy(to, from, size);
+		return true;
+	}
+	/* A device that splits headers off may have left some of them in another part. */
+	return bpf_xdp_load_bytes(xdp, at & FRAME_MASK, to, size) == 0;
+}
+
+/* The type of what is behind the Ethernet header and its tags, and where that stands; false where the frame ends before. */
+static __always_inline bool read_tags(struct xdp_md *xdp, __be16 *protocol, __u32 *at)
+{
+	*at = sizeof(struct ethhdr);
+	if (!read_frame(xdp, *at - sizeof(*protocol), protocol, sizeof(*protocol)))
+		return false;
+	for (int i = 0; i < TAGS_MAX; i++) {
+		if (!is_vlan(*protocol))
+			break;
+		*at += sizeof(struct vlan_header);
+		if (!read_frame(xdp, *at - sizeof(*protocol), protocol, sizeof(*protocol)))
+			return false;
+	}
+	return true;
+}
+
+/* Counts for the prefix that a source is denied by; false where it is in none. */
+static __always_inline bool count_denied(const __u32 *number, __u64 bytes)
+{
+	struct count *count_here;
+
+	if (!number)
+		return false;
+	count_here = bpf_map_lookup_elem(&denied_counts, number);
+	if (count_here) {
+		count_here->packets++;
+		count_here->bytes += bytes;
+	}
+	return true;
+}
+
+static __always_inline enum screened screen_v4(struct xdp_md *xdp, __u32 at, __u32 version)
+{
+	struct cidr_v4_key source = { .length = 32 };
+	struct iphdr header;
+	void *list;
+
+	if (!read_frame(xdp, at, &header, sizeof(header)) || header.version != 4)
+		return SCREENED_MALFORMED;
+	source.address = header.saddr;
+	list = bpf_map_lookup_elem(&denied_v4, &version);
+	if (list && count_denied(bpf_map_lookup_elem(list, &source), bpf_xdp_get_buff_len(xdp)))
+		return SCREENED_DENIED;
+	return SCREENED_PASSED;
+}
+
+/* Neighbour discovery that has crossed no router: without it the link itself would be dead. */
+static __always_inline bool is_discovery(struct xdp_md *xdp, __u32 at, const struct ipv6hdr *header)
+{
+	struct {
+		__u8 type;
+		__u8 code;
+	} icmp;
+
+	if (header->nexthdr != IPPROTO_ICMPV6 || header->hop_limit != 255)
+		return false;
+	return read_frame(xdp, at + sizeof(*header), &icmp, sizeof(icmp)) && icmp.type >= ND_ROUTER_SOLICIT &&
+	       icmp.type <= ND_REDIRECT && icmp.code == 0;
+}
+
+static __always_inline enum screened screen_v6(struct xdp_md *xdp, __u32 at, __u32 version)
+{
+	struct cidr_v6_key source = { .length = 128 };
+	struct ipv6hdr header;
+	void *list;
+
+	if (!read_frame(xdp, at, &header, sizeof(header)) || header.version != 6)
+		return SCREENED_MALFORMED;
+	if (is_discovery(xdp, at, &header))
+		return SCREENED_NEIGHBOUR;
+	__builtin_memcpy(source.address, &header.saddr, sizeof(source.address));
+	list = bpf_map_lookup_elem(&denied_v6, &version);
+	if (list && count_denied(bpf_map_lookup_elem(list, &source), bpf_xdp_get_buff_len(xdp)))
+		return SCREENED_DENIED;
+	return SCREENED_PASSED;
+}
+
+static __always_inline enum screened screen(struct xdp_md *xdp)
+{
+	__u32 zero = 0, at, version;
+	const struct uplink *settings = bpf_map_lookup_elem(&uplink, &zero);
+	__be16 protocol;
+
+	/* One version for both families: read once, so that a frame meets one list. */
+	version = settings ? settings->version & 1 : 0;
+	if (!read_tags(xdp, &protocol, &at))
+		return SCREENED_MALFORMED;
+	if (protocol == bpf_htons(ETH_P_IP))
+		return screen_v4(xdp, at, version);
+	if (protocol == bpf_htons(ETH_P_IPV6))
+		return screen_v6(xdp, at, version);
+	if (protocol == bpf_htons(ETH_P_ARP))
+		return SCREENED_NEIGHBOUR;
+	return is_vlan(protocol) ? SCREENED_UNSUPPORTED : SCREENED_PASSED;
+}
+
+static __always_inline void count_screened(enum screened screened, __u64 bytes)
+{
+	__u32 zero = 0;
+	struct uplink_counters *counters_here = bpf_map_lookup_elem(&uplink_counters, &zero);
+	struct count *cell;
+
+	if (!counters_here)
+		return;
+	cell = &counters_here->count[screened & (SCREENINGS - 1)];
+	cell->packets++;
+	cell->bytes += bytes;
+}
+
+#endif

@@ -1,0 +1,155 @@
+// The node's uplinks: the denied prefixes brought into force, and the program that asks for them attached.
+
+import { readFileSync } from "node:fs";
+import { present } from "../base/assert.ts";
+import { codeOf, messageOf } from "../base/errors.ts";
+import { readDenied as readInForce, readScreened, writeDenied } from "../datapath/denied.ts";
+import { attachUplink, detachOtherUplinks, type XdpMode } from "../datapath/uplinks.ts";
+import { SCREENED_NAMES } from "../gen/layout.ts";
+import type { Problem } from "../model/problem.ts";
+import type { UplinkView } from "../observe/view.ts";
+import { type DeniedReading, readDenied, watchDenied } from "../source/denied.ts";
+import { DENIED_MAX } from "../state/denied.ts";
+import type { Kernel } from "./kernel.ts";
+
+export interface UplinkOptions {
+  /** Names of the interfaces. */
+  readonly interfaces: readonly string[];
+  /** Path of the file of denied prefixes. */
+  readonly denied: string;
+}
+
+export interface Uplinks {
+  /** Reads the file, and again whenever it has changed, until the signal aborts. */
+  watch(onChange: () => void, signal: AbortSignal): Promise<void>;
+  /** Reads the file once. */
+  read(): Promise<void>;
+  /**
+   * Brings what was read last into force and attaches where that is missing. What is in force already is compared with the
+   * kernel only on a resync. Never throws: what is wrong is told.
+   */
+  bring(resync: boolean): Promise<readonly Problem[]>;
+  view(): UplinkView;
+}
+
+const NOTHING_DROPPED = "nothing is dropped on it";
+const LIST_STAYS = "the list of denied prefixes before stays in force";
+
+export function openUplinks(kernel: Kernel, { interfaces, denied }: UplinkOptions): Uplinks {
+  const { tables } = kernel.maps;
+  let modes: ReadonlyMap<string, XdpMode> = new Map();
+  let prefixes = 0;
+  let reading: DeniedReading | undefined;
+  /** The last list that was read whole; undefined as long as only the kernel knows one. */
+  let wanted: readonly string[] | undefined;
+  /** The list that the kernel was last brought to. */
+  let inForce: readonly string[] | undefined;
+
+  const take = (next: DeniedReading): void => {
+    reading = next;
+    if (next.ok) wanted = next.prefixes;
+  };
+
+  async function bringList(resync: boolean): Promise<Problem[]> {
+    if (wanted !== undefined && wanted === inForce && !resync) return [];
+    try {
+      if (wanted !== undefined) await writeDenied(tables, wanted);
+      inForce = wanted;
+      prefixes = wanted?.length ?? (await readInForce(tables)).size;
+      return [];
+    } catch (error) {
+      return [{ severity: "error", reason: messageOf(error), effect: LIST_STAYS }];
+    }
+  }
+
+  return {
+    watch: (onChange, signal) =>
+      watchDenied(denied, {
+        max: DENIED_MAX,
+        signal,
+        onChange: (next) => {
+          take(next);
+          onChange();
+        },
+      }),
+    read: async () => take(await readDenied(denied, DENIED_MAX)),
+    async bring(resync) {
+      // The list first: a program without one drops nothing.
+      const problems = [...(reading?.problems ?? []), ...(await bringList(resync))];
+      const attached = await attachAll(kernel, interfaces);
+      modes = attached.modes;
+      return [...problems, ...attached.problems];
+    },
+    view: () => ({
+      file: denied,
+      prefixes,
+      interfaces: interfaces.map((name) => ({ name, mode: modes.get(name) ?? "none" })),
+      frames: framesOf(tables),
+    }),
+  };
+}
+
+interface AttachedAll {
+  readonly modes: ReadonlyMap<string, XdpMode>;
+  readonly problems: readonly Problem[];
+}
+
+async function attachAll({ datapath, guard }: Kernel, interfaces: readonly string[]): Promise<AttachedAll> {
+  const { fromUplink } = present(guard, "a guard for the uplinks").programs;
+  const modes = new Map<string, XdpMode>();
+  const indexes = new Set<number>();
+  const problems: Problem[] = [];
+  const problem = (name: string, reason: string): void => {
+    problems.push({ severity: "error", object: `uplink ${name}`, reason, effect: NOTHING_DROPPED });
+  };
+  for (const name of interfaces) {
+    try {
+      const ifindex = indexOf(name);
+      if (ifindex === undefined) {
+        problem(name, "the interface does not exist");
+        continue;
+      }
+      indexes.add(ifindex);
+      const attached = await attachUplink(datapath.root, ifindex, fromUplink);
+      if (attached.ok) modes.set(name, attached.mode);
+      else problem(name, `it takes no XDP program: ${attached.refused}`);
+    } catch (error) {
+      problem(name, messageOf(error));
+    }
+  }
+  await detachOtherUplinks(datapath.root, indexes).catch((error: unknown) =>
+    problems.push({
+      severity: "error",
+      reason: messageOf(error),
+      effect: "a former uplink is screened still",
+    }),
+  );
+  return { modes, problems };
+}
+
+/** Takes away what an agent left that had uplinks. Errors: OperationError, BpfError. */
+export async function dropUplinks({ datapath, maps }: Kernel): Promise<void> {
+  await detachOtherUplinks(datapath.root, new Set());
+  await writeDenied(maps.tables, []);
+}
+
+/** Frames by what was made of them, zeros included. */
+function framesOf(tables: Parameters<typeof readScreened>[0]): Readonly<Record<string, number>> {
+  const counts = readScreened(tables);
+  return Object.fromEntries(
+    Object.entries(SCREENED_NAMES).map(([number, name]) => [
+      name,
+      Number(counts[Number(number)]?.packets ?? 0n),
+    ]),
+  );
+}
+
+/** Undefined where there is no interface of this name. */
+function indexOf(name: string): number | undefined {
+  try {
+    return Number(readFileSync(`/sys/class/net/${name}/ifindex`, "utf8"));
+  } catch (error) {
+    if (["ENOENT", "ENOTDIR", "EINVAL"].includes(codeOf(error) ?? "")) return undefined;
+    throw error;
+  }
+}

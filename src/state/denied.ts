@@ -1,0 +1,52 @@
+// Which number each denied prefix has: that of its counter.
+
+/** The counter that prefixes share which have none of their own. */
+export const NUMBER_SHARED = 0;
+
+/** Counters there are, the shared one included: max_entries of denied_counts in bpf/maps.h, which the loader checks. */
+export const DENIED_COUNTERS = 16_384;
+
+/** Prefixes of a list, both families together. */
+export const DENIED_MAX = 262_144;
+
+export interface Numbered {
+  /** Prefix (canonical text) to number, in the order in which they were given. */
+  readonly numbers: ReadonlyMap<string, number>;
+  /** Numbers that mean another prefix from now on, so that their counters must begin at 0. */
+  readonly fresh: readonly number[];
+}
+
+/**
+ * Numbers the prefixes of a new list. One that was in the list before keeps its number, so that its counter goes on; no
+ * number changes its meaning at once. Where no number is free, the shared one is taken.
+ */
+export function numberDenied(
+  before: ReadonlyMap<string, number>,
+  prefixes: readonly string[],
+  counters = DENIED_COUNTERS,
+): Numbered {
+  const taken = new Set(before.values());
+  const numbers = new Map<string, number>();
+  const fresh: number[] = [];
+  let next = NUMBER_SHARED + 1;
+  for (const prefix of new Set(prefixes)) {
+    const known = before.get(prefix);
+    if (known !== undefined && known !== NUMBER_SHARED) {
+      numbers.set(prefix, known);
+      continue;
+    }
+    while (taken.has(next)) next += 1;
+    const number = next < counters ? next : NUMBER_SHARED;
+    numbers.set(prefix, number);
+    if (number === NUMBER_SHARED) continue;
+    fresh.push(number);
+    next += 1;
+  }
+  return { numbers, fresh };
+}
+
+/** Whether both lists hold the same prefixes. */
+export function isSameList(before: ReadonlyMap<string, number>, prefixes: readonly string[]): boolean {
+  const wanted = new Set(prefixes);
+  return wanted.size === before.size && [...wanted].every((prefix) => before.has(prefix));
+}
