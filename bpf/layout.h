@@ -123,7 +123,8 @@ struct endpoint {
 	__u32 policy[VERSIONS][DIRECTIONS]; /* index into policy; 0 = not isolated */
 	__u8 addresses_v4_used;
 	__u8 addresses_v6_used;
-	__u8 reserved[6];
+	__u8 more_sources; /* whether `sources_v4` or `sources_v6` has prefixes of it */
+	__u8 reserved[5];
 	__be32 addresses_v4[ENDPOINT_ADDRESSES]; /* its own, for the spoof guard */
 	struct address_v6 addresses_v6[ENDPOINT_ADDRESSES];
 };
@@ -157,6 +158,23 @@ struct cidr_v4_key {
 struct cidr_v6_key {
 	__u32 length;
 	__be32 address[4];
+};
+
+/* A prefix that an endpoint may send from, besides its own addresses. */
+struct source_v4_key {
+	__u32 length; /* in bits: 32 of the interface, and the prefix's own */
+	__u32 ifindex;
+	__be32 address;
+};
+
+struct source_v6_key {
+	__u32 length;
+	__u32 ifindex;
+	__be32 address[4];
+};
+
+struct source {
+	__u8 allowed[VERSIONS];
 };
 
 struct identity {

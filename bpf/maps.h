@@ -31,6 +31,23 @@ struct {
 	__type(value, struct endpoint);
 } endpoints SEC(".maps");
 
+/* What endpoints may send from besides the addresses that stand in `endpoints`. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 16384);
+	__type(key, struct source_v4_key);
+	__type(value, struct source);
+} sources_v4 SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 16384);
+	__type(key, struct source_v6_key);
+	__type(value, struct source);
+} sources_v6 SEC(".maps");
+
 /* Addresses of pods and Services, exact; asked before the prefixes. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);

@@ -32,22 +32,48 @@ static __always_inline bool guarded(const struct context *context)
 	       (context->endpoint->addresses_v4_used || context->endpoint->addresses_v6_used);
 }
 
-static __always_inline bool owns_v4(const struct endpoint *endpoint, __be32 address)
+/* Whether the endpoint of an interface may send from an address besides those that stand in its entry. */
+__noinline int is_source_v4(__u32 ifindex, __u32 version, __be32 address)
 {
+	struct source_v4_key key = { .length = 64, .ifindex = ifindex, .address = address };
+	struct source *source = bpf_map_lookup_elem(&sources_v4, &key);
+
+	return source && source->allowed[version & 1];
+}
+
+__noinline int is_source_v6(__u32 ifindex, __u32 version, __be64 high, __be64 low)
+{
+	struct source_v6_key key = { .length = 160, .ifindex = ifindex };
+	struct source *source;
+
+	__builtin_memcpy(&key.address[0], &high, sizeof(high));
+	__builtin_memcpy(&key.address[2], &low, sizeof(low));
+	source = bpf_map_lookup_elem(&sources_v6, &key);
+	return source && source->allowed[version & 1];
+}
+
+static __always_inline bool owns_v4(const struct context *context, __be32 address)
+{
+	const struct endpoint *endpoint = context->endpoint;
+
 #pragma clang loop unroll(full)
 	for (__u32 i = 0; i < ENDPOINT_ADDRESSES; i++)
 		if (i < endpoint->addresses_v4_used && endpoint->addresses_v4[i] == address)
 			return true;
-	return false;
+	return endpoint->more_sources && is_source_v4(endpoint->ifindex, context->version, address);
 }
 
-static __always_inline bool owns_v6(const struct endpoint *endpoint, const struct address_v6 *address)
+static __always_inline bool owns_v6(const struct context *context, const struct address_v6 *address)
 {
+	const struct endpoint *endpoint = context->endpoint;
+
 #pragma clang loop unroll(full)
 	for (__u32 i = 0; i < ENDPOINT_ADDRESSES; i++)
 		if (i < endpoint->addresses_v6_used && equal_addresses(&endpoint->addresses_v6[i], address))
 			return true;
-	return is_link_local(address);
+	if (is_link_local(address))
+		return true;
+	return endpoint->more_sources && is_source_v6(endpoint->ifindex, context->version, address->high, address->low);
 }
 
 /* Whether a packet from the pod has a source that is not the pod's own. */
@@ -55,8 +81,7 @@ static __always_inline bool spoofed(const struct context *context, const struct 
 {
 	if (!guarded(context))
 		return false;
-	return is_v6(packet) ? !owns_v6(context->endpoint, &packet->source)
-			     : !owns_v4(context->endpoint, (__be32)packet->source.low);
+	return is_v6(packet) ? !owns_v6(context, &packet->source) : !owns_v4(context, (__be32)packet->source.low);
 }
 
 /* Never leaves its link, whatever it carries: fe80::/10, or ff02::/16 in network order. */
@@ -106,7 +131,7 @@ static __always_inline bool spoofed_neighbour(const struct context *context, con
 		return false;
 	if (spoofed(context, packet))
 		return true;
-	return tells && !(ensure(cursor, ND_TARGET + sizeof(*target)) && owns_v6(context->endpoint, target));
+	return tells && !(ensure(cursor, ND_TARGET + sizeof(*target)) && owns_v6(context, target));
 }
 
 /*

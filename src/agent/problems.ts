@@ -1,18 +1,12 @@
 // What no parser can see: pods' addresses that do not go together, and interfaces that refuse what was asked for.
 
-import type { Family } from "../base/ip.ts";
 import type { Attached } from "../datapath/attach.ts";
-import { type Cluster, isSelectable, keyOf, type Pod } from "../model/cluster.ts";
+import { type Cluster, isSelectable, keyOf } from "../model/cluster.ts";
 import type { Problem } from "../model/problem.ts";
 import type { PodInterface } from "../source/interfaces.ts";
-import { OWN_ADDRESSES_MAX } from "../state/state.ts";
 
-/** Problems of addresses that two pods claim, and of endpoints with more addresses than the spoof guard knows. */
-export function addressProblems(cluster: Cluster, endpoints: readonly Pod[]): Problem[] {
-  return [...claimedTwice(cluster), ...endpoints.flatMap(tooMany)];
-}
-
-function claimedTwice(cluster: Cluster): Problem[] {
+/** Problems of addresses that two pods claim. */
+export function addressProblems(cluster: Cluster): Problem[] {
   const owners = new Map<string, string>();
   const pods = [...cluster.pods.values()].filter(isSelectable).sort((a, b) => (keyOf(a) < keyOf(b) ? -1 : 1));
   return pods.flatMap((pod) =>
@@ -31,17 +25,6 @@ function claimedTwice(cluster: Cluster): Problem[] {
       ];
     }),
   );
-}
-
-function tooMany(pod: Pod): Problem[] {
-  return ([4, 6] as const satisfies readonly Family[]).flatMap((family): Problem[] => {
-    const own = pod.ips.filter((address) => address.family === family);
-    if (own.length <= OWN_ADDRESSES_MAX) return [];
-    const reason = `it has ${own.length} IPv${family} addresses, at most ${OWN_ADDRESSES_MAX} are supported`;
-    const rest = own.slice(OWN_ADDRESSES_MAX).map(({ text }) => text);
-    const effect = `what it sends from ${rest.join(", ")} is dropped as spoofed`;
-    return [{ severity: "error", object: `Pod ${keyOf(pod)}`, reason, effect }];
-  });
 }
 
 /** Problems of interfaces that take no XDP program where one was wanted. */

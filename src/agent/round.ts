@@ -9,7 +9,7 @@ import type { Numbering } from "../policy/numbers.ts";
 import { resolveInterfaces } from "../source/interfaces.ts";
 import type { Reading } from "../source/manifests.ts";
 import { type Difference, differences, differencesText } from "../state/compare.ts";
-import { type Held, NOTHING_UNSETTLED } from "../state/diff.ts";
+import { type Held, settledState } from "../state/diff.ts";
 import type { State } from "../state/state.ts";
 import { type Applied, apply } from "./apply.ts";
 import type { Kernel } from "./kernel.ts";
@@ -115,12 +115,7 @@ async function bringIntoForce(
 ): Promise<boolean> {
   const resolved = await resolveInterfaces(reading.cluster.pods.values());
   problems.push(...resolved.problems);
-  problems.push(
-    ...addressProblems(
-      reading.cluster,
-      resolved.found.map(({ pod }) => pod),
-    ),
-  );
+  problems.push(...addressProblems(reading.cluster));
   const begun = performance.now();
   const compiled = compile(reading.cluster, resolved.found, progress.numbering);
   env.meter?.took("compile", (performance.now() - begun) / 1_000);
@@ -167,11 +162,6 @@ async function applyOrReread(kernel: Kernel, progress: Progress, want: State): P
     throw error;
   }
 }
-
-const settledState = (state: State): Held => ({
-  state,
-  unsettled: NOTHING_UNSETTLED,
-});
 
 /** Logs what is newly wrong and what is right again; what stays wrong is not repeated. */
 function report(progress: Progress, problems: readonly Problem[], log: Log): void {

@@ -104,6 +104,7 @@ export function capacityViews(state: State): CapacityView[] {
   const classes = new Set(state.ports.map((span) => span.class)).size;
   const used: Record<keyof typeof LIMITS, number> = {
     endpoints: state.endpoints.size,
+    sources: [...state.endpoints.values()].reduce((sum, { sources }) => sum + sources.length, 0),
     addresses: state.addresses.size,
     services: state.services.size,
     cidrs: state.cidrs.size,

@@ -38,6 +38,9 @@ A pod's interface is found through its status.podIPs, or named by an annotation:
   weir.dev/interface: veth12ab        the host's end of its veth
   weir.dev/netns: pod-a               its network namespace, as \`ip netns\` names it
 
+A pod's packets must come from its own addresses, or from prefixes that an annotation names:
+  weir.dev/allowed-sources: 10.8.0.0/16,fd08::/64
+
 Examples:
   weir run --manifests /etc/weir/manifests            enforce, and follow changes
   weir run --manifests ./policies --once              apply what is there, and leave it to the kernel

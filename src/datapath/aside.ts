@@ -15,6 +15,8 @@ import { type TestPacket, testRunner } from "./testrun.ts";
 const WRITERS: { readonly [name in MapName]: "control plane" | "programs" } = {
   node: "control plane",
   endpoints: "control plane",
+  sources_v4: "control plane",
+  sources_v6: "control plane",
   addresses_v4: "control plane",
   addresses_v6: "control plane",
   services_v4: "control plane",

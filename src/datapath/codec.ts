@@ -16,6 +16,8 @@ import {
   type Row,
   type ServiceV4Key,
   type ServiceV6Key,
+  type SourceV4Key,
+  type SourceV6Key,
 } from "../gen/layout.ts";
 
 const WORD_BITS = 64n;
@@ -73,6 +75,27 @@ export const serviceV6KeyOf = (address: Address, place: number): ServiceV6Key =>
   address: addressV6Of(address),
   place,
 });
+
+const INTERFACE_BITS = 32;
+
+/** A prefix that the endpoint of an interface may send from. */
+export const sourceV4KeyOf = (ifindex: number, cidr: Cidr): SourceV4Key => ({
+  ...cidrV4KeyOf(cidr),
+  length: INTERFACE_BITS + cidr.length,
+  ifindex,
+});
+
+export const sourceV6KeyOf = (ifindex: number, cidr: Cidr): SourceV6Key => ({
+  ...cidrV6KeyOf(cidr),
+  length: INTERFACE_BITS + cidr.length,
+  ifindex,
+});
+
+export const cidrOfSourceV4 = ({ length, address }: SourceV4Key): Cidr =>
+  cidrOfV4Key({ length: length - INTERFACE_BITS, address });
+
+export const cidrOfSourceV6 = ({ length, address }: SourceV6Key): Cidr =>
+  cidrOfV6Key({ length: length - INTERFACE_BITS, address });
 
 export type EndpointAddresses = Pick<
   Endpoint,

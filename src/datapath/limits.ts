@@ -27,6 +27,8 @@ import {
 export function checkLimits(): void {
   const facts: readonly (readonly [what: string, state: number, layout: number])[] = [
     ["endpoints (0 is unknown)", LIMITS.endpoints, MAPS.counters.maxEntries - 1],
+    ["IPv4 sources", LIMITS.sources, MAPS.sources_v4.maxEntries],
+    ["IPv6 sources", LIMITS.sources, MAPS.sources_v6.maxEntries],
     ["IPv4 addresses", LIMITS.addresses, MAPS.addresses_v4.maxEntries],
     ["IPv6 addresses", LIMITS.addresses, MAPS.addresses_v6.maxEntries],
     ["IPv4 prefixes", LIMITS.cidrs, MAPS.cidrs_v4.maxEntries],

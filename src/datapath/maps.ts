@@ -1,31 +1,11 @@
 // The only writer of the policy maps: puts batches of a diff into the kernel, flips the generation, reads all back.
 
 import { OperationError } from "../base/errors.ts";
-import { type Address, addressOf, parseAddress } from "../base/ip.ts";
-import {
-  DIRECTIONS,
-  ENDPOINT_PROBES,
-  ENDPOINTS_PLACES,
-  FAMILIES,
-  IDENTITY_ABSENT,
-  REASONS,
-  Timeout,
-} from "../gen/layout.ts";
-import type { Held } from "../state/diff.ts";
-import { ABSENT, type Batch, type EndpointWrite, type PolicyPair, type PolicyWrite } from "../state/diff.ts";
-import { cidrFrom } from "../state/lookup.ts";
+import { DIRECTIONS, ENDPOINT_PROBES, ENDPOINTS_PLACES, FAMILIES, REASONS, Timeout } from "../gen/layout.ts";
+import type { Batch, EndpointWrite, Held, PolicyPair, PolicyWrite } from "../state/diff.ts";
 import type { Versions } from "../state/port-changes.ts";
-import { serviceFrom } from "../state/state.ts";
-import {
-  addressV4KeyOf,
-  addressV6KeyOf,
-  cidrV4KeyOf,
-  cidrV6KeyOf,
-  endpointAddressesOf,
-  rowOf,
-  serviceV4KeyOf,
-  serviceV6KeyOf,
-} from "./codec.ts";
+import { addressFrom, type Pair, type PairOf, removeAddressed, writeAddressed } from "./addressed.ts";
+import { endpointAddressesOf, rowOf } from "./codec.ts";
 import { checkLimits } from "./limits.ts";
 import type { Datapath } from "./object.ts";
 import { readHeld } from "./read.ts";
@@ -58,8 +38,6 @@ const TIMEOUT_SECONDS: { readonly [name in keyof typeof Timeout]: number } = {
   FRAGMENT: 30,
 };
 
-type Pair<T> = readonly [T, T];
-
 export function openMaps(datapath: Datapath): Maps {
   checkLimits();
   const tables = openTables((name) => datapath.map(name));
@@ -83,9 +61,7 @@ export function openMaps(datapath: Datapath): Maps {
       // Side by side: each new policy waits for an RCU grace period in the kernel, and they can share one.
       await all(batch.policies.map((policy) => writePolicy(tables, policy)));
       await writePorts(tables, batch, pair);
-      await writeCidrs(tables, batch, pair);
-      await writeAddresses(tables, batch, pair);
-      await writeServices(tables, batch, pair);
+      await writeAddressed(tables, batch, pair);
       for (const endpoint of batch.endpoints) await writeEndpoint(tables, endpoint, pair(endpoint.policy));
       await remove(tables, batch.remove);
     },
@@ -131,71 +107,14 @@ async function writePolicy(tables: Tables, write: PolicyWrite): Promise<void> {
   await rows.writeBatch(inside.map((identity) => [identity, cell(identity)]));
 }
 
-type PairOf = <T>(versions: Versions<T>) => Pair<T>;
-
 async function writePorts({ ports }: Tables, batch: Batch, pair: PairOf): Promise<void> {
   for (const { first, last, ...versions } of batch.ports)
     await ports.fill(first, last, { number: pair(versions) });
 }
 
-async function writeCidrs(tables: Tables, batch: Batch, pair: PairOf): Promise<void> {
-  const entries = batch.cidrs.map(({ cidr, identity }) => ({
-    cidr: cidrFrom(cidr),
-    value: { number: pair(identity) },
-  }));
-  await tables.cidrsV4.writeBatch(
-    entries.filter(({ cidr }) => cidr.family === 4).map(({ cidr, value }) => [cidrV4KeyOf(cidr), value]),
-  );
-  await tables.cidrsV6.writeBatch(
-    entries.filter(({ cidr }) => cidr.family === 6).map(({ cidr, value }) => [cidrV6KeyOf(cidr), value]),
-  );
-}
-
-interface Addressed {
-  readonly address: Address;
-}
-
-const isV4 = ({ address }: Addressed): boolean => address.family === 4;
-const isV6 = ({ address }: Addressed): boolean => address.family === 6;
-
-async function writeAddresses(tables: Tables, batch: Batch, pair: PairOf): Promise<void> {
-  const entries = batch.addresses.map(({ address, identity }) => ({
-    address: addressFrom(address),
-    value: pairOrAbsent(identity, pair),
-  }));
-  await tables.addressesV4.writeBatch(
-    entries.filter(isV4).map(({ address, value }) => [addressV4KeyOf(address), value]),
-  );
-  await tables.addressesV6.writeBatch(
-    entries.filter(isV6).map(({ address, value }) => [addressV6KeyOf(address), value]),
-  );
-}
-
-async function writeServices(tables: Tables, batch: Batch, pair: PairOf): Promise<void> {
-  const entries = batch.services.map(({ frontend, identity }) => ({
-    ...frontendFrom(frontend),
-    value: pairOrAbsent(identity, pair),
-  }));
-  await tables.servicesV4.writeBatch(
-    entries.filter(isV4).map(({ address, place, value }) => [serviceV4KeyOf(address, place), value]),
-  );
-  await tables.servicesV6.writeBatch(
-    entries.filter(isV6).map(({ address, place, value }) => [serviceV6KeyOf(address, place), value]),
-  );
-}
-
-/** A value that may be there in one version only. */
-function pairOrAbsent(
-  identity: Versions<number | typeof ABSENT>,
-  pair: PairOf,
-): { readonly number: Pair<number> } {
-  const number = (value: number | typeof ABSENT) => (value === ABSENT ? IDENTITY_ABSENT : value);
-  return { number: pair({ live: number(identity.live), next: number(identity.next) }) };
-}
-
 async function writeEndpoint(
   tables: Tables,
-  { ifindex, endpoint }: EndpointWrite,
+  { ifindex, endpoint, moreSources }: EndpointWrite,
   policies: Pair<PolicyPair>,
 ): Promise<void> {
   const place = placeOf(tables, ifindex);
@@ -209,6 +128,7 @@ async function writeEndpoint(
         ifindex,
         id: endpoint.id,
         policy: numbers as unknown as readonly [Pair<number>, Pair<number>],
+        moreSources: moreSources ? 1 : 0,
         ...endpointAddressesOf(endpoint.addresses.map(addressFrom)),
       },
     ],
@@ -245,19 +165,7 @@ async function clearCounters(tables: Tables, id: number): Promise<void> {
 
 async function remove(tables: Tables, gone: Batch["remove"]): Promise<void> {
   if (gone.endpoints.length > 0) await freeEndpoints(tables, new Set(gone.endpoints));
-  const addresses = gone.addresses.map(addressFrom);
-  await tables.addressesV4.deleteBatch(addresses.filter(({ family }) => family === 4).map(addressV4KeyOf));
-  await tables.addressesV6.deleteBatch(addresses.filter(({ family }) => family === 6).map(addressV6KeyOf));
-  const frontends = gone.services.map(frontendFrom);
-  await tables.servicesV4.deleteBatch(
-    frontends.filter(isV4).map(({ address, place }) => serviceV4KeyOf(address, place)),
-  );
-  await tables.servicesV6.deleteBatch(
-    frontends.filter(isV6).map(({ address, place }) => serviceV6KeyOf(address, place)),
-  );
-  const cidrs = gone.cidrs.map(cidrFrom);
-  await tables.cidrsV4.deleteBatch(cidrs.filter(({ family }) => family === 4).map(cidrV4KeyOf));
-  await tables.cidrsV6.deleteBatch(cidrs.filter(({ family }) => family === 6).map(cidrV6KeyOf));
+  await removeAddressed(tables, gone);
   await tables.policy.deleteBatch(gone.policies);
   await tables.rows.writeBatch(gone.rows.map((number) => [number, rowOf([])]));
 }
@@ -275,18 +183,6 @@ const FREE = {
     [0, 0],
     [0, 0],
   ],
+  moreSources: 0,
   ...endpointAddressesOf([]),
 } as const;
-
-/** Address and place from the key that a state holds. */
-function frontendFrom(key: string): { readonly address: Address; readonly place: number } {
-  const { address, place } = serviceFrom(key);
-  return { address: addressFrom(address), place };
-}
-
-/** An address from the canonical text that a state holds. */
-function addressFrom(text: string): Address {
-  const parsed = parseAddress(text);
-  if (!parsed.ok) throw new Error(`assertion failed: state holds the address ${text}: ${parsed.reason}`);
-  return addressOf(parsed.value.family, parsed.value.value);
-}

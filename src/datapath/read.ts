@@ -1,6 +1,6 @@
 // Reading back what the kernel holds, as the plain data that a diff starts from.
 
-import type { Address, Cidr } from "../base/ip.ts";
+import { type Address, type Cidr, compareCidrs } from "../base/ip.ts";
 import { IDENTITY_ABSENT } from "../gen/layout.ts";
 import type { Held } from "../state/diff.ts";
 import { type ClassSpan, type Endpoint, type State, serviceKey } from "../state/state.ts";
@@ -10,6 +10,8 @@ import {
   addressOfV4Key,
   addressOfV6,
   addressOfV6Key,
+  cidrOfSourceV4,
+  cidrOfSourceV6,
   cidrOfV4Key,
   cidrOfV6Key,
   classesOfRow,
@@ -38,11 +40,22 @@ export async function readHeld(tables: Tables): Promise<Held> {
     ...(await tables.cidrsV6.read()).map(([key, { number }]) => [cidrOfV6Key(key), number] as const),
   ];
   const endpoints = (await tables.endpoints.read({ skipZero: true })).map(([, value]) => value);
+  const sources = await readSources(tables);
   const ports = await tables.ports.read({ skipZero: true });
   const rows = await tables.rows.read({ skipZero: true });
+  const sourcesOf = Map.groupBy(sources, ({ ifindex }) => ifindex);
+  const interfaces = new Set(endpoints.map(({ ifindex }) => ifindex));
+  const leftovers = sources
+    .filter(({ ifindex, allowed: [a, b] }) => a !== 1 || b !== 1 || !interfaces.has(ifindex))
+    .map(({ ifindex, cidr }) => ({ ifindex, cidr: cidr.text }));
   const present = ({ 1: pair }: readonly [Address | Frontend, Pair]) => pair[version] !== IDENTITY_ABSENT;
   const state: State = {
-    endpoints: new Map(endpoints.map((each) => [each.ifindex, endpointOf(each, version)])),
+    endpoints: new Map(
+      endpoints.map((each) => [
+        each.ifindex,
+        { ...endpointOf(each, version), sources: sourcesIn(sourcesOf.get(each.ifindex) ?? [], version) },
+      ]),
+    ),
     addresses: new Map(addresses.filter(present).map(([{ text }, pair]) => [text, pair[version] as number])),
     services: new Map(services.filter(present).map(([{ text }, pair]) => [text, pair[version] as number])),
     cidrs: new Map(cidrs.map(([{ text }, pair]) => [text, pair[version] as number])),
@@ -56,11 +69,13 @@ export async function readHeld(tables: Tables): Promise<Held> {
       addresses: differing(addresses),
       services: differing(services),
       cidrs: differing(cidrs),
-      endpoints: new Set(
-        endpoints
-          .filter(({ policy: [a, b] }) => a[0] !== b[0] || a[1] !== b[1])
+      endpoints: new Set([
+        ...endpoints
+          .filter((each) => !isSettled(each, sourcesOf.has(each.ifindex)))
           .map(({ ifindex }) => ifindex),
-      ),
+        ...leftovers.map(({ ifindex }) => ifindex),
+      ]),
+      sources: leftovers,
       ports: ports.some(([, { number }]) => number[0] !== number[1]),
     },
   };
@@ -78,7 +93,29 @@ const differing = (entries: readonly (readonly [Address | Cidr | Frontend, Pair]
 
 type RawEndpoint = Awaited<ReturnType<Tables["endpoints"]["read"]>>[number][1];
 
-function endpointOf(raw: RawEndpoint, version: number): Endpoint {
+interface SourceEntry {
+  readonly ifindex: number;
+  readonly cidr: Cidr;
+  readonly allowed: Pair;
+}
+
+async function readSources({ sourcesV4, sourcesV6 }: Tables): Promise<SourceEntry[]> {
+  const [v4, v6] = await Promise.all([sourcesV4.read(), sourcesV6.read()]);
+  const entries = [
+    ...v4.map(([key, { allowed }]) => ({ ifindex: key.ifindex, cidr: cidrOfSourceV4(key), allowed })),
+    ...v6.map(([key, { allowed }]) => ({ ifindex: key.ifindex, cidr: cidrOfSourceV6(key), allowed })),
+  ];
+  return entries.sort((a, b) => compareCidrs(a.cidr, b.cidr));
+}
+
+const sourcesIn = (entries: readonly SourceEntry[], version: number): string[] =>
+  entries.filter(({ allowed }) => allowed[version] === 1).map(({ cidr }) => cidr.text);
+
+/** Whether both versions of its policies are one, and it says rightly whether it has entries in `sources`. */
+const isSettled = ({ policy: [a, b], moreSources }: RawEndpoint, hasSources: boolean): boolean =>
+  a[0] === b[0] && a[1] === b[1] && (moreSources !== 0) === hasSources;
+
+function endpointOf(raw: RawEndpoint, version: number): Omit<Endpoint, "sources"> {
   const [ingress, egress] = raw.policy[version as 0 | 1];
   return {
     id: raw.id,

@@ -18,6 +18,8 @@ type TableFor<N extends TableName> = Table<KeyOf<N>, ValueOf<N>>;
 export interface Tables {
   readonly node: TableFor<"node">;
   readonly endpoints: TableFor<"endpoints">;
+  readonly sourcesV4: TableFor<"sources_v4">;
+  readonly sourcesV6: TableFor<"sources_v6">;
   readonly addressesV4: TableFor<"addresses_v4">;
   readonly addressesV6: TableFor<"addresses_v6">;
   readonly servicesV4: TableFor<"services_v4">;
@@ -43,6 +45,8 @@ export function openTables(map: (name: MapName) => BpfMap): Tables {
   return {
     node: tableOf("node", map("node")),
     endpoints: tableOf("endpoints", map("endpoints")),
+    sourcesV4: tableOf("sources_v4", map("sources_v4")),
+    sourcesV6: tableOf("sources_v6", map("sources_v6")),
     addressesV4: tableOf("addresses_v4", map("addresses_v4")),
     addressesV6: tableOf("addresses_v6", map("addresses_v6")),
     servicesV4: tableOf("services_v4", map("services_v4")),

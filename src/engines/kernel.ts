@@ -12,7 +12,7 @@ import { compile } from "../policy/compile.ts";
 import { NOTHING_NUMBERED, type Numbering } from "../policy/numbers.ts";
 import type { Engine } from "../source/conformance/run.ts";
 import type { Case, Cell } from "../source/conformance/types.ts";
-import { diff, type Held, NOTHING_UNSETTLED } from "../state/diff.ts";
+import { diff, type Held, settledState } from "../state/diff.ts";
 import type { State } from "../state/state.ts";
 import { type Devices, openDevices } from "./devices.ts";
 import { packet, TCP_FLAG } from "./frame.ts";
@@ -80,10 +80,7 @@ function bringer(maps: Maps): Bench["bring"] {
       await maps.flip();
       await maps.write(changes.cleanup);
     }
-    held = {
-      state,
-      unsettled: NOTHING_UNSETTLED,
-    };
+    held = settledState(state);
   };
 }
 

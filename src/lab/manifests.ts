@@ -17,6 +17,8 @@ export interface PodSpec extends EndpointSpec {
   readonly portNames?: Readonly<Record<string, { readonly port: number; readonly protocol: "TCP" | "UDP" }>>;
   /** How the agent finds the pod's interface: told the namespace, told the link, or by itself from the routes. */
   readonly found?: "netns" | "interface" | "route";
+  /** Annotations besides the one that says so. */
+  readonly annotations?: LabelMap;
 }
 
 export const namespaceManifest = (name: string, labels: LabelMap): object => ({
@@ -35,7 +37,12 @@ export function podManifest(pod: PodSpec, wire: Wire): object {
   return {
     apiVersion: "v1",
     kind: "Pod",
-    metadata: { name, namespace, labels: pod.labels, annotations: annotationsOf(pod.found ?? "netns", wire) },
+    metadata: {
+      name,
+      namespace,
+      labels: pod.labels,
+      annotations: { ...annotationsOf(pod.found ?? "netns", wire), ...pod.annotations },
+    },
     spec: { containers: [{ name: "main", image: "registry.example/main:1", ports }] },
     status: { phase: "Running", podIP: ips[0]?.ip, podIPs: ips },
   };

@@ -1,6 +1,6 @@
 // The part of a cluster that decides who may talk to whom: namespaces, pods, and the node's view of them.
 
-import type { Address } from "../base/ip.ts";
+import type { Address, Cidr } from "../base/ip.ts";
 import type { Policy } from "./policy.ts";
 import type { Protocol } from "./protocol.ts";
 import type { Labels } from "./selector.ts";
@@ -43,6 +43,8 @@ export interface Pod {
   readonly finished: boolean;
   readonly ports: readonly ContainerPort[];
   readonly attachment?: Attachment;
+  /** What it may send from besides its own addresses: annotation `weir.dev/allowed-sources`. */
+  readonly sources?: readonly Cidr[];
 }
 
 /** Everything that policies are evaluated against. Keys: a namespace's name; `namespace/name` for the others. */

@@ -1,13 +1,16 @@
 // Policies and pods to the desired state of the datapath. The conductor: subjects, terms, identities, rows, classes.
 
 import type { Direction } from "../base/direction.ts";
-import { compareAddresses } from "../base/ip.ts";
+import { type Address, addressBits, cidrOf, compareAddresses, type Family } from "../base/ip.ts";
 import type { Cluster, Pod } from "../model/cluster.ts";
 import { classAt } from "../state/lookup.ts";
+import { sourceTexts } from "../state/sources.ts";
 import {
   type Endpoint,
   IDENTITY_DEFAULT,
   IDENTITY_FRONTEND,
+  LIMITS,
+  LimitError,
   OWN_ADDRESSES_MAX,
   POLICY_NONE,
   ROW_ALL,
@@ -76,6 +79,8 @@ export function compile(cluster: Cluster, locals: readonly LocalEndpoint[], prev
     reserved: NOTHING_RESERVED,
   };
   const state = stateOf(contents, { numbering, classes, services });
+  const sources = [...state.endpoints.values()].reduce((sum, endpoint) => sum + endpoint.sources.length, 0);
+  if (sources > LIMITS.sources) throw new LimitError("sources", sources);
   return { state, numbering, meaning: meaningOf(contents, numbering, services) };
 }
 
@@ -100,6 +105,7 @@ function stateOf(contents: Contents, { numbering, classes, services }: Numbered)
   const endpoint = ({ local }: EndpointSides): Endpoint => ({
     id: numbering.endpoints.get(endpointContent(local)) as number,
     addresses: ownAddresses(local.pod),
+    sources: sourcesOf(local.pod),
     policy: { ingress: policy(local.ifindex, "ingress"), egress: policy(local.ifindex, "egress") },
   });
   const egress = egressPolicies(
@@ -176,10 +182,20 @@ function meaningOf(contents: Contents, numbering: Numbering, services: Grouped):
 
 const endpointContent = (local: LocalEndpoint): string => endpointKey(local.ifindex, ownAddresses(local.pod));
 
-/** Sorted; at most as many of each family as an endpoint may have, the first ones of the pod. */
+/** Sorted; at most as many of each family as stand in an endpoint's entry, the first ones of the pod. */
 function ownAddresses(pod: Pod): string[] {
-  const first = ([4, 6] as const).flatMap((family) =>
-    pod.ips.filter((address) => address.family === family).slice(0, OWN_ADDRESSES_MAX),
-  );
+  const first = FAMILIES.flatMap((family) => ofFamily(pod, family).slice(0, OWN_ADDRESSES_MAX));
   return first.sort(compareAddresses).map(({ text }) => text);
 }
+
+/** What it may send from besides: its other addresses, and the prefixes that it was given. */
+function sourcesOf(pod: Pod): string[] {
+  const others = FAMILIES.flatMap((family) => ofFamily(pod, family).slice(OWN_ADDRESSES_MAX));
+  const prefixes = others.map(({ family, value }) => cidrOf(family, value, addressBits(family)));
+  return sourceTexts([...prefixes, ...(pod.sources ?? [])]);
+}
+
+const FAMILIES = [4, 6] as const satisfies readonly Family[];
+
+const ofFamily = (pod: Pod, family: Family): Address[] =>
+  pod.ips.filter((address) => address.family === family);

@@ -69,8 +69,11 @@ const identityText = (value: number): string =>
 
 const classesText = (classes: readonly number[]): string => `classes ${classes.join(",") || "none"}`;
 
-const endpointText = ({ id, addresses, policy }: Endpoint): string =>
-  `id ${id}, ingress policy ${policy.ingress}, egress policy ${policy.egress}, addresses ${addresses.join(",") || "none"}`;
+function endpointText({ id, addresses, sources, policy }: Endpoint): string {
+  const more = sources.length === 0 ? "" : `, sources ${sources.join(",")}`;
+  const own = addresses.join(",") || "none";
+  return `id ${id}, ingress policy ${policy.ingress}, egress policy ${policy.egress}, addresses ${own}${more}`;
+}
 
 interface Reader<K, V> {
   readonly text: (value: V) => string;

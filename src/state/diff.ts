@@ -9,6 +9,7 @@ import { DIRECTIONS, type Direction } from "../base/direction.ts";
 import type { PrefixTable } from "../base/prefixes.ts";
 import { cidrFrom, cidrTable } from "./lookup.ts";
 import { type PortChange, portChanges, type Versions } from "./port-changes.ts";
+import { type SourceKey, type SourceWrite, sourceChanges } from "./sources.ts";
 import { type Endpoint, IDENTITY_DEFAULT, identityIn, POLICY_NONE, type State } from "./state.ts";
 
 /** What the kernel holds, as read from it. */
@@ -20,17 +21,24 @@ export interface Held {
     readonly services: ReadonlySet<string>;
     readonly cidrs: ReadonlySet<string>;
     readonly endpoints: ReadonlySet<number>;
+    /** Of endpoints' sources, also those that allow nothing in either version. */
+    readonly sources: readonly SourceKey[];
     readonly ports: boolean;
   };
 }
 
-export const NOTHING_UNSETTLED: Held["unsettled"] = {
-  addresses: new Set(),
-  services: new Set(),
-  cidrs: new Set(),
-  endpoints: new Set(),
-  ports: false,
-};
+/** A state that the kernel holds as it is, after an update that nothing cut short. */
+export const settledState = (state: State): Held => ({
+  state,
+  unsettled: {
+    addresses: new Set(),
+    services: new Set(),
+    cidrs: new Set(),
+    endpoints: new Set(),
+    sources: [],
+    ports: false,
+  },
+});
 
 /** In `addresses` and `services`: not there in this version. */
 export const ABSENT = "absent";
@@ -41,6 +49,8 @@ export interface EndpointWrite {
   readonly ifindex: number;
   readonly endpoint: Endpoint;
   readonly policy: Versions<PolicyPair>;
+  /** Whether packets must look into `sources`, in either version. */
+  readonly moreSources: boolean;
 }
 
 export interface PolicyWrite {
@@ -65,9 +75,11 @@ export interface Batch {
     readonly frontend: string;
     readonly identity: Versions<number | typeof ABSENT>;
   }[];
+  readonly sources: readonly SourceWrite[];
   readonly endpoints: readonly EndpointWrite[];
   readonly remove: {
     readonly endpoints: readonly number[];
+    readonly sources: readonly SourceKey[];
     readonly addresses: readonly string[];
     readonly services: readonly string[];
     readonly cidrs: readonly string[];
@@ -85,6 +97,7 @@ export interface Changes {
 
 const REMOVE_NOTHING: Batch["remove"] = {
   endpoints: [],
+  sources: [],
   addresses: [],
   services: [],
   cidrs: [],
@@ -106,6 +119,8 @@ export function diff(held: Held, want: State): Changes {
     ({ key, identity }) => ({ frontend: key, identity }),
   );
   const endpoints = endpointChanges(held, want);
+  const changed = endpoints.map(({ ifindex }) => ifindex);
+  const sources = sourceChanges(have, want, { changed, leftovers: held.unsettled.sources });
   const prepare: Batch = {
     rows: rows.prepare,
     policies: policies.prepare,
@@ -113,17 +128,14 @@ export function diff(held: Held, want: State): Changes {
     cidrs,
     addresses,
     services,
-    endpoints: endpoints.filter(({ ifindex }) => want.endpoints.has(ifindex)),
+    sources: sources.prepare,
+    endpoints,
     remove: REMOVE_NOTHING,
   };
-  const gone = <K, V>(before: ReadonlyMap<K, V>, after: ReadonlyMap<K, V>) =>
-    [...before.keys()].filter((key) => !after.has(key));
-  const goneOrUnsettled = (table: "addresses" | "services" | "cidrs") => [
-    ...new Set([
-      ...gone(have[table], want[table]),
-      ...[...held.unsettled[table]].filter((key) => !want[table].has(key)),
-    ]),
-  ];
+  const gone = <K>(before: Iterable<K>, after: ReadonlyMap<K, unknown>) =>
+    [...new Set(before)].filter((key) => !after.has(key));
+  const goneOrUnsettled = (table: "addresses" | "services" | "cidrs") =>
+    gone([...have[table].keys(), ...held.unsettled[table]], want[table]);
   const cleanup: Batch = {
     rows: rows.cleanup,
     policies: policies.cleanup,
@@ -137,14 +149,20 @@ export function diff(held: Held, want: State): Changes {
     services: services
       .filter(({ frontend }) => want.services.has(frontend))
       .map(({ frontend, identity }) => ({ frontend, identity: settled(identity) })),
-    endpoints: prepare.endpoints.map((write) => ({ ...write, policy: settled(write.policy) })),
+    sources: sources.cleanup,
+    endpoints: endpoints.map((write) => ({
+      ...write,
+      policy: settled(write.policy),
+      moreSources: write.endpoint.sources.length > 0,
+    })),
     remove: {
-      endpoints: gone(have.endpoints, want.endpoints),
+      endpoints: gone(have.endpoints.keys(), want.endpoints),
+      sources: sources.remove,
       addresses: goneOrUnsettled("addresses"),
       services: goneOrUnsettled("services"),
       cidrs: goneOrUnsettled("cidrs"),
-      policies: gone(have.policies, want.policies),
-      rows: gone(have.rows, want.rows),
+      policies: gone(have.policies.keys(), want.policies),
+      rows: gone(have.rows.keys(), want.rows),
     },
   };
   return { prepare, cleanup, empty: isEmpty(prepare) && isEmpty(cleanup) };
@@ -245,6 +263,7 @@ function endpointChanges(held: Held, want: State): EndpointWrite[] {
         ifindex,
         endpoint,
         policy: { live: before?.policy ?? endpoint.policy, next: endpoint.policy },
+        moreSources: endpoint.sources.length > 0 || (before?.sources.length ?? 0) > 0,
       });
   }
   return writes;
@@ -254,6 +273,7 @@ function sameEndpoint(a: Endpoint, b: Endpoint): boolean {
   return (
     a.id === b.id &&
     sameList(a.addresses, b.addresses) &&
+    sameList(a.sources, b.sources) &&
     DIRECTIONS.every((direction) => a.policy[direction] === b.policy[direction])
   );
 }

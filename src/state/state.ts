@@ -49,8 +49,10 @@ export interface ClassSpan extends Span {
 export interface Endpoint {
   /** Small number of the endpoint on this node: index of its counters. From 1; 0 is "unknown". */
   readonly id: number;
-  /** The pod's own addresses, canonical text, sorted. */
+  /** The pod's own addresses, canonical text, sorted; at most OWN_ADDRESSES_MAX of each family. */
   readonly addresses: readonly string[];
+  /** Prefixes that it may send from besides those, canonical text, sorted; none covers another. */
+  readonly sources: readonly string[];
   /** Number of the policy in force in each direction, or POLICY_NONE. */
   readonly policy: { readonly [direction in Direction]: number };
 }
@@ -92,6 +94,7 @@ export const EMPTY_STATE: State = {
  */
 export const LIMITS = {
   endpoints: 1_023,
+  sources: 16_384,
   addresses: 131_072,
   services: 65_536,
   cidrs: 262_144,
@@ -110,7 +113,7 @@ export function serviceFrom(key: string): { readonly address: string; readonly p
   return { address, place: Number(place) };
 }
 
-/** Addresses of one family that an endpoint may have as its own (ENDPOINT_ADDRESSES in bpf/layout.h). */
+/** Addresses of one family that stand in an endpoint's entry (ENDPOINT_ADDRESSES in bpf/layout.h); more are `sources`. */
 export const OWN_ADDRESSES_MAX = 4;
 
 export type LimitName = keyof typeof LIMITS;

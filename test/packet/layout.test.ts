@@ -17,6 +17,9 @@ const STRUCT_OFFSET = 16;
 const CODECS: readonly gen.Codec<unknown>[] = [
   gen.nodeCodec,
   gen.endpointCodec,
+  gen.sourceV4KeyCodec,
+  gen.sourceV6KeyCodec,
+  gen.sourceCodec,
   gen.addressV4KeyCodec,
   gen.addressV6KeyCodec,
   gen.cidrV4KeyCodec,

@@ -81,7 +81,10 @@ describe("a round", () => {
     expect(await runs(what)).toBe(true);
     const { state } = await kernel.maps.read();
     expect([...state.endpoints]).toEqual([
-      [bench.devices.at(0), { id: 1, addresses: ["10.0.0.1"], policy: { ingress: 1, egress: 1 } }],
+      [
+        bench.devices.at(0),
+        { id: 1, addresses: ["10.0.0.1"], sources: [], policy: { ingress: 1, egress: 1 } },
+      ],
     ]);
     expect(logged).toEqual(["weir: enforcing generation=1 endpoints=1 policies=1\n"]);
   });
@@ -95,15 +98,17 @@ describe("a round", () => {
     expect(progress.problems.map(problemText)).toEqual(["/somewhere: cannot be read"]);
   });
 
-  it("guards the first addresses of a pod that has too many, and names an address that two pods claim", async () => {
+  it("knows all addresses of a pod that has many, and names an address that two pods claim", async () => {
     const many = pod("a", 1, bench.devices.nameAt(0));
     const ips = [1, 2, 3, 4, 5].map((number) => address(`10.0.0.${number}`));
     const second = pod("b", 3, bench.devices.nameAt(1));
     await runs(reading([{ ...many, ips }, second], []));
-    expect((await kernel.maps.read()).state.endpoints.get(bench.devices.at(0))?.addresses).toHaveLength(4);
+    expect((await kernel.maps.read()).state.endpoints.get(bench.devices.at(0))).toMatchObject({
+      addresses: ["10.0.0.1", "10.0.0.2", "10.0.0.3", "10.0.0.4"],
+      sources: ["10.0.0.5/32"],
+    });
     expect(progress.problems.map(problemText)).toEqual([
       "Pod shop/b: address 10.0.0.3 is that of pod shop/a too; as a peer it counts as shop/a",
-      "Pod shop/a: it has 5 IPv4 addresses, at most 4 are supported; what it sends from 10.0.0.5 is dropped as spoofed",
     ]);
   });
 

@@ -59,12 +59,16 @@ export const RULES: readonly Rule[] = [
   { peers: [block("10.8.0.0/24"), block("fd08::/64")], ports: "all" },
 ];
 
-const PODS: readonly Pod[] = POD_NAMES.map((name) =>
-  pod(`x/${name}`, [V4.pods[name].text, V6.pods[name].text], { labels: { name } }),
-);
+const podsWith = (sources: readonly string[]): Pod[] =>
+  POD_NAMES.map((name) =>
+    pod(`x/${name}`, [V4.pods[name].text, V6.pods[name].text], {
+      labels: { name },
+      ...(name === "both" && { sources }),
+    }),
+  );
 
-/** The pods, and these rules for both directions in which a pod is isolated. */
-export function worldWith(rules: readonly Rule[]): Cluster {
+/** The pods, and these rules for both directions in which a pod is isolated; what "both" may send from besides. */
+export function worldWith(rules: readonly Rule[], sources: readonly string[] = []): Cluster {
   const isolating = (name: PodName, ingress: boolean, egress: boolean) =>
     policy(`x/${name}`, {
       subject: selector({ name }),
@@ -74,7 +78,7 @@ export function worldWith(rules: readonly Rule[]): Cluster {
     });
   return cluster({
     namespaces: [namespace("x")],
-    pods: PODS,
+    pods: podsWith(sources),
     policies: [isolating("in", true, false), isolating("out", false, true), isolating("both", true, true)],
   });
 }
@@ -94,8 +98,8 @@ export interface World {
   ifindexOf(name: PodName): number;
   /** Runs one packet; the reason in words. Throws where verdict and counters do not say the same of it. */
   ask(question: Question): string;
-  /** Puts these rules into force, by default RULES. */
-  enforce(rules?: readonly Rule[]): Promise<void>;
+  /** Puts these rules into force, by default RULES, and gives the pod "both" these sources, by default none. */
+  enforce(rules?: readonly Rule[], sources?: readonly string[]): Promise<void>;
   /** All packets and bytes counted so far, those of no endpoint included. */
   counted(): Counted;
   /** Of one pod, by "direction reason" in words. */
@@ -135,8 +139,8 @@ export async function openWorld(): Promise<World> {
       const verdict = bench.run({ direction, hook, ifindex: ifindexOf(name), ingressIfindex: from, frame });
       return reasonOf({ before, after: read(bench, id), direction, verdict, bytes: frame.length });
     },
-    async enforce(rules = RULES) {
-      const world = worldWith(rules);
+    async enforce(rules = RULES, sources = []) {
+      const world = worldWith(rules, sources);
       const locals = POD_NAMES.map((name) => ({
         pod: present(world.pods.get(keyOf({ namespace: "x", name })), name),
         ifindex: ifindexOf(name),

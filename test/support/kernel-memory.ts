@@ -2,7 +2,7 @@
 // see between any two writes of an update. It takes the same batches as datapath/maps.ts and writes them one by one.
 
 import type { Direction } from "../../src/base/direction.ts";
-import type { Address } from "../../src/base/ip.ts";
+import { type Address, compareCidrs } from "../../src/base/ip.ts";
 import { findAddress, type PrefixTable, prefixTable } from "../../src/base/prefixes.ts";
 import { ABSENT, type Batch, type Held, type PolicyPair } from "../../src/state/diff.ts";
 import { cidrFrom } from "../../src/state/lookup.ts";
@@ -26,6 +26,8 @@ export interface Question {
 
 export interface KernelMemory {
   allows(question: Question): boolean;
+  /** Whether the endpoint may send from the address, its own ones apart. */
+  isSource(ifindex: number, address: Address): boolean;
   /** Single writes, in an order that the caller's numbers choose. */
   writes(batch: Batch, random: Iterable<number>): Generator<() => void>;
   flip(): void;
@@ -34,7 +36,9 @@ export interface KernelMemory {
 
 interface Memory {
   generation: number;
-  readonly endpoints: Map<number, { endpoint: Endpoint; policy: Pair<PolicyPair> }>;
+  readonly endpoints: Map<number, { endpoint: Endpoint; policy: Pair<PolicyPair>; moreSources: boolean }>;
+  /** By interface and prefix. */
+  readonly sources: Map<string, Pair<boolean>>;
   readonly addresses: Map<string, Pair<number | typeof ABSENT>>;
   readonly services: Map<string, Pair<number | typeof ABSENT>>;
   readonly cidrs: Map<string, Pair<number>>;
@@ -49,6 +53,7 @@ export function simulate(): KernelMemory {
   const memory: Memory = {
     generation: 0,
     endpoints: new Map(),
+    sources: new Map(),
     addresses: new Map(),
     services: new Map(),
     cidrs: new Map(),
@@ -59,6 +64,7 @@ export function simulate(): KernelMemory {
   };
   return {
     allows: (question) => allows(memory, question),
+    isSource: (ifindex, address) => isSource(memory, ifindex, address),
     *writes(batch, random) {
       const list = [...sets(memory, batch), ...removals(memory, batch.remove)];
       const numbers = random[Symbol.iterator]();
@@ -96,6 +102,16 @@ function allows(memory: Memory, { ifindex, direction, remote, place }: Question)
   return memory.rows.get(row)?.has(memory.ports[place]?.[version] ?? 0) ?? false;
 }
 
+/** As is_source_v4() and is_source_v6() in bpf/source.h, where the endpoint says that there are any. */
+function isSource(memory: Memory, ifindex: number, address: Address): boolean {
+  if (!memory.endpoints.get(ifindex)?.moreSources) return false;
+  const own = [...memory.sources].flatMap(([key, value]) => {
+    const [of, text = ""] = key.split(" ");
+    return Number(of) === ifindex ? [[cidrFrom(text), value] as const] : [];
+  });
+  return findAddress(prefixTable(own), address)?.[memory.generation & 1] ?? false;
+}
+
 function* sets(memory: Memory, batch: Batch): Generator<() => void> {
   const pair = <T>({ live, next }: { live: T; next: T }): Pair<T> =>
     (memory.generation & 1) === 0 ? [live, next] : [next, live];
@@ -122,12 +138,15 @@ function* sets(memory: Memory, batch: Batch): Generator<() => void> {
     yield () => memory.addresses.set(address, pair(identity));
   for (const { frontend, identity } of batch.services)
     yield () => memory.services.set(frontend, pair(identity));
-  for (const { ifindex, endpoint, policy } of batch.endpoints)
-    yield () => memory.endpoints.set(ifindex, { endpoint, policy: pair(policy) });
+  for (const { ifindex, cidr, ...versions } of batch.sources)
+    yield () => memory.sources.set(`${ifindex} ${cidr}`, pair(versions));
+  for (const { ifindex, endpoint, policy, moreSources } of batch.endpoints)
+    yield () => memory.endpoints.set(ifindex, { endpoint, policy: pair(policy), moreSources });
 }
 
 function* removals(memory: Memory, remove: Batch["remove"]): Generator<() => void> {
   for (const ifindex of remove.endpoints) yield () => memory.endpoints.delete(ifindex);
+  for (const { ifindex, cidr } of remove.sources) yield () => memory.sources.delete(`${ifindex} ${cidr}`);
   for (const address of remove.addresses) yield () => memory.addresses.delete(address);
   for (const frontend of remove.services) yield () => memory.services.delete(frontend);
   for (const cidr of remove.cidrs) {
@@ -152,11 +171,18 @@ function read(memory: Memory): Held {
       ),
     );
   const endpoints = [...memory.endpoints];
+  const sources = [...memory.sources]
+    .map(([key, value]) => [Number(key.split(" ")[0]), key.split(" ")[1] ?? "", value] as const)
+    .sort(([, a], [, b]) => compareCidrs(cidrFrom(a), cidrFrom(b)));
   const state: State = {
     endpoints: new Map(
       endpoints.map(([ifindex, each]) => [
         ifindex,
-        { ...each.endpoint, policy: each.policy[version] as PolicyPair },
+        {
+          ...each.endpoint,
+          sources: sources.flatMap(([of, cidr, value]) => (of === ifindex && value[version] ? [cidr] : [])),
+          policy: each.policy[version] as PolicyPair,
+        },
       ]),
     ),
     addresses: inForce(memory.addresses),
@@ -178,6 +204,9 @@ function read(memory: Memory): Held {
       services: differ(memory.services),
       cidrs: differ(memory.cidrs),
       endpoints: differ(endpoints.map(([key, { policy }]) => [key, policy])),
+      sources: sources.flatMap(([ifindex, cidr, [a, b]]) =>
+        a && b && memory.endpoints.has(ifindex) ? [] : [{ ifindex, cidr }],
+      ),
       ports: memory.ports.some(([a, b]) => a !== b),
     },
   };

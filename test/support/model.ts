@@ -46,6 +46,7 @@ export interface PodFacts {
   readonly ports?: readonly ContainerPort[];
   readonly hostNetwork?: boolean;
   readonly finished?: boolean;
+  readonly sources?: readonly string[];
 }
 
 /** A pod by `namespace/name` and its addresses. */
@@ -57,6 +58,7 @@ export function pod(key: string, ips: readonly string[], facts: PodFacts = {}): 
     ports: facts.ports ?? [],
     hostNetwork: facts.hostNetwork ?? false,
     finished: facts.finished ?? false,
+    ...(facts.sources && { sources: facts.sources.map(cidr) }),
   };
 }
 

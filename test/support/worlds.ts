@@ -160,6 +160,7 @@ const pod: fc.Arbitrary<Pod> = fc
       }),
       { maxLength: 2, selector: ({ name }) => name },
     ),
+    sources: fc.array(cidr, { maxLength: 3 }),
   })
   .map(({ number, families, ...rest }) => ({
     ...rest,

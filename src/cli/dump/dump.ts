@@ -6,6 +6,8 @@ import {
   addressOfV4Key,
   addressOfV6,
   addressOfV6Key,
+  cidrOfSourceV4,
+  cidrOfSourceV6,
   cidrOfV4Key,
   cidrOfV6Key,
 } from "../../datapath/codec.ts";
@@ -20,6 +22,8 @@ import {
   endpointsDump,
   type PolicyRecord,
   policyDump,
+  type SourceRecord,
+  sourcesDump,
 } from "../../observe/dump/peers.ts";
 import { portsDump, rowsDump } from "../../observe/dump/ports.ts";
 import { recentFlowsDump, recentPeersDump, scratchDump } from "../../observe/dump/recent.ts";
@@ -30,6 +34,7 @@ import type { NamesView } from "../../observe/view.ts";
 import { portSetText } from "../../policy/ports.ts";
 import { identityIn, POLICY_NONE, serviceKey } from "../../state/state.ts";
 import { readCounters } from "../counters.ts";
+import { interfaceNames } from "../interfaces.ts";
 import { type Kernel, readEndpoints } from "../kernel.ts";
 import { readFlows, readFragments, readNode } from "./flows.ts";
 import { readPorts, readRows, rowTexts } from "./ports.ts";
@@ -44,6 +49,7 @@ const READERS: Readonly<Record<TableName, Reader>> = {
   addresses: async (kernel, names) => addressesDump(await readAddresses(kernel), names),
   services: async (kernel, names) => servicesDump(await readServices(kernel), names),
   endpoints: async (kernel, names) => endpointsDump(await readEndpoints(kernel), names),
+  sources: async (kernel, names) => sourcesDump(await readSources(kernel), names),
   policy: async (kernel, names) => policyDump(await readPolicies(kernel), await rowTexts(kernel), names),
   ports: async (kernel) => portsDump(await readPorts(kernel)),
   rows: async (kernel) => rowsDump(await readRows(kernel)),
@@ -120,6 +126,22 @@ const serviceRecord = (address: Address, place: number, identity: number): Servi
   identity,
   key: serviceKey(address.text, place),
 });
+
+/** Those that are in force. */
+async function readSources({ table, version }: Kernel): Promise<SourceRecord[]> {
+  const [v4, v6] = await Promise.all([table("sources_v4").read(), table("sources_v6").read()]);
+  const names = interfaceNames();
+  const entries = [
+    ...v4.map(([key, { allowed }]) => ({ ifindex: key.ifindex, cidr: cidrOfSourceV4(key), allowed })),
+    ...v6.map(([key, { allowed }]) => ({ ifindex: key.ifindex, cidr: cidrOfSourceV6(key), allowed })),
+  ];
+  return entries
+    .filter(({ allowed }) => allowed[version] !== 0)
+    .map(({ ifindex, cidr }) => {
+      const name = names.get(ifindex);
+      return { ifindex, ...(name === undefined ? {} : { interface: name }), cidr };
+    });
+}
 
 async function readPolicies({ pins }: Kernel): Promise<PolicyRecord[]> {
   const outer = nestedTableOf("policy", pins.map("policy"));

@@ -29,6 +29,13 @@ export interface EndpointRecord {
   readonly addresses: readonly string[];
 }
 
+export interface SourceRecord {
+  readonly ifindex: number;
+  /** The interface's name, where it still exists. */
+  readonly interface?: string;
+  readonly cidr: Cidr;
+}
+
 export interface PolicyRecord {
   readonly policy: number;
   /** Identity to row, without those that hold "nothing of its own". */
@@ -110,6 +117,19 @@ export function endpointsDump(records: readonly EndpointRecord[], names?: NamesV
       ],
     ],
     json: (record) => ({ ...record, ...known("pod", podOf(record)) }),
+    pods: (record) => [podOf(record)],
+  });
+}
+
+export function sourcesDump(records: readonly SourceRecord[], names?: NamesView): Dump {
+  const sorted = [...records].sort((a, b) => a.ifindex - b.ifindex || compareCidrs(a.cidr, b.cidr));
+  const podOf = ({ ifindex }: SourceRecord): string | undefined => names?.endpoints[String(ifindex)];
+  return dumpOf(sorted, {
+    columns: [right("IFINDEX"), ...["INTERFACE", "POD", "CIDR"].map(left)],
+    rows: (record) => [
+      [String(record.ifindex), record.interface ?? "", podOf(record) ?? "", record.cidr.text],
+    ],
+    json: (record) => ({ ...record, cidr: record.cidr.text, ...known("pod", podOf(record)) }),
     pods: (record) => [podOf(record)],
   });
 }

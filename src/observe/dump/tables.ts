@@ -19,6 +19,7 @@ export const TABLE_NAMES = [
   "addresses",
   "services",
   "endpoints",
+  "sources",
   "policy",
   "ports",
   "rows",
@@ -61,6 +62,12 @@ const FACTS: Readonly<Record<TableName, TableFacts>> = {
     holds: "this node's pods by interface, each with its policy for either direction",
     by: "agent",
     key: ["ifindex"],
+  },
+  sources: {
+    maps: ["sources_v4", "sources_v6"],
+    holds: "prefixes that endpoints may send from besides their addresses",
+    by: "agent",
+    key: ["ifindex", "cidr"],
   },
   policy: {
     maps: ["policy"],

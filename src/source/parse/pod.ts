@@ -1,11 +1,11 @@
 // Pod v1: the few fields that policies, endpoints and the datapath need. The hundreds of others are not looked at.
 
 import { type Address, parseAddress } from "../../base/ip.ts";
-import type { Attachment, ContainerPort, Pod } from "../../model/cluster.ts";
+import type { ContainerPort, Pod } from "../../model/cluster.ts";
+import { annotationsOf } from "./annotations.ts";
 import {
   at,
   booleanOf,
-  checkedStringOf,
   child,
   type Field,
   type Fields,
@@ -14,11 +14,10 @@ import {
   mapAt,
   note,
   stringOf,
-  warn,
 } from "./fields.ts";
 import { type MetadataRules, parseMetadata } from "./metadata.ts";
 import { portNameOf, portNumberOf, protocolOf } from "./ports.ts";
-import { linkName, netnsName, objectName } from "./syntax.ts";
+import { objectName } from "./syntax.ts";
 import { quote } from "./text.ts";
 
 const POD_METADATA: MetadataRules = {
@@ -26,10 +25,6 @@ const POD_METADATA: MetadataRules = {
   nameCheck: objectName,
   labelEffects: { all: "the pod counts as having no labels", one: "the pod counts as not having this label" },
 };
-
-const ANNOTATION_PREFIX = "weir.dev/";
-const INTERFACE_ANNOTATION = "weir.dev/interface";
-const NETNS_ANNOTATION = "weir.dev/netns";
 
 const NOTHING: Fields = new Map();
 
@@ -45,7 +40,7 @@ export function parsePod(field: Field): Pod | undefined {
   const node = nodeName && stringOf(nodeName);
   const ips = addressesOf(status);
   const ports = [...portsOf(spec, "containers"), ...portsOf(spec, "initContainers")];
-  const attachment = attachmentOf(metadata.annotations);
+  const { attachment, sources } = annotationsOf(metadata.annotations);
   const phaseText = phase && stringOf(phase);
   const onHost = (hostNetwork && booleanOf(hostNetwork)) ?? false;
   const { name, namespace, labels } = metadata;
@@ -61,6 +56,7 @@ export function parsePod(field: Field): Pod | undefined {
     ports,
     ...(node ? { node } : {}),
     ...(attachment ? { attachment } : {}),
+    ...(sources ? { sources } : {}),
   };
 }
 
@@ -117,27 +113,4 @@ function portOf(plain: Field): ContainerPort | undefined {
   if (port === undefined || protocol === undefined) return undefined;
   if (nameField !== undefined && nameField.value !== "" && name === undefined) return undefined;
   return { port, protocol, ...(name === undefined ? {} : { name }) };
-}
-
-function attachmentOf(annotations: Fields): Attachment | undefined {
-  for (const [key, field] of annotations) {
-    if (!key.startsWith(ANNOTATION_PREFIX) || key === INTERFACE_ANNOTATION || key === NETNS_ANNOTATION)
-      continue;
-    warn({ ...field, effect: "it is ignored" }, "unknown annotation", {
-      code: "annotation-unknown",
-      fix: `expected ${INTERFACE_ANNOTATION} or ${NETNS_ANNOTATION}`,
-    });
-  }
-  const effect = "the pod's interface is looked up by its addresses";
-  const link = at(annotations, INTERFACE_ANNOTATION, effect);
-  const netns = at(annotations, NETNS_ANNOTATION, effect);
-  if (link && netns) {
-    note(netns, `contradicts ${INTERFACE_ANNOTATION}; write one of them`);
-    return undefined;
-  }
-  const linkText = link && checkedStringOf(link, linkName);
-  const netnsText = netns && checkedStringOf(netns, netnsName);
-  if (linkText !== undefined) return { kind: "link", name: linkText };
-  if (netnsText !== undefined) return { kind: "netns", name: netnsText };
-  return undefined;
 }

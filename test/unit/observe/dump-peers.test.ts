@@ -2,7 +2,13 @@
 import { describe, expect, it } from "vitest";
 import { present } from "../../../src/base/assert.ts";
 import { type Address, type Cidr, parseAddress, parseCidr } from "../../../src/base/ip.ts";
-import { addressesDump, cidrsDump, endpointsDump, policyDump } from "../../../src/observe/dump/peers.ts";
+import {
+  addressesDump,
+  cidrsDump,
+  endpointsDump,
+  policyDump,
+  sourcesDump,
+} from "../../../src/observe/dump/peers.ts";
 import { portsDump, rowsDump } from "../../../src/observe/dump/ports.ts";
 import { lines } from "./lines.ts";
 import { jsonOf, linesOf, NAMES } from "./names.ts";
@@ -114,6 +120,28 @@ it("endpoints come with their interfaces, policies and addresses", () => {
     { ...present(records[1], "record"), pod: "alpha/nginx" },
     { ...present(records[0], "record"), pod: "beta/hammer" },
   ]);
+});
+
+it("sources name the pod that may send from them", () => {
+  const records = [
+    { ifindex: 9, cidr: cidr("fd77::/64") },
+    { ifindex: 7, interface: "veth-a", cidr: cidr("10.77.0.0/16") },
+    { ifindex: 9, cidr: cidr("10.78.0.0/16") },
+  ];
+  const dump = sourcesDump(records, NAMES);
+  expect(linesOf(dump)).toEqual(
+    lines(`
+      IFINDEX   INTERFACE   POD           CIDR
+            7   veth-a      alpha/nginx   10.77.0.0/16
+            9   -           beta/hammer   10.78.0.0/16
+            9   -           beta/hammer   fd77::/64`),
+  );
+  expect((jsonOf(dump) as unknown[])[0]).toEqual({
+    ifindex: 7,
+    interface: "veth-a",
+    cidr: "10.77.0.0/16",
+    pod: "alpha/nginx",
+  });
 });
 
 describe("policy", () => {

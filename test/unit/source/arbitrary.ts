@@ -64,6 +64,7 @@ const words = fc.constantFrom(
     "NetworkPolicyList",
     "networking.k8s.io/v1",
     "weir.dev/interface",
+    "weir.dev/allowed-sources",
     "a",
   ],
   ...[

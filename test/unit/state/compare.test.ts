@@ -1,12 +1,14 @@
 // Differences between what the kernel holds and what it should: each is found, and none where there is none.
 import { expect, test } from "vitest";
 import { differences, differencesText } from "../../../src/state/compare.ts";
-import { type Held, NOTHING_UNSETTLED } from "../../../src/state/diff.ts";
+import { type Held, settledState } from "../../../src/state/diff.ts";
 import { plainState, stateFrom } from "../../../src/state/plain.ts";
 import type { State } from "../../../src/state/state.ts";
 
 const WANT: State = {
-  endpoints: new Map([[7, { id: 1, addresses: ["10.0.0.1"], policy: { ingress: 1, egress: 0 } }]]),
+  endpoints: new Map([
+    [7, { id: 1, addresses: ["10.0.0.1"], sources: [], policy: { ingress: 1, egress: 0 } }],
+  ]),
   addresses: new Map([
     ["10.0.0.1", 1],
     ["10.0.0.2", 2],
@@ -18,10 +20,11 @@ const WANT: State = {
   policies: new Map([[1, new Map([[2, 2]])]]),
 };
 
-const SETTLED = NOTHING_UNSETTLED;
-
 const against = (change: Partial<State>, unsettled: Partial<Held["unsettled"]> = {}) =>
-  differences({ state: { ...WANT, ...change }, unsettled: { ...SETTLED, ...unsettled } }, WANT);
+  differences(
+    { state: { ...WANT, ...change }, unsettled: { ...settledState(WANT).unsettled, ...unsettled } },
+    WANT,
+  );
 
 test("nothing differs from itself, also by way of JSON", () => {
   expect(against({})).toEqual([]);
@@ -47,7 +50,11 @@ test.each<[string, Partial<State>, object]>([
   ],
   [
     "an endpoint that lost its policy",
-    { endpoints: new Map([[7, { id: 1, addresses: ["10.0.0.1"], policy: { ingress: 0, egress: 0 } }]]) },
+    {
+      endpoints: new Map([
+        [7, { id: 1, addresses: ["10.0.0.1"], sources: [], policy: { ingress: 0, egress: 0 } }],
+      ]),
+    },
     {
       table: "endpoints",
       key: "7",

@@ -1,13 +1,8 @@
 // What an update keeps beside the new until the flip: cells of identities and bits of classes that are still in force.
 
 import { expect, test } from "vitest";
-import { diff, type Held, NOTHING_UNSETTLED } from "../../../src/state/diff.ts";
-import { EMPTY_STATE, type State } from "../../../src/state/state.ts";
-
-const held = (state: State): Held => ({
-  state,
-  unsettled: NOTHING_UNSETTLED,
-});
+import { diff, settledState } from "../../../src/state/diff.ts";
+import { EMPTY_STATE } from "../../../src/state/state.ts";
 
 test("a policy keeps the cell of an identity that is in force, and loses it after the flip", () => {
   const before = {
@@ -20,7 +15,7 @@ test("a policy keeps the cell of an identity that is in force, and loses it afte
     addresses: new Map([["10.0.0.1", 6]]),
     policies: new Map([[1, new Map([[6, 2]])]]),
   };
-  const { prepare, cleanup } = diff(held(before), after);
+  const { prepare, cleanup } = diff(settledState(before), after);
   expect(prepare.policies.map(({ cells }) => [...cells])).toEqual([
     [
       [5, 2],
@@ -34,7 +29,7 @@ test("a row keeps the bit of a class that is in force, and loses it after the fl
   const span = { first: 80, last: 80 };
   const before = { ...EMPTY_STATE, ports: [{ ...span, class: 1 }], rows: new Map([[2, [1]]]) };
   const after = { ...EMPTY_STATE, ports: [{ ...span, class: 3 }], rows: new Map([[2, [3]]]) };
-  const { prepare, cleanup } = diff(held(before), after);
+  const { prepare, cleanup } = diff(settledState(before), after);
   expect(prepare.rows).toEqual([{ number: 2, classes: [1, 3] }]);
   expect(cleanup.rows).toEqual([{ number: 2, classes: [3] }]);
 });

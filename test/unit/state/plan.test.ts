@@ -2,17 +2,18 @@
 
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import { type Address, cidrContains } from "../../../src/base/ip.ts";
 import { type Cluster, EMPTY_CLUSTER } from "../../../src/model/cluster.ts";
 import { type Compiled, compile } from "../../../src/policy/compile.ts";
 import { NOTHING_NUMBERED } from "../../../src/policy/numbers.ts";
 import { placeOf } from "../../../src/policy/ports.ts";
-import { diff, type Held, NOTHING_UNSETTLED } from "../../../src/state/diff.ts";
-import { type Answer, planOf } from "../../../src/state/lookup.ts";
+import { diff, settledState } from "../../../src/state/diff.ts";
+import { type Answer, cidrFrom, planOf } from "../../../src/state/lookup.ts";
 import type { State } from "../../../src/state/state.ts";
 import { type KernelMemory, type Question, simulate } from "../../support/kernel-memory.ts";
 import { questions, questionText } from "../../support/questions.ts";
 import { clusterWithServices, type ServiceQuestion, serviceQuestions } from "../../support/service-worlds.ts";
-import { cluster, localsOf } from "../../support/worlds.ts";
+import { cluster, localsOf, v4, v6 } from "../../support/worlds.ts";
 
 const RUNS = Number(process.env["WEIR_PROPERTY_RUNS"] ?? 300);
 
@@ -20,11 +21,6 @@ const RUNS = Number(process.env["WEIR_PROPERTY_RUNS"] ?? 300);
 const PATIENCE_MS = 60_000 + RUNS * 500;
 
 const passes = (answer: Answer): boolean => answer === "allowed" || answer === "not isolated";
-
-const settled = (state: State): Held => ({
-  state,
-  unsettled: NOTHING_UNSETTLED,
-});
 
 describe("the compiled plan", { timeout: PATIENCE_MS }, () => {
   test("answers every question as the oracle does", () => {
@@ -113,6 +109,14 @@ function edited(last: Cluster, other: Cluster, choice: number): Cluster {
   };
 }
 
+/** Every address that pods of these worlds live at, and one outside. */
+const SENDERS = Array.from({ length: 17 }, (_, number) => [v4(number), v6(number)]).flat();
+
+const sourcesOf =
+  ({ endpoints }: State) =>
+  (ifindex: number, address: Address): boolean =>
+    endpoints.get(ifindex)?.sources.some((text) => cidrContains(cidrFrom(text), address)) ?? false;
+
 /** Takes the memory from one world to the next, asking between any two writes. */
 function update(
   run: { memory: KernelMemory; last: Cluster; compiled: Compiled },
@@ -121,7 +125,7 @@ function update(
 ): Compiled {
   const { memory, last, compiled: before } = run;
   const after = compile(world, localsOf(world), before.numbering);
-  const changes = diff(settled(before.state), after.state);
+  const changes = diff(settledState(before.state), after.state);
   const plans = { before: planOf(before.state), after: planOf(after.state) };
   const both = ({ ifindex }: Question) =>
     before.state.endpoints.has(ifindex) && after.state.endpoints.has(ifindex);
@@ -132,7 +136,15 @@ function update(
       before: passes(plans.before.judge(question)),
       after: passes(plans.after.judge(question)),
     }));
+  const sources = { before: sourcesOf(before.state), after: sourcesOf(after.state) };
+  const senders = [...before.state.endpoints.keys()].filter((ifindex) => after.state.endpoints.has(ifindex));
   const check = (which: "before" | "after", when: string) => {
+    for (const ifindex of senders) {
+      for (const address of SENDERS) {
+        if (memory.isSource(ifindex, address) !== sources[which](ifindex, address))
+          throw new Error(`${when}: kernel and plan differ on ${address.text} as a source of ${ifindex}`);
+      }
+    }
     for (const each of asked) {
       const got = memory.allows(each.question);
       if (got !== each[which])
@@ -170,7 +182,7 @@ describe("an update", { timeout: PATIENCE_MS }, () => {
           compiled = update({ memory, last, compiled }, world, random);
           const held = memory.read();
           expect(normal(held.state)).toBe(normal(compiled.state));
-          expect(held.unsettled).toEqual(settled(compiled.state).unsettled);
+          expect(held.unsettled).toEqual(settledState(compiled.state).unsettled);
           expect(diff(held, compiled.state).empty).toBe(true);
           last = world;
         }

@@ -1,0 +1,42 @@
+// The annotation of pods that may send from more than their own addresses: what it gives, and what refuses it.
+
+import { describe, expect, test } from "vitest";
+import type { Pod } from "../../../src/model/cluster.ts";
+import { linesOf, outcomeOf, problemsIn, readingOf } from "./support.ts";
+
+describe("annotation weir.dev/allowed-sources", () => {
+  const annotated = (value: string): string =>
+    [
+      "apiVersion: v1",
+      "kind: Pod",
+      `metadata: { name: web-1, namespace: shop, annotations: { weir.dev/allowed-sources: ${value} } }`,
+    ].join("\n");
+
+  test.each([
+    ["10.8.0.0/16", ["10.8.0.0/16"]],
+    ["'10.8.1.2/16 , 2001:DB8::/32,192.0.2.1/32'", ["10.8.0.0/16", "2001:db8::/32", "192.0.2.1/32"]],
+  ])("%s gives prefixes", (value, expected) => {
+    const reading = readingOf(annotated(value));
+    expect(linesOf(problemsIn(reading))).toEqual([]);
+    const pods = reading.objects.map(({ value }) => value as Pod);
+    expect(pods[0]?.sources?.map(({ text }) => text)).toEqual(expected);
+  });
+
+  test.each([
+    ["''", /"": not a CIDR/],
+    ["'10.8.0.0/16,'", /"": not a CIDR/],
+    ["10.8.0.1", /"10.8.0.1": not a CIDR: the prefix length is missing/],
+    ["'10.8.0.0/16, 10.9.0.0/33'", /"10.9.0.0\/33": prefix length "33"/],
+    ["open", /"open": not a CIDR/],
+    ["0.0.0.0/0", /"0.0.0.0\/0": every address; it must be fewer/],
+    ["'10.8.0.0/16, ::/0'", /"::\/0": every address/],
+    ["7", /must be a string/],
+  ])("%s is refused as a whole", (value, reason) => {
+    const { values, lines } = outcomeOf(annotated(value));
+    expect(values.get("Pod shop/web-1")).not.toHaveProperty("sources");
+    expect(lines).toHaveLength(1);
+    expect(lines[0]).toMatch(/Pod shop\/web-1: metadata.annotations\["weir.dev\/allowed-sources"\]: /);
+    expect(lines[0]).toMatch(reason);
+    expect(lines[0]).toMatch(/; the pod may send from its own addresses only$/);
+  });
+});
