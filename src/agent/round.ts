@@ -8,7 +8,7 @@ import { compile } from "../policy/compile.ts";
 import type { Numbering } from "../policy/numbers.ts";
 import { resolveInterfaces } from "../source/interfaces.ts";
 import type { Reading } from "../source/manifests.ts";
-import { type Difference, differences, differencesText } from "../state/compare.ts";
+import { type Difference, differences, differencesText, settingsDifferences } from "../state/compare.ts";
 import { type Held, settledState } from "../state/diff.ts";
 import type { State } from "../state/state.ts";
 import { type Applied, apply } from "./apply.ts";
@@ -93,13 +93,19 @@ export async function round(
   return settled;
 }
 
+function settingsOf(maps: Kernel["maps"]): Difference[] {
+  const { held, wanted } = maps.settings();
+  return settingsDifferences(held, wanted);
+}
+
 /** From here on what the kernel holds counts, whoever wrote it. */
 async function readBack({ maps }: Kernel, progress: Progress, log: Log): Promise<void> {
   // After a round that failed half-way the kernel differs by the agent's own hand.
   const ours = progress.held.state === progress.force?.compiled.state ? progress.held.state : undefined;
+  const settings = settingsOf(maps);
   await maps.initialise();
   progress.held = await maps.read();
-  progress.repaired = ours === undefined ? [] : differences(progress.held, ours);
+  progress.repaired = ours === undefined ? [] : [...differences(progress.held, ours), ...settings];
   if (progress.repaired.length === 0) return;
   log.warn("somebody else has changed the maps; they are put right", {
     entries: progress.repaired.length,

@@ -5,18 +5,20 @@ import { RequestError, type Route } from "../observe/routes.ts";
 import type { LogLevelView, LogView, StateView } from "../observe/view.ts";
 import { plainState } from "../state/plain.ts";
 import { EMPTY_STATE } from "../state/state.ts";
+import type { Kernel } from "./kernel.ts";
 import type { Resyncs } from "./resync.ts";
 import type { Progress } from "./round.ts";
 
 export interface Asked {
   readonly resyncs: Resyncs;
   readonly progress?: Progress;
+  readonly kernel?: Pick<Kernel, "maps">;
 }
 
 export function routesOf(asked: Asked, log: AdjustableLog): Route[] {
   const level = (): LogLevelView => ({ level: log.level() });
   return [
-    { method: "GET", path: "state", answer: () => stateView(asked.progress) },
+    { method: "GET", path: "state", answer: () => stateView(asked) },
     { method: "GET", path: "log", answer: (): LogView => ({ lines: log.recent() }) },
     { method: "GET", path: "log-level", answer: level },
     {
@@ -35,8 +37,9 @@ export function routesOf(asked: Asked, log: AdjustableLog): Route[] {
 }
 
 /** What is in force as far as the agent knows; before its first round nothing is wanted yet, and the generation is 0. */
-const stateView = (progress: Progress | undefined): StateView => ({
+const stateView = ({ progress, kernel }: Asked): StateView => ({
   generation: progress?.force === undefined ? 0 : progress.applied,
   settled: progress?.force !== undefined && !progress.busy && progress.wanted === progress.applied,
+  settings: kernel?.maps.settings().wanted ?? {},
   state: plainState(progress?.force?.compiled.state ?? EMPTY_STATE),
 });

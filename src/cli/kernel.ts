@@ -52,6 +52,8 @@ const generationIn = (node: Table<number, { readonly generation: number }>): num
 /** Why there is nothing to read, and what to do. */
 export function nothingPinned({ settings }: Context): string {
   const others = pinnedDigests(settings.bpffs);
+  if (others.includes(LAYOUT_DIGEST))
+    return `no map is pinned under ${settings.bpffs} yet: \`weir run\` is coming up, or did not get that far`;
   if (others.length === 0)
     return `nothing is pinned under ${settings.bpffs}: \`weir run\` has not been there`;
   return (

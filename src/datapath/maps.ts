@@ -1,7 +1,8 @@
 // The only writer of the policy maps: puts batches of a diff into the kernel, flips the generation, reads all back.
 
 import { OperationError } from "../base/errors.ts";
-import { DIRECTIONS, ENDPOINT_PROBES, ENDPOINTS_PLACES, FAMILIES, REASONS, Timeout } from "../gen/layout.ts";
+import { DIRECTIONS, ENDPOINT_PROBES, ENDPOINTS_PLACES, FAMILIES, REASONS } from "../gen/layout.ts";
+import type { Settings } from "../state/compare.ts";
 import type { Batch, EndpointWrite, Held, PolicyPair, PolicyWrite } from "../state/diff.ts";
 import type { Versions } from "../state/port-changes.ts";
 import { addressFrom, type Pair, type PairOf, removeAddressed, writeAddressed } from "./addressed.ts";
@@ -9,34 +10,23 @@ import { endpointAddressesOf, rowOf } from "./codec.ts";
 import { checkLimits } from "./limits.ts";
 import type { Datapath } from "./object.ts";
 import { readHeld } from "./read.ts";
+import { heldSettings, nodeSettings, settingsOf } from "./settings.ts";
 import { openTables, type Tables } from "./tables-all.ts";
 
 export interface Maps {
   readonly tables: Tables;
   /** The policy generation in force. */
   generation(): number;
-  /** Writes the node's settings where there are none yet. */
+  /** Writes the node's settings. */
   initialise(): Promise<void>;
+  /** The node's settings: as they should be, and as they are. */
+  settings(): { readonly wanted: Settings; readonly held: Settings };
   read(): Promise<Held>;
   /** Writes a batch in the order that makes each write safe; removes last. Errors: OperationError. */
   write(batch: Batch): Promise<void>;
   /** Puts the other version of every value in force, at once. */
   flip(): Promise<void>;
 }
-
-/** Seconds without a packet until a flow is forgotten: the defaults of Linux's own conntrack, where it has them. */
-const TIMEOUT_SECONDS: { readonly [name in keyof typeof Timeout]: number } = {
-  TCP_NEW: 120,
-  TCP_ESTABLISHED: 432_000,
-  TCP_CLOSING: 120,
-  TCP_RESET: 10,
-  UDP_NEW: 30,
-  UDP_STREAM: 120,
-  SCTP: 210,
-  ICMP: 30,
-  OTHER: 600,
-  FRAGMENT: 30,
-};
 
 export function openMaps(datapath: Datapath): Maps {
   checkLimits();
@@ -49,12 +39,9 @@ export function openMaps(datapath: Datapath): Maps {
     generation: () => node().generation,
     async initialise() {
       const { generation } = node();
-      const ticks = datapath.ticksPerSecond;
-      const timeouts = new Array<number>(Object.keys(Timeout).length).fill(0);
-      for (const [name, index] of Object.entries(Timeout))
-        timeouts[index] = TIMEOUT_SECONDS[name as keyof typeof Timeout] * ticks;
-      await tables.node.writeBatch([[0, { generation, ticksPerSecond: ticks, timeouts }]]);
+      await tables.node.writeBatch([[0, { generation, ...nodeSettings(datapath) }]]);
     },
+    settings: () => ({ wanted: settingsOf(nodeSettings(datapath)), held: heldSettings(tables.node) }),
     read: () => readHeld(tables),
     async write(batch) {
       await tables.rows.writeBatch(batch.rows.map(({ number, classes }) => [number, rowOf(classes)]));

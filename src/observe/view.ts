@@ -142,6 +142,8 @@ export interface StateView {
   readonly generation: number;
   /** Whether the kernel should hold just this now: no round is under way, and the last one succeeded. */
   readonly settled: boolean;
+  /** Of map `node`, by name. */
+  readonly settings: Readonly<Record<string, number>>;
   readonly state: unknown;
 }
 

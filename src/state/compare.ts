@@ -13,6 +13,7 @@ export const DESIRED_TABLES = [
   "policy",
   "ports",
   "rows",
+  "node",
 ] as const;
 
 export type DesiredTable = (typeof DESIRED_TABLES)[number];
@@ -52,6 +53,15 @@ export function differences({ state, unsettled }: Held, want: State): Difference
     ...ofMaps("rows", want.rows, state.rows, { text: classesText, unsettled: new Set() }),
   ];
 }
+
+/** What the node's settings should be and are, by name. */
+export type Settings = Readonly<Record<string, number>>;
+
+export const settingsDifferences = (held: Settings, want: Settings): Difference[] =>
+  ofMaps("node", new Map(Object.entries(want)), new Map(Object.entries(held)), {
+    text: String,
+    unsettled: new Set(),
+  });
 
 /** "cidrs 1, policy 3": how many of each table. */
 export function differencesText(found: readonly Difference[]): string {

@@ -89,6 +89,17 @@ describe("an entry changed with bpftool", () => {
     expect(await mismatchesOf(world.lab, FRIENDS_ONLY_HOLDS)).toEqual([]);
   });
 
+  it("of node is found, named, and repaired: a timeout", async () => {
+    const { key, value } = await firstEntry("node", "node");
+    tamper("node", key, value.replace(/^(.{16})......../, "$100000001"));
+    expect(await differences("node")).toMatchObject({
+      status: 5,
+      rows: [{ table: "node", key: "timeout tcp-new", held: String(0x01000000) }],
+    });
+    expect((await world.weir("resync")).stdout).toContain("timeout tcp-new");
+    expect(await differences()).toEqual({ status: 0, rows: [] });
+  });
+
   it("of a table that the programs write cannot be compared", async () => {
     const { status, stderr } = await world.weir("maps", "dump", "conntrack", "--diff");
     expect(status).toBe(2);

@@ -2,11 +2,18 @@
 
 import { setTimeout as sleep } from "node:timers/promises";
 import { readHeld } from "../../datapath/read.ts";
+import { heldSettings } from "../../datapath/settings.ts";
 import { openTables } from "../../datapath/tables-all.ts";
 import { type DifferenceRecord, differencesDump } from "../../observe/dump/diff.ts";
 import type { NamesView, StateView } from "../../observe/view.ts";
 import { portSetText } from "../../policy/ports.ts";
-import { DESIRED_TABLES, type DesiredTable, type Difference, differences } from "../../state/compare.ts";
+import {
+  DESIRED_TABLES,
+  type DesiredTable,
+  type Difference,
+  differences,
+  settingsDifferences,
+} from "../../state/compare.ts";
 import { type PlainState, stateFrom } from "../../state/plain.ts";
 import { askAgentOrFail } from "../agent-client.ts";
 import { note, type WriteOptions } from "../command.ts";
@@ -56,14 +63,20 @@ export async function compare(context: Context): Promise<Comparison> {
   for (let attempt = 1; attempt <= ATTEMPTS_MAX; attempt++) {
     const before = await ask();
     if (before.settled) {
-      const { held, generation } = await readKernel(context, async ({ pins, generation }) => ({
-        held: await readHeld(openTables((name) => pins.map(name))),
-        generation,
-      }));
+      const { held, generation, settings } = await readKernel(
+        context,
+        async ({ pins, generation, table }) => ({
+          held: await readHeld(openTables((name) => pins.map(name))),
+          generation,
+          settings: heldSettings(table("node")),
+        }),
+      );
       const after = await ask();
       const atRest = after.settled && after.generation === before.generation;
       if (atRest && generation === before.generation) {
-        return { found: differences(held, stateFrom(before.state as PlainState)), generation };
+        const want = stateFrom(before.state as PlainState);
+        const found = [...differences(held, want), ...settingsDifferences(settings, before.settings)];
+        return { found, generation };
       }
     }
     await sleep(PAUSE_MS);
@@ -94,6 +107,7 @@ function aboutOf(table: DesiredTable, key: string, names: NamesView): readonly s
     policy: () => names.policies[key]?.of ?? [],
     ports: () => [],
     rows: () => one(names.rows[key]),
+    node: () => [],
   };
   return ABOUT[table]();
 }

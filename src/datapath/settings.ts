@@ -1,0 +1,39 @@
+// The settings of map `node`: how fast the kernel's clock goes, and how long flows are remembered.
+
+import { type Node, TIMEOUT_NAMES, Timeout } from "../gen/layout.ts";
+import type { Settings } from "../state/compare.ts";
+import type { Datapath } from "./object.ts";
+import type { Tables } from "./tables-all.ts";
+
+type NodeSettings = Omit<Node, "generation">;
+
+/** Seconds without a packet until a flow is forgotten: the defaults of Linux's own conntrack, where it has them. */
+const TIMEOUT_SECONDS: { readonly [name in keyof typeof Timeout]: number } = {
+  TCP_NEW: 120,
+  TCP_ESTABLISHED: 432_000,
+  TCP_CLOSING: 120,
+  TCP_RESET: 10,
+  UDP_NEW: 30,
+  UDP_STREAM: 120,
+  SCTP: 210,
+  ICMP: 30,
+  OTHER: 600,
+  FRAGMENT: 30,
+};
+
+/** As the map has them. */
+export function nodeSettings({ ticksPerSecond }: Pick<Datapath, "ticksPerSecond">): NodeSettings {
+  const timeouts = new Array<number>(Object.keys(Timeout).length).fill(0);
+  for (const [name, index] of Object.entries(Timeout))
+    timeouts[index] = TIMEOUT_SECONDS[name as keyof typeof Timeout] * ticksPerSecond;
+  return { ticksPerSecond, timeouts };
+}
+
+/** All of a node's settings by name, numbers in ticks of the kernel's clock, but for the clock's own. */
+export const settingsOf = ({ ticksPerSecond, timeouts }: NodeSettings): Settings => ({
+  "ticks per second": ticksPerSecond,
+  ...Object.fromEntries(timeouts.map((ticks, at) => [`timeout ${TIMEOUT_NAMES[at] ?? at}`, ticks])),
+});
+
+export const heldSettings = (node: Pick<Tables["node"], "get">): Settings =>
+  settingsOf(node.get(0) ?? { ticksPerSecond: 0, timeouts: [] });
