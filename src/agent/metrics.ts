@@ -5,13 +5,13 @@ import { monitorEventLoopDelay } from "node:perf_hooks";
 import { DIRECTIONS } from "../base/direction.ts";
 import type { Log } from "../base/log.ts";
 import { entriesIn, readCounts } from "../datapath/counting.ts";
-import { COUNTED_FAMILY_NAMES, REASON_NAMES, Reason } from "../gen/layout.ts";
+import { COUNTED_FAMILY_NAMES, REASON_NAMES, Reason, SCREENED_NAMES, Screened } from "../gen/layout.ts";
 import { keyOf } from "../model/cluster.ts";
 import { type Metrics, openMetrics, type Readings, type Sample } from "../observe/metrics/registry.ts";
 import { type Endpoint, type MetricsServer, serveMetrics } from "../observe/metrics/server.ts";
 import type { HistogramKey } from "../observe/metrics/table.ts";
 import { type Cell, openTraffic, type PoliciesOf, type Traffic } from "../observe/metrics/traffic.ts";
-import type { CapacityView, StatusView } from "../observe/view.ts";
+import type { CapacityView, StatusView, UplinkView } from "../observe/view.ts";
 import type { Kernel } from "./kernel.ts";
 import type { InForce } from "./views.ts";
 
@@ -64,6 +64,7 @@ export function openAgentMetrics(measured: Measured, options: MetricsOptions, lo
     delay.reset();
     return {
       ...statusReadings(measured.status(), await filled()),
+      ...uplinkReadings(measured.status().uplinks),
       ...forceReadings(measured.force()),
       ...trafficReadings(traffic, options.policies ? measured.force() : undefined),
       rounds: [
@@ -207,6 +208,28 @@ function statusReadings(status: StatusView, filled: readonly CapacityView[]): Re
     capacity: ofTables(({ max }) => max),
     pressure: ofTables(({ used, max }) => used / max),
     started: [{ value: Date.parse(status.startedAt) / 1_000 }],
+  };
+}
+
+const DROPPING_ON_UPLINKS: ReadonlySet<string> = new Set(
+  Object.entries(SCREENED_NAMES).flatMap(([number, name]) =>
+    Number(number) >= Screened.DROPS ? [name] : [],
+  ),
+);
+
+function uplinkReadings(uplinks: UplinkView | undefined): Readings {
+  if (uplinks === undefined) return {};
+  const modes = ["native", "generic", "none"] as const;
+  return {
+    uplinks: modes.map((mode) => ({
+      labels: { mode },
+      value: uplinks.interfaces.filter((each) => each.mode === mode).length,
+    })),
+    uplinkFrames: Object.entries(uplinks.frames).map(([reason, value]) => ({
+      labels: { verdict: DROPPING_ON_UPLINKS.has(reason) ? "dropped" : "passed", reason },
+      value,
+    })),
+    deniedPrefixes: [{ value: uplinks.prefixes }],
   };
 }
 

@@ -3,7 +3,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import type { Agent } from "../../src/lab/product.ts";
-import type { Sample } from "../../src/lab/protocol.ts";
 import { mismatchesOf } from "./reach.ts";
 import {
   EVERYTHING_OPEN,
@@ -11,14 +10,10 @@ import {
   FRIENDS_ONLY,
   FRIENDS_ONLY_HOLDS,
   SERVER_V4,
-  SERVER_V6,
-  STRANGER,
-  single,
   smallWorld,
 } from "./small-world.ts";
+import { expectNoGlitch, watchWhile } from "./watched.ts";
 import { openWorld, type World } from "./world.ts";
-
-const EVERY_MS = 20;
 
 let world: World;
 let agent: Agent;
@@ -30,36 +25,9 @@ beforeAll(async () => {
 
 afterAll(() => world?.close());
 
-/** Probes all the while as somebody who may and as somebody who may not; each probe is a new flow. */
-async function watchWhile(work: () => Promise<void>): Promise<{ allowed: Sample[]; denied: Sample[] }> {
-  const watches = (from: string, timeoutMs: number) =>
-    Promise.all(
-      [
-        single("udp", SERVER_V4, timeoutMs),
-        single("udp", SERVER_V6, timeoutMs),
-        single("tcp", SERVER_V4, timeoutMs),
-      ].map((probe) => world.lab.watch(from, probe, EVERY_MS)),
-    );
-  const allowed = await watches(FRIEND, 900);
-  const denied = await watches(STRANGER, 300);
-  await sleep(300);
-  await work();
-  await sleep(300);
-  const ended = async (unwatches: readonly (() => Promise<readonly Sample[]>)[]): Promise<Sample[]> =>
-    (await Promise.all(unwatches.map((unwatch) => unwatch()))).flat();
-  return { allowed: await ended(allowed), denied: await ended(denied) };
-}
-
-function expectNoGlitch({ allowed, denied }: { allowed: Sample[]; denied: Sample[] }): void {
-  expect(allowed.length).toBeGreaterThan(50);
-  expect(denied.length).toBeGreaterThan(50);
-  expect(allowed.filter(({ result }) => result !== "reached")).toEqual([]);
-  expect(denied.filter(({ result }) => result !== "silent")).toEqual([]);
-}
-
 it("kill -9 of the agent leaves enforcement as it was", async () => {
   expect(await mismatchesOf(world.lab, FRIENDS_ONLY_HOLDS)).toEqual([]);
-  expectNoGlitch(await watchWhile(() => agent.kill()));
+  expectNoGlitch(await watchWhile(world.lab, () => agent.kill()));
   expect(await mismatchesOf(world.lab, FRIENDS_ONLY_HOLDS)).toEqual([]);
 });
 
@@ -72,7 +40,7 @@ it("without an agent, commands still answer, and say that there is none", async 
 
 it("a new agent takes over what the dead one left, without a gap", async () => {
   expectNoGlitch(
-    await watchWhile(async () => {
+    await watchWhile(world.lab, async () => {
       agent = await world.start();
     }),
   );
@@ -81,7 +49,7 @@ it("a new agent takes over what the dead one left, without a gap", async () => {
 
 it("and again, when it was asked to end", async () => {
   expectNoGlitch(
-    await watchWhile(async () => {
+    await watchWhile(world.lab, async () => {
       await agent.stop();
       await sleep(200);
       agent = await world.start();

@@ -7,7 +7,6 @@ import { BpfLink, BpfObject, hasTcx, queryTc } from "bpf-ts";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { ipJson } from "../../src/lab/iproute.ts";
 import type { Agent } from "../../src/lab/product.ts";
-import type { Sample } from "../../src/lab/protocol.ts";
 import { growth } from "./counted.ts";
 import { mismatchesOf } from "./reach.ts";
 import {
@@ -22,9 +21,9 @@ import {
   single,
   smallWorld,
 } from "./small-world.ts";
+import { expectNoGlitch, watchWhile } from "./watched.ts";
 import { openWorld, type World } from "./world.ts";
 
-const EVERY_MS = 20;
 const PATIENCE_MS = 10_000;
 const FOREIGN = fileURLToPath(new URL("../../bpf/build/guard.bpf.o", import.meta.url));
 
@@ -111,37 +110,16 @@ it.each([SERVER_V4, SERVER_V6])("carries streams, and datagrams in fragments, to
   expect(grown["egress established"]).toBeGreaterThan(100);
 });
 
-/** Probes all the while as somebody who may and as somebody who may not; each probe is a new flow. */
-async function watchWhile(work: () => Promise<void>): Promise<{ allowed: Sample[]; denied: Sample[] }> {
-  const watches = (from: string, timeoutMs: number) =>
-    Promise.all(
-      [single("udp", SERVER_V4, timeoutMs), single("tcp", SERVER_V6, timeoutMs)].map((probe) =>
-        world.lab.watch(from, probe, EVERY_MS),
-      ),
-    );
-  const allowed = await watches(FRIEND, 900);
-  const denied = await watches(STRANGER, 300);
-  await sleep(300);
-  await work();
-  await sleep(300);
-  const ended = async (unwatches: readonly (() => Promise<readonly Sample[]>)[]): Promise<Sample[]> =>
-    (await Promise.all(unwatches.map((unwatch) => unwatch()))).flat();
-  return { allowed: await ended(allowed), denied: await ended(denied) };
-}
-
 it.each([
   ["tc", byTc],
   ["xdp", byXdp],
 ] as const)("an agent that comes back with %s takes over without a gap", async (hook, expected) => {
-  const { allowed, denied } = await watchWhile(async () => {
+  const watched = await watchWhile(world.lab, async () => {
     await agent.stop();
     agent = await world.start("--from-pod-hook", hook);
   });
   expect(hooksOn(SERVER)).toEqual(expected());
-  expect(allowed.length).toBeGreaterThan(20);
-  expect(denied.length).toBeGreaterThan(20);
-  expect(denied.filter(({ result }) => result !== "silent")).toEqual([]);
-  expect(allowed.filter(({ result }) => result !== "reached")).toEqual([]);
+  expectNoGlitch(watched);
 });
 
 it("an interface with another's XDP program keeps tc, and status says so until that is gone", async () => {

@@ -12,6 +12,10 @@ import { SCREENED_NAMES, Screened } from "../../src/gen/layout.ts";
 import { address } from "../support/model.ts";
 import { OBJECT } from "../support/object.ts";
 import { arp, EXTENSION, fragment, frame, icmpSegment, tagged, tcpSegment, udpSegment } from "./frames.ts";
+import { mutator } from "./mutate.ts";
+
+const FRAMES = 20_000;
+const SEED = Number(process.env["WEIR_FUZZ_SEED"] ?? Date.now() % 2 ** 32);
 
 const DENIED = ["10.7.0.0/16", "10.7.1.0/24", "192.0.2.9/32", "fd07::/64", "fd07::9/128"];
 
@@ -216,6 +220,48 @@ describe("frames in several parts", () => {
       }
     }
     expect(screen(bytes(ARP, new Uint8Array(6_000)), firstPart(14))).toBe("neighbour");
+  });
+});
+
+/** What the program should make of a frame, by a reading of it that has nothing in common with the program's. */
+function expected(wire: Uint8Array): string {
+  const text = Buffer.from(wire).toString("hex");
+  const [, tags = "", type = "", rest = ""] = /^.{24}((?:(?:8100|88a8).{4})*)(.{4})(.*)$/.exec(text) ?? [];
+  if (tags.length > 8 * 8) return "unsupported";
+  // Tags that end the frame: the type of what is behind the last one is missing.
+  if (type === "" || type === "8100" || type === "88a8") return "malformed";
+  if (type === "0806") return "neighbour";
+  if (type !== "0800" && type !== "86dd") return "passed";
+  const v6 = type === "86dd";
+  if (rest.length < (v6 ? 80 : 40) || rest[0] !== (v6 ? "6" : "4")) return "malformed";
+  if (v6 && /^.{12}3aff.{64}8[5-9]00/.test(rest)) return "neighbour";
+  const source = v6 ? rest.slice(16, 48) : rest.slice(24, 32);
+  const denied = v6 ? /^fd07000000000000/ : /^(0a07|c0000209)/;
+  return denied.test(source) ? "denied" : "passed";
+}
+
+describe("frames mutated at random", () => {
+  it(`are what another reading of them says: seed ${SEED} (WEIR_FUZZ_SEED)`, () => {
+    const bases = [
+      ...[...FOES, ...FRIENDS].map(from),
+      tagged([ETHER_TYPE.VLAN, ETHER_TYPE.QINQ], from(FOE4)),
+      tagged(new Array(8).fill(ETHER_TYPE.VLAN), from(FOE6)),
+      ARP,
+      frame(FOE6, HERE6, icmpSegment(6, 135), { v6: { hopLimit: 255 } }),
+    ].map((each) => ({ direction: "ingress" as const, frame: each }));
+    const mutate = mutator(SEED, bases);
+    const seen = new Map<string, number>();
+    for (let count = 0; count < FRAMES; ) {
+      const { frame: wire } = mutate();
+      if (wire.length < 14) continue;
+      count += 1;
+      const wanted = expected(wire);
+      const got = screen(wire);
+      if (got !== wanted)
+        expect.fail(`${Buffer.from(wire).toString("hex")}: ${got}, not ${wanted} (seed ${SEED})`);
+      seen.set(got, (seen.get(got) ?? 0) + 1);
+    }
+    for (const each of Object.values(SCREENED_NAMES)) expect(seen.get(each), each).toBeGreaterThan(0);
   });
 });
 

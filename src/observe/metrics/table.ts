@@ -52,6 +52,19 @@ export const METRICS = {
     ["table"],
     "Entries in use, as a share of the limit",
   ),
+  uplinks: metric(
+    "gauge",
+    "weir_uplinks",
+    ["mode"],
+    "Uplinks of the node, by how the XDP program hangs on them",
+  ),
+  uplinkFrames: metric(
+    "counter",
+    "weir_uplink_frames_total",
+    ["verdict", "reason"],
+    "Frames that came in by the uplinks",
+  ),
+  deniedPrefixes: metric("gauge", "weir_denied_prefixes", [], "Prefixes whose sources uplinks drop"),
   rounds: metric("counter", "weir_rounds_total", ["result"], "Rounds from manifests to kernel"),
   repairs: metric(
     "counter",
