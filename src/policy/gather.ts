@@ -96,7 +96,8 @@ function withServices(
   const egress = egressPolicies(locals, policiesOf);
   if (egress.size === 0 || cluster.services.size === 0) return { ...direct, behind: [], limited: new Map() };
   const behind = behindFrontends(cluster, locals, direct.classified);
-  const { groups } = groupFrontends(behind, (place) => place);
+  const isGuarded = behind.some(({ backends }) => backends.some(({ guard }) => guard !== undefined));
+  const { groups } = groupFrontends(isGuarded ? behind : [], (place) => place);
   const senders = sendersOf(egress.values(), groups.values());
   if (senders.length === 0) return { ...direct, behind, limited: new Map() };
   const own = senders.map(

@@ -95,42 +95,47 @@ export interface Grouped {
   readonly contents: readonly string[];
 }
 
-/** Groups frontends. Ports count as `portKey` gives them: the same for ports that no policy tells apart. */
-export function groupFrontends(all: readonly Behind[], portKey: (place: number) => string | number): Grouped {
-  const groups = new Map<string, { family: Family; backends: Map<string, GroupedBackend> }>();
-  const contents = all.map(({ frontend, backends }) => {
-    const own = new Map<string, GroupedBackend>();
-    for (const backend of backends) {
-      const key = `${backend.terms.content}@${portKey(backend.place)}`;
-      own.set(key, joined(own.get(key), backend));
-    }
-    const { family } = frontend.address;
-    const keys = [...own].map(([key, { guards }]) => (guards === undefined ? `${key}!` : key)).sort();
-    const content = `service of IPv${family} to ${keys.join(" ")}`;
-    const known = groups.get(content)?.backends;
-    for (const [key, backend] of known ?? []) {
-      const mine = own.get(key);
-      const both = mine?.guards && backend.guards && new Set([...mine.guards, ...backend.guards]);
-      own.set(key, { ...backend, guards: both });
-    }
-    groups.set(content, { family, backends: own });
-    return content;
-  });
-  return {
-    groups: new Map(
-      [...groups].map(([content, { family, backends }]) => [
-        content,
-        { family, backends: [...backends.values()] },
-      ]),
-    ),
-    contents,
-  };
+/** While it is made. */
+interface Draft {
+  readonly terms: TermSet;
+  readonly place: number;
+  guards: Set<number> | undefined;
 }
 
-function joined(known: GroupedBackend | undefined, { terms, place, guard }: ResolvedBackend): GroupedBackend {
-  if (guard === undefined || (known !== undefined && known.guards === undefined))
-    return { terms, place, guards: undefined };
-  return { terms, place, guards: new Set([...(known?.guards ?? []), guard]) };
+/** Groups frontends. Ports count as `portKey` gives them: the same for ports that no policy tells apart. */
+export function groupFrontends(all: readonly Behind[], portKey: (place: number) => string | number): Grouped {
+  const groups = new Map<string, { readonly family: Family; readonly backends: readonly Draft[] }>();
+  const contents = all.map(({ frontend, backends }) => {
+    const drafts = draftsOf(backends, portKey);
+    const { family } = frontend.address;
+    const keys = [...drafts.keys()].sort();
+    const texts = keys.map((key) => (drafts.get(key)?.guards === undefined ? `${key}!` : key));
+    const content = `service of IPv${family} to ${texts.join(" ")}`;
+    const own = keys.map((key) => drafts.get(key) as Draft);
+    const known = groups.get(content)?.backends;
+    if (known === undefined) groups.set(content, { family, backends: own });
+    else
+      for (const [index, { guards }] of own.entries())
+        for (const guard of guards ?? []) known[index]?.guards?.add(guard);
+    return content;
+  });
+  return { groups, contents };
+}
+
+function draftsOf(
+  backends: readonly ResolvedBackend[],
+  portKey: (place: number) => string | number,
+): Map<string, Draft> {
+  const drafts = new Map<string, Draft>();
+  for (const { terms, place, guard } of backends) {
+    const key = `${terms.content}@${portKey(place)}`;
+    const known = drafts.get(key);
+    if (known === undefined)
+      drafts.set(key, { terms, place, guards: guard === undefined ? undefined : new Set([guard]) });
+    else if (guard === undefined) known.guards = undefined;
+    else known.guards?.add(guard);
+  }
+  return drafts;
 }
 
 /** What a policy says of a group. */

@@ -1,0 +1,215 @@
+// Services over rules of nftables as kube-proxy writes them: what a pod's own end and the backend's end make of them, and
+// what a pod's policy sees of traffic from outside by a nodePort.
+
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { ipBatch } from "../../src/lab/iproute.ts";
+import type { Agent } from "../../src/lab/product.ts";
+import type { Probe } from "../../src/lab/protocol.ts";
+import type { Rewrite } from "../../src/lab/rewriting.ts";
+import { growth } from "./counted.ts";
+import { openWorld, type World } from "./world.ts";
+
+const PREFIX = "wt-svc";
+const WEB = "shop/web";
+const CLIENT = "shop/client";
+const OUTSIDE = "outside";
+const OUTSIDE_V4 = "198.51.100.63";
+/** An address of the node, such as a packet has that the node's own rules have masqueraded. */
+const NODE_V4 = "203.0.113.63";
+const NODE_PORT = 30_080;
+
+const FAMILIES = [
+  { family: 4, web: "10.63.62.1", vip: "10.96.63.1", api: "10.96.63.2" },
+  { family: 6, web: "fd63:62::1", vip: "fd96:63::1", api: "fd96:63::2" },
+] as const;
+
+/** 8081 is open to the client, and nobody listens there. */
+const MANIFESTS = `
+apiVersion: v1
+kind: Service
+metadata: { name: web, namespace: shop }
+spec:
+  clusterIPs: ["10.96.63.1", "fd96:63::1"]
+  selector: { role: web }
+  ports:
+  - { name: http, port: 80, targetPort: 8080 }
+  - { name: echo, port: 80, targetPort: 8080, protocol: UDP }
+  - { name: closed, port: 81, targetPort: 8081, protocol: UDP }
+---
+apiVersion: v1
+kind: Service
+metadata: { name: api, namespace: shop }
+spec:
+  clusterIPs: ["10.96.63.2", "fd96:63::2"]
+  selector: { role: api }
+  ports: [{ port: 80, targetPort: 8080 }]
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: { name: client, namespace: shop }
+spec:
+  podSelector: { matchLabels: { role: client } }
+  policyTypes: [Ingress, Egress]
+  egress:
+  - to: [{ podSelector: { matchLabels: { role: web } } }]
+    ports: [{ port: 8080 }, { port: 8080, protocol: UDP }, { port: 8081, protocol: UDP }]
+`;
+
+const from = (cidr: string): string => `
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: { name: web, namespace: shop }
+spec:
+  podSelector: { matchLabels: { role: web } }
+  ingress:
+  - from: [{ podSelector: { matchLabels: { role: client } } }, { ipBlock: { cidr: ${cidr} } }]
+`;
+
+const served = { tcp: [8080], udp: [8080] } as const;
+const pod = (role: string, number: number) => ({
+  name: `shop/${role}`,
+  labels: { role },
+  addresses: [`10.63.62.${number}`, `fd63:62::${number}`],
+  ...served,
+});
+
+let world: World;
+let agent: Agent;
+
+beforeAll(async () => {
+  world = await openWorld({
+    prefix: PREFIX,
+    namespaces: { shop: {} },
+    pods: [pod("web", 1), pod("api", 2), pod("client", 3)],
+    machines: [{ name: OUTSIDE, addresses: [OUTSIDE_V4] }],
+    files: { "services.yaml": MANIFESTS, "web.yaml": from(`${OUTSIDE_V4}/32`) },
+  });
+  ipBatch([`addr add ${NODE_V4}/32 dev lo`]);
+  world.lab.defer(() => ipBatch([`addr del ${NODE_V4}/32 dev lo`]));
+  agent = await world.start();
+});
+
+afterAll(() => world?.close());
+
+const clusterIps = FAMILIES.flatMap(({ web, vip, api }): Rewrite[] => {
+  const to = { address: web, port: 8080 };
+  const rest = { address: vip, masquerade: false } as const;
+  return [
+    { ...rest, protocol: "tcp", port: 80, to },
+    { ...rest, protocol: "udp", port: 80, to },
+    { ...rest, protocol: "udp", port: 81, to: { ...to, port: 8081 } },
+    { ...rest, address: api, protocol: "tcp", port: 80, to: { ...to, address: web.replace(/1$/, "2") } },
+  ];
+});
+
+const probe = (kind: Probe["kind"], address: string, port: number, more: Partial<Probe> = {}): Probe => ({
+  kind,
+  address,
+  port,
+  timeoutMs: 5_000,
+  ...more,
+});
+const SILENT_MS = 1_000;
+
+describe.each(FAMILIES)("a pod that is isolated both ways, over IPv$family", ({ vip, api }) => {
+  beforeAll(() => world.lab.rewrite(clusterIps));
+
+  it("reaches the Service whose backend it may reach, and its answers come back", async () => {
+    const grown = await growth(world, CLIENT, ["ingress denied", "ingress established"], async () => {
+      const much = probe("tcp", vip, 80, { bytes: 400_000, timeoutMs: 20_000 });
+      expect(await world.lab.probe(CLIENT, much)).toMatchObject({ result: "reached" });
+      expect(await world.lab.probe(CLIENT, probe("udp", vip, 80))).toMatchObject({ result: "reached" });
+    });
+    expect(grown["ingress denied"]).toBe(0);
+    expect(grown["ingress established"]).toBeGreaterThan(0);
+  });
+
+  it("does not reach the other", async () => {
+    const outcome = await world.lab.probe(CLIENT, probe("tcp", api, 80, { timeoutMs: SILENT_MS }));
+    expect(outcome).toEqual({ result: "silent" });
+  });
+
+  it("sends datagrams in fragments there", async () => {
+    const big = probe("udp", vip, 80, { bytes: 4_000 });
+    expect(await world.lab.probe(CLIENT, big)).toMatchObject({ result: "reached" });
+  });
+
+  it("is told by ICMP, which speaks of the Service, that nobody listens behind it", async () => {
+    const grown = await growth(world, CLIENT, ["ingress related"], async () => {
+      const outcome = await world.lab.probe(CLIENT, probe("udp", vip, 81));
+      expect(outcome).toEqual({ result: "failed", reason: "ECONNREFUSED" });
+    });
+    expect(grown["ingress related"]).toBeGreaterThan(0);
+  });
+});
+
+it("shows the frontends with their names", async () => {
+  const { stdout } = await world.weir("maps", "dump", "services", "-o", "json");
+  const shown = JSON.parse(stdout) as { address: string; port: string; service: string }[];
+  expect(shown.map(({ address, port, service }) => `${service} ${address} ${port}`)).toEqual([
+    "shop/web 10.96.63.1 TCP/80",
+    "shop/web 10.96.63.1 UDP/80",
+    "shop/web 10.96.63.1 UDP/81",
+    "shop/api 10.96.63.2 TCP/80",
+    "shop/web fd96:63::1 TCP/80",
+    "shop/web fd96:63::1 UDP/80",
+    "shop/web fd96:63::1 UDP/81",
+    "shop/api fd96:63::2 TCP/80",
+  ]);
+});
+
+describe("traffic from outside by a nodePort", () => {
+  const nodePort = (masquerade: boolean): Rewrite => ({
+    address: NODE_V4,
+    protocol: "tcp",
+    port: NODE_PORT,
+    to: { address: FAMILIES[0].web, port: 8080 },
+    masquerade,
+  });
+  const ask = (timeoutMs = 5_000) =>
+    world.lab.probe(OUTSIDE, probe("tcp", NODE_V4, NODE_PORT, { timeoutMs }));
+  const policyFor = (cidr: string) => agent.change(() => world.manifests.put("web.yaml", from(cidr)));
+
+  it("is the client's where its address is kept (externalTrafficPolicy: Local)", async () => {
+    world.lab.rewrite([nodePort(false)]);
+    expect(await ask()).toMatchObject({ result: "reached" });
+  });
+
+  it("is the node's where it is not (Cluster): judged as such, and not taken for the node's own", async () => {
+    world.lab.rewrite([nodePort(true)]);
+    const grown = await growth(world, WEB, ["ingress denied", "ingress node"], async () => {
+      expect(await ask(SILENT_MS)).toEqual({ result: "silent" });
+    });
+    expect(grown["ingress denied"]).toBeGreaterThan(0);
+    expect(grown["ingress node"]).toBe(0);
+    await policyFor(`${NODE_V4}/32`);
+    expect(await ask()).toMatchObject({ result: "reached" });
+    world.lab.rewrite([nodePort(false)]);
+    expect(await ask(SILENT_MS)).toEqual({ result: "silent" });
+  });
+
+  it("what the node itself sends there passes, whatever policies say", async () => {
+    await policyFor("192.0.2.0/32");
+    const own = probe("tcp", FAMILIES[0].web, 8080, { source: NODE_V4 });
+    expect(await world.lab.probe("node", own)).toMatchObject({ result: "reached" });
+  });
+});
+
+describe("a pod that its own Service leads back to", () => {
+  const hairpin: Rewrite = {
+    address: FAMILIES[0].vip,
+    protocol: "tcp",
+    port: 80,
+    to: { address: FAMILIES[0].web, port: 8080 },
+    masquerade: true,
+  };
+  const ask = (timeoutMs = 5_000) => world.lab.probe(WEB, probe("tcp", hairpin.address, 80, { timeoutMs }));
+
+  it("meets itself with the node's address, which its ingress policy judges", async () => {
+    world.lab.rewrite([hairpin]);
+    await agent.change(() => world.manifests.put("web.yaml", from("192.0.2.1/32")));
+    expect(await ask(SILENT_MS)).toEqual({ result: "silent" });
+    await agent.change(() => world.manifests.put("web.yaml", from(`${NODE_V4}/32`)));
+    expect(await ask()).toMatchObject({ result: "reached" });
+  });
+});

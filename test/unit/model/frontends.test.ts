@@ -1,0 +1,146 @@
+// Which addresses and ports kube-proxy rewrites, and which backends it may choose: its rules, one by one.
+
+import { describe, expect, test } from "vitest";
+import { frontendsOf } from "../../../src/model/frontends.ts";
+import type { EndpointSlice, Service, SliceEndpoint } from "../../../src/model/service.ts";
+import { address, cluster, pod } from "../../support/model.ts";
+
+const service = (facts: Partial<Service> = {}): Service => ({
+  namespace: "x",
+  name: "s",
+  clusterIps: [address("10.96.0.1")],
+  externalIps: [],
+  ports: [{ name: "", protocol: "TCP", port: 80, target: 8080 }],
+  selector: new Map([["app", "a"]]),
+  onlyLocal: false,
+  ...facts,
+});
+
+const endpoint = (text: string, facts: Partial<SliceEndpoint> = {}): SliceEndpoint => ({
+  address: address(text),
+  ready: true,
+  serving: true,
+  terminating: false,
+  ...facts,
+});
+
+const slice = (facts: Partial<EndpointSlice> = {}): EndpointSlice => ({
+  namespace: "x",
+  name: "s-1",
+  service: "s",
+  family: 4,
+  ports: [{ name: "", protocol: "TCP", port: 8080 }],
+  endpoints: [endpoint("10.0.0.1")],
+  ...facts,
+});
+
+const PODS = [
+  pod("x/a", ["10.0.0.1", "fd00::1"], {
+    labels: { app: "a" },
+    ports: [{ name: "web", port: 9090, protocol: "TCP" }],
+  }),
+  pod("x/b", ["10.0.0.2"], { labels: { app: "a" } }),
+  pod("x/host", ["192.0.2.1"], { labels: { app: "a" }, hostNetwork: true }),
+  pod("x/done", ["10.0.0.4"], { labels: { app: "a" }, finished: true }),
+  pod("x/other", ["10.0.0.5"], { labels: { app: "b" } }),
+  pod("y/a", ["10.0.0.6"], { labels: { app: "a" } }),
+];
+
+/** "10.96.0.1 TCP/80 -> 10.0.0.1:8080 10.0.0.2:8080", one for each frontend. */
+function frontends(
+  services: readonly Service[],
+  slices: readonly EndpointSlice[] = [],
+  nodes: readonly string[] = [],
+): string[] {
+  return frontendsOf(cluster({ pods: PODS, services, slices }), new Set(nodes)).map((each) => {
+    const backends = each.backends.map((backend) => `${backend.address.text}:${backend.port}`);
+    const kept = each.keepsSource ? "" : " (masked)";
+    return `${each.address.text} ${each.protocol}/${each.port}${kept} -> ${backends.join(" ") || "nothing"}`;
+  });
+}
+
+describe("without slices", () => {
+  test("the pods that the selector matches, those on the host's network too, finished ones not", () => {
+    expect(frontends([service()])).toEqual([
+      "10.96.0.1 TCP/80 -> 10.0.0.1:8080 10.0.0.2:8080 192.0.2.1:8080",
+    ]);
+  });
+
+  test("a name of a port is looked up on each pod", () => {
+    const named = service({ ports: [{ name: "", protocol: "TCP", port: 80, target: "web" }] });
+    expect(frontends([named])).toEqual(["10.96.0.1 TCP/80 -> 10.0.0.1:9090"]);
+    const datagrams = service({ ports: [{ name: "", protocol: "UDP", port: 80, target: "web" }] });
+    expect(frontends([datagrams])).toEqual(["10.96.0.1 UDP/80 -> nothing"]);
+  });
+
+  test("nothing without a selector, no frontend without an address", () => {
+    expect(frontends([service({ selector: undefined })])).toEqual(["10.96.0.1 TCP/80 -> nothing"]);
+    expect(frontends([service({ clusterIps: [] })])).toEqual([]);
+  });
+
+  test("each family has the addresses of its own", () => {
+    const dual = service({ clusterIps: [address("10.96.0.1"), address("fd96::1")] });
+    expect(frontends([dual])[1]).toBe("fd96::1 TCP/80 -> fd00::1:8080");
+  });
+});
+
+describe("with slices", () => {
+  test("they alone count, by the name and protocol of the port", () => {
+    const ports = [
+      { name: "a", protocol: "TCP", port: 80, target: 1 },
+      { name: "b", protocol: "TCP", port: 81, target: 1 },
+      { name: "a", protocol: "UDP", port: 80, target: 1 },
+    ] as const;
+    const named = slice({ ports: [{ name: "a", protocol: "TCP", port: 8443 }] });
+    expect(frontends([service({ ports })], [named])).toEqual([
+      "10.96.0.1 TCP/80 -> 10.0.0.1:8443",
+      "10.96.0.1 TCP/81 -> nothing",
+      "10.96.0.1 UDP/80 -> nothing",
+    ]);
+  });
+
+  test("of several each endpoint once; of another Service, namespace or family none", () => {
+    const slices = [
+      slice(),
+      slice({ name: "s-2", endpoints: [endpoint("10.0.0.1"), endpoint("198.51.100.1")] }),
+      slice({ name: "s-3", service: "t", endpoints: [endpoint("10.0.0.7")] }),
+      slice({ name: "s-4", service: undefined, endpoints: [endpoint("10.0.0.8")] }),
+      slice({ namespace: "y", endpoints: [endpoint("10.0.0.9")] }),
+      slice({ name: "s-6", family: 6, endpoints: [endpoint("fd00::9")] }),
+    ];
+    expect(frontends([service()], slices)).toEqual(["10.96.0.1 TCP/80 -> 10.0.0.1:8080 198.51.100.1:8080"]);
+  });
+
+  test("the ready ones; else those that still serve on their way out", () => {
+    const ready = endpoint("10.0.0.1");
+    const leaving = endpoint("10.0.0.2", { ready: false, terminating: true });
+    const gone = endpoint("10.0.0.3", { ready: false, serving: false, terminating: true });
+    const starting = endpoint("10.0.0.4", { ready: false, serving: true });
+    const of = (...endpoints: SliceEndpoint[]) => frontends([service()], [slice({ endpoints })])[0];
+    expect(of(leaving, ready, gone, starting)).toBe("10.96.0.1 TCP/80 -> 10.0.0.1:8080");
+    expect(of(leaving, gone, starting)).toBe("10.96.0.1 TCP/80 -> 10.0.0.2:8080");
+    expect(of(gone, starting)).toBe("10.96.0.1 TCP/80 -> nothing");
+  });
+
+  test("internalTrafficPolicy Local keeps a ClusterIP on the node, and no external address", () => {
+    const local = service({ onlyLocal: true, externalIps: [address("198.51.100.9")] });
+    const endpoints = [
+      endpoint("10.0.0.1", { node: "n1", ready: false, terminating: true }),
+      endpoint("10.0.0.2", { node: "n2" }),
+    ];
+    expect(frontends([local], [slice({ endpoints })], ["n1"])).toEqual([
+      "10.96.0.1 TCP/80 -> 10.0.0.1:8080",
+      "198.51.100.9 TCP/80 (masked) -> 10.0.0.2:8080",
+    ]);
+    // Where the node's name is not known, any may be it.
+    expect(frontends([local], [slice({ endpoints })])[0]).toBe("10.96.0.1 TCP/80 -> 10.0.0.2:8080");
+  });
+});
+
+test("two Services that claim one frontend may lead to the backends of either", () => {
+  const other = service({ name: "t", clusterIps: [], externalIps: [address("10.96.0.1")] });
+  const slices = [slice(), slice({ name: "t-1", service: "t", endpoints: [endpoint("198.51.100.1")] })];
+  expect(frontends([service(), other], slices)).toEqual([
+    "10.96.0.1 TCP/80 (masked) -> 10.0.0.1:8080 198.51.100.1:8080",
+  ]);
+});
