@@ -4,8 +4,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { tableTexts } from "../observe/table.ts";
 import { isSilence, type Silence } from "./agent-client.ts";
 import { note, type Result, type WriteOptions, write } from "./command.ts";
-import type { Context } from "./env.ts";
-import { EXIT } from "./env.ts";
+import { type Context, EXIT } from "./env.ts";
 
 const PERIOD_MS = 1_000;
 

@@ -32,10 +32,11 @@ export async function dumpDifferences(
   options: WriteOptions,
 ): Promise<number> {
   if (table !== undefined && !isDesired(table)) {
-    throw new CommandError(
-      `--diff: nobody says what ${table} should hold; there are ${DESIRED_TABLES.join(", ")}`,
-      EXIT.usage,
-    );
+    const reason =
+      table === "sources"
+        ? "sources are compared as part of endpoints"
+        : `nobody says what ${table} should hold`;
+    throw new CommandError(`--diff: ${reason}; there are ${DESIRED_TABLES.join(", ")}`, EXIT.usage);
   }
   const [{ found, generation }, { names }] = await Promise.all([compare(context), namesFor(context)]);
   const records = found

@@ -1,7 +1,7 @@
 // Writing a dump, piece by piece, so that a table with hundreds of thousands of entries takes no more memory than it must.
 
 import { setImmediate as nextTurn } from "node:timers/promises";
-import type { Dump } from "../../observe/dump/dump.ts";
+import type { Dump, Entry } from "../../observe/dump/dump.ts";
 import { tableTexts } from "../../observe/table.ts";
 import { jsonText, type WriteOptions } from "../command.ts";
 import type { Env } from "../env.ts";
@@ -36,10 +36,7 @@ async function piecesOf(dump: Dump, { output, headers }: WriteOptions): Promise<
 
 const onlyValue = ({ entries }: Dump): unknown => [...entries][0]?.json();
 
-function* mapped<T>(
-  { entries }: Dump,
-  make: (entry: Dump["entries"] extends Iterable<infer E> ? E : never) => T,
-) {
+function* mapped<T>({ entries }: Dump, make: (entry: Entry) => T): Iterable<T> {
   for (const entry of entries) yield make(entry);
 }
 
