@@ -1,90 +1,35 @@
-// Frames on an uplink, one by one: what the program makes of them, what it counts, and lists of denied prefixes that change.
+// Frames on an uplink, one by one: what the program makes of them, and what it counts.
 
-import { release } from "node:os";
-import { setImmediate } from "node:timers/promises";
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
-import { present } from "../../src/base/assert.ts";
-import type { Address } from "../../src/base/ip.ts";
-import { readDenied, readDeniedCounts, readScreened, writeDenied } from "../../src/datapath/denied.ts";
+import { describe, expect, it } from "vitest";
+import { writeDenied } from "../../src/datapath/denied.ts";
 import { bytes, ETHER_TYPE, ethernet } from "../../src/engines/frame.ts";
-import { type Bench, openBench } from "../../src/engines/kernel.ts";
-import { SCREENED_NAMES, Screened } from "../../src/gen/layout.ts";
+import { SCREENED_NAMES } from "../../src/gen/layout.ts";
 import { address } from "../support/model.ts";
-import { OBJECT } from "../support/object.ts";
 import { arp, EXTENSION, fragment, frame, icmpSegment, tagged, tcpSegment, udpSegment } from "./frames.ts";
 import { mutator } from "./mutate.ts";
+import {
+  FOE4,
+  FOE6,
+  FOES,
+  FRIENDS,
+  firstPart,
+  from,
+  HERE4,
+  HERE6,
+  here,
+  isFoe,
+  KERNEL_SPLITS_FRAMES,
+  useUplink,
+} from "./uplink.ts";
 
 const FRAMES = 20_000;
 const SEED = Number(process.env["WEIR_FUZZ_SEED"] ?? Date.now() % 2 ** 32);
 
-const DENIED = ["10.7.0.0/16", "10.7.1.0/24", "192.0.2.9/32", "fd07::/64", "fd07::9/128"];
-
-const HERE4 = address("10.1.0.1");
-const HERE6 = address("fd01::1");
-const FOES = [address("10.7.2.1"), address("10.7.1.1"), address("192.0.2.9"), address("fd07::1")] as const;
-const FRIENDS = [address("10.8.0.1"), address("192.0.2.8"), address("fd08::1")] as const;
-const FOE4 = FOES[0];
-const FOE6 = FOES[3];
-
-const here = (of: Address): Address => (of.family === 4 ? HERE4 : HERE6);
-const from = (source: Address): Uint8Array => frame(source, here(source), udpSegment(40_000, 53));
-
 const ARP = arp({ operation: 1, sender: FOE4, target: HERE4 });
 
-let bench: Bench;
-
-beforeAll(async () => {
-  bench = await openBench({ object: OBJECT, bpffs: "/sys/fs/bpf", xdp: true });
-});
-
-beforeEach(async () => {
-  await writeDenied(bench.maps.tables, DENIED);
-});
-
-afterAll(() => bench.close());
-
-const isFoe = (each: Address): boolean => (FOES as readonly Address[]).includes(each);
-
-function isBefore(major: number, minor: number): boolean {
-  const [ofMajor = 0, ofMinor = 0] = release().split(".").map(Number);
-  return ofMajor < major || (ofMajor === major && ofMinor < minor);
-}
-
-/** A struct xdp_md that says how many bytes the first part of a frame has: its second field. */
-function firstPart(linear: number): Uint8Array {
-  const context = Buffer.alloc(24);
-  context.writeUInt32LE(linear, 4);
-  return context;
-}
-
-const XDP_DROP = 1;
-const XDP_PASS = 2;
-
-/** Runs a frame through the program; what it says and what it counts must be one and the same. */
-function screen(wire: Uint8Array, context?: Uint8Array): string {
-  const { tables } = bench.maps;
-  const before = readScreened(tables);
-  const program = present(bench.guard, "the XDP programs").programs.fromUplink;
-  const { result } = program.testRun({
-    data: wire,
-    dataOutSize: 0,
-    ...(context === undefined ? {} : { context }),
-  });
-  const moved = readScreened(tables).flatMap(({ packets, bytes: counted }, screened) => {
-    const was = present(before[screened], "a counter");
-    return packets === was.packets ? [] : [[screened, packets - was.packets, counted - was.bytes] as const];
-  });
-  const screened = moved[0]?.[0] ?? -1;
-  expect(moved).toEqual([[screened, 1n, BigInt(wire.length)]]);
-  expect(result).toBe(screened < Screened.DROPS ? XDP_PASS : XDP_DROP);
-  return present(SCREENED_NAMES[screened], `a name for ${screened}`);
-}
-
-const countOf = async (prefix: string): Promise<number> => {
-  const { tables } = bench.maps;
-  const number = present((await readDenied(tables)).get(prefix), prefix);
-  return Number((await readDeniedCounts(tables)).get(number)?.packets ?? 0n);
-};
+const uplink = useUplink();
+const screen = (wire: Uint8Array, context?: Uint8Array): string => uplink().screen(wire, context);
+const countOf = (prefix: string): Promise<number> => uplink().countOf(prefix);
 
 describe("a source", () => {
   it.each(FOES)("$text is in a denied prefix: dropped", (foe) => {
@@ -171,7 +116,7 @@ describe("a frame cut short", () => {
 
 describe("what a link lives by passes, whoever it comes from", () => {
   it("ARP", async () => {
-    await writeDenied(bench.maps.tables, ["0.0.0.0/0", "::/0"]);
+    await writeDenied(uplink().tables, ["0.0.0.0/0", "::/0"]);
     expect(screen(ARP)).toBe("neighbour");
     expect(screen(ARP.subarray(0, 14))).toBe("neighbour");
     expect(screen(from(FRIENDS[0]))).toBe("denied");
@@ -210,8 +155,7 @@ describe("frames in several parts", () => {
     }
   });
 
-  // From Linux 6.18 on a test run may say how much is in the first part: data_end in struct xdp_md.
-  it.skipIf(isBefore(6, 18))("are read on where a device has split them within the headers", () => {
+  it.skipIf(!KERNEL_SPLITS_FRAMES)("are read on where a device has split them within the headers", () => {
     for (const each of [...FOES, ...FRIENDS]) {
       for (const wire of [from(each), tagged([ETHER_TYPE.QINQ, ETHER_TYPE.VLAN], from(each))]) {
         const long = bytes(wire, new Uint8Array(6_000));
@@ -262,68 +206,5 @@ describe("frames mutated at random", () => {
       seen.set(got, (seen.get(got) ?? 0) + 1);
     }
     for (const each of Object.values(SCREENED_NAMES)) expect(seen.get(each), each).toBeGreaterThan(0);
-  });
-});
-
-describe("a list", () => {
-  it("is read back as it was written, in both families", async () => {
-    expect([...(await readDenied(bench.maps.tables)).keys()].sort()).toEqual([...DENIED].sort());
-  });
-
-  it("that is in force already is not written again", async () => {
-    expect(await writeDenied(bench.maps.tables, [...DENIED].reverse())).toBe(false);
-  });
-
-  it("of nothing denies nothing", async () => {
-    await writeDenied(bench.maps.tables, []);
-    for (const each of [...FOES, ...FRIENDS]) expect(screen(from(each))).toBe("passed");
-  });
-
-  it("changes at one stroke: what both deny is denied all the while, what neither does never is", async () => {
-    const { tables } = bench.maps;
-    const lists = [DENIED, [...DENIED.slice(1), "10.7.2.0/24", "198.51.100.0/24"]];
-    let writing = true;
-    const changes = (async () => {
-      for (let round = 0; round < 20; round += 1) await writeDenied(tables, lists[round % 2] as string[]);
-      writing = false;
-    })();
-    let asked = 0;
-    while (writing) {
-      for (const foe of FOES) expect(screen(from(foe))).toBe("denied");
-      for (const friend of FRIENDS) expect(screen(from(friend))).toBe("passed");
-      asked += 1;
-      await setImmediate();
-    }
-    await changes;
-    expect(asked).toBeGreaterThan(20);
-  });
-
-  it("leaves the counts of prefixes that stay, and begins those of new ones at 0", async () => {
-    const { tables } = bench.maps;
-    screen(from(address("10.7.1.1")));
-    screen(from(FOE6));
-    const stays = await countOf("10.7.1.0/24");
-    await writeDenied(tables, ["10.7.1.0/24", "203.0.113.0/24", "203.0.114.0/24"]);
-    expect(await countOf("10.7.1.0/24")).toBe(stays);
-    await writeDenied(tables, ["10.7.1.0/24", "fd07::/64"]);
-    expect(await countOf("fd07::/64")).toBe(0);
-    screen(from(FOE6));
-    expect(await countOf("fd07::/64")).toBe(1);
-  });
-
-  it("may be long", async () => {
-    const { tables } = bench.maps;
-    const many = Array.from(
-      { length: 50_000 },
-      (_, at) => `10.${128 + (at >> 14)}.${(at >> 6) & 255}.${(at & 63) * 4}/30`,
-    );
-    await writeDenied(tables, many);
-    expect((await readDenied(tables)).size).toBe(50_000);
-    for (const each of ["10.128.0.0", "10.131.13.63", "10.130.255.255"])
-      expect(screen(from(address(each))), each).toBe("denied");
-    expect(screen(from(address("10.131.255.255")))).toBe("passed");
-    // Those without a counter of their own share one. The list before had some, which change their meaning only later.
-    const numbers = [...(await readDenied(tables)).values()];
-    expect(numbers.filter((number) => number === 0).length).toBe(50_000 - (16_383 - DENIED.length));
   });
 });

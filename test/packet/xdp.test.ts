@@ -1,22 +1,16 @@
 // What only XDP meets: frames whose headers a device has left in another part, which nothing can put together there.
 
-import { release } from "node:os";
 import { describe, expect, it } from "vitest";
 import { present } from "../../src/base/assert.ts";
 import { bytes } from "../../src/engines/frame.ts";
 import { frame, tcpSegment } from "./frames.ts";
 import { useWorld } from "./table.ts";
+import { firstPart, KERNEL_SPLITS_FRAMES, XDP_DROP, XDP_PASS } from "./uplink.ts";
 import { BOTH_FAMILIES, type PodName } from "./world.ts";
 
 const world = useWorld();
 
-const XDP_DROP = 1;
-const XDP_PASS = 2;
 const FRAME_BYTES = 5_000;
-
-const [major = 0, minor = 0] = release().split(".").map(Number);
-/** From then on a test run may say how much is in the first part: data_end in struct xdp_md. */
-const splits = major > 6 || (major === 6 && minor >= 18);
 
 /** Runs a frame from a pod to its friend of which so many bytes are in the first part; what counted it. */
 function sendSplit(name: PodName, family: 4 | 6, linear: number) {
@@ -25,14 +19,11 @@ function sendSplit(name: PodName, family: 4 | 6, linear: number) {
     "a family",
   );
   const wire = frame(pods[name], friend, tcpSegment(40_000, 80));
-  const context = Buffer.alloc(24);
-  context.writeUInt32LE(linear, 4);
-  context.writeUInt32LE(world().ifindexOf(name), 12);
   const before = world().countedByReason(name);
   const program = present(world().bench.guard, "the XDP programs").programs.fromPod;
   const { result } = program.testRun({
     data: bytes(wire, new Uint8Array(FRAME_BYTES - wire.length)),
-    context,
+    context: firstPart(linear, world().ifindexOf(name)),
     dataOutSize: 0,
   });
   const counted = [...world().countedByReason(name)].filter(
@@ -41,7 +32,7 @@ function sendSplit(name: PodName, family: 4 | 6, linear: number) {
   return { result, counted: counted.map(([key, now]) => [key, now.bytes - (before.get(key)?.bytes ?? 0)]) };
 }
 
-describe.skipIf(!splits)("a frame that ends in its first part", () => {
+describe.skipIf(!KERNEL_SPLITS_FRAMES)("a frame that ends in its first part", () => {
   it.each([4, 6] as const)("behind its headers is as any other: IPv%i", (family) => {
     for (const linear of [96, 511, 512, 3_000])
       expect(sendSplit("in", family, linear), `${linear} bytes`).toEqual({
