@@ -24,29 +24,29 @@ const EXIT_DENIED = 3;
 const EXIT_DISAGREES = 5;
 
 const HELP = `
-An end is a pod (NAMESPACE/NAME) or an address. Both ends are judged: what isolates them, which rules allow the
-traffic, and where none does the rule that comes nearest, with what it wants. The agent is asked what it goes by; then
-the kernel is asked too, by running the very programs of the interfaces on a packet over the policy maps in force,
-which changes nothing there.
+An end is a pod (NAMESPACE/NAME) or an address; the destination may be a Service, by its name or address, and is then
+followed to every backend. Both ends are judged: what isolates them, which rules allow the traffic, and where none does
+the rule that comes nearest, with what it wants. The agent is asked what it goes by; then the kernel is asked too, by
+running the very programs of the interfaces on a packet over the policy maps in force, which changes nothing there.
 
 Examples:
   weir trace --from shop/web --to shop/db --port 5432
   weir trace --from shop/web --to shop/db                           every port, in runs of one outcome
   weir trace --from 203.0.113.7 --to shop/web --port https          a port by its name on the pod
-  weir trace --from shop/web --to shop/dns --port 53 --protocol UDP
+  weir trace --from shop/web --to kube-system/kube-dns --port 53 --protocol UDP
   weir trace --from shop/web --to shop/db --port 5432 -f new.yaml   what if this was applied?
   weir trace --from a/x --to b/y --port 80 --manifests policies/    without an agent
   weir trace --from a/x --to b/y --port 80 -o json | jq '.paths[].ingress.allowedBy'
 
 Exit codes:
-  0 allowed, 1 error, 2 wrong usage, 3 denied (or some of it), 4 no such pod or port, 5 the kernel disagrees`;
+  0 allowed, 1 error, 2 wrong usage, 3 denied (or some of it), 4 no such pod, Service or port, 5 the kernel disagrees`;
 
 export function addTrace(parent: Command, exits: Exits): void {
   parent
     .command("trace")
     .description("does one end reach another, and by which rule?")
     .requiredOption("--from <end>", "where the connection comes from: NAMESPACE/POD or an address")
-    .requiredOption("--to <end>", "where it goes to")
+    .requiredOption("--to <end>", "where it goes to: NAMESPACE/NAME of a pod or Service, or an address")
     .option(
       "--port <port>",
       "destination port: a number, a range (8000-8080) or a name; without it, every port",
@@ -88,7 +88,7 @@ async function tracedIn(context: Context, situation: Situation, options: Options
   const { after, before, live } = situation;
   const { pathsIn } = await import("./trace/paths.ts");
   const isChange = after !== before;
-  const paths = pathsIn({ cluster: after, before: isChange ? before : undefined }, options);
+  const paths = pathsIn({ cluster: after, before: isChange ? before : undefined }, options, live);
   // The kernel knows nothing of a change, nor of what manifests say.
   if (isChange || live === undefined) return { paths, kernel: undefined };
   const { askKernel } = await import("./trace/kernel.ts");

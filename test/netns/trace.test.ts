@@ -7,14 +7,54 @@ import { detach } from "../../src/datapath/attach.ts";
 import { openPins } from "../../src/datapath/pins.ts";
 import { tableOf } from "../../src/datapath/tables.ts";
 import type { Agent } from "../../src/lab/product.ts";
-import { FRIEND, FRIENDS_ONLY, NOBODY, SERVER, SERVER_V4, STRANGER, smallWorld } from "./small-world.ts";
+import {
+  BYSTANDER,
+  BYSTANDER_V4,
+  FRIEND,
+  FRIENDS_ONLY,
+  NOBODY,
+  SERVER,
+  SERVER_V4,
+  STRANGER,
+  smallWorld,
+} from "./small-world.ts";
 import { openWorld, type World } from "./world.ts";
+
+/** A Service with the server and the bystander behind it, and a client that may go to one of them only. */
+const PAIR = `
+apiVersion: v1
+kind: Service
+metadata: { name: pair, namespace: shop }
+spec: { clusterIP: 10.96.61.1, ports: [{ port: 8000, targetPort: 80 }] }
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: { name: pair-a, namespace: shop, labels: { kubernetes.io/service-name: pair } }
+addressType: IPv4
+ports: [{ name: "", port: 80, protocol: TCP }]
+endpoints: [{ addresses: [${SERVER_V4}] }, { addresses: [${BYSTANDER_V4}] }]
+`;
+const STRANGER_TO_SERVER = `
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: { name: stranger-out, namespace: shop }
+spec:
+  podSelector: { matchLabels: { role: stranger } }
+  policyTypes: [Egress]
+  egress: [{ to: [{ podSelector: { matchLabels: { role: server } } }] }]
+`;
 
 let world: World;
 let agent: Agent;
 
 beforeAll(async () => {
-  world = await openWorld(smallWorld("wt-trace", { "policy.yaml": FRIENDS_ONLY }));
+  world = await openWorld(
+    smallWorld("wt-trace", {
+      "policy.yaml": FRIENDS_ONLY,
+      "stranger.yaml": STRANGER_TO_SERVER,
+      "service.yaml": PAIR,
+    }),
+  );
   agent = await world.start();
 });
 
@@ -82,6 +122,21 @@ describe("a live trace", () => {
     const ping = await world.weir("trace", "--from", FRIEND, "--to", SERVER, "--protocol", "ICMP");
     expect(ping).toMatchObject({ status: 0 });
     expect(ping.stdout).toContain(`to_pod on ${link(SERVER)} passes it (policy)`);
+  });
+
+  it("follows a Service to every backend, whose ends the kernel is asked about", async () => {
+    const all = await world.weir("trace", "--from", FRIEND, "--to", "shop/pair");
+    expect(all.stdout).not.toContain("DISAGREES");
+    expect(all.status).toBe(0);
+    expect(all.stdout).toContain(`  kernel: to_pod on ${link(SERVER)} passes it (policy)\n`);
+    const mixed = await world.weir("trace", "--from", STRANGER, "--to", "shop/pair", "--port", "8000");
+    expect(mixed.stdout).not.toContain("DISAGREES");
+    expect(mixed.status).toBe(3);
+    expect(mixed.stdout).toContain(
+      "Service shop/pair: other backends are allowed; this one's end drops what comes from this client\n",
+    );
+    expect(mixed.stdout).toContain(`  kernel: from_pod on ${link(STRANGER)} passes it (policy)\n`);
+    expect(mixed.stdout).toContain(`  kernel: to_pod on ${link(BYSTANDER)} drops it (denied)\n`);
   });
 
   it("leaves nothing behind", async () => {

@@ -104,14 +104,6 @@ interface Asked {
 }
 
 async function sidesOf(path: Path, asked: Asked): Promise<KernelSides> {
-  const { probe } = path;
-  const frame = packet({
-    source: probe.from.address,
-    destination: probe.to.address,
-    protocol: probe.protocol,
-    sourcePort: asked.clientPort,
-    destinationPort: probe.port,
-  });
   const sides: { [direction in Direction]?: KernelSide } = {};
   for (const direction of DIRECTIONS) {
     const endpoint = endpointOf(path, direction, asked.endpoints);
@@ -119,16 +111,43 @@ async function sidesOf(path: Path, asked: Asked): Promise<KernelSides> {
     const { ifindex } = endpoint;
     const ingressIfindex = endpointOf(path, "egress", asked.endpoints)?.ifindex ?? ELSEWHERE;
     const hook = asked.hooks.get(hookKey(ifindex, direction));
+    const frame = frameOf(path, direction, asked.clientPort);
     const { passes, reason } = await judge(asked.aside, hook, { ifindex, ingressIfindex, frame });
     sides[direction] = {
       program: PROGRAM_AT[hook?.place ?? direction],
       interface: endpoint.interface ?? `interface ${ifindex}`,
       verdict: passes ? "passes" : "drops",
       reason,
-      agrees: passes === permits(path.sides[direction].verdict),
+      agrees: isExpected(path, direction, passes),
     };
   }
   return sides;
+}
+
+/** The packet as it crosses an end's interface: the client's still bears the Service's address and port. */
+export function frameOf({ probe, via }: Path, direction: Direction, clientPort: number): Uint8Array {
+  const { address, port } =
+    direction === "egress" && via !== undefined
+      ? via.frontend
+      : { address: probe.to.address, port: probe.port };
+  return packet({
+    source: probe.from.address,
+    destination: address,
+    protocol: probe.protocol,
+    sourcePort: clientPort,
+    destinationPort: port,
+  });
+}
+
+/** Whether one end's program does as the policies say. */
+export function isExpected({ sides, via }: Path, direction: Direction, passes: boolean): boolean {
+  if (direction === "egress")
+    return passes === (via === undefined ? permits(sides.egress.verdict) : via.leaves);
+  if (permits(sides.egress.verdict)) return passes === permits(sides.ingress.verdict);
+  // What the client may not send, it does not get this far; but where Services send it on, this end must drop it, and then it
+  // drops what is sent straight as well (docs/decisions/0005-services.md).
+  const mustDrop = via?.leaves === true || !permits(sides.ingress.verdict);
+  return !(passes && mustDrop);
 }
 
 async function judge(

@@ -2,10 +2,10 @@
 
 import type { Direction } from "../../base/direction.ts";
 import { keyOf } from "../../model/cluster.ts";
-import { printable } from "../../observe/text.ts";
+import { printable, someOf } from "../../observe/text.ts";
 import type { Allowance, Party, SideVerdict } from "../../policy/evaluate.ts";
 import type { NearRule } from "../../policy/trace/near.ts";
-import type { Path, TracedSide } from "../../policy/trace/trace.ts";
+import type { Path, TracedSide, Via } from "../../policy/trace/trace.ts";
 import type { Source } from "../situation/source.ts";
 import type { KernelAnswer, KernelSide, KernelSides } from "./kernel.ts";
 
@@ -37,6 +37,8 @@ export interface EndReport {
 export interface PathReport {
   readonly from: EndReport;
   readonly to: EndReport;
+  /** The Service's port that the connection is made to, where `to` is one of its backends. */
+  readonly via?: ViaReport;
   readonly protocol: string;
   /** "80" or "8000-8080"; missing for ICMP. */
   readonly ports?: string;
@@ -45,6 +47,16 @@ export interface PathReport {
   readonly before?: boolean;
   readonly egress: SideReport;
   readonly ingress: SideReport;
+}
+
+export interface ViaReport {
+  readonly service: string;
+  readonly address: string;
+  readonly port: number;
+  /** Whether packets to it may leave the client. */
+  readonly leaves: boolean;
+  /** Whether there is anyone behind it. */
+  readonly backends: number;
 }
 
 export interface TraceReport {
@@ -67,6 +79,7 @@ export function reportOf({ paths, kernel }: Traced, where: Where): TraceReport {
     return {
       from: endReport(path.probe.from),
       to: endReport(path.probe.to),
+      ...(path.via === undefined ? {} : { via: viaReport(path.via) }),
       protocol: path.probe.protocol,
       ...(path.ports === undefined ? {} : { ports: rangeText(path.ports) }),
       allowed: path.allowed,
@@ -93,6 +106,14 @@ function kernelReport(kernel: KernelAnswer): NonNullable<TraceReport["kernel"]> 
 const endReport = (party: Party): EndReport => ({
   ...(party.kind === "pod" ? { pod: keyOf(party.pod) } : {}),
   address: party.address.text,
+});
+
+const viaReport = ({ frontend, leaves }: Via): ViaReport => ({
+  service: frontend.service,
+  address: frontend.address.text,
+  port: frontend.port,
+  leaves,
+  backends: frontend.backends.length,
 });
 
 const rangeText = ({ first, last }: { readonly first: number; readonly last: number }): string =>
@@ -139,9 +160,13 @@ function ruleReport(
   };
 }
 
-/** A paragraph for each outcome; paths that differ in their addresses alone share one. */
+/** A paragraph for each outcome: paths that differ in their addresses alone share one, and so do backends of a Service. */
 export function reportText({ paths, kernel }: TraceReport): string {
-  const groups = Map.groupBy(paths, ({ from, to, ...rest }) => JSON.stringify([from.pod, to.pod, rest]));
+  const groups = Map.groupBy(paths, ({ from, to, via, ingress, egress, ...rest }) => {
+    const sides = [egress, ingress].map(({ kernel: asked, ...side }) => ({ ...side, agrees: asked?.agrees }));
+    const end = via === undefined ? to.pod : { ...via, address: "" };
+    return JSON.stringify([from.pod, end, sides, rest]);
+  });
   const lines = [...groups.values()].flatMap(pathLines);
   if (kernel?.asked === false) lines.push(`kernel: not asked: ${kernel.reason}`);
   return lines.map((line) => `${printable(line)}\n`).join("");
@@ -150,26 +175,57 @@ export function reportText({ paths, kernel }: TraceReport): string {
 function pathLines(paths: readonly PathReport[]): string[] {
   const [path] = paths;
   if (path === undefined) return [];
-  const { from, to, protocol, ports, allowed, before, egress, ingress } = path;
-  const traffic = ports === undefined ? protocol : `${protocol}/${ports}`;
+  const { from, allowed, before, egress, ingress } = path;
   const change =
     before === undefined ? "" : before === allowed ? " (as before)" : ` (${wordOf(before)} before)`;
-  const end = (which: "from" | "to") => endText(paths.map((each) => each[which]));
+  const ends = [...new Set(paths.map(({ to }) => to.pod ?? to.address))];
   return [
-    `${wordOf(allowed)}${change}: ${traffic} from ${end("from")} to ${end("to")}`,
+    `${wordOf(allowed)}${change}: ${routeText(paths, path)}`,
+    ...viaLines(path),
     ...sideLines(egress, `egress of ${from.pod ?? from.address}`),
-    ...sideLines(ingress, `ingress of ${to.pod ?? to.address}`),
-    ...kernelLines(path),
+    ...(path.via?.backends === 0 ? [] : sideLines(ingress, `ingress of ${someOf(ends, ENDS_MAX, ", ")}`)),
+    ...new Set(paths.flatMap(kernelLines)),
   ];
+}
+
+/** Backends that are named in one line. */
+const ENDS_MAX = 5;
+
+/** "TCP/80 from a/b (...) to c/d (...)", with the Service on the way. */
+function routeText(paths: readonly PathReport[], { protocol, ports, via }: PathReport): string {
+  const end = (which: "from" | "to") => endText(paths.map((each) => each[which]));
+  const traffic = ports === undefined ? protocol : `${protocol}/${ports}`;
+  if (via === undefined) return `${traffic} from ${end("from")} to ${end("to")}`;
+  const addresses = paths.flatMap((each) => each.via?.address ?? []);
+  const service = `${protocol}/${via.port} from ${end("from")} to Service ${via.service} (${listed(addresses)})`;
+  return via.backends === 0 ? service : `${service}, and on to ${end("to")} at ${traffic}`;
+}
+
+/** What keeps a packet from a backend that it might go to, or to another one. */
+function viaLines({ via, egress }: PathReport): string[] {
+  if (via === undefined) return [];
+  if (via.backends === 0) return [`  Service ${via.service}: it has no backend`];
+  const isPermitted = egress.verdict !== "denied";
+  if (isPermitted === via.leaves) return [];
+  return via.leaves
+    ? [
+        `  Service ${via.service}: other backends are allowed; this one's end drops what comes from this client`,
+      ]
+    : [`  Service ${via.service}: nothing leaves the client, as a backend that is denied could not drop it`];
 }
 
 const wordOf = (allowed: boolean): string => (allowed ? "allowed" : "denied");
 
-/** "alpha/nginx (10.0.0.1, fd00::1)". */
+const listed = (addresses: readonly string[]): string => [...new Set(addresses)].join(", ");
+
+/** "alpha/nginx (10.0.0.1, fd00::1)", of backends several. */
 function endText(ends: readonly EndReport[]): string {
-  const addresses = [...new Set(ends.map(({ address }) => address))].join(", ");
-  const pod = ends[0]?.pod;
-  return pod === undefined ? addresses : `${pod} (${addresses})`;
+  const byPod = Map.groupBy(ends, ({ pod }) => pod);
+  const texts = [...byPod].map(([pod, own]) => {
+    const addresses = listed(own.map(({ address }) => address));
+    return pod === undefined ? addresses : `${pod} (${addresses})`;
+  });
+  return someOf(texts, ENDS_MAX, ", ");
 }
 
 function sideLines({ verdict, isolatedBy, allowedBy, nearest }: SideReport, end: string): string[] {

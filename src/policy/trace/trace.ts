@@ -4,6 +4,7 @@
 import type { Direction } from "../../base/direction.ts";
 import type { Cluster, Protocol } from "../../model/cluster.ts";
 import { keyOf } from "../../model/cluster.ts";
+import type { Frontend } from "../../model/frontends.ts";
 import {
   evaluate,
   type Isolation,
@@ -35,6 +36,17 @@ export interface Path {
   /** Whether it is allowed without the change; undefined where there is none, or an end was not there before. */
   readonly before: boolean | undefined;
   readonly sides: { readonly [direction in Direction]: TracedSide };
+  /** The Service's port that the connection is made to, where it is not the destination's own. */
+  readonly via?: Via;
+}
+
+/** A Service's port on the way to one of its backends. */
+export interface Via {
+  readonly frontend: Frontend;
+  /** Whether packets to it may leave the client: each still meets the backend's end. */
+  readonly leaves: boolean;
+  /** Whether the backend's end drops what the client may not send there. */
+  readonly guarded: boolean;
 }
 
 /** From which address to which: the first of either end for each family that both have. */
@@ -94,7 +106,8 @@ function probeIn(cluster: Cluster, probe: Probe): Probe | undefined {
   return from === undefined || to === undefined ? undefined : { ...probe, from, to };
 }
 
-function partyIn(cluster: Cluster, party: Party): Party | undefined {
+/** The same end in another cluster; undefined where the pod is not there. */
+export function partyIn(cluster: Cluster, party: Party): Party | undefined {
   if (party.kind === "address") return party;
   const pod = cluster.pods.get(keyOf(party.pod));
   return pod === undefined ? undefined : { kind: "pod", pod, address: party.address };
@@ -117,13 +130,21 @@ const outcome = ({ verdict: { egress, ingress }, before }: Judged): string =>
 
 function traced({ cluster }: Worlds, { verdict, ports, before }: Judged): Path {
   const { probe, allowed } = verdict;
-  const side = (direction: Direction): TracedSide => ({
-    verdict: verdict[direction],
-    isolatedBy: isolationOf(cluster, probe, verdict[direction], direction),
-    nearest: verdict[direction].kind === "denied" ? nearestRule(cluster, probe, direction) : undefined,
-  });
+  const side = (direction: Direction): TracedSide => sideOf(cluster, probe, direction, verdict[direction]);
   return { probe, ports, allowed, before, sides: { egress: side("egress"), ingress: side("ingress") } };
 }
+
+/** A verdict with what led to it. */
+export const sideOf = (
+  cluster: Cluster,
+  probe: Probe,
+  direction: Direction,
+  verdict: SideVerdict,
+): TracedSide => ({
+  verdict,
+  isolatedBy: isolationOf(cluster, probe, verdict, direction),
+  nearest: verdict.kind === "denied" ? nearestRule(cluster, probe, direction) : undefined,
+});
 
 function isolationOf(
   cluster: Cluster,

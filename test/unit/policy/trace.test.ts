@@ -61,9 +61,9 @@ describe("an end", () => {
   });
 
   it.each([
-    ["shop/wbe", { reason: "no pod shop/wbe; the most similar name is shop/web", missing: true }],
+    ["shop/wbe", { reason: "no pod or Service shop/wbe; the most similar name is shop/web", missing: true }],
     ["shop/new", { reason: "pod shop/new has no address yet", missing: false }],
-    ["web", { reason: '"web" is neither NAMESPACE/POD nor an address: not an IP address', missing: false }],
+    ["web", { reason: '"web" is neither NAMESPACE/NAME nor an address: not an IP address', missing: false }],
   ])("%s is none", (text, expected) => {
     expect(refusal(endOf(world, text))).toEqual({ ok: false, ...expected });
   });
