@@ -16,6 +16,7 @@
 #define NEXT_HEADER_HIP 139
 #define NEXT_HEADER_SHIM6 140
 
+#define SEGMENTS_LEFT 0x00ff
 #define IPV6_OFFSET 0xfff8
 #define IPV6_MORE_FRAGMENTS 0x0001
 
@@ -43,7 +44,7 @@ static __always_inline enum parsed parse_ipv4(struct cursor *cursor, struct pack
 struct extension {
 	__u8 next;
 	__u8 length;
-	__be16 offset; /* of a fragment header */
+	__be16 offset; /* of a fragment header; of a routing header, its type and SEGMENTS_LEFT */
 	__be32 id;     /* of a fragment header */
 };
 
@@ -108,6 +109,9 @@ __noinline __u64 walk_extensions(hook_context *context, __u32 offset, __u32 payl
 			fragment |= header->offset & bpf_htons(IPV6_MORE_FRAGMENTS) ? PACKED_MORE : 0;
 			id = header->id;
 		} else {
+			/* Where it goes is not where it ends, which policy is about (RFC 5095, RFC 8754). */
+			if (protocol == IPPROTO_ROUTING && header->offset & bpf_htons(SEGMENTS_LEFT))
+				return EXTENSIONS_UNSUPPORTED;
 			size = protocol == IPPROTO_AH ? (header->length + 2) * 4 : (header->length + 1) * 8;
 		}
 		length += size;

@@ -84,6 +84,12 @@ static __always_inline bool spoofed(const struct context *context, const struct 
 	return is_v6(packet) ? !owns_v6(context, &packet->source) : !owns_v4(context, (__be32)packet->source.low);
 }
 
+/* ff00::/8 in network order. */
+static __always_inline bool is_multicast(const struct address_v6 *address)
+{
+	return (address->high & bpf_cpu_to_be64(0xff00000000000000ULL)) == bpf_cpu_to_be64(0xff00000000000000ULL);
+}
+
 /* Never leaves its link, whatever it carries: fe80::/10, or ff02::/16 in network order. */
 static __always_inline bool is_link_scoped(const struct address_v6 *address)
 {
@@ -110,9 +116,27 @@ static __always_inline bool is_neighbour_of_pod(const struct packet *packet, con
 	return packet->icmp_type == ND_NEIGHBOUR_ADVERT || equal_addresses(target, &packet->destination);
 }
 
+/*
+ * Multicast listener discovery, which neighbour discovery needs over bridges that forward to listeners only. It stays on its
+ * link: RFC 3810 5. Before it has an address, a host reports without one (RFC 3590).
+ */
+static __always_inline bool is_listener_discovery(const struct packet *packet)
+{
+	__u8 type = packet->icmp_type;
+
+	if (!is_v6(packet) || packet->protocol != IPPROTO_ICMPV6 || packet->fragment || packet->hop_limit != 1)
+		return false;
+	if ((type < MLD_QUERY || type > MLD_DONE) && type != MLD_REPORT_V2)
+		return false;
+	return (is_link_local(&packet->source) || is_unspecified(&packet->source)) &&
+	       is_multicast(&packet->destination);
+}
+
 static __always_inline bool is_neighbour(const struct context *context, const struct packet *packet,
 					 const struct cursor *cursor)
 {
+	if (is_listener_discovery(packet))
+		return true;
 	return is_neighbour_discovery(packet) &&
 	       (context->direction == DIRECTION_INGRESS || is_neighbour_of_pod(packet, cursor));
 }

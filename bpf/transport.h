@@ -26,6 +26,11 @@
 #define ND_TARGET 8     /* where the target address stands in the last three */
 #define ND_BYTES_MAX 32 /* with that and one option */
 
+/* Multicast listener discovery, RFC 2710 section 3 and RFC 3810 section 5. */
+#define MLD_QUERY 130
+#define MLD_DONE 132
+#define MLD_REPORT_V2 143
+
 #define TCP_FIN 0x01
 #define TCP_SYN 0x02
 #define TCP_RST 0x04

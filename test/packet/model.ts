@@ -46,6 +46,7 @@ export function judge(memory: Memory, direction: Direction, frame: Uint8Array): 
 function judgeNeighbour(packet: Packet, out: boolean): string | undefined {
   const { family, protocol, part, hopLimit, icmpType = 0, icmpCode } = packet;
   const isOne = family === 6 && protocol === 58 && part === "whole" && hopLimit === 255 && icmpCode === 0;
+  if (isListener(packet)) return "neighbour";
   if (!isOne || icmpType < 133 || icmpType > 137) return undefined;
   if (!out) return "neighbour";
   const target = hex(packet.body.subarray(8, 24));
@@ -53,6 +54,13 @@ function judgeNeighbour(packet: Packet, out: boolean): string | undefined {
   const isUnspecified = /^0*$/.test(packet.source);
   if (icmpType !== 136 && isUnspecified) return "neighbour";
   return isOwn(6, packet.source) && (icmpType !== 136 || isOwn(6, target)) ? "neighbour" : "spoofed";
+}
+
+/** RFC 3810, RFC 2710: on one link, from an address of that link or from none. */
+function isListener({ family, protocol, part, hopLimit, icmpType, source, destination }: Packet): boolean {
+  const isOne = family === 6 && protocol === 58 && part === "whole" && hopLimit === 1;
+  const isType = icmpType !== undefined && [130, 131, 132, 143].includes(icmpType);
+  return isOne && isType && /^(fe[89ab]|0{32})/.test(source) && destination.startsWith("ff");
 }
 
 /** Questions and answers on its own link, and short ones to single addresses. */

@@ -126,6 +126,8 @@ function walkExtensions(bytes: Uint8Array, end: number, source: string): Walked 
   for (let count = 0; EXTENSIONS.has(protocol); count += 1) {
     if (bytes.length < at + 8) throw new Unreadable("malformed", source);
     const [next, units, offset] = [bytes[at] ?? 0, bytes[at + 1] ?? 0, u16(bytes, at + 2)];
+    // RFC 8200 4.4: segments left to go.
+    if (protocol === 43 && (bytes[at + 3] ?? 0) > 0) throw new Unreadable("unsupported", source);
     const size = protocol === 44 ? 8 : protocol === 51 ? (units + 2) * 4 : (units + 1) * 8;
     if (at + size > end || (protocol === 44 && fragments > 0)) throw new Unreadable("malformed", source);
     if (count === EXTENSIONS_MAX) throw new Unreadable("unsupported", source);

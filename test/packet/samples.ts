@@ -86,6 +86,27 @@ const neighbours = (a: Addresses): Uint8Array[] =>
     ),
   );
 
+/** Multicast listener discovery, and a routing header with segments left. */
+const onLink = (a: Addresses): Uint8Array[] => [
+  ...[130, 132, 143].flatMap((type) =>
+    [address("fe80::1"), address("::"), a.friend].map((source) =>
+      frame(
+        source,
+        address("ff02::16"),
+        chained([HOP_BY_HOP], {
+          number: 58,
+          payload: bytes([type, 0, 0, 0], new Uint8Array(20)),
+        }),
+        { v6: { hopLimit: 1 } },
+      ),
+    ),
+  ),
+  frame(a.friend, a.pods.both, {
+    number: ROUTING,
+    payload: bytes([6, 0, 4, 1, 0, 0, 0, 0], tcp(40_000, 80)),
+  }),
+];
+
 const ofFamily = (a: Addresses): Uint8Array[] => [
   ...segments(a.family).map((segment) => frame(a.friend, a.pods.both, segment)),
   ...segments(a.family).map((segment) => frame(a.stranger, a.pods.both, segment)),
@@ -105,6 +126,7 @@ const inward: readonly Uint8Array[] = [
   ),
   ...extended(V6),
   ...neighbours(V6),
+  ...onLink(V6),
   ...[V4.friend, V4.pods.both, address("0.0.0.0")].map((sender) =>
     arp({ operation: 1, sender, target: V4.node }),
   ),
