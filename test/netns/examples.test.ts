@@ -40,14 +40,14 @@ interface Example {
   readonly output: string;
 }
 
-/** Those of a running agent: neither with files of their own, nor about its start and end. */
+/** Those of a running agent: nothing with files of its own or elsewhere, nor about the agent's start and end. */
 const EXAMPLES: readonly Example[] = [...textOf("docs/cli.md").matchAll(/^```console\n([\s\S]*?)^```$/gm)]
   .flatMap(([, block = ""]) => block.split(/^\$ /m).slice(1))
   .map((command) => {
     const end = command.indexOf("\n");
     return { line: command.slice(0, end), output: command.slice(end + 1) };
   })
-  .filter(({ line }) => !/^(?:kill|weir (?:run|lint|test|cleanup))\b|--manifests/.test(line));
+  .filter(({ line }) => !/^(?:kill|weir (?:run|lint|test|cleanup|completion))\b|--manifests|>/.test(line));
 
 let world: World;
 
