@@ -91,6 +91,8 @@ const struct {
 		RECENT_FLOWS_BITS = 9,  /* 512 flows */
 		TIMEOUTS = 10,
 		SCREENINGS = 8,
+		EVENTS_EACH = 10,  /* in a second, for each endpoint and reason */
+		EVENTS_NODE = 100, /* and for all of them */
 	} capacity;
 	enum : __u32 {
 		IDENTITY_ABSENT = 0xffffffff,   /* not there in this version; in `addresses`: look in `cidrs` */
@@ -290,6 +292,42 @@ struct uplink {
 /* What one CPU saw on all uplinks. */
 struct uplink_counters {
 	struct count count[SCREENINGS];
+};
+
+/* What is told of a packet. Where it cannot be read, the ports and the destination are missing, or all addresses are. */
+struct event {
+	__u64 time;               /* of the clock that does not stand still nor jump, in ns */
+	struct address_v6 source; /* IPv4 addresses stand in the low half, here and in the next */
+	struct address_v6 destination;
+	__u32 ifindex;
+	__u32 endpoint; /* its id; 0: none */
+	__u32 generation;
+	__u32 identity; /* of the other end, in this generation */
+	__u32 bytes;
+	__be16 source_port; /* as in flow_v4_key for an ICMP echo */
+	__be16 destination_port;
+	enum direction direction;
+	enum reason reason;
+	__u8 protocol;
+	__u8 family; /* 0: neither; 1: IPv4, or ARP; 2: IPv6 */
+	__u8 openers; /* whose policy judged it, as bits 1 << enum direction: of the side that opened the flow, or may have */
+	__u8 icmp_type;
+	__u8 icmp_code;
+	__u8 reserved;
+};
+
+/* As layout_anchor: no map is made of it. */
+const struct {
+	struct event event;
+} event_anchor __attribute__((section(".layout"))) = {};
+
+/* How many events of an endpoint and a reason there were in a second, and ever. */
+struct event_bucket {
+	__u64 ends; /* of the second, in ticks */
+	__u32 used;
+	__u32 flows; /* of the node's bucket: new flows are told of too */
+	__u64 written;
+	__u64 lost; /* the ring buffer was full */
 };
 
 #endif

@@ -187,6 +187,20 @@ struct {
 	__type(value, struct scratch);
 } scratch SEC(".maps");
 
+/* Its records are struct event: a map of this type cannot say so. */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 256 * 1024);
+} events SEC(".maps");
+
+/* By endpoint id * REASONS + reason; the first one is the whole node's. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, ENDPOINTS_MAX *REASONS);
+	__type(key, __u32);
+	__type(value, struct event_bucket);
+} event_buckets SEC(".maps");
+
 /* By endpoint id; id 0 counts what no endpoint owns. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

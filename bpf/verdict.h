@@ -14,6 +14,7 @@
 
 #include "conntrack.h"
 #include "decide.h"
+#include "event.h"
 #include "layout.h"
 #include "maps.h"
 #include "parse.h"
@@ -171,7 +172,7 @@ static __always_inline enum reason verdict(hook_context *hook, struct context *c
 	return found & (REASONS - 1);
 }
 
-/* Decides and counts. */
+/* Decides, counts and tells. */
 static __always_inline bool lets_pass(hook_context *hook, enum direction direction)
 {
 	enum reason reason = REASON_UNKNOWN;
@@ -182,6 +183,8 @@ static __always_inline bool lets_pass(hook_context *hook, enum direction directi
 	if (context.endpoint)
 		reason = verdict(hook, &context);
 	count(&context, reason, hook_ipv6(hook) ? COUNTED_IPV6 : COUNTED_IPV4, hook_bytes(hook));
+	if (is_told(&context, reason))
+		tell(hook, direction, reason, context.endpoint ? context.endpoint->id : 0, context.generation);
 	return passes(reason);
 }
 

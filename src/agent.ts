@@ -1,6 +1,7 @@
 // The agent's loop: manifests and interfaces say "look again", and every round goes from manifests to kernel.
 
 import { setTimeout as sleep } from "node:timers/promises";
+import { type AgentEvents, openAgentEvents } from "./agent/events.ts";
 import { type Kernel, openKernel } from "./agent/kernel.ts";
 import type { AgentMetrics, MetricsOptions } from "./agent/metrics.ts";
 import { openResyncs, type Resyncs } from "./agent/resync.ts";
@@ -14,6 +15,7 @@ import { type Bell, openBell } from "./base/wake.ts";
 import { hookOf } from "./datapath/attach.ts";
 import type { Problem } from "./model/problem.ts";
 import { toWire } from "./model/wire.ts";
+import type { EventFileOptions } from "./observe/events/file.ts";
 import { serve, type Views } from "./observe/server.ts";
 import type { StatusView } from "./observe/view.ts";
 import { watchLinks } from "./source/links.ts";
@@ -33,6 +35,8 @@ export interface AgentOptions {
   readonly socketGroup?: number;
   /** Where Prometheus may ask; nowhere if absent. */
   readonly metrics?: MetricsOptions;
+  /** Where events are written, besides who asks for them. */
+  readonly eventsFile?: EventFileOptions;
   /** The built BPF object. */
   readonly object: string;
   /** Where what pods send is filtered. */
@@ -67,9 +71,10 @@ interface Running {
 export async function runAgent(options: AgentOptions, env: AgentEnv): Promise<number> {
   if (options.once) return runOnce(options, env);
   const running: Running = { resyncs: openResyncs() };
+  const events = openAgentEvents(options.eventsFile, env.log);
   // The socket is also the lock that keeps a second agent from the maps, so it comes first.
   const server = await serve(options.socket, viewsOf(running, options, env), {
-    routes: routesOf(running, env.log),
+    routes: [...routesOf(running, env.log), ...events.routes],
     ...(options.socketGroup === undefined ? {} : { group: options.socketGroup }),
   });
   let metrics: AgentMetrics | undefined;
@@ -79,14 +84,16 @@ export async function runAgent(options: AgentOptions, env: AgentEnv): Promise<nu
     try {
       running.kernel = kernel;
       running.progress = await firstProgress(kernel);
+      events.start(kernel);
       const uplinks = await openUplinksOf(kernel, options);
       if (uplinks !== undefined) running.uplinks = uplinks;
       const { progress, resyncs } = running;
-      await loop({ kernel, progress, resyncs, uplinks }, options, {
+      await loop({ kernel, progress, resyncs, uplinks, events }, options, {
         ...env,
         ...(metrics === undefined ? {} : { meter: metrics }),
       });
     } finally {
+      events.close();
       kernel.close();
     }
   } finally {
@@ -147,6 +154,7 @@ interface Parts {
   readonly progress: Progress;
   readonly resyncs: Resyncs;
   readonly uplinks: Uplinks | undefined;
+  readonly events: AgentEvents;
 }
 
 async function loop(running: Parts, options: AgentOptions, env: AgentEnv & RoundEnv): Promise<void> {
@@ -174,6 +182,7 @@ async function loop(running: Parts, options: AgentOptions, env: AgentEnv & Round
       const problems = (await running.uplinks?.bring(resync)) ?? [];
       const read = withProblems(reading, problems);
       const settled = await round(running.kernel, running.progress, { reading: read, resync }, env);
+      running.events.settle(running.progress.applied, running.progress.force);
       for (const answer of asked) answer(running.progress, settled && reading.readable);
       timers.retryUnless(settled);
     }

@@ -6,7 +6,16 @@ import { API_VERSION } from "../observe/view.ts";
 import { CommandError, type Context } from "./env.ts";
 
 /** What the agent can be asked for: paths of its API, below the version. */
-export type View = "status" | "endpoints" | "policies" | "names" | "cluster" | "state" | "log" | "log-level";
+export type View =
+  | "status"
+  | "endpoints"
+  | "policies"
+  | "names"
+  | "cluster"
+  | "state"
+  | "log"
+  | "log-level"
+  | "events";
 
 /** Undefined where no agent listens. @throws OperationError where one does and does not answer well */
 export const askAgent = <T>(

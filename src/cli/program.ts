@@ -19,6 +19,7 @@ import { addLint } from "./lint.ts";
 import { addLogLevel } from "./log-level.ts";
 import { addMapsDump } from "./maps-dump.ts";
 import { addMapsList } from "./maps-list.ts";
+import { addMonitor } from "./monitor.ts";
 import { addResync } from "./resync.ts";
 import { addRun } from "./run.ts";
 import { addSnapshot } from "./snapshot.ts";
@@ -88,6 +89,7 @@ const COMMANDS: readonly (Adder | Group)[] = [
     commands: [addConntrackList, addConntrackFlush],
   },
   addSnapshot,
+  addMonitor,
   {
     name: "check",
     about: "check what Weir needs",

@@ -23,6 +23,9 @@ interface Options {
   readonly uplink?: readonly string[];
   readonly denyCidrs?: string;
   readonly socketGroup?: string;
+  readonly eventsFile?: string;
+  readonly eventsFileSize: number;
+  readonly eventsFileCount: number;
   readonly metricsListen: Listen;
   readonly metricsPolicies: boolean;
   readonly logLevel: (typeof LOG_LEVELS)[number];
@@ -70,6 +73,17 @@ export function addRun(parent: Command, exits: Exits): void {
         .default(METRICS_DEFAULT, `${METRICS_DEFAULT.host}:${METRICS_DEFAULT.port}`),
     )
     .option("--no-metrics-policies", "leave out the metrics of each policy")
+    .option("--events-file <path>", "write events there too, a line of JSON each")
+    .addOption(
+      new Option("--events-file-size <MiB>", "begin a new file at this size")
+        .argParser(countFrom)
+        .default(10),
+    )
+    .addOption(
+      new Option("--events-file-count <count>", "files to keep, the older ones as PATH.1, PATH.2")
+        .argParser(countFrom)
+        .default(5),
+    )
     .option("--socket-group <group>", "members of this group may ask the agent too (mode 0660)")
     .addOption(
       new Option("--log-level <level>", "the least that is logged").choices(LOG_LEVELS).default("info"),
@@ -115,6 +129,11 @@ function uplinksOf({ uplink, denyCidrs }: Options): UplinkOptions | undefined {
   throw new CommandError(`${given} needs ${missing}; see: weir run --help`, EXIT.usage);
 }
 
+function countFrom(text: string): number {
+  if (!/^[1-9]\d{0,3}$/.test(text)) throw new InvalidArgumentError("Write a number from 1 to 9999.");
+  return Number(text);
+}
+
 async function run(context: Context, options: Options): Promise<number> {
   const { env, settings } = context;
   const uplinks = uplinksOf(options);
@@ -145,6 +164,15 @@ async function run(context: Context, options: Options): Promise<number> {
       object: objectPath(env),
       ...(uplinks === undefined ? {} : { uplinks }),
       ...(group === undefined ? {} : { socketGroup: group }),
+      ...(options.eventsFile === undefined
+        ? {}
+        : {
+            eventsFile: {
+              path: options.eventsFile,
+              bytesMax: options.eventsFileSize * 1024 * 1024,
+              files: options.eventsFileCount,
+            },
+          }),
       ...(options.metricsListen === "off"
         ? {}
         : { metrics: { listen: options.metricsListen, policies: options.metricsPolicies } }),

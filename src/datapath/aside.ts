@@ -40,6 +40,8 @@ const WRITERS: { readonly [name in MapName]: "control plane" | "programs" } = {
   denied_v6: "control plane",
   denied_counts: "programs",
   uplink_counters: "programs",
+  events: "programs",
+  event_buckets: "programs",
 };
 
 /** Room in the tables that only have to hold the flows of a few questions. */

@@ -38,6 +38,7 @@ export interface Tables {
   readonly deniedV6: NestedTableFor<"denied_v6">;
   readonly deniedCounts: TableFor<"denied_counts">;
   readonly uplinkCounters: TableFor<"uplink_counters">;
+  readonly eventBuckets: TableFor<"event_buckets">;
 }
 
 /** Typed tables over maps that remain the caller's to close. */
@@ -65,5 +66,6 @@ export function openTables(map: (name: MapName) => BpfMap): Tables {
     deniedV6: nestedTableOf("denied_v6", map("denied_v6")),
     deniedCounts: tableOf("denied_counts", map("denied_counts")),
     uplinkCounters: tableOf("uplink_counters", map("uplink_counters")),
+    eventBuckets: tableOf("event_buckets", map("event_buckets")),
   };
 }

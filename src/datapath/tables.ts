@@ -8,11 +8,11 @@ type Maps = typeof MAPS;
 export type MapName = keyof Maps;
 type Decoded<C> = C extends Codec<infer T> ? T : never;
 
-/** Maps of maps have tables of their own kind. */
+/** Maps of maps have tables of their own kind, the ring buffer none (datapath/events.ts). */
 export type NestedName = {
   readonly [N in MapName]: Maps[N] extends { readonly inner: unknown } ? N : never;
 }[MapName];
-export type TableName = Exclude<MapName, NestedName>;
+export type TableName = Exclude<MapName, NestedName | "events">;
 export type KeyOf<N extends TableName> = Decoded<Maps[N]["key"]>;
 /** Of per-CPU maps, the values of all possible CPUs. */
 export type ValueOf<N extends TableName> = Maps[N]["kind"] extends `percpu-${string}`

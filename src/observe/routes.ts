@@ -28,7 +28,7 @@ export interface Route {
   readonly path: string;
   /** Query parameters that it takes, each at most once; others are refused. */
   readonly parameters?: readonly string[];
-  /** Gives a JSON value. A RequestError is the asker's mistake, anything else that it throws is the agent's. */
+  /** Gives a JSON value, or a LineStream. A RequestError is the asker's mistake, anything else that it throws is the agent's. */
   readonly answer: (parameters: URLSearchParams) => unknown;
 }
 
@@ -40,10 +40,22 @@ export class RequestError extends Error {
   }
 }
 
+/** An answer that goes on for as long as the asker listens: lines of JSON, each with its line break. */
+export class LineStream {
+  /** Begins to write; gives what ends it. */
+  readonly open: (write: (line: string) => void) => () => void;
+
+  constructor(open: LineStream["open"]) {
+    this.open = open;
+  }
+}
+
 export interface Answer {
   readonly status: number;
   /** JSON, and a line break. */
   readonly body: string;
+  /** Instead of the body. */
+  readonly stream?: LineStream;
   readonly headers?: Readonly<Record<string, string>>;
 }
 
@@ -94,7 +106,10 @@ export async function answerTo(request: IncomingMessage, routes: Routes): Promis
   const wrong = wrongParameter(parameters, route.parameters ?? []);
   if (wrong !== undefined) return refusal(400, wrong);
   try {
-    return { status: 200, body: jsonLine(await route.answer(parameters)) };
+    const value = await route.answer(parameters);
+    return value instanceof LineStream
+      ? { status: 200, body: "", stream: value }
+      : { status: 200, body: jsonLine(value) };
   } catch (thrown) {
     return refusal(thrown instanceof RequestError ? 400 : 500, messageOf(thrown));
   }

@@ -6,7 +6,7 @@ import { connect, type Socket } from "node:net";
 import { dirname } from "node:path";
 import { codeOf, messageOf, OperationError } from "../base/errors.ts";
 import { ask } from "./client.ts";
-import { answerTo, type Route, type Routes, routesOf, type Views } from "./routes.ts";
+import { answerTo, type LineStream, type Route, type Routes, routesOf, type Views } from "./routes.ts";
 import { API_VERSION, type StatusView } from "./view.ts";
 
 export type { Route, Views } from "./routes.ts";
@@ -24,7 +24,13 @@ export interface LocalApi {
 }
 
 /** Enough for every command of one operator; a request has a line, a few headers and no body. */
-const LIMITS = { connections: 32, headerBytes: 4_096, requestMs: 2_000, pathBytes: 107 } as const;
+const LIMITS = {
+  connections: 32,
+  headerBytes: 4_096,
+  requestMs: 2_000,
+  pathBytes: 107,
+  unreadBytes: 1_000_000,
+} as const;
 
 /**
  * Listens at `socketPath`, for root alone (mode 0600) or a group with it (0660); its directory is made where it is missing.
@@ -84,7 +90,11 @@ function createApi(routes: Routes): Server {
   });
   server.maxConnections = LIMITS.connections;
   const respond = (request: IncomingMessage, response: ServerResponse): void => {
-    void answerTo(request, routes).then(({ status, body, headers }) => {
+    void answerTo(request, routes).then(({ status, body, headers, stream }) => {
+      if (stream !== undefined) {
+        writeLines(stream, response);
+        return;
+      }
       // One question for each connection: what follows on it (a body that was refused, for one) is not read.
       response.writeHead(status, {
         "content-type": "application/json",
@@ -100,6 +110,25 @@ function createApi(routes: Routes): Server {
   server.on("checkContinue", respond);
   server.on("clientError", refuseMalformed);
   return server;
+}
+
+/** Until the asker goes. One that reads too slowly misses lines, and is told how many. */
+function writeLines(stream: LineStream, response: ServerResponse): void {
+  response.writeHead(200, { "content-type": "application/x-ndjson", connection: "close" });
+  // At once, so that the asker knows that it is heard though nothing happens.
+  response.flushHeaders();
+  let missed = 0;
+  const end = stream.open((line) => {
+    if (response.writableLength > LIMITS.unreadBytes) {
+      missed += 1;
+      return;
+    }
+    if (missed > 0) response.write(`${JSON.stringify({ missed })}\n`);
+    missed = 0;
+    response.write(line);
+  });
+  if (response.destroyed) end();
+  else response.once("close", end);
 }
 
 /** What is not HTTP, or too long, or too slow. */

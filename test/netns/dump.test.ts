@@ -222,6 +222,7 @@ describe("without an agent", () => {
     "conntrack",
     "counters",
     "fragments",
+    "events",
     "recent-peers",
     "recent-flows",
     "scratch",

@@ -91,7 +91,13 @@ describe("every struct that crosses", () => {
     // Without a program of their own: parts of others, and what a CPU keeps for itself.
     const parts = [gen.addressV6Codec, gen.countCodec];
     const flows = [gen.recentFlowV4Codec, gen.recentFlowV6Codec];
-    const own = [...flows, gen.recentPeerV4Codec, gen.recentPeerV6Codec, gen.scratchCodec];
+    const own = [
+      ...flows,
+      gen.recentPeerV4Codec,
+      gen.recentPeerV6Codec,
+      gen.scratchCodec,
+      gen.eventBucketCodec,
+    ];
     expect(new Set<unknown>(structs)).toEqual(new Set<unknown>([...CODECS, ...parts, ...own]));
   });
 

@@ -12,8 +12,9 @@ import {
   cidrOfV6Key,
 } from "../../datapath/codec.ts";
 import { nestedTableOf } from "../../datapath/tables.ts";
-import { IDENTITY_ABSENT, type Identity } from "../../gen/layout.ts";
+import { IDENTITY_ABSENT, type Identity, REASON_NAMES, REASONS } from "../../gen/layout.ts";
 import type { Dump } from "../../observe/dump/dump.ts";
+import { type EventRecord, eventsDump } from "../../observe/dump/events.ts";
 import { conntrackDump, countersDump, fragmentsDump, nodeDump } from "../../observe/dump/flows.ts";
 import {
   type AddressRecord,
@@ -56,6 +57,7 @@ const READERS: Readonly<Record<TableName, Reader>> = {
   conntrack: async (kernel, names) => conntrackDump(await readFlows(kernel), names),
   counters: async (kernel, names) => countersDump(await countersWithPlaces(kernel), names),
   fragments: async (kernel, names) => fragmentsDump(await readFragments(kernel), names),
+  events: async (kernel, names) => eventsDump(await readEventBuckets(kernel), names),
   "recent-peers": async (kernel, names) => recentPeersDump(await readRecentPeers(kernel), names),
   "recent-flows": async (kernel, names) => recentFlowsDump(await readRecentFlows(kernel), names),
   scratch: async (kernel) => scratchDump(await readScratch(kernel)),
@@ -157,12 +159,27 @@ async function readPolicies({ pins }: Kernel): Promise<PolicyRecord[]> {
 }
 
 async function countersWithPlaces(kernel: Kernel) {
-  const [records, endpoints] = await Promise.all([readCounters(kernel), readEndpoints(kernel)]);
-  const places = new Map(
+  const [records, places] = await Promise.all([readCounters(kernel), placesById(kernel)]);
+  return records.map((record) => ({ ...record, ...places.get(record.id) }));
+}
+
+/** Without the node's own bucket, which is the first. */
+async function readEventBuckets(kernel: Kernel): Promise<EventRecord[]> {
+  const places = await placesById(kernel);
+  const entries = await kernel.table("event_buckets").read({ skipZero: true });
+  return entries.flatMap(([place, { written, lost }]) => {
+    const [id, reason] = [Math.floor(place / REASONS), place % REASONS];
+    if (written === 0n && lost === 0n) return [];
+    return [{ id, ...places.get(id), reason: REASON_NAMES[reason] ?? String(reason), written, lost }];
+  });
+}
+
+async function placesById(kernel: Kernel) {
+  const endpoints = await readEndpoints(kernel);
+  return new Map(
     endpoints.map(({ id, ifindex, interface: name }) => [
       id,
       name === undefined ? { ifindex } : { ifindex, interface: name },
     ]),
   );
-  return records.map((record) => ({ ...record, ...places.get(record.id) }));
 }

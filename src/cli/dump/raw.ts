@@ -6,10 +6,11 @@ import { type Codec, MAPS } from "../../gen/layout.ts";
 import type { RawEntry, RawMap, RawType } from "../../observe/dump/dump.ts";
 import type { TableInfo } from "../../observe/dump/tables.ts";
 
-type MapName = keyof typeof MAPS;
+/** The ring buffer has no entries. */
+type MapName = Exclude<keyof typeof MAPS, "events">;
 
 export const mapNamesOf = ({ maps }: TableInfo): readonly MapName[] =>
-  maps.filter((name): name is MapName => name in MAPS);
+  maps.filter((name): name is MapName => name in MAPS && name !== "events");
 
 /** "struct cidr_v4_key", "u32"; of per-CPU maps, one value for each possible CPU. */
 export function typeText(codec: Codec<unknown>, values = 1): string {

@@ -26,6 +26,7 @@ export const TABLE_NAMES = [
   "conntrack",
   "counters",
   "fragments",
+  "events",
   "recent-peers",
   "recent-flows",
   "scratch",
@@ -99,6 +100,12 @@ const FACTS: Readonly<Record<TableName, TableFacts>> = {
     holds: "the ports of fragmented packets, from their first fragments",
     by: "programs",
     key: ["source", "destination", "id", "direction", "ifindex"],
+  },
+  events: {
+    maps: ["event_buckets"],
+    holds: "how many events of each endpoint and reason were written, and lost",
+    by: "programs",
+    key: ["id", "reason"],
   },
   "recent-peers": {
     maps: ["recent_peers_v4", "recent_peers_v6"],

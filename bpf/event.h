@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Telling user space of packets through a ring buffer: of those that are dropped and, where somebody asks for them, of the
+ * first ones of new flows. In each second no more than so many for an endpoint and a reason, and for the node: what a pod sends
+ * cannot make anybody busy. The counters have them all.
+ */
+#ifndef WEIR_EVENT_H
+#define WEIR_EVENT_H
+
+#include "conntrack.h"
+#include "layout.h"
+#include "maps.h"
+#include "parse.h"
+#include "policy.h"
+#include "report.h"
+
+static __always_inline struct event_bucket *event_bucket(__u32 endpoint, enum reason reason)
+{
+	__u32 place = endpoint * REASONS + reason;
+
+	return bpf_map_lookup_elem(&event_buckets, &place);
+}
+
+/* What stands for the node, and is no endpoint's: id 0 is nobody's, and no packet that passes is told of without an endpoint. */
+static __always_inline struct event_bucket *event_bucket_of_node(void)
+{
+	return event_bucket(0, REASON_NOT_ISOLATED);
+}
+
+static __always_inline bool has_room(const struct event_bucket *bucket, __u32 limit)
+{
+	return bucket->used < limit || now() >= bucket->ends;
+}
+
+/* Takes one place of this second. Where CPUs begin a second at once, they may take a few more. */
+static __always_inline bool take_room(struct event_bucket *bucket, __u32 limit, __u32 ticks_per_second)
+{
+	__u64 at = now();
+
+	if (at >= bucket->ends) {
+		bucket->ends = at + ticks_per_second;
+		bucket->used = 0;
+	}
+	return __sync_fetch_and_add(&bucket->used, 1) < limit;
+}
+
+/* Whether the packet is to be told of; where it is, its place is taken. */
+static __always_inline bool is_told(const struct context *context, enum reason reason)
+{
+	struct event_bucket *own, *all;
+
+	if (reason < REASON_DROPS && reason != REASON_POLICY)
+		return false;
+	own = event_bucket(context->endpoint ? context->endpoint->id : 0, reason);
+	if (!own || !has_room(own, EVENTS_EACH))
+		return false;
+	all = event_bucket_of_node();
+	if (!all || (reason == REASON_POLICY && !all->flows) || !has_room(all, EVENTS_NODE))
+		return false;
+	return take_room(own, EVENTS_EACH, context->node->ticks_per_second) &&
+	       take_room(all, EVENTS_NODE, context->node->ticks_per_second);
+}
+
+/* Whose policy judged the packet: of the side that opened its flow, or may have; as bits 1 << direction. */
+static __always_inline __u8 judged_openers(const struct context *context, const struct packet *packet,
+					   struct flow_key *key)
+{
+	struct flow *flow = NULL;
+
+	flow_key_of(key, context, packet, context->direction);
+	if (has_flow(packet) && !is_syn(packet))
+		flow = flow_find(packet, key);
+	if (flow && !(flow->state & FLOW_NODE))
+		return 1u << (flow->opener & 1);
+	return openers(context, packet);
+}
+
+static __always_inline __u32 remote_identity(const struct context *context, const struct packet *packet)
+{
+	const struct address_v6 *remote =
+		context->direction == DIRECTION_EGRESS ? &packet->destination : &packet->source;
+
+	return is_v6(packet) ? find_identity_v6(remote->high, remote->low, context->generation)
+			     : find_identity_v4((__be32)remote->low, context->generation);
+}
+
+/*
+ * Writes the event of a packet. A global function, as walk_extensions. What can be made contiguous of the frame is, since its
+ * verdict was found.
+ */
+__noinline int tell(hook_context *hook, __u32 direction, __u32 reason, __u32 endpoint, __u32 generation)
+{
+	struct context context = { .ifindex = interface_of(hook),
+				   .direction = direction & 1,
+				   .generation = generation };
+	struct event_bucket *bucket = event_bucket(endpoint, reason & (REASONS - 1));
+	struct cursor cursor = cursor_at_start(hook);
+	__u8 openers = 1u << (direction & 1);
+	__u32 identity = 0, bytes = hook_bytes(hook);
+	struct room *here = room();
+	struct packet *packet;
+	struct event *event;
+
+	if (!bucket || !here)
+		return 0;
+	packet = &here->packet;
+	*packet = (struct packet){};
+	if (parse(&cursor, packet) == PARSED_IP) {
+		if (is_later_fragment(packet))
+			fragment_recall(&context, packet);
+		openers = judged_openers(&context, packet, &here->key);
+		identity = remote_identity(&context, packet);
+	} else {
+		*packet = (struct packet){};
+		cursor = cursor_at_start(hook);
+		parse_source(&cursor, packet);
+	}
+	event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
+	if (!event) {
+		__sync_fetch_and_add(&bucket->lost, 1);
+		return 0;
+	}
+	*event = (struct event){
+		.time = bpf_ktime_get_ns(),
+		.source = packet->source,
+		.destination = packet->destination,
+		.ifindex = context.ifindex,
+		.endpoint = endpoint,
+		.generation = generation,
+		.identity = identity,
+		.bytes = bytes,
+		.source_port = packet->source_port,
+		.destination_port = packet->destination_port,
+		.direction = direction & 1,
+		.reason = reason & (REASONS - 1),
+		.protocol = packet->protocol,
+		.family = packet->family,
+		.openers = openers,
+		.icmp_type = packet->icmp_type,
+		.icmp_code = packet->icmp_code,
+	};
+	bpf_ringbuf_submit(event, 0);
+	__sync_fetch_and_add(&bucket->written, 1);
+	return 0;
+}
+
+#endif

@@ -1,0 +1,87 @@
+// Events with names: what the programs wrote in numbers, told by the state that was in force then.
+
+import type { Direction } from "../base/direction.ts";
+import { addressOf } from "../base/ip.ts";
+import { type AddressV6, type Event, REASON_NAMES, Reason } from "../gen/layout.ts";
+import { keyOf } from "../model/cluster.ts";
+import { hasPorts, isIcmp, protocolText } from "../observe/dump/flows.ts";
+import type { EventEnd, EventView } from "../observe/events/event.ts";
+import { whyText } from "../observe/events/text.ts";
+import type { InForce } from "./views.ts";
+
+/** Reasons that there are only where policies isolate. */
+const BY_POLICY: ReadonlySet<number> = new Set([
+  Reason.POLICY,
+  Reason.DENIED,
+  Reason.REVOKED,
+  Reason.MALFORMED,
+  Reason.FRAGMENT,
+  Reason.UNSUPPORTED,
+]);
+
+/** Turns events into views by one state. */
+export type Namer = (event: Event, time: Date) => EventView;
+
+const WORD_BITS = 64n;
+/** An IPv4 address stands in the first bytes of the low half. */
+const V4_SHIFT = 32n;
+
+/** Made once for each state, since it looks through all its endpoints. */
+export function namerOf(force: InForce | undefined): Namer {
+  const sides = new Map(force?.compiled.meaning.sides.map((entry) => [entry.local.ifindex, entry]));
+  const podAt = (address: string): string | undefined =>
+    force?.compiled.meaning.classified.addresses.get(address)?.pod;
+  return (event, time) => {
+    const entry = sides.get(event.ifindex);
+    const name = force?.interfaces.get(event.ifindex);
+    const opened = directionsIn(event.openers);
+    const policies = BY_POLICY.has(event.reason)
+      ? opened.flatMap((direction) => (entry?.sides[direction]?.policies ?? []).map(keyOf))
+      : [];
+    const isRead = event.protocol !== 0;
+    const end = (address: AddressV6, port: number): EventEnd => {
+      const text = addressText(address, event.family);
+      const pod = text === undefined ? undefined : podAt(text);
+      return {
+        ...(text === undefined ? {} : { address: text }),
+        ...(hasPorts(event.protocol) ? { port } : {}),
+        ...(pod === undefined ? {} : { pod }),
+      };
+    };
+    const view = {
+      time: time.toISOString(),
+      verdict: event.reason >= Reason.DROPS ? "dropped" : "passed",
+      reason: REASON_NAMES[event.reason] ?? String(event.reason),
+      direction: directionOf(event.direction),
+      ...(entry === undefined ? {} : { endpoint: keyOf(entry.local.pod) }),
+      ...(name === undefined ? {} : { interface: name }),
+      ifindex: event.ifindex,
+      from: end(event.source, event.sourcePort),
+      to: isRead ? end(event.destination, event.destinationPort) : {},
+      ...(isRead ? { protocol: protocolText(event.protocol) } : {}),
+      ...(isIcmp(event.protocol) ? { icmp: { type: event.icmpType, code: event.icmpCode } } : {}),
+      bytes: event.bytes,
+      generation: event.generation,
+      identity: event.identity,
+      opened,
+      policies: [...new Set(policies)],
+    } as const satisfies Omit<EventView, "text">;
+    return { ...view, text: whyText(view) };
+  };
+}
+
+const directionOf = (number: number): Direction => (number === 0 ? "ingress" : "egress");
+
+const directionsIn = (bits: number): Direction[] =>
+  [0, 1].filter((direction) => bits & (1 << direction)).map(directionOf);
+
+function addressText({ high, low }: AddressV6, family: number): string | undefined {
+  switch (family) {
+    case 1:
+      return addressOf(4, low >> V4_SHIFT).text;
+    case 2:
+      return addressOf(6, (high << WORD_BITS) | low).text;
+    default:
+      return undefined;
+  }
+}

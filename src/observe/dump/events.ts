@@ -1,0 +1,29 @@
+// The dump of the events' buckets: how many events of each endpoint and reason were written, and lost.
+
+import { left, right } from "../table.ts";
+import type { NamesView } from "../view.ts";
+import { type Dump, dumpOf, known } from "./dump.ts";
+import type { Place } from "./flows.ts";
+
+export interface EventRecord extends Partial<Place> {
+  /** The endpoint's; 0 where there is none. */
+  readonly id: number;
+  readonly reason: string;
+  readonly written: bigint;
+  readonly lost: bigint;
+}
+
+export function eventsDump(records: readonly EventRecord[], names?: NamesView): Dump {
+  const podOf = ({ ifindex }: EventRecord): string | undefined =>
+    ifindex === undefined ? undefined : names?.endpoints[String(ifindex)];
+  const owner = (record: EventRecord): string =>
+    record.id === 0 ? "<no endpoint>" : (podOf(record) ?? record.interface ?? "");
+  return dumpOf(records, {
+    columns: [right("ID"), ...["POD", "REASON"].map(left), right("WRITTEN"), right("LOST")],
+    rows: (record) => [
+      [String(record.id), owner(record), record.reason, String(record.written), String(record.lost)],
+    ],
+    json: (record) => ({ ...record, ...known("pod", podOf(record)) }),
+    pods: (record) => [podOf(record)],
+  });
+}

@@ -1,0 +1,74 @@
+// Events as sentences and lines that a person reads.
+
+import type { Direction } from "../../base/direction.ts";
+import { printable } from "../text.ts";
+import type { EventEnd, EventView } from "./event.ts";
+
+/** Why the packet was dropped, or passed: names the policies where policies decided. */
+export function whyText(event: Omit<EventView, "text">): string {
+  const { endpoint, interface: name, ifindex, from } = event;
+  const owner = endpoint ?? (name === undefined ? `interface ${ifindex}` : `interface ${name}`);
+  const isolation = event.opened.map((direction) => `${direction} of ${owner}`).join(" and ");
+  const isolated = `${isolation} is isolated by ${event.policies.join(", ") || "a policy"}`;
+  switch (event.reason) {
+    case "denied":
+      return `${isolated}, nothing allows ${askedText(event)}`;
+    case "revoked":
+      return `${isolated}, nothing allows ${askedText(event)} any more`;
+    case "policy":
+      return `${isolated}, which allows ${askedText(event)}`;
+    case "spoofed":
+      return `${from.address ?? "its source"} is no address of ${owner}`;
+    case "fragment":
+      return `${isolated}, and the first fragment was not seen or not allowed`;
+    case "malformed":
+      return `${isolated}, and the headers are truncated or contradict each other`;
+    case "unsupported":
+      return `${isolated}, and the packet is of a kind that is not understood`;
+    case "unknown":
+      return `${owner} is no endpoint that the agent has written`;
+    case "incomplete":
+      return `the maps lack what ${owner} needs`;
+    default:
+      return event.reason;
+  }
+}
+
+/** "TCP/80 from shop/stranger": what the opener of the flow asked for. Where either side may be it, the packet says. */
+function askedText(event: Omit<EventView, "text">): string {
+  const { direction, from, to } = event;
+  const opener = event.opened.includes(direction) ? direction : (event.opened[0] ?? direction);
+  const isAnswer = opener !== direction;
+  const port = isAnswer ? from.port : to.port;
+  const service = protocolText(event, port);
+  const peer = direction === "ingress" ? from : to;
+  return `${service} ${preposition(opener)} ${peer.pod ?? peer.address ?? "there"}`;
+}
+
+const preposition = (opener: Direction): string => (opener === "ingress" ? "from" : "to");
+
+const protocolText = ({ protocol }: Pick<EventView, "protocol">, port: number | undefined): string =>
+  port === undefined ? (protocol ?? "the packet") : `${protocol}/${port}`;
+
+/** "10:15:30.123 dropped denied ingress shop/a (10.0.0.2:4242) -> shop/b (10.0.0.1:80) TCP 60 B: why". One line. */
+export function eventLine(event: EventView): string {
+  const { time, verdict, reason, direction, from, to, protocol, icmp, bytes, text } = event;
+  const what = icmp === undefined ? (protocol ?? "") : `${protocol} type ${icmp.type} code ${icmp.code}`;
+  const words = [
+    time.slice(11, 23),
+    verdict,
+    reason,
+    direction,
+    `${endText(from)} -> ${endText(to)}`,
+    what,
+    `${bytes} B`,
+  ];
+  return printable(`${words.filter((word) => word !== "").join(" ")}: ${text}`);
+}
+
+function endText({ address, port, pod }: EventEnd): string {
+  if (address === undefined) return "?";
+  const bare = port !== undefined && address.includes(":") ? `[${address}]` : address;
+  const socket = port === undefined ? bare : `${bare}:${port}`;
+  return pod === undefined ? socket : `${pod} (${socket})`;
+}
