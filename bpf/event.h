@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * Telling user space of packets through a ring buffer: of those that are dropped and, where somebody asks for them, of the
- * first ones of new flows. In each second no more than so many for an endpoint and a reason, and for the node: what a pod sends
+ * first ones of new flows. In each second no more than so many for an endpoint, direction and reason, and for the node: what a pod sends
  * cannot make anybody busy. The counters have them all.
  */
 #ifndef WEIR_EVENT_H
@@ -14,9 +14,9 @@
 #include "policy.h"
 #include "report.h"
 
-static __always_inline struct event_bucket *event_bucket(__u32 endpoint, enum reason reason)
+static __always_inline struct event_bucket *event_bucket(__u32 endpoint, enum direction direction, enum reason reason)
 {
-	__u32 place = endpoint * REASONS + reason;
+	__u32 place = (endpoint * DIRECTIONS + direction) * REASONS + reason;
 
 	return bpf_map_lookup_elem(&event_buckets, &place);
 }
@@ -24,7 +24,7 @@ static __always_inline struct event_bucket *event_bucket(__u32 endpoint, enum re
 /* What stands for the node, and is no endpoint's: id 0 is nobody's, and no packet that passes is told of without an endpoint. */
 static __always_inline struct event_bucket *event_bucket_of_node(void)
 {
-	return event_bucket(0, REASON_NOT_ISOLATED);
+	return event_bucket(0, DIRECTION_INGRESS, REASON_NOT_ISOLATED);
 }
 
 static __always_inline bool has_room(const struct event_bucket *bucket, __u32 limit)
@@ -51,7 +51,7 @@ static __always_inline bool is_told(const struct context *context, enum reason r
 
 	if (reason < REASON_DROPS && reason != REASON_POLICY)
 		return false;
-	own = event_bucket(context->endpoint ? context->endpoint->id : 0, reason);
+	own = event_bucket(context->endpoint ? context->endpoint->id : 0, context->direction & 1, reason);
 	if (!own || !has_room(own, EVENTS_EACH))
 		return false;
 	all = event_bucket_of_node();
@@ -85,17 +85,16 @@ static __always_inline __u32 remote_identity(const struct context *context, cons
 }
 
 /*
- * Writes the event of a packet. A global function, as walk_extensions. What can be made contiguous of the frame is, since its
+ * Writes the event of a packet; `what` is its reason and, in the lowest bit, its direction. A global function, as walk_extensions. What can be made contiguous of the frame is, since its
  * verdict was found.
  */
-__noinline int tell(hook_context *hook, __u32 direction, __u32 reason, __u32 endpoint, __u32 generation)
+__noinline int tell(hook_context *hook, __u32 what, __u32 endpoint, __u32 generation)
 {
-	struct context context = { .ifindex = interface_of(hook),
-				   .direction = direction & 1,
-				   .generation = generation };
-	struct event_bucket *bucket = event_bucket(endpoint, reason & (REASONS - 1));
+	__u32 direction = what & 1, reason = what >> 1 & (REASONS - 1);
+	struct context context = { .ifindex = interface_of(hook), .direction = direction, .generation = generation };
+	struct event_bucket *bucket = event_bucket(endpoint, direction, reason);
 	struct cursor cursor = cursor_at_start(hook);
-	__u8 openers = 1u << (direction & 1);
+	__u8 openers = 1u << direction;
 	__u32 identity = 0, bytes = hook_bytes(hook);
 	struct room *here = room();
 	struct packet *packet;
@@ -131,8 +130,8 @@ __noinline int tell(hook_context *hook, __u32 direction, __u32 reason, __u32 end
 		.bytes = bytes,
 		.source_port = packet->source_port,
 		.destination_port = packet->destination_port,
-		.direction = direction & 1,
-		.reason = reason & (REASONS - 1),
+		.direction = direction,
+		.reason = reason,
 		.protocol = packet->protocol,
 		.family = packet->family,
 		.openers = openers,

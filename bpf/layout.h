@@ -91,7 +91,7 @@ const struct {
 		RECENT_FLOWS_BITS = 9,  /* 512 flows */
 		TIMEOUTS = 10,
 		SCREENINGS = 8,
-		EVENTS_EACH = 10,  /* in a second, for each endpoint and reason */
+		EVENTS_EACH = 10,  /* in a second, for each endpoint, direction and reason */
 		EVENTS_NODE = 100, /* and for all of them */
 	} capacity;
 	enum : __u32 {
@@ -321,7 +321,7 @@ const struct {
 	struct event event;
 } event_anchor __attribute__((section(".layout"))) = {};
 
-/* How many events of an endpoint and a reason there were in a second, and ever. */
+/* How many events of an endpoint, a direction and a reason there were in a second, and ever. */
 struct event_bucket {
 	__u64 ends; /* of the second, in ticks */
 	__u32 used;

@@ -16,6 +16,7 @@
 #endif
 
 #define ENDPOINTS_MAX 1024u /* a quarter of ENDPOINTS_PLACES, so that every interface finds a place */
+#define EVENT_BUCKETS (ENDPOINTS_MAX * DIRECTIONS * REASONS)
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -193,10 +194,10 @@ struct {
 	__uint(max_entries, 256 * 1024);
 } events SEC(".maps");
 
-/* By endpoint id * REASONS + reason; the first one is the whole node's. */
+/* By (endpoint id * DIRECTIONS + direction) * REASONS + reason; the first one is the whole node's. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, ENDPOINTS_MAX *REASONS);
+	__uint(max_entries, EVENT_BUCKETS);
 	__type(key, __u32);
 	__type(value, struct event_bucket);
 } event_buckets SEC(".maps");

@@ -184,7 +184,7 @@ static __always_inline bool lets_pass(hook_context *hook, enum direction directi
 		reason = verdict(hook, &context);
 	count(&context, reason, hook_ipv6(hook) ? COUNTED_IPV6 : COUNTED_IPV4, hook_bytes(hook));
 	if (is_told(&context, reason))
-		tell(hook, direction, reason, context.endpoint ? context.endpoint->id : 0, context.generation);
+		tell(hook, reason << 1 | direction, context.endpoint ? context.endpoint->id : 0, context.generation);
 	return passes(reason);
 }
 

@@ -79,7 +79,7 @@ export async function runAgent(options: AgentOptions, env: AgentEnv): Promise<nu
   });
   let metrics: AgentMetrics | undefined;
   try {
-    metrics = await metricsOf(running, options, env);
+    metrics = await metricsOf({ running, events }, options, env);
     const kernel = await openKernel({ ...options, screens: options.uplinks !== undefined });
     try {
       running.kernel = kernel;
@@ -105,7 +105,7 @@ export async function runAgent(options: AgentOptions, env: AgentEnv): Promise<nu
 }
 
 async function metricsOf(
-  running: Running,
+  { running, events }: { readonly running: Running; readonly events: AgentEvents },
   options: AgentOptions,
   env: AgentEnv,
 ): Promise<AgentMetrics | undefined> {
@@ -117,6 +117,7 @@ async function metricsOf(
       status: () => statusView(running, options, env, startedAt),
       kernel: () => running.kernel,
       force: () => running.progress?.force,
+      events: () => events.totals(),
     },
     options.metrics,
     env.log,

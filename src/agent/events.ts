@@ -25,6 +25,7 @@ export interface AgentEvents {
 
 /** States that events which were under way may still be named by. */
 const STATES_MAX = 4;
+const NOTHING_WRITTEN: EventTotals = { written: 0n, dropsWritten: 0n, lost: 0n };
 /** Events that wait for the state of their generation; and how long. */
 const WAITING_MAX = 1_000;
 const WAIT_MS = 5_000;
@@ -73,8 +74,7 @@ export function openAgentEvents(file: EventFileOptions | undefined, log: Log): A
       release(false);
     },
     async totals() {
-      const totals =
-        kernel === undefined ? { written: 0n, lost: 0n } : await readEventTotals(kernel.datapath);
+      const totals = kernel === undefined ? NOTHING_WRITTEN : await readEventTotals(kernel.datapath);
       return { ...totals, unwritten: hub.lost() };
     },
     close() {

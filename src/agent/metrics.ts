@@ -5,7 +5,8 @@ import { monitorEventLoopDelay } from "node:perf_hooks";
 import { DIRECTIONS } from "../base/direction.ts";
 import type { Log } from "../base/log.ts";
 import { entriesIn, readCounts } from "../datapath/counting.ts";
-import { COUNTED_FAMILY_NAMES, REASON_NAMES, Reason, SCREENED_NAMES, Screened } from "../gen/layout.ts";
+import type { EventTotals } from "../datapath/events.ts";
+import { COUNTED_FAMILY_NAMES, COUNTED_FAMILY_NAMES, REASON_NAMES, REASON_NAMES, Reason, Reason, SCREENED_NAMES, Screened } from "../gen/layout.ts";
 import { keyOf } from "../model/cluster.ts";
 import { type Metrics, openMetrics, type Readings, type Sample } from "../observe/metrics/registry.ts";
 import { type Endpoint, type MetricsServer, serveMetrics } from "../observe/metrics/server.ts";
@@ -19,6 +20,7 @@ export interface Measured {
   readonly status: () => StatusView;
   readonly kernel: () => Kernel | undefined;
   readonly force: () => InForce | undefined;
+  readonly events: () => Promise<EventTotals & { readonly unwritten: number }>;
 }
 
 export interface MetricsOptions {
@@ -67,6 +69,7 @@ export function openAgentMetrics(measured: Measured, options: MetricsOptions, lo
       ...uplinkReadings(measured.status().uplinks),
       ...forceReadings(measured.force()),
       ...trafficReadings(traffic, options.policies ? measured.force() : undefined),
+      ...eventReadings(await measured.events(), traffic),
       rounds: [
         { labels: { result: "settled" }, value: rounds.settled },
         { labels: { result: "failed" }, value: rounds.failed },
@@ -184,6 +187,22 @@ function trafficReadings(traffic: Traffic, force: InForce | undefined): Readings
             return { labels: { namespace, policy: name, direction, reason }, value: Number(packets) };
           }),
         }),
+  };
+}
+
+/** What is dropped and not told of, nor lost, was suppressed. */
+function eventReadings(events: Awaited<ReturnType<Measured["events"]>>, traffic: Traffic): Readings {
+  const dropped = traffic
+    .totals()
+    .reduce((sum, { reason, packets }) => (DROPPING.has(reason) ? sum + packets : sum), 0n);
+  const suppressed = Number(dropped - events.dropsWritten - events.lost);
+  return {
+    eventsWritten: [{ value: Number(events.written) }],
+    eventsSuppressed: [{ value: Math.max(0, suppressed) }],
+    eventsLost: [
+      { labels: { where: "ring" }, value: Number(events.lost) },
+      { labels: { where: "file" }, value: events.unwritten },
+    ],
   };
 }
 

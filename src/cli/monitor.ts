@@ -1,16 +1,8 @@
 // `weir monitor`: packets that were dropped and, on request, new flows, with the names of both ends and the reason.
 
 import { type Command, InvalidArgumentError, Option } from "commander";
-import {
-  type EndMatch,
-  EVENT_VERDICTS,
-  type EventFilter,
-  type EventVerdict,
-  type EventView,
-  endMatch,
-  eventMatches,
-} from "../observe/events/event.ts";
-import { eventLine } from "../observe/events/text.ts";
+import type { EventFilter, EventView } from "../observe/events/event.ts";
+import { EVENT_VERDICTS, type EventVerdict } from "../observe/events/verdicts.ts";
 import { API_VERSION } from "../observe/view.ts";
 import { askAgentOrFail, noAgent } from "./agent-client.ts";
 import { type Exits, note, type PodName, podOption } from "./command.ts";
@@ -22,8 +14,8 @@ interface Options {
   readonly flows?: true;
   readonly verdict?: EventVerdict;
   readonly reason?: string;
-  readonly from?: EndMatch;
-  readonly to?: EndMatch;
+  readonly from?: string;
+  readonly to?: string;
   readonly pod?: PodName;
   readonly port?: number;
   readonly output: "compact" | "json";
@@ -34,8 +26,8 @@ const LAST_MAX = 1_000;
 
 const HELP = `
 Tells of packets that were dropped, each with both pods, the reason, and the policies that isolate the pod. The agent is
-told of at most 10 packets a second for each pod and reason, and of 100 in all; \`weir maps dump counters\` has them all.
-It remembers the latest 1000. END is a pod (shop/web), a namespace (shop/), an address or a prefix.
+told of at most 10 packets a second for each pod, direction and reason, and of 100 in all; \`weir maps dump counters\`
+has them all. It remembers the latest 1000. END is a pod (shop/web), a namespace (shop/), an address or a prefix.
 
 Examples:
   weir monitor                             what was dropped lately
@@ -60,8 +52,8 @@ export function addMonitor(parent: Command, exits: Exits): void {
     .option("--flows", "with -f: the first packet of each new flow that a policy allows, too")
     .addOption(new Option("--verdict <verdict>", "only packets that were so").choices(EVENT_VERDICTS))
     .option("--reason <reason>", "only for this reason, as `weir maps dump counters` names it")
-    .addOption(new Option("--from <end>", "only packets from there").argParser(endFrom))
-    .addOption(new Option("--to <end>", "only packets to there").argParser(endFrom))
+    .option("--from <end>", "only packets from there")
+    .option("--to <end>", "only packets to there")
     .addOption(podOption("only packets of one pod, whichever end it is"))
     .addOption(
       new Option("--port <number>", "only packets with this port at either end").argParser(
@@ -85,54 +77,63 @@ const wholeNumber =
     return Number(text);
   };
 
-function endFrom(text: string): EndMatch {
-  const match = endMatch(text);
-  if (match === undefined)
-    throw new InvalidArgumentError("Write NAMESPACE/NAME, NAMESPACE/, an address or a prefix.");
-  return match;
-}
+type Shown = Omit<Options, "follow" | "last" | "flows">;
 
 async function monitor(
   context: Context,
   { follow: following, last, flows, ...options }: Options,
 ): Promise<number> {
-  const show = printer(context, options);
+  const { matches, show } = await printer(context, options);
   if (following !== true) {
-    // Of those that are remembered, the filter leaves some: the latest of these are asked for.
     const events = await askAgentOrFail<readonly EventView[]>(context, "events", "it alone knows them");
-    const shown = events.filter((event) => eventMatches(event, filterOf(options)));
+    const shown = events.filter(matches);
     for (const event of last === 0 ? [] : shown.slice(-last)) show(event);
     return EXIT.ok;
   }
   const { follow } = await import("../observe/follow.ts");
   const signal = context.env.stopSignal();
   const wantsFlows = flows === true || options.verdict === "passed" || options.reason === "policy";
-  const heard = await follow(
-    context.settings.socket,
-    `/${API_VERSION}/events/follow?last=${last}&flows=${wantsFlows}`,
-    { onLine: (line) => onLine(context, line, show), signal },
-  );
+  const onLine = (line: string): void => {
+    const value = JSON.parse(line) as EventView | { readonly missed: number };
+    if ("missed" in value) note(context.env, `${value.missed} events came faster than they were read`);
+    else if (matches(value)) show(value);
+  };
+  const path = `/${API_VERSION}/events/follow?last=${last}&flows=${wantsFlows}`;
+  const heard = await follow(context.settings.socket, path, { onLine, signal });
   if (!heard) throw new CommandError(noAgent(context));
   if (!signal.aborted) throw new CommandError("the agent has ended");
   return EXIT.ok;
 }
 
-type Shown = Omit<Options, "follow" | "last" | "flows">;
-
-function filterOf({ pod, output: _, ...filter }: Shown): EventFilter {
-  return { ...filter, ...(pod === undefined ? {} : { pod: `${pod.namespace}/${pod.name}` }) };
+interface Printer {
+  readonly matches: (event: EventView) => boolean;
+  readonly show: (event: EventView) => void;
 }
 
-function printer({ env }: Context, options: Shown): (event: EventView) => void {
-  const filter = filterOf(options);
-  return (event) => {
-    if (!eventMatches(event, filter)) return;
-    env.stdout.write(`${options.output === "json" ? JSON.stringify(event) : eventLine(event)}\n`);
+/** What is shown, and how: imported only now, since a start of other commands has no use for it. */
+async function printer({ env }: Context, options: Shown): Promise<Printer> {
+  const [{ endMatch, eventMatches }, { eventLine }] = await Promise.all([
+    import("../observe/events/event.ts"),
+    import("../observe/events/text.ts"),
+  ]);
+  const { pod, from, to, output, ...rest } = options;
+  const end = (name: "from" | "to", text: string | undefined): EventFilter => {
+    if (text === undefined) return {};
+    const match = endMatch(text);
+    if (match === undefined) {
+      const expected = "expected NAMESPACE/NAME, NAMESPACE/, an address or a prefix";
+      throw new CommandError(`--${name} ${text}: ${expected}`, EXIT.usage);
+    }
+    return { [name]: match };
   };
-}
-
-function onLine({ env }: Context, line: string, show: (event: EventView) => void): void {
-  const value = JSON.parse(line) as EventView | { readonly missed: number };
-  if ("missed" in value) note(env, `${value.missed} events came faster than they were read`);
-  else show(value);
+  const filter: EventFilter = {
+    ...rest,
+    ...end("from", from),
+    ...end("to", to),
+    ...(pod === undefined ? {} : { pod: `${pod.namespace}/${pod.name}` }),
+  };
+  return {
+    matches: (event) => eventMatches(event, filter),
+    show: (event) => env.stdout.write(`${output === "json" ? JSON.stringify(event) : eventLine(event)}\n`),
+  };
 }

@@ -67,12 +67,6 @@ export function addRun(parent: Command, exits: Exits): void {
     )
     .option("--uplink <interfaces>", "drop denied sources on these interfaces: names, with commas", namesOf)
     .option("--deny-cidrs <file>", "the denied sources: a prefix or address a line, watched for changes")
-    .addOption(
-      new Option("--metrics-listen <address>", "where Prometheus asks: an address and port, or off")
-        .argParser(listenFrom)
-        .default(METRICS_DEFAULT, `${METRICS_DEFAULT.host}:${METRICS_DEFAULT.port}`),
-    )
-    .option("--no-metrics-policies", "leave out the metrics of each policy")
     .option("--events-file <path>", "write events there too, a line of JSON each")
     .addOption(
       new Option("--events-file-size <MiB>", "begin a new file at this size")
@@ -84,6 +78,12 @@ export function addRun(parent: Command, exits: Exits): void {
         .argParser(countFrom)
         .default(5),
     )
+    .addOption(
+      new Option("--metrics-listen <address>", "where Prometheus asks: an address and port, or off")
+        .argParser(listenFrom)
+        .default(METRICS_DEFAULT, `${METRICS_DEFAULT.host}:${METRICS_DEFAULT.port}`),
+    )
+    .option("--no-metrics-policies", "leave out the metrics of each policy")
     .option("--socket-group <group>", "members of this group may ask the agent too (mode 0660)")
     .addOption(
       new Option("--log-level <level>", "the least that is logged").choices(LOG_LEVELS).default("info"),

@@ -2,7 +2,7 @@
 
 import { RingBuffer } from "bpf-ts";
 import { assert } from "../base/assert.ts";
-import { EVENT_SIZE, type Event, eventCodec } from "../gen/layout.ts";
+import { EVENT_SIZE, type Event, eventCodec, REASONS, Reason } from "../gen/layout.ts";
 import type { Datapath } from "./object.ts";
 import { type Table, tableOf } from "./tables.ts";
 
@@ -47,12 +47,16 @@ function setFlows(buckets: Pick<Buckets, "get" | "set">, flows: number): void {
 
 export interface EventTotals {
   readonly written: bigint;
+  /** Of those, the events of dropped packets. */
+  readonly dropsWritten: bigint;
   readonly lost: bigint;
 }
 
 /** What the programs have written since the map was made, and could not write because the buffer was full. */
 export async function readEventTotals(datapath: Datapath): Promise<EventTotals> {
   const entries = await tableOf("event_buckets", datapath.map("event_buckets")).read({ skipZero: true });
-  const sum = (field: "written" | "lost"): bigint => entries.reduce((all, [, each]) => all + each[field], 0n);
-  return { written: sum("written"), lost: sum("lost") };
+  const sum = (field: "written" | "lost", of: typeof entries = entries): bigint =>
+    of.reduce((all, [, each]) => all + each[field], 0n);
+  const drops = entries.filter(([place]) => place % REASONS >= Reason.DROPS);
+  return { written: sum("written"), dropsWritten: sum("written", drops), lost: sum("lost") };
 }

@@ -1,5 +1,6 @@
 // Reading one table from the pinned maps, in the version that is in force, ready to be shown.
 
+import { DIRECTIONS } from "../../base/direction.ts";
 import type { Address } from "../../base/ip.ts";
 import {
   addressOfV4,
@@ -168,9 +169,13 @@ async function readEventBuckets(kernel: Kernel): Promise<EventRecord[]> {
   const places = await placesById(kernel);
   const entries = await kernel.table("event_buckets").read({ skipZero: true });
   return entries.flatMap(([place, { written, lost }]) => {
-    const [id, reason] = [Math.floor(place / REASONS), place % REASONS];
+    const reason = place % REASONS;
+    const side = Math.floor(place / REASONS);
+    const id = Math.floor(side / DIRECTIONS.length);
     if (written === 0n && lost === 0n) return [];
-    return [{ id, ...places.get(id), reason: REASON_NAMES[reason] ?? String(reason), written, lost }];
+    const name = REASON_NAMES[reason] ?? String(reason);
+    const direction = DIRECTIONS[side % DIRECTIONS.length] ?? "ingress";
+    return [{ id, ...places.get(id), direction, reason: name, written, lost }];
   });
 }
 

@@ -1,5 +1,6 @@
 // The dump of the events' buckets: how many events of each endpoint and reason were written, and lost.
 
+import type { Direction } from "../../base/direction.ts";
 import { left, right } from "../table.ts";
 import type { NamesView } from "../view.ts";
 import { type Dump, dumpOf, known } from "./dump.ts";
@@ -8,6 +9,7 @@ import type { Place } from "./flows.ts";
 export interface EventRecord extends Partial<Place> {
   /** The endpoint's; 0 where there is none. */
   readonly id: number;
+  readonly direction: Direction;
   readonly reason: string;
   readonly written: bigint;
   readonly lost: bigint;
@@ -19,9 +21,16 @@ export function eventsDump(records: readonly EventRecord[], names?: NamesView): 
   const owner = (record: EventRecord): string =>
     record.id === 0 ? "<no endpoint>" : (podOf(record) ?? record.interface ?? "");
   return dumpOf(records, {
-    columns: [right("ID"), ...["POD", "REASON"].map(left), right("WRITTEN"), right("LOST")],
+    columns: [right("ID"), ...["POD", "DIRECTION", "REASON"].map(left), right("WRITTEN"), right("LOST")],
     rows: (record) => [
-      [String(record.id), owner(record), record.reason, String(record.written), String(record.lost)],
+      [
+        String(record.id),
+        owner(record),
+        record.direction,
+        record.reason,
+        String(record.written),
+        String(record.lost),
+      ],
     ],
     json: (record) => ({ ...record, ...known("pod", podOf(record)) }),
     pods: (record) => [podOf(record)],

@@ -103,9 +103,9 @@ const FACTS: Readonly<Record<TableName, TableFacts>> = {
   },
   events: {
     maps: ["event_buckets"],
-    holds: "how many events of each endpoint and reason were written, and lost",
+    holds: "how many events of each endpoint, direction and reason were written, and lost",
     by: "programs",
-    key: ["id", "reason"],
+    key: ["id", "direction", "reason"],
   },
   "recent-peers": {
     maps: ["recent_peers_v4", "recent_peers_v6"],

@@ -2,10 +2,7 @@
 
 import type { Direction } from "../../base/direction.ts";
 import { cidrContains, parseAddress, parseCidr } from "../../base/ip.ts";
-
-export const EVENT_VERDICTS = ["dropped", "passed"] as const;
-
-export type EventVerdict = (typeof EVENT_VERDICTS)[number];
+import type { EventVerdict } from "./verdicts.ts";
 
 /** One end of a packet, as far as it is known. */
 export interface EventEnd {

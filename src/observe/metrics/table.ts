@@ -65,6 +65,19 @@ export const METRICS = {
     "Frames that came in by the uplinks",
   ),
   deniedPrefixes: metric("gauge", "weir_denied_prefixes", [], "Prefixes whose sources uplinks drop"),
+  eventsWritten: metric("counter", "weir_events_total", [], "Events that the programs have told of"),
+  eventsSuppressed: metric(
+    "counter",
+    "weir_events_suppressed_total",
+    [],
+    "Dropped packets that were not told of, since there were too many in the same second",
+  ),
+  eventsLost: metric(
+    "counter",
+    "weir_events_lost_total",
+    ["where"],
+    "Events that found the ring buffer full, or their file",
+  ),
   rounds: metric("counter", "weir_rounds_total", ["result"], "Rounds from manifests to kernel"),
   repairs: metric(
     "counter",

@@ -44,6 +44,7 @@ describe("help", () => {
       "conntrack list",
       "conntrack flush",
       "snapshot",
+      "monitor",
       "check",
       "check node",
       "sysdump",

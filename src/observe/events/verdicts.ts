@@ -1,0 +1,5 @@
+// What becomes of a packet that an event tells of.
+
+export const EVENT_VERDICTS = ["dropped", "passed"] as const;
+
+export type EventVerdict = (typeof EVENT_VERDICTS)[number];
