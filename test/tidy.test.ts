@@ -9,6 +9,7 @@ const LIMITS = { fileLines: 300, fileLinesMax: 400, functionLines: 70, entryPoin
 
 /** Files that may have more than `fileLines` lines (never more than `fileLinesMax`), each with the reason. */
 const LONG_FILES: Readonly<Record<string, string>> = {
+  "bpf/layout.h": "all that crosses between C and TypeScript",
   "test/packet/flows.test.ts": "one table of cases on connection tracking",
   "test/packet/headers.test.ts": "one table of cases on IP headers",
   "test/packet/icmp.test.ts": "one table of cases on ICMP",
