@@ -1,0 +1,167 @@
+// What each metric says, from what the agent knows: all but the asking.
+
+import { readdirSync } from "node:fs";
+import { DIRECTIONS } from "../base/direction.ts";
+import type { EndpointCounts } from "../datapath/counting.ts";
+import type { EventTotals } from "../datapath/events.ts";
+import { COUNTED_FAMILY_NAMES, REASON_NAMES, Reason, SCREENED_NAMES, Screened } from "../gen/layout.ts";
+import { keyOf } from "../model/cluster.ts";
+import type { Readings, Sample } from "../observe/metrics/registry.ts";
+import type { Cell, PoliciesOf, Traffic } from "../observe/metrics/traffic.ts";
+import type { CapacityView, StatusView, UplinkView } from "../observe/view.ts";
+import type { InForce } from "./views.ts";
+
+/** What became of events; `unwritten` did not get into their file. */
+export type EventReading = EventTotals & { readonly unwritten: number };
+
+export function cellsOf(counts: readonly EndpointCounts[]): Cell[] {
+  return counts.flatMap(({ id, families }) =>
+    families.flatMap((sides, family) =>
+      sides.flatMap((cells, side) =>
+        cells.flatMap(({ packets, bytes }, reason): Cell[] => {
+          if (packets === 0n) return [];
+          return [
+            {
+              endpoint: id,
+              family: COUNTED_FAMILY_NAMES[family] ?? String(family),
+              direction: DIRECTIONS[side] ?? String(side),
+              reason: REASON_NAMES[reason] ?? String(reason),
+              packets,
+              bytes,
+            },
+          ];
+        }),
+      ),
+    ),
+  );
+}
+
+/** The policies that isolate an endpoint in a direction, by the endpoint's id. */
+export function policiesOf(force: InForce | undefined): PoliciesOf {
+  const names = new Map<string, readonly string[]>();
+  for (const { local, sides } of force?.compiled.meaning.sides ?? []) {
+    const id = force?.compiled.state.endpoints.get(local.ifindex)?.id;
+    for (const direction of DIRECTIONS)
+      names.set(`${id} ${direction}`, (sides[direction]?.policies ?? []).map(keyOf));
+  }
+  return (endpoint, direction) => names.get(`${endpoint} ${direction}`) ?? [];
+}
+
+const DROPPING: ReadonlySet<string> = new Set(
+  Object.entries(REASON_NAMES).flatMap(([reason, name]) => (Number(reason) >= Reason.DROPS ? [name] : [])),
+);
+
+export function trafficReadings(traffic: Traffic, force: InForce | undefined): Readings {
+  const rows = traffic.totals().map(({ packets, bytes, ...labels }) => ({
+    labels: { ...labels, verdict: verdictOf(labels.reason) },
+    packets: Number(packets),
+    bytes: Number(bytes),
+  }));
+  const known = (policy: string): boolean => force?.cluster.policies.has(policy) === true;
+  return {
+    packets: rows.map(({ labels, packets }) => ({ labels, value: packets })),
+    bytes: rows.map(({ labels, bytes }) => ({ labels, value: bytes })),
+    ...(force === undefined
+      ? {}
+      : {
+          policyPackets: traffic.policies(known).map(({ policy, direction, reason, packets }): Sample => {
+            const [namespace = "", name = ""] = policy.split("/");
+            return { labels: { namespace, policy: name, direction, reason }, value: Number(packets) };
+          }),
+        }),
+  };
+}
+
+/** What is dropped and not told of, nor lost, was suppressed. */
+export function eventReadings(events: EventReading, traffic: Traffic): Readings {
+  const dropped = traffic
+    .totals()
+    .reduce((sum, { reason, packets }) => (DROPPING.has(reason) ? sum + packets : sum), 0n);
+  const suppressed = Number(dropped - events.dropsWritten - events.lost);
+  return {
+    eventsWritten: [{ value: Number(events.written) }],
+    eventsSuppressed: [{ value: Math.max(0, suppressed) }],
+    eventsLost: [
+      { labels: { where: "ring" }, value: Number(events.lost) },
+      { labels: { where: "file" }, value: events.unwritten },
+    ],
+  };
+}
+
+const verdictOf = (reason: string): string => (DROPPING.has(reason) ? "dropped" : "passed");
+
+export function statusReadings(status: StatusView, filled: readonly CapacityView[]): Readings {
+  const tables = [...status.capacity, ...filled];
+  const ofTables = (value: (table: CapacityView) => number): Sample[] =>
+    tables.map((table) => ({ labels: { table: table.name }, value: value(table) }));
+  return {
+    build: [{ labels: { version: status.version, hook: status.hook }, value: 1 }],
+    generationWanted: [{ value: status.generation.wanted }],
+    generationApplied: [{ value: status.generation.applied }],
+    ...(status.appliedAt === undefined
+      ? {}
+      : { appliedAt: [{ value: Date.parse(status.appliedAt) / 1_000 }] }),
+    problems: (["error", "warning"] as const).map((severity) => ({
+      labels: { severity },
+      value: status.problems.filter((problem) => problem.severity === severity).length,
+    })),
+    entries: ofTables(({ used }) => used),
+    capacity: ofTables(({ max }) => max),
+    pressure: ofTables(({ used, max }) => used / max),
+    started: [{ value: Date.parse(status.startedAt) / 1_000 }],
+  };
+}
+
+const DROPPING_ON_UPLINKS: ReadonlySet<string> = new Set(
+  Object.entries(SCREENED_NAMES).flatMap(([number, name]) =>
+    Number(number) >= Screened.DROPS ? [name] : [],
+  ),
+);
+
+export function uplinkReadings(uplinks: UplinkView | undefined): Readings {
+  if (uplinks === undefined) return {};
+  const modes = ["native", "generic", "none"] as const;
+  return {
+    uplinks: modes.map((mode) => ({
+      labels: { mode },
+      value: uplinks.interfaces.filter((each) => each.mode === mode).length,
+    })),
+    uplinkFrames: Object.entries(uplinks.frames).map(([reason, value]) => ({
+      labels: { verdict: DROPPING_ON_UPLINKS.has(reason) ? "dropped" : "passed", reason },
+      value,
+    })),
+    deniedPrefixes: [{ value: uplinks.prefixes }],
+  };
+}
+
+export function forceReadings(force: InForce | undefined): Readings {
+  const sides = force?.compiled.meaning.sides ?? [];
+  const policies = [...(force?.cluster.policies.values() ?? [])];
+  const unreadable = policies.filter((policy) => policy.unreadable !== undefined).length;
+  return {
+    endpoints: [
+      { labels: { state: "enforced" }, value: sides.length },
+      { labels: { state: "no-interface" }, value: force?.missing.length ?? 0 },
+    ],
+    isolated: DIRECTIONS.map((direction) => ({
+      labels: { direction },
+      value: sides.filter((entry) => entry.sides[direction] !== undefined).length,
+    })),
+    policies: [
+      { labels: { state: "readable" }, value: policies.length - unreadable },
+      { labels: { state: "unreadable" }, value: unreadable },
+    ],
+  };
+}
+
+export function processReadings(lag: number): Readings {
+  const { user, system } = process.cpuUsage();
+  const { rss, heapUsed } = process.memoryUsage();
+  return {
+    cpu: [{ value: (user + system) / 1e6 }],
+    memory: [{ value: rss }],
+    heap: [{ value: heapUsed }],
+    files: [{ value: readdirSync("/proc/self/fd").length }],
+    lag: [{ value: lag }],
+  };
+}
