@@ -4,6 +4,7 @@ import { execFileSync } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 
 const FOLDER = "weir-bench-";
 
@@ -11,7 +12,8 @@ const FOLDER = "weir-bench-";
 export function withBpfObject<T>(source: string, use: (path: string) => T): T {
   const multiarch = execFileSync("gcc", ["-print-multiarch"], { encoding: "utf8" }).trim();
   const flags = ["-std=gnu2x", "-O2", "-g", "-target", "bpf", "-mcpu=v3", "-Wall", "-Wextra", "-Werror"];
-  const includes = multiarch === "" ? [] : ["-idirafter", `/usr/include/${multiarch}`];
+  const ours = fileURLToPath(new URL("../../bpf", import.meta.url));
+  const includes = ["-I", ours, ...(multiarch === "" ? [] : ["-idirafter", `/usr/include/${multiarch}`])];
   const folder = mkdtempSync(join(tmpdir(), FOLDER));
   try {
     const output = join(folder, "object.bpf.o");

@@ -7,7 +7,8 @@ import { describeMachine } from "../common/machine.ts";
 import { atLeast, type Format, outputOption, progress } from "../common/options.ts";
 import { reportText } from "./report.ts";
 import { withFloors } from "./rounds.ts";
-import { ROWS, type Row } from "./rows.ts";
+import type { Row } from "./row.ts";
+import { ROWS } from "./rows.ts";
 import { run } from "./run.ts";
 
 interface Options {

@@ -8,7 +8,7 @@ import type { Driver, PeerIs } from "./driver.ts";
 import type { Meter } from "./meter.ts";
 import { anyPeers, type Peers } from "./peers.ts";
 import { randomFrom } from "./random.ts";
-import type { FloorRow, ProgramRow, Row } from "./rows.ts";
+import type { FloorRow, ProgramRow, Row } from "./row.ts";
 import type { Stage } from "./stage.ts";
 import type { WorldName } from "./worlds.ts";
 
@@ -85,6 +85,7 @@ async function measureChunk(rig: Rig, row: ProgramRow, packets: number): Promise
   const before = stage.counted(row);
   const taken = await metered(rig, () => time(program, stage.input(row), packets));
   checkCounters(row, before, { after: stage.counted(row), packets });
+  if (row.primitive !== undefined) checkFound(row, program.testRun({ ...stage.input(row) }).result);
   return taken;
 }
 
@@ -114,31 +115,33 @@ const mirrored = (row: ProgramRow): ProgramRow => ({
 async function prepare(rig: Rig, row: ProgramRow): Promise<BpfProgram> {
   const stage = stageOf(rig, row);
   const { family, from } = row;
-  const target = stage.program(row);
   const input = stage.input(row);
   if (row.table === "empty") await stage.forget(family);
   if (from === "one") {
-    // What both sides have spoken in: UDP has no segment that shows it.
-    const answer = mirrored(row);
-    if (row.transport === "UDP") {
-      time(target, input, 1);
-      time(stage.program(answer), stage.input(answer), 1);
-    }
-    time(target, input, WARM_UP);
-    return target;
+    establish(stage, row);
+    return stage.timed(row);
   }
   const peers = stage.peers(row);
   const peerIs: PeerIs = row.direction === "ingress" ? "source" : "destination";
-  const drive = () => rig.driver.drive({ hook: row.hook, peerIs, peers }, target);
-  const program = await drive();
-  if (row.table === "full") {
-    time(program, input, Math.ceil(stage.flowsMax[family] * 1.5));
+  const drive = (target: BpfProgram) => rig.driver.drive({ hook: row.hook, peerIs, peers }, target);
+  if (from === "new") {
+    const program = await drive(stage.timed(row));
+    if (row.table === "full") time(program, input, Math.ceil(stage.flowsMax[family] * 1.5));
     return program;
   }
-  if (from === "new") return program;
   // Flows that are established have been seen before.
-  time(program, input, from === "any" ? WARM_UP : peers.count);
-  return drive();
+  time(await drive(stage.program(row)), input, from === "any" ? WARM_UP : peers.count);
+  return drive(stage.timed(row));
+}
+
+/** Makes the flow of a row that has but one. UDP has no segment that shows that both sides have spoken. */
+function establish(stage: Stage, row: ProgramRow): void {
+  const answer = mirrored(row);
+  if (row.transport === "UDP") {
+    time(stage.program(row), stage.input(row), 1);
+    time(stage.program(answer), stage.input(answer), 1);
+  }
+  time(stage.program(row), stage.input(row), WARM_UP);
 }
 
 /**
@@ -163,9 +166,21 @@ function checkCounters(
     .map(([name, count]) => [name, count - (before.get(name) ?? 0)] as const)
     .filter(([, count]) => count !== 0);
   const [cell] = moved;
+  if (reason === "" && moved.length === 0) return;
   if (moved.length === 1 && cell?.[0] === `${direction} ${reason}` && cell[1] === packets) return;
   throw new OperationError(
     `${packets} packets were to be counted as "${direction} ${reason}", but were as ${JSON.stringify(moved)}`,
     { operation: "measure", object: id },
   );
+}
+
+/** TC_ACT_UNSPEC, as the unsigned number that a test run gives. */
+const FOUND = 0xffffffff;
+
+function checkFound({ id }: ProgramRow, result: number): void {
+  if (result === FOUND) return;
+  throw new OperationError("the table did not have, or take, the packet's flow", {
+    operation: "measure",
+    object: id,
+  });
 }

@@ -4,7 +4,7 @@ import { left, right, type Table, tableText } from "../../src/observe/table.ts";
 import type { Machine } from "../common/machine.ts";
 import type { Format } from "../common/options.ts";
 import { type Figures, floorIdOf } from "./rounds.ts";
-import type { Row } from "./rows.ts";
+import type { Row } from "./row.ts";
 
 export interface Measured {
   readonly row: Row;

@@ -2,7 +2,7 @@
 
 import { present } from "../../src/base/assert.ts";
 import { median } from "../common/median.ts";
-import type { Row } from "./rows.ts";
+import type { Row } from "./row.ts";
 
 /** Nanoseconds by row id, of one round. */
 export type Round = ReadonlyMap<string, number>;

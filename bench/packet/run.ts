@@ -8,7 +8,7 @@ import { floorPeers, measure, type Rig } from "./measure.ts";
 import { canCount, INSTRUCTIONS, openMeter } from "./meter.ts";
 import type { Measured } from "./report.ts";
 import { figuresOf, type Round } from "./rounds.ts";
-import type { Row } from "./rows.ts";
+import type { Row } from "./row.ts";
 import { openStage, type Stage } from "./stage.ts";
 import type { WorldName } from "./worlds.ts";
 
@@ -55,10 +55,14 @@ async function openRig({ rows, object, bpffs, progress }: RunOptions, teardown: 
   for (const row of rows) {
     if (row.kind === "floor" || stages.has(row.world)) continue;
     progress(`world ${row.world}`);
-    const xdp = rows.some(
-      (each) => each.kind === "program" && each.world === row.world && each.hook === "xdp",
-    );
-    const stage = await openStage({ world: row.world, object, bpffs, xdp });
+    const here = rows.filter((each) => each.kind === "program" && each.world === row.world);
+    const stage = await openStage({
+      world: row.world,
+      object,
+      bpffs,
+      xdp: here.some(({ hook }) => hook === "xdp"),
+      primitives: here.some((each) => each.kind === "program" && each.primitive !== undefined),
+    });
     teardown.defer(() => stage.close());
     stages.set(row.world, stage);
   }
@@ -90,7 +94,7 @@ async function countInstructions(rig: Rig, options: RunOptions): Promise<Readonl
 
 function programOf({ driver, stages }: Rig, row: Row): Measured["program"] {
   const program: BpfProgram | undefined =
-    row.kind === "floor" ? driver.nothing(row.hook) : stages.get(row.world)?.program(row);
+    row.kind === "floor" ? driver.nothing(row.hook) : stages.get(row.world)?.timed(row);
   const { name = "", verifiedInstructions = 0 } = program?.info ?? {};
   return { name, verifiedInstructions };
 }

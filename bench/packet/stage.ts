@@ -13,12 +13,16 @@ import { REASON_NAMES } from "../../src/gen/layout.ts";
 import { compile } from "../../src/policy/compile.ts";
 import { NOTHING_NUMBERED } from "../../src/policy/numbers.ts";
 import { addressIn, anyPeers, newFlows, type Peers, peersOfFlows } from "./peers.ts";
+import { openPrimitives, type Primitives } from "./primitives.ts";
 import { type Random, randomFrom } from "./random.ts";
-import type { ProgramRow } from "./rows.ts";
+import type { ProgramRow } from "./row.ts";
 import { type Facts, factsOf, PORT_ALLOWED, PORT_DENIED, type PodName, type WorldName } from "./worlds.ts";
 
 export interface Stage {
+  /** The whole program that decides the row's packets. */
   program(row: ProgramRow): BpfProgram;
+  /** What is timed: that, or the row's primitive. */
+  timed(row: ProgramRow): BpfProgram;
   /** What a test run of the row's program takes. */
   input(row: ProgramRow): { readonly data: Uint8Array; readonly context: Uint8Array };
   /** Of a row from more than one peer. */
@@ -34,10 +38,11 @@ export interface Stage {
 
 export interface StageOptions extends BenchOptions {
   readonly world: WorldName;
+  readonly primitives: boolean;
 }
 
 /** @throws OperationError, BpfError */
-export async function openStage({ world, ...options }: StageOptions): Promise<Stage> {
+export async function openStage({ world, primitives: wanted, ...options }: StageOptions): Promise<Stage> {
   const { object } = options;
   const facts = factsOf(world);
   const bench = await openBench(options);
@@ -48,7 +53,8 @@ export async function openStage({ world, ...options }: StageOptions): Promise<St
     const { state } = compile(facts.cluster, locals, NOTHING_NUMBERED);
     await bench.bring(state);
     const idOf = (pod: PodName) => present(state.endpoints.get(ifindexOf(pod)), pod).id;
-    return stageOf(bench, facts, { object, ifindexOf, idOf });
+    const primitives = wanted ? await openPrimitives(bench.datapath) : undefined;
+    return stageOf(bench, facts, { object, primitives, ifindexOf, idOf });
   } catch (thrown) {
     bench.close();
     throw thrown;
@@ -57,19 +63,23 @@ export async function openStage({ world, ...options }: StageOptions): Promise<St
 
 interface Places {
   readonly object: string;
+  readonly primitives: Primitives | undefined;
   ifindexOf(pod: PodName): number;
   idOf(pod: PodName): number;
 }
 
-function stageOf(bench: Bench, facts: Facts, { object, ifindexOf, idOf }: Places): Stage {
+function stageOf(bench: Bench, facts: Facts, { object, primitives, ifindexOf, idOf }: Places): Stage {
   const contexts = { tc: tcContexts(object), xdp: xdpContexts(object) };
   const lists = new Map<string, Peers>();
   const table = (family: Family) => bench.datapath.map(`conntrack_v${family}`);
+  const program = ({ hook, direction }: ProgramRow) =>
+    hook === "tc"
+      ? bench.datapath.programs[direction]
+      : present(bench.guard, "the guard's programs").programs.fromPod;
   return {
-    program: ({ hook, direction }) =>
-      hook === "tc"
-        ? bench.datapath.programs[direction]
-        : present(bench.guard, "the guard's programs").programs.fromPod,
+    program,
+    timed: (row) =>
+      row.primitive === undefined ? program(row) : present(primitives, "primitives").program(row.primitive),
     input(row) {
       const data = frameOf(row, facts);
       const ifindex = ifindexOf(row.pod);
@@ -101,7 +111,10 @@ function stageOf(bench: Bench, facts: Facts, { object, ifindexOf, idOf }: Places
       // A CPU may go by what it remembers of a flow until its tick is over.
       await sleep(TICKS_TO_FORGET * (1_000 / bench.datapath.ticksPerSecond));
     },
-    close: () => bench.close(),
+    close() {
+      primitives?.close();
+      bench.close();
+    },
   };
 }
 

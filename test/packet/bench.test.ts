@@ -7,7 +7,8 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { type Driver, openDriver } from "../../bench/packet/driver.ts";
 import { floorPeers, measure, type Rig } from "../../bench/packet/measure.ts";
 import { openMeter } from "../../bench/packet/meter.ts";
-import { type ProgramRow, ROWS } from "../../bench/packet/rows.ts";
+import type { ProgramRow } from "../../bench/packet/row.ts";
+import { ROWS } from "../../bench/packet/rows.ts";
 import { openStage, type Stage } from "../../bench/packet/stage.ts";
 import type { WorldName } from "../../bench/packet/worlds.ts";
 import { present } from "../../src/base/assert.ts";
@@ -23,7 +24,10 @@ let driver: Driver | undefined;
 beforeAll(async () => {
   driver = await openDriver();
   for (const world of WORLDS)
-    stages.set(world, await openStage({ world, object: OBJECT, bpffs: "/sys/fs/bpf", xdp: true }));
+    stages.set(
+      world,
+      await openStage({ world, object: OBJECT, bpffs: "/sys/fs/bpf", xdp: true, primitives: true }),
+    );
 });
 
 afterAll(() => {
@@ -57,6 +61,12 @@ describe("every row of a small world", () => {
   it.each(small.map((row) => [row.id, row] as const))("%s is counted as it says", async (_id, row) => {
     // measure() itself throws where the counters say anything else of one packet.
     expect(await measure(rig(), row, PACKETS)).toBeGreaterThan(0);
+  });
+
+  it("is refused where a primitive does not find the flow", async () => {
+    const row: ProgramRow = { ...rowById("primitive-find-hot"), transport: "SYN", peer: "unknown" };
+    await stageOf(row.world).forget(4);
+    await expect(measure(rig(), row, PACKETS)).rejects.toThrow("did not have, or take, the packet's flow");
   });
 
   it("is refused where the packets are something else", async () => {

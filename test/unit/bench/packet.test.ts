@@ -8,7 +8,8 @@ import { anyPeers, newFlows, PEERS_MAX, peersOfFlows } from "../../../bench/pack
 import { randomFrom } from "../../../bench/packet/random.ts";
 import { type Measured, reportText } from "../../../bench/packet/report.ts";
 import { figuresOf } from "../../../bench/packet/rounds.ts";
-import { ROWS, type Row } from "../../../bench/packet/rows.ts";
+import type { Row } from "../../../bench/packet/row.ts";
+import { ROWS } from "../../../bench/packet/rows.ts";
 import { factsOf } from "../../../bench/packet/worlds.ts";
 import { addressOf, cidrContains } from "../../../src/base/ip.ts";
 import { ROOT } from "../cli/world.ts";

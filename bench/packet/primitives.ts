@@ -1,0 +1,29 @@
+// Single steps of what the programs do, as programs of their own over the maps of a loaded datapath.
+
+import { fileURLToPath } from "node:url";
+import { BpfObject, type BpfProgram } from "bpf-ts";
+import type { Datapath } from "../../src/datapath/object.ts";
+import { MAP_NAMES } from "../../src/datapath/pins.ts";
+import { withBpfObject } from "../common/compile.ts";
+
+/** One look-up of a flow that is there, one new flow written, one longest match; IPv4, of packets to the pod. */
+export type Primitive = "find_flow" | "make_flow" | "match_cidr";
+
+export interface Primitives {
+  program(name: Primitive): BpfProgram;
+  close(): void;
+}
+
+/** @throws BpfError */
+export async function openPrimitives(datapath: Datapath): Promise<Primitives> {
+  const source = fileURLToPath(new URL("primitives.bpf.c", import.meta.url));
+  const object = withBpfObject(source, (path) => BpfObject.open(path));
+  try {
+    for (const name of MAP_NAMES) object.reuseMap(name, datapath.map(name));
+    await object.load();
+    return { program: (name) => object.program(name), close: () => object.close() };
+  } catch (thrown) {
+    object.close();
+    throw thrown;
+  }
+}
