@@ -16,6 +16,8 @@ interface Options {
   readonly protocol: (typeof PROTOCOLS)[number];
   readonly manifests?: string;
   readonly filename?: readonly string[];
+  /** False with --no-kernel. */
+  readonly kernel: boolean;
   readonly output: "text" | "json" | "yaml";
 }
 
@@ -54,6 +56,10 @@ export function addTrace(parent: Command, exits: Exits): void {
     .addOption(new Option("--protocol <protocol>", "of the connection").choices(PROTOCOLS).default("TCP"))
     .addOption(filenameOption("judge as if these manifests were applied"))
     .addOption(manifestsOption())
+    .option(
+      "--no-kernel",
+      "leave the kernel out: its programs take a second or two to load beside those in force",
+    )
     .addOption(outputOption("text", "json", "yaml"))
     .addHelpText("after", HELP)
     .action(exits(trace));
@@ -90,7 +96,7 @@ async function tracedIn(context: Context, situation: Situation, options: Options
   const isChange = after !== before;
   const paths = pathsIn({ cluster: after, before: isChange ? before : undefined }, options, live);
   // The kernel knows nothing of a change, nor of what manifests say.
-  if (isChange || live === undefined) return { paths, kernel: undefined };
+  if (isChange || live === undefined || !options.kernel) return { paths, kernel: undefined };
   const { askKernel } = await import("./trace/kernel.ts");
   return { paths, kernel: await askKernel(context, live, paths) };
 }

@@ -1,7 +1,7 @@
 // What `weir trace` found, as data and as text.
 
 import type { Direction } from "../../base/direction.ts";
-import { keyOf } from "../../model/cluster.ts";
+import { isSelectable, keyOf } from "../../model/cluster.ts";
 import { printable, someOf } from "../../observe/text.ts";
 import type { Allowance, Party, SideVerdict } from "../../policy/evaluate.ts";
 import type { NearRule } from "../../policy/trace/near.ts";
@@ -32,6 +32,8 @@ export interface SideReport {
 export interface EndReport {
   readonly pod?: string;
   readonly address: string;
+  /** Why no policy selects the pod. */
+  readonly exempt?: "host network" | "finished";
 }
 
 export interface PathReport {
@@ -103,10 +105,13 @@ function kernelReport(kernel: KernelAnswer): NonNullable<TraceReport["kernel"]> 
   return { asked: true, agrees, generation: kernel.generation };
 }
 
-const endReport = (party: Party): EndReport => ({
-  ...(party.kind === "pod" ? { pod: keyOf(party.pod) } : {}),
-  address: party.address.text,
-});
+function endReport(party: Party): EndReport {
+  const { text: address } = party.address;
+  if (party.kind === "address") return { address };
+  const { pod } = party;
+  if (isSelectable(pod)) return { pod: keyOf(pod), address };
+  return { pod: keyOf(pod), address, exempt: pod.hostNetwork ? "host network" : "finished" };
+}
 
 const viaReport = ({ frontend, leaves }: Via): ViaReport => ({
   service: frontend.service,
@@ -175,15 +180,15 @@ export function reportText({ paths, kernel }: TraceReport): string {
 function pathLines(paths: readonly PathReport[]): string[] {
   const [path] = paths;
   if (path === undefined) return [];
-  const { from, allowed, before, egress, ingress } = path;
+  const { from, to, allowed, before, egress, ingress } = path;
   const change =
     before === undefined ? "" : before === allowed ? " (as before)" : ` (${wordOf(before)} before)`;
   const ends = [...new Set(paths.map(({ to }) => to.pod ?? to.address))];
   return [
     `${wordOf(allowed)}${change}: ${routeText(paths, path)}`,
     ...viaLines(path),
-    ...sideLines(egress, `egress of ${from.pod ?? from.address}`),
-    ...(path.via?.backends === 0 ? [] : sideLines(ingress, `ingress of ${someOf(ends, ENDS_MAX, ", ")}`)),
+    ...sideLines(egress, `egress of ${from.pod ?? from.address}`, from),
+    ...(path.via?.backends === 0 ? [] : sideLines(ingress, `ingress of ${someOf(ends, ENDS_MAX, ", ")}`, to)),
     ...new Set(paths.flatMap(kernelLines)),
   ];
 }
@@ -228,7 +233,11 @@ function endText(ends: readonly EndReport[]): string {
   return someOf(texts, ENDS_MAX, ", ");
 }
 
-function sideLines({ verdict, isolatedBy, allowedBy, nearest }: SideReport, end: string): string[] {
+function sideLines(
+  { verdict, isolatedBy, allowedBy, nearest }: SideReport,
+  end: string,
+  { exempt }: EndReport,
+): string[] {
   const by = isolatedBy
     .map(({ policy, unreadable }) =>
       unreadable === undefined ? policy : `${policy} (unreadable: ${unreadable})`,
@@ -236,7 +245,7 @@ function sideLines({ verdict, isolatedBy, allowedBy, nearest }: SideReport, end:
     .join(", ");
   switch (verdict) {
     case "not-applicable":
-      return [`  ${end}: no policy applies (it is no pod that policies select)`];
+      return [`  ${end}: no policy applies (${EXEMPTIONS[exempt ?? "address"]})`];
     case "loopback":
       return [`  ${end}: a pod always reaches itself`];
     case "not-isolated":
@@ -252,6 +261,13 @@ function sideLines({ verdict, isolatedBy, allowedBy, nearest }: SideReport, end:
       ];
   }
 }
+
+const EXEMPTIONS = {
+  "host network":
+    "a host-network pod, here as if it ran on another node: its own node always reaches its pods",
+  finished: "a finished pod, which has given its address back",
+  address: "it is no pod's address",
+} as const;
 
 function ruleText({ policy, rule, peer, port, at }: RuleReport): string {
   const place = [rule, peer, port].filter((part) => part !== undefined).join(".");
