@@ -22,7 +22,7 @@ import {
   useUplink,
 } from "./uplink.ts";
 
-const FRAMES = 20_000;
+const FRAMES = Math.min(20_000, Number(process.env["WEIR_FUZZ_PACKETS"] ?? 20_000));
 const SEED = Number(process.env["WEIR_FUZZ_SEED"] ?? Date.now() % 2 ** 32);
 
 const ARP = arp({ operation: 1, sender: FOE4, target: HERE4 });

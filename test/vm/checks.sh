@@ -93,14 +93,17 @@ spec:
 YAML
 }
 
+# apply LABEL ARGUMENT...: enforces with this label on the client.
 apply() {
   manifests "$1"
-  bin/weir run --manifests "$folder/manifests" --once
+  shift
+  bin/weir run --manifests "$folder/manifests" --once "$@"
 }
 ping4() { ip netns exec client ping -n -c 1 -W 2 10.77.0.1; }
 ping6() { ip netns exec client ping -n -c 1 -W 2 fd77::1; }
 filters() { tc filter show dev veth-web "$1"; }
 qdiscs() { tc qdisc show; }
+links() { ip -details link show dev "$1"; }
 
 # tcx came with Linux 6.6.
 hook=$(printf '%s\n6.6\n' "$(uname -r)" | sort -V | head -n 1 | grep -qx 6.6 && echo tcx || echo clsact)
@@ -125,6 +128,23 @@ check "weir run --once with another label" apply friend
 check "allowed: IPv4" ping4
 check "allowed: IPv6" ping6
 check "flows are tracked" holds '10\.77\.0\.1' bin/weir maps dump conntrack
+check "weir run --once --from-pod-hook xdp" apply client --from-pod-hook xdp
+check "native XDP on the pod's interface" holds 'prog/xdp' links veth-web
+[ "$hook" = tcx ] || check "no filter on the ingress hook" lacks from_pod filters ingress
+check "denied, replies by XDP: IPv4" fails ping4
+check "denied, replies by XDP: IPv6" fails ping6
+check "weir run --once by XDP with another label" apply friend --from-pod-hook xdp
+check "allowed, replies by XDP: IPv4" ping4
+check "allowed, replies by XDP: IPv6" ping6
+printf '10.77.0.2\n' >"$folder/denied"
+check "weir run --once --uplink" apply friend --uplink veth-client --deny-cidrs "$folder/denied"
+check "XDP has left the pod's interface" lacks 'prog/xdp' links veth-web
+check "a denied source on an uplink: IPv4" fails ping4
+check "and no other: IPv6" ping6
+check "the drops are counted by prefix" holds '10\.77\.0\.2/32 +1 +[1-9]' bin/weir maps dump denied
+show
+check "weir run --once without uplinks" apply friend
+check "no source is denied: IPv4" ping4
 check "verifier and size of the programs" node test/vm/programs.ts
 show
 check "weir cleanup" bin/weir cleanup
