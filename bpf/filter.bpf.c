@@ -20,6 +20,11 @@ static __always_inline __u32 hook_bytes(const struct __sk_buff *skb)
 	return skb->len;
 }
 
+static __always_inline __u32 hook_counted(const struct __sk_buff *skb)
+{
+	return skb->len;
+}
+
 static __always_inline bool hook_ipv6(const struct __sk_buff *skb)
 {
 	return skb->protocol == bpf_htons(ETH_P_IPV6);

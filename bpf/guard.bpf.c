@@ -5,6 +5,8 @@
  */
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
+#include <linux/ip.h>
+#include <linux/ipv6.h>
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
@@ -25,6 +27,36 @@ static __always_inline bool hook_ipv6(const struct xdp_md *xdp)
 	const struct ethhdr *ethernet = (void *)(long)xdp->data;
 
 	return (void *)(ethernet + 1) <= (void *)(long)xdp->data_end && ethernet->h_proto == bpf_htons(ETH_P_IPV6);
+}
+
+/* Whether an IP packet, untagged, is whole in the frame's first part. */
+static __always_inline bool is_linear(const struct xdp_md *xdp)
+{
+	const struct ethhdr *ethernet = (void *)(long)xdp->data;
+	const struct iphdr *v4 = (const void *)(ethernet + 1);
+	const struct ipv6hdr *v6 = (const void *)(ethernet + 1);
+	void *end = (void *)(long)xdp->data_end;
+
+	if ((void *)(v4 + 1) > end)
+		return false;
+	if (ethernet->h_proto == bpf_htons(ETH_P_IP))
+		return (void *)v4 + bpf_ntohs(v4->tot_len) <= end;
+	return ethernet->h_proto == bpf_htons(ETH_P_IPV6) && (void *)(v6 + 1) <= end &&
+	       (void *)(v6 + 1) + bpf_ntohs(v6->payload_len) <= end;
+}
+
+#define FIRST_PART_MIN                                                                                                 \
+	2048 /* bytes of the first part, where a driver cuts frames for no other reason than their length */
+
+/*
+ * Asking the kernel for the length costs 8 ns, a third of what a packet costs here. It is not asked where there cannot be
+ * more than the first part, but for padding that nobody sends.
+ */
+static __always_inline __u32 hook_counted(struct xdp_md *xdp)
+{
+	__u32 linear = xdp->data_end - xdp->data;
+
+	return linear < FIRST_PART_MIN && is_linear(xdp) ? linear : bpf_xdp_get_buff_len(xdp);
 }
 
 /* There is no helper for it. A veth copies frames in several parts, and the first is then as long as a page allows. */
@@ -58,9 +90,10 @@ int from_pod_xdp(struct xdp_md *xdp)
 SEC("xdp.frags")
 int from_uplink(struct xdp_md *xdp)
 {
-	enum screened screened = screen(xdp);
+	__u32 bytes = hook_counted(xdp);
+	enum screened screened = screen(xdp, bytes);
 
-	count_screened(screened, bpf_xdp_get_buff_len(xdp));
+	count_screened(screened, bytes);
 	return screened < SCREENED_DROPS ? XDP_PASS : XDP_DROP;
 }
 

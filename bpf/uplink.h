@@ -62,7 +62,7 @@ static __always_inline bool count_denied(const __u32 *number, __u64 bytes)
 	return true;
 }
 
-static __always_inline enum screened screen_v4(struct xdp_md *xdp, __u32 at, __u32 version)
+static __always_inline enum screened screen_v4(struct xdp_md *xdp, __u32 at, __u32 version, __u32 bytes)
 {
 	struct cidr_v4_key source = { .length = 32 };
 	struct iphdr header;
@@ -72,7 +72,7 @@ static __always_inline enum screened screen_v4(struct xdp_md *xdp, __u32 at, __u
 		return SCREENED_MALFORMED;
 	source.address = header.saddr;
 	list = bpf_map_lookup_elem(&denied_v4, &version);
-	if (list && count_denied(bpf_map_lookup_elem(list, &source), bpf_xdp_get_buff_len(xdp)))
+	if (list && count_denied(bpf_map_lookup_elem(list, &source), bytes))
 		return SCREENED_DENIED;
 	return SCREENED_PASSED;
 }
@@ -91,7 +91,7 @@ static __always_inline bool is_discovery(struct xdp_md *xdp, __u32 at, const str
 	       icmp.type <= ND_REDIRECT && icmp.code == 0;
 }
 
-static __always_inline enum screened screen_v6(struct xdp_md *xdp, __u32 at, __u32 version)
+static __always_inline enum screened screen_v6(struct xdp_md *xdp, __u32 at, __u32 version, __u32 bytes)
 {
 	struct cidr_v6_key source = { .length = 128 };
 	struct ipv6hdr header;
@@ -103,12 +103,12 @@ static __always_inline enum screened screen_v6(struct xdp_md *xdp, __u32 at, __u
 		return SCREENED_NEIGHBOUR;
 	__builtin_memcpy(source.address, &header.saddr, sizeof(source.address));
 	list = bpf_map_lookup_elem(&denied_v6, &version);
-	if (list && count_denied(bpf_map_lookup_elem(list, &source), bpf_xdp_get_buff_len(xdp)))
+	if (list && count_denied(bpf_map_lookup_elem(list, &source), bytes))
 		return SCREENED_DENIED;
 	return SCREENED_PASSED;
 }
 
-static __always_inline enum screened screen(struct xdp_md *xdp)
+static __always_inline enum screened screen(struct xdp_md *xdp, __u32 bytes)
 {
 	__u32 zero = 0, at, version;
 	const struct uplink *settings = bpf_map_lookup_elem(&uplink, &zero);
@@ -119,9 +119,9 @@ static __always_inline enum screened screen(struct xdp_md *xdp)
 	if (!read_tags(xdp, &protocol, &at))
 		return SCREENED_MALFORMED;
 	if (protocol == bpf_htons(ETH_P_IP))
-		return screen_v4(xdp, at, version);
+		return screen_v4(xdp, at, version, bytes);
 	if (protocol == bpf_htons(ETH_P_IPV6))
-		return screen_v6(xdp, at, version);
+		return screen_v6(xdp, at, version, bytes);
 	if (protocol == bpf_htons(ETH_P_ARP))
 		return SCREENED_NEIGHBOUR;
 	return is_vlan(protocol) ? SCREENED_UNSUPPORTED : SCREENED_PASSED;

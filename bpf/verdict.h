@@ -4,6 +4,7 @@
  * argument, and before the inclusion:
  *   interface_of       the interface that the program is attached to
  *   hook_bytes         the frame's length
+ *   hook_counted       the same for the counters, which padding in further parts need not reach
  *   hook_ipv6          whether the frame's type is IPv6's
  *   hook_linearise     makes the first bytes contiguous; false where it cannot
  *   hook_local         whether this node itself generated the packet, which has come in by no interface
@@ -182,7 +183,7 @@ static __always_inline bool lets_pass(hook_context *hook, enum direction directi
 		return false;
 	if (context.endpoint)
 		reason = verdict(hook, &context);
-	count(&context, reason, hook_ipv6(hook) ? COUNTED_IPV6 : COUNTED_IPV4, hook_bytes(hook));
+	count(&context, reason, hook_ipv6(hook) ? COUNTED_IPV6 : COUNTED_IPV4, hook_counted(hook));
 	if (is_told(&context, reason))
 		tell(hook, reason << 1 | direction, context.endpoint ? context.endpoint->id : 0, context.generation);
 	return passes(reason);
