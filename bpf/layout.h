@@ -87,6 +87,7 @@ const struct {
 		VERSIONS = 2,
 		FAMILIES = 2,
 		REASONS = 16,
+		KNOWN_BITS = 16,          /* 65,536 bits in known_addresses */
 		RECENT_PEERS_BITS = 11, /* 2,048 addresses of each family, on each CPU */
 		RECENT_FLOWS_BITS = 9,  /* 512 flows */
 		TIMEOUTS = 10,
@@ -149,6 +150,11 @@ struct service_v6_key {
 	struct address_v6 address;
 	__u32 place;
 	__u32 reserved;
+};
+
+/* Bits, lowest first. */
+struct bits {
+	__u64 word;
 };
 
 struct cidr_v4_key {

@@ -83,6 +83,14 @@ struct {
 	__type(value, struct identity);
 } services_v6 SEC(".maps");
 
+/* One bit for each hash of an address of either map above; where it is not set, the address is in neither. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, (1 << KNOWN_BITS) / 64);
+	__type(key, __u32);
+	__type(value, struct bits);
+} known_addresses SEC(".maps");
+
 /* Prefixes of IP blocks and of their exceptions. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LPM_TRIE);

@@ -16,6 +16,7 @@ import {
   sourceV4KeyOf,
   sourceV6KeyOf,
 } from "./codec.ts";
+import { addKnown } from "./known.ts";
 import type { Tables } from "./tables-all.ts";
 
 /** Both versions of a value, the first being in force in even generations. */
@@ -52,6 +53,10 @@ async function writeAddresses(tables: Tables, batch: Batch, pair: PairOf): Promi
     address: addressFrom(address),
     value: pairOrAbsent(identity, pair),
   }));
+  await addKnown(
+    tables,
+    entries.map(({ address }) => address),
+  );
   await tables.addressesV4.writeBatch(
     entries.filter(isV4).map(({ address, value }) => [addressV4KeyOf(address), value]),
   );

@@ -19,6 +19,7 @@ const WRITERS: { readonly [name in MapName]: "control plane" | "programs" } = {
   sources_v6: "control plane",
   addresses_v4: "control plane",
   addresses_v6: "control plane",
+  known_addresses: "control plane",
   services_v4: "control plane",
   services_v6: "control plane",
   cidrs_v4: "control plane",

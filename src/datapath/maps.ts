@@ -7,6 +7,7 @@ import type { Batch, EndpointWrite, Held, PolicyPair, PolicyWrite } from "../sta
 import type { Versions } from "../state/port-changes.ts";
 import { addressFrom, type Pair, type PairOf, removeAddressed, writeAddressed } from "./addressed.ts";
 import { endpointAddressesOf, rowOf } from "./codec.ts";
+import { settleKnown } from "./known.ts";
 import { checkLimits } from "./limits.ts";
 import type { Datapath } from "./object.ts";
 import { readHeld } from "./read.ts";
@@ -21,6 +22,7 @@ export interface Maps {
   initialise(): Promise<void>;
   /** The node's settings: as they should be, and as they are. */
   settings(): { readonly wanted: Settings; readonly held: Settings };
+  /** All that is in force. Puts right on the way which addresses are marked as known, which no state holds. */
   read(): Promise<Held>;
   /** Writes a batch in the order that makes each write safe; removes last. Errors: OperationError. */
   write(batch: Batch): Promise<void>;
@@ -42,7 +44,11 @@ export function openMaps(datapath: Datapath): Maps {
       await tables.node.writeBatch([[0, { generation, ...nodeSettings(datapath) }]]);
     },
     settings: () => ({ wanted: settingsOf(nodeSettings(datapath)), held: heldSettings(tables.node) }),
-    read: () => readHeld(tables),
+    async read() {
+      const { known, ...held } = await readHeld(tables);
+      await settleKnown(tables, known);
+      return held;
+    },
     async write(batch) {
       await tables.rows.writeBatch(batch.rows.map(({ number, classes }) => [number, rowOf(classes)]));
       // Side by side: each new policy waits for an RCU grace period in the kernel, and they can share one.
@@ -97,6 +103,65 @@ async function writePolicy(tables: Tables, write: PolicyWrite): Promise<void> {
 async function writePorts({ ports }: Tables, batch: Batch, pair: PairOf): Promise<void> {
   for (const { first, last, ...versions } of batch.ports)
     await ports.fill(first, last, { number: pair(versions) });
+}
+
+async function writeCidrs(tables: Tables, batch: Batch, pair: PairOf): Promise<void> {
+  const entries = batch.cidrs.map(({ cidr, identity }) => ({
+    cidr: cidrFrom(cidr),
+    value: { number: pair(identity) },
+  }));
+  await tables.cidrsV4.writeBatch(
+    entries.filter(({ cidr }) => cidr.family === 4).map(({ cidr, value }) => [cidrV4KeyOf(cidr), value]),
+  );
+  await tables.cidrsV6.writeBatch(
+    entries.filter(({ cidr }) => cidr.family === 6).map(({ cidr, value }) => [cidrV6KeyOf(cidr), value]),
+  );
+}
+
+interface Addressed {
+  readonly address: Address;
+}
+
+const isV4 = ({ address }: Addressed): boolean => address.family === 4;
+const isV6 = ({ address }: Addressed): boolean => address.family === 6;
+
+async function writeAddresses(tables: Tables, batch: Batch, pair: PairOf): Promise<void> {
+  const entries = batch.addresses.map(({ address, identity }) => ({
+    address: addressFrom(address),
+    value: pairOrAbsent(identity, pair),
+  }));
+  await addKnown(
+    tables,
+    entries.map(({ address }) => address),
+  );
+  await tables.addressesV4.writeBatch(
+    entries.filter(isV4).map(({ address, value }) => [addressV4KeyOf(address), value]),
+  );
+  await tables.addressesV6.writeBatch(
+    entries.filter(isV6).map(({ address, value }) => [addressV6KeyOf(address), value]),
+  );
+}
+
+async function writeServices(tables: Tables, batch: Batch, pair: PairOf): Promise<void> {
+  const entries = batch.services.map(({ frontend, identity }) => ({
+    ...frontendFrom(frontend),
+    value: pairOrAbsent(identity, pair),
+  }));
+  await tables.servicesV4.writeBatch(
+    entries.filter(isV4).map(({ address, place, value }) => [serviceV4KeyOf(address, place), value]),
+  );
+  await tables.servicesV6.writeBatch(
+    entries.filter(isV6).map(({ address, place, value }) => [serviceV6KeyOf(address, place), value]),
+  );
+}
+
+/** A value that may be there in one version only. */
+function pairOrAbsent(
+  identity: Versions<number | typeof ABSENT>,
+  pair: PairOf,
+): { readonly number: Pair<number> } {
+  const number = (value: number | typeof ABSENT) => (value === ABSENT ? IDENTITY_ABSENT : value);
+  return { number: pair({ live: number(identity.live), next: number(identity.next) }) };
 }
 
 async function writeEndpoint(

@@ -20,8 +20,13 @@ import type { Tables } from "./tables-all.ts";
 
 type Pair = readonly [number, number];
 
+/** What the maps hold, and the addresses that have an entry in either version. */
+export interface Read extends Held {
+  readonly known: readonly Address[];
+}
+
 /** The state in force, and the keys whose two versions differ. Errors: OperationError. */
-export async function readHeld(tables: Tables): Promise<Held> {
+export async function readHeld(tables: Tables): Promise<Read> {
   const version = (tables.node.get(0)?.generation ?? 0) & 1;
   const addresses = [
     ...(await tables.addressesV4.read()).map(([key, { number }]) => [addressOfV4Key(key), number] as const),
@@ -65,6 +70,7 @@ export async function readHeld(tables: Tables): Promise<Held> {
   };
   return {
     state,
+    known: addresses.map(([address]) => address),
     unsettled: {
       addresses: differing(addresses),
       services: differing(services),

@@ -24,6 +24,7 @@ export interface Tables {
   readonly addressesV6: TableFor<"addresses_v6">;
   readonly servicesV4: TableFor<"services_v4">;
   readonly servicesV6: TableFor<"services_v6">;
+  readonly knownAddresses: TableFor<"known_addresses">;
   readonly cidrsV4: TableFor<"cidrs_v4">;
   readonly cidrsV6: TableFor<"cidrs_v6">;
   readonly policy: PolicyTable;
@@ -52,6 +53,7 @@ export function openTables(map: (name: MapName) => BpfMap): Tables {
     addressesV6: tableOf("addresses_v6", map("addresses_v6")),
     servicesV4: tableOf("services_v4", map("services_v4")),
     servicesV6: tableOf("services_v6", map("services_v6")),
+    knownAddresses: tableOf("known_addresses", map("known_addresses")),
     cidrsV4: tableOf("cidrs_v4", map("cidrs_v4")),
     cidrsV6: tableOf("cidrs_v6", map("cidrs_v6")),
     policy: nestedTableOf("policy", map("policy")),

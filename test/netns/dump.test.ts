@@ -225,6 +225,7 @@ describe("without an agent", () => {
     "events",
     "recent-peers",
     "recent-flows",
+    "known",
     "scratch",
     "denied",
     "uplinks",

@@ -28,7 +28,7 @@ import {
   sourcesDump,
 } from "../../observe/dump/peers.ts";
 import { portsDump, rowsDump } from "../../observe/dump/ports.ts";
-import { recentFlowsDump, recentPeersDump, scratchDump } from "../../observe/dump/recent.ts";
+import { knownDump, recentFlowsDump, recentPeersDump, scratchDump } from "../../observe/dump/recent.ts";
 import { type ServiceRecord, servicesDump } from "../../observe/dump/services.ts";
 import type { TableName } from "../../observe/dump/tables.ts";
 import { deniedDump, uplinksDump } from "../../observe/dump/uplinks.ts";
@@ -40,7 +40,7 @@ import { interfaceNames } from "../interfaces.ts";
 import { type Kernel, readEndpoints } from "../kernel.ts";
 import { readFlows, readFragments, readNode } from "./flows.ts";
 import { readPorts, readRows, rowTexts } from "./ports.ts";
-import { readRecentFlows, readRecentPeers, readScratch } from "./recent.ts";
+import { readKnown, readRecentFlows, readRecentPeers, readScratch } from "./recent.ts";
 import { readDeniedRecords, readScreenedRecords } from "./uplinks.ts";
 
 type Reader = (kernel: Kernel, names: NamesView | undefined) => Promise<Dump>;
@@ -61,6 +61,7 @@ const READERS: Readonly<Record<TableName, Reader>> = {
   events: async (kernel, names) => eventsDump(await readEventBuckets(kernel), names),
   "recent-peers": async (kernel, names) => recentPeersDump(await readRecentPeers(kernel), names),
   "recent-flows": async (kernel, names) => recentFlowsDump(await readRecentFlows(kernel), names),
+  known: async (kernel) => knownDump(await readKnown(kernel)),
   scratch: async (kernel) => scratchDump(await readScratch(kernel)),
   denied: async (kernel) => deniedDump(await readDeniedRecords(kernel)),
   uplinks: (kernel) => Promise.resolve(uplinksDump(readScreenedRecords(kernel))),

@@ -1,7 +1,12 @@
 // Reading what each CPU keeps for itself. Slots that were never used are left out.
 
 import { addressOfV4, addressOfV6, interfaceOf } from "../../datapath/codec.ts";
-import type { RecentFlowRecord, RecentPeerRecord, ScratchRecord } from "../../observe/dump/recent.ts";
+import type {
+  KnownRecord,
+  RecentFlowRecord,
+  RecentPeerRecord,
+  ScratchRecord,
+} from "../../observe/dump/recent.ts";
 import { interfaceNames } from "../interfaces.ts";
 import type { Kernel } from "../kernel.ts";
 
@@ -52,6 +57,12 @@ export async function readRecentFlows({ table }: Kernel): Promise<RecentFlowReco
 }
 
 const isFlow = ({ key }: { readonly key: { readonly interface: number } }): boolean => key.interface !== 0;
+
+export async function readKnown({ table }: Kernel): Promise<KnownRecord> {
+  const words = (await table("known_addresses").read()).map(([, { word }]) => word);
+  const set = words.reduce((sum, word) => sum + word.toString(2).replaceAll("0", "").length, 0);
+  return { bits: words.length * 64, set };
+}
 
 export async function readScratch({ table }: Kernel): Promise<ScratchRecord[]> {
   const entries = await table("scratch").read();

@@ -26,6 +26,12 @@ export interface RecentFlowRecord extends Place {
   readonly tick: bigint;
 }
 
+/** How full known_addresses is: each bit that is set sends some strangers to `addresses` in vain. */
+export interface KnownRecord {
+  readonly bits: number;
+  readonly set: number;
+}
+
 export interface ScratchRecord {
   readonly cpu: number;
   /** Words that are not zero. */
@@ -96,4 +102,11 @@ export const scratchDump = (records: readonly ScratchRecord[]): Dump =>
     columns: [right("CPU"), right("WORDS")],
     rows: ({ cpu, words }) => [[String(cpu), String(words)]],
     json: (record) => record,
+  });
+
+export const knownDump = (record: KnownRecord): Dump =>
+  dumpOf([record], {
+    columns: [right("BITS"), right("SET")],
+    rows: ({ bits, set }) => [[String(bits), String(set)]],
+    json: (each) => each,
   });

@@ -29,6 +29,7 @@ export const TABLE_NAMES = [
   "events",
   "recent-peers",
   "recent-flows",
+  "known",
   "scratch",
   "denied",
   "uplinks",
@@ -118,6 +119,12 @@ const FACTS: Readonly<Record<TableName, TableFacts>> = {
     holds: "flows that each CPU has refreshed in conntrack, good for one tick",
     by: "programs",
     key: ["cpu", ...FLOW_KEY],
+  },
+  known: {
+    maps: ["known_addresses"],
+    holds: "bits by which packets of strangers are spared a look into addresses",
+    by: "agent",
+    key: [],
   },
   scratch: {
     maps: ["scratch"],

@@ -1,6 +1,11 @@
 // Dumps of given records of what each CPU keeps for itself.
 import { expect, it } from "vitest";
-import { recentFlowsDump, recentPeersDump, scratchDump } from "../../../src/observe/dump/recent.ts";
+import {
+  knownDump,
+  recentFlowsDump,
+  recentPeersDump,
+  scratchDump,
+} from "../../../src/observe/dump/recent.ts";
 import { jsonOf, linesOf, NAMES } from "./names.ts";
 
 it("recent peers come by CPU, with what their identity matches", () => {
@@ -40,4 +45,8 @@ it("recent flows come by CPU, with the tick that they are good for", () => {
 
 it("scratch says how much of it was used", () => {
   expect(linesOf(scratchDump([{ cpu: 0, words: 12 }]))).toEqual(["CPU   WORDS", "  0      12"]);
+});
+
+it("known says how full it is", () => {
+  expect(linesOf(knownDump({ bits: 65_536, set: 12 }))).toEqual([" BITS   SET", "65536    12"]);
 });

@@ -1,0 +1,61 @@
+// known_addresses: the bits that spare strangers a look-up follow the addresses that are held. Needs root.
+
+import { afterAll, beforeAll, expect, it } from "vitest";
+import { present } from "../../src/base/assert.ts";
+import { knownPlace } from "../../src/datapath/known.ts";
+import { KNOWN_BITS } from "../../src/gen/layout.ts";
+import { address } from "../support/model.ts";
+import { openWorld, V4, V6, type World } from "./world.ts";
+
+let world: World;
+beforeAll(async () => {
+  world = await openWorld();
+  await world.enforce();
+});
+afterAll(() => world?.close());
+
+const places = async (): Promise<Set<number>> => {
+  const words = await world.bench.maps.tables.knownAddresses.read();
+  const set = new Set<number>();
+  for (const [index, { word }] of words)
+    for (let bit = 0; bit < 64; bit += 1) if ((word >> BigInt(bit)) & 1n) set.add(index * 64 + bit);
+  return set;
+};
+const held = async (): Promise<Set<number>> => {
+  const { state } = await world.bench.maps.read();
+  return new Set([...state.addresses.keys()].map((text) => knownPlace(address(text))));
+};
+
+it("has the bits of all addresses that are held", async () => {
+  const wanted = await held();
+  expect(wanted.size).toBeGreaterThan(0);
+  expect(await places()).toEqual(wanted);
+});
+
+it("takes back at the next reading what is left of removed addresses", async () => {
+  const stranger = address("203.0.113.77");
+  const table = world.bench.maps.tables.knownAddresses;
+  const index = Math.floor(knownPlace(stranger) / 64);
+  const before = present(table.get(index), "a word").word;
+  table.set(index, { word: before | (1n << BigInt(knownPlace(stranger) % 64)) });
+  await world.bench.maps.read();
+  expect(table.get(index)?.word).toBe(before);
+});
+
+it("gets back at the next reading what somebody else has cleared", async () => {
+  const wanted = await held();
+  const table = world.bench.maps.tables.knownAddresses;
+  for (const place of wanted) table.set(Math.floor(place / 64), { word: 0n });
+  expect(await places()).toEqual(new Set());
+  await world.bench.maps.read();
+  expect(await places()).toEqual(wanted);
+});
+
+it("spreads the addresses of one subnet, of either family", () => {
+  for (const prefix of ["10.1.2.", "fd00:1:2:3::"]) {
+    const subnet = Array.from({ length: 200 }, (_, i) => knownPlace(address(`${prefix}${i + 1}`)));
+    expect(new Set(subnet).size).toBeGreaterThan(190);
+    for (const place of subnet) expect(place).toBeLessThan(2 ** KNOWN_BITS);
+  }
+  expect(knownPlace(V4.pods.both)).not.toBe(knownPlace(V6.pods.both));
+});
