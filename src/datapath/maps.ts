@@ -105,65 +105,6 @@ async function writePorts({ ports }: Tables, batch: Batch, pair: PairOf): Promis
     await ports.fill(first, last, { number: pair(versions) });
 }
 
-async function writeCidrs(tables: Tables, batch: Batch, pair: PairOf): Promise<void> {
-  const entries = batch.cidrs.map(({ cidr, identity }) => ({
-    cidr: cidrFrom(cidr),
-    value: { number: pair(identity) },
-  }));
-  await tables.cidrsV4.writeBatch(
-    entries.filter(({ cidr }) => cidr.family === 4).map(({ cidr, value }) => [cidrV4KeyOf(cidr), value]),
-  );
-  await tables.cidrsV6.writeBatch(
-    entries.filter(({ cidr }) => cidr.family === 6).map(({ cidr, value }) => [cidrV6KeyOf(cidr), value]),
-  );
-}
-
-interface Addressed {
-  readonly address: Address;
-}
-
-const isV4 = ({ address }: Addressed): boolean => address.family === 4;
-const isV6 = ({ address }: Addressed): boolean => address.family === 6;
-
-async function writeAddresses(tables: Tables, batch: Batch, pair: PairOf): Promise<void> {
-  const entries = batch.addresses.map(({ address, identity }) => ({
-    address: addressFrom(address),
-    value: pairOrAbsent(identity, pair),
-  }));
-  await addKnown(
-    tables,
-    entries.map(({ address }) => address),
-  );
-  await tables.addressesV4.writeBatch(
-    entries.filter(isV4).map(({ address, value }) => [addressV4KeyOf(address), value]),
-  );
-  await tables.addressesV6.writeBatch(
-    entries.filter(isV6).map(({ address, value }) => [addressV6KeyOf(address), value]),
-  );
-}
-
-async function writeServices(tables: Tables, batch: Batch, pair: PairOf): Promise<void> {
-  const entries = batch.services.map(({ frontend, identity }) => ({
-    ...frontendFrom(frontend),
-    value: pairOrAbsent(identity, pair),
-  }));
-  await tables.servicesV4.writeBatch(
-    entries.filter(isV4).map(({ address, place, value }) => [serviceV4KeyOf(address, place), value]),
-  );
-  await tables.servicesV6.writeBatch(
-    entries.filter(isV6).map(({ address, place, value }) => [serviceV6KeyOf(address, place), value]),
-  );
-}
-
-/** A value that may be there in one version only. */
-function pairOrAbsent(
-  identity: Versions<number | typeof ABSENT>,
-  pair: PairOf,
-): { readonly number: Pair<number> } {
-  const number = (value: number | typeof ABSENT) => (value === ABSENT ? IDENTITY_ABSENT : value);
-  return { number: pair({ live: number(identity.live), next: number(identity.next) }) };
-}
-
 async function writeEndpoint(
   tables: Tables,
   { ifindex, endpoint, moreSources }: EndpointWrite,
