@@ -1,7 +1,7 @@
 // Breaks one rule at a time in a copy of the tree and shows that the tests notice: `npm run mutants [-- WORD]`.
 //
 // Exit code 0 only if every mutant was noticed, 1 if one survived, 2 if one could not be made. WORD picks mutants whose
-// rule or file contains it.
+// rule or file contains it; without one, all but those of the BPF programs (`bpf/`), which need root and many minutes.
 
 import { execFileSync, spawnSync } from "node:child_process";
 import {
@@ -17,6 +17,7 @@ import {
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { BPF_MUTANTS } from "./mutants/bpf.ts";
 import { MUTANTS, type Mutant } from "./mutants/list.ts";
 
 const ROOT = fileURLToPath(new URL("..", import.meta.url));
@@ -24,9 +25,18 @@ const ROOT = fileURLToPath(new URL("..", import.meta.url));
 const TESTS = ["test/unit/cases.test.ts", "test/unit/policy", "test/unit/model", "test/unit/state"];
 const WORLDS = "150";
 
+/** Tests of the programs, those first that notice most; they run packets and need root. */
+const PACKET_TESTS = [
+  ["fuzz", "hostile", "flows"],
+  ["icmp", "headers", "fragments", "sources", "neighbours", "node", "allowed-sources", "wire"],
+  ["time"],
+].map((names) => names.map((name) => `test/packet/${name}.test.ts`));
+const PACKETS = "20000";
+const BPF = "bpf/";
+
 /** What the tests read; files that git knows but that are gone are left out. */
 const isPart = (file: string): boolean =>
-  /^(src|test|tools|native\/lib)\/|^[^/]+\.(json|ts)$/.test(file) && existsSync(join(ROOT, file));
+  /^(bpf|src|test|tools|native\/lib)\/|^[^/]+\.(json|ts)$/.test(file) && existsSync(join(ROOT, file));
 
 function copyTree(): string {
   const copy = mkdtempSync(join(tmpdir(), "weir-mutants-"));
@@ -40,19 +50,31 @@ function copyTree(): string {
   }
   cpSync(join(ROOT, "src/gen"), join(copy, "src/gen"), { recursive: true });
   symlinkSync(join(ROOT, "node_modules"), join(copy, "node_modules"));
+  symlinkSync(join(ROOT, "native/build"), join(copy, "native/build"));
   return copy;
 }
 
+/** What is broken, and so what must notice: the control plane or the programs. */
+type Kind = "unit" | "packet";
+const kindOf = ({ file }: Mutant): Kind => (file.startsWith(BPF) ? "packet" : "unit");
+
 /** Whether the tests fail in the copy. */
-function testsFail(copy: string): boolean {
+function testsFail(copy: string, kind: Kind): boolean {
   const vitest = join(ROOT, "node_modules/vitest/vitest.mjs");
-  const done = spawnSync(process.execPath, [vitest, "run", "--project", "unit", "--bail", "1", ...TESTS], {
-    cwd: copy,
-    env: { ...process.env, WEIR_PROPERTY_RUNS: WORLDS, WEIR_CONFORMANCE: "" },
-    stdio: "ignore",
-  });
-  return done.status !== 0;
+  const fails = (files: readonly string[]): boolean => {
+    const done = spawnSync(process.execPath, [vitest, "run", "--project", kind, "--bail", "1", ...files], {
+      cwd: copy,
+      env: { ...process.env, WEIR_PROPERTY_RUNS: WORLDS, WEIR_FUZZ_PACKETS: PACKETS, WEIR_CONFORMANCE: "" },
+      stdio: "ignore",
+    });
+    return done.status !== 0;
+  };
+  return kind === "unit" ? fails(TESTS) : PACKET_TESTS.some(fails);
 }
+
+/** Whether the programs of the copy build. */
+const builds = (copy: string): boolean =>
+  spawnSync("make", ["-s", "-C", join(copy, "bpf")], { stdio: "ignore" }).status === 0;
 
 function occursOnce(text: string, { from }: Mutant): boolean {
   return text.split(from).length === 2;
@@ -66,16 +88,22 @@ function tryOne(copy: string, mutant: Mutant): "noticed" | "SURVIVED" | "CANNOT 
     path,
     text.replace(mutant.from, () => mutant.to),
   );
-  const failed = testsFail(copy);
-  writeFileSync(path, text);
-  return failed ? "noticed" : "SURVIVED";
+  const kind = kindOf(mutant);
+  try {
+    if (kind === "packet" && !builds(copy)) return "CANNOT BE MADE";
+    return testsFail(copy, kind) ? "noticed" : "SURVIVED";
+  } finally {
+    writeFileSync(path, text);
+  }
 }
 
 function main(word: string): number {
-  const chosen = MUTANTS.filter(({ rule, file }) => rule.includes(word) || file.includes(word));
+  const all = word === "" ? MUTANTS : [...MUTANTS, ...BPF_MUTANTS];
+  const chosen = all.filter(({ rule, file }) => rule.includes(word) || file.includes(word));
   const copy = copyTree();
   try {
-    if (testsFail(copy)) {
+    const kinds = [...new Set(chosen.map(kindOf))];
+    if ((kinds.includes("packet") && !builds(copy)) || kinds.some((kind) => testsFail(copy, kind))) {
       process.stderr.write("mutants: the tests fail without any mutant; nothing can be shown\n");
       return 2;
     }

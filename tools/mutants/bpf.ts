@@ -1,0 +1,190 @@
+// Mutants of the BPF programs: each breaks one branch in the life of a packet. Every one still builds and loads.
+
+import type { Mutant } from "./list.ts";
+
+const inFile =
+  (file: string) =>
+  (rule: string, from: string, to: string): Mutant => ({ rule, file: `bpf/${file}`, from, to });
+
+const parse = inFile("parse.h");
+const plain = inFile("plain.h");
+const transport = inFile("transport.h");
+const source = inFile("source.h");
+const conntrack = inFile("conntrack.h");
+const decide = inFile("decide.h");
+const policy = inFile("policy.h");
+const verdict = inFile("verdict.h");
+
+const PARSING: readonly Mutant[] = [
+  parse("an IPv4 header is as long as it says", "length < sizeof(*header) ||", ""),
+  parse("an IPv4 packet holds its header", " || bpf_ntohs(header->tot_len) < length)", ")"),
+  parse("jumbograms are malformed", "header->payload_len == 0 && header->nexthdr != IPPROTO_NONE", "false"),
+  parse("extension headers end inside the packet", "length > payload || offset", "offset"),
+  parse("a second fragment header is malformed", "if (fragmented)\n\t\t\t\treturn EXTENSIONS_MALFORMED;", ""),
+  parse(
+    "the authentication header counts in words of four",
+    "protocol == IPPROTO_AH ? (header->length + 2) * 4 : ",
+    "",
+  ),
+  parse(
+    "segments left lead elsewhere",
+    "protocol == IPPROTO_ROUTING && header->offset & bpf_htons(SEGMENTS_LEFT)",
+    "false",
+  ),
+  parse("two VLAN tags are read", "for (int i = 0; i < 2; i++) {", "for (int i = 0; i < 1; i++) {"),
+  parse(
+    "ARP is that of IPv4 over Ethernet",
+    "header->hardware_length != 6 || header->protocol_length != 4",
+    "false",
+  ),
+  parse("an ARP probe has no address", "if (sender)\n\t\t", ""),
+  parse("more tags hide the addresses", "packet->family = FAMILY_HIDDEN;", "packet->family = FAMILY_NONE;"),
+  plain("fragments are not plain", " || ip->frag_off & bpf_htons(FRAGMENT_OFFSET | FRAGMENT_MORE))", ")"),
+  plain("a TCP header has five words", "return header->tcp_words >> 4 >= 5;", "return true;"),
+  plain("options are not plain", "*(const __u8 *)ip != 0x45", "(*(const __u8 *)ip & 0xf0) != 0x40"),
+  transport("TCP needs its whole header", "if (!ensure_payload(cursor, packet, 20))\n\t\treturn false;", ""),
+  transport(
+    "no fragment overwrites TCP's flags",
+    "(packet->fragment & FRAGMENT_OFFSET) != 1 || ",
+    "true || ",
+  ),
+  transport("SCTP has twelve bytes", "packet->protocol == IPPROTO_SCTP && !packet->quoted ? 12 : 8", "8"),
+  transport(
+    "a reset is no SYN",
+    "(TCP_SYN | TCP_ACK | TCP_RST)) == TCP_SYN",
+    "(TCP_SYN | TCP_ACK)) == TCP_SYN",
+  ),
+  transport("no router forwarded a neighbour's message", "packet->hop_limit == 255 &&", ""),
+  transport("a fragment is no ICMP error", "if (packet->fragment)\n\t\treturn false;", ""),
+];
+
+const ADDRESSES: readonly Mutant[] = [
+  source(
+    "sources are checked of what pods send",
+    "context->direction == DIRECTION_EGRESS &&\n\t       (context->endpoint->",
+    "(context->endpoint->",
+  ),
+  source("only used places hold addresses", "i < endpoint->addresses_v4_used && ", ""),
+  source(
+    "an endpoint without further sources has none",
+    "return endpoint->more_sources && is_source_v4",
+    "return is_source_v4",
+  ),
+  source(
+    "IPv4 sources have versions",
+    "is_source_v4(endpoint->ifindex, context->version, address)",
+    "is_source_v4(endpoint->ifindex, 0, address)",
+  ),
+  source("IPv6 sources are of one endpoint", ".length = 160, .ifindex = ifindex", ".length = 160"),
+  source(
+    "who asks may have no address yet",
+    "if (!tells && is_unspecified(&packet->source))\n\t\treturn false;",
+    "",
+  ),
+  source("a pod advertises its own addresses only", "return tells && !(ensure", "return false && !(ensure"),
+  source("a pod is no router", "packet->icmp_type == ND_ROUTER_ADVERT || ", ""),
+  source("what may be forwarded is short", "packet->payload > ND_BYTES_MAX ||", ""),
+  source("listener discovery stays on its link", "|| packet->hop_limit != 1)", ")"),
+  source("listeners are many", "&&\n\t       is_multicast(&packet->destination)", ""),
+  source(
+    "fragments of IPv6 made anew are not the node's",
+    "(context->owned || !is_v6(packet) || whole)",
+    "true",
+  ),
+];
+
+const FLOWS: readonly Mutant[] = [
+  conntrack("flows expire", "flow && !expired(flow->expires) ? flow : NULL", "flow"),
+  conntrack(
+    "an echo's flow is its asker's",
+    "remote_port = is_echo_request(packet) == out;",
+    "remote_port = 0;",
+  ),
+  conntrack("a reset shortens the wait", "if (flags & TCP_RST)\n\t\treturn TIMEOUT_TCP_RESET;", ""),
+  conntrack(
+    "an end shortens the wait",
+    "if (state & (FLOW_FIN_OPENER | FLOW_FIN_OTHER))\n\t\treturn TIMEOUT_TCP_CLOSING;",
+    "",
+  ),
+  conntrack(
+    "the opener must speak again",
+    "else if (state & FLOW_REPLIED)\n\t\tstate |= FLOW_CONFIRMED;",
+    "",
+  ),
+  conntrack(
+    "each side has its own end",
+    "state |= from_opener ? FLOW_FIN_OPENER : FLOW_FIN_OTHER;",
+    "state |= FLOW_FIN_OPENER;",
+  ),
+  conntrack("the middle of a connection is established", "flow.state |= FLOW_REPLIED | FLOW_CONFIRMED;", ""),
+  conntrack(
+    "an answer to a SYN is its receiver's",
+    "if (packet->tcp_flags & TCP_SYN)\n\t\treturn receiver;",
+    "",
+  ),
+  conntrack("fragments expire", "!first || expired(first->expires)", "!first"),
+  conntrack("fragments go one way", "\t\t.direction = context->direction,\n", ""),
+  decide("a generation judges anew", "flow->generation == generation || flow->state & FLOW_NODE", "true"),
+  decide(
+    "the node's flows are not judged",
+    "flow->generation == generation || flow->state & FLOW_NODE",
+    "flow->generation == generation",
+  ),
+  decide("an ICMP error goes back to the sender", "v4->daddr == (__be32)quoted->source.low &&", ""),
+  decide(
+    "an ICMP error holds its quote",
+    "&&\n\t\t       end <= offset_of(outer) + bpf_ntohs(v4->tot_len)",
+    "",
+  ),
+  decide(
+    "what the node opened, it alone goes on with",
+    "flow && flow->state & FLOW_NODE && context->direction == DIRECTION_INGRESS",
+    "false",
+  ),
+  decide(
+    "denied fragments are not remembered",
+    "is_first_fragment(packet) && passes(reason) &&",
+    "is_first_fragment(packet) &&",
+  ),
+  decide(
+    "fragments of the node's own pass",
+    "if (context->local)\n\t\t\treturn REASON_NODE;\n\t\tif (!isolated",
+    "if (!isolated",
+  ),
+  decide("a revoked flow is called so", "return flow ? REASON_REVOKED : reason;", "return reason;"),
+];
+
+const VERDICTS: readonly Mutant[] = [
+  policy("protocols without ports are the last place", "return PORT_LINE_OTHER;", "return bpf_ntohs(port);"),
+  policy(
+    "exact addresses come first",
+    "identity->number[version & 1] == IDENTITY_ABSENT) {\n\t\tstruct cidr_v4_key",
+    "true) {\n\t\tstruct cidr_v4_key",
+  ),
+  policy(
+    "the opener's destination port counts",
+    "opener == context->direction ? packet->destination_port",
+    "true ? packet->destination_port",
+  ),
+  policy(
+    "a missing policy denies",
+    "if (!identities)\n\t\treturn REASON_INCOMPLETE;",
+    "if (!identities)\n\t\treturn REASON_NOT_ISOLATED;",
+  ),
+  verdict(
+    "spoofed packets are dropped",
+    "if (spoofed(context, packet))\n\t\treturn REASON_SPOOFED;\n\tif (!tracked",
+    "if (!tracked",
+  ),
+  verdict("what hides addresses is dropped", "packet.family == FAMILY_HIDDEN && guarded(context)", "false"),
+  verdict(
+    "what cannot be read is checked for its source",
+    "(packet.family == FAMILY_IPV4 || packet.family == FAMILY_IPV6) && spoofed(context, &packet)",
+    "false",
+  ),
+  verdict("malformed ARP is none", "parsed == PARSED_ARP && whole", "parsed == PARSED_ARP"),
+  verdict("ICMP errors are related", "at && is_related(", "false && is_related("),
+  verdict("headers are made linear", "return is_partial(hook) && (parsed", "return false && (parsed"),
+];
+
+export const BPF_MUTANTS: readonly Mutant[] = [...PARSING, ...ADDRESSES, ...FLOWS, ...VERDICTS];
