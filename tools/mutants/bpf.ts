@@ -19,8 +19,12 @@ const PARSING: readonly Mutant[] = [
   parse("an IPv4 header is as long as it says", "length < sizeof(*header) ||", ""),
   parse("an IPv4 packet holds its header", " || bpf_ntohs(header->tot_len) < length)", ")"),
   parse("jumbograms are malformed", "header->payload_len == 0 && header->nexthdr != IPPROTO_NONE", "false"),
-  parse("extension headers end inside the packet", "length > payload || offset", "offset"),
-  parse("a second fragment header is malformed", "if (fragmented)\n\t\t\t\treturn EXTENSIONS_MALFORMED;", ""),
+  parse(
+    "extension headers end inside the packet",
+    "length > payload || offset",
+    "length > payload + 8 || offset",
+  ),
+  parse("a second fragment header is malformed", "if (fragmented)", "if (fragmented && length > 1024)"),
   parse(
     "the authentication header counts in words of four",
     "protocol == IPPROTO_AH ? (header->length + 2) * 4 : ",
