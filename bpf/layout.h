@@ -87,7 +87,7 @@ const struct {
 		VERSIONS = 2,
 		FAMILIES = 2,
 		REASONS = 16,
-		KNOWN_BITS = 16,          /* 65,536 bits in known_addresses */
+		KNOWN_BITS = 16,        /* 65,536 bits in known_addresses */
 		RECENT_PEERS_BITS = 11, /* 2,048 addresses of each family, on each CPU */
 		RECENT_FLOWS_BITS = 9,  /* 512 flows */
 		TIMEOUTS = 10,
