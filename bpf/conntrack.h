@@ -67,13 +67,12 @@ static __always_inline void flow_key_of(struct flow_key *key, const struct conte
 	if (packet->echo)
 		remote_port = is_echo_request(packet) == out;
 	if (is_v6(packet)) {
-		key->v6 = (struct flow_v6_key){
-			.local = out ? packet->source : packet->destination,
-			.remote = out ? packet->destination : packet->source,
-			.local_port = local_port,
-			.remote_port = remote_port,
-			.interface = interface,
-		};
+		/* Field by field: a whole struct would be made on the stack first. */
+		key->v6.local = out ? packet->source : packet->destination;
+		key->v6.remote = out ? packet->destination : packet->source;
+		key->v6.local_port = local_port;
+		key->v6.remote_port = remote_port;
+		key->v6.interface = interface;
 	} else {
 		key->v4 = (struct flow_v4_key){
 			.local = (__be32)(out ? packet->source.low : packet->destination.low),
@@ -200,13 +199,12 @@ static __always_inline __u32 openers(const struct context *context, const struct
 static __always_inline void fragment_key_of(struct fragment_key *key, const struct context *context,
 					    const struct packet *packet)
 {
-	*key = (struct fragment_key){
-		.source = packet->source,
-		.destination = packet->destination,
-		.id = packet->fragment_id,
-		.interface = context->ifindex << 8 | (is_v6(packet) ? 0 : packet->protocol),
-		.direction = context->direction,
-	};
+	key->source = packet->source;
+	key->destination = packet->destination;
+	key->id = packet->fragment_id;
+	key->interface = context->ifindex << 8 | (is_v6(packet) ? 0 : packet->protocol);
+	key->direction = context->direction;
+	key->reserved = 0;
 }
 
 static __always_inline void fragment_remember(const struct context *context, const struct packet *packet)
@@ -216,14 +214,13 @@ static __always_inline void fragment_remember(const struct context *context, con
 	if (!here)
 		return;
 	fragment_key_of(&here->fragment_key, context, packet);
-	here->fragment = (struct fragment){
-		.expires = now() + context->node->timeouts[TIMEOUT_FRAGMENT],
-		.source_port = packet->source_port,
-		.destination_port = packet->destination_port,
-		.protocol = packet->protocol,
-		.icmp_type = packet->icmp_type,
-		.echo = packet->echo,
-	};
+	here->fragment.expires = now() + context->node->timeouts[TIMEOUT_FRAGMENT];
+	here->fragment.source_port = packet->source_port;
+	here->fragment.destination_port = packet->destination_port;
+	here->fragment.protocol = packet->protocol;
+	here->fragment.icmp_type = packet->icmp_type;
+	here->fragment.echo = packet->echo;
+	here->fragment.reserved = 0;
 	bpf_map_update_elem(&fragments, &here->fragment_key, &here->fragment, BPF_ANY);
 }
 
