@@ -69,39 +69,39 @@ export interface AsidePacket extends Omit<TestPacket, "direction" | "hook"> {
   readonly place: LinkPlace;
 }
 
-const FILTER_PLACES = ["ingress", "egress"] as const;
-
 /**
  * Loads the programs over the policy maps that are pinned under `root` and must be there. Only those of the places asked
- * for are loaded: the verifier takes its time. Errors: BpfError, OperationError.
+ * for are loaded, each as an object of its own and side by side: the verifier takes its time. Errors: BpfError,
+ * OperationError.
  */
 export async function openAside(
   root: string,
   objectPath: string,
-  places: readonly LinkPlace[] = FILTER_PLACES,
+  places: readonly LinkPlace[] = ["ingress", "egress"],
 ): Promise<Aside> {
   const opened: { close(): void }[] = [];
   const close = (): void => {
     for (const handle of opened.splice(0)) handle.close();
   };
   try {
-    const wanted = (each: readonly LinkPlace[]) => each.filter((place) => places.includes(place));
-    const filter = await loadAside(root, objectPath, { places: wanted(FILTER_PLACES), opened });
-    const guard = await loadAside(root, guardPathOf(objectPath), { places: wanted(["egress-xdp"]), opened });
-    const programs = { ...filter.programs, ...guard.programs };
-    const { "egress-xdp": fromPod } = programs;
+    const loading = places.map(
+      async (place) => [place, await load(root, objectPath, { place, opened })] as const,
+    );
+    const loaded = new Map(await Promise.all(loading));
+    const at = (place: LinkPlace): Loaded => present(loaded.get(place), `the program of ${place}`);
+    const programs = Object.fromEntries([...loaded].map(([place, { program }]) => [place, program]));
+    const fromPod = loaded.get("egress-xdp")?.program;
     const run = testRunner({ programs }, objectPath, fromPod && { programs: { fromPod } });
     return {
       async judge({ place, ...packet }) {
         const [direction, hook] =
           place === "egress-xdp" ? (["egress", "xdp"] as const) : ([place, "tc"] as const);
         const passes = run({ ...packet, direction, hook }) === "pass";
-        return { passes, reason: await (hook === "xdp" ? guard : filter).newReason() };
+        return { passes, reason: await at(place).newReason() };
       },
       isTwin(place, programId) {
         using program = BpfProgram.openById(programId);
-        const shared = new Set([...filter.shared, ...guard.shared]);
-        return isTwin(program, present(programs[place], `the program of ${place}`), shared);
+        return isTwin(program, at(place));
       },
       close,
     };
@@ -111,29 +111,24 @@ export async function openAside(
   }
 }
 
-type Programs = { [place in LinkPlace]?: BpfProgram };
-
 interface Loaded {
-  readonly programs: Programs;
+  readonly program: BpfProgram;
   /** Ids of the maps that are also those in force. */
   readonly shared: ReadonlySet<number>;
   readonly newReason: () => Promise<number>;
 }
 
-async function loadAside(
+async function load(
   root: string,
-  path: string,
-  { places, opened }: { readonly places: readonly LinkPlace[]; readonly opened: { close(): void }[] },
+  objectPath: string,
+  { place, opened }: { readonly place: LinkPlace; readonly opened: { close(): void }[] },
 ): Promise<Loaded> {
-  const programs: Programs = {};
-  const shared = new Set<number>();
-  const newReason = () => Promise.reject(new Error("assertion failed: no program is loaded"));
-  if (places.length === 0) return { programs, shared, newReason };
+  const path = place === "egress-xdp" ? guardPathOf(objectPath) : objectPath;
   const object = openObject(path);
   opened.push(object);
   checkLayout(object, path);
-  const wanted = new Set(places.map((place) => PROGRAM_AT[place]));
-  for (const { name } of object.programs) object.setAutoload(name, wanted.has(name));
+  for (const { name } of object.programs) object.setAutoload(name, name === PROGRAM_AT[place]);
+  const shared = new Set<number>();
   for (const name of MAP_NAMES) {
     if (SMALL.has(name)) object.setMaxEntries(name, OWN_ENTRIES);
     if (WRITERS[name] === "programs") continue;
@@ -143,14 +138,10 @@ async function loadAside(
     object.reuseMap(name, map);
   }
   await object.load();
-  for (const place of places) {
-    const program = object.program(PROGRAM_AT[place]);
-    opened.push(program);
-    programs[place] = program;
-  }
+  const program = object.program(PROGRAM_AT[place]);
   const counters = object.map("counters");
-  opened.push(counters);
-  return { programs, shared, newReason: reasonCounter(counters) };
+  opened.push(program, counters);
+  return { program, shared, newReason: reasonCounter(counters) };
 }
 
 /** Tells under which reason the last packet was counted, by what the counters have more than before. */
@@ -173,7 +164,7 @@ function reasonCounter(counters: BpfMap): () => Promise<number> {
 }
 
 /** Equal code over other policy maps is another program: someone removed and remade a pin. */
-function isTwin(program: BpfProgram, ours: BpfProgram, shared: ReadonlySet<number>): boolean {
-  const [theirs, own] = [program.info, ours.info];
+function isTwin(other: BpfProgram, { program, shared }: Loaded): boolean {
+  const [theirs, own] = [other.info, program.info];
   return theirs.tag === own.tag && own.mapIds.every((id) => !shared.has(id) || theirs.mapIds.includes(id));
 }
