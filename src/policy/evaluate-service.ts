@@ -50,8 +50,12 @@ export function serviceVerdict(
 function leaves(cluster: Cluster, from: Party, backends: readonly BackendVerdict[]): boolean {
   if (isUnrestricted(cluster, from)) return true;
   const denied = backends.filter(({ verdict }) => !permits(verdict));
-  return denied.length < backends.length && denied.every(({ guarded }) => guarded);
+  if (denied.length === 0 || denied.length === backends.length) return backends.length > denied.length;
+  return isKnown(from) && denied.every(({ guarded }) => guarded);
 }
+
+/** Whether a backend's end can know this pod: it sends from no addresses but its own. */
+const isKnown = (from: Party): boolean => from.kind === "pod" && (from.pod.sources ?? []).length === 0;
 
 /** Whether nothing can be denied to this end: it is not isolated for egress, or anyone may be reached by any means. */
 function isUnrestricted(cluster: Cluster, from: Party): boolean {

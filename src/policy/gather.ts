@@ -151,12 +151,15 @@ function compileSides(
         local.ifindex,
         {
           ingress: isJudged ? compilePolicy(ingress, termNumbers, { limits }) : undefined,
-          egress: egress && compilePolicy(egress, termNumbers, { isKnown: local.pod.ips.length > 0 }),
+          egress: egress && compilePolicy(egress, termNumbers, { isKnown: isKnown(local.pod) }),
         },
       ];
     }),
   );
 }
+
+/** Whether the spoof guard keeps the pod to addresses that are known to be its own. */
+const isKnown = ({ ips, sources = [] }: Pod): boolean => ips.length > 0 && sources.length === 0;
 
 const policiesIn = (compiled: Contents["policiesOf"]): CompiledPolicy[] =>
   [...compiled.values()].flatMap((each) => DIRECTIONS.flatMap((direction) => each[direction] ?? []));

@@ -8,7 +8,7 @@ import type { Policy, Rule } from "../../src/model/policy.ts";
 import { EVERYTHING } from "../../src/model/selector.ts";
 import type { EndpointSlice, Service, ServicePort, SliceEndpoint } from "../../src/model/service.ts";
 import { type ServiceProbe, serviceVerdict } from "../../src/policy/evaluate-service.ts";
-import { pods, policy, ports } from "./model.ts";
+import { cidr, pods, policy, ports } from "./model.ts";
 import { cluster, v4, v6 } from "./worlds.ts";
 
 const PROTOCOLS: readonly Protocol[] = ["TCP", "UDP", "SCTP"];
@@ -112,9 +112,17 @@ export const clusterWithServices: fc.Arbitrary<Cluster> = fc
     services: fc.array(service, { minLength: 1, maxLength: 4 }),
     slices: fc.array(slice, { maxLength: 6 }),
     dividers: fc.uniqueArray(divider, { maxLength: 2, selector: keyOf }),
+    /** Now and then a pod that may send from the addresses of others. */
+    router: fc.option(fc.nat({ max: 5 }), { freq: 4 }),
   })
-  .map(({ world, services, slices, dividers }) => ({
+  .map(({ world, services, slices, dividers, router }) => ({
     ...world,
+    pods: new Map(
+      [...world.pods].map(([key, each], index) => [
+        key,
+        { ...each, sources: index === router ? [cidr("10.0.0.0/28"), cidr("fd00::/124")] : [] },
+      ]),
+    ),
     policies: new Map([...world.policies, ...byKey(dividers)]),
     services: byKey(services),
     slices: byKey(slices.map((each) => sliceIn(world, services, each))),
