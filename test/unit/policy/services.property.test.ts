@@ -59,7 +59,8 @@ describe("services", { timeout: PATIENCE_MS }, () => {
       }),
       { numRuns: RUNS },
     );
-    // The random worlds hold what is asked about.
-    expect(Math.min(seen.let, seen.kept, seen.mixed)).toBeGreaterThan(0);
+    // The random worlds hold what is asked about; one in some seventy has a guard with something to drop.
+    expect(Math.min(seen.let, seen.kept)).toBeGreaterThan(0);
+    if (RUNS >= 2000) expect(seen.mixed).toBeGreaterThan(0);
   });
 });
