@@ -59,6 +59,18 @@ SEC("tc") int make_flow(struct __sk_buff *skb) {
              : TC_ACT_UNSPEC;
 }
 
+// Whether the address is there or not.
+SEC("tc") int find_address(struct __sk_buff *skb) {
+  const struct frame *frame = frame_of(skb);
+  struct address_v4_key key;
+
+  if (!frame)
+    return TC_ACT_SHOT;
+  key.address = frame->ip.saddr;
+  asm volatile("" ::"r"(bpf_map_lookup_elem(&addresses_v4, &key)));
+  return TC_ACT_UNSPEC;
+}
+
 SEC("tc") int match_cidr(struct __sk_buff *skb) {
   const struct frame *frame = frame_of(skb);
   struct cidr_v4_key key = {.length = 32};

@@ -6,8 +6,8 @@ import type { Datapath } from "../../src/datapath/object.ts";
 import { MAP_NAMES } from "../../src/datapath/pins.ts";
 import { withBpfObject } from "../common/compile.ts";
 
-/** One look-up of a flow that is there, one new flow written, one longest match; IPv4, of packets to the pod. */
-export type Primitive = "find_flow" | "make_flow" | "match_cidr";
+/** A look-up of a flow that is there, a new flow written, a look-up of an address, a longest match; IPv4, of packets to the pod. */
+export type Primitive = "find_flow" | "make_flow" | "find_address" | "match_cidr";
 
 export interface Primitives {
   program(name: Primitive): BpfProgram;

@@ -41,8 +41,10 @@ export interface ProgramRow {
   readonly tagged: boolean;
   /** Conntrack before the run: as it is, emptied (before as many packets as leave it room), or full. */
   readonly table: "any" | "empty" | "full";
-  /** What every packet must be counted as; of a primitive, nothing. */
+  /** What every packet must be counted as, by the pod's counters or the uplinks'; of a primitive, nothing. */
   readonly reason: string;
+  /** Whether it is the uplinks' program that the packets meet; its list is the world's prefixes. */
+  readonly uplink: boolean;
   /** Instead of the whole program. */
   readonly primitive?: Primitive;
 }
@@ -78,6 +80,7 @@ export function row(
     spoofed: false,
     local: false,
     tagged: false,
+    uplink: false,
     table: "any",
     ...differs,
   };

@@ -74,6 +74,8 @@ const newFlows = (family: Family): readonly Row[] =>
 
 const SIZES = ["1k", "10k", "100k"] as const;
 
+const UPLINK = { hook: "xdp", uplink: true } as const;
+
 const XDP = { hook: "xdp", direction: "egress" } as const;
 
 const denied = (family: Family): readonly Row[] => [
@@ -170,6 +172,29 @@ const fromPodByXdp: readonly Row[] = [
   ),
 ];
 
+/** What comes in by an uplink, before the kernel's stack: sources in a list of prefixes are dropped. */
+const uplinks: readonly Row[] = [
+  row("uplink-pass-hot", "on an uplink, from one source that is in none of 1,000 prefixes", {
+    ...UPLINK,
+    world: "cidrs-1k",
+    peer: "unknown",
+    reason: "passed",
+  }),
+  row("uplink-denied-hot", "on an uplink, from one source that is in one of 1,000 prefixes", {
+    ...UPLINK,
+    world: "cidrs-1k",
+    reason: "denied",
+  }),
+  ...SIZES.map((size) =>
+    row(`uplink-denied-random-${size}`, `on an uplink, from 65536 sources in ${size} prefixes`, {
+      ...UPLINK,
+      world: `cidrs-${size}`,
+      from: { flows: 65_536 },
+      reason: "denied",
+    }),
+  ),
+];
+
 /** Denied, so that no entry is made, and without what an endpoint that is not isolated costs just so. */
 const classify = ([rules, world]: readonly [number, WorldName]): Row =>
   row(`classify-v4-${rules}`, `policy alone: a known pod's SYN to a port it may not use, ${rules} rules`, {
@@ -206,6 +231,11 @@ const primitives: readonly Row[] = [
       { primitive: "make_flow", from: "new", table, reason: "" },
     ),
   ),
+  row("primitive-address", "one look-up of any address in the table of pods' addresses: it is not there", {
+    primitive: "find_address",
+    from: "any",
+    reason: "",
+  }),
   ...SIZES.map((size) =>
     row(`primitive-match-${size}`, `one longest match of any address, ${size} prefixes`, {
       primitive: "match_cidr",
@@ -238,5 +268,6 @@ export const ROWS: readonly Row[] = [
   ...newFlows(4),
   ...newFlows(6),
   ...fromPodByXdp,
+  ...uplinks,
   ...primitives,
 ];

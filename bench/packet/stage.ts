@@ -5,11 +5,13 @@ import type { BpfProgram } from "bpf-ts";
 import { present } from "../../src/base/assert.ts";
 import { DIRECTIONS } from "../../src/base/direction.ts";
 import { type Address, addressOf, type Family } from "../../src/base/ip.ts";
+import { readScreened, writeDenied } from "../../src/datapath/denied.ts";
 import { guardPathOf } from "../../src/datapath/guard.ts";
+import type { Tables } from "../../src/datapath/tables-all.ts";
 import { contextLayout } from "../../src/datapath/testrun.ts";
 import { bytes, ETHER_TYPE, packet, TCP_FLAG, u16 } from "../../src/engines/frame.ts";
 import { type Bench, type BenchOptions, openBench } from "../../src/engines/kernel.ts";
-import { REASON_NAMES } from "../../src/gen/layout.ts";
+import { REASON_NAMES, SCREENED_NAMES } from "../../src/gen/layout.ts";
 import { compile } from "../../src/policy/compile.ts";
 import { NOTHING_NUMBERED } from "../../src/policy/numbers.ts";
 import { addressIn, anyPeers, newFlows, type Peers, peersOfFlows } from "./peers.ts";
@@ -52,6 +54,11 @@ export async function openStage({ world, primitives: wanted, ...options }: Stage
     const locals = names.map((pod) => ({ pod: facts.pods[pod], ifindex: ifindexOf(pod) }));
     const { state } = compile(facts.cluster, locals, NOTHING_NUMBERED);
     await bench.bring(state);
+    if (bench.guard !== undefined)
+      await writeDenied(
+        bench.maps.tables,
+        [...facts.cidrs[4], ...facts.cidrs[6]].map(({ text }) => text),
+      );
     const idOf = (pod: PodName) => present(state.endpoints.get(ifindexOf(pod)), pod).id;
     const primitives = wanted ? await openPrimitives(bench.datapath) : undefined;
     return stageOf(bench, facts, { object, primitives, ifindexOf, idOf });
@@ -72,10 +79,10 @@ function stageOf(bench: Bench, facts: Facts, { object, primitives, ifindexOf, id
   const contexts = { tc: tcContexts(object), xdp: xdpContexts(object) };
   const lists = new Map<string, Peers>();
   const table = (family: Family) => bench.datapath.map(`conntrack_v${family}`);
-  const program = ({ hook, direction }: ProgramRow) =>
+  const program = ({ hook, direction, uplink }: ProgramRow) =>
     hook === "tc"
       ? bench.datapath.programs[direction]
-      : present(bench.guard, "the guard's programs").programs.fromPod;
+      : present(bench.guard, "the guard's programs").programs[uplink ? "fromUplink" : "fromPod"];
   return {
     program,
     timed: (row) =>
@@ -91,18 +98,8 @@ function stageOf(bench: Bench, facts: Facts, { object, primitives, ifindexOf, id
       lists.set(key, list);
       return list;
     },
-    counted(row) {
-      const cpus = present(bench.maps.tables.counters.get(idOf(row.pod)), "the pod's counters");
-      const cells = DIRECTIONS.flatMap((direction, at) =>
-        Object.entries(REASON_NAMES).map(([reason, name]): [string, number] => {
-          const packets = cpus.flatMap(({ count }) =>
-            count.map((family) => Number(family[at]?.[Number(reason)]?.packets ?? 0)),
-          );
-          return [`${direction} ${name}`, packets.reduce((a, b) => a + b)];
-        }),
-      );
-      return new Map(cells);
-    },
+    counted: (row) =>
+      row.uplink ? countedOnUplinks(bench.maps.tables) : countedOf(bench.maps.tables, idOf(row.pod)),
     flowsMax: { 4: table(4).info.maxEntries, 6: table(6).info.maxEntries },
     flows: async (family) => (await table(family).entries()).count,
     async forget(family) {
@@ -116,6 +113,31 @@ function stageOf(bench: Bench, facts: Facts, { object, primitives, ifindexOf, id
       bench.close();
     },
   };
+}
+
+/** Of one endpoint, in both families, by "direction reason". */
+function countedOf({ counters }: Tables, id: number): ReadonlyMap<string, number> {
+  const cpus = present(counters.get(id), "the pod's counters");
+  const cells = DIRECTIONS.flatMap((direction, at) =>
+    Object.entries(REASON_NAMES).map(([reason, name]): [string, number] => {
+      const packets = cpus.flatMap(({ count }) =>
+        count.map((family) => Number(family[at]?.[Number(reason)]?.packets ?? 0)),
+      );
+      return [`${direction} ${name}`, packets.reduce((a, b) => a + b)];
+    }),
+  );
+  return new Map(cells);
+}
+
+/** Of all uplinks, in the same words. */
+function countedOnUplinks(tables: Tables): ReadonlyMap<string, number> {
+  const counts = readScreened(tables);
+  return new Map(
+    Object.entries(SCREENED_NAMES).map(([screened, name]) => [
+      `ingress ${name}`,
+      Number(counts[Number(screened)]?.packets ?? 0),
+    ]),
+  );
 }
 
 interface Hooked {
