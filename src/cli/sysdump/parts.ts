@@ -31,6 +31,7 @@ const VIEWS: readonly (readonly [view: View, holds: string])[] = [
   ["cluster", "the pods, namespaces and policies that the agent has read"],
   ["state", "what the maps should hold"],
   ["names", "what the numbers in the maps mean"],
+  ["events", "the latest packets that were dropped"],
 ];
 
 const COMMANDS: readonly (readonly [name: string, command: readonly [string, ...string[]], holds: string])[] =
