@@ -28,7 +28,9 @@ export async function situationOf(context: Context, options: SituationOptions): 
   const merge = options.prune === true ? withPoliciesOf : overlaid;
   const clusters =
     change === undefined ? [base.cluster] : [base.cluster, merge(base.cluster, change.cluster)];
-  const [before = base.cluster, after = before] = addressed(clusters);
+  // A pod that runs and has no address yet cannot be reached; one that is only written down may be asked about.
+  const running = base.live === undefined ? undefined : base.cluster.pods;
+  const [before = base.cluster, after = before] = addressed(clusters, (key) => running?.has(key) !== true);
   return {
     before,
     after,
@@ -62,8 +64,10 @@ async function baseOfAgent(context: Context): Promise<Source> {
 const STAND_IN = 0xc612_0000n;
 
 /** Gives pods that have no address one of their own, the same in all the clusters: who asks about a pod means it. */
-function addressed(clusters: readonly Cluster[]): readonly Cluster[] {
-  const lacking = clusters.flatMap(({ pods }) => [...pods.values()].filter(lacksAddress).map(keyOf));
+function addressed(clusters: readonly Cluster[], isWanted: (key: string) => boolean): readonly Cluster[] {
+  const lacking = clusters
+    .flatMap(({ pods }) => [...pods.values()].filter(lacksAddress).map(keyOf))
+    .filter(isWanted);
   const given = new Map(
     [...new Set(lacking)]
       .sort()

@@ -16,7 +16,7 @@ export interface NodeFacts {
   readonly isEndpoint: (pod: Pod) => boolean;
 }
 
-/** The frontends at an address whose ports are among those asked about, in rising order; all without ranges. */
+/** The frontends at an address whose ports are among those asked about, in rising order. */
 export function frontendsAt(
   cluster: Cluster,
   { address }: Party,
@@ -66,8 +66,8 @@ export function pathsThrough(
   { nodes, isEndpoint }: NodeFacts,
 ): readonly Path[] {
   const { leaves, backends } = serviceVerdict(cluster, { from, frontend }, isEndpoint);
-  if (backends.length === 0) return [pathToNobody(cluster, from, { frontend, leaves, guarded: false })];
-  return backends.map(({ backend, verdict, guarded }): Path => {
+  if (backends.length === 0) return [pathToNobody(cluster, from, { frontend, leaves })];
+  return backends.map(({ backend, verdict }): Path => {
     const to = partyAt(cluster, backend.address);
     const probe = { from, to, protocol: frontend.protocol, port: backend.port };
     const ingress = sideVerdict(cluster, probe, "ingress");
@@ -80,7 +80,7 @@ export function pathsThrough(
         egress: sideOf(cluster, probe, "egress", verdict),
         ingress: sideOf(cluster, probe, "ingress", ingress),
       },
-      via: { frontend, leaves, guarded },
+      via: { frontend, leaves },
     };
   });
 }

@@ -2,8 +2,7 @@
 // allow, and where none does the one that comes nearest.
 
 import type { Direction } from "../../base/direction.ts";
-import type { Cluster, Protocol } from "../../model/cluster.ts";
-import { keyOf } from "../../model/cluster.ts";
+import { type Cluster, keyOf, type Protocol } from "../../model/cluster.ts";
 import type { Frontend } from "../../model/frontends.ts";
 import {
   evaluate,
@@ -45,8 +44,6 @@ export interface Via {
   readonly frontend: Frontend;
   /** Whether packets to it may leave the client: each still meets the backend's end. */
   readonly leaves: boolean;
-  /** Whether the backend's end drops what the client may not send there. */
-  readonly guarded: boolean;
 }
 
 /** From which address to which: the first of either end for each family that both have. */
