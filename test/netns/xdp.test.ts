@@ -90,6 +90,18 @@ it("counts every packet from a pod once", async () => {
   expect(grown).toEqual({ "egress denied": shots });
 });
 
+it("tells of what it drops", async () => {
+  const told = ["monitor", "--from", SERVER, "--to", FRIEND, "--reason", "denied", "--last", "100"];
+  for (const deadline = Date.now() + PATIENCE_MS; ; await sleep(50)) {
+    const { stdout } = await world.weir(...told);
+    if (stdout === "" && Date.now() < deadline) continue;
+    expect(stdout).toMatch(
+      new RegExp(`dropped denied egress ${SERVER} .*UDP.*isolated by shop/friends-only`),
+    );
+    break;
+  }
+});
+
 it("follows a policy that changes, both ways", async () => {
   await agent.change(() => world.manifests.put("friend-deny.yaml", FRIEND_DENY));
   expect(await mismatchesOf(world.lab, "shop/friend -> shop/server tcp/80 udp/80 icmp : --")).toEqual([]);
