@@ -5,7 +5,10 @@ import type { ResyncView } from "../observe/view.ts";
 import type { Progress } from "./round.ts";
 
 /** Tells one who waits what the round came to; where it failed, why. */
-export type Answer = (progress: Progress, settled: boolean) => void;
+export type Answer = (came: Outcome, settled: boolean) => void;
+
+/** What of a round those who waited for it hear. */
+export type Outcome = Pick<Progress, "applied" | "problems" | "repaired">;
 
 export interface Resyncs {
   /** Rejects where the round fails, or the agent ends before. */
@@ -31,9 +34,9 @@ export function openResyncs(): Resyncs {
     request: () =>
       new Promise((resolve, reject) => {
         const refuse = (reason: string): void => reject(new Error(reason));
-        const answer: Answer = (progress, settled) => {
-          if (settled) resolve({ generation: progress.applied, repaired: progress.repaired });
-          else refuse(progress.problems.map(problemText).join("; ") || "it is tried again");
+        const answer: Answer = ({ applied, problems, repaired }, settled) => {
+          if (settled) resolve({ generation: applied, repaired });
+          else refuse(problems.map(problemText).join("; ") || "it is tried again");
         };
         waiting.push({ answer, refuse });
         ring();
