@@ -33,7 +33,7 @@ interface Options {
 }
 
 const HELP = `
-Reads Kubernetes YAML (Namespace, Pod, NetworkPolicy; several documents in a file), enforces the policies on this node's
+Reads Kubernetes YAML (Namespace, Pod, NetworkPolicy, Service, EndpointSlice), enforces the policies on this node's
 pods, and follows changes of the files and interfaces until it is stopped. What it has put into the kernel stays in
 force when it ends; \`weir cleanup\` takes that away.
 

@@ -24,7 +24,11 @@ const selector = (rule: string, from: string, to: string): Mutant => ({
 
 /** The evaluator, rule by rule in the order of its text. */
 const EVALUATOR: readonly Mutant[] = [
-  evaluate("ingress asks the destination", 'direction === "ingress" ? probe.to : probe.from', "probe.from"),
+  evaluate(
+    "ingress asks the destination",
+    'const subject = selectablePod(direction === "ingress" ? probe.to : probe.from);\n  if (subject',
+    "const subject = selectablePod(probe.from);\n  if (subject",
+  ),
   evaluate("a pod reaches itself", 'if (isPod(other, subject)) return { kind: "loopback" };', ""),
   evaluate("no policy, no isolation", 'if (applying.length === 0) return { kind: "not-isolated" };', ""),
   evaluate("one allowance is enough", "if (by.length > 0)", "if (by.length > 1)"),
@@ -135,8 +139,8 @@ const COMPILER: readonly Mutant[] = [
   {
     rule: "a row is what all its terms allow",
     file: "src/policy/contents.ts",
-    from: "        ...policy.others,\n",
-    to: "",
+    from: "let ports = union([...others, ...terms",
+    to: "let ports = union([...terms",
   },
   {
     rule: "rows keep the classes in force",
@@ -159,9 +163,54 @@ const COMPILER: readonly Mutant[] = [
   {
     rule: "a new address was not there before",
     file: "src/state/diff.ts",
-    from: "live: have.addresses.get(address) ?? ABSENT",
-    to: "live: have.addresses.get(address) ?? 0",
+    from: "live: have.get(key) ?? ABSENT",
+    to: "live: have.get(key) ?? 0",
   },
 ];
 
-export const MUTANTS: readonly Mutant[] = [...EVALUATOR, ...COMPILER];
+const SERVICES: readonly Mutant[] = [
+  {
+    rule: "what is denied has a guard, or nothing leaves",
+    file: "src/policy/services.ts",
+    from: "policy.isKnown && denied.every(({ guards }) => guards !== undefined)",
+    to: "policy.isKnown",
+  },
+  {
+    rule: "guards know who sends from other addresses",
+    file: "src/policy/services.ts",
+    from: "policy.isKnown && denied.every",
+    to: "denied.every",
+  },
+  {
+    rule: "an external address has no guards",
+    file: "src/policy/services.ts",
+    from: "guard: frontend.keepsSource ? guards.get(address.text) : undefined",
+    to: "guard: guards.get(address.text)",
+  },
+  {
+    rule: "a guard leaves to a sender what its policy allows",
+    file: "src/policy/contents.ts",
+    from: "if (limit !== undefined) ports = intersection(ports, limit);",
+    to: "",
+  },
+  {
+    rule: "a cell that allows nothing says so",
+    file: "src/policy/compile.ts",
+    from: "if (set.length === 0) return ROW_NONE;",
+    to: "if (set.length === 0) return 0;",
+  },
+  {
+    rule: "nothing behind a Service is nothing allowed",
+    file: "src/policy/services.ts",
+    from: "if (denied.length === group.backends.length) return",
+    to: "if (denied.length > 0 && denied.length === group.backends.length) return",
+  },
+  {
+    rule: "where none is ready, who serves while terminating",
+    file: "src/model/frontends.ts",
+    from: "candidates.filter((each) => each.serving && each.terminating)",
+    to: "[]",
+  },
+];
+
+export const MUTANTS: readonly Mutant[] = [...EVALUATOR, ...COMPILER, ...SERVICES];

@@ -97,8 +97,14 @@ export const { anyJson } = fc.letrec<{ anyJson: Json }>((tie) => ({
 }));
 export const documents = fc
   .record({
-    apiVersion: fc.constantFrom("networking.k8s.io/v1", "v1"),
-    kind: fc.constantFrom("NetworkPolicy", "Pod", "Namespace", "List", "NetworkPolicyList", "PodList"),
+    apiVersion: fc.constantFrom("networking.k8s.io/v1", "v1", "discovery.k8s.io/v1"),
+    kind: fc.constantFrom(
+      ...["NetworkPolicy", "Pod", "Namespace", "Service", "EndpointSlice"],
+      ...["List", "NetworkPolicyList", "PodList"],
+    ),
+    addressType: anyJson,
+    endpoints: anyJson,
+    ports: anyJson,
     metadata: fc.oneof(fc.constant({ name: "a" }), anyJson),
     spec: fc.oneof(fc.record({ podSelector: fc.constant({}), ingress: anyJson, egress: anyJson }), anyJson),
     status: anyJson,
