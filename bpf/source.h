@@ -135,8 +135,9 @@ static __always_inline bool is_listener_discovery(const struct packet *packet)
 static __always_inline bool is_neighbour(const struct context *context, const struct packet *packet,
 					 const struct cursor *cursor)
 {
+	/* Only a router queries, which a pod is not. */
 	if (is_listener_discovery(packet))
-		return true;
+		return context->direction == DIRECTION_INGRESS || packet->icmp_type != MLD_QUERY;
 	return is_neighbour_discovery(packet) &&
 	       (context->direction == DIRECTION_INGRESS || is_neighbour_of_pod(packet, cursor));
 }

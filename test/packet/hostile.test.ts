@@ -17,7 +17,9 @@ import {
   EXTENSION,
   echo,
   echoReply,
+  fragment,
   frame,
+  icmpError,
   icmpNumber,
   ip,
   type Segment,
@@ -120,6 +122,8 @@ testTable("multicast listener discovery, on which neighbour discovery over bridg
       outOf("both", listener(LINK_LOCAL, a.stranger, LISTENER.REPORT_V2), "denied"),
       outOf("both", listener(a.pods.both, LISTENERS, LISTENER.REPORT_V2), "denied"),
       outOf("both", listener(LINK_LOCAL, LISTENERS, 129), "denied"),
+      outOf("both", listener(LINK_LOCAL, ALL_NODES, LISTENER.QUERY), "denied"),
+      outOf("open", listener(LINK_LOCAL, ALL_NODES, LISTENER.QUERY), "not-isolated"),
       outOf("both", listener(LINK_LOCAL, LISTENERS, 144), "denied"),
       outOf("both", listener(a.stranger, LISTENERS, LISTENER.REPORT_V2), "spoofed"),
       into("both", listener(a.stranger, ALL_NODES, LISTENER.QUERY), "denied"),
@@ -253,6 +257,24 @@ testTable("a flow", world, [
         udp(53, 40_000),
       );
       return [into("both", ethernet(ETHER_TYPE.IPV4, long), "denied")];
+    },
+  },
+]);
+
+testTable("an ICMP error about a flow of the pod's", world, [
+  {
+    name: "in fragments is none: what follows could say anything",
+    steps: (a) => {
+      const quote = ip(a.pods.in, a.stranger, tcpSegment(40_000, 443));
+      const whole = icmpError(a.node, a.pods.in, "too big", quote);
+      const message = { number: icmpNumber(a.family), payload: whole.subarray(a.family === 4 ? 34 : 54) };
+      const first = { id: 9, offset: 0, more: true };
+      return [
+        outOf("in", frame(a.pods.in, a.stranger, tcpSegment(40_000, 443)), "not-isolated"),
+        into("in", whole, "related"),
+        into("in", fragment(a.node, a.pods.in, message, first), "denied"),
+        into("in", fragment(a.node, a.pods.in, message, { ...first, offset: 1 }), "fragment"),
+      ];
     },
   },
 ]);

@@ -46,7 +46,7 @@ export function judge(memory: Memory, direction: Direction, frame: Uint8Array): 
 function judgeNeighbour(packet: Packet, out: boolean): string | undefined {
   const { family, protocol, part, hopLimit, icmpType = 0, icmpCode } = packet;
   const isOne = family === 6 && protocol === 58 && part === "whole" && hopLimit === 255 && icmpCode === 0;
-  if (isListener(packet)) return "neighbour";
+  if (isListener(packet) && !(out && icmpType === 130)) return "neighbour";
   if (!isOne || icmpType < 133 || icmpType > 137) return undefined;
   if (!out) return "neighbour";
   const target = hex(packet.body.subarray(8, 24));
