@@ -1,6 +1,7 @@
 // The denied prefixes of the uplinks in the kernel: reading the list in force, and putting another in its place at one stroke.
 
 import type { Cidr } from "../base/ip.ts";
+import { mapInSlices } from "../base/slices.ts";
 import { type Count, SCREENINGS } from "../gen/layout.ts";
 import { isSameList, numberDenied } from "../state/denied.ts";
 import { cidrFrom } from "../state/lookup.ts";
@@ -23,8 +24,14 @@ export async function readDenied(
   using v4 = tables.deniedV4.open(version);
   using v6 = tables.deniedV6.open(version);
   return new Map([
-    ...((await v4?.read()) ?? []).map(([key, number]) => [cidrOfV4Key(key).text, number] as const),
-    ...((await v6?.read()) ?? []).map(([key, number]) => [cidrOfV6Key(key).text, number] as const),
+    ...(await mapInSlices(
+      (await v4?.read()) ?? [],
+      ([key, number]) => [cidrOfV4Key(key).text, number] as const,
+    )),
+    ...(await mapInSlices(
+      (await v6?.read()) ?? [],
+      ([key, number]) => [cidrOfV6Key(key).text, number] as const,
+    )),
   ]);
 }
 
@@ -39,7 +46,7 @@ export async function writeDenied(tables: DeniedTables, prefixes: readonly strin
   const { numbers, fresh } = numberDenied(before, prefixes);
   clearCounts(tables, fresh);
   const version = versionOf(tables);
-  const entries = [...numbers].map(([text, number]) => ({ cidr: cidrFrom(text), number }));
+  const entries = await mapInSlices([...numbers], ([text, number]) => ({ cidr: cidrFrom(text), number }));
   const of = (family: 4 | 6): { cidr: Cidr; number: number }[] =>
     entries.filter(({ cidr }) => cidr.family === family);
   const [v4, v6] = [of(4), of(6)];

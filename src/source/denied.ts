@@ -4,6 +4,7 @@ import type { BigIntStats } from "node:fs";
 import { stat } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
 import { type Cidr, cidrOf, type Parsed, parseAddress, parseCidr } from "../base/ip.ts";
+import { mapInSlices } from "../base/slices.ts";
 import type { Problem } from "../model/problem.ts";
 import { textOfFile } from "./manifests/files.ts";
 import { visible } from "./parse/text.ts";
@@ -22,22 +23,22 @@ const EFFECT = "the list before stays in force";
  * One prefix or address a line, of either family; "#" begins a comment. A line that cannot be read makes the whole list
  * unreadable: half a list would let through what the other half denies. `max` is the most prefixes that there may be.
  */
-export function parseDenied(text: string, file: string, max: number): DeniedReading {
+export async function parseDenied(text: string, file: string, max: number): Promise<DeniedReading> {
   const found = new Set<string>();
   const wrong: Problem[] = [];
   const warnings: Problem[] = [];
-  for (const [index, line] of text.split(/\r?\n/).entries()) {
+  await mapInSlices(text.split(/\r?\n/), (line, index) => {
     const entry = line.replace(/#.*$/, "").trim();
-    if (entry === "") continue;
+    if (entry === "") return;
     const parsed = parseEntry(entry);
     const at = { file: visible(file), line: index + 1 };
     if (!parsed.ok) {
       wrong.push({ severity: "error", ...at, reason: `${visible(entry)}: ${parsed.reason}`, effect: EFFECT });
-      continue;
+      return;
     }
     found.add(parsed.value.text);
     if (parsed.value.length === 0) warnings.push({ severity: "warning", ...at, ...everyone(parsed.value) });
-  }
+  });
   if (wrong.length > 0) return { ok: false, problems: shortened(wrong, file) };
   if (found.size > max) {
     const reason = `${found.size} prefixes, at most ${max} are supported`;
@@ -54,9 +55,10 @@ function parseEntry(entry: string): Parsed<Cidr> {
     return { ok: true, value: cidrOf(family, value, family === 4 ? 32 : 128) };
   }
   const cidr = parseCidr(entry);
+  if (!cidr.ok || cidr.value.text === entry) return cidr;
   const address = parseAddress(entry.slice(0, entry.indexOf("/")));
   // Such a line is a slip, or one that was cut short: 10.20.0.0/1 of 10.20.0.0/16 denies half of all addresses.
-  if (cidr.ok && address.ok && address.value.value !== cidr.value.value)
+  if (address.ok && address.value.value !== cidr.value.value)
     return {
       ok: false,
       reason: `it has bits beyond its length; ${cidr.value.text} would be the whole prefix`,

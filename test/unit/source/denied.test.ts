@@ -9,12 +9,12 @@ import { problemText } from "../../../src/model/problem.ts";
 import { type DeniedReading, parseDenied, readDenied, watchDenied } from "../../../src/source/denied.ts";
 
 const MAX = 1_000;
-const read = (text: string, max = MAX): DeniedReading => parseDenied(text, "deny.txt", max);
+const read = (text: string, max = MAX): Promise<DeniedReading> => parseDenied(text, "deny.txt", max);
 const textsOf = ({ problems }: DeniedReading): string[] => problems.map(problemText);
 
 describe("a list", () => {
-  it("has one prefix or address a line, in either family, with comments", () => {
-    const reading = read(
+  it("has one prefix or address a line, in either family, with comments", async () => {
+    const reading = await read(
       "# bad ones\n\n10.7.0.0/16 # all of it\n  192.0.2.9\r\nfd07::/64\n2001:DB8::1\n10.7.0.0/16\n",
     );
     expect(reading).toEqual({
@@ -24,12 +24,24 @@ describe("a list", () => {
     });
   });
 
-  it.each(["", "\n\n", "# nothing\n"])("may be empty: %j", (text) => {
-    expect(read(text)).toEqual({ ok: true, prefixes: [], problems: [] });
+  it.each(["", "\n\n", "# nothing\n"])("may be empty: %j", async (text) => {
+    expect(await read(text)).toEqual({ ok: true, prefixes: [], problems: [] });
   });
 
-  it("may deny everyone, which is told", () => {
-    const reading = read("10.0.0.0/8\n0.0.0.0/0\n::/0\n");
+  it("may be long, and keeps nobody waiting meanwhile", async () => {
+    const many = Array.from({ length: 50_000 }, (_, at) => `10.${at >> 16}.${(at >> 8) & 255}.${at & 255}`);
+    let turns = 0;
+    const turning = setInterval(() => {
+      turns += 1;
+    }, 1);
+    const reading = await read(many.join("\n"), 100_000);
+    clearInterval(turning);
+    expect(reading.ok && reading.prefixes.length).toBe(50_000);
+    expect(turns).toBeGreaterThan(1);
+  });
+
+  it("may deny everyone, which is told", async () => {
+    const reading = await read("10.0.0.0/8\n0.0.0.0/0\n::/0\n");
     expect(reading).toMatchObject({ ok: true, prefixes: ["0.0.0.0/0", "10.0.0.0/8", "::/0"] });
     expect(textsOf(reading)).toEqual([
       "deny.txt:2: every IPv4 source is denied; on uplinks nothing of this family passes but ARP and neighbour discovery",
@@ -49,24 +61,24 @@ describe("a list with a wrong line", () => {
     ["fe80::1%eth0", "not an IP address"],
     ["10.7.0.0/16 10.8.0.0/16", 'prefix length "16 10.8.0.0/16" is not a number from 0 to 32'],
     ["evil.example", "not an IP address"],
-  ])("%s is unreadable as a whole", (line, reason) => {
-    const reading = read(`10.1.0.0/16\n# next\n${line}\n10.2.0.0/16\n`);
+  ])("%s is unreadable as a whole", async (line, reason) => {
+    const reading = await read(`10.1.0.0/16\n# next\n${line}\n10.2.0.0/16\n`);
     expect(reading.ok).toBe(false);
     expect(textsOf(reading)).toEqual([`deny.txt:3: ${line}: ${reason}; the list before stays in force`]);
   });
 
-  it("tells ten of many", () => {
-    const texts = textsOf(read("x\n".repeat(13)));
+  it("tells ten of many", async () => {
+    const texts = textsOf(await read("x\n".repeat(13)));
     expect(texts).toHaveLength(11);
     expect(texts.at(-1)).toBe(
       "deny.txt: and 3 more lines that cannot be read; the list before stays in force",
     );
   });
 
-  it("is also one with too many", () => {
+  it("is also one with too many", async () => {
     const many = Array.from({ length: 11 }, (_, at) => `10.0.0.${at}`).join("\n");
-    expect(read(many, 11).ok).toBe(true);
-    expect(textsOf(read(many, 10))).toEqual([
+    expect((await read(many, 11)).ok).toBe(true);
+    expect(textsOf(await read(many, 10))).toEqual([
       "deny.txt: 11 prefixes, at most 10 are supported; the list before stays in force",
     ]);
   });
