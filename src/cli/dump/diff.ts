@@ -15,6 +15,7 @@ import {
   settingsDifferences,
 } from "../../state/compare.ts";
 import { type PlainState, stateFrom } from "../../state/plain.ts";
+import { type Span, serviceFrom } from "../../state/state.ts";
 import { askAgentOrFail } from "../agent-client.ts";
 import { note, type WriteOptions } from "../command.ts";
 import { CommandError, type Context, EXIT } from "../env.ts";
@@ -91,11 +92,19 @@ function recordOf(
 ): DifferenceRecord {
   return {
     table,
-    key: span === undefined ? key : portSetText([span]),
+    key: keyText(table, key, span),
     ...(wanted === undefined ? {} : { wanted }),
     ...(held === undefined ? {} : { held }),
     about: names === undefined ? [] : aboutOf(table, policy?.toString() ?? key, names),
   };
+}
+
+/** As `weir maps dump` shows it: places of the port line as ports. */
+function keyText(table: DesiredTable, key: string, span: Span | undefined): string {
+  if (span !== undefined) return portSetText([span]);
+  if (table !== "services") return key;
+  const { address, place } = serviceFrom(key);
+  return `${address} ${portSetText([{ first: place, last: place }])}`;
 }
 
 function aboutOf(table: DesiredTable, key: string, names: NamesView): readonly string[] {
