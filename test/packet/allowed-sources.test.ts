@@ -1,9 +1,12 @@
 // What a pod may send from besides the addresses in its entry: prefixes that an annotation names, and a fifth address.
 
 import { afterEach, describe, expect, it } from "vitest";
+import { present } from "../../src/base/assert.ts";
 import { TCP_FLAG } from "../../src/engines/frame.ts";
+import { VERSIONS } from "../../src/gen/layout.ts";
 import { compile } from "../../src/policy/compile.ts";
 import { NOTHING_NUMBERED } from "../../src/policy/numbers.ts";
+import { diff } from "../../src/state/diff.ts";
 import { address, cluster, namespace, pod } from "../support/model.ts";
 import { arp, frame, NEIGHBOUR, neighbour, type Segment, SYN_ACK, tcpSegment } from "./frames.ts";
 import { expectSteps, into, outOf, useWorld } from "./table.ts";
@@ -85,6 +88,37 @@ describe("a pod with further sources", () => {
     await seen([], "spoofed", "spoofed");
     const { sourcesV4, sourcesV6 } = world().bench.maps.tables;
     expect([...(await sourcesV4.read()), ...(await sourcesV6.read())]).toEqual([]);
+  });
+});
+
+describe("a change of further sources", () => {
+  it("comes into force with the flip, whichever version is in force", async () => {
+    const { maps } = world().bench;
+    const ifindex = world().ifindexOf("both");
+    const asked = async (reason: string) => {
+      await world().forget();
+      expectSteps(
+        world(),
+        BOTH_FAMILIES.map((a) => outOf("both", out(a, BEHIND[a.family], tcpSegment(40_000, 80)), reason)),
+      );
+    };
+    const change = async (sources: readonly string[], before: string, after: string) => {
+      const held = await maps.read();
+      const endpoint = present(held.state.endpoints.get(ifindex), "the endpoint");
+      const endpoints = new Map(held.state.endpoints).set(ifindex, { ...endpoint, sources });
+      const { prepare, cleanup } = diff(held, { ...held.state, endpoints });
+      await maps.write(prepare);
+      await asked(before);
+      await maps.flip();
+      await asked(after);
+      await maps.write(cleanup);
+      await asked(after);
+    };
+    for (let version = 0; version < VERSIONS; version += 1) {
+      await change(["10.77.0.0/16", "fd77::/64"], "spoofed", "policy");
+      await change(["10.77.8.0/24", "fd77::/112"], "policy", "policy");
+      await change([], "policy", "spoofed");
+    }
   });
 });
 

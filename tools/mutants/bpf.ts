@@ -70,16 +70,20 @@ const ADDRESSES: readonly Mutant[] = [
   ),
   source("only used places hold addresses", "i < endpoint->addresses_v4_used && ", ""),
   source(
-    "an endpoint without further sources has none",
+    "an endpoint may have further sources",
     "return endpoint->more_sources && is_source_v4",
-    "return is_source_v4",
+    "return false && is_source_v4",
   ),
   source(
     "IPv4 sources have versions",
     "is_source_v4(endpoint->ifindex, context->version, address)",
     "is_source_v4(endpoint->ifindex, 0, address)",
   ),
-  source("IPv6 sources are of one endpoint", ".length = 160, .ifindex = ifindex", ".length = 160"),
+  source(
+    "IPv6 sources are of one endpoint",
+    ".length = 160, .ifindex = ifindex",
+    ".length = 160, .ifindex = ifindex * 0",
+  ),
   source(
     "who asks may have no address yet",
     "if (!tells && is_unspecified(&packet->source))\n\t\treturn false;",
