@@ -36,13 +36,15 @@ static __always_inline bool is_linear(const struct xdp_md *xdp)
 	const struct iphdr *v4 = (const void *)(ethernet + 1);
 	const struct ipv6hdr *v6 = (const void *)(ethernet + 1);
 	void *end = (void *)(long)xdp->data_end;
+	__u32 linear = xdp->data_end - xdp->data;
 
 	if ((void *)(v4 + 1) > end)
 		return false;
+	/* In numbers: to 6.1's verifier one whose bytes were swapped may be any, and so none to add to a pointer. */
 	if (ethernet->h_proto == bpf_htons(ETH_P_IP))
-		return (void *)v4 + bpf_ntohs(v4->tot_len) <= end;
+		return sizeof(*ethernet) + bpf_ntohs(v4->tot_len) <= linear;
 	return ethernet->h_proto == bpf_htons(ETH_P_IPV6) && (void *)(v6 + 1) <= end &&
-	       (void *)(v6 + 1) + bpf_ntohs(v6->payload_len) <= end;
+	       sizeof(*ethernet) + sizeof(*v6) + bpf_ntohs(v6->payload_len) <= linear;
 }
 
 #define FIRST_PART_MIN                                                                                                 \
