@@ -96,8 +96,8 @@ const ADDRESSES: readonly Mutant[] = [
   source("listeners are many", "&&\n\t       is_multicast(&packet->destination)", ""),
   source(
     "fragments of IPv6 made anew are not the node's",
-    "(context->owned || !is_v6(packet) || whole)",
-    "true",
+    "!is_v6(packet) || whole)",
+    "!is_v6(packet) || whole || packet->fragment)",
   ),
 ];
 
@@ -108,7 +108,7 @@ const FLOWS: readonly Mutant[] = [
     "remote_port = is_echo_request(packet) == out;",
     "remote_port = 0;",
   ),
-  conntrack("a reset shortens the wait", "if (flags & TCP_RST)\n\t\treturn TIMEOUT_TCP_RESET;", ""),
+  conntrack("a reset shortens the wait", "return TIMEOUT_TCP_RESET;", "return TIMEOUT_TCP_ESTABLISHED;"),
   conntrack(
     "an end shortens the wait",
     "if (state & (FLOW_FIN_OPENER | FLOW_FIN_OTHER))\n\t\treturn TIMEOUT_TCP_CLOSING;",
@@ -131,8 +131,12 @@ const FLOWS: readonly Mutant[] = [
     "",
   ),
   conntrack("fragments expire", "!first || expired(first->expires)", "!first"),
-  conntrack("fragments go one way", "\t\t.direction = context->direction,\n", ""),
-  decide("a generation judges anew", "flow->generation == generation || flow->state & FLOW_NODE", "true"),
+  conntrack("fragments go one way", "key->direction = context->direction;", "key->direction = 0;"),
+  decide(
+    "a generation judges anew",
+    "flow->generation == generation || flow->state & FLOW_NODE",
+    "flow->generation <= generation",
+  ),
   decide(
     "the node's flows are not judged",
     "flow->generation == generation || flow->state & FLOW_NODE",
@@ -165,11 +169,6 @@ const FLOWS: readonly Mutant[] = [
 const VERDICTS: readonly Mutant[] = [
   policy("protocols without ports are the last place", "return PORT_LINE_OTHER;", "return bpf_ntohs(port);"),
   policy(
-    "exact addresses come first",
-    "identity->number[version & 1] == IDENTITY_ABSENT) {\n\t\tstruct cidr_v4_key",
-    "true) {\n\t\tstruct cidr_v4_key",
-  ),
-  policy(
     "the opener's destination port counts",
     "opener == context->direction ? packet->destination_port",
     "true ? packet->destination_port",
@@ -190,9 +189,17 @@ const VERDICTS: readonly Mutant[] = [
     "(packet.family == FAMILY_IPV4 || packet.family == FAMILY_IPV6) && spoofed(context, &packet)",
     "false",
   ),
-  verdict("malformed ARP is none", "parsed == PARSED_ARP && whole", "parsed == PARSED_ARP"),
+  verdict(
+    "malformed ARP is none",
+    "parsed == PARSED_ARP && whole",
+    "parsed == PARSED_ARP && (whole || parsed)",
+  ),
   verdict("ICMP errors are related", "at && is_related(", "false && is_related("),
-  verdict("headers are made linear", "return is_partial(hook) && (parsed", "return false && (parsed"),
+  verdict(
+    "headers are made linear",
+    "return is_partial(hook) && (parsed",
+    "return is_partial(hook) && hook->data == 0 && (parsed",
+  ),
 ];
 
 export const BPF_MUTANTS: readonly Mutant[] = [...PARSING, ...ADDRESSES, ...FLOWS, ...VERDICTS];
