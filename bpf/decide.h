@@ -51,7 +51,7 @@ static __always_inline enum reason admit(const struct context *context, const st
 			return reason;
 		}
 		flow_refresh(context, packet, flow);
-		return REASON_ESTABLISHED;
+		return reason == REASON_AUDIT ? reason : REASON_ESTABLISHED;
 	}
 	return flow ? REASON_REVOKED : reason;
 }
@@ -183,7 +183,7 @@ static __always_inline enum reason decide(const struct context *context, struct 
 		if (!isolated(context, context->direction))
 			return REASON_NOT_ISOLATED;
 		if (!fragment_recall(context, packet))
-			return REASON_FRAGMENT;
+			return unless_audited(context, REASON_FRAGMENT);
 	}
 	if (has_flow(packet))
 		reason = decide_flow(context, packet, key);

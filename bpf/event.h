@@ -49,7 +49,7 @@ static __always_inline bool is_told(const struct context *context, enum reason r
 {
 	struct event_bucket *own, *all;
 
-	if (reason < REASON_DROPS && reason != REASON_POLICY)
+	if (reason < REASON_DROPS && reason != REASON_POLICY && reason != REASON_AUDIT)
 		return false;
 	own = event_bucket(context->endpoint ? context->endpoint->id : 0, context->direction & 1, reason);
 	if (!own || !has_room(own, EVENTS_EACH))

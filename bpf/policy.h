@@ -119,14 +119,10 @@ static __always_inline bool row_holds(const struct context *context, __u32 numbe
 	return row->bits[(bit / 64) & (ROW_WORDS - 1)] >> (bit % 64) & 1;
 }
 
-/*
- * Judges a packet's flow by the policy that the endpoint has for the direction that the flow was opened in. The reason passes
- * or drops: see enum reason.
- */
-static __always_inline enum reason judge(const struct context *context, const struct packet *packet,
-					 enum direction opener)
+/* What the policy of this number says of a packet of a flow that was opened in this direction. */
+static __always_inline enum reason judge_by(const struct context *context, const struct packet *packet,
+					    enum direction opener, __u32 number)
 {
-	__u32 number = context->endpoint->policy[context->version & 1][opener & 1];
 	const struct address_v6 *remote =
 		context->direction == DIRECTION_EGRESS ? &packet->destination : &packet->source;
 	__be16 port = opener == context->direction ? packet->destination_port : packet->source_port;
@@ -136,8 +132,6 @@ static __always_inline enum reason judge(const struct context *context, const st
 	void *identities;
 	__u32 *row;
 
-	if (!number)
-		return REASON_NOT_ISOLATED;
 	identities = bpf_map_lookup_elem(&policy, &number);
 	if (!identities)
 		return REASON_INCOMPLETE;
@@ -159,6 +153,22 @@ static __always_inline enum reason judge(const struct context *context, const st
 	if (*row == ROW_ALL || row_holds(context, *row, place, &incomplete))
 		return REASON_POLICY;
 	return incomplete ? REASON_INCOMPLETE : REASON_DENIED;
+}
+
+/*
+ * Judges a packet's flow by the policy that the endpoint has for the direction that the flow was opened in. The reason passes
+ * or drops: see enum reason.
+ */
+static __always_inline enum reason judge(const struct context *context, const struct packet *packet,
+					 enum direction opener)
+{
+	__u32 number = context->endpoint->policy[context->version & 1][opener & 1];
+	enum reason reason;
+
+	if (!number)
+		return REASON_NOT_ISOLATED;
+	reason = judge_by(context, packet, opener, number & ~POLICY_AUDIT);
+	return reason >= REASON_DROPS && number & POLICY_AUDIT ? REASON_AUDIT : reason;
 }
 
 #endif

@@ -24,6 +24,18 @@ static __always_inline bool isolated(const struct context *context, enum directi
 	return context->endpoint->policy[context->version & 1][direction & 1] != 0;
 }
 
+/* Whether what isolates it is only to tell what it would drop. */
+static __always_inline bool audited(const struct context *context, enum direction direction)
+{
+	return context->endpoint->policy[context->version & 1][direction & 1] & POLICY_AUDIT;
+}
+
+/* A reason to drop that there is because the endpoint is isolated in the packet's direction. */
+static __always_inline enum reason unless_audited(const struct context *context, enum reason reason)
+{
+	return audited(context, context->direction) ? REASON_AUDIT : reason;
+}
+
 /* Whether any packet of the endpoint is judged by policy, so that its flows are worth tracking. */
 static __always_inline bool tracked(const struct context *context)
 {

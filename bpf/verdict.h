@@ -128,7 +128,7 @@ static __always_inline enum reason verdict_without(hook_context *hook, const str
 		return REASON_NODE;
 	if (!isolated(context, context->direction))
 		return REASON_NOT_ISOLATED;
-	return parsed == PARSED_UNSUPPORTED ? REASON_UNSUPPORTED : REASON_MALFORMED;
+	return unless_audited(context, parsed == PARSED_UNSUPPORTED ? REASON_UNSUPPORTED : REASON_MALFORMED);
 }
 
 /*
@@ -149,7 +149,7 @@ __noinline int verdict_of_others(hook_context *hook, __u32 direction)
 	if (parsed != PARSED_IP)
 		return verdict_without(hook, &context, parsed);
 	reason = verdict_of(&context, &here->packet, &cursor, &here->key);
-	if (reason == REASON_DENIED && is_icmp_error(&here->packet))
+	if ((reason == REASON_DENIED || reason == REASON_AUDIT) && is_icmp_error(&here->packet))
 		return reason | offset_of(&cursor) << REASON_BITS;
 	return reason;
 }

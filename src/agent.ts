@@ -13,6 +13,7 @@ import type { FromPodHook } from "./base/hooks.ts";
 import type { AdjustableLog } from "./base/log.ts";
 import { type Bell, openBell } from "./base/wake.ts";
 import { hookOf } from "./datapath/attach.ts";
+import type { Mode } from "./model/mode.ts";
 import type { Problem } from "./model/problem.ts";
 import { toWire } from "./model/wire.ts";
 import type { EventFileOptions } from "./observe/events/file.ts";
@@ -39,6 +40,8 @@ export interface AgentOptions {
   readonly eventsFile?: EventFileOptions;
   /** The built BPF object. */
   readonly object: string;
+  /** Whether all policies of the node only tell what they would deny. */
+  readonly mode: Mode;
   /** Where what pods send is filtered. */
   readonly fromPodHook: FromPodHook;
   /** The node's own interfaces on which denied prefixes are dropped. */
@@ -130,7 +133,8 @@ async function runOnce(options: AgentOptions, env: AgentEnv): Promise<number> {
     const progress = await firstProgress(kernel);
     const uplinks = await openUplinksOf(kernel, options);
     await uplinks?.read();
-    const reading = withProblems(await readManifests(options.manifests), (await uplinks?.bring(false)) ?? []);
+    const read = inMode(await readManifests(options.manifests), options.mode);
+    const reading = withProblems(read, (await uplinks?.bring(false)) ?? []);
     await round(kernel, progress, { reading, resync: false }, env);
     return progress.problems.some(({ severity }) => severity === "error") ? 1 : 0;
   } finally {
@@ -143,6 +147,9 @@ async function openUplinksOf(kernel: Kernel, { uplinks }: AgentOptions): Promise
   await dropUplinks(kernel);
   return undefined;
 }
+
+const inMode = (reading: Reading, mode: Mode): Reading =>
+  mode === "audit" ? { ...reading, cluster: { ...reading.cluster, mode } } : reading;
 
 const withProblems = (reading: Reading, problems: readonly Problem[]): Reading => ({
   ...reading,
@@ -181,7 +188,7 @@ async function loop(running: Parts, options: AgentOptions, env: AgentEnv & Round
       const asked = running.resyncs.take();
       const resync = timers.resyncIsDue() || asked.length > 0;
       const problems = (await running.uplinks?.bring(resync)) ?? [];
-      const read = withProblems(reading, problems);
+      const read = withProblems(inMode(reading, options.mode), problems);
       const settled = await round(running.kernel, running.progress, { reading: read, resync }, env);
       running.events.settle(running.progress.applied, running.progress.force);
       for (const answer of asked) answer(running.progress, settled && reading.readable);
@@ -272,5 +279,6 @@ function statusView(running: Running, options: AgentOptions, env: AgentEnv, star
     fromPodHook: options.fromPodHook,
     ...(running.uplinks === undefined ? {} : { uplinks: running.uplinks.view() }),
     source: options.manifests,
+    ...(options.mode === "audit" ? { mode: "audit" } : {}),
   };
 }

@@ -6,12 +6,14 @@ import { type AddressV6, type Event, REASON_NAMES, Reason } from "../gen/layout.
 import { keyOf } from "../model/cluster.ts";
 import { hasPorts, isIcmp, protocolText } from "../observe/dump/flows.ts";
 import type { EventEnd, EventView } from "../observe/events/event.ts";
+import type { EventVerdict } from "../observe/events/verdicts.ts";
 import { whyText } from "../observe/events/text.ts";
 import type { InForce } from "./views.ts";
 
 /** Reasons that there are only where policies isolate. */
 const BY_POLICY: ReadonlySet<number> = new Set([
   Reason.POLICY,
+  Reason.AUDIT,
   Reason.DENIED,
   Reason.REVOKED,
   Reason.MALFORMED,
@@ -50,7 +52,7 @@ export function namerOf(force: InForce | undefined): Namer {
     };
     const view = {
       time: time.toISOString(),
-      verdict: event.reason >= Reason.DROPS ? "dropped" : "passed",
+      verdict: verdictOf(event.reason),
       reason: REASON_NAMES[event.reason] ?? String(event.reason),
       direction: directionOf(event.direction),
       ...(entry === undefined ? {} : { endpoint: keyOf(entry.local.pod) }),
@@ -68,6 +70,11 @@ export function namerOf(force: InForce | undefined): Namer {
     } as const satisfies Omit<EventView, "text">;
     return { ...view, text: whyText(view) };
   };
+}
+
+function verdictOf(reason: Reason): EventVerdict {
+  if (reason === Reason.AUDIT) return "audit";
+  return reason >= Reason.DROPS ? "dropped" : "passed";
 }
 
 const directionOf = (number: number): Direction => (number === 0 ? "ingress" : "egress");

@@ -88,7 +88,10 @@ export function eventReadings(events: EventReading, traffic: Traffic): Readings 
   };
 }
 
-const verdictOf = (reason: string): string => (DROPPING.has(reason) ? "dropped" : "passed");
+function verdictOf(reason: string): string {
+  if (reason === "audit") return "audit";
+  return DROPPING.has(reason) ? "dropped" : "passed";
+}
 
 export function statusReadings(status: StatusView, filled: readonly CapacityView[]): Readings {
   const tables = [...status.capacity, ...filled];

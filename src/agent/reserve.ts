@@ -2,7 +2,7 @@
 
 import { endpointKey, NOTHING_NUMBERED, type Numbering, type Reserved } from "../policy/numbers.ts";
 import type { Held } from "../state/diff.ts";
-import { identityIn, type State } from "../state/state.ts";
+import { identityIn, policyNumber, type State } from "../state/state.ts";
 
 /** What to number by where only the kernel's state is known: endpoints keep their numbers, all others are new. */
 export function numberingOver(held: Held, previous: Numbering = NOTHING_NUMBERED): Numbering {
@@ -29,7 +29,10 @@ export function numbersIn(state: State): Reserved {
     ]),
     policies: new Set([
       ...state.policies.keys(),
-      ...[...state.endpoints.values()].flatMap(({ policy }) => [policy.ingress, policy.egress]),
+      ...[...state.endpoints.values()].flatMap(({ policy }) => [
+        policyNumber(policy.ingress),
+        policyNumber(policy.egress),
+      ]),
     ]),
     rows: new Set([
       ...state.rows.keys(),

@@ -3,12 +3,13 @@
 import { DIRECTIONS, type Direction } from "../base/direction.ts";
 import type { Attached } from "../datapath/attach.ts";
 import { type Cluster, isSelectable, keyOf, type Pod } from "../model/cluster.ts";
+import { modeOf } from "../model/mode.ts";
 import { matches, selectorText } from "../model/selector.ts";
 import type { CapacityView, EndpointView, NamesView, PolicyView, SideView } from "../observe/view.ts";
 import type { Compiled, EndpointSides } from "../policy/compile.ts";
 import { namesOf } from "../policy/names.ts";
-import { policiesOn } from "../policy/subjects.ts";
-import { identityIn, LIMITS, type State } from "../state/state.ts";
+import { isAuditedFor, policiesOn } from "../policy/subjects.ts";
+import { identityIn, LIMITS, policyNumber, type State } from "../state/state.ts";
 
 /** The last state that the kernel took over whole, with what it was compiled from. */
 export interface InForce {
@@ -35,7 +36,8 @@ function enforcedView(force: InForce, { local, sides }: EndpointSides): Endpoint
   const endpoint = force.compiled.state.endpoints.get(local.ifindex);
   const side = (direction: Direction): SideView => ({
     isolatedBy: (sides[direction]?.policies ?? []).map(keyOf),
-    policy: endpoint?.policy[direction] ?? 0,
+    policy: policyNumber(endpoint?.policy[direction] ?? 0),
+    ...(sides[direction]?.audit === true ? { audit: true } : {}),
   });
   const name = force.interfaces.get(local.ifindex);
   const attached = force.attached.get(local.ifindex);
@@ -55,6 +57,7 @@ function missingView(cluster: Cluster, pod: Pod): EndpointView {
   const side = (direction: Direction): SideView => ({
     isolatedBy: policiesOn(cluster, pod, direction).map(keyOf),
     policy: 0,
+    ...(isAuditedFor(cluster, pod, direction) ? { audit: true } : {}),
   });
   return { ...identityOf(pod), state: "no interface", ingress: side("ingress"), egress: side("egress") };
 }
@@ -87,6 +90,7 @@ export function policyViews(force: InForce): PolicyView[] {
       rules: { ingress: policy.rules.ingress.length, egress: policy.rules.egress.length },
       selects,
       enforced: selects.filter((key) => enforced.has(key)).length,
+      ...(modeOf(force.cluster, policy) === "audit" ? { audit: true } : {}),
       ...(policy.unreadable === undefined ? {} : { unreadable: policy.unreadable }),
     };
   });
@@ -95,7 +99,10 @@ export function policyViews(force: InForce): PolicyView[] {
 
 export function namesView(force: InForce): NamesView {
   const { state, meaning } = force.compiled;
-  return namesOf(meaning, ({ local }) => ({ ...state.endpoints.get(local.ifindex)?.policy }));
+  return namesOf(meaning, ({ local }) => {
+    const { ingress = 0, egress = 0 } = state.endpoints.get(local.ifindex)?.policy ?? {};
+    return { ingress: policyNumber(ingress), egress: policyNumber(egress) };
+  });
 }
 
 export function capacityViews(state: State): CapacityView[] {

@@ -139,11 +139,11 @@ async function rowsOfKernel(
   const records = await readKernel(context, readEndpoints);
   note(context.env, `${reason}; shown is what the kernel enforces`);
   const rows = records.map(
-    ({ policy, ...record }): EndpointRow => ({
+    ({ policy, audit, ...record }): EndpointRow => ({
       ...record,
       state: "enforced",
-      ingress: { policy: policy.ingress },
-      egress: { policy: policy.egress },
+      ingress: { policy: policy.ingress, audit: audit?.includes("ingress") === true },
+      egress: { policy: policy.egress, audit: audit?.includes("egress") === true },
     }),
   );
   return withTraffic(context, options, rows);

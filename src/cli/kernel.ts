@@ -1,11 +1,12 @@
 // Reading the pinned maps, whether an agent runs or not: opening them, and the values that are in force.
 
-import type { Direction } from "../base/direction.ts";
+import { DIRECTIONS, type Direction } from "../base/direction.ts";
 import { addressesOfEndpoint } from "../datapath/codec.ts";
 import { openPins, type Pins, pinnedDigests } from "../datapath/pins.ts";
 import { type Table, type TableName, tableOf } from "../datapath/tables.ts";
 import { LAYOUT_DIGEST } from "../gen/layout.ts";
 import type { EndpointRecord } from "../observe/dump/peers.ts";
+import { isAudited, policyNumber } from "../state/state.ts";
 import { CommandError, type Context, EXIT } from "./env.ts";
 import { interfaceNames } from "./interfaces.ts";
 
@@ -72,12 +73,17 @@ export async function readEndpoints({ table, version }: Kernel): Promise<Endpoin
     .map((endpoint): EndpointRecord => {
       const [ingress, egress] = endpoint.policy[version];
       const name = names.get(endpoint.ifindex);
-      const policy: { [direction in Direction]: number } = { ingress, egress };
+      const policy: { [direction in Direction]: number } = {
+        ingress: policyNumber(ingress),
+        egress: policyNumber(egress),
+      };
+      const audit = DIRECTIONS.filter((direction) => isAudited({ ingress, egress }[direction]));
       return {
         ifindex: endpoint.ifindex,
         ...(name === undefined ? {} : { interface: name }),
         id: endpoint.id,
         policy,
+        ...(audit.length === 0 ? {} : { audit }),
         addresses: addressesOfEndpoint(endpoint).map(({ text }) => text),
       };
     })

@@ -5,6 +5,7 @@ import { isIP } from "node:net";
 import { type Command, InvalidArgumentError, Option } from "commander";
 import type { UplinkOptions } from "../agent/uplinks.ts";
 import { FROM_POD_HOOKS, type FromPodHook } from "../base/hooks.ts";
+import { MODES, type Mode } from "../model/mode.ts";
 import { printable } from "../observe/text.ts";
 import type { StatusView } from "../observe/view.ts";
 import { askAgentIfAble, isSilence } from "./agent-client.ts";
@@ -26,6 +27,7 @@ interface Options {
   readonly eventsFile?: string;
   readonly eventsFileSize: number;
   readonly eventsFileCount: number;
+  readonly mode: Mode;
   readonly metricsListen: Listen;
   readonly metricsPolicies: boolean;
   readonly logLevel: (typeof LOG_LEVELS)[number];
@@ -60,6 +62,11 @@ export function addRun(parent: Command, exits: Exits): void {
     .description("enforce the policies of a directory of manifests")
     .requiredOption("--manifests <dir>", "directory of Kubernetes YAML, watched for changes")
     .option("--once", "apply it, then leave; the kernel goes on enforcing")
+    .addOption(
+      new Option("--mode <mode>", "audit: drop nothing by policy, only tell what would be dropped")
+        .choices(MODES)
+        .default("enforce"),
+    )
     .addOption(
       new Option("--from-pod-hook <hook>", "where what pods send is filtered")
         .choices(FROM_POD_HOOKS)
@@ -161,6 +168,7 @@ async function run(context: Context, options: Options): Promise<number> {
       manifests: options.manifests,
       once: options.once === true,
       fromPodHook: options.fromPodHook,
+      mode: options.mode,
       object: objectPath(env),
       ...(uplinks === undefined ? {} : { uplinks }),
       ...(group === undefined ? {} : { socketGroup: group }),

@@ -82,11 +82,11 @@ async function reportOf(context: Context): Promise<StatusReport> {
       pins: context.settings.bpffs,
       digest: kernel.pins.digest,
       generation: kernel.generation,
-      endpoints: endpoints.map(({ policy, ...record }) => ({
+      endpoints: endpoints.map(({ policy, audit, ...record }) => ({
         ...record,
         state: "enforced",
-        ingress: { policy: policy.ingress },
-        egress: { policy: policy.egress },
+        ingress: { policy: policy.ingress, audit: audit?.includes("ingress") === true },
+        egress: { policy: policy.egress, audit: audit?.includes("egress") === true },
       })),
     };
   });

@@ -4,6 +4,7 @@ import { assert } from "../base/assert.ts";
 import {
   ENDPOINT_ADDRESSES,
   IDENTITY_FRONTEND as LAYOUT_IDENTITY_FRONTEND,
+  POLICY_AUDIT as LAYOUT_POLICY_AUDIT,
   PORT_LINE_OTHER as LAYOUT_PORT_LINE_OTHER,
   ROW_ALL as LAYOUT_ROW_ALL,
   ROW_NONE as LAYOUT_ROW_NONE,
@@ -17,6 +18,7 @@ import {
   IDENTITY_FRONTEND,
   LIMITS,
   OWN_ADDRESSES_MAX,
+  POLICY_AUDIT,
   PORT_LINE_OTHER,
   ROW_ALL,
   ROW_NONE,
@@ -42,6 +44,7 @@ export function checkLimits(): void {
     ["own addresses", OWN_ADDRESSES_MAX, ENDPOINT_ADDRESSES],
     ["places of the port line", PORT_LINE_OTHER, LAYOUT_PORT_LINE_OTHER],
     ["ports", PORT_LINE_OTHER + 1, MAPS.ports.maxEntries],
+    ["the bit of audit", POLICY_AUDIT, LAYOUT_POLICY_AUDIT],
     ["the row of nothing", ROW_NOTHING, LAYOUT_ROW_NOTHING],
     ["the row of all", ROW_ALL, LAYOUT_ROW_ALL],
     ["the row of none", ROW_NONE, LAYOUT_ROW_NONE],

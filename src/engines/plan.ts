@@ -27,7 +27,7 @@ export function planEngine(): Engine {
           const remote = direction === "egress" ? cell.to.address : cell.from.address;
           const place = placeOf(cell.protocol === "ICMP" ? "other" : cell.protocol, cell.port);
           const answer = plan.judge({ ifindex, direction, remote, place });
-          return { allowed: answer === "allowed" || answer === "not isolated", answer };
+          return { allowed: answer !== "denied" && answer !== "unknown endpoint", answer };
         }),
       );
     },

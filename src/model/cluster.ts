@@ -54,6 +54,8 @@ export interface Cluster {
   readonly policies: ReadonlyMap<string, Policy>;
   readonly services: ReadonlyMap<string, Service>;
   readonly slices: ReadonlyMap<string, EndpointSlice>;
+  /** Set where the whole node is in audit mode. */
+  readonly mode?: "audit";
 }
 
 export const EMPTY_CLUSTER: Cluster = {

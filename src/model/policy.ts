@@ -46,4 +46,6 @@ export interface Policy {
    * it (fail closed). The text is the reason.
    */
   readonly unreadable?: string;
+  /** Annotation `weir.dev/mode`: model/mode.ts says what it comes to. */
+  readonly mode?: "enforce" | "audit";
 }

@@ -7,6 +7,7 @@ import { countText, someOf } from "./text.ts";
 export interface EndpointSide {
   readonly isolatedBy?: readonly string[];
   readonly policy: number;
+  readonly audit?: boolean;
 }
 
 export interface Counts {
@@ -78,13 +79,14 @@ function hooksText({ ingress = "", egress = "" }: NonNullable<EndpointRow["hooks
   return ingress === egress ? ingress : `${ingress}/${egress}`;
 }
 
-/** "open", or what isolates the pod; policies of its own namespace (in NetworkPolicy: all) by their bare names. */
-function sideText({ isolatedBy, policy }: EndpointSide, namespace: string | undefined): string {
-  if (isolatedBy === undefined) return policy === 0 ? "open" : `policy ${policy}`;
+/** "open", or what isolates the pod, after "audit:" where that only tells; policies of its own namespace (in NetworkPolicy: all) by their bare names. */
+function sideText({ isolatedBy, policy, audit }: EndpointSide, namespace: string | undefined): string {
+  const mode = audit === true ? "audit:" : "";
+  if (isolatedBy === undefined) return policy === 0 ? "open" : `${mode}policy ${policy}`;
   if (isolatedBy.length === 0) return "open";
   const own = `${namespace}/`;
   const names = isolatedBy.map((name) => (name.startsWith(own) ? name.slice(own.length) : name));
-  return someOf(names, POLICIES_SHOWN_MAX, ",");
+  return mode + someOf(names, POLICIES_SHOWN_MAX, ",");
 }
 
 /** `namespace/pod` of each, one line each: what `--pod` takes. */

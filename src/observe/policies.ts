@@ -41,14 +41,15 @@ const wideCells = ({ rules, selects, namespace, unreadable }: PolicyView): strin
 ];
 
 /** What it comes to on this node. A policy that cannot be read isolates its pods all the same. */
-function stateText({ selects, enforced, unreadable, removed }: PolicyRow): string {
+function stateText({ selects, enforced, unreadable, removed, audit }: PolicyRow): string {
+  const done = audit === true ? "audited" : "enforced";
   if (removed === true) return "removed";
   const reach =
     selects.length === 0
       ? "selects no pod here"
       : enforced === selects.length
-        ? "enforced"
-        : `enforced on ${enforced} of ${selects.length}`;
+        ? done
+        : `${done} on ${enforced} of ${selects.length}`;
   return unreadable === undefined ? reach : `${reach}; unreadable, so allows nothing`;
 }
 

@@ -50,6 +50,7 @@ export interface AgentReport {
   readonly hook?: string;
   readonly fromPodHook?: string;
   readonly source?: string;
+  readonly mode?: "audit";
 }
 
 export function reportOfAgent(status: StatusView, socket: string): StatusReport {
@@ -57,7 +58,17 @@ export function reportOfAgent(status: StatusView, socket: string): StatusReport 
   const lags = generation.wanted !== generation.applied;
   return {
     health: lags || status.problems.length > 0 ? "degraded" : "ok",
-    agent: { running: true, socket, pid, version, startedAt, hook, fromPodHook, source },
+    agent: {
+      running: true,
+      socket,
+      pid,
+      version,
+      startedAt,
+      hook,
+      fromPodHook,
+      source,
+      ...(status.mode === undefined ? {} : { mode: status.mode }),
+    },
     generation,
     ...(appliedAt === undefined ? {} : { appliedAt }),
     endpoints: status.endpoints,
@@ -141,6 +152,7 @@ function agentLines({ agent, generation, appliedAt, uplinks }: StatusReport, now
     line("agent", `pid ${agent.pid}, version ${agent.version}, at ${agent.socket}`),
     ...(agent.startedAt === undefined ? [] : [line("started", ago(agent.startedAt))]),
     line("source", agent.source ?? "unknown"),
+    ...(agent.mode === undefined ? [] : [line("mode", "audit: what policies deny passes, and is told of")]),
     line("hook", hookText(agent)),
     ...(uplinks === undefined ? [] : [line("uplinks", uplinksText(uplinks))]),
     line(

@@ -25,6 +25,8 @@ export interface StatusView {
   /** Where what pods send is to be filtered; an endpoint's own hooks tell where that is not possible. */
   readonly fromPodHook: FromPodHook;
   readonly source: string;
+  /** The whole node only tells what its policies would deny. */
+  readonly mode?: "audit";
   /** Absent where the agent was given none. */
   readonly uplinks?: UplinkView;
 }
@@ -52,6 +54,8 @@ export interface SideView {
   readonly isolatedBy: readonly string[];
   /** Number of the compiled policy in map `policy`; 0 where not isolated. */
   readonly policy: number;
+  /** These policies are audited: what they deny passes. */
+  readonly audit?: true;
 }
 
 export interface HooksView {
@@ -85,6 +89,8 @@ export interface PolicyView {
   /** Pods of this node that it selects, as `namespace/name`, and how many of them are enforced. */
   readonly selects: readonly string[];
   readonly enforced: number;
+  /** It only tells what it would deny. */
+  readonly audit?: true;
   /** Why it isolates its pods and allows nothing: it could not be read. */
   readonly unreadable?: string;
 }

@@ -12,6 +12,7 @@ import {
   LIMITS,
   LimitError,
   OWN_ADDRESSES_MAX,
+  POLICY_AUDIT,
   POLICY_NONE,
   ROW_ALL,
   ROW_NONE,
@@ -102,11 +103,13 @@ function stateOf(contents: Contents, { numbering, classes, services }: Numbered)
     const compiled = policiesOf.get(ifindex)?.[direction];
     return compiled === undefined ? POLICY_NONE : (numbering.policies.get(compiled.content) as number);
   };
-  const endpoint = ({ local }: EndpointSides): Endpoint => ({
-    id: numbering.endpoints.get(endpointContent(local)) as number,
-    addresses: ownAddresses(local.pod),
-    sources: sourcesOf(local.pod),
-    policy: { ingress: policy(local.ifindex, "ingress"), egress: policy(local.ifindex, "egress") },
+  const side = ({ local, sides }: EndpointSides, direction: Direction): number =>
+    policy(local.ifindex, direction) + (sides[direction]?.audit === true ? POLICY_AUDIT : 0);
+  const endpoint = (entry: EndpointSides): Endpoint => ({
+    id: numbering.endpoints.get(endpointContent(entry.local)) as number,
+    addresses: ownAddresses(entry.local.pod),
+    sources: sourcesOf(entry.local.pod),
+    policy: { ingress: side(entry, "ingress"), egress: side(entry, "egress") },
   });
   const egress = egressPolicies(
     contents.sides.map(({ local }) => local),

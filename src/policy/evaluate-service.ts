@@ -8,6 +8,7 @@ import type { Address } from "../base/ip.ts";
 import { type Cluster, isSelectable, keyOf, type Pod } from "../model/cluster.ts";
 import type { Backend, Frontend } from "../model/frontends.ts";
 import { type Party, permits, policyVerdict, type SideVerdict, sideVerdict } from "./evaluate.ts";
+import { isAuditedFor } from "./subjects.ts";
 
 export interface ServiceProbe {
   readonly from: Party;
@@ -41,7 +42,7 @@ export function serviceVerdict(
     return {
       backend,
       verdict: policyVerdict(cluster, probe, "egress"),
-      guarded: frontend.keepsSource && isGuard(to, isEndpoint),
+      guarded: frontend.keepsSource && isGuard(cluster, to, isEndpoint),
     };
   });
   return { leaves: leaves(cluster, from, backends), backends };
@@ -94,9 +95,9 @@ export function partyAt(cluster: Cluster, address: Address): Party {
   return pod === undefined ? { kind: "address", address } : { kind: "pod", pod, address };
 }
 
-/** An endpoint of the client's node, by the only address that it has of the family. */
-function isGuard(to: Party, isEndpoint: (pod: Pod) => boolean): boolean {
-  if (to.kind !== "pod") return false;
+/** An endpoint of the client's node, by the only address that it has of the family; not one that drops nothing. */
+function isGuard(cluster: Cluster, to: Party, isEndpoint: (pod: Pod) => boolean): boolean {
+  if (to.kind !== "pod" || isAuditedFor(cluster, to.pod, "ingress")) return false;
   const { family } = to.address;
   return isEndpoint(to.pod) && to.pod.ips.filter((address) => address.family === family).length === 1;
 }

@@ -16,6 +16,7 @@ import {
   type Pod,
   type Protocol,
 } from "../model/cluster.ts";
+import { modeOf } from "../model/mode.ts";
 import type { Peer, Policy, PortMatch, Rule } from "../model/policy.ts";
 import { matches } from "../model/selector.ts";
 
@@ -61,6 +62,8 @@ export type SideVerdict =
   | { readonly kind: "not-isolated" }
   /** Every allowance there is, in the order of the cluster's policies. */
   | { readonly kind: "allowed"; readonly by: readonly Allowance[] }
+  /** Would be denied, but none of these policies is enforced: it passes, and is told of. */
+  | { readonly kind: "audit"; readonly isolatedBy: readonly Isolation[] }
   | { readonly kind: "denied"; readonly isolatedBy: readonly Isolation[] };
 
 export interface Verdict {
@@ -101,13 +104,16 @@ export function sideVerdict(cluster: Cluster, probe: Probe, direction: Direction
 export function policyVerdict(cluster: Cluster, probe: Probe, direction: Direction): SideVerdict {
   const subject = selectablePod(direction === "ingress" ? probe.to : probe.from);
   if (subject === undefined) return { kind: "not-applicable" };
-  const applying = [...cluster.policies.values()].filter((policy) => applies(policy, subject, direction));
+  const selecting = [...cluster.policies.values()].filter((policy) => applies(policy, subject, direction));
+  // docs/audit.md: audited policies are asked only where no enforced one applies; then nothing is dropped.
+  const enforced = selecting.filter((policy) => modeOf(cluster, policy) === "enforce");
+  const applying = enforced.length > 0 ? enforced : selecting;
   if (applying.length === 0) return { kind: "not-isolated" };
   // API, spec.podSelector: the rules of all policies that select a pod add up, so their order decides nothing.
   const by = applying.flatMap((policy) => allowances(cluster, policy, direction, probe));
   if (by.length > 0) return { kind: "allowed", by };
   return {
-    kind: "denied",
+    kind: enforced.length > 0 ? "denied" : "audit",
     isolatedBy: applying.map((policy) => ({ policy: keyOf(policy), unreadable: policy.unreadable })),
   };
 }

@@ -48,6 +48,8 @@ export function sideVerdictText(verdict: SideVerdict, direction: Direction, prob
       return `${end} is not isolated`;
     case "allowed":
       return `${end}: ${traffic} is allowed by ${verdict.by.map((each) => allowanceText(each, direction)).join(", ")}`;
+    case "audit":
+      return `${end} is isolated by ${verdict.isolatedBy.map(isolationText).join(", ")} (audit), nothing allows ${traffic}, which passes`;
     case "denied":
       return `${end} is isolated by ${verdict.isolatedBy.map(isolationText).join(", ")}, nothing allows ${traffic}`;
     default:

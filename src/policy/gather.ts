@@ -16,7 +16,7 @@ import {
   sendersOf,
   withSenders,
 } from "./services.ts";
-import { type Side, sideOf } from "./subjects.ts";
+import { isAuditedFor, type Side, sideOf } from "./subjects.ts";
 
 /** A pod of this node and the host-side interface that its packets cross. */
 export interface LocalEndpoint {
@@ -98,7 +98,9 @@ function withServices(
   const behind = behindFrontends(cluster, locals, direct.classified);
   const isGuarded = behind.some(({ backends }) => backends.some(({ guard }) => guard !== undefined));
   const { groups } = groupFrontends(isGuarded ? behind : [], (place) => place);
-  const senders = sendersOf(egress.values(), groups.values());
+  // What an audited pod sends is not dropped by guards either.
+  const enforcing = locals.filter(({ pod }) => !isAuditedFor(cluster, pod, "egress"));
+  const senders = sendersOf(egressPolicies(enforcing, policiesOf).values(), groups.values());
   if (senders.length === 0) return { ...direct, behind, limited: new Map() };
   const own = senders.map(
     ({ key }): Term => ({ key, set: { key, namespace: "", peers: [] }, resolves: undefined }),

@@ -10,6 +10,7 @@ import { type Frontend, frontendsOf } from "../model/frontends.ts";
 import { type CompiledPolicy, portsOf } from "./contents.ts";
 import type { Classified, TermSet } from "./identity.ts";
 import { ALL_PORTS, holds, isAll, NO_PORTS, type PortSet, placeOf } from "./ports.ts";
+import { isAuditedFor } from "./subjects.ts";
 
 /** One frontend with its backends, in the terms that policies are compiled to. */
 export interface Behind {
@@ -39,7 +40,9 @@ export function behindFrontends(
 ): Behind[] {
   const nodes = new Set(locals.flatMap(({ pod }) => pod.node ?? []));
   const termsOf = termsReader(classified);
-  const guards = guardsOf(locals, classified);
+  // A guard drops by its ingress policy, so that one must be enforced.
+  const guarding = locals.filter(({ pod }) => !isAuditedFor(cluster, pod, "ingress"));
+  const guards = guardsOf(guarding, classified);
   return frontendsOf(cluster, nodes).map((frontend) => ({
     frontend,
     backends: frontend.backends.map(({ address, port }) => ({

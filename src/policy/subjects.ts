@@ -2,6 +2,7 @@
 
 import type { Direction } from "../base/direction.ts";
 import { type Cluster, isSelectable, type Pod } from "../model/cluster.ts";
+import { modeOf } from "../model/mode.ts";
 import type { Policy, PortMatch, Rule } from "../model/policy.ts";
 import { matches } from "../model/selector.ts";
 import { numbersOf, type PeerSet, peerSetOf, type Term, termOf } from "./peers.ts";
@@ -23,10 +24,25 @@ export interface Side {
   readonly direction: Direction;
   readonly policies: readonly Policy[];
   readonly clauses: readonly Clause[];
+  /** None of the policies is enforced: what they deny passes, and is told of. */
+  readonly audit: boolean;
 }
 
-/** The policies that select a pod and isolate it in a direction, in key order. */
+/**
+ * The policies that decide for a pod in a direction, in key order: those that are enforced, and where none of them isolates
+ * it, those that are audited. Beside an enforced one, an audited one changes nothing: it could only allow more.
+ */
 export function policiesOn(cluster: Cluster, pod: Pod, direction: Direction): Policy[] {
+  const all = selecting(cluster, pod, direction);
+  const enforced = all.filter((policy) => modeOf(cluster, policy) === "enforce");
+  return enforced.length > 0 ? enforced : all;
+}
+
+/** Whether a pod is isolated in a direction by policies that are audited alone. */
+export const isAuditedFor = (cluster: Cluster, pod: Pod, direction: Direction): boolean =>
+  policiesOn(cluster, pod, direction).some((policy) => modeOf(cluster, policy) === "audit");
+
+function selecting(cluster: Cluster, pod: Pod, direction: Direction): Policy[] {
   if (!isSelectable(pod)) return [];
   return [...cluster.policies.entries()]
     .filter(([, policy]) => policy.namespace === pod.namespace && policy.isolates[direction])
@@ -52,7 +68,7 @@ export function sideOf(cluster: Cluster, pod: Pod, direction: Direction): Side |
       });
     }),
   );
-  return { direction, policies, clauses };
+  return { direction, policies, clauses, audit: isAuditedFor(cluster, pod, direction) };
 }
 
 interface RuleContext {

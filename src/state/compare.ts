@@ -2,7 +2,7 @@
 
 import type { Held } from "./diff.ts";
 import { portChanges } from "./port-changes.ts";
-import { type Endpoint, identityIn, type Span, type State } from "./state.ts";
+import { type Endpoint, identityIn, isAudited, policyNumber, type Span, type State } from "./state.ts";
 
 /** The tables whose content the control plane alone decides. */
 export const DESIRED_TABLES = [
@@ -79,10 +79,13 @@ const identityText = (value: number): string =>
 
 const classesText = (classes: readonly number[]): string => `classes ${classes.join(",") || "none"}`;
 
+const policyText = (policy: number): string =>
+  `policy ${policyNumber(policy)}${isAudited(policy) ? " (audit)" : ""}`;
+
 function endpointText({ id, addresses, sources, policy }: Endpoint): string {
   const more = sources.length === 0 ? "" : `, sources ${sources.join(",")}`;
   const own = addresses.join(",") || "none";
-  return `id ${id}, ingress policy ${policy.ingress}, egress policy ${policy.egress}, addresses ${own}${more}`;
+  return `id ${id}, ingress ${policyText(policy.ingress)}, egress ${policyText(policy.egress)}, addresses ${own}${more}`;
 }
 
 interface Reader<K, V> {

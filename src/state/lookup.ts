@@ -7,7 +7,9 @@ import {
   CLASS_OTHER,
   IDENTITY_DEFAULT,
   identityIn,
+  isAudited,
   POLICY_NONE,
+  policyNumber,
   ROW_ALL,
   ROW_NOTHING,
   type State,
@@ -24,7 +26,8 @@ export interface Question {
   readonly place: number;
 }
 
-export type Answer = "not isolated" | "allowed" | "denied" | "unknown endpoint";
+/** "audited" is what would be denied if it were enforced. */
+export type Answer = "not isolated" | "allowed" | "audited" | "denied" | "unknown endpoint";
 
 /** A state prepared for many questions. */
 export interface Plan {
@@ -40,15 +43,16 @@ export function planOf(state: State): Plan {
       if (endpoint === undefined) return "unknown endpoint";
       const policy = endpoint.policy[direction];
       if (policy === POLICY_NONE) return "not isolated";
+      const denied = isAudited(policy) ? "audited" : "denied";
       const found = state.addresses.get(remote.text) ?? findAddress(cidrs, remote) ?? IDENTITY_DEFAULT;
       const isAsked = found !== identityIn(found) && direction === "egress";
       const service = isAsked ? state.services.get(serviceKey(remote.text, place)) : undefined;
       const identity = service ?? identityIn(found);
-      const cells = state.policies.get(policy);
+      const cells = state.policies.get(policyNumber(policy));
       const row = cells?.get(identity) ?? cells?.get(IDENTITY_DEFAULT) ?? ROW_NOTHING;
-      if (row === ROW_NOTHING) return "denied";
+      if (row === ROW_NOTHING) return denied;
       if (row === ROW_ALL) return "allowed";
-      return state.rows.get(row)?.includes(classAt(state, place)) ? "allowed" : "denied";
+      return state.rows.get(row)?.includes(classAt(state, place)) ? "allowed" : denied;
     },
   };
 }

@@ -28,6 +28,14 @@ export const CLASS_OTHER = 0;
 /** Policy 0: not isolated in that direction. */
 export const POLICY_NONE = 0;
 
+/** Bit of an endpoint's policy number: what the policy denies passes, and is told of. */
+export const POLICY_AUDIT = 0x8000_0000;
+
+export const isAudited = (policy: number): boolean => policy >= POLICY_AUDIT;
+
+/** The number without that bit: a key of `policies`, or POLICY_NONE. */
+export const policyNumber = (policy: number): number => (isAudited(policy) ? policy - POLICY_AUDIT : policy);
+
 /**
  * The port line: TCP's ports, then UDP's, then SCTP's, 65,536 each, then one place for every other protocol (ICMP
  * included), which only rules without ports hold. A set of ports is a list of spans on it.
@@ -53,7 +61,7 @@ export interface Endpoint {
   readonly addresses: readonly string[];
   /** Prefixes that it may send from besides those, canonical text, sorted; none covers another. */
   readonly sources: readonly string[];
-  /** Number of the policy in force in each direction, or POLICY_NONE. */
+  /** Number of the policy in force in each direction, or POLICY_NONE; with POLICY_AUDIT where it only tells. */
   readonly policy: { readonly [direction in Direction]: number };
 }
 

@@ -56,7 +56,7 @@ async function agree(world: Cluster, step: number): Promise<void> {
   const plan = planOf(compiled.state);
   for (const question of questions(world, step)) {
     const ifindex = real(question.ifindex);
-    const planned = ["allowed", "not isolated"].includes(plan.judge({ ...question, ifindex }));
+    const planned = ["allowed", "not isolated", "audited"].includes(plan.judge({ ...question, ifindex }));
     const kernel = kernelAllows(question, ifindex);
     if (planned === question.allowed && kernel === question.allowed) continue;
     const text = questionText(question);

@@ -134,6 +134,7 @@ const policy: fc.Arbitrary<Policy> = fc
     subject: selector,
     isolates: fc.record({ ingress: fc.boolean(), egress: fc.boolean() }),
     rules: fc.record({ ingress: rules, egress: rules }),
+    mode: fc.constantFrom("enforce" as const, "enforce" as const, "audit" as const),
   })
   .map((each) => ({
     ...each,

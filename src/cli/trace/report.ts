@@ -252,9 +252,10 @@ function sideLines(
       return [`  ${end}: not isolated`];
     case "allowed":
       return [`  ${end}: isolated by ${by}`, ...allowedBy.map((rule) => `    allowed by ${ruleText(rule)}`)];
+    case "audit":
     case "denied":
       return [
-        `  ${end}: isolated by ${by}; ${nearest === undefined ? "there is no rule" : "no rule matches"}`,
+        `  ${end}: isolated by ${by}${verdict === "audit" ? " (audit: it passes)" : ""}; ${nearest === undefined ? "there is no rule" : "no rule matches"}`,
         ...(nearest === undefined
           ? []
           : [`    nearest: ${ruleText(nearest)} wants`, ...nearest.wants.map((want) => `      ${want}`)]),

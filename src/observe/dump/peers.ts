@@ -26,6 +26,8 @@ export interface EndpointRecord {
   readonly id: number;
   /** Numbers of policies; 0 where the endpoint is not isolated. */
   readonly policy: { readonly [direction in Direction]: number };
+  /** Where what the policy denies passes; absent where nowhere. */
+  readonly audit?: readonly Direction[];
   readonly addresses: readonly string[];
 }
 
@@ -111,8 +113,8 @@ export function endpointsDump(records: readonly EndpointRecord[], names?: NamesV
         record.interface ?? "",
         podOf(record) ?? "",
         String(record.id),
-        policyText(record.policy.ingress),
-        policyText(record.policy.egress),
+        policyText(record, "ingress"),
+        policyText(record, "egress"),
         record.addresses.join(","),
       ],
     ],
@@ -134,7 +136,8 @@ export function sourcesDump(records: readonly SourceRecord[], names?: NamesView)
   });
 }
 
-const policyText = (policy: number): string => (policy === 0 ? "open" : `policy ${policy}`);
+const policyText = ({ policy, audit = [] }: EndpointRecord, direction: Direction): string =>
+  policy[direction] === 0 ? "open" : `${audit.includes(direction) ? "audit:" : ""}policy ${policy[direction]}`;
 
 /**
  * `ports` says what a row allows, as "TCP/80". An identity stands for peers of many policies and of both directions: only

@@ -15,6 +15,8 @@ export function whyText(event: Omit<EventView, "text">): string {
       return `${isolated}, nothing allows ${askedText(event)}`;
     case "revoked":
       return `${isolated}, nothing allows ${askedText(event)} any more`;
+    case "audit":
+      return `${isolated} (audit), nothing allows ${askedText(event)}, which passes`;
     case "policy":
       return `${isolated}, which allows ${askedText(event)}`;
     case "spoofed":

@@ -140,7 +140,10 @@ export const sideOf = (
 ): TracedSide => ({
   verdict,
   isolatedBy: isolationOf(cluster, probe, verdict, direction),
-  nearest: verdict.kind === "denied" ? nearestRule(cluster, probe, direction) : undefined,
+  nearest:
+    verdict.kind === "denied" || verdict.kind === "audit"
+      ? nearestRule(cluster, probe, direction)
+      : undefined,
 });
 
 function isolationOf(

@@ -1,9 +1,11 @@
 // Namespace v1: its name and labels.
 
 import { NAMESPACE_NAME_LABEL, type Namespace } from "../../model/cluster.ts";
-import { child, type Field, fieldsOf, warn } from "./fields.ts";
+import { isMode, MODE_KEY, MODES } from "../../model/mode.ts";
+import { child, type Field, fieldsOf, note, warn } from "./fields.ts";
 import { type MetadataRules, parseMetadata } from "./metadata.ts";
 import { namespaceName } from "./syntax.ts";
+import { quote } from "./text.ts";
 
 const NAMESPACE_METADATA: MetadataRules = {
   strict: false,
@@ -25,6 +27,12 @@ export function parseNamespace(field: Field): Namespace | undefined {
       code: "name-label-wrong",
       fix: "leave the label out",
     });
+  }
+  const mode = labels.get(MODE_KEY);
+  if (mode !== undefined && !isMode(mode)) {
+    const label = child(child(child(field, "metadata"), "labels"), MODE_KEY);
+    const reason = `${quote(mode)} is not a mode; expected ${MODES.join(" or ")}`;
+    note({ ...label, effect: "the namespace's policies are enforced" }, reason);
   }
   // SetDefaults_Namespace overwrites it too.
   return { name, labels: new Map([...labels, [NAMESPACE_NAME_LABEL, name]]) };

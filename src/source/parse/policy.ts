@@ -1,8 +1,10 @@
 // NetworkPolicy networking.k8s.io/v1: an untrusted value becomes a Policy, in full or not at all (fail closed).
 
 import { DIRECTIONS, type Direction } from "../../base/direction.ts";
+import { isMode, MODE_KEY, MODES, type Mode } from "../../model/mode.ts";
 import type { Policy } from "../../model/policy.ts";
 import {
+  at,
   child,
   type Field,
   type Fields,
@@ -45,7 +47,10 @@ export interface ParsedPolicy {
 export function parsePolicy(field: Field): ParsedPolicy {
   const fields: Fields =
     fieldsOf({ ...field, nullIsMissing: false }, POLICY_FIELDS, POLICY_FIELDS_SHOWN) ?? new Map();
-  const { namespace, name } = parseMetadata(field, fields, { strict: true, nameCheck: objectName });
+  const { namespace, name, annotations } = parseMetadata(field, fields, {
+    strict: true,
+    nameCheck: objectName,
+  });
   const specField = fields.get("spec");
   if (specField === undefined)
     note(child(field, "spec"), "is missing; spec.podSelector is required ({} is every pod)");
@@ -63,10 +68,20 @@ export function parsePolicy(field: Field): ParsedPolicy {
   };
   const isolates = specField && spec && isolatedBy(specField, spec, types);
   const reason = reasonOf(field);
+  // After that: a wrong mode makes no policy unreadable.
+  const given = at(annotations, MODE_KEY, "the policy is enforced");
+  const mode = given && modeAt(given);
   const outcome = reason === undefined ? { rules } : { rules: NO_RULES, unreadable: reason };
   const known =
     name !== undefined && namespace !== undefined && subject !== undefined && isolates !== undefined;
-  return { namespace, name, policy: known ? { namespace, name, subject, isolates, ...outcome } : undefined };
+  return { namespace, name, policy: known ? { namespace, name, subject, isolates, ...outcome, ...(mode && { mode }) } : undefined };
+}
+
+function modeAt(field: Field): Mode | undefined {
+  const text = stringOf(field);
+  if (text === undefined || isMode(text)) return text;
+  note(field, `${quote(text)} is not a mode; expected ${MODES.join(" or ")}`);
+  return undefined;
 }
 
 /** Undefined where it cannot be read; empty is the same as missing. More than two are refused, as the API server does. */
