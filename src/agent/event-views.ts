@@ -6,8 +6,8 @@ import { type AddressV6, type Event, REASON_NAMES, Reason } from "../gen/layout.
 import { keyOf } from "../model/cluster.ts";
 import { hasPorts, isIcmp, protocolText } from "../observe/dump/flows.ts";
 import type { EventEnd, EventView } from "../observe/events/event.ts";
-import type { EventVerdict } from "../observe/events/verdicts.ts";
 import { whyText } from "../observe/events/text.ts";
+import type { EventVerdict } from "../observe/events/verdicts.ts";
 import type { InForce } from "./views.ts";
 
 /** Reasons that there are only where policies isolate. */

@@ -10,6 +10,7 @@ import {
   type ClassSpan,
   type Endpoint,
   identityIn,
+  isAudited,
   PORT_LINE_SIZE,
   type State,
   serviceKey,
@@ -86,7 +87,7 @@ function allows(memory: Memory, { ifindex, direction, remote, place }: Question)
   const entry = memory.endpoints.get(ifindex);
   if (entry === undefined) return false;
   const number = entry.policy[version]?.[direction] ?? 0;
-  if (number === 0) return true;
+  if (number === 0 || isAudited(number)) return true;
   const cells = memory.policies.get(number);
   if (cells === undefined) return false;
   const exact = memory.addresses.get(remote.text)?.[version] ?? ABSENT;

@@ -137,7 +137,9 @@ export function sourcesDump(records: readonly SourceRecord[], names?: NamesView)
 }
 
 const policyText = ({ policy, audit = [] }: EndpointRecord, direction: Direction): string =>
-  policy[direction] === 0 ? "open" : `${audit.includes(direction) ? "audit:" : ""}policy ${policy[direction]}`;
+  policy[direction] === 0
+    ? "open"
+    : `${audit.includes(direction) ? "audit:" : ""}policy ${policy[direction]}`;
 
 /**
  * `ports` says what a row allows, as "TCP/80". An identity stands for peers of many policies and of both directions: only

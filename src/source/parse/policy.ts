@@ -74,7 +74,11 @@ export function parsePolicy(field: Field): ParsedPolicy {
   const outcome = reason === undefined ? { rules } : { rules: NO_RULES, unreadable: reason };
   const known =
     name !== undefined && namespace !== undefined && subject !== undefined && isolates !== undefined;
-  return { namespace, name, policy: known ? { namespace, name, subject, isolates, ...outcome, ...(mode && { mode }) } : undefined };
+  return {
+    namespace,
+    name,
+    policy: known ? { namespace, name, subject, isolates, ...outcome, ...(mode && { mode }) } : undefined,
+  };
 }
 
 function modeAt(field: Field): Mode | undefined {
