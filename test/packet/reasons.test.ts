@@ -76,6 +76,10 @@ const PRODUCERS: Readonly<Record<string, Readonly<Record<Direction, Producer | t
     const request = arp({ operation: 1, sender: source, target: destination });
     return way.ask("both", source.family === 4 ? request : neighbour(asks));
   }),
+  audit: both(async (way) => {
+    await world().enforce(undefined, undefined, "audit");
+    return way.ask("both", way.frame("both", "stranger", SYN));
+  }),
   denied: both((way) => way.ask("both", way.frame("both", "stranger", SYN))),
   revoked: both(async (way) => {
     way.ask("both", way.frame("both", "friend", SYN));

@@ -98,8 +98,11 @@ export interface World {
   ifindexOf(name: PodName): number;
   /** Runs one packet; the reason in words. Throws where verdict and counters do not say the same of it. */
   ask(question: Question): string;
-  /** Puts these rules into force, by default RULES, and gives the pod "both" these sources, by default none. */
-  enforce(rules?: readonly Rule[], sources?: readonly string[]): Promise<void>;
+  /**
+   * Puts these rules into force, by default RULES, and gives the pod "both" these sources, by default none. With "audit", the
+   * whole node only tells what it would drop.
+   */
+  enforce(rules?: readonly Rule[], sources?: readonly string[], mode?: "audit"): Promise<void>;
   /** All packets and bytes counted so far, those of no endpoint included. */
   counted(): Counted;
   /** Of one pod, by "direction reason" in words. */
@@ -139,8 +142,8 @@ export async function openWorld(): Promise<World> {
       const verdict = bench.run({ direction, hook, ifindex: ifindexOf(name), ingressIfindex: from, frame });
       return reasonOf({ before, after: read(bench, id), direction, verdict, bytes: frame.length });
     },
-    async enforce(rules = RULES, sources = []) {
-      const world = worldWith(rules, sources);
+    async enforce(rules = RULES, sources = [], mode = undefined) {
+      const world = { ...worldWith(rules, sources), ...(mode && { mode }) };
       const locals = POD_NAMES.map((name) => ({
         pod: present(world.pods.get(keyOf({ namespace: "x", name })), name),
         ifindex: ifindexOf(name),
