@@ -58,8 +58,12 @@ function leaves(cluster: Cluster, from: Party, backends: readonly BackendVerdict
 /** Whether a backend's end can know this pod: it sends from no addresses but its own. */
 const isKnown = (from: Party): boolean => from.kind === "pod" && (from.pod.sources ?? []).length === 0;
 
-/** Whether nothing can be denied to this end: it is not isolated for egress, or anyone may be reached by any means. */
+/**
+ * Whether nothing can be denied to this end: it is not isolated for egress, or by audited policies alone, or anyone may be
+ * reached by any means.
+ */
 function isUnrestricted(cluster: Cluster, from: Party): boolean {
+  if (from.kind === "pod" && isAuditedFor(cluster, from.pod, "egress")) return true;
   const probe = { from, to: from, protocol: "ICMP", port: 0 } as const;
   const verdict = policyVerdict(cluster, probe, "egress");
   if (verdict.kind !== "allowed") return verdict.kind !== "denied";
