@@ -34,7 +34,7 @@ let clientPort = 0;
 /** Pairs of ends that are asked about in each world. */
 const PAIRS = 6;
 /** How often each kind of verdict was held against the kernel. */
-const asked = { allowed: 0, denied: 0, "not-isolated": 0 };
+const asked = { allowed: 0, audit: 0, denied: 0, "not-isolated": 0 };
 
 beforeAll(async () => {
   bench = await openBench({ object: OBJECT, bpffs: "/sys/fs/bpf" });
@@ -57,7 +57,7 @@ function interfaceAt(locals: readonly LocalEndpoint[], { probe, sides }: Path, d
   return locals.find(({ pod }) => keyOf(pod) === keyOf(subject.pod))?.ifindex;
 }
 
-async function kernelAllows(probe: Probe, direction: Direction, ifindex: number): Promise<boolean> {
+async function kernelReason(probe: Probe, direction: Direction, ifindex: number): Promise<number> {
   clientPort = (clientPort + 1) % 28_000;
   const frame = packet({
     source: probe.from.address,
@@ -67,9 +67,9 @@ async function kernelAllows(probe: Probe, direction: Direction, ifindex: number)
     destinationPort: probe.port,
   });
   const { passes, reason } = await aside.judge({ place: direction, ifindex, ingressIfindex: 1, frame });
-  expect([Reason.NOT_ISOLATED, Reason.POLICY, Reason.DENIED]).toContain(reason);
+  expect([Reason.NOT_ISOLATED, Reason.POLICY, Reason.AUDIT, Reason.DENIED]).toContain(reason);
   expect(passes).toBe(reason !== Reason.DENIED);
-  return passes;
+  return reason;
 }
 
 /** What the compiled plan of another set of policies says of one end. */
@@ -131,14 +131,16 @@ async function agree(world: Cluster, path: Path, locals: readonly LocalEndpoint[
     const { first, last } = path.ports ?? { first: 0, last: 0 };
     for (const port of new Set([first, last])) {
       const probe = { ...path.probe, port };
-      expect(await kernelAllows(probe, direction, ifindex)).toBe(permits(verdict));
+      const reason = await kernelReason(probe, direction, ifindex);
+      expect(reason !== Reason.DENIED).toBe(permits(verdict));
+      expect(reason === Reason.AUDIT).toBe(verdict.kind === "audit");
       if (verdict.kind in asked) asked[verdict.kind as keyof typeof asked] += 1;
       if (verdict.kind !== "allowed") continue;
       for (const allowance of verdict.by)
         expect(planAllows(withOnly(world, allowance, direction), { probe, direction, ifindex })).toBe(true);
       expect(planAllows(without(world, verdict.by, direction), { probe, direction, ifindex })).toBe(false);
     }
-    expect(isolatedBy.length > 0).toBe(verdict.kind === "allowed" || verdict.kind === "denied");
+    expect(isolatedBy.length > 0).toBe(["allowed", "audit", "denied"].includes(verdict.kind));
   }
 }
 
