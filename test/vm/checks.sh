@@ -136,9 +136,10 @@ check "denied, replies by XDP: IPv6" fails ping6
 check "weir run --once by XDP with another label" apply friend --from-pod-hook xdp
 check "allowed, replies by XDP: IPv4" ping4
 check "allowed, replies by XDP: IPv6" ping6
+check "weir run --once by tc again" apply friend
+check "XDP has left the pod's interface" lacks 'prog/xdp' links veth-web
 printf '10.77.0.2\n' >"$folder/denied"
 check "weir run --once --uplink" apply friend --uplink veth-client --deny-cidrs "$folder/denied"
-check "XDP has left the pod's interface" lacks 'prog/xdp' links veth-web
 check "a denied source on an uplink: IPv4" fails ping4
 check "and no other: IPv6" ping6
 check "the drops are counted by prefix" holds '10\.77\.0\.2/32 +1 +[1-9]' bin/weir maps dump denied
