@@ -63,6 +63,12 @@ export function reachOf(cluster: Cluster): Reach {
 
 type Sides = { readonly [direction in Direction]: Side | undefined };
 
+/** Audited policies drop nothing, so they change no decision. */
+function enforcedSideOf(cluster: Cluster, pod: Pod, direction: Direction): Side | undefined {
+  const side = sideOf(cluster, pod, direction);
+  return side?.audit === true ? undefined : side;
+}
+
 /** What selects a pod, and what its policies mean, follows from its namespace, labels and ports: asked once for each. */
 function sidesOf(cluster: Cluster): Map<Pod, Sides> {
   const known = new Map<string, Sides>();
@@ -72,8 +78,8 @@ function sidesOf(cluster: Cluster): Map<Pod, Sides> {
     const labels = [...pod.labels].sort(([a], [b]) => (a < b ? -1 : 1));
     const key = JSON.stringify([pod.namespace, labels, pod.ports]);
     const own = known.get(key) ?? {
-      ingress: sideOf(cluster, pod, "ingress"),
-      egress: sideOf(cluster, pod, "egress"),
+      ingress: enforcedSideOf(cluster, pod, "ingress"),
+      egress: enforcedSideOf(cluster, pod, "egress"),
     };
     known.set(key, own);
     sides.set(pod, own);
