@@ -1,8 +1,9 @@
 // What a run came to, as a table for people, JSON for programs, or Markdown for the documentation.
 
-import { left, right, type Table, tableText } from "../../src/observe/table.ts";
+import { left, right, type Table } from "../../src/observe/table.ts";
 import type { Machine } from "../common/machine.ts";
 import type { Format } from "../common/options.ts";
+import { hundredths, reportOf } from "../common/report.ts";
 import { type Figures, floorIdOf } from "./rounds.ts";
 import type { Row } from "./row.ts";
 
@@ -15,26 +16,23 @@ export interface Measured {
   readonly instructions: number | undefined;
 }
 
-export function reportText(format: Format, machine: Machine, rows: readonly Measured[]): string {
-  switch (format) {
-    case "json":
-      return `${JSON.stringify({ ...machine, rows: rows.map(jsonOf) }, null, 2)}\n`;
-    case "markdown":
-      return markdownOf(rows);
-    case "table":
-      return `${tableText(tableOf(rows), true)}\n${machine.machine}, Linux ${machine.kernel}\n`;
-  }
-}
-
-const round = (value: number): number => Math.round(value * 100) / 100;
+export const reportText = (format: Format, machine: Machine, rows: readonly Measured[]): string =>
+  reportOf(format, machine, rows, {
+    json: jsonOf,
+    table: tableOf,
+    markdown: {
+      titles: ["row", "ns", "above floor", "ratio", "min", "max", "what"],
+      cells: (each) => [`\`${each.row.id}\``, ...cellsOf(each).slice(1, 6), each.row.what],
+    },
+  });
 
 const jsonOf = ({ row, figures, program, instructions }: Measured): object => ({
   id: row.id,
-  ns: round(figures.ns),
-  above_floor_ns: round(figures.aboveFloorNs),
-  min_ns: round(figures.minNs),
-  max_ns: round(figures.maxNs),
-  ratio: round(figures.ratio),
+  ns: hundredths(figures.ns),
+  above_floor_ns: hundredths(figures.aboveFloorNs),
+  min_ns: hundredths(figures.minNs),
+  max_ns: hundredths(figures.maxNs),
+  ratio: hundredths(figures.ratio),
   floor: floorIdOf(row),
   instructions: instructions === undefined ? null : Math.round(instructions),
   program: program.name,
@@ -75,16 +73,3 @@ const tableOf = (rows: readonly Measured[]): Table => ({
   columns: TITLES.map((title) => (TEXTS.has(title) ? left(title) : right(title))),
   rows: rows.map(cellsOf),
 });
-
-function markdownOf(rows: readonly Measured[]): string {
-  const line = (cells: readonly string[]) => `| ${cells.join(" | ")} |`;
-  return [
-    line(["row", "ns", "above floor", "ratio", "min", "max", "what"]),
-    line(["---", "--:", "--:", "--:", "--:", "--:", "---"]),
-    ...rows.map((each) => {
-      const cells = cellsOf(each);
-      return line([`\`${each.row.id}\``, ...cells.slice(1, 6), each.row.what]);
-    }),
-    "",
-  ].join("\n");
-}

@@ -1,22 +1,20 @@
 // What a run over the path came to, as a table for people, JSON for programs, or Markdown for the documentation.
 
-import { left, right, type Table, tableText } from "../../src/observe/table.ts";
+import { left, right, type Table } from "../../src/observe/table.ts";
 import type { Machine } from "../common/machine.ts";
 import type { Format } from "../common/options.ts";
+import { hundredths, reportOf } from "../common/report.ts";
 import type { PathRow } from "./run.ts";
 
-export function pathText(format: Format, machine: Machine, rows: readonly PathRow[]): string {
-  switch (format) {
-    case "json":
-      return `${JSON.stringify({ ...machine, rows: rows.map(jsonOf) }, null, 2)}\n`;
-    case "markdown":
-      return markdownOf(rows);
-    case "table":
-      return `${tableText(tableOf(rows), true)}\n${machine.machine}, Linux ${machine.kernel}\n`;
-  }
-}
-
-const hundredths = (value: number): number => Math.round(value * 100) / 100;
+export const pathText = (format: Format, machine: Machine, rows: readonly PathRow[]): string =>
+  reportOf(format, machine, rows, {
+    json: jsonOf,
+    table: tableOf,
+    markdown: {
+      titles: ["on the links", "UDP, 1,000 packets/s", "ratio", "TCP, Gbit/s", "ratio", "what"],
+      cells: (row) => [`\`${row.variant.id}\``, ...cellsOf(row)],
+    },
+  });
 
 const jsonOf = ({ variant, udp, tcp }: PathRow): object => ({
   id: variant.id,
@@ -45,13 +43,3 @@ const tableOf = (rows: readonly PathRow[]): Table => ({
   ],
   rows: rows.map((row) => [row.variant.id, ...cellsOf(row)]),
 });
-
-function markdownOf(rows: readonly PathRow[]): string {
-  const line = (cells: readonly string[]) => `| ${cells.join(" | ")} |`;
-  return [
-    line(["on the links", "UDP, 1,000 packets/s", "ratio", "TCP, Gbit/s", "ratio", "what"]),
-    line(["---", "--:", "--:", "--:", "--:", "---"]),
-    ...rows.map((row) => line([`\`${row.variant.id}\``, ...cellsOf(row)])),
-    "",
-  ].join("\n");
-}
