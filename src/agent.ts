@@ -1,4 +1,4 @@
-// The agent's loop: manifests and interfaces say "look again", and every round goes from manifests to kernel.
+// The agent's loop: a source and the interfaces say "look again", and every round goes from source to kernel.
 
 import { setTimeout as sleep } from "node:timers/promises";
 import { type AgentEvents, openAgentEvents } from "./agent/events.ts";
@@ -20,12 +20,12 @@ import type { EventFileOptions } from "./observe/events/file.ts";
 import { serve, type Views } from "./observe/server.ts";
 import type { StatusView } from "./observe/view.ts";
 import { watchLinks } from "./source/links.ts";
-import { type Reading, readManifests, watchManifests } from "./source/manifests.ts";
+import type { Reading } from "./source/reading.ts";
+import { openSource, type Source, type SourceOptions } from "./source/source.ts";
 import { EMPTY_STATE } from "./state/state.ts";
 
 export interface AgentOptions {
-  /** Directory or file of manifests. */
-  readonly manifests: string;
+  readonly source: SourceOptions;
   /** Apply once and leave; enforcement goes on without an agent. */
   readonly once: boolean;
   /** Pin root on a BPF filesystem. */
@@ -64,6 +64,7 @@ const RETRY_LAST_MS = 30_000;
 
 /** Set once the datapath is open; before, the agent only says that it is coming up. */
 interface Running {
+  readonly source: Source;
   readonly resyncs: Resyncs;
   kernel?: Kernel;
   uplinks?: Uplinks;
@@ -73,7 +74,7 @@ interface Running {
 /** Runs until the signal aborts. Returns the exit code: with `once`, 1 where there were errors, else 0. */
 export async function runAgent(options: AgentOptions, env: AgentEnv): Promise<number> {
   if (options.once) return runOnce(options, env);
-  const running: Running = { resyncs: openResyncs() };
+  const running: Running = { source: openSource(options.source), resyncs: openResyncs() };
   const events = openAgentEvents(options.eventsFile, env.log);
   // The socket is also the lock that keeps a second agent from the maps, so it comes first.
   const server = await serve(options.socket, viewsOf(running, options, env), {
@@ -90,8 +91,8 @@ export async function runAgent(options: AgentOptions, env: AgentEnv): Promise<nu
       events.start(kernel);
       const uplinks = await openUplinksOf(kernel, options);
       if (uplinks !== undefined) running.uplinks = uplinks;
-      const { progress, resyncs } = running;
-      await loop({ kernel, progress, resyncs, uplinks, events }, options, {
+      const { source, progress, resyncs } = running;
+      await loop({ source, kernel, progress, resyncs, uplinks, events }, options, {
         ...env,
         ...(metrics === undefined ? {} : { meter: metrics }),
       });
@@ -133,7 +134,7 @@ async function runOnce(options: AgentOptions, env: AgentEnv): Promise<number> {
     const progress = await firstProgress(kernel);
     const uplinks = await openUplinksOf(kernel, options);
     await uplinks?.read();
-    const read = inMode(await readManifests(options.manifests), options.mode);
+    const read = inMode(await openSource(options.source).read(env.signal), options.mode);
     const reading = withProblems(read, (await uplinks?.bring(false)) ?? []);
     await round(kernel, progress, { reading, resync: false }, env);
     return progress.problems.some(({ severity }) => severity === "error") ? 1 : 0;
@@ -158,6 +159,7 @@ const withProblems = (reading: Reading, problems: readonly Problem[]): Reading =
 
 /** What the loop works on. */
 interface Parts {
+  readonly source: Source;
   readonly kernel: Kernel;
   readonly progress: Progress;
   readonly resyncs: Resyncs;
@@ -169,13 +171,10 @@ async function loop(running: Parts, options: AgentOptions, env: AgentEnv & Round
   const bell = openBell();
   env.signal.addEventListener("abort", () => bell.ring(), { once: true });
   let reading: Reading | undefined;
-  const watching = watchManifests(options.manifests, {
-    signal: env.signal,
-    onChange: (next) => {
-      reading = next;
-      bell.ring();
-    },
-  });
+  const watching = running.source.watch((next) => {
+    reading = next;
+    bell.ring();
+  }, env.signal);
   const watchingDenied = running.uplinks?.watch(() => bell.ring(), env.signal);
   watchLinks(() => bell.ring(), env.signal);
   const timers = openTimers(bell);
@@ -278,7 +277,7 @@ function statusView(running: Running, options: AgentOptions, env: AgentEnv, star
     hook: kernel?.hook ?? hookOf(),
     fromPodHook: options.fromPodHook,
     ...(running.uplinks === undefined ? {} : { uplinks: running.uplinks.view() }),
-    source: options.manifests,
+    source: running.source.text,
     ...(options.mode === "audit" ? { mode: "audit" } : {}),
   };
 }

@@ -1,4 +1,4 @@
-// One round of the agent: a reading of the manifests, brought into force, or the state before kept and the reason told.
+// One round of the agent: a reading of the source, brought into force, or the state before kept and the reason told.
 
 import { messageOf } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
@@ -7,7 +7,7 @@ import { type Problem, problemText } from "../model/problem.ts";
 import { compile } from "../policy/compile.ts";
 import type { Numbering } from "../policy/numbers.ts";
 import { resolveInterfaces } from "../source/interfaces.ts";
-import type { Reading } from "../source/manifests.ts";
+import type { Reading } from "../source/reading.ts";
 import { type Difference, differences, differencesText, settingsDifferences } from "../state/compare.ts";
 import { type Held, settledState } from "../state/diff.ts";
 import type { State } from "../state/state.ts";

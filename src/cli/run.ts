@@ -165,7 +165,7 @@ async function run(context: Context, options: Options): Promise<number> {
   return runAgent(
     {
       ...settings,
-      manifests: options.manifests,
+      source: { kind: "manifests", path: options.manifests },
       once: options.once === true,
       fromPodHook: options.fromPodHook,
       mode: options.mode,

@@ -6,7 +6,7 @@ import { codeOf } from "../base/errors.ts";
 import { keyOf, type Pod } from "../model/cluster.ts";
 import type { Problem } from "../model/problem.ts";
 import type { WarningCode } from "../model/warnings.ts";
-import { assemble, type Reading } from "./manifests/assemble.ts";
+import { assemble, type ManifestsReading } from "./manifests/assemble.ts";
 import { type FileText, listManifests, systemReason, textOfFile } from "./manifests/files.ts";
 import { type DocumentReading, type FileReading, failedReading, readText } from "./manifests/reading.ts";
 import { type Silence, silenceOf } from "./manifests/silence.ts";
@@ -27,7 +27,7 @@ export interface PolicyText {
 
 export interface LintReading {
   /** Without the warnings that are silenced. */
-  readonly reading: Reading;
+  readonly reading: ManifestsReading;
   /** The names of the files, as problems have them. */
   readonly files: readonly string[];
   /** How many NetworkPolicies there are, those that cannot be read included. */

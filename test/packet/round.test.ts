@@ -11,7 +11,7 @@ import { EMPTY_CLUSTER, keyOf, type Pod } from "../../src/model/cluster.ts";
 import type { Policy } from "../../src/model/policy.ts";
 import { problemText } from "../../src/model/problem.ts";
 import { EVERYTHING } from "../../src/model/selector.ts";
-import type { Reading } from "../../src/source/manifests.ts";
+import type { Reading } from "../../src/source/reading.ts";
 import { address } from "../support/model.ts";
 import { OBJECT } from "../support/object.ts";
 
@@ -64,7 +64,6 @@ function reading(pods: readonly Pod[], policies: readonly Policy[], readable = t
       policies: new Map(policies.map((each) => [keyOf(each), each])),
     },
     problems: readable ? [] : [{ severity: "error", file: "/somewhere", reason: "cannot be read" }],
-    files: 1,
     readable,
   };
 }

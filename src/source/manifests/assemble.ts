@@ -5,16 +5,13 @@ import type { Policy } from "../../model/policy.ts";
 import type { Problem } from "../../model/problem.ts";
 import type { EndpointSlice, Service } from "../../model/service.ts";
 import type { ParsedObject, Place } from "../parse.ts";
+import type { Reading } from "../reading.ts";
 import type { FileReading } from "./reading.ts";
 
 /** What the manifests say as a whole. */
-export interface Reading {
-  readonly cluster: Cluster;
-  readonly problems: readonly Problem[];
+export interface ManifestsReading extends Reading {
   /** How many files there are. */
   readonly files: number;
-  /** False while the path as a whole could never be read: what it says is not known, which is not the same as nothing. */
-  readonly readable: boolean;
 }
 
 /** Problems of one file that are listed; a last one says how many more there are. */
@@ -25,7 +22,10 @@ export const PROBLEMS_PER_FILE_MAX = 1_000;
  * policies none does, as nobody can tell which was meant: the pods of each are isolated in both directions, the second
  * one under the name NAME#2 (no policy can be called so), the third under NAME#3.
  */
-export function assemble(readings: readonly FileReading[], problems: readonly Problem[] = []): Reading {
+export function assemble(
+  readings: readonly FileReading[],
+  problems: readonly Problem[] = [],
+): ManifestsReading {
   const groups = new Map<string, ParsedObject[]>();
   for (const object of readings.flatMap((reading) => reading.objects)) {
     const group = groups.get(object.identity);
@@ -53,7 +53,7 @@ export function assemble(readings: readonly FileReading[], problems: readonly Pr
 }
 
 /** The reading of a path that could never be read. */
-export const unreadable = (problems: readonly Problem[]): Reading => ({
+export const unreadable = (problems: readonly Problem[]): ManifestsReading => ({
   ...assemble([], problems),
   readable: false,
 });

@@ -7,7 +7,7 @@ import { codeOf } from "../../base/errors.ts";
 import type { Problem } from "../../model/problem.ts";
 import { visible } from "../parse/text.ts";
 import { createAlarm } from "./alarm.ts";
-import { assemble, type Reading, unreadable } from "./assemble.ts";
+import { assemble, type ManifestsReading, unreadable } from "./assemble.ts";
 import { systemReason } from "./files.ts";
 import { lookAtAll } from "./look.ts";
 import { advance, firstMemory, isHolding, type Memory, readingsIn } from "./memory.ts";
@@ -26,7 +26,7 @@ const RELOOK_MS = 50;
 
 export interface WatchOptions {
   /** Gets the first reading and every one that differs from the one before; the next look waits for it. */
-  readonly onChange: (reading: Reading) => void | Promise<void>;
+  readonly onChange: (reading: ManifestsReading) => void | Promise<void>;
   /** Ends the watch. */
   readonly signal: AbortSignal;
   /** RESCAN_MS if not given. */

@@ -7,7 +7,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { problemText } from "../../../src/model/problem.ts";
 import { RESCAN_MS } from "../../../src/source/manifests/watch.ts";
-import { type Reading, type WatchOptions, watchManifests } from "../../../src/source/manifests.ts";
+import { type ManifestsReading, type WatchOptions, watchManifests } from "../../../src/source/manifests.ts";
 import { policyYaml } from "./support.ts";
 
 /** A change takes effect within a second (test/netns/live.test.ts prints how long); a busy machine has more time. */
@@ -33,13 +33,13 @@ afterEach(async () => {
 const at = (name: string): string => join(directory, name);
 const named = (name: string, spec = "{ podSelector: {} }"): string =>
   policyYaml(spec, `{ name: ${name}, namespace: shop }`);
-const namesIn = (reading: Reading): string =>
+const namesIn = (reading: ManifestsReading): string =>
   [...reading.cluster.policies.keys()].map((key) => key.slice(5)).join(" ");
-const linesIn = (reading: Reading): string => reading.problems.map(problemText).join("\n");
+const linesIn = (reading: ManifestsReading): string => reading.problems.map(problemText).join("\n");
 
 /** Starts watching, by events alone unless told; returns all readings so far, and a wait for the newest one to be as wanted. */
 async function start(path = directory, options: Partial<WatchOptions> = {}) {
-  const readings: Reading[] = [];
+  const readings: ManifestsReading[] = [];
   watching = watchManifests(path, {
     rescanMs: 60_000,
     ...options,
@@ -49,8 +49,8 @@ async function start(path = directory, options: Partial<WatchOptions> = {}) {
       return options.onChange?.(reading);
     },
   });
-  const newest = (): Reading | undefined => readings.at(-1);
-  const until = async (wanted: (reading: Reading) => boolean): Promise<Reading> => {
+  const newest = (): ManifestsReading | undefined => readings.at(-1);
+  const until = async (wanted: (reading: ManifestsReading) => boolean): Promise<ManifestsReading> => {
     const deadline = performance.now() + EFFECT_MS;
     for (;;) {
       const reading = newest();
