@@ -4,12 +4,14 @@ import { Command } from "commander";
 import { messageOf } from "../src/base/errors.ts";
 import { addPacket } from "./packet/command.ts";
 import { addPath } from "./path/command.ts";
+import { addUpdate } from "./update/command.ts";
 
 const program = new Command("npm run bench --")
   .description("Measures Weir; every bench says by --help what it measures, and how to read it.")
   .showHelpAfterError("(--help says more)");
 addPacket(program);
 addPath(program);
+addUpdate(program);
 
 try {
   await program.parseAsync();

@@ -47,7 +47,10 @@ export interface Pod {
   readonly sources?: readonly Cidr[];
 }
 
-/** Everything that policies are evaluated against. Keys: a namespace's name; `namespace/name` for the others. */
+/**
+ * Everything that policies are evaluated against. Keys: a namespace's name; `namespace/name` for the others. A cluster and all
+ * in it are values: what changes is given as new maps, and what does not stays the same object.
+ */
 export interface Cluster {
   readonly namespaces: ReadonlyMap<string, Namespace>;
   readonly pods: ReadonlyMap<string, Pod>;

@@ -2,7 +2,7 @@
 
 import type { Address, Cidr } from "../base/ip.ts";
 import { findAddress, prefixTable } from "../base/prefixes.ts";
-import { type Cluster, keyOf, type Pod } from "../model/cluster.ts";
+import type { Cluster, Pod } from "../model/cluster.ts";
 import type { Labels } from "../model/selector.ts";
 import { blocksOf, declares, type PeerSet, podsByAddress, selectsPod, type Term } from "./peers.ts";
 import { prefixSets } from "./prefixes.ts";
@@ -43,33 +43,69 @@ export function classify(
   }
 
   const covering = prefixTable(prefixes.map((prefix) => [prefix.cidr, prefix.sets] as const));
-  const selected = selectionMemo(cluster, [...sets.values()]);
+  const termsOf = termsMemo(cluster, { sets: [...sets.values()], terms: numberedTerms, intern });
   const addresses = new Map<string, { address: Address; pod: string; terms: TermSet }>();
-  for (const [text, { address, pod }] of podsByAddress(cluster)) {
-    const belongs = new Set(selected(pod));
-    for (const set of findAddress(covering, address) ?? []) belongs.add(set.key);
-    const numbers = numberedTerms
-      .filter(({ term }) => belongs.has(term.set.key) && (!term.resolves || declares(pod, term.resolves)))
-      .map(({ number }) => number);
-    addresses.set(text, { address, pod: keyOf(pod), terms: intern(numbers) });
-  }
+  for (const [text, { address, pod, key }] of podsByAddress(cluster))
+    addresses.set(text, { address, pod: key, terms: termsOf(pod, findAddress(covering, address)) });
   return { addresses, cidrs };
 }
 
-/** Pods of one workload have equal labels: selectors run once for each distinct (namespace, labels). */
-function selectionMemo(cluster: Cluster, sets: readonly PeerSet[]): (pod: Pod) => readonly string[] {
-  const memo = new Map<string, readonly string[]>();
-  return (pod) => {
-    const key = JSON.stringify([pod.namespace, ...sortedLabels(pod.labels)]);
-    const known = memo.get(key);
-    if (known !== undefined) return known;
-    const keys = sets.filter((set) => selectsPod(set, cluster, pod)).map((set) => set.key);
-    memo.set(key, keys);
-    return keys;
+/** The sets whose blocks cover an address. */
+type Covering = readonly PeerSet[] | undefined;
+
+interface Asked {
+  readonly sets: readonly PeerSet[];
+  readonly terms: readonly { readonly term: Term; readonly number: number }[];
+  readonly intern: (numbers: readonly number[]) => TermSet;
+}
+
+/**
+ * The terms of a pod's address, given the sets whose blocks cover it. Pods of one workload have equal namespaces, labels and
+ * ports: selectors run once for each of these, not for each pod.
+ */
+function termsMemo(
+  cluster: Cluster,
+  { sets, terms, intern }: Asked,
+): (pod: Pod, covering: Covering) => TermSet {
+  const workloads = new Map<string, Map<Covering, TermSet>>();
+  const resolves = terms.some(({ term }) => term.resolves !== undefined);
+  return (pod, covering) => {
+    const ports = resolves ? portsText(pod.ports) : "";
+    const key = `${pod.namespace} ${labelsText(pod.labels)} ${ports}`;
+    const known = workloads.get(key) ?? new Map<Covering, TermSet>();
+    workloads.set(key, known);
+    const found = known.get(covering);
+    if (found !== undefined) return found;
+    const belongs = new Set((covering ?? []).map((set) => set.key));
+    for (const set of sets) if (selectsPod(set, cluster, pod)) belongs.add(set.key);
+    const numbers = terms.flatMap(({ term, number }) =>
+      belongs.has(term.set.key) && (!term.resolves || declares(pod, term.resolves)) ? number : [],
+    );
+    const made = intern(numbers);
+    known.set(covering, made);
+    return made;
   };
 }
 
-const sortedLabels = (labels: Labels): string[][] => [...labels].sort(([a], [b]) => (a < b ? -1 : 1));
+/** A text that is made once for each value and kept for as long as the value is; equal values have equal texts. */
+function textMemo<T extends object>(make: (value: T) => string): (value: T) => string {
+  const texts = new WeakMap<T, string>();
+  return (value) => {
+    const known = texts.get(value);
+    if (known !== undefined) return known;
+    const text = make(value);
+    texts.set(value, text);
+    return text;
+  };
+}
+
+const labelsText = textMemo((labels: Labels) =>
+  JSON.stringify([...labels].sort(([a], [b]) => (a < b ? -1 : 1))),
+);
+
+const portsText = textMemo((ports: Pod["ports"]) =>
+  JSON.stringify(ports.map(({ name, protocol, port }) => [name ?? "", protocol, port])),
+);
 
 function interner(): (numbers: readonly number[]) => TermSet {
   const known = new Map<string, TermSet>();

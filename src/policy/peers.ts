@@ -73,14 +73,30 @@ export function declares(pod: { readonly ports: readonly ContainerPort[] }, want
 }
 
 /** The numbers that a port name has on the pods of the cluster. */
-export function numbersOf(cluster: Cluster, name: string, protocol: Protocol): number[] {
-  const numbers = new Set<number>();
-  for (const pod of cluster.pods.values()) {
+export const numbersOf = (cluster: Cluster, name: string, protocol: Protocol): readonly number[] =>
+  portNames(cluster.pods).get(`${protocol} ${name}`) ?? [];
+
+/** The maps of a cluster are values, so what is once found in one holds for as long as it is used. */
+const portNamesIn = new WeakMap<Cluster["pods"], ReadonlyMap<string, readonly number[]>>();
+
+/** "TCP http" to the numbers that it has on selectable pods, sorted. */
+function portNames(pods: Cluster["pods"]): ReadonlyMap<string, readonly number[]> {
+  const known = portNamesIn.get(pods);
+  if (known !== undefined) return known;
+  const found = new Map<string, Set<number>>();
+  for (const pod of pods.values()) {
     if (!isSelectable(pod)) continue;
-    for (const port of pod.ports)
-      if (port.name === name && port.protocol === protocol) numbers.add(port.port);
+    for (const { name, protocol, port } of pod.ports) {
+      if (name === undefined) continue;
+      const key = `${protocol} ${name}`;
+      const numbers = found.get(key);
+      if (numbers === undefined) found.set(key, new Set([port]));
+      else numbers.add(port);
+    }
   }
-  return [...numbers].sort((a, b) => a - b);
+  const sorted = new Map([...found].map(([key, numbers]) => [key, [...numbers].sort((a, b) => a - b)]));
+  portNamesIn.set(pods, sorted);
+  return sorted;
 }
 
 /** One block of one peer set. */
@@ -104,13 +120,14 @@ export function blocksOf(sets: Iterable<PeerSet>): Block[] {
 /** Pods that own an address now: known, selectable pods. Where two claim one address, the first in key order has it. */
 export function podsByAddress(
   cluster: Cluster,
-): Map<string, { readonly address: Address; readonly pod: Pod }> {
-  const owners = new Map<string, { address: Address; pod: Pod }>();
-  const keys = [...cluster.pods.keys()].sort();
-  for (const key of keys) {
-    const pod = cluster.pods.get(key);
-    if (pod === undefined || !isSelectable(pod)) continue;
-    for (const address of pod.ips) if (!owners.has(address.text)) owners.set(address.text, { address, pod });
+): Map<string, { readonly address: Address; readonly pod: Pod; readonly key: string }> {
+  const owners = new Map<string, { address: Address; pod: Pod; key: string }>();
+  for (const [key, pod] of cluster.pods) {
+    if (!isSelectable(pod)) continue;
+    for (const address of pod.ips) {
+      const other = owners.get(address.text);
+      if (other === undefined || key < other.key) owners.set(address.text, { address, pod, key });
+    }
   }
   return owners;
 }

@@ -32,7 +32,7 @@ export interface Side {
  * The policies that decide for a pod in a direction, in key order: those that are enforced, and where none of them isolates
  * it, those that are audited. Beside an enforced one, an audited one changes nothing: it could only allow more.
  */
-export function policiesOn(cluster: Cluster, pod: Pod, direction: Direction): Policy[] {
+export function policiesOn(cluster: Cluster, pod: Pod, direction: Direction): readonly Policy[] {
   const all = selecting(cluster, pod, direction);
   const enforced = all.filter((policy) => modeOf(cluster, policy) === "enforce");
   return enforced.length > 0 ? enforced : all;
@@ -42,13 +42,23 @@ export function policiesOn(cluster: Cluster, pod: Pod, direction: Direction): Po
 export const isAuditedFor = (cluster: Cluster, pod: Pod, direction: Direction): boolean =>
   policiesOn(cluster, pod, direction).some((policy) => modeOf(cluster, policy) === "audit");
 
-function selecting(cluster: Cluster, pod: Pod, direction: Direction): Policy[] {
+function selecting(cluster: Cluster, pod: Pod, direction: Direction): readonly Policy[] {
   if (!isSelectable(pod)) return [];
-  return [...cluster.policies.entries()]
-    .filter(([, policy]) => policy.namespace === pod.namespace && policy.isolates[direction])
-    .filter(([, policy]) => matches(policy.subject, pod.labels))
-    .sort(([a], [b]) => (a < b ? -1 : 1))
-    .map(([, policy]) => policy);
+  const here = policiesByNamespace(cluster.policies).get(pod.namespace) ?? [];
+  return here.filter((policy) => policy.isolates[direction] && matches(policy.subject, pod.labels));
+}
+
+/** The maps of a cluster are values, so what is once found in one holds for as long as it is used. */
+const byNamespaceIn = new WeakMap<Cluster["policies"], ReadonlyMap<string, readonly Policy[]>>();
+
+/** The policies of each namespace, in key order. */
+function policiesByNamespace(policies: Cluster["policies"]): ReadonlyMap<string, readonly Policy[]> {
+  const known = byNamespaceIn.get(policies);
+  if (known !== undefined) return known;
+  const sorted = [...policies].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, policy]) => policy);
+  const found = Map.groupBy(sorted, ({ namespace }) => namespace);
+  byNamespaceIn.set(policies, found);
+  return found;
 }
 
 /** The side of a pod in a direction, or undefined where no policy isolates it. */
