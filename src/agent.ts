@@ -4,6 +4,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { type AgentEvents, openAgentEvents } from "./agent/events.ts";
 import { type Kernel, openKernel } from "./agent/kernel.ts";
 import type { AgentMetrics, MetricsOptions } from "./agent/metrics.ts";
+import { openPace } from "./agent/pace.ts";
 import { openResyncs, type Resyncs } from "./agent/resync.ts";
 import { firstProgress, type Progress, type RoundEnv, round } from "./agent/round.ts";
 import { routesOf } from "./agent/routes.ts";
@@ -55,8 +56,6 @@ export interface AgentEnv {
   readonly version: string;
 }
 
-/** Changes that come within this time are applied together. */
-const COALESCE_MS = 20;
 /** How often the kernel is read back and repaired. */
 const RESYNC_MS = 30_000;
 const RETRY_FIRST_MS = 500;
@@ -178,12 +177,14 @@ async function loop(running: Parts, options: AgentOptions, env: AgentEnv & Round
   const watchingDenied = running.uplinks?.watch(() => bell.ring(), env.signal);
   watchLinks(() => bell.ring(), env.signal);
   const timers = openTimers(bell);
+  const pace = openPace();
   running.resyncs.onRequest(() => bell.ring());
   try {
     while (!env.signal.aborted) {
       await bell.wait();
-      await sleep(COALESCE_MS);
+      await sleep(pace.wait(performance.now()));
       if (reading === undefined || env.signal.aborted) continue;
+      const begun = performance.now();
       const asked = running.resyncs.take();
       const resync = timers.resyncIsDue() || asked.length > 0;
       const problems = (await running.uplinks?.bring(resync)) ?? [];
@@ -192,6 +193,7 @@ async function loop(running: Parts, options: AgentOptions, env: AgentEnv & Round
       running.events.settle(running.progress.applied, running.progress.force);
       for (const answer of asked) answer(running.progress, settled && reading.readable);
       timers.retryUnless(settled);
+      pace.ended(begun, performance.now());
     }
   } finally {
     timers.close();
