@@ -21,7 +21,7 @@ import { addMapsDump } from "./maps-dump.ts";
 import { addMapsList } from "./maps-list.ts";
 import { addMonitor } from "./monitor.ts";
 import { addResync } from "./resync.ts";
-import { addRun } from "./run.ts";
+import { addConfigFlags, addRun } from "./run.ts";
 import { addSnapshot } from "./snapshot.ts";
 import { addStatus } from "./status.ts";
 import { addSysdump } from "./sysdump.ts";
@@ -134,8 +134,18 @@ Exit codes:
   \`weir status\` has its own (weir status --help)
 `;
 
-/** Builds all commands. `exits` keeps what commander throws away: the exit code of each. */
-export function buildProgram(env: Env, exits: Exits): Command {
+/** Commands whose work or words need the flags of `run`, which are long in loading. */
+const NEED_CONFIG = ["run", "completion"];
+
+/**
+ * Builds all commands. `exits` keeps what commander throws away: the exit code of each. With the words of a command line,
+ * what that line cannot ask for may be missing.
+ */
+export async function buildProgram(
+  env: Env,
+  exits: Exits,
+  words: readonly string[] = NEED_CONFIG,
+): Promise<Command> {
   const program = new Command("weir")
     .description(ABOUT)
     .addOption(
@@ -160,6 +170,7 @@ export function buildProgram(env: Env, exits: Exits): Command {
     const group = program.command(each.name).description(each.about).addHelpText("after", each.examples);
     for (const add of each.commands) add(group, exits);
   }
+  if (words.some((word) => NEED_CONFIG.includes(word))) await addConfigFlags(program);
   return program;
 }
 
@@ -168,9 +179,12 @@ const HELP_WIDTH = 110;
 /** Runs one command line (without the program's own name) to its end. Never throws. */
 export async function runCommand(args: readonly string[], env: Env): Promise<number> {
   let exitCode: number = EXIT.ok;
-  const program = buildProgram(env, (work) => async (...values) => {
-    exitCode = await work(contextOf(program, env), ...values);
-  });
+  const exits: Exits =
+    (work) =>
+    async (...values) => {
+      exitCode = await work(contextOf(program, env), ...values);
+    };
+  const program = await buildProgram(env, exits, args);
   try {
     await program.parseAsync(args, { from: "user" });
     return exitCode;

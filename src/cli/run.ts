@@ -1,37 +1,24 @@
 // `weir run`: the agent.
 
 import { existsSync } from "node:fs";
-import { isIP } from "node:net";
-import { type Command, InvalidArgumentError, Option } from "commander";
+import type { Command } from "commander";
 import type { UplinkOptions } from "../agent/uplinks.ts";
-import { FROM_POD_HOOKS, type FromPodHook } from "../base/hooks.ts";
-import { MODES, type Mode } from "../model/mode.ts";
+import type { AgentOptions } from "../agent.ts";
 import { printable } from "../observe/text.ts";
 import type { StatusView } from "../observe/view.ts";
 import { askAgentIfAble, isSilence } from "./agent-client.ts";
-import type { Exits } from "./command.ts";
+import { type Exits, note } from "./command.ts";
+import type { Resolved } from "./config/resolve.ts";
+import type { Config, Key } from "./config/schema.ts";
 import { CommandError, type Context, EXIT, objectPath } from "./env.ts";
 import { groupNumber } from "./group.ts";
 import { versionOf } from "./installation.ts";
 
-const LOG_LEVELS = ["debug", "info", "warn", "error"] as const;
-const LOG_FORMATS = ["text", "json"] as const;
-
+/** Of this start alone; all else is configuration. */
 interface Options {
-  readonly manifests: string;
+  readonly config?: string;
+  readonly printConfig?: true;
   readonly once?: true;
-  readonly fromPodHook: FromPodHook;
-  readonly uplink?: readonly string[];
-  readonly denyCidrs?: string;
-  readonly socketGroup?: string;
-  readonly eventsFile?: string;
-  readonly eventsFileSize: number;
-  readonly eventsFileCount: number;
-  readonly mode: Mode;
-  readonly metricsListen: Listen;
-  readonly metricsPolicies: boolean;
-  readonly logLevel: (typeof LOG_LEVELS)[number];
-  readonly logFormat: (typeof LOG_FORMATS)[number];
 }
 
 const HELP = `
@@ -46,104 +33,48 @@ A pod's interface is found through its status.podIPs, or named by an annotation:
 A pod's packets must come from its own addresses, or from prefixes that an annotation names:
   weir.dev/allowed-sources: 10.8.0.0/16,fd08::/64
 
+Every option but the first three can be said in a file too (--config FILE: metricsListen: "off") and in the environment
+(WEIR_METRICS_LISTEN=off). A flag goes before the environment, that before the file, and the file before the default.
+
 Examples:
   weir run --manifests /etc/weir/manifests            enforce, and follow changes
   weir run --manifests ./policies --once              apply what is there, and leave it to the kernel
   weir run --manifests . --log-format json            log lines for a collector
   weir run --manifests . --uplink eth0 --deny-cidrs deny.txt    and drop what comes from the prefixes in deny.txt
+  weir run --config /etc/weir/config.yaml --print-config    which options hold, and where each was said
 
 Exit codes:
   0 stopped (or applied, with --once), 1 error (with --once: also if something could not be read or enforced),
   2 wrong usage, 4 no such directory`;
 
+/** The flags of the configuration are added by addConfigFlags: their schema takes a while to load. */
 export function addRun(parent: Command, exits: Exits): void {
   parent
     .command("run")
     .description("enforce the policies of a directory of manifests")
-    .requiredOption("--manifests <dir>", "directory of Kubernetes YAML, watched for changes")
+    .option("--config <file>", "YAML with any of the options below that have a value (or WEIR_CONFIG)")
+    .option("--print-config", "show which options hold and where each was said, and leave")
     .option("--once", "apply it, then leave; the kernel goes on enforcing")
-    .addOption(
-      new Option("--mode <mode>", "audit: drop nothing by policy, only tell what would be dropped")
-        .choices(MODES)
-        .default("enforce"),
-    )
-    .addOption(
-      new Option("--from-pod-hook <hook>", "where what pods send is filtered")
-        .choices(FROM_POD_HOOKS)
-        .default("tc"),
-    )
-    .option("--uplink <interfaces>", "drop denied sources on these interfaces: names, with commas", namesOf)
-    .option("--deny-cidrs <file>", "the denied sources: a prefix or address a line, watched for changes")
-    .option("--events-file <path>", "write events there too, a line of JSON each")
-    .addOption(
-      new Option("--events-file-size <MiB>", "begin a new file at this size")
-        .argParser(countFrom)
-        .default(10),
-    )
-    .addOption(
-      new Option("--events-file-count <count>", "files to keep, the older ones as PATH.1, PATH.2")
-        .argParser(countFrom)
-        .default(5),
-    )
-    .addOption(
-      new Option("--metrics-listen <address>", "where Prometheus asks: an address and port, or off")
-        .argParser(listenFrom)
-        .default(METRICS_DEFAULT, `${METRICS_DEFAULT.host}:${METRICS_DEFAULT.port}`),
-    )
-    .option("--no-metrics-policies", "leave out the metrics of each policy")
-    .option("--socket-group <group>", "members of this group may ask the agent too (mode 0660)")
-    .addOption(
-      new Option("--log-level <level>", "the least that is logged").choices(LOG_LEVELS).default("info"),
-    )
-    .addOption(
-      new Option("--log-format <format>", "log lines for people or for programs")
-        .choices(LOG_FORMATS)
-        .default("text"),
-    )
     .addHelpText("after", HELP)
     .action(exits(run));
 }
 
-type Listen = { readonly host: string; readonly port: number } | "off";
-
-const METRICS_DEFAULT = { host: "127.0.0.1", port: 9469 };
-
-/** "127.0.0.1:9469", "[::1]:9469", ":9469" (every address), or "off". */
-function listenFrom(text: string): Listen {
-  if (text === "off") return text;
-  const [, v6, other, digits] = /^(?:\[([0-9a-f:.]+)\]|([^:[\]]*)):(\d{1,5})$/i.exec(text) ?? [];
-  const host = v6 ?? (other || "::");
-  const port = Number(digits);
-  const isAddress = isIP(host) === (v6 === undefined && host !== "::" ? 4 : 6);
-  if (digits === undefined || port > 65_535 || !isAddress)
-    throw new InvalidArgumentError("Write it as 127.0.0.1:9469, [::1]:9469, :9469 or off.");
-  return { host, port };
+export async function addConfigFlags(program: Command): Promise<void> {
+  const { configFlags } = await import("./config/flags.ts");
+  const command = program.commands.find((each) => each.name() === "run");
+  for (const flag of configFlags()) command?.addOption(flag);
 }
 
-/** Names of interfaces, as the kernel takes them; that they exist is asked when they are attached to. */
-function namesOf(text: string): readonly string[] {
-  const names = text.split(",").map((name) => name.trim());
-  const wrong = names.find((name) => !/^[^/\s]{1,15}$/.test(name) || name === "." || name === "..");
-  if (wrong === undefined) return [...new Set(names)];
-  throw new InvalidArgumentError(`${JSON.stringify(wrong)} is no name of an interface.`);
-}
-
-/** Neither does anything without the other. */
-function uplinksOf({ uplink, denyCidrs }: Options): UplinkOptions | undefined {
-  if (uplink === undefined && denyCidrs === undefined) return undefined;
-  if (uplink !== undefined && denyCidrs !== undefined) return { interfaces: uplink, denied: denyCidrs };
-  const [given, missing] = uplink === undefined ? ["--deny-cidrs", "--uplink"] : ["--uplink", "--deny-cidrs"];
-  throw new CommandError(`${given} needs ${missing}; see: weir run --help`, EXIT.usage);
-}
-
-function countFrom(text: string): number {
-  if (!/^[1-9]\d{0,3}$/.test(text)) throw new InvalidArgumentError("Write a number from 1 to 9999.");
-  return Number(text);
-}
-
-async function run(context: Context, options: Options): Promise<number> {
+async function run(context: Context, options: Options, command: Command): Promise<number> {
   const { env, settings } = context;
-  const uplinks = uplinksOf(options);
+  const resolved = await resolvedOf(context, options, command);
+  if (options.printConfig === true) {
+    env.stdout.write(resolved.text);
+    return EXIT.ok;
+  }
+  const { config } = resolved;
+  const manifests = manifestsOf(config);
+  const uplinks = uplinksOf(resolved);
   // Two agents would undo each other's work: asked before anything is touched.
   const other = await askAgentIfAble<StatusView>(context, "status");
   if (!isSilence(other)) {
@@ -151,40 +82,76 @@ async function run(context: Context, options: Options): Promise<number> {
   }
   if (other.hangs) throw new CommandError(`${other.reason}; one node has one agent`);
   // Later it may come and go; at the start it is a slip of the pen.
-  if (!existsSync(options.manifests))
-    throw new CommandError(`${options.manifests} does not exist`, EXIT.notFound);
-  const group = options.socketGroup === undefined ? undefined : groupNumber(options.socketGroup);
+  if (!existsSync(manifests)) throw new CommandError(`${manifests} does not exist`, EXIT.notFound);
+  const given = {
+    ...settings,
+    source: { kind: "manifests", path: manifests } as const,
+    once: options.once === true,
+    object: objectPath(env),
+    ...(uplinks === undefined ? {} : { uplinks }),
+  };
+  const agentOptions = { ...given, ...(await optionsOf(config)) };
   const signal = env.stopSignal();
   const [{ runAgent }, { openLog }] = await Promise.all([import("../agent.ts"), import("../base/log.ts")]);
   const log = openLog({
-    level: options.logLevel,
-    format: options.logFormat,
+    level: config.logLevel,
+    format: config.logFormat,
     write: (line) => env.stderr.write(`${printable(line.trimEnd())}\n`),
     now: env.now,
   });
-  return runAgent(
-    {
-      ...settings,
-      source: { kind: "manifests", path: options.manifests },
-      once: options.once === true,
-      fromPodHook: options.fromPodHook,
-      mode: options.mode,
-      object: objectPath(env),
-      ...(uplinks === undefined ? {} : { uplinks }),
-      ...(group === undefined ? {} : { socketGroup: group }),
-      ...(options.eventsFile === undefined
-        ? {}
-        : {
-            eventsFile: {
-              path: options.eventsFile,
-              bytesMax: options.eventsFileSize * 1024 * 1024,
-              files: options.eventsFileCount,
-            },
-          }),
-      ...(options.metricsListen === "off"
-        ? {}
-        : { metrics: { listen: options.metricsListen, policies: options.metricsPolicies } }),
-    },
-    { log, signal, now: env.now, version: versionOf(env.root) },
-  );
+  return runAgent(agentOptions, { log, signal, now: env.now, version: versionOf(env.root) });
+}
+
+async function resolvedOf({ env }: Context, options: Options, command: Command): Promise<Resolved> {
+  const [{ flagLayer, misspeltVariables, variableLayer }, { resolveConfig }] = await Promise.all([
+    import("./config/layers.ts"),
+    import("./config/resolve.ts"),
+  ]);
+  const layers = [flagLayer(command), variableLayer(env)];
+  const path = options.config || env.variables["WEIR_CONFIG"];
+  if (path) layers.push((await import("./config/file.ts")).fileLayer(path));
+  for (const misspelt of misspeltVariables(env)) note(env, misspelt);
+  return resolveConfig(layers);
+}
+
+function manifestsOf({ manifests }: Config): string {
+  if (manifests !== undefined) return manifests;
+  throw new CommandError("say where the policies are: --manifests DIR; see: weir run --help", EXIT.usage);
+}
+
+/** Neither does anything without the other. */
+function uplinksOf({ config: { uplink, denyCidrs }, nameOf }: Resolved): UplinkOptions | undefined {
+  if (uplink === undefined && denyCidrs === undefined) return undefined;
+  if (uplink !== undefined && denyCidrs !== undefined) {
+    return { interfaces: [...new Set(uplink)], denied: denyCidrs };
+  }
+  const [given, missing]: [Key, Key] =
+    uplink === undefined ? ["denyCidrs", "uplink"] : ["uplink", "denyCidrs"];
+  throw new CommandError(`${nameOf(given)} needs ${nameOf(missing)}; see: weir run --help`, EXIT.usage);
+}
+
+type FromConfig = Pick<AgentOptions, "mode" | "fromPodHook" | "socketGroup" | "eventsFile" | "metrics">;
+
+/** @throws CommandError where there is no such group */
+async function optionsOf(config: Config): Promise<FromConfig> {
+  const { listenOf } = await import("./config/values.ts");
+  const listen = listenOf(config.metricsListen);
+  const { eventsFile: path, socketGroup } = config;
+  return {
+    mode: config.mode,
+    fromPodHook: config.fromPodHook,
+    ...(socketGroup === undefined ? {} : { socketGroup: groupNumber(socketGroup) }),
+    ...(path === undefined
+      ? {}
+      : {
+          eventsFile: {
+            path,
+            bytesMax: config.eventsFileSize * 1024 * 1024,
+            files: config.eventsFileCount,
+          },
+        }),
+    ...(listen === undefined || listen === "off"
+      ? {}
+      : { metrics: { listen, policies: config.metricsPolicies } }),
+  };
 }

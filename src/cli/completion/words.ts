@@ -31,7 +31,7 @@ export function wordsOf(program: Command): readonly CommandWords[] {
   const shared = program.options.map(optionWords);
   const help: OptionWords = { flags: ["-h", "--help"], about: "display help for command", value: undefined };
   const collect = (command: Command, path: string): CommandWords[] => {
-    const own = command === program ? [] : command.options.map(optionWords);
+    const own = command === program ? [] : command.options.filter(({ hidden }) => !hidden).map(optionWords);
     const words: CommandWords = {
       path,
       about: command.description(),

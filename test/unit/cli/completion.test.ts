@@ -11,7 +11,7 @@ import { TABLE_NAMES } from "../../../src/observe/dump/tables.ts";
 import { ENV_OF_NOTHING, runIn } from "./world.ts";
 
 const run = promisify(execFile);
-const COMMANDS = wordsOf(buildProgram(ENV_OF_NOTHING, () => async () => undefined));
+const COMMANDS = wordsOf(await buildProgram(ENV_OF_NOTHING, () => async () => undefined));
 const [PROGRAM] = COMMANDS;
 
 let directory: string;

@@ -3,13 +3,16 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Command, Option } from "commander";
 import { describe, expect, it } from "vitest";
+import { OPTIONS } from "../../../src/cli/config/options.ts";
 import { buildProgram } from "../../../src/cli/program.ts";
 import { TABLES } from "../../../src/observe/dump/tables.ts";
 import { ENV_OF_NOTHING, ROOT } from "./world.ts";
 
 const text = readFileSync(join(ROOT, "docs/cli.md"), "utf8");
+/** Flags of `weir run` that have a page of their own. */
+const CONFIG_FLAGS = OPTIONS.map(({ flags }) => flags);
 
-const program = buildProgram(ENV_OF_NOTHING, () => async () => undefined);
+const program = await buildProgram(ENV_OF_NOTHING, () => async () => undefined);
 
 /** Commands that do something, by their words: groups only hold others. */
 function leaves(command: Command, words: string): [words: string, command: Command][] {
@@ -55,12 +58,20 @@ describe("docs/cli.md", () => {
 
   it.each(COMMANDS)("%s has its options, and their choices", (words, command) => {
     const table = firstTable(sectionOf(`\`${words}\``));
-    expect([...table.keys()]).toEqual(flagsOf(command.options));
-    for (const { flags, argChoices = [], defaultValue } of command.options) {
+    const elsewhere = words === "weir run" ? CONFIG_FLAGS : [];
+    const options = command.options.filter(({ flags, hidden }) => !hidden && !elsewhere.includes(flags));
+    expect([...table.keys()]).toEqual(flagsOf(options));
+    for (const { flags, argChoices = [], defaultValue } of options) {
       for (const choice of argChoices) expect(table.get(flags)).toContain(`\`${choice}\``);
       if (argChoices.length > 0 && defaultValue !== undefined)
         expect(table.get(flags)).toContain(`\`${defaultValue}\` (default)`);
     }
+  });
+
+  it("leaves none of the flags of `weir run` untold", () => {
+    const run = program.commands.find((each) => each.name() === "run");
+    const told = [...firstTable(sectionOf("`weir run`")).keys(), ...CONFIG_FLAGS];
+    expect(flagsOf(run?.options.filter(({ hidden }) => !hidden) ?? [])).toEqual(told);
   });
 
   it.each(COMMANDS)("%s has an example", (words) => {

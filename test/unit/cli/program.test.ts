@@ -12,7 +12,7 @@ import { serve } from "../../../src/observe/server.ts";
 import type { PolicyView } from "../../../src/observe/view.ts";
 import { ENV_OF_NOTHING, ROOT, runIn } from "./world.ts";
 
-const program = buildProgram(ENV_OF_NOTHING, () => async () => undefined);
+const program = await buildProgram(ENV_OF_NOTHING, () => async () => undefined);
 
 /** Every command by its words, groups included. */
 function commandsBelow(command: Command, words: readonly string[] = []): string[][] {
@@ -97,7 +97,8 @@ describe("wrong usage is one line on stderr and exit code 2", () => {
     ["trace --from a/x", /required option '--to <end>' not specified; see: weir trace --help/],
     ["trace --from a/x --to a/y --protocol GRE", /Allowed choices are TCP, UDP, SCTP, ICMP/],
     ["trace --from a/x --to a/y --protocol ICMP --port 1", /ICMP has no ports; leave out --port/],
-    ["run", /required option '--manifests <dir>' not specified; see: weir run --help/],
+    ["run", /say where the policies are: --manifests DIR; see: weir run --help/],
+    ["run --manifests . --metrics-listen 5", /Expected 127.0.0.1:9469, .* or off; see: weir run --help/],
     ["run --manifests . --log-level loud", /Allowed choices are debug, info, warn, error/],
     ["snapshot a b", /files go with --compare; see: weir snapshot --help/],
     ["snapshot --compare", /--compare takes one snapshot or two/],
@@ -271,7 +272,8 @@ describe("a start", () => {
     visit("dist/weir.js");
     const inputs = [...loaded].flatMap((path) => Object.keys(outputs[path]?.inputs ?? {}));
     expect(inputs).toContain("src/cli/status.ts");
-    const heavy = /^src\/(?:agent|datapath|gen|policy|source|state|lab)|node_modules\/(?!commander)/;
+    const heavy =
+      /^src\/(?:agent|cli\/config|datapath|gen|policy|source|state|lab)|node_modules\/(?!commander)/;
     expect(inputs.filter((path) => heavy.test(path))).toEqual([]);
     expect([...loaded]).not.toContain("bpf-ts");
   });

@@ -1,0 +1,19 @@
+// What texts of the configuration mean, where their type alone does not say it.
+
+import { isIP } from "node:net";
+
+export type Listen = { readonly host: string; readonly port: number } | "off";
+
+/** "127.0.0.1:9469", "[::1]:9469", ":9469" (every address), or "off"; undefined for anything else. */
+export function listenOf(text: string): Listen | undefined {
+  if (text === "off") return text;
+  const [, v6, other, digits] = /^(?:\[([0-9a-f:.]+)\]|([^:[\]]*)):(\d{1,5})$/i.exec(text) ?? [];
+  const host = v6 ?? (other || "::");
+  const port = Number(digits);
+  const isAddress = isIP(host) === (v6 === undefined && host !== "::" ? 4 : 6);
+  return digits === undefined || port > 65_535 || !isAddress ? undefined : { host, port };
+}
+
+/** As the kernel takes them; that there is such an interface is asked when it is attached to. */
+export const isInterfaceName = (text: string): boolean =>
+  /^[^/\s]{1,15}$/.test(text) && text !== "." && text !== "..";
