@@ -6,6 +6,30 @@ export { BpfError, type OwnCode } from "./error.ts";
 export { BpfLink, findClsact, type LinkInfo } from "./link.ts";
 export type { ClsactSpec, Direction, LinkSpec, TcxSpec, XdpSpec } from "./link-spec.ts";
 export { BpfMap, type MapCreateSpec, type MapEntries, type MapInfo } from "./map.ts";
+export {
+  dumpAddresses,
+  dumpForwarding,
+  dumpLinks,
+  dumpNeighbours,
+  dumpRoutes,
+  type Netns,
+  netnsId,
+} from "./net.ts";
+export {
+  LinkFlag,
+  LinkType,
+  NeighbourState,
+  type NetAddress,
+  type NetEvent,
+  type NetHop,
+  type NetLink,
+  type NetNeighbour,
+  type NetRoute,
+  RouteProtocol,
+  RouteTable,
+  RouteType,
+} from "./net-types.ts";
+export { NetWatch, type NetWatchOptions } from "./net-watch.ts";
 export { BpfObject, type MapSpec, type OpenOptions, type ProgramSpec } from "./object.ts";
 export { BpfProgram, type ProgramInfo, type TestRunOptions, type TestRunResult } from "./program.ts";
 export { type RingBatch, RingBuffer, type RingOptions } from "./ringbuf.ts";

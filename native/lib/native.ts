@@ -3,12 +3,14 @@ import { existsSync } from "node:fs";
 import { createRequire } from "node:module";
 import { relative } from "node:path";
 import { fileURLToPath } from "node:url";
+import type { NetEvent, NetTable, NetTables } from "./net-types.ts";
 
 declare const kind: unique symbol;
 /** A descriptor owned by the addon: of a map, a program or a link. */
 export type Handle = { readonly [kind]: "fd" };
 export type ObjectHandle = { readonly [kind]: "object" };
-export type RingHandle = { readonly [kind]: "ring" };
+/** What waits on a thread of its own: a ring buffer or a watch. */
+export type FeedHandle = { readonly [kind]: "feed" };
 export type HandleKind = "map" | "program" | "link";
 
 /** A result with what libbpf printed on the way; `rc` is 0 or a negative errno. */
@@ -146,9 +148,19 @@ interface Native {
     map: Handle,
     onBatch: (data: Buffer, offsets: Uint32Array, count: number) => void,
     bytesMax: number,
-  ): Logged & { handle?: RingHandle };
-  ringSetRef(ring: RingHandle, on: boolean): void;
-  ringClose(ring: RingHandle): void;
+  ): Logged & { handle?: FeedHandle };
+  feedSetRef(feed: FeedHandle, on: boolean): void;
+  feedClose(feed: FeedHandle): void;
+
+  /** Asked in the namespace of a path, or in the one with an id; "" and -1 stand for this one. */
+  netDump<T extends NetTable>(table: T, path: string, id: number): Promise<NetTables[T][] | number>;
+  /** An id, -1 where there is none, or a negative errno less one. */
+  netNamespaceId(path: string): number;
+  netWatch(
+    onEvents: (events: NetEvent[]) => void,
+    allNamespaces: boolean,
+    bufferBytes: number,
+  ): FeedHandle | number;
 
   btfParse(path: string): Logged & { data?: Buffer };
   btfOfKernel(id: number): { data: Buffer; name: string; kernel: boolean } | number;

@@ -1,9 +1,10 @@
 // A BPF ring buffer, delivered to the event loop in batches.
 import { checkInteger } from "./check.ts";
 import { MapType } from "./constants.ts";
-import { kernelError, ownError, type Site } from "./error.ts";
+import { kernelError, ownError } from "./error.ts";
+import { Feed } from "./feed.ts";
 import { type BpfMap, mapHandle } from "./map.ts";
-import { native, type RingHandle } from "./native.ts";
+import { native } from "./native.ts";
 
 /** Record i is data.subarray(offsets[i], offsets[i + 1]); `offsets` has count + 1 entries. */
 export type RingBatch = { readonly data: Buffer; readonly offsets: Uint32Array; readonly count: number };
@@ -13,18 +14,11 @@ export type RingOptions = {
   readonly bytesMax?: number;
 };
 
-// While open, the thread that waits keeps the callback; this keeps the handle, so that an open buffer whose object
-// nobody holds does not fall silent at some garbage collection.
-const open = new Set<RingHandle>();
-
 export class RingBuffer {
-  readonly #site: Site;
-  readonly #handle: RingHandle;
+  readonly #feed: Feed;
 
-  private constructor(site: Site, handle: RingHandle) {
-    this.#site = site;
-    this.#handle = handle;
-    open.add(handle);
+  private constructor(feed: Feed) {
+    this.#feed = feed;
   }
 
   /**
@@ -44,41 +38,29 @@ export class RingBuffer {
     const deliver = (data: Buffer, offsets: Uint32Array, count: number) => onBatch({ data, offsets, count });
     const opened = native.ringOpen(handle, deliver, bytesMax);
     if (opened.rc < 0 || !opened.handle) throw kernelError(site, opened.rc, { log: opened.log });
-    return new RingBuffer({ operation: "ring", object: name }, opened.handle);
+    return new RingBuffer(new Feed({ operation: "ring", object: name }, opened.handle));
   }
 
   get closed(): boolean {
-    return !open.has(this.#handle);
+    return this.#feed.closed;
   }
 
   /** Keeps the process alive (the default). */
   ref(): void {
-    this.#setRef("ref", true);
+    this.#feed.setRef("ref", true);
   }
 
   /** Lets the process end although the buffer is open. */
   unref(): void {
-    this.#setRef("unref", false);
+    this.#feed.setRef("unref", false);
   }
 
   /** Idempotent. `onBatch` is not called any more; records taken but not yet delivered are lost. */
   close(): void {
-    if (!open.delete(this.#handle)) return;
-    native.ringClose(this.#handle);
+    this.#feed.close();
   }
 
   [Symbol.dispose](): void {
     this.close();
-  }
-
-  #setRef(verb: string, on: boolean): void {
-    if (this.closed) {
-      throw ownError(
-        { ...this.#site, operation: `ring.${verb}` },
-        "CLOSED",
-        "the ring buffer has been closed",
-      );
-    }
-    native.ringSetRef(this.#handle, on);
   }
 }

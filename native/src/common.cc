@@ -120,12 +120,15 @@ Napi::Object Init(Napi::Env, Napi::Object exports) {
   Export(exports, "closeHandle", CloseHandle);
   InitBtf(exports);
   InitClsact(exports);
+  InitFeed(exports);
   InitLink(exports);
   InitMap(exports);
   InitMapBulk(exports);
   InitObject(exports);
   InitProgram(exports);
   InitRingBuffer(exports);
+  InitRoute(exports);
+  InitRouteWatch(exports);
   InitSystem(exports);
   return exports;
 }

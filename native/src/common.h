@@ -83,12 +83,15 @@ void Export(Napi::Object exports, const char *name, Function function) {
 
 void InitBtf(Napi::Object exports);
 void InitClsact(Napi::Object exports);
+void InitFeed(Napi::Object exports);
 void InitLink(Napi::Object exports);
 void InitMap(Napi::Object exports);
 void InitMapBulk(Napi::Object exports);
 void InitObject(Napi::Object exports);
 void InitProgram(Napi::Object exports);
 void InitRingBuffer(Napi::Object exports);
+void InitRoute(Napi::Object exports);
+void InitRouteWatch(Napi::Object exports);
 void InitSystem(Napi::Object exports);
 
 } // namespace bpf_ts

@@ -7,6 +7,7 @@ import {
   type BpfProgram,
   hasTcx,
   MapType,
+  NetWatch,
   RingBuffer,
 } from "../lib/index.ts";
 import {
@@ -70,9 +71,9 @@ const ofObject: Record<string, Row<BpfObject>> = {
   program: (object) => object.program("count"),
 };
 
-const ofRing: Record<string, Row<RingBuffer>> = {
-  ref: (ring) => ring.ref(),
-  unref: (ring) => ring.unref(),
+const ofFeed: Record<string, Row<RingBuffer | NetWatch>> = {
+  ref: (feed) => feed.ref(),
+  unref: (feed) => feed.unref(),
 };
 
 async function cross<T extends { close(): void; readonly closed: boolean }>(
@@ -137,7 +138,14 @@ test("ring buffers", async () => {
   const object = await loadSample();
   await cross(
     RingBuffer.open(object.map("events"), () => undefined),
-    ofRing,
+    ofFeed,
+  );
+});
+
+test("watches of the network", async () => {
+  await cross(
+    NetWatch.open(() => undefined),
+    ofFeed,
   );
 });
 
