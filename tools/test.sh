@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Sets up, checks types, lint and format, then runs the tests; the last line is "N passed, N failed".
+# Without arguments the tests that need root run in two halves side by side, each in namespaces of its own.
 #
 #   bash tools/test.sh [--unit] [vitest arguments]     --unit: only what needs neither root nor eBPF
 set -uo pipefail
@@ -48,12 +49,39 @@ check "types" tsc --noEmit
 check "lint and format of TypeScript" biome check --error-on-warnings --log-level=warn
 check "format of C and C++" bash tools/clang-format.sh
 
-tally=$(mktemp)
-trap 'rm -f "$tally"' EXIT
-WEIR_TALLY=$tally vitest run "${arguments[@]}"
-status=$?
-read -r tests_passed tests_failed tests_skipped <"$tally" || tests_passed=0 tests_failed=1 tests_skipped=0
-# A run that ends badly with no failed test (a crash, a teardown that threw) has failed nevertheless.
-[ "$status" -eq 0 ] || [ "$tests_failed" -gt 0 ] || tests_failed=1
-passed=$((passed + tests_passed)) failed=$((failed + tests_failed)) skipped=$((skipped + tests_skipped))
+logs=$(mktemp -d)
+trap 'kill $(jobs -p) 2>/dev/null; rm -rf "$logs"' EXIT
+
+# tests NAME COMMAND ...: runs vitest by a command, and notes how that ended.
+tests() {
+  local name=$1
+  shift
+  WEIR_TALLY=$logs/$name.tally "$@"
+  echo $? >"$logs/$name.status"
+}
+
+count() {
+  local name status tests_passed tests_failed tests_skipped
+  for name in "$@"; do
+    read -r tests_passed tests_failed tests_skipped <"$logs/$name.tally" || tests_passed=0 tests_failed=1 tests_skipped=0
+    # A run that ends badly with no failed test (a crash, a teardown that threw) has failed nevertheless.
+    read -r status <"$logs/$name.status" || status=1
+    [ "$status" -eq 0 ] || [ "$tests_failed" -gt 0 ] || tests_failed=1
+    passed=$((passed + tests_passed)) failed=$((failed + tests_failed)) skipped=$((skipped + tests_skipped))
+  done
+}
+
+if [ ${#arguments[@]} -gt 0 ]; then
+  tests all vitest run "${arguments[@]}"
+  count all
+else
+  tests unit vitest run --project unit
+  # They wait for timers and packets half of the time. The other half is shown when the first has ended.
+  kernel=(bash tools/isolated.sh vitest run --project native --project packet --project netns)
+  tests half-2 "${kernel[@]}" --shard=2/2 >"$logs/half-2.log" 2>&1 &
+  tests half-1 "${kernel[@]}" --shard=1/2
+  wait
+  cat "$logs/half-2.log"
+  count unit half-1 half-2
+fi
 finish
