@@ -1,9 +1,10 @@
 // Drives the product from outside, by its command line alone: an agent as a child process, and commands that ask about it.
 
 import { type ChildProcess, execFile, spawn, spawnSync } from "node:child_process";
-import { existsSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, rmSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { OperationError } from "../base/errors.ts";
+import { endNow } from "./ended.ts";
 
 /** Where one installation of the product lives, so that several can run on a machine. */
 export interface ProductPaths {
@@ -37,9 +38,6 @@ const POLL_MS = 30;
 const START_MS_MAX = 20_000;
 const CHANGE_MS_MAX = 10_000;
 const STOP_MS_MAX = 5_000;
-const WAIT_MS = 5;
-/** To wait on: nobody ever changes it. */
-const NOTHING = new Int32Array(new SharedArrayBuffer(4));
 
 const argumentsOf = (paths: ProductPaths, args: readonly string[]): string[] => [
   ...args,
@@ -127,7 +125,12 @@ export class Agent {
 
   /** Starts `weir run` on a directory, with `more` arguments; it is to be waited for with `ready`. */
   static spawn(paths: ProductPaths, manifests: string, more: readonly string[] = []): Agent {
-    const args = argumentsOf(paths, ["run", "--manifests", manifests, ...more]);
+    return Agent.run(paths, ["--manifests", manifests, ...more]);
+  }
+
+  /** As `spawn`, with all arguments of `weir run`. */
+  static run(paths: ProductPaths, options: readonly string[]): Agent {
+    const args = argumentsOf(paths, ["run", ...options]);
     // A group of its own, since Ctrl-C is for whoever started it; but not left alone when that one is killed.
     const guarded = ["--pdeathsig", "KILL", "--", paths.bin, ...args];
     return new Agent(paths, spawn("setpriv", guarded, { stdio: ["ignore", "pipe", "pipe"], detached: true }));
@@ -193,10 +196,7 @@ export class Agent {
 
   /** As `kill`, but waits without letting anything else run: for the way out of a process. */
   killNow(): void {
-    if (this.#child.exitCode !== null || this.#child.signalCode !== null) return;
-    this.#child.kill("SIGKILL");
-    const deadline = Date.now() + STOP_MS_MAX;
-    while (isRunning(this.pid) && Date.now() < deadline) Atomics.wait(NOTHING, 0, 0, WAIT_MS);
+    endNow(this.#child, STOP_MS_MAX);
   }
 
   async #pause(deadline: number, operation: string): Promise<void> {
@@ -211,13 +211,6 @@ export class Agent {
   #failure(reason: string, operation: string): OperationError {
     return new OperationError(reason, { operation, object: "`weir run`" });
   }
-}
-
-/** Whether a child still runs code; one that has ended stays as a zombie until the event loop comes to reap it. */
-function isRunning(pid: number | undefined): boolean {
-  if (pid === undefined || !existsSync(`/proc/${pid}/stat`)) return false;
-  const state = readFileSync(`/proc/${pid}/stat`, "latin1").replace(/^.*\) /, "")[0];
-  return state !== "Z" && state !== "X";
 }
 
 /** What is in the kernel is what this agent wanted, and not only what it found there. */

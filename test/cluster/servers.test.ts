@@ -1,0 +1,63 @@
+// The servers that the other tests rely on: they serve, lose nothing when they are killed, and forget what a restore undoes.
+
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import type { Manifest } from "./api.ts";
+import { openServers, type Servers } from "./servers.ts";
+
+let servers: Servers;
+
+beforeAll(async () => {
+  servers = await openServers();
+});
+
+afterAll(() => servers?.close());
+
+const namespace = (name: string): Manifest => ({ apiVersion: "v1", kind: "Namespace", metadata: { name } });
+const names = async () => (await servers.api.list("v1", "Namespace")).map(({ metadata }) => metadata.name);
+
+describe("the API server", () => {
+  it("refuses whom it does not know", async () => {
+    const { openApi } = await import("./api.ts");
+    const stranger = openApi({ ...servers, token: "a guess" });
+    expect((await stranger.call("GET", "/api/v1/namespaces")).status).toBe(401);
+    stranger.close();
+  });
+
+  it("keeps a policy as it is written, peers included", async () => {
+    const policy = {
+      apiVersion: "networking.k8s.io/v1",
+      kind: "NetworkPolicy",
+      metadata: { name: "from", namespace: "default" },
+      spec: { podSelector: {}, ingress: [{ from: [{ podSelector: { matchLabels: { app: "a" } } }] }] },
+    };
+    const created = await servers.api.create(policy);
+    expect(created["spec"]).toEqual({ ...policy.spec, policyTypes: ["Ingress"] });
+    await servers.api.remove(policy);
+  });
+
+  it("killed and started again, has all that it had", async () => {
+    await servers.api.create(namespace("before-kill"));
+    await servers.apiserver.kill();
+    await expect(servers.api.call("GET", "/readyz")).rejects.toThrow();
+    await servers.apiserver.start();
+    expect(await names()).toContain("before-kill");
+  });
+});
+
+describe("etcd", () => {
+  it("restored from a copy, gives the API server back its older state", async () => {
+    await servers.apiserver.kill();
+    await servers.etcd.kill();
+    const copy = servers.saveData();
+    await servers.etcd.start();
+    await servers.apiserver.start();
+    await servers.api.create(namespace("after-copy"));
+    expect(await names()).toContain("after-copy");
+    await servers.apiserver.kill();
+    await servers.etcd.kill();
+    servers.restoreData(copy);
+    await servers.etcd.start();
+    await servers.apiserver.start();
+    expect(await names()).not.toContain("after-copy");
+  });
+});
