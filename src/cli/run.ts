@@ -1,6 +1,5 @@
 // `weir run`: the agent.
 
-import { existsSync } from "node:fs";
 import type { Command } from "commander";
 import type { UplinkOptions } from "../agent/uplinks.ts";
 import type { AgentOptions } from "../agent.ts";
@@ -13,6 +12,7 @@ import type { Config, Key } from "./config/schema.ts";
 import { CommandError, type Context, EXIT, objectPath } from "./env.ts";
 import { groupNumber } from "./group.ts";
 import { versionOf } from "./installation.ts";
+import { sourceOf } from "./source-options.ts";
 
 /** Of this start alone; all else is configuration. */
 interface Options {
@@ -22,9 +22,9 @@ interface Options {
 }
 
 const HELP = `
-Reads Kubernetes YAML (Namespace, Pod, NetworkPolicy, Service, EndpointSlice), enforces the policies on this node's
-pods, and follows changes of the files and interfaces until it is stopped. What it has put into the kernel stays in
-force when it ends; \`weir cleanup\` takes that away.
+Reads Namespaces, Pods, NetworkPolicies, Services and EndpointSlices from the API server or from Kubernetes YAML,
+enforces the policies on this node's pods, and follows changes of them and of the interfaces until it is stopped. What
+it has put into the kernel stays in force when it ends; \`weir cleanup\` takes that away.
 
 A pod's interface is found through its status.podIPs, or named by an annotation:
   weir.dev/interface: veth12ab        the host's end of its veth
@@ -38,6 +38,7 @@ Every option but the first three can be said in a file too (--config FILE: metri
 
 Examples:
   weir run --manifests /etc/weir/manifests            enforce, and follow changes
+  weir run --kubeconfig ~/.kube/config --node-name n1    follow the API server, as node n1
   weir run --manifests ./policies --once              apply what is there, and leave it to the kernel
   weir run --manifests . --log-format json            log lines for a collector
   weir run --manifests . --uplink eth0 --deny-cidrs deny.txt    and drop what comes from the prefixes in deny.txt
@@ -51,7 +52,7 @@ Exit codes:
 export function addRun(parent: Command, exits: Exits): void {
   parent
     .command("run")
-    .description("enforce the policies of a directory of manifests")
+    .description("enforce the policies of a cluster, or of a directory of manifests")
     .option("--config <file>", "YAML with any of the options below that have a value (or WEIR_CONFIG)")
     .option("--print-config", "show which options hold and where each was said, and leave")
     .option("--once", "apply it, then leave; the kernel goes on enforcing")
@@ -73,7 +74,7 @@ async function run(context: Context, options: Options, command: Command): Promis
     return EXIT.ok;
   }
   const { config } = resolved;
-  const manifests = manifestsOf(config);
+  const source = sourceOf(resolved, env);
   const uplinks = uplinksOf(resolved);
   // Two agents would undo each other's work: asked before anything is touched.
   const other = await askAgentIfAble<StatusView>(context, "status");
@@ -81,11 +82,9 @@ async function run(context: Context, options: Options, command: Command): Promis
     throw new CommandError(`another agent runs (pid ${other.pid}, at ${settings.socket}); one node has one`);
   }
   if (other.hangs) throw new CommandError(`${other.reason}; one node has one agent`);
-  // Later it may come and go; at the start it is a slip of the pen.
-  if (!existsSync(manifests)) throw new CommandError(`${manifests} does not exist`, EXIT.notFound);
   const given = {
     ...settings,
-    source: { kind: "manifests", path: manifests } as const,
+    source,
     once: options.once === true,
     object: objectPath(env),
     ...(uplinks === undefined ? {} : { uplinks }),
@@ -112,11 +111,6 @@ async function resolvedOf({ env }: Context, options: Options, command: Command):
   if (path) layers.push((await import("./config/file.ts")).fileLayer(path));
   for (const misspelt of misspeltVariables(env)) note(env, misspelt);
   return resolveConfig(layers);
-}
-
-function manifestsOf({ manifests }: Config): string {
-  if (manifests !== undefined) return manifests;
-  throw new CommandError("say where the policies are: --manifests DIR; see: weir run --help", EXIT.usage);
 }
 
 /** Neither does anything without the other. */

@@ -33,6 +33,8 @@ export type Attachment =
 export interface Pod {
   readonly namespace: string;
   readonly name: string;
+  /** By the API server, of this node's pods: tells a pod from a later one of the same name. */
+  readonly uid?: string;
   readonly labels: Labels;
   /** status.podIPs (or podIP), in order; empty while the pod has none. */
   readonly ips: readonly Address[];

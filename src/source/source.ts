@@ -1,10 +1,20 @@
 // Where the cluster is read from: one interface, so that the agent's loop knows no source by name.
 
+import type { Log } from "../base/log.ts";
+import type { SourceHealth } from "../model/source.ts";
+import { type ApiServerOptions, openApiServer } from "./apiserver.ts";
 import { readManifests, watchManifests } from "./manifests.ts";
 import type { Reading } from "./reading.ts";
 
-/** Manifests are a directory or one file of Kubernetes YAML. */
-export type SourceOptions = { readonly kind: "manifests"; readonly path: string };
+export type SourceOptions =
+  /** A directory or one file of Kubernetes YAML. */
+  { readonly kind: "manifests"; readonly path: string } | ({ readonly kind: "apiserver" } & ApiServerOptions);
+
+export interface SourceEnv {
+  readonly log: Log;
+  readonly now: () => Date;
+  readonly version: string;
+}
 
 export interface Source {
   /** What it is read from, for `weir status`. */
@@ -16,9 +26,13 @@ export interface Source {
    * without problems that is `readable` is all that the source says.
    */
   watch(onReading: (reading: Reading) => void, signal: AbortSignal): Promise<void>;
+  /** Of a source that is asked over the network: how well that goes. */
+  health?(): SourceHealth;
 }
 
-export function openSource(options: SourceOptions): Source {
+/** Errors: OperationError where the options name nothing that could be read. */
+export function openSource(options: SourceOptions, env: SourceEnv): Source {
+  if (options.kind === "apiserver") return openApiServer(options, env);
   const { path } = options;
   return {
     text: path,

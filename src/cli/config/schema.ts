@@ -35,6 +35,28 @@ export const CONFIG = z.strictObject({
     expected: "the path of a directory",
     helm: false,
   }),
+  kubeconfig: z.string().min(1).optional().register(OPTION_META, {
+    description: "follow the API server that this file names, instead of manifests",
+    more: "see [Kubernetes](kubernetes.md)",
+    placeholder: "file",
+    expected: "the path of a kubeconfig",
+    helm: false,
+  }),
+  context: z.string().min(1).optional().register(OPTION_META, {
+    description: "context of the kubeconfig, where it is not the current one",
+    placeholder: "name",
+    helm: false,
+  }),
+  inCluster: z.boolean().default(false).register(OPTION_META, {
+    description: "follow the API server as the pod's service account",
+    more: "so it does by itself in a pod where neither manifests nor a kubeconfig are given",
+    helm: false,
+  }),
+  nodeName: z.string().min(1).optional().register(OPTION_META, {
+    description: "this node's name in the cluster (default: NODE_NAME, else the host's name)",
+    placeholder: "name",
+    helm: false,
+  }),
   mode: z.enum(MODES).default("enforce").register(OPTION_META, {
     description: "audit: drop nothing by policy, only tell what would be dropped",
     more: "see [audit](audit.md)",

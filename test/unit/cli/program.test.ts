@@ -97,7 +97,10 @@ describe("wrong usage is one line on stderr and exit code 2", () => {
     ["trace --from a/x", /required option '--to <end>' not specified; see: weir trace --help/],
     ["trace --from a/x --to a/y --protocol GRE", /Allowed choices are TCP, UDP, SCTP, ICMP/],
     ["trace --from a/x --to a/y --protocol ICMP --port 1", /ICMP has no ports; leave out --port/],
-    ["run", /say where the policies are: --manifests DIR; see: weir run --help/],
+    [
+      "run",
+      /say where the policies are: --manifests DIR, --kubeconfig FILE or --in-cluster; see: weir run --help/,
+    ],
     ["run --manifests . --metrics-listen 5", /Expected 127.0.0.1:9469, .* or off; see: weir run --help/],
     ["run --manifests . --log-level loud", /Allowed choices are debug, info, warn, error/],
     ["snapshot a b", /files go with --compare; see: weir snapshot --help/],

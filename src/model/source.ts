@@ -1,0 +1,26 @@
+// How well a source that is asked over the network is followed: what status, metrics and readiness tell of it.
+
+export interface SourceHealth {
+  /** URL of the server. */
+  readonly server: string;
+  /** Every kind has been listed once, so that what is known is all that there is. */
+  readonly synced: boolean;
+  readonly kinds: readonly KindHealth[];
+}
+
+export interface KindHealth {
+  readonly kind: string;
+  readonly objects: number;
+  /** listing: not known yet. following: changes come as they happen. waiting: until it is tried again. */
+  readonly state: "listing" | "following" | "waiting";
+  /** ISO 8601: when the server last said something of this kind, and when it was last listed as a whole. */
+  readonly contactAt?: string;
+  readonly listedAt?: string;
+  /** Why it is not followed at the moment, and since when. */
+  readonly failure?: { readonly reason: string; readonly since: string };
+  /** How often each was begun, by the reason. */
+  readonly lists: Readonly<Record<string, number>>;
+  readonly watches: Readonly<Record<string, number>>;
+  /** Objects that a list showed other than the watch before it had left them. */
+  readonly differences: number;
+}

@@ -1,0 +1,200 @@
+// The API server as a source: every kind followed on its own, put together into one cluster.
+
+import type { Log } from "../base/log.ts";
+import type { Cluster, Namespace, Pod } from "../model/cluster.ts";
+import { EMPTY_CLUSTER } from "../model/cluster.ts";
+import type { Policy } from "../model/policy.ts";
+import { type Problem, problemText } from "../model/problem.ts";
+import type { EndpointSlice, Service } from "../model/service.ts";
+import type { SourceHealth } from "../model/source.ts";
+import { type CredentialOptions, openCredentials } from "./apiserver/credentials.ts";
+import { follow, type Shared } from "./apiserver/follow.ts";
+import { openClient } from "./apiserver/http.ts";
+import { KINDS, type Kind } from "./apiserver/kinds.ts";
+import { type Observer, openObserver } from "./apiserver/observed.ts";
+import { openStore, type Store } from "./apiserver/store.ts";
+import { TIMING, type Timing } from "./apiserver/timing.ts";
+import type { Reading } from "./reading.ts";
+
+export interface ApiServerOptions {
+  readonly credentials: CredentialOptions;
+  /** Name of this node, as pods have it in spec.nodeName. */
+  readonly node: string;
+  readonly timing?: Partial<Timing>;
+}
+
+export interface ApiServerEnv {
+  readonly log: Log;
+  readonly now: () => Date;
+  readonly version: string;
+}
+
+export interface ApiServer {
+  readonly text: string;
+  health(): SourceHealth;
+  /** As of Source in source.ts. */
+  watch(onReading: (reading: Reading) => void, signal: AbortSignal): Promise<void>;
+  read(signal: AbortSignal): Promise<Reading>;
+}
+
+interface Followed {
+  readonly store: Store;
+  readonly observer: Observer;
+}
+
+const NOT_KNOWN_YET = "the kernel goes on with what it was last given";
+const LAST_STAYS = "what was last known stays in force";
+
+/** Errors: OperationError where the credentials name nobody to ask. */
+export function openApiServer(options: ApiServerOptions, env: ApiServerEnv): ApiServer {
+  const timing = { ...TIMING, ...options.timing };
+  const credentials = openCredentials(options.credentials);
+  let changed = (): void => undefined;
+  const kinds = new Map<Kind, Followed>(
+    KINDS.map((kind) => {
+      const onChange = () => changed();
+      const store = openStore(kind === "NetworkPolicy", onChange);
+      return [kind, { store, observer: openObserver(kind, env.now, onChange) }];
+    }),
+  );
+  const watch = async (onReading: (reading: Reading) => void, signal: AbortSignal): Promise<void> => {
+    const client = openClient(credentials, timing, `weir/${env.version}`);
+    const shared: Shared = { client, timing, node: options.node, log: env.log, streaming: true };
+    const teller = openTeller(
+      () => readingOf(kinds, { ...options, timing, server: credentials.text }),
+      onReading,
+    );
+    changed = teller.ring;
+    // Trouble becomes a problem by lasting, of which nothing tells.
+    const look = setInterval(teller.ring, timing.troubleMs / 2);
+    try {
+      await Promise.all([...kinds].map(([kind, followed]) => follow(kind, shared, followed, signal)));
+    } finally {
+      clearInterval(look);
+      teller.close();
+      client.close();
+    }
+  };
+  return {
+    text: credentials.text,
+    health: () => ({
+      server: credentials.text,
+      synced: isSynced(kinds),
+      kinds: [...kinds.values()].map(({ store, observer }) => observer.health(store.size())),
+    }),
+    watch,
+    read: (signal) => readOnce(watch, { signal, onceMs: timing.onceMs }),
+  };
+}
+
+/** The first reading that says everything, or the last one within the time. */
+async function readOnce(
+  watch: ApiServer["watch"],
+  { signal, onceMs }: { readonly signal: AbortSignal; readonly onceMs: number },
+): Promise<Reading> {
+  const done = new AbortController();
+  const timer = setTimeout(() => done.abort(), onceMs);
+  const stop = () => done.abort();
+  signal.addEventListener("abort", stop, { once: true });
+  let last: Reading = { cluster: EMPTY_CLUSTER, problems: [], readable: false };
+  try {
+    await watch((reading) => {
+      last = reading;
+      if (reading.readable) stop();
+    }, done.signal);
+  } finally {
+    clearTimeout(timer);
+    signal.removeEventListener("abort", stop);
+  }
+  return last;
+}
+
+/** Tells of what has changed once for all changes that came together, and of nothing that looks the same. */
+function openTeller(make: () => Reading, onReading: (reading: Reading) => void) {
+  let ringing: NodeJS.Immediate | undefined;
+  let told: Reading | undefined;
+  const tell = (): void => {
+    ringing = undefined;
+    const reading = make();
+    if (told !== undefined && isSame(told, reading)) return;
+    if (told === undefined && !reading.readable && reading.problems.length === 0) return;
+    told = reading;
+    onReading(reading);
+  };
+  return {
+    ring() {
+      ringing ??= setImmediate(tell);
+    },
+    close: () => clearImmediate(ringing),
+  };
+}
+
+const isSame = (a: Reading, b: Reading): boolean =>
+  a.readable === b.readable &&
+  a.cluster.namespaces === b.cluster.namespaces &&
+  a.cluster.pods === b.cluster.pods &&
+  a.cluster.policies === b.cluster.policies &&
+  a.cluster.services === b.cluster.services &&
+  a.cluster.slices === b.cluster.slices &&
+  a.problems.length === b.problems.length &&
+  a.problems.every((problem, index) => problemText(problem) === problemText(b.problems[index] as Problem));
+
+const isSynced = (kinds: ReadonlyMap<Kind, Followed>): boolean =>
+  kinds.values().every(({ observer }) => observer.isListed());
+
+interface Telling {
+  readonly node: string;
+  readonly server: string;
+  readonly timing: Timing;
+}
+
+function readingOf(kinds: ReadonlyMap<Kind, Followed>, telling: Telling): Reading {
+  const readable = isSynced(kinds);
+  const troubles = troublesOf(kinds, telling, readable);
+  if (!readable) return { cluster: EMPTY_CLUSTER, problems: troubles, readable };
+  const stores = new Map([...kinds].map(([kind, { store }]) => [kind, store]));
+  const values = <T>(kind: Kind) => (stores.get(kind)?.values() ?? new Map()) as ReadonlyMap<string, T>;
+  const cluster: Cluster = {
+    namespaces: values<Namespace>("Namespace"),
+    pods: values<Pod>("Pod"),
+    policies: values<Policy>("NetworkPolicy"),
+    services: values<Service>("Service"),
+    slices: values<EndpointSlice>("EndpointSlice"),
+  };
+  const ofObjects = [...stores.values()].flatMap((store) => store.problems());
+  return { cluster, problems: [...troubles, ...nodeProblems(stores, telling), ...ofObjects], readable };
+}
+
+/** One problem for all kinds that have the same one: a server that is down is one thing to tell, not six. */
+function troublesOf(
+  kinds: ReadonlyMap<Kind, Followed>,
+  { server, timing }: Telling,
+  readable: boolean,
+): Problem[] {
+  const byReason = Map.groupBy(
+    [...kinds].flatMap(([kind, { observer }]) => {
+      const reason = observer.trouble(timing.troubleMs);
+      return reason === undefined ? [] : [{ kind, reason }];
+    }),
+    ({ reason }) => reason,
+  );
+  return [...byReason].map(([reason, of]) => ({
+    severity: "error",
+    object: `API server ${server}`,
+    reason: `${of.map(({ kind }) => kind).join(", ")} cannot be followed: ${reason}`,
+    effect: readable ? LAST_STAYS : NOT_KNOWN_YET,
+  }));
+}
+
+/** A wrong name of the node would make every pod another node's, in silence. */
+function nodeProblems(stores: ReadonlyMap<Kind, Store>, { node }: Telling): Problem[] {
+  if (stores.get("Node")?.values().has(node)) return [];
+  return [
+    {
+      severity: "error",
+      object: `Node ${node}`,
+      reason: "is not known to the API server; expected --node-name to be as `kubectl get nodes` shows it",
+      effect: "its pods may be taken for those of another node",
+    },
+  ];
+}

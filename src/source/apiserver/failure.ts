@@ -1,0 +1,77 @@
+// Why a list or a watch came to an end: what is counted, told and decided by.
+
+import { messageOf, OperationError } from "../../base/errors.ts";
+import { visible } from "../parse/text.ts";
+
+/**
+ * - first: nothing has been asked before
+ * - ended: the server (or something between) ended it in good order
+ * - periodic: it was time to compare
+ * - broken: no connection, or it broke off
+ * - silent: nothing came for too long, or not all of it
+ * - refused: an HTTP status that is no success
+ * - expired: the server no longer knows the resourceVersion (410)
+ * - unreadable: no JSON, an unknown type of event, an object without a name, or too large
+ * - rewound: the server went back to an older state
+ * - failed: the server said so in an event of the watch
+ */
+export const CAUSES = [
+  "first",
+  "ended",
+  "periodic",
+  "broken",
+  "silent",
+  "refused",
+  "expired",
+  "unreadable",
+  "rewound",
+  "failed",
+] as const;
+export type Cause = (typeof CAUSES)[number];
+
+/** After these nothing that came before is relied on: all is listed anew. */
+const LISTS_ANEW: ReadonlySet<Cause> = new Set(["expired", "unreadable", "rewound", "periodic"]);
+
+export const listsAnew = (cause: Cause): boolean => LISTS_ANEW.has(cause);
+
+export interface FailureFacts {
+  readonly why: Cause;
+  /** HTTP status, where there was an answer. */
+  readonly status?: number;
+  /** What the server asks to wait, in milliseconds. */
+  readonly retryAfterMs?: number;
+  readonly cause?: unknown;
+}
+
+export class Failure extends OperationError {
+  readonly why: Cause;
+  readonly status: number | undefined;
+  readonly retryAfterMs: number | undefined;
+  /** The message without operation and object. */
+  readonly reason: string;
+
+  constructor(reason: string, path: string, facts: FailureFacts) {
+    super(reason, { operation: "ask for", object: path, cause: facts.cause });
+    this.name = "Failure";
+    this.reason = reason;
+    this.why = facts.why;
+    this.status = facts.status;
+    this.retryAfterMs = facts.retryAfterMs;
+  }
+}
+
+const REASON_CHARACTERS_MAX = 300;
+
+/** A text of the server's as part of a message: one line, and not too long. */
+export function shown(text: string): string {
+  const line = visible(text.replaceAll(/\s+/g, " ").trim());
+  return line.length > REASON_CHARACTERS_MAX ? `${line.slice(0, REASON_CHARACTERS_MAX)}...` : line;
+}
+
+/** Whatever was thrown while a path was asked for. */
+export function failureOf(thrown: unknown, path: string): Failure {
+  if (thrown instanceof Failure) return thrown;
+  // Node tells of a refused connection to a name with several addresses without a message of its own.
+  const inner = thrown instanceof AggregateError ? thrown.errors.map(messageOf).join(", ") : "";
+  return new Failure(shown(inner || messageOf(thrown)), path, { why: "broken", cause: thrown });
+}

@@ -1,0 +1,71 @@
+// Equal texts, labels and ports kept once: most pods of a cluster differ from the next in little more than their name.
+
+import type { ContainerPort } from "../../model/cluster.ts";
+import type { Labels } from "../../model/selector.ts";
+
+export interface Interner {
+  text(text: string): string;
+  labels(labels: Labels): Labels;
+  ports(ports: readonly ContainerPort[]): readonly ContainerPort[];
+}
+
+const NO_LABELS: Labels = new Map();
+const NO_PORTS: readonly ContainerPort[] = [];
+
+/** It only grows, so each list begins with a new one: what nothing refers to any more goes with the old one. */
+export function openInterner(): Interner {
+  const texts = new Map<string, string>();
+  const labelSets = new Map<number, Labels>();
+  const portLists = new Map<number, readonly ContainerPort[]>();
+  const text = (value: string): string => {
+    const known = texts.get(value);
+    if (known === undefined) texts.set(value, value);
+    return known ?? value;
+  };
+  return {
+    text,
+    labels(labels) {
+      if (labels.size === 0) return NO_LABELS;
+      const hash = hashOf([...labels].flat());
+      const known = labelSets.get(hash);
+      if (known !== undefined && sameLabels(known, labels)) return known;
+      const kept = new Map([...labels].map(([key, value]) => [text(key), text(value)]));
+      labelSets.set(hash, kept);
+      return kept;
+    },
+    ports(ports) {
+      if (ports.length === 0) return NO_PORTS;
+      const hash = hashOf(ports.map(portText));
+      const known = portLists.get(hash);
+      if (known !== undefined && samePorts(known, ports)) return known;
+      portLists.set(hash, ports);
+      return ports;
+    },
+  };
+}
+
+const portText = ({ name, port, protocol }: ContainerPort): string => `${name} ${port} ${protocol}`;
+
+/** FNV-1a with 32 bits, over UTF-16 units, with a mark between the texts. A collision only shares nothing. */
+function hashOf(texts: readonly string[]): number {
+  let hash = 0x811c9dc5;
+  for (const text of texts) {
+    for (let index = 0; index < text.length; index += 1)
+      hash = Math.imul(hash ^ text.charCodeAt(index), 0x01000193);
+    hash = Math.imul(hash ^ 0xffff, 0x01000193);
+  }
+  return hash >>> 0;
+}
+
+/** In the same order, too: the order of labels is that of the source, which sorts them. */
+function sameLabels(a: Labels, b: Labels): boolean {
+  if (a.size !== b.size) return false;
+  const others = b.entries();
+  return a.entries().every(([key, value]) => {
+    const [otherKey, otherValue] = others.next().value ?? [];
+    return key === otherKey && value === otherValue;
+  });
+}
+
+const samePorts = (a: readonly ContainerPort[], b: readonly ContainerPort[]): boolean =>
+  a.length === b.length && a.every((port, index) => portText(port) === portText(b[index] as ContainerPort));

@@ -1,0 +1,143 @@
+// One raw object of the API server, read by the parser of all sources and trimmed to what Weir goes by.
+
+import type { Namespace, Pod } from "../../model/cluster.ts";
+import type { Policy } from "../../model/policy.ts";
+import type { Problem } from "../../model/problem.ts";
+import type { EndpointSlice, Service } from "../../model/service.ts";
+import { isMap, valueAt } from "../parse/fields.ts";
+import { parseDocument } from "../parse.ts";
+import { Failure } from "./failure.ts";
+import type { Interner } from "./intern.ts";
+import type { Kind, Served } from "./kinds.ts";
+
+/** What is kept of an object, by its kind. */
+export interface Values {
+  readonly Namespace: Namespace;
+  readonly NetworkPolicy: Policy;
+  readonly Pod: Pod;
+  readonly Service: Service;
+  readonly EndpointSlice: EndpointSlice;
+  readonly Node: { readonly name: string };
+}
+
+export type Value = Values[Kind];
+
+/** An object as it came, with its value where it has one. */
+export interface Item {
+  /** As the cluster's maps have it. */
+  readonly key: string;
+  readonly uid: string;
+  readonly version: string;
+  readonly value: Value | undefined;
+  /** The value is all that the object says. */
+  readonly complete: boolean;
+  readonly problems: readonly Problem[];
+}
+
+export interface Reader {
+  readonly kind: Kind;
+  readonly served: Served;
+  /** Name of this node. */
+  readonly node: string;
+  readonly interner: Interner;
+}
+
+/** Key, uid and resourceVersion. Errors: Failure where the object says no name, version or the wrong kind. */
+export function identityOf(raw: unknown, { kind, served }: Pick<Reader, "kind" | "served">) {
+  const metadata = valueAt(raw, ["metadata"]);
+  const field = (name: string): string => {
+    const value = valueAt(metadata, [name]);
+    return typeof value === "string" ? value : "";
+  };
+  const name = field("name");
+  const said = valueAt(raw, ["kind"]);
+  if (said !== undefined && said !== kind)
+    throw unreadable(`expected a ${kind}, not a ${String(said)}`, served);
+  if (name === "") throw unreadable(`a ${kind} has no metadata.name`, served);
+  const namespace = field("namespace");
+  const key = kind === "Namespace" || kind === "Node" ? name : `${namespace}/${name}`;
+  return { key, uid: field("uid"), version: field("resourceVersion") };
+}
+
+const unreadable = (reason: string, { path }: Served): Failure =>
+  new Failure(reason, path, { why: "unreadable" });
+
+const NO_PROBLEMS: readonly Problem[] = [];
+const nowhere = { where: () => ({}) };
+
+/** Errors: Failure as of identityOf(). What else is wrong with it is a problem of the item. */
+export function readItem(raw: unknown, reader: Reader): Item {
+  const identity = identityOf(raw, reader);
+  if (reader.kind === "Node")
+    return { ...identity, value: { name: identity.key }, complete: true, problems: NO_PROBLEMS };
+  const fields = isMap(raw) ? raw : {};
+  const { objects, problems } = parseDocument(
+    { ...shaped(fields, reader.served), kind: reader.kind, apiVersion: apiVersionOf(reader.served) },
+    nowhere,
+  );
+  const [object] = objects;
+  const found = [...problems, ...(object?.problems ?? [])];
+  return {
+    ...identity,
+    value: object?.value && trimmed(object.value as Exclude<Value, Values["Node"]>, identity.uid, reader),
+    complete: object?.complete ?? false,
+    problems: found.length === 0 ? NO_PROBLEMS : found.map((problem) => named(problem, reader, identity.key)),
+  };
+}
+
+const named = (problem: Problem, { kind }: Reader, key: string): Problem =>
+  problem.object === undefined ? { ...problem, object: `${kind} ${key}` } : problem;
+
+const SLICES_BETA = "discovery.k8s.io/v1beta1";
+const apiVersionOf = ({ apiVersion }: Served): string =>
+  apiVersion === SLICES_BETA ? "discovery.k8s.io/v1" : apiVersion;
+
+/** The beta of EndpointSlice names an endpoint's node among its topology. */
+function shaped(fields: Record<string, unknown>, { apiVersion }: Served): Record<string, unknown> {
+  const endpoints = fields["endpoints"];
+  if (apiVersion !== SLICES_BETA || !Array.isArray(endpoints)) return fields;
+  return {
+    ...fields,
+    endpoints: endpoints.map((endpoint: unknown) => {
+      const node = valueAt(endpoint, ["topology", "kubernetes.io/hostname"]);
+      return isMap(endpoint) && endpoint["nodeName"] === undefined && typeof node === "string"
+        ? { ...endpoint, nodeName: node }
+        : endpoint;
+    }),
+  };
+}
+
+function trimmed(
+  value: Exclude<Value, Values["Node"]>,
+  uid: string,
+  { kind, node, interner }: Reader,
+): Value {
+  switch (kind) {
+    case "Pod":
+      return trimmedPod(value as Pod, uid, { node, interner });
+    case "Namespace": {
+      const { name, labels } = value as Namespace;
+      return { name, labels: interner.labels(labels) };
+    }
+    case "EndpointSlice": {
+      const slice = value as EndpointSlice;
+      const endpoints = slice.endpoints.map((endpoint) =>
+        endpoint.node === undefined ? endpoint : { ...endpoint, node: interner.text(endpoint.node) },
+      );
+      return { ...slice, namespace: interner.text(slice.namespace), endpoints };
+    }
+    default:
+      return value;
+  }
+}
+
+function trimmedPod(pod: Pod, uid: string, { node, interner }: Pick<Reader, "node" | "interner">): Pod {
+  return {
+    ...pod,
+    namespace: interner.text(pod.namespace),
+    labels: interner.labels(pod.labels),
+    ports: interner.ports(pod.ports),
+    ...(pod.node === undefined ? {} : { node: interner.text(pod.node) }),
+    ...(pod.node === node && uid !== "" ? { uid } : {}),
+  };
+}

@@ -1,0 +1,95 @@
+// A list, page by page, so that no answer is as large as the cluster.
+
+import { mapInSlices } from "../../base/slices.ts";
+import { isMap, valueAt } from "../parse/fields.ts";
+import { Failure, failureOf } from "./failure.ts";
+import type { Client } from "./http.ts";
+import { textOf } from "./http.ts";
+import type { Timing } from "./timing.ts";
+
+export interface Page {
+  /** resourceVersion of the list. */
+  readonly version: string;
+  readonly items: readonly unknown[];
+  /** Where to go on; "" after the last page. */
+  readonly next: string;
+}
+
+export interface ListOptions {
+  readonly client: Client;
+  readonly path: string;
+  readonly selection: Readonly<Record<string, string>>;
+  readonly timing: Timing;
+  readonly signal: AbortSignal;
+  /** Called whenever something comes. */
+  readonly onBytes: () => void;
+}
+
+/**
+ * Asks for all pages and gives each object to `onItem`; returns the version from which a watch goes on: that of the first
+ * page, which every later one continues. With `whole`, everything is asked for at once: where the server forgets faster
+ * than pages come, there is no other way. Errors: Failure.
+ */
+export async function listAll(
+  options: ListOptions,
+  whole: boolean,
+  onItem: (raw: unknown) => void,
+): Promise<string> {
+  const limit = whole ? {} : { limit: String(options.timing.pageObjects) };
+  let version: string | undefined;
+  let next = "";
+  do {
+    const page = await readPage(options, { ...limit, ...(next === "" ? {} : { continue: next }) });
+    version ??= page.version;
+    await mapInSlices(page.items, onItem);
+    next = page.next;
+  } while (next !== "");
+  return version;
+}
+
+/** The version that the server is at now, for the price of one object. Errors: Failure. */
+export async function versionNow(options: ListOptions): Promise<string> {
+  return (await readPage(options, { limit: "1" })).version;
+}
+
+async function readPage(options: ListOptions, query: Readonly<Record<string, string>>): Promise<Page> {
+  const { client, selection, timing, signal, onBytes } = options;
+  const path = `${options.path}?${new URLSearchParams({ ...selection, ...query })}`;
+  const late = new AbortController();
+  const reason = new Failure(`the list took more than ${timing.pageMs} ms`, path, { why: "silent" });
+  const timer = setTimeout(() => late.abort(reason), timing.pageMs);
+  const stop = () => late.abort();
+  signal.addEventListener("abort", stop, { once: true });
+  try {
+    signal.throwIfAborted();
+    const body = await client.get(path, late.signal);
+    onBytes();
+    body.on("data", onBytes);
+    return pageOf(await textOf(body, path, timing.bytesMax), path);
+  } catch (error) {
+    throw late.signal.reason === reason ? reason : failureOf(error, path);
+  } finally {
+    clearTimeout(timer);
+    signal.removeEventListener("abort", stop);
+  }
+}
+
+function pageOf(text: string, path: string): Page {
+  const unreadable = (reason: string, cause?: unknown): Failure =>
+    new Failure(reason, path, { why: "unreadable", cause });
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (cause) {
+    throw unreadable("the list is no JSON", cause);
+  }
+  const version = valueAt(value, ["metadata", "resourceVersion"]);
+  const next = valueAt(value, ["metadata", "continue"]) ?? "";
+  // Go writes an empty list as null.
+  const items = valueAt(value, ["items"]) ?? [];
+  if (!isMap(value) || typeof version !== "string" || version === "")
+    throw unreadable("the list has no metadata.resourceVersion");
+  if (typeof next !== "string") throw unreadable("metadata.continue of the list must be a string");
+  if (!Array.isArray(items)) throw unreadable("items of the list must be a list");
+  return { version, items, next };
+}

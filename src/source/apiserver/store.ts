@@ -1,0 +1,158 @@
+// What is known of one kind: changed event by event, or replaced as a whole by what a list says.
+
+import { isDeepStrictEqual } from "node:util";
+import type { Problem } from "../../model/problem.ts";
+import type { Item, Value } from "./objects.ts";
+
+/** How far a list differed from what was known. */
+export interface Differences {
+  readonly added: number;
+  readonly changed: number;
+  readonly gone: number;
+  /** The same name with another uid: the object was deleted and made anew. Counted among `changed` too, where it differs. */
+  readonly recreated: number;
+}
+
+export interface Store {
+  /** Objects by key. The map is never changed: the next change is in another one. */
+  values(): ReadonlyMap<string, Value>;
+  problems(): readonly Problem[];
+  size(): number;
+  /** Whoever writes next. From then on no writer before has any effect. */
+  writer(): Writer;
+}
+
+export interface Writer {
+  put(item: Item): void;
+  remove(key: string): void;
+  /** What a list says, page by page; nothing of it counts before it is committed. */
+  list(): Listing;
+}
+
+export interface Listing {
+  put(item: Item): void;
+  remove(key: string): void;
+  commit(): Differences;
+}
+
+/** What is remembered besides the value, of the few objects that need it. */
+interface Record {
+  readonly uid: string;
+  readonly complete: boolean;
+  readonly problems: readonly Problem[];
+}
+
+interface Content {
+  readonly values: Map<string, Value>;
+  readonly records: Map<string, Record>;
+}
+
+const nothing = (): Content => ({ values: new Map(), records: new Map() });
+
+/**
+ * `keepsLastGood`: a newer version that cannot be read in full leaves the one before in force, as long as it is the same
+ * object (uid). `onChange` is called after every change of a value or problem.
+ */
+export function openStore(keepsLastGood: boolean, onChange: () => void): Store {
+  let content = nothing();
+  let given: ReadonlyMap<string, Value> | undefined;
+  let generation = 0;
+  const changed = (): void => {
+    given = undefined;
+    onChange();
+  };
+  return {
+    values() {
+      given ??= new Map(content.values);
+      return given;
+    },
+    problems: () => [...content.records.values()].flatMap(({ problems }) => problems),
+    size: () => content.values.size,
+    writer() {
+      generation += 1;
+      const mine = generation;
+      const holds = (): boolean => mine === generation;
+      return {
+        put(item) {
+          if (holds() && place(item, content, content, keepsLastGood)) changed();
+        },
+        remove(key) {
+          if (!holds()) return;
+          content.records.delete(key);
+          if (content.values.delete(key)) changed();
+        },
+        list() {
+          const next = nothing();
+          return {
+            put(item) {
+              place(item, content, next, keepsLastGood);
+            },
+            remove(key) {
+              next.values.delete(key);
+              next.records.delete(key);
+            },
+            commit() {
+              const differences = differencesOf(content, next);
+              if (!holds()) return differences;
+              const same = sameProblems(content, next) && isNone(differences);
+              content = next;
+              if (!same) changed();
+              return differences;
+            },
+          };
+        },
+      };
+    },
+  };
+}
+
+const isNone = ({ added, changed, gone }: Differences): boolean => added + changed + gone === 0;
+
+/** Puts an item into `next`, after what `before` knows of it. Returns whether that changes anything. */
+function place(item: Item, before: Content, next: Content, keepsLastGood: boolean): boolean {
+  const { key, uid } = item;
+  const known = before.values.get(key);
+  const record = before.records.get(key);
+  const keeps =
+    keepsLastGood && !item.complete && known !== undefined && record?.complete === true && record.uid === uid;
+  const value = keeps ? known : item.value;
+  const problems = keeps ? withEffect(item.problems) : item.problems;
+  // An equal value stays the very same object: who compares by identity sees that nothing has changed.
+  const same = known !== undefined && value !== undefined && isDeepStrictEqual(known, value);
+  if (value === undefined) next.values.delete(key);
+  else next.values.set(key, same ? known : value);
+  if (keepsLastGood || problems.length > 0)
+    next.records.set(key, { uid, complete: keeps || item.complete, problems });
+  else next.records.delete(key);
+  return !(same || (known === undefined && value === undefined)) || !equal(record?.problems ?? [], problems);
+}
+
+const LAST_GOOD = "its last good version stays in force";
+const withEffect = (problems: readonly Problem[]): readonly Problem[] =>
+  problems.map((problem) => (problem.severity === "error" ? { ...problem, effect: LAST_GOOD } : problem));
+
+const equal = (a: readonly Problem[], b: readonly Problem[]): boolean =>
+  a.length === b.length && (a.length === 0 || isDeepStrictEqual(a, b));
+
+function sameProblems(a: Content, b: Content): boolean {
+  const of = ({ records }: Content) => [...records.values()].flatMap(({ problems }) => problems);
+  return equal(of(a), of(b));
+}
+
+function differencesOf(before: Content, next: Content): Differences {
+  let added = 0;
+  let changed = 0;
+  let recreated = 0;
+  for (const [key, value] of next.values) {
+    const known = before.values.get(key);
+    if (known === undefined) added += 1;
+    else if (known !== value) changed += 1;
+    const [was, is] = [uidOf(known, before, key), uidOf(value, next, key)];
+    if (was !== undefined && is !== undefined && was !== is) recreated += 1;
+  }
+  const gone = before.values.keys().reduce((sum, key) => (next.values.has(key) ? sum : sum + 1), 0);
+  return { added, changed, gone, recreated };
+}
+
+const uidOf = (value: Value | undefined, { records }: Content, key: string): string | undefined =>
+  records.get(key)?.uid ?? (value !== undefined && "uid" in value ? value.uid : undefined);

@@ -1,0 +1,51 @@
+// Every time and size that bounds how the API server is asked: in one place, and given, so that tests can be quick.
+
+export interface Timing {
+  /** Objects that one page of a list may have. */
+  readonly pageObjects: number;
+  /** The most bytes that one page or one event of a watch may have. */
+  readonly bytesMax: number;
+  /** Until a request is answered (its header), in milliseconds. */
+  readonly answerMs: number;
+  /** For the whole of one page. */
+  readonly pageMs: number;
+  /** Until all that there is has come over a streaming list. */
+  readonly initialMs: number;
+  /** Between two bytes of a watch. The server sends a bookmark every 60 s. */
+  readonly idleMs: number;
+  /** From the first to the last byte of one event. */
+  readonly lineMs: number;
+  /** What the server is asked to end a watch after: a random time between these, so that nodes do not come back at once. */
+  readonly watchMs: Span;
+  /** When all is listed anew, though nothing says that something was missed. */
+  readonly relistMs: Span;
+  /** How long to wait after a failure: doubled each time, from first to last, with jitter. */
+  readonly retryMs: Span;
+  /** The longest that a server may put off by Retry-After. */
+  readonly retryAfterMsMax: number;
+  /** A kind without contact for so long is a problem. */
+  readonly troubleMs: number;
+  /** How long reading once waits until everything has been listed. */
+  readonly onceMs: number;
+}
+
+export type Span = readonly [least: number, most: number];
+
+export const TIMING: Timing = {
+  pageObjects: 500,
+  bytesMax: 64 << 20,
+  answerMs: 30_000,
+  pageMs: 60_000,
+  initialMs: 120_000,
+  idleMs: 100_000,
+  lineMs: 60_000,
+  watchMs: [240_000, 480_000],
+  relistMs: [300_000, 600_000],
+  retryMs: [500, 10_000],
+  retryAfterMsMax: 60_000,
+  troubleMs: 10_000,
+  onceMs: 60_000,
+};
+
+/** A random time in the span, each as likely as the other. */
+export const within = ([least, most]: Span): number => least + Math.random() * (most - least);
