@@ -73,7 +73,7 @@ interface Running {
 /** Runs until the signal aborts. Returns the exit code: with `once`, 1 where there were errors, else 0. */
 export async function runAgent(options: AgentOptions, env: AgentEnv): Promise<number> {
   if (options.once) return runOnce(options, env);
-  const running: Running = { source: openSource(options.source, env), resyncs: openResyncs() };
+  const running: Running = { source: await openSource(options.source, env), resyncs: openResyncs() };
   const events = openAgentEvents(options.eventsFile, env.log);
   // The socket is also the lock that keeps a second agent from the maps, so it comes first.
   const server = await serve(options.socket, viewsOf(running, options, env), {
@@ -133,7 +133,7 @@ async function runOnce(options: AgentOptions, env: AgentEnv): Promise<number> {
     const progress = await firstProgress(kernel);
     const uplinks = await openUplinksOf(kernel, options);
     await uplinks?.read();
-    const read = inMode(await openSource(options.source, env).read(env.signal), options.mode);
+    const read = inMode(await (await openSource(options.source, env)).read(env.signal), options.mode);
     const reading = withProblems(read, (await uplinks?.bring(false)) ?? []);
     await round(kernel, progress, { reading, resync: false }, env);
     return progress.problems.some(({ severity }) => severity === "error") ? 1 : 0;

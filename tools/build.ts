@@ -63,7 +63,11 @@ const result = await build({ ...options, write: false }).catch((error: unknown) 
   if (!(error instanceof Error && "errors" in error)) throw error;
 });
 if (result === undefined) process.exit(1);
-const licences = licenceTexts(root, Object.keys(result.metafile.inputs));
+// Not all that was read got in.
+const bundled = Object.values(result.metafile.outputs).flatMap(({ inputs }) =>
+  Object.entries(inputs).flatMap(([path, { bytesInOutput }]) => (bytesInOutput > 0 ? [path] : [])),
+);
+const licences = licenceTexts(root, bundled);
 
 // Only now, so that a mistake leaves the last good dist/ in place.
 rmSync(`${root}dist`, { recursive: true, force: true });

@@ -2,7 +2,7 @@
 
 import type { Log } from "../base/log.ts";
 import type { SourceHealth } from "../model/source.ts";
-import { type ApiServerOptions, openApiServer } from "./apiserver.ts";
+import type { ApiServerOptions } from "./apiserver.ts";
 import { readManifests, watchManifests } from "./manifests.ts";
 import type { Reading } from "./reading.ts";
 
@@ -31,8 +31,12 @@ export interface Source {
 }
 
 /** Errors: OperationError where the options name nothing that could be read. */
-export function openSource(options: SourceOptions, env: SourceEnv): Source {
-  if (options.kind === "apiserver") return openApiServer(options, env);
+export async function openSource(options: SourceOptions, env: SourceEnv): Promise<Source> {
+  if (options.kind === "apiserver") {
+    // What it needs of the Kubernetes client takes memory, which manifests need not pay for.
+    const { openApiServer } = await import("./apiserver.ts");
+    return openApiServer(options, env);
+  }
   const { path } = options;
   return {
     text: path,
