@@ -280,6 +280,7 @@ function statusView(running: Running, options: AgentOptions, env: AgentEnv, star
     fromPodHook: options.fromPodHook,
     ...(running.uplinks === undefined ? {} : { uplinks: running.uplinks.view() }),
     source: running.source.text,
+    ...(running.source.health === undefined ? {} : { following: running.source.health() }),
     ...(options.mode === "audit" ? { mode: "audit" } : {}),
   };
 }

@@ -16,6 +16,7 @@ import {
   forceReadings,
   policiesOf,
   processReadings,
+  sourceReadings,
   statusReadings,
   trafficReadings,
   uplinkReadings,
@@ -73,6 +74,7 @@ export function openAgentMetrics(measured: Measured, options: MetricsOptions, lo
     return {
       ...statusReadings(measured.status(), await filled()),
       ...uplinkReadings(measured.status().uplinks),
+      ...sourceReadings(measured.status().following),
       ...forceReadings(measured.force()),
       ...trafficReadings(traffic, options.policies ? measured.force() : undefined),
       ...eventReadings(await measured.events(), traffic),
@@ -133,8 +135,14 @@ function listenUntilClosed(measured: Measured, metrics: Metrics, at: Endpoint, l
 }
 
 function unreadyReason({ status, force }: Measured): string | undefined {
-  if (force() === undefined) return "nothing has been brought into force yet";
-  const { wanted, applied } = status().generation;
+  const { generation, following } = status();
+  const unlisted = following?.kinds.filter(({ listedAt }) => listedAt === undefined) ?? [];
+  if (force() === undefined) {
+    const awaited = unlisted.map(({ kind }) => kind).join(", ");
+    return `nothing has been brought into force yet${awaited === "" ? "" : `; not listed yet: ${awaited}`}`;
+  }
+  // How long ago the API server was heard does not count: what is in force stays right to be in force.
+  const { wanted, applied } = generation;
   return wanted === applied ? undefined : `generation ${wanted} is wanted, ${applied} is in force`;
 }
 

@@ -6,6 +6,7 @@ import type { EndpointCounts } from "../datapath/counting.ts";
 import type { EventTotals } from "../datapath/events.ts";
 import { COUNTED_FAMILY_NAMES, REASON_NAMES, Reason, SCREENED_NAMES, Screened } from "../gen/layout.ts";
 import { keyOf } from "../model/cluster.ts";
+import type { KindHealth, SourceHealth } from "../model/source.ts";
 import type { Readings, Sample } from "../observe/metrics/registry.ts";
 import type { Cell, PoliciesOf, Traffic } from "../observe/metrics/traffic.ts";
 import type { CapacityView, StatusView, UplinkView } from "../observe/view.ts";
@@ -112,6 +113,30 @@ export function statusReadings(status: StatusView, filled: readonly CapacityView
     capacity: ofTables(({ max }) => max),
     pressure: ofTables(({ used, max }) => used / max),
     started: [{ value: Date.parse(status.startedAt) / 1_000 }],
+  };
+}
+
+export function sourceReadings(following: SourceHealth | undefined): Readings {
+  if (following === undefined) return {};
+  const { kinds } = following;
+  const ofKinds = (value: (kind: KindHealth) => number | undefined): Sample[] =>
+    kinds.flatMap((each) => {
+      const known = value(each);
+      return known === undefined ? [] : [{ labels: { kind: each.kind }, value: known }];
+    });
+  const byReason = (counts: (kind: KindHealth) => Readonly<Record<string, number>>): Sample[] =>
+    kinds.flatMap((each) =>
+      Object.entries(counts(each)).map(([reason, value]) => ({ labels: { kind: each.kind, reason }, value })),
+    );
+  const seconds = (time: string | undefined) => (time === undefined ? undefined : Date.parse(time) / 1_000);
+  return {
+    sourceContact: ofKinds(({ contactAt }) => seconds(contactAt)),
+    sourceListed: ofKinds(({ listedAt }) => seconds(listedAt)),
+    sourceFollowed: ofKinds(({ state }) => (state === "following" ? 1 : 0)),
+    sourceObjects: ofKinds(({ objects }) => objects),
+    sourceLists: byReason(({ lists }) => lists),
+    sourceWatches: byReason(({ watches }) => watches),
+    sourceDifferences: ofKinds(({ differences }) => differences),
   };
 }
 

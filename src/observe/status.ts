@@ -1,7 +1,9 @@
 // `weir status`: whether what is wanted is enforced, in one word first, then in detail.
 
 import { type Problem, problemText } from "../model/problem.ts";
+import type { SourceHealth } from "../model/source.ts";
 import { type EndpointRow, isolationText } from "./endpoints.ts";
+import { followingText } from "./following.ts";
 import { left, right, tableText } from "./table.ts";
 import { countText, durationText, printable } from "./text.ts";
 import type { CapacityView, StatusView, UplinkView } from "./view.ts";
@@ -29,6 +31,8 @@ export interface StatusReport {
   readonly endpoints: number;
   /** Missing where no agent answers: the kernel does not know policies by their names. */
   readonly policies?: number;
+  /** Missing where the source is not the API server. */
+  readonly following?: SourceHealth;
   /** Missing where the agent screens none. */
   readonly uplinks?: UplinkView;
   /** Each with its one-line text. */
@@ -75,6 +79,7 @@ export function reportOfAgent(status: StatusView, socket: string): StatusReport 
     policies: status.policies,
     problems: status.problems.map((problem) => ({ ...problem, text: problemText(problem) })),
     capacity: status.capacity,
+    ...(status.following === undefined ? {} : { following: status.following }),
     ...(status.uplinks === undefined ? {} : { uplinks: status.uplinks }),
   };
 }
@@ -146,12 +151,14 @@ function uplinksText({ interfaces, prefixes, frames }: UplinkView): string {
   return `${names.join(", ")}, ${denied}; ${countText(drops, "frame")} dropped, ${passed + neighbour} passed`;
 }
 
-function agentLines({ agent, generation, appliedAt, uplinks }: StatusReport, now: Date): string[] {
+function agentLines(report: StatusReport, now: Date): string[] {
+  const { agent, generation, appliedAt, following, uplinks } = report;
   const ago = (time: string): string => `${time} (${durationText(now.getTime() - Date.parse(time))} ago)`;
   return [
     line("agent", `pid ${agent.pid}, version ${agent.version}, at ${agent.socket}`),
     ...(agent.startedAt === undefined ? [] : [line("started", ago(agent.startedAt))]),
     line("source", agent.source ?? "unknown"),
+    ...(following === undefined ? [] : [line("following", followingText(following, now))]),
     ...(agent.mode === undefined ? [] : [line("mode", "audit: what policies deny passes, and is told of")]),
     line("hook", hookText(agent)),
     ...(uplinks === undefined ? [] : [line("uplinks", uplinksText(uplinks))]),

@@ -2,6 +2,7 @@
 
 import type { FromPodHook } from "../base/hooks.ts";
 import type { Problem } from "../model/problem.ts";
+import type { SourceHealth } from "../model/source.ts";
 
 /** Version of these shapes; part of every path (`/v1/status`). */
 export const API_VERSION = "v1";
@@ -25,6 +26,8 @@ export interface StatusView {
   /** Where what pods send is to be filtered; an endpoint's own hooks tell where that is not possible. */
   readonly fromPodHook: FromPodHook;
   readonly source: string;
+  /** Where the source is the API server. */
+  readonly following?: SourceHealth;
   /** The whole node only tells what its policies would deny. */
   readonly mode?: "audit";
   /** Absent where the agent was given none. */

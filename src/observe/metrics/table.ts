@@ -78,6 +78,33 @@ export const METRICS = {
     ["where"],
     "Events that found the ring buffer full, or their file",
   ),
+  sourceContact: metric(
+    "gauge",
+    "weir_source_contact_timestamp_seconds",
+    ["kind"],
+    "When the API server last said something of a kind",
+  ),
+  sourceListed: metric(
+    "gauge",
+    "weir_source_listed_timestamp_seconds",
+    ["kind"],
+    "When a kind was last listed as a whole",
+  ),
+  sourceFollowed: metric(
+    "gauge",
+    "weir_source_followed",
+    ["kind"],
+    "Whether changes of a kind come as they happen: 1 or 0",
+  ),
+  sourceObjects: metric("gauge", "weir_source_objects", ["kind"], "Objects that are known of a kind"),
+  sourceLists: metric("counter", "weir_source_lists_total", ["kind", "reason"], "Lists begun, by why"),
+  sourceWatches: metric("counter", "weir_source_watches_total", ["kind", "reason"], "Watches begun, by why"),
+  sourceDifferences: metric(
+    "counter",
+    "weir_source_differences_total",
+    ["kind"],
+    "Objects that a list showed other than the watch before it had left them",
+  ),
   rounds: metric("counter", "weir_rounds_total", ["result"], "Rounds from manifests to kernel"),
   repairs: metric(
     "counter",

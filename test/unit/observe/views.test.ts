@@ -1,5 +1,6 @@
 // What `get` and `status` make of the agent's views, and of the kernel's tables where there is no agent.
 import { describe, expect, it } from "vitest";
+import type { KindHealth } from "../../../src/model/source.ts";
 import { type EndpointRow, endpointNames, endpointsTable } from "../../../src/observe/endpoints.ts";
 import { policiesTable, policyNames } from "../../../src/observe/policies.ts";
 import { reportOfAgent, reportOfKernel, statusText } from "../../../src/observe/status.ts";
@@ -173,6 +174,32 @@ describe("status", () => {
     expect(text).toContain("hook:       tcx, from pods xdp\n");
     expect(text).toContain(
       "uplinks:    eth0 (native), eth1 (not attached), 3 prefixes denied; 6 frames dropped, 42 passed\n",
+    );
+  });
+
+  it("says how well the API server is followed", () => {
+    const kind = {
+      objects: 20,
+      state: "following",
+      lists: { first: 1 },
+      watches: {},
+      differences: 0,
+    } as const;
+    const listed = { contactAt: "2025-06-01T12:04:58Z", listedAt: "2025-06-01T12:01:50Z" };
+    const of = (...kinds: KindHealth[]): string => {
+      const synced = kinds.every(({ listedAt }) => listedAt !== undefined);
+      const following = { server: "https://10.0.0.1", synced, kinds };
+      return statusText(reportOfAgent({ ...STATUS, following }, "/s"), NOW);
+    };
+    const pods = { kind: "Pod", ...kind, ...listed };
+    expect(of(pods, { ...pods, kind: "Service", contactAt: "2025-06-01T12:00:00Z" })).toContain(
+      "following:  2 of 2 kinds, 40 objects; last heard 2s ago, all listed 3m10s ago\n",
+    );
+    expect(of(pods, { kind: "Node", ...kind, objects: 0, state: "waiting" })).toContain(
+      "following:  1 of 2 kinds, 20 objects; last heard 2s ago, not listed yet: Node\n",
+    );
+    expect(of({ kind: "Node", ...kind, objects: 1, state: "listing" })).toContain(
+      "following:  0 of 1 kinds, 1 object; last heard never, not listed yet: Node\n",
     );
   });
 
