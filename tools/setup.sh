@@ -2,7 +2,7 @@
 # Brings a clone to the state in which Weir can be run and tested; safe to run again, and quick when nothing is missing.
 #
 #   bash tools/setup.sh            every step
-#   bash tools/setup.sh STEP ...   only these: packages, modules, bpffs, kernel, native, bpf, layout, dist
+#   bash tools/setup.sh STEP ...   only these: packages, modules, bpffs, kernel, native, bpf, layout, dist, charts
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 cd "$root"
@@ -23,6 +23,13 @@ requirements=(
   "iputils-ping command:ping"
   "nftables command:nft"
   "git command:git"
+)
+
+# What tools/helm-template is made of, which stands in for helm where there is none.
+chart_requirements=(
+  "golang-go command:go"
+  "golang-github-masterminds-sprig-dev header:/usr/share/gocode/src/github.com/Masterminds/sprig/functions.go"
+  "golang-gopkg-yaml.v3-dev header:/usr/share/gocode/src/gopkg.in/yaml.v3/yaml.go"
 )
 
 # npm may be run with the machine's own Node; all else runs with the one that package-lock.json pins.
@@ -70,8 +77,13 @@ fresh() {
 
 step_packages() {
   begin "Debian packages"
+  provide "${requirements[@]}"
+}
+
+# Installs those of the packages that are missing, and ends the step's line.
+provide() {
   local missing=() entry
-  for entry in "${requirements[@]}"; do
+  for entry in "$@"; do
     has "${entry#* }" || missing+=("${entry%% *}")
   done
   if [ ${#missing[@]} -eq 0 ]; then
@@ -178,6 +190,24 @@ step_dist() {
   run node tools/build.ts
 }
 
+# For the tests of the Helm chart and the manifests that are made of it.
+step_charts() {
+  local made=tools/helm-template/build/helm-template
+  begin "helm"
+  if command -v helm >/dev/null; then
+    ok "there"
+    return
+  fi
+  provide "${chart_requirements[@]}"
+  begin "helm-template, in its place"
+  if fresh "$made" tools/helm-template/*.go; then
+    ok "up to date"
+    return
+  fi
+  run env -C tools/helm-template GO111MODULE=off GOPATH=/usr/share/gocode GOCACHE="$root/tools/helm-template/build/cache" \
+    go build -o build/helm-template .
+}
+
 main() {
   # Two set-ups at once (two terminals, two test runs) would delete each other's files.
   exec 9<"$root/tools/setup.sh"
@@ -186,7 +216,7 @@ main() {
     flock 9
   }
   local steps=("$@") step
-  [ ${#steps[@]} -gt 0 ] || steps=(packages modules bpffs kernel native bpf layout dist)
+  [ ${#steps[@]} -gt 0 ] || steps=(packages modules bpffs kernel native bpf layout dist charts)
   for step in "${steps[@]}"; do
     declare -F "step_$step" >/dev/null || {
       echo "setup: no step '$step'; see the head of tools/setup.sh" >&2

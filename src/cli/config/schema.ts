@@ -3,7 +3,7 @@
 import * as z from "zod";
 import { FROM_POD_HOOKS } from "../../base/hooks.ts";
 import { MODES } from "../../model/mode.ts";
-import { isInterfaceName, listenOf } from "./values.ts";
+import { INTERFACE_NAME, isInterfaceName, listenOf } from "./values.ts";
 
 /** What is told of an option besides its type and default. */
 export interface OptionMeta {
@@ -74,18 +74,22 @@ export const CONFIG = z.strictObject({
       placeholder: "hook",
       helm: true,
     }),
-  uplink: z.array(z.string().refine(isInterfaceName)).min(1).optional().register(OPTION_META, {
-    description: "drop denied sources on these interfaces: names, with commas",
-    more: "see [uplinks](uplinks.md)",
-    placeholder: "interfaces",
-    expected: "a list of names of interfaces, each of at most 15 characters",
-    helm: true,
-  }),
+  uplink: z
+    .array(z.string().regex(INTERFACE_NAME).refine(isInterfaceName))
+    .min(1)
+    .optional()
+    .register(OPTION_META, {
+      description: "drop denied sources on these interfaces: names, with commas",
+      more: "see [uplinks](uplinks.md)",
+      placeholder: "interfaces",
+      expected: "a list of names of interfaces, each of at most 15 characters",
+      helm: false,
+    }),
   denyCidrs: z.string().min(1).optional().register(OPTION_META, {
     description: "the denied sources: a prefix or address a line, watched for changes",
     placeholder: "file",
     expected: "the path of a file",
-    helm: true,
+    helm: false,
   }),
   eventsFile: z.string().min(1).optional().register(OPTION_META, {
     description: "write events there too, a line of JSON each",

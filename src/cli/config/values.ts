@@ -14,6 +14,9 @@ export function listenOf(text: string): Listen | undefined {
   return digits === undefined || port > 65_535 || !isAddress ? undefined : { host, port };
 }
 
+/** Without a look-ahead, which Helm's reader of JSON Schema does not know. */
+export const INTERFACE_NAME = /^[^/\s]{1,15}$/;
+
 /** As the kernel takes them; that there is such an interface is asked when it is attached to. */
 export const isInterfaceName = (text: string): boolean =>
-  /^[^/\s]{1,15}$/.test(text) && text !== "." && text !== "..";
+  INTERFACE_NAME.test(text) && text !== "." && text !== "..";

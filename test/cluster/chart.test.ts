@@ -1,0 +1,100 @@
+// The chart's objects, put to a real API server: it takes each of them, and the agent's account may do what it must, no more.
+
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { type KubernetesObject, objectsOf, renderChart } from "../../tools/chart/render.ts";
+import { CHART_SAMPLES } from "../../tools/chart/samples.ts";
+import type { Manifest } from "./api.ts";
+import { openServers, type Servers } from "./servers.ts";
+
+let servers: Servers;
+
+beforeAll(async () => {
+  servers = await openServers();
+  const metadata = { name: "weir-system" };
+  await servers.api.create({ apiVersion: "v1", kind: "Namespace", metadata });
+});
+
+afterAll(() => servers?.close());
+
+/** Of what the server itself does not know. */
+const FOREIGN = ["monitoring.coreos.com/v1"];
+
+/** Where objects of the kind are created. */
+async function collectionOf({ apiVersion, kind, metadata }: KubernetesObject): Promise<string> {
+  const root = apiVersion.includes("/") ? `/apis/${apiVersion}` : `/api/${apiVersion}`;
+  const { resources } = await servers.api.must<{ resources: { name: string; kind: string }[] }>("GET", root);
+  const found = resources.find((each) => each.kind === kind && !each.name.includes("/"));
+  const { namespace } = metadata;
+  return `${root}/${namespace === undefined ? "" : `namespaces/${namespace}/`}${found?.name}`;
+}
+
+describe("the API server takes the chart's objects", () => {
+  it.each(Object.entries(CHART_SAMPLES))("%s", async (_, rendering) => {
+    const objects = objectsOf(renderChart(rendering));
+    const known = objects.filter(({ apiVersion }) => !FOREIGN.includes(apiVersion));
+    expect(known.length).toBeGreaterThan(3);
+    for (const object of known) {
+      const path = `${await collectionOf(object)}?dryRun=All`;
+      await servers.api.must("POST", path, object as unknown as Manifest);
+    }
+  });
+
+  it("and refuses one that is wrong", async () => {
+    const [object] = objectsOf(renderChart({ set: ["updateStrategy.type=Never"] })).filter(
+      ({ kind, metadata }) => kind === "DaemonSet" && metadata.name === "weir",
+    );
+    if (object === undefined) throw new Error("no DaemonSet");
+    const answer = await servers.api.call("POST", `${await collectionOf(object)}?dryRun=All`, object);
+    expect(answer.status).toBe(422);
+  });
+});
+
+describe("the agent's account", () => {
+  beforeAll(async () => {
+    const wanted = ["ClusterRole", "ClusterRoleBinding"];
+    for (const object of objectsOf(renderChart({})).filter(({ kind }) => wanted.includes(kind)))
+      await servers.api.must("POST", await collectionOf(object), object);
+  });
+
+  const allowed = async (verb: string, group: string, resource: string): Promise<boolean> => {
+    const [name, subresource = ""] = resource.split("/");
+    const { status } = await servers.api.must<{ status: { allowed: boolean } }>(
+      "POST",
+      "/apis/authorization.k8s.io/v1/subjectaccessreviews",
+      {
+        apiVersion: "authorization.k8s.io/v1",
+        kind: "SubjectAccessReview",
+        spec: {
+          user: "system:serviceaccount:kube-system:weir",
+          groups: ["system:serviceaccounts", "system:authenticated"],
+          resourceAttributes: { verb, group, resource: name, subresource, namespace: "default" },
+        },
+      },
+    );
+    return status.allowed;
+  };
+
+  it.each([
+    ["", "pods"],
+    ["", "namespaces"],
+    ["", "services"],
+    ["", "nodes"],
+    ["networking.k8s.io", "networkpolicies"],
+    ["discovery.k8s.io", "endpointslices"],
+  ])("reads, and does not write: %s %s", async (group, resource) => {
+    for (const verb of ["get", "list", "watch"]) expect(await allowed(verb, group, resource)).toBe(true);
+    for (const verb of ["create", "update", "patch", "delete"])
+      expect(await allowed(verb, group, resource)).toBe(false);
+  });
+
+  it.each([
+    ["get", "", "secrets"],
+    ["list", "", "configmaps"],
+    ["create", "", "pods/exec"],
+    ["patch", "", "nodes/status"],
+    ["impersonate", "", "users"],
+    ["create", "rbac.authorization.k8s.io", "clusterrolebindings"],
+  ])("has no right to %s %s %s", async (verb, group, resource) => {
+    expect(await allowed(verb, group, resource)).toBe(false);
+  });
+});
