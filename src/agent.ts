@@ -2,6 +2,7 @@
 
 import { setTimeout as sleep } from "node:timers/promises";
 import { type AgentEvents, openAgentEvents } from "./agent/events.ts";
+import { openInterfaces, readInterfaces } from "./agent/interfaces.ts";
 import { type Kernel, openKernel } from "./agent/kernel.ts";
 import type { AgentMetrics, MetricsOptions } from "./agent/metrics.ts";
 import { openPace } from "./agent/pace.ts";
@@ -10,6 +11,7 @@ import { firstProgress, type Progress, type RoundEnv, round } from "./agent/roun
 import { routesOf } from "./agent/routes.ts";
 import { dropUplinks, openUplinks, type UplinkOptions, type Uplinks } from "./agent/uplinks.ts";
 import { capacityViews, endpointViews, namesView, policyViews } from "./agent/views.ts";
+import { messageOf } from "./base/errors.ts";
 import type { FromPodHook } from "./base/hooks.ts";
 import type { AdjustableLog } from "./base/log.ts";
 import { type Bell, openBell } from "./base/wake.ts";
@@ -20,7 +22,6 @@ import { toWire } from "./model/wire.ts";
 import type { EventFileOptions } from "./observe/events/file.ts";
 import { serve, type Views } from "./observe/server.ts";
 import type { StatusView } from "./observe/view.ts";
-import { watchLinks } from "./source/links.ts";
 import type { Reading } from "./source/reading.ts";
 import { openSource, type Source, type SourceOptions } from "./source/source.ts";
 import { EMPTY_STATE } from "./state/state.ts";
@@ -135,7 +136,8 @@ async function runOnce(options: AgentOptions, env: AgentEnv): Promise<number> {
     await uplinks?.read();
     const read = inMode(await (await openSource(options.source, env)).read(env.signal), options.mode);
     const reading = withProblems(read, (await uplinks?.bring(false)) ?? []);
-    await round(kernel, progress, { reading, resync: false }, env);
+    const interfaces = await readInterfaces({});
+    await round(kernel, progress, { reading, interfaces, resync: false }, env);
     return progress.problems.some(({ severity }) => severity === "error") ? 1 : 0;
   } finally {
     kernel.close();
@@ -175,7 +177,13 @@ async function loop(running: Parts, options: AgentOptions, env: AgentEnv & Round
     bell.ring();
   }, env.signal);
   const watchingDenied = running.uplinks?.watch(() => bell.ring(), env.signal);
-  watchLinks(() => bell.ring(), env.signal);
+  const interfaces = await openInterfaces(
+    {},
+    {
+      onChange: () => bell.ring(),
+      onError: (error) => env.log.warn("the interfaces cannot be read", { error: messageOf(error) }),
+    },
+  );
   const timers = openTimers(bell);
   const pace = openPace();
   running.resyncs.onRequest(() => bell.ring());
@@ -189,7 +197,12 @@ async function loop(running: Parts, options: AgentOptions, env: AgentEnv & Round
       const resync = timers.resyncIsDue() || asked.length > 0;
       const problems = (await running.uplinks?.bring(resync)) ?? [];
       const read = withProblems(inMode(reading, options.mode), problems);
-      const settled = await round(running.kernel, running.progress, { reading: read, resync }, env);
+      const settled = await round(
+        running.kernel,
+        running.progress,
+        { reading: read, interfaces, resync },
+        env,
+      );
       running.events.settle(running.progress.applied, running.progress.force);
       for (const answer of asked) answer(running.progress, settled && reading.readable);
       timers.retryUnless(settled);
@@ -197,6 +210,7 @@ async function loop(running: Parts, options: AgentOptions, env: AgentEnv & Round
     }
   } finally {
     timers.close();
+    interfaces.close();
     await Promise.all([watching, watchingDenied]);
   }
 }

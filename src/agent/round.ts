@@ -6,12 +6,12 @@ import { removeOtherDigests } from "../datapath/pins.ts";
 import { type Problem, problemText } from "../model/problem.ts";
 import { compile } from "../policy/compile.ts";
 import type { Numbering } from "../policy/numbers.ts";
-import { resolveInterfaces } from "../source/interfaces.ts";
 import type { Reading } from "../source/reading.ts";
 import { type Difference, differences, differencesText, settingsDifferences } from "../state/compare.ts";
 import { type Held, settledState } from "../state/diff.ts";
 import type { State } from "../state/state.ts";
 import { type Applied, apply } from "./apply.ts";
+import type { Interfaces } from "./interfaces.ts";
 import type { Kernel } from "./kernel.ts";
 import type { Meter } from "./metrics.ts";
 import { addressProblems, refusalProblems } from "./problems.ts";
@@ -57,6 +57,12 @@ export async function firstProgress({ maps }: Kernel): Promise<Progress> {
   };
 }
 
+export interface RoundInput {
+  readonly reading: Reading;
+  readonly interfaces: Interfaces;
+  readonly resync: boolean;
+}
+
 /**
  * Brings a reading into force. With `resync` the kernel is read first, so that what someone else has changed is put
  * right. Never throws: what goes wrong is a Problem. Returns false where it should be tried again without waiting for
@@ -65,7 +71,7 @@ export async function firstProgress({ maps }: Kernel): Promise<Progress> {
 export async function round(
   kernel: Kernel,
   progress: Progress,
-  { reading, resync }: { readonly reading: Reading; readonly resync: boolean },
+  { reading, interfaces, resync }: RoundInput,
   env: RoundEnv,
 ): Promise<boolean> {
   const problems: Problem[] = [...reading.problems];
@@ -76,7 +82,7 @@ export async function round(
   if (reading.readable) {
     try {
       if (resync) await readBack(kernel, progress, env.log);
-      settled = await bringIntoForce(kernel, progress, reading, { problems, env });
+      settled = await bringIntoForce(kernel, progress, { reading, interfaces }, { problems, env });
     } catch (error) {
       settled = false;
       problems.push({
@@ -116,10 +122,10 @@ async function readBack({ maps }: Kernel, progress: Progress, log: Log): Promise
 async function bringIntoForce(
   kernel: Kernel,
   progress: Progress,
-  reading: Reading,
+  { reading, interfaces }: Omit<RoundInput, "resync">,
   { problems, env }: { readonly problems: Problem[]; readonly env: RoundEnv },
 ): Promise<boolean> {
-  const resolved = await resolveInterfaces(reading.cluster.pods.values());
+  const resolved = interfaces.resolve(reading.cluster.pods.values());
   problems.push(...resolved.problems);
   problems.push(...addressProblems(reading.cluster));
   const begun = performance.now();

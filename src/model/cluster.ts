@@ -43,6 +43,8 @@ export interface Pod {
   readonly node?: string;
   /** status.phase is Succeeded or Failed: it no longer owns its addresses. */
   readonly finished: boolean;
+  /** metadata.deletionTimestamp is set: it still has its addresses, but one that comes after it may have them too. */
+  readonly deleting?: true;
   readonly ports: readonly ContainerPort[];
   readonly attachment?: Attachment;
   /** What it may send from besides its own addresses: annotation `weir.dev/allowed-sources`. */

@@ -1,10 +1,18 @@
-// Which host-side interface is whose: pods to links of this node, by annotation, network namespace, or the pod's address.
+// Which host-side interface is whose: pods to links of this node, by annotation, network namespace, or their addresses.
 
 import { assertNever } from "../base/assert.ts";
 import { messageOf } from "../base/errors.ts";
-import { isSelectable, keyOf, type Pod } from "../model/cluster.ts";
+import { type Attachment, isSelectable, keyOf, type Pod } from "../model/cluster.ts";
 import type { Problem } from "../model/problem.ts";
-import { type Link, type NodeTables, readNodeTables } from "./node-tables.ts";
+import type { Node } from "../node/follow.ts";
+import { type Owners, ownersIn, PROOFS } from "../node/owners.ts";
+import {
+  addressesBehind,
+  isPairElsewhere,
+  linkNamed,
+  type NetLink,
+  type NodeTables,
+} from "../node/tables.ts";
 
 export interface PodInterface {
   readonly pod: Pod;
@@ -13,122 +21,185 @@ export interface PodInterface {
 }
 
 export interface Resolved {
+  /** A pod has several where its addresses are behind different interfaces. */
   readonly found: readonly PodInterface[];
   /** Keys of pods that should have an interface here and have none. */
   readonly missing: readonly string[];
   readonly problems: readonly Problem[];
 }
 
-type Answer = { readonly link: Link } | { readonly reason: string } | "elsewhere";
+export interface ResolveOptions {
+  /** The name of this node, where pods tell theirs: those of other nodes then have no interface here, and its own ones must have one. */
+  readonly node?: string;
+  /** What was found before: of equally likely interfaces an address keeps its own. */
+  readonly before?: readonly PodInterface[];
+}
 
-/** How many network namespaces are read at once: each reading is a process. */
-const PARALLEL_MAX = 8;
+/** That a pod may have an interface; lower weights come first. */
+interface Claim {
+  readonly pod: Pod;
+  readonly link: NetLink;
+  readonly weight: readonly number[];
+  /** The address that proves it; the annotation otherwise. */
+  readonly address?: string;
+}
+
+type Answer = { readonly claims: readonly Claim[] } | { readonly reason: string };
 
 /**
- * Finds the interface of every pod. A pod whose address leads to no veth of this node and that names none is taken for a
- * pod of another node. Where two pods claim one interface the first in key order has it. Errors: OperationError where
- * the tables of the kernel cannot be read at all.
+ * Finds the interfaces of every pod. An annotation counts more than an address, a stronger proof (see PROOFS) more than a
+ * weaker one, and a pod that is being deleted less than one that is not; then the first in key order. Without the node's
+ * name a pod whose address leads to no interface of this node, and that names none, is taken for a pod of another node.
  */
-export async function resolveInterfaces(pods: Iterable<Pod>): Promise<Resolved> {
-  const tables = await readNodeTables();
-  const sorted = [...pods].filter(isSelectable).sort((a, b) => (keyOf(a) < keyOf(b) ? -1 : 1));
-  const answers = await inParallel(sorted, (pod) => resolve(pod, tables));
-  const found = new Map<number, PodInterface>();
-  const missing: string[] = [];
+export function resolveInterfaces(
+  pods: Iterable<Pod>,
+  node: Node,
+  { node: nodeName, before = [] }: ResolveOptions = {},
+): Resolved {
+  const owners = ownersOf(node.tables());
+  const held = new Set(before.flatMap(({ pod, ifindex }) => pod.ips.map(({ text }) => `${text} ${ifindex}`)));
   const problems: Problem[] = [];
-  for (const { item: pod, result: answer } of answers) {
-    if (answer === "elsewhere") continue;
-    const owner = "link" in answer ? found.get(answer.link.ifindex) : undefined;
-    if ("link" in answer && owner === undefined) {
-      found.set(answer.link.ifindex, { pod, ifindex: answer.link.ifindex, name: answer.link.ifname });
+  const missing = new Set<string>();
+  const claims: Claim[] = [];
+  const candidates: Pod[] = [];
+  for (const pod of pods) {
+    if (!isSelectable(pod) || isElsewhere(pod, nodeName)) continue;
+    const answer =
+      pod.attachment === undefined
+        ? { claims: byAddress(pod, node.tables(), owners, held) }
+        : byAnnotation(pod, pod.attachment, node);
+    if ("reason" in answer) {
+      missing.add(keyOf(pod));
+      problems.push(problemOf(pod, answer.reason));
+    } else claims.push(...answer.claims);
+    const isHere = nodeName !== undefined && pod.node === nodeName && pod.ips.length > 0;
+    if ("claims" in answer && (answer.claims.length > 0 || isHere)) candidates.push(pod);
+  }
+  const { found, lost } = settle(claims);
+  const having = new Set(found.map(({ pod }) => pod));
+  for (const pod of candidates.sort(byKey)) {
+    if (having.has(pod)) continue;
+    const owner = lost.get(pod);
+    // The one that takes its place has the interface already.
+    if (owner !== undefined && pod.deleting === true) continue;
+    missing.add(keyOf(pod));
+    if (owner !== undefined)
+      problems.push(problemOf(pod, `interface ${owner.name} is already that of pod ${keyOf(owner.pod)}`));
+  }
+  return { found, missing: [...missing].sort(), problems };
+}
+
+const keptOwners = new WeakMap<NodeTables, Owners>();
+
+/** Many rounds see the same tables. */
+function ownersOf(tables: NodeTables): Owners {
+  const owners = keptOwners.get(tables) ?? ownersIn(tables);
+  keptOwners.set(tables, owners);
+  return owners;
+}
+
+const isElsewhere = (pod: Pod, nodeName: string | undefined): boolean =>
+  nodeName !== undefined && pod.node !== undefined && pod.node !== nodeName;
+
+const byKey = (a: Pod, b: Pod): number => (keyOf(a) < keyOf(b) ? -1 : 1);
+
+const SURE = -1;
+
+function byAddress(pod: Pod, tables: NodeTables, owners: Owners, held: ReadonlySet<string>): Claim[] {
+  return pod.ips.flatMap((address) =>
+    owners.placesOf(address).flatMap(({ ifindex, proof, rank }): Claim[] => {
+      const link = tables.links.get(ifindex);
+      if (link === undefined) return [];
+      const isHeld = held.has(`${address.text} ${ifindex}`);
+      const weight = [PROOFS.indexOf(proof), pod.deleting === true ? 1 : 0, isHeld ? 0 : 1, rank];
+      return [{ pod, link, weight, address: address.text }];
+    }),
+  );
+}
+
+interface Settled {
+  readonly found: readonly PodInterface[];
+  /** Pods to which an interface was refused that another one has. */
+  readonly lost: ReadonlyMap<Pod, PodInterface>;
+}
+
+/** Gives each interface to one pod, and each address of a pod one interface. */
+function settle(claims: readonly Claim[]): Settled {
+  const owners = new Map<number, PodInterface>();
+  const placed = new Set<string>();
+  const lost = new Map<Pod, PodInterface>();
+  for (const { pod, link, address } of [...claims].sort(byWeight)) {
+    const own = address === undefined ? undefined : `${keyOf(pod)} ${address}`;
+    if (own !== undefined && placed.has(own)) continue;
+    const owner = owners.get(link.ifindex);
+    if (owner !== undefined && owner.pod !== pod) {
+      lost.set(pod, owner);
       continue;
     }
-    const reason =
-      "reason" in answer
-        ? answer.reason
-        : `interface ${answer.link.ifname} is already that of pod ${keyOf((owner as PodInterface).pod)}`;
-    missing.push(keyOf(pod));
-    problems.push(problemOf(pod, reason));
+    owners.set(link.ifindex, { pod, ifindex: link.ifindex, name: link.name });
+    if (own !== undefined) placed.add(own);
   }
-  return { found: [...found.values()], missing, problems };
+  return { found: [...owners.values()], lost };
 }
 
-async function inParallel<T, R>(
-  items: readonly T[],
-  work: (item: T) => Promise<R>,
-): Promise<{ item: T; result: R }[]> {
-  const done: { item: T; result: R }[] = [];
-  const queue = items.entries();
-  const worker = async () => {
-    for (const [index, item] of queue) done[index] = { item, result: await work(item) };
-  };
-  await Promise.all(Array.from({ length: PARALLEL_MAX }, worker));
-  return done;
+function byWeight(a: Claim, b: Claim): number {
+  const place = a.weight.findIndex((weight, index) => weight !== b.weight[index]);
+  if (place < 0) return byKey(a.pod, b.pod);
+  return (a.weight[place] ?? SURE) - (b.weight[place] ?? SURE);
 }
 
-async function resolve(pod: Pod, tables: NodeTables): Promise<Answer> {
-  const { attachment } = pod;
-  if (attachment === undefined) return byAddress(pod, tables);
+function byAnnotation(pod: Pod, attachment: Attachment, node: Node): Answer {
+  const sure = (link: NetLink): Answer => ({ claims: [{ pod, link, weight: [SURE] }] });
   switch (attachment.kind) {
     case "link": {
-      const link = tables.links.find((each) => each.ifname === attachment.name);
-      if (link === undefined) return { reason: `interface ${attachment.name} does not exist` };
+      const { name } = attachment;
+      const link = linkNamed(node.tables(), name);
+      if (link === undefined) return { reason: `interface ${name} does not exist` };
       const why = unsuitable(link);
-      return why === undefined ? { link } : { reason: `interface ${attachment.name} ${why}` };
+      return why === undefined ? sure(link) : { reason: `interface ${name} ${why}` };
     }
-    case "netns":
-      return inNamespace(attachment.name, pod, tables);
+    case "netns": {
+      const answer = inNamespace(attachment.name, pod, node);
+      return "reason" in answer ? answer : sure(answer.link);
+    }
     default:
       return assertNever(attachment, "attachment");
   }
 }
 
 /** Interfaces that may be a pod's: anything but the loopback device and bridges, which carry the traffic of others. */
-function unsuitable(link: Link): string | undefined {
-  if (link.link_type === "loopback") return "is the loopback device";
-  if (link.linkinfo?.info_kind === "bridge") return "is a bridge, which carries the traffic of others too";
+function unsuitable({ name, kind }: NetLink): string | undefined {
+  if (name === "lo") return "is the loopback device";
+  if (kind === "bridge") return "is a bridge, which carries the traffic of others too";
   return undefined;
 }
 
-/** The host side of the veth into a namespace: the one that carries an address of the pod, else the only one. */
-async function inNamespace(name: string, pod: Pod, tables: NodeTables): Promise<Answer> {
-  let inner: Awaited<ReturnType<NodeTables["inNamespace"]>>;
+/** The host side of the pair into a namespace: the one behind which an address of the pod is, else the only one. */
+function inNamespace(
+  name: string,
+  pod: Pod,
+  node: Node,
+): { readonly link: NetLink } | { readonly reason: string } {
+  let id: number | undefined;
   try {
-    inner = await tables.inNamespace(name);
+    id = node.idOf(name);
   } catch (error) {
     return { reason: `network namespace ${name} cannot be read: ${messageOf(error)}` };
   }
-  const own = new Set(pod.ips.map((address) => address.text));
-  const pairs = inner.flatMap((end) => {
-    const link = tables.links.find(
-      (each) => each.ifindex === end.link_index && each.link_index === end.ifindex,
-    );
-    return link === undefined ? [] : [{ end, link }];
-  });
-  const carries = (local: string | undefined) => local !== undefined && own.has(local);
-  const withAddress = pairs.filter(({ end }) => end.addr_info?.some(({ local }) => carries(local)));
+  const tables = node.tables();
+  const pairs = [...tables.links.values()].filter(
+    (link) => id !== undefined && isPairElsewhere(link) && link.peerNetns === id,
+  );
+  const own = new Set(pod.ips.map(({ text }) => text));
+  const carries = (link: NetLink) => addressesBehind(tables, link).some(({ address }) => own.has(address));
+  const withAddress = pairs.filter(carries);
   const [only, second] = withAddress.length > 0 ? withAddress : pairs;
   if (only === undefined)
     return { reason: `network namespace ${name} has no veth whose other end is on this node` };
   if (second !== undefined && withAddress.length === 0) {
     return { reason: `network namespace ${name} has several veths, and none carries an address of the pod` };
   }
-  return { link: only.link };
-}
-
-/** The interface that the node reaches the pod's address through: a route's device, or the port of a bridge. */
-async function byAddress(pod: Pod, tables: NodeTables): Promise<Answer> {
-  for (const address of pod.ips) {
-    const device = await tables.routeDevice(address);
-    const link = tables.links.find((each) => each.ifname === device);
-    if (link?.linkinfo?.info_kind === "veth") return { link };
-    if (link?.linkinfo?.info_kind === "bridge") {
-      const name = await tables.bridgePort(link.ifname, address);
-      const port = tables.links.find((each) => each.ifname === name && each.linkinfo?.info_kind === "veth");
-      if (port !== undefined) return { link: port };
-    }
-  }
-  return "elsewhere";
+  return { link: only };
 }
 
 const ANNOTATION = { link: "weir.dev/interface", netns: "weir.dev/netns" } as const;

@@ -2,6 +2,7 @@
 
 import { execFileSync } from "node:child_process";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { readInterfaces } from "../../src/agent/interfaces.ts";
 import type { Kernel } from "../../src/agent/kernel.ts";
 import { firstProgress, type Progress, round } from "../../src/agent/round.ts";
 import { openLog } from "../../src/base/log.ts";
@@ -70,7 +71,10 @@ function reading(pods: readonly Pod[], policies: readonly Policy[], readable = t
 
 const tc = (...args: string[]): string => execFileSync("tc", args, { encoding: "utf8" }).trim();
 
-const runs = (what: Reading, resync = false) => round(kernel, progress, { reading: what, resync }, env());
+async function runs(what: Reading, resync = false): Promise<boolean> {
+  const interfaces = await readInterfaces({});
+  return round(kernel, progress, { reading: what, interfaces, resync }, env());
+}
 
 describe("a round", () => {
   it("brings a reading into force, attaches, and says so once", async () => {

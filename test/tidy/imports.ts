@@ -12,11 +12,15 @@ export const IMPORT_TABLE: Readonly<Record<string, readonly string[]>> = {
   model: ["base"],
   state: ["base"],
   policy: ["base", "model", "state"],
-  source: ["base", "model"],
+  node: ["base"],
+  source: ["base", "model", "node"],
   datapath: ["base", "gen", "state"],
   lab: ["base"],
   observe: ["base", "gen", "model", "type:datapath"],
 };
+
+/** Those that ask the kernel themselves. */
+const BINDERS = new Set(["datapath", "node"]);
 
 /** The rest of src/, which joins all the others: the agent, the command line, the engines that decide test cases. */
 const IMPORTS_ALL = new Set(["agent.ts", "agent", "cli", "engines"]);
@@ -66,8 +70,8 @@ function objection(path: string, { specifier, typeOnly }: Import): string | unde
   }
   if (!path.startsWith("native/") && target?.startsWith("native/"))
     return 'the bindings are imported as "bpf-ts"';
-  if (specifier === "bpf-ts" && station !== undefined && station !== "datapath") {
-    return "in src/, only datapath/ imports bpf-ts";
+  if (specifier === "bpf-ts" && station !== undefined && !BINDERS.has(station)) {
+    return "in src/, only datapath/ and node/ import bpf-ts";
   }
   if (station === undefined) return undefined;
   if (target === undefined) {

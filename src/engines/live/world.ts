@@ -1,5 +1,6 @@
 // The live world: namespaces and links as a case has them, and Weir brought to every step as the agent does it.
 
+import { readInterfaces } from "../../agent/interfaces.ts";
 import { openKernel } from "../../agent/kernel.ts";
 import { firstProgress, round } from "../../agent/round.ts";
 import { OperationError } from "../../base/errors.ts";
@@ -114,7 +115,9 @@ async function openEnforcement(options: WorldOptions): Promise<Enforcement> {
   return {
     async bring(cluster) {
       const reading = { cluster, problems: [], files: 1, readable: true };
-      const settled = await round(kernel, progress, { reading, resync: false }, { log: SILENT, now: NOW });
+      const interfaces = await readInterfaces({});
+      const input = { reading, interfaces, resync: false };
+      const settled = await round(kernel, progress, input, { log: SILENT, now: NOW });
       if (settled && progress.problems.length === 0) return;
       throw new OperationError(progress.problems.map(problemText).join("; ") || "an interface went away", {
         operation: "enforce",

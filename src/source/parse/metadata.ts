@@ -32,6 +32,8 @@ export interface Metadata {
   readonly namespace: string | undefined;
   readonly labels: Labels;
   readonly annotations: Fields;
+  /** Whether deletionTimestamp is set. */
+  readonly deleting: boolean;
 }
 
 /** Which metadata an object must have. */
@@ -57,6 +59,7 @@ export function parseMetadata(object: Field, fields: Fields, rules: MetadataRule
     name: name && checkedStringOf(name, rules.nameCheck),
     namespace: map && namespaceOf(metadata, map),
     labels: (labels && labelsOf(labels, rules.labelEffects)) ?? new Map(),
+    deleting: typeof map?.get("deletionTimestamp")?.value === "string",
     annotations: (annotations && fieldsOf({ ...annotations, nullIsMissing: true })) ?? new Map(),
   };
 }

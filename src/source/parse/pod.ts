@@ -54,6 +54,7 @@ export function parsePod(field: Field): Pod | undefined {
     // A deletionTimestamp does not finish a pod: it keeps its addresses until its phase says otherwise.
     finished: phaseText === "Succeeded" || phaseText === "Failed",
     ports,
+    ...(metadata.deleting ? { deleting: true } : {}),
     ...(node ? { node } : {}),
     ...(attachment ? { attachment } : {}),
     ...(sources ? { sources } : {}),

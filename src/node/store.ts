@@ -1,0 +1,154 @@
+// The tables as events make them: each change is taken in, and it is told whether it matters to anyone.
+
+import {
+  NeighbourState,
+  type NetAddress,
+  type NetEvent,
+  type NetLink,
+  type NetNeighbour,
+  type NetRoute,
+  RouteTable,
+} from "bpf-ts";
+import { isPairElsewhere, type NodeTables } from "./tables.ts";
+
+/** All tables of one namespace, as dumped. */
+export interface Dumped {
+  readonly links: readonly NetLink[];
+  readonly routes: readonly NetRoute[];
+  readonly neighbours: readonly NetNeighbour[];
+  readonly forwarding: readonly NetNeighbour[];
+}
+
+export interface Store {
+  tables(): NodeTables;
+  link(ifindex: number): NetLink | undefined;
+  /** Puts dumps in the place of what was known; a table that was not dumped stays. */
+  load(dumped: Partial<Dumped>): void;
+  /** Takes in one change of this namespace's tables. */
+  take(event: NetEvent): void;
+  /** Addresses in another namespace; undefined where its id is no more. */
+  takeInside(id: number, addresses: readonly NetAddress[] | undefined): void;
+  /** Ids of namespaces that pairs lead to. */
+  ids(): ReadonlySet<number>;
+}
+
+/** A table, and how often what matters in it has changed. */
+interface Table<K, V> {
+  readonly entries: ReadonlyMap<K, V>;
+  changes: number;
+  /** Undefined takes the entry out. */
+  put(key: K, entry: V | undefined): void;
+}
+
+function openTable<K, V>(): Table<K, V> {
+  const entries = new Map<K, V>();
+  const table: Table<K, V> = {
+    entries,
+    changes: 0,
+    put(key, entry) {
+      const before = entries.get(key);
+      if (entry === undefined) entries.delete(key);
+      else entries.set(key, entry);
+      if (contentOf(before) !== contentOf(entry)) table.changes += 1;
+    },
+  };
+  return table;
+}
+
+/** Makes these the table's only entries. */
+function replace<K, V>(table: Table<K, V>, entries: readonly V[] | undefined, keyOf: (entry: V) => K): void {
+  if (entries === undefined) return;
+  const next = new Map(entries.map((entry) => [keyOf(entry), entry]));
+  for (const key of [...table.entries.keys()]) if (!next.has(key)) table.put(key, undefined);
+  for (const [key, entry] of next) table.put(key, entry);
+}
+
+export function openStore(): Store {
+  const links = openTable<number, NetLink>();
+  const routes = openTable<string, NetRoute>();
+  const neighbours = openTable<string, NetNeighbour>();
+  const forwarding = openTable<string, NetNeighbour>();
+  const inside = openTable<number, readonly NetAddress[]>();
+  const all = [links, routes, neighbours, forwarding, inside];
+  let known: NodeTables | undefined;
+  return {
+    tables() {
+      const version = all.reduce((sum, { changes }) => sum + changes, 0);
+      if (known?.version !== version) {
+        known = {
+          links: new Map(links.entries),
+          routes: [...routes.entries.values()],
+          neighbours: [...neighbours.entries.values()],
+          forwarding: [...forwarding.entries.values()],
+          inside: new Map(inside.entries),
+          version,
+        };
+      }
+      return known;
+    },
+    link: (ifindex) => links.entries.get(ifindex),
+    load(dumped) {
+      replace(links, dumped.links, ({ ifindex }) => ifindex);
+      replace(routes, dumped.routes?.filter(isOfUse), routeKey);
+      replace(neighbours, dumped.neighbours?.filter(isKnown), neighbourKey);
+      replace(forwarding, dumped.forwarding?.filter(isLearned), forwardingKey);
+    },
+    take(event) {
+      if (event.kind === "link") links.put(event.link.ifindex, event.gone ? undefined : event.link);
+      if (event.kind === "route" && isOfUse(event.route))
+        routes.put(routeKey(event.route), event.gone ? undefined : event.route);
+      if (event.kind !== "neighbour") return;
+      const { neighbour, gone } = event;
+      if (neighbour.family === "bridge") takeForwarding(forwarding, neighbour, gone);
+      else neighbours.put(neighbourKey(neighbour), !gone && isKnown(neighbour) ? neighbour : undefined);
+    },
+    takeInside(id, addresses) {
+      inside.put(
+        id,
+        addresses?.filter(({ address }) => !isLinkLocal(address)),
+      );
+    },
+    ids: () => new Set([...links.entries.values()].flatMap((link) => idsBehind(link))),
+  };
+}
+
+const idsBehind = (link: NetLink): number[] =>
+  isPairElsewhere(link) && link.peerNetns !== undefined ? [link.peerNetns] : [];
+
+/** An address that has moved to another port is told as new there; that it is gone from the old one may come later. */
+function takeForwarding(forwarding: Table<string, NetNeighbour>, entry: NetNeighbour, gone: boolean): void {
+  if (entry.master === undefined) return;
+  const key = forwardingKey(entry);
+  if (!gone && isLearned(entry)) forwarding.put(key, entry);
+  else if (forwarding.entries.get(key)?.ifindex === entry.ifindex) forwarding.put(key, undefined);
+}
+
+/** What matters of an entry, so that a link that goes down or a neighbour that is asked again changes nothing. */
+function contentOf(entry: unknown): string | undefined {
+  if (entry === undefined) return undefined;
+  return JSON.stringify(entry, (key, value: unknown) =>
+    ["flags", "state", "protocol", "scope"].includes(key) ? undefined : value,
+  );
+}
+
+const isLinkLocal = (address: string): boolean =>
+  /^(fe[89ab][0-9a-f]:|169\.254\.|127\.)/.test(address) || address === "::1";
+
+/** The kernel's own routes to link-local and multicast addresses come and go with every link that goes up. */
+const isOfUse = ({ destination, table }: NetRoute): boolean =>
+  table !== RouteTable.LOCAL && !isLinkLocal(destination) && !destination.startsWith("ff00:");
+
+const isKnown = ({ hardware, state }: NetNeighbour): boolean =>
+  hardware !== undefined && (state & (NeighbourState.FAILED | NeighbourState.INCOMPLETE)) === 0;
+
+/** A bridge's permanent entries are its ports' own addresses. */
+const isLearned = ({ hardware, master, state }: NetNeighbour): boolean =>
+  hardware !== undefined && master !== undefined && (state & NeighbourState.PERMANENT) === 0;
+
+const routeKey = ({ family, destination, length, table, priority, tos }: NetRoute): string =>
+  `${family} ${destination}/${length} ${table} ${priority} ${tos}`;
+
+const neighbourKey = ({ ifindex, address }: NetNeighbour): string => `${ifindex} ${address}`;
+
+const forwardingKey = ({ master, hardware, vlan }: NetNeighbour): string =>
+  `${master} ${hardware} ${vlan ?? 0}`;

@@ -1,0 +1,34 @@
+// What the node's network looks like, as plain data: its links, and what tells which of them an address is behind.
+
+import type { NetAddress, NetLink, NetNeighbour, NetRoute } from "bpf-ts";
+
+export type { NetLink, NetRoute } from "bpf-ts";
+
+/** One state of the tables. Nothing in it changes any more. */
+export interface NodeTables {
+  /** By interface index. */
+  readonly links: ReadonlyMap<number, NetLink>;
+  /** Routes of all tables to what is not link-local. */
+  readonly routes: readonly NetRoute[];
+  /** Neighbours that have a hardware address. */
+  readonly neighbours: readonly NetNeighbour[];
+  /** What bridges have learned: which hardware address is behind which port. */
+  readonly forwarding: readonly NetNeighbour[];
+  /** Addresses in other network namespaces, by the id of the namespace; link-local ones are left out. */
+  readonly inside: ReadonlyMap<number, readonly NetAddress[]>;
+  /** Counts the changes. */
+  readonly version: number;
+}
+
+/** One end of a pair whose other end is in another network namespace: what a pod hangs on. */
+export const isPairElsewhere = (link: NetLink): boolean =>
+  (link.kind === "veth" || link.kind === "netkit") && link.peerNetns !== undefined;
+
+/** Addresses at the other end of a pair, in the order in which they were added. */
+export function addressesBehind({ inside }: NodeTables, link: NetLink): readonly NetAddress[] {
+  const all = link.peerNetns === undefined ? undefined : inside.get(link.peerNetns);
+  return (all ?? []).filter(({ ifindex }) => ifindex === link.peer);
+}
+
+export const linkNamed = ({ links }: NodeTables, name: string): NetLink | undefined =>
+  links.values().find((link) => link.name === name);
