@@ -2,19 +2,20 @@
 
 import { setTimeout as sleep } from "node:timers/promises";
 import { type AgentEvents, openAgentEvents } from "./agent/events.ts";
-import { openInterfaces, readInterfaces } from "./agent/interfaces.ts";
+import { type InterfaceOptions, openInterfaces, readInterfaces } from "./agent/interfaces.ts";
 import { type Kernel, openKernel } from "./agent/kernel.ts";
 import type { AgentMetrics, MetricsOptions } from "./agent/metrics.ts";
 import { openPace } from "./agent/pace.ts";
 import { openResyncs, type Resyncs } from "./agent/resync.ts";
 import { firstProgress, type Progress, type RoundEnv, round } from "./agent/round.ts";
 import { routesOf } from "./agent/routes.ts";
+import { openTimers } from "./agent/timers.ts";
 import { dropUplinks, openUplinks, type UplinkOptions, type Uplinks } from "./agent/uplinks.ts";
 import { capacityViews, endpointViews, namesView, policyViews } from "./agent/views.ts";
 import { messageOf } from "./base/errors.ts";
 import type { FromPodHook } from "./base/hooks.ts";
 import type { AdjustableLog } from "./base/log.ts";
-import { type Bell, openBell } from "./base/wake.ts";
+import { openBell } from "./base/wake.ts";
 import { hookOf } from "./datapath/attach.ts";
 import type { Mode } from "./model/mode.ts";
 import type { Problem } from "./model/problem.ts";
@@ -56,11 +57,6 @@ export interface AgentEnv {
   readonly now: () => Date;
   readonly version: string;
 }
-
-/** How often the kernel is read back and repaired. */
-const RESYNC_MS = 30_000;
-const RETRY_FIRST_MS = 500;
-const RETRY_LAST_MS = 30_000;
 
 /** Set once the datapath is open; before, the agent only says that it is coming up. */
 interface Running {
@@ -136,7 +132,7 @@ async function runOnce(options: AgentOptions, env: AgentEnv): Promise<number> {
     await uplinks?.read();
     const read = inMode(await (await openSource(options.source, env)).read(env.signal), options.mode);
     const reading = withProblems(read, (await uplinks?.bring(false)) ?? []);
-    const interfaces = await readInterfaces({});
+    const interfaces = await readInterfaces(interfaceOptions(options));
     await round(kernel, progress, { reading, interfaces, resync: false }, env);
     return progress.problems.some(({ severity }) => severity === "error") ? 1 : 0;
   } finally {
@@ -157,6 +153,10 @@ const withProblems = (reading: Reading, problems: readonly Problem[]): Reading =
   ...reading,
   problems: [...reading.problems, ...problems],
 });
+
+/** Only the API server says which pods are this node's. */
+const interfaceOptions = ({ source }: AgentOptions): InterfaceOptions =>
+  source.kind === "apiserver" ? { node: source.node } : {};
 
 /** What the loop works on. */
 interface Parts {
@@ -213,33 +213,6 @@ async function loop(running: Parts, options: AgentOptions, env: AgentEnv & Round
     interfaces.close();
     await Promise.all([watching, watchingDenied]);
   }
-}
-
-/** The two reasons to look again when nothing has changed: time for a resync, and a round that failed. */
-function openTimers(bell: Bell) {
-  let due = false;
-  let retryMs = RETRY_FIRST_MS;
-  let retry: NodeJS.Timeout | undefined;
-  const resync = setInterval(() => {
-    due = true;
-    bell.ring();
-  }, RESYNC_MS);
-  return {
-    resyncIsDue() {
-      const was = due;
-      due = false;
-      return was;
-    },
-    retryUnless(settled: boolean) {
-      clearTimeout(retry);
-      if (!settled) retry = setTimeout(() => bell.ring(), retryMs);
-      retryMs = settled ? RETRY_FIRST_MS : Math.min(retryMs * 2, RETRY_LAST_MS);
-    },
-    close() {
-      clearInterval(resync);
-      clearTimeout(retry);
-    },
-  };
 }
 
 const NO_NAMES = {
