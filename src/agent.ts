@@ -1,6 +1,8 @@
 // The agent's loop: a source and the interfaces say "look again", and every round goes from source to kernel.
 
 import { setTimeout as sleep } from "node:timers/promises";
+import { unreadyReason } from "./agent/cni/outcome.ts";
+import { type Cni, type CniOptions, openCni } from "./agent/cni.ts";
 import { type AgentEvents, openAgentEvents } from "./agent/events.ts";
 import { type InterfaceOptions, openInterfaces, readInterfaces } from "./agent/interfaces.ts";
 import { type Kernel, openKernel } from "./agent/kernel.ts";
@@ -21,7 +23,7 @@ import type { Mode } from "./model/mode.ts";
 import type { Problem } from "./model/problem.ts";
 import { toWire } from "./model/wire.ts";
 import type { EventFileOptions } from "./observe/events/file.ts";
-import { serve, type Views } from "./observe/server.ts";
+import { type LocalApi, serve, type Views } from "./observe/server.ts";
 import type { StatusView } from "./observe/view.ts";
 import type { Reading } from "./source/reading.ts";
 import { openSource, type Source, type SourceOptions } from "./source/source.ts";
@@ -49,6 +51,8 @@ export interface AgentOptions {
   readonly fromPodHook: FromPodHook;
   /** The node's own interfaces on which denied prefixes are dropped. */
   readonly uplinks?: UplinkOptions;
+  /** Where the CNI plugin asks, and where its claims are kept. */
+  readonly cni: CniOptions;
 }
 
 export interface AgentEnv {
@@ -62,6 +66,7 @@ export interface AgentEnv {
 interface Running {
   readonly source: Source;
   readonly resyncs: Resyncs;
+  readonly cni: Cni;
   kernel?: Kernel;
   uplinks?: Uplinks;
   progress?: Progress;
@@ -70,7 +75,11 @@ interface Running {
 /** Runs until the signal aborts. Returns the exit code: with `once`, 1 where there were errors, else 0. */
 export async function runAgent(options: AgentOptions, env: AgentEnv): Promise<number> {
   if (options.once) return runOnce(options, env);
-  const running: Running = { source: await openSource(options.source, env), resyncs: openResyncs() };
+  const running: Running = {
+    source: await openSource(options.source, env),
+    resyncs: openResyncs(),
+    cni: openCni(options.cni),
+  };
   const events = openAgentEvents(options.eventsFile, env.log);
   // The socket is also the lock that keeps a second agent from the maps, so it comes first.
   const server = await serve(options.socket, viewsOf(running, options, env), {
@@ -78,8 +87,13 @@ export async function runAgent(options: AgentOptions, env: AgentEnv): Promise<nu
     ...(options.socketGroup === undefined ? {} : { group: options.socketGroup }),
   });
   let metrics: AgentMetrics | undefined;
+  let cniServer: LocalApi | undefined;
   try {
     metrics = await metricsOf({ running, events }, options, env);
+    cniServer = await running.cni.serve({
+      unready: () => unreadyReason(running.progress),
+      added: (seconds) => metrics?.took("cniAdd", seconds),
+    });
     const kernel = await openKernel({ ...options, screens: options.uplinks !== undefined });
     try {
       running.kernel = kernel;
@@ -87,8 +101,8 @@ export async function runAgent(options: AgentOptions, env: AgentEnv): Promise<nu
       events.start(kernel);
       const uplinks = await openUplinksOf(kernel, options);
       if (uplinks !== undefined) running.uplinks = uplinks;
-      const { source, progress, resyncs } = running;
-      await loop({ source, kernel, progress, resyncs, uplinks, events }, options, {
+      const { source, progress, resyncs, cni } = running;
+      await loop({ source, kernel, progress, resyncs, cni, uplinks, events }, options, {
         ...env,
         ...(metrics === undefined ? {} : { meter: metrics }),
       });
@@ -98,6 +112,7 @@ export async function runAgent(options: AgentOptions, env: AgentEnv): Promise<nu
     }
   } finally {
     running.resyncs.end("the agent is ending");
+    await cniServer?.close();
     await metrics?.close();
     await server.close();
   }
@@ -118,6 +133,7 @@ async function metricsOf(
       kernel: () => running.kernel,
       force: () => running.progress?.force,
       events: () => events.totals(),
+      cni: () => running.cni.counts(),
     },
     options.metrics,
     env.log,
@@ -131,7 +147,7 @@ async function runOnce(options: AgentOptions, env: AgentEnv): Promise<number> {
     const uplinks = await openUplinksOf(kernel, options);
     await uplinks?.read();
     const read = inMode(await (await openSource(options.source, env)).read(env.signal), options.mode);
-    const reading = withProblems(read, (await uplinks?.bring(false)) ?? []);
+    const reading = openCni(options.cni).lay(withProblems(read, (await uplinks?.bring(false)) ?? []));
     const interfaces = await readInterfaces(interfaceOptions(options));
     await round(kernel, progress, { reading, interfaces, resync: false }, env);
     return progress.problems.some(({ severity }) => severity === "error") ? 1 : 0;
@@ -164,6 +180,7 @@ interface Parts {
   readonly kernel: Kernel;
   readonly progress: Progress;
   readonly resyncs: Resyncs;
+  readonly cni: Cni;
   readonly uplinks: Uplinks | undefined;
   readonly events: AgentEvents;
 }
@@ -187,6 +204,7 @@ async function loop(running: Parts, options: AgentOptions, env: AgentEnv & Round
   const timers = openTimers(bell);
   const pace = openPace();
   running.resyncs.onRequest(() => bell.ring());
+  running.cni.onChange(() => bell.ring());
   try {
     while (!env.signal.aborted) {
       await bell.wait();
@@ -196,13 +214,14 @@ async function loop(running: Parts, options: AgentOptions, env: AgentEnv & Round
       const asked = running.resyncs.take();
       const resync = timers.resyncIsDue() || asked.length > 0;
       const problems = (await running.uplinks?.bring(resync)) ?? [];
-      const read = withProblems(inMode(reading, options.mode), problems);
+      const read = running.cni.lay(withProblems(inMode(reading, options.mode), problems));
       const settled = await round(
         running.kernel,
         running.progress,
         { reading: read, interfaces, resync },
         env,
       );
+      running.cni.settle(running.progress);
       running.events.settle(running.progress.applied, running.progress.force);
       for (const answer of asked) answer(running.progress, settled && reading.readable);
       timers.retryUnless(settled);
@@ -246,18 +265,21 @@ function viewsOf(running: Running, options: AgentOptions, env: AgentEnv): Views 
   };
 }
 
+/** Between the flip and the end of its round a generation is wanted, not yet applied; so is the first, at start. */
+const generationOf = ({ kernel, progress }: Running): Pick<StatusView, "generation"> => ({
+  generation: {
+    wanted: Math.max(progress?.wanted ?? 1, kernel?.maps.generation() ?? 0),
+    applied: progress?.applied ?? 0,
+  },
+});
+
 function statusView(running: Running, options: AgentOptions, env: AgentEnv, startedAt: Date): StatusView {
   const { kernel, progress } = running;
-  const applied = progress?.applied ?? 0;
   return {
     version: env.version,
     pid: process.pid,
     startedAt: startedAt.toISOString(),
-    // Between the flip and the end of its round a generation is wanted, not yet applied; so is the first, at start.
-    generation: {
-      wanted: Math.max(progress?.wanted ?? 1, kernel?.maps.generation() ?? 0),
-      applied,
-    },
+    ...generationOf(running),
     ...(progress?.appliedAt === undefined ? {} : { appliedAt: progress.appliedAt.toISOString() }),
     endpoints: progress?.force?.compiled.state.endpoints.size ?? 0,
     policies: progress?.force?.cluster.policies.size ?? 0,
@@ -266,6 +288,7 @@ function statusView(running: Running, options: AgentOptions, env: AgentEnv, star
     hook: kernel?.hook ?? hookOf(),
     fromPodHook: options.fromPodHook,
     ...(running.uplinks === undefined ? {} : { uplinks: running.uplinks.view() }),
+    cni: running.cni.view(),
     source: running.source.text,
     ...(running.source.health === undefined ? {} : { following: running.source.health() }),
     ...(options.mode === "audit" ? { mode: "audit" } : {}),

@@ -110,7 +110,17 @@ describe("texts", () => {
 
   it("that are generated are not in git", () => {
     expect(
-      git("ls-files", "-z", "src/gen", "dist", "node_modules", "native/build", "native/dist", "bpf/build"),
+      git(
+        "ls-files",
+        "-z",
+        "src/gen",
+        "dist",
+        "node_modules",
+        "native/build",
+        "native/dist",
+        "bpf/build",
+        "cni/build",
+      ),
     ).toEqual([]);
   });
 });

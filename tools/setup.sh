@@ -2,7 +2,7 @@
 # Brings a clone to the state in which Weir can be run and tested; safe to run again, and quick when nothing is missing.
 #
 #   bash tools/setup.sh            every step
-#   bash tools/setup.sh STEP ...   only these: packages, modules, bpffs, kernel, native, bpf, layout, dist, charts
+#   bash tools/setup.sh STEP ...   only these: packages, modules, bpffs, kernel, native, cni, bpf, layout, dist, charts
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 cd "$root"
@@ -22,6 +22,7 @@ requirements=(
   "iproute2 command:ip"
   "iputils-ping command:ping"
   "nftables command:nft"
+  "containernetworking-plugins header:/usr/lib/cni/ptp"
   "git command:git"
 )
 
@@ -170,6 +171,11 @@ step_native() {
   run make -C native -j"$(nproc)"
 }
 
+step_cni() {
+  begin "cni/build"
+  run make -C cni -j"$(nproc)"
+}
+
 step_bpf() {
   begin "bpf/build"
   run make -C bpf
@@ -216,7 +222,7 @@ main() {
     flock 9
   }
   local steps=("$@") step
-  [ ${#steps[@]} -gt 0 ] || steps=(packages modules bpffs kernel native bpf layout dist charts)
+  [ ${#steps[@]} -gt 0 ] || steps=(packages modules bpffs kernel native cni bpf layout dist charts)
   for step in "${steps[@]}"; do
     declare -F "step_$step" >/dev/null || {
       echo "setup: no step '$step'; see the head of tools/setup.sh" >&2

@@ -8,9 +8,11 @@ import { type Endpoint, type MetricsServer, serveMetrics } from "../observe/metr
 import type { HistogramKey } from "../observe/metrics/table.ts";
 import { openTraffic } from "../observe/metrics/traffic.ts";
 import type { CapacityView, StatusView } from "../observe/view.ts";
+import type { CniCounts } from "./cni.ts";
 import type { Kernel } from "./kernel.ts";
 import {
   cellsOf,
+  cniReadings,
   type EventReading,
   eventReadings,
   forceReadings,
@@ -28,6 +30,7 @@ export interface Measured {
   readonly kernel: () => Kernel | undefined;
   readonly force: () => InForce | undefined;
   readonly events: () => Promise<EventReading>;
+  readonly cni: () => CniCounts;
 }
 
 export interface MetricsOptions {
@@ -78,6 +81,7 @@ export function openAgentMetrics(measured: Measured, options: MetricsOptions, lo
       ...forceReadings(measured.force()),
       ...trafficReadings(traffic, options.policies ? measured.force() : undefined),
       ...eventReadings(await measured.events(), traffic),
+      ...cniReadings(measured.status().cni, measured.cni()),
       rounds: [
         { labels: { result: "settled" }, value: rounds.settled },
         { labels: { result: "failed" }, value: rounds.failed },

@@ -9,7 +9,8 @@ import { keyOf } from "../model/cluster.ts";
 import type { KindHealth, SourceHealth } from "../model/source.ts";
 import type { Readings, Sample } from "../observe/metrics/registry.ts";
 import type { Cell, PoliciesOf, Traffic } from "../observe/metrics/traffic.ts";
-import type { CapacityView, StatusView, UplinkView } from "../observe/view.ts";
+import type { CapacityView, CniView, StatusView, UplinkView } from "../observe/view.ts";
+import type { CniCounts } from "./cni.ts";
 import type { InForce } from "./views.ts";
 
 /** What became of events; `unwritten` did not get into their file. */
@@ -179,6 +180,20 @@ export function forceReadings(force: InForce | undefined): Readings {
       { labels: { state: "readable" }, value: policies.length - unreadable },
       { labels: { state: "unreadable" }, value: unreadable },
     ],
+  };
+}
+
+export function cniReadings(cni: CniView | undefined, counts: CniCounts): Readings {
+  const { claims = 0, inForce = 0 } = cni ?? {};
+  return {
+    claims: [
+      { labels: { state: "in-force" }, value: inForce },
+      { labels: { state: "waiting" }, value: claims - inForce },
+    ],
+    cniRequests: Object.entries(counts).flatMap(([command, { done, failed }]) => [
+      { labels: { command, result: "done" }, value: done },
+      { labels: { command, result: "failed" }, value: failed },
+    ]),
   };
 }
 

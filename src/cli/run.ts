@@ -1,5 +1,6 @@
 // `weir run`: the agent.
 
+import { dirname, join } from "node:path";
 import type { Command } from "commander";
 import type { UplinkOptions } from "../agent/uplinks.ts";
 import type { AgentOptions } from "../agent.ts";
@@ -87,6 +88,10 @@ async function run(context: Context, options: Options, command: Command): Promis
     source,
     once: options.once === true,
     object: objectPath(env),
+    cni: {
+      socket: join(dirname(settings.socket), "cni.sock"),
+      claims: join(dirname(settings.socket), "claims.json"),
+    },
     ...(uplinks === undefined ? {} : { uplinks }),
   };
   const agentOptions = { ...given, ...(await optionsOf(config)) };

@@ -28,8 +28,27 @@ export interface Route {
   readonly path: string;
   /** Query parameters that it takes, each at most once; others are refused. */
   readonly parameters?: readonly string[];
-  /** Gives a JSON value, or a LineStream. A RequestError is the asker's mistake, anything else that it throws is the agent's. */
-  readonly answer: (parameters: URLSearchParams) => unknown;
+  /** Most bytes of a body that it takes; without this it takes none. */
+  readonly bodyBytesMax?: number;
+  /**
+   * Gives a JSON value, or a LineStream. A RequestError is the asker's mistake, a Refused says itself how it is answered,
+   * and anything else that it throws is the agent's mistake.
+   */
+  readonly answer: (parameters: URLSearchParams, body: string) => unknown;
+}
+
+/** An answer that is no success, and more than a reason. */
+export class Refused extends Error {
+  readonly status: number;
+  /** Plain JSON. */
+  readonly value: unknown;
+
+  constructor(status: number, value: unknown) {
+    super(`refused with status ${status}`);
+    this.name = "Refused";
+    this.status = status;
+    this.value = value;
+  }
 }
 
 /** The request cannot be answered as it is: the asker's mistake, told with status 400. */
@@ -62,16 +81,19 @@ export interface Answer {
 /** Full path to method to route. */
 export type Routes = ReadonlyMap<string, ReadonlyMap<string, Route>>;
 
-/** The five views, and whatever else there is to ask. */
-export function routesOf(views: Views, more: readonly Route[]): Routes {
-  const all: readonly Route[] = [
+/** A route for each view. */
+export function viewRoutes(views: Views): Route[] {
+  return [
     { method: "GET", path: "status", answer: () => views.status() },
     { method: "GET", path: "endpoints", answer: () => views.endpoints() },
     { method: "GET", path: "policies", answer: () => views.policies() },
     { method: "GET", path: "names", answer: () => views.names() },
     { method: "GET", path: "cluster", answer: () => views.cluster() },
-    ...more,
   ];
+}
+
+/** Of two routes with one path and method the last counts. */
+export function tableOf(all: readonly Route[]): Routes {
   const routes = new Map<string, Map<string, Route>>();
   for (const route of all) {
     const path = `/${API_VERSION}/${route.path}`;
@@ -99,20 +121,38 @@ export async function answerTo(request: IncomingMessage, routes: Routes): Promis
     const allowed = [...methods.keys()].join(", ");
     return refusal(405, `${request.method} is not allowed, only ${allowed}`, { allow: allowed });
   }
-  const { "content-length": length, "transfer-encoding": encoding } = request.headers;
-  if (encoding !== undefined || (length !== undefined && length !== "0"))
-    return refusal(413, "no body is allowed");
+  const tooLong = bodyTooLong(request, route.bodyBytesMax);
+  if (tooLong !== undefined) return refusal(413, tooLong);
   const parameters = new URLSearchParams(query);
   const wrong = wrongParameter(parameters, route.parameters ?? []);
   if (wrong !== undefined) return refusal(400, wrong);
   try {
-    const value = await route.answer(parameters);
+    const value = await route.answer(
+      parameters,
+      route.bodyBytesMax === undefined ? "" : await bodyOf(request),
+    );
     return value instanceof LineStream
       ? { status: 200, body: "", stream: value }
       : { status: 200, body: jsonLine(value) };
   } catch (thrown) {
+    if (thrown instanceof Refused) return { status: thrown.status, body: jsonLine(thrown.value) };
     return refusal(thrown instanceof RequestError ? 400 : 500, messageOf(thrown));
   }
+}
+
+/** Who sends a body says how long it is: then nothing of one that is too long needs to be read. */
+function bodyTooLong({ headers }: IncomingMessage, max: number | undefined): string | undefined {
+  const { "content-length": length, "transfer-encoding": encoding } = headers;
+  if (max === undefined)
+    return encoding !== undefined || (length ?? "0") !== "0" ? "no body is allowed" : undefined;
+  if (length === undefined) return "a body is sent with its content-length";
+  return Number(length) > max ? `a body of at most ${max} bytes is allowed` : undefined;
+}
+
+async function bodyOf(request: IncomingMessage): Promise<string> {
+  const chunks: Buffer[] = [];
+  for await (const chunk of request) chunks.push(chunk as Buffer);
+  return Buffer.concat(chunks).toString();
 }
 
 function wrongParameter(parameters: URLSearchParams, known: readonly string[]): string | undefined {

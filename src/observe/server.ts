@@ -6,7 +6,15 @@ import { connect, type Socket } from "node:net";
 import { dirname } from "node:path";
 import { codeOf, messageOf, OperationError } from "../base/errors.ts";
 import { ask } from "./client.ts";
-import { answerTo, type LineStream, type Route, type Routes, routesOf, type Views } from "./routes.ts";
+import {
+  answerTo,
+  type LineStream,
+  type Route,
+  type Routes,
+  tableOf,
+  type Views,
+  viewRoutes,
+} from "./routes.ts";
 import { API_VERSION, type StatusView } from "./view.ts";
 
 export type { Route, Views } from "./routes.ts";
@@ -23,7 +31,7 @@ export interface LocalApi {
   close(): Promise<void>;
 }
 
-/** Enough for every command of one operator; a request has a line, a few headers and no body. */
+/** Connections: enough for every command of one operator. A request has a line, a few headers and mostly no body. */
 const LIMITS = {
   connections: 32,
   headerBytes: 4_096,
@@ -37,10 +45,26 @@ const LIMITS = {
  * A socket file that a dead agent left is replaced. @throws OperationError: "EADDRINUSE" where another agent answers
  * there, "EEXIST" where something that is no socket stands there
  */
-export async function serve(
+export function serve(
   socketPath: string,
   views: Views,
   { routes = [], group }: ServeOptions = {},
+): Promise<LocalApi> {
+  const all = [...viewRoutes(views), ...routes];
+  return serveRoutes(socketPath, all, group === undefined ? {} : { group });
+}
+
+export interface RoutesOptions {
+  readonly group?: number;
+  /** How many may ask at once. */
+  readonly connectionsMax?: number;
+}
+
+/** As `serve`, of any routes. */
+export async function serveRoutes(
+  socketPath: string,
+  routes: readonly Route[],
+  { group, connectionsMax = LIMITS.connections }: RoutesOptions = {},
 ): Promise<LocalApi> {
   if (Buffer.byteLength(socketPath) > LIMITS.pathBytes) {
     throw failure(socketPath, `a socket's path has at most ${LIMITS.pathBytes} bytes`, "ENAMETOOLONG");
@@ -51,7 +75,8 @@ export async function serve(
     throw failure(socketPath, messageOf(thrown), codeOf(thrown), thrown);
   }
   await removeStale(socketPath);
-  const server = createApi(routesOf(views, routes));
+  const server = createApi(tableOf(routes));
+  server.maxConnections = connectionsMax;
   await listen(server, socketPath);
   try {
     if (group !== undefined) admit(socketPath, group);
@@ -88,7 +113,6 @@ function createApi(routes: Routes): Server {
     requestTimeout: LIMITS.requestMs,
     connectionsCheckingInterval: LIMITS.requestMs / 2,
   });
-  server.maxConnections = LIMITS.connections;
   const respond = (request: IncomingMessage, response: ServerResponse): void => {
     void answerTo(request, routes).then(({ status, body, headers, stream }) => {
       if (stream !== undefined) {

@@ -6,7 +6,7 @@ import { type EndpointRow, isolationText } from "./endpoints.ts";
 import { followingText } from "./following.ts";
 import { left, right, tableText } from "./table.ts";
 import { countText, durationText, printable } from "./text.ts";
-import type { CapacityView, StatusView, UplinkView } from "./view.ts";
+import type { CapacityView, CniView, StatusView, UplinkView } from "./view.ts";
 
 /** ok: what is wanted is enforced. degraded: there are problems, or the kernel lags behind. down: no agent answers. */
 export type Health = "ok" | "degraded" | "down";
@@ -35,6 +35,8 @@ export interface StatusReport {
   readonly following?: SourceHealth;
   /** Missing where the agent screens none. */
   readonly uplinks?: UplinkView;
+  /** Missing where no agent answers. */
+  readonly cni?: CniView;
   /** Each with its one-line text. */
   readonly problems: readonly (Problem & { readonly text: string })[];
   readonly capacity: readonly CapacityView[];
@@ -81,6 +83,7 @@ export function reportOfAgent(status: StatusView, socket: string): StatusReport 
     capacity: status.capacity,
     ...(status.following === undefined ? {} : { following: status.following }),
     ...(status.uplinks === undefined ? {} : { uplinks: status.uplinks }),
+    ...(status.cni === undefined ? {} : { cni: status.cni }),
   };
 }
 
@@ -151,8 +154,17 @@ function uplinksText({ interfaces, prefixes, frames }: UplinkView): string {
   return `${names.join(", ")}, ${denied}; ${countText(drops, "frame")} dropped, ${passed + neighbour} passed`;
 }
 
+/** Pods by the CNI plugin; nothing is said where it is not in use. */
+function cniLines(cni: CniView | undefined): string[] {
+  if (cni === undefined || cni.claims === 0) return [];
+  const waiting = cni.claims - cni.inForce;
+  return [
+    line("cni", `${countText(cni.claims, "pod")}${waiting === 0 ? "" : `, ${waiting} not in force yet`}`),
+  ];
+}
+
 function agentLines(report: StatusReport, now: Date): string[] {
-  const { agent, generation, appliedAt, following, uplinks } = report;
+  const { agent, generation, appliedAt, following, uplinks, cni } = report;
   const ago = (time: string): string => `${time} (${durationText(now.getTime() - Date.parse(time))} ago)`;
   return [
     line("agent", `pid ${agent.pid}, version ${agent.version}, at ${agent.socket}`),
@@ -162,6 +174,7 @@ function agentLines(report: StatusReport, now: Date): string[] {
     ...(agent.mode === undefined ? [] : [line("mode", "audit: what policies deny passes, and is told of")]),
     line("hook", hookText(agent)),
     ...(uplinks === undefined ? [] : [line("uplinks", uplinksText(uplinks))]),
+    ...cniLines(cni),
     line(
       "generation",
       `${generation.applied}${appliedAt === undefined ? "" : `, applied ${ago(appliedAt)}`}`,

@@ -32,6 +32,17 @@ export interface StatusView {
   readonly mode?: "audit";
   /** Absent where the agent was given none. */
   readonly uplinks?: UplinkView;
+  /** What the CNI plugin has told. */
+  readonly cni?: CniView;
+}
+
+/** Pods that the CNI plugin has told of before the source had their address. */
+export interface CniView {
+  /** The socket that the plugin asks. */
+  readonly socket: string;
+  readonly claims: number;
+  /** Those whose pods' policy the kernel enforces by them. */
+  readonly inForce: number;
 }
 
 /** What is dropped before the node's own stack sees it. */

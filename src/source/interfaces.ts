@@ -162,6 +162,10 @@ function byAnnotation(pod: Pod, attachment: Attachment, node: Node): Answer {
       const answer = inNamespace(attachment.name, pod, node);
       return "reason" in answer ? answer : sure(answer.link);
     }
+    case "claim": {
+      const link = node.tables().links.get(attachment.ifindex);
+      return link === undefined ? { reason: `interface ${attachment.name} has gone` } : sure(link);
+    }
     default:
       return assertNever(attachment, "attachment");
   }
@@ -202,14 +206,16 @@ function inNamespace(
   return { link: only };
 }
 
-const ANNOTATION = { link: "weir.dev/interface", netns: "weir.dev/netns" } as const;
+/** Where the attachment is said, unless by the CNI plugin. */
+const PATH = {
+  link: { path: 'metadata.annotations["weir.dev/interface"]' },
+  netns: { path: 'metadata.annotations["weir.dev/netns"]' },
+  claim: {},
+} as const;
 
 /** What to say where a pod's interface is not to be had. */
 function problemOf(pod: Pod, reason: string): Problem {
-  const path =
-    pod.attachment === undefined
-      ? {}
-      : { path: `metadata.annotations["${ANNOTATION[pod.attachment.kind]}"]` };
+  const path = pod.attachment === undefined ? {} : PATH[pod.attachment.kind];
   return {
     severity: "error",
     object: `Pod ${keyOf(pod)}`,

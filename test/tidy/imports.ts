@@ -16,6 +16,7 @@ export const IMPORT_TABLE: Readonly<Record<string, readonly string[]>> = {
   source: ["base", "model", "node"],
   datapath: ["base", "gen", "state"],
   lab: ["base"],
+  cni: ["base", "model"],
   observe: ["base", "gen", "model", "type:datapath"],
 };
 

@@ -105,6 +105,19 @@ export const METRICS = {
     ["kind"],
     "Objects that a list showed other than the watch before it had left them",
   ),
+  claims: metric("gauge", "weir_cni_claims", ["state"], "Pods that the CNI plugin has told of"),
+  cniRequests: metric(
+    "counter",
+    "weir_cni_requests_total",
+    ["command", "result"],
+    "What the CNI plugin has asked for, by how it ended",
+  ),
+  cniAdd: metric(
+    "histogram",
+    "weir_cni_add_duration_seconds",
+    [],
+    "Time from an ADD of the CNI plugin to its answer",
+  ),
   rounds: metric("counter", "weir_rounds_total", ["result"], "Rounds from manifests to kernel"),
   repairs: metric(
     "counter",
@@ -134,7 +147,7 @@ export const METRICS = {
 } as const satisfies Readonly<Record<string, MetricSpec>>;
 
 export type MetricKey = keyof typeof METRICS;
-export type HistogramKey = "compile" | "apply" | "attach";
+export type HistogramKey = "compile" | "apply" | "attach" | "cniAdd";
 
 /** Upper bounds of the histograms' buckets, in seconds. */
 export const DURATION_BOUNDS = [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10, 60] as const;
