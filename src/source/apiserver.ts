@@ -49,26 +49,19 @@ const LAST_STAYS = "what was last known stays in force";
 export function openApiServer(options: ApiServerOptions, env: ApiServerEnv): ApiServer {
   const timing = { ...TIMING, ...options.timing };
   const credentials = openCredentials(options.credentials);
-  let changed = (): void => undefined;
-  const kinds = new Map<Kind, Followed>(
-    KINDS.map((kind) => {
-      const onChange = () => changed();
-      const store = openStore(kind === "NetworkPolicy", onChange);
-      return [kind, { store, observer: openObserver(kind, env.now, onChange) }];
-    }),
-  );
+  /** Of the watch that was begun last. */
+  let kinds = openKinds(env.now, () => undefined);
   const watch = async (onReading: (reading: Reading) => void, signal: AbortSignal): Promise<void> => {
     const client = openClient(credentials, timing, `weir/${env.version}`);
     const shared: Shared = { client, timing, node: options.node, log: env.log, streaming: true };
-    const teller = openTeller(
-      () => readingOf(kinds, { ...options, timing, server: credentials.text }),
-      onReading,
-    );
-    changed = teller.ring;
+    const telling = { ...options, timing, server: credentials.text };
+    const mine = openKinds(env.now, () => teller.ring());
+    const teller = openTeller(() => readingOf(mine, telling), onReading);
+    kinds = mine;
     // Trouble becomes a problem by lasting, of which nothing tells.
     const look = setInterval(teller.ring, timing.troubleMs / 2);
     try {
-      await Promise.all([...kinds].map(([kind, followed]) => follow(kind, shared, followed, signal)));
+      await Promise.all([...mine].map(([kind, followed]) => follow(kind, shared, followed, signal)));
     } finally {
       clearInterval(look);
       teller.close();
@@ -86,6 +79,19 @@ export function openApiServer(options: ApiServerOptions, env: ApiServerEnv): Api
     read: (signal) => readOnce(watch, { signal, onceMs: timing.onceMs }),
   };
 }
+
+type Kinds = ReadonlyMap<Kind, Followed>;
+
+const openKinds = (now: () => Date, onChange: () => void): Kinds =>
+  new Map(
+    KINDS.map((kind) => [
+      kind,
+      {
+        store: openStore(kind === "NetworkPolicy", onChange),
+        observer: openObserver(kind, now, onChange),
+      },
+    ]),
+  );
 
 /** The first reading that says everything, or the last one within the time. */
 async function readOnce(
@@ -139,8 +145,7 @@ const isSame = (a: Reading, b: Reading): boolean =>
   a.problems.length === b.problems.length &&
   a.problems.every((problem, index) => problemText(problem) === problemText(b.problems[index] as Problem));
 
-const isSynced = (kinds: ReadonlyMap<Kind, Followed>): boolean =>
-  kinds.values().every(({ observer }) => observer.isListed());
+const isSynced = (kinds: Kinds): boolean => kinds.values().every(({ observer }) => observer.isListed());
 
 interface Telling {
   readonly node: string;
@@ -148,7 +153,7 @@ interface Telling {
   readonly timing: Timing;
 }
 
-function readingOf(kinds: ReadonlyMap<Kind, Followed>, telling: Telling): Reading {
+function readingOf(kinds: Kinds, telling: Telling): Reading {
   const readable = isSynced(kinds);
   const troubles = troublesOf(kinds, telling, readable);
   if (!readable) return { cluster: EMPTY_CLUSTER, problems: troubles, readable };
@@ -166,11 +171,7 @@ function readingOf(kinds: ReadonlyMap<Kind, Followed>, telling: Telling): Readin
 }
 
 /** One problem for all kinds that have the same one: a server that is down is one thing to tell, not six. */
-function troublesOf(
-  kinds: ReadonlyMap<Kind, Followed>,
-  { server, timing }: Telling,
-  readable: boolean,
-): Problem[] {
+function troublesOf(kinds: Kinds, { server, timing }: Telling, readable: boolean): Problem[] {
   const byReason = Map.groupBy(
     [...kinds].flatMap(([kind, { observer }]) => {
       const reason = observer.trouble(timing.troubleMs);
