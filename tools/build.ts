@@ -1,6 +1,6 @@
 // Bundles the command line, the agent and their npm packages into dist/, so that a start parses few files.
 import { mkdirSync, rmSync, writeFileSync } from "node:fs";
-import { dirname } from "node:path";
+import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { type BuildOptions, build, type Plugin } from "esbuild";
 import { licenceTexts } from "./licences.ts";
@@ -17,13 +17,17 @@ const onlyWhatIsUsed: Plugin = {
   name: "only what is used of the client",
   setup({ onResolve, resolve }) {
     onResolve(
-      { filter: new RegExp(`^(?:\\.|${CLIENT})`) },
+      { filter: new RegExp(`^${CLIENT}$`) },
       async ({ path, importer, resolveDir, kind, pluginData }) => {
-        const isClients = path.startsWith(CLIENT) || importer.includes(`/node_modules/${CLIENT}/`);
-        if (!isClients || pluginData === CLIENT) return undefined;
+        if (pluginData === CLIENT) return undefined;
         const found = await resolve(path, { importer, resolveDir, kind, pluginData: CLIENT });
         return { path: found.path, errors: found.errors, sideEffects: false };
       },
+    );
+    onResolve({ filter: /^\./ }, ({ path, resolveDir }) =>
+      resolveDir.includes(`/node_modules/${CLIENT}/`)
+        ? { path: join(resolveDir, path), sideEffects: false }
+        : undefined,
     );
   },
 };

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Brings a clone to the state in which Weir can be run and tested; safe to run again, and quick when nothing is missing.
 #
-#   bash tools/setup.sh            every step
+#   bash tools/setup.sh            every step but charts, which only tests need
 #   bash tools/setup.sh STEP ...   only these: packages, modules, bpffs, kernel, native, cni, bpf, layout, dist, charts
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
@@ -222,7 +222,7 @@ main() {
     flock 9
   }
   local steps=("$@") step
-  [ ${#steps[@]} -gt 0 ] || steps=(packages modules bpffs kernel native cni bpf layout dist charts)
+  [ ${#steps[@]} -gt 0 ] || steps=(packages modules bpffs kernel native cni bpf layout dist)
   for step in "${steps[@]}"; do
     declare -F "step_$step" >/dev/null || {
       echo "setup: no step '$step'; see the head of tools/setup.sh" >&2

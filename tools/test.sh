@@ -39,7 +39,7 @@ for argument in "$@"; do
   esac
 done
 
-bash tools/setup.sh || {
+{ bash tools/setup.sh && bash tools/setup.sh charts; } || {
   failed=1
   finish
 }
