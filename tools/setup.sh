@@ -24,6 +24,7 @@ requirements=(
   "nftables command:nft"
   "containernetworking-plugins header:/usr/lib/cni/ptp"
   "git command:git"
+  "openssl command:openssl"
 )
 
 # What tools/helm-template is made of, which stands in for helm where there is none.

@@ -129,8 +129,8 @@ export async function openWorld({ objects = someObjects(), ...options }: WorldOp
     },
     last: () => readings.at(-1),
     /** The server comes (again) at its old address. */
-    async start() {
-      server = await openServer(objects, { ...options, port });
+    async start(changed: ServerOptions = {}) {
+      server = await openServer(objects, { ...options, ...changed, port });
     },
     kind: (kind: Kind): KindHealth => kindOf(source, kind),
     /** Waits until the reflector says what the server holds, and tells how long that took. */
