@@ -1,7 +1,9 @@
-# The image of the node agent: the command with the Node.js it is pinned to, the bindings and the BPF object.
+# The image of the node agent: the command with the Node.js it is pinned to, the bindings, the BPF object, the few libraries that
+# these load, and no shell. How to run it in a cluster: docs/install.md.
 #
 #   docker build -t weir .
-#   docker run --rm --privileged --network host -v /sys/fs/bpf:/sys/fs/bpf -v DIR:/manifests:ro weir run --manifests /manifests
+#   docker run --rm --network host --read-only --cap-drop ALL --cap-add BPF --cap-add NET_ADMIN --cap-add PERFMON --cap-add SYS_ADMIN \
+#     --security-opt apparmor=unconfined -v /sys/fs/bpf:/sys/fs/bpf -v /run/weir:/run/weir -v DIR:/manifests:ro weir run --manifests /manifests
 
 FROM debian:12 AS build
 # Debian's npm serves only to fetch; the builds run on the Node.js from package-lock.json.
@@ -9,20 +11,15 @@ RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates
 WORKDIR /src
 COPY . .
 RUN bash tools/setup.sh packages modules native bpf layout dist
-RUN mkdir -p /weir/node_modules/node/bin /weir/native/build /weir/bpf \
- && cp -r bin dist package.json LICENSE NOTICE /weir/ \
- && cp node_modules/node/bin/node /weir/node_modules/node/bin/ \
- && cp node_modules/node/node_modules/node-linux-*/LICENSE /weir/node_modules/node/ \
- && cp -r native/package.json native/dist /weir/native/ \
- && cp native/build/bpf_ts.node /weir/native/build/ \
- && cp -r bpf/build bpf/LICENSE bpf/LICENSE.GPL-2.0 /weir/bpf/ \
- && ln -s ../native /weir/node_modules/bpf-ts
+RUN bash tools/image/rootfs.sh /rootfs
 
-FROM debian:12-slim
-RUN apt-get update \
- && apt-get install -y --no-install-recommends iproute2 libbpf1 libelf1 libstdc++6 zlib1g \
- && rm -rf /var/lib/apt/lists/*
-COPY --from=build /weir /opt/weir
-RUN ln -s /opt/weir/bin/weir /usr/local/bin/weir
-ENTRYPOINT ["/opt/weir/bin/weir"]
+FROM scratch
+LABEL org.opencontainers.image.title="weir" \
+  org.opencontainers.image.description="Kubernetes NetworkPolicy on a node, beside any CNI, by eBPF" \
+  org.opencontainers.image.licenses="Apache-2.0 AND (GPL-2.0-only OR BSD-2-Clause)"
+COPY --from=build /rootfs /
+# The pins, the socket and what the CNI keeps on a node are root's, and Kubernetes gives capabilities to no other user: so it is
+# root here, and what root may do is taken away by the capabilities that the container is left with.
+USER 0:0
+ENTRYPOINT ["/usr/local/bin/weir"]
 CMD ["--help"]

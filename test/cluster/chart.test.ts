@@ -1,8 +1,12 @@
 // The chart's objects, put to a real API server: it takes each of them, and the agent's account may do what it must, no more.
 
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { type KubernetesObject, objectsOf, renderChart } from "../../tools/chart/render.ts";
 import { CHART_SAMPLES } from "../../tools/chart/samples.ts";
+import { runIn } from "../unit/cli/world.ts";
 import type { Manifest } from "./api.ts";
 import { openServers, type Servers } from "./servers.ts";
 
@@ -96,5 +100,79 @@ describe("the agent's account", () => {
     ["create", "rbac.authorization.k8s.io", "clusterrolebindings"],
   ])("has no right to %s %s %s", async (verb, group, resource) => {
     expect(await allowed(verb, group, resource)).toBe(false);
+  });
+});
+
+describe("weir cleanup --wait-for", () => {
+  let directory: string;
+  let kubeconfig: string;
+  const names = { namespace: "weir-system", name: "weir-cleanup" };
+  const path = "/apis/apps/v1/namespaces/weir-system/daemonsets/weir-cleanup";
+
+  beforeAll(async () => {
+    directory = mkdtempSync(join(tmpdir(), "wt-wait-"));
+    kubeconfig = join(directory, "kubeconfig");
+    // As the hook's own account, so with no more rights than the chart gives it.
+    for (const object of objectsOf(renderChart({ namespace: names.namespace })))
+      if (object.metadata.name === names.name && object.kind !== "Job")
+        await servers.api.must("POST", await collectionOf(object), object);
+    const account = `/api/v1/namespaces/${names.namespace}/serviceaccounts/${names.name}`;
+    const { status } = await servers.api.must<{ status: { token: string } }>("POST", `${account}/token`, {
+      apiVersion: "authentication.k8s.io/v1",
+      kind: "TokenRequest",
+      spec: {},
+    });
+    const { url: server, ca } = servers;
+    const config = {
+      clusters: [{ name: "c", cluster: { server, "certificate-authority": ca } }],
+      users: [{ name: "u", user: { token: status.token } }],
+      contexts: [{ name: "x", context: { cluster: "c", user: "u" } }],
+      "current-context": "x",
+    };
+    writeFileSync(kubeconfig, JSON.stringify(config));
+  });
+
+  afterAll(() => rmSync(directory, { recursive: true, force: true }));
+
+  /** As the controller of DaemonSets would, which does not run here. */
+  const tell = (status: Record<string, number>): Promise<unknown> =>
+    servers.api.must("PATCH", `${path}/status`, {
+      status: { currentNumberScheduled: 0, numberMisscheduled: 0, ...status },
+    });
+
+  const wait = (timeout: number) =>
+    runIn([
+      "cleanup",
+      `--wait-for=${names.namespace}/${names.name}`,
+      `--timeout=${timeout}`,
+      `--kubeconfig=${kubeconfig}`,
+    ]);
+
+  it("ends when every node is clean", async () => {
+    const waiting = wait(120);
+    await tell({ observedGeneration: 1, desiredNumberScheduled: 3, numberReady: 1 });
+    await new Promise((resolve) => setTimeout(resolve, 2_500));
+    await tell({ observedGeneration: 1, desiredNumberScheduled: 3, numberReady: 3 });
+    const { exitCode, stdout, stderr } = await waiting;
+    expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: "" });
+    expect(stdout).toMatch(
+      /^(the DaemonSet is not yet on the nodes\n)?1 of 3 nodes are clean\n3 of 3 nodes are clean\n$/,
+    );
+  });
+
+  it("gives up in time, and says how far it is", async () => {
+    await tell({ observedGeneration: 1, desiredNumberScheduled: 3, numberReady: 2 });
+    const { exitCode, stderr } = await wait(1);
+    expect(exitCode).toBe(1);
+    expect(stderr).toMatch(
+      /^weir: 1 s have passed, and not every node is clean: 2 of 3 nodes are clean; which: kubectl /,
+    );
+  });
+
+  it("says what the API server says", async () => {
+    await servers.api.must("DELETE", path);
+    const { exitCode, stderr } = await wait(1);
+    expect(exitCode).toBe(1);
+    expect(stderr).toContain("not found");
   });
 });

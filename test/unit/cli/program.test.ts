@@ -114,6 +114,9 @@ describe("wrong usage is one line on stderr and exit code 2", () => {
     ["conntrack list --state gone", /Allowed choices are new, replied, confirmed,/],
     ["conntrack list --peer 10.0.0.0/33", /--peer 10.0.0.0\/33: expected an address, a prefix, or a pod/],
     ["run --manifests . --socket-group", /argument missing/],
+    ["cleanup --wait-for weir-cleanup", /Write it as NAMESPACE\/DAEMONSET/],
+    ["cleanup --wait-for a/b/../c", /Write it as NAMESPACE\/DAEMONSET/],
+    ["cleanup --timeout 0", /Write a number from 1 to 9999/],
     ["log-level loud", /Allowed choices are debug, info, warn, error; see: weir log-level --help/],
     ["--socket", /argument missing; see: weir --help/],
   ])("weir %s", async (line, reason) => {
