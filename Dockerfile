@@ -10,7 +10,7 @@ FROM debian:12 AS build
 RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates npm
 WORKDIR /src
 COPY . .
-RUN bash tools/setup.sh packages modules native bpf layout dist
+RUN bash tools/setup.sh packages modules native cni bpf layout dist
 RUN bash tools/image/rootfs.sh /rootfs
 
 FROM scratch

@@ -88,6 +88,14 @@ build() {
   done < <(instructions)
 }
 
+# As the kubelet asks.
+is_ready() {
+  local answer
+  { exec 3<>/dev/tcp/127.0.0.1/9469; } 2>/dev/null || return 1
+  printf 'GET /readyz HTTP/1.0\r\n\r\n' >&3
+  read -r answer <&3 && [[ $answer == *" 200 "* ]]
+}
+
 # In namespaces of its own: a pod's veth, the manifests of two pods, and the image as its root.
 try() {
   local root=$1 caps="-all,+bpf,+net_admin,+perfmon,+sys_admin,+sys_chroot"
@@ -113,12 +121,21 @@ metadata: {name: web, namespace: shop}
 spec: {podSelector: {}, policyTypes: [Ingress, Egress]}
 YAML
   mount -o remount,bind,ro "$root"
-  weir() { setpriv --bounding-set="$caps" --inh-caps="$caps" --no-new-privs chroot "$root" /usr/local/bin/weir "$@"; }
-  weir version
-  weir run --once --manifests /run/manifests
-  weir maps list
-  weir cleanup
-  [ -z "$(ls -A "$root/sys/fs/bpf")" ] || fail "cleanup has left something below /sys/fs/bpf"
+  local as=(env -i "PATH=$PATH" setpriv "--bounding-set=$caps" "--inh-caps=$caps" --no-new-privs chroot "$root" /usr/local/bin/weir)
+  "${as[@]}" version
+  "${as[@]}" run --manifests /run/manifests &
+  local agent=$! attempt
+  for attempt in {1..100}; do
+    ! is_ready || break
+    [ "$attempt" -lt 100 ] || fail "/readyz did not answer 200 in time"
+    sleep 0.3
+  done
+  "${as[@]}" status
+  "${as[@]}" get endpoints
+  kill "$agent"
+  wait "$agent" || fail "the agent ended with $?"
+  "${as[@]}" cleanup >/dev/null
+  [ ! -e "$root/sys/fs/bpf/weir" ] || fail "cleanup has left something below /sys/fs/bpf/weir"
   ! chroot "$root" /bin/sh -c true 2>/dev/null || fail "the image has a shell"
 }
 

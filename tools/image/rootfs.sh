@@ -7,7 +7,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 to=${1:?say where: rootfs.sh DIR}
 
 weir=$to/opt/weir
-mkdir -p "$weir"/{bpf,native/build,node_modules/node/bin} "$to"/{etc,proc,sys,dev,run,tmp,var,usr/lib,usr/lib64,usr/local/bin}
+mkdir -p "$weir"/{bpf,cni/build,native/build,node_modules/node/bin} "$to"/{etc,proc,sys,dev,run,tmp,var,usr/lib,usr/lib64,usr/local/bin}
 ln -s usr/lib "$to/lib"
 ln -s usr/lib64 "$to/lib64"
 ln -s ../run "$to/var/run"
@@ -16,13 +16,14 @@ chmod 1777 "$to/tmp"
 cp -r dist package.json LICENSE NOTICE "$weir/"
 cp -r native/package.json native/dist "$weir/native/"
 cp native/build/bpf_ts.node "$weir/native/build/"
+cp cni/build/weir-cni "$weir/cni/build/"
 cp -r bpf/build bpf/LICENSE bpf/LICENSE.GPL-2.0 "$weir/bpf/"
 ln -s ../native "$weir/node_modules/bpf-ts"
 cp node_modules/node/bin/node "$weir/node_modules/node/bin/"
 cp node_modules/node/node_modules/node-linux-*/LICENSE "$weir/node_modules/node/"
 cp tools/image/weir "$to/usr/local/bin/weir"
-# The addon's debug symbols help nobody who has no debugger.
-strip --strip-debug "$weir/native/build/bpf_ts.node"
+# Debug symbols help nobody who has no debugger.
+strip --strip-debug "$weir/native/build/bpf_ts.node" "$weir/cni/build/weir-cni"
 
 # Names for the two users that pods run as; hosts by file, then DNS.
 printf 'root:x:0:0:root:/:/sbin/nologin\nnobody:x:65534:65534:nobody:/:/sbin/nologin\n' >"$to/etc/passwd"
