@@ -4,7 +4,8 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { unreadyReason } from "./agent/cni/outcome.ts";
 import { type Cni, type CniOptions, openCni } from "./agent/cni.ts";
 import { type AgentEvents, openAgentEvents } from "./agent/events.ts";
-import { type InterfaceOptions, openInterfaces, readInterfaces } from "./agent/interfaces.ts";
+import { gateOf } from "./agent/gate.ts";
+import { interfaceOptions, openInterfaces, readInterfaces } from "./agent/interfaces.ts";
 import { type Kernel, openKernel } from "./agent/kernel.ts";
 import type { AgentMetrics, MetricsOptions } from "./agent/metrics.ts";
 import { openPace } from "./agent/pace.ts";
@@ -13,7 +14,7 @@ import { firstProgress, type Progress, type RoundEnv, round } from "./agent/roun
 import { routesOf } from "./agent/routes.ts";
 import { openTimers } from "./agent/timers.ts";
 import { dropUplinks, openUplinks, type UplinkOptions, type Uplinks } from "./agent/uplinks.ts";
-import { capacityViews, endpointViews, namesView, policyViews } from "./agent/views.ts";
+import { capacityViews, endpointViews, namesView, policyViews, unknownInterfaces } from "./agent/views.ts";
 import { messageOf } from "./base/errors.ts";
 import type { FromPodHook } from "./base/hooks.ts";
 import type { AdjustableLog } from "./base/log.ts";
@@ -49,6 +50,8 @@ export interface AgentOptions {
   readonly mode: Mode;
   /** Where what pods send is filtered. */
   readonly fromPodHook: FromPodHook;
+  /** Interfaces of no known pod are denied everything, but for those of these names (`*` stands for any characters). */
+  readonly denyUnknown?: { readonly ignored: readonly string[] };
   /** The node's own interfaces on which denied prefixes are dropped. */
   readonly uplinks?: UplinkOptions;
   /** Where the CNI plugin asks, and where its claims are kept. */
@@ -170,10 +173,6 @@ const withProblems = (reading: Reading, problems: readonly Problem[]): Reading =
   problems: [...reading.problems, ...problems],
 });
 
-/** Only the API server says which pods are this node's. */
-const interfaceOptions = ({ source }: AgentOptions): InterfaceOptions =>
-  source.kind === "apiserver" ? { node: source.node } : {};
-
 /** What the loop works on. */
 interface Parts {
   readonly source: Source;
@@ -188,19 +187,17 @@ interface Parts {
 async function loop(running: Parts, options: AgentOptions, env: AgentEnv & RoundEnv): Promise<void> {
   const bell = openBell();
   env.signal.addEventListener("abort", () => bell.ring(), { once: true });
+  const interfaces = await openInterfaces(interfaceOptions(options), {
+    onChange: () => bell.ring(),
+    onError: (error) => env.log.warn("the interfaces cannot be read", { error: messageOf(error) }),
+    ...gateOf(running.kernel, options, env.log),
+  });
   let reading: Reading | undefined;
   const watching = running.source.watch((next) => {
     reading = next;
     bell.ring();
   }, env.signal);
   const watchingDenied = running.uplinks?.watch(() => bell.ring(), env.signal);
-  const interfaces = await openInterfaces(
-    {},
-    {
-      onChange: () => bell.ring(),
-      onError: (error) => env.log.warn("the interfaces cannot be read", { error: messageOf(error) }),
-    },
-  );
   const timers = openTimers(bell);
   const pace = openPace();
   running.resyncs.onRequest(() => bell.ring());
@@ -289,6 +286,9 @@ function statusView(running: Running, options: AgentOptions, env: AgentEnv, star
     fromPodHook: options.fromPodHook,
     ...(running.uplinks === undefined ? {} : { uplinks: running.uplinks.view() }),
     cni: running.cni.view(),
+    ...(options.denyUnknown === undefined || progress?.force === undefined
+      ? {}
+      : { unknownInterfaces: unknownInterfaces(progress.force) }),
     source: running.source.text,
     ...(running.source.health === undefined ? {} : { following: running.source.health() }),
     ...(options.mode === "audit" ? { mode: "audit" } : {}),

@@ -4,6 +4,7 @@ import { codeOf } from "../base/errors.ts";
 import { type Attached, attach, attachedInterfaces, detach } from "../datapath/attach.ts";
 import { diff, type Held } from "../state/diff.ts";
 import type { State } from "../state/state.ts";
+import type { Gate, InTurn } from "./gate.ts";
 import type { Kernel } from "./kernel.ts";
 
 export interface Applied {
@@ -23,7 +24,7 @@ export interface Applied {
  * stand; detach from those that are no endpoint any more. 4. Remove what is left over. A failure before 2 leaves the old
  * state in force, one after it the new; either way the caller reads the kernel again and goes on from there.
  */
-export async function apply(kernel: Kernel, held: Held, want: State): Promise<Applied> {
+export async function apply(kernel: Kernel, held: Held, want: State, gate?: Gate): Promise<Applied> {
   const begun = performance.now();
   const changes = diff(held, want);
   if (!changes.empty) {
@@ -31,7 +32,7 @@ export async function apply(kernel: Kernel, held: Held, want: State): Promise<Ap
     await kernel.maps.flip();
   }
   const attaching = performance.now();
-  const where = await attachAll(kernel, held, want);
+  const where = await attachAll(kernel, held, want, gate);
   const attach = (performance.now() - attaching) / 1_000;
   if (!changes.empty) await kernel.maps.write(changes.cleanup);
   const seconds = { apply: (performance.now() - begun) / 1_000 - attach, attach };
@@ -42,20 +43,23 @@ async function attachAll(
   { datapath, hook, fromPodHook, guard }: Kernel,
   held: Held,
   want: State,
+  gate: Gate | undefined,
 ): Promise<Pick<Applied, "gone" | "attached">> {
   const gone: number[] = [];
   const attached = new Map<number, Attached>();
   const xdp = fromPodHook === "xdp" ? guard?.programs.fromPod : undefined;
+  const inTurn: InTurn = gate?.inTurn ?? ((_, work) => work());
   for (const ifindex of want.endpoints.keys()) {
     try {
-      attached.set(ifindex, await attach(datapath, ifindex, hook, xdp));
+      attached.set(ifindex, await inTurn(ifindex, () => attach(datapath, ifindex, hook, xdp)));
     } catch (error) {
       if (codeOf(error) !== "ENODEV") throw error;
       gone.push(ifindex);
     }
   }
   for (const ifindex of new Set([...attachedInterfaces(datapath.root), ...held.state.endpoints.keys()])) {
-    if (!want.endpoints.has(ifindex)) await detach(datapath.root, ifindex);
+    if (want.endpoints.has(ifindex) || gate?.holds(ifindex) === true) continue;
+    await inTurn(ifindex, () => detach(datapath.root, ifindex));
   }
   return { gone, attached };
 }

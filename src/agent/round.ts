@@ -11,6 +11,7 @@ import { type Difference, differences, differencesText, settingsDifferences } fr
 import { type Held, settledState } from "../state/diff.ts";
 import type { State } from "../state/state.ts";
 import { type Applied, apply } from "./apply.ts";
+import type { Gate } from "./gate.ts";
 import type { Interfaces } from "./interfaces.ts";
 import type { Kernel } from "./kernel.ts";
 import type { Meter } from "./metrics.ts";
@@ -136,6 +137,7 @@ async function bringIntoForce(
     kernel,
     progress,
     compiled.state,
+    interfaces.gate,
   );
   env.meter?.took("apply", seconds.apply);
   env.meter?.took("attach", seconds.attach);
@@ -165,9 +167,14 @@ async function bringIntoForce(
 }
 
 /** After a failure the kernel holds something between old and new: read it, and number by it from then on. */
-async function applyOrReread(kernel: Kernel, progress: Progress, want: State): Promise<Applied> {
+async function applyOrReread(
+  kernel: Kernel,
+  progress: Progress,
+  want: State,
+  gate: Gate | undefined,
+): Promise<Applied> {
   try {
-    return await apply(kernel, progress.held, want);
+    return await apply(kernel, progress.held, want, gate);
   } catch (error) {
     progress.held = await kernel.maps.read();
     progress.numbering = numberingOver(progress.held, progress.numbering);

@@ -5,6 +5,7 @@ import type { Attached } from "../datapath/attach.ts";
 import { type Cluster, isSelectable, keyOf, type Pod } from "../model/cluster.ts";
 import { modeOf } from "../model/mode.ts";
 import { matches, selectorText } from "../model/selector.ts";
+import { isUnknown } from "../model/unknown.ts";
 import type { CapacityView, EndpointView, NamesView, PolicyView, SideView } from "../observe/view.ts";
 import type { Compiled, EndpointSides } from "../policy/compile.ts";
 import { namesOf } from "../policy/names.ts";
@@ -43,7 +44,7 @@ function enforcedView(force: InForce, { local, sides }: EndpointSides): Endpoint
   const attached = force.attached.get(local.ifindex);
   return {
     ...identityOf(local.pod),
-    state: "enforced",
+    state: isUnknown(local.pod) ? "unknown pod" : "enforced",
     ...(endpoint === undefined ? {} : { id: endpoint.id }),
     ...(name === undefined ? {} : { interface: name }),
     ifindex: local.ifindex,
@@ -126,3 +127,7 @@ export function capacityViews(state: State): CapacityView[] {
     max: LIMITS[name],
   }));
 }
+
+/** Interfaces of unknown pods, all of whose traffic is denied, by name. */
+export const unknownInterfaces = ({ compiled: { meaning } }: InForce): string[] =>
+  meaning.sides.flatMap(({ local: { pod } }) => (isUnknown(pod) ? [pod.name] : [])).sort();

@@ -93,7 +93,7 @@ async function watch(context: Context, options: Options): Promise<number> {
         const answer = await askAgentIfAble<readonly EndpointView[]>(context, "endpoints");
         return isSilence(answer) ? answer : withTraffic(context, options, filtered(answer, options));
       },
-      keyOf: (row) => `${row.namespace}/${row.name}`,
+      keyOf: (row) => `${row.namespace}/${row.name}/${row.ifindex}`,
       contentOf: ({ traffic: _, ...rest }) => rest,
       gone: (row) => ({ ...row, state: "removed" }),
       resultOf,

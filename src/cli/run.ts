@@ -77,6 +77,7 @@ async function run(context: Context, options: Options, command: Command): Promis
   const { config } = resolved;
   const source = sourceOf(resolved, env);
   const uplinks = uplinksOf(resolved);
+  const denyUnknown = denyUnknownOf(resolved);
   // Two agents would undo each other's work: asked before anything is touched.
   const other = await askAgentIfAble<StatusView>(context, "status");
   if (!isSilence(other)) {
@@ -93,6 +94,7 @@ async function run(context: Context, options: Options, command: Command): Promis
       claims: join(dirname(settings.socket), "claims.json"),
     },
     ...(uplinks === undefined ? {} : { uplinks }),
+    ...(denyUnknown === undefined ? {} : { denyUnknown }),
   };
   const agentOptions = { ...given, ...(await optionsOf(config)) };
   const signal = env.stopSignal();
@@ -127,6 +129,13 @@ function uplinksOf({ config: { uplink, denyCidrs }, nameOf }: Resolved): UplinkO
   const [given, missing]: [Key, Key] =
     uplink === undefined ? ["denyCidrs", "uplink"] : ["uplink", "denyCidrs"];
   throw new CommandError(`${nameOf(given)} needs ${nameOf(missing)}; see: weir run --help`, EXIT.usage);
+}
+
+function denyUnknownOf({ config: { unknownPods, ignoreInterfaces }, nameOf }: Resolved) {
+  if (unknownPods === "deny") return { ignored: ignoreInterfaces ?? [] };
+  if (ignoreInterfaces === undefined) return undefined;
+  const [given, missing] = [nameOf("ignoreInterfaces"), nameOf("unknownPods")];
+  throw new CommandError(`${given} needs ${missing} deny; see: weir run --help`, EXIT.usage);
 }
 
 type FromConfig = Pick<AgentOptions, "mode" | "fromPodHook" | "socketGroup" | "eventsFile" | "metrics">;

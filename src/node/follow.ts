@@ -23,7 +23,7 @@ export interface FollowOptions {
   /** Something that may matter to which interface is whose has changed. */
   readonly onChange: () => void;
   /** A pair into another namespace is there, since the start or from now on: called before all else is done about it. */
-  readonly onPair?: (link: NetLink) => void;
+  readonly onPair?: (link: NetLink, tables: NodeTables) => void;
   /** What could not be read; it is tried again. */
   readonly onError: (error: unknown) => void;
 }

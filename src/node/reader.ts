@@ -3,7 +3,7 @@
 import { dumpAddresses, dumpForwarding, dumpLinks, dumpNeighbours, dumpRoutes, type NetEvent } from "bpf-ts";
 import { codeOf } from "../base/errors.ts";
 import type { Dumped, Store } from "./store.ts";
-import { isPairElsewhere, type NetLink } from "./tables.ts";
+import { isPairElsewhere, type NetLink, type NodeTables } from "./tables.ts";
 
 export interface Reader {
   /** Reads everything. Errors: BpfError. */
@@ -18,7 +18,7 @@ export interface Reader {
 
 interface ReaderOptions {
   readonly onChange: () => void;
-  readonly onPair?: (link: NetLink) => void;
+  readonly onPair?: (link: NetLink, tables: NodeTables) => void;
   readonly onError: (error: unknown) => void;
 }
 
@@ -125,10 +125,10 @@ async function readTables(work: Work, dump: () => Promise<Partial<Dumped>>): Pro
 }
 
 /** A pair that leads to another namespace than before, or was not there. */
-function notice({ inside, options }: Work, link: NetLink, before: NetLink | undefined): void {
+function notice({ store, inside, options }: Work, link: NetLink, before: NetLink | undefined): void {
   if (!isPairElsewhere(link) || link.peerNetns === before?.peerNetns) return;
   inside.add(link.peerNetns ?? -1);
-  options.onPair?.(link);
+  options.onPair?.(link, store.tables());
 }
 
 function take(work: Work, event: NetEvent): void {

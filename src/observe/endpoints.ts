@@ -58,8 +58,8 @@ const cells = (row: EndpointRow): string[] => [
   row.interface ?? "",
   row.id?.toString() ?? "",
   row.addresses.join(","),
-  sideText(row.ingress, row.namespace),
-  sideText(row.egress, row.namespace),
+  sideText(row, row.ingress),
+  sideText(row, row.egress),
   row.state,
 ];
 
@@ -80,8 +80,9 @@ function hooksText({ ingress = "", egress = "" }: NonNullable<EndpointRow["hooks
 }
 
 /** "open", or what isolates the pod, after "audit:" where that only tells; policies of its own namespace (in NetworkPolicy: all) by their bare names. */
-function sideText({ isolatedBy, policy, audit }: EndpointSide, namespace: string | undefined): string {
+function sideText({ namespace, state }: EndpointRow, { isolatedBy, policy, audit }: EndpointSide): string {
   const mode = audit === true ? "audit:" : "";
+  if (state === "unknown pod") return `${mode}all denied`;
   if (isolatedBy === undefined) return policy === 0 ? "open" : `${mode}policy ${policy}`;
   if (isolatedBy.length === 0) return "open";
   const own = `${namespace}/`;

@@ -5,7 +5,7 @@ import type { SourceHealth } from "../model/source.ts";
 import { type EndpointRow, isolationText } from "./endpoints.ts";
 import { followingText } from "./following.ts";
 import { left, right, tableText } from "./table.ts";
-import { countText, durationText, printable } from "./text.ts";
+import { countText, durationText, printable, someOf } from "./text.ts";
 import type { CapacityView, CniView, StatusView, UplinkView } from "./view.ts";
 
 /** ok: what is wanted is enforced. degraded: there are problems, or the kernel lags behind. down: no agent answers. */
@@ -37,6 +37,7 @@ export interface StatusReport {
   readonly uplinks?: UplinkView;
   /** Missing where no agent answers. */
   readonly cni?: CniView;
+  readonly unknownInterfaces?: readonly string[];
   /** Each with its one-line text. */
   readonly problems: readonly (Problem & { readonly text: string })[];
   readonly capacity: readonly CapacityView[];
@@ -84,6 +85,7 @@ export function reportOfAgent(status: StatusView, socket: string): StatusReport 
     ...(status.following === undefined ? {} : { following: status.following }),
     ...(status.uplinks === undefined ? {} : { uplinks: status.uplinks }),
     ...(status.cni === undefined ? {} : { cni: status.cni }),
+    ...(status.unknownInterfaces === undefined ? {} : { unknownInterfaces: status.unknownInterfaces }),
   };
 }
 
@@ -163,8 +165,14 @@ function cniLines(cni: CniView | undefined): string[] {
   ];
 }
 
+const UNKNOWN_SHOWN_MAX = 10;
+
+/** "denied: veth12ab, veth34cd". */
+const unknownText = (names: readonly string[]): string =>
+  names.length === 0 ? "denied; there is none" : `denied: ${someOf(names, UNKNOWN_SHOWN_MAX, ", ")}`;
+
 function agentLines(report: StatusReport, now: Date): string[] {
-  const { agent, generation, appliedAt, following, uplinks, cni } = report;
+  const { agent, generation, appliedAt, following, uplinks, cni, unknownInterfaces: unknown } = report;
   const ago = (time: string): string => `${time} (${durationText(now.getTime() - Date.parse(time))} ago)`;
   return [
     line("agent", `pid ${agent.pid}, version ${agent.version}, at ${agent.socket}`),
@@ -175,6 +183,7 @@ function agentLines(report: StatusReport, now: Date): string[] {
     line("hook", hookText(agent)),
     ...(uplinks === undefined ? [] : [line("uplinks", uplinksText(uplinks))]),
     ...cniLines(cni),
+    ...(unknown === undefined ? [] : [line("unknown", unknownText(unknown))]),
     line(
       "generation",
       `${generation.applied}${appliedAt === undefined ? "" : `, applied ${ago(appliedAt)}`}`,

@@ -34,6 +34,8 @@ export interface StatusView {
   readonly uplinks?: UplinkView;
   /** What the CNI plugin has told. */
   readonly cni?: CniView;
+  /** Interfaces of no known pod, to and from which everything is denied; absent where such ones are let alone. */
+  readonly unknownInterfaces?: readonly string[];
 }
 
 /** Pods that the CNI plugin has told of before the source had their address. */
@@ -81,9 +83,9 @@ export interface EndpointView {
   readonly namespace: string;
   readonly name: string;
   readonly addresses: readonly string[];
-  /** "enforced", or why it is not. */
-  readonly state: "enforced" | "no interface";
-  /** Set where state is "enforced". */
+  /** "enforced", or why it is not. "unknown pod": everything is denied to and from an interface that is no known pod's. */
+  readonly state: "enforced" | "no interface" | "unknown pod";
+  /** Set where state is not "no interface". */
   readonly id?: number;
   readonly interface?: string;
   readonly ifindex?: number;

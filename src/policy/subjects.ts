@@ -5,6 +5,7 @@ import { type Cluster, isSelectable, type Pod } from "../model/cluster.ts";
 import { modeOf } from "../model/mode.ts";
 import type { Policy, PortMatch, Rule } from "../model/policy.ts";
 import { matches } from "../model/selector.ts";
+import { isUnknown } from "../model/unknown.ts";
 import { numbersOf, type PeerSet, peerSetOf, type Term, termOf } from "./peers.ts";
 import { ALL_PORTS, type PortSet, rangeOf, union } from "./ports.ts";
 
@@ -61,8 +62,9 @@ function policiesByNamespace(policies: Cluster["policies"]): ReadonlyMap<string,
   return found;
 }
 
-/** The side of a pod in a direction, or undefined where no policy isolates it. */
+/** The side of a pod in a direction, or undefined where no policy isolates it. An unknown one is isolated without any. */
 export function sideOf(cluster: Cluster, pod: Pod, direction: Direction): Side | undefined {
+  if (isUnknown(pod)) return { direction, policies: [], clauses: [], audit: cluster.mode === "audit" };
   const policies = policiesOn(cluster, pod, direction);
   if (policies.length === 0) return undefined;
   const clauses = policies.flatMap((policy) =>

@@ -227,15 +227,13 @@ it("a pod without an interface is a problem after some seconds, not before", () 
     () => undefined,
     () => now,
   );
-  const missing = { missing: ["shop/a"], problems: [] };
-  expect(absences.problemsOf(missing)).toEqual([]);
+  const missing = { severity: "error", object: "Pod shop/a", reason: "it is nowhere" } as const;
+  expect(absences.lasting([missing])).toEqual([]);
   now += GRACE_MS - 1;
-  expect(absences.problemsOf(missing)).toEqual([]);
+  expect(absences.lasting([missing])).toEqual([]);
   now += 1;
-  expect(absences.problemsOf(missing).map(problemText)).toEqual([
-    "Pod shop/a: none of its addresses is behind an interface of this node; the pod is not enforced",
-  ]);
-  expect(absences.problemsOf({ missing: [], problems: [] })).toEqual([]);
-  expect(absences.problemsOf(missing)).toEqual([]);
+  expect(absences.lasting([missing])).toEqual([missing]);
+  expect(absences.lasting([])).toEqual([]);
+  expect(absences.lasting([missing])).toEqual([]);
   absences.close();
 });

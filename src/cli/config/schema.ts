@@ -74,6 +74,18 @@ export const CONFIG = z.strictObject({
       placeholder: "hook",
       helm: true,
     }),
+  unknownPods: z.enum(["allow", "deny"]).default("allow").register(OPTION_META, {
+    description: "deny: nothing passes to and from interfaces of which it is not known whose they are",
+    more: "see [unknown pods](unknown-pods.md)",
+    placeholder: "what",
+    helm: true,
+  }),
+  ignoreInterfaces: z.array(z.string().regex(INTERFACE_NAME)).min(1).optional().register(OPTION_META, {
+    description: "interfaces that are no pod's, where unknown ones are denied: names with *, with commas",
+    placeholder: "patterns",
+    expected: "a list of names of interfaces, each of at most 15 characters, in which * stands for any",
+    helm: true,
+  }),
   uplink: z
     .array(z.string().regex(INTERFACE_NAME).refine(isInterfaceName))
     .min(1)

@@ -16,7 +16,7 @@ export interface SelectedPod {
   readonly state?: PodState;
 }
 
-export type PodState = "enforced" | "no interface" | "not on this node";
+export type PodState = "enforced" | "no interface" | "unknown pod" | "not on this node";
 
 export interface PolicyReport {
   readonly namespace: string;

@@ -1,0 +1,32 @@
+// Pairs into other network namespaces of which nobody has said whose they are.
+
+import { RouteProtocol } from "bpf-ts";
+import { isPairElsewhere, type NetLink, type NodeTables } from "./tables.ts";
+
+/** Patterns of names of interfaces that are no pod's: `*` stands for any characters. */
+export type Ignored = readonly string[];
+
+/** Every pair that leads to another namespace, but for those known and those that `isStranger` excludes. */
+export const strangersIn = (tables: NodeTables, known: ReadonlySet<number>, ignored: Ignored): NetLink[] =>
+  [...tables.links.values()].filter((link) => !known.has(link.ifindex) && isStranger(tables, link, ignored));
+
+/**
+ * Whether a link may be a pod's of which nothing is known. Not what the node itself reaches others through: in a container (kind, LXC)
+ * the node's own uplink is a pair too.
+ */
+export const isStranger = (tables: NodeTables, link: NetLink, ignored: Ignored): boolean =>
+  isPairElsewhere(link) && !ignored.some((pattern) => matches(pattern, link.name)) && !isUplink(tables, link);
+
+/** A way to elsewhere leads through it. What a router at its other end announces does not count: a pod could. */
+const isUplink = ({ routes }: NodeTables, { ifindex }: NetLink): boolean =>
+  routes.some(
+    ({ protocol, hops }) =>
+      protocol !== RouteProtocol.RA &&
+      protocol !== RouteProtocol.REDIRECT &&
+      hops.some((hop) => hop.ifindex === ifindex && hop.gateway !== undefined),
+  );
+
+function matches(pattern: string, name: string): boolean {
+  const parts = pattern.split("*").map((part) => part.replaceAll(/[.*+?^${}()|[\]\\]/g, "\\$&"));
+  return new RegExp(`^${parts.join(".*")}$`).test(name);
+}

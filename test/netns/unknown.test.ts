@@ -1,0 +1,199 @@
+// Interfaces of which nobody has said whose they are, with --unknown-pods deny: shut at once, known in one step. Needs root.
+
+import { execFileSync, spawn, spawnSync } from "node:child_process";
+import { existsSync, readFileSync } from "node:fs";
+import { queryTc } from "bpf-ts";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { ipBatch, ipJson } from "../../src/lab/iproute.ts";
+import type { Agent, CommandResult } from "../../src/lab/product.ts";
+import type { EndpointView } from "../../src/observe/view.ts";
+import { mismatchesOf } from "./reach.ts";
+import { EVERYTHING_OPEN, SERVER_V4, smallWorld } from "./small-world.ts";
+import { openWorld, type World } from "./world.ts";
+
+const NEW = { space: "wt-un-new", link: "wtun-new", address: "10.63.62.1" };
+const IGNORED = { space: "wt-un-ign", link: "wtun-ign", address: "10.63.62.2" };
+const DENY = ["--unknown-pods", "deny", "--ignore-interfaces", "nosuch,wtun-ig*"];
+
+let world: World;
+let agent: Agent;
+
+function remove(): void {
+  const there = ipJson(["link", "show"]).map((link) => String(link["ifname"]));
+  ipBatch(there.filter((name) => name.startsWith("wtun-")).map((name) => `link del ${name}`));
+  const named = ipJson(["netns", "list"]).map((each) => String(each["name"]));
+  ipBatch(named.filter((name) => name.startsWith("wt-un-")).map((name) => `netns del ${name}`));
+}
+
+/** What a CNI makes of a pod: a pair with a route to its address. */
+function wire({ space, link, address }: typeof NEW): void {
+  ipBatch([
+    `netns add ${space}`,
+    `link add ${link} type veth peer name eth0 netns ${space}`,
+    `link set ${link} up`,
+    `addr add 169.254.63.1/32 dev ${link}`,
+    `route add ${address}/32 dev ${link}`,
+  ]);
+  ipBatch(
+    [
+      "link set lo up",
+      "link set eth0 up",
+      `addr add ${address}/32 dev eth0`,
+      "route add 169.254.63.1 dev eth0",
+      "route add default via 169.254.63.1",
+    ],
+    space,
+  );
+}
+
+const pings = (space: string, address: string): boolean =>
+  spawnSync("ip", ["netns", "exec", space, "ping", "-c1", "-W1", address]).status === 0;
+const nodePings = (address: string): boolean => spawnSync("ping", ["-c1", "-W1", address]).status === 0;
+
+async function endpoints(): Promise<EndpointView[]> {
+  const { stdout } = await world.weir("get", "endpoints", "-o", "json");
+  return JSON.parse(stdout) as EndpointView[];
+}
+
+async function until(what: string, holds: () => Promise<boolean> | boolean): Promise<void> {
+  const deadline = Date.now() + 30_000;
+  while (!(await holds())) {
+    if (Date.now() > deadline) throw new Error(`gave up waiting for: ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}
+
+const stateOf = async (link: string) => (await endpoints()).find((each) => each.interface === link)?.state;
+
+const POD = `apiVersion: v1
+kind: Pod
+metadata: { name: new, namespace: shop }
+status: { podIP: ${NEW.address}, podIPs: [{ ip: ${NEW.address} }] }
+`;
+
+beforeAll(async () => {
+  remove();
+  world = await openWorld(smallWorld("wt-unknown"));
+  agent = await world.start(...DENY);
+});
+
+afterAll(() => {
+  world?.close();
+  remove();
+});
+
+describe("with --unknown-pods deny", () => {
+  it("known pods go on as they were", async () => {
+    expect(await mismatchesOf(world.lab, EVERYTHING_OPEN)).toEqual([]);
+  });
+
+  it("an interface of nobody is denied everything but what the node itself sends", async () => {
+    wire(NEW);
+    await until("the interface to be told of", async () => (await stateOf(NEW.link)) === "unknown pod");
+    expect(pings(NEW.space, SERVER_V4)).toBe(false);
+    expect(nodePings(NEW.address)).toBe(true);
+    const [row] = (await endpoints()).filter((each) => each.interface === NEW.link);
+    expect(row).toMatchObject({
+      namespace: "(unknown)",
+      name: NEW.link,
+      state: "unknown pod",
+      addresses: [],
+    });
+    const text: CommandResult = await world.weir("get", "endpoints");
+    expect(text.stdout).toMatch(
+      new RegExp(`^\\(unknown\\) +${NEW.link} .*all denied +all denied +unknown pod$`, "m"),
+    );
+    const status: CommandResult = await world.weir("status");
+    expect(status.stdout).toMatch(new RegExp(`^unknown: +denied: ${NEW.link}$`, "m"));
+    const counted: CommandResult = await world.weir("maps", "dump", "counters");
+    expect(counted.stdout).toMatch(/denied/);
+  });
+
+  it("it is a problem when it lasts", async () => {
+    await until("the problem", async () =>
+      (await world.weir("status")).stdout.includes(
+        `interface ${NEW.link}: it is that of no known pod; everything is denied to and from it`,
+      ),
+    );
+  });
+
+  it("one that is ignored is let alone", async () => {
+    wire(IGNORED);
+    await until("the address to be reached", () => pings(IGNORED.space, SERVER_V4));
+    expect(await stateOf(IGNORED.link)).toBeUndefined();
+  });
+
+  it("it is denied still without an agent, and with a new one", async () => {
+    await agent.kill();
+    expect(pings(NEW.space, SERVER_V4)).toBe(false);
+    agent = await world.start(...DENY);
+    expect(await stateOf(NEW.link)).toBe("unknown pod");
+    expect(pings(NEW.space, SERVER_V4)).toBe(false);
+  });
+
+  it("it has its pod's policy as soon as that is known, and none when that is gone", async () => {
+    world.manifests.put("new.yaml", POD);
+    await until("the pod to be known", async () => (await stateOf(NEW.link)) === "enforced");
+    expect(pings(NEW.space, SERVER_V4)).toBe(true);
+    world.manifests.remove("new.yaml");
+    await until("the pod to be unknown", async () => (await stateOf(NEW.link)) === "unknown pod");
+    expect(pings(NEW.space, SERVER_V4)).toBe(false);
+  });
+
+  it("without it, everything is let alone again", async () => {
+    await agent.stop();
+    agent = await world.start();
+    expect(pings(NEW.space, SERVER_V4)).toBe(true);
+    expect((await endpoints()).map(({ state }) => state)).not.toContain("unknown pod");
+    await agent.stop();
+    agent = await world.start(...DENY);
+  });
+
+  it("the agent's audit mode only tells", async () => {
+    await agent.stop();
+    agent = await world.start(...DENY, "--mode", "audit");
+    await until("the interface to be told of", async () => (await stateOf(NEW.link)) === "unknown pod");
+    expect(pings(NEW.space, SERVER_V4)).toBe(true);
+    await agent.stop();
+    agent = await world.start(...DENY);
+  });
+
+  it("a new interface is shut within moments", async () => {
+    execFileSync("ip", ["netns", "add", "wt-un-many"]);
+    const ip = spawn("ip", ["-batch", "-"], { stdio: ["pipe", "ignore", "inherit"] });
+    const times: number[] = [];
+    for (let i = 0; i < 25; i++) {
+      const name = `wtun-m${i}`;
+      ip.stdin.write(`link add ${name} type veth peer name e${i} netns wt-un-many\n`);
+      times.push(timeToDeny(name));
+      // So that the agent is at rest, as it is when a pod comes.
+      await new Promise((resolve) => setTimeout(resolve, 100));
+    }
+    ip.stdin.end();
+    const sorted = times.toSorted((a, b) => a - b);
+    const [median = 0, worst = 0] = [sorted[12], sorted.at(-1)];
+    process.stdout.write(
+      `unknown interfaces: ${median.toFixed(2)} ms from there to denied (median of 25; at most ${worst.toFixed(2)} ms)\n`,
+    );
+    await until("all to be told of", async () => {
+      const unknown = (await endpoints()).filter(({ state }) => state === "unknown pod");
+      return unknown.length === 26;
+    });
+  });
+});
+
+/** Milliseconds from an interface's appearance to the moment when both of its hooks have a program. Both are asked without letting anything else run. */
+function timeToDeny(name: string): number {
+  const file = `/sys/class/net/${name}/ifindex`;
+  const deadline = performance.now() + 20_000;
+  while (!existsSync(file)) if (performance.now() > deadline) throw new Error(`no interface ${name}`);
+  const appeared = performance.now();
+  const ifindex = Number(readFileSync(file, "utf8"));
+  const programs = () =>
+    (["ingress", "egress"] as const).filter((hook) => queryTc(ifindex, hook).programIds.length > 0).length;
+  while (programs() < 2) {
+    if (performance.now() > deadline) throw new Error(`${name} is open`);
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 0.1);
+  }
+  return performance.now() - appeared;
+}
