@@ -72,6 +72,8 @@ export interface CniWorldSpec {
   readonly network: "ptp" | "bridge";
   /** 10.N.0.0/16 and fdN::/64 are the pods'. */
   readonly net: number;
+  /** More of that plugin's configuration. */
+  readonly config?: Json;
 }
 
 /** Runs a plugin as a runtime does. Never throws for what it says. */
@@ -131,7 +133,7 @@ function removeNetwork(prefix: string): void {
 }
 
 /** The plugins, called as a runtime calls them. */
-function runtimeOf(prefix: string, type: CniWorldSpec["network"], net: number): Runtime {
+function runtimeOf({ prefix, network: type, net, config: more }: CniWorldSpec): Runtime {
   const directory = `/run/${prefix}`;
   const common = { cniVersion: "1.0.0", name: prefix };
   const ranges = [[{ subnet: `10.${net}.0.0/16` }], [{ subnet: `fd${net}::/64` }]];
@@ -139,8 +141,8 @@ function runtimeOf(prefix: string, type: CniWorldSpec["network"], net: number): 
   const ipam = { type: "host-local", ranges, routes, dataDir: join(directory, "ipam") };
   const first =
     type === "ptp"
-      ? { ...common, type, ipam }
-      : { ...common, type, ipam, bridge: `${prefix}-br`, isGateway: true };
+      ? { ...common, type, ipam, ...more }
+      : { ...common, type, ipam, ...more, bridge: `${prefix}-br`, isGateway: true };
   const runtime: Runtime = {
     network: (command, sandbox) =>
       run(join(PLUGINS, type), variablesOf(command, sandbox), JSON.stringify(first)),
@@ -164,7 +166,8 @@ function runtimeOf(prefix: string, type: CniWorldSpec["network"], net: number): 
   return runtime;
 }
 
-export function openCniWorld({ prefix, network: type, net }: CniWorldSpec): CniWorld {
+export function openCniWorld(spec: CniWorldSpec): CniWorld {
+  const { prefix } = spec;
   const teardown = new Teardown();
   const directory = `/run/${prefix}`;
   rmSync(directory, { recursive: true, force: true });
@@ -198,7 +201,7 @@ export function openCniWorld({ prefix, network: type, net }: CniWorldSpec): CniW
         ...(uid === undefined ? {} : { uid }),
       };
     },
-    ...runtimeOf(prefix, type, net),
+    ...runtimeOf(spec),
     async process({ netns, pod }, udp) {
       const servers =
         udp === undefined ? { addresses: [], udp: [] } : { addresses: udp.addresses, udp: [udp.port] };
