@@ -67,3 +67,40 @@ export const objectsOf = (text: string): readonly KubernetesObject[] =>
     const value: unknown = document.toJS();
     return value === null ? [] : [value as KubernetesObject];
   });
+
+export interface Container {
+  readonly name: string;
+  readonly args?: readonly string[];
+  readonly env?: readonly { readonly name: string; readonly value?: string }[];
+  readonly securityContext: {
+    readonly capabilities?: { readonly add?: readonly string[]; readonly drop?: readonly string[] };
+    readonly [field: string]: unknown;
+  };
+  readonly volumeMounts?: readonly { readonly name: string; readonly mountPath: string }[];
+}
+
+export interface PodSpec {
+  readonly containers: readonly [Container];
+  readonly initContainers?: readonly Container[];
+  readonly volumes: readonly { readonly name: string }[];
+  readonly [field: string]: unknown;
+}
+
+/** @throws Error where there is no such object */
+export function findObject(
+  objects: readonly KubernetesObject[],
+  kind: string,
+  name: string,
+): KubernetesObject {
+  const found = objects.find((each) => each.kind === kind && each.metadata.name === name);
+  if (found === undefined) throw new Error(`no ${kind} ${name}`);
+  return found;
+}
+
+/** What a DaemonSet or Job makes pods of. */
+export const podOf = (object: KubernetesObject): PodSpec =>
+  (object["spec"] as { template: { spec: PodSpec } }).template.spec;
+
+/** The pod of the agent, rendered with these `--set`s. */
+export const agentPod = (set: readonly string[]): PodSpec =>
+  podOf(findObject(objectsOf(renderChart({ set })), "DaemonSet", "weir"));

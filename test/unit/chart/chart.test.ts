@@ -5,9 +5,17 @@ import { join } from "node:path";
 import { Ajv } from "ajv";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { parse } from "yaml";
+import { OPTIONS } from "../../../src/cli/config/options.ts";
 import { listenOf } from "../../../src/cli/config/values.ts";
 import { agentManifest, cleanupManifest } from "../../../tools/chart/manifests.ts";
-import { type KubernetesObject, objectsOf, renderChart } from "../../../tools/chart/render.ts";
+import {
+  agentPod,
+  findObject,
+  objectsOf,
+  type PodSpec,
+  podOf,
+  renderChart,
+} from "../../../tools/chart/render.ts";
 import { CHART_SAMPLES } from "../../../tools/chart/samples.ts";
 import { chartSchemaText } from "../../../tools/config/chart-values.ts";
 import { ROOT, runIn } from "../cli/world.ts";
@@ -15,37 +23,8 @@ import { ROOT, runIn } from "../cli/world.ts";
 const read = (path: string): string => readFileSync(join(ROOT, path), "utf8");
 const VALUES = parse(read("deploy/helm/weir/values.yaml"));
 
-interface Container {
-  readonly name: string;
-  readonly args?: readonly string[];
-  readonly env: readonly { readonly name: string; readonly value?: string }[];
-  readonly securityContext: Record<string, unknown>;
-  readonly volumeMounts: readonly { readonly name: string; readonly mountPath: string }[];
-}
-
-interface PodSpec {
-  readonly containers: readonly [Container];
-  readonly initContainers?: readonly Container[];
-  readonly volumes: readonly { readonly name: string }[];
-  readonly [field: string]: unknown;
-}
-
-function podOf(object: KubernetesObject): PodSpec {
-  const { template } = object["spec"] as { template: { spec: PodSpec } };
-  return template.spec;
-}
-
-const find = (objects: readonly KubernetesObject[], kind: string, name: string): KubernetesObject => {
-  const found = objects.find((each) => each.kind === kind && each.metadata.name === name);
-  if (found === undefined) throw new Error(`no ${kind} ${name}`);
-  return found;
-};
-
-const agentOf = (set: readonly string[] = []): PodSpec =>
-  podOf(find(objectsOf(renderChart({ set })), "DaemonSet", "weir"));
-
 const variablesOf = (pod: PodSpec): Record<string, string | undefined> =>
-  Object.fromEntries(pod.containers[0].env.map(({ name, value }) => [name, value]));
+  Object.fromEntries((pod.containers[0].env ?? []).map(({ name, value }) => [name, value]));
 
 describe("the chart", () => {
   it.each(Object.entries(CHART_SAMPLES))("renders: %s", (_, rendering) => {
@@ -68,7 +47,7 @@ describe("the chart", () => {
   });
 
   it("gives the agent no more than it needs", () => {
-    const { securityContext } = agentOf().containers[0];
+    const { securityContext } = agentPod([]).containers[0];
     expect(securityContext).toEqual({
       runAsUser: 0,
       runAsGroup: 0,
@@ -78,12 +57,12 @@ describe("the chart", () => {
       seccompProfile: { type: "RuntimeDefault" },
       appArmorProfile: { type: "Unconfined" },
     });
-    const less = agentOf(["podNamespaces.enabled=false"]).containers[0].securityContext;
+    const less = agentPod(["podNamespaces.enabled=false"]).containers[0].securityContext;
     expect(less["capabilities"]).toEqual({ drop: ["ALL"], add: ["BPF", "NET_ADMIN", "PERFMON"] });
   });
 
   it("says to older clusters by an annotation what newer ones have a field for", () => {
-    const { spec } = find(
+    const { spec } = findObject(
       objectsOf(renderChart({ kubeVersion: "v1.29.9" })),
       "DaemonSet",
       "weir",
@@ -101,8 +80,14 @@ describe("the chart", () => {
     [["metrics.address="], ":9469"],
     [["metrics.address=::1", "metrics.port=80"], "[::1]:80"],
   ])("has the agent listen where the probes ask: %j", (set, listen) => {
-    expect(variablesOf(agentOf(set))["WEIR_METRICS_LISTEN"]).toBe(listen);
+    expect(variablesOf(agentPod(set))["WEIR_METRICS_LISTEN"]).toBe(listen);
     expect(listenOf(listen)).toBeDefined();
+  });
+
+  it("names no variable that the agent does not know", () => {
+    const known = OPTIONS.map(({ variable }) => variable);
+    for (const { set = [] } of Object.values(CHART_SAMPLES))
+      for (const name of Object.keys(variablesOf(agentPod(set)))) expect(known).toContain(name);
   });
 
   it("refuses to have Prometheus ask at a loopback address", () => {
@@ -127,7 +112,7 @@ describe("the chart's configuration", () => {
     [[], /^mode: "enforce"/m],
     [CHART_SAMPLES["audit mode"]?.set ?? [], /^mode: "audit"[^\n]*\n(?:.*\n)*eventsFileSize: 20 /m],
   ])("is read by the agent: %j", async (set, expected) => {
-    const map = find(objectsOf(renderChart({ set })), "ConfigMap", "weir");
+    const map = findObject(objectsOf(renderChart({ set })), "ConfigMap", "weir");
     const file = join(directory, "config.yaml");
     writeFileSync(file, (map["data"] as Record<string, string>)["config.yaml"] ?? "");
     const { exitCode, stdout, stderr } = await runIn(["run", "--config", file, "--print-config"]);
@@ -137,10 +122,10 @@ describe("the chart's configuration", () => {
 
   it("has the denied prefixes in a file of their own", () => {
     const objects = objectsOf(renderChart(CHART_SAMPLES["uplinks"] ?? {}));
-    expect(find(objects, "ConfigMap", "weir")["data"]).toMatchObject({
+    expect(findObject(objects, "ConfigMap", "weir")["data"]).toMatchObject({
       "deny-cidrs.txt": "192.0.2.0/24\n2001:db8::/32\n",
     });
-    expect(variablesOf(podOf(find(objects, "DaemonSet", "weir")))).toMatchObject({
+    expect(variablesOf(podOf(findObject(objects, "DaemonSet", "weir")))).toMatchObject({
       WEIR_UPLINK: "eth0,eth1",
       WEIR_DENY_CIDRS: "/etc/weir/deny-cidrs.txt",
     });
