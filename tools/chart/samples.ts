@@ -8,6 +8,7 @@ export const CHART_SAMPLES: Readonly<Record<string, Rendering>> = {
   "another namespace": { namespace: "weir-system" },
   "the CNI plugin": { set: ["cni.enabled=true", "cni.binDir=/var/lib/rancher/k3s/data/cni"] },
   "audit mode": { set: ["config.mode=audit", "config.logFormat=json", "config.eventsFileSize=20"] },
+  "unknown pods denied": { set: ["config.unknownPods=deny", "config.ignoreInterfaces={tap*,docker0}"] },
   Prometheus: {
     set: [
       "metrics.address=",
