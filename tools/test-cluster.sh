@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Sets up, finds or makes a kube-apiserver and etcd, then runs the tests against them; the last line is "N passed, N failed".
 #
-#   bash tools/test-cluster.sh [--full] [vitest arguments]     --full: more cases, more changes, and a large cluster
+#   bash tools/test-cluster.sh [--full] [vitest arguments]     --full: all cases, more changes, and a large cluster
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 
@@ -23,4 +23,4 @@ bash tools/setup.sh || give_up
 programs=$(bash tools/apiserver.sh) || give_up
 eval "$(sed 's/=\(.*\)/="\1"/; s/^/export TEST_ASSET_/' <<<"$programs")"
 PATH=$PWD/node_modules/.bin:$PATH:/usr/sbin:/sbin
-exec vitest run --config test/cluster/vitest.config.ts "${arguments[@]}"
+exec bash tools/isolated.sh vitest run --config test/cluster/vitest.config.ts "${arguments[@]}"

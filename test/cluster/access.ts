@@ -1,43 +1,34 @@
 // What the agent may do at the API server: its service account with the rights that are shipped, and a token that can be revoked.
 
 import { sign } from "node:crypto";
-import { writeFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
+import { parseAllDocuments } from "yaml";
 import type { Api, Manifest } from "./api.ts";
 import type { Servers } from "./servers.ts";
 
-const NAMESPACE = "kube-system";
-const NAME = "weir";
+/** Of the manifest that is shipped, where it says what the agent may do. */
+interface Shipped {
+  readonly account: Manifest;
+  readonly role: Manifest;
+  readonly binding: Manifest;
+}
 
-const SERVICE_ACCOUNT: Manifest = {
-  apiVersion: "v1",
-  kind: "ServiceAccount",
-  metadata: { name: NAME, namespace: NAMESPACE },
-};
-
-const read = (apiGroup: string, ...resources: string[]) => ({
-  apiGroups: [apiGroup],
-  resources,
-  verbs: ["list", "watch"],
-});
-
-const ROLE: Manifest = {
-  apiVersion: "rbac.authorization.k8s.io/v1",
-  kind: "ClusterRole",
-  metadata: { name: NAME },
-  rules: [
-    read("", "namespaces", "nodes", "pods", "services"),
-    read("discovery.k8s.io", "endpointslices"),
-    read("networking.k8s.io", "networkpolicies"),
-  ],
-};
-
-const BINDING: Manifest = {
-  apiVersion: "rbac.authorization.k8s.io/v1",
-  kind: "ClusterRoleBinding",
-  metadata: { name: NAME },
-  roleRef: { apiGroup: "rbac.authorization.k8s.io", kind: "ClusterRole", name: NAME },
-  subjects: [{ kind: "ServiceAccount", name: NAME, namespace: NAMESPACE }],
-};
+function shipped(): Shipped {
+  const text = readFileSync(new URL("../../deploy/weir.yaml", import.meta.url), "utf8");
+  const objects = parseAllDocuments(text).map((document) => document.toJS() as Manifest | null);
+  const only = (kind: string): Manifest => {
+    const found = objects.filter((object) => object?.kind === kind);
+    const [object] = found;
+    if (!object || found.length > 1)
+      throw new Error(`deploy/weir.yaml has ${found.length} objects of kind ${kind}`);
+    return object;
+  };
+  return {
+    account: only("ServiceAccount"),
+    role: only("ClusterRole"),
+    binding: only("ClusterRoleBinding"),
+  };
+}
 
 export interface Access {
   /** A kubeconfig for the agent; its token is in a file beside it. */
@@ -53,9 +44,10 @@ export interface Access {
 /** Makes account, role, binding and token, and writes the kubeconfig into the directory. */
 export async function openAccess(servers: Servers, directory: string): Promise<Access> {
   const { api } = servers;
-  const account = await api.create(SERVICE_ACCOUNT);
-  await api.create(ROLE);
-  await api.create(BINDING);
+  const { account: wanted, role, binding } = shipped();
+  const account = await api.create(wanted);
+  await api.create(role);
+  await api.create(binding);
   const token = tokenFor(account, servers.serviceAccountKey);
   const secret = secretOf(account, token);
   await api.create(secret);
@@ -66,8 +58,8 @@ export async function openAccess(servers: Servers, directory: string): Promise<A
     kubeconfig,
     revokeToken: () => done(api.remove(secret)),
     restoreToken: () => done(api.create(secret)),
-    ungrant: () => done(api.remove(BINDING)),
-    grant: () => done(api.create(BINDING)),
+    ungrant: () => done(api.remove(binding)),
+    grant: () => done(api.create(binding)),
   };
 }
 
@@ -75,17 +67,18 @@ const done = async (made: ReturnType<Api["remove"]>): Promise<void> => {
   await made;
 };
 
-const SECRET = `${NAME}-token`;
+const SECRET = "token-of-the-test";
 
 /** A token that is good as long as its secret and its account are there: claims as the API server's own of that kind. */
 function tokenFor({ metadata }: Manifest, key: string): string {
+  const { namespace, name } = metadata;
   const claim = "kubernetes.io/serviceaccount";
   const claims = {
     iss: "kubernetes/serviceaccount",
-    sub: `system:serviceaccount:${NAMESPACE}:${NAME}`,
-    [`${claim}/namespace`]: NAMESPACE,
+    sub: `system:serviceaccount:${namespace}:${name}`,
+    [`${claim}/namespace`]: namespace,
     [`${claim}/secret.name`]: SECRET,
-    [`${claim}/service-account.name`]: NAME,
+    [`${claim}/service-account.name`]: name,
     [`${claim}/service-account.uid`]: metadata["uid"],
   };
   const encoded = [{ alg: "RS256" }, claims].map((part) => base64url(JSON.stringify(part))).join(".");
@@ -100,9 +93,9 @@ const secretOf = ({ metadata }: Manifest, token: string): Manifest => ({
   type: "kubernetes.io/service-account-token",
   metadata: {
     name: SECRET,
-    namespace: NAMESPACE,
+    namespace: metadata.namespace ?? "",
     annotations: {
-      "kubernetes.io/service-account.name": NAME,
+      "kubernetes.io/service-account.name": metadata.name,
       "kubernetes.io/service-account.uid": metadata["uid"],
     },
   },
@@ -113,7 +106,7 @@ const kubeconfigOf = ({ url, ca }: Servers) => ({
   apiVersion: "v1",
   kind: "Config",
   clusters: [{ name: "test", cluster: { server: url, "certificate-authority": ca } }],
-  users: [{ name: NAME, user: { tokenFile: "token" } }],
-  contexts: [{ name: "test", context: { cluster: "test", user: NAME } }],
+  users: [{ name: "weir", user: { tokenFile: "token" } }],
+  contexts: [{ name: "test", context: { cluster: "test", user: "weir" } }],
   "current-context": "test",
 });

@@ -41,6 +41,13 @@ const RESOURCES: Readonly<Record<string, string>> = {
   EndpointSlice: "endpointslices",
 };
 
+const PAGE = 500;
+
+interface Page {
+  readonly items: readonly Manifest[];
+  readonly metadata: { readonly continue?: string };
+}
+
 export type Api = ReturnType<typeof openApi>;
 
 export function openApi({ url, ca, token }: ApiOptions) {
@@ -92,11 +99,17 @@ export function openApi({ url, ca, token }: ApiOptions) {
     patch: (object: Manifest, change: object, subresource = "") =>
       must("PATCH", `${pathOf(object)}${subresource}`, change),
     remove: (object: Manifest) => must("DELETE", `${pathOf(object)}?gracePeriodSeconds=0`),
+    /** All objects of a kind, read page by page. */
     async list(apiVersion: string, kind: string, namespace?: string): Promise<readonly Manifest[]> {
-      const name = namespace ?? "";
-      const path = collectionOf({ apiVersion, kind, metadata: { name: "", namespace: name } });
-      const { items } = await must<{ items: readonly Manifest[] }>("GET", path);
-      return items.map((item) => ({ ...item, apiVersion, kind }));
+      const path = collectionOf({ apiVersion, kind, metadata: { name: "", namespace: namespace ?? "" } });
+      const found: Manifest[] = [];
+      let next = "";
+      do {
+        const page = await must<Page>("GET", `${path}?limit=${PAGE}&continue=${encodeURIComponent(next)}`);
+        for (const item of page.items) found.push({ ...item, apiVersion, kind });
+        next = page.metadata.continue ?? "";
+      } while (next !== "");
+      return found;
     },
     close: () => agent?.destroy(),
   };

@@ -1,4 +1,4 @@
-// The servers that the other tests rely on: they serve, lose nothing when they are killed, and forget what a restore undoes.
+// The API server that the other tests rely on: it keeps strangers out, takes objects as they are, and survives a kill.
 
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { Manifest } from "./api.ts";
@@ -41,23 +41,5 @@ describe("the API server", () => {
     await expect(servers.api.call("GET", "/readyz")).rejects.toThrow();
     await servers.apiserver.start();
     expect(await names()).toContain("before-kill");
-  });
-});
-
-describe("etcd", () => {
-  it("restored from a copy, gives the API server back its older state", async () => {
-    await servers.apiserver.kill();
-    await servers.etcd.kill();
-    const copy = servers.saveData();
-    await servers.etcd.start();
-    await servers.apiserver.start();
-    await servers.api.create(namespace("after-copy"));
-    expect(await names()).toContain("after-copy");
-    await servers.apiserver.kill();
-    await servers.etcd.kill();
-    servers.restoreData(copy);
-    await servers.etcd.start();
-    await servers.apiserver.start();
-    expect(await names()).not.toContain("after-copy");
   });
 });

@@ -69,7 +69,7 @@ export async function openWorld(options: WorldOptions): Promise<World> {
 }
 
 /** One verdict for every cell, in their order. */
-async function judged(cells: readonly Cell[], world: Parameters<typeof probe>[1]): Promise<Verdict[]> {
+export async function judged(cells: readonly Cell[], world: Parameters<typeof probe>[1]): Promise<Verdict[]> {
   const verdicts: Verdict[] = [];
   for (const { cells: indices, rewrites } of roundsOf(cells)) {
     world.lab.rewrite(rewrites);
@@ -83,7 +83,7 @@ async function judged(cells: readonly Cell[], world: Parameters<typeof probe>[1]
 }
 
 /** Takes away what is no more, before what comes can have its addresses. What stays is left alone, its servers too. */
-async function bringHosts(lab: Lab, held: Map<string, string>, hosts: readonly Host[]): Promise<void> {
+export async function bringHosts(lab: Lab, held: Map<string, string>, hosts: readonly Host[]): Promise<void> {
   const wanted = new Map(hosts.map((host) => [host.name, JSON.stringify(host)]));
   const gone = [...held].filter(([name, text]) => wanted.get(name) !== text).map(([name]) => name);
   lab.remove(gone);
