@@ -14,6 +14,7 @@ import { KINDS, type Kind } from "./apiserver/kinds.ts";
 import { type Observer, openObserver } from "./apiserver/observed.ts";
 import { openStore, type Store } from "./apiserver/store.ts";
 import { TIMING, type Timing } from "./apiserver/timing.ts";
+import { openTrust } from "./apiserver/trust.ts";
 import type { Reading } from "./reading.ts";
 
 export interface ApiServerOptions {
@@ -54,7 +55,7 @@ export function openApiServer(options: ApiServerOptions, env: ApiServerEnv): Api
   const watch = async (onReading: (reading: Reading) => void, signal: AbortSignal): Promise<void> => {
     const client = openClient(credentials, timing, `weir/${env.version}`);
     const shared: Shared = { client, timing, node: options.node, log: env.log, streaming: true };
-    const telling = { ...options, timing, server: credentials.text };
+    const telling = { ...options, timing, server: credentials.text, trust: openTrust() };
     const mine = openKinds(env.now, () => teller.ring());
     const teller = openTeller(() => readingOf(mine, telling), onReading);
     kinds = mine;
@@ -151,6 +152,7 @@ interface Telling {
   readonly node: string;
   readonly server: string;
   readonly timing: Timing;
+  readonly trust: ReturnType<typeof openTrust>;
 }
 
 function readingOf(kinds: Kinds, telling: Telling): Reading {
@@ -159,15 +161,18 @@ function readingOf(kinds: Kinds, telling: Telling): Reading {
   if (!readable) return { cluster: EMPTY_CLUSTER, problems: troubles, readable };
   const stores = new Map([...kinds].map(([kind, { store }]) => [kind, store]));
   const values = <T>(kind: Kind) => (stores.get(kind)?.values() ?? new Map()) as ReadonlyMap<string, T>;
+  const namespaces = values<Namespace>("Namespace");
+  const trusted = telling.trust(values<Pod>("Pod"), namespaces);
   const cluster: Cluster = {
-    namespaces: values<Namespace>("Namespace"),
-    pods: values<Pod>("Pod"),
+    namespaces,
+    pods: trusted.pods,
     policies: values<Policy>("NetworkPolicy"),
     services: values<Service>("Service"),
     slices: values<EndpointSlice>("EndpointSlice"),
   };
   const ofObjects = [...stores.values()].flatMap((store) => store.problems());
-  return { cluster, problems: [...troubles, ...nodeProblems(stores, telling), ...ofObjects], readable };
+  const problems = [...troubles, ...nodeProblems(stores, telling), ...ofObjects, ...trusted.problems];
+  return { cluster, problems, readable };
 }
 
 /** One problem for all kinds that have the same one: a server that is down is one thing to tell, not six. */

@@ -98,11 +98,14 @@ function ownersOf(tables: NodeTables): Owners {
   return owners;
 }
 
+/** Where pods tell their node, one that tells none is on no node yet. */
 const isElsewhere = (pod: Pod, nodeName: string | undefined): boolean =>
-  nodeName !== undefined && pod.node !== undefined && pod.node !== nodeName;
+  nodeName !== undefined && pod.node !== nodeName;
 
 const byKey = (a: Pod, b: Pod): number => (keyOf(a) < keyOf(b) ? -1 : 1);
 
+/** The runtime has made the interface for the pod; an annotation is only somebody's word. */
+const CLAIMED = -2;
 const SURE = -1;
 
 function byAddress(pod: Pod, tables: NodeTables, owners: Owners, held: ReadonlySet<string>): Claim[] {
@@ -164,7 +167,10 @@ function byAnnotation(pod: Pod, attachment: Attachment, node: Node): Answer {
     }
     case "claim": {
       const link = node.tables().links.get(attachment.ifindex);
-      return link === undefined ? { reason: `interface ${attachment.name} has gone` } : sure(link);
+      if (link === undefined) return { reason: `interface ${attachment.name} has gone` };
+      if (link.kind !== "veth" && link.kind !== "netkit")
+        return { reason: `interface ${attachment.name} is no veth` };
+      return { claims: [{ pod, link, weight: [CLAIMED] }] };
     }
     default:
       return assertNever(attachment, "attachment");

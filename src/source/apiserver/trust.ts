@@ -1,0 +1,58 @@
+// Whose annotations of pods count: who may write a pod may not say thereby which of the node's interfaces it has, or for whom it speaks.
+
+import type { Namespace, Pod } from "../../model/cluster.ts";
+import type { Problem } from "../../model/problem.ts";
+
+/** Namespaces with this label are trusted: labels of a namespace are not its tenants' to write. */
+const LABEL = "weir.dev/pod-annotations";
+const TRUSTED = "trusted";
+
+export interface Trusted {
+  readonly pods: ReadonlyMap<string, Pod>;
+  /** One for a namespace, however many of its pods it is about. */
+  readonly problems: readonly Problem[];
+}
+
+type Pods = ReadonlyMap<string, Pod>;
+type Namespaces = ReadonlyMap<string, Namespace>;
+
+/** Keeps its last answer, so that who compares by identity sees unchanged pods unchanged. */
+export function openTrust(): (pods: Pods, namespaces: Namespaces) => Trusted {
+  const made = new WeakMap<Pod, Pod>();
+  let last: { readonly pods: Pods; readonly namespaces: Namespaces; readonly answer: Trusted } | undefined;
+  return (pods, namespaces) => {
+    if (last?.pods !== pods || last.namespaces !== namespaces)
+      last = { pods, namespaces, answer: trustedOf(pods, namespaces, made) };
+    return last.answer;
+  };
+}
+
+function trustedOf(pods: Pods, namespaces: Namespaces, made: WeakMap<Pod, Pod>): Trusted {
+  const untrusted = [...pods].filter(
+    ([, pod]) =>
+      (pod.attachment ?? pod.sources) !== undefined &&
+      namespaces.get(pod.namespace)?.labels.get(LABEL) !== TRUSTED,
+  );
+  if (untrusted.length === 0) return { pods, problems: [] };
+  const kept = new Map(pods);
+  for (const [key, pod] of untrusted) {
+    const plain = made.get(pod) ?? withoutAnnotations(pod);
+    made.set(pod, plain);
+    kept.set(key, plain);
+  }
+  const byNamespace = Map.groupBy(untrusted, ([, { namespace }]) => namespace);
+  const problems = [...byNamespace].map(([namespace, [first, ...others]]): Problem => {
+    const more = others.length === 0 ? "" : ` and ${others.length} more`;
+    return {
+      severity: "warning",
+      object: `Namespace ${namespace}`,
+      reason: `annotations of pod ${first?.[1].name}${more} that name an interface or sources count only with the label ${LABEL}: ${TRUSTED}`,
+      effect: "they are ignored",
+    };
+  });
+  return { pods: kept, problems };
+}
+
+function withoutAnnotations({ attachment: _, sources: __, ...pod }: Pod): Pod {
+  return pod;
+}
