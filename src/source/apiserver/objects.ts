@@ -132,12 +132,19 @@ function trimmed(
 }
 
 function trimmedPod(pod: Pod, uid: string, { node, interner }: Pick<Reader, "node" | "interner">): Pod {
+  const { name, ips, hostNetwork, finished, attachment, sources } = pod;
+  const namespace = interner.text(pod.namespace);
+  const labels = interner.labels(pod.labels);
+  const ports = interner.ports(pod.ports);
+  const at = pod.node === undefined ? undefined : interner.text(pod.node);
+  // Of those elsewhere there are thousands: written out in one piece, an object takes no more room than its fields.
+  if (at !== undefined && at !== node && attachment === undefined && sources === undefined)
+    return { namespace, name, labels, ips, hostNetwork, finished, ports, node: at };
   return {
-    ...pod,
-    namespace: interner.text(pod.namespace),
-    labels: interner.labels(pod.labels),
-    ports: interner.ports(pod.ports),
-    ...(pod.node === undefined ? {} : { node: interner.text(pod.node) }),
-    ...(pod.node === node && uid !== "" ? { uid } : {}),
+    ...{ namespace, name, labels, ips, hostNetwork, finished, ports },
+    ...(at === undefined ? {} : { node: at }),
+    ...(at === node && uid !== "" ? { uid } : {}),
+    ...(attachment && { attachment }),
+    ...(sources && { sources }),
   };
 }

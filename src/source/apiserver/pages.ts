@@ -1,16 +1,14 @@
 // A list, page by page, so that no answer is as large as the cluster.
 
-import { mapInSlices } from "../../base/slices.ts";
 import { isMap, valueAt } from "../parse/fields.ts";
 import { Failure, failureOf } from "./failure.ts";
 import type { Client } from "./http.ts";
-import { textOf } from "./http.ts";
+import { openItems } from "./items.ts";
 import type { Timing } from "./timing.ts";
 
-export interface Page {
+interface Page {
   /** resourceVersion of the list. */
   readonly version: string;
-  readonly items: readonly unknown[];
   /** Where to go on; "" after the last page. */
   readonly next: string;
 }
@@ -39,9 +37,8 @@ export async function listAll(
   let version: string | undefined;
   let next = "";
   do {
-    const page = await readPage(options, { ...limit, ...(next === "" ? {} : { continue: next }) });
+    const page = await readPage(options, { ...limit, ...(next === "" ? {} : { continue: next }) }, onItem);
     version ??= page.version;
-    await mapInSlices(page.items, onItem);
     next = page.next;
   } while (next !== "");
   return version;
@@ -49,10 +46,14 @@ export async function listAll(
 
 /** The version that the server is at now, for the price of one object. Errors: Failure. */
 export async function versionNow(options: ListOptions): Promise<string> {
-  return (await readPage(options, { limit: "1" })).version;
+  return (await readPage(options, { limit: "1" }, () => undefined)).version;
 }
 
-async function readPage(options: ListOptions, query: Readonly<Record<string, string>>): Promise<Page> {
+async function readPage(
+  options: ListOptions,
+  query: Readonly<Record<string, string>>,
+  onItem: (raw: unknown) => void,
+): Promise<Page> {
   const { client, selection, timing, signal, onBytes } = options;
   const path = `${options.path}?${new URLSearchParams({ ...selection, ...query })}`;
   const late = new AbortController();
@@ -62,10 +63,12 @@ async function readPage(options: ListOptions, query: Readonly<Record<string, str
   signal.addEventListener("abort", stop, { once: true });
   try {
     signal.throwIfAborted();
-    const body = await client.get(path, late.signal);
-    onBytes();
-    body.on("data", onBytes);
-    return pageOf(await textOf(body, path, timing.bytesMax), path);
+    const reader = openItems(path, timing.bytesMax, onItem);
+    for await (const chunk of (await client.get(path, late.signal)) as AsyncIterable<Buffer>) {
+      onBytes();
+      reader.take(chunk);
+    }
+    return pageOf(reader.end(), path);
   } catch (error) {
     throw late.signal.reason === reason ? reason : failureOf(error, path);
   } finally {
@@ -74,22 +77,16 @@ async function readPage(options: ListOptions, query: Readonly<Record<string, str
   }
 }
 
-function pageOf(text: string, path: string): Page {
-  const unreadable = (reason: string, cause?: unknown): Failure =>
-    new Failure(reason, path, { why: "unreadable", cause });
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch (cause) {
-    throw unreadable("the list is no JSON", cause);
-  }
+function pageOf(value: unknown, path: string): Page {
+  const unreadable = (reason: string): Failure => new Failure(reason, path, { why: "unreadable" });
   const version = valueAt(value, ["metadata", "resourceVersion"]);
   const next = valueAt(value, ["metadata", "continue"]) ?? "";
   // Go writes an empty list as null.
-  const items = valueAt(value, ["items"]) ?? [];
+  const others = valueAt(value, ["items"]) ?? [];
   if (!isMap(value) || typeof version !== "string" || version === "")
     throw unreadable("the list has no metadata.resourceVersion");
   if (typeof next !== "string") throw unreadable("metadata.continue of the list must be a string");
-  if (!Array.isArray(items)) throw unreadable("items of the list must be a list");
-  return { version, items, next };
+  if (!Array.isArray(others) || others.length > 0)
+    throw unreadable("items of the list must be a list of objects");
+  return { version, next };
 }

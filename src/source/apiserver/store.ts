@@ -55,16 +55,22 @@ const nothing = (): Content => ({ values: new Map(), records: new Map() });
  */
 export function openStore(keepsLastGood: boolean, onChange: () => void): Store {
   let content = nothing();
-  let given: ReadonlyMap<string, Value> | undefined;
+  /** The map of values is in the hands of someone else, for whom it must stay as it is. */
+  let given = false;
   let generation = 0;
   const changed = (): void => {
-    given = undefined;
     onChange();
+  };
+  /** The content, to be changed. There is no second map of values as long as nothing changes. */
+  const own = (): Content => {
+    if (given) content = { ...content, values: new Map(content.values) };
+    given = false;
+    return content;
   };
   return {
     values() {
-      given ??= new Map(content.values);
-      return given;
+      given = true;
+      return content.values;
     },
     problems: () => [...content.records.values()].flatMap(({ problems }) => problems),
     size: () => content.values.size,
@@ -74,12 +80,17 @@ export function openStore(keepsLastGood: boolean, onChange: () => void): Store {
       const holds = (): boolean => mine === generation;
       return {
         put(item) {
-          if (holds() && place(item, content, content, keepsLastGood)) changed();
+          if (!holds() || isAsKnown(item, content, keepsLastGood)) return;
+          const mine = own();
+          place(item, mine, mine, keepsLastGood);
+          changed();
         },
         remove(key) {
-          if (!holds()) return;
-          content.records.delete(key);
-          if (content.values.delete(key)) changed();
+          if (!holds() || !(content.values.has(key) || content.records.has(key))) return;
+          const mine = own();
+          mine.records.delete(key);
+          mine.values.delete(key);
+          changed();
         },
         list() {
           const next = nothing();
@@ -95,8 +106,11 @@ export function openStore(keepsLastGood: boolean, onChange: () => void): Store {
               const differences = differencesOf(content, next);
               if (!holds()) return differences;
               const same = sameProblems(content, next) && isNone(differences);
-              content = next;
-              if (!same) changed();
+              // Who has the map of before keeps it where the new one says the same.
+              content = same ? { ...next, values: content.values } : next;
+              if (same) return differences;
+              given = false;
+              changed();
               return differences;
             },
           };
@@ -108,23 +122,36 @@ export function openStore(keepsLastGood: boolean, onChange: () => void): Store {
 
 const isNone = ({ added, changed, gone }: Differences): boolean => added + changed + gone === 0;
 
-/** Puts an item into `next`, after what `before` knows of it. Returns whether that changes anything. */
-function place(item: Item, before: Content, next: Content, keepsLastGood: boolean): boolean {
-  const { key, uid } = item;
+/** What an item comes to, after what is known of it. */
+function outcomeOf({ key, uid, complete, value, problems }: Item, before: Content, keepsLastGood: boolean) {
   const known = before.values.get(key);
   const record = before.records.get(key);
   const keeps =
-    keepsLastGood && !item.complete && known !== undefined && record?.complete === true && record.uid === uid;
-  const value = keeps ? known : item.value;
-  const problems = keeps ? withEffect(item.problems) : item.problems;
+    keepsLastGood && !complete && known !== undefined && record?.complete === true && record.uid === uid;
+  const next = keeps ? known : value;
+  const told = keeps ? withEffect(problems) : problems;
   // An equal value stays the very same object: who compares by identity sees that nothing has changed.
-  const same = known !== undefined && value !== undefined && isDeepStrictEqual(known, value);
-  if (value === undefined) next.values.delete(key);
-  else next.values.set(key, same ? known : value);
-  if (keepsLastGood || problems.length > 0)
-    next.records.set(key, { uid, complete: keeps || item.complete, problems });
-  else next.records.delete(key);
-  return !(same || (known === undefined && value === undefined)) || !equal(record?.problems ?? [], problems);
+  const same =
+    known === next || (known !== undefined && next !== undefined && isDeepStrictEqual(known, next));
+  const needsRecord = keepsLastGood || told.length > 0;
+  return {
+    value: same ? known : next,
+    record: needsRecord ? { uid, complete: keeps || complete, problems: told } : undefined,
+    isAsKnown: same && equal(record?.problems ?? [], told) && (!keepsLastGood || record?.uid === uid),
+  };
+}
+
+/** Whether an item says nothing that is not known. */
+const isAsKnown = (item: Item, content: Content, keepsLastGood: boolean): boolean =>
+  outcomeOf(item, content, keepsLastGood).isAsKnown;
+
+/** Puts an item into `next`, after what `before` knows of it. */
+function place(item: Item, before: Content, next: Content, keepsLastGood: boolean): void {
+  const { value, record } = outcomeOf(item, before, keepsLastGood);
+  if (value === undefined) next.values.delete(item.key);
+  else next.values.set(item.key, value);
+  if (record === undefined) next.records.delete(item.key);
+  else next.records.set(item.key, record);
 }
 
 const LAST_GOOD = "its last good version stays in force";

@@ -1,9 +1,9 @@
 // Every time and size that bounds how the API server is asked: in one place, and given, so that tests can be quick.
 
 export interface Timing {
-  /** Objects that one page of a list may have. */
+  /** The most objects that one page of a list has. */
   readonly pageObjects: number;
-  /** The most bytes that one page or one event of a watch may have. */
+  /** The most bytes that one object of a list or one event of a watch may have. */
   readonly bytesMax: number;
   /** Until a request is answered (its header), in milliseconds. */
   readonly answerMs: number;
