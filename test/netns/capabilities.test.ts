@@ -33,9 +33,9 @@ function pathsWith(capabilities: readonly string[]): ProductPaths {
   return { ...world.paths, bin };
 }
 
-async function enforces(capabilities: readonly string[]): Promise<void> {
+async function enforces(capabilities: readonly string[], ...args: readonly string[]): Promise<void> {
   const paths = pathsWith(capabilities);
-  const agent = Agent.spawn(paths, world.manifests.path);
+  const agent = Agent.spawn(paths, world.manifests.path, args);
   try {
     await agent.ready();
     expect(await mismatchesOf(world.lab, FRIENDS_ONLY_HOLDS)).toEqual([]);
@@ -48,6 +48,10 @@ async function enforces(capabilities: readonly string[]): Promise<void> {
 
 it("enforces and cleans up with the chart's capabilities", async () => {
   await enforces(capabilitiesOf([]));
+});
+
+it("gives its socket to a group", async () => {
+  await enforces(capabilitiesOf(["config.socketGroup=4711"]), "--socket-group", "4711");
 });
 
 const FEWER = ["podNamespaces.enabled=false"];

@@ -59,6 +59,8 @@ describe("the chart", () => {
     });
     const less = agentPod(["podNamespaces.enabled=false"]).containers[0].securityContext;
     expect(less["capabilities"]).toEqual({ drop: ["ALL"], add: ["BPF", "NET_ADMIN", "PERFMON"] });
+    const cni = agentPod(["cni.enabled=true"]).containers[0].securityContext;
+    expect(cni.capabilities?.add).toEqual(expect.arrayContaining(["DAC_OVERRIDE", "FOWNER", "CHOWN"]));
   });
 
   it("says to older clusters by an annotation what newer ones have a field for", () => {

@@ -59,6 +59,14 @@ priorityClassName: {{ . }}
 {{- end }}
 {{- end }}
 
+{{- define "weir.capabilities" -}}
+{{- $all := list "BPF" "NET_ADMIN" "PERFMON" -}}
+{{- if .Values.podNamespaces.enabled -}}{{- $all = append $all "SYS_ADMIN" -}}{{- end -}}
+{{- if .Values.cni.enabled -}}{{- $all = concat $all (list "DAC_OVERRIDE" "FOWNER") -}}{{- end -}}
+{{- if or .Values.cni.enabled .Values.config.socketGroup -}}{{- $all = append $all "CHOWN" -}}{{- end -}}
+{{- join ", " $all -}}
+{{- end }}
+
 {{/* Of containers that touch the kernel: docs/install.md has the reason for each of these. */}}
 {{- define "weir.securityContext" -}}
 runAsUser: 0
@@ -70,7 +78,7 @@ privileged: true
 allowPrivilegeEscalation: false
 capabilities:
   drop: [ALL]
-  add: [BPF, NET_ADMIN, PERFMON{{ if .Values.podNamespaces.enabled }}, SYS_ADMIN{{ end }}]
+  add: [{{ include "weir.capabilities" . }}]
 seccompProfile:
   type: {{ .Values.securityContext.seccompProfile }}
 {{- if semverCompare ">=1.30.0-0" .Capabilities.KubeVersion.Version }}
@@ -151,8 +159,10 @@ template:
           runAsGroup: 0
           readOnlyRootFilesystem: true
           allowPrivilegeEscalation: false
+          # What the CNI has put there may be another user's.
           capabilities:
             drop: [ALL]
+            add: [CHOWN, DAC_OVERRIDE, FOWNER]
           seccompProfile:
             type: RuntimeDefault
           {{- with .Values.securityContext.seLinuxOptions }}
