@@ -7,28 +7,25 @@ import { type AgentEvents, openAgentEvents } from "./agent/events.ts";
 import { gateOf } from "./agent/gate.ts";
 import { interfaceOptions, openInterfaces, readInterfaces } from "./agent/interfaces.ts";
 import { type Kernel, openKernel } from "./agent/kernel.ts";
+import { type Kubernetes, type KubernetesOptions, openKubernetes } from "./agent/kubernetes.ts";
 import type { AgentMetrics, MetricsOptions } from "./agent/metrics.ts";
 import { openPace } from "./agent/pace.ts";
 import { openResyncs, type Resyncs } from "./agent/resync.ts";
 import { firstProgress, type Progress, type RoundEnv, round } from "./agent/round.ts";
 import { routesOf } from "./agent/routes.ts";
+import { type Running, statusView, viewsOf } from "./agent/running.ts";
 import { openTimers } from "./agent/timers.ts";
 import { dropUplinks, openUplinks, type UplinkOptions, type Uplinks } from "./agent/uplinks.ts";
-import { capacityViews, endpointViews, namesView, policyViews, unknownInterfaces } from "./agent/views.ts";
 import { messageOf } from "./base/errors.ts";
 import type { FromPodHook } from "./base/hooks.ts";
 import type { AdjustableLog } from "./base/log.ts";
 import { openBell } from "./base/wake.ts";
-import { hookOf } from "./datapath/attach.ts";
 import type { Mode } from "./model/mode.ts";
 import type { Problem } from "./model/problem.ts";
-import { toWire } from "./model/wire.ts";
 import type { EventFileOptions } from "./observe/events/file.ts";
-import { type LocalApi, serve, type Views } from "./observe/server.ts";
-import type { StatusView } from "./observe/view.ts";
+import { type LocalApi, serve } from "./observe/server.ts";
 import type { Reading } from "./source/reading.ts";
 import { openSource, type Source, type SourceOptions } from "./source/source.ts";
-import { EMPTY_STATE } from "./state/state.ts";
 
 export interface AgentOptions {
   readonly source: SourceOptions;
@@ -56,6 +53,8 @@ export interface AgentOptions {
   readonly uplinks?: UplinkOptions;
   /** Where the CNI plugin asks, and where its claims are kept. */
   readonly cni: CniOptions;
+  /** What the API server is told, where that is the source. */
+  readonly kubernetes?: KubernetesOptions;
 }
 
 export interface AgentEnv {
@@ -63,16 +62,6 @@ export interface AgentEnv {
   readonly signal: AbortSignal;
   readonly now: () => Date;
   readonly version: string;
-}
-
-/** Set once the datapath is open; before, the agent only says that it is coming up. */
-interface Running {
-  readonly source: Source;
-  readonly resyncs: Resyncs;
-  readonly cni: Cni;
-  kernel?: Kernel;
-  uplinks?: Uplinks;
-  progress?: Progress;
 }
 
 /** Runs until the signal aborts. Returns the exit code: with `once`, 1 where there were errors, else 0. */
@@ -89,10 +78,11 @@ export async function runAgent(options: AgentOptions, env: AgentEnv): Promise<nu
     routes: [...routesOf(running, env.log), ...events.routes],
     ...(options.socketGroup === undefined ? {} : { group: options.socketGroup }),
   });
+  const kubernetes = await openKubernetes(options.source, options.kubernetes, env);
   let metrics: AgentMetrics | undefined;
   let cniServer: LocalApi | undefined;
   try {
-    metrics = await metricsOf({ running, events }, options, env);
+    metrics = await metricsOf({ running, events, kubernetes }, options, env);
     cniServer = await running.cni.serve({
       unready: () => unreadyReason(running.progress),
       added: (seconds) => metrics?.took("cniAdd", seconds),
@@ -105,7 +95,7 @@ export async function runAgent(options: AgentOptions, env: AgentEnv): Promise<nu
       const uplinks = await openUplinksOf(kernel, options);
       if (uplinks !== undefined) running.uplinks = uplinks;
       const { source, progress, resyncs, cni } = running;
-      await loop({ source, kernel, progress, resyncs, cni, uplinks, events }, options, {
+      await loop({ source, kernel, progress, resyncs, cni, uplinks, events, kubernetes }, options, {
         ...env,
         ...(metrics === undefined ? {} : { meter: metrics }),
       });
@@ -116,14 +106,21 @@ export async function runAgent(options: AgentOptions, env: AgentEnv): Promise<nu
   } finally {
     running.resyncs.end("the agent is ending");
     await cniServer?.close();
+    await kubernetes.close();
     await metrics?.close();
     await server.close();
   }
   return 0;
 }
 
+interface Told {
+  readonly running: Running;
+  readonly events: AgentEvents;
+  readonly kubernetes: Kubernetes;
+}
+
 async function metricsOf(
-  { running, events }: { readonly running: Running; readonly events: AgentEvents },
+  { running, events, kubernetes }: Told,
   options: AgentOptions,
   env: AgentEnv,
 ): Promise<AgentMetrics | undefined> {
@@ -137,6 +134,7 @@ async function metricsOf(
       force: () => running.progress?.force,
       events: () => events.totals(),
       cni: () => running.cni.counts(),
+      kubernetes: () => kubernetes.counts(),
     },
     options.metrics,
     env.log,
@@ -182,6 +180,7 @@ interface Parts {
   readonly cni: Cni;
   readonly uplinks: Uplinks | undefined;
   readonly events: AgentEvents;
+  readonly kubernetes: Kubernetes;
 }
 
 async function loop(running: Parts, options: AgentOptions, env: AgentEnv & RoundEnv): Promise<void> {
@@ -220,6 +219,7 @@ async function loop(running: Parts, options: AgentOptions, env: AgentEnv & Round
       );
       running.cni.settle(running.progress);
       running.events.settle(running.progress.applied, running.progress.force);
+      running.kubernetes.tell(running.progress.problems, reading);
       for (const answer of asked) answer(running.progress, settled && reading.readable);
       timers.retryUnless(settled);
       pace.ended(begun, performance.now());
@@ -229,68 +229,4 @@ async function loop(running: Parts, options: AgentOptions, env: AgentEnv & Round
     interfaces.close();
     await Promise.all([watching, watchingDenied]);
   }
-}
-
-const NO_NAMES = {
-  endpoints: {},
-  addresses: {},
-  services: {},
-  identities: {},
-  cidrs: {},
-  policies: {},
-  rows: {},
-  classes: {},
-};
-
-function viewsOf(running: Running, options: AgentOptions, env: AgentEnv): Views {
-  const startedAt = env.now();
-  const force = () => running.progress?.force;
-  const view = <T>(of: (from: NonNullable<Progress["force"]>) => T, otherwise: T): T => {
-    const from = force();
-    return from === undefined ? otherwise : of(from);
-  };
-  return {
-    status: () => statusView(running, options, env, startedAt),
-    endpoints: () => view(endpointViews, []),
-    policies: () => view(policyViews, []),
-    names: () => view(namesView, NO_NAMES),
-    cluster: () => {
-      const cluster = force()?.cluster;
-      if (cluster === undefined) throw new Error("nothing is in force yet");
-      return { generation: running.progress?.applied ?? 0, cluster: toWire(cluster) };
-    },
-  };
-}
-
-/** Between the flip and the end of its round a generation is wanted, not yet applied; so is the first, at start. */
-const generationOf = ({ kernel, progress }: Running): Pick<StatusView, "generation"> => ({
-  generation: {
-    wanted: Math.max(progress?.wanted ?? 1, kernel?.maps.generation() ?? 0),
-    applied: progress?.applied ?? 0,
-  },
-});
-
-function statusView(running: Running, options: AgentOptions, env: AgentEnv, startedAt: Date): StatusView {
-  const { kernel, progress } = running;
-  return {
-    version: env.version,
-    pid: process.pid,
-    startedAt: startedAt.toISOString(),
-    ...generationOf(running),
-    ...(progress?.appliedAt === undefined ? {} : { appliedAt: progress.appliedAt.toISOString() }),
-    endpoints: progress?.force?.compiled.state.endpoints.size ?? 0,
-    policies: progress?.force?.cluster.policies.size ?? 0,
-    problems: progress?.problems ?? [],
-    capacity: capacityViews(progress?.held.state ?? EMPTY_STATE),
-    hook: kernel?.hook ?? hookOf(),
-    fromPodHook: options.fromPodHook,
-    ...(running.uplinks === undefined ? {} : { uplinks: running.uplinks.view() }),
-    cni: running.cni.view(),
-    ...(options.denyUnknown === undefined || progress?.force === undefined
-      ? {}
-      : { unknownInterfaces: unknownInterfaces(progress.force) }),
-    source: running.source.text,
-    ...(running.source.health === undefined ? {} : { following: running.source.health() }),
-    ...(options.mode === "audit" ? { mode: "audit" } : {}),
-  };
 }

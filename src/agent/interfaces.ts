@@ -113,6 +113,7 @@ const missingProblem = (key: string): NamedProblem => ({
   object: `Pod ${key}`,
   reason: "none of its addresses is behind an interface of this node",
   effect: "the pod is not enforced",
+  topic: "interface",
 });
 
 const unknownProblem = (name: string): NamedProblem => ({
@@ -120,4 +121,5 @@ const unknownProblem = (name: string): NamedProblem => ({
   object: `interface ${name}`,
   reason: "it is that of no known pod",
   effect: "everything is denied to and from it",
+  topic: "interface",
 });

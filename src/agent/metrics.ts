@@ -10,12 +10,14 @@ import { openTraffic } from "../observe/metrics/traffic.ts";
 import type { CapacityView, StatusView } from "../observe/view.ts";
 import type { CniCounts } from "./cni.ts";
 import type { Kernel } from "./kernel.ts";
+import type { EventCount } from "./kubernetes/tell.ts";
 import {
   cellsOf,
   cniReadings,
   type EventReading,
   eventReadings,
   forceReadings,
+  kubernetesReadings,
   policiesOf,
   processReadings,
   sourceReadings,
@@ -31,6 +33,7 @@ export interface Measured {
   readonly force: () => InForce | undefined;
   readonly events: () => Promise<EventReading>;
   readonly cni: () => CniCounts;
+  readonly kubernetes: () => readonly EventCount[];
 }
 
 export interface MetricsOptions {
@@ -82,6 +85,7 @@ export function openAgentMetrics(measured: Measured, options: MetricsOptions, lo
       ...trafficReadings(traffic, options.policies ? measured.force() : undefined),
       ...eventReadings(await measured.events(), traffic),
       ...cniReadings(measured.status().cni, measured.cni()),
+      ...kubernetesReadings(measured.kubernetes()),
       rounds: [
         { labels: { result: "settled" }, value: rounds.settled },
         { labels: { result: "failed" }, value: rounds.failed },

@@ -11,6 +11,7 @@ import type { Readings, Sample } from "../observe/metrics/registry.ts";
 import type { Cell, PoliciesOf, Traffic } from "../observe/metrics/traffic.ts";
 import type { CapacityView, CniView, StatusView, UplinkView } from "../observe/view.ts";
 import type { CniCounts } from "./cni.ts";
+import type { EventCount } from "./kubernetes/tell.ts";
 import type { InForce } from "./views.ts";
 
 /** What became of events; `unwritten` did not get into their file. */
@@ -89,6 +90,10 @@ export function eventReadings(events: EventReading, traffic: Traffic): Readings 
     ],
   };
 }
+
+export const kubernetesReadings = (counts: readonly EventCount[]): Readings => ({
+  kubernetesEvents: counts.map(({ result, reason, count }) => ({ labels: { result, reason }, value: count })),
+});
 
 function verdictOf(reason: string): string {
   if (reason === "audit") return "audit";

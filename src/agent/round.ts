@@ -9,7 +9,7 @@ import type { Numbering } from "../policy/numbers.ts";
 import type { Reading } from "../source/reading.ts";
 import { type Difference, differences, differencesText, settingsDifferences } from "../state/compare.ts";
 import { type Held, settledState } from "../state/diff.ts";
-import type { State } from "../state/state.ts";
+import { LimitError, type State } from "../state/state.ts";
 import { type Applied, apply } from "./apply.ts";
 import type { Gate } from "./gate.ts";
 import type { Interfaces } from "./interfaces.ts";
@@ -90,6 +90,7 @@ export async function round(
         severity: "error",
         reason: messageOf(error),
         effect: "the state before stays in force",
+        ...(error instanceof LimitError ? { topic: "capacity" } : {}),
       });
       if (progress.wanted === progress.applied) progress.wanted += 1;
     }

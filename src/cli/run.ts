@@ -138,7 +138,10 @@ function denyUnknownOf({ config: { unknownPods, ignoreInterfaces }, nameOf }: Re
   throw new CommandError(`${given} needs ${missing} deny; see: weir run --help`, EXIT.usage);
 }
 
-type FromConfig = Pick<AgentOptions, "mode" | "fromPodHook" | "socketGroup" | "eventsFile" | "metrics">;
+type FromConfig = Pick<
+  AgentOptions,
+  "mode" | "fromPodHook" | "socketGroup" | "eventsFile" | "metrics" | "kubernetes"
+>;
 
 /** @throws CommandError where there is no such group */
 async function optionsOf(config: Config): Promise<FromConfig> {
@@ -148,6 +151,7 @@ async function optionsOf(config: Config): Promise<FromConfig> {
   return {
     mode: config.mode,
     fromPodHook: config.fromPodHook,
+    kubernetes: { events: config.kubernetesEvents, condition: config.nodeCondition },
     ...(socketGroup === undefined ? {} : { socketGroup: groupNumber(socketGroup) }),
     ...(path === undefined
       ? {}

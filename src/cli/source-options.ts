@@ -28,6 +28,8 @@ export function sourceOf({ config, nameOf }: Resolved, { variables }: Env): Sour
   for (const path of [manifests, kubeconfig])
     if (path !== undefined && !existsSync(path))
       throw new CommandError(`${path} does not exist`, EXIT.notFound);
+  if (manifests !== undefined && config.nodeCondition)
+    throw wrong(`${nameOf("nodeCondition")} needs an API server, and excludes ${nameOf("manifests")}`);
   if (manifests !== undefined) return { kind: "manifests", path: manifests };
   const node = nodeOf(config, variables);
   if (kubeconfig !== undefined) {

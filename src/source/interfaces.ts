@@ -228,5 +228,6 @@ function problemOf(pod: Pod, reason: string): Problem {
     ...path,
     reason,
     effect: "the pod is not enforced",
+    topic: "interface",
   };
 }

@@ -92,6 +92,12 @@ describe("the agent's account", () => {
       expect(await allowed(verb, group, resource)).toBe(false);
   });
 
+  it("creates Events, and does nothing else with them", async () => {
+    expect(await allowed("create", "events.k8s.io", "events")).toBe(true);
+    for (const verb of ["get", "list", "watch", "update", "patch", "delete"])
+      for (const group of ["", "events.k8s.io"]) expect(await allowed(verb, group, "events")).toBe(false);
+  });
+
   it.each([
     ["get", "", "secrets"],
     ["list", "", "configmaps"],

@@ -7,6 +7,9 @@ export const CHART_SAMPLES: Readonly<Record<string, Rendering>> = {
   "an older cluster": { kubeVersion: "v1.20.2" },
   "another namespace": { namespace: "weir-system" },
   "the CNI plugin": { set: ["cni.enabled=true", "cni.binDir=/var/lib/rancher/k3s/data/cni"] },
+  "a condition of the node instead of Events": {
+    set: ["config.nodeCondition=true", "config.kubernetesEvents=false"],
+  },
   "audit mode": { set: ["config.mode=audit", "config.logFormat=json", "config.eventsFileSize=20"] },
   "unknown pods denied": { set: ["config.unknownPods=deny", "config.ignoreInterfaces={tap*,docker0}"] },
   Prometheus: {

@@ -142,6 +142,17 @@ export const CONFIG = z.strictObject({
     expected: "the name of a group, or its number as a text",
     helm: true,
   }),
+  kubernetesEvents: z.boolean().default(true).register(OPTION_META, {
+    description: "tell of problems as Events, where the API server is followed",
+    off: "tell the API server of no problems as Events",
+    more: "see [Events](kubernetes-events.md)",
+    helm: true,
+  }),
+  nodeCondition: z.boolean().default(false).register(OPTION_META, {
+    description: "keep the node's condition weir.dev/PolicyEnforced, where the API server is followed",
+    more: "see [Events](kubernetes-events.md#the-nodes-condition)",
+    helm: true,
+  }),
   logLevel: z.enum(LOG_LEVELS).default("info").register(OPTION_META, {
     description: "the least that is logged",
     placeholder: "level",

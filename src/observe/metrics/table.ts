@@ -118,6 +118,12 @@ export const METRICS = {
     [],
     "Time from an ADD of the CNI plugin to its answer",
   ),
+  kubernetesEvents: metric(
+    "counter",
+    "weir_kubernetes_events_total",
+    ["result", "reason"],
+    "Events that Kubernetes was to be told, by what became of them",
+  ),
   rounds: metric("counter", "weir_rounds_total", ["result"], "Rounds from manifests to kernel"),
   repairs: metric(
     "counter",

@@ -1,4 +1,4 @@
-// One GET of the API server: over connections that are kept, with a limit on every wait.
+// One request to the API server: over connections that are kept, with a limit on every wait.
 
 import { type IncomingMessage, request as requestPlain } from "node:http";
 import { request as requestTls } from "node:https";
@@ -14,25 +14,54 @@ export interface Client {
    * also while the body is read.
    */
   get(path: string, signal: AbortSignal): Promise<IncomingMessage>;
+  /**
+   * Has something read or changed, and gives the object that the server answers with (status 200 or 201). It may be sent
+   * twice where the connection broke, so it must come to the same. Errors: Failure.
+   */
+  send(call: Call, signal: AbortSignal): Promise<unknown>;
   close(): void;
 }
+
+export interface Call {
+  readonly method: "GET" | "POST" | "PATCH";
+  readonly path: string;
+  /** What is sent, as JSON. */
+  readonly body?: unknown;
+  /** Its media type, where it is another than application/json. */
+  readonly type?: string;
+}
+
+/** The most that one object is answered with: more than etcd stores. */
+const OBJECT_BYTES_MAX = 8 << 20;
 
 const ERROR_BYTES_MAX = 64 << 10;
 
 export function openClient(credentials: Credentials, timing: Timing, agentName: string): Client {
+  async function answered(call: Call, signal: AbortSignal): Promise<IncomingMessage> {
+    const { path } = call;
+    const answer = await answerOf(credentials, call, { signal, timing, agentName });
+    const status = answer.statusCode ?? 0;
+    if (status === 200 || (status === 201 && call.method === "POST")) return answer;
+    // A token that has just been replaced looks like a wrong one.
+    if (status === 401) credentials.renew();
+    const text = await textOf(answer, path, ERROR_BYTES_MAX).catch(() => "");
+    throw new Failure(refusalText(status, text), path, {
+      why: status === 410 ? "expired" : "refused",
+      status,
+      ...retryAfterOf(answer, status),
+    });
+  }
   return {
-    async get(path, signal) {
-      const answer = await answerOf(credentials, path, { signal, timing, agentName });
-      const status = answer.statusCode ?? 0;
-      if (status === 200) return answer;
-      // A token that has just been replaced looks like a wrong one.
-      if (status === 401) credentials.renew();
-      const text = await textOf(answer, path, ERROR_BYTES_MAX).catch(() => "");
-      throw new Failure(refusalText(status, text), path, {
-        why: status === 410 ? "expired" : "refused",
-        status,
-        ...retryAfterOf(answer, status),
-      });
+    get: (path, signal) => answered({ method: "GET", path }, signal),
+    async send(call, signal) {
+      const answer = await answered(call, signal);
+      try {
+        return JSON.parse(await textOf(answer, call.path, OBJECT_BYTES_MAX));
+      } catch (error) {
+        if (error instanceof SyntaxError)
+          throw new Failure("the answer is no JSON", call.path, { why: "unreadable", cause: error });
+        throw failureOf(error, call.path);
+      }
     },
     close: () => credentials.close(),
   };
@@ -44,17 +73,18 @@ interface Asking {
   readonly agentName: string;
 }
 
-async function answerOf(credentials: Credentials, path: string, asking: Asking): Promise<IncomingMessage> {
+async function answerOf(credentials: Credentials, call: Call, asking: Asking): Promise<IncomingMessage> {
+  const { path } = call;
   // Signing in may be a program that hangs.
   const access = await inTime(credentials.access(), path, asking).catch((error: unknown) => {
     throw failureOf(error, path);
   });
   try {
-    return await ask(access, path, asking);
+    return await ask(access, call, asking);
   } catch (error) {
     // The server may close a kept connection just as it is used again, which says nothing of the server.
     if (!(error instanceof Failure) || !isReused(error) || asking.signal.aborted) throw error;
-    return ask(access, path, asking);
+    return ask(access, call, asking);
   }
 }
 
@@ -77,13 +107,20 @@ function inTime<T>(work: Promise<T>, path: string, { signal, timing }: Asking): 
   });
 }
 
-function ask(access: Access, path: string, { signal, timing, agentName }: Asking): Promise<IncomingMessage> {
+function ask(access: Access, call: Call, { signal, timing, agentName }: Asking): Promise<IncomingMessage> {
   return new Promise((resolve, reject) => {
+    const { method, path } = call;
     const url = new URL(access.server + path);
     const send = url.protocol === "https:" ? requestTls : requestPlain;
+    const body = call.body === undefined ? undefined : JSON.stringify(call.body);
+    const content =
+      body === undefined
+        ? {}
+        : { "content-type": call.type ?? "application/json", "content-length": Buffer.byteLength(body) };
     const request = send(url, {
+      method,
       agent: access.agent,
-      headers: { accept: "application/json", "user-agent": agentName, ...access.headers },
+      headers: { accept: "application/json", "user-agent": agentName, ...content, ...access.headers },
       signal,
     });
     const timer = setTimeout(() => {
@@ -98,7 +135,7 @@ function ask(access: Access, path: string, { signal, timing, agentName }: Asking
       if (request.reusedSocket) Object.assign(error, { [REUSED]: true });
       reject(failureOf(error, path));
     });
-    request.end();
+    request.end(body);
   });
 }
 

@@ -1,0 +1,109 @@
+// What of the present problems is told to Kubernetes: for each object and reason one notice, as `kubectl describe` shows it.
+
+import type { Cluster } from "../../model/cluster.ts";
+import { type Problem, problemText } from "../../model/problem.ts";
+
+/** The reasons of Events, a closed list; docs/kubernetes-events.md explains each. */
+export const REASONS = [
+  "PolicyInvalid",
+  "PodInvalid",
+  "InterfaceUnknown",
+  "CapacityExceeded",
+  "StateNotApplied",
+] as const;
+export type Reason = (typeof REASONS)[number];
+
+/** The reason of the Event that says that one of the others no longer holds. */
+export const SOLVED = "ProblemSolved";
+
+export interface Subject {
+  readonly kind: "NetworkPolicy" | "Pod" | "Node";
+  /** Absent for nodes. */
+  readonly namespace?: string;
+  readonly name: string;
+}
+
+export interface Notice {
+  /** Of the subject and the reason: no two notices have the same. */
+  readonly key: string;
+  readonly reason: Reason;
+  readonly subject: Subject;
+  /** The problem's sentence, in at most NOTE_BYTES_MAX bytes. */
+  readonly note: string;
+}
+
+/** What the API server takes (NoteLengthLimit of its validation). */
+export const NOTE_BYTES_MAX = 1_024;
+
+/** What the notices of one round are made from. */
+export interface Situation {
+  readonly problems: readonly Problem[];
+  readonly pods: Cluster["pods"];
+  /** Name of this node. */
+  readonly node: string;
+}
+
+/**
+ * The notices by their keys, in the order of the problems. Other warnings than of interfaces are left to `weir status` and `weir lint`, and so are the
+ * problems of other nodes' pods.
+ */
+export function noticesOf(situation: Situation): ReadonlyMap<string, Notice> {
+  const found = new Map<string, { readonly notice: Notice; count: number }>();
+  for (const problem of situation.problems) {
+    if (problem.severity !== "error" && problem.topic !== "interface") continue;
+    const topic = topicOf(problem, situation);
+    if (topic === undefined) continue;
+    const { reason, subject } = topic;
+    const key = `${reason} ${subject.kind} ${subject.namespace ?? ""}/${subject.name}`;
+    const known = found.get(key);
+    if (known === undefined) {
+      found.set(key, { notice: { key, reason, subject, note: sentenceOf(problem, subject) }, count: 1 });
+    } else known.count += 1;
+  }
+  return new Map([...found].map(([key, { notice, count }]) => [key, withCount(notice, count - 1)]));
+}
+
+const OBJECT = /^(NetworkPolicy|Pod|Namespace|Service|EndpointSlice) (.*)$/s;
+/** RFC 1123 names, as the API server has them: what else stands in an object's name is never made a path. */
+const NAME = /^[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?$/;
+
+const BY_TOPIC = { interface: "InterfaceUnknown", capacity: "CapacityExceeded" } as const;
+
+function topicOf(
+  problem: Problem,
+  { pods, node }: Situation,
+): Pick<Notice, "reason" | "subject"> | undefined {
+  const [, kind, key = ""] = OBJECT.exec(problem.object ?? "") ?? [];
+  if (kind === undefined) {
+    const reason = problem.topic === undefined ? "StateNotApplied" : BY_TOPIC[problem.topic];
+    return NAME.test(node) ? { reason, subject: { kind: "Node", name: node } } : undefined;
+  }
+  const [namespace = "", name = "", ...rest] = key.split("/");
+  if (!NAME.test(namespace) || !NAME.test(name) || rest.length > 0) return undefined;
+  if (kind === "NetworkPolicy") return { reason: "PolicyInvalid", subject: { kind, namespace, name } };
+  // Other objects of the cluster are read by every node, and decide nothing on their own.
+  if (kind !== "Pod" || pods.get(key)?.node !== node) return undefined;
+  const reason = problem.topic === "interface" ? "InterfaceUnknown" : "PodInvalid";
+  return { reason, subject: { kind, namespace, name } };
+}
+
+/** Without the object, which the Event names by itself. */
+function sentenceOf({ object, ...problem }: Problem, subject: Subject): string {
+  return problemText(subject.kind === "Node" && object !== undefined ? { ...problem, object } : problem);
+}
+
+function withCount(notice: Notice, more: number): Notice {
+  const end = more === 0 ? "" : ` (and ${more} more: see weir status on a node)`;
+  return { ...notice, note: shortened(notice.note, end) };
+}
+
+/** The text and its end in at most NOTE_BYTES_MAX bytes; cut between characters. */
+export function shortened(text: string, end = ""): string {
+  if (Buffer.byteLength(text) + Buffer.byteLength(end) <= NOTE_BYTES_MAX) return `${text}${end}`;
+  const room = NOTE_BYTES_MAX - Buffer.byteLength(end) - CUT.length;
+  const bytes = Buffer.from(text).subarray(0, room);
+  // A character that was cut in two decodes as U+FFFD.
+  return `${bytes.toString("utf8").replace(/\uFFFD+$/, "")}${CUT}${end}`;
+}
+
+const CUT = "...";

@@ -1,0 +1,106 @@
+// What the agent answers with when it is asked: from the parts that run, as far as they have come up.
+
+import type { FromPodHook } from "../base/hooks.ts";
+import { hookOf } from "../datapath/attach.ts";
+import type { Mode } from "../model/mode.ts";
+import { toWire } from "../model/wire.ts";
+import type { Views } from "../observe/server.ts";
+import type { StatusView } from "../observe/view.ts";
+import type { Source } from "../source/source.ts";
+import { EMPTY_STATE } from "../state/state.ts";
+import type { Cni } from "./cni.ts";
+import type { Kernel } from "./kernel.ts";
+import type { Resyncs } from "./resync.ts";
+import type { Progress } from "./round.ts";
+import type { Uplinks } from "./uplinks.ts";
+import { capacityViews, endpointViews, namesView, policyViews, unknownInterfaces } from "./views.ts";
+
+/** Set once the datapath is open; before, the agent only says that it is coming up. */
+export interface Running {
+  readonly source: Source;
+  readonly resyncs: Resyncs;
+  readonly cni: Cni;
+  kernel?: Kernel;
+  uplinks?: Uplinks;
+  progress?: Progress;
+}
+
+export interface StatusOptions {
+  readonly fromPodHook: FromPodHook;
+  readonly mode: Mode;
+  readonly denyUnknown?: object;
+}
+
+export interface StatusEnv {
+  readonly version: string;
+  readonly now: () => Date;
+}
+
+const NO_NAMES = {
+  endpoints: {},
+  addresses: {},
+  services: {},
+  identities: {},
+  cidrs: {},
+  policies: {},
+  rows: {},
+  classes: {},
+};
+
+export function viewsOf(running: Running, options: StatusOptions, env: StatusEnv): Views {
+  const startedAt = env.now();
+  const force = () => running.progress?.force;
+  const view = <T>(of: (from: NonNullable<Progress["force"]>) => T, otherwise: T): T => {
+    const from = force();
+    return from === undefined ? otherwise : of(from);
+  };
+  return {
+    status: () => statusView(running, options, env, startedAt),
+    endpoints: () => view(endpointViews, []),
+    policies: () => view(policyViews, []),
+    names: () => view(namesView, NO_NAMES),
+    cluster: () => {
+      const cluster = force()?.cluster;
+      if (cluster === undefined) throw new Error("nothing is in force yet");
+      return { generation: running.progress?.applied ?? 0, cluster: toWire(cluster) };
+    },
+  };
+}
+
+/** Between the flip and the end of its round a generation is wanted, not yet applied; so is the first, at start. */
+const generationOf = ({ kernel, progress }: Running): Pick<StatusView, "generation"> => ({
+  generation: {
+    wanted: Math.max(progress?.wanted ?? 1, kernel?.maps.generation() ?? 0),
+    applied: progress?.applied ?? 0,
+  },
+});
+
+export function statusView(
+  running: Running,
+  options: StatusOptions,
+  env: StatusEnv,
+  startedAt: Date,
+): StatusView {
+  const { kernel, progress } = running;
+  return {
+    version: env.version,
+    pid: process.pid,
+    startedAt: startedAt.toISOString(),
+    ...generationOf(running),
+    ...(progress?.appliedAt === undefined ? {} : { appliedAt: progress.appliedAt.toISOString() }),
+    endpoints: progress?.force?.compiled.state.endpoints.size ?? 0,
+    policies: progress?.force?.cluster.policies.size ?? 0,
+    problems: progress?.problems ?? [],
+    capacity: capacityViews(progress?.held.state ?? EMPTY_STATE),
+    hook: kernel?.hook ?? hookOf(),
+    fromPodHook: options.fromPodHook,
+    ...(running.uplinks === undefined ? {} : { uplinks: running.uplinks.view() }),
+    cni: running.cni.view(),
+    ...(options.denyUnknown === undefined || progress?.force === undefined
+      ? {}
+      : { unknownInterfaces: unknownInterfaces(progress.force) }),
+    source: running.source.text,
+    ...(running.source.health === undefined ? {} : { following: running.source.health() }),
+    ...(options.mode === "audit" ? { mode: "audit" } : {}),
+  };
+}

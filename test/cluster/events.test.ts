@@ -1,0 +1,166 @@
+// What the agent tells a real API server: Events of policies and pods, and the node's condition, with the rights that are shipped.
+
+import { setTimeout as sleep } from "node:timers/promises";
+import { afterAll, beforeAll, expect, it } from "vitest";
+import type { Agent } from "../../src/lab/product.ts";
+import { objectsOf, renderChart } from "../../tools/chart/render.ts";
+import type { Manifest } from "./api.ts";
+import { createPod, namespaceOf, podNamed } from "./objects.ts";
+import { NODE, openWorld, type World } from "./world.ts";
+
+interface KubernetesEvent {
+  readonly metadata: { readonly name: string };
+  readonly type: string;
+  readonly reason: string;
+  readonly note: string;
+  readonly regarding: { readonly kind: string; readonly name: string; readonly uid: string };
+  readonly reportingController: string;
+  readonly reportingInstance: string;
+}
+
+const WAIT_MS_MAX = 60_000;
+const POLL_MS = 100;
+
+const policy = (name: string, mode: string, ingress: readonly object[] = []): Manifest => ({
+  apiVersion: "networking.k8s.io/v1",
+  kind: "NetworkPolicy",
+  metadata: { name, namespace: "shop", annotations: { "weir.dev/mode": mode } },
+  spec: { podSelector: {}, ingress },
+});
+
+let world: World;
+let agent: Agent;
+
+beforeAll(async () => {
+  world = await openWorld("wc-evt");
+  await world.api.create(namespaceOf("shop"));
+  await world.addPods([{ name: "shop/server", labels: {}, addresses: ["10.63.75.1"], tcp: [80] }]);
+  agent = await world.start();
+});
+
+afterAll(() => world?.close());
+
+async function eventsOf(name: string): Promise<readonly KubernetesEvent[]> {
+  const path = "/apis/events.k8s.io/v1/namespaces/shop/events";
+  const { items } = await world.api.must<{ items: readonly KubernetesEvent[] }>("GET", path);
+  return items.filter(({ regarding }) => regarding.name === name);
+}
+
+/** Asks until the answer is the one that is waited for, and gives it. */
+async function eventually<T>(ask: () => Promise<T | undefined>, what: string): Promise<T> {
+  for (const begun = performance.now(); performance.now() - begun < WAIT_MS_MAX; await sleep(POLL_MS)) {
+    const answer = await ask();
+    if (answer !== undefined) return answer;
+  }
+  throw new Error(`${what}: not within ${WAIT_MS_MAX} ms`);
+}
+
+const eventOf = (name: string, reason: string) =>
+  eventually(
+    async () => (await eventsOf(name)).find((event) => event.reason === reason),
+    `an Event ${reason} of ${name}`,
+  );
+
+/** What the agent has counted under a result and reason. */
+async function counted(result: string, reason: string): Promise<number> {
+  const page = await (await fetch("http://127.0.0.1:9469/metrics")).text();
+  const line = new RegExp(
+    `^weir_kubernetes_events_total\\{result="${result}",reason="${reason}"\\} (\\d+)$`,
+    "m",
+  );
+  return Number(line.exec(page)?.[1] ?? 0);
+}
+
+it("a policy that cannot be read in full has an Event, and another one when it is corrected", async () => {
+  const { metadata } = await world.api.create(policy("web", "enforced"));
+  const event = await eventOf("web", "PolicyInvalid");
+  expect(event).toMatchObject({
+    type: "Warning",
+    note: 'metadata.annotations["weir.dev/mode"]: "enforced" is not a mode; expected enforce or audit; the policy is enforced',
+    regarding: { kind: "NetworkPolicy", uid: metadata["uid"] },
+    reportingController: "weir.dev/agent",
+    reportingInstance: NODE,
+  });
+  await world.api.patch(policy("web", ""), { metadata: { annotations: { "weir.dev/mode": "enforce" } } });
+  expect(await eventOf("web", "ProblemSolved")).toMatchObject({ type: "Normal" });
+  // `kubectl describe` asks for Events so.
+  const selector = `involvedObject.uid=${metadata["uid"]}`;
+  const { items } = await world.api.must<{ items: readonly unknown[] }>(
+    "GET",
+    `/api/v1/namespaces/shop/events?fieldSelector=${selector}`,
+  );
+  expect(items).toHaveLength(2);
+});
+
+it("a prefix that Weir does not take is refused by the API server, or has an Event", async () => {
+  const block = { from: [{ ipBlock: { cidr: "::ffff:10.0.0.0/104" } }] };
+  const path = "/apis/networking.k8s.io/v1/namespaces/shop/networkpolicies";
+  const { status } = await world.api.call("POST", path, policy("mapped", "enforce", [block]));
+  if (status === 422) return;
+  expect(status).toBe(201);
+  const { note } = await eventOf("mapped", "PolicyInvalid");
+  expect(note).toMatch(
+    /^spec\.ingress\[0\]\.from\[0\]\.ipBlock\.cidr: "::ffff:10\.0\.0\.0\/104" is no prefix: /,
+  );
+  expect(note).toMatch(/its pods are isolated \(ingress\) and nothing is allowed by it/);
+});
+
+it("a pod of this node without an interface has an Event, one of another node has none", async () => {
+  const [here, elsewhere] = ["shop/lost", "shop/elsewhere"];
+  await createPod(world.api, { name: elsewhere, labels: {}, addresses: ["10.63.75.9"], node: "node-2" });
+  await createPod(world.api, { name: here, labels: {}, addresses: ["10.63.75.8"], node: NODE });
+  expect(await eventOf("lost", "InterfaceUnknown")).toMatchObject({ regarding: { kind: "Pod" } });
+  expect(await eventsOf("elsewhere")).toEqual([]);
+  await world.api.remove(podNamed(here));
+});
+
+it("an agent that is started anew repeats nothing that is known", async () => {
+  await world.api.create(policy("again", "off"));
+  const { metadata } = await eventOf("again", "PolicyInvalid");
+  await agent.stop();
+  agent = await world.start();
+  const created = await eventually(async () => {
+    const [news, known] = [
+      await counted("created", "PolicyInvalid"),
+      await counted("known", "PolicyInvalid"),
+    ];
+    return news + known > 0 ? news : undefined;
+  }, "a count of Events");
+  const found = (await eventsOf("again")).filter(({ reason }) => reason === "PolicyInvalid");
+  expect(found.map(({ metadata: { name } }) => name)).toContain(metadata.name);
+  // Unless its half-hour ended just now.
+  expect(found.length).toBeLessThanOrEqual(1 + created);
+});
+
+it("the node has a condition where that is wanted, which says at the end that no agent runs", async () => {
+  const { api } = world;
+  const [role] = objectsOf(renderChart({ set: ["config.nodeCondition=true"] })).filter(
+    ({ kind }) => kind === "ClusterRole",
+  );
+  await api.patch(role as Manifest, { rules: role?.["rules"] });
+  await agent.stop();
+  const ready = { type: "Ready", status: "True", reason: "Kubelet", message: "", lastHeartbeatTime: null };
+  const node = { apiVersion: "v1", kind: "Node", metadata: { name: NODE } };
+  await api.patch(node, { status: { conditions: [ready] } }, "/status");
+  agent = await world.start("--node-condition");
+  const conditions = async () => {
+    const { status } = await api.must<{ status: { conditions: readonly Record<string, string>[] } }>(
+      "GET",
+      `/api/v1/nodes/${NODE}`,
+    );
+    return Object.fromEntries(status.conditions.map(({ type, ...rest }) => [type, rest]));
+  };
+  const own = (wanted: string) =>
+    eventually(async () => {
+      const found = (await conditions())["weir.dev/PolicyEnforced"];
+      return found?.["status"] === wanted ? found : undefined;
+    }, `the condition ${wanted}`);
+  const lost = "shop/lost-too";
+  await createPod(api, { name: lost, labels: {}, addresses: ["10.63.75.10"], node: NODE });
+  expect(await own("False")).toMatchObject({ reason: "InterfaceUnknown" });
+  await api.remove(podNamed(lost));
+  expect(await own("True")).toMatchObject({ reason: "PoliciesInForce" });
+  await agent.stop();
+  expect(await own("Unknown")).toMatchObject({ reason: "AgentStopped" });
+  expect((await conditions())["Ready"]).toMatchObject({ status: "True" });
+});
