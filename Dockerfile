@@ -2,7 +2,7 @@
 # these load, and no shell. How to run it in a cluster: docs/install.md.
 #
 #   docker build -t weir .
-#   docker run --rm --network host --read-only --cap-drop ALL --cap-add BPF --cap-add NET_ADMIN --cap-add PERFMON --cap-add SYS_ADMIN \
+#   docker run --rm --network host --read-only --cap-drop ALL --cap-add BPF --cap-add NET_ADMIN --cap-add NET_BROADCAST --cap-add PERFMON \
 #     --security-opt apparmor=unconfined -v /sys/fs/bpf:/sys/fs/bpf -v /run/weir:/run/weir -v DIR:/manifests:ro weir run --manifests /manifests
 
 FROM debian:12 AS build

@@ -23,7 +23,7 @@ export const CHART_SAMPLES: Readonly<Record<string, Rendering>> = {
   },
   "an address of IPv6": { set: ["metrics.address=::1"] },
   uplinks: { set: ["uplinks.interfaces={eth0,eth1}", "uplinks.denyCidrs={192.0.2.0/24,2001:db8::/32}"] },
-  "few privileges": { set: ["podNamespaces.enabled=false", "securityContext.seccompProfile=Unconfined"] },
+  "without seccomp": { set: ["securityContext.seccompProfile=Unconfined"] },
   privileged: { set: ["securityContext.privileged=true", "securityContext.seLinuxOptions.type=spc_t"] },
   "no clean-up": { set: ["cleanup.enabled=false"] },
   "its own account": { set: ["serviceAccount.name=other", "rbac.create=false"] },

@@ -43,7 +43,6 @@ const values = z.strictObject({
     denyCidrs: z.array(prefix),
   }),
   cni: z.strictObject({ enabled: z.boolean(), confDir: directory, binDir: directory }),
-  podNamespaces: z.strictObject({ enabled: z.boolean() }),
   cleanup: z.strictObject({ enabled: z.boolean(), timeoutSeconds: z.int().min(1).max(3_600) }),
   rbac: z.strictObject({ create: z.boolean() }),
   serviceAccount: z.strictObject({ name: z.string(), annotations: texts }),

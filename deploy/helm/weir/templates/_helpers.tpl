@@ -60,8 +60,7 @@ priorityClassName: {{ . }}
 {{- end }}
 
 {{- define "weir.capabilities" -}}
-{{- $all := list "BPF" "NET_ADMIN" "PERFMON" -}}
-{{- if .Values.podNamespaces.enabled -}}{{- $all = append $all "SYS_ADMIN" -}}{{- end -}}
+{{- $all := list "BPF" "NET_ADMIN" "NET_BROADCAST" "PERFMON" -}}
 {{- if .Values.cni.enabled -}}{{- $all = concat $all (list "DAC_OVERRIDE" "FOWNER") -}}{{- end -}}
 {{- if or .Values.cni.enabled .Values.config.socketGroup -}}{{- $all = append $all "CHOWN" -}}{{- end -}}
 {{- join ", " $all -}}
