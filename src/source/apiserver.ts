@@ -170,9 +170,19 @@ function readingOf(kinds: Kinds, telling: Telling): Reading {
     services: values<Service>("Service"),
     slices: values<EndpointSlice>("EndpointSlice"),
   };
-  const ofObjects = [...stores.values()].flatMap((store) => store.problems());
+  const ofObjects = listed([...stores.values()].flatMap((store) => store.problems()));
   const problems = [...troubles, ...nodeProblems(stores, telling), ...ofObjects, ...trusted.problems];
   return { cluster, problems, readable };
+}
+
+/** Problems of objects that are listed; a last one says how many more there are. */
+const PROBLEMS_MAX = 1_000;
+
+function listed(problems: readonly Problem[]): readonly Problem[] {
+  const more = problems.length - PROBLEMS_MAX;
+  if (more <= 0) return problems;
+  const reason = `there are ${more} more problems that are not listed`;
+  return [...problems.slice(0, PROBLEMS_MAX), { severity: "error", reason }];
 }
 
 /** One problem for all kinds that have the same one: a server that is down is one thing to tell, not six. */

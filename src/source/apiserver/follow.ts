@@ -51,8 +51,8 @@ interface Run {
   relistAt: number;
 }
 
-/** So many failures to watch from one version, and it is no longer relied on. */
-const WATCH_ATTEMPTS_MAX = 5;
+/** So often in a row the server says that it cannot watch from a version, and it is no longer relied on. */
+const WATCH_FAILURES_MAX = 5;
 /** A watch that ends in good order sooner than this is no reason to ask at once again. */
 const SOON_MS = 1_000;
 /** Statuses by which a server refuses a streaming list: 400 and 422 where it knows the parameters and not the feature. */
@@ -231,7 +231,9 @@ async function recover(run: Run, failure: Failure): Promise<void> {
   run.cause = failure.why;
   run.doubtful = true;
   if (failure.why === "expired" && run.version === undefined) run.whole = true;
-  if (listsAnew(failure.why) || run.attempts >= WATCH_ATTEMPTS_MAX) run.version = undefined;
+  // Not for a server that is away: when it comes back, every node would have it list everything at once.
+  const useless = failure.why === "failed" && run.attempts >= WATCH_FAILURES_MAX;
+  if (listsAnew(failure.why) || useless) run.version = undefined;
   shared.log.debug("not followed", { kind, why: failure.why, reason: failure.reason, attempt: run.attempts });
   if (failure.status === 404 && servedElsewhere(run)) return;
   observer.failed(failure);
@@ -250,7 +252,7 @@ function servedElsewhere(run: Run): boolean {
 async function pause({ shared, attempts, signal }: Run, retryAfterMs: number | undefined): Promise<void> {
   const { retryMs, retryAfterMsMax } = shared.timing;
   const longest = Math.min(retryMs[0] * 2 ** (attempts - 1), retryMs[1]);
-  const wait = Math.max(within([longest / 2, longest]), Math.min(retryAfterMs ?? 0, retryAfterMsMax));
+  const wait = within([longest / 2, longest]) + Math.min(retryAfterMs ?? 0, retryAfterMsMax);
   await sleep(wait, undefined, { signal }).catch(() => undefined);
 }
 

@@ -33,6 +33,8 @@ export async function listAll(
   whole: boolean,
   onItem: (raw: unknown) => void,
 ): Promise<string> {
+  const { listMs } = options.timing;
+  const until = performance.now() + listMs;
   const limit = whole ? {} : { limit: String(options.timing.pageObjects) };
   let version: string | undefined;
   let next = "";
@@ -40,6 +42,9 @@ export async function listAll(
     const page = await readPage(options, { ...limit, ...(next === "" ? {} : { continue: next }) }, onItem);
     version ??= page.version;
     next = page.next;
+    // A list that leads in a circle would keep a kind from being followed for ever.
+    if (performance.now() > until)
+      throw new Failure(`the list took more than ${listMs} ms`, options.path, { why: "silent" });
   } while (next !== "");
   return version;
 }
@@ -57,7 +62,9 @@ async function readPage(
   const { client, selection, timing, signal, onBytes } = options;
   const path = `${options.path}?${new URLSearchParams({ ...selection, ...query })}`;
   const late = new AbortController();
-  const reason = new Failure(`the list took more than ${timing.pageMs} ms`, path, { why: "silent" });
+  const reason = new Failure(`a page of the list took more than ${timing.pageMs} ms`, path, {
+    why: "silent",
+  });
   const timer = setTimeout(() => late.abort(reason), timing.pageMs);
   const stop = () => late.abort();
   signal.addEventListener("abort", stop, { once: true });

@@ -9,6 +9,8 @@ export interface Timing {
   readonly answerMs: number;
   /** For the whole of one page. */
   readonly pageMs: number;
+  /** For all pages together. */
+  readonly listMs: number;
   /** Until all that there is has come over a streaming list. */
   readonly initialMs: number;
   /** Between two bytes of a watch. The server sends a bookmark every 60 s. */
@@ -36,6 +38,7 @@ export const TIMING: Timing = {
   bytesMax: 64 << 20,
   answerMs: 30_000,
   pageMs: 60_000,
+  listMs: 600_000,
   initialMs: 120_000,
   idleMs: 100_000,
   lineMs: 60_000,

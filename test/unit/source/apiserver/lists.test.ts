@@ -77,6 +77,26 @@ test.each(PAGES)("a second page that %s takes nothing away", async (what, act) =
   expect([...sizes].sort()).toEqual(sizes.has(8) ? [8, 9] : [9]);
 });
 
+test("pages that lead in a circle come to an end", async () => {
+  const world = await openWorld({ streams: false, timing: { listMs: 1_000 } });
+  await world.converged("the first list");
+  let circles = true;
+  world.server.script(({ kind, query }) => {
+    if (circles && kind === "Pod" && query.has("continue"))
+      query.set("continue", `${world.objects.version()}:3`);
+    return false;
+  });
+  world.objects.put("Pod", pod("late", "10.0.0.50"));
+  world.objects.compact();
+  world.server.end("Pod");
+  await vi.waitFor(
+    () => expect(world.kind("Pod").failure?.reason).toBe("the list took more than 1000 ms"),
+    20_000,
+  );
+  circles = false;
+  await world.converged("pages in a circle");
+});
+
 test("a streaming list whose end is never told is given up for pages", async () => {
   const world = await openWorld({ down: true, timing: { initialMs: 300 } });
   await world.start();
