@@ -20,6 +20,8 @@ interface KubernetesEvent {
 
 const WAIT_MS_MAX = 60_000;
 const POLL_MS = 100;
+/** Of a node, in each family. */
+const SOURCES_MAX = 16_384;
 
 const policy = (name: string, mode: string, ingress: readonly object[] = []): Manifest => ({
   apiVersion: "networking.k8s.io/v1",
@@ -33,15 +35,15 @@ let agent: Agent;
 
 beforeAll(async () => {
   world = await openWorld("wc-evt");
-  await world.api.create(namespaceOf("shop"));
+  await world.api.create(namespaceOf("shop", { "weir.dev/pod-annotations": "trusted" }));
   await world.addPods([{ name: "shop/server", labels: {}, addresses: ["10.63.75.1"], tcp: [80] }]);
   agent = await world.start();
 });
 
 afterAll(() => world?.close());
 
-async function eventsOf(name: string): Promise<readonly KubernetesEvent[]> {
-  const path = "/apis/events.k8s.io/v1/namespaces/shop/events";
+async function eventsOf(name: string, namespace = "shop"): Promise<readonly KubernetesEvent[]> {
+  const path = `/apis/events.k8s.io/v1/namespaces/${namespace}/events`;
   const { items } = await world.api.must<{ items: readonly KubernetesEvent[] }>("GET", path);
   return items.filter(({ regarding }) => regarding.name === name);
 }
@@ -112,6 +114,27 @@ it("a pod of this node without an interface has an Event, one of another node ha
   expect(await eventOf("lost", "InterfaceUnknown")).toMatchObject({ regarding: { kind: "Pod" } });
   expect(await eventsOf("elsewhere")).toEqual([]);
   await world.api.remove(podNamed(here));
+});
+
+it("a table that is full has an Event about the node, until everything fits again", async () => {
+  const server = podNamed("shop/server");
+  const annotate = (sources: string | null) =>
+    world.api.patch(server, { metadata: { annotations: { "weir.dev/allowed-sources": sources } } });
+  const ofNode = (reason: string) =>
+    eventually(
+      async () => (await eventsOf(NODE, "kube-system")).find((event) => event.reason === reason),
+      `an Event ${reason} of ${NODE}`,
+    );
+  const prefixes = Array.from(
+    { length: SOURCES_MAX + 1 },
+    (_, index) => `10.${index >> 8}.${index & 255}.0/24`,
+  );
+  await annotate(prefixes.join());
+  const event = await ofNode("CapacityExceeded");
+  expect(event.note).toMatch(/ are needed, at most 16384 fit; the state before stays in force$/);
+  expect(event.regarding).toMatchObject({ kind: "Node", name: NODE });
+  await annotate(null);
+  expect((await ofNode("ProblemSolved")).note).toMatch(/^CapacityExceeded no longer holds: /);
 });
 
 it("an agent that is started anew repeats nothing that is known", async () => {

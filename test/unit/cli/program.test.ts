@@ -102,6 +102,7 @@ describe("wrong usage is one line on stderr and exit code 2", () => {
       /say where the policies are: --manifests DIR, --kubeconfig FILE or --in-cluster; see: weir run --help/,
     ],
     ["run --manifests . --metrics-listen 5", /Expected 127.0.0.1:9469, .* or off; see: weir run --help/],
+    ["run --manifests . --node-condition", /--node-condition needs an API server, and excludes --manifests/],
     ["run --manifests . --log-level loud", /Allowed choices are debug, info, warn, error/],
     ["snapshot a b", /files go with --compare; see: weir snapshot --help/],
     ["snapshot --compare", /--compare takes one snapshot or two/],
