@@ -12,6 +12,9 @@ export const CHART_SAMPLES: Readonly<Record<string, Rendering>> = {
   },
   "audit mode": { set: ["config.mode=audit", "config.logFormat=json", "config.eventsFileSize=20"] },
   "unknown pods denied": { set: ["config.unknownPods=deny", "config.ignoreInterfaces={tap*,docker0}"] },
+  "a node condition, and no Events": {
+    set: ["config.nodeCondition=true", "config.kubernetesEvents=false"],
+  },
   Prometheus: {
     set: [
       "metrics.address=",
