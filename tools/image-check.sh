@@ -98,7 +98,7 @@ is_ready() {
 
 # In namespaces of its own: a pod's veth, the manifests of two pods, and the image as its root.
 try() {
-  local root=$1 caps="-all,+bpf,+net_admin,+perfmon,+sys_admin,+sys_chroot"
+  local root=$1 caps="-all,+bpf,+net_admin,+perfmon,+net_broadcast,+sys_chroot"
   mount --bind "$root" "$root"
   mount -t proc proc "$root/proc"
   mount -t sysfs sysfs "$root/sys"
