@@ -84,6 +84,7 @@ export async function runAgent(options: AgentOptions, env: AgentEnv): Promise<nu
   try {
     metrics = await metricsOf({ running, events, kubernetes }, options, env);
     cniServer = await running.cni.serve({
+      log: env.log,
       unready: () => unreadyReason(running.progress),
       added: (seconds) => metrics?.took("cniAdd", seconds),
     });

@@ -1,6 +1,9 @@
 // The agent's side of the CNI plugin: pods are claimed, their claims laid over what the source says, and held until in force.
 
+import type { Log } from "../base/log.ts";
 import type { Claim } from "../cni/claim.ts";
+import { type Follower, followConfiguration } from "../cni/follow.ts";
+import type { InstallOptions } from "../cni/install.ts";
 import { claimLayer, type Laid } from "../cni/lay.ts";
 import { type LocalApi, serveRoutes } from "../observe/server.ts";
 import type { CniView } from "../observe/view.ts";
@@ -15,6 +18,8 @@ export interface CniOptions {
   readonly socket: string;
   /** The file that keeps claims while no agent runs. */
   readonly claims: string;
+  /** Where the plugin is kept in its place; nowhere if absent. */
+  readonly install?: InstallOptions;
 }
 
 /** How often a command was asked for, by how it ended. */
@@ -37,12 +42,13 @@ export interface Cni {
 const CONNECTIONS_MAX = 1_024;
 
 export interface CniEnv {
+  readonly log: Log;
   /** Why pods cannot be added now. */
   readonly unready: () => string | undefined;
   readonly added: (seconds: number) => void;
 }
 
-export function openCni({ socket, claims: path }: CniOptions): Cni {
+export function openCni({ socket, claims: path, install: installing }: CniOptions): Cni {
   const claims = openClaims(path);
   const waiting = openWaiting();
   const layer = claimLayer();
@@ -51,6 +57,8 @@ export function openCni({ socket, claims: path }: CniOptions): Cni {
   let laid: Laid | undefined;
   let inForce: ReadonlySet<Claim> = new Set();
   let ring: () => void = () => undefined;
+  let follow: () => Follower | undefined = () => undefined;
+  let follower: Follower | undefined;
   const lay = (reading: Reading): Reading => {
     laid = undefined;
     // Of a source that could not be read nothing is known, the absence of a pod least of all.
@@ -65,7 +73,8 @@ export function openCni({ socket, claims: path }: CniOptions): Cni {
   };
   const told = (reading: Reading): Reading => {
     const problem = claims.problem();
-    return problem === undefined ? reading : { ...reading, problems: [...reading.problems, problem] };
+    const own = [...(problem === undefined ? [] : [problem]), ...(follower?.problems() ?? [])];
+    return own.length === 0 ? reading : { ...reading, problems: [...reading.problems, ...own] };
   };
   const forsake = (gone: readonly Claim[]): void =>
     waiting.settle((claim) => (gone.includes(claim) ? { kind: "failed", error: removed(claim) } : undefined));
@@ -79,11 +88,13 @@ export function openCni({ socket, claims: path }: CniOptions): Cni {
       if (laid !== undefined && came.force?.cluster === laid.cluster)
         inForce = new Set([...claims.all()].filter((claim) => outcomeOf(claim).kind === "in force"));
       waiting.settle(outcomeOf);
+      // Not before there is something in force: until then pods would only wait.
+      if (came.force !== undefined) follower ??= follow();
     },
     onChange(next) {
       ring = next;
     },
-    serve({ unready, added }) {
+    async serve({ log, unready, added }) {
       const routes = cniRoutes({
         claims,
         wait: (claim, timeoutMs) => waiting.until(claim, timeoutMs),
@@ -100,7 +111,20 @@ export function openCni({ socket, claims: path }: CniOptions): Cni {
         },
       });
       // A socket of its own, root's alone: the members of the other one's group may ask, but not say whose an interface is.
-      return serveRoutes(socket, routes, { connectionsMax: CONNECTIONS_MAX });
+      const server = await serveRoutes(socket, routes, { connectionsMax: CONNECTIONS_MAX });
+      follow = () =>
+        installing === undefined
+          ? undefined
+          : followConfiguration(installing, {
+              onWritten: (files) => log.info("weir-cni is installed", { files: files.join(", ") }),
+              onProblems: () => ring(),
+            });
+      return {
+        async close() {
+          follower?.close();
+          await server.close();
+        },
+      };
     },
     view: () => ({
       socket,

@@ -6,6 +6,7 @@ import { codeOf, messageOf } from "../base/errors.ts";
 import { printable } from "../observe/text.ts";
 import { addCheckNode } from "./check-node.ts";
 import { addCleanup } from "./cleanup.ts";
+import { addCniInstall, addCniStatus, addCniUninstall } from "./cni.ts";
 import type { Adder, Exits } from "./command.ts";
 import { addCompletion } from "./completion.ts";
 import { addConntrackFlush, addConntrackList } from "./conntrack.ts";
@@ -53,6 +54,12 @@ Examples:
   weir conntrack flush --peer 10.0.0.9    forget those with one peer: they are judged anew
 `;
 
+const CNI_EXAMPLES = `
+Examples:
+  weir cni install                    hold new pods until their policy is in force
+  weir cni status                     is the plugin in its place?
+`;
+
 const CHECK_EXAMPLES = `
 Examples:
   weir check node                     can Weir enforce on this node, and with which means?
@@ -95,6 +102,12 @@ const COMMANDS: readonly (Adder | Group)[] = [
     about: "check what Weir needs",
     examples: CHECK_EXAMPLES,
     commands: [addCheckNode],
+  },
+  {
+    name: "cni",
+    about: "put the CNI plugin into its place, or take it away",
+    examples: CNI_EXAMPLES,
+    commands: [addCniInstall, addCniUninstall, addCniStatus],
   },
   addSysdump,
   addLint,

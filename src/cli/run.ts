@@ -1,12 +1,12 @@
 // `weir run`: the agent.
 
-import { dirname, join } from "node:path";
 import type { Command } from "commander";
 import type { UplinkOptions } from "../agent/uplinks.ts";
 import type { AgentOptions } from "../agent.ts";
 import { printable } from "../observe/text.ts";
 import type { StatusView } from "../observe/view.ts";
 import { askAgentIfAble, isSilence } from "./agent-client.ts";
+import { cniEntry, cniPaths, pluginPath } from "./cni/paths.ts";
 import { type Exits, note } from "./command.ts";
 import type { Resolved } from "./config/resolve.ts";
 import type { Config, Key } from "./config/schema.ts";
@@ -89,10 +89,7 @@ async function run(context: Context, options: Options, command: Command): Promis
     source,
     once: options.once === true,
     object: objectPath(env),
-    cni: {
-      socket: join(dirname(settings.socket), "cni.sock"),
-      claims: join(dirname(settings.socket), "claims.json"),
-    },
+    cni: cniOf(context, resolved),
     ...(uplinks === undefined ? {} : { uplinks }),
     ...(denyUnknown === undefined ? {} : { denyUnknown }),
   };
@@ -136,6 +133,19 @@ function denyUnknownOf({ config: { unknownPods, ignoreInterfaces }, nameOf }: Re
   if (ignoreInterfaces === undefined) return undefined;
   const [given, missing] = [nameOf("ignoreInterfaces"), nameOf("unknownPods")];
   throw new CommandError(`${given} needs ${missing} deny; see: weir run --help`, EXIT.usage);
+}
+
+function cniOf({ env, settings }: Context, { config, nameOf }: Resolved): AgentOptions["cni"] {
+  const { cniConfDir: confDir, cniBinDir: binDir } = config;
+  const paths = cniPaths(settings);
+  if (confDir === undefined && binDir === undefined) return paths;
+  if (confDir !== undefined && binDir !== undefined) {
+    const entry = cniEntry(settings, { timeout: config.cniTimeout, failOpen: config.cniFailOpen });
+    return { ...paths, install: { confDir, binDir, binary: pluginPath(env), entry } };
+  }
+  const [given, missing]: [Key, Key] =
+    confDir === undefined ? ["cniBinDir", "cniConfDir"] : ["cniConfDir", "cniBinDir"];
+  throw new CommandError(`${nameOf(given)} needs ${nameOf(missing)}; see: weir run --help`, EXIT.usage);
 }
 
 type FromConfig = Pick<

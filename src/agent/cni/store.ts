@@ -75,11 +75,11 @@ export function garbageOf({ network, valid }: GcRequest): (claim: Claim) => bool
 
 /** Tells claims whose interface has gone, or that no pod has gone by for FORGET_MS; `now` as the clock gives milliseconds. */
 export function expiry(
-  directory?: string,
+  linksNow: () => ReadonlySet<string> = linkNames,
 ): (waits: ReadonlySet<Claim>, now: number) => (claim: Claim) => boolean {
   const since = new WeakMap<Claim, number>();
   return (waits, now) => {
-    const names = linkNames(directory);
+    const names = linksNow();
     return (claim) => {
       if (!names.has(claim.link)) return true;
       if (!waits.has(claim)) {

@@ -153,6 +153,30 @@ export const CONFIG = z.strictObject({
     more: "see [Events](kubernetes-events.md#the-nodes-condition)",
     helm: true,
   }),
+  cniConfDir: z.string().min(1).optional().register(OPTION_META, {
+    description: "keep weir-cni in the node's CNI configuration, in this directory",
+    more: "see [CNI](cni.md); a runtime's is `/etc/cni/net.d`. Needs `cniBinDir`",
+    placeholder: "dir",
+    expected: "the path of a directory",
+    helm: false,
+  }),
+  cniBinDir: z.string().min(1).optional().register(OPTION_META, {
+    description: "and its binary in this one",
+    more: "a runtime's is `/opt/cni/bin`. Needs `cniConfDir`",
+    placeholder: "dir",
+    expected: "the path of a directory",
+    helm: false,
+  }),
+  cniTimeout: z.int().min(1).max(600).default(10).register(OPTION_META, {
+    description: "how long weir-cni waits for a pod's policy until it refuses the pod",
+    placeholder: "seconds",
+    helm: true,
+  }),
+  cniFailOpen: z.boolean().default(false).register(OPTION_META, {
+    description: "have weir-cni start pods without their policy rather than not at all",
+    more: "where the agent does not answer, or not in time: see [CNI](cni.md#fail-open)",
+    helm: true,
+  }),
   logLevel: z.enum(LOG_LEVELS).default("info").register(OPTION_META, {
     description: "the least that is logged",
     placeholder: "level",

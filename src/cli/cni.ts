@@ -1,0 +1,128 @@
+// `weir cni`: the chained CNI plugin on this node: put into its place, taken away, looked at.
+
+import { type Command, InvalidArgumentError, Option } from "commander";
+import type { InstallState } from "../cni/install.ts";
+import { problemText } from "../model/problem.ts";
+import { printable } from "../observe/text.ts";
+import { CNI_TIMEOUT_S_DEFAULT, cniEntry, pluginPath } from "./cni/paths.ts";
+import { type Exits, jsonText, note, outputOption } from "./command.ts";
+import { type Context, EXIT } from "./env.ts";
+
+interface Places {
+  readonly confDir: string;
+  readonly binDir: string;
+}
+
+const places = (command: Command): Command =>
+  command
+    .option("--conf-dir <dir>", "where the runtime's network configurations lie", "/etc/cni/net.d")
+    .option("--bin-dir <dir>", "where its plugins lie", "/opt/cni/bin");
+
+const INSTALL_HELP = `
+Copies the plugin into --bin-dir and adds it at the end of the configuration that the runtime goes by: the first *.conflist
+in --conf-dir. A single plugin (*.conf) becomes a list in a file of Weir's own, 00-weir.conflist, and stays as it is.
+\`weir run --cni-conf-dir DIR --cni-bin-dir DIR\` does the same, and keeps it so. See docs/cni.md.
+
+Examples:
+  weir cni install
+  weir cni install --conf-dir /var/lib/rancher/k3s/agent/etc/cni/net.d --bin-dir /var/lib/rancher/k3s/data/cni
+
+Exit codes:
+  0 it is in its place, 1 error (also where the configuration cannot take it)`;
+
+export function addCniInstall(parent: Command, exits: Exits): void {
+  places(parent.command("install"))
+    .description("put the plugin into its place, so that no pod starts before its policy is in force")
+    .addOption(
+      new Option("--timeout <seconds>", "how long a pod waits for its policy until it is refused")
+        .argParser(secondsFrom)
+        .default(CNI_TIMEOUT_S_DEFAULT),
+    )
+    .option("--fail-open", "start pods without their policy where the agent does not answer, or not in time")
+    .addHelpText("after", INSTALL_HELP)
+    .action(exits(put));
+}
+
+const UNINSTALL_HELP = `
+The configuration is then what it was before, byte by byte. It needs no agent.
+
+Examples:
+  weir cni uninstall
+
+Exit codes:
+  0 nothing of the plugin is left, 1 error`;
+
+export function addCniUninstall(parent: Command, exits: Exits): void {
+  places(parent.command("uninstall"))
+    .description("take the plugin's entry and binary away again")
+    .addHelpText("after", UNINSTALL_HELP)
+    .action(exits(take));
+}
+
+const STATUS_HELP = `
+Examples:
+  weir cni status
+  weir cni status -o json | jq .file
+
+Exit codes:
+  0 it is in its place, 1 error, 5 it is not, or not the plugin of this installation`;
+
+export function addCniStatus(parent: Command, exits: Exits): void {
+  places(parent.command("status"))
+    .description("is the plugin in its place?")
+    .addOption(outputOption("text", "json"))
+    .addHelpText("after", STATUS_HELP)
+    .action(exits(look));
+}
+
+function secondsFrom(text: string): number {
+  if (/^[1-9]\d{0,2}$/.test(text) && Number(text) <= 600) return Number(text);
+  throw new InvalidArgumentError("Write a number from 1 to 600.");
+}
+
+type InstallFlags = Places & { readonly timeout: number; readonly failOpen?: true };
+
+async function put({ env, settings }: Context, flags: InstallFlags): Promise<number> {
+  const { confDir, binDir, timeout, failOpen = false } = flags;
+  const { install } = await import("../cni/install.ts");
+  const entry = cniEntry(settings, { timeout, failOpen });
+  const { file, changed, problems } = install({ confDir, binDir, binary: pluginPath(env), entry });
+  for (const path of changed) env.stdout.write(`${printable(path)}: written\n`);
+  for (const problem of problems) note(env, problemText(problem));
+  if (file === undefined) return EXIT.error;
+  env.stdout.write(`weir-cni is in ${printable(file)}\n`);
+  return EXIT.ok;
+}
+
+async function take({ env }: Context, { confDir, binDir }: Places): Promise<number> {
+  const { uninstall } = await import("../cni/install.ts");
+  const changed = uninstall({ confDir, binDir });
+  for (const path of changed) env.stdout.write(`${printable(path)}: weir-cni taken away\n`);
+  if (changed.length === 0) env.stdout.write("nothing of weir-cni is here\n");
+  return EXIT.ok;
+}
+
+async function look(
+  { env }: Context,
+  { confDir, binDir, output }: Places & { readonly output: "text" | "json" },
+): Promise<number> {
+  const { inspect } = await import("../cni/install.ts");
+  const state = inspect({ confDir, binDir, binary: pluginPath(env) });
+  env.stdout.write(output === "json" ? jsonText(state) : stateText(state, binDir));
+  return state.entry && state.binary === "current" ? EXIT.ok : EXIT.differs;
+}
+
+const BINARIES: Readonly<Record<InstallState["binary"], string>> = {
+  current: "in",
+  other: "of another version in",
+  missing: "not in",
+};
+
+function stateText({ file, entry, binary, problems }: InstallState, binDir: string): string {
+  const lines = [
+    `entry:   ${entry ? "in" : "not in"} ${file ?? "any configuration"}`,
+    `binary:  ${BINARIES[binary]} ${binDir}`,
+    ...problems.map((problem) => `${problem.severity}: ${problemText(problem)}`),
+  ];
+  return lines.map((text) => `${printable(text)}\n`).join("");
+}

@@ -1,0 +1,28 @@
+// Where the parts of the CNI plugin lie: the agent's second socket, its claims, the built plugin; and what its entry says.
+
+import { dirname, join } from "node:path";
+import type { Entry } from "../../cni/conflist.ts";
+import type { Env, Settings } from "../env.ts";
+
+export const CNI_TIMEOUT_S_DEFAULT = 10;
+
+/** Beside the agent's own socket: the plugin's, and the file that keeps what it has said. */
+export const cniPaths = ({ socket }: Settings): { readonly socket: string; readonly claims: string } => ({
+  socket: join(dirname(socket), "cni.sock"),
+  claims: join(dirname(socket), "claims.json"),
+});
+
+export const pluginPath = (env: Env): string => join(env.root, "cni", "build", "weir-cni");
+
+export interface EntryOptions {
+  /** In seconds. */
+  readonly timeout: number;
+  readonly failOpen: boolean;
+}
+
+/** Without what is the plugin's default anyway. */
+export const cniEntry = (settings: Settings, { timeout, failOpen }: EntryOptions): Entry => ({
+  socket: cniPaths(settings).socket,
+  ...(timeout === CNI_TIMEOUT_S_DEFAULT ? {} : { timeoutMs: timeout * 1_000 }),
+  ...(failOpen ? { failOpen: true as const } : {}),
+});

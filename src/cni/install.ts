@@ -1,0 +1,230 @@
+// The plugin on a node: its binary among the runtime's plugins, its entry in the configuration that the runtime goes by.
+
+import { createHash } from "node:crypto";
+import {
+  chmodSync,
+  chownSync,
+  closeSync,
+  fsyncSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  realpathSync,
+  renameSync,
+  rmSync,
+  type Stats,
+  statSync,
+  writeSync,
+} from "node:fs";
+import { basename, dirname, join } from "node:path";
+import { codeOf, messageOf, OperationError } from "../base/errors.ts";
+import type { Problem } from "../model/problem.ts";
+import {
+  type Configuration,
+  type Entry,
+  hasEntry,
+  listOf,
+  PLUGIN_TYPE,
+  readConfiguration,
+  withEntry,
+  withoutEntry,
+} from "./conflist.ts";
+
+export interface InstallOptions {
+  /** Where the runtime looks for network configurations, and for plugins. */
+  readonly confDir: string;
+  readonly binDir: string;
+  /** The built plugin. */
+  readonly binary: string;
+  readonly entry: Entry;
+}
+
+export interface Installed {
+  /** The configuration that holds the entry; undefined where none can. */
+  readonly file: string | undefined;
+  /** Files that were written or removed. */
+  readonly changed: readonly string[];
+  readonly problems: readonly Problem[];
+}
+
+/** Where the runtime goes by one plugin alone (*.conf), this list takes its place: it comes before it. */
+export const OWN_FILE = "00-weir.conflist";
+
+const NOT_CHAINED = "new pods start without waiting for their policies";
+
+interface Found {
+  readonly path: string;
+  readonly text: string;
+  readonly configuration: Configuration;
+}
+
+/** What the runtime reads, in its order: bytewise by name, as Go sorts (libcni's ConfFiles). */
+function configurationFiles(confDir: string): string[] {
+  const names = readdirSync(confDir).filter((name) => /\.(?:conf|conflist|json)$/.test(name));
+  return names
+    .sort((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b)))
+    .map((name) => join(confDir, name));
+}
+
+const read = (path: string): Found => {
+  const text = readFileSync(path, "utf8");
+  return { path, text, configuration: readConfiguration(text) };
+};
+
+const problemOf = (file: string, reason: string): Problem => ({
+  severity: "error",
+  file,
+  reason,
+  effect: NOT_CHAINED,
+});
+
+/** The file that the runtime goes by, our own one aside; where the first calls others, the next one. */
+function activeIn(confDir: string): { readonly found?: Found; readonly problems: readonly Problem[] } {
+  const problems: Problem[] = [];
+  for (const path of configurationFiles(confDir)) {
+    if (basename(path) === OWN_FILE) continue;
+    const found = read(path);
+    if (found.configuration.kind === "wrong")
+      return { problems: [...problems, problemOf(path, found.configuration.reason)] };
+    if (!found.configuration.isMeta) return { found, problems };
+    problems.push({
+      severity: "warning",
+      file: path,
+      reason: "it calls the plugins of other configurations",
+      effect: "weir-cni is chained to the next one, which must be its default network",
+    });
+  }
+  return { problems: [...problems, problemOf(confDir, "there is no network configuration")] };
+}
+
+/** Puts the plugin in its place; does nothing where it is. @throws OperationError */
+export function install(options: InstallOptions): Installed {
+  return attempt("install", options.confDir, () => {
+    const { confDir, entry } = options;
+    const changed = installBinary(options);
+    const { found, problems } = activeIn(confDir);
+    if (found === undefined) return { file: undefined, changed, problems };
+    const single = found.configuration.kind === "single";
+    const file = single ? join(confDir, OWN_FILE) : found.path;
+    if (single && Buffer.compare(Buffer.from(OWN_FILE), Buffer.from(basename(found.path))) >= 0) {
+      const reason = `it is no list, and comes before ${OWN_FILE}, which would be one; rename it to *.conflist`;
+      return { file: undefined, changed, problems: [...problems, problemOf(found.path, reason)] };
+    }
+    const wanted = single ? listOf(found.text, entry) : withEntry(found.text, entry);
+    const put = putText(file, wanted) ? [file] : [];
+    return { file, changed: [...changed, ...put, ...removeFrom(confDir, file)], problems };
+  });
+}
+
+/** Takes the entry, our own file and the binary away. @throws OperationError */
+export function uninstall({
+  confDir,
+  binDir,
+}: Pick<InstallOptions, "confDir" | "binDir">): readonly string[] {
+  return attempt("uninstall from", confDir, () => {
+    // The binary last: a configuration must not name a plugin that is not there.
+    const files = removeFrom(confDir, undefined);
+    const binary = join(binDir, PLUGIN_TYPE);
+    if (statOf(binary) === undefined) return files;
+    rmSync(binary);
+    return [...files, binary];
+  });
+}
+
+/** Takes the entry out of every file but one. */
+function removeFrom(confDir: string, keep: string | undefined): string[] {
+  if (statOf(confDir) === undefined) return [];
+  const changed: string[] = [];
+  for (const path of configurationFiles(confDir)) {
+    if (path === keep) continue;
+    const text = readFileSync(path, "utf8");
+    if (!hasEntry(text)) continue;
+    if (basename(path) === OWN_FILE) rmSync(path);
+    else putText(path, withoutEntry(text));
+    changed.push(path);
+  }
+  return changed;
+}
+
+export interface InstallState {
+  readonly file: string | undefined;
+  readonly entry: boolean;
+  readonly binary: "current" | "other" | "missing";
+  readonly problems: readonly Problem[];
+}
+
+/** How it stands, without a change. @throws OperationError */
+export function inspect({ confDir, binDir, binary }: Omit<InstallOptions, "entry">): InstallState {
+  return attempt("read", confDir, () => {
+    const { found, problems } = activeIn(confDir);
+    const single = found?.configuration.kind === "single";
+    const file = single ? join(confDir, OWN_FILE) : found?.path;
+    const text = file === undefined || statOf(file) === undefined ? "" : readFileSync(file, "utf8");
+    const target = join(binDir, PLUGIN_TYPE);
+    const held = statOf(target) === undefined ? undefined : digestOf(target);
+    const state = held === undefined ? "missing" : held === digestOf(binary) ? "current" : "other";
+    return { file, entry: hasEntry(text), binary: state, problems };
+  });
+}
+
+const digestOf = (path: string): string => createHash("sha256").update(readFileSync(path)).digest("hex");
+
+function installBinary({ binary, binDir }: InstallOptions): string[] {
+  const target = join(binDir, PLUGIN_TYPE);
+  const held = statOf(target);
+  if (held?.isFile() === true && (held.mode & 0o777) === 0o755 && digestOf(target) === digestOf(binary))
+    return [];
+  putBytes(target, readFileSync(binary), { mode: 0o755 });
+  return [target];
+}
+
+/** Whether it had to be written. A file keeps its mode and owner; a new one is for all to read. */
+function putText(path: string, text: string): boolean {
+  const held = statOf(path);
+  if (held !== undefined && readFileSync(path, "utf8") === text) return false;
+  // What a symbolic link leads to is written, not the link.
+  const target = held === undefined ? path : realpathSync(path);
+  putBytes(target, Buffer.from(text), held ?? { mode: 0o644 });
+  return true;
+}
+
+/** Beside it, under a name that no runtime reads, then in its place. */
+function putBytes(
+  path: string,
+  bytes: Buffer,
+  like: Pick<Stats, "mode"> & Partial<Pick<Stats, "uid" | "gid">>,
+): void {
+  const beside = join(dirname(path), `.${basename(path)}.weir`);
+  rmSync(beside, { force: true });
+  try {
+    const fd = openSync(beside, "wx", 0o600);
+    try {
+      for (let at = 0; at < bytes.length; ) at += writeSync(fd, bytes, at);
+      fsyncSync(fd);
+    } finally {
+      closeSync(fd);
+    }
+    if (like.uid !== undefined && like.gid !== undefined) chownSync(beside, like.uid, like.gid);
+    chmodSync(beside, like.mode & 0o777);
+    renameSync(beside, path);
+  } catch (thrown) {
+    rmSync(beside, { force: true });
+    throw thrown;
+  }
+}
+
+const statOf = (path: string): Stats | undefined => statSync(path, { throwIfNoEntry: false });
+
+function attempt<T>(operation: string, confDir: string, work: () => T): T {
+  try {
+    return work();
+  } catch (thrown) {
+    const code = codeOf(thrown);
+    throw new OperationError(messageOf(thrown), {
+      operation,
+      object: confDir,
+      ...(code === undefined ? {} : { code }),
+      cause: thrown,
+    });
+  }
+}

@@ -1,0 +1,173 @@
+// The plugin's JSON reader against JSON.parse: the same texts are good, the same members come out, and nothing makes it crash.
+
+import { spawnSync } from "node:child_process";
+import { fileURLToPath } from "node:url";
+import * as fc from "fast-check";
+import { expect, it } from "vitest";
+
+/** Built with the compiler's checks: a read beyond a text's end, or an overflow, ends it. */
+const READER = fileURLToPath(new URL("../../../cni/build/test/read-json", import.meta.url));
+
+const KINDS = ["string", "number", "object", "array", "true", "false", "null"];
+
+type Read =
+  | { readonly error: string }
+  | {
+      readonly members: readonly { kind: string; key: string; text: string; means: string; quoted: string }[];
+    };
+
+function readAll(documents: readonly Buffer[]): Read[] {
+  const input = documents.flatMap((each) => {
+    const length = Buffer.alloc(4);
+    length.writeUInt32LE(each.length);
+    return [length, each];
+  });
+  const done = spawnSync(READER, { input: Buffer.concat(input), maxBuffer: 1 << 28 });
+  expect({ status: done.status, signal: done.signal, stderr: done.stderr.toString() }).toEqual({
+    status: 0,
+    signal: null,
+    stderr: "",
+  });
+  const lines = done.stdout.toString().split("\n").slice(0, -1);
+  expect(lines).toHaveLength(documents.length);
+  return lines.map(readIn);
+}
+
+function readIn(line: string): Read {
+  if (line.startsWith("-")) return { error: line.replace(/^- \d+ /, "") };
+  const words = line.split(" ").slice(1);
+  const hex = (word: string | undefined): string => Buffer.from((word ?? "").slice(0, -1), "hex").toString();
+  const members = Array.from({ length: words.length / 5 }, (_, at) => {
+    const [kind, key, text, means, quoted] = words.slice(at * 5);
+    return {
+      kind: KINDS[Number(kind)] ?? "",
+      key: hex(key),
+      text: hex(text),
+      means: hex(means),
+      quoted: hex(quoted),
+    };
+  });
+  return { members };
+}
+
+/** What JSON.parse makes of it; undefined where it is no object, or not UTF-8. */
+function parsed(document: Buffer): Record<string, unknown> | undefined {
+  try {
+    const value: unknown = JSON.parse(
+      new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(document),
+    );
+    return typeof value === "object" && value !== null && !Array.isArray(value)
+      ? (value as Record<string, unknown>)
+      : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Refusals that JSON.parse does not know. */
+const STRICTER = /two members have this name|half of a surrogate pair|too deep/;
+
+function compare(document: Buffer, read: Read): void {
+  const expected = parsed(document);
+  const text = document.toString("latin1");
+  if ("error" in read) {
+    if (!STRICTER.test(read.error)) expect(expected, text).toBeUndefined();
+    return;
+  }
+  expect(expected, text).toBeDefined();
+  expect(new Set(read.members.map(({ key }) => key)), text).toEqual(new Set(Object.keys(expected ?? {})));
+  for (const { kind, key, text: inner, means, quoted } of read.members) {
+    const value = expected?.[key];
+    expect(JSON.parse(inner)).toEqual(value);
+    expect(JSON.parse(quoted)).toBe(key);
+    if (kind === "string") expect(means).toBe(value);
+    expect(kind).toBe(
+      value === null || typeof value === "boolean"
+        ? String(value)
+        : Array.isArray(value)
+          ? "array"
+          : typeof value,
+    );
+  }
+}
+
+const object = fc.dictionary(
+  fc.string({ unit: "grapheme" }),
+  fc.jsonValue({ maxDepth: 4, stringUnit: "grapheme" }),
+);
+
+/** A text with a few bytes changed, taken out or put in. */
+const mutated = fc
+  .tuple(
+    object.map((value) => Buffer.from(JSON.stringify(value))),
+    fc.array(
+      fc.tuple(
+        fc.nat(),
+        fc.nat({ max: 2 }),
+        fc.oneof(fc.constantFrom(...Buffer.from('{}[]",:\\u0dD89e-+.tfn \n')), fc.nat({ max: 255 })),
+      ),
+      {
+        maxLength: 4,
+      },
+    ),
+  )
+  .map(([bytes, changes]) => {
+    const list = [...bytes];
+    for (const [at, how, byte] of changes)
+      list.splice(at % (list.length + 1), how === 2 ? 0 : 1, ...(how === 1 ? [] : [byte]));
+    return Buffer.from(list);
+  });
+
+it("reads what JSON.parse reads, and refuses what it refuses", () => {
+  fc.assert(
+    fc.property(
+      fc.array(
+        fc.oneof(
+          mutated,
+          fc.uint8Array().map((bytes) => Buffer.from(bytes)),
+        ),
+        { minLength: 200, maxLength: 200 },
+      ),
+      (documents) => {
+        for (const [index, read] of readAll(documents).entries())
+          compare(documents[index] ?? Buffer.alloc(0), read);
+      },
+    ),
+    { numRuns: 8 },
+  );
+});
+
+it("every beginning of a text is no text", () => {
+  const whole = Buffer.from('{"a":[1.5e-3,true,{"b":"\\ud83d\\ude00é"}],"c":null,"d":-0}');
+  const beginnings = Array.from({ length: whole.length }, (_, length) => whole.subarray(0, length));
+  expect(readAll(beginnings).filter((read) => !("error" in read))).toEqual([]);
+  expect(readAll([whole])[0]).toMatchObject({ members: [{ key: "a" }, { key: "c" }, { key: "d" }] });
+});
+
+it.each([
+  ['{"a":1,"a":2}', "two members have this name"],
+  ['{"a":1,"\\u0061":2}', "two members have this name"],
+  ['{"a":"\\ud800"}', "half of a surrogate pair"],
+  ['{"a":"\\ud800\\u0041"}', "half of a surrogate pair"],
+  ['{"a":"\\udc00"}', "half of a surrogate pair"],
+  [`{"a":${"[".repeat(100_000)}`, "too deep"],
+  [`{"a":${'{"b":'.repeat(64)}`, "too deep"],
+  ['{"a":"\u0001"}', "a control character in a string"],
+  ['{"a":01}', "a comma or a closing brace was expected"],
+  ['{"a":1,}', "a member's name was expected"],
+  ['{"a":1} x', "there is more after the object"],
+])("%s: %s", (text, error) => {
+  expect(readAll([Buffer.from(text)])).toEqual([{ error }]);
+});
+
+it.each([
+  [[0xc0, 0xaf]],
+  [[0xe0, 0x80, 0x80]],
+  [[0xed, 0xa0, 0x80]],
+  [[0xf4, 0x90, 0x80, 0x80]],
+  [[0xff]],
+  [[0xe2, 0x82]],
+])("refuses bytes that are not UTF-8: %j", (bytes) => {
+  const text = Buffer.concat([Buffer.from('{"a":"'), Buffer.from(bytes), Buffer.from('"}')]);
+  expect(readAll([text])).toEqual([{ error: "bytes that are not UTF-8" }]);
+});
