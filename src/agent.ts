@@ -106,6 +106,7 @@ export async function runAgent(options: AgentOptions, env: AgentEnv): Promise<nu
     }
   } finally {
     running.resyncs.end("the agent is ending");
+    running.cni.close();
     await cniServer?.close();
     await kubernetes.close();
     await metrics?.close();

@@ -2,14 +2,14 @@
 
 import type { Log } from "../base/log.ts";
 import type { Claim } from "../cni/claim.ts";
-import { type Follower, followConfiguration } from "../cni/follow.ts";
 import type { InstallOptions } from "../cni/install.ts";
 import { claimLayer, type Laid } from "../cni/lay.ts";
 import { type LocalApi, serveRoutes } from "../observe/server.ts";
 import type { CniView } from "../observe/view.ts";
 import type { Reading } from "../source/reading.ts";
+import { openKeeper } from "./cni/keeper.ts";
 import { type Came, outcomesOf, removed } from "./cni/outcome.ts";
-import { CNI_COMMANDS, type CniCommand, cniRoutes } from "./cni/routes.ts";
+import { type CniCommand, cniRoutes } from "./cni/routes.ts";
 import { expiry, openClaims } from "./cni/store.ts";
 import { openWaiting } from "./cni/waiting.ts";
 
@@ -34,6 +34,8 @@ export interface Cni {
   onChange(ring: () => void): void;
   /** Answers the plugin from now on. Errors: OperationError where it cannot listen. */
   serve(env: CniEnv): Promise<LocalApi>;
+  /** Lets go of the node's configuration: what stands in it stays. */
+  close(): void;
   view(): CniView;
   counts(): CniCounts;
 }
@@ -51,14 +53,14 @@ export interface CniEnv {
 export function openCni({ socket, claims: path, install: installing }: CniOptions): Cni {
   const claims = openClaims(path);
   const waiting = openWaiting();
+  const keeper = openKeeper(installing);
   const layer = claimLayer();
   const expired = expiry();
-  const counts = new Map(CNI_COMMANDS.map((command) => [command, { done: 0, failed: 0 }]));
+  const tally = openTally();
   let laid: Laid | undefined;
   let inForce: ReadonlySet<Claim> = new Set();
   let ring: () => void = () => undefined;
-  let follow: () => Follower | undefined = () => undefined;
-  let follower: Follower | undefined;
+  let log: Log | undefined;
   const lay = (reading: Reading): Reading => {
     laid = undefined;
     // Of a source that could not be read nothing is known, the absence of a pod least of all.
@@ -73,28 +75,26 @@ export function openCni({ socket, claims: path, install: installing }: CniOption
   };
   const told = (reading: Reading): Reading => {
     const problem = claims.problem();
-    const own = [...(problem === undefined ? [] : [problem]), ...(follower?.problems() ?? [])];
-    return own.length === 0 ? reading : { ...reading, problems: [...reading.problems, ...own] };
+    const own = [...(problem === undefined ? [] : [problem]), ...keeper.problems()];
+    return { ...reading, problems: [...reading.problems, ...own] };
   };
   const forsake = (gone: readonly Claim[]): void =>
     waiting.settle((claim) => (gone.includes(claim) ? { kind: "failed", error: removed(claim) } : undefined));
   return {
     lay,
     settle(came) {
-      const outcomeOf =
-        laid === undefined
-          ? () => ({ kind: "later", reason: "the source has not been read yet" }) as const
-          : outcomesOf(laid, came);
+      const outcomeOf = outcomesOf(laid, came);
       if (laid !== undefined && came.force?.cluster === laid.cluster)
         inForce = new Set([...claims.all()].filter((claim) => outcomeOf(claim).kind === "in force"));
       waiting.settle(outcomeOf);
       // Not before there is something in force: until then pods would only wait.
-      if (came.force !== undefined) follower ??= follow();
+      if (came.force !== undefined && log !== undefined) keeper.start(log, () => ring());
     },
     onChange(next) {
       ring = next;
     },
-    async serve({ log, unready, added }) {
+    async serve(env) {
+      log = env.log;
       const routes = cniRoutes({
         claims,
         wait: (claim, timeoutMs) => waiting.until(claim, timeoutMs),
@@ -103,34 +103,28 @@ export function openCni({ socket, claims: path, install: installing }: CniOption
           forsake(gone);
           ring();
         },
-        unready,
+        unready: env.unready,
         told(command, seconds, error) {
-          const count = counts.get(command);
-          if (count !== undefined) count[error === undefined ? "done" : "failed"] += 1;
-          if (command === "add") added(seconds);
+          tally.add(command, error === undefined ? "done" : "failed");
+          if (command === "add") env.added(seconds);
         },
       });
       // A socket of its own, root's alone: the members of the other one's group may ask, but not say whose an interface is.
-      const server = await serveRoutes(socket, routes, { connectionsMax: CONNECTIONS_MAX });
-      follow = () =>
-        installing === undefined
-          ? undefined
-          : followConfiguration(installing, {
-              onWritten: (files) => log.info("weir-cni is installed", { files: files.join(", ") }),
-              onProblems: () => ring(),
-            });
-      return {
-        async close() {
-          follower?.close();
-          await server.close();
-        },
-      };
+      return serveRoutes(socket, routes, { connectionsMax: CONNECTIONS_MAX });
     },
-    view: () => ({
-      socket,
-      claims: claims.size(),
-      inForce: [...claims.all()].filter((claim) => inForce.has(claim)).length,
-    }),
-    counts: () => Object.fromEntries(counts) as CniCounts,
+    close: () => keeper.close(),
+    view: () => ({ socket, claims: claims.size(), inForce: [...inForce].filter(claims.has).length }),
+    counts: () => tally.counts,
+  };
+}
+
+function openTally() {
+  const none = () => ({ done: 0, failed: 0 });
+  const counts = { add: none(), del: none(), check: none(), status: none(), gc: none() };
+  return {
+    counts: counts satisfies CniCounts,
+    add(command: CniCommand, result: "done" | "failed"): void {
+      counts[command][result] += 1;
+    },
   };
 }

@@ -19,9 +19,9 @@ const places = (command: Command): Command =>
     .option("--bin-dir <dir>", "where its plugins lie", "/opt/cni/bin");
 
 const INSTALL_HELP = `
-Copies the plugin into --bin-dir and adds it at the end of the configuration that the runtime goes by: the first *.conflist
-in --conf-dir. A single plugin (*.conf) becomes a list in a file of Weir's own, 00-weir.conflist, and stays as it is.
-\`weir run --cni-conf-dir DIR --cni-bin-dir DIR\` does the same, and keeps it so. See docs/cni.md.
+Copies the plugin into --bin-dir and adds it at the end of the configuration that the runtime goes by: the first
+*.conflist in --conf-dir. A single plugin (*.conf) stays as it is, and becomes a list in a file of Weir's own,
+00-weir.conflist. \`weir run --cni-conf-dir DIR --cni-bin-dir DIR\` does the same, and keeps it so. See docs/cni.md.
 
 Examples:
   weir cni install

@@ -204,7 +204,10 @@ function putBytes(
     } finally {
       closeSync(fd);
     }
-    if (like.uid !== undefined && like.gid !== undefined) chownSync(beside, like.uid, like.gid);
+    // Only where it must be: an agent in a container may have given the right to it away.
+    const made = statSync(beside);
+    const { uid = made.uid, gid = made.gid } = like;
+    if (uid !== made.uid || gid !== made.gid) chownSync(beside, uid, gid);
     chmodSync(beside, like.mode & 0o777);
     renameSync(beside, path);
   } catch (thrown) {

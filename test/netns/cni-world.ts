@@ -74,6 +74,8 @@ export interface CniWorldSpec {
   readonly net: number;
   /** More of that plugin's configuration. */
   readonly config?: Json;
+  /** Without IPv6 a plugin need not wait until addresses are no longer tentative. */
+  readonly ipv6?: false;
 }
 
 /** Runs a plugin as a runtime does. Never throws for what it says. */
@@ -133,11 +135,12 @@ function removeNetwork(prefix: string): void {
 }
 
 /** The plugins, called as a runtime calls them. */
-function runtimeOf({ prefix, network: type, net, config: more }: CniWorldSpec): Runtime {
+function runtimeOf({ prefix, network: type, net, config: more, ipv6 }: CniWorldSpec): Runtime {
   const directory = `/run/${prefix}`;
   const common = { cniVersion: "1.0.0", name: prefix };
-  const ranges = [[{ subnet: `10.${net}.0.0/16` }], [{ subnet: `fd${net}::/64` }]];
-  const routes = [{ dst: "0.0.0.0/0" }, { dst: "::/0" }];
+  const subnets = [`10.${net}.0.0/16`, ...(ipv6 === false ? [] : [`fd${net}::/64`])];
+  const ranges = subnets.map((subnet) => [{ subnet }]);
+  const routes = [{ dst: "0.0.0.0/0" }, ...(ipv6 === false ? [] : [{ dst: "::/0" }])];
   const ipam = { type: "host-local", ranges, routes, dataDir: join(directory, "ipam") };
   const first =
     type === "ptp"

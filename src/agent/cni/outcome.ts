@@ -15,8 +15,9 @@ export interface Came {
   readonly problems: readonly Problem[];
 }
 
-/** Of the claims that were laid over a round's cluster. */
-export function outcomesOf(laid: Laid, { force, problems }: Came): (claim: Claim) => Outcome {
+/** Of the claims that were laid over a round's cluster; none were where that is not known. */
+export function outcomesOf(laid: Laid | undefined, { force, problems }: Came): (claim: Claim) => Outcome {
+  if (laid === undefined) return () => ({ kind: "later", reason: "the source has not been read yet" });
   // A round that failed has left the one before in force.
   const applied = force?.cluster === laid.cluster ? force : undefined;
   const owners = applied === undefined ? new Map<number, string>() : ownersIn(applied);

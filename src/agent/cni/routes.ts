@@ -14,7 +14,7 @@ const BODY_BYTES_MAX = 2 << 20;
 const MARGIN_MS_MAX = 500;
 const MARGIN_SHARE = 10;
 
-export const CNI_COMMANDS = ["add", "del", "check", "status", "gc"] as const;
+const CNI_COMMANDS = ["add", "del", "check", "status", "gc"] as const;
 export type CniCommand = (typeof CNI_COMMANDS)[number];
 
 export interface CniWork {
