@@ -132,7 +132,9 @@ function trimmed(
 }
 
 function trimmedPod(pod: Pod, uid: string, { node, interner }: Pick<Reader, "node" | "interner">): Pod {
-  const { name, ips, hostNetwork, finished, attachment, sources } = pod;
+  const { name, hostNetwork, finished, attachment, sources } = pod;
+  // A copy has room for what is in it; one that grew has room to grow.
+  const ips = pod.ips.slice();
   const namespace = interner.text(pod.namespace);
   const labels = interner.labels(pod.labels);
   const ports = interner.ports(pod.ports);
