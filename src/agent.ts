@@ -192,6 +192,7 @@ async function loop(running: Parts, options: AgentOptions, env: AgentEnv & Round
     onChange: () => bell.ring(),
     onError: (error) => env.log.warn("the interfaces cannot be read", { error: messageOf(error) }),
     ...gateOf(running.kernel, options, env.log),
+    inKernel: running.progress.held.state.endpoints,
   });
   let reading: Reading | undefined;
   const watching = running.source.watch((next) => {

@@ -44,6 +44,8 @@ export interface FollowEnv {
   readonly onChange: () => void;
   readonly onError: (error: unknown) => void;
   readonly gate?: Gate;
+  /** What an earlier agent has left in force, by interface index. */
+  readonly inKernel: ReadonlyMap<number, { readonly addresses: readonly string[] }>;
 }
 
 /** Reads the node's tables once. Errors: BpfError. */
@@ -54,7 +56,7 @@ export async function readInterfaces(options: InterfaceOptions): Promise<Interfa
 /** Follows the node's tables until it is closed. Errors: BpfError where they cannot be read at all. */
 export async function openInterfaces(
   options: InterfaceOptions,
-  { onChange, onError, gate }: FollowEnv,
+  { onChange, onError, gate, inKernel }: FollowEnv,
 ): Promise<Interfaces> {
   const { denyUnknown } = options;
   const node = await followNode({
@@ -69,7 +71,7 @@ export async function openInterfaces(
         }),
   });
   const absences = openAbsences(onChange);
-  const resolve = resolver(options, node, absences);
+  const resolve = resolver(options, node, { absences, inKernel });
   return {
     resolve(pods) {
       gate?.release();
@@ -86,15 +88,16 @@ export async function openInterfaces(
 function resolver(
   { node: nodeName, denyUnknown }: InterfaceOptions,
   node: Node,
-  absences?: Absences,
+  { absences, inKernel }: { readonly absences?: Absences; readonly inKernel?: FollowEnv["inKernel"] } = {},
 ): Interfaces["resolve"] {
-  let before: readonly PodInterface[] = [];
+  let before: readonly PodInterface[] | undefined;
   return (pods) => {
-    const options = { before, ...(nodeName === undefined ? {} : { node: nodeName }) };
+    const known = before === undefined ? { inKernel: inKernel ?? new Map() } : { before };
+    const options = { ...known, ...(nodeName === undefined ? {} : { node: nodeName }) };
     const resolved = resolveInterfaces(pods, node, options);
     before = resolved.found;
-    const known = new Set(before.map(({ ifindex }) => ifindex));
-    const unknown = denyUnknown === undefined ? [] : strangersIn(node.tables(), known, denyUnknown.ignored);
+    const taken = new Set(before.map(({ ifindex }) => ifindex));
+    const unknown = denyUnknown === undefined ? [] : strangersIn(node.tables(), taken, denyUnknown.ignored);
     const told = new Set(resolved.problems.map(({ object }) => object));
     const silent = resolved.missing.map(missingProblem).filter(({ object }) => !told.has(object));
     const lasting = absences?.lasting([...silent, ...unknown.map(({ name }) => unknownProblem(name))]) ?? [];

@@ -31,8 +31,10 @@ export interface Resolved {
 export interface ResolveOptions {
   /** The name of this node, where pods tell theirs: those of other nodes then have no interface here, and its own ones must have one. */
   readonly node?: string;
-  /** What was found before: of equally likely interfaces an address keeps its own. */
+  /** What was found before: of equally likely interfaces an address keeps its own, and a pod its last one that nobody else has. */
   readonly before?: readonly PodInterface[];
+  /** What an earlier agent has left in the kernel, by interface index: it counts as found before. */
+  readonly inKernel?: ReadonlyMap<number, { readonly addresses: readonly string[] }>;
 }
 
 /** That a pod may have an interface; lower weights come first. */
@@ -40,24 +42,32 @@ interface Claim {
   readonly pod: Pod;
   readonly link: NetLink;
   readonly weight: readonly number[];
-  /** The address that proves it; the annotation otherwise. */
+  /** The address that proves it, where one does. */
   readonly address?: string;
+}
+
+/** An interface that was an address's; of which pod and by what name, unless an earlier agent found it. */
+interface Earlier {
+  readonly ifindex: number;
+  readonly key?: string;
+  readonly name?: string;
 }
 
 type Answer = { readonly claims: readonly Claim[] } | { readonly reason: string };
 
 /**
  * Finds the interfaces of every pod. An annotation counts more than an address, a stronger proof (see PROOFS) more than a
- * weaker one, and a pod that is being deleted less than one that is not; then the first in key order. Without the node's
- * name a pod whose address leads to no interface of this node, and that names none, is taken for a pod of another node.
+ * weaker one, and a pod that is being deleted less than one that is not; then the first in key order. An interface stays a
+ * pod's until it has gone, or the pod, or another pod is proved to have it: what proved it may be for the pod to take away,
+ * and it would be rid of its policies with it. Without the node's name a pod whose address leads to no interface of this node, and that names none, is taken for a pod of another node.
  */
 export function resolveInterfaces(
   pods: Iterable<Pod>,
   node: Node,
-  { node: nodeName, before = [] }: ResolveOptions = {},
+  { node: nodeName, before = [], inKernel = new Map() }: ResolveOptions = {},
 ): Resolved {
   const owners = ownersOf(node.tables());
-  const held = new Set(before.flatMap(({ pod, ifindex }) => pod.ips.map(({ text }) => `${text} ${ifindex}`)));
+  const earlier = earlierOf(before, inKernel);
   const problems: Problem[] = [];
   const missing = new Set<string>();
   const claims: Claim[] = [];
@@ -66,7 +76,12 @@ export function resolveInterfaces(
     if (!isSelectable(pod) || isElsewhere(pod, nodeName)) continue;
     const answer =
       pod.attachment === undefined
-        ? { claims: byAddress(pod, node.tables(), owners, held) }
+        ? {
+            claims: [
+              ...byAddress(pod, node.tables(), owners, earlier),
+              ...byHabit(pod, node.tables(), earlier),
+            ],
+          }
         : byAnnotation(pod, pod.attachment, node);
     if ("reason" in answer) {
       missing.add(keyOf(pod));
@@ -108,12 +123,53 @@ const byKey = (a: Pod, b: Pod): number => (keyOf(a) < keyOf(b) ? -1 : 1);
 const CLAIMED = -2;
 const SURE = -1;
 
-function byAddress(pod: Pod, tables: NodeTables, owners: Owners, held: ReadonlySet<string>): Claim[] {
+type EarlierOf = ReadonlyMap<string, readonly Earlier[]>;
+
+/** By address. */
+function earlierOf(
+  before: readonly PodInterface[],
+  inKernel: NonNullable<ResolveOptions["inKernel"]>,
+): EarlierOf {
+  const all = [
+    ...[...inKernel].flatMap(([ifindex, { addresses }]) =>
+      addresses.map((text): [string, Earlier] => [text, { ifindex }]),
+    ),
+    ...before
+      .filter(({ pod }) => pod.attachment === undefined)
+      .flatMap(({ pod, ifindex, name }) =>
+        pod.ips.map(({ text }): [string, Earlier] => [text, { ifindex, name, key: keyOf(pod) }]),
+      ),
+  ];
+  const found = new Map<string, Earlier[]>();
+  for (const [text, each] of all) {
+    const there = found.get(text);
+    if (there === undefined) found.set(text, [each]);
+    else there.push(each);
+  }
+  return found;
+}
+
+/** Weaker than any proof. */
+const HABIT = PROOFS.length;
+
+/** Interfaces that were the pod's, under an address that it still has. An index may have been given to another link meanwhile. */
+function byHabit(pod: Pod, tables: NodeTables, earlier: EarlierOf): Claim[] {
+  return pod.ips.flatMap(({ text }) =>
+    (earlier.get(text) ?? []).flatMap(({ ifindex, key = keyOf(pod), name }): Claim[] => {
+      const link = tables.links.get(ifindex);
+      if (link === undefined || !isPairElsewhere(link)) return [];
+      if (key !== keyOf(pod) || (name !== undefined && name !== link.name)) return [];
+      return [{ pod, link, weight: [HABIT, pod.deleting === true ? 1 : 0] }];
+    }),
+  );
+}
+
+function byAddress(pod: Pod, tables: NodeTables, owners: Owners, earlier: EarlierOf): Claim[] {
   return pod.ips.flatMap((address) =>
     owners.placesOf(address).flatMap(({ ifindex, proof, rank }): Claim[] => {
       const link = tables.links.get(ifindex);
       if (link === undefined) return [];
-      const isHeld = held.has(`${address.text} ${ifindex}`);
+      const isHeld = earlier.get(address.text)?.some((each) => each.ifindex === ifindex) === true;
       const weight = [PROOFS.indexOf(proof), pod.deleting === true ? 1 : 0, isHeld ? 0 : 1, rank];
       return [{ pod, link, weight, address: address.text }];
     }),

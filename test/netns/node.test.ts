@@ -136,8 +136,36 @@ describe("a pod that no annotation tells of", () => {
     before = resolveInterfaces([owner, thief], node, { before }).found;
     ipBatch(["addr del 10.97.1.3/32 dev eth0"], A);
     ipBatch(["addr del 10.97.1.3/32 dev eth0"], B);
-    await until(() => resolved([owner, thief], { before }).found.length === 1);
-    expect(resolved([owner, thief], { before }).found).toEqual(["a-thief wtnd-b"]);
+    await until(() => resolved([owner, thief]).found.join() === "a-thief wtnd-b");
+  });
+
+  it("is not rid of its interface by taking its address away, nor by another pod's help, nor while no agent runs", async () => {
+    pair("wtnd-a", A);
+    pair("wtnd-b", B);
+    ipBatch(["addr add 10.97.6.1/32 dev eth0"], A);
+    ipBatch(["addr add 10.97.6.2/32 dev eth0"], B);
+    const pods = [pod("a", ["10.97.6.1"]), pod("b", ["10.97.6.2"])];
+    await until(() => resolved(pods).found.length === 2);
+    const { found: before } = resolveInterfaces(pods, node);
+    ipBatch(["addr flush dev eth0"], A);
+    await until(() => resolved(pods).found.length === 1);
+    expect(resolved(pods, { before })).toEqual({ found: ["a wtnd-a", "b wtnd-b"], missing: [], lines: [] });
+    const inKernel = new Map(
+      before.map(({ ifindex, pod: { ips } }) => [ifindex, { addresses: ips.map(({ text }) => text) }]),
+    );
+    expect(resolved(pods, { inKernel }).found).toEqual(["a wtnd-a", "b wtnd-b"]);
+    ipBatch(["addr flush dev eth0", "addr add 10.97.6.1/32 dev eth0"], B);
+    await until(() => resolved(pods).found[0] === "a wtnd-b");
+    expect(resolved(pods, { before }).found).toEqual(["a wtnd-a", "a wtnd-b"]);
+    // Until it is gone, or has another owner, or the pod has gone or has other addresses.
+    expect(resolved([pod("a", ["10.97.6.9"])], { before }).found).toEqual([]);
+    expect(resolved([pod("c", ["10.97.6.1"])], { before }).found).toEqual(["c wtnd-b"]);
+    ipBatch(["addr add 10.97.6.3/32 dev eth0"], A);
+    await until(() => foundOf(pod("c", ["10.97.6.3"])).length === 1);
+    expect(resolved([...pods, pod("c", ["10.97.6.3"])], { before }).found).toEqual(["a wtnd-b", "c wtnd-a"]);
+    ipBatch(["link del wtnd-a"]);
+    await until(() => ![...node.tables().links.values()].some(({ name }) => name === "wtnd-a"));
+    expect(resolved(pods, { before }).found).toEqual(["a wtnd-b"]);
   });
 
   it("moves with its address, and with an index that is used again", async () => {

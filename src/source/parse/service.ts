@@ -13,10 +13,13 @@ const SERVICE_METADATA: MetadataRules = { strict: false, nameCheck: objectName }
 
 const HEADLESS = "None";
 
+/** kube-proxy does not even ask for Services with one of these (pkg/proxy/apis/well_known_labels.go): it rewrites nothing for them. */
+const OTHER_PROXY_LABELS = ["service.kubernetes.io/service-proxy-name", "service.kubernetes.io/headless"];
+
 /** Undefined where the name or namespace cannot be read. Of everything else, what can be read counts. */
 export function parseService(field: Field): Service | undefined {
   const fields = fieldsOf(field) ?? new Map();
-  const { name, namespace } = parseMetadata(field, fields, SERVICE_METADATA);
+  const { name, namespace, labels } = parseMetadata(field, fields, SERVICE_METADATA);
   const spec = mapAt(fields, "spec", "the Service counts as having no address");
   const status = mapAt(fields, "status", "it counts as having no load balancer");
   const type = textAt(spec, "type");
@@ -26,8 +29,12 @@ export function parseService(field: Field): Service | undefined {
   const selector = selectorOf(spec);
   const onlyLocal = textAt(spec, "internalTrafficPolicy") === "Local";
   if (name === undefined || namespace === undefined) return undefined;
-  // kube-proxy passes over both (ShouldSkipService of k8s.io/kubernetes/pkg/proxy/util).
-  const skipped = type === "ExternalName" || clusterIps === HEADLESS;
+  // Passed over by kube-proxy (the first two by ShouldSkipService of k8s.io/kubernetes/pkg/proxy/util). An address that is not
+  // rewritten is judged as itself: else a Service could lend any externalIP the verdict of its own pods.
+  const skipped =
+    type === "ExternalName" ||
+    clusterIps === HEADLESS ||
+    OTHER_PROXY_LABELS.some((label) => labels.has(label));
   return {
     namespace,
     name,

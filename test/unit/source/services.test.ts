@@ -88,6 +88,17 @@ status: { loadBalancer: { ingress: [{ ip: 203.0.113.5, ipMode: VIP }, { ip: 203.
     expect(web).toMatchObject({ clusterIps: [], externalIps: [] });
   });
 
+  test.each(["service-proxy-name: other", 'headless: ""'])(
+    "have no address where kube-proxy leaves them to others (%s)",
+    (label) => {
+      const text = service("{ clusterIP: 10.96.0.10, externalIPs: [198.51.100.9], ports: [{ port: 80 }] }");
+      const labels = `labels: { service.kubernetes.io/${label} }`;
+      const { lines, service: web } = serviceOf(text.replace("shop }", `shop, ${labels} }`));
+      expect(lines).toEqual([]);
+      expect(web).toMatchObject({ clusterIps: [], externalIps: [] });
+    },
+  );
+
   test("before an address is assigned, without a selector, on the same node only", () => {
     const { lines, service: web } = serviceOf(
       service("{ internalTrafficPolicy: Local, selector: {}, ports: [{ port: 80, targetPort: 0 }] }"),
