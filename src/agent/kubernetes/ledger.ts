@@ -27,8 +27,11 @@ export interface Told {
 }
 
 export interface Ledger {
-  /** What is wrong now. All times are milliseconds of a clock that only goes forward. */
-  take(notices: ReadonlyMap<string, Notice>, now: number): void;
+  /**
+   * What is wrong now. All times are milliseconds of a clock that only goes forward. `turnOf` says how many nodes go before
+   * this one with a notice that all of them have.
+   */
+  take(notices: ReadonlyMap<string, Notice>, now: number, turnOf: (key: string) => number): void;
   /** When the next is due; undefined where there is nothing to tell. */
   nextAt(): number | undefined;
   /** What is to be told now, if anything is due; it must be settled before the next. */
@@ -43,6 +46,8 @@ interface Entry {
   solved: boolean;
   returns: number;
   told: Told | undefined;
+  /** How long what is new of it must last, and wait for the turn of this node. */
+  readonly settleMs: number;
   /** Infinity where there is nothing to tell. */
   dueAt: number;
   /** Tries that failed one after the other. */
@@ -52,11 +57,7 @@ interface Entry {
 const NEVER = Number.POSITIVE_INFINITY;
 
 /** `onLeftOut` hears of every notice that is beyond what is remembered, or that ended before its turn came. */
-export function openLedger(
-  timing: NoticeTiming,
-  onLeftOut: (reason: Reason) => void,
-  random: () => number = Math.random,
-): Ledger {
+export function openLedger(timing: NoticeTiming, onLeftOut: (reason: Reason) => void): Ledger {
   const entries = new Map<string, Entry>();
   let beyond = new Set<string>();
   let begun: { readonly entry: Entry; readonly telling: Telling } | undefined;
@@ -67,9 +68,11 @@ export function openLedger(
     const old = entries.values().find(isDone);
     return old !== undefined && entries.delete(old.notice.key);
   }
-  function add(notice: Notice, now: number): void {
-    const dueAt = now + timing.settleMs + (isShared(notice) ? random() * timing.spreadMs : 0);
-    entries.set(notice.key, { notice, solved: false, returns: 0, told: undefined, dueAt, failures: 0 });
+  function add(notice: Notice, turn: number, now: number): void {
+    const settleMs = timing.settleMs + turn * timing.turnMs;
+    const dueAt = now + settleMs;
+    const fresh = { solved: false, returns: 0, told: undefined, failures: 0 };
+    entries.set(notice.key, { notice, settleMs, dueAt, ...fresh });
   }
   function end(entry: Entry, now: number): void {
     if (entry.told === undefined && begun?.entry !== entry) {
@@ -82,7 +85,7 @@ export function openLedger(
     entry.dueAt = dueAfter(entry, now, timing);
   }
   return {
-    take(notices, now) {
+    take(notices, now, turnOf) {
       for (const [key, entry] of entries) {
         if (!notices.has(key) && !entry.solved) end(entry, now);
         if (isDone(entry) && now - (entry.told?.at ?? now) > timing.periodMs) entries.delete(key);
@@ -91,7 +94,7 @@ export function openLedger(
       for (const [key, notice] of notices) {
         const entry = entries.get(key);
         if (entry !== undefined) renew(entry, notice, now, timing);
-        else if (hasRoom(notice)) add(notice, now);
+        else if (hasRoom(notice)) add(notice, isShared(notice) ? turnOf(notice.key) : 0, now);
         else {
           if (!beyond.has(key)) onLeftOut(notice.reason);
           if (without.size < LEFT_OUT_MAX) without.add(key);
@@ -136,8 +139,8 @@ function earliest(entries: Iterable<Entry>, now: number): Entry | undefined {
 }
 
 /** When to tell what a told problem has come to since. */
-function dueAfter({ told, solved, returns }: Entry, now: number, timing: NoticeTiming): number {
-  const { settleMs, leastMs, periodMs } = timing;
+function dueAfter({ told, solved, returns, settleMs }: Entry, now: number, timing: NoticeTiming): number {
+  const { leastMs, periodMs } = timing;
   if (told?.solved === solved) return solved ? NEVER : told.at + periodMs;
   // What comes and goes is told ever more seldom.
   const pauseMs = Math.min(leastMs * (2 ** returns - 1), periodMs);
@@ -182,5 +185,5 @@ function renew(entry: Entry, notice: Notice, now: number, timing: NoticeTiming):
   }
   // What is told of nodes and pods may change from round to round ("for 12 s"); of a policy it changes with the policy.
   if (entry.told !== undefined && isShared(notice) && before.note !== notice.note)
-    entry.dueAt = Math.max(now + timing.settleMs, entry.told.at + timing.leastMs);
+    entry.dueAt = Math.max(now + entry.settleMs, entry.told.at + timing.leastMs);
 }

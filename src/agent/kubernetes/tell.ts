@@ -11,6 +11,7 @@ import { noticesOf, type Reason, type Situation, SOLVED } from "./notices.ts";
 import { firstOf, queryOf } from "./subjects.ts";
 import type { NoticeTiming } from "./timing.ts";
 import { openTokens } from "./tokens.ts";
+import { openTurns } from "./turns.ts";
 
 /** How often what became of an Event, by its reason. `left-out`: there were too many, or it ended before its turn. */
 export interface EventCount {
@@ -61,7 +62,7 @@ export function openTeller(options: TellerOptions, env: TellerEnv): Teller {
   return {
     tell({ problems, pods }) {
       if (ended.signal.aborted) return;
-      ledger.take(noticesOf({ problems, pods, node }), performance.now());
+      ledger.take(noticesOf({ problems, pods, node }), performance.now(), openTurns(pods, node));
       bell.ring();
     },
     counts: () => [...counts.values()],

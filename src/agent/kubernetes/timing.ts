@@ -3,8 +3,8 @@
 export interface NoticeTiming {
   /** How long a problem, or its end, must last before it is told: what comes and goes with a pod's start is no news. */
   readonly settleMs: number;
-  /** What every node would tell waits for a random time up to this besides, so that not all ask at once. */
-  readonly spreadMs: number;
+  /** Between the turns of two nodes to tell what all of them know: most find it told, or over. */
+  readonly turnMs: number;
   /** How often what lasts is told anew. Events are kept for an hour, unless the server is told otherwise. */
   readonly periodMs: number;
   /** Between two Events of the same object and reason. */
@@ -22,7 +22,7 @@ export interface NoticeTiming {
 
 export const NOTICE_TIMING: NoticeTiming = {
   settleMs: 2_000,
-  spreadMs: 3_000,
+  turnMs: 1_000,
   periodMs: 30 * 60_000,
   leastMs: 60_000,
   retryMs: [5_000, 30_000, 120_000],

@@ -16,19 +16,18 @@ const of = (...notices: readonly Notice[]) => new Map(notices.map((each) => [eac
 const A = of(notice("a"));
 const NONE = of();
 
-function told(ledger: Ledger, now: number, outcome: Outcome = "created") {
+function told(ledger: Pick<Ledger, "begin" | "settle">, now: number, outcome: Outcome = "created") {
   const telling = ledger.begin(now);
   if (telling !== undefined) ledger.settle(outcome, "uid", now);
   return telling;
 }
 
+/** Of a node that three others go before. */
 function open(entriesMax = NOTICE_TIMING.entriesMax) {
   const leftOut: Reason[] = [];
-  const ledger = openLedger(
-    { ...NOTICE_TIMING, entriesMax },
-    (reason) => leftOut.push(reason),
-    () => 1,
-  );
+  const opened = openLedger({ ...NOTICE_TIMING, entriesMax }, (reason) => leftOut.push(reason));
+  const take = (notices: ReadonlyMap<string, Notice>, now: number) => opened.take(notices, now, () => 3);
+  const ledger = { ...opened, take };
   return { ledger, leftOut };
 }
 
@@ -83,7 +82,7 @@ describe("the ledger of notices", () => {
   it("tells of a policy again when its note changes, but not of a pod", () => {
     const { ledger } = open();
     ledger.take(of(notice("p", "NetworkPolicy", "one"), notice("a", "Pod", "for 1 s")), 0);
-    const first = settleMs + NOTICE_TIMING.spreadMs;
+    const first = settleMs + 3 * NOTICE_TIMING.turnMs;
     told(ledger, first);
     told(ledger, first);
     ledger.take(of(notice("p", "NetworkPolicy", "two"), notice("a", "Pod", "for 2 s")), first + 1);

@@ -10,7 +10,7 @@ const POLICY = "/apis/networking.k8s.io/v1/namespaces/shop/networkpolicies";
 const QUICK: NoticeTiming = {
   ...NOTICE_TIMING,
   settleMs: 5,
-  spreadMs: 5,
+  turnMs: 5,
   leastMs: 5,
   retryMs: [5, 5],
   tokenMs: 1,
