@@ -34,7 +34,10 @@ export async function waitForNodes({ namespace, name, credentials, ...rest }: Wa
       const seen = await progressOf(client, path, ending);
       if (seen.text !== last && !ending.aborted) out.write(`${printable(seen.text)}\n`);
       if (seen.done) return;
-      if (ending.aborted) break;
+      if (ending.aborted) {
+        last ||= seen.text;
+        break;
+      }
       last = seen.text;
       await sleep(ASK_AGAIN_MS, undefined, { signal: ending }).catch(() => undefined);
     }
