@@ -1,10 +1,10 @@
 // The agent with no more than the capabilities that the Helm chart gives its container, enforcing on real sockets; and with one less.
 
-import { writeFileSync } from "node:fs";
+import { chownSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { Agent, type ProductPaths, weir } from "../../src/lab/product.ts";
-import { agentPod } from "../../tools/chart/render.ts";
+import { agentPod, findObject, objectsOf, podOf, renderChart } from "../../tools/chart/render.ts";
 import { mismatchesOf } from "./reach.ts";
 import { FRIENDS_ONLY, FRIENDS_ONLY_HOLDS, smallWorld } from "./small-world.ts";
 import { openWorld, type World } from "./world.ts";
@@ -80,4 +80,35 @@ it("and needs every one of the others", async () => {
       denied: true,
     });
   }
+});
+
+it("puts weir-cni into another user's directory and takes it away again, with the capabilities of the chart's clean-up", async () => {
+  const [conf, bin] = ["conf", "bin"].map((name) => join(dirname(world.paths.socket), name)) as [
+    string,
+    string,
+  ];
+  const list = join(conf, "10-net.conflist");
+  const text = '{"cniVersion": "1.0.0", "name": "net", "plugins": [{"type": "ptp"}]}\n';
+  for (const directory of [conf, bin]) mkdirSync(directory);
+  writeFileSync(list, text, { mode: 0o600 });
+  const STRANGER = 4711;
+  for (const path of [conf, bin, list]) chownSync(path, STRANGER, STRANGER);
+
+  const cleanup = objectsOf(renderChart({ set: ["cni.enabled=true"] })).filter(
+    ({ kind }) => kind === "DaemonSet",
+  );
+  const [cni] = podOf(findObject(cleanup, "DaemonSet", "weir-cleanup")).initContainers ?? [];
+  const capabilities = cni?.securityContext.capabilities?.add ?? [];
+  for (const each of capabilities) expect(capabilitiesOf(["cni.enabled=true"])).toContain(each);
+  const paths = pathsWith(capabilities);
+  const at = ["--conf-dir", conf, "--bin-dir", bin];
+  const installed = await weir(paths, ["cni", "install", ...at]);
+  expect({ status: installed.status, stderr: installed.stderr }).toEqual({ status: 0, stderr: "" });
+  expect(readFileSync(list, "utf8")).toContain("weir-cni");
+  const { uid, gid, mode } = statSync(list);
+  expect({ uid, gid, mode: mode & 0o777 }).toEqual({ uid: STRANGER, gid: STRANGER, mode: 0o600 });
+  const removed = await weir(paths, ["cni", "uninstall", ...at]);
+  expect({ status: removed.status, stderr: removed.stderr }).toEqual({ status: 0, stderr: "" });
+  expect(readFileSync(list, "utf8")).toBe(text);
+  expect(readdirSync(bin)).toEqual([]);
 });
