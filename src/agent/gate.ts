@@ -2,12 +2,18 @@
 
 import { codeOf, messageOf } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
-import { attach } from "../datapath/attach.ts";
+import { attach, standDown, standIn } from "../datapath/attach.ts";
 import type { Mode } from "../model/mode.ts";
 import type { Kernel } from "./kernel.ts";
 
 /** Runs what is done to one interface one after another. */
 export type InTurn = <T>(ifindex: number, work: () => Promise<T>) => Promise<T>;
+
+interface GateEnv {
+  /** The interface passes nothing from now on. */
+  readonly onShut: (ifindex: number) => void;
+  readonly onError: (error: unknown) => void;
+}
 
 export interface Gate {
   readonly inTurn: InTurn;
@@ -22,16 +28,27 @@ export interface Gate {
   release(): void;
 }
 
-function openGate(kernel: Kernel, onError: (error: unknown) => void): Gate {
+function openGate(kernel: Kernel, { onShut, onError }: GateEnv): Gate {
   const shut = new Set<number>();
   const inTurn = openTurns();
   const { datapath, hook, fromPodHook, guard } = kernel;
   const xdp = fromPodHook === "xdp" ? guard?.programs.fromPod : undefined;
+  async function shutNow(ifindex: number): Promise<void> {
+    // A kernel without clsact has nothing to stand in.
+    const isShut = await standIn(datapath, ifindex).then(
+      () => true,
+      () => false,
+    );
+    if (isShut) onShut(ifindex);
+    await attach(datapath, ifindex, hook, xdp);
+    if (!isShut) onShut(ifindex);
+    await standDown(ifindex, hook);
+  }
   return {
     inTurn,
     shut(ifindex) {
       shut.add(ifindex);
-      inTurn(ifindex, () => attach(datapath, ifindex, hook, xdp)).catch((error: unknown) => {
+      inTurn(ifindex, () => shutNow(ifindex)).catch((error: unknown) => {
         // It has gone already. All else the next round tries again, and tells.
         if (codeOf(error) !== "ENODEV") onError(error);
       });
@@ -48,9 +65,11 @@ export function gateOf(
   log: Log,
 ): { readonly gate?: Gate } {
   if (denyUnknown === undefined || mode === "audit") return {};
-  const onError = (error: unknown) =>
-    log.warn("an unknown interface is not shut", { error: messageOf(error) });
-  return { gate: openGate(kernel, onError) };
+  const env: GateEnv = {
+    onShut: (ifindex) => log.debug("an unknown interface is shut", { ifindex }),
+    onError: (error) => log.warn("an unknown interface is not shut", { error: messageOf(error) }),
+  };
+  return { gate: openGate(kernel, env) };
 }
 
 function openTurns(): InTurn {

@@ -53,6 +53,21 @@ export async function attach(
   return { ingress: hook, egress: hook, ...(refused === undefined ? {} : { refused }) };
 }
 
+/**
+ * Has both programs at work on an interface sooner than `attach`: a tcx link waits for a grace period of the kernel's while it is
+ * made, some milliseconds for each direction, a filter of clsact does not. Such filters stand in until the links are there.
+ * Errors: as attach.
+ */
+export async function standIn(datapath: Datapath, ifindex: number): Promise<void> {
+  if (attachedProgram(datapath.root, ifindex, "egress") !== undefined) return;
+  for (const direction of DIRECTIONS) await attachClsact(datapath, ifindex, direction);
+}
+
+/** Takes away what stood in, where links have taken its place. */
+export async function standDown(ifindex: number, hook: Hook): Promise<void> {
+  if (hook === "tcx") for (const direction of DIRECTIONS) await detachClsact(ifindex, direction);
+}
+
 async function attachTc(
   datapath: Datapath,
   ifindex: number,
