@@ -32,8 +32,14 @@ function endsOf(name: string, directory: string): Ends | undefined {
 }
 
 /** The index of an interface, where it is there. */
-export const indexOf = (name: string, directory = NET): number | undefined =>
-  endsOf(name, directory)?.ifindex;
+export function indexOf(name: string, directory = NET): number | undefined {
+  try {
+    return Number(readFileSync(join(directory, name, "ifindex"), "utf8"));
+  } catch {
+    // There is none of this name.
+    return undefined;
+  }
+}
 
 /**
  * The host's end of the pod's veth. Both ends must name each other: what the plugin has read in the pod's namespace, or else

@@ -3,7 +3,7 @@
 import { messageOf } from "../../base/errors.ts";
 import { attachmentKey, type Claim } from "../../cni/claim.ts";
 import { readClaims, writeClaims } from "../../cni/file.ts";
-import { linkNames } from "../../cni/links.ts";
+import { indexOf } from "../../cni/links.ts";
 import type { Attached, GcRequest } from "../../cni/request.ts";
 import type { Problem } from "../../model/problem.ts";
 
@@ -75,20 +75,18 @@ export function garbageOf({ network, valid }: GcRequest): (claim: Claim) => bool
 
 /** Tells claims whose interface has gone, or that no pod has gone by for FORGET_MS; `now` as the clock gives milliseconds. */
 export function expiry(
-  linksNow: () => ReadonlySet<string> = linkNames,
+  indexNow: (link: string) => number | undefined = indexOf,
 ): (waits: ReadonlySet<Claim>, now: number) => (claim: Claim) => boolean {
   const since = new WeakMap<Claim, number>();
-  return (waits, now) => {
-    const names = linksNow();
-    return (claim) => {
-      if (!names.has(claim.link)) return true;
-      if (!waits.has(claim)) {
-        since.delete(claim);
-        return false;
-      }
-      const begun = since.get(claim) ?? now;
-      since.set(claim, begun);
-      return now - begun >= FORGET_MS;
-    };
+  return (waits, now) => (claim) => {
+    // With another index the name is that of a link that came later.
+    if (indexNow(claim.link) !== claim.ifindex) return true;
+    if (!waits.has(claim)) {
+      since.delete(claim);
+      return false;
+    }
+    const begun = since.get(claim) ?? now;
+    since.set(claim, begun);
+    return now - begun >= FORGET_MS;
   };
 }

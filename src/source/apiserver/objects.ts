@@ -79,10 +79,18 @@ export function readItem(raw: unknown, reader: Reader): Item {
   const found = [...problems, ...(object?.problems ?? [])];
   return {
     ...identity,
-    value: object?.value && trimmed(object.value as Exclude<Value, Values["Node"]>, identity.uid, reader),
+    value:
+      object?.value &&
+      trimmed(object.value as Exclude<Value, Values["Node"]>, runningAs(raw, identity), reader),
     complete: object?.complete ?? false,
     problems: found.length === 0 ? NO_PROBLEMS : found.map((problem) => named(problem, reader, identity.key)),
   };
+}
+
+/** The uid that the runtime knows a pod by: that of a static pod is the kubelet's own, which its mirror at the server tells. */
+function runningAs(raw: unknown, { uid }: { readonly uid: string }): string {
+  const own = valueAt(raw, ["metadata", "annotations", "kubernetes.io/config.mirror"]);
+  return typeof own === "string" ? own : uid;
 }
 
 const named = (problem: Problem, { kind }: Reader, key: string): Problem =>

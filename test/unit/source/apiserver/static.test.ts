@@ -1,0 +1,27 @@
+// Static pods: the runtime knows them by the kubelet's own uid, and their mirror at the server has another.
+
+import { expect, test } from "vitest";
+import type { Pod } from "../../../../src/model/cluster.ts";
+import { openInterner } from "../../../../src/source/apiserver/intern.ts";
+import { SERVED } from "../../../../src/source/apiserver/kinds.ts";
+import { readItem } from "../../../../src/source/apiserver/objects.ts";
+
+const read = (annotations: Readonly<Record<string, string>>) =>
+  readItem(
+    {
+      metadata: { namespace: "shop", name: "web", uid: "server's", annotations },
+      spec: { nodeName: "self" },
+    },
+    { kind: "Pod", served: SERVED.Pod[0], node: "self", interner: openInterner() },
+  );
+
+test("a pod has its uid, and a static one that of the kubelet", () => {
+  const uids = [{}, { "kubernetes.io/config.mirror": "kubelet's" }].map((annotations) => {
+    const { uid, value } = read(annotations);
+    return [uid, (value as Pod).uid];
+  });
+  expect(uids).toEqual([
+    ["server's", "server's"],
+    ["server's", "kubelet's"],
+  ]);
+});
