@@ -2,7 +2,8 @@
 # Sets up, checks types, lint and format, then runs the tests; the last line is "N passed, N failed".
 # Without arguments the tests that need root run in two halves side by side, each in namespaces of its own.
 #
-#   bash tools/test.sh [--unit] [vitest arguments]     --unit: only what needs neither root nor eBPF
+#   bash tools/test.sh [--unit] [--cluster] [vitest arguments]
+#     --unit: only what needs neither root nor eBPF     --cluster: at the end tools/test-cluster.sh too
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 
@@ -32,9 +33,11 @@ check() {
 }
 
 arguments=()
+cluster=false
 for argument in "$@"; do
   case $argument in
     --unit) arguments+=(--project unit) ;;
+    --cluster) cluster=true ;;
     *) arguments+=("$argument") ;;
   esac
 done
@@ -83,5 +86,9 @@ else
   wait
   cat "$logs/half-2.log"
   count unit half-1 half-2
+fi
+if $cluster; then
+  tests cluster bash tools/test-cluster.sh
+  count cluster
 fi
 finish

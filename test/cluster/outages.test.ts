@@ -2,13 +2,13 @@
 
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
-import { Agent } from "../../src/lab/product.ts";
+import type { Agent } from "../../src/lab/product.ts";
 import { ask } from "../../src/observe/client.ts";
 import type { StatusView } from "../../src/observe/view.ts";
 import { mismatchesOf } from "../netns/reach.ts";
 import type { Manifest } from "./api.ts";
 import { namespaceOf } from "./objects.ts";
-import { type LocalPod, NODE, openWorld, type World } from "./world.ts";
+import { type LocalPod, openWorld, type World } from "./world.ts";
 
 const WAIT_MS_MAX = 90_000;
 const POLL_MS = 100;
@@ -112,8 +112,7 @@ describe("an API server", () => {
     await world.servers.apiserver.kill();
     await agent.kill();
     await expectReach(FRIENDS_ALONE);
-    agent = Agent.run(world.paths, ["--kubeconfig", world.access.kubeconfig, "--node-name", NODE]);
-    world.lab.defer(() => agent.killNow());
+    agent = world.run();
     await sleep(2_000);
     await expectReach(FRIENDS_ALONE);
     await world.servers.apiserver.start();

@@ -25,7 +25,9 @@ export interface World {
   readonly access: Access;
   readonly lab: Lab;
   readonly paths: ProductPaths;
-  /** Starts the agent, with more arguments, and waits until it has something in force. */
+  /** Starts the agent, with more arguments. */
+  run(...args: readonly string[]): Agent;
+  /** As `run`, and waits until it has something in force. */
   start(...args: readonly string[]): Promise<Agent>;
   /** See known.ts. */
   settled(waitMsMax?: number): Promise<number>;
@@ -65,15 +67,20 @@ async function worldOf(servers: Servers, lab: Lab, prefix: string): Promise<Worl
   const access = await openAccess(servers, directory);
   for (const name of [NODE, OTHER_NODE])
     await api.create({ apiVersion: "v1", kind: "Node", metadata: { name } });
+  const run = (...args: readonly string[]): Agent => {
+    const agent = Agent.run(paths, ["--kubeconfig", access.kubeconfig, "--node-name", NODE, ...args]);
+    lab.defer(() => agent.killNow());
+    return agent;
+  };
   return {
     servers,
     api,
     access,
     lab,
     paths,
+    run,
     async start(...args) {
-      const agent = Agent.run(paths, ["--kubeconfig", access.kubeconfig, "--node-name", NODE, ...args]);
-      lab.defer(() => agent.killNow());
+      const agent = run(...args);
       await agent.ready();
       return agent;
     },
