@@ -1,7 +1,7 @@
 // Pairs into other network namespaces of which nobody has said whose they are.
 
 import { RouteProtocol } from "bpf-ts";
-import { isPairElsewhere, type NetLink, type NodeTables } from "./tables.ts";
+import { isPairElsewhere, type NetLink, type NetRoute, type NodeTables } from "./tables.ts";
 
 /** Patterns of names of interfaces that are no pod's: `*` stands for any characters. */
 export type Ignored = readonly string[];
@@ -17,14 +17,19 @@ export const strangersIn = (tables: NodeTables, known: ReadonlySet<number>, igno
 export const isStranger = (tables: NodeTables, link: NetLink, ignored: Ignored): boolean =>
   isPairElsewhere(link) && !ignored.some((pattern) => matches(pattern, link.name)) && !isUplink(tables, link);
 
-/** A way to elsewhere leads through it. What a router at its other end announces does not count: a pod could. */
-const isUplink = ({ routes }: NodeTables, { ifindex }: NetLink): boolean =>
-  routes.some(
-    ({ protocol, hops }) =>
-      protocol !== RouteProtocol.RA &&
-      protocol !== RouteProtocol.REDIRECT &&
-      hops.some((hop) => hop.ifindex === ifindex && hop.gateway !== undefined),
-  );
+const keptUplinks = new WeakMap<NodeTables, ReadonlySet<number>>();
+
+/** Ways to elsewhere lead through it. What a router at its other end announces does not count: a pod could. */
+function isUplink(tables: NodeTables, { ifindex }: NetLink): boolean {
+  const uplinks = keptUplinks.get(tables) ?? new Set(tables.routes.flatMap(gatewaysOf));
+  keptUplinks.set(tables, uplinks);
+  return uplinks.has(ifindex);
+}
+
+const gatewaysOf = ({ protocol, hops }: NetRoute): number[] =>
+  protocol === RouteProtocol.RA || protocol === RouteProtocol.REDIRECT
+    ? []
+    : hops.flatMap(({ ifindex, gateway }) => (gateway === undefined ? [] : [ifindex]));
 
 function matches(pattern: string, name: string): boolean {
   const parts = pattern.split("*").map((part) => part.replaceAll(/[.*+?^${}()|[\]\\]/g, "\\$&"));
