@@ -22,7 +22,7 @@ const EXIT_OF: Readonly<Record<Health, number>> = { ok: 0, degraded: 1, down: 2 
 const HELP = `
 The first word is the answer:
   ok          what is wanted is in the kernel
-  degraded    something could not be read or enforced, or a change is not in the kernel yet
+  degraded    something could not be read or enforced, or what was read is not in the kernel yet
   down        no agent answers; what it last put into the kernel stays in force and is summed up
 
 Examples:

@@ -54,7 +54,7 @@ export function renderChart({
     ? ["helm", ["template", "weir", ...options, CHART]]
     : [STAND_IN, [...options, CHART]];
   const { status, stdout, stderr, error } = spawnSync(command, args, { encoding: "utf8" });
-  if (error !== undefined) throw new Error(`${command}: ${error.message}; run: npm run setup`);
+  if (error !== undefined) throw new Error(`${command}: ${error.message}; run: npm run setup -- charts`);
   if (status !== 0) throw new Error(stderr.trim());
   return stdout;
 }

@@ -54,6 +54,8 @@ function textOf(path: string): string {
     return readFileSync(path, "utf8");
   } catch (thrown) {
     if (codeOf(thrown) === "ENOENT") throw new CommandError(`${path} does not exist`, EXIT.notFound);
+    if (codeOf(thrown) === "EISDIR")
+      throw new CommandError(`${path} is a directory; expected a file of YAML`, EXIT.usage);
     throw thrown;
   }
 }

@@ -182,10 +182,14 @@ describe("errors name the place, the option and what was expected", () => {
     });
   });
 
-  it("and where there is no such file", async () => {
+  it("and where it is no file", async () => {
     expect(await runIn(["run", "--config", join(directory, "none")])).toMatchObject({
       exitCode: 4,
       stderr: `weir: ${join(directory, "none")} does not exist\n`,
+    });
+    expect(await runIn(["run", "--config", directory])).toMatchObject({
+      exitCode: 2,
+      stderr: `weir: ${directory} is a directory; expected a file of YAML\n`,
     });
   });
 });
