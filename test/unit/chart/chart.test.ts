@@ -170,6 +170,11 @@ describe("the plain manifests", () => {
     expect(plain(read("deploy/weir-cleanup.yaml"))).toEqual(plain(cleanupManifest()));
   });
 
+  it("can be waited for: `kubectl rollout status` refuses a DaemonSet with OnDelete", () => {
+    const [cleanup] = objectsOf(read("deploy/weir-cleanup.yaml"));
+    expect(cleanup).toMatchObject({ kind: "DaemonSet", spec: { updateStrategy: { type: "RollingUpdate" } } });
+  });
+
   it("are without Helm's own words", () => {
     for (const file of ["deploy/weir.yaml", "deploy/weir-cleanup.yaml"])
       expect(read(file)).not.toMatch(/helm\.sh|Helm$/m);

@@ -127,8 +127,9 @@ selector:
   matchLabels:
     {{- include "weir.selector" . | nindent 4 }}
     app.kubernetes.io/component: cleanup
+# The only one that `kubectl rollout status` can wait for.
 updateStrategy:
-  type: OnDelete
+  type: RollingUpdate
 template:
   metadata:
     labels:
