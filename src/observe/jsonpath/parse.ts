@@ -222,7 +222,7 @@ function parseOperand(cursor: Cursor): Operand {
   const next = cursor.text[cursor.at] ?? "";
   if (next === "'" || next === '"') return { kind: "value", value: parseQuoted(cursor) };
   if (/[@$.]/.test(next)) return { kind: "path", steps: parsePath(cursor) };
-  const [literal] = /^(?:-?\d+(?:\.\d+)?|true|false|null)\b/.exec(rest(cursor)) ?? [];
+  const [literal] = /^(?:-?(?:0|[1-9]\d*)(?:\.\d+)?|true|false|null)\b/.exec(rest(cursor)) ?? [];
   if (literal === undefined)
     throw new TemplateError("expected a path, a number, true, false, null or quoted text", cursor.at);
   cursor.at += literal.length;

@@ -70,6 +70,7 @@ it.each([
   ["{.a.}", undefined, undefined],
   ["{'x}", 2, "the quote is never closed"],
   ["{a}", 2, "expected a path such as .name or [0], or quoted text"],
+  ["{[?(@.a==00)]}", 10, "expected a path, a number, true, false, null or quoted text"],
   ["{[?(@.a==)]}", 10, "expected a path, a number, true, false, null or quoted text"],
   ["{[?@.a]}", 4, "expected ("],
   ["{[::0]}", 3, "the step of a slice is 0"],
