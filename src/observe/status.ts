@@ -64,7 +64,7 @@ export function reportOfAgent(status: StatusView, socket: string): StatusReport 
   const { pid, version, startedAt, hook, fromPodHook, source, generation, appliedAt } = status;
   const lags = generation.wanted !== generation.applied;
   return {
-    health: lags || status.problems.length > 0 ? "degraded" : "ok",
+    health: lags || appliedAt === undefined || status.problems.length > 0 ? "degraded" : "ok",
     agent: {
       running: true,
       socket,
@@ -124,6 +124,7 @@ function headline({
   health,
   agent,
   generation,
+  appliedAt,
   problems,
   endpoints,
   policies,
@@ -134,6 +135,9 @@ function headline({
       ? "no agent answers, and nothing is enforced"
       : "no agent answers; the kernel goes on enforcing what it was last given";
   }
+  // An agent that has yet to read everything enforces nothing of its own, and has not taken away what was there.
+  if (appliedAt === undefined)
+    return `this agent has brought nothing into force yet (${countText(problems.length, "problem")}); the kernel goes on with what it was last given`;
   const reach = `${countText(endpoints, "endpoint")}, ${countText(policies ?? 0, "policy", "policies")}`;
   if (generation.wanted !== generation.applied) {
     return `generation ${generation.wanted} is wanted, ${generation.applied} is enforced (${reach}, ${countText(problems.length, "problem")})`;

@@ -45,6 +45,7 @@ interface Followed {
 
 const NOT_KNOWN_YET = "the kernel goes on with what it was last given";
 const LAST_STAYS = "what was last known stays in force";
+const NODE_UNKNOWN = `its pods cannot be told from those of other nodes; ${NOT_KNOWN_YET}`;
 
 /** Errors: OperationError where the credentials name nobody to ask. */
 export function openApiServer(options: ApiServerOptions, env: ApiServerEnv): ApiServer {
@@ -55,7 +56,13 @@ export function openApiServer(options: ApiServerOptions, env: ApiServerEnv): Api
   const watch = async (onReading: (reading: Reading) => void, signal: AbortSignal): Promise<void> => {
     const client = openClient(credentials, timing, `weir/${env.version}`);
     const shared: Shared = { client, timing, node: options.node, log: env.log, streaming: true };
-    const telling = { ...options, timing, server: credentials.text, trust: openTrust() };
+    const telling = {
+      ...options,
+      timing,
+      server: credentials.text,
+      trust: openTrust(),
+      known: openKnown(options.node),
+    };
     const mine = openKinds(env.now, () => teller.ring());
     const teller = openTeller(() => readingOf(mine, telling), onReading);
     kinds = mine;
@@ -153,13 +160,30 @@ interface Telling {
   readonly server: string;
   readonly timing: Timing;
   readonly trust: ReturnType<typeof openTrust>;
+  readonly known: ReturnType<typeof openKnown>;
+}
+
+/**
+ * Whether the API server has ever known the node. Under a wrong name every pod would be another node's, and all that an earlier
+ * agent enforces would be taken away; a node whose object goes while its pods stay is still the one that they name.
+ */
+function openKnown(node: string) {
+  let ever = false;
+  return (stores: ReadonlyMap<Kind, Store>) => {
+    const now = stores.get("Node")?.values().has(node) ?? false;
+    ever ||= now;
+    return { now, ever };
+  };
 }
 
 function readingOf(kinds: Kinds, telling: Telling): Reading {
-  const readable = isSynced(kinds);
-  const troubles = troublesOf(kinds, telling, readable);
-  if (!readable) return { cluster: EMPTY_CLUSTER, problems: troubles, readable };
+  const isListed = isSynced(kinds);
+  const troubles = troublesOf(kinds, telling, isListed);
+  if (!isListed) return { cluster: EMPTY_CLUSTER, problems: troubles, readable: false };
   const stores = new Map([...kinds].map(([kind, { store }]) => [kind, store]));
+  const known = telling.known(stores);
+  if (!known.now) troubles.push(nodeProblem(telling.node, known.ever));
+  if (!known.ever) return { cluster: EMPTY_CLUSTER, problems: troubles, readable: false };
   const values = <T>(kind: Kind) => (stores.get(kind)?.values() ?? new Map()) as ReadonlyMap<string, T>;
   const namespaces = values<Namespace>("Namespace");
   const trusted = telling.trust(values<Pod>("Pod"), namespaces);
@@ -171,8 +195,8 @@ function readingOf(kinds: Kinds, telling: Telling): Reading {
     slices: values<EndpointSlice>("EndpointSlice"),
   };
   const ofObjects = listed([...stores.values()].flatMap((store) => store.problems()));
-  const problems = [...troubles, ...nodeProblems(stores, telling), ...ofObjects, ...trusted.problems];
-  return { cluster, problems, readable };
+  const problems = [...troubles, ...ofObjects, ...trusted.problems];
+  return { cluster, problems, readable: true };
 }
 
 /** Problems of objects that are listed; a last one says how many more there are. */
@@ -202,15 +226,9 @@ function troublesOf(kinds: Kinds, { server, timing }: Telling, readable: boolean
   }));
 }
 
-/** A wrong name of the node would make every pod another node's, in silence. */
-function nodeProblems(stores: ReadonlyMap<Kind, Store>, { node }: Telling): Problem[] {
-  if (stores.get("Node")?.values().has(node)) return [];
-  return [
-    {
-      severity: "error",
-      object: `Node ${node}`,
-      reason: "is not known to the API server; expected --node-name to be as `kubectl get nodes` shows it",
-      effect: "its pods may be taken for those of another node",
-    },
-  ];
-}
+const nodeProblem = (node: string, wasKnown: boolean): Problem => ({
+  severity: "error",
+  object: `Node ${node}`,
+  reason: "is not known to the API server; expected --node-name to be as `kubectl get nodes` shows it",
+  effect: wasKnown ? LAST_STAYS : NODE_UNKNOWN,
+});

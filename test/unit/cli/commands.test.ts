@@ -78,6 +78,7 @@ describe("status", () => {
         fromPodHook: "tc",
         source: "/etc/weir",
       },
+      appliedAt: "2025-06-01T12:04:30.000Z",
       generation: { wanted: 7, applied: 7 },
       endpoints: 1,
       policies: 2,

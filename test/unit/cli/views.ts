@@ -58,6 +58,7 @@ const STATUS: StatusView = {
   pid: 4711,
   startedAt: "2025-06-01T12:00:00.000Z",
   generation: { wanted: 7, applied: 7 },
+  appliedAt: "2025-06-01T12:04:30.000Z",
   endpoints: 1,
   policies: 2,
   problems: [],

@@ -234,6 +234,15 @@ describe("status", () => {
     expect(statusText(report, NOW)).toMatch(/^degraded: generation 8 is wanted, 7 is enforced/);
   });
 
+  it("is degraded until the agent has brought something into force", () => {
+    const { appliedAt: _, ...unapplied } = STATUS;
+    const report = reportOfAgent({ ...unapplied, generation: { wanted: 0, applied: 0 } }, "/s");
+    expect(report.health).toBe("degraded");
+    expect(statusText(report, NOW)).toMatch(
+      /^degraded: this agent has brought nothing into force yet \(0 problems\)/,
+    );
+  });
+
   it("is down without an agent, and says what the kernel still enforces", () => {
     const endpoint: EndpointRow = {
       addresses: ["10.63.48.10"],

@@ -4,7 +4,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { describe, expect, test, vi } from "vitest";
 import { problemText } from "../../../../src/model/problem.ts";
 import { refuse } from "./server.ts";
-import { NODE, openWorld, pod, policy } from "./world.ts";
+import { NODE, openWorld, pod, policy, someObjects } from "./world.ts";
 
 const problems = ({ last }: Awaited<ReturnType<typeof openWorld>>) =>
   (last()?.problems ?? []).map(problemText);
@@ -126,8 +126,21 @@ test("a node that the server does not know is a problem", async () => {
   world.server.remove("Node", NODE);
   await vi.waitFor(() => expect(problems(world)).toHaveLength(1), 20_000);
   expect(problems(world)[0]).toMatch(/^Node node-1: is not known to the API server; expected --node-name/);
+  expect(world.last()).toMatchObject({ readable: true });
   world.server.put("Node", { metadata: { name: NODE } });
   await vi.waitFor(() => expect(problems(world)).toEqual([]), 20_000);
+});
+
+test("a node that the server has never known leaves the kernel as it is", async () => {
+  const objects = someObjects();
+  objects.remove("Node", NODE);
+  const world = await openWorld({ objects });
+  await vi.waitFor(() => expect(problems(world)).toHaveLength(1), 20_000);
+  expect(world.last()).toMatchObject({ readable: false });
+  expect(problems(world)[0]).toMatch(/^Node node-1: is not known .*; the kernel goes on with what it was/);
+  world.server.put("Node", { metadata: { name: NODE } });
+  await world.converged("a node that came later");
+  expect(problems(world)).toEqual([]);
 });
 
 test("reading once waits for everything, and ends", async () => {
