@@ -2,9 +2,11 @@
 
 import { execFileSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { createServer } from "node:http";
+import { type AddressInfo, connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from "vitest";
 import { openCredentials } from "../../../../src/source/apiserver/credentials.ts";
 import { type Fault, refuse } from "./server.ts";
 import { openWorld, pod, type World } from "./world.ts";
@@ -84,6 +86,32 @@ describe("certificates", () => {
     await vi.waitFor(() => expect(trouble(world)).toMatch(/altnames/), 20_000);
     expect(world.server.asked).toEqual([]);
   });
+});
+
+test("a proxy that the kubeconfig names is gone through", async () => {
+  const through: string[] = [];
+  const proxy = createServer();
+  proxy.on("connect", (request, client) => {
+    through.push(request.url ?? "");
+    const [host = "", port = ""] = (request.url ?? "").split(":");
+    const server = connect(Number(port), host, () => {
+      client.write("HTTP/1.1 200 Connection established\r\n\r\n");
+      server.pipe(client).pipe(server);
+    });
+    for (const [one, other] of [[server, client] as const, [client, server] as const]) {
+      one.on("error", () => one.destroy());
+      one.on("close", () => other.destroy());
+    }
+  });
+  await new Promise<void>((resolve) => proxy.listen(0, "127.0.0.1", resolve));
+  onTestFinished(() => void proxy.close());
+  const { port } = proxy.address() as AddressInfo;
+  const cluster = { "certificate-authority": at("right.crt"), "proxy-url": `http://127.0.0.1:${port}` };
+  const world = await openWorld({ tls: tlsOf("right"), cluster });
+  await world.converged("a proxy");
+  world.server.put("Pod", pod("late", "10.0.0.50"));
+  await world.converged("an event through a proxy");
+  expect(new Set(through)).toEqual(new Set([`127.0.0.1:${world.server.port}`]));
 });
 
 /** Accepts one token only, on lists and watches alike. */
