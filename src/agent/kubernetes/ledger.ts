@@ -177,13 +177,18 @@ function renew(entry: Entry, notice: Notice, now: number, timing: NoticeTiming):
   const before = entry.notice;
   entry.notice = notice;
   if (entry.solved) {
-    if (entry.told?.solved === true) entry.returns += 1;
+    const ended = entry.told?.solved === true;
+    if (ended) entry.returns += 1;
     entry.solved = false;
     entry.failures = 0;
-    entry.dueAt = dueAfter(entry, now, timing);
+    // It may be that of another object of the same name; where it is not, Kubernetes knows of it.
+    entry.dueAt = ended ? dueAfter(entry, now, timing) : soonest(entry, now, timing);
     return;
   }
   // What is told of nodes and pods may change from round to round ("for 12 s"); of a policy it changes with the policy.
   if (entry.told !== undefined && isShared(notice) && before.note !== notice.note)
-    entry.dueAt = Math.max(now + entry.settleMs, entry.told.at + timing.leastMs);
+    entry.dueAt = soonest(entry, now, timing);
 }
+
+const soonest = ({ told, settleMs }: Entry, now: number, { leastMs }: NoticeTiming): number =>
+  Math.max(now + settleMs, (told?.at ?? Number.NEGATIVE_INFINITY) + leastMs);

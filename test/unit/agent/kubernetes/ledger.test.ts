@@ -61,6 +61,16 @@ describe("the ledger of notices", () => {
     expect(ledger.size()).toBe(0);
   });
 
+  it("tells again of what was gone for a moment: it may be that of a new object", () => {
+    const { ledger } = open();
+    ledger.take(A, 0);
+    told(ledger, settleMs);
+    ledger.take(NONE, 10_000);
+    ledger.take(A, 10_001);
+    expect(ledger.nextAt()).toBe(settleMs + leastMs);
+    expect(told(ledger, settleMs + leastMs)).toMatchObject({ solved: false, returns: 0 });
+  });
+
   it("tells ever more seldom what comes and goes", () => {
     const { ledger } = open();
     let now = 0;
