@@ -1,12 +1,13 @@
 // `weir cni`: the chained CNI plugin on this node: put into its place, taken away, looked at.
 
+import { statSync } from "node:fs";
 import { type Command, InvalidArgumentError, Option } from "commander";
 import type { InstallState } from "../cni/install.ts";
 import { problemText } from "../model/problem.ts";
 import { printable } from "../observe/text.ts";
 import { CNI_TIMEOUT_S_DEFAULT, cniEntry, pluginPath } from "./cni/paths.ts";
 import { type Exits, jsonText, note, outputOption } from "./command.ts";
-import { type Context, EXIT } from "./env.ts";
+import { CommandError, type Context, EXIT } from "./env.ts";
 
 interface Places {
   readonly confDir: string;
@@ -28,7 +29,7 @@ Examples:
   weir cni install --conf-dir /var/lib/rancher/k3s/agent/etc/cni/net.d --bin-dir /var/lib/rancher/k3s/data/cni
 
 Exit codes:
-  0 it is in its place, 1 error (also where the configuration cannot take it)`;
+  0 it is in its place, 1 error (also where the configuration cannot take it), 4 no such directory`;
 
 export function addCniInstall(parent: Command, exits: Exits): void {
   places(parent.command("install"))
@@ -65,7 +66,7 @@ Examples:
   weir cni status -o json | jq .file
 
 Exit codes:
-  0 it is in its place, 1 error, 5 it is not, or not the plugin of this installation`;
+  0 it is in its place, 1 error, 4 no such directory, 5 it is not, or not the plugin of this installation`;
 
 export function addCniStatus(parent: Command, exits: Exits): void {
   places(parent.command("status"))
@@ -80,10 +81,21 @@ function secondsFrom(text: string): number {
   throw new InvalidArgumentError("Write a number from 1 to 600.");
 }
 
+/** A wrong directory is a slip of the pen, told by its option before anything is written. */
+function checkPlaces({ confDir, binDir }: Places): void {
+  for (const [flag, path] of [
+    ["--conf-dir", confDir],
+    ["--bin-dir", binDir],
+  ])
+    if (path !== undefined && !statSync(path, { throwIfNoEntry: false })?.isDirectory())
+      throw new CommandError(`${flag}: there is no directory ${path}`, EXIT.notFound);
+}
+
 type InstallFlags = Places & { readonly timeout: number; readonly failOpen?: true };
 
 async function put({ env, settings }: Context, flags: InstallFlags): Promise<number> {
   const { confDir, binDir, timeout, failOpen = false } = flags;
+  checkPlaces(flags);
   const { install } = await import("../cni/install.ts");
   const entry = cniEntry(settings, { timeout, failOpen });
   const { file, changed, problems } = install({ confDir, binDir, binary: pluginPath(env), entry });
@@ -106,6 +118,7 @@ async function look(
   { env }: Context,
   { confDir, binDir, output }: Places & { readonly output: "text" | "json" },
 ): Promise<number> {
+  checkPlaces({ confDir, binDir });
   const { inspect } = await import("../cni/install.ts");
   const state = inspect({ confDir, binDir, binary: pluginPath(env) });
   env.stdout.write(output === "json" ? jsonText(state) : stateText(state, binDir));

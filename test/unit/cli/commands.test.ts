@@ -156,6 +156,22 @@ describe("version", () => {
   });
 });
 
+describe("cni", () => {
+  it.each(["install", "status"])("%s says which directory there is not", async (command) => {
+    const none = `${world.bpffs}/none`;
+    for (const [confDir, binDir, flag] of [
+      [none, "/", "--conf-dir"],
+      ["/", none, "--bin-dir"],
+    ] as const) {
+      expect(await world.weir("cni", command, "--conf-dir", confDir, "--bin-dir", binDir)).toEqual({
+        exitCode: 4,
+        stdout: "",
+        stderr: `weir: ${flag}: there is no directory ${none}\n`,
+      });
+    }
+  });
+});
+
 describe("run", () => {
   it("does not start where there is no such directory", async () => {
     expect(await world.weir("run", "--manifests", `${world.bpffs}/none`)).toEqual({
