@@ -1,6 +1,5 @@
 // The agent's loop: a source and the interfaces say "look again", and every round goes from source to kernel.
 
-import { setTimeout as sleep } from "node:timers/promises";
 import { unreadyReason } from "./agent/cni/outcome.ts";
 import { type Cni, type CniOptions, openCni } from "./agent/cni.ts";
 import { type AgentEvents, openAgentEvents } from "./agent/events.ts";
@@ -207,7 +206,7 @@ async function loop(running: Parts, options: AgentOptions, env: AgentEnv & Round
   try {
     while (!env.signal.aborted) {
       await bell.wait();
-      await sleep(pace.wait(performance.now()));
+      await running.cni.rest(pace.wait(performance.now()));
       if (reading === undefined || env.signal.aborted) continue;
       const begun = performance.now();
       const asked = running.resyncs.take();

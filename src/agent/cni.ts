@@ -7,6 +7,7 @@ import { claimLayer, type Laid } from "../cni/lay.ts";
 import { type LocalApi, serveRoutes } from "../observe/server.ts";
 import type { CniView } from "../observe/view.ts";
 import type { Reading } from "../source/reading.ts";
+import { openHaste } from "./cni/haste.ts";
 import { openKeeper } from "./cni/keeper.ts";
 import { type Came, outcomesOf, removed } from "./cni/outcome.ts";
 import { type CniCommand, cniRoutes } from "./cni/routes.ts";
@@ -26,6 +27,8 @@ export interface CniOptions {
 export type CniCounts = Readonly<Record<CniCommand, { readonly done: number; readonly failed: number }>>;
 
 export interface Cni {
+  /** Waits so long, in milliseconds, or until a pod is added that no round has seen. */
+  rest(ms: number): Promise<void>;
   /** Lays the claims over a reading; those whose interface or pod has gone are given up. */
   lay(reading: Reading): Reading;
   /** Tells those who wait what the round has come to that the last lay() was for. */
@@ -54,6 +57,7 @@ export function openCni({ socket, claims: path, install: installing }: CniOption
   const claims = openClaims(path);
   const waiting = openWaiting();
   const keeper = openKeeper(installing);
+  const haste = openHaste();
   const layer = claimLayer();
   const expired = expiry();
   const tally = openTally();
@@ -63,25 +67,24 @@ export function openCni({ socket, claims: path, install: installing }: CniOption
   let log: Log | undefined;
   const lay = (reading: Reading): Reading => {
     laid = undefined;
+    haste.seen();
     // Of a source that could not be read nothing is known, the absence of a pod least of all.
     if (!reading.readable || claims.size() === 0) return told(reading);
     laid = layer(reading.cluster, claims.all());
     const gone = claims.drop(expired(new Set(laid.waits.keys()), performance.now()));
     if (gone.length > 0) {
-      forsake(gone);
+      waiting.refuse(gone, removed);
       laid = layer(reading.cluster, claims.all());
     }
     return told({ ...reading, cluster: laid.cluster });
   };
-  const told = (reading: Reading): Reading => {
-    const problem = claims.problem();
-    const own = [...(problem === undefined ? [] : [problem]), ...keeper.problems()];
-    return { ...reading, problems: [...reading.problems, ...own] };
-  };
-  const forsake = (gone: readonly Claim[]): void =>
-    waiting.settle((claim) => (gone.includes(claim) ? { kind: "failed", error: removed(claim) } : undefined));
+  const told = (reading: Reading): Reading => ({
+    ...reading,
+    problems: [...reading.problems, ...claims.problems(), ...keeper.problems()],
+  });
   return {
     lay,
+    rest: haste.rest,
     settle(came) {
       const outcomeOf = outcomesOf(laid, came);
       if (laid !== undefined && came.force?.cluster === laid.cluster)
@@ -97,10 +100,13 @@ export function openCni({ socket, claims: path, install: installing }: CniOption
       log = env.log;
       const routes = cniRoutes({
         claims,
-        wait: (claim, timeoutMs) => waiting.until(claim, timeoutMs),
+        wait(claim, timeoutMs) {
+          haste.asked();
+          return waiting.until(claim, timeoutMs);
+        },
         isInForce: (claim) => inForce.has(claim) && claims.has(claim),
         changed(gone) {
-          forsake(gone);
+          waiting.refuse(gone, removed);
           ring();
         },
         unready: env.unready,

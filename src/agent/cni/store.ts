@@ -21,7 +21,7 @@ export interface ClaimStore {
   /** Gives those up that are told; gives the claims. */
   drop(which: (claim: Claim) => boolean): readonly Claim[];
   /** Why the file is not what it should be. */
-  problem(): Problem | undefined;
+  problems(): readonly Problem[];
 }
 
 export function openClaims(path: string): ClaimStore {
@@ -63,7 +63,7 @@ export function openClaims(path: string): ClaimStore {
       if (gone.length > 0) save();
       return gone;
     },
-    problem: () => problem,
+    problems: () => (problem === undefined ? [] : [problem]),
   };
 }
 

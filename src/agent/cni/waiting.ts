@@ -12,8 +12,10 @@ export type Outcome =
 export interface Waiting {
   /** Resolves when the claim is in force. Rejects with a CniError: it failed, or the time is over. */
   until(claim: Claim, timeoutMs: number): Promise<void>;
-  /** Tells each what has become of its claim, where something has. */
-  settle(outcomeOf: (claim: Claim) => Outcome | undefined): void;
+  /** Tells each what has become of its claim. */
+  settle(outcomeOf: (claim: Claim) => Outcome): void;
+  /** These claims are gone: why, is for each to say. */
+  refuse(gone: readonly Claim[], errorOf: (claim: Claim) => CniError): void;
 }
 
 interface Waiter {
@@ -53,10 +55,14 @@ export function openWaiting(): Waiting {
     settle(outcomeOf) {
       for (const waiter of [...waiters]) {
         const outcome = outcomeOf(waiter.claim);
-        if (outcome?.kind === "in force") waiter.resolve();
-        else if (outcome?.kind === "failed") waiter.reject(outcome.error);
-        else if (outcome !== undefined) waiter.reason = outcome.reason;
+        if (outcome.kind === "in force") waiter.resolve();
+        else if (outcome.kind === "failed") waiter.reject(outcome.error);
+        else waiter.reason = outcome.reason;
       }
+    },
+    refuse(gone, errorOf) {
+      for (const waiter of [...waiters])
+        if (gone.includes(waiter.claim)) waiter.reject(errorOf(waiter.claim));
     },
   };
 }

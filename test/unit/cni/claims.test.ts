@@ -63,9 +63,9 @@ describe("the file", () => {
     for (const bad of [text, whole.replace('"10.0.0.7"', '"10.0.0"'), whole.slice(0, -9)]) {
       writeFileSync(path(), bad);
       const claims = openClaims(path());
-      expect([claims.size(), claims.problem()?.severity]).toEqual([0, "warning"]);
+      expect([claims.size(), claims.problems()[0]?.severity]).toEqual([0, "warning"]);
       claims.put(claim("b", 2));
-      expect(claims.problem()).toBeUndefined();
+      expect(claims.problems()).toEqual([]);
     }
   });
 
@@ -74,7 +74,7 @@ describe("the file", () => {
     const claims = openClaims(path());
     claims.put(claim("a", 1));
     expect(claims.size()).toBe(1);
-    expect(claims.problem()?.effect).toContain("is lost when the agent ends");
+    expect(claims.problems()[0]?.effect).toContain("is lost when the agent ends");
   });
 });
 
