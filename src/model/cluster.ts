@@ -35,7 +35,7 @@ export type Attachment =
 export interface Pod {
   readonly namespace: string;
   readonly name: string;
-  /** By the API server, of this node's pods: tells a pod from a later one of the same name. */
+  /** Of this node's pods, as its kubelet knows them: tells a pod from a later one of the same name. */
   readonly uid?: string;
   readonly labels: Labels;
   /** status.podIPs (or podIP), in order; empty while the pod has none. */

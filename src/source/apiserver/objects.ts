@@ -140,7 +140,7 @@ function trimmed(
 }
 
 function trimmedPod(pod: Pod, uid: string, { node, interner }: Pick<Reader, "node" | "interner">): Pod {
-  const { name, hostNetwork, finished, attachment, sources } = pod;
+  const { name, hostNetwork, finished, deleting, attachment, sources } = pod;
   // A copy has room for what is in it; one that grew has room to grow.
   const ips = pod.ips.slice();
   const namespace = interner.text(pod.namespace);
@@ -153,7 +153,8 @@ function trimmedPod(pod: Pod, uid: string, { node, interner }: Pick<Reader, "nod
   return {
     ...{ namespace, name, labels, ips, hostNetwork, finished, ports },
     ...(at === undefined ? {} : { node: at }),
-    ...(at === node && uid !== "" ? { uid } : {}),
+    ...(at === node && uid !== "" ? { uid: pod.uid ?? uid } : {}),
+    ...(deleting && { deleting }),
     ...(attachment && { attachment }),
     ...(sources && { sources }),
   };

@@ -28,6 +28,12 @@ const POD_METADATA: MetadataRules = {
 
 const NOTHING: Fields = new Map();
 
+/**
+ * Of a static pod the API server shows a copy with a uid of its own; this annotation, which only nodes may set, has the one
+ * that the node itself goes by, and that runtimes are told.
+ */
+const MIRROR = "kubernetes.io/config.mirror";
+
 /** Undefined where the name or namespace cannot be read. Of everything else, what can be read counts. */
 export function parsePod(field: Field): Pod | undefined {
   const fields = fieldsOf(field) ?? NOTHING;
@@ -41,6 +47,7 @@ export function parsePod(field: Field): Pod | undefined {
   const ips = addressesOf(status);
   const ports = [...portsOf(spec, "containers"), ...portsOf(spec, "initContainers")];
   const { attachment, sources } = annotationsOf(metadata.annotations);
+  const mirrored = metadata.annotations.get(MIRROR)?.value;
   const phaseText = phase && stringOf(phase);
   const onHost = (hostNetwork && booleanOf(hostNetwork)) ?? false;
   const { name, namespace, labels } = metadata;
@@ -56,6 +63,7 @@ export function parsePod(field: Field): Pod | undefined {
     ports,
     ...(metadata.deleting ? { deleting: true } : {}),
     ...(node ? { node } : {}),
+    ...(typeof mirrored === "string" ? { uid: mirrored } : {}),
     ...(attachment ? { attachment } : {}),
     ...(sources ? { sources } : {}),
   };
