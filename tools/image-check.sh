@@ -82,7 +82,7 @@ build() {
           *) fail "COPY $rest: expected '. .' or --from" ;;
         esac
         ;;
-      LABEL | USER | ENTRYPOINT | CMD) ;;
+      LABEL | USER | ENV | ENTRYPOINT | CMD) ;;
       *) fail "$instruction: no such step here" ;;
     esac
   done < <(instructions)
@@ -121,7 +121,9 @@ metadata: {name: web, namespace: shop}
 spec: {podSelector: {}, policyTypes: [Ingress, Egress]}
 YAML
   mount -o remount,bind,ro "$root"
-  local as=(env -i "PATH=$PATH" setpriv "--bounding-set=$caps" "--inh-caps=$caps" --no-new-privs chroot "$root" /usr/local/bin/weir)
+  local variables
+  mapfile -t variables < <(instructions | sed -n 's/^ENV //p')
+  local as=(env -i "PATH=$PATH" "${variables[@]}" setpriv "--bounding-set=$caps" "--inh-caps=$caps" --no-new-privs chroot "$root" /usr/local/bin/weir)
   "${as[@]}" version
   "${as[@]}" run --manifests /run/manifests &
   local agent=$! attempt

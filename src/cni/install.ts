@@ -66,10 +66,25 @@ function configurationFiles(confDir: string): string[] {
     .map((name) => join(confDir, name));
 }
 
-const read = (path: string): Found => {
-  const text = readFileSync(path, "utf8");
-  return { path, text, configuration: readConfiguration(text) };
-};
+const BYTES_MAX = 1 << 20;
+
+/** What is in the directory is whatever somebody has put there: links that lead nowhere, directories, pipes. */
+function textOf(path: string): { readonly text: string } | { readonly reason: string } {
+  try {
+    const held = statOf(path);
+    if (held === undefined) return { reason: "it leads to no file" };
+    if (!held.isFile()) return { reason: "it is no regular file" };
+    if (held.size > BYTES_MAX) return { reason: `it has more than ${BYTES_MAX} bytes` };
+    return { text: readFileSync(path, "utf8") };
+  } catch (thrown) {
+    return { reason: messageOf(thrown) };
+  }
+}
+
+function read(path: string): Found | { readonly reason: string } {
+  const held = textOf(path);
+  return "reason" in held ? held : { path, text: held.text, configuration: readConfiguration(held.text) };
+}
 
 const problemOf = (file: string, reason: string): Problem => ({
   severity: "error",
@@ -78,12 +93,20 @@ const problemOf = (file: string, reason: string): Problem => ({
   effect: NOT_CHAINED,
 });
 
+interface Active {
+  readonly found?: Found;
+  /** There is no other configuration than our own. */
+  readonly none?: true;
+  readonly problems: readonly Problem[];
+}
+
 /** The file that the runtime goes by, our own one aside; where the first calls others, the next one. */
-function activeIn(confDir: string): { readonly found?: Found; readonly problems: readonly Problem[] } {
+function activeIn(confDir: string): Active {
   const problems: Problem[] = [];
   for (const path of configurationFiles(confDir)) {
     if (basename(path) === OWN_FILE) continue;
     const found = read(path);
+    if ("reason" in found) return { problems: [...problems, problemOf(path, found.reason)] };
     if (found.configuration.kind === "wrong")
       return { problems: [...problems, problemOf(path, found.configuration.reason)] };
     if (!found.configuration.isMeta) return { found, problems };
@@ -94,7 +117,7 @@ function activeIn(confDir: string): { readonly found?: Found; readonly problems:
       effect: "weir-cni is chained to the next one, which must be its default network",
     });
   }
-  return { problems: [...problems, problemOf(confDir, "there is no network configuration")] };
+  return { none: true, problems: [...problems, problemOf(confDir, "there is no network configuration")] };
 }
 
 /** Puts the plugin in its place; does nothing where it is. @throws OperationError */
@@ -102,8 +125,12 @@ export function install(options: InstallOptions): Installed {
   return attempt("install", options.confDir, () => {
     const { confDir, entry } = options;
     const changed = installBinary(options);
-    const { found, problems } = activeIn(confDir);
-    if (found === undefined) return { file: undefined, changed, problems };
+    const { found, none, problems } = activeIn(confDir);
+    if (found === undefined) {
+      // A list of our own without what it was made of would keep a network up that is no more.
+      const removed = none === true ? removeOwn(confDir) : [];
+      return { file: undefined, changed: [...changed, ...removed], problems };
+    }
     const single = found.configuration.kind === "single";
     const file = single ? join(confDir, OWN_FILE) : found.path;
     if (single && Buffer.compare(Buffer.from(OWN_FILE), Buffer.from(basename(found.path))) >= 0) {
@@ -137,13 +164,20 @@ function removeFrom(confDir: string, keep: string | undefined): string[] {
   const changed: string[] = [];
   for (const path of configurationFiles(confDir)) {
     if (path === keep) continue;
-    const text = readFileSync(path, "utf8");
-    if (!hasEntry(text)) continue;
+    const held = textOf(path);
+    if ("reason" in held || !hasEntry(held.text)) continue;
     if (basename(path) === OWN_FILE) rmSync(path);
-    else putText(path, withoutEntry(text));
+    else putText(path, withoutEntry(held.text));
     changed.push(path);
   }
   return changed;
+}
+
+function removeOwn(confDir: string): string[] {
+  const path = join(confDir, OWN_FILE);
+  if (statOf(path) === undefined) return [];
+  rmSync(path);
+  return [path];
 }
 
 export interface InstallState {

@@ -27,7 +27,7 @@ const of = (word: string): string[] => instructions.filter((line) => line.starts
 
 describe("the Dockerfile", () => {
   it("has only instructions that the check of the image can run", () => {
-    const known = ["FROM", "RUN", "WORKDIR", "COPY", "LABEL", "USER", "ENTRYPOINT", "CMD"];
+    const known = ["FROM", "RUN", "WORKDIR", "COPY", "LABEL", "USER", "ENV", "ENTRYPOINT", "CMD"];
     expect(instructions.filter((line) => !known.includes(line.split(" ")[0] ?? ""))).toEqual([]);
     for (const line of of("COPY")) expect(line).toMatch(/^COPY (?:\. \.|--from=build \/\S+ \/)$/);
     expect(of("FROM")).toEqual(["FROM debian:12 AS build", "FROM scratch"]);
@@ -35,9 +35,18 @@ describe("the Dockerfile", () => {
 
   it("ends in a stage that runs nothing and starts without a shell", () => {
     const words = stages.at(-1)?.map((line) => line.split(" ")[0]);
-    expect(words).toEqual(["FROM", "LABEL", "COPY", "USER", "ENTRYPOINT", "CMD"]);
+    expect(words).toEqual(["FROM", "LABEL", "COPY", "USER", "ENV", "ENTRYPOINT", "CMD"]);
     for (const line of [...of("ENTRYPOINT"), ...of("CMD")])
       expect(line).toMatch(/^\w+ \["[^"]+"(?:, "[^"]+")*\]$/);
+  });
+
+  it("gives Node.js the options that bin/weir does", () => {
+    const [, options = ""] = /node" (--[^"]*) "\$root/.exec(read("bin/weir")) ?? [];
+    const given = [read("tools/image/weir").split("\n")[0], ...of("ENV")].join(" ");
+    expect(options.split(" ").length).toBeGreaterThan(1);
+    for (const option of options.split(" ")) expect(given).toContain(option);
+    // All that the check of the image can tell a process: one variable, without quotes.
+    for (const line of of("ENV")) expect(line).toMatch(/^ENV \w+=[\w=-]+$/);
   });
 
   it("installs nothing that is only recommended", () => {

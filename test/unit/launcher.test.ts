@@ -28,7 +28,9 @@ const run = (path: string, ...args: readonly string[]) => spawnSync(path, args, 
 
 it("passes arguments and exit status through", () => {
   const { stdout, status } = run(join(root, "bin/weir"), "maps dump", "", "--raw");
-  expect(stdout).toBe(`<--enable-source-maps><${root}/dist/weir.js><maps dump><><--raw>`);
+  expect(stdout).toBe(
+    `<--enable-source-maps><--max-semi-space-size=4><${root}/dist/weir.js><maps dump><><--raw>`,
+  );
   expect(status).toBe(7);
 });
 

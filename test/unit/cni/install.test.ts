@@ -1,5 +1,6 @@
 // The plugin on a node: files in real directories, as a runtime finds them, and what others do to them meanwhile.
 
+import { execFileSync } from "node:child_process";
 import {
   chmodSync,
   lstatSync,
@@ -69,6 +70,36 @@ describe("install", () => {
       problems: [],
     });
     expect([names("conf"), names("bin")]).toEqual([["10-net.conflist", "20-later.conflist"], ["weir-cni"]]);
+  });
+
+  it.each([
+    ["a link that leads nowhere", (path: string) => symlinkSync("nowhere", path), "it leads to no file"],
+    ["a directory", (path: string) => mkdirSync(path), "it is no regular file"],
+    ["a pipe", (path: string) => execFileSync("mkfifo", [path]), "it is no regular file"],
+    [
+      "a huge file",
+      (path: string) => writeFileSync(path, " ".repeat(2 << 20)),
+      "it has more than 1048576 bytes",
+    ],
+  ])("knows of %s by name, first or last", (_, make, reason) => {
+    put("10-net.conflist", LIST);
+    make(conf("99-odd.conf"));
+    expect(install(options())).toMatchObject({ file: conf("10-net.conflist"), problems: [] });
+    expect(uninstall(options())).toContain(conf("10-net.conflist"));
+    make(conf("00-odd.conf"));
+    expect(install(options())).toMatchObject({
+      file: undefined,
+      problems: [{ severity: "error", file: conf("00-odd.conf"), reason }],
+    });
+    expect(textOf("10-net.conflist")).toBe(LIST);
+  });
+
+  it("takes its own list away with the configuration that it was made of", () => {
+    put("10-net.conf", '{"cniVersion": "1.0.0", "name": "net", "type": "ptp"}');
+    expect(install(options()).file).toBe(conf("00-weir.conflist"));
+    rmSync(conf("10-net.conf"));
+    expect(install(options())).toMatchObject({ file: undefined, changed: [conf("00-weir.conflist")] });
+    expect(names("conf")).toEqual([]);
   });
 
   it("and uninstall leaves what was there before, with its mode", () => {
