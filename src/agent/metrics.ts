@@ -147,7 +147,7 @@ function unreadyReason({ status, force }: Measured): string | undefined {
   const unlisted = following?.kinds.filter(({ listedAt }) => listedAt === undefined) ?? [];
   if (force() === undefined) {
     const awaited = unlisted.map(({ kind }) => kind).join(", ");
-    return `nothing has been brought into force yet${awaited === "" ? "" : `; not listed yet: ${awaited}`}`;
+    return `nothing has been brought into force yet; ${awaited === "" ? "weir status says why" : `not listed yet: ${awaited}`}`;
   }
   // How long ago the API server was heard does not count: what is in force stays right to be in force.
   const { wanted, applied } = generation;

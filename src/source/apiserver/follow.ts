@@ -132,7 +132,7 @@ async function streamAll(run: Run): Promise<void> {
       throw new Failure("the watch ended before the list was complete", run.served.path, { why: "broken" });
   } catch (error) {
     if (!(error instanceof Failure) || !initial || !NOT_STREAMED.has(error.status)) throw error;
-    stopStreaming(run, error.reason);
+    stopStreaming(run, `the server does not stream them (HTTP ${error.status})`);
   }
 }
 
