@@ -190,7 +190,7 @@ step_layout() {
 
 step_dist() {
   begin "dist"
-  if fresh dist/weir.js src tools package.json package-lock.json; then
+  if fresh dist/weir.js src tools/build.ts tools/licences.ts package.json package-lock.json; then
     ok "up to date"
     return
   fi
