@@ -195,8 +195,8 @@ function apiserverCommand(program: string, { version, directory, etcdUrl, secure
     "disable-admission-plugins": "ServiceAccount",
     "service-cluster-ip-range": "10.96.0.0/16,fd00:10:96::/108",
     "allow-privileged": "true",
-    // The default until 1.22 was off.
-    ...(minor < 23 ? { "feature-gates": "IPv6DualStack=true" } : {}),
+    // Off by default before 1.21 and 1.22. Without the second one a server drops `serving` and `terminating` from endpoints.
+    ...(minor < 23 ? { "feature-gates": "IPv6DualStack=true,EndpointSliceTerminatingCondition=true" } : {}),
   };
   return [program, ...Object.entries(flags).map(([name, value]) => `--${name}=${value}`)];
 }
