@@ -194,6 +194,7 @@ async function loop(running: Parts, options: AgentOptions, env: AgentEnv & Round
     inKernel: running.progress.held.state.endpoints,
   });
   let reading: Reading | undefined;
+  let brought: Reading | undefined;
   const watching = running.source.watch((next) => {
     reading = next;
     bell.ring();
@@ -210,8 +211,9 @@ async function loop(running: Parts, options: AgentOptions, env: AgentEnv & Round
       if (reading === undefined || env.signal.aborted) continue;
       const begun = performance.now();
       const asked = running.resyncs.take();
-      const resync = timers.resyncIsDue() || asked.length > 0;
+      const resync = timers.resyncIsDue(reading !== brought) || asked.length > 0;
       const problems = (await running.uplinks?.bring(resync)) ?? [];
+      brought = reading;
       const read = running.cni.lay(withProblems(inMode(reading, options.mode), problems));
       const settled = await round(
         running.kernel,
@@ -224,7 +226,9 @@ async function loop(running: Parts, options: AgentOptions, env: AgentEnv & Round
       running.kubernetes.tell(running.progress.problems, reading);
       for (const answer of asked) answer(running.progress, settled && reading.readable);
       timers.retryUnless(settled);
-      pace.ended(begun, performance.now());
+      // A resync is no sign that changes come thick and fast.
+      if (!resync) pace.ended(begun, performance.now());
+      if (timers.resyncWaits()) bell.ring();
     }
   } finally {
     timers.close();

@@ -9,19 +9,21 @@ const RETRY_LAST_MS = 30_000;
 
 /** The two reasons to look again when nothing has changed: time for a resync, and a round that failed. */
 export function openTimers(bell: Bell) {
-  let due = false;
+  let due = 0;
   let retryMs = RETRY_FIRST_MS;
   let retry: NodeJS.Timeout | undefined;
   const resync = setInterval(() => {
-    due = true;
+    due += 1;
     bell.ring();
   }, RESYNC_MS);
   return {
-    resyncIsDue() {
-      const was = due;
-      due = false;
-      return was;
+    /** Reading the kernel takes its time: a change goes first, but puts off a resync once only. */
+    resyncIsDue(isChange: boolean) {
+      if (due <= (isChange ? 1 : 0)) return false;
+      due = 0;
+      return true;
     },
+    resyncWaits: () => due > 0,
     retryUnless(settled: boolean) {
       clearTimeout(retry);
       if (!settled) retry = setTimeout(() => bell.ring(), retryMs);
