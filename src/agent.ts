@@ -228,7 +228,6 @@ async function loop(running: Parts, options: AgentOptions, env: AgentEnv & Round
       timers.retryUnless(settled);
       // A resync is no sign that changes come thick and fast.
       if (!resync) pace.ended(begun, performance.now());
-      if (timers.resyncWaits()) bell.ring();
     }
   } finally {
     timers.close();

@@ -7,9 +7,16 @@ const RESYNC_MS = 30_000;
 const RETRY_FIRST_MS = 500;
 const RETRY_LAST_MS = 30_000;
 
+/** So long after a change there may be another, which should not have to wait. */
+const QUIET_MS = 2_000;
+/** Where changes never end, every fourth resync is made nevertheless. */
+const TURNS_MAX = 4;
+
 /** The two reasons to look again when nothing has changed: time for a resync, and a round that failed. */
 export function openTimers(bell: Bell) {
   let due = 0;
+  let quietAt = Number.NEGATIVE_INFINITY;
+  let quiet: NodeJS.Timeout | undefined;
   let retryMs = RETRY_FIRST_MS;
   let retry: NodeJS.Timeout | undefined;
   const resync = setInterval(() => {
@@ -17,13 +24,22 @@ export function openTimers(bell: Bell) {
     bell.ring();
   }, RESYNC_MS);
   return {
-    /** Reading the kernel takes its time: a change goes first, but puts off a resync once only. */
+    /**
+     * Whether to read the kernel back in this round, which a change may have asked for. Reading takes its time, so it waits for
+     * a moment without changes; where there is none, for so many turns.
+     */
     resyncIsDue(isChange: boolean) {
-      if (due <= (isChange ? 1 : 0)) return false;
+      const now = performance.now();
+      if (isChange) quietAt = now + QUIET_MS;
+      if (due === 0) return false;
+      if (now < quietAt && due < TURNS_MAX) {
+        clearTimeout(quiet);
+        quiet = setTimeout(() => bell.ring(), quietAt - now);
+        return false;
+      }
       due = 0;
       return true;
     },
-    resyncWaits: () => due > 0,
     retryUnless(settled: boolean) {
       clearTimeout(retry);
       if (!settled) retry = setTimeout(() => bell.ring(), retryMs);
@@ -32,6 +48,7 @@ export function openTimers(bell: Bell) {
     close() {
       clearInterval(resync);
       clearTimeout(retry);
+      clearTimeout(quiet);
     },
   };
 }

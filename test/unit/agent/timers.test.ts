@@ -1,4 +1,4 @@
-// When the kernel is read back: every half a minute, behind a change that is just there, but behind one only.
+// When the kernel is read back: every half a minute, in a moment without changes where there is one.
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
 import { openTimers } from "../../../src/agent/timers.ts";
 import { openBell } from "../../../src/base/wake.ts";
@@ -11,18 +11,31 @@ it("a resync is due every 30 seconds, once", () => {
   vi.advanceTimersByTime(29_000);
   expect(timers.resyncIsDue(false)).toBe(false);
   vi.advanceTimersByTime(1_000);
-  expect([timers.resyncWaits(), timers.resyncIsDue(false)]).toEqual([true, true]);
-  expect([timers.resyncWaits(), timers.resyncIsDue(false)]).toEqual([false, false]);
+  expect([timers.resyncIsDue(false), timers.resyncIsDue(false)]).toEqual([true, false]);
   timers.close();
 });
 
-it("a change goes before it, and changes without end put it off by one turn", () => {
-  const timers = openTimers(openBell());
-  vi.advanceTimersByTime(30_000);
-  expect([timers.resyncIsDue(true), timers.resyncWaits()]).toEqual([false, true]);
-  vi.advanceTimersByTime(29_000);
+it("it waits until there has been no change for 2 seconds, and then asks for its round", async () => {
+  const bell = openBell();
+  const timers = openTimers(bell);
+  vi.advanceTimersByTime(29_500);
   expect(timers.resyncIsDue(true)).toBe(false);
-  vi.advanceTimersByTime(1_000);
-  expect([timers.resyncIsDue(true), timers.resyncWaits()]).toEqual([true, false]);
+  vi.advanceTimersByTime(500);
+  await bell.wait();
+  expect(timers.resyncIsDue(false)).toBe(false);
+  vi.advanceTimersByTime(1_500);
+  await bell.wait();
+  expect(timers.resyncIsDue(false)).toBe(true);
+  timers.close();
+});
+
+it("changes without end do not keep it away for longer than 2 minutes", () => {
+  const timers = openTimers(openBell());
+  const dueAt: number[] = [];
+  for (let second = 1; second <= 240; second += 1) {
+    vi.advanceTimersByTime(1_000);
+    if (timers.resyncIsDue(true)) dueAt.push(second);
+  }
+  expect(dueAt).toEqual([120, 240]);
   timers.close();
 });
