@@ -1,5 +1,8 @@
 // A bell: many may ring it, one waits; rings while nobody waits are kept as one.
 
+/** The longest that a timer of Node can run, in milliseconds. */
+export const TIMER_MS_MAX = 0x7fff_ffff;
+
 export interface Bell {
   ring(): void;
   /** Resolves at once if it was rung since the last wait, else at the next ring. */

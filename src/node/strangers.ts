@@ -1,6 +1,7 @@
 // Pairs into other network namespaces of which nobody has said whose they are.
 
 import { RouteProtocol } from "bpf-ts";
+import { memo } from "../base/memo.ts";
 import { isPairElsewhere, type NetLink, type NetRoute, type NodeTables } from "./tables.ts";
 
 /** Patterns of names of interfaces that are no pod's: `*` stands for any characters. */
@@ -17,14 +18,12 @@ export const strangersIn = (tables: NodeTables, known: ReadonlySet<number>, igno
 export const isStranger = (tables: NodeTables, link: NetLink, ignored: Ignored): boolean =>
   isPairElsewhere(link) && !ignored.some((pattern) => matches(pattern, link.name)) && !isUplink(tables, link);
 
-const keptUplinks = new WeakMap<NodeTables, ReadonlySet<number>>();
+const uplinksIn = memo(
+  ({ routes }: NodeTables): ReadonlySet<number> => new Set(routes.flatMap((route) => gatewaysOf(route))),
+);
 
 /** Ways to elsewhere lead through it. What a router at its other end announces does not count: a pod could. */
-function isUplink(tables: NodeTables, { ifindex }: NetLink): boolean {
-  const uplinks = keptUplinks.get(tables) ?? new Set(tables.routes.flatMap(gatewaysOf));
-  keptUplinks.set(tables, uplinks);
-  return uplinks.has(ifindex);
-}
+const isUplink = (tables: NodeTables, { ifindex }: NetLink): boolean => uplinksIn(tables).has(ifindex);
 
 const gatewaysOf = ({ protocol, hops }: NetRoute): number[] =>
   protocol === RouteProtocol.RA || protocol === RouteProtocol.REDIRECT

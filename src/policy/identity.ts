@@ -1,6 +1,7 @@
 // Identities: addresses and prefixes grouped by the set of terms that match them.
 
 import type { Address, Cidr } from "../base/ip.ts";
+import { memo } from "../base/memo.ts";
 import { findAddress, prefixTable } from "../base/prefixes.ts";
 import type { Cluster, Pod } from "../model/cluster.ts";
 import type { Labels } from "../model/selector.ts";
@@ -87,23 +88,10 @@ function termsMemo(
   };
 }
 
-/** A text that is made once for each value and kept for as long as the value is; equal values have equal texts. */
-function textMemo<T extends object>(make: (value: T) => string): (value: T) => string {
-  const texts = new WeakMap<T, string>();
-  return (value) => {
-    const known = texts.get(value);
-    if (known !== undefined) return known;
-    const text = make(value);
-    texts.set(value, text);
-    return text;
-  };
-}
+/** Equal labels, and equal ports, have equal texts. */
+const labelsText = memo((labels: Labels) => JSON.stringify([...labels].sort(([a], [b]) => (a < b ? -1 : 1))));
 
-const labelsText = textMemo((labels: Labels) =>
-  JSON.stringify([...labels].sort(([a], [b]) => (a < b ? -1 : 1))),
-);
-
-const portsText = textMemo((ports: Pod["ports"]) =>
+const portsText = memo((ports: Pod["ports"]) =>
   JSON.stringify(ports.map(({ name, protocol, port }) => [name ?? "", protocol, port])),
 );
 

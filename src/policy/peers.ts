@@ -1,6 +1,7 @@
 // Peers as terms: what a rule's peer list says about an address, given a canonical name so that equal lists are one.
 
 import type { Address, Cidr } from "../base/ip.ts";
+import { memo } from "../base/memo.ts";
 import {
   type Cluster,
   type ContainerPort,
@@ -76,13 +77,8 @@ export function declares(pod: { readonly ports: readonly ContainerPort[] }, want
 export const numbersOf = (cluster: Cluster, name: string, protocol: Protocol): readonly number[] =>
   portNames(cluster.pods).get(`${protocol} ${name}`) ?? [];
 
-/** The maps of a cluster are values, so what is once found in one holds for as long as it is used. */
-const portNamesIn = new WeakMap<Cluster["pods"], ReadonlyMap<string, readonly number[]>>();
-
 /** "TCP http" to the numbers that it has on selectable pods, sorted. */
-function portNames(pods: Cluster["pods"]): ReadonlyMap<string, readonly number[]> {
-  const known = portNamesIn.get(pods);
-  if (known !== undefined) return known;
+const portNames = memo((pods: Cluster["pods"]): ReadonlyMap<string, readonly number[]> => {
   const found = new Map<string, Set<number>>();
   for (const pod of pods.values()) {
     if (!isSelectable(pod)) continue;
@@ -94,10 +90,8 @@ function portNames(pods: Cluster["pods"]): ReadonlyMap<string, readonly number[]
       else numbers.add(port);
     }
   }
-  const sorted = new Map([...found].map(([key, numbers]) => [key, [...numbers].sort((a, b) => a - b)]));
-  portNamesIn.set(pods, sorted);
-  return sorted;
-}
+  return new Map([...found].map(([key, numbers]) => [key, [...numbers].sort((a, b) => a - b)]));
+});
 
 /** One block of one peer set. */
 export interface Block {

@@ -1,6 +1,7 @@
 // What each endpoint of this node is subject to: the policies that select it, and their rules as clauses over terms.
 
 import type { Direction } from "../base/direction.ts";
+import { memo } from "../base/memo.ts";
 import { type Cluster, isSelectable, type Pod } from "../model/cluster.ts";
 import { modeOf } from "../model/mode.ts";
 import type { Policy, PortMatch, Rule } from "../model/policy.ts";
@@ -49,18 +50,11 @@ function selecting(cluster: Cluster, pod: Pod, direction: Direction): readonly P
   return here.filter((policy) => policy.isolates[direction] && matches(policy.subject, pod.labels));
 }
 
-/** The maps of a cluster are values, so what is once found in one holds for as long as it is used. */
-const byNamespaceIn = new WeakMap<Cluster["policies"], ReadonlyMap<string, readonly Policy[]>>();
-
 /** The policies of each namespace, in key order. */
-function policiesByNamespace(policies: Cluster["policies"]): ReadonlyMap<string, readonly Policy[]> {
-  const known = byNamespaceIn.get(policies);
-  if (known !== undefined) return known;
+const policiesByNamespace = memo((policies: Cluster["policies"]): ReadonlyMap<string, readonly Policy[]> => {
   const sorted = [...policies].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, policy]) => policy);
-  const found = Map.groupBy(sorted, ({ namespace }) => namespace);
-  byNamespaceIn.set(policies, found);
-  return found;
-}
+  return Map.groupBy(sorted, ({ namespace }) => namespace);
+});
 
 /** The side of a pod in a direction, or undefined where no policy isolates it. An unknown one is isolated without any. */
 export function sideOf(cluster: Cluster, pod: Pod, direction: Direction): Side | undefined {

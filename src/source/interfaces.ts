@@ -2,6 +2,7 @@
 
 import { assertNever } from "../base/assert.ts";
 import { messageOf } from "../base/errors.ts";
+import { memo } from "../base/memo.ts";
 import { type Attachment, isSelectable, keyOf, type Pod } from "../model/cluster.ts";
 import type { Problem } from "../model/problem.ts";
 import type { Node } from "../node/follow.ts";
@@ -104,14 +105,8 @@ export function resolveInterfaces(
   return { found, missing: [...missing].sort(), problems };
 }
 
-const keptOwners = new WeakMap<NodeTables, Owners>();
-
 /** Many rounds see the same tables. */
-function ownersOf(tables: NodeTables): Owners {
-  const owners = keptOwners.get(tables) ?? ownersIn(tables);
-  keptOwners.set(tables, owners);
-  return owners;
-}
+const ownersOf = memo(ownersIn);
 
 /** Where pods tell their node, one that tells none is on no node yet. */
 const isElsewhere = (pod: Pod, nodeName: string | undefined): boolean =>

@@ -1,7 +1,7 @@
 // Tells Kubernetes of what is wrong, as Events: beside the rounds, so that none waits for it, and at a bounded rate.
 
 import type { Log } from "../../base/log.ts";
-import { type Bell, openBell } from "../../base/wake.ts";
+import { type Bell, openBell, TIMER_MS_MAX } from "../../base/wake.ts";
 import { type Failure, failureOf } from "../../source/apiserver/failure.ts";
 import type { Client } from "../../source/apiserver/http.ts";
 import { valueAt } from "../../source/parse/fields.ts";
@@ -101,12 +101,9 @@ async function run({ ledger, timing, bell, signal, post }: Running): Promise<voi
   }
 }
 
-/** The longest that a timer of Node can run. */
-const MS_MAX = 0x7fff_ffff;
-
 /** Until somebody rings, or so many milliseconds have passed. */
 async function rungWithin(bell: Bell, ms: number | undefined): Promise<void> {
-  const timer = ms === undefined ? undefined : setTimeout(() => bell.ring(), Math.min(ms, MS_MAX));
+  const timer = ms === undefined ? undefined : setTimeout(() => bell.ring(), Math.min(ms, TIMER_MS_MAX));
   await bell.wait();
   clearTimeout(timer);
 }

@@ -1,5 +1,6 @@
 // One watch from its request to its end, and the order of resourceVersions on the way.
 
+import { TIMER_MS_MAX } from "../../base/wake.ts";
 import { eventOf, type WatchEvent } from "./events.ts";
 import { Failure, failureOf } from "./failure.ts";
 import { readLines } from "./lines.ts";
@@ -81,7 +82,7 @@ function openEnd({ signal, endAt }: WatchOptions, lastsMs: number, path: string)
         due = true;
         stop();
       },
-      Math.min(Math.max(0, at - performance.now()), MS_MAX),
+      Math.min(Math.max(0, at - performance.now()), TIMER_MS_MAX),
     );
   };
   look();
@@ -101,9 +102,6 @@ function openEnd({ signal, endAt }: WatchOptions, lastsMs: number, path: string)
     },
   };
 }
-
-/** The longest that a timer of Node can run. */
-const MS_MAX = 0x7fff_ffff;
 
 /**
  * Whether version b is older than a. Versions are opaque by the API's contract; that they only grow within one store holds
