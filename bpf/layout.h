@@ -21,15 +21,15 @@ enum reason : __u8 {
 	REASON_RELATED = 4,      /* ICMP error about a tracked flow */
 	REASON_NEIGHBOUR = 5,    /* ARP, IPv6 neighbour or multicast listener discovery */
 	REASON_AUDIT = 6,        /* would be dropped if the policies that isolate the endpoint were enforced */
-	REASON_DROPS = 8,        /* no reason of its own: the first that drops */
-	REASON_DENIED = 8,       /* isolated, and no rule allows it */
-	REASON_REVOKED = 9,      /* belongs to a flow that the policy no longer allows */
-	REASON_SPOOFED = 10,     /* from the pod with an address that is not its own */
-	REASON_MALFORMED = 11,   /* headers truncated or contradictory */
-	REASON_FRAGMENT = 12,    /* a fragment whose first one was not seen */
-	REASON_UNSUPPORTED = 13, /* an Ethernet or IPv6 header that is not understood */
-	REASON_UNKNOWN = 14,     /* the interface has no entry in endpoints */
-	REASON_INCOMPLETE = 15,  /* a map lacks what the control plane should have written */
+	REASON_DROPS = 16,       /* no reason of its own: the first that drops */
+	REASON_DENIED = 16,      /* isolated, and no rule allows it */
+	REASON_REVOKED = 17,     /* belongs to a flow that the policy no longer allows */
+	REASON_SPOOFED = 18,     /* from the pod with an address that is not its own */
+	REASON_MALFORMED = 19,   /* headers truncated or contradictory */
+	REASON_FRAGMENT = 20,    /* a fragment whose first one was not seen */
+	REASON_UNSUPPORTED = 21, /* an Ethernet or IPv6 header that is not understood */
+	REASON_UNKNOWN = 22,     /* the interface has no entry in endpoints */
+	REASON_INCOMPLETE = 23,  /* a map lacks what the control plane should have written */
 };
 
 /* Of frames, by their Ethernet type: what is neither, ARP for one, counts as IPv4. */
@@ -87,7 +87,8 @@ const struct {
 		DIRECTIONS = 2,
 		VERSIONS = 2,
 		FAMILIES = 2,
-		REASONS = 16,
+		REASON_BITS = 5, /* of a reason packed into a word beside other bits */
+		REASONS = 1 << REASON_BITS,
 		KNOWN_BITS = 16,        /* 65,536 bits in known_addresses */
 		RECENT_PEERS_BITS = 11, /* 2,048 addresses of each family, on each CPU */
 		RECENT_FLOWS_BITS = 9,  /* 512 flows */

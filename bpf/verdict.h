@@ -23,7 +23,6 @@
 #include "report.h"
 #include "source.h"
 
-#define REASON_BITS 4   /* REASONS is their power of two */
 #define HEADERS_MAX 512 /* bytes made contiguous where the headers do not stand in the linear part */
 
 /* The endpoint of an interface; NULL where the control plane has written none. */

@@ -13,7 +13,7 @@ import {
   sumCounters,
 } from "../../src/datapath/codec.ts";
 import { type MapName, nestedTableOf, tableOf } from "../../src/datapath/tables.ts";
-import { type Count, type Counters, MAPS } from "../../src/gen/layout.ts";
+import { type Count, type Counters, MAPS, REASONS } from "../../src/gen/layout.ts";
 
 const opened: BpfMap[] = [];
 afterAll(() => {
@@ -167,7 +167,7 @@ describe("the counters", () => {
   it("are the values of all CPUs, and sum up", async () => {
     const table = tableOf("counters", makeMap("counters", 4));
     const cells = (packets: number): Count[] =>
-      Array.from({ length: 16 }, (_, i) => ({ packets: BigInt(packets + i), bytes: 100n }));
+      Array.from({ length: REASONS }, (_, i) => ({ packets: BigInt(packets + i), bytes: 100n }));
     const perCpu = Array.from(
       { length: possibleCpus() },
       (_, cpu): Counters => ({

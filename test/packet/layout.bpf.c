@@ -9,7 +9,8 @@
 
 #include "layout.h"
 
-#define NUMBERS 128
+#define NUMBERS                                                                \
+  (FAMILIES * DIRECTIONS * REASONS * 2) // of `counters`, the largest struct
 #define STRUCT_OFFSET 16 // in the packet: after the Ethernet header, aligned
 
 struct {
