@@ -3,7 +3,7 @@ import { execFileSync } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 
-const root = fileURLToPath(new URL("../..", import.meta.url));
+export const root = fileURLToPath(new URL("../..", import.meta.url));
 
 /** Runs git in the repository; the lines that it prints. `safe.directory`: a checkout may belong to another user. */
 export function git(...args: readonly string[]): string[] {
@@ -22,6 +22,3 @@ export function textOf(path: string): string | undefined {
   const bytes = readFileSync(root + path);
   return bytes.includes(0) ? undefined : bytes.toString("utf8");
 }
-
-/** Number of lines, counted as an editor does. */
-export const lineCount = (text: string): number => text.split("\n").length - (text.endsWith("\n") ? 1 : 0);
