@@ -6,6 +6,7 @@ const kernelProject = (name: string, include: string, order: number) => ({
     name,
     include: [include],
     globalSetup: ["test/setup/kernel.ts"],
+    setupFiles: ["test/setup/settings.ts"],
     // They share the machine's links, pins and CPUs: one file at a time, one project after another.
     fileParallelism: false,
     sequence: { groupOrder: order },

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Brings a clone to the state in which Weir can be run and tested; safe to run again, and quick when nothing is missing.
+# Brings a clone to the state in which Weir can be run and tested; safe to run again, and quick when nothing is missing. Each step says
+# what it will cost before it starts, and how far it is every ten seconds.
 #
-#   bash tools/setup.sh            every step but charts, which only tests need
-#   bash tools/setup.sh STEP ...   only these: packages, modules, bpffs, kernel, native, cni, bpf, layout, dist, charts
+#   bash tools/setup.sh            every step but charts and test-packages, which only tests need
+#   bash tools/setup.sh STEP ...   only these: packages, modules, bpffs, kernel, native, cni, bpf, layout, dist, charts, test-packages
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 cd "$root"
@@ -27,6 +28,13 @@ requirements=(
   "openssl command:openssl"
 )
 
+# Programs that only tests use: the shells whose completion is tested, and what counts page faults for the bench's own test.
+test_requirements=(
+  "zsh command:zsh"
+  "fish command:fish"
+  "linux-perf command:perf"
+)
+
 # What tools/helm-template is made of, which stands in for helm where there is none.
 chart_requirements=(
   "golang-go command:go"
@@ -46,11 +54,18 @@ stop() {
   exit 1
 }
 
-# Runs a command in silence and ends the step's line; shows the whole output where it fails.
+# Runs a command, shows every ten seconds how long it has taken and the last line of its output, and ends the step's line; shows the
+# whole output where it fails.
 run() {
-  local log started=$SECONDS
+  local log ticker status=0 started=$SECONDS
   log=$(mktemp)
-  if "$@" >"$log" 2>&1; then
+  # Without the lock of main, which a sleep that outlives its ticker would keep.
+  ticks "$log" 9>&- &
+  ticker=$!
+  "$@" >"$log" 2>&1 || status=$?
+  kill "$ticker" 2>/dev/null
+  wait "$ticker" 2>/dev/null || true
+  if [ "$status" -eq 0 ]; then
     rm -f "$log"
     ok "$((SECONDS - started)) s"
     return
@@ -59,6 +74,14 @@ run() {
   cat "$log" >&2
   rm -f "$log"
   exit 1
+}
+
+ticks() {
+  local started=$SECONDS last
+  while sleep 10 >/dev/null 2>&1; do
+    last=$(tail -n 1 "$1" | tr -dc '[:print:]')
+    printf '\nsetup:   %d s%s … ' $((SECONDS - started)) "${last:+: ${last:0:100}}"
+  done
 }
 
 has() {
@@ -100,17 +123,41 @@ provide() {
     stop "missing Debian packages, which only root can install: ${missing[*]}" \
       "run: sudo apt-get update && sudo apt-get install --no-install-recommends ${missing[*]}"
   fi
-  printf 'installing %s … ' "${missing[*]}"
+  printf '%d missing: %s\nsetup:   ' ${#missing[@]} "${missing[*]}"
+  # The lists of a fresh image are empty.
+  if [ -z "$(cost_of "${missing[@]}")" ]; then
+    printf 'fetching the package lists … '
+    run apt-get update
+    printf 'setup:   '
+  fi
+  printf '%s … ' "$(cost_of "${missing[@]}")"
   run install_packages "${missing[@]}"
+}
+
+# What apt-get would fetch and unpack for these packages, with a rough time (some 6 MB on disk a second, with an ordinary line and two
+# processors); nothing where it does not know them.
+cost_of() {
+  local said fetched unpacked unit
+  said=$(LC_ALL=C apt-get install --assume-no --no-install-recommends "$@" 2>/dev/null) || true
+  fetched=$(sed -n 's/^Need to get \(.*\) of archives\.$/\1/p' <<<"$said")
+  read -r unpacked unit < <(sed -n 's/^After this operation, \([0-9.,]*\) \(.*\) of additional disk space.*/\1 \2/p' <<<"$said") || return 0
+  local megabytes=${unpacked%%[.,]*}
+  [ "$unit" = MB ] || megabytes=1
+  printf '%s to download, %s %s on disk, about %d s' "${fetched%%/*}" "$unpacked" "$unit" $((5 + megabytes / 6))
 }
 
 install_packages() {
   export DEBIAN_FRONTEND=noninteractive
-  # The lists of a fresh image are empty, those of an old one may name versions that are gone: only then are they fetched.
+  # Old lists may name versions that are gone: only then are they fetched again.
   apt-get install -y --no-install-recommends "$@" || {
     apt-get update
     apt-get install -y --no-install-recommends "$@"
   }
+}
+
+step_test-packages() {
+  begin "Debian packages for tests"
+  provide "${test_requirements[@]}"
 }
 
 step_modules() {
@@ -123,6 +170,7 @@ step_modules() {
   fi
   PATH=$system_path command -v npm >/dev/null ||
     stop "no npm found; Debian: sudo apt-get install --no-install-recommends npm (or any Node.js of version 20 or later)"
+  printf '%d packages, some 120 MB to download, 450 MB in node_modules, about 60 s … ' "$(grep -c '"resolved"' package-lock.json)"
   run install_modules
   printf '%s\n' "$digest" >"$stamp"
 }
@@ -167,20 +215,18 @@ step_kernel() {
   printf 'lacks %s: the agent, and all tests but `npm test -- --unit`, cannot run here\n' "${lacks[*]}"
 }
 
-step_native() {
-  begin "native/build"
-  run make -C native -j"$(nproc)"
+# make_in DIRECTORY SECONDS [ARGUMENT ...]: the seconds are what all of it takes on two processors.
+make_in() {
+  local directory=$1 seconds=$2
+  shift 2
+  begin "$directory/build"
+  make -q -C "$directory" >/dev/null 2>&1 || printf 'building, at most %s s … ' "$seconds"
+  run make -C "$directory" "$@"
 }
 
-step_cni() {
-  begin "cni/build"
-  run make -C cni -j"$(nproc)"
-}
-
-step_bpf() {
-  begin "bpf/build"
-  run make -C bpf
-}
+step_native() { make_in native 40 -j"$(nproc)"; }
+step_cni() { make_in cni 20 -j"$(nproc)"; }
+step_bpf() { make_in bpf 15; }
 
 # Leaves the file alone where its text would be the same, so that dist stays fresh.
 step_layout() {
@@ -194,6 +240,7 @@ step_dist() {
     ok "up to date"
     return
   fi
+  printf 'bundling, about 10 s … '
   run node tools/build.ts
 }
 
@@ -211,6 +258,7 @@ step_charts() {
     ok "up to date"
     return
   fi
+  printf 'building, about 40 s … '
   run env -C tools/helm-template GO111MODULE=off GOPATH=/usr/share/gocode GOCACHE="$root/tools/helm-template/build/cache" \
     go build -o build/helm-template .
 }

@@ -9,12 +9,15 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 
 passed=${WEIR_PASSED_BEFORE:-0}
 failed=${WEIR_FAILED_BEFORE:-0}
-skipped=0
+# Each skipped test with its reason.
+skipped=()
 
 finish() {
   local tail=""
-  [ "$skipped" -eq 0 ] || tail=", $skipped skipped"
-  printf '\n%d passed, %d failed%s\n' "$passed" "$failed" "$tail"
+  [ ${#skipped[@]} -eq 0 ] || tail=", ${#skipped[@]} skipped"
+  echo
+  [ ${#skipped[@]} -eq 0 ] || printf 'skipped: %s\n' "${skipped[@]}"
+  printf '%d passed, %d failed%s\n' "$passed" "$failed" "$tail"
   [ "$failed" -eq 0 ]
   exit
 }
@@ -42,7 +45,7 @@ for argument in "$@"; do
   esac
 done
 
-{ bash tools/setup.sh && bash tools/setup.sh charts; } || {
+{ bash tools/setup.sh && bash tools/setup.sh charts test-packages; } || {
   failed=1
   finish
 }
@@ -63,24 +66,31 @@ tests() {
   echo $? >"$logs/$name.status"
 }
 
+# A tally is the reporter's: "PASSED FAILED SKIPPED", then a line for each skipped test.
 count() {
-  local name status tests_passed tests_failed tests_skipped
+  local name status tally tests_passed tests_failed
   for name in "$@"; do
-    read -r tests_passed tests_failed tests_skipped <"$logs/$name.tally" || tests_passed=0 tests_failed=1 tests_skipped=0
+    tally=("0 1 0")
+    [ ! -s "$logs/$name.tally" ] || mapfile -t tally <"$logs/$name.tally"
+    read -r tests_passed tests_failed _ <<<"${tally[0]}"
     # A run that ends badly with no failed test (a crash, a teardown that threw) has failed nevertheless.
     read -r status <"$logs/$name.status" || status=1
     [ "$status" -eq 0 ] || [ "$tests_failed" -gt 0 ] || tests_failed=1
-    passed=$((passed + tests_passed)) failed=$((failed + tests_failed)) skipped=$((skipped + tests_skipped))
+    passed=$((passed + tests_passed)) failed=$((failed + tests_failed)) skipped+=("${tally[@]:1}")
   done
 }
 
+# Root's tests never see the machine's own network, BPF filesystem and settings.
+isolated=()
+[ "$(id -u)" -ne 0 ] || isolated=(bash tools/isolated.sh)
+
 if [ ${#arguments[@]} -gt 0 ]; then
-  tests all vitest run "${arguments[@]}"
+  tests all "${isolated[@]}" vitest run "${arguments[@]}"
   count all
 else
   tests unit vitest run --project unit
   # They wait for timers and packets half of the time. The other half is shown when the first has ended.
-  kernel=(bash tools/isolated.sh vitest run --project native --project packet --project netns)
+  kernel=("${isolated[@]}" vitest run --project native --project packet --project netns)
   tests half-2 "${kernel[@]}" --shard=2/2 >"$logs/half-2.log" 2>&1 &
   tests half-1 "${kernel[@]}" --shard=1/2
   wait

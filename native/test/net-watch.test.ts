@@ -119,10 +119,10 @@ test("an open watch keeps the process alive, one with unref() does not", async (
   const held = await runChild(`
     const watch = bpf.NetWatch.open(() => {});
     setTimeout(() => { console.log("timer"); watch.close(); }, 100).unref();
-    setTimeout(() => process.exit(3), 5000).unref();`);
+    setTimeout(() => process.exit(3), 60_000).unref();`);
   expect(held).toEqual({ status: 0, signal: null, stdout: "timer\n", stderr: "" });
   const free = await runChild(`
     bpf.NetWatch.open(() => {}).unref();
-    setTimeout(() => process.exit(3), 5000).unref();`);
+    setTimeout(() => process.exit(3), 60_000).unref();`);
   expect(free).toEqual({ status: 0, signal: null, stdout: "", stderr: "" });
 });

@@ -122,12 +122,12 @@ test("an open buffer keeps the process alive, one with unref() does not", async 
     setTimeout(emit, 100).unref();
     ring.unref();
     ring.ref();
-    setTimeout(() => process.exit(3), 5000).unref();`);
+    setTimeout(() => process.exit(3), 60_000).unref();`);
   // The timer does not hold the process; that it fires at all is the open buffer's doing.
   expect(held).toEqual({ status: 0, signal: null, stdout: "record\n", stderr: "" });
   const free = await runChild(`${prelude}
     bpf.RingBuffer.open(object.map("events"), () => {}).unref();
-    setTimeout(() => process.exit(3), 5000).unref();`);
+    setTimeout(() => process.exit(3), 60_000).unref();`);
   expect(free).toEqual({ status: 0, signal: null, stdout: "", stderr: "" });
 });
 

@@ -77,7 +77,7 @@ export const openDescriptors = () => readdirSync("/proc/self/fd").length;
 export const sleep = (milliseconds: number) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
 export async function until(condition: () => boolean, what: string): Promise<void> {
-  const deadline = Date.now() + 5_000;
+  const deadline = Date.now() + 60_000;
   while (!condition()) {
     if (Date.now() > deadline) throw new Error(`gave up waiting for: ${what}`);
     await sleep(5);
@@ -157,7 +157,7 @@ export function runChild(
     "-e",
     text,
   ];
-  const child = spawn(command, args, { stdio: ["ignore", "pipe", "pipe"], timeout: 25_000 });
+  const child = spawn(command, args, { stdio: ["ignore", "pipe", "pipe"], timeout: 120_000 });
   let stdout = "";
   let stderr = "";
   child.stdout.setEncoding("utf8").on("data", (chunk: string) => (stdout += chunk));

@@ -6,8 +6,8 @@ import type { Outcome, Probe } from "./protocol.ts";
 /** A dropped packet is known only by waiting: much longer than an answer takes here, much shorter than anybody's patience. */
 export const PATIENCE_MS = 400;
 
-/** For the second look: time for the kernel to send a lost SYN again (after 1 s) and for a slow machine to answer. */
-export const SECOND_LOOK_MS = 2500;
+/** For the second look: time for the kernel to send a lost SYN again (after 1, 3 and 7 s) and for a busy machine to answer. */
+export const SECOND_LOOK_MS = 10_000;
 
 /** So many at once that waiting overlaps, so few that two processors keep up with the answers. */
 const AT_ONCE_MAX = 48;

@@ -11,6 +11,13 @@ interface Waiting {
   reject(error: Error): void;
 }
 
+/**
+ * A new namespace copies the machine's IPv4 settings; on a machine that forwards its pods would be routers. Whatever the machine
+ * has set, a pod forwards nothing and accepts answers by any of its interfaces, as the kernel's defaults have it.
+ */
+const AS_A_HOST =
+  'for at in /proc/sys/net/ipv4/conf/*; do for setting in forwarding rp_filter; do echo 0 >"$at/$setting"; done; done; exec "$@"';
+
 /** A running pod process. `close()` is idempotent and synchronous; commands after it are refused. */
 export class PodProcess {
   readonly #child: ChildProcess;
@@ -38,7 +45,8 @@ export class PodProcess {
   /** Starts it in a namespace (undefined: the node's own). */
   static spawn(netns: string | undefined, config: ProcessConfig): PodProcess {
     const node = [process.execPath, "--disable-warning=ExperimentalWarning", programPath("lab/pod-process")];
-    const [command = "", ...args] = netns === undefined ? node : ["ip", "netns", "exec", netns, ...node];
+    const inside = ["ip", "netns", "exec", netns ?? "", "sh", "-c", AS_A_HOST, "sh"];
+    const [command = "", ...args] = netns === undefined ? node : [...inside, ...node];
     // A group of its own: Ctrl-C is for the lab, which then ends its processes itself, after what depends on them.
     const pod = new PodProcess(config.name, spawn(command, args, { stdio: "pipe", detached: true }));
     pod.#child.stdin?.write(`${JSON.stringify(config)}\n`);

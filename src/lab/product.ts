@@ -36,8 +36,8 @@ export interface Status {
 
 const POLL_MS = 30;
 const START_MS_MAX = 60_000;
-const CHANGE_MS_MAX = 10_000;
-const STOP_MS_MAX = 5_000;
+const CHANGE_MS_MAX = 60_000;
+const STOP_MS_MAX = 30_000;
 
 const argumentsOf = (paths: ProductPaths, args: readonly string[]): string[] => [
   ...args,

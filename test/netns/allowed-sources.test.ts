@@ -9,7 +9,7 @@ import { mismatchesOf } from "./reach.ts";
 import { FRIEND, FRIENDS_ONLY, FRIENDS_ONLY_HOLDS, SERVER, smallWorld } from "./small-world.ts";
 import { openWorld, type World } from "./world.ts";
 
-const PATIENCE_MS = 10_000;
+const PATIENCE_MS = 60_000;
 /** Behind the friend, and what is next to that. */
 const BEHIND = ["10.77.0.9", "fd77::9"] as const;
 const BESIDE = ["10.78.0.9", "fd78::9"] as const;

@@ -17,7 +17,7 @@ import {
 } from "./small-world.ts";
 import { openWorld, type World } from "./world.ts";
 
-const PATIENCE_MS = 10_000;
+const PATIENCE_MS = 60_000;
 
 let world: World;
 let agent: Agent;

@@ -1,7 +1,7 @@
 // What the CNI tests share: the runtime's part of a chain (real plugins, then weir-cni), pods that it makes, and the agent.
 
 import { spawn } from "node:child_process";
-import { existsSync, mkdirSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { ipBatch, ipJson } from "../../src/lab/iproute.ts";
@@ -169,6 +169,15 @@ function runtimeOf({ prefix, network: type, net, config: more, ipv6 }: CniWorldS
   return runtime;
 }
 
+/** The plugins turn on forwarding for the whole node, and DEL leaves it on. What is called in the end writes what was there before. */
+function restorerOfForwarding(): () => void {
+  const files = ["ipv4", "ipv6"].map((family) => `/proc/sys/net/${family}/conf/all/forwarding`);
+  const before = files.map((file) => [file, readFileSync(file)] as const);
+  return () => {
+    for (const [file, value] of before) writeFileSync(file, value);
+  };
+}
+
 export function openCniWorld(spec: CniWorldSpec): CniWorld {
   const { prefix } = spec;
   const teardown = new Teardown();
@@ -176,6 +185,7 @@ export function openCniWorld(spec: CniWorldSpec): CniWorld {
   rmSync(directory, { recursive: true, force: true });
   mkdirSync(directory);
   teardown.defer(() => rmSync(directory, { recursive: true }));
+  teardown.defer(restorerOfForwarding());
   removeNetwork(prefix);
   teardown.defer(() => removeNetwork(prefix));
   const paths = { bin: BIN, bpffs: `/sys/fs/bpf/${prefix}`, socket: join(directory, "agent.sock") };

@@ -62,7 +62,7 @@ describe.each([
     const free = world.sandbox("alpha/free");
     const before = await world.process(free);
     expect((await world.add(free)).status).toBe(0);
-    expect((await probeFrom(before, shot(2_000))).result).toBe("reached");
+    expect((await probeFrom(before, shot(20_000))).result).toBe("reached");
     const sandbox = mute(0);
     const process = await world.process(sandbox);
     const added = await world.add(sandbox);
@@ -90,7 +90,7 @@ describe.each([
     const sandbox = world.sandbox("alpha/late");
     const process = await world.process(sandbox);
     const adding = world.add(sandbox);
-    await expect.poll(async () => (await claims()).waiting, { timeout: 20_000 }).toBe(1);
+    await expect.poll(async () => (await claims()).waiting, { timeout: 60_000 }).toBe(1);
     world.manifests.put("late.yaml", [newPod("alpha/late", { role: "mute" })]);
     const added = await adding;
     expect(added).toMatchObject({ status: 0 });
@@ -99,7 +99,7 @@ describe.each([
 
   it("ADD of a pod that stays unknown fails in time, and says why", async () => {
     const sandbox = world.sandbox("alpha/nobody");
-    expect(await world.add(sandbox, { timeoutMs: 700 })).toMatchObject({
+    expect(await world.add(sandbox, { timeoutMs: 3_000 })).toMatchObject({
       status: 1,
       output: { code: 11, details: "pod alpha/nobody is not known yet" },
     });
@@ -109,7 +109,7 @@ describe.each([
   it("DEL ends an ADD that still waits", async () => {
     const sandbox = world.sandbox("alpha/nobody");
     const adding = world.add(sandbox, { timeoutMs: 30_000 });
-    await expect.poll(async () => (await claims()).waiting, { timeout: 20_000 }).toBe(1);
+    await expect.poll(async () => (await claims()).waiting, { timeout: 60_000 }).toBe(1);
     expect(await world.del(sandbox)).toMatchObject({ status: 0 });
     expect(await adding).toMatchObject({ status: 1, output: { msg: expect.stringContaining("removed") } });
   });

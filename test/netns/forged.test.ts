@@ -104,7 +104,7 @@ describe("a pod that asks for its gateway in another's name", () => {
 describe("a probe of this node", () => {
   it.each(FAMILIES)("passes, from its own address: IPv$family", async ({ server, node }) => {
     for (const kind of ["tcp", "udp", "icmp"] as const) {
-      const probe = { kind, address: server, source: node, timeoutMs: 2_000 };
+      const probe = { kind, address: server, source: node, timeoutMs: 20_000 };
       const withPort = kind === "icmp" ? probe : { ...probe, port: 80 };
       expect(await world.lab.probe(NODE, withPort)).toMatchObject({ result: "reached" });
     }

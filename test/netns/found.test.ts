@@ -67,7 +67,7 @@ describe.each([
 
     async function untilFound(): Promise<void> {
       const wanted = [...pods.values()].map(({ sandbox, link }) => `${sandbox.pod} ${link} enforced`).sort();
-      const deadline = Date.now() + 30_000;
+      const deadline = Date.now() + 60_000;
       for (;;) {
         const { stdout } = await world.weir("get", "endpoints", "-o", "json");
         const rows = JSON.parse(stdout) as EndpointView[];
@@ -88,7 +88,7 @@ describe.each([
             kind: "udp",
             address,
             port: PORT,
-            timeoutMs: silent.includes(role) ? 1_000 : 10_000,
+            timeoutMs: silent.includes(role) ? 1_000 : 60_000,
           } as const;
           const { result } = await probeFrom(at(role).process, probe);
           return `${role} ${address.includes(":") ? "IPv6" : "IPv4"} ${result}`;

@@ -49,7 +49,7 @@ const denied = (more: Readonly<Record<string, string>> = {}): Promise<number> =>
 /** So many datagrams that nobody answers. */
 async function send(from: string, address: string, count: number): Promise<void> {
   for (let sent = 0; sent < count; sent += 1)
-    await world.lab.probe(from, { kind: "udp", address, port: 80, timeoutMs: 50, once: true });
+    await world.lab.probe(from, { kind: "udp", address, port: 80, timeoutMs: 200, once: true });
 }
 
 it("is alive and ready, and says what is in force", async () => {

@@ -58,9 +58,9 @@ it("and again, when it was asked to end", async () => {
 });
 
 it("a connection lives through the death and the return of the agent", async () => {
-  const flow = await world.lab.open(FRIEND, { kind: "tcp", address: SERVER_V4, port: 81, timeoutMs: 2000 });
+  const flow = await world.lab.open(FRIEND, { kind: "tcp", address: SERVER_V4, port: 81, timeoutMs: 20_000 });
   expect(flow).toBeTypeOf("number");
-  const say = async (): Promise<string> => (await world.lab.say(FRIEND, flow as number, 1000)).result;
+  const say = async (): Promise<string> => (await world.lab.say(FRIEND, flow as number, 20_000)).result;
   expect(await say()).toBe("reached");
   await agent.kill();
   expect(await say()).toBe("reached");

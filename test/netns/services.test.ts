@@ -106,7 +106,7 @@ const probe = (kind: Probe["kind"], address: string, port: number, more: Partial
   kind,
   address,
   port,
-  timeoutMs: 5_000,
+  timeoutMs: 20_000,
   ...more,
 });
 const SILENT_MS = 1_000;
@@ -166,7 +166,7 @@ describe("traffic from outside by a nodePort", () => {
     to: { address: FAMILIES[0].web, port: 8080 },
     masquerade,
   });
-  const ask = (timeoutMs = 5_000) =>
+  const ask = (timeoutMs = 20_000) =>
     world.lab.probe(OUTSIDE, probe("tcp", NODE_V4, NODE_PORT, { timeoutMs }));
   const policyFor = (cidr: string) => agent.change(() => world.manifests.put("web.yaml", from(cidr)));
 
@@ -203,7 +203,7 @@ describe("a pod that its own Service leads back to", () => {
     to: { address: FAMILIES[0].web, port: 8080 },
     masquerade: true,
   };
-  const ask = (timeoutMs = 5_000) => world.lab.probe(WEB, probe("tcp", hairpin.address, 80, { timeoutMs }));
+  const ask = (timeoutMs = 20_000) => world.lab.probe(WEB, probe("tcp", hairpin.address, 80, { timeoutMs }));
 
   it("meets itself with the node's address, which its ingress policy judges", async () => {
     world.lab.rewrite([hairpin]);

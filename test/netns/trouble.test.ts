@@ -8,7 +8,7 @@ import { mismatchesOf } from "./reach.ts";
 import { FRIENDS_ONLY, FRIENDS_ONLY_HOLDS, smallWorld } from "./small-world.ts";
 import { openWorld, type World } from "./world.ts";
 
-const NOTICED_MS_MAX = 5000;
+const NOTICED_MS_MAX = 60_000;
 
 /** Found through its address alone: its manifest names neither interface nor namespace. */
 const UNANNOTATED: PodSpec = {

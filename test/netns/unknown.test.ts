@@ -3,6 +3,7 @@
 import { execFileSync, spawn, spawnSync } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { forwardFrom } from "../../src/lab/forwarding.ts";
 import { ipBatch, ipJson } from "../../src/lab/iproute.ts";
 import type { Agent, CommandResult } from "../../src/lab/product.ts";
 import type { EndpointView } from "../../src/observe/view.ts";
@@ -33,6 +34,7 @@ function wire({ space, link, address }: typeof NEW): void {
     `addr add 169.254.63.1/32 dev ${link}`,
     `route add ${address}/32 dev ${link}`,
   ]);
+  forwardFrom(link);
   ipBatch(
     [
       "link set lo up",

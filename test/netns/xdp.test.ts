@@ -24,7 +24,7 @@ import {
 import { expectNoGlitch, watchWhile } from "./watched.ts";
 import { openWorld, type World } from "./world.ts";
 
-const PATIENCE_MS = 10_000;
+const PATIENCE_MS = 60_000;
 const FOREIGN = fileURLToPath(new URL("../../bpf/build/guard.bpf.o", import.meta.url));
 
 let world: World;
@@ -110,7 +110,7 @@ it("follows a policy that changes, both ways", async () => {
 });
 
 it.each([SERVER_V4, SERVER_V6])("carries streams, and datagrams in fragments, to %s", async (address) => {
-  const much = { address, port: 80, timeoutMs: 10_000 };
+  const much = { address, port: 80, timeoutMs: 60_000 };
   const keys = ["egress established", "egress malformed", "egress fragment"];
   const grown = await growth(world, SERVER, keys, async () => {
     const probes = [{ kind: "tcp", bytes: 2_000_000 } as const, { kind: "udp", bytes: 4_000 } as const];

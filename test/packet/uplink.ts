@@ -30,6 +30,10 @@ export const isFoe = (each: Address): boolean => (FOES as readonly Address[]).in
 export const here = (of: Address): Address => (of.family === 4 ? HERE4 : HERE6);
 export const from = (source: Address): Uint8Array => frame(source, here(source), udpSegment(40_000, 53));
 
+/** Why tests skip where a run may not. */
+export const CANNOT_SPLIT_FRAMES =
+  "this kernel does not let a test run say how much of a frame is in its first part (Linux 6.18 is the first)";
+
 const [major = 0, minor = 0] = release().split(".").map(Number);
 /** Whether a test run may say how much is in the first part of a frame: data_end in struct xdp_md, from Linux 6.18 on. */
 export const KERNEL_SPLITS_FRAMES = major > 6 || (major === 6 && minor >= 18);

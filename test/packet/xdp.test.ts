@@ -1,10 +1,10 @@
 // What only XDP meets: frames whose headers a device has left in another part, which nothing can put together there.
 
-import { describe, expect, it } from "vitest";
+import { beforeEach, describe, expect, it } from "vitest";
 import { present } from "../../src/base/assert.ts";
 import { frame, udpSegment } from "./frames.ts";
 import { useWorld } from "./table.ts";
-import { firstPart, KERNEL_SPLITS_FRAMES, XDP_DROP, XDP_PASS } from "./uplink.ts";
+import { CANNOT_SPLIT_FRAMES, firstPart, KERNEL_SPLITS_FRAMES, XDP_DROP, XDP_PASS } from "./uplink.ts";
 import { BOTH_FAMILIES, type PodName } from "./world.ts";
 
 const world = useWorld();
@@ -33,7 +33,9 @@ function sendSplit(name: PodName, family: 4 | 6, linear: number) {
   return { result, counted: counted.map(([key, now]) => [key, now.bytes - (before.get(key)?.bytes ?? 0)]) };
 }
 
-describe.skipIf(!KERNEL_SPLITS_FRAMES)("a frame that ends in its first part", () => {
+describe("a frame that ends in its first part", () => {
+  beforeEach((context) => context.skip(!KERNEL_SPLITS_FRAMES, CANNOT_SPLIT_FRAMES));
+
   it.each([4, 6] as const)("behind its headers is as any other: IPv%i", (family) => {
     for (const linear of [96, 511, 512, 3_000])
       expect(sendSplit("in", family, linear), `${linear} bytes`).toEqual({

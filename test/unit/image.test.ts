@@ -58,7 +58,7 @@ describe("the Dockerfile", () => {
     const steps =
       /tools\/setup\.sh (?<steps>[a-z ]+)/.exec(of("RUN").join("\n"))?.groups?.["steps"]?.split(" ") ?? [];
     expect(steps.length).toBeGreaterThan(4);
-    for (const step of steps) expect(read("tools/setup.sh")).toContain(`\nstep_${step}() {\n`);
+    for (const step of steps) expect(read("tools/setup.sh")).toContain(`\nstep_${step}() {`);
   });
 
   it("leaves out of the build what is built, and git", () => {

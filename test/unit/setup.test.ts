@@ -1,6 +1,14 @@
 // tools/setup.sh where it cannot go on: it names every missing package and what to run.
 import { execFileSync, spawnSync } from "node:child_process";
-import { copyFileSync, mkdirSync, mkdtempSync, rmSync, symlinkSync } from "node:fs";
+import {
+  copyFileSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -41,6 +49,40 @@ it("names the packages to install where there is no apt-get", () => {
   }
   expect(stderr.split(/\s+/)).not.toContain("git");
   expect(status).toBe(1);
+});
+
+it("says what the packages cost before it installs them", () => {
+  for (const command of ["cat", "mktemp", "rm", "sed", "sleep", "tail", "tr"])
+    symlinkSync(which(command), join(path, command));
+  const calls = join(root, "calls");
+  const program = (name: string, text: string) =>
+    writeFileSync(join(path, name), `#!${join(path, "bash")}\n${text}\n`, { mode: 0o755 });
+  program("id", "echo 0");
+  // An empty package list first, as in a fresh image.
+  program(
+    "apt-get",
+    `echo "$*" >>${calls}
+case "$*" in
+  *--assume-no*)
+    [ -e ${root}/lists ] || exit 100
+    printf 'Need to get 7710 kB/8206 kB of archives.\\nAfter this operation, 38.2 MB of additional disk space will be used.\\n'
+    exit 1 ;;
+  update) : >${root}/lists ;;
+esac`,
+  );
+  const { stdout, stderr, status } = setup("test-packages");
+  expect({ stderr, status }).toEqual({ stderr: "", status: 0 });
+  expect(stdout.replaceAll(/\(\d+ s\)/g, "(N s)")).toBe(
+    [
+      "setup: Debian packages for tests … 3 missing: zsh fish linux-perf",
+      "setup:   fetching the package lists … ok (N s)",
+      "setup:   7710 kB to download, 38.2 MB on disk, about 11 s … ok (N s)",
+      "",
+    ].join("\n"),
+  );
+  expect(readFileSync(calls, "utf8").trimEnd().split("\n").at(-1)).toBe(
+    "install -y --no-install-recommends zsh fish linux-perf",
+  );
 });
 
 it("refuses a step that it does not know", () => {

@@ -156,6 +156,7 @@ check "no pin stays" fails test -e /sys/fs/bpf/weir
 check "nothing enforced again: IPv4 passes" ping4
 ip netns del web
 ip netns del client
+sysctl -qw net.ipv4.ip_forward=0 net.ipv6.conf.all.forwarding=0
 
 # Those that ask the programs about packets. Each loads them, seconds long where every instruction is emulated.
 packet_tests=()

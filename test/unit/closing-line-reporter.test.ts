@@ -1,0 +1,52 @@
+// The summary of `npm test`: what is skipped is named with its reason, and nothing is skipped without one.
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, expect, it, vi } from "vitest";
+import type { TestModule, Vitest } from "vitest/node";
+import ClosingLineReporter from "../../tools/closing-line-reporter.ts";
+
+let folder: string;
+let exitCode: typeof process.exitCode;
+
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), "weir-tally-"));
+  exitCode = process.exitCode;
+  vi.stubEnv("WEIR_TALLY", join(folder, "tally"));
+});
+afterEach(() => {
+  vi.unstubAllEnvs();
+  vi.restoreAllMocks();
+  process.exitCode = exitCode;
+  rmSync(folder, { recursive: true });
+});
+
+/** A module of test/a.test.ts with tests that ended so. */
+const moduleOf = (...results: readonly object[]): TestModule => {
+  const tests = results.map((result, index) => ({ fullName: `test ${index}`, result: () => result }));
+  const children = { allTests: () => tests, allSuites: () => [] };
+  return { relativeModuleId: "test/a.test.ts", children, errors: () => [] } as unknown as TestModule;
+};
+
+function tally(results: readonly object[], testNamePattern?: RegExp): string[] {
+  const reporter = new ClosingLineReporter();
+  reporter.onInit({ config: { testNamePattern } } as Vitest);
+  vi.spyOn(process.stdout, "write").mockReturnValue(true);
+  reporter.onTestRunEnd([moduleOf(...results)], [], "passed");
+  return readFileSync(join(folder, "tally"), "utf8").trimEnd().split("\n");
+}
+
+it("names what is skipped, with the reason", () => {
+  const results = [{ state: "passed" }, { state: "skipped", note: "no such kernel" }];
+  expect(tally(results)).toEqual(["1 0 1", "test/a.test.ts > test 1: no such kernel"]);
+  expect(process.exitCode).toBe(exitCode);
+});
+
+it("counts what is skipped without a reason as failed", () => {
+  expect(tally([{ state: "passed" }, { state: "skipped" }])).toEqual(["1 1 0"]);
+  expect(process.exitCode).toBe(1);
+});
+
+it("says nothing of what a pattern of names has left out", () => {
+  expect(tally([{ state: "passed" }, { state: "skipped" }], /x/)).toEqual(["1 0 0"]);
+});
