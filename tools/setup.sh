@@ -18,6 +18,7 @@ requirements=(
   "libbpf-dev library:libbpf"
   "libelf-dev library:libelf"
   "zlib1g-dev library:zlib"
+  "nlohmann-json3-dev header:/usr/include/nlohmann/json.hpp"
   "linux-libc-dev header:/usr/include/linux/bpf.h"
   "bpftool command:bpftool"
   "iproute2 command:ip"

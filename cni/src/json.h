@@ -1,6 +1,9 @@
-// A strict reader of one JSON object (RFC 8259): it checks the whole text and
-// gives the object's own members; what lies deeper stays text.
+// One JSON object (RFC 8259), read strictly by nlohmann-json's SAX parser: the
+// object's own members, scalars as values, objects and arrays as the text that
+// was read, so that they can be passed on byte for byte.
 #pragma once
+
+#include <nlohmann/json.hpp>
 
 #include <string>
 #include <string_view>
@@ -8,38 +11,36 @@
 
 namespace weir {
 
-enum class Kind { String, Number, Object, Array, True, False, Null };
-
 struct Member {
   std::string key;
-  Kind kind;
-  // As it stands in the document, without white space around it.
+  // Of an object or array only the type, its text is in `text`.
+  nlohmann::json value;
   std::string_view text;
 };
 
-// What came of a document: its members in order, or why it is none.
+// The members in their order, or why the text was refused.
 struct Document {
   std::vector<Member> members;
-  // Points at text that lives for ever; null where the document is good.
-  const char *error = nullptr;
+  // Empty if the text is good.
+  std::string error;
   // Where in the text, in bytes from its beginning.
   size_t offset = 0;
 
-  const Member *find(std::string_view key) const;
+  // The member's value; null if there is none.
+  const nlohmann::json *find(std::string_view key) const;
+  // The text of an object or array; empty if there is none.
+  std::string_view TextOf(std::string_view key) const;
 };
 
-// How many objects and lists may lie in each other.
+// How many objects and arrays may be nested.
 constexpr int kDepthMax = 64;
 
-// Anything but one object is an error, and so are two members of one name in
-// it, bytes that are not UTF-8, and halves of surrogate pairs.
+// Refused, besides what the RFC refuses: anything but an object, two members of
+// one name in it, a byte order mark, invalid UTF-8, unpaired surrogates,
+// numbers beyond the range of a double, and deeper nesting than kDepthMax.
 Document ReadObject(std::string_view text);
 
-// The characters that a string's text stands for. `text` must be a string that
-// ReadObject() has read.
-std::string StringOf(std::string_view text);
-
-// A text as a JSON string, in quotes. What is not UTF-8 in it becomes "?".
-std::string Quoted(std::string_view text);
+// Invalid UTF-8 becomes U+FFFD.
+std::string Serialized(const nlohmann::ordered_json &value);
 
 } // namespace weir

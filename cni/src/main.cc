@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cctype>
 #include <cerrno>
+#include <climits>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -83,16 +84,18 @@ std::string TextOf(const Failure &failure) {
                                  : failure.message + ": " + failure.details;
 }
 
-// As JSON for the agent: the indexes, or why they are not known.
-std::string LinkOf(const Request &request) {
+// For the agent: the indexes, or why they are not known.
+nlohmann::ordered_json LinkOf(const Request &request) {
   Link link = LinkIn(request.netns, request.interface);
-  if (link.error)
-    return "{\"error\":" +
-           Quoted(std::string(link.error) + ": " +
-                  strerror(link.error_number)) +
-           "}";
-  return "{\"ifindex\":" + std::to_string(link.ifindex) +
-         ",\"peer\":" + std::to_string(link.peer) + "}";
+  nlohmann::ordered_json fields;
+  if (link.error) {
+    fields["error"] =
+        std::string(link.error) + ": " + strerror(link.error_number);
+  } else {
+    fields["ifindex"] = link.ifindex;
+    fields["peer"] = link.peer;
+  }
+  return fields;
 }
 
 std::string PathOf(const Request &request) {
@@ -110,16 +113,20 @@ std::optional<Failure> FailureIn(const Answer &answer,
   if (answer.status == 200)
     return std::nullopt;
   Document document = ReadObject(answer.body);
-  const Member *code = document.find("code"), *message = document.find("msg"),
-               *details = document.find("details");
-  int number = code ? atoi(std::string(code->text).c_str()) : 0;
-  if (number < 1 || !message || message->kind != Kind::String)
+  auto string = [&](const char *key) {
+    const nlohmann::json *value = document.find(key);
+    return value ? value->get_ptr<const std::string *>() : nullptr;
+  };
+  const nlohmann::json *code = document.find("code");
+  const auto *number =
+      code ? code->get_ptr<const nlohmann::json::number_unsigned_t *>()
+           : nullptr;
+  const std::string *message = string("msg"), *details = string("details");
+  if (!number || *number < 1 || *number > INT_MAX || !message)
     return Failure{kOfThePlugin, "the agent's answer cannot be understood",
                    "status " + std::to_string(answer.status) + ": " +
                        answer.body.substr(0, 200)};
-  return Failure{
-      number, StringOf(message->text),
-      details && details->kind == Kind::String ? StringOf(details->text) : ""};
+  return Failure{static_cast<int>(*number), *message, details ? *details : ""};
 }
 
 bool IsRemoval(const std::string &command) {
@@ -170,7 +177,9 @@ int Run() {
                       milliseconds(IsRemoval(request.command)
                                        ? std::min(config.timeout_ms, kRemovalMs)
                                        : config.timeout_ms);
-  std::string link = request.command == "ADD" ? LinkOf(request) : "";
+  nlohmann::ordered_json link;
+  if (request.command == "ADD")
+    link = LinkOf(request);
   Answer answer =
       Ask(config.socket, PathOf(request), BodyOf(request, link), deadline);
   return Conclude(request, FailureIn(answer, request.command));

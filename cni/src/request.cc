@@ -2,14 +2,14 @@
 #include "request.h"
 
 #include <algorithm>
-#include <charconv>
 #include <sys/un.h>
-
-#include "json.h"
 
 namespace weir {
 
 namespace {
+
+using nlohmann::json;
+using nlohmann::ordered_json;
 
 // Of these the previous result is handed on; 0.1 and 0.2 had another shape.
 constexpr std::string_view kVersions[] = {"0.3.0", "0.3.1", "0.4.0", "1.0.0",
@@ -41,56 +41,50 @@ bool IsSocketPath(const std::string &path) {
 }
 
 std::optional<Failure> ReadSettings(const Document &document, Config *config) {
-  if (const Member *socket = document.find("socket")) {
-    if (socket->kind == Kind::String)
-      config->socket = StringOf(socket->text);
-    if (socket->kind != Kind::String || !IsSocketPath(config->socket))
+  if (const json *socket = document.find("socket")) {
+    const auto *path = socket->get_ptr<const json::string_t *>();
+    if (!path || !IsSocketPath(*path))
       return Wrong("socket", "an absolute path of at most 107 bytes");
+    config->socket = *path;
   }
-  if (const Member *timeout = document.find("timeoutMs")) {
-    const char *end = timeout->text.data() + timeout->text.size();
-    auto read = std::from_chars(timeout->text.data(), end, config->timeout_ms);
-    if (read.ec != std::errc() || read.ptr != end || config->timeout_ms < 1 ||
-        config->timeout_ms > kTimeoutMaxMs)
+  if (const json *timeout = document.find("timeoutMs")) {
+    const auto *ms = timeout->get_ptr<const json::number_unsigned_t *>();
+    if (!ms || *ms < 1 || *ms > kTimeoutMaxMs)
       return Wrong("timeoutMs", "a whole number from 1 to 600000");
+    config->timeout_ms = static_cast<int>(*ms);
   }
-  if (const Member *open = document.find("failOpen")) {
-    if (open->kind != Kind::True && open->kind != Kind::False)
+  if (const json *open = document.find("failOpen")) {
+    const auto *fail_open = open->get_ptr<const json::boolean_t *>();
+    if (!fail_open)
       return Wrong("failOpen", "true or false");
-    config->fail_open = open->kind == Kind::True;
+    config->fail_open = *fail_open;
   }
   return std::nullopt;
-}
-
-std::string Field(const char *name, std::string_view value) {
-  return std::string(",\"") + name + "\":" + Quoted(value);
 }
 
 } // namespace
 
 std::optional<Failure> ReadConfig(Config *config) {
   Document document = ReadObject(config->text);
-  if (document.error)
-    return Failure{kDecodingFailure,
-                   "the network configuration is not readable JSON",
-                   std::string(document.error) + ", at byte " +
-                       std::to_string(document.offset)};
-  const Member *version = document.find("cniVersion");
-  if (version && version->kind != Kind::String)
+  if (!document.error.empty())
+    return Failure{
+        kDecodingFailure, "the network configuration is not readable JSON",
+        document.error + ", at byte " + std::to_string(document.offset)};
+  const json *version = document.find("cniVersion");
+  if (version && !version->is_string())
     return Wrong("cniVersion", "a string");
   // Before 0.3.0 it could be left out.
-  std::string given = version ? StringOf(version->text) : "0.1.0";
+  std::string given =
+      version ? *version->get_ptr<const json::string_t *>() : "0.1.0";
   if (std::find(std::begin(kVersions), std::end(kVersions), given) ==
       std::end(kVersions))
     return Failure{kIncompatibleVersion, "incompatible CNI version " + given,
                    "expected one of 0.3.0, 0.3.1, 0.4.0, 1.0.0, 1.1.0"};
   config->version = given;
-  const Member *previous = document.find("prevResult");
-  if (previous && previous->kind != Kind::Object &&
-      previous->kind != Kind::Null)
+  const json *previous = document.find("prevResult");
+  if (previous && !previous->is_object() && !previous->is_null())
     return Wrong("prevResult", "an object");
-  if (previous && previous->kind == Kind::Object)
-    config->previous = previous->text;
+  config->previous = document.TextOf("prevResult");
   return ReadSettings(document, config);
 }
 
@@ -130,36 +124,31 @@ std::optional<Failure> CheckRequest(const Request &request) {
   return std::nullopt;
 }
 
-std::string BodyOf(const Request &request, std::string_view link) {
-  std::string body = "{\"command\":" + Quoted(request.command);
-  body += Field("containerId", request.container);
-  body += Field("netns", request.netns);
-  body += Field("ifname", request.interface);
-  body += Field("args", request.arguments);
-  body += ",\"timeoutMs\":" + std::to_string(request.config.timeout_ms);
-  if (!link.empty())
-    (body += ",\"link\":") += link;
-  return body += ",\"config\":" + request.config.text + "}";
+std::string BodyOf(const Request &request, const ordered_json &link) {
+  ordered_json fields = {
+      {"command", request.command}, {"containerId", request.container},
+      {"netns", request.netns},     {"ifname", request.interface},
+      {"args", request.arguments},  {"timeoutMs", request.config.timeout_ms}};
+  if (!link.is_null())
+    fields["link"] = link;
+  std::string body = Serialized(fields);
+  body.pop_back();
+  // As it came: what is serialized again can lose digits of numbers.
+  return body + ",\"config\":" + request.config.text + "}";
 }
 
 std::string VersionsOf(const Config &config) {
-  std::string text =
-      "{\"cniVersion\":" + Quoted(config.version) + ",\"supportedVersions\":";
-  char before = '[';
-  for (std::string_view version : kVersions) {
-    (text += before) += Quoted(version);
-    before = ',';
-  }
-  return text + "]}";
+  return Serialized(
+      {{"cniVersion", config.version}, {"supportedVersions", kVersions}});
 }
 
-std::string ErrorOf(const Failure &failure, std::string_view version) {
-  std::string text = "{\"cniVersion\":" + Quoted(version) +
-                     ",\"code\":" + std::to_string(failure.code) +
-                     Field("msg", failure.message);
+std::string ErrorOf(const Failure &failure, const std::string &version) {
+  ordered_json fields = {{"cniVersion", version},
+                         {"code", failure.code},
+                         {"msg", failure.message}};
   if (!failure.details.empty())
-    text += Field("details", failure.details);
-  return text + "}";
+    fields["details"] = failure.details;
+  return Serialized(fields);
 }
 
 } // namespace weir

@@ -6,6 +6,8 @@
 #include <string>
 #include <string_view>
 
+#include "json.h"
+
 namespace weir {
 
 // Error codes of the CNI specification, section 5, "Error".
@@ -63,14 +65,13 @@ std::optional<Failure> ReadConfig(Config *config);
 // variables that it needs.
 std::optional<Failure> CheckRequest(const Request &request);
 
-// As the agent takes it (POST /v1/cni/...); `link` is JSON, `previous` and all
-// else of the configuration go along as they came.
-std::string BodyOf(const Request &request, std::string_view link);
+// As the agent takes it (POST /v1/cni/...); a `link` of null is left out.
+std::string BodyOf(const Request &request, const nlohmann::ordered_json &link);
 
 // The answer to VERSION.
 std::string VersionsOf(const Config &config);
 
 // An error as the runtime takes it.
-std::string ErrorOf(const Failure &failure, std::string_view version);
+std::string ErrorOf(const Failure &failure, const std::string &version);
 
 } // namespace weir

@@ -1,7 +1,8 @@
 // For tests: reads documents from the standard input, each as four bytes of
 // length (the lowest first) and its text, and writes a line for each: "-", the
-// offset and the reason, or "+" and each member as its kind, its name and its
-// text, in hexadecimal, and what a string of it stands for.
+// offset and the reason, or "+" and each member as its type, its name, its text
+// (of an object or array) or value, both in hexadecimal, and its name
+// serialized.
 #include <cstdint>
 #include <cstdio>
 #include <cstring>
@@ -20,18 +21,17 @@ void Hex(std::string_view text) {
 
 void Answer(std::string_view text) {
   weir::Document document = weir::ReadObject(text);
-  if (document.error) {
-    printf("- %zu %s\n", document.offset, document.error);
+  if (!document.error.empty()) {
+    printf("- %zu %s\n", document.offset, document.error.c_str());
     return;
   }
   putchar('+');
   for (const weir::Member &member : document.members) {
-    printf(" %d", static_cast<int>(member.kind));
+    printf(" %s", member.value.type_name());
     Hex(member.key);
-    Hex(member.text);
-    bool is_string = member.kind == weir::Kind::String;
-    Hex(is_string ? weir::StringOf(member.text) : "");
-    Hex(weir::Quoted(member.key));
+    Hex(member.value.is_structured() ? std::string(member.text)
+                                     : weir::Serialized(member.value));
+    Hex(weir::Serialized(member.key));
   }
   putchar('\n');
 }

@@ -25,6 +25,9 @@ cp tools/image/weir "$to/usr/local/bin/weir"
 # Symbols help nobody who has no debugger, and are an eighth of the image; what addons look up in Node.js stays.
 strip --strip-unneeded "$weir/node_modules/node/bin/node" "$weir/native/build/bpf_ts.node" "$weir/cni/build/weir-cni"
 
+# Compiled into weir-cni; its licence goes with every copy.
+install -Dm644 -t "$to/usr/share/doc/nlohmann-json3-dev" /usr/share/doc/nlohmann-json3-dev/copyright
+
 # Names for the two users that pods run as; hosts by file, then DNS.
 printf 'root:x:0:0:root:/:/sbin/nologin\nnobody:x:65534:65534:nobody:/:/sbin/nologin\n' >"$to/etc/passwd"
 printf 'root:x:0:\nnogroup:x:65534:\n' >"$to/etc/group"
