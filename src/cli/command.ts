@@ -2,7 +2,7 @@
 
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { type Table, tableText } from "../observe/table.ts";
-import { CommandError, type Context, type Env, EXIT } from "./env.ts";
+import type { Context, Env } from "./env.ts";
 
 /** Makes of what does a command's work, and gives its exit code, what commander calls with the command's arguments. */
 export type Exits = <A extends readonly unknown[]>(
@@ -16,19 +16,6 @@ export type Format = "table" | "wide" | "json" | "ndjson" | "yaml" | "name" | "t
 
 export const outputOption = (...formats: readonly [Format, ...Format[]]): Option =>
   new Option("-o, --output <format>", "how the result is written").choices(formats).default(formats[0]);
-
-/** What follows is a template (observe/jsonpath): `-o jsonpath={.name}`. */
-export type JsonPathFormat = `jsonpath=${string}`;
-
-const isJsonPath = (output: string): output is JsonPathFormat => output.startsWith("jsonpath=");
-
-/** As outputOption, and `jsonpath=` with a template, as kubectl has it. */
-export function outputOrPathOption(...formats: readonly [Format, ...Format[]]): Option {
-  const option = outputOption(...formats);
-  const choose = option.parseArg;
-  option.description = "how the result is written; also jsonpath=TEMPLATE";
-  return option.argParser((text: string, previous) => (isJsonPath(text) ? text : choose?.(text, previous)));
-}
 
 export const watchOption = (): Option =>
   new Option("-w, --watch", "go on, and write again what changes, until it is stopped");
@@ -77,15 +64,11 @@ export interface Result {
 }
 
 export interface WriteOptions {
-  readonly output: Format | JsonPathFormat;
+  readonly output: Format;
   readonly headers: boolean;
 }
 
 export async function write(env: Env, result: Result, { output, headers }: WriteOptions): Promise<void> {
-  if (isJsonPath(output)) {
-    env.stdout.write(await filled(output, result.value));
-    return;
-  }
   switch (output) {
     case "json":
       env.stdout.write(jsonText(result.value));
@@ -104,21 +87,6 @@ export async function write(env: Env, result: Result, { output, headers }: Write
       return;
     default:
       env.stdout.write(tableText(result.table(output === "wide"), headers));
-  }
-}
-
-/** @throws CommandError where the template is wrong (exit code 2) */
-async function filled(output: JsonPathFormat, value: unknown): Promise<string> {
-  const [{ parseTemplate, TemplateError }, { fillTemplate }] = await Promise.all([
-    import("../observe/jsonpath/parse.ts"),
-    import("../observe/jsonpath/evaluate.ts"),
-  ]);
-  try {
-    const text = fillTemplate(parseTemplate(output.slice("jsonpath=".length)), value);
-    return text === "" || text.endsWith("\n") ? text : `${text}\n`;
-  } catch (thrown) {
-    if (thrown instanceof TemplateError) throw new CommandError(`-o ${thrown.message}`, EXIT.usage);
-    throw thrown;
   }
 }
 

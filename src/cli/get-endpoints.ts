@@ -9,7 +9,7 @@ import {
   headersOption,
   namespaceOption,
   note,
-  outputOrPathOption,
+  outputOption,
   type PodName,
   podOption,
   type Result,
@@ -35,9 +35,9 @@ Examples:
   weir get endpoints -n alpha -o wide              of one namespace, with counters
   weir get endpoints --pod alpha/nginx -o yaml     one pod, all that is known of it
   weir get endpoints -o name                       NAMESPACE/POD, one a line
-  weir get endpoints -o jsonpath='{range [*]}{.name}{"\\t"}{.addresses[0]}{"\\n"}{end}'
   weir get endpoints -w                            and again whatever changes
   weir get endpoints -o json | jq '.[] | select(.state != "enforced")'
+  weir get endpoints -o json | jq -r '.[] | "\\(.name)\\t\\(.addresses[0])"'
 
 Exit codes:
   0 done, 1 error, 2 wrong usage, 4 no such pod on this node, or no agent and nothing in the kernel`;
@@ -48,7 +48,7 @@ export function addGetEndpoints(parent: Command, exits: Exits): void {
     .description("this node's pods: interface, isolation, state, counters")
     .addOption(namespaceOption())
     .addOption(podOption("only this pod"))
-    .addOption(outputOrPathOption("table", "wide", "json", "ndjson", "yaml", "name"))
+    .addOption(outputOption("table", "wide", "json", "ndjson", "yaml", "name"))
     .addOption(watchOption())
     .addOption(headersOption())
     .addHelpText("after", HELP)

@@ -9,7 +9,7 @@ import {
   headersOption,
   namespaceOption,
   note,
-  outputOrPathOption,
+  outputOption,
   type PodName,
   podOption,
   type Result,
@@ -33,9 +33,9 @@ Examples:
   weir get policies -n alpha -o wide               of one namespace, with rules and pods
   weir get policies --pod alpha/nginx              those that select one pod
   weir get policies -o name                        NAMESPACE/NAME, one a line
-  weir get policies -o jsonpath='{[?(@.enforced==0)].name}'
   weir get policies -w                             and again whatever changes
   weir get policies -o json | jq '.[] | select(.unreadable)'
+  weir get policies -o json | jq -r '.[] | select(.enforced == 0).name'
 
 Exit codes:
   0 done, 1 error (no agent answers), 2 wrong usage, 4 no such pod on this node`;
@@ -46,7 +46,7 @@ export function addGetPolicies(parent: Command, exits: Exits): void {
     .description("the policies, and on which of this node's pods they are enforced")
     .addOption(namespaceOption())
     .addOption(podOption("only those that select this pod"))
-    .addOption(outputOrPathOption("table", "wide", "json", "ndjson", "yaml", "name"))
+    .addOption(outputOption("table", "wide", "json", "ndjson", "yaml", "name"))
     .addOption(watchOption())
     .addOption(headersOption())
     .addHelpText("after", HELP)

@@ -38,23 +38,6 @@ describe("get endpoints", () => {
     expect((await world.weir("get", "endpoints", "-o", "name")).stdout).toBe("alpha/nginx\nbeta/lost\n");
   });
 
-  it("fills in a template", async () => {
-    await world.serve(viewsWith());
-    const of = (template: string) => world.weir("get", "policies", "-o", `jsonpath=${template}`);
-    const each = `{range [*]}{.namespace}/{.name}{"\\t"}{.selects[0]}{"\\n"}{end}`;
-    expect(await of(each)).toEqual({
-      exitCode: 0,
-      stdout: "alpha/access-nginx\talpha/nginx\nbeta/nobody\t\n",
-      stderr: "",
-    });
-    expect((await of("{[?(@.enforced==0)].name}")).stdout).toBe("nobody\n");
-    expect(await of("{[*].name")).toEqual({
-      exitCode: 2,
-      stdout: "",
-      stderr: "weir: -o jsonpath: at character 1: the brace is never closed\n",
-    });
-  });
-
   it("prints a line of JSON for each", async () => {
     await world.serve(viewsWith());
     const lines = (await world.weir("get", "policies", "-o", "ndjson")).stdout.trimEnd().split("\n");
