@@ -226,7 +226,7 @@ make_in() {
 }
 
 step_native() { make_in native 40 -j"$(nproc)"; }
-step_cni() { make_in cni 20 -j"$(nproc)"; }
+step_cni() { make_in cni 60 -j"$(nproc)"; }
 step_bpf() { make_in bpf 15; }
 
 # Leaves the file alone where its text would be the same, so that dist stays fresh.

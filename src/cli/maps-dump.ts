@@ -45,7 +45,7 @@ export function addMapsDump(parent: Command, exits: Exits): void {
   parent
     .command("dump")
     .description("one table of the kernel, decoded, with names where an agent answers")
-    .argument("[name]", `which table: ${TABLE_NAMES.join(", ")}`)
+    .argument("[table]", `which table: ${TABLE_NAMES.join(", ")}`)
     .option("--raw", "bytes in hexadecimal instead of values")
     .option("--diff", "only what is other than the agent wants it")
     .addOption(podOption("only what belongs to this pod"))

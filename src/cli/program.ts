@@ -147,8 +147,8 @@ Exit codes:
   \`weir status\` has its own (weir status --help)
 `;
 
-/** Commands whose work or words need the flags of `run`, which are long in loading. */
-const NEED_CONFIG = ["run", "completion"];
+/** Commands that need the flags of `run`, which take long to load. */
+const NEED_CONFIG = ["run"];
 
 /**
  * Builds all commands. `exits` keeps what commander throws away: the exit code of each. With the words of a command line,
@@ -195,10 +195,15 @@ export async function runCommand(args: readonly string[], env: Env): Promise<num
   const exits: Exits =
     (work) =>
     async (...values) => {
-      exitCode = await work(contextOf(program, env), ...values);
+      exitCode = await work(contextOf(program.opts(), env), ...values);
     };
   const program = await buildProgram(env, exits, args);
   try {
+    if (args[0] === "__complete") {
+      const { complete } = await import("./complete.ts");
+      env.stdout.write(await complete(program, args.slice(1), (options) => contextOf(options, env)));
+      return EXIT.ok;
+    }
     await program.parseAsync(args, { from: "user" });
     return exitCode;
   } catch (thrown) {
@@ -207,8 +212,7 @@ export async function runCommand(args: readonly string[], env: Env): Promise<num
 }
 
 /** Where neither option nor variable says otherwise, the defaults hold; an empty text says nothing. */
-function contextOf(program: Command, env: Env): Context {
-  const { bpffs, socket } = program.opts<{ bpffs?: string; socket?: string }>();
+function contextOf({ bpffs, socket }: { bpffs?: string; socket?: string }, env: Env): Context {
   const { WEIR_BPFFS, WEIR_SOCKET } = env.variables;
   return {
     env,
