@@ -2,8 +2,8 @@
 # Brings a clone to the state in which Weir can be run and tested; safe to run again, and quick when nothing is missing. Each step says
 # what it will cost before it starts, and how far it is every ten seconds.
 #
-#   bash tools/setup.sh            every step but charts and test-packages, which only tests need
-#   bash tools/setup.sh STEP ...   only these: packages, modules, bpffs, kernel, native, cni, bpf, layout, dist, charts, test-packages
+#   bash tools/setup.sh            every step but charts, test-packages and node, which only tests need
+#   bash tools/setup.sh STEP ...   only these: packages, modules, bpffs, kernel, native, cni, bpf, layout, dist, charts, test-packages, node
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 cd "$root"
@@ -41,6 +41,14 @@ chart_requirements=(
   "golang-go command:go"
   "golang-github-masterminds-sprig-dev header:/usr/share/gocode/src/github.com/Masterminds/sprig/functions.go"
   "golang-gopkg-yaml.v3-dev header:/usr/share/gocode/src/gopkg.in/yaml.v3/yaml.go"
+)
+
+# What the nodes of `npm run test:node` use beside Kubernetes' own programs (tools/kubernetes.sh).
+node_requirements=(
+  "iptables command:iptables"
+  "conntrack command:conntrack"
+  "busybox-static header:/usr/share/doc/busybox-static"
+  "procps command:ps"
 )
 
 # npm may be run with the machine's own Node; all else runs with the one that package-lock.json pins.
@@ -262,6 +270,12 @@ step_charts() {
   printf 'building, about 40 s … '
   run env -C tools/helm-template GO111MODULE=off GOPATH=/usr/share/gocode GOCACHE="$root/tools/helm-template/build/cache" \
     go build -o build/helm-template .
+}
+
+# For the tests on real nodes.
+step_node() {
+  begin "Debian packages for nodes"
+  provide "${node_requirements[@]}"
 }
 
 main() {

@@ -20,7 +20,7 @@ for argument in "$@"; do
 done
 
 bash tools/setup.sh || give_up
-programs=$(bash tools/apiserver.sh) || give_up
+programs=$(bash tools/kubernetes.sh) || give_up
 eval "$(sed 's/=\(.*\)/="\1"/; s/^/export TEST_ASSET_/' <<<"$programs")"
 PATH=$PWD/node_modules/.bin:$PATH:/usr/sbin:/sbin
 exec bash tools/isolated.sh vitest run --config test/cluster/vitest.config.ts "${arguments[@]}"

@@ -23,6 +23,10 @@ export interface Servers {
   readonly url: string;
   /** Major and minor version of the API server, as in [1, 20]. */
   readonly version: readonly [number, number];
+  /** Of the admin. */
+  readonly token: string;
+  /** Where the servers keep what they need; removed by `close`. */
+  readonly directory: string;
   /** File with the certificate that the API server's is checked against. */
   readonly ca: string;
   /** Key that signs the tokens of service accounts, in PEM. */
@@ -47,7 +51,7 @@ export interface Server {
   thaw(): void;
 }
 
-/** `npm run test:cluster` sets these; see tools/apiserver.sh. */
+/** `npm run test:cluster` sets these; see tools/kubernetes.sh. */
 function binary(name: "KUBE_APISERVER" | "ETCD"): string {
   const path = process.env[`TEST_ASSET_${name}`];
   if (path === undefined || !existsSync(path)) {
@@ -77,13 +81,28 @@ export function freePort(): Promise<number> {
   });
 }
 
+export interface ServersOptions {
+  /** Where the API server listens, and by which address the cluster knows it. */
+  readonly host: string;
+  /** Whether pods get a token of their service account; then a controller manager has to make accounts. */
+  readonly serviceAccounts: boolean;
+  /** Who may come beside the admin: token, name and groups. */
+  readonly users: readonly {
+    readonly token: string;
+    readonly name: string;
+    readonly groups: readonly string[];
+  }[];
+}
+
+const FOR_THE_AGENT_ALONE: ServersOptions = { host: "127.0.0.1", serviceAccounts: false, users: [] };
+
 /** Starts both. @throws Error with the end of a server's log where one does not come up */
-export async function openServers(): Promise<Servers> {
+export async function openServers(options = FOR_THE_AGENT_ALONE): Promise<Servers> {
   const directory = mkdtempSync(join(tmpdir(), "weir-cluster-"));
   const teardown = new Teardown();
   teardown.defer(() => rmSync(directory, { recursive: true, force: true, maxRetries: 3 }));
   try {
-    const servers = await serversIn(directory, teardown);
+    const servers = await serversIn(directory, teardown, options);
     await servers.etcd.start();
     await servers.apiserver.start();
     return servers;
@@ -93,19 +112,19 @@ export async function openServers(): Promise<Servers> {
   }
 }
 
-async function serversIn(directory: string, teardown: Teardown): Promise<Servers> {
+async function serversIn(directory: string, teardown: Teardown, options: ServersOptions): Promise<Servers> {
   const program = binary("KUBE_APISERVER");
   const version = versionOf(program);
   const [client, peer, secure] = [await freePort(), await freePort(), await freePort()];
   const etcdUrl = `http://127.0.0.1:${client}`;
-  const url = `https://127.0.0.1:${secure}`;
+  const url = `https://${options.host}:${secure}`;
   const data = join(directory, "etcd");
   const certificates = join(directory, "certificates");
   const ca = join(certificates, "apiserver.crt");
   const serviceAccountKey = keyIn(directory);
-  writeFileSync(join(directory, "tokens.csv"), `${ADMIN_TOKEN},admin,admin,"system:masters"\n`, {
-    mode: 0o600,
-  });
+  const users = [{ token: ADMIN_TOKEN, name: "admin", groups: ["system:masters"] }, ...options.users];
+  const lines = users.map(({ token, name, groups }) => `${token},${name},${name},"${groups.join(",")}"\n`);
+  writeFileSync(join(directory, "tokens.csv"), lines.join(""), { mode: 0o600 });
   const api = openApi({ url, ca, token: ADMIN_TOKEN });
   teardown.defer(() => api.close());
   const etcd = server(etcdCommand(data, { client: etcdUrl, peer: `http://127.0.0.1:${peer}` }), {
@@ -116,7 +135,7 @@ async function serversIn(directory: string, teardown: Teardown): Promise<Servers
       return ((await answer.json()) as { health: unknown }).health === "true";
     },
   });
-  const apiserver = server(apiserverCommand(program, { version, directory, etcdUrl, secure }), {
+  const apiserver = server(apiserverCommand(program, { version, directory, etcdUrl, secure, options }), {
     log: join(directory, "kube-apiserver.log"),
     teardown,
     serves: async () => existsSync(ca) && (await api.call("GET", "/readyz")).status === 200,
@@ -126,6 +145,8 @@ async function serversIn(directory: string, teardown: Teardown): Promise<Servers
     api,
     url,
     version,
+    token: ADMIN_TOKEN,
+    directory,
     ca,
     serviceAccountKey,
     apiserver,
@@ -174,10 +195,14 @@ interface ApiserverPlace {
   readonly directory: string;
   readonly etcdUrl: string;
   readonly secure: number;
+  readonly options: ServersOptions;
 }
 
-/** It makes its own certificate. Nobody makes service accounts here, so pods must do without. */
-function apiserverCommand(program: string, { version, directory, etcdUrl, secure }: ApiserverPlace) {
+/** It makes its own certificate. */
+function apiserverCommand(
+  program: string,
+  { version, directory, etcdUrl, secure, options: { host, serviceAccounts } }: ApiserverPlace,
+) {
   mkdirSync(join(directory, "certificates"), { recursive: true });
   const key = join(directory, "service-accounts.key");
   const [, minor] = version;
@@ -185,16 +210,18 @@ function apiserverCommand(program: string, { version, directory, etcdUrl, secure
     "etcd-servers": etcdUrl,
     "cert-dir": join(directory, "certificates"),
     "secure-port": String(secure),
-    "bind-address": "127.0.0.1",
-    "advertise-address": "127.0.0.1",
+    "bind-address": host,
+    "advertise-address": host,
     "service-account-key-file": key,
     "service-account-signing-key-file": key,
     "service-account-issuer": "https://kubernetes.default.svc",
     "token-auth-file": join(directory, "tokens.csv"),
-    "authorization-mode": "RBAC",
-    "disable-admission-plugins": "ServiceAccount",
+    "authorization-mode": "Node,RBAC",
+    ...(serviceAccounts ? {} : { "disable-admission-plugins": "ServiceAccount" }),
     "service-cluster-ip-range": "10.96.0.0/16,fd00:10:96::/108",
     "allow-privileged": "true",
+    // The names of nodes are nowhere in DNS.
+    "kubelet-preferred-address-types": "InternalIP",
     // Off by default before 1.21 and 1.22. Without the second one a server drops `serving` and `terminating` from endpoints.
     ...(minor < 23 ? { "feature-gates": "IPv6DualStack=true,EndpointSliceTerminatingCondition=true" } : {}),
   };
