@@ -112,14 +112,17 @@ describe("an open lab", () => {
       expect(await say(20_000)).toBe("reached");
     };
     await sampled();
+    const droppedAtMs = Date.now();
     await dropped("ns/two", async () => {
       expect(await say(300)).toBe("silent");
     });
     await sampled();
-    const results = (await unwatch()).map(({ result }) => result);
-    // Open, then shut, then open: two changes.
-    const changes = results.filter((result, index) => index > 0 && result !== results[index - 1]);
-    expect([results[0], ...changes]).toEqual(["reached", "silent", "reached"]);
+    const samples = await unwatch();
+    // Open, then shut, then open. Samples that a busy machine sends late may belong to either side of a change.
+    const before = samples.filter(({ sentAtMs }) => sentAtMs < droppedAtMs - 50).map(({ result }) => result);
+    expect([...new Set(before)]).toEqual(["reached"]);
+    expect(samples.map(({ result }) => result)).toContain("silent");
+    expect(samples.at(-1)?.result).toBe("reached");
     await lab.shut("ns/one", flow as number);
     await expect(say(100)).rejects.toThrow("no flow");
   });
