@@ -41,8 +41,6 @@ export interface SnapshotDifference {
   readonly after?: Fields;
 }
 
-/** Gone with the tick, or with the generation: compared, they would only be noise. */
-const FLEETING: ReadonlySet<TableName> = new Set(["recent-peers", "recent-flows", "scratch"]);
 /** Times that run, and names, which depend on whether an agent was asked. */
 const NOT_COMPARED: ReadonlySet<string> = new Set([
   "expiresMs",
@@ -113,7 +111,7 @@ const isObject = (value: unknown): value is Record<string, unknown> =>
 
 /** Table by table, first what is gone or changed, then what is new. */
 export function compareSnapshots(before: Snapshot, after: Snapshot): SnapshotDifference[] {
-  return TABLES.filter(({ name }) => !FLEETING.has(name)).flatMap(({ name }) =>
+  return TABLES.flatMap(({ name }) =>
     compareTables(name, before.tables.get(name) ?? new Map(), after.tables.get(name) ?? new Map()),
   );
 }

@@ -22,13 +22,14 @@ import {
   addressesDump,
   cidrsDump,
   endpointsDump,
+  type KnownRecord,
+  knownDump,
   type PolicyRecord,
   policyDump,
   type SourceRecord,
   sourcesDump,
 } from "../../observe/dump/peers.ts";
 import { portsDump, rowsDump } from "../../observe/dump/ports.ts";
-import { knownDump, recentFlowsDump, recentPeersDump, scratchDump } from "../../observe/dump/recent.ts";
 import { type ServiceRecord, servicesDump } from "../../observe/dump/services.ts";
 import type { TableName } from "../../observe/dump/tables.ts";
 import { deniedDump, uplinksDump } from "../../observe/dump/uplinks.ts";
@@ -40,7 +41,6 @@ import { interfaceNames } from "../interfaces.ts";
 import { type Kernel, readEndpoints } from "../kernel.ts";
 import { readFlows, readFragments, readNode } from "./flows.ts";
 import { readPorts, readRows, rowTexts } from "./ports.ts";
-import { readKnown, readRecentFlows, readRecentPeers, readScratch } from "./recent.ts";
 import { readDeniedRecords, readScreenedRecords } from "./uplinks.ts";
 
 type Reader = (kernel: Kernel, names: NamesView | undefined) => Promise<Dump>;
@@ -59,10 +59,7 @@ const READERS: Readonly<Record<TableName, Reader>> = {
   counters: async (kernel, names) => countersDump(await countersWithPlaces(kernel), names),
   fragments: async (kernel, names) => fragmentsDump(await readFragments(kernel), names),
   events: async (kernel, names) => eventsDump(await readEventBuckets(kernel), names),
-  "recent-peers": async (kernel, names) => recentPeersDump(await readRecentPeers(kernel), names),
-  "recent-flows": async (kernel, names) => recentFlowsDump(await readRecentFlows(kernel), names),
   known: async (kernel) => knownDump(await readKnown(kernel)),
-  scratch: async (kernel) => scratchDump(await readScratch(kernel)),
   denied: async (kernel) => deniedDump(await readDeniedRecords(kernel)),
   uplinks: (kernel) => Promise.resolve(uplinksDump(readScreenedRecords(kernel))),
   node: (kernel) => Promise.resolve(nodeDump(readNode(kernel))),
@@ -178,6 +175,12 @@ async function readEventBuckets(kernel: Kernel): Promise<EventRecord[]> {
     const direction = DIRECTIONS[side % DIRECTIONS.length] ?? "ingress";
     return [{ id, ...places.get(id), direction, reason: name, written, lost }];
   });
+}
+
+async function readKnown({ table }: Kernel): Promise<KnownRecord> {
+  const words = (await table("known_addresses").read()).map(([, { word }]) => word);
+  const set = words.reduce((sum, word) => sum + word.toString(2).replaceAll("0", "").length, 0);
+  return { bits: words.length * 64, set };
 }
 
 async function placesById(kernel: Kernel) {

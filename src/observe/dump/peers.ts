@@ -204,3 +204,16 @@ function peersIn(
   const heads = policy.from.flatMap((name) => directions.map((direction) => `${name} ${direction}[`));
   return peers.filter((peer) => heads.some((head) => peer.startsWith(head)));
 }
+
+/** The Bloom filter for addresses: the more bits are set, the more look-ups of unknown addresses it lets through. */
+export interface KnownRecord {
+  readonly bits: number;
+  readonly set: number;
+}
+
+export const knownDump = (record: KnownRecord): Dump =>
+  dumpOf([record], {
+    columns: [right("BITS"), right("SET")],
+    rows: ({ bits, set }) => [[String(bits), String(set)]],
+    json: (each) => each,
+  });

@@ -115,7 +115,7 @@ describe("maps", () => {
       exitCode: 4,
       stdout: "",
       stderr:
-        "weir: no table cidrs_v4; there are cidrs, addresses, services, endpoints, sources, policy, ports, rows, conntrack, counters, fragments, events, recent-peers, recent-flows, known, scratch, denied, uplinks, node\n",
+        "weir: no table cidrs_v4; there are cidrs, addresses, services, endpoints, sources, policy, ports, rows, conntrack, counters, fragments, events, known, denied, uplinks, node\n",
     });
   });
 });

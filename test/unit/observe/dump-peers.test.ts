@@ -6,6 +6,7 @@ import {
   addressesDump,
   cidrsDump,
   endpointsDump,
+  knownDump,
   policyDump,
   sourcesDump,
 } from "../../../src/observe/dump/peers.ts";
@@ -226,4 +227,8 @@ it("rows come with the ports that they allow", () => {
   const dump = rowsDump([{ row: 2, classes: [1, 2], ports: "TCP/80,TCP/8000-8080" }]);
   expect(linesOf(dump)).toEqual(["ROW   PORTS                  CLASSES", "  2   TCP/80,TCP/8000-8080   1,2"]);
   expect(jsonOf(dump)).toEqual([{ row: 2, classes: [1, 2], ports: "TCP/80,TCP/8000-8080" }]);
+});
+
+it("the Bloom filter for addresses says how full it is", () => {
+  expect(linesOf(knownDump({ bits: 65_536, set: 12 }))).toEqual([" BITS   SET", "65536    12"]);
 });

@@ -40,7 +40,6 @@ describe("two moments", () => {
         "conntrack",
         '{"protocol":"TCP","local":"10.0.0.1","localPort":80,"remote":"::1","remotePort":4,"ifindex":7,"state":["replied"],"expiresMs":7}',
       ],
-      ["recent-flows", '{"cpu":0,"tick":1}'],
       ["node", '{"generation":1,"version":1}'],
     );
     const after = of(
