@@ -1,5 +1,6 @@
 // The part of a cluster that decides who may talk to whom: namespaces, pods, and the node's view of them.
 
+import type { Direction } from "../base/direction.ts";
 import type { Address, Cidr } from "../base/ip.ts";
 import type { Policy } from "./policy.ts";
 import type { Protocol } from "./protocol.ts";
@@ -13,6 +14,8 @@ export const NAMESPACE_NAME_LABEL = "kubernetes.io/metadata.name";
 
 export interface Namespace {
   readonly name: string;
+  /** metadata.uid: tells a namespace from a later one of the same name. */
+  readonly uid?: string;
   /** Always holds NAMESPACE_NAME_LABEL. */
   readonly labels: Labels;
 }
@@ -21,6 +24,28 @@ export interface ContainerPort {
   readonly name?: string;
   readonly port: number;
   readonly protocol: Protocol;
+}
+
+/** A node of the cluster, as far as it tells which addresses its pods may have. */
+export interface ClusterNode {
+  readonly name: string;
+  /** spec.podCIDRs; empty where the cluster assigns none. */
+  readonly podCidrs: readonly Cidr[];
+}
+
+/**
+ * A pod whose object no longer says that it runs, while its interface lives. It is judged by the live policies with its
+ * last labels, and is never less isolated than it last was. No selector of a peer matches it.
+ */
+export interface Retained {
+  /** The directions in which it was isolated when its object last said that it runs, or has been since. */
+  readonly isolated: { readonly [direction in Direction]: boolean };
+  /** Nothing is allowed: its namespace no longer exists, or its labels are not known. */
+  readonly sealed?: true;
+  /** ISO 8601. */
+  readonly since: string;
+  /** As in "its object was deleted". */
+  readonly why: string;
 }
 
 /** Which interface is the pod's: what its annotation `weir.dev/interface` or `weir.dev/netns` says, or the CNI plugin. */
@@ -51,6 +76,19 @@ export interface Pod {
   readonly attachment?: Attachment;
   /** What it may send from besides its own addresses: annotation `weir.dev/allowed-sources`. */
   readonly sources?: readonly Cidr[];
+  /** Never set on a pod of a cluster's map. */
+  readonly retained?: Retained;
+}
+
+/** A pod that has an address: the key of one in the cluster's map, or a retained one. */
+export type Holder = string | Pod;
+
+/** What the agent knows of who has an address, beyond what objects say. */
+export interface Ownership {
+  /** Pods of this node whose interface the address is known to be behind, by address. Several: it cannot be told which. */
+  readonly held: ReadonlyMap<string, { readonly address: Address; readonly holders: readonly Holder[] }>;
+  /** Of addresses that several objects have: by address and pod key, the number of the snapshot that first had it so. */
+  readonly appeared: ReadonlyMap<string, ReadonlyMap<string, number>>;
 }
 
 /**
@@ -63,6 +101,9 @@ export interface Cluster {
   readonly policies: ReadonlyMap<string, Policy>;
   readonly services: ReadonlyMap<string, Service>;
   readonly slices: ReadonlyMap<string, EndpointSlice>;
+  readonly nodes?: ReadonlyMap<string, ClusterNode>;
+  /** Absent where no node is asked: objects alone count. */
+  readonly ownership?: Ownership;
   /** Set where the whole node is in audit mode. */
   readonly mode?: "audit";
 }
@@ -84,7 +125,10 @@ export function namespaceLabels(cluster: Cluster, name: string): Labels {
 }
 
 /**
- * Whether policies can select the pod, as subject or as peer. Host-network pods share the node's address and finished
- * pods have given theirs back, so neither is ever selected; an ipBlock may still cover the address.
+ * Whether policies can select the pod as a peer. Host-network pods share the node's address, and a pod that has finished or
+ * whose object is gone is no longer one that a rule means; an ipBlock may still cover the address.
  */
-export const isSelectable = (pod: Pod): boolean => !pod.hostNetwork && !pod.finished;
+export const isSelectable = (pod: Pod): boolean => isSubject(pod) && pod.retained === undefined;
+
+/** Whether policies can isolate the pod: one without a running object too, for as long as its interface lives. */
+export const isSubject = (pod: Pod): boolean => !pod.hostNetwork && !pod.finished;

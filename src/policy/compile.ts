@@ -2,7 +2,7 @@
 
 import type { Direction } from "../base/direction.ts";
 import { type Address, addressBits, cidrOf, compareAddresses, type Family } from "../base/ip.ts";
-import type { Cluster, Pod } from "../model/cluster.ts";
+import type { Cluster } from "../model/cluster.ts";
 import { classAt } from "../state/lookup.ts";
 import { sourceTexts } from "../state/sources.ts";
 import {
@@ -20,20 +20,16 @@ import {
   serviceKey,
 } from "../state/state.ts";
 import { rowBits } from "./contents.ts";
-import {
-  type Contents,
-  contentsOf,
-  type EndpointSides,
-  egressPolicies,
-  type LocalEndpoint,
-} from "./gather.ts";
+import { type Contents, contentsOf, type EndpointSides, egressPolicies } from "./gather.ts";
 import type { Classified, TermSet } from "./identity.ts";
+import { addressesOfLocal, type LocalEndpoint, prefixesOfLocal } from "./locals.ts";
 import { assign, endpointKey, NOTHING_RESERVED, type Numbering } from "./numbers.ts";
 import type { Term } from "./peers.ts";
 import { classSpans, isAll, type PortClass, type PortSet, placeOf, portSetKey } from "./ports.ts";
 import { type Behind, type Grouped, groupFrontends, serviceCells, termsReader } from "./services.ts";
 
-export type { EndpointSides, LocalEndpoint } from "./gather.ts";
+export type { EndpointSides } from "./gather.ts";
+export type { LocalEndpoint } from "./locals.ts";
 
 export interface Compiled {
   readonly state: State;
@@ -107,8 +103,8 @@ function stateOf(contents: Contents, { numbering, classes, services }: Numbered)
     policy(local.ifindex, direction) + (sides[direction]?.audit === true ? POLICY_AUDIT : 0);
   const endpoint = (entry: EndpointSides): Endpoint => ({
     id: numbering.endpoints.get(endpointContent(entry.local)) as number,
-    addresses: ownAddresses(entry.local.pod),
-    sources: sourcesOf(entry.local.pod),
+    addresses: ownAddresses(entry.local),
+    sources: sourcesOf(entry.local),
     policy: { ingress: side(entry, "ingress"), egress: side(entry, "egress") },
   });
   const egress = egressPolicies(
@@ -183,22 +179,22 @@ function meaningOf(contents: Contents, numbering: Numbering, services: Grouped):
   };
 }
 
-const endpointContent = (local: LocalEndpoint): string => endpointKey(local.ifindex, ownAddresses(local.pod));
+const endpointContent = (local: LocalEndpoint): string => endpointKey(local.ifindex, ownAddresses(local));
 
 /** Sorted; at most as many of each family as stand in an endpoint's entry, the first ones of the pod. */
-function ownAddresses(pod: Pod): string[] {
-  const first = FAMILIES.flatMap((family) => ofFamily(pod, family).slice(0, OWN_ADDRESSES_MAX));
+function ownAddresses(local: LocalEndpoint): string[] {
+  const first = FAMILIES.flatMap((family) => ofFamily(local, family).slice(0, OWN_ADDRESSES_MAX));
   return first.sort(compareAddresses).map(({ text }) => text);
 }
 
 /** What it may send from besides: its other addresses, and the prefixes that it was given. */
-function sourcesOf(pod: Pod): string[] {
-  const others = FAMILIES.flatMap((family) => ofFamily(pod, family).slice(OWN_ADDRESSES_MAX));
+function sourcesOf(local: LocalEndpoint): string[] {
+  const others = FAMILIES.flatMap((family) => ofFamily(local, family).slice(OWN_ADDRESSES_MAX));
   const prefixes = others.map(({ family, value }) => cidrOf(family, value, addressBits(family)));
-  return sourceTexts([...prefixes, ...(pod.sources ?? [])]);
+  return sourceTexts([...prefixes, ...prefixesOfLocal(local)]);
 }
 
 const FAMILIES = [4, 6] as const satisfies readonly Family[];
 
-const ofFamily = (pod: Pod, family: Family): Address[] =>
-  pod.ips.filter((address) => address.family === family);
+const ofFamily = (local: LocalEndpoint, family: Family): Address[] =>
+  addressesOfLocal(local).filter((address) => address.family === family);

@@ -11,7 +11,15 @@ import {
   portSetKey,
   union,
 } from "./ports.ts";
-import type { Side } from "./subjects.ts";
+import type { Clause, Side } from "./subjects.ts";
+
+/** The rules of one pod. */
+export interface Grant {
+  /** Ports allowed for everyone. */
+  readonly others: PortSet;
+  /** Ports allowed for peers of a term, by term number, `others` not included. */
+  readonly byTerm: ReadonlyMap<number, PortSet>;
+}
 
 /** The same for every endpoint and direction with the same clauses. */
 export interface CompiledPolicy {
@@ -19,8 +27,8 @@ export interface CompiledPolicy {
   readonly content: string;
   /** Ports allowed for everyone. */
   readonly others: PortSet;
-  /** Ports allowed for peers of a term, by term number, `others` not included. */
-  readonly byTerm: ReadonlyMap<number, PortSet>;
+  /** What each pod allows that may have the interface: one, or several where it cannot be told which. All must allow. */
+  readonly grants: readonly Grant[];
   /** Ports that are left to peers of a term, whatever else allows: see policy/services.ts. */
   readonly limits: Limits;
   /** Whether pods with it are known to send from their own addresses only, so that others can tell who they are. */
@@ -43,7 +51,31 @@ export function compilePolicy(
   termNumbers: ReadonlyMap<string, number>,
   { limits = NO_LIMITS, isKnown = true }: Traits = {},
 ): CompiledPolicy {
-  const clauses = side?.clauses ?? [{ term: undefined, ports: ALL_PORTS }];
+  const sides: readonly Clauses[] = side === undefined ? [UNRESTRICTED] : (side.candidates ?? [side]);
+  const byContent = new Map(
+    sides.map((each) => {
+      const grant = grantOf(each, termNumbers);
+      return [JSON.stringify([portSetKey(grant.others), ...listed(grant.byTerm)]), grant];
+    }),
+  );
+  const contents = [...byContent.keys()].sort();
+  const grants = contents.map((each) => byContent.get(each) as Grant);
+  const limited: Limits = new Map([...limits].sort(([a], [b]) => a - b));
+  const content = JSON.stringify([
+    ...contents,
+    ...(limits.size === 0 ? [] : [{ limits: listed(limited) }]),
+    ...(isKnown ? [] : ["of unknown addresses"]),
+  ]);
+  return { content, others: allOf(grants.map(({ others }) => others)), grants, limits, isKnown };
+}
+
+type Clauses = { readonly clauses: readonly Pick<Clause, "term" | "ports">[] };
+
+const UNRESTRICTED: Clauses = { clauses: [{ term: undefined, ports: ALL_PORTS }] };
+
+const listed = (map: Limits) => [...map].map(([term, set]) => [term, portSetKey(set)] as const);
+
+function grantOf({ clauses }: Clauses, termNumbers: ReadonlyMap<string, number>): Grant {
   const others = union(clauses.filter(({ term }) => term === undefined).flatMap(({ ports }) => ports));
   const spans = new Map<number, PortSet>();
   for (const { term, ports } of clauses) {
@@ -51,21 +83,21 @@ export function compilePolicy(
     const number = termNumbers.get(term.key) as number;
     spans.set(number, union([...(spans.get(number) ?? NO_PORTS), ...ports]));
   }
-  const byTerm = new Map([...spans].sort(([a], [b]) => a - b));
-  const listed = (map: Limits) => [...map].map(([term, set]) => [term, portSetKey(set)] as const);
-  const limited: Limits = new Map([...limits].sort(([a], [b]) => a - b));
-  const content = JSON.stringify([
-    portSetKey(others),
-    ...listed(byTerm),
-    ...(limits.size === 0 ? [] : [{ limits: listed(limited) }]),
-    ...(isKnown ? [] : ["of unknown addresses"]),
-  ]);
-  return { content, others, byTerm, limits, isKnown };
+  return { others, byTerm: new Map([...spans].sort(([a], [b]) => a - b)) };
 }
 
+/** What all of the sets hold. */
+const allOf = (sets: readonly PortSet[]): PortSet => sets.reduce((all, set) => intersection(all, set));
+
 /** The ports that a policy allows for an address with these terms. */
-export function portsOf({ others, byTerm, limits }: CompiledPolicy, { terms }: TermSet): PortSet {
-  let ports = union([...others, ...terms.flatMap((term) => byTerm.get(term) ?? NO_PORTS)]);
+export function portsOf(policy: CompiledPolicy, { terms, candidates }: TermSet): PortSet {
+  if (candidates !== undefined) return allOf(candidates.map((set) => portsOf(policy, set)));
+  const { grants, limits } = policy;
+  let ports = allOf(
+    grants.map(({ others, byTerm }) =>
+      union([...others, ...terms.flatMap((term) => byTerm.get(term) ?? NO_PORTS)]),
+    ),
+  );
   for (const term of terms) {
     const limit = limits.get(term);
     if (limit !== undefined) ports = intersection(ports, limit);
@@ -97,7 +129,7 @@ export function planRows(
   for (const [content, policy] of policies) {
     const own = new Map<string, PortSet>();
     if (policy.others.length > 0) own.set("", note(policy.others));
-    const live = [...policy.byTerm.keys(), ...policy.limits.keys()];
+    const live = [...policy.grants.flatMap(({ byTerm }) => [...byTerm.keys()]), ...policy.limits.keys()];
     for (const set of new Set(live.flatMap((term) => byTerm.get(term) ?? []))) {
       const ports = portsOf(policy, set);
       if (portSetKey(ports) !== portSetKey(policy.others)) own.set(set.content, note(ports));

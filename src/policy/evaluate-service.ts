@@ -5,8 +5,10 @@
 // shares with the compiler only which backends there are.
 
 import type { Address } from "../base/ip.ts";
-import { type Cluster, isSelectable, keyOf, type Pod } from "../model/cluster.ts";
+import { memo } from "../base/memo.ts";
+import type { Cluster, Pod } from "../model/cluster.ts";
 import type { Backend, Frontend } from "../model/frontends.ts";
+import { holdersOf } from "../model/ownership.ts";
 import { type Party, permits, policyVerdict, type SideVerdict, sideVerdict } from "./evaluate.ts";
 import { isAuditedFor } from "./subjects.ts";
 
@@ -56,7 +58,8 @@ function leaves(cluster: Cluster, from: Party, backends: readonly BackendVerdict
 }
 
 /** Whether a backend's end can know this pod: it sends from no addresses but its own. */
-const isKnown = (from: Party): boolean => from.kind === "pod" && (from.pod.sources ?? []).length === 0;
+const isKnown = (from: Party): boolean =>
+  from.kind === "pod" && from.rivals === undefined && (from.pod.sources ?? []).length === 0;
 
 /**
  * Whether nothing can be denied to this end: it is not isolated for egress, or by audited policies alone, or anyone may be
@@ -90,18 +93,26 @@ export function reaches(
   return permits(sideVerdict(cluster, { from: probe.from, to, protocol, port: backend.port }, "ingress"));
 }
 
-/** Who has an address: the first pod in key order that policies can select, else nobody. */
+/** Who has an address: a pod, or nobody; the pods that may have it where it cannot be told which. */
 export function partyAt(cluster: Cluster, address: Address): Party {
-  const owners = [...cluster.pods.values()].filter(
-    (pod) => isSelectable(pod) && pod.ips.some(({ text }) => text === address.text),
-  );
-  const [pod] = owners.sort((a, b) => (keyOf(a) < keyOf(b) ? -1 : 1));
-  return pod === undefined ? { kind: "address", address } : { kind: "pod", pod, address };
+  const [pod, ...rivals] = holders(cluster).get(address.text)?.pods ?? [];
+  if (pod === undefined) return { kind: "address", address };
+  return rivals.length === 0 ? { kind: "pod", pod, address } : { kind: "pod", pod, address, rivals };
 }
+
+/** A pod at one of its addresses, as others know it there. */
+export function partyOf(cluster: Cluster, pod: Pod, address: Address): Party {
+  const pods: readonly Pod[] = holders(cluster).get(address.text)?.pods ?? [];
+  const rivals = pods.includes(pod) ? pods.filter((each) => each !== pod) : [];
+  return rivals.length === 0 ? { kind: "pod", pod, address } : { kind: "pod", pod, address, rivals };
+}
+
+const holders = memo(holdersOf);
 
 /** An endpoint of the client's node, by the only address that it has of the family; not one that drops nothing. */
 function isGuard(cluster: Cluster, to: Party, isEndpoint: (pod: Pod) => boolean): boolean {
   if (to.kind !== "pod" || isAuditedFor(cluster, to.pod, "ingress")) return false;
   const { family } = to.address;
-  return isEndpoint(to.pod) && to.pod.ips.filter((address) => address.family === family).length === 1;
+  const isAlone = to.pod.ips.filter((address) => address.family === family).length === 1;
+  return isEndpoint(to.pod) && isAlone && to.rivals === undefined;
 }

@@ -11,6 +11,7 @@ import { type Address, cidrContains } from "../base/ip.ts";
 import {
   type Cluster,
   isSelectable,
+  isSubject,
   keyOf,
   namespaceLabels,
   type Pod,
@@ -22,7 +23,13 @@ import { matches } from "../model/selector.ts";
 
 /** One end of a connection: a pod by one of its addresses, or an address that is no pod's. */
 export type Party =
-  | { readonly kind: "pod"; readonly pod: Pod; readonly address: Address }
+  | {
+      readonly kind: "pod";
+      readonly pod: Pod;
+      readonly address: Address;
+      /** Other pods that may be at this end, where it cannot be told which. */
+      readonly rivals?: readonly Pod[];
+    }
   | { readonly kind: "address"; readonly address: Address };
 
 /** A new connection (for UDP, SCTP and the rest: a first packet). Both addresses are of one family. */
@@ -92,21 +99,59 @@ export const permits = (verdict: SideVerdict): boolean => verdict.kind !== "deni
 /** The verdict of one end alone: the source's egress or the destination's ingress. */
 export function sideVerdict(cluster: Cluster, probe: Probe, direction: Direction): SideVerdict {
   assert(probe.from.address.family === probe.to.address.family, "a probe's addresses are of one family");
-  const subject = selectablePod(direction === "ingress" ? probe.to : probe.from);
-  const other = direction === "ingress" ? probe.from : probe.to;
-  if (subject === undefined) return { kind: "not-applicable" };
-  // Concepts, overview, of the pods that may be allowed: a pod cannot block access to itself.
-  if (isPod(other, subject)) return { kind: "loopback" };
-  return policyVerdict(cluster, probe, direction);
+  return strictest(probe, (certain) => {
+    const subject = subjectOf(direction === "ingress" ? certain.to : certain.from);
+    const other = direction === "ingress" ? certain.from : certain.to;
+    if (subject === undefined) return { kind: "not-applicable" };
+    // Concepts, overview, of the pods that may be allowed: a pod cannot block access to itself.
+    if (other.kind === "pod" && isSame(other.pod, subject)) return { kind: "loopback" };
+    return certainVerdict(cluster, certain, direction);
+  });
 }
 
 /** The same by policies alone: as if no pod ever talked to itself. */
-export function policyVerdict(cluster: Cluster, probe: Probe, direction: Direction): SideVerdict {
-  const subject = selectablePod(direction === "ingress" ? probe.to : probe.from);
+export const policyVerdict = (cluster: Cluster, probe: Probe, direction: Direction): SideVerdict =>
+  strictest(probe, (certain) => certainVerdict(cluster, certain, direction));
+
+/**
+ * docs/decisions/0017: where it cannot be told which pod is at an end, what is allowed is what would be allowed whichever
+ * it is. The verdict is that of the pods that come off worst.
+ */
+function strictest(probe: Probe, judge: (certain: Probe) => SideVerdict): SideVerdict {
+  const verdicts = possibilities(probe.from).flatMap((from) =>
+    possibilities(probe.to).map((to) => judge({ ...probe, from, to })),
+  );
+  const [worst] = verdicts.sort((a, b) => STRICTNESS.indexOf(a.kind) - STRICTNESS.indexOf(b.kind));
+  return worst as SideVerdict;
+}
+
+const STRICTNESS: readonly SideVerdict["kind"][] = [
+  "denied",
+  "audit",
+  "allowed",
+  "not-isolated",
+  "loopback",
+  "not-applicable",
+];
+
+const possibilities = (party: Party): readonly Party[] =>
+  party.kind === "address"
+    ? [party]
+    : [party.pod, ...(party.rivals ?? [])].map((pod) => ({ kind: "pod", pod, address: party.address }));
+
+/** Of one pod at each end. */
+function certainVerdict(cluster: Cluster, probe: Probe, direction: Direction): SideVerdict {
+  const subject = subjectOf(direction === "ingress" ? probe.to : probe.from);
   if (subject === undefined) return { kind: "not-applicable" };
+  const { retained } = subject;
+  const closed: SideVerdict = { kind: cluster.mode === "audit" ? "audit" : "denied", isolatedBy: [] };
+  // docs/decisions/0017: a pod whose namespace is gone, or whose labels are not known, is allowed nothing.
+  if (retained?.sealed === true) return closed;
   const selecting = [...cluster.policies.values()].filter((policy) => applies(policy, subject, direction));
   // docs/audit.md: audited policies are asked only where no enforced one applies; then nothing is dropped.
   const enforced = selecting.filter((policy) => modeOf(cluster, policy) === "enforce");
+  // The same: one without a running object is never less isolated than it last was.
+  if (retained?.isolated[direction] === true && enforced.length === 0) return closed;
   const applying = enforced.length > 0 ? enforced : selecting;
   if (applying.length === 0) return { kind: "not-isolated" };
   // API, spec.podSelector: the rules of all policies that select a pod add up, so their order decides nothing.
@@ -137,7 +182,12 @@ function allowances(cluster: Cluster, policy: Policy, direction: Direction, prob
   return policy.rules[direction].flatMap((rule, index) =>
     // API, NetworkPolicyIngressRule and NetworkPolicyEgressRule: the traffic must match both the peers and the ports.
     matchingPeers(cluster, policy, rule, other).flatMap((peer) =>
-      matchingPorts(rule, probe).map((port) => ({ policy: keyOf(policy), rule: index, peer, port })),
+      matchingPorts(rule, probe, direction).map((port) => ({
+        policy: keyOf(policy),
+        rule: index,
+        peer,
+        port,
+      })),
     ),
   );
 }
@@ -176,12 +226,12 @@ function peerMatches(cluster: Cluster, policy: Policy, peer: Peer, other: Party)
 }
 
 /** Indices of the ports that match, or one undefined. API, ports: empty or missing is not restricted by port. */
-function matchingPorts(rule: Rule, probe: Probe): (number | undefined)[] {
+function matchingPorts(rule: Rule, probe: Probe, direction: Direction): (number | undefined)[] {
   if (rule.ports === "all") return [undefined];
-  return indicesWhere(rule.ports, (port) => portMatches(port, probe));
+  return indicesWhere(rule.ports, (port) => portMatches(port, probe, direction));
 }
 
-function portMatches(match: PortMatch, probe: Probe): boolean {
+function portMatches(match: PortMatch, probe: Probe, direction: Direction): boolean {
   // API, NetworkPolicyPort.port: protocol and port must both match.
   if (match.protocol !== probe.protocol) return false;
   switch (match.kind) {
@@ -191,7 +241,7 @@ function portMatches(match: PortMatch, probe: Probe): boolean {
       // API, NetworkPolicyPort.port: a name is that of a port on a pod; ports are destination ports in both directions,
       // so it is the destination pod. An address that is no pod's has no names; a name that the pod does not declare
       // for this protocol matches nothing. Two containers may give one name to two ports: then it means either.
-      const ports = selectablePod(probe.to)?.ports ?? [];
+      const ports = (direction === "ingress" ? subjectOf(probe.to) : selectablePod(probe.to))?.ports ?? [];
       return ports.some(
         ({ name, protocol, port }) =>
           name === match.name && protocol === match.protocol && port === probe.port,
@@ -202,11 +252,17 @@ function portMatches(match: PortMatch, probe: Probe): boolean {
   }
 }
 
-/** The pod at this end where policies can select it: not for a host-network pod, nor for one that has finished. */
+/** The pod at this end where a peer's selectors can select it: not for a host-network pod, nor for one that has finished. */
 const selectablePod = (party: Party): Pod | undefined =>
   party.kind === "pod" && isSelectable(party.pod) ? party.pod : undefined;
 
-const isPod = (party: Party, pod: Pod): boolean => party.kind === "pod" && keyOf(party.pod) === keyOf(pod);
+/** The pod at this end where it can be isolated: one that has lost its object, too. */
+const subjectOf = (party: Party): Pod | undefined =>
+  party.kind === "pod" && isSubject(party.pod) ? party.pod : undefined;
+
+/** A pod that has lost its object is not the later one of its name. */
+const isSame = (a: Pod, b: Pod): boolean =>
+  keyOf(a) === keyOf(b) && (a.retained === undefined) === (b.retained === undefined);
 
 const indicesWhere = <T>(items: readonly T[], holds: (item: T) => boolean): number[] =>
   items.flatMap((item, index) => (holds(item) ? [index] : []));

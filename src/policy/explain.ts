@@ -49,9 +49,9 @@ export function sideVerdictText(verdict: SideVerdict, direction: Direction, prob
     case "allowed":
       return `${end}: ${traffic} is allowed by ${verdict.by.map((each) => allowanceText(each, direction)).join(", ")}`;
     case "audit":
-      return `${end} is isolated by ${verdict.isolatedBy.map(isolationText).join(", ")} (audit), nothing allows ${traffic}, which passes`;
+      return `${end} is isolated${isolationsText(verdict)} (audit), nothing allows ${traffic}, which passes`;
     case "denied":
-      return `${end} is isolated by ${verdict.isolatedBy.map(isolationText).join(", ")}, nothing allows ${traffic}`;
+      return `${end} is isolated${isolationsText(verdict)}, nothing allows ${traffic}`;
     default:
       return assertNever(verdict, "kind of verdict");
   }
@@ -63,13 +63,18 @@ function allowanceText({ policy, rule, peer, port }: Allowance, direction: Direc
   return `${policy} ${direction}[${rule}]${peerText}${port === undefined ? "" : `.ports[${port}]`}`;
 }
 
+/** By no policy where the pod has lost its object, and with it whatever could allow something. */
+const isolationsText = ({ isolatedBy }: { readonly isolatedBy: readonly Isolation[] }): string =>
+  isolatedBy.length === 0 ? "" : ` by ${isolatedBy.map(isolationText).join(", ")}`;
+
 const isolationText = ({ policy, unreadable }: Isolation): string =>
   unreadable === undefined ? policy : `${policy} (which cannot be read: ${unreadable})`;
 
 const trafficText = ({ protocol, port }: Probe): string =>
   protocol === "ICMP" ? "ICMP" : `${protocol}/${port}`;
 
-const partyText = (party: Party): string => (party.kind === "pod" ? keyOf(party.pod) : party.address.text);
+const partyText = (party: Party): string =>
+  party.kind === "pod" ? [party.pod, ...(party.rivals ?? [])].map(keyOf).join(" or ") : party.address.text;
 
 function whyNotText(party: Party): string {
   if (party.kind === "address") return "";

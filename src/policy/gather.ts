@@ -1,10 +1,11 @@
 // What is to be enforced, told apart by content: the policies of this node's endpoints, their peers, rows and Services.
 
 import { DIRECTIONS, type Direction } from "../base/direction.ts";
-import type { Cluster, Pod } from "../model/cluster.ts";
+import type { Cluster } from "../model/cluster.ts";
 import { LIMITS, LimitError } from "../state/state.ts";
 import { type CompiledPolicy, compilePolicy, type Limits, type Plan, planRows } from "./contents.ts";
 import { type Classified, classify, type TermSet } from "./identity.ts";
+import { type LocalEndpoint, podsOf, sendsAsItself } from "./locals.ts";
 import type { Numbering } from "./numbers.ts";
 import type { Term } from "./peers.ts";
 import { classesOf, type PortClass, type PortSet, portSetKey } from "./ports.ts";
@@ -16,13 +17,7 @@ import {
   sendersOf,
   withSenders,
 } from "./services.ts";
-import { isAuditedFor, type Side, sideOf } from "./subjects.ts";
-
-/** A pod of this node and the host-side interface that its packets cross. */
-export interface LocalEndpoint {
-  readonly pod: Pod;
-  readonly ifindex: number;
-}
+import { isAuditedForAny, type Side, sideOfAll } from "./subjects.ts";
 
 export interface EndpointSides {
   readonly local: LocalEndpoint;
@@ -55,8 +50,8 @@ export function contentsOf(
   const sides = locals.map((local) => ({
     local,
     sides: {
-      ingress: sideOf(cluster, local.pod, "ingress"),
-      egress: sideOf(cluster, local.pod, "egress"),
+      ingress: sideOfAll(cluster, podsOf(local), "ingress"),
+      egress: sideOfAll(cluster, podsOf(local), "egress"),
     },
   }));
   const live = sidesIn(sides).flatMap(({ clauses }) => clauses.flatMap(({ term }) => term ?? []));
@@ -96,10 +91,10 @@ function withServices(
   const egress = egressPolicies(locals, policiesOf);
   if (egress.size === 0 || cluster.services.size === 0) return { ...direct, behind: [], limited: new Map() };
   const behind = behindFrontends(cluster, locals, direct.classified);
-  const isGuarded = behind.some(({ backends }) => backends.some(({ guard }) => guard !== undefined));
+  const isGuarded = behind.some(({ backends }) => backends.some(({ guards }) => guards !== undefined));
   const { groups } = groupFrontends(isGuarded ? behind : [], (place) => place);
   // What an audited pod sends is not dropped by guards either.
-  const enforcing = locals.filter(({ pod }) => !isAuditedFor(cluster, pod, "egress"));
+  const enforcing = locals.filter((local) => !isAuditedForAny(cluster, local, "egress"));
   const senders = sendersOf(egressPolicies(enforcing, policiesOf).values(), groups.values());
   if (senders.length === 0) return { ...direct, behind, limited: new Map() };
   const own = senders.map(
@@ -153,15 +148,12 @@ function compileSides(
         local.ifindex,
         {
           ingress: isJudged ? compilePolicy(ingress, termNumbers, { limits }) : undefined,
-          egress: egress && compilePolicy(egress, termNumbers, { isKnown: isKnown(local.pod) }),
+          egress: egress && compilePolicy(egress, termNumbers, { isKnown: sendsAsItself(local) }),
         },
       ];
     }),
   );
 }
-
-/** Whether the spoof guard keeps the pod to addresses that are known to be its own. */
-const isKnown = ({ ips, sources = [] }: Pod): boolean => ips.length > 0 && sources.length === 0;
 
 const policiesIn = (compiled: Contents["policiesOf"]): CompiledPolicy[] =>
   [...compiled.values()].flatMap((each) => DIRECTIONS.flatMap((direction) => each[direction] ?? []));

@@ -3,19 +3,43 @@
 import type { Address, Cidr } from "../base/ip.ts";
 import { memo } from "../base/memo.ts";
 import { findAddress, prefixTable } from "../base/prefixes.ts";
-import type { Cluster, Pod } from "../model/cluster.ts";
+import { type Cluster, isSelectable, keyOf, type Pod } from "../model/cluster.ts";
+import { holdersOf } from "../model/ownership.ts";
 import type { Labels } from "../model/selector.ts";
-import { blocksOf, declares, type PeerSet, podsByAddress, selectsPod, type Term } from "./peers.ts";
+import { blocksOf, declares, type PeerSet, selectsPod, type Term } from "./peers.ts";
 import { prefixSets } from "./prefixes.ts";
 
 /** A set of terms as sorted term numbers; its text is the content that an identity is numbered by. "" matches nothing. */
 export interface TermSet {
   readonly content: string;
+  /** Of an address that several pods may have, the terms that match any of them. */
   readonly terms: readonly number[];
+  /** Of such an address, the distinct sets of the pods: it is allowed only what each of them is. */
+  readonly candidates?: readonly TermSet[];
+}
+
+/** The set of an address that pods with these sets may have. */
+export function anyOf(sets: readonly [TermSet, ...TermSet[]]): TermSet {
+  const candidates = [...new Map(sets.map((set) => [set.content, set])).values()].sort((a, b) =>
+    a.content < b.content ? -1 : 1,
+  );
+  if (candidates.length === 1) return sets[0];
+  const terms = [...new Set(candidates.flatMap((set) => set.terms))].sort((a, b) => a - b);
+  return { content: candidates.map(({ content }) => content).join("&"), terms, candidates };
+}
+
+/** The set with one more term. */
+export function withTerm({ terms, candidates }: TermSet, term: number): TermSet {
+  if (candidates !== undefined) {
+    const [first, ...others] = candidates as [TermSet, ...TermSet[]];
+    return anyOf([withTerm(first, term), ...others.map((set) => withTerm(set, term))]);
+  }
+  const more = [...terms, term].sort((a, b) => a - b);
+  return { content: more.join(","), terms: more };
 }
 
 export interface Classified {
-  /** Pod address (canonical text) to the terms that match it and the pod that owns it. */
+  /** Pod address (canonical text) to the terms that match it and the pod that has it, "x/a or y/b" where that is not certain. */
   readonly addresses: ReadonlyMap<
     string,
     { readonly address: Address; readonly pod: string; readonly terms: TermSet }
@@ -46,8 +70,15 @@ export function classify(
   const covering = prefixTable(prefixes.map((prefix) => [prefix.cidr, prefix.sets] as const));
   const termsOf = termsMemo(cluster, { sets: [...sets.values()], terms: numberedTerms, intern });
   const addresses = new Map<string, { address: Address; pod: string; terms: TermSet }>();
-  for (const [text, { address, pod, key }] of podsByAddress(cluster))
-    addresses.set(text, { address, pod: key, terms: termsOf(pod, findAddress(covering, address)) });
+  for (const [text, { address, pods }] of holdersOf(cluster)) {
+    const blocks = findAddress(covering, address);
+    const [first, ...others] = pods;
+    const terms =
+      others.length === 0
+        ? termsOf(first, blocks)
+        : anyOf([termsOf(first, blocks), ...others.map((pod) => termsOf(pod, blocks))]);
+    addresses.set(text, { address, pod: pods.map(keyOf).join(" or "), terms });
+  }
   return { addresses, cidrs };
 }
 
@@ -72,7 +103,8 @@ function termsMemo(
   const resolves = terms.some(({ term }) => term.resolves !== undefined);
   return (pod, covering) => {
     const ports = resolves ? portsText(pod.ports) : "";
-    const key = `${pod.namespace} ${labelsText(pod.labels)} ${ports}`;
+    const isPeer = isSelectable(pod);
+    const key = isPeer ? `${pod.namespace} ${labelsText(pod.labels)} ${ports}` : "";
     const known = workloads.get(key) ?? new Map<Covering, TermSet>();
     workloads.set(key, known);
     const found = known.get(covering);
@@ -80,7 +112,7 @@ function termsMemo(
     const belongs = new Set((covering ?? []).map((set) => set.key));
     for (const set of sets) if (selectsPod(set, cluster, pod)) belongs.add(set.key);
     const numbers = terms.flatMap(({ term, number }) =>
-      belongs.has(term.set.key) && (!term.resolves || declares(pod, term.resolves)) ? number : [],
+      belongs.has(term.set.key) && (!term.resolves || (isPeer && declares(pod, term.resolves))) ? number : [],
     );
     const made = intern(numbers);
     known.set(covering, made);

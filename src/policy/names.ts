@@ -4,6 +4,7 @@ import { DIRECTIONS } from "../base/direction.ts";
 import { keyOf } from "../model/cluster.ts";
 import { serviceKey } from "../state/state.ts";
 import type { EndpointSides, Meaning } from "./compile.ts";
+import { type LocalEndpoint, podsOf } from "./locals.ts";
 import { placeOf, portSetText } from "./ports.ts";
 import type { Clause } from "./subjects.ts";
 
@@ -38,7 +39,7 @@ export function namesOf(
   const identityNames = (terms: readonly number[]) =>
     [...new Set(terms.flatMap((number) => sources.get(termKeys.get(number) ?? "") ?? []))].sort();
   return {
-    endpoints: Object.fromEntries(meaning.sides.map(({ local }) => [local.ifindex, keyOf(local.pod)])),
+    endpoints: Object.fromEntries(meaning.sides.map(({ local }) => [local.ifindex, localText(local)])),
     addresses: Object.fromEntries([...meaning.classified.addresses].map(([text, { pod }]) => [text, pod])),
     services: Object.fromEntries(
       meaning.services.map(({ frontend: { address, protocol, port, service } }) => [
@@ -56,6 +57,9 @@ export function namesOf(
     classes: portTexts(meaning.classes),
   };
 }
+
+/** The pod, or "x/a or y/b" where it cannot be told whose the interface is. */
+const localText = (local: LocalEndpoint): string => podsOf(local).map(keyOf).sort().join(" or ");
 
 /** A service's identity stands for the Services whose backends no policy tells apart. */
 function serviceNames(services: Meaning["services"]): [number, string[]][] {
@@ -114,7 +118,7 @@ function policyNames(
       if (side === undefined || number === undefined) continue;
       const { of, from } = names.get(String(number)) ?? { of: [], from: [] };
       names.set(String(number), {
-        of: [...of, `${direction} of ${keyOf(entry.local.pod)}`],
+        of: [...of, `${direction} of ${localText(entry.local)}`],
         from: [...new Set([...from, ...side.policies.map(keyOf)])],
       });
     }

@@ -1,6 +1,6 @@
 // Peers as terms: what a rule's peer list says about an address, given a canonical name so that equal lists are one.
 
-import type { Address, Cidr } from "../base/ip.ts";
+import type { Cidr } from "../base/ip.ts";
 import { memo } from "../base/memo.ts";
 import {
   type Cluster,
@@ -109,19 +109,4 @@ export function blocksOf(sets: Iterable<PeerSet>): Block[] {
     }
   }
   return blocks;
-}
-
-/** Pods that own an address now: known, selectable pods. Where two claim one address, the first in key order has it. */
-export function podsByAddress(
-  cluster: Cluster,
-): Map<string, { readonly address: Address; readonly pod: Pod; readonly key: string }> {
-  const owners = new Map<string, { address: Address; pod: Pod; key: string }>();
-  for (const [key, pod] of cluster.pods) {
-    if (!isSelectable(pod)) continue;
-    for (const address of pod.ips) {
-      const other = owners.get(address.text);
-      if (other === undefined || key < other.key) owners.set(address.text, { address, pod, key });
-    }
-  }
-  return owners;
 }

@@ -5,12 +5,13 @@
 
 import type { Family } from "../base/ip.ts";
 import { findAddress, prefixTable } from "../base/prefixes.ts";
-import { type Cluster, keyOf, type Pod } from "../model/cluster.ts";
+import { type Cluster, keyOf } from "../model/cluster.ts";
 import { type Frontend, frontendsOf } from "../model/frontends.ts";
 import { type CompiledPolicy, portsOf } from "./contents.ts";
-import type { Classified, TermSet } from "./identity.ts";
+import { type Classified, type TermSet, withTerm } from "./identity.ts";
+import { addressesOfLocal, type LocalEndpoint, podsOf } from "./locals.ts";
 import { ALL_PORTS, holds, isAll, NO_PORTS, type PortSet, placeOf } from "./ports.ts";
-import { isAuditedFor } from "./subjects.ts";
+import { isAuditedForAny } from "./subjects.ts";
 
 /** One frontend with its backends, in the terms that policies are compiled to. */
 export interface Behind {
@@ -22,33 +23,27 @@ export interface ResolvedBackend {
   readonly terms: TermSet;
   /** Of its port, on the port line. */
   readonly place: number;
-  /** Interface index of the endpoint of this node that it is, where the program there can tell who asks. */
-  readonly guard: number | undefined;
-}
-
-/** A pod of this node, as far as services need to know it. */
-export interface LocalPod {
-  readonly pod: Pod;
-  readonly ifindex: number;
+  /** Interface indexes of the endpoint of this node that it is, where the programs there can tell who asks. */
+  readonly guards: readonly number[] | undefined;
 }
 
 /** Every frontend of the cluster with what stands behind it on the way from this node. */
 export function behindFrontends(
   cluster: Cluster,
-  locals: readonly LocalPod[],
+  locals: readonly LocalEndpoint[],
   classified: Classified,
 ): Behind[] {
-  const nodes = new Set(locals.flatMap(({ pod }) => pod.node ?? []));
+  const nodes = new Set(locals.flatMap((local) => podsOf(local).flatMap(({ node }) => node ?? [])));
   const termsOf = termsReader(classified);
   // A guard drops by its ingress policy, so that one must be enforced.
-  const guarding = locals.filter(({ pod }) => !isAuditedFor(cluster, pod, "ingress"));
+  const guarding = locals.filter((local) => !isAuditedForAny(cluster, local, "ingress"));
   const guards = guardsOf(guarding, classified);
   return frontendsOf(cluster, nodes).map((frontend) => ({
     frontend,
     backends: frontend.backends.map(({ address, port }) => ({
       terms: termsOf(address),
       place: placeOf(frontend.protocol, port),
-      guard: frontend.keepsSource ? guards.get(address.text) : undefined,
+      guards: frontend.keepsSource ? guards.get(address.text) : undefined,
     })),
   }));
 }
@@ -66,13 +61,18 @@ export function termsReader(classified: Classified): (address: Frontend["address
  * Endpoints by the address that they can answer for: the only one that they have of its family, so that what holds for it
  * holds for all that reaches them by that family.
  */
-function guardsOf(locals: readonly LocalPod[], classified: Classified): Map<string, number> {
-  const guards = new Map<string, number>();
-  for (const { pod, ifindex } of locals) {
+function guardsOf(locals: readonly LocalEndpoint[], classified: Classified): Map<string, readonly number[]> {
+  const guards = new Map<string, readonly number[]>();
+  for (const [pod, interfaces] of Map.groupBy(locals, (local) => local.pod)) {
+    if (interfaces.some(({ rivals = [] }) => rivals.length > 0)) continue;
     for (const address of pod.ips) {
       const alone = pod.ips.filter(({ family }) => family === address.family).length === 1;
       const isOwner = classified.addresses.get(address.text)?.pod === keyOf(pod);
-      if (alone && isOwner) guards.set(address.text, ifindex);
+      if (alone && isOwner)
+        guards.set(
+          address.text,
+          interfaces.map(({ ifindex }) => ifindex),
+        );
     }
   }
   return guards;
@@ -130,13 +130,12 @@ function draftsOf(
   portKey: (place: number) => string | number,
 ): Map<string, Draft> {
   const drafts = new Map<string, Draft>();
-  for (const { terms, place, guard } of backends) {
+  for (const { terms, place, guards } of backends) {
     const key = `${terms.content}@${portKey(place)}`;
     const known = drafts.get(key);
-    if (known === undefined)
-      drafts.set(key, { terms, place, guards: guard === undefined ? undefined : new Set([guard]) });
-    else if (guard === undefined) known.guards = undefined;
-    else known.guards?.add(guard);
+    if (known === undefined) drafts.set(key, { terms, place, guards: guards && new Set(guards) });
+    else if (guards === undefined) known.guards = undefined;
+    else for (const guard of guards) known.guards?.add(guard);
   }
   return drafts;
 }
@@ -157,13 +156,19 @@ export function groupVerdict(policy: CompiledPolicy, group: ServiceGroup): Group
   return isGuarded ? { kind: "guarded", denied } : { kind: "denied" };
 }
 
-const allows = (policy: CompiledPolicy, { terms }: TermSet, place: number): boolean =>
-  holds(policy.others, place) || terms.some((term) => holds(policy.byTerm.get(term) ?? NO_PORTS, place));
+/** Limits left aside, which are of other policies. */
+const allows = ({ grants }: CompiledPolicy, set: TermSet, place: number): boolean =>
+  (set.candidates ?? [set]).every(({ terms }) =>
+    grants.every(
+      ({ others, byTerm }) =>
+        holds(others, place) || terms.some((term) => holds(byTerm.get(term) ?? NO_PORTS, place)),
+    ),
+  );
 
 /** An egress policy and the endpoints that have it. */
 export interface EgressPolicy {
   readonly policy: CompiledPolicy;
-  readonly locals: readonly LocalPod[];
+  readonly locals: readonly LocalEndpoint[];
 }
 
 /** A pod that guards of others drop packets from: its addresses of one family get a term of their own. */
@@ -188,7 +193,9 @@ export function sendersOf(egress: Iterable<EgressPolicy>, groups: Iterable<Servi
           for (const guard of guards ?? []) limits.set(guard, portsOf(each.policy, terms));
       }
       if (limits.size === 0) return [];
-      const own = each.locals.flatMap(({ pod }) => pod.ips.filter((address) => address.family === family));
+      const own = each.locals.flatMap((local) =>
+        addressesOfLocal(local).filter((address) => address.family === family),
+      );
       const key = JSON.stringify(["sender", each.policy.content, family]);
       return [{ key, addresses: new Set(own.map(({ text }) => text)), limits }];
     }),
@@ -201,17 +208,12 @@ export function withSenders(
   senders: readonly Sender[],
   termNumbers: ReadonlyMap<string, number>,
 ): Classified {
-  const known = new Map<string, TermSet>();
   const addresses = new Map(classified.addresses);
   for (const { key, addresses: own } of senders) {
     for (const text of own) {
       const entry = addresses.get(text);
       if (entry === undefined) continue;
-      const terms = [...entry.terms.terms, termNumbers.get(key) as number].sort((a, b) => a - b);
-      const content = terms.join(",");
-      const set = known.get(content) ?? { content, terms };
-      known.set(content, set);
-      addresses.set(text, { ...entry, terms: set });
+      addresses.set(text, { ...entry, terms: withTerm(entry.terms, termNumbers.get(key) as number) });
     }
   }
   return { ...classified, addresses };

@@ -2,11 +2,12 @@
 
 import type { Direction } from "../base/direction.ts";
 import { memo } from "../base/memo.ts";
-import { type Cluster, isSelectable, type Pod } from "../model/cluster.ts";
+import { type Cluster, isSubject, keyOf, type Pod } from "../model/cluster.ts";
 import { modeOf } from "../model/mode.ts";
 import type { Policy, PortMatch, Rule } from "../model/policy.ts";
 import { matches } from "../model/selector.ts";
 import { isUnknown } from "../model/unknown.ts";
+import { type LocalEndpoint, podsOf } from "./locals.ts";
 import { numbersOf, type PeerSet, peerSetOf, type Term, termOf } from "./peers.ts";
 import { ALL_PORTS, type PortSet, rangeOf, union } from "./ports.ts";
 
@@ -28,6 +29,8 @@ export interface Side {
   readonly clauses: readonly Clause[];
   /** None of the policies is enforced: what they deny passes, and is told of. */
   readonly audit: boolean;
+  /** Where several pods may have the interface, the sides that must all allow: one for each pod that is isolated. */
+  readonly candidates?: readonly Side[];
 }
 
 /**
@@ -45,7 +48,7 @@ export const isAuditedFor = (cluster: Cluster, pod: Pod, direction: Direction): 
   policiesOn(cluster, pod, direction).some((policy) => modeOf(cluster, policy) === "audit");
 
 function selecting(cluster: Cluster, pod: Pod, direction: Direction): readonly Policy[] {
-  if (!isSelectable(pod)) return [];
+  if (!isSubject(pod) || pod.retained?.sealed === true) return [];
   const here = policiesByNamespace(cluster.policies).get(pod.namespace) ?? [];
   return here.filter((policy) => policy.isolates[direction] && matches(policy.subject, pod.labels));
 }
@@ -56,10 +59,40 @@ const policiesByNamespace = memo((policies: Cluster["policies"]): ReadonlyMap<st
   return Map.groupBy(sorted, ({ namespace }) => namespace);
 });
 
-/** The side of a pod in a direction, or undefined where no policy isolates it. An unknown one is isolated without any. */
+/** Whether any of the pods that may have an interface is isolated by audited policies alone. */
+export const isAuditedForAny = (cluster: Cluster, local: LocalEndpoint, direction: Direction): boolean =>
+  podsOf(local).some((pod) => isAuditedFor(cluster, pod, direction));
+
+/**
+ * The side of an interface that is of one of these pods. It is isolated where any of them is, and allows what all of them
+ * allow; beside enforced sides, those of audited policies change nothing.
+ */
+export function sideOfAll(cluster: Cluster, pods: readonly Pod[], direction: Direction): Side | undefined {
+  const sides = pods.flatMap((pod) => sideOf(cluster, pod, direction) ?? []);
+  const enforced = sides.filter(({ audit }) => !audit);
+  const candidates = enforced.length > 0 ? enforced : sides;
+  const [first, second] = candidates;
+  if (second === undefined) return first;
+  const policies = new Map(
+    candidates.flatMap((side) => side.policies.map((policy) => [keyOf(policy), policy])),
+  );
+  return {
+    direction,
+    policies: [...policies].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, policy]) => policy),
+    clauses: candidates.flatMap(({ clauses }) => clauses),
+    audit: enforced.length === 0,
+    candidates,
+  };
+}
+
+/** The side of a pod in a direction, or undefined where nothing isolates it. */
 export function sideOf(cluster: Cluster, pod: Pod, direction: Direction): Side | undefined {
-  if (isUnknown(pod)) return { direction, policies: [], clauses: [], audit: cluster.mode === "audit" };
+  const closed: Side = { direction, policies: [], clauses: [], audit: cluster.mode === "audit" };
+  // An unknown pod is isolated without any policy, and so is one of which not enough is known any more.
+  if (isUnknown(pod) || pod.retained?.sealed === true) return closed;
   const policies = policiesOn(cluster, pod, direction);
+  const isEnforced = policies.length > 0 && !isAuditedFor(cluster, pod, direction);
+  if (pod.retained?.isolated[direction] === true && !isEnforced) return closed;
   if (policies.length === 0) return undefined;
   const clauses = policies.flatMap((policy) =>
     policy.rules[direction].flatMap((rule, index) => {

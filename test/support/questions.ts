@@ -5,8 +5,8 @@ import type { Address } from "../../src/base/ip.ts";
 import { type Cluster, keyOf, type Pod } from "../../src/model/cluster.ts";
 import type { Protocol } from "../../src/model/protocol.ts";
 import { evaluate, type Party, type Probe, permits } from "../../src/policy/evaluate.ts";
+import { partyAt } from "../../src/policy/evaluate-service.ts";
 import { verdictText } from "../../src/policy/explain.ts";
-import { podsByAddress } from "../../src/policy/peers.ts";
 import { placeOf } from "../../src/policy/ports.ts";
 import type { Question } from "./kernel-memory.ts";
 import { addressesOf, localsOf, PROBE_PORTS } from "./worlds.ts";
@@ -22,19 +22,17 @@ export interface AnsweredQuestion extends Question {
 
 /** Every question about every endpoint of a world, or every `step`th, with the oracle's answer and reason. */
 export function* questions(world: Cluster, step = 1): Generator<AnsweredQuestion> {
-  const owners = podsByAddress(world);
   const remotes = addressesOf(world);
   let count = 0;
   for (const { pod, ifindex } of localsOf(world)) {
     for (const local of pod.ips) {
       for (const remote of remotes) {
         if (remote.family !== local.family || pod.ips.some(({ text }) => text === remote.text)) continue;
-        const owner = owners.get(remote.text)?.pod;
         for (const direction of DIRECTIONS) {
           for (const traffic of PROBE_PORTS) {
             count += 1;
             if (count % step === 0)
-              yield answered({ world, pod, local, remote, owner, direction, ifindex }, traffic);
+              yield answered({ world, pod, local, remote, direction, ifindex }, traffic);
           }
         }
       }
@@ -47,16 +45,14 @@ interface Asked {
   readonly pod: Pod;
   readonly local: Address;
   readonly remote: Address;
-  readonly owner: Pod | undefined;
   readonly direction: Direction;
   readonly ifindex: number;
 }
 
 function answered(asked: Asked, { protocol, port }: (typeof PROBE_PORTS)[number]): AnsweredQuestion {
-  const { world, pod, local, remote, owner, direction, ifindex } = asked;
+  const { world, pod, local, remote, direction, ifindex } = asked;
   const self: Party = { kind: "pod", pod, address: local };
-  const other: Party =
-    owner === undefined ? { kind: "address", address: remote } : { kind: "pod", pod: owner, address: remote };
+  const other = partyAt(world, remote);
   const ends = direction === "ingress" ? { from: other, to: self } : { from: self, to: other };
   const probe: Probe = { ...ends, protocol, port };
   const verdict = evaluate(world, probe);

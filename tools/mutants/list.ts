@@ -133,14 +133,32 @@ const COMPILER: readonly Mutant[] = [
   {
     rule: "an egress name is resolved on each peer",
     file: "src/policy/identity.ts",
-    from: "(!term.resolves || declares(pod, term.resolves))",
+    from: "(!term.resolves || (isPeer && declares(pod, term.resolves)))",
     to: "true",
   },
   {
     rule: "a row is what all its terms allow",
     file: "src/policy/contents.ts",
-    from: "let ports = union([...others, ...terms",
-    to: "let ports = union([...terms",
+    from: "union([...others, ...terms.flatMap",
+    to: "union([...terms.flatMap",
+  },
+  {
+    rule: "an address that several pods may have is allowed what all of them are",
+    file: "src/policy/contents.ts",
+    from: "if (candidates !== undefined) return allOf(candidates.map((set) => portsOf(policy, set)));",
+    to: "",
+  },
+  {
+    rule: "an interface that several pods may have allows what all of them do",
+    file: "src/policy/contents.ts",
+    from: "(side.candidates ?? [side])",
+    to: "[side]",
+  },
+  {
+    rule: "a pod that has lost its object stays as isolated as it was",
+    file: "src/policy/subjects.ts",
+    from: "if (pod.retained?.isolated[direction] === true && !isEnforced) return closed;",
+    to: "",
   },
   {
     rule: "rows keep the classes in force",

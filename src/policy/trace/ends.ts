@@ -4,7 +4,7 @@ import { parseAddress } from "../../base/ip.ts";
 import { nearestWord } from "../../base/words.ts";
 import type { Cluster } from "../../model/cluster.ts";
 import type { Party } from "../evaluate.ts";
-import { podsByAddress } from "../peers.ts";
+import { partyAt, partyOf } from "../evaluate-service.ts";
 
 /** One end: the same pod by each of its addresses, or one address. */
 export interface End {
@@ -32,7 +32,7 @@ export function endOf(cluster: Cluster, text: string): Found<End> {
   if (pod.ips.length === 0) return { ok: false, reason: `pod ${text} has no address yet`, missing: false };
   return {
     ok: true,
-    value: { name: text, parties: pod.ips.map((address) => ({ kind: "pod", pod, address })) },
+    value: { name: text, parties: pod.ips.map((address) => partyOf(cluster, pod, address)) },
   };
 }
 
@@ -60,9 +60,7 @@ function endAt(cluster: Cluster, text: string): Found<End> {
   }
   const address = parsed.value;
   const service = serviceAt(cluster, address.text);
-  const pod = podsByAddress(cluster).get(address.text)?.pod;
-  const party: Party = pod === undefined ? { kind: "address", address } : { kind: "pod", pod, address };
-  const end: End = { name: address.text, parties: [party] };
+  const end: End = { name: address.text, parties: [partyAt(cluster, address)] };
   return { ok: true, value: service === undefined ? end : { ...end, service } };
 }
 

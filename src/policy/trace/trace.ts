@@ -12,6 +12,7 @@ import {
   type SideVerdict,
   type Verdict,
 } from "../evaluate.ts";
+import { partyOf } from "../evaluate-service.ts";
 import { policiesOn } from "../subjects.ts";
 import type { End } from "./ends.ts";
 import { type NearRule, nearestRule } from "./near.ts";
@@ -106,8 +107,9 @@ function probeIn(cluster: Cluster, probe: Probe): Probe | undefined {
 /** The same end in another cluster; undefined where the pod is not there. */
 export function partyIn(cluster: Cluster, party: Party): Party | undefined {
   if (party.kind === "address") return party;
+  if (party.pod.retained !== undefined) return party;
   const pod = cluster.pods.get(keyOf(party.pod));
-  return pod === undefined ? undefined : { kind: "pod", pod, address: party.address };
+  return pod && partyOf(cluster, pod, party.address);
 }
 
 /** Joins neighbours that have the same outcome for the same reasons. */
@@ -154,8 +156,8 @@ function isolationOf(
 ): readonly Isolation[] {
   const subject = direction === "ingress" ? probe.to : probe.from;
   if (subject.kind === "address" || verdict.kind === "loopback") return [];
-  return policiesOn(cluster, subject.pod, direction).map((policy) => ({
-    policy: keyOf(policy),
-    unreadable: policy.unreadable,
-  }));
+  const policies = [subject.pod, ...(subject.rivals ?? [])].flatMap((pod) =>
+    policiesOn(cluster, pod, direction),
+  );
+  return [...new Set(policies)].map((policy) => ({ policy: keyOf(policy), unreadable: policy.unreadable }));
 }

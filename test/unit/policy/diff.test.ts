@@ -3,13 +3,13 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { type Address, cidrContains } from "../../../src/base/ip.ts";
 import { type Cluster, isSelectable, keyOf } from "../../../src/model/cluster.ts";
+import { holdersOf } from "../../../src/model/ownership.ts";
 import { compare } from "../../../src/policy/diff/diff.ts";
 import { type FlipGroup, groupsOf } from "../../../src/policy/diff/groups.ts";
 import { difference, intersection } from "../../../src/policy/diff/spans.ts";
 import type { Unit } from "../../../src/policy/diff/units.ts";
 import { podsIn, unitsText } from "../../../src/policy/diff/words.ts";
 import { evaluate, type Party, type Probe } from "../../../src/policy/evaluate.ts";
-import { podsByAddress } from "../../../src/policy/peers.ts";
 import { type PortSet, placeOf, portSetText, union } from "../../../src/policy/ports.ts";
 import { block, cluster, pod, pods, policy, ports, selector } from "../../support/model.ts";
 import { addressesOf, cluster as anyCluster, PROBE_PORTS } from "../../support/worlds.ts";
@@ -57,7 +57,7 @@ const covers = (
 
 /** Every end that can be compared: pods by the first address of each family, and addresses that are nobody's. */
 function partiesOf(before: Cluster, after: Cluster): Party[] {
-  const owned = new Set([before, after].flatMap((each) => [...podsByAddress(each).keys()]));
+  const owned = new Set([before, after].flatMap((each) => [...holdersOf(each).keys()]));
   const outside = addressesOf(after).filter(({ text }) => !owned.has(text));
   const own = [...after.pods.values()].filter(isSelectable).flatMap((each): Party[] =>
     ([4, 6] as const).flatMap((family): Party[] => {
