@@ -7,8 +7,10 @@ import { gateOf } from "./agent/gate.ts";
 import { interfaceOptions, openInterfaces, readInterfaces } from "./agent/interfaces.ts";
 import { type Kernel, openKernel } from "./agent/kernel.ts";
 import { type Kubernetes, type KubernetesOptions, openKubernetes } from "./agent/kubernetes.ts";
+import type { Listener } from "./agent/listening.ts";
 import type { AgentMetrics, MetricsOptions } from "./agent/metrics.ts";
 import { openPace } from "./agent/pace.ts";
+import { openProbes, type Probed } from "./agent/probes.ts";
 import { openResyncs, type Resyncs } from "./agent/resync.ts";
 import { firstProgress, type Progress, type RoundEnv, round } from "./agent/round.ts";
 import { routesOf } from "./agent/routes.ts";
@@ -21,7 +23,9 @@ import type { AdjustableLog } from "./base/log.ts";
 import { openBell } from "./base/wake.ts";
 import type { Mode } from "./model/mode.ts";
 import type { Problem } from "./model/problem.ts";
+import { userOf } from "./node/peers.ts";
 import type { EventFileOptions } from "./observe/events/file.ts";
+import type { Endpoint } from "./observe/pages.ts";
 import { type LocalApi, serve } from "./observe/server.ts";
 import type { Reading } from "./source/reading.ts";
 import { openSource, type Source, type SourceOptions } from "./source/source.ts";
@@ -36,6 +40,8 @@ export interface AgentOptions {
   readonly socket: string;
   /** Number of the group that may ask too. */
   readonly socketGroup?: number;
+  /** Where the kubelet's probes are answered; nowhere if absent. */
+  readonly probes?: Endpoint;
   /** Where Prometheus may ask; nowhere if absent. */
   readonly metrics?: MetricsOptions;
   /** Where events are written, besides who asks for them. */
@@ -75,13 +81,26 @@ export async function runAgent(options: AgentOptions, env: AgentEnv): Promise<nu
   // The socket is also the lock that keeps a second agent from the maps, so it comes first.
   const server = await serve(options.socket, viewsOf(running, options, env), {
     routes: [...routesOf(running, env.log), ...events.routes],
+    peerOf: userOf,
     ...(options.socketGroup === undefined ? {} : { group: options.socketGroup }),
   });
   const kubernetes = await openKubernetes(options.source, options.kubernetes, env);
   let metrics: AgentMetrics | undefined;
+  let probes: Listener | undefined;
   let cniServer: LocalApi | undefined;
+  const refused = () => ({
+    socket: server.refused(),
+    cni: cniServer?.refused() ?? 0,
+    probes: probes?.refused() ?? 0,
+  });
+  const startedAt = env.now();
+  const probed: Probed = {
+    status: () => statusView(running, options, env, startedAt),
+    force: () => running.progress?.force,
+  };
   try {
-    metrics = await metricsOf({ running, events, kubernetes }, options, env);
+    if (options.probes !== undefined) probes = openProbes(probed, options.probes, env.log);
+    metrics = await metricsOf({ running, events, kubernetes, probed, refused }, options, env);
     cniServer = await running.cni.serve({
       log: env.log,
       unready: () => unreadyReason(running.progress),
@@ -108,6 +127,7 @@ export async function runAgent(options: AgentOptions, env: AgentEnv): Promise<nu
     running.cni.close();
     await cniServer?.close();
     await kubernetes.close();
+    await probes?.close();
     await metrics?.close();
     await server.close();
   }
@@ -118,21 +138,22 @@ interface Told {
   readonly running: Running;
   readonly events: AgentEvents;
   readonly kubernetes: Kubernetes;
+  readonly probed: Probed;
+  readonly refused: () => Readonly<Record<string, number>>;
 }
 
 async function metricsOf(
-  { running, events, kubernetes }: Told,
+  { running, events, kubernetes, probed, refused }: Told,
   options: AgentOptions,
   env: AgentEnv,
 ): Promise<AgentMetrics | undefined> {
   if (options.metrics === undefined) return undefined;
   const { openAgentMetrics } = await import("./agent/metrics.ts");
-  const startedAt = env.now();
   return openAgentMetrics(
     {
-      status: () => statusView(running, options, env, startedAt),
+      ...probed,
+      refused,
       kernel: () => running.kernel,
-      force: () => running.progress?.force,
       events: () => events.totals(),
       cni: () => running.cni.counts(),
       kubernetes: () => kubernetes.counts(),

@@ -91,7 +91,7 @@ build() {
 # As the kubelet asks.
 is_ready() {
   local answer
-  { exec 3<>/dev/tcp/127.0.0.1/9469; } 2>/dev/null || return 1
+  { exec 3<>/dev/tcp/127.0.0.1/9470; } 2>/dev/null || return 1
   printf 'GET /readyz HTTP/1.0\r\n\r\n' >&3
   read -r answer <&3 && [[ $answer == *" 200 "* ]]
 }

@@ -2,6 +2,7 @@
 export { Btf } from "./btf.ts";
 export type { BtfKind, BtfMember, BtfType, BtfVariable } from "./btf-decode.ts";
 export { MapFlag, MapType, ProgramType, UpdateFlag } from "./constants.ts";
+export { isOpenForWriting, type PeerCredentials, peerCredentials } from "./descriptor.ts";
 export { BpfError, type OwnCode } from "./error.ts";
 export { BpfLink, findClsact, type LinkInfo } from "./link.ts";
 export type { ClsactSpec, Direction, LinkSpec, TcxSpec, XdpSpec } from "./link-spec.ts";

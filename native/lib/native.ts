@@ -174,6 +174,9 @@ interface Native {
   deviceName(ifindex: number): string | number;
   errorText(errno: number): string;
   possibleCpus(): number;
+  /** pid, uid and gid. */
+  peerCredentials(fd: number): [number, number, number] | number;
+  openForWriting(fd: number): number;
   libbpfVersion(): string;
 }
 

@@ -130,6 +130,7 @@ Napi::Object Init(Napi::Env, Napi::Object exports) {
   InitRoute(exports);
   InitRouteWatch(exports);
   InitSystem(exports);
+  InitDescriptor(exports);
   return exports;
 }
 

@@ -93,5 +93,6 @@ void InitRingBuffer(Napi::Object exports);
 void InitRoute(Napi::Object exports);
 void InitRouteWatch(Napi::Object exports);
 void InitSystem(Napi::Object exports);
+void InitDescriptor(Napi::Object exports);
 
 } // namespace bpf_ts

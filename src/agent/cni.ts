@@ -43,8 +43,8 @@ export interface Cni {
   counts(): CniCounts;
 }
 
-/** As many as a node has endpoints: a node that comes up makes all its pods at once. */
-const CONNECTIONS_MAX = 1_024;
+/** As many as a node has endpoints, all of root's: a node that comes up makes all its pods at once. */
+const CONNECTIONS = { perPeer: 1_024, perTrustedPeer: 1_024, total: 1_024 };
 
 export interface CniEnv {
   readonly log: Log;
@@ -116,7 +116,7 @@ export function openCni({ socket, claims: path, install: installing }: CniOption
         },
       });
       // A socket of its own, root's alone: the members of the other one's group may ask, but not say whose an interface is.
-      return serveRoutes(socket, routes, { connectionsMax: CONNECTIONS_MAX });
+      return serveRoutes(socket, routes, { limits: CONNECTIONS });
     },
     close: () => keeper.close(),
     view: () => ({ socket, claims: claims.size(), inForce: [...inForce].filter(claims.has).length }),

@@ -3,14 +3,17 @@
 import { monitorEventLoopDelay } from "node:perf_hooks";
 import type { Log } from "../base/log.ts";
 import { entriesIn, readCounts } from "../datapath/counting.ts";
-import { type Metrics, openMetrics } from "../observe/metrics/registry.ts";
-import { type Endpoint, type MetricsServer, serveMetrics } from "../observe/metrics/server.ts";
+import { openMetrics } from "../observe/metrics/registry.ts";
+import { serveMetrics } from "../observe/metrics/server.ts";
 import type { HistogramKey } from "../observe/metrics/table.ts";
 import { openTraffic } from "../observe/metrics/traffic.ts";
-import type { CapacityView, StatusView } from "../observe/view.ts";
+import type { Endpoint } from "../observe/pages.ts";
+import type { CapacityView } from "../observe/view.ts";
 import type { CniCounts } from "./cni.ts";
 import type { Kernel } from "./kernel.ts";
 import type { EventCount } from "./kubernetes/tell.ts";
+import { openListener } from "./listening.ts";
+import { type Probed, probesOf } from "./probes.ts";
 import {
   cellsOf,
   cniReadings,
@@ -25,15 +28,14 @@ import {
   trafficReadings,
   uplinkReadings,
 } from "./readings.ts";
-import type { InForce } from "./views.ts";
 
-export interface Measured {
-  readonly status: () => StatusView;
+export interface Measured extends Probed {
   readonly kernel: () => Kernel | undefined;
-  readonly force: () => InForce | undefined;
   readonly events: () => Promise<EventReading>;
   readonly cni: () => CniCounts;
   readonly kubernetes: () => readonly EventCount[];
+  /** Connections refused, by listener, but for the one of metrics. */
+  readonly refused: () => Readonly<Record<string, number>>;
 }
 
 export interface MetricsOptions {
@@ -58,9 +60,7 @@ export interface AgentMetrics extends Meter {
 const FILLED_BY_PACKETS = ["conntrack_v4", "conntrack_v6", "fragments"] as const;
 /** Counting them walks them, so it is done at most so often. */
 const COUNT_EVERY_MS = 10_000;
-const LISTEN_AGAIN_MS = 10_000;
 
-/** Listens from now on; where that fails, it is logged, and tried again and again: enforcement does not wait for it. */
 export function openAgentMetrics(measured: Measured, options: MetricsOptions, log: Log): AgentMetrics {
   const traffic = openTraffic();
   const rounds = { settled: 0, failed: 0, repaired: 0 };
@@ -86,6 +86,9 @@ export function openAgentMetrics(measured: Measured, options: MetricsOptions, lo
       ...eventReadings(await measured.events(), traffic),
       ...cniReadings(measured.status().cni, measured.cni()),
       ...kubernetesReadings(measured.kubernetes()),
+      refused: Object.entries({ ...measured.refused(), metrics: listener.refused() }).map(
+        ([name, value]) => ({ labels: { listener: name }, value }),
+      ),
       rounds: [
         { labels: { result: "settled" }, value: rounds.settled },
         { labels: { result: "failed" }, value: rounds.failed },
@@ -94,7 +97,9 @@ export function openAgentMetrics(measured: Measured, options: MetricsOptions, lo
       ...processReadings(lag),
     };
   });
-  const listener = listenUntilClosed(measured, metrics, options.listen, log);
+  const pages = { contentType: metrics.contentType, metrics: () => metrics.text(), ...probesOf(measured) };
+  const open = () => serveMetrics(options.listen, pages);
+  const listener = openListener("metrics", open, options.listen, log);
   return {
     took: (step, seconds) => metrics.observe(step, seconds),
     ended(settled, repaired) {
@@ -107,51 +112,6 @@ export function openAgentMetrics(measured: Measured, options: MetricsOptions, lo
       await listener.close();
     },
   };
-}
-
-function listenUntilClosed(measured: Measured, metrics: Metrics, at: Endpoint, log: Log) {
-  let retry: NodeJS.Timeout | undefined;
-  let closed = false;
-  const pages = {
-    contentType: metrics.contentType,
-    metrics: () => metrics.text(),
-    // It answers, so its event loop turns.
-    dead: () => undefined,
-    unready: () => unreadyReason(measured),
-  };
-  const open = async (): Promise<MetricsServer | undefined> => {
-    try {
-      const server = await serveMetrics(at, pages);
-      log.info("metrics", { host: at.host, port: server.port });
-      return server;
-    } catch (error) {
-      if (retry === undefined) log.error(String(error instanceof Error ? error.message : error));
-      retry = setTimeout(() => {
-        if (!closed) server = open();
-      }, LISTEN_AGAIN_MS).unref();
-      return undefined;
-    }
-  };
-  let server = open();
-  return {
-    async close() {
-      closed = true;
-      clearTimeout(retry);
-      await (await server)?.close();
-    },
-  };
-}
-
-function unreadyReason({ status, force }: Measured): string | undefined {
-  const { generation, following } = status();
-  const unlisted = following?.kinds.filter(({ listedAt }) => listedAt === undefined) ?? [];
-  if (force() === undefined) {
-    const awaited = unlisted.map(({ kind }) => kind).join(", ");
-    return `nothing has been brought into force yet; ${awaited === "" ? "weir status says why" : `not listed yet: ${awaited}`}`;
-  }
-  // How long ago the API server was heard does not count: what is in force stays right to be in force.
-  const { wanted, applied } = generation;
-  return wanted === applied ? undefined : `generation ${wanted} is wanted, ${applied} is in force`;
 }
 
 function fillReader({ kernel }: Measured): () => Promise<readonly CapacityView[]> {

@@ -150,13 +150,14 @@ function cniOf({ env, settings }: Context, { config, nameOf }: Resolved): AgentO
 
 type FromConfig = Pick<
   AgentOptions,
-  "mode" | "fromPodHook" | "socketGroup" | "eventsFile" | "metrics" | "kubernetes"
+  "mode" | "fromPodHook" | "socketGroup" | "eventsFile" | "probes" | "metrics" | "kubernetes"
 >;
 
 /** @throws CommandError where there is no such group */
 async function optionsOf(config: Config): Promise<FromConfig> {
   const { listenOf } = await import("./config/values.ts");
   const listen = listenOf(config.metricsListen);
+  const probes = listenOf(config.probeListen);
   const { eventsFile: path, socketGroup } = config;
   return {
     mode: config.mode,
@@ -172,6 +173,7 @@ async function optionsOf(config: Config): Promise<FromConfig> {
             files: config.eventsFileCount,
           },
         }),
+    ...(probes === undefined || probes === "off" ? {} : { probes }),
     ...(listen === undefined || listen === "off"
       ? {}
       : { metrics: { listen, policies: config.metricsPolicies } }),

@@ -6,6 +6,7 @@ import { connect, type Socket } from "node:net";
 import { dirname } from "node:path";
 import { codeOf, messageOf, OperationError } from "../base/errors.ts";
 import { ask } from "./client.ts";
+import { type ConnectionLimits, limitConnections, type PeerOptions } from "./connections.ts";
 import {
   answerTo,
   type LineStream,
@@ -19,21 +20,30 @@ import { API_VERSION, type StatusView } from "./view.ts";
 
 export type { Route, Views } from "./routes.ts";
 
+/**
+ * Enough for every command of some operators. Members of the group have their share by user, and root always gets an answer:
+ * it alone may have more than the others leave.
+ */
+const CONNECTIONS: ConnectionLimits = { perPeer: 16, perTrustedPeer: 48, total: 64 };
+
 export interface ServeOptions {
   /** What can be asked besides the views. */
   readonly routes?: readonly Route[];
   /** Number of a group whose members may ask too (mode 0660); root alone where there is none. */
   readonly group?: number;
+  /** Who connects, as in "uid 1000", so that each user has a share of the connections. */
+  readonly peerOf?: PeerOptions["peerOf"];
 }
 
 export interface LocalApi {
+  /** Connections refused since the start, or closed to make room. */
+  refused(): number;
   /** Stops answering and removes the socket; may be called twice. */
   close(): Promise<void>;
 }
 
-/** Connections: enough for every command of one operator. A request has a line, a few headers and mostly no body. */
+/** A request has a line, a few headers and mostly no body. */
 const LIMITS = {
-  connections: 32,
   headerBytes: 4_096,
   requestMs: 2_000,
   pathBytes: 107,
@@ -48,23 +58,22 @@ const LIMITS = {
 export function serve(
   socketPath: string,
   views: Views,
-  { routes = [], group }: ServeOptions = {},
+  { routes = [], ...options }: ServeOptions = {},
 ): Promise<LocalApi> {
-  const all = [...viewRoutes(views), ...routes];
-  return serveRoutes(socketPath, all, group === undefined ? {} : { group });
+  return serveRoutes(socketPath, [...viewRoutes(views), ...routes], options);
 }
 
-export interface RoutesOptions {
-  readonly group?: number;
-  /** How many may ask at once. */
-  readonly connectionsMax?: number;
+export interface RoutesOptions extends Omit<ServeOptions, "routes"> {
+  readonly limits?: ConnectionLimits;
 }
+
+const ROOT = "uid 0";
 
 /** As `serve`, of any routes. */
 export async function serveRoutes(
   socketPath: string,
   routes: readonly Route[],
-  { group, connectionsMax = LIMITS.connections }: RoutesOptions = {},
+  { group, peerOf = () => ROOT, limits = CONNECTIONS }: RoutesOptions = {},
 ): Promise<LocalApi> {
   if (Buffer.byteLength(socketPath) > LIMITS.pathBytes) {
     throw failure(socketPath, `a socket's path has at most ${LIMITS.pathBytes} bytes`, "ENAMETOOLONG");
@@ -76,7 +85,12 @@ export async function serveRoutes(
   }
   await removeStale(socketPath);
   const server = createApi(tableOf(routes));
-  server.maxConnections = connectionsMax;
+  const connections = limitConnections(server, {
+    limits,
+    peerOf,
+    isTrusted: (peer) => peer === ROOT,
+    refusal: (reason) => rawRefusal("503 Service Unavailable", reason),
+  });
   await listen(server, socketPath);
   try {
     if (group !== undefined) admit(socketPath, group);
@@ -86,6 +100,7 @@ export async function serveRoutes(
   }
   let closed: Promise<void> | undefined;
   return {
+    refused: connections.refused,
     close() {
       closed ??= new Promise((resolve) => {
         server.close(() => resolve());
@@ -167,11 +182,13 @@ function refuseMalformed(error: Error, socket: Socket): void {
       : codeOf(error) === "ERR_HTTP_REQUEST_TIMEOUT"
         ? ["408 Request Timeout", `no whole request within ${LIMITS.requestMs} ms`]
         : ["400 Bad Request", "not an HTTP request"];
+  socket.end(rawRefusal(status, reason));
+}
+
+function rawRefusal(status: string, reason: string): string {
   const body = `${JSON.stringify({ error: reason })}\n`;
-  socket.end(
-    `HTTP/1.1 ${status}\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\n` +
-      `connection: close\r\n\r\n${body}`,
-  );
+  const head = `content-type: application/json\r\ncontent-length: ${Buffer.byteLength(body)}\r\nconnection: close`;
+  return `HTTP/1.1 ${status}\r\n${head}\r\n\r\n${body}`;
 }
 
 function listen(server: Server, socketPath: string): Promise<void> {

@@ -68,10 +68,18 @@ export const objectsOf = (text: string): readonly KubernetesObject[] =>
     return value === null ? [] : [value as KubernetesObject];
   });
 
+interface Probe {
+  readonly httpGet: { readonly host: string; readonly port: string };
+}
+
 export interface Container {
   readonly name: string;
   readonly args?: readonly string[];
   readonly env?: readonly { readonly name: string; readonly value?: string }[];
+  readonly ports?: readonly { readonly name: string; readonly containerPort: number }[];
+  readonly startupProbe?: Probe;
+  readonly livenessProbe?: Probe;
+  readonly readinessProbe?: Probe;
   readonly securityContext: {
     readonly capabilities?: { readonly add?: readonly string[]; readonly drop?: readonly string[] };
     readonly [field: string]: unknown;

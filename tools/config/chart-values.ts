@@ -38,6 +38,7 @@ const values = z.strictObject({
       interval: z.string().regex(/^[0-9]+(ms|s|m|h)$/),
     }),
   }),
+  probes: z.strictObject({ port }),
   uplinks: z.strictObject({
     interfaces: z.array(z.string().regex(INTERFACE_NAME)),
     denyCidrs: z.array(prefix),

@@ -125,10 +125,21 @@ export const CONFIG = z.strictObject({
     .refine((text) => listenOf(text) !== undefined)
     .default("127.0.0.1:9469")
     .register(OPTION_META, {
-      description: "where Prometheus asks: an address and port, or off",
+      description: "metrics listen address and port, or off",
       more: "`:9469` is every address; see [metrics](metrics.md)",
       placeholder: "address",
       expected: "127.0.0.1:9469, [::1]:9469, :9469 or off",
+      helm: false,
+    }),
+  probeListen: z
+    .string()
+    .refine((text) => listenOf(text) !== undefined)
+    .default("127.0.0.1:9470")
+    .register(OPTION_META, {
+      description: "probe listen address and port, or off",
+      more: "`/livez`, `/readyz` and `/healthz`, on a listener of their own; see [metrics](metrics.md#probes)",
+      placeholder: "address",
+      expected: "127.0.0.1:9470, [::1]:9470, :9470 or off",
       helm: false,
     }),
   metricsPolicies: z.boolean().default(true).register(OPTION_META, {

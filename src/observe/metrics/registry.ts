@@ -1,5 +1,6 @@
 // The metrics as Prometheus reads them: filled anew at each scrape with what the agent reads from the kernel.
 
+import { setTimeout as sleep } from "node:timers/promises";
 import { Counter, Gauge, Histogram, Registry } from "prom-client";
 import { present } from "../../base/assert.ts";
 import { DURATION_BOUNDS, type HistogramKey, METRICS, type MetricKey, type MetricSpec } from "./table.ts";
@@ -39,15 +40,45 @@ export function openMetrics(read: () => Promise<Readings>): Metrics {
     }
     return registry.metrics();
   }
+  const paced = paceOf(scrape);
   let running: Promise<string> | undefined;
   return {
     contentType: registry.contentType,
     text() {
-      running ??= scrape().finally(() => {
+      running ??= paced().finally(() => {
         running = undefined;
       });
       return running;
     },
     observe: (metric, seconds) => present(histograms.get(metric), metric).observe(seconds),
+  };
+}
+
+/** The share of the time that scrapes may take, and how much of it may be taken at once. */
+const SCRAPE_SHARE = 0.2;
+const SCRAPE_BURST_MS = 2_000;
+
+/**
+ * Lets the work be done at once for as long as it has taken at most SCRAPE_SHARE of the time; who asks more often waits. A
+ * client that asks without end would else keep the event loop from everything else.
+ */
+function paceOf<T>(work: () => Promise<T>): () => Promise<T> {
+  let budgetMs = SCRAPE_BURST_MS;
+  let countedAt = performance.now();
+  const earn = (): void => {
+    const now = performance.now();
+    budgetMs = Math.min(SCRAPE_BURST_MS, budgetMs + (now - countedAt) * SCRAPE_SHARE);
+    countedAt = now;
+  };
+  return async () => {
+    earn();
+    if (budgetMs < 0) await sleep(-budgetMs / SCRAPE_SHARE);
+    const begun = performance.now();
+    try {
+      return await work();
+    } finally {
+      earn();
+      budgetMs -= performance.now() - begun;
+    }
   };
 }

@@ -124,6 +124,12 @@ export const METRICS = {
     ["result", "reason"],
     "Events that Kubernetes was to be told, by what became of them",
   ),
+  refused: metric(
+    "counter",
+    "weir_connections_refused_total",
+    ["listener"],
+    "Connections refused or closed because a peer, or all together, had too many",
+  ),
   rounds: metric("counter", "weir_rounds_total", ["result"], "Rounds from manifests to kernel"),
   repairs: metric(
     "counter",

@@ -79,9 +79,21 @@ describe("the chart", () => {
     [[], "127.0.0.1:9469"],
     [["metrics.address="], ":9469"],
     [["metrics.address=::1", "metrics.port=80"], "[::1]:80"],
-  ])("has the agent listen where the probes ask: %j", (set, listen) => {
+  ])("has the agent listen for Prometheus where the values say: %j", (set, listen) => {
     expect(variablesOf(agentPod(set))["WEIR_METRICS_LISTEN"]).toBe(listen);
     expect(listenOf(listen)).toBeDefined();
+  });
+
+  it.each([
+    [[], 9470],
+    [["probes.port=7000", "metrics.address="], 7000],
+  ])("has probes on loopback, on a port of their own: %j", (set, port) => {
+    const pod = agentPod(set);
+    expect(variablesOf(pod)["WEIR_PROBE_LISTEN"]).toBe(`127.0.0.1:${port}`);
+    const [container] = pod.containers;
+    expect(container.ports).toContainEqual({ name: "probes", containerPort: port, protocol: "TCP" });
+    for (const kind of ["startupProbe", "livenessProbe", "readinessProbe"] as const)
+      expect(container[kind]?.httpGet).toMatchObject({ host: "127.0.0.1", port: "probes" });
   });
 
   it("names no variable that the agent does not know", () => {

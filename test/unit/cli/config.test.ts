@@ -45,7 +45,7 @@ async function held(said: Said): Promise<Record<string, [value: unknown, at: str
 /** Two right values of each option, as text and as in a file. */
 function samplesOf({ key, type, choices }: OptionSpec): [text: string, value: unknown][] {
   if (choices !== undefined) return choices.slice(0, 2).map((choice) => [choice, choice]);
-  if (key === "metricsListen") return [":1", "off"].map((text) => [text, text]);
+  if (key === "metricsListen" || key === "probeListen") return [":1", "off"].map((text) => [text, text]);
   switch (type) {
     case "boolean":
       return [

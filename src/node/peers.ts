@@ -1,0 +1,13 @@
+// Who is at the other end of a connection to a Unix socket.
+
+import type { Socket } from "node:net";
+import { peerCredentials } from "bpf-ts";
+
+/** "uid 1000": the user whose process connected; undefined where the connection has ended. */
+export function userOf(socket: Socket): string | undefined {
+  // No public interface of Node has a socket's descriptor.
+  const { _handle: handle } = socket as unknown as { readonly _handle?: { readonly fd?: number } | null };
+  const fd = handle?.fd;
+  if (fd === undefined || fd < 0) return undefined;
+  return `uid ${peerCredentials(fd).uid}`;
+}

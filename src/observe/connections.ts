@@ -1,0 +1,84 @@
+// Connection limits of a listener: a number for each peer and one in all, so that no peer keeps the others out.
+
+import type { Server, Socket } from "node:net";
+
+export interface ConnectionLimits {
+  /** Connections of one peer. */
+  readonly perPeer: number;
+  /** Connections of one peer that is trusted. */
+  readonly perTrustedPeer: number;
+  /** Connections of all peers together. */
+  readonly total: number;
+}
+
+export interface PeerOptions {
+  readonly limits: ConnectionLimits;
+  /** Name of the peer; undefined where the connection has ended already. */
+  readonly peerOf: (socket: Socket) => string | undefined;
+  /** Whose connections are never closed to make room. */
+  readonly isTrusted: (peer: string) => boolean;
+  /** Sent to a connection that is refused, before it is closed. */
+  readonly refusal: (reason: string) => string;
+}
+
+export interface LimitedConnections {
+  /** How many connections were refused, or closed to make room, since the start. */
+  refused(): number;
+}
+
+/**
+ * Limits the connections of a server. A peer with as many as it may have gets no further one. Where all together are too
+ * many, the oldest connection of the peer with the most is closed, so that a newcomer is heard whoever else holds on.
+ */
+export function limitConnections(server: Server, options: PeerOptions): LimitedConnections {
+  const { limits, peerOf, isTrusted, refusal } = options;
+  /** Of each peer, the oldest first. */
+  const open = new Map<string, Set<Socket>>();
+  let total = 0;
+  let refused = 0;
+  const forget = (peer: string, socket: Socket): void => {
+    const sockets = open.get(peer);
+    if (sockets?.delete(socket) !== true) return;
+    total -= 1;
+    if (sockets.size === 0) open.delete(peer);
+  };
+  const refuse = (socket: Socket, reason: string): void => {
+    refused += 1;
+    socket.end(refusal(reason));
+    socket.destroySoon();
+  };
+  /** Whether there is room for one more. */
+  const makeRoom = (): boolean => {
+    const candidates = [...open].filter(([peer]) => !isTrusted(peer));
+    const most = candidates.reduce((max, [, { size }]) => Math.max(max, size), 0);
+    const [peer, sockets] = candidates.find(([, { size }]) => size === most) ?? [];
+    const [oldest] = sockets ?? [];
+    if (peer === undefined || oldest === undefined) return false;
+    refused += 1;
+    // Before the event of its end, so that the room is there now.
+    forget(peer, oldest);
+    oldest.destroy();
+    return true;
+  };
+  server.on("connection", (socket: Socket) => {
+    const peer = peerOf(socket);
+    if (peer === undefined) {
+      socket.destroy();
+      return;
+    }
+    const max = isTrusted(peer) ? limits.perTrustedPeer : limits.perPeer;
+    if ((open.get(peer)?.size ?? 0) >= max) {
+      refuse(socket, `${peer} has ${max} connections already, the most of one peer`);
+      return;
+    }
+    if (total >= limits.total && !makeRoom()) {
+      refuse(socket, `there are ${limits.total} connections already, the most of all peers`);
+      return;
+    }
+    const sockets = open.get(peer) ?? new Set();
+    open.set(peer, sockets.add(socket));
+    total += 1;
+    socket.once("close", () => forget(peer, socket));
+  });
+  return { refused: () => refused };
+}
