@@ -1,4 +1,5 @@
-// Generates src/gen/layout.ts from the BTF of the built object: node tools/layout.ts [OBJECT [OUTPUT]]
+// Generates src/gen/layout.ts from the BTF of the built object, and from the comments of bpf/layout.h, which are the
+// descriptions of constants: node tools/layout.ts [OBJECT [OUTPUT]]
 
 import { mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { dirname, relative } from "node:path";
@@ -6,13 +7,15 @@ import { fileURLToPath } from "node:url";
 import { Btf } from "bpf-ts";
 import { codeOf, messageOf } from "../src/base/errors.ts";
 import { layoutOf } from "../src/datapath/btf-layout.ts";
+import { commentsIn } from "./layout/enums.ts";
 import { moduleCode } from "./layout/module.ts";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 const [object = `${root}bpf/build/filter.bpf.o`, output = `${root}src/gen/layout.ts`] = process.argv.slice(2);
 
 try {
-  const code = moduleCode(layoutOf(Btf.parse(object)), relative(root, object));
+  const comments = commentsIn(readFileSync(`${root}bpf/layout.h`, "utf8"));
+  const code = moduleCode(layoutOf(Btf.parse(object)), relative(root, object), comments);
   const changed = readText(output) !== code;
   if (changed) replace(output, code);
   process.stdout.write(`${relative(process.cwd(), output)}: ${changed ? "written" : "up to date"}\n`);

@@ -4,7 +4,7 @@ import type { Direction } from "../base/direction.ts";
 import { addressOf } from "../base/ip.ts";
 import { type AddressV6, type Event, REASON_NAMES, Reason } from "../gen/layout.ts";
 import { keyOf } from "../model/cluster.ts";
-import { hasPorts, isIcmp, protocolText } from "../observe/dump/flows.ts";
+import { hasPorts, isIcmp, protocolText } from "../model/protocol.ts";
 import type { EventEnd, EventView } from "../observe/events/event.ts";
 import { whyText } from "../observe/events/text.ts";
 import type { EventVerdict } from "../observe/events/verdicts.ts";

@@ -1,6 +1,7 @@
 // `weir conntrack`: the flows that the programs remember, listed or forgotten, by what they have in common.
 
 import { type Command, InvalidArgumentError, Option } from "commander";
+import { IP_PROTOCOL, PROTOCOLS } from "../model/protocol.ts";
 import { FLOW_STATES } from "../observe/dump/flow-states.ts";
 import { countText } from "../observe/text.ts";
 import {
@@ -14,11 +15,10 @@ import {
 import type { FlowOptions } from "./dump/conntrack.ts";
 import { CommandError, type Context, EXIT } from "./env.ts";
 
-const PROTOCOLS: Readonly<Record<string, readonly number[]>> = {
-  TCP: [6],
-  UDP: [17],
-  SCTP: [132],
-  ICMP: [1, 58],
+/** By the names in capitals; ICMP is that of either family. */
+const NUMBERS: Readonly<Record<string, readonly number[]>> = {
+  ...Object.fromEntries(PROTOCOLS.map((name) => [name, [IP_PROTOCOL[name]]])),
+  ICMP: [IP_PROTOCOL.ICMP, IP_PROTOCOL.ICMPV6],
 };
 
 const LIST_HELP = `
@@ -54,9 +54,10 @@ const withFilters = (command: Command): Command =>
     .option("--peer <peer>", "with this other end: an address, a prefix, or a pod as NAMESPACE/NAME")
     .addOption(new Option("--port <port>", "with this port at either end").argParser(portOf))
     .addOption(
-      new Option("--protocol <protocol>", "TCP, UDP, SCTP, ICMP (of both families), or a number").argParser(
-        protocolsOf,
-      ),
+      new Option(
+        "--protocol <protocol>",
+        `${PROTOCOLS.join(", ")}, ICMP (of both families), or a number`,
+      ).argParser(protocolsOf),
     )
     .addOption(new Option("--state <state>", "of which this is true").choices(FLOW_STATES));
 
@@ -85,10 +86,10 @@ function portOf(text: string): number {
 }
 
 function protocolsOf(text: string): readonly number[] {
-  const named = PROTOCOLS[text.toUpperCase()];
+  const named = NUMBERS[text.toUpperCase()];
   if (named !== undefined) return named;
   if (!/^[0-9]{1,3}$/.test(text) || Number(text) > 255)
-    throw new InvalidArgumentError(`Expected ${Object.keys(PROTOCOLS).join(", ")}, or a number of 0 to 255.`);
+    throw new InvalidArgumentError(`Expected ${Object.keys(NUMBERS).join(", ")}, or a number of 0 to 255.`);
   return [Number(text)];
 }
 

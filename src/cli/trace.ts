@@ -1,19 +1,20 @@
 // `weir trace`: does one end reach another, and by which rule?
 
 import { type Command, Option } from "commander";
+import { PROTOCOLS } from "../model/protocol.ts";
 import { type Exits, filenameOption, manifestsOption, outputOption } from "./command.ts";
 import { CommandError, type Context, EXIT } from "./env.ts";
 import { writeReport } from "./report.ts";
 import type { Situation } from "./situation.ts";
 import type { Traced } from "./trace/report.ts";
 
-const PROTOCOLS = ["TCP", "UDP", "SCTP", "ICMP"] as const;
+const CHOICES = [...PROTOCOLS, "ICMP"] as const;
 
 interface Options {
   readonly from: string;
   readonly to: string;
   readonly port?: string;
-  readonly protocol: (typeof PROTOCOLS)[number];
+  readonly protocol: (typeof CHOICES)[number];
   readonly manifests?: string;
   readonly filename?: readonly string[];
   /** False with --no-kernel. */
@@ -53,7 +54,7 @@ export function addTrace(parent: Command, exits: Exits): void {
       "--port <port>",
       "destination port: a number, a range (8000-8080) or a name; without it, every port",
     )
-    .addOption(new Option("--protocol <protocol>", "of the connection").choices(PROTOCOLS).default("TCP"))
+    .addOption(new Option("--protocol <protocol>", "of the connection").choices(CHOICES).default("TCP"))
     .addOption(filenameOption("judge as if these manifests were applied"))
     .addOption(manifestsOption())
     .option(

@@ -67,9 +67,6 @@ type InnerKey<N extends NestedName> = Decoded<Maps[N]["inner"]["key"]>;
 type InnerValue<N extends NestedName> = Decoded<Maps[N]["inner"]["value"]>;
 export type NestedTableFor<N extends NestedName> = NestedTable<InnerKey<N>, InnerValue<N>>;
 
-/** Policies: to each its rows, identity to row. Of rows that are not written the value is 0. */
-export type PolicyTable = NestedTableFor<"policy">;
-
 /** A table over an open map, which remains the caller's to close. Throws an OperationError where the shape differs. */
 export function tableOf<N extends TableName>(name: N, map: BpfMap): Table<KeyOf<N>, ValueOf<N>> {
   const { key, value } = MAPS[name];

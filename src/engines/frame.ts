@@ -2,9 +2,10 @@
 
 import { type Address, addressBits } from "../base/ip.ts";
 import type { Protocol } from "../model/protocol.ts";
+import { IP_PROTOCOL } from "../model/protocol.ts";
 
 /** IP protocol numbers (IANA). */
-export const IP_PROTOCOL = { ICMP: 1, TCP: 6, UDP: 17, ICMPV6: 58, SCTP: 132 } as const;
+export { IP_PROTOCOL };
 export const ETHER_TYPE = { IPV4: 0x0800, ARP: 0x0806, VLAN: 0x8100, QINQ: 0x88a8, IPV6: 0x86dd } as const;
 export const TCP_FLAG = { FIN: 1, SYN: 2, RST: 4, PSH: 8, ACK: 16 } as const;
 

@@ -1,6 +1,6 @@
 // Sets of (protocol, port) as sorted spans on the port line, and the classes of ports that no live set tells apart.
 
-import type { Protocol } from "../model/cluster.ts";
+import { PROTOCOLS, type Protocol } from "../model/protocol.ts";
 import {
   type ClassSpan,
   PORT_LINE_OTHER,
@@ -15,9 +15,7 @@ export type PortSet = readonly Span[];
 export const NO_PORTS: PortSet = [];
 export const ALL_PORTS: PortSet = [{ first: 0, last: PORT_LINE_SIZE - 1 }];
 
-const PROTOCOLS: readonly Protocol[] = ["TCP", "UDP", "SCTP"];
-
-/** Where a destination port stands on the port line; protocols other than TCP, UDP and SCTP share the last place. */
+/** Where a destination port stands on the port line; protocols without ports share the last place. */
 export function placeOf(protocol: Protocol | "other", port: number): number {
   if (protocol === "other") return PORT_LINE_OTHER;
   return PROTOCOLS.indexOf(protocol) * PORTS_PER_PROTOCOL + port;

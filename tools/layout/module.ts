@@ -7,11 +7,14 @@ import { enumCode, isSetOfBits } from "./enums.ts";
 import { camelCase } from "./names.ts";
 import { integerCode, structCode } from "./structs.ts";
 
-/** The text of the module; `object` is the path to name in its head. Equal layouts give equal text. */
-export function moduleCode(layout: Layout, object: string): string {
+/**
+ * The text of the module; `object` is the path to name in its head, `comments` those of constants by their names. Equal
+ * layouts and comments give equal text.
+ */
+export function moduleCode(layout: Layout, object: string, comments: ReadonlyMap<string, string>): string {
   const sets = new Set(layout.enums.filter(isSetOfBits).map(({ name }) => name));
   const parts = [
-    ...layout.enums.map(enumCode),
+    ...layout.enums.map((each) => enumCode(each, comments)),
     ...bareIntegers(layout.maps).map(integerCode),
     ...layout.structs.map((struct) => structCode(struct, sets)),
     mapsCode(layout.maps),

@@ -11,13 +11,8 @@ import {
   type FragmentKey,
   TIMEOUT_NAMES,
 } from "../../gen/layout.ts";
-import {
-  type FlowRecord,
-  type FragmentRecord,
-  isIcmp,
-  type NodeRecord,
-  type Place,
-} from "../../observe/dump/flows.ts";
+import { isIcmp } from "../../model/protocol.ts";
+import type { FlowRecord, FragmentRecord, NodeRecord, Place } from "../../observe/dump/flows.ts";
 import { interfaceNames } from "../interfaces.ts";
 import type { Kernel } from "../kernel.ts";
 

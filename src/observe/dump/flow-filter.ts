@@ -1,8 +1,9 @@
 // Which flows of conntrack are meant: by pod, peer, port, protocol and state, all of which must fit.
 
 import { type Cidr, cidrContains, parseAddress } from "../../base/ip.ts";
+import { hasPorts } from "../../model/protocol.ts";
 import type { FlowStateName } from "./flow-states.ts";
-import { type FlowRecord, hasPorts } from "./flows.ts";
+import type { FlowRecord } from "./flows.ts";
 
 export interface FlowFilter {
   /** Interfaces whose flows are meant. */

@@ -1,6 +1,7 @@
 // Dumps of what the programs themselves write: flows, fragments and counters; and of the node's settings.
 
 import type { Direction } from "../../base/direction.ts";
+import { hasPorts, isIcmp, protocolText } from "../../model/protocol.ts";
 import { left, right } from "../table.ts";
 import { durationText } from "../text.ts";
 import type { NamesView } from "../view.ts";
@@ -59,20 +60,6 @@ export interface NodeRecord {
   /** By name, in ticks. */
   readonly timeouts: Readonly<Record<string, number>>;
 }
-
-const PROTOCOLS: ReadonlyMap<number, string> = new Map([
-  [1, "ICMP"],
-  [6, "TCP"],
-  [17, "UDP"],
-  [58, "ICMPv6"],
-  [132, "SCTP"],
-]);
-
-export const protocolText = (protocol: number): string => PROTOCOLS.get(protocol) ?? String(protocol);
-
-export const hasPorts = (protocol: number): boolean => [6, 17, 132].includes(protocol);
-/** ICMP and ICMPv6: the local port of an echo is its identifier; other messages have none. */
-export const isIcmp = (protocol: number): boolean => [1, 58].includes(protocol);
 
 /** "10.0.0.1:80", "[fd00::1]:80"; the address alone where the protocol has no ports. */
 export function socketText(protocol: number, address: string, port: number): string {

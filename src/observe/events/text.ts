@@ -1,6 +1,7 @@
 // Events as sentences and lines that a person reads.
 
 import type { Direction } from "../../base/direction.ts";
+import { REASON_NAMES, REASON_TEXTS } from "../../gen/layout.ts";
 import { printable } from "../text.ts";
 import type { EventEnd, EventView } from "./event.ts";
 
@@ -21,20 +22,17 @@ export function whyText(event: Omit<EventView, "text">): string {
       return `${isolated}, which allows ${askedText(event)}`;
     case "spoofed":
       return `${from.address ?? "its source"} is no address of ${owner}`;
-    case "fragment":
-      return `${isolated}, and the first fragment was not seen or not allowed`;
-    case "malformed":
-      return `${isolated}, and the headers are truncated or contradict each other`;
-    case "unsupported":
-      return `${isolated}, and the packet is of a kind that is not understood`;
-    case "unknown":
-      return `${owner} is no endpoint that the agent has written`;
-    case "incomplete":
-      return `the maps lack what ${owner} needs`;
-    default:
-      return event.reason;
+    default: {
+      const text = TEXTS.get(event.reason) ?? event.reason;
+      return event.policies.length > 0 ? `${isolated}, and ${text}` : `${owner}: ${text}`;
+    }
   }
 }
+
+/** What the layout says of each reason. */
+const TEXTS = new Map(
+  Object.entries(REASON_NAMES).map(([number, name]) => [name, REASON_TEXTS[Number(number)] ?? name]),
+);
 
 /** "TCP/80 from shop/stranger": what the opener of the flow asked for. Where either side may be it, the packet says. */
 function askedText(event: Omit<EventView, "text">): string {

@@ -10,6 +10,7 @@ import {
   type Namespace,
   type Pod,
 } from "../../model/cluster.ts";
+import { PROTOCOLS } from "../../model/protocol.ts";
 import type { Labels } from "../../model/selector.ts";
 import {
   booleanOf,
@@ -146,10 +147,13 @@ function parseContainerPort(field: Field): ContainerPort | undefined {
   return name === undefined ? { port, protocol } : { name, port, protocol };
 }
 
+/** "TCP/80". */
+export const PROTOCOL_AND_PORT = new RegExp(`^(${PROTOCOLS.join("|")})/([0-9]{1,5})$`);
+
 /** Ports that are listened on and not declared matter to live probes only, so nothing is kept of them. */
 function checkListen(field: Field): void {
   const text = stringOf(field);
-  if (text !== undefined && !/^(TCP|UDP|SCTP)\/[0-9]+$/.test(text)) {
+  if (text !== undefined && !PROTOCOL_AND_PORT.test(text)) {
     note(field, `${quote(text)} is not a protocol and a port; expected one such as "TCP/8080"`);
   }
 }

@@ -1,10 +1,11 @@
 // What a step of a conformance case expects: its tables and checks, read from untrusted values, become cells.
 
 import type { Address, Family } from "../../base/ip.ts";
-import type { Cluster, Protocol } from "../../model/cluster.ts";
+import type { Cluster } from "../../model/cluster.ts";
+import { PROTOCOLS, type Protocol } from "../../model/protocol.ts";
 import { booleanOf, child, type Field, type Fields, fieldsOf, note, stringOf } from "../parse/fields.ts";
 import { quote } from "../parse/text.ts";
-import { listOf, required } from "./cluster.ts";
+import { listOf, PROTOCOL_AND_PORT, required } from "./cluster.ts";
 import { isService, serviceCells } from "./services.ts";
 import type { Cell, End, Side } from "./types.ts";
 
@@ -99,7 +100,7 @@ interface Traffic {
 }
 
 function parseTraffic(field: Field, key: string): Traffic | undefined {
-  const [, protocol, digits] = /^(TCP|UDP|SCTP)\/([0-9]{1,5})$/.exec(key) ?? [];
+  const [, protocol, digits] = PROTOCOL_AND_PORT.exec(key) ?? [];
   const port = Number(digits);
   if (protocol !== undefined && port <= PORT_MAX) return { protocol: protocol as Protocol, port };
   note(field, `${quote(key)} is not a protocol and a port; expected one such as "TCP/80"`);
@@ -194,16 +195,14 @@ const ICMP_FAMILY: ReadonlyMap<unknown, Family> = new Map([
   ["ICMP", 4],
   ["ICMPv6", 6],
 ]);
-const PROTOCOLS: ReadonlyMap<string, Cell["protocol"]> = new Map([
-  ["TCP", "TCP"],
-  ["UDP", "UDP"],
-  ["SCTP", "SCTP"],
+const CELL_PROTOCOLS: ReadonlyMap<string, Cell["protocol"]> = new Map([
+  ...PROTOCOLS.map((name): [string, Protocol] => [name, name]),
   ["ICMP", "ICMP"],
   ["ICMPv6", "ICMP"],
 ]);
 
 function parseQuestion(field: Field, fields: Fields): Question | undefined {
-  const protocol = oneOf(required(field, fields, "protocol"), PROTOCOLS);
+  const protocol = oneOf(required(field, fields, "protocol"), CELL_PROTOCOLS);
   const portField = required(field, fields, "port");
   const port = portField && probePortOf(portField);
   const expected = oneOf(required(field, fields, "verdict"), VERDICTS);

@@ -15,7 +15,7 @@ const READ_KINDS = {
 
 export type ReadKind = keyof typeof READ_KINDS;
 
-const KINDS: readonly ReadKind[] = ["NetworkPolicy", "Pod", "Namespace", "Service", "EndpointSlice"];
+const KINDS = Object.keys(READ_KINDS) as readonly ReadKind[];
 
 /** Kinds of networking.k8s.io besides NetworkPolicy: whatever else claims to be of that group is a misspelling. */
 const OTHER_NETWORKING_KINDS = ["Ingress", "IngressClass", "IPAddress", "ServiceCIDR"];

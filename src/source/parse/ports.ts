@@ -2,12 +2,12 @@
 
 import type { Protocol } from "../../model/cluster.ts";
 import type { PortMatch } from "../../model/policy.ts";
+import { PROTOCOLS, PROTOCOLS_TEXT } from "../../model/protocol.ts";
 import { child, type Field, fieldsOf, kindOf, note, stringOf } from "./fields.ts";
 import { portName } from "./syntax.ts";
 import { quote } from "./text.ts";
 
 const PORT_FIELDS = ["protocol", "port", "endPort"];
-const PROTOCOLS = ["TCP", "UDP", "SCTP"] as const;
 const PORT_MAX = 65_535;
 
 /** ValidateNetworkPolicyPort: undefined where anything in it is wrong. */
@@ -52,7 +52,7 @@ export function protocolOf(field: Field | undefined): Protocol | undefined {
   const text = stringOf(field);
   const protocol = PROTOCOLS.find((known) => known === text);
   if (text !== undefined && protocol === undefined) {
-    note(field, `${quote(text)} is not a protocol; expected TCP, UDP or SCTP`);
+    note(field, `${quote(text)} is not a protocol; expected ${PROTOCOLS_TEXT}`);
   }
   return protocol;
 }

@@ -36,7 +36,10 @@ describe("the sentence", () => {
       { opened: ["ingress", "egress"] },
       "ingress of shop/web and egress of shop/web is isolated by shop/deny, shop/web, nothing allows TCP/80 from shop/stranger",
     ],
-    [{ reason: "unknown", endpoint: undefined }, "interface veth7 is no endpoint that the agent has written"],
+    [
+      { reason: "unknown", endpoint: undefined, policies: [] },
+      "interface veth7: the interface has no entry in the endpoint table",
+    ],
   ] as const)("%j", (change, text) => {
     const { endpoint, ...rest } = { ...DENIED, ...change };
     expect(whyText(endpoint === undefined ? rest : { ...rest, endpoint })).toBe(text);
@@ -46,7 +49,9 @@ describe("the sentence", () => {
     for (const reason of ["fragment", "malformed", "unsupported"])
       expect(why({ reason })).toMatch(/^ingress of shop\/web is isolated by shop\/deny, shop\/web, and /);
     expect(whyText(SPOOFED)).toBe("10.0.0.77 is no address of shop/web");
-    expect(why({ reason: "incomplete" })).toBe("the maps lack what shop/web needs");
+    expect(why({ reason: "incomplete", policies: [] })).toBe(
+      "shop/web: a map lacks an entry that the agent should have written",
+    );
   });
 });
 

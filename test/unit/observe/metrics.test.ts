@@ -1,8 +1,17 @@
 // The metrics: their names by Prometheus' rules, and code, documentation and the files of deploy/ that agree on them.
+
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { parse } from "yaml";
+import {
+  REASON_NAMES,
+  REASON_TEXTS,
+  Reason,
+  SCREENED_NAMES,
+  SCREENED_TEXTS,
+  Screened,
+} from "../../../src/gen/layout.ts";
 import { openMetrics } from "../../../src/observe/metrics/registry.ts";
 import { METRICS, type MetricSpec } from "../../../src/observe/metrics/table.ts";
 import { ROOT } from "../cli/world.ts";
@@ -56,6 +65,21 @@ describe("docs/metrics.md", () => {
         help,
       })),
     ).toEqual(SPECS.map(({ name, kind, labels, help }) => ({ name, kind, labels, help })));
+  });
+
+  it("has the reasons of bpf/layout.h, in its words", () => {
+    const rows = [...fileText("docs/metrics.md").matchAll(/^\| `([^`]+)` \| (\w+) \| ([^|]+) \|$/gm)];
+    const reasons = Object.entries(REASON_NAMES).map(([number, name]) => [
+      name,
+      Number(number) >= Reason.DROPS ? "dropped" : Number(number) === Reason.AUDIT ? "audit" : "passed",
+      REASON_TEXTS[Number(number)],
+    ]);
+    const screened = Object.entries(SCREENED_NAMES).map(([number, name]) => [
+      name,
+      Number(number) >= Screened.DROPS ? "dropped" : "passed",
+      SCREENED_TEXTS[Number(number)],
+    ]);
+    expect(rows.map(([, ...cells]) => cells)).toEqual([...reasons, ...screened]);
   });
 });
 
