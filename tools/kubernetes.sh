@@ -82,7 +82,7 @@ missing() {
 answer() {
   local each
   begin "$*"
-  ok "of $home"
+  ok "in $home"
   for each in "$@"; do printf '%s=%s\n' "$(variable_of "$each")" "$(path_of "$each")" >&3; done
   exit 0
 }

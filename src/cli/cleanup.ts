@@ -1,16 +1,22 @@
 // `weir cleanup`: takes everything of Weir off the node.
 
+import { lstatSync, rmdirSync, rmSync } from "node:fs";
+import { dirname } from "node:path";
 import { type Command, InvalidArgumentError, Option } from "commander";
+import { codeOf, messageOf } from "../base/errors.ts";
 import { left, tableText } from "../observe/table.ts";
-import { countText } from "../observe/text.ts";
+import { countText, printable } from "../observe/text.ts";
+import type { CredentialOptions } from "../source/apiserver/credentials.ts";
 import { askAgentIfAble, isSilence } from "./agent-client.ts";
+import { stateFiles } from "./cni/paths.ts";
 import { type Exits, note } from "./command.ts";
-import { CommandError, type Context, EXIT } from "./env.ts";
+import { CommandError, type Context, EXIT, type Settings, SOCKET_DEFAULT } from "./env.ts";
 
 interface Options {
   readonly dryRun?: true;
   readonly force?: true;
   readonly waitFor?: DaemonSetName;
+  readonly nodeCondition?: true;
   readonly timeout: number;
   readonly kubeconfig?: string;
 }
@@ -21,11 +27,13 @@ interface DaemonSetName {
 }
 
 const HELP = `
-Removes the links and filters on pods' interfaces, the programs and the maps, and nothing that is not Weir's. From then
-on no policy is enforced on this node. Stop the agent first: while one answers at the socket, cleanup refuses.
+Removes the links and filters on pods' interfaces, the programs and the maps, the files that the agent keeps beside its
+socket, and nothing that is not Weir's. From then on no policy is enforced on this node. Stop the agent first: while one
+answers at the socket, cleanup refuses.
 
 With --wait-for it touches nothing here: the chart's uninstall hook asks the API server with it whether the pods that
-clean up on each node are all ready, which they are when their node is clean.
+clean up on each node are all ready, which they are when their node is clean. With --node-condition it then removes the
+condition that agents with --node-condition keep on their nodes.
 
 Examples:
   weir cleanup --dry-run          what would be removed
@@ -50,6 +58,9 @@ export function addCleanup(parent: Command, exits: Exits): void {
       ).argParser(daemonSetFrom),
     )
     .addOption(
+      new Option("--node-condition", "with --wait-for: then remove the condition of Weir from all nodes"),
+    )
+    .addOption(
       new Option("--timeout <seconds>", "with --wait-for: give up after this time")
         .argParser(secondsFrom)
         .default(240),
@@ -72,37 +83,48 @@ function secondsFrom(text: string): number {
   return Number(text);
 }
 
-const cleanOrWait = (context: Context, options: Options): Promise<number> =>
-  options.waitFor === undefined ? clean(context, options) : wait(context, options, options.waitFor);
+async function cleanOrWait(context: Context, options: Options): Promise<number> {
+  if (options.waitFor !== undefined) return wait(context, options, options.waitFor);
+  if (options.nodeCondition === true) throw new CommandError("--node-condition needs --wait-for", EXIT.usage);
+  return clean(context, options);
+}
 
 async function wait(
   { env }: Context,
-  { timeout, kubeconfig }: Options,
+  { timeout, kubeconfig, nodeCondition }: Options,
   waitFor: DaemonSetName,
 ): Promise<number> {
   const { waitForNodes } = await import("./cleanup/nodes.ts");
-  await waitForNodes({
-    ...waitFor,
-    credentials: kubeconfig === undefined ? { from: "cluster" } : { from: "kubeconfig", path: kubeconfig },
-    timeoutMs: timeout * 1000,
-    signal: env.stopSignal(),
-    out: env.stdout,
-  });
+  const credentials: CredentialOptions =
+    kubeconfig === undefined ? { from: "cluster" } : { from: "kubeconfig", path: kubeconfig };
+  const signal = env.stopSignal();
+  await waitForNodes({ ...waitFor, credentials, timeoutMs: timeout * 1000, signal, out: env.stdout });
+  if (nodeCondition !== true) return EXIT.ok;
+  const { removeConditions } = await import("./cleanup/conditions.ts");
+  for (const name of await removeConditions({ credentials, signal }))
+    env.stdout.write(`${printable(name)}: condition removed\n`);
   return EXIT.ok;
 }
 
 async function clean(context: Context, options: Options): Promise<number> {
   const { env, settings } = context;
   const dryRun = options.dryRun === true;
-  if (!dryRun && options.force !== true) await refuseWhileAgentRuns(context);
+  const isAgentThere = await agentThere(context, dryRun || options.force === true);
   const [{ cleanup }, { interfaceNames }] = await Promise.all([
     import("../datapath/cleanup.ts"),
     import("./interfaces.ts"),
   ]);
   const interfaces = [...interfaceNames().keys()];
-  const removals = await cleanup({ root: settings.bpffs, dryRun, interfaces });
+  const removals = [
+    ...(await cleanup({ root: settings.bpffs, dryRun, interfaces })),
+    // An agent that goes on has its socket and its claims.
+    ...(isAgentThere ? [] : removeStateFiles(settings, dryRun)),
+  ];
   if (removals.length === 0) {
-    note(env, `nothing of Weir is under ${settings.bpffs} or on an interface`);
+    note(
+      env,
+      `nothing of Weir is under ${settings.bpffs}, on an interface or in ${dirname(settings.socket)}`,
+    );
     return EXIT.ok;
   }
   const outcome = dryRun ? "would be removed" : "removed";
@@ -121,13 +143,48 @@ async function clean(context: Context, options: Options): Promise<number> {
   return EXIT.ok;
 }
 
-async function refuseWhileAgentRuns(context: Context): Promise<void> {
-  const answer = await askAgentIfAble<{ readonly pid: number }>(context, "status");
-  if (isSilence(answer)) {
-    if (!answer.hangs) return;
-    throw new CommandError(`${answer.reason}; end it first, or use --force`);
+interface FileRemoval {
+  readonly kind: "file";
+  readonly name: string;
+  readonly error?: string;
+}
+
+/** What agents keep beside their socket, and sockets that killed ones have left; then the default directory, if nothing else is in it. */
+function removeStateFiles(settings: Settings, dryRun: boolean): readonly FileRemoval[] {
+  const removals = stateFiles(settings)
+    .filter((path) => lstatSync(path, { throwIfNoEntry: false }) !== undefined)
+    .map((name): FileRemoval => {
+      try {
+        if (!dryRun) rmSync(name);
+        return { kind: "file", name };
+      } catch (thrown) {
+        return { kind: "file", name, error: messageOf(thrown) };
+      }
+    });
+  const directory = dirname(settings.socket);
+  if (!dryRun && directory === dirname(SOCKET_DEFAULT)) removeIfEmpty(directory);
+  return removals;
+}
+
+/** In a pod the directory is a mount, and stays. */
+const MAY_STAY: ReadonlySet<string | undefined> = new Set(["ENOENT", "ENOTEMPTY", "EBUSY", "EROFS"]);
+
+function removeIfEmpty(directory: string): void {
+  try {
+    rmdirSync(directory);
+  } catch (thrown) {
+    if (!MAY_STAY.has(codeOf(thrown))) throw thrown;
   }
+}
+
+/** Whether one answers, or at least listens. @throws CommandError where it does and must not */
+async function agentThere(context: Context, allowed: boolean): Promise<boolean> {
+  const answer = await askAgentIfAble<{ readonly pid: number }>(context, "status");
+  if (isSilence(answer) && !answer.hangs) return false;
+  if (allowed) return true;
   throw new CommandError(
-    `an agent runs (pid ${answer.pid}) and would put everything back; end it first, or use --force`,
+    isSilence(answer)
+      ? `${answer.reason}; end it first, or use --force`
+      : `an agent runs (pid ${answer.pid}) and would put everything back; end it first, or use --force`,
   );
 }

@@ -7,17 +7,58 @@ import { problemText } from "../model/problem.ts";
 import { printable } from "../observe/text.ts";
 import { CNI_TIMEOUT_S_DEFAULT, cniEntry, pluginPath } from "./cni/paths.ts";
 import { type Exits, jsonText, note, outputOption } from "./command.ts";
-import { CommandError, type Context, EXIT } from "./env.ts";
+import { CommandError, type Context, type Env, EXIT } from "./env.ts";
 
 interface Places {
   readonly confDir: string;
   readonly binDir: string;
 }
 
+type PlaceFlags = Partial<Places>;
+
+/** Each option with the variable that the chart sets for `weir run`, so that commands in the agent's pod need no options. */
+const PLACES = {
+  confDir: { flag: "--conf-dir", variable: "WEIR_CNI_CONF_DIR", otherwise: "/etc/cni/net.d" },
+  binDir: { flag: "--bin-dir", variable: "WEIR_CNI_BIN_DIR", otherwise: "/opt/cni/bin" },
+} as const;
+
 const places = (command: Command): Command =>
   command
-    .option("--conf-dir <dir>", "where the runtime's network configurations lie", "/etc/cni/net.d")
-    .option("--bin-dir <dir>", "where its plugins lie", "/opt/cni/bin");
+    .option(
+      "--conf-dir <dir>",
+      `directory of the runtime's network configurations (default: ${defaultText("confDir")})`,
+    )
+    .option("--bin-dir <dir>", `directory of its plugins (default: ${defaultText("binDir")})`);
+
+const defaultText = (place: keyof Places): string =>
+  `$${PLACES[place].variable}, else ${PLACES[place].otherwise}`;
+
+const pathOf = ({ variables }: Env, flags: PlaceFlags, place: keyof Places): string =>
+  flags[place] || variables[PLACES[place].variable] || PLACES[place].otherwise;
+
+/** They need not be there. */
+const locationsOf = (env: Env, flags: PlaceFlags): Places => ({
+  confDir: pathOf(env, flags, "confDir"),
+  binDir: pathOf(env, flags, "binDir"),
+});
+
+/** @throws CommandError where one of them is not there: a wrong one is an error before anything is written */
+function placesOf(env: Env, flags: PlaceFlags): Places {
+  const places = locationsOf(env, flags);
+  for (const place of ["confDir", "binDir"] as const) {
+    const path = places[place];
+    if (statSync(path, { throwIfNoEntry: false })?.isDirectory()) continue;
+    const { flag, variable } = PLACES[place];
+    // The chart gives the agent these directories only together with the variables.
+    const isOfChart =
+      env.variables["WEIR_IN_CLUSTER"] === "true" && !flags[place] && !env.variables[variable];
+    const hint = isOfChart
+      ? "; the agent's pod has the node's CNI directories only with cni.enabled (Helm)"
+      : "";
+    throw new CommandError(`${flag}: there is no directory ${path}${hint}`, EXIT.notFound);
+  }
+  return places;
+}
 
 const INSTALL_HELP = `
 Copies the plugin into --bin-dir and adds it at the end of the configuration that the runtime goes by: the first
@@ -81,21 +122,11 @@ function secondsFrom(text: string): number {
   throw new InvalidArgumentError("Write a number from 1 to 600.");
 }
 
-/** A wrong directory is a slip of the pen, told by its option before anything is written. */
-function checkPlaces({ confDir, binDir }: Places): void {
-  for (const [flag, path] of [
-    ["--conf-dir", confDir],
-    ["--bin-dir", binDir],
-  ])
-    if (path !== undefined && !statSync(path, { throwIfNoEntry: false })?.isDirectory())
-      throw new CommandError(`${flag}: there is no directory ${path}`, EXIT.notFound);
-}
-
-type InstallFlags = Places & { readonly timeout: number; readonly failOpen?: true };
+type InstallFlags = PlaceFlags & { readonly timeout: number; readonly failOpen?: true };
 
 async function put({ env, settings }: Context, flags: InstallFlags): Promise<number> {
-  const { confDir, binDir, timeout, failOpen = false } = flags;
-  checkPlaces(flags);
+  const { timeout, failOpen = false } = flags;
+  const { confDir, binDir } = placesOf(env, flags);
   const { install } = await import("../cni/install.ts");
   const entry = cniEntry(settings, { timeout, failOpen });
   const { file, changed, problems } = install({ confDir, binDir, binary: pluginPath(env), entry });
@@ -106,9 +137,9 @@ async function put({ env, settings }: Context, flags: InstallFlags): Promise<num
   return EXIT.ok;
 }
 
-async function take({ env }: Context, { confDir, binDir }: Places): Promise<number> {
+async function take({ env }: Context, flags: PlaceFlags): Promise<number> {
   const { uninstall } = await import("../cni/install.ts");
-  const changed = uninstall({ confDir, binDir });
+  const changed = uninstall(locationsOf(env, flags));
   for (const path of changed) env.stdout.write(`${printable(path)}: weir-cni taken away\n`);
   if (changed.length === 0) env.stdout.write("nothing of weir-cni is here\n");
   return EXIT.ok;
@@ -116,9 +147,9 @@ async function take({ env }: Context, { confDir, binDir }: Places): Promise<numb
 
 async function look(
   { env }: Context,
-  { confDir, binDir, output }: Places & { readonly output: "text" | "json" },
+  { output, ...flags }: PlaceFlags & { readonly output: "text" | "json" },
 ): Promise<number> {
-  checkPlaces({ confDir, binDir });
+  const { confDir, binDir } = placesOf(env, flags);
   const { inspect } = await import("../cni/install.ts");
   const state = inspect({ confDir, binDir, binary: pluginPath(env) });
   env.stdout.write(output === "json" ? jsonText(state) : stateText(state, binDir));

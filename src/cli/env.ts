@@ -4,7 +4,7 @@ import { join } from "node:path";
 
 /** A stream, as far as commands write to it. */
 export interface Output {
-  write(text: string): unknown;
+  write(content: string | Uint8Array): unknown;
   readonly isTTY?: boolean;
   readonly columns?: number;
 }

@@ -23,6 +23,8 @@ stand in log lines or names are left out.
 Examples:
   weir sysdump                            weir-sysdump-NODE-TIME.tar.gz in this directory
   weir sysdump -o /tmp/dump.tar.gz && tar tzf /tmp/dump.tar.gz
+  weir sysdump -o - >dump.tar.gz          where there is no directory to write to, as in the agent's pod:
+                                          kubectl -n kube-system exec AGENT -- weir sysdump -o - >dump.tar.gz
 
 Exit codes:
   0 saved, 1 error, 2 wrong usage`;
@@ -31,13 +33,20 @@ export function addSysdump(parent: Command, exits: Exits): void {
   parent
     .command("sysdump")
     .description("one archive with state, maps, versions, kernel features and logs, for whoever helps")
-    .option("-o, --output <file>", "where it is written")
+    .option("-o, --output <file>", "file to write, or - for the standard output")
     .addHelpText("after", HELP)
     .action(exits(sysdump));
 }
 
+const STDOUT = "-";
+
 async function sysdump(context: Context, options: Options): Promise<number> {
   const { env } = context;
+  if (options.output === STDOUT && env.stdout.isTTY)
+    throw new CommandError(
+      "an archive is not for a terminal: write it to a file (-o FILE, or > FILE)",
+      EXIT.usage,
+    );
   const [{ makePart, PARTS }, { tarOf }, { gzipSync }, { renameSync, rmSync, writeFileSync }] =
     await Promise.all([
       import("./sysdump/parts.ts"),
@@ -58,16 +67,21 @@ async function sysdump(context: Context, options: Options): Promise<number> {
   const contents = { name: `${name}/contents.txt`, content: Buffer.from(contentsText(made)) };
   const archive = gzipSync(tarOf([contents, ...files], Math.floor(now.getTime() / 1_000)));
   const file = options.output ?? `${name}.tar.gz`;
-  const unfinished = `${file}.partial`;
-  try {
-    writeFileSync(unfinished, archive, { mode: 0o600 });
-    renameSync(unfinished, file);
-  } catch (thrown) {
-    rmSync(unfinished, { force: true });
-    throw new CommandError(`${file}: ${messageOf(thrown)}`);
+  if (file === STDOUT) env.stdout.write(archive);
+  else {
+    const unfinished = `${file}.partial`;
+    try {
+      writeFileSync(unfinished, archive, { mode: 0o600 });
+      renameSync(unfinished, file);
+    } catch (thrown) {
+      rmSync(unfinished, { force: true });
+      const hint =
+        options.output === undefined ? "; -o FILE writes another file, -o - to the standard output" : "";
+      throw new CommandError(`${file}: ${messageOf(thrown)}${hint}`);
+    }
+    env.stdout.write(`${file}\n`);
   }
   for (const { part, reason } of made) if (reason !== undefined) note(env, missingText(part.name, reason));
-  env.stdout.write(`${file}\n`);
   return EXIT.ok;
 }
 

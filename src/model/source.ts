@@ -21,6 +21,6 @@ export interface KindHealth {
   /** How often each was begun, by the reason. */
   readonly lists: Readonly<Record<string, number>>;
   readonly watches: Readonly<Record<string, number>>;
-  /** Objects that a list showed other than the watch before it had left them. */
+  /** Changes that a list had and no event brought, although the watch had passed them. */
   readonly differences: number;
 }

@@ -120,7 +120,9 @@ describe("weir cleanup --wait-for", () => {
     directory = mkdtempSync(join(tmpdir(), "wt-wait-"));
     kubeconfig = join(directory, "kubeconfig");
     // As the hook's own account, so with no more rights than the chart gives it.
-    for (const object of objectsOf(renderChart({ namespace: names.namespace })))
+    for (const object of objectsOf(
+      renderChart({ namespace: names.namespace, set: ["config.nodeCondition=true"] }),
+    ))
       if (object.metadata.name === names.name && object.kind !== "Job")
         await servers.api.must("POST", await collectionOf(object), object);
     const account = `/api/v1/namespaces/${names.namespace}/serviceaccounts/${names.name}`;
@@ -147,12 +149,13 @@ describe("weir cleanup --wait-for", () => {
       status: { currentNumberScheduled: 0, numberMisscheduled: 0, ...status },
     });
 
-  const wait = (timeout: number) =>
+  const wait = (timeout: number, ...more: readonly string[]) =>
     runIn([
       "cleanup",
       `--wait-for=${names.namespace}/${names.name}`,
       `--timeout=${timeout}`,
       `--kubeconfig=${kubeconfig}`,
+      ...more,
     ]);
 
   it("ends when every node is clean, and not before", async () => {
@@ -169,6 +172,34 @@ describe("weir cleanup --wait-for", () => {
     expect(stdout).toMatch(
       /^(?:the DaemonSet is not yet on the nodes\n)?(?:1 of 3 nodes are clean\n)?3 of 3 nodes are clean\n$/,
     );
+  });
+
+  it("removes the condition of Weir, and no other, from all nodes", async () => {
+    const conditions = (...types: readonly string[]) =>
+      types.map((type) => ({ type, status: "True", reason: "R", message: "m" }));
+    const pathOf = (name: string): string => `/api/v1/nodes/${name}`;
+    const weirs = "weir.dev/PolicyEnforced";
+    // More than one page.
+    const names = Array.from({ length: 60 }, (_, index) => `node-${index}`);
+    for (const name of names) {
+      await servers.api.create({ apiVersion: "v1", kind: "Node", metadata: { name } });
+      await servers.api.must("PATCH", `${pathOf(name)}/status`, {
+        status: { conditions: conditions("Ready", ...(name === "node-7" ? [] : [weirs]), "Other") },
+      });
+    }
+    await tell({ observedGeneration: 1, desiredNumberScheduled: 3, numberReady: 3 });
+    const { exitCode, stdout, stderr } = await wait(60, "--node-condition");
+    expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: "" });
+    const removed = [...stdout.matchAll(/^(\S+): condition removed$/gm)].map(([, name]) => name);
+    expect(removed.toSorted()).toEqual(names.filter((name) => name !== "node-7").toSorted());
+    for (const name of names) {
+      const { status } = await servers.api.must<{ status: { conditions: { type: string }[] } }>(
+        "GET",
+        pathOf(name),
+      );
+      expect(status.conditions.map(({ type }) => type)).toEqual(["Ready", "Other"]);
+    }
+    expect((await wait(60, "--node-condition")).stdout).not.toContain("removed");
   });
 
   it("gives up in time, and says how far it is", async () => {

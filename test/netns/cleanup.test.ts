@@ -1,7 +1,8 @@
 // Unplugging: what `weir run --once` and `weir cleanup` leave in the kernel, by the word of bpftool, tc and ls.
 
 import { spawnSync } from "node:child_process";
-import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { hasTcx, queryTc } from "bpf-ts";
 import { afterAll, beforeAll, expect, it } from "vitest";
@@ -167,6 +168,24 @@ it("neither does it leave anything after an agent that was killed", async () => 
   const cleanup = await world.weir("cleanup");
   expect(cleanup.status, cleanup.stderr).toBe(0);
   await expectNothingHeld(before);
+});
+
+it("removes what agents keep beside their socket, and nothing else there", async () => {
+  const directory = dirname(world.paths.socket);
+  const agent = await world.start("--cni-conf-dir", directory, "--cni-bin-dir", directory);
+  // It has a claim's file, and a killed agent's sockets.
+  await agent.kill();
+  const [claims, foreign] = [join(directory, "claims.json"), join(directory, "notes.txt")];
+  writeFileSync(claims, '{"version":1,"claims":[]}\n');
+  writeFileSync(foreign, "");
+  const ours = [world.paths.socket, join(directory, "cni.sock"), claims];
+  expect(ours.filter((path) => existsSync(path))).toEqual(ours);
+  const dry = await world.weir("cleanup", "--dry-run");
+  for (const path of ours) expect(dry.stdout).toMatch(new RegExp(`^file +${path} +would be removed$`, "m"));
+  expect(ours.filter((path) => existsSync(path))).toEqual(ours);
+  const cleanup = await world.weir("cleanup");
+  expect(cleanup.status, cleanup.stderr).toBe(0);
+  expect([...ours, foreign].filter((path) => existsSync(path))).toEqual([foreign]);
 });
 
 it("nor does it touch what others have on the same interface", async () => {

@@ -1,7 +1,7 @@
 // `weir sysdump` and `weir check node` on a node that enforces, and the archive where no agent answers.
 
-import { execFileSync } from "node:child_process";
-import { statSync } from "node:fs";
+import { execFileSync, spawnSync } from "node:child_process";
+import { statSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { Agent } from "../../src/lab/product.ts";
@@ -67,6 +67,25 @@ describe("sysdump", () => {
       "*/kernel/maps.ndjson.gz",
     );
     expect((await world.weir("snapshot", "--compare", pathOf("maps.ndjson.gz"))).status).toBe(0);
+  });
+
+  it("goes to the standard output by -o -, byte for byte, where there is nowhere to write", () => {
+    const { bin, bpffs, socket } = world.paths;
+    // As in the agent's pod, whose root is read-only.
+    const script = `cd /proc && exec "${bin}" "$@" --bpffs "${bpffs}" --socket "${socket}"`;
+    const run = (...args: readonly string[]) =>
+      spawnSync("sh", ["-c", script, "sh", "sysdump", ...args], { maxBuffer: 2 ** 26 });
+    const unwritable = run();
+    expect(unwritable.status).toBe(1);
+    expect(unwritable.stderr.toString()).toMatch(
+      /^weir: weir-sysdump-\S+\.tar\.gz: .*; -o FILE writes another file, -o - to the standard output\n$/,
+    );
+    const { status, stdout } = run("-o", "-");
+    expect(status).toBe(0);
+    const archive = pathOf("piped.tar.gz");
+    writeFileSync(archive, stdout);
+    expect(namesIn(archive)).toContain("kernel/maps.ndjson.gz");
+    expect(JSON.parse(fileIn(archive, "agent/status.json"))).toMatchObject({ pid: agent.pid });
   });
 
   it("without an agent has the rest, and says what is missing", async () => {

@@ -38,7 +38,9 @@ export const CONDITION_TIMING: ConditionTiming = {
 const IN_FORCE: Condition = {
   status: "True",
   reason: "PoliciesInForce",
-  message: "the policies of the cluster are in force for this node's pods",
+  // A condition cannot go stale by itself: it says how to see that no agent renews it.
+  message:
+    "the policies of the cluster are in force for this node's pods; renewed every 5 minutes, unknown where lastHeartbeatTime is older than 10",
 };
 const STOPPED: Condition = {
   status: "Unknown",

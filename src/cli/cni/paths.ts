@@ -12,6 +12,12 @@ export const cniPaths = ({ socket }: Settings): { readonly socket: string; reado
   claims: join(dirname(socket), "claims.json"),
 });
 
+/** All that an agent keeps beside its socket, which `weir cleanup` removes: whatever else is kept there belongs into this list. */
+export const stateFiles = (settings: Settings): readonly string[] => {
+  const { socket, claims } = cniPaths(settings);
+  return [settings.socket, socket, claims, `${claims}.new`];
+};
+
 export const pluginPath = (env: Env): string => join(env.root, "cni", "build", "weir-cni");
 
 export interface EntryOptions {

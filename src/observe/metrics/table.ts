@@ -103,7 +103,7 @@ export const METRICS = {
     "counter",
     "weir_source_differences_total",
     ["kind"],
-    "Objects that a list showed other than the watch before it had left them",
+    "Changes that a list had and no event brought, although the watch had passed them",
   ),
   claims: metric("gauge", "weir_cni_claims", ["state"], "Pods that the CNI plugin has told of"),
   cniRequests: metric(

@@ -83,6 +83,11 @@ export async function follow(
   }
 }
 
+/** Whether the events so far came as far as a version. */
+function passedBy({ newest }: Run): (version: string) => boolean {
+  return (version) => newest !== undefined && !isOlder(newest, version);
+}
+
 async function listAnew(run: Run): Promise<void> {
   const { observer, cause, shared } = run;
   observer.listing(cause);
@@ -93,7 +98,7 @@ async function listAnew(run: Run): Promise<void> {
     await streamAll(run);
     return;
   }
-  const listing = run.writer.list();
+  const listing = run.writer.list(passedBy(run));
   const reader = readerOf(run);
   const version = await listAll(listOptions(run), run.whole, (raw) => listing.put(readItem(raw, reader)));
   settle(run, listing, version);
@@ -103,7 +108,7 @@ async function listAnew(run: Run): Promise<void> {
 /** A list that turns into a watch: everything as events, then a bookmark, then what changes. */
 async function streamAll(run: Run): Promise<void> {
   const { shared, signal } = run;
-  const listing = run.writer.list();
+  const listing = run.writer.list(passedBy(run));
   const reader = readerOf(run);
   const begun = performance.now();
   const initialEndAt = begun + shared.timing.initialMs;
@@ -144,20 +149,20 @@ function stopStreaming({ shared }: Run, reason: string): void {
 /** The list counts: from here on there is a whole state, and changes to it. */
 function settle(run: Run, listing: Listing, version: string): void {
   const { kind, shared, observer, cause, newest } = run;
-  const first = !observer.isListed();
   if (newest !== undefined && isOlder(version, newest)) {
     shared.log.warn("the API server has gone back to an older state", { kind, from: newest, to: version });
     if (cause !== "rewound") observer.rewound();
   }
-  const { added, changed, gone, recreated } = listing.commit();
+  const { added, changed, gone, recreated, missed } = listing.commit(version);
   run.version = version;
   run.newest = version;
   run.doubtful = false;
   run.whole = false;
   run.relistAt = performance.now() + within(shared.timing.relistMs);
-  observer.listed(first ? 0 : added + changed + gone);
-  const level = first || added + changed + gone === 0 ? "debug" : "info";
-  shared.log[level]("listed", { kind, cause, objects: run.store.size(), added, changed, gone, recreated });
+  observer.listed(missed);
+  const facts = { kind, cause, objects: run.store.size(), added, changed, gone, recreated, missed };
+  if (missed === 0) shared.log.debug("listed", facts);
+  else shared.log.warn("a list has changes that no event brought", facts);
 }
 
 async function watchOn(run: Run, version: string): Promise<void> {

@@ -12,7 +12,7 @@ export interface Observer {
   following(): void;
   /** Something has come. */
   heard(): void;
-  /** A list counts, after which so many objects were other than before. */
+  /** A list counts, which had so many changes that the events before it should have brought. */
   listed(differences: number): void;
   rewound(): void;
   failed(failure: Failure): void;

@@ -11,6 +11,11 @@ export interface Differences {
   readonly gone: number;
   /** The same name with another uid: the object was deleted and made anew. Counted among `changed` too, where it differs. */
   readonly recreated: number;
+  /**
+   * Of those, how many the events before the list should have brought: the watch had passed the object's version, or for objects
+   * that are gone, the list's own. The others changed while the list was on its way.
+   */
+  readonly missed: number;
 }
 
 export interface Store {
@@ -25,14 +30,15 @@ export interface Store {
 export interface Writer {
   put(item: Item): void;
   remove(key: string): void;
-  /** What a list says, page by page; nothing of it counts before it is committed. */
-  list(): Listing;
+  /** What a list says, page by page; nothing of it counts before it is committed. `passed`: whether the events before it came as far as a version. */
+  list(passed: (version: string) => boolean): Listing;
 }
 
 export interface Listing {
   put(item: Item): void;
   remove(key: string): void;
-  commit(): Differences;
+  /** `version`: the list's own. */
+  commit(version: string): Differences;
 }
 
 /** What is remembered besides the value, of the few objects that need it. */
@@ -92,18 +98,23 @@ export function openStore(keepsLastGood: boolean, onChange: () => void): Store {
           mine.values.delete(key);
           changed();
         },
-        list() {
+        list(passed) {
           const next = nothing();
+          /** Keys of objects that the watch had passed at the version that they are listed with. */
+          const known = new Set<string>();
           return {
             put(item) {
               place(item, content, next, keepsLastGood);
+              // Only of what differs: a large cluster's keys need not be kept twice.
+              if (next.values.get(item.key) !== content.values.get(item.key) && passed(item.version))
+                known.add(item.key);
             },
             remove(key) {
               next.values.delete(key);
               next.records.delete(key);
             },
-            commit() {
-              const differences = differencesOf(content, next);
+            commit(version) {
+              const differences = differencesOf(content, next, { known, all: passed(version) });
               if (!holds()) return differences;
               const same = sameProblems(content, next) && isNone(differences);
               // Who has the map of before keeps it where the new one says the same.
@@ -121,6 +132,12 @@ export function openStore(keepsLastGood: boolean, onChange: () => void): Store {
 }
 
 const isNone = ({ added, changed, gone }: Differences): boolean => added + changed + gone === 0;
+
+/** What the events before a list should have brought: objects by key, or all that there is. */
+interface Passed {
+  readonly known: ReadonlySet<string>;
+  readonly all: boolean;
+}
 
 /** What an item comes to, after what is known of it. */
 function outcomeOf({ key, uid, complete, value, problems }: Item, before: Content, keepsLastGood: boolean) {
@@ -166,19 +183,21 @@ function sameProblems(a: Content, b: Content): boolean {
   return equal(of(a), of(b));
 }
 
-function differencesOf(before: Content, next: Content): Differences {
+function differencesOf(before: Content, next: Content, passed: Passed): Differences {
   let added = 0;
   let changed = 0;
   let recreated = 0;
+  let missed = 0;
   for (const [key, value] of next.values) {
     const known = before.values.get(key);
     if (known === undefined) added += 1;
     else if (known !== value) changed += 1;
+    if (known !== value && (passed.all || passed.known.has(key))) missed += 1;
     const [was, is] = [uidOf(known, before, key), uidOf(value, next, key)];
     if (was !== undefined && is !== undefined && was !== is) recreated += 1;
   }
   const gone = before.values.keys().reduce((sum, key) => (next.values.has(key) ? sum : sum + 1), 0);
-  return { added, changed, gone, recreated };
+  return { added, changed, gone, recreated, missed: missed + (passed.all ? gone : 0) };
 }
 
 const uidOf = (value: Value | undefined, { records }: Content, key: string): string | undefined =>

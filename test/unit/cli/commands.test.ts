@@ -1,5 +1,8 @@
 // The other commands against an agent's real socket, and without one: what they print, and their exit codes.
+import { mkdtempSync, rmSync } from "node:fs";
 import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { viewsWith } from "./views.ts";
 import { type CommandWorld, openCommandWorld, runIn } from "./world.ts";
@@ -134,13 +137,15 @@ describe("cleanup", () => {
     expect(await world.weir("cleanup", ...words)).toEqual({
       exitCode: 0,
       stdout: "",
-      stderr: `weir: nothing of Weir is under ${world.bpffs} or on an interface\n`,
+      stderr: `weir: nothing of Weir is under ${world.bpffs}, on an interface or in ${dirname(world.socket)}\n`,
     });
   });
 
   it("does what it is told with --force", async () => {
     await world.serve(viewsWith());
     expect((await world.weir("cleanup", "--force")).exitCode).toBe(0);
+    // The agent can be asked afterwards.
+    expect((await world.weir("status")).exitCode).toBe(0);
   });
 });
 
@@ -169,6 +174,47 @@ describe("cni", () => {
         stderr: `weir: ${flag}: there is no directory ${none}\n`,
       });
     }
+  });
+
+  it("goes by the variables that the chart sets, and options go before these", async () => {
+    const directory = mkdtempSync(join(tmpdir(), "wt-cni-"));
+    try {
+      const variables = {
+        WEIR_IN_CLUSTER: "true",
+        WEIR_CNI_CONF_DIR: directory,
+        WEIR_CNI_BIN_DIR: directory,
+      };
+      expect(await runIn(["cni", "status"], { variables })).toMatchObject({
+        exitCode: 5,
+        stdout: expect.stringContaining(`binary:  not in ${directory}\n`),
+      });
+      const other = await runIn(["cni", "status", "--bin-dir", `${directory}/none`], { variables });
+      expect(other).toMatchObject({
+        exitCode: 4,
+        stderr: `weir: --bin-dir: there is no directory ${directory}/none\n`,
+      });
+    } finally {
+      rmSync(directory, { recursive: true });
+    }
+  });
+
+  it("says what the agent's pod lacks where the chart gives it no CNI directories", async () => {
+    const { stderr, exitCode } = await runIn(["cni", "status"], {
+      variables: { WEIR_IN_CLUSTER: "true", WEIR_CNI_BIN_DIR: "/", WEIR_CNI_CONF_DIR: "" },
+    });
+    // A machine with a CNI of its own has the default directory.
+    if (exitCode === 4) expect(stderr).toContain("only with cni.enabled (Helm)");
+    else expect(exitCode).toBe(5);
+  });
+});
+
+describe("sysdump", () => {
+  it("writes no archive to a terminal", async () => {
+    expect(await runIn(["sysdump", "-o", "-"], { terminal: true })).toEqual({
+      exitCode: 2,
+      stdout: "",
+      stderr: "weir: an archive is not for a terminal: write it to a file (-o FILE, or > FILE)\n",
+    });
   });
 });
 
