@@ -1,4 +1,4 @@
-// Log lines: constant text plus fields, as text for people or JSON for collectors.
+// Log lines: time, level, a constant message and fields; as text for people or JSON for collectors.
 
 export type LogLevel = "debug" | "info" | "warn" | "error";
 export type LogFormat = "text" | "json";
@@ -11,12 +11,12 @@ export interface Log {
   error(message: string, fields?: LogFields): void;
 }
 
-/** A log that whoever looks after the process may ask and turn up. */
+/** A log whose minimum level can be read and set while the process runs. */
 export interface AdjustableLog extends Log {
   level(): LogLevel;
-  /** Holds from the next message on. */
+  /** Takes effect with the next message. */
   setLevel(level: LogLevel): void;
-  /** The latest lines that were written, oldest first, each with its time (ISO 8601) in front. */
+  /** The latest lines as text, oldest first, whatever the format. */
   recent(): readonly string[];
 }
 
@@ -43,9 +43,9 @@ export function openLog(options: LogOptions): AdjustableLog {
     (message: string, fields: LogFields = {}) => {
       if (LOG_LEVELS.indexOf(level) < lowest) return;
       const now = options.now();
-      const text = textLine(level, message, fields);
+      const text = textLine(now, level, message, fields);
       options.write(options.format === "json" ? jsonLine(now, level, message, fields) : text);
-      if (recent.push(`${now.toISOString()} ${text.trimEnd()}`) > RECENT_MAX) recent.shift();
+      if (recent.push(text.trimEnd()) > RECENT_MAX) recent.shift();
     };
   return {
     debug: at("debug"),
@@ -63,12 +63,12 @@ export function openLog(options: LogOptions): AdjustableLog {
 const jsonLine = (time: Date, level: LogLevel, message: string, fields: LogFields): string =>
   `${JSON.stringify({ time: time.toISOString(), level, message, ...fields })}\n`;
 
-function textLine(level: LogLevel, message: string, fields: LogFields): string {
+/** `2025-01-01T00:00:00.000Z info  enforcing generation=1` */
+function textLine(time: Date, level: LogLevel, message: string, fields: LogFields): string {
   const pairs = Object.entries(fields).flatMap(([key, value]) =>
     value === undefined ? [] : [`${key}=${fieldText(value)}`],
   );
-  const prefix = level === "info" ? "weir:" : `weir: ${level}:`;
-  return `${[prefix, message, ...pairs].join(" ")}\n`;
+  return `${[time.toISOString(), level.padEnd(5), message, ...pairs].join(" ")}\n`;
 }
 
 /** Values with spaces are quoted; line ends never get through, so a record is always one line. */

@@ -1,5 +1,6 @@
 // `weir run`: the agent.
 
+import { release } from "node:os";
 import type { Command } from "commander";
 import type { UplinkOptions } from "../agent/uplinks.ts";
 import type { AgentOptions } from "../agent.ts";
@@ -95,14 +96,27 @@ async function run(context: Context, options: Options, command: Command): Promis
   };
   const agentOptions = { ...given, ...(await optionsOf(config)) };
   const signal = env.stopSignal();
-  const [{ runAgent }, { openLog }] = await Promise.all([import("../agent.ts"), import("../base/log.ts")]);
+  const [{ runAgent }, { openLog }, { LAYOUT_DIGEST }] = await Promise.all([
+    import("../agent.ts"),
+    import("../base/log.ts"),
+    import("../gen/layout.ts"),
+  ]);
   const log = openLog({
     level: config.logLevel,
     format: config.logFormat,
     write: (line) => env.stderr.write(`${printable(line.trimEnd())}\n`),
     now: env.now,
   });
-  return runAgent(agentOptions, { log, signal, now: env.now, version: versionOf(env.root) });
+  const version = versionOf(env.root);
+  log.info("starting", {
+    version,
+    layout: LAYOUT_DIGEST,
+    kernel: release(),
+    pid: process.pid,
+    source: source.kind === "manifests" ? source.path : "apiserver",
+    ...settings,
+  });
+  return runAgent(agentOptions, { log, signal, now: env.now, version });
 }
 
 async function resolvedOf({ env }: Context, options: Options, command: Command): Promise<Resolved> {

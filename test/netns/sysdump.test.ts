@@ -50,7 +50,7 @@ describe("sysdump", () => {
     const archive = pathOf("dump.tar.gz");
     expect(JSON.parse(fileIn(archive, "agent/status.json"))).toMatchObject({ pid: agent.pid, endpoints: 4 });
     expect(fileIn(archive, "agent/log.txt")).toMatch(
-      /^\S+Z weir: enforcing generation=\d+ endpoints=4 policies=1$/m,
+      /^\S+Z info {2}enforcing generation=\d+ endpoints=4 policies=1$/m,
     );
     expect(JSON.parse(fileIn(archive, "kernel/differences.json"))).toMatchObject({ found: [] });
     expect(JSON.parse(fileIn(archive, "check-node.json"))).toContainEqual(

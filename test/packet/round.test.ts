@@ -89,7 +89,9 @@ describe("a round", () => {
         { id: 1, addresses: ["10.0.0.1"], sources: [], policy: { ingress: 1, egress: 1 } },
       ],
     ]);
-    expect(logged).toEqual(["weir: enforcing generation=1 endpoints=1 policies=1\n"]);
+    expect(logged).toEqual([
+      "1970-01-01T00:00:00.000Z info  enforcing generation=1 endpoints=1 policies=1\n",
+    ]);
   });
 
   it("takes a directory that could never be read for unknown, not for empty", async () => {
@@ -138,7 +140,7 @@ describe("a round", () => {
       { table: "ports", key: "80-80", wanted: "class 0", held: "class 9", span: { first: 80, last: 80 } },
     ]);
     expect(logged).toContain(
-      'weir: warn: somebody else has changed the maps; they are put right entries=2 tables="addresses 1, ports 1"\n',
+      '1970-01-01T00:00:00.000Z warn  somebody else has changed the maps; they are put right entries=2 tables="addresses 1, ports 1"\n',
     );
     await runs(what, true);
     expect(progress.repaired).toEqual([]);
