@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The policy's verdict on a new flow, in constant time: peer address -> identity -> row, (protocol, port) -> class, and
- * the bit of the class in the row.
+ * The policy's verdict on a new flow: peer address -> identity (a hash or an LPM trie), identity -> row, (protocol, port) ->
+ * class, and the bit of the class in the row. The cost does not depend on the number of policies, rules and ports.
  */
 #ifndef WEIR_POLICY_H
 #define WEIR_POLICY_H

@@ -128,7 +128,7 @@ async function xdp({ object }: Surroundings): Promise<Outcome> {
   try {
     return [
       "ok",
-      `${verifiedText(await tryGuard(object))} passes the verifier (weir run --from-pod-hook xdp)`,
+      `${verifiedText(await tryGuard(object))} pass the verifier (weir run --from-pod-hook xdp)`,
     ];
   } catch (thrown) {
     return ["fallback", `${messageOf(thrown)}: do without --from-pod-hook xdp`];
