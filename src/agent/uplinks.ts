@@ -55,7 +55,7 @@ export function openUplinks(kernel: Kernel, { interfaces, denied }: UplinkOption
     try {
       if (wanted !== undefined) await writeDenied(tables, wanted);
       inForce = wanted;
-      prefixes = wanted?.length ?? (await readInForce(tables)).size;
+      prefixes = wanted?.length ?? (await readInForce(tables))?.size ?? 0;
       return [];
     } catch (error) {
       return [{ severity: "error", reason: messageOf(error), effect: LIST_STAYS }];

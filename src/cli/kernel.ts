@@ -89,3 +89,7 @@ export async function readEndpoints({ table, version }: Kernel): Promise<Endpoin
     })
     .sort((a, b) => a.ifindex - b.ifindex);
 }
+
+/** The error of what is in the kernel and cannot be opened. */
+export const unreadable = (what: string): CommandError =>
+  new CommandError(`${what} cannot be read: its map is not pinned; a running agent pins it again`);

@@ -1,13 +1,22 @@
 // The programs once more, beside those in force: over the same policy maps, with flows and counters of their own. So a
 // packet is judged by what the kernel holds, and leaves no trace there.
 
-import { BpfMap, BpfProgram } from "bpf-ts";
+import { BpfMap, type BpfProgram } from "bpf-ts";
 import { present } from "../base/assert.ts";
 import { checkLayout } from "./btf.ts";
 import { sumCounters } from "./codec.ts";
 import { guardPathOf } from "./guard.ts";
 import { openObject } from "./object.ts";
-import { GUARD_PROGRAMS, type LinkPlace, MAP_NAMES, type MapName, mapPath, PROGRAMS } from "./pins.ts";
+import {
+  GUARD_PROGRAMS,
+  type LinkPlace,
+  MAP_NAMES,
+  type MapName,
+  mapPath,
+  openProgram,
+  PROGRAMS,
+  programPath,
+} from "./pins.ts";
 import { tableOf } from "./tables.ts";
 import { type TestPacket, testRunner } from "./testrun.ts";
 
@@ -58,7 +67,10 @@ export const PROGRAM_AT: { readonly [place in LinkPlace]: string } = {
 export interface Aside {
   /** The verdict on a packet, and its reason (a number of `Reason` in the layout). Errors: BpfError, OperationError. */
   judge(packet: AsidePacket): Promise<{ readonly passes: boolean; readonly reason: number }>;
-  /** Whether a program of the kernel is the same as ours for its place: this code (equal tag) over these policy maps. */
+  /**
+   * Whether a program of the kernel is the same as ours for its place: this code (equal tag) over these policy maps. Only
+   * the pinned one can be compared: the kernel opens programs by id for CAP_SYS_ADMIN alone.
+   */
   isTwin(place: LinkPlace, programId: number): boolean;
   /** Idempotent. */
   close(): void;
@@ -100,8 +112,8 @@ export async function openAside(
         return { passes, reason: await at(place).newReason() };
       },
       isTwin(place, programId) {
-        using program = BpfProgram.openById(programId);
-        return isTwin(program, at(place));
+        using pinned = openProgram(programPath(root, PROGRAM_AT[place]));
+        return pinned?.info.id === programId && isTwin(pinned, at(place));
       },
       close,
     };

@@ -16,13 +16,20 @@ const NOTHING: Count = { packets: 0n, bytes: 0n };
 const versionOf = (tables: Pick<DeniedTables, "uplink">): 0 | 1 =>
   (tables.uplink.get(0)?.version ?? 0) & 1 ? 1 : 0;
 
-/** The list in force: prefix (canonical text) to the number of its counter. Errors: OperationError. */
-export async function readDenied(
-  tables: Pick<DeniedTables, "uplink" | "deniedV4" | "deniedV6">,
-): Promise<ReadonlyMap<string, number>> {
-  const version = versionOf(tables);
-  using v4 = tables.deniedV4.open(version);
-  using v6 = tables.deniedV6.open(version);
+/**
+ * The list in force: prefix (canonical text) to the number of its counter. Undefined where it cannot be read, since its
+ * maps are not pinned. Errors: OperationError.
+ */
+export async function readDenied({
+  uplink,
+  deniedV4,
+  deniedV6,
+}: Pick<DeniedTables, "uplink" | "deniedV4" | "deniedV6">): Promise<ReadonlyMap<string, number> | undefined> {
+  const version = versionOf({ uplink });
+  using v4 = deniedV4.open(version);
+  using v6 = deniedV6.open(version);
+  if ((v4 === undefined && deniedV4.has(version)) || (v6 === undefined && deniedV6.has(version)))
+    return undefined;
   return new Map([
     ...(await mapInSlices(
       (await v4?.read()) ?? [],
@@ -42,8 +49,8 @@ export async function readDenied(
  */
 export async function writeDenied(tables: DeniedTables, prefixes: readonly string[]): Promise<boolean> {
   const before = await readDenied(tables);
-  if (isSameList(before, prefixes)) return false;
-  const { numbers, fresh } = numberDenied(before, prefixes);
+  if (before !== undefined && isSameList(before, prefixes)) return false;
+  const { numbers, fresh } = numberDenied(before ?? new Map(), prefixes);
   clearCounts(tables, fresh);
   const version = versionOf(tables);
   const entries = await mapInSlices([...numbers], ([text, number]) => ({ cidr: cidrFrom(text), number }));

@@ -5,6 +5,7 @@ import { DIRECTIONS, ENDPOINT_PROBES, ENDPOINTS_PLACES, FAMILIES, REASONS } from
 import type { Settings } from "../state/compare.ts";
 import type { Batch, EndpointWrite, Held, PolicyPair, PolicyWrite } from "../state/diff.ts";
 import type { Versions } from "../state/port-changes.ts";
+import { POLICY_NONE } from "../state/state.ts";
 import { addressFrom, type Pair, type PairOf, removeAddressed, writeAddressed } from "./addressed.ts";
 import { endpointAddressesOf, rowOf } from "./codec.ts";
 import { settleKnown } from "./known.ts";
@@ -22,7 +23,10 @@ export interface Maps {
   initialise(): Promise<void>;
   /** The node's settings: as they should be, and as they are. */
   settings(): { readonly wanted: Settings; readonly held: Settings };
-  /** All that is in force. Puts right on the way which addresses are marked as known, which no state holds. */
+  /**
+   * All that is in force. On the way, repairs which addresses are marked as known, which no state holds, and removes the
+   * pins of inner maps that nothing refers to.
+   */
   read(): Promise<Held>;
   /** Writes a batch in the order that makes each write safe; removes last. Errors: OperationError. */
   write(batch: Batch): Promise<void>;
@@ -32,7 +36,7 @@ export interface Maps {
 
 export function openMaps(datapath: Datapath): Maps {
   checkLimits();
-  const tables = openTables((name) => datapath.map(name));
+  const tables = openTables(datapath);
   const node = () => tables.node.get(0) ?? { generation: 0, ticksPerSecond: 0, timeouts: [] };
   const pair = <T>({ live, next }: Versions<T>): Pair<T> =>
     (node().generation & 1) === 0 ? [live, next] : [next, live];
@@ -47,6 +51,7 @@ export function openMaps(datapath: Datapath): Maps {
     async read() {
       const { known, ...held } = await readHeld(tables);
       await settleKnown(tables, known);
+      await Promise.all([tables.deniedV4.sweep(), tables.deniedV6.sweep()]);
       return held;
     },
     async write(batch) {
@@ -71,7 +76,7 @@ export function openMaps(datapath: Datapath): Maps {
  * written. The kernel waits for that (an RCU grace period) whenever a map of maps is written.
  */
 export async function waitForPackets(tables: Pick<Tables, "policy">): Promise<void> {
-  await tables.policy.put(0, 1, []);
+  await tables.policy.synchronize(POLICY_NONE);
 }
 
 /** Waits for all, also where one fails: after a failure nothing may still be under way. */

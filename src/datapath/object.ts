@@ -6,13 +6,27 @@ import { BpfMap, BpfObject, type BpfProgram } from "bpf-ts";
 import type { Direction } from "../base/direction.ts";
 import { codeOf, messageOf, OperationError } from "../base/errors.ts";
 import { checkLayout } from "./btf.ts";
-import { MAP_NAMES, type MapName, mapPath, openProgram, PROGRAMS, preparePins, programPath } from "./pins.ts";
+import { type HeldInner, heldInner } from "./inner.ts";
+import {
+  innerDirectory,
+  MAP_NAMES,
+  type MapName,
+  mapPath,
+  NESTED_NAMES,
+  openProgram,
+  PROGRAMS,
+  preparePins,
+  programPath,
+} from "./pins.ts";
+import type { NestedName } from "./tables.ts";
 
 /** The loaded datapath: maps and the program for each direction, all pinned. */
 export interface Datapath {
   readonly root: string;
   readonly programs: { readonly [direction in Direction]: BpfProgram };
   map(name: MapName): BpfMap;
+  /** The maps inside a map of maps, open for as long as this is. */
+  inner(name: NestedName): HeldInner;
   /** Rate of the kernel's jiffies, measured. */
   readonly ticksPerSecond: number;
   close(): void;
@@ -39,6 +53,8 @@ export async function openDatapath(root: string, objectPath: string): Promise<Da
       egress: adopt(object, root, PROGRAMS.egress),
     };
     opened.push(...Object.values(programs));
+    const inners = new Map(NESTED_NAMES.map((name) => [name, heldInner(innerDirectory(root, name))]));
+    opened.push(...inners.values());
     const ticksPerSecond = await measureTicks(object);
     object.close();
     return {
@@ -46,6 +62,7 @@ export async function openDatapath(root: string, objectPath: string): Promise<Da
       programs,
       ticksPerSecond,
       map: (name) => maps.get(name) as BpfMap,
+      inner: (name) => inners.get(name) as HeldInner,
       close: () => {
         for (const handle of opened) handle.close();
       },

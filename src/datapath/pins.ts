@@ -1,21 +1,27 @@
 // Where Weir's objects are pinned, and opening what is there. The paths are the only memory between two agents.
 //
 //   ROOT/<layout digest>/maps/NAME        every map of the object
+//   ROOT/<layout digest>/inner/MAP/N-ID   the maps inside a map of maps (inner.ts)
 //   ROOT/<layout digest>/programs/NAME    from_pod and to_pod; from_pod_xdp and from_uplink where they are asked for
 //   ROOT/links/<ifindex>-<direction>      tcx links
 //   ROOT/links/<ifindex>-egress-xdp       XDP links, in the place of <ifindex>-egress
 //   ROOT/links/<ifindex>-uplink           XDP links of uplinks; with -generic where the driver has no XDP of its own
 
-import { mkdirSync, readdirSync, rmSync, statfsSync } from "node:fs";
+import { rmSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { BpfMap, BpfProgram } from "bpf-ts";
+import { BpfMap, type BpfProgram } from "bpf-ts";
 import type { Direction } from "../base/direction.ts";
-import { codeOf, messageOf, OperationError } from "../base/errors.ts";
 import { LAYOUT_DIGEST, MAPS } from "../gen/layout.ts";
+import { listDirectory, makeDirectory, openPin } from "./bpffs.ts";
+import { type InnerMaps, pinnedInner } from "./inner.ts";
+import type { NestedName } from "./tables.ts";
 
 export type MapName = keyof typeof MAPS;
 
+export { listDirectory } from "./bpffs.ts";
+
 export const MAP_NAMES = Object.keys(MAPS) as MapName[];
+export const NESTED_NAMES = MAP_NAMES.filter((name): name is NestedName => "inner" in MAPS[name]);
 
 /** The program for each direction, as the C source names it. */
 export const PROGRAMS: { readonly [direction in Direction]: string } = {
@@ -38,11 +44,11 @@ export type UplinkPlace = (typeof UPLINK_PLACES)[number];
 const PINNED_PLACES = [...ENDPOINT_PLACES, ...UPLINK_PLACES];
 export type PinnedPlace = (typeof PINNED_PLACES)[number];
 
-const BPF_FS_MAGIC = 0xcafe4a11;
-
 export const mapPath = (root: string, name: string): string => join(root, LAYOUT_DIGEST, "maps", name);
 export const programPath = (root: string, name: string): string =>
   join(root, LAYOUT_DIGEST, "programs", name);
+export const innerDirectory = (root: string, name: string): string =>
+  join(root, LAYOUT_DIGEST, "inner", name);
 export const linksDirectory = (root: string): string => join(root, "links");
 export const linkPath = (root: string, ifindex: number, place: PinnedPlace): string =>
   join(linksDirectory(root), `${ifindex}-${place}`);
@@ -51,6 +57,7 @@ export const linkPath = (root: string, ifindex: number, place: PinnedPlace): str
 export interface Pins {
   readonly digest: string;
   map(name: MapName): BpfMap;
+  inner(name: NestedName): InnerMaps;
   close(): void;
 }
 
@@ -65,6 +72,7 @@ export function openPins(root: string): Pins | undefined {
       maps.set(name, map);
       return map;
     },
+    inner: (name) => pinnedInner(innerDirectory(root, name)),
     close() {
       for (const map of maps.values()) map.close();
     },
@@ -76,14 +84,7 @@ export function pinnedDigests(root: string): string[] {
   return listDirectory(root).filter((name) => name !== "links");
 }
 
-export function openProgram(path: string): BpfProgram | undefined {
-  try {
-    return BpfProgram.openPinned(path);
-  } catch (error) {
-    if (codeOf(error) === "ENOENT") return undefined;
-    throw error;
-  }
-}
+export const openProgram = (path: string): BpfProgram | undefined => openPin("program", path);
 
 /** Links pinned under a root. Names that are not ours are left out. */
 export function pinnedLinks(
@@ -97,42 +98,10 @@ export function pinnedLinks(
   });
 }
 
-/** Entries of a directory, sorted; empty where it does not exist. */
-export function listDirectory(path: string): string[] {
-  try {
-    return readdirSync(path).sort();
-  } catch (error) {
-    if (codeOf(error) === "ENOENT") return [];
-    throw new OperationError(messageOf(error), { operation: "list", object: path, cause: error });
-  }
-}
-
-/** Makes the directories, after checking that they are on a BPF filesystem. */
+/** Makes the directories, after checking that they are on a BPF filesystem. Errors: OperationError. */
 export function preparePins(root: string): void {
-  let existing = root;
-  while (!exists(existing)) existing = dirname(existing);
-  if (statfsSync(existing).type !== BPF_FS_MAGIC) {
-    throw new OperationError(
-      `${existing} is not on a BPF filesystem; mount one with: mount -t bpf bpf /sys/fs/bpf`,
-      {
-        operation: "pin under",
-        object: root,
-      },
-    );
-  }
-  for (const path of [dirname(mapPath(root, "-")), dirname(programPath(root, "-")), linksDirectory(root)]) {
-    mkdirSync(path, { recursive: true, mode: 0o700 });
-  }
-}
-
-function exists(path: string): boolean {
-  try {
-    statfsSync(path);
-    return true;
-  } catch (error) {
-    if (codeOf(error) === "ENOENT") return false;
-    throw error;
-  }
+  for (const path of [dirname(mapPath(root, "-")), dirname(programPath(root, "-")), linksDirectory(root)])
+    makeDirectory(path);
 }
 
 /** Removes the pins of other builds, once nothing refers to their programs. Returns their digests. */

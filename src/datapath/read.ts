@@ -3,7 +3,7 @@
 import { type Address, type Cidr, compareCidrs } from "../base/ip.ts";
 import { IDENTITY_ABSENT } from "../gen/layout.ts";
 import type { Held } from "../state/diff.ts";
-import { type ClassSpan, type Endpoint, type State, serviceKey } from "../state/state.ts";
+import { type ClassSpan, type Endpoint, POLICY_NONE, type State, serviceKey } from "../state/state.ts";
 import {
   addressesOfEndpoint,
   addressOfV4,
@@ -48,6 +48,7 @@ export async function readHeld(tables: Tables): Promise<Read> {
   const sources = await readSources(tables);
   const ports = await tables.ports.read({ skipZero: true });
   const rows = await tables.rows.read({ skipZero: true });
+  const policies = await readPolicies(tables);
   const sourcesOf = Map.groupBy(sources, ({ ifindex }) => ifindex);
   const interfaces = new Set(endpoints.map(({ ifindex }) => ifindex));
   const leftovers = sources
@@ -66,7 +67,7 @@ export async function readHeld(tables: Tables): Promise<Read> {
     cidrs: new Map(cidrs.map(([{ text }, pair]) => [text, pair[version] as number])),
     ports: spansOf(ports.map(([place, { number }]) => [place, number[version] as number])),
     rows: new Map(rows.map(([number, row]) => [number, classesOfRow(row)])),
-    policies: await readPolicies(tables),
+    policies: policies.all,
   };
   return {
     state,
@@ -82,6 +83,7 @@ export async function readHeld(tables: Tables): Promise<Read> {
         ...leftovers.map(({ ifindex }) => ifindex),
       ]),
       sources: leftovers,
+      policies: policies.unreadable,
       ports: ports.some(([, { number }]) => number[0] !== number[1]),
     },
   };
@@ -142,11 +144,21 @@ export function spansOf(places: readonly (readonly [number, number])[]): ClassSp
   return spans;
 }
 
-async function readPolicies({ policy }: Tables): Promise<Map<number, Map<number, number>>> {
-  const policies = new Map<number, Map<number, number>>();
+interface Policies {
+  /** Also those that cannot be read, without a cell: their numbers are in use. */
+  readonly all: Map<number, Map<number, number>>;
+  /** Nothing opens them any more, since their pins are gone. */
+  readonly unreadable: ReadonlySet<number>;
+}
+
+async function readPolicies({ policy }: Tables): Promise<Policies> {
+  const all = new Map<number, Map<number, number>>();
+  const unreadable = new Set<number>();
   for await (const [number, rows] of policy.all()) {
-    // 0 is "not isolated": never looked up, and written only to wait for packets in flight.
-    if (number !== 0) policies.set(number, new Map(await rows.read({ skipZero: true })));
+    // Never looked up, and written only to wait for packets in flight.
+    if (number === POLICY_NONE) continue;
+    if (rows === undefined) unreadable.add(number);
+    all.set(number, new Map(await rows?.read({ skipZero: true })));
   }
-  return policies;
+  return { all, unreadable };
 }

@@ -2,6 +2,7 @@
 
 import type { BpfMap } from "bpf-ts";
 import { MAPS } from "../gen/layout.ts";
+import type { InnerMaps } from "./inner.ts";
 import {
   type KeyOf,
   type MapName,
@@ -34,15 +35,21 @@ export type Tables = { readonly [N in Opened as CamelCase<N>]: TableFor<N> };
 
 const isOpened = (name: string): name is Opened => !/^(?:events|scratch|recent_.*)$/.test(name);
 
+/** The maps of a layout, open. */
+export interface OpenMaps {
+  map(name: MapName): BpfMap;
+  inner(name: NestedName): InnerMaps;
+}
+
 /** Typed tables over maps that remain the caller's to close. */
-export const openTables = (map: (name: MapName) => BpfMap): Tables =>
+export const openTables = ({ map, inner }: OpenMaps): Tables =>
   Object.fromEntries(
     Object.keys(MAPS)
       .filter(isOpened)
       .map((name) => [
         name.replaceAll(/_([a-z])/g, (_, letter: string) => letter.toUpperCase()),
         "inner" in MAPS[name]
-          ? nestedTableOf(name as NestedName, map(name))
+          ? nestedTableOf(name as NestedName, map(name), inner(name as NestedName))
           : tableOf(name as TableName, map(name)),
       ]),
     // The type says for each name what the two calls give.

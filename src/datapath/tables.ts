@@ -3,6 +3,7 @@
 import { BpfMap, possibleCpus } from "bpf-ts";
 import { codeOf, messageOf, OperationError } from "../base/errors.ts";
 import { type Codec, MAPS } from "../gen/layout.ts";
+import type { InnerMaps, OpenInner } from "./inner.ts";
 
 type Maps = typeof MAPS;
 export type MapName = keyof Maps;
@@ -55,12 +56,21 @@ export interface NestedTable<K, V> {
   readonly maxEntries: number;
   /** Numbers under which there are maps. */
   numbers(): Promise<number[]>;
+  has(number: number): boolean;
+  /** Undefined where there is no map, or it is not pinned and so cannot be opened. */
   open(number: number): InnerTable<K, V> | undefined;
-  /** All maps there are, one after the other; each is open until the next is asked for. */
-  all(): AsyncIterable<readonly [number: number, inner: InnerTable<K, V>]>;
-  /** Makes a new map with room for `size` entries, fills it, and swaps it in by one step. */
+  /**
+   * All maps there are, one after the other; each is open until the next is asked for, and undefined where it is not
+   * pinned. Sweeps, as sweep() does.
+   */
+  all(): AsyncIterable<readonly [number: number, inner: InnerTable<K, V> | undefined]>;
+  /** Makes a new map with room for `size` entries, fills it, pins it, and swaps it in by one step. */
   put(number: number, size: number, entries: readonly (readonly [K, V])[]): Promise<void>;
+  /** Puts an empty map that is not pinned under a number that nobody looks up: the kernel waits for programs that run. */
+  synchronize(number: number): Promise<void>;
   deleteBatch(numbers: readonly number[]): Promise<number>;
+  /** Removes the pins that an interrupted put() or delete left behind. */
+  sweep(): Promise<void>;
 }
 
 type InnerKey<N extends NestedName> = Decoded<Maps[N]["inner"]["key"]>;
@@ -76,42 +86,84 @@ export function tableOf<N extends TableName>(name: N, map: BpfMap): Table<KeyOf<
   return makeTable(name, map, { key: key as Codec<KeyOf<N>>, value: stored as unknown as Codec<ValueOf<N>> });
 }
 
-/** The same for a map of maps. */
-export function nestedTableOf<N extends NestedName>(name: N, map: BpfMap): NestedTableFor<N> {
+/** The same for a map of maps, whose inner maps are opened through `inners`. */
+export function nestedTableOf<N extends NestedName>(
+  name: N,
+  map: BpfMap,
+  inners: InnerMaps,
+): NestedTableFor<N> {
   const { key, value, inner } = MAPS[name];
   requireShape(MAPS[name], map);
   const ids = makeTable(name, map, { key, value });
   // As in tableOf: the types say what these codecs are for each name.
   const codecs = inner as unknown as Codecs<InnerKey<N>, InnerValue<N>>;
-  const wrap = (innerMap: BpfMap): InnerTable<InnerKey<N>, InnerValue<N>> => ({
+  const wrap = ({ map: innerMap, release }: OpenInner): InnerTable<InnerKey<N>, InnerValue<N>> => ({
     ...makeTable(inner.name, innerMap, codecs),
-    close: () => innerMap.close(),
-    [Symbol.dispose]: () => innerMap.close(),
+    close: release,
+    [Symbol.dispose]: release,
   });
+  const open = (number: number, id: number) => {
+    const opened = attempt("open", map, () => inners.open(number, id));
+    return opened && wrap(opened);
+  };
+  /** An agent may have put another map there since its id was read. */
+  const openNow = (number: number) => {
+    for (let id = ids.get(number), last: number | undefined; id !== undefined; id = ids.get(number)) {
+      const table = open(number, id);
+      if (table !== undefined || id === last) return table;
+      last = id;
+    }
+    return undefined;
+  };
+  const make = (maxEntries: number): BpfMap =>
+    attempt("make an inner map for", map, () => BpfMap.create({ ...inner, maxEntries }));
+  const setInner = (number: number, made: BpfMap): Promise<void> =>
+    attemptAsync("write", map, () => map.setInner(pack(key, [number]), made));
   return {
     name,
     maxEntries: map.info.maxEntries,
     async numbers() {
       return (await ids.read()).map(([number]) => number);
     },
-    open(number) {
-      const id = ids.get(number);
-      return id === undefined ? undefined : wrap(attempt("open", map, () => BpfMap.openById(id)));
-    },
+    has: (number) => ids.get(number) !== undefined,
+    open: openNow,
     async *all() {
+      const sweep = inners.sweep();
       // The map's ids are read once: on Linux 6.1 every look into it waits for a grace period.
-      for (const [number, id] of await ids.read()) {
-        using table = wrap(attempt("open", map, () => BpfMap.openById(id)));
-        yield [number, table] as const;
+      const inForce = new Map(await ids.read());
+      for (const [number, id] of inForce) {
+        using table = open(number, id) ?? openNow(number);
+        if (table !== undefined || ids.get(number) !== undefined) yield [number, table] as const;
       }
+      sweep(inForce);
     },
     async put(number, size, entries) {
-      const place = pack(key, [number]);
-      using made = attempt("make an inner map for", map, () => BpfMap.create({ ...inner, maxEntries: size }));
-      await wrap(made).writeBatch(entries);
-      await attemptAsync("write", map, () => map.setInner(place, made));
+      const made = make(size);
+      const { id } = made.info;
+      try {
+        await makeTable(inner.name, made, codecs).writeBatch(entries);
+        inners.add(number, made);
+        await setInner(number, made);
+      } catch (error) {
+        made.close();
+        inners.keep(number, ids.get(number));
+        throw error;
+      }
+      inners.keep(number, id);
     },
-    deleteBatch: ids.deleteBatch,
+    async synchronize(number) {
+      using made = make(1);
+      await setInner(number, made);
+    },
+    async deleteBatch(numbers) {
+      const deleted = await ids.deleteBatch(numbers);
+      for (const number of numbers) inners.keep(number, undefined);
+      return deleted;
+    },
+    async sweep() {
+      const sweep = inners.sweep();
+      sweep(new Map(await ids.read()));
+    },
   };
 }
 

@@ -1,10 +1,9 @@
 // What this process and machine lack for an engine, asked before anything is touched.
 
-import { accessSync, constants, existsSync, readFileSync, statfsSync } from "node:fs";
-import { delimiter, dirname, join } from "node:path";
+import { accessSync, constants, existsSync, readFileSync } from "node:fs";
+import { delimiter, join } from "node:path";
+import { bpffsObstacle } from "../base/bpffs.ts";
 import type { EngineName, EngineOptions } from "./names.ts";
-
-const BPF_FS_MAGIC = 0xcafe4a11;
 
 /** Numbers of capabilities (linux/capability.h). */
 export const CAPABILITIES = { CAP_NET_ADMIN: 12n, CAP_SYS_ADMIN: 21n, CAP_BPF: 39n } as const;
@@ -63,10 +62,8 @@ function isInstalled(program: string): boolean {
   });
 }
 
-/** The directory, or what is there of the way to it: why nothing can be pinned there, if so. */
+/** Why nothing can be pinned under a path, if so. */
 export function obstacleAt(bpffs: string): string[] {
-  let existing = bpffs;
-  while (!existsSync(existing) && existing !== dirname(existing)) existing = dirname(existing);
-  if (statfsSync(existing).type === BPF_FS_MAGIC) return [];
-  return [`${existing} is not on a BPF filesystem; mount one with: mount -t bpf bpf /sys/fs/bpf`];
+  const obstacle = bpffsObstacle(bpffs);
+  return obstacle === undefined ? [] : [obstacle];
 }

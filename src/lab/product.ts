@@ -14,6 +14,8 @@ export interface ProductPaths {
   readonly bpffs: string;
   /** The agent's socket. */
   readonly socket: string;
+  /** What the agent and the commands may do, as in ["BPF", "NET_ADMIN"]; all that this process may, if not given. */
+  readonly capabilities?: readonly string[];
 }
 
 export interface CommandResult {
@@ -47,18 +49,26 @@ const argumentsOf = (paths: ProductPaths, args: readonly string[]): string[] => 
   paths.socket,
 ];
 
+/** A command as a container with the installation's capabilities runs it: none but them, and no way to more. */
+export function commandOf(
+  paths: ProductPaths,
+  args: readonly string[],
+): readonly [command: string, args: readonly string[]] {
+  const { bin, capabilities } = paths;
+  if (capabilities === undefined) return [bin, argumentsOf(paths, args)];
+  const set = ["-all", ...capabilities.map((each) => `+${each.toLowerCase()}`)].join(",");
+  const confined = ["--no-new-privs", `--bounding-set=${set}`, `--inh-caps=${set}`, "--", bin];
+  return ["setpriv", [...confined, ...argumentsOf(paths, args)]];
+}
+
 /** Runs one command to its end, whatever its exit status. */
 export function weir(paths: ProductPaths, args: readonly string[]): Promise<CommandResult> {
+  const [command, all] = commandOf(paths, args);
   return new Promise((resolve) => {
-    execFile(
-      paths.bin,
-      argumentsOf(paths, args),
-      { maxBuffer: 64 * 1024 * 1024 },
-      (error, stdout, stderr) => {
-        const status = error === null ? 0 : typeof error.code === "number" ? error.code : -1;
-        resolve({ status, stdout, stderr: stderr === "" && status !== 0 ? String(error?.message) : stderr });
-      },
-    );
+    execFile(command, all, { maxBuffer: 64 * 1024 * 1024 }, (error, stdout, stderr) => {
+      const status = error === null ? 0 : typeof error.code === "number" ? error.code : -1;
+      resolve({ status, stdout, stderr: stderr === "" && status !== 0 ? String(error?.message) : stderr });
+    });
   });
 }
 
@@ -88,7 +98,8 @@ export async function statusOf(paths: ProductPaths): Promise<Status> {
  */
 export function cleanUp(paths: ProductPaths): void {
   if (!existsSync(paths.bpffs)) return;
-  const done = spawnSync(paths.bin, argumentsOf(paths, ["cleanup"]), { encoding: "utf8" });
+  const [command, args] = commandOf(paths, ["cleanup"]);
+  const done = spawnSync(command, args, { encoding: "utf8" });
   if (!existsSync(paths.bpffs)) return;
   rmSync(paths.bpffs, { recursive: true });
   throw new OperationError(`left ${paths.bpffs} (exit status ${done.status}) ${done.stderr?.trim() ?? ""}`, {
@@ -130,9 +141,9 @@ export class Agent {
 
   /** As `spawn`, with all arguments of `weir run`. */
   static run(paths: ProductPaths, options: readonly string[]): Agent {
-    const args = argumentsOf(paths, ["run", ...options]);
+    const [command, args] = commandOf(paths, ["run", ...options]);
     // A group of its own, since Ctrl-C is for whoever started it; but not left alone when that one is killed.
-    const guarded = ["--pdeathsig", "KILL", "--", paths.bin, ...args];
+    const guarded = ["--pdeathsig", "KILL", "--", command, ...args];
     return new Agent(paths, spawn("setpriv", guarded, { stdio: ["ignore", "pipe", "pipe"], detached: true }));
   }
 

@@ -48,7 +48,7 @@ export function differences({ state, unsettled }: Held, want: State): Difference
       text: endpointText,
       unsettled: unsettled.endpoints,
     }),
-    ...ofPolicies(want, state),
+    ...ofPolicies(want, state, unsettled.policies),
     ...ofPorts(want, state, unsettled.ports),
     ...ofMaps("rows", want.rows, state.rows, { text: classesText, unsettled: new Set() }),
   ];
@@ -127,14 +127,15 @@ const differenceOf = (
   ...(held === undefined ? {} : { held }),
 });
 
-function ofPolicies(want: State, have: State): Difference[] {
+function ofPolicies(want: State, have: State, unreadable: ReadonlySet<number>): Difference[] {
   const found: Difference[] = [];
   for (const policy of new Set([...want.policies.keys(), ...have.policies.keys()])) {
     const [wanted, held] = [want.policies.get(policy), have.policies.get(policy)];
-    if (wanted === undefined || held === undefined) {
+    if (wanted === undefined || held === undefined || unreadable.has(policy)) {
       const text = (cells: ReadonlyMap<number, number> | undefined): string | undefined =>
         cells === undefined ? undefined : `rows of ${cells.size} identities`;
-      found.push(differenceOf({ table: "policy", key: String(policy), policy }, text(wanted), text(held)));
+      const heldText = unreadable.has(policy) ? "rows that cannot be read: they are not pinned" : text(held);
+      found.push(differenceOf({ table: "policy", key: String(policy), policy }, text(wanted), heldText));
       continue;
     }
     for (const identity of new Set([...wanted.keys(), ...held.keys()])) {

@@ -23,6 +23,8 @@ export interface Held {
     readonly endpoints: ReadonlySet<number>;
     /** Of endpoints' sources, also those that allow nothing in either version. */
     readonly sources: readonly SourceKey[];
+    /** Policies whose rows cannot be read. */
+    readonly policies: ReadonlySet<number>;
     readonly ports: boolean;
   };
 }
@@ -36,6 +38,7 @@ export const settledState = (state: State): Held => ({
     cidrs: new Set(),
     endpoints: new Set(),
     sources: [],
+    policies: new Set(),
     ports: false,
   },
 });
@@ -109,7 +112,7 @@ const REMOVE_NOTHING: Batch["remove"] = {
 export function diff(held: Held, want: State): Changes {
   const have = held.state;
   const rows = rowChanges(have, want);
-  const policies = policyChanges(have, want);
+  const policies = policyChanges(held, want);
   const ports = portChanges(have.ports, want.ports, held.unsettled.ports);
   const cidrs = cidrChanges(held, want);
   const addresses = mayBeAbsent(have.addresses, want.addresses, held.unsettled.addresses).map(
@@ -195,7 +198,7 @@ function rowChanges(have: State, want: State) {
 }
 
 /** Policies keep the cells of identities that are in force until the flip, for the same reason. */
-function policyChanges(have: State, want: State) {
+function policyChanges({ state: have, unsettled }: Held, want: State) {
   const inForce = new Set([
     IDENTITY_DEFAULT,
     ...[...have.addresses.values()].map(identityIn),
@@ -205,7 +208,7 @@ function policyChanges(have: State, want: State) {
   const prepare: PolicyWrite[] = [];
   const cleanup: PolicyWrite[] = [];
   for (const [number, cells] of want.policies) {
-    const before = have.policies.get(number);
+    const before = unsettled.policies.has(number) ? undefined : have.policies.get(number);
     const kept = [...(before ?? [])].filter(([identity]) => inForce.has(identity));
     const both = new Map([...kept, ...cells]);
     const added = [...both.keys()].filter((identity) => before?.get(identity) !== both.get(identity));

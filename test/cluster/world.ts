@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { type EndpointSpec, type Lab, openLab } from "../../src/lab/lab.ts";
 import { Agent, type CommandResult, cleanUp, type ProductPaths, weir } from "../../src/lab/product.ts";
+import { chartCapabilities } from "../support/capabilities.ts";
 import { type Access, openAccess } from "./access.ts";
 import type { Api } from "./api.ts";
 import { settled } from "./known.ts";
@@ -61,7 +62,12 @@ async function worldOf(servers: Servers, lab: Lab, prefix: string): Promise<Worl
   rmSync(directory, { recursive: true, force: true });
   mkdirSync(directory);
   lab.defer(() => rmSync(directory, { recursive: true }));
-  const paths = { bin: BIN, bpffs: `/sys/fs/bpf/${prefix}`, socket: join(directory, "agent.sock") };
+  const paths = {
+    bin: BIN,
+    bpffs: `/sys/fs/bpf/${prefix}`,
+    socket: join(directory, "agent.sock"),
+    capabilities: chartCapabilities(),
+  };
   if (existsSync(paths.bpffs)) cleanUp(paths);
   lab.defer(() => cleanUp(paths));
   const access = await openAccess(servers, directory);

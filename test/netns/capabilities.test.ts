@@ -4,7 +4,8 @@ import { chownSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSyn
 import { dirname, join } from "node:path";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { Agent, type ProductPaths, weir } from "../../src/lab/product.ts";
-import { agentPod, findObject, objectsOf, podOf, renderChart } from "../../tools/chart/render.ts";
+import { findObject, objectsOf, podOf, renderChart } from "../../tools/chart/render.ts";
+import { chartCapabilities } from "../support/capabilities.ts";
 import { mismatchesOf } from "./reach.ts";
 import { FRIENDS_ONLY, FRIENDS_ONLY_HOLDS, smallWorld } from "./small-world.ts";
 import { openWorld, type World } from "./world.ts";
@@ -17,21 +18,7 @@ beforeAll(async () => {
 
 afterAll(() => world?.close());
 
-/** As in ["BPF", "NET_ADMIN"]. */
-function capabilitiesOf(set: readonly string[]): readonly string[] {
-  const { add = [], drop } = agentPod(set).containers[0].securityContext.capabilities ?? {};
-  expect(drop).toEqual(["ALL"]);
-  return add;
-}
-
-/** The command as a container with these capabilities runs it: none but them, and no way to more. */
-function pathsWith(capabilities: readonly string[]): ProductPaths {
-  const set = ["-all", ...capabilities.map((each) => `+${each.toLowerCase()}`)].join(",");
-  const bin = join(dirname(world.paths.socket), "weir");
-  const confined = `setpriv --no-new-privs --bounding-set=${set} --inh-caps=${set}`;
-  writeFileSync(bin, `#!/bin/sh\nexec ${confined} ${world.paths.bin} "$@"\n`, { mode: 0o755 });
-  return { ...world.paths, bin };
-}
+const pathsWith = (capabilities: readonly string[]): ProductPaths => ({ ...world.paths, capabilities });
 
 async function enforces(capabilities: readonly string[], ...args: readonly string[]): Promise<void> {
   const paths = pathsWith(capabilities);
@@ -47,19 +34,19 @@ async function enforces(capabilities: readonly string[], ...args: readonly strin
 }
 
 it("enforces and cleans up with the chart's capabilities", async () => {
-  await enforces(capabilitiesOf([]));
+  await enforces(chartCapabilities());
 });
 
 it("gives its socket to a group", async () => {
-  await enforces(capabilitiesOf(["config.socketGroup=4711"]), "--socket-group", "4711");
+  await enforces(chartCapabilities(["config.socketGroup=4711"]), "--socket-group", "4711");
 });
 
 /** Of addresses in pods' namespaces the agent is told by it; without, it looks for them itself now and then. */
 const SPARED = "NET_BROADCAST";
-const needed = (): readonly string[] => capabilitiesOf([]).filter((each) => each !== SPARED);
+const needed = (): readonly string[] => chartCapabilities().filter((each) => each !== SPARED);
 
 it("enforces without being told of pods' addresses at once", async () => {
-  expect(capabilitiesOf([])).toContain(SPARED);
+  expect(chartCapabilities()).toContain(SPARED);
   await enforces(needed());
 });
 
@@ -99,7 +86,7 @@ it("puts weir-cni into another user's directory and takes it away again, with th
   );
   const [cni] = podOf(findObject(cleanup, "DaemonSet", "weir-cleanup")).initContainers ?? [];
   const capabilities = cni?.securityContext.capabilities?.add ?? [];
-  for (const each of capabilities) expect(capabilitiesOf(["cni.enabled=true"])).toContain(each);
+  for (const each of capabilities) expect(chartCapabilities(["cni.enabled=true"])).toContain(each);
   const paths = pathsWith(capabilities);
   const at = ["--conf-dir", conf, "--bin-dir", bin];
   const installed = await weir(paths, ["cni", "install", ...at]);

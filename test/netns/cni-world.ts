@@ -10,6 +10,7 @@ import { PodProcess } from "../../src/lab/process.ts";
 import { Agent, type CommandResult, cleanUp, type ProductPaths, weir } from "../../src/lab/product.ts";
 import type { Outcome, Probe } from "../../src/lab/protocol.ts";
 import { Teardown } from "../../src/lab/teardown.ts";
+import { chartCapabilities } from "../support/capabilities.ts";
 
 const BIN = fileURLToPath(new URL("../../bin/weir", import.meta.url));
 const PLUGIN = fileURLToPath(new URL("../../cni/build/weir-cni", import.meta.url));
@@ -188,7 +189,12 @@ export function openCniWorld(spec: CniWorldSpec): CniWorld {
   teardown.defer(restorerOfForwarding());
   removeNetwork(prefix);
   teardown.defer(() => removeNetwork(prefix));
-  const paths = { bin: BIN, bpffs: `/sys/fs/bpf/${prefix}`, socket: join(directory, "agent.sock") };
+  const paths = {
+    bin: BIN,
+    bpffs: `/sys/fs/bpf/${prefix}`,
+    socket: join(directory, "agent.sock"),
+    capabilities: chartCapabilities(["cni.enabled=true"]),
+  };
   if (existsSync(paths.bpffs)) cleanUp(paths);
   teardown.defer(() => cleanUp(paths));
   const manifests = manifestDirectory(join(directory, "manifests"));

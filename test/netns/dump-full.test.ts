@@ -9,7 +9,8 @@ import { afterAll, beforeAll, expect, it } from "vitest";
 import { openPins } from "../../src/datapath/pins.ts";
 import { tableOf } from "../../src/datapath/tables.ts";
 import { Direction } from "../../src/gen/layout.ts";
-import { cleanUp, type ProductPaths, weirOutput } from "../../src/lab/product.ts";
+import { cleanUp, commandOf, type ProductPaths, weirOutput } from "../../src/lab/product.ts";
+import { chartCapabilities } from "../support/capabilities.ts";
 
 /** Of the 262,144 that there is room for: an LRU map gives up some places before it is full. */
 const FLOWS = 200_000;
@@ -23,7 +24,12 @@ let entries: number;
 beforeAll(async () => {
   directory = mkdtempSync(join(tmpdir(), "wt-full-"));
   const bin = fileURLToPath(new URL("../../bin/weir", import.meta.url));
-  paths = { bin, bpffs: "/sys/fs/bpf/wt-full", socket: join(directory, "agent.sock") };
+  paths = {
+    bin,
+    bpffs: "/sys/fs/bpf/wt-full",
+    socket: join(directory, "agent.sock"),
+    capabilities: chartCapabilities(),
+  };
   if (existsSync(paths.bpffs)) cleanUp(paths);
   writeFileSync(
     join(directory, "namespace.yaml"),
@@ -59,14 +65,11 @@ interface Seen {
 
 /** Counts the flows in what comes, and keeps nothing of it. */
 function dumped(...args: readonly string[]): Promise<Seen> {
-  const child = spawn(
-    paths.bin,
-    ["maps", "dump", "conntrack", ...args, "--bpffs", paths.bpffs, "--socket", paths.socket],
-    {
-      env: { ...process.env, NODE_OPTIONS: `--max-old-space-size=${HEAP_MB}` },
-      stdio: ["ignore", "pipe", "pipe"],
-    },
-  );
+  const [command, all] = commandOf(paths, ["maps", "dump", "conntrack", ...args]);
+  const child = spawn(command, all, {
+    env: { ...process.env, NODE_OPTIONS: `--max-old-space-size=${HEAP_MB}` },
+    stdio: ["ignore", "pipe", "pipe"],
+  });
   let flows = 0;
   let rest = "";
   let errors = "";

@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import type { Agent } from "../../src/lab/product.ts";
+import { type Agent, commandOf } from "../../src/lab/product.ts";
 import type { Probe } from "../../src/lab/protocol.ts";
 import type { EventView } from "../../src/observe/events/event.ts";
 import { growth } from "./counted.ts";
@@ -162,7 +162,7 @@ describe("a new flow", () => {
     await world.lab.probe(FRIEND, probe("udp", SERVER_V4));
     expect((await events("--verdict", "passed")).length).toBe(0);
     const args = ["monitor", "-f", "--flows", "--last", "0", "-o", "json"];
-    const child = spawn(world.paths.bin, [...args, "--socket", world.paths.socket]);
+    const child = spawn(...commandOf(world.paths, args));
     try {
       let text = "";
       child.stdout.on("data", (chunk: Buffer) => {

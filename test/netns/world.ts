@@ -13,6 +13,7 @@ import {
   podManifest,
 } from "../../src/lab/manifests.ts";
 import { Agent, type CommandResult, cleanUp, type ProductPaths, weir } from "../../src/lab/product.ts";
+import { chartCapabilities } from "../support/capabilities.ts";
 
 export interface WorldSpec {
   /** The lab's; names the directory of pins too. */
@@ -28,6 +29,7 @@ export interface WorldSpec {
 export interface World {
   readonly lab: Lab;
   readonly manifests: ManifestDirectory;
+  /** With the chart's capabilities. */
   readonly paths: ProductPaths;
   /** Starts an agent on the manifests, with more arguments, and waits until all is applied. */
   start(...args: readonly string[]): Promise<Agent>;
@@ -46,7 +48,12 @@ export async function openWorld(spec: WorldSpec): Promise<World> {
     rmSync(directory, { recursive: true, force: true });
     mkdirSync(directory);
     lab.defer(() => rmSync(directory, { recursive: true }));
-    const paths = { bin: BIN, bpffs: `/sys/fs/bpf/${spec.prefix}`, socket: join(directory, "agent.sock") };
+    const paths = {
+      bin: BIN,
+      bpffs: `/sys/fs/bpf/${spec.prefix}`,
+      socket: join(directory, "agent.sock"),
+      capabilities: chartCapabilities(),
+    };
     if (existsSync(paths.bpffs)) cleanUp(paths);
     lab.defer(() => cleanUp(paths));
     const manifests = manifestDirectory(join(directory, "manifests"));

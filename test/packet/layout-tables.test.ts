@@ -12,10 +12,11 @@ import {
   rowOf,
   sumCounters,
 } from "../../src/datapath/codec.ts";
+import { heldInner } from "../../src/datapath/inner.ts";
 import { type MapName, nestedTableOf, tableOf } from "../../src/datapath/tables.ts";
 import { type Count, type Counters, MAPS, REASONS } from "../../src/gen/layout.ts";
 
-const opened: BpfMap[] = [];
+const opened: { close(): void }[] = [];
 afterAll(() => {
   for (const map of opened) map.close();
 });
@@ -191,8 +192,9 @@ describe("the counters", () => {
 describe("the policies", () => {
   const { type, keySize, valueSize, flags } = MAPS.policy.inner;
   const template = BpfMap.create({ type, name: "wt_rows", keySize, valueSize, flags, maxEntries: 1 });
-  opened.push(template);
-  const policies = nestedTableOf("policy", makeMap("policy", 8, template));
+  const inners = heldInner();
+  opened.push(template, inners);
+  const policies = nestedTableOf("policy", makeMap("policy", 8, template), inners);
 
   it("are put in whole, opened, replaced and removed", async () => {
     expect(await policies.numbers()).toEqual([]);
@@ -240,7 +242,7 @@ describe("a map of another shape", () => {
     expect(() => tableOf("cidrs_v4", map)).toThrow(
       "open map cidrs_v4: type 1 with keys of 4 and values of 8 bytes, instead of type 11, 8 and 8",
     );
-    expect(() => nestedTableOf("policy", map)).toThrow("open map policy: type 1");
+    expect(() => nestedTableOf("policy", map, heldInner())).toThrow("open map policy: type 1");
   });
 });
 

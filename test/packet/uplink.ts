@@ -91,7 +91,7 @@ function uplinkOf({ maps: { tables }, guard }: Bench): Uplink {
       return present(SCREENED_NAMES[screened], `a name for ${screened}`);
     },
     async countOf(prefix) {
-      const number = present((await readDenied(tables)).get(prefix), prefix);
+      const number = present((await readDenied(tables))?.get(prefix), prefix);
       return Number((await readDeniedCounts(tables)).get(number)?.packets ?? 0n);
     },
   };

@@ -201,6 +201,7 @@ function read(memory: Memory): Held {
   return {
     state,
     unsettled: {
+      policies: new Set(),
       addresses: differ(memory.addresses),
       services: differ(memory.services),
       cidrs: differ(memory.cidrs),

@@ -68,7 +68,7 @@ export async function compare(context: Context): Promise<Comparison> {
       const { held, generation, settings } = await readKernel(
         context,
         async ({ pins, generation, table }) => ({
-          held: await readHeld(openTables((name) => pins.map(name))),
+          held: await readHeld(openTables(pins)),
           generation,
           settings: heldSettings(table("node")),
         }),

@@ -38,7 +38,7 @@ import { portSetText } from "../../policy/ports.ts";
 import { identityIn, POLICY_NONE, serviceKey } from "../../state/state.ts";
 import { readCounters } from "../counters.ts";
 import { interfaceNames } from "../interfaces.ts";
-import { type Kernel, readEndpoints } from "../kernel.ts";
+import { type Kernel, readEndpoints, unreadable } from "../kernel.ts";
 import { readFlows, readFragments, readNode } from "./flows.ts";
 import { readPorts, readRows, rowTexts } from "./ports.ts";
 import { readDeniedRecords, readScreenedRecords } from "./uplinks.ts";
@@ -145,11 +145,11 @@ async function readSources({ table, version }: Kernel): Promise<SourceRecord[]> 
 }
 
 async function readPolicies({ pins }: Kernel): Promise<PolicyRecord[]> {
-  const outer = nestedTableOf("policy", pins.map("policy"));
+  const outer = nestedTableOf("policy", pins.map("policy"), pins.inner("policy"));
   const records: PolicyRecord[] = [];
   for await (const [policy, inner] of outer.all()) {
-    // 0 is "not isolated": nobody looks there.
     if (policy === POLICY_NONE) continue;
+    if (inner === undefined) throw unreadable(`policy ${policy}`);
     const cells = (await inner.read()).map(([identity, row]) => ({ identity, row }));
     // A cell that holds nothing falls back to that of identity 0, which is always of interest.
     records.push({ policy, cells: cells.filter(({ identity, row }) => identity === 0 || row !== 0) });

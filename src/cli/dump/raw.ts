@@ -5,6 +5,8 @@ import { type NestedName, type NestedTable, nestedTableOf } from "../../datapath
 import { type Codec, MAPS } from "../../gen/layout.ts";
 import type { RawEntry, RawMap, RawType } from "../../observe/dump/dump.ts";
 import type { TableInfo } from "../../observe/dump/tables.ts";
+import { POLICY_NONE } from "../../state/state.ts";
+import { unreadable } from "../kernel.ts";
 
 /** The ring buffer has no entries. */
 type MapName = Exclude<keyof typeof MAPS, "events">;
@@ -62,9 +64,11 @@ const isNested = (name: MapName): name is NestedName => "inner" in MAPS[name];
 async function rawInner(name: NestedName, pins: Pins): Promise<RawMap[]> {
   const inner: { readonly kind: string; readonly key: Codec<unknown>; readonly value: Codec<unknown> } =
     MAPS[name].inner;
-  const outer: NestedTable<unknown, unknown> = nestedTableOf(name, pins.map(name));
+  const outer: NestedTable<unknown, unknown> = nestedTableOf(name, pins.map(name), pins.inner(name));
   const maps: RawMap[] = [];
   for await (const [number, table] of outer.all()) {
+    if (name === "policy" && number === POLICY_NONE) continue;
+    if (table === undefined) throw unreadable(`${name}[${number}]`);
     const cells = await table.read({ skipZero: inner.kind.endsWith("array") });
     maps.push({
       map: `${name}[${number}]`,

@@ -6,15 +6,16 @@ import { nestedTableOf } from "../../datapath/tables.ts";
 import { SCREENED_NAMES, Screened } from "../../gen/layout.ts";
 import type { DeniedRecord, ScreenedRecord } from "../../observe/dump/uplinks.ts";
 import { cidrFrom } from "../../state/lookup.ts";
-import type { Kernel } from "../kernel.ts";
+import { type Kernel, unreadable } from "../kernel.ts";
 
 /** The prefixes in force, in the order of their addresses. */
 export async function readDeniedRecords({ pins, table }: Kernel): Promise<DeniedRecord[]> {
   const numbers = await readDenied({
     uplink: table("uplink"),
-    deniedV4: nestedTableOf("denied_v4", pins.map("denied_v4")),
-    deniedV6: nestedTableOf("denied_v6", pins.map("denied_v6")),
+    deniedV4: nestedTableOf("denied_v4", pins.map("denied_v4"), pins.inner("denied_v4")),
+    deniedV6: nestedTableOf("denied_v6", pins.map("denied_v6"), pins.inner("denied_v6")),
   });
+  if (numbers === undefined) throw unreadable("the list of denied prefixes");
   const counts = await readDeniedCounts({ deniedCounts: table("denied_counts") });
   return [...numbers]
     .map(([prefix, number]) => ({ cidr: cidrFrom(prefix), number }))

@@ -1,0 +1,103 @@
+// The BPF filesystem: its directories, and pins as links from a path to an object of the kernel.
+
+import { mkdirSync, readdirSync, rmSync } from "node:fs";
+import { dirname, join, relative, sep } from "node:path";
+import { BpfLink, BpfMap, BpfProgram } from "bpf-ts";
+import { bpffsObstacle, existingAbove } from "../base/bpffs.ts";
+import { codeOf, messageOf, OperationError } from "../base/errors.ts";
+
+/** What can be pinned. */
+interface Pinnable {
+  readonly info: { readonly id: number };
+  pin(path: string): void;
+}
+
+const OPEN = {
+  map: (path: string) => BpfMap.openPinned(path),
+  program: (path: string) => BpfProgram.openPinned(path),
+  link: (path: string) => BpfLink.openPinned(path),
+} as const;
+
+export type PinKind = keyof typeof OPEN;
+
+/** What is pinned at a path; undefined where nothing is. Errors: BpfError. */
+export function openPin<K extends PinKind>(kind: K, path: string): ReturnType<(typeof OPEN)[K]> | undefined {
+  try {
+    return OPEN[kind](path) as ReturnType<(typeof OPEN)[K]>;
+  } catch (error) {
+    if (codeOf(error) === "ENOENT") return undefined;
+    throw error;
+  }
+}
+
+/** Makes sure that an object, and nothing else, is pinned at a path. Errors: OperationError, BpfError. */
+export function ensurePinned(kind: PinKind, object: Pinnable, path: string): void {
+  if (isPinned(kind, object, path)) return;
+  remove(path);
+  makeDirectory(dirname(path));
+  object.pin(path);
+}
+
+export function isPinned(kind: PinKind, object: Pinnable, path: string): boolean {
+  try {
+    using there = openPin(kind, path);
+    return there?.info.id === object.info.id;
+  } catch (error) {
+    // An object of another kind.
+    if (codeOf(error) === "ARGUMENT") return false;
+    throw error;
+  }
+}
+
+/** Nothing is pinned at the path from then on. Errors: OperationError. */
+export function remove(path: string): void {
+  try {
+    rmSync(path, { force: true });
+  } catch (error) {
+    throw failure("remove", path, error);
+  }
+}
+
+/** Entries of a directory, sorted; empty where it does not exist. Errors: OperationError. */
+export function listDirectory(path: string): string[] {
+  try {
+    return readdirSync(path).sort();
+  } catch (error) {
+    if (codeOf(error) === "ENOENT") return [];
+    throw failure("list", path, error);
+  }
+}
+
+/**
+ * Makes a directory and those above it, for root alone. Only on a BPF filesystem: where it is not mounted the directory
+ * below its mount point is sysfs, which refuses new directories with ENOENT, so that Node's recursive mkdir never ends.
+ * Errors: OperationError.
+ */
+export function makeDirectory(path: string): void {
+  const obstacle = obstacleAt(path);
+  if (obstacle !== undefined) throw new OperationError(obstacle, { operation: "pin under", object: path });
+  const existing = existingAbove(path);
+  let made = existing;
+  for (const name of relative(existing, path).split(sep).filter(Boolean)) {
+    made = join(made, name);
+    try {
+      mkdirSync(made, { mode: 0o700 });
+    } catch (error) {
+      if (codeOf(error) !== "EEXIST") throw failure("make", made, error);
+    }
+  }
+}
+
+/** As bpffsObstacle. Errors: OperationError. */
+export function obstacleAt(path: string): string | undefined {
+  try {
+    return bpffsObstacle(path);
+  } catch (error) {
+    throw failure("look at", path, error);
+  }
+}
+
+function failure(operation: string, object: string, cause: unknown): OperationError {
+  const code = codeOf(cause);
+  return new OperationError(messageOf(cause), { operation, object, cause, ...(code && { code }) });
+}

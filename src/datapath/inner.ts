@@ -1,0 +1,133 @@
+// The maps inside maps of maps, which only a pin opens again: the kernel gives descriptors by id to CAP_SYS_ADMIN alone.
+//
+//   ROOT/<layout digest>/inner/<map>/<number>-<id>     the map `id` under `number` of a map of maps
+//
+// The id is part of the name, so a pin never has to be replaced: the outer map says which of the pins is in force, and
+// every other one is left over from a process that ended between two steps.
+
+import { join } from "node:path";
+import type { BpfMap } from "bpf-ts";
+import { messageOf } from "../base/errors.ts";
+import { ensurePinned, listDirectory, openPin, remove } from "./bpffs.ts";
+
+/** The inner maps of one map of maps. Who opens a map through this closes it. */
+export interface InnerMaps {
+  /** The map with this id under this number; undefined where it is not pinned. Errors: BpfError. */
+  open(number: number, id: number): OpenInner | undefined;
+  /** A new map, before the outer map refers to it. From here on it belongs to this. */
+  add(number: number, map: BpfMap): void;
+  /** The outer map refers to nothing else under this number. */
+  keep(number: number, id: number | undefined): void;
+  /** Marks what there is now; the function that it returns removes of that what the outer map does not refer to. */
+  sweep(): (inForce: ReadonlyMap<number, number>) => void;
+}
+
+export interface OpenInner {
+  readonly map: BpfMap;
+  /** The map stays open where it is held for longer. */
+  release(): void;
+}
+
+/** The inner maps of an agent: open for as long as it runs, so that they are pinned again where their pins are lost. */
+export interface HeldInner extends InnerMaps {
+  /** Makes the pins that are missing. Returns why some cannot be made. Never throws. */
+  pin(): string | undefined;
+  close(): void;
+}
+
+const pinName = (number: number, id: number): string => `${number}-${id}`;
+
+/** Names that are not ours are left alone. */
+const isPinName = (name: string): boolean => /^\d+-\d+$/.test(name);
+
+/** For commands: opens the pins, and changes nothing. */
+export function pinnedInner(directory: string): InnerMaps {
+  const refuse = (): never => {
+    throw new Error("assertion failed: a command does not write maps");
+  };
+  return {
+    open(number, id) {
+      const map = openInner(directory, number, id);
+      return map && { map, release: () => map.close() };
+    },
+    add: refuse,
+    keep: refuse,
+    sweep: () => () => undefined,
+  };
+}
+
+/** Without a directory they are only held. */
+export function heldInner(directory?: string): HeldInner {
+  const held = new Map<number, Map<number, BpfMap>>();
+
+  const hold = (number: number, map: BpfMap): void => {
+    const under = held.get(number) ?? new Map<number, BpfMap>();
+    held.set(number, under.set(map.info.id, map));
+  };
+  const pathOf = (name: string): string => join(directory ?? "", name);
+  const pinOne = (number: number, map: BpfMap): string | undefined =>
+    directory === undefined
+      ? undefined
+      : failureOf(() => ensurePinned("map", map, pathOf(pinName(number, map.info.id))));
+  /** A pin that cannot be removed now is removed by a later sweep. */
+  const unpin = (name: string): void => {
+    if (directory !== undefined) failureOf(() => remove(pathOf(name)));
+  };
+  const keep = (number: number, id: number | undefined): void => {
+    for (const [other, map] of held.get(number) ?? []) {
+      if (other === id) continue;
+      map.close();
+      held.get(number)?.delete(other);
+      unpin(pinName(number, other));
+    }
+  };
+  return {
+    open(number, id) {
+      const map = held.get(number)?.get(id) ?? (directory && openInner(directory, number, id));
+      if (!map) return undefined;
+      hold(number, map);
+      return { map, release: () => undefined };
+    },
+    add(number, map) {
+      hold(number, map);
+      // Without a pin it is in force all the same, and pinned later: see pin().
+      pinOne(number, map);
+    },
+    keep,
+    sweep() {
+      const pins = directory === undefined ? [] : listDirectory(directory).filter(isPinName);
+      return (inForce) => {
+        const kept = new Set([...inForce].map(([number, id]) => pinName(number, id)));
+        for (const number of held.keys()) keep(number, inForce.get(number));
+        for (const name of pins) if (!kept.has(name)) unpin(name);
+      };
+    },
+    pin() {
+      const failures = [...held].flatMap(([number, maps]) =>
+        [...maps.values()].map((map) => pinOne(number, map)),
+      );
+      return failures.find((failure) => failure !== undefined);
+    },
+    close() {
+      for (const maps of held.values()) for (const map of maps.values()) map.close();
+      held.clear();
+    },
+  };
+}
+
+function openInner(directory: string, number: number, id: number): BpfMap | undefined {
+  const map = openPin("map", join(directory, pinName(number, id)));
+  if (map === undefined || map.info.id === id) return map;
+  // Somebody else has put another map at this path.
+  map.close();
+  return undefined;
+}
+
+function failureOf(work: () => void): string | undefined {
+  try {
+    work();
+    return undefined;
+  } catch (error) {
+    return messageOf(error);
+  }
+}

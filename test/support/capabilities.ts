@@ -1,0 +1,20 @@
+// What the chart lets its containers do.
+
+import { readFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import { agentPod, findObject, objectsOf, podOf } from "../../tools/chart/render.ts";
+
+/** What the chart renders to by default, which a unit test holds up to date: it takes no renderer to read. */
+const RENDERED = fileURLToPath(new URL("../../deploy/weir.yaml", import.meta.url));
+
+/** Of the agent's container, rendered with these `--set`s: as in ["BPF", "NET_ADMIN"]. @throws Error where it keeps others */
+export function chartCapabilities(set: readonly string[] = []): readonly string[] {
+  const pod =
+    set.length > 0
+      ? agentPod(set)
+      : podOf(findObject(objectsOf(readFileSync(RENDERED, "utf8")), "DaemonSet", "weir"));
+  const { add = [], drop = [] } = pod.containers[0].securityContext.capabilities ?? {};
+  if (drop.join() !== "ALL")
+    throw new Error(`the container drops ${drop.join() || "no"} capabilities, not ALL`);
+  return add;
+}
