@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { BpfMap } from "bpf-ts";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { type HeldInner, heldInner, pinnedInner } from "../../src/datapath/inner.ts";
-import { nestedTableOf, type PolicyTable } from "../../src/datapath/tables.ts";
+import { type NestedTableFor, nestedTableOf } from "../../src/datapath/tables.ts";
 import { MAPS } from "../../src/gen/layout.ts";
 
 const ROOT = `/sys/fs/bpf/wt-inner-${process.pid}`;
@@ -28,18 +28,18 @@ afterAll(() => {
 });
 
 /** An agent's table; it ends where a crash would end it. */
-function agent(): { readonly policies: PolicyTable; readonly inners: HeldInner } {
+function agent(): { readonly policies: NestedTableFor<"policy">; readonly inners: HeldInner } {
   const inners = heldInner(DIRECTORY);
   opened.push(inners);
   return { inners, policies: nestedTableOf("policy", outer, inners) };
 }
 
 /** A command's, which opens pins only. */
-const command = (): PolicyTable => nestedTableOf("policy", outer, pinnedInner(DIRECTORY));
+const command = (): NestedTableFor<"policy"> => nestedTableOf("policy", outer, pinnedInner(DIRECTORY));
 
 const pins = (): string[] => readdirSync(DIRECTORY).map((name) => name.replace(/-\d+$/, ""));
 
-async function contentOf(policies: PolicyTable): Promise<Record<string, unknown>> {
+async function contentOf(policies: NestedTableFor<"policy">): Promise<Record<string, unknown>> {
   const content: Record<string, unknown> = {};
   for await (const [number, rows] of policies.all())
     content[number] = rows === undefined ? "unreadable" : await rows.read({ skipZero: true });

@@ -43,8 +43,6 @@ const COMMANDS: readonly (readonly [name: string, command: readonly [string, ...
     ],
     ["addresses.txt", ["ip", "address", "show"], "addresses of this network namespace"],
     ["attached.txt", ["bpftool", "net", "show"], "programs that are attached to interfaces, also others'"],
-    ["programs.txt", ["bpftool", "prog", "show"], "programs that are loaded, also others'"],
-    ["bpf-links.txt", ["bpftool", "link", "show"], "links of programs to interfaces, also others'"],
   ];
 
 export const PARTS: readonly Part[] = [
