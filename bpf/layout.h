@@ -22,7 +22,7 @@ enum reason : __u8 {
 	REASON_POLICY = 2,       /* a new flow that a rule allows */
 	REASON_NODE = 3,         /* sent by this node itself */
 	REASON_RELATED = 4,      /* an ICMP error about a tracked flow */
-	REASON_NEIGHBOUR = 5,    /* ARP, IPv6 neighbour discovery or multicast listener discovery */
+	REASON_NEIGHBOUR = 5,    /* ARP, IPv6 neighbour discovery, MLD or IGMP */
 	REASON_AUDIT = 6,        /* policy denies it, in audit mode */
 	REASON_DROPS = 16,       /* the first one that drops */
 	REASON_DENIED = 16,      /* the pod is isolated and no rule allows it */
@@ -30,9 +30,11 @@ enum reason : __u8 {
 	REASON_SPOOFED = 18,     /* from the pod, with a source address that is not its own */
 	REASON_MALFORMED = 19,   /* the headers are truncated or contradict each other */
 	REASON_FRAGMENT = 20,    /* the first fragment of the packet was not seen or not allowed */
-	REASON_UNSUPPORTED = 21, /* the Ethernet type or an IPv6 header is not supported */
+	REASON_UNSUPPORTED = 21, /* the Ethernet type, an IP option or an extension header is not supported */
 	REASON_UNKNOWN = 22,     /* the interface has no entry in the endpoint table */
 	REASON_INCOMPLETE = 23,  /* a map lacks an entry that the agent should have written */
+	REASON_ROUTER = 25,      /* from the pod, an advertisement, redirect or query that only routers send */
+	REASON_LIMITED = 26,     /* from the pod, ARP, neighbour discovery, MLD or IGMP above the rate limit */
 };
 
 /* Of frames, by their Ethernet type: what is neither, ARP for one, counts as IPv4. */
@@ -119,6 +121,8 @@ struct node {
 	__u32 generation;
 	__u32 ticks_per_second;   /* of bpf_jiffies64 */
 	__u32 timeouts[TIMEOUTS]; /* in ticks, by enum timeout */
+	__u32 neighbour_rate; /* packets of REASON_NEIGHBOUR from an endpoint in a second, at once or spread; 0: none */
+	__u32 reserved;
 };
 
 /* 128 bits of IPv6 address; the high half first on the wire. */
@@ -334,6 +338,13 @@ struct event {
 const struct {
 	struct event event;
 } event_anchor __attribute__((section(".layout"))) = {};
+
+/* A rate limit: how much of it is used in a period. */
+struct rate {
+	__u64 ends; /* of the period, in ticks */
+	__u32 used;
+	__u32 reserved;
+};
 
 /* How many events of an endpoint, a direction and a reason there were in a second, and ever. */
 struct event_bucket {

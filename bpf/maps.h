@@ -210,6 +210,14 @@ struct {
 	__type(value, struct event_bucket);
 } event_buckets SEC(".maps");
 
+/* By endpoint id: what it has sent of REASON_NEIGHBOUR. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, ENDPOINTS_MAX);
+	__type(key, __u32);
+	__type(value, struct rate);
+} neighbour_rates SEC(".maps");
+
 /* By endpoint id; id 0 counts what no endpoint owns. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

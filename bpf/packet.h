@@ -36,7 +36,7 @@ struct cursor {
 };
 
 struct packet {
-	/* IPv4 addresses stand in the low halves. Of ARP, the source is the sender. */
+	/* IPv4 addresses are in the low halves. Of ARP, these are the sender and the target. */
 	struct address_v6 source;
 	struct address_v6 destination;
 	__be32 fragment_id;

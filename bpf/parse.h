@@ -20,9 +20,52 @@
 #define IPV6_OFFSET 0xfff8
 #define IPV6_MORE_FRAGMENTS 0x0001
 
+#define OPTION_END 0
+#define OPTION_NOP 1
+#define OPTION_LSRR 131
+#define OPTION_SSRR 137
+#define OPTIONS_MAX 40
+
+#define EXTENSIONS_MASK 0x3fff /* how far into a frame is looked; the verifier wants to see a bound */
+
+/*
+ * Walks `length` bytes of IPv4 options, `offset` bytes into the frame. A source route leads to where policy does not look, as a
+ * routing header does. A global function, so that the verifier looks at it once.
+ */
+__noinline int walk_options(hook_context *context, __u32 offset, __u32 length)
+{
+	void *end = (void *)(long)context->data_end;
+	__u32 next = 0;
+
+	if ((void *)(long)context->data + ((offset + length) & EXTENSIONS_MASK) > end)
+		return PARSED_MALFORMED;
+	/* Byte by byte, so that the verifier knows each position: from option to option it would follow every way through them. */
+	for (__u32 i = 0; i < OPTIONS_MAX; i++) {
+		const __u8 *option = (void *)(long)context->data + ((offset + i) & EXTENSIONS_MASK);
+
+		if (i >= length)
+			return PARSED_IP;
+		if (i < next)
+			continue;
+		if ((void *)(option + 1) > end)
+			return PARSED_MALFORMED;
+		if (option[0] == OPTION_END)
+			return PARSED_IP;
+		if (option[0] == OPTION_LSRR || option[0] == OPTION_SSRR)
+			return PARSED_UNSUPPORTED;
+		if (option[0] == OPTION_NOP)
+			continue;
+		if ((void *)(option + 2) > end || option[1] < 2 || i + option[1] > length)
+			return PARSED_MALFORMED;
+		next = i + option[1];
+	}
+	return PARSED_IP;
+}
+
 static __always_inline enum parsed parse_ipv4(struct cursor *cursor, struct packet *packet)
 {
 	const struct iphdr *header = cursor->at;
+	enum parsed options;
 	__u32 length;
 
 	if (!ensure(cursor, sizeof(*header)))
@@ -34,9 +77,15 @@ static __always_inline enum parsed parse_ipv4(struct cursor *cursor, struct pack
 	packet->source.low = header->saddr;
 	packet->destination.low = header->daddr;
 	packet->protocol = header->protocol;
+	packet->hop_limit = header->ttl;
 	packet->fragment = bpf_ntohs(header->frag_off) & (FRAGMENT_OFFSET | FRAGMENT_MORE);
 	packet->fragment_id = header->id;
 	packet->payload = bpf_ntohs(header->tot_len) - length;
+	if (length > sizeof(*header)) {
+		options = walk_options(cursor->context, offset_of(cursor) + sizeof(*header), length - sizeof(*header));
+		if (options != PARSED_IP)
+			return options;
+	}
 	advance(cursor, length);
 	return parse_transport(cursor, packet) ? PARSED_IP : PARSED_MALFORMED;
 }
@@ -65,7 +114,6 @@ static __always_inline bool is_extension(__u8 protocol)
 	}
 }
 
-#define EXTENSIONS_MASK 0x3fff /* how far into a frame is looked; the verifier wants to see a bound */
 #define EXTENSIONS_MALFORMED 0xffff
 #define EXTENSIONS_UNSUPPORTED 0xfffe
 
@@ -197,6 +245,9 @@ static __always_inline bool parse_ethernet(struct cursor *cursor, __be16 *protoc
 	return true;
 }
 
+#define ARP_REQUEST 1
+#define ARP_REPLY 2
+
 /* ARP for IPv4 over Ethernet, RFC 826. */
 struct arp_header {
 	__be16 hardware;
@@ -210,21 +261,26 @@ struct arp_header {
 	__u8 target[4];
 };
 
+/* Linux also takes hardware type 6 (IEEE 802) for Ethernet; a second form of the same claim would be a second thing to check. */
 static __always_inline bool parse_arp(struct cursor *cursor, struct packet *packet)
 {
 	const struct arp_header *header = cursor->at;
-	__be32 sender;
+	__be32 sender, target;
 
 	if (!ensure(cursor, sizeof(*header)))
 		return false;
 	if (header->hardware != bpf_htons(1) || header->protocol != bpf_htons(ETH_P_IP) ||
 	    header->hardware_length != 6 || header->protocol_length != 4)
 		return false;
+	if (header->operation != bpf_htons(ARP_REQUEST) && header->operation != bpf_htons(ARP_REPLY))
+		return false;
 	__builtin_memcpy(&sender, header->sender, sizeof(sender));
+	__builtin_memcpy(&target, header->target, sizeof(target));
 	/* A probe asks before it has an address, and names none (RFC 5227). */
 	if (sender)
 		packet->family = FAMILY_IPV4;
 	packet->source.low = sender;
+	packet->destination.low = target;
 	return true;
 }
 

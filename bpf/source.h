@@ -76,87 +76,27 @@ static __always_inline bool owns_v6(const struct context *context, const struct 
 	return endpoint->more_sources && is_source_v6(endpoint->ifindex, context->version, address->high, address->low);
 }
 
+#define DHCP_SERVER 67
+#define DHCP_CLIENT 68
+
+/* The first packets of a host that has no address yet, to all of its link (RFC 2131 4.1). */
+static __always_inline bool is_dhcp_request(const struct packet *packet)
+{
+	return !packet->source.low && (__be32)packet->destination.low == bpf_htonl(0xffffffff) &&
+	       packet->protocol == IPPROTO_UDP && !packet->fragment && packet->source_port == bpf_htons(DHCP_CLIENT) &&
+	       packet->destination_port == bpf_htons(DHCP_SERVER);
+}
+
 /* Whether a packet from the pod has a source that is not the pod's own. */
 static __always_inline bool spoofed(const struct context *context, const struct packet *packet)
 {
 	if (!guarded(context))
 		return false;
-	return is_v6(packet) ? !owns_v6(context, &packet->source) : !owns_v4(context, (__be32)packet->source.low);
-}
-
-/* ff00::/8 in network order. */
-static __always_inline bool is_multicast(const struct address_v6 *address)
-{
-	return (address->high & bpf_cpu_to_be64(0xff00000000000000ULL)) == bpf_cpu_to_be64(0xff00000000000000ULL);
-}
-
-/* Never leaves its link, whatever it carries: fe80::/10, or ff02::/16 in network order. */
-static __always_inline bool is_link_scoped(const struct address_v6 *address)
-{
-	return is_link_local(address) ||
-	       (address->high & bpf_cpu_to_be64(0xffff000000000000ULL)) == bpf_cpu_to_be64(0xff02000000000000ULL);
-}
-
-/*
- * Whether a pod's message of neighbour discovery passes as such, whatever its policy. A pod is no router, so it does not
- * advertise or redirect. And what goes to a single address may be forwarded, to anywhere: it is no more than a
- * solicitation of that address or an answer, with one option for the link-layer address (RFC 4861 4.3, 4.4).
- */
-static __always_inline bool is_neighbour_of_pod(const struct packet *packet, const struct cursor *cursor)
-{
-	const struct address_v6 *target = cursor->at + ND_TARGET;
-
-	if (packet->icmp_type == ND_ROUTER_ADVERT || packet->icmp_type == ND_REDIRECT)
+	if (is_v6(packet))
+		return !owns_v6(context, &packet->source);
+	if (owns_v4(context, (__be32)packet->source.low))
 		return false;
-	if (is_link_scoped(&packet->destination))
-		return true;
-	if (packet->icmp_type == ND_ROUTER_SOLICIT || packet->payload > ND_BYTES_MAX ||
-	    !ensure(cursor, ND_TARGET + sizeof(*target)))
-		return false;
-	return packet->icmp_type == ND_NEIGHBOUR_ADVERT || equal_addresses(target, &packet->destination);
-}
-
-/*
- * Multicast listener discovery, which neighbour discovery needs over bridges that forward to listeners only. It stays on its
- * link: RFC 3810 5. Before it has an address, a host reports without one (RFC 3590).
- */
-static __always_inline bool is_listener_discovery(const struct packet *packet)
-{
-	__u8 type = packet->icmp_type;
-
-	if (!is_v6(packet) || packet->protocol != IPPROTO_ICMPV6 || packet->fragment || packet->hop_limit != 1)
-		return false;
-	if ((type < MLD_QUERY || type > MLD_DONE) && type != MLD_REPORT_V2)
-		return false;
-	return (is_link_local(&packet->source) || is_unspecified(&packet->source)) &&
-	       is_multicast(&packet->destination);
-}
-
-static __always_inline bool is_neighbour(const struct context *context, const struct packet *packet,
-					 const struct cursor *cursor)
-{
-	/* Only a router queries, which a pod is not. */
-	if (is_listener_discovery(packet))
-		return context->direction == DIRECTION_INGRESS || packet->icmp_type != MLD_QUERY;
-	return is_neighbour_discovery(packet) &&
-	       (context->direction == DIRECTION_INGRESS || is_neighbour_of_pod(packet, cursor));
-}
-
-/* Whether it comes from, or tells of, an address that is not the pod's own. The cursor is at the ICMP header. */
-static __always_inline bool spoofed_neighbour(const struct context *context, const struct packet *packet,
-					      const struct cursor *cursor)
-{
-	const struct address_v6 *target = cursor->at + ND_TARGET;
-	bool tells = packet->icmp_type == ND_NEIGHBOUR_ADVERT;
-
-	if (!guarded(context))
-		return false;
-	/* Who asks whether its address is free has none yet (RFC 4861 4.1, 4.3). */
-	if (!tells && is_unspecified(&packet->source))
-		return false;
-	if (spoofed(context, packet))
-		return true;
-	return tells && !(ensure(cursor, ND_TARGET + sizeof(*target)) && owns_v6(context, target));
+	return isolated(context, DIRECTION_EGRESS) || !is_dhcp_request(packet);
 }
 
 /*

@@ -10,7 +10,9 @@
 /* <linux/icmp.h> pulls in the C library's socket headers, which have no BPF flavour. */
 #define ICMP_ECHOREPLY 0
 #define ICMP_DEST_UNREACH 3
+#define ICMP_REDIRECT 5
 #define ICMP_ECHO 8
+#define ICMP_ROUTER_ADVERT 9
 #define ICMP_TIME_EXCEEDED 11
 #define ICMP_PARAMETERPROB 12
 #define ICMPV6_INFORMATIONAL 128 /* types below are errors */
@@ -23,13 +25,26 @@
 #define ND_NEIGHBOUR_SOLICIT 135
 #define ND_NEIGHBOUR_ADVERT 136
 #define ND_REDIRECT 137
-#define ND_TARGET 8     /* where the target address stands in the last three */
-#define ND_BYTES_MAX 32 /* with that and one option */
+#define ND_TARGET 8 /* where the target address is in the last three */
 
 /* Multicast listener discovery, RFC 2710 section 3 and RFC 3810 section 5. */
 #define MLD_QUERY 130
+#define MLD_REPORT 131
 #define MLD_DONE 132
 #define MLD_REPORT_V2 143
+
+/* Multicast router discovery, RFC 4286 section 3, in ICMPv6 and in IGMP. */
+#define MRD_ADVERT 151
+#define MRD_TERMINATION 153
+#define IGMP_MRD_ADVERT 0x30
+#define IGMP_MRD_TERMINATION 0x32
+
+/* RFC 2236 section 2 and RFC 3376 section 4. */
+#define IGMP_QUERY 0x11
+#define IGMP_REPORT 0x12
+#define IGMP_REPORT_V2 0x16
+#define IGMP_LEAVE 0x17
+#define IGMP_REPORT_V3 0x22
 
 #define TCP_FIN 0x01
 #define TCP_SYN 0x02

@@ -18,6 +18,7 @@
 #include "event.h"
 #include "layout.h"
 #include "maps.h"
+#include "neighbour.h"
 #include "parse.h"
 #include "plain.h"
 #include "report.h"
@@ -92,12 +93,9 @@ static __always_inline enum parsed parse_twice(hook_context *hook, struct cursor
 }
 
 /* An IP packet. What an endpoint that is isolated in neither direction lets through: everything but spoofed addresses. */
-static __always_inline enum reason verdict_of(struct context *context, struct packet *packet,
-					      const struct cursor *cursor, struct flow_key *key)
+static __always_inline enum reason verdict_of(struct context *context, struct packet *packet, struct flow_key *key)
 {
 	context->local = generated_here(context, packet, !packet->fragment);
-	if (is_neighbour(context, packet, cursor))
-		return spoofed_neighbour(context, packet, cursor) ? REASON_SPOOFED : REASON_NEIGHBOUR;
 	if (spoofed(context, packet))
 		return REASON_SPOOFED;
 	if (!tracked(context))
@@ -105,13 +103,41 @@ static __always_inline enum reason verdict_of(struct context *context, struct pa
 	return decide(context, packet, key);
 }
 
-/* ARP, and what cannot be read: that passes where no policy isolates the endpoint from it, and from this node itself. */
+/*
+ * What hosts of a link tell each other, of an IP packet in the CPU's room whose transport header is `transport` bytes into the frame; or
+ * NOT_NEIGHBOUR.
+ */
+__noinline int verdict_of_link(hook_context *hook, __u32 direction, __u32 transport)
+{
+	struct cursor cursor = cursor_at_start(hook);
+	struct place at = { .transport = transport };
+	struct room *here = room();
+	struct packet *packet;
+	struct context context;
+	__be16 protocol;
+
+	if (!here || !parse_ethernet(&cursor, &protocol) || !context_of(&context, hook, direction & 1) ||
+	    !context.endpoint)
+		return NOT_NEIGHBOUR;
+	packet = &here->packet;
+	at.network = offset_of(&cursor);
+	if (is_v6(packet))
+		return verdict_of_icmpv6(hook, &context, packet, &at);
+	return packet->protocol == IPPROTO_ICMP ? verdict_of_icmp(&context, packet)
+						: verdict_of_igmp(hook, &context, packet, &at);
+}
+
+/*
+ * ARP, and what cannot be read: that passes where no policy isolates the endpoint from it, and from this node itself. From a guarded pod
+ * it never passes, since others may read it, and find anyone's address in it.
+ */
 static __always_inline enum reason verdict_without(hook_context *hook, const struct context *context,
 						   enum parsed parsed)
 {
 	struct cursor cursor = cursor_at_start(hook);
 	struct packet packet = {};
 	bool whole = parse_source(&cursor, &packet);
+	enum reason reason;
 
 	/* What could not be made linear may hold anyone's address. */
 	if (is_partial(hook) && guarded(context))
@@ -121,36 +147,74 @@ static __always_inline enum reason verdict_without(hook_context *hook, const str
 		return REASON_UNSUPPORTED;
 	if ((packet.family == FAMILY_IPV4 || packet.family == FAMILY_IPV6) && spoofed(context, &packet))
 		return REASON_SPOOFED;
-	if (parsed == PARSED_ARP && whole)
+	if (parsed == PARSED_ARP && whole && context->direction == DIRECTION_INGRESS)
 		return REASON_NEIGHBOUR;
+	if (parsed == PARSED_ARP && whole) {
+		reason = verdict_of_arp(hook, context, &packet, &cursor);
+		if (reason != REASON_MALFORMED)
+			return reason;
+	}
 	if (generated_here(context, &packet, false))
 		return REASON_NODE;
+	if (guarded(context))
+		return parsed == PARSED_UNSUPPORTED ? REASON_UNSUPPORTED : REASON_MALFORMED;
 	if (!isolated(context, context->direction))
 		return REASON_NOT_ISOLATED;
 	return unless_audited(context, parsed == PARSED_UNSUPPORTED ? REASON_UNSUPPORTED : REASON_MALFORMED);
 }
 
+#define READ_PASSED -1 /* no reason: the packet has been read, and is judged next */
+
 /*
- * The packets that are not plain: the reason, and above REASON_BITS where the header of an ICMP error stands that policy
- * denies. A global function, so that the verifier looks at it once.
+ * Reads a packet that is not plain into the CPU's room. The reason for one that is no IP, or cannot be read; else READ_PASSED minus the
+ * offset of its transport header. Each step of such a packet's life is a global function, so that the verifier looks at it once.
  */
-__noinline int verdict_of_others(hook_context *hook, __u32 direction)
+__noinline int read_other(hook_context *hook, __u32 direction)
 {
 	struct room *here = room();
 	struct context context;
 	struct cursor cursor;
 	enum parsed parsed;
-	enum reason reason;
 
 	if (!here || !context_of(&context, hook, direction & 1) || !context.endpoint)
 		return REASON_INCOMPLETE;
 	parsed = parse_twice(hook, &cursor, &here->packet);
 	if (parsed != PARSED_IP)
 		return verdict_without(hook, &context, parsed);
-	reason = verdict_of(&context, &here->packet, &cursor, &here->key);
-	if ((reason == REASON_DENIED || reason == REASON_AUDIT) && is_icmp_error(&here->packet))
-		return reason | offset_of(&cursor) << REASON_BITS;
-	return reason;
+	return READ_PASSED - (int)offset_of(&cursor);
+}
+
+/* Judges the packet that read_other() has read. */
+__noinline int judge_other(hook_context *hook, __u32 direction)
+{
+	struct room *here = room();
+	struct context context;
+
+	if (!here || !context_of(&context, hook, direction & 1) || !context.endpoint)
+		return REASON_INCOMPLETE;
+	return verdict_of(&context, &here->packet, &here->key);
+}
+
+static __always_inline enum reason verdict_of_other(hook_context *hook, const struct context *context)
+{
+	struct room *here = room();
+	__u32 transport;
+	int found;
+
+	found = read_other(hook, context->direction);
+	if (found > READ_PASSED || !here)
+		return found & (REASONS - 1);
+	transport = READ_PASSED - found;
+	if (is_of_link(&here->packet)) {
+		found = verdict_of_link(hook, context->direction, transport);
+		if (found != NOT_NEIGHBOUR)
+			return found & (REASONS - 1);
+	}
+	found = judge_other(hook, context->direction);
+	if ((found == REASON_DENIED || found == REASON_AUDIT) && is_icmp_error(&here->packet) &&
+	    is_related(hook, transport, context->direction, context->generation))
+		return REASON_RELATED;
+	return found & (REASONS - 1);
 }
 
 /* A plain packet's family is a constant here: the compiler makes a program for each. */
@@ -159,17 +223,12 @@ static __always_inline enum reason verdict(hook_context *hook, struct context *c
 	struct cursor start = cursor_at_start(hook);
 	struct packet v4 = {}, v6 = {};
 	struct flow_key key;
-	__u32 found, at;
 
 	if (parse_plain_v4(start, &v4))
-		return verdict_of(context, &v4, &start, &key);
+		return verdict_of(context, &v4, &key);
 	if (parse_plain_v6(start, &v6))
-		return verdict_of(context, &v6, &start, &key);
-	found = verdict_of_others(hook, context->direction);
-	at = found >> REASON_BITS;
-	if (at && is_related(hook, at, context->direction, context->generation))
-		return REASON_RELATED;
-	return found & (REASONS - 1);
+		return verdict_of(context, &v6, &key);
+	return verdict_of_other(hook, context);
 }
 
 /* Decides, counts and tells. */

@@ -44,6 +44,7 @@ const WRITERS: { readonly [name in MapName]: "control plane" | "programs" } = {
   conntrack_v4: "programs",
   conntrack_v6: "programs",
   fragments: "programs",
+  neighbour_rates: "programs",
   counters: "programs",
   uplink: "control plane",
   denied_v4: "control plane",

@@ -34,10 +34,12 @@ export interface Maps {
   flip(): Promise<void>;
 }
 
+const NO_NODE = { generation: 0, ticksPerSecond: 0, timeouts: [], neighbourRate: 0 };
+
 export function openMaps(datapath: Datapath): Maps {
   checkLimits();
   const tables = openTables(datapath);
-  const node = () => tables.node.get(0) ?? { generation: 0, ticksPerSecond: 0, timeouts: [] };
+  const node = () => tables.node.get(0) ?? NO_NODE;
   const pair = <T>({ live, next }: Versions<T>): Pair<T> =>
     (node().generation & 1) === 0 ? [live, next] : [next, live];
   return {
@@ -45,7 +47,7 @@ export function openMaps(datapath: Datapath): Maps {
     generation: () => node().generation,
     async initialise() {
       const { generation } = node();
-      await tables.node.writeBatch([[0, { generation, ...nodeSettings(datapath) }]]);
+      await tables.node.writeBatch([[0, { ...NO_NODE, generation, ...nodeSettings(datapath) }]]);
     },
     settings: () => ({ wanted: settingsOf(nodeSettings(datapath)), held: heldSettings(tables.node) }),
     async read() {

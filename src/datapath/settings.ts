@@ -1,4 +1,4 @@
-// The settings of map `node`: how fast the kernel's clock goes, and how long flows are remembered.
+// The settings of map `node`: how fast the kernel's clock goes, how long flows are remembered, and rate limits.
 
 import { type Node, TIMEOUT_NAMES, Timeout } from "../gen/layout.ts";
 import type { Settings } from "../state/compare.ts";
@@ -6,6 +6,12 @@ import type { Datapath } from "./object.ts";
 import type { Tables } from "./tables-all.ts";
 
 type NodeSettings = Omit<Node, "generation">;
+
+/**
+ * Packets of ARP, neighbour discovery, MLD and IGMP that a pod may send in a second. A host with a neighbour table of a thousand
+ * entries, all of them probed at once, stays below it.
+ */
+const NEIGHBOUR_RATE = 1_000;
 
 /** Seconds without a packet until a flow is forgotten: the defaults of Linux's own conntrack, where it has them. */
 const TIMEOUT_SECONDS: { readonly [name in keyof typeof Timeout]: number } = {
@@ -26,14 +32,15 @@ export function nodeSettings({ ticksPerSecond }: Pick<Datapath, "ticksPerSecond"
   const timeouts = new Array<number>(Object.keys(Timeout).length).fill(0);
   for (const [name, index] of Object.entries(Timeout))
     timeouts[index] = TIMEOUT_SECONDS[name as keyof typeof Timeout] * ticksPerSecond;
-  return { ticksPerSecond, timeouts };
+  return { ticksPerSecond, timeouts, neighbourRate: NEIGHBOUR_RATE };
 }
 
 /** All of a node's settings by name, numbers in ticks of the kernel's clock, but for the clock's own. */
-export const settingsOf = ({ ticksPerSecond, timeouts }: NodeSettings): Settings => ({
+export const settingsOf = ({ ticksPerSecond, timeouts, neighbourRate }: NodeSettings): Settings => ({
   "ticks per second": ticksPerSecond,
+  "neighbour rate": neighbourRate,
   ...Object.fromEntries(timeouts.map((ticks, at) => [`timeout ${TIMEOUT_NAMES[at] ?? at}`, ticks])),
 });
 
 export const heldSettings = (node: Pick<Tables["node"], "get">): Settings =>
-  settingsOf(node.get(0) ?? { ticksPerSecond: 0, timeouts: [] });
+  settingsOf(node.get(0) ?? { ticksPerSecond: 0, timeouts: [], neighbourRate: 0 });

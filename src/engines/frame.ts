@@ -37,6 +37,7 @@ export interface Ipv4Fields {
   readonly protocol: number;
   /** Header options, a multiple of four bytes. */
   readonly options?: Part;
+  readonly ttl?: number;
   readonly id?: number;
   /** In units of eight bytes. */
   readonly fragmentOffset?: number;
@@ -56,7 +57,7 @@ export function ipv4(fields: Ipv4Fields, payload: Part): Uint8Array {
     u16(fields.totalLength ?? 20 + options.length + payload.length),
     u16(fields.id ?? 0),
     u16(fragment),
-    [64, fields.protocol, 0, 0],
+    [fields.ttl ?? 64, fields.protocol, 0, 0],
     addressBytes(fields.source),
     addressBytes(fields.destination),
     options,

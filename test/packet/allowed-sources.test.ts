@@ -60,7 +60,12 @@ describe("a pod with further sources", () => {
   it("is found by its neighbours at those", async () => {
     await world().enforce(RULES, SOURCES);
     const tells = (target: (typeof BEHIND)[6]) =>
-      neighbour({ source: V6.pods.both, destination: V6.friend, type: NEIGHBOUR.ADVERTISEMENT, target });
+      neighbour({
+        source: V6.pods.both,
+        destination: address("ff02::1"),
+        type: NEIGHBOUR.ADVERTISEMENT,
+        target,
+      });
     expectSteps(world(), [
       outOf("both", arp({ operation: 2, sender: BEHIND[4], target: V4.node }), "neighbour"),
       outOf("both", arp({ operation: 2, sender: BESIDE[4], target: V4.node }), "spoofed"),

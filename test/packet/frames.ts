@@ -1,6 +1,6 @@
 // Packets for the tests of this folder, of either family: extension headers, fragments, ICMP errors, ARP, neighbours.
 
-import type { Address } from "../../src/base/ip.ts";
+import { type Address, addressBits, addressOf } from "../../src/base/ip.ts";
 import {
   addressBytes,
   bytes,
@@ -178,18 +178,30 @@ export function icmpError(source: Address, destination: Address, error: IcmpErro
 }
 
 export interface ArpFields {
-  readonly operation: 1 | 2;
+  readonly operation: number;
   readonly sender: Address;
   readonly target: Address;
+  /** Types and lengths of the addresses, where they are not those of IPv4 over Ethernet. */
+  readonly hardwareType?: number;
+  readonly protocolType?: number;
+  readonly lengths?: readonly [hardware: number, protocol: number];
+  readonly etherType?: number;
+  /** Behind the packet. */
+  readonly padding?: number;
 }
 
-export const arp = ({ operation, sender, target }: ArpFields): Uint8Array =>
+export const arp = ({ operation, sender, target, ...more }: ArpFields): Uint8Array =>
   ethernet(
-    ETHER_TYPE.ARP,
-    [...u16(1), ...u16(ETHER_TYPE.IPV4), 6, 4, ...u16(operation)],
-    [2, 0, 0, 0, 0, 1, ...addressBytes(sender)],
+    more.etherType ?? ETHER_TYPE.ARP,
+    [...u16(more.hardwareType ?? 1), ...u16(more.protocolType ?? ETHER_TYPE.IPV4)],
+    [...(more.lengths ?? [6, 4]), ...u16(operation)],
+    [...OWN_MAC, ...addressBytes(sender)],
     [0, 0, 0, 0, 0, 0, ...addressBytes(target)],
+    new Uint8Array(more.padding ?? 0).fill(0xaa),
   );
+
+/** Of the frames that ethernet() makes. */
+export const OWN_MAC = [2, 0, 0, 0, 0, 1] as const;
 
 export const NEIGHBOUR = {
   ROUTER_SOLICITATION: 133,
@@ -199,6 +211,70 @@ export const NEIGHBOUR = {
   REDIRECT: 137,
 } as const;
 
+/** Options of neighbour discovery, each of eight bytes. */
+export const OPTION = {
+  source: [1, 1, ...OWN_MAC],
+  target: [2, 1, ...OWN_MAC],
+  nonce: [14, 1, 9, 8, 7, 6, 5, 4],
+} as const;
+
+/** The multicast address at which an address is solicited. */
+export const solicitedNode = ({ value }: Address): Address =>
+  addressOf(6, (0xff02n << 112n) | (0x1ffn << 24n) | (value & 0xffffffn));
+
+/** A router solicitation, which is about no address. */
+export const routerSolicitation = (
+  source: Address,
+  destination: Address,
+  options: Part = [],
+  hopLimit = 255,
+): Uint8Array =>
+  frame(
+    source,
+    destination,
+    { number: IP_PROTOCOL.ICMPV6, payload: icmp(NEIGHBOUR.ROUTER_SOLICITATION, 0, u32(0), options) },
+    { v6: { hopLimit } },
+  );
+
+/** The router alert of MLD (RFC 3810 5) and of IGMP (RFC 3376 4). */
+export const ROUTER_ALERT = { 4: [0x94, 4, 0, 0], 6: [5, 2, 0, 0, 1, 0] } as const;
+
+/** A message of MLD behind its hop-by-hop header. */
+export const mld = (
+  source: Address,
+  destination: Address,
+  body: Part,
+  { hopLimit = 1, alert = ROUTER_ALERT[6] }: { readonly hopLimit?: number; readonly alert?: Part } = {},
+): Uint8Array =>
+  frame(
+    source,
+    destination,
+    { number: EXTENSION.HOP_BY_HOP, payload: bytes([IP_PROTOCOL.ICMPV6, 0], alert, body) },
+    { v6: { hopLimit } },
+  );
+
+/** A message of IGMP. */
+export const igmp = (
+  source: Address,
+  destination: Address,
+  body: Part,
+  { ttl = 1, options = ROUTER_ALERT[4] }: { readonly ttl?: number; readonly options?: Part } = {},
+): Uint8Array =>
+  frame(source, destination, { number: 2, payload: body }, { v4: { ttl, options: bytes(options) } });
+
+/** A report of these groups, of version 2 of MLD or version 3 of IGMP, each with so many sources. */
+export const report = (groups: readonly Address[], sources = 0): number[] => {
+  const family = groups[0]?.family ?? 6;
+  const record = (group: Address) => [
+    4,
+    0,
+    ...u16(sources),
+    ...addressBytes(group),
+    ...new Array<number>((sources * addressBits(family)) / 8).fill(0),
+  ];
+  return [family === 6 ? 143 : 0x22, 0, 0, 0, 0, 0, ...u16(groups.length), ...groups.flatMap(record)];
+};
+
 export interface NeighbourFields {
   readonly source: Address;
   readonly destination: Address;
@@ -207,6 +283,8 @@ export interface NeighbourFields {
   readonly target: Address;
   readonly code?: number;
   readonly hopLimit?: number;
+  /** The four bytes in front of the target. */
+  readonly reserved?: number;
   readonly options?: Part;
 }
 
@@ -216,7 +294,12 @@ export const neighbour = ({ source, destination, type, target, ...more }: Neighb
     destination,
     {
       number: IP_PROTOCOL.ICMPV6,
-      payload: icmp(type, more.code ?? 0, u32(0), bytes(addressBytes(target), more.options ?? [])),
+      payload: icmp(
+        type,
+        more.code ?? 0,
+        u32(more.reserved ?? 0),
+        bytes(addressBytes(target), more.options ?? []),
+      ),
     },
     { v6: { hopLimit: more.hopLimit ?? 255 } },
   );

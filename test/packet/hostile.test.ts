@@ -1,6 +1,7 @@
 // What somebody may send who knows the programs: packets that mean something else to whom they pass on the way.
 
 import {
+  addressBytes,
   ETHER_TYPE,
   ethernet,
   IP_PROTOCOL,
@@ -8,7 +9,6 @@ import {
   TCP_FLAG,
   tcp,
   u16,
-  u32,
   udp,
 } from "../../src/engines/frame.ts";
 import { address } from "../support/model.ts";
@@ -60,9 +60,43 @@ testTable("a route of the sender's own", world, [
         outOf("both", frame(a.pods.both, a.friend, routed(type, 1, a.stranger)), "unsupported"),
         outOf("both", frame(a.pods.both, a.friend, routed(type, 255, a.stranger)), "unsupported"),
         into("both", frame(a.friend, a.pods.both, routed(type, 1, a.stranger)), "unsupported"),
-        outOf("open", frame(a.pods.open, a.friend, routed(type, 1, a.stranger)), "not-isolated"),
+        into("open", frame(a.friend, a.pods.open, routed(type, 1, a.stranger)), "not-isolated"),
+        outOf("open", frame(a.pods.open, a.friend, routed(type, 1, a.stranger)), "unsupported"),
         outOf("open", frame(a.stranger, a.friend, routed(type, 1, a.stranger)), "spoofed"),
       ]),
+  },
+  {
+    name: "in an option is not understood, strict or loose, wherever it stands among others",
+    families: [V4],
+    steps: (a) => {
+      const hop = addressBytes(a.stranger);
+      const routes = [131, 137].flatMap((type) => [
+        [type, 7, 4, ...hop, 0],
+        [1, type, 7, 4, ...hop],
+        [type, 11, 4, ...hop, ...hop, 0],
+        [type, 7, 8, ...hop, 1],
+        [0x94, 4, 0, 0, type, 7, 4, ...hop, 0],
+        [1, 1, 1, 1, 68, 4, 5, 0, type, 3, 4, 0],
+        [7, 3, 4, type, 2, 0, 0, 0],
+      ]);
+      return routes.flatMap((options) => [
+        outOf("both", frame(a.pods.both, a.friend, ALLOWED, { v4: { options } }), "unsupported"),
+        outOf("open", frame(a.pods.open, a.friend, ALLOWED, { v4: { options } }), "unsupported"),
+        into("both", frame(a.friend, a.pods.both, ALLOWED, { v4: { options } }), "unsupported"),
+        into("open", frame(a.friend, a.pods.open, ALLOWED, { v4: { options } }), "not-isolated"),
+      ]);
+    },
+  },
+  {
+    name: "is none behind the end of the options, or inside another",
+    families: [V4],
+    steps: (a) =>
+      [
+        [0, 131, 7, 4],
+        [1, 0, 137, 3],
+        [7, 7, 131, 7, 4, 0, 0, 0],
+        [0x82, 11, 131, 3, 4, 0, 0, 0, 0, 0, 0, 0],
+      ].map((options) => outOf("both", frame(a.pods.both, a.friend, ALLOWED, { v4: { options } }), "policy")),
   },
   {
     name: "that has come to its end is judged by what is behind it",
@@ -74,82 +108,38 @@ testTable("a route of the sender's own", world, [
   },
 ]);
 
-const LISTENER = { QUERY: 130, REPORT: 131, DONE: 132, REPORT_V2: 143 } as const;
-const ALL_NODES = address("ff02::1");
-const LISTENERS = address("ff02::16");
-const SOLICITED = address("ff02::1:ff00:9");
-const WIDE = address("ff0e::9");
-const LINK_LOCAL = address("fe80::1");
-const UNSPECIFIED = address("::");
+/**
+ * Ethernet types that carry IP or Ethernet in ways of their own: MPLS, PPPoE, providers' tags, MACsec, HSR and PRP, switches' own tags,
+ * batman, TRILL, NSH; 802.2 by its length, which is the frame's type up to 1,500.
+ */
+const CARRIERS = [
+  0x8847, 0x8848, 0x8863, 0x8864, 0x9100, 0x9200, 0x88e7, 0x88e5, 0x892f, 0x88fb, 0xdada, 0x001b, 0x4305,
+  0x22f3, 0x894f, 0x6558, 0, 46, 1_500,
+];
 
-/** Multicast listener discovery, behind a hop-by-hop header as RFC 3810 asks. */
-const listener = (
-  source: Addresses["friend"],
-  destination: Addresses["friend"],
-  type: number,
-  hopLimit = 1,
-) =>
-  frame(
-    source,
-    destination,
-    chained([EXTENSION.HOP_BY_HOP], {
-      number: IP_PROTOCOL.ICMPV6,
-      payload: [type, 0, 0, 0, ...u32(0), ...new Uint8Array(20)],
-    }),
-    { v6: { hopLimit } },
-  );
-
-testTable("multicast listener discovery, on which neighbour discovery over bridges depends", world, [
+testTable("an IPv4 option", world, [
   {
-    name: "passes on its link, to and from every pod",
-    families: [V6],
-    steps: () =>
-      POD_NAMES.flatMap((name) => [
-        into(name, listener(LINK_LOCAL, ALL_NODES, LISTENER.QUERY), "neighbour"),
-        outOf(name, listener(LINK_LOCAL, LISTENERS, LISTENER.REPORT_V2), "neighbour"),
-        outOf(name, listener(UNSPECIFIED, LISTENERS, LISTENER.REPORT_V2), "neighbour"),
-        outOf(name, listener(LINK_LOCAL, SOLICITED, LISTENER.REPORT), "neighbour"),
-        outOf(name, listener(LINK_LOCAL, WIDE, LISTENER.REPORT), "neighbour"),
-        outOf(name, listener(LINK_LOCAL, address("ff02::2"), LISTENER.DONE), "neighbour"),
-      ]),
-  },
-  {
-    name: "that could leave its link, or goes to one, or is something else, is judged by policy",
-    families: [V6],
-    steps: (a) => [
-      outOf("both", listener(LINK_LOCAL, LISTENERS, LISTENER.REPORT_V2, 2), "denied"),
-      outOf("both", listener(LINK_LOCAL, LISTENERS, LISTENER.REPORT_V2, 255), "denied"),
-      outOf("both", listener(LINK_LOCAL, a.stranger, LISTENER.REPORT_V2), "denied"),
-      outOf("both", listener(a.pods.both, LISTENERS, LISTENER.REPORT_V2), "denied"),
-      outOf("both", listener(LINK_LOCAL, LISTENERS, 129), "denied"),
-      outOf("both", listener(LINK_LOCAL, ALL_NODES, LISTENER.QUERY), "denied"),
-      outOf("open", listener(LINK_LOCAL, ALL_NODES, LISTENER.QUERY), "not-isolated"),
-      outOf("both", listener(LINK_LOCAL, LISTENERS, 144), "denied"),
-      outOf("both", listener(a.stranger, LISTENERS, LISTENER.REPORT_V2), "spoofed"),
-      into("both", listener(a.stranger, ALL_NODES, LISTENER.QUERY), "denied"),
-      into("both", listener(LINK_LOCAL, a.pods.both, LISTENER.QUERY), "denied"),
-    ],
-  },
-  {
-    name: "is judged by policy in IPv4, where nothing depends on it",
+    name: "that does not say how long it is, or too much, never leaves a pod",
     families: [V4],
-    steps: (a) => {
-      const report: Segment = { number: 2, payload: [0x22, 0, 0, 0, 0, 0, 0, 0] };
-      return [
-        outOf("both", frame(a.pods.both, address("224.0.0.22"), report), "denied"),
-        outOf("open", frame(a.pods.open, address("224.0.0.22"), report), "not-isolated"),
-        into("both", frame(a.stranger, address("224.0.0.1"), report), "denied"),
-      ];
-    },
+    steps: (a) =>
+      [
+        [7, 0, 0, 0],
+        [7, 1, 0, 0],
+        [7, 5, 0, 0],
+        [1, 1, 1, 7],
+        [68, 255, 0, 0],
+        [0x94, 4, 0, 0, 0x94, 5, 0, 0],
+      ].flatMap((options) => [
+        outOf("both", frame(a.pods.both, a.friend, ALLOWED, { v4: { options } }), "malformed"),
+        outOf("open", frame(a.pods.open, a.friend, ALLOWED, { v4: { options } }), "malformed"),
+        into("both", frame(a.friend, a.pods.both, ALLOWED, { v4: { options } }), "malformed"),
+      ]),
   },
 ]);
 
-/** Ethernet types that carry IP in ways of their own: MPLS, PPPoE, a provider's tag of old, and 802.2 by its length. */
-const CARRIERS = [0x8847, 0x8848, 0x8864, 0x9100, 0x88e5, 46];
-
 testTable("IP inside of something else", world, [
   {
-    name: "from or to an isolated pod is not understood",
+    name: "from a pod, or to an isolated one, is not understood",
     steps: (a) =>
       CARRIERS.flatMap((type) => {
         const carried = ethernet(type, ip(a.pods.both, a.friend, ALLOWED));
@@ -157,7 +147,31 @@ testTable("IP inside of something else", world, [
         return [
           outOf("both", carried, "unsupported"),
           outOf("both", tags, "unsupported"),
+          ...POD_NAMES.map((name) =>
+            outOf(name, ethernet(type, ip(a.pods[name], a.friend, ALLOWED)), "unsupported"),
+          ),
           into("both", carried, "unsupported"),
+          into("open", carried, "not-isolated"),
+        ];
+      }),
+  },
+  {
+    name: "is not understood in either family's clothes, nor behind more headers than are read",
+    steps: (a) =>
+      POD_NAMES.flatMap((name) => {
+        const packet = ip(a.pods[name], a.friend, ALLOWED);
+        const other = a.family === 4 ? ETHER_TYPE.IPV6 : ETHER_TYPE.IPV4;
+        const deep = (count: number) =>
+          chained(new Array<number>(count).fill(EXTENSION.DESTINATION), udpSegment(1, 2));
+        const carried = ethernet(other, packet, new Uint8Array(40));
+        return [
+          // As the other family's, its source is somebody else's, where there is enough of it for one.
+          outOf(name, carried, "spoofed"),
+          ...(a.family === 6
+            ? [9, 12, 40].map((count) =>
+                outOf(name, frame(a.pods[name], a.friend, deep(count)), "unsupported"),
+              )
+            : []),
         ];
       }),
   },
@@ -177,7 +191,7 @@ testTable("IP inside of something else", world, [
 
 testTable("a name that means another", world, [
   {
-    name: "is no pod's: IPv4 addresses in IPv6 ones, and what DHCP says before it has any",
+    name: "is no pod's: IPv4 addresses in IPv6 ones, and none at all",
     steps: (a) => {
       const mapped = {
         4: address("0.0.0.0"),
@@ -197,6 +211,33 @@ testTable("a name that means another", world, [
       outOf("both", frame(a.pods.both, a.pods.both, tcpSegment(40_000, 80)), "denied"),
       outOf("both", frame(a.pods.both, address("127.0.0.1"), tcpSegment(40_000, 80)), "denied"),
     ],
+  },
+]);
+
+testTable("DHCP's first question", world, [
+  {
+    name: "passes from a pod that is not isolated, to all of its link and in no other form",
+    families: [V4],
+    steps: () => {
+      const [none, all] = [address("0.0.0.0"), address("255.255.255.255")];
+      const question = udpSegment(68, 67, new Uint8Array(240));
+      return [
+        outOf("open", frame(none, all, question), "not-isolated"),
+        outOf("in", frame(none, all, question), "not-isolated"),
+        outOf("open", tagged([ETHER_TYPE.VLAN], frame(none, all, question)), "not-isolated"),
+        ...(["out", "both"] as const).map((name) => outOf(name, frame(none, all, question), "spoofed")),
+        ...[
+          frame(none, all, udpSegment(67, 68)),
+          frame(none, all, udpSegment(68, 68)),
+          frame(none, all, udpSegment(69, 67)),
+          frame(none, all, tcpSegment(68, 67)),
+          frame(none, address("10.1.0.255"), question),
+          frame(none, address("224.0.0.1"), question),
+          frame(address("0.0.0.1"), all, question),
+          fragment(none, all, question, { id: 1, offset: 0, more: true }),
+        ].map((each) => outOf("open", each, "spoofed")),
+      ];
+    },
   },
 ]);
 

@@ -43,7 +43,8 @@ static __always_inline void put(__u32 place, __u64 number) {
 #define EACH(i, count) for (__u32 i = 0; i < (count); i++)
 
 // clang-format off
-READER(node, HOST(generation) HOST(ticks_per_second) EACH(i, TIMEOUTS) HOST(timeouts[i]))
+READER(node, HOST(generation) HOST(ticks_per_second) EACH(i, TIMEOUTS) HOST(timeouts[i])
+       HOST(neighbour_rate))
 READER(endpoint, HOST(ifindex) HOST(id)
        HOST(policy[0][0]) HOST(policy[0][1]) HOST(policy[1][0]) HOST(policy[1][1])
        HOST(addresses_v4_used) HOST(addresses_v6_used) HOST(more_sources)
@@ -59,6 +60,7 @@ READER(cidr_v6_key, HOST(length) EACH(i, 4) BE32(address[i]))
 READER(event, HOST(time) BE64(source.high) BE64(source.low) BE64(destination.high) BE64(destination.low) HOST(ifindex)
   HOST(endpoint) HOST(generation) HOST(identity) HOST(bytes) BE16(source_port) BE16(destination_port) HOST(direction)
   HOST(reason) HOST(protocol) HOST(family) HOST(openers) HOST(icmp_type) HOST(icmp_code))
+READER(rate, HOST(ends) HOST(used))
 READER(event_bucket, HOST(ends) HOST(used) HOST(flows) HOST(written) HOST(lost))
 READER(identity, HOST(number[0]) HOST(number[1]))
 READER(port_class, HOST(number[0]) HOST(number[1]))

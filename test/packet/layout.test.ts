@@ -35,6 +35,7 @@ const CODECS: readonly gen.Codec<unknown>[] = [
   gen.countersCodec,
   gen.eventCodec,
   gen.eventBucketCodec,
+  gen.rateCodec,
   gen.serviceV4KeyCodec,
   gen.serviceV6KeyCodec,
   gen.uplinkCodec,

@@ -3,7 +3,7 @@
 
 import type { Direction } from "../../src/base/direction.ts";
 import { addressBytes } from "../../src/engines/frame.ts";
-import { hex, type Packet, readFrame, readQuoted } from "./parser.ts";
+import { type Arp, hex, type Packet, readFrame, readQuoted } from "./parser.ts";
 import { V4, V6 } from "./world.ts";
 
 const bytesOf = (address: typeof V4.friend): string => hex(Uint8Array.from(addressBytes(address)));
@@ -30,47 +30,155 @@ const isOwn = (family: 4 | 6, source: string): boolean =>
 export function judge(memory: Memory, direction: Direction, frame: Uint8Array): string {
   const read = readFrame(frame);
   const out = direction === "egress";
-  if (read.kind === "arp")
-    return out && read.source !== OWN[4] && read.source !== "00000000" ? "spoofed" : "neighbour";
+  if (read.kind === "arp") return out ? judgeArp(read) : "neighbour";
   if (read.kind !== "ip") {
     const family = read.source?.length === 8 ? 4 : 6;
     return out && read.source !== undefined && !isOwn(family, read.source) ? "spoofed" : read.kind;
   }
-  const neighbour = judgeNeighbour(read, out);
-  if (neighbour !== undefined) return neighbour;
+  const ofLink = out ? judgeSaid(read) : isHeard(read) ? "neighbour" : undefined;
+  if (ofLink !== undefined) return ofLink;
   if (out && !isOwn(read.family, read.source)) return "spoofed";
   return judgeIp(memory, direction, read);
 }
 
-/** RFC 4861; undefined where it is another message. */
-function judgeNeighbour(packet: Packet, out: boolean): string | undefined {
-  const { family, protocol, part, hopLimit, icmpType = 0, icmpCode } = packet;
-  const isOne = family === 6 && protocol === 58 && part === "whole" && hopLimit === 255 && icmpCode === 0;
-  if (isListener(packet) && !(out && icmpType === 130)) return "neighbour";
-  if (!isOne || icmpType < 133 || icmpType > 137) return undefined;
-  if (!out) return "neighbour";
-  const target = hex(packet.body.subarray(8, 24));
-  if (!mayPodSay(packet, icmpType, target)) return undefined;
-  const isUnspecified = /^0*$/.test(packet.source);
-  if (icmpType !== 136 && isUnspecified) return "neighbour";
-  return isOwn(6, packet.source) && (icmpType !== 136 || isOwn(6, target)) ? "neighbour" : "spoofed";
+const isNone = (address: string): boolean => /^0*$/.test(address);
+const isLinkLocal = (address: string): boolean => /^fe[89ab]/.test(address);
+const isPadded = ({ padding }: Packet | Arp): boolean => padding.bytes > 0 && !padding.needed;
+
+/** Who has no address yet asks for the one that it is to have. */
+function judgeArp(arp: Arp): string {
+  const own = isNone(arp.source) ? arp.target : arp.source;
+  if (own !== OWN[4]) return "spoofed";
+  return isPadded(arp) || (isNone(arp.source) && arp.operation !== 1) ? "malformed" : "neighbour";
 }
 
-/** RFC 3810, RFC 2710: on one link, from an address of that link or from none. */
-function isListener({ family, protocol, part, hopLimit, icmpType, source, destination }: Packet): boolean {
-  const isOne = family === 6 && protocol === 58 && part === "whole" && hopLimit === 1;
-  const isType = icmpType !== undefined && [130, 131, 132, 143].includes(icmpType);
-  return isOne && isType && /^(fe[89ab]|0{32})/.test(source) && destination.startsWith("ff");
+/** What passes to every pod: RFC 4861 from the same link, RFC 3810 and RFC 3376 to groups. */
+function isHeard({ family, protocol, part, hopLimit, ...packet }: Packet): boolean {
+  const { icmpType = -1, icmpCode, source, destination, body, bodyLength } = packet;
+  if (part !== "whole") return false;
+  if (family === 4)
+    return (
+      protocol === 2 && hopLimit === 1 && Math.min(body.length, bodyLength) >= 8 && /^e/.test(destination)
+    );
+  if (protocol !== 58) return false;
+  if (icmpType >= 133 && icmpType <= 137) return hopLimit === 255 && icmpCode === 0;
+  const isReport = [130, 131, 132, 143].includes(icmpType);
+  return isReport && hopLimit === 1 && (isLinkLocal(source) || isNone(source)) && /^ff/.test(destination);
 }
 
-/** Questions and answers on its own link, and short ones to single addresses. */
-function mayPodSay({ destination, bodyLength }: Packet, icmpType: number, target: string): boolean {
-  if (icmpType === 134 || icmpType === 137) return false;
-  if (/^(fe[89ab]|ff02)/.test(destination)) return true;
-  return bodyLength <= 32 && (icmpType === 136 || (icmpType === 135 && target === destination));
+/** Types of ICMPv6, ICMP and IGMP that only routers send. */
+const OF_ROUTERS: Readonly<Record<string, readonly number[]>> = {
+  "6 58": [130, 134, 137, 151, 153],
+  "4 1": [5, 9],
+  "4 2": [0x11, 0x30, 0x32],
+};
+
+/** What a pod says to its link; undefined where it is another packet. */
+function judgeSaid(packet: Packet): string | undefined {
+  const { family, protocol, part, body, icmpType = -1, source } = packet;
+  if (part === "later") return undefined;
+  const kind = `${family} ${protocol}`;
+  const type = kind === "4 2" ? (body.length >= 8 ? (body[0] ?? -1) : -1) : icmpType;
+  if (OF_ROUTERS[kind]?.includes(type) === true) return "router";
+  if (kind === "4 2") {
+    if (!isExactIgmp(packet)) return undefined;
+    return isNone(source) || isOwn(4, source) ? "neighbour" : "spoofed";
+  }
+  if (kind !== "6 58") return undefined;
+  if (type >= 133 && type <= 136) return judgeDiscovery(packet, type);
+  const isReport = [131, 132, 143].includes(type) && (isNone(source) || isLinkLocal(source));
+  return isReport && isExactListener(packet, type) ? "neighbour" : undefined;
 }
 
-const flowOf = (packet: Packet, out: boolean): string => {
+/** RFC 4861 4: solicitations and advertisements with at most one option, of eight bytes. */
+function judgeDiscovery(packet: Packet, type: number): string {
+  const { source, destination, body, bodyLength } = packet;
+  const [target, options] =
+    type === 133 ? ["", body.subarray(8)] : [hex(body.subarray(8, 24)), body.subarray(24)];
+  const nobody = isNone(source) && type !== 136;
+  if (!nobody && !isOwn(6, source)) return "spoofed";
+  const reserved = type === 136 ? [(body[4] ?? 0) & 0x1f, ...body.subarray(5, 8)] : [...body.subarray(4, 8)];
+  const isPlain = packet.part === "whole" && packet.hopLimit === 255 && packet.icmpCode === 0;
+  const optionType = type === 136 ? 2 : nobody ? (type === 135 ? 14 : -1) : 1;
+  const isExact =
+    isPlain &&
+    !isPadded(packet) &&
+    packet.between.length === 0 &&
+    body.length === bodyLength &&
+    reserved.every((byte) => byte === 0) &&
+    (options.length === 0 || (options.length === 8 && options[0] === optionType && options[1] === 1)) &&
+    isMeant({ type, destination, target, nobody });
+  if (!isExact) return "malformed";
+  const tells = type === 136 || (type === 135 && nobody);
+  return tells && !isOwn(6, target) ? "spoofed" : "neighbour";
+}
+
+interface Meant {
+  readonly type: number;
+  readonly destination: string;
+  readonly target: string;
+  readonly nobody: boolean;
+}
+
+/** Whether it goes to the multicast address that is there for it, or, on the link, to whom it is about. */
+function isMeant({ type, destination, target, nobody }: Meant): boolean {
+  if (type === 133) return destination === `ff02${"0".repeat(26)}02`;
+  if (type === 136) return destination === `ff02${"0".repeat(26)}01` || !/^ff/.test(destination);
+  if (/^ff/.test(target)) return false;
+  if (destination === `ff02${"0".repeat(19)}1ff${target.slice(-6)}`) return true;
+  return !nobody && destination === target;
+}
+
+/** Whether the records of a report (type, no auxiliary data, count of sources, addresses) fill these bytes. */
+function areRecords(bytes: Uint8Array, count: number, addressBytes: number): boolean {
+  let at = 0;
+  for (let left = count; left > 0; left -= 1) {
+    const [type = 0, auxiliary, high = 0, low = 0] = bytes.subarray(at, at + 4);
+    if (at + 4 > bytes.length || type < 1 || type > 6 || auxiliary !== 0) return false;
+    at += 4 + addressBytes * (1 + high * 256 + low);
+  }
+  return at === bytes.length && count <= RECORDS_MAX;
+}
+
+const RECORDS_MAX = 80;
+
+const isShort = (packet: Packet): boolean =>
+  packet.part === "whole" &&
+  packet.hopLimit === 1 &&
+  packet.body.length === packet.bodyLength &&
+  !isPadded(packet);
+
+/** RFC 3810 5, RFC 2710 3: behind a hop-by-hop header with the router alert. */
+function isExactListener(packet: Packet, type: number): boolean {
+  const { between, body, destination } = packet;
+  const isAlert = ["3a00050200000100", "3a00010005020000"].includes(hex(between));
+  if (!isShort(packet) || !isAlert || packet.icmpCode !== 0 || hex(body.subarray(4, 6)) !== "0000")
+    return false;
+  const records = ((body[6] ?? 0) << 8) | (body[7] ?? 0);
+  if (type === 143)
+    return destination === `ff02${"0".repeat(26)}16` && areRecords(body.subarray(8), records, 16);
+  const group = hex(body.subarray(8));
+  const isOne = body.length === 24 && records === 0 && /^ff/.test(group);
+  return isOne && destination === (type === 132 ? `ff02${"0".repeat(26)}02` : group);
+}
+
+/** RFC 3376 4, RFC 2236 2: with the router alert or without. */
+function isExactIgmp(packet: Packet): boolean {
+  const { between, body, destination } = packet;
+  if (!isShort(packet) || body.length < 8 || body[1] !== 0 || !["", "94040000"].includes(hex(between)))
+    return false;
+  const type = body[0] ?? 0;
+  const group = hex(body.subarray(4, 8));
+  if (type === 0x22) {
+    const count = ((body[6] ?? 0) << 8) | (body[7] ?? 0);
+    return destination === "e0000016" && group.startsWith("0000") && areRecords(body.subarray(8), count, 4);
+  }
+  if (body.length !== 8 || !/^e/.test(group)) return false;
+  if (type === 0x17) return destination === "e0000002";
+  return (type === 0x12 || type === 0x16) && destination === group;
+}
+
+const flowOf = (packet: Omit<Packet, "padding">, out: boolean): string => {
   const { family, protocol, source, destination, sourcePort = 0, destinationPort = 0 } = packet;
   const [here, there] = [`${source}.${sourcePort}`, `${destination}.${destinationPort}`];
   return `${family} ${protocol} ${out ? `${here} ${there}` : `${there} ${here}`}`;

@@ -1,18 +1,40 @@
 // Neighbour discovery: what passes whatever the policy, what is spoofed, and what only looks like it.
 
+import { describe, expect, it } from "vitest";
 import type { Address } from "../../src/base/ip.ts";
-import type { Part } from "../../src/engines/frame.ts";
+import { ETHER_TYPE, type Part } from "../../src/engines/frame.ts";
 import { address } from "../support/model.ts";
-import { fragment, frame, icmpSegment, NEIGHBOUR, neighbour } from "./frames.ts";
+import {
+  chained,
+  EXTENSION,
+  fragment,
+  frame,
+  icmpSegment,
+  NEIGHBOUR,
+  type NeighbourFields,
+  neighbour,
+  OPTION,
+  routerSolicitation,
+  solicitedNode,
+  tagged,
+} from "./frames.ts";
 import { into, outOf, testTable, useWorld } from "./table.ts";
-import { POD_NAMES, V4, V6 } from "./world.ts";
+import { type Addresses, POD_NAMES, type PodName, V4, V6 } from "./world.ts";
 
 const world = useWorld();
 const LINK_LOCAL = address("fe80::1");
 const UNSPECIFIED = address("::");
 const ALL_NODES = address("ff02::1");
+const ALL_ROUTERS = address("ff02::2");
 
 const { ROUTER_SOLICITATION, ROUTER_ADVERTISEMENT, SOLICITATION, ADVERTISEMENT, REDIRECT } = NEIGHBOUR;
+
+const asks = (source: Address, target: Address, more: Partial<NeighbourFields> = {}) =>
+  neighbour({ source, destination: solicitedNode(target), type: SOLICITATION, target, ...more });
+const tells = (source: Address, target: Address, more: Partial<NeighbourFields> = {}) =>
+  neighbour({ source, destination: ALL_NODES, type: ADVERTISEMENT, target, ...more });
+
+const VLAN_0 = [ETHER_TYPE.VLAN];
 
 testTable("neighbour discovery", world, [
   {
@@ -30,136 +52,102 @@ testTable("neighbour discovery", world, [
       ),
   },
   {
-    name: "passes from a pod that asks, or tells of itself",
+    name: "passes from a pod that asks, or tells of itself, in a tag too",
     families: [V6],
     steps: (a) =>
       POD_NAMES.flatMap((name) =>
-        [a.pods[name], LINK_LOCAL].flatMap((own) => [
-          outOf(
-            name,
-            neighbour({ source: own, destination: ALL_NODES, type: SOLICITATION, target: a.node }),
-            "neighbour",
-          ),
-          outOf(
-            name,
-            neighbour({ source: own, destination: a.node, type: ADVERTISEMENT, target: own }),
-            "neighbour",
-          ),
-          outOf(
-            name,
-            neighbour({ source: own, destination: ALL_NODES, type: ROUTER_SOLICITATION, target: own }),
-            "neighbour",
-          ),
-          outOf(
-            name,
-            neighbour({ source: UNSPECIFIED, destination: ALL_NODES, type: SOLICITATION, target: own }),
-            "neighbour",
-          ),
-          outOf(
-            name,
-            neighbour({
-              source: UNSPECIFIED,
-              destination: ALL_NODES,
-              type: ROUTER_SOLICITATION,
-              target: own,
-            }),
-            "neighbour",
-          ),
-        ]),
+        [a.pods[name], LINK_LOCAL].flatMap((own) =>
+          [
+            asks(own, a.node),
+            asks(own, a.node, { options: OPTION.source }),
+            asks(own, LINK_LOCAL, { destination: LINK_LOCAL, options: OPTION.source }),
+            tells(own, own),
+            tells(own, own, { options: OPTION.target }),
+            tells(own, own, { destination: LINK_LOCAL, options: OPTION.target, reserved: 0xe0000000 }),
+            routerSolicitation(own, ALL_ROUTERS),
+            routerSolicitation(own, ALL_ROUTERS, OPTION.source),
+            routerSolicitation(UNSPECIFIED, ALL_ROUTERS),
+            // Whether its own address is free.
+            asks(UNSPECIFIED, own),
+            asks(UNSPECIFIED, own, { options: OPTION.nonce }),
+          ].flatMap((each) => [
+            outOf(name, each, "neighbour"),
+            outOf(name, tagged(VLAN_0, each), "neighbour"),
+            outOf(name, tagged([ETHER_TYPE.QINQ, ETHER_TYPE.VLAN], each), "neighbour"),
+          ]),
+        ),
       ),
   },
   {
     name: "from an address, or about one, that is not the pod's own is dropped",
     families: [V6],
     steps: (a) =>
-      POD_NAMES.flatMap((name) => [
-        outOf(
-          name,
-          neighbour({ source: a.stranger, destination: a.node, type: SOLICITATION, target: a.node }),
-          "spoofed",
-        ),
-        outOf(
-          name,
-          neighbour({ source: a.stranger, destination: a.node, type: ADVERTISEMENT, target: a.pods[name] }),
-          "spoofed",
-        ),
-        outOf(
-          name,
-          neighbour({ source: a.pods[name], destination: a.friend, type: ADVERTISEMENT, target: a.node }),
-          "spoofed",
-        ),
-        outOf(
-          name,
-          neighbour({ source: LINK_LOCAL, destination: ALL_NODES, type: ADVERTISEMENT, target: a.stranger }),
-          "spoofed",
-        ),
-        outOf(
-          name,
-          neighbour({
-            source: UNSPECIFIED,
-            destination: ALL_NODES,
-            type: ADVERTISEMENT,
-            target: a.pods[name],
-          }),
-          "spoofed",
-        ),
-      ]),
+      POD_NAMES.flatMap((name) =>
+        [
+          asks(a.stranger, a.node),
+          asks(UNSPECIFIED, a.node),
+          asks(UNSPECIFIED, a.stranger, { options: OPTION.nonce }),
+          tells(a.stranger, a.pods[name]),
+          tells(a.pods[name], a.node),
+          tells(a.pods[name], a.node, { destination: LINK_LOCAL, options: OPTION.target }),
+          tells(LINK_LOCAL, a.stranger),
+          tells(UNSPECIFIED, a.pods[name]),
+          routerSolicitation(a.stranger, ALL_ROUTERS),
+          routerSolicitation(a.stranger, ALL_ROUTERS, OPTION.source),
+        ].map((each) => outOf(name, each, "spoofed")),
+      ),
   },
   {
-    name: "that may be forwarded carries no more than it must, else it is judged by policy",
+    name: "carries nothing else, whatever the policy",
     families: [V6],
-    steps: (a) => {
-      const own = a.pods.both;
-      const ask = (destination: Address, target: Address, options: Part = []) =>
-        neighbour({ source: own, destination, type: SOLICITATION, target, options });
-      const tell = (destination: Address, options: Part = []) =>
-        neighbour({ source: own, destination, type: ADVERTISEMENT, target: own, options });
-      const seek = (destination: Address) =>
-        neighbour({ source: own, destination, type: ROUTER_SOLICITATION, target: own });
-      const LINK_ADDRESS = [1, 1, 2, 0, 0, 0, 0, 1];
-      const SMUGGLED = new Array<number>(400).fill(65);
-      return [
-        outOf("both", ask(a.stranger, a.stranger, LINK_ADDRESS), "neighbour"),
-        outOf("both", ask(a.stranger, own, LINK_ADDRESS), "denied"),
-        outOf("both", ask(a.stranger, a.stranger, [...LINK_ADDRESS, ...LINK_ADDRESS]), "denied"),
-        outOf("both", tell(a.stranger, LINK_ADDRESS), "neighbour"),
-        outOf("both", tell(a.stranger, SMUGGLED), "denied"),
-        outOf("both", tell(a.trusted, SMUGGLED), "policy"),
-        outOf("both", seek(a.stranger), "denied"),
-        outOf("both", seek(address("ff02::2")), "neighbour"),
-        outOf("both", seek(address("ff05::2")), "denied"),
-        outOf("both", ask(address("ff02::1:ff00:1"), a.stranger, SMUGGLED), "neighbour"),
-        outOf("both", tell(address("ff0e::1"), SMUGGLED), "denied"),
-        outOf("both", tell(LINK_LOCAL, SMUGGLED), "neighbour"),
-      ];
-    },
+    steps: (a) => POD_NAMES.flatMap((name) => inexact(a, name).map((each) => outOf(name, each, "malformed"))),
   },
   {
-    name: "that makes a router of the pod is judged by policy",
+    name: "goes to the addresses that it is for, whatever the policy",
     families: [V6],
     steps: (a) =>
-      [ROUTER_ADVERTISEMENT, REDIRECT].flatMap((type) => [
-        outOf(
-          "both",
-          neighbour({ source: LINK_LOCAL, destination: ALL_NODES, type, target: a.pods.both }),
-          "denied",
-        ),
-        outOf(
-          "both",
-          neighbour({ source: a.pods.both, destination: a.trusted, type, target: a.pods.both }),
-          "policy",
-        ),
-        outOf(
-          "in",
-          neighbour({ source: LINK_LOCAL, destination: ALL_NODES, type, target: a.pods.in }),
-          "not-isolated",
-        ),
-        outOf(
-          "open",
-          neighbour({ source: a.stranger, destination: ALL_NODES, type, target: a.pods.open }),
-          "spoofed",
-        ),
-      ]),
+      POD_NAMES.flatMap((name) => {
+        const own = a.pods[name];
+        return [
+          asks(own, a.stranger, { destination: solicitedNode(a.pods.in) }),
+          asks(own, a.stranger, { destination: ALL_NODES }),
+          asks(own, a.stranger, { destination: LINK_LOCAL }),
+          asks(own, ALL_NODES, { destination: solicitedNode(ALL_NODES) }),
+          asks(UNSPECIFIED, LINK_LOCAL, { destination: LINK_LOCAL }),
+          tells(own, own, { destination: ALL_ROUTERS }),
+          tells(own, own, { destination: address("ff0e::1") }),
+          tells(own, own, { destination: address("ff05::1") }),
+          routerSolicitation(own, a.stranger),
+          routerSolicitation(own, LINK_LOCAL),
+          routerSolicitation(own, ALL_NODES),
+          routerSolicitation(own, address("ff05::2")),
+        ].map((each) => outOf(name, each, "malformed"));
+      }),
+  },
+  {
+    name: "that makes a router of the pod never leaves it",
+    families: [V6],
+    steps: (a) =>
+      POD_NAMES.flatMap((name) =>
+        [ROUTER_ADVERTISEMENT, REDIRECT].flatMap((type) => {
+          const fields = { source: LINK_LOCAL, destination: ALL_NODES, type, target: a.pods[name] };
+          const whole = neighbour(fields);
+          const segment = { number: 58, payload: whole.subarray(54) };
+          return [
+            whole,
+            neighbour({ ...fields, source: a.pods[name], destination: a.trusted }),
+            neighbour({ ...fields, source: a.stranger }),
+            neighbour({ ...fields, hopLimit: 64 }),
+            neighbour({ ...fields, code: 1 }),
+            tagged(VLAN_0, whole),
+            tagged([ETHER_TYPE.QINQ, ETHER_TYPE.VLAN], whole),
+            frame(LINK_LOCAL, ALL_NODES, chained([EXTENSION.HOP_BY_HOP], segment), { v6: { hopLimit: 255 } }),
+            frame(LINK_LOCAL, ALL_NODES, chained([EXTENSION.DESTINATION, EXTENSION.AUTHENTICATION], segment)),
+            frame(LINK_LOCAL, ALL_NODES, chained([EXTENSION.FRAGMENT], segment)),
+            fragment(LINK_LOCAL, ALL_NODES, segment, { id: 1, offset: 0, more: true }),
+          ].map((each) => outOf(name, each, "router"));
+        }),
+      ),
   },
   {
     name: "that a router forwarded, with a code, in fragments or cut short is not it",
@@ -182,11 +170,6 @@ testTable("neighbour discovery", world, [
           frame(a.stranger, a.pods.both, icmpSegment(6, ADVERTISEMENT), { v6: { hopLimit: 255 } }),
           "malformed",
         ),
-        outOf(
-          "both",
-          neighbour({ ...fields, source: a.pods.both, destination: a.stranger, hopLimit: 64 }),
-          "denied",
-        ),
         outOf("open", neighbour({ ...fields, hopLimit: 64 }), "spoofed"),
       ];
     },
@@ -206,3 +189,93 @@ testTable("neighbour discovery", world, [
     ],
   },
 ]);
+
+/** Messages of the pod's own addresses that could carry more than they must, or that others may read otherwise. */
+function inexact(a: Addresses, name: PodName): Uint8Array[] {
+  const own = a.pods[name];
+  const SMUGGLED = new Array<number>(400).fill(65);
+  const behind = (whole: Uint8Array, extra: Part) => Uint8Array.from([...whole, ...extra]);
+  const solicitation = asks(own, a.node, { options: OPTION.source });
+  const segment = { number: 58, payload: solicitation.subarray(54) };
+  const to = solicitedNode(a.node);
+  return [
+    asks(own, a.node, { options: SMUGGLED }),
+    asks(own, a.node, { options: [...OPTION.source, ...OPTION.source] }),
+    asks(own, a.node, { options: [...OPTION.source, ...OPTION.nonce] }),
+    asks(own, a.node, { options: OPTION.target }),
+    asks(own, a.node, { options: OPTION.nonce }),
+    asks(own, a.node, { options: [1, 2, ...OPTION.source.slice(2)] }),
+    asks(own, a.node, { options: [1, 0, ...OPTION.source.slice(2)] }),
+    asks(own, a.node, { options: [5, 1, 0, 0, 0, 0, 5, 0xdc] }),
+    asks(own, a.node, { options: [0, 0, 0, 0] }),
+    asks(own, a.node, { reserved: 1 }),
+    asks(own, a.node, { reserved: 0x80000000 }),
+    asks(own, a.node, { hopLimit: 64 }),
+    asks(own, a.node, { hopLimit: 254 }),
+    asks(own, a.node, { code: 1 }),
+    asks(UNSPECIFIED, own, { options: OPTION.source }),
+    asks(UNSPECIFIED, own, { options: [...OPTION.nonce, ...OPTION.nonce] }),
+    tells(own, own, { options: OPTION.source }),
+    tells(own, own, { options: [...OPTION.target, ...OPTION.target] }),
+    tells(own, own, { options: SMUGGLED }),
+    tells(own, own, { reserved: 0x20000001 }),
+    tells(own, own, { hopLimit: 64 }),
+    routerSolicitation(own, ALL_ROUTERS, OPTION.target),
+    routerSolicitation(own, ALL_ROUTERS, OPTION.nonce),
+    routerSolicitation(UNSPECIFIED, ALL_ROUTERS, OPTION.source),
+    routerSolicitation(own, ALL_ROUTERS, SMUGGLED),
+    routerSolicitation(own, ALL_ROUTERS, [], 64),
+    neighbour({ source: own, destination: ALL_ROUTERS, type: ROUTER_SOLICITATION, target: own }),
+    behind(solicitation, [0]),
+    behind(asks(own, a.node), SMUGGLED),
+    behind(routerSolicitation(own, ALL_ROUTERS), [0]),
+    tagged(VLAN_0, behind(solicitation, SMUGGLED)),
+    frame(own, to, chained([EXTENSION.HOP_BY_HOP], segment), { v6: { hopLimit: 255 } }),
+    frame(own, to, chained([EXTENSION.DESTINATION], segment, 400), { v6: { hopLimit: 255 } }),
+    frame(own, to, chained([EXTENSION.FRAGMENT], segment), { v6: { hopLimit: 255 } }),
+    fragment(own, to, segment, { id: 1, offset: 0, more: true }),
+    solicitation.subarray(0, -1),
+    solicitation.subarray(0, 78),
+  ];
+}
+
+describe("the rate limit of what a pod tells its link", () => {
+  const RATE = 40;
+  const said = (name: PodName, count: number) =>
+    Array.from({ length: count }, () =>
+      world().ask({ pod: name, direction: "egress", frame: asks(V6.pods[name], V6.node) }),
+    );
+
+  it("is each pod's own, and drops what goes beyond it in the same second", async () => {
+    await world().outwait(1_000);
+    await world().setNeighbourRate(RATE);
+    try {
+      const reasons = said("both", RATE * 3);
+      // Another second may have begun meanwhile.
+      expect(reasons.slice(0, RATE)).toEqual(new Array(RATE).fill("neighbour"));
+      expect(reasons.filter((reason) => reason === "limited").length).toBeGreaterThanOrEqual(RATE);
+      expect(said("open", RATE)).toEqual(new Array(RATE).fill("neighbour"));
+      await world().outwait(1_000);
+      expect(said("both", RATE)).toEqual(new Array(RATE).fill("neighbour"));
+    } finally {
+      await world().setNeighbourRate();
+    }
+  });
+
+  it("does not count what is dropped, nor what comes to the pod", async () => {
+    await world().outwait(1_000);
+    await world().setNeighbourRate(1);
+    try {
+      for (let i = 0; i < 10; i += 1) {
+        const heard = tells(V6.node, V6.node);
+        expect(world().ask({ pod: "in", direction: "ingress", frame: heard })).toBe("neighbour");
+        expect(world().ask({ pod: "in", direction: "egress", frame: tells(V6.node, V6.node) })).toBe(
+          "spoofed",
+        );
+      }
+      expect(said("in", 1)).toEqual(["neighbour"]);
+    } finally {
+      await world().setNeighbourRate();
+    }
+  });
+});

@@ -1,10 +1,22 @@
 // A parser for frames, written apart from the programs' own and from other texts: what a test believes that a packet is.
 
 /** What a frame holds, or why it cannot be read; addresses are lower-case hexadecimal digits. */
-export type Read =
-  | { readonly kind: "malformed" | "unsupported"; readonly source?: string }
-  | { readonly kind: "arp"; readonly source: string }
-  | Packet;
+export type Read = { readonly kind: "malformed" | "unsupported"; readonly source?: string } | Arp | Packet;
+
+export interface Arp {
+  readonly kind: "arp";
+  readonly operation: number;
+  /** The sender's protocol address. */
+  readonly source: string;
+  readonly target: string;
+  /** Bytes behind the packet in the frame, and whether they are no more than an Ethernet frame needs at least. */
+  readonly padding: Padding;
+}
+
+export interface Padding {
+  readonly bytes: number;
+  readonly needed: boolean;
+}
 
 export interface Packet {
   readonly kind: "ip";
@@ -15,6 +27,9 @@ export interface Packet {
   readonly protocol: number;
   readonly part: "whole" | "first" | "later";
   readonly fragmentId: number;
+  /** IPv4 options, or IPv6 extension headers. */
+  readonly between: Uint8Array;
+  readonly padding: Padding;
   /** From the transport header on, up to the packet's own end. */
   readonly body: Uint8Array;
   /** Bytes that the body should have, as the IP header says. */
@@ -61,23 +76,38 @@ function readEthernet(frame: Uint8Array): Read {
     if (frame.length < at + 2) throw new Unreadable("malformed");
     const type = u16(frame, at);
     const rest = frame.subarray(at + 2);
-    if (type === 0x0800) return readIpv4(rest, false);
-    if (type === 0x86dd) return readIpv6(rest, false);
-    if (type === 0x0806) return readArp(rest);
+    // Without its check sequence a frame has at least 60 bytes, and four more for each tag.
+    const least = 60 + 4 * tags;
+    const padding = (packetBytes: number): Padding => ({
+      bytes: rest.length - packetBytes,
+      needed: frame.length <= least,
+    });
+    if (type === 0x0800) return withPadding(readIpv4(rest, false), padding);
+    if (type === 0x86dd) return withPadding(readIpv6(rest, false), padding);
+    if (type === 0x0806) return { ...readArp(rest), padding: padding(28) };
     if ((type !== 0x8100 && type !== 0x88a8) || tags === 2) throw new Unreadable("unsupported");
     at += 4;
   }
 }
 
-/** RFC 826: Ethernet (1) and IPv4 in the first eight bytes; the sender's address in bytes 14 to 17. */
-function readArp(bytes: Uint8Array): Read {
+/** RFC 826: Ethernet (1) and IPv4 in the first six bytes, a request (1) or a reply (2) in the next two. */
+function readArp(bytes: Uint8Array): Omit<Arp, "padding"> {
+  const operation = u16(bytes, 6);
   const right = bytes.length >= 28 && hex(bytes.subarray(0, 6)) === "000108000604";
-  if (!right) throw new Unreadable("malformed");
-  return { kind: "arp", source: hex(bytes.subarray(14, 18)) };
+  if (!right || operation < 1 || operation > 2) throw new Unreadable("malformed");
+  const [source, target] = [hex(bytes.subarray(14, 18)), hex(bytes.subarray(24, 28))];
+  return { kind: "arp", operation, source, target };
 }
 
+type Unpadded = Omit<Packet, "padding">;
+
+const withPadding = (packet: Unpadded, padding: (bytes: number) => Padding): Packet => ({
+  ...packet,
+  padding: padding((packet.family === 4 ? 20 : 40) + packet.between.length + packet.bodyLength),
+});
+
 /** A packet that an ICMP error quotes; undefined where its ports are not there. */
-export function readQuoted(bytes: Uint8Array, family: 4 | 6): Packet | undefined {
+export function readQuoted(bytes: Uint8Array, family: 4 | 6): Unpadded | undefined {
   try {
     return family === 4 ? readIpv4(bytes, true) : readIpv6(bytes, true);
   } catch (error) {
@@ -86,12 +116,27 @@ export function readQuoted(bytes: Uint8Array, family: 4 | 6): Packet | undefined
   }
 }
 
-function readIpv4(bytes: Uint8Array, quoted: boolean): Packet {
+/** RFC 791 3.1: an option is one byte (0 ends them, 1 does nothing) or says in its second byte how long it is. */
+function checkOptions(options: Uint8Array, source: string): void {
+  for (let at = 0; at < options.length && options[at] !== 0; ) {
+    const type = options[at] ?? 0;
+    const size = type === 1 ? 1 : (options[at + 1] ?? 0);
+    // Loose and strict source route.
+    if (type === 131 || type === 137) throw new Unreadable("unsupported", source);
+    if (type !== 1 && (size < 2 || at + size > options.length)) throw new Unreadable("malformed", source);
+    at += size;
+  }
+}
+
+function readIpv4(bytes: Uint8Array, quoted: boolean): Unpadded {
   if (bytes.length < 20) throw new Unreadable("malformed");
   const source = hex(bytes.subarray(12, 16));
   const [head, total, fragment] = [bytes[0] ?? 0, u16(bytes, 2), u16(bytes, 6)];
   const length = (head & 15) * 4;
   if (head >> 4 !== 4 || length < 20 || total < length) throw new Unreadable("malformed", source);
+  const options = bytes.subarray(20, length);
+  if (bytes.length < length) throw new Unreadable("malformed", source);
+  checkOptions(options, source);
   const offset = fragment & 0x1fff;
   const protocol = bytes[9] ?? 0;
   // RFC 3128.
@@ -106,6 +151,7 @@ function readIpv4(bytes: Uint8Array, quoted: boolean): Packet {
       protocol,
       part: offset > 0 ? "later" : fragment & 0x2000 ? "first" : "whole",
       fragmentId: u16(bytes, 4),
+      between: options,
       body: bytes.subarray(length, total),
       bodyLength: total - length,
     },
@@ -143,7 +189,7 @@ function walkExtensions(bytes: Uint8Array, end: number, source: string): Walked 
   return { protocol, at, part: fragments > 1 ? "first" : "whole", fragmentId };
 }
 
-function readIpv6(bytes: Uint8Array, quoted: boolean): Packet {
+function readIpv6(bytes: Uint8Array, quoted: boolean): Unpadded {
   if (bytes.length < 40) throw new Unreadable("malformed");
   const source = hex(bytes.subarray(8, 24));
   const payload = u16(bytes, 4);
@@ -158,6 +204,7 @@ function readIpv6(bytes: Uint8Array, quoted: boolean): Packet {
       destination: hex(bytes.subarray(24, 40)),
       hopLimit: bytes[7] ?? 0,
       ...walked,
+      between: bytes.subarray(40, at),
       body: bytes.subarray(at, 40 + payload),
       bodyLength: 40 + payload - at,
     },
@@ -166,7 +213,7 @@ function readIpv6(bytes: Uint8Array, quoted: boolean): Packet {
 }
 
 /** Bytes that there must be of each transport header; of a quoted one, eight. */
-function bytesNeeded({ family, protocol, body }: Packet, quoted: boolean): number {
+function bytesNeeded({ family, protocol, body }: Unpadded, quoted: boolean): number {
   const isIcmp = protocol === (family === 4 ? 1 : 58);
   if (protocol === TCP) return quoted ? 8 : 20;
   if (protocol === SCTP) return quoted ? 8 : 12;
@@ -176,7 +223,7 @@ function bytesNeeded({ family, protocol, body }: Packet, quoted: boolean): numbe
   return family === 6 && !quoted && type >= 135 && type <= 137 && body.length >= 8 ? 24 : 8;
 }
 
-function withTransport(packet: Packet, quoted: boolean): Packet {
+function withTransport(packet: Unpadded, quoted: boolean): Unpadded {
   const { family, protocol, body, source } = packet;
   if (packet.part === "later") return packet;
   const flawed = protocol === TCP && !quoted && (body[12] ?? 0) >> 4 < 5;

@@ -11,11 +11,13 @@ import {
   fragment,
   frame,
   icmpError,
+  icmpSegment,
   ip,
   NEIGHBOUR,
   neighbour,
   type Segment,
   SYN_ACK,
+  solicitedNode,
   tcpSegment,
 } from "./frames.ts";
 import { useWorld } from "./table.ts";
@@ -72,7 +74,12 @@ const PRODUCERS: Readonly<Record<string, Readonly<Record<Direction, Producer | t
   }),
   neighbour: both((way) => {
     const [source, destination] = way.ends("both", "friend");
-    const asks = { source, destination, target: destination, type: NEIGHBOUR.SOLICITATION };
+    const asks = {
+      source,
+      destination: solicitedNode(destination),
+      target: destination,
+      type: NEIGHBOUR.SOLICITATION,
+    };
     const request = arp({ operation: 1, sender: source, target: destination });
     return way.ask("both", source.family === 4 ? request : neighbour(asks));
   }),
@@ -97,6 +104,30 @@ const PRODUCERS: Readonly<Record<string, Readonly<Record<Direction, Producer | t
     return way.ask("both", fragment(source, destination, SYN, LAST));
   }),
   unsupported: both((way) => way.ask("both", ethernet(OTHER_TYPE, new Uint8Array(46)))),
+  router: {
+    ingress: NEVER,
+    egress: ({ ask, ends, a }) =>
+      ask("open", frame(...ends("open", "friend"), icmpSegment(a.family, a.family === 4 ? 9 : 134))),
+  },
+  limited: {
+    ingress: NEVER,
+    egress: async ({ ask, ends }) => {
+      const [source, destination] = ends("both", "friend");
+      await world().setNeighbourRate(0);
+      const said =
+        source.family === 4
+          ? arp({ operation: 1, sender: source, target: destination })
+          : neighbour({
+              source,
+              destination: solicitedNode(destination),
+              target: destination,
+              type: NEIGHBOUR.SOLICITATION,
+            });
+      const reason = ask("both", said);
+      await world().setNeighbourRate();
+      return reason;
+    },
+  },
   unknown: both((way) => {
     const { bench } = world();
     const before = world().countedAs(0, "unknown").packets;

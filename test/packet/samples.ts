@@ -1,7 +1,7 @@
 // Well-formed packets of every kind, to be cut short and mutated: both directions, both families.
 
 import type { Direction } from "../../src/base/direction.ts";
-import { bytes, ETHER_TYPE, TCP_FLAG, tcp } from "../../src/engines/frame.ts";
+import { addressBytes, bytes, ETHER_TYPE, TCP_FLAG, tcp } from "../../src/engines/frame.ts";
 import { address } from "../support/model.ts";
 import {
   arp,
@@ -15,13 +15,19 @@ import {
   type IcmpError,
   icmpError,
   icmpSegment,
+  igmp,
   ip,
+  mld,
   NEIGHBOUR,
   neighbour,
+  OPTION,
   otherSegment,
+  report,
+  routerSolicitation,
   type Segment,
   SYN_ACK,
   sctpSegment,
+  solicitedNode,
   tagged,
   tcpSegment,
   udpSegment,
@@ -86,6 +92,52 @@ const neighbours = (a: Addresses): Uint8Array[] =>
     ),
   );
 
+/** What passes from a pod as it is, and what only routers send: the exact shapes, to be changed in every byte. */
+const said = (): Uint8Array[] => {
+  const [own, own4, ll] = [V6.pods.both, V4.pods.both, address("fe80::1")];
+  const [group, group4] = [address("ff0e::9"), address("239.1.2.3")];
+  const ask = {
+    source: own,
+    destination: solicitedNode(V6.node),
+    type: NEIGHBOUR.SOLICITATION,
+    target: V6.node,
+  };
+  const tell = { source: ll, destination: ll, type: NEIGHBOUR.ADVERTISEMENT, target: own };
+  const [oldMld, oldIgmp] = [131, 0x16].map((type, at) => [
+    ...[type, 0, 0, 0],
+    ...(at === 0 ? [0, 0, 0, 0] : []),
+    ...addressBytes(at === 0 ? group : group4),
+  ]) as [number[], number[]];
+  return [
+    neighbour({ ...ask, options: OPTION.source }),
+    neighbour({
+      ...ask,
+      source: address("::"),
+      destination: solicitedNode(own),
+      target: own,
+      options: OPTION.nonce,
+    }),
+    neighbour({ ...ask, destination: ll, target: ll }),
+    neighbour({ ...tell, options: OPTION.target, reserved: 0x60000000 }),
+    neighbour({ ...tell, destination: address("ff02::1") }),
+    routerSolicitation(ll, address("ff02::2"), OPTION.source),
+    mld(ll, address("ff02::16"), report([group, address("ff02::1:ff00:9")], 1)),
+    mld(ll, group, oldMld),
+    mld(ll, address("ff02::2"), [132, ...oldMld.slice(1)]),
+    igmp(own4, address("224.0.0.22"), report([group4, group4], 1)),
+    igmp(own4, group4, oldIgmp),
+    igmp(own4, address("224.0.0.2"), [0x17, ...oldIgmp.slice(1)], { options: [] }),
+    igmp(own4, address("224.0.0.1"), [0x11, ...oldIgmp.slice(1)]),
+    arp({ operation: 1, sender: own4, target: V4.node, padding: 18 }),
+    arp({ operation: 2, sender: own4, target: V4.node }),
+    arp({ operation: 1, sender: address("0.0.0.0"), target: own4 }),
+    frame(own4, V4.friend, icmpSegment(4, 5)),
+    frame(own4, V4.friend, tcpSegment(40_000, 80), {
+      v4: { options: [0x94, 4, 0, 0, 131, 7, 4, 1, 2, 3, 4, 0] },
+    }),
+  ];
+};
+
 /** Multicast listener discovery, and a routing header with segments left. */
 const onLink = (a: Addresses): Uint8Array[] => [
   ...[130, 132, 143].flatMap((type) =>
@@ -144,7 +196,14 @@ function turned(of: Uint8Array): Uint8Array {
 }
 
 /** All to and from the pod "both", of which its friend's TCP/80 may be allowed. */
-export const SAMPLES: readonly Sample[] = inward.flatMap((each) => [
-  { direction: "ingress" as const, frame: each },
-  { direction: "egress" as const, frame: turned(each) },
-]);
+export const SAMPLES: readonly Sample[] = [
+  ...inward.flatMap((each) => [
+    { direction: "ingress" as const, frame: each },
+    { direction: "egress" as const, frame: turned(each) },
+  ]),
+  ...said().flatMap((each) => [
+    { direction: "egress" as const, frame: each },
+    { direction: "egress" as const, frame: tagged([VLAN], each) },
+    { direction: "ingress" as const, frame: each },
+  ]),
+];

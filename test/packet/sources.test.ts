@@ -18,7 +18,7 @@ import {
   udpSegment,
 } from "./frames.ts";
 import { into, outOf, testTable, useWorld } from "./table.ts";
-import { openWorld, POD_NAMES, THIS_NODE, V4, V6 } from "./world.ts";
+import { openWorld, POD_NAMES, V4, V6 } from "./world.ts";
 
 const world = useWorld();
 const LINK_LOCAL = address("fe80::1");
@@ -131,54 +131,6 @@ testTable("a link-local source", world, [
       outOf("both", frame(address("febf:ffff::1"), a.friend, udpSegment(1, 53)), "policy"),
       outOf("both", frame(address("fe7f::1"), a.friend, udpSegment(1, 53)), "spoofed"),
     ],
-  },
-]);
-
-testTable("ARP", world, [
-  {
-    name: "passes into every pod, and from it with its own address or none",
-    families: [V4],
-    steps: (a) =>
-      POD_NAMES.flatMap((name) => [
-        into(name, arp({ operation: 1, sender: a.node, target: a.pods[name] }), "neighbour"),
-        into(name, arp({ operation: 2, sender: a.stranger, target: a.pods[name] }), "neighbour"),
-        outOf(name, arp({ operation: 1, sender: a.pods[name], target: a.node }), "neighbour"),
-        outOf(name, arp({ operation: 2, sender: a.pods[name], target: a.node }), "neighbour"),
-        outOf(name, arp({ operation: 1, sender: UNSPECIFIED[4], target: a.pods[name] }), "neighbour"),
-        outOf(
-          name,
-          tagged([ETHER_TYPE.VLAN], arp({ operation: 1, sender: a.pods[name], target: a.node })),
-          "neighbour",
-        ),
-      ]),
-  },
-  {
-    name: "with a sender that is not the pod's own is dropped",
-    families: [V4],
-    steps: (a) =>
-      POD_NAMES.flatMap((name) => [
-        outOf(name, arp({ operation: 2, sender: a.node, target: a.friend }), "spoofed"),
-        outOf(name, arp({ operation: 1, sender: a.friend, target: a.friend }), "spoofed"),
-        outOf(
-          name,
-          tagged([ETHER_TYPE.VLAN], arp({ operation: 2, sender: a.node, target: a.friend })),
-          "spoofed",
-        ),
-      ]),
-  },
-  {
-    name: "that is cut short, or not of IPv4 over Ethernet, is malformed",
-    families: [V4],
-    steps: (a) => {
-      const whole = arp({ operation: 1, sender: a.pods.both, target: a.node });
-      const token = Uint8Array.from(whole, (byte, at) => (at === 15 ? 6 : byte));
-      return [whole.subarray(0, 41), whole.subarray(0, 14), token].flatMap((frame) => [
-        outOf("both", frame, "malformed"),
-        into("both", frame, "malformed"),
-        into("both", frame, "node", THIS_NODE),
-        outOf("open", frame, "not-isolated"),
-      ]);
-    },
   },
 ]);
 

@@ -113,6 +113,8 @@ export interface World {
   forget(): Promise<void>;
   /** Sets timeouts in milliseconds, the others to their defaults. */
   setTimeouts(milliseconds: Partial<Record<keyof typeof Timeout, number>>): Promise<void>;
+  /** Sets the rate limit of what pods tell their link; by default there is none. */
+  setNeighbourRate(perSecond?: number): Promise<void>;
   /** Waits until a timeout of so many milliseconds has certainly passed. */
   outwait(milliseconds: number): Promise<void>;
   close(): void;
@@ -123,12 +125,19 @@ export interface Counted {
   readonly bytes: number;
 }
 
+const UNLIMITED = 2 ** 32 - 1;
+
 /** Jiffies may stand still for one. */
 const TICKS_TO_FORGET = 2;
 
 export async function openWorld(): Promise<World> {
   const bench = await openBench({ object: OBJECT, bpffs: "/sys/fs/bpf", xdp: true });
   const { tables } = bench.maps;
+  const setNeighbourRate = async (neighbourRate = UNLIMITED) => {
+    const now = present(tables.node.get(0), "the node's settings");
+    await tables.node.writeBatch([[0, { ...now, neighbourRate }]]);
+  };
+  await setNeighbourRate();
   const ifindexOf = (name: PodName) => bench.devices.at(POD_NAMES.indexOf(name));
   const defaults = present(tables.node.get(0), "the node's settings");
   let numbering: Numbering = NOTHING_NUMBERED;
@@ -183,6 +192,7 @@ export async function openWorld(): Promise<World> {
       }
       await tables.node.writeBatch([[0, { ...now, timeouts }]]);
     },
+    setNeighbourRate,
     // Jiffies may stand still for a tick that they make good later.
     outwait: (milliseconds) => sleep(milliseconds + 4_000 / bench.datapath.ticksPerSecond),
     close: () => bench.close(),

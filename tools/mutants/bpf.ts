@@ -10,6 +10,7 @@ const parse = inFile("parse.h");
 const plain = inFile("plain.h");
 const transport = inFile("transport.h");
 const source = inFile("source.h");
+const neighbour = inFile("neighbour.h");
 const conntrack = inFile("conntrack.h");
 const decide = inFile("decide.h");
 const policy = inFile("policy.h");
@@ -35,10 +36,18 @@ const PARSING: readonly Mutant[] = [
     "protocol == IPPROTO_ROUTING && header->offset & bpf_htons(SEGMENTS_LEFT)",
     "false",
   ),
+  parse("a source route leads elsewhere", "option[0] == OPTION_LSRR || ", ""),
+  parse("an option is inside the header", "|| i + option[1] > length)", ")"),
   parse("two VLAN tags are read", "for (int i = 0; i < 2; i++) {", "for (int i = 0; i < 1; i++) {"),
   parse(
     "ARP is that of IPv4 over Ethernet",
     "header->hardware_length != 6 || header->protocol_length != 4",
+    "false",
+  ),
+  parse("ARP is that of Ethernet alone", "header->hardware != bpf_htons(1) || ", ""),
+  parse(
+    "ARP asks or answers",
+    "header->operation != bpf_htons(ARP_REQUEST) && header->operation != bpf_htons(ARP_REPLY)",
     "false",
   ),
   parse("an ARP probe has no address", "if (sender)\n\t\t", ""),
@@ -84,16 +93,37 @@ const ADDRESSES: readonly Mutant[] = [
     ".length = 160, .ifindex = ifindex",
     ".length = 160, .ifindex = ifindex * 0",
   ),
-  source(
-    "who asks may have no address yet",
-    "if (!tells && is_unspecified(&packet->source))\n\t\treturn false;",
+  neighbour("a pod is no router", "type == ND_ROUTER_ADVERT || ", ""),
+  neighbour("IPv4 has redirects too", "packet->icmp_type == ICMP_REDIRECT || ", ""),
+  neighbour("a pod does not query", "message->type == IGMP_QUERY || ", ""),
+  neighbour("a pod advertises its own addresses only", "&& owns_v6(context, target);", ";"),
+  neighbour(
+    "options of neighbour discovery have one length",
+    "if (option->length != 1)\n\t\treturn false;",
     "",
   ),
-  source("a pod advertises its own addresses only", "return tells && !(ensure", "return false && !(ensure"),
-  source("a pod is no router", "packet->icmp_type == ND_ROUTER_ADVERT || ", ""),
-  source("what may be forwarded is short", "packet->payload > ND_BYTES_MAX ||", ""),
-  source("listener discovery stays on its link", "|| packet->hop_limit != 1)", ")"),
-  source("listeners are many", "&&\n\t       is_multicast(&packet->destination)", ""),
+  neighbour("reserved fields are zero", "message->reserved & bpf_htonl(reserved)", "false"),
+  neighbour(
+    "a solicitation goes to whom it asks for",
+    "equal_addresses(destination, target) && is_on_link",
+    "is_on_link",
+  ),
+  neighbour("nothing is behind a packet but padding", "bytes <= ETH_ZLEN + (network - ETH_HLEN)", "true"),
+  neighbour(
+    "listener discovery stays on its link",
+    "packet->fragment || packet->hop_limit != 1 || packet->icmp_code",
+    "packet->fragment || packet->icmp_code",
+  ),
+  neighbour("listeners are many", "!is_multicast(group))", "false)"),
+  neighbour("records fill the report", "return at == end;", "return true;"),
+  neighbour(
+    "an ARP probe is about the pod's own address",
+    "sender ? sender : (__be32)packet->destination.low",
+    "sender",
+  ),
+  neighbour("a reply has a sender", "if (!sender && (!ensure", "if (false && (!ensure"),
+  source("DHCP's first question goes to all of the link", "== bpf_htonl(0xffffffff) &&", "!= 1 &&"),
+  source("DHCP is asked by pods that may send", "return isolated(context, DIRECTION_EGRESS) || ", "return "),
   source(
     "fragments of IPv6 made anew are not the node's",
     "!is_v6(packet) || whole)",
@@ -191,10 +221,15 @@ const VERDICTS: readonly Mutant[] = [
   ),
   verdict(
     "malformed ARP is none",
-    "parsed == PARSED_ARP && whole",
-    "parsed == PARSED_ARP && (whole || parsed)",
+    "parsed == PARSED_ARP && whole && context",
+    "parsed == PARSED_ARP && (whole || parsed) && context",
   ),
-  verdict("ICMP errors are related", "at && is_related(", "false && is_related("),
+  verdict(
+    "what cannot be read never leaves a guarded pod",
+    "if (guarded(context))\n\t\treturn parsed",
+    "if (false)\n\t\treturn parsed",
+  ),
+  verdict("ICMP errors are related", "\t    is_related(", "\t    false && is_related("),
   verdict(
     "headers are made linear",
     "return is_partial(hook) && (parsed",

@@ -24,7 +24,7 @@ export function whyText(event: Omit<EventView, "text">): string {
       return `${from.address ?? "its source"} is no address of ${owner}`;
     default: {
       const text = TEXTS.get(event.reason) ?? event.reason;
-      return event.policies.length > 0 ? `${isolated}, and ${text}` : `${owner}: ${text}`;
+      return event.policies.length > 0 && !GUARD.has(event.reason) ? `${isolated}, and ${text}` : `${owner}: ${text}`;
     }
   }
 }
@@ -33,6 +33,9 @@ export function whyText(event: Omit<EventView, "text">): string {
 const TEXTS = new Map(
   Object.entries(REASON_NAMES).map(([number, name]) => [name, REASON_TEXTS[Number(number)] ?? name]),
 );
+
+/** Dropped by the guard on what pods send, whatever the policy. */
+const GUARD: ReadonlySet<string> = new Set(["router", "limited"]);
 
 /** "TCP/80 from shop/stranger": what the opener of the flow asked for. Where either side may be it, the packet says. */
 function askedText(event: Omit<EventView, "text">): string {

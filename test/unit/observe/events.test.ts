@@ -48,6 +48,8 @@ describe("the sentence", () => {
   it("is there for every reason to drop", () => {
     for (const reason of ["fragment", "malformed", "unsupported"])
       expect(why({ reason })).toMatch(/^ingress of shop\/web is isolated by shop\/deny, shop\/web, and /);
+    // Policies have no say in these.
+    for (const reason of ["router", "limited"]) expect(why({ reason })).toMatch(/^shop\/web: from the pod, /);
     expect(whyText(SPOOFED)).toBe("10.0.0.77 is no address of shop/web");
     expect(why({ reason: "incomplete", policies: [] })).toBe(
       "shop/web: a map lacks an entry that the agent should have written",

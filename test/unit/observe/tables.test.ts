@@ -3,9 +3,10 @@ import { expect, it } from "vitest";
 import { MAPS } from "../../../src/gen/layout.ts";
 import { isTableName, TABLE_NAMES, TABLES } from "../../../src/observe/dump/tables.ts";
 
-/** The ring buffer, and what each CPU keeps for itself: scratch and caches. */
+/** The ring buffer, rate limits, and what each CPU keeps for itself: scratch and caches. */
 const WITHOUT_TABLE = [
   "events",
+  "neighbour_rates",
   "recent_flows_v4",
   "recent_flows_v6",
   "recent_peers_v4",
