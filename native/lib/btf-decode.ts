@@ -47,7 +47,7 @@ export type BtfType = {
   readonly char?: boolean;
   /** Of an int, an enum or an enum64. */
   readonly signed?: boolean;
-  /** What it points to, stands for, qualifies, holds (array, var) or returns (funcProto). */
+  /** The type that it points to, aliases, qualifies, contains (array, var) or returns (funcProto). */
   readonly typeId?: number;
   /** Of an array. */
   readonly indexTypeId?: number;

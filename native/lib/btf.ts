@@ -27,7 +27,7 @@ export class Btf {
 
   /**
    * Of an ELF object or a raw BTF file. Places of variables in data sections are 0 in compiled objects: libbpf fills
-   * them in when it opens the object, so ask {@link BpfObject.btf} for those.
+   * them in when it opens the object, so use {@link BpfObject.btf} for those.
    */
   static parse(objectPath: string): Btf {
     const site = { operation: "btf.parse", object: String(objectPath) };
@@ -102,7 +102,7 @@ export class Btf {
   }
 }
 
-/** For the other files of this package: of bytes that the addon gave, decoded when first asked for. */
+/** For the other files of this package: of bytes from the addon, decoded at first use. */
 export function btfOfObject(bytes: Uint8Array, name: string): Btf {
   return wrap(bytes, { operation: "object.btf", object: name });
 }

@@ -25,8 +25,8 @@ const UNKNOWN: ReadonlySet<number> = new Set([
 
 /**
  * Whether any process of the machine has the regular file open for writing, or mapped so. `fd` is open for reading alone.
- * Undefined where the kernel cannot say: it tells by a lease (fcntl(2), F_SETLEASE), which not every file system has, and
- * which for another user's file needs CAP_LEASE. Answers at once; a writer that opens the file meanwhile waits for
+ * Undefined if the kernel cannot say: it takes a lease (fcntl(2), F_SETLEASE), which not every file system has, and which
+ * for another user's file needs CAP_LEASE. Answers at once; a writer that opens the file meanwhile waits for
  * microseconds.
  */
 export function isOpenForWriting(fd: number): boolean | undefined {

@@ -3,7 +3,7 @@ import { constants } from "node:os";
 import { native } from "./native.ts";
 import { lastUsefulLine, verifierLogOf } from "./verifier.ts";
 
-/** Codes for what is refused before the kernel is asked. */
+/** Codes of errors found before the system call. */
 export type OwnCode = "CLOSED" | "BUSY" | "SIZE" | "SHAPE" | "ARGUMENT" | "UNSUPPORTED";
 
 /** Which call failed on what: `operation` as "map.update", `object` a name or a path. */
@@ -24,7 +24,7 @@ export class BpfError extends Error {
   readonly operation: string;
   /** Name or path of what the call was on. */
   readonly object: string;
-  /** Positive; 0 where the kernel was not asked. */
+  /** Positive; 0 without a system call. */
   readonly errno: number;
   /** "EPERM", "E2BIG", ..., or one of {@link OwnCode}. */
   readonly code: string;
@@ -58,7 +58,7 @@ const moreErrors: Readonly<Record<number, readonly [code: string, text: string]>
   4007: ["VERIFY", "the verifier refused the program"],
   4008: ["PROG2BIG", "program too big"],
   4009: ["KVER", "kernel version mismatch"],
-  4010: ["PROGTYPE", "kernel does not know the program type"],
+  4010: ["PROGTYPE", "unknown program type"],
   4011: ["WRNGPID", "wrong process id in a netlink message"],
   4012: ["INVSEQ", "invalid netlink sequence"],
   4013: ["NLPARSE", "netlink message could not be parsed"],

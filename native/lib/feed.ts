@@ -2,8 +2,8 @@
 import { ownError, type Site } from "./error.ts";
 import { type FeedHandle, native } from "./native.ts";
 
-// While open, the thread that waits keeps the callback; this keeps the handle, so that an open feed whose object nobody
-// holds does not fall silent at some garbage collection.
+// While open, the waiting thread keeps the callback; this keeps the handle, so that garbage collection does not end an open
+// feed without other references.
 const open = new Set<FeedHandle>();
 
 /** Holds the addon's handle until it is closed. */

@@ -1,4 +1,4 @@
-// Where a program can be attached, and the check of it before anything is asked of the kernel.
+// Where a program can be attached, and the checks before the system call.
 import { checkInteger } from "./check.ts";
 import { ownError, type Site } from "./error.ts";
 

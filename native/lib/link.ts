@@ -194,7 +194,7 @@ function clsactInfo(site: Site, spec: ClsactSpec): LinkInfo {
   return { id: 0, kind: "clsact", programId, ifindex: gone ? 0 : spec.ifindex, direction: spec.direction };
 }
 
-/** The program of the clsact filter with that address; undefined where there is none. */
+/** The program of the clsact filter with that address; undefined if there is no such filter. */
 export function findClsact(
   ifindex: number,
   direction: Direction,

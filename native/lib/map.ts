@@ -120,7 +120,7 @@ export class BpfMap {
     check(site, await native.mapSetInner(handle, key, programHandle(program, site, "setProgram")));
   }
 
-  /** Id of the map inside, undefined where there is none. */
+  /** Id of the inner map, undefined if there is no entry. */
   innerId(key: Uint8Array): number | undefined {
     this.#descriptor.use("innerId");
     this.#mustBeMapOfMaps(this.#descriptor.site("innerId"));
@@ -170,7 +170,7 @@ export class BpfMap {
 
   /**
    * Writes `count` elements off the event loop: by the batch command, or one by one where the kernel has none for the
-   * type or the flags. Not atomic: on failure the error's `done` tells how many were written, from the first on.
+   * type or the flags. Not atomic: on failure the error's `done` is how many were written, from the first on.
    */
   async updateBatch(keys: Uint8Array, values: Uint8Array, count: number, flags = 0): Promise<void> {
     const handle = this.#beginBatch("updateBatch", keys, count);
@@ -262,7 +262,7 @@ export class BpfMap {
   }
 }
 
-// 64 bits in the kernel, of which a number holds 53.
+// 64 bits in the kernel; a JavaScript number holds 53.
 const flagRange = { max: Number.MAX_SAFE_INTEGER };
 const littleEndian = new Uint8Array(new Uint16Array([1]).buffer)[0] === 1;
 

@@ -61,7 +61,7 @@ type BatchResult = { rc: number; done: number };
 interface Native {
   closeHandle(handle: Handle): void;
 
-  // Maps of an object go by their place in its list.
+  // Maps of an object are identified by their index.
   objectOpen(source: string | Uint8Array, name?: string): Logged & { handle?: ObjectHandle };
   objectDescribe(object: ObjectHandle): { maps: RawMapSpec[]; programs: RawProgramSpec[] } | number;
   objectBtf(object: ObjectHandle): Buffer | number;
@@ -152,9 +152,9 @@ interface Native {
   feedSetRef(feed: FeedHandle, on: boolean): void;
   feedClose(feed: FeedHandle): void;
 
-  /** Asked in the namespace of a path, or in the one with an id; "" and -1 stand for this one. */
+  /** In the namespace of a path, or in the one with an id; "" and -1 mean this one. */
   netDump<T extends NetTable>(table: T, path: string, id: number): Promise<NetTables[T][] | number>;
-  /** An id, -1 where there is none, or a negative errno less one. */
+  /** An id, -1 without one, or a negative errno less one. */
   netNamespaceId(path: string): number;
   netWatch(
     onEvents: (events: NetEvent[]) => void,
@@ -182,7 +182,7 @@ interface Native {
 
 /** Throws a plain Error that says how to build the addon where that has not been done. */
 function loadAddon(): Native {
-  // lib/ and dist/ both lie one level below the package.
+  // lib/ and dist/ are both one level below the package.
   const addon = fileURLToPath(new URL("../build/bpf_ts.node", import.meta.url));
   if (!existsSync(addon)) {
     const folder = relative(process.cwd(), fileURLToPath(new URL("..", import.meta.url))) || ".";

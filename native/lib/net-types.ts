@@ -1,4 +1,4 @@
-// What rtnetlink tells of, and the numbers in it under the kernel's names (include/uapi/linux/rtnetlink.h and others).
+// rtnetlink's objects, and their constants under the kernel's names (include/uapi/linux/rtnetlink.h and others).
 
 /** A network device. */
 export type NetLink = {
@@ -16,7 +16,7 @@ export type NetLink = {
   readonly master?: number;
   /** Index of the other end of a veth, or of the device below, in that one's own namespace. */
   readonly peer?: number;
-  /** The id of that namespace; absent where it is the link's own, -1 where this namespace may not know it. */
+  /** The id of that namespace; absent if it is the link's own, -1 if it has no id here. */
   readonly peerNetns?: number;
 };
 
@@ -62,7 +62,7 @@ export type NetNeighbour = {
   readonly family: 4 | 6 | "bridge";
   /** The neighbour's IP address; absent in forwarding entries. */
   readonly address?: string;
-  /** Its hardware address; absent while it is asked for. */
+  /** Its hardware address; absent while it is being resolved. */
   readonly hardware?: string;
   /** Of {@link NeighbourState}. */
   readonly state: number;
@@ -90,7 +90,7 @@ type Change = {
   readonly netns?: number;
 };
 
-/** "overrun": the kernel had more to tell than the socket could hold. What is known must be dumped again. */
+/** "overrun": the socket's buffer overflowed. Tables must be dumped again. */
 export type NetEvent =
   | ({ readonly kind: "link"; readonly link: NetLink } & Change)
   | ({ readonly kind: "address"; readonly address: NetAddress } & Change)

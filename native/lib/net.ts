@@ -6,7 +6,7 @@ import type { NetAddress, NetLink, NetNeighbour, NetRoute, NetTable, NetTables }
 
 /**
  * A network namespace: by a path (`/run/netns/NAME`, `/proc/PID/ns/net`), which takes CAP_SYS_ADMIN, or by the id under
- * which this one knows it (`NetLink.peerNetns`), which takes CAP_NET_ADMIN and a kernel of 4.20 or newer.
+ * which it has here (`NetLink.peerNetns`), which takes CAP_NET_ADMIN and a kernel of 4.20 or newer.
  */
 export type Netns = { readonly path: string } | { readonly id: number };
 
@@ -40,7 +40,7 @@ async function dump<T extends NetTable>(table: T, netns: Netns | undefined): Pro
   const { path, id } = placeOf(site, netns);
   const ofLinks = table === "links" || table === "addresses";
   if (id >= 0 && !ofLinks) {
-    throw ownError(site, "UNSUPPORTED", "the kernel tells it of a namespace by path only, not by id");
+    throw ownError(site, "UNSUPPORTED", "the kernel reports it for a namespace by path only, not by id");
   }
   return unwrap(site, await native.netDump(table, path, id));
 }
@@ -62,7 +62,7 @@ function textOf(netns: Netns | undefined): string {
   return "path" in netns ? String(netns.path) : `of namespace id ${netns.id}`;
 }
 
-/** The id under which this namespace knows that of a path; undefined where it has none for it. Errors: BpfError. */
+/** The id that the namespace of a path has here; undefined without one. Errors: BpfError. */
 export function netnsId(path: string): number | undefined {
   const site = { operation: "net.netnsId", object: String(path) };
   checkPath(site, path);

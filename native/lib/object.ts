@@ -11,7 +11,7 @@ import { verifierLogOf } from "./verifier.ts";
 
 /** A map as the object declares it; data sections are maps under the section's name, as ".rodata". Sizes in bytes. */
 export type MapSpec = Readonly<RawMapSpec>;
-/** A program as the object declares it; `autoload` tells whether load() loads it. */
+/** A program as the object declares it; `autoload`: whether load() loads it. */
 export type ProgramSpec = Readonly<RawProgramSpec>;
 
 export type OpenOptions = {
@@ -149,7 +149,7 @@ export class BpfObject {
 
   /**
    * Makes the maps and loads the programs, off the event loop. Where the verifier refuses one, the error carries its log
-   * in `verifierLog`. An object can be loaded once: after a failure, open it anew.
+   * in `verifierLog`. An object can be loaded once: after a failure, open it again.
    */
   async load(): Promise<void> {
     this.#mustBe("load", ["open"]);
@@ -205,7 +205,7 @@ export class BpfObject {
       open: "the object has not been loaded yet",
       loading: "the object is being loaded",
       loaded: "the object has been loaded already",
-      failed: "the object's load failed; open it anew",
+      failed: "the object's load failed; open it again",
     }[this.#state];
     throw ownError(site, "BUSY", reason);
   }
@@ -222,7 +222,7 @@ export class BpfObject {
 
   #refresh(site: Site): void {
     const { maps, programs } = describe(this.#handle, site);
-    // A map that stands in for another has lent it its name; here it keeps its own.
+    // libbpf gives a map that replaces another the other's name; here it keeps its own.
     this.#maps = maps.map((map, i) => ({ ...map, name: this.#maps[i]?.name ?? map.name }));
     this.#programs = programs;
   }
@@ -243,7 +243,7 @@ function named<T extends { readonly name: string }>(
   throw ownError(site, "ARGUMENT", `no such ${what} in the object; it has: ${names || "none"}`);
 }
 
-/** Data maps are named "object.rodata" or ".data.custom" by libbpf; here they go by the section alone. */
+/** Data maps are named "object.rodata" or ".data.custom" by libbpf; here by the section alone. */
 function describe(handle: ObjectHandle, site: Site): { maps: MapSpec[]; programs: ProgramSpec[] } {
   const { maps, programs } = unwrap(site, native.objectDescribe(handle));
   const short = (name: string) => (name.includes(".") ? name.slice(name.indexOf(".")) : name);

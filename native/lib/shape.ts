@@ -4,7 +4,7 @@ import type { RawMapSpec } from "./native.ts";
 
 type Shape = Omit<RawMapSpec, "name">;
 
-/** What keeps `actual` from standing in for `wanted`, as "valueSize 8 instead of 4"; empty if nothing does. */
+/** Why `actual` cannot replace `wanted`, as "valueSize 8 instead of 4"; empty if nothing does. */
 export function shapeDifferences(wanted: Shape, actual: Shape): string[] {
   const fields = ["type", "keySize", "valueSize", "maxEntries", "flags"] as const;
   const shape = comparable(actual);
@@ -13,7 +13,7 @@ export function shapeDifferences(wanted: Shape, actual: Shape): string[] {
     .map((field) => `${field} ${shape[field]} instead of ${wanted[field]}`);
 }
 
-/** The kernel adds a flag to device maps that nobody asked for. */
+/** The kernel adds a flag to device maps by itself. */
 function comparable(shape: Shape): Shape {
   const device = shape.type === MapType.DEVMAP || shape.type === MapType.DEVMAP_HASH;
   return device ? { ...shape, flags: shape.flags & ~MapFlag.RDONLY_PROG } : shape;

@@ -25,7 +25,7 @@ export function queryTc(ifindex: number, direction: Direction): TcxQuery {
 
 let known: boolean | undefined;
 
-/** Whether the kernel has tcx: asks once for what hangs on the loopback device. EPERM without CAP_NET_ADMIN. */
+/** Whether the kernel has tcx: queries the programs on the loopback device once. EPERM without CAP_NET_ADMIN. */
 export function hasTcx(): boolean {
   if (known === undefined) {
     const site: Site = { operation: "tcx.probe", object: "loopback" };

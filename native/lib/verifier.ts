@@ -1,4 +1,4 @@
-// Reads what libbpf printed during a load: finds the verifier's log and the line that tells most.
+// Reads what libbpf printed during a load: finds the verifier's log and its most useful line.
 
 const begin = /^libbpf: prog '([^']*)': -- BEGIN PROG LOAD LOG --$/;
 const end = /^-- END PROG LOAD LOG --$/;

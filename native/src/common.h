@@ -49,7 +49,7 @@ Napi::Value WrapExternal(Napi::Env env, T *object, const napi_type_tag &tag,
 FdRef FdArg(const Napi::CallbackInfo &info, size_t index);
 
 // Bytes borrowed from JavaScript: valid during the call only. A length of zero
-// gives a null pointer, which is what the kernel wants for "no key".
+// gives a null pointer, which means "no key" to the kernel.
 struct Bytes {
   uint8_t *data;
   size_t size;

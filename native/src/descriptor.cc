@@ -36,8 +36,8 @@ Napi::Value OpenForWriting(const Napi::CallbackInfo &info) {
   // the kernel sends a signal: SIGIO would end the process, SIGURG is ignored.
   if (fcntl(fd, F_SETSIG, SIGURG) < 0)
     return Number(env, -errno);
-  // fcntl(2): a read lease is refused with EAGAIN while the file is open for
-  // writing, whoever has opened it.
+  // fcntl(2): a read lease fails with EAGAIN while any process has the file
+  // open for writing.
   if (fcntl(fd, F_SETLEASE, F_RDLCK) < 0)
     return Number(env, errno == EAGAIN ? 1 : -errno);
   if (fcntl(fd, F_SETLEASE, F_UNLCK) < 0)

@@ -38,7 +38,7 @@ public:
   bool stopping() const { return stopping_; }
 
 protected:
-  // Runs on the thread until it is told to stop.
+  // Runs on the thread until it is stopped.
   virtual void Run() = 0;
   // Gives back what the kernel holds for it; the thread has ended.
   virtual void Free() = 0;

@@ -1,4 +1,4 @@
-// tcx and XDP links, by bpf(2) itself: libbpf 1.1 does not know tcx.
+// tcx and XDP links, by bpf(2) itself: libbpf 1.1 has no tcx.
 #include "async.h"
 #include "compat.h"
 

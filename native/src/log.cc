@@ -1,5 +1,5 @@
-// libbpf's print callback is one for the whole process; a thread-local pointer
-// tells whose output it is.
+// libbpf has one print callback for the whole process; a thread-local pointer
+// selects the capture.
 #include "log.h"
 
 #include <bpf/libbpf.h>

@@ -6,8 +6,8 @@
 
 namespace bpf_ts {
 
-// While one lives, libbpf's warnings on this thread (its debug output too, if
-// asked for) are gathered in it. Loads on other threads do not mix in.
+// Collects libbpf's warnings of this thread while it exists, with `debug` its
+// debug output too; not those of loads on other threads.
 class LogCapture {
 public:
   explicit LogCapture(bool debug = false);

@@ -39,7 +39,7 @@ void Grow(Entries *entries, const Shape &shape, size_t count) {
   entries->values.resize(count * shape.value);
 }
 
-// A walk by keys starts over when the key it stands on is deleted. Without a
+// A walk by keys starts over when the current key is deleted. Without a
 // bound, a busy map could be walked for ever.
 bool Runaway(const Entries &entries, const Shape &shape) {
   return !shape.bounded && entries.count > shape.entries_max;

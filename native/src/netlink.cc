@@ -22,7 +22,7 @@ int Socket() {
   int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
   if (fd < 0)
     return -errno;
-  // Without it dumps of addresses know no other namespace (Linux 4.20).
+  // Without it, dumps of addresses ignore IFA_TARGET_NETNSID (Linux 4.20).
   int on = 1;
   setsockopt(fd, SOL_NETLINK, NETLINK_GET_STRICT_CHK, &on, sizeof(on));
   return fd;
@@ -59,7 +59,7 @@ Answer ReadAll(Reading *reading, char *bytes, size_t size) {
   for (auto left = static_cast<int>(size); NLMSG_OK(message, left);
        message = NLMSG_NEXT(message, left)) {
     if (message->nlmsg_seq != reading->sequence)
-      continue; // the rest of an answer that nobody waits for
+      continue; // the rest of an abandoned answer
     if (message->nlmsg_flags & NLM_F_DUMP_INTR)
       reading->interrupted = true;
     if (message->nlmsg_type == NLMSG_DONE ||
@@ -111,7 +111,7 @@ void Request::Append(const void *data, size_t size) {
 
 int Ask(int socket, Request request, const OnMessage &on_message) {
   struct nlmsghdr *header = request.header();
-  // Numbers only tell this answer from what an earlier one left unread.
+  // Distinguishes this answer from unread messages of an earlier one.
   static thread_local uint32_t sequence = 0;
   header->nlmsg_seq = ++sequence;
   bool is_dump = (header->nlmsg_flags & NLM_F_DUMP) == NLM_F_DUMP;
@@ -148,8 +148,8 @@ int CountClsactFilters(int ifindex) {
     int rc = Ask(netlink.get(), request, [&](const struct nlmsghdr *message) {
       total += message->nlmsg_type == RTM_NEWTFILTER ? 1 : 0;
     });
-    // One filter that is missed or counted twice makes no difference here:
-    // somebody uses the qdisc.
+    // EINTR: a filter may be missed or counted twice, which makes no difference
+    // here: the qdisc is in use.
     if (rc < 0 && rc != -EINTR)
       return rc;
   }

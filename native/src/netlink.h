@@ -31,12 +31,12 @@ private:
 
 using OnMessage = std::function<void(const struct nlmsghdr *)>;
 
-// Asks, and gives each message of the answer to `on_message`. Returns 0 at its
-// end, -EINTR where the table changed during the dump, which then may have
-// missed something, or another negative errno.
+// Sends a request and gives each message of the answer to `on_message`. Returns
+// 0 at its end, -EINTR where the table changed during the dump, which then may
+// have missed something, or another negative errno.
 int Ask(int socket, Request request, const OnMessage &on_message);
 
-// How many filters hang on a device's clsact qdisc, both directions together;
+// How many filters a device's clsact qdisc has, both directions together;
 // 0 also where there is no such qdisc. A negative errno on failure.
 int CountClsactFilters(int ifindex);
 

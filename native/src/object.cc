@@ -38,8 +38,8 @@ struct bpf_object *ObjectArg(const Napi::CallbackInfo &info) {
   return slot && *slot ? (*slot)->object : nullptr;
 }
 
-// By its place in the object: a map that stands in for another lends it its
-// name as well, so names do not stay.
+// By its index in the object: a map that replaces another takes its name too,
+// so names are not stable.
 struct bpf_map *MapArg(const Napi::CallbackInfo &info) {
   struct bpf_object *object = ObjectArg(info);
   uint32_t index = U32Arg(info, 1);

@@ -1,4 +1,4 @@
-// Loaded programs: what the kernel knows of them, and test runs.
+// Loaded programs: their info, and test runs.
 #include "async.h"
 
 #include <bpf/bpf.h>

@@ -76,7 +76,7 @@ int Ring::OnRecord(void *context, void *data, size_t size) {
 void Ring::Run() {
   while (Wait(ring_buffer__epoll_fd(buffer_))) {
     batch_ = std::make_unique<Records>();
-    ring_buffer__consume(buffer_); // how many they were, the offsets tell
+    ring_buffer__consume(buffer_); // their number follows from the offsets
     if (batch_->offsets.size() > 1 && !Hand(std::move(batch_)))
       return;
   }

@@ -61,7 +61,7 @@ struct NeighbourMessage {
   std::optional<uint16_t> vlan;
 };
 
-// An id under which this namespace knows another one.
+// The id of another namespace in this one.
 struct NetnsMessage {
   int32_t id = -1;
 };
@@ -70,7 +70,7 @@ struct Nothing {};
 using RouteBody = std::variant<Nothing, LinkMessage, AddressMessage,
                                RouteMessage, NeighbourMessage, NetnsMessage>;
 
-// Nothing for what is none of these, or too short to be what it says.
+// Nothing for other messages, and for those shorter than their header says.
 RouteBody ReadRoute(const struct nlmsghdr *message);
 
 // Whether the message says that something is no more.

@@ -17,8 +17,8 @@ namespace bpf_ts {
 
 namespace {
 
-// Where the kernel is asked: an id of a namespace known to this one (-1: this
-// one itself), or a path.
+// The namespace of a dump: an id in this namespace (-1: this one itself), or a
+// path.
 struct Place {
   std::string path;
   int32_t id;

@@ -84,7 +84,7 @@ void EachOf(const struct nlmsghdr *message, Use use) {
 
 RouteBody ReadLink(const struct nlmsghdr *message) {
   auto *body = BodyOf<struct ifinfomsg>(message);
-  // Bridges tell of their ports by messages of a family of their own, in which
+  // Bridges report their ports by messages of a family of their own, in which
   // "gone" means that the port left the bridge.
   if (!body || body->ifi_family != AF_UNSPEC)
     return Nothing{};

@@ -23,7 +23,7 @@ Napi::Value Unpin(const Napi::CallbackInfo &info) {
   return Number(info.Env(), rc < 0 ? -errno : 0);
 }
 
-// "map", "program", "link", or "" where /proc does not tell.
+// "map", "program", "link", or "" if /proc does not say.
 const char *KindOf(int fd) {
   char target[64] = {};
   std::string path = "/proc/self/fd/" + std::to_string(fd);

@@ -52,7 +52,7 @@ test("types of a built object are decoded", () => {
   for (const [id, type] of btf.types.entries()) expect(type.id).toBe(id);
 });
 
-test("an opened object knows the places of its variables", () => {
+test("an opened object has the offsets of its variables", () => {
   const { btf } = openSample();
   const section = btf?.find("datasec", ".rodata");
   const places = section?.variables?.map(({ typeId, offset, size }) => [
@@ -168,7 +168,7 @@ test("damaged BTF is refused or decoded, and nothing else", () => {
   }
 });
 
-test("files without BTF are told", async () => {
+test("files without BTF are rejected", async () => {
   await expectCode("ENOENT", () => Btf.parse("/nonexistent"));
   expect((await failure(() => Btf.parse("/bin/true"))).operation).toBe("btf.parse");
   await expectCode("ARGUMENT", () => Btf.parse(""));

@@ -93,7 +93,7 @@ test("the qdisc stays while others have filters on it, in either direction", asy
   expect(run("tc", "filter", "show", "dev", veth.name, "egress")).toContain("u32");
 });
 
-test("a filter of another kind at the same place is none of ours", async () => {
+test("a filter of another kind at the same place is left unchanged", async () => {
   const object = await loadSample();
   const veth = makeVeth();
   run("tc", "qdisc", "add", "dev", veth.name, "clsact");
@@ -109,7 +109,7 @@ test("a qdisc made for a filter that is refused goes again", async () => {
   expect(qdiscsOf(veth)).not.toContain("clsact");
 });
 
-test("a device that has gone is told", async () => {
+test("a removed device is an error", async () => {
   const object = await loadSample();
   const veth = makeVeth();
   const link = closing(await BpfLink.attach(object.program("pass"), place(veth)));

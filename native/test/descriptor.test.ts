@@ -77,7 +77,7 @@ test("also in another process, which need not be known", async () => {
   expect(isOpenForWriting(reader)).toBe(false);
 });
 
-test("asking leaves nothing behind, and never holds up or ends anybody", async () => {
+test("the check leaves nothing behind, and neither blocks nor kills another process", async () => {
   const path = written();
   const reader = opened(path);
   const child = spawn("sh", ["-c", `i=0; while [ $i -lt 3000 ]; do echo $i > ${path}; i=$((i+1)); done`], {

@@ -116,7 +116,7 @@ test("objects loaded, links attached and ring buffers opened", async () => {
   await expectNoLeak(() => RingBuffer.open(events, () => undefined).close());
 });
 
-test("handles that nobody closed are collected", async () => {
+test("handles that were not closed are collected", async () => {
   const outcome = await runChild(
     `
     import { readdirSync } from "node:fs";

@@ -101,7 +101,7 @@ describe("a tcx link", () => {
     await expectCode("ENOENT", () => BpfLink.openPinned(path));
   });
 
-  test("programs stand in the order that was asked for", async () => {
+  test("programs are in the requested order", async () => {
     const object = await loadSample();
     const { ifindex } = makeVeth();
     const spec = { kind: "tcx", ifindex, direction: "ingress" } as const;
@@ -113,7 +113,7 @@ describe("a tcx link", () => {
     await expectCode("EEXIST", () => attach(object.program("drop"), spec));
   });
 
-  test("a link tells that its device has gone", async () => {
+  test("a link shows that its device was removed", async () => {
     const object = await loadSample();
     const veth = makeVeth();
     const tcx = await attach(object.program("drop"), {
@@ -132,7 +132,7 @@ describe("a tcx link", () => {
     await expectCode("ENODEV", () => queryTc(veth.ifindex, "ingress"));
   });
 
-  test("what cannot be attached is told", async () => {
+  test("failing to attach is an error", async () => {
     const object = await loadSample();
     const { ifindex } = makeVeth();
     const drop = object.program("drop");

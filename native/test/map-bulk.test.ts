@@ -86,14 +86,14 @@ test("arrays and per-CPU arrays are read whole", async () => {
   }
 });
 
-test("a batch that does not fit tells how far it came", async () => {
+test("a batch that does not fit reports how much was done", async () => {
   const map = makeMap({ keySize: 8, maxEntries: 10 });
   const error = await expectCode("E2BIG", () => map.updateBatch(keysOf(20), Buffer.alloc(160), 20));
   expect(error.done).toBe(10);
   expect((await map.entries()).count).toBe(10);
 });
 
-test("flags that the batch command does not know are honoured all the same", async () => {
+test("flags that the batch command lacks are honoured all the same", async () => {
   const map = makeMap({ keySize: 8 });
   map.update(keysOf(1, 2), u64(5));
   const error = await expectCode("EEXIST", () =>

@@ -30,7 +30,7 @@ test("update flags hold, and a full map says so", async () => {
   expect(await map.deleteAsync(u32(2))).toBe(false);
 });
 
-test("info tells the shape", () => {
+test("info has the shape", () => {
   const map = makeMap({ maxEntries: 5, valueSize: 6 });
   expect(map.info).toMatchObject({
     name: "wt_map",
@@ -96,7 +96,7 @@ test("an array has all its elements from the start", async () => {
   await expectCode("EINVAL", () => map.delete(u32(0)));
 });
 
-test("maps go into a map of maps and are told by their ids", async () => {
+test("maps are put into a map of maps and read as ids", async () => {
   const object = await loadSample();
   const outer = object.map("outer");
   const inner = makeMap({ type: MapType.ARRAY, maxEntries: 1, name: "wt_inner" });
@@ -219,7 +219,7 @@ test("a pinned map is found again, and only its own pin is removed", async () =>
   await expectCode("ARGUMENT", () => BpfMap.openPinned(""));
 });
 
-test("unknown ids are told", async () => {
+test("unknown ids are an error", async () => {
   expect(await expectCode("ENOENT", () => BpfMap.openById(0x7fffffff))).toMatchObject({
     operation: "map.openById",
     object: "id 2147483647",

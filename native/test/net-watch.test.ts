@@ -17,7 +17,7 @@ function watch(options: NetWatchOptions = {}) {
   return events;
 }
 
-test("changes are told in their order", async () => {
+test("changes are reported in order", async () => {
   const events = watch();
   const { name, link, id } = await pair();
   ip(`addr add 192.0.2.1/24 dev ${name}`);
@@ -41,7 +41,7 @@ test("changes are told in their order", async () => {
   expect(events.every((event) => event.kind === "overrun" || event.netns === undefined)).toBe(true);
 });
 
-test("addresses in other namespaces are told with the id of theirs, and ids that end", async () => {
+test("addresses in other namespaces are reported with the namespace's id, and ids that end", async () => {
   const events = watch({ allNamespaces: true });
   const { netns, link, id } = await pair();
   ip(`-n ${netns} addr add 192.0.2.2/24 dev eth0`);
@@ -67,7 +67,7 @@ test("a port that leaves its bridge is not taken for one that is gone", async ()
   expect(ofPort().some((e) => e.kind === "link" && e.gone)).toBe(false);
 });
 
-test("more than fits is told as an overrun, and what comes later is told again", async () => {
+test("a full buffer is reported as an overrun, and later changes are reported again", async () => {
   const { name } = await pair();
   ip(`link set ${name} up`);
   const events = watch({ bufferBytes: 4096 });

@@ -108,7 +108,7 @@ test("routes of all tables, with their ways", async () => {
   expect(to("192.0.2.1")).toMatchObject({ table: RouteTable.LOCAL, type: RouteType.LOCAL });
 });
 
-test("neighbours, and what a bridge knows of its ports", async () => {
+test("neighbours, and a bridge's forwarding entries", async () => {
   const { name, link } = await pair();
   const over = bridge();
   ip(`link set ${name} master ${over} up`);
@@ -148,7 +148,7 @@ test("a dump of many parts is whole", async () => {
   expect(new Set(through.map(({ destination }) => destination)).size).toBe(count);
 });
 
-test("a change in the midst of a dump makes it be asked again: none is torn", async () => {
+test("a change during a dump repeats it: none is torn", async () => {
   const { name, netns } = await pair();
   for (let i = 1; i <= 200; i++) ip(`-n ${netns} addr add 10.97.0.${i}/32 dev eth0`);
   const { id } = (await dumpLinks()).flatMap((each) =>
@@ -174,7 +174,7 @@ test("a change in the midst of a dump makes it be asked again: none is torn", as
   expect(dumps).toBeGreaterThan(5);
 });
 
-test("what cannot be asked is told", async () => {
+test("invalid requests are errors", async () => {
   await expectCode("EINVAL", () => dumpLinks({ id: 0x7fff_fff0 }));
   await expectCode("ENOENT", () => dumpLinks({ path: "/run/netns/wt-net-none" }));
   await expectCode("EINVAL", () => dumpLinks({ path: "/etc/passwd" }));

@@ -18,7 +18,7 @@ import {
 
 const packet = Buffer.alloc(64);
 
-test("an opened object tells its maps and programs", () => {
+test("an opened object lists its maps and programs", () => {
   const object = openSample();
   expect(object.name).toBe("sample");
   const { counters, prefixes, outer, ...rest } = Object.fromEntries(
@@ -156,7 +156,7 @@ test("a refused program's error carries the verifier's log and its reason", asyn
   );
   expect(error.verifierLog).toMatch(/call bpf_map_lookup_elem/);
   expect(error.verifierLog).toMatch(/processed \d+ insns/);
-  expect((await expectCode("BUSY", () => object.map("values"))).message).toContain("open it anew");
+  expect((await expectCode("BUSY", () => object.map("values"))).message).toContain("open it again");
   await expectCode("BUSY", () => object.load());
 });
 
@@ -173,7 +173,7 @@ test("logs of loads that run at the same time do not mix", async () => {
   }
 });
 
-test("a successful load has a log only if it was asked for", async () => {
+test("a successful load has a log only on request", async () => {
   const object = await loadSample();
   expect(object.verifierLog).toBeUndefined();
 });

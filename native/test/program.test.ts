@@ -7,7 +7,7 @@ const packet = Buffer.alloc(64, 0xab);
 const skbMarkOffset = 8; // struct __sk_buff: len, pkt_type, mark
 const skbSize = 192;
 
-test("info tells what the kernel loaded", async () => {
+test("info shows what the kernel loaded", async () => {
   const object = await loadSample();
   const { info } = object.program("count");
   expect(info).toMatchObject({ name: "count", type: ProgramType.SCHED_CLS, runCount: 0, runTimeNs: 0 });
@@ -63,7 +63,7 @@ test("an XDP program runs too", async () => {
   expect((await object.program("xdp_drop").testRunAsync({ data: packet })).result).toBe(1);
 });
 
-test("too small a buffer, too short a packet and bad options are told", async () => {
+test("too small a buffer, too short a packet and invalid options are errors", async () => {
   const object = await loadSample();
   const program = object.program("count");
   await expectCode("ENOSPC", () => program.testRun({ data: packet, dataOutSize: 10 }));

@@ -101,7 +101,7 @@ test("the map may be closed before the buffer", async () => {
   await expectCode("CLOSED", () => RingBuffer.open(map, () => undefined));
 });
 
-test("what cannot be opened is told", async () => {
+test("failing to open is an error", async () => {
   const object = await loadSample();
   const events = object.map("events");
   const nothing = () => undefined;

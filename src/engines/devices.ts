@@ -1,9 +1,9 @@
-// Interfaces for programs under test to believe themselves on: veth pairs that carry nothing.
+// Interfaces for programs under test: veth pairs that carry no traffic.
 
 import { ipBatch, ipJson } from "../lab/iproute.ts";
 
 export interface Devices {
-  /** The interface index of the device with this number, made when first asked for. */
+  /** The interface index of the device with this number, created at first use. */
   at(number: number): number;
   /** Its name. */
   nameAt(number: number): string;

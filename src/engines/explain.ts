@@ -17,7 +17,7 @@ export const probeOf = ({ from, to, protocol, port }: Cell): Probe => ({
 export const partyOf = ({ pod, address }: End): Party =>
   pod === undefined ? { kind: "address", address } : { kind: "pod", pod, address };
 
-/** The directions that a cell asks about, the source's end first, as the packet meets them. */
+/** The directions of a cell, the source's end first, as the packet meets them. */
 export const directionsOf = ({ side }: Cell): readonly Direction[] =>
   side === "both" ? ["egress", "ingress"] : [side];
 

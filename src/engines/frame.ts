@@ -9,7 +9,7 @@ export { IP_PROTOCOL };
 export const ETHER_TYPE = { IPV4: 0x0800, ARP: 0x0806, VLAN: 0x8100, QINQ: 0x88a8, IPV6: 0x86dd } as const;
 export const TCP_FLAG = { FIN: 1, SYN: 2, RST: 4, PSH: 8, ACK: 16 } as const;
 
-/** Parts of a frame: bytes, or numbers of which each is one byte. */
+/** Parts of a frame: bytes, or numbers that are one byte each. */
 export type Part = Uint8Array | readonly number[];
 
 export function bytes(...parts: readonly Part[]): Uint8Array {
@@ -42,7 +42,7 @@ export interface Ipv4Fields {
   /** In units of eight bytes. */
   readonly fragmentOffset?: number;
   readonly moreFragments?: boolean;
-  /** Where the header should lie. */
+  /** For a wrong length in the header. */
   readonly totalLength?: number;
   readonly headerWords?: number;
   readonly version?: number;

@@ -26,9 +26,9 @@ export interface Bench {
   readonly maps: Maps;
   readonly devices: Devices;
   readonly run: TestRunner;
-  /** The XDP programs, where they were asked for. */
+  /** The XDP programs, if requested. */
   readonly guard: Guard | undefined;
-  /** Brings the maps to a state by the same steps as the agent, attaching nothing. */
+  /** Updates the maps to a state with the agent's code, without attaching. */
   bring(state: State): Promise<void>;
   close(): void;
 }
@@ -72,7 +72,7 @@ function bringer(maps: Maps): Bench["bring"] {
   let held: Held | undefined;
   return async (state) => {
     const before = held ?? (await maps.read());
-    // Where a write fails, only the kernel knows what it holds.
+    // After a failed write the kernel must be read again.
     held = undefined;
     const changes = diff(before, state);
     if (!changes.empty) {
@@ -84,7 +84,7 @@ function bringer(maps: Maps): Bench["bring"] {
   };
 }
 
-/** An interface that is no endpoint: packets that the node forwards come from it. The loopback device always exists. */
+/** An interface without an endpoint: packets that the node forwards come from it. The loopback device always exists. */
 const ELSEWHERE = 1;
 
 /** Clients' ports, as Linux has them by default. */

@@ -1,4 +1,4 @@
-// What benches of killed processes left behind: pins and devices, told by their names, which hold the process's id.
+// Finds what benches of killed processes left behind: pins and devices whose names have the process's id.
 
 import { existsSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";

@@ -1,4 +1,4 @@
-// What this process and machine lack for an engine, asked before anything is touched.
+// Preflight checks of an engine: what this process and machine lack, before anything is changed.
 
 import { accessSync, constants, existsSync, readFileSync } from "node:fs";
 import { delimiter, join } from "node:path";
@@ -33,7 +33,7 @@ export function obstaclesOf(name: EngineName, { object, bpffs }: EngineOptions):
   if (needs === undefined) return [];
   if (process.platform !== "linux") return [`this is ${process.platform}, not Linux`];
   const capabilities = missingCapabilities(needs.capabilities);
-  // Whoever may do nothing learns nothing from the rest.
+  // Without capabilities the other checks fail too.
   if (capabilities.length > 0) return [`this process lacks ${capabilities.join(", ")} (run it as root)`];
   const programs = needs.programs.filter((program) => !isInstalled(program));
   return [

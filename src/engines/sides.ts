@@ -1,4 +1,4 @@
-// A cell asked side by side: the source's egress and the destination's ingress, each where that end is an endpoint.
+// A cell decided per side: the source's egress and the destination's ingress, for each end that is an endpoint.
 
 import type { Direction } from "../base/direction.ts";
 import { isSelectable, keyOf } from "../model/cluster.ts";
@@ -55,6 +55,6 @@ function interfaceOf(step: Step, end: End, interfaces: ReadonlyMap<string, numbe
   return pod === undefined || !isSelectable(pod) ? undefined : interfaces.get(keyOf(pod));
 }
 
-/** The lines that say what the API asks for, after what an engine has found. */
+/** The verdicts of the API for both ends, shown after an engine's result. */
 export const byTheApi = ({ cluster }: Step, cell: Cell): string[] =>
   endTexts(cluster, cell).map((text) => `by the API, ${text}`);

@@ -4,7 +4,7 @@ import type { ChildProcess } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
 
 const WAIT_MS = 5;
-/** To wait on: nobody ever changes it. */
+/** To wait on: never changes. */
 const NOTHING = new Int32Array(new SharedArrayBuffer(4));
 
 /** Kills it, and waits, at most so long, without letting anything else run. */

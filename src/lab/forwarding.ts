@@ -46,7 +46,7 @@ export function forwardNodeWide(lab: string, paths: ForwardingPaths = FORWARDING
   writeFileSync(join(paths.ipv6Conf, "all", "forwarding"), "1");
 }
 
-/** Ends one lab's need; the last one out puts every setting back. Does nothing for a lab that never asked. */
+/** Unregisters a lab; the last one restores every setting. Does nothing for a lab that is not registered. */
 export function stopForwardingNodeWide(lab: string, paths: ForwardingPaths = FORWARDING_PATHS): void {
   const users = join(paths.record, "users");
   if (!existsSync(users)) return;

@@ -1,4 +1,4 @@
-// A small node to try policies on: network namespaces behind veth pairs, routed by the root namespace, with real sockets.
+// A small node for policies: network namespaces behind veth pairs, routed by the root namespace, with real sockets.
 
 import { createServer, type Server } from "node:net";
 import { assert, present } from "../base/assert.ts";
@@ -21,10 +21,10 @@ import type { Outcome, Probe, ProcessConfig, Sample } from "./protocol.ts";
 import { type Rewrite, rewrite } from "./rewriting.ts";
 import { Teardown } from "./teardown.ts";
 
-/** A pod, or anything else with an address: what Weir is told of it decides which. */
+/** A pod, or any host with an address; the manifests decide which. */
 export interface EndpointSpec {
   readonly name: string;
-  /** Of either family, several where wanted; they are routed to this endpoint and must be nobody else's. */
+  /** One or more of either family, routed to this endpoint and unique. */
   readonly addresses: readonly string[];
   /** Ports of web servers that answer with the endpoint's name. */
   readonly http?: readonly number[];
@@ -37,7 +37,7 @@ export interface LabOptions {
   /** Begins the name of everything the lab makes; one lab of a prefix at a time. At most 11 characters. */
   readonly prefix: string;
   readonly endpoints: readonly EndpointSpec[];
-  /** For a lab in a network namespace of its process's own: a place for its notes that no other lab knows. */
+  /** For a lab in a private network namespace: a directory for its records that it shares with no other lab. */
   readonly forwarding?: ForwardingPaths;
 }
 
@@ -140,7 +140,7 @@ export class Lab {
     return reply.outcome;
   }
 
-  /** Opens a TCP connection to an echo server and keeps it; its number, or why there is none. */
+  /** Opens a TCP connection to an echo server and keeps it; its number, or why it failed. */
   async open(from: string, probe: Probe): Promise<number | Outcome> {
     const reply = await (await this.#process(from)).command({ command: "open", probe });
     if (reply.reply === "outcome") return reply.outcome;

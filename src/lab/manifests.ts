@@ -15,9 +15,9 @@ export interface PodSpec extends EndpointSpec {
   readonly labels: LabelMap;
   /** Names for container ports. */
   readonly portNames?: Readonly<Record<string, { readonly port: number; readonly protocol: "TCP" | "UDP" }>>;
-  /** How the agent finds the pod's interface: told the namespace, told the link, or by itself from the routes. */
+  /** How the agent finds the pod's interface: by annotation of namespace or link, or from the routes. */
   readonly found?: "netns" | "interface" | "route";
-  /** Annotations besides the one that says so. */
+  /** Annotations besides that one. */
   readonly annotations?: LabelMap;
 }
 

@@ -48,8 +48,8 @@ export async function measure(
 }
 
 /**
- * Measures first and compares then: what is not as expected is measured once more, with more patience, and the second
- * outcome stands, whichever it is. So a slow machine cannot turn an allowed probe into a denied one, and no expectation
+ * Measures first and compares then: an unexpected outcome is measured again, with a longer timeout, and the second outcome
+ * counts. So a slow machine cannot turn an allowed probe into a denied one, and no expectation
  * can turn a denied one into an allowed.
  */
 export async function measureExpected<S extends ExpectedShot>(
@@ -77,7 +77,7 @@ export async function measureExpected<S extends ExpectedShot>(
 export const isAsExpected = ({ shot, outcome }: Measured<ExpectedShot>): boolean =>
   outcome.result === (shot.expected ? "reached" : "silent");
 
-/** One line for a person: who asked whom for what, and what came of it. */
+/** One line for people: source, destination and outcome. */
 export function measuredText({ shot, outcome, again }: Measured<ExpectedShot>): string {
   const { kind, address, port } = shot.probe;
   const target = `${kind} ${address.includes(":") && port !== undefined ? `[${address}]` : address}${port === undefined ? "" : `:${port}`}`;

@@ -12,7 +12,7 @@ const GATEWAY_V6 = "fe80::1";
 /** The pod-side link's name, inside the namespace. */
 const POD_LINK = "eth0";
 
-/** What stands for one endpoint in the kernel. */
+/** One endpoint's objects in the kernel. */
 export interface Wire {
   readonly netns: string;
   /** The host-side link. */
@@ -30,7 +30,7 @@ export function checkPrefix(prefix: string): void {
 
 export const linkName = (prefix: string, index: number): string => `${prefix}-${index}`;
 
-/** Names of files have an end too: of a long name the number tells enough. */
+/** File names are limited; the number makes a truncated one unique. */
 const NAME_LENGTH_MAX = 100;
 
 export const netnsName = (prefix: string, index: number, name: string): string =>

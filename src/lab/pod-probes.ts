@@ -66,7 +66,7 @@ function failure(thrown: Error): Outcome {
   return code === "ETIMEDOUT" ? { result: "silent" } : { result: "failed", reason: code };
 }
 
-/** Words that nobody else says, of at least so many bytes. */
+/** A unique text of at least so many bytes. */
 const words = (bytes = 0): string => `weir ${Math.random().toString(36).slice(2)}\n`.padStart(bytes, "-");
 
 export const socketOptions = (probe: Probe) => ({
@@ -144,7 +144,7 @@ const echoDatagram = (probe: Probe): Promise<Outcome> =>
       send();
       if (probe.once !== true) resend = setInterval(send, RESEND_MS);
     });
-    // A connected socket hears of ICMP errors, and of nobody but the peer.
+    // A connected socket receives ICMP errors, and datagrams of its peer only.
     socket.bind({ port: 0, ...(probe.source === undefined ? {} : { address: probe.source }) }, () =>
       socket.connect(probe.port ?? 0, probe.address),
     );

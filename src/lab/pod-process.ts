@@ -1,4 +1,4 @@
-// The process inside a namespace of a lab: serves on its addresses, and probes others when told to. Ends with its stdin.
+// The process inside a namespace of a lab: serves on its addresses, and probes others on command. Ends with its stdin.
 
 import { connect, type Socket } from "node:net";
 import { createInterface } from "node:readline";
@@ -77,7 +77,7 @@ function watch(probe: Probe, everyMs: number): number {
 
 async function answer(line: string): Promise<void> {
   const request = JSON.parse(line) as Request;
-  // Node refuses some arguments by throwing (an address that is none): the lab should hear why.
+  // Node.js throws for some arguments (an invalid address): the reason goes to the lab.
   const reply = await obey(request).catch(
     (thrown: unknown): Reply => ({ reply: "error", reason: String(thrown) }),
   );
@@ -97,6 +97,6 @@ lines.on("line", (line) => {
     (thrown: unknown) => send({ id: 0, reply: "error", reason: String(thrown) }),
   );
 });
-// Whoever started this process is gone, or done with it.
+// The parent process has finished or died.
 lines.on("close", () => process.exit(0));
 process.stdout.on("error", () => process.exit(0));

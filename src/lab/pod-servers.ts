@@ -11,7 +11,7 @@ export async function listen(config: ProcessConfig): Promise<void> {
   for (const address of config.addresses) {
     for (const port of config.http) starts.push(listenOn(webServer(config.name), address, port));
     for (const port of config.tcp) starts.push(listenOn(createServer(echo), address, port));
-    // A datagram's answer must come from the address that was asked, so each address has its own socket.
+    // A datagram's answer must come from the address it was sent to, so each address has its own socket.
     for (const port of config.udp) starts.push(echoDatagrams(address, port));
   }
   await Promise.all(starts);

@@ -1,4 +1,4 @@
-// The lab's side of one pod process: starts it inside its namespace, sends it commands, hears its answers.
+// The lab's side of one pod process: starts it inside its namespace, sends commands, receives replies.
 
 import { type ChildProcess, spawn } from "node:child_process";
 import { createInterface } from "node:readline";

@@ -1,4 +1,4 @@
-// Drives the product from outside, by its command line alone: an agent as a child process, and commands that ask about it.
+// Drives the product from outside, by its command line alone: an agent as a child process, and commands that query it.
 
 import { type ChildProcess, execFile, spawn, spawnSync } from "node:child_process";
 import { existsSync, rmSync } from "node:fs";
@@ -28,7 +28,7 @@ export interface CommandResult {
 /** What `weir status -o json` says, as far as the lab needs it. */
 export interface Status {
   readonly agent: { readonly running: boolean; readonly pid?: number };
-  /** `wanted` is known to a running agent only. */
+  /** Only a running agent has `wanted`. */
   readonly generation: { readonly wanted?: number; readonly applied: number };
   /** ISO 8601; absent until the running agent has applied something itself. */
   readonly appliedAt?: string;
@@ -142,7 +142,7 @@ export class Agent {
   /** As `spawn`, with all arguments of `weir run`. */
   static run(paths: ProductPaths, options: readonly string[]): Agent {
     const [command, args] = commandOf(paths, ["run", ...options]);
-    // A group of its own, since Ctrl-C is for whoever started it; but not left alone when that one is killed.
+    // A process group of its own, since Ctrl-C is for the parent; killed if the parent is.
     const guarded = ["--pdeathsig", "KILL", "--", command, ...args];
     return new Agent(paths, spawn("setpriv", guarded, { stdio: ["ignore", "pipe", "pipe"], detached: true }));
   }
@@ -159,11 +159,11 @@ export class Agent {
     return this.#errors;
   }
 
-  /** Resolves when everything that the agent wants is applied, for the first time. @throws OperationError */
+  /** Resolves when the agent's desired state is applied for the first time. @throws OperationError */
   async ready(): Promise<Status> {
     const deadline = Date.now() + START_MS_MAX;
     for (;;) {
-      // The socket comes when the agent can be asked; one that a killed agent left is told apart by the process's number.
+      // The socket exists when the agent answers; the pid distinguishes it from one that a killed agent left.
       const status = existsSync(this.paths.socket) ? await statusOf(this.paths) : undefined;
       const isOurs = status?.agent.running === true && status.agent.pid === this.pid;
       if (status !== undefined && isOurs && isSettled(status)) return status;
@@ -172,9 +172,9 @@ export class Agent {
   }
 
   /**
-   * Makes a change to the manifests and waits until the agent says that it is in force: the generation in the kernel
-   * is a later one, and no later one is wanted. Only for changes that change what is enforced: others make no new
-   * generation. Gives the status then. @throws OperationError
+   * Makes a change to the manifests and waits until the agent reports that it is enforced: a later generation is in
+   * the kernel, and none is pending. Only for changes of what is enforced: others make no new generation. Returns the
+   * status. @throws OperationError
    */
   async change(make: () => void): Promise<Status> {
     const before = (await statusOf(this.paths)).generation.applied;
@@ -224,6 +224,6 @@ export class Agent {
   }
 }
 
-/** What is in the kernel is what this agent wanted, and not only what it found there. */
+/** The kernel has this agent's desired state, not only what it found there. */
 const isSettled = ({ appliedAt, generation }: Status): boolean =>
   appliedAt !== undefined && generation.applied === generation.wanted;

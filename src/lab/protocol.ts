@@ -1,4 +1,4 @@
-// What a lab and the processes inside its namespaces say to each other: one JSON object a line, on stdin and stdout.
+// The messages between a lab and the processes inside its namespaces: one JSON object a line, on stdin and stdout.
 
 /**
  * What is tried. "http" fetches `/` from a web server, "tcp" and "udp" send a few bytes to an echo server and wait for
@@ -19,11 +19,11 @@ export interface Probe {
   readonly timeoutMs: number;
   /** "udp" only: send the datagram once, instead of again every 100 ms until the answer comes. */
   readonly once?: boolean;
-  /** "tcp" and "udp" only: how much is said, at least; by default a few bytes. */
+  /** "tcp" and "udp" only: the minimum size of the request; by default a few bytes. */
   readonly bytes?: number;
 }
 
-/** What came of it. A packet that a policy denies is dropped without an answer, so "silent" is how denial looks. */
+/** The result. A denied packet is dropped without an answer, so denial is "silent". */
 export type Outcome =
   | {
       readonly result: "reached";
@@ -32,7 +32,7 @@ export type Outcome =
       readonly text?: string;
     }
   | { readonly result: "silent" }
-  /** Somebody answered, but not with what was asked for: a refused connection, an unreachable network. */
+  /** An unexpected answer: a refused connection, an unreachable network. */
   | { readonly result: "failed"; readonly reason: string };
 
 export type ResultName = Outcome["result"];
@@ -43,7 +43,7 @@ export interface Sample {
   readonly result: ResultName;
 }
 
-/** What a process is told when it starts: who it is and what it serves, on every one of its addresses. */
+/** What a process gets at its start: its name, and what it serves on each of its addresses. */
 export interface ProcessConfig {
   readonly name: string;
   readonly addresses: readonly string[];

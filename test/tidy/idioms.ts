@@ -46,7 +46,8 @@ export const patternOf = (idioms: readonly string[]): RegExp =>
 const wordsIn = (text: string): number => text.match(/[A-Za-z][A-Za-z'-]*/g)?.length ?? 0;
 
 function idiomsOf({ line, text }: Passage, pattern: RegExp): Found[] {
-  return [...text.matchAll(pattern)].map((match) => ({
+  // "A round trip" is not the round that is meant.
+  return [...text.replaceAll(/round(?= trip)/g, "-----").matchAll(pattern)].map((match) => ({
     line: line + text.slice(0, match.index).split("\n").length - 1,
     idiom: match[0].replaceAll(/\s+/g, " "),
     text: text.slice(Math.max(0, match.index - 40), match.index + 40).replaceAll(/\s+/g, " "),

@@ -1,4 +1,4 @@
-// Who needs a network namespace at a step of a case: every pod that a cell asks about, and every address outside.
+// Which pods and external addresses need a network namespace at a step of a case: those that a cell names.
 
 import type { Address } from "../../base/ip.ts";
 import { isSelectable, keyOf } from "../../model/cluster.ts";
@@ -29,7 +29,7 @@ export function hostsOf(of: Case, step: Step): Hosts {
   const cells = of.steps.flatMap((each) => each.cells);
   const pods = [...step.cluster.pods.values()];
   const asked = new Set(cells.flatMap(({ from, to, behind }) => [from.name, behind?.end.name ?? to.name]));
-  // Every backend of a Service that is asked about is on this node, as it is for the other engines.
+  // Every backend of a probed Service is on this node, as for the other engines.
   const backends = new Set(cells.flatMap(({ behind }) => behind?.frontend.backends.map(textOf) ?? []));
   for (const pod of pods) if (pod.ips.some(({ text }) => backends.has(text))) asked.add(keyOf(pod));
   const groups: Group[] = pods

@@ -1,4 +1,4 @@
-// The cells of a step asked of real sockets: what each becomes on the wire, and what its outcome means.
+// The cells of a step as probes over real sockets: what each sends, and what its outcome means.
 
 import { type Lab, NODE } from "../../lab/lab.ts";
 import { measure, SECOND_LOOK_MS, type Shot } from "../../lab/measure.ts";
@@ -41,7 +41,7 @@ export async function probe(
   return verdicts;
 }
 
-const UNASKED: Verdict = { outcome: "failed", what: "not asked" };
+const UNASKED: Verdict = { outcome: "failed", what: "not probed" };
 
 interface Numbered {
   readonly index: number;
@@ -50,8 +50,8 @@ interface Numbered {
 }
 
 /**
- * All at once. An answer is final: nobody else knows what was asked. Silence is asked again, with more patience, where an
- * answer is expected, and wherever answers took so long that silence proves nothing; so is what failed.
+ * All at once. An answer is final: it contains the probe's own words. Silence is probed again, with a longer timeout, if an answer
+ * is expected, or if answers took so long that silence proves nothing; so are failures.
  */
 async function measured(
   lab: Lab,
@@ -96,7 +96,7 @@ function shotOf(cell: Cell, hosts: Hosts): Shot | { readonly why: string } {
   const target = { kind, address: to.address.text, ...(kind === "icmp" ? {} : { port }) };
   if (cell.beyondPolicy) {
     if (!from.name.startsWith("node:") || to.pod === undefined)
-      return { why: "of nodes, only their way to pods is asked" };
+      return { why: "of nodes, only traffic to their pods is probed" };
     return { from: NODE, probe: target };
   }
   const host = hosts.hostOf(from);

@@ -1,4 +1,4 @@
-// What `weir test` and the process that holds its live world say to each other, as structured clones.
+// The messages between `weir test` and the process that holds its live world, as structured clones.
 
 import type { Judgement } from "../../source/conformance/run.ts";
 import type { Case } from "../../source/conformance/types.ts";
@@ -18,6 +18,6 @@ export type Reply =
 /** A judgement without its function. */
 export interface Verdict {
   readonly outcome: Judgement["outcome"];
-  /** What the sockets saw, or why they cannot tell. */
+  /** The result of the sockets, or why there is none. */
   readonly what: string;
 }

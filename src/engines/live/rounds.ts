@@ -1,4 +1,4 @@
-// Cells in rounds: in each, every Service's address leads to one backend, so that a cell can ask about the one that it names.
+// Divides cells into passes: in each, every Service's address leads to one backend, so that a cell can name the one it means.
 
 import type { Rewrite } from "../../lab/rewriting.ts";
 import { frontendKey } from "../../model/frontends.ts";
@@ -10,7 +10,7 @@ export interface Round {
   readonly rewrites: readonly Rewrite[];
 }
 
-/** Cells that ask about no Service are in the first round. */
+/** Cells without a Service are in the first one. */
 export function roundsOf(cells: readonly Cell[]): Round[] {
   const rounds: { cells: number[]; rewrites: Rewrite[] }[] = [{ cells: [], rewrites: [] }];
   const targets = new Map<string, string[]>();

@@ -63,6 +63,6 @@ async function obey(request: Request): Promise<void> {
 const report = (thrown: unknown): void => send({ kind: "error", reason: messageOf(thrown) });
 
 process.on("message", (request: Request) => void obey(request).catch(report));
-// Whoever started this process is done with it, or gone. Closing the world runs on the way out.
+// The parent process has finished or died. An exit handler closes the world.
 process.on("disconnect", () => process.exit(0));
 opening.then(() => send({ kind: "ready" }), report);

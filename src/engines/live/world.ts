@@ -26,14 +26,14 @@ export interface WorldOptions {
 }
 
 export interface World {
-  /** Brings links and policies to the step and asks its cells. @throws OperationError, BpfError */
+  /** Updates links and policies to the step and probes its cells. @throws OperationError, BpfError */
   judge(step: Step, of: Case): Promise<Verdict[]>;
   close(): void;
 }
 
 const PREFIX = "wlive";
 
-/** Every host is a process of some 20 MB of its own, so there is an end to what a machine can be asked for. */
+/** Every host is a process of some 20 MB of its own, so their number is limited. */
 export const HOSTS_MAX = 100;
 
 /** @throws OperationError, BpfError */
@@ -52,13 +52,10 @@ export async function openWorld(options: WorldOptions): Promise<World> {
       current = of;
       const hosts = hostsOf(of, step);
       if (hosts.list.length > HOSTS_MAX) {
-        throw new OperationError(
-          `it asks about ${hosts.list.length} of them; live has room for ${HOSTS_MAX}`,
-          {
-            operation: "make",
-            object: "the case's pods and addresses",
-          },
-        );
+        throw new OperationError(`it has ${hosts.list.length} of them; the limit of live is ${HOSTS_MAX}`, {
+          operation: "make",
+          object: "the case's pods and addresses",
+        });
       }
       await bringHosts(lab, held, hosts.list);
       await enforcement.bring(attached(step.cluster, hosts, lab));
@@ -82,7 +79,7 @@ export async function judged(cells: readonly Cell[], world: Parameters<typeof pr
   return verdicts;
 }
 
-/** Takes away what is no more, before what comes can have its addresses. What stays is left alone, its servers too. */
+/** Removes hosts before others get their addresses. Unchanged hosts keep running, with their servers. */
 export async function bringHosts(lab: Lab, held: Map<string, string>, hosts: readonly Host[]): Promise<void> {
   const wanted = new Map(hosts.map((host) => [host.name, JSON.stringify(host)]));
   const gone = [...held].filter(([name, text]) => wanted.get(name) !== text).map(([name]) => name);
@@ -92,7 +89,7 @@ export async function bringHosts(lab: Lab, held: Map<string, string>, hosts: rea
   for (const [name, text] of wanted) held.set(name, text);
 }
 
-/** The cluster with pods that say which interface is theirs; those that no cell asks about are on other nodes. */
+/** The cluster with interface annotations on its pods; pods without a cell are on other nodes. */
 function attached(cluster: Cluster, hosts: Hosts, lab: Lab): Cluster {
   const links = new Map(hosts.list.map(({ name }) => [name, lab.wire(name).link]));
   const pods = [...cluster.pods].map(([key, pod]): [string, Pod] => {
@@ -108,7 +105,7 @@ interface Enforcement {
   close(): void;
 }
 
-/** A round of the agent for every step: interfaces, compiling, the difference, the kernel. */
+/** Reconciles as the agent does, at every step: interfaces, compilation, diff, kernel. */
 async function openEnforcement(options: WorldOptions): Promise<Enforcement> {
   const kernel = await openKernel(options);
   const progress = await firstProgress(kernel);
@@ -129,5 +126,5 @@ async function openEnforcement(options: WorldOptions): Promise<Enforcement> {
 }
 
 const NOW = (): Date => new Date();
-/** Problems are thrown; besides them the agent has nothing to tell here. */
+/** Problems are thrown, so there is nothing to log. */
 const SILENT: Log = openLog({ level: "error", format: "text", write: () => undefined, now: NOW });

@@ -79,7 +79,7 @@ export function peerCovers(outer: Peer, inner: Peer, namespace: string): boolean
 
 type Block = Peer & { readonly kind: "block" };
 
-/** Every exception of `outer` must be one of `inner` as well, or lie outside it. */
+/** Every exception of `outer` must be one of `inner` as well, or be outside it. */
 function blockCovers(outer: Block, inner: Block): boolean {
   if (!cidrCovers(outer.cidr, inner.cidr)) return false;
   return outer.except.every((cut) => {

@@ -31,8 +31,8 @@ interface RuleAt {
 
 /**
  * Two neighbours, one with a namespaceSelector alone and one with a podSelector alone. Either may be meant, and both are
- * common; the trap is told where the list has nothing but such pairs, in the order in which people write one element,
- * and the policy nowhere shows that its author knows the other way. Where pods are given, they decide.
+ * common; the finding is reported if the list has only such pairs, in the order in which people write one element, and the
+ * policy nowhere uses the other form. If there are pods, they decide.
  */
 function andOrFindings(world: World, policy: Policy, { direction, index, rule }: RuleAt): readonly Finding[] {
   if (rule.peers === "anyone") return [];
@@ -93,7 +93,7 @@ function evidenceOf(
   return own && !there && known ? "either" : "unknown";
 }
 
-/** A rule with ports only beside one with peers only. Ports of DNS stand alone on purpose. */
+/** A rule with ports only beside one with peers only. DNS ports are listed alone on purpose. */
 function splitFindings(policy: Policy, direction: Direction, index: number): readonly Finding[] {
   const rules = policy.rules[direction];
   const rule = rules[index];

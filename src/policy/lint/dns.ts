@@ -36,7 +36,7 @@ interface Egress {
 }
 
 /**
- * One finding for each group of pods: where several policies select them, it is told of the one that selects the most.
+ * One finding for each group of pods: if several policies select them, it is reported for the one that selects the most.
  * All policies that isolate a pod's egress count together. Without pods, those count whose selector surely holds too.
  */
 export function dnsFindings(world: World): readonly Finding[] {
@@ -104,12 +104,12 @@ function toldOf(lacks: readonly Lacking[]): readonly Lacking[] {
   return told;
 }
 
-/** Sorting is stable: of equal ones the first is told. */
+/** Sorting is stable: of equal ones the first is reported. */
 const compareLacks = (a: Lacking, b: Lacking): number =>
   b.pods.length - a.pods.length ||
   a.policy.subject.requirements.length - b.policy.subject.requirements.length;
 
-/** A rule that names a port of DNS is meant for it, whoever its peers are; any other must reach what may answer. */
+/** A rule with a DNS port is meant for DNS, whatever its peers; any other must allow a possible DNS server. */
 function allowsDns(world: World, policy: Policy, rule: Rule, protocol: Protocol): boolean {
   const { peers, ports } = rule;
   if (ports !== "all") {
@@ -140,7 +140,7 @@ function mayAnswer(world: World, policy: Policy, peer: Peer): boolean {
   });
 }
 
-/** Whether a namespace of which only the name is known may meet a requirement. Labels of one's own often repeat the name. */
+/** Whether a namespace may meet a requirement if only its name is known. Custom labels often repeat the name. */
 function mayMean(requirement: Requirement, namespace: string): boolean {
   if (requirement.operator === "In") return requirement.values.includes(namespace);
   const labels: Labels = new Map([[NAMESPACE_NAME_LABEL, namespace]]);
@@ -155,7 +155,7 @@ function finding(world: World, { policy, lack, pods, reachesAny: reaches }: Lack
       ? ["spec", "policyTypes"]
       : ["spec"];
   if (lack === "dns-udp-only") {
-    const reason = `lets ${who} ask DNS over UDP only, but long answers come over TCP`;
+    const reason = `allows ${who} DNS over UDP only, but long answers come over TCP`;
     return { code: lack, policy, path, reason, fix: "add { protocol: TCP, port: 53 } to the ports" };
   }
   const what = reaches

@@ -22,7 +22,7 @@ export function lintPolicies(input: LintInput): readonly Finding[] {
     ...world.policies.flatMap((policy) => RULES.flatMap((rule) => rule(world, policy))),
     ...dnsFindings(world),
   ];
-  // Before the weaker ones give way, so that silencing one finding does not silence what it stood for.
+  // Before the weaker ones are removed, so that silencing one finding does not silence those that it replaced.
   const audible = findings.filter(({ policy, code }) => !world.ignores(policy, code));
   const byPolicy = Map.groupBy(audible, (each) => each.policy);
   return audible.filter((each) => !byPolicy.get(each.policy)?.some((other) => overrides(other, each)));

@@ -49,7 +49,7 @@ function targetsOf(world: World, policy: Policy, direction: Direction, { peers }
   });
 }
 
-/** Where there is no pod to look at, nothing can be said. */
+/** Without pods there is no finding. */
 function wrongName(
   { name, protocol }: NamedPort,
   pods: readonly Pod[],

@@ -1,4 +1,4 @@
-// Why a selector matches none of a set of things, and which of their labels comes nearest to what it asks for.
+// Why a selector matches none of a set of objects, and which of their labels is nearest to the one it requires.
 
 import { assertNever } from "../../base/assert.ts";
 import { distance } from "../../base/words.ts";
@@ -80,7 +80,7 @@ interface NearLabel {
 }
 
 /**
- * The label that comes nearest to `key` with one of the values (any, where there are none): a namespace's
+ * The label nearest to `key` with one of the values (any, if the list is empty): a namespace's
  * own name, else the key with a value that is spelt almost alike, else a value under another key (the most similar one), else the key, else a key spelt almost alike.
  */
 function nearestLabel(

@@ -126,8 +126,8 @@ function redundantPolicy(world: World, policy: Policy): readonly Finding[] {
 }
 
 /**
- * A policy without rules says that nothing is open but for what others allow. That it stands beside one with rules is how
- * namespaces are locked down, so only another one without rules makes it superfluous.
+ * A policy without rules is a default deny: beside others that allow something it is intended, so only another one without
+ * rules makes it redundant.
  */
 const policyCovers = (outer: Policy, inner: Policy, direction: Direction): boolean =>
   outer.isolates[direction] &&

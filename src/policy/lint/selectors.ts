@@ -107,7 +107,7 @@ interface PodsQuestion {
 function podFinding(world: World, policy: Policy, { peer, path, names }: PodsQuestion): readonly Finding[] {
   const given = names.filter((name) => isGiven(world, name));
   const hasPods = given.some((name) => world.podsIn.has(name));
-  // What is not given cannot be missed; that the policy's own namespace has no pod is told of its podSelector.
+  // Without objects there is no finding; a policy's namespace without pods is reported for its podSelector.
   if (world.podsIn.size === 0 || given.length === 0 || peer.pods.requirements.length === 0) return [];
   if (peer.namespaces === undefined && !hasPods) return [];
   const fits = (pod: Pod): boolean => matches(peer.pods, pod.labels);

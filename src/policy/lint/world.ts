@@ -32,14 +32,14 @@ export interface LintInput {
   readonly cluster: Cluster;
   /** Pods that the manifests' workloads would make. */
   readonly templates: readonly Pod[];
-  /** Whether the policy's manifest has something at the path: the model does not tell missing from empty. */
+  /** Whether the policy's manifest has something at the path: the model does not distinguish missing from empty. */
   readonly writes: (policy: Policy, path: Path) => boolean;
   /** Whether the policy's author has silenced the warning. */
   readonly ignores: (policy: Policy, code: WarningCode) => boolean;
 }
 
 export interface World extends LintInput {
-  /** Those that can be read in full: of the others the parser has told what is wrong. */
+  /** Those that are valid: the parser has reported the others. */
   readonly policies: readonly Policy[];
   /** All pods that are given, templates included, by namespace. */
   readonly podsIn: ReadonlyMap<string, readonly Pod[]>;
@@ -55,7 +55,7 @@ export interface World extends LintInput {
   readonly givesNamespaces: boolean;
 }
 
-/** Namespaces of every cluster, which nobody writes manifests for. */
+/** Namespaces of every cluster, which have no manifests. */
 const USUAL_NAMESPACES = ["default", "kube-system", "kube-public", "kube-node-lease"];
 
 const DNS_NAMESPACE = "kube-system";
@@ -108,7 +108,7 @@ const namespaceCalled = (name: string): Namespace => ({
   labels: new Map([[NAMESPACE_NAME_LABEL, name]]),
 });
 
-/** Whether what is in the namespace can be told from what is given. */
+/** Whether the set has objects of the namespace. */
 export const isGiven = (world: World, namespace: string): boolean =>
   world.cluster.namespaces.has(namespace) || world.podsIn.has(namespace);
 
