@@ -6,8 +6,9 @@ import { type Exits, headersOption, note, outputOption, type WriteOptions, write
 import { type Context, EXIT, objectPath } from "./env.ts";
 
 const HELP = `
-Tries what Weir needs, and leaves nothing behind: programs are loaded over maps of their own, and dropped. STATE is ok,
-fallback (it works in another way, or with a disadvantage), missing (Weir cannot enforce), or unknown (ask as root).
+Tries the features that Weir needs, and leaves nothing behind: programs are loaded with private maps and unloaded.
+STATE is ok, fallback (works in another way, or with a disadvantage), missing (Weir cannot enforce), or unknown (run
+as root).
 
 Examples:
   weir check node
@@ -19,7 +20,7 @@ Exit codes:
 export function addCheckNode(parent: Command, exits: Exits): void {
   parent
     .command("node")
-    .description("can Weir enforce on this node: privilege, kernel features, places on disk")
+    .description("check whether Weir can enforce on this node: privilege, kernel features, paths")
     .addOption(outputOption("table", "json", "yaml"))
     .addOption(headersOption())
     .addHelpText("after", HELP)

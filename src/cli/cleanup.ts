@@ -27,13 +27,13 @@ interface DaemonSetName {
 }
 
 const HELP = `
-Removes the links and filters on pods' interfaces, the programs and the maps, the files that the agent keeps beside its
-socket, and nothing that is not Weir's. From then on no policy is enforced on this node. Stop the agent first: while one
-answers at the socket, cleanup refuses.
+Removes Weir's links and filters on pods' interfaces, programs, maps, and the files that the agent keeps beside its
+socket, and nothing else. No policy is enforced on this node any more. Stop the agent first: cleanup fails while one
+answers at the socket.
 
-With --wait-for it touches nothing here: the chart's uninstall hook asks the API server with it whether the pods that
-clean up on each node are all ready, which they are when their node is clean. With --node-condition it then removes the
-condition that agents with --node-condition keep on their nodes.
+With --wait-for it changes nothing on this node: it waits until all pods of a DaemonSet that cleans up are ready,
+that is, their nodes are clean (used by the chart's uninstall hook). With --node-condition it then removes the
+condition that agents with --node-condition maintain on their nodes.
 
 Examples:
   weir cleanup --dry-run          what would be removed
@@ -42,30 +42,28 @@ Examples:
   weir cleanup --wait-for kube-system/weir-cleanup
 
 Exit codes:
-  0 nothing of Weir is left (with --dry-run: nothing was touched; with --wait-for: on no node), 1 error (an agent runs,
-  something stayed, or not every node was clean in time)`;
+  0 everything is removed (with --dry-run: nothing was changed; with --wait-for: on every node), 1 error (an agent runs,
+  something was not removed, or not every node was clean in time)`;
 
 export function addCleanup(parent: Command, exits: Exits): void {
   parent
     .command("cleanup")
-    .description("take programs, links and maps off this node; nothing is enforced from then on")
-    .option("--dry-run", "only say what would be removed")
-    .option("--force", "also while an agent runs (it will put everything back)")
+    .description("remove programs, links and maps from this node; enforcement ends")
+    .option("--dry-run", "only show what would be removed")
+    .option("--force", "also while an agent runs (it will restore everything)")
     .addOption(
       new Option(
         "--wait-for <namespace/daemonset>",
         "wait until this DaemonSet has cleaned every node",
       ).argParser(daemonSetFrom),
     )
+    .addOption(new Option("--node-condition", "with --wait-for: then remove Weir's condition from all nodes"))
     .addOption(
-      new Option("--node-condition", "with --wait-for: then remove the condition of Weir from all nodes"),
-    )
-    .addOption(
-      new Option("--timeout <seconds>", "with --wait-for: give up after this time")
+      new Option("--timeout <seconds>", "with --wait-for: fail after this time")
         .argParser(secondsFrom)
         .default(240),
     )
-    .option("--kubeconfig <file>", "with --wait-for: whom to ask, where that is not the pod's own cluster")
+    .option("--kubeconfig <file>", "with --wait-for: API server, if not the pod's own cluster")
     .addHelpText("after", HELP)
     .action(exits(cleanOrWait));
 }

@@ -26,9 +26,9 @@ const places = (command: Command): Command =>
   command
     .option(
       "--conf-dir <dir>",
-      `directory of the runtime's network configurations (default: ${defaultText("confDir")})`,
+      `the runtime's directory of network configurations (default: ${defaultText("confDir")})`,
     )
-    .option("--bin-dir <dir>", `directory of its plugins (default: ${defaultText("binDir")})`);
+    .option("--bin-dir <dir>", `the runtime's directory of plugins (default: ${defaultText("binDir")})`);
 
 const defaultText = (place: keyof Places): string =>
   `$${PLACES[place].variable}, else ${PLACES[place].otherwise}`;
@@ -61,32 +61,32 @@ function placesOf(env: Env, flags: PlaceFlags): Places {
 }
 
 const INSTALL_HELP = `
-Copies the plugin into --bin-dir and adds it at the end of the configuration that the runtime goes by: the first
-*.conflist in --conf-dir. A single plugin (*.conf) stays as it is, and becomes a list in a file of Weir's own,
-00-weir.conflist. \`weir run --cni-conf-dir DIR --cni-bin-dir DIR\` does the same, and keeps it so. See docs/cni.md.
+Copies the plugin to --bin-dir and appends it to the configuration that the runtime uses: the first *.conflist in
+--conf-dir. A single plugin (*.conf) is left unchanged, and copied into a list of Weir's own, 00-weir.conflist.
+\`weir run --cni-conf-dir DIR --cni-bin-dir DIR\` does the same, and keeps it installed. See docs/cni.md.
 
 Examples:
   weir cni install
   weir cni install --conf-dir /var/lib/rancher/k3s/agent/etc/cni/net.d --bin-dir /var/lib/rancher/k3s/data/cni
 
 Exit codes:
-  0 it is in its place, 1 error (also where the configuration cannot take it), 4 no such directory`;
+  0 installed, 1 error (also if the configuration does not allow it), 4 no such directory`;
 
 export function addCniInstall(parent: Command, exits: Exits): void {
   places(parent.command("install"))
-    .description("put the plugin into its place, so that no pod starts before its policy is in force")
+    .description("install the CNI plugin, so that no pod starts before its policy is enforced")
     .addOption(
-      new Option("--timeout <seconds>", "how long a pod waits for its policy until it is refused")
+      new Option("--timeout <seconds>", "maximum wait for a pod's policy, then the pod fails")
         .argParser(secondsFrom)
         .default(CNI_TIMEOUT_S_DEFAULT),
     )
-    .option("--fail-open", "start pods without their policy where the agent does not answer, or not in time")
+    .option("--fail-open", "start pods without their policy if the agent does not answer in time")
     .addHelpText("after", INSTALL_HELP)
     .action(exits(put));
 }
 
 const UNINSTALL_HELP = `
-The configuration is then what it was before, byte by byte. It needs no agent.
+Restores the configuration byte by byte. Needs no agent.
 
 Examples:
   weir cni uninstall
@@ -96,7 +96,7 @@ Exit codes:
 
 export function addCniUninstall(parent: Command, exits: Exits): void {
   places(parent.command("uninstall"))
-    .description("take the plugin's entry and binary away again")
+    .description("remove the plugin's entry and binary")
     .addHelpText("after", UNINSTALL_HELP)
     .action(exits(take));
 }
@@ -107,11 +107,11 @@ Examples:
   weir cni status -o json | jq .file
 
 Exit codes:
-  0 it is in its place, 1 error, 4 no such directory, 5 it is not, or not the plugin of this installation`;
+  0 installed, 1 error, 4 no such directory, 5 not installed, or not the plugin of this installation`;
 
 export function addCniStatus(parent: Command, exits: Exits): void {
   places(parent.command("status"))
-    .description("is the plugin in its place?")
+    .description("show whether the plugin is installed")
     .addOption(outputOption("text", "json"))
     .addHelpText("after", STATUS_HELP)
     .action(exits(look));

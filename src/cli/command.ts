@@ -15,15 +15,14 @@ export type Adder = (parent: Command, exits: Exits) => void;
 export type Format = "table" | "wide" | "json" | "ndjson" | "yaml" | "name" | "text" | "junit";
 
 export const outputOption = (...formats: readonly [Format, ...Format[]]): Option =>
-  new Option("-o, --output <format>", "how the result is written").choices(formats).default(formats[0]);
+  new Option("-o, --output <format>", "output format").choices(formats).default(formats[0]);
 
 export const watchOption = (): Option =>
-  new Option("-w, --watch", "go on, and write again what changes, until it is stopped");
+  new Option("-w, --watch", "keep running and print changes until stopped");
 
-export const headersOption = (): Option => new Option("--no-headers", "leave out the line of titles");
+export const headersOption = (): Option => new Option("--no-headers", "omit the header line");
 
-export const namespaceOption = (): Option =>
-  new Option("-n, --namespace <name>", "only those of one namespace");
+export const namespaceOption = (): Option => new Option("-n, --namespace <name>", "only this namespace");
 
 export interface PodName {
   readonly namespace: string;
@@ -38,7 +37,10 @@ export const podOption = (about: string): Option =>
   });
 
 export const manifestsOption = (): Option =>
-  new Option("--manifests <dir>", "ask the manifests of a directory, not the agent; needs no privilege");
+  new Option(
+    "--manifests <dir>",
+    "use the manifests of a directory instead of the agent; needs no privilege",
+  );
 
 /** Of manifests that a command reads; repeatable. */
 export const filenameOption = (about: string): Option =>

@@ -22,9 +22,9 @@ const NUMBERS: Readonly<Record<string, readonly number[]>> = {
 };
 
 const LIST_HELP = `
-Flows that were allowed, of this node's pods, each as its pod sees it. STATE says what has been seen of a flow; EXPIRES,
-how long it is remembered without a packet. "stale" are those of an older policy generation, which are judged again at
-their next packet; "expired" those that wait to be overwritten.
+Allowed flows of this node's pods, from the pod's point of view. STATE shows which packets were seen; EXPIRES, the
+time until the flow times out. "stale" flows have an older policy generation and are judged again at their next
+packet; "expired" ones will be overwritten.
 
 Examples:
   weir conntrack list --pod alpha/nginx --protocol TCP
@@ -35,23 +35,23 @@ Exit codes:
   0 done, 1 error, 2 wrong usage, 4 no such pod, or nothing in the kernel`;
 
 const FLUSH_HELP = `
-A flow that is forgotten is not cut: its next packet is judged by the policy, as if Weir had not seen those before it.
-What the policy allows in the direction in which the flow was opened goes on; a reply to it that comes first does not,
-but in TCP, where who opened a connection is inferred.
+A removed flow is not closed: its next packet is judged by policy, as the first one of an unknown flow. If policy
+allows the direction in which the flow was opened, it continues; a reply that comes first is dropped, except in TCP,
+where the opener is inferred.
 
 Examples:
-  weir conntrack flush --peer 10.0.0.9 --dry-run   how many would be forgotten?
+  weir conntrack flush --peer 10.0.0.9 --dry-run   count them first
   weir conntrack flush --pod alpha/nginx
   weir conntrack flush --all
 
 Exit codes:
-  0 done (also where there was no such flow), 1 error, 2 wrong usage (neither a filter nor --all),
+  0 done (also without such a flow), 1 error, 2 wrong usage (neither a filter nor --all),
   4 no such pod, or nothing in the kernel`;
 
 const withFilters = (command: Command): Command =>
   command
     .addOption(podOption("flows of this pod"))
-    .option("--peer <peer>", "with this other end: an address, a prefix, or a pod as NAMESPACE/NAME")
+    .option("--peer <peer>", "with this peer: an address, a prefix, or a pod as NAMESPACE/NAME")
     .addOption(new Option("--port <port>", "with this port at either end").argParser(portOf))
     .addOption(
       new Option(
@@ -59,10 +59,10 @@ const withFilters = (command: Command): Command =>
         `${PROTOCOLS.join(", ")}, ICMP (of both families), or a number`,
       ).argParser(protocolsOf),
     )
-    .addOption(new Option("--state <state>", "of which this is true").choices(FLOW_STATES));
+    .addOption(new Option("--state <state>", "in this state").choices(FLOW_STATES));
 
 export function addConntrackList(parent: Command, exits: Exits): void {
-  withFilters(parent.command("list").description("the flows that the programs remember"))
+  withFilters(parent.command("list").description("list the flows of the flow table"))
     .addOption(outputOption("table", "json", "ndjson", "yaml"))
     .addOption(headersOption())
     .addHelpText("after", LIST_HELP)
@@ -70,9 +70,9 @@ export function addConntrackList(parent: Command, exits: Exits): void {
 }
 
 export function addConntrackFlush(parent: Command, exits: Exits): void {
-  withFilters(parent.command("flush").description("forget flows: their next packets are judged anew"))
-    .option("--all", "every flow of this node")
-    .option("--dry-run", "only say how many there are")
+  withFilters(parent.command("flush").description("remove flows: their next packets are judged again"))
+    .option("--all", "all flows of this node")
+    .option("--dry-run", "only count them")
     .addOption(outputOption("text", "json"))
     .addHelpText("after", FLUSH_HELP)
     .action(exits(flush));

@@ -11,8 +11,8 @@ interface Options {
 }
 
 const HELP = `
-The rules read as \`kubectl describe networkpolicy\` writes them. Pods of other nodes can be described as well: what
-isolates them is known, whether it is enforced there is not.
+Rules are printed as by \`kubectl describe networkpolicy\`. Pods of other nodes can be described as well: which policies
+isolate them, but not whether they are enforced there.
 
 Examples:
   weir describe endpoint alpha/nginx
@@ -25,8 +25,8 @@ Exit codes:
 export function addDescribeEndpoint(parent: Command, exits: Exits): void {
   parent
     .command("endpoint")
-    .description("a pod: addresses, interface, state, and what its policies allow")
-    .argument("<namespace/pod>", "which pod")
+    .description("show a pod: addresses, interface, state, and what its policies allow")
+    .argument("<namespace/pod>", "the pod")
     .addOption(manifestsOption())
     .addOption(outputOption("text", "json", "yaml"))
     .addHelpText("after", HELP)

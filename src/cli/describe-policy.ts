@@ -11,8 +11,7 @@ interface Options {
 }
 
 const HELP = `
-Reads as \`kubectl describe networkpolicy\` does, and lists the pods that the policy selects with whether it is enforced
-on each.
+Printed as by \`kubectl describe networkpolicy\`, with the selected pods and whether the policy is enforced on each.
 
 Examples:
   weir describe policy alpha/access-nginx
@@ -25,8 +24,8 @@ Exit codes:
 export function addDescribePolicy(parent: Command, exits: Exits): void {
   parent
     .command("policy")
-    .description("what a policy says, which pods it selects, and whether it is enforced on each")
-    .argument("<namespace/policy>", "which policy")
+    .description("show a policy: rules, selected pods, and whether it is enforced on each")
+    .argument("<namespace/policy>", "the policy")
     .addOption(manifestsOption())
     .addOption(outputOption("text", "json", "yaml"))
     .addHelpText("after", HELP)

@@ -23,27 +23,27 @@ interface Options extends WriteOptions {
 const EXIT_FLIPS = 3;
 
 const HELP = `
-What is in the files is added, or takes the place of what has its name; what else there is stays. Every pod that is
-known is compared with every other, and with all addresses outside that a rule tells apart, on every port: by classes
-that no policy tells apart, so that many pods take hardly longer than few. A line says who reaches whom after the
-change and not before (allowed), or before and not after (denied).
+Objects in the files are added, or replace objects of the same name; everything else stays. Compares every pod with
+every other, and with all external addresses that a rule distinguishes, on every port, by equivalence classes: many
+pods take hardly longer than few. A line shows a connection that only the change allows (allowed), or that it denies
+(denied).
 
 Examples:
-  weir diff -f new.yaml                          a policy to be added or changed
-  weir diff -f policies/ --prune                 what if these were all policies there are?
+  weir diff -f new.yaml                          a new or changed policy
+  weir diff -f policies/ --prune                 as if these were all policies
   weir diff -f new/ --prune --manifests old/     two sets of manifests, without an agent
   weir diff -f new.yaml -o json | jq '.flips[] | select(.change == "denied")'
-  weir trace --from a/x --to b/y -f new.yaml     then: by which rule?
+  weir trace --from a/x --to b/y -f new.yaml     then: by which rule
 
 Exit codes:
-  0 nothing would change, 1 error, 2 wrong usage, 3 something would, 4 no such directory`;
+  0 no change, 1 error, 2 wrong usage, 3 connections would change, 4 no such directory`;
 
 export function addDiff(parent: Command, exits: Exits): void {
   parent
     .command("diff")
-    .description("which decisions would a change of policies flip?")
+    .description("show which connections a change of policies would allow or deny")
     .addOption(filenameOption("the change").makeOptionMandatory())
-    .option("--prune", "the change has all policies there are: others would go")
+    .option("--prune", "treat the change as the complete set: other policies would be removed")
     .addOption(manifestsOption())
     .addOption(outputOption("table", "json", "yaml"))
     .addOption(headersOption())

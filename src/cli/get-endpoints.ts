@@ -27,15 +27,15 @@ interface Options extends WriteOptions {
 
 const HELP = `
 INGRESS and EGRESS name the policies that isolate the pod in that direction; "open" means that none does. With -o wide
-also the packets to the pod (IN) and from it (OUT) that passed and that were dropped. Without an agent, the kernel's
-own tables are shown: interfaces and numbers, no names.
+also the packets to the pod (IN) and from it (OUT) that passed or were dropped. Without an agent the kernel's tables
+are shown: interfaces and numbers, no names.
 
 Examples:
   weir get endpoints                               all pods of this node
   weir get endpoints -n alpha -o wide              of one namespace, with counters
-  weir get endpoints --pod alpha/nginx -o yaml     one pod, all that is known of it
-  weir get endpoints -o name                       NAMESPACE/POD, one a line
-  weir get endpoints -w                            and again whatever changes
+  weir get endpoints --pod alpha/nginx -o yaml     one pod, all fields
+  weir get endpoints -o name                       NAMESPACE/POD, one per line
+  weir get endpoints -w                            and changes as they happen
   weir get endpoints -o json | jq '.[] | select(.state != "enforced")'
   weir get endpoints -o json | jq -r '.[] | "\\(.name)\\t\\(.addresses[0])"'
 
@@ -45,7 +45,7 @@ Exit codes:
 export function addGetEndpoints(parent: Command, exits: Exits): void {
   parent
     .command("endpoints")
-    .description("this node's pods: interface, isolation, state, counters")
+    .description("list this node's pods: interface, isolation, state, counters")
     .addOption(namespaceOption())
     .addOption(podOption("only this pod"))
     .addOption(outputOption("table", "wide", "json", "ndjson", "yaml", "name"))

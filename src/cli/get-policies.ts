@@ -26,14 +26,14 @@ interface Options extends WriteOptions {
 }
 
 const HELP = `
-Asks the agent. PODS counts this node's pods that the policy selects; STATE says on how many of them it is enforced.
+Needs the agent. PODS counts this node's pods that the policy selects; STATE shows on how many of them it is enforced.
 
 Examples:
   weir get policies                                all of them
   weir get policies -n alpha -o wide               of one namespace, with rules and pods
   weir get policies --pod alpha/nginx              those that select one pod
-  weir get policies -o name                        NAMESPACE/NAME, one a line
-  weir get policies -w                             and again whatever changes
+  weir get policies -o name                        NAMESPACE/NAME, one per line
+  weir get policies -w                             and changes as they happen
   weir get policies -o json | jq '.[] | select(.unreadable)'
   weir get policies -o json | jq -r '.[] | select(.enforced == 0).name'
 
@@ -43,9 +43,9 @@ Exit codes:
 export function addGetPolicies(parent: Command, exits: Exits): void {
   parent
     .command("policies")
-    .description("the policies, and on which of this node's pods they are enforced")
+    .description("list policies, and on how many of this node's pods they are enforced")
     .addOption(namespaceOption())
-    .addOption(podOption("only those that select this pod"))
+    .addOption(podOption("only policies that select this pod"))
     .addOption(outputOption("table", "wide", "json", "ndjson", "yaml", "name"))
     .addOption(watchOption())
     .addOption(headersOption())

@@ -25,11 +25,11 @@ function codeLines(): string {
 }
 
 const HELP = `
-Errors are what Weir and the API server refuse. Warnings are pitfalls, each with a code and a fix: selectors that
-match nothing of what is given, isolation without DNS, a dash that turns "and" into "or", rules that open everything or
-change nothing. Selectors are held against the Namespaces, Pods and workloads among the manifests, so give them along.
+Errors are what Weir and the API server reject. Warnings are pitfalls, each with a code and a fix: selectors that
+match no object, isolation without DNS, a dash that turns "and" into "or", rules that allow everything or change
+nothing. Selectors are matched against the Namespaces, Pods and workloads among the manifests, so include them.
 
-A comment in a policy, or an annotation of it, silences codes:
+A comment or an annotation of a policy silences codes:
   # weir.dev/lint-ignore: and-or, opens-all
 
 Codes:
@@ -47,7 +47,7 @@ Exit codes:
 export function addLint(parent: Command, exits: Exits): void {
   parent
     .command("lint")
-    .description("find mistakes and pitfalls in manifests")
+    .description("find errors and pitfalls in manifests")
     .requiredOption(
       "-f, --filename <path>",
       "file or directory of manifests, - for the standard input; repeatable",

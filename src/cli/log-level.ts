@@ -9,10 +9,10 @@ import { type Context, EXIT } from "./env.ts";
 const LEVELS = ["debug", "info", "warn", "error"] as const;
 
 const HELP = `
-Holds until it is set again or the agent ends; \`weir run --log-level\` says what it starts with.
+Stays until it is set again or the agent ends; \`weir run --log-level\` sets the initial level.
 
 Examples:
-  weir log-level             what is it?
+  weir log-level             show it
   weir log-level debug       everything
   weir log-level info        as usual
 
@@ -22,8 +22,8 @@ Exit codes:
 export function addLogLevel(parent: Command, exits: Exits): void {
   parent
     .command("log-level")
-    .description("ask or set the least that the running agent logs")
-    .addArgument(new Argument("[level]", "set it to this").choices(LEVELS))
+    .description("show or set the minimum log level of the running agent")
+    .addArgument(new Argument("[level]", "the new level").choices(LEVELS))
     .addHelpText("after", HELP)
     .action(exits(logLevel));
 }

@@ -26,17 +26,17 @@ const HELP = `
 Tables:
 ${TABLES.map(({ name, holds }) => `  ${name.padEnd(12)}${holds}`).join("\n")}
 
-Reads the pinned maps, so it works without an agent; where one answers, numbers get names. Values are kept in two
-versions, of which one is in force: that one is shown (--raw shows all bytes). --diff asks the agent what it wants and
-shows only what the kernel holds otherwise; without NAME, of all tables.
+Reads the pinned maps, so it works without an agent; with one, numbers have names. Values have two versions; the active
+one is shown (--raw shows all bytes). --diff shows entries that differ from the agent's desired state; without TABLE, of
+all tables.
 
 Examples:
   weir maps dump cidrs                    each prefix, the blocks that name it, and the peers that it matches
-  weir maps dump policy --pod alpha/nginx what the policies of one pod allow to whom
+  weir maps dump policy --pod alpha/nginx what the policies of one pod allow
   weir maps dump counters -o json | jq 'map(select(.verdict == "dropped"))'
-  weir maps dump conntrack -o ndjson      one line for each flow, for tables of any size
+  weir maps dump conntrack -o ndjson      one line per flow, for tables of any size
   weir maps dump cidrs --raw              keys and values in hexadecimal, with the structs' names
-  weir maps dump --diff                   has somebody else changed the maps?
+  weir maps dump --diff                   show maps that were modified externally
 
 Exit codes:
   0 done, 1 error, 2 wrong usage, 4 no such table or pod, or nothing in the kernel, 5 --diff found a difference`;
@@ -44,11 +44,11 @@ Exit codes:
 export function addMapsDump(parent: Command, exits: Exits): void {
   parent
     .command("dump")
-    .description("one table of the kernel, decoded, with names where an agent answers")
-    .argument("[table]", `which table: ${TABLE_NAMES.join(", ")}`)
-    .option("--raw", "bytes in hexadecimal instead of values")
-    .option("--diff", "only what is other than the agent wants it")
-    .addOption(podOption("only what belongs to this pod"))
+    .description("print a table of the kernel, decoded, with names if an agent answers")
+    .argument("[table]", `the table: ${TABLE_NAMES.join(", ")}`)
+    .option("--raw", "hexadecimal bytes instead of values")
+    .option("--diff", "only entries that differ from the agent's desired state")
+    .addOption(podOption("only entries of this pod"))
     .addOption(outputOption("table", "json", "ndjson", "yaml"))
     .addOption(headersOption())
     .addHelpText("after", HELP)

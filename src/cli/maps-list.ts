@@ -7,8 +7,8 @@ import { type Exits, headersOption, outputOption, type WriteOptions, write } fro
 import { type Context, EXIT } from "./env.ts";
 
 const HELP = `
-TABLE is what \`weir maps dump\` takes; MAP is the kernel's own name, as \`bpftool map\` shows it. Of arrays, ENTRIES counts
-those that are not zero.
+TABLE is the argument of \`weir maps dump\`; MAP is the map's name, as \`bpftool map\` shows it. For arrays, ENTRIES
+counts entries that are not zero.
 
 Examples:
   weir maps list
@@ -17,7 +17,7 @@ Examples:
 export function addMapsList(parent: Command, exits: Exits): void {
   parent
     .command("list")
-    .description("the tables of the kernel, and how full they are")
+    .description("list the kernel's tables and their usage")
     .addOption(outputOption("table", "json", "yaml"))
     .addOption(headersOption())
     .addHelpText("after", HELP)

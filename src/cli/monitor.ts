@@ -25,45 +25,43 @@ const LAST_DEFAULT = 20;
 const LAST_MAX = 1_000;
 
 const HELP = `
-Tells of packets that were dropped, each with both pods, the reason, and the policies that isolate the pod. The agent is
-told of at most 10 packets a second for each pod, direction and reason, and of 100 in all; \`weir maps dump counters\`
-has them all. It remembers the latest 1000. END is a pod (shop/web), a namespace (shop/), an address or a prefix.
+Shows dropped packets with both pods, the reason, and the policies that isolate the pod. Events are limited to 10 a
+second for each pod, direction and reason, and 100 in total; \`weir maps dump counters\` counts all packets. The agent
+keeps the latest 1000. END is a pod (shop/web), a namespace (shop/), an address or a prefix.
 
 Examples:
-  weir monitor                             what was dropped lately
-  weir monitor -f --pod shop/web           and what is dropped from now on, of one pod
-  weir monitor -f --flows                  new flows that policies allow too
-  weir monitor -f --to shop/ --port 5432   who asks for the database
+  weir monitor                             recent drops
+  weir monitor -f --pod shop/web           and new ones, of one pod
+  weir monitor -f --flows                  also new flows that policies allow
+  weir monitor -f --to shop/ --port 5432   who tries to reach the database
   weir monitor --last 1000 -o json | jq -r .policies[] | sort | uniq -c
 
 Exit codes:
-  0 shown (or stopped, with -f), 1 no agent answers, or it has ended, 2 wrong usage`;
+  0 shown (with -f: stopped), 1 no agent answers, or it ended, 2 wrong usage`;
 
 export function addMonitor(parent: Command, exits: Exits): void {
   parent
     .command("monitor")
-    .description("packets that are dropped, and why")
-    .option("-f, --follow", "go on until stopped")
+    .description("show dropped packets, and why")
+    .option("-f, --follow", "keep running until stopped")
     .addOption(
-      new Option("--last <count>", `begin with so many of the latest, at most ${LAST_MAX}`)
+      new Option("--last <count>", `start with this many recent events, at most ${LAST_MAX}`)
         .argParser(wholeNumber(LAST_MAX))
         .default(LAST_DEFAULT),
     )
-    .option("--flows", "with -f: the first packet of each new flow that a policy allows, too")
-    .addOption(new Option("--verdict <verdict>", "only packets that were so").choices(EVENT_VERDICTS))
-    .option("--reason <reason>", "only for this reason, as `weir maps dump counters` names it")
-    .option("--from <end>", "only packets from there")
-    .option("--to <end>", "only packets to there")
-    .addOption(podOption("only packets of one pod, whichever end it is"))
+    .option("--flows", "with -f: also the first packet of each new flow that a policy allows")
+    .addOption(new Option("--verdict <verdict>", "only this verdict").choices(EVENT_VERDICTS))
+    .option("--reason <reason>", "only this reason (docs/metrics.md lists them)")
+    .option("--from <end>", "only packets from this end")
+    .option("--to <end>", "only packets to this end")
+    .addOption(podOption("only packets from or to this pod"))
     .addOption(
       new Option("--port <number>", "only packets with this port at either end").argParser(
         wholeNumber(65_535),
       ),
     )
     .addOption(
-      new Option("-o, --output <format>", "how events are written")
-        .choices(["compact", "json"])
-        .default("compact"),
+      new Option("-o, --output <format>", "output format").choices(["compact", "json"]).default("compact"),
     )
     .addHelpText("after", HELP)
     .action(exits(monitor));

@@ -39,7 +39,7 @@ Examples:
 const DESCRIBE_EXAMPLES = `
 Examples:
   weir describe endpoint alpha/nginx      its addresses, interface and state, and what its policies allow
-  weir describe policy alpha/web          what it says, and on which pods it is enforced
+  weir describe policy alpha/web          its rules, and on which pods it is enforced
 `;
 
 const MAPS_EXAMPLES = `
@@ -51,18 +51,18 @@ Examples:
 const CONNTRACK_EXAMPLES = `
 Examples:
   weir conntrack list --pod alpha/nginx   the flows of one pod
-  weir conntrack flush --peer 10.0.0.9    forget those with one peer: they are judged anew
+  weir conntrack flush --peer 10.0.0.9    remove those with one peer: they are judged again
 `;
 
 const CNI_EXAMPLES = `
 Examples:
-  weir cni install                    hold new pods until their policy is in force
-  weir cni status                     is the plugin in its place?
+  weir cni install                    delay new pods until their policy is enforced
+  weir cni status                     show whether the plugin is installed
 `;
 
 const CHECK_EXAMPLES = `
 Examples:
-  weir check node                     can Weir enforce on this node, and with which means?
+  weir check node                     check whether Weir can enforce here, and with which kernel features
 `;
 
 /** Commands in the order of the help; a group is a command that only has commands. */
@@ -71,13 +71,13 @@ const COMMANDS: readonly (Adder | Group)[] = [
   addStatus,
   {
     name: "get",
-    about: "show the pods and policies of this node",
+    about: "list the pods and policies of this node",
     examples: GET_EXAMPLES,
     commands: [addGetEndpoints, addGetPolicies],
   },
   {
     name: "describe",
-    about: "show all that is known of one pod or policy",
+    about: "show one pod or policy in detail",
     examples: DESCRIBE_EXAMPLES,
     commands: [addDescribeEndpoint, addDescribePolicy],
   },
@@ -85,13 +85,13 @@ const COMMANDS: readonly (Adder | Group)[] = [
   addDiff,
   {
     name: "maps",
-    about: "show what the kernel's maps hold",
+    about: "show the contents of the kernel's maps",
     examples: MAPS_EXAMPLES,
     commands: [addMapsList, addMapsDump],
   },
   {
     name: "conntrack",
-    about: "list or forget the flows that the programs remember",
+    about: "list or remove the flows of the flow table",
     examples: CONNTRACK_EXAMPLES,
     commands: [addConntrackList, addConntrackFlush],
   },
@@ -99,13 +99,13 @@ const COMMANDS: readonly (Adder | Group)[] = [
   addMonitor,
   {
     name: "check",
-    about: "check what Weir needs",
+    about: "run preflight checks",
     examples: CHECK_EXAMPLES,
     commands: [addCheckNode],
   },
   {
     name: "cni",
-    about: "put the CNI plugin into its place, or take it away",
+    about: "install, remove or check the CNI plugin",
     examples: CNI_EXAMPLES,
     commands: [addCniInstall, addCniUninstall, addCniStatus],
   },
@@ -130,20 +130,20 @@ const ABOUT = `Enforces Kubernetes NetworkPolicy on this node, beside any CNI, b
 
 const EXAMPLES = `
 Examples:
-  weir run --manifests /etc/weir/manifests     enforce the policies of a directory, and follow its changes
-  weir status                                  is everything that is wanted enforced?
-  weir get endpoints -o wide                   this node's pods, what isolates them, and their packets
-  weir trace --from a/x --to b/y --port 80     does x reach y, and by which rule?
-  weir maps dump cidrs                         prefixes as the kernel holds them, and what they mean
-  weir cleanup                                 take everything off the node again
+  weir run --manifests /etc/weir/manifests     enforce the policies of a directory and follow its changes
+  weir status                                  show whether all policies are enforced
+  weir get endpoints -o wide                   this node's pods, the policies that isolate them, their packets
+  weir trace --from a/x --to b/y --port 80     show whether x reaches y, and by which rule
+  weir maps dump cidrs                         prefixes in the kernel, with their meaning
+  weir cleanup                                 remove everything from the node
 
 Environment:
   WEIR_BPFFS, WEIR_SOCKET                      defaults of --bpffs and --socket
-  WEIR_DEBUG=1                                 show where an error comes from
-  NO_COLOR=1                                   no colours, on a terminal either
+  WEIR_DEBUG=1                                 show stack traces of errors
+  NO_COLOR=1                                   disable colours
 
 Exit codes:
-  0 done, 1 error, 2 wrong usage, 4 not found; 3 and 5 are answers, as the commands' own help says;
+  0 success, 1 error, 2 wrong usage, 4 not found; 3 and 5 are results (see the command's help);
   \`weir status\` has its own (weir status --help)
 `;
 

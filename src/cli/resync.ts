@@ -12,20 +12,19 @@ import { type Context, EXIT } from "./env.ts";
 const TIMEOUT_MS = 120_000;
 
 const HELP = `
-The agent does this every 30 seconds by itself. \`weir maps dump --diff\` shows what is other than it should be, without
-touching it.
+The agent does this every 30 seconds. \`weir maps dump --diff\` shows differences without repairing them.
 
 Examples:
   weir resync
   weir resync -o json | jq '.repaired | length'
 
 Exit codes:
-  0 the kernel holds what it should, 1 error (no agent answers, or the kernel could not be read or written)`;
+  0 the kernel has the desired state, 1 error (no agent answers, or the kernel could not be read or written)`;
 
 export function addResync(parent: Command, exits: Exits): void {
   parent
     .command("resync")
-    .description("have the agent read the kernel back now, and put right what somebody else has changed")
+    .description("read the kernel back now, and repair what was modified externally")
     .addOption(outputOption("text", "json"))
     .addHelpText("after", HELP)
     .action(exits(resync));

@@ -25,8 +25,8 @@ interface Options {
 
 const HELP = `
 Reads Namespaces, Pods, NetworkPolicies, Services and EndpointSlices from the API server or from Kubernetes YAML,
-enforces the policies on this node's pods, and follows changes of them and of the interfaces until it is stopped. What
-it has put into the kernel stays in force when it ends; \`weir cleanup\` takes that away.
+enforces the policies on this node's pods, and follows changes of them and of the interfaces until it is stopped. The
+kernel keeps enforcing when it ends; \`weir cleanup\` removes everything.
 
 A pod's interface is found through its status.podIPs, or named by an annotation:
   weir.dev/interface: veth12ab        the host's end of its veth
@@ -35,16 +35,16 @@ A pod's interface is found through its status.podIPs, or named by an annotation:
 A pod's packets must come from its own addresses, or from prefixes that an annotation names:
   weir.dev/allowed-sources: 10.8.0.0/16,fd08::/64
 
-Every option but the first three can be said in a file too (--config FILE: metricsListen: "off") and in the environment
-(WEIR_METRICS_LISTEN=off). A flag goes before the environment, that before the file, and the file before the default.
+Every option but the first three can also be set in a file (--config FILE: metricsListen: "off") and in the
+environment (WEIR_METRICS_LISTEN=off). Precedence: flag, environment, file, default.
 
 Examples:
   weir run --manifests /etc/weir/manifests            enforce, and follow changes
   weir run --kubeconfig ~/.kube/config --node-name n1    follow the API server, as node n1
-  weir run --manifests ./policies --once              apply what is there, and leave it to the kernel
+  weir run --manifests ./policies --once              apply once, then exit
   weir run --manifests . --log-format json            log lines for a collector
-  weir run --manifests . --uplink eth0 --deny-cidrs deny.txt    and drop what comes from the prefixes in deny.txt
-  weir run --config /etc/weir/config.yaml --print-config    which options hold, and where each was said
+  weir run --manifests . --uplink eth0 --deny-cidrs deny.txt    and drop packets from the prefixes in deny.txt
+  weir run --config /etc/weir/config.yaml --print-config    the effective configuration
 
 Exit codes:
   0 stopped (or applied, with --once), 1 error (with --once: also if something could not be read or enforced),
@@ -56,8 +56,8 @@ export function addRun(parent: Command, exits: Exits): void {
     .command("run")
     .description("enforce the policies of a cluster, or of a directory of manifests")
     .option("--config <file>", "YAML with any of the options below that have a value (or WEIR_CONFIG)")
-    .option("--print-config", "show which options hold and where each was said, and leave")
-    .option("--once", "apply it, then leave; the kernel goes on enforcing")
+    .option("--print-config", "print the effective configuration, with where each option was set, and exit")
+    .option("--once", "apply once and exit; the kernel keeps enforcing")
     .addHelpText("after", HELP)
     .action(exits(run));
 }

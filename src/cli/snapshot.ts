@@ -12,30 +12,30 @@ interface Options {
 }
 
 const HELP = `
-A snapshot is a file of JSON lines (gzip), readable by its owner alone: a head, then each entry of each table as
-\`weir maps dump -o ndjson\` writes it. It works without an agent; where one answers, numbers have names.
+A snapshot is a gzip file of JSON lines, readable only by its owner: a header, then each entry of each table as in
+\`weir maps dump -o ndjson\`. Works without an agent; with one, numbers have names.
 
---compare takes one or two snapshots: two moments, or one and now. -o then says how the result is written, table or
-json. Times that run, and names, are not compared; counters that moved are shown.
+--compare takes one or two snapshots: compares two, or one with the present. -o then selects table or json. Remaining
+times and names are not compared; changed counters are shown.
 
 Examples:
   weir snapshot                                   weir-snapshot-NODE-TIME.ndjson.gz in this directory
   weir snapshot -o before.gz
-  weir snapshot --compare before.gz after.gz      what changed between the two
-  weir snapshot --compare before.gz               what has changed since
+  weir snapshot --compare before.gz after.gz      changes between the two
+  weir snapshot --compare before.gz               changes since then
   zcat before.gz | jq -c 'select(.table == "cidrs").entry'
 
 Exit codes:
-  0 saved, or nothing differs that the agent writes, 1 error, 2 wrong usage, 4 no such file, or nothing in the kernel,
-  5 something differs that the agent writes`;
+  0 saved, or no difference in what the agent writes, 1 error, 2 wrong usage, 4 no such file, or nothing in the kernel,
+  5 what the agent writes differs`;
 
 export function addSnapshot(parent: Command, exits: Exits): void {
   parent
     .command("snapshot")
-    .description("save what all tables hold, or compare two moments")
-    .argument("[files...]", "with --compare: one snapshot or two")
-    .option("--compare", "say what differs between two snapshots, or between one and now")
-    .option("-o, --output <file>", "where it is written; with --compare: table or json")
+    .description("save the contents of all tables, or compare two snapshots")
+    .argument("[files...]", "with --compare: one or two snapshots")
+    .option("--compare", "show the differences between two snapshots, or between one and now")
+    .option("-o, --output <file>", "output file; with --compare: table or json")
     .addHelpText("after", HELP)
     .action(exits(snapshot));
 }

@@ -20,17 +20,17 @@ import type { Context, Env } from "./env.ts";
 const EXIT_OF: Readonly<Record<Health, number>> = { ok: 0, degraded: 1, down: 2 };
 
 const HELP = `
-The first word is the answer:
-  ok          what is wanted is in the kernel
-  degraded    something could not be read or enforced, or what was read is not in the kernel yet
-  down        no agent answers; what it last put into the kernel stays in force and is summed up
+The first word:
+  ok          the desired state is in the kernel
+  degraded    something could not be read or enforced, or is not in the kernel yet
+  down        no agent answers; the last state stays enforced by the kernel and is summarised
 
 Examples:
   weir status
   weir status --brief                              one line, for a probe or a prompt
-  weir status -o json | jq .generation             wanted and applied: equal when all is in force
-  weir status -o json | jq -r '.problems[].text'   what is wrong, one a line
-  until weir status >/dev/null; do sleep 1; done   wait until all is in force
+  weir status -o json | jq .generation             wanted and applied: equal if everything is enforced
+  weir status -o json | jq -r '.problems[].text'   problems, one per line
+  until weir status >/dev/null; do sleep 1; done   wait until everything is enforced
 
 Exit codes:
   0 ok, 1 degraded, 2 down (or wrong usage)`;
@@ -38,8 +38,8 @@ Exit codes:
 export function addStatus(parent: Command, exits: Exits): void {
   parent
     .command("status")
-    .description("is everything that is wanted enforced?")
-    .option("--brief", "only the first line (of the JSON: health, generation, and how many)")
+    .description("show whether all policies are enforced on this node")
+    .option("--brief", "only the first line (of the JSON: health, generation and counts)")
     .addOption(outputOption("text", "json"))
     .addHelpText("after", HELP)
     .action(exits(status));

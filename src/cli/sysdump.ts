@@ -13,17 +13,17 @@ interface Options {
 }
 
 const HELP = `
-The archive (tar, gzip; readable by its owner alone) holds versions, the check of the node, the agent's views, state and
-latest log lines, every table of the kernel, and the interfaces with what is attached to them. contents.txt lists it.
-What cannot be had, since no agent answers or a command is not installed, is missing, and the list says why.
+The archive (tar, gzip; readable only by its owner) has versions, the preflight checks, the agent's views, state and
+recent log lines, every table of the kernel, and the interfaces with the attached programs. contents.txt lists the
+files, and why others are missing (no agent answers, a command is not installed).
 
-It holds names and addresses of pods, their labels, and policies. Weir reads no Secrets; passwords, tokens and keys that
-stand in log lines or names are left out.
+It has names, addresses and labels of pods, and policies. Weir reads no Secrets; passwords, tokens and keys in log
+lines or names are redacted.
 
 Examples:
   weir sysdump                            weir-sysdump-NODE-TIME.tar.gz in this directory
   weir sysdump -o /tmp/dump.tar.gz && tar tzf /tmp/dump.tar.gz
-  weir sysdump -o - >dump.tar.gz          where there is no directory to write to, as in the agent's pod:
+  weir sysdump -o - >dump.tar.gz          without a writable directory, as in the agent's pod:
                                           kubectl -n kube-system exec AGENT -- weir sysdump -o - >dump.tar.gz
 
 Exit codes:
@@ -32,8 +32,8 @@ Exit codes:
 export function addSysdump(parent: Command, exits: Exits): void {
   parent
     .command("sysdump")
-    .description("one archive with state, maps, versions, kernel features and logs, for whoever helps")
-    .option("-o, --output <file>", "file to write, or - for the standard output")
+    .description("write a support bundle: state, maps, versions, kernel features and logs")
+    .option("-o, --output <file>", "output file, or - for the standard output")
     .addHelpText("after", HELP)
     .action(exits(sysdump));
 }

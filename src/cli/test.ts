@@ -21,38 +21,40 @@ interface Options {
 }
 
 const HELP = `
-A case is a file (YAML or JSON, format np-conformance/1) with a small cluster, policies that change in steps, and tables
-of who may reach whom. A directory stands for all cases below it; other files in it are passed over.
+A case is a file (YAML or JSON, format np-conformance/1) with a small cluster, policies that change in steps, and
+tables of expected connections. A directory means all cases below it; other files are ignored.
 
 Engines:
-  oracle    the evaluator that follows the text of the Kubernetes API, independent of all that is enforced
-  plan      what Weir compiles of the policies, looked up in memory
-  kernel    the real program and maps, run on packets built for every cell (needs root)
-  live      network namespaces, links and sockets, with Weir in force between them (needs root; no SCTP)
+  oracle    an evaluator of the Kubernetes API's text, independent of the enforcement
+  plan      the compiled policies, looked up in memory
+  kernel    the BPF programs and maps, run on a packet for every cell (needs root)
+  live      network namespaces with sockets, and Weir on their links (needs root; no SCTP)
 
 Examples:
   weir test policies/tests                         every case of a directory, in the kernel
   weir test --engine plan shop.yaml                one case, without any privilege
-  weir test --engine live --filter '^shop/' tests  real packets, for the cases whose id or name begins so
-  weir test -o junit tests >report.xml             for a CI system to show
+  weir test --engine live --filter '^shop/' tests  real packets, for cases whose id or name begins with shop/
+  weir test -o junit tests >report.xml             for a CI system
 
 Exit codes:
-  0 all that was compared was as expected, 1 something was not, a case could not be run, or nothing was compared,
+  0 everything compared was as expected, 1 a mismatch, a case that could not be run, or nothing compared,
   2 wrong usage`;
 
 export function addTest(parent: Command, exits: Exits): void {
   parent
     .command("test")
-    .description("check policies against tables of who may reach whom")
+    .description("test policies against tables of expected connections")
     .argument("<paths...>", "case files, or directories of them")
-    .addOption(new Option("--engine <engine>", "what decides").choices(ENGINE_NAMES).default("kernel"))
     .addOption(
-      new Option("--from-pod-hook <hook>", "kernel and live: which program filters what pods send")
+      new Option("--engine <engine>", "what evaluates the case").choices(ENGINE_NAMES).default("kernel"),
+    )
+    .addOption(
+      new Option("--from-pod-hook <hook>", "kernel and live: hook for packets from pods")
         .choices(FROM_POD_HOOKS)
         .default("tc"),
     )
     .addOption(outputOption("text", "json", "junit"))
-    .option("--filter <regex>", "only cases whose id or name it matches", regexOf)
+    .option("--filter <regex>", "only cases with a matching id or name", regexOf)
     .option("--feature <name>", "only cases with this feature; repeat it for cases with several", collected)
     .option("--fail-fast", "stop after the first case with a failure")
     .addHelpText("after", HELP)

@@ -27,40 +27,39 @@ const EXIT_DENIED = 3;
 const EXIT_DISAGREES = 5;
 
 const HELP = `
-An end is a pod (NAMESPACE/NAME) or an address; the destination may be a Service, by its name or address, and is then
-followed to every backend. Both ends are judged: what isolates them, which rules allow the traffic, and where none does
-the rule that comes nearest, with what it wants. The agent is asked what it goes by; then the kernel is asked too, by
-running the very programs of the interfaces on a packet over the policy maps in force, which changes nothing there.
+An end is a pod (NAMESPACE/NAME) or an address; the destination may be a Service, by name or address, with a trace
+to every backend. Both ends are evaluated: the policies that isolate them, the rules that allow the traffic, and if
+there is none, the nearest rule with what it requires. The policies come from the agent; then the kernel's verdict,
+from a shadow instance of the interfaces' programs over the policy maps, which changes nothing there.
 
 Examples:
   weir trace --from shop/web --to shop/db --port 5432
-  weir trace --from shop/web --to shop/db                           every port, in runs of one outcome
+  weir trace --from shop/web --to shop/db                           every port, in ranges of one verdict
   weir trace --from 203.0.113.7 --to shop/web --port https          a port by its name on the pod
   weir trace --from shop/web --to kube-system/kube-dns --port 53 --protocol UDP
-  weir trace --from shop/web --to shop/db --port 5432 -f new.yaml   what if this was applied?
+  weir trace --from shop/web --to shop/db --port 5432 -f new.yaml   as if this was applied
   weir trace --from a/x --to b/y --port 80 --manifests policies/    without an agent
   weir trace --from a/x --to b/y --port 80 -o json | jq '.paths[].ingress.allowedBy'
 
 Exit codes:
-  0 allowed, 1 error, 2 wrong usage, 3 denied (or some of it), 4 no such pod, Service or port, 5 the kernel disagrees`;
+  0 allowed, 1 error, 2 wrong usage, 3 denied (or partly), 4 no such pod, Service or port, 5 the kernel disagrees`;
 
 export function addTrace(parent: Command, exits: Exits): void {
   parent
     .command("trace")
-    .description("does one end reach another, and by which rule?")
-    .requiredOption("--from <end>", "where the connection comes from: NAMESPACE/POD or an address")
-    .requiredOption("--to <end>", "where it goes to: NAMESPACE/NAME of a pod or Service, or an address")
+    .description("show whether one end reaches another, and by which rule")
+    .requiredOption("--from <end>", "source: NAMESPACE/POD or an address")
+    .requiredOption("--to <end>", "destination: NAMESPACE/NAME of a pod or Service, or an address")
     .option(
       "--port <port>",
       "destination port: a number, a range (8000-8080) or a name; without it, every port",
     )
-    .addOption(new Option("--protocol <protocol>", "of the connection").choices(CHOICES).default("TCP"))
-    .addOption(filenameOption("judge as if these manifests were applied"))
-    .addOption(manifestsOption())
-    .option(
-      "--no-kernel",
-      "leave the kernel out: its programs take a second or two to load beside those in force",
+    .addOption(
+      new Option("--protocol <protocol>", "protocol of the connection").choices(CHOICES).default("TCP"),
     )
+    .addOption(filenameOption("evaluate as if these manifests were applied"))
+    .addOption(manifestsOption())
+    .option("--no-kernel", "skip the kernel: loading its programs takes a second or two")
     .addOption(outputOption("text", "json", "yaml"))
     .addHelpText("after", HELP)
     .action(exits(trace));

@@ -10,8 +10,7 @@ import { type Context, EXIT } from "./env.ts";
 import { versionOf } from "./installation.ts";
 
 const HELP = `
-Layout is the digest of all structs that the programs in the kernel and this command share; it names the directory of
-the pins.
+Layout is the digest of the structs shared by the BPF programs and this command; it names the directory of the pins.
 
 Examples:
   weir version
@@ -20,7 +19,7 @@ Examples:
 export function addVersion(parent: Command, exits: Exits): void {
   parent
     .command("version")
-    .description("versions of this command, the agent, libbpf, the map layout, the kernel and Node.js")
+    .description("show versions: this command, agent, libbpf, map layout, kernel, Node.js")
     .addOption(outputOption("text", "json"))
     .addHelpText("after", HELP)
     .action(exits(version));

@@ -126,10 +126,7 @@ async function xdp({ object }: Surroundings): Promise<Outcome> {
   const instead = "--from-pod-hook xdp would use tc all the same";
   if (!hasProgramType("xdp")) return ["fallback", `the kernel has no XDP programs: ${instead}`];
   try {
-    return [
-      "ok",
-      `${verifiedText(await tryGuard(object))} pass the verifier (weir run --from-pod-hook xdp)`,
-    ];
+    return ["ok", `${verifiedText(await tryGuard(object))} pass the verifier (weir run --from-pod-hook xdp)`];
   } catch (thrown) {
     return ["fallback", `${messageOf(thrown)}: do without --from-pod-hook xdp`];
   }

@@ -5,7 +5,7 @@ import { FROM_POD_HOOKS } from "../../base/hooks.ts";
 import { MODES } from "../../model/mode.ts";
 import { INTERFACE_NAME, isInterfaceName, listenOf } from "./values.ts";
 
-/** What is told of an option besides its type and default. */
+/** The description of an option. */
 export interface OptionMeta {
   /** For `--help`: a few words. */
   readonly description: string;
@@ -36,20 +36,20 @@ export const CONFIG = z.strictObject({
     helm: false,
   }),
   kubeconfig: z.string().min(1).optional().register(OPTION_META, {
-    description: "follow the API server that this file names, instead of manifests",
+    description: "follow the API server of this kubeconfig, instead of manifests",
     more: "see [Kubernetes](kubernetes.md)",
     placeholder: "file",
     expected: "the path of a kubeconfig",
     helm: false,
   }),
   context: z.string().min(1).optional().register(OPTION_META, {
-    description: "context of the kubeconfig, where it is not the current one",
+    description: "context of the kubeconfig, if not the current one",
     placeholder: "name",
     helm: false,
   }),
   inCluster: z.boolean().default(false).register(OPTION_META, {
     description: "follow the API server as the pod's service account",
-    more: "so it does by itself in a pod where neither manifests nor a kubeconfig are given",
+    more: "the default in a pod without manifests or kubeconfig",
     helm: false,
   }),
   nodeName: z.string().min(1).optional().register(OPTION_META, {
@@ -58,7 +58,7 @@ export const CONFIG = z.strictObject({
     helm: false,
   }),
   mode: z.enum(MODES).default("enforce").register(OPTION_META, {
-    description: "audit: drop nothing by policy, only tell what would be dropped",
+    description: "audit: policies drop nothing, only report what they would drop",
     more: "see [audit](audit.md)",
     placeholder: "mode",
     helm: true,
@@ -67,23 +67,23 @@ export const CONFIG = z.strictObject({
     .enum(FROM_POD_HOOKS)
     .default("tc")
     .register(OPTION_META, {
-      description: "where what pods send is filtered",
+      description: "hook for packets from pods",
       more:
-        "see [decision 6](decisions/0006-tc-by-default.md); an interface that takes no XDP program keeps tc, and " +
-        "`weir status` says why",
+        "see [decision 6](decisions/0006-tc-by-default.md); an interface without XDP support keeps tc, and " +
+        "`weir status` shows why",
       placeholder: "hook",
       helm: true,
     }),
   unknownPods: z.enum(["allow", "deny"]).default("allow").register(OPTION_META, {
-    description: "deny: nothing passes to and from interfaces of which it is not known whose they are",
+    description: "deny: drop all packets on interfaces not owned by a known pod",
     more: "see [unknown pods](unknown-pods.md)",
     placeholder: "what",
     helm: true,
   }),
   ignoreInterfaces: z.array(z.string().regex(INTERFACE_NAME)).min(1).optional().register(OPTION_META, {
-    description: "interfaces that are no pod's, where unknown ones are denied: names with *, with commas",
+    description: "with --unknown-pods deny, exempt interfaces: names or patterns with *, separated by commas",
     placeholder: "patterns",
-    expected: "a list of names of interfaces, each of at most 15 characters, in which * stands for any",
+    expected: "a list of names of interfaces, each of at most 15 characters, with * for any characters",
     helm: true,
   }),
   uplink: z
@@ -91,32 +91,32 @@ export const CONFIG = z.strictObject({
     .min(1)
     .optional()
     .register(OPTION_META, {
-      description: "drop denied sources on these interfaces: names, with commas",
+      description: "drop denied sources on these interfaces: names, separated by commas",
       more: "see [uplinks](uplinks.md)",
       placeholder: "interfaces",
       expected: "a list of names of interfaces, each of at most 15 characters",
       helm: false,
     }),
   denyCidrs: z.string().min(1).optional().register(OPTION_META, {
-    description: "the denied sources: a prefix or address a line, watched for changes",
+    description: "denied sources: a prefix or address per line, watched for changes",
     placeholder: "file",
     expected: "the path of a file",
     helm: false,
   }),
   eventsFile: z.string().min(1).optional().register(OPTION_META, {
-    description: "write events there too, a line of JSON each",
+    description: "also write events to this file, one JSON object per line",
     more: "what [`weir monitor`](cli.md#weir-monitor) shows; the file has mode 0600",
     placeholder: "path",
     expected: "the path of a file",
     helm: true,
   }),
   eventsFileSize: z.int().min(1).max(COUNT_MAX).default(10).register(OPTION_META, {
-    description: "begin a new file at this size",
+    description: "rotate the file at this size",
     placeholder: "MiB",
     helm: true,
   }),
   eventsFileCount: z.int().min(1).max(COUNT_MAX).default(5).register(OPTION_META, {
-    description: "files to keep, the older ones as PATH.1, PATH.2",
+    description: "number of files to keep (PATH.1, PATH.2, …)",
     placeholder: "count",
     helm: true,
   }),
@@ -143,58 +143,58 @@ export const CONFIG = z.strictObject({
       helm: false,
     }),
   metricsPolicies: z.boolean().default(true).register(OPTION_META, {
-    description: "have metrics of each policy",
-    off: "leave out the metrics of each policy",
+    description: "metrics per policy",
+    off: "omit metrics per policy",
     helm: true,
   }),
   socketGroup: z.string().min(1).optional().register(OPTION_META, {
-    description: "members of this group may ask the agent too (mode 0660)",
+    description: "group whose members may query the agent (mode 0660)",
     placeholder: "group",
     expected: "the name of a group, or its number as a text",
     helm: true,
   }),
   kubernetesEvents: z.boolean().default(true).register(OPTION_META, {
-    description: "tell of problems as Events, where the API server is followed",
-    off: "tell the API server of no problems as Events",
+    description: "report problems as Events, with an API server",
+    off: "do not report problems as Events",
     more: "see [Events](kubernetes-events.md)",
     helm: true,
   }),
   nodeCondition: z.boolean().default(false).register(OPTION_META, {
-    description: "keep the node's condition weir.dev/PolicyEnforced, where the API server is followed",
+    description: "maintain the node condition weir.dev/PolicyEnforced, with an API server",
     more: "see [Events](kubernetes-events.md#the-nodes-condition)",
     helm: true,
   }),
   cniConfDir: z.string().min(1).optional().register(OPTION_META, {
-    description: "keep weir-cni in the node's CNI configuration, in this directory",
-    more: "see [CNI](cni.md); a runtime's is `/etc/cni/net.d`. Needs `cniBinDir`",
+    description: "keep weir-cni installed in the CNI configuration of this directory",
+    more: "see [CNI](cni.md); usually `/etc/cni/net.d`. Needs `cniBinDir`",
     placeholder: "dir",
     expected: "the path of a directory",
     helm: false,
   }),
   cniBinDir: z.string().min(1).optional().register(OPTION_META, {
-    description: "and its binary in this one",
-    more: "a runtime's is `/opt/cni/bin`. Needs `cniConfDir`",
+    description: "and its binary in this directory",
+    more: "usually `/opt/cni/bin`. Needs `cniConfDir`",
     placeholder: "dir",
     expected: "the path of a directory",
     helm: false,
   }),
   cniTimeout: z.int().min(1).max(600).default(10).register(OPTION_META, {
-    description: "how long weir-cni waits for a pod's policy until it refuses the pod",
+    description: "maximum time that weir-cni waits for a pod's policy, then the pod fails",
     placeholder: "seconds",
     helm: true,
   }),
   cniFailOpen: z.boolean().default(false).register(OPTION_META, {
-    description: "have weir-cni start pods without their policy rather than not at all",
-    more: "where the agent does not answer, or not in time: see [CNI](cni.md#fail-open)",
+    description: "let weir-cni start pods without their policy instead of failing",
+    more: "if the agent does not answer in time: see [CNI](cni.md#fail-open)",
     helm: true,
   }),
   logLevel: z.enum(LOG_LEVELS).default("info").register(OPTION_META, {
-    description: "the least that is logged",
+    description: "minimum log level",
     placeholder: "level",
     helm: true,
   }),
   logFormat: z.enum(LOG_FORMATS).default("text").register(OPTION_META, {
-    description: "log lines for people or for programs",
+    description: "log format",
     placeholder: "format",
     helm: true,
   }),
