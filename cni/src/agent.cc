@@ -134,7 +134,7 @@ Answer Exchange(int fd, const std::string &path, const std::string &request,
   if (rc == ETIMEDOUT)
     return Broken(kLate);
   if (rc != 0 || text.empty())
-    return Broken("the agent ended while it was asked",
+    return Broken("the agent ended during the request",
                   rc == 0 ? "" : strerror(rc));
   return AnswerIn(text);
 }

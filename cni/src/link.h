@@ -1,5 +1,5 @@
-// Which interface of the node is the other end of a pod's: asked of the kernel
-// inside the pod's network namespace.
+// Which interface of the node is the other end of a pod's: queried from the
+// kernel inside the pod's network namespace.
 #pragma once
 
 #include <string>

@@ -1,4 +1,4 @@
-// weir-cni: a chained CNI plugin. It tells Weir's agent which pod is being
+// weir-cni: a chained CNI plugin. It reports to Weir's agent which pod is being
 // made, waits until the pod's policy is in the kernel, and hands on the result
 // of the plugins before it. All thinking is the agent's.
 #include <fcntl.h>
@@ -138,7 +138,7 @@ int Conclude(const Request &request, const std::optional<Failure> &failure) {
   bool adds = request.command == "ADD";
   if (!failure)
     return adds ? Print(std::string(config.previous) + "\n") : 0;
-  // What the agent has not heard of it finds out: the interface will be gone.
+  // The agent notices a missed removal by itself: the interface will be gone.
   if (IsRemoval(request.command)) {
     Tell(request.command + ": " + TextOf(*failure));
     return 0;

@@ -1,4 +1,4 @@
-// Reads and checks what the runtime asks for, and writes what it is told.
+// Parses and checks the runtime's request, and writes the answers.
 #include "request.h"
 
 #include <algorithm>

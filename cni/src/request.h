@@ -1,4 +1,4 @@
-// What the runtime asks for: the CNI_* variables and the network configuration
+// The runtime's request: the CNI_* variables and the network configuration
 // on the standard input, read as far as the plugin itself needs them.
 #pragma once
 
@@ -42,7 +42,7 @@ struct Config {
   // All of it, as it came.
   std::string text;
   std::string version = kNewestVersion;
-  // As it stands in `text`; empty where there is none.
+  // The text of prevResult within `text`; empty without one.
   std::string_view previous;
   std::string socket = kSocketDefault;
   int timeout_ms = kTimeoutDefaultMs;

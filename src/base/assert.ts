@@ -9,7 +9,7 @@ export function assertNever(value: never, what: string): never {
   throw new Error(`assertion failed: unexpected ${what}: ${JSON.stringify(value)}`);
 }
 
-/** The value, where the caller knows that it is there. */
+/** The value, if the caller is sure that it exists. */
 export function present<T>(value: T | undefined, what: string): T {
   if (value === undefined) throw new Error(`assertion failed: ${what} is missing`);
   return value;

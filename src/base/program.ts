@@ -1,4 +1,4 @@
-// Programs of our own that run as processes of their own: each lies below src/, and below dist/ once it is built.
+// Programs of our own that run as separate processes: each is below src/, and below dist/ once it is built.
 
 import { existsSync } from "node:fs";
 import { dirname, join } from "node:path";
@@ -7,7 +7,7 @@ import { OperationError } from "./errors.ts";
 
 /**
  * The path of a program, such as "lab/pod-process": TypeScript among the sources, JavaScript in a build (an entry of
- * tools/build.ts). It is looked for from the directory of this module upwards, since a bundle lies anywhere in dist/.
+ * tools/build.ts). It is searched from the directory of this module upwards, since a bundle may be anywhere in dist/.
  */
 export function programPath(name: string): string {
   const start = dirname(fileURLToPath(import.meta.url));

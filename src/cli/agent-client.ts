@@ -1,11 +1,11 @@
-// Asking the agent, and saying what it means where it does not answer.
+// Requests to the agent, and what a missing answer means.
 
 import { codeOf, messageOf } from "../base/errors.ts";
 import { type AskOptions, ask } from "../observe/client.ts";
 import { API_VERSION } from "../observe/view.ts";
 import { CommandError, type Context } from "./env.ts";
 
-/** What the agent can be asked for: paths of its API, below the version. */
+/** The agent's views: paths of its API, below the version. */
 export type View =
   | "status"
   | "endpoints"
@@ -35,7 +35,7 @@ export async function tellAgent<T>(context: Context, path: string, timeoutMs?: n
 /** Why there is no answer, for a person. */
 export const noAgent = ({ settings }: Context): string => `no agent answers at ${settings.socket}`;
 
-/** What only the agent knows. */
+/** What only the agent has. */
 export async function askAgentOrFail<T extends object>(
   context: Context,
   view: View,
@@ -46,14 +46,14 @@ export async function askAgentOrFail<T extends object>(
   return answer;
 }
 
-/** Why the kernel must be asked instead of the agent. */
+/** Why the kernel must be read instead of the agent. */
 export interface Silence {
   readonly reason: string;
   /** It runs, accepts questions, and answers none. */
   readonly hangs: boolean;
 }
 
-/** The agent's answer, or why there is none. @throws OperationError where it may not be asked, or answers badly */
+/** The agent's answer, or why there is none. @throws OperationError if access is denied, or the answer is an error */
 export async function askAgentIfAble<T extends object>(context: Context, view: View): Promise<T | Silence> {
   try {
     return (await askAgent<T>(context, view)) ?? { reason: noAgent(context), hangs: false };

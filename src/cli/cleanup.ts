@@ -68,7 +68,7 @@ export function addCleanup(parent: Command, exits: Exits): void {
     .action(exits(cleanOrWait));
 }
 
-/** Both are DNS names, so that they can stand in a path as they are. */
+/** Both are DNS names, so they need no escaping in a path. */
 function daemonSetFrom(text: string): DaemonSetName {
   const [, namespace, name] = /^([a-z0-9-]{1,63})\/([a-z0-9.-]{1,253})$/.exec(text) ?? [];
   if (namespace === undefined || name === undefined)

@@ -9,7 +9,7 @@ export type Exits = <A extends readonly unknown[]>(
   work: (context: Context, ...values: A) => Promise<number>,
 ) => (...values: A) => Promise<void>;
 
-/** Adds one command to its parent: its words, options and help; the work is imported when it is asked for. */
+/** Adds one command to its parent: description, options and help; the work is imported when it runs. */
 export type Adder = (parent: Command, exits: Exits) => void;
 
 export type Format = "table" | "wide" | "json" | "ndjson" | "yaml" | "name" | "text" | "junit";
@@ -53,7 +53,7 @@ export const filenameOption = (about: string): Option =>
 export const jsonText = (value: unknown, indentation = 2): string =>
   `${JSON.stringify(value, (_, each: unknown) => (typeof each === "bigint" ? rawNumber(each) : each), indentation)}\n`;
 
-/** JSON.rawJSON of ECMAScript 2025, which the compiler's library does not know yet. */
+/** JSON.rawJSON of ECMAScript 2025, which the compiler's library does not have yet. */
 const rawNumber = (value: bigint): unknown =>
   (JSON as unknown as { rawJSON(text: string): unknown }).rawJSON(value.toString());
 

@@ -1,5 +1,5 @@
 // `weir __complete WORD ...`: the candidates for the last word of a command line, which the shells' completion
-// functions ask for (completion.ts). A line for each candidate: the whole word, a tab, a description. A line ":files" or
+// functions request (completion.ts). A line for each candidate: the whole word, a tab, a description. A line ":files" or
 // ":directories" leaves it to the shell to complete a path.
 
 import type { Argument, Command, Option } from "commander";
@@ -21,7 +21,7 @@ const PATHS = {
   files: ":files",
 } as const;
 
-/** What a command's placeholder stands for, asked of the agent: `--pod <namespace/name>`. */
+/** The names that a command's placeholder means, from the agent: `--pod <namespace/name>`. */
 const NAMES: Readonly<Record<string, (context: Context) => Promise<string[]>>> = {
   "namespace/name": podNames,
   "namespace/pod": podNames,
@@ -31,7 +31,7 @@ const NAMES: Readonly<Record<string, (context: Context) => Promise<string[]>>> =
   namespace: async (context) => (await podNames(context)).map((name) => name.replace(/\/.*/, "")),
 };
 
-/** Shells wait for this while somebody types. */
+/** Shells wait for this while a person types. */
 const TIMEOUT_MS = 1_000;
 
 /** @param words the command line after "weir", up to the cursor; the last one may be empty */

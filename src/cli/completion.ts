@@ -1,4 +1,4 @@
-// `weir completion`: the shells' completion functions, which ask `weir __complete` (complete.ts) for the candidates.
+// `weir completion`: the shells' completion functions, which get the candidates from `weir __complete` (complete.ts).
 
 import { Argument, type Command } from "commander";
 import type { Exits } from "./command.ts";

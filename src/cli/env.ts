@@ -12,11 +12,11 @@ export interface Output {
 export interface Env {
   readonly stdout: Output;
   readonly stderr: Output;
-  /** The standard input, opened when it is asked for. */
+  /** The standard input, opened at first use. */
   readonly stdin: () => AsyncIterable<Uint8Array>;
   readonly variables: Readonly<Record<string, string | undefined>>;
   readonly now: () => Date;
-  /** Aborts when the process is asked to end (SIGINT, SIGTERM). Until it is called, those end the process at once. */
+  /** Aborts at SIGINT and SIGTERM. Until it is called, those end the process at once. */
   readonly stopSignal: () => AbortSignal;
   /** Directory of the installation: holds package.json and the built BPF object. */
   readonly root: string;
@@ -42,7 +42,7 @@ export interface Context {
 /** Exit codes of all commands; `status` has its own (cli/status.ts). */
 export const EXIT = { ok: 0, error: 1, usage: 2, notFound: 4, differs: 5 } as const;
 
-/** An outcome that is no success, with its exit code and the one line that says why. */
+/** An unsuccessful outcome, with its exit code and a one-line message. */
 export class CommandError extends Error {
   readonly exitCode: number;
 

@@ -126,7 +126,7 @@ async function withTraffic(
   );
 }
 
-/** What the kernel's tables know: everything but the names. */
+/** From the kernel's tables: everything but the names. */
 async function rowsOfKernel(
   context: Context,
   options: Options,

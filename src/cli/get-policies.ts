@@ -1,4 +1,4 @@
-// `weir get policies`: which policies the agent knows, and where they are enforced.
+// `weir get policies`: the agent's policies, and where they are enforced.
 
 import type { Command } from "commander";
 import { type PolicyRow, policiesTable, policyNames } from "../observe/policies.ts";

@@ -4,7 +4,7 @@ import { readFileSync } from "node:fs";
 import { codeOf } from "../base/errors.ts";
 import { CommandError, EXIT } from "./env.ts";
 
-/** As group(5) has it; images without that file know groups by their numbers only. */
+/** As in group(5); images without that file have groups by number only. */
 const FILE = "/etc/group";
 
 /** @throws CommandError where there is no such group (exit code 4) */

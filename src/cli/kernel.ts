@@ -18,7 +18,7 @@ export interface Kernel {
   table<N extends TableName>(name: N): ReturnType<typeof tableOf<N>>;
 }
 
-/** Times that a read is done again because an update came into force meanwhile. */
+/** How often a read is repeated because of a concurrent update. */
 const ATTEMPTS_MAX = 5;
 
 /** Reads from the pins that `context` names, and closes them. @throws CommandError where there are none (exit code 4) */

@@ -1,4 +1,4 @@
-// `weir log-level`: what the running agent logs at least, asked or set.
+// `weir log-level`: the minimum log level of the running agent, shown or set.
 
 import { Argument, type Command } from "commander";
 import type { LogLevelView } from "../observe/view.ts";

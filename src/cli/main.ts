@@ -7,14 +7,14 @@ import { codeOf } from "../base/errors.ts";
 import type { Env } from "./env.ts";
 import { runCommand } from "./program.ts";
 
-/** The nearest directory upwards with a package.json: sources and bundle lie at different depths below it. */
+/** The nearest directory upwards with a package.json: sources and bundle are at different depths below it. */
 function installation(): string {
   let directory = dirname(fileURLToPath(import.meta.url));
   while (!existsSync(join(directory, "package.json")) && directory !== "/") directory = dirname(directory);
   return directory;
 }
 
-/** The first signal asks to end in order; a second one of its kind ends at once. */
+/** The first signal ends in order; a second one of its kind ends at once. */
 function stopSignal(): AbortSignal {
   const controller = new AbortController();
   for (const name of ["SIGINT", "SIGTERM"] as const) process.once(name, () => controller.abort());
@@ -23,7 +23,7 @@ function stopSignal(): AbortSignal {
 
 for (const stream of [process.stdout, process.stderr]) {
   stream.on("error", (error: Error) => {
-    // Whoever read the output (`| head`) has seen enough.
+    // The reader (`| head`) closed the pipe.
     if (codeOf(error) === "EPIPE") process.exit();
     throw error;
   });

@@ -109,7 +109,7 @@ async function dumpRaw(context: Context, name: TableName, options: Options): Pro
   return EXIT.ok;
 }
 
-/** Names are a help, not a condition, but to choose by: whoever looks on a terminal is told why there are none. */
+/** Names are optional, except for filters: on a terminal, a note says why there are none. */
 async function namesOrRemark(context: Context, pod: PodName | undefined): Promise<NamesView | undefined> {
   const { names, reason } = await namesFor(context);
   if (names !== undefined) return names;

@@ -83,7 +83,7 @@ async function monitor(
 ): Promise<number> {
   const { matches, show } = await printer(context, options);
   if (following !== true) {
-    const events = await askAgentOrFail<readonly EventView[]>(context, "events", "it alone knows them");
+    const events = await askAgentOrFail<readonly EventView[]>(context, "events", "only it has events");
     const shown = events.filter(matches);
     for (const event of last === 0 ? [] : shown.slice(-last)) show(event);
     return EXIT.ok;

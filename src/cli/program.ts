@@ -152,7 +152,7 @@ const NEED_CONFIG = ["run"];
 
 /**
  * Builds all commands. `exits` keeps what commander throws away: the exit code of each. With the words of a command line,
- * what that line cannot ask for may be missing.
+ * the options that the line cannot use may be missing.
  */
 export async function buildProgram(
   env: Env,
@@ -229,7 +229,7 @@ function report(thrown: unknown, env: Env, command: () => string): number {
     env.stderr.write(`weir: ${printable(text.trim().replaceAll(/\s*\n\s*/g, " "))}\n`);
   };
   if (thrown instanceof CommanderError) {
-    // Help that was asked for is a success; help instead of a missing command is not.
+    // Requested help is a success; help instead of a missing command is not.
     if (thrown.code === "commander.helpDisplayed") return EXIT.ok;
     if (thrown.code === "commander.help") return thrown.exitCode === 0 ? EXIT.ok : EXIT.usage;
     say(`${thrown.message.replace(/^error: /, "").replace(/\.?\s*$/, "")}; see: ${command()} --help`);

@@ -1,4 +1,4 @@
-// `weir resync`: the agent reads the kernel back now, and puts right what somebody else has changed.
+// `weir resync`: the agent reads the kernel back now, and repairs external modifications.
 
 import type { Command } from "commander";
 import { left, tableText } from "../observe/table.ts";

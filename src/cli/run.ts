@@ -79,7 +79,7 @@ async function run(context: Context, options: Options, command: Command): Promis
   const source = sourceOf(resolved, env);
   const uplinks = uplinksOf(resolved);
   const denyUnknown = denyUnknownOf(resolved);
-  // Two agents would undo each other's work: asked before anything is touched.
+  // Two agents would undo each other's work: checked before anything changes.
   const other = await askAgentIfAble<StatusView>(context, "status");
   if (!isSilence(other)) {
     throw new CommandError(`another agent runs (pid ${other.pid}, at ${settings.socket}); one node has one`);

@@ -1,4 +1,4 @@
-// What a question is about: the cluster that the agent goes by, or the one that manifests describe; and a change to it.
+// The cluster of a query: the agent's or that of manifests, and a change to it.
 
 import { type Address, addressOf } from "../base/ip.ts";
 import { type Cluster, keyOf, type Pod } from "../model/cluster.ts";
@@ -11,7 +11,7 @@ import type { Source } from "./situation/source.ts";
 
 export interface Situation extends Pick<Source, "live" | "where"> {
   readonly before: Cluster;
-  /** With the change laid over it; `before` itself where there is none. */
+  /** With the change as an overlay; `before` itself without one. */
   readonly after: Cluster;
 }
 
@@ -28,7 +28,7 @@ export async function situationOf(context: Context, options: SituationOptions): 
   const merge = options.prune === true ? withPoliciesOf : overlaid;
   const clusters =
     change === undefined ? [base.cluster] : [base.cluster, merge(base.cluster, change.cluster)];
-  // A pod that runs and has no address yet cannot be reached; one that is only written down may be asked about.
+  // A running pod without an address cannot be reached; one that exists only as a manifest gets an address.
   const running = base.live === undefined ? undefined : base.cluster.pods;
   const [before = base.cluster, after = before] = addressed(clusters, (key) => running?.has(key) !== true);
   return {
@@ -39,7 +39,7 @@ export async function situationOf(context: Context, options: SituationOptions): 
   };
 }
 
-// Whoever asks the agent need not load what reads YAML.
+// Queries of the agent need not load the YAML parser.
 
 async function baseOf(context: Context, { manifests }: SituationOptions): Promise<Source> {
   if (manifests === undefined) return baseOfAgent(context);
@@ -54,7 +54,7 @@ async function changeOf({ env }: Context, { filename }: SituationOptions): Promi
 }
 
 async function baseOfAgent(context: Context): Promise<Source> {
-  const instead = "ask without one by --manifests DIR";
+  const instead = "use --manifests DIR without one";
   const { generation, cluster } = await askAgentOrFail<ClusterView>(context, "cluster", instead);
   const endpoints = await askAgentOrFail<readonly EndpointView[]>(context, "endpoints", instead);
   return { cluster: clusterFromWire(cluster), live: { generation, endpoints }, where: () => undefined };
@@ -63,7 +63,7 @@ async function baseOfAgent(context: Context): Promise<Source> {
 /** Where pods without an address are put: 198.18.0.0/15 is for benchmarks (RFC 2544), so that hardly a block means it. */
 const STAND_IN = 0xc612_0000n;
 
-/** Gives pods that have no address one of their own, the same in all the clusters: who asks about a pod means it. */
+/** Gives pods without an address one, the same in all the clusters, so that they can be evaluated. */
 function addressed(clusters: readonly Cluster[], isWanted: (key: string) => boolean): readonly Cluster[] {
   const lacking = clusters
     .flatMap(({ pods }) => [...pods.values()].filter(lacksAddress).map(keyOf))

@@ -1,4 +1,4 @@
-// `weir snapshot`: saves what all tables hold, and tells two moments apart.
+// `weir snapshot`: saves all tables, and compares two snapshots.
 
 import { hostname } from "node:os";
 import type { Command } from "commander";

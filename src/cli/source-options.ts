@@ -7,7 +7,7 @@ import type { Resolved } from "./config/resolve.ts";
 import type { Config, Key } from "./config/schema.ts";
 import { CommandError, type Env, EXIT } from "./env.ts";
 
-/** Where the kubelet puts what a pod needs to ask the API server. */
+/** The kubelet's files for pods that use the API server. */
 const TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount/token";
 
 const SOURCES: readonly (Key & ("manifests" | "kubeconfig" | "inCluster"))[] = [

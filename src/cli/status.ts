@@ -1,4 +1,4 @@
-// `weir status`: is everything that is wanted enforced?
+// `weir status`: whether all policies are enforced on this node.
 
 import { styleText } from "node:util";
 import type { Command } from "commander";

@@ -1,4 +1,4 @@
-// `weir sysdump`: one archive with all that whoever is asked for help will want to see.
+// `weir sysdump`: the support bundle, one archive for an issue report.
 
 import { hostname } from "node:os";
 import type { Command } from "commander";

@@ -80,7 +80,7 @@ async function test(context: Context, paths: readonly string[], options: Options
   const run: RunOptions = {
     paths,
     engine: options.engine,
-    // Beside the agent's pins, since an agent removes what it does not know from among its own.
+    // Beside the agent's pins, since an agent removes unknown ones among its own.
     engineOptions: {
       object: objectPath(context.env),
       bpffs: dirname(context.settings.bpffs),
@@ -108,7 +108,7 @@ const isSelected = ({ id, name, features }: Case, { filter, feature = [] }: Opti
   (filter === undefined || filter.test(id) || filter.test(name)) &&
   feature.every((each) => features.includes(each));
 
-/** A form of output: given the cases one by one, and then told that there are no more. */
+/** An output format: gets the cases one by one, then the end. */
 interface Report {
   readonly add: (report: CaseReport) => void;
   readonly end: (totals: Totals) => void;

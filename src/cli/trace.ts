@@ -95,7 +95,7 @@ async function tracedIn(context: Context, situation: Situation, options: Options
   const { pathsIn } = await import("./trace/paths.ts");
   const isChange = after !== before;
   const paths = pathsIn({ cluster: after, before: isChange ? before : undefined }, options, live);
-  // The kernel knows nothing of a change, nor of what manifests say.
+  // A change and manifests are not in the kernel.
   if (isChange || live === undefined || !options.kernel) return { paths, kernel: undefined };
   const { askKernel } = await import("./trace/kernel.ts");
   return { paths, kernel: await askKernel(context, live, paths) };

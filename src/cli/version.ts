@@ -64,7 +64,7 @@ export async function versionsOf(context: Context): Promise<Versions> {
   };
 }
 
-/** Null where none answers: the command is asked for what is wrong, so that is no error here. */
+/** Null without an answer: the command is for troubleshooting, so that is not an error here. */
 async function agentVersion(context: Context): Promise<string | null> {
   try {
     const answer = await askAgentIfAble<StatusView>(context, "status");

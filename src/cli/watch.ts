@@ -8,9 +8,9 @@ import { type Context, EXIT } from "./env.ts";
 
 const PERIOD_MS = 1_000;
 
-/** What is watched: rows, told apart by their keys. */
+/** The watched rows, identified by their keys. */
 export interface Watched<T> {
-  /** As of now, or why nobody says. */
+  /** The present rows, or why there are none. */
   readonly fetch: () => Promise<readonly T[] | Silence>;
   readonly keyOf: (row: T) => string;
   /** What of a row makes it another one when it changes. */
@@ -20,7 +20,7 @@ export interface Watched<T> {
   readonly resultOf: (rows: readonly T[]) => Result;
 }
 
-/** Ends when the process is asked to. While no agent answers, that is remarked once, and what was seen stands. */
+/** Ends at SIGINT or SIGTERM. While no agent answers, that is noted once, and the last rows are kept. */
 export async function watchRows<T>(
   { env }: Context,
   watched: Watched<T>,

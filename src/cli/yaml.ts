@@ -1,4 +1,4 @@
-// YAML output. A module of its own, so that only those who ask for YAML load the package; imported by name, since a bundled
+// YAML output. A module of its own, so that the package is loaded only for YAML output; imported by name, since a bundled
 // CommonJS package gives its names to static imports alone.
 
 import { stringify } from "yaml";

@@ -103,7 +103,7 @@ describe("an entry changed with bpftool", () => {
   it("of a table that the programs write cannot be compared", async () => {
     const { status, stderr } = await world.weir("maps", "dump", "conntrack", "--diff");
     expect(status).toBe(2);
-    expect(stderr).toMatch(/^weir: --diff: nobody says what conntrack should hold; there are cidrs, /);
+    expect(stderr).toMatch(/^weir: --diff: conntrack has no desired state; there are cidrs, /);
   });
 
   it("is repaired by the agent itself, within a resync", async () => {
@@ -122,5 +122,5 @@ it("--diff needs the agent, which alone knows what it wants", async () => {
   await agent.kill();
   const { status, stderr } = await world.weir("maps", "dump", "--diff");
   expect(status).toBe(1);
-  expect(stderr).toMatch(/^weir: no agent answers at \S+; it alone knows what the maps should hold\n$/);
+  expect(stderr).toMatch(/^weir: no agent answers at \S+; only it has the desired state\n$/);
 });

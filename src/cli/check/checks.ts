@@ -1,4 +1,4 @@
-// What a node must have for Weir, asked one by one: the privilege, the kernel, its BPF, and the places on disk.
+// The preflight checks of a node, one by one: privilege, kernel, BPF features, and paths.
 
 import { accessSync, constants, existsSync, readFileSync } from "node:fs";
 import { release } from "node:os";
@@ -18,7 +18,7 @@ type Outcome = readonly [state: CheckState, detail: string];
 
 interface Check {
   readonly name: string;
-  /** Whether it asks the kernel what only root may. */
+  /** Whether the check needs root. */
   readonly privileged: boolean;
   readonly run: (surroundings: Surroundings) => Outcome | Promise<Outcome>;
 }
@@ -48,9 +48,7 @@ export async function checkNode(surroundings: Surroundings): Promise<Finding[]> 
   const isPrivileged = missingCapabilities(NEEDED).length === 0;
   for (const { name, privileged, run } of CHECKS) {
     const [state, detail] =
-      privileged && !isPrivileged
-        ? (["unknown", "only root may ask"] as const)
-        : await tried(run, surroundings);
+      privileged && !isPrivileged ? (["unknown", "needs root"] as const) : await tried(run, surroundings);
     findings.push({ check: name, state, detail });
   }
   return findings;
@@ -83,7 +81,7 @@ const isAtLeast = ([major, minor]: Version, [wantedMajor, wantedMinor]: Version)
 function kernel(): Outcome {
   if (process.platform !== "linux") return ["missing", `this is ${process.platform}, not Linux`];
   if (isAtLeast(kernelVersion(), OLDEST_TRIED)) return ["ok", `Linux ${release()}`];
-  return ["fallback", `Linux ${release()}: nobody has tried Weir on one before ${OLDEST_TRIED.join(".")}`];
+  return ["fallback", `Linux ${release()}: Weir was not tested on kernels before ${OLDEST_TRIED.join(".")}`];
 }
 
 function bpffs(path: string): Outcome {

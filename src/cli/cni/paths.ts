@@ -1,4 +1,4 @@
-// Where the parts of the CNI plugin lie: the agent's second socket, its claims, the built plugin; and what its entry says.
+// Paths of the CNI plugin's parts: the agent's second socket, its claims, the built plugin; and the content of its entry.
 
 import { dirname, join } from "node:path";
 import type { Entry } from "../../cni/conflist.ts";

@@ -37,7 +37,7 @@ export function fileLayer(path: string): Layer {
   );
 }
 
-/** For whoever wrote the name of a flag, and for the misspelt. */
+/** For names of flags, and misspelt ones. */
 function suggestion(key: string): string {
   const camel = key
     .replace(/^--/, "")

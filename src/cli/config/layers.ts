@@ -9,7 +9,7 @@ import type { Key } from "./schema.ts";
 
 export interface Given {
   readonly value: unknown;
-  /** Where it was said: "--mode", "WEIR_MODE", "FILE:3:1". */
+  /** Where it is set: "--mode", "WEIR_MODE", "FILE:3:1". */
   readonly at: string;
   /** As errors name it: with the key, in a file. */
   readonly name: string;
@@ -48,7 +48,7 @@ export function variableLayer({ variables }: Pick<Env, "variables">): Layer {
   return new Map(given);
 }
 
-/** Others than Weir make variables of that beginning too (WEIR_SERVICE_HOST): only what looks misspelt is told. */
+/** Kubernetes sets variables with that prefix too (WEIR_SERVICE_HOST): only likely misspellings are reported. */
 export function misspeltVariables({ variables }: Pick<Env, "variables">): readonly string[] {
   const known = [...OPTIONS.map(({ variable }) => variable), ...OTHER_VARIABLES];
   return Object.keys(variables).flatMap((name) => {
@@ -62,7 +62,7 @@ export function misspeltVariables({ variables }: Pick<Env, "variables">): readon
 const OTHER_VARIABLES = ["WEIR_BPFFS", "WEIR_SOCKET", "WEIR_DEBUG", "WEIR_CONFIG"];
 const MISSPELT_MAX = 2;
 
-/** @throws CommandError where the value is not what the schema wants */
+/** @throws CommandError if the value does not match the schema */
 export function take(spec: OptionSpec, value: unknown, { at, name = at }: Said): Given {
   const result = checked(spec, value);
   if (result.ok) return { value: result.value, at, name };

@@ -1,4 +1,4 @@
-// Values of single options: from the texts of flags and variables, and whether they are what the schema wants.
+// Values of single options: from the texts of flags and variables, checked against the schema.
 
 import type { OptionSpec } from "./options.ts";
 import { CONFIG } from "./schema.ts";

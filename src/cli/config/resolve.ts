@@ -6,7 +6,7 @@ import type { Config, Key } from "./schema.ts";
 
 export interface Resolved {
   readonly config: Config;
-  /** Where a value was said, as errors name it; the flag that would say it where nobody did. */
+  /** Where a value is set, for errors; the flag that would set it if it is not. */
   readonly nameOf: (key: Key) => string;
   /** Lines "key: value # from where", which are a file for --config too. */
   readonly text: string;
@@ -31,7 +31,7 @@ export function resolveConfig(layers: readonly Layer[]): Resolved {
   };
 }
 
-/** JSON is YAML too. What has no value stands there as a comment. */
+/** JSON is YAML too. Options without a value are comments. */
 function lineOf({
   key,
   value,

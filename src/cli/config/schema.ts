@@ -13,7 +13,7 @@ export interface OptionMeta {
   readonly more?: string;
   /** Of a switch that is on by default: what its flag, --no-…, does. */
   readonly off?: string;
-  /** What stands for the value in `--help`, its unit where it has one; none for switches. */
+  /** The placeholder of the value in `--help`, its unit if it has one; none for switches. */
   readonly placeholder?: string;
   /** What a right value looks like, where the type does not say. */
   readonly expected?: string;

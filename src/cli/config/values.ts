@@ -14,9 +14,9 @@ export function listenOf(text: string): Listen | undefined {
   return digits === undefined || port > 65_535 || !isAddress ? undefined : { host, port };
 }
 
-/** Without a look-ahead, which Helm's reader of JSON Schema does not know. */
+/** Without a look-ahead, which Helm's JSON Schema validator does not support. */
 export const INTERFACE_NAME = /^[^/\s]{1,15}$/;
 
-/** As the kernel takes them; that there is such an interface is asked when it is attached to. */
+/** As the kernel accepts them; whether the interface exists is checked when attaching. */
 export const isInterfaceName = (text: string): boolean =>
   INTERFACE_NAME.test(text) && text !== "." && text !== "..";

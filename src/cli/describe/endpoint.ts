@@ -28,7 +28,7 @@ export interface EndpointReport {
   readonly ports: readonly string[];
   /** Why policies cannot select it. */
   readonly exempt?: "host network" | "finished";
-  /** What the agent says; missing where manifests were asked. */
+  /** The agent's view; missing with manifests. */
   readonly state?: PodState;
   readonly interface?: string;
   readonly ifindex?: number;

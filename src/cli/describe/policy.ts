@@ -12,7 +12,7 @@ import { factLine, type RuleReport, ruleReport, rulesLines, subjectText } from "
 export interface SelectedPod {
   readonly name: string;
   readonly addresses: readonly string[];
-  /** What the agent says; missing where manifests were asked. */
+  /** The agent's view; missing with manifests. */
   readonly state?: PodState;
 }
 

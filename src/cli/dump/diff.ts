@@ -1,4 +1,4 @@
-// `weir maps dump --diff`: what the kernel holds against what the agent wants, at one and the same generation.
+// `weir maps dump --diff`: the kernel's entries against the agent's desired state, at the same generation.
 
 import { setTimeout as sleep } from "node:timers/promises";
 import { readHeld } from "../../datapath/read.ts";
@@ -34,9 +34,7 @@ export async function dumpDifferences(
 ): Promise<number> {
   if (table !== undefined && !isDesired(table)) {
     const reason =
-      table === "sources"
-        ? "sources are compared as part of endpoints"
-        : `nobody says what ${table} should hold`;
+      table === "sources" ? "sources are compared as part of endpoints" : `${table} has no desired state`;
     throw new CommandError(`--diff: ${reason}; there are ${DESIRED_TABLES.join(", ")}`, EXIT.usage);
   }
   const [{ found, generation }, { names }] = await Promise.all([compare(context), namesFor(context)]);
@@ -58,9 +56,9 @@ export interface Comparison {
   readonly generation: number;
 }
 
-/** What is compared belongs together only while the agent is at rest, before and after the maps were read. */
+/** The two belong together only if the agent is idle before and after the maps are read. */
 export async function compare(context: Context): Promise<Comparison> {
-  const instead = "it alone knows what the maps should hold";
+  const instead = "only it has the desired state";
   const ask = () => askAgentOrFail<StateView>(context, "state", instead);
   for (let attempt = 1; attempt <= ATTEMPTS_MAX; attempt++) {
     const before = await ask();

@@ -27,7 +27,7 @@ export function readNode({ table, generation, version }: Kernel): NodeRecord {
   };
 }
 
-/** A flow and where it stands. */
+/** A flow and its interface. */
 export type FlowEntry =
   | { readonly map: "conntrack_v4"; readonly key: FlowV4Key; readonly record: FlowRecord }
   | { readonly map: "conntrack_v6"; readonly key: FlowV6Key; readonly record: FlowRecord };
@@ -128,7 +128,7 @@ function viewer(kernel: Kernel): Viewer {
 
 /**
  * The kernel's jiffies, to within a second: they started five minutes before 2^32 (INITIAL_JIFFIES of linux/jiffies.h) and,
- * like CLOCK_MONOTONIC, stand still while the machine is suspended.
+ * like CLOCK_MONOTONIC, stop while the machine is suspended.
  */
 function ticksNow(ticksPerSecond: number): bigint {
   const rate = BigInt(ticksPerSecond);

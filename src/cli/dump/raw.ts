@@ -60,7 +60,7 @@ export async function rawMap(name: MapName, pins: Pins): Promise<RawMap> {
 
 const isNested = (name: MapName): name is NestedName => "inner" in MAPS[name];
 
-/** The maps inside a map, whose entries there are only numbers that stand for them. */
+/** The maps inside a map of maps, whose values are map ids. */
 async function rawInner(name: NestedName, pins: Pins): Promise<RawMap[]> {
   const inner: { readonly kind: string; readonly key: Codec<unknown>; readonly value: Codec<unknown> } =
     MAPS[name].inner;

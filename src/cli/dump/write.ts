@@ -12,7 +12,7 @@ const PIECE = 1_000;
 export async function writeDump(env: Env, dump: Dump, { output, headers }: WriteOptions): Promise<void> {
   for (const piece of await piecesOf(dump, { output, headers })) {
     env.stdout.write(piece);
-    // Whoever read the output may have seen enough (`| head`): that is heard of between two turns only.
+    // The reader may have closed the pipe (`| head`): the error arrives only between two writes.
     await nextTurn();
   }
 }
@@ -44,7 +44,7 @@ function* rowsOf({ entries }: Dump): Iterable<readonly string[]> {
   for (const { rows } of entries) yield* rows();
 }
 
-/** As JSON.stringify writes a list: no line break in the text of an entry stands within a string. */
+/** As JSON.stringify writes a list: line breaks in an entry's text are never within a string. */
 function* jsonPieces(dump: Dump): Iterable<string> {
   let separator = "[\n";
   const items = mapped(dump, ({ json }) => `  ${jsonText(json()).trimEnd().replaceAll("\n", "\n  ")}`);

@@ -1,4 +1,4 @@
-// Manifests that a question brings along: those to ask instead of the agent, and those that would change what is there.
+// Manifests of a query: those that replace the agent's cluster, and those that change it.
 
 import { existsSync } from "node:fs";
 import { keyOf } from "../../model/cluster.ts";
@@ -10,7 +10,7 @@ import { note } from "../command.ts";
 import { CommandError, type Env, EXIT } from "../env.ts";
 import type { Source } from "./source.ts";
 
-/** What the agent would make of a directory; mistakes are told, and fail closed as they do there. */
+/** The cluster that the agent would read from a directory; errors are reported, and fail closed as they do there. */
 export async function readBase(env: Env, manifests: string): Promise<Source> {
   if (!existsSync(manifests)) throw new CommandError(`${manifests} does not exist`, EXIT.notFound);
   const reading = await readForLint([manifests]);
@@ -18,7 +18,7 @@ export async function readBase(env: Env, manifests: string): Promise<Source> {
   return sourceOf(reading);
 }
 
-/** A change has no mistakes: what it would do could not be told. */
+/** A change must have no errors: its effect would be undefined. */
 export async function readChange(env: Env, filename: readonly string[]): Promise<Source> {
   const inputs: LintInput[] = [];
   for (const path of new Set(filename))

@@ -6,7 +6,7 @@ import type { FieldPath } from "../../source/parse.ts";
 
 export interface Source {
   readonly cluster: Cluster;
-  /** What the agent says besides, where it was asked. */
+  /** Other data of the agent, if it was queried. */
   readonly live: Live | undefined;
   /** `FILE:LINE` of a policy's element, where it was read from a file. Paths are from the policy's root. */
   readonly where: (policy: string, path: FieldPath) => string | undefined;

@@ -19,7 +19,7 @@ import { namesFor } from "../names.ts";
 
 export interface Taken {
   readonly head: SnapshotHead;
-  /** With their line breaks, made as they are asked for. */
+  /** With line breaks, produced on demand. */
   readonly lines: Iterable<string>;
 }
 
@@ -79,11 +79,11 @@ export async function snapshotOfNow(context: Context): Promise<Snapshot> {
   return snapshotFrom(Readable.from(lines));
 }
 
-/** @throws CommandError where it is no snapshot, or not there (exit code 4) */
+/** @throws CommandError if it is not a snapshot, or missing (exit code 4) */
 export async function readSnapshot(file: string): Promise<Snapshot> {
   const unzipped = createGunzip();
   const reading = pipeline(createReadStream(file), unzipped);
-  // Told by whoever reads the lines, unless nothing could be read.
+  // The reader of the lines reports this, unless nothing could be read.
   reading.catch(() => undefined);
   try {
     const snapshot = await snapshotFrom(

@@ -68,7 +68,7 @@ export const PARTS: readonly Part[] = [
     ([view, holds]): Part => ({
       name: `agent/${view}.json`,
       holds,
-      make: async (context) => jsonText(await askAgentOrFail<object>(context, view, "it alone knows")),
+      make: async (context) => jsonText(await askAgentOrFail<object>(context, view, "only it has this")),
     }),
   ),
   {
@@ -86,7 +86,7 @@ export const PARTS: readonly Part[] = [
   },
   {
     name: "kernel/differences.json",
-    holds: "where the kernel holds something else than the agent wants (weir maps dump --diff)",
+    holds: "where the kernel differs from the agent's desired state (weir maps dump --diff)",
     make: async (context) => jsonText(await compare(context)),
   },
   { name: "kernel/pins.txt", holds: "what is pinned", make: ({ settings }) => pins(settings.bpffs) },

@@ -1,4 +1,4 @@
-// Finds the case files that a command line means: files by name, directories with all that lies below them.
+// Finds the case files of a command line: files by name, directories with everything below them.
 
 import { type Dirent, readdirSync, readFileSync, realpathSync, statSync } from "node:fs";
 import { join } from "node:path";
@@ -14,8 +14,8 @@ const NAMES_FORMAT = /(?<![\w"'])["']?format["']?\s*:\s*["']?np-conformance\//;
 const EXTENSION = /\.(?:json|ya?ml)$/;
 
 /**
- * One after another, so that a thousand files are not in memory at once. In a directory, files that are no cases and
- * entries whose names begin with a dot are passed over; a directory without any case is not.
+ * One by one, so that a thousand files are not in memory at once. In a directory, files that are not cases and
+ * entries with a leading dot are ignored; a directory without a case is an error.
  */
 export function* findCases(paths: readonly string[]): Generator<Found> {
   for (const path of paths) {
@@ -65,7 +65,7 @@ function* walk(path: string, seen: ReadonlySet<string>): Generator<Found> {
   }
 }
 
-/** The reason where it cannot be told. */
+/** The reason, if it cannot be determined. */
 function isDirectory(path: string): boolean | string {
   try {
     return statSync(path).isDirectory();

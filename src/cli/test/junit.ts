@@ -10,7 +10,7 @@ interface Element {
   readonly content: readonly Element[] | string;
 }
 
-/** What JUnit counts are the steps; how many cells of a step differ is told in its failure. */
+/** JUnit counts steps; a failure's text has the number of mismatched cells. */
 export function junitText(reports: readonly CaseReport[], engine: string): string {
   return `<?xml version="1.0" encoding="UTF-8"?>\n${xml(
     element(

@@ -1,4 +1,4 @@
-// What came of a run of cases, as plain data for every form of output.
+// The result of a run of cases, as plain data for every output format.
 
 import {
   type CaseResult,
@@ -19,7 +19,7 @@ export interface Failure {
   readonly port: number | null;
   readonly expected: string;
   readonly got: string;
-  /** The engine's answer, then what the API asks for and which policies and rules say so; one reason a line. */
+  /** The engine's answer, then the API's verdict with policies and rules; one reason per line. */
   readonly why: string;
 }
 
@@ -97,7 +97,7 @@ export function ran(file: string, result: CaseResult, seconds: readonly number[]
   };
 }
 
-/** A file that is no readable case. */
+/** An unreadable case file. */
 export function unreadable(file: string, problems: readonly string[]): CaseReport {
   const facts = { expected: "a case", got: "unreadable", why: problems.join("\n") };
   return { file, id: file, name: "", seconds: 0, steps: [], broken: brokenOf(file, facts), notes: [] };

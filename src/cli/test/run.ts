@@ -28,7 +28,7 @@ export interface RunOptions {
   readonly select: (of: Case) => boolean;
   /** Whether to stop after the first case with a failure. */
   readonly failFast: boolean;
-  /** Told of every case as soon as it is done. */
+  /** Called for every case as soon as it is done. */
   readonly onCase: (report: CaseReport) => void;
 }
 

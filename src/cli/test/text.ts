@@ -3,7 +3,7 @@
 import { countText, printable } from "../../observe/text.ts";
 import { type CaseReport, type CellFailure, failuresOf, type StepReport, type Totals } from "./report.ts";
 
-/** So many failures of one case are told in full; a policy that is wrong in one place may fail a thousand cells. */
+/** The failures of a case that are printed in full; one wrong line of a policy may fail a thousand cells. */
 const FAILURES_SHOWN_MAX = 25;
 
 const INDENT = " ".repeat(6);

@@ -1,4 +1,4 @@
-// What the kernel itself says to a question: the programs that hang on the interfaces, run on a packet built for it.
+// The kernel's verdict on a trace: the programs attached to the interfaces, run on a packet built for it.
 
 import { DIRECTIONS, type Direction } from "../../base/direction.ts";
 import { messageOf } from "../../base/errors.ts";
@@ -19,7 +19,7 @@ export interface KernelSide {
   readonly program: string;
   readonly interface: string;
   readonly verdict: "passes" | "drops";
-  /** Under which the packet is counted; "not-attached" where no program hangs there. */
+  /** The reason under which the packet is counted; "not-attached" without a program. */
   readonly reason: string;
   readonly agrees: boolean;
 }
@@ -30,7 +30,7 @@ export type KernelAnswer =
   | { readonly asked: false; readonly reason: string }
   | { readonly asked: true; readonly generation: number; readonly paths: readonly KernelSides[] };
 
-/** Asks about each path at every end that is a pod of this node. Why it cannot be asked is an answer too. */
+/** Evaluates each path at every end that is a pod of this node. The reason why it could not is an answer too. */
 export async function askKernel(context: Context, live: Live, paths: readonly Path[]): Promise<KernelAnswer> {
   const { bpffs } = context.settings;
   const endpoints = new Map(live.endpoints.map((each) => [keyOf(each), each]));
@@ -54,7 +54,7 @@ export async function askKernel(context: Context, live: Live, paths: readonly Pa
   }
 }
 
-/** What hangs on an interface for a direction, by `hookKey`; undefined where nothing does. */
+/** The program attached to an interface for a direction, by `hookKey`; undefined without one. */
 type Hooks = ReadonlyMap<string, ReturnType<typeof attachedProgram>>;
 
 const hookKey = (ifindex: number, direction: Direction): string => `${ifindex}/${direction}`;
@@ -86,14 +86,14 @@ function endpointOf(path: Path, direction: Direction, endpoints: Endpoints): End
 const isLoopback = (path: Path, direction: Direction): boolean =>
   path.sides[direction].verdict.kind === "loopback";
 
-/** Every question is a connection of its own, from a port that is not the one asked about. */
+/** Every query is a connection of its own, from a port other than the destination's. */
 const EPHEMERAL = { first: 32_768, count: 28_232 } as const;
 function clientPort(index: number, { probe }: Path): number {
   const port = EPHEMERAL.first + (index % EPHEMERAL.count);
   return port === probe.port ? EPHEMERAL.first - 1 : port;
 }
 
-/** An interface that is no endpoint: what other nodes send comes from one. The loopback device always exists. */
+/** An interface without an endpoint: packets of other nodes come from one. The loopback device always exists. */
 const ELSEWHERE = 1;
 
 interface Asked {

@@ -53,7 +53,7 @@ function pathsOn(worlds: Worlds, route: Route, { question, to, node }: Asked): r
   if (to.service === undefined) return pathsOf(worlds, route, { protocol, ranges });
   const frontends = frontendsAt(worlds.cluster, route.to, { protocol, ranges, node });
   const through = frontends.flatMap((frontend) => pathsThrough(worlds, { from: route.from, frontend }, node));
-  // Who asks for a Service means its ports; others of its address are judged by the address, where they are named.
+  // A Service means its ports; other ports of its address are judged by the address, if they are named.
   if (port === undefined && through.length > 0) return through;
   const rest = rangesWithout(
     ranges,

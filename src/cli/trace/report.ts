@@ -173,7 +173,7 @@ export function reportText({ paths, kernel }: TraceReport): string {
     return JSON.stringify([from.pod, end, sides, rest]);
   });
   const lines = [...groups.values()].flatMap(pathLines);
-  if (kernel?.asked === false) lines.push(`kernel: not asked: ${kernel.reason}`);
+  if (kernel?.asked === false) lines.push(`kernel: not queried: ${kernel.reason}`);
   return lines.map((line) => `${printable(line)}\n`).join("");
 }
 
@@ -267,7 +267,7 @@ const EXEMPTIONS = {
   "host network":
     "a host-network pod, here as if it ran on another node: its own node always reaches its pods",
   finished: "a finished pod, which has given its address back",
-  address: "it is no pod's address",
+  address: "it is not a pod's address",
 } as const;
 
 function ruleText({ policy, rule, peer, port, at }: RuleReport): string {

@@ -58,7 +58,7 @@ Egress:       not isolated
   it("is 4 where there is no such pod, 1 where nobody can tell", async () => {
     const without = await world.weir("describe", "endpoint", "alpha/apache");
     expect(without).toMatchObject({ exitCode: 1, stdout: "" });
-    expect(without.stderr).toMatch(/^weir: no agent answers at \S+; ask without one by --manifests DIR\n$/);
+    expect(without.stderr).toMatch(/^weir: no agent answers at \S+; use --manifests DIR without one\n$/);
     await world.serve(viewsWith());
     expect(await world.weir("describe", "endpoint", "alpha/apache")).toEqual({
       exitCode: 4,

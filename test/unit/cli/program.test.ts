@@ -96,7 +96,7 @@ describe("wrong usage is one line on stderr and exit code 2", () => {
     ["maps dump", /which table\? there are cidrs, .*; see: weir maps dump --help/],
     ["maps dump cidrs --raw --diff", /--diff does not go with --raw/],
     ["maps dump cidrs --raw --pod a/b", /--pod does not go with --raw or --diff/],
-    ["maps dump conntrack --diff", /nobody says what conntrack should hold/],
+    ["maps dump conntrack --diff", /conntrack has no desired state/],
     ["maps dump cidrs addresses", /too many arguments/],
     ["trace --from a/x", /required option '--to <end>' not specified; see: weir trace --help/],
     ["trace --from a/x --to a/y --protocol GRE", /Allowed choices are TCP, UDP, SCTP, ICMP/],

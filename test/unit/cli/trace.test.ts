@@ -84,7 +84,7 @@ describe("of manifests", () => {
       "  egress of shop/host: no policy applies (a host-network pod, here as if it ran on another node:",
     );
     expect((await trace("--from 192.0.2.1 --to shop/db")).stdout).toContain(
-      "no policy applies (it is no pod's address)\n",
+      "no policy applies (it is not a pod's address)\n",
     );
   });
 
@@ -186,7 +186,7 @@ describe("of an agent", () => {
   });
   afterEach(() => world.close());
 
-  it("asks for what it goes by, and says why the kernel is not asked", async () => {
+  it("queries the agent, and shows why the kernel was not queried", async () => {
     await world.serve(viewsWith());
     expect(await world.weir("trace", "--from", "beta/friend", "--to", "alpha/nginx", "--port", "80")).toEqual(
       {
@@ -195,7 +195,7 @@ describe("of an agent", () => {
   egress of beta/friend: not isolated
   ingress of alpha/nginx: isolated by alpha/access-nginx
     allowed by alpha/access-nginx ingress[0].from[0].ports[0]
-kernel: not asked: nothing is pinned under ${world.bpffs}: \`weir run\` has not been there
+kernel: not queried: nothing is pinned under ${world.bpffs}: \`weir run\` has not been there
 `,
         stderr: "",
       },
@@ -220,14 +220,14 @@ kernel: not asked: nothing is pinned under ${world.bpffs}: \`weir run\` has not 
     await world.serve(viewsWith());
     const { exitCode, stdout } = await world.weir("trace", "--from", "beta/friend", "--to", "192.0.2.1");
     expect(exitCode).toBe(0);
-    expect(stdout).toContain("kernel: not asked: neither end is an interface of this node\n");
+    expect(stdout).toContain("kernel: not queried: neither end is an interface of this node\n");
   });
 
   it("needs one", async () => {
     expect(await world.weir("trace", "--from", "a/b", "--to", "a/c")).toEqual({
       exitCode: 1,
       stdout: "",
-      stderr: `weir: no agent answers at ${world.socket}; ask without one by --manifests DIR\n`,
+      stderr: `weir: no agent answers at ${world.socket}; use --manifests DIR without one\n`,
     });
   });
 });
