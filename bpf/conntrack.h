@@ -11,9 +11,6 @@
 #include "report.h"
 #include "transport.h"
 
-/* Linux and most others choose the port of a connection's opener from here up (net.ipv4.ip_local_port_range). */
-#define EPHEMERAL_FIRST 32768
-
 struct flow_key {
 	union {
 		struct flow_v4_key v4;
@@ -123,7 +120,10 @@ static __always_inline enum timeout timeout_of(__u8 state, const struct packet *
 /* The flow's state after a packet, whether it came from the side that opened it or from the other. */
 static __always_inline __u8 next_state(__u8 state, const struct packet *packet, bool from_opener)
 {
-	if (is_syn(packet))
+	/* A reset shows nothing of its sender: any host answers a segment of no connection with one. */
+	if (packet->tcp_flags & TCP_RST)
+		return state;
+	if (is_opening(packet))
 		state &= FLOW_NODE; /* a new connection between the same ports */
 	if (!from_opener)
 		state |= FLOW_REPLIED;
@@ -137,7 +137,8 @@ static __always_inline __u8 next_state(__u8 state, const struct packet *packet, 
 /* Whether the packet leaves the state of a flow whose two sides have spoken as it is. */
 static __always_inline bool is_steady(const struct packet *packet)
 {
-	return packet->protocol != IPPROTO_TCP || !(packet->tcp_flags & (TCP_SYN | TCP_FIN | TCP_RST));
+	return !packet->sctp_init &&
+	       (packet->protocol != IPPROTO_TCP || !(packet->tcp_flags & (TCP_SYN | TCP_FIN | TCP_RST)));
 }
 
 /* Takes in a packet of the flow. Writes only what changes: the entry is shared by all CPUs. */
@@ -146,6 +147,9 @@ static __always_inline void flow_refresh(const struct context *context, const st
 	__u8 state = next_state(flow->state, packet, flow->opener == context->direction);
 	__u64 expires = now() + context->node->timeouts[timeout_of(state, packet)];
 
+	/* Only ever sooner: a reset does not keep a half-open connection. */
+	if (packet->tcp_flags & TCP_RST && expires > flow->expires)
+		expires = flow->expires;
 	if (flow->generation != context->generation)
 		flow->generation = context->generation;
 	if (flow->state != state)
@@ -162,9 +166,6 @@ static __always_inline void flow_create(const struct context *context, const str
 
 	if (!here)
 		return;
-	/* A segment in mid-connection shows that both sides have spoken. */
-	if (packet->protocol == IPPROTO_TCP && !(packet->tcp_flags & TCP_SYN))
-		flow.state |= FLOW_REPLIED | FLOW_CONFIRMED;
 	flow.state = next_state(flow.state, packet, flow.opener == context->direction);
 	flow.generation = context->generation;
 	flow.expires = now() + context->node->timeouts[timeout_of(flow.state, packet)];
@@ -177,23 +178,16 @@ static __always_inline void flow_create(const struct context *context, const str
 }
 
 /*
- * Who may have opened the TCP connection of a segment that no entry knows (evicted, or older than Weir), as bits
- * 1 << direction. A SYN is its sender's; the answer to one, its receiver's. Of other segments the ports tell: the opener
- * has the ephemeral one. Where they do not tell, it may be either.
+ * Keeps the entry of a flow that is denied for as long as a UDP flow may be idle, since a packet of its other side has just
+ * passed by its own direction's policy. While the entry is there, that packet opens no flow of its own, by which the answers
+ * of the denied side would pass. What is denied does not keep it.
  */
-static __always_inline __u32 openers(const struct context *context, const struct packet *packet)
+static __always_inline void flow_entomb(const struct context *context, struct flow *flow)
 {
-	__u32 sender = 1u << context->direction, receiver = sender ^ 3;
-	bool source = bpf_ntohs(packet->source_port) >= EPHEMERAL_FIRST;
-	bool destination = bpf_ntohs(packet->destination_port) >= EPHEMERAL_FIRST;
+	__u64 expires = now() + context->node->timeouts[TIMEOUT_UDP_STREAM];
 
-	if (packet->protocol != IPPROTO_TCP || is_syn(packet))
-		return sender;
-	if (packet->tcp_flags & TCP_SYN)
-		return receiver;
-	if (source == destination)
-		return sender | receiver;
-	return source ? sender : receiver;
+	if (flow->expires != expires)
+		flow->expires = expires;
 }
 
 static __always_inline void fragment_key_of(struct fragment_key *key, const struct context *context,

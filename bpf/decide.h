@@ -14,6 +14,12 @@
 #include "report.h"
 #include "source.h"
 
+/*
+ * No packet is counted by it: a TCP segment that opens no connection and is of no known flow, in a direction in which the
+ * endpoint is isolated. See midstream.h.
+ */
+#define REASON_MIDSTREAM ((enum reason)(REASONS - 1))
+
 #define QUOTED_MIN 8 /* bytes of the transport header that every ICMP error quotes (RFC 792, RFC 4443 2.4) */
 
 static __always_inline bool passes(enum reason reason)
@@ -28,32 +34,37 @@ static __always_inline bool is_current(const struct flow *flow, __u32 generation
 }
 
 /*
- * A packet of no flow that this generation has allowed: judged by the policy of whoever opened the flow, or may have. A flow
- * that is denied keeps its old generation and is judged at every packet, so that nothing that another CPU writes can revive it.
+ * A packet of no flow that this generation has allowed. Where there is none at all, it is judged by its own direction's policy
+ * and opens one. A flow of an older generation is judged by the policy of the side that opened it; where that denies it, the
+ * other side may still send what its own direction allows, but opens nothing by that: the entry stays the opener's, under its
+ * old generation, so that it is judged at every packet and nothing that another CPU writes can revive it.
  */
 static __always_inline enum reason admit(const struct context *context, const struct packet *packet,
 					 const struct flow_key *key, struct flow *flow)
 {
-	__u32 candidates = flow ? 1u << (flow->opener & 1) : openers(context, packet);
+	enum direction own = context->direction & 1, side = flow ? flow->opener & 1 : own;
 	enum reason reason = REASON_DENIED;
 
 #pragma clang loop unroll(disable)
 	for (__u32 i = 0; i < DIRECTIONS; i++) {
-		enum direction opener = (context->direction ^ i) & 1;
-
-		if (!(candidates >> opener & 1))
-			continue;
-		reason = judge(context, packet, opener);
-		if (!passes(reason))
-			continue;
-		if (!flow) {
-			flow_create(context, packet, key, (struct flow){ .opener = opener });
-			return reason;
-		}
-		flow_refresh(context, packet, flow);
-		return reason == REASON_AUDIT ? reason : REASON_ESTABLISHED;
+		reason = judge(context, packet, side);
+		if (passes(reason) || side == own)
+			break;
+		side = own;
 	}
-	return flow ? REASON_REVOKED : reason;
+	if (!flow) {
+		if (passes(reason))
+			flow_create(context, packet, key, (struct flow){ .opener = own });
+		return reason;
+	}
+	if (!passes(reason))
+		return REASON_REVOKED;
+	if (side != (flow->opener & 1)) {
+		flow_entomb(context, flow);
+		return reason;
+	}
+	flow_refresh(context, packet, flow);
+	return reason == REASON_AUDIT ? reason : REASON_ESTABLISHED;
 }
 
 /*
@@ -68,7 +79,7 @@ static __always_inline bool adopt(const struct context *context, const struct pa
 	if (flow) {
 		flow->state |= FLOW_NODE;
 		flow_refresh(context, packet, flow);
-	} else if (openers(context, packet) & 1u << DIRECTION_INGRESS) {
+	} else if (!is_midstream(packet)) {
 		flow_create(context, packet, key, (struct flow){ .opener = DIRECTION_INGRESS, .state = FLOW_NODE });
 	}
 	return true;
@@ -125,7 +136,7 @@ __noinline int is_related(hook_context *hook, __u32 at, __u32 direction, __u32 g
 	return flow && is_current(flow, generation);
 }
 
-/* A SYN asks for a flow of its own, whatever was before: one that is denied costs no look-up of flows. */
+/* A packet that opens a flow, whatever was before: one that is denied costs no look-up of flows. */
 static __always_inline enum reason open_flow(const struct context *context, const struct packet *packet,
 					     struct flow_key *key)
 {
@@ -147,12 +158,12 @@ static __always_inline enum reason decide_flow(const struct context *context, co
 	struct flow *flow = NULL;
 	enum reason reason;
 
-	if (!steady && is_syn(packet) && !context->local)
+	if (!steady && is_opening(packet) && !context->local)
 		return open_flow(context, packet, key);
 	flow_key_of(key, context, packet, context->direction);
 	if (steady && !context->local && is_recent(context, packet, key))
 		return REASON_ESTABLISHED;
-	if (!is_syn(packet))
+	if (!is_opening(packet))
 		flow = flow_find(packet, key);
 	if (!steady)
 		note_flow(context, packet, key, 0);
@@ -161,6 +172,8 @@ static __always_inline enum reason decide_flow(const struct context *context, co
 	/* What the node opened, only the node goes on with. */
 	if (flow && flow->state & FLOW_NODE && context->direction == DIRECTION_INGRESS)
 		flow = NULL;
+	if (!flow && is_midstream(packet) && !context->local)
+		return isolated(context, context->direction) ? REASON_MIDSTREAM : REASON_NOT_ISOLATED;
 	if (flow && is_current(flow, context->generation)) {
 		flow_refresh(context, packet, flow);
 		if (steady && !context->local && flow->state == (FLOW_REPLIED | FLOW_CONFIRMED))

@@ -61,18 +61,22 @@ static __always_inline bool is_told(const struct context *context, enum reason r
 	       take_room(all, EVENTS_NODE, context->node->ticks_per_second);
 }
 
-/* Whose policy judged the packet: of the side that opened its flow, or may have; as bits 1 << direction. */
-static __always_inline __u8 judged_openers(const struct context *context, const struct packet *packet,
-					   struct flow_key *key)
+/*
+ * Whose policy judged the packet: of the side that opened its flow, if that let it pass or nothing did, else of the packet's own
+ * direction.
+ */
+static __always_inline enum direction judged_opener(const struct context *context, const struct packet *packet,
+						    struct flow_key *key, enum reason reason)
 {
 	struct flow *flow = NULL;
 
 	flow_key_of(key, context, packet, context->direction);
-	if (has_flow(packet) && !is_syn(packet))
+	if (has_flow(packet) && !is_opening(packet))
 		flow = flow_find(packet, key);
-	if (flow && !(flow->state & FLOW_NODE))
-		return 1u << (flow->opener & 1);
-	return openers(context, packet);
+	if (!flow || flow->state & FLOW_NODE)
+		return context->direction;
+	return reason == REASON_REVOKED || flow->generation == context->generation ? flow->opener & 1
+										   : context->direction;
 }
 
 static __always_inline __u32 remote_identity(const struct context *context, const struct packet *packet)
@@ -94,7 +98,7 @@ __noinline int tell(hook_context *hook, __u32 what, __u32 endpoint, __u32 genera
 	struct context context = { .ifindex = interface_of(hook), .direction = direction, .generation = generation };
 	struct event_bucket *bucket = event_bucket(endpoint, direction, reason);
 	struct cursor cursor = cursor_at_start(hook);
-	__u8 openers = 1u << direction;
+	enum direction opener = direction;
 	__u32 identity = 0, bytes = hook_bytes(hook);
 	struct room *here = room();
 	struct packet *packet;
@@ -107,7 +111,7 @@ __noinline int tell(hook_context *hook, __u32 what, __u32 endpoint, __u32 genera
 	if (parse(&cursor, packet) == PARSED_IP) {
 		if (is_later_fragment(packet))
 			fragment_recall(&context, packet);
-		openers = judged_openers(&context, packet, &here->key);
+		opener = judged_opener(&context, packet, &here->key, reason);
 		identity = remote_identity(&context, packet);
 	} else {
 		*packet = (struct packet){};
@@ -134,7 +138,7 @@ __noinline int tell(hook_context *hook, __u32 what, __u32 endpoint, __u32 genera
 		.reason = reason,
 		.protocol = packet->protocol,
 		.family = packet->family,
-		.openers = openers,
+		.opener = opener,
 		.icmp_type = packet->icmp_type,
 		.icmp_code = packet->icmp_code,
 	};

@@ -33,6 +33,7 @@ enum reason : __u8 {
 	REASON_UNSUPPORTED = 21, /* the Ethernet type, an IP option or an extension header is not supported */
 	REASON_UNKNOWN = 22,     /* the interface has no entry in the endpoint table */
 	REASON_INCOMPLETE = 23,  /* a map lacks an entry that the agent should have written */
+	REASON_UNTRACKED = 24,   /* a TCP segment other than a SYN, of no known flow, and no rule allows it */
 	REASON_ROUTER = 25,      /* from the pod, an advertisement, redirect or query that only routers send */
 	REASON_LIMITED = 26,     /* from the pod, ARP, neighbour discovery, MLD or IGMP above the rate limit */
 };
@@ -327,8 +328,8 @@ struct event {
 	enum direction direction;
 	enum reason reason;
 	__u8 protocol;
-	__u8 family; /* 0: neither; 1: IPv4, or ARP; 2: IPv6 */
-	__u8 openers; /* whose policy judged it, as bits 1 << enum direction: of the side that opened the flow, or may have */
+	__u8 family;           /* 0: neither; 1: IPv4, or ARP; 2: IPv6 */
+	enum direction opener; /* whose policy judged it: of the side that opened the flow, or asks to */
 	__u8 icmp_type;
 	__u8 icmp_code;
 	__u8 reserved;

@@ -51,6 +51,7 @@ struct packet {
 	__u8 hop_limit;
 	__u8 family; /* enum family */
 	bool echo;   /* ICMP echo request or reply: both ports hold its identifier */
+	bool sctp_init;
 	bool quoted; /* quoted inside an ICMP error: may be cut off after 8 bytes of transport header */
 };
 

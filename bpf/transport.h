@@ -46,6 +46,10 @@
 #define IGMP_LEAVE 0x17
 #define IGMP_REPORT_V3 0x22
 
+/* RFC 9260 3: the first chunk's type stands behind the common header. An INIT is alone in its packet (4.3). */
+#define SCTP_CHUNK 12
+#define SCTP_INIT 1
+
 #define TCP_FIN 0x01
 #define TCP_SYN 0x02
 #define TCP_RST 0x04
@@ -83,6 +87,8 @@ static __always_inline bool parse_ports(struct cursor *cursor, struct packet *pa
 		return false;
 	packet->source_port = header->source;
 	packet->destination_port = header->destination;
+	if (packet->protocol == IPPROTO_SCTP && ensure_payload(cursor, packet, SCTP_CHUNK + 1))
+		packet->sctp_init = *(const __u8 *)(cursor->at + SCTP_CHUNK) == SCTP_INIT;
 	return true;
 }
 
@@ -137,6 +143,18 @@ static __always_inline bool parse_transport(struct cursor *cursor, struct packet
 static __always_inline bool is_syn(const struct packet *packet)
 {
 	return packet->protocol == IPPROTO_TCP && (packet->tcp_flags & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_SYN;
+}
+
+/* A TCP segment that opens no connection: one of a connection, of none, or the answer to a SYN. */
+static __always_inline bool is_midstream(const struct packet *packet)
+{
+	return packet->protocol == IPPROTO_TCP && !is_syn(packet);
+}
+
+/* Whether the packet asks for a flow of its own, whatever is known of its ports: a SYN of TCP, an INIT of SCTP. */
+static __always_inline bool is_opening(const struct packet *packet)
+{
+	return packet->sctp_init || is_syn(packet);
 }
 
 static __always_inline bool is_echo_request(const struct packet *packet)

@@ -15,9 +15,11 @@
 
 #include "conntrack.h"
 #include "decide.h"
+#include "endpoint.h"
 #include "event.h"
 #include "layout.h"
 #include "maps.h"
+#include "midstream.h"
 #include "neighbour.h"
 #include "parse.h"
 #include "plain.h"
@@ -25,40 +27,6 @@
 #include "source.h"
 
 #define HEADERS_MAX 512 /* bytes made contiguous where the headers do not stand in the linear part */
-
-/* The endpoint of an interface; NULL where the control plane has written none. */
-static __always_inline const struct endpoint *endpoint_of(__u32 ifindex)
-{
-	for (__u32 i = 0; i < ENDPOINT_PROBES; i++) {
-		__u32 place = (ifindex + i) & (ENDPOINTS_PLACES - 1);
-		const struct endpoint *endpoint = bpf_map_lookup_elem(&endpoints, &place);
-
-		if (endpoint && endpoint->ifindex == ifindex)
-			return endpoint;
-	}
-	return NULL;
-}
-
-/* What is known before the packet is looked at. False where the control plane has not written so much as the node. */
-static __always_inline bool context_of(struct context *context, hook_context *hook, enum direction direction)
-{
-	__u32 zero = 0;
-	const struct node *here = bpf_map_lookup_elem(&node, &zero);
-
-	if (!here)
-		return false;
-	*context = (struct context){
-		.node = here,
-		.ifindex = interface_of(hook),
-		.generation = here->generation,
-		.direction = direction,
-		.local = direction == DIRECTION_INGRESS && hook_local(hook),
-	};
-	context->owned = context->local && hook_owned(hook);
-	context->version = context->generation & 1;
-	context->endpoint = endpoint_of(context->ifindex);
-	return true;
-}
 
 /* Whether headers may go on in the part that is not linear. */
 static __always_inline bool is_partial(hook_context *hook)
@@ -241,6 +209,8 @@ static __always_inline bool lets_pass(hook_context *hook, enum direction directi
 		return false;
 	if (context.endpoint)
 		reason = verdict(hook, &context);
+	if (reason == REASON_MIDSTREAM)
+		reason = judge_midstream(hook, direction);
 	count(&context, reason, hook_ipv6(hook) ? COUNTED_IPV6 : COUNTED_IPV4, hook_counted(hook));
 	if (is_told(&context, reason))
 		tell(hook, reason << 1 | direction, context.endpoint ? context.endpoint->id : 0, context.generation);

@@ -14,7 +14,7 @@
 #define PEERS (1 << 18)
 
 // A peer's address, as the packet has it, and the port that it, or the pod,
-// speaks from.
+// speaks from; in an answer, the port that is spoken to.
 struct peer_v4 {
   __be32 address;
   __u32 port;
@@ -60,6 +60,7 @@ struct {
   __u32 next;   // packets so far
   __u32 bits;   // the list has 1 << bits peers
   __u32 stride; // each time round, all ports are so much higher
+  __u32 answer; // the port is the destination's
 } course;
 
 static __always_inline __be16 port_of(__u32 port) {
@@ -72,27 +73,27 @@ static __always_inline __u32 next_place(void) {
 
 static __always_inline void drive_v4(void *data, void *end, __u32 offset) {
   struct iphdr *ip = data + sizeof(struct ethhdr);
-  __be16 *source_port = (void *)(ip + 1);
+  __be16 *port = (__be16 *)(ip + 1) + (course.answer & 1);
   __u32 place = next_place();
   const struct peer_v4 *peer = bpf_map_lookup_elem(&peers_v4, &place);
 
-  if (!peer || (void *)(source_port + 1) > end)
+  if (!peer || (void *)(ip + 1) > end || (void *)(port + 1) > end)
     return;
   *(__be32 *)((void *)ip + offset) = peer->address;
-  *source_port = port_of(peer->port);
+  *port = port_of(peer->port);
   course.next++;
 }
 
 static __always_inline void drive_v6(void *data, void *end, __u32 offset) {
   struct ipv6hdr *ip = data + sizeof(struct ethhdr);
-  __be16 *source_port = (void *)(ip + 1);
+  __be16 *port = (__be16 *)(ip + 1) + (course.answer & 1);
   __u32 place = next_place();
   const struct peer_v6 *peer = bpf_map_lookup_elem(&peers_v6, &place);
 
-  if (!peer || (void *)(source_port + 1) > end)
+  if (!peer || (void *)(ip + 1) > end || (void *)(port + 1) > end)
     return;
   __builtin_memcpy((void *)ip + offset, peer->address, sizeof(peer->address));
-  *source_port = port_of(peer->port);
+  *port = port_of(peer->port);
   course.next++;
 }
 

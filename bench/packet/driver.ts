@@ -15,6 +15,8 @@ export interface Course {
   readonly hook: Hook;
   readonly peerIs: PeerIs;
   readonly peers: Peers;
+  /** Drives the answers to the packets of these peers: their port is the destination's. */
+  readonly answer?: boolean;
 }
 
 export interface Driver {
@@ -37,7 +39,7 @@ export async function openDriver(): Promise<Driver> {
   const held: { [family in Family]?: Peers } = {};
   return {
     nothing: (hook) => object.program(`${hook}_nothing`),
-    async drive({ hook, peerIs, peers }, target) {
+    async drive({ hook, peerIs, peers, answer = false }, target) {
       if (held[peers.family] !== peers) {
         using map = object.map(`peers_v${peers.family}`);
         await map.updateBatch(places(peers.count), peers.bytes, peers.count);
@@ -46,7 +48,7 @@ export async function openDriver(): Promise<Driver> {
       using targets = object.map(`target_${hook}`);
       await targets.setProgram(words(0), target);
       using variables = object.map(".bss");
-      variables.update(words(0), words(0, Math.log2(peers.count), peers.stride));
+      variables.update(words(0), words(0, Math.log2(peers.count), peers.stride, Number(answer)));
       return object.program(`${hook}_${peerIs === "source" ? "from" : "to"}_v${peers.family}`);
     },
     close: () => object.close(),

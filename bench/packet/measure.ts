@@ -4,7 +4,7 @@ import type { BpfProgram } from "bpf-ts";
 import { codeOf, OperationError } from "../../src/base/errors.ts";
 import { addressOf, type Family } from "../../src/base/ip.ts";
 import { packet } from "../../src/engines/frame.ts";
-import type { Driver, PeerIs } from "./driver.ts";
+import type { Driver } from "./driver.ts";
 import type { Meter } from "./meter.ts";
 import { anyPeers, type Peers } from "./peers.ts";
 import { randomFrom } from "./random.ts";
@@ -122,24 +122,45 @@ async function prepare(rig: Rig, row: ProgramRow): Promise<BpfProgram> {
     return stage.timed(row);
   }
   const peers = stage.peers(row);
-  const peerIs: PeerIs = row.direction === "ingress" ? "source" : "destination";
-  const drive = (target: BpfProgram) => rig.driver.drive({ hook: row.hook, peerIs, peers }, target);
+  const driveRow = ({ hook, direction }: ProgramRow, target: BpfProgram, answer = false) =>
+    rig.driver.drive(
+      { hook, peerIs: direction === "ingress" ? "source" : "destination", peers, answer },
+      target,
+    );
+  const drive = (target: BpfProgram) => driveRow(row, target);
   if (from === "new") {
     const program = await drive(stage.timed(row));
     if (row.table === "full") time(program, input, Math.ceil(stage.flowsMax[family] * 1.5));
     return program;
   }
-  // Flows that are established have been seen before.
+  // Flows that are established have been opened and answered before.
+  if (row.transport === "ACK") {
+    const [asks, answers] = [opened(row), answered(row)];
+    time(await driveRow(asks, stage.program(asks)), stage.input(asks), peers.count);
+    time(await driveRow(answers, stage.program(answers), true), stage.input(answers), peers.count);
+  }
   time(await drive(stage.program(row)), input, from === "any" ? WARM_UP : peers.count);
   return drive(stage.timed(row));
 }
 
-/** Makes the flow of a row that has but one. UDP has no segment that shows that both sides have spoken. */
-function establish(stage: Stage, row: ProgramRow): void {
+/** What opens the connection of a row's segments, from the side that they come from. */
+const opened = (row: ProgramRow): ProgramRow => ({ ...row, transport: "SYN" });
+
+/** Segments the other way, by the tc program where the row's comes by XDP: what comes to a pod has no other. */
+const answered = (row: ProgramRow): ProgramRow => {
   const answer = mirrored(row);
-  if (row.transport === "UDP") {
-    time(stage.program(row), stage.input(row), 1);
-    time(stage.program(answer), stage.input(answer), 1);
+  return answer.direction === "ingress" ? { ...answer, hook: "tc" } : answer;
+};
+
+const DROPPED: ReadonlySet<string> = new Set(["denied", "untracked"]);
+
+/** Makes the flow of a row that has but one: opened by the side whose port is not the service's, answered, and gone on with. */
+function establish(stage: Stage, row: ProgramRow): void {
+  if (row.transport !== "SYN" && !DROPPED.has(row.reason)) {
+    const asks = row.port.at === "destination" ? row : answered(row);
+    const answers = row.port.at === "destination" ? answered(row) : row;
+    for (const each of [asks.transport === "ACK" ? opened(asks) : asks, answers, asks])
+      time(stage.program(each), stage.input(each), 1);
   }
   time(stage.program(row), stage.input(row), WARM_UP);
 }

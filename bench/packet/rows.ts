@@ -85,6 +85,13 @@ const denied = (family: Family): readonly Row[] => [
     port: { at: "destination", allowed: false },
     reason: "denied",
   }),
+  row(`untracked-v${family}-hot`, "a segment of no known flow, of one peer that no rule names", {
+    family,
+    peer: "unknown",
+    transport: "ACK",
+    port: { at: "destination", allowed: false },
+    reason: "untracked",
+  }),
   ...SIZES.map((size) =>
     row(`denied-v${family}-random-${size}`, `a SYN from any address at all; ${size} prefixes`, {
       family,

@@ -16,6 +16,7 @@ const BY_POLICY: ReadonlySet<number> = new Set([
   Reason.AUDIT,
   Reason.DENIED,
   Reason.REVOKED,
+  Reason.UNTRACKED,
   Reason.MALFORMED,
   Reason.FRAGMENT,
   Reason.UNSUPPORTED,
@@ -36,10 +37,8 @@ export function namerOf(force: InForce | undefined): Namer {
   return (event, time) => {
     const entry = sides.get(event.ifindex);
     const name = force?.interfaces.get(event.ifindex);
-    const opened = directionsIn(event.openers);
-    const policies = BY_POLICY.has(event.reason)
-      ? opened.flatMap((direction) => (entry?.sides[direction]?.policies ?? []).map(keyOf))
-      : [];
+    const opener = directionOf(event.opener);
+    const policies = BY_POLICY.has(event.reason) ? (entry?.sides[opener]?.policies ?? []).map(keyOf) : [];
     const isRead = event.protocol !== 0;
     const end = (address: AddressV6, port: number): EventEnd => {
       const text = addressText(address, event.family);
@@ -65,7 +64,7 @@ export function namerOf(force: InForce | undefined): Namer {
       bytes: event.bytes,
       generation: event.generation,
       identity: event.identity,
-      opened,
+      opener,
       policies: [...new Set(policies)],
     } as const satisfies Omit<EventView, "text">;
     return { ...view, text: whyText(view) };
@@ -78,9 +77,6 @@ function verdictOf(reason: Reason): EventVerdict {
 }
 
 const directionOf = (number: number): Direction => (number === 0 ? "ingress" : "egress");
-
-const directionsIn = (bits: number): Direction[] =>
-  [0, 1].filter((direction) => bits & (1 << direction)).map(directionOf);
 
 function addressText({ high, low }: AddressV6, family: number): string | undefined {
   switch (family) {

@@ -35,9 +35,8 @@ Exit codes:
   0 done, 1 error, 2 wrong usage, 4 no such pod, or nothing in the kernel`;
 
 const FLUSH_HELP = `
-A removed flow is not closed: its next packet is judged by policy, as the first one of an unknown flow. If policy
-allows the direction in which the flow was opened, it continues; a reply that comes first is dropped, except in TCP,
-where the opener is inferred.
+A removed flow is not closed: its next packet is judged by policy as if no earlier one had been seen. If policy allows
+the direction of that packet, it continues; a reply that policy denies in its own direction is dropped.
 
 Examples:
   weir conntrack flush --peer 10.0.0.9 --dry-run   count them first

@@ -13,12 +13,15 @@ type NodeSettings = Omit<Node, "generation">;
  */
 const NEIGHBOUR_RATE = 1_000;
 
-/** Seconds without a packet until a flow is forgotten: the defaults of Linux's own conntrack, where it has them. */
+/**
+ * Seconds without a packet until a flow is forgotten: the defaults of Linux's own conntrack, where it has them. A reset may be
+ * forged, and the connection's next segment may be far away: it leaves more time than Linux's 10 seconds.
+ */
 const TIMEOUT_SECONDS: { readonly [name in keyof typeof Timeout]: number } = {
   TCP_NEW: 120,
   TCP_ESTABLISHED: 432_000,
   TCP_CLOSING: 120,
-  TCP_RESET: 10,
+  TCP_RESET: 120,
   UDP_NEW: 30,
   UDP_STREAM: 120,
   SCTP: 210,

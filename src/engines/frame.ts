@@ -7,7 +7,7 @@ import { IP_PROTOCOL } from "../model/protocol.ts";
 /** IP protocol numbers (IANA). */
 export { IP_PROTOCOL };
 export const ETHER_TYPE = { IPV4: 0x0800, ARP: 0x0806, VLAN: 0x8100, QINQ: 0x88a8, IPV6: 0x86dd } as const;
-export const TCP_FLAG = { FIN: 1, SYN: 2, RST: 4, PSH: 8, ACK: 16 } as const;
+export const TCP_FLAG = { FIN: 1, SYN: 2, RST: 4, PSH: 8, ACK: 16, URG: 32 } as const;
 
 /** Parts of a frame: bytes, or numbers that are one byte each. */
 export type Part = Uint8Array | readonly number[];
@@ -107,14 +107,17 @@ export const tcp = (
 export const udp = (source: number, destination: number, payload: Part = []): Uint8Array =>
   bytes(u16(source), u16(destination), u16(8 + payload.length), u16(0), payload);
 
-/** A common header and the head of an INIT chunk. */
-export const sctp = (source: number, destination: number): Uint8Array =>
+/** Types of the first chunk of an SCTP packet (RFC 9260, 3.2). */
+export const SCTP_CHUNK = { DATA: 0, INIT: 1, INIT_ACK: 2, HEARTBEAT: 4, ABORT: 6, SHUTDOWN: 7 } as const;
+
+/** A common header and a chunk with the fields of an INIT. */
+export const sctp = (source: number, destination: number, chunk: number = SCTP_CHUNK.INIT): Uint8Array =>
   bytes(
     u16(source),
     u16(destination),
     u32(0),
     u32(0),
-    [1, 0],
+    [chunk, 0],
     u16(20),
     u32(1),
     u32(65_535),

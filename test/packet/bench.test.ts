@@ -61,6 +61,7 @@ const EVICTING = ["new-v4-evicting", "new-v6-evicting"];
 const DRAWN = { "established-v4-16k": 16_384, "established-v4-128k": 131_072, "established-v6-16k": 16_384 };
 const UNTRACKED = [
   "denied-v4-hot",
+  "untracked-v4-hot",
   "denied-v4-random-1k",
   "denied-xdp-hot",
   "spoofed-v4-hot",

@@ -1,18 +1,21 @@
 // Flows through the loaded programs: what a rule allows, the replies to it, and what only looks like either.
 
 import { describe, expect, it } from "vitest";
-import { TCP_FLAG } from "../../src/engines/frame.ts";
+import type { Address } from "../../src/base/ip.ts";
+import { bytes, TCP_FLAG } from "../../src/engines/frame.ts";
 import { address } from "../support/model.ts";
 import {
   echo,
   echoReply,
   FIN_ACK,
+  fragment,
   frame,
   icmpSegment,
   otherSegment,
   RST_ACK,
   type Segment,
   SYN_ACK,
+  sctpData,
   sctpSegment,
   tcpSegment,
   udpSegment,
@@ -20,7 +23,7 @@ import {
 import { into, outOf, testTable, useWorld } from "./table.ts";
 import { type Addresses, BOTH_FAMILIES, type PodName } from "./world.ts";
 
-const { SYN, ACK, FIN, RST, PSH } = TCP_FLAG;
+const { SYN, ACK, FIN, RST, PSH, URG } = TCP_FLAG;
 const GRE = 47;
 
 const world = useWorld();
@@ -112,13 +115,13 @@ testTable("replies", world, [
         outOf("both", from(tcpSegment(80, 40_000, SYN_ACK)), "established"),
         into("both", to(tcpSegment(40_000, 80, ACK)), "established"),
         outOf("both", from(tcpSegment(80, 40_000, PSH | ACK)), "established"),
-        outOf("both", from(tcpSegment(80, 40_001, SYN_ACK)), "policy"),
-        outOf("both", from(tcpSegment(79, 40_000, SYN_ACK)), "denied"),
+        outOf("both", from(tcpSegment(80, 41_001, SYN_ACK)), "untracked"),
+        outOf("both", from(tcpSegment(79, 41_000, SYN_ACK)), "untracked"),
         into("both", to(udpSegment(40_000, 53)), "policy"),
         outOf("both", from(udpSegment(53, 40_000)), "established"),
         outOf("both", from(udpSegment(54, 40_000)), "denied"),
         into("both", to(sctpSegment(40_000, 5_000)), "policy"),
-        outOf("both", from(sctpSegment(5_000, 40_000)), "established"),
+        outOf("both", from(sctpData(5_000, 40_000)), "established"),
         outOf("both", from(sctpSegment(5_001, 40_000)), "denied"),
       ];
     },
@@ -135,7 +138,7 @@ testTable("replies", world, [
         into("in", to(udpSegment(54, 40_000)), "denied"),
         into("in", to(udpSegment(53, 40_001)), "denied"),
         outOf("in", from(sctpSegment(40_000, 5_000)), "not-isolated"),
-        into("in", to(sctpSegment(5_000, 40_000)), "established"),
+        into("in", to(sctpData(5_000, 40_000)), "established"),
         outOf("in", from(echo(a.family, 7)), "not-isolated"),
         into("in", to(echoReply(a.family, 7)), "established"),
         into("in", to(echoReply(a.family, 8)), "denied"),
@@ -161,10 +164,10 @@ testTable("replies", world, [
     steps: (a) => {
       const { to, from } = between(a, "stranger", "both");
       return [
-        into("both", to(tcpSegment(443, 40_000, SYN_ACK)), "denied"),
+        into("both", to(tcpSegment(443, 40_000, SYN_ACK)), "untracked"),
         into("both", to(udpSegment(53, 40_000)), "denied"),
         into("both", to(echoReply(a.family, 7)), "denied"),
-        outOf("both", from(tcpSegment(80, 40_000, SYN_ACK)), "denied"),
+        outOf("both", from(tcpSegment(80, 40_000, SYN_ACK)), "untracked"),
         outOf("both", from(udpSegment(53, 40_000)), "denied"),
         outOf("both", from(echoReply(a.family, 7)), "denied"),
       ];
@@ -218,69 +221,159 @@ testTable("a SYN", world, [
     steps: (a) => {
       const { to } = between(a, "stranger", "both");
       return [SYN_ACK, SYN | RST, SYN | ACK | FIN, 0, 0xff, FIN, RST, RST_ACK].map((flags) =>
-        into("both", to(tcpSegment(443, 80, flags)), "denied"),
+        into("both", to(tcpSegment(443, 80, flags)), "untracked"),
       );
     },
   },
 ]);
 
-/** Under free egress the pod may have opened it, under ingress policy the stranger may not. */
-const OPENED: readonly { from: number; to: number; flags: number; reason: string }[] = [
-  { from: 443, to: 40_001, flags: ACK, reason: "not-isolated" },
-  { from: 443, to: 40_002, flags: FIN_ACK, reason: "not-isolated" },
-  { from: 443, to: 40_003, flags: RST, reason: "not-isolated" },
-  { from: 443, to: 40_004, flags: SYN, reason: "denied" },
-  { from: 40_000, to: 81, flags: ACK, reason: "denied" },
-  { from: 40_000, to: 82, flags: RST_ACK, reason: "denied" },
-  { from: 40_000, to: 83, flags: SYN_ACK, reason: "not-isolated" },
-  { from: 32_768, to: 32_767, flags: ACK, reason: "denied" },
-  { from: 32_767, to: 32_768, flags: ACK, reason: "not-isolated" },
-  { from: 1_000, to: 80, flags: ACK, reason: "not-isolated" },
-  { from: 40_000, to: 50_000, flags: ACK, reason: "not-isolated" },
-  { from: 0, to: 0, flags: 0, reason: "not-isolated" },
+/** All but those of a SYN. The last three are what a scanner sends, and every flag at once. */
+const MIDSTREAM = [
+  ACK,
+  ACK | PSH,
+  FIN_ACK,
+  RST_ACK,
+  SYN_ACK,
+  SYN | RST,
+  FIN,
+  RST,
+  0,
+  PSH | URG,
+  FIN | PSH | URG,
+  0xff,
 ];
+/** SYNs to the programs as to the receiver's TCP, whatever else is set. */
+const SYNS = [SYN, SYN | FIN, SYN | PSH, SYN | URG];
+/** An answer's, a request's, of services, of clients, and none: from the ephemeral ports, below them, at their border. */
+const PORTS = [
+  [1_000, 40_000],
+  [443, 40_001],
+  [40_000, 1_000],
+  [40_000, 443],
+  [80, 443],
+  [53, 53],
+  [32_767, 32_768],
+  [32_768, 32_767],
+  [40_000, 50_000],
+  [0, 0],
+] as const;
 
-testTable("a segment in mid-connection that no entry knows", world, [
+const segments = (flags: readonly number[]) =>
+  PORTS.flatMap(([from, to]) => flags.map((each) => tcpSegment(from, to, each)));
+
+testTable("a TCP segment of no known flow", world, [
   {
-    name: "is judged by who may have opened the connection",
+    name: "is denied where its own direction's policy denies it, whatever its flags and ports",
     steps: (a) =>
-      OPENED.map(({ from, to, flags, reason }) =>
-        into("in", frame(a.stranger, a.pods.in, tcpSegment(from, to, flags)), reason),
+      [
+        ...segments(MIDSTREAM).map((segment) => ({ segment, reason: "untracked" })),
+        ...segments(SYNS).map((segment) => ({ segment, reason: "denied" })),
+      ].flatMap(({ segment, reason }) => [
+        into("in", between(a, "stranger", "in").to(segment), reason),
+        into("both", between(a, "stranger", "both").to(segment), reason),
+        outOf("out", between(a, "stranger", "out").from(segment), reason),
+        outOf("both", between(a, "stranger", "both").from(segment), reason),
+      ]),
+  },
+  {
+    name: "passes where its own direction is free, and its answers do not",
+    steps: (a) =>
+      PORTS.flatMap(([from, to]) =>
+        MIDSTREAM.flatMap((flags) => [
+          outOf("in", between(a, "stranger", "in").from(tcpSegment(from, to, flags)), "not-isolated"),
+          into("in", between(a, "stranger", "in").to(tcpSegment(to, from, ACK)), "untracked"),
+          into("out", between(a, "stranger", "out").to(tcpSegment(from, to, flags)), "not-isolated"),
+          outOf("out", between(a, "stranger", "out").from(tcpSegment(to, from, ACK)), "untracked"),
+        ]),
       ),
   },
   {
-    name: "is denied where neither side may have",
+    name: "passes where a rule of its own direction allows it, and its answers pass",
     steps: (a) =>
-      OPENED.map(({ from, to, flags }) =>
-        into("both", frame(a.stranger, a.pods.both, tcpSegment(from, to, flags)), "denied"),
-      ),
+      MIDSTREAM.filter((flags) => !(flags & RST)).flatMap((flags, at) => {
+        const { to, from } = between(a, "friend", "both");
+        const port = 41_000 + at;
+        return [
+          into("both", to(tcpSegment(port, 80, flags)), "policy"),
+          outOf("both", from(tcpSegment(80, port, ACK)), "established"),
+          into("both", to(tcpSegment(port, 80, ACK)), "established"),
+          outOf("both", from(tcpSegment(port, 80, flags)), "policy"),
+          into("both", to(tcpSegment(80, port, ACK)), "established"),
+          outOf("both", from(tcpSegment(port, 80, ACK)), "established"),
+        ];
+      }),
   },
   {
-    name: "lives on where the rules allow the connection, in both directions",
+    name: "that is a reset passes where a rule allows it, and leaves nothing for an answer to pass by",
+    steps: (a) => {
+      const { to, from } = between(a, "friend", "both");
+      return [RST, RST_ACK, SYN | RST].flatMap((flags) => [
+        into("both", to(tcpSegment(42_000, 80, flags)), "policy"),
+        outOf("both", from(tcpSegment(80, 42_000, ACK)), "untracked"),
+        outOf("both", from(tcpSegment(42_000, 80, flags)), "policy"),
+        into("both", to(tcpSegment(80, 42_000, ACK)), "untracked"),
+      ]);
+    },
+  },
+  {
+    name: "is never judged by the other direction's policy",
     steps: (a) => {
       const { to, from } = between(a, "friend", "both");
       return [
-        into("both", to(tcpSegment(40_000, 80, ACK)), "policy"),
-        outOf("both", from(tcpSegment(80, 40_000, ACK)), "established"),
-        outOf("both", from(tcpSegment(80, 40_100, ACK)), "policy"),
-        into("both", to(tcpSegment(40_100, 80, ACK)), "established"),
-        outOf("both", from(tcpSegment(40_200, 80, ACK)), "policy"),
-        into("both", to(tcpSegment(80, 40_300, ACK)), "policy"),
-        into("both", to(tcpSegment(40_000, 81, ACK)), "denied"),
-        outOf("both", from(tcpSegment(81, 40_000, ACK)), "denied"),
+        // What would be an answer of the friend's port 80, and to it.
+        into("both", to(tcpSegment(80, 41_100, ACK)), "untracked"),
+        into("both", to(tcpSegment(80, 41_100, SYN_ACK)), "untracked"),
+        outOf("both", from(tcpSegment(80, 41_100, ACK)), "untracked"),
+        outOf("both", from(tcpSegment(80, 41_100, SYN_ACK)), "untracked"),
+        outOf("both", from(tcpSegment(80, 1_000, FIN_ACK)), "untracked"),
       ];
     },
   },
   {
-    name: "opens no way for a SYN of the other side",
+    name: "opens no way for a SYN, or for another protocol, of the other side",
     steps: (a) => {
-      const { to } = between(a, "stranger", "in");
+      const { to, from } = between(a, "stranger", "in");
       return [
-        into("in", to(tcpSegment(443, 40_000, ACK)), "not-isolated"),
-        into("in", to(tcpSegment(443, 40_000, SYN)), "denied"),
-        into("in", to(udpSegment(443, 40_000)), "denied"),
+        outOf("in", from(tcpSegment(443, 40_000, ACK)), "not-isolated"),
+        into("in", to(tcpSegment(40_000, 443, SYN)), "denied"),
+        into("in", to(udpSegment(40_000, 443)), "denied"),
+        into("in", to(tcpSegment(40_000, 443, SYN_ACK)), "untracked"),
       ];
     },
+  },
+  {
+    name: "is looked for in the flow of its ports' order alone",
+    steps: (a) => {
+      const { to, from } = between(a, "stranger", "in");
+      return [
+        outOf("in", from(tcpSegment(40_000, 443)), "not-isolated"),
+        into("in", to(tcpSegment(40_000, 443, ACK)), "untracked"),
+        into("in", to(tcpSegment(443, 40_001, ACK)), "untracked"),
+        into("in", to(tcpSegment(443, 40_000, ACK)), "established"),
+      ];
+    },
+  },
+  {
+    name: "in fragments is judged as a whole one",
+    steps: (a) =>
+      (["stranger", "friend"] as const).flatMap((peer, at) => {
+        const segment = tcpSegment(40_000, 80, ACK);
+        const long = { ...segment, payload: bytes(segment.payload, new Uint8Array(12)) };
+        const parts = (source: Address, destination: Address, id: number) =>
+          [0, 3].map((offset) => {
+            const payload = bytes(long.payload).subarray(offset * 8, offset * 8 + 24);
+            return fragment(source, destination, { ...long, payload }, { id, offset, more: offset === 0 });
+          });
+        const [first, last] = parts(a[peer], a.pods.both, 21 + at);
+        const [sent, end] = parts(a.pods.both, a[peer], 31 + at);
+        const known = peer === "friend";
+        return [
+          into("both", first as Uint8Array, known ? "policy" : "untracked"),
+          into("both", last as Uint8Array, known ? "established" : "fragment"),
+          outOf("both", sent as Uint8Array, known ? "policy" : "untracked"),
+          outOf("both", end as Uint8Array, known ? "established" : "fragment"),
+        ];
+      }),
   },
 ]);
 

@@ -15,6 +15,7 @@ import {
   ipv4,
   ipv6,
   type Part,
+  SCTP_CHUNK,
   sctp,
   TCP_FLAG,
   tcp,
@@ -43,10 +44,13 @@ export const udpSegment = (from: number, to: number, payload: Part = []): Segmen
   payload: udp(from, to, payload),
 });
 
-export const sctpSegment = (from: number, to: number): Segment => ({
+export const sctpSegment = (from: number, to: number, chunk?: number): Segment => ({
   number: IP_PROTOCOL.SCTP,
-  payload: sctp(from, to),
+  payload: sctp(from, to, chunk),
 });
+
+/** Of an association that is there. */
+export const sctpData = (from: number, to: number): Segment => sctpSegment(from, to, SCTP_CHUNK.DATA);
 
 export const icmpNumber = (family: 4 | 6): number => (family === 4 ? IP_PROTOCOL.ICMP : IP_PROTOCOL.ICMPV6);
 

@@ -6,6 +6,7 @@ import {
   ethernet,
   IP_PROTOCOL,
   ipv4,
+  SCTP_CHUNK,
   TCP_FLAG,
   tcp,
   u16,
@@ -260,18 +261,30 @@ testTable("a flow", world, [
     ],
   },
   {
-    name: "of SCTP takes its start and its end as any packet, and neither opens the other way",
+    name: "of SCTP is opened by an INIT, whatever was before, and by what its own direction allows",
     steps: (a) => {
-      const chunk = (from: number, to: number, type: number): Segment => ({
-        number: IP_PROTOCOL.SCTP,
-        payload: [...sctpSegment(from, to).payload, type, 0, 0, 4],
-      });
+      const { friend, stranger, pods } = a;
+      const { INIT, INIT_ACK, DATA, HEARTBEAT, ABORT } = SCTP_CHUNK;
       return [
-        into("both", frame(a.friend, a.pods.both, chunk(40_000, 5_000, 1)), "policy"),
-        outOf("both", frame(a.pods.both, a.friend, chunk(5_000, 40_000, 2)), "established"),
-        into("both", frame(a.friend, a.pods.both, chunk(40_000, 5_000, 6)), "established"),
-        outOf("both", frame(a.pods.both, a.friend, chunk(5_000, 40_000, 0)), "established"),
-        outOf("both", frame(a.pods.both, a.friend, chunk(5_001, 40_000, 1)), "denied"),
+        into("both", frame(friend, pods.both, sctpSegment(40_000, 5_000, INIT)), "policy"),
+        outOf("both", frame(pods.both, friend, sctpSegment(5_000, 40_000, INIT_ACK)), "established"),
+        into("both", frame(friend, pods.both, sctpSegment(40_000, 5_000, DATA)), "established"),
+        // Opened again, and once more by the other side, which may not.
+        into("both", frame(friend, pods.both, sctpSegment(40_000, 5_000, INIT)), "policy"),
+        outOf("both", frame(pods.both, friend, sctpSegment(5_000, 40_000, INIT)), "denied"),
+        outOf("both", frame(pods.both, friend, sctpSegment(5_000, 40_000, DATA)), "established"),
+        into("both", frame(friend, pods.both, sctpSegment(40_000, 5_000, ABORT)), "established"),
+        outOf("both", frame(pods.both, friend, sctpSegment(5_001, 40_000, INIT)), "denied"),
+        // Into an association of the pod's own.
+        outOf("in", frame(pods.in, stranger, sctpSegment(40_000, 5_000, INIT)), "not-isolated"),
+        into("in", frame(stranger, pods.in, sctpSegment(5_000, 40_000, INIT)), "denied"),
+        into("in", frame(stranger, pods.in, sctpSegment(5_000, 40_000, HEARTBEAT)), "established"),
+        // Of no association: as a packet of any protocol but TCP.
+        ...[INIT_ACK, DATA, HEARTBEAT, ABORT].flatMap((chunk) => [
+          into("in", frame(stranger, pods.in, sctpSegment(40_000, 5_001, chunk)), "denied"),
+          outOf("out", frame(pods.out, stranger, sctpSegment(40_000, 5_001, chunk)), "denied"),
+          into("both", frame(stranger, pods.both, sctpSegment(5_001, 40_000, chunk)), "denied"),
+        ]),
       ];
     },
   },

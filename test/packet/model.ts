@@ -10,18 +10,17 @@ const bytesOf = (address: typeof V4.friend): string => hex(Uint8Array.from(addre
 const OWN = { 4: bytesOf(V4.pods.both), 6: bytesOf(V6.pods.both) } as const;
 const FRIEND = { 4: bytesOf(V4.friend), 6: bytesOf(V6.friend) } as const;
 const ALLOWED_PORT = 80;
-const EPHEMERAL_FIRST = 32_768;
-const [TCP, SYN, SYN_RST_ACK] = [6, 0x02, 0x16];
+const [TCP, SYN, RST, SYN_RST_ACK] = [6, 0x02, 0x04, 0x16];
 
 /** Everything that the programs remember. */
 export interface Memory {
-  /** Opener of each flow. */
-  readonly flows: Map<string, Direction>;
+  /** Flows that an entry is there for. */
+  readonly flows: Set<string>;
   /** First fragments that passed, with what they were. */
   readonly firsts: Map<string, Packet>;
 }
 
-export const newMemory = (): Memory => ({ flows: new Map(), firsts: new Map() });
+export const newMemory = (): Memory => ({ flows: new Set(), firsts: new Map() });
 
 const isOwn = (family: 4 | 6, source: string): boolean =>
   source === OWN[family] || (family === 6 && /^fe[89ab]/.test(source));
@@ -200,7 +199,8 @@ function judgeIp(memory: Memory, direction: Direction, packet: Packet): string {
     : isIcmp
       ? judgeError(memory, packet, out)
       : judgeFlow(memory, direction, packet);
-  if (packet.part === "first" && reason !== "denied") memory.firsts.set(fragment, packet);
+  if (packet.part === "first" && !["denied", "untracked"].includes(reason))
+    memory.firsts.set(fragment, packet);
   return reason;
 }
 
@@ -217,30 +217,15 @@ function judgeError(
 }
 
 function judgeFlow({ flows }: Memory, direction: Direction, packet: Packet): string {
-  const { tcpFlags = 0, sourcePort = 0, destinationPort = 0 } = packet;
+  const { tcpFlags = 0, destinationPort = 0 } = packet;
   const key = flowOf(packet, direction === "egress");
-  const opener = flows.get(key);
   const isSyn = packet.protocol === TCP && (tcpFlags & SYN_RST_ACK) === SYN;
-  if (opener !== undefined && !isSyn) return "established";
+  if (flows.has(key) && !isSyn) return "established";
+  // Whatever its ports and flags: who opened the connection is not to be seen (docs/decisions/0017-openers-by-evidence.md).
   const peer = direction === "egress" ? packet.destination : packet.source;
-  if (packet.protocol !== TCP || peer !== FRIEND[packet.family]) return "denied";
-  const other = direction === "egress" ? "ingress" : "egress";
-  for (const side of openers(packet, isSyn)) {
-    if ((side === "sender" ? destinationPort : sourcePort) !== ALLOWED_PORT) continue;
-    flows.set(key, side === "sender" ? direction : other);
-    return "policy";
-  }
-  return "denied";
-}
-
-/** docs/decisions/0003-segments-in-mid-connection.md */
-function openers(
-  { tcpFlags = 0, sourcePort = 0, destinationPort = 0 }: Packet,
-  isSyn: boolean,
-): ("sender" | "receiver")[] {
-  if (isSyn) return ["sender"];
-  if (tcpFlags & SYN) return ["receiver"];
-  const [from, to] = [sourcePort >= EPHEMERAL_FIRST, destinationPort >= EPHEMERAL_FIRST];
-  if (from === to) return ["sender", "receiver"];
-  return from ? ["sender"] : ["receiver"];
+  const isAllowed =
+    packet.protocol === TCP && peer === FRIEND[packet.family] && destinationPort === ALLOWED_PORT;
+  if (!isAllowed) return packet.protocol === TCP && !isSyn ? "untracked" : "denied";
+  if (!(tcpFlags & RST)) flows.add(key);
+  return "policy";
 }

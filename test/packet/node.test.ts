@@ -12,7 +12,7 @@ import {
   frame,
   otherSegment,
   SYN_ACK,
-  sctpSegment,
+  sctpData,
   tcpSegment,
   udpSegment,
 } from "./frames.ts";
@@ -29,11 +29,15 @@ testTable("what this node sends", world, [
   {
     name: "passes, and so do the answers to it",
     steps: (a) =>
-      [tcpAnswer, udpSegment, sctpSegment].flatMap((segment) => [
+      [
+        { segment: tcpAnswer, reason: "untracked" },
+        { segment: udpSegment, reason: "denied" },
+        { segment: sctpData, reason: "denied" },
+      ].flatMap(({ segment, reason }) => [
         into("both", frame(a.node, a.pods.both, segment(40_000, 8_080)), "node", THIS_NODE),
         outOf("both", frame(a.pods.both, a.node, segment(8_080, 40_000)), "established"),
-        outOf("both", frame(a.pods.both, a.node, segment(8_080, 40_001)), "denied"),
-        outOf("both", frame(a.pods.both, a.stranger, segment(8_080, 40_000)), "denied"),
+        outOf("both", frame(a.pods.both, a.node, segment(8_080, 40_001)), reason),
+        outOf("both", frame(a.pods.both, a.stranger, segment(8_080, 40_000)), reason),
       ]),
   },
   {
@@ -72,9 +76,9 @@ testTable("what this node sends", world, [
       into("in", frame(a.node, a.pods.in, tcpSegment(443, 40_000, SYN_ACK)), "node", THIS_NODE),
       outOf("in", frame(a.pods.in, a.node, tcpSegment(40_000, 443, ACK)), "established"),
       into("both", frame(a.node, a.pods.both, tcpSegment(443, 40_000, SYN_ACK)), "node", THIS_NODE),
-      outOf("both", frame(a.pods.both, a.node, tcpSegment(40_000, 443, ACK)), "denied"),
+      outOf("both", frame(a.pods.both, a.node, tcpSegment(40_000, 443, ACK)), "untracked"),
       into("both", frame(a.node, a.pods.both, tcpSegment(443, 40_000, ACK)), "node", THIS_NODE),
-      outOf("both", frame(a.pods.both, a.node, tcpSegment(40_000, 443, ACK)), "denied"),
+      outOf("both", frame(a.pods.both, a.node, tcpSegment(40_000, 443, ACK)), "untracked"),
     ],
   },
 ]);
@@ -86,7 +90,7 @@ testTable("what claims to be from this node", world, [
       into("both", frame(a.node, a.pods.both, tcpSegment(40_000, 8_080)), "denied"),
       into("both", frame(a.node, a.pods.both, tcpSegment(40_000, 8_080)), "node", THIS_NODE),
       outOf("both", frame(a.pods.both, a.node, tcpSegment(8_080, 40_000, SYN_ACK)), "established"),
-      into("both", frame(a.node, a.pods.both, tcpSegment(40_000, 8_080, ACK)), "denied"),
+      into("both", frame(a.node, a.pods.both, tcpSegment(40_000, 8_080, ACK)), "untracked"),
       into("both", frame(a.node, a.pods.both, tcpSegment(40_000, 8_080)), "denied"),
       into("both", frame(a.node, a.pods.both, udpSegment(40_000, 8_080)), "denied"),
       into("both", frame(a.node, a.pods.both, echo(a.family, 1)), "denied"),

@@ -88,6 +88,7 @@ const PRODUCERS: Readonly<Record<string, Readonly<Record<Direction, Producer | t
     return way.ask("both", way.frame("both", "stranger", SYN));
   }),
   denied: both((way) => way.ask("both", way.frame("both", "stranger", SYN))),
+  untracked: both((way) => way.ask("both", way.frame("both", "stranger", ANSWER))),
   revoked: both(async (way) => {
     way.ask("both", way.frame("both", "friend", SYN));
     await world().enforce([]);

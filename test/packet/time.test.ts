@@ -3,7 +3,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, describe, expect, it } from "vitest";
 import { TCP_FLAG } from "../../src/engines/frame.ts";
-import { FlowState, type Timeout } from "../../src/gen/layout.ts";
+import { type Flow, FlowState, type Timeout } from "../../src/gen/layout.ts";
 import { block, ports } from "../support/model.ts";
 import {
   echo,
@@ -14,6 +14,7 @@ import {
   RST_ACK,
   type Segment,
   SYN_ACK,
+  sctpData,
   sctpSegment,
   tcpSegment,
   udpSegment,
@@ -21,7 +22,7 @@ import {
 import { expectSteps, into, outOf, type Step, useWorld } from "./table.ts";
 import { type Addresses, BOTH_FAMILIES, RULES } from "./world.ts";
 
-const { ACK, SYN } = TCP_FLAG;
+const { ACK, PSH, RST, SYN } = TCP_FLAG;
 const world = useWorld();
 afterEach(async () => {
   await world().setTimeouts({});
@@ -33,8 +34,8 @@ const to = (a: Addresses, segment: Segment, peer: "friend" | "trusted" = "friend
 const back = (a: Addresses, segment: Segment, peer: "friend" | "trusted" = "friend") =>
   frame(a.pods.both, a[peer], segment);
 
-/** The state bits of the only flow there is. */
-async function onlyFlow(): Promise<{ readonly state: number; readonly generation: number }> {
+/** The only flow there is. */
+async function onlyFlow(): Promise<Flow> {
   const { conntrackV4, conntrackV6 } = world().bench.maps.tables;
   const flows = [...(await conntrackV4.read()), ...(await conntrackV6.read())];
   expect(flows).toHaveLength(1);
@@ -70,7 +71,7 @@ const EXPIRIES: readonly Expiry[] = [
   {
     timeout: "SCTP",
     packets: (a) => [into("both", to(a, sctpSegment(40_000, 5_000)), "policy")],
-    late: (a) => outOf("both", back(a, sctpSegment(5_000, 40_000)), "denied"),
+    late: (a) => outOf("both", back(a, sctpData(5_000, 40_000)), "denied"),
   },
   {
     timeout: "ICMP",
@@ -151,14 +152,38 @@ describe("a TCP connection", () => {
     }
   });
 
-  it.each(BOTH_FAMILIES)("seen in its middle is taken for established: IPv$family", async (a) => {
-    expectSteps(world(), [into("both", to(a, tcpSegment(40_000, 80, ACK)), "policy")]);
-    expect((await onlyFlow()).state).toBe(FlowState.REPLIED | FlowState.CONFIRMED);
-  });
+  it.each(BOTH_FAMILIES)(
+    "seen in its middle is confirmed by both sides, not by resets: IPv$family",
+    async (a) => {
+      const { REPLIED, CONFIRMED } = FlowState;
+      const steps: [Step, number][] = [
+        [into("both", to(a, tcpSegment(41_000, 80, ACK)), "policy"), 0],
+        [into("both", to(a, tcpSegment(41_000, 80, ACK)), "established"), 0],
+        [outOf("both", back(a, tcpSegment(80, 41_000, RST)), "established"), 0],
+        [into("both", to(a, tcpSegment(41_000, 80, ACK)), "established"), 0],
+        [outOf("both", back(a, tcpSegment(80, 41_000, RST_ACK)), "established"), 0],
+        [outOf("both", back(a, tcpSegment(80, 41_000, ACK)), "established"), REPLIED],
+        [into("both", to(a, tcpSegment(41_000, 80, RST)), "established"), REPLIED],
+        [into("both", to(a, tcpSegment(41_000, 80, ACK)), "established"), REPLIED | CONFIRMED],
+      ];
+      for (const [step, state] of steps) {
+        expectSteps(world(), [step]);
+        expect((await onlyFlow()).state).toBe(state);
+      }
+    },
+  );
 
   const ages: { name: string; timeout: keyof typeof Timeout; packets: (a: Addresses) => readonly Step[] }[] =
     [
       { name: "half-open", timeout: "TCP_NEW", packets: (a) => established(a).slice(0, 1) },
+      {
+        name: "seen in its middle",
+        timeout: "TCP_NEW",
+        packets: (a) => [
+          into("both", to(a, tcpSegment(40_000, 80, ACK)), "policy"),
+          into("both", to(a, tcpSegment(40_000, 80, PSH | ACK)), "established"),
+        ],
+      },
       { name: "established", timeout: "TCP_ESTABLISHED", packets: established },
       {
         name: "closing",
@@ -200,6 +225,125 @@ describe("a TCP connection", () => {
     // Were the entry gone, this would be a new flow of the friend's.
     expectSteps(world(), [into("both", to(a, tcpSegment(40_000, 80, ACK)), "established")]);
   });
+});
+
+/** What a flow is in each pod: of a peer that the pod answers, or of the pod. */
+const REVOKED: readonly {
+  readonly name: string;
+  readonly asks: (a: Addresses, segment: Segment, reason: string) => Step;
+  readonly answers: (a: Addresses, segment: Segment, reason: string) => Step;
+}[] = [
+  {
+    name: "a peer opened to a pod that sends freely",
+    asks: (a, segment, reason) => into("in", frame(a.friend, a.pods.in, segment), reason),
+    answers: (a, segment, reason) => outOf("in", frame(a.pods.in, a.friend, segment), reason),
+  },
+  {
+    name: "a pod opened to which anybody sends freely",
+    asks: (a, segment, reason) => outOf("out", frame(a.pods.out, a.friend, segment), reason),
+    answers: (a, segment, reason) => into("out", frame(a.friend, a.pods.out, segment), reason),
+  },
+];
+
+describe("a revoked flow that", () => {
+  const rows = REVOKED.flatMap((each) =>
+    BOTH_FAMILIES.map((a) => ({ ...each, a, title: `${each.name}, IPv${a.family}` })),
+  );
+
+  it.each(rows)("$title, has its answers pass, and by no answer becomes another's", async (row) => {
+    const { a, asks, answers } = row;
+    const flows = [
+      { ask: udpSegment(41_000, 53), answer: udpSegment(53, 41_000), opens: udpSegment(41_000, 53) },
+      {
+        ask: sctpData(41_000, 5_000),
+        answer: sctpData(5_000, 41_000),
+        opens: sctpSegment(41_000, 5_000),
+      },
+      {
+        ask: tcpSegment(41_000, 80, ACK),
+        answer: tcpSegment(80, 41_000, ACK),
+        opens: tcpSegment(41_000, 80),
+      },
+    ];
+    for (const { ask, answer, opens } of flows) {
+      await world().enforce();
+      expectSteps(world(), [asks(a, opens, "policy"), answers(a, answer, "established")]);
+      await world().enforce([]);
+      expectSteps(world(), [
+        answers(a, answer, "not-isolated"),
+        asks(a, ask, "revoked"),
+        answers(a, answer, "not-isolated"),
+        asks(a, ask, "revoked"),
+      ]);
+    }
+  });
+
+  it.each(rows)(
+    "$title, is forgotten when its answers have been away for a UDP flow's timeout",
+    async (row) => {
+      const { a, asks, answers } = row;
+      const [ask, answer] = [udpSegment(41_000, 53), udpSegment(53, 41_000)];
+      await world().setTimeouts({ UDP_STREAM: 300 });
+      expectSteps(world(), [asks(a, ask, "policy"), answers(a, answer, "established")]);
+      await world().enforce([]);
+      // Each answer keeps the entry.
+      for (let round = 0; round < 4; round += 1) {
+        expectSteps(world(), [answers(a, answer, "not-isolated"), asks(a, ask, "revoked")]);
+        await sleep(100);
+      }
+      // What is denied does not.
+      const { expires } = await onlyFlow();
+      for (let round = 0; round < 3; round += 1) expectSteps(world(), [asks(a, ask, "revoked")]);
+      expect((await onlyFlow()).expires).toBe(expires);
+      await world().outwait(300);
+      expectSteps(world(), [
+        asks(a, ask, "denied"),
+        answers(a, answer, "not-isolated"),
+        asks(a, ask, "established"),
+      ]);
+    },
+  );
+
+  it.each(rows)("$title, was TCP's is as short, and its answers then open nothing", async (row) => {
+    const { a, asks, answers } = row;
+    const [ask, answer] = [tcpSegment(41_000, 80, ACK), tcpSegment(80, 41_000, PSH | ACK)];
+    await world().setTimeouts({ UDP_STREAM: 150 });
+    expectSteps(world(), [
+      asks(a, tcpSegment(41_000, 80), "policy"),
+      answers(a, tcpSegment(80, 41_000, SYN_ACK), "established"),
+      asks(a, ask, "established"),
+    ]);
+    await world().enforce([]);
+    expectSteps(world(), [answers(a, answer, "not-isolated"), asks(a, ask, "revoked")]);
+    await world().outwait(150);
+    expectSteps(world(), [
+      asks(a, ask, "untracked"),
+      answers(a, answer, "not-isolated"),
+      asks(a, ask, "untracked"),
+    ]);
+  });
+
+  it.each(BOTH_FAMILIES)(
+    "a rule of the other direction answers, stays its opener's: IPv$family",
+    async (a) => {
+      expectSteps(world(), [
+        into("both", to(a, tcpSegment(40_000, 80)), "policy"),
+        outOf("both", back(a, tcpSegment(80, 40_000, SYN_ACK)), "established"),
+      ]);
+      await world().enforce([{ peers: RULES[0]?.peers ?? [], ports: ports("TCP/40000-40009") }]);
+      expectSteps(world(), [
+        outOf("both", back(a, tcpSegment(80, 40_000, ACK)), "policy"),
+        into("both", to(a, tcpSegment(40_000, 80, ACK)), "revoked"),
+        outOf("both", back(a, tcpSegment(80, 40_000, ACK)), "policy"),
+        into("both", to(a, tcpSegment(40_000, 80, ACK)), "revoked"),
+      ]);
+      await world().enforce();
+      expectSteps(world(), [
+        into("both", to(a, tcpSegment(40_000, 80, ACK)), "established"),
+        outOf("both", back(a, tcpSegment(80, 40_000, ACK)), "established"),
+      ]);
+    },
+  );
 });
 
 describe("a policy that changes", () => {

@@ -13,6 +13,7 @@ const source = inFile("source.h");
 const neighbour = inFile("neighbour.h");
 const conntrack = inFile("conntrack.h");
 const decide = inFile("decide.h");
+const midstream = inFile("midstream.h");
 const policy = inFile("policy.h");
 const verdict = inFile("verdict.h");
 
@@ -154,11 +155,39 @@ const FLOWS: readonly Mutant[] = [
     "state |= from_opener ? FLOW_FIN_OPENER : FLOW_FIN_OTHER;",
     "state |= FLOW_FIN_OPENER;",
   ),
-  conntrack("the middle of a connection is established", "flow.state |= FLOW_REPLIED | FLOW_CONFIRMED;", ""),
+  conntrack("a reset confirms nothing", "if (packet->tcp_flags & TCP_RST)\n\t\treturn state;", ""),
   conntrack(
-    "an answer to a SYN is its receiver's",
-    "if (packet->tcp_flags & TCP_SYN)\n\t\treturn receiver;",
+    "a reset keeps no half-open connection",
+    "if (packet->tcp_flags & TCP_RST && expires > flow->expires)\n\t\texpires = flow->expires;",
     "",
+  ),
+  conntrack(
+    "a revoked flow's entry is kept by the answers that pass",
+    "if (flow->expires != expires)\n\t\tflow->expires = expires;\n}\n\nstatic",
+    "}\n\nstatic",
+  ),
+  decide(
+    "answers of a revoked flow leave it to its opener",
+    "flow_entomb(context, flow);",
+    "flow->opener = own;\n\t\tflow_refresh(context, packet, flow);",
+  ),
+  decide(
+    "a segment of no flow that passes freely opens none",
+    "? REASON_MIDSTREAM : REASON_NOT_ISOLATED;",
+    "? REASON_MIDSTREAM : admit(context, packet, key, NULL);",
+  ),
+  decide("a segment of the node's of no flow opens none", "} else if (!is_midstream(packet)) {", "} else {"),
+  transport(
+    "an INIT opens an association",
+    "return packet->sctp_init || is_syn(packet);",
+    "return is_syn(packet);",
+  ),
+  midstream("a reset of no flow opens none", "if (packet->tcp_flags & TCP_RST)\n\t\treturn;", ""),
+  midstream("a segment of no flow has a reason of its own", "return REASON_UNTRACKED;", "return reason;"),
+  midstream(
+    "a segment that a rule allows has its answers pass",
+    "if (reason == REASON_POLICY)\n\t\tpick_up",
+    "if (false)\n\t\tpick_up",
   ),
   conntrack("fragments expire", "!first || expired(first->expires)", "!first"),
   conntrack("fragments go one way", "key->direction = context->direction;", "key->direction = 0;"),
@@ -193,7 +222,7 @@ const FLOWS: readonly Mutant[] = [
     "if (context->local)\n\t\t\treturn REASON_NODE;\n\t\tif (!isolated",
     "if (!isolated",
   ),
-  decide("a revoked flow is called so", "return flow ? REASON_REVOKED : reason;", "return reason;"),
+  decide("a revoked flow is called so", "return REASON_REVOKED;", "return reason;"),
 ];
 
 const VERDICTS: readonly Mutant[] = [

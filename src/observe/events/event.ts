@@ -33,8 +33,8 @@ export interface EventView {
   /** Policy generation that judged it. */
   readonly generation: number;
   readonly identity: number;
-  /** Whose policy judged it: of the side that opened the flow, or may have. */
-  readonly opened: readonly Direction[];
+  /** Whose policy judged it: of the side that opened the flow, or asks to. */
+  readonly opener: Direction;
   /** Policies that isolate the endpoint there, as `namespace/name`; none where the reason is no matter of policy. */
   readonly policies: readonly string[];
   /** Why, in a sentence. */

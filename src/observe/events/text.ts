@@ -9,13 +9,14 @@ import type { EventEnd, EventView } from "./event.ts";
 export function whyText(event: Omit<EventView, "text">): string {
   const { endpoint, interface: name, ifindex, from } = event;
   const owner = endpoint ?? (name === undefined ? `interface ${ifindex}` : `interface ${name}`);
-  const isolation = event.opened.map((direction) => `${direction} of ${owner}`).join(" and ");
-  const isolated = `${isolation} is isolated by ${event.policies.join(", ") || "a policy"}`;
+  const isolated = `${event.opener} of ${owner} is isolated by ${event.policies.join(", ") || "a policy"}`;
   switch (event.reason) {
     case "denied":
       return `${isolated}, nothing allows ${askedText(event)}`;
     case "revoked":
       return `${isolated}, nothing allows ${askedText(event)} any more`;
+    case "untracked":
+      return `${isolated}, nothing allows ${askedText(event)}, and no flow is known that this segment belongs to`;
     case "audit":
       return `${isolated} (audit), nothing allows ${askedText(event)}, which passes`;
     case "policy":
@@ -24,7 +25,9 @@ export function whyText(event: Omit<EventView, "text">): string {
       return `${from.address ?? "its source"} is no address of ${owner}`;
     default: {
       const text = TEXTS.get(event.reason) ?? event.reason;
-      return event.policies.length > 0 && !GUARD.has(event.reason) ? `${isolated}, and ${text}` : `${owner}: ${text}`;
+      return event.policies.length > 0 && !GUARD.has(event.reason)
+        ? `${isolated}, and ${text}`
+        : `${owner}: ${text}`;
     }
   }
 }
@@ -37,10 +40,9 @@ const TEXTS = new Map(
 /** Dropped by the guard on what pods send, whatever the policy. */
 const GUARD: ReadonlySet<string> = new Set(["router", "limited"]);
 
-/** "TCP/80 from shop/stranger": what the opener of the flow asked for. Where either side may be it, the packet says. */
+/** "TCP/80 from shop/client": what the opener of the flow asked for. */
 function askedText(event: Omit<EventView, "text">): string {
-  const { direction, from, to } = event;
-  const opener = event.opened.includes(direction) ? direction : (event.opened[0] ?? direction);
+  const { direction, opener, from, to } = event;
   const isAnswer = opener !== direction;
   const port = isAnswer ? from.port : to.port;
   const service = protocolText(event, port);

@@ -38,7 +38,7 @@ export interface Traffic {
 }
 
 /** Reasons that a policy is the cause of: of an allowed flow the first packet, of a denied one each. */
-const DECIDED: ReadonlySet<string> = new Set(["policy", "denied", "revoked", "audit"]);
+const DECIDED: ReadonlySet<string> = new Set(["policy", "denied", "revoked", "untracked", "audit"]);
 
 /** Policies that have series of their own; what others decide counts under an empty name. */
 export const POLICIES_MAX = 256;

@@ -29,12 +29,12 @@ describe("the sentence", () => {
     ],
     [
       // An answer of a flow that the pod opened: what it asked for was the other side's port.
-      { opened: ["egress"], from: { address: "10.0.0.9", port: 53 }, to: DENIED.to, protocol: "UDP" },
+      { opener: "egress", from: { address: "10.0.0.9", port: 53 }, to: DENIED.to, protocol: "UDP" },
       "egress of shop/web is isolated by shop/deny, shop/web, nothing allows UDP/53 to 10.0.0.9",
     ],
     [
-      { opened: ["ingress", "egress"] },
-      "ingress of shop/web and egress of shop/web is isolated by shop/deny, shop/web, nothing allows TCP/80 from shop/stranger",
+      { reason: "untracked" },
+      "ingress of shop/web is isolated by shop/deny, shop/web, nothing allows TCP/80 from shop/stranger, and no flow is known that this segment belongs to",
     ],
     [
       { reason: "unknown", endpoint: undefined, policies: [] },

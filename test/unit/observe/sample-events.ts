@@ -16,7 +16,7 @@ export const DENIED: Omit<EventView, "text"> = {
   bytes: 74,
   generation: 3,
   identity: 2,
-  opened: ["ingress"],
+  opener: "ingress",
   policies: ["shop/deny", "shop/web"],
 };
 
@@ -29,7 +29,7 @@ export const SPOOFED: Omit<EventView, "text"> = {
   protocol: "ICMP",
   icmp: { type: 8, code: 0 },
   bytes: 98,
-  opened: ["egress"],
+  opener: "egress",
   policies: [],
 };
 
