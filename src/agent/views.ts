@@ -93,6 +93,7 @@ export function policyViews(force: InForce): PolicyView[] {
       enforced: selects.filter((key) => enforced.has(key)).length,
       ...(modeOf(force.cluster, policy) === "audit" ? { audit: true } : {}),
       ...(policy.unreadable === undefined ? {} : { unreadable: policy.unreadable }),
+      ...(policy.omitted === undefined ? {} : { omitted: policy.omitted }),
     };
   });
   return views.sort((a, b) => (keyOf(a) < keyOf(b) ? -1 : 1));

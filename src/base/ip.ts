@@ -26,7 +26,7 @@ export type Parsed<T> =
   | { readonly ok: true; readonly value: T }
   | { readonly ok: false; readonly reason: string };
 
-const fail = (reason: string): { ok: false; reason: string } => ({ ok: false, reason });
+export const fail = (reason: string): { ok: false; reason: string } => ({ ok: false, reason });
 
 export const addressBits = (family: Family): number => (family === 4 ? 32 : 128);
 
@@ -50,7 +50,7 @@ export function parseAddress(text: string): Parsed<Address> {
 /** Parses `ADDRESS/LENGTH`. Host bits may be set (the API admits that); they are cleared. */
 export function parseCidr(text: string): Parsed<Cidr> {
   const slash = text.indexOf("/");
-  if (slash < 0) return fail("not a CIDR: the prefix length is missing (for one address write /32 or /128)");
+  if (slash < 0) return fail("the prefix length is missing (for one address write /32 or /128)");
   const address = parseAddress(text.slice(0, slash));
   if (!address.ok) return address;
   const lengthText = text.slice(slash + 1);

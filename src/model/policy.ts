@@ -17,13 +17,17 @@ export type Peer =
       readonly kind: "block";
       readonly cidr: Cidr;
       readonly except: readonly Cidr[];
-    };
+    }
+  /** Matches nothing: what cannot be read, so that leaving it out can only deny more, or a block that its exceptions leave nothing of. */
+  | { readonly kind: "nothing" };
 
 export type PortMatch =
   /** Ports first to last of a protocol, inclusive; 0 to 65535 where the policy names no port. */
   | { readonly kind: "range"; readonly protocol: Protocol; readonly first: number; readonly last: number }
   /** A container port's name, resolved on the pod that the traffic goes to. */
-  | { readonly kind: "name"; readonly protocol: Protocol; readonly name: string };
+  | { readonly kind: "name"; readonly protocol: Protocol; readonly name: string }
+  /** Matches nothing, as it cannot be read. */
+  | { readonly kind: "nothing" };
 
 /** One element of spec.ingress or spec.egress, in the order of the manifest. */
 export interface Rule {
@@ -46,6 +50,11 @@ export interface Policy {
    * it (fail closed). The text is the reason.
    */
   readonly unreadable?: string;
+  /**
+   * Set where single rules, peers or ports cannot be read, and all else can: what cannot be read allows nothing, the rest
+   * counts. The text is the reason.
+   */
+  readonly omitted?: string;
   /** Annotation `weir.dev/mode`: model/mode.ts says what it comes to. */
   readonly mode?: "enforce" | "audit";
 }

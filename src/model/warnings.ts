@@ -23,6 +23,11 @@ export const WARNING_CODES = [
   "peer-redundant",
   "rule-redundant",
   "policy-redundant",
+  // What API servers have stored, and refuse today.
+  "ip-spelling",
+  "selector-value",
+  // What is there twice.
+  "object-copied",
   // What is not read.
   "kind-unread",
   "annotation-unknown",

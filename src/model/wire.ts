@@ -3,13 +3,13 @@
 import type { Cluster } from "./cluster.ts";
 
 /** What JSON has no word for, as an object with one property of a name that nothing in the model has. */
-const MAP = "#map";
+export const MAP_KEY = "#map";
 const INTEGER = "#integer";
 
 /** A value of the model (plain objects, lists, maps, big integers) as one that JSON can hold. */
 export function toWire(value: unknown): unknown {
   if (typeof value === "bigint") return { [INTEGER]: value.toString() };
-  if (value instanceof Map) return { [MAP]: [...value].map(([key, each]) => [key, toWire(each)]) };
+  if (value instanceof Map) return { [MAP_KEY]: [...value].map(([key, each]) => [key, toWire(each)]) };
   if (Array.isArray(value)) return value.map(toWire);
   if (typeof value !== "object" || value === null) return value;
   return Object.fromEntries(Object.entries(value).map(([key, each]) => [key, toWire(each)]));
@@ -21,7 +21,7 @@ function fromWire(value: unknown): unknown {
   const entries = Object.entries(value);
   const [[key, inner] = ["", undefined]] = entries;
   if (key === INTEGER) return BigInt(String(inner));
-  if (key === MAP) {
+  if (key === MAP_KEY) {
     return new Map((inner as readonly [string, unknown][]).map(([name, each]) => [name, fromWire(each)]));
   }
   return Object.fromEntries(entries.map(([name, each]) => [name, fromWire(each)]));

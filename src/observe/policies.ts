@@ -29,7 +29,7 @@ const cells = (policy: PolicyRow): string[] => [
   stateText(policy),
 ];
 
-const wideCells = ({ rules, selects, namespace, unreadable }: PolicyView): string[] => [
+const wideCells = ({ rules, selects, namespace, unreadable, omitted }: PolicyView): string[] => [
   String(rules.ingress),
   String(rules.egress),
   someOf(
@@ -37,11 +37,11 @@ const wideCells = ({ rules, selects, namespace, unreadable }: PolicyView): strin
     PODS_SHOWN_MAX,
     ",",
   ),
-  unreadable ?? "",
+  unreadable ?? omitted ?? "",
 ];
 
 /** What it comes to on this node. A policy that cannot be read isolates its pods all the same. */
-function stateText({ selects, enforced, unreadable, removed, audit }: PolicyRow): string {
+function stateText({ selects, enforced, unreadable, omitted, removed, audit }: PolicyRow): string {
   const done = audit === true ? "audited" : "enforced";
   if (removed === true) return "removed";
   const reach =
@@ -50,7 +50,8 @@ function stateText({ selects, enforced, unreadable, removed, audit }: PolicyRow)
       : enforced === selects.length
         ? done
         : `${done} on ${enforced} of ${selects.length}`;
-  return unreadable === undefined ? reach : `${reach}; unreadable, so allows nothing`;
+  if (unreadable !== undefined) return `${reach}; unreadable, so allows nothing`;
+  return omitted === undefined ? reach : `${reach}; partly unreadable`;
 }
 
 /** `namespace/policy` of each, one line each. */

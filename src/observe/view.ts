@@ -109,6 +109,8 @@ export interface PolicyView {
   readonly audit?: true;
   /** Why it isolates its pods and allows nothing: it could not be read. */
   readonly unreadable?: string;
+  /** What of its rules could not be read, and so allows nothing. */
+  readonly omitted?: string;
 }
 
 /** What the agent goes by: the cluster of the generation in force. */

@@ -220,6 +220,8 @@ function peerMatches(cluster: Cluster, policy: Policy, peer: Peer, other: Party)
       const excepted = peer.except.some((cidr) => cidrContains(cidr, other.address));
       return cidrContains(peer.cidr, other.address) && !excepted;
     }
+    case "nothing":
+      return false;
     default:
       return assertNever(peer, "kind of peer");
   }
@@ -233,7 +235,7 @@ function matchingPorts(rule: Rule, probe: Probe, direction: Direction): (number 
 
 function portMatches(match: PortMatch, probe: Probe, direction: Direction): boolean {
   // API, NetworkPolicyPort.port: protocol and port must both match.
-  if (match.protocol !== probe.protocol) return false;
+  if (match.kind === "nothing" || match.protocol !== probe.protocol) return false;
   switch (match.kind) {
     case "range":
       return match.first <= probe.port && probe.port <= match.last;

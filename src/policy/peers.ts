@@ -18,7 +18,7 @@ export interface PeerSet {
   readonly key: string;
   /** The policy's namespace: where a peer without namespaceSelector looks. */
   readonly namespace: string;
-  readonly peers: "anyone" | readonly Peer[];
+  readonly peers: "anyone" | readonly MatchingPeer[];
 }
 
 /** What a port name means on a destination: it counts only where the pod declares it with this number. */
@@ -35,9 +35,13 @@ export interface Term {
   readonly resolves: Resolution | undefined;
 }
 
-export function peerSetOf(peers: "anyone" | readonly Peer[], namespace: string): PeerSet {
-  const key =
-    peers === "anyone" ? "anyone" : JSON.stringify(peers.map((peer) => peerKey(peer, namespace)).sort());
+/** A peer that says something of an address. */
+type MatchingPeer = Exclude<Peer, { readonly kind: "nothing" }>;
+
+export function peerSetOf(all: "anyone" | readonly Peer[], namespace: string): PeerSet {
+  if (all === "anyone") return { key: "anyone", namespace, peers: "anyone" };
+  const peers = all.filter((peer) => peer.kind !== "nothing");
+  const key = JSON.stringify(peers.map((peer) => peerKey(peer, namespace)).sort());
   return { key, namespace, peers };
 }
 
@@ -46,7 +50,7 @@ export function termOf(set: PeerSet, resolves: Resolution | undefined): Term {
   return { key: JSON.stringify([set.key, resolves.name, resolves.protocol, resolves.port]), set, resolves };
 }
 
-function peerKey(peer: Peer, namespace: string): string {
+function peerKey(peer: MatchingPeer, namespace: string): string {
   if (peer.kind === "block")
     return JSON.stringify([peer.cidr.text, ...peer.except.map((cidr) => cidr.text).sort()]);
   const where =

@@ -96,6 +96,7 @@ export function sideOf(cluster: Cluster, pod: Pod, direction: Direction): Side |
   if (policies.length === 0) return undefined;
   const clauses = policies.flatMap((policy) =>
     policy.rules[direction].flatMap((rule, index) => {
+      if (rule.peers !== "anyone" && rule.peers.every(({ kind }) => kind === "nothing")) return [];
       const source = `${policy.namespace}/${policy.name} ${direction}[${index}]`;
       return ruleClauses({
         cluster,
@@ -137,7 +138,7 @@ const originOf = ({ source, direction, rule }: RuleContext) => ({ source, direct
 /** Ports that do not depend on the peer: numbers, and for ingress names too, which the subject itself resolves. */
 function fixedSpans(match: PortMatch, context: RuleContext) {
   if (match.kind === "range") return [rangeOf(match.protocol, match.first, match.last)];
-  if (context.direction === "egress") return [];
+  if (match.kind === "nothing" || context.direction === "egress") return [];
   return context.pod.ports
     .filter((port) => port.name === match.name && port.protocol === match.protocol)
     .map((port) => rangeOf(port.protocol, port.port, port.port));
@@ -145,7 +146,7 @@ function fixedSpans(match: PortMatch, context: RuleContext) {
 
 /** For egress a name means on each destination what that pod declares: one term for each number it has anywhere. */
 function namedClauses(match: PortMatch, context: RuleContext): Clause[] {
-  if (match.kind === "range") return [];
+  if (match.kind !== "name") return [];
   return numbersOf(context.cluster, match.name, match.protocol).map((port) => ({
     term: termOf(context.set, { name: match.name, protocol: match.protocol, port }),
     ports: [rangeOf(match.protocol, port, port)],

@@ -113,7 +113,12 @@ function outcomeOf(file: string, content: FileText): Outcome {
   const texts = new Map<ParsedObject, PolicyText>();
   const objects = documents.flatMap((document) =>
     document.objects.map((object) => {
-      const audible = { ...object, problems: silence.filter(object.problems, object.place.line) };
+      const { line } = object.place;
+      const audible = {
+        ...object,
+        problems: silence.filter(object.problems, line),
+        ignored: silence.at(line),
+      };
       if (object.kind === "NetworkPolicy") texts.set(audible, textOf(object, document, silence));
       return audible;
     }),

@@ -5,12 +5,13 @@ import { keyOf, type Namespace, type Pod } from "../model/cluster.ts";
 import type { Policy } from "../model/policy.ts";
 import type { Problem } from "../model/problem.ts";
 import type { EndpointSlice, Service } from "../model/service.ts";
+import type { WarningCode } from "../model/warnings.ts";
 import type { Field, FieldPath, Issue, Place } from "./parse/fields.ts";
 import * as read from "./parse/fields.ts";
 import { classify, type ReadKind, type WrongKind } from "./parse/kinds.ts";
 import { parseNamespace } from "./parse/namespace.ts";
 import { parsePod } from "./parse/pod.ts";
-import { parsePolicy, policyEffect } from "./parse/policy.ts";
+import { type ParsedPolicy, parsePolicy, policyEffect } from "./parse/policy.ts";
 import { parseService } from "./parse/service.ts";
 import { parseSlice } from "./parse/slice.ts";
 
@@ -34,11 +35,13 @@ interface Identified {
   /** The value was read in full: there are no problems but warnings. */
   readonly complete: boolean;
   readonly problems: readonly Problem[];
+  /** Codes of warnings that its author has silenced, where somebody has looked for that. */
+  readonly ignored?: ReadonlySet<WarningCode>;
 }
 
 export type ParsedObject =
-  /** Without a value where it is not known which pods are meant; with Policy.unreadable where only they are known. */
-  | (Identified & { readonly kind: "NetworkPolicy"; readonly value: Policy | undefined })
+  /** With Policy.unreadable where at best its pods are known, with Policy.omitted where single rules cannot be read. */
+  | (Identified & { readonly kind: "NetworkPolicy"; readonly value: Policy })
   | (Identified & { readonly kind: "Pod"; readonly value: Pod })
   | (Identified & { readonly kind: "Namespace"; readonly value: Namespace })
   | (Identified & { readonly kind: "Service"; readonly value: Service })
@@ -62,10 +65,8 @@ const IGNORED = "the document is ignored";
  * field.
  */
 export function parseDocument(value: unknown, origin: Origin): ParsedDocument {
-  const root: Field = { value, path: [], issues: new Map(), nullIsMissing: true };
-  if (value !== undefined && value !== null) return parseElement(root, origin, WHOLE);
-  for (const flaw of origin.flaws ?? []) read.addIssue(root.issues, flaw);
-  return ignored(root, origin);
+  const root: Field = { value, path: [], issues: new read.Issues(origin.flaws), nullIsMissing: true };
+  return value === undefined || value === null ? ignored(root, origin) : parseElement(root, origin, WHOLE);
 }
 
 interface Role {
@@ -78,8 +79,7 @@ const WHOLE: Role = { inList: false, implied: undefined };
 
 /** One element of a document: the whole of it, or an item of a list. */
 function parseElement(element: Field, origin: Origin, role: Role): ParsedDocument {
-  const field: Field = { ...element, issues: new Map() };
-  for (const flaw of origin.flaws ?? []) read.addIssue(field.issues, flaw);
+  const field: Field = { ...element, issues: new read.Issues(origin.flaws) };
   const fields = read.fieldsOf(field);
   if (fields === undefined) return ignored(field, origin);
   const kindField = fields.get("kind");
@@ -111,16 +111,17 @@ function parseElement(element: Field, origin: Origin, role: Role): ParsedDocumen
   }
 }
 
-function parseList(field: Field, implied: ReadKind | undefined, origin: Origin): ParsedDocument {
+function parseList(element: Field, implied: ReadKind | undefined, origin: Origin): ParsedDocument {
+  // Flaws below `items` are those of its elements.
+  const itemsPath = [...element.path, "items"];
+  const isBelow = ({ path }: Issue): boolean =>
+    path.length > itemsPath.length && read.startsWith(path, itemsPath);
+  const ownIssues = [...element.issues].filter((issue) => !isBelow(issue));
+  const field: Field = { ...element, issues: new read.Issues(ownIssues) };
   const items = read.fieldsOf(field)?.get("items");
   // `items: null` is how Go writes an empty list.
   if (items === undefined && !Object.hasOwn(Object(field.value), "items"))
     read.note(read.child(field, "items"), "is missing");
-  // Flaws below `items` are those of its elements.
-  const itemsPath = [...field.path, "items"];
-  const isBelow = ({ path }: Issue): boolean =>
-    path.length > itemsPath.length && read.startsWith(path, itemsPath);
-  for (const [key, issue] of field.issues) if (isBelow(issue)) field.issues.delete(key);
   const flawsByIndex = Map.groupBy(origin.flaws?.filter(isBelow) ?? [], ({ path }) => path[itemsPath.length]);
   const parseItem = (item: Field, index: number): ParsedDocument =>
     parseElement(item, { ...origin, flaws: flawsByIndex.get(index) ?? [] }, { inList: true, implied });
@@ -167,25 +168,40 @@ function parseObject(field: Field, kind: ReadKind, origin: Origin): ParsedDocume
 }
 
 function policyObject(field: Field, origin: Origin): ParsedDocument {
-  const { namespace, name, policy } = parsePolicy(field);
-  const effect = policyEffect(policy);
-  if (namespace === undefined || name === undefined) return ignored(field, origin, effect);
-  const identified = identify(field, origin, `NetworkPolicy ${keyOf({ namespace, name })}`, effect);
-  return { objects: [{ ...identified, kind: "NetworkPolicy", value: policy }], problems: [] };
+  return policyOutcome(parsePolicy(field, { unnamed: unnamedAt(field, origin) }), field, origin);
+}
+
+/** No policy can be called so. */
+function unnamedAt(field: Field, origin: Origin): string {
+  const { line, column } = origin.where(field.path);
+  return ["?unnamed", line, column].filter((part) => part !== undefined).join(":");
+}
+
+function policyOutcome(parsed: ParsedPolicy, field: Field, origin: Origin): ParsedDocument {
+  const { namespace, name, policy } = parsed;
+  const kind = "NetworkPolicy";
+  const named = namespace && name && `${kind} ${keyOf({ namespace, name })}`;
+  const effectAt = (path: FieldPath) => policyEffect(policy, path.slice(field.path.length));
+  const problems = problemsOf(field, origin, effectAt, named);
+  if (policy === undefined) return { objects: [], problems };
+  const complete = problems.every((problem) => problem.severity !== "error");
+  const place = origin.where(field.path);
+  const identity = `${kind} ${keyOf(policy)}`;
+  const object = { identity, place, path: field.path, kind, value: policy } as const;
+  // An object without a name of its own: that is a problem of the document, as which object it is is not known.
+  if (name === undefined) return { objects: [{ ...object, complete: false, problems: [] }], problems };
+  return { objects: [{ ...object, complete, problems }], problems: [] };
 }
 
 /** Isolates the pods of what was meant as a NetworkPolicy, and reports only that it is none. */
 function parsePolicyLike(field: Field, wrong: WrongKind, origin: Origin): ParsedDocument {
   const path = [...field.path, wrong.field];
-  const before = new Map(field.issues);
-  read.addIssue(field.issues, { path, reason: wrong.reason, severity: wrong.severity });
-  read.addIssue(before, { path, reason: wrong.reason, severity: wrong.severity });
-  const { namespace, name, policy } = parsePolicy(field);
-  const effect = policyEffect(policy);
-  const reported = { ...field, issues: before };
-  if (namespace === undefined || name === undefined) return ignored(reported, origin, effect);
-  const identified = identify(reported, origin, `NetworkPolicy ${keyOf({ namespace, name })}`, effect);
-  return { objects: [{ ...identified, kind: "NetworkPolicy", value: policy }], problems: [] };
+  const issue: Issue = { path, reason: wrong.reason, severity: wrong.severity };
+  const reported = { ...field, issues: new read.Issues([...field.issues, issue]) };
+  field.issues.add(issue);
+  // Another kind of object may have no podSelector at all, and means no pods by that.
+  const options = { unnamed: unnamedAt(field, origin), subjectRequired: true };
+  return policyOutcome(parsePolicy(field, options), reported, origin);
 }
 
 function identify(field: Field, origin: Origin, identity: string, effect: string): Identified {
@@ -203,17 +219,23 @@ function ignored(field: Field, origin: Origin, effect = IGNORED): ParsedDocument
 }
 
 function ignoredFor(field: Field, { field: key, ...wrong }: WrongKind, origin: Origin): ParsedDocument {
-  read.addIssue(field.issues, { path: [...field.path, key], ...wrong });
+  field.issues.add({ path: [...field.path, key], ...wrong });
   return ignored(field, origin);
 }
 
-function problemsOf(field: Field, origin: Origin, effect: string, object?: string): readonly Problem[] {
+/** `effect` is what is done about an error that does not say so itself. */
+function problemsOf(
+  field: Field,
+  origin: Origin,
+  effect: string | ((path: FieldPath) => string),
+  object?: string,
+): readonly Problem[] {
+  const effectAt = typeof effect === "string" ? () => effect : effect;
   const named = object === undefined ? {} : { object };
-  const issues = [...field.issues.values()];
-  const problems = issues.slice(0, PROBLEMS_PER_OBJECT_MAX).map((issue): Problem => {
+  const problems = [...field.issues].slice(0, PROBLEMS_PER_OBJECT_MAX).map((issue): Problem => {
     const path = read.pathText(issue.path);
     const { severity, reason, code, fix } = issue;
-    const end = issue.effect ?? (severity === "error" ? effect : undefined);
+    const end = issue.effect ?? (severity === "error" ? effectAt(issue.path) : undefined);
     const place = issue.place ?? origin.where(issue.path);
     const advice = { ...(code && { code }), ...(fix && { fix }) };
     return {
@@ -226,8 +248,11 @@ function problemsOf(field: Field, origin: Origin, effect: string, object?: strin
       ...(end && { effect: end }),
     };
   });
-  const more = issues.length - problems.length;
+  const more = field.issues.size - problems.length;
   if (more === 0) return problems;
   const reason = `has ${more} more problems that are not listed`;
-  return [...problems, { severity: "error", ...origin.where(field.path), ...named, reason, effect }];
+  return [
+    ...problems,
+    { severity: "error", ...origin.where(field.path), ...named, reason, effect: effectAt(field.path) },
+  ];
 }

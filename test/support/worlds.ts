@@ -37,7 +37,8 @@ const requirement: fc.Arbitrary<Requirement> = fc.oneof(
   fc.record({
     operator: fc.constantFrom("In" as const, "NotIn" as const),
     key: fc.constantFrom(...KEYS),
-    values: fc.uniqueArray(fc.constantFrom(...VALUES), { minLength: 1, maxLength: 2 }),
+    // None is left where all of them are such that no label can have them.
+    values: fc.uniqueArray(fc.constantFrom(...VALUES), { maxLength: 2 }),
   }),
   fc.record({
     operator: fc.constantFrom("Exists" as const, "DoesNotExist" as const),
@@ -80,6 +81,14 @@ const podsPeer: fc.Arbitrary<Peer> = fc.record({
   pods: selector,
 });
 
+const nothing = fc.constant({ kind: "nothing" as const });
+
+const peer: fc.Arbitrary<Peer> = fc.oneof(
+  { weight: 4, arbitrary: block },
+  { weight: 4, arbitrary: podsPeer },
+  { weight: 1, arbitrary: nothing },
+);
+
 /** Long ranges are rare: each costs the kernel tens of thousands of writes. */
 const range = fc.oneof(
   {
@@ -112,12 +121,13 @@ const portMatch: fc.Arbitrary<PortMatch> = fc.oneof(
       name: fc.constantFrom(...PORT_NAMES),
     }),
   },
+  { weight: 1, arbitrary: nothing },
 );
 
 const rule: fc.Arbitrary<Rule> = fc.record({
   peers: fc.oneof(
     { weight: 1, arbitrary: fc.constant("anyone" as const) },
-    { weight: 5, arbitrary: fc.array(fc.oneof(block, podsPeer), { minLength: 1, maxLength: 3 }) },
+    { weight: 5, arbitrary: fc.array(peer, { minLength: 1, maxLength: 3 }) },
   ),
   ports: fc.oneof(
     { weight: 1, arbitrary: fc.constant("all" as const) },

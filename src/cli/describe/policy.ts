@@ -30,11 +30,13 @@ export interface PolicyReport {
   readonly egress: readonly RuleReport[];
   /** Why it isolates its pods and allows nothing. */
   readonly unreadable?: string;
+  /** What of its rules cannot be read, and so allows nothing. */
+  readonly omitted?: string;
   readonly pods: readonly SelectedPod[];
 }
 
 export function policyReport(policy: Policy, { after: cluster, live, where }: Situation): PolicyReport {
-  const { namespace, name, subject, isolates, rules, unreadable } = policy;
+  const { namespace, name, subject, isolates, rules, unreadable, omitted } = policy;
   const at = where(keyOf(policy), []);
   const pods = [...cluster.pods.values()]
     .filter((pod) => pod.namespace === namespace && isSelectable(pod) && matches(subject, pod.labels))
@@ -48,6 +50,7 @@ export function policyReport(policy: Policy, { after: cluster, live, where }: Si
     ingress: rules.ingress.map(ruleReport),
     egress: rules.egress.map(ruleReport),
     ...(unreadable === undefined ? {} : { unreadable }),
+    ...(omitted === undefined ? {} : { omitted }),
     pods: pods.map((pod) => ({
       name: keyOf(pod),
       addresses: pod.ips.map(({ text }) => text),
@@ -67,6 +70,9 @@ export function policyText(report: PolicyReport, policy: Policy): string {
     ...(report.unreadable === undefined
       ? []
       : [factLine("Unreadable", `${report.unreadable}; it isolates its pods and allows nothing`)]),
+    ...(report.omitted === undefined
+      ? []
+      : [factLine("Left out", `${report.omitted}; it allows nothing, all else counts`)]),
     "Spec:",
     `  PodSelector:     ${subjectText(policy.subject)}`,
     ...DIRECTIONS.flatMap((direction) => directionLines(report, direction)),

@@ -8,11 +8,13 @@ import { type Selector, selectorText } from "../../model/selector.ts";
 /** Selectors are texts, in kubectl's notation; "" matches everything. */
 export type PeerReport =
   | { readonly podSelector?: string; readonly namespaceSelector?: string }
-  | { readonly cidr: string; readonly except: readonly string[] };
+  | { readonly cidr: string; readonly except: readonly string[] }
+  /** It cannot be read, or matches nothing whatever there is. */
+  | { readonly nothing: true };
 
 export interface RuleReport {
   readonly peers: "anyone" | readonly PeerReport[];
-  /** As in "80/TCP", "8000-8080/TCP", "http/TCP", "<any>/UDP". */
+  /** As in "80/TCP", "8000-8080/TCP", "http/TCP", "<any>/UDP", "<nothing>". */
   readonly ports: "all" | readonly string[];
 }
 
@@ -32,12 +34,17 @@ function peerReport(peer: Peer): PeerReport {
       // Every pod is what a missing podSelector means too.
       return podSelector === "" ? { namespaceSelector } : { namespaceSelector, podSelector };
     }
+    case "nothing":
+      return { nothing: true };
     default:
       return assertNever(peer, "kind of peer");
   }
 }
 
+const NOTHING = "<nothing>";
+
 function portText(match: PortMatch): string {
+  if (match.kind === "nothing") return NOTHING;
   if (match.kind === "name") return `${match.name}/${match.protocol}`;
   const { first, last, protocol } = match;
   if (first === 0 && last === 65_535) return `<any>/${protocol}`;
@@ -72,6 +79,7 @@ function ruleLines({ peers, ports }: RuleReport, direction: Direction): string[]
 }
 
 function peerLines(peer: PeerReport): string[] {
+  if ("nothing" in peer) return [NOTHING];
   if ("cidr" in peer)
     return ["IPBlock:", `  CIDR: ${peer.cidr}`, `  Except: ${peer.except.join(", ")}`.trimEnd()];
   const line = (name: string, selector: string | undefined): string[] =>

@@ -65,6 +65,8 @@ function peersCover(outer: Rule["peers"], inner: Rule["peers"], namespace: strin
 }
 
 export function peerCovers(outer: Peer, inner: Peer, namespace: string): boolean {
+  // What matches nothing is neither worth anything nor redundant beside something: other findings tell of it.
+  if (outer.kind === "nothing" || inner.kind === "nothing") return false;
   if (outer.kind === "block") return inner.kind === "block" && blockCovers(outer, inner);
   if (inner.kind === "block") return false;
   const own: Selector = {
@@ -95,6 +97,7 @@ function portsCover(outer: Rule["ports"], inner: Rule["ports"]): boolean {
 }
 
 function portCovered(port: PortMatch, by: readonly PortMatch[]): boolean {
+  if (port.kind === "nothing") return false;
   const ranges = union(
     by.flatMap((each) => (each.kind === "range" ? rangeOf(each.protocol, each.first, each.last) : [])),
   );

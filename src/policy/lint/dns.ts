@@ -5,7 +5,7 @@ import type { Peer, Policy, PortMatch, Rule } from "../../model/policy.ts";
 import type { Protocol } from "../../model/protocol.ts";
 import { type Labels, matches, type Requirement } from "../../model/selector.ts";
 import { mayOverlap, selectorCovers } from "./covers.ts";
-import { type Finding, type Path, podNames, selectedBy, type World } from "./world.ts";
+import { type Finding, isWhole, type Path, podNames, selectedBy, type World } from "./world.ts";
 
 /** Where DNS listens; 5353 is what OpenShift's pods use, and policies see the pod's port. */
 const DNS_PORTS = [53, 5353];
@@ -50,8 +50,7 @@ export function dnsFindings(world: World): readonly Finding[] {
 
 function egressOf(world: World, policy: Policy): Egress {
   const has = (protocol: Protocol): boolean =>
-    policy.unreadable !== undefined ||
-    policy.rules.egress.some((rule) => allowsDns(world, policy, rule, protocol));
+    !isWhole(policy) || policy.rules.egress.some((rule) => allowsDns(world, policy, rule, protocol));
   return { policy, reachesAny: policy.rules.egress.length > 0, dns: { UDP: has("UDP"), TCP: has("TCP") } };
 }
 
@@ -64,7 +63,7 @@ function lacksIn(world: World, egresses: readonly Egress[]): readonly Lacking[] 
     return byPod.get(pod);
   };
   return egresses.flatMap(({ policy, reachesAny }) => {
-    if (policy.unreadable !== undefined) return [];
+    if (!isWhole(policy)) return [];
     const selected = selectedBy(world, policy);
     if (selected.length === 0) {
       // A policy that denies all is the floor that others build on; which of its pods they select is not known.
@@ -113,7 +112,7 @@ const compareLacks = (a: Lacking, b: Lacking): number =>
 function allowsDns(world: World, policy: Policy, rule: Rule, protocol: Protocol): boolean {
   const { peers, ports } = rule;
   if (ports !== "all") {
-    const own = ports.filter((port) => port.protocol === protocol);
+    const own = ports.filter((port) => port.kind !== "nothing" && port.protocol === protocol);
     if (own.some(namesDns)) return true;
     if (!own.some((port) => port.kind === "range" && holdsDns(port))) return false;
   }
@@ -122,6 +121,7 @@ function allowsDns(world: World, policy: Policy, rule: Rule, protocol: Protocol)
 
 /** Whether a port is one of DNS, and not only by the way. */
 export function namesDns(port: PortMatch): boolean {
+  if (port.kind === "nothing") return false;
   if (port.kind === "name") return port.name.includes("dns");
   return holdsDns(port) && port.last - port.first < DELIBERATE_RANGE_MAX;
 }
@@ -131,6 +131,7 @@ const holdsDns = ({ first, last }: { readonly first: number; readonly last: numb
 
 function mayAnswer(world: World, policy: Policy, peer: Peer): boolean {
   if (peer.kind === "block") return true;
+  if (peer.kind === "nothing") return false;
   return world.dns.some((pod) => {
     if (!matches(peer.pods, pod.labels)) return false;
     if (peer.namespaces === undefined) return pod.namespace === policy.namespace;

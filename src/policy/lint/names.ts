@@ -37,6 +37,7 @@ function targetsOf(world: World, policy: Policy, direction: Direction, { peers }
   const anyone = () => [...world.selectableIn.values(), world.assumed].flat();
   if (peers === "anyone") return anyone();
   return peers.flatMap((peer) => {
+    if (peer.kind === "nothing") return [];
     if (peer.kind === "block") {
       const isIn = (ip: Address): boolean =>
         cidrContains(peer.cidr, ip) && !peer.except.some((cut) => cidrContains(cut, ip));

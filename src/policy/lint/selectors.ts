@@ -29,12 +29,18 @@ export function selectorFindings(world: World, policy: Policy): readonly Finding
 
 /** A finding where the selector contradicts itself, else undefined. */
 function impossible(policy: Policy, selector: Selector, path: Path): readonly Finding[] | undefined {
+  // Of values that no label can have the parser has told.
+  if (neverMatches(selector)) return [];
   const key = contradiction(selector);
   if (key === undefined) return undefined;
   const reason = `no labels can meet it: its requirements of the label ${key} contradict each other`;
   const fix = "take one of them out; requirements of a selector must all hold";
   return [{ code: "selector-impossible", policy, path, reason, fix }];
 }
+
+/** Whether all values of a requirement are such that no label can have them. */
+const neverMatches = ({ requirements }: Selector): boolean =>
+  requirements.some((each) => each.operator === "In" && each.values.length === 0);
 
 function subjectFinding(world: World, policy: Policy, path: Path): readonly Finding[] {
   const { namespace, subject } = policy;
@@ -79,7 +85,8 @@ function podsFindings(world: World, policy: Policy, peer: PodsPeer, path: Path):
     ...((peer.namespaces && impossible(policy, peer.namespaces, namespacesPath)) ?? []),
     ...(impossible(policy, peer.pods, podsPath) ?? []),
   ];
-  if (never.length > 0) return never;
+  if (never.length > 0 || neverMatches(peer.pods) || (peer.namespaces && neverMatches(peer.namespaces)))
+    return never;
   const names = namespacesOf(world, policy, peer);
   if (names.length === 0) return namespaceFinding(world, policy, peer, namespacesPath);
   return podFinding(world, policy, { peer, path: podsPath, names });

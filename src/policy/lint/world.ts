@@ -75,6 +75,10 @@ const DNS_POD: Pod = {
   ],
 };
 
+/** Whether a policy could be read in full. */
+export const isWhole = ({ unreadable, omitted }: Policy): boolean =>
+  unreadable === undefined && omitted === undefined;
+
 export function worldOf(input: LintInput): World {
   const { cluster, templates } = input;
   const pods = [...cluster.pods.values(), ...templates];
@@ -90,7 +94,7 @@ export function worldOf(input: LintInput): World {
   for (const [name, namespace] of cluster.namespaces) namespaces.set(name, namespace);
   return {
     ...input,
-    policies: policies.filter((policy) => policy.unreadable === undefined),
+    policies: policies.filter(isWhole),
     podsIn: Map.groupBy(pods, (pod) => pod.namespace),
     selectableIn: Map.groupBy(selectable, (pod) => pod.namespace),
     assumed,

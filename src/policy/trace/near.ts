@@ -27,7 +27,7 @@ interface Lack {
 }
 
 /** A wrong port is nearer than a wrong label, a wrong namespace further than that, another kind of peer furthest. */
-const WEIGHT = { port: 1, label: 2, namespace: 3, block: 6, kind: 12 } as const;
+const WEIGHT = { port: 1, label: 2, namespace: 3, block: 6, kind: 12, unreadable: 24 } as const;
 
 /** The nearest rule of the policies that isolate the end; undefined where they have none. */
 export function nearestRule(cluster: Cluster, probe: Probe, direction: Direction): NearRule | undefined {
@@ -88,6 +88,8 @@ function peerLacks(asked: Asked, peer: Peer): readonly Lack[] {
       if (other.kind === "pod" && isSelectable(other.pod)) return podLacks(asked, peer, other.pod);
       return [{ text: `a pod (${notSelectable(other)})`, weight: WEIGHT.kind }];
     }
+    case "nothing":
+      return [{ text: "a peer that can be read", weight: WEIGHT.unreadable }];
     default:
       return assertNever(peer, "kind of peer");
   }
@@ -129,13 +131,14 @@ function lacksOf(selector: Selector, labels: Labels, name: string): string[] {
 
 function portLacks({ ports }: Rule, probe: Probe): Lack[] {
   if (ports === "all" || ports.some((match) => isMet(match, probe))) return [];
-  const protocols = new Set(ports.map(({ protocol }) => protocol));
+  const protocols = new Set(ports.map((match) => (match.kind === "nothing" ? undefined : match.protocol)));
   const wanted = ports.map((match) => portText(match, probe)).join(" or ");
   const isSame = [...protocols].some((protocol) => protocol === probe.protocol);
   return [{ text: `port ${wanted}`, weight: isSame ? WEIGHT.port : WEIGHT.port + 1 }];
 }
 
 const isMet = (match: PortMatch, probe: Probe): boolean =>
+  match.kind !== "nothing" &&
   match.protocol === probe.protocol &&
   (match.kind === "range"
     ? match.first <= probe.port && probe.port <= match.last
@@ -150,6 +153,7 @@ const numbersAt = (match: PortMatch & { readonly kind: "name" }, to: Party): num
     : [];
 
 function portText(match: PortMatch, { to }: Probe): string {
+  if (match.kind === "nothing") return "that can be read";
   const { protocol } = match;
   if (match.kind === "range") {
     if (match.first === 0 && match.last === 65_535) return `${protocol}/*`;

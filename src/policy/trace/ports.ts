@@ -68,7 +68,7 @@ function rangesAt(cluster: Cluster, between: Between, direction: Direction): Por
 function rangesIn(cluster: Cluster, { ports }: Rule, { protocol, to }: Between): PortRange[] {
   if (ports === "all") return [];
   return ports.flatMap((match): PortRange[] => {
-    if (match.protocol !== protocol) return [];
+    if (match.kind === "nothing" || match.protocol !== protocol) return [];
     if (match.kind === "range") return [match];
     // Every number that any of the destination's names has: a cut too many does no harm.
     const pod = to.kind === "pod" ? cluster.pods.get(keyOf(to.pod)) : undefined;

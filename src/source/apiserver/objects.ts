@@ -72,7 +72,7 @@ export function readItem(raw: unknown, reader: Reader): Item {
     return { ...identity, value: { name: identity.key }, complete: true, problems: NO_PROBLEMS };
   const fields = isMap(raw) ? raw : {};
   const { objects, problems } = parseDocument(
-    { ...shaped(fields, reader.served), kind: reader.kind, apiVersion: apiVersionOf(reader.served) },
+    { ...shaped(fields, reader), kind: reader.kind, apiVersion: apiVersionOf(reader.served) },
     nowhere,
   );
   const [object] = objects;
@@ -100,8 +100,23 @@ const SLICES_BETA = "discovery.k8s.io/v1beta1";
 const apiVersionOf = ({ apiVersion }: Served): string =>
   apiVersion === SLICES_BETA ? "discovery.k8s.io/v1" : apiVersion;
 
+/** What policies are read from. A field that a newer server has added elsewhere makes no policy unreadable. */
+const POLICY_METADATA = ["name", "namespace", "labels", "annotations"];
+
+function shaped(fields: Record<string, unknown>, { kind, served }: Reader): Record<string, unknown> {
+  if (kind !== "NetworkPolicy") return withNodes(fields, served);
+  const { metadata, spec } = fields;
+  if (!isMap(metadata)) return { metadata, spec };
+  const known = POLICY_METADATA.flatMap((key) =>
+    Object.hasOwn(metadata, key) ? [[key, metadata[key]]] : [],
+  );
+  // To the API, a podSelector that is left out is {}: every pod. In a file it is more likely a mistake.
+  const whole = isMap(spec) && spec["podSelector"] === undefined ? { ...spec, podSelector: {} } : spec;
+  return { metadata: Object.fromEntries(known) as unknown, spec: whole ?? { podSelector: {} } };
+}
+
 /** The beta of EndpointSlice names an endpoint's node among its topology. */
-function shaped(fields: Record<string, unknown>, { apiVersion }: Served): Record<string, unknown> {
+function withNodes(fields: Record<string, unknown>, { apiVersion }: Served): Record<string, unknown> {
   const endpoints = fields["endpoints"];
   if (apiVersion !== SLICES_BETA || !Array.isArray(endpoints)) return fields;
   return {

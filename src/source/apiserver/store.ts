@@ -56,7 +56,7 @@ interface Content {
 const nothing = (): Content => ({ values: new Map(), records: new Map() });
 
 /**
- * `keepsLastGood`: a newer version that cannot be read in full leaves the one before in force, as long as it is the same
+ * `keepsLastGood`: a newer version of which nothing can be read leaves the one before in force, as long as it is the same
  * object (uid). `onChange` is called after every change of a value or problem.
  */
 export function openStore(keepsLastGood: boolean, onChange: () => void): Store {
@@ -143,8 +143,10 @@ interface Passed {
 function outcomeOf({ key, uid, complete, value, problems }: Item, before: Content, keepsLastGood: boolean) {
   const known = before.values.get(key);
   const record = before.records.get(key);
+  // Where only single rules cannot be read the new version counts without them: nodes that have seen other versions agree.
+  const isLost = !complete && (value === undefined || "unreadable" in value);
   const keeps =
-    keepsLastGood && !complete && known !== undefined && record?.complete === true && record.uid === uid;
+    keepsLastGood && isLost && known !== undefined && record?.complete === true && record.uid === uid;
   const next = keeps ? known : value;
   const told = keeps ? withEffect(problems) : problems;
   // An equal value stays the very same object: who compares by identity sees that nothing has changed.

@@ -9,8 +9,7 @@ import {
   type Field,
   type Fields,
   fieldsOf,
-  hasErrorIn,
-  type Issues,
+  Issues,
   note,
   stringOf,
 } from "../parse/fields.ts";
@@ -76,7 +75,7 @@ export function applyAction(before: Situation, field: Field, families: readonly 
   const fields = fieldsOf(field, ["type", ...known.fields]);
   const outcome = known.apply(before, { field, fields: fields ?? new Map(), families });
   // What follows from a field that cannot be read has been told with the field.
-  if (hasErrorIn(field.issues, field.path)) return before;
+  if (field.issues.hasErrorIn(field.path)) return before;
   if (typeof outcome !== "string") return outcome;
   note(field, outcome);
   return before;
@@ -111,11 +110,10 @@ function policyOf(object: Field): Policy | undefined {
   if (apiVersion !== "networking.k8s.io/v1")
     note(child(object, "apiVersion"), "expected networking.k8s.io/v1");
   // The parser reasons about all issues that it sees, so it gets a collection of its own.
-  const issues: Issues = new Map();
+  const issues = new Issues();
   const { policy } = parsePolicy({ ...object, issues });
-  const readable = ![...issues.values()].some((issue) => issue.severity === "error");
-  for (const [key, issue] of issues) object.issues.set(key, issue);
-  return readable ? policy : undefined;
+  for (const issue of issues) object.issues.add(issue);
+  return issues.errors === 0 ? policy : undefined;
 }
 
 function deletePolicy(before: Situation, { field, fields }: Action): Outcome {

@@ -4,13 +4,13 @@ import type { Family } from "../../base/ip.ts";
 import type { Problem } from "../../model/problem.ts";
 import { readYaml } from "../manifests/yaml.ts";
 import {
-  addIssue,
   child,
   type Field,
   type FieldPath,
   type Fields,
   fieldsOf,
   type Issue,
+  Issues,
   note,
   type Place,
   pathText,
@@ -46,10 +46,9 @@ export function readCase(text: string, file: string): ReadCase {
   }
   if (another !== undefined)
     return refused({ file, reason: "holds more than one document; expected one case" });
-  const issues = new Map<string, Issue>();
-  for (const flaw of document.flaws) addIssue(issues, flaw);
+  const issues = new Issues(document.flaws);
   const parsed = parseCase({ value: document.value, path: [], issues, nullIsMissing: false });
-  const problems = [...issues.values()].map((issue) => problemOf(issue, file, document.where));
+  const problems = [...issues].map((issue) => problemOf(issue, file, document.where));
   return { case: problems.some(({ severity }) => severity === "error") ? undefined : parsed, problems };
 }
 

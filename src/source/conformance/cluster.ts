@@ -164,7 +164,7 @@ function addressesOf(field: Field | undefined, families: readonly Family[]): rea
   return listOf(field).flatMap((item) => {
     const text = stringOf(item);
     const parsed = text === undefined ? undefined : parseAddress(text);
-    if (parsed?.ok === false) note(item, `${quote(String(text))} is no address: ${parsed.reason}`);
+    if (parsed?.ok === false) note(item, `${quote(String(text))} is not a valid address: ${parsed.reason}`);
     if (parsed?.ok !== true) return [];
     if (!families.includes(parsed.value.family))
       note(item, `${parsed.value.text} is not of the cluster's ipFamily`);

@@ -3,7 +3,7 @@
 import { type Address, parseAddress } from "../../base/ip.ts";
 import { type Cluster, isSelectable, keyOf } from "../../model/cluster.ts";
 import { type Frontend, frontendsOf } from "../../model/frontends.ts";
-import { type Field, type Fields, fieldsOf, type Issues, note, stringOf } from "../parse/fields.ts";
+import { type Field, type Fields, fieldsOf, Issues, note, stringOf } from "../parse/fields.ts";
 import { parseService } from "../parse/service.ts";
 import { parseSlice } from "../parse/slice.ts";
 import { quote } from "../parse/text.ts";
@@ -31,10 +31,10 @@ export function serviceObject(field: Field, kind: ServiceKind) {
     if (given?.value !== expected)
       note(given ?? { ...field, path: [...field.path, key] }, `expected ${expected}`);
   }
-  const issues: Issues = new Map();
+  const issues = new Issues();
   const object = parse({ ...field, issues, nullIsMissing: true });
-  for (const [key, issue] of issues) field.issues.set(key, issue);
-  return [...issues.values()].some(({ severity }) => severity === "error") ? undefined : object;
+  for (const issue of issues) field.issues.add(issue);
+  return issues.errors === 0 ? object : undefined;
 }
 
 /** The cluster with or without an object of a kind. */
@@ -92,7 +92,7 @@ function addressOf(field: Field | undefined): string | undefined {
   if (field === undefined || text === undefined) return undefined;
   const parsed = parseAddress(text);
   if (parsed.ok) return parsed.value.text;
-  note(field, `${quote(text)} is no address: ${parsed.reason}`);
+  note(field, `${quote(text)} is not a valid address: ${parsed.reason}`);
   return undefined;
 }
 

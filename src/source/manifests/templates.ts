@@ -1,7 +1,7 @@
 // Pods that a manifest does not list but describes: the templates of Deployments, Jobs and whatever else makes pods.
 
 import type { Pod } from "../../model/cluster.ts";
-import { isMap, valueAt } from "../parse/fields.ts";
+import { Issues, isMap, valueAt } from "../parse/fields.ts";
 import { parsePod } from "../parse/pod.ts";
 
 /**
@@ -26,5 +26,5 @@ function podOf(object: unknown): Pod | undefined {
     },
     spec: podSpec,
   };
-  return parsePod({ value, path: [], issues: new Map(), nullIsMissing: true });
+  return parsePod({ value, path: [], issues: new Issues(), nullIsMissing: true });
 }

@@ -1,34 +1,10 @@
 // Reading one untrusted value field by field: the value is checked, and what is wrong is noted with the path to it.
 
 import type { WarningCode } from "../../model/warnings.ts";
+import type { FieldPath, Issue, Issues } from "./issues.ts";
 import { printable, quote } from "./text.ts";
 
-/** From the document's root; a string is a map's key, a number an index in a list. */
-export type FieldPath = readonly (string | number)[];
-
-/** Where a field stands; line and column count from 1. */
-export interface Place {
-  readonly file?: string;
-  readonly line?: number;
-  readonly column?: number;
-}
-
-export interface Issue {
-  readonly path: FieldPath;
-  readonly reason: string;
-  readonly severity: "error" | "warning";
-  /** What is done about it, where that is not the same for the whole object. */
-  readonly effect?: string;
-  /** Of a warning. */
-  readonly code?: WarningCode;
-  /** What to write instead, where that is known. */
-  readonly fix?: string;
-  /** Where it stands, if that is not where the path leads. */
-  readonly place?: Place;
-}
-
-/** The issues of one object, at most one for a path: the first one stays, what follows from it would only repeat it. */
-export type Issues = Map<string, Issue>;
+export { type FieldPath, type Issue, Issues, type Place } from "./issues.ts";
 
 /** A value with the path to it, and the collection that its issues go to. */
 export interface Field {
@@ -49,7 +25,7 @@ export type Fields = ReadonlyMap<string, Field>;
 
 export function note(field: Field, reason: string, severity: Issue["severity"] = "error"): void {
   const { path, effect } = field;
-  addIssue(field.issues, { path, reason, severity, ...(effect === undefined ? {} : { effect }) });
+  field.issues.add({ path, reason, severity, ...(effect === undefined ? {} : { effect }) });
 }
 
 /** Notes what is valid in a manifest, and yet most likely a mistake. */
@@ -60,19 +36,7 @@ export function warn(
 ): void {
   const { path, effect } = field;
   const end = effect === undefined ? {} : { effect };
-  addIssue(field.issues, { path, reason, severity: "warning", code, fix, ...end });
-}
-
-/** Says what to write instead, if there is an issue about the field. */
-export function advise(field: Field, fix: string): void {
-  const key = JSON.stringify(field.path);
-  const issue = field.issues.get(key);
-  if (issue !== undefined) field.issues.set(key, { ...issue, fix });
-}
-
-export function addIssue(issues: Issues, issue: Issue): void {
-  const key = JSON.stringify(issue.path);
-  if (!issues.has(key)) issues.set(key, issue);
+  field.issues.add({ path, reason, severity: "warning", code, fix, ...end });
 }
 
 /** The field under `key`, whether it has a value or not (issues may be about a missing one). */
@@ -145,10 +109,6 @@ export function booleanOf(field: Field): boolean | undefined {
   note(field, `must be true or false, not ${kindOf(field.value)}`);
   return undefined;
 }
-
-/** Whether there is an error at the path or below it. */
-export const hasErrorIn = (issues: Issues, path: FieldPath): boolean =>
-  issues.values().some((issue) => issue.severity === "error" && startsWith(issue.path, path));
 
 export const startsWith = (path: FieldPath, start: FieldPath): boolean =>
   start.every((segment, index) => path[index] === segment);

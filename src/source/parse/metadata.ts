@@ -1,7 +1,7 @@
 // metadata of any object: its name, namespace, labels and annotations.
 
 import type { Labels } from "../../model/selector.ts";
-import { checkedStringOf, child, type Field, type Fields, fieldsOf, hasErrorIn, note } from "./fields.ts";
+import { checkedStringOf, child, type Field, type Fields, fieldsOf, note } from "./fields.ts";
 import { type LabelEffects, labelsOf } from "./labels.ts";
 import { type Check, namespaceName } from "./syntax.ts";
 
@@ -68,7 +68,7 @@ export function parseMetadata(object: Field, fields: Fields, rules: MetadataRule
 function namespaceOf(metadata: Field, map: Fields): string | undefined {
   const field = map.get("namespace");
   if (field !== undefined && field.value !== "") return checkedStringOf(field, namespaceName);
-  return hasErrorIn(metadata.issues, [...metadata.path, "namespace"]) ? undefined : "default";
+  return metadata.issues.hasErrorIn([...metadata.path, "namespace"]) ? undefined : "default";
 }
 
 const unlessNull = (field: Field | undefined): Field | undefined =>

@@ -1,7 +1,8 @@
 // Pod v1: the few fields that policies, endpoints and the datapath need. The hundreds of others are not looked at.
 
-import { type Address, parseAddress } from "../../base/ip.ts";
+import type { Address } from "../../base/ip.ts";
 import type { ContainerPort, Pod } from "../../model/cluster.ts";
+import { addressAt } from "./addresses.ts";
 import { annotationsOf } from "./annotations.ts";
 import {
   at,
@@ -18,7 +19,6 @@ import {
 import { type MetadataRules, parseMetadata } from "./metadata.ts";
 import { portNameOf, portNumberOf, protocolOf } from "./ports.ts";
 import { objectName } from "./syntax.ts";
-import { quote } from "./text.ts";
 
 const POD_METADATA: MetadataRules = {
   strict: false,
@@ -87,15 +87,6 @@ function addressesOf(status: Fields): readonly Address[] {
   if (singleField && single && !addresses.has(single.text))
     note(singleField, `${single.text} is not in status.podIPs`);
   return [...addresses.values()];
-}
-
-function addressAt(field: Field): Address | undefined {
-  const text = stringOf(field);
-  if (text === undefined) return undefined;
-  const parsed = parseAddress(text);
-  if (parsed.ok) return parsed.value;
-  note(field, `${quote(text)} is no address: ${parsed.reason}`);
-  return undefined;
 }
 
 /** The declared ports of containers, and of init containers that run on (restartPolicy Always makes one a sidecar). */

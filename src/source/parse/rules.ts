@@ -1,52 +1,70 @@
 // One rule of a NetworkPolicy: its peers (ValidateNetworkPolicyPeer, ValidateIPBlock) and its ports.
+//
+// A rule, peer or port that cannot be read matches nothing, and the others count: leaving it out can only deny more. An
+// exception of a block is the other way round, so a block goes with any exception that cannot be read.
 
 import type { Direction } from "../../base/direction.ts";
-import { type Cidr, cidrCovers, parseCidr } from "../../base/ip.ts";
-import type { Peer, Rule } from "../../model/policy.ts";
+import { type Cidr, cidrCovers } from "../../base/ip.ts";
+import type { Peer, PortMatch, Rule } from "../../model/policy.ts";
 import { EVERYTHING } from "../../model/selector.ts";
-import { child, type Field, fieldsOf, hasErrorIn, itemsOf, note, stringOf } from "./fields.ts";
+import { cidrAt } from "./addresses.ts";
+import { child, type Field, type FieldPath, fieldsOf, itemsOf, note, warn } from "./fields.ts";
 import { parsePort } from "./ports.ts";
 import { parseSelector } from "./selector.ts";
-import { quote } from "./text.ts";
 
 const PEERS_FIELD = { ingress: "from", egress: "to" } as const;
 const PEER_FIELDS = ["podSelector", "namespaceSelector", "ipBlock"];
 const BLOCK_FIELDS = ["cidr", "except"];
 
-/** The rules of spec.ingress or spec.egress. A rule, peer or port that cannot be read is missing: issues tell. */
+/** What is done about an error in a rule, by the path from the rule. */
+export function ruleEffect([list, element]: FieldPath): string {
+  if (typeof element !== "number") return "the rule allows nothing";
+  return list === "ports" ? "the port is left out" : "the peer is left out";
+}
+
+const NOTHING = { kind: "nothing" } as const;
+
+/** The rules of spec.ingress or spec.egress, each at its place: one that cannot be read allows nothing. */
 export function parseRules(field: Field | undefined, direction: Direction): readonly Rule[] {
-  const rules = field && itemsOf(field)?.map((item) => parseRule(item, direction));
-  return rules?.filter((rule) => rule !== undefined) ?? [];
+  const rules = field && itemsOf(field);
+  return rules?.map((rule) => parseRule(rule, direction)) ?? [];
 }
 
 /** NetworkPolicyIngressRule: "if this field is empty or missing, this rule matches all sources" (and all ports). */
-function parseRule(field: Field, direction: Direction): Rule | undefined {
+function parseRule(field: Field, direction: Direction): Rule {
   const peersField = PEERS_FIELD[direction];
   const fields = fieldsOf(field, [peersField, "ports"]);
-  if (fields === undefined) return undefined;
-  const peersList = fields.get(peersField);
-  const portsList = fields.get("ports");
-  const peers = peersList && itemsOf(peersList);
-  const ports = portsList && itemsOf(portsList);
-  const readPeers = peers?.map(parsePeer).filter((peer) => peer !== undefined) ?? [];
-  const readPorts = ports?.map(parsePort).filter((port) => port !== undefined) ?? [];
-  // Emptiness is that of the list in the manifest; one whose elements cannot be read must not mean "everyone".
+  const peersList = fields?.get(peersField);
+  const portsList = fields?.get("ports");
+  const peers = peersList && itemsOf(peersList)?.map(peerAt);
+  const ports = portsList && itemsOf(portsList)?.map(portAt);
+  // With `from` or `ports` misspelt or of another type the rule is not one for "everyone": it is one for nobody.
+  if (fields === undefined || field.issues.errorsRightBelow(field.path).size > 0)
+    return { peers: [NOTHING], ports: "all" };
   return {
-    peers: isAbsentOrEmpty(peersList) ? "anyone" : readPeers,
-    ports: isAbsentOrEmpty(portsList) ? "all" : readPorts,
+    peers: peers === undefined || peers.length === 0 ? "anyone" : peers,
+    ports: ports === undefined || ports.length === 0 ? "all" : ports,
   };
 }
 
-const isAbsentOrEmpty = (list: Field | undefined): boolean =>
-  list === undefined || (Array.isArray(list.value) && list.value.length === 0);
+function peerAt(field: Field): Peer {
+  const peer = parsePeer(field);
+  return peer === undefined || field.issues.hasErrorIn(field.path) ? NOTHING : peer;
+}
 
+function portAt(field: Field): PortMatch {
+  const port = parsePort(field);
+  return port === undefined || field.issues.hasErrorIn(field.path) ? NOTHING : port;
+}
+
+/** Undefined where it cannot be read, which issues tell. */
 function parsePeer(field: Field): Peer | undefined {
   const fields = fieldsOf(field, PEER_FIELDS);
   if (fields === undefined) return undefined;
   const podSelector = fields.get("podSelector");
   const namespaceSelector = fields.get("namespaceSelector");
   const ipBlock = fields.get("ipBlock");
-  if (fields.size === 0 && !hasErrorIn(field.issues, field.path)) {
+  if (fields.size === 0 && !field.issues.hasErrorIn(field.path)) {
     note(
       field,
       "is empty; expected podSelector, namespaceSelector or ipBlock ({} in one of the selectors is everything)",
@@ -57,38 +75,34 @@ function parsePeer(field: Field): Peer | undefined {
   const pods = podSelector && parseSelector(podSelector);
   const namespaces = namespaceSelector && parseSelector(namespaceSelector);
   if (ipBlock !== undefined) return parseBlock(ipBlock);
-  if (podSelector !== undefined && pods === undefined) return undefined;
-  if (namespaceSelector !== undefined && namespaces === undefined) return undefined;
-  return fields.size === 0 ? undefined : { kind: "pods", namespaces, pods: pods ?? EVERYTHING };
+  return { kind: "pods", namespaces, pods: pods ?? EVERYTHING };
 }
 
 function parseBlock(field: Field): Peer | undefined {
   const fields = fieldsOf(field, BLOCK_FIELDS);
-  if (fields === undefined) return undefined;
-  const cidrField = fields.get("cidr");
-  if (cidrField === undefined)
-    note(child(field, "cidr"), "is missing; expected a prefix such as 10.0.0.0/24");
+  const cidrField = fields?.get("cidr");
+  if (fields !== undefined && cidrField === undefined)
+    note(child(field, "cidr"), "is missing; expected a CIDR such as 10.0.0.0/24");
   const cidr = cidrField && cidrAt(cidrField);
-  const exceptField = fields.get("except");
-  const except = exceptField && itemsOf(exceptField)?.map((item) => exceptAt(item, cidr));
-  if (cidr === undefined || (exceptField !== undefined && except === undefined)) return undefined;
-  return { kind: "block", cidr, except: except?.filter((prefix) => prefix !== undefined) ?? [] };
+  const exceptField = fields?.get("except");
+  const except = (exceptField && itemsOf(exceptField)) ?? [];
+  const cuts = except.flatMap((item) => exceptAt(item, cidr) ?? []);
+  if (cidr === undefined) return undefined;
+  return cuts.some((cut) => cidrCovers(cut, cidr)) ? NOTHING : { kind: "block", cidr, except: cuts };
 }
 
-/** An exception must lie strictly inside its block: same family, longer prefix. */
+/**
+ * An exception lies inside its block, and is smaller. Of older API servers it need only begin inside it (cidr 10.0.0.0/24,
+ * except 10.0.0.0/16 or 10.0.0.0/24): then it leaves nothing of the block.
+ */
 function exceptAt(field: Field, cidr: Cidr | undefined): Cidr | undefined {
-  const prefix = cidrAt(field);
-  if (prefix === undefined || cidr === undefined) return prefix;
-  if (cidrCovers(cidr, prefix) && prefix.length > cidr.length) return prefix;
-  note(field, `${prefix.text} must lie inside the block's cidr ${cidr.text} and be smaller`);
-  return undefined;
-}
-
-function cidrAt(field: Field): Cidr | undefined {
-  const text = stringOf(field);
-  if (text === undefined) return undefined;
-  const parsed = parseCidr(text);
-  if (parsed.ok) return parsed.value;
-  note(field, `${quote(text)} is no prefix: ${parsed.reason}`);
-  return undefined;
+  const cut = cidrAt(field);
+  if (cut === undefined || cidr === undefined) return cut;
+  if (cidrCovers(cut, cidr)) {
+    const reason = `${cut.text} holds all of the block's cidr ${cidr.text}, so the block matches nothing`;
+    warn(field, reason, { code: "except-whole-block", fix: "take the exception out, or the whole block" });
+  } else if (!cidrCovers(cidr, cut)) {
+    note(field, `${cut.text} must lie inside the block's cidr ${cidr.text}`);
+  }
+  return cut;
 }

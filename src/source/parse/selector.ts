@@ -1,20 +1,18 @@
 // metav1.LabelSelector: an untrusted value becomes a Selector, or an issue; never a selector that matches more.
 
 import { assertNever } from "../../base/assert.ts";
-import type { Labels, Requirement, Selector } from "../../model/selector.ts";
+import type { Requirement, Selector } from "../../model/selector.ts";
 import {
-  advise,
   checkedStringOf,
   child,
   type Field,
   fieldsOf,
-  hasErrorIn,
   isMap,
   itemsOf,
   note,
   stringOf,
+  warn,
 } from "./fields.ts";
-import { labelsOf } from "./labels.ts";
 import { labelKey, labelValue } from "./syntax.ts";
 import { quote } from "./text.ts";
 
@@ -28,14 +26,26 @@ export function parseSelector(field: Field): Selector | undefined {
   adviseOnLabels(field);
   const matchLabels = fields?.get("matchLabels");
   const matchExpressions = fields?.get("matchExpressions");
-  const labels: Labels = (matchLabels && labelsOf(matchLabels)) ?? new Map();
+  const equalities = (matchLabels && equalitiesOf(matchLabels)) ?? [];
   const expressions = (matchExpressions && itemsOf(matchExpressions)?.map(parseExpression)) ?? [];
-  if (fields === undefined || hasErrorIn(field.issues, field.path)) return undefined;
-  const equalities = [...labels].map(
-    ([key, value]): Requirement => ({ operator: "In", key, values: [value] }),
-  );
+  if (fields === undefined || field.issues.hasErrorIn(field.path)) return undefined;
   return { requirements: [...equalities, ...expressions.filter((requirement) => requirement !== undefined)] };
 }
+
+/** A label without a value is an issue, and not the empty value that the API server makes of it. */
+function equalitiesOf(field: Field): readonly Requirement[] | undefined {
+  const map = fieldsOf({ ...field, nullIsMissing: false });
+  return (
+    map &&
+    [...map].map(([key, item]): Requirement => {
+      const expected = labelKey(key);
+      if (expected !== undefined) note(item, `${quote(key)} is not ${expected}`);
+      return { operator: "In", key, values: valuesAt([item]) };
+    })
+  );
+}
+
+const STRAYS_SHOWN_MAX = 5;
 
 /** Labels that stand where matchLabels should: a reader that ignored them would select everything. */
 function adviseOnLabels(field: Field): void {
@@ -47,9 +57,13 @@ function adviseOnLabels(field: Field): void {
       typeof value === "string" &&
       labelValue(value) === undefined,
   );
-  const labels = strays.map(([key, value]) => `${key}: ${value}`).join(", ");
+  const shown = strays.slice(0, STRAYS_SHOWN_MAX).map(([key, value]) => `${key}: ${value}`);
+  const labels = [...shown, ...(strays.length > shown.length ? ["..."] : [])].join(", ");
   for (const [key] of strays)
-    advise(child(field, key), `labels stand under matchLabels: write matchLabels: { ${labels} }`);
+    field.issues.advise(
+      [...field.path, key],
+      `labels stand under matchLabels: write matchLabels: { ${labels} }`,
+    );
 }
 
 /** ValidateLabelSelectorRequirement of apimachinery: In and NotIn need values, Exists and DoesNotExist forbid them. */
@@ -60,18 +74,18 @@ function parseExpression(field: Field): Requirement | undefined {
   if (keyField === undefined) note(child(field, "key"), "is missing");
   const key = keyField && checkedStringOf(keyField, labelKey);
   const operator = operatorOf(field, fields.get("operator"));
-  const values = valuesOf(fields.get("values"));
+  const list = valuesOf(fields.get("values"));
   switch (operator) {
     case undefined:
       return undefined;
     case "In":
     case "NotIn":
-      if (values?.length === 0)
+      if (list?.given === 0)
         note(child(field, "values"), `is missing or empty; ${operator} needs at least one value`);
-      return key === undefined || values === undefined ? undefined : { operator, key, values };
+      return key === undefined || list === undefined ? undefined : { operator, key, values: list.values };
     case "Exists":
     case "DoesNotExist":
-      if (values?.length !== 0) note(child(field, "values"), `must be left out; ${operator} takes no values`);
+      if (list?.given !== 0) note(child(field, "values"), `must be left out; ${operator} takes no values`);
       return key === undefined ? undefined : { operator, key };
     default:
       return assertNever(operator, "selector operator");
@@ -91,9 +105,28 @@ function operatorOf(expression: Field, field: Field | undefined): Requirement["o
   return operator;
 }
 
-/** Empty where the field is missing; undefined where a value is wrong. */
-function valuesOf(field: Field | undefined): readonly string[] | undefined {
-  if (field === undefined) return [];
-  const values = itemsOf(field)?.map((item) => checkedStringOf(item, labelValue));
-  return values?.every((value) => value !== undefined) ? values : undefined;
+/** Undefined where the field is no list; else the values that can be read. */
+function valuesOf(
+  field: Field | undefined,
+): { readonly given: number; readonly values: readonly string[] } | undefined {
+  if (field === undefined) return { given: 0, values: [] };
+  const items = itemsOf(field);
+  return items && { given: items.length, values: valuesAt(items) };
+}
+
+/**
+ * The values that labels can have. API servers have stored others too (older ones did not validate those of matchExpressions):
+ * no label has such a value, so for In it matches nothing, and for NotIn it excludes nothing.
+ */
+function valuesAt(items: readonly Field[]): readonly string[] {
+  return items.flatMap((item) => {
+    const text = stringOf(item);
+    const expected = text === undefined ? undefined : labelValue(text);
+    if (text === undefined || expected === undefined) return text ?? [];
+    warn(item, `${quote(text)} is not ${expected}, so no label has it`, {
+      code: "selector-value",
+      fix: "write a value that labels have",
+    });
+    return [];
+  });
 }

@@ -1,13 +1,13 @@
 // Service v1: its addresses, its ports, and the pods that it selects.
 
-import { type Address, parseAddress } from "../../base/ip.ts";
+import type { Address } from "../../base/ip.ts";
 import type { Service, ServicePort } from "../../model/service.ts";
+import { addressAt } from "./addresses.ts";
 import { at, child, type Field, type Fields, fieldsOf, itemsOf, mapAt, note, stringOf } from "./fields.ts";
 import { labelsOf } from "./labels.ts";
 import { type MetadataRules, parseMetadata } from "./metadata.ts";
 import { portNameOf, portNumberOf, protocolOf } from "./ports.ts";
 import { objectName } from "./syntax.ts";
-import { quote } from "./text.ts";
 
 const SERVICE_METADATA: MetadataRules = { strict: false, nameCheck: objectName };
 
@@ -74,15 +74,6 @@ function loadBalancerIps(status: Fields): Address[] {
     if (ip === undefined || ip.value === "" || fields.get("ipMode")?.value === "Proxy") return [];
     return addressAt(ip) ?? [];
   });
-}
-
-function addressAt(field: Field): Address | undefined {
-  const text = stringOf(field);
-  if (text === undefined) return undefined;
-  const parsed = parseAddress(text);
-  if (parsed.ok) return parsed.value;
-  note(field, `${quote(text)} is no address: ${parsed.reason}`);
-  return undefined;
 }
 
 const distinct = (addresses: readonly Address[]): Address[] => [

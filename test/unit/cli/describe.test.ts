@@ -157,12 +157,26 @@ Pods:         <none>
   it("shows what cannot be read as what it comes to", async () => {
     writeFileSync(
       join(directory, "all.yaml"),
-      policy("p", "{ podSelector: {}, ingress: [{ form: [] }] }") + POD,
+      [
+        policy("p", "{ podSelector: {}, tier: 1, ingress: [{}] }"),
+        policy(
+          "q",
+          "{ podSelector: {}, ingress: [{ from: [{ podSelector: {} }, {}], ports: [{ port: 0 }] }] }",
+        ),
+        POD,
+      ].join(""),
     );
     const { stdout, stderr } = await runIn(["describe", "policy", "a/p", "--manifests", directory]);
-    expect(stderr).toContain("spec.ingress[0].form: unknown field");
+    expect(stderr).toContain("spec.tier: unknown field");
     expect(stdout).toContain("\n    <none> (the policy cannot be read)\n");
     expect(stdout).toMatch(/^Unreadable: {3}.*; it isolates its pods and allows nothing$/m);
+    const partly = (await runIn(["describe", "policy", "a/q", "--manifests", directory])).stdout;
+    expect(partly).toMatch(
+      /^Left out: {5}spec\.ingress\[0\]\.from\[1\]: is empty.* \(and 1 more\); it allows nothing, all else counts$/m,
+    );
+    expect(partly).toContain(
+      "    To Port: <nothing>\n    From:\n      PodSelector: <none>\n    From:\n      <nothing>\n",
+    );
   });
 
   it("says that a host-network pod is exempt", async () => {

@@ -54,7 +54,7 @@ describe("a case is refused, with the field, for", () => {
       podding({ ips: ["fd00::3"] }),
       "cluster.pods[2].ips[0]: fd00::3 is not of",
     ],
-    ["an address that is none", podding({ ips: ["10.0.0.300"] }), '"10.0.0.300" is no address'],
+    ["an address that is none", podding({ ips: ["10.0.0.300"] }), '"10.0.0.300" is not a valid address'],
     ["a pod without addresses", podding({ ips: [] }), "cluster.pods[2].ips: is empty"],
     [
       "a port that is none",

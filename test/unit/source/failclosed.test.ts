@@ -1,8 +1,13 @@
 // A policy that cannot be read in full: which pods it isolates, in which directions, and what is said of it.
 
 import { describe, expect, test } from "vitest";
+import type { Rule } from "../../../src/model/policy.ts";
 import { selectorText } from "../../../src/model/selector.ts";
-import { outcomeOf, policyYaml, readingOf } from "./support.ts";
+import { linesOf, outcomeOf, policyYaml, readingOf } from "./support.ts";
+
+const isForNobody = ({ peers, ports }: Rule): boolean =>
+  (peers !== "anyone" && peers.every(({ kind }) => kind === "nothing")) ||
+  (ports !== "all" && ports.every(({ kind }) => kind === "nothing"));
 
 describe("directions: policyTypes where they can be read, their defaults where they are missing, else both", () => {
   test.each([
@@ -31,65 +36,105 @@ describe("directions: policyTypes where they can be read, their defaults where t
     const policy = values.get("NetworkPolicy shop/web");
     if (policy === undefined || !("subject" in policy)) throw new Error("there is no policy");
     expect(selectorText(policy.subject)).toBe("app=web");
-    expect(policy.rules).toEqual({ ingress: [], egress: [] });
-    expect(policy.unreadable).toMatch(/^spec\./);
+    expect([...policy.rules.ingress, ...policy.rules.egress].every(isForNobody)).toBe(true);
+    expect(policy.unreadable ?? policy.omitted).toMatch(/^spec\./);
     const isolated = (["ingress", "egress"] as const).filter((direction) => policy.isolates[direction]);
     expect(isolated.join(" ")).toBe(directions);
-    const effect = `its pods are isolated (${isolated.join(" and ")}) and nothing is allowed by it`;
-    expect(lines.filter((line) => line.endsWith(effect))).not.toEqual([]);
+    expect(lines.length).toBeGreaterThan(0);
+    for (const line of lines)
+      expect(line).toMatch(
+        /; (its pods are isolated \(.*\) and nothing is allowed by it|no (in|e)gress rule of the policy counts|the (rule allows nothing|port is left out)|the policy isolates its pods in both directions|if it should be, .*)$/,
+      );
   });
 });
 
-describe("no policy where it is not known which pods are meant", () => {
+describe("every pod of the namespace is isolated, and nothing is allowed, where it is not known which are meant", () => {
   test.each([
-    "7",
-    "null",
-    "{}",
-    "{ podSelector: null }",
-    "{ podSelector: [] }",
-    "{ podSelector: { app: web } }",
-    "{ podSelector: { matchLabels: { app: 1 } } }",
-    "{ podSelector: { matchLabels: {}, matchLabels: {} } }",
-    "{ podSelector: { matchExpressions: [{ key: app, operator: In }] } }",
-    "{ podSelector: { matchExpressions: [null] } }",
-    "{ podSelector: { matchLabels: *none } }",
-    "{ podSelector: !!map2 {} }",
-    "{ podSelector: {}, podSelector: {} }",
-    "{ PodSelector: {} }",
-  ])("%s", (spec) => {
+    ["7", "ingress and egress"],
+    ["null", "ingress and egress"],
+    ["{}", "ingress"],
+    ["{ podSelector: null }", "ingress"],
+    ["{ podSelector: [] }", "ingress"],
+    ["{ podSelector: { app: web } }", "ingress"],
+    ["{ podSelector: { matchLabels: { app: 1 } } }", "ingress"],
+    ["{ podSelector: { matchLabels: {}, matchLabels: {} } }", "ingress"],
+    ["{ podSelector: { matchExpressions: [{ key: app, operator: In }] } }", "ingress"],
+    ["{ podSelector: { matchExpressions: [null] } }", "ingress"],
+    ["{ podSelector: { matchLabels: *none } }", "ingress"],
+    ["{ podSelector: !!map2 {} }", "ingress"],
+    ["{ podSelector: {}, podSelector: {} }", "ingress"],
+    ["{ PodSelector: {} }", "ingress and egress"],
+    ["{ podSelector: { app: web }, policyTypes: [Egress], egress: [{}] }", "egress"],
+    ["{ podSelector: { app: web }, ingress: [{}], egress: [{}] }", "ingress and egress"],
+  ])("%s", (spec, directions) => {
     const { objects, problems } = readingOf(policyYaml(spec));
     expect(objects).toMatchObject([
-      { identity: "NetworkPolicy shop/web", complete: false, value: undefined },
+      {
+        identity: "NetworkPolicy shop/web",
+        complete: false,
+        value: {
+          subject: { requirements: [] },
+          rules: { ingress: [], egress: [] },
+          unreadable: expect.any(String),
+        },
+      },
     ]);
     expect(objects[0]?.problems.length).toBeGreaterThan(0);
-    for (const { effect } of objects[0]?.problems ?? []) {
-      expect(effect).toBe("the policy is refused: it isolates no pod and allows nothing");
-    }
+    for (const { effect } of objects[0]?.problems ?? [])
+      expect(effect).toBe(
+        `every pod of namespace shop is isolated (${directions}) and nothing is allowed by it`,
+      );
     expect(problems).toEqual([]);
   });
 
-  test.each([
-    "{ name: web, namespace: null }",
-    "{ name: null }",
-    "{ name: 7 }",
-    "{ name: a, name: b }",
-    "[]",
-    "null",
-    "{ name: a, namespace: S }",
-  ])("metadata: %s", (metadata) => {
-    const { objects, problems } = readingOf(policyYaml("{ podSelector: {} }", metadata));
+  test.each(["{ name: null }", "{ name: 7 }", "{ name: a, name: b }", "{ name: Web }", "{}"])(
+    "of a policy without a name that can be read, the pods that it selects: metadata: %s",
+    (metadata) => {
+      const text = metadata === "{}" ? "{ namespace: shop }" : metadata.replace("{", "{ namespace: shop,");
+      const reading = readingOf(
+        policyYaml("{ podSelector: { matchLabels: { app: web } }, ingress: [{}] }", text),
+      );
+      expect(reading.objects).toMatchObject([
+        {
+          identity: "NetworkPolicy shop/?unnamed:1:1",
+          complete: false,
+          problems: [],
+          value: { rules: { ingress: [] } },
+        },
+      ]);
+      expect(linesOf(reading.problems)).toEqual([
+        expect.stringMatching(/; its pods are isolated \(ingress\) and nothing is allowed by it$/),
+      ]);
+    },
+  );
+});
+
+describe("no policy where it is not known in which namespace its pods are", () => {
+  test.each(["{ name: web, namespace: null }", "[]", "null", "{ name: a, namespace: S }"])(
+    "metadata: %s",
+    (metadata) => {
+      const { objects, problems } = readingOf(policyYaml("{ podSelector: {} }", metadata));
+      expect(objects).toEqual([]);
+      expect(problems).toMatchObject([
+        { effect: "the policy is refused: it isolates no pod and allows nothing" },
+      ]);
+      expect(problems[0]).not.toHaveProperty("object");
+    },
+  );
+
+  test("or where it is not even said to be a NetworkPolicy of a version that is read, and selects no pods", () => {
+    const text = policyYaml("{ selector: all() }").replace("networking.k8s.io/v1", "projectcalico.org/v3");
+    const { objects, problems } = readingOf(text);
     expect(objects).toEqual([]);
-    expect(problems).toMatchObject([
-      { effect: "the policy is refused: it isolates no pod and allows nothing" },
+    expect(linesOf(problems)).toEqual([
+      expect.stringMatching(/NetworkPolicy shop\/web: apiVersion: .*; the policy is refused/),
     ]);
-    expect(problems[0]).not.toHaveProperty("object");
   });
 });
 
 test("the reason is the first fault, with the number of the others", () => {
   const spec = "{ podSelector: {}, ingress: [{ ports: [{ port: 0 }, { port: 1, protocol: X }] }] }";
   expect(outcomeOf(policyYaml(spec)).values.get("NetworkPolicy shop/web")).toMatchObject({
-    unreadable:
-      "spec.ingress[0].ports[0].port: 0 is not a number from 1 to 65535 or a port's name (and 1 more)",
+    omitted: "spec.ingress[0].ports[0].port: 0 is not a number from 1 to 65535 or a port's name (and 1 more)",
   });
 });

@@ -13,28 +13,28 @@ const documents = (...texts: string[]): string => texts.join("---\n");
 const inForceAfter = (...texts: string[]): FileReading =>
   texts.map((text) => readingOf(text)).reduce((previous, latest) => keepLastGood(previous, latest));
 
-/** "name: allows" for a policy with rules, "isolates" for one without, "unreadable" and "refused". */
+/** "name allows" for a policy with rules, "isolates" for one without, "partial" and "unreadable". */
 function state(reading: FileReading): readonly string[] {
   return reading.objects.map((object) => `${object.identity.replace(/.*\//, "")} ${stateOf(object)}`);
 }
 
 function stateOf(object: ParsedObject): string {
   if (object.kind !== "NetworkPolicy") return object.kind;
-  if (object.value === undefined) return "refused";
   if (object.value.unreadable !== undefined) return "unreadable";
+  if (object.value.omitted !== undefined) return "partial";
   return object.value.rules.ingress.length > 0 ? "allows" : "isolates";
 }
 
 const ALLOWS = "{ podSelector: {}, ingress: [{}] }";
 const ISOLATES = "{ podSelector: {} }";
-const UNREADABLE = "{ podSelector: {}, ingress: 7 }";
-const REFUSED = "{ ingress: [{}] }";
+const UNREADABLE = "{ ingress: [{}] }";
+const PARTIAL = "{ podSelector: {}, ingress: [{}, 7] }";
 const NOT_YAML = "a: [";
 
 describe("at a first reading there is nothing to keep", () => {
   test.each([
     [named("a", UNREADABLE), ["a unreadable"]],
-    [named("a", REFUSED), ["a refused"]],
+    [named("a", PARTIAL), ["a partial"]],
     [documents(named("a", ALLOWS), NOT_YAML), ["a allows"]],
   ])("%#", (text, expected) => {
     expect(state(inForceAfter(text))).toEqual(expected);
@@ -57,7 +57,7 @@ describe("a file that is read in full", () => {
 describe("an object that cannot be read in full", () => {
   test.each([
     ["unreadable", UNREADABLE],
-    ["refused", REFUSED],
+    ["partial", PARTIAL],
   ])("%s: stays as it last could be, and says so", (_, spec) => {
     const reading = inForceAfter(
       documents(named("a", ALLOWS), named("b", ALLOWS)),
@@ -69,7 +69,7 @@ describe("an object that cannot be read in full", () => {
   });
 
   test("stays so over several readings", () => {
-    const reading = inForceAfter(named("a", ALLOWS), named("a", UNREADABLE), named("a", REFUSED));
+    const reading = inForceAfter(named("a", ALLOWS), named("a", PARTIAL), named("a", UNREADABLE));
     expect(state(reading)).toEqual(["a allows"]);
     expect(linesOf(problemsIn(reading))[0]).toMatch(
       /spec\.podSelector: is missing.*; its last good version stays in force$/,
@@ -77,8 +77,8 @@ describe("an object that cannot be read in full", () => {
   });
 
   test("takes the newest version where there never was a good one", () => {
-    expect(state(inForceAfter(named("a", UNREADABLE), named("a", REFUSED)))).toEqual(["a refused"]);
-    expect(state(inForceAfter(named("a", REFUSED), named("a", UNREADABLE)))).toEqual(["a unreadable"]);
+    expect(state(inForceAfter(named("a", PARTIAL), named("a", UNREADABLE)))).toEqual(["a unreadable"]);
+    expect(state(inForceAfter(named("a", UNREADABLE), named("a", PARTIAL)))).toEqual(["a partial"]);
   });
 
   test("a pod or namespace likewise", () => {
@@ -115,7 +115,7 @@ describe("a file that cannot be read", () => {
     ]);
     // What was wrong with an object in force is still wrong with it.
     expect(linesOf(problemsIn(reading))).toContainEqual(
-      expect.stringMatching(/spec.ingress: must be a list/),
+      expect.stringMatching(/spec.podSelector: is missing/),
     );
   });
 
@@ -135,7 +135,7 @@ describe("a document that does not say which object it is", () => {
       documents(named("a", ALLOWS), named("b", ALLOWS)),
       documents(named("a", ISOLATES), named("B!", ALLOWS), named("c", ALLOWS)),
     );
-    expect(state(reading)).toEqual(["a isolates", "c allows", "b allows"]);
+    expect(state(reading)).toEqual(["a isolates", "?unnamed:6:1 unreadable", "c allows", "b allows"]);
     expect(linesOf(problemsIn(reading))).toEqual([
       expect.stringMatching(
         /metadata.name: "B!" is not.*; what the file no longer names stays in force: NetworkPolicy shop\/b$/,

@@ -205,7 +205,9 @@ describe("the text of a policy", () => {
   });
 
   it("is not there for one that is declared twice", async () => {
-    const { texts, policies, reading } = await read(`${policy("a")}---\n${policy("a")}---\n${policy("b")}`);
+    const { texts, policies, reading } = await read(
+      `${policy("a")}---\n${policy("a").replace("{ podSelector: {} }", "{ podSelector: {}, policyTypes: [Egress] }")}---\n${policy("b")}`,
+    );
     expect([...texts.keys()]).toEqual(["ns/b"]);
     expect(policies).toBe(3);
     expect(reading.problems).toHaveLength(1);

@@ -8,6 +8,7 @@ import type { Policy } from "../../../src/model/policy.ts";
 import { problemText } from "../../../src/model/problem.ts";
 import { type Labels, selectorText } from "../../../src/model/selector.ts";
 import { readManifests } from "../../../src/source/manifests.ts";
+import { ruleText } from "./support.ts";
 
 const DIRECTORY = "test/fixtures/malformed";
 const names = readdirSync(DIRECTORY).filter((name) => name.endsWith(".yaml"));
@@ -23,9 +24,15 @@ describe("a malformed manifest", () => {
 
   test("never allows anything where it has a problem, and each problem is one line", async () => {
     const { cluster, problems } = await readManifests(DIRECTORY);
-    const clean = [...cluster.policies.values()].filter((policy) => policy.unreadable === undefined);
-    expect(clean.map(keyOf)).toEqual(["shop/before", "shop/after"]);
-    for (const policy of cluster.policies.values()) expect(policy.rules).toEqual({ ingress: [], egress: [] });
+    const whole = [...cluster.policies.values()].filter(
+      ({ unreadable, omitted }) => unreadable === undefined && omitted === undefined,
+    );
+    expect(whole.map(keyOf)).toEqual(["shop/before", "shop/after", "shop/labelled"]);
+    for (const policy of cluster.policies.values()) {
+      if (policy.unreadable !== undefined) expect(policy.rules).toEqual({ ingress: [], egress: [] });
+      for (const { peers, ports } of [...policy.rules.ingress, ...policy.rules.egress])
+        expect(peers === "anyone" && ports === "all").toBe(false);
+    }
     expect(problems.map(problemText).filter((line) => line.includes("\n"))).toEqual([]);
   });
 });
@@ -44,8 +51,15 @@ function inForce(cluster: Cluster): readonly string[] {
 function policyText(policy: Policy): string {
   const directions = (["ingress", "egress"] as const).filter((direction) => policy.isolates[direction]);
   const pods = selectorText(policy.subject) || "all pods";
-  const how = policy.unreadable === undefined ? "read in full" : `unreadable (${policy.unreadable})`;
-  return `NetworkPolicy ${keyOf(policy)}: isolates ${directions.join(" and ")} of ${pods}; ${how}`;
+  const rules = directions.flatMap((direction) =>
+    policy.rules[direction].map((rule) => `\n  ${direction} ${ruleText(rule)}`),
+  );
+  return `NetworkPolicy ${keyOf(policy)}: isolates ${directions.join(" and ")} of ${pods}; ${howRead(policy)}${rules.join("")}`;
+}
+
+function howRead({ unreadable, omitted }: Policy): string {
+  if (unreadable !== undefined) return `unreadable (${unreadable})`;
+  return omitted === undefined ? "read in full" : `read without ${omitted}`;
 }
 
 function podText(pod: Pod): string {

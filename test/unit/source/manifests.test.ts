@@ -168,20 +168,62 @@ describe("duplicates", () => {
         { ...isolated, name: "twice", subject: { requirements: [{ key: "app", values: ["web"] }] } },
       ],
       ["shop/twice#2", { ...isolated, name: "twice#2", subject: { requirements: [] } }],
-      ["shop/twice#3", { ...isolated, name: "twice#3", subject: { requirements: [{ values: ["api"] }] } }],
+      ["shop/twice#3", { ...isolated, name: "twice#3", subject: { requirements: [] } }],
+      ["shop/twice#4", { ...isolated, name: "twice#4", subject: { requirements: [{ values: ["api"] }] } }],
       ["shop/once", { rules: { ingress: [{ peers: "anyone" }] } }],
     ]);
     const unreadable = [...cluster.policies.values()].map((policy) =>
       policy.unreadable?.replaceAll(`${directory}/`, ""),
     );
     const places = "declared more than once: a.yaml:1:1, b.yaml:6:1, c.yaml:1:1, d.yaml:1:1";
-    expect(unreadable).toEqual([places, places, places, undefined]);
+    expect(unreadable).toEqual([places, places, places, places, undefined]);
     const effect = "the pods of each are isolated (ingress and egress) and nothing is allowed by any";
     expect(lines).toEqual([
       `b.yaml:6:1: NetworkPolicy shop/twice: is declared more than once, first at a.yaml:1:1; ${effect}`,
       `c.yaml:1:1: NetworkPolicy shop/twice: is declared more than once, first at a.yaml:1:1; ${effect}`,
-      "c.yaml:4:9: NetworkPolicy shop/twice: spec.podSelector: must be a map (matchLabels, matchExpressions), not a number; the policy is refused: it isolates no pod and allows nothing",
+      "c.yaml:4:9: NetworkPolicy shop/twice: spec.podSelector: must be a map (matchLabels, matchExpressions), not a number; every pod of namespace shop is isolated (ingress) and nothing is allowed by it",
       `d.yaml:1:1: NetworkPolicy shop/twice: is declared more than once, first at a.yaml:1:1; ${effect}`,
+    ]);
+  });
+
+  test.each([
+    ["a copy of its bytes", (text: string) => text],
+    [
+      "the same in other words",
+      () =>
+        `${JSON.stringify({ kind: "NetworkPolicy", spec: { ingress: [{ from: [{ podSelector: {} }] }], podSelector: { matchLabels: { tier: "front", app: "web" } } }, metadata: { namespace: "shop", name: "web" }, apiVersion: "networking.k8s.io/v1" })}\n`,
+    ],
+  ])("%s is one object, with a warning", async (_, copy) => {
+    const text = named(
+      "web",
+      "{ podSelector: { matchLabels: { app: web, tier: front } }, ingress: [{ from: [{ podSelector: {} }] }] }",
+    );
+    write("a.yaml", text);
+    write("b.yaml", copy(text));
+    write("c.yaml", copy(text));
+    const { policies, cluster, lines } = await read();
+    expect(policies).toEqual(["shop/web"]);
+    expect(cluster.policies.get("shop/web")?.rules.ingress).toHaveLength(1);
+    const reason =
+      "is declared more than once, first at a.yaml:1:1, with the same content; remove one of them";
+    expect(lines).toEqual([
+      `b.yaml:1:1: NetworkPolicy shop/web: ${reason}`,
+      `c.yaml:1:1: NetworkPolicy shop/web: ${reason}`,
+    ]);
+  });
+
+  test("a copy beside a version that differs makes it no less ambiguous", async () => {
+    write("a.yaml", named("web", "{ podSelector: {}, ingress: [{}] }"));
+    write("b.yaml", named("web", "{ podSelector: {}, ingress: [{}] }"));
+    write("c.yaml", named("web", "{ podSelector: {}, ingress: [] }"));
+    const { cluster, lines } = await read();
+    expect([...cluster.policies.values()].map(({ name, rules }) => [name, rules.ingress.length])).toEqual([
+      ["web", 0],
+      ["web#2", 0],
+    ]);
+    expect(lines).toEqual([
+      expect.stringMatching(/^b.yaml:1:1: .*with the same content/),
+      expect.stringMatching(/^c.yaml:1:1: .*nothing is allowed by any$/),
     ]);
   });
 
@@ -217,9 +259,9 @@ describe("limits on what is listed", () => {
     const { lines, policies } = await read();
     expect(lines).toHaveLength(PROBLEMS_PER_OBJECT_MAX + 1);
     expect(lines[0]).toMatch(
-      /NetworkPolicy shop\/a: has 8 more problems that are not listed; the policy is refused/,
+      /NetworkPolicy shop\/a: has 8 more problems that are not listed; every pod of namespace shop is isolated/,
     );
-    expect(policies).toEqual([]);
+    expect(policies).toEqual(["shop/a"]);
   });
 
   test("problems of one file", async () => {

@@ -1,26 +1,8 @@
 // What valid NetworkPolicies become: the seed documents' own policies in other words, and the API's defaults.
 
 import { describe, expect, test } from "vitest";
-import type { Peer, PortMatch, Rule } from "../../../src/model/policy.ts";
 import { selectorText } from "../../../src/model/selector.ts";
-import { cleanPolicy, outcomeOf, policyYaml } from "./support.ts";
-
-/** A rule as one line: "from PEER | PEER on PORT, PORT". */
-function ruleText(rule: Rule): string {
-  const peers = rule.peers === "anyone" ? "anyone" : rule.peers.map(peerText).join(" | ");
-  const ports = rule.ports === "all" ? "all" : rule.ports.map(portText).join(", ");
-  return `${peers} on ${ports}`;
-}
-
-function peerText(peer: Peer): string {
-  if (peer.kind === "block")
-    return [peer.cidr.text, ...peer.except.map((cidr) => `not ${cidr.text}`)].join(" ");
-  const namespaces = peer.namespaces === undefined ? "own" : `{${selectorText(peer.namespaces)}}`;
-  return `ns ${namespaces} pods {${selectorText(peer.pods)}}`;
-}
-
-const portText = (port: PortMatch): string =>
-  `${port.protocol} ${port.kind === "name" ? port.name : `${port.first}-${port.last}`}`;
+import { cleanPolicy, outcomeOf, policyYaml, ruleText } from "./support.ts";
 
 function summary(text: string) {
   const { namespace, name, subject, isolates, rules, unreadable } = cleanPolicy(text);

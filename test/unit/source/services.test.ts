@@ -115,7 +115,7 @@ status: { loadBalancer: { ingress: [{ ip: 203.0.113.5, ipMode: VIP }, { ip: 203.
       ),
     );
     expect(lines).toHaveLength(6);
-    expect(lines[0]).toMatch(/Service shop\/web: spec\.clusterIP: "10\.96\.0\.300" is no address/);
+    expect(lines[0]).toMatch(/Service shop\/web: spec\.clusterIP: "10\.96\.0\.300" is not a valid address/);
     expect(lines[0]).toMatch(/the address counts as no Service's$/);
     expect(web?.ports.map(({ port }) => port)).toEqual([443, 443]);
   });

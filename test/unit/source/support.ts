@@ -1,7 +1,8 @@
 // What the tests of src/source share: texts in, objects and problem lines out.
 
-import type { Policy } from "../../../src/model/policy.ts";
+import type { Peer, Policy, PortMatch, Rule } from "../../../src/model/policy.ts";
 import { type Problem, problemText } from "../../../src/model/problem.ts";
+import { selectorText } from "../../../src/model/selector.ts";
 import { type FileReading, readText } from "../../../src/source/manifests/reading.ts";
 import type { ParsedObject } from "../../../src/source/parse.ts";
 
@@ -44,4 +45,24 @@ export function cleanPolicy(text: string): Policy {
   if (object?.kind !== "NetworkPolicy" || object.value === undefined)
     throw new Error("there is no policy in it");
   return object.value;
+}
+
+/** A rule as one line: "from PEER | PEER on PORT, PORT". */
+export function ruleText(rule: Rule): string {
+  const peers = rule.peers === "anyone" ? "anyone" : rule.peers.map(peerText).join(" | ");
+  const ports = rule.ports === "all" ? "all" : rule.ports.map(portText).join(", ");
+  return `${peers} on ${ports}`;
+}
+
+function peerText(peer: Peer): string {
+  if (peer.kind === "nothing") return "nothing";
+  if (peer.kind === "block")
+    return [peer.cidr.text, ...peer.except.map((cidr) => `not ${cidr.text}`)].join(" ");
+  const namespaces = peer.namespaces === undefined ? "own" : `{${selectorText(peer.namespaces)}}`;
+  return `ns ${namespaces} pods {${selectorText(peer.pods)}}`;
+}
+
+function portText(port: PortMatch): string {
+  if (port.kind === "nothing") return "nothing";
+  return `${port.protocol} ${port.kind === "name" ? port.name : `${port.first}-${port.last}`}`;
 }
