@@ -13,7 +13,15 @@ import type { Kernel } from "./kernel.ts";
 import type { Resyncs } from "./resync.ts";
 import type { Progress } from "./round.ts";
 import type { Uplinks } from "./uplinks.ts";
-import { capacityViews, endpointViews, namesView, policyViews, unknownInterfaces } from "./views.ts";
+import {
+  capacityViews,
+  endpointViews,
+  type InForce,
+  namesView,
+  policyViews,
+  retainedViews,
+  unknownInterfaces,
+} from "./views.ts";
 
 /** Set once the datapath is open; before, the agent only says that it is coming up. */
 export interface Running {
@@ -75,6 +83,11 @@ const generationOf = ({ kernel, progress }: Running): Pick<StatusView, "generati
   },
 });
 
+function retainedOf(force: InForce | undefined): Pick<StatusView, "retained"> {
+  const retained = force === undefined ? [] : retainedViews(force);
+  return retained.length === 0 ? {} : { retained };
+}
+
 export function statusView(
   running: Running,
   options: StatusOptions,
@@ -99,6 +112,7 @@ export function statusView(
     ...(options.denyUnknown === undefined || progress?.force === undefined
       ? {}
       : { unknownInterfaces: unknownInterfaces(progress.force) }),
+    ...retainedOf(progress?.force),
     source: running.source.text,
     ...(running.source.health === undefined ? {} : { following: running.source.health() }),
     ...(options.mode === "audit" ? { mode: "audit" } : {}),
