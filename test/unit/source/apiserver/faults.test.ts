@@ -57,7 +57,7 @@ test("an event that got lost is found by the next list, and logged", async () =>
   await world.converged("two events that got lost");
   expect(world.kind("Pod").differences).toBe(2);
   expect(world.log.join("\n")).toMatch(
-    /warn: a list has changes that no event brought kind=Pod cause=periodic objects=8 added=1 changed=0 gone=1 recreated=0 missed=2/,
+    /warn +a list has changes that no event brought kind=Pod cause=periodic objects=8 added=1 changed=0 gone=1 recreated=0 missed=2/,
   );
 });
 

@@ -203,7 +203,7 @@ test("a store that was set back while the server was away is noticed at once", a
   await world.start();
   await world.converged("a store that was set back");
   expect(world.kind("Pod").lists["rewound"]).toBe(1);
-  expect(world.log.join("\n")).toMatch(/warn: the API server has gone back to an older state kind=Pod/);
+  expect(world.log.join("\n")).toMatch(/warn +the API server has gone back to an older state kind=Pod/);
   world.server.put("Pod", pod("after", "10.0.2.1"));
   await world.converged("an event after that");
 });
