@@ -4,6 +4,7 @@ import { unreadyReason } from "./agent/cni/outcome.ts";
 import { type Cni, type CniOptions, openCni } from "./agent/cni.ts";
 import { type AgentEvents, openAgentEvents } from "./agent/events.ts";
 import { gateOf } from "./agent/gate.ts";
+import { type Integrity, openIntegrity } from "./agent/integrity.ts";
 import { interfaceOptions, type Left, openInterfaces, readInterfaces } from "./agent/interfaces.ts";
 import { type Kernel, openKernel } from "./agent/kernel.ts";
 import { type Kubernetes, type KubernetesOptions, openKubernetes } from "./agent/kubernetes.ts";
@@ -22,6 +23,7 @@ import type { FromPodHook } from "./base/hooks.ts";
 import type { AdjustableLog } from "./base/log.ts";
 import { openBell } from "./base/wake.ts";
 import { attachedProgram } from "./datapath/attach.ts";
+import { lockRoot, type RootLock } from "./datapath/lock.ts";
 import type { Mode } from "./model/mode.ts";
 import type { Problem } from "./model/problem.ts";
 import { userOf } from "./node/peers.ts";
@@ -75,14 +77,22 @@ export interface AgentEnv {
 
 /** Runs until the signal aborts. Returns the exit code: with `once`, 1 where there were errors, else 0. */
 export async function runAgent(options: AgentOptions, env: AgentEnv): Promise<number> {
-  if (options.once) return runOnce(options, env);
+  // Two agents would undo each other's work, so this comes before anything else is touched.
+  const lock = lockRoot(options.bpffs);
+  try {
+    return await (options.once ? runOnce(lock, options, env) : runLocked(lock, options, env));
+  } finally {
+    lock.close();
+  }
+}
+
+async function runLocked(lock: RootLock, options: AgentOptions, env: AgentEnv): Promise<number> {
   const running: Running = {
     source: await openSource(options.source, env),
     resyncs: openResyncs(),
     cni: openCni(options.cni),
   };
   const events = openAgentEvents(options.eventsFile, env.log);
-  // The socket is also the lock that keeps a second agent from the maps, so it comes first.
   const server = await serve(options.socket, viewsOf(running, options, env), {
     routes: [...routesOf(running, env.log), ...events.routes],
     peerOf: userOf,
@@ -110,19 +120,33 @@ export async function runAgent(options: AgentOptions, env: AgentEnv): Promise<nu
       unready: () => unreadyReason(running.progress),
       added: (seconds) => metrics?.took("cniAdd", seconds),
     });
-    const kernel = await openKernel({ ...options, screens: options.uplinks !== undefined });
+    const kernel = await openKernel(lock, { ...options, screens: options.uplinks !== undefined });
+    const lost = new AbortController();
+    let integrity: Integrity | undefined;
     try {
       running.kernel = kernel;
       running.progress = await firstProgress(kernel);
       events.start(kernel);
+      integrity = openIntegrity(kernel, {
+        log: env.log,
+        now: env.now,
+        nameOf: (ifindex) => running.progress?.force?.interfaces.get(ifindex)?.name,
+        onLost: (error) => lost.abort(error),
+      });
+      running.integrity = integrity;
       const uplinks = await openUplinksOf(kernel, options);
       if (uplinks !== undefined) running.uplinks = uplinks;
       const { source, progress, resyncs, cni } = running;
-      await loop({ source, kernel, progress, resyncs, cni, uplinks, events, kubernetes }, options, {
+      const parts = { source, kernel, progress, resyncs, cni, uplinks, events, kubernetes, integrity };
+      await loop(parts, options, {
         ...env,
+        signal: AbortSignal.any([env.signal, lost.signal]),
         ...(metrics === undefined ? {} : { meter: metrics }),
       });
+      lost.signal.throwIfAborted();
+      await integrity.farewell();
     } finally {
+      await integrity?.close();
       events.close();
       kernel.close();
     }
@@ -167,8 +191,8 @@ async function metricsOf(
   );
 }
 
-async function runOnce(options: AgentOptions, env: AgentEnv): Promise<number> {
-  const kernel = await openKernel({ ...options, screens: options.uplinks !== undefined });
+async function runOnce(lock: RootLock, options: AgentOptions, env: AgentEnv): Promise<number> {
+  const kernel = await openKernel(lock, { ...options, screens: options.uplinks !== undefined });
   try {
     const progress = await firstProgress(kernel);
     const uplinks = await openUplinksOf(kernel, options);
@@ -180,6 +204,8 @@ async function runOnce(options: AgentOptions, env: AgentEnv): Promise<number> {
       now: env.now,
     });
     await round(kernel, progress, { ...matched, interfaces, resync: false }, env);
+    // Nothing holds what is not pinned once this process has ended.
+    kernel.pin();
     return progress.problems.some(({ severity }) => severity === "error") ? 1 : 0;
   } finally {
     kernel.close();
@@ -223,6 +249,7 @@ interface Parts {
   readonly uplinks: Uplinks | undefined;
   readonly events: AgentEvents;
   readonly kubernetes: Kubernetes;
+  readonly integrity: Integrity;
 }
 
 async function loop(running: Parts, options: AgentOptions, env: AgentEnv & RoundEnv): Promise<void> {
@@ -254,6 +281,7 @@ async function loop(running: Parts, options: AgentOptions, env: AgentEnv & Round
       const begun = performance.now();
       const asked = running.resyncs.take();
       const resync = timers.resyncIsDue(reading !== brought) || asked.length > 0;
+      if (resync) running.integrity.checkPins();
       const problems = (await running.uplinks?.bring(resync)) ?? [];
       brought = reading;
       const matched = running.cni.match(withProblems(inMode(reading, options.mode), problems));

@@ -1,9 +1,11 @@
 // bpf-ts: typed libbpf for Node.js. What is exported here is the whole interface.
+export { attachedPrograms, type Hook } from "./attached.ts";
 export { Btf } from "./btf.ts";
 export type { BtfKind, BtfMember, BtfType, BtfVariable } from "./btf-decode.ts";
 export { MapFlag, MapType, ProgramType, UpdateFlag } from "./constants.ts";
 export { isOpenForWriting, type PeerCredentials, peerCredentials } from "./descriptor.ts";
 export { BpfError, type OwnCode } from "./error.ts";
+export { FileLock } from "./file-lock.ts";
 export { BpfLink, findClsact, type LinkInfo } from "./link.ts";
 export type { ClsactSpec, Direction, LinkSpec, TcxSpec, XdpSpec } from "./link-spec.ts";
 export { BpfMap, type MapCreateSpec, type MapEntries, type MapInfo } from "./map.ts";
@@ -44,3 +46,4 @@ export {
   possibleCpus,
 } from "./system.ts";
 export { hasTcx, queryTc, type TcxQuery } from "./tcx.ts";
+export { makeVeth, removeLink } from "./veth.ts";

@@ -144,6 +144,11 @@ interface Native {
   ): Promise<Logged>;
   clsactFind(ifindex: number, egress: boolean, handle: number, priority: number): number;
 
+  /** `places` are pairs of u32: ifindex, and tcx ingress 0, tcx egress 1, clsact ingress 2, clsact egress 3 or XDP 4. */
+  attachedPrograms(places: Uint8Array): Promise<(number[] | number)[] | number>;
+  linkMakeVeth(name: string, peer: string): number;
+  linkRemove(name: string): number;
+
   ringOpen(
     map: Handle,
     onBatch: (data: Buffer, offsets: Uint32Array, count: number) => void,
@@ -169,6 +174,8 @@ interface Native {
   unpin(path: string): number;
   openPinned(path: string, kind: HandleKind): Handle | number;
   openById(kind: HandleKind, id: number): Handle | number;
+  lockFile(path: string): Handle | number;
+  fileIdentity(handle: Handle): { device: number; inode: number } | number;
   listIds(kind: HandleKind): number[] | number;
   probe(kind: string, type: number, helper: number): number;
   deviceName(ifindex: number): string | number;

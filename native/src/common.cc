@@ -118,6 +118,7 @@ namespace {
 
 Napi::Object Init(Napi::Env, Napi::Object exports) {
   Export(exports, "closeHandle", CloseHandle);
+  InitAttached(exports);
   InitBtf(exports);
   InitClsact(exports);
   InitFeed(exports);
@@ -131,6 +132,7 @@ Napi::Object Init(Napi::Env, Napi::Object exports) {
   InitRouteWatch(exports);
   InitSystem(exports);
   InitDescriptor(exports);
+  InitVeth(exports);
   return exports;
 }
 

@@ -81,6 +81,7 @@ void Export(Napi::Object exports, const char *name, Function function) {
   exports.Set(name, Napi::Function::New(exports.Env(), function, name));
 }
 
+void InitAttached(Napi::Object exports);
 void InitBtf(Napi::Object exports);
 void InitClsact(Napi::Object exports);
 void InitFeed(Napi::Object exports);
@@ -94,5 +95,6 @@ void InitRoute(Napi::Object exports);
 void InitRouteWatch(Napi::Object exports);
 void InitSystem(Napi::Object exports);
 void InitDescriptor(Napi::Object exports);
+void InitVeth(Napi::Object exports);
 
 } // namespace bpf_ts

@@ -1,6 +1,7 @@
 // tcx and XDP links, by bpf(2) itself: libbpf 1.1 has no tcx.
 #include "async.h"
 #include "compat.h"
+#include "tcx.h"
 
 #include <bpf/bpf.h>
 #include <linux/bpf.h>
@@ -65,30 +66,13 @@ Napi::Value Info(const Napi::CallbackInfo &info) {
   return result;
 }
 
-int Query(uint32_t ifindex, uint32_t attach_type, ProgQueryAttr *attr,
-          std::vector<__u32> *ids) {
-  // Programs may be added between the two calls, hence the loop.
-  for (__u32 room = 16;; room *= 2) {
-    ids->assign(size_t{room} * 2, 0);
-    *attr = {};
-    attr->target_ifindex = ifindex;
-    attr->attach_type = attach_type;
-    attr->count = room;
-    attr->prog_ids = Pointer(ids->data());
-    attr->link_ids = Pointer(ids->data() + room);
-    int rc = Bpf(BPF_PROG_QUERY, attr);
-    if (rc != -ENOSPC || room >= 4096)
-      return rc;
-  }
-}
-
 // (ifindex, attach type) → { programIds, linkIds, revision } or rc; a program
 // attached without a link has link id 0.
 Napi::Value QueryTcx(const Napi::CallbackInfo &info) {
   auto env = info.Env();
   ProgQueryAttr attr;
   std::vector<__u32> ids;
-  int rc = Query(U32Arg(info, 0), U32Arg(info, 1), &attr, &ids);
+  int rc = QueryPrograms(U32Arg(info, 0), U32Arg(info, 1), &attr, &ids);
   if (rc < 0)
     return Number(env, rc);
   auto programs = Napi::Array::New(env);
@@ -105,6 +89,23 @@ Napi::Value QueryTcx(const Napi::CallbackInfo &info) {
 }
 
 } // namespace
+
+int QueryPrograms(uint32_t ifindex, uint32_t attach_type, ProgQueryAttr *attr,
+                  std::vector<__u32> *ids) {
+  // Programs may be added between the two calls, hence the loop.
+  for (__u32 room = 16;; room *= 2) {
+    ids->assign(size_t{room} * 2, 0);
+    *attr = {};
+    attr->target_ifindex = ifindex;
+    attr->attach_type = attach_type;
+    attr->count = room;
+    attr->prog_ids = Pointer(ids->data());
+    attr->link_ids = Pointer(ids->data() + room);
+    int rc = Bpf(BPF_PROG_QUERY, attr);
+    if (rc != -ENOSPC || room >= 4096)
+      return rc;
+  }
+}
 
 void InitLink(Napi::Object exports) {
   Export(exports, "linkCreate", Create);

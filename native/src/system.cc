@@ -3,7 +3,10 @@
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
+#include <fcntl.h>
 #include <net/if.h>
+#include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -59,6 +62,28 @@ Napi::Value OpenById(const Napi::CallbackInfo &info) {
   else if (kind == "link")
     fd = bpf_link_get_fd_by_id(id);
   return WrapFd(info.Env(), fd);
+}
+
+// (path) → handle that holds the file's or directory's flock(2) until it is
+// closed or the process ends, or rc; -EAGAIN where another one holds it
+Napi::Value LockFile(const Napi::CallbackInfo &info) {
+  auto fd = std::make_shared<Fd>(
+      open(StringArg(info, 0).c_str(), O_RDONLY | O_CLOEXEC));
+  if (fd->get() < 0 || flock(fd->get(), LOCK_EX | LOCK_NB) < 0)
+    return Number(info.Env(), -errno);
+  return WrapFd(info.Env(), fd);
+}
+
+// (handle) → { device, inode } or rc
+Napi::Value FileIdentity(const Napi::CallbackInfo &info) {
+  auto env = info.Env();
+  struct stat about;
+  if (fstat(FdArg(info, 0)->get(), &about) < 0)
+    return Number(env, -errno);
+  auto result = Napi::Object::New(env);
+  result.Set("device", Number(env, about.st_dev));
+  result.Set("inode", Number(env, about.st_ino));
+  return result;
 }
 
 // (kind) → ids or rc
@@ -124,6 +149,8 @@ void InitSystem(Napi::Object exports) {
   Export(exports, "unpin", Unpin);
   Export(exports, "openPinned", OpenPinned);
   Export(exports, "openById", OpenById);
+  Export(exports, "lockFile", LockFile);
+  Export(exports, "fileIdentity", FileIdentity);
   Export(exports, "listIds", ListIds);
   Export(exports, "probe", Probe);
   Export(exports, "deviceName", DeviceName);

@@ -1,10 +1,10 @@
 // Bringing the kernel from what it holds to what it should hold, in the one order that leaves no gap.
 
-import { codeOf } from "../base/errors.ts";
-import { type Attached, attach, attachedInterfaces, detach } from "../datapath/attach.ts";
+import { codeOf, messageOf } from "../base/errors.ts";
+import type { Attached } from "../datapath/attach.ts";
 import { diff, type Held } from "../state/diff.ts";
 import type { State } from "../state/state.ts";
-import type { Gate, InTurn } from "./gate.ts";
+import type { Gate } from "./gate.ts";
 import type { Kernel } from "./kernel.ts";
 
 export interface Applied {
@@ -13,16 +13,21 @@ export interface Applied {
   readonly changed: boolean;
   /** Interfaces that went away before the programs could be attached. */
   readonly gone: readonly number[];
-  /** Where the others' programs hang. */
+  /** Where the others' programs are attached. */
   readonly attached: ReadonlyMap<number, Attached>;
+  /** Why the programs could not be attached to an interface, or detached from a former endpoint. */
+  readonly failed: ReadonlyMap<number, string>;
   /** How long writing and attaching took. */
   readonly seconds: { readonly apply: number; readonly attach: number };
 }
 
 /**
- * 1. Write everything new beside what is in force. 2. Flip the generation. 3. Attach to new interfaces, whose entries now
- * stand; detach from those that are no endpoint any more. 4. Remove what is left over. A failure before 2 leaves the old
- * state in force, one after it the new; either way the caller reads the kernel again and goes on from there.
+ * 1. Write everything new beside what is in force. 2. Flip the generation. 3. Attach to new interfaces, whose entries are
+ * there by now; detach from former endpoints. 4. Remove what is left over. A failure before 2 leaves the
+ * old state in force, one after it the new; either way the caller reads the kernel again and goes on from there.
+ *
+ * After an upgrade the links run programs of another layout, over maps of its own, until 3. What is to be carried over from
+ * those maps (`otherLayouts` in datapath/pins.ts) must be in this build's between 2 and 3.
  */
 export async function apply(kernel: Kernel, held: Held, want: State, gate?: Gate): Promise<Applied> {
   const begun = performance.now();
@@ -39,27 +44,27 @@ export async function apply(kernel: Kernel, held: Held, want: State, gate?: Gate
   return { generation: kernel.maps.generation(), changed: !changes.empty, seconds, ...where };
 }
 
+/** One interface that refuses the programs keeps them from no other. */
 async function attachAll(
-  { datapath, hook, fromPodHook, guard }: Kernel,
+  { attachments }: Kernel,
   held: Held,
   want: State,
   gate: Gate | undefined,
-): Promise<Pick<Applied, "gone" | "attached">> {
+): Promise<Pick<Applied, "gone" | "attached" | "failed">> {
   const gone: number[] = [];
   const attached = new Map<number, Attached>();
-  const xdp = fromPodHook === "xdp" ? guard?.programs.fromPod : undefined;
-  const inTurn: InTurn = gate?.inTurn ?? ((_, work) => work());
+  const failed = new Map<number, string>();
   for (const ifindex of want.endpoints.keys()) {
     try {
-      attached.set(ifindex, await inTurn(ifindex, () => attach(datapath, ifindex, hook, xdp)));
+      attached.set(ifindex, await attachments.attach(ifindex));
     } catch (error) {
-      if (codeOf(error) !== "ENODEV") throw error;
-      gone.push(ifindex);
+      if (codeOf(error) === "ENODEV") gone.push(ifindex);
+      else failed.set(ifindex, messageOf(error));
     }
   }
-  for (const ifindex of new Set([...attachedInterfaces(datapath.root), ...held.state.endpoints.keys()])) {
+  for (const ifindex of new Set([...attachments.interfaces(), ...held.state.endpoints.keys()])) {
     if (want.endpoints.has(ifindex) || gate?.holds(ifindex) === true) continue;
-    await inTurn(ifindex, () => detach(datapath.root, ifindex));
+    await attachments.detach(ifindex).catch((error: unknown) => failed.set(ifindex, messageOf(error)));
   }
-  return { gone, attached };
+  return { gone, attached, failed };
 }

@@ -1,19 +1,20 @@
-// The kernel as the agent holds it: programs and maps, loaded or taken up.
+// The kernel as the agent holds it: programs and maps, loaded or taken up, and what is attached.
 
 import type { FromPodHook } from "../base/hooks.ts";
-import { type Hook, hookOf } from "../datapath/attach.ts";
-import { dropGuard, type Guard, openGuard } from "../datapath/guard.ts";
+import { type Attachments, openAttachments } from "../datapath/attachments.ts";
+import { dropGuard, openGuard } from "../datapath/guard.ts";
+import type { RootLock } from "../datapath/lock.ts";
 import { type Maps, openMaps } from "../datapath/maps.ts";
 import { type Datapath, openDatapath } from "../datapath/object.ts";
 
 export interface Kernel {
+  /** While this agent holds it, no other one touches what is pinned. */
+  readonly lock: RootLock;
   readonly datapath: Datapath;
   readonly maps: Maps;
-  readonly hook: Hook;
-  /** Which of the programs for what pods send is attached; "tc" if not given. */
-  readonly fromPodHook?: FromPodHook;
-  /** The XDP programs, where any of them is wanted. */
-  readonly guard?: Guard;
+  readonly attachments: Attachments;
+  /** Makes the pins that are missing. Returns how many were. Errors: OperationError, BpfError. */
+  pin(): number;
   close(): void;
 }
 
@@ -27,22 +28,38 @@ export interface KernelOptions {
   readonly screens?: boolean;
 }
 
-/** Errors: OperationError, BpfError. */
-export async function openKernel(options: KernelOptions): Promise<Kernel> {
+/** The lock is closed with the kernel, and where it cannot be opened. Errors: OperationError, BpfError. */
+export async function openKernel(lock: RootLock, options: KernelOptions): Promise<Kernel> {
   const { bpffs, object, fromPodHook, screens = false } = options;
-  const datapath = await openDatapath(bpffs, object);
-  const opened = { datapath, maps: openMaps(datapath), hook: hookOf(), fromPodHook };
-  if (fromPodHook === "tc" && !screens) {
-    dropGuard(bpffs);
-    return { ...opened, close: () => datapath.close() };
-  }
-  const guard = await openGuard(datapath, object).catch((error: unknown) => {
-    datapath.close();
-    throw error;
-  });
+  const opened: { close(): void }[] = [lock];
   const close = (): void => {
-    guard.close();
-    datapath.close();
+    for (const each of opened.splice(0).reverse()) each.close();
   };
-  return { ...opened, guard, close };
+  const keep = <T extends { close(): void }>(each: T): T => {
+    opened.push(each);
+    return each;
+  };
+  try {
+    const datapath = keep(await openDatapath(bpffs, object));
+    const needsGuard = fromPodHook === "xdp" || screens;
+    if (!needsGuard) dropGuard(bpffs);
+    const guard = needsGuard ? keep(await openGuard(datapath, object)) : undefined;
+    const attachments = keep(
+      openAttachments(datapath, {
+        ...(guard === undefined ? {} : { fromUplink: guard.programs.fromUplink }),
+        ...(guard === undefined || fromPodHook === "tc" ? {} : { fromPodXdp: guard.programs.fromPod }),
+      }),
+    );
+    return {
+      lock,
+      datapath,
+      maps: openMaps(datapath),
+      attachments,
+      pin: () => datapath.pin() + (guard?.pin() ?? 0) + attachments.pin(),
+      close,
+    };
+  } catch (error) {
+    close();
+    throw error;
+  }
 }

@@ -1,5 +1,6 @@
-// What no parser can see: pods' addresses that do not go together, and interfaces that refuse what was asked for.
+// What no parser can see: pods' addresses that do not go together, and interfaces that refuse programs.
 
+import type { Log } from "../base/log.ts";
 import type { Attached } from "../datapath/attach.ts";
 import { type Cluster, isSelectable, keyOf, type Pod } from "../model/cluster.ts";
 import { holdersOf } from "../model/ownership.ts";
@@ -45,7 +46,43 @@ function problemsOf(text: string, claimants: readonly Pod[], holders: readonly P
     );
 }
 
-/** Problems of interfaces that take no XDP program where one was wanted. */
+/** Problems of interfaces to which the programs cannot be attached, or from which they cannot be removed. */
+export function attachProblems(
+  found: readonly PodInterface[],
+  failed: ReadonlyMap<number, string>,
+): Problem[] {
+  const pods = new Map(found.map((each) => [each.ifindex, each]));
+  return [...failed].map(([ifindex, reason]): Problem => {
+    const owner = pods.get(ifindex);
+    return owner === undefined
+      ? {
+          severity: "error",
+          object: `interface #${ifindex}`,
+          reason: `the programs cannot be removed from it: ${reason}`,
+          effect: "no pod owns it any more, and it is still filtered",
+          topic: "interface",
+        }
+      : {
+          severity: "error",
+          object: `Pod ${keyOf(owner.pod)}`,
+          reason: `the programs cannot be attached to interface ${owner.name}: ${reason}`,
+          effect: "the pod is not enforced",
+          topic: "interface",
+        };
+  });
+}
+
+/** Logs what is newly wrong and what is solved; what stays wrong is not repeated. */
+export function logProblems(before: readonly Problem[], now: readonly Problem[], log: Log): void {
+  const [known, present] = [before, now].map((problems) => new Set(problems.map(problemText)));
+  for (const problem of now) {
+    const text = problemText(problem);
+    if (known?.has(text) === false) log[problem.severity === "error" ? "error" : "warn"](text);
+  }
+  for (const text of known ?? []) if (present?.has(text) === false) log.info(`solved: ${text}`);
+}
+
+/** Problems of interfaces that take no XDP program, with --from-pod-hook xdp. */
 export function refusalProblems(
   found: readonly PodInterface[],
   attached: ReadonlyMap<number, Attached>,

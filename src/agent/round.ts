@@ -2,8 +2,8 @@
 
 import { messageOf } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
-import { removeOtherDigests } from "../datapath/pins.ts";
-import { type Problem, problemText } from "../model/problem.ts";
+import { removeOtherLayouts } from "../datapath/pins.ts";
+import type { Problem } from "../model/problem.ts";
 import { compile } from "../policy/compile.ts";
 import type { Numbering } from "../policy/numbers.ts";
 import type { ClaimedInterface } from "../source/interfaces.ts";
@@ -16,7 +16,7 @@ import type { Gate } from "./gate.ts";
 import type { Interfaces } from "./interfaces.ts";
 import type { Kernel } from "./kernel.ts";
 import type { Meter } from "./metrics.ts";
-import { addressProblems, refusalProblems } from "./problems.ts";
+import { addressProblems, attachProblems, logProblems, refusalProblems } from "./problems.ts";
 import { numberingOver } from "./reserve.ts";
 import type { InForce } from "./views.ts";
 
@@ -30,8 +30,8 @@ export interface Progress {
   applied: number;
   wanted: number;
   appliedAt: Date | undefined;
-  /** Whether a round is under way. */
-  busy: boolean;
+  /** When the reconciliation under way began; undefined where none is. */
+  busySince: Date | undefined;
   /** What the last resync found to be other than it should be. */
   repaired: readonly Difference[];
 }
@@ -54,7 +54,7 @@ export async function firstProgress({ maps }: Kernel): Promise<Progress> {
     applied: maps.generation(),
     wanted: maps.generation(),
     appliedAt: undefined,
-    busy: false,
+    busySince: undefined,
     repaired: [],
   };
 }
@@ -80,7 +80,7 @@ export async function round(
 ): Promise<boolean> {
   const problems: Problem[] = [...reading.problems];
   let settled = true;
-  progress.busy = true;
+  progress.busySince = env.now();
   progress.repaired = [];
   // Taking an unreadable directory for an empty one would open every pod that an earlier agent has isolated.
   if (reading.readable) {
@@ -98,9 +98,10 @@ export async function round(
       if (progress.wanted === progress.applied) progress.wanted += 1;
     }
   }
-  progress.busy = false;
+  progress.busySince = undefined;
   env.meter?.ended(settled, progress.repaired.length);
-  report(progress, problems, env.log);
+  logProblems(progress.problems, problems, env.log);
+  progress.problems = problems;
   return settled;
 }
 
@@ -138,7 +139,7 @@ async function bringIntoForce(
   const compiled = compile(cluster, resolved.found, progress.numbering);
   env.meter?.took("compile", (performance.now() - begun) / 1_000);
   await env.meter?.beforeApply();
-  const { generation, changed, gone, attached, seconds } = await applyOrReread(
+  const { generation, changed, gone, attached, failed, seconds } = await applyOrReread(
     kernel,
     progress,
     compiled.state,
@@ -146,7 +147,7 @@ async function bringIntoForce(
   );
   env.meter?.took("apply", seconds.apply);
   env.meter?.took("attach", seconds.attach);
-  problems.push(...refusalProblems(resolved.found, attached));
+  problems.push(...refusalProblems(resolved.found, attached), ...attachProblems(resolved.found, failed));
   const first = progress.force === undefined;
   progress.held = settledState(compiled.state);
   progress.numbering = compiled.numbering;
@@ -159,7 +160,11 @@ async function bringIntoForce(
     attached,
   };
   interfaces.settle(cluster, compiled.meaning.sides);
-  removeOtherDigests(kernel.datapath.root);
+  if (first && failed.size === 0) {
+    const layouts = removeOtherLayouts(kernel.datapath.root);
+    if (layouts.length > 0)
+      env.log.info("pins of another layout are removed", { layouts: layouts.join(",") });
+  }
   if (changed || first) {
     progress.appliedAt = env.now();
     env.log.info("enforcing", {
@@ -170,7 +175,7 @@ async function bringIntoForce(
   }
   progress.wanted = generation;
   progress.applied = generation;
-  return gone.length === 0;
+  return gone.length === 0 && failed.size === 0;
 }
 
 /** After a failure the kernel holds something between old and new: read it, and number by it from then on. */
@@ -187,16 +192,4 @@ async function applyOrReread(
     progress.numbering = numberingOver(progress.held, progress.numbering);
     throw error;
   }
-}
-
-/** Logs what is newly wrong and what is right again; what stays wrong is not repeated. */
-function report(progress: Progress, problems: readonly Problem[], log: Log): void {
-  const before = new Set(progress.problems.map(problemText));
-  const now = new Set(problems.map(problemText));
-  for (const problem of problems) {
-    const text = problemText(problem);
-    if (!before.has(text)) log[problem.severity === "error" ? "error" : "warn"](text);
-  }
-  for (const text of before) if (!now.has(text)) log.info(`solved: ${text}`);
-  progress.problems = problems;
 }

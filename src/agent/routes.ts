@@ -39,7 +39,8 @@ export function routesOf(asked: Asked, log: AdjustableLog): Route[] {
 /** What is in force as far as the agent knows; before its first round nothing is wanted yet, and the generation is 0. */
 const stateView = ({ progress, kernel }: Asked): StateView => ({
   generation: progress?.force === undefined ? 0 : progress.applied,
-  settled: progress?.force !== undefined && !progress.busy && progress.wanted === progress.applied,
+  settled:
+    progress?.force !== undefined && progress.busySince === undefined && progress.wanted === progress.applied,
   settings: kernel?.maps.settings().wanted ?? {},
   state: plainState(progress?.force?.compiled.state ?? EMPTY_STATE),
 });

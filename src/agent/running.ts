@@ -3,17 +3,20 @@
 import type { FromPodHook } from "../base/hooks.ts";
 import { hookOf } from "../datapath/attach.ts";
 import type { Mode } from "../model/mode.ts";
+import type { Problem } from "../model/problem.ts";
 import { toWire } from "../model/wire.ts";
 import type { Views } from "../observe/server.ts";
 import type { StatusView } from "../observe/view.ts";
 import type { Source } from "../source/source.ts";
 import { EMPTY_STATE } from "../state/state.ts";
 import type { Cni } from "./cni.ts";
+import type { Integrity } from "./integrity.ts";
 import type { Kernel } from "./kernel.ts";
 import type { Resyncs } from "./resync.ts";
 import type { Progress } from "./round.ts";
 import type { Uplinks } from "./uplinks.ts";
 import {
+  auditedEndpoints,
   capacityViews,
   endpointViews,
   type InForce,
@@ -31,6 +34,7 @@ export interface Running {
   kernel?: Kernel;
   uplinks?: Uplinks;
   progress?: Progress;
+  integrity?: Integrity;
 }
 
 export interface StatusOptions {
@@ -63,7 +67,11 @@ export function viewsOf(running: Running, options: StatusOptions, env: StatusEnv
     return from === undefined ? otherwise : of(from);
   };
   return {
-    status: () => statusView(running, options, env, startedAt),
+    // Not what the last check found: what the kernel says now.
+    async status() {
+      await running.integrity?.check();
+      return statusView(running, options, env, startedAt);
+    },
     endpoints: () => view(endpointViews, []),
     policies: () => view(policyViews, []),
     names: () => view(namesView, NO_NAMES),
@@ -88,6 +96,25 @@ function retainedOf(force: InForce | undefined): Pick<StatusView, "retained"> {
   return retained.length === 0 ? {} : { retained };
 }
 
+/** An update takes some milliseconds, on a loaded machine a second or two. */
+const UPDATE_MS_MAX = 10_000;
+
+/** Of the input, of the kernel, and of the agent itself. */
+function problemsOf({ progress, integrity }: Running, now: Date): readonly Problem[] {
+  const since = progress?.busySince;
+  const ms = since === undefined ? 0 : now.getTime() - since.getTime();
+  const stuck: Problem = {
+    severity: "error",
+    reason: `the reconciliation that began ${Math.round(ms / 1_000)} s ago has not ended`,
+    effect: "changes since then are not enforced",
+  };
+  return [
+    ...(progress?.problems ?? []),
+    ...(integrity?.problems() ?? []),
+    ...(ms > UPDATE_MS_MAX ? [stuck] : []),
+  ];
+}
+
 export function statusView(
   running: Running,
   options: StatusOptions,
@@ -103,10 +130,12 @@ export function statusView(
     ...(progress?.appliedAt === undefined ? {} : { appliedAt: progress.appliedAt.toISOString() }),
     endpoints: progress?.force?.compiled.state.endpoints.size ?? 0,
     policies: progress?.force?.cluster.policies.size ?? 0,
-    problems: progress?.problems ?? [],
+    problems: problemsOf(running, env.now()),
     capacity: capacityViews(progress?.held.state ?? EMPTY_STATE),
-    hook: kernel?.hook ?? hookOf(),
+    hook: kernel?.attachments.hook ?? hookOf(),
     fromPodHook: options.fromPodHook,
+    audited: progress?.force === undefined ? 0 : auditedEndpoints(progress.force),
+    repairs: running.integrity?.repairs() ?? { attached: 0, pinned: 0 },
     ...(running.uplinks === undefined ? {} : { uplinks: running.uplinks.view() }),
     cni: running.cni.view(),
     ...(options.denyUnknown === undefined || progress?.force === undefined

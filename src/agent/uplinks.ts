@@ -1,10 +1,9 @@
 // The node's uplinks: the denied prefixes brought into force, and the program that asks for them attached.
 
 import { readFileSync } from "node:fs";
-import { present } from "../base/assert.ts";
 import { codeOf, messageOf } from "../base/errors.ts";
+import type { XdpMode } from "../datapath/attachments.ts";
 import { readDenied as readInForce, readScreened, writeDenied } from "../datapath/denied.ts";
-import { attachUplink, detachOtherUplinks, type XdpMode } from "../datapath/uplinks.ts";
 import { SCREENED_NAMES } from "../gen/layout.ts";
 import type { Problem } from "../model/problem.ts";
 import type { UplinkView } from "../observe/view.ts";
@@ -94,8 +93,7 @@ interface AttachedAll {
   readonly problems: readonly Problem[];
 }
 
-async function attachAll({ datapath, guard }: Kernel, interfaces: readonly string[]): Promise<AttachedAll> {
-  const { fromUplink } = present(guard, "a guard for the uplinks").programs;
+async function attachAll({ attachments }: Kernel, interfaces: readonly string[]): Promise<AttachedAll> {
   const modes = new Map<string, XdpMode>();
   const indexes = new Set<number>();
   const problems: Problem[] = [];
@@ -110,14 +108,14 @@ async function attachAll({ datapath, guard }: Kernel, interfaces: readonly strin
         continue;
       }
       indexes.add(ifindex);
-      const attached = await attachUplink(datapath.root, ifindex, fromUplink);
+      const attached = await attachments.attachUplink(ifindex);
       if (attached.ok) modes.set(name, attached.mode);
       else problem(name, `it takes no XDP program: ${attached.refused}`);
     } catch (error) {
       problem(name, messageOf(error));
     }
   }
-  await detachOtherUplinks(datapath.root, indexes).catch((error: unknown) =>
+  await attachments.detachOtherUplinks(indexes).catch((error: unknown) =>
     problems.push({
       severity: "error",
       reason: messageOf(error),
@@ -128,8 +126,8 @@ async function attachAll({ datapath, guard }: Kernel, interfaces: readonly strin
 }
 
 /** Takes away what an agent left that had uplinks. Errors: OperationError, BpfError. */
-export async function dropUplinks({ datapath, maps }: Kernel): Promise<void> {
-  await detachOtherUplinks(datapath.root, new Set());
+export async function dropUplinks({ attachments, maps }: Kernel): Promise<void> {
+  await attachments.detachOtherUplinks(new Set());
   await writeDenied(maps.tables, []);
 }
 

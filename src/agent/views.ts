@@ -91,6 +91,11 @@ const identityOf = (pod: Pod) => ({
   addresses: pod.ips.map((address) => address.text),
 });
 
+/** How many endpoints have policies in audit mode, in either direction. */
+export const auditedEndpoints = ({ compiled: { meaning } }: InForce): number =>
+  meaning.sides.filter(({ sides }) => DIRECTIONS.some((direction) => sides[direction]?.audit === true))
+    .length;
+
 export function policyViews(force: InForce): PolicyView[] {
   const enforced = new Set(force.compiled.meaning.sides.flatMap(({ local }) => podsOf(local).map(keyOf)));
   const local = new Set([...enforced, ...force.missing]);

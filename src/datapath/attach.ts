@@ -1,11 +1,10 @@
-// Attaching the programs to endpoints' interfaces: tcx links where the kernel has them, else filters of clsact.
+// The hooks of endpoints' interfaces: tcx links where the kernel has them, else filters of clsact; and what is attached there.
 
-import { mkdirSync } from "node:fs";
-import { BpfLink, type BpfProgram, findClsact, hasTcx } from "bpf-ts";
-import { DIRECTIONS, type Direction } from "../base/direction.ts";
-import { attachXdp, detachLink, isGone, linkedProgram, takenUp } from "./links.ts";
+import { BpfLink, findClsact, hasTcx } from "bpf-ts";
+import type { Direction } from "../base/direction.ts";
+import { isGone, linkedProgram } from "./links.ts";
 import type { Datapath } from "./object.ts";
-import { ENDPOINT_PLACES, type LinkPlace, linkPath, linksDirectory, pinnedLinks } from "./pins.ts";
+import { ENDPOINT_PLACES, type LinkPlace, linkPath, pinnedLinks } from "./pins.ts";
 
 export type Hook = "tcx" | "clsact";
 
@@ -15,84 +14,24 @@ export const CLSACT_HANDLE = 0x7e1;
 export const CLSACT_PRIORITY = 1;
 
 /** The hook of an endpoint's interface: traffic to the pod leaves the node there. */
-const HOOK_OF: { readonly [direction in Direction]: Direction } = { ingress: "egress", egress: "ingress" };
+export const HOOK_OF: { readonly [direction in Direction]: Direction } = {
+  ingress: "egress",
+  egress: "ingress",
+};
 
-/** Which hook this kernel has. Asked once at start. */
+/** The hook of this kernel. Determined once at start. */
 export const hookOf = (): Hook => (hasTcx() ? "tcx" : "clsact");
 
-/** Where an interface's programs hang, by the direction of the pod's traffic. */
+/** Where an interface's programs are attached, by the direction of the pod's traffic. */
 export interface Attached {
   readonly ingress: Hook;
   readonly egress: Hook | "xdp";
-  /** Why the interface takes no XDP program, where one was wanted. */
+  /** Why the interface takes no XDP program, with --from-pod-hook xdp. */
   readonly refused?: string;
 }
 
-/**
- * Makes sure that both programs hang on an interface, and that they are this build's: with `xdp`, that program filters
- * what the pod sends, unless the interface refuses it. Level-triggered: what is right is left alone, an older program is
- * replaced in one step, and a hook is left only when the other one is taken (for a moment both see a packet, which is
- * then counted twice). Errors: BpfError; ENODEV where the interface has gone.
- */
-export async function attach(
-  datapath: Datapath,
-  ifindex: number,
-  hook: Hook,
-  xdp?: BpfProgram,
-): Promise<Attached> {
-  await attachTc(datapath, ifindex, "ingress", hook);
-  const { root } = datapath;
-  const refused = xdp === undefined ? undefined : await attachXdp({ root, ifindex }, "egress-xdp", xdp);
-  if (xdp !== undefined && refused === undefined) {
-    if (hook === "tcx") await detachLink(linkPath(root, ifindex, "egress"));
-    else await detachClsact(ifindex, "egress");
-    return { ingress: hook, egress: "xdp" };
-  }
-  await attachTc(datapath, ifindex, "egress", hook);
-  await detachLink(linkPath(root, ifindex, "egress-xdp"));
-  return { ingress: hook, egress: hook, ...(refused === undefined ? {} : { refused }) };
-}
-
-/**
- * Has both programs at work on an interface sooner than `attach`: a tcx link waits for a grace period of the kernel's while it is
- * made, some milliseconds for each direction, a filter of clsact does not. Such filters stand in until the links are there.
- * Errors: as attach.
- */
-export async function standIn(datapath: Datapath, ifindex: number): Promise<void> {
-  if (attachedProgram(datapath.root, ifindex, "egress") !== undefined) return;
-  for (const direction of DIRECTIONS) await attachClsact(datapath, ifindex, direction);
-}
-
-/** Takes away what stood in, where links have taken its place. */
-export async function standDown(ifindex: number, hook: Hook): Promise<void> {
-  if (hook === "tcx") for (const direction of DIRECTIONS) await detachClsact(ifindex, direction);
-}
-
-async function attachTc(
-  datapath: Datapath,
-  ifindex: number,
-  direction: Direction,
-  hook: Hook,
-): Promise<void> {
-  if (hook === "tcx") await attachTcx(datapath, ifindex, direction);
-  else await attachClsact(datapath, ifindex, direction);
-}
-
-async function attachTcx(datapath: Datapath, ifindex: number, direction: Direction): Promise<void> {
-  const program = datapath.programs[direction];
-  const path = linkPath(datapath.root, ifindex, direction);
-  if (await takenUp(path, ifindex, program)) return;
-  mkdirSync(linksDirectory(datapath.root), { recursive: true, mode: 0o700 });
-  using link = await BpfLink.attach(program, {
-    kind: "tcx",
-    ifindex,
-    direction: HOOK_OF[direction],
-    position: "first",
-  });
-  link.pin(path);
-}
-
-async function attachClsact(datapath: Datapath, ifindex: number, direction: Direction): Promise<void> {
+/** As a link would be, by a filter. Errors: BpfError. */
+export async function attachClsact(datapath: Datapath, ifindex: number, direction: Direction): Promise<void> {
   const program = datapath.programs[direction];
   const place = { ifindex, direction: HOOK_OF[direction], handle: CLSACT_HANDLE, priority: CLSACT_PRIORITY };
   const found = findClsact(ifindex, place.direction, place.handle, place.priority);
@@ -105,12 +44,6 @@ async function attachClsact(datapath: Datapath, ifindex: number, direction: Dire
   await link.update(program);
 }
 
-/** Takes all programs off an interface; an interface that has gone is no error. */
-export async function detach(root: string, ifindex: number): Promise<void> {
-  for (const place of ENDPOINT_PLACES) await detachLink(linkPath(root, ifindex, place));
-  for (const direction of DIRECTIONS) await detachClsact(ifindex, direction);
-}
-
 export async function detachClsact(ifindex: number, direction: Direction): Promise<boolean> {
   const place = { ifindex, direction: HOOK_OF[direction], handle: CLSACT_HANDLE, priority: CLSACT_PRIORITY };
   if (findClsact(ifindex, place.direction, place.handle, place.priority) === undefined) return false;
@@ -121,7 +54,7 @@ export async function detachClsact(ifindex: number, direction: Direction): Promi
   return true;
 }
 
-/** Which program hangs on an interface for a direction of the pod's traffic, by id; undefined where none does. */
+/** Which program is attached to an interface for a direction of the pod's traffic, by id; undefined where none is. */
 export function attachedProgram(
   root: string,
   ifindex: number,

@@ -30,15 +30,16 @@ export function openPin<K extends PinKind>(kind: K, path: string): ReturnType<(t
   }
 }
 
-/** Makes sure that an object, and nothing else, is pinned at a path. Errors: OperationError, BpfError. */
-export function ensurePinned(kind: PinKind, object: Pinnable, path: string): void {
-  if (isPinned(kind, object, path)) return;
+/** Makes sure that an object, and nothing else, is pinned at a path. Returns whether it was not. Errors: OperationError, BpfError. */
+export function ensurePinned(kind: PinKind, object: Pinnable, path: string): boolean {
+  if (isPinned(kind, object, path)) return false;
   remove(path);
   makeDirectory(dirname(path));
   object.pin(path);
+  return true;
 }
 
-export function isPinned(kind: PinKind, object: Pinnable, path: string): boolean {
+function isPinned(kind: PinKind, object: Pinnable, path: string): boolean {
   try {
     using there = openPin(kind, path);
     return there?.info.id === object.info.id;
@@ -49,10 +50,10 @@ export function isPinned(kind: PinKind, object: Pinnable, path: string): boolean
   }
 }
 
-/** Nothing is pinned at the path from then on. Errors: OperationError. */
-export function remove(path: string): void {
+/** Nothing is pinned at the path from then on, with `recursive` nor below it. Errors: OperationError. */
+export function remove(path: string, recursive = false): void {
   try {
-    rmSync(path, { force: true });
+    rmSync(path, { force: true, recursive });
   } catch (error) {
     throw failure("remove", path, error);
   }

@@ -1,8 +1,9 @@
-// Loading the XDP programs over the maps of a loaded datapath. Only where they are asked for.
+// Loading the XDP programs over the maps of a loaded datapath. Only where an option needs them.
 
 import { rmSync } from "node:fs";
 import { dirname, join } from "node:path";
 import type { BpfProgram } from "bpf-ts";
+import { ensurePinned } from "./bpffs.ts";
 import { checkLayout } from "./btf.ts";
 import { adopt, type Datapath, openObject } from "./object.ts";
 import { GUARD_PROGRAMS, type GuardProgram, MAP_NAMES, programPath } from "./pins.ts";
@@ -10,6 +11,8 @@ import { GUARD_PROGRAMS, type GuardProgram, MAP_NAMES, programPath } from "./pin
 /** The XDP programs, pinned beside the others. */
 export interface Guard {
   readonly programs: { readonly [name in GuardProgram]: BpfProgram };
+  /** As Datapath.pin. */
+  pin(): number;
   close(): void;
 }
 
@@ -33,14 +36,19 @@ export async function openGuard(datapath: Datapath, objectPath: string): Promise
       opened.push(program);
       return program;
     };
-    return { programs: { fromPod: open("fromPod"), fromUplink: open("fromUplink") }, close };
+    const programs = { fromPod: open("fromPod"), fromUplink: open("fromUplink") };
+    const pin = (): number =>
+      (Object.keys(programs) as GuardProgram[]).filter((name) =>
+        ensurePinned("program", programs[name], programPath(datapath.root, GUARD_PROGRAMS[name])),
+      ).length;
+    return { programs, pin, close };
   } catch (error) {
     close();
     throw error;
   }
 }
 
-/** Removes the pins that an earlier agent left, where no guard is wanted any more. Links keep their programs. */
+/** Removes the pins that an earlier agent left, where no option needs the guard any more. Links keep their programs. */
 export function dropGuard(root: string): void {
   for (const name of Object.values(GUARD_PROGRAMS)) rmSync(programPath(root, name), { force: true });
 }

@@ -7,7 +7,7 @@
 
 import { join } from "node:path";
 import type { BpfMap } from "bpf-ts";
-import { messageOf } from "../base/errors.ts";
+import { succeeds } from "../base/errors.ts";
 import { ensurePinned, listDirectory, openPin, remove } from "./bpffs.ts";
 
 /** The inner maps of one map of maps. Who opens a map through this closes it. */
@@ -30,14 +30,14 @@ export interface OpenInner {
 
 /** The inner maps of an agent: open for as long as it runs, so that they are pinned again where their pins are lost. */
 export interface HeldInner extends InnerMaps {
-  /** Makes the pins that are missing. Returns why some cannot be made. Never throws. */
-  pin(): string | undefined;
+  /** Makes the pins that are missing. Returns how many were. Errors: OperationError, BpfError. */
+  pin(): number;
   close(): void;
 }
 
 const pinName = (number: number, id: number): string => `${number}-${id}`;
 
-/** Names that are not ours are left alone. */
+/** Other names are not Weir's, and stay. */
 const isPinName = (name: string): boolean => /^\d+-\d+$/.test(name);
 
 /** For commands: opens the pins, and changes nothing. */
@@ -65,13 +65,11 @@ export function heldInner(directory?: string): HeldInner {
     held.set(number, under.set(map.info.id, map));
   };
   const pathOf = (name: string): string => join(directory ?? "", name);
-  const pinOne = (number: number, map: BpfMap): string | undefined =>
-    directory === undefined
-      ? undefined
-      : failureOf(() => ensurePinned("map", map, pathOf(pinName(number, map.info.id))));
+  const pinOne = (number: number, map: BpfMap): boolean =>
+    directory !== undefined && ensurePinned("map", map, pathOf(pinName(number, map.info.id)));
   /** A pin that cannot be removed now is removed by a later sweep. */
   const unpin = (name: string): void => {
-    if (directory !== undefined) failureOf(() => remove(pathOf(name)));
+    if (directory !== undefined) succeeds(() => remove(pathOf(name)));
   };
   const keep = (number: number, id: number | undefined): void => {
     for (const [other, map] of held.get(number) ?? []) {
@@ -91,7 +89,7 @@ export function heldInner(directory?: string): HeldInner {
     add(number, map) {
       hold(number, map);
       // Without a pin it is in force all the same, and pinned later: see pin().
-      pinOne(number, map);
+      succeeds(() => pinOne(number, map));
     },
     keep,
     sweep() {
@@ -102,12 +100,8 @@ export function heldInner(directory?: string): HeldInner {
         for (const name of pins) if (!kept.has(name)) unpin(name);
       };
     },
-    pin() {
-      const failures = [...held].flatMap(([number, maps]) =>
-        [...maps.values()].map((map) => pinOne(number, map)),
-      );
-      return failures.find((failure) => failure !== undefined);
-    },
+    pin: () =>
+      [...held].flatMap(([number, maps]) => [...maps.values()].filter((map) => pinOne(number, map))).length,
     close() {
       for (const maps of held.values()) for (const map of maps.values()) map.close();
       held.clear();
@@ -118,16 +112,7 @@ export function heldInner(directory?: string): HeldInner {
 function openInner(directory: string, number: number, id: number): BpfMap | undefined {
   const map = openPin("map", join(directory, pinName(number, id)));
   if (map === undefined || map.info.id === id) return map;
-  // Somebody else has put another map at this path.
+  // Another process has put another map at this path.
   map.close();
   return undefined;
-}
-
-function failureOf(work: () => void): string | undefined {
-  try {
-    work();
-    return undefined;
-  } catch (error) {
-    return messageOf(error);
-  }
 }

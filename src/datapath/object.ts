@@ -1,10 +1,11 @@
 // Loading the programs, or taking up those that an earlier agent left: have and want meet in the pins.
 
-import { existsSync, rmSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { BpfMap, BpfObject, type BpfProgram } from "bpf-ts";
-import type { Direction } from "../base/direction.ts";
+import { DIRECTIONS, type Direction } from "../base/direction.ts";
 import { codeOf, messageOf, OperationError } from "../base/errors.ts";
+import { ensurePinned } from "./bpffs.ts";
 import { checkLayout } from "./btf.ts";
 import { type HeldInner, heldInner } from "./inner.ts";
 import {
@@ -29,6 +30,8 @@ export interface Datapath {
   inner(name: NestedName): HeldInner;
   /** Rate of the kernel's jiffies, measured. */
   readonly ticksPerSecond: number;
+  /** Makes the pins that are missing. Returns how many were. Errors: OperationError, BpfError. */
+  pin(): number;
   close(): void;
 }
 
@@ -47,7 +50,9 @@ export async function openDatapath(root: string, objectPath: string): Promise<Da
     await object.load();
     const maps = new Map(MAP_NAMES.map((name) => [name, object.map(name)]));
     opened.push(...maps.values());
-    for (const [name, map] of maps) if (!existsSync(mapPath(root, name))) map.pin(mapPath(root, name));
+    const pinMaps = (): number =>
+      [...maps].filter(([name, map]) => ensurePinned("map", map, mapPath(root, name))).length;
+    pinMaps();
     const programs = {
       ingress: adopt(object, root, PROGRAMS.ingress),
       egress: adopt(object, root, PROGRAMS.egress),
@@ -63,6 +68,12 @@ export async function openDatapath(root: string, objectPath: string): Promise<Da
       ticksPerSecond,
       map: (name) => maps.get(name) as BpfMap,
       inner: (name) => inners.get(name) as HeldInner,
+      pin() {
+        const pinProgram = (direction: Direction): boolean =>
+          ensurePinned("program", programs[direction], programPath(root, PROGRAMS[direction]));
+        const pinned = [...inners.values()].reduce((sum, inner) => sum + inner.pin(), pinMaps());
+        return pinned + DIRECTIONS.filter(pinProgram).length;
+      },
       close: () => {
         for (const handle of opened) handle.close();
       },
@@ -73,7 +84,7 @@ export async function openDatapath(root: string, objectPath: string): Promise<Da
   }
 }
 
-/** Opens a built object. Errors: OperationError where there is none. */
+/** Opens a built object. Errors: OperationError where it does not exist. */
 export function openObject(path: string): BpfObject {
   try {
     return BpfObject.open(path);
@@ -114,12 +125,11 @@ export function adopt(object: BpfObject, root: string, name: string): BpfProgram
     return pinned;
   }
   pinned?.close();
-  rmSync(path, { force: true });
-  loaded.pin(path);
+  ensurePinned("program", loaded, path);
   return loaded;
 }
 
-/** Equal code over other maps is another program: someone removed and remade a pin. */
+/** Equal code over other maps is another program: a pin was removed and made again. */
 function sameMaps(a: BpfProgram, b: BpfProgram): boolean {
   const key = (program: BpfProgram) => [...program.info.mapIds].sort((x, y) => x - y).join(",");
   return key(a) === key(b);
@@ -127,7 +137,7 @@ function sameMaps(a: BpfProgram, b: BpfProgram): boolean {
 
 const MEASURE_MS = 100;
 
-/** Kernels are built with one of these (CONFIG_HZ); a program cannot ask for it. */
+/** Kernels are built with one of these (CONFIG_HZ); a program cannot read it. */
 const USUAL_RATES = [100, 250, 300, 1000];
 
 /** The rate of jiffies: how far the kernel's counter moves in a tenth of a second, rounded to a usual rate near it. */

@@ -7,12 +7,11 @@
 //   ROOT/links/<ifindex>-egress-xdp       XDP links, in the place of <ifindex>-egress
 //   ROOT/links/<ifindex>-uplink           XDP links of uplinks; with -generic where the driver has no XDP of its own
 
-import { rmSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { BpfMap, type BpfProgram } from "bpf-ts";
 import type { Direction } from "../base/direction.ts";
 import { LAYOUT_DIGEST, MAPS } from "../gen/layout.ts";
-import { listDirectory, makeDirectory, openPin } from "./bpffs.ts";
+import { listDirectory, makeDirectory, openPin, remove } from "./bpffs.ts";
 import { type InnerMaps, pinnedInner } from "./inner.ts";
 import type { NestedName } from "./tables.ts";
 
@@ -52,6 +51,15 @@ export const innerDirectory = (root: string, name: string): string =>
 export const linksDirectory = (root: string): string => join(root, "links");
 export const linkPath = (root: string, ifindex: number, place: PinnedPlace): string =>
   join(linksDirectory(root), `${ifindex}-${place}`);
+
+/** All directories in which an agent pins. */
+export const pinDirectories = (root: string): string[] => [
+  root,
+  dirname(mapPath(root, "-")),
+  dirname(programPath(root, "-")),
+  ...NESTED_NAMES.map((name) => innerDirectory(root, name)),
+  linksDirectory(root),
+];
 
 /** The maps that an agent pinned, with this build's layout. */
 export interface Pins {
@@ -104,9 +112,13 @@ export function preparePins(root: string): void {
     makeDirectory(path);
 }
 
-/** Removes the pins of other builds, once nothing refers to their programs. Returns their digests. */
-export function removeOtherDigests(root: string): string[] {
-  const others = pinnedDigests(root).filter((digest) => digest !== LAYOUT_DIGEST);
-  for (const digest of others) rmSync(join(root, digest), { recursive: true, force: true });
+/** Layouts of other builds that have pins under a root. */
+export const otherLayouts = (root: string): string[] =>
+  pinnedDigests(root).filter((digest) => digest !== LAYOUT_DIGEST);
+
+/** Removes the pins of other builds, once nothing refers to their programs. Returns their digests. Errors: OperationError. */
+export function removeOtherLayouts(root: string): string[] {
+  const others = otherLayouts(root);
+  for (const digest of others) remove(join(root, digest), true);
   return others;
 }

@@ -60,13 +60,13 @@ export interface NestedTable<K, V> {
   /** Undefined where there is no map, or it is not pinned and so cannot be opened. */
   open(number: number): InnerTable<K, V> | undefined;
   /**
-   * All maps there are, one after the other; each is open until the next is asked for, and undefined where it is not
+   * All maps there are, one after the other; each is open until the next one, and undefined where it is not
    * pinned. Sweeps, as sweep() does.
    */
   all(): AsyncIterable<readonly [number: number, inner: InnerTable<K, V> | undefined]>;
   /** Makes a new map with room for `size` entries, fills it, pins it, and swaps it in by one step. */
   put(number: number, size: number, entries: readonly (readonly [K, V])[]): Promise<void>;
-  /** Puts an empty map that is not pinned under a number that nobody looks up: the kernel waits for programs that run. */
+  /** Puts an empty map that is not pinned under a number that no program looks up: the kernel waits for programs that run. */
   synchronize(number: number): Promise<void>;
   deleteBatch(numbers: readonly number[]): Promise<number>;
   /** Removes the pins that an interrupted put() or delete left behind. */

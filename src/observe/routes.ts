@@ -13,7 +13,7 @@ import {
 
 /** What the agent can be asked, each read when it is asked. */
 export interface Views {
-  status(): StatusView;
+  status(): StatusView | Promise<StatusView>;
   endpoints(): readonly EndpointView[];
   policies(): readonly PolicyView[];
   names(): NamesView;

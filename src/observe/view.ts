@@ -30,6 +30,10 @@ export interface StatusView {
   readonly following?: SourceHealth;
   /** The whole node only tells what its policies would deny. */
   readonly mode?: "audit";
+  /** Endpoints with policies in audit mode, in either direction. */
+  readonly audited: number;
+  /** Since the agent started. */
+  readonly repairs: RepairsView;
   /** Absent where the agent was given none. */
   readonly uplinks?: UplinkView;
   /** What the CNI plugin has told. */
@@ -48,6 +52,16 @@ export interface RetainedView {
   /** ISO 8601. */
   readonly since: string;
   readonly why: string;
+}
+
+/** What somebody else took away, and the agent made again. */
+export interface RepairsView {
+  /** Programs that were attached again. */
+  readonly attached: number;
+  /** Pins that were made again. */
+  readonly pinned: number;
+  /** ISO 8601; absent where there was none. */
+  readonly lastAt?: string;
 }
 
 /** Pods that the CNI plugin has told of before the source had their address. */

@@ -3,8 +3,8 @@
 
 import { writeFileSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { detach } from "../../src/datapath/attach.ts";
-import { openPins } from "../../src/datapath/pins.ts";
+import { detachLink } from "../../src/datapath/links.ts";
+import { linkPath, openPins } from "../../src/datapath/pins.ts";
 import { tableOf } from "../../src/datapath/tables.ts";
 import type { Agent } from "../../src/lab/product.ts";
 import {
@@ -178,8 +178,14 @@ describe("a live trace", () => {
   });
 
   it("is 5 where no program hangs on the interface", async () => {
-    const index = await indexOf(SERVER);
-    const { status, stdout } = await spoilt(() => detach(world.paths.bpffs, index));
+    const path = linkPath(world.paths.bpffs, await indexOf(SERVER), "ingress");
+    // Again and again: the agent attaches it again within a second.
+    let spoiling: Promise<void> = Promise.resolve();
+    const timer = setInterval(() => {
+      spoiling = spoiling.then(() => detachLink(path)).catch(() => undefined);
+    }, 10);
+    const { status, stdout } = await spoilt(() => detachLink(path)).finally(() => clearInterval(timer));
+    await spoiling;
     expect(status).toBe(5);
     expect(stdout).toContain(`  kernel: to_pod on ${link(SERVER)} passes it (not-attached): DISAGREES\n`);
   });

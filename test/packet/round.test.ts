@@ -6,7 +6,8 @@ import { readInterfaces } from "../../src/agent/interfaces.ts";
 import type { Kernel } from "../../src/agent/kernel.ts";
 import { firstProgress, type Progress, round } from "../../src/agent/round.ts";
 import { openLog } from "../../src/base/log.ts";
-import { hookOf } from "../../src/datapath/attach.ts";
+import type { Hook } from "../../src/datapath/attach.ts";
+import { openAttachments } from "../../src/datapath/attachments.ts";
 import { type Bench, openBench } from "../../src/engines/kernel.ts";
 import { EMPTY_CLUSTER, keyOf, type Pod } from "../../src/model/cluster.ts";
 import type { Policy } from "../../src/model/policy.ts";
@@ -23,12 +24,28 @@ let logged: string[];
 
 beforeEach(async () => {
   bench = await openBench({ object: OBJECT, bpffs: "/sys/fs/bpf" });
-  kernel = { datapath: bench.datapath, maps: bench.maps, hook: hookOf(), close: () => bench.close() };
+  kernel = kernelOf();
   progress = await firstProgress(kernel);
   logged = [];
 });
 
 afterEach(() => kernel.close());
+
+function kernelOf(hook?: Hook): Kernel {
+  const { datapath, maps } = bench;
+  const attachments = openAttachments(datapath, {}, hook);
+  return {
+    lock: { renew: () => true, close: () => undefined },
+    datapath,
+    maps,
+    attachments,
+    pin: () => datapath.pin() + attachments.pin(),
+    close() {
+      attachments.close();
+      bench.close();
+    },
+  };
+}
 
 const env = () => ({
   now: () => new Date(0),
@@ -160,7 +177,8 @@ describe("a round", () => {
   });
 
   it("hangs filters of its own where there is no tcx, and takes them and the qdisc away again", async () => {
-    kernel = { ...kernel, hook: "clsact" };
+    kernel.attachments.close();
+    kernel = kernelOf("clsact");
     const link = bench.devices.nameAt(0);
     const filters = () => ["ingress", "egress"].map((hook) => tc("filter", "show", "dev", link, hook));
     await runs(reading([pod("a", 1, link)], [denyAll("shop")]));

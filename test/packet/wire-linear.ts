@@ -1,7 +1,7 @@
 // In a namespace: the samples run through the program in one part, then sent to it cut into parts; as JSON, the reasons counted.
 
 import { setTimeout as sleep } from "node:timers/promises";
-import { attach, hookOf } from "../../src/datapath/attach.ts";
+import { openAttachments } from "../../src/datapath/attachments.ts";
 import { bytes } from "../../src/engines/frame.ts";
 import { ipBatch, ipJson } from "../../src/lab/iproute.ts";
 import { frame, icmpError, ip, tcpSegment, udpSegment } from "./frames.ts";
@@ -30,7 +30,9 @@ const names = new Map(
 ipBatch([ifindex, peer].map((each) => `link set ${names.get(each)} mtu 9000 addrgenmode none up`));
 await world.enforce();
 const { datapath, guard } = world.bench;
-const attached = await attach(datapath, ifindex, hookOf(), overXdp ? guard?.programs.fromPod : undefined);
+const fromPodXdp = overXdp ? guard?.programs.fromPod : undefined;
+const attachments = openAttachments(datapath, fromPodXdp && { fromPodXdp });
+const attached = await attachments.attach(ifindex);
 if ((attached.egress === "xdp") !== overXdp) throw new Error(`no XDP: ${attached.refused}`);
 
 /** The kernel takes a first tag off before the program sees the frame. */

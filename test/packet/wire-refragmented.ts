@@ -6,7 +6,7 @@ import { createSocket } from "node:dgram";
 import { writeFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Address } from "../../src/base/ip.ts";
-import { attach, hookOf } from "../../src/datapath/attach.ts";
+import { openAttachments } from "../../src/datapath/attachments.ts";
 import { udp } from "../../src/engines/frame.ts";
 import { ipBatch, ipJson } from "../../src/lab/iproute.ts";
 import { fragment } from "./frames.ts";
@@ -52,7 +52,8 @@ execFileSync("nft", [
   "add table inet wt; add chain inet wt f { type filter hook forward priority 0; }; add rule inet wt f ct state new accept",
 ]);
 await world.enforce();
-await attach(world.bench.datapath, pod, hookOf());
+const attachments = openAttachments(world.bench.datapath);
+await attachments.attach(pod);
 
 /** A datagram in three fragments from elsewhere. */
 function fromElsewhere(source: Address, id: number): void {

@@ -6,6 +6,7 @@ import { firstProgress, round } from "../../agent/round.ts";
 import { OperationError } from "../../base/errors.ts";
 import type { FromPodHook } from "../../base/hooks.ts";
 import { type Log, openLog } from "../../base/log.ts";
+import { lockRoot } from "../../datapath/lock.ts";
 import type { ForwardingPaths } from "../../lab/forwarding.ts";
 import { type Lab, openLab } from "../../lab/lab.ts";
 import { type Attachment, type Cluster, keyOf, type Pod } from "../../model/cluster.ts";
@@ -107,7 +108,7 @@ interface Enforcement {
 
 /** Reconciles as the agent does, at every step: interfaces, compilation, diff, kernel. */
 async function openEnforcement(options: WorldOptions): Promise<Enforcement> {
-  const kernel = await openKernel(options);
+  const kernel = await openKernel(lockRoot(options.bpffs), options);
   const progress = await firstProgress(kernel);
   return {
     async bring(cluster) {

@@ -62,6 +62,8 @@ const STATUS: StatusView = {
   endpoints: 1,
   policies: 2,
   problems: [],
+  audited: 0,
+  repairs: { attached: 0, pinned: 0 },
   capacity: [],
   hook: "tcx",
   fromPodHook: "tc",

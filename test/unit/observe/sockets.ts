@@ -15,6 +15,8 @@ export const STATUS: StatusView = {
   endpoints: 0,
   policies: 0,
   problems: [],
+  audited: 0,
+  repairs: { attached: 0, pinned: 0 },
   capacity: [],
   hook: "tcx",
   fromPodHook: "tc",

@@ -126,6 +126,8 @@ const STATUS: StatusView = {
   endpoints: 4,
   policies: 1,
   problems: [],
+  audited: 0,
+  repairs: { attached: 0, pinned: 0 },
   capacity: [
     { name: "endpoints", used: 4, max: 1_023 },
     { name: "cidrs", used: 262_143, max: 262_144 },

@@ -1,0 +1,201 @@
+// Integrity of programs and pins: twice a second the kernel is queried for what is attached and pinned, and what is missing is
+// repaired. The kernel sends no notification when a link is detached or a pin removed, so this is a poll.
+
+import { statSync } from "node:fs";
+import { codeOf, messageOf, OperationError } from "../base/errors.ts";
+import type { Log } from "../base/log.ts";
+import type { Fault } from "../datapath/attachments.ts";
+import { pinDirectories } from "../datapath/pins.ts";
+import type { Problem } from "../model/problem.ts";
+import type { RepairsView } from "../observe/view.ts";
+import type { Kernel } from "./kernel.ts";
+import { logProblems } from "./problems.ts";
+
+const INTERVAL_MS = 500;
+
+export interface IntegrityEnv {
+  readonly log: Log;
+  readonly now: () => Date;
+  /** The name of an interface, where it is known. */
+  readonly nameOf: (ifindex: number) => string | undefined;
+  /** Another agent has taken the pins: this one must not touch the kernel any more. */
+  readonly onLost: (error: Error) => void;
+}
+
+export interface Integrity {
+  /** Queries the kernel, repairs, and returns what is still wrong. Never rejects. */
+  check(): Promise<readonly Problem[]>;
+  /** What the last check found. */
+  problems(): readonly Problem[];
+  /** Also the pins that seem untouched are looked at in the next check. */
+  checkPins(): void;
+  repairs(): RepairsView;
+  /** Before the end: pins what can be pinned, and logs that what is not pinned ends with the process. */
+  farewell(): Promise<void>;
+  /** Waits for a check that is under way. Idempotent. */
+  close(): Promise<void>;
+}
+
+export function openIntegrity(kernel: Kernel, env: IntegrityEnv): Integrity {
+  const { log, nameOf } = env;
+  let problems: readonly Problem[] = [];
+  const repaired = { attached: 0, pinned: 0 };
+  let repairedAt: Date | undefined;
+  let pinned: string | undefined;
+  let closed = false;
+  let running: Promise<void> = Promise.resolve();
+  let isRunning = false;
+
+  const interfaceText = (ifindex: number): string => nameOf(ifindex) ?? `#${ifindex}`;
+
+  function pins(): Problem[] {
+    const { root } = kernel.datapath;
+    try {
+      if (!kernel.lock.renew()) {
+        lost(root);
+        return [];
+      }
+      const before = stampOf(root);
+      if (before === pinned) return [];
+      const made = kernel.pin();
+      if (made > 0) {
+        repaired.pinned += made;
+        repairedAt = env.now();
+        log.warn("pins were missing; made again", { pins: made, root });
+      }
+      pinned = stampOf(root);
+      return [];
+    } catch (error) {
+      pinned = undefined;
+      return [pinProblem(messageOf(error))];
+    }
+  }
+
+  function lost(root: string): void {
+    closed = true;
+    const message = "another agent has locked the directory of pins; this one ends";
+    env.onLost(new OperationError(message, { operation: "lock", object: root, code: "EBUSY" }));
+  }
+
+  async function attachments(): Promise<Problem[]> {
+    const faults = await kernel.attachments.examine();
+    const found: Problem[] = [];
+    const detached = faults.filter(({ kind }) => kind === "detached");
+    for (const ifindex of new Set(detached.map((fault) => fault.ifindex))) {
+      if (closed) return [];
+      try {
+        report(await kernel.attachments.repair(ifindex));
+      } catch (error) {
+        if (codeOf(error) === "ENODEV") continue;
+        const where = detached.filter((fault) => fault.ifindex === ifindex);
+        found.push(...where.map((fault) => detachedProblem(fault, interfaceText(ifindex), messageOf(error))));
+      }
+    }
+    const preceded = faults.filter((fault) => fault.kind === "preceded");
+    return [...found, ...preceded.map((fault) => precededProblem(fault, interfaceText(fault.ifindex)))];
+  }
+
+  function report(faults: readonly Fault[]): void {
+    for (const { ifindex, place, hook } of faults) {
+      repaired.attached += 1;
+      repairedAt = env.now();
+      const fields = { interface: interfaceText(ifindex), direction: place, hook };
+      log.warn("a program was detached externally; attached again", fields);
+    }
+  }
+
+  async function once(): Promise<void> {
+    if (closed) return;
+    const found = pins();
+    try {
+      if (!closed) found.push(...(await attachments()));
+    } catch (error) {
+      found.push({
+        severity: "error",
+        reason: messageOf(error),
+        effect: "it is not known what is attached to the interfaces",
+      });
+    }
+    logProblems(problems, found, log);
+    problems = found;
+  }
+
+  const check = (): Promise<void> => {
+    running = running.then(async () => {
+      isRunning = true;
+      await once();
+      isRunning = false;
+    });
+    return running;
+  };
+  const timer = setInterval(() => {
+    if (!isRunning) void check();
+  }, INTERVAL_MS);
+  return {
+    async check() {
+      await check();
+      return problems;
+    },
+    problems: () => problems,
+    checkPins() {
+      pinned = undefined;
+    },
+    repairs: () => ({
+      ...repaired,
+      ...(repairedAt === undefined ? {} : { lastAt: repairedAt.toISOString() }),
+    }),
+    async farewell() {
+      pinned = undefined;
+      await check();
+      if (pinned === undefined) log.error("the programs are not pinned: with this agent they are detached");
+    },
+    async close() {
+      closed = true;
+      clearInterval(timer);
+      await running;
+    },
+  };
+}
+
+/** Changes whenever something comes or goes in one of the directories of pins, or they are others. */
+function stampOf(root: string): string {
+  const stamps = pinDirectories(root).map((path) => {
+    const stat = statSync(path, { bigint: true, throwIfNoEntry: false });
+    return stat === undefined ? "none" : `${stat.dev}:${stat.ino}:${stat.mtimeNs}`;
+  });
+  return stamps.join(" ");
+}
+
+const pinProblem = (reason: string): Problem => ({
+  severity: "error",
+  reason,
+  effect: "the programs stay attached while this agent runs, and go with it where they are not pinned",
+});
+
+const PLACE_TEXT: { readonly [place in Fault["place"]]: string } = {
+  ingress: "to the pod",
+  egress: "from the pod",
+  uplink: "from outside",
+};
+
+const detachedProblem = ({ place, hook }: Fault, name: string, why: string): Problem => ({
+  severity: "error",
+  object: `interface ${name}`,
+  reason: `no program filters what goes ${PLACE_TEXT[place]} (${hook}), and it cannot be attached again: ${why}`,
+  effect: "this traffic is not filtered",
+  topic: "interface",
+});
+
+const precededProblem = (
+  { place, hook, programs }: Extract<Fault, { kind: "preceded" }>,
+  name: string,
+): Problem => {
+  const others = programs.map((id) => (id === 0 ? "a filter that is not BPF" : `program ${id}`)).join(", ");
+  return {
+    severity: "warning",
+    object: `interface ${name}`,
+    reason: `${others} runs before Weir's on what goes ${PLACE_TEXT[place]} (${hook})`,
+    effect: "packets that it accepts or redirects bypass policies",
+    topic: "interface",
+  };
+};

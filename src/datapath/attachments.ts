@@ -1,0 +1,367 @@
+// The programs on interfaces: where they are to be attached, the links that hold them, and what the kernel says of both.
+//
+// Links are pinned, so that they outlive the agent, and held open, so that they outlive their pins (rm, umount -l).
+
+import { attachedPrograms, BpfLink, type BpfProgram, type Hook as Place } from "bpf-ts";
+import { DIRECTIONS, type Direction } from "../base/direction.ts";
+import { codeOf, messageOf, succeeds } from "../base/errors.ts";
+import {
+  type Attached,
+  attachClsact,
+  attachedInterfaces,
+  detachClsact,
+  HOOK_OF,
+  type Hook,
+  hookOf,
+} from "./attach.ts";
+import { ensurePinned, openPin, remove } from "./bpffs.ts";
+import { isGone } from "./links.ts";
+import type { Datapath } from "./object.ts";
+import { ENDPOINT_PLACES, linkPath, type PinnedPlace, pinnedLinks, UPLINK_PLACES } from "./pins.ts";
+
+/** What is wrong at one place of an interface. */
+export type Fault = {
+  readonly ifindex: number;
+  /** "uplink": the program that screens what comes from outside. */
+  readonly place: Direction | "uplink";
+  readonly hook: Hook | "xdp";
+} & (
+  | { readonly kind: "detached" }
+  /** These run first, and may let packets past ours. A filter that is not BPF is 0. */
+  | { readonly kind: "preceded"; readonly programs: readonly number[] }
+);
+
+export type XdpMode = "native" | "generic";
+
+/** How the program is attached to an uplink, or why it is not. */
+export type UplinkAttachment =
+  | { readonly ok: true; readonly mode: XdpMode }
+  | { readonly ok: false; readonly refused: string };
+
+export interface Attachments {
+  readonly hook: Hook;
+  /**
+   * Makes sure that both programs are attached to an endpoint's interface, and that they are this build's. Level-triggered:
+   * what is right stays, an older program is replaced in one step, and a hook is left only when the other one is
+   * taken (for a moment both see a packet, which is then counted twice). Errors: BpfError; ENODEV where the interface has gone.
+   */
+  attach(ifindex: number): Promise<Attached>;
+  /** As attach, sooner: see addFilters(). `onFiltered` is called when both programs are at work. Errors: as attach. */
+  attachSoon(ifindex: number, onFiltered: () => void): Promise<void>;
+  /** Removes all programs from an endpoint's interface; one that has gone is no error. Errors: BpfError. */
+  detach(ifindex: number): Promise<void>;
+  /** Interfaces of endpoints that have links, whether they still exist or not. */
+  interfaces(): readonly number[];
+  /** As attach, for an uplink: native XDP where the driver has it, else generic. Errors: BpfError ENODEV. */
+  attachUplink(ifindex: number): Promise<UplinkAttachment>;
+  /** Removes the program from all uplinks but these. Errors: BpfError. */
+  detachOtherUplinks(wanted: ReadonlySet<number>): Promise<void>;
+  /** Queries what is attached where something should be; of interfaces that have gone nothing is reported. */
+  examine(): Promise<readonly Fault[]>;
+  /** Attaches again what is missing on an interface. Returns what was, none where it is in order by now. Errors: BpfError. */
+  repair(ifindex: number): Promise<readonly Fault[]>;
+  /** Makes the pins of links that are missing. Returns how many were. Errors: OperationError, BpfError. */
+  pin(): number;
+  /** Closes the links, which go with this where they are not pinned. Idempotent. */
+  close(): void;
+}
+
+export interface AttachmentPrograms {
+  /** Filters what pods send, by XDP, where the interface takes it. */
+  readonly fromPodXdp?: BpfProgram;
+  /** Screens uplinks. */
+  readonly fromUplink?: BpfProgram;
+}
+
+/** One program where it is to run. */
+interface Wanted {
+  readonly place: Fault["place"];
+  readonly at: Place;
+  readonly programId: number;
+}
+
+export function openAttachments(
+  datapath: Datapath,
+  programs: AttachmentPrograms = {},
+  hook: Hook = hookOf(),
+): Attachments {
+  const { root } = datapath;
+  const links = openLinks(root);
+  const inTurn = openTurns();
+  const endpoints = new Map<number, Attached>();
+  const uplinks = new Set<number>();
+
+  const attachTc = (ifindex: number, direction: Direction): Promise<void> =>
+    hook === "tcx"
+      ? links.ensure(ifindex, direction, datapath.programs[direction], () =>
+          BpfLink.attach(datapath.programs[direction], {
+            kind: "tcx",
+            ifindex,
+            direction: HOOK_OF[direction],
+            position: "first",
+          }),
+        )
+      : attachClsact(datapath, ifindex, direction);
+
+  /** Why the interface refuses the program, undefined where it has it. Errors: BpfError ENODEV. */
+  async function attachXdp(
+    ifindex: number,
+    place: Exclude<PinnedPlace, Direction>,
+    program: BpfProgram,
+  ): Promise<string | undefined> {
+    const mode = place === "uplink-generic" ? "generic" : "native";
+    try {
+      await links.ensure(ifindex, place, program, () =>
+        BpfLink.attach(program, { kind: "xdp", ifindex, mode }),
+      );
+      return undefined;
+    } catch (error) {
+      if (isGone(error)) throw error;
+      return REFUSALS[codeOf(error) ?? ""] ?? messageOf(error);
+    }
+  }
+
+  async function attachNow(ifindex: number): Promise<Attached> {
+    const { fromPodXdp } = programs;
+    await attachTc(ifindex, "ingress");
+    const refused = fromPodXdp && (await attachXdp(ifindex, "egress-xdp", fromPodXdp));
+    const isXdp = fromPodXdp !== undefined && refused === undefined;
+    if (isXdp) {
+      if (hook === "tcx") await links.end(ifindex, "egress");
+      else await detachClsact(ifindex, "egress");
+    } else {
+      await attachTc(ifindex, "egress");
+      await links.end(ifindex, "egress-xdp");
+    }
+    // A process that ended before its links replaced such filters has left them.
+    if (hook === "tcx" && !endpoints.has(ifindex)) await removeFilters(ifindex);
+    const attached: Attached = {
+      ingress: hook,
+      egress: isXdp ? "xdp" : hook,
+      ...(refused === undefined ? {} : { refused }),
+    };
+    endpoints.set(ifindex, attached);
+    return attached;
+  }
+
+  /**
+   * A tcx link waits for a grace period of the kernel's while it is made, some milliseconds for each direction; a filter of
+   * clsact does not. So such filters bridge the time until the links are there.
+   */
+  async function addFilters(ifindex: number): Promise<void> {
+    if (links.has(ifindex, "ingress") || links.has(ifindex, "egress-xdp")) return;
+    for (const direction of DIRECTIONS) await attachClsact(datapath, ifindex, direction);
+  }
+
+  async function removeFilters(ifindex: number): Promise<void> {
+    for (const direction of DIRECTIONS) await detachClsact(ifindex, direction);
+  }
+
+  const wantedAt = (ifindex: number): readonly Wanted[] => [
+    ...endpointPlaces(ifindex, endpoints.get(ifindex)),
+    ...(uplinks.has(ifindex) && programs.fromUplink !== undefined
+      ? [{ place: "uplink", at: { kind: "xdp", ifindex }, programId: idOf(programs.fromUplink) } as const]
+      : []),
+  ];
+
+  function endpointPlaces(ifindex: number, attached: Attached | undefined): Wanted[] {
+    if (attached === undefined) return [];
+    return DIRECTIONS.map((direction): Wanted => {
+      const kind = attached[direction];
+      if (kind === "xdp" && programs.fromPodXdp !== undefined)
+        return { place: direction, at: { kind: "xdp", ifindex }, programId: idOf(programs.fromPodXdp) };
+      const at = {
+        kind: kind === "clsact" ? "clsact" : "tcx",
+        ifindex,
+        direction: HOOK_OF[direction],
+      } as const;
+      return { place: direction, at, programId: idOf(datapath.programs[direction]) };
+    });
+  }
+
+  async function faultsAt(interfaces: Iterable<number>): Promise<readonly Fault[]> {
+    const wanted = [...interfaces].flatMap(wantedAt);
+    const found = await attachedPrograms(wanted.map(({ at }) => at));
+    return wanted.flatMap(({ place, at, programId }, index): Fault[] => {
+      const ids = found[index];
+      if (ids === undefined) return [];
+      const first = ids.indexOf(programId);
+      const where = { ifindex: at.ifindex, place, hook: at.kind };
+      if (first < 0) return [{ ...where, kind: "detached" }];
+      return first === 0 ? [] : [{ ...where, kind: "preceded", programs: ids.slice(0, first) }];
+    });
+  }
+
+  const generic = async (ifindex: number, program: BpfProgram): Promise<UplinkAttachment> => {
+    const refused = await attachXdp(ifindex, "uplink-generic", program);
+    return refused === undefined ? { ok: true, mode: "generic" } : { ok: false, refused };
+  };
+
+  async function attachUplinkNow(ifindex: number): Promise<UplinkAttachment> {
+    const { fromUplink } = programs;
+    if (fromUplink === undefined) throw new Error("assertion failed: no program for uplinks is loaded");
+    if (links.has(ifindex, "uplink-generic")) {
+      const attached = await generic(ifindex, fromUplink);
+      if (attached.ok) return attached;
+    }
+    if ((await attachXdp(ifindex, "uplink", fromUplink)) === undefined) return { ok: true, mode: "native" };
+    return generic(ifindex, fromUplink);
+  }
+
+  return {
+    hook,
+    attach: (ifindex) => inTurn(ifindex, () => attachNow(ifindex)),
+    attachSoon: (ifindex, onFiltered) =>
+      inTurn(ifindex, async () => {
+        // A kernel without clsact has no such filters.
+        const filtered = await addFilters(ifindex).then(
+          () => true,
+          () => false,
+        );
+        if (filtered) onFiltered();
+        await attachNow(ifindex);
+        if (!filtered) onFiltered();
+        else if (hook === "tcx") await removeFilters(ifindex);
+      }),
+    detach: (ifindex) =>
+      inTurn(ifindex, async () => {
+        endpoints.delete(ifindex);
+        for (const place of ENDPOINT_PLACES) await links.end(ifindex, place);
+        for (const direction of DIRECTIONS) await detachClsact(ifindex, direction);
+      }),
+    interfaces: () => [...new Set([...attachedInterfaces(root), ...endpoints.keys()])],
+    attachUplink: (ifindex) =>
+      inTurn(ifindex, async () => {
+        const attached = await attachUplinkNow(ifindex);
+        if (attached.ok) uplinks.add(ifindex);
+        return attached;
+      }),
+    async detachOtherUplinks(wanted) {
+      const screened = pinnedLinks(root).filter(({ place }) => UPLINK_PLACES.some((each) => each === place));
+      for (const ifindex of new Set([...uplinks, ...screened.map((link) => link.ifindex)])) {
+        if (wanted.has(ifindex)) continue;
+        await inTurn(ifindex, async () => {
+          uplinks.delete(ifindex);
+          for (const place of UPLINK_PLACES) await links.end(ifindex, place);
+        });
+      }
+    },
+    examine: () => faultsAt(new Set([...endpoints.keys(), ...uplinks])),
+    repair: (ifindex) =>
+      inTurn(ifindex, async () => {
+        // It may have been repaired, or detached for good, since it was examined.
+        const faults = (await faultsAt([ifindex])).filter(({ kind }) => kind === "detached");
+        if (faults.some(({ place }) => place !== "uplink")) await attachNow(ifindex);
+        if (faults.some(({ place }) => place === "uplink")) await attachUplinkNow(ifindex);
+        return faults;
+      }),
+    pin: () => links.pin(),
+    close: () => links.close(),
+  };
+}
+
+/** Why an interface takes no native XDP program, in words for the kernel's error codes. */
+const REFUSALS: Readonly<Record<string, string>> = {
+  EBUSY: "another XDP program is on it",
+  EEXIST: "another XDP program is on it",
+  EOPNOTSUPP: "its driver has no native XDP",
+  ENOSPC: "its peer has more transmit queues than it has receive queues",
+};
+
+/** A program's id never changes; reading it is a system call. */
+const ids = new WeakMap<BpfProgram, number>();
+function idOf(program: BpfProgram): number {
+  const id = ids.get(program) ?? program.info.id;
+  ids.set(program, id);
+  return id;
+}
+
+interface Links {
+  has(ifindex: number, place: PinnedPlace): boolean;
+  /** Makes sure that a link runs the program: the one that is held, or pinned, or one that `attach` makes. Errors: BpfError. */
+  ensure(
+    ifindex: number,
+    place: PinnedPlace,
+    program: BpfProgram,
+    attach: () => Promise<BpfLink>,
+  ): Promise<void>;
+  /** Detaches it, and removes its pin. Errors: BpfError. */
+  end(ifindex: number, place: PinnedPlace): Promise<void>;
+  pin(): number;
+  close(): void;
+}
+
+function openLinks(root: string): Links {
+  const held = new Map<string, BpfLink>();
+  const linkAt = (path: string): BpfLink | undefined => {
+    const link = held.get(path);
+    if (link !== undefined) return link;
+    try {
+      return openPin("link", path);
+    } catch (error) {
+      // On a filesystem that has become read-only no pin opens; one that this agent does not hold is a former link's.
+      if (codeOf(error) === "EROFS") return undefined;
+      throw error;
+    }
+  };
+  const forget = (path: string, link: BpfLink): void => {
+    link.close();
+    held.delete(path);
+    // Where that fails it is the pin of a detached link: harmless, and removed once its interface is no endpoint's.
+    succeeds(() => remove(path));
+  };
+  return {
+    has: (ifindex, place) => held.get(linkPath(root, ifindex, place))?.info.ifindex === ifindex,
+    async ensure(ifindex, place, program, attach) {
+      const path = linkPath(root, ifindex, place);
+      let link = linkAt(path);
+      if (link !== undefined) {
+        const { ifindex: at, programId } = link.info;
+        // Detached externally, or its interface has gone and the index came back.
+        if (at !== ifindex) {
+          forget(path, link);
+          link = undefined;
+        } else if (programId !== idOf(program)) await link.update(program);
+      }
+      const isNew = link === undefined;
+      link ??= await attach();
+      if (isNew || !held.has(path)) {
+        held.set(path, link);
+        // Without a pin it is attached all the same, and pinned later: see pin().
+        const made = link;
+        succeeds(() => ensurePinned("link", made, path));
+      }
+    },
+    async end(ifindex, place) {
+      const path = linkPath(root, ifindex, place);
+      const link = linkAt(path);
+      if (link === undefined) return;
+      await link.detach().catch((error: unknown) => {
+        if (!isGone(error)) throw error;
+      });
+      forget(path, link);
+    },
+    pin: () => [...held].filter(([path, link]) => ensurePinned("link", link, path)).length,
+    close() {
+      for (const link of held.values()) link.close();
+      held.clear();
+    },
+  };
+}
+
+type InTurn = <T>(ifindex: number, work: () => Promise<T>) => Promise<T>;
+
+/** Runs what is done to one interface one after another. */
+function openTurns(): InTurn {
+  const last = new Map<number, Promise<unknown>>();
+  return async (ifindex, work) => {
+    const before = last.get(ifindex);
+    const mine = Promise.resolve(before).then(work, work);
+    last.set(ifindex, mine);
+    try {
+      return await mine;
+    } finally {
+      if (last.get(ifindex) === mine) last.delete(ifindex);
+    }
+  };
+}
