@@ -31,6 +31,8 @@ export interface Cluster {
   kubectl(args: readonly string[], input?: string): Promise<Result>;
   /** As `kubectl`, for a command that must succeed: its stdout. @throws Error with its stderr */
   must(args: readonly string[], input?: string): Promise<string>;
+  /** As `must`, its stdout as bytes. */
+  bytes(args: readonly string[]): Promise<Buffer>;
   /** Asks until the answer is something. @throws Error that says for what, and why not, after a long time */
   until<T>(what: string, ask: () => Promise<T | undefined>, waitMsMax?: number): Promise<T>;
   close(): void;
@@ -99,16 +101,21 @@ async function clusterIn(directory: string, teardown: Teardown): Promise<Cluster
   const check = (): void => {
     for (const each of [controllers, scheduler, ...nodes]) each.check();
   };
+  const must = async (args: readonly string[], input?: string): Promise<Buffer> => {
+    const { status, stdout, stderr } = await kubectl(admin, args, input);
+    if (status === 0) return stdout;
+    throw new Error(`kubectl ${args.join(" ")}: ${stderr.trim() || `exit status ${status}`}`);
+  };
   const cluster: Cluster = {
     api,
     nodes: [present(first, "node"), present(second, "node")],
     directory,
-    kubectl: (args, input) => kubectl(admin, args, input),
-    async must(args, input) {
+    async kubectl(args, input) {
       const { status, stdout, stderr } = await kubectl(admin, args, input);
-      if (status === 0) return stdout;
-      throw new Error(`kubectl ${args.join(" ")}: ${stderr.trim() || `exit status ${status}`}`);
+      return { status, stdout: stdout.toString(), stderr };
     },
+    must: async (args, input) => (await must(args, input)).toString(),
+    bytes: (args) => must(args),
     async until(what, ask, waitMsMax = READY_MS_MAX) {
       const deadline = Date.now() + waitMsMax;
       let reason = "";
@@ -170,17 +177,20 @@ function kubeconfigOf({ url, ca }: Servers, token: string): string {
   });
 }
 
-function kubectl(kubeconfig: string, args: readonly string[], input?: string): Promise<Result> {
+interface Output extends Omit<Result, "stdout"> {
+  readonly stdout: Buffer;
+}
+
+function kubectl(kubeconfig: string, args: readonly string[], input?: string): Promise<Output> {
   return new Promise((resolve) => {
-    const options = { maxBuffer: 64 * 1024 * 1024, encoding: "utf8" as const };
     const cache = `--cache-dir=${dirname(kubeconfig)}/kubectl`;
     const child = execFile(
       program("KUBECTL"),
       [`--kubeconfig=${kubeconfig}`, cache, ...args],
-      options,
+      { maxBuffer: 64 * 1024 * 1024, encoding: "buffer" },
       (error, stdout, stderr) => {
         const status = error === null ? 0 : typeof error.code === "number" ? error.code : -1;
-        resolve({ status, stdout, stderr });
+        resolve({ status, stdout, stderr: stderr.toString() });
       },
     );
     child.stdin?.end(input ?? "");

@@ -66,7 +66,7 @@ function compile(source: string, program: string): void {
   execFileSync("cc", ["-static", "-O2", "-Wall", "-Wextra", "-Werror", "-o", program, join(SOURCES, source)]);
 }
 
-/** The sandbox's process; busybox and the peers (peer.c). */
+/** The sandbox's process; busybox and the peers (peer.c), whose program stays beside the directory. */
 export function writeTestImages(directory: string): void {
   const pause = mkdtempSync(join(directory, "pause-"));
   compile("pause.c", join(pause, "pause"));
@@ -82,6 +82,7 @@ export function writeTestImages(directory: string): void {
   copyFileSync("/bin/busybox", join(peer, "bin/busybox"));
   for (const applet of ["sh", "sleep", "ip", "cat", "ls"]) symlinkSync("busybox", join(peer, "bin", applet));
   compile("peer.c", join(peer, "bin/peer"));
+  copyFileSync(join(peer, "bin/peer"), join(directory, "../peer"));
   writeImage(join(directory, "peer.tar"), {
     name: PEER_IMAGE,
     root: peer,

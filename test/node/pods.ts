@@ -1,5 +1,7 @@
 // Pods of the tests and what they see of each other.
 
+import { isDeepStrictEqual } from "node:util";
+import { expect } from "vitest";
 import type { Cluster } from "./cluster.ts";
 import { PEER_IMAGE } from "./images.ts";
 
@@ -114,6 +116,29 @@ export async function reach(
         return [target, result.join(" ")];
       }),
   );
+}
+
+export interface Wanted {
+  readonly from: string;
+  readonly namespace?: string;
+  /** By target, what `reach` shall give. */
+  readonly want: Readonly<Record<string, string>>;
+}
+
+/** Asks until a pod gets what is wanted, and fails with what it got instead. */
+export async function reached(cluster: Cluster, { from, namespace, want }: Wanted): Promise<void> {
+  let last: Readonly<Record<string, string>> = {};
+  await cluster
+    .until(
+      `${from} gets what is wanted`,
+      async () => {
+        last = await reach(cluster, from, Object.keys(want), namespace);
+        return isDeepStrictEqual({ ...last }, { ...want }) ? true : undefined;
+      },
+      30_000,
+    )
+    .catch(() => undefined);
+  expect(last, from).toEqual(want);
 }
 
 export interface Attempt {

@@ -134,9 +134,10 @@ static unsigned retransmits_of(int fd) {
 }
 
 static void print_attempt(const struct target *target, int64_t began_at,
-                          const char *result, int64_t duration, int fd) {
+                          const char *result, int64_t duration,
+                          unsigned retransmits) {
   printf("%lld %s %s %lld %u\n", (long long)began_at, target->text, result,
-         (long long)duration, retransmits_of(fd));
+         (long long)duration, retransmits);
 }
 
 static void report(struct attempt *attempt, int error, bool timed) {
@@ -144,7 +145,7 @@ static void report(struct attempt *attempt, int error, bool timed) {
   const char *result = ended(attempt, error);
   if (timed)
     print_attempt(attempt->target, attempt->began_at, result, duration,
-                  attempt->fd);
+                  retransmits_of(attempt->fd));
   else
     printf("%s %s\n", attempt->target->text, result);
   if (attempt->fd >= 0)
@@ -260,6 +261,7 @@ static int stream(const struct target *target, int64_t interval,
   send(fd, start_echo, sizeof(start_echo) - 1, MSG_NOSIGNAL);
   for (;;) {
     int64_t began = now_ms(CLOCK_MONOTONIC), began_at = now_ms(CLOCK_REALTIME);
+    unsigned retransmits = retransmits_of(fd);
     char byte = 'x';
     if (send(fd, &byte, 1, MSG_NOSIGNAL) != 1)
       die("%s: %s", target->text, strerror(errno));
@@ -269,7 +271,7 @@ static int stream(const struct target *target, int64_t interval,
                          : recv(fd, &byte, 1, 0) == 1 ? "ok"
                                                       : "closed";
     print_attempt(target, began_at, result, now_ms(CLOCK_MONOTONIC) - began,
-                  fd);
+                  retransmits_of(fd) - retransmits);
     if (strcmp(result, "ok") != 0)
       return 1;
     fflush(stdout);
