@@ -597,6 +597,41 @@ const mebibytes = (quantity: string): number => Number(/^(\d+)Mi$/.exec(quantity
 const SECOND_RELEASE = [`image.tag=${TAGS.relaid}`, "cni.enabled=true", "config.nodeCondition=true"];
 
 describe("pods that are deleted and made again", () => {
+  it("are isolated for as long as they run, although their objects are deleted by force", async () => {
+    const targets = ["guest-1", "guest-2"].flatMap((pod) =>
+      (addresses[pod] ?? []).map((address) => `tcp:[${address}]:80`),
+    );
+    const args = ["beat", "-i", "50", "-t", "400", ...targets];
+    const names = ["stubborn-1", "stubborn-2"];
+    await apply(
+      cluster,
+      ...names.map((name) => podOf({ name, node: `node-${name.at(-1)}`, labels: { role: "locked" }, args })),
+    );
+    await waitReady(cluster, names);
+    const files = cluster.nodes.map((node) =>
+      node.run("sh", "-c", "ls /var/log/pods/shop_stubborn-*/peer/0.log").trim(),
+    );
+    // Without a kubelet nobody ends their processes.
+    for (const node of cluster.nodes) node.run("pkill", "-STOP", "-x", "kubelet");
+    try {
+      await cluster.must(["-n", "shop", "delete", "pod", ...names, "--force", "--grace-period=0"]);
+      expect((await cluster.kubectl(["-n", "shop", "get", "pod", ...names])).stderr).toContain("not found");
+      await sleep(5_000);
+      for (const [index, node] of cluster.nodes.entries()) {
+        const lines = node
+          .run("cat", files[index] ?? "")
+          .trimEnd()
+          .split("\n");
+        const last = Number(/ F (\d+) /.exec(lines.at(-1) ?? "")?.[1]);
+        expect(Date.now() - last).toBeLessThan(4_000);
+        expect(lines.length).toBeGreaterThan(20 * targets.length);
+        expect(lines.filter((line) => !line.includes(" timeout "))).toEqual([]);
+      }
+    } finally {
+      for (const node of cluster.nodes) node.run("pkill", "-CONT", "-x", "kubelet");
+    }
+  });
+
   it("as members of a StatefulSet get their policies with each new address", async () => {
     const labels = { role: "db" };
     await apply(
