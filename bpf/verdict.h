@@ -36,10 +36,14 @@ static __always_inline bool is_partial(hook_context *hook)
 	return linear < hook_bytes(hook) && linear < HEADERS_MAX;
 }
 
-/* Whether what is to be read, the packet that an ICMP error quotes included, may go on there. */
+/*
+ * Whether what is to be read may go on there: the packet that an ICMP error quotes, and the whole message of neighbour
+ * discovery, MLD and IGMP, which would otherwise be judged by policy alone.
+ */
 static __always_inline bool is_cut(hook_context *hook, enum parsed parsed, const struct packet *packet)
 {
-	return is_partial(hook) && (parsed != PARSED_IP || is_icmp_error(packet));
+	return is_partial(hook) && (parsed != PARSED_IP || is_icmp_error(packet) ||
+				    packet->protocol == IPPROTO_ICMPV6 || packet->protocol == IPPROTO_IGMP);
 }
 
 /* Parses what is linear, and once more after making the headers linear where they were not. */

@@ -164,7 +164,7 @@ describe("over real sockets", () => {
   });
 
   it("a case that cannot be made is an error, and the next one runs", async () => {
-    await expect(run(large(101), live)).rejects.toThrow("it asks about 101 of them; live has room for 100");
+    await expect(run(large(101), live)).rejects.toThrow("it has 101 of them; the limit of live is 100");
     expect(await run(large(2), live)).toMatchObject({ agreed: 2, mismatches: [] });
   });
 });
