@@ -141,8 +141,17 @@ describe("a bad file", () => {
       "33",
     ]));
 
-  it("with an unknown field in the selector selects nobody", () =>
-    withFile(badPolicy("", "podSelector: { app: server }", ""), ["spec.podSelector.app"]));
+  it("with an unknown field in the selector isolates every pod of its namespace", async () => {
+    world.manifests.put("bad.yaml", badPolicy("", "podSelector: { app: server }", ""));
+    await expectProblem("bad.yaml", "spec.podSelector.app");
+    expect(await mismatchesOf(world.lab, "shop/stranger -> shop/bystander tcp/80 udp/80 icmp : --")).toEqual(
+      [],
+    );
+    expect(await mismatchesOf(world.lab, "shop/stranger -> shop/friend tcp/80 udp/80 icmp : --")).toEqual([]);
+    world.manifests.remove("bad.yaml");
+    await expectNoProblem();
+    await holds();
+  });
 
   it("whose pods are known isolates them until it is mended", async () => {
     expect(await mismatchesOf(world.lab, "shop/stranger -> shop/bystander tcp/80 : 46")).toEqual([]);
