@@ -17,7 +17,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
 import { isOpenForWriting, peerCredentials } from "../lib/index.ts";
-import { expectCode, runChild } from "./support.ts";
+import { expectCode, runChild, UNPRIVILEGED } from "./support.ts";
 
 function folder(): string {
   const path = mkdtempSync(join(tmpdir(), "wt-descriptor-"));
@@ -102,15 +102,7 @@ test("what has no answer is undefined, what is no file is an error", async () =>
   chmodSync(join(path, ".."), 0o755);
   const script = `const { openSync } = await import("node:fs");
     console.log(String(bpf.isOpenForWriting(openSync(${JSON.stringify(path)}))));`;
-  const nobody = [
-    "setpriv",
-    "--reuid=65534",
-    "--regid=65534",
-    "--clear-groups",
-    "--inh-caps=-all",
-    "--bounding-set=-all",
-  ];
-  expect(await runChild(script, [], nobody)).toMatchObject({ status: 0, stdout: "undefined\n" });
+  expect(await runChild(script, [], UNPRIVILEGED)).toMatchObject({ status: 0, stdout: "undefined\n" });
   await expectCode("ARGUMENT", () => isOpenForWriting(-1));
   await expectCode("EBADF", () => isOpenForWriting(1_000_000));
   await expectCode("ENOTSOCK", () => peerCredentials(opened(path)));

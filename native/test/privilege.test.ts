@@ -2,7 +2,7 @@
 import { mkdirSync } from "node:fs";
 import { expect, test } from "vitest";
 import { hasTcx } from "../lib/index.ts";
-import { makeVeth, pinPath, runChild } from "./support.ts";
+import { makeVeth, pinPath, runChild, UNPRIVILEGED } from "./support.ts";
 
 // Calls each of `rows`, prints { name: code } and where a code is not a kernel's, the error itself.
 const report = `
@@ -22,15 +22,6 @@ async function codesOf(script: string, prefix: readonly string[] = []): Promise<
   expect(outcome).toMatchObject({ status: 0, signal: null, stderr: "" });
   return JSON.parse(outcome.stdout) as Record<string, string>;
 }
-
-const nobody = [
-  "setpriv",
-  "--reuid=65534",
-  "--regid=65534",
-  "--clear-groups",
-  "--inh-caps=-all",
-  "--bounding-set=-all",
-];
 
 test("a process that never had privilege", async () => {
   const codes = await codesOf(
@@ -52,7 +43,7 @@ test("a process that never had privilege", async () => {
       hasTcx: () => bpf.hasTcx(),
       possibleCpus: () => bpf.possibleCpus(),
     };`,
-    nobody,
+    UNPRIVILEGED,
   );
   expect(codes).toEqual({
     open: "ok",

@@ -139,6 +139,16 @@ export type Outcome = {
   readonly stderr: string;
 };
 
+/** Prefix of a command: another user, without capabilities and a way to get any. */
+export const UNPRIVILEGED = [
+  "setpriv",
+  "--reuid=65534",
+  "--regid=65534",
+  "--clear-groups",
+  "--inh-caps=-all",
+  "--bounding-set=-all",
+];
+
 /** Runs a script against the built package in a process of its own. It has `bpf`, the package from `distribution`, and `samplePath`. */
 export function runChild(
   script: string,

@@ -5,7 +5,7 @@
 // 3. A pod that is not being deleted before one that is.
 // 4. Of the pods of one node, the one whose object got the address last.
 //
-// What remains equal is ambiguous. No order of names, of arrival or of a map decides; see docs/decisions/0017.
+// What remains equal is ambiguous. No order of names, of arrival or of a map decides.
 
 import { type Address, cidrContains } from "../base/ip.ts";
 import { type Cluster, isSelectable, keyOf, type Pod } from "./cluster.ts";

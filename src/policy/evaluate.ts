@@ -114,7 +114,7 @@ export const policyVerdict = (cluster: Cluster, probe: Probe, direction: Directi
   strictest(probe, (certain) => certainVerdict(cluster, certain, direction));
 
 /**
- * docs/decisions/0017: where it cannot be told which pod is at an end, what is allowed is what would be allowed whichever
+ * Where it cannot be told which pod is at an end, what is allowed is what would be allowed whichever
  * it is. The verdict is that of the pods that come off worst.
  */
 function strictest(probe: Probe, judge: (certain: Probe) => SideVerdict): SideVerdict {
@@ -145,7 +145,7 @@ function certainVerdict(cluster: Cluster, probe: Probe, direction: Direction): S
   if (subject === undefined) return { kind: "not-applicable" };
   const { retained } = subject;
   const closed: SideVerdict = { kind: cluster.mode === "audit" ? "audit" : "denied", isolatedBy: [] };
-  // docs/decisions/0017: a pod whose namespace is gone, or whose labels are not known, is allowed nothing.
+  // A pod whose namespace is gone, or whose labels are not known, is allowed nothing.
   if (retained?.sealed === true) return closed;
   const selecting = [...cluster.policies.values()].filter((policy) => applies(policy, subject, direction));
   // docs/audit.md: audited policies are asked only where no enforced one applies; then nothing is dropped.
