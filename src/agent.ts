@@ -5,7 +5,7 @@ import { type Cni, type CniOptions, openCni } from "./agent/cni.ts";
 import { type AgentEvents, openAgentEvents } from "./agent/events.ts";
 import { gateOf } from "./agent/gate.ts";
 import { type Integrity, openIntegrity } from "./agent/integrity.ts";
-import { interfaceOptions, openInterfaces, readInterfaces } from "./agent/interfaces.ts";
+import { interfaceOptions, type Left, openInterfaces, readInterfaces } from "./agent/interfaces.ts";
 import { type Kernel, openKernel } from "./agent/kernel.ts";
 import { type Kubernetes, type KubernetesOptions, openKubernetes } from "./agent/kubernetes.ts";
 import type { Listener } from "./agent/listening.ts";
@@ -22,6 +22,7 @@ import { messageOf } from "./base/errors.ts";
 import type { FromPodHook } from "./base/hooks.ts";
 import type { AdjustableLog } from "./base/log.ts";
 import { openBell } from "./base/wake.ts";
+import { attachedProgram } from "./datapath/attach.ts";
 import { lockRoot, type RootLock } from "./datapath/lock.ts";
 import type { Mode } from "./model/mode.ts";
 import type { Problem } from "./model/problem.ts";
@@ -31,6 +32,7 @@ import type { Endpoint } from "./observe/pages.ts";
 import { type LocalApi, serve } from "./observe/server.ts";
 import type { Reading } from "./source/reading.ts";
 import { openSource, type Source, type SourceOptions } from "./source/source.ts";
+import { isAudited, POLICY_NONE } from "./state/state.ts";
 
 export interface AgentOptions {
   readonly source: SourceOptions;
@@ -60,6 +62,8 @@ export interface AgentOptions {
   readonly uplinks?: UplinkOptions;
   /** Where the CNI plugin asks, and where its claims are kept. */
   readonly cni: CniOptions;
+  /** The file that keeps who had which interface while no agent runs. */
+  readonly kept?: string;
   /** What the API server is told, where that is the source. */
   readonly kubernetes?: KubernetesOptions;
 }
@@ -126,7 +130,7 @@ async function runLocked(lock: RootLock, options: AgentOptions, env: AgentEnv): 
       integrity = openIntegrity(kernel, {
         log: env.log,
         now: env.now,
-        nameOf: (ifindex) => running.progress?.force?.interfaces.get(ifindex),
+        nameOf: (ifindex) => running.progress?.force?.interfaces.get(ifindex)?.name,
         onLost: (error) => lost.abort(error),
       });
       running.integrity = integrity;
@@ -194,9 +198,12 @@ async function runOnce(lock: RootLock, options: AgentOptions, env: AgentEnv): Pr
     const uplinks = await openUplinksOf(kernel, options);
     await uplinks?.read();
     const read = inMode(await (await openSource(options.source, env)).read(env.signal), options.mode);
-    const reading = openCni(options.cni).lay(withProblems(read, (await uplinks?.bring(false)) ?? []));
-    const interfaces = await readInterfaces(interfaceOptions(options));
-    await round(kernel, progress, { reading, interfaces, resync: false }, env);
+    const matched = openCni(options.cni).match(withProblems(read, (await uplinks?.bring(false)) ?? []));
+    const interfaces = await readInterfaces(interfaceOptions(options), {
+      left: leftIn(kernel, progress),
+      now: env.now,
+    });
+    await round(kernel, progress, { ...matched, interfaces, resync: false }, env);
     // Nothing holds what is not pinned once this process has ended.
     kernel.pin();
     return progress.problems.some(({ severity }) => severity === "error") ? 1 : 0;
@@ -210,6 +217,19 @@ async function openUplinksOf(kernel: Kernel, { uplinks }: AgentOptions): Promise
   await dropUplinks(kernel);
   return undefined;
 }
+
+/** What an earlier agent has left in the kernel. */
+const leftIn = ({ datapath }: Kernel, { held }: Progress): Left => ({
+  endpoints: new Map(
+    [...held.state.endpoints].map(([ifindex, { addresses, policy }]) => {
+      const isolated = [policy.ingress, policy.egress].some(
+        (each) => each !== POLICY_NONE && !isAudited(each),
+      );
+      return [ifindex, { addresses, isolated }];
+    }),
+  ),
+  isAttached: (ifindex) => attachedProgram(datapath.root, ifindex, "ingress") !== undefined,
+});
 
 const inMode = (reading: Reading, mode: Mode): Reading =>
   mode === "audit" ? { ...reading, cluster: { ...reading.cluster, mode } } : reading;
@@ -239,7 +259,8 @@ async function loop(running: Parts, options: AgentOptions, env: AgentEnv & Round
     onChange: () => bell.ring(),
     onError: (error) => env.log.warn("the interfaces cannot be read", { error: messageOf(error) }),
     ...gateOf(running.kernel, options, env.log),
-    inKernel: running.progress.held.state.endpoints,
+    left: leftIn(running.kernel, running.progress),
+    now: env.now,
   });
   let reading: Reading | undefined;
   let brought: Reading | undefined;
@@ -263,13 +284,8 @@ async function loop(running: Parts, options: AgentOptions, env: AgentEnv & Round
       if (resync) running.integrity.checkPins();
       const problems = (await running.uplinks?.bring(resync)) ?? [];
       brought = reading;
-      const read = running.cni.lay(withProblems(inMode(reading, options.mode), problems));
-      const settled = await round(
-        running.kernel,
-        running.progress,
-        { reading: read, interfaces, resync },
-        env,
-      );
+      const matched = running.cni.match(withProblems(inMode(reading, options.mode), problems));
+      const settled = await round(running.kernel, running.progress, { ...matched, interfaces, resync }, env);
       running.cni.settle(running.progress);
       running.events.settle(running.progress.applied, running.progress.force);
       running.kubernetes.tell(running.progress.problems, reading);

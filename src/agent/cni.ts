@@ -3,9 +3,11 @@
 import type { Log } from "../base/log.ts";
 import type { Claim } from "../cni/claim.ts";
 import type { InstallOptions } from "../cni/install.ts";
-import { claimLayer, type Laid } from "../cni/lay.ts";
+import { claimedInterfaces, type Matched, matchClaims } from "../cni/lay.ts";
+import { keyOf } from "../model/cluster.ts";
 import { type LocalApi, serveRoutes } from "../observe/server.ts";
 import type { CniView } from "../observe/view.ts";
+import type { ClaimedInterface } from "../source/interfaces.ts";
 import type { Reading } from "../source/reading.ts";
 import { openHaste } from "./cni/haste.ts";
 import { openKeeper } from "./cni/keeper.ts";
@@ -29,9 +31,9 @@ export type CniCounts = Readonly<Record<CniCommand, { readonly done: number; rea
 export interface Cni {
   /** Waits so long, in milliseconds, or until a pod is added that no round has seen. */
   rest(ms: number): Promise<void>;
-  /** Lays the claims over a reading; those whose interface or pod has gone are given up. */
-  lay(reading: Reading): Reading;
-  /** Tells those who wait what the round has come to that the last lay() was for. */
+  /** Claims as of now; those whose interface or pod has gone are given up. The reading with what is wrong with them. */
+  match(reading: Reading): { readonly reading: Reading; readonly claims: readonly ClaimedInterface[] };
+  /** Tells those who wait what the reconciliation has come to that the last match() was for. */
   settle(came: Came): void;
   /** Called at every change of the claims. */
   onChange(ring: () => void): void;
@@ -58,38 +60,43 @@ export function openCni({ socket, claims: path, install: installing }: CniOption
   const waiting = openWaiting();
   const keeper = openKeeper(installing);
   const haste = openHaste();
-  const layer = claimLayer();
   const expired = expiry();
   const tally = openTally();
-  let laid: Laid | undefined;
+  let matched: Matched | undefined;
   let inForce: ReadonlySet<Claim> = new Set();
   let ring: () => void = () => undefined;
   let log: Log | undefined;
-  const lay = (reading: Reading): Reading => {
-    laid = undefined;
-    haste.seen();
-    // Of a source that could not be read nothing is known, the absence of a pod least of all.
-    if (!reading.readable || claims.size() === 0) return told(reading);
-    laid = layer(reading.cluster, claims.all());
-    const gone = claims.drop(expired(new Set(laid.waits.keys()), performance.now()));
+  const match = (cluster: Reading["cluster"]): readonly ClaimedInterface[] => {
+    matched = matchClaims(cluster, claims.all());
+    const gone = claims.drop(expired(new Set(matched.waits.keys()), performance.now()));
     if (gone.length > 0) {
       waiting.refuse(gone, removed);
-      laid = layer(reading.cluster, claims.all());
+      matched = matchClaims(cluster, claims.all());
     }
-    return told({ ...reading, cluster: laid.cluster });
+    return claimedInterfaces(matched);
   };
-  const told = (reading: Reading): Reading => ({
-    ...reading,
-    problems: [...reading.problems, ...claims.problems(), ...keeper.problems()],
-  });
+  /** From now on a later pod of its name does not go by the claim. */
+  const bound = (claim: Claim): Claim => {
+    const uid = claim.uid === undefined ? matched?.cluster.pods.get(keyOf(claim))?.uid : undefined;
+    return uid === undefined ? claim : claims.bind(claim, uid);
+  };
   return {
-    lay,
+    match(reading) {
+      matched = undefined;
+      haste.seen();
+      // Of a source that could not be read nothing is known, the absence of a pod least of all.
+      const known = reading.readable && claims.size() > 0 ? match(reading.cluster) : [];
+      const problems = [...reading.problems, ...claims.problems(), ...keeper.problems()];
+      return { reading: { ...reading, problems }, claims: known };
+    },
     rest: haste.rest,
     settle(came) {
-      const outcomeOf = outcomesOf(laid, came);
-      if (laid !== undefined && came.force?.cluster === laid.cluster)
-        inForce = new Set([...claims.all()].filter((claim) => outcomeOf(claim).kind === "in force"));
+      const outcomeOf = outcomesOf(matched, came);
       waiting.settle(outcomeOf);
+      if (matched !== undefined && came.force?.source === matched.cluster)
+        inForce = new Set(
+          [...claims.all()].filter((claim) => outcomeOf(claim).kind === "in force").map(bound),
+        );
       // Not before there is something in force: until then pods would only wait.
       if (came.force !== undefined && log !== undefined) keeper.start(log, () => ring());
     },

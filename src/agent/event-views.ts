@@ -8,6 +8,7 @@ import { hasPorts, isIcmp, protocolText } from "../model/protocol.ts";
 import type { EventEnd, EventView } from "../observe/events/event.ts";
 import { whyText } from "../observe/events/text.ts";
 import type { EventVerdict } from "../observe/events/verdicts.ts";
+import { localText } from "../policy/locals.ts";
 import type { InForce } from "./views.ts";
 
 /** Reasons that there are only where policies isolate. */
@@ -36,7 +37,7 @@ export function namerOf(force: InForce | undefined): Namer {
     force?.compiled.meaning.classified.addresses.get(address)?.pod;
   return (event, time) => {
     const entry = sides.get(event.ifindex);
-    const name = force?.interfaces.get(event.ifindex);
+    const name = force?.interfaces.get(event.ifindex)?.name;
     const opener = directionOf(event.opener);
     const policies = BY_POLICY.has(event.reason) ? (entry?.sides[opener]?.policies ?? []).map(keyOf) : [];
     const isRead = event.protocol !== 0;
@@ -54,7 +55,7 @@ export function namerOf(force: InForce | undefined): Namer {
       verdict: verdictOf(event.reason),
       reason: REASON_NAMES[event.reason] ?? String(event.reason),
       direction: directionOf(event.direction),
-      ...(entry === undefined ? {} : { endpoint: keyOf(entry.local.pod) }),
+      ...(entry === undefined ? {} : { endpoint: localText(entry.local) }),
       ...(name === undefined ? {} : { interface: name }),
       ifindex: event.ifindex,
       from: end(event.source, event.sourcePort),

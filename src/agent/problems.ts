@@ -2,30 +2,48 @@
 
 import type { Log } from "../base/log.ts";
 import type { Attached } from "../datapath/attach.ts";
-import { type Cluster, isSelectable, keyOf } from "../model/cluster.ts";
+import { type Cluster, isSelectable, keyOf, type Pod } from "../model/cluster.ts";
+import { holdersOf } from "../model/ownership.ts";
 import { type Problem, problemText } from "../model/problem.ts";
 import type { PodInterface } from "../source/interfaces.ts";
 
-/** Problems of addresses that two pods claim. */
+/** Problems of addresses that several pods' objects have. */
 export function addressProblems(cluster: Cluster): Problem[] {
-  const owners = new Map<string, string>();
-  const pods = [...cluster.pods.values()].filter(isSelectable).sort((a, b) => (keyOf(a) < keyOf(b) ? -1 : 1));
-  return pods.flatMap((pod) =>
-    pod.ips.flatMap(({ text }): Problem[] => {
-      const owner = owners.get(text);
-      if (owner === undefined) owners.set(text, keyOf(pod));
-      if (owner === undefined || owner === keyOf(pod)) return [];
-      const reason = `address ${text} is that of pod ${owner} too`;
-      return [
-        {
-          severity: "warning",
-          object: `Pod ${keyOf(pod)}`,
-          reason,
-          effect: `as a peer it counts as ${owner}`,
-        },
-      ];
-    }),
+  const claimants = new Map<string, Pod[]>();
+  for (const pod of [...cluster.pods.values()].filter(isSelectable)) {
+    for (const { text } of pod.ips) {
+      const known = claimants.get(text);
+      if (known === undefined) claimants.set(text, [pod]);
+      else known.push(pod);
+    }
+  }
+  const contested = [...claimants].filter(
+    ([text, pods]) => pods.length > 1 || (cluster.ownership?.held.get(text)?.holders.length ?? 1) > 1,
   );
+  if (contested.length === 0) return [];
+  const holders = holdersOf(cluster);
+  return contested
+    .flatMap(([text, pods]) => problemsOf(text, pods, holders.get(text)?.pods ?? []))
+    .sort((a, b) => (problemText(a) < problemText(b) ? -1 : 1));
+}
+
+function problemsOf(text: string, claimants: readonly Pod[], holders: readonly Pod[]): Problem[] {
+  const names = holders.map((pod) => `${keyOf(pod)}${pod.retained === undefined ? "" : " (retained)"}`);
+  const about = (pod: Pod, reason: string, effect: string): Problem => ({
+    severity: "warning",
+    object: `Pod ${keyOf(pod)}`,
+    reason,
+    effect,
+  });
+  if (holders.length > 1) {
+    const reason = `address ${text} is that of pods ${names.join(" and ")}: nothing tells whose it is`;
+    return holders.map((pod) => about(pod, reason, "as a peer it is allowed only what each of them is"));
+  }
+  return claimants
+    .filter((pod) => !holders.includes(pod))
+    .map((pod) =>
+      about(pod, `address ${text} is that of pod ${names[0]} too`, `as a peer it counts as ${names[0]}`),
+    );
 }
 
 /** Problems of interfaces to which the programs cannot be attached, or from which they cannot be removed. */

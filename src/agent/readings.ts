@@ -172,9 +172,14 @@ export function forceReadings(force: InForce | undefined): Readings {
   const sides = force?.compiled.meaning.sides ?? [];
   const policies = [...(force?.cluster.policies.values() ?? [])];
   const unreadable = policies.filter((policy) => policy.unreadable !== undefined).length;
+  const ambiguous = sides.filter(({ local }) => local.rivals !== undefined).length;
+  const lost = [...(force?.interfaces.values() ?? [])];
+  const retained = lost.filter((each) => each.lost !== undefined && each.rivals === undefined).length;
   return {
     endpoints: [
-      { labels: { state: "enforced" }, value: sides.length },
+      { labels: { state: "enforced" }, value: sides.length - ambiguous - retained },
+      { labels: { state: "retained" }, value: retained },
+      { labels: { state: "ambiguous" }, value: ambiguous },
       { labels: { state: "no-interface" }, value: force?.missing.length ?? 0 },
     ],
     isolated: DIRECTIONS.map((direction) => ({

@@ -6,6 +6,7 @@ import { removeOtherLayouts } from "../datapath/pins.ts";
 import type { Problem } from "../model/problem.ts";
 import { compile } from "../policy/compile.ts";
 import type { Numbering } from "../policy/numbers.ts";
+import type { ClaimedInterface } from "../source/interfaces.ts";
 import type { Reading } from "../source/reading.ts";
 import { type Difference, differences, differencesText, settingsDifferences } from "../state/compare.ts";
 import { type Held, settledState } from "../state/diff.ts";
@@ -60,6 +61,8 @@ export async function firstProgress({ maps }: Kernel): Promise<Progress> {
 
 export interface RoundInput {
   readonly reading: Reading;
+  /** What the CNI plugin has told. */
+  readonly claims?: readonly ClaimedInterface[];
   readonly interfaces: Interfaces;
   readonly resync: boolean;
 }
@@ -72,7 +75,7 @@ export interface RoundInput {
 export async function round(
   kernel: Kernel,
   progress: Progress,
-  { reading, interfaces, resync }: RoundInput,
+  { reading, claims = [], interfaces, resync }: RoundInput,
   env: RoundEnv,
 ): Promise<boolean> {
   const problems: Problem[] = [...reading.problems];
@@ -83,7 +86,7 @@ export async function round(
   if (reading.readable) {
     try {
       if (resync) await readBack(kernel, progress, env.log);
-      settled = await bringIntoForce(kernel, progress, { reading, interfaces }, { problems, env });
+      settled = await bringIntoForce(kernel, progress, { reading, claims, interfaces }, { problems, env });
     } catch (error) {
       settled = false;
       problems.push({
@@ -125,14 +128,15 @@ async function readBack({ maps }: Kernel, progress: Progress, log: Log): Promise
 async function bringIntoForce(
   kernel: Kernel,
   progress: Progress,
-  { reading, interfaces }: Omit<RoundInput, "resync">,
+  { reading, claims, interfaces }: Omit<RoundInput, "resync">,
   { problems, env }: { readonly problems: Problem[]; readonly env: RoundEnv },
 ): Promise<boolean> {
-  const resolved = interfaces.resolve(reading.cluster.pods.values());
+  const resolved = interfaces.resolve(reading.cluster, claims);
+  const { cluster } = resolved;
   problems.push(...resolved.problems);
-  problems.push(...addressProblems(reading.cluster));
+  problems.push(...addressProblems(cluster));
   const begun = performance.now();
-  const compiled = compile(reading.cluster, resolved.found, progress.numbering);
+  const compiled = compile(cluster, resolved.found, progress.numbering);
   env.meter?.took("compile", (performance.now() - begun) / 1_000);
   await env.meter?.beforeApply();
   const { generation, changed, gone, attached, failed, seconds } = await applyOrReread(
@@ -148,12 +152,14 @@ async function bringIntoForce(
   progress.held = settledState(compiled.state);
   progress.numbering = compiled.numbering;
   progress.force = {
-    cluster: reading.cluster,
+    source: reading.cluster,
+    cluster,
     compiled,
-    interfaces: new Map(resolved.found.map(({ ifindex, name }) => [ifindex, name])),
+    interfaces: new Map(resolved.found.map((each) => [each.ifindex, each])),
     missing: resolved.missing,
     attached,
   };
+  interfaces.settle(cluster, compiled.meaning.sides);
   if (first && failed.size === 0) {
     const layouts = removeOtherLayouts(kernel.datapath.root);
     if (layouts.length > 0)

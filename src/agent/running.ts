@@ -19,8 +19,10 @@ import {
   auditedEndpoints,
   capacityViews,
   endpointViews,
+  type InForce,
   namesView,
   policyViews,
+  retainedViews,
   unknownInterfaces,
 } from "./views.ts";
 
@@ -89,6 +91,11 @@ const generationOf = ({ kernel, progress }: Running): Pick<StatusView, "generati
   },
 });
 
+function retainedOf(force: InForce | undefined): Pick<StatusView, "retained"> {
+  const retained = force === undefined ? [] : retainedViews(force);
+  return retained.length === 0 ? {} : { retained };
+}
+
 /** An update takes some milliseconds, on a loaded machine a second or two. */
 const UPDATE_MS_MAX = 10_000;
 
@@ -134,6 +141,7 @@ export function statusView(
     ...(options.denyUnknown === undefined || progress?.force === undefined
       ? {}
       : { unknownInterfaces: unknownInterfaces(progress.force) }),
+    ...retainedOf(progress?.force),
     source: running.source.text,
     ...(running.source.health === undefined ? {} : { following: running.source.health() }),
     ...(options.mode === "audit" ? { mode: "audit" } : {}),

@@ -6,18 +6,30 @@ import { type Cluster, isSelectable, keyOf, type Pod } from "../model/cluster.ts
 import { modeOf } from "../model/mode.ts";
 import { matches, selectorText } from "../model/selector.ts";
 import { isUnknown } from "../model/unknown.ts";
-import type { CapacityView, EndpointView, NamesView, PolicyView, SideView } from "../observe/view.ts";
+import type {
+  CapacityView,
+  EndpointView,
+  NamesView,
+  PolicyView,
+  RetainedView,
+  SideView,
+} from "../observe/view.ts";
 import type { Compiled, EndpointSides } from "../policy/compile.ts";
+import { type LocalEndpoint, podsOf } from "../policy/locals.ts";
 import { namesOf } from "../policy/names.ts";
 import { isAuditedFor, policiesOn } from "../policy/subjects.ts";
+import type { PodInterface } from "../source/interfaces.ts";
 import { identityIn, LIMITS, policyNumber, type State } from "../state/state.ts";
 
 /** The last state that the kernel took over whole, with what it was compiled from. */
 export interface InForce {
+  /** As the source gave it. */
+  readonly source: Cluster;
+  /** The same with the addresses that pods are known to have. */
   readonly cluster: Cluster;
   readonly compiled: Compiled;
-  /** Interface names by index. */
-  readonly interfaces: ReadonlyMap<number, string>;
+  /** By interface index. */
+  readonly interfaces: ReadonlyMap<number, PodInterface>;
   /** Keys of pods that should have an interface and have none. */
   readonly missing: readonly string[];
   /** Where the programs hang, by interface. */
@@ -38,20 +50,30 @@ function enforcedView(force: InForce, { local, sides }: EndpointSides): Endpoint
   const side = (direction: Direction): SideView => ({
     isolatedBy: (sides[direction]?.policies ?? []).map(keyOf),
     policy: policyNumber(endpoint?.policy[direction] ?? 0),
+    ...(sides[direction]?.policies.length === 0 ? { closed: true } : {}),
     ...(sides[direction]?.audit === true ? { audit: true } : {}),
   });
-  const name = force.interfaces.get(local.ifindex);
+  const found = force.interfaces.get(local.ifindex);
   const attached = force.attached.get(local.ifindex);
+  const rivals = (local.rivals ?? []).map(keyOf);
   return {
     ...identityOf(local.pod),
-    state: isUnknown(local.pod) ? "unknown pod" : "enforced",
+    state: stateOf(local, found?.lost),
+    ...(found?.lost === undefined ? {} : { retained: found.lost }),
+    ...(rivals.length === 0 ? {} : { rivals }),
     ...(endpoint === undefined ? {} : { id: endpoint.id }),
-    ...(name === undefined ? {} : { interface: name }),
+    ...(found === undefined ? {} : { interface: found.name }),
     ifindex: local.ifindex,
     ...(attached === undefined ? {} : { hooks: { ingress: attached.ingress, egress: attached.egress } }),
     ingress: side("ingress"),
     egress: side("egress"),
   };
+}
+
+function stateOf({ pod, rivals }: LocalEndpoint, lost: PodInterface["lost"]): EndpointView["state"] {
+  if (rivals !== undefined) return "ambiguous";
+  if (lost !== undefined) return "retained";
+  return isUnknown(pod) ? "unknown pod" : "enforced";
 }
 
 function missingView(cluster: Cluster, pod: Pod): EndpointView {
@@ -75,7 +97,7 @@ export const auditedEndpoints = ({ compiled: { meaning } }: InForce): number =>
     .length;
 
 export function policyViews(force: InForce): PolicyView[] {
-  const enforced = new Set(force.compiled.meaning.sides.map(({ local }) => keyOf(local.pod)));
+  const enforced = new Set(force.compiled.meaning.sides.flatMap(({ local }) => podsOf(local).map(keyOf)));
   const local = new Set([...enforced, ...force.missing]);
   const views = [...force.cluster.policies.values()].map((policy): PolicyView => {
     const selects = [...force.cluster.pods.values()]
@@ -134,6 +156,14 @@ export function capacityViews(state: State): CapacityView[] {
   }));
 }
 
+/** Interfaces that are a pod's only because they were before, in the order of the pods. */
+export const retainedViews = (force: InForce): RetainedView[] =>
+  endpointViews(force).flatMap(({ namespace, name, interface: link, retained }) =>
+    retained === undefined ? [] : [{ pod: `${namespace}/${name}`, interface: link ?? "", ...retained }],
+  );
+
 /** Interfaces of unknown pods, all of whose traffic is denied, by name. */
 export const unknownInterfaces = ({ compiled: { meaning } }: InForce): string[] =>
-  meaning.sides.flatMap(({ local: { pod } }) => (isUnknown(pod) ? [pod.name] : [])).sort();
+  meaning.sides
+    .flatMap(({ local: { pod } }) => (isUnknown(pod) && pod.retained === undefined ? [pod.name] : []))
+    .sort();

@@ -16,6 +16,8 @@ export interface Claim {
   /** The host's end. */
   readonly ifindex: number;
   readonly link: string;
+  /** Tells the link from a later one of its index and name (src/node/birth.ts); missing where sysfs does not show it. */
+  readonly birth?: string;
   readonly addresses: readonly Address[];
 }
 
@@ -31,22 +33,28 @@ export const plainClaim = (claim: Claim): PlainClaim => ({
   addresses: claim.addresses.map(({ text }) => text),
 });
 
+const isTextOrMissing = (value: unknown): value is string | undefined =>
+  value === undefined || typeof value === "string";
+
 /** The claim that a value of unknown origin is, or undefined where it is none. */
 export function claimOf(value: unknown): Claim | undefined {
   if (typeof value !== "object" || value === null) return undefined;
-  const { containerId, ifname, network, namespace, name, uid, ifindex, link, addresses } = value as Record<
-    string,
-    unknown
-  >;
+  const { containerId, ifname, network, namespace, name, uid, ifindex, link, birth, addresses } =
+    value as Record<string, unknown>;
   const texts = [containerId, ifname, network, namespace, name, link];
   if (!texts.every((text) => typeof text === "string")) return undefined;
   if (!Number.isInteger(ifindex) || (ifindex as number) < 1 || !Array.isArray(addresses)) return undefined;
-  if (uid !== undefined && typeof uid !== "string") return undefined;
+  if (!isTextOrMissing(uid) || !isTextOrMissing(birth)) return undefined;
   const parsed = addresses.flatMap((text) => {
     const address = typeof text === "string" ? parseAddress(text) : undefined;
     return address?.ok === true ? [address.value] : [];
   });
   if (parsed.length !== addresses.length) return undefined;
   const known = { containerId, ifname, network, namespace, name, link, ifindex };
-  return { ...known, ...(uid === undefined ? {} : { uid }), addresses: parsed } as Claim;
+  return {
+    ...known,
+    ...(uid === undefined ? {} : { uid }),
+    ...(birth === undefined ? {} : { birth }),
+    addresses: parsed,
+  } as Claim;
 }

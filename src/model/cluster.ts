@@ -48,14 +48,12 @@ export interface Retained {
   readonly why: string;
 }
 
-/** Which interface is the pod's: what its annotation `weir.dev/interface` or `weir.dev/netns` says, or the CNI plugin. */
+/** Which interface is the pod's, as its annotation `weir.dev/interface` or `weir.dev/netns` says. */
 export type Attachment =
   /** The name of the host-side link. */
   | { readonly kind: "link"; readonly name: string }
   /** The name of a network namespace (`ip netns`), whose veth peer is the host-side link. */
-  | { readonly kind: "netns"; readonly name: string }
-  /** The host-side link as the CNI plugin has told it. */
-  | { readonly kind: "claim"; readonly ifindex: number; readonly name: string };
+  | { readonly kind: "netns"; readonly name: string };
 
 export interface Pod {
   readonly namespace: string;

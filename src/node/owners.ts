@@ -1,6 +1,6 @@
 // Which interface an address is behind, by everything that the node's tables say of it.
 
-import { type NetRoute, RouteTable, RouteType } from "bpf-ts";
+import { type NetRoute, RouteProtocol, RouteTable, RouteType } from "bpf-ts";
 import { type Address, addressBits, cidrOf, parseAddress } from "../base/ip.ts";
 import { findAddress, type PrefixTable, prefixTable } from "../base/prefixes.ts";
 import { addressesBehind, isPairElsewhere, type NetLink, type NodeTables } from "./tables.ts";
@@ -23,6 +23,8 @@ export interface Place {
 export interface Owners {
   /** Where an address is, the likeliest place first; empty where it is not behind an interface of this node. */
   placesOf(address: Address): readonly Place[];
+  /** Addresses that the node was given a route to alone, that leads to this interface; not its own on the link, nor a peer's. */
+  routedTo(ifindex: number): readonly string[];
 }
 
 /** Computed from one state of the tables; keeps no other. */
@@ -35,9 +37,16 @@ export function ownersIn(tables: NodeTables): Owners {
   };
   const isHost = ({ family, length }: NetRoute) => length === addressBits(family);
   const direct = tables.routes.filter((route) => pairOf(tables, route) !== undefined).sort(byPreference);
+  const routed = new Map<number, string[]>();
   for (const [rank, route] of direct.entries()) {
-    const link = pairOf(tables, route) as NetLink;
-    if (isHost(route)) add(route.destination, { ifindex: link.ifindex, proof: "route", rank });
+    if (!isHost(route)) continue;
+    const { ifindex } = pairOf(tables, route) as NetLink;
+    if (!places.has(route.destination) && route.protocol !== RouteProtocol.KERNEL) {
+      const known = routed.get(ifindex);
+      if (known === undefined) routed.set(ifindex, [route.destination]);
+      else known.push(route.destination);
+    }
+    add(route.destination, { ifindex, proof: "route", rank });
   }
   for (const link of tables.links.values()) {
     if (!isPairElsewhere(link)) continue;
@@ -48,6 +57,7 @@ export function ownersIn(tables: NodeTables): Owners {
   // Only then does it matter which route is the longest.
   const prefixes = direct.some((route) => !isHost(route)) ? longest(tables) : undefined;
   return {
+    routedTo: (ifindex) => routed.get(ifindex) ?? [],
     placesOf(address) {
       const exact = places.get(address.text);
       if (exact !== undefined) return exact;

@@ -1,19 +1,20 @@
 // The tables as events make them: each change is taken in, and it is told whether it matters to anyone.
 
 import {
+  type NetLink as Link,
   NeighbourState,
   type NetAddress,
   type NetEvent,
-  type NetLink,
   type NetNeighbour,
   type NetRoute,
   RouteTable,
 } from "bpf-ts";
-import { isPairElsewhere, type NodeTables } from "./tables.ts";
+import { birthOf } from "./birth.ts";
+import { isPairElsewhere, type NetLink, type NodeTables } from "./tables.ts";
 
 /** All tables of one namespace, as dumped. */
 export interface Dumped {
-  readonly links: readonly NetLink[];
+  readonly links: readonly Link[];
   readonly routes: readonly NetRoute[];
   readonly neighbours: readonly NetNeighbour[];
   readonly forwarding: readonly NetNeighbour[];
@@ -63,7 +64,8 @@ function replace<K, V>(table: Table<K, V>, entries: readonly V[] | undefined, ke
   for (const [key, entry] of next) table.put(key, entry);
 }
 
-export function openStore(): Store {
+/** `birth` as birthOf; it is asked of pairs. */
+export function openStore(birth: (link: Link) => string | undefined = birthOf): Store {
   const links = openTable<number, NetLink>();
   const routes = openTable<string, NetRoute>();
   const neighbours = openTable<string, NetNeighbour>();
@@ -71,6 +73,15 @@ export function openStore(): Store {
   const inside = openTable<number, readonly NetAddress[]>();
   const all = [links, routes, neighbours, forwarding, inside];
   let known: NodeTables | undefined;
+  const born = (link: Link): NetLink => {
+    const own = link.kind === "veth" || link.kind === "netkit" ? birth(link) : undefined;
+    return own === undefined ? link : { ...link, birth: own };
+  };
+  /** The kernel tells of a link's end before another can have its index. */
+  const seen = (link: Link): NetLink => {
+    const own = links.entries.get(link.ifindex)?.birth;
+    return own === undefined ? born(link) : { ...link, birth: own };
+  };
   return {
     tables() {
       const version = all.reduce((sum, { changes }) => sum + changes, 0);
@@ -88,13 +99,14 @@ export function openStore(): Store {
     },
     link: (ifindex) => links.entries.get(ifindex),
     load(dumped) {
-      replace(links, dumped.links, ({ ifindex }) => ifindex);
+      // Events may have been missed, of a link that went and another that came in its place.
+      replace(links, dumped.links?.map(born), ({ ifindex }) => ifindex);
       replace(routes, dumped.routes?.filter(isOfUse), routeKey);
       replace(neighbours, dumped.neighbours?.filter(isKnown), neighbourKey);
       replace(forwarding, dumped.forwarding?.filter(isLearned), forwardingKey);
     },
     take(event) {
-      if (event.kind === "link") links.put(event.link.ifindex, event.gone ? undefined : event.link);
+      if (event.kind === "link") links.put(event.link.ifindex, event.gone ? undefined : seen(event.link));
       if (event.kind === "route" && isOfUse(event.route))
         routes.put(routeKey(event.route), event.gone ? undefined : event.route);
       if (event.kind !== "neighbour") return;
@@ -131,8 +143,9 @@ function contentOf(entry: unknown): string | undefined {
   );
 }
 
+/** Not 169.254.0.0/16: some plugins give pods addresses of that (the IPv4 side of an IPv6 cluster). */
 const isLinkLocal = (address: string): boolean =>
-  /^(fe[89ab][0-9a-f]:|169\.254\.|127\.)/.test(address) || address === "::1";
+  /^(fe[89ab][0-9a-f]:|127\.)/.test(address) || address === "::1";
 
 /** The kernel's own routes to link-local and multicast addresses come and go with every link that goes up. */
 const isOfUse = ({ destination, table }: NetRoute): boolean =>

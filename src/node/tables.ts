@@ -1,8 +1,11 @@
 // What the node's network looks like, as plain data: its links, and what tells which of them an address is behind.
 
-import type { NetAddress, NetLink, NetNeighbour, NetRoute } from "bpf-ts";
+import type { NetLink as Link, NetAddress, NetNeighbour, NetRoute } from "bpf-ts";
 
-export type { NetLink, NetRoute } from "bpf-ts";
+export type { NetRoute } from "bpf-ts";
+
+/** A link; of pairs also what tells it from a later one with the same index (see birth.ts). */
+export type NetLink = Link & { readonly birth?: string };
 
 /** One state of the tables. Nothing in it changes any more. */
 export interface NodeTables {

@@ -7,6 +7,8 @@ import { countText, someOf } from "./text.ts";
 export interface EndpointSide {
   readonly isolatedBy?: readonly string[];
   readonly policy: number;
+  /** Everything is denied, by no policy. */
+  readonly closed?: boolean;
   readonly audit?: boolean;
 }
 
@@ -27,6 +29,8 @@ export interface EndpointRow {
   readonly name?: string;
   readonly addresses: readonly string[];
   readonly state: string;
+  readonly retained?: { readonly since: string; readonly why: string };
+  readonly rivals?: readonly string[];
   readonly id?: number;
   readonly interface?: string;
   readonly ifindex?: number;
@@ -54,14 +58,20 @@ export function endpointsTable(rows: readonly EndpointRow[], wide: boolean): Tab
 
 const cells = (row: EndpointRow): string[] => [
   row.namespace ?? "",
-  row.name ?? "",
+  [row.name ?? "", ...(row.rivals ?? [])].join(","),
   row.interface ?? "",
   row.id?.toString() ?? "",
   row.addresses.join(","),
   sideText(row, row.ingress),
   sideText(row, row.egress),
-  row.state,
+  stateText(row),
 ];
+
+/** "enforced", or "retained since 2026-01-01T00:00:00Z: its object was deleted". */
+const stateText = ({ state, retained }: EndpointRow): string =>
+  retained === undefined
+    ? state
+    : `${state} since ${retained.since.replace(/\.\d+Z$/, "Z")}: ${retained.why}`;
 
 const wideCells = ({ ifindex, hooks, traffic }: EndpointRow): string[] => [
   ifindex?.toString() ?? "",
@@ -80,9 +90,9 @@ function hooksText({ ingress = "", egress = "" }: NonNullable<EndpointRow["hooks
 }
 
 /** "open", or what isolates the pod, after "audit:" where that only tells; policies of its own namespace (in NetworkPolicy: all) by their bare names. */
-function sideText({ namespace, state }: EndpointRow, { isolatedBy, policy, audit }: EndpointSide): string {
+function sideText({ namespace }: EndpointRow, { isolatedBy, policy, closed, audit }: EndpointSide): string {
   const mode = audit === true ? "audit:" : "";
-  if (state === "unknown pod") return `${mode}all denied`;
+  if (closed === true) return `${mode}all denied`;
   if (isolatedBy === undefined) return policy === 0 ? "open" : `${mode}policy ${policy}`;
   if (isolatedBy.length === 0) return "open";
   const own = `${namespace}/`;

@@ -6,7 +6,7 @@ import { type EndpointRow, isolationText } from "./endpoints.ts";
 import { followingText } from "./following.ts";
 import { left, right, tableText } from "./table.ts";
 import { countText, durationText, printable, someOf } from "./text.ts";
-import type { CapacityView, CniView, StatusView, UplinkView } from "./view.ts";
+import type { CapacityView, CniView, RetainedView, StatusView, UplinkView } from "./view.ts";
 
 /** ok: what is wanted is enforced. degraded: there are problems, or the kernel lags behind. down: no agent answers. */
 export type Health = "ok" | "degraded" | "down";
@@ -38,6 +38,8 @@ export interface StatusReport {
   /** Missing where no agent answers. */
   readonly cni?: CniView;
   readonly unknownInterfaces?: readonly string[];
+  /** Missing where there are none. */
+  readonly retained?: readonly RetainedView[];
   /** Each with its one-line text. */
   readonly problems: readonly (Problem & { readonly text: string })[];
   readonly capacity: readonly CapacityView[];
@@ -86,6 +88,7 @@ export function reportOfAgent(status: StatusView, socket: string): StatusReport 
     ...(status.uplinks === undefined ? {} : { uplinks: status.uplinks }),
     ...(status.cni === undefined ? {} : { cni: status.cni }),
     ...(status.unknownInterfaces === undefined ? {} : { unknownInterfaces: status.unknownInterfaces }),
+    ...(status.retained === undefined ? {} : { retained: status.retained }),
   };
 }
 
@@ -175,6 +178,20 @@ const UNKNOWN_SHOWN_MAX = 10;
 const unknownText = (names: readonly string[]): string =>
   names.length === 0 ? "denied; there is none" : `denied: ${someOf(names, UNKNOWN_SHOWN_MAX, ", ")}`;
 
+const RETAINED_SHOWN_MAX = 10;
+
+/** "retained:   shop/job (veth12ab), for 12 s: its object was deleted". */
+function retainedLines(retained: readonly RetainedView[], now: Date): string[] {
+  const shown = retained.slice(0, RETAINED_SHOWN_MAX);
+  const more = retained.length - shown.length;
+  return [
+    ...shown.map(({ pod, interface: link, since, why }) =>
+      line("retained", `${pod} (${link}), for ${durationText(now.getTime() - Date.parse(since))}: ${why}`),
+    ),
+    ...(more > 0 ? [line("retained", `and ${more} more`)] : []),
+  ];
+}
+
 function agentLines(report: StatusReport, now: Date): string[] {
   const { agent, generation, appliedAt, following, uplinks, cni, unknownInterfaces: unknown } = report;
   const ago = (time: string): string => `${time} (${durationText(now.getTime() - Date.parse(time))} ago)`;
@@ -188,6 +205,7 @@ function agentLines(report: StatusReport, now: Date): string[] {
     ...(uplinks === undefined ? [] : [line("uplinks", uplinksText(uplinks))]),
     ...cniLines(cni),
     ...(unknown === undefined ? [] : [line("unknown", unknownText(unknown))]),
+    ...retainedLines(report.retained ?? [], now),
     line(
       "generation",
       `${generation.applied}${appliedAt === undefined ? "" : `, applied ${ago(appliedAt)}`}`,

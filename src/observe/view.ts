@@ -40,6 +40,18 @@ export interface StatusView {
   readonly cni?: CniView;
   /** Interfaces of no known pod, to and from which everything is denied; absent where such ones are let alone. */
   readonly unknownInterfaces?: readonly string[];
+  /** Pods that only their interfaces are left of. */
+  readonly retained?: readonly RetainedView[];
+}
+
+/** An interface that is a pod's because it was before: nothing else says so any more. */
+export interface RetainedView {
+  /** `namespace/name`. */
+  readonly pod: string;
+  readonly interface: string;
+  /** ISO 8601. */
+  readonly since: string;
+  readonly why: string;
 }
 
 /** What somebody else took away, and the agent made again. */
@@ -84,6 +96,8 @@ export interface SideView {
   readonly isolatedBy: readonly string[];
   /** Number of the compiled policy in map `policy`; 0 where not isolated. */
   readonly policy: number;
+  /** Everything is denied, by no policy. */
+  readonly closed?: true;
   /** These policies are audited: what they deny passes. */
   readonly audit?: true;
 }
@@ -93,12 +107,21 @@ export interface HooksView {
   readonly egress: "tcx" | "clsact" | "xdp";
 }
 
+/**
+ * All but "no interface" are enforced. "retained": only the interface still says that it is the pod's. "ambiguous": it may be
+ * another's too. "unknown pod": everything is denied to and from an interface that is no known pod's.
+ */
+export type EndpointState = "enforced" | "retained" | "ambiguous" | "no interface" | "unknown pod";
+
 export interface EndpointView {
   readonly namespace: string;
   readonly name: string;
   readonly addresses: readonly string[];
-  /** "enforced", or why it is not. "unknown pod": everything is denied to and from an interface that is no known pod's. */
-  readonly state: "enforced" | "no interface" | "unknown pod";
+  readonly state: EndpointState;
+  /** Of "retained": since when, and why. */
+  readonly retained?: { readonly since: string; readonly why: string };
+  /** Of "ambiguous": the other pods that may have the interface, as `namespace/name`. */
+  readonly rivals?: readonly string[];
   /** Set where state is not "no interface". */
   readonly id?: number;
   readonly interface?: string;

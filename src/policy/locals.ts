@@ -1,7 +1,7 @@
 // The endpoints of this node: an interface, and the pod whose packets cross it, or the pods that it may be of.
 
 import type { Address, Cidr } from "../base/ip.ts";
-import type { Pod } from "../model/cluster.ts";
+import { keyOf, type Pod } from "../model/cluster.ts";
 
 export interface LocalEndpoint {
   readonly pod: Pod;
@@ -14,6 +14,9 @@ export interface LocalEndpoint {
 }
 
 export const podsOf = ({ pod, rivals = [] }: LocalEndpoint): readonly [Pod, ...Pod[]] => [pod, ...rivals];
+
+/** The pod, or "x/a or y/b" where it cannot be told whose the interface is. */
+export const localText = (local: LocalEndpoint): string => podsOf(local).map(keyOf).sort().join(" or ");
 
 export const addressesOfLocal = (local: LocalEndpoint): readonly Address[] =>
   local.addresses ?? common(podsOf(local).map(({ ips }) => ips));

@@ -4,7 +4,7 @@ import { DIRECTIONS } from "../base/direction.ts";
 import { keyOf } from "../model/cluster.ts";
 import { serviceKey } from "../state/state.ts";
 import type { EndpointSides, Meaning } from "./compile.ts";
-import { type LocalEndpoint, podsOf } from "./locals.ts";
+import { localText } from "./locals.ts";
 import { placeOf, portSetText } from "./ports.ts";
 import type { Clause } from "./subjects.ts";
 
@@ -57,9 +57,6 @@ export function namesOf(
     classes: portTexts(meaning.classes),
   };
 }
-
-/** The pod, or "x/a or y/b" where it cannot be told whose the interface is. */
-const localText = (local: LocalEndpoint): string => podsOf(local).map(keyOf).sort().join(" or ");
 
 /** A service's identity stands for the Services whose backends no policy tells apart. */
 function serviceNames(services: Meaning["services"]): [number, string[]][] {

@@ -1,273 +1,165 @@
-// Which host-side interface is whose: pods to links of this node, by annotation, network namespace, or their addresses.
+// Which host-side interface is whose, and who has which address: what speaks for whom (evidence.ts), whose each interface then
+// is (interface-owners.ts), and what follows for addresses (holdings.ts).
 
-import { assertNever } from "../base/assert.ts";
-import { messageOf } from "../base/errors.ts";
-import { memo } from "../base/memo.ts";
-import { type Attachment, isSelectable, keyOf, type Pod } from "../model/cluster.ts";
+import { type Address, parseAddress } from "../base/ip.ts";
+import { type Cluster, isSelectable, keyOf, type Pod } from "../model/cluster.ts";
 import type { Problem } from "../model/problem.ts";
+import { isUnknown } from "../model/unknown.ts";
 import type { Node } from "../node/follow.ts";
-import { type Owners, ownersIn, PROOFS } from "../node/owners.ts";
-import {
-  addressesBehind,
-  isPairElsewhere,
-  linkNamed,
-  type NetLink,
-  type NodeTables,
-} from "../node/tables.ts";
+import { addressesBehind } from "../node/tables.ts";
+import { type Candidate, type Lost, type ResolveOptions, type Scene, sceneOf } from "./evidence.ts";
+import { type Holding, type Holdings, holdingsOf, isFurther } from "./holdings.ts";
+import { type Owner, ownersOf } from "./interface-owners.ts";
+
+export type { Adopted, ClaimedInterface, Incumbent, Lost, ResolveOptions } from "./evidence.ts";
 
 export interface PodInterface {
   readonly pod: Pod;
+  /** Other pods that may have it, where it cannot be told which. */
+  readonly rivals?: readonly Pod[];
   readonly ifindex: number;
   readonly name: string;
+  /** What may be sent from it. */
+  readonly addresses: readonly Address[];
+  /** Why, and since when, nothing but the interface itself says that it is the pod's. */
+  readonly lost?: Lost;
 }
 
 export interface Resolved {
-  /** A pod has several where its addresses are behind different interfaces. */
+  /** The cluster with the addresses that its pods have, and who is known to have them. */
+  readonly cluster: Cluster;
+  /** By interface index. A pod has several where several lead into its namespace. */
   readonly found: readonly PodInterface[];
   /** Keys of pods that should have an interface here and have none. */
   readonly missing: readonly string[];
   readonly problems: readonly Problem[];
 }
 
-export interface ResolveOptions {
-  /** The name of this node, where pods tell theirs: those of other nodes then have no interface here, and its own ones must have one. */
-  readonly node?: string;
-  /** What was found before: of equally likely interfaces an address keeps its own, and a pod its last one that nobody else has. */
-  readonly before?: readonly PodInterface[];
-  /** What an earlier agent has left in the kernel, by interface index: it counts as found before. */
-  readonly inKernel?: ReadonlyMap<number, { readonly addresses: readonly string[] }>;
-}
-
-/** That a pod may have an interface; lower weights come first. */
-interface Claim {
-  readonly pod: Pod;
-  readonly link: NetLink;
-  readonly weight: readonly number[];
-  /** The address that proves it, where one does. */
-  readonly address?: string;
-}
-
-/** An interface that was an address's; of which pod and by what name, unless an earlier agent found it. */
-interface Earlier {
-  readonly ifindex: number;
-  readonly key?: string;
-  readonly name?: string;
-}
-
-type Answer = { readonly claims: readonly Claim[] } | { readonly reason: string };
-
-/**
- * Finds the interfaces of every pod. An annotation counts more than an address, a stronger proof (see PROOFS) more than a
- * weaker one, and a pod that is being deleted less than one that is not; then the first in key order. An interface stays a
- * pod's until it has gone, or the pod, or another pod is proved to have it: what proved it may be for the pod to take away,
- * and it would be rid of its policies with it. Without the node's name a pod whose address leads to no interface of this node, and that names none, is taken for a pod of another node.
- */
-export function resolveInterfaces(
-  pods: Iterable<Pod>,
-  node: Node,
-  { node: nodeName, before = [], inKernel = new Map() }: ResolveOptions = {},
-): Resolved {
-  const owners = ownersOf(node.tables());
-  const earlier = earlierOf(before, inKernel);
+export function resolveInterfaces(cluster: Cluster, node: Node, options: ResolveOptions = {}): Resolved {
   const problems: Problem[] = [];
   const missing = new Set<string>();
-  const claims: Claim[] = [];
-  const candidates: Pod[] = [];
-  for (const pod of pods) {
-    if (!isSelectable(pod) || isElsewhere(pod, nodeName)) continue;
-    const answer =
-      pod.attachment === undefined
-        ? {
-            claims: [
-              ...byAddress(pod, node.tables(), owners, earlier),
-              ...byHabit(pod, node.tables(), earlier),
-            ],
-          }
-        : byAnnotation(pod, pod.attachment, node);
-    if ("reason" in answer) {
-      missing.add(keyOf(pod));
-      problems.push(problemOf(pod, answer.reason));
-    } else claims.push(...answer.claims);
-    const isHere = nodeName !== undefined && pod.node === nodeName && pod.ips.length > 0;
-    if ("claims" in answer && (answer.claims.length > 0 || isHere)) candidates.push(pod);
-  }
-  const { found, lost } = settle(claims);
-  const having = new Set(found.map(({ pod }) => pod));
-  for (const pod of candidates.sort(byKey)) {
-    if (having.has(pod)) continue;
-    const owner = lost.get(pod);
-    // The one that takes its place has the interface already.
-    if (owner !== undefined && pod.deleting === true) continue;
+  const scene = sceneOf(cluster, node, options, (pod, reason) => {
     missing.add(keyOf(pod));
-    if (owner !== undefined)
-      problems.push(problemOf(pod, `interface ${owner.name} is already that of pod ${keyOf(owner.pod)}`));
+    problems.push(problemOf(pod, reason));
+  });
+  const owned = ownersOf(scene);
+  const holdings = holdingsOf(scene, owned);
+  const found = [...owned]
+    .sort(([a], [b]) => a - b)
+    .map(([ifindex, owners]) => interfaceOf(scene, holdings, { ifindex, owners }));
+  const having = new Set([...owned.values()].flat().map(({ pod }) => pod));
+  for (const candidate of scene.candidates.values()) {
+    const { pod, named, places } = candidate;
+    if (!isSelectable(pod) || having.has(pod) || missing.has(keyOf(pod))) continue;
+    const isHere = options.node !== undefined && pod.ips.length > 0;
+    if (named === undefined && places.length === 0 && !isHere) continue;
+    const taken = takenFrom(candidate, owned);
+    // The one that takes its place has the interface already.
+    if (taken !== undefined && pod.deleting === true) continue;
+    missing.add(keyOf(pod));
+    if (taken === undefined) continue;
+    const name = scene.tables.links.get(taken.ifindex)?.name;
+    problems.push(problemOf(pod, `interface ${name} is already that of pod ${namesOf(taken.owners)}`));
   }
-  return { found, missing: [...missing].sort(), problems };
+  problems.push(...found.flatMap(interfaceProblems));
+  return {
+    cluster: { ...cluster, pods: holdings.pods, ownership: holdings.ownership },
+    found,
+    missing: [...missing].sort(),
+    problems,
+  };
 }
 
-/** Many rounds see the same tables. */
-const ownersOf = memo(ownersIn);
+const namesOf = (owners: readonly Owner[]): string => owners.map(({ pod }) => keyOf(pod)).join(" or ");
 
-/** Where pods tell their node, one that tells none is on no node yet. */
-const isElsewhere = (pod: Pod, nodeName: string | undefined): boolean =>
-  nodeName !== undefined && pod.node !== nodeName;
-
-const byKey = (a: Pod, b: Pod): number => (keyOf(a) < keyOf(b) ? -1 : 1);
-
-/** The runtime has made the interface for the pod; an annotation is only somebody's word. */
-const CLAIMED = -2;
-const SURE = -1;
-
-type EarlierOf = ReadonlyMap<string, readonly Earlier[]>;
-
-/** By address. */
-function earlierOf(
-  before: readonly PodInterface[],
-  inKernel: NonNullable<ResolveOptions["inKernel"]>,
-): EarlierOf {
-  const all = [
-    ...[...inKernel].flatMap(([ifindex, { addresses }]) =>
-      addresses.map((text): [string, Earlier] => [text, { ifindex }]),
-    ),
-    ...before
-      .filter(({ pod }) => pod.attachment === undefined)
-      .flatMap(({ pod, ifindex, name }) =>
-        pod.ips.map(({ text }): [string, Earlier] => [text, { ifindex, name, key: keyOf(pod) }]),
-      ),
-  ];
-  const found = new Map<string, Earlier[]>();
-  for (const [text, each] of all) {
-    const there = found.get(text);
-    if (there === undefined) found.set(text, [each]);
-    else there.push(each);
+/** The interface that would be the pod's if it were not another's. */
+function takenFrom({ named = [], places }: Candidate, owned: ReadonlyMap<number, readonly Owner[]>) {
+  for (const { ifindex } of [...named, ...places]) {
+    const owners = owned.get(ifindex);
+    if (owners !== undefined) return { ifindex, owners };
   }
-  return found;
-}
-
-/** Weaker than any proof. */
-const HABIT = PROOFS.length;
-
-/** Interfaces that were the pod's, under an address that it still has. An index may have been given to another link meanwhile. */
-function byHabit(pod: Pod, tables: NodeTables, earlier: EarlierOf): Claim[] {
-  return pod.ips.flatMap(({ text }) =>
-    (earlier.get(text) ?? []).flatMap(({ ifindex, key = keyOf(pod), name }): Claim[] => {
-      const link = tables.links.get(ifindex);
-      if (link === undefined || !isPairElsewhere(link)) return [];
-      if (key !== keyOf(pod) || (name !== undefined && name !== link.name)) return [];
-      return [{ pod, link, weight: [HABIT, pod.deleting === true ? 1 : 0] }];
-    }),
-  );
-}
-
-function byAddress(pod: Pod, tables: NodeTables, owners: Owners, earlier: EarlierOf): Claim[] {
-  return pod.ips.flatMap((address) =>
-    owners.placesOf(address).flatMap(({ ifindex, proof, rank }): Claim[] => {
-      const link = tables.links.get(ifindex);
-      if (link === undefined) return [];
-      const isHeld = earlier.get(address.text)?.some((each) => each.ifindex === ifindex) === true;
-      const weight = [PROOFS.indexOf(proof), pod.deleting === true ? 1 : 0, isHeld ? 0 : 1, rank];
-      return [{ pod, link, weight, address: address.text }];
-    }),
-  );
-}
-
-interface Settled {
-  readonly found: readonly PodInterface[];
-  /** Pods to which an interface was refused that another one has. */
-  readonly lost: ReadonlyMap<Pod, PodInterface>;
-}
-
-/** Gives each interface to one pod, and each address of a pod one interface. */
-function settle(claims: readonly Claim[]): Settled {
-  const owners = new Map<number, PodInterface>();
-  const placed = new Set<string>();
-  const lost = new Map<Pod, PodInterface>();
-  for (const { pod, link, address } of [...claims].sort(byWeight)) {
-    const own = address === undefined ? undefined : `${keyOf(pod)} ${address}`;
-    if (own !== undefined && placed.has(own)) continue;
-    const owner = owners.get(link.ifindex);
-    if (owner !== undefined && owner.pod !== pod) {
-      lost.set(pod, owner);
-      continue;
-    }
-    owners.set(link.ifindex, { pod, ifindex: link.ifindex, name: link.name });
-    if (own !== undefined) placed.add(own);
-  }
-  return { found: [...owners.values()], lost };
-}
-
-function byWeight(a: Claim, b: Claim): number {
-  const place = a.weight.findIndex((weight, index) => weight !== b.weight[index]);
-  if (place < 0) return byKey(a.pod, b.pod);
-  return (a.weight[place] ?? SURE) - (b.weight[place] ?? SURE);
-}
-
-function byAnnotation(pod: Pod, attachment: Attachment, node: Node): Answer {
-  const sure = (link: NetLink): Answer => ({ claims: [{ pod, link, weight: [SURE] }] });
-  switch (attachment.kind) {
-    case "link": {
-      const { name } = attachment;
-      const link = linkNamed(node.tables(), name);
-      if (link === undefined) return { reason: `interface ${name} does not exist` };
-      const why = unsuitable(link);
-      return why === undefined ? sure(link) : { reason: `interface ${name} ${why}` };
-    }
-    case "netns": {
-      const answer = inNamespace(attachment.name, pod, node);
-      return "reason" in answer ? answer : sure(answer.link);
-    }
-    case "claim": {
-      const link = node.tables().links.get(attachment.ifindex);
-      if (link === undefined) return { reason: `interface ${attachment.name} has gone` };
-      if (link.kind !== "veth" && link.kind !== "netkit")
-        return { reason: `interface ${attachment.name} is no veth` };
-      return { claims: [{ pod, link, weight: [CLAIMED] }] };
-    }
-    default:
-      return assertNever(attachment, "attachment");
-  }
-}
-
-/** Interfaces that may be a pod's: anything but the loopback device and bridges, which carry the traffic of others. */
-function unsuitable({ name, kind }: NetLink): string | undefined {
-  if (name === "lo") return "is the loopback device";
-  if (kind === "bridge") return "is a bridge, which carries the traffic of others too";
   return undefined;
 }
 
-/** The host side of the pair into a namespace: the one behind which an address of the pod is, else the only one. */
-function inNamespace(
-  name: string,
-  pod: Pod,
-  node: Node,
-): { readonly link: NetLink } | { readonly reason: string } {
-  let id: number | undefined;
-  try {
-    id = node.idOf(name);
-  } catch (error) {
-    return { reason: `network namespace ${name} cannot be read: ${messageOf(error)}` };
-  }
-  const tables = node.tables();
-  const pairs = [...tables.links.values()].filter(
-    (link) => id !== undefined && isPairElsewhere(link) && link.peerNetns === id,
-  );
-  const own = new Set(pod.ips.map(({ text }) => text));
-  const carries = (link: NetLink) => addressesBehind(tables, link).some(({ address }) => own.has(address));
-  const withAddress = pairs.filter(carries);
-  const [only, second] = withAddress.length > 0 ? withAddress : pairs;
-  if (only === undefined)
-    return { reason: `network namespace ${name} has no veth whose other end is on this node` };
-  if (second !== undefined && withAddress.length === 0) {
-    return { reason: `network namespace ${name} has several veths, and none carries an address of the pod` };
-  }
-  return { link: only };
+interface Owned {
+  readonly ifindex: number;
+  readonly owners: readonly Owner[];
 }
 
-/** Where the attachment is said, unless by the CNI plugin. */
+function interfaceOf(scene: Scene, holdings: Holdings, { ifindex, owners }: Owned): PodInterface {
+  const [first, ...others] = owners.map(holdings.holdingOf) as [Holding, ...Holding[]];
+  const own = (holding: Holding): readonly Address[] =>
+    holding.pod.ips.filter((address) => !holdings.isOfAnother(holding, address));
+  const addresses =
+    others.length === 0
+      ? [...own(first), ...furtherAddresses(scene, holdings, { ifindex, holding: first })]
+      : own(first).filter(({ text }) =>
+          others.every((other) => own(other).some((address) => address.text === text)),
+        );
+  const lost = lostOf(scene, first, owners[0] as Owner);
+  return {
+    pod: first.pod,
+    ...(others.length === 0 ? {} : { rivals: others.map(({ pod }) => pod) }),
+    ifindex,
+    name: scene.tables.links.get(ifindex)?.name ?? "",
+    addresses,
+    ...(lost === undefined || others.length > 0 ? {} : { lost }),
+  };
+}
+
+/**
+ * What is sent from a further interface to which the node routes nothing: the addresses at its other end, as nothing else says
+ * which they are. None that is another's.
+ */
+function furtherAddresses(
+  scene: Scene,
+  holdings: Holdings,
+  { ifindex, holding }: { readonly ifindex: number; readonly holding: Holding },
+): readonly Address[] {
+  const link = scene.tables.links.get(ifindex);
+  if (link === undefined || !isFurther(scene, holding.pod, ifindex)) return [];
+  return addressesBehind(scene.tables, link)
+    .map(({ address }) => address)
+    .filter((text) => !holdings.isDeclared(text))
+    .flatMap((text) => {
+      const parsed = parseAddress(text);
+      return parsed.ok && !holdings.isOfAnother(holding, parsed.value) ? [parsed.value] : [];
+    });
+}
+
+/** Why, and since when, an interface is the pod's only because it was before. */
+function lostOf(scene: Scene, { pod }: Holding, { incumbent }: Owner): Lost | undefined {
+  if (pod.retained !== undefined) return { since: pod.retained.since, why: pod.retained.why };
+  const candidate = scene.candidates.get(keyOf(pod));
+  if (incumbent === undefined || candidate === undefined || candidate.named !== undefined) return undefined;
+  const why =
+    candidate.pod.ips.length === 0
+      ? "its status has no address any more"
+      : candidate.places.length === 0
+        ? "none of its addresses is seen behind it any more"
+        : undefined;
+  return why === undefined ? undefined : { since: incumbent.lost?.since ?? scene.options.now, why };
+}
+
+function interfaceProblems({ pod, rivals = [], name }: PodInterface): Problem[] {
+  const about = (reason: string, effect: string): Problem[] => [
+    { severity: "warning", object: `interface ${name}`, reason, effect, topic: "interface" },
+  ];
+  if (rivals.length > 0) {
+    const all = [pod, ...rivals].map(keyOf).join(" or of ");
+    return about(
+      `it may be that of pod ${all}: nothing tells which`,
+      "the policies of all of them hold together",
+    );
+  }
+  if (!isUnknown(pod) || pod.retained === undefined) return [];
+  return about(pod.retained.why, "everything is denied to and from it, until it is known to be a pod's");
+}
+
+/** Where an annotation is. */
 const PATH = {
   link: { path: 'metadata.annotations["weir.dev/interface"]' },
   netns: { path: 'metadata.annotations["weir.dev/netns"]' },
-  claim: {},
 } as const;
 
 /** What to say where a pod's interface is not to be had. */

@@ -3,12 +3,18 @@
 import { execFileSync } from "node:child_process";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { GRACE_MS, openAbsences } from "../../src/agent/absences.ts";
+import { openIncumbents } from "../../src/agent/incumbents.ts";
 import { ipBatch, ipJson } from "../../src/lab/iproute.ts";
 import type { Pod } from "../../src/model/cluster.ts";
 import { problemText } from "../../src/model/problem.ts";
 import { type FollowedNode, followNode } from "../../src/node/follow.ts";
-import { type ResolveOptions, resolveInterfaces } from "../../src/source/interfaces.ts";
-import { address } from "../support/model.ts";
+import {
+  type Adopted,
+  type Resolved,
+  type ResolveOptions,
+  resolveInterfaces,
+} from "../../src/source/interfaces.ts";
+import { address, cluster } from "../support/model.ts";
 
 const SPACES = ["wt-nd-a", "wt-nd-b", "wt-nd-c"] as const;
 const [A, B, C] = SPACES;
@@ -77,10 +83,22 @@ function pod(name: string, ips: readonly string[], more: Partial<Pod> = {}): Pod
   };
 }
 
+const resolve = (pods: readonly Pod[], options: ResolveOptions = {}): Resolved =>
+  resolveInterfaces(cluster({ pods }), node, options);
+
 function resolved(pods: readonly Pod[], options: ResolveOptions = {}) {
-  const { found, missing, problems } = resolveInterfaces(pods, node, options);
-  const names = found.map((each) => `${each.pod.name} ${each.name}`).sort();
-  return { found: names, missing, lines: problems.map(problemText) };
+  const { found, missing, problems } = resolve(pods, options);
+  const names = found.map((each) =>
+    [[each.pod, ...(each.rivals ?? [])].map(({ name }) => name).join("|"), each.name].join(" "),
+  );
+  return { found: names.sort(), missing, lines: problems.map(problemText) };
+}
+
+/** What was found is what was before. */
+function knownFrom({ found, cluster: of }: Resolved): ResolveOptions {
+  const incumbents = openIncumbents(undefined);
+  incumbents.settle(found, { cluster: of, sides: [], tables: node.tables() });
+  return { incumbents: incumbents.of(node.tables()) };
 }
 
 const foundOf = (...pods: Pod[]) => resolved(pods).found;
@@ -129,14 +147,15 @@ describe("a pod that no annotation tells of", () => {
     const owner = pod("owner", ["10.97.1.3"]);
     const thief = pod("a-thief", ["10.97.1.4"]);
     await until(() => foundOf(owner)[0] === "owner wtnd-a");
-    let before = resolveInterfaces([owner, thief], node).found;
+    let known = knownFrom(resolve([owner, thief]));
     ipBatch(["addr add 10.97.1.3/32 dev eth0", "addr add 10.97.1.4/32 dev eth0"], B);
-    await until(() => resolved([owner, thief], { before }).found.length === 2);
-    expect(resolved([owner, thief], { before }).found).toEqual(["a-thief wtnd-b", "owner wtnd-a"]);
-    before = resolveInterfaces([owner, thief], node, { before }).found;
+    await until(() => resolved([owner, thief], known).found.length === 2);
+    expect(resolved([owner, thief], known).found).toEqual(["a-thief wtnd-b", "owner wtnd-a"]);
+    known = knownFrom(resolve([owner, thief], known));
     ipBatch(["addr del 10.97.1.3/32 dev eth0"], A);
     ipBatch(["addr del 10.97.1.3/32 dev eth0"], B);
     await until(() => resolved([owner, thief]).found.join() === "a-thief wtnd-b");
+    expect(resolved([owner, thief], known).found).toEqual(["a-thief wtnd-b", "owner wtnd-a"]);
   });
 
   it("is not rid of its interface by taking its address away, nor by another pod's help, nor while no agent runs", async () => {
@@ -146,26 +165,35 @@ describe("a pod that no annotation tells of", () => {
     ipBatch(["addr add 10.97.6.2/32 dev eth0"], B);
     const pods = [pod("a", ["10.97.6.1"]), pod("b", ["10.97.6.2"])];
     await until(() => resolved(pods).found.length === 2);
-    const { found: before } = resolveInterfaces(pods, node);
+    const first = resolve(pods);
+    const known = () => knownFrom(first);
+    const both = { found: ["a wtnd-a", "b wtnd-b"], missing: [], lines: [] };
     ipBatch(["addr flush dev eth0"], A);
     await until(() => resolved(pods).found.length === 1);
-    expect(resolved(pods, { before })).toEqual({ found: ["a wtnd-a", "b wtnd-b"], missing: [], lines: [] });
-    const inKernel = new Map(
-      before.map(({ ifindex, pod: { ips } }) => [ifindex, { addresses: ips.map(({ text }) => text) }]),
-    );
-    expect(resolved(pods, { inKernel }).found).toEqual(["a wtnd-a", "b wtnd-b"]);
+    expect(resolved(pods, known())).toEqual(both);
+    const left = first.found.map(({ ifindex, pod: { ips } }): [number, Adopted] => [
+      ifindex,
+      { addresses: ips.map(({ text }) => text), isolated: true },
+    ]);
+    expect(resolved(pods, { adopted: new Map(left) }).found).toEqual(both.found);
     ipBatch(["addr flush dev eth0", "addr add 10.97.6.1/32 dev eth0"], B);
     await until(() => resolved(pods).found[0] === "a wtnd-b");
-    expect(resolved(pods, { before }).found).toEqual(["a wtnd-a", "a wtnd-b"]);
-    // Until it is gone, or has another owner, or the pod has gone or has other addresses.
-    expect(resolved([pod("a", ["10.97.6.9"])], { before }).found).toEqual([]);
-    expect(resolved([pod("c", ["10.97.6.1"])], { before }).found).toEqual(["c wtnd-b"]);
+    expect(resolved(pods, known())).toEqual(both);
+    // Whatever objects say, and whatever they say no longer: until it is gone.
+    expect(resolved([pod("a", ["10.97.6.9"])], known()).found).toEqual(both.found);
+    expect(resolved([pod("c", ["10.97.6.1"])], known())).toMatchObject({
+      found: both.found,
+      missing: ["shop/c"],
+    });
     ipBatch(["addr add 10.97.6.3/32 dev eth0"], A);
     await until(() => foundOf(pod("c", ["10.97.6.3"])).length === 1);
-    expect(resolved([...pods, pod("c", ["10.97.6.3"])], { before }).found).toEqual(["a wtnd-b", "c wtnd-a"]);
+    expect(resolved([...pods, pod("c", ["10.97.6.3"])], known())).toMatchObject({
+      found: both.found,
+      missing: ["shop/c"],
+    });
     ipBatch(["link del wtnd-a"]);
     await until(() => ![...node.tables().links.values()].some(({ name }) => name === "wtnd-a"));
-    expect(resolved(pods, { before }).found).toEqual(["a wtnd-b"]);
+    expect(resolved(pods, known()).found).toEqual(["b wtnd-b"]);
   });
 
   it("moves with its address, and with an index that is used again", async () => {
@@ -178,12 +206,18 @@ describe("a pod that no annotation tells of", () => {
     ipBatch(["addr add 10.97.2.1/32 dev eth0"], B);
     await until(() => foundOf(moving)[0] === "m wtnd-b");
     // The index comes back at once, for another pod's interface.
+    const known = knownFrom(resolve([moving]));
+    const earlier = [...node.tables().links.values()].find(({ ifindex }) => ifindex === 77701)?.birth;
     ipBatch(["link del wtnd-a"]);
     pair("wtnd-c", C, "eth0", "index 77701");
     ipBatch(["addr add 10.97.2.3/32 dev eth0"], C);
     await until(() => foundOf(moving, pod("n", ["10.97.2.3"])).length === 2);
-    const { found } = resolveInterfaces([pod("n", ["10.97.2.3"])], node);
+    const { found } = resolve([pod("n", ["10.97.2.3"])]);
     expect(found.map(({ ifindex, name }) => [ifindex, name])).toEqual([[77701, "wtnd-c"]]);
+    const later = node.tables().links.get(77701)?.birth;
+    expect([earlier, later].map((birth) => typeof birth)).toEqual(["string", "string"]);
+    expect(later).not.toBe(earlier);
+    expect(known.incumbents?.size).toBe(1);
   });
 
   it("has several interfaces where its addresses are behind several", async () => {
@@ -193,7 +227,7 @@ describe("a pod that no annotation tells of", () => {
     const both = pod("both", ["10.97.3.1", "2001:db8:97:3::1"]);
     await until(() => foundOf(both).length === 2);
     expect(foundOf(both)).toEqual(["both wtnd-a", "both wtnd-b"]);
-    expect(foundOf(pod("one", ["10.97.3.1"]))).toEqual(["one wtnd-a"]);
+    expect(foundOf(pod("one", ["10.97.3.1"]))).toEqual(["one wtnd-a", "one wtnd-b"]);
   });
 
   it("yields to the pod that takes its place", async () => {
@@ -206,8 +240,8 @@ describe("a pod that no annotation tells of", () => {
     expect(foundOf(pod("a-old", ["10.97.4.1"], { finished: true }), next)).toEqual(["z-next wtnd-a"]);
     expect(foundOf(going)).toEqual(["a-old wtnd-a"]);
     expect(resolved([pod("a-other", ["10.97.4.1"]), next])).toMatchObject({
-      found: ["a-other wtnd-a"],
-      missing: ["shop/z-next"],
+      found: ["a-other|z-next wtnd-a"],
+      missing: [],
     });
   });
 

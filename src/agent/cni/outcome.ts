@@ -2,10 +2,11 @@
 
 import type { Claim } from "../../cni/claim.ts";
 import { CNI_CODE, CniError, laterError } from "../../cni/error.ts";
-import type { Laid } from "../../cni/lay.ts";
+import type { Matched } from "../../cni/lay.ts";
 import { indexOf } from "../../cni/links.ts";
 import { keyOf } from "../../model/cluster.ts";
 import { type Problem, problemText } from "../../model/problem.ts";
+import { podsOf } from "../../policy/locals.ts";
 import type { InForce } from "../views.ts";
 import type { Outcome } from "./waiting.ts";
 
@@ -15,18 +16,21 @@ export interface Came {
   readonly problems: readonly Problem[];
 }
 
-/** Of the claims that were laid over a round's cluster; none were where that is not known. */
-export function outcomesOf(laid: Laid | undefined, { force, problems }: Came): (claim: Claim) => Outcome {
-  if (laid === undefined) return () => ({ kind: "later", reason: "the source has not been read yet" });
+/** Of the claims that a reconciliation went by; it went by none where they are not given. */
+export function outcomesOf(
+  matched: Matched | undefined,
+  { force, problems }: Came,
+): (claim: Claim) => Outcome {
+  if (matched === undefined) return () => ({ kind: "later", reason: "the source has not been read yet" });
   // A round that failed has left the one before in force.
-  const applied = force?.cluster === laid.cluster ? force : undefined;
-  const owners = applied === undefined ? new Map<number, string>() : ownersIn(applied);
+  const applied = force?.source === matched.cluster ? force : undefined;
+  const owners = applied === undefined ? new Map<number, readonly string[]>() : ownersIn(applied);
   return (claim) => {
-    const waits = laid.waits.get(claim);
+    const waits = matched.waits.get(claim);
     if (waits !== undefined) return { kind: "later", reason: waits };
-    if (!laid.counts.has(claim)) return { kind: "later", reason: "it is its turn next" };
+    if (!matched.counts.has(claim)) return { kind: "later", reason: "it is its turn next" };
     if (applied === undefined) return failed(problems, "the policies could not be applied");
-    if (owners.get(claim.ifindex) === keyOf(claim)) return { kind: "in force" };
+    if (owners.get(claim.ifindex)?.includes(keyOf(claim)) === true) return { kind: "in force" };
     // It may be so new that the node's tables do not have it: it is looked for again as soon as they do.
     if (!owners.has(claim.ifindex) && indexOf(claim.link) === claim.ifindex)
       return { kind: "later", reason: `interface ${claim.link} is not enforced yet` };
@@ -36,9 +40,9 @@ export function outcomesOf(laid: Laid | undefined, { force, problems }: Came): (
 }
 
 /** Whose each interface is that the programs hang on. */
-function ownersIn({ compiled, attached }: InForce): Map<number, string> {
+function ownersIn({ compiled, attached }: InForce): Map<number, readonly string[]> {
   const sides = compiled.meaning.sides.filter(({ local }) => attached.has(local.ifindex));
-  return new Map(sides.map(({ local }) => [local.ifindex, keyOf(local.pod)]));
+  return new Map(sides.map(({ local }) => [local.ifindex, podsOf(local).map(keyOf)]));
 }
 
 function failed(problems: readonly Problem[], message: string): Outcome {

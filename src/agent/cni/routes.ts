@@ -4,6 +4,7 @@ import { attachmentKey, type Claim } from "../../cni/claim.ts";
 import { CNI_CODE, CniError } from "../../cni/error.ts";
 import { hostLinkOf, indexOf } from "../../cni/links.ts";
 import { type AddRequest, addIn, attachedIn, bodyOf, gcIn } from "../../cni/request.ts";
+import { birthOf } from "../../node/birth.ts";
 import { Refused, type Route } from "../../observe/routes.ts";
 import { type ClaimStore, garbageOf } from "./store.ts";
 
@@ -64,17 +65,14 @@ export function cniRoutes(work: CniWork): Route[] {
 
 async function add(request: AddRequest, { claims, wait, isInForce, changed }: CniWork): Promise<void> {
   const { containerId, ifname, network, namespace, name, uid, addresses, timeoutMs } = request;
-  const first = [...claims.all()].find((each) => each.containerId === containerId && each.ifname !== ifname);
-  if (first !== undefined) {
-    throw new CniError(
-      CNI_CODE.notEnforceable,
-      `Weir enforces on one interface of a pod, and of this one that is ${first.ifname}`,
-      "take weir-cni out of the network configuration of further interfaces",
-    );
-  }
-  const pod = { namespace, name, ...(uid === undefined ? {} : { uid }) };
-  const wanted: Claim = { containerId, ifname, network, ...pod, ...hostLinkOf(request), addresses };
   const known = claims.get(request);
+  // A runtime that tells no uid does so every time: what was found out since stays.
+  const own = uid ?? (known?.namespace === namespace && known.name === name ? known.uid : undefined);
+  const pod = { namespace, name, ...(own === undefined ? {} : { uid: own }) };
+  const host = hostLinkOf(request);
+  const birth = birthOf({ name: host.link, ifindex: host.ifindex });
+  const link = { ...host, ...(birth === undefined ? {} : { birth }) };
+  const wanted: Claim = { containerId, ifname, network, ...pod, ...link, addresses };
   const claim = known !== undefined && isSame(known, wanted) ? known : wanted;
   if (claim !== known) claims.put(claim);
   if (isInForce(claim)) return;
@@ -84,8 +82,9 @@ async function add(request: AddRequest, { claims, wait, isInForce, changed }: Cn
 
 const isSame = (a: Claim, b: Claim): boolean => textOf(a) === textOf(b);
 
-const textOf = ({ network, namespace, name, uid, ifindex, link, addresses, ...attached }: Claim): string =>
-  [
+const textOf = ({ addresses, birth, ...claim }: Claim): string => {
+  const { network, namespace, name, uid, ifindex, link, ...attached } = claim;
+  return [
     attachmentKey(attached),
     network,
     namespace,
@@ -93,8 +92,10 @@ const textOf = ({ network, namespace, name, uid, ifindex, link, addresses, ...at
     uid,
     ifindex,
     link,
+    birth,
     ...addresses.map(({ text }) => text),
   ].join("\n");
+};
 
 function remove({ claims, changed }: CniWork, body: ReturnType<typeof bodyOf>): void {
   const key = attachmentKey(attachedIn(body));

@@ -6,6 +6,7 @@ import { readClaims, writeClaims } from "../../cni/file.ts";
 import { indexOf } from "../../cni/links.ts";
 import type { Attached, GcRequest } from "../../cni/request.ts";
 import type { Problem } from "../../model/problem.ts";
+import { birthOf } from "../../node/birth.ts";
 
 /** How long a claim is kept that the source knows no pod for: deletions of a pod and of its sandbox come in any order. */
 export const FORGET_MS = 300_000;
@@ -18,6 +19,8 @@ export interface ClaimStore {
   has(claim: Claim): boolean;
   /** Takes the place of one of the same container and interface, and of any of the same interface of the node. */
   put(claim: Claim): void;
+  /** Notes the uid of the pod that a claim without one goes by; gives what the claim is now. */
+  bind(claim: Claim, uid: string): Claim;
   /** Gives those up that are told; gives the claims. */
   drop(which: (claim: Claim) => boolean): readonly Claim[];
   /** Why the file is not what it should be. */
@@ -58,6 +61,13 @@ export function openClaims(path: string): ClaimStore {
       claims.set(attachmentKey(claim), claim);
       save();
     },
+    bind(claim, uid) {
+      const bound = { ...claim, uid };
+      // In its old place: the order is that of arrival.
+      claims.set(attachmentKey(claim), bound);
+      save();
+      return bound;
+    },
     drop(which) {
       const gone = remove(which);
       if (gone.length > 0) save();
@@ -73,14 +83,19 @@ export function garbageOf({ network, valid }: GcRequest): (claim: Claim) => bool
   return (claim) => claim.network === network && !kept.has(attachmentKey(claim));
 }
 
+/** Whether the link of a claim is still there. With another index, or another birth, the name is that of a later link. */
+function isThere({ link, ifindex, birth }: Claim): boolean {
+  if (indexOf(link) !== ifindex) return false;
+  return birth === undefined || (birthOf({ name: link, ifindex }) ?? birth) === birth;
+}
+
 /** Tells claims whose interface has gone, or that no pod has gone by for FORGET_MS; `now` as the clock gives milliseconds. */
 export function expiry(
-  indexNow: (link: string) => number | undefined = indexOf,
+  isLinkThere: (claim: Claim) => boolean = isThere,
 ): (waits: ReadonlySet<Claim>, now: number) => (claim: Claim) => boolean {
   const since = new WeakMap<Claim, number>();
   return (waits, now) => (claim) => {
-    // With another index the name is that of a link that came later.
-    if (indexNow(claim.link) !== claim.ifindex) return true;
+    if (!isLinkThere(claim)) return true;
     if (!waits.has(claim)) {
       since.delete(claim);
       return false;

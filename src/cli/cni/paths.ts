@@ -12,10 +12,14 @@ export const cniPaths = ({ socket }: Settings): { readonly socket: string; reado
   claims: join(dirname(socket), "claims.json"),
 });
 
+/** The file that keeps which pod had which interface. */
+export const keptPath = ({ socket }: Settings): string => join(dirname(socket), "interfaces.json");
+
 /** All that an agent keeps beside its socket, which `weir cleanup` removes: whatever else is kept there belongs into this list. */
 export const stateFiles = (settings: Settings): readonly string[] => {
   const { socket, claims } = cniPaths(settings);
-  return [settings.socket, socket, claims, `${claims}.new`];
+  const kept = keptPath(settings);
+  return [settings.socket, socket, ...[claims, kept].flatMap((path) => [path, `${path}.new`])];
 };
 
 export const pluginPath = (env: Env): string => join(env.root, "cni", "build", "weir-cni");

@@ -6,6 +6,7 @@ import type { Policy } from "../../model/policy.ts";
 import { matches, selectorText } from "../../model/selector.ts";
 import { left, tableText } from "../../observe/table.ts";
 import { printable } from "../../observe/text.ts";
+import type { EndpointState } from "../../observe/view.ts";
 import type { Situation } from "../situation.ts";
 import { factLine, type RuleReport, ruleReport, rulesLines, subjectText } from "./rules.ts";
 
@@ -16,7 +17,7 @@ export interface SelectedPod {
   readonly state?: PodState;
 }
 
-export type PodState = "enforced" | "no interface" | "unknown pod" | "not on this node";
+export type PodState = EndpointState | "not on this node";
 
 export interface PolicyReport {
   readonly namespace: string;

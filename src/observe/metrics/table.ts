@@ -27,7 +27,12 @@ export const METRICS = {
     ["namespace", "policy", "direction", "reason"],
     "Packets that policies decided, at each policy that isolates the endpoint in the direction",
   ),
-  endpoints: metric("gauge", "weir_endpoints", ["state"], "Pods of this node, by what became of them"),
+  endpoints: metric(
+    "gauge",
+    "weir_endpoints",
+    ["state"],
+    "Interfaces of this node's pods, by how they are enforced",
+  ),
   isolated: metric(
     "gauge",
     "weir_endpoints_isolated",

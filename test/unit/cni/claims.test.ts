@@ -54,7 +54,8 @@ describe("the file", () => {
   it.each([
     "",
     "{}",
-    '{"version":2,"claims":[]}',
+    '{"version":3,"claims":[]}',
+    '{"version":2,"claims":[{"containerId":"a","birth":7}]}',
     '{"version":1,"claims":{}}',
     '{"version":1,"claims":[{"containerId":"a"}]}',
   ])("that holds %s is told of, and written anew", (text) => {
@@ -83,7 +84,7 @@ it("claims go with their interface, or when no pod has gone by them for long", (
   const gone = claim("b", 2, { link: "veth2" });
   // Some plugins name the link after the pod: the next one of its name has the same.
   const followed = claim("c", 3, { link: "veth1" });
-  const expired = expiry((link) => (link === "veth1" ? 1 : undefined));
+  const expired = expiry(({ link, ifindex }) => link === "veth1" && ifindex === 1);
   const at = (waits: readonly Claim[], now: number): string[] =>
     idsIn([stays, gone, followed].filter(expired(new Set(waits), now)));
   expect(at([], 0)).toEqual(["b", "c"]);

@@ -1,6 +1,6 @@
 // Which interface an address is behind, and by what proof.
 
-import { NeighbourState, type NetAddress, RouteType } from "bpf-ts";
+import { NeighbourState, type NetAddress, RouteProtocol, RouteType } from "bpf-ts";
 import { describe, expect, it } from "vitest";
 import { ownersIn } from "../../../src/node/owners.ts";
 import type { NodeTables } from "../../../src/node/tables.ts";
@@ -91,4 +91,18 @@ it("a route counts more than a namespace, and that more than a bridge", () => {
     forwarding: [PORT],
   });
   expect(places(of, "10.0.0.1")).toEqual(["3 route", "2 namespace", "1 bridge"]);
+});
+
+it("routes that the node was given lead to an interface, not those to its own addresses on the link", () => {
+  const of = tables(LINKS, {
+    routes: [
+      route("169.254.172.2/32", A),
+      route("fd00::1/128", A, { protocol: RouteProtocol.KERNEL }),
+      route("10.0.0.0/24", A),
+      route("10.0.0.9/32", A, { priority: 20 }),
+      route("10.0.0.9/32", B, { priority: 10 }),
+    ],
+  });
+  expect(ownersIn(of).routedTo(A)).toEqual(["169.254.172.2"]);
+  expect(ownersIn(of).routedTo(B)).toEqual(["10.0.0.9"]);
 });

@@ -1,0 +1,237 @@
+// Whose each interface is: the ranking of the evidence (docs/decisions/0017) applied to what speaks for whom.
+//
+// An interface is, by the strongest of these that says anything of it:
+//   1. claim       the pod for which the runtime made it (its container's sandbox, told by the CNI plugin)
+//   2. incumbent   the pod that had it before, while it is the same link; what an annotation names goes before a pod that
+//                  nothing else speaks for
+//   3. namespace   the pod that has another interface into the same network namespace, by 1 or 2
+//   4. addresses   the pod whose address is behind it: by a host route, in its namespace, by a bridge's port, by a prefix
+// Of pods that are equal there, one that has not finished goes before one that has, one that is not being deleted before one
+// that is, and the one whose object got the address last. What is still equal is ambiguous: the policies of all hold.
+
+import type { Address } from "../base/ip.ts";
+import { keyOf, type Pod } from "../model/cluster.ts";
+import { isUnknown, unknownPod } from "../model/unknown.ts";
+import { isPairElsewhere } from "../node/tables.ts";
+import {
+  add,
+  type Candidate,
+  type Incumbent,
+  maySame,
+  PROOF_RANK,
+  type Scene,
+  sandboxOf,
+} from "./evidence.ts";
+
+/** Who has an interface. */
+export interface Owner {
+  readonly pod: Pod;
+  readonly incumbent?: Incumbent;
+  /** Why its object no longer says that it runs; absent where it does. */
+  readonly why?: string;
+}
+
+/** Owners by interface; interfaces that are nobody's are not among them. */
+export function ownersOf(scene: Scene): Map<number, readonly Owner[]> {
+  const { tables, claimed, annotated, options, spokenFor } = scene;
+  const asked = new Set([
+    ...tables.links.values().flatMap((link) => (isPairElsewhere(link) ? [link.ifindex] : [])),
+    ...claimed.keys(),
+    ...annotated.keys(),
+    ...options.incumbents.keys(),
+  ]);
+  const first = new Map<number, readonly Owner[]>();
+  for (const ifindex of asked) {
+    const owners = firstHand(scene, ifindex);
+    if (owners.length > 0) first.set(ifindex, owners);
+  }
+  const evidence = evidenceByInterface(scene, first);
+  const found = new Map<number, readonly Owner[]>();
+  for (const ifindex of asked) {
+    const sandbox = sandboxOf(scene, ifindex);
+    const own = first.get(ifindex);
+    const owners =
+      own === undefined
+        ? distinct(sandbox.flatMap((each) => first.get(each) ?? []))
+        : distinct([...own, ...contradicting(scene, own, { ifindex, evidence })]);
+    if (owners.length > 0) found.set(ifindex, owners);
+    else if (!sandbox.some((each) => spokenFor.has(each))) {
+      const byAddress = likeliest(
+        scene,
+        sandbox.flatMap((each) => evidence.get(each) ?? []),
+      );
+      const last = byAddress.length > 0 ? byAddress : unknownOwners(scene, ifindex);
+      if (last.length > 0) found.set(ifindex, last);
+    }
+  }
+  return found;
+}
+
+/** The owners of an interface by what is known of itself: claims, annotations, and who had it. */
+function firstHand(scene: Scene, ifindex: number): readonly Owner[] {
+  const claimed = scene.claimed.get(ifindex);
+  if (claimed !== undefined) return claimed.map((each) => ownerOf(scene, each, ifindex));
+  const incumbents = incumbentsOf(scene, ifindex);
+  const annotated = foremost(scene.annotated.get(ifindex) ?? []).map((each) => ownerOf(scene, each, ifindex));
+  const isAnnotated = ({ pod }: Owner): boolean => annotated.some((each) => each.pod === pod);
+  const both = incumbents.filter(isAnnotated);
+  if (both.length > 0) return both;
+  if (annotated.length === 0) return incumbents;
+  return [...annotated, ...incumbents.filter((each) => isSupported(scene, each, ifindex))];
+}
+
+/** Whether something besides habit says that a running pod has an interface. */
+function isSupported(scene: Scene, { pod, why }: Owner, ifindex: number): boolean {
+  if (why !== undefined) return false;
+  const sandbox = sandboxOf(scene, ifindex);
+  const { named, places = [] } = scene.candidates.get(keyOf(pod)) ?? {};
+  return [...(named ?? []), ...places].some((each) => sandbox.includes(each.ifindex));
+}
+
+/**
+ * Pods whose addresses are behind an interface that only an annotation says to be another's: where the annotated pod has that
+ * address too, the annotation decides between them; where not, they contradict each other.
+ */
+function contradicting(
+  scene: Scene,
+  owners: readonly Owner[],
+  {
+    ifindex,
+    evidence,
+  }: { readonly ifindex: number; readonly evidence: ReadonlyMap<number, readonly Evidence[]> },
+): readonly Owner[] {
+  const named = scene.annotated.get(ifindex);
+  if (named === undefined || scene.claimed.has(ifindex)) return [];
+  if ((scene.options.incumbents.get(ifindex) ?? []).length > 0) return [];
+  const own = new Set(
+    owners.flatMap(({ pod }) => (scene.candidates.get(keyOf(pod))?.addresses ?? []).map(({ text }) => text)),
+  );
+  const others = sandboxOf(scene, ifindex).flatMap((each) => evidence.get(each) ?? []);
+  return likeliest(
+    scene,
+    others.filter(({ address }) => !own.has(address.text)),
+  );
+}
+
+/** Who had an interface, as they are now. */
+function incumbentsOf(scene: Scene, ifindex: number): readonly Owner[] {
+  const { incumbents, adopted } = scene.options;
+  const known = incumbents.get(ifindex);
+  if (known !== undefined)
+    return known.filter(({ pod }) => !isUnknown(pod)).map((incumbent) => asNow(scene, incumbent, ifindex));
+  const texts = new Set(adopted.get(ifindex)?.addresses ?? []);
+  if (texts.size === 0) return [];
+  // An earlier agent found it to be that of the pod with these addresses.
+  const here = [...scene.candidates.values()].filter(
+    ({ named, addresses }) => named === undefined && addresses.some(({ text }) => texts.has(text)),
+  );
+  return foremost(here).map((each) => ownerOf(scene, each, ifindex));
+}
+
+function asNow(scene: Scene, incumbent: Incumbent, ifindex: number): Owner {
+  const { pod } = incumbent;
+  const gone = (why: string): Owner => ({ pod, incumbent, why });
+  const object = scene.cluster.pods.get(keyOf(pod));
+  if (object === undefined) return gone("its object was deleted");
+  if (!maySame(pod, object)) return gone("its object was deleted, and another pod has its name");
+  const candidate = scene.candidates.get(keyOf(pod));
+  if (candidate === undefined) return gone("its object is of another node");
+  if (isAnother(scene, pod, candidate, ifindex)) return gone("a pod of its name has another interface");
+  return ownerOf(scene, candidate, ifindex, incumbent);
+}
+
+/** Where there are no uids: an object of the same name that has none of the addresses, and an interface elsewhere, is another pod's. */
+function isAnother(scene: Scene, before: Pod, { pod, named, places }: Candidate, ifindex: number): boolean {
+  if (pod.uid !== undefined && before.uid !== undefined) return false;
+  const sandbox = sandboxOf(scene, ifindex);
+  const elsewhere = [...(named ?? []), ...places];
+  if (elsewhere.length === 0 || elsewhere.some((each) => sandbox.includes(each.ifindex))) return false;
+  return !pod.ips.some(({ text }) => before.ips.some((address) => address.text === text));
+}
+
+function ownerOf(scene: Scene, { pod }: Candidate, ifindex: number, given?: Incumbent): Owner {
+  const incumbent =
+    given ??
+    scene.options.incumbents
+      .get(ifindex)
+      ?.find((each) => keyOf(each.pod) === keyOf(pod) && maySame(each.pod, pod));
+  return {
+    pod,
+    ...(incumbent === undefined ? {} : { incumbent }),
+    ...(pod.finished ? { why: "its phase is Succeeded or Failed" } : {}),
+  };
+}
+
+interface Evidence {
+  readonly candidate: Candidate;
+  readonly proof: number;
+  readonly address: Address;
+}
+
+/** Whose addresses are behind each interface. A pod that has interfaces first-hand has others only by a stronger proof. */
+function evidenceByInterface(
+  scene: Scene,
+  first: ReadonlyMap<number, readonly Owner[]>,
+): Map<number, readonly Evidence[]> {
+  const owned = new Map<Pod, number[]>();
+  for (const [ifindex, owners] of first) for (const { pod } of owners) add(owned, pod, ifindex);
+  const found = new Map<number, Evidence[]>();
+  for (const candidate of scene.candidates.values()) {
+    const own = new Set((owned.get(candidate.pod) ?? []).flatMap((ifindex) => sandboxOf(scene, ifindex)));
+    for (const { ifindex, proof, address } of candidate.places) {
+      const rank = PROOF_RANK.get(proof) ?? 0;
+      const proofHere = scene.owners
+        .placesOf(address)
+        .filter((place) => own.has(place.ifindex))
+        .map((place) => PROOF_RANK.get(place.proof) ?? 0);
+      if (proofHere.length > 0 && Math.min(...proofHere) <= rank) continue;
+      add(found, ifindex, { candidate, proof: rank, address });
+    }
+  }
+  return found;
+}
+
+/** The pods that the strongest of the evidence is for; of those that are equal there, the foremost. */
+function likeliest(scene: Scene, evidence: readonly Evidence[]): readonly Owner[] {
+  const best = Math.min(...evidence.map(({ proof }) => proof));
+  const strongest = evidence.filter(({ proof }) => proof === best);
+  const first = new Set(foremost(strongest.map(({ candidate }) => candidate)));
+  const left = strongest.filter(({ candidate }) => first.has(candidate));
+  const byAddress = [...Map.groupBy(left, ({ address }) => address.text).values()].flatMap((same) => {
+    const at = ({ candidate, address }: Evidence): number =>
+      scene.options.appeared?.get(address.text)?.get(keyOf(candidate.pod)) ?? 0;
+    const newest = Math.max(...same.map(at));
+    return same.filter((each) => at(each) === newest);
+  });
+  return distinct(byAddress.map(({ candidate }) => ownerOf(scene, candidate, -1)));
+}
+
+const preferring = <T>(all: readonly T[], isBetter: (one: T) => boolean): readonly T[] =>
+  all.some(isBetter) ? all.filter(isBetter) : all;
+
+/** Those that run, if any does; of these those that are not being deleted. */
+const foremost = (all: readonly Candidate[]): readonly Candidate[] =>
+  preferring(
+    preferring(all, ({ pod }) => !pod.finished),
+    ({ pod }) => pod.deleting !== true,
+  );
+
+/** One for each pod, in an order of their own, for people. */
+function distinct(owners: readonly Owner[]): readonly Owner[] {
+  const byId = new Map(
+    owners.map((owner) => [`${keyOf(owner.pod)} ${owner.why ?? ""} ${owner.pod.uid ?? ""}`, owner]),
+  );
+  return [...byId].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, owner]) => owner);
+}
+
+/** Somebody must have been isolated there; nobody says who. */
+function unknownOwners({ options, tables }: Scene, ifindex: number): readonly Owner[] {
+  const name = tables.links.get(ifindex)?.name ?? String(ifindex);
+  const known = options.incumbents.get(ifindex)?.find(({ pod }) => isUnknown(pod));
+  if (known !== undefined) return [{ pod: known.pod, incumbent: known, why: UNKNOWN_WHY }];
+  const left = options.incumbents.has(ifindex) ? undefined : options.adopted.get(ifindex);
+  if (left?.isolated !== true) return [];
+  return [{ pod: unknownPod(name), why: UNKNOWN_WHY }];
+}
+
+const UNKNOWN_WHY = "an earlier agent isolated it, and nothing says which pod has it";
