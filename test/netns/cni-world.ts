@@ -47,6 +47,8 @@ export interface CniWorld {
   readonly manifests: ManifestDirectory;
   readonly paths: ProductPaths;
   start(...args: readonly string[]): Promise<Agent>;
+  /** As start, with all arguments of `weir run`. */
+  run(...args: readonly string[]): Promise<Agent>;
   weir(...args: readonly string[]): Promise<CommandResult>;
   /** Makes a network namespace, as a runtime does before it calls plugins. */
   sandbox(pod: string, uid?: string): Sandbox;
@@ -198,16 +200,18 @@ export function openCniWorld(spec: CniWorldSpec): CniWorld {
   if (existsSync(paths.bpffs)) cleanUp(paths);
   teardown.defer(() => cleanUp(paths));
   const manifests = manifestDirectory(join(directory, "manifests"));
+  const run = async (...args: readonly string[]): Promise<Agent> => {
+    const agent = Agent.run(paths, ["--metrics-listen", "off", ...args]);
+    teardown.defer(() => agent.killNow());
+    await agent.ready();
+    return agent;
+  };
   let made = 0;
   return {
     manifests,
     paths,
-    async start(...args) {
-      const agent = Agent.spawn(paths, manifests.path, ["--metrics-listen", "off", ...args]);
-      teardown.defer(() => agent.killNow());
-      await agent.ready();
-      return agent;
-    },
+    run,
+    start: (...args) => run("--manifests", manifests.path, ...args),
     weir: (...args) => weir(paths, args),
     sandbox(pod, uid) {
       made += 1;

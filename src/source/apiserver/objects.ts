@@ -140,7 +140,7 @@ function trimmed(
       return trimmedPod(value as Pod, uid, { node, interner });
     case "Namespace": {
       const { name, labels } = value as Namespace;
-      return { name, labels: interner.labels(labels) };
+      return { name, ...(uid === "" ? {} : { uid }), labels: interner.labels(labels) };
     }
     case "EndpointSlice": {
       const slice = value as EndpointSlice;
@@ -162,8 +162,9 @@ function trimmedPod(pod: Pod, uid: string, { node, interner }: Pick<Reader, "nod
   const labels = interner.labels(pod.labels);
   const ports = interner.ports(pod.ports);
   const at = pod.node === undefined ? undefined : interner.text(pod.node);
+  const isPlain = attachment === undefined && sources === undefined && deleting === undefined;
   // Of those elsewhere there are thousands: written out in one piece, an object takes no more room than its fields.
-  if (at !== undefined && at !== node && attachment === undefined && sources === undefined)
+  if (at !== undefined && at !== node && isPlain)
     return { namespace, name, labels, ips, hostNetwork, finished, ports, node: at };
   return {
     ...{ namespace, name, labels, ips, hostNetwork, finished, ports },
