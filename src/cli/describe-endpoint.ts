@@ -1,6 +1,8 @@
 // `weir describe endpoint`: one pod, where its packets cross the node, and what its policies allow.
 
 import type { Command } from "commander";
+import { keyOf } from "../model/cluster.ts";
+import { retainedPods } from "../model/ownership.ts";
 import { type Exits, manifestsOption, outputOption } from "./command.ts";
 import { CommandError, type Context, EXIT } from "./env.ts";
 import { writeReport } from "./report.ts";
@@ -40,7 +42,8 @@ async function describeEndpoint(context: Context, name: string, options: Options
     import("../base/words.ts"),
   ]);
   const situation = await situationOf(context, options);
-  const pod = situation.after.pods.get(name);
+  const retained = retainedPods(situation.after).find((each) => keyOf(each) === name);
+  const pod = situation.after.pods.get(name) ?? retained;
   if (pod === undefined) {
     const nearest = nearestWord(name, [...situation.after.pods.keys()]);
     const hint = nearest === undefined ? "no pod is known" : `the most similar name is ${nearest}`;

@@ -47,6 +47,15 @@ export function holdersOf(cluster: Cluster): Map<string, Held> {
   return found;
 }
 
+/** Pods that only their interfaces are left of, as far as they have addresses. */
+export const retainedPods = ({ ownership }: Cluster): readonly Pod[] => [
+  ...new Set(
+    [...(ownership?.held.values() ?? [])].flatMap(({ holders }) =>
+      holders.flatMap((holder) => (typeof holder === "string" ? [] : [holder])),
+    ),
+  ),
+];
+
 /** The pods of whose objects the strongest word is; what is left of several is equal. */
 export function decided(cluster: Cluster, address: Address, claimants: readonly Pod[]): readonly Pod[] {
   const byRange = withinRanges(cluster, address, claimants);

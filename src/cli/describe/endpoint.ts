@@ -1,15 +1,17 @@
 // An endpoint described: the pod, where its packets cross the node, and what its policies allow.
 
 import { DIRECTIONS, type Direction } from "../../base/direction.ts";
-import { isSelectable, keyOf, type Pod } from "../../model/cluster.ts";
+import { isSubject, keyOf, type Pod } from "../../model/cluster.ts";
 import { printable } from "../../observe/text.ts";
-import type { HooksView } from "../../observe/view.ts";
+import type { HooksView, SideView } from "../../observe/view.ts";
 import { policiesOn } from "../../policy/subjects.ts";
 import type { Situation } from "../situation.ts";
 import { type PodState, stateOf } from "./policy.ts";
 import { factLine, type RuleReport, ruleReport, rulesLines } from "./rules.ts";
 
 export interface SideReport {
+  /** Everything is denied, by no policy. */
+  readonly closed?: true;
   /** The policies that isolate the pod, each with its rules; none where it is not isolated. */
   readonly policies: readonly {
     readonly policy: string;
@@ -30,6 +32,8 @@ export interface EndpointReport {
   readonly exempt?: "host network" | "finished";
   /** The agent's view; missing with manifests. */
   readonly state?: PodState;
+  /** Since when, and why, only the interface is left of the pod. */
+  readonly retained?: { readonly since: string; readonly why: string };
   readonly interface?: string;
   readonly ifindex?: number;
   readonly id?: number;
@@ -40,7 +44,7 @@ export interface EndpointReport {
 
 export function endpointReport(pod: Pod, situation: Situation): EndpointReport {
   const endpoint = situation.live?.endpoints.find((each) => keyOf(each) === keyOf(pod));
-  const { interface: link, ifindex, id, hooks } = endpoint ?? {};
+  const { interface: link, ifindex, id, hooks, retained } = endpoint ?? {};
   return {
     namespace: pod.namespace,
     name: pod.name,
@@ -49,18 +53,22 @@ export function endpointReport(pod: Pod, situation: Situation): EndpointReport {
     ports: pod.ports.map(
       ({ name, port, protocol }) => `${name === undefined ? "" : `${name}: `}${port}/${protocol}`,
     ),
-    ...(isSelectable(pod)
+    ...(isSubject(pod)
       ? {}
       : { exempt: pod.hostNetwork ? ("host network" as const) : ("finished" as const) }),
     ...(situation.live === undefined ? {} : { state: stateOf(pod, situation.live.endpoints) }),
+    ...(retained === undefined ? {} : { retained }),
     ...(link === undefined ? {} : { interface: link }),
     ...(ifindex === undefined ? {} : { ifindex }),
     ...(id === undefined ? {} : { id }),
     ...(hooks === undefined ? {} : { hooks }),
-    ingress: sideReport(pod, "ingress", situation),
-    egress: sideReport(pod, "egress", situation),
+    ingress: { ...closedOf(endpoint?.ingress), ...sideReport(pod, "ingress", situation) },
+    egress: { ...closedOf(endpoint?.egress), ...sideReport(pod, "egress", situation) },
   };
 }
+
+const closedOf = (side: SideView | undefined): Pick<SideReport, "closed"> =>
+  side?.closed === true ? { closed: true } : {};
 
 function sideReport(pod: Pod, direction: Direction, { after: cluster, where }: Situation): SideReport {
   const policies = policiesOn(cluster, pod, direction).map((policy) => {
@@ -77,7 +85,7 @@ function sideReport(pod: Pod, direction: Direction, { after: cluster, where }: S
 
 export function endpointText(report: EndpointReport): string {
   const labels = Object.entries(report.labels).map(([key, value]) => `${key}=${value}`);
-  const { interface: link, ifindex, id, hooks, state, exempt } = report;
+  const { interface: link, ifindex, id, hooks, state, retained, exempt } = report;
   const lines = [
     factLine("Name", report.name),
     factLine("Namespace", report.namespace),
@@ -85,7 +93,7 @@ export function endpointText(report: EndpointReport): string {
     factLine("Addresses", report.addresses.join(", ")),
     factLine("Ports", report.ports.join(", ")),
     ...(exempt === undefined ? [] : [factLine("Exempt", `${exempt}: policies do not select it`)]),
-    ...(state === undefined ? [] : [factLine("State", state)]),
+    ...(state === undefined ? [] : [factLine("State", stateText(state, retained))]),
     ...(link === undefined ? [] : [factLine("Interface", `${link} (index ${ifindex ?? "unknown"})`)]),
     ...(hooks === undefined ? [] : [factLine("Hooks", `ingress ${hooks.ingress}, egress ${hooks.egress}`)]),
     ...(id === undefined ? [] : [factLine("Endpoint", String(id))]),
@@ -94,8 +102,12 @@ export function endpointText(report: EndpointReport): string {
   return lines.map((line) => `${printable(line)}\n`).join("");
 }
 
-function sideLines({ policies }: SideReport, direction: Direction): string[] {
+const stateText = (state: PodState, retained: EndpointReport["retained"]): string =>
+  retained === undefined ? state : `${state} since ${retained.since}: ${retained.why}`;
+
+function sideLines({ closed, policies }: SideReport, direction: Direction): string[] {
   const title = direction === "ingress" ? "Ingress" : "Egress";
+  if (closed === true) return [factLine(title, "isolated: everything is denied")];
   if (policies.length === 0) return [factLine(title, "not isolated")];
   return [
     factLine(title, `isolated by ${policies.map(({ policy }) => policy).join(", ")}`),
