@@ -17,25 +17,27 @@ enum direction : __u8 { DIRECTION_INGRESS = 0, DIRECTION_EGRESS = 1 };
  * comments are what users read: tools/layout.ts puts them into src/gen/layout.ts, docs/metrics.md has them too.
  */
 enum reason : __u8 {
-	REASON_NOT_ISOLATED = 0, /* no policy isolates the pod in this direction */
-	REASON_ESTABLISHED = 1,  /* part of a flow that was allowed */
-	REASON_POLICY = 2,       /* a new flow that a rule allows */
-	REASON_NODE = 3,         /* sent by this node itself */
-	REASON_RELATED = 4,      /* an ICMP error about a tracked flow */
-	REASON_NEIGHBOUR = 5,    /* ARP, IPv6 neighbour discovery, MLD or IGMP */
-	REASON_AUDIT = 6,        /* policy denies it, in audit mode */
-	REASON_DROPS = 16,       /* the first one that drops */
-	REASON_DENIED = 16,      /* the pod is isolated and no rule allows it */
-	REASON_REVOKED = 17,     /* part of a flow that policy no longer allows */
-	REASON_SPOOFED = 18,     /* from the pod, with a source address that is not its own */
-	REASON_MALFORMED = 19,   /* the headers are truncated or contradict each other */
-	REASON_FRAGMENT = 20,    /* the first fragment of the packet was not seen or not allowed */
-	REASON_UNSUPPORTED = 21, /* the Ethernet type, an IP option or an extension header is not supported */
-	REASON_UNKNOWN = 22,     /* the interface has no entry in the endpoint table */
-	REASON_INCOMPLETE = 23,  /* a map lacks an entry that the agent should have written */
-	REASON_UNTRACKED = 24,   /* a TCP segment other than a SYN, of no known flow, and no rule allows it */
-	REASON_ROUTER = 25,      /* from the pod, an advertisement, redirect or query that only routers send */
-	REASON_LIMITED = 26,     /* from the pod, ARP, neighbour discovery, MLD or IGMP above the rate limit */
+	REASON_NOT_ISOLATED = 0,  /* no policy isolates the pod in this direction */
+	REASON_ESTABLISHED = 1,   /* part of a flow that was allowed */
+	REASON_POLICY = 2,        /* a new flow that a rule allows */
+	REASON_NODE = 3,          /* sent by this node itself */
+	REASON_RELATED = 4,       /* an ICMP error about a tracked flow */
+	REASON_NEIGHBOUR = 5,     /* ARP, IPv6 neighbour discovery, MLD or IGMP */
+	REASON_AUDIT = 6,         /* policy denies it, in audit mode */
+	REASON_DROPS = 16,        /* the first one that drops */
+	REASON_DENIED = 16,       /* the pod is isolated and no rule allows it */
+	REASON_REVOKED = 17,      /* part of a flow that policy no longer allows */
+	REASON_SPOOFED = 18,      /* from the pod, with an IP, MAC or ARP address that is not its own */
+	REASON_MALFORMED = 19,    /* the headers are truncated or contradict each other */
+	REASON_FRAGMENT = 20,     /* the first fragment of the packet was not seen or not allowed */
+	REASON_UNSUPPORTED = 21,  /* the Ethernet type, an IP option or an extension header is not supported */
+	REASON_UNKNOWN = 22,      /* the interface has no entry in the endpoint table */
+	REASON_INCOMPLETE = 23,   /* a map lacks an entry that the agent should have written */
+	REASON_UNTRACKED = 24,    /* a TCP segment other than a SYN, of no known flow, and no rule allows it */
+	REASON_ROUTER = 25,       /* from the pod, an advertisement, redirect or query that only routers send */
+	REASON_LIMITED = 26,      /* from the pod, ARP, neighbour discovery, MLD or IGMP above the rate limit */
+	REASON_ENCAPSULATED = 27, /* from the pod, a tunnel to a node's own address */
+	REASON_MISDIRECTED = 28,  /* to the pod, a unicast frame on a bridge for an address that is not its own */
 };
 
 /* Of frames, by their Ethernet type: what is neither, ARP for one, counts as IPv4. */
@@ -85,9 +87,11 @@ const struct {
 	enum screened screened;
 	/* Capacities that are part of the layout; the others are each map's max_entries. */
 	enum : __u32 {
-		ROW_WORDS = 64,           /* a row has one bit for each port class: 4,096 of them */
-		ENDPOINTS_PLACES = 4096,  /* max_entries of endpoints, a power of two */
-		ENDPOINT_ADDRESSES = 4,   /* own addresses of one endpoint, each family */
+		ROW_WORDS = 64,          /* a row has one bit for each port class: 4,096 of them */
+		ENDPOINTS_PLACES = 4096, /* max_entries of endpoints, a power of two */
+		ENDPOINT_ADDRESSES = 4,  /* own addresses of one endpoint, each family */
+		ENDPOINT_HARDWARE = 8,   /* MAC addresses of one endpoint */
+		TUNNEL_PORTS = 32,
 		ENDPOINT_PROBES = 8,      /* places where the entry of an interface may stand */
 		PORT_LINE_OTHER = 196608, /* after 65,536 places each for TCP, UDP and SCTP */
 		DIRECTIONS = 2,
@@ -111,6 +115,9 @@ const struct {
 		POLICY_AUDIT = 0x80000000, /* what the policy denies passes, and is told */
 	} policy;
 	enum : __u32 {
+		NODE_SCOPE = 0, /* of prefixes: no interface has this index */
+	} scope;
+	enum : __u32 {
 		ROW_NOTHING = 0, /* allows nothing; needs no entry */
 		ROW_ALL = 1,     /* allows every protocol and port; needs no entry */
 		ROW_NONE = 2,    /* allows nothing, whatever others may; its entry stays empty */
@@ -124,6 +131,8 @@ struct node {
 	__u32 timeouts[TIMEOUTS]; /* in ticks, by enum timeout */
 	__u32 neighbour_rate; /* packets of REASON_NEIGHBOUR from an endpoint in a second, at once or spread; 0: none */
 	__u32 reserved;
+	__u64 tunnel_filter[VERSIONS];              /* Bloom filter of tunnel_ports: one bit by a port's lowest six */
+	__u16 tunnel_ports[VERSIONS][TUNNEL_PORTS]; /* UDP ports at which nodes decapsulate; 0: free */
 };
 
 /* 128 bits of IPv6 address; the high half first on the wire. */
@@ -140,9 +149,13 @@ struct endpoint {
 	__u8 addresses_v4_used;
 	__u8 addresses_v6_used;
 	__u8 more_sources; /* whether `sources_v4` or `sources_v6` has prefixes of it */
-	__u8 reserved[5];
+	__u8 hardware_used;
+	__u32 bridge;         /* ifindex of the bridge whose port it is; 0: it is routed */
+	__be64 hardware_mask; /* 48 ones in the upper bits where the source of each frame is checked, else 0 */
 	__be32 addresses_v4[ENDPOINT_ADDRESSES]; /* its own, for the spoof guard */
 	struct address_v6 addresses_v6[ENDPOINT_ADDRESSES];
+	__be64 hardware
+		[ENDPOINT_HARDWARE]; /* its MAC addresses, its own first, in the upper 48 bits; none used: not known */
 };
 
 struct address_v4_key {
@@ -181,9 +194,12 @@ struct cidr_v6_key {
 	__be32 address[4];
 };
 
-/* A prefix that an endpoint may send from, besides its own addresses. */
+/*
+ * A prefix of a scope. Of an endpoint's interface: what it may send from, besides its own addresses. Of a bridge's: what is on its
+ * link. Of NODE_SCOPE: addresses of nodes.
+ */
 struct source_v4_key {
-	__u32 length; /* in bits: 32 of the interface, and the prefix's own */
+	__u32 length; /* in bits: 32 of the scope, and the prefix's own */
 	__u32 ifindex;
 	__be32 address;
 };

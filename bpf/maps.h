@@ -32,11 +32,11 @@ struct {
 	__type(value, struct endpoint);
 } endpoints SEC(".maps");
 
-/* What endpoints may send from besides the addresses that stand in `endpoints`. */
+/* Prefixes by scope: see struct source_v4_key. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, 16384);
+	__uint(max_entries, 65536);
 	__type(key, struct source_v4_key);
 	__type(value, struct source);
 } sources_v4 SEC(".maps");
@@ -44,7 +44,7 @@ struct {
 struct {
 	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, 16384);
+	__uint(max_entries, 65536);
 	__type(key, struct source_v6_key);
 	__type(value, struct source);
 } sources_v6 SEC(".maps");

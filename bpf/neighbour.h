@@ -61,17 +61,6 @@ static __always_inline enum reason neighbour_unless_over_rate(const struct conte
 	return context->direction == DIRECTION_INGRESS || within_rate(context) ? REASON_NEIGHBOUR : REASON_LIMITED;
 }
 
-/* ff00::/8 in network order. */
-static __always_inline bool is_multicast(const struct address_v6 *address)
-{
-	return (address->high & bpf_cpu_to_be64(0xff00000000000000ULL)) == bpf_cpu_to_be64(0xff00000000000000ULL);
-}
-
-static __always_inline bool is_multicast_v4(__be32 address)
-{
-	return (address & bpf_htonl(0xf0000000)) == bpf_htonl(0xe0000000);
-}
-
 static __always_inline bool is_address(const struct address_v6 *address, __u64 high, __u64 low)
 {
 	return address->high == bpf_cpu_to_be64(high) && address->low == bpf_cpu_to_be64(low);
@@ -124,29 +113,36 @@ static __always_inline bool is_exact_option(const struct packet *packet, const s
 	return option->type == OPTION_SOURCE_LINK_ADDRESS;
 }
 
-/* TODO(which prefixes are on the link is not known yet): whether a single address is one to which nothing is forwarded. */
-static __always_inline bool is_on_link(const struct address_v6 *address)
+/* Whether a single address is one to which nothing is forwarded: link-local, this node's own, or on the link of the pod's bridge. */
+static __always_inline bool is_on_link(const struct context *context, const struct address_v6 *address)
 {
-	return !is_multicast(address);
+	if (is_multicast(address))
+		return false;
+	if (is_link_local(address) || is_source_v6(NODE_SCOPE, context->version, address->high, address->low))
+		return true;
+	return context->endpoint->bridge &&
+	       is_source_v6(context->endpoint->bridge, context->version, address->high, address->low);
 }
 
 /*
  * Whether it goes where such a message goes: to the multicast address that it is for, or to a single address on the link, which for a
  * solicitation is the one that it asks for.
  */
-static __always_inline bool is_well_addressed(const struct packet *packet, const struct address_v6 *target)
+static __always_inline bool is_well_addressed(const struct context *context, const struct packet *packet,
+					      const struct address_v6 *target)
 {
 	const struct address_v6 *destination = &packet->destination;
 
 	if (packet->icmp_type == ND_ROUTER_SOLICIT)
 		return is_address(destination, LINK_SCOPE, 2);
 	if (packet->icmp_type == ND_NEIGHBOUR_ADVERT)
-		return is_address(destination, LINK_SCOPE, 1) || is_on_link(destination);
+		return is_address(destination, LINK_SCOPE, 1) || is_on_link(context, destination);
 	if (is_multicast(target))
 		return false;
 	if (solicits(destination, target))
 		return true;
-	return !is_unspecified(&packet->source) && equal_addresses(destination, target) && is_on_link(destination);
+	return !is_unspecified(&packet->source) && equal_addresses(destination, target) &&
+	       is_on_link(context, destination);
 }
 
 /* What is in front of the options; false where the frame has not all of it, or a reserved field is used. */
@@ -168,51 +164,80 @@ static __always_inline bool read_discovery(hook_context *hook, const struct pack
 	return true;
 }
 
+/* What a message says: the address that it is about, and the MAC address in its option. */
+struct discovered {
+	struct address_v6 target;
+	__be64 hardware;
+	bool has_hardware;
+};
+
 /* From the pod: whether a message of neighbour discovery has the exact shape. No extension header, nothing behind it. */
-static __always_inline bool is_exact_discovery(hook_context *hook, const struct packet *packet, const struct place *at,
-					       struct address_v6 *target)
+static __always_inline bool is_exact_discovery(hook_context *hook, const struct context *context,
+					       const struct packet *packet, const struct place *at,
+					       struct discovered *found)
 {
 	const struct discovery_option *option;
-	__u32 bytes = packet->icmp_type != ND_ROUTER_SOLICIT ? ND_TARGET + sizeof(*target) : sizeof(struct discovery);
+	__u32 bytes = sizeof(struct discovery);
+
+	if (packet->icmp_type != ND_ROUTER_SOLICIT)
+		bytes += sizeof(found->target);
 
 	if (packet->fragment || packet->hop_limit != 255 || packet->icmp_code)
 		return false;
 	if (at->transport != at->network + sizeof(struct ipv6hdr) ||
 	    !is_exact_frame(hook, at->network, at->transport + packet->payload))
 		return false;
-	if (!read_discovery(hook, packet, at->transport, target) || !is_well_addressed(packet, target))
+	if (!read_discovery(hook, packet, at->transport, &found->target) ||
+	    !is_well_addressed(context, packet, &found->target))
 		return false;
 	if (packet->payload == bytes)
 		return true;
 	option = bytes_at(hook, at->transport + bytes, sizeof(*option));
-	return option && packet->payload == bytes + sizeof(*option) && is_exact_option(packet, option);
+	if (!option || packet->payload != bytes + sizeof(*option) || !is_exact_option(packet, option))
+		return false;
+	found->has_hardware = option->type != OPTION_NONCE;
+	found->hardware = hardware_at(option->bytes);
+	return true;
 }
 
-/* Who asks whether its own address is free has none yet (RFC 4861 4.1, 4.3); what it asks for, and what is told, is the pod's own. */
-static __always_inline bool owns_discovery(const struct context *context, const struct packet *packet,
-					   const struct address_v6 *target)
+/* Whether a pod may make the address known as its own. Those of nodes are nobody else's, whatever prefix an annotation allows. */
+static __always_inline bool may_claim_v6(const struct context *context, const struct address_v6 *address)
 {
-	bool unspecified = is_unspecified(&packet->source);
+	return owns_v6(context, address) && !(context->endpoint->more_sources && !is_link_local(address) &&
+					      is_source_v6(NODE_SCOPE, context->version, address->high, address->low));
+}
 
-	if (packet->icmp_type == ND_ROUTER_SOLICIT)
-		return unspecified || owns_v6(context, &packet->source);
-	if (packet->icmp_type == ND_NEIGHBOUR_SOLICIT && !unspecified)
-		return owns_v6(context, &packet->source);
-	return (unspecified || owns_v6(context, &packet->source)) && owns_v6(context, target);
+static __always_inline bool may_claim_v4(const struct context *context, __be32 address)
+{
+	return owns_v4(context, address) &&
+	       !(context->endpoint->more_sources && is_source_v4(NODE_SCOPE, context->version, address));
+}
+
+/* Whether the message, whose source is the pod's own or none, is about an address and a MAC address of the pod. */
+static __always_inline bool owns_discovery(const struct context *context, const struct packet *packet,
+					   const struct discovered *found)
+{
+	if (found->has_hardware && !owns_hardware(context, found->hardware))
+		return false;
+	/* A solicitation from an address makes that known, one from none what it asks for, and an advertisement its target. */
+	if (packet->icmp_type == ND_NEIGHBOUR_ADVERT || is_unspecified(&packet->source))
+		return packet->icmp_type == ND_ROUTER_SOLICIT || may_claim_v6(context, &found->target);
+	return may_claim_v6(context, &packet->source);
 }
 
 /* A message of neighbour discovery from the pod. */
 static __always_inline int verdict_of_discovery(hook_context *hook, const struct context *context,
 						const struct packet *packet, const struct place *at)
 {
-	struct address_v6 target = {};
+	struct discovered found = {};
+	/* Before it has an address, a host asks without one (RFC 4861 4.1, 4.3). */
 	bool from_nobody = is_unspecified(&packet->source) && packet->icmp_type != ND_NEIGHBOUR_ADVERT;
 
 	if (guarded(context) && !from_nobody && !owns_v6(context, &packet->source))
 		return REASON_SPOOFED;
-	if (!is_exact_discovery(hook, packet, at, &target))
+	if (!is_exact_discovery(hook, context, packet, at, &found))
 		return guarded(context) ? REASON_MALFORMED : NOT_NEIGHBOUR;
-	if (guarded(context) && !owns_discovery(context, packet, &target))
+	if (guarded(context) && !owns_discovery(context, packet, &found))
 		return REASON_SPOOFED;
 	return neighbour_unless_over_rate(context);
 }
@@ -421,11 +446,14 @@ static __always_inline enum reason verdict_of_arp(hook_context *hook, const stru
 	__be32 sender = (__be32)packet->source.low;
 	__u32 network = offset_of(cursor);
 
-	if (guarded(context) && !owns_v4(context, sender ? sender : (__be32)packet->destination.low))
+	if (!ensure(cursor, sizeof(*header)))
+		return REASON_MALFORMED;
+	if (guarded(context) && (!may_claim_v4(context, sender ? sender : (__be32)packet->destination.low) ||
+				 !owns_hardware(context, hardware_at(header->sender_hardware))))
 		return REASON_SPOOFED;
 	if (!is_exact_frame(hook, network, network + sizeof(*header)))
 		return REASON_MALFORMED;
-	if (!sender && (!ensure(cursor, sizeof(*header)) || header->operation != bpf_htons(ARP_REQUEST)))
+	if (!sender && header->operation != bpf_htons(ARP_REQUEST))
 		return REASON_MALFORMED;
 	return neighbour_unless_over_rate(context);
 }

@@ -70,6 +70,8 @@ static __always_inline enum reason verdict_of(struct context *context, struct pa
 	context->local = generated_here(context, packet, !packet->fragment);
 	if (spoofed(context, packet))
 		return REASON_SPOOFED;
+	if (encapsulated(context, packet))
+		return REASON_ENCAPSULATED;
 	if (!tracked(context))
 		return context->local ? REASON_NODE : REASON_NOT_ISOLATED;
 	return decide(context, packet, key);
@@ -153,6 +155,8 @@ __noinline int read_other(hook_context *hook, __u32 direction)
 	parsed = parse_twice(hook, &cursor, &here->packet);
 	if (parsed != PARSED_IP)
 		return verdict_without(hook, &context, parsed);
+	if (misdirected(hook, &context, &here->packet))
+		return REASON_MISDIRECTED;
 	return READ_PASSED - (int)offset_of(&cursor);
 }
 
@@ -196,10 +200,12 @@ static __always_inline enum reason verdict(hook_context *hook, struct context *c
 	struct packet v4 = {}, v6 = {};
 	struct flow_key key;
 
+	if (context->direction == DIRECTION_EGRESS && !has_own_hardware(hook, context))
+		return REASON_SPOOFED;
 	if (parse_plain_v4(start, &v4))
-		return verdict_of(context, &v4, &key);
+		return misdirected(hook, context, &v4) ? REASON_MISDIRECTED : verdict_of(context, &v4, &key);
 	if (parse_plain_v6(start, &v6))
-		return verdict_of(context, &v6, &key);
+		return misdirected(hook, context, &v6) ? REASON_MISDIRECTED : verdict_of(context, &v6, &key);
 	return verdict_of_other(hook, context);
 }
 

@@ -18,6 +18,8 @@ export type NetLink = {
   readonly peer?: number;
   /** The id of that namespace; absent if it is the link's own, -1 if it has no id here. */
   readonly peerNetns?: number;
+  /** UDP ports that a tunnel device (VXLAN, Geneve, bare UDP, FOU or GUE) listens at or sends to. */
+  readonly udpPorts?: readonly number[];
 };
 
 /** An address of a device. */

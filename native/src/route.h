@@ -21,6 +21,8 @@ struct LinkMessage {
   std::optional<uint32_t> master;
   std::optional<uint32_t> peer;
   std::optional<int32_t> peer_netns;
+  // UDP ports that a tunnel device listens at, or sends to.
+  std::vector<uint16_t> udp_ports;
 };
 
 struct AddressMessage {

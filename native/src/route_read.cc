@@ -5,10 +5,12 @@
 #include <arpa/inet.h>
 #include <linux/if_arp.h>
 #include <linux/if_link.h>
+#include <linux/if_tunnel.h>
 #include <linux/neighbour.h>
 #include <linux/net_namespace.h>
 #include <linux/rtnetlink.h>
 
+#include <algorithm>
 #include <cstring>
 
 namespace bpf_ts {
@@ -82,6 +84,37 @@ void EachOf(const struct nlmsghdr *message, Use use) {
                   message->nlmsg_len - head, use);
 }
 
+// The attributes of a tunnel device that are a UDP port in network order, by
+// the device's kind. The fields of IP tunnels are those of FOU and GUE.
+std::vector<int> PortAttributes(const std::string &kind) {
+  if (kind == "vxlan")
+    return {IFLA_VXLAN_PORT};
+  if (kind == "geneve")
+    return {IFLA_GENEVE_PORT};
+  if (kind == "bareudp")
+    return {IFLA_BAREUDP_PORT};
+  if (kind == "ipip" || kind == "sit" || kind == "ip6tnl")
+    return {IFLA_IPTUN_ENCAP_SPORT, IFLA_IPTUN_ENCAP_DPORT};
+  if (kind == "gre" || kind == "gretap" || kind == "erspan" ||
+      kind == "ip6gre" || kind == "ip6gretap" || kind == "ip6erspan")
+    return {IFLA_GRE_ENCAP_SPORT, IFLA_GRE_ENCAP_DPORT};
+  return {};
+}
+
+std::vector<uint16_t> PortsOf(const std::string &kind, const Value &data) {
+  auto wanted = PortAttributes(kind);
+  std::vector<uint16_t> ports;
+  EachAttribute(data.data, data.size, [&](int type, const Value &value) {
+    if (std::find(wanted.begin(), wanted.end(), type) == wanted.end())
+      return;
+    uint16_t port = ntohs(value.As<uint16_t>().value_or(0));
+    if (port != 0 &&
+        std::find(ports.begin(), ports.end(), port) == ports.end())
+      ports.push_back(port);
+  });
+  return ports;
+}
+
 RouteBody ReadLink(const struct nlmsghdr *message) {
   auto *body = BodyOf<struct ifinfomsg>(message);
   // Bridges report their ports by messages of a family of their own, in which
@@ -105,8 +138,11 @@ RouteBody ReadLink(const struct nlmsghdr *message) {
       link.peer_netns = static_cast<int32_t>(value.U32());
     else if (type == IFLA_LINKINFO)
       EachAttribute(value.data, value.size, [&](int inner, const Value &info) {
+        // The kernel tells the kind before the data.
         if (inner == IFLA_INFO_KIND)
           link.kind = info.Text();
+        else if (inner == IFLA_INFO_DATA && link.kind)
+          link.udp_ports = PortsOf(*link.kind, info);
       });
   });
   return link;

@@ -49,6 +49,12 @@ Napi::Object ValueOf(Napi::Env env, const LinkMessage &link) {
   SetNumber(object, "master", link.master);
   SetNumber(object, "peer", link.peer);
   SetNumber(object, "peerNetns", link.peer_netns);
+  if (!link.udp_ports.empty()) {
+    auto ports = Napi::Array::New(env, link.udp_ports.size());
+    for (uint32_t i = 0; i < link.udp_ports.size(); i++)
+      ports.Set(i, Number(env, link.udp_ports[i]));
+    object.Set("udpPorts", ports);
+  }
   return object;
 }
 

@@ -6,6 +6,7 @@ import type { Problem } from "../model/problem.ts";
 import { unknownPod } from "../model/unknown.ts";
 import { followNode, type Node, readNode } from "../node/follow.ts";
 import { type Ignored, isStranger, strangersIn } from "../node/strangers.ts";
+import { surroundingsReader } from "../node/surroundings.ts";
 import type { NodeTables } from "../node/tables.ts";
 import type { EndpointSides } from "../policy/compile.ts";
 import {
@@ -156,6 +157,7 @@ function resolver(
 ): Pick<Interfaces, "resolve" | "settle"> {
   const incumbents = openIncumbents(kept);
   const appearances = openAppearances();
+  const surroundings = surroundingsReader();
   let left = adopted;
   let last: { readonly found: readonly PodInterface[]; readonly tables: NodeTables } | undefined;
   return {
@@ -181,7 +183,12 @@ function resolver(
         ...unknown.map(({ ifindex, name }) => ({ pod: unknownPod(name), ifindex, name, addresses: NONE })),
       ];
       last = { found, tables };
-      return { ...resolved, found, problems: [...incumbents.problems(), ...resolved.problems, ...lasting] };
+      return {
+        ...resolved,
+        found,
+        surroundings: surroundings(tables),
+        problems: [...incumbents.problems(), ...resolved.problems, ...lasting],
+      };
     },
     settle(cluster, sides) {
       if (last === undefined) return;

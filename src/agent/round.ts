@@ -136,7 +136,7 @@ async function bringIntoForce(
   problems.push(...resolved.problems);
   problems.push(...addressProblems(cluster));
   const begun = performance.now();
-  const compiled = compile(cluster, resolved.found, progress.numbering);
+  const compiled = compile(cluster, resolved.found, progress.numbering, resolved.surroundings);
   env.meter?.took("compile", (performance.now() - begun) / 1_000);
   await env.meter?.beforeApply();
   const { generation, changed, gone, attached, failed, seconds } = await applyOrReread(

@@ -19,6 +19,7 @@ import { type LocalEndpoint, podsOf } from "../policy/locals.ts";
 import { namesOf } from "../policy/names.ts";
 import { isAuditedFor, policiesOn } from "../policy/subjects.ts";
 import type { PodInterface } from "../source/interfaces.ts";
+import { countPrefixes } from "../state/sources.ts";
 import { identityIn, LIMITS, policyNumber, type State } from "../state/state.ts";
 
 /** The last state that the kernel took over whole, with what it was compiled from. */
@@ -140,7 +141,7 @@ export function capacityViews(state: State): CapacityView[] {
   const classes = new Set(state.ports.map((span) => span.class)).size;
   const used: Record<keyof typeof LIMITS, number> = {
     endpoints: state.endpoints.size,
-    sources: [...state.endpoints.values()].reduce((sum, { sources }) => sum + sources.length, 0),
+    sources: countPrefixes(state),
     addresses: state.addresses.size,
     services: state.services.size,
     cidrs: state.cidrs.size,

@@ -11,6 +11,7 @@ import {
   type Count,
   type Counters,
   ENDPOINT_ADDRESSES,
+  ENDPOINT_HARDWARE,
   type Endpoint,
   ROW_WORDS,
   type Row,
@@ -101,6 +102,48 @@ export type EndpointAddresses = Pick<
   Endpoint,
   "addressesV4Used" | "addressesV6Used" | "addressesV4" | "addressesV6"
 >;
+
+const HARDWARE_SHIFT = 16n;
+const HARDWARE_MASK = 0xffff_ffff_ffffn << HARDWARE_SHIFT;
+
+/** A MAC address as an endpoint has it. */
+const hardwareValue = (text: string): bigint => BigInt(`0x${text.replaceAll(":", "")}`) << HARDWARE_SHIFT;
+
+const hardwareText = (value: bigint): string =>
+  (value >> HARDWARE_SHIFT)
+    .toString(16)
+    .padStart(12, "0")
+    .replaceAll(/..(?!$)/g, "$&:");
+
+export type EndpointLinkFields = Pick<Endpoint, "hardware" | "hardwareUsed" | "hardwareMask" | "bridge">;
+
+/** Frames are checked on bridges only, where others would take their sources for whose they are; of pods without addresses not at all. */
+export function endpointLinkOf(
+  { hardware, bridge = 0 }: { readonly hardware: readonly string[]; readonly bridge?: number },
+  isGuarded: boolean,
+): EndpointLinkFields {
+  assert(hardware.length <= ENDPOINT_HARDWARE, `an endpoint has at most ${ENDPOINT_HARDWARE} MAC addresses`);
+  const isChecked = isGuarded && bridge !== 0 && hardware.length > 0;
+  const values = Array.from({ length: ENDPOINT_HARDWARE }, (_, at) => hardwareValue(hardware[at] ?? "0"));
+  return {
+    // The type says how many there are.
+    hardware: values as unknown as Endpoint["hardware"],
+    hardwareUsed: hardware.length,
+    hardwareMask: isChecked ? HARDWARE_MASK : 0n,
+    bridge,
+  };
+}
+
+/** Undefined where nothing is known of it. */
+export function linkOfEndpoint({
+  hardware,
+  hardwareUsed,
+  bridge,
+}: EndpointLinkFields): { readonly hardware: readonly string[]; readonly bridge?: number } | undefined {
+  if (hardwareUsed === 0 && bridge === 0) return undefined;
+  const texts = hardware.slice(0, hardwareUsed).map(hardwareText);
+  return { hardware: texts, ...(bridge === 0 ? {} : { bridge }) };
+}
 
 /** An endpoint's own addresses, at most ENDPOINT_ADDRESSES of each family. */
 export function endpointAddressesOf(addresses: readonly Address[]): EndpointAddresses {

@@ -3,7 +3,9 @@
 import { assert } from "../base/assert.ts";
 import {
   ENDPOINT_ADDRESSES,
+  ENDPOINT_HARDWARE,
   IDENTITY_FRONTEND as LAYOUT_IDENTITY_FRONTEND,
+  NODE_SCOPE as LAYOUT_NODE_SCOPE,
   POLICY_AUDIT as LAYOUT_POLICY_AUDIT,
   PORT_LINE_OTHER as LAYOUT_PORT_LINE_OTHER,
   ROW_ALL as LAYOUT_ROW_ALL,
@@ -11,18 +13,22 @@ import {
   ROW_NOTHING as LAYOUT_ROW_NOTHING,
   MAPS,
   ROW_WORDS,
+  TUNNEL_PORTS,
   VERSIONS,
 } from "../gen/layout.ts";
 import { DENIED_COUNTERS } from "../state/denied.ts";
 import {
+  HARDWARE_MAX,
   IDENTITY_FRONTEND,
   LIMITS,
+  NODE_SCOPE,
   OWN_ADDRESSES_MAX,
   POLICY_AUDIT,
   PORT_LINE_OTHER,
   ROW_ALL,
   ROW_NONE,
   ROW_NOTHING,
+  TUNNEL_PORTS_MAX,
 } from "../state/state.ts";
 
 /** Throws where bpf/layout.h or bpf/maps.h and src/state/state.ts have drifted apart: a bug, found at every start. */
@@ -42,6 +48,9 @@ export function checkLimits(): void {
     ["classes (0 is other)", LIMITS.classes, ROW_WORDS * 64 - 1],
     ["counters of denied prefixes", DENIED_COUNTERS, MAPS.denied_counts.maxEntries],
     ["own addresses", OWN_ADDRESSES_MAX, ENDPOINT_ADDRESSES],
+    ["MAC addresses", HARDWARE_MAX, ENDPOINT_HARDWARE],
+    ["tunnel ports", TUNNEL_PORTS_MAX, TUNNEL_PORTS],
+    ["the scope of nodes", NODE_SCOPE, LAYOUT_NODE_SCOPE],
     ["places of the port line", PORT_LINE_OTHER, LAYOUT_PORT_LINE_OTHER],
     ["ports", PORT_LINE_OTHER + 1, MAPS.ports.maxEntries],
     ["the bit of audit", POLICY_AUDIT, LAYOUT_POLICY_AUDIT],

@@ -1,13 +1,21 @@
 // The only writer of the policy maps: puts batches of a diff into the kernel, flips the generation, reads all back.
 
 import { OperationError } from "../base/errors.ts";
-import { DIRECTIONS, ENDPOINT_PROBES, ENDPOINTS_PLACES, FAMILIES, REASONS } from "../gen/layout.ts";
+import {
+  DIRECTIONS,
+  ENDPOINT_PROBES,
+  ENDPOINTS_PLACES,
+  FAMILIES,
+  type Node,
+  REASONS,
+  TUNNEL_PORTS,
+} from "../gen/layout.ts";
 import type { Settings } from "../state/compare.ts";
 import type { Batch, EndpointWrite, Held, PolicyPair, PolicyWrite } from "../state/diff.ts";
 import type { Versions } from "../state/port-changes.ts";
 import { POLICY_NONE } from "../state/state.ts";
 import { addressFrom, type Pair, type PairOf, removeAddressed, writeAddressed } from "./addressed.ts";
-import { endpointAddressesOf, rowOf } from "./codec.ts";
+import { endpointAddressesOf, endpointLinkOf, rowOf } from "./codec.ts";
 import { settleKnown } from "./known.ts";
 import { checkLimits } from "./limits.ts";
 import type { Datapath } from "./object.ts";
@@ -34,7 +42,15 @@ export interface Maps {
   flip(): Promise<void>;
 }
 
-const NO_NODE = { generation: 0, ticksPerSecond: 0, timeouts: [], neighbourRate: 0 };
+const NO_PORTS = new Array<number>(TUNNEL_PORTS).fill(0);
+const NO_NODE = {
+  generation: 0,
+  ticksPerSecond: 0,
+  timeouts: [],
+  neighbourRate: 0,
+  tunnelFilter: [0n, 0n],
+  tunnelPorts: [NO_PORTS, NO_PORTS],
+} as const;
 
 export function openMaps(datapath: Datapath): Maps {
   checkLimits();
@@ -46,8 +62,7 @@ export function openMaps(datapath: Datapath): Maps {
     tables,
     generation: () => node().generation,
     async initialise() {
-      const { generation } = node();
-      await tables.node.writeBatch([[0, { ...NO_NODE, generation, ...nodeSettings(datapath) }]]);
+      await tables.node.writeBatch([[0, { ...node(), ...nodeSettings(datapath) }]]);
     },
     settings: () => ({ wanted: settingsOf(nodeSettings(datapath)), held: heldSettings(tables.node) }),
     async read() {
@@ -62,6 +77,8 @@ export function openMaps(datapath: Datapath): Maps {
       await all(batch.policies.map((policy) => writePolicy(tables, policy)));
       await writePorts(tables, batch, pair);
       await writeAddressed(tables, batch, pair);
+      for (const versions of batch.tunnelPorts)
+        await tables.node.writeBatch([[0, { ...node(), ...tunnelPortsOf(pair(versions)) }]]);
       for (const endpoint of batch.endpoints) await writeEndpoint(tables, endpoint, pair(endpoint.policy));
       await remove(tables, batch.remove);
     },
@@ -112,6 +129,18 @@ async function writePorts({ ports }: Tables, batch: Batch, pair: PairOf): Promis
     await ports.fill(first, last, { number: pair(versions) });
 }
 
+/** Bits of the filter: programs look into the list only where the one of a port is set. */
+const FILTER_BITS = 64;
+
+const tunnelPortsOf = (versions: Pair<readonly number[]>): Pick<Node, "tunnelPorts" | "tunnelFilter"> => ({
+  tunnelPorts: versions.map((ports) => NO_PORTS.map((none, at) => ports[at] ?? none)) as unknown as Pair<
+    readonly number[]
+  >,
+  tunnelFilter: versions.map((ports) =>
+    ports.reduce((bits, port) => bits | (1n << BigInt(port % FILTER_BITS)), 0n),
+  ) as unknown as Pair<bigint>,
+});
+
 async function writeEndpoint(
   tables: Tables,
   { ifindex, endpoint, moreSources }: EndpointWrite,
@@ -130,6 +159,7 @@ async function writeEndpoint(
         policy: numbers as unknown as readonly [Pair<number>, Pair<number>],
         moreSources: moreSources ? 1 : 0,
         ...endpointAddressesOf(endpoint.addresses.map(addressFrom)),
+        ...endpointLinkOf(endpoint.link ?? NO_LINK, endpoint.addresses.length > 0),
       },
     ],
   ]);
@@ -176,6 +206,8 @@ async function freeEndpoints({ endpoints }: Tables, gone: ReadonlySet<number>): 
   await endpoints.writeBatch(there.map(([place]) => [place, FREE]));
 }
 
+const NO_LINK = { hardware: [] };
+
 const FREE = {
   ifindex: 0,
   id: 0,
@@ -185,4 +217,5 @@ const FREE = {
   ],
   moreSources: 0,
   ...endpointAddressesOf([]),
+  ...endpointLinkOf(NO_LINK, false),
 } as const;

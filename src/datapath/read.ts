@@ -1,7 +1,7 @@
 // Reading back what the kernel holds, as the plain data that a diff starts from.
 
 import { type Address, type Cidr, compareCidrs } from "../base/ip.ts";
-import { IDENTITY_ABSENT } from "../gen/layout.ts";
+import { IDENTITY_ABSENT, type Node } from "../gen/layout.ts";
 import type { Held } from "../state/diff.ts";
 import { type ClassSpan, type Endpoint, POLICY_NONE, type State, serviceKey } from "../state/state.ts";
 import {
@@ -15,6 +15,8 @@ import {
   cidrOfV4Key,
   cidrOfV6Key,
   classesOfRow,
+  endpointLinkOf,
+  linkOfEndpoint,
 } from "./codec.ts";
 import type { Tables } from "./tables-all.ts";
 
@@ -27,7 +29,8 @@ export interface Read extends Held {
 
 /** The state in force, and the keys whose two versions differ. Errors: OperationError. */
 export async function readHeld(tables: Tables): Promise<Read> {
-  const version = (tables.node.get(0)?.generation ?? 0) & 1;
+  const node = tables.node.get(0);
+  const version = (node?.generation ?? 0) & 1;
   const addresses = [
     ...(await tables.addressesV4.read()).map(([key, { number }]) => [addressOfV4Key(key), number] as const),
     ...(await tables.addressesV6.read()).map(([key, { number }]) => [addressOfV6Key(key), number] as const),
@@ -52,7 +55,7 @@ export async function readHeld(tables: Tables): Promise<Read> {
   const sourcesOf = Map.groupBy(sources, ({ ifindex }) => ifindex);
   const interfaces = new Set(endpoints.map(({ ifindex }) => ifindex));
   const leftovers = sources
-    .filter(({ ifindex, allowed: [a, b] }) => a !== 1 || b !== 1 || !interfaces.has(ifindex))
+    .filter(({ allowed: [a, b] }) => a !== 1 || b !== 1)
     .map(({ ifindex, cidr }) => ({ ifindex, cidr: cidr.text }));
   const present = ({ 1: pair }: readonly [Address | Frontend, Pair]) => pair[version] !== IDENTITY_ABSENT;
   const state: State = {
@@ -62,6 +65,12 @@ export async function readHeld(tables: Tables): Promise<Read> {
         { ...endpointOf(each, version), sources: sourcesIn(sourcesOf.get(each.ifindex) ?? [], version) },
       ]),
     ),
+    scopes: new Map(
+      [...sourcesOf]
+        .filter(([scope]) => !interfaces.has(scope))
+        .map(([scope, entries]) => [scope, sourcesIn(entries, version)]),
+    ),
+    tunnelPorts: portsOf(node?.tunnelPorts, version),
     addresses: new Map(addresses.filter(present).map(([{ text }, pair]) => [text, pair[version] as number])),
     services: new Map(services.filter(present).map(([{ text }, pair]) => [text, pair[version] as number])),
     cidrs: new Map(cidrs.map(([{ text }, pair]) => [text, pair[version] as number])),
@@ -85,9 +94,14 @@ export async function readHeld(tables: Tables): Promise<Read> {
       sources: leftovers,
       policies: policies.unreadable,
       ports: ports.some(([, { number }]) => number[0] !== number[1]),
+      tunnelPorts: portsOf(node?.tunnelPorts, 0).join() !== portsOf(node?.tunnelPorts, 1).join(),
     },
   };
 }
+
+/** 0 is a free place. */
+const portsOf = (ports: Node["tunnelPorts"] | undefined, version: number): number[] =>
+  (ports?.[version as 0 | 1] ?? []).filter((port) => port !== 0).sort((a, b) => a - b);
 
 /** By the key that a state has for it. */
 interface Frontend {
@@ -119,15 +133,22 @@ async function readSources({ sourcesV4, sourcesV6 }: Tables): Promise<SourceEntr
 const sourcesIn = (entries: readonly SourceEntry[], version: number): string[] =>
   entries.filter(({ allowed }) => allowed[version] === 1).map(({ cidr }) => cidr.text);
 
-/** Whether both versions of its policies are one, and it says rightly whether it has entries in `sources`. */
-const isSettled = ({ policy: [a, b], moreSources }: RawEndpoint, hasSources: boolean): boolean =>
-  a[0] === b[0] && a[1] === b[1] && (moreSources !== 0) === hasSources;
+/** Whether both versions of its policies are one, and it says rightly whether it has entries in `sources` and which frames are checked. */
+const isSettled = (raw: RawEndpoint, hasSources: boolean): boolean => {
+  const { policy, moreSources, hardwareMask } = raw;
+  const [a, b] = policy;
+  const link = endpointLinkOf(linkOfEndpoint(raw) ?? { hardware: [] }, addressesOfEndpoint(raw).length > 0);
+  const isWhole = (moreSources !== 0) === hasSources && hardwareMask === link.hardwareMask;
+  return a[0] === b[0] && a[1] === b[1] && isWhole;
+};
 
 function endpointOf(raw: RawEndpoint, version: number): Omit<Endpoint, "sources"> {
   const [ingress, egress] = raw.policy[version as 0 | 1];
+  const link = linkOfEndpoint(raw);
   return {
     id: raw.id,
     addresses: addressesOfEndpoint(raw).map(({ text }) => text),
+    ...(link === undefined ? {} : { link }),
     policy: { ingress, egress },
   };
 }

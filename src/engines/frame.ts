@@ -28,6 +28,12 @@ export function addressBytes(address: Address): number[] {
 
 const MAC = [0x02, 0, 0, 0, 0, 1];
 
+/** The same frame between other stations. */
+export const between = (
+  frame: Uint8Array,
+  { source = MAC, destination = MAC }: { readonly source?: Part; readonly destination?: Part },
+): Uint8Array => bytes(destination, source, frame.subarray(12));
+
 export const ethernet = (type: number, ...payload: readonly Part[]): Uint8Array =>
   bytes(MAC, MAC, u16(type), ...payload);
 

@@ -26,10 +26,12 @@ export interface ContainerPort {
   readonly protocol: Protocol;
 }
 
-/** A node of the cluster, as far as it tells which addresses its pods may have. */
+/** A node of the cluster, for the addresses that are its own and its pods'. */
 export interface ClusterNode {
   readonly name: string;
-  /** spec.podCIDRs; empty where the cluster assigns none. */
+  /** status.addresses, of those that are addresses. */
+  readonly addresses: readonly Address[];
+  /** spec.podCIDRs, where the cluster's controller gives each node a part of the pods' addresses. */
   readonly podCidrs: readonly Cidr[];
 }
 
@@ -99,6 +101,7 @@ export interface Cluster {
   readonly policies: ReadonlyMap<string, Policy>;
   readonly services: ReadonlyMap<string, Service>;
   readonly slices: ReadonlyMap<string, EndpointSlice>;
+  /** By name. */
   readonly nodes?: ReadonlyMap<string, ClusterNode>;
   /** Absent where no node is asked: objects alone count. */
   readonly ownership?: Ownership;

@@ -8,6 +8,7 @@ import {
   type NetNeighbour,
   type NetRoute,
   RouteTable,
+  RouteType,
 } from "bpf-ts";
 import { birthOf } from "./birth.ts";
 import { isPairElsewhere, type NetLink, type NodeTables } from "./tables.ts";
@@ -68,10 +69,11 @@ function replace<K, V>(table: Table<K, V>, entries: readonly V[] | undefined, ke
 export function openStore(birth: (link: Link) => string | undefined = birthOf): Store {
   const links = openTable<number, NetLink>();
   const routes = openTable<string, NetRoute>();
+  const local = openTable<string, NetRoute>();
   const neighbours = openTable<string, NetNeighbour>();
   const forwarding = openTable<string, NetNeighbour>();
   const inside = openTable<number, readonly NetAddress[]>();
-  const all = [links, routes, neighbours, forwarding, inside];
+  const all = [links, routes, local, neighbours, forwarding, inside];
   let known: NodeTables | undefined;
   const born = (link: Link): NetLink => {
     const own = link.kind === "veth" || link.kind === "netkit" ? birth(link) : undefined;
@@ -89,6 +91,7 @@ export function openStore(birth: (link: Link) => string | undefined = birthOf): 
         known = {
           links: new Map(links.entries),
           routes: [...routes.entries.values()],
+          local: [...local.entries.values()],
           neighbours: [...neighbours.entries.values()],
           forwarding: [...forwarding.entries.values()],
           inside: new Map(inside.entries),
@@ -102,6 +105,7 @@ export function openStore(birth: (link: Link) => string | undefined = birthOf): 
       // Events may have been missed, of a link that went and another that came in its place.
       replace(links, dumped.links?.map(born), ({ ifindex }) => ifindex);
       replace(routes, dumped.routes?.filter(isOfUse), routeKey);
+      replace(local, dumped.routes?.filter(isLocal), routeKey);
       replace(neighbours, dumped.neighbours?.filter(isKnown), neighbourKey);
       replace(forwarding, dumped.forwarding?.filter(isLearned), forwardingKey);
     },
@@ -109,6 +113,8 @@ export function openStore(birth: (link: Link) => string | undefined = birthOf): 
       if (event.kind === "link") links.put(event.link.ifindex, event.gone ? undefined : seen(event.link));
       if (event.kind === "route" && isOfUse(event.route))
         routes.put(routeKey(event.route), event.gone ? undefined : event.route);
+      if (event.kind === "route" && isLocal(event.route))
+        local.put(routeKey(event.route), event.gone ? undefined : event.route);
       if (event.kind !== "neighbour") return;
       const { neighbour, gone } = event;
       if (neighbour.family === "bridge") takeForwarding(forwarding, neighbour, gone);
@@ -150,6 +156,13 @@ const isLinkLocal = (address: string): boolean =>
 /** The kernel's own routes to link-local and multicast addresses come and go with every link that goes up. */
 const isOfUse = ({ destination, table }: NetRoute): boolean =>
   table !== RouteTable.LOCAL && !isLinkLocal(destination) && !destination.startsWith("ff00:");
+
+/** As isOfUse, of what is for this node itself. */
+const isLocal = ({ destination, table, type }: NetRoute): boolean =>
+  table === RouteTable.LOCAL &&
+  (type === RouteType.LOCAL || type === RouteType.BROADCAST || type === RouteType.ANYCAST) &&
+  !/^(fe[89ab][0-9a-f]:|ff|169\.254\.|127\.)/.test(destination) &&
+  destination !== "::1";
 
 const isKnown = ({ hardware, state }: NetNeighbour): boolean =>
   hardware !== undefined && (state & (NeighbourState.FAILED | NeighbourState.INCOMPLETE)) === 0;

@@ -13,6 +13,8 @@ export interface NodeTables {
   readonly links: ReadonlyMap<number, NetLink>;
   /** Routes of all tables to what is not link-local. */
   readonly routes: readonly NetRoute[];
+  /** Routes by which packets are this node's own: its addresses, broadcasts and anycasts. Without those that every link brings along. */
+  readonly local: readonly NetRoute[];
   /** Neighbours that have a hardware address. */
   readonly neighbours: readonly NetNeighbour[];
   /** What bridges have learned: which hardware address is behind which port. */

@@ -3,8 +3,9 @@
 import type { Direction } from "../base/direction.ts";
 import { type Address, addressBits, cidrOf, compareAddresses, type Family } from "../base/ip.ts";
 import type { Cluster } from "../model/cluster.ts";
+import { NO_SURROUNDINGS, type Surroundings } from "../model/surroundings.ts";
 import { classAt } from "../state/lookup.ts";
-import { sourceTexts } from "../state/sources.ts";
+import { countPrefixes, sourceTexts } from "../state/sources.ts";
 import {
   type Endpoint,
   IDENTITY_DEFAULT,
@@ -26,6 +27,7 @@ import { addressesOfLocal, type LocalEndpoint, prefixesOfLocal } from "./locals.
 import { assign, endpointKey, NOTHING_RESERVED, type Numbering } from "./numbers.ts";
 import type { Term } from "./peers.ts";
 import { classSpans, isAll, type PortClass, type PortSet, placeOf, portSetKey } from "./ports.ts";
+import { scopesOf, tunnelPortsOf } from "./scopes.ts";
 import { type Behind, type Grouped, groupFrontends, serviceCells, termsReader } from "./services.ts";
 
 export type { EndpointSides } from "./gather.ts";
@@ -56,7 +58,12 @@ type NumberedClass = PortClass & { readonly number: number };
  * Compiles what this node must enforce. Pure: the same cluster, endpoints and numbering give the same state.
  * Throws LimitError where a table cannot hold it.
  */
-export function compile(cluster: Cluster, locals: readonly LocalEndpoint[], previous: Numbering): Compiled {
+export function compile(
+  cluster: Cluster,
+  locals: readonly LocalEndpoint[],
+  previous: Numbering,
+  surroundings: Surroundings = NO_SURROUNDINGS,
+): Compiled {
   const contents = contentsOf(cluster, locals, previous);
   const classNumbers = assign("classes", contents.classes.keys(), previous);
   const classes = [...contents.classes].map(([content, each]) => ({
@@ -75,8 +82,12 @@ export function compile(cluster: Cluster, locals: readonly LocalEndpoint[], prev
     nextTerm: contents.nextTerm,
     reserved: NOTHING_RESERVED,
   };
-  const state = stateOf(contents, { numbering, classes, services });
-  const sources = [...state.endpoints.values()].reduce((sum, endpoint) => sum + endpoint.sources.length, 0);
+  const state: State = {
+    ...stateOf(contents, { numbering, classes, services }),
+    scopes: scopesOf(cluster, locals, surroundings),
+    tunnelPorts: tunnelPortsOf(surroundings),
+  };
+  const sources = countPrefixes(state);
   if (sources > LIMITS.sources) throw new LimitError("sources", sources);
   return { state, numbering, meaning: meaningOf(contents, numbering, services) };
 }
@@ -87,7 +98,10 @@ interface Numbered {
   readonly services: Grouped;
 }
 
-function stateOf(contents: Contents, { numbering, classes, services }: Numbered): State {
+function stateOf(
+  contents: Contents,
+  { numbering, classes, services }: Numbered,
+): Omit<State, "scopes" | "tunnelPorts"> {
   const { classified, plan, policiesOf } = contents;
   const identity = identityReader(numbering);
   const row = (set: PortSet): number => {
@@ -105,6 +119,7 @@ function stateOf(contents: Contents, { numbering, classes, services }: Numbered)
     id: numbering.endpoints.get(endpointContent(entry.local)) as number,
     addresses: ownAddresses(entry.local),
     sources: sourcesOf(entry.local),
+    ...(entry.local.link && { link: entry.local.link }),
     policy: { ingress: side(entry, "ingress"), egress: side(entry, "egress") },
   });
   const egress = egressPolicies(

@@ -2,6 +2,7 @@
 
 import type { Address, Cidr } from "../base/ip.ts";
 import { keyOf, type Pod } from "../model/cluster.ts";
+import type { EndpointLink } from "../state/state.ts";
 
 export interface LocalEndpoint {
   readonly pod: Pod;
@@ -11,6 +12,8 @@ export interface LocalEndpoint {
   readonly rivals?: readonly Pod[];
   /** What the pod may send from here; by default the addresses that all of the pods have. */
   readonly addresses?: readonly Address[];
+  /** What is known of the link. */
+  readonly link?: EndpointLink;
 }
 
 export const podsOf = ({ pod, rivals = [] }: LocalEndpoint): readonly [Pod, ...Pod[]] => [pod, ...rivals];

@@ -1,7 +1,7 @@
 // The API server as a source: every kind followed on its own, put together into one cluster.
 
 import type { Log } from "../base/log.ts";
-import type { Cluster, Namespace, Pod } from "../model/cluster.ts";
+import type { Cluster, ClusterNode, Namespace, Pod } from "../model/cluster.ts";
 import { EMPTY_CLUSTER } from "../model/cluster.ts";
 import type { Policy } from "../model/policy.ts";
 import { type Problem, problemText } from "../model/problem.ts";
@@ -150,6 +150,7 @@ const isSame = (a: Reading, b: Reading): boolean =>
   a.cluster.policies === b.cluster.policies &&
   a.cluster.services === b.cluster.services &&
   a.cluster.slices === b.cluster.slices &&
+  a.cluster.nodes === b.cluster.nodes &&
   a.problems.length === b.problems.length &&
   a.problems.every((problem, index) => problemText(problem) === problemText(b.problems[index] as Problem));
 
@@ -193,6 +194,7 @@ function readingOf(kinds: Kinds, telling: Telling): Reading {
     policies: values<Policy>("NetworkPolicy"),
     services: values<Service>("Service"),
     slices: values<EndpointSlice>("EndpointSlice"),
+    nodes: values<ClusterNode>("Node"),
   };
   const ofObjects = listed([...stores.values()].flatMap((store) => store.problems()));
   const problems = [...troubles, ...ofObjects, ...trusted.problems];

@@ -4,6 +4,7 @@
 import { type Address, parseAddress } from "../base/ip.ts";
 import { type Cluster, isSelectable, keyOf, type Pod } from "../model/cluster.ts";
 import type { Problem } from "../model/problem.ts";
+import type { Surroundings } from "../model/surroundings.ts";
 import { isUnknown } from "../model/unknown.ts";
 import type { Node } from "../node/follow.ts";
 import { addressesBehind } from "../node/tables.ts";
@@ -33,6 +34,8 @@ export interface Resolved {
   /** Keys of pods that should have an interface here and have none. */
   readonly missing: readonly string[];
   readonly problems: readonly Problem[];
+  /** Of the node's tables that this comes from. */
+  readonly surroundings?: Surroundings;
 }
 
 export function resolveInterfaces(cluster: Cluster, node: Node, options: ResolveOptions = {}): Resolved {

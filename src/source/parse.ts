@@ -1,7 +1,7 @@
 // Kubernetes objects from untrusted values: one parser for every source, which gives the model or Problems.
 
 import { assertNever } from "../base/assert.ts";
-import { keyOf, type Namespace, type Pod } from "../model/cluster.ts";
+import { type ClusterNode, keyOf, type Namespace, type Pod } from "../model/cluster.ts";
 import type { Policy } from "../model/policy.ts";
 import type { Problem } from "../model/problem.ts";
 import type { EndpointSlice, Service } from "../model/service.ts";
@@ -10,6 +10,7 @@ import type { Field, FieldPath, Issue, Place } from "./parse/fields.ts";
 import * as read from "./parse/fields.ts";
 import { classify, type ReadKind, type WrongKind } from "./parse/kinds.ts";
 import { parseNamespace } from "./parse/namespace.ts";
+import { parseNode } from "./parse/node.ts";
 import { parsePod } from "./parse/pod.ts";
 import { type ParsedPolicy, parsePolicy, policyEffect } from "./parse/policy.ts";
 import { parseService } from "./parse/service.ts";
@@ -45,7 +46,8 @@ export type ParsedObject =
   | (Identified & { readonly kind: "Pod"; readonly value: Pod })
   | (Identified & { readonly kind: "Namespace"; readonly value: Namespace })
   | (Identified & { readonly kind: "Service"; readonly value: Service })
-  | (Identified & { readonly kind: "EndpointSlice"; readonly value: EndpointSlice });
+  | (Identified & { readonly kind: "EndpointSlice"; readonly value: EndpointSlice })
+  | (Identified & { readonly kind: "Node"; readonly value: ClusterNode });
 
 export interface ParsedDocument {
   readonly objects: readonly ParsedObject[];
@@ -60,7 +62,7 @@ const NOTHING: ParsedDocument = { objects: [], problems: [] };
 const IGNORED = "the document is ignored";
 
 /**
- * Reads one document: a NetworkPolicy, Pod, Namespace, Service or EndpointSlice, or a list of them; other kinds are left
+ * Reads one document: a NetworkPolicy, Pod, Namespace, Service, EndpointSlice or Node, or a list of them; other kinds are left
  * alone, and so is null (an empty document). Never throws, whatever the value. Every problem is there, at most one for a
  * field.
  */
@@ -160,6 +162,12 @@ function parseObject(field: Field, kind: ReadKind, origin: Origin): ParsedDocume
       if (value === undefined) return ignored(field, origin, "the slice is ignored");
       const effect = "the rest of the slice counts";
       const identified = identify(field, origin, `EndpointSlice ${keyOf(value)}`, effect);
+      return { objects: [{ ...identified, kind, value }], problems: [] };
+    }
+    case "Node": {
+      const value = parseNode(field);
+      if (value === undefined) return ignored(field, origin, "the node is ignored");
+      const identified = identify(field, origin, `Node ${value.name}`, "the rest of the node counts");
       return { objects: [{ ...identified, kind, value }], problems: [] };
     }
     default:

@@ -2,7 +2,15 @@
 
 import type { Held } from "./diff.ts";
 import { portChanges } from "./port-changes.ts";
-import { type Endpoint, identityIn, isAudited, policyNumber, type Span, type State } from "./state.ts";
+import {
+  type Endpoint,
+  identityIn,
+  isAudited,
+  NODE_SCOPE,
+  policyNumber,
+  type Span,
+  type State,
+} from "./state.ts";
 
 /** The tables whose content the control plane alone decides. */
 export const DESIRED_TABLES = [
@@ -10,6 +18,7 @@ export const DESIRED_TABLES = [
   "addresses",
   "services",
   "endpoints",
+  "sources",
   "policy",
   "ports",
   "rows",
@@ -48,11 +57,31 @@ export function differences({ state, unsettled }: Held, want: State): Difference
       text: endpointText,
       unsettled: unsettled.endpoints,
     }),
+    ...ofMaps("sources", prefixesIn(want), prefixesIn(state), {
+      text: String,
+      unsettled: new Set(unsettled.sources.map(({ ifindex, cidr }) => prefixKey(ifindex, cidr))),
+    }),
+    ...ofMaps("node", portsIn(want), portsIn(state), {
+      text: String,
+      unsettled: new Set(unsettled.tunnelPorts ? ["tunnel ports"] : []),
+    }),
     ...ofPolicies(want, state, unsettled.policies),
     ...ofPorts(want, state, unsettled.ports),
     ...ofMaps("rows", want.rows, state.rows, { text: classesText, unsettled: new Set() }),
   ];
 }
+
+const prefixKey = (scope: number, cidr: string): string =>
+  `${scope === NODE_SCOPE ? "nodes" : `interface ${scope}`} ${cidr}`;
+
+/** Of scopes that are no endpoint's: what endpoints may send from is compared with the rest of them. */
+const prefixesIn = ({ scopes }: State): Map<string, string> =>
+  new Map(
+    [...scopes].flatMap(([scope, prefixes]) => prefixes.map((cidr) => [prefixKey(scope, cidr), "listed"])),
+  );
+
+const portsIn = ({ tunnelPorts }: State): Map<string, string> =>
+  new Map([["tunnel ports", tunnelPorts.join(",") || "none"]]);
 
 /** What the node's settings should be and are, by name. */
 export type Settings = Readonly<Record<string, number>>;
@@ -82,8 +111,11 @@ const classesText = (classes: readonly number[]): string => `classes ${classes.j
 const policyText = (policy: number): string =>
   `policy ${policyNumber(policy)}${isAudited(policy) ? " (audit)" : ""}`;
 
-function endpointText({ id, addresses, sources, policy }: Endpoint): string {
-  const more = sources.length === 0 ? "" : `, sources ${sources.join(",")}`;
+function endpointText({ id, addresses, sources, policy, link }: Endpoint): string {
+  const bridge = link?.bridge === undefined ? "" : `, bridge ${link.bridge}`;
+  const hardware =
+    link === undefined || link.hardware.length === 0 ? "" : `, hardware ${link.hardware.join(",")}`;
+  const more = `${sources.length === 0 ? "" : `, sources ${sources.join(",")}`}${hardware}${bridge}`;
   const own = addresses.join(",") || "none";
   return `id ${id}, ingress ${policyText(policy.ingress)}, egress ${policyText(policy.egress)}, addresses ${own}${more}`;
 }

@@ -10,7 +10,7 @@ import type { PrefixTable } from "../base/prefixes.ts";
 import { cidrFrom, cidrTable } from "./lookup.ts";
 import { type PortChange, portChanges, type Versions } from "./port-changes.ts";
 import { type SourceKey, type SourceWrite, sourceChanges } from "./sources.ts";
-import { type Endpoint, IDENTITY_DEFAULT, identityIn, POLICY_NONE, type State } from "./state.ts";
+import { type Endpoint, IDENTITY_DEFAULT, identityIn, POLICY_NONE, type State, sameLink } from "./state.ts";
 
 /** What the kernel holds, as read from it. */
 export interface Held {
@@ -21,11 +21,12 @@ export interface Held {
     readonly services: ReadonlySet<string>;
     readonly cidrs: ReadonlySet<string>;
     readonly endpoints: ReadonlySet<number>;
-    /** Of endpoints' sources, also those that allow nothing in either version. */
+    /** Of all scopes, also those that allow nothing in either version. */
     readonly sources: readonly SourceKey[];
     /** Policies whose rows cannot be read. */
     readonly policies: ReadonlySet<number>;
     readonly ports: boolean;
+    readonly tunnelPorts: boolean;
   };
 }
 
@@ -40,6 +41,7 @@ export const settledState = (state: State): Held => ({
     sources: [],
     policies: new Set(),
     ports: false,
+    tunnelPorts: false,
   },
 });
 
@@ -79,6 +81,8 @@ export interface Batch {
     readonly identity: Versions<number | typeof ABSENT>;
   }[];
   readonly sources: readonly SourceWrite[];
+  /** One entry where they change. */
+  readonly tunnelPorts: readonly Versions<readonly number[]>[];
   readonly endpoints: readonly EndpointWrite[];
   readonly remove: {
     readonly endpoints: readonly number[];
@@ -124,6 +128,10 @@ export function diff(held: Held, want: State): Changes {
   const endpoints = endpointChanges(held, want);
   const changed = endpoints.map(({ ifindex }) => ifindex);
   const sources = sourceChanges(have, want, { changed, leftovers: held.unsettled.sources });
+  const tunnelPorts =
+    held.unsettled.tunnelPorts || !sameList(have.tunnelPorts, want.tunnelPorts)
+      ? [{ live: have.tunnelPorts, next: want.tunnelPorts }]
+      : [];
   const prepare: Batch = {
     rows: rows.prepare,
     policies: policies.prepare,
@@ -132,6 +140,7 @@ export function diff(held: Held, want: State): Changes {
     addresses,
     services,
     sources: sources.prepare,
+    tunnelPorts,
     endpoints,
     remove: REMOVE_NOTHING,
   };
@@ -153,6 +162,7 @@ export function diff(held: Held, want: State): Changes {
       .filter(({ frontend }) => want.services.has(frontend))
       .map(({ frontend, identity }) => ({ frontend, identity: settled(identity) })),
     sources: sources.cleanup,
+    tunnelPorts: tunnelPorts.map((ports) => settled(ports)),
     endpoints: endpoints.map((write) => ({
       ...write,
       policy: settled(write.policy),
@@ -277,6 +287,7 @@ function sameEndpoint(a: Endpoint, b: Endpoint): boolean {
     a.id === b.id &&
     sameList(a.addresses, b.addresses) &&
     sameList(a.sources, b.sources) &&
+    sameLink(a.link, b.link) &&
     DIRECTIONS.every((direction) => a.policy[direction] === b.policy[direction])
   );
 }

@@ -7,6 +7,8 @@ type Pairs<K, V> = readonly (readonly [K, V])[];
 /** Same fields as State. */
 export interface PlainState {
   readonly endpoints: Pairs<number, Endpoint>;
+  readonly scopes: Pairs<number, readonly string[]>;
+  readonly tunnelPorts: readonly number[];
   readonly addresses: Pairs<string, number>;
   readonly services: Pairs<string, number>;
   readonly cidrs: Pairs<string, number>;
@@ -17,6 +19,8 @@ export interface PlainState {
 
 export const plainState = (state: State): PlainState => ({
   endpoints: [...state.endpoints],
+  scopes: [...state.scopes],
+  tunnelPorts: state.tunnelPorts,
   addresses: [...state.addresses],
   services: [...state.services],
   cidrs: [...state.cidrs],
@@ -27,6 +31,8 @@ export const plainState = (state: State): PlainState => ({
 
 export const stateFrom = (plain: PlainState): State => ({
   endpoints: new Map(plain.endpoints),
+  scopes: new Map(plain.scopes),
+  tunnelPorts: plain.tunnelPorts,
   addresses: new Map(plain.addresses),
   services: new Map(plain.services),
   cidrs: new Map(plain.cidrs),

@@ -1,6 +1,8 @@
-// What endpoints may send from besides their own addresses: prefixes, as few as say it, and how they change with an update.
+// Prefixes of scopes: what endpoints may send from besides their own addresses, the addresses of nodes, what is on a bridge's link. As few as
+// say it, and how they change with an update.
 
 import { type Cidr, cidrCovers, compareCidrs } from "../base/ip.ts";
+import { prefixTable } from "../base/prefixes.ts";
 import { cidrFrom } from "./lookup.ts";
 import type { State } from "./state.ts";
 
@@ -40,45 +42,76 @@ export interface Touched {
   readonly leftovers: readonly SourceKey[];
 }
 
+/** The prefixes of one scope: an endpoint's interface, a bridge's, or NODE_SCOPE. */
+const prefixesOf = ({ endpoints, scopes }: State, scope: number): readonly string[] | undefined =>
+  endpoints.get(scope)?.sources ?? scopes.get(scope);
+
+/** Number of entries. */
+export const countPrefixes = ({ endpoints, scopes }: State): number =>
+  [...[...endpoints.values()].map(({ sources }) => sources), ...scopes.values()].reduce(
+    (sum, prefixes) => sum + prefixes.length,
+    0,
+  );
+
 /** What becomes of the entries before the flip, after it, and in the end. */
 export function sourceChanges(have: State, want: State, { changed, leftovers }: Touched): SourceChanges {
-  const writes = changed.flatMap((ifindex) =>
-    writesOf({
-      ifindex,
-      live: have.endpoints.get(ifindex)?.sources,
-      next: want.endpoints.get(ifindex)?.sources ?? [],
-      leftovers: leftovers.filter((each) => each.ifindex === ifindex).map(({ cidr }) => cidr),
+  const left = Map.groupBy(leftovers, ({ ifindex }) => ifindex);
+  const gone = [...have.endpoints.keys()].filter((ifindex) => !want.endpoints.has(ifindex));
+  const scopes = new Set([...have.scopes.keys(), ...want.scopes.keys()]).values().filter((scope) => {
+    const [before = [], after = []] = [have.scopes.get(scope), want.scopes.get(scope)];
+    return left.has(scope) || !sameTexts(before, after);
+  });
+  const touched = [...new Set([...changed, ...gone, ...scopes, ...left.keys()])].map((scope) =>
+    changesOf(scope, {
+      live: prefixesOf(have, scope),
+      next: prefixesOf(want, scope) ?? [],
+      leftovers: (left.get(scope) ?? []).map(({ cidr }) => cidr),
+      isNew: want.endpoints.has(scope) && !have.endpoints.has(scope),
+      isKept: want.endpoints.has(scope) || want.scopes.has(scope) || have.scopes.has(scope),
     }),
   );
-  const isWanted = ({ ifindex, cidr }: SourceKey): boolean =>
-    want.endpoints.get(ifindex)?.sources.includes(cidr) ?? false;
-  const held = [...have.endpoints].flatMap(([ifindex, { sources }]) =>
-    sources.map((cidr) => ({ ifindex, cidr })),
-  );
-  const there = new Map([...held, ...leftovers].map((each) => [`${each.ifindex} ${each.cidr}`, each]));
   return {
-    prepare: writes,
-    cleanup: writes.filter(isWanted).map((write) => ({ ...write, live: write.next })),
-    remove: [...there.values()].filter((each) => !isWanted(each)),
+    prepare: touched.flatMap(({ prepare }) => prepare),
+    cleanup: touched.flatMap(({ cleanup }) => cleanup),
+    remove: touched.flatMap(({ remove }) => remove),
   };
 }
 
-interface SourcesOf {
-  readonly ifindex: number;
-  /** In force; undefined where the endpoint is not there yet. */
+const sameTexts = (a: readonly string[], b: readonly string[]): boolean =>
+  a === b || (a.length === b.length && a.every((text, index) => text === b[index]));
+
+interface Scope {
+  /** In force; undefined where there is none yet. */
   readonly live: readonly string[] | undefined;
   readonly next: readonly string[];
   readonly leftovers: readonly string[];
+  /** An endpoint that is not attached yet: both versions may say the same from the start. */
+  readonly isNew: boolean;
+  /** False for an endpoint that is detached after the flip, before its prefixes are removed. */
+  readonly isKept: boolean;
 }
 
-function writesOf({ ifindex, live, next, leftovers }: SourcesOf): SourceWrite[] {
-  // What is not attached yet may say the same in both versions from the start.
-  const before = live ?? next;
+function changesOf(ifindex: number, { live, next, leftovers, isNew, isKept }: Scope): SourceChanges {
+  const [held, wanted, left] = [new Set(live), new Set(next), new Set(leftovers)];
+  const all = [...held.union(wanted).union(left)];
+  const changing = all.filter((cidr) => left.has(cidr) || !held.has(cidr) || !wanted.has(cidr));
+  if (changing.length === 0) return { prepare: [], cleanup: [], remove: [] };
   // The longest prefix decides: each says what covers it too.
-  const covered = (by: readonly string[], cidr: string): boolean =>
-    by.some((outer) => cidrCovers(cidrFrom(outer), cidrFrom(cidr)));
-  return [...new Set([...before, ...next, ...leftovers])].flatMap((cidr) => {
-    const isThere = live?.includes(cidr) && next.includes(cidr) && !leftovers.includes(cidr);
-    return isThere ? [] : [{ ifindex, cidr, live: covered(before, cidr), next: covered(next, cidr) }];
-  });
+  const isLive = coverage(isNew ? next : (live ?? []));
+  const isNext = coverage(next);
+  const writes = changing.map((cidr) => ({ ifindex, cidr, live: isLive(cidr), next: isNext(cidr) }));
+  return {
+    prepare: isKept ? writes : [],
+    cleanup: writes.filter(({ cidr }) => wanted.has(cidr)).map((write) => ({ ...write, live: write.next })),
+    remove: changing.filter((cidr) => !wanted.has(cidr)).map((cidr) => ({ ifindex, cidr })),
+  };
+}
+
+/** Whether a prefix is one of these, or covered by one. */
+function coverage(prefixes: readonly string[]): (cidr: string) => boolean {
+  const table = prefixTable(prefixes.map((text) => [cidrFrom(text), true] as const));
+  return (text) => {
+    const { family, value, length } = cidrFrom(text);
+    return table.find(family, value, length) === true;
+  };
 }

@@ -63,6 +63,28 @@ export interface Endpoint {
   readonly sources: readonly string[];
   /** Number of the policy in force in each direction, or POLICY_NONE; with POLICY_AUDIT where it only tells. */
   readonly policy: { readonly [direction in Direction]: number };
+  /** What is known of its link; absent where nothing is. */
+  readonly link?: EndpointLink;
+}
+
+/** What the pod's end of the link must be, and what the node's end is part of. */
+export interface EndpointLink {
+  /** MAC addresses that the pod may send from, its own first; at most HARDWARE_MAX. NO_HARDWARE where it may send from none. */
+  readonly hardware: readonly string[];
+  /** Interface index of the bridge that the node's end is a port of; absent where the link is routed. */
+  readonly bridge?: number;
+}
+
+/** ENDPOINT_HARDWARE in bpf/layout.h. */
+export const HARDWARE_MAX = 8;
+
+/** No frame has this source: for a pod whose MAC address is somebody else's. */
+export const NO_HARDWARE = "00:00:00:00:00:00";
+
+const NO_LINK: EndpointLink = { hardware: [] };
+
+export function sameLink(a: EndpointLink = NO_LINK, b: EndpointLink = NO_LINK): boolean {
+  return a.bridge === b.bridge && a.hardware.join() === b.hardware.join();
 }
 
 /**
@@ -72,6 +94,13 @@ export interface Endpoint {
 export interface State {
   /** By interface index of the host-side link. */
   readonly endpoints: ReadonlyMap<number, Endpoint>;
+  /**
+   * Prefixes of other scopes than an endpoint's, canonical text, sorted; none covers another: under NODE_SCOPE the addresses of
+   * nodes, under a bridge's interface index what is on its link.
+   */
+  readonly scopes: ReadonlyMap<number, readonly string[]>;
+  /** UDP ports at which nodes decapsulate, sorted; at most TUNNEL_PORTS_MAX. */
+  readonly tunnelPorts: readonly number[];
   /** Address of a pod or Service (canonical text) to identity, with IDENTITY_FRONTEND where it is a Service's. */
   readonly addresses: ReadonlyMap<string, number>;
   /** Frontend of a Service (see serviceKey) to identity. */
@@ -86,8 +115,13 @@ export interface State {
   readonly policies: ReadonlyMap<number, ReadonlyMap<number, number>>;
 }
 
+/** No interface has this index. */
+export const NODE_SCOPE = 0;
+
 export const EMPTY_STATE: State = {
   endpoints: new Map(),
+  scopes: new Map(),
+  tunnelPorts: [],
   addresses: new Map(),
   services: new Map(),
   cidrs: new Map(),
@@ -102,7 +136,7 @@ export const EMPTY_STATE: State = {
  */
 export const LIMITS = {
   endpoints: 1_023,
-  sources: 16_384,
+  sources: 65_536,
   addresses: 131_072,
   services: 65_536,
   cidrs: 262_144,
@@ -123,6 +157,9 @@ export function serviceFrom(key: string): { readonly address: string; readonly p
 
 /** Addresses of one family that stand in an endpoint's entry (ENDPOINT_ADDRESSES in bpf/layout.h); more are `sources`. */
 export const OWN_ADDRESSES_MAX = 4;
+
+/** TUNNEL_PORTS in bpf/layout.h. */
+export const TUNNEL_PORTS_MAX = 32;
 
 export type LimitName = keyof typeof LIMITS;
 

@@ -190,6 +190,8 @@ export interface ArpFields {
   readonly protocolType?: number;
   readonly lengths?: readonly [hardware: number, protocol: number];
   readonly etherType?: number;
+  readonly senderHardware?: Part;
+  readonly targetHardware?: Part;
   /** Behind the packet. */
   readonly padding?: number;
 }
@@ -199,8 +201,8 @@ export const arp = ({ operation, sender, target, ...more }: ArpFields): Uint8Arr
     more.etherType ?? ETHER_TYPE.ARP,
     [...u16(more.hardwareType ?? 1), ...u16(more.protocolType ?? ETHER_TYPE.IPV4)],
     [...(more.lengths ?? [6, 4]), ...u16(operation)],
-    [...OWN_MAC, ...addressBytes(sender)],
-    [0, 0, 0, 0, 0, 0, ...addressBytes(target)],
+    [...(more.senderHardware ?? OWN_MAC), ...addressBytes(sender)],
+    [...(more.targetHardware ?? [0, 0, 0, 0, 0, 0]), ...addressBytes(target)],
     new Uint8Array(more.padding ?? 0).fill(0xaa),
   );
 

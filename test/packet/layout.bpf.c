@@ -44,12 +44,16 @@ static __always_inline void put(__u32 place, __u64 number) {
 
 // clang-format off
 READER(node, HOST(generation) HOST(ticks_per_second) EACH(i, TIMEOUTS) HOST(timeouts[i])
-       HOST(neighbour_rate))
+       HOST(neighbour_rate)
+       EACH(i, VERSIONS) HOST(tunnel_filter[i])
+       EACH(i, VERSIONS) EACH(j, TUNNEL_PORTS) HOST(tunnel_ports[i][j]))
 READER(endpoint, HOST(ifindex) HOST(id)
        HOST(policy[0][0]) HOST(policy[0][1]) HOST(policy[1][0]) HOST(policy[1][1])
-       HOST(addresses_v4_used) HOST(addresses_v6_used) HOST(more_sources)
+       HOST(addresses_v4_used) HOST(addresses_v6_used) HOST(more_sources) HOST(hardware_used)
+       HOST(bridge) BE64(hardware_mask)
        EACH(i, ENDPOINT_ADDRESSES) BE32(addresses_v4[i])
-       EACH(i, ENDPOINT_ADDRESSES) { BE64(addresses_v6[i].high) BE64(addresses_v6[i].low) })
+       EACH(i, ENDPOINT_ADDRESSES) { BE64(addresses_v6[i].high) BE64(addresses_v6[i].low) }
+       EACH(i, ENDPOINT_HARDWARE) BE64(hardware[i]))
 READER(source_v4_key, HOST(length) HOST(ifindex) BE32(address))
 READER(source_v6_key, HOST(length) HOST(ifindex) EACH(i, 4) BE32(address[i]))
 READER(source, HOST(allowed[0]) HOST(allowed[1]))

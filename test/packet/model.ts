@@ -37,7 +37,20 @@ export function judge(memory: Memory, direction: Direction, frame: Uint8Array): 
   const ofLink = out ? judgeSaid(read) : isHeard(read) ? "neighbour" : undefined;
   if (ofLink !== undefined) return ofLink;
   if (out && !isOwn(read.family, read.source)) return "spoofed";
+  if (out && isTunnel(read) && isNodes(read.destination)) return "encapsulated";
   return judgeIp(memory, direction, read);
+}
+
+/** What this world's nodes listen to: their own addresses, their links', and everybody's. */
+const isNodes = (address: string): boolean =>
+  /^(0a010001|0a01ffff|7f|a9fe|[e][0-9a-f]{7}$|f{8}$|fd010{27}1|0{31}1$|fe[89ab]|ff[0-9a-f]{30}$)/.test(
+    address,
+  );
+
+/** UDP to where tunnels end, and packets in packets. */
+function isTunnel({ protocol, part, destinationPort = 0 }: Packet): boolean {
+  if (protocol !== 17) return [4, 41, 47, 55, 94, 97, 98, 115, 137, 143].includes(protocol);
+  return part !== "later" && [4754, 4789, 4790, 6080, 6081, 6635, 7777, 8285, 8472].includes(destinationPort);
 }
 
 const isNone = (address: string): boolean => /^0*$/.test(address);
@@ -122,10 +135,11 @@ interface Meant {
 /** Whether it goes to the multicast address that is there for it, or, on the link, to whom it is about. */
 function isMeant({ type, destination, target, nobody }: Meant): boolean {
   if (type === 133) return destination === `ff02${"0".repeat(26)}02`;
-  if (type === 136) return destination === `ff02${"0".repeat(26)}01` || !/^ff/.test(destination);
+  const isHere = isLinkLocal(destination) || (isNodes(destination) && !/^ff/.test(destination));
+  if (type === 136) return isHere || destination === `ff02${"0".repeat(26)}01`;
   if (/^ff/.test(target)) return false;
   if (destination === `ff02${"0".repeat(19)}1ff${target.slice(-6)}`) return true;
-  return !nobody && destination === target;
+  return !nobody && destination === target && isHere;
 }
 
 /** Whether the records of a report (type, no auxiliary data, count of sources, addresses) fill these bytes. */

@@ -61,6 +61,9 @@ testTable("neighbour discovery", world, [
             asks(own, a.node),
             asks(own, a.node, { options: OPTION.source }),
             asks(own, LINK_LOCAL, { destination: LINK_LOCAL, options: OPTION.source }),
+            // Whether the node is still there.
+            asks(own, a.node, { destination: a.node, options: OPTION.source }),
+            tells(own, own, { destination: a.node, options: OPTION.target, reserved: 0x40000000 }),
             tells(own, own),
             tells(own, own, { options: OPTION.target }),
             tells(own, own, { destination: LINK_LOCAL, options: OPTION.target, reserved: 0xe0000000 }),
@@ -103,17 +106,20 @@ testTable("neighbour discovery", world, [
     steps: (a) => POD_NAMES.flatMap((name) => inexact(a, name).map((each) => outOf(name, each, "malformed"))),
   },
   {
-    name: "goes to the addresses that it is for, whatever the policy",
+    name: "goes to nobody beyond the link, whatever the policy",
     families: [V6],
     steps: (a) =>
       POD_NAMES.flatMap((name) => {
         const own = a.pods[name];
         return [
+          asks(own, a.stranger, { destination: a.stranger }),
+          asks(own, a.trusted, { destination: a.trusted, options: OPTION.source }),
           asks(own, a.stranger, { destination: solicitedNode(a.pods.in) }),
           asks(own, a.stranger, { destination: ALL_NODES }),
           asks(own, a.stranger, { destination: LINK_LOCAL }),
           asks(own, ALL_NODES, { destination: solicitedNode(ALL_NODES) }),
           asks(UNSPECIFIED, LINK_LOCAL, { destination: LINK_LOCAL }),
+          tells(own, own, { destination: a.stranger, options: OPTION.target }),
           tells(own, own, { destination: ALL_ROUTERS }),
           tells(own, own, { destination: address("ff0e::1") }),
           tells(own, own, { destination: address("ff05::1") }),

@@ -19,9 +19,10 @@ import {
   SYN_ACK,
   solicitedNode,
   tcpSegment,
+  udpSegment,
 } from "./frames.ts";
 import { useWorld } from "./table.ts";
-import { type Addresses, BOTH_FAMILIES, ELSEWHERE, type PodName, THIS_NODE } from "./world.ts";
+import { type Addresses, BOTH_FAMILIES, BRIDGE, ELSEWHERE, type PodName, THIS_NODE } from "./world.ts";
 
 const world = useWorld();
 afterEach(() => world().enforce());
@@ -84,7 +85,7 @@ const PRODUCERS: Readonly<Record<string, Readonly<Record<Direction, Producer | t
     return way.ask("both", source.family === 4 ? request : neighbour(asks));
   }),
   audit: both(async (way) => {
-    await world().enforce(undefined, undefined, "audit");
+    await world().enforce(undefined, undefined, { mode: "audit" });
     return way.ask("both", way.frame("both", "stranger", SYN));
   }),
   denied: both((way) => way.ask("both", way.frame("both", "stranger", SYN))),
@@ -128,6 +129,17 @@ const PRODUCERS: Readonly<Record<string, Readonly<Record<Direction, Producer | t
       await world().setNeighbourRate();
       return reason;
     },
+  },
+  encapsulated: {
+    ingress: NEVER,
+    egress: ({ ask, a }) => ask("open", frame(a.pods.open, a.node, udpSegment(40_000, 8472))),
+  },
+  misdirected: {
+    ingress: async ({ ask, a }) => {
+      await world().enforce(undefined, undefined, { link: () => ({ hardware: [], bridge: BRIDGE }) });
+      return ask("open", frame(a.stranger, a.friend, SYN));
+    },
+    egress: NEVER,
   },
   unknown: both((way) => {
     const { bench } = world();

@@ -9,9 +9,11 @@ import { type Bench, openBench } from "../../src/engines/kernel.ts";
 import { REASON_NAMES, REASONS, Reason, Timeout } from "../../src/gen/layout.ts";
 import { type Cluster, keyOf, type Pod } from "../../src/model/cluster.ts";
 import type { Rule } from "../../src/model/policy.ts";
+import type { Surroundings } from "../../src/model/surroundings.ts";
 import { compile } from "../../src/policy/compile.ts";
 import { NOTHING_NUMBERED, type Numbering } from "../../src/policy/numbers.ts";
-import { address, block, cluster, namespace, pod, policy, ports, selector } from "../support/model.ts";
+import type { EndpointLink } from "../../src/state/state.ts";
+import { address, block, cidr, cluster, namespace, pod, policy, ports, selector } from "../support/model.ts";
 import { OBJECT } from "../support/object.ts";
 
 /** Named by the directions in which they are isolated. */
@@ -67,6 +69,14 @@ const podsWith = (sources: readonly string[]): Pod[] =>
     }),
   );
 
+/** The node's own address is that of `node`; its tunnels have a port of their own besides those that are well known. */
+export const TUNNEL_PORT = 7_777;
+const SURROUNDINGS: Surroundings = {
+  nodeAddresses: ["10.1.0.1/32", "fd01::1/128", "10.1.255.255/32"].map(cidr),
+  onLink: new Map(),
+  tunnelPorts: [TUNNEL_PORT],
+};
+
 /** The pods, and these rules for both directions in which a pod is isolated; what "both" may send from besides. */
 export function worldWith(rules: readonly Rule[], sources: readonly string[] = []): Cluster {
   const isolating = (name: PodName, ingress: boolean, egress: boolean) =>
@@ -81,6 +91,18 @@ export function worldWith(rules: readonly Rule[], sources: readonly string[] = [
     pods: podsWith(sources),
     policies: [isolating("in", true, false), isolating("out", false, true), isolating("both", true, true)],
   });
+}
+
+/** No interface of a pod. */
+export const BRIDGE = 999_999;
+
+export interface More {
+  /** The whole node reports only what it would drop. */
+  readonly mode?: "audit";
+  /** What is known of the pods' links; by default nothing. */
+  readonly link?: (name: PodName) => EndpointLink;
+  /** Prefixes on the link of BRIDGE. */
+  readonly onLink?: readonly string[];
 }
 
 export interface Question {
@@ -99,10 +121,9 @@ export interface World {
   /** Runs one packet; the reason in words. Throws where verdict and counters do not say the same of it. */
   ask(question: Question): string;
   /**
-   * Puts these rules into force, by default RULES, and gives the pod "both" these sources, by default none. With "audit", the
-   * whole node only tells what it would drop.
+   * Puts these rules into force, by default RULES, and gives the pod "both" these sources, by default none.
    */
-  enforce(rules?: readonly Rule[], sources?: readonly string[], mode?: "audit"): Promise<void>;
+  enforce(rules?: readonly Rule[], sources?: readonly string[], more?: More): Promise<void>;
   /** All packets and bytes counted so far, those of no endpoint included. */
   counted(): Counted;
   /** Of one pod, by "direction reason" in words. */
@@ -151,13 +172,17 @@ export async function openWorld(): Promise<World> {
       const verdict = bench.run({ direction, hook, ifindex: ifindexOf(name), ingressIfindex: from, frame });
       return reasonOf({ before, after: read(bench, id), direction, verdict, bytes: frame.length });
     },
-    async enforce(rules = RULES, sources = [], mode = undefined) {
+    async enforce(rules = RULES, sources = [], { mode, link, onLink } = {}) {
       const world = { ...worldWith(rules, sources), ...(mode && { mode }) };
       const locals = POD_NAMES.map((name) => ({
         pod: present(world.pods.get(keyOf({ namespace: "x", name })), name),
         ifindex: ifindexOf(name),
+        ...(link && { link: link(name) }),
       }));
-      const compiled = compile(world, locals, numbering);
+      const compiled = compile(world, locals, numbering, {
+        ...SURROUNDINGS,
+        ...(onLink && { onLink: new Map([[BRIDGE, onLink.map(cidr)]]) }),
+      });
       await bench.bring(compiled.state);
       numbering = compiled.numbering;
       ids = new Map(

@@ -46,6 +46,7 @@ interface Memory {
   readonly ports: Pair<number>[];
   readonly rows: Map<number, ReadonlySet<number>>;
   readonly policies: Map<number, Map<number, number>>;
+  tunnelPorts: Pair<readonly number[]>;
   /** Made of `cidrs` when first asked for after a change. */
   trie: PrefixTable<Pair<number>> | undefined;
 }
@@ -61,6 +62,7 @@ export function simulate(): KernelMemory {
     ports: Array.from({ length: PORT_LINE_SIZE }, () => [0, 0]),
     rows: new Map(),
     policies: new Map(),
+    tunnelPorts: [[], []],
     trie: undefined,
   };
   return {
@@ -141,6 +143,10 @@ function* sets(memory: Memory, batch: Batch): Generator<() => void> {
     yield () => memory.services.set(frontend, pair(identity));
   for (const { ifindex, cidr, ...versions } of batch.sources)
     yield () => memory.sources.set(`${ifindex} ${cidr}`, pair(versions));
+  for (const versions of batch.tunnelPorts)
+    yield () => {
+      memory.tunnelPorts = pair(versions);
+    };
   for (const { ifindex, endpoint, policy, moreSources } of batch.endpoints)
     yield () => memory.endpoints.set(ifindex, { endpoint, policy: pair(policy), moreSources });
 }
@@ -186,6 +192,15 @@ function read(memory: Memory): Held {
         },
       ]),
     ),
+    scopes: new Map(
+      Map.groupBy(
+        sources.filter(([of, , value]) => !memory.endpoints.has(of) && value[version]),
+        ([of]) => of,
+      )
+        .entries()
+        .map(([of, entries]) => [of, entries.map(([, cidr]) => cidr)]),
+    ),
+    tunnelPorts: memory.tunnelPorts[version] ?? [],
     addresses: inForce(memory.addresses),
     services: inForce(memory.services),
     cidrs: new Map([...memory.cidrs].map(([key, value]) => [key, value[version] as number])),
@@ -206,10 +221,9 @@ function read(memory: Memory): Held {
       services: differ(memory.services),
       cidrs: differ(memory.cidrs),
       endpoints: differ(endpoints.map(([key, { policy }]) => [key, policy])),
-      sources: sources.flatMap(([ifindex, cidr, [a, b]]) =>
-        a && b && memory.endpoints.has(ifindex) ? [] : [{ ifindex, cidr }],
-      ),
+      sources: sources.flatMap(([ifindex, cidr, [a, b]]) => (a && b ? [] : [{ ifindex, cidr }])),
       ports: memory.ports.some(([a, b]) => a !== b),
+      tunnelPorts: memory.tunnelPorts[0].join() !== memory.tunnelPorts[1].join(),
     },
   };
 }

@@ -33,8 +33,7 @@ export async function dumpDifferences(
   options: WriteOptions,
 ): Promise<number> {
   if (table !== undefined && !isDesired(table)) {
-    const reason =
-      table === "sources" ? "sources are compared as part of endpoints" : `${table} has no desired state`;
+    const reason = `${table} has no desired state`;
     throw new CommandError(`--diff: ${reason}; there are ${DESIRED_TABLES.join(", ")}`, EXIT.usage);
   }
   const [{ found, generation }, { names }] = await Promise.all([compare(context), namesFor(context)]);
@@ -112,6 +111,7 @@ function aboutOf(table: DesiredTable, key: string, names: NamesView): readonly s
     addresses: () => one(names.addresses[key]),
     services: () => one(names.services[key]),
     endpoints: () => one(names.endpoints[key]),
+    sources: () => [],
     policy: () => names.policies[key]?.of ?? [],
     ports: () => [],
     rows: () => one(names.rows[key]),

@@ -38,7 +38,7 @@ const TEXTS = new Map(
 );
 
 /** Dropped by the guard on what pods send, whatever the policy. */
-const GUARD: ReadonlySet<string> = new Set(["router", "limited"]);
+const GUARD: ReadonlySet<string> = new Set(["router", "limited", "encapsulated", "misdirected"]);
 
 /** "TCP/80 from shop/client": what the opener of the flow asked for. */
 function askedText(event: Omit<EventView, "text">): string {

@@ -6,7 +6,7 @@ import type { WatchEvent } from "./events.ts";
 import { type Cause, Failure, failureOf, listsAnew } from "./failure.ts";
 import type { Client } from "./http.ts";
 import { type Interner, openInterner } from "./intern.ts";
-import { type Kind, SERVED, type Served, selectionOf } from "./kinds.ts";
+import { type Kind, SERVED, type Served } from "./kinds.ts";
 import { identityOf, type Reader, readItem } from "./objects.ts";
 import type { Observer } from "./observed.ts";
 import { type ListOptions, listAll, versionNow } from "./pages.ts";
@@ -268,10 +268,9 @@ const readerOf = ({ kind, served, shared, interner }: Run): Reader => ({
   interner,
 });
 
-const listOptions = ({ kind, shared, served, signal, observer }: Run): ListOptions => ({
+const listOptions = ({ shared, served, signal, observer }: Run): ListOptions => ({
   client: shared.client,
   path: served.path,
-  selection: selectionOf(kind, shared.node),
   timing: shared.timing,
   signal,
   onBytes: () => observer.heard(),

@@ -29,8 +29,3 @@ export const SERVED: Readonly<Record<Kind, readonly [Served, ...Served[]]>> = {
   ],
   Node: [of(CORE, "nodes")],
 };
-
-/** What of a kind is asked for: of nodes only the own one. */
-export function selectionOf(kind: Kind, node: string): Readonly<Record<string, string>> {
-  return kind === "Node" ? { fieldSelector: `metadata.name=${node}` } : {};
-}

@@ -1,6 +1,6 @@
 // One raw object of the API server, read by the parser of all sources and trimmed to what Weir goes by.
 
-import type { Namespace, Pod } from "../../model/cluster.ts";
+import type { ClusterNode, Namespace, Pod } from "../../model/cluster.ts";
 import type { Policy } from "../../model/policy.ts";
 import type { Problem } from "../../model/problem.ts";
 import type { EndpointSlice, Service } from "../../model/service.ts";
@@ -17,7 +17,7 @@ export interface Values {
   readonly Pod: Pod;
   readonly Service: Service;
   readonly EndpointSlice: EndpointSlice;
-  readonly Node: { readonly name: string };
+  readonly Node: ClusterNode;
 }
 
 export type Value = Values[Kind];
@@ -68,8 +68,6 @@ const nowhere = { where: () => ({}) };
 /** Errors: Failure as of identityOf(). What else is wrong with it is a problem of the item. */
 export function readItem(raw: unknown, reader: Reader): Item {
   const identity = identityOf(raw, reader);
-  if (reader.kind === "Node")
-    return { ...identity, value: { name: identity.key }, complete: true, problems: NO_PROBLEMS };
   const fields = isMap(raw) ? raw : {};
   const { objects, problems } = parseDocument(
     { ...shaped(fields, reader), kind: reader.kind, apiVersion: apiVersionOf(reader.served) },
@@ -79,9 +77,7 @@ export function readItem(raw: unknown, reader: Reader): Item {
   const found = [...problems, ...(object?.problems ?? [])];
   return {
     ...identity,
-    value:
-      object?.value &&
-      trimmed(object.value as Exclude<Value, Values["Node"]>, runningAs(raw, identity), reader),
+    value: object?.value && trimmed(object.value, runningAs(raw, identity), reader),
     complete: object?.complete ?? false,
     problems: found.length === 0 ? NO_PROBLEMS : found.map((problem) => named(problem, reader, identity.key)),
   };
@@ -130,11 +126,7 @@ function withNodes(fields: Record<string, unknown>, { apiVersion }: Served): Rec
   };
 }
 
-function trimmed(
-  value: Exclude<Value, Values["Node"]>,
-  uid: string,
-  { kind, node, interner }: Reader,
-): Value {
+function trimmed(value: Value, uid: string, { kind, node, interner }: Reader): Value {
   switch (kind) {
     case "Pod":
       return trimmedPod(value as Pod, uid, { node, interner });

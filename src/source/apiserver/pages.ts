@@ -16,7 +16,6 @@ interface Page {
 export interface ListOptions {
   readonly client: Client;
   readonly path: string;
-  readonly selection: Readonly<Record<string, string>>;
   readonly timing: Timing;
   readonly signal: AbortSignal;
   /** Called whenever something comes. */
@@ -59,8 +58,8 @@ async function readPage(
   query: Readonly<Record<string, string>>,
   onItem: (raw: unknown) => void,
 ): Promise<Page> {
-  const { client, selection, timing, signal, onBytes } = options;
-  const path = `${options.path}?${new URLSearchParams({ ...selection, ...query })}`;
+  const { client, timing, signal, onBytes } = options;
+  const path = `${options.path}?${new URLSearchParams(query)}`;
   const late = new AbortController();
   const reason = new Failure(`a page of the list took more than ${timing.pageMs} ms`, path, {
     why: "silent",

@@ -1,7 +1,7 @@
 // The readings of all files put together: one cluster, duplicates resolved, every problem in the order of the files.
 
 import { memo } from "../../base/memo.ts";
-import { type Cluster, keyOf, type Namespace, type Pod } from "../../model/cluster.ts";
+import { type Cluster, type ClusterNode, keyOf, type Namespace, type Pod } from "../../model/cluster.ts";
 import type { Policy } from "../../model/policy.ts";
 import type { Problem } from "../../model/problem.ts";
 import type { EndpointSlice, Service } from "../../model/service.ts";
@@ -42,17 +42,19 @@ export function assemble(
   const policies = new Map<string, Policy>();
   const services = new Map<string, Service>();
   const slices = new Map<string, EndpointSlice>();
+  const nodes = new Map<string, ClusterNode>();
   for (const [object, ...others] of groups.values()) {
     if (object === undefined) continue;
     if (object.kind === "Namespace") namespaces.set(object.value.name, object.value);
     else if (object.kind === "Pod") pods.set(keyOf(object.value), object.value);
     else if (object.kind === "Service") services.set(keyOf(object.value), object.value);
+    else if (object.kind === "Node") nodes.set(object.value.name, object.value);
     else if (object.kind === "EndpointSlice") slices.set(keyOf(object.value), object.value);
     else if (others.some((other) => !isCopy(other, object)))
       for (const policy of isolateAll([object, ...others])) policies.set(keyOf(policy), policy);
     else policies.set(keyOf(object.value), object.value);
   }
-  const cluster: Cluster = { namespaces, pods, policies, services, slices };
+  const cluster: Cluster = { namespaces, pods, policies, services, slices, nodes };
   const inFiles = readings.flatMap((reading) => listed(problemsOf(reading, groups), reading.file));
   return { cluster, problems: [...problems, ...inFiles], files: readings.length, readable: true };
 }

@@ -11,6 +11,7 @@ const READ_KINDS = {
   Namespace: "v1",
   Service: "v1",
   EndpointSlice: "discovery.k8s.io/v1",
+  Node: "v1",
 } as const;
 
 export type ReadKind = keyof typeof READ_KINDS;

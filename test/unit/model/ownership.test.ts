@@ -13,6 +13,7 @@ const of = (key: string, more: Partial<Pod> = {}): Pod => ({ ...pod(key, [X]), .
 
 const node = (name: string, ...ranges: readonly string[]): ClusterNode => ({
   name,
+  addresses: [],
   podCidrs: ranges.map(cidr),
 });
 

@@ -43,6 +43,7 @@ export function route(prefix: string, ifindex: number, more: Partial<NetRoute> =
 export const tables = (links: readonly NetLink[], more: Partial<NodeTables> = {}): NodeTables => ({
   links: new Map(links.map((link) => [link.ifindex, link])),
   routes: [],
+  local: [],
   neighbours: [],
   forwarding: [],
   inside: new Map(),

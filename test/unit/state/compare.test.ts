@@ -9,6 +9,8 @@ const WANT: State = {
   endpoints: new Map([
     [7, { id: 1, addresses: ["10.0.0.1"], sources: [], policy: { ingress: 1, egress: 0 } }],
   ]),
+  scopes: new Map([[0, ["10.0.0.9/32"]]]),
+  tunnelPorts: [4789],
   addresses: new Map([
     ["10.0.0.1", 1],
     ["10.0.0.2", 2],

@@ -50,14 +50,14 @@ describe.each([
     expect(world.kind("Pod").differences).toBe(0);
   });
 
-  test("it asks for what it may ask, with its name and token, and of nodes for its own", async () => {
+  test("it asks for what it may ask, with its name and token, and for all of each kind", async () => {
     const world = await openWorld({ streams });
     await world.converged("the first list");
     const { asked } = world.server;
-    for (const { kind, headers, query } of asked) {
+    for (const { headers, query } of asked) {
       expect(headers.authorization).toBe("Bearer token-1");
       expect(headers["user-agent"]).toBe("weir/test");
-      expect(query.get("fieldSelector")).toBe(kind === "Node" ? `metadata.name=${NODE}` : null);
+      expect(query.get("fieldSelector")).toBeNull();
     }
     const watches = asked.filter(({ type }) => type !== "list");
     for (const { query } of watches) {
