@@ -108,8 +108,7 @@ std::vector<uint16_t> PortsOf(const std::string &kind, const Value &data) {
     if (std::find(wanted.begin(), wanted.end(), type) == wanted.end())
       return;
     uint16_t port = ntohs(value.As<uint16_t>().value_or(0));
-    if (port != 0 &&
-        std::find(ports.begin(), ports.end(), port) == ports.end())
+    if (port != 0 && std::find(ports.begin(), ports.end(), port) == ports.end())
       ports.push_back(port);
   });
   return ports;

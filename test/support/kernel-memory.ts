@@ -29,6 +29,9 @@ export interface KernelMemory {
   allows(question: Question): boolean;
   /** Whether the endpoint may send from the address, its own ones apart. */
   isSource(ifindex: number, address: Address): boolean;
+  /** Whether the address is in a scope that is no endpoint's. */
+  inScope(scope: number, address: Address): boolean;
+  tunnelPorts(): readonly number[];
   /** Single writes, in an order that the caller's numbers choose. */
   writes(batch: Batch, random: Iterable<number>): Generator<() => void>;
   flip(): void;
@@ -67,7 +70,10 @@ export function simulate(): KernelMemory {
   };
   return {
     allows: (question) => allows(memory, question),
-    isSource: (ifindex, address) => isSource(memory, ifindex, address),
+    isSource: (ifindex, address) =>
+      memory.endpoints.get(ifindex)?.moreSources === true && inScope(memory, ifindex, address),
+    inScope: (scope, address) => inScope(memory, scope, address),
+    tunnelPorts: () => memory.tunnelPorts[memory.generation & 1] ?? [],
     *writes(batch, random) {
       const list = [...sets(memory, batch), ...removals(memory, batch.remove)];
       const numbers = random[Symbol.iterator]();
@@ -105,9 +111,8 @@ function allows(memory: Memory, { ifindex, direction, remote, place }: Question)
   return memory.rows.get(row)?.has(memory.ports[place]?.[version] ?? 0) ?? false;
 }
 
-/** As is_source_v4() and is_source_v6() in bpf/source.h, where the endpoint says that there are any. */
-function isSource(memory: Memory, ifindex: number, address: Address): boolean {
-  if (!memory.endpoints.get(ifindex)?.moreSources) return false;
+/** As is_source_v4() and is_source_v6() in bpf/source.h. */
+function inScope(memory: Memory, ifindex: number, address: Address): boolean {
   const own = [...memory.sources].flatMap(([key, value]) => {
     const [of, text = ""] = key.split(" ");
     return Number(of) === ifindex ? [[cidrFrom(text), value] as const] : [];

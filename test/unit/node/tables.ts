@@ -14,6 +14,15 @@ export const veth = (ifindex: number, name: string, peerNetns?: number): NetLink
   ...(peerNetns === undefined ? {} : { peerNetns }),
 });
 
+/** A device of some kind, or hardware. */
+export const link = (ifindex: number, name: string, more: Partial<NetLink> = {}): NetLink => ({
+  ifindex,
+  name,
+  type: LinkType.ETHER,
+  flags: 0,
+  ...more,
+});
+
 export const bridge = (ifindex: number, name: string): NetLink => ({
   ifindex,
   name,

@@ -2,14 +2,15 @@
 
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { type Address, cidrContains } from "../../../src/base/ip.ts";
+import { type Address, cidrContains, cidrOf } from "../../../src/base/ip.ts";
 import { type Cluster, EMPTY_CLUSTER } from "../../../src/model/cluster.ts";
+import type { Surroundings } from "../../../src/model/surroundings.ts";
 import { type Compiled, compile } from "../../../src/policy/compile.ts";
 import { NOTHING_NUMBERED } from "../../../src/policy/numbers.ts";
 import { placeOf } from "../../../src/policy/ports.ts";
 import { diff, settledState } from "../../../src/state/diff.ts";
 import { type Answer, cidrFrom, planOf } from "../../../src/state/lookup.ts";
-import type { State } from "../../../src/state/state.ts";
+import { NODE_SCOPE, type State } from "../../../src/state/state.ts";
 import { type KernelMemory, type Question, simulate } from "../../support/kernel-memory.ts";
 import { questions, questionText } from "../../support/questions.ts";
 import { clusterWithServices, type ServiceQuestion, serviceQuestions } from "../../support/service-worlds.ts";
@@ -112,6 +113,35 @@ function edited(last: Cluster, other: Cluster, choice: number): Cluster {
 /** Every address that pods of these worlds live at, and one outside. */
 const SENDERS = Array.from({ length: 17 }, (_, number) => [v4(number), v6(number)]).flat();
 
+/** Nodes and bridges as they may come and go around the pods. */
+const surroundings: fc.Arbitrary<Surroundings> = fc
+  .record({
+    nodes: fc.subarray(SENDERS),
+    length: fc.constantFrom(24, 30, 32),
+    ports: fc.uniqueArray(fc.integer({ min: 1, max: 65_535 }), { maxLength: 3 }),
+    onLink: fc.subarray(SENDERS),
+  })
+  .map(({ nodes, length, ports, onLink }) => {
+    const prefix = ({ family, value }: Address) => cidrOf(family, value, family === 4 ? length : length * 4);
+    return {
+      nodeAddresses: nodes.map(prefix),
+      onLink: new Map([[BRIDGE, onLink.map(prefix)]]),
+      tunnelPorts: ports,
+    };
+  });
+
+const BRIDGE = 7_000;
+/** Every other pod is on it. */
+const linked = (world: Cluster) =>
+  localsOf(world).map((local, at) =>
+    at % 2 === 0 ? local : { ...local, link: { hardware: ["02:00:00:00:00:01"], bridge: BRIDGE } },
+  );
+
+const inScopes =
+  ({ scopes }: State) =>
+  (scope: number, address: Address): boolean =>
+    scopes.get(scope)?.some((text) => cidrContains(cidrFrom(text), address)) ?? false;
+
 const sourcesOf =
   ({ endpoints }: State) =>
   (ifindex: number, address: Address): boolean =>
@@ -120,11 +150,11 @@ const sourcesOf =
 /** Takes the memory from one world to the next, asking between any two writes. */
 function update(
   run: { memory: KernelMemory; last: Cluster; compiled: Compiled },
-  world: Cluster,
+  { world, around }: { world: Cluster; around: Surroundings },
   random: Iterable<number>,
 ): Compiled {
   const { memory, last, compiled: before } = run;
-  const after = compile(world, localsOf(world), before.numbering);
+  const after = compile(world, linked(world), before.numbering, around);
   const changes = diff(settledState(before.state), after.state);
   const plans = { before: planOf(before.state), after: planOf(after.state) };
   const both = ({ ifindex }: Question) =>
@@ -138,7 +168,16 @@ function update(
     }));
   const sources = { before: sourcesOf(before.state), after: sourcesOf(after.state) };
   const senders = [...before.state.endpoints.keys()].filter((ifindex) => after.state.endpoints.has(ifindex));
+  const scopes = { before: inScopes(before.state), after: inScopes(after.state) };
+  const ports = { before: before.state.tunnelPorts, after: after.state.tunnelPorts };
   const check = (which: "before" | "after", when: string) => {
+    expect(memory.tunnelPorts(), when).toEqual(ports[which]);
+    for (const scope of [NODE_SCOPE, BRIDGE]) {
+      for (const address of SENDERS) {
+        if (memory.inScope(scope, address) !== scopes[which](scope, address))
+          throw new Error(`${when}: kernel and plan differ on ${address.text} in scope ${scope}`);
+      }
+    }
     for (const ifindex of senders) {
       for (const address of SENDERS) {
         if (memory.isSource(ifindex, address) !== sources[which](ifindex, address))
@@ -168,7 +207,7 @@ const NOTHING = EMPTY_CLUSTER;
 
 describe("an update", { timeout: PATIENCE_MS }, () => {
   test("gives at every write the old or the new verdict, and in the end the new one", () => {
-    const steps = fc.array(fc.tuple(fc.oneof(cluster, clusterWithServices), fc.nat()), {
+    const steps = fc.array(fc.tuple(fc.oneof(cluster, clusterWithServices), surroundings, fc.nat()), {
       minLength: 2,
       maxLength: 4,
     });
@@ -177,9 +216,12 @@ describe("an update", { timeout: PATIENCE_MS }, () => {
         const memory = simulate();
         let compiled = compile(NOTHING, [], NOTHING_NUMBERED);
         let last = NOTHING;
-        for (const [other, choice] of worlds) {
+        for (const write of memory.writes(diff(memory.read(), compiled.state).prepare, random)) write();
+        memory.flip();
+        for (const write of memory.writes(diff(memory.read(), compiled.state).cleanup, random)) write();
+        for (const [other, around, choice] of worlds) {
           const world = last === NOTHING ? other : edited(last, other, choice);
-          compiled = update({ memory, last, compiled }, world, random);
+          compiled = update({ memory, last, compiled }, { world, around }, random);
           const held = memory.read();
           expect(normal(held.state)).toBe(normal(compiled.state));
           expect(held.unsettled).toEqual(settledState(compiled.state).unsettled);
@@ -193,6 +235,10 @@ describe("an update", { timeout: PATIENCE_MS }, () => {
 });
 
 const normal = (state: State): string =>
-  JSON.stringify(state, (_, value) =>
-    value instanceof Map ? [...value].sort(([a], [b]) => (String(a) < String(b) ? -1 : 1)) : value,
+  JSON.stringify(Object.entries(state).sort(byKey), (_, value) =>
+    value instanceof Map ? [...value].sort(byKey) : value,
   );
+
+function byKey([a]: readonly [unknown, unknown], [b]: readonly [unknown, unknown]): number {
+  return String(a) < String(b) ? -1 : 1;
+}

@@ -65,7 +65,7 @@ describe.each([
       expect(Number(query.get("timeoutSeconds"))).toBeGreaterThanOrEqual(60);
       expect(Number(query.get("timeoutSeconds"))).toBeLessThanOrEqual(120);
     }
-    expect(world.kind("Node").objects).toBe(1);
+    expect(world.kind("Node").objects).toBe(2);
   });
 });
 
