@@ -78,7 +78,7 @@ export interface AgentEnv {
 /** Runs until the signal aborts. Returns the exit code: with `once`, 1 where there were errors, else 0. */
 export async function runAgent(options: AgentOptions, env: AgentEnv): Promise<number> {
   // Two agents would undo each other's work, so this comes before anything else is touched.
-  const lock = lockRoot(options.bpffs);
+  const lock = await lockRoot(options.bpffs);
   try {
     return await (options.once ? runOnce(lock, options, env) : runLocked(lock, options, env));
   } finally {

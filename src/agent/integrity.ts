@@ -25,8 +25,9 @@ export interface IntegrityEnv {
 export interface Integrity {
   /** Queries the kernel, repairs, and returns what is still wrong. Never rejects. */
   check(): Promise<readonly Problem[]>;
-  /** What the last check found. */
+  /** What the last check found, and could not repair. */
   problems(): readonly Problem[];
+  faults(): readonly Fault[];
   /** Also the pins that seem untouched are looked at in the next check. */
   checkPins(): void;
   repairs(): RepairsView;
@@ -39,6 +40,7 @@ export interface Integrity {
 export function openIntegrity(kernel: Kernel, env: IntegrityEnv): Integrity {
   const { log, nameOf } = env;
   let problems: readonly Problem[] = [];
+  let remaining: readonly Fault[] = [];
   const repaired = { attached: 0, pinned: 0 };
   let repairedAt: Date | undefined;
   let pinned: string | undefined;
@@ -80,6 +82,7 @@ export function openIntegrity(kernel: Kernel, env: IntegrityEnv): Integrity {
   async function attachments(): Promise<Problem[]> {
     const faults = await kernel.attachments.examine();
     const found: Problem[] = [];
+    const left: Fault[] = [];
     const detached = faults.filter(({ kind }) => kind === "detached");
     for (const ifindex of new Set(detached.map((fault) => fault.ifindex))) {
       if (closed) return [];
@@ -88,10 +91,12 @@ export function openIntegrity(kernel: Kernel, env: IntegrityEnv): Integrity {
       } catch (error) {
         if (codeOf(error) === "ENODEV") continue;
         const where = detached.filter((fault) => fault.ifindex === ifindex);
+        left.push(...where);
         found.push(...where.map((fault) => detachedProblem(fault, interfaceText(ifindex), messageOf(error))));
       }
     }
     const preceded = faults.filter((fault) => fault.kind === "preceded");
+    remaining = [...left, ...preceded];
     return [...found, ...preceded.map((fault) => precededProblem(fault, interfaceText(fault.ifindex)))];
   }
 
@@ -137,6 +142,7 @@ export function openIntegrity(kernel: Kernel, env: IntegrityEnv): Integrity {
       return problems;
     },
     problems: () => problems,
+    faults: () => remaining,
     checkPins() {
       pinned = undefined;
     },

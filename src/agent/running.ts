@@ -72,7 +72,10 @@ export function viewsOf(running: Running, options: StatusOptions, env: StatusEnv
       await running.integrity?.check();
       return statusView(running, options, env, startedAt);
     },
-    endpoints: () => view(endpointViews, []),
+    async endpoints() {
+      await running.integrity?.check();
+      return view((from) => endpointViews(from, running.integrity?.faults() ?? []), []);
+    },
     policies: () => view(policyViews, []),
     names: () => view(namesView, NO_NAMES),
     cluster: () => {

@@ -2,6 +2,7 @@
 
 import { DIRECTIONS, type Direction } from "../base/direction.ts";
 import type { Attached } from "../datapath/attach.ts";
+import type { Fault } from "../datapath/attachments.ts";
 import { type Cluster, isSelectable, keyOf, type Pod } from "../model/cluster.ts";
 import { modeOf } from "../model/mode.ts";
 import { matches, selectorText } from "../model/selector.ts";
@@ -33,12 +34,16 @@ export interface InForce {
   readonly interfaces: ReadonlyMap<number, PodInterface>;
   /** Keys of pods that should have an interface and have none. */
   readonly missing: readonly string[];
-  /** Where the programs hang, by interface. */
+  /** Where the programs are attached, by interface. */
   readonly attached: ReadonlyMap<number, Attached>;
 }
 
-export function endpointViews(force: InForce): EndpointView[] {
-  const enforced = force.compiled.meaning.sides.map((entry) => enforcedView(force, entry));
+/** `faults` are what the kernel says of the interfaces now. */
+export function endpointViews(force: InForce, faults: readonly Fault[]): EndpointView[] {
+  const faultAt = faultsByInterface(faults);
+  const enforced = force.compiled.meaning.sides.map((entry) =>
+    enforcedView(force, entry, faultAt.get(entry.local.ifindex)),
+  );
   const missing = force.missing.flatMap((key) => {
     const pod = force.cluster.pods.get(key);
     return pod === undefined ? [] : [missingView(force.cluster, pod)];
@@ -46,7 +51,19 @@ export function endpointViews(force: InForce): EndpointView[] {
   return [...enforced, ...missing].sort((a, b) => (keyOf(a) < keyOf(b) ? -1 : 1));
 }
 
-function enforcedView(force: InForce, { local, sides }: EndpointSides): EndpointView {
+/** The worst of each. */
+function faultsByInterface(faults: readonly Fault[]): ReadonlyMap<number, Fault["kind"]> {
+  const worst = new Map<number, Fault["kind"]>();
+  for (const { ifindex, kind } of faults)
+    if (kind === "detached" || !worst.has(ifindex)) worst.set(ifindex, kind);
+  return worst;
+}
+
+function enforcedView(
+  force: InForce,
+  { local, sides }: EndpointSides,
+  fault: Fault["kind"] | undefined,
+): EndpointView {
   const endpoint = force.compiled.state.endpoints.get(local.ifindex);
   const side = (direction: Direction): SideView => ({
     isolatedBy: (sides[direction]?.policies ?? []).map(keyOf),
@@ -59,7 +76,7 @@ function enforcedView(force: InForce, { local, sides }: EndpointSides): Endpoint
   const rivals = (local.rivals ?? []).map(keyOf);
   return {
     ...identityOf(local.pod),
-    state: stateOf(local, found?.lost),
+    state: fault === undefined ? stateOf(local, sides, found?.lost) : FAULT_STATES[fault],
     ...(found?.lost === undefined ? {} : { retained: found.lost }),
     ...(rivals.length === 0 ? {} : { rivals }),
     ...(endpoint === undefined ? {} : { id: endpoint.id }),
@@ -71,11 +88,21 @@ function enforcedView(force: InForce, { local, sides }: EndpointSides): Endpoint
   };
 }
 
-function stateOf({ pod, rivals }: LocalEndpoint, lost: PodInterface["lost"]): EndpointView["state"] {
+const FAULT_STATES = { detached: "detached", preceded: "bypassed" } as const;
+
+function stateOf(
+  { pod, rivals }: LocalEndpoint,
+  sides: EndpointSides["sides"],
+  lost: PodInterface["lost"],
+): EndpointView["state"] {
   if (rivals !== undefined) return "ambiguous";
   if (lost !== undefined) return "retained";
-  return isUnknown(pod) ? "unknown pod" : "enforced";
+  if (isUnknown(pod)) return "unknown pod";
+  return isAuditedIn(sides) ? "audit" : "enforced";
 }
+
+const isAuditedIn = (sides: EndpointSides["sides"]): boolean =>
+  DIRECTIONS.some((direction) => sides[direction]?.audit === true);
 
 function missingView(cluster: Cluster, pod: Pod): EndpointView {
   const side = (direction: Direction): SideView => ({
@@ -94,8 +121,7 @@ const identityOf = (pod: Pod) => ({
 
 /** How many endpoints have policies in audit mode, in either direction. */
 export const auditedEndpoints = ({ compiled: { meaning } }: InForce): number =>
-  meaning.sides.filter(({ sides }) => DIRECTIONS.some((direction) => sides[direction]?.audit === true))
-    .length;
+  meaning.sides.filter(({ sides }) => isAuditedIn(sides)).length;
 
 export function policyViews(force: InForce): PolicyView[] {
   const enforced = new Set(force.compiled.meaning.sides.flatMap(({ local }) => podsOf(local).map(keyOf)));
@@ -159,7 +185,7 @@ export function capacityViews(state: State): CapacityView[] {
 
 /** Interfaces that are a pod's only because they were before, in the order of the pods. */
 export const retainedViews = (force: InForce): RetainedView[] =>
-  endpointViews(force).flatMap(({ namespace, name, interface: link, retained }) =>
+  endpointViews(force, []).flatMap(({ namespace, name, interface: link, retained }) =>
     retained === undefined ? [] : [{ pod: `${namespace}/${name}`, interface: link ?? "", ...retained }],
   );
 

@@ -107,11 +107,19 @@ async function wait(
 async function clean(context: Context, options: Options): Promise<number> {
   const { env, settings } = context;
   const dryRun = options.dryRun === true;
-  const isAgentThere = await agentThere(context, dryRun || options.force === true);
-  const [{ cleanup }, { interfaceNames }] = await Promise.all([
+  const isAllowed = dryRun || options.force === true;
+  const isAgentThere = await agentThere(context, isAllowed);
+  const [{ cleanup }, { holderOf, lockExisting }, { interfaceNames }] = await Promise.all([
     import("../datapath/cleanup.ts"),
+    import("../datapath/lock.ts"),
     import("./interfaces.ts"),
   ]);
+  using lock = lockExisting(settings.bpffs);
+  if (lock === undefined && !isAllowed) {
+    const holder = holderOf(settings.bpffs);
+    const who = holder === undefined ? "an agent" : `an agent (pid ${holder})`;
+    throw new CommandError(`${who} has locked ${settings.bpffs}; end it first, or use --force`);
+  }
   const interfaces = [...interfaceNames().keys()];
   const removals = [
     ...(await cleanup({ root: settings.bpffs, dryRun, interfaces })),

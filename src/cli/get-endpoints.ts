@@ -26,7 +26,8 @@ interface Options extends WriteOptions {
 }
 
 const HELP = `
-INGRESS and EGRESS name the policies that isolate the pod in that direction; "open" means that none does. With -o wide
+STATE is what the kernel says now: enforced, audit (nothing is dropped), detached (no program filters a direction), bypassed
+(another program runs first). INGRESS and EGRESS name the policies that isolate the pod in that direction; "open" means that none does. With -o wide
 also the packets to the pod (IN) and from it (OUT) that passed or were dropped. Without an agent the kernel's tables
 are shown: interfaces and numbers, no names.
 
@@ -135,16 +136,12 @@ async function rowsOfKernel(
   if (options.pod !== undefined || options.namespace !== undefined) {
     throw new CommandError(`${reason}; without it pods have no names to choose them by`);
   }
-  const { readKernel, readEndpoints } = await import("./kernel.ts");
-  const records = await readKernel(context, readEndpoints);
+  const [{ surveyKernel }, { readKernel }] = await Promise.all([
+    import("./kernel-view.ts"),
+    import("./kernel.ts"),
+  ]);
+  // Fails where there are none, or they cannot be read.
+  await readKernel(context, async () => undefined);
   note(context.env, `${reason}; shown is what the kernel enforces`);
-  const rows = records.map(
-    ({ policy, audit, ...record }): EndpointRow => ({
-      ...record,
-      state: "enforced",
-      ingress: { policy: policy.ingress, audit: audit?.includes("ingress") === true },
-      egress: { policy: policy.egress, audit: audit?.includes("egress") === true },
-    }),
-  );
-  return withTraffic(context, options, rows);
+  return withTraffic(context, options, (await surveyKernel(context))?.endpoints ?? []);
 }

@@ -6,7 +6,6 @@ import {
   briefText,
   type Emphasis,
   type Health,
-  type KernelView,
   reportOfAgent,
   reportOfKernel,
   type StatusReport,
@@ -75,22 +74,8 @@ async function reportOf(context: Context): Promise<StatusReport> {
   const { socket } = context.settings;
   const answer = await askAgentIfAble<StatusView>(context, "status");
   if (!isSilence(answer)) return reportOfAgent(answer, socket);
-  const { readKernelIfAny, readEndpoints } = await import("./kernel.ts");
-  const kernel = await readKernelIfAny(context, async (kernel): Promise<KernelView> => {
-    const endpoints = await readEndpoints(kernel);
-    return {
-      pins: context.settings.bpffs,
-      digest: kernel.pins.digest,
-      generation: kernel.generation,
-      endpoints: endpoints.map(({ policy, audit, ...record }) => ({
-        ...record,
-        state: "enforced",
-        ingress: { policy: policy.ingress, audit: audit?.includes("ingress") === true },
-        egress: { policy: policy.egress, audit: audit?.includes("egress") === true },
-      })),
-    };
-  });
-  return reportOfKernel(kernel, socket, answer.reason);
+  const { surveyKernel } = await import("./kernel-view.ts");
+  return reportOfKernel(await surveyKernel(context), socket, answer.reason);
 }
 
 const COLOURS: Readonly<Record<Health, "green" | "yellow" | "red">> = {

@@ -1,11 +1,11 @@
 // Taking everything off the node again: links, filters, qdiscs of ours, pins; nothing else.
 
-import { rmSync } from "node:fs";
-import { join } from "node:path";
+import { readdirSync, rmSync } from "node:fs";
+import { basename, dirname, join } from "node:path";
 import { findClsact } from "bpf-ts";
 import { DIRECTIONS } from "../base/direction.ts";
 import { messageOf } from "../base/errors.ts";
-import { CLSACT_HANDLE, CLSACT_PRIORITY, detachClsact } from "./attach.ts";
+import { CLSACT_HANDLE, CLSACT_PRIORITY, detachClsact, HOOK_OF } from "./attach.ts";
 import { detachLink } from "./links.ts";
 import { listDirectory, openProgram, pinnedDigests, pinnedLinks } from "./pins.ts";
 
@@ -56,27 +56,31 @@ export async function cleanup(options: CleanupOptions): Promise<Removal[]> {
   return removals;
 }
 
-/** Filters at our place that run a program pinned under this root; anyone else's stay. */
+/**
+ * Filters at Weir's place, also those whose pins are gone: the handle and the priority are Weir's own. Those of another
+ * installation, whose pins are beside this one's, stay.
+ */
 function ourFilters({ root, interfaces }: CleanupOptions) {
-  const ours = new Set(programIds(root));
-  if (ours.size === 0) return [];
+  const others = new Set(otherRoots(root).flatMap(programIds));
   return interfaces.flatMap((ifindex) =>
     DIRECTIONS.filter((direction) => {
-      const hook = direction === "ingress" ? "egress" : "ingress";
-      const found = findClsact(ifindex, hook, CLSACT_HANDLE, CLSACT_PRIORITY);
-      return found !== undefined && ours.has(found.programId);
+      const found = findClsact(ifindex, HOOK_OF[direction], CLSACT_HANDLE, CLSACT_PRIORITY);
+      return found !== undefined && !others.has(found.programId);
     }).map((direction) => ({ ifindex, direction })),
   );
 }
+
+const otherRoots = (root: string): string[] =>
+  readdirSync(dirname(root), { withFileTypes: true })
+    .filter((entry) => entry.isDirectory() && entry.name !== basename(root))
+    .map(({ name }) => join(dirname(root), name));
 
 function programIds(root: string): number[] {
   return pinnedDigests(root).flatMap((digest) => {
     const directory = join(root, digest, "programs");
     return listDirectory(directory).flatMap((name) => {
-      const program = openProgram(join(directory, name));
-      const id = program?.info.id;
-      program?.close();
-      return id === undefined ? [] : [id];
+      using program = openProgram(join(directory, name));
+      return program === undefined ? [] : [program.info.id];
     });
   });
 }

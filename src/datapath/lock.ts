@@ -1,69 +1,78 @@
 // One agent for one directory of pins: a lock on that directory itself, which ends with the process that holds it.
 
 import { readFileSync, statSync } from "node:fs";
+import { setTimeout as sleep } from "node:timers/promises";
 import { FileLock } from "bpf-ts";
 import { codeOf, messageOf, OperationError } from "../base/errors.ts";
 import { makeDirectory, obstacleAt } from "./bpffs.ts";
 
 export interface RootLock {
   /**
-   * Locks what the path leads to now, where that is not the directory that was locked: removed, unmounted, mounted over.
-   * Returns false where another process has locked it: that one owns the pins from then on. Errors: OperationError, BpfError
-   * where there is nothing to lock.
+   * Locks the directory at the path, where that is not the locked one any more: it was removed, unmounted or mounted over.
+   * Returns false where another process has locked it: the pins are that one's from then on. Errors: OperationError, BpfError
+   * where there is no BPF filesystem.
    */
   renew(): boolean;
   /** Idempotent. */
   close(): void;
 }
 
-/** Makes the directory where it is missing. Errors: OperationError, with the code EBUSY where another process holds it. */
-export function lockRoot(root: string): RootLock {
-  makeDirectory(root);
-  let lock = acquire(root);
-  if (lock === undefined) {
-    const holder = holderOf(root);
-    const who = holder === undefined ? "another agent" : `another agent (pid ${holder})`;
-    throw new OperationError(`${who} has the pins; one directory of pins has one agent`, {
-      operation: "lock",
-      object: root,
-      code: "EBUSY",
-    });
+/** So long one that ends, or a command, may still hold it. */
+const WAIT_MS = 1_000;
+const ATTEMPTS = 5;
+
+/**
+ * Makes the directory where it is missing, and waits a moment for the lock. Errors: OperationError, with the code EBUSY where
+ * another process holds it.
+ */
+export async function lockRoot(root: string): Promise<RootLock> {
+  for (let attempt = 1; ; attempt++) {
+    makeDirectory(root);
+    const lock = FileLock.acquire(root);
+    if (lock !== undefined) return rootLock(root, lock);
+    if (attempt === ATTEMPTS) break;
+    await sleep(WAIT_MS / ATTEMPTS);
   }
-  return {
-    renew() {
-      if (lock !== undefined && isAt(root, lock)) return true;
-      const obstacle = obstacleAt(root);
-      if (obstacle !== undefined)
-        throw new OperationError(obstacle, { operation: "pin under", object: root });
-      makeDirectory(root);
-      const next = acquire(root);
-      if (next === undefined) return false;
-      // Only now: an unmounted filesystem lives, with its pins, for as long as something in it is open.
-      lock?.close();
-      lock = next;
-      return true;
-    },
-    close() {
-      lock?.close();
-      lock = undefined;
-    },
-  };
+  const holder = holderOf(root);
+  const who = holder === undefined ? "another agent" : `another agent (pid ${holder})`;
+  throw new OperationError(`${who} has the pins; one directory of pins has one agent`, {
+    operation: "lock",
+    object: root,
+    code: "EBUSY",
+  });
 }
 
-/** Whether an agent holds the lock now. */
-export function isLocked(root: string): boolean {
+/**
+ * Keeps agents from the pins while a command changes them. Undefined where an agent has them; a directory that does not
+ * exist needs no lock.
+ */
+export function lockExisting(root: string): Disposable | undefined {
   try {
-    const lock = acquire(root);
-    lock?.close();
-    return lock === undefined;
+    return FileLock.acquire(root);
   } catch (error) {
-    if (codeOf(error) === "ENOENT") return false;
+    if (codeOf(error) === "ENOENT") return { [Symbol.dispose]: () => undefined };
     throw error;
   }
 }
 
-function acquire(root: string): FileLock | undefined {
-  return FileLock.acquire(root);
+function rootLock(root: string, first: FileLock): RootLock {
+  let lock = first;
+  return {
+    renew() {
+      if (isAt(root, lock)) return true;
+      const obstacle = obstacleAt(root);
+      if (obstacle !== undefined)
+        throw new OperationError(obstacle, { operation: "pin under", object: root });
+      makeDirectory(root);
+      const next = FileLock.acquire(root);
+      if (next === undefined) return false;
+      // Only now: an unmounted filesystem lives, with its pins, for as long as something in it is open.
+      lock.close();
+      lock = next;
+      return true;
+    },
+    close: () => lock.close(),
+  };
 }
 
 function isAt(root: string, { identity }: FileLock): boolean {
@@ -72,17 +81,26 @@ function isAt(root: string, { identity }: FileLock): boolean {
     return dev === identity.device && ino === identity.inode;
   } catch (error) {
     if (codeOf(error) === "ENOENT") return false;
-    throw new OperationError(messageOf(error), { operation: "look at", object: root, cause: error });
+    throw new OperationError(messageOf(error), { operation: "stat", object: root, cause: error });
   }
 }
 
-/** The process that holds the lock, where /proc/locks shows it: to this process's PID namespace it may not. */
+/**
+ * The process that has locked a directory, without a try to lock it, which would be in the way of an agent that starts.
+ * Undefined where /proc/locks shows none: it has only those of processes in this PID namespace.
+ */
 export function holderOf(root: string): number | undefined {
-  const { ino } = statSync(root);
-  // "1: FLOCK  ADVISORY  WRITE 4711 00:2a:1234 0 EOF": the device's number there is not that of stat(2) for all filesystems.
-  const line = readFileSync("/proc/locks", "utf8")
+  const found = statSync(root, { throwIfNoEntry: false });
+  if (found === undefined) return undefined;
+  const { dev, ino } = found;
+  const [major, minor] = [(dev >>> 8) & 0xfff, (dev & 0xff) | ((dev >>> 12) & 0xfff00)];
+  const hex = (part: number): string => part.toString(16).padStart(2, "0");
+  // "1: FLOCK  ADVISORY  WRITE 4711 00:2a:1234 0 EOF"
+  const file = `${hex(major)}:${hex(minor)}:${ino}`;
+  const fields = readFileSync("/proc/locks", "utf8")
     .split("\n")
-    .find((each) => /\bFLOCK\b/.test(each) && each.includes(`:${ino} `));
-  const pid = Number(line?.trim().split(/\s+/)[4]);
+    .map((line) => line.trim().split(/\s+/))
+    .find((each) => each[1] === "FLOCK" && each[5] === file);
+  const pid = Number(fields?.[4]);
   return pid > 0 ? pid : undefined;
 }

@@ -87,9 +87,9 @@ export function openPins(root: string): Pins | undefined {
   };
 }
 
-/** Layout digests that have pins under a root: this build's, and those of other builds. */
+/** Layout digests that have pins under a root: this build's, and those of other builds. Errors: OperationError. */
 export function pinnedDigests(root: string): string[] {
-  return listDirectory(root).filter((name) => name !== "links");
+  return listDirectory(root).filter((name) => /^[0-9a-f]{16}$/.test(name));
 }
 
 export const openProgram = (path: string): BpfProgram | undefined => openPin("program", path);

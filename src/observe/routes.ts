@@ -14,7 +14,7 @@ import {
 /** What the agent can be asked, each read when it is asked. */
 export interface Views {
   status(): StatusView | Promise<StatusView>;
-  endpoints(): readonly EndpointView[];
+  endpoints(): readonly EndpointView[] | Promise<readonly EndpointView[]>;
   policies(): readonly PolicyView[];
   names(): NamesView;
   cluster(): ClusterView;

@@ -6,18 +6,38 @@ import { type EndpointRow, isolationText } from "./endpoints.ts";
 import { followingText } from "./following.ts";
 import { left, right, tableText } from "./table.ts";
 import { countText, durationText, printable, someOf } from "./text.ts";
-import type { CapacityView, CniView, RetainedView, StatusView, UplinkView } from "./view.ts";
+import type { CapacityView, CniView, RepairsView, RetainedView, StatusView, UplinkView } from "./view.ts";
 
-/** ok: what is wanted is enforced. degraded: there are problems, or the kernel lags behind. down: no agent answers. */
+/**
+ * ok: what the policies require is in the kernel, attached and pinned, and all of it drops. degraded: there are problems, the
+ * kernel lags behind, or something is in audit mode. down: no agent answers.
+ */
 export type Health = "ok" | "degraded" | "down";
 
-/** What the pins say that the kernel enforces, whether an agent runs or not. */
+/** What the kernel and the pins show without an agent. */
 export interface KernelView {
   /** The directory of the pins. */
   readonly pins: string;
-  readonly digest: string;
-  readonly generation: number;
+  /** Of the pinned maps. Missing where they cannot be read. */
+  readonly digest?: string;
+  readonly generation?: number;
   readonly endpoints: readonly EndpointRow[];
+  /** Why the maps cannot be read. */
+  readonly unreadable?: string;
+  /** Interfaces on which programs of Weir's are attached, whether the maps can be read or not. */
+  readonly filtered: readonly FilteredInterface[];
+  /** Interfaces with other programs. Without pins it cannot be known whether these are Weir's. */
+  readonly others: readonly FilteredInterface[];
+  /** The process that has locked the pins: an agent that does not answer at this socket. */
+  readonly lockedBy?: number;
+}
+
+export interface FilteredInterface {
+  readonly ifindex: number;
+  readonly interface?: string;
+  /** Hooks by direction of the pod's traffic: "tcx", "clsact", "xdp". */
+  readonly ingress?: string;
+  readonly egress?: string;
 }
 
 /** The body of `weir status -o json`. */
@@ -38,6 +58,10 @@ export interface StatusReport {
   /** Missing where no agent answers. */
   readonly cni?: CniView;
   readonly unknownInterfaces?: readonly string[];
+  /** Endpoints with policies in audit mode. */
+  readonly audited?: number;
+  /** Missing where no agent answers. */
+  readonly repairs?: RepairsView;
   /** Missing where there are none. */
   readonly retained?: readonly RetainedView[];
   /** Each with its one-line text. */
@@ -65,8 +89,10 @@ export interface AgentReport {
 export function reportOfAgent(status: StatusView, socket: string): StatusReport {
   const { pid, version, startedAt, hook, fromPodHook, source, generation, appliedAt } = status;
   const lags = generation.wanted !== generation.applied;
+  const audits = status.mode === "audit" || status.audited > 0;
+  const isOk = !lags && appliedAt !== undefined && status.problems.length === 0 && !audits;
   return {
-    health: lags || appliedAt === undefined || status.problems.length > 0 ? "degraded" : "ok",
+    health: isOk ? "ok" : "degraded",
     agent: {
       running: true,
       socket,
@@ -82,6 +108,8 @@ export function reportOfAgent(status: StatusView, socket: string): StatusReport 
     ...(appliedAt === undefined ? {} : { appliedAt }),
     endpoints: status.endpoints,
     policies: status.policies,
+    audited: status.audited,
+    repairs: status.repairs,
     problems: status.problems.map((problem) => ({ ...problem, text: problemText(problem) })),
     capacity: status.capacity,
     ...(status.following === undefined ? {} : { following: status.following }),
@@ -123,21 +151,9 @@ export function statusText(report: StatusReport, now: Date, emphasis: Emphasis =
 export const briefText = (report: StatusReport, emphasis: Emphasis = (_, text) => text): string =>
   `${emphasis(report.health, report.health)}: ${headline(report)}\n`;
 
-function headline({
-  health,
-  agent,
-  generation,
-  appliedAt,
-  problems,
-  endpoints,
-  policies,
-  kernel,
-}: StatusReport): string {
-  if (health === "down") {
-    return kernel === undefined
-      ? "no agent answers, and nothing is enforced"
-      : "no agent answers; the kernel goes on enforcing what it was last given";
-  }
+function headline(report: StatusReport): string {
+  const { health, agent, generation, appliedAt, problems, endpoints, policies, kernel } = report;
+  if (health === "down") return downText(kernel);
   // An agent that has yet to read everything enforces nothing of its own, and has not taken away what was there.
   if (appliedAt === undefined)
     return `this agent has brought nothing into force yet (${countText(problems.length, "problem")}); the kernel goes on with what it was last given`;
@@ -145,8 +161,38 @@ function headline({
   if (generation.wanted !== generation.applied) {
     return `generation ${generation.wanted} is wanted, ${generation.applied} is enforced (${reach}, ${countText(problems.length, "problem")})`;
   }
-  if (problems.length > 0) return `${countText(problems.length, "problem")}; the rest is enforced: ${reach}`;
-  return `${reach}, all enforced (${hookText(agent)})`;
+  const audit = auditText(report);
+  const prefix = audit === undefined ? "" : `${audit}; `;
+  if (problems.length > 0)
+    return `${prefix}${countText(problems.length, "problem")}; the rest is enforced: ${reach}`;
+  return audit === undefined
+    ? `${reach}, all enforced (${hookText(agent)})`
+    : `${prefix}${agent.mode === "audit" ? "" : "the rest is enforced: "}${reach}`;
+}
+
+/** "audit mode on this node: no policy drops anything", or of some endpoints; undefined where all policies are enforced. */
+function auditText({ agent, audited = 0, endpoints }: StatusReport): string | undefined {
+  if (agent.mode === "audit") return "audit mode on this node: no policy drops anything";
+  if (audited === 0) return undefined;
+  return `audit mode on ${audited} of ${countText(endpoints, "endpoint")}: their policies drop nothing`;
+}
+
+function downText(kernel: KernelView | undefined): string {
+  if (kernel === undefined) return "no agent answers, and nothing is enforced";
+  const { lockedBy, unreadable, endpoints, filtered, others } = kernel;
+  const who =
+    lockedBy === undefined ? "no agent answers" : "no agent answers at this socket, but one has the pins";
+  if (unreadable !== undefined) {
+    const foreign = `programs that may be Weir's are attached to ${countText(others.length, "interface")}`;
+    if (filtered.length > 0)
+      return `${who}; Weir's programs filter ${countText(filtered.length, "interface")}, by maps that cannot be read`;
+    return others.length > 0
+      ? `${who}; ${foreign}, but nothing is pinned that says so`
+      : `${who}; ${unreadable}`;
+  }
+  const open = endpoints.filter(({ state }) => state === "detached").length;
+  if (open === 0) return `${who}; the kernel goes on enforcing what it was last given`;
+  return `${who}; ${open} of ${countText(endpoints.length, "endpoint")} ${open === 1 ? "is" : "are"} not filtered`;
 }
 
 const hookText = ({ hook = "unknown", fromPodHook }: AgentReport): string =>
@@ -192,6 +238,17 @@ function retainedLines(retained: readonly RetainedView[], now: Date): string[] {
   ];
 }
 
+/** "2 programs attached again, 45 pins made again; last 2026-01-01T00:00:00.000Z (3s ago)". */
+function repairLines(repairs: RepairsView | undefined, ago: (time: string) => string): string[] {
+  if (repairs?.lastAt === undefined) return [];
+  const { attached, pinned, lastAt } = repairs;
+  const parts = [
+    ...(attached === 0 ? [] : [`${countText(attached, "program")} attached again`]),
+    ...(pinned === 0 ? [] : [`${countText(pinned, "pin")} made again`]),
+  ];
+  return [line("repairs", `${parts.join(", ")}; last ${ago(lastAt)}`)];
+}
+
 function agentLines(report: StatusReport, now: Date): string[] {
   const { agent, generation, appliedAt, following, uplinks, cni, unknownInterfaces: unknown } = report;
   const ago = (time: string): string => `${time} (${durationText(now.getTime() - Date.parse(time))} ago)`;
@@ -200,12 +257,13 @@ function agentLines(report: StatusReport, now: Date): string[] {
     ...(agent.startedAt === undefined ? [] : [line("started", ago(agent.startedAt))]),
     line("source", agent.source ?? "unknown"),
     ...(following === undefined ? [] : [line("following", followingText(following, now))]),
-    ...(agent.mode === undefined ? [] : [line("mode", "audit: what policies deny passes, and is told of")]),
+    ...(agent.mode === undefined ? [] : [line("mode", "audit: what policies deny passes, and is reported")]),
     line("hook", hookText(agent)),
     ...(uplinks === undefined ? [] : [line("uplinks", uplinksText(uplinks))]),
     ...cniLines(cni),
     ...(unknown === undefined ? [] : [line("unknown", unknownText(unknown))]),
     ...retainedLines(report.retained ?? [], now),
+    ...repairLines(report.repairs, ago),
     line(
       "generation",
       `${generation.applied}${appliedAt === undefined ? "" : `, applied ${ago(appliedAt)}`}`,
@@ -213,14 +271,36 @@ function agentLines(report: StatusReport, now: Date): string[] {
   ];
 }
 
+const INTERFACES_SHOWN_MAX = 10;
+
+const interfacesText = (interfaces: readonly FilteredInterface[]): string =>
+  someOf(
+    interfaces.map(({ ifindex, interface: name, ingress, egress }) => {
+      const hooks = ingress === egress ? ingress : `${ingress ?? "none"}/${egress ?? "none"}`;
+      return `${name ?? `#${ifindex}`} (${hooks})`;
+    }),
+    INTERFACES_SHOWN_MAX,
+    ", ",
+  );
+
 function downLines({ agent, kernel }: StatusReport): string[] {
-  const asked = line("agent", agent.reason ?? "does not answer");
-  if (kernel === undefined) return [asked];
-  return [
-    asked,
-    line("kernel", `generation ${kernel.generation}: ${isolationText(kernel.endpoints)}`),
-    line("pins", kernel.pins),
-  ];
+  const lines = [line("agent", agent.reason ?? "does not answer")];
+  if (kernel === undefined) return lines;
+  const { generation, endpoints, unreadable, filtered, others, lockedBy, pins } = kernel;
+  if (lockedBy !== undefined)
+    lines.push(line("lock", `held by pid ${lockedBy}`));
+  const detached = endpoints.filter(({ state }) => state === "detached");
+  if (unreadable === undefined)
+    lines.push(line("kernel", `generation ${generation}: ${isolationText(endpoints)}`));
+  else lines.push(line("maps", unreadable));
+  if (detached.length > 0) {
+    const names = detached.map(({ interface: name, ifindex }) => name ?? `#${ifindex}`);
+    lines.push(line("detached", someOf(names, INTERFACES_SHOWN_MAX, ", ")));
+  }
+  if (unreadable !== undefined && filtered.length > 0) lines.push(line("filtered", interfacesText(filtered)));
+  if (others.length > 0) lines.push(line("others", `${interfacesText(others)}: not known to be Weir's`));
+  lines.push(line("pins", pins));
+  return lines;
 }
 
 function problemLines(problems: StatusReport["problems"], emphasis: Emphasis): string[] {

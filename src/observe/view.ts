@@ -28,7 +28,7 @@ export interface StatusView {
   readonly source: string;
   /** Where the source is the API server. */
   readonly following?: SourceHealth;
-  /** The whole node only tells what its policies would deny. */
+  /** The whole node is in audit mode: it drops nothing. */
   readonly mode?: "audit";
   /** Endpoints with policies in audit mode, in either direction. */
   readonly audited: number;
@@ -54,7 +54,7 @@ export interface RetainedView {
   readonly why: string;
 }
 
-/** What somebody else took away, and the agent made again. */
+/** What was removed by others, and repaired by the agent. */
 export interface RepairsView {
   /** Programs that were attached again. */
   readonly attached: number;
@@ -108,10 +108,20 @@ export interface HooksView {
 }
 
 /**
- * All but "no interface" are enforced. "retained": only the interface still says that it is the pod's. "ambiguous": it may be
- * another's too. "unknown pod": everything is denied to and from an interface that is no known pod's.
+ * What the kernel says comes first. "detached": no program of Weir's filters a direction now. "bypassed": another program runs
+ * before Weir's. All others but "no interface" are enforced. "retained": only the interface still says that it is the pod's.
+ * "ambiguous": it may be another's too. "unknown pod": everything is denied to and from an interface that no known pod owns.
+ * "audit": in a direction nothing is dropped, only reported.
  */
-export type EndpointState = "enforced" | "retained" | "ambiguous" | "no interface" | "unknown pod";
+export type EndpointState =
+  | "enforced"
+  | "audit"
+  | "retained"
+  | "ambiguous"
+  | "no interface"
+  | "unknown pod"
+  | "detached"
+  | "bypassed";
 
 export interface EndpointView {
   readonly namespace: string;

@@ -108,7 +108,7 @@ interface Enforcement {
 
 /** Reconciles as the agent does, at every step: interfaces, compilation, diff, kernel. */
 async function openEnforcement(options: WorldOptions): Promise<Enforcement> {
-  const kernel = await openKernel(lockRoot(options.bpffs), options);
+  const kernel = await openKernel(await lockRoot(options.bpffs), options);
   const progress = await firstProgress(kernel);
   return {
     async bring(cluster) {

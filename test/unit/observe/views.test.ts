@@ -257,6 +257,8 @@ describe("status", () => {
       digest: "abc",
       generation: 7,
       endpoints: [endpoint, endpoint],
+      filtered: [],
+      others: [],
     };
     const report = reportOfKernel(kernel, "/s", "no agent answers at /s");
     expect(report).toMatchObject({ health: "down", agent: { running: false }, generation: { applied: 7 } });
