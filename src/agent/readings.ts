@@ -118,6 +118,12 @@ export function statusReadings(status: StatusView, filled: readonly CapacityView
     entries: ofTables(({ used }) => used),
     capacity: ofTables(({ max }) => max),
     pressure: ofTables(({ used, max }) => used / max),
+    auditMode: [{ value: status.mode === "audit" ? 1 : 0 }],
+    audited: [{ value: status.audited }],
+    restored: [
+      { labels: { object: "program" }, value: status.repairs.attached },
+      { labels: { object: "pin" }, value: status.repairs.pinned },
+    ],
     started: [{ value: Date.parse(status.startedAt) / 1_000 }],
   };
 }

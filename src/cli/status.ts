@@ -20,8 +20,8 @@ const EXIT_OF: Readonly<Record<Health, number>> = { ok: 0, degraded: 1, down: 2 
 
 const HELP = `
 The first word:
-  ok          the desired state is in the kernel
-  degraded    something could not be read or enforced, or is not in the kernel yet
+  ok          the desired state is in the kernel, attached and pinned, and all policies drop what they deny
+  degraded    something could not be read or enforced, is not in the kernel yet, is in audit mode or is bypassed
   down        no agent answers; the last state stays enforced by the kernel and is summarised
 
 Examples:

@@ -136,6 +136,19 @@ export const METRICS = {
     "Connections refused or closed because a peer, or all together, had too many",
   ),
   rounds: metric("counter", "weir_rounds_total", ["result"], "Rounds from manifests to kernel"),
+  auditMode: metric("gauge", "weir_audit_mode", [], "Whether the whole node is in audit mode: 1 or 0"),
+  audited: metric(
+    "gauge",
+    "weir_endpoints_audited",
+    [],
+    "Pods of this node with policies in audit mode, which drop nothing",
+  ),
+  restored: metric(
+    "counter",
+    "weir_restored_total",
+    ["object"],
+    "Programs attached again and pins made again after others removed them",
+  ),
   repairs: metric(
     "counter",
     "weir_repaired_entries_total",
