@@ -287,8 +287,7 @@ function downLines({ agent, kernel }: StatusReport): string[] {
   const lines = [line("agent", agent.reason ?? "does not answer")];
   if (kernel === undefined) return lines;
   const { generation, endpoints, unreadable, filtered, others, lockedBy, pins } = kernel;
-  if (lockedBy !== undefined)
-    lines.push(line("lock", `held by pid ${lockedBy}`));
+  if (lockedBy !== undefined) lines.push(line("lock", `held by pid ${lockedBy}`));
   const detached = endpoints.filter(({ state }) => state === "detached");
   if (unreadable === undefined)
     lines.push(line("kernel", `generation ${generation}: ${isolationText(endpoints)}`));
