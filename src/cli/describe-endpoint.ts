@@ -2,7 +2,6 @@
 
 import type { Command } from "commander";
 import { keyOf } from "../model/cluster.ts";
-import { retainedPods } from "../model/ownership.ts";
 import { type Exits, manifestsOption, outputOption } from "./command.ts";
 import { CommandError, type Context, EXIT } from "./env.ts";
 import { writeReport } from "./report.ts";
@@ -36,11 +35,13 @@ export function addDescribeEndpoint(parent: Command, exits: Exits): void {
 }
 
 async function describeEndpoint(context: Context, name: string, options: Options): Promise<number> {
-  const [{ situationOf }, { endpointReport, endpointText }, { nearestWord }] = await Promise.all([
-    import("./situation.ts"),
-    import("./describe/endpoint.ts"),
-    import("../base/words.ts"),
-  ]);
+  const [{ situationOf }, { endpointReport, endpointText }, { retainedPods }, { nearestWord }] =
+    await Promise.all([
+      import("./situation.ts"),
+      import("./describe/endpoint.ts"),
+      import("../model/ownership.ts"),
+      import("../base/words.ts"),
+    ]);
   const situation = await situationOf(context, options);
   const retained = retainedPods(situation.after).find((each) => keyOf(each) === name);
   const pod = situation.after.pods.get(name) ?? retained;

@@ -26,10 +26,10 @@ interface Options extends WriteOptions {
 }
 
 const HELP = `
-STATE is what the kernel says now: enforced, audit (nothing is dropped), detached (no program filters a direction), bypassed
-(another program runs first). INGRESS and EGRESS name the policies that isolate the pod in that direction; "open" means that none does. With -o wide
-also the packets to the pod (IN) and from it (OUT) that passed or were dropped. Without an agent the kernel's tables
-are shown: interfaces and numbers, no names.
+STATE is what the kernel says now: enforced, audit (nothing is dropped), detached (no program filters a direction),
+bypassed (another program runs first). INGRESS and EGRESS name the policies that isolate the pod in that direction;
+"open" means that none does. With -o wide also the packets to the pod (IN) and from it (OUT) that passed or were
+dropped. Without an agent the kernel's tables are shown: interfaces and numbers, no names.
 
 Examples:
   weir get endpoints                               all pods of this node

@@ -85,6 +85,8 @@ describe("status", () => {
       generation: { wanted: 7, applied: 7 },
       endpoints: 1,
       policies: 2,
+      audited: 0,
+      repairs: { attached: 0, pinned: 0 },
       problems: [{ ...problem, text: "a.yaml:3: bad" }],
       capacity: [],
     });
