@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * The maps. The control plane is the only writer of all but conntrack, fragments and counters. Every max_entries is a
- * default that the loader may change.
+ * default that the loader may change; those of keyed tables are twice what a state may hold (LIMITS in src/state/state.ts),
+ * since an update adds the new entries before it removes the old ones.
  */
 #ifndef WEIR_MAPS_H
 #define WEIR_MAPS_H
@@ -53,7 +54,7 @@ struct {
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, 131072);
+	__uint(max_entries, 262144);
 	__type(key, struct address_v4_key);
 	__type(value, struct identity);
 } addresses_v4 SEC(".maps");
@@ -61,7 +62,7 @@ struct {
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, 131072);
+	__uint(max_entries, 262144);
 	__type(key, struct address_v6_key);
 	__type(value, struct identity);
 } addresses_v6 SEC(".maps");
@@ -70,7 +71,7 @@ struct {
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, 65536);
+	__uint(max_entries, 131072);
 	__type(key, struct service_v4_key);
 	__type(value, struct identity);
 } services_v4 SEC(".maps");
@@ -78,7 +79,7 @@ struct {
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, 65536);
+	__uint(max_entries, 131072);
 	__type(key, struct service_v6_key);
 	__type(value, struct identity);
 } services_v6 SEC(".maps");
@@ -95,7 +96,7 @@ struct {
 struct {
 	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, 262144);
+	__uint(max_entries, 524288);
 	__type(key, struct cidr_v4_key);
 	__type(value, struct identity);
 } cidrs_v4 SEC(".maps");
@@ -103,7 +104,7 @@ struct {
 struct {
 	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, 262144);
+	__uint(max_entries, 524288);
 	__type(key, struct cidr_v6_key);
 	__type(value, struct identity);
 } cidrs_v6 SEC(".maps");
@@ -133,7 +134,7 @@ struct policy_rows {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
-	__uint(max_entries, 2048);
+	__uint(max_entries, 4096);
 	__type(key, __u32);
 	__array(values, struct policy_rows);
 } policy SEC(".maps");

@@ -229,7 +229,7 @@ make_in() {
   local directory=$1 seconds=$2
   shift 2
   begin "$directory/build"
-  make -q -C "$directory" >/dev/null 2>&1 || printf 'building, at most %s s … ' "$seconds"
+  make -q -C "$directory" >/dev/null 2>&1 || printf 'building, about %s s … ' "$seconds"
   run make -C "$directory" "$@"
 }
 

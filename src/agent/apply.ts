@@ -29,7 +29,12 @@ export interface Applied {
  * After an upgrade the links run programs of another layout, over maps of its own, until 3. What is to be carried over from
  * those maps (`otherLayouts` in datapath/pins.ts) must be in this build's between 2 and 3.
  */
-export async function apply(kernel: Kernel, held: Held, want: State, gate?: Gate): Promise<Applied> {
+export async function apply(
+  kernel: Kernel,
+  held: Held,
+  want: State,
+  more: { readonly gate?: Gate; readonly shut?: readonly number[] } = {},
+): Promise<Applied> {
   const begun = performance.now();
   const changes = diff(held, want);
   if (!changes.empty) {
@@ -37,7 +42,7 @@ export async function apply(kernel: Kernel, held: Held, want: State, gate?: Gate
     await kernel.maps.flip();
   }
   const attaching = performance.now();
-  const where = await attachAll(kernel, held, want, gate);
+  const where = await attachAll(kernel, held, want, more);
   const attach = (performance.now() - attaching) / 1_000;
   if (!changes.empty) await kernel.maps.write(changes.cleanup);
   const seconds = { apply: (performance.now() - begun) / 1_000 - attach, attach };
@@ -49,12 +54,14 @@ async function attachAll(
   { attachments }: Kernel,
   held: Held,
   want: State,
-  gate: Gate | undefined,
+  { gate, shut = [] }: { readonly gate?: Gate; readonly shut?: readonly number[] },
 ): Promise<Pick<Applied, "gone" | "attached" | "failed">> {
   const gone: number[] = [];
   const attached = new Map<number, Attached>();
   const failed = new Map<number, string>();
-  for (const ifindex of want.endpoints.keys()) {
+  // Those that are shut have no entry: the programs drop everything there.
+  const wanted = new Set([...want.endpoints.keys(), ...shut]);
+  for (const ifindex of wanted) {
     try {
       attached.set(ifindex, await attachments.attach(ifindex));
     } catch (error) {
@@ -63,7 +70,7 @@ async function attachAll(
     }
   }
   for (const ifindex of new Set([...attachments.interfaces(), ...held.state.endpoints.keys()])) {
-    if (want.endpoints.has(ifindex) || gate?.holds(ifindex) === true) continue;
+    if (wanted.has(ifindex) || gate?.holds(ifindex) === true) continue;
     await attachments.detach(ifindex).catch((error: unknown) => failed.set(ifindex, messageOf(error)));
   }
   return { gone, attached, failed };

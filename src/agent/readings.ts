@@ -10,6 +10,7 @@ import type { KindHealth, SourceHealth } from "../model/source.ts";
 import type { Readings, Sample } from "../observe/metrics/registry.ts";
 import type { Cell, PoliciesOf, Traffic } from "../observe/metrics/traffic.ts";
 import type { CapacityView, CniView, StatusView, UplinkView } from "../observe/view.ts";
+import type { Excess } from "../policy/limits/excess.ts";
 import type { CniCounts } from "./cni.ts";
 import type { EventCount } from "./kubernetes/tell.ts";
 import type { InForce } from "./views.ts";
@@ -187,7 +188,9 @@ export function forceReadings(force: InForce | undefined): Readings {
       { labels: { state: "retained" }, value: retained },
       { labels: { state: "ambiguous" }, value: ambiguous },
       { labels: { state: "no-interface" }, value: force?.missing.length ?? 0 },
+      { labels: { state: "no-room" }, value: force?.compiled.shut.length ?? 0 },
     ],
+    leftOut: leftOutSamples(force?.compiled.excesses ?? []),
     isolated: DIRECTIONS.map((direction) => ({
       labels: { direction },
       value: sides.filter((entry) => entry.sides[direction] !== undefined).length,
@@ -197,6 +200,19 @@ export function forceReadings(force: InForce | undefined): Readings {
       { labels: { state: "unreadable" }, value: unreadable },
     ],
   };
+}
+
+/** A policy counts by its rules. */
+function leftOutSamples(excesses: readonly Excess[]): Sample[] {
+  const groups = Map.groupBy(excesses, ({ namespace, limit }) => JSON.stringify([namespace, limit]));
+  return [...groups.values()].flatMap((own) => {
+    const [first] = own;
+    if (first === undefined) return [];
+    const { namespace, limit } = first;
+    return [
+      { labels: { namespace, limit }, value: own.reduce((sum, { rules }) => sum + (rules?.length ?? 1), 0) },
+    ];
+  });
 }
 
 export function cniReadings(cni: CniView | undefined, counts: CniCounts): Readings {

@@ -1,20 +1,38 @@
 // Numbers that must not be given a new meaning: those that the kernel may still hold with another one.
 
 import { endpointKey, NOTHING_NUMBERED, type Numbering, type Reserved } from "../policy/numbers.ts";
+import { type PortSet, portSetKey, union } from "../policy/ports.ts";
 import type { Held } from "../state/diff.ts";
 import { identityIn, policyNumber, type State } from "../state/state.ts";
 
-/** What to number by where only the kernel's state is known: endpoints keep their numbers, all others are new. */
+/**
+ * What to number by where only the kernel's state is known: endpoints, and the sets of ports that classes and rows are, keep their
+ * numbers; all others are new.
+ */
 export function numberingOver(held: Held, previous: Numbering = NOTHING_NUMBERED): Numbering {
   const endpoints = new Map(
     [...held.state.endpoints].map(([ifindex, { id, addresses }]) => [endpointKey(ifindex, addresses), id]),
   );
   return {
     ...NOTHING_NUMBERED,
+    ...(held.unsettled.ports ? {} : portSetsIn(held.state)),
     terms: previous.terms,
     nextTerm: previous.nextTerm,
     endpoints,
     reserved: numbersIn(held.state),
+  };
+}
+
+/** What classes and rows are is written in the state itself. There may be too few numbers to have all of them anew. */
+function portSetsIn({ ports, rows }: State): Pick<Numbering, "classes" | "rows"> {
+  const spans = new Map(
+    [...Map.groupBy(ports, (span) => span.class)].map(([number, own]) => [number, union(own)]),
+  );
+  const holds = (classes: readonly number[]): PortSet =>
+    union(classes.flatMap((number) => spans.get(number) ?? []));
+  return {
+    classes: new Map([...spans].map(([number, set]) => [portSetKey(set), number])),
+    rows: new Map([...rows].map(([number, classes]) => [portSetKey(holds(classes)), number])),
   };
 }
 

@@ -4,13 +4,13 @@ import { messageOf } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
 import { removeOtherLayouts } from "../datapath/pins.ts";
 import type { Problem } from "../model/problem.ts";
-import { compile } from "../policy/compile.ts";
+import { type Compiled, compile } from "../policy/compile.ts";
+import { excessProblems } from "../policy/limits/excess.ts";
 import type { Numbering } from "../policy/numbers.ts";
 import type { ClaimedInterface } from "../source/interfaces.ts";
 import type { Reading } from "../source/reading.ts";
 import { type Difference, differences, differencesText, settingsDifferences } from "../state/compare.ts";
 import { type Held, settledState } from "../state/diff.ts";
-import { LimitError, type State } from "../state/state.ts";
 import { type Applied, apply } from "./apply.ts";
 import type { Gate } from "./gate.ts";
 import type { Interfaces } from "./interfaces.ts";
@@ -93,7 +93,6 @@ export async function round(
         severity: "error",
         reason: messageOf(error),
         effect: "the state before stays in force",
-        ...(error instanceof LimitError ? { topic: "capacity" } : {}),
       });
       if (progress.wanted === progress.applied) progress.wanted += 1;
     }
@@ -142,12 +141,13 @@ async function bringIntoForce(
   const { generation, changed, gone, attached, failed, seconds } = await applyOrReread(
     kernel,
     progress,
-    compiled.state,
+    compiled,
     interfaces.gate,
   );
   env.meter?.took("apply", seconds.apply);
   env.meter?.took("attach", seconds.attach);
   problems.push(...refusalProblems(resolved.found, attached), ...attachProblems(resolved.found, failed));
+  problems.push(...excessProblems(compiled.excesses));
   const first = progress.force === undefined;
   progress.held = settledState(compiled.state);
   progress.numbering = compiled.numbering;
@@ -175,18 +175,22 @@ async function bringIntoForce(
   }
   progress.wanted = generation;
   progress.applied = generation;
-  return gone.length === 0 && failed.size === 0;
+  return gone.length === 0 && failed.size === 0 && !compiled.isTransitional;
 }
 
 /** After a failure the kernel holds something between old and new: read it, and number by it from then on. */
 async function applyOrReread(
   kernel: Kernel,
   progress: Progress,
-  want: State,
+  { state, shut }: Compiled,
   gate: Gate | undefined,
 ): Promise<Applied> {
   try {
-    return await apply(kernel, progress.held, want, gate);
+    const shutInterfaces = shut.map(({ ifindex }) => ifindex);
+    return await apply(kernel, progress.held, state, {
+      ...(gate === undefined ? {} : { gate }),
+      shut: shutInterfaces,
+    });
   } catch (error) {
     progress.held = await kernel.maps.read();
     progress.numbering = numberingOver(progress.held, progress.numbering);

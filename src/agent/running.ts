@@ -79,7 +79,7 @@ export function viewsOf(running: Running, options: StatusOptions, env: StatusEnv
     policies: () => view(policyViews, []),
     names: () => view(namesView, NO_NAMES),
     cluster: () => {
-      const cluster = force()?.cluster;
+      const cluster = force()?.compiled.enforced;
       if (cluster === undefined) throw new Error("nothing is in force yet");
       return { generation: running.progress?.applied ?? 0, cluster: toWire(cluster) };
     },

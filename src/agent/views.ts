@@ -20,7 +20,7 @@ import { type LocalEndpoint, podsOf } from "../policy/locals.ts";
 import { namesOf } from "../policy/names.ts";
 import { isAuditedFor, policiesOn } from "../policy/subjects.ts";
 import type { PodInterface } from "../source/interfaces.ts";
-import { countPrefixes } from "../state/sources.ts";
+import { prefixTexts } from "../state/sources.ts";
 import { identityIn, LIMITS, policyNumber, type State } from "../state/state.ts";
 
 /** The last state that the kernel took over whole, with what it was compiled from. */
@@ -48,7 +48,8 @@ export function endpointViews(force: InForce, faults: readonly Fault[]): Endpoin
     const pod = force.cluster.pods.get(key);
     return pod === undefined ? [] : [missingView(force.cluster, pod)];
   });
-  return [...enforced, ...missing].sort((a, b) => (keyOf(a) < keyOf(b) ? -1 : 1));
+  const shut = force.compiled.shut.map((local) => shutView(force, local));
+  return [...enforced, ...missing, ...shut].sort((a, b) => (keyOf(a) < keyOf(b) ? -1 : 1));
 }
 
 /** The worst of each. */
@@ -113,6 +114,20 @@ function missingView(cluster: Cluster, pod: Pod): EndpointView {
   return { ...identityOf(pod), state: "no interface", ingress: side("ingress"), egress: side("egress") };
 }
 
+/** Everything is dropped there, whatever policies say. */
+function shutView({ cluster, interfaces }: InForce, { pod, ifindex }: LocalEndpoint): EndpointView {
+  const found = interfaces.get(ifindex);
+  const { ingress, egress, ...view } = missingView(cluster, pod);
+  return {
+    ...view,
+    state: "no room",
+    ...(found === undefined ? {} : { interface: found.name }),
+    ifindex,
+    ingress: { ...ingress, closed: true },
+    egress: { ...egress, closed: true },
+  };
+}
+
 const identityOf = (pod: Pod) => ({
   namespace: pod.namespace,
   name: pod.name,
@@ -163,15 +178,16 @@ export function namesView(force: InForce): NamesView {
 
 export function capacityViews(state: State): CapacityView[] {
   const addresses = [...state.addresses.values()].map(identityIn);
-  const identities = new Set([...addresses, ...state.services.values(), ...state.cidrs.values()]).size;
+  const identities = new Set([...addresses, ...state.cidrs.values()]).size;
   const classes = new Set(state.ports.map((span) => span.class)).size;
   const used: Record<keyof typeof LIMITS, number> = {
     endpoints: state.endpoints.size,
-    sources: countPrefixes(state),
-    addresses: state.addresses.size,
-    services: state.services.size,
-    cidrs: state.cidrs.size,
+    sources: ofFullerFamily(prefixTexts(state)),
+    addresses: ofFullerFamily(state.addresses.keys()),
+    services: ofFullerFamily(state.services.keys()),
+    cidrs: ofFullerFamily(state.cidrs.keys()),
     identities,
+    serviceGroups: new Set(state.services.values()).size,
     policies: state.policies.size,
     rows: state.rows.size,
     classes,
@@ -188,6 +204,13 @@ export const retainedViews = (force: InForce): RetainedView[] =>
   endpointViews(force, []).flatMap(({ namespace, name, interface: link, retained }) =>
     retained === undefined ? [] : [{ pod: `${namespace}/${name}`, interface: link ?? "", ...retained }],
   );
+
+/** How many of the texts are of the family that has more: each has a table of its own. */
+function ofFullerFamily(texts: Iterable<string>): number {
+  const counts = { v4: 0, v6: 0 };
+  for (const text of texts) counts[text.includes(":") ? "v6" : "v4"] += 1;
+  return Math.max(counts.v4, counts.v6);
+}
 
 /** Interfaces of unknown pods, all of whose traffic is denied, by name. */
 export const unknownInterfaces = ({ compiled: { meaning } }: InForce): string[] =>

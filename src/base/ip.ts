@@ -4,6 +4,8 @@ import ipaddr from "ipaddr.js";
 
 export type Family = 4 | 6;
 
+export const FAMILIES: readonly Family[] = [4, 6];
+
 /** One address. `text` is canonical (RFC 5952 for IPv6), so equal addresses have equal text. */
 export interface Address {
   readonly family: Family;

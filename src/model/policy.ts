@@ -35,6 +35,8 @@ export interface Rule {
   readonly peers: "anyone" | readonly Peer[];
   /** "all" where ports is missing or empty: every protocol and port, ICMP included. */
   readonly ports: "all" | readonly PortMatch[];
+  /** Stands in the place of a rule that does not fit in the tables: it has no peers and no ports. See policy/limits. */
+  readonly leftOut?: true;
 }
 
 export interface Policy {

@@ -111,7 +111,8 @@ export interface HooksView {
  * What the kernel says comes first. "detached": no program of Weir's filters a direction now. "bypassed": another program runs
  * before Weir's. All others but "no interface" are enforced. "retained": only the interface still says that it is the pod's.
  * "ambiguous": it may be another's too. "unknown pod": everything is denied to and from an interface that no known pod owns.
- * "audit": in a direction nothing is dropped, only reported.
+ * "no room": the same, because the node has more endpoints than the tables hold. "audit": in a direction nothing is dropped, only
+ * reported.
  */
 export type EndpointState =
   | "enforced"
@@ -120,6 +121,7 @@ export type EndpointState =
   | "ambiguous"
   | "no interface"
   | "unknown pod"
+  | "no room"
   | "detached"
   | "bypassed";
 

@@ -1,17 +1,15 @@
 // Policies and pods to the desired state of the datapath. The conductor: subjects, terms, identities, rows, classes.
 
 import type { Direction } from "../base/direction.ts";
-import { type Address, addressBits, cidrOf, compareAddresses, type Family } from "../base/ip.ts";
+import { type Address, addressBits, cidrOf, compareAddresses, FAMILIES, type Family } from "../base/ip.ts";
 import type { Cluster } from "../model/cluster.ts";
 import { NO_SURROUNDINGS, type Surroundings } from "../model/surroundings.ts";
 import { classAt } from "../state/lookup.ts";
-import { countPrefixes, sourceTexts } from "../state/sources.ts";
+import { sourceTexts } from "../state/sources.ts";
 import {
   type Endpoint,
   IDENTITY_DEFAULT,
   IDENTITY_FRONTEND,
-  LIMITS,
-  LimitError,
   OWN_ADDRESSES_MAX,
   POLICY_AUDIT,
   POLICY_NONE,
@@ -21,14 +19,17 @@ import {
   serviceKey,
 } from "../state/state.ts";
 import { rowBits } from "./contents.ts";
-import { type Contents, contentsOf, type EndpointSides, egressPolicies } from "./gather.ts";
+import { type Contents, type EndpointSides, egressPolicies } from "./gather.ts";
 import type { Classified, TermSet } from "./identity.ts";
+import type { Excess } from "./limits/excess.ts";
+import { CAPACITIES, type Capacities, contentsThatFit, type Fitted } from "./limits/fit.ts";
+import { endpointsShut, groupsDenied, sourcesCut } from "./limits/objects.ts";
 import { addressesOfLocal, type LocalEndpoint, prefixesOfLocal } from "./locals.ts";
-import { assign, endpointKey, NOTHING_RESERVED, type Numbering } from "./numbers.ts";
+import { assign, endpointKey, NOTHING_RESERVED, type Numbering, roomIn } from "./numbers.ts";
 import type { Term } from "./peers.ts";
 import { classSpans, isAll, type PortClass, type PortSet, placeOf, portSetKey } from "./ports.ts";
 import { scopesOf, tunnelPortsOf } from "./scopes.ts";
-import { type Behind, type Grouped, groupFrontends, serviceCells, termsReader } from "./services.ts";
+import { type Behind, type Grouped, groupFrontends, nowhere, serviceCells, termsReader } from "./services.ts";
 
 export type { EndpointSides } from "./gather.ts";
 export type { LocalEndpoint } from "./locals.ts";
@@ -39,6 +40,17 @@ export interface Compiled {
   readonly numbering: Numbering;
   /** What the numbers mean, for people: see policy/names.ts. */
   readonly meaning: Meaning;
+  /** The cluster without the rules that do not fit: policies say of it what the kernel does. */
+  readonly enforced: Cluster;
+  /** What did not fit. */
+  readonly excesses: readonly Excess[];
+  /** Endpoints that there is no room for: everything is to be dropped at their interfaces. */
+  readonly shut: readonly LocalEndpoint[];
+  /**
+   * More is left out than has to be: there are not enough numbers for the old rows or classes and the new ones side by side. The next
+   * compile, after this state is in force, has the numbers that it gives up.
+   */
+  readonly isTransitional: boolean;
 }
 
 export interface Meaning {
@@ -55,23 +67,26 @@ export interface Meaning {
 type NumberedClass = PortClass & { readonly number: number };
 
 /**
- * Compiles what this node must enforce. Pure: the same cluster, endpoints and numbering give the same state.
- * Throws LimitError where a table cannot hold it.
+ * Compiles what this node must enforce. Pure: the same cluster, endpoints and numbering give the same state. What does not fit is
+ * left out by the rules of policy/limits.
  */
 export function compile(
   cluster: Cluster,
-  locals: readonly LocalEndpoint[],
+  all: readonly LocalEndpoint[],
   previous: Numbering,
   surroundings: Surroundings = NO_SURROUNDINGS,
+  capacities: Capacities = CAPACITIES,
 ): Compiled {
-  const contents = contentsOf(cluster, locals, previous);
+  const { shut, excesses: ofEndpoints } = endpointsShut(all, capacities.endpoints);
+  const locals = shut.length === 0 ? all : all.filter((local) => !shut.includes(local));
+  const fitted = fitNumbers({ cluster, locals, previous }, capacities);
+  const { contents, enforced } = fitted;
   const classNumbers = assign("classes", contents.classes.keys(), previous);
   const classes = [...contents.classes].map(([content, each]) => ({
     ...each,
     number: classNumbers.get(content) as number,
   }));
-  const ports = classSpans(classes);
-  const services = groupFrontends(contents.behind, (place) => classAt({ ports }, place));
+  const { behind, services, excesses: ofServices } = grouped(contents, classSpans(classes), capacities);
   const numbering: Numbering = {
     identities: assign("identities", [...contents.termSets.keys(), ...services.groups.keys()], previous),
     policies: assign("policies", contents.policies.keys(), previous),
@@ -82,25 +97,112 @@ export function compile(
     nextTerm: contents.nextTerm,
     reserved: NOTHING_RESERVED,
   };
-  const state: State = {
-    ...stateOf(contents, { numbering, classes, services }),
-    scopes: scopesOf(cluster, locals, surroundings),
-    tunnelPorts: tunnelPortsOf(surroundings),
+  const scopes = scopesOf(cluster, locals, surroundings);
+  const { sources, excesses: ofSources } = sourcesOfAll(locals, scopes, capacities);
+  const numbered = { numbering, classes, services, sources };
+  const excesses = [...ofEndpoints, ...fitted.excesses, ...ofServices, ...ofSources];
+  return {
+    state: {
+      ...stateOf({ ...contents, behind }, numbered),
+      scopes,
+      tunnelPorts: tunnelPortsOf(surroundings),
+    },
+    numbering,
+    meaning: meaningOf({ ...contents, behind }, numbering, services),
+    enforced,
+    excesses,
+    shut,
+    isTransitional: fitted.isTransitional,
   };
-  const sources = countPrefixes(state);
-  if (sources > LIMITS.sources) throw new LimitError("sources", sources);
-  return { state, numbering, meaning: meaningOf(contents, numbering, services) };
+}
+
+/** How much less is tried where numbers do not suffice; with nothing left no row and no class needs one. */
+const PARTS = [1, 1 / 4, 1 / 16, 1 / 64, 0];
+
+/** Where the numbers of rows or classes that fall out of use leave too few for the new ones, as much as there are numbers for. */
+function fitNumbers(
+  asked: Parameters<typeof contentsThatFit>[0],
+  capacities: Capacities,
+): Fitted & { readonly isTransitional: boolean } {
+  const whole = contentsThatFit(asked, capacities);
+  const roomOf = ({ contents }: Fitted) => ({
+    rows: roomIn("rows", contents.plan.rows, asked.previous),
+    classes: roomIn("classes", contents.classes, asked.previous),
+  });
+  const room = roomOf(whole);
+  if (room.rows.suffices && room.classes.suffices) return { ...whole, isTransitional: false };
+  for (const part of PARTS) {
+    const fitted = contentsThatFit(asked, {
+      ...capacities,
+      rows: Math.floor(Math.min(capacities.rows, room.rows.numbers) * part),
+      classes: Math.floor(Math.min(capacities.classes, room.classes.numbers) * part),
+    });
+    const { rows, classes } = roomOf(fitted);
+    if (rows.suffices && classes.suffices)
+      return {
+        contents: fitted.contents,
+        enforced: fitted.enforced,
+        excesses: whole.excesses,
+        isTransitional: true,
+      };
+  }
+  throw new Error("assertion failed: without rules no row and no class needs a number");
+}
+
+/** The frontends by groups; those of too many groups lead nowhere. */
+function grouped(
+  { behind, denied }: Contents,
+  ports: State["ports"],
+  { serviceGroups }: Capacities,
+): { readonly behind: readonly Behind[]; readonly services: Grouped; readonly excesses: readonly Excess[] } {
+  const classOf = (place: number): number => classAt({ ports }, place);
+  const all = groupFrontends(behind, classOf);
+  const cut =
+    all.groups.size <= serviceGroups ? undefined : groupsDenied(behind, all.contents, serviceGroups);
+  const left =
+    cut === undefined
+      ? behind
+      : behind.map((each) => (cut.surplus.has(each) ? { ...each, backends: [] } : each));
+  const services = cut === undefined ? all : groupFrontends(left, classOf);
+  const groups = new Map(services.groups);
+  for (const { family } of denied) groups.set(nowhere(family), { family, backends: [] });
+  return { behind: left, services: { ...services, groups }, excesses: cut?.excesses ?? [] };
+}
+
+/** What each endpoint may send from besides its own addresses, by interface index: what the scopes of others leave of the table. */
+function sourcesOfAll(
+  locals: readonly LocalEndpoint[],
+  scopes: State["scopes"],
+  capacities: Capacities,
+): { readonly sources: ReadonlyMap<number, readonly string[]>; readonly excesses: readonly Excess[] } {
+  let sources = new Map(locals.map((local) => [local.ifindex, sourcesOf(local)]));
+  const excesses: Excess[] = [];
+  for (const family of FAMILIES) {
+    const taken = [...scopes.values()].flat().filter((text) => text.includes(":") === (family === 6));
+    const capacity = Math.max(0, capacities.sources - taken.length);
+    const { cut, excesses: more } = sourcesCut(locals, { family, capacity, sources });
+    if (cut.size === 0) continue;
+    sources = new Map(
+      [...sources].map(([ifindex, texts]) => [
+        ifindex,
+        texts.filter((text) => cut.get(ifindex)?.has(text) !== true),
+      ]),
+    );
+    excesses.push(...more);
+  }
+  return { sources, excesses };
 }
 
 interface Numbered {
   readonly numbering: Numbering;
   readonly classes: readonly NumberedClass[];
   readonly services: Grouped;
+  readonly sources: ReadonlyMap<number, readonly string[]>;
 }
 
 function stateOf(
   contents: Contents,
-  { numbering, classes, services }: Numbered,
+  { numbering, classes, services, sources }: Numbered,
 ): Omit<State, "scopes" | "tunnelPorts"> {
   const { classified, plan, policiesOf } = contents;
   const identity = identityReader(numbering);
@@ -118,7 +220,7 @@ function stateOf(
   const endpoint = (entry: EndpointSides): Endpoint => ({
     id: numbering.endpoints.get(endpointContent(entry.local)) as number,
     addresses: ownAddresses(entry.local),
-    sources: sourcesOf(entry.local),
+    sources: sources.get(entry.local.ifindex) as readonly string[],
     ...(entry.local.link && { link: entry.local.link }),
     policy: { ingress: side(entry, "ingress"), egress: side(entry, "egress") },
   });
@@ -157,13 +259,14 @@ const identityReader =
 
 /** Frontends stand among the pods' addresses, with what the prefixes say of them, so that one look tells both. */
 function addressValues(
-  { classified, behind }: Contents,
+  { classified, behind, denied }: Contents,
   identity: (content: string) => number,
 ): Map<string, number> {
   const values = mapValues(classified.addresses, ({ terms }) => identity(terms.content));
   const termsOf = termsReader(classified);
   for (const { frontend } of behind)
     values.set(frontend.address.text, identity(termsOf(frontend.address).content) | IDENTITY_FRONTEND);
+  for (const { text, family } of denied) values.set(text, identity(nowhere(family)));
   return values;
 }
 
@@ -208,8 +311,6 @@ function sourcesOf(local: LocalEndpoint): string[] {
   const prefixes = others.map(({ family, value }) => cidrOf(family, value, addressBits(family)));
   return sourceTexts([...prefixes, ...prefixesOfLocal(local)]);
 }
-
-const FAMILIES = [4, 6] as const satisfies readonly Family[];
 
 const ofFamily = (local: LocalEndpoint, family: Family): Address[] =>
   addressesOfLocal(local).filter((address) => address.family === family);

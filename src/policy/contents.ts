@@ -1,5 +1,6 @@
 // Compiled policies as content: which ports each term may reach, and the distinct sets of ports that need a row.
 
+import type { Span } from "../state/state.ts";
 import type { TermSet } from "./identity.ts";
 import {
   ALL_PORTS,
@@ -77,13 +78,16 @@ const listed = (map: Limits) => [...map].map(([term, set]) => [term, portSetKey(
 
 function grantOf({ clauses }: Clauses, termNumbers: ReadonlyMap<string, number>): Grant {
   const others = union(clauses.filter(({ term }) => term === undefined).flatMap(({ ports }) => ports));
-  const spans = new Map<number, PortSet>();
+  const spans = new Map<number, Span[]>();
   for (const { term, ports } of clauses) {
     if (term === undefined) continue;
     const number = termNumbers.get(term.key) as number;
-    spans.set(number, union([...(spans.get(number) ?? NO_PORTS), ...ports]));
+    const there = spans.get(number);
+    if (there === undefined) spans.set(number, [...ports]);
+    else for (const span of ports) there.push(span);
   }
-  return { others, byTerm: new Map([...spans].sort(([a], [b]) => a - b)) };
+  const byTerm = [...spans].sort(([a], [b]) => a - b).map(([number, all]) => [number, union(all)] as const);
+  return { others, byTerm: new Map(byTerm) };
 }
 
 /** What all of the sets hold. */
@@ -115,11 +119,11 @@ export interface Plan {
   readonly cells: ReadonlyMap<string, ReadonlyMap<string, PortSet>>;
 }
 
+/** `byTerm`: the term sets that hold each term. */
 export function planRows(
   policies: ReadonlyMap<string, CompiledPolicy>,
-  termSets: ReadonlyMap<string, TermSet>,
+  byTerm: ReadonlyMap<number, readonly TermSet[]>,
 ): Plan {
-  const byTerm = setsByTerm(termSets.values());
   const rows = new Map<string, PortSet>();
   const cells = new Map<string, Map<string, PortSet>>();
   const note = (set: PortSet): PortSet => {
@@ -139,7 +143,7 @@ export function planRows(
   return { rows, cells };
 }
 
-function setsByTerm(termSets: Iterable<TermSet>): Map<number, TermSet[]> {
+export function setsByTerm(termSets: Iterable<TermSet>): Map<number, TermSet[]> {
   const byTerm = new Map<number, TermSet[]>();
   for (const set of termSets) {
     for (const term of set.terms) {
@@ -157,10 +161,8 @@ export function rowBits(
   classes: readonly (PortClass & { readonly number: number })[],
   rowNumber: (set: PortSet) => number,
 ): Map<number, number[]> {
-  const bits = new Map<number, number[]>(rows.map((set) => [rowNumber(set), []]));
-  for (const each of classes) {
-    for (const index of each.sets) bits.get(rowNumber(rows[index] as PortSet))?.push(each.number);
-  }
-  for (const list of bits.values()) list.sort((a, b) => a - b);
-  return bits;
+  const lists = rows.map((): number[] => []);
+  const sorted = [...classes].sort((a, b) => a.number - b.number);
+  for (const { sets, number } of sorted) for (const index of sets) lists[index]?.push(number);
+  return new Map(rows.map((set, index) => [rowNumber(set), lists[index] as number[]]));
 }

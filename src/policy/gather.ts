@@ -1,11 +1,18 @@
 // What is to be enforced, told apart by content: the policies of this node's endpoints, their peers, rows and Services.
 
 import { DIRECTIONS, type Direction } from "../base/direction.ts";
+import type { Address } from "../base/ip.ts";
 import type { Cluster } from "../model/cluster.ts";
-import { LIMITS, LimitError } from "../state/state.ts";
-import { type CompiledPolicy, compilePolicy, type Limits, type Plan, planRows } from "./contents.ts";
+import {
+  type CompiledPolicy,
+  compilePolicy,
+  type Limits,
+  type Plan,
+  planRows,
+  setsByTerm,
+} from "./contents.ts";
 import { type Classified, classify, type TermSet } from "./identity.ts";
-import { type LocalEndpoint, podsOf, sendsAsItself } from "./locals.ts";
+import { addressesOfLocal, type LocalEndpoint, podsOf, sendsAsItself } from "./locals.ts";
 import type { Numbering } from "./numbers.ts";
 import type { Term } from "./peers.ts";
 import { classesOf, type PortClass, type PortSet, portSetKey } from "./ports.ts";
@@ -24,8 +31,8 @@ export interface EndpointSides {
   readonly sides: { readonly [direction in Direction]: Side | undefined };
 }
 
-/** Only terms have numbers yet. */
-export interface Contents {
+/** Only terms have numbers yet. What each policy allows each term set is not worked out either: it may be too much. */
+export interface Draft {
   readonly sides: readonly EndpointSides[];
   readonly terms: readonly Term[];
   readonly termNumbers: ReadonlyMap<string, number>;
@@ -35,18 +42,41 @@ export interface Contents {
   /** The compiled policies of each endpoint, by interface index, and the distinct ones by content. */
   readonly policiesOf: ReadonlyMap<number, CompiledSides>;
   readonly policies: ReadonlyMap<string, CompiledPolicy>;
+  /** The term sets that hold each term. */
+  readonly byTerm: ReadonlyMap<number, readonly TermSet[]>;
+  readonly behind: readonly Behind[];
+  /** Addresses of Services that are denied as a whole. */
+  readonly denied: readonly Address[];
+  /** The terms by which guards know senders, and the namespaces of the senders' pods. */
+  readonly senders: ReadonlyMap<number, ReadonlySet<string>>;
+}
+
+/** With the rows that policies need, and the classes of ports that rows tell apart. */
+export interface Contents extends Draft {
   readonly plan: Plan;
   readonly classes: ReadonlyMap<string, PortClass>;
-  readonly behind: readonly Behind[];
 }
+
+/** What is left out of a compile where the tables cannot hold it: see policy/limits. Each of these can only close. */
+export interface Restrictions {
+  /** Addresses that are judged as if no pod had them. */
+  readonly leftOut: ReadonlySet<string>;
+  /** Addresses of Services of which no port is told apart: an egress policy lets nothing out to them. */
+  readonly denied: ReadonlySet<string>;
+  /** Namespaces whose pods are let out to a Service only where all of its backends are allowed. */
+  readonly unguarded: ReadonlySet<string>;
+}
+
+const NOTHING_LEFT_OUT: Restrictions = { leftOut: new Set(), denied: new Set(), unguarded: new Set() };
 
 type CompiledSides = { readonly [direction in Direction]: CompiledPolicy | undefined };
 
-export function contentsOf(
+export function draftOf(
   cluster: Cluster,
   locals: readonly LocalEndpoint[],
   previous: Numbering,
-): Contents {
+  restrictions: Restrictions = NOTHING_LEFT_OUT,
+): Draft {
   const sides = locals.map((local) => ({
     local,
     sides: {
@@ -56,16 +86,32 @@ export function contentsOf(
   }));
   const live = sidesIn(sides).flatMap(({ clauses }) => clauses.flatMap(({ term }) => term ?? []));
   const numbers = numberTerms(live, { known: previous.terms, nextTerm: previous.nextTerm });
-  const direct: Classes = { classified: classify(cluster, numbers.terms, numbers.termNumbers), ...numbers };
-  const policiesOf = compileSides(sides, numbers.termNumbers);
-  const { behind, limited, ...rest } = withServices(cluster, locals, { direct, policiesOf, previous });
-  const compiled = limited.size === 0 ? policiesOf : compileSides(sides, rest.termNumbers, limited);
-  checkSizes(rest.classified, behind);
+  const classified = classify(cluster, numbers.terms, numbers.termNumbers, restrictions.leftOut);
+  const direct: Classes = { classified, ...numbers };
+  const isKnown = (local: LocalEndpoint): boolean =>
+    sendsAsItself(local) &&
+    addressesOfLocal(local).every(({ text }) => classified.addresses.has(text)) &&
+    !podsOf(local).some(({ namespace }) => restrictions.unguarded.has(namespace));
+  const policiesOf = compileSides(sides, { termNumbers: numbers.termNumbers, isKnown });
+  const { behind: all, limited, ...rest } = withServices(cluster, locals, { direct, policiesOf, previous });
+  const compiled =
+    limited.size === 0
+      ? policiesOf
+      : compileSides(sides, { termNumbers: rest.termNumbers, isKnown, limited });
+  const isDenied = ({ frontend: { address } }: Behind): boolean => restrictions.denied.has(address.text);
+  const behind = restrictions.denied.size === 0 ? all : all.filter((each) => !isDenied(each));
+  const denied = restrictions.denied.size === 0 ? [] : addressesOfFrontends(all.filter(isDenied));
   const termSets = distinctTermSets(rest.classified);
   const policies = new Map(policiesIn(compiled).map((policy) => [policy.content, policy]));
-  const plan = planRows(policies, termSets);
+  const byTerm = setsByTerm(termSets.values());
+  return { sides, ...rest, termSets, policiesOf: compiled, policies, byTerm, behind, denied };
+}
+
+/** Works out what each policy allows each term set. */
+export function contentsOf(draft: Draft): Contents {
+  const plan = planRows(draft.policies, draft.byTerm);
   const classes = new Map(classesOf([...plan.rows.values()]).map((each) => [portSetKey(each.spans), each]));
-  return { sides, ...rest, termSets, policiesOf: compiled, policies, plan, classes, behind };
+  return { ...draft, plan, classes };
 }
 
 interface Classes extends NumberedTerms {
@@ -86,17 +132,18 @@ function withServices(
     direct,
     policiesOf,
     previous,
-  }: { readonly direct: Classes; readonly policiesOf: Contents["policiesOf"]; readonly previous: Numbering },
-): Classes & { readonly behind: readonly Behind[]; readonly limited: Limited } {
+  }: { readonly direct: Classes; readonly policiesOf: Draft["policiesOf"]; readonly previous: Numbering },
+): Classes & Pick<Draft, "behind" | "senders"> & { readonly limited: Limited } {
+  const nobody = { senders: new Map(), limited: new Map() };
   const egress = egressPolicies(locals, policiesOf);
-  if (egress.size === 0 || cluster.services.size === 0) return { ...direct, behind: [], limited: new Map() };
+  if (egress.size === 0 || cluster.services.size === 0) return { ...direct, behind: [], ...nobody };
   const behind = behindFrontends(cluster, locals, direct.classified);
   const isGuarded = behind.some(({ backends }) => backends.some(({ guards }) => guards !== undefined));
   const { groups } = groupFrontends(isGuarded ? behind : [], (place) => place);
   // What an audited pod sends is not dropped by guards either.
   const enforcing = locals.filter((local) => !isAuditedForAny(cluster, local, "egress"));
   const senders = sendersOf(egressPolicies(enforcing, policiesOf).values(), groups.values());
-  if (senders.length === 0) return { ...direct, behind, limited: new Map() };
+  if (senders.length === 0) return { ...direct, behind, ...nobody };
   const own = senders.map(
     ({ key }): Term => ({ key, set: { key, namespace: "", peers: [] }, resolves: undefined }),
   );
@@ -116,13 +163,14 @@ function withServices(
     nextTerm: more.nextTerm,
     classified,
     behind: behindFrontends(cluster, locals, classified),
+    senders: new Map(senders.map(({ key, namespaces }) => [termNumbers.get(key) as number, namespaces])),
     limited,
   };
 }
 
 export function egressPolicies(
   locals: readonly LocalEndpoint[],
-  policiesOf: Contents["policiesOf"],
+  policiesOf: Draft["policiesOf"],
 ): Map<string, EgressPolicy> {
   const found = new Map<string, { policy: CompiledPolicy; locals: LocalEndpoint[] }>();
   for (const local of locals) {
@@ -135,31 +183,49 @@ export function egressPolicies(
   return found;
 }
 
+interface SideTraits {
+  readonly termNumbers: ReadonlyMap<string, number>;
+  /** Whether guards can tell that it is this endpoint that sends. */
+  readonly isKnown: (local: LocalEndpoint) => boolean;
+  readonly limited?: Limited;
+}
+
 function compileSides(
   sides: readonly EndpointSides[],
-  termNumbers: ReadonlyMap<string, number>,
-  limited: Limited = new Map(),
+  { termNumbers, isKnown, limited }: SideTraits,
 ): Map<number, CompiledSides> {
+  // Endpoints share sides: each is compiled once.
+  const known = new Map<string, Map<Side, CompiledPolicy>>();
+  const once = (side: Side, kind: string, compiled: () => CompiledPolicy): CompiledPolicy => {
+    const ofKind = known.get(kind) ?? new Map<Side, CompiledPolicy>();
+    known.set(kind, ofKind);
+    const policy = ofKind.get(side) ?? compiled();
+    ofKind.set(side, policy);
+    return policy;
+  };
+  const ingressOf = (side: Side | undefined, limits: Limits | undefined): CompiledPolicy | undefined => {
+    if (limits !== undefined) return compilePolicy(side, termNumbers, { limits });
+    return side && once(side, "ingress", () => compilePolicy(side, termNumbers));
+  };
+  const egressOf = (side: Side | undefined, local: LocalEndpoint): CompiledPolicy | undefined => {
+    const traits = { isKnown: isKnown(local) };
+    return side && once(side, `egress ${traits.isKnown}`, () => compilePolicy(side, termNumbers, traits));
+  };
   return new Map(
-    sides.map(({ local, sides: { ingress, egress } }) => {
-      const limits = limited.get(local.ifindex);
-      const isJudged = ingress !== undefined || limits !== undefined;
-      return [
-        local.ifindex,
-        {
-          ingress: isJudged ? compilePolicy(ingress, termNumbers, { limits }) : undefined,
-          egress: egress && compilePolicy(egress, termNumbers, { isKnown: sendsAsItself(local) }),
-        },
-      ];
-    }),
+    sides.map(({ local, sides: { ingress, egress } }) => [
+      local.ifindex,
+      { ingress: ingressOf(ingress, limited?.get(local.ifindex)), egress: egressOf(egress, local) },
+    ]),
   );
 }
 
-const policiesIn = (compiled: Contents["policiesOf"]): CompiledPolicy[] =>
+const policiesIn = (compiled: Draft["policiesOf"]): CompiledPolicy[] =>
   [...compiled.values()].flatMap((each) => DIRECTIONS.flatMap((direction) => each[direction] ?? []));
 
-const sidesIn = (sides: readonly EndpointSides[]): Side[] =>
-  sides.flatMap((entry) => DIRECTIONS.flatMap((direction) => entry.sides[direction] ?? []));
+/** Each once. */
+export const sidesIn = (sides: readonly EndpointSides[]): readonly Side[] => [
+  ...new Set(sides.flatMap((entry) => DIRECTIONS.flatMap((direction) => entry.sides[direction] ?? []))),
+];
 
 interface NumberedTerms {
   readonly terms: readonly Term[];
@@ -183,17 +249,9 @@ function numberTerms(
   return { terms: [...terms.values()], termNumbers, nextTerm };
 }
 
-function checkSizes(classified: Classified, behind: readonly Behind[]): void {
-  const frontends = behind.map(({ frontend }) => frontend.address.text);
-  const sizes = {
-    addresses: new Set([...classified.addresses.keys(), ...frontends]).size,
-    cidrs: classified.cidrs.size,
-    services: behind.length,
-  };
-  for (const name of ["addresses", "cidrs", "services"] as const) {
-    if (sizes[name] > LIMITS[name]) throw new LimitError(name, sizes[name]);
-  }
-}
+const addressesOfFrontends = (behind: readonly Behind[]): Address[] => [
+  ...new Map(behind.map(({ frontend: { address } }) => [address.text, address])).values(),
+];
 
 function distinctTermSets(classified: Classified): Map<string, TermSet> {
   const all = [...classified.cidrs.values(), ...classified.addresses.values()].map(({ terms }) => terms);

@@ -6,7 +6,7 @@ import { findAddress, prefixTable } from "../base/prefixes.ts";
 import { type Cluster, isSelectable, keyOf, type Pod } from "../model/cluster.ts";
 import { holdersOf } from "../model/ownership.ts";
 import type { Labels } from "../model/selector.ts";
-import { blocksOf, declares, type PeerSet, selectsPod, type Term } from "./peers.ts";
+import { blocksOf, declares, type PeerSet, portsText, selectsPod, type Term } from "./peers.ts";
 import { prefixSets } from "./prefixes.ts";
 
 /** A set of terms as sorted term numbers; its text is the content that an identity is numbered by. "" matches nothing. */
@@ -47,11 +47,12 @@ export interface Classified {
   readonly cidrs: ReadonlyMap<string, { readonly cidr: Cidr; readonly terms: TermSet }>;
 }
 
-/** Every known pod address and every prefix with its term set. `numberOf` numbers the live terms. */
+/** Every known pod address (but those left out) and every prefix with its term set. `numberOf` numbers the live terms. */
 export function classify(
   cluster: Cluster,
   terms: readonly Term[],
   numberOf: ReadonlyMap<string, number>,
+  leftOut: ReadonlySet<string> = new Set(),
 ): Classified {
   const sets = new Map(terms.map((term) => [term.set.key, term.set]));
   const intern = interner();
@@ -71,6 +72,7 @@ export function classify(
   const termsOf = termsMemo(cluster, { sets: [...sets.values()], terms: numberedTerms, intern });
   const addresses = new Map<string, { address: Address; pod: string; terms: TermSet }>();
   for (const [text, { address, pods }] of holdersOf(cluster)) {
+    if (leftOut.has(text)) continue;
     const blocks = findAddress(covering, address);
     const [first, ...others] = pods;
     const terms =
@@ -120,12 +122,8 @@ function termsMemo(
   };
 }
 
-/** Equal labels, and equal ports, have equal texts. */
+/** Equal labels have equal texts. */
 const labelsText = memo((labels: Labels) => JSON.stringify([...labels].sort(([a], [b]) => (a < b ? -1 : 1))));
-
-const portsText = memo((ports: Pod["ports"]) =>
-  JSON.stringify(ports.map(({ name, protocol, port }) => [name ?? "", protocol, port])),
-);
 
 function interner(): (numbers: readonly number[]) => TermSet {
   const known = new Map<string, TermSet>();

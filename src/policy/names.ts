@@ -4,6 +4,7 @@ import { DIRECTIONS } from "../base/direction.ts";
 import { keyOf } from "../model/cluster.ts";
 import { serviceKey } from "../state/state.ts";
 import type { EndpointSides, Meaning } from "./compile.ts";
+import { sidesIn } from "./gather.ts";
 import { localText } from "./locals.ts";
 import { placeOf, portSetText } from "./ports.ts";
 import type { Clause } from "./subjects.ts";
@@ -31,9 +32,7 @@ export function namesOf(
   meaning: Meaning,
   policyNumber: (entry: EndpointSides) => Record<string, number>,
 ): Names {
-  const clauses = meaning.sides.flatMap(({ sides }) =>
-    DIRECTIONS.flatMap((direction) => sides[direction]?.clauses ?? []),
-  );
+  const clauses = sidesIn(meaning.sides).flatMap((side) => side.clauses);
   const sources = termSources(clauses);
   const termKeys = new Map([...meaning.terms].map(([number, term]) => [number, term.key]));
   const identityNames = (terms: readonly number[]) =>

@@ -1,7 +1,8 @@
 // Numbers for things that are told apart by their content: the same content keeps its number, and no number gets a new
 // meaning while a map or a packet in flight may still know the old one.
 
-import { LIMITS, LimitError, type LimitName } from "../state/state.ts";
+import { assert } from "../base/assert.ts";
+import { NUMBERS } from "../state/state.ts";
 
 /** Content (canonical text) to number. */
 export type Numbers = ReadonlyMap<string, number>;
@@ -58,10 +59,27 @@ export const NOTHING_NUMBERED: Numbering = {
 export const endpointKey = (ifindex: number, addresses: readonly string[]): string =>
   `${ifindex} ${addresses.join(",")}`;
 
+/** How many numbers a table has for contents; of those, none that only the state before needs. */
+export function roomIn(
+  table: NumberedTable,
+  contents: ReadonlyMap<string, unknown>,
+  previous: Numbering,
+): { readonly numbers: number; readonly suffices: boolean } {
+  const before = previous[table];
+  const reserved = previous.reserved[table];
+  if (before.size + reserved.size + contents.size <= NUMBERS[table])
+    return { numbers: NUMBERS[table], suffices: true };
+  const taken = new Set([...before.values(), ...reserved].filter((number) => number >= FIRST[table]));
+  let kept = 0;
+  for (const content of contents.keys()) if (before.has(content)) kept += 1;
+  const numbers = NUMBERS[table] - (taken.size - kept);
+  return { numbers, suffices: contents.size <= numbers };
+}
+
 /**
  * Numbers for these contents: the one that a content had, else the lowest that is neither in use before nor reserved. A
- * number that was in use before and is not any more becomes free only in the assignment after this one.
- * Throws LimitError where they do not fit.
+ * number that was in use before and is not any more becomes free only in the assignment after this one. Endpoints, whose numbers
+ * decide nothing but whose counters are whose, take over those of endpoints that are gone where there are no others.
  */
 export function assign(
   table: NumberedTable,
@@ -78,15 +96,21 @@ export function assign(
     if (number === undefined) fresh.push(content);
     numbers.set(content, number ?? 0);
   }
+  const highest = FIRST[table] + NUMBERS[table] - 1;
+  const kept = new Set(numbers.values());
   let next = FIRST[table];
   for (const content of fresh.sort()) {
     while (taken.has(next)) next += 1;
+    if (next > highest && table === "endpoints") {
+      taken.clear();
+      for (const number of kept) taken.add(number);
+      next = FIRST[table];
+      while (taken.has(next)) next += 1;
+    }
+    assert(next <= highest, `numbers for ${table}: ${numbers.size} are wanted`);
     numbers.set(content, next);
     taken.add(next);
-  }
-  const highest = FIRST[table] + LIMITS[table as LimitName] - 1;
-  if (numbers.size > LIMITS[table as LimitName] || next > highest) {
-    throw new LimitError(table, Math.max(numbers.size, next - FIRST[table] + 1));
+    kept.add(next);
   }
   return numbers;
 }

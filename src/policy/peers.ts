@@ -77,6 +77,11 @@ export function declares(pod: { readonly ports: readonly ContainerPort[] }, want
   );
 }
 
+/** Equal ports have equal texts. */
+export const portsText = memo((ports: Pod["ports"]) =>
+  JSON.stringify(ports.map(({ name, protocol, port }) => [name ?? "", protocol, port])),
+);
+
 /** The numbers that a port name has on the pods of the cluster. */
 export const numbersOf = (cluster: Cluster, name: string, protocol: Protocol): readonly number[] =>
   portNames(cluster.pods).get(`${protocol} ${name}`) ?? [];

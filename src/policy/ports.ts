@@ -100,34 +100,79 @@ export interface PortClass {
 
 /**
  * Splits the port line into classes: two ports are in one class when every given set holds both or neither. Ports that
- * no set holds are in no class. One sweep over the boundaries of all spans.
+ * no set holds are in no class. Partition refinement over the atoms between all boundaries: each set moves the atoms that it holds
+ * out of their classes into new ones. Linear in the atoms that the sets hold together.
  */
 export function classesOf(sets: readonly PortSet[]): PortClass[] {
-  const edges = new Map<number, { open: number[]; close: number[] }>();
-  const edge = (place: number) => {
-    const found = edges.get(place) ?? { open: [], close: [] };
-    edges.set(place, found);
-    return found;
+  const boundaries = new Set<number>();
+  for (const set of sets) for (const { first, last } of set) boundaries.add(first).add(last + 1);
+  const places = [...boundaries].sort((a, b) => a - b);
+  const atomAt = new Map(places.map((place, atom) => [place, atom]));
+  // Class 0 is held by no set. A class that has lost all its atoms gives up its number.
+  const classOf = new Int32Array(places.length);
+  const sizes = [places.length];
+  const free: number[] = [];
+  const movedTo: number[] = [];
+  const movedBy: number[] = [];
+  const atomsOf = function* (set: PortSet): Generator<number> {
+    for (const { first, last } of set)
+      for (
+        let atom = atomAt.get(first) as number, end = atomAt.get(last + 1) as number;
+        atom < end;
+        atom += 1
+      )
+        yield atom;
   };
   for (const [index, set] of sets.entries()) {
-    for (const span of set) {
-      edge(span.first).open.push(index);
-      edge(span.last + 1).close.push(index);
+    const left: number[] = [];
+    for (const atom of atomsOf(set)) {
+      const from = classOf[atom] as number;
+      if (movedBy[from] !== index) {
+        movedBy[from] = index;
+        const to = free.pop() ?? sizes.length;
+        movedTo[from] = to;
+        // One that is new takes atoms from one class only, and gives none to this set.
+        movedBy[to] = -1;
+        sizes[to] = 0;
+        left.push(from);
+      }
+      const to = movedTo[from] as number;
+      classOf[atom] = to;
+      sizes[from] = (sizes[from] as number) - 1;
+      sizes[to] = (sizes[to] as number) + 1;
     }
+    for (const from of left) if (from !== 0 && sizes[from] === 0) free.push(from);
   }
-  const places = [...edges.keys()].sort((a, b) => a - b);
-  const open = new Set<number>();
-  const classes = new Map<string, { spans: Span[]; sets: number[] }>();
-  for (const [position, place] of places.entries()) {
-    for (const index of edge(place).close) open.delete(index);
-    for (const index of edge(place).open) open.add(index);
-    const next = places[position + 1];
-    if (open.size === 0 || next === undefined) continue;
-    const holders = [...open].sort((a, b) => a - b);
-    const key = holders.join(",");
-    const found = classes.get(key) ?? { spans: [], sets: holders };
-    found.spans.push({ first: place, last: next - 1 });
-    classes.set(key, found);
+  return gathered(sets, { places, classOf, atomsOf });
+}
+
+/** The classes in the order of their first ports, with their spans and the sets that hold them. */
+function gathered(
+  sets: readonly PortSet[],
+  {
+    places,
+    classOf,
+    atomsOf,
+  }: {
+    readonly places: readonly number[];
+    readonly classOf: Int32Array;
+    readonly atomsOf: (set: PortSet) => Iterable<number>;
+  },
+): PortClass[] {
+  const classes = new Map<number, { readonly spans: Span[]; readonly sets: number[] }>();
+  for (const [atom, first] of places.entries()) {
+    const number = classOf[atom] as number;
+    const next = places[atom + 1];
+    if (number === 0 || next === undefined) continue;
+    const found = classes.get(number) ?? { spans: [], sets: [] };
+    classes.set(number, found);
+    found.spans.push({ first, last: next - 1 });
+  }
+  for (const [index, set] of sets.entries()) {
+    for (const atom of atomsOf(set)) {
+      const { sets: holders } = classes.get(classOf[atom] as number) as { readonly sets: number[] };
+      if (holders.at(-1) !== index) holders.push(index);
+    }
   }
   return [...classes.values()].map(({ spans, sets: holders }) => ({ spans: union(spans), sets: holders }));
 }

@@ -1,11 +1,19 @@
 // The scopes of prefixes that are no endpoint's: the addresses of nodes, and what is on the links of bridges.
 
-import { type Address, addressBits, type Cidr, cidrOf, type Family, parseCidr } from "../base/ip.ts";
+import {
+  type Address,
+  addressBits,
+  type Cidr,
+  cidrOf,
+  FAMILIES,
+  type Family,
+  parseCidr,
+} from "../base/ip.ts";
 import { memo } from "../base/memo.ts";
 import type { Cluster } from "../model/cluster.ts";
 import type { Surroundings } from "../model/surroundings.ts";
 import { sourceTexts } from "../state/sources.ts";
-import { NODE_SCOPE, TUNNEL_PORTS_MAX } from "../state/state.ts";
+import { LIMITS, NODE_SCOPE, TUNNEL_PORTS_MAX } from "../state/state.ts";
 import { addressesOfLocal, type LocalEndpoint } from "./locals.ts";
 
 type Nodes = NonNullable<Cluster["nodes"]>;
@@ -55,6 +63,19 @@ const podAddresses = memo(
     ),
 );
 
+/** Half the table: ten of each family for a node of the largest cluster that Kubernetes supports would be too many. */
+const NODE_PREFIXES_MAX = LIMITS.sources / 2;
+
+/** The prefixes of one family; where they are too many, wider ones that cover them: encapsulation to more addresses is dropped, to none less. */
+function widened(prefixes: readonly Cidr[], family: Family): readonly Cidr[] {
+  let fitting = prefixes.filter((prefix) => prefix.family === family);
+  for (let bits = addressBits(family) - 1; fitting.length > NODE_PREFIXES_MAX; bits -= 1) {
+    const shortened = fitting.map(({ value, length }) => cidrOf(family, value, Math.min(length, bits)));
+    fitting = [...new Map(shortened.map((prefix) => [prefix.text, prefix])).values()];
+  }
+  return fitting;
+}
+
 const nodeScopes = memo((_: Surroundings) => new WeakMap<Nodes, NodeScope>());
 
 interface NodeScope {
@@ -70,7 +91,8 @@ function nodeScope({ nodes = NO_NODES, pods }: Cluster, surroundings: Surroundin
   const known = nodeScopes(surroundings).get(nodes);
   if (known?.first === key) return known.texts;
   const told = [...nodes.values()].flatMap(({ addresses }) => addresses.map(exactly));
-  const texts = sourceTexts([...EVERY_NODE, ...surroundings.nodeAddresses, ...told, ...first]);
+  const exact = [...surroundings.nodeAddresses, ...told, ...first];
+  const texts = sourceTexts([...EVERY_NODE, ...FAMILIES.flatMap((family) => widened(exact, family))]);
   nodeScopes(surroundings).set(nodes, { first: key, texts });
   return texts;
 }

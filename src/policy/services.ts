@@ -52,9 +52,14 @@ const NO_TERMS: TermSet = { content: "", terms: [] };
 
 /** The terms of any address: a pod's own, else those of the longest prefix. */
 export function termsReader(classified: Classified): (address: Frontend["address"]) => TermSet {
-  const cidrs = prefixTable([...classified.cidrs.values()].map(({ cidr, terms }) => [cidr, terms] as const));
-  return (address) =>
-    classified.addresses.get(address.text)?.terms ?? findAddress(cidrs, address) ?? NO_TERMS;
+  const ofPrefixes = termsOfPrefixes(classified);
+  return (address) => classified.addresses.get(address.text)?.terms ?? ofPrefixes(address);
+}
+
+/** The terms of an address that is no pod's. */
+export function termsOfPrefixes({ cidrs }: Classified): (address: Frontend["address"]) => TermSet {
+  const table = prefixTable([...cidrs.values()].map(({ cidr, terms }) => [cidr, terms] as const));
+  return (address) => findAddress(table, address) ?? NO_TERMS;
 }
 
 /**
@@ -105,6 +110,9 @@ interface Draft {
   guards: Set<number> | undefined;
 }
 
+/** The group of frontends that lead nowhere: no policy lets out to it. */
+export const nowhere = (family: Family): string => `service of IPv${family} to `;
+
 /** Groups frontends. Ports count as `portKey` gives them: the same for ports that no policy tells apart. */
 export function groupFrontends(all: readonly Behind[], portKey: (place: number) => string | number): Grouped {
   const groups = new Map<string, { readonly family: Family; readonly backends: readonly Draft[] }>();
@@ -113,7 +121,7 @@ export function groupFrontends(all: readonly Behind[], portKey: (place: number) 
     const { family } = frontend.address;
     const keys = [...drafts.keys()].sort();
     const texts = keys.map((key) => (drafts.get(key)?.guards === undefined ? `${key}!` : key));
-    const content = `service of IPv${family} to ${texts.join(" ")}`;
+    const content = `${nowhere(family)}${texts.join(" ")}`;
     const own = keys.map((key) => drafts.get(key) as Draft);
     const known = groups.get(content)?.backends;
     if (known === undefined) groups.set(content, { family, backends: own });
@@ -175,6 +183,8 @@ export interface EgressPolicy {
 export interface Sender {
   readonly key: string;
   readonly addresses: ReadonlySet<string>;
+  /** Of the pods. */
+  readonly namespaces: ReadonlySet<string>;
   /** What it may reach on each guard, by interface index: direct packets are judged so at its own end already. */
   readonly limits: ReadonlyMap<number, PortSet>;
 }
@@ -197,7 +207,9 @@ export function sendersOf(egress: Iterable<EgressPolicy>, groups: Iterable<Servi
         addressesOfLocal(local).filter((address) => address.family === family),
       );
       const key = JSON.stringify(["sender", each.policy.content, family]);
-      return [{ key, addresses: new Set(own.map(({ text }) => text)), limits }];
+      const namespaces = each.locals.flatMap((local) => podsOf(local).map(({ namespace }) => namespace));
+      const addresses = new Set(own.map(({ text }) => text));
+      return [{ key, addresses, namespaces: new Set(namespaces), limits }];
     }),
   );
 }

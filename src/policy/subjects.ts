@@ -8,7 +8,7 @@ import type { Policy, PortMatch, Rule } from "../model/policy.ts";
 import { matches } from "../model/selector.ts";
 import { isUnknown } from "../model/unknown.ts";
 import { type LocalEndpoint, podsOf } from "./locals.ts";
-import { numbersOf, type PeerSet, peerSetOf, type Term, termOf } from "./peers.ts";
+import { numbersOf, type PeerSet, peerSetOf, portsText, type Term, termOf } from "./peers.ts";
 import { ALL_PORTS, type PortSet, rangeOf, union } from "./ports.ts";
 
 /** A part of a rule: these ports are allowed for peers of this term, or for anyone where there is none. */
@@ -53,6 +53,10 @@ function selecting(cluster: Cluster, pod: Pod, direction: Direction): readonly P
   return here.filter((policy) => policy.isolates[direction] && matches(policy.subject, pod.labels));
 }
 
+/** A rule as clauses name it. */
+export const ruleSource = (policy: Policy, direction: Direction, index: number): string =>
+  `${keyOf(policy)} ${direction}[${index}]`;
+
 /** The policies of each namespace, in key order. */
 const policiesByNamespace = memo((policies: Cluster["policies"]): ReadonlyMap<string, readonly Policy[]> => {
   const sorted = [...policies].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, policy]) => policy);
@@ -94,10 +98,16 @@ export function sideOf(cluster: Cluster, pod: Pod, direction: Direction): Side |
   const isEnforced = policies.length > 0 && !isAuditedFor(cluster, pod, direction);
   if (pod.retained?.isolated[direction] === true && !isEnforced) return closed;
   if (policies.length === 0) return undefined;
+  // Pods with the same policies share a side, but for what names of ports mean on each.
+  const isNamed = direction === "ingress" && policies.some(namesPorts);
+  const key = [direction, ...policies.map(keyOf), isNamed ? portsText(pod.ports) : ""].join("\n");
+  const shared = sharedSides(cluster);
+  const known = shared.get(key);
+  if (known !== undefined) return known;
   const clauses = policies.flatMap((policy) =>
     policy.rules[direction].flatMap((rule, index) => {
       if (rule.peers !== "anyone" && rule.peers.every(({ kind }) => kind === "nothing")) return [];
-      const source = `${policy.namespace}/${policy.name} ${direction}[${index}]`;
+      const source = ruleSource(policy, direction, index);
       return ruleClauses({
         cluster,
         pod,
@@ -108,8 +118,16 @@ export function sideOf(cluster: Cluster, pod: Pod, direction: Direction): Side |
       });
     }),
   );
-  return { direction, policies, clauses, audit: isAuditedFor(cluster, pod, direction) };
+  const side = { direction, policies, clauses, audit: isAuditedFor(cluster, pod, direction) };
+  shared.set(key, side);
+  return side;
 }
+
+const sharedSides = memo((_: Cluster) => new Map<string, Side>());
+
+const namesPorts = memo(({ rules: { ingress } }: Policy) =>
+  ingress.some(({ ports }) => ports !== "all" && ports.some(({ kind }) => kind === "name")),
+);
 
 interface RuleContext {
   readonly cluster: Cluster;

@@ -46,12 +46,9 @@ export interface Touched {
 const prefixesOf = ({ endpoints, scopes }: State, scope: number): readonly string[] | undefined =>
   endpoints.get(scope)?.sources ?? scopes.get(scope);
 
-/** Number of entries. */
-export const countPrefixes = ({ endpoints, scopes }: State): number =>
-  [...[...endpoints.values()].map(({ sources }) => sources), ...scopes.values()].reduce(
-    (sum, prefixes) => sum + prefixes.length,
-    0,
-  );
+/** All entries' prefixes; one for each scope that has it. */
+export const prefixTexts = ({ endpoints, scopes }: Pick<State, "endpoints" | "scopes">): string[] =>
+  [...[...endpoints.values()].map(({ sources }) => sources), ...scopes.values()].flat();
 
 /** What becomes of the entries before the flip, after it, and in the end. */
 export function sourceChanges(have: State, want: State, { changed, leftovers }: Touched): SourceChanges {

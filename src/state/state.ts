@@ -131,19 +131,37 @@ export const EMPTY_STATE: State = {
 };
 
 /**
- * How many entries each table can hold. Reaching one is refused as a whole: the previous state stays in force and the
- * problem says which. They equal the maps' max_entries (bpf/maps.h); the loader checks that.
+ * How many entries of each kind a state may have; of addresses, services, cidrs and sources in each family. What a cluster
+ * asks beyond that is shared out and left out by policy/limits. The kernel's tables have room for twice as many where an
+ * update adds the new entries before it removes the old ones (src/datapath/limits.ts holds the two against each other).
  */
 export const LIMITS = {
   endpoints: 1_023,
-  sources: 65_536,
+  sources: 32_768,
   addresses: 131_072,
   services: 65_536,
   cidrs: 262_144,
+  /** Distinct sets of terms. */
   identities: 65_536,
+  /** Distinct sets of backends, which have identities too. */
+  serviceGroups: 32_768,
+  /** Twice the endpoints at most, so never exceeded. */
   policies: 2_047,
   rows: 4_093,
   classes: 4_095,
+} as const;
+
+/**
+ * How many numbers each table has. One that falls out of use is free only when the kernel has forgotten it, so an update needs
+ * numbers for the old and the new; of rows and classes, whose tables would have to be twice the size, see `isTransitional`
+ * in policy/compile.ts.
+ */
+export const NUMBERS = {
+  endpoints: LIMITS.endpoints,
+  identities: 2 * (LIMITS.identities + LIMITS.serviceGroups),
+  policies: 2 * LIMITS.policies + 1,
+  rows: LIMITS.rows,
+  classes: LIMITS.classes,
 } as const;
 
 /** Key of a frontend in `services`: its address and its port's place on the port line. */
@@ -162,16 +180,3 @@ export const OWN_ADDRESSES_MAX = 4;
 export const TUNNEL_PORTS_MAX = 32;
 
 export type LimitName = keyof typeof LIMITS;
-
-/** The desired state does not fit: `wanted` entries of at most `max`. */
-export class LimitError extends Error {
-  readonly limit: LimitName;
-  readonly wanted: number;
-
-  constructor(limit: LimitName, wanted: number) {
-    super(`${wanted} ${limit} are needed, at most ${LIMITS[limit]} fit`);
-    this.name = "LimitError";
-    this.limit = limit;
-    this.wanted = wanted;
-  }
-}

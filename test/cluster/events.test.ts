@@ -119,21 +119,18 @@ it("a table that is full has an Event about the node, until everything fits agai
   const server = podNamed("shop/server");
   const annotate = (sources: string | null) =>
     world.api.patch(server, { metadata: { annotations: { "weir.dev/allowed-sources": sources } } });
-  const ofNode = (reason: string) =>
-    eventually(
-      async () => (await eventsOf(NODE, "kube-system")).find((event) => event.reason === reason),
-      `an Event ${reason} of ${NODE}`,
-    );
   const prefixes = Array.from(
     { length: SOURCES_MAX + 1 },
     (_, index) => `10.${index >> 8}.${index & 255}.0/24`,
   );
   await annotate(prefixes.join());
-  const event = await ofNode("CapacityExceeded");
-  expect(event.note).toMatch(/ are needed, at most 16384 fit; the state before stays in force$/);
-  expect(event.regarding).toMatchObject({ kind: "Node", name: NODE });
+  const event = await eventOf("server", "CapacityExceeded");
+  expect(event.note).toMatch(
+    /^namespace shop asks for 16385 IPv4 sources of this node; 16384 fit .* what it sends from \S+ is dropped$/,
+  );
+  expect(event.regarding).toMatchObject({ kind: "Pod", name: "server" });
   await annotate(null);
-  expect((await ofNode("ProblemSolved")).note).toMatch(/^CapacityExceeded no longer holds: /);
+  expect((await eventOf("server", "ProblemSolved")).note).toMatch(/^CapacityExceeded no longer holds: /);
 });
 
 it("an agent that is started anew repeats nothing that is known", async () => {

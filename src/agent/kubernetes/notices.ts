@@ -80,10 +80,13 @@ function topicOf(
   }
   const [namespace = "", name = "", ...rest] = key.split("/");
   if (!NAME.test(namespace) || !NAME.test(name) || rest.length > 0) return undefined;
-  if (kind === "NetworkPolicy") return { reason: "PolicyInvalid", subject: { kind, namespace, name } };
+  if (kind === "NetworkPolicy") {
+    const reason = problem.topic === "capacity" ? "CapacityExceeded" : "PolicyInvalid";
+    return { reason, subject: { kind, namespace, name } };
+  }
   // Other objects of the cluster are read by every node, and decide nothing on their own.
   if (kind !== "Pod" || pods.get(key)?.node !== node) return undefined;
-  const reason = problem.topic === "interface" ? "InterfaceUnknown" : "PodInvalid";
+  const reason = problem.topic === undefined ? "PodInvalid" : BY_TOPIC[problem.topic];
   return { reason, subject: { kind, namespace, name } };
 }
 

@@ -49,6 +49,12 @@ export const METRICS = {
     "When this agent last brought something into force",
   ),
   problems: metric("gauge", "weir_problems", ["severity"], "Problems that `weir status` shows"),
+  leftOut: metric(
+    "gauge",
+    "weir_limit_left_out",
+    ["namespace", "limit"],
+    "Rules, pods and Services left out because their namespace asks for more than its share",
+  ),
   entries: metric("gauge", "weir_table_entries", ["table"], "Entries in use of each limited table"),
   capacity: metric("gauge", "weir_table_entries_limit", ["table"], "Most entries that each table can hold"),
   pressure: metric(

@@ -4,7 +4,7 @@ import { DIRECTIONS, type Direction } from "../../base/direction.ts";
 import type { Address, Cidr } from "../../base/ip.ts";
 import { type PrefixTable, prefixTable } from "../../base/prefixes.ts";
 import { type Cluster, isSelectable, type Pod } from "../../model/cluster.ts";
-import { compilePolicy, planRows } from "../contents.ts";
+import { compilePolicy, planRows, setsByTerm } from "../contents.ts";
 import { classify, type TermSet } from "../identity.ts";
 import { ALL_PORTS, type PortSet } from "../ports.ts";
 import { type Side, sideOf } from "../subjects.ts";
@@ -43,7 +43,7 @@ export function reachOf(cluster: Cluster): Reach {
   const termSets = new Map<string, TermSet>();
   for (const { terms: set } of [...addresses.values(), ...cidrs.values()])
     if (set.content !== "") termSets.set(set.content, set);
-  const { cells } = planRows(policies, termSets);
+  const { cells } = planRows(policies, setsByTerm(termSets.values()));
   const table: PrefixTable<string> = prefixTable(
     [...cidrs.values()].map(({ cidr, terms: set }) => [cidr, set.content] as const),
   );

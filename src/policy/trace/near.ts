@@ -36,7 +36,8 @@ export function nearestRule(cluster: Cluster, probe: Probe, direction: Direction
   const found = policiesOn(cluster, subject.pod, direction)
     .filter(({ unreadable }) => unreadable === undefined)
     .flatMap((policy) =>
-      policy.rules[direction].map((rule, index) => {
+      policy.rules[direction].flatMap((rule, index) => {
+        if (rule.leftOut === true) return [];
         const { peer, lacks } = nearestPeer({ cluster, policy, probe, direction }, rule);
         const all = [...lacks, ...portLacks(rule, probe)];
         const near: NearRule = {
@@ -45,7 +46,7 @@ export function nearestRule(cluster: Cluster, probe: Probe, direction: Direction
           peer,
           wants: all.map(({ text }) => text),
         };
-        return { near, weight: sum(all) };
+        return [{ near, weight: sum(all) }];
       }),
     );
   // Sorting is stable: among equals the first in the order of the policies and their rules.

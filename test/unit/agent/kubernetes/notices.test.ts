@@ -61,6 +61,21 @@ describe("notices", () => {
     ]);
   });
 
+  it("tell of a policy or pod that does not fit by a reason of its own", () => {
+    const found = notices(
+      error({ object: "NetworkPolicy shop/web", path: "spec.ingress[7] and 3 more", topic: "capacity" }),
+      error({ object: "NetworkPolicy shop/web", path: "spec.ingress[0].ports[0]" }),
+      error({ object: "Pod shop/here", topic: "capacity" }),
+      error({ object: "Pod shop/there", topic: "capacity" }),
+      error({ object: "Service shop/web", topic: "capacity" }),
+    );
+    expect(found.map(({ key }) => key)).toEqual([
+      "CapacityExceeded NetworkPolicy shop/web",
+      "PolicyInvalid NetworkPolicy shop/web",
+      "CapacityExceeded Pod shop/here",
+    ]);
+  });
+
   it("tell of the node what is no object's: a table that is full, a state that could not be brought into force", () => {
     const found = notices(
       error({ topic: "capacity", reason: "70000 identities, at most 65536 are supported" }),
