@@ -50,6 +50,8 @@ interface Memory {
   readonly rows: Map<number, ReadonlySet<number>>;
   readonly policies: Map<number, Map<number, number>>;
   tunnelPorts: Pair<readonly number[]>;
+  /** Made of `sources`, by scope, when first asked for after a change. */
+  readonly scopes: Map<number, PrefixTable<Pair<boolean>>>;
   /** Made of `cidrs` when first asked for after a change. */
   trie: PrefixTable<Pair<number>> | undefined;
 }
@@ -66,6 +68,7 @@ export function simulate(): KernelMemory {
     rows: new Map(),
     policies: new Map(),
     tunnelPorts: [[], []],
+    scopes: new Map(),
     trie: undefined,
   };
   return {
@@ -112,12 +115,17 @@ function allows(memory: Memory, { ifindex, direction, remote, place }: Question)
 }
 
 /** As is_source_v4() and is_source_v6() in bpf/source.h. */
-function inScope(memory: Memory, ifindex: number, address: Address): boolean {
-  const own = [...memory.sources].flatMap(([key, value]) => {
-    const [of, text = ""] = key.split(" ");
-    return Number(of) === ifindex ? [[cidrFrom(text), value] as const] : [];
-  });
-  return findAddress(prefixTable(own), address)?.[memory.generation & 1] ?? false;
+function inScope(memory: Memory, scope: number, address: Address): boolean {
+  let table = memory.scopes.get(scope);
+  if (table === undefined) {
+    const own = [...memory.sources].flatMap(([key, value]) => {
+      const [of, text = ""] = key.split(" ");
+      return Number(of) === scope ? [[cidrFrom(text), value] as const] : [];
+    });
+    table = prefixTable(own);
+    memory.scopes.set(scope, table);
+  }
+  return findAddress(table, address)?.[memory.generation & 1] ?? false;
 }
 
 function* sets(memory: Memory, batch: Batch): Generator<() => void> {
@@ -147,7 +155,10 @@ function* sets(memory: Memory, batch: Batch): Generator<() => void> {
   for (const { frontend, identity } of batch.services)
     yield () => memory.services.set(frontend, pair(identity));
   for (const { ifindex, cidr, ...versions } of batch.sources)
-    yield () => memory.sources.set(`${ifindex} ${cidr}`, pair(versions));
+    yield () => {
+      memory.sources.set(`${ifindex} ${cidr}`, pair(versions));
+      memory.scopes.delete(ifindex);
+    };
   for (const versions of batch.tunnelPorts)
     yield () => {
       memory.tunnelPorts = pair(versions);
@@ -158,7 +169,11 @@ function* sets(memory: Memory, batch: Batch): Generator<() => void> {
 
 function* removals(memory: Memory, remove: Batch["remove"]): Generator<() => void> {
   for (const ifindex of remove.endpoints) yield () => memory.endpoints.delete(ifindex);
-  for (const { ifindex, cidr } of remove.sources) yield () => memory.sources.delete(`${ifindex} ${cidr}`);
+  for (const { ifindex, cidr } of remove.sources)
+    yield () => {
+      memory.sources.delete(`${ifindex} ${cidr}`);
+      memory.scopes.delete(ifindex);
+    };
   for (const address of remove.addresses) yield () => memory.addresses.delete(address);
   for (const frontend of remove.services) yield () => memory.services.delete(frontend);
   for (const cidr of remove.cidrs) {

@@ -137,15 +137,22 @@ const linked = (world: Cluster) =>
     at % 2 === 0 ? local : { ...local, link: { hardware: ["02:00:00:00:00:01"], bridge: BRIDGE } },
   );
 
-const inScopes =
-  ({ scopes }: State) =>
-  (scope: number, address: Address): boolean =>
-    scopes.get(scope)?.some((text) => cidrContains(cidrFrom(text), address)) ?? false;
+/** Of SENDERS; worked out once, because it is asked between any two writes. */
+const inScopes = ({ scopes }: State) => membership((scope) => scopes.get(scope));
+const sourcesOf = ({ endpoints }: State) => membership((ifindex) => endpoints.get(ifindex)?.sources);
 
-const sourcesOf =
-  ({ endpoints }: State) =>
-  (ifindex: number, address: Address): boolean =>
-    endpoints.get(ifindex)?.sources.some((text) => cidrContains(cidrFrom(text), address)) ?? false;
+function membership(prefixesOf: (of: number) => readonly string[] | undefined) {
+  const members = new Map<number, ReadonlySet<Address>>();
+  return (of: number, address: Address): boolean => {
+    let known = members.get(of);
+    if (known === undefined) {
+      const prefixes = (prefixesOf(of) ?? []).map(cidrFrom);
+      known = new Set(SENDERS.filter((sender) => prefixes.some((prefix) => cidrContains(prefix, sender))));
+      members.set(of, known);
+    }
+    return known.has(address);
+  };
+}
 
 /** Takes the memory from one world to the next, asking between any two writes. */
 function update(
