@@ -1,4 +1,4 @@
-// Whose each interface is: the ranking of the evidence (docs/decisions/0017) applied to what speaks for whom.
+// Whose each interface is: the ranking of the evidence (docs/decisions/0019) applied to what speaks for whom.
 //
 // An interface is, by the strongest of these that says anything of it:
 //   1. claim       the pod for which the runtime made it (its container's sandbox, told by the CNI plugin)
@@ -55,10 +55,12 @@ export function ownersOf(scene: Scene): Map<number, readonly Owner[]> {
         ? distinct(sandbox.flatMap((each) => first.get(each) ?? []))
         : distinct([...own, ...contradicting(scene, own, { ifindex, evidence })]);
     if (owners.length > 0) found.set(ifindex, owners);
-    else if (!sandbox.some((each) => spokenFor.has(each))) {
+    else {
+      // One that was made for a pod that is not known yet is no other pod's, whatever their addresses say.
+      const isClaimed = sandbox.some((each) => spokenFor.has(each));
       const byAddress = likeliest(
         scene,
-        sandbox.flatMap((each) => evidence.get(each) ?? []),
+        isClaimed ? [] : sandbox.flatMap((each) => evidence.get(each) ?? []),
       );
       const last = byAddress.length > 0 ? byAddress : unknownOwners(scene, ifindex);
       if (last.length > 0) found.set(ifindex, last);
