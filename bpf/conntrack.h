@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Flows: one LRU entry for both directions, keyed by interface and seen from the pod. Expiry is lazy, in jiffies. Every
+ * Flows: one LRU entry for both directions, keyed by the pod's incarnation and seen from it. Expiry is lazy, in jiffies. Every
  * entry carries the policy generation that it was last judged under.
  */
 #ifndef WEIR_CONNTRACK_H
@@ -59,7 +59,7 @@ static __always_inline void flow_key_of(struct flow_key *key, const struct conte
 	bool out = direction == DIRECTION_EGRESS;
 	__be16 local_port = out ? packet->source_port : packet->destination_port;
 	__be16 remote_port = out ? packet->destination_port : packet->source_port;
-	__u32 interface = context->ifindex << 8 | packet->protocol;
+	__u32 owner = context->endpoint->incarnation << 8 | packet->protocol;
 
 	if (packet->echo)
 		remote_port = is_echo_request(packet) == out;
@@ -69,14 +69,14 @@ static __always_inline void flow_key_of(struct flow_key *key, const struct conte
 		key->v6.remote = out ? packet->destination : packet->source;
 		key->v6.local_port = local_port;
 		key->v6.remote_port = remote_port;
-		key->v6.interface = interface;
+		key->v6.owner = owner;
 	} else {
 		key->v4 = (struct flow_v4_key){
 			.local = (__be32)(out ? packet->source.low : packet->destination.low),
 			.remote = (__be32)(out ? packet->destination.low : packet->source.low),
 			.local_port = local_port,
 			.remote_port = remote_port,
-			.interface = interface,
+			.owner = owner,
 		};
 	}
 }

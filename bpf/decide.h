@@ -6,6 +6,7 @@
 #define WEIR_DECIDE_H
 
 #include "conntrack.h"
+#include "endpoint.h"
 #include "layout.h"
 #include "maps.h"
 #include "parse.h"
@@ -114,9 +115,9 @@ static __always_inline bool goes_back(const struct cursor *outer, const struct p
  * that it quotes. Path-MTU discovery depends on it. `at` is where the ICMP header stands in the frame. A global function, as
  * walk_extensions.
  */
-__noinline int is_related(hook_context *hook, __u32 at, __u32 direction, __u32 generation)
+__noinline int is_related(hook_context *hook, __u32 at, __u32 direction)
 {
-	struct context context = { .ifindex = interface_of(hook) };
+	struct context context;
 	struct cursor outer = cursor_at_start(hook), cursor = outer;
 	struct room *here = room();
 	struct packet *quoted;
@@ -124,7 +125,8 @@ __noinline int is_related(hook_context *hook, __u32 at, __u32 direction, __u32 g
 	__be16 protocol;
 	bool v6;
 
-	if (!here || !parse_ethernet(&outer, &protocol))
+	if (!here || !parse_ethernet(&outer, &protocol) || !context_of(&context, hook, direction & 1) ||
+	    !context.endpoint)
 		return 0;
 	quoted = &here->quoted;
 	*quoted = (struct packet){ .quoted = true };
@@ -133,7 +135,7 @@ __noinline int is_related(hook_context *hook, __u32 at, __u32 direction, __u32 g
 		return 0;
 	flow_key_of(&here->key, &context, quoted, direction ^ 1);
 	flow = has_flow(quoted) ? flow_find(quoted, &here->key) : NULL;
-	return flow && is_current(flow, generation);
+	return flow && is_current(flow, context.generation);
 }
 
 /* A packet that opens a flow, whatever was before: one that is denied costs no look-up of flows. */

@@ -8,6 +8,7 @@
 #define WEIR_EVENT_H
 
 #include "conntrack.h"
+#include "endpoint.h"
 #include "layout.h"
 #include "maps.h"
 #include "parse.h"
@@ -111,7 +112,9 @@ __noinline int tell(hook_context *hook, __u32 what, __u32 endpoint, __u32 genera
 	if (parse(&cursor, packet) == PARSED_IP) {
 		if (is_later_fragment(packet))
 			fragment_recall(&context, packet);
-		opener = judged_opener(&context, packet, &here->key, reason);
+		context.endpoint = endpoint_of(context.ifindex);
+		if (context.endpoint)
+			opener = judged_opener(&context, packet, &here->key, reason);
 		identity = remote_identity(&context, packet);
 	} else {
 		*packet = (struct packet){};

@@ -130,8 +130,8 @@ struct node {
 	__u32 ticks_per_second;   /* of bpf_jiffies64 */
 	__u32 timeouts[TIMEOUTS]; /* in ticks, by enum timeout */
 	__u32 neighbour_rate; /* packets of REASON_NEIGHBOUR from an endpoint in a second, at once or spread; 0: none */
-	__u32 reserved;
-	__u64 tunnel_filter[VERSIONS];              /* Bloom filter of tunnel_ports: one bit by a port's lowest six */
+	__u32 last_incarnation;        /* the one that was given last, by the control plane, for its next start */
+	__u64 tunnel_filter[VERSIONS]; /* Bloom filter of tunnel_ports: one bit by a port's lowest six */
 	__u16 tunnel_ports[VERSIONS][TUNNEL_PORTS]; /* UDP ports at which nodes decapsulate; 0: free */
 };
 
@@ -150,7 +150,9 @@ struct endpoint {
 	__u8 addresses_v6_used;
 	__u8 more_sources; /* whether `sources_v4` or `sources_v6` has prefixes of it */
 	__u8 hardware_used;
-	__u32 bridge;         /* ifindex of the bridge whose port it is; 0: it is routed */
+	__u32 bridge;      /* ifindex of the bridge whose port it is; 0: it is routed */
+	__u32 incarnation; /* of the pod, 24 bits: the same at all its interfaces, and no other pod's for months */
+	__u32 reserved;
 	__be64 hardware_mask; /* 48 ones in the upper bits where the source of each frame is checked, else 0 */
 	__be32 addresses_v4[ENDPOINT_ADDRESSES]; /* its own, for the spoof guard */
 	struct address_v6 addresses_v6[ENDPOINT_ADDRESSES];
@@ -241,13 +243,13 @@ struct row {
 	__u64 bits[ROW_WORDS];
 };
 
-/* A flow as its endpoint sees it, so that both directions have one key. */
+/* A flow as its pod sees it, so that both directions have one key, whichever of the pod's interfaces they cross. */
 struct flow_v4_key {
 	__be32 local; /* the pod's address */
 	__be32 remote;
 	__be16 local_port;  /* ICMP echo: its identifier */
 	__be16 remote_port; /* ICMP echo: 1 if the pod asked, 0 if it was asked */
-	__u32 interface;    /* ifindex << 8 | IP protocol */
+	__u32 owner;        /* incarnation << 8 | IP protocol */
 };
 
 struct flow_v6_key {
@@ -255,7 +257,7 @@ struct flow_v6_key {
 	struct address_v6 remote;
 	__be16 local_port;
 	__be16 remote_port;
-	__u32 interface;
+	__u32 owner;
 };
 
 struct flow {
@@ -289,7 +291,7 @@ struct fragment_key {
 	struct address_v6 source;
 	struct address_v6 destination;
 	__be32 id;
-	__u32 interface; /* as in flow_v4_key */
+	__u32 interface; /* ifindex << 8 | IP protocol */
 	__u32 direction;
 	__u32 reserved;
 };

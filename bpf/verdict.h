@@ -188,7 +188,7 @@ static __always_inline enum reason verdict_of_other(hook_context *hook, const st
 	}
 	found = judge_other(hook, context->direction);
 	if ((found == REASON_DENIED || found == REASON_AUDIT) && is_icmp_error(&here->packet) &&
-	    is_related(hook, transport, context->direction, context->generation))
+	    is_related(hook, transport, context->direction))
 		return REASON_RELATED;
 	return found & (REASONS - 1);
 }

@@ -24,7 +24,8 @@ static __always_inline const struct frame *frame_of(struct __sk_buff *skb) {
   return (void *)(frame + 1) <= (void *)(long)skb->data_end ? frame : NULL;
 }
 
-// As the programs have it of a packet to the pod.
+// As the programs have it of a packet to the pod, whose incarnation is the
+// mark.
 static __always_inline struct flow_v4_key key_of(const struct __sk_buff *skb,
                                                  const struct frame *frame) {
   return (struct flow_v4_key){
@@ -32,7 +33,7 @@ static __always_inline struct flow_v4_key key_of(const struct __sk_buff *skb,
       .remote = frame->ip.saddr,
       .local_port = frame->destination_port,
       .remote_port = frame->source_port,
-      .interface = skb->ifindex << 8 | frame->ip.protocol,
+      .owner = skb->mark << 8 | frame->ip.protocol,
   };
 }
 

@@ -14,6 +14,7 @@ import { type Bench, type BenchOptions, openBench } from "../../src/engines/kern
 import { REASON_NAMES, SCREENED_NAMES } from "../../src/gen/layout.ts";
 import { compile } from "../../src/policy/compile.ts";
 import { NOTHING_NUMBERED } from "../../src/policy/numbers.ts";
+import type { Endpoint } from "../../src/state/state.ts";
 import { addressIn, anyPeers, newFlows, type Peers, peersOfFlows } from "./peers.ts";
 import { openPrimitives, type Primitives } from "./primitives.ts";
 import { type Random, randomFrom } from "./random.ts";
@@ -59,9 +60,9 @@ export async function openStage({ world, primitives: wanted, ...options }: Stage
         bench.maps.tables,
         [...facts.cidrs[4], ...facts.cidrs[6]].map(({ text }) => text),
       );
-    const idOf = (pod: PodName) => present(state.endpoints.get(ifindexOf(pod)), pod).id;
+    const endpointOf = (pod: PodName) => present(state.endpoints.get(ifindexOf(pod)), pod);
     const primitives = wanted ? await openPrimitives(bench.datapath) : undefined;
-    return stageOf(bench, facts, { object, primitives, ifindexOf, idOf });
+    return stageOf(bench, facts, { object, primitives, ifindexOf, endpointOf });
   } catch (thrown) {
     bench.close();
     throw thrown;
@@ -72,10 +73,10 @@ interface Places {
   readonly object: string;
   readonly primitives: Primitives | undefined;
   ifindexOf(pod: PodName): number;
-  idOf(pod: PodName): number;
+  endpointOf(pod: PodName): Endpoint;
 }
 
-function stageOf(bench: Bench, facts: Facts, { object, primitives, ifindexOf, idOf }: Places): Stage {
+function stageOf(bench: Bench, facts: Facts, { object, primitives, ifindexOf, endpointOf }: Places): Stage {
   const contexts = { tc: tcContexts(object), xdp: xdpContexts(object) };
   const lists = new Map<string, Peers>();
   const table = (family: Family) => bench.datapath.map(`conntrack_v${family}`);
@@ -90,7 +91,9 @@ function stageOf(bench: Bench, facts: Facts, { object, primitives, ifindexOf, id
     input(row) {
       const data = frameOf(row, facts);
       const ifindex = ifindexOf(row.pod);
-      return { data, context: contexts[row.hook]({ ifindex, local: row.local, bytes: data.length }) };
+      const { incarnation } = endpointOf(row.pod);
+      const hooked = { ifindex, incarnation, local: row.local, bytes: data.length };
+      return { data, context: contexts[row.hook](hooked) };
     },
     peers(row) {
       const key = JSON.stringify([row.family, row.from]);
@@ -99,7 +102,7 @@ function stageOf(bench: Bench, facts: Facts, { object, primitives, ifindexOf, id
       return list;
     },
     counted: (row) =>
-      row.uplink ? countedOnUplinks(bench.maps.tables) : countedOf(bench.maps.tables, idOf(row.pod)),
+      row.uplink ? countedOnUplinks(bench.maps.tables) : countedOf(bench.maps.tables, endpointOf(row.pod).id),
     flowsMax: { 4: table(4).info.maxEntries, 6: table(6).info.maxEntries },
     flows: async (family) => (await table(family).entries()).count,
     async forget(family) {
@@ -142,15 +145,18 @@ function countedOnUplinks(tables: Tables): ReadonlyMap<string, number> {
 
 interface Hooked {
   readonly ifindex: number;
+  /** Only primitives read it, as the packet's mark. */
+  readonly incarnation: number;
   readonly local: boolean;
   readonly bytes: number;
 }
 
 function tcContexts(object: string): (packet: Hooked) => Uint8Array {
   const { size, offset } = contextLayout(object, "__sk_buff");
-  return ({ ifindex, local }) => {
+  return ({ ifindex, incarnation, local }) => {
     const context = Buffer.alloc(size);
     context.writeUInt32LE(ifindex, offset("ifindex"));
+    context.writeUInt32LE(incarnation, offset("mark"));
     // Packets that the node forwards come from some interface; the loopback device always exists.
     context.writeUInt32LE(local ? 0 : 1, offset("ingress_ifindex"));
     return context;

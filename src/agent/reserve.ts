@@ -6,16 +6,33 @@ import type { Held } from "../state/diff.ts";
 import { identityIn, policyNumber, type State } from "../state/state.ts";
 
 /**
- * What to number by where only the kernel's state is known: endpoints, and the sets of ports that classes and rows are, keep their
- * numbers; all others are new.
+ * What to number by where only the kernel's state is known: endpoints, pods as incarnations, and the sets of ports that classes and
+ * rows are, keep their numbers; all others are new. A link that is another one than that of the entry is a new pod's.
  */
-export function numberingOver(held: Held, previous: Numbering = NOTHING_NUMBERED): Numbering {
+export function numberingOver(
+  held: Held,
+  previous: Numbering = NOTHING_NUMBERED,
+  isSameLink: (ifindex: number) => boolean = () => true,
+): Numbering {
   const endpoints = new Map(
     [...held.state.endpoints].map(([ifindex, { id, addresses }]) => [endpointKey(ifindex, addresses), id]),
   );
+  const known = previous.incarnations.of;
+  const incarnations = {
+    last: held.lastIncarnation ?? previous.incarnations.last,
+    of: new Map(
+      [...held.state.endpoints].flatMap(([ifindex, { incarnation: number, addresses }]) => {
+        if (!isSameLink(ifindex)) return [];
+        const before = known.get(ifindex);
+        const pods = before?.number === number ? before.pods : undefined;
+        return [[ifindex, { number, addresses, pods }] as const];
+      }),
+    ),
+  };
   return {
     ...NOTHING_NUMBERED,
     ...(held.unsettled.ports ? {} : portSetsIn(held.state)),
+    incarnations,
     terms: previous.terms,
     nextTerm: previous.nextTerm,
     endpoints,

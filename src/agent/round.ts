@@ -2,11 +2,12 @@
 
 import { messageOf } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
+import { attachedProgram } from "../datapath/attach.ts";
 import { removeOtherLayouts } from "../datapath/pins.ts";
 import type { Problem } from "../model/problem.ts";
 import { type Compiled, compile } from "../policy/compile.ts";
 import { excessProblems } from "../policy/limits/excess.ts";
-import type { Numbering } from "../policy/numbers.ts";
+import { NOTHING_NUMBERED, type Numbering } from "../policy/numbers.ts";
 import type { ClaimedInterface } from "../source/interfaces.ts";
 import type { Reading } from "../source/reading.ts";
 import { type Difference, differences, differencesText, settingsDifferences } from "../state/compare.ts";
@@ -43,12 +44,15 @@ export interface RoundEnv {
 }
 
 /** Where the kernel stands when the agent comes up. Errors: OperationError. */
-export async function firstProgress({ maps }: Kernel): Promise<Progress> {
+export async function firstProgress({ maps, datapath }: Kernel): Promise<Progress> {
   await maps.initialise();
   const held = await maps.read();
+  // Programs leave with the link that they were attached to.
+  const isSameLink = (ifindex: number): boolean =>
+    attachedProgram(datapath.root, ifindex, "ingress") !== undefined;
   return {
     held,
-    numbering: numberingOver(held),
+    numbering: numberingOver(held, NOTHING_NUMBERED, isSameLink),
     force: undefined,
     problems: [],
     applied: maps.generation(),

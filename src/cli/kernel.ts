@@ -82,6 +82,7 @@ export async function readEndpoints({ table, version }: Kernel): Promise<Endpoin
         ifindex: endpoint.ifindex,
         ...(name === undefined ? {} : { interface: name }),
         id: endpoint.id,
+        incarnation: endpoint.incarnation,
         policy,
         ...(audit.length === 0 ? {} : { audit }),
         addresses: addressesOfEndpoint(endpoint).map(({ text }) => text),

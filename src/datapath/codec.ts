@@ -193,7 +193,13 @@ export function classesOfRow({ bits }: Row): number[] {
   });
 }
 
-/** The field `interface` of flows and fragments. */
+/** The field `owner` of a flow's key. */
+export const ownerOf = (field: number): { readonly incarnation: number; readonly protocol: number } => ({
+  incarnation: field >>> 8,
+  protocol: field & 0xff,
+});
+
+/** The field `interface` of a fragment's key. */
 export const interfaceOf = (field: number): { readonly ifindex: number; readonly protocol: number } => ({
   ifindex: field >>> 8,
   protocol: field & 0xff,

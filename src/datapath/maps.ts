@@ -13,7 +13,7 @@ import {
 import type { Settings } from "../state/compare.ts";
 import type { Batch, EndpointWrite, Held, PolicyPair, PolicyWrite } from "../state/diff.ts";
 import type { Versions } from "../state/port-changes.ts";
-import { POLICY_NONE } from "../state/state.ts";
+import { INCARNATIONS, POLICY_NONE } from "../state/state.ts";
 import { addressFrom, type Pair, type PairOf, removeAddressed, writeAddressed } from "./addressed.ts";
 import { endpointAddressesOf, endpointLinkOf, rowOf } from "./codec.ts";
 import { settleKnown } from "./known.ts";
@@ -45,6 +45,7 @@ export interface Maps {
 const NO_PORTS = new Array<number>(TUNNEL_PORTS).fill(0);
 const NO_NODE = {
   generation: 0,
+  lastIncarnation: 0,
   ticksPerSecond: 0,
   timeouts: [],
   neighbourRate: 0,
@@ -79,6 +80,9 @@ export function openMaps(datapath: Datapath): Maps {
       await writeAddressed(tables, batch, pair);
       for (const versions of batch.tunnelPorts)
         await tables.node.writeBatch([[0, { ...node(), ...tunnelPortsOf(pair(versions)) }]]);
+      const lastIncarnation = lastOf(batch.endpoints, node().lastIncarnation);
+      if (lastIncarnation !== node().lastIncarnation)
+        await tables.node.writeBatch([[0, { ...node(), lastIncarnation }]]);
       for (const endpoint of batch.endpoints) await writeEndpoint(tables, endpoint, pair(endpoint.policy));
       await remove(tables, batch.remove);
     },
@@ -141,6 +145,18 @@ const tunnelPortsOf = (versions: Pair<readonly number[]>): Pick<Node, "tunnelPor
   ) as unknown as Pair<bigint>,
 });
 
+/** The latest of the incarnations, which are given in order and begin anew after the highest. */
+function lastOf(writes: readonly EndpointWrite[], last: number): number {
+  const isLater = (a: number, b: number): boolean => {
+    const ahead = (a - b + INCARNATIONS) % INCARNATIONS;
+    return ahead > 0 && ahead < INCARNATIONS / 2;
+  };
+  return writes.reduce(
+    (latest, { endpoint: { incarnation } }) => (isLater(incarnation, latest) ? incarnation : latest),
+    last,
+  );
+}
+
 async function writeEndpoint(
   tables: Tables,
   { ifindex, endpoint, moreSources }: EndpointWrite,
@@ -156,6 +172,7 @@ async function writeEndpoint(
       {
         ifindex,
         id: endpoint.id,
+        incarnation: endpoint.incarnation,
         policy: numbers as unknown as readonly [Pair<number>, Pair<number>],
         moreSources: moreSources ? 1 : 0,
         ...endpointAddressesOf(endpoint.addresses.map(addressFrom)),
@@ -211,6 +228,7 @@ const NO_LINK = { hardware: [] };
 const FREE = {
   ifindex: 0,
   id: 0,
+  incarnation: 0,
   policy: [
     [0, 0],
     [0, 0],

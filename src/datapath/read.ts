@@ -3,7 +3,14 @@
 import { type Address, type Cidr, compareCidrs } from "../base/ip.ts";
 import { IDENTITY_ABSENT, type Node } from "../gen/layout.ts";
 import type { Held } from "../state/diff.ts";
-import { type ClassSpan, type Endpoint, POLICY_NONE, type State, serviceKey } from "../state/state.ts";
+import {
+  type ClassSpan,
+  type Endpoint,
+  NO_INCARNATION,
+  POLICY_NONE,
+  type State,
+  serviceKey,
+} from "../state/state.ts";
 import {
   addressesOfEndpoint,
   addressOfV4,
@@ -80,6 +87,7 @@ export async function readHeld(tables: Tables): Promise<Read> {
   };
   return {
     state,
+    lastIncarnation: node?.lastIncarnation ?? NO_INCARNATION,
     known: addresses.map(([address]) => address),
     unsettled: {
       addresses: differing(addresses),
@@ -147,6 +155,7 @@ function endpointOf(raw: RawEndpoint, version: number): Omit<Endpoint, "sources"
   const link = linkOfEndpoint(raw);
   return {
     id: raw.id,
+    incarnation: raw.incarnation,
     addresses: addressesOfEndpoint(raw).map(({ text }) => text),
     ...(link === undefined ? {} : { link }),
     policy: { ingress, egress },

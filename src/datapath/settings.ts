@@ -5,7 +5,7 @@ import type { Settings } from "../state/compare.ts";
 import type { Datapath } from "./object.ts";
 import type { Tables } from "./tables-all.ts";
 
-type NodeSettings = Omit<Node, "generation" | "tunnelPorts" | "tunnelFilter">;
+type NodeSettings = Omit<Node, "generation" | "lastIncarnation" | "tunnelPorts" | "tunnelFilter">;
 
 /**
  * Packets of ARP, neighbour discovery, MLD and IGMP that a pod may send in a second. A host with a neighbour table of a thousand

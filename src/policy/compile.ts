@@ -1,5 +1,6 @@
 // Policies and pods to the desired state of the datapath. The conductor: subjects, terms, identities, rows, classes.
 
+import { present } from "../base/assert.ts";
 import type { Direction } from "../base/direction.ts";
 import { type Address, addressBits, cidrOf, compareAddresses, FAMILIES, type Family } from "../base/ip.ts";
 import type { Cluster } from "../model/cluster.ts";
@@ -21,6 +22,7 @@ import {
 import { rowBits } from "./contents.ts";
 import { type Contents, type EndpointSides, egressPolicies } from "./gather.ts";
 import type { Classified, TermSet } from "./identity.ts";
+import { assignIncarnations } from "./incarnations.ts";
 import type { Excess } from "./limits/excess.ts";
 import { CAPACITIES, type Capacities, contentsThatFit, type Fitted } from "./limits/fit.ts";
 import { endpointsShut, groupsDenied, sourcesCut } from "./limits/objects.ts";
@@ -93,6 +95,7 @@ export function compile(
     rows: assign("rows", contents.plan.rows.keys(), previous),
     classes: classNumbers,
     endpoints: assign("endpoints", locals.map(endpointContent), previous),
+    incarnations: assignIncarnations(locals, previous.incarnations),
     terms: contents.termNumbers,
     nextTerm: contents.nextTerm,
     reserved: NOTHING_RESERVED,
@@ -219,6 +222,7 @@ function stateOf(
     policy(local.ifindex, direction) + (sides[direction]?.audit === true ? POLICY_AUDIT : 0);
   const endpoint = (entry: EndpointSides): Endpoint => ({
     id: numbering.endpoints.get(endpointContent(entry.local)) as number,
+    incarnation: present(numbering.incarnations.of.get(entry.local.ifindex), "an incarnation").number,
     addresses: ownAddresses(entry.local),
     sources: sources.get(entry.local.ifindex) as readonly string[],
     ...(entry.local.link && { link: entry.local.link }),

@@ -3,6 +3,7 @@
 
 import { assert } from "../base/assert.ts";
 import { NUMBERS } from "../state/state.ts";
+import { type Incarnations, NO_INCARNATIONS } from "./incarnations.ts";
 
 /** Content (canonical text) to number. */
 export type Numbers = ReadonlyMap<string, number>;
@@ -14,6 +15,7 @@ export interface Numbering {
   readonly rows: Numbers;
   readonly classes: Numbers;
   readonly endpoints: Numbers;
+  readonly incarnations: Incarnations;
   /** Terms are numbered in memory only and never again: other contents are written in their numbers. */
   readonly terms: Numbers;
   readonly nextTerm: number;
@@ -50,6 +52,7 @@ export const NOTHING_NUMBERED: Numbering = {
   rows: new Map(),
   classes: new Map(),
   endpoints: new Map(),
+  incarnations: NO_INCARNATIONS,
   terms: new Map(),
   nextTerm: 1,
   reserved: NOTHING_RESERVED,

@@ -111,13 +111,13 @@ const classesText = (classes: readonly number[]): string => `classes ${classes.j
 const policyText = (policy: number): string =>
   `policy ${policyNumber(policy)}${isAudited(policy) ? " (audit)" : ""}`;
 
-function endpointText({ id, addresses, sources, policy, link }: Endpoint): string {
+function endpointText({ id, incarnation, addresses, sources, policy, link }: Endpoint): string {
   const bridge = link?.bridge === undefined ? "" : `, bridge ${link.bridge}`;
   const hardware =
     link === undefined || link.hardware.length === 0 ? "" : `, hardware ${link.hardware.join(",")}`;
   const more = `${sources.length === 0 ? "" : `, sources ${sources.join(",")}`}${hardware}${bridge}`;
   const own = addresses.join(",") || "none";
-  return `id ${id}, ingress ${policyText(policy.ingress)}, egress ${policyText(policy.egress)}, addresses ${own}${more}`;
+  return `id ${id}, incarnation ${incarnation}, ingress ${policyText(policy.ingress)}, egress ${policyText(policy.egress)}, addresses ${own}${more}`;
 }
 
 interface Reader<K, V> {

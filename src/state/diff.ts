@@ -15,6 +15,8 @@ import { type Endpoint, IDENTITY_DEFAULT, identityIn, POLICY_NONE, type State, s
 /** What the kernel holds, as read from it. */
 export interface Held {
   readonly state: State;
+  /** The incarnation that was given last, also to a pod that is gone; undefined where it was not read. */
+  readonly lastIncarnation?: number;
   /** Keys whose two versions differ: an update was cut short. They are written again whatever they hold. */
   readonly unsettled: {
     readonly addresses: ReadonlySet<string>;
@@ -285,6 +287,7 @@ function endpointChanges(held: Held, want: State): EndpointWrite[] {
 function sameEndpoint(a: Endpoint, b: Endpoint): boolean {
   return (
     a.id === b.id &&
+    a.incarnation === b.incarnation &&
     sameList(a.addresses, b.addresses) &&
     sameList(a.sources, b.sources) &&
     sameLink(a.link, b.link) &&

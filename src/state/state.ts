@@ -54,9 +54,15 @@ export interface ClassSpan extends Span {
   readonly class: number;
 }
 
+/** Incarnations of pods: from 1 to this minus 1, 24 bits (`interface` of flow_v4_key in bpf/layout.h). 0 is no pod's. */
+export const INCARNATIONS = 2 ** 24;
+export const NO_INCARNATION = 0;
+
 export interface Endpoint {
   /** Small number of the endpoint on this node: index of its counters. From 1; 0 is "unknown". */
   readonly id: number;
+  /** Number of the pod as it runs now, the same at all its interfaces: its flows are keyed by it. */
+  readonly incarnation: number;
   /** The pod's own addresses, canonical text, sorted; at most OWN_ADDRESSES_MAX of each family. */
   readonly addresses: readonly string[];
   /** Prefixes that it may send from besides those, canonical text, sorted; none covers another. */

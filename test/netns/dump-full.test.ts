@@ -45,7 +45,7 @@ beforeAll(async () => {
     remote: 0x0b000000 + at,
     localPort: 80,
     remotePort: 40_000,
-    interface: (7 << 8) | 6,
+    owner: (7 << 8) | 6,
   }));
   await table.writeBatch(keys.map((key) => [key, flow]));
   entries = (await table.read()).length;

@@ -443,7 +443,7 @@ describe("the flows' table", () => {
     }
     const { conntrackV4, conntrackV6 } = world().bench.maps.tables;
     const keys = [...(await conntrackV4.read()), ...(await conntrackV6.read())].map(([key]) => key);
-    const place = { localPort: 80, remotePort: 40_000, interface: (world().ifindexOf("in") << 8) | 6 };
+    const place = { localPort: 80, remotePort: 40_000, owner: (world().incarnationOf("in") << 8) | 6 };
     expect(keys).toMatchObject([place, place]);
   });
 });

@@ -118,6 +118,7 @@ export interface Question {
 export interface World {
   readonly bench: Bench;
   ifindexOf(name: PodName): number;
+  incarnationOf(name: PodName): number;
   /** Runs one packet; the reason in words. Throws where verdict and counters do not say the same of it. */
   ask(question: Question): string;
   /**
@@ -163,9 +164,12 @@ export async function openWorld(): Promise<World> {
   const defaults = present(tables.node.get(0), "the node's settings");
   let numbering: Numbering = NOTHING_NUMBERED;
   let ids = new Map<PodName, number>();
+  const incarnationOf = (name: PodName) =>
+    present(numbering.incarnations.of.get(ifindexOf(name)), `incarnation of ${name}`).number;
   return {
     bench,
     ifindexOf,
+    incarnationOf,
     ask({ pod: name, direction, frame, from = ELSEWHERE, hook = "tc" }) {
       const id = present(ids.get(name), `endpoint of ${name}`);
       const before = read(bench, id);

@@ -1,7 +1,7 @@
 // Reading flows and fragments, with the time that they have left, and the node's settings.
 
 import type { Direction } from "../../base/direction.ts";
-import { addressOfV4, addressOfV6, interfaceOf } from "../../datapath/codec.ts";
+import { addressOfV4, addressOfV6, interfaceOf, ownerOf } from "../../datapath/codec.ts";
 import {
   DIRECTION_NAMES,
   FLOW_STATE_NAMES,
@@ -41,14 +41,15 @@ export async function scanFlows(kernel: Kernel): Promise<FlowEntry[]> {
     kernel.table("conntrack_v6").read(),
   ]);
   const show = viewer(kernel);
+  const placeOf = await placesByIncarnation(kernel, show);
   return [
     ...v4.map(([key, flow]): FlowEntry => {
       const ends = [addressOfV4(key.local).text, addressOfV4(key.remote).text] as const;
-      return { map: "conntrack_v4", key, record: flowRecord(key, flow, show, ends) };
+      return { map: "conntrack_v4", key, record: flowRecord(key, flow, { placeOf, ...show }, ends) };
     }),
     ...v6.map(([key, flow]): FlowEntry => {
       const ends = [addressOfV6(key.local).text, addressOfV6(key.remote).text] as const;
-      return { map: "conntrack_v6", key, record: flowRecord(key, flow, show, ends) };
+      return { map: "conntrack_v6", key, record: flowRecord(key, flow, { placeOf, ...show }, ends) };
     }),
   ];
 }
@@ -56,12 +57,13 @@ export async function scanFlows(kernel: Kernel): Promise<FlowEntry[]> {
 function flowRecord(
   key: FlowV4Key | FlowV6Key,
   flow: Flow,
-  { placeOf, expiresMs }: Viewer,
+  { placeOf, expiresMs }: Pick<Viewer, "expiresMs"> & { readonly placeOf: PlaceOf },
   [local, remote]: readonly [local: string, remote: string],
 ): FlowRecord {
-  const { protocol, ...place } = placeOf(key.interface);
+  const { incarnation, protocol } = ownerOf(key.owner);
   return {
-    ...place,
+    ...placeOf(incarnation),
+    incarnation,
     protocol,
     local,
     remote,
@@ -74,10 +76,23 @@ function flowRecord(
   };
 }
 
+type PlaceOf = (incarnation: number) => Partial<Place>;
+
+/** Of each pod that has an interface, the one with the lowest index. */
+async function placesByIncarnation(kernel: Kernel, { placeAt }: Pick<Viewer, "placeAt">): Promise<PlaceOf> {
+  const endpoints = (await kernel.table("endpoints").read({ skipZero: true })).map(([, each]) => each);
+  const places = new Map(
+    endpoints
+      .sort((a, b) => b.ifindex - a.ifindex)
+      .map(({ ifindex, incarnation }) => [incarnation, placeAt(ifindex)]),
+  );
+  return (incarnation) => places.get(incarnation) ?? {};
+}
+
 export async function readFragments(kernel: Kernel): Promise<FragmentRecord[]> {
-  const { placeOf, expiresMs } = viewer(kernel);
+  const { placeAt, expiresMs } = viewer(kernel);
   return (await kernel.table("fragments").read()).map(([key, fragment]) => ({
-    ...placeOf(key.interface),
+    ...placeAt(interfaceOf(key.interface).ifindex),
     protocol: fragment.protocol,
     source: addressText(key.source),
     destination: addressText(key.destination),
@@ -105,8 +120,7 @@ const flagsOf = (bits: number): string[] =>
   Object.entries(FLOW_STATE_NAMES).flatMap(([bit, name]) => (bits & Number(bit) ? [name] : []));
 
 interface Viewer {
-  /** Of the field `interface`. */
-  placeOf(field: number): Place & { readonly protocol: number };
+  placeAt(ifindex: number): Place;
   /** From ticks. */
   expiresMs(ticks: bigint): number;
 }
@@ -116,10 +130,9 @@ function viewer(kernel: Kernel): Viewer {
   const { ticksPerSecond } = readNode(kernel);
   const now = ticksNow(ticksPerSecond);
   return {
-    placeOf(field) {
-      const { ifindex, protocol } = interfaceOf(field);
+    placeAt(ifindex) {
       const name = names.get(ifindex);
-      return name === undefined ? { ifindex, protocol } : { ifindex, interface: name, protocol };
+      return name === undefined ? { ifindex } : { ifindex, interface: name };
     },
     expiresMs: (ticks) =>
       ticksPerSecond === 0 ? 0 : Math.round((Number(ticks - now) * 1_000) / ticksPerSecond),

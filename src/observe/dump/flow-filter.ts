@@ -20,7 +20,7 @@ export interface FlowFilter {
 export function flowPasses(flow: FlowRecord, filter: FlowFilter, generation: number): boolean {
   const { interfaces, peers, port, protocols, state } = filter;
   return (
-    (interfaces === undefined || interfaces.has(flow.ifindex)) &&
+    (interfaces === undefined || (flow.ifindex !== undefined && interfaces.has(flow.ifindex))) &&
     (protocols === undefined || protocols.has(flow.protocol)) &&
     (port === undefined || (hasPorts(flow.protocol) && [flow.localPort, flow.remotePort].includes(port))) &&
     (state === undefined || isIn(flow, state, generation)) &&

@@ -13,7 +13,9 @@ export interface Place {
   readonly interface?: string;
 }
 
-export interface FlowRecord extends Place {
+export interface FlowRecord extends Partial<Place> {
+  /** Of the pod. Where it has several interfaces, `ifindex` is the lowest; absent where the pod is gone. */
+  readonly incarnation: number;
   /** IP protocol number. */
   readonly protocol: number;
   /** The pod's own address. */
@@ -79,7 +81,8 @@ const ownerText = (place: Place, names: NamesView | undefined): string =>
 
 /** By endpoint, then by what is at the other end. */
 const byEnds = (a: FlowRecord, b: FlowRecord): number =>
-  a.ifindex - b.ifindex ||
+  (a.ifindex ?? 0) - (b.ifindex ?? 0) ||
+  a.incarnation - b.incarnation ||
   a.protocol - b.protocol ||
   (a.remote < b.remote ? -1 : a.remote > b.remote ? 1 : 0) ||
   a.localPort - b.localPort ||
@@ -106,7 +109,7 @@ export function conntrackDump(unsorted: readonly FlowRecord[], names?: NamesView
         ].join(","),
         String(flow.generation),
         expiryText(flow.expiresMs),
-        ownerText(flow, names),
+        flow.ifindex === undefined ? "" : ownerText({ ...flow, ifindex: flow.ifindex }, names),
         names?.addresses[flow.remote] ?? "",
       ],
     ],

@@ -24,6 +24,8 @@ export interface EndpointRecord {
   /** The interface's name, where it still exists. */
   readonly interface?: string;
   readonly id: number;
+  /** Of its pod: flows are keyed by it. */
+  readonly incarnation: number;
   /** Numbers of policies; 0 where the endpoint is not isolated. */
   readonly policy: { readonly [direction in Direction]: number };
   /** Where what the policy denies passes; absent where nowhere. */

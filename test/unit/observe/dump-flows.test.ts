@@ -15,6 +15,7 @@ describe("conntrack", () => {
   const flow: FlowRecord = {
     ifindex: 7,
     interface: "veth-a",
+    incarnation: 1,
     protocol: 6,
     local: "10.63.48.10",
     remote: "fd63::a",

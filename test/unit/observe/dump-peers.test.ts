@@ -101,11 +101,12 @@ it("addresses come with their pods", () => {
 
 it("endpoints come with their interfaces, policies and addresses", () => {
   const records = [
-    { ifindex: 9, id: 2, policy: { ingress: 0, egress: 0 }, addresses: ["fd63::a"] },
+    { ifindex: 9, id: 2, incarnation: 2, policy: { ingress: 0, egress: 0 }, addresses: ["fd63::a"] },
     {
       ifindex: 7,
       interface: "veth-a",
       id: 1,
+      incarnation: 1,
       policy: { ingress: 1, egress: 12 },
       addresses: ["10.63.48.10", "fd63::1"],
     },

@@ -6,6 +6,7 @@ import type { FlowRecord } from "../../../src/observe/dump/flows.ts";
 
 const FLOW: FlowRecord = {
   ifindex: 7,
+  incarnation: 1,
   protocol: 6,
   local: "10.0.0.1",
   remote: "10.1.2.3",

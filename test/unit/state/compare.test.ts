@@ -7,7 +7,7 @@ import type { State } from "../../../src/state/state.ts";
 
 const WANT: State = {
   endpoints: new Map([
-    [7, { id: 1, addresses: ["10.0.0.1"], sources: [], policy: { ingress: 1, egress: 0 } }],
+    [7, { id: 1, incarnation: 5, addresses: ["10.0.0.1"], sources: [], policy: { ingress: 1, egress: 0 } }],
   ]),
   scopes: new Map([[0, ["10.0.0.9/32"]]]),
   tunnelPorts: [4789],
@@ -54,14 +54,17 @@ test.each<[string, Partial<State>, object]>([
     "an endpoint that lost its policy",
     {
       endpoints: new Map([
-        [7, { id: 1, addresses: ["10.0.0.1"], sources: [], policy: { ingress: 0, egress: 0 } }],
+        [
+          7,
+          { id: 1, incarnation: 5, addresses: ["10.0.0.1"], sources: [], policy: { ingress: 0, egress: 0 } },
+        ],
       ]),
     },
     {
       table: "endpoints",
       key: "7",
-      wanted: "id 1, ingress policy 1, egress policy 0, addresses 10.0.0.1",
-      held: "id 1, ingress policy 0, egress policy 0, addresses 10.0.0.1",
+      wanted: "id 1, incarnation 5, ingress policy 1, egress policy 0, addresses 10.0.0.1",
+      held: "id 1, incarnation 5, ingress policy 0, egress policy 0, addresses 10.0.0.1",
     },
   ],
   [
