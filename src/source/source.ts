@@ -38,9 +38,12 @@ export async function openSource(options: SourceOptions, env: SourceEnv): Promis
     return openApiServer(options, env);
   }
   const { path } = options;
+  // The addon takes time to load, which commands that only read manifests need not spend.
+  const { isOpenForWriting } = await import("../node/writers.ts");
   return {
     text: path,
-    read: () => readManifests(path),
-    watch: (onReading, signal) => watchManifests(path, { signal, onChange: onReading }),
+    read: () => readManifests(path, isOpenForWriting),
+    watch: (onReading, signal) =>
+      watchManifests(path, { signal, onChange: onReading, openForWriting: isOpenForWriting }),
   };
 }

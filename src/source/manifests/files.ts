@@ -2,7 +2,7 @@
 
 import { createHash } from "node:crypto";
 import { type BigIntStats, constants } from "node:fs";
-import { type FileHandle, lstat, open, readdir, stat } from "node:fs/promises";
+import { type FileHandle, lstat, open, readdir, readlink, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { setImmediate } from "node:timers/promises";
 import { codeOf, messageOf } from "../../base/errors.ts";
@@ -25,8 +25,17 @@ export const STAMP_SETTLED_MS = 50;
 
 const EXTENSIONS = [".yaml", ".yml", ".json"];
 
+/** Whether a process has the file with this descriptor open for writing; undefined where that cannot be known. */
+export type OpenForWriting = (fd: number) => boolean | undefined;
+
+export const UNKNOWN_WRITERS: OpenForWriting = () => undefined;
+
 /** A file as it was at one look. */
 export interface Seen {
+  /** Which file it is, whatever its content: another one where it was replaced. */
+  readonly identity: string;
+  /** Whether it was open for writing after it was read. */
+  readonly writing: boolean | undefined;
   /** Equal at two looks where the file has not changed between them. */
   readonly signature: string;
   /** Of the content: equal content is not read again. */
@@ -54,17 +63,25 @@ export async function listManifests(path: string): Promise<readonly string[]> {
  * Looks at a file, and reads it where it is not as `known` says. Undefined where it is gone, or a directory. What the
  * file system refuses is a failed reading.
  */
-export async function lookAt(file: string, known: Seen | undefined): Promise<Seen | undefined> {
+export async function lookAt(
+  file: string,
+  known: Seen | undefined,
+  openForWriting: OpenForWriting = UNKNOWN_WRITERS,
+): Promise<Seen | undefined> {
   try {
     const stats = await stat(file, { bigint: true });
     if (stats.isDirectory()) return undefined;
-    return signatureOf(stats) === known?.signature ? known : await readAt(file, known);
+    // A file that was open for writing may have been closed without another change.
+    const isKnown = signatureOf(stats) === known?.signature && known.writing !== true;
+    return isKnown ? known : await readAt(file, known, openForWriting);
   } catch (error) {
     const code = codeOf(error);
     if (code === undefined) throw error;
     if (code === "ENOENT" && (await isGone(file))) return undefined;
     const reason = `cannot be read: ${systemReason(error)}`;
-    return known?.signature === reason ? known : unreadable(file, reason, reason);
+    return known?.signature === reason
+      ? known
+      : unreadable(file, reason, { signature: reason, identity: reason });
   }
 }
 
@@ -102,7 +119,7 @@ function textOf(bytes: Buffer | undefined): FileText {
   return text === undefined ? { ok: false, reason: NOT_TEXT } : { ok: true, text };
 }
 
-async function readAt(file: string, known: Seen | undefined): Promise<Seen> {
+async function readAt(file: string, known: Seen | undefined, openForWriting: OpenForWriting): Promise<Seen> {
   // Opening a FIFO for reading would wait for a writer.
   const handle = await open(file, constants.O_RDONLY | constants.O_NONBLOCK);
   try {
@@ -110,21 +127,27 @@ async function readAt(file: string, known: Seen | undefined): Promise<Seen> {
     const stats = await handle.stat({ bigint: true });
     const age = Date.now() - Number(stats.ctimeMs);
     const signature = age < STAMP_SETTLED_MS ? `${signatureOf(stats)}, read at once` : signatureOf(stats);
-    if (!stats.isFile()) return unreadable(file, NOT_REGULAR, signature);
+    const of = { signature, identity: `${stats.dev}:${stats.ino}` };
+    if (!stats.isFile()) return unreadable(file, NOT_REGULAR, of);
+    if (known !== undefined && signature === known.signature)
+      return { ...known, writing: openForWriting(handle.fd) };
     const bytes = await readBounded(chunksOf(handle));
-    if (bytes === undefined) return unreadable(file, TOO_LARGE, signature);
+    if (bytes === undefined) return unreadable(file, TOO_LARGE, of);
+    // After the reading: a writer that has closed the file before has written all that was read, or changed its stamps.
+    const writing = openForWriting(handle.fd);
     const digest = createHash("sha256").update(bytes).digest("hex");
-    if (digest === known?.digest) return { ...known, signature };
+    if (digest === known?.digest) return { ...known, ...of, writing };
     const text = decode(bytes);
-    if (text === undefined) return unreadable(file, NOT_TEXT, signature);
-    return { signature, digest, reading: await readInSlices(file, text) };
+    if (text === undefined) return { ...unreadable(file, NOT_TEXT, of), writing };
+    return { ...of, writing, digest, reading: await readInSlices(file, text) };
   } finally {
     await handle.close();
   }
 }
 
-const unreadable = (file: string, reason: string, signature: string): Seen => ({
-  signature,
+const unreadable = (file: string, reason: string, of: Pick<Seen, "signature" | "identity">): Seen => ({
+  ...of,
+  writing: false,
   digest: "",
   reading: failedReading(file, reason),
 });
@@ -172,11 +195,14 @@ async function readInSlices(file: string, text: string): Promise<FileReading> {
   }
 }
 
-/** Whether there is nothing of this name; a symbolic link that leads nowhere is something. */
+/** What the entries of a mounted ConfigMap lead through: the kubelet removes those that dangle a moment after the switch. */
+const MOUNTED = /^\.\.data\//;
+
+/** Whether there is nothing of this name; a symbolic link that leads nowhere is something, but not a mounted ConfigMap's. */
 async function isGone(file: string): Promise<boolean> {
   try {
-    await lstat(file);
-    return false;
+    const stats = await lstat(file);
+    return stats.isSymbolicLink() && MOUNTED.test(await readlink(file));
   } catch (error) {
     return codeOf(error) === "ENOENT";
   }

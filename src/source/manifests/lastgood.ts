@@ -2,12 +2,13 @@
 
 import type { Problem } from "../../model/problem.ts";
 import type { ParsedObject } from "../parse.ts";
-import type { FileReading } from "./reading.ts";
+import { EMPTY_MARK, type FileReading } from "./reading.ts";
 
 /**
  * What is in force of a file after a new reading: `previous` is what was in force before, undefined for a new file.
  *
  * - A file that cannot be read, or is not YAML throughout, stays as it was.
+ * - So does one that says nothing any more: it was truncated. To remove its objects, the file is removed.
  * - An object that cannot be read in full stays as it was, if it ever could.
  * - Where a document does not even say which object it is, the objects that the file no longer names stay: one of
  *   them may be that document.
@@ -17,11 +18,9 @@ import type { FileReading } from "./reading.ts";
  */
 export function keepLastGood(previous: FileReading | undefined, latest: FileReading): FileReading {
   if (previous === undefined || previous.objects.length === 0) return latest;
-  if (latest.failed) {
-    const count = previous.objects.length === 1 ? "the object" : `the ${previous.objects.length} objects`;
-    const effect = `${count} of its last good reading stay${previous.objects.length === 1 ? "s" : ""} in force`;
-    return { ...previous, problems: withEffect(problemsIn(latest), effect), failed: true };
-  }
+  if (latest.failed)
+    return { ...previous, problems: withEffect(problemsIn(latest), staysInForce(previous)), failed: true };
+  if (latest.blank) return { ...previous, problems: [emptied(previous)], failed: false };
   const before = new Map(previous.objects.map((object) => [object.identity, object]));
   const objects = latest.objects.map((object) => keepObject(before.get(object.identity), object));
   if (!latest.problems.some(isError)) return { ...latest, objects };
@@ -30,6 +29,28 @@ export function keepLastGood(previous: FileReading | undefined, latest: FileRead
   const names = lost.map((object) => object.identity).join(", ");
   const effect = `what the file no longer names stays in force: ${names}`;
   return { ...latest, objects: [...objects, ...lost], problems: withEffect(latest.problems, effect) };
+}
+
+/** What is in force of a file that is open for writing: `previous` stays, and a problem reports it. */
+export function whileWritten(previous: FileReading): FileReading {
+  const effect =
+    previous.objects.length === 0 ? "nothing of it is in force until it is closed" : staysInForce(previous);
+  const problem: Problem = { severity: "error", file: previous.file, reason: "is open for writing", effect };
+  return { ...previous, problems: [...previous.problems, problem] };
+}
+
+const emptied = (previous: FileReading): Problem => ({
+  severity: "error",
+  file: previous.file,
+  reason: "is empty",
+  fix: `remove the file to remove its objects, or write the comment # ${EMPTY_MARK} into it`,
+  effect: staysInForce(previous),
+});
+
+function staysInForce({ objects }: FileReading): string {
+  return objects.length === 1
+    ? "the object of its last good reading stays in force"
+    : `the ${objects.length} objects of its last good reading stay in force`;
 }
 
 /** The objects of one reading that the other does not name. */

@@ -1,28 +1,63 @@
 // One look at all manifest files of a path.
 
+import { readlink, stat } from "node:fs/promises";
+import { join } from "node:path";
 import type { Problem } from "../../model/problem.ts";
 import { visible } from "../parse/text.ts";
-import { listManifests, lookAt, type Seen, systemReason } from "./files.ts";
+import { listManifests, lookAt, type OpenForWriting, type Seen, systemReason } from "./files.ts";
 import { type Memory, seenIn } from "./memory.ts";
 
 export type Look =
-  | { readonly ok: true; readonly seen: ReadonlyMap<string, Seen> }
+  | {
+      readonly ok: true;
+      readonly seen: ReadonlyMap<string, Seen>;
+      /** Which directory (or file) it is: another one where it was replaced. */
+      readonly identity: string;
+      /** The version of a mounted ConfigMap or Secret: what its link `..data` leads to. */
+      readonly version: string | undefined;
+    }
   /** The directory itself cannot be read. */
   | { readonly ok: false; readonly problem: Problem };
 
-/** Looks at every file, reading those that are not as the memory has them. */
-export async function lookAtAll(path: string, memory: Memory): Promise<Look> {
+/** How often a look is repeated where a mounted ConfigMap is switched meanwhile. */
+const SWITCHES_MAX = 5;
+
+/**
+ * Looks at every file, reading those that are not as the memory has them. All files of a mounted ConfigMap are of one
+ * version: where the version is switched during the look, it is repeated.
+ */
+export async function lookAtAll(
+  path: string,
+  memory: Memory,
+  openForWriting?: OpenForWriting,
+): Promise<Look> {
+  for (let attempt = 1; ; attempt += 1) {
+    const version = await versionOf(path);
+    const look = await lookOnce(path, memory, openForWriting);
+    if (!look.ok) return look;
+    if (version === (await versionOf(path)) || attempt === SWITCHES_MAX) return { ...look, version };
+  }
+}
+
+/** @returns undefined where the path is no mount of a ConfigMap */
+const versionOf = (path: string): Promise<string | undefined> =>
+  readlink(join(path, "..data")).catch(() => undefined);
+
+async function lookOnce(path: string, memory: Memory, openForWriting: OpenForWriting | undefined) {
   let files: readonly string[];
+  let identity: string;
   try {
+    const { dev, ino } = await stat(path);
+    identity = `${dev}:${ino}`;
     files = await listManifests(path);
   } catch (error) {
     const reason = `cannot be read: ${systemReason(error)}`;
-    return { ok: false, problem: { severity: "error", file: visible(path), reason } };
+    return { ok: false, problem: { severity: "error", file: visible(path), reason } } as const;
   }
   const seen = new Map<string, Seen>();
   for (const file of files) {
-    const look = await lookAt(file, seenIn(memory, file));
+    const look = await lookAt(file, seenIn(memory, file), openForWriting);
     if (look !== undefined) seen.set(file, look);
   }
-  return { ok: true, seen };
+  return { ok: true, seen, identity } as const;
 }

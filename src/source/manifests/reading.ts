@@ -1,6 +1,7 @@
 // What one manifest file says, as read at one moment: its objects and what is wrong with it.
 
 import type { Problem } from "../../model/problem.ts";
+import { isMap } from "../parse/fields.ts";
 import { visible } from "../parse/text.ts";
 import { type ParsedDocument, type ParsedObject, type Place, parseDocument } from "../parse.ts";
 import { readYaml, type YamlDocument } from "./yaml.ts";
@@ -13,7 +14,12 @@ export interface FileReading {
   readonly problems: readonly Problem[];
   /** The file cannot be read, or is not YAML throughout: there may be more in it than `objects`. */
   readonly failed: boolean;
+  /** It says nothing, and does not say that this is meant: no object, no problem, no document but empty ones. */
+  readonly blank: boolean;
 }
+
+/** A comment by which a file says that it is empty on purpose. */
+export const EMPTY_MARK = "weir.dev/empty";
 
 const SYNTAX_EFFECT = "the document is ignored";
 
@@ -21,7 +27,7 @@ const SYNTAX_EFFECT = "the document is ignored";
 export function failedReading(path: string, reason: string): FileReading {
   const file = visible(path);
   const problem: Problem = { severity: "error", file, reason, effect: "nothing of it is in force" };
-  return { file, objects: [], problems: [problem], failed: true };
+  return { file, objects: [], problems: [problem], failed: true, blank: false };
 }
 
 /** A document that is YAML, with what was read of it. */
@@ -40,6 +46,7 @@ export function* readText(
   const objects: ParsedObject[] = [];
   const problems: Problem[] = [];
   let failed = false;
+  let blank = true;
   for (const document of readYaml(text)) {
     if (document.ok) {
       const origin = originOf(file, document);
@@ -47,16 +54,27 @@ export function* readText(
       onDocument?.({ ...parsed, value: document.value, where: origin.where });
       objects.push(...parsed.objects);
       problems.push(...parsed.problems);
+      if (parsed.objects.length > 0 || parsed.problems.length > 0 || !isBlank(document.value)) blank = false;
     } else {
       failed = true;
+      blank = false;
       for (const { place, reason } of document.errors) {
         problems.push({ severity: "error", file, ...place, reason, effect: SYNTAX_EFFECT });
       }
     }
     yield;
   }
-  return { file, objects, problems, failed };
+  return { file, objects, problems, failed, blank: blank && !isMarkedEmpty(text) };
 }
+
+/** An empty document, or a list that was cut off before its items: `items: []` says that there are none. */
+const isBlank = (value: unknown): boolean =>
+  value === null || (isMap(value) && Object.hasOwn(value, "items") && value["items"] === null);
+
+const isMarkedEmpty = (text: string): boolean =>
+  text
+    .split("\n")
+    .some((line) => /^\s*#\s*/.test(line) && line.replace(/^\s*#\s*/, "").startsWith(EMPTY_MARK));
 
 function originOf(file: string, document: YamlDocument & { ok: true }) {
   const inFile = (place: Place): Place => ({ file, ...place });

@@ -3,14 +3,16 @@
 import { type FSWatcher, watch } from "node:fs";
 import { stat } from "node:fs/promises";
 import { dirname } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { codeOf } from "../../base/errors.ts";
 import type { Problem } from "../../model/problem.ts";
 import { visible } from "../parse/text.ts";
 import { createAlarm } from "./alarm.ts";
 import { assemble, type ManifestsReading, unreadable } from "./assemble.ts";
-import { systemReason } from "./files.ts";
+import { type OpenForWriting, systemReason } from "./files.ts";
 import { lookAtAll } from "./look.ts";
-import { advance, firstMemory, isHolding, type Memory, readingsIn } from "./memory.ts";
+import { advance, firstMemory, heldSince, type Memory, readingsIn } from "./memory.ts";
+import type { FileReading } from "./reading.ts";
 
 /**
  * How often the files are looked at (not read) without an event: events get lost, and there are none for what symbolic
@@ -24,6 +26,12 @@ const RESCAN_SHARE = 20;
 /** How soon to look again where something is awaited: a file that may be half-written, a directory that is gone. */
 const RELOOK_MS = 50;
 
+/** How long a look is repeated so soon; what takes longer is looked at as often as everything else. */
+const RELOOK_FOR_MS = 2_000;
+
+/** How long the first snapshot waits for files that are open for writing: there is no earlier content of them to go by. */
+export const FIRST_WRITERS_MS = 10_000;
+
 export interface WatchOptions {
   /** Gets the first reading and every one that differs from the one before; the next look waits for it. */
   readonly onChange: (reading: ManifestsReading) => void | Promise<void>;
@@ -31,6 +39,8 @@ export interface WatchOptions {
   readonly signal: AbortSignal;
   /** RESCAN_MS if not given. */
   readonly rescanMs?: number;
+  /** Whether a file is open for writing: without it, changes in place count when they have lasted. */
+  readonly openForWriting?: OpenForWriting;
 }
 
 /** The effect of a path that could not be read yet. */
@@ -45,35 +55,112 @@ export async function watchManifests(path: string, options: WatchOptions): Promi
   const { onChange, signal, rescanMs = RESCAN_MS } = options;
   const alarm = createAlarm(signal);
   const follower = createFollower(path, alarm.ring);
-  let memory: Memory | undefined;
-  let told: string | undefined;
+  const looker = openLooker(path, options.openForWriting);
+  let reported: string | undefined;
+  let shown: readonly FileReading[] = [];
   try {
     while (!signal.aborted) {
       // Watching starts before looking, so that nothing happens unseen in between.
       const watchProblem = await follower.follow();
-      const started = performance.now();
-      const look = await lookAtAll(path, memory ?? new Map());
-      const lookMs = performance.now() - started;
-      const before = memory;
-      if (look.ok) memory = before ? advance(before, look.seen, performance.now()) : firstMemory(look.seen);
-      const effect = before ? "what was read last stays in force" : NOT_READ_YET;
-      const problems = [
-        ...(look.ok ? [] : [{ ...look.problem, effect }]),
-        ...(watchProblem ? [watchProblem] : []),
-      ];
+      const { memory, problems: found, lookMs, isAwaited } = await looker.look();
+      const problems = [...found, ...(watchProblem ? [watchProblem] : [])];
       const readings = readingsIn(memory ?? new Map());
       const text = JSON.stringify(problems);
-      if (text !== told || !sameElements(readings, readingsIn(before ?? new Map()))) {
-        told = text;
+      if (text !== reported || !sameElements(readings, shown)) {
+        reported = text;
+        shown = readings;
         await onChange(memory === undefined ? unreadable(problems) : assemble(readings, problems));
       }
-      const soon = !look.ok || (memory !== undefined && isHolding(memory));
-      await alarm.wait(soon ? RELOOK_MS : Math.max(rescanMs, lookMs * RESCAN_SHARE));
+      await alarm.wait(isAwaited ? RELOOK_MS : Math.max(rescanMs, lookMs * RESCAN_SHARE));
     }
   } finally {
     follower.close();
   }
 }
+
+/**
+ * Reads the manifests at a path once. Waits for files that are open for writing, for a while. Never throws: what cannot be
+ * read is a Problem.
+ */
+export async function readOnce(path: string, openForWriting?: OpenForWriting): Promise<ManifestsReading> {
+  const looker = openLooker(path, openForWriting);
+  for (;;) {
+    const { memory, problems, isAwaited } = await looker.look();
+    if (memory !== undefined) return assemble(readingsIn(memory), problems);
+    if (!isAwaited || looker.isGone()) return unreadable(problems);
+    await sleep(RELOOK_MS);
+  }
+}
+
+interface Looked {
+  /** Undefined as long as nothing could be read. */
+  readonly memory: Memory | undefined;
+  /** Of the directory as a whole. */
+  readonly problems: readonly Problem[];
+  readonly lookMs: number;
+  /** Something is about to change. */
+  readonly isAwaited: boolean;
+}
+
+/** Looks again and again, and remembers. */
+function openLooker(path: string, openForWriting: OpenForWriting | undefined) {
+  const begun = performance.now();
+  const file = visible(path);
+  let memory: Memory | undefined;
+  let version: string | undefined;
+  /** The directory that held manifests last. */
+  let filled: string | undefined;
+  let hadObjects = false;
+  let isGone = false;
+  const failed = (problem: Problem): Problem => ({
+    ...problem,
+    effect: memory === undefined ? NOT_READ_YET : "what was read last stays in force",
+  });
+  const look = async (): Promise<Looked> => {
+    const started = performance.now();
+    const found = await lookAtAll(path, memory ?? new Map(), openForWriting);
+    const now = performance.now();
+    const lookMs = now - started;
+    isGone = !found.ok;
+    if (!found.ok) return { memory, problems: [failed(found.problem)], lookMs, isAwaited: true };
+    const { seen, identity } = found;
+    if (seen.size === 0 && filled !== undefined && filled !== identity) {
+      // A file system that is not mounted any more, for one. In the same directory, files that are gone were removed.
+      const reason = "was replaced by an empty directory";
+      return { memory, problems: [failed({ severity: "error", file, reason })], lookMs, isAwaited: true };
+    }
+    if (memory === undefined && now - begun < FIRST_WRITERS_MS) {
+      const written = [...seen.values()].filter(({ writing }) => writing === true);
+      const problems = written.map(({ reading }) =>
+        failed({ severity: "error", file: reading.file, reason: "is open for writing" }),
+      );
+      if (problems.length > 0) return { memory, problems, lookMs, isAwaited: true };
+    }
+    const switched = version !== undefined && found.version !== undefined && version !== found.version;
+    version = found.version;
+    memory = memory === undefined ? firstMemory(seen) : advance(memory, seen, { now, switched });
+    if (seen.size > 0) filled = identity;
+    const isEmpty = readingsIn(memory).every(({ objects }) => objects.length === 0);
+    hadObjects ||= !isEmpty;
+    const since = heldSince(memory);
+    const isAwaited = since !== undefined && now - since < RELOOK_FOR_MS;
+    return {
+      memory,
+      problems: isEmpty ? [emptyProblem(file, seen.size, hadObjects)] : [],
+      lookMs,
+      isAwaited,
+    };
+  };
+  return { look, isGone: () => isGone };
+}
+
+/** That nothing is enforced is seldom meant, and never goes unreported. */
+const emptyProblem = (file: string, files: number, hadObjects: boolean): Problem => ({
+  severity: hadObjects ? "error" : "warning",
+  file,
+  reason: files === 0 ? "holds no manifests (.yaml, .yml or .json)" : "holds no objects that are read",
+  effect: "no policy is in force",
+});
 
 const sameElements = (a: readonly unknown[], b: readonly unknown[]): boolean =>
   a.length === b.length && a.every((element, index) => element === b[index]);

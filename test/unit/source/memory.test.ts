@@ -6,7 +6,7 @@ import {
   advance,
   firstMemory,
   HOLD_MAX_MS,
-  isHolding,
+  heldSince,
   type Memory,
   readingsIn,
   SETTLE_MS,
@@ -16,7 +16,14 @@ import { policyYaml, readingOf } from "./support.ts";
 
 const policy = (name: string, spec = "{ podSelector: {} }"): string =>
   policyYaml(spec, `{ name: ${name}, namespace: shop }`);
-const seen = (text: string): Seen => ({ signature: text, digest: text, reading: readingOf(text, "f") });
+const seen = (text: string): Seen => ({
+  signature: text,
+  digest: text,
+  identity: "f",
+  writing: false,
+  reading: readingOf(text, "f"),
+});
+const isHeld = (memory: Memory): boolean => heldSince(memory) !== undefined;
 
 /** The memory after a first look at `text` and then these looks, each "milliseconds since the first, text". */
 function history(text: string, ...looks: (readonly [number, string | undefined])[]): Memory {
@@ -27,7 +34,7 @@ function history(text: string, ...looks: (readonly [number, string | undefined])
     cache.set(of, known);
     return new Map([["f", known]]);
   };
-  return looks.reduce((memory, [at, of]) => advance(memory, look(of), at), firstMemory(look(text)));
+  return looks.reduce((memory, [at, of]) => advance(memory, look(of), { now: at }), firstMemory(look(text)));
 }
 
 const names = (memory: Memory): readonly string[] =>
@@ -40,16 +47,16 @@ const BAD = policy("a", "{ podSelector: {}, ingress: 7 }");
 
 test("a first look counts at once, faults too", () => {
   const memory = history(BAD);
-  expect(isHolding(memory)).toBe(false);
+  expect(isHeld(memory)).toBe(false);
   expect(names(memory)).toEqual(["a"]);
 });
 
 test("what adds and changes counts at once", () => {
   const memory = history(policy("a"), [1, BOTH]);
-  expect(isHolding(memory)).toBe(false);
+  expect(isHeld(memory)).toBe(false);
   expect(names(memory)).toEqual(["a", "b"]);
   const changed = history(policy("a"), [1, policy("a", "{ podSelector: {}, policyTypes: [Egress] }")]);
-  expect(isHolding(changed)).toBe(false);
+  expect(isHeld(changed)).toBe(false);
   expect(readingsIn(changed)[0]?.objects[0]?.value).toMatchObject({
     isolates: { ingress: false, egress: true },
   });
@@ -57,24 +64,30 @@ test("what adds and changes counts at once", () => {
 
 test.each([
   ["an object gone", policy("a"), ["a"]],
-  ["an empty file", "", []],
   ["the file gone", undefined, []],
 ])("%s counts when it has lasted", (_, text, expected) => {
   const early = history(BOTH, [1, text], [SETTLE_MS, text]);
-  expect(isHolding(early)).toBe(true);
+  expect(isHeld(early)).toBe(true);
   expect(names(early)).toEqual(["a", "b"]);
   const late = history(BOTH, [1, text], [SETTLE_MS + 1, text]);
-  expect(isHolding(late)).toBe(false);
+  expect(isHeld(late)).toBe(false);
   expect(names(late)).toEqual(expected);
   expect(seenIn(late, "f")?.signature).toBe(text);
 });
 
+test("an empty file never counts: it keeps its objects, and says so", () => {
+  const late = history(BOTH, [1, ""], [SETTLE_MS + 1, ""], [60_000, ""]);
+  expect(isHeld(late)).toBe(false);
+  expect(names(late)).toEqual(["a", "b"]);
+  expect(readingsIn(late)[0]?.problems).toMatchObject([{ severity: "error", reason: "is empty" }]);
+});
+
 test("a half-written file never counts if it is completed in time", () => {
   const memory = history(BOTH, [1, ""], [100, policy("a")], [200, BOTH]);
-  expect(isHolding(memory)).toBe(false);
+  expect(isHeld(memory)).toBe(false);
   expect(names(memory)).toEqual(["a", "b"]);
   const moved = history(BOTH, [1, undefined], [100, `${BOTH}---\n${policy("c")}`]);
-  expect(isHolding(moved)).toBe(false);
+  expect(isHeld(moved)).toBe(false);
   expect(names(moved)).toEqual(["a", "b", "c"]);
 });
 
@@ -96,17 +109,17 @@ test("a fault counts when it has lasted, and then keeps what was good", () => {
 
 test("a new file counts at once, unless it is faulty", () => {
   const empty: Memory = new Map();
-  expect(names(advance(empty, new Map([["f", seen(BOTH)]]), 0))).toEqual(["a", "b"]);
+  expect(names(advance(empty, new Map([["f", seen(BOTH)]]), { now: 0 }))).toEqual(["a", "b"]);
   const faulty = new Map([["f", seen(BAD)]]);
-  const held = advance(empty, faulty, 0);
+  const held = advance(empty, faulty, { now: 0 });
   expect(names(held)).toEqual([]);
-  expect(names(advance(held, faulty, SETTLE_MS))).toEqual(["a"]);
+  expect(names(advance(held, faulty, { now: SETTLE_MS }))).toEqual(["a"]);
 });
 
 test("the same reading changes nothing, whatever the signature", () => {
   const look = seen(BOTH);
   const before = firstMemory(new Map([["f", look]]));
-  const after = advance(before, new Map([["f", { ...look, signature: "touched" }]]), 9);
+  const after = advance(before, new Map([["f", { ...look, signature: "touched" }]]), { now: 9 });
   expect(readingsIn(after)[0]).toBe(readingsIn(before)[0]);
   expect(seenIn(after, "f")?.signature).toBe("touched");
 });

@@ -1,0 +1,3 @@
+// Whether a file is being written.
+
+export { isOpenForWriting } from "bpf-ts";
