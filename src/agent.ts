@@ -31,7 +31,7 @@ import type { EventFileOptions } from "./observe/events/file.ts";
 import type { Endpoint } from "./observe/pages.ts";
 import { type LocalApi, serve } from "./observe/server.ts";
 import type { Reading } from "./source/reading.ts";
-import { openSource, type Source, type SourceOptions } from "./source/source.ts";
+import { openSource, type Source, type SourceEnv, type SourceOptions } from "./source/source.ts";
 import { isAudited, POLICY_NONE } from "./state/state.ts";
 
 export interface AgentOptions {
@@ -64,6 +64,8 @@ export interface AgentOptions {
   readonly cni: CniOptions;
   /** The file that keeps who had which interface while no agent runs. */
   readonly kept?: string;
+  /** The directory that keeps the last good content of manifests while no agent runs. */
+  readonly keptManifests?: string;
   /** What the API server is told, where that is the source. */
   readonly kubernetes?: KubernetesOptions;
 }
@@ -88,7 +90,7 @@ export async function runAgent(options: AgentOptions, env: AgentEnv): Promise<nu
 
 async function runLocked(lock: RootLock, options: AgentOptions, env: AgentEnv): Promise<number> {
   const running: Running = {
-    source: await openSource(options.source, env),
+    source: await openSource(options.source, sourceEnv(options, env)),
     resyncs: openResyncs(),
     cni: openCni(options.cni),
   };
@@ -197,7 +199,8 @@ async function runOnce(lock: RootLock, options: AgentOptions, env: AgentEnv): Pr
     const progress = await firstProgress(kernel);
     const uplinks = await openUplinksOf(kernel, options);
     await uplinks?.read();
-    const read = inMode(await (await openSource(options.source, env)).read(env.signal), options.mode);
+    const source = await openSource(options.source, sourceEnv(options, env));
+    const read = inMode(await source.read(env.signal), options.mode);
     const matched = openCni(options.cni).match(withProblems(read, (await uplinks?.bring(false)) ?? []));
     const interfaces = await readInterfaces(interfaceOptions(options), {
       left: leftIn(kernel, progress),
@@ -229,6 +232,11 @@ const leftIn = ({ datapath }: Kernel, { held }: Progress): Left => ({
     }),
   ),
   isAttached: (ifindex) => attachedProgram(datapath.root, ifindex, "ingress") !== undefined,
+});
+
+const sourceEnv = ({ keptManifests: kept }: AgentOptions, env: AgentEnv): SourceEnv => ({
+  ...env,
+  ...(kept === undefined ? {} : { kept }),
 });
 
 const inMode = (reading: Reading, mode: Mode): Reading =>

@@ -6,6 +6,7 @@ import type { XdpMode } from "../datapath/attachments.ts";
 import { readDenied as readInForce, readScreened, writeDenied } from "../datapath/denied.ts";
 import { SCREENED_NAMES } from "../gen/layout.ts";
 import type { Problem } from "../model/problem.ts";
+import { isOpenForWriting } from "../node/writers.ts";
 import type { UplinkView } from "../observe/view.ts";
 import { type DeniedReading, readDenied, watchDenied } from "../source/denied.ts";
 import { DENIED_MAX } from "../state/denied.ts";
@@ -31,6 +32,7 @@ export interface Uplinks {
   view(): UplinkView;
 }
 
+const HOW = { max: DENIED_MAX, openForWriting: isOpenForWriting };
 const NOTHING_DROPPED = "nothing is dropped on it";
 const LIST_STAYS = "the list of denied prefixes before stays in force";
 
@@ -64,14 +66,14 @@ export function openUplinks(kernel: Kernel, { interfaces, denied }: UplinkOption
   return {
     watch: (onChange, signal) =>
       watchDenied(denied, {
-        max: DENIED_MAX,
+        ...HOW,
         signal,
         onChange: (next) => {
           take(next);
           onChange();
         },
       }),
-    read: async () => take(await readDenied(denied, DENIED_MAX)),
+    read: async () => take(await readDenied(denied, HOW)),
     async bring(resync) {
       // The list first: a program without one drops nothing.
       const problems = [...(reading?.problems ?? []), ...(await bringList(resync))];

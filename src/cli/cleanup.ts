@@ -161,7 +161,7 @@ function removeStateFiles(settings: Settings, dryRun: boolean): readonly FileRem
     .filter((path) => lstatSync(path, { throwIfNoEntry: false }) !== undefined)
     .map((name): FileRemoval => {
       try {
-        if (!dryRun) rmSync(name);
+        if (!dryRun) rmSync(name, { recursive: true });
         return { kind: "file", name };
       } catch (thrown) {
         return { kind: "file", name, error: messageOf(thrown) };

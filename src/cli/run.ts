@@ -7,7 +7,7 @@ import type { AgentOptions } from "../agent.ts";
 import { printable } from "../observe/text.ts";
 import type { StatusView } from "../observe/view.ts";
 import { askAgentIfAble, isSilence } from "./agent-client.ts";
-import { cniEntry, cniPaths, keptPath, pluginPath } from "./cni/paths.ts";
+import { cniEntry, cniPaths, keptManifests, keptPath, pluginPath } from "./cni/paths.ts";
 import { type Exits, note } from "./command.ts";
 import type { Resolved } from "./config/resolve.ts";
 import type { Config, Key } from "./config/schema.ts";
@@ -92,6 +92,7 @@ async function run(context: Context, options: Options, command: Command): Promis
     object: objectPath(env),
     cni: cniOf(context, resolved),
     kept: keptPath(settings),
+    keptManifests: keptManifests(settings),
     ...(uplinks === undefined ? {} : { uplinks }),
     ...(denyUnknown === undefined ? {} : { denyUnknown }),
   };

@@ -6,13 +6,19 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { type Cidr, cidrOf, type Parsed, parseAddress, parseCidr } from "../base/ip.ts";
 import { mapInSlices } from "../base/slices.ts";
 import type { Problem } from "../model/problem.ts";
-import { textOfFile } from "./manifests/files.ts";
+import { type OpenForWriting, textOfFile } from "./manifests/files.ts";
+import { EMPTY_MARK, hasEmptyMark } from "./manifests/reading.ts";
 import { visible } from "./parse/text.ts";
 
 export type DeniedReading =
   /** Prefixes in canonical text, sorted, each once. */
   | { readonly ok: true; readonly prefixes: readonly string[]; readonly problems: readonly Problem[] }
-  | { readonly ok: false; readonly problems: readonly Problem[] };
+  | {
+      readonly ok: false;
+      readonly problems: readonly Problem[];
+      /** It is open for writing, and may be closed without another change. */
+      readonly writing?: true;
+    };
 
 /** Wrong lines that are told one by one. */
 const PROBLEMS_MAX = 10;
@@ -21,7 +27,8 @@ const EFFECT = "the list before stays in force";
 
 /**
  * One prefix or address a line, of either family; "#" begins a comment. A line that cannot be read makes the whole list
- * unreadable: half a list would let through what the other half denies. `max` is the most prefixes that there may be.
+ * unreadable: half a list would let through what the other half denies. So does a list of nothing that does not say that
+ * this is meant: the file was truncated. `max` is the most prefixes that there may be.
  */
 export async function parseDenied(text: string, file: string, max: number): Promise<DeniedReading> {
   const found = new Set<string>();
@@ -40,6 +47,17 @@ export async function parseDenied(text: string, file: string, max: number): Prom
     if (parsed.value.length === 0) warnings.push({ severity: "warning", ...at, ...everyone(parsed.value) });
   });
   if (wrong.length > 0) return { ok: false, problems: shortened(wrong, file) };
+  if (found.size === 0 && !hasEmptyMark(text)) {
+    const fix = `to deny nothing, write the comment # ${EMPTY_MARK} into it`;
+    const problem = {
+      severity: "error",
+      file: visible(file),
+      reason: "is empty",
+      fix,
+      effect: EFFECT,
+    } as const;
+    return { ok: false, problems: [problem] };
+  }
   if (found.size > max) {
     const reason = `${found.size} prefixes, at most ${max} are supported`;
     return { ok: false, problems: [{ severity: "error", file: visible(file), reason, effect: EFFECT }] };
@@ -81,21 +99,31 @@ function shortened(wrong: readonly Problem[], file: string): Problem[] {
   ];
 }
 
+export interface DeniedOptions {
+  readonly max: number;
+  /** Whether a file is open for writing: its list counts when it is closed. */
+  readonly openForWriting?: OpenForWriting;
+}
+
 /** Reads the file. Never throws for what is in the file or the way to it. */
-export async function readDenied(file: string, max: number): Promise<DeniedReading> {
-  const read = await textOfFile(file);
-  if (read.ok) return parseDenied(read.text, file, max);
+export async function readDenied(
+  file: string,
+  { max, openForWriting }: DeniedOptions,
+): Promise<DeniedReading> {
+  const read = await textOfFile(file, openForWriting);
+  if (read.ok && read.writing !== true) return parseDenied(read.text, file, max);
+  const reason = read.ok ? "is open for writing" : read.reason;
   return {
     ok: false,
-    problems: [{ severity: "error", file: visible(file), reason: read.reason, effect: EFFECT }],
+    problems: [{ severity: "error", file: visible(file), reason, effect: EFFECT }],
+    ...(read.ok ? { writing: true } : {}),
   };
 }
 
 /** How often the file is looked at: by its name, so that it may be replaced, or what a symbolic link leads to. */
 export const LOOK_MS = 500;
 
-export interface WatchDeniedOptions {
-  readonly max: number;
+export interface WatchDeniedOptions extends DeniedOptions {
   /** Gets the first reading, and one whenever the file has changed and has then stayed as it is between two looks. */
   readonly onChange: (reading: DeniedReading) => void;
   readonly signal: AbortSignal;
@@ -105,20 +133,26 @@ export interface WatchDeniedOptions {
 
 /** Watches the file until the signal aborts, and then resolves. */
 export async function watchDenied(file: string, options: WatchDeniedOptions): Promise<void> {
-  const { max, onChange, signal, lookMs = LOOK_MS } = options;
+  const { onChange, signal, lookMs = LOOK_MS } = options;
   let told: string | undefined;
   let before: string | undefined;
+  /** Looks in a row at which it was open for writing. */
+  let written = 0;
   while (!signal.aborted) {
     const now = await signatureOf(file);
     // At the start there is no earlier look to wait for: whoever starts an agent has written the file.
     const settled = before === undefined || before === now;
     before = now;
     if (settled && now !== told) {
-      const reading = await readDenied(file, max);
+      const reading = await readDenied(file, options);
       // What changed while it was read is read at the next look.
-      if ((await signatureOf(file)) === now) {
+      const isSame = (await signatureOf(file)) === now;
+      written = !reading.ok && reading.writing === true ? written + 1 : 0;
+      // Who opens it mostly closes it at once, which is nothing to report.
+      if (isSame && (written === 0 || written === 2)) onChange(reading);
+      // It may be closed without another change.
+      if (isSame && written === 0) {
         told = now;
-        onChange(reading);
         continue;
       }
     }

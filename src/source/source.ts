@@ -14,6 +14,8 @@ export interface SourceEnv {
   readonly log: Log;
   readonly now: () => Date;
   readonly version: string;
+  /** The directory in which the last good content of files outlives the agent. */
+  readonly kept?: string;
 }
 
 export interface Source {
@@ -40,10 +42,10 @@ export async function openSource(options: SourceOptions, env: SourceEnv): Promis
   const { path } = options;
   // The addon takes time to load, which commands that only read manifests need not spend.
   const { isOpenForWriting } = await import("../node/writers.ts");
+  const how = { openForWriting: isOpenForWriting, ...(env.kept === undefined ? {} : { kept: env.kept }) };
   return {
     text: path,
-    read: () => readManifests(path, isOpenForWriting),
-    watch: (onReading, signal) =>
-      watchManifests(path, { signal, onChange: onReading, openForWriting: isOpenForWriting }),
+    read: () => readManifests(path, how),
+    watch: (onReading, signal) => watchManifests(path, { ...how, signal, onChange: onReading }),
   };
 }

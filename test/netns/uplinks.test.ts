@@ -157,6 +157,11 @@ it("keeps the link alive where everyone is denied", async () => {
   expect(uplinks.frames["neighbour"]).toBeGreaterThan(before.uplinks.frames["neighbour"] as number);
   expect(await world.lab.probe(OUTSIDE.name, single("udp", SERVER_V4, 300))).toEqual({ result: "silent" });
   writeFileSync(FILE, "");
+  await until(({ problems }) =>
+    problems.some(({ text }) => /is empty; .*; the list before stays in force$/.test(text)),
+  );
+  expect(await world.lab.probe(OUTSIDE.name, single("udp", SERVER_V4, 300))).toEqual({ result: "silent" });
+  writeFileSync(FILE, "# weir.dev/empty\n");
   await until(({ uplinks, health }) => uplinks.prefixes === 0 && health === "ok");
   for (const address of OUTSIDE.addresses)
     expect(await world.lab.probe("node", single("udp", address, 20_000))).toMatchObject({

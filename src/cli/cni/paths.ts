@@ -15,11 +15,15 @@ export const cniPaths = ({ socket }: Settings): { readonly socket: string; reado
 /** The file that keeps which pod had which interface. */
 export const keptPath = ({ socket }: Settings): string => join(dirname(socket), "interfaces.json");
 
+/** The directory that keeps the last good content of manifests. */
+export const keptManifests = ({ socket }: Settings): string => join(dirname(socket), "last-good");
+
 /** All that an agent keeps beside its socket, which `weir cleanup` removes: whatever else is kept there belongs into this list. */
 export const stateFiles = (settings: Settings): readonly string[] => {
   const { socket, claims } = cniPaths(settings);
   const kept = keptPath(settings);
-  return [settings.socket, socket, ...[claims, kept].flatMap((path) => [path, `${path}.new`])];
+  const files = [claims, kept].flatMap((path) => [path, `${path}.new`]);
+  return [settings.socket, socket, ...files, keptManifests(settings)];
 };
 
 export const pluginPath = (env: Env): string => join(env.root, "cni", "build", "weir-cni");

@@ -86,16 +86,25 @@ export async function lookAt(
 }
 
 export type FileText =
-  | { readonly ok: true; readonly text: string }
+  | { readonly ok: true; readonly text: string; readonly writing?: boolean | undefined }
   | { readonly ok: false; readonly reason: string };
 
-/** The text of a file, or why there is none. */
-export async function textOfFile(file: string): Promise<FileText> {
+export type FileBytes =
+  | { readonly ok: true; readonly bytes: Buffer; readonly writing: boolean | undefined }
+  | { readonly ok: false; readonly reason: string };
+
+/** The content of a file, or why there is none. */
+export async function bytesOfFile(
+  file: string,
+  openForWriting: OpenForWriting = UNKNOWN_WRITERS,
+): Promise<FileBytes> {
   try {
     const handle = await open(file, constants.O_RDONLY | constants.O_NONBLOCK);
     try {
       if (!(await handle.stat()).isFile()) return { ok: false, reason: NOT_REGULAR };
-      return textOf(await readBounded(chunksOf(handle)));
+      const bytes = await readBounded(chunksOf(handle));
+      if (bytes === undefined) return { ok: false, reason: TOO_LARGE };
+      return { ok: true, bytes, writing: openForWriting(handle.fd) };
     } finally {
       await handle.close();
     }
@@ -103,6 +112,14 @@ export async function textOfFile(file: string): Promise<FileText> {
     if (codeOf(error) === undefined) throw error;
     return { ok: false, reason: `cannot be read: ${systemReason(error)}` };
   }
+}
+
+/** The text of a file, or why there is none. */
+export async function textOfFile(file: string, openForWriting?: OpenForWriting): Promise<FileText> {
+  const content = await bytesOfFile(file, openForWriting);
+  if (!content.ok) return content;
+  const text = textOf(content.bytes);
+  return text.ok ? { ...text, writing: content.writing } : text;
 }
 
 /** The text of a stream, within the limits of a file. */
@@ -135,7 +152,7 @@ async function readAt(file: string, known: Seen | undefined, openForWriting: Ope
     if (bytes === undefined) return unreadable(file, TOO_LARGE, of);
     // After the reading: a writer that has closed the file before has written all that was read, or changed its stamps.
     const writing = openForWriting(handle.fd);
-    const digest = createHash("sha256").update(bytes).digest("hex");
+    const digest = digestOf(bytes);
     if (digest === known?.digest) return { ...known, ...of, writing };
     const text = decode(bytes);
     if (text === undefined) return { ...unreadable(file, NOT_TEXT, of), writing };
@@ -144,6 +161,9 @@ async function readAt(file: string, known: Seen | undefined, openForWriting: Ope
     await handle.close();
   }
 }
+
+export const digestOf = (content: Uint8Array | string): string =>
+  createHash("sha256").update(content).digest("hex");
 
 const unreadable = (file: string, reason: string, of: Pick<Seen, "signature" | "identity">): Seen => ({
   ...of,
@@ -183,7 +203,8 @@ function decode(bytes: Buffer): string | undefined {
   }
 }
 
-async function readInSlices(file: string, text: string): Promise<FileReading> {
+/** Reads the text of a file, and leaves the event loop to others between its documents. */
+export async function readInSlices(file: string, text: string): Promise<FileReading> {
   const steps = readText(file, text);
   let until = performance.now() + SLICE_MS;
   for (;;) {

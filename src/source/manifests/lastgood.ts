@@ -11,25 +11,32 @@ import { EMPTY_MARK, type FileReading } from "./reading.ts";
  * - So does one that says nothing any more: it was truncated. To remove its objects, the file is removed.
  * - An object that cannot be read in full stays as it was, if it ever could.
  * - Where a document does not even say which object it is, the objects that the file no longer names stay: one of
- *   them may be that document.
+ *   them may be that document. So do they where the last object cannot be read in full: the file may be cut off there.
  *
  * At a first reading there is nothing to keep, and the parser's own way of failing closed counts. Every problem of the
  * new reading is kept, with what is done about it.
  */
 export function keepLastGood(previous: FileReading | undefined, latest: FileReading): FileReading {
-  if (previous === undefined || previous.objects.length === 0) return latest;
+  if (previous === undefined || previous.objects.length === 0)
+    return latest.blank ? { ...latest, problems: [neverFilled(latest)] } : latest;
   if (latest.failed)
     return { ...previous, problems: withEffect(problemsIn(latest), staysInForce(previous)), failed: true };
   if (latest.blank) return { ...previous, problems: [emptied(previous)], failed: false };
   const before = new Map(previous.objects.map((object) => [object.identity, object]));
   const objects = latest.objects.map((object) => keepObject(before.get(object.identity), object));
-  if (!latest.problems.some(isError)) return { ...latest, objects };
   const lost = objectsLost(previous, latest);
-  if (lost.length === 0) return { ...latest, objects };
+  const isUnclear = latest.problems.some(isError);
+  const isCutOff = latest.objects.at(-1)?.complete === false;
+  if (lost.length === 0 || !(isUnclear || isCutOff)) return { ...latest, objects };
   const names = lost.map((object) => object.identity).join(", ");
   const effect = `what the file no longer names stays in force: ${names}`;
-  return { ...latest, objects: [...objects, ...lost], problems: withEffect(latest.problems, effect) };
+  const problems = isUnclear
+    ? latest.problems
+    : [...latest.problems, { severity: "error", file: latest.file, reason: CUT_OFF } as const];
+  return { ...latest, objects: [...objects, ...lost], problems: withEffect(problems, effect) };
 }
+
+const CUT_OFF = "may be cut off, as its last object cannot be read in full";
 
 /** What is in force of a file that is open for writing: `previous` stays, and a problem reports it. */
 export function whileWritten(previous: FileReading): FileReading {
@@ -45,6 +52,14 @@ const emptied = (previous: FileReading): Problem => ({
   reason: "is empty",
   fix: `remove the file to remove its objects, or write the comment # ${EMPTY_MARK} into it`,
   effect: staysInForce(previous),
+});
+
+/** It may have held objects before this agent started. */
+const neverFilled = ({ file }: FileReading): Problem => ({
+  severity: "warning",
+  file,
+  reason: "is empty",
+  fix: `remove the file, or write the comment # ${EMPTY_MARK} into it`,
 });
 
 function staysInForce({ objects }: FileReading): string {

@@ -5,7 +5,6 @@ import { join } from "node:path";
 import type { Problem } from "../../model/problem.ts";
 import { visible } from "../parse/text.ts";
 import { listManifests, lookAt, type OpenForWriting, type Seen, systemReason } from "./files.ts";
-import { type Memory, seenIn } from "./memory.ts";
 
 export type Look =
   | {
@@ -22,18 +21,17 @@ export type Look =
 /** How often a look is repeated where a mounted ConfigMap is switched meanwhile. */
 const SWITCHES_MAX = 5;
 
+/** What is known of a file from an earlier look. */
+export type Known = (file: string) => Seen | undefined;
+
 /**
- * Looks at every file, reading those that are not as the memory has them. All files of a mounted ConfigMap are of one
+ * Looks at every file, reading those that are not as they are known. All files of a mounted ConfigMap are of one
  * version: where the version is switched during the look, it is repeated.
  */
-export async function lookAtAll(
-  path: string,
-  memory: Memory,
-  openForWriting?: OpenForWriting,
-): Promise<Look> {
+export async function lookAtAll(path: string, known: Known, openForWriting?: OpenForWriting): Promise<Look> {
   for (let attempt = 1; ; attempt += 1) {
     const version = await versionOf(path);
-    const look = await lookOnce(path, memory, openForWriting);
+    const look = await lookOnce(path, known, openForWriting);
     if (!look.ok) return look;
     if (version === (await versionOf(path)) || attempt === SWITCHES_MAX) return { ...look, version };
   }
@@ -43,7 +41,7 @@ export async function lookAtAll(
 const versionOf = (path: string): Promise<string | undefined> =>
   readlink(join(path, "..data")).catch(() => undefined);
 
-async function lookOnce(path: string, memory: Memory, openForWriting: OpenForWriting | undefined) {
+async function lookOnce(path: string, known: Known, openForWriting: OpenForWriting | undefined) {
   let files: readonly string[];
   let identity: string;
   try {
@@ -56,7 +54,7 @@ async function lookOnce(path: string, memory: Memory, openForWriting: OpenForWri
   }
   const seen = new Map<string, Seen>();
   for (const file of files) {
-    const look = await lookAt(file, seenIn(memory, file), openForWriting);
+    const look = await lookAt(file, known(file), openForWriting);
     if (look !== undefined) seen.set(file, look);
   }
   return { ok: true, seen, identity } as const;

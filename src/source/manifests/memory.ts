@@ -43,15 +43,32 @@ export function heldSince(memory: Memory): number | undefined {
 export const readingsIn = (memory: Memory): readonly FileReading[] =>
   [...memory].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, { shown }]) => shown);
 
-/** The memory after a first look: everything counts at once. */
-export const firstMemory = (seen: ReadonlyMap<string, Seen>): Memory =>
-  new Map(
-    [...seen].map(([file, look]) => {
-      const { reading } = look;
-      const shown = look.writing === true ? whileRead(reading) : reading;
-      return [file, { seen: look, counted: reading, inForce: reading, shown }];
-    }),
-  );
+/**
+ * The memory after a first look: everything counts at once, but of files that are `restored` what an earlier agent could read
+ * of them is in force, as if this one had.
+ */
+export function firstMemory(
+  seen: ReadonlyMap<string, Seen>,
+  {
+    now,
+    restored,
+  }: { readonly now: number; readonly restored: ReadonlyMap<string, FileReading> } = NOTHING_RESTORED,
+): Memory {
+  const memory = [...seen].map(([file, look]): [string, Remembered] => {
+    const earlier = restored.get(file);
+    if (earlier !== undefined)
+      return [file, { seen: undefined, counted: earlier, inForce: earlier, shown: earlier }];
+    const { reading, writing } = look;
+    const inForce = keepLastGood(undefined, reading);
+    return [
+      file,
+      { seen: look, counted: reading, inForce, shown: writing === true ? whileRead(inForce) : inForce },
+    ];
+  });
+  return restored.size === 0 ? new Map(memory) : advance(new Map(memory), seen, { now });
+}
+
+const NOTHING_RESTORED = { now: 0, restored: new Map<string, FileReading>() };
 
 /** A file that is open for writing and counts nevertheless, as there is nothing else. */
 const whileRead = (reading: FileReading): FileReading => ({
@@ -99,8 +116,11 @@ function advanceFile(
   const previous = known ?? nothingOf(seen);
   if (previous === undefined) return undefined;
   // The content that counts already: who has it open has not changed it.
-  if (seen !== undefined && seen.reading === previous.counted)
-    return { seen, counted: previous.counted, inForce: previous.inForce, shown: previous.inForce };
+  if (seen !== undefined && seen.reading === previous.counted) {
+    const { counted, inForce } = previous;
+    const isFirst = previous.held === undefined && seen.writing === true;
+    return { seen, counted, inForce, shown: isFirst ? previous.shown : inForce };
+  }
   const changed = seen?.reading !== previous.seen?.reading || seen?.writing !== previous.seen?.writing;
   const since = previous.held?.since ?? now;
   const changedAt = changed ? now : (previous.held?.changedAt ?? now);
@@ -142,7 +162,14 @@ function isHeld(
 /** The memory of a file before it was there. */
 function nothingOf(seen: Seen | undefined): Remembered | undefined {
   if (seen === undefined) return undefined;
-  const nothing = { file: seen.reading.file, objects: [], problems: [], failed: false, blank: true };
+  const nothing = {
+    file: seen.reading.file,
+    objects: [],
+    problems: [],
+    failed: false,
+    blank: true,
+    isMarkedEmpty: false,
+  };
   return { seen: undefined, counted: undefined, inForce: nothing, shown: nothing };
 }
 

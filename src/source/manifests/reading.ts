@@ -16,6 +16,8 @@ export interface FileReading {
   readonly failed: boolean;
   /** It says nothing, and does not say that this is meant: no object, no problem, no document but empty ones. */
   readonly blank: boolean;
+  /** It says that it is empty on purpose. */
+  readonly isMarkedEmpty: boolean;
 }
 
 /** A comment by which a file says that it is empty on purpose. */
@@ -27,7 +29,7 @@ const SYNTAX_EFFECT = "the document is ignored";
 export function failedReading(path: string, reason: string): FileReading {
   const file = visible(path);
   const problem: Problem = { severity: "error", file, reason, effect: "nothing of it is in force" };
-  return { file, objects: [], problems: [problem], failed: true, blank: false };
+  return { file, objects: [], problems: [problem], failed: true, blank: false, isMarkedEmpty: false };
 }
 
 /** A document that is YAML, with what was read of it. */
@@ -64,17 +66,17 @@ export function* readText(
     }
     yield;
   }
-  return { file, objects, problems, failed, blank: blank && !isMarkedEmpty(text) };
+  const isMarkedEmpty = blank && hasEmptyMark(text);
+  return { file, objects, problems, failed, blank: blank && !isMarkedEmpty, isMarkedEmpty };
 }
 
 /** An empty document, or a list that was cut off before its items: `items: []` says that there are none. */
 const isBlank = (value: unknown): boolean =>
   value === null || (isMap(value) && Object.hasOwn(value, "items") && value["items"] === null);
 
-const isMarkedEmpty = (text: string): boolean =>
-  text
-    .split("\n")
-    .some((line) => /^\s*#\s*/.test(line) && line.replace(/^\s*#\s*/, "").startsWith(EMPTY_MARK));
+/** Whether a comment says that there is nothing on purpose. */
+export const hasEmptyMark = (text: string): boolean =>
+  /^[ \t]*#[ \t]*weir\.dev\/empty(?![\w./-])/m.test(text);
 
 function originOf(file: string, document: YamlDocument & { ok: true }) {
   const inFile = (place: Place): Place => ({ file, ...place });

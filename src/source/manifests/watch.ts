@@ -9,10 +9,11 @@ import type { Problem } from "../../model/problem.ts";
 import { visible } from "../parse/text.ts";
 import { createAlarm } from "./alarm.ts";
 import { assemble, type ManifestsReading, unreadable } from "./assemble.ts";
-import { type OpenForWriting, systemReason } from "./files.ts";
-import { lookAtAll } from "./look.ts";
-import { advance, firstMemory, heldSince, type Memory, readingsIn } from "./memory.ts";
-import type { FileReading } from "./reading.ts";
+import { type OpenForWriting, type Seen, systemReason } from "./files.ts";
+import { openKept } from "./kept.ts";
+import { type Look, lookAtAll } from "./look.ts";
+import { advance, firstMemory, heldSince, type Memory, readingsIn, seenIn } from "./memory.ts";
+import { EMPTY_MARK, type FileReading } from "./reading.ts";
 
 /**
  * How often the files are looked at (not read) without an event: events get lost, and there are none for what symbolic
@@ -41,6 +42,8 @@ export interface WatchOptions {
   readonly rescanMs?: number;
   /** Whether a file is open for writing: without it, changes in place count when they have lasted. */
   readonly openForWriting?: OpenForWriting;
+  /** The directory in which the last good content of files outlives this process; without it, it does not. */
+  readonly kept?: string;
 }
 
 /** The effect of a path that could not be read yet. */
@@ -55,7 +58,7 @@ export async function watchManifests(path: string, options: WatchOptions): Promi
   const { onChange, signal, rescanMs = RESCAN_MS } = options;
   const alarm = createAlarm(signal);
   const follower = createFollower(path, alarm.ring);
-  const looker = openLooker(path, options.openForWriting);
+  const looker = openLooker(path, options);
   let reported: string | undefined;
   let shown: readonly FileReading[] = [];
   try {
@@ -82,12 +85,12 @@ export async function watchManifests(path: string, options: WatchOptions): Promi
  * Reads the manifests at a path once. Waits for files that are open for writing, for a while. Never throws: what cannot be
  * read is a Problem.
  */
-export async function readOnce(path: string, openForWriting?: OpenForWriting): Promise<ManifestsReading> {
-  const looker = openLooker(path, openForWriting);
+export async function readOnce(path: string, options: LookOptions = {}): Promise<ManifestsReading> {
+  const looker = openLooker(path, options);
   for (;;) {
-    const { memory, problems, isAwaited } = await looker.look();
-    if (memory !== undefined) return assemble(readingsIn(memory), problems);
-    if (!isAwaited || looker.isGone()) return unreadable(problems);
+    const { memory, problems, isAwaited, isUnfinished } = await looker.look();
+    if (memory === undefined && !isUnfinished) return unreadable(problems);
+    if (memory !== undefined && !isAwaited) return assemble(readingsIn(memory), problems);
     await sleep(RELOOK_MS);
   }
 }
@@ -100,67 +103,117 @@ interface Looked {
   readonly lookMs: number;
   /** Something is about to change. */
   readonly isAwaited: boolean;
+  /** The first snapshot waits for files that are open for writing. */
+  readonly isUnfinished: boolean;
 }
 
+export type LookOptions = Pick<WatchOptions, "openForWriting" | "kept">;
+
 /** Looks again and again, and remembers. */
-function openLooker(path: string, openForWriting: OpenForWriting | undefined) {
+function openLooker(path: string, { openForWriting, kept: keptIn }: LookOptions) {
+  const kept = openKept(keptIn, path);
   const begun = performance.now();
   const file = visible(path);
   let memory: Memory | undefined;
   let version: string | undefined;
+  /** What the looks before the first snapshot have seen. */
+  let early: ReadonlyMap<string, Seen> = new Map();
   /** The directory that held manifests last. */
   let filled: string | undefined;
   let hadObjects = false;
-  let isGone = false;
+  let saved: readonly FileReading[] | undefined;
   const failed = (problem: Problem): Problem => ({
     ...problem,
     effect: memory === undefined ? NOT_READ_YET : "what was read last stays in force",
   });
-  const look = async (): Promise<Looked> => {
-    const started = performance.now();
-    const found = await lookAtAll(path, memory ?? new Map(), openForWriting);
-    const now = performance.now();
-    const lookMs = now - started;
-    isGone = !found.ok;
-    if (!found.ok) return { memory, problems: [failed(found.problem)], lookMs, isAwaited: true };
-    const { seen, identity } = found;
-    if (seen.size === 0 && filled !== undefined && filled !== identity) {
-      // A file system that is not mounted any more, for one. In the same directory, files that are gone were removed.
-      const reason = "was replaced by an empty directory";
-      return { memory, problems: [failed({ severity: "error", file, reason })], lookMs, isAwaited: true };
-    }
-    if (memory === undefined && now - begun < FIRST_WRITERS_MS) {
-      const written = [...seen.values()].filter(({ writing }) => writing === true);
-      const problems = written.map(({ reading }) =>
-        failed({ severity: "error", file: reading.file, reason: "is open for writing" }),
-      );
-      if (problems.length > 0) return { memory, problems, lookMs, isAwaited: true };
-    }
+  const knownOf = (each: string): Seen | undefined =>
+    memory === undefined ? early.get(each) : seenIn(memory, each);
+
+  /** Undefined while files are waited for. */
+  async function firstSnapshot(seen: ReadonlyMap<string, Seen>, now: number): Promise<Memory | undefined> {
+    early = seen;
+    const restored = await kept.restore(seen);
+    const isWaiting = now - begun < FIRST_WRITERS_MS && writtenOf(seen, restored).length > 0;
+    return isWaiting ? undefined : firstMemory(seen, { now, restored });
+  }
+
+  async function advanced(found: Look & { readonly ok: true }, now: number): Promise<Memory | undefined> {
+    const { seen } = found;
     const switched = version !== undefined && found.version !== undefined && version !== found.version;
     version = found.version;
-    memory = memory === undefined ? firstMemory(seen) : advance(memory, seen, { now, switched });
-    if (seen.size > 0) filled = identity;
-    const isEmpty = readingsIn(memory).every(({ objects }) => objects.length === 0);
-    hadObjects ||= !isEmpty;
-    const since = heldSince(memory);
-    const isAwaited = since !== undefined && now - since < RELOOK_FOR_MS;
-    return {
-      memory,
-      problems: isEmpty ? [emptyProblem(file, seen.size, hadObjects)] : [],
-      lookMs,
-      isAwaited,
-    };
+    if (memory === undefined) return firstSnapshot(seen, now);
+    return advance(memory, seen, { now, switched });
+  }
+
+  async function save(identity: string): Promise<void> {
+    if (memory === undefined || keptIn === undefined) return;
+    const readings = readingsIn(memory);
+    if (saved !== undefined && filled === identity && sameElements(readings, saved)) return;
+    saved = readings;
+    await kept.save(memory, identity);
+  }
+
+  return {
+    look: async (): Promise<Looked> => {
+      const started = performance.now();
+      const found = await lookAtAll(path, knownOf, openForWriting);
+      const now = performance.now();
+      const looked = { lookMs: now - started, isAwaited: true, isUnfinished: false };
+      if (!found.ok) return { ...looked, memory, problems: [failed(found.problem)] };
+      const { seen, identity } = found;
+      filled ??= await kept.directory();
+      if (seen.size === 0 && filled !== undefined && filled !== identity) {
+        // A file system that is not mounted any more, for one. In the same directory, files that are gone were removed.
+        const fix = `if no manifests are meant, write a file there with the comment # ${EMPTY_MARK}`;
+        const reason = "was replaced by an empty directory";
+        return { ...looked, memory, problems: [failed({ severity: "error", file, reason, fix })] };
+      }
+      memory = await advanced(found, now);
+      if (memory === undefined) {
+        const problems = writtenOf(seen, new Map()).map(({ reading }) =>
+          failed({ severity: "error", file: reading.file, reason: "is open for writing" }),
+        );
+        return { ...looked, memory, problems, isUnfinished: true };
+      }
+      await save(identity);
+      if (seen.size > 0) filled = identity;
+      const readings = readingsIn(memory);
+      hadObjects ||= readings.some(({ objects }) => objects.length > 0);
+      const since = heldSince(memory);
+      return {
+        ...looked,
+        memory,
+        problems: [emptyProblem(file, readings, hadObjects), kept.problem()].filter(
+          (each) => each !== undefined,
+        ),
+        isAwaited: since !== undefined && now - since < RELOOK_FOR_MS,
+      };
+    },
   };
-  return { look, isGone: () => isGone };
 }
 
-/** That nothing is enforced is seldom meant, and never goes unreported. */
-const emptyProblem = (file: string, files: number, hadObjects: boolean): Problem => ({
-  severity: hadObjects ? "error" : "warning",
-  file,
-  reason: files === 0 ? "holds no manifests (.yaml, .yml or .json)" : "holds no objects that are read",
-  effect: "no policy is in force",
-});
+/** The files that are open for writing, and of which nothing earlier is known. */
+const writtenOf = (seen: ReadonlyMap<string, Seen>, known: ReadonlyMap<string, unknown>): readonly Seen[] =>
+  [...seen].flatMap(([file, each]) => (each.writing === true && !known.has(file) ? each : []));
+
+/** That nothing is enforced is seldom meant, and never goes unreported, unless a file says that it is, or has problems itself. */
+function emptyProblem(
+  file: string,
+  readings: readonly FileReading[],
+  hadObjects: boolean,
+): Problem | undefined {
+  const isExplained = ({ objects, problems, isMarkedEmpty }: FileReading): boolean =>
+    objects.length > 0 || problems.length > 0 || isMarkedEmpty;
+  if (readings.some(isExplained)) return undefined;
+  return {
+    severity: hadObjects ? "error" : "warning",
+    file,
+    reason:
+      readings.length === 0 ? "holds no manifests (.yaml, .yml or .json)" : "holds no objects that are read",
+    fix: `if that is meant, write a file there with the comment # ${EMPTY_MARK}`,
+    effect: "no policy is in force",
+  };
+}
 
 const sameElements = (a: readonly unknown[], b: readonly unknown[]): boolean =>
   a.length === b.length && a.every((element, index) => element === b[index]);

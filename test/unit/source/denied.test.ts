@@ -1,11 +1,13 @@
 // The file of denied prefixes: what it may say, what makes it unreadable, and that changes are noticed.
 
+import { spawn } from "node:child_process";
 import { mkdtempSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { problemText } from "../../../src/model/problem.ts";
+import { isOpenForWriting } from "../../../src/node/writers.ts";
 import { type DeniedReading, parseDenied, readDenied, watchDenied } from "../../../src/source/denied.ts";
 
 const MAX = 1_000;
@@ -24,8 +26,17 @@ describe("a list", () => {
     });
   });
 
-  it.each(["", "\n\n", "# nothing\n"])("may be empty: %j", async (text) => {
-    expect(await read(text)).toEqual({ ok: true, prefixes: [], problems: [] });
+  it("may be empty where it says so", async () => {
+    expect(await read("# weir.dev/empty\n")).toEqual({ ok: true, prefixes: [], problems: [] });
+  });
+
+  // A file that was truncated must not open the node to what it denied.
+  it.each(["", "\n\n", "# nothing\n"])("is else not empty on purpose: %j", async (text) => {
+    const reading = await read(text);
+    expect(reading.ok).toBe(false);
+    expect(textsOf(reading)).toEqual([
+      "deny.txt: is empty; to deny nothing, write the comment # weir.dev/empty into it; the list before stays in force",
+    ]);
   });
 
   it("may be long, and keeps nobody waiting meanwhile", async () => {
@@ -96,12 +107,12 @@ describe("the file", () => {
   afterEach(() => rmSync(directory, { recursive: true }));
 
   it("that is not there, is a directory or no text is unreadable", async () => {
-    expect(textsOf(await readDenied(file, MAX))).toEqual([
+    expect(textsOf(await readDenied(file, { max: MAX }))).toEqual([
       `${file}: cannot be read: ENOENT: no such file or directory; the list before stays in force`,
     ]);
-    expect((await readDenied(directory, MAX)).ok).toBe(false);
+    expect((await readDenied(directory, { max: MAX })).ok).toBe(false);
     writeFileSync(file, Uint8Array.of(0xff, 0xfe, 0));
-    expect(textsOf(await readDenied(file, MAX))).toEqual([
+    expect(textsOf(await readDenied(file, { max: MAX }))).toEqual([
       `${file}: is not UTF-8 text; the list before stays in force`,
     ]);
   });
@@ -112,6 +123,7 @@ describe("the file", () => {
     const readings: DeniedReading[] = [];
     const ended = watchDenied(file, {
       max: MAX,
+      openForWriting: isOpenForWriting,
       lookMs: 5,
       signal: stop.signal,
       onChange: (reading) => readings.push(reading),
@@ -148,6 +160,29 @@ describe("the file", () => {
       writeFileSync(file, "10.4.0.0/16\n");
       expect(await watch.next(6)).toMatchObject({ prefixes: ["10.4.0.0/16"] });
     } finally {
+      await watch.end();
+    }
+  });
+
+  it("counts when it is closed: until then a list that is being written is reported", async () => {
+    writeFileSync(file, "10.1.0.0/16\n10.2.0.0/16\n");
+    const watch = watching();
+    const child = spawn("sh", [
+      "-c",
+      `read go; exec 3>"$1"; echo 10.1.0.0/16 >&3; read go; exec 3>&-; read go`,
+      "sh",
+      file,
+    ]);
+    try {
+      await watch.next(1);
+      child.stdin.write("go\n");
+      expect(textsOf(await watch.next(2))).toEqual([
+        `${file}: is open for writing; the list before stays in force`,
+      ]);
+      child.stdin.write("go\n");
+      expect(await watch.next(3)).toMatchObject({ prefixes: ["10.1.0.0/16"] });
+    } finally {
+      child.kill("SIGKILL");
       await watch.end();
     }
   });

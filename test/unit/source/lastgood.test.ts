@@ -40,17 +40,52 @@ describe("at a first reading there is nothing to keep", () => {
     expect(state(inForceAfter(text))).toEqual(expected);
     expect(inForceAfter("", text)).toEqual(readingOf(text));
   });
+
+  test("an empty file is reported: it may have held objects before", () => {
+    expect(linesOf(problemsIn(keepLastGood(undefined, readingOf(""))))).toEqual([
+      "x.yaml: is empty; remove the file, or write the comment # weir.dev/empty into it",
+    ]);
+    expect(problemsIn(keepLastGood(undefined, readingOf("# weir.dev/empty\n")))).toEqual([]);
+  });
 });
 
 describe("a file that is read in full", () => {
   test("replaces all that was before, what was kept too", () => {
     expect(state(inForceAfter(named("a", ALLOWS), named("a", ISOLATES)))).toEqual(["a isolates"]);
     expect(state(inForceAfter(named("a", ALLOWS), named("b", ISOLATES)))).toEqual(["b isolates"]);
-    expect(state(inForceAfter(named("a", ALLOWS), ""))).toEqual([]);
     expect(
       state(inForceAfter(named("a", ALLOWS), named("a", UNREADABLE), NOT_YAML, named("a", ISOLATES))),
     ).toEqual(["a isolates"]);
     expect(problemsIn(inForceAfter(named("a", UNREADABLE), NOT_YAML, named("a", ISOLATES)))).toEqual([]);
+  });
+});
+
+describe("a file that says nothing any more", () => {
+  test.each([
+    ["empty", ""],
+    ["white space", " \n\n"],
+    ["comments", "# nothing\n"],
+    ["empty documents", "---\n---\nnull\n...\n"],
+    ["a list cut off before its items", "apiVersion: v1\nkind: List\nitems:\n"],
+    ["a mark of another name", "# weir.dev/emptyish\n"],
+  ])("%s: stays as it was, and is reported", (_, text) => {
+    const reading = inForceAfter(documents(named("a", ALLOWS), named("b", ISOLATES)), text);
+    expect(state(reading)).toEqual(["a allows", "b isolates"]);
+    expect(linesOf(problemsIn(reading))).toEqual([
+      "x.yaml: is empty; remove the file to remove its objects, or write the comment # weir.dev/empty into it; the 2 objects of its last good reading stay in force",
+    ]);
+    expect(state(inForceAfter(named("a", ALLOWS), text, text, named("a", ISOLATES)))).toEqual(["a isolates"]);
+  });
+
+  test.each([
+    ["the mark", "# weir.dev/empty\n"],
+    ["the mark with a remark", "\t#weir.dev/empty: moved to b.yaml"],
+    ["a list without elements", "apiVersion: v1\nkind: List\nitems: []\n"],
+    ["an object that is not read", "apiVersion: v1\nkind: ConfigMap\nmetadata: { name: x }\n"],
+  ])("%s: counts as meant", (_, text) => {
+    const reading = inForceAfter(named("a", ALLOWS), text);
+    expect(state(reading)).toEqual([]);
+    expect(problemsIn(reading)).toEqual([]);
   });
 });
 
@@ -141,6 +176,18 @@ describe("a document that does not say which object it is", () => {
         /metadata.name: "B!" is not.*; what the file no longer names stays in force: NetworkPolicy shop\/b$/,
       ),
     ]);
+  });
+
+  test("does so where the last object cannot be read in full, but not where an earlier one cannot", () => {
+    const good = documents(named("a", ALLOWS), named("b", ALLOWS), named("c", ALLOWS));
+    const cutOff = inForceAfter(good, documents(named("a", ISOLATES), named("b", UNREADABLE)));
+    expect(state(cutOff)).toEqual(["a isolates", "b allows", "c allows"]);
+    expect(linesOf(cutOff.problems)).toEqual([
+      "x.yaml: may be cut off, as its last object cannot be read in full; what the file no longer names stays in force: NetworkPolicy shop/c",
+    ]);
+    const edited = inForceAfter(good, documents(named("a", UNREADABLE), named("b", ISOLATES)));
+    expect(state(edited)).toEqual(["a allows", "b isolates"]);
+    expect(edited.problems).toEqual([]);
   });
 
   test("keeps nothing where all objects are named", () => {

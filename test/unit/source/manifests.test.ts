@@ -64,8 +64,21 @@ describe("files", () => {
     });
   });
 
-  test("an empty directory is an empty cluster", async () => {
-    expect(await read()).toMatchObject({ policies: [], lines: [], files: 0 });
+  test("an empty directory is an empty cluster, which is reported", async () => {
+    const fix = "if that is meant, write a file there with the comment # weir.dev/empty";
+    expect(await read()).toMatchObject({
+      policies: [],
+      lines: [`${directory}: holds no manifests (.yaml, .yml or .json); ${fix}; no policy is in force`],
+      files: 0,
+    });
+    write("other.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: { name: x }\n");
+    expect(await read()).toMatchObject({
+      policies: [],
+      lines: [`${directory}: holds no objects that are read; ${fix}; no policy is in force`],
+      files: 1,
+    });
+    write("meant.yaml", "# weir.dev/empty\n");
+    expect(await read()).toMatchObject({ policies: [], lines: [], files: 2 });
   });
 
   test("symbolic links are followed, as in a mounted ConfigMap", async () => {
