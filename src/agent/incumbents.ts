@@ -47,6 +47,24 @@ export function openIncumbents(path: string | undefined): Incumbents {
   let problem: Problem | undefined;
   let written: string | undefined;
   const boot = bootId();
+  /** Pods all of whose interfaces have gone while their objects are still there, each with its uid. */
+  const ended = new Map<string, string | undefined>();
+  function noteEnded(found: readonly PodInterface[], { cluster, tables }: InForceNow): void {
+    const isThere = ({ link }: Kept): boolean => {
+      const now = tables.links.get(link.ifindex);
+      return now !== undefined && isSameLink(link, now);
+    };
+    const [here, gone] = [kept.filter(isThere), kept.filter((each) => !isThere(each))];
+    const alive = new Set(here.flatMap(({ pods }) => pods.map(({ pod }) => keyOf(pod))));
+    for (const { pod } of gone.flatMap(({ pods }) => pods))
+      if (!alive.has(keyOf(pod))) ended.set(keyOf(pod), pod.uid);
+    const having = new Set(found.flatMap(podsOf).map(keyOf));
+    for (const [key, uid] of ended) {
+      const object = cluster.pods.get(key);
+      if ((object === undefined && !having.has(key)) || (object !== undefined && object.uid !== uid))
+        ended.delete(key);
+    }
+  }
   try {
     const read = path === undefined ? undefined : readKept(path, [VERSION]);
     if (path !== undefined && read !== undefined) {
@@ -70,11 +88,12 @@ export function openIncumbents(path: string | undefined): Incumbents {
       return new Map(same.map(({ link, pods }) => [link.ifindex, pods]));
     },
     settle(found, now) {
+      noteEnded(found, now);
       kept = found.flatMap((each) => {
         const link = now.tables.links.get(each.ifindex);
         if (link === undefined) return [];
         const before = kept.find((one) => isSameLink(one.link, link))?.pods ?? [];
-        return [{ link: identityOf(link), pods: incumbentsOf(each, before, now) }];
+        return [{ link: identityOf(link), pods: incumbentsOf(each, before, { ...now, ended }) }];
       });
       if (path === undefined) return;
       const value = { version: VERSION, boot, interfaces: kept.map(plainKept) };
@@ -99,7 +118,7 @@ const bootId = (): string => readFileSync("/proc/sys/kernel/random/boot_id", "ut
 function incumbentsOf(
   each: PodInterface,
   before: readonly Incumbent[],
-  { cluster, sides }: InForceNow,
+  { cluster, sides, ended }: InForceNow & { readonly ended: ReadonlyMap<string, string | undefined> },
 ): readonly Incumbent[] {
   const entry = sides.find(({ local }) => local.ifindex === each.ifindex);
   const isEnforced = (direction: Direction): boolean => entry?.sides[direction]?.audit === false;
@@ -110,6 +129,8 @@ function incumbentsOf(
     const earlier = before.find((one) => keyOf(one.pod) === keyOf(pod) && one.pod.uid === pod.uid);
     const isolated = (direction: Direction): boolean =>
       retained?.isolated[direction] === true || (retained?.sealed !== true && isEnforced(direction));
+    const isEnded = pod.finished || pod.deleting === true || retained !== undefined || ended.has(keyOf(pod));
+    const provisional = earlier === undefined ? isEnded : earlier.provisional === true;
     const isUnseen = retained === undefined && each.lost !== undefined;
     const lost = retained === undefined ? each.lost : { since: retained.since, why: retained.why };
     return [
@@ -125,6 +146,7 @@ function incumbentsOf(
               },
         isolated: { ingress: isolated("ingress"), egress: isolated("egress") },
         ...(lost === undefined ? {} : { lost: { since: lost.since, why: lost.why } }),
+        ...(provisional ? { provisional } : {}),
       },
     ];
   });
@@ -132,19 +154,22 @@ function incumbentsOf(
 
 const plainKept = ({ link, pods }: Kept) => ({
   link,
-  pods: pods.map(({ pod: { labels, ips, ports, sources, ...pod }, namespace, isolated, lost }) => ({
-    namespace: pod.namespace,
-    name: pod.name,
-    ...(pod.uid === undefined ? {} : { uid: pod.uid }),
-    ...(pod.node === undefined ? {} : { node: pod.node }),
-    labels: Object.fromEntries([...labels].sort(([a], [b]) => (a < b ? -1 : 1))),
-    addresses: ips.map(({ text }) => text),
-    ports,
-    ...(sources === undefined ? {} : { sources: sources.map(({ text }) => text) }),
-    inNamespace: namespace,
-    isolated,
-    ...(lost === undefined ? {} : { lost }),
-  })),
+  pods: pods.map(
+    ({ pod: { labels, ips, ports, sources, ...pod }, namespace, isolated, lost, provisional }) => ({
+      namespace: pod.namespace,
+      name: pod.name,
+      ...(pod.uid === undefined ? {} : { uid: pod.uid }),
+      ...(pod.node === undefined ? {} : { node: pod.node }),
+      labels: Object.fromEntries([...labels].sort(([a], [b]) => (a < b ? -1 : 1))),
+      addresses: ips.map(({ text }) => text),
+      ports,
+      ...(sources === undefined ? {} : { sources: sources.map(({ text }) => text) }),
+      inNamespace: namespace,
+      isolated,
+      ...(lost === undefined ? {} : { lost }),
+      ...(provisional === undefined ? {} : { provisional }),
+    }),
+  ),
 });
 
 function parsedBy<T>(parse: (text: string) => { ok: true; value: T } | { ok: false; reason: string }) {
@@ -186,8 +211,9 @@ const INTERFACES = z.array(
           inNamespace: z.object({ known: z.boolean(), uid: z.string().exactOptional() }),
           isolated: SIDES,
           lost: z.object({ since: z.string(), why: z.string() }).exactOptional(),
+          provisional: z.literal(true).exactOptional(),
         })
-        .transform(({ labels, addresses, inNamespace, isolated, lost, ...pod }): Incumbent => {
+        .transform(({ labels, addresses, inNamespace, isolated, lost, provisional, ...pod }): Incumbent => {
           const known: Pod = {
             ...pod,
             labels: new Map(Object.entries(labels)),
@@ -195,7 +221,13 @@ const INTERFACES = z.array(
             hostNetwork: false,
             finished: false,
           };
-          return { pod: known, namespace: inNamespace, isolated, ...(lost === undefined ? {} : { lost }) };
+          return {
+            pod: known,
+            namespace: inNamespace,
+            isolated,
+            ...(lost === undefined ? {} : { lost }),
+            ...(provisional === undefined ? {} : { provisional }),
+          };
         }),
     ),
   }),

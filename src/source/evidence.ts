@@ -24,6 +24,11 @@ export interface Incumbent {
   readonly namespace: { readonly known: boolean; readonly uid?: string };
   readonly isolated: Retained["isolated"];
   readonly lost?: Lost;
+  /**
+   * Nothing but an address spoke for the pod when the link came, and the pod had ended or was about to: the link may be of the pod
+   * that gets the address next, whose object does not say so yet. That object then decides.
+   */
+  readonly provisional?: true;
 }
 
 /** What the CNI plugin has told of an interface. */

@@ -5,7 +5,8 @@
 //   2. incumbent   the pod that had it before, while it is the same link; what an annotation names goes before a pod that
 //                  nothing else speaks for
 //   3. namespace   the pod that has another interface into the same network namespace, by 1 or 2
-//   4. addresses   the pod whose address is behind it: by a host route, in its namespace, by a bridge's port, by a prefix
+//   4. addresses   the pod whose address is behind it: by a host route, in its namespace, by a bridge's port, by a prefix;
+//                  then the pod of which this was true before, though it had ended already (see Incumbent.provisional)
 // Of pods that are equal there, one that has not finished goes before one that has, one that is not being deleted before one
 // that is, and the one whose object got the address last. What is still equal is ambiguous: the policies of all hold.
 
@@ -62,8 +63,9 @@ export function ownersOf(scene: Scene): Map<number, readonly Owner[]> {
         scene,
         isClaimed ? [] : sandbox.flatMap((each) => evidence.get(each) ?? []),
       );
-      const last = byAddress.length > 0 ? byAddress : unknownOwners(scene, ifindex);
-      if (last.length > 0) found.set(ifindex, last);
+      const before = isClaimed ? [] : incumbentsOf(scene, ifindex, { provisional: true });
+      const owners = [byAddress, before, unknownOwners(scene, ifindex)].find((each) => each.length > 0);
+      if (owners !== undefined) found.set(ifindex, owners);
     }
   }
   return found;
@@ -73,7 +75,7 @@ export function ownersOf(scene: Scene): Map<number, readonly Owner[]> {
 function firstHand(scene: Scene, ifindex: number): readonly Owner[] {
   const claimed = scene.claimed.get(ifindex);
   if (claimed !== undefined) return claimed.map((each) => ownerOf(scene, each, ifindex));
-  const incumbents = incumbentsOf(scene, ifindex);
+  const incumbents = incumbentsOf(scene, ifindex, { provisional: false });
   const annotated = foremost(scene.annotated.get(ifindex) ?? []).map((each) => ownerOf(scene, each, ifindex));
   const isAnnotated = ({ pod }: Owner): boolean => annotated.some((each) => each.pod === pod);
   const both = incumbents.filter(isAnnotated);
@@ -115,12 +117,19 @@ function contradicting(
   );
 }
 
-/** Who had an interface, as they are now. */
-function incumbentsOf(scene: Scene, ifindex: number): readonly Owner[] {
+/** Who had an interface, as they are now: those that are sure to have had it, or those of whom an ended pod's address alone told. */
+function incumbentsOf(
+  scene: Scene,
+  ifindex: number,
+  { provisional }: { readonly provisional: boolean },
+): readonly Owner[] {
   const { incumbents, adopted } = scene.options;
   const known = incumbents.get(ifindex);
   if (known !== undefined)
-    return known.filter(({ pod }) => !isUnknown(pod)).map((incumbent) => asNow(scene, incumbent, ifindex));
+    return known
+      .filter((each) => !isUnknown(each.pod) && (each.provisional === true) === provisional)
+      .map((incumbent) => asNow(scene, incumbent, ifindex));
+  if (provisional) return [];
   const texts = new Set(adopted.get(ifindex)?.addresses ?? []);
   if (texts.size === 0) return [];
   // An earlier agent found it to be that of the pod with these addresses.

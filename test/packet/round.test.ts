@@ -130,7 +130,8 @@ describe("a round", () => {
       sources: ["10.0.0.5/32"],
     });
     expect(progress.problems.map(problemText)).toEqual([
-      "Pod shop/b: address 10.0.0.3 is that of pod shop/a too; as a peer it counts as shop/a",
+      "Pod shop/a: address 10.0.0.3 is that of pods shop/a and shop/b: nothing tells whose it is; as a peer it is allowed only what each of them is",
+      "Pod shop/b: address 10.0.0.3 is that of pods shop/a and shop/b: nothing tells whose it is; as a peer it is allowed only what each of them is",
     ]);
   });
 

@@ -309,6 +309,39 @@ describe.each(Object.entries(WIRINGS))("an interface found %s stays its pod's", 
     ]);
   });
 
+  it.each([
+    ["has Succeeded", { finished: true }],
+    ["is being deleted", { deleting: true }],
+    ["seems to run", {}],
+  ] as const)("but not a new link with the address of a pod that has ended and %s", (_state, status) => {
+    const ended = of("iweb", [X], status);
+    const next = { n: 2, ...wired(X) };
+    const seen = "finished" in status ? "v2 iweb retained" : "v2 iweb";
+    const begin: Moment[] = [
+      { links: [{ n: 1, ...wired(X) }], pods: [of("iweb", [X])], found },
+      { links: [], pods: [ended], found: [] },
+      // The next pod's link comes before its object has the address.
+      { links: [next], pods: [ended, of("next", [])], found: [seen] },
+    ];
+    play([
+      ...begin,
+      {
+        links: [next],
+        pods: [ended, of("next", [X])],
+        appeared: { [X]: { "shop/iweb": 1, "shop/next": 2 } },
+        found: ["v2 next"],
+        held: [`${X} next`],
+      },
+      { links: [next], pods: [of("next", [X])], found: ["v2 next"], held: [`${X} next`] },
+    ]);
+    play([
+      ...begin,
+      { links: [next], pods: [of("next", [])], found: ["v2 iweb retained isolated"] },
+      { links: [next], pods: [of("next", [X])], found: ["v2 next"], held: [`${X} next`] },
+      { links: [next], pods: [], found: ["v2 next retained"] },
+    ]);
+  });
+
   it("when its other end is put into another namespace", () => {
     play([
       start,
