@@ -64,14 +64,24 @@ function throughTheApi(file: CaseFile): Engine {
     async judge(step, of) {
       const index = of.steps.indexOf(step);
       const hosts = hostsOf(of, step);
+      const actions = written.steps[index]?.actions ?? [];
+      // A pod that is deleted and made again has another interface.
+      const ended = [...held.keys()].filter((name) => actions.some((action) => isEndOf(action, name)));
+      world.lab.remove(ended);
+      for (const name of ended) held.delete(name);
       await bringHosts(world.lab, held, hosts.list);
       if (index === 0) await createCluster(written);
-      for (const action of written.steps[index]?.actions ?? []) await perform(world.api, action);
+      for (const action of actions) await perform(world.api, action);
       await world.settled();
       const verdicts = await judged(step.cells, { lab: world.lab, hosts, flows });
       return verdicts.map(({ outcome, what }) => ({ outcome, why: () => what }));
     },
   };
+}
+
+function isEndOf(action: Action, name: string): boolean {
+  if (action.type === "deletePod") return name === `${action.namespace}/${action.name}`;
+  return action.type === "deleteNamespace" && name.startsWith(`${action.name}/`);
 }
 
 interface WrittenCluster {

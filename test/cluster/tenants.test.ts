@@ -82,15 +82,17 @@ describe("a tenant's pod that names another pod's interface", () => {
     ]);
   });
 
-  it("gets it where who may label the namespace trusts its pods", async () => {
+  it("shares it, with the policies of both, where who may label the namespace trusts its pods", async () => {
+    const rivals = async (): Promise<readonly string[]> => {
+      const { stdout } = await world.weir("get", "endpoints", "-o", "json");
+      const shown = JSON.parse(stdout) as (Shown & { readonly rivals?: readonly string[] })[];
+      return shown.find(({ name }) => name === "victim")?.rivals ?? [];
+    };
     await setLabels(world.api, namespaceOf("tenant"), { "weir.dev/pod-annotations": "trusted" });
-    await expect
-      .poll(async () => [...(await endpoints()).keys()], { timeout: 20_000 })
-      .toContain("tenant/a-here");
+    await expect.poll(rivals, { timeout: 20_000 }).toEqual(["tenant/a-here"]);
+    expect(await mismatchesOf(world.lab, STILL_CLOSED)).toEqual([]);
     await setLabels(world.api, namespaceOf("tenant"), {});
-    await expect
-      .poll(async () => [...(await endpoints()).keys()], { timeout: 20_000 })
-      .toContain("shop/victim");
+    await world.settled();
     expect(await mismatchesOf(world.lab, STILL_CLOSED)).toEqual([]);
   });
 });

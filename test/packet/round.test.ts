@@ -103,7 +103,7 @@ describe("a round", () => {
     expect([...state.endpoints]).toEqual([
       [
         bench.devices.at(0),
-        { id: 1, addresses: ["10.0.0.1"], sources: [], policy: { ingress: 1, egress: 1 } },
+        { id: 1, incarnation: 1, addresses: ["10.0.0.1"], sources: [], policy: { ingress: 1, egress: 1 } },
       ],
     ]);
     expect(logged).toEqual([

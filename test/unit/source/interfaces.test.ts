@@ -331,6 +331,7 @@ describe.each(Object.entries(WIRINGS))("an interface found %s stays its pod's", 
         appeared: { [X]: { "shop/iweb": 1, "shop/next": 2 } },
         found: ["v2 next"],
         held: [`${X} next`],
+        missing: Object.keys(status).length === 0 ? ["iweb"] : [],
       },
       { links: [next], pods: [of("next", [X])], found: ["v2 next"], held: [`${X} next`] },
     ]);
