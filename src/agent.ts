@@ -184,6 +184,7 @@ async function metricsOf(
       ...probed,
       refused,
       kernel: () => running.kernel,
+      faults: () => running.integrity?.faults() ?? [],
       events: () => events.totals(),
       cni: () => running.cni.counts(),
       kubernetes: () => kubernetes.counts(),

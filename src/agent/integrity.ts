@@ -58,7 +58,7 @@ export function openIntegrity(kernel: Kernel, env: IntegrityEnv): Integrity {
         return [];
       }
       const before = stampOf(root);
-      if (before === pinned) return [];
+      if (before === pinned && !kernel.attachments.hasUnpinned()) return [];
       const made = kernel.pin();
       if (made > 0) {
         repaired.pinned += made;
@@ -108,6 +108,8 @@ export function openIntegrity(kernel: Kernel, env: IntegrityEnv): Integrity {
       log.warn("a program was detached externally; attached again", fields);
     }
   }
+
+  kernel.attachments.onRestored(report);
 
   async function once(): Promise<void> {
     if (closed) return;

@@ -2,6 +2,7 @@
 
 import { monitorEventLoopDelay } from "node:perf_hooks";
 import type { Log } from "../base/log.ts";
+import type { Fault } from "../datapath/attachments.ts";
 import { entriesIn, readCounts } from "../datapath/counting.ts";
 import { openMetrics } from "../observe/metrics/registry.ts";
 import { serveMetrics } from "../observe/metrics/server.ts";
@@ -31,6 +32,8 @@ import {
 
 export interface Measured extends Probed {
   readonly kernel: () => Kernel | undefined;
+  /** What the last check of integrity found. */
+  readonly faults: () => readonly Fault[];
   readonly events: () => Promise<EventReading>;
   readonly cni: () => CniCounts;
   readonly kubernetes: () => readonly EventCount[];
@@ -81,7 +84,7 @@ export function openAgentMetrics(measured: Measured, options: MetricsOptions, lo
       ...statusReadings(measured.status(), await filled()),
       ...uplinkReadings(measured.status().uplinks),
       ...sourceReadings(measured.status().following),
-      ...forceReadings(measured.force()),
+      ...forceReadings(measured.force(), measured.faults()),
       ...trafficReadings(traffic, options.policies ? measured.force() : undefined),
       ...eventReadings(await measured.events(), traffic),
       ...cniReadings(measured.status().cni, measured.cni()),

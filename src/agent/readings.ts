@@ -2,6 +2,7 @@
 
 import { readdirSync } from "node:fs";
 import { DIRECTIONS } from "../base/direction.ts";
+import type { Fault } from "../datapath/attachments.ts";
 import type { EndpointCounts } from "../datapath/counting.ts";
 import type { EventTotals } from "../datapath/events.ts";
 import { COUNTED_FAMILY_NAMES, REASON_NAMES, Reason, SCREENED_NAMES, Screened } from "../gen/layout.ts";
@@ -9,11 +10,17 @@ import { keyOf } from "../model/cluster.ts";
 import type { KindHealth, SourceHealth } from "../model/source.ts";
 import type { Readings, Sample } from "../observe/metrics/registry.ts";
 import type { Cell, PoliciesOf, Traffic } from "../observe/metrics/traffic.ts";
-import type { CapacityView, CniView, StatusView, UplinkView } from "../observe/view.ts";
+import {
+  type CapacityView,
+  type CniView,
+  ENDPOINT_STATES,
+  type StatusView,
+  type UplinkView,
+} from "../observe/view.ts";
 import type { Excess } from "../policy/limits/excess.ts";
 import type { CniCounts } from "./cni.ts";
 import type { EventCount } from "./kubernetes/tell.ts";
-import type { InForce } from "./views.ts";
+import { endpointViews, type InForce } from "./views.ts";
 
 /** What became of events; `unwritten` did not get into their file. */
 export type EventReading = EventTotals & { readonly unwritten: number };
@@ -175,21 +182,17 @@ export function uplinkReadings(uplinks: UplinkView | undefined): Readings {
   };
 }
 
-export function forceReadings(force: InForce | undefined): Readings {
+/** `faults` are what the kernel says of the interfaces now. */
+export function forceReadings(force: InForce | undefined, faults: readonly Fault[]): Readings {
   const sides = force?.compiled.meaning.sides ?? [];
   const policies = [...(force?.cluster.policies.values() ?? [])];
   const unreadable = policies.filter((policy) => policy.unreadable !== undefined).length;
-  const ambiguous = sides.filter(({ local }) => local.rivals !== undefined).length;
-  const lost = [...(force?.interfaces.values() ?? [])];
-  const retained = lost.filter((each) => each.lost !== undefined && each.rivals === undefined).length;
+  const states = force === undefined ? [] : endpointViews(force, faults).map(({ state }) => state);
   return {
-    endpoints: [
-      { labels: { state: "enforced" }, value: sides.length - ambiguous - retained },
-      { labels: { state: "retained" }, value: retained },
-      { labels: { state: "ambiguous" }, value: ambiguous },
-      { labels: { state: "no-interface" }, value: force?.missing.length ?? 0 },
-      { labels: { state: "no-room" }, value: force?.compiled.shut.length ?? 0 },
-    ],
+    endpoints: ENDPOINT_STATES.map((state) => ({
+      labels: { state: state.replaceAll(" ", "-") },
+      value: states.filter((each) => each === state).length,
+    })),
     leftOut: leftOutSamples(force?.compiled.excesses ?? []),
     isolated: DIRECTIONS.map((direction) => ({
       labels: { direction },

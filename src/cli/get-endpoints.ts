@@ -1,7 +1,9 @@
 // `weir get endpoints`: the node's pods, what isolates them, whether it is enforced, and what passed.
 
 import type { Command } from "commander";
+import { messageOf } from "../base/errors.ts";
 import { type EndpointRow, endpointNames, endpointsTable } from "../observe/endpoints.ts";
+import { interfacesText } from "../observe/status.ts";
 import type { EndpointView } from "../observe/view.ts";
 import { askAgentIfAble, isSilence } from "./agent-client.ts";
 import {
@@ -110,7 +112,7 @@ const filtered = (endpoints: readonly EndpointView[], { namespace, pod }: Option
       (pod === undefined || (each.namespace === pod.namespace && each.name === pod.name)),
   );
 
-/** Adds the counters where they are shown: reading them takes the bindings, which plain listings need not load. */
+/** Adds the counters where they are shown and their map is pinned: reading them takes the bindings, which plain listings need not load. */
 async function withTraffic(
   context: Context,
   { output }: Options,
@@ -121,7 +123,11 @@ async function withTraffic(
     import("./kernel.ts"),
     import("./counters.ts"),
   ]);
-  const traffic = await readKernel(context, readTraffic);
+  const traffic = await readKernel(context, readTraffic).catch((error: unknown) => {
+    note(context.env, `the counters cannot be read: ${messageOf(error)}`);
+    return undefined;
+  });
+  if (traffic === undefined) return rows;
   return rows.map((row) =>
     row.id === undefined ? row : { ...row, traffic: traffic.get(row.id) ?? NO_TRAFFIC },
   );
@@ -140,8 +146,13 @@ async function rowsOfKernel(
     import("./kernel-view.ts"),
     import("./kernel.ts"),
   ]);
-  // Fails where there are none, or they cannot be read.
-  await readKernel(context, async () => true);
+  const kernel = await surveyKernel(context);
+  try {
+    await readKernel(context, async ({ generation }) => generation);
+  } catch (error) {
+    if (kernel === undefined || kernel.filtered.length === 0) throw error;
+    throw new CommandError(`${messageOf(error)}; Weir's programs filter ${interfacesText(kernel.filtered)}`);
+  }
   note(context.env, `${reason}; shown is what the kernel enforces`);
-  return withTraffic(context, options, (await surveyKernel(context))?.endpoints ?? []);
+  return withTraffic(context, options, kernel?.endpoints ?? []);
 }

@@ -30,18 +30,23 @@ export interface Attached {
   readonly refused?: string;
 }
 
-/** As a link would be, by a filter. Errors: BpfError. */
-export async function attachClsact(datapath: Datapath, ifindex: number, direction: Direction): Promise<void> {
+/** As a link would be, by a filter. Returns whether there was none with this program. Errors: BpfError. */
+export async function attachClsact(
+  datapath: Datapath,
+  ifindex: number,
+  direction: Direction,
+): Promise<boolean> {
   const program = datapath.programs[direction];
   const place = { ifindex, direction: HOOK_OF[direction], handle: CLSACT_HANDLE, priority: CLSACT_PRIORITY };
   const found = findClsact(ifindex, place.direction, place.handle, place.priority);
-  if (found?.programId === program.info.id) return;
+  if (found?.programId === program.info.id) return false;
   if (found === undefined) {
     (await BpfLink.attach(program, { kind: "clsact", ...place })).close();
-    return;
+    return true;
   }
   using link = BpfLink.openClsact(place);
   await link.update(program);
+  return true;
 }
 
 export async function detachClsact(ifindex: number, direction: Direction): Promise<boolean> {

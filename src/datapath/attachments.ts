@@ -60,8 +60,12 @@ export interface Attachments {
   examine(): Promise<readonly Fault[]>;
   /** Attaches again what is missing on an interface. Returns what was, none where it is in order by now. Errors: BpfError. */
   repair(ifindex: number): Promise<readonly Fault[]>;
+  /** Called with what attach() found detached externally, and has attached again. */
+  onRestored(listener: (faults: readonly Fault[]) => void): void;
   /** Makes the pins of links that are missing. Returns how many were. Errors: OperationError, BpfError. */
   pin(): number;
+  /** Whether a link that was made since could not be pinned. */
+  hasUnpinned(): boolean;
   /** Closes the links, which go with this where they are not pinned. Idempotent. */
   close(): void;
 }
@@ -88,10 +92,12 @@ export function openAttachments(
   const { root } = datapath;
   const links = openLinks(root);
   const inTurn = openTurns();
+  let restored: (faults: readonly Fault[]) => void = () => undefined;
   const endpoints = new Map<number, Attached>();
   const uplinks = new Set<number>();
 
-  const attachTc = (ifindex: number, direction: Direction): Promise<void> =>
+  /** Returns whether what this agent had attached was missing. */
+  const attachTc = (ifindex: number, direction: Direction): Promise<boolean> =>
     hook === "tcx"
       ? links.ensure(ifindex, direction, datapath.programs[direction], () =>
           BpfLink.attach(datapath.programs[direction], {
@@ -103,34 +109,47 @@ export function openAttachments(
         )
       : attachClsact(datapath, ifindex, direction);
 
+  /** As attach(). What is missing of an endpoint that was attached before was detached externally. */
+  async function attachAgain(ifindex: number): Promise<Attached> {
+    const before = endpoints.get(ifindex);
+    const { attached, missing } = await attachNow(ifindex);
+    const lost = missing
+      .filter((place) => before?.[place] === attached[place])
+      .map((place): Fault => ({ ifindex, place, hook: attached[place], kind: "detached" }));
+    if (lost.length > 0) restored(lost);
+    return attached;
+  }
+
   /** Why the interface refuses the program, undefined where it has it. Errors: BpfError ENODEV. */
   async function attachXdp(
     ifindex: number,
     place: Exclude<PinnedPlace, Direction>,
     program: BpfProgram,
-  ): Promise<string | undefined> {
+  ): Promise<{ readonly refused?: string; readonly wasMissing?: boolean }> {
     const mode = place === "uplink-generic" ? "generic" : "native";
     try {
-      await links.ensure(ifindex, place, program, () =>
-        BpfLink.attach(program, { kind: "xdp", ifindex, mode }),
-      );
-      return undefined;
+      const attach = () => BpfLink.attach(program, { kind: "xdp", ifindex, mode });
+      return { wasMissing: await links.ensure(ifindex, place, program, attach) };
     } catch (error) {
       if (isGone(error)) throw error;
-      return REFUSALS[codeOf(error) ?? ""] ?? messageOf(error);
+      return { refused: REFUSALS[codeOf(error) ?? ""] ?? messageOf(error) };
     }
   }
 
-  async function attachNow(ifindex: number): Promise<Attached> {
+  async function attachNow(
+    ifindex: number,
+  ): Promise<{ readonly attached: Attached; readonly missing: readonly Direction[] }> {
     const { fromPodXdp } = programs;
-    await attachTc(ifindex, "ingress");
-    const refused = fromPodXdp && (await attachXdp(ifindex, "egress-xdp", fromPodXdp));
-    const isXdp = fromPodXdp !== undefined && refused === undefined;
+    const missing: Direction[] = [];
+    if (await attachTc(ifindex, "ingress")) missing.push("ingress");
+    const xdp = fromPodXdp && (await attachXdp(ifindex, "egress-xdp", fromPodXdp));
+    const isXdp = xdp !== undefined && xdp.refused === undefined;
     if (isXdp) {
+      if (xdp.wasMissing === true) missing.push("egress");
       if (hook === "tcx") await links.end(ifindex, "egress");
       else await detachClsact(ifindex, "egress");
     } else {
-      await attachTc(ifindex, "egress");
+      if (await attachTc(ifindex, "egress")) missing.push("egress");
       await links.end(ifindex, "egress-xdp");
     }
     // A process that ended before its links replaced such filters has left them.
@@ -138,10 +157,10 @@ export function openAttachments(
     const attached: Attached = {
       ingress: hook,
       egress: isXdp ? "xdp" : hook,
-      ...(refused === undefined ? {} : { refused }),
+      ...(xdp?.refused === undefined ? {} : { refused: xdp.refused }),
     };
     endpoints.set(ifindex, attached);
-    return attached;
+    return { attached, missing };
   }
 
   /**
@@ -193,7 +212,7 @@ export function openAttachments(
   }
 
   const generic = async (ifindex: number, program: BpfProgram): Promise<UplinkAttachment> => {
-    const refused = await attachXdp(ifindex, "uplink-generic", program);
+    const { refused } = await attachXdp(ifindex, "uplink-generic", program);
     return refused === undefined ? { ok: true, mode: "generic" } : { ok: false, refused };
   };
 
@@ -204,13 +223,14 @@ export function openAttachments(
       const attached = await generic(ifindex, fromUplink);
       if (attached.ok) return attached;
     }
-    if ((await attachXdp(ifindex, "uplink", fromUplink)) === undefined) return { ok: true, mode: "native" };
+    if ((await attachXdp(ifindex, "uplink", fromUplink)).refused === undefined)
+      return { ok: true, mode: "native" };
     return generic(ifindex, fromUplink);
   }
 
   return {
     hook,
-    attach: (ifindex) => inTurn(ifindex, () => attachNow(ifindex)),
+    attach: (ifindex) => inTurn(ifindex, () => attachAgain(ifindex)),
     attachSoon: (ifindex, onFiltered) =>
       inTurn(ifindex, async () => {
         // A kernel without clsact has no such filters.
@@ -255,7 +275,11 @@ export function openAttachments(
         if (faults.some(({ place }) => place === "uplink")) await attachUplinkNow(ifindex);
         return faults;
       }),
+    onRestored(listener) {
+      restored = listener;
+    },
     pin: () => links.pin(),
+    hasUnpinned: () => links.hasUnpinned(),
     close: () => links.close(),
   };
 }
@@ -278,21 +302,27 @@ function idOf(program: BpfProgram): number {
 
 interface Links {
   has(ifindex: number, place: PinnedPlace): boolean;
-  /** Makes sure that a link runs the program: the one that is held, or pinned, or one that `attach` makes. Errors: BpfError. */
+  /**
+   * Makes sure that a link runs the program: the one that is held, or pinned, or one that `attach` makes. Returns whether it
+   * did not, although it was attached or ran another program. Errors: BpfError.
+   */
   ensure(
     ifindex: number,
     place: PinnedPlace,
     program: BpfProgram,
     attach: () => Promise<BpfLink>,
-  ): Promise<void>;
+  ): Promise<boolean>;
   /** Detaches it, and removes its pin. Errors: BpfError. */
   end(ifindex: number, place: PinnedPlace): Promise<void>;
   pin(): number;
+  hasUnpinned(): boolean;
   close(): void;
 }
 
 function openLinks(root: string): Links {
   const held = new Map<string, BpfLink>();
+  /** Paths of those that could not be pinned. */
+  const unpinned = new Set<string>();
   const linkAt = (path: string): BpfLink | undefined => {
     const link = held.get(path);
     if (link !== undefined) return link;
@@ -307,6 +337,7 @@ function openLinks(root: string): Links {
   const forget = (path: string, link: BpfLink): void => {
     link.close();
     held.delete(path);
+    unpinned.delete(path);
     // Where that fails it is the pin of a detached link: harmless, and removed once its interface is no endpoint's.
     succeeds(() => remove(path));
   };
@@ -315,13 +346,15 @@ function openLinks(root: string): Links {
     async ensure(ifindex, place, program, attach) {
       const path = linkPath(root, ifindex, place);
       let link = linkAt(path);
+      let wasMissing = false;
       if (link !== undefined) {
         const { ifindex: at, programId } = link.info;
         // Detached externally, or its interface has gone and the index came back.
+        wasMissing = at !== ifindex || programId !== idOf(program);
         if (at !== ifindex) {
           forget(path, link);
           link = undefined;
-        } else if (programId !== idOf(program)) await link.update(program);
+        } else if (wasMissing) await link.update(program);
       }
       const isNew = link === undefined;
       link ??= await attach();
@@ -329,8 +362,10 @@ function openLinks(root: string): Links {
         held.set(path, link);
         // Without a pin it is attached all the same, and pinned later: see pin().
         const made = link;
-        succeeds(() => ensurePinned("link", made, path));
+        if (succeeds(() => ensurePinned("link", made, path))) unpinned.delete(path);
+        else unpinned.add(path);
       }
+      return wasMissing;
     },
     async end(ifindex, place) {
       const path = linkPath(root, ifindex, place);
@@ -341,7 +376,12 @@ function openLinks(root: string): Links {
       });
       forget(path, link);
     },
-    pin: () => [...held].filter(([path, link]) => ensurePinned("link", link, path)).length,
+    pin() {
+      const missing = [...held].filter(([path, link]) => ensurePinned("link", link, path));
+      unpinned.clear();
+      return missing.length;
+    },
+    hasUnpinned: () => unpinned.size > 0,
     close() {
       for (const link of held.values()) link.close();
       held.clear();

@@ -273,7 +273,8 @@ function agentLines(report: StatusReport, now: Date): string[] {
 
 const INTERFACES_SHOWN_MAX = 10;
 
-const interfacesText = (interfaces: readonly FilteredInterface[]): string =>
+/** "veth1 (tcx), veth2 (none/tcx)": the hooks by direction, to the pod and from it. */
+export const interfacesText = (interfaces: readonly FilteredInterface[]): string =>
   someOf(
     interfaces.map(({ ifindex, interface: name, ingress, egress }) => {
       const hooks = ingress === egress ? ingress : `${ingress ?? "none"}/${egress ?? "none"}`;

@@ -114,16 +114,18 @@ export interface HooksView {
  * "no room": the same, because the node has more endpoints than the tables hold. "audit": in a direction nothing is dropped, only
  * reported.
  */
-export type EndpointState =
-  | "enforced"
-  | "audit"
-  | "retained"
-  | "ambiguous"
-  | "no interface"
-  | "unknown pod"
-  | "no room"
-  | "detached"
-  | "bypassed";
+export const ENDPOINT_STATES = [
+  "enforced",
+  "audit",
+  "retained",
+  "ambiguous",
+  "no interface",
+  "unknown pod",
+  "no room",
+  "detached",
+  "bypassed",
+] as const;
+export type EndpointState = (typeof ENDPOINT_STATES)[number];
 
 export interface EndpointView {
   readonly namespace: string;

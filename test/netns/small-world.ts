@@ -54,6 +54,13 @@ export const FRIENDS_ONLY = policy(
   "  policyTypes: [Ingress, Egress]\n  ingress: [{ from: [{ podSelector: { matchLabels: { role: friend } } }] }]",
 );
 
+/** The server is isolated for ingress alone: what gets to it is answered. */
+export const FRIENDS_IN = policy(
+  "friends-only",
+  "server",
+  "  policyTypes: [Ingress]\n  ingress: [{ from: [{ podSelector: { matchLabels: { role: friend } } }] }]",
+);
+
 /** The same name, with nobody let in. */
 export const NOBODY = policy("friends-only", "server", "  policyTypes: [Ingress, Egress]");
 
