@@ -1,10 +1,11 @@
 // Scopes: which addresses count as nodes', and what is on a bridge's link.
 
 import { expect, test } from "vitest";
+import { cidrContains } from "../../../src/base/ip.ts";
 import type { ClusterNode } from "../../../src/model/cluster.ts";
 import { NO_SURROUNDINGS } from "../../../src/model/surroundings.ts";
 import { scopesOf, tunnelPortsOf } from "../../../src/policy/scopes.ts";
-import { NODE_SCOPE, TUNNEL_PORTS_MAX } from "../../../src/state/state.ts";
+import { LIMITS, NODE_SCOPE, TUNNEL_PORTS_MAX } from "../../../src/state/state.ts";
 import { address, cidr, cluster, pod } from "../../support/model.ts";
 
 const node = (name: string, addresses: readonly string[], podCidrs: readonly string[] = []): ClusterNode => ({
@@ -55,6 +56,20 @@ test("a node's addresses are its own, and the first two of its pods' range unles
   expect([...own([])].sort()).toEqual([...all, ...v6].sort());
   expect(own([["x/web", ["10.244.1.1"]]])).not.toContain("10.244.1.1/32");
   expect(own([["x/host", ["10.244.1.1"], { hostNetwork: true }]])).toContain("10.244.1.1/32");
+});
+
+test("of more addresses than fit, wider prefixes cover all", () => {
+  const texts = Array.from(
+    { length: 20_000 },
+    (_, at) => `10.${at >> 14}.${(at >> 6) & 255}.${(at & 63) * 4}`,
+  );
+  const found = nodesIn([node("many", [...texts, "2001:db8::1"])]).filter(
+    (text) => !EVERYWHERE.includes(text),
+  );
+  expect(found).toContain("2001:db8::1/128");
+  const v4 = found.filter((text) => text !== "2001:db8::1/128").map(cidr);
+  expect(v4.length).toBeLessThanOrEqual(LIMITS.sources / 2);
+  expect(texts.map(address).filter((each) => !v4.some((prefix) => cidrContains(prefix, each)))).toEqual([]);
 });
 
 test("a change of pods that changes nothing here gives the very same list", () => {
