@@ -19,6 +19,7 @@ import { type Running, statusView, viewsOf } from "./agent/running.ts";
 import { openTimers } from "./agent/timers.ts";
 import { dropUplinks, openUplinks, type UplinkOptions, type Uplinks } from "./agent/uplinks.ts";
 import { messageOf } from "./base/errors.ts";
+import { NO_HARDWARE } from "./base/hardware.ts";
 import type { FromPodHook } from "./base/hooks.ts";
 import type { AdjustableLog } from "./base/log.ts";
 import { openBell } from "./base/wake.ts";
@@ -225,11 +226,12 @@ async function openUplinksOf(kernel: Kernel, { uplinks }: AgentOptions): Promise
 /** What an earlier agent has left in the kernel. */
 const leftIn = ({ datapath }: Kernel, { held }: Progress): Left => ({
   endpoints: new Map(
-    [...held.state.endpoints].map(([ifindex, { addresses, policy }]) => {
+    [...held.state.endpoints].map(([ifindex, { addresses, policy, link }]) => {
       const isolated = [policy.ingress, policy.egress].some(
         (each) => each !== POLICY_NONE && !isAudited(each),
       );
-      return [ifindex, { addresses, isolated }];
+      const hardware = link?.hardware.find((mac) => mac !== NO_HARDWARE);
+      return [ifindex, { addresses, isolated, ...(hardware === undefined ? {} : { hardware }) }];
     }),
   ),
   isAttached: (ifindex) => attachedProgram(datapath.root, ifindex, "ingress") !== undefined,

@@ -4,7 +4,8 @@ import { readFileSync } from "node:fs";
 import * as z from "zod";
 import type { Direction } from "../base/direction.ts";
 import { messageOf } from "../base/errors.ts";
-import { parseAddress, parseCidr } from "../base/ip.ts";
+import { parseHardware } from "../base/hardware.ts";
+import { type Parsed, parseAddress, parseCidr } from "../base/ip.ts";
 import { readKept, unreadableFile, writeKept } from "../base/kept.ts";
 import { type Cluster, keyOf, type Pod } from "../model/cluster.ts";
 import type { Problem } from "../model/problem.ts";
@@ -20,11 +21,15 @@ interface Kept {
   readonly link: LinkIdentity;
   /** None where it was known to be no pod's. */
   readonly pods: readonly Incumbent[];
+  /** The MAC address that the pod is bound to, where one is known. */
+  readonly hardware?: string;
 }
 
 export interface Incumbents {
   /** By interface index; of those links only that are still the same. */
   of(tables: NodeTables): ReadonlyMap<number, readonly Incumbent[]>;
+  /** The MAC addresses that their pods are bound to, likewise. */
+  hardwareOf(tables: NodeTables): ReadonlyMap<number, string>;
   /** What is in force now takes the place of all that was. */
   settle(found: readonly PodInterface[], force: InForceNow): void;
   /** Whether it is known who had the interfaces before this agent. */
@@ -76,24 +81,31 @@ export function openIncumbents(path: string | undefined): Incumbents {
     const effect = "interfaces that were isolated and that no pod is known to have are denied everything";
     problem = { severity: "error", reason: messageOf(thrown), effect, topic: "interface" };
   }
+  const sameIn = ({ links }: NodeTables): readonly Kept[] =>
+    kept.filter(({ link }) => {
+      const now = links.get(link.ifindex);
+      return now !== undefined && isSameLink(link, now);
+    });
   return {
     get isKnown() {
       return isKnown;
     },
-    of({ links }) {
-      const same = kept.filter(({ link }) => {
-        const now = links.get(link.ifindex);
-        return now !== undefined && isSameLink(link, now);
-      });
-      return new Map(same.map(({ link, pods }) => [link.ifindex, pods]));
-    },
+    of: (tables) => new Map(sameIn(tables).map(({ link, pods }) => [link.ifindex, pods])),
+    hardwareOf: (tables) =>
+      new Map(
+        sameIn(tables).flatMap(({ link, hardware }) =>
+          hardware === undefined ? [] : [[link.ifindex, hardware] as const],
+        ),
+      ),
     settle(found, now) {
       noteEnded(found, now);
       kept = found.flatMap((each) => {
         const link = now.tables.links.get(each.ifindex);
         if (link === undefined) return [];
         const before = kept.find((one) => isSameLink(one.link, link))?.pods ?? [];
-        return [{ link: identityOf(link), pods: incumbentsOf(each, before, { ...now, ended }) }];
+        const { hardware } = each;
+        const bound = hardware === undefined ? {} : { hardware };
+        return [{ link: identityOf(link), pods: incumbentsOf(each, before, { ...now, ended }), ...bound }];
       });
       if (path === undefined) return;
       const value = { version: VERSION, boot, interfaces: kept.map(plainKept) };
@@ -152,10 +164,11 @@ function incumbentsOf(
   });
 }
 
-const plainKept = ({ link, pods }: Kept) => ({
+const plainKept = ({ link, pods, hardware }: Kept) => ({
   link,
+  ...(hardware === undefined ? {} : { hardware }),
   pods: pods.map(
-    ({ pod: { labels, ips, ports, sources, ...pod }, namespace, isolated, lost, provisional }) => ({
+    ({ pod: { labels, ips, ports, sources, macs, ...pod }, namespace, isolated, lost, provisional }) => ({
       namespace: pod.namespace,
       name: pod.name,
       ...(pod.uid === undefined ? {} : { uid: pod.uid }),
@@ -164,6 +177,7 @@ const plainKept = ({ link, pods }: Kept) => ({
       addresses: ips.map(({ text }) => text),
       ports,
       ...(sources === undefined ? {} : { sources: sources.map(({ text }) => text) }),
+      ...(macs === undefined ? {} : { macs }),
       inNamespace: namespace,
       isolated,
       ...(lost === undefined ? {} : { lost }),
@@ -172,7 +186,7 @@ const plainKept = ({ link, pods }: Kept) => ({
   ),
 });
 
-function parsedBy<T>(parse: (text: string) => { ok: true; value: T } | { ok: false; reason: string }) {
+function parsedBy<T>(parse: (text: string) => Parsed<T>) {
   return z.string().transform((text, context) => {
     const parsed = parse(text);
     if (parsed.ok) return parsed.value;
@@ -191,6 +205,7 @@ const INTERFACES = z.array(
       birth: z.string().exactOptional(),
       address: z.string().exactOptional(),
     }),
+    hardware: parsedBy(parseHardware).exactOptional(),
     pods: z.array(
       z
         .object({
@@ -208,6 +223,7 @@ const INTERFACES = z.array(
             }),
           ),
           sources: z.array(parsedBy(parseCidr)).exactOptional(),
+          macs: z.array(parsedBy(parseHardware)).exactOptional(),
           inNamespace: z.object({ known: z.boolean(), uid: z.string().exactOptional() }),
           isolated: SIDES,
           lost: z.object({ since: z.string(), why: z.string() }).exactOptional(),

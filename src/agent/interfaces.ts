@@ -64,7 +64,7 @@ export interface Left {
   /** Its endpoints, by interface index. */
   readonly endpoints: ReadonlyMap<
     number,
-    { readonly addresses: readonly string[]; readonly isolated: boolean }
+    { readonly addresses: readonly string[]; readonly isolated: boolean; readonly hardware?: string }
   >;
   /** Whether its programs are attached to an interface: then the link is the one that it attached them to. */
   readonly isAttached: (ifindex: number) => boolean;
@@ -166,6 +166,7 @@ function resolver(
       const resolved = resolveInterfaces(cluster, node, {
         claims,
         incumbents: incumbents.of(tables),
+        bound: incumbents.hardwareOf(tables),
         adopted: left,
         appeared: appearances.see(cluster.pods),
         now: now().toISOString(),

@@ -32,8 +32,9 @@ A pod's interface is found through its status.podIPs, or named by an annotation:
   weir.dev/interface: veth12ab        the host's end of its veth
   weir.dev/netns: pod-a               its network namespace, as \`ip netns\` names it
 
-A pod's packets must come from its own addresses, or from prefixes that an annotation names:
+A pod's packets must come from its own addresses, or from prefixes and MAC addresses that annotations name:
   weir.dev/allowed-sources: 10.8.0.0/16,fd08::/64
+  weir.dev/allowed-macs: 52:54:00:12:34:56
 
 Every option but the first three can also be set in a file (--config FILE: metricsListen: "off") and in the
 environment (WEIR_METRICS_LISTEN=off). Precedence: flag, environment, file, default.

@@ -1,5 +1,6 @@
 // A claim: what the runtime has said of a pod that it is making, before the source knows of its address and interface.
 
+import { parseHardware } from "../base/hardware.ts";
 import { type Address, parseAddress } from "../base/ip.ts";
 
 /** One interface of one container sandbox, and whose it is. */
@@ -19,6 +20,8 @@ export interface Claim {
   /** Tells the link from a later one of its index and name (src/node/birth.ts); missing where sysfs does not show it. */
   readonly birth?: string;
   readonly addresses: readonly Address[];
+  /** The MAC address of the sandbox's end, where the plugins before have told it. */
+  readonly hardware?: string;
 }
 
 /** What tells attachments apart, as the CNI specification has it. */
@@ -39,12 +42,14 @@ const isTextOrMissing = (value: unknown): value is string | undefined =>
 /** The claim that a value of unknown origin is, or undefined where it is none. */
 export function claimOf(value: unknown): Claim | undefined {
   if (typeof value !== "object" || value === null) return undefined;
-  const { containerId, ifname, network, namespace, name, uid, ifindex, link, birth, addresses } =
+  const { containerId, ifname, network, namespace, name, uid, ifindex, link, birth, addresses, hardware } =
     value as Record<string, unknown>;
   const texts = [containerId, ifname, network, namespace, name, link];
   if (!texts.every((text) => typeof text === "string")) return undefined;
   if (!Number.isInteger(ifindex) || (ifindex as number) < 1 || !Array.isArray(addresses)) return undefined;
   if (!isTextOrMissing(uid) || !isTextOrMissing(birth)) return undefined;
+  const mac = typeof hardware === "string" ? parseHardware(hardware) : undefined;
+  if (hardware !== undefined && mac?.ok !== true) return undefined;
   const parsed = addresses.flatMap((text) => {
     const address = typeof text === "string" ? parseAddress(text) : undefined;
     return address?.ok === true ? [address.value] : [];
@@ -55,6 +60,7 @@ export function claimOf(value: unknown): Claim | undefined {
     ...known,
     ...(uid === undefined ? {} : { uid }),
     ...(birth === undefined ? {} : { birth }),
+    ...(mac?.ok === true ? { hardware: mac.value } : {}),
     addresses: parsed,
   } as Claim;
 }

@@ -34,11 +34,12 @@ function reasonAgainst(pod: Pod | undefined, claim: Claim): string | undefined {
 /** An interface as its claim has it; of a pod by its key, where that is known. */
 export const claimedInterfaces = ({ counts, waits }: Matched) =>
   [...counts, ...waits.keys()].map((claim) => {
-    const { ifindex, link, birth, addresses } = claim;
+    const { ifindex, link, birth, addresses, hardware } = claim;
     return {
       ifindex,
       name: link,
       ...(birth === undefined ? {} : { birth }),
+      ...(hardware === undefined ? {} : { hardware }),
       pod: counts.has(claim) ? keyOf(claim) : undefined,
       addresses,
     };

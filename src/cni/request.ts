@@ -1,6 +1,7 @@
 // What the plugin sends: the runtime's variables and the network configuration, read into what Weir needs of them.
 
 import { messageOf } from "../base/errors.ts";
+import { parseHardware } from "../base/hardware.ts";
 import { type Address, parseAddress } from "../base/ip.ts";
 import { CNI_CODE, CniError } from "./error.ts";
 
@@ -16,6 +17,8 @@ export interface AddRequest extends Attached {
   readonly name: string;
   readonly uid?: string;
   readonly addresses: readonly Address[];
+  /** The MAC address of the sandbox's end, where the plugins before have told one. */
+  readonly hardware?: string;
   /** Interfaces of the node that the plugins before have told of, in order. */
   readonly hostLinks: readonly string[];
   /** Indexes of the interface and of its other end, or why the plugin could not read them. */
@@ -92,6 +95,7 @@ export function addIn(body: Fields): AddRequest {
   const interfaces = listAt(previous["interfaces"], "prevResult.interfaces").map(interfaceAt);
   const addresses = addressesOf(previous["ips"], attached.ifname, interfaces);
   if (addresses.length === 0) wrong("prevResult.ips", `an address of ${attached.ifname}`);
+  const hardware = interfaces.find(({ name, inside }) => inside && name === attached.ifname)?.hardware;
   const { timeoutMs } = body;
   const inTime = Number.isInteger(timeoutMs) && Number(timeoutMs) >= 1 && Number(timeoutMs) <= TIMEOUT_MS_MAX;
   return {
@@ -99,6 +103,7 @@ export function addIn(body: Fields): AddRequest {
     ...podOf(body["args"]),
     network: networkIn(config),
     addresses,
+    ...(hardware === undefined ? {} : { hardware }),
     hostLinks: interfaces.flatMap(({ name, inside }) => (inside ? [] : [name])),
     ends: endsOf(body["link"]),
     timeoutMs: inTime ? Number(timeoutMs) : wrong("timeoutMs", `1 to ${TIMEOUT_MS_MAX}`),
@@ -109,12 +114,19 @@ interface Interface {
   readonly name: string;
   /** In a sandbox: one without is the node's own. */
   readonly inside: boolean;
+  readonly hardware: string | undefined;
 }
 
 function interfaceAt(value: unknown, at: number): Interface {
   const field = `prevResult.interfaces[${at}]`;
-  const { name, sandbox = "" } = objectAt(value, field);
-  return { name: stringAt(name, `${field}.name`), inside: stringAt(sandbox, `${field}.sandbox`) !== "" };
+  const { name, mac, sandbox = "" } = objectAt(value, field);
+  // Not every plugin gives one, and no pod fails for it: what the kernel says of the link counts then.
+  const hardware = typeof mac === "string" ? parseHardware(mac) : undefined;
+  return {
+    name: stringAt(name, `${field}.name`),
+    inside: stringAt(sandbox, `${field}.sandbox`) !== "",
+    hardware: hardware?.ok === true ? hardware.value : undefined,
+  };
 }
 
 /** Those of the interface, and those that the plugins before have given to none. */

@@ -76,6 +76,8 @@ export interface Pod {
   readonly attachment?: Attachment;
   /** What it may send from besides its own addresses: annotation `weir.dev/allowed-sources`. */
   readonly sources?: readonly Cidr[];
+  /** MAC addresses that it may send from besides its own: annotation `weir.dev/allowed-macs`. */
+  readonly macs?: readonly string[];
   /** Never set on a pod of a cluster's map. */
   readonly retained?: Retained;
 }

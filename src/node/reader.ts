@@ -2,7 +2,7 @@
 
 import { dumpAddresses, dumpForwarding, dumpLinks, dumpNeighbours, dumpRoutes, type NetEvent } from "bpf-ts";
 import { codeOf } from "../base/errors.ts";
-import type { Dumped, Store } from "./store.ts";
+import type { Dumped, Inside, Store } from "./store.ts";
 import { isPairElsewhere, type NetLink, type NodeTables } from "./tables.ts";
 
 export interface Reader {
@@ -106,7 +106,8 @@ async function readWanted(work: Work): Promise<void> {
   else if (links) await readTables(work, async () => ({ links: await dumpLinks() }));
   const ids = all ? store.ids() : new Set(work.inside);
   work.inside.clear();
-  await Promise.all([...ids].map(async (id) => store.takeInside(id, await insideOf(id))));
+  const known = store.tables().links;
+  await Promise.all([...ids].map(async (id) => store.takeInside(id, await insideOf(id), known)));
 }
 
 async function readTables(work: Work, dump: () => Promise<Partial<Dumped>>): Promise<void> {
@@ -136,9 +137,9 @@ function take(work: Work, event: NetEvent): void {
   if (event.kind === "overrun") {
     work.all = true;
   } else if (event.kind === "id") {
-    if (event.gone) store.takeInside(event.id, undefined);
+    if (event.gone) store.takeInside(event.id, undefined, new Map());
   } else if (event.netns !== undefined) {
-    if (event.kind === "address") work.inside.add(event.netns);
+    if (event.kind === "address" || event.kind === "link") work.inside.add(event.netns);
   } else {
     work.meanwhile?.push(event);
     const before = event.kind === "link" ? store.link(event.link.ifindex) : undefined;
@@ -161,10 +162,11 @@ async function dumpAll(): Promise<Dumped> {
 }
 
 /** Undefined where the namespace is no more, or may not be looked into. */
-async function insideOf(id: number) {
+async function insideOf(id: number): Promise<Inside | undefined> {
   if (id < 0) return undefined;
   try {
-    return await dumpAddresses({ id });
+    const [addresses, links] = await Promise.all([dumpAddresses({ id }), dumpLinks({ id })]);
+    return { addresses, links };
   } catch (error) {
     if (["EINVAL", "ENODEV", "EPERM", "EACCES"].includes(codeOf(error) ?? "")) return undefined;
     throw error;

@@ -11,7 +11,7 @@ import {
   RouteType,
 } from "bpf-ts";
 import { birthOf } from "./birth.ts";
-import { isPairElsewhere, type NetLink, type NodeTables } from "./tables.ts";
+import { type FarEnd, isPairElsewhere, type NetLink, type NodeTables } from "./tables.ts";
 
 /** All tables of one namespace, as dumped. */
 export interface Dumped {
@@ -21,6 +21,12 @@ export interface Dumped {
   readonly forwarding: readonly NetNeighbour[];
 }
 
+/** What is in another namespace. */
+export interface Inside {
+  readonly addresses: readonly NetAddress[];
+  readonly links: readonly Link[];
+}
+
 export interface Store {
   tables(): NodeTables;
   link(ifindex: number): NetLink | undefined;
@@ -28,8 +34,11 @@ export interface Store {
   load(dumped: Partial<Dumped>): void;
   /** Takes in one change of this namespace's tables. */
   take(event: NetEvent): void;
-  /** Addresses in another namespace; undefined where its id is no more. */
-  takeInside(id: number, addresses: readonly NetAddress[] | undefined): void;
+  /**
+   * What is in another namespace; undefined where its id is no more. `known`: the links from before it was read, since the id and
+   * the index of an end may have been those of another namespace until then.
+   */
+  takeInside(id: number, found: Inside | undefined, known: NodeTables["links"]): void;
   /** Ids of namespaces that pairs lead to. */
   ids(): ReadonlySet<number>;
 }
@@ -73,8 +82,9 @@ export function openStore(birth: (link: Link) => string | undefined = birthOf): 
   const neighbours = openTable<string, NetNeighbour>();
   const forwarding = openTable<string, NetNeighbour>();
   const inside = openTable<number, readonly NetAddress[]>();
-  const all = [links, routes, local, neighbours, forwarding, inside];
-  let known: NodeTables | undefined;
+  const ends = openTable<number, FarEnd & { readonly birth?: string }>();
+  const all = [links, routes, local, neighbours, forwarding, inside, ends];
+  let last: NodeTables | undefined;
   const born = (link: Link): NetLink => {
     const own = link.kind === "veth" || link.kind === "netkit" ? birth(link) : undefined;
     return own === undefined ? link : { ...link, birth: own };
@@ -84,33 +94,44 @@ export function openStore(birth: (link: Link) => string | undefined = birthOf): 
     const own = links.entries.get(link.ifindex)?.birth;
     return own === undefined ? born(link) : { ...link, birth: own };
   };
+  /** An end is forgotten with its link. */
+  const dropEnds = (): void => {
+    for (const [ifindex, { birth: own }] of [...ends.entries])
+      if (!links.entries.has(ifindex) || links.entries.get(ifindex)?.birth !== own)
+        ends.put(ifindex, undefined);
+  };
   return {
     tables() {
       const version = all.reduce((sum, { changes }) => sum + changes, 0);
-      if (known?.version !== version) {
-        known = {
+      if (last?.version !== version) {
+        last = {
           links: new Map(links.entries),
           routes: [...routes.entries.values()],
           local: [...local.entries.values()],
           neighbours: [...neighbours.entries.values()],
           forwarding: [...forwarding.entries.values()],
           inside: new Map(inside.entries),
+          ends: new Map(ends.entries),
           version,
         };
       }
-      return known;
+      return last;
     },
     link: (ifindex) => links.entries.get(ifindex),
     load(dumped) {
       // Events may have been missed, of a link that went and another that came in its place.
       replace(links, dumped.links?.map(born), ({ ifindex }) => ifindex);
+      dropEnds();
       replace(routes, dumped.routes?.filter(isOfUse), routeKey);
       replace(local, dumped.routes?.filter(isLocal), routeKey);
       replace(neighbours, dumped.neighbours?.filter(isKnown), neighbourKey);
       replace(forwarding, dumped.forwarding?.filter(isLearned), forwardingKey);
     },
     take(event) {
-      if (event.kind === "link") links.put(event.link.ifindex, event.gone ? undefined : seen(event.link));
+      if (event.kind === "link") {
+        links.put(event.link.ifindex, event.gone ? undefined : seen(event.link));
+        if (event.gone) ends.put(event.link.ifindex, undefined);
+      }
       if (event.kind === "route" && isOfUse(event.route))
         routes.put(routeKey(event.route), event.gone ? undefined : event.route);
       if (event.kind === "route" && isLocal(event.route))
@@ -120,11 +141,19 @@ export function openStore(birth: (link: Link) => string | undefined = birthOf): 
       if (neighbour.family === "bridge") takeForwarding(forwarding, neighbour, gone);
       else neighbours.put(neighbourKey(neighbour), !gone && isKnown(neighbour) ? neighbour : undefined);
     },
-    takeInside(id, addresses) {
+    takeInside(id, found, known) {
       inside.put(
         id,
-        addresses?.filter(({ address }) => !isLinkLocal(address)),
+        found?.addresses.filter(({ address }) => !isLinkLocal(address)),
       );
+      const far = new Map(found?.links.map(({ ifindex, address }) => [ifindex, address]));
+      for (const { ifindex, peer, peerNetns, birth: own } of links.entries.values()) {
+        const now = peer === undefined || peerNetns !== id ? undefined : far.get(peer);
+        const before = known.get(ifindex);
+        if (now === undefined || before === undefined || before.birth !== own) continue;
+        const first = ends.entries.get(ifindex)?.first ?? now;
+        ends.put(ifindex, { first, now, ...(own === undefined ? {} : { birth: own }) });
+      }
     },
     ids: () => new Set([...links.entries.values()].flatMap((link) => idsBehind(link))),
   };

@@ -7,6 +7,13 @@ export type { NetRoute } from "bpf-ts";
 /** A link; of pairs also what tells it from a later one with the same index (see birth.ts). */
 export type NetLink = Link & { readonly birth?: string };
 
+/** The hardware address of a pair's other end, which is in another namespace. */
+export interface FarEnd {
+  /** As it was when the link was first seen: nobody inside has run yet, if the agent did. */
+  readonly first: string;
+  readonly now: string;
+}
+
 /** One state of the tables. Nothing in it changes any more. */
 export interface NodeTables {
   /** By interface index. */
@@ -21,6 +28,8 @@ export interface NodeTables {
   readonly forwarding: readonly NetNeighbour[];
   /** Addresses in other network namespaces, by the id of the namespace; link-local ones are left out. */
   readonly inside: ReadonlyMap<number, readonly NetAddress[]>;
+  /** What is at the other end of pairs, by the index of this end; absent where it cannot be read. */
+  readonly ends: ReadonlyMap<number, FarEnd>;
   /** Counts the changes. */
   readonly version: number;
 }

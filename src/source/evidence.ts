@@ -40,6 +40,8 @@ export interface ClaimedInterface {
   /** The pod's key, where the pod is known; else the interface is known to be no other pod's. */
   readonly pod: string | undefined;
   readonly addresses: readonly Address[];
+  /** The MAC address that the plugins gave the pod's end. */
+  readonly hardware?: string;
 }
 
 /** What an earlier agent left in force on an interface, where nothing else tells whose it was. */
@@ -47,6 +49,8 @@ export interface Adopted {
   /** Undefined where the kernel's tables cannot be read: those of another layout. */
   readonly addresses: readonly string[] | undefined;
   readonly isolated: boolean;
+  /** The MAC address that its pod was bound to. */
+  readonly hardware?: string;
 }
 
 export interface ResolveOptions {
@@ -57,6 +61,8 @@ export interface ResolveOptions {
   readonly incumbents?: ReadonlyMap<number, readonly Incumbent[]>;
   /** By interface index, beside those; asked until something else is known of the interface. */
   readonly adopted?: ReadonlyMap<number, Adopted>;
+  /** MAC addresses that pods were bound to before, by interface index; only of links that are the same as then. */
+  readonly bound?: ReadonlyMap<number, string>;
   /** See Ownership. */
   readonly appeared?: NonNullable<Cluster["ownership"]>["appeared"];
   /** Whether pods without an object are denied everything. */

@@ -11,6 +11,7 @@ import { addressesBehind } from "../node/tables.ts";
 import { type Candidate, type Lost, type ResolveOptions, type Scene, sceneOf } from "./evidence.ts";
 import { type Holding, type Holdings, holdingsOf, isFurther } from "./holdings.ts";
 import { type Owner, ownersOf } from "./interface-owners.ts";
+import { type LinkBinding, linkBindings } from "./link-bindings.ts";
 
 export type { Adopted, ClaimedInterface, Incumbent, Lost, ResolveOptions } from "./evidence.ts";
 
@@ -22,6 +23,10 @@ export interface PodInterface {
   readonly name: string;
   /** What may be sent from it. */
   readonly addresses: readonly Address[];
+  /** What its frames are held to. */
+  readonly link?: LinkBinding;
+  /** The MAC address that the pod is bound to, were it not somebody else's. */
+  readonly hardware?: string;
   /** Why, and since when, nothing but the interface itself says that it is the pod's. */
   readonly lost?: Lost;
 }
@@ -47,9 +52,13 @@ export function resolveInterfaces(cluster: Cluster, node: Node, options: Resolve
   });
   const owned = ownersOf(scene);
   const holdings = holdingsOf(scene, owned);
-  const found = [...owned]
-    .sort(([a], [b]) => a - b)
-    .map(([ifindex, owners]) => interfaceOf(scene, holdings, { ifindex, owners }));
+  const found = bound(
+    scene,
+    [...owned]
+      .sort(([a], [b]) => a - b)
+      .map(([ifindex, owners]) => interfaceOf(scene, holdings, { ifindex, owners })),
+    problems,
+  );
   const having = new Set([...owned.values()].flat().map(({ pod }) => pod));
   for (const candidate of scene.candidates.values()) {
     const { pod, named, places } = candidate;
@@ -71,6 +80,21 @@ export function resolveInterfaces(cluster: Cluster, node: Node, options: Resolve
     missing: [...missing].sort(),
     problems,
   };
+}
+
+/** With what their frames are held to. */
+function bound(scene: Scene, found: readonly PodInterface[], problems: Problem[]): readonly PodInterface[] {
+  const bindings = linkBindings(
+    scene,
+    found.map(({ ifindex, pod, rivals = [] }) => ({ ifindex, pods: [pod, ...rivals] })),
+  );
+  return found.map((each) => {
+    const binding = bindings.get(each.ifindex);
+    if (binding === undefined) return each;
+    const { link, hardware } = binding;
+    problems.push(...binding.problems);
+    return { ...each, link, ...(hardware === undefined ? {} : { hardware }) };
+  });
 }
 
 const namesOf = (owners: readonly Owner[]): string => owners.map(({ pod }) => keyOf(pod)).join(" or ");

@@ -75,7 +75,7 @@ export interface Endpoint {
 
 /** What the pod's end of the link must be, and what the node's end is part of. */
 export interface EndpointLink {
-  /** MAC addresses that the pod may send from, its own first; at most HARDWARE_MAX. NO_HARDWARE where it may send from none. */
+  /** MAC addresses that the pod may send from, its own first; at most HARDWARE_MAX. NO_HARDWARE (base/hardware.ts) where it may send from none. */
   readonly hardware: readonly string[];
   /** Interface index of the bridge that the node's end is a port of; absent where the link is routed. */
   readonly bridge?: number;
@@ -83,9 +83,6 @@ export interface EndpointLink {
 
 /** ENDPOINT_HARDWARE in bpf/layout.h. */
 export const HARDWARE_MAX = 8;
-
-/** No frame has this source: for a pod whose MAC address is somebody else's. */
-export const NO_HARDWARE = "00:00:00:00:00:00";
 
 const NO_LINK: EndpointLink = { hardware: [] };
 

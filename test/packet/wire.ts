@@ -5,15 +5,20 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { ipBatch } from "../../src/lab/iproute.ts";
+import { ipBatch, ipJson } from "../../src/lab/iproute.ts";
 
 const here = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
 
 export interface Wire {
   /** Runs a program of this folder in a namespace of its own, with the sender's path first; what it wrote, as JSON. */
   run(program: string, ...args: readonly string[]): unknown;
+  /** Sends frames out of an interface of a namespace; returns when they have left. */
+  send(netns: string, link: string, frames: readonly Uint8Array[]): void;
   close(): void;
 }
+
+/** The kernel makes one part of what is shorter than a page. */
+const LINEAR = 14;
 
 const RUN_MS_MAX = 60_000;
 
@@ -40,6 +45,12 @@ export function openWire(): Wire {
       } finally {
         ipBatch([`netns del ${name}`]);
       }
+    },
+    send(netns, link, frames) {
+      const ifindex = ipJson(["-n", netns, "link", "show", link])[0]?.["ifindex"];
+      const lengths = frames.map(({ length }) => String(length));
+      const command = [`--net=/run/netns/${netns}`, sender, String(ifindex), String(LINEAR), ...lengths];
+      execFileSync("nsenter", command, { input: Buffer.concat(frames) });
     },
     close: () => rmSync(folder, { recursive: true }),
   };

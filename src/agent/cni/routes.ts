@@ -64,7 +64,7 @@ export function cniRoutes(work: CniWork): Route[] {
 }
 
 async function add(request: AddRequest, { claims, wait, isInForce, changed }: CniWork): Promise<void> {
-  const { containerId, ifname, network, namespace, name, uid, addresses, timeoutMs } = request;
+  const { containerId, ifname, network, namespace, name, uid, addresses, hardware, timeoutMs } = request;
   const known = claims.get(request);
   // A runtime that tells no uid does so every time: what was found out since stays.
   const own = uid ?? (known?.namespace === namespace && known.name === name ? known.uid : undefined);
@@ -72,7 +72,15 @@ async function add(request: AddRequest, { claims, wait, isInForce, changed }: Cn
   const host = hostLinkOf(request);
   const birth = birthOf({ name: host.link, ifindex: host.ifindex });
   const link = { ...host, ...(birth === undefined ? {} : { birth }) };
-  const wanted: Claim = { containerId, ifname, network, ...pod, ...link, addresses };
+  const wanted: Claim = {
+    containerId,
+    ifname,
+    network,
+    ...pod,
+    ...link,
+    addresses,
+    ...(hardware && { hardware }),
+  };
   const claim = known !== undefined && isSame(known, wanted) ? known : wanted;
   if (claim !== known) claims.put(claim);
   if (isInForce(claim)) return;
@@ -82,7 +90,7 @@ async function add(request: AddRequest, { claims, wait, isInForce, changed }: Cn
 
 const isSame = (a: Claim, b: Claim): boolean => textOf(a) === textOf(b);
 
-const textOf = ({ addresses, birth, ...claim }: Claim): string => {
+const textOf = ({ addresses, birth, hardware, ...claim }: Claim): string => {
   const { network, namespace, name, uid, ifindex, link, ...attached } = claim;
   return [
     attachmentKey(attached),
@@ -93,6 +101,7 @@ const textOf = ({ addresses, birth, ...claim }: Claim): string => {
     ifindex,
     link,
     birth,
+    hardware,
     ...addresses.map(({ text }) => text),
   ].join("\n");
 };

@@ -147,14 +147,14 @@ function trimmed(value: Value, uid: string, { kind, node, interner }: Reader): V
 }
 
 function trimmedPod(pod: Pod, uid: string, { node, interner }: Pick<Reader, "node" | "interner">): Pod {
-  const { name, hostNetwork, finished, deleting, attachment, sources } = pod;
+  const { name, hostNetwork, finished, deleting, attachment, sources, macs } = pod;
   // A copy has room for what is in it; one that grew has room to grow.
   const ips = pod.ips.slice();
   const namespace = interner.text(pod.namespace);
   const labels = interner.labels(pod.labels);
   const ports = interner.ports(pod.ports);
   const at = pod.node === undefined ? undefined : interner.text(pod.node);
-  const isPlain = attachment === undefined && sources === undefined && deleting === undefined;
+  const isPlain = (attachment ?? sources ?? macs ?? deleting) === undefined;
   // Of those elsewhere there are thousands: written out in one piece, an object takes no more room than its fields.
   if (at !== undefined && at !== node && isPlain)
     return { namespace, name, labels, ips, hostNetwork, finished, ports, node: at };
@@ -165,5 +165,6 @@ function trimmedPod(pod: Pod, uid: string, { node, interner }: Pick<Reader, "nod
     ...(deleting && { deleting }),
     ...(attachment && { attachment }),
     ...(sources && { sources }),
+    ...(macs && { macs }),
   };
 }

@@ -30,7 +30,7 @@ export function openTrust(): (pods: Pods, namespaces: Namespaces) => Trusted {
 function trustedOf(pods: Pods, namespaces: Namespaces, made: WeakMap<Pod, Pod>): Trusted {
   const untrusted = [...pods].filter(
     ([, pod]) =>
-      (pod.attachment ?? pod.sources) !== undefined &&
+      (pod.attachment ?? pod.sources ?? pod.macs) !== undefined &&
       namespaces.get(pod.namespace)?.labels.get(LABEL) !== TRUSTED,
   );
   if (untrusted.length === 0) return { pods, problems: [] };
@@ -46,13 +46,13 @@ function trustedOf(pods: Pods, namespaces: Namespaces, made: WeakMap<Pod, Pod>):
     return {
       severity: "warning",
       object: `Namespace ${namespace}`,
-      reason: `annotations of pod ${first?.[1].name}${more} that name an interface or sources count only with the label ${LABEL}: ${TRUSTED}`,
+      reason: `annotations of pod ${first?.[1].name}${more} that name an interface, sources or MAC addresses count only with the label ${LABEL}: ${TRUSTED}`,
       effect: "they are ignored",
     };
   });
   return { pods: kept, problems };
 }
 
-function withoutAnnotations({ attachment: _, sources: __, ...pod }: Pod): Pod {
+function withoutAnnotations({ attachment: _, sources: __, macs: ___, ...pod }: Pod): Pod {
   return pod;
 }

@@ -1,6 +1,7 @@
-// What annotations of Weir's own say of a pod: which interface is its, and what it may send from.
+// What annotations of Weir's own say of a pod: which interface is its, and which addresses it may send from.
 
-import { type Cidr, parseCidr } from "../../base/ip.ts";
+import { parseHardware } from "../../base/hardware.ts";
+import { type Cidr, type Parsed, parseCidr } from "../../base/ip.ts";
 import type { Attachment } from "../../model/cluster.ts";
 import { at, checkedStringOf, type Field, type Fields, note, stringOf, warn } from "./fields.ts";
 import { linkName, netnsName } from "./syntax.ts";
@@ -10,12 +11,18 @@ const PREFIX = "weir.dev/";
 const INTERFACE = "weir.dev/interface";
 const NETNS = "weir.dev/netns";
 const SOURCES = "weir.dev/allowed-sources";
-const KNOWN: readonly string[] = [INTERFACE, NETNS, SOURCES];
+const MACS = "weir.dev/allowed-macs";
+const KNOWN: readonly string[] = [INTERFACE, NETNS, SOURCES, MACS];
+
+/** An endpoint has room for eight, of which one is the pod's own. */
+const MACS_MAX = 7;
 
 export interface PodAnnotations {
   readonly attachment: Attachment | undefined;
   /** Undefined where there are none, or not all of them can be read. */
   readonly sources: readonly Cidr[] | undefined;
+  /** The same. */
+  readonly macs: readonly string[] | undefined;
 }
 
 export function annotationsOf(annotations: Fields): PodAnnotations {
@@ -27,7 +34,12 @@ export function annotationsOf(annotations: Fields): PodAnnotations {
     });
   }
   const sources = at(annotations, SOURCES, "the pod may send from its own addresses only");
-  return { attachment: attachmentOf(annotations), sources: sources && sourcesAt(sources) };
+  const macs = at(annotations, MACS, "the pod may send from its own MAC address only");
+  return {
+    attachment: attachmentOf(annotations),
+    sources: sources && listAt(sources, parsedSource, "CIDR,CIDR,..."),
+    macs: macs && macsAt(macs),
+  };
 }
 
 function attachmentOf(annotations: Fields): Attachment | undefined {
@@ -46,22 +58,36 @@ function attachmentOf(annotations: Fields): Attachment | undefined {
 }
 
 /** All or nothing: a list that is half right was not meant like that. */
-function sourcesAt(field: Field): readonly Cidr[] | undefined {
+function listAt<T>(
+  field: Field,
+  parse: (text: string) => Parsed<T>,
+  expected: string,
+): readonly T[] | undefined {
   const text = stringOf(field);
   if (text === undefined) return undefined;
-  const prefixes: Cidr[] = [];
+  const values: T[] = [];
   for (const each of text.split(",").map((part) => part.trim())) {
-    const parsed = parseCidr(each);
-    const reason = parsed.ok ? reasonAgainst(parsed.value) : parsed.reason;
-    if (reason !== undefined) {
-      note(field, `${quote(each)}: ${reason}; write CIDR,CIDR,...`);
+    const parsed = parse(each);
+    if (!parsed.ok) {
+      note(field, `${quote(each)}: ${parsed.reason}; write ${expected}`);
       return undefined;
     }
-    if (parsed.ok) prefixes.push(parsed.value);
+    values.push(parsed.value);
   }
-  return prefixes;
+  return values;
 }
 
 /** Nothing turns the guard against forged sources off. */
-const reasonAgainst = ({ length }: Cidr): string | undefined =>
-  length === 0 ? "every address; it must be fewer" : undefined;
+function parsedSource(text: string): Parsed<Cidr> {
+  const parsed = parseCidr(text);
+  if (!parsed.ok || parsed.value.length > 0) return parsed;
+  return { ok: false, reason: "every address; it must be fewer" };
+}
+
+function macsAt(field: Field): readonly string[] | undefined {
+  const macs = listAt(field, parseHardware, "MAC,MAC,...");
+  const distinct = macs && [...new Set(macs)];
+  if (distinct === undefined || distinct.length <= MACS_MAX) return distinct;
+  note(field, `${distinct.length} addresses; at most ${MACS_MAX}`);
+  return undefined;
+}

@@ -46,7 +46,7 @@ export function parsePod(field: Field): Pod | undefined {
   const node = nodeName && stringOf(nodeName);
   const ips = addressesOf(status);
   const ports = [...portsOf(spec, "containers"), ...portsOf(spec, "initContainers")];
-  const { attachment, sources } = annotationsOf(metadata.annotations);
+  const { attachment, sources, macs } = annotationsOf(metadata.annotations);
   const mirrored = metadata.annotations.get(MIRROR)?.value;
   const phaseText = phase && stringOf(phase);
   const onHost = (hostNetwork && booleanOf(hostNetwork)) ?? false;
@@ -66,6 +66,7 @@ export function parsePod(field: Field): Pod | undefined {
     ...(typeof mirrored === "string" ? { uid: mirrored } : {}),
     ...(attachment ? { attachment } : {}),
     ...(sources ? { sources } : {}),
+    ...(macs ? { macs } : {}),
   };
 }
 

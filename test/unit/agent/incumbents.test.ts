@@ -38,6 +38,7 @@ const WEB: Pod = {
   uid: "u1",
   node: "here",
   sources: [cidr("10.9.0.0/16"), cidr("fd09::/64")],
+  macs: ["52:54:00:12:34:56"],
 };
 
 const on = (of: Pod, more: Partial<PodInterface> = {}): PodInterface => ({
@@ -72,6 +73,16 @@ it("a later agent knows what this one knew, for root alone", () => {
   expect(later.of(at(LINK))).toEqual(now);
   expect([later.isKnown, later.problems()]).toEqual([true, []]);
   expect(statSync(path()).mode & 0o777).toBe(0o600);
+});
+
+it("a later agent knows the MAC address that a link's pod is bound to, and of no other link", () => {
+  const hardware = "0a:58:0a:00:00:07";
+  settled(path(), on(WEB, { hardware }));
+  const later = openIncumbents(path());
+  expect([...later.hardwareOf(at(LINK))]).toEqual([[7, hardware]]);
+  expect(later.hardwareOf(at({ ...LINK, birth: "4712" })).size).toBe(0);
+  settled(path(), on(WEB));
+  expect(openIncumbents(path()).hardwareOf(at(LINK)).size).toBe(0);
 });
 
 it("without a file nothing is known, and nothing is wrong", () => {

@@ -57,11 +57,33 @@ describe("ADD", () => {
       namespace: "alpha",
       name: "web-0",
       uid: "u1",
+      hardware: "02:00:00:00:00:03",
       hostLinks: ["cni0", "veth1"],
       ends: { ifindex: 2, peer: 17 },
       timeoutMs: 10_000,
     });
     expect(found.map(({ text }) => text)).toEqual(["10.0.0.7", "fd00::7"]);
+  });
+
+  it.each([
+    ["of the interface of that name in the sandbox", PREVIOUS.interfaces, "02:00:00:00:00:03"],
+    [
+      "in capitals",
+      [{ name: "eth0", mac: "0A-58-0A-00-00-07", sandbox: "/run/netns/a" }],
+      "0a:58:0a:00:00:07",
+    ],
+    ["of none where there is none", [{ name: "eth0", sandbox: "/run/netns/a" }], undefined],
+    ["of none where it is the node's", [{ name: "eth0", mac: "02:00:00:00:00:03" }], undefined],
+    ["of none where it cannot be read", [{ name: "eth0", mac: "x", sandbox: "/run/netns/a" }], undefined],
+    [
+      "of none where it is a group's",
+      [{ name: "eth0", mac: "01:00:5e:00:00:01", sandbox: "/run/netns/a" }],
+      undefined,
+    ],
+  ])("has the MAC address %s", (_, interfaces, hardware) => {
+    expect(addIn({ ...withPrevious({ ips: [{ address: "10.0.0.7/24" }], interfaces }) }).hardware).toBe(
+      hardware,
+    );
   });
 
   it("takes addresses that are given to no interface, and results of older versions", () => {

@@ -56,6 +56,7 @@ export const tables = (links: readonly NetLink[], more: Partial<NodeTables> = {}
   neighbours: [],
   forwarding: [],
   inside: new Map(),
+  ends: new Map(),
   version: 1,
   ...more,
 });

@@ -1,4 +1,4 @@
-// The annotation of pods that may send from more than their own addresses: what it gives, and what refuses it.
+// The annotations of pods that may send from more than their own addresses: what they give, and what refuses them.
 
 import { describe, expect, test } from "vitest";
 import type { Pod } from "../../../src/model/cluster.ts";
@@ -38,5 +38,47 @@ describe("annotation weir.dev/allowed-sources", () => {
     expect(lines[0]).toMatch(/Pod shop\/web-1: metadata.annotations\["weir.dev\/allowed-sources"\]: /);
     expect(lines[0]).toMatch(reason);
     expect(lines[0]).toMatch(/; the pod may send from its own addresses only$/);
+  });
+});
+
+describe("annotation weir.dev/allowed-macs", () => {
+  const annotated = (value: string): string =>
+    [
+      "apiVersion: v1",
+      "kind: Pod",
+      `metadata: { name: vm-1, namespace: shop, annotations: { weir.dev/allowed-macs: ${value} } }`,
+    ].join("\n");
+  const macs = (count: number): string =>
+    `'${Array.from({ length: count }, (_, at) => `02:00:00:00:00:0${at + 1}`).join(",")}'`;
+
+  test.each([
+    ["'52:54:00:12:34:56'", ["52:54:00:12:34:56"]],
+    ["'52-54-00-AB-cd-56 , 00:00:5e:00:01:07'", ["52:54:00:ab:cd:56", "00:00:5e:00:01:07"]],
+    ["'02:00:00:00:00:01,02-00-00-00-00-01'", ["02:00:00:00:00:01"]],
+    [macs(7), [1, 2, 3, 4, 5, 6, 7].map((at) => `02:00:00:00:00:0${at}`)],
+  ])("%s gives MAC addresses", (value, expected) => {
+    const reading = readingOf(annotated(value));
+    expect(linesOf(problemsIn(reading))).toEqual([]);
+    expect(reading.objects.map((each) => (each.value as Pod).macs)).toEqual([expected]);
+  });
+
+  test.each([
+    ["''", /"": it is not a MAC address/],
+    ["'52:54:00:12:34'", /is not a MAC address/],
+    ["'52:54:00:12:34-56'", /is not a MAC address/],
+    ["'52:54:00:12:34:56,'", /"": it is not a MAC address/],
+    ["'00:00:00:00:00:00'", /no station/],
+    ["'ff:ff:ff:ff:ff:ff'", /that of a group/],
+    ["'01:00:5e:00:00:01'", /that of a group/],
+    [macs(8), /8 addresses; at most 7/],
+    ["any", /is not a MAC address/],
+    ["7", /must be a string/],
+  ])("%s is refused as a whole", (value, reason) => {
+    const { values, lines } = outcomeOf(annotated(value));
+    expect(values.get("Pod shop/vm-1")).not.toHaveProperty("macs");
+    expect(lines).toHaveLength(1);
+    expect(lines[0]).toMatch(/Pod shop\/vm-1: metadata.annotations\["weir.dev\/allowed-macs"\]: /);
+    expect(lines[0]).toMatch(reason);
+    expect(lines[0]).toMatch(/; the pod may send from its own MAC address only$/);
   });
 });
