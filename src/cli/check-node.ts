@@ -6,12 +6,16 @@ import { type Exits, headersOption, note, outputOption, type WriteOptions, write
 import { type Context, EXIT, objectPath } from "./env.ts";
 
 const HELP = `
-Tries the features that Weir needs, and leaves nothing behind: programs are loaded with private maps and unloaded.
-STATE is ok, fallback (works in another way, or with a disadvantage), missing (Weir cannot enforce), or unknown (run
-as root).
+Tries each operation of an agent's life with the capabilities that this process has, and leaves nothing behind:
+programs are loaded with private maps, attached to a pair of veth devices (weir-check) that carries no traffic, pinned
+beside the directory of pins, opened by path, and removed. With --config also whether the CNI directories can be
+written to and the API server lists what is followed.
+STATE is ok, fallback (works in another way, or with a disadvantage), missing (Weir cannot enforce), or unknown (it
+could not be tried; another line says why).
 
 Examples:
   weir check node
+  kubectl -n kube-system exec daemonset/weir -- weir check node --config /etc/weir/config.yaml
   weir check node -o json | jq -r '.[] | select(.state != "ok") | .detail'
 
 Exit codes:
@@ -21,15 +25,28 @@ export function addCheckNode(parent: Command, exits: Exits): void {
   parent
     .command("node")
     .description("check whether Weir can enforce on this node: privilege, kernel features, paths")
+    .option("--config <file>", "configuration of `weir run`; default $WEIR_CONFIG")
     .addOption(outputOption("table", "json", "yaml"))
     .addOption(headersOption())
     .addHelpText("after", HELP)
     .action(exits(check));
 }
 
-async function check({ env, settings }: Context, options: WriteOptions): Promise<number> {
-  const { checkNode } = await import("./check/checks.ts");
-  const findings = await checkNode({ settings, object: objectPath(env) });
+interface Options extends WriteOptions {
+  readonly config?: string;
+}
+
+async function check({ env, settings }: Context, options: Options): Promise<number> {
+  const [{ checkNode }, { layersOf }, { resolveConfig }, { sourceIfAny }] = await Promise.all([
+    import("./check/checks.ts"),
+    import("./config/load.ts"),
+    import("./config/resolve.ts"),
+    import("./source-options.ts"),
+  ]);
+  const resolved = resolveConfig(await layersOf(env, options.config));
+  const source = sourceIfAny(resolved, env);
+  const { config } = resolved;
+  const findings = await checkNode({ settings, object: objectPath(env), config, ...(source && { source }) });
   await write(env, { table: () => checkTable(findings), value: findings }, options);
   if (options.output === "table") note(env, checkSummary(findings));
   return findings.some(({ state }) => state === "missing" || state === "unknown") ? EXIT.error : EXIT.ok;

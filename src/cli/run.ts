@@ -123,13 +123,12 @@ async function run(context: Context, options: Options, command: Command): Promis
 }
 
 async function resolvedOf({ env }: Context, options: Options, command: Command): Promise<Resolved> {
-  const [{ flagLayer, misspeltVariables, variableLayer }, { resolveConfig }] = await Promise.all([
+  const [{ flagLayer, misspeltVariables }, { layersOf }, { resolveConfig }] = await Promise.all([
     import("./config/layers.ts"),
+    import("./config/load.ts"),
     import("./config/resolve.ts"),
   ]);
-  const layers = [flagLayer(command), variableLayer(env)];
-  const path = options.config || env.variables["WEIR_CONFIG"];
-  if (path) layers.push((await import("./config/file.ts")).fileLayer(path));
+  const layers = [flagLayer(command), ...(await layersOf(env, options.config))];
   for (const misspelt of misspeltVariables(env)) note(env, misspelt);
   return resolveConfig(layers);
 }

@@ -46,6 +46,12 @@ export function sourceOf({ config, nameOf }: Resolved, { variables }: Env): Sour
   throw wrong("say where the policies are: --manifests DIR, --kubeconfig FILE or --in-cluster");
 }
 
+/** As sourceOf; undefined where no source is named. */
+export function sourceIfAny(resolved: Resolved, env: Env): SourceOptions | undefined {
+  const isNamed = SOURCES.some((key) => resolved.config[key] !== undefined && resolved.config[key] !== false);
+  return isNamed ? sourceOf(resolved, env) : undefined;
+}
+
 /** As the kubelet makes a node's name of the host's: in lower case. */
 const nodeOf = ({ nodeName }: Config, variables: Env["variables"]): string =>
   nodeName ?? (variables["NODE_NAME"] || hostname().toLowerCase());

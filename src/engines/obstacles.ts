@@ -6,7 +6,14 @@ import { bpffsObstacle } from "../base/bpffs.ts";
 import type { EngineName, EngineOptions } from "./names.ts";
 
 /** Numbers of capabilities (linux/capability.h). */
-export const CAPABILITIES = { CAP_NET_ADMIN: 12n, CAP_SYS_ADMIN: 21n, CAP_BPF: 39n } as const;
+export const CAPABILITIES = {
+  CAP_DAC_OVERRIDE: 1n,
+  CAP_NET_BROADCAST: 11n,
+  CAP_NET_ADMIN: 12n,
+  CAP_SYS_ADMIN: 21n,
+  CAP_PERFMON: 38n,
+  CAP_BPF: 39n,
+} as const;
 export type Capability = keyof typeof CAPABILITIES;
 
 interface Needs {
@@ -43,13 +50,15 @@ export function obstaclesOf(name: EngineName, { object, bpffs }: EngineOptions):
   ];
 }
 
-/** CAP_SYS_ADMIN includes what later became CAP_BPF. */
+/** CAP_SYS_ADMIN includes what later became CAP_BPF and CAP_PERFMON. */
 export function missingCapabilities(wanted: readonly Capability[]): Capability[] {
   const status = readFileSync("/proc/self/status", "utf8");
   const effective = BigInt(`0x${/^CapEff:\s*([0-9a-f]+)/m.exec(status)?.[1] ?? "0"}`);
   const has = (name: Capability): boolean => ((effective >> CAPABILITIES[name]) & 1n) === 1n;
-  return wanted.filter((name) => !has(name) && !(name === "CAP_BPF" && has("CAP_SYS_ADMIN")));
+  return wanted.filter((name) => !has(name) && !(INCLUDED.has(name) && has("CAP_SYS_ADMIN")));
 }
+
+const INCLUDED: ReadonlySet<Capability> = new Set(["CAP_BPF", "CAP_PERFMON"]);
 
 function isInstalled(program: string): boolean {
   return (process.env["PATH"] ?? "").split(delimiter).some((directory) => {

@@ -69,6 +69,109 @@ it("and needs every one of the others", async () => {
   }
 });
 
+interface Finding {
+  readonly check: string;
+  readonly state: string;
+  readonly detail: string;
+}
+
+async function checkNode(
+  capabilities: readonly string[],
+  ...args: readonly string[]
+): Promise<{ readonly status: number; readonly findings: readonly Finding[] }> {
+  const { status, stdout } = await weir(pathsWith(capabilities), ["check", "node", "-o", "json", ...args]);
+  return { status, findings: JSON.parse(stdout) as Finding[] };
+}
+
+const notOk = (findings: readonly Finding[]): readonly Finding[] =>
+  findings.filter(({ state }) => state === "missing" || state === "unknown");
+
+/** Devices and pins that a check makes for itself. */
+const leftovers = (): readonly string[] => [
+  ...readdirSync("/sys/class/net").filter((name) => name.startsWith("weir-check")),
+  ...readdirSync("/sys/fs/bpf").filter((name) => name.startsWith("weir-check")),
+];
+
+it("check node does every operation with the chart's capabilities, and leaves nothing", async () => {
+  const { status, findings } = await checkNode(chartCapabilities());
+  expect(notOk(findings)).toEqual([]);
+  expect(status).toBe(0);
+  const operations = ["map creation", "pins", "programs", "ring buffer", "rtnetlink", "interface", "links"];
+  for (const operation of operations)
+    expect(findings).toContainEqual(expect.objectContaining({ check: operation, state: "ok" }));
+  expect(leftovers()).toEqual([]);
+});
+
+it.each([
+  ["BPF", ["map creation", "programs", "xdp"]],
+  ["NET_ADMIN", ["programs", "rtnetlink", "interface", "xdp"]],
+  ["PERFMON", ["programs", "xdp"]],
+])("check node names CAP_%s where it is missing, and what fails", async (missing, operations) => {
+  expect(chartCapabilities()).toContain(missing);
+  const { status, findings } = await checkNode(chartCapabilities().filter((each) => each !== missing));
+  expect(status).toBe(1);
+  const failed = notOk(findings).filter(({ state }) => state === "missing");
+  expect(failed.map(({ check }) => check).sort()).toEqual(["privilege", ...operations].sort());
+  for (const { detail } of failed) expect(detail).toContain(`this process lacks CAP_${missing}`);
+  expect(leftovers()).toEqual([]);
+});
+
+it("check node says what is done without CAP_NET_BROADCAST", async () => {
+  const { status, findings } = await checkNode(needed());
+  expect(status).toBe(0);
+  expect(findings.filter(({ state }) => state !== "ok")).toEqual([
+    {
+      check: "rtnetlink",
+      state: "fallback",
+      detail: "without changes of addresses in pods' namespaces: this process lacks CAP_NET_BROADCAST",
+    },
+  ]);
+});
+
+it("check node tries the CNI directories and the API server that the configuration names", async () => {
+  const directory = dirname(world.paths.socket);
+  const [own, others, config] = ["own", "others", "config.yaml"].map((name) => join(directory, name)) as [
+    string,
+    string,
+    string,
+  ];
+  for (const path of [own, others]) mkdirSync(path);
+  chownSync(others, 4711, 4711);
+  const kubeconfig = join(directory, "kubeconfig");
+  const cluster = { server: "http://127.0.0.1:9", "insecure-skip-tls-verify": true };
+  writeFileSync(
+    kubeconfig,
+    JSON.stringify({
+      apiVersion: "v1",
+      kind: "Config",
+      "current-context": "here",
+      clusters: [{ name: "here", cluster }],
+      users: [{ name: "here", user: {} }],
+      contexts: [{ name: "here", context: { cluster: "here", user: "here" } }],
+    }),
+  );
+  writeFileSync(config, JSON.stringify({ cniConfDir: own, cniBinDir: others, kubeconfig }));
+  const { status, findings } = await checkNode(chartCapabilities(), "--config", config);
+  expect(status).toBe(1);
+  expect(findings.filter(({ check }) => check === "cni directory")).toEqual([
+    { check: "cni directory", state: "ok", detail: `${own} can be written to` },
+    {
+      check: "cni directory",
+      state: "missing",
+      detail: expect.stringMatching(/EACCES.*: this process lacks CAP_DAC_OVERRIDE$/),
+    },
+  ]);
+  const api = findings.filter(({ check }) => check === "api server");
+  expect(api.length).toBeGreaterThan(3);
+  for (const { state, detail } of api)
+    expect({ state, detail }).toEqual({ state: "missing", detail: expect.stringContaining("ECONNREFUSED") });
+  const withCni = await checkNode(chartCapabilities(["cni.enabled=true"]), "--config", config);
+  expect(withCni.findings.filter(({ check, state }) => check === "cni directory" && state !== "ok")).toEqual(
+    [],
+  );
+  expect([...readdirSync(own), ...readdirSync(others)]).toEqual([]);
+});
+
 it("puts weir-cni into another user's directory and takes it away again, with the capabilities of the chart's clean-up", async () => {
   const [conf, bin] = ["conf", "bin"].map((name) => join(dirname(world.paths.socket), name)) as [
     string,

@@ -138,8 +138,10 @@ describe("check node", () => {
       encoding: "utf8",
       stdio: ["ignore", "pipe", "ignore"],
     });
-    expect(done).toMatch(/^privilege +missing +this process lacks CAP_BPF, CAP_NET_ADMIN; run it as root$/m);
-    expect(done).toMatch(/^programs +unknown +needs root$/m);
+    const all = "this process lacks CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON";
+    expect(done).toMatch(new RegExp(`^privilege +missing +${all}; run it as root$`, "m"));
+    expect(done).toMatch(new RegExp(`^programs +missing +object.load filter: EPERM: .*: ${all}$`, "m"));
+    expect(done).toMatch(/^links +unknown +not tried: it needs pins$/m);
     expect(done).toMatch(/\n1\n$/);
   });
 });

@@ -1,57 +1,70 @@
 // The preflight checks of a node, one by one: privilege, kernel, BPF features, and paths.
 
-import { accessSync, constants, existsSync, readFileSync } from "node:fs";
+import { accessSync, constants, existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { release } from "node:os";
-import { dirname } from "node:path";
+import { dirname, join } from "node:path";
 import { codeOf, messageOf } from "../../base/errors.ts";
+import type { Attempt, OperationName } from "../../datapath/rehearsal.ts";
 import { type Capability, missingCapabilities, obstacleAt } from "../../engines/obstacles.ts";
 import type { CheckState, Finding } from "../../observe/check.ts";
+import type { SourceOptions } from "../../source/source.ts";
+import type { Config } from "../config/schema.ts";
 import type { Settings } from "../env.ts";
 
 export interface Surroundings {
   readonly settings: Settings;
   /** The built BPF object. */
   readonly object: string;
+  /** What `weir run` would be given, where that is known. */
+  readonly config?: Config;
+  readonly source?: SourceOptions;
 }
 
 type Outcome = readonly [state: CheckState, detail: string];
 
 interface Check {
   readonly name: string;
-  /** Whether the check needs root. */
-  readonly privileged: boolean;
+  /** Without these it cannot be found out. */
+  readonly needs?: readonly Capability[];
   readonly run: (surroundings: Surroundings) => Outcome | Promise<Outcome>;
 }
 
-const NEEDED: readonly Capability[] = ["CAP_BPF", "CAP_NET_ADMIN"];
+/** What the chart gives the agent's container. */
+const NEEDED = ["CAP_BPF", "CAP_NET_ADMIN", "CAP_PERFMON"] as const satisfies readonly Capability[];
 /** The oldest kernel that Weir was run on, and the first without a limit of locked memory for maps. */
 const OLDEST_TRIED = [6, 1] as const;
 const FIRST_WITHOUT_MEMLOCK = [5, 11] as const;
 
 const CHECKS: readonly Check[] = [
-  { name: "privilege", privileged: false, run: privilege },
-  { name: "kernel", privileged: false, run: kernel },
-  { name: "bpf filesystem", privileged: false, run: ({ settings }) => bpffs(settings.bpffs) },
-  { name: "map types", privileged: true, run: mapTypes },
-  { name: "programs", privileged: true, run: programs },
-  { name: "hook", privileged: true, run: hook },
-  { name: "xdp", privileged: true, run: xdp },
-  { name: "jit", privileged: false, run: jit },
-  { name: "kernel btf", privileged: false, run: kernelBtf },
-  { name: "locked memory", privileged: false, run: lockedMemory },
-  { name: "interfaces", privileged: false, run: interfaces },
-  { name: "socket", privileged: false, run: ({ settings }) => socket(settings.socket) },
+  { name: "privilege", run: privilege },
+  { name: "kernel", run: kernel },
+  { name: "bpf filesystem", run: ({ settings }) => bpffs(settings.bpffs) },
+  { name: "map types", needs: ["CAP_BPF"], run: mapTypes },
+  { name: "hook", needs: ["CAP_NET_ADMIN"], run: hook },
+  { name: "jit", run: jit },
+  { name: "kernel btf", run: kernelBtf },
+  { name: "locked memory", run: lockedMemory },
+  { name: "interfaces", run: interfaces },
+  { name: "socket", run: ({ settings }) => socket(settings.socket) },
 ];
 
 export async function checkNode(surroundings: Surroundings): Promise<Finding[]> {
   const findings: Finding[] = [];
-  const isPrivileged = missingCapabilities(NEEDED).length === 0;
-  for (const { name, privileged, run } of CHECKS) {
+  for (const { name, needs = [], run } of CHECKS) {
+    const missing = missingCapabilities(needs);
     const [state, detail] =
-      privileged && !isPrivileged ? (["unknown", "needs root"] as const) : await tried(run, surroundings);
+      missing.length > 0 ? (["unknown", lackText(missing)] as const) : await tried(run, surroundings);
     findings.push({ check: name, state, detail });
   }
-  return findings;
+  const { config, source } = surroundings;
+  return [
+    ...findings,
+    ...(await operations(surroundings)),
+    ...[config?.cniConfDir, config?.cniBinDir].flatMap((path) =>
+      path === undefined ? [] : [writable(path)],
+    ),
+    ...(source?.kind === "apiserver" ? await apiServer(source) : []),
+  ];
 }
 
 async function tried(run: Check["run"], surroundings: Surroundings): Promise<Outcome> {
@@ -62,10 +75,86 @@ async function tried(run: Check["run"], surroundings: Surroundings): Promise<Out
   }
 }
 
+const lackText = (missing: readonly Capability[]): string => `this process lacks ${missing.join(", ")}`;
+
 function privilege(): Outcome {
   const missing = missingCapabilities(NEEDED);
-  if (missing.length > 0) return ["missing", `this process lacks ${missing.join(", ")}; run it as root`];
-  return ["ok", `it has ${NEEDED.join(" and ")}`];
+  if (missing.length > 0) return ["missing", `${lackText(missing)}; run it as root`];
+  return ["ok", `it has ${NEEDED.slice(0, -1).join(", ")} and ${NEEDED.at(-1)}`];
+}
+
+/** What each operation takes, and what it shows where it is done. */
+const OPERATIONS: Readonly<
+  Record<OperationName, { readonly needs: readonly Capability[]; readonly done: string }>
+> = {
+  "map creation": { needs: ["CAP_BPF"], done: "created, written and read" },
+  pins: { needs: ["CAP_BPF"], done: "a map is pinned, and opened by its path" },
+  programs: { needs: NEEDED, done: "pass the verifier" },
+  "ring buffer": { needs: ["CAP_BPF"], done: "opened" },
+  rtnetlink: { needs: ["CAP_NET_ADMIN"], done: "changes are reported, also of pods' namespaces" },
+  interface: { needs: ["CAP_NET_ADMIN"], done: "a pair of veth devices is made, listed and removed" },
+  links: {
+    needs: ["CAP_BPF", "CAP_NET_ADMIN"],
+    done: "attached, queried, pinned, opened by path, updated and detached",
+  },
+  xdp: { needs: NEEDED, done: "pass the verifier (weir run --from-pod-hook xdp)" },
+  "xdp links": { needs: ["CAP_BPF", "CAP_NET_ADMIN"], done: "as links" },
+};
+
+/** Weir enforces without these. */
+const SPARED: ReadonlySet<OperationName> = new Set(["xdp", "xdp links"]);
+
+async function operations({ settings, object }: Surroundings): Promise<Finding[]> {
+  const { rehearse } = await import("../../datapath/rehearsal.ts");
+  return (await rehearse(settings.bpffs, object)).map((attempt): Finding => {
+    const { operation } = attempt;
+    const [state, detail] = outcomeOf(attempt);
+    // What is missing for want of a capability is missing.
+    const isSpared = SPARED.has(operation) && missingCapabilities(NEEDED).length === 0 && state !== "ok";
+    return isSpared
+      ? { check: operation, state: "fallback", detail: `${detail}: do without --from-pod-hook xdp` }
+      : { check: operation, state, detail };
+  });
+}
+
+function outcomeOf({ operation, error, after, verified, without }: Attempt): Outcome {
+  const { needs, done } = OPERATIONS[operation];
+  const missing = missingCapabilities(needs);
+  const why = missing.length === 0 ? "" : `: ${lackText(missing)}`;
+  if (after !== undefined) return ["unknown", `not tried: it needs ${after}`];
+  if (error !== undefined) return ["missing", `${messageOf(error)}${why}`];
+  if (without !== undefined)
+    return ["fallback", `without ${without}: ${lackText(missingCapabilities(["CAP_NET_BROADCAST"]))}`];
+  if (verified === undefined) return ["ok", done];
+  if (verified.every(({ jit: isJit }) => isJit)) return ["ok", `${verifiedText(verified)} ${done}`];
+  return ["fallback", `${verifiedText(verified)} are interpreted, several times slower; see jit`];
+}
+
+/** By a file that the runtime does not read: it goes by the names' endings. */
+function writable(path: string): Finding {
+  const file = join(path, `.weir-check-${process.pid}`);
+  try {
+    writeFileSync(file, "", { flag: "wx" });
+    rmSync(file);
+    return { check: "cni directory", state: "ok", detail: `${path} can be written to` };
+  } catch (thrown) {
+    const missing = codeOf(thrown) === "EACCES" ? missingCapabilities(["CAP_DAC_OVERRIDE"]) : [];
+    const why = missing.length === 0 ? "" : `: ${lackText(missing)}`;
+    return { check: "cni directory", state: "missing", detail: `${messageOf(thrown)}${why}` };
+  }
+}
+
+const API_MS_MAX = 5_000;
+
+/** One object of each kind is listed, which shows rights too. */
+async function apiServer({ credentials }: SourceOptions & { kind: "apiserver" }): Promise<Finding[]> {
+  const { listOne } = await import("../../source/apiserver/reach.ts");
+  const found = await listOne(credentials, AbortSignal.timeout(API_MS_MAX));
+  return found.map(({ kind, error }) => ({
+    check: "api server",
+    state: error === undefined ? "ok" : "missing",
+    detail: error === undefined ? `${kind}: listed` : `${kind}: ${messageOf(error)}`,
+  }));
 }
 
 type Version = readonly [major: number, minor: number];
@@ -97,13 +186,6 @@ async function mapTypes(): Promise<Outcome> {
     : ["missing", `the kernel lacks ${missing.join(", ")}`];
 }
 
-async function programs({ object }: Surroundings): Promise<Outcome> {
-  const { tryPrograms } = await import("../../datapath/probe.ts");
-  const verified = await tryPrograms(object);
-  if (verified.every((each) => each.jit)) return ["ok", `${verifiedText(verified)} pass the verifier`];
-  return ["fallback", `${verifiedText(verified)} are interpreted, several times slower; see jit`];
-}
-
 const verifiedText = (
   verified: readonly { readonly program: string; readonly instructions: number }[],
 ): string =>
@@ -117,17 +199,6 @@ async function hook(): Promise<Outcome> {
         "fallback",
         "clsact filters, since this kernel has no tcx (Linux 6.6): another's filter before ours may bypass it",
       ];
-}
-
-async function xdp({ object }: Surroundings): Promise<Outcome> {
-  const { hasProgramType, tryGuard } = await import("../../datapath/probe.ts");
-  const instead = "--from-pod-hook xdp would use tc all the same";
-  if (!hasProgramType("xdp")) return ["fallback", `the kernel has no XDP programs: ${instead}`];
-  try {
-    return ["ok", `${verifiedText(await tryGuard(object))} pass the verifier (weir run --from-pod-hook xdp)`];
-  } catch (thrown) {
-    return ["fallback", `${messageOf(thrown)}: do without --from-pod-hook xdp`];
-  }
 }
 
 const JIT = "/proc/sys/net/core/bpf_jit_enable";
