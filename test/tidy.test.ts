@@ -9,6 +9,7 @@ import { beforeAll, describe, expect, it } from "vitest";
 import { git, repositoryFiles, root, textOf } from "./tidy/files.ts";
 import { countIdioms, idiomsIn, patternOf, perThousand } from "./tidy/idioms.ts";
 import { forbiddenImports } from "./tidy/layers.ts";
+import { brokenLinks } from "./tidy/links.ts";
 
 const execFileAsync = promisify(execFile);
 
@@ -156,6 +157,25 @@ describe("the glossary", () => {
       return perThousand(count) > max ? [`${name}: ${perThousand(count).toFixed(2)}, at most ${max}`] : [];
     });
     expect(worse).toEqual([]);
+  });
+});
+
+describe("links of the documentation", () => {
+  const pages = new Map(texts.filter(([path]) => path.endsWith(".md")));
+
+  it("lead to files and headings that are there", () => {
+    expect(pages.size).toBeGreaterThan(20);
+    expect(brokenLinks(pages)).toEqual([]);
+  });
+
+  it("that lead nowhere are found, outside of code", () => {
+    const page =
+      "# Some `code`, and more\n[a](#some-code-and-more) [b](#none) [c](none.md) [d](https://x.example/)\n";
+    const code = "```\n# none\n[e](none.md)\n```\n";
+    expect(brokenLinks(new Map([["README.md", page + code]]))).toEqual([
+      "README.md: #none",
+      "README.md: none.md",
+    ]);
   });
 });
 
