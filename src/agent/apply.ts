@@ -21,19 +21,27 @@ export interface Applied {
   readonly seconds: { readonly apply: number; readonly attach: number };
 }
 
+export interface ApplyOptions {
+  readonly gate?: Gate | undefined;
+  /** Interfaces where the programs drop everything. */
+  readonly shut?: readonly number[];
+  /** Copies the flows of maps of another layout: first those that there are, then those that came meanwhile. */
+  readonly copyFlows?: ((want: State, generation: number) => Promise<void>) | undefined;
+}
+
 /**
  * 1. Write everything new beside what is in force. 2. Flip the generation. 3. Attach to new interfaces, whose entries are
  * there by now; detach from former endpoints. 4. Remove what is left over. A failure before 2 leaves the
  * old state in force, one after it the new; either way the caller reads the kernel again and goes on from there.
  *
- * After an upgrade the links run programs of another layout, over maps of its own, until 3. What is to be carried over from
- * those maps (`otherLayouts` in datapath/pins.ts) must be in this build's between 2 and 3.
+ * After an upgrade the links run programs of another layout, over maps of its own, until 3. Their flows are copied between
+ * 2 and 3, or connections would end there, and after 3 those that they have opened meanwhile.
  */
 export async function apply(
   kernel: Kernel,
   held: Held,
   want: State,
-  more: { readonly gate?: Gate; readonly shut?: readonly number[] } = {},
+  options: ApplyOptions = {},
 ): Promise<Applied> {
   const begun = performance.now();
   const changes = diff(held, want);
@@ -42,7 +50,9 @@ export async function apply(
     await kernel.maps.flip();
   }
   const attaching = performance.now();
-  const where = await attachAll(kernel, held, want, more);
+  await options.copyFlows?.(want, kernel.maps.generation());
+  const where = await attachAll(kernel, held, want, options);
+  await options.copyFlows?.(want, kernel.maps.generation());
   const attach = (performance.now() - attaching) / 1_000;
   if (!changes.empty) await kernel.maps.write(changes.cleanup);
   const seconds = { apply: (performance.now() - begun) / 1_000 - attach, attach };
@@ -54,7 +64,7 @@ async function attachAll(
   { attachments }: Kernel,
   held: Held,
   want: State,
-  { gate, shut = [] }: { readonly gate?: Gate; readonly shut?: readonly number[] },
+  { gate, shut = [] }: ApplyOptions,
 ): Promise<Pick<Applied, "gone" | "attached" | "failed">> {
   const gone: number[] = [];
   const attached = new Map<number, Attached>();

@@ -19,15 +19,16 @@ export function numberingOver(
   );
   const known = previous.incarnations.of;
   const incarnations = {
-    last: held.lastIncarnation ?? previous.incarnations.last,
-    of: new Map(
-      [...held.state.endpoints].flatMap(([ifindex, { incarnation: number, addresses }]) => {
+    last: held.lastIncarnation || previous.incarnations.last,
+    of: new Map([
+      ...known,
+      ...[...held.state.endpoints].flatMap(([ifindex, { incarnation: number, addresses }]) => {
         if (!isSameLink(ifindex)) return [];
         const before = known.get(ifindex);
         const pods = before?.number === number ? before.pods : undefined;
         return [[ifindex, { number, addresses, pods }] as const];
       }),
-    ),
+    ]),
   };
   return {
     ...NOTHING_NUMBERED,

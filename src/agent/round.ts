@@ -3,6 +3,7 @@
 import { messageOf } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
 import { attachedProgram } from "../datapath/attach.ts";
+import { type CarriedFlows, type CarryOver, openCarryOver } from "../datapath/carry-over.ts";
 import { removeOtherLayouts } from "../datapath/pins.ts";
 import type { Problem } from "../model/problem.ts";
 import { type Compiled, compile } from "../policy/compile.ts";
@@ -12,8 +13,8 @@ import type { ClaimedInterface } from "../source/interfaces.ts";
 import type { Reading } from "../source/reading.ts";
 import { type Difference, differences, differencesText, settingsDifferences } from "../state/compare.ts";
 import { type Held, settledState } from "../state/diff.ts";
-import { type Applied, apply } from "./apply.ts";
-import type { Gate } from "./gate.ts";
+import { NO_INCARNATION } from "../state/state.ts";
+import { type Applied, type ApplyOptions, apply } from "./apply.ts";
 import type { Interfaces } from "./interfaces.ts";
 import type { Kernel } from "./kernel.ts";
 import type { Meter } from "./metrics.ts";
@@ -35,6 +36,8 @@ export interface Progress {
   busySince: Date | undefined;
   /** What the last resync found to be other than it should be. */
   repaired: readonly Difference[];
+  /** Maps of another layout whose programs are still at work. */
+  carryOver?: CarryOver | undefined;
 }
 
 export interface RoundEnv {
@@ -50,9 +53,21 @@ export async function firstProgress({ maps, datapath }: Kernel): Promise<Progres
   // Programs leave with the link that they were attached to.
   const isSameLink = (ifindex: number): boolean =>
     attachedProgram(datapath.root, ifindex, "ingress") !== undefined;
+  const carryOver = await openCarryOver(datapath);
+  const carried = (carryOver?.endpoints ?? []).filter(({ ifindex }) => isSameLink(ifindex));
+  const incarnations = {
+    last: carryOver?.lastIncarnation ?? NO_INCARNATION,
+    of: new Map(
+      carried.map(({ ifindex, incarnation: number, addresses }) => [
+        ifindex,
+        { number, addresses, pods: undefined },
+      ]),
+    ),
+  };
   return {
     held,
-    numbering: numberingOver(held, NOTHING_NUMBERED, isSameLink),
+    carryOver,
+    numbering: numberingOver(held, { ...NOTHING_NUMBERED, incarnations }, isSameLink),
     force: undefined,
     problems: [],
     applied: maps.generation(),
@@ -146,8 +161,9 @@ async function bringIntoForce(
     kernel,
     progress,
     compiled,
-    interfaces.gate,
+    { gate: interfaces.gate, copyFlows: flowCopier(progress.carryOver, env.log) },
   );
+  progress.carryOver = undefined;
   env.meter?.took("apply", seconds.apply);
   env.meter?.took("attach", seconds.attach);
   problems.push(...refusalProblems(resolved.found, attached), ...attachProblems(resolved.found, failed));
@@ -187,17 +203,32 @@ async function applyOrReread(
   kernel: Kernel,
   progress: Progress,
   { state, shut }: Compiled,
-  gate: Gate | undefined,
+  options: ApplyOptions,
 ): Promise<Applied> {
   try {
     const shutInterfaces = shut.map(({ ifindex }) => ifindex);
-    return await apply(kernel, progress.held, state, {
-      ...(gate === undefined ? {} : { gate }),
-      shut: shutInterfaces,
-    });
+    return await apply(kernel, progress.held, state, { ...options, shut: shutInterfaces });
   } catch (error) {
     progress.held = await kernel.maps.read();
     progress.numbering = numberingOver(progress.held, progress.numbering);
     throw error;
   }
+}
+
+/** The second time it reports what has become of the flows of the other layout. */
+function flowCopier(carryOver: CarryOver | undefined, log: Log): ApplyOptions["copyFlows"] {
+  if (carryOver === undefined) return undefined;
+  let before: readonly CarriedFlows[] | undefined;
+  return async (want, generation) => {
+    const incarnations = new Set([...want.endpoints.values()].map(({ incarnation }) => incarnation));
+    const carried = await carryOver.copy(incarnations, generation);
+    if (before !== undefined) {
+      for (const { layout, flows, ended, lost, reason } of carried) {
+        log.info("flows of another layout are taken over", { layout, flows, ended });
+        if (reason !== undefined)
+          log.warn("flows of another layout are lost", { layout, flows: lost, reason });
+      }
+    }
+    before = carried;
+  };
 }

@@ -5,9 +5,11 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { BpfMap, BpfObject, type BpfProgram } from "bpf-ts";
 import { DIRECTIONS, type Direction } from "../base/direction.ts";
 import { codeOf, messageOf, OperationError } from "../base/errors.ts";
+import { LAYOUT_DIGEST } from "../gen/layout.ts";
 import { ensurePinned } from "./bpffs.ts";
 import { checkLayout } from "./btf.ts";
 import { type HeldInner, heldInner } from "./inner.ts";
+import { openRecord, pinRecord } from "./layout-record.ts";
 import {
   innerDirectory,
   MAP_NAMES,
@@ -45,14 +47,18 @@ export async function openDatapath(root: string, objectPath: string): Promise<Da
   const object = openObject(objectPath);
   const opened: { close(): void }[] = [object];
   try {
-    checkLayout(object, objectPath);
+    const layout = checkLayout(object, objectPath);
     for (const name of MAP_NAMES) reusePinned(object, root, name, opened);
     await object.load();
     const maps = new Map(MAP_NAMES.map((name) => [name, object.map(name)]));
     opened.push(...maps.values());
     const pinMaps = (): number =>
       [...maps].filter(([name, map]) => ensurePinned("map", map, mapPath(root, name))).length;
+    const record = openRecord(root, LAYOUT_DIGEST, layout);
+    opened.push(record);
+    const pinLayout = (): boolean => pinRecord(root, LAYOUT_DIGEST, record);
     pinMaps();
+    pinLayout();
     const programs = {
       ingress: adopt(object, root, PROGRAMS.ingress),
       egress: adopt(object, root, PROGRAMS.egress),
@@ -72,7 +78,7 @@ export async function openDatapath(root: string, objectPath: string): Promise<Da
         const pinProgram = (direction: Direction): boolean =>
           ensurePinned("program", programs[direction], programPath(root, PROGRAMS[direction]));
         const pinned = [...inners.values()].reduce((sum, inner) => sum + inner.pin(), pinMaps());
-        return pinned + DIRECTIONS.filter(pinProgram).length;
+        return pinned + Number(pinLayout()) + DIRECTIONS.filter(pinProgram).length;
       },
       close: () => {
         for (const handle of opened) handle.close();

@@ -1,6 +1,7 @@
 // Where Weir's objects are pinned, and opening what is there. The paths are the only memory between two agents.
 //
 //   ROOT/<layout digest>/maps/NAME        every map of the object
+//   ROOT/<layout digest>/layout           that layout, for later builds (layout-record.ts)
 //   ROOT/<layout digest>/inner/MAP/N-ID   the maps inside a map of maps (inner.ts)
 //   ROOT/<layout digest>/programs/NAME    from_pod and to_pod; from_pod_xdp and from_uplink where they are asked for
 //   ROOT/links/<ifindex>-<direction>      tcx links
@@ -44,6 +45,10 @@ const PINNED_PLACES = [...ENDPOINT_PLACES, ...UPLINK_PLACES];
 export type PinnedPlace = (typeof PINNED_PLACES)[number];
 
 export const mapPath = (root: string, name: string): string => join(root, LAYOUT_DIGEST, "maps", name);
+/** Of another build. */
+export const otherMapPath = (root: string, digest: string, name: string): string =>
+  join(root, digest, "maps", name);
+export const layoutRecordPath = (root: string, digest: string): string => join(root, digest, "layout");
 export const programPath = (root: string, name: string): string =>
   join(root, LAYOUT_DIGEST, "programs", name);
 export const innerDirectory = (root: string, name: string): string =>

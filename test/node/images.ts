@@ -4,7 +4,6 @@ import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import {
   copyFileSync,
-  cpSync,
   mkdirSync,
   mkdtempSync,
   readFileSync,
@@ -14,6 +13,7 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { buildRelaid, OTHER_CONSTANT } from "../support/relaid.ts";
 
 export const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 const SOURCES = fileURLToPath(new URL("image", import.meta.url));
@@ -114,28 +114,7 @@ function dockerfileConfig(): ImageConfig {
 export function writeRelaidImage(archive: string, name: string): void {
   const tree = mkdtempSync(`${archive}.tree-`);
   try {
-    for (const path of [
-      "bpf",
-      "src",
-      "tools",
-      "cni",
-      "native",
-      "package.json",
-      "package-lock.json",
-      "LICENSE",
-      "NOTICE",
-    ])
-      cpSync(join(ROOT, path), join(tree, path), { recursive: true, verbatimSymlinks: true });
-    symlinkSync(join(ROOT, "node_modules"), join(tree, "node_modules"));
-    const header = join(tree, "bpf/layout.h");
-    const text = readFileSync(header, "utf8");
-    const changed = text.replace(/\bEVENTS_NODE = \d+/, "$&1");
-    if (changed === text) throw new Error("bpf/layout.h: no constant EVENTS_NODE to change");
-    writeFileSync(header, changed);
-    const node = join(ROOT, "node_modules/.bin/node");
-    execFileSync("make", ["-C", join(tree, "bpf")], { stdio: "pipe" });
-    execFileSync(node, [join(tree, "tools/layout.ts")], { stdio: "pipe" });
-    execFileSync(node, [join(tree, "tools/build.ts")], { stdio: "pipe" });
+    buildRelaid(tree, [OTHER_CONSTANT]);
     writeWeirImage(archive, name, tree);
   } finally {
     rmSync(tree, { recursive: true });

@@ -2,6 +2,7 @@
 
 import type { Direction } from "../../base/direction.ts";
 import { addressOfV4, addressOfV6, interfaceOf, ownerOf } from "../../datapath/codec.ts";
+import { ticksNow } from "../../datapath/ticks.ts";
 import {
   DIRECTION_NAMES,
   FLOW_STATE_NAMES,
@@ -137,13 +138,4 @@ function viewer(kernel: Kernel): Viewer {
     expiresMs: (ticks) =>
       ticksPerSecond === 0 ? 0 : Math.round((Number(ticks - now) * 1_000) / ticksPerSecond),
   };
-}
-
-/**
- * The kernel's jiffies, to within a second: they started five minutes before 2^32 (INITIAL_JIFFIES of linux/jiffies.h) and,
- * like CLOCK_MONOTONIC, stop while the machine is suspended.
- */
-function ticksNow(ticksPerSecond: number): bigint {
-  const rate = BigInt(ticksPerSecond);
-  return (process.hrtime.bigint() * rate) / 1_000_000_000n + 2n ** 32n - 300n * rate;
 }

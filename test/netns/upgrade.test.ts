@@ -1,0 +1,133 @@
+// Two builds whose maps have different layouts, one after the other: connections live through the change, and are judged once more.
+
+import { mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
+import { Agent, weir } from "../../src/lab/product.ts";
+import { buildRelaid, type Edit } from "../support/relaid.ts";
+import { type Held, hold } from "./held.ts";
+import { FRIEND, FRIENDS_ONLY, NOBODY, SERVER, SERVER_V4, SERVER_V6, smallWorld } from "./small-world.ts";
+import { openWorld, type World } from "./world.ts";
+
+/** Fields of flows in another order, and of states other bits. */
+const EDITS: readonly Edit[] = [
+  [/(struct flow_v4_key \{\n)([^}]*)(\t__u32 owner;[^\n]*\n)\}/, "$1$3$2}"],
+  [/(struct flow_v6_key \{\n)(\tstruct address_v6 local;\n)(\tstruct address_v6 remote;\n)/, "$1$3$2"],
+  [
+    /struct flow \{\n(\t__u64 expires;[^\n]*\n)(\t__u32 generation;[^\n]*\n)(\tenum direction[^\n]*\n)(\tenum flow_state[^\n]*\n)(\t__u16 reserved;\n)\}/,
+    "struct flow {\n$4$3$5$2$1}",
+  ],
+  [/FLOW_REPLIED = 1,/, "FLOW_REPLIED = 32,"],
+];
+
+const FAMILIES = [
+  { family: 4, address: SERVER_V4, port: 5004 },
+  { family: 6, address: SERVER_V6, port: 5006 },
+] as const;
+
+let world: World;
+let tree: string;
+const held: Held[] = [];
+
+beforeAll(async () => {
+  tree = mkdtempSync(join(tmpdir(), "weir-relaid-"));
+  buildRelaid(tree, EDITS);
+  world = await openWorld(smallWorld("wt-upgrade", { "friends-only.yaml": FRIENDS_ONLY }));
+}, 240_000);
+
+afterAll(() => {
+  for (const each of held) each.close();
+  world?.close();
+  rmSync(tree, { recursive: true });
+});
+
+type Build = "this" | "other";
+const pathsOf = (build: Build) =>
+  build === "this" ? world.paths : { ...world.paths, bin: join(tree, "bin/weir") };
+
+let running: Agent | undefined;
+
+afterEach(() => running?.stop());
+
+async function start(build: Build): Promise<Agent> {
+  const agent = Agent.spawn(pathsOf(build), world.manifests.path, []);
+  world.lab.defer(() => agent.killNow());
+  running = agent;
+  await agent.ready();
+  return agent;
+}
+
+interface Flow {
+  readonly incarnation: number;
+  readonly protocol: string;
+  readonly local: string;
+  readonly remote: string;
+  readonly localPort: number;
+  readonly remotePort: number;
+  readonly opener: string;
+  readonly state: readonly string[];
+}
+
+/** Of the connections that are held open, from this port. */
+async function flows(build: Build, port: number): Promise<string[]> {
+  const { stdout, stderr } = await weir(pathsOf(build), ["conntrack", "list", "-o", "json"]);
+  expect(stderr).toBe("");
+  return (JSON.parse(stdout) as Flow[])
+    .filter(({ localPort, remotePort }) => remotePort === port && localPort !== port)
+    .map(({ incarnation, protocol, local, remote, localPort, remotePort, opener, state }) =>
+      [incarnation, protocol, local, localPort, remote, remotePort, opener, [...state].sort().join("+")].join(
+        " ",
+      ),
+    )
+    .sort();
+}
+
+const all = (from: "client" | "server", withinMs: number) =>
+  Promise.all(held.map((each) => each.send(from, withinMs)));
+
+describe.each<[Build, Build, number]>([
+  ["other", "this", 40_001],
+  ["this", "other", 40_002],
+])("connections under the %s build, then under the %s", (before, after, localPort) => {
+  it("live, with the state that they had", async () => {
+    const first = await start(before);
+    for (const { address, port } of FAMILIES)
+      held.push(await hold(world.lab, { client: FRIEND, server: SERVER, address, port, localPort }));
+    expect(await all("client", 20_000)).toEqual(["reached", "reached"]);
+    expect(await all("server", 20_000)).toEqual(["reached", "reached"]);
+    expect(await all("client", 20_000)).toEqual(["reached", "reached"]);
+    const known = await flows(before, localPort);
+    expect(known.map((each) => each.split(" ").at(-1))).toEqual(["confirmed+replied", "confirmed+replied"]);
+    await first.stop();
+    await start(after);
+    expect(await flows(after, localPort)).toEqual(known);
+    // The server may send nothing but answers.
+    expect(await all("server", 20_000)).toEqual(["reached", "reached"]);
+    expect(readdirSync(world.paths.bpffs).length).toBe(2);
+  });
+
+  it("end where the policy has ended meanwhile", async () => {
+    world.manifests.put("friends-only.yaml", NOBODY);
+    await start(before);
+    expect(await all("client", 1_500)).toEqual(["silent", "silent"]);
+    for (const each of held.splice(0)) each.close();
+    world.manifests.put("friends-only.yaml", FRIENDS_ONLY);
+  });
+});
+
+it("are lost where the other build has left no description of its layout, which is reported", async () => {
+  const first = await start("other");
+  for (const { address, port } of FAMILIES)
+    held.push(await hold(world.lab, { client: FRIEND, server: SERVER, address, port }));
+  await first.stop();
+  const [digest = ""] = readdirSync(world.paths.bpffs).filter((name) => name !== "links");
+  rmSync(join(world.paths.bpffs, digest, "layout"));
+  const second = await start("this");
+  expect(second.stderr).toMatch(
+    /flows of another layout are lost .*flows=[1-9]\d* reason="its layout is not known"/,
+  );
+  expect(await all("server", 1_500)).toEqual(["silent", "silent"]);
+  // A rule allows the friend's own segments: they bring their connections back.
+  expect(await all("client", 20_000)).toEqual(["reached", "reached"]);
+});
