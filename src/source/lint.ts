@@ -8,7 +8,13 @@ import type { Problem } from "../model/problem.ts";
 import type { WarningCode } from "../model/warnings.ts";
 import { assemble, type ManifestsReading } from "./manifests/assemble.ts";
 import { type FileText, listManifests, systemReason, textOfFile } from "./manifests/files.ts";
-import { type DocumentReading, type FileReading, failedReading, readText } from "./manifests/reading.ts";
+import {
+  type DocumentReading,
+  type FileReading,
+  failedReading,
+  readAll,
+  readText,
+} from "./manifests/reading.ts";
 import { type Silence, silenceOf } from "./manifests/silence.ts";
 import { templatePods } from "./manifests/templates.ts";
 import { valueAt } from "./parse/fields.ts";
@@ -126,13 +132,6 @@ function outcomeOf(file: string, content: FileText): Outcome {
   const problems = whole.problems.flatMap((problem) => silence.filter([problem], problem.line));
   const templates = documents.flatMap((document) => templatePods(document.value));
   return { reading: { ...whole, objects, problems: [...problems, ...silence.problems] }, texts, templates };
-}
-
-function readAll(steps: Generator<undefined, FileReading>): FileReading {
-  for (;;) {
-    const step = steps.next();
-    if (step.done) return step.value;
-  }
 }
 
 function textOf(object: ParsedObject, document: DocumentReading, silence: Silence): PolicyText {

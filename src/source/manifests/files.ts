@@ -4,18 +4,14 @@ import { createHash } from "node:crypto";
 import { type BigIntStats, constants } from "node:fs";
 import { type FileHandle, lstat, open, readdir, readlink, stat } from "node:fs/promises";
 import { join } from "node:path";
-import { setImmediate } from "node:timers/promises";
 import { codeOf, messageOf } from "../../base/errors.ts";
-import { type FileReading, failedReading, readText } from "./reading.ts";
+import { visible } from "../parse/text.ts";
+import { type Contents, INLINE_BYTES_MAX, readAtOnce } from "./contents.ts";
+import { decode, NOT_TEXT } from "./decode.ts";
+import { type FileReading, failedReading, NOTHING_READ } from "./reading.ts";
 
-/**
- * The largest file that is read. A megabyte of YAML takes one to two seconds, and 100 MB if it is one document; the
- * limit keeps one stray file from stopping or starving the agent. What is larger can be divided into several files.
- */
+/** The largest file that is read. What is larger can be divided into several files. */
 export const FILE_BYTES_MAX = 8 * 1024 * 1024;
-
-/** How long one file may keep the event loop from other work, as far as its division into documents allows. */
-const SLICE_MS = 20;
 
 /**
  * Time stamps of files are only as fine as the kernel's tick (10 ms at most). One that is younger than this when the
@@ -41,6 +37,14 @@ export interface Seen {
   /** Of the content: equal content is not read again. */
   readonly digest: string;
   readonly reading: FileReading;
+  /** Set while the content is being read: the signature of the file then. */
+  readonly beingRead?: string;
+}
+
+export interface LookHow {
+  readonly openForWriting?: OpenForWriting;
+  /** What reads the files' contents; without it, they are read at once. */
+  readonly contents?: Contents;
 }
 
 /**
@@ -66,14 +70,15 @@ export async function listManifests(path: string): Promise<readonly string[]> {
 export async function lookAt(
   file: string,
   known: Seen | undefined,
-  openForWriting: OpenForWriting = UNKNOWN_WRITERS,
+  how: LookHow = {},
 ): Promise<Seen | undefined> {
   try {
     const stats = await stat(file, { bigint: true });
     if (stats.isDirectory()) return undefined;
+    if (known?.beingRead === signatureOf(stats) && how.contents?.isReading(file) === true) return known;
     // A file that was open for writing may have been closed without another change.
     const isKnown = signatureOf(stats) === known?.signature && known.writing !== true;
-    return isKnown ? known : await readAt(file, known, openForWriting);
+    return isKnown ? known : await readAt(file, known, how);
   } catch (error) {
     const code = codeOf(error);
     if (code === undefined) throw error;
@@ -128,7 +133,6 @@ export const textOfStream = async (stream: AsyncIterable<Uint8Array>): Promise<F
 
 const NOT_REGULAR = "is not a regular file";
 const TOO_LARGE = `is larger than ${FILE_BYTES_MAX} bytes, the most that is read`;
-const NOT_TEXT = "is not UTF-8 text";
 
 function textOf(bytes: Buffer | undefined): FileText {
   if (bytes === undefined) return { ok: false, reason: TOO_LARGE };
@@ -136,7 +140,11 @@ function textOf(bytes: Buffer | undefined): FileText {
   return text === undefined ? { ok: false, reason: NOT_TEXT } : { ok: true, text };
 }
 
-async function readAt(file: string, known: Seen | undefined, openForWriting: OpenForWriting): Promise<Seen> {
+async function readAt(
+  file: string,
+  known: Seen | undefined,
+  { openForWriting = UNKNOWN_WRITERS, contents }: LookHow,
+): Promise<Seen> {
   // Opening a FIFO for reading would wait for a writer.
   const handle = await open(file, constants.O_RDONLY | constants.O_NONBLOCK);
   try {
@@ -148,15 +156,20 @@ async function readAt(file: string, known: Seen | undefined, openForWriting: Ope
     if (!stats.isFile()) return unreadable(file, NOT_REGULAR, of);
     if (known !== undefined && signature === known.signature)
       return { ...known, writing: openForWriting(handle.fd) };
+    const unread = { ...of, signature: `${signature}, unread`, digest: "", writing: true } as const;
+    const last = { ...(known?.reading ?? NOTHING_READ), file: visible(file) };
+    // What does not count before it is closed need not be read before, where that costs anything.
+    if (known !== undefined && stats.size > INLINE_BYTES_MAX && openForWriting(handle.fd) === true)
+      return { ...unread, reading: last };
     const bytes = await readBounded(chunksOf(handle));
     if (bytes === undefined) return unreadable(file, TOO_LARGE, of);
     // After the reading: a writer that has closed the file before has written all that was read, or changed its stamps.
     const writing = openForWriting(handle.fd);
     const digest = digestOf(bytes);
     if (digest === known?.digest) return { ...known, ...of, writing };
-    const text = decode(bytes);
-    if (text === undefined) return { ...unreadable(file, NOT_TEXT, of), writing };
-    return { ...of, writing, digest, reading: await readInSlices(file, text) };
+    const reading = await (contents ?? readAtOnce).of(file, bytes, digest);
+    if (reading === undefined) return { ...unread, reading: last, beingRead: signatureOf(stats) };
+    return { ...of, writing, digest, reading };
   } finally {
     await handle.close();
   }
@@ -193,27 +206,6 @@ async function readBounded(chunks: AsyncIterable<Uint8Array>): Promise<Buffer | 
     kept.push(chunk);
   }
   return Buffer.concat(kept, total);
-}
-
-function decode(bytes: Buffer): string | undefined {
-  try {
-    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
-  } catch {
-    return undefined;
-  }
-}
-
-/** Reads the text of a file, and leaves the event loop to others between its documents. */
-export async function readInSlices(file: string, text: string): Promise<FileReading> {
-  const steps = readText(file, text);
-  let until = performance.now() + SLICE_MS;
-  for (;;) {
-    const step = steps.next();
-    if (step.done) return step.value;
-    if (performance.now() < until) continue;
-    await setImmediate();
-    until = performance.now() + SLICE_MS;
-  }
 }
 
 /** What the entries of a mounted ConfigMap lead through: the kubelet removes those that dangle a moment after the switch. */

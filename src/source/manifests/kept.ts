@@ -4,7 +4,8 @@ import { mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promise
 import { join, resolve } from "node:path";
 import { codeOf, messageOf } from "../../base/errors.ts";
 import type { Problem } from "../../model/problem.ts";
-import { bytesOfFile, digestOf, readInSlices, type Seen, textOfFile } from "./files.ts";
+import type { Contents } from "./contents.ts";
+import { bytesOfFile, digestOf, type Seen } from "./files.ts";
 import { hasErrors } from "./lastgood.ts";
 import type { Memory } from "./memory.ts";
 import type { FileReading } from "./reading.ts";
@@ -34,7 +35,11 @@ const NOTHING_KEPT: KeptCopies = {
 const isGood = (reading: FileReading): boolean => !reading.failed && !reading.blank && !hasErrors(reading);
 
 /** Copies in a directory of their own, of the manifests at a path; none at all without a directory. */
-export function openKept(directory: string | undefined, path: string): KeptCopies {
+export function openKept(
+  directory: string | undefined,
+  path: string,
+  contents: Pick<Contents, "whole">,
+): KeptCopies {
   if (directory === undefined) return NOTHING_KEPT;
   /** Digest and size of each copy that this process has made, by its name. */
   const copies = new Map<string, { readonly digest: string; readonly bytes: number }>();
@@ -90,11 +95,11 @@ export function openKept(directory: string | undefined, path: string): KeptCopie
   return {
     restore: async (seen) => {
       const restored = new Map<string, FileReading>();
-      for (const [file, { reading, writing }] of seen) {
-        if (isGood(reading) && writing !== true) continue;
-        const content = await textOfFile(join(directory, nameOf(file)));
+      for (const [file, { reading, writing, beingRead }] of seen) {
+        if ((isGood(reading) && writing !== true) || beingRead !== undefined) continue;
+        const content = await bytesOfFile(join(directory, nameOf(file)));
         if (!content.ok) continue;
-        const kept = await readInSlices(file, content.text);
+        const kept = await contents.whole(file, content.bytes);
         if (isGood(kept)) restored.set(file, kept);
       }
       return restored;

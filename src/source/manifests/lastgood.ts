@@ -46,6 +46,18 @@ export function whileWritten(previous: FileReading): FileReading {
   return { ...previous, problems: [...previous.problems, problem] };
 }
 
+/** The same of a file whose content takes long to read. */
+export function whileRead(previous: FileReading): FileReading {
+  const effect = previous.objects.length === 0 ? "nothing of it is in force yet" : staysInForce(previous);
+  const problem: Problem = {
+    severity: "warning",
+    file: previous.file,
+    reason: "is still being read",
+    effect,
+  };
+  return { ...previous, problems: [...previous.problems, problem] };
+}
+
 const emptied = (previous: FileReading): Problem => ({
   severity: "error",
   file: previous.file,

@@ -4,7 +4,7 @@ import { readlink, stat } from "node:fs/promises";
 import { join } from "node:path";
 import type { Problem } from "../../model/problem.ts";
 import { visible } from "../parse/text.ts";
-import { listManifests, lookAt, type OpenForWriting, type Seen, systemReason } from "./files.ts";
+import { type LookHow, listManifests, lookAt, type Seen, systemReason } from "./files.ts";
 
 export type Look =
   | {
@@ -28,10 +28,10 @@ export type Known = (file: string) => Seen | undefined;
  * Looks at every file, reading those that are not as they are known. All files of a mounted ConfigMap are of one
  * version: where the version is switched during the look, it is repeated.
  */
-export async function lookAtAll(path: string, known: Known, openForWriting?: OpenForWriting): Promise<Look> {
+export async function lookAtAll(path: string, known: Known, how: LookHow): Promise<Look> {
   for (let attempt = 1; ; attempt += 1) {
     const version = await versionOf(path);
-    const look = await lookOnce(path, known, openForWriting);
+    const look = await lookOnce(path, known, how);
     if (!look.ok) return look;
     if (version === (await versionOf(path)) || attempt === SWITCHES_MAX) return { ...look, version };
   }
@@ -41,7 +41,7 @@ export async function lookAtAll(path: string, known: Known, openForWriting?: Ope
 const versionOf = (path: string): Promise<string | undefined> =>
   readlink(join(path, "..data")).catch(() => undefined);
 
-async function lookOnce(path: string, known: Known, openForWriting: OpenForWriting | undefined) {
+async function lookOnce(path: string, known: Known, how: LookHow) {
   let files: readonly string[];
   let identity: string;
   try {
@@ -52,9 +52,10 @@ async function lookOnce(path: string, known: Known, openForWriting: OpenForWriti
     const reason = `cannot be read: ${systemReason(error)}`;
     return { ok: false, problem: { severity: "error", file: visible(path), reason } } as const;
   }
+  how.contents?.forgetOthers(new Set(files));
   const seen = new Map<string, Seen>();
   for (const file of files) {
-    const look = await lookAt(file, known(file), openForWriting);
+    const look = await lookAt(file, known(file), how);
     if (look !== undefined) seen.set(file, look);
   }
   return { ok: true, seen, identity } as const;

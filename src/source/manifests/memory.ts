@@ -2,7 +2,7 @@
 
 import type { ParsedObject } from "../parse.ts";
 import type { Seen } from "./files.ts";
-import { hasErrors, keepLastGood, objectsLost, whileWritten } from "./lastgood.ts";
+import { hasErrors, keepLastGood, objectsLost, whileRead, whileWritten } from "./lastgood.ts";
 import type { FileReading } from "./reading.ts";
 
 /** A reading that takes something away, or is faulty, counts once the file has stayed so for this long. */
@@ -13,6 +13,9 @@ export const HOLD_MAX_MS = 750;
 
 /** Where it cannot be known whether a file is open for writing, a change counts once the file has stayed so for this long. */
 export const QUIET_MS = 1_000;
+
+/** Reading a file is reported where it takes longer. */
+const READ_REPORTED_MS = 5_000;
 
 interface Remembered {
   /** The newest look; undefined where the file was gone. */
@@ -62,7 +65,7 @@ export function firstMemory(
     const inForce = keepLastGood(undefined, reading);
     return [
       file,
-      { seen: look, counted: reading, inForce, shown: writing === true ? whileRead(inForce) : inForce },
+      { seen: look, counted: reading, inForce, shown: writing === true ? whileFilled(inForce) : inForce },
     ];
   });
   return restored.size === 0 ? new Map(memory) : advance(new Map(memory), seen, { now });
@@ -71,7 +74,7 @@ export function firstMemory(
 const NOTHING_RESTORED = { now: 0, restored: new Map<string, FileReading>() };
 
 /** A file that is open for writing and counts nevertheless, as there is nothing else. */
-const whileRead = (reading: FileReading): FileReading => ({
+const whileFilled = (reading: FileReading): FileReading => ({
   ...reading,
   problems: [
     ...reading.problems,
@@ -125,18 +128,23 @@ function advanceFile(
   const since = previous.held?.since ?? now;
   const changedAt = changed ? now : (previous.held?.changedAt ?? now);
   if (isHeld(previous, seen, { switched, quietMs: now - changedAt, heldMs: now - since })) {
-    // What is only opened is not reported before it takes longer than writing does.
-    const isReported = seen?.writing === true && now - since >= SETTLE_MS;
-    const shown = !isReported
-      ? previous.inForce
-      : previous.held !== undefined && previous.shown !== previous.inForce
-        ? previous.shown
-        : whileWritten(previous.inForce);
+    const shown = shownWhileHeld(previous, seen, now - since);
     return { ...previous, seen, shown, held: { since, changedAt } };
   }
   if (seen === undefined) return undefined;
   const inForce = keepLastGood(previous.inForce, seen.reading);
   return { seen, counted: seen.reading, inForce, shown: inForce };
+}
+
+/** What is only opened, or short, is not reported before it takes longer than that mostly does. */
+function shownWhileHeld(previous: Remembered, seen: Seen | undefined, heldMs: number): FileReading {
+  const isBeingRead = seen?.beingRead !== undefined;
+  const isReported = seen?.writing === true && heldMs >= (isBeingRead ? READ_REPORTED_MS : SETTLE_MS);
+  if (!isReported) return previous.inForce;
+  const wasBeingRead = previous.seen?.beingRead !== undefined;
+  if (wasBeingRead === isBeingRead && previous.held !== undefined && previous.shown !== previous.inForce)
+    return previous.shown;
+  return isBeingRead ? whileRead(previous.inForce) : whileWritten(previous.inForce);
 }
 
 function isHeld(

@@ -23,6 +23,16 @@ export interface FileReading {
 /** A comment by which a file says that it is empty on purpose. */
 export const EMPTY_MARK = "weir.dev/empty";
 
+/** What there is before anything was read. */
+export const NOTHING_READ: FileReading = {
+  file: "",
+  objects: [],
+  problems: [],
+  failed: false,
+  blank: true,
+  isMarkedEmpty: false,
+};
+
 const SYNTAX_EFFECT = "the document is ignored";
 
 /** A reading that came to nothing. */
@@ -73,6 +83,14 @@ export function* readText(
 /** An empty document, or a list that was cut off before its items: `items: []` says that there are none. */
 const isBlank = (value: unknown): boolean =>
   value === null || (isMap(value) && Object.hasOwn(value, "items") && value["items"] === null);
+
+/** Reads a text in one go. */
+export function readAll(steps: Generator<undefined, FileReading>): FileReading {
+  for (;;) {
+    const step = steps.next();
+    if (step.done) return step.value;
+  }
+}
 
 /** Whether a comment says that there is nothing on purpose. */
 export const hasEmptyMark = (text: string): boolean =>

@@ -9,10 +9,12 @@ import type { Problem } from "../../model/problem.ts";
 import { visible } from "../parse/text.ts";
 import { createAlarm } from "./alarm.ts";
 import { assemble, type ManifestsReading, unreadable } from "./assemble.ts";
+import { openContents } from "./contents.ts";
 import { type OpenForWriting, type Seen, systemReason } from "./files.ts";
 import { openKept } from "./kept.ts";
 import { type Look, lookAtAll } from "./look.ts";
 import { advance, firstMemory, heldSince, type Memory, readingsIn, seenIn } from "./memory.ts";
+import type { ReaderLimits } from "./readers.ts";
 import { EMPTY_MARK, type FileReading } from "./reading.ts";
 
 /**
@@ -44,6 +46,8 @@ export interface WatchOptions {
   readonly openForWriting?: OpenForWriting;
   /** The directory in which the last good content of files outlives this process; without it, it does not. */
   readonly kept?: string;
+  /** Of the processes that read files. */
+  readonly limits?: ReaderLimits;
 }
 
 /** The effect of a path that could not be read yet. */
@@ -58,7 +62,7 @@ export async function watchManifests(path: string, options: WatchOptions): Promi
   const { onChange, signal, rescanMs = RESCAN_MS } = options;
   const alarm = createAlarm(signal);
   const follower = createFollower(path, alarm.ring);
-  const looker = openLooker(path, options);
+  const looker = openLooker(path, options, alarm.ring);
   let reported: string | undefined;
   let shown: readonly FileReading[] = [];
   try {
@@ -78,6 +82,7 @@ export async function watchManifests(path: string, options: WatchOptions): Promi
     }
   } finally {
     follower.close();
+    looker.close();
   }
 }
 
@@ -86,12 +91,16 @@ export async function watchManifests(path: string, options: WatchOptions): Promi
  * read is a Problem.
  */
 export async function readOnce(path: string, options: LookOptions = {}): Promise<ManifestsReading> {
-  const looker = openLooker(path, options);
-  for (;;) {
-    const { memory, problems, isAwaited, isUnfinished } = await looker.look();
-    if (memory === undefined && !isUnfinished) return unreadable(problems);
-    if (memory !== undefined && !isAwaited) return assemble(readingsIn(memory), problems);
-    await sleep(RELOOK_MS);
+  const looker = openLooker(path, options, () => undefined);
+  try {
+    for (;;) {
+      const { memory, problems, isAwaited, isUnfinished } = await looker.look();
+      if (memory === undefined && !isUnfinished) return unreadable(problems);
+      if (memory !== undefined && !isAwaited) return assemble(readingsIn(memory), problems);
+      await sleep(RELOOK_MS);
+    }
+  } finally {
+    looker.close();
   }
 }
 
@@ -107,11 +116,13 @@ interface Looked {
   readonly isUnfinished: boolean;
 }
 
-export type LookOptions = Pick<WatchOptions, "openForWriting" | "kept">;
+export type LookOptions = Pick<WatchOptions, "openForWriting" | "kept" | "limits">;
 
-/** Looks again and again, and remembers. */
-function openLooker(path: string, { openForWriting, kept: keptIn }: LookOptions) {
-  const kept = openKept(keptIn, path);
+/** Looks again and again, and remembers. `onRead` says that there is more to see. */
+function openLooker(path: string, { openForWriting, kept: keptIn, limits }: LookOptions, onRead: () => void) {
+  const contents = openContents(onRead, limits);
+  const kept = openKept(keptIn, path, contents);
+  const how = { contents, ...(openForWriting === undefined ? {} : { openForWriting }) };
   const begun = performance.now();
   const file = visible(path);
   let memory: Memory | undefined;
@@ -133,7 +144,10 @@ function openLooker(path: string, { openForWriting, kept: keptIn }: LookOptions)
   async function firstSnapshot(seen: ReadonlyMap<string, Seen>, now: number): Promise<Memory | undefined> {
     early = seen;
     const restored = await kept.restore(seen);
-    const isWaiting = now - begun < FIRST_WRITERS_MS && writtenOf(seen, restored).length > 0;
+    const unfinished = unfinishedIn(seen, restored);
+    const isWaiting =
+      unfinished.some(({ beingRead }) => beingRead !== undefined) ||
+      (now - begun < FIRST_WRITERS_MS && unfinished.length > 0);
     return isWaiting ? undefined : firstMemory(seen, { now, restored });
   }
 
@@ -156,7 +170,7 @@ function openLooker(path: string, { openForWriting, kept: keptIn }: LookOptions)
   return {
     look: async (): Promise<Looked> => {
       const started = performance.now();
-      const found = await lookAtAll(path, knownOf, openForWriting);
+      const found = await lookAtAll(path, knownOf, how);
       const now = performance.now();
       const looked = { lookMs: now - started, isAwaited: true, isUnfinished: false };
       if (!found.ok) return { ...looked, memory, problems: [failed(found.problem)] };
@@ -170,8 +184,10 @@ function openLooker(path: string, { openForWriting, kept: keptIn }: LookOptions)
       }
       memory = await advanced(found, now);
       if (memory === undefined) {
-        const problems = writtenOf(seen, new Map()).map(({ reading }) =>
-          failed({ severity: "error", file: reading.file, reason: "is open for writing" }),
+        const problems = unfinishedIn(seen, new Map()).map(({ reading: { file: of }, beingRead }) =>
+          beingRead === undefined
+            ? failed({ severity: "error", file: of, reason: "is open for writing" })
+            : failed({ severity: "warning", file: of, reason: "is still being read" }),
         );
         return { ...looked, memory, problems, isUnfinished: true };
       }
@@ -189,11 +205,15 @@ function openLooker(path: string, { openForWriting, kept: keptIn }: LookOptions)
         isAwaited: since !== undefined && now - since < RELOOK_FOR_MS,
       };
     },
+    close: () => contents.close(),
   };
 }
 
-/** The files that are open for writing, and of which nothing earlier is known. */
-const writtenOf = (seen: ReadonlyMap<string, Seen>, known: ReadonlyMap<string, unknown>): readonly Seen[] =>
+/** The files that are open for writing or being read, and of which nothing earlier is known. */
+const unfinishedIn = (
+  seen: ReadonlyMap<string, Seen>,
+  known: ReadonlyMap<string, unknown>,
+): readonly Seen[] =>
   [...seen].flatMap(([file, each]) => (each.writing === true && !known.has(file) ? each : []));
 
 /** That nothing is enforced is seldom meant, and never goes unreported, unless a file says that it is, or has problems itself. */

@@ -3,17 +3,11 @@
 import type { Peer, Policy, PortMatch, Rule } from "../../../src/model/policy.ts";
 import { type Problem, problemText } from "../../../src/model/problem.ts";
 import { selectorText } from "../../../src/model/selector.ts";
-import { type FileReading, readText } from "../../../src/source/manifests/reading.ts";
+import { type FileReading, readAll, readText } from "../../../src/source/manifests/reading.ts";
 import type { ParsedObject } from "../../../src/source/parse.ts";
 
 /** The reading of a text, as that of a file of this name. */
-export function readingOf(text: string, file = "x.yaml"): FileReading {
-  const steps = readText(file, text);
-  for (;;) {
-    const step = steps.next();
-    if (step.done) return step.value;
-  }
-}
+export const readingOf = (text: string, file = "x.yaml"): FileReading => readAll(readText(file, text));
 
 export const problemsIn = (reading: FileReading): readonly Problem[] => [
   ...reading.objects.flatMap((object) => object.problems),
