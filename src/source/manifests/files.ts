@@ -45,6 +45,8 @@ export interface LookHow {
   readonly openForWriting?: OpenForWriting;
   /** What reads the files' contents; without it, they are read at once. */
   readonly contents?: Contents;
+  /** The last good content of a file, where it is kept. */
+  readonly lastGood?: (file: string) => Promise<Uint8Array | undefined>;
 }
 
 /**
@@ -143,7 +145,7 @@ function textOf(bytes: Buffer | undefined): FileText {
 async function readAt(
   file: string,
   known: Seen | undefined,
-  { openForWriting = UNKNOWN_WRITERS, contents }: LookHow,
+  { openForWriting = UNKNOWN_WRITERS, contents, lastGood }: LookHow,
 ): Promise<Seen> {
   // Opening a FIFO for reading would wait for a writer.
   const handle = await open(file, constants.O_RDONLY | constants.O_NONBLOCK);
@@ -167,6 +169,8 @@ async function readAt(
     const writing = openForWriting(handle.fd);
     const digest = digestOf(bytes);
     if (digest === known?.digest) return { ...known, ...of, writing };
+    if (isCutOff(bytes, await lastGood?.(file)))
+      return { ...of, writing, digest, reading: failedReading(file, CUT_OFF) };
     const reading = await (contents ?? readAtOnce).of(file, bytes, digest);
     if (reading === undefined) return { ...unread, reading: last, beingRead: signatureOf(stats) };
     return { ...of, writing, digest, reading };
@@ -174,6 +178,23 @@ async function readAt(
     await handle.close();
   }
 }
+
+const CUT_OFF = "is cut off in the middle of a line";
+
+/**
+ * Whether this is the beginning of the last good content, and ends in the middle of a line where that one did not. What is left
+ * may be valid, and say something else: a port 8 of 8080.
+ */
+const isCutOff = (bytes: Buffer, last: Uint8Array | undefined): boolean =>
+  last !== undefined &&
+  bytes.length > 0 &&
+  bytes.length < last.length &&
+  bytes.at(-1) !== LINE_END &&
+  last.at(-1) === LINE_END &&
+  bytes.length !== last.length - 1 &&
+  bytes.equals(last.subarray(0, bytes.length));
+
+const LINE_END = 0x0a;
 
 export const digestOf = (content: Uint8Array | string): string =>
   createHash("sha256").update(content).digest("hex");

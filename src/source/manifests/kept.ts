@@ -16,6 +16,8 @@ export const KEPT_BYTES_MAX = 32 * 1024 * 1024;
 export interface KeptCopies {
   /** What copies of those files say that cannot be gone by as they are now. */
   restore(seen: ReadonlyMap<string, Seen>): Promise<ReadonlyMap<string, FileReading>>;
+  /** The copy of a file. */
+  contentOf(file: string): Promise<Uint8Array | undefined>;
   /** Which directory held manifests last, under this path. */
   directory(): Promise<string | undefined>;
   /** Copies what counts and is not copied yet, and removes copies of files that are gone. */
@@ -26,6 +28,7 @@ export interface KeptCopies {
 
 const NOTHING_KEPT: KeptCopies = {
   restore: async () => new Map(),
+  contentOf: async () => undefined,
   directory: async () => undefined,
   save: async () => undefined,
   problem: () => undefined,
@@ -45,8 +48,18 @@ export function openKept(
   const copies = new Map<string, { readonly digest: string; readonly bytes: number }>();
   let problem: Problem | undefined;
   let keptIdentity: string | undefined;
-  const nameOf = (file: string): string => digestOf(resolve(file)).slice(0, 32);
+  const names = new Map<string, string>();
+  const nameOf = (file: string): string => {
+    const name = names.get(file) ?? digestOf(resolve(file)).slice(0, 32);
+    names.set(file, name);
+    return name;
+  };
   const identityFile = `${nameOf(path)}.directory`;
+
+  async function contentOf(file: string): Promise<Uint8Array | undefined> {
+    const content = await bytesOfFile(join(directory ?? "", nameOf(file)));
+    return content.ok ? content.bytes : undefined;
+  }
 
   async function write(name: string, content: Uint8Array | string): Promise<void> {
     await mkdir(directory ?? "", { recursive: true, mode: 0o700 });
@@ -73,17 +86,17 @@ export function openKept(
       await write(identityFile, identity);
       keptIdentity = identity;
     }
-    const names = new Set([identityFile]);
+    const wanted = new Set([identityFile]);
     let left = 0;
     for (const [file, { seen, counted, held }] of memory) {
       const name = nameOf(file);
-      names.add(name);
+      wanted.add(name);
       const counts = held === undefined && seen !== undefined && seen.reading === counted;
       if (!counts || !isGood(seen.reading) || copies.get(name)?.digest === seen.digest) continue;
       if (!(await copy(file, seen.digest))) left += 1;
     }
     for (const name of await namesIn(directory ?? "")) {
-      if (names.has(name)) continue;
+      if (wanted.has(name)) continue;
       await rm(join(directory ?? "", name), { force: true });
       copies.delete(name);
     }
@@ -93,13 +106,14 @@ export function openKept(
   }
 
   return {
+    contentOf,
     restore: async (seen) => {
       const restored = new Map<string, FileReading>();
       for (const [file, { reading, writing, beingRead }] of seen) {
         if ((isGood(reading) && writing !== true) || beingRead !== undefined) continue;
-        const content = await bytesOfFile(join(directory, nameOf(file)));
-        if (!content.ok) continue;
-        const kept = await contents.whole(file, content.bytes);
+        const content = await contentOf(file);
+        if (content === undefined) continue;
+        const kept = await contents.whole(file, content);
         if (isGood(kept)) restored.set(file, kept);
       }
       return restored;

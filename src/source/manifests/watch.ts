@@ -122,7 +122,11 @@ export type LookOptions = Pick<WatchOptions, "openForWriting" | "kept" | "limits
 function openLooker(path: string, { openForWriting, kept: keptIn, limits }: LookOptions, onRead: () => void) {
   const contents = openContents(onRead, limits);
   const kept = openKept(keptIn, path, contents);
-  const how = { contents, ...(openForWriting === undefined ? {} : { openForWriting }) };
+  const how = {
+    contents,
+    lastGood: kept.contentOf,
+    ...(openForWriting === undefined ? {} : { openForWriting }),
+  };
   const begun = performance.now();
   const file = visible(path);
   let memory: Memory | undefined;

@@ -116,6 +116,25 @@ const STAYS = "the 2 objects of its last good reading stay in force";
 const EMPTY = `manifests/p.yaml: is empty; remove the file to remove its objects, or write the comment # weir.dev/empty into it; ${STAYS}`;
 const OPEN = `manifests/p.yaml: is open for writing; ${STAYS}`;
 
+const BLOCK = `apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata:
+  namespace: shop
+  name: c
+spec:
+  podSelector:
+    matchLabels:
+      app: web
+  ingress:
+  - from:
+    - ipBlock:
+        cidr: 10.0.0.0/8
+        except:
+        - 10.1.0.0/16
+    ports:
+    - port: 8080
+`;
+
 /** What is done to a file that holds the policies a and b, what is in force then, and the problem. */
 const CHANGES: readonly (readonly [string, () => unknown, string, string | RegExp | undefined])[] = [
   ["truncated", () => truncateSync(at("p.yaml")), "a b", EMPTY],
@@ -124,7 +143,7 @@ const CHANGES: readonly (readonly [string, () => unknown, string, string | RegEx
     "cut off in a word",
     () => writeFileSync(at("p.yaml"), `${HALF}spec: { pod`),
     "a b",
-    /not valid YAML.*stay in force$/,
+    /(not valid YAML|cut off).*stay in force$/,
   ],
   [
     "cut off between lines",
@@ -136,7 +155,7 @@ const CHANGES: readonly (readonly [string, () => unknown, string, string | RegEx
     "cut off by truncation",
     () => truncateSync(at("p.yaml"), OLD.length - 10),
     "a b",
-    /not valid YAML.*stay in force$/,
+    /(not valid YAML|cut off).*stay in force$/,
   ],
   [
     "no text any more",
@@ -149,7 +168,12 @@ const CHANGES: readonly (readonly [string, () => unknown, string, string | RegEx
   ["of other content, and still open elsewhere", () => appended(), "a b", OPEN],
   ["open elsewhere, and unchanged", () => writer("p.yaml", "<>"), "a b", undefined],
   ["replaced by an empty file", () => moveOver(""), "a b", EMPTY],
-  ["replaced by half a file", () => moveOver(`${HALF}spec: { pod`), "a b", /not valid YAML.*stay in force$/],
+  [
+    "replaced by half a file",
+    () => moveOver(`${HALF}spec: { pod`),
+    "a b",
+    /(not valid YAML|cut off).*stay in force$/,
+  ],
   ["replaced by a whole file", () => moveOver(named("c")), "c", undefined],
   ["rewritten in place", () => writeFileSync(at("p.yaml"), named("c")), "c", undefined],
   ["truncated, and its objects in another file", () => moved(), "a b", /p\.yaml: is empty/],
@@ -363,4 +387,48 @@ test("once: an emptied file is what it was at the time before, and is reported",
   truncateSync(at("p.yaml"));
   const reading = await readManifests(directory, how);
   expect([namesIn(reading), linesIn(reading)]).toEqual(["a b", [EMPTY]]);
+});
+
+describe("a file that is cut off at any byte", () => {
+  const text = `${named("a")}---\n${BLOCK}`;
+  const start = named("a").length + 4;
+  // Not right behind the end of a line: a shorter file may end there.
+  const cut = Array.from({ length: BLOCK.length - 1 }, (_, index) => start + index).filter(
+    (length) => text[length - 1] !== "\n",
+  );
+
+  test.each([
+    ["in place", (content: string) => writeFileSync(at("p.yaml"), content)],
+    ["and put in the place of the old one", (content: string) => moveOver(content)],
+  ])("in the middle of a line, %s: stays as it was, and is reported", async (_, put) => {
+    writeFileSync(at("p.yaml"), text);
+    const whole = JSON.stringify([
+      ...(await readManifests(directory, { kept: join(base, "kept") })).cluster.policies.keys(),
+    ]);
+    // Every seventh: they differ in what is left, and each takes a third of a second.
+    for (const length of cut.filter((_each, index) => index % 7 === 3)) {
+      put(text.slice(0, length));
+      const reading = await readManifests(directory, {
+        kept: join(base, "kept"),
+        openForWriting: isOpenForWriting,
+      });
+      expect(JSON.stringify([...reading.cluster.policies.keys()])).toBe(whole);
+      expect(reading.cluster.policies.get("shop/c")?.rules.ingress[0]).toMatchObject({
+        peers: [{ kind: "block", except: [{ text: "10.1.0.0/16" }] }],
+        ports: [{ first: 8080, last: 8080 }],
+      });
+      expect(linesIn(reading)).toEqual([`manifests/p.yaml: is cut off in the middle of a line; ${STAYS}`]);
+    }
+  });
+
+  test("but a shorter one that ends where a line does is what its author wants", async () => {
+    writeFileSync(at("p.yaml"), text);
+    await readManifests(directory, { kept: join(base, "kept") });
+    writeFileSync(at("p.yaml"), named("a"));
+    const reading = await readManifests(directory, { kept: join(base, "kept") });
+    expect([namesIn(reading), linesIn(reading)]).toEqual(["a", []]);
+    // Without the end of the last line it is the same text.
+    writeFileSync(at("p.yaml"), named("a").trimEnd());
+    expect(namesIn(await readManifests(directory, { kept: join(base, "kept") }))).toBe("a");
+  });
 });
