@@ -173,7 +173,10 @@ async function readAt(
       return { ...of, writing, digest, reading: failedReading(file, CUT_OFF) };
     const reading = await (contents ?? readAtOnce).of(file, bytes, digest);
     if (reading === undefined) return { ...unread, reading: last, beingRead: signatureOf(stats) };
-    return { ...of, writing, digest, reading };
+    if (reading.isTransient !== true) return { ...of, writing, digest, reading };
+    // The very same reading where nothing has changed: who compares by identity sees that.
+    const isSame = known?.reading.problems[0]?.reason === reading.problems[0]?.reason;
+    return { ...unread, writing, reading: known !== undefined && isSame ? known.reading : reading };
   } finally {
     await handle.close();
   }

@@ -119,7 +119,9 @@ export function openReaders(limits = READER_LIMITS): Readers {
         const reading = await readIn(reader, { file, bytes, limits, signal });
         if (reading.ok) keep(reader);
         else reader.kill("SIGKILL");
-        return reading.ok ? reading.value : failedReading(file, reading.reason);
+        if (reading.ok) return reading.value;
+        const failed = failedReading(file, reading.reason);
+        return reading.isTransient === true ? { ...failed, isTransient: true } : failed;
       } finally {
         done();
       }
@@ -139,15 +141,18 @@ interface Task {
 
 type Outcome =
   | { readonly ok: true; readonly value: FileReading }
-  | { readonly ok: false; readonly reason: string };
+  | { readonly ok: false; readonly reason: string; readonly isTransient?: true };
 
 function readIn(reader: ChildProcess, { file, bytes, limits, signal }: Task): Promise<Outcome> {
   const { promise, resolve } = Promise.withResolvers<Outcome>();
   const objects: ParsedObject[] = [];
   const fail = (reason: string): void => resolve({ ok: false, reason });
+  const failNow = (reason: string): void => {
+    resolve({ ok: false, reason: `cannot be read now: ${reason}`, isTransient: true });
+  };
   const post = (request: Request): void => {
     reader.send(request, (error) => {
-      if (error !== null) fail(`cannot be read: ${error.message}`);
+      if (error !== null) failNow(error.message);
     });
   };
   const onMessage = (part: Part): void => {
@@ -155,11 +160,11 @@ function readIn(reader: ChildProcess, { file, bytes, limits, signal }: Task): Pr
     if (part.rest === undefined) post({ kind: "next" });
     else resolve({ ok: true, value: { ...part.rest, objects } });
   };
-  const onError = (error: Error): void => fail(`cannot be read: ${error.message}`);
+  const onError = (error: Error): void => failNow(error.message);
   const onExit = (code: number | null, by: NodeJS.Signals | null): void => {
     const isMemory = by === "SIGABRT" || by === "SIGKILL";
     if (isMemory) fail(`takes more memory to read than there is for it (${limits.heapMib} MiB); ${DIVIDE}`);
-    else fail(`cannot be read: its reader has ended (${by ?? `exit code ${code}`})`);
+    else failNow(`its reader has ended (${by ?? `exit code ${code}`})`);
   };
   const onAbort = (): void => fail(ABANDONED);
   const before = cpuMsOf(reader);

@@ -18,6 +18,8 @@ export interface FileReading {
   readonly blank: boolean;
   /** It says that it is empty on purpose. */
   readonly isMarkedEmpty: boolean;
+  /** It failed for a reason that is not in the file, and may succeed at the next look. */
+  readonly isTransient?: true;
 }
 
 /** A comment by which a file says that it is empty on purpose. */

@@ -188,11 +188,13 @@ function openLooker(path: string, { openForWriting, kept: keptIn, limits }: Look
       }
       memory = await advanced(found, now);
       if (memory === undefined) {
-        const problems = unfinishedIn(seen, new Map()).map(({ reading: { file: of }, beingRead }) =>
-          beingRead === undefined
+        const problems = unfinishedIn(seen, new Map()).flatMap(({ reading, beingRead }) => {
+          const { file: of, isTransient } = reading;
+          if (isTransient === true) return reading.problems.map(failed);
+          return beingRead === undefined
             ? failed({ severity: "error", file: of, reason: "is open for writing" })
-            : failed({ severity: "warning", file: of, reason: "is still being read" }),
-        );
+            : failed({ severity: "warning", file: of, reason: "is still being read" });
+        });
         return { ...looked, memory, problems, isUnfinished: true };
       }
       await save(identity);
@@ -213,12 +215,15 @@ function openLooker(path: string, { openForWriting, kept: keptIn, limits }: Look
   };
 }
 
-/** The files that are open for writing or being read, and of which nothing earlier is known. */
+/** The files that are open for writing, being read or to be read again, and of which nothing earlier is known. */
 const unfinishedIn = (
   seen: ReadonlyMap<string, Seen>,
   known: ReadonlyMap<string, unknown>,
 ): readonly Seen[] =>
-  [...seen].flatMap(([file, each]) => (each.writing === true && !known.has(file) ? each : []));
+  [...seen].flatMap(([file, each]) => {
+    const isUnfinished = each.writing === true || each.reading.isTransient === true;
+    return isUnfinished && !known.has(file) ? each : [];
+  });
 
 /** That nothing is enforced is seldom meant, and never goes unreported, unless a file says that it is, or has problems itself. */
 function emptyProblem(

@@ -134,6 +134,18 @@ describe("a reader", () => {
     expect((await readers.read("x.yaml", Buffer.from(named("b")), never)).objects).toHaveLength(1);
   });
 
+  test("that ends for a reason of its own is a failure of that moment", async () => {
+    readers = openReaders();
+    const reading = readers.read("x.yaml", Buffer.from(filled("- {a: [b, c]}\n", 1_000_000)), never);
+    await until("it reads", () => readersNow().length === 1);
+    for (const pid of readersNow()) process.kill(Number(pid), "SIGTERM");
+    const { failed, isTransient, problems } = await reading;
+    expect({ failed, isTransient }).toEqual({ failed: true, isTransient: true });
+    expect(problems.map(problemText)).toEqual([
+      "x.yaml: cannot be read now: its reader has ended (SIGTERM); nothing of it is in force",
+    ]);
+  });
+
   test("ends with whoever has given up", async () => {
     readers = openReaders();
     const stop = new AbortController();
@@ -225,6 +237,17 @@ describe("while a file is read", () => {
       });
     },
   );
+
+  test("and its reader is ended, it is read by another one", async () => {
+    writeFileSync(at("small.yaml"), named("b"));
+    await watching(async (newest) => {
+      writeFileSync(at("big.yaml"), pods(3_000));
+      await until("it is read", () => readersNow().length > 0);
+      for (const pid of readersNow()) process.kill(Number(pid), "SIGTERM");
+      await until("the pods", () => newest()?.cluster.pods.size === 3_000);
+      expect(linesIn(newest() ?? expect.fail())).toEqual([]);
+    });
+  });
 
   test("of many objects, another file's change takes effect before them", async () => {
     writeFileSync(at("small.yaml"), named("b"));
