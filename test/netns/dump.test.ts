@@ -184,7 +184,7 @@ describe("maps dump", () => {
         });
       }
     }
-    expect(listed.find(({ map }) => map === "cidrs_v4")).toMatchObject({ entries: 2, max: 262_144 });
+    expect(listed.find(({ map }) => map === "cidrs_v4")).toMatchObject({ entries: 2, max: 524_288 });
   });
 
   it.each(TABLE_NAMES)("%s as a table and as bytes is readable too", async (name) => {
