@@ -124,7 +124,7 @@ static __always_inline __u8 next_state(__u8 state, const struct packet *packet, 
 	if (packet->tcp_flags & TCP_RST)
 		return state;
 	if (is_opening(packet))
-		state &= FLOW_NODE; /* a new connection between the same ports */
+		state &= FLOW_NODE | FLOW_OWN; /* a new connection between the same ports */
 	if (!from_opener)
 		state |= FLOW_REPLIED;
 	else if (state & FLOW_REPLIED)
@@ -144,8 +144,17 @@ static __always_inline bool is_steady(const struct packet *packet)
 /* Takes in a packet of the flow. Writes only what changes: the entry is shared by all CPUs. */
 static __always_inline void flow_refresh(const struct context *context, const struct packet *packet, struct flow *flow)
 {
-	__u8 state = next_state(flow->state, packet, flow->opener == context->direction);
-	__u64 expires = now() + context->node->timeouts[timeout_of(state, packet)];
+	__u8 state;
+	__u64 expires;
+
+	/*
+	 * What a pod sends does not keep the flow that it opened with itself: else the entry might outlive the one by which the kernel brings the
+	 * packet back to the pod, and that would go to the address itself, which is a node's. A segment of no connection does nothing there.
+	 */
+	if (flow->state & FLOW_OWN && context->direction == DIRECTION_EGRESS && packet->protocol != IPPROTO_TCP)
+		return;
+	state = next_state(flow->state, packet, flow->opener == context->direction);
+	expires = now() + context->node->timeouts[timeout_of(state, packet)];
 
 	/* Only ever sooner: a reset does not keep a half-open connection. */
 	if (packet->tcp_flags & TCP_RST && expires > flow->expires)

@@ -28,10 +28,23 @@ static __always_inline bool passes(enum reason reason)
 	return reason < REASON_DROPS;
 }
 
+#define FLOW_EXEMPT (FLOW_NODE | FLOW_OWN)
+
+/* Whether no policy is asked about the packet: this node itself has generated it, or the pod has, and cannot block itself. */
+static __always_inline bool exempt(const struct context *context)
+{
+	return context->local || context->returned;
+}
+
+static __always_inline enum reason exempt_reason(const struct context *context)
+{
+	return context->local ? REASON_NODE : REASON_OWN;
+}
+
 /* Whether this generation of the policy has allowed the flow, or none is asked. */
 static __always_inline bool is_current(const struct flow *flow, __u32 generation)
 {
-	return flow->generation == generation || flow->state & FLOW_NODE;
+	return flow->generation == generation || flow->state & FLOW_EXEMPT;
 }
 
 /*
@@ -69,19 +82,21 @@ static __always_inline enum reason admit(const struct context *context, const st
 }
 
 /*
- * Makes the flow of a packet that this node itself generated the node's own, so that the answers to it pass too (kubelet's
- * probes). False for one that a pod opened.
+ * Makes the flow of an exempt packet exempt, so that the answers to it pass too (kubelet's probes; what the pod tells itself, at the address that
+ * it has behind a Service). False for one that a pod opened by a packet that did not come back.
  */
 static __always_inline bool adopt(const struct context *context, const struct packet *packet,
 				  const struct flow_key *key, struct flow *flow)
 {
+	__u8 state = context->local ? FLOW_NODE : FLOW_OWN;
+
 	if (flow && flow->opener == DIRECTION_EGRESS)
 		return false;
 	if (flow) {
-		flow->state |= FLOW_NODE;
+		flow->state |= state;
 		flow_refresh(context, packet, flow);
 	} else if (!is_midstream(packet)) {
-		flow_create(context, packet, key, (struct flow){ .opener = DIRECTION_INGRESS, .state = FLOW_NODE });
+		flow_create(context, packet, key, (struct flow){ .opener = DIRECTION_INGRESS, .state = state });
 	}
 	return true;
 }
@@ -160,31 +175,31 @@ static __always_inline enum reason decide_flow(const struct context *context, co
 	struct flow *flow = NULL;
 	enum reason reason;
 
-	if (!steady && is_opening(packet) && !context->local)
+	if (!steady && is_opening(packet) && !exempt(context))
 		return open_flow(context, packet, key);
 	flow_key_of(key, context, packet, context->direction);
-	if (steady && !context->local && is_recent(context, packet, key))
+	if (steady && !exempt(context) && is_recent(context, packet, key))
 		return REASON_ESTABLISHED;
 	if (!is_opening(packet))
 		flow = flow_find(packet, key);
 	if (!steady)
 		note_flow(context, packet, key, 0);
-	if (context->local && adopt(context, packet, key, flow))
-		return REASON_NODE;
-	/* What the node opened, only the node goes on with. */
-	if (flow && flow->state & FLOW_NODE && context->direction == DIRECTION_INGRESS)
+	if (exempt(context) && adopt(context, packet, key, flow))
+		return exempt_reason(context);
+	/* What the node or the pod itself opened, nobody else goes on with. */
+	if (flow && flow->state & FLOW_EXEMPT && context->direction == DIRECTION_INGRESS)
 		flow = NULL;
-	if (!flow && is_midstream(packet) && !context->local)
+	if (!flow && is_midstream(packet) && !exempt(context))
 		return isolated(context, context->direction) ? REASON_MIDSTREAM : REASON_NOT_ISOLATED;
 	if (flow && is_current(flow, context->generation)) {
 		flow_refresh(context, packet, flow);
-		if (steady && !context->local && flow->state == (FLOW_REPLIED | FLOW_CONFIRMED))
+		if (steady && !exempt(context) && flow->state == (FLOW_REPLIED | FLOW_CONFIRMED))
 			note_flow(context, packet, key, now());
 		reason = REASON_ESTABLISHED;
 	} else {
 		reason = admit(context, packet, key, flow);
 	}
-	return context->local ? REASON_NODE : reason;
+	return exempt(context) ? exempt_reason(context) : reason;
 }
 
 /* Decides about an IP packet of an endpoint that is isolated in at least one direction. There is room for a key. */
@@ -193,8 +208,8 @@ static __always_inline enum reason decide(const struct context *context, struct 
 	enum reason reason;
 
 	if (is_later_fragment(packet)) {
-		if (context->local)
-			return REASON_NODE;
+		if (exempt(context))
+			return exempt_reason(context);
 		if (!isolated(context, context->direction))
 			return REASON_NOT_ISOLATED;
 		if (!fragment_recall(context, packet))
@@ -203,10 +218,9 @@ static __always_inline enum reason decide(const struct context *context, struct 
 	if (has_flow(packet))
 		reason = decide_flow(context, packet, key);
 	else
-		reason = context->local ? REASON_NODE : judge(context, packet, context->direction);
+		reason = exempt(context) ? exempt_reason(context) : judge(context, packet, context->direction);
 	/* Only where later ones will be asked about, so that what is denied, or passes anyway, takes no room from others. */
-	if (is_first_fragment(packet) && passes(reason) && reason != REASON_NODE &&
-	    isolated(context, context->direction))
+	if (is_first_fragment(packet) && passes(reason) && !exempt(context) && isolated(context, context->direction))
 		fragment_remember(context, packet);
 	return reason;
 }

@@ -37,6 +37,7 @@ static __always_inline bool context_of(struct context *context, hook_context *ho
 		.generation = here->generation,
 		.direction = direction,
 		.local = direction == DIRECTION_INGRESS && hook_local(hook),
+		.returned = direction == DIRECTION_INGRESS && hook_returned(hook),
 	};
 	context->owned = context->local && hook_owned(hook);
 	context->version = context->generation & 1;

@@ -40,6 +40,15 @@ static __always_inline bool hook_local(const struct __sk_buff *skb)
 	return skb->ingress_ifindex == 0;
 }
 
+/*
+ * The interface that it came in by is the last one whose device gave it to the stack: on a bridge that is the bridge, unless bridge netfilter has
+ * redirected it to a port.
+ */
+static __always_inline bool hook_returned(const struct __sk_buff *skb)
+{
+	return skb->ingress_ifindex == skb->ifindex;
+}
+
 static __always_inline bool hook_owned(const struct __sk_buff *skb)
 {
 	return skb->sk != NULL;

@@ -74,6 +74,11 @@ static __always_inline bool hook_local(__attribute__((unused)) const struct xdp_
 	return false;
 }
 
+static __always_inline bool hook_returned(__attribute__((unused)) const struct xdp_md *xdp)
+{
+	return false;
+}
+
 static __always_inline bool hook_owned(__attribute__((unused)) const struct xdp_md *xdp)
 {
 	return false;

@@ -24,6 +24,7 @@ enum reason : __u8 {
 	REASON_RELATED = 4,       /* an ICMP error about a tracked flow */
 	REASON_NEIGHBOUR = 5,     /* ARP, IPv6 neighbour discovery, MLD or IGMP */
 	REASON_AUDIT = 6,         /* policy denies it, in audit mode */
+	REASON_OWN = 7,           /* sent by the pod itself, and come back to it through a Service */
 	REASON_DROPS = 16,        /* the first one that drops */
 	REASON_DENIED = 16,       /* the pod is isolated and no rule allows it */
 	REASON_REVOKED = 17,      /* part of a flow that policy no longer allows */
@@ -74,6 +75,7 @@ enum flow_state : __u8 {
 	FLOW_FIN_OPENER = 4,
 	FLOW_FIN_OTHER = 8,
 	FLOW_NODE = 16, /* opened by this node itself: never judged */
+	FLOW_OWN = 32,  /* opened by the pod itself, whose packet has come back: never judged */
 };
 
 /*

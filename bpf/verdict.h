@@ -8,6 +8,7 @@
  *   hook_ipv6          whether the frame's type is IPv6's
  *   hook_linearise     makes the first bytes contiguous; false where it cannot
  *   hook_local         whether this node itself generated the packet, which has come in by no interface
+ *   hook_returned      whether it leaves by the interface that it came in by
  *   hook_owned         whether a socket of this node has it
  */
 #ifndef WEIR_VERDICT_H

@@ -43,6 +43,8 @@ const NO_LIMITS: Limits = new Map();
 
 export interface Traits {
   readonly limits?: Limits | undefined;
+  /** The number of a term to which everything is allowed. */
+  readonly self?: number | undefined;
   readonly isKnown?: boolean;
 }
 
@@ -50,12 +52,12 @@ export interface Traits {
 export function compilePolicy(
   side: Side | undefined,
   termNumbers: ReadonlyMap<string, number>,
-  { limits = NO_LIMITS, isKnown = true }: Traits = {},
+  { limits = NO_LIMITS, self, isKnown = true }: Traits = {},
 ): CompiledPolicy {
   const sides: readonly Clauses[] = side === undefined ? [UNRESTRICTED] : (side.candidates ?? [side]);
   const byContent = new Map(
     sides.map((each) => {
-      const grant = grantOf(each, termNumbers);
+      const grant = withSelf(grantOf(each, termNumbers), self);
       return [JSON.stringify([portSetKey(grant.others), ...listed(grant.byTerm)]), grant];
     }),
   );
@@ -69,6 +71,11 @@ export function compilePolicy(
   ]);
   return { content, others: allOf(grants.map(({ others }) => others)), grants, limits, isKnown };
 }
+
+const withSelf = (grant: Grant, self: number | undefined): Grant =>
+  self === undefined
+    ? grant
+    : { ...grant, byTerm: new Map([...grant.byTerm, [self, ALL_PORTS] as const].sort(([a], [b]) => a - b)) };
 
 type Clauses = { readonly clauses: readonly Pick<Clause, "term" | "ports">[] };
 

@@ -6,7 +6,7 @@
 
 import type { Address } from "../base/ip.ts";
 import { memo } from "../base/memo.ts";
-import type { Cluster, Pod } from "../model/cluster.ts";
+import { type Cluster, keyOf, type Pod } from "../model/cluster.ts";
 import type { Backend, Frontend } from "../model/frontends.ts";
 import { holdersOf } from "../model/ownership.ts";
 import { type Party, permits, policyVerdict, type SideVerdict, sideVerdict } from "./evaluate.ts";
@@ -43,12 +43,21 @@ export function serviceVerdict(
     const probe = { from, to, protocol: frontend.protocol, port: backend.port };
     return {
       backend,
-      verdict: policyVerdict(cluster, probe, "egress"),
+      verdict: isItself(from, to)
+        ? sideVerdict(cluster, probe, "egress")
+        : policyVerdict(cluster, probe, "egress"),
       guarded: frontend.keepsSource && isGuard(cluster, to, isEndpoint),
     };
   });
   return { leaves: leaves(cluster, from, backends), backends };
 }
+
+/** Whether both are known to be one pod, which cannot block itself. */
+export const isItself = (from: Party, to: Party): boolean =>
+  from.kind === "pod" &&
+  to.kind === "pod" &&
+  [from.rivals, to.rivals, from.pod.retained, to.pod.retained].every((each) => each === undefined) &&
+  keyOf(from.pod) === keyOf(to.pod);
 
 function leaves(cluster: Cluster, from: Party, backends: readonly BackendVerdict[]): boolean {
   if (isUnrestricted(cluster, from)) return true;

@@ -20,9 +20,11 @@ import {
   type Behind,
   behindFrontends,
   type EgressPolicy,
+  frontendsHere,
   groupFrontends,
+  selvesOf,
   sendersOf,
-  withSenders,
+  withOwnTerms,
 } from "./services.ts";
 import { isAuditedForAny, type Side, sideOfAll } from "./subjects.ts";
 
@@ -47,7 +49,7 @@ export interface Draft {
   readonly behind: readonly Behind[];
   /** Addresses of Services that are denied as a whole. */
   readonly denied: readonly Address[];
-  /** The terms by which guards know senders, and the namespaces of the senders' pods. */
+  /** The terms by which guards know senders, and pods allow themselves, with the namespaces of these pods. */
   readonly senders: ReadonlyMap<number, ReadonlySet<string>>;
 }
 
@@ -87,24 +89,39 @@ export function draftOf(
   const live = sidesIn(sides).flatMap(({ clauses }) => clauses.flatMap(({ term }) => term ?? []));
   const numbers = numberTerms(live, { known: previous.terms, nextTerm: previous.nextTerm });
   const classified = classify(cluster, numbers.terms, numbers.termNumbers, restrictions.leftOut);
-  const direct: Classes = { classified, ...numbers };
   const isKnown = (local: LocalEndpoint): boolean =>
     sendsAsItself(local) &&
     addressesOfLocal(local).every(({ text }) => classified.addresses.has(text)) &&
     !podsOf(local).some(({ namespace }) => restrictions.unguarded.has(namespace));
-  const policiesOf = compileSides(sides, { termNumbers: numbers.termNumbers, isKnown });
-  const { behind: all, limited, ...rest } = withServices(cluster, locals, { direct, policiesOf, previous });
+  const plain = compileSides(sides, { termNumbers: numbers.termNumbers, isKnown });
+  const isRestricted = [...plain.values()].some(({ egress }) => egress !== undefined);
+  const frontends = isRestricted && cluster.services.size > 0 ? frontendsHere(cluster, locals) : [];
+  const scene = { cluster, locals, frontends };
+  const selves = selvesOf(scene, classified, (ifindex) => plain.get(ifindex)?.egress).filter(
+    ({ namespaces }) => namespaces.isDisjointFrom(restrictions.unguarded),
+  );
+  const direct = withTerms({ classified, ...numbers }, selves, previous);
+  const selfOf = new Map(
+    selves.flatMap(({ key, interfaces }) =>
+      interfaces.map((ifindex) => [ifindex, direct.termNumbers.get(key) as number] as const),
+    ),
+  );
+  const policiesOf =
+    selves.length === 0 ? plain : compileSides(sides, { termNumbers: direct.termNumbers, isKnown, selfOf });
+  const found = withServices(scene, { direct, policiesOf, previous });
+  const { behind: all, limited, ...rest } = found;
+  const senders = new Map([...namespacesOf(selves, direct.termNumbers), ...found.senders]);
   const compiled =
     limited.size === 0
       ? policiesOf
-      : compileSides(sides, { termNumbers: rest.termNumbers, isKnown, limited });
+      : compileSides(sides, { termNumbers: rest.termNumbers, isKnown, selfOf, limited });
   const isDenied = ({ frontend: { address } }: Behind): boolean => restrictions.denied.has(address.text);
   const behind = restrictions.denied.size === 0 ? all : all.filter((each) => !isDenied(each));
   const denied = restrictions.denied.size === 0 ? [] : addressesOfFrontends(all.filter(isDenied));
   const termSets = distinctTermSets(rest.classified);
   const policies = new Map(policiesIn(compiled).map((policy) => [policy.content, policy]));
   const byTerm = setsByTerm(termSets.values());
-  return { sides, ...rest, termSets, policiesOf: compiled, policies, byTerm, behind, denied };
+  return { sides, ...rest, senders, termSets, policiesOf: compiled, policies, byTerm, behind, denied };
 }
 
 /** Works out what each policy allows each term set. */
@@ -121,49 +138,66 @@ interface Classes extends NumberedTerms {
 /** What guards leave to senders, by the guard's interface index. */
 type Limited = ReadonlyMap<number, Limits>;
 
+/** Pods whose addresses get a term of their own. */
+type OwnTerm = {
+  readonly key: string;
+  readonly addresses: ReadonlySet<string>;
+  readonly namespaces: ReadonlySet<string>;
+};
+
+function withTerms(direct: Classes, pods: readonly OwnTerm[], previous: Numbering): Classes {
+  if (pods.length === 0) return direct;
+  const own = pods.map(
+    ({ key }): Term => ({ key, set: { key, namespace: "", peers: [] }, resolves: undefined }),
+  );
+  const more = numberTerms(own, { known: previous.terms, nextTerm: direct.nextTerm });
+  const termNumbers = new Map([...direct.termNumbers, ...more.termNumbers]);
+  return {
+    terms: [...direct.terms, ...more.terms],
+    termNumbers,
+    nextTerm: more.nextTerm,
+    classified: withOwnTerms(direct.classified, pods, termNumbers),
+  };
+}
+
+const namespacesOf = (pods: readonly OwnTerm[], termNumbers: ReadonlyMap<string, number>): Draft["senders"] =>
+  new Map(pods.map(({ key, namespaces }) => [termNumbers.get(key) as number, namespaces]));
+
 /**
  * Services matter to pods that are isolated for egress only. Where some backends of one are denied to such a pod, and guarded
  * by endpoints of this node, the pod's addresses get a term of their own, by which the guards know it.
  */
 function withServices(
-  cluster: Cluster,
-  locals: readonly LocalEndpoint[],
+  scene: Parameters<typeof behindFrontends>[0],
   {
     direct,
     policiesOf,
     previous,
   }: { readonly direct: Classes; readonly policiesOf: Draft["policiesOf"]; readonly previous: Numbering },
 ): Classes & Pick<Draft, "behind" | "senders"> & { readonly limited: Limited } {
+  const { cluster, locals, frontends } = scene;
   const nobody = { senders: new Map(), limited: new Map() };
-  const egress = egressPolicies(locals, policiesOf);
-  if (egress.size === 0 || cluster.services.size === 0) return { ...direct, behind: [], ...nobody };
-  const behind = behindFrontends(cluster, locals, direct.classified);
+  if (frontends.length === 0) return { ...direct, behind: [], ...nobody };
+  const behind = behindFrontends(scene, direct.classified);
   const isGuarded = behind.some(({ backends }) => backends.some(({ guards }) => guards !== undefined));
   const { groups } = groupFrontends(isGuarded ? behind : [], (place) => place);
   // What an audited pod sends is not dropped by guards either.
   const enforcing = locals.filter((local) => !isAuditedForAny(cluster, local, "egress"));
   const senders = sendersOf(egressPolicies(enforcing, policiesOf).values(), groups.values());
   if (senders.length === 0) return { ...direct, behind, ...nobody };
-  const own = senders.map(
-    ({ key }): Term => ({ key, set: { key, namespace: "", peers: [] }, resolves: undefined }),
-  );
-  const more = numberTerms(own, { known: previous.terms, nextTerm: direct.nextTerm });
-  const termNumbers = new Map([...direct.termNumbers, ...more.termNumbers]);
-  const classified = withSenders(direct.classified, senders, termNumbers);
+  const known = withTerms(direct, senders, previous);
+  const { termNumbers, classified } = known;
   const limited = new Map<number, Map<number, PortSet>>();
   for (const { key, limits } of senders) {
     for (const [guard, ports] of limits) {
-      const known = limited.get(guard) ?? new Map<number, PortSet>();
-      limited.set(guard, known.set(termNumbers.get(key) as number, ports));
+      const there = limited.get(guard) ?? new Map<number, PortSet>();
+      limited.set(guard, there.set(termNumbers.get(key) as number, ports));
     }
   }
   return {
-    terms: [...direct.terms, ...more.terms],
-    termNumbers,
-    nextTerm: more.nextTerm,
-    classified,
-    behind: behindFrontends(cluster, locals, classified),
-    senders: new Map(senders.map(({ key, namespaces }) => [termNumbers.get(key) as number, namespaces])),
+    ...known,
+    behind: behindFrontends(scene, classified),
+    senders: namespacesOf(senders, termNumbers),
     limited,
   };
 }
@@ -187,12 +221,14 @@ interface SideTraits {
   readonly termNumbers: ReadonlyMap<string, number>;
   /** Whether guards can tell that it is this endpoint that sends. */
   readonly isKnown: (local: LocalEndpoint) => boolean;
+  /** Numbers of the terms by which pods allow themselves, by interface index. */
+  readonly selfOf?: ReadonlyMap<number, number>;
   readonly limited?: Limited;
 }
 
 function compileSides(
   sides: readonly EndpointSides[],
-  { termNumbers, isKnown, limited }: SideTraits,
+  { termNumbers, isKnown, selfOf, limited }: SideTraits,
 ): Map<number, CompiledSides> {
   // Endpoints share sides: each is compiled once.
   const known = new Map<string, Map<Side, CompiledPolicy>>();
@@ -208,8 +244,9 @@ function compileSides(
     return side && once(side, "ingress", () => compilePolicy(side, termNumbers));
   };
   const egressOf = (side: Side | undefined, local: LocalEndpoint): CompiledPolicy | undefined => {
-    const traits = { isKnown: isKnown(local) };
-    return side && once(side, `egress ${traits.isKnown}`, () => compilePolicy(side, termNumbers, traits));
+    const traits = { isKnown: isKnown(local), self: selfOf?.get(local.ifindex) };
+    const kind = `egress ${traits.isKnown} ${traits.self ?? ""}`;
+    return side && once(side, kind, () => compilePolicy(side, termNumbers, traits));
   };
   return new Map(
     sides.map(({ local, sides: { ingress, egress } }) => [

@@ -27,18 +27,25 @@ export interface ResolvedBackend {
   readonly guards: readonly number[] | undefined;
 }
 
-/** Every frontend of the cluster with what stands behind it on the way from this node. */
-export function behindFrontends(
-  cluster: Cluster,
-  locals: readonly LocalEndpoint[],
-  classified: Classified,
-): Behind[] {
+/** Every frontend of the cluster, with the backends on the way from this node. */
+export function frontendsHere(cluster: Cluster, locals: readonly LocalEndpoint[]): Frontend[] {
   const nodes = new Set(locals.flatMap((local) => podsOf(local).flatMap(({ node }) => node ?? [])));
+  return frontendsOf(cluster, nodes);
+}
+
+interface Scene {
+  readonly cluster: Cluster;
+  readonly locals: readonly LocalEndpoint[];
+  readonly frontends: readonly Frontend[];
+}
+
+/** Each with what stands behind it. */
+export function behindFrontends({ cluster, locals, frontends }: Scene, classified: Classified): Behind[] {
   const termsOf = termsReader(classified);
   // A guard drops by its ingress policy, so that one must be enforced.
   const guarding = locals.filter((local) => !isAuditedForAny(cluster, local, "ingress"));
   const guards = guardsOf(guarding, classified);
-  return frontendsOf(cluster, nodes).map((frontend) => ({
+  return frontends.map((frontend) => ({
     frontend,
     backends: frontend.backends.map(({ address, port }) => ({
       terms: termsOf(address),
@@ -173,6 +180,53 @@ const allows = ({ grants }: CompiledPolicy, set: TermSet, place: number): boolea
     ),
   );
 
+/** A pod behind a Service to which its policies would not let it out. It cannot block itself: its addresses get a term that they allow. */
+export interface Self {
+  readonly key: string;
+  readonly addresses: ReadonlySet<string>;
+  readonly namespaces: ReadonlySet<string>;
+  /** Its interfaces, by index. */
+  readonly interfaces: readonly number[];
+}
+
+/** `egressOf`: the policy of an endpoint, by interface index; none where nothing isolates it. */
+export function selvesOf(
+  { locals, frontends }: Pick<Scene, "locals" | "frontends">,
+  classified: Classified,
+  egressOf: (ifindex: number) => CompiledPolicy | undefined,
+): Self[] {
+  const own = new Map<string, LocalEndpoint[]>();
+  for (const local of locals) {
+    const policy = egressOf(local.ifindex);
+    if (policy === undefined || isAll(policy.others)) continue;
+    if (local.rivals !== undefined || local.pod.retained !== undefined) continue;
+    for (const { text } of addressesOfLocal(local)) {
+      if (classified.addresses.get(text)?.pod !== keyOf(local.pod)) continue;
+      own.set(text, [...(own.get(text) ?? []), local]);
+    }
+  }
+  if (own.size === 0) return [];
+  const found = new Map<string, LocalEndpoint>();
+  for (const { protocol, backends } of frontends) {
+    for (const { address, port } of backends) {
+      for (const local of own.get(address.text) ?? []) {
+        const { terms } = classified.addresses.get(address.text) as { readonly terms: TermSet };
+        const policy = egressOf(local.ifindex) as CompiledPolicy;
+        if (!allows(policy, terms, placeOf(protocol, port))) found.set(keyOf(local.pod), local);
+      }
+    }
+  }
+  return [...found].map(([key, { pod }]) => {
+    const all = [...own].filter(([, each]) => each.some((local) => local.pod === pod));
+    return {
+      key: JSON.stringify(["self", key]),
+      addresses: new Set(all.map(([text]) => text)),
+      namespaces: new Set([pod.namespace]),
+      interfaces: [...new Set(all.flatMap(([, each]) => each.map(({ ifindex }) => ifindex)))],
+    };
+  });
+}
+
 /** An egress policy and the endpoints that have it. */
 export interface EgressPolicy {
   readonly policy: CompiledPolicy;
@@ -214,14 +268,14 @@ export function sendersOf(egress: Iterable<EgressPolicy>, groups: Iterable<Servi
   );
 }
 
-/** The addresses of senders with the senders' terms among theirs. */
-export function withSenders(
+/** The addresses of these pods with the pods' terms among theirs. */
+export function withOwnTerms(
   classified: Classified,
-  senders: readonly Sender[],
+  pods: readonly Pick<Sender, "key" | "addresses">[],
   termNumbers: ReadonlyMap<string, number>,
 ): Classified {
   const addresses = new Map(classified.addresses);
-  for (const { key, addresses: own } of senders) {
+  for (const { key, addresses: own } of pods) {
     for (const text of own) {
       const entry = addresses.get(text);
       if (entry === undefined) continue;

@@ -28,6 +28,7 @@ import {
 } from "../packet/frames.ts";
 import { openWire, type Wire } from "../packet/wire.ts";
 import { address } from "../support/model.ts";
+import { attachToBridge } from "./bridged.ts";
 import { growth } from "./counted.ts";
 import { BYSTANDER, FRIEND, FRIENDS_ONLY, SERVER, STRANGER, smallWorld } from "./small-world.ts";
 import { openWorld, type World } from "./world.ts";
@@ -369,7 +370,9 @@ for (const wiring of ["ptp", "bridge"] as const) {
           // That of the MAC address before, from which the kernel would go on to ask for routers.
           ipBatch(["addr flush dev eth0 scope link"], world.lab.wire(name).netns);
         }
-        if (wiring === "bridge") attachToBridge(world);
+        const gateways = [`${GATEWAY[4].text}/24`, `${GATEWAY[6].text}/64`];
+        const wired = { bridge: BRIDGE, address: GATEWAY_MAC, names: NAMES, gateways };
+        if (wiring === "bridge") attachToBridge(world.lab, wired);
         else
           for (const name of SENDERS)
             ipBatch([
@@ -464,22 +467,4 @@ const withGateway = (each: Uint8Array, gatewayMac: readonly number[]): Uint8Arra
 
 function readdress(world: World, name: Name, mac: readonly number[]): void {
   ipBatch([`link set eth0 address ${macText(mac)}`], world.lab.wire(name).netns);
-}
-
-/** Makes all of the lab's links ports of a bridge that is the pods' gateway. */
-function attachToBridge({ lab }: World): void {
-  ipBatch([`link add ${BRIDGE} address ${GATEWAY_MAC} type bridge`]);
-  lab.defer(() => ipBatch([`link del ${BRIDGE}`]));
-  ipBatch([
-    `link set ${BRIDGE} up`,
-    `addr add ${GATEWAY[4].text}/24 dev ${BRIDGE}`,
-    `addr add ${GATEWAY[6].text}/64 dev ${BRIDGE} nodad`,
-    ...NAMES.flatMap((name) => {
-      const { link, addresses } = lab.wire(name);
-      return [
-        ...addresses.map(({ text, family }) => `route del ${text}/${family === 4 ? 32 : 128} dev ${link}`),
-        `link set ${link} master ${BRIDGE}`,
-      ];
-    }),
-  ]);
 }

@@ -194,22 +194,3 @@ describe("traffic from outside by a nodePort", () => {
     expect(await world.lab.probe("node", own)).toMatchObject({ result: "reached" });
   });
 });
-
-describe("a pod that its own Service leads back to", () => {
-  const hairpin: Rewrite = {
-    address: FAMILIES[0].vip,
-    protocol: "tcp",
-    port: 80,
-    to: { address: FAMILIES[0].web, port: 8080 },
-    masquerade: true,
-  };
-  const ask = (timeoutMs = 20_000) => world.lab.probe(WEB, probe("tcp", hairpin.address, 80, { timeoutMs }));
-
-  it("meets itself with the node's address, which its ingress policy judges", async () => {
-    world.lab.rewrite([hairpin]);
-    await agent.change(() => world.manifests.put("web.yaml", from("192.0.2.1/32")));
-    expect(await ask(SILENT_MS)).toEqual({ result: "silent" });
-    await agent.change(() => world.manifests.put("web.yaml", from(`${NODE_V4}/32`)));
-    expect(await ask()).toMatchObject({ result: "reached" });
-  });
-});

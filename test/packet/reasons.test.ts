@@ -22,7 +22,15 @@ import {
   udpSegment,
 } from "./frames.ts";
 import { useWorld } from "./table.ts";
-import { type Addresses, BOTH_FAMILIES, BRIDGE, ELSEWHERE, type PodName, THIS_NODE } from "./world.ts";
+import {
+  type Addresses,
+  BOTH_FAMILIES,
+  BRIDGE,
+  ELSEWHERE,
+  ITSELF,
+  type PodName,
+  THIS_NODE,
+} from "./world.ts";
 
 const world = useWorld();
 afterEach(() => world().enforce());
@@ -68,6 +76,7 @@ const PRODUCERS: Readonly<Record<string, Readonly<Record<Direction, Producer | t
     return way.ask("both", way.frame("both", "friend", tcpSegment(40_000, 80, 0x10)));
   }),
   node: { ingress: (way) => way.ask("both", way.frame("both", "stranger", SYN), THIS_NODE), egress: NEVER },
+  own: { ingress: (way) => way.ask("both", way.frame("both", "stranger", SYN), ITSELF), egress: NEVER },
   related: both((way) => {
     backOf(way).ask("both", backOf(way).frame("both", "friend", SYN));
     const [source, destination] = way.ends("both", "friend");

@@ -20,9 +20,10 @@ import { OBJECT } from "../support/object.ts";
 export const POD_NAMES = ["open", "in", "out", "both"] as const;
 export type PodName = (typeof POD_NAMES)[number];
 
-/** Where a packet comes from: another interface, or this node itself. */
+/** Where a packet comes from: another interface, this node itself, or the interface that it is for. */
 export const ELSEWHERE = 1;
 export const THIS_NODE = 0;
+export const ITSELF = -1;
 
 /** The addresses of one family. `friend` may use some ports, `trusted` everything, `stranger` nothing. */
 export interface Addresses {
@@ -173,7 +174,9 @@ export async function openWorld(): Promise<World> {
     ask({ pod: name, direction, frame, from = ELSEWHERE, hook = "tc" }) {
       const id = present(ids.get(name), `endpoint of ${name}`);
       const before = read(bench, id);
-      const verdict = bench.run({ direction, hook, ifindex: ifindexOf(name), ingressIfindex: from, frame });
+      const ifindex = ifindexOf(name);
+      const ingressIfindex = from === ITSELF ? ifindex : from;
+      const verdict = bench.run({ direction, hook, ifindex, ingressIfindex, frame });
       return reasonOf({ before, after: read(bench, id), direction, verdict, bytes: frame.length });
     },
     async enforce(rules = RULES, sources = [], { mode, link, onLink } = {}) {

@@ -91,7 +91,14 @@ export function usageOf(contents: Worked): Usage {
     demand,
     demands: (limit) =>
       new Map(
-        [...new Set([...rules.keys(), ...guarded.keys()])]
+        // A pod's term for itself takes an identity without any rule.
+        [
+          ...new Set([
+            ...rules.keys(),
+            ...guarded.keys(),
+            ...[...contents.senders.values()].flatMap((each) => [...each]),
+          ]),
+        ]
           .sort()
           .map((namespace) => [namespace, demand(limit, namespace, Number.POSITIVE_INFINITY)]),
       ),

@@ -11,7 +11,7 @@ import type { Service } from "../../../src/model/service.ts";
 import { NO_SURROUNDINGS } from "../../../src/model/surroundings.ts";
 import { type Compiled, compile as compileAmong, type LocalEndpoint } from "../../../src/policy/compile.ts";
 import { permits, policyVerdict } from "../../../src/policy/evaluate.ts";
-import { partyAt } from "../../../src/policy/evaluate-service.ts";
+import { isItself, partyAt } from "../../../src/policy/evaluate-service.ts";
 import { excessProblems } from "../../../src/policy/limits/excess.ts";
 import { CAPACITIES, type Capacities } from "../../../src/policy/limits/fit.ts";
 import { weightOf } from "../../../src/policy/limits/rules.ts";
@@ -178,6 +178,7 @@ describe("rules beyond a namespace's share", { timeout: PATIENCE_MS }, () => {
           if (leaves && !passes(whole.judge(question))) throw new Error(`opened: ${text}`);
           for (const { address, port } of leaves ? frontend.backends : []) {
             const to = partyAt(world, address);
+            if (isItself(from, to)) continue;
             if (permits(policyVerdict(world, { from, to, protocol, port }, "egress"))) continue;
             const guard = to.kind === "pod" ? here.get(keyOf(to.pod)) : undefined;
             const place = placeOf(protocol, port);

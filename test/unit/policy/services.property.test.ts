@@ -6,7 +6,7 @@ import { describe, expect, test } from "vitest";
 import { keyOf } from "../../../src/model/cluster.ts";
 import { compile } from "../../../src/policy/compile.ts";
 import { permits, policyVerdict } from "../../../src/policy/evaluate.ts";
-import { partyAt } from "../../../src/policy/evaluate-service.ts";
+import { isItself, partyAt } from "../../../src/policy/evaluate-service.ts";
 import { NOTHING_NUMBERED } from "../../../src/policy/numbers.ts";
 import { placeOf } from "../../../src/policy/ports.ts";
 import { planOf } from "../../../src/state/lookup.ts";
@@ -35,6 +35,8 @@ describe("services", { timeout: PATIENCE_MS }, () => {
           seen[out ? "let" : "kept"] += 1;
           for (const { address, port } of frontend.backends) {
             const to = partyAt(world, address);
+            // It cannot block itself: the programs let in what comes back to where it was sent from.
+            if (isItself(from, to)) continue;
             const probe = { from, to, protocol, port };
             const denied = !permits(policyVerdict(world, probe, "egress"));
             const guard = to.kind === "pod" ? here.get(keyOf(to.pod)) : undefined;
