@@ -54,6 +54,14 @@ static __always_inline bool hook_owned(const struct __sk_buff *skb)
 	return skb->sk != NULL;
 }
 
+#ifdef CONNTRACK_EVIDENCE
+struct nf_conn;
+struct bpf_ct_opts;
+extern struct nf_conn *bpf_skb_ct_lookup(struct __sk_buff *skb, struct bpf_sock_tuple *tuple, __u32 tuple_size,
+					 struct bpf_ct_opts *options, __u32 options_size) __ksym;
+#define hook_ct_lookup bpf_skb_ct_lookup
+#endif
+
 #include "verdict.h"
 
 /* TC_ACT_UNSPEC is TCX_NEXT: other programs on the hook have their say too. */

@@ -84,6 +84,14 @@ static __always_inline bool hook_owned(__attribute__((unused)) const struct xdp_
 	return false;
 }
 
+#ifdef CONNTRACK_EVIDENCE
+struct nf_conn;
+struct bpf_ct_opts;
+extern struct nf_conn *bpf_xdp_ct_lookup(struct xdp_md *xdp, struct bpf_sock_tuple *tuple, __u32 tuple_size,
+					 struct bpf_ct_opts *options, __u32 options_size) __ksym;
+#define hook_ct_lookup bpf_xdp_ct_lookup
+#endif
+
 #include "uplink.h"
 #include "verdict.h"
 

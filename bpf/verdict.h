@@ -10,6 +10,7 @@
  *   hook_local         whether this node itself generated the packet, which has come in by no interface
  *   hook_returned      whether it leaves by the interface that it came in by
  *   hook_owned         whether a socket of this node has it
+ *   hook_ct_lookup     the kernel's function that looks into conntrack, where the program is built with CONNTRACK_EVIDENCE
  */
 #ifndef WEIR_VERDICT_H
 #define WEIR_VERDICT_H
@@ -18,6 +19,9 @@
 #include "decide.h"
 #include "endpoint.h"
 #include "event.h"
+#ifdef CONNTRACK_EVIDENCE
+#include "evidence.h"
+#endif
 #include "layout.h"
 #include "maps.h"
 #include "midstream.h"
@@ -220,6 +224,10 @@ static __always_inline bool lets_pass(hook_context *hook, enum direction directi
 		return false;
 	if (context.endpoint)
 		reason = verdict(hook, &context);
+#ifdef CONNTRACK_EVIDENCE
+	if (reason == REASON_MIDSTREAM)
+		reason = judge_by_evidence(hook, direction) & (REASONS - 1);
+#endif
 	if (reason == REASON_MIDSTREAM)
 		reason = judge_midstream(hook, direction);
 	count(&context, reason, hook_ipv6(hook) ? COUNTED_IPV6 : COUNTED_IPV4, hook_counted(hook));

@@ -128,6 +128,14 @@ async function runLocked(lock: RootLock, options: AgentOptions, env: AgentEnv): 
     let integrity: Integrity | undefined;
     try {
       running.kernel = kernel;
+      const { withoutConntrack } = kernel.datapath;
+      if (withoutConntrack !== undefined)
+        env.log.warn(
+          "programs run without the kernel's conntrack: connections older than their isolation end",
+          {
+            reason: withoutConntrack,
+          },
+        );
       running.progress = await firstProgress(kernel);
       events.start(kernel);
       integrity = openIntegrity(kernel, {

@@ -20,6 +20,7 @@ import {
   type SourceV4Key,
   type SourceV6Key,
 } from "../gen/layout.ts";
+import type { EndpointLink } from "../state/state.ts";
 
 const WORD_BITS = 64n;
 const WORD = (1n << WORD_BITS) - 1n;
@@ -115,11 +116,14 @@ const hardwareText = (value: bigint): string =>
     .padStart(12, "0")
     .replaceAll(/..(?!$)/g, "$&:");
 
-export type EndpointLinkFields = Pick<Endpoint, "hardware" | "hardwareUsed" | "hardwareMask" | "bridge">;
+export type EndpointLinkFields = Pick<
+  Endpoint,
+  "hardware" | "hardwareUsed" | "hardwareMask" | "bridge" | "netns"
+>;
 
 /** Frames are checked on bridges only, where others would take their sources for whose they are; of pods without addresses not at all. */
 export function endpointLinkOf(
-  { hardware, bridge = 0 }: { readonly hardware: readonly string[]; readonly bridge?: number },
+  { hardware, bridge = 0, netns }: EndpointLink,
   isGuarded: boolean,
 ): EndpointLinkFields {
   assert(hardware.length <= ENDPOINT_HARDWARE, `an endpoint has at most ${ENDPOINT_HARDWARE} MAC addresses`);
@@ -131,6 +135,7 @@ export function endpointLinkOf(
     hardwareUsed: hardware.length,
     hardwareMask: isChecked ? HARDWARE_MASK : 0n,
     bridge,
+    netns: netns === undefined ? 0 : netns + 1,
   };
 }
 
@@ -139,10 +144,15 @@ export function linkOfEndpoint({
   hardware,
   hardwareUsed,
   bridge,
-}: EndpointLinkFields): { readonly hardware: readonly string[]; readonly bridge?: number } | undefined {
-  if (hardwareUsed === 0 && bridge === 0) return undefined;
+  netns,
+}: EndpointLinkFields): EndpointLink | undefined {
+  if (hardwareUsed === 0 && bridge === 0 && netns === 0) return undefined;
   const texts = hardware.slice(0, hardwareUsed).map(hardwareText);
-  return { hardware: texts, ...(bridge === 0 ? {} : { bridge }) };
+  return {
+    hardware: texts,
+    ...(bridge === 0 ? {} : { bridge }),
+    ...(netns === 0 ? {} : { netns: netns - 1 }),
+  };
 }
 
 /** An endpoint's own addresses, at most ENDPOINT_ADDRESSES of each family. */

@@ -2,10 +2,10 @@
 
 import { rmSync } from "node:fs";
 import { dirname, join } from "node:path";
-import type { BpfProgram } from "bpf-ts";
+import type { BpfObject, BpfProgram } from "bpf-ts";
 import { ensurePinned } from "./bpffs.ts";
 import { checkLayout } from "./btf.ts";
-import { adopt, type Datapath, openObject } from "./object.ts";
+import { adopt, type Datapath, loadVariant } from "./object.ts";
 import { GUARD_PROGRAMS, type GuardProgram, MAP_NAMES, programPath } from "./pins.ts";
 
 /** The XDP programs, pinned beside the others. */
@@ -22,10 +22,11 @@ export const guardPathOf = (objectPath: string): string => join(dirname(objectPa
 /** As openDatapath, of the object beside `objectPath`. Errors: OperationError, BpfError. */
 export async function openGuard(datapath: Datapath, objectPath: string): Promise<Guard> {
   const path = guardPathOf(objectPath);
-  using object = openObject(path);
-  checkLayout(object, path);
-  for (const name of MAP_NAMES) object.reuseMap(name, datapath.map(name));
-  await object.load();
+  const prepare = (object: BpfObject, file: string): void => {
+    checkLayout(object, file);
+    for (const name of MAP_NAMES) object.reuseMap(name, datapath.map(name));
+  };
+  using object = (await loadVariant(path, prepare)).object;
   const opened: BpfProgram[] = [];
   const close = (): void => {
     for (const program of opened) program.close();

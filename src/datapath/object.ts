@@ -3,11 +3,13 @@
 import { existsSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { BpfMap, BpfObject, type BpfProgram } from "bpf-ts";
+import { present } from "../base/assert.ts";
 import { DIRECTIONS, type Direction } from "../base/direction.ts";
 import { codeOf, messageOf, OperationError } from "../base/errors.ts";
 import { LAYOUT_DIGEST } from "../gen/layout.ts";
 import { ensurePinned } from "./bpffs.ts";
 import { checkLayout } from "./btf.ts";
+import type { Layout } from "./btf-layout.ts";
 import { type HeldInner, heldInner } from "./inner.ts";
 import { openRecord, pinRecord } from "./layout-record.ts";
 import {
@@ -32,6 +34,8 @@ export interface Datapath {
   inner(name: NestedName): HeldInner;
   /** Rate of the kernel's jiffies, measured. */
   readonly ticksPerSecond: number;
+  /** Why the programs do not ask the kernel's conntrack who opened a connection; absent where they do. */
+  readonly withoutConntrack?: string;
   /** Makes the pins that are missing. Returns how many were. Errors: OperationError, BpfError. */
   pin(): number;
   close(): void;
@@ -44,17 +48,20 @@ export interface Datapath {
  */
 export async function openDatapath(root: string, objectPath: string): Promise<Datapath> {
   preparePins(root);
-  const object = openObject(objectPath);
-  const opened: { close(): void }[] = [object];
+  const opened: { close(): void }[] = [];
   try {
-    const layout = checkLayout(object, objectPath);
-    for (const name of MAP_NAMES) reusePinned(object, root, name, opened);
-    await object.load();
+    let layout: Layout | undefined;
+    const prepare = (object: BpfObject, path: string): void => {
+      layout = checkLayout(object, path);
+      for (const name of MAP_NAMES) reusePinned(object, root, name, opened);
+    };
+    const { object, withoutConntrack } = await loadVariant(objectPath, prepare);
+    opened.push(object);
     const maps = new Map(MAP_NAMES.map((name) => [name, object.map(name)]));
     opened.push(...maps.values());
     const pinMaps = (): number =>
       [...maps].filter(([name, map]) => ensurePinned("map", map, mapPath(root, name))).length;
-    const record = openRecord(root, LAYOUT_DIGEST, layout);
+    const record = openRecord(root, LAYOUT_DIGEST, present(layout, "a layout"));
     opened.push(record);
     const pinLayout = (): boolean => pinRecord(root, LAYOUT_DIGEST, record);
     pinMaps();
@@ -72,6 +79,7 @@ export async function openDatapath(root: string, objectPath: string): Promise<Da
       root,
       programs,
       ticksPerSecond,
+      ...(withoutConntrack === undefined ? {} : { withoutConntrack }),
       map: (name) => maps.get(name) as BpfMap,
       inner: (name) => inners.get(name) as HeldInner,
       pin() {
@@ -88,6 +96,37 @@ export async function openDatapath(root: string, objectPath: string): Promise<Da
     for (const handle of opened) handle.close();
     throw error;
   }
+}
+
+/** The variant of an object that calls the kernel's conntrack: bpf/evidence.h. */
+const withConntrack = (path: string): string => path.replace(/\.bpf\.o$/, "-ct.bpf.o");
+
+/**
+ * Opens, prepares and loads an object: its variant with the kernel's conntrack, or the other one where the kernel does not let its programs
+ * have that (no conntrack, a module whose types only CAP_SYS_ADMIN may read, no just-in-time compiler). Errors: as open and prepare, BpfError.
+ */
+export async function loadVariant(
+  path: string,
+  prepare: (object: BpfObject, path: string) => void,
+): Promise<{ readonly object: BpfObject; readonly withoutConntrack?: string }> {
+  const load = async (file: string): Promise<BpfObject> => {
+    const object = openObject(file);
+    try {
+      prepare(object, file);
+      await object.load();
+      return object;
+    } catch (error) {
+      object.close();
+      throw error;
+    }
+  };
+  let withoutConntrack: string;
+  try {
+    return { object: await load(withConntrack(path)) };
+  } catch (error) {
+    withoutConntrack = messageOf(error);
+  }
+  return { object: await load(path), withoutConntrack };
 }
 
 /** Opens a built object. Errors: OperationError where it does not exist. */

@@ -7,13 +7,14 @@ import { NO_HARDWARE } from "../base/hardware.ts";
 import { memo } from "../base/memo.ts";
 import type { Pod } from "../model/cluster.ts";
 import type { Problem } from "../model/problem.ts";
-import type { NodeTables } from "../node/tables.ts";
+import { isPairElsewhere, type NodeTables } from "../node/tables.ts";
 import type { Scene } from "./evidence.ts";
 
 /** As an endpoint's link in state/state.ts. */
 export interface LinkBinding {
   readonly hardware: readonly string[];
   readonly bridge?: number;
+  readonly netns?: number;
 }
 
 /** An interface, and the pods that may have it. */
@@ -52,9 +53,18 @@ export function linkBindings(scene: Scene, owned: readonly Owned[]): ReadonlyMap
         each.bridge === undefined
           ? routed(tables, each)
           : bridged(tables, each, { bridge: each.bridge, holders: holders.get(each.bridge) ?? new Map() });
-      return [each.ifindex, { ...bound, ...(each.own === undefined ? {} : { hardware: each.own }) }];
+      const link = { ...bound.link, ...netnsOf(tables, each.ifindex) };
+      return [each.ifindex, { ...bound, link, ...(each.own === undefined ? {} : { hardware: each.own }) }];
     }),
   );
+}
+
+/** The id of the network namespace at the other end. */
+function netnsOf({ links }: NodeTables, ifindex: number): { readonly netns?: number } {
+  const link = links.get(ifindex);
+  if (link === undefined || !isPairElsewhere(link) || link.peerNetns === undefined || link.peerNetns < 0)
+    return {};
+  return { netns: link.peerNetns };
 }
 
 function candidateOf({ tables, options }: Scene, { ifindex, pods }: Owned): Candidate {

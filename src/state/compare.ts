@@ -113,9 +113,10 @@ const policyText = (policy: number): string =>
 
 function endpointText({ id, incarnation, addresses, sources, policy, link }: Endpoint): string {
   const bridge = link?.bridge === undefined ? "" : `, bridge ${link.bridge}`;
+  const netns = link?.netns === undefined ? "" : `, netns ${link.netns}`;
   const hardware =
     link === undefined || link.hardware.length === 0 ? "" : `, hardware ${link.hardware.join(",")}`;
-  const more = `${sources.length === 0 ? "" : `, sources ${sources.join(",")}`}${hardware}${bridge}`;
+  const more = `${sources.length === 0 ? "" : `, sources ${sources.join(",")}`}${hardware}${bridge}${netns}`;
   const own = addresses.join(",") || "none";
   return `id ${id}, incarnation ${incarnation}, ingress ${policyText(policy.ingress)}, egress ${policyText(policy.egress)}, addresses ${own}${more}`;
 }

@@ -79,6 +79,8 @@ export interface EndpointLink {
   readonly hardware: readonly string[];
   /** Interface index of the bridge that the node's end is a port of; absent where the link is routed. */
   readonly bridge?: number;
+  /** Id, in the node's, of the network namespace at the other end; absent where it is not known. */
+  readonly netns?: number;
 }
 
 /** ENDPOINT_HARDWARE in bpf/layout.h. */
@@ -87,7 +89,7 @@ export const HARDWARE_MAX = 8;
 const NO_LINK: EndpointLink = { hardware: [] };
 
 export function sameLink(a: EndpointLink = NO_LINK, b: EndpointLink = NO_LINK): boolean {
-  return a.bridge === b.bridge && a.hardware.join() === b.hardware.join();
+  return a.bridge === b.bridge && a.netns === b.netns && a.hardware.join() === b.hardware.join();
 }
 
 /**

@@ -50,7 +50,7 @@ READER(node, HOST(generation) HOST(ticks_per_second) EACH(i, TIMEOUTS) HOST(time
 READER(endpoint, HOST(ifindex) HOST(id)
        HOST(policy[0][0]) HOST(policy[0][1]) HOST(policy[1][0]) HOST(policy[1][1])
        HOST(addresses_v4_used) HOST(addresses_v6_used) HOST(more_sources) HOST(hardware_used)
-       HOST(bridge) HOST(incarnation) BE64(hardware_mask)
+       HOST(bridge) HOST(incarnation) HOST(netns) BE64(hardware_mask)
        EACH(i, ENDPOINT_ADDRESSES) BE32(addresses_v4[i])
        EACH(i, ENDPOINT_ADDRESSES) { BE64(addresses_v6[i].high) BE64(addresses_v6[i].low) }
        EACH(i, ENDPOINT_HARDWARE) BE64(hardware[i]))
