@@ -112,8 +112,8 @@ static __always_inline __u32 tuple_of(struct bpf_sock_tuple *tuple, const struct
  * Whether the pod has this connection. An entry of conntrack may be of an earlier pod that had the address, for days, and anybody
  * can keep it by sending to it. The tuple is inside out: a socket is looked up by the packet that it would receive.
  */
-static __always_inline bool has_socket(hook_context *hook, const struct context *context,
-				       const struct packet *packet, struct bpf_sock_tuple *tuple)
+static __always_inline bool has_socket(hook_context *hook, const struct context *context, const struct packet *packet,
+				       struct bpf_sock_tuple *tuple)
 {
 	struct bpf_sock *socket;
 	bool found;

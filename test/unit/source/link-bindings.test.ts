@@ -205,7 +205,7 @@ describe("a pod is bound to", () => {
     const { found, problems } = resolved(world);
     const bridgeOf = world.routed ? {} : { bridge: BRIDGE };
     expect(found.map((each) => each.link)).toEqual(
-      world.expected.map((hardware) => ({ hardware, ...bridgeOf })),
+      world.expected.map((hardware, at) => ({ hardware, ...bridgeOf, netns: at + 1 })),
     );
     const told = problems.filter(({ object }) => object?.startsWith("interface")).map(problemText);
     expect(told).toEqual((world.told ?? []).map((text) => expect.stringMatching(text)));
