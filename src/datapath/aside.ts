@@ -1,12 +1,12 @@
 // The programs once more, beside those in force: over the same policy maps, with flows and counters of their own. So a
 // packet is judged by what the kernel holds, and leaves no trace there.
 
-import { BpfMap, type BpfProgram } from "bpf-ts";
+import { BpfMap, type BpfObject, type BpfProgram } from "bpf-ts";
 import { present } from "../base/assert.ts";
 import { checkLayout } from "./btf.ts";
 import { sumCounters } from "./codec.ts";
 import { guardPathOf } from "./guard.ts";
-import { openObject } from "./object.ts";
+import { loadVariant } from "./object.ts";
 import {
   GUARD_PROGRAMS,
   type LinkPlace,
@@ -137,20 +137,21 @@ async function load(
   { place, opened }: { readonly place: LinkPlace; readonly opened: { close(): void }[] },
 ): Promise<Loaded> {
   const path = place === "egress-xdp" ? guardPathOf(objectPath) : objectPath;
-  const object = openObject(path);
-  opened.push(object);
-  checkLayout(object, path);
-  for (const { name } of object.programs) object.setAutoload(name, name === PROGRAM_AT[place]);
   const shared = new Set<number>();
-  for (const name of MAP_NAMES) {
-    if (SMALL.has(name)) object.setMaxEntries(name, OWN_ENTRIES);
-    if (WRITERS[name] === "programs") continue;
-    const map = BpfMap.openPinned(mapPath(root, name));
-    opened.push(map);
-    shared.add(map.info.id);
-    object.reuseMap(name, map);
-  }
-  await object.load();
+  const prepare = (object: BpfObject, file: string): void => {
+    checkLayout(object, file);
+    for (const { name } of object.programs) object.setAutoload(name, name === PROGRAM_AT[place]);
+    for (const name of MAP_NAMES) {
+      if (SMALL.has(name)) object.setMaxEntries(name, OWN_ENTRIES);
+      if (WRITERS[name] === "programs") continue;
+      const map = BpfMap.openPinned(mapPath(root, name));
+      opened.push(map);
+      shared.add(map.info.id);
+      object.reuseMap(name, map);
+    }
+  };
+  const { object } = await loadVariant(path, prepare);
+  opened.push(object);
   const program = object.program(PROGRAM_AT[place]);
   const counters = object.map("counters");
   opened.push(program, counters);

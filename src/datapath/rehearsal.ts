@@ -26,7 +26,7 @@ import { codeOf, OperationError, succeeds } from "../base/errors.ts";
 import { hookOf } from "./attach.ts";
 import { makeDirectory, openPin } from "./bpffs.ts";
 import { guardPathOf } from "./guard.ts";
-import { openObject } from "./object.ts";
+import { loadVariant } from "./object.ts";
 import { GUARD_PROGRAMS, PROGRAMS } from "./pins.ts";
 
 export type OperationName =
@@ -169,8 +169,8 @@ const notThere = (operation: string, object: string): OperationError =>
   new OperationError("what is there is not what was made", { operation, object });
 
 async function loadFilter(stage: Stage): Promise<Result> {
-  const object = stage.undo.use(openObject(stage.objectPath));
-  await object.load();
+  const { object } = await loadVariant(stage.objectPath, () => undefined);
+  stage.undo.use(object);
   stage.filter = object;
   return { verified: verifiedOf(object, Object.values(PROGRAMS)) };
 }
@@ -178,8 +178,8 @@ async function loadFilter(stage: Stage): Promise<Result> {
 async function loadGuard(stage: Stage): Promise<Result> {
   // Two objects at once would need twice the memory.
   stage.filter?.close();
-  const object = stage.undo.use(openObject(guardPathOf(stage.objectPath)));
-  await object.load();
+  const { object } = await loadVariant(guardPathOf(stage.objectPath), () => undefined);
+  stage.undo.use(object);
   stage.guard = object;
   return { verified: verifiedOf(object, Object.values(GUARD_PROGRAMS)) };
 }
