@@ -2,6 +2,7 @@
 
 import { Command } from "commander";
 import { messageOf } from "../src/base/errors.ts";
+import { addCheck } from "./check/command.ts";
 import { addPacket } from "./packet/command.ts";
 import { addPath } from "./path/command.ts";
 import { addUpdate } from "./update/command.ts";
@@ -12,6 +13,7 @@ const program = new Command("npm run bench --")
 addPacket(program);
 addPath(program);
 addUpdate(program);
+addCheck(program);
 
 try {
   await program.parseAsync();
