@@ -292,6 +292,7 @@ async function loop(running: Parts, options: AgentOptions, env: AgentEnv & Round
   const pace = openPace();
   running.resyncs.onRequest(() => bell.ring());
   running.cni.onChange(() => bell.ring());
+  running.integrity.onChange(() => bell.ring());
   try {
     while (!env.signal.aborted) {
       await bell.wait();
@@ -307,7 +308,8 @@ async function loop(running: Parts, options: AgentOptions, env: AgentEnv & Round
       const settled = await round(running.kernel, running.progress, { ...matched, interfaces, resync }, env);
       running.cni.settle(running.progress);
       running.events.settle(running.progress.applied, running.progress.force);
-      running.kubernetes.tell(running.progress.problems, reading);
+      const wrong = [...running.progress.problems, ...running.integrity.problems()];
+      running.kubernetes.tell(wrong, running.integrity.incidents(), reading);
       for (const answer of asked) answer(running.progress, settled && reading.readable);
       timers.retryUnless(settled);
       // A resync is no sign that changes come thick and fast.

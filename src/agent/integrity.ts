@@ -6,12 +6,14 @@ import { codeOf, messageOf, OperationError } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
 import type { Fault } from "../datapath/attachments.ts";
 import { pinDirectories } from "../datapath/pins.ts";
-import type { Problem } from "../model/problem.ts";
+import { type Problem, problemText } from "../model/problem.ts";
 import type { RepairsView } from "../observe/view.ts";
 import type { Kernel } from "./kernel.ts";
 import { logProblems } from "./problems.ts";
 
 const INTERVAL_MS = 500;
+/** So long a repair is told to Kubernetes, which takes problems that last for a moment only. */
+const INCIDENT_MS = 60_000;
 
 export interface IntegrityEnv {
   readonly log: Log;
@@ -28,6 +30,10 @@ export interface Integrity {
   /** What the last check found, and could not repair. */
   problems(): readonly Problem[];
   faults(): readonly Fault[];
+  /** What was removed by others within the last minute, and repaired. */
+  incidents(): readonly Problem[];
+  /** Called when the problems or the incidents have become others. */
+  onChange(listener: () => void): void;
   /** Also the pins that seem untouched are looked at in the next check. */
   checkPins(): void;
   repairs(): RepairsView;
@@ -43,12 +49,24 @@ export function openIntegrity(kernel: Kernel, env: IntegrityEnv): Integrity {
   let remaining: readonly Fault[] = [];
   const repaired = { attached: 0, pinned: 0 };
   let repairedAt: Date | undefined;
+  let incidents: readonly { readonly at: number; readonly problem: Problem }[] = [];
+  let changed: () => void = () => undefined;
   let pinned: string | undefined;
   let closed = false;
   let running: Promise<void> = Promise.resolve();
   let isRunning = false;
 
   const interfaceText = (ifindex: number): string => nameOf(ifindex) ?? `#${ifindex}`;
+
+  function record(problem: Problem): void {
+    repairedAt = env.now();
+    const at = performance.now();
+    const recent = incidents.filter(
+      (each) => at - each.at < INCIDENT_MS && each.problem.reason !== problem.reason,
+    );
+    incidents = [...recent, { at, problem }];
+    changed();
+  }
 
   function pins(): Problem[] {
     const { root } = kernel.datapath;
@@ -62,7 +80,7 @@ export function openIntegrity(kernel: Kernel, env: IntegrityEnv): Integrity {
       const made = kernel.pin();
       if (made > 0) {
         repaired.pinned += made;
-        repairedAt = env.now();
+        record(restoredProblem("pins of programs, links or maps were removed; made again"));
         log.warn("pins were missing; made again", { pins: made, root });
       }
       pinned = stampOf(root);
@@ -103,7 +121,8 @@ export function openIntegrity(kernel: Kernel, env: IntegrityEnv): Integrity {
   function report(faults: readonly Fault[]): void {
     for (const { ifindex, place, hook } of faults) {
       repaired.attached += 1;
-      repairedAt = env.now();
+      const where = `on interface ${interfaceText(ifindex)}, ${PLACE_TEXT[place]}`;
+      record(restoredProblem(`a program was detached externally ${where}; attached again`));
       const fields = { interface: interfaceText(ifindex), direction: place, hook };
       log.warn("a program was detached externally; attached again", fields);
     }
@@ -123,8 +142,10 @@ export function openIntegrity(kernel: Kernel, env: IntegrityEnv): Integrity {
         effect: "it is not known what is attached to the interfaces",
       });
     }
+    const isChanged = textOf(found) !== textOf(problems);
     logProblems(problems, found, log);
     problems = found;
+    if (isChanged) changed();
   }
 
   const check = (): Promise<void> => {
@@ -145,6 +166,11 @@ export function openIntegrity(kernel: Kernel, env: IntegrityEnv): Integrity {
     },
     problems: () => problems,
     faults: () => remaining,
+    incidents: () =>
+      incidents.filter(({ at }) => performance.now() - at < INCIDENT_MS).map(({ problem }) => problem),
+    onChange(listener) {
+      changed = listener;
+    },
     checkPins() {
       pinned = undefined;
     },
@@ -174,8 +200,13 @@ function stampOf(root: string): string {
   return stamps.join(" ");
 }
 
+const textOf = (problems: readonly Problem[]): string => problems.map(problemText).join("\n");
+
+const restoredProblem = (reason: string): Problem => ({ severity: "warning", reason, topic: "integrity" });
+
 const pinProblem = (reason: string): Problem => ({
   severity: "error",
+  topic: "integrity",
   reason,
   effect: "the programs stay attached while this agent runs, and go with it where they are not pinned",
 });
@@ -191,7 +222,7 @@ const detachedProblem = ({ place, hook }: Fault, name: string, why: string): Pro
   object: `interface ${name}`,
   reason: `no program filters what goes ${PLACE_TEXT[place]} (${hook}), and it cannot be attached again: ${why}`,
   effect: "this traffic is not filtered",
-  topic: "interface",
+  topic: "integrity",
 });
 
 const precededProblem = (
@@ -204,6 +235,6 @@ const precededProblem = (
     object: `interface ${name}`,
     reason: `${others} runs before Weir's on what goes ${PLACE_TEXT[place]} (${hook})`,
     effect: "packets that it accepts or redirects bypass policies",
-    topic: "interface",
+    topic: "integrity",
   };
 };

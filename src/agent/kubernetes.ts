@@ -15,8 +15,11 @@ export interface KubernetesOptions {
 }
 
 export interface Kubernetes {
-  /** What is wrong after a round with this reading. Returns at once, and never throws. */
-  tell(problems: readonly Problem[], reading: Reading): void;
+  /**
+   * What is wrong after a round with this reading, and what was wrong a moment ago, which makes Events alone. Returns at once,
+   * and never throws.
+   */
+  tell(problems: readonly Problem[], incidents: readonly Problem[], reading: Reading): void;
   counts(): readonly EventCount[];
   close(): Promise<void>;
 }
@@ -68,10 +71,10 @@ async function connect(
     ? openCondition({ client, node, timing: CONDITION_TIMING }, env)
     : undefined;
   return {
-    tell(problems, { cluster, readable }) {
+    tell(problems, incidents, { cluster, readable }) {
       // Before everything has been listed no pod is known, which does not mean that its problems are over.
       if (!readable) return;
-      teller?.tell({ problems, pods: cluster.pods });
+      teller?.tell({ problems: [...problems, ...incidents], pods: cluster.pods });
       condition?.tell({ problems, pods: cluster.pods });
     },
     counts: () => teller?.counts() ?? [],

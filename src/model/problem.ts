@@ -20,8 +20,8 @@ export interface Problem {
   readonly code?: WarningCode;
   /** What to write instead, where that is known. */
   readonly fix?: string;
-  /** Where it is not one of the input: whose an interface is, or the size of a table. */
-  readonly topic?: "interface" | "capacity";
+  /** Where it is not one of the input: whose an interface is, the size of a table, or what is attached and pinned. */
+  readonly topic?: "interface" | "capacity" | "integrity";
 }
 
 /** `FILE:LINE:COLUMN: OBJECT: PATH: REASON; FIX; EFFECT`, leaving out what is not known. One line. */

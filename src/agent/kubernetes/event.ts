@@ -29,6 +29,7 @@ const ACTIONS: Readonly<Record<Reason, string>> = {
   PodInvalid: "ReadPod",
   InterfaceUnknown: "FindInterface",
   CapacityExceeded: "ApplyState",
+  ProgramsRemoved: "AttachPrograms",
   StateNotApplied: "ApplyState",
 };
 

@@ -9,6 +9,7 @@ export const REASONS = [
   "PodInvalid",
   "InterfaceUnknown",
   "CapacityExceeded",
+  "ProgramsRemoved",
   "StateNotApplied",
 ] as const;
 export type Reason = (typeof REASONS)[number];
@@ -44,13 +45,13 @@ export interface Situation {
 }
 
 /**
- * The notices by their keys, in the order of the problems. Other warnings than of interfaces are left to `weir status` and `weir lint`, and so are the
+ * The notices by their keys, in the order of the problems. Other warnings than of interfaces and programs are left to `weir status` and `weir lint`, and so are the
  * problems of other nodes' pods.
  */
 export function noticesOf(situation: Situation): ReadonlyMap<string, Notice> {
   const found = new Map<string, { readonly notice: Notice; count: number }>();
   for (const problem of situation.problems) {
-    if (problem.severity !== "error" && problem.topic !== "interface") continue;
+    if (problem.severity !== "error" && !TOLD.has(problem.topic)) continue;
     const topic = topicOf(problem, situation);
     if (topic === undefined) continue;
     const { reason, subject } = topic;
@@ -67,7 +68,14 @@ const OBJECT = /^(NetworkPolicy|Pod|Namespace|Service|EndpointSlice) (.*)$/s;
 /** RFC 1123 names, as the API server has them: what else stands in an object's name is never made a path. */
 const NAME = /^[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?$/;
 
-const BY_TOPIC = { interface: "InterfaceUnknown", capacity: "CapacityExceeded" } as const;
+const BY_TOPIC = {
+  interface: "InterfaceUnknown",
+  capacity: "CapacityExceeded",
+  integrity: "ProgramsRemoved",
+} as const;
+
+/** Warnings of these are told too. */
+const TOLD: ReadonlySet<Problem["topic"]> = new Set(["interface", "integrity"]);
 
 function topicOf(
   problem: Problem,

@@ -87,6 +87,17 @@ describe("notices", () => {
     ]);
   });
 
+  it("tell of the node where programs were removed, though they are attached again", () => {
+    const reason = "a program was detached externally on interface veth7, to the pod; attached again";
+    const found = notices(
+      { severity: "warning", reason, topic: "integrity" },
+      error({ object: "interface veth8", reason: "no program filters", topic: "integrity" }),
+    );
+    expect(found.map(({ key, note }) => [key, note])).toEqual([
+      ["ProgramsRemoved Node /node-a", `${reason} (and 1 more: see weir status on a node)`],
+    ]);
+  });
+
   it("tell of the node where an interface is nobody's, though it is only a warning", () => {
     const problem: Problem = {
       severity: "warning",
