@@ -142,6 +142,9 @@ async function runLocked(lock: RootLock, options: AgentOptions, env: AgentEnv): 
         log: env.log,
         now: env.now,
         nameOf: (ifindex) => running.progress?.force?.interfaces.get(ifindex)?.name,
+        expected: () => appliedAtRest(running.progress),
+        // Where that fails the next check says so again.
+        onOverwritten: () => void running.resyncs.request().catch(() => undefined),
         onLost: (error) => lost.abort(error),
       });
       running.integrity = integrity;
@@ -172,6 +175,12 @@ async function runLocked(lock: RootLock, options: AgentOptions, env: AgentEnv): 
   }
   return 0;
 }
+
+/** After a reconciliation that has ended well; during one, and after another one, the kernel may be ahead. */
+const appliedAtRest = (progress: Progress | undefined): number | undefined =>
+  progress?.force === undefined || progress.busySince !== undefined || progress.wanted !== progress.applied
+    ? undefined
+    : progress.applied;
 
 interface Told {
   readonly running: Running;

@@ -20,6 +20,10 @@ export interface IntegrityEnv {
   readonly now: () => Date;
   /** The name of an interface, where it is known. */
   readonly nameOf: (ifindex: number) => string | undefined;
+  /** The generation that the maps should have in force; undefined while that is changing. */
+  readonly expected: () => number | undefined;
+  /** Has the maps read and repaired. */
+  readonly onOverwritten: () => void;
   /** Another agent has taken the pins: this one must not touch the kernel any more. */
   readonly onLost: (error: Error) => void;
 }
@@ -130,9 +134,21 @@ export function openIntegrity(kernel: Kernel, env: IntegrityEnv): Integrity {
 
   kernel.attachments.onRestored(report);
 
+  function generation(): Problem[] {
+    const expected = env.expected();
+    const found = expected === undefined ? undefined : kernel.maps.generation();
+    if (found === expected) return [];
+    env.onOverwritten();
+    return [
+      overwrittenProblem(
+        `generation ${found} is in force, not ${expected}: the maps were changed externally`,
+      ),
+    ];
+  }
+
   async function once(): Promise<void> {
     if (closed) return;
-    const found = pins();
+    const found = [...pins(), ...generation()];
     try {
       if (!closed) found.push(...(await attachments()));
     } catch (error) {
@@ -203,6 +219,13 @@ function stampOf(root: string): string {
 const textOf = (problems: readonly Problem[]): string => problems.map(problemText).join("\n");
 
 const restoredProblem = (reason: string): Problem => ({ severity: "warning", reason, topic: "integrity" });
+
+const overwrittenProblem = (reason: string): Problem => ({
+  severity: "error",
+  reason,
+  effect: "the maps are read again, and repaired",
+  topic: "integrity",
+});
 
 const pinProblem = (reason: string): Problem => ({
   severity: "error",

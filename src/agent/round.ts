@@ -134,6 +134,16 @@ async function readBack({ maps }: Kernel, progress: Progress, log: Log): Promise
   const ours = progress.held.state === progress.force?.compiled.state ? progress.held.state : undefined;
   const settings = settingsOf(maps);
   await maps.initialise();
+  const generation = maps.generation();
+  if (ours !== undefined && generation !== progress.applied) {
+    // At rest both versions of everything are equal, so it does not matter which one is in force.
+    if (generation < progress.applied) await maps.flip(progress.applied);
+    log.warn("somebody else has changed the generation in force", {
+      found: generation,
+      expected: progress.applied,
+      now: maps.generation(),
+    });
+  }
   progress.held = await maps.read();
   progress.repaired = ours === undefined ? [] : [...differences(progress.held, ours), ...settings];
   if (progress.repaired.length === 0) return;

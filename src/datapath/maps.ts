@@ -38,8 +38,11 @@ export interface Maps {
   read(): Promise<Held>;
   /** Writes a batch in the order that makes each write safe; removes last. Errors: OperationError. */
   write(batch: Batch): Promise<void>;
-  /** Puts the other version of every value in force, at once. */
-  flip(): Promise<void>;
+  /**
+   * Puts the other version of every value in force, at once. With `beyond` the new generation is a later one than that: flows know
+   * theirs, and must not meet it again.
+   */
+  flip(beyond?: number): Promise<void>;
 }
 
 const NO_PORTS = new Array<number>(TUNNEL_PORTS).fill(0);
@@ -86,9 +89,10 @@ export function openMaps(datapath: Datapath): Maps {
       for (const endpoint of batch.endpoints) await writeEndpoint(tables, endpoint, pair(endpoint.policy));
       await remove(tables, batch.remove);
     },
-    async flip() {
+    async flip(beyond = 0) {
       const now = node();
-      await tables.node.writeBatch([[0, { ...now, generation: (now.generation + 1) >>> 0 }]]);
+      const generation = (Math.max(now.generation, beyond) + 1) >>> 0;
+      await tables.node.writeBatch([[0, { ...now, generation }]]);
       await waitForPackets(tables);
     },
   };

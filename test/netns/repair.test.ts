@@ -27,6 +27,9 @@ afterAll(() => world?.close());
 
 const bytes = (hex: string): string[] => hex.match(/../g) ?? [];
 
+/** As the number's digits, of the bytes of a little-endian one. */
+const reversed = (hex: string): string => bytes(hex).reverse().join("");
+
 /** Changes the bytes of an entry with bpftool: `change` gives the new value, in hexadecimal. */
 function tamper(map: string, key: string, value: string): void {
   const path = join(world.paths.bpffs, LAYOUT_DIGEST, "maps", map);
@@ -98,6 +101,29 @@ describe("an entry changed with bpftool", () => {
     });
     expect((await world.weir("resync")).stdout).toContain("timeout tcp-new");
     expect(await differences()).toEqual({ status: 0, rows: [] });
+  });
+
+  it.each([
+    ["back", "01000000"],
+    ["ahead", "ffff0000"],
+  ])("of node is repaired at once: the generation in force, set %s", async (_, generation) => {
+    const applied = async (): Promise<number> =>
+      JSON.parse((await world.weir("status", "-o", "json")).stdout).generation.applied;
+    const before = await applied();
+    const { key, value } = await firstEntry("node", "node");
+    tamper("node", key, `${generation}${value.slice(8)}`);
+    // Flows that were judged in a generation never meet it again.
+    const deadline = Date.now() + 60_000;
+    while ((await applied()) <= before || (await world.weir("status")).status !== 0) {
+      expect(Date.now()).toBeLessThan(deadline);
+      await sleep(50);
+    }
+    const found = Number(`0x${reversed(generation)}`);
+    expect(agent.stderr).toContain(
+      `somebody else has changed the generation in force found=${found} expected=${before}`,
+    );
+    expect(await differences()).toEqual({ status: 0, rows: [] });
+    expect(await mismatchesOf(world.lab, FRIENDS_ONLY_HOLDS)).toEqual([]);
   });
 
   it("of a table that the programs write cannot be compared", async () => {
