@@ -323,6 +323,8 @@ function openLinks(root: string): Links {
   const held = new Map<string, BpfLink>();
   /** Paths of those that could not be pinned. */
   const unpinned = new Set<string>();
+  /** Paths of those that were found detached, and have not been replaced yet. */
+  const lost = new Set<string>();
   const linkAt = (path: string): BpfLink | undefined => {
     const link = held.get(path);
     if (link !== undefined) return link;
@@ -346,15 +348,14 @@ function openLinks(root: string): Links {
     async ensure(ifindex, place, program, attach) {
       const path = linkPath(root, ifindex, place);
       let link = linkAt(path);
-      let wasMissing = false;
       if (link !== undefined) {
         const { ifindex: at, programId } = link.info;
         // Detached externally, or its interface has gone and the index came back.
-        wasMissing = at !== ifindex || programId !== idOf(program);
+        if (at !== ifindex || programId !== idOf(program)) lost.add(path);
         if (at !== ifindex) {
           forget(path, link);
           link = undefined;
-        } else if (wasMissing) await link.update(program);
+        } else if (lost.has(path)) await link.update(program);
       }
       const isNew = link === undefined;
       link ??= await attach();
@@ -365,11 +366,12 @@ function openLinks(root: string): Links {
         if (succeeds(() => ensurePinned("link", made, path))) unpinned.delete(path);
         else unpinned.add(path);
       }
-      return wasMissing;
+      return lost.delete(path);
     },
     async end(ifindex, place) {
       const path = linkPath(root, ifindex, place);
       const link = linkAt(path);
+      lost.delete(path);
       if (link === undefined) return;
       await link.detach().catch((error: unknown) => {
         if (!isGone(error)) throw error;

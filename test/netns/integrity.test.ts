@@ -117,6 +117,16 @@ async function detach(pin: string): Promise<void> {
   await link.detach();
 }
 
+/** So that what is done is done before the agent looks. */
+async function whileStopped(agent: Agent, work: () => Promise<void> | void): Promise<void> {
+  process.kill(agent.pid as number, "SIGSTOP");
+  try {
+    await work();
+  } finally {
+    process.kill(agent.pid as number, "SIGCONT");
+  }
+}
+
 /** Probes of who may not, and who may, as new flows, while something happens. */
 async function watched(work: () => Promise<void>): Promise<{ denied: Sample[]; allowed: Sample[] }> {
   const denied = await Promise.all([
@@ -277,9 +287,11 @@ describe("while an agent runs", () => {
     const before = await restored();
     const logged = agent.stderr.length;
     let begunAt = 0;
+    let resumedAt = 0;
     const { denied, allowed } = await watched(async () => {
       begunAt = Date.now();
-      await situation.act(install.linkPin);
+      await whileStopped(agent, () => situation.act(install.linkPin));
+      resumedAt = Date.now();
       // By its log: a command would have it look at once.
       await until(
         async () => repairsIn(agent.stderr.slice(logged)),
@@ -301,7 +313,7 @@ describe("while an agent runs", () => {
     const repairedAt = again.length === 0 ? 0 : Math.max(...again.map(timeOf));
     const passed = denied.filter(({ result }) => result !== "silent");
     expect(passed.filter(({ sentAtMs }) => sentAtMs > repairedAt || sentAtMs < begunAt)).toEqual([]);
-    expect(repairedAt - begunAt).toBeLessThan(OPEN_MS_MAX);
+    expect(repairedAt - resumedAt).toBeLessThan(OPEN_MS_MAX);
     expect(allowed.filter(({ result, sentAtMs }) => result !== "reached" && sentAtMs > repairedAt)).toEqual(
       [],
     );
@@ -334,7 +346,7 @@ describe("while an agent runs", () => {
       () => brief(install),
       ({ exit }) => exit === 0,
     );
-    expect(agent.stderr).toContain("runs before Weir's");
+    await logs(agent, 0, /runs before Weir's/);
   });
 
   it("a program that cannot be attached again is reported, and attached as soon as there is room", async ({
@@ -344,12 +356,12 @@ describe("while an agent runs", () => {
     const { link } = world.lab.wire(SERVER);
     let repairedFrom: number;
     {
-      // While it is stopped, so that it is not faster.
-      process.kill(agent.pid as number, "SIGSTOP");
-      await detach(install.linkPin(SERVER, "ingress"));
-      using full = await foreign(SERVER, TCX_PROGRAMS_MAX, "last");
-      expect(full.programs).toHaveLength(TCX_PROGRAMS_MAX);
-      process.kill(agent.pid as number, "SIGCONT");
+      using full = new DisposableStack();
+      await whileStopped(agent, async () => {
+        await detach(install.linkPin(SERVER, "ingress"));
+        const { programs } = full.use(await foreign(SERVER, TCX_PROGRAMS_MAX, "last"));
+        expect(programs).toHaveLength(TCX_PROGRAMS_MAX);
+      });
       const now = await until(
         () => brief(install),
         ({ exit, line }) => exit === 1 && line.startsWith("degraded"),
@@ -375,7 +387,7 @@ describe("while an agent runs", () => {
       () => brief(install),
       ({ exit }) => exit === 0,
     );
-    expect(agent.stderr.slice(repairedFrom)).toContain("was detached externally; attached again");
+    await logs(agent, repairedFrom, /was detached externally; attached again/);
     expect(await mismatchesOf(world.lab, HOLDS)).toEqual([]);
   });
 
@@ -503,11 +515,11 @@ describe.each([
       name: "read-only when a link is to be pinned",
       async lose() {
         // The program has to be attached again, by a new link on kernels with tcx.
-        process.kill(agent.pid as number, "SIGSTOP");
-        if (hasTcx()) await detach(install.linkPin(SERVER, "ingress"));
-        else rmSync(join(install.paths.bpffs, LAYOUT_DIGEST, "maps", "node"));
-        run("mount", "-o", "remount,ro", mount);
-        process.kill(agent.pid as number, "SIGCONT");
+        await whileStopped(agent, async () => {
+          if (hasTcx()) await detach(install.linkPin(SERVER, "ingress"));
+          else rmSync(join(install.paths.bpffs, LAYOUT_DIGEST, "maps", "node"));
+          run("mount", "-o", "remount,ro", mount);
+        });
       },
       restore: () => run("mount", "-o", "remount,rw", mount),
       problem: /EROFS|read-only/i,

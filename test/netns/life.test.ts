@@ -56,7 +56,7 @@ const written: string[] = [];
 /** What the manifests say now. */
 const labels = new Map<string, LabelMap>(PODS.map(({ name, labels: own }) => [name, own]));
 const teams = new Map<string, LabelMap>(NAMESPACES.map((name) => [name, {}]));
-const policies = new Map<number, object>();
+const policies = new Set<number>();
 
 beforeAll(async () => {
   world = await openWorld({ prefix: "wt-life", namespaces: { shop: {}, bank: {} }, pods: PODS });
@@ -74,7 +74,7 @@ function putPods(): void {
   world.manifests.put("pods.yaml", manifests);
 }
 
-const putPolicies = (): void => world.manifests.put("policies.yaml", [...policies.values()]);
+const fileOf = (number: number): string => `policy-${number}.yaml`;
 
 async function weir(...args: readonly string[]): Promise<CommandResult> {
   const done = await world.weir(...args);
@@ -172,16 +172,16 @@ const STEPS: readonly Step[] = [
     weight: 6,
     run(random) {
       const number = random.below(POLICIES);
-      policies.set(number, policyOf(random, number));
-      putPolicies();
+      policies.add(number);
+      world.manifests.put(fileOf(number), [policyOf(random, number)]);
     },
   },
   {
     name: "a policy less",
     weight: 2,
     run(random) {
-      policies.delete(random.below(POLICIES));
-      putPolicies();
+      const number = random.below(POLICIES);
+      if (policies.delete(number)) world.manifests.remove(fileOf(number));
     },
   },
   {
