@@ -102,19 +102,24 @@ function retainedOf(force: InForce | undefined): Pick<StatusView, "retained"> {
 /** An update takes some milliseconds, on a loaded machine a second or two. */
 const UPDATE_MS_MAX = 10_000;
 
-/** Of the input, of the kernel, and of the agent itself. */
-function problemsOf({ progress, integrity }: Running, now: Date): readonly Problem[] {
-  const since = progress?.busySince;
+/** What is said of a reconciliation that began then and has not ended; undefined while it may take its time. */
+export function stuckProblem(since: Date | undefined, now: Date): Problem | undefined {
   const ms = since === undefined ? 0 : now.getTime() - since.getTime();
-  const stuck: Problem = {
+  if (ms <= UPDATE_MS_MAX) return undefined;
+  return {
     severity: "error",
     reason: `the reconciliation that began ${Math.round(ms / 1_000)} s ago has not ended`,
     effect: "changes since then are not enforced",
   };
+}
+
+/** Of the input, of the kernel, and of the agent itself. */
+function problemsOf({ progress, integrity }: Running, now: Date): readonly Problem[] {
+  const stuck = stuckProblem(progress?.busySince, now);
   return [
     ...(progress?.problems ?? []),
     ...(integrity?.problems() ?? []),
-    ...(ms > UPDATE_MS_MAX ? [stuck] : []),
+    ...(stuck === undefined ? [] : [stuck]),
   ];
 }
 
