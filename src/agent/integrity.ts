@@ -148,14 +148,14 @@ export function openIntegrity(kernel: Kernel, env: IntegrityEnv): Integrity {
 
   async function once(): Promise<void> {
     if (closed) return;
-    const found = [...pins(), ...generation()];
+    const found = pins();
     try {
-      if (!closed) found.push(...(await attachments()));
+      if (!closed) found.push(...(await attachments()), ...generation());
     } catch (error) {
       found.push({
         severity: "error",
         reason: messageOf(error),
-        effect: "it is not known what is attached to the interfaces",
+        effect: "it is not known what is attached to the interfaces, and what is in force",
       });
     }
     const isChanged = textOf(found) !== textOf(problems);
