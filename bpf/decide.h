@@ -95,7 +95,7 @@ static __always_inline bool adopt(const struct context *context, const struct pa
 	if (flow) {
 		flow->state |= state;
 		flow_refresh(context, packet, flow);
-	} else if (!is_midstream(packet)) {
+	} else if (!is_midstream(packet) && !is_echo_reply(packet)) {
 		flow_create(context, packet, key, (struct flow){ .opener = DIRECTION_INGRESS, .state = state });
 	}
 	return true;
@@ -191,6 +191,9 @@ static __always_inline enum reason decide_flow(const struct context *context, co
 		flow = NULL;
 	if (!flow && is_midstream(packet) && !exempt(context))
 		return isolated(context, context->direction) ? REASON_MIDSTREAM : REASON_NOT_ISOLATED;
+	/* Else an answer that outlives its flow would let the other side ask on. */
+	if (!flow && is_echo_reply(packet) && !exempt(context))
+		return judge(context, packet, context->direction);
 	if (flow && is_current(flow, context->generation)) {
 		flow_refresh(context, packet, flow);
 		if (steady && !exempt(context) && flow->state == (FLOW_REPLIED | FLOW_CONFIRMED))

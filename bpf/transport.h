@@ -162,6 +162,12 @@ static __always_inline bool is_echo_request(const struct packet *packet)
 	return packet->icmp_type == (is_v6(packet) ? ICMPV6_ECHO_REQUEST : ICMP_ECHO);
 }
 
+/* An answer whoever sends it first: what it answers is a flow of the other side, or none. */
+static __always_inline bool is_echo_reply(const struct packet *packet)
+{
+	return packet->echo && !is_echo_request(packet);
+}
+
 static __always_inline bool is_neighbour_discovery(const struct packet *packet)
 {
 	/* RFC 4861 6.1 and 7.1: a hop limit of 255 proves that no router forwarded it. */

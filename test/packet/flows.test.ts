@@ -147,6 +147,21 @@ testTable("replies", world, [
     },
   },
   {
+    name: "open nothing: an echo reply of no known flow lets nobody ask",
+    steps: (a) => {
+      const { to, from } = between(a, "stranger", "in");
+      const trusted = between(a, "trusted", "both");
+      return [
+        outOf("in", from(echoReply(a.family, 7)), "not-isolated"),
+        into("in", to(echo(a.family, 7)), "denied"),
+        into("in", to(echoReply(a.family, 7)), "denied"),
+        into("both", trusted.to(echoReply(a.family, 7)), "policy"),
+        outOf("both", trusted.from(echo(a.family, 7)), "policy"),
+        outOf("both", trusted.from(echoReply(a.family, 7)), "policy"),
+      ];
+    },
+  },
+  {
     name: "come from whom the pod spoke to, by the protocol that it spoke",
     steps: (a) => {
       const { from } = between(a, "stranger", "in");

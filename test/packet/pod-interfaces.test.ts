@@ -8,7 +8,17 @@ import { compile } from "../../src/policy/compile.ts";
 import { NOTHING_NUMBERED } from "../../src/policy/numbers.ts";
 import { address, cluster, namespace, pod, policy } from "../support/model.ts";
 import { OBJECT } from "../support/object.ts";
-import { echo, echoReply, frame, type Segment, SYN_ACK, tcpSegment, udpSegment } from "./frames.ts";
+import {
+  echo,
+  echoReply,
+  frame,
+  icmpError,
+  ip,
+  type Segment,
+  SYN_ACK,
+  tcpSegment,
+  udpSegment,
+} from "./frames.ts";
 
 const PEER = { 4: address("10.9.0.1"), 6: address("fd09::1") } as const;
 const OWN = { 4: address("10.1.0.1"), 6: address("fd01::1") } as const;
@@ -66,11 +76,14 @@ it.each(rows)(
     expect(run(one, "egress", sent(ask), hook)).toBe("pass");
     expect(run(other, "ingress", received(answer))).toBe("pass");
     expect(run(one, "ingress", received(answer))).toBe("pass");
+    const error = icmpError(PEER[family], OWN[family], "too big", ip(OWN[family], PEER[family], ask));
+    expect(run(other, "ingress", error)).toBe("pass");
     // The pod stays the same with one of them, and another pod on the same interface is another one.
     await enforce("x/first", [other]);
     expect(run(other, "ingress", received(answer))).toBe("pass");
     await enforce("x/second", [other]);
     expect(run(other, "ingress", received(answer))).toBe("drop");
+    expect(run(other, "ingress", error)).toBe("drop");
     await enforce("x/second", [other], { uid: "again" });
     await enforce("x/second", [other], { uid: "anew" });
     expect(run(other, "egress", sent(tcpSegment(1, 2, TCP_FLAG.ACK)), hook)).toBe("pass");
