@@ -225,7 +225,8 @@ static __always_inline bool lets_pass(hook_context *hook, enum direction directi
 	if (context.endpoint)
 		reason = verdict(hook, &context);
 #ifdef CONNTRACK_EVIDENCE
-	if (reason == REASON_MIDSTREAM)
+	/* Without the pod's network namespace there is none, and the search costs as much again as the segment. */
+	if (reason == REASON_MIDSTREAM && context.endpoint && context.endpoint->netns)
 		reason = judge_by_evidence(hook, direction) & (REASONS - 1);
 #endif
 	if (reason == REASON_MIDSTREAM)
