@@ -18,7 +18,7 @@ const EDITS: readonly Edit[] = [
     /struct flow \{\n(\t__u64 expires;[^\n]*\n)(\t__u32 generation;[^\n]*\n)(\tenum direction[^\n]*\n)(\tenum flow_state[^\n]*\n)(\t__u16 reserved;\n)\}/,
     "struct flow {\n$4$3$5$2$1}",
   ],
-  [/FLOW_REPLIED = 1,/, "FLOW_REPLIED = 32,"],
+  [/FLOW_REPLIED = 1,/, "FLOW_REPLIED = 128,"],
 ];
 
 const FAMILIES = [
