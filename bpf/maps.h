@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * The maps. The control plane is the only writer of all but conntrack, fragments and counters. Every max_entries is a
- * default that the loader may change; those of keyed tables are twice what a state may hold (LIMITS in src/state/state.ts),
+ * default that the loader may change; those of keyed tables are twice what a state may hold (LIMITS in src/state/desired-state.ts),
  * since an update adds the new entries before it removes the old ones.
  */
 #ifndef WEIR_MAPS_H

@@ -30,7 +30,7 @@ static __always_inline __u32 place_of(__u8 protocol, __be16 port)
 
 /*
  * Whether there may be an address in addresses_v4 or addresses_v6 whose 32-bit words have this exclusive or: 8 KiB that stay in
- * the cache save strangers, who come in floods, a look-up that finds nothing. src/datapath/known.ts sets the bits.
+ * the cache save strangers, who come in floods, a look-up that finds nothing. src/datapath/bloom-filter.ts sets the bits.
  */
 static __always_inline bool may_be_known(__be32 words)
 {

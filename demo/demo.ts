@@ -5,15 +5,15 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { styleText } from "node:util";
 import { messageOf } from "../src/base/errors.ts";
-import { type Lab, openLab } from "../src/lab/lab.ts";
 import {
   type ManifestDirectory,
   manifestDirectory,
   namespaceManifest,
   podManifest,
-} from "../src/lab/manifests.ts";
-import { type Measured, measuredText, measureExpected } from "../src/lab/measure.ts";
-import { Agent, cleanUp, type ProductPaths, weirOutput } from "../src/lab/product.ts";
+} from "../src/lab/lab-manifests.ts";
+import { type Measured, measuredText, measureExpected } from "../src/lab/measure-reachability.ts";
+import { type Lab, openLab } from "../src/lab/netns-lab.ts";
+import { Agent, cleanUp, type ProductPaths, weirOutput } from "../src/lab/weir-process.ts";
 import { ACTS, type Act } from "./acts.ts";
 import { type CellShot, isRight, shotsOf, tableLines } from "./table.ts";
 import { MACHINES, NAMESPACES, PODS } from "./world.ts";

@@ -1,9 +1,9 @@
 // The who-reaches-whom tables: turning an act's expectation into probes, and both into lines of text, side by side.
 
 import { styleText } from "node:util";
-import type { Lab } from "../src/lab/lab.ts";
-import { NODE } from "../src/lab/lab.ts";
-import { type ExpectedShot, isAsExpected, type Measured } from "../src/lab/measure.ts";
+import { type ExpectedShot, isAsExpected, type Measured } from "../src/lab/measure-reachability.ts";
+import type { Lab } from "../src/lab/netns-lab.ts";
+import { NODE } from "../src/lab/netns-lab.ts";
 import { type Act, TARGETS } from "./acts.ts";
 import { ROW_TITLES } from "./world.ts";
 

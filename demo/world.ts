@@ -1,7 +1,7 @@
 // The demo's world: three namespaces with their pods, and four machines that are no pods. Every one is a network namespace.
 
-import type { EndpointSpec } from "../src/lab/lab.ts";
-import type { LabelMap, PodSpec } from "../src/lab/manifests.ts";
+import type { LabelMap, PodSpec } from "../src/lab/lab-manifests.ts";
+import type { EndpointSpec } from "../src/lab/netns-lab.ts";
 
 export const NAMESPACES: Readonly<Record<string, LabelMap>> = {
   alpha: { ns: "a" },

@@ -32,7 +32,7 @@ describe("layers", () => {
     ["src/observe/a.ts", 'import { pin } from "../datapath/object.ts";'],
     ["src/observe/a.ts", 'import { type A, b } from "../datapath/maps.ts";'],
     ["src/observe/a.ts", 'export * from "../datapath/maps.ts";'],
-    ["src/agent.ts", 'import { BpfMap } from "bpf-ts";'],
+    ["src/agent/reconcile-loop.ts", 'import { BpfMap } from "bpf-ts";'],
     ["src/cli/a.ts", 'export * from "../../tools/layout.ts";'],
     ["src/newcomer/a.ts", 'import "../base/ip.ts";'],
     ["native/lib/a.ts", 'const x = await import("../../src/base/ip.ts");'],
@@ -46,7 +46,7 @@ describe("layers", () => {
     ["src/observe/a.ts", 'import { type A, type B } from "../datapath/maps.ts";'],
     ["src/observe/a.ts", 'export type { A } from "../datapath/maps.ts";'],
     ["src/datapath/a.ts", 'import { BpfMap } from "bpf-ts"; import { readFile } from "node:fs/promises";'],
-    ["src/agent.ts", 'import { diff } from "./state/diff.ts";'],
+    ["src/agent/reconcile-loop.ts", 'import { diff } from "../state/state-diff.ts";'],
     ["tools/a.ts", 'import { Btf } from "bpf-ts";'],
   ])("%s may have: %s", (path, text) => {
     expect(forbiddenImports(path, text)).toEqual([]);

@@ -36,12 +36,12 @@ const options = {
   absWorkingDir: root,
   // Each file comes to lie as deep below the root as its sources in src/*/, so that what they look for relative to
   // themselves (the BPF object, package.json) is found from here too.
-  // Besides the command, the programs that it starts as processes of their own (src/base/program.ts).
+  // Besides the command, the programs that it starts as processes of their own (src/base/child-program.ts).
   entryPoints: [
     "src/cli/main.ts",
-    "src/engines/live/worker.ts",
+    "src/engines/live-worker.ts",
     "src/lab/pod-process.ts",
-    "src/source/manifests/reader.ts",
+    "src/source/manifests/reader-process.ts",
   ],
   outbase: "src",
   outdir: "dist",

@@ -3,7 +3,7 @@
 import type { BpfProgram } from "bpf-ts";
 import { codeOf, OperationError } from "../../src/base/errors.ts";
 import { addressOf, type Family } from "../../src/base/ip.ts";
-import { packet } from "../../src/engines/frame.ts";
+import { packet } from "../../src/engines/frame-builder.ts";
 import type { Driver } from "./driver.ts";
 import type { Meter } from "./meter.ts";
 import { anyPeers, type Peers } from "./peers.ts";

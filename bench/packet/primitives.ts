@@ -2,8 +2,8 @@
 
 import { fileURLToPath } from "node:url";
 import { BpfObject, type BpfProgram } from "bpf-ts";
-import type { Datapath } from "../../src/datapath/object.ts";
 import { MAP_NAMES } from "../../src/datapath/pins.ts";
+import type { Datapath } from "../../src/datapath/program-loader.ts";
 import { withBpfObject } from "../common/compile.ts";
 
 /** A look-up of a flow that is there, a new flow written, a look-up of an address, a longest match; IPv4, of packets to the pod. */

@@ -8,7 +8,7 @@ import {
   type Namespace,
   type Pod,
 } from "../../src/model/cluster.ts";
-import type { Peer, Policy, PortMatch, Rule } from "../../src/model/policy.ts";
+import type { Peer, Policy, PortMatch, Rule } from "../../src/model/network-policy.ts";
 import type { Selector } from "../../src/model/selector.ts";
 import { type Random, randomFrom } from "./random.ts";
 

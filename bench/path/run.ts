@@ -6,9 +6,14 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { present } from "../../src/base/assert.ts";
 import { OperationError } from "../../src/base/errors.ts";
-import { openLab } from "../../src/lab/lab.ts";
-import { manifestDirectory, namespaceManifest, type PodSpec, podManifest } from "../../src/lab/manifests.ts";
-import { cleanUp } from "../../src/lab/product.ts";
+import {
+  manifestDirectory,
+  namespaceManifest,
+  type PodSpec,
+  podManifest,
+} from "../../src/lab/lab-manifests.ts";
+import { openLab } from "../../src/lab/netns-lab.ts";
+import { cleanUp } from "../../src/lab/weir-process.ts";
 import { withProgram } from "../common/compile.ts";
 import { median } from "../common/median.ts";
 import { openDriver } from "../packet/driver.ts";

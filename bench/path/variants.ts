@@ -2,8 +2,8 @@
 
 import { readFileSync } from "node:fs";
 import { BpfLink } from "bpf-ts";
-import type { Lab } from "../../src/lab/lab.ts";
-import { Agent, cleanUp, type ProductPaths } from "../../src/lab/product.ts";
+import type { Lab } from "../../src/lab/netns-lab.ts";
+import { Agent, cleanUp, type ProductPaths } from "../../src/lab/weir-process.ts";
 import type { Driver } from "../packet/driver.ts";
 
 export const VARIANTS = [

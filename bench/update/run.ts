@@ -1,10 +1,10 @@
 // Measures updates: from a changed cluster to the generation in force, step by step, on maps of the bench's own.
 
-import type { Maps } from "../../src/datapath/maps.ts";
-import { type Bench, openBench } from "../../src/engines/kernel.ts";
+import type { Maps } from "../../src/datapath/policy-maps.ts";
+import { type Bench, openBench } from "../../src/engines/kernel-engine.ts";
 import { compile } from "../../src/policy/compile.ts";
-import { NOTHING_NUMBERED, type Numbering } from "../../src/policy/numbers.ts";
-import { diff, type Held, settledState } from "../../src/state/diff.ts";
+import { NOTHING_NUMBERED, type Numbering } from "../../src/policy/identity-allocation.ts";
+import { diff, type Held, settledState } from "../../src/state/state-diff.ts";
 import { median } from "../common/median.ts";
 import { CHANGES, type ChangeName, type Size, type World, worldOf } from "./world.ts";
 

@@ -9,7 +9,7 @@ import {
   type Namespace,
   type Pod,
 } from "../../src/model/cluster.ts";
-import type { Policy } from "../../src/model/policy.ts";
+import type { Policy } from "../../src/model/network-policy.ts";
 import type { Selector } from "../../src/model/selector.ts";
 import type { LocalEndpoint } from "../../src/policy/compile.ts";
 

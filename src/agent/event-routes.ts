@@ -1,7 +1,7 @@
 // What can be asked of the agent about events: the latest, and those that come.
 
-import { type EventHub, REMEMBERED_MAX } from "../observe/events/hub.ts";
-import { LineStream, RequestError, type Route } from "../observe/routes.ts";
+import { type EventHub, REMEMBERED_MAX } from "../observe/packet-event-hub.ts";
+import { LineStream, RequestError, type Route } from "../observe/socket-routes.ts";
 
 /** Each is a connection of the socket, which has room for few. */
 const FOLLOWERS_MAX = 8;

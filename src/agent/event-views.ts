@@ -5,10 +5,10 @@ import { addressOf } from "../base/ip.ts";
 import { type AddressV6, type Event, REASON_NAMES, Reason } from "../gen/layout.ts";
 import { keyOf } from "../model/cluster.ts";
 import { hasPorts, isIcmp, protocolText } from "../model/protocol.ts";
-import type { EventEnd, EventView } from "../observe/events/event.ts";
 import { whyText } from "../observe/events/text.ts";
-import type { EventVerdict } from "../observe/events/verdicts.ts";
-import { localText } from "../policy/locals.ts";
+import type { EventVerdict } from "../observe/filter-choices.ts";
+import type { EventEnd, EventView } from "../observe/packet-event.ts";
+import { localText } from "../policy/local-endpoints.ts";
 import type { InForce } from "./views.ts";
 
 /** Reasons that there are only where policies isolate. */

@@ -7,8 +7,8 @@ import type { Log } from "../base/log.ts";
 import type { Fault } from "../datapath/attachments.ts";
 import { pinDirectories } from "../datapath/pins.ts";
 import { type Problem, problemText } from "../model/problem.ts";
-import type { RepairsView } from "../observe/view.ts";
-import type { Kernel } from "./kernel.ts";
+import type { RepairsView } from "../observe/api-views.ts";
+import type { Kernel } from "./datapath-handle.ts";
 import { logProblems } from "./problems.ts";
 
 const INTERVAL_MS = 500;

@@ -1,7 +1,7 @@
 // A listener that is opened now, or later where its address is taken: enforcement does not wait for it.
 
 import type { Log } from "../base/log.ts";
-import type { Endpoint, PageServer } from "../observe/pages.ts";
+import type { Endpoint, PageServer } from "../observe/http-pages.ts";
 
 const LISTEN_AGAIN_MS = 10_000;
 

@@ -1,11 +1,11 @@
 // What no parser can see: pods' addresses that do not go together, and interfaces that refuse programs.
 
 import type { Log } from "../base/log.ts";
-import type { Attached } from "../datapath/attach.ts";
+import type { Attached } from "../datapath/hooks.ts";
+import { holdersOf } from "../model/address-ownership.ts";
 import { type Cluster, isSelectable, keyOf, type Pod } from "../model/cluster.ts";
-import { holdersOf } from "../model/ownership.ts";
 import { type Problem, problemText } from "../model/problem.ts";
-import type { PodInterface } from "../source/interfaces.ts";
+import type { PodInterface } from "../source/interface-discovery.ts";
 
 /** Problems of addresses that several pods' objects have. */
 export function addressProblems(cluster: Cluster): Problem[] {

@@ -1,8 +1,8 @@
 // Resyncs that somebody asked for: each waits for the next round that reads the kernel back, and hears what came of it.
 
 import { problemText } from "../model/problem.ts";
-import type { ResyncView } from "../observe/view.ts";
-import type { Progress } from "./round.ts";
+import type { ResyncView } from "../observe/api-views.ts";
+import type { Progress } from "./reconcile.ts";
 
 /** Tells one who waits what the round came to; where it failed, why. */
 export type Answer = (came: Outcome, settled: boolean) => void;

@@ -1,13 +1,13 @@
 // What the agent can be asked besides its views, and told: the state that it wants, its log, a resync.
 
 import { type AdjustableLog, isLogLevel, LOG_LEVELS } from "../base/log.ts";
-import { RequestError, type Route } from "../observe/routes.ts";
-import type { LogLevelView, LogView, StateView } from "../observe/view.ts";
-import { plainState } from "../state/plain.ts";
-import { EMPTY_STATE } from "../state/state.ts";
-import type { Kernel } from "./kernel.ts";
+import type { LogLevelView, LogView, StateView } from "../observe/api-views.ts";
+import { RequestError, type Route } from "../observe/socket-routes.ts";
+import { EMPTY_STATE } from "../state/desired-state.ts";
+import { plainState } from "../state/state-json.ts";
+import type { Kernel } from "./datapath-handle.ts";
+import type { Progress } from "./reconcile.ts";
 import type { Resyncs } from "./resync.ts";
-import type { Progress } from "./round.ts";
 
 export interface Asked {
   readonly resyncs: Resyncs;

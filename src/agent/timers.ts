@@ -1,6 +1,6 @@
 // When the agent looks again although nothing has changed.
 
-import type { Bell } from "../base/wake.ts";
+import type { Trigger } from "../base/trigger.ts";
 
 /** How often the kernel is read back and repaired. */
 const RESYNC_MS = 30_000;
@@ -13,7 +13,7 @@ const QUIET_MS = 2_000;
 const TURNS_MAX = 4;
 
 /** The two reasons to look again when nothing has changed: time for a resync, and a round that failed. */
-export function openTimers(bell: Bell) {
+export function openResyncAndRetry(bell: Trigger) {
   let due = 0;
   let quietAt = Number.NEGATIVE_INFINITY;
   let quiet: NodeJS.Timeout | undefined;

@@ -3,14 +3,14 @@
 import { readFileSync } from "node:fs";
 import { codeOf, messageOf } from "../base/errors.ts";
 import type { XdpMode } from "../datapath/attachments.ts";
-import { readDenied as readInForce, readScreened, writeDenied } from "../datapath/denied.ts";
+import { readDenied as readInForce, readScreened, writeDenied } from "../datapath/denied-prefix-maps.ts";
 import { SCREENED_NAMES } from "../gen/layout.ts";
 import type { Problem } from "../model/problem.ts";
 import { isOpenForWriting } from "../node/writers.ts";
-import type { UplinkView } from "../observe/view.ts";
-import { type DeniedReading, readDenied, watchDenied } from "../source/denied.ts";
-import { DENIED_MAX } from "../state/denied.ts";
-import type { Kernel } from "./kernel.ts";
+import type { UplinkView } from "../observe/api-views.ts";
+import { type DeniedReading, readDenied, watchDenied } from "../source/denied-prefixes-file.ts";
+import { DENIED_MAX } from "../state/denied-prefixes.ts";
+import type { Kernel } from "./datapath-handle.ts";
 
 export interface UplinkOptions {
   /** Names of the interfaces. */

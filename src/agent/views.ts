@@ -1,12 +1,12 @@
 // What the agent shows of itself: endpoints, policies, names and status, computed from the state in force.
 
 import { DIRECTIONS, type Direction } from "../base/direction.ts";
-import type { Attached } from "../datapath/attach.ts";
 import type { Fault } from "../datapath/attachments.ts";
+import type { Attached } from "../datapath/hooks.ts";
 import { type Cluster, isSelectable, keyOf, type Pod } from "../model/cluster.ts";
-import { modeOf } from "../model/mode.ts";
+import { modeOf } from "../model/enforcement-mode.ts";
 import { matches, selectorText } from "../model/selector.ts";
-import { isUnknown } from "../model/unknown.ts";
+import { isUnknown } from "../model/unclaimed-interface.ts";
 import type {
   CapacityView,
   EndpointView,
@@ -14,14 +14,14 @@ import type {
   PolicyView,
   RetainedView,
   SideView,
-} from "../observe/view.ts";
+} from "../observe/api-views.ts";
 import type { Compiled, EndpointSides } from "../policy/compile.ts";
-import { type LocalEndpoint, podsOf } from "../policy/locals.ts";
-import { namesOf } from "../policy/names.ts";
+import { type LocalEndpoint, podsOf } from "../policy/local-endpoints.ts";
+import { namesOf } from "../policy/map-value-names.ts";
 import { isAuditedFor, policiesOn } from "../policy/subjects.ts";
-import type { PodInterface } from "../source/interfaces.ts";
-import { prefixTexts } from "../state/sources.ts";
-import { identityIn, LIMITS, policyNumber, type State } from "../state/state.ts";
+import type { PodInterface } from "../source/interface-discovery.ts";
+import { prefixTexts } from "../state/anti-spoofing.ts";
+import { identityIn, LIMITS, policyNumber, type State } from "../state/desired-state.ts";
 
 /** The last state that the kernel took over whole, with what it was compiled from. */
 export interface InForce {

@@ -1,9 +1,9 @@
 // Requests to the agent, and what a missing answer means.
 
 import { codeOf, messageOf } from "../base/errors.ts";
-import { type AskOptions, ask } from "../observe/client.ts";
-import { API_VERSION } from "../observe/view.ts";
-import { CommandError, type Context } from "./env.ts";
+import { API_VERSION } from "../observe/api-views.ts";
+import { type AskOptions, ask } from "../observe/socket-client.ts";
+import { CommandError, type Context } from "./environment.ts";
 
 /** The agent's views: paths of its API, below the version. */
 export type View =

@@ -2,7 +2,7 @@
 
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { type Table, tableText } from "../observe/table.ts";
-import type { Context, Env } from "./env.ts";
+import type { Context, Env } from "./environment.ts";
 
 /** Makes of what does a command's work, and gives its exit code, what commander calls with the command's arguments. */
 export type Exits = <A extends readonly unknown[]>(
@@ -80,7 +80,7 @@ export async function write(env: Env, result: Result, { output, headers }: Write
         env.stdout.write(jsonText(each, 0));
       return;
     case "yaml": {
-      const { yamlText } = await import("./yaml.ts");
+      const { yamlText } = await import("./yaml-output.ts");
       env.stdout.write(yamlText(result.value));
       return;
     }

@@ -3,9 +3,9 @@
 import type { Direction } from "../base/direction.ts";
 import { sumCounters } from "../datapath/codec.ts";
 import { type Count, REASON_NAMES, Reason } from "../gen/layout.ts";
-import type { CounterRecord } from "../observe/dump/flows.ts";
-import type { Counts, Traffic } from "../observe/endpoints.ts";
-import type { Kernel } from "./kernel.ts";
+import type { CounterRecord } from "../observe/dump/traffic-dumps.ts";
+import type { Counts, Traffic } from "../observe/endpoints-table.ts";
+import type { Kernel } from "./pinned-maps.ts";
 
 export type EndpointTraffic = { readonly [direction in Direction]: Traffic };
 

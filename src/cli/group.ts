@@ -2,7 +2,7 @@
 
 import { readFileSync } from "node:fs";
 import { codeOf } from "../base/errors.ts";
-import { CommandError, EXIT } from "./env.ts";
+import { CommandError, EXIT } from "./environment.ts";
 
 /** As in group(5); images without that file have groups by number only. */
 const FILE = "/etc/group";

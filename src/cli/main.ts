@@ -4,7 +4,7 @@ import { existsSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { codeOf } from "../base/errors.ts";
-import type { Env } from "./env.ts";
+import type { Env } from "./environment.ts";
 import { runCommand } from "./program.ts";
 
 /** The nearest directory upwards with a package.json: sources and bundle are at different depths below it. */

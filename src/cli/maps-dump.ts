@@ -1,9 +1,9 @@
 // `weir maps dump`: one table of the kernel, decoded, or what in it is other than it should be.
 
 import type { Command } from "commander";
-import { type Dump, dumpOfPod, rawDump, rawEntriesDump, rawHeading } from "../observe/dump/dump.ts";
-import { isTableName, TABLE_NAMES, TABLES, type TableName } from "../observe/dump/tables.ts";
-import type { NamesView } from "../observe/view.ts";
+import type { NamesView } from "../observe/api-views.ts";
+import { type Dump, dumpOfPod, rawDump, rawEntriesDump, rawHeading } from "../observe/dump/map-dump.ts";
+import { isTableName, TABLE_NAMES, TABLES, type TableName } from "../observe/dump/map-tables.ts";
 import {
   type Exits,
   headersOption,
@@ -13,7 +13,7 @@ import {
   podOption,
   type WriteOptions,
 } from "./command.ts";
-import { CommandError, type Context, EXIT } from "./env.ts";
+import { CommandError, type Context, EXIT } from "./environment.ts";
 import { namesFor } from "./names.ts";
 
 interface Options extends WriteOptions {
@@ -63,7 +63,7 @@ async function dump(context: Context, name: string | undefined, options: Options
     throw new CommandError("--pod does not go with --raw or --diff", EXIT.usage);
   if (options.diff === true) {
     if (options.raw === true) throw new CommandError("--diff does not go with --raw", EXIT.usage);
-    const { dumpDifferences } = await import("./dump/diff.ts");
+    const { dumpDifferences } = await import("./dump/dump-against-desired.ts");
     return dumpDifferences(context, name, options);
   }
   if (name === undefined)
@@ -76,9 +76,9 @@ async function dump(context: Context, name: string | undefined, options: Options
 
 async function dumpTable(context: Context, name: TableName, options: Options): Promise<number> {
   const [{ readKernel }, { readDump }, { writeDump }, names] = await Promise.all([
-    import("./kernel.ts"),
-    import("./dump/dump.ts"),
-    import("./dump/write.ts"),
+    import("./pinned-maps.ts"),
+    import("./dump/dump-reader.ts"),
+    import("./dump/dump-writer.ts"),
     namesOrRemark(context, options.pod),
   ]);
   const whole = await readKernel(context, (kernel) => readDump(name, kernel, names));
@@ -98,9 +98,9 @@ function ofPod(dump: Dump, table: TableName, pod: PodName, names: NamesView | un
 
 async function dumpRaw(context: Context, name: TableName, options: Options): Promise<number> {
   const [{ readKernel }, { readRaw }, { writeDump }] = await Promise.all([
-    import("./kernel.ts"),
-    import("./dump/raw.ts"),
-    import("./dump/write.ts"),
+    import("./pinned-maps.ts"),
+    import("./dump/raw-maps.ts"),
+    import("./dump/dump-writer.ts"),
   ]);
   const info = TABLES.find((each) => each.name === name) as (typeof TABLES)[number];
   const maps = await readKernel(context, ({ pins }) => readRaw(info, pins));

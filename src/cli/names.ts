@@ -1,8 +1,8 @@
 // The agent's names for the numbers in the maps, or why there are none.
 
-import type { NamesView } from "../observe/view.ts";
+import type { NamesView } from "../observe/api-views.ts";
 import { askAgentIfAble, isSilence } from "./agent-client.ts";
-import type { Context } from "./env.ts";
+import type { Context } from "./environment.ts";
 
 export type MaybeNames =
   | { readonly names: NamesView; readonly reason?: never }

@@ -3,32 +3,32 @@
 import { resolve } from "node:path";
 import { Command, CommanderError, Option } from "commander";
 import { codeOf, messageOf } from "../base/errors.ts";
-import { printable } from "../observe/text.ts";
-import { addCheckNode } from "./check-node.ts";
-import { addCleanup } from "./cleanup.ts";
-import { addCniInstall, addCniStatus, addCniUninstall } from "./cni.ts";
+import { printable } from "../observe/text-output.ts";
 import type { Adder, Exits } from "./command.ts";
-import { addCompletion } from "./completion.ts";
-import { addConntrackFlush, addConntrackList } from "./conntrack.ts";
-import { addDescribeEndpoint } from "./describe-endpoint.ts";
-import { addDescribePolicy } from "./describe-policy.ts";
-import { addDiff } from "./diff.ts";
-import { BPFFS_DEFAULT, CommandError, type Context, type Env, EXIT, SOCKET_DEFAULT } from "./env.ts";
-import { addGetEndpoints } from "./get-endpoints.ts";
-import { addGetPolicies } from "./get-policies.ts";
-import { addLint } from "./lint.ts";
-import { addLogLevel } from "./log-level.ts";
+import { addCheckNode } from "./commands/check-node-command.ts";
+import { addCleanup } from "./commands/cleanup-command.ts";
+import { addCniInstall, addCniStatus, addCniUninstall } from "./commands/cni-command.ts";
+import { addCompletion } from "./commands/completion-command.ts";
+import { addConntrackFlush, addConntrackList } from "./commands/conntrack-command.ts";
+import { addDescribeEndpoint } from "./commands/describe-endpoint-command.ts";
+import { addDescribePolicy } from "./commands/describe-policy-command.ts";
+import { addDiff } from "./commands/diff-command.ts";
+import { addGetEndpoints } from "./commands/get-endpoints-command.ts";
+import { addGetPolicies } from "./commands/get-policies-command.ts";
+import { addLint } from "./commands/lint-command.ts";
+import { addLogLevel } from "./commands/log-level-command.ts";
+import { addMapsList } from "./commands/maps-command.ts";
+import { addMonitor } from "./commands/monitor-command.ts";
+import { addResync } from "./commands/resync-command.ts";
+import { addConfigFlags, addRun } from "./commands/run-command.ts";
+import { addSnapshot } from "./commands/snapshot-command.ts";
+import { addStatus } from "./commands/status-command.ts";
+import { addSysdump } from "./commands/sysdump-command.ts";
+import { addTest } from "./commands/test-command.ts";
+import { addTrace } from "./commands/trace-command.ts";
+import { addVersion } from "./commands/version-command.ts";
+import { BPFFS_DEFAULT, CommandError, type Context, type Env, EXIT, SOCKET_DEFAULT } from "./environment.ts";
 import { addMapsDump } from "./maps-dump.ts";
-import { addMapsList } from "./maps-list.ts";
-import { addMonitor } from "./monitor.ts";
-import { addResync } from "./resync.ts";
-import { addConfigFlags, addRun } from "./run.ts";
-import { addSnapshot } from "./snapshot.ts";
-import { addStatus } from "./status.ts";
-import { addSysdump } from "./sysdump.ts";
-import { addTest } from "./test.ts";
-import { addTrace } from "./trace.ts";
-import { addVersion } from "./version.ts";
 
 const GET_EXAMPLES = `
 Examples:
@@ -200,7 +200,7 @@ export async function runCommand(args: readonly string[], env: Env): Promise<num
   const program = await buildProgram(env, exits, args);
   try {
     if (args[0] === "__complete") {
-      const { complete } = await import("./complete.ts");
+      const { complete } = await import("./completion-candidates.ts");
       env.stdout.write(await complete(program, args.slice(1), (options) => contextOf(options, env)));
       return EXIT.ok;
     }

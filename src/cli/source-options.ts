@@ -3,9 +3,9 @@
 import { existsSync } from "node:fs";
 import { hostname } from "node:os";
 import type { SourceOptions } from "../source/source.ts";
-import type { Resolved } from "./config/resolve.ts";
-import type { Config, Key } from "./config/schema.ts";
-import { CommandError, type Env, EXIT } from "./env.ts";
+import type { Resolved } from "./config/config-resolve.ts";
+import type { Config, Key } from "./config/config-schema.ts";
+import { CommandError, type Env, EXIT } from "./environment.ts";
 
 /** The kubelet's files for pods that use the API server. */
 const TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount/token";

@@ -1,7 +1,7 @@
 // The file that keeps claims while no agent runs.
 
-import { readKept, unreadableFile, writeKept } from "../base/kept.ts";
-import { type Claim, claimOf, plainClaim } from "./claim.ts";
+import { readKept, unreadableFile, writeKept } from "../base/state-file.ts";
+import { type Claim, claimOf, plainClaim } from "./cni-claims.ts";
 
 /** Version 1 does not say which link of an index is meant: as long as the name has the index, it is taken for the one. */
 const VERSION = 2;

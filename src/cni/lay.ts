@@ -1,7 +1,7 @@
 // Which claims go by the pods that the source knows: the runtime's word on an interface counts for the pod that it names.
 
 import { type Cluster, keyOf, type Pod } from "../model/cluster.ts";
-import type { Claim } from "./claim.ts";
+import type { Claim } from "./cni-claims.ts";
 
 export interface Matched {
   /** The cluster as the source gives it. */

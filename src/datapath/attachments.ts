@@ -5,6 +5,7 @@
 import { attachedPrograms, BpfLink, type BpfProgram, type Hook as Place } from "bpf-ts";
 import { DIRECTIONS, type Direction } from "../base/direction.ts";
 import { codeOf, messageOf, succeeds } from "../base/errors.ts";
+import { ensurePinned, openPin, remove } from "./bpffs.ts";
 import {
   type Attached,
   attachClsact,
@@ -13,11 +14,10 @@ import {
   HOOK_OF,
   type Hook,
   hookOf,
-} from "./attach.ts";
-import { ensurePinned, openPin, remove } from "./bpffs.ts";
+} from "./hooks.ts";
 import { isGone } from "./links.ts";
-import type { Datapath } from "./object.ts";
 import { ENDPOINT_PLACES, linkPath, type PinnedPlace, pinnedLinks, UPLINK_PLACES } from "./pins.ts";
+import type { Datapath } from "./program-loader.ts";
 
 /** What is wrong at one place of an interface. */
 export type Fault = {

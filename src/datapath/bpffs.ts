@@ -3,7 +3,7 @@
 import { mkdirSync, readdirSync, rmSync } from "node:fs";
 import { dirname, join, relative, sep } from "node:path";
 import { BpfLink, BpfMap, BpfProgram } from "bpf-ts";
-import { bpffsObstacle, existingAbove } from "../base/bpffs.ts";
+import { bpffsObstacle, existingAbove } from "../base/bpffs-mount.ts";
 import { codeOf, messageOf, OperationError } from "../base/errors.ts";
 
 /** What can be pinned. */

@@ -20,7 +20,7 @@ import {
   type SourceV4Key,
   type SourceV6Key,
 } from "../gen/layout.ts";
-import type { EndpointLink } from "../state/state.ts";
+import type { EndpointLink } from "../state/desired-state.ts";
 
 const WORD_BITS = 64n;
 const WORD = (1n << WORD_BITS) - 1n;

@@ -4,9 +4,9 @@ import { rmSync } from "node:fs";
 import { dirname, join } from "node:path";
 import type { BpfObject, BpfProgram } from "bpf-ts";
 import { ensurePinned } from "./bpffs.ts";
-import { checkLayout } from "./btf.ts";
-import { adopt, type Datapath, loadVariant } from "./object.ts";
+import { checkLayout } from "./layout-checks.ts";
 import { GUARD_PROGRAMS, type GuardProgram, MAP_NAMES, programPath } from "./pins.ts";
+import { adopt, type Datapath, loadVariant } from "./program-loader.ts";
 
 /** The XDP programs, pinned beside the others. */
 export interface Guard {

@@ -16,7 +16,7 @@ import {
   TUNNEL_PORTS,
   VERSIONS,
 } from "../gen/layout.ts";
-import { DENIED_COUNTERS } from "../state/denied.ts";
+import { DENIED_COUNTERS } from "../state/denied-prefixes.ts";
 import {
   HARDWARE_MAX,
   IDENTITY_FRONTEND,
@@ -30,9 +30,9 @@ import {
   ROW_NONE,
   ROW_NOTHING,
   TUNNEL_PORTS_MAX,
-} from "../state/state.ts";
+} from "../state/desired-state.ts";
 
-/** Throws where bpf/layout.h or bpf/maps.h and src/state/state.ts have drifted apart: a bug, found at every start. */
+/** Throws where bpf/layout.h or bpf/maps.h and src/state/desired-state.ts have drifted apart: a bug, found at every start. */
 export function checkLimits(): void {
   const facts: readonly (readonly [what: string, state: number, layout: number])[] = [
     ["endpoints (0 is unknown)", NUMBERS.endpoints, MAPS.counters.maxEntries - 1],

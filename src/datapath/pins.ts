@@ -2,7 +2,7 @@
 //
 //   ROOT/<layout digest>/maps/NAME        every map of the object
 //   ROOT/<layout digest>/layout           that layout, for later builds (layout-record.ts)
-//   ROOT/<layout digest>/inner/MAP/N-ID   the maps inside a map of maps (inner.ts)
+//   ROOT/<layout digest>/inner/MAP/N-ID   the maps inside a map of maps (inner-maps.ts)
 //   ROOT/<layout digest>/programs/NAME    from_pod and to_pod; from_pod_xdp and from_uplink where they are asked for
 //   ROOT/links/<ifindex>-<direction>      tcx links
 //   ROOT/links/<ifindex>-egress-xdp       XDP links, in the place of <ifindex>-egress
@@ -13,8 +13,8 @@ import { BpfMap, type BpfProgram } from "bpf-ts";
 import type { Direction } from "../base/direction.ts";
 import { LAYOUT_DIGEST, MAPS } from "../gen/layout.ts";
 import { listDirectory, makeDirectory, openPin, remove } from "./bpffs.ts";
-import { type InnerMaps, pinnedInner } from "./inner.ts";
-import type { NestedName } from "./tables.ts";
+import { type InnerMaps, pinnedInner } from "./inner-maps.ts";
+import type { NestedName } from "./typed-maps.ts";
 
 export type MapName = keyof typeof MAPS;
 

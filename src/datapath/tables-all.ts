@@ -2,7 +2,7 @@
 
 import type { BpfMap } from "bpf-ts";
 import { MAPS } from "../gen/layout.ts";
-import type { InnerMaps } from "./inner.ts";
+import type { InnerMaps } from "./inner-maps.ts";
 import {
   type KeyOf,
   type MapName,
@@ -13,7 +13,7 @@ import {
   type TableName,
   tableOf,
   type ValueOf,
-} from "./tables.ts";
+} from "./typed-maps.ts";
 
 /** The programs' own: the ring buffer, and what each CPU keeps for itself. */
 type Internal = "events" | "scratch" | `recent_${string}`;

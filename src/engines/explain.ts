@@ -2,10 +2,10 @@
 
 import type { Direction } from "../base/direction.ts";
 import { isSelectable } from "../model/cluster.ts";
-import { type Party, type Probe, permits, sideVerdict } from "../policy/evaluate.ts";
-import { serviceVerdict } from "../policy/evaluate-service.ts";
-import { sideVerdictText } from "../policy/explain.ts";
-import type { Cell, End, Step } from "../source/conformance/types.ts";
+import { type Party, type Probe, permits, sideVerdict } from "../policy/oracle.ts";
+import { serviceVerdict } from "../policy/service-oracle.ts";
+import { sideVerdictText } from "../policy/verdict-text.ts";
+import type { Cell, End, Step } from "../source/conformance/case-types.ts";
 
 export const probeOf = ({ from, to, protocol, port }: Cell): Probe => ({
   from: partyOf(from),

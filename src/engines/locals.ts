@@ -2,7 +2,7 @@
 
 import { isSelectable, keyOf } from "../model/cluster.ts";
 import type { LocalEndpoint } from "../policy/compile.ts";
-import type { Step } from "../source/conformance/types.ts";
+import type { Step } from "../source/conformance/case-types.ts";
 
 /** Gives every pod key an interface index and keeps it as long as the engine lives. */
 export function localsOf(step: Step, interfaces: Map<string, number>, next: () => number): LocalEndpoint[] {

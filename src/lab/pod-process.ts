@@ -2,9 +2,9 @@
 
 import { connect, type Socket } from "node:net";
 import { createInterface } from "node:readline";
-import { attempt, echoOnce, run, socketOptions } from "./pod-probes.ts";
+import type { Probe, ProcessConfig, Reply, Request, Response, Sample } from "./pod-protocol.ts";
 import { listen } from "./pod-servers.ts";
-import type { Probe, ProcessConfig, Reply, Request, Response, Sample } from "./protocol.ts";
+import { attempt, echoOnce, run, socketOptions } from "./pod-sockets.ts";
 
 interface Watch {
   readonly timer: NodeJS.Timeout;

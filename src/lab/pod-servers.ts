@@ -3,7 +3,7 @@
 import { createSocket } from "node:dgram";
 import { createServer as createHttpServer } from "node:http";
 import { createServer, type Server, type Socket } from "node:net";
-import type { ProcessConfig } from "./protocol.ts";
+import type { ProcessConfig } from "./pod-protocol.ts";
 
 /** Resolves once every server listens; rejects with the first that cannot. */
 export async function listen(config: ProcessConfig): Promise<void> {

@@ -2,7 +2,7 @@
 
 import type { Direction } from "../base/direction.ts";
 import type { Address, Cidr } from "../base/ip.ts";
-import type { Policy } from "./policy.ts";
+import type { Policy } from "./network-policy.ts";
 import type { Protocol } from "./protocol.ts";
 import type { Labels } from "./selector.ts";
 import type { EndpointSlice, Service } from "./service.ts";

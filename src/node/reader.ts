@@ -2,8 +2,8 @@
 
 import { dumpAddresses, dumpForwarding, dumpLinks, dumpNeighbours, dumpRoutes, type NetEvent } from "bpf-ts";
 import { codeOf } from "../base/errors.ts";
-import type { Dumped, Inside, Store } from "./store.ts";
-import { isPairElsewhere, type NetLink, type NodeTables } from "./tables.ts";
+import type { Dumped, Inside, Store } from "./netlink-cache.ts";
+import { isPairElsewhere, type NetLink, type NodeTables } from "./node-tables.ts";
 
 export interface Reader {
   /** Reads everything. Errors: BpfError. */

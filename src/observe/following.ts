@@ -1,7 +1,7 @@
 // How well the API server is followed, in one line for people.
 
-import type { KindHealth, SourceHealth } from "../model/source.ts";
-import { countText, durationText } from "./text.ts";
+import type { KindHealth, SourceHealth } from "../model/source-health.ts";
+import { countText, durationText } from "./text-output.ts";
 
 /** "6 of 6 kinds, 12034 objects; last heard 2s ago, all listed 3m10s ago". */
 export function followingText({ kinds, synced }: SourceHealth, now: Date): string {

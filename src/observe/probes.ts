@@ -1,6 +1,6 @@
 // The probes of the kubelet: /livez, /healthz and /readyz.
 
-import { type Endpoint, type Page, type PageServer, plainPage, servePages } from "./pages.ts";
+import { type Endpoint, type Page, type PageServer, plainPage, servePages } from "./http-pages.ts";
 
 /** Each gives a reason, or undefined where there is none. */
 export interface Probes {

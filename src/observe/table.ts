@@ -1,6 +1,6 @@
 // Tables as kubectl prints them: titles in capitals, columns set apart by spaces, no borders.
 
-import { printable } from "./text.ts";
+import { printable } from "./text-output.ts";
 
 export interface Column {
   readonly title: string;

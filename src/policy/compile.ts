@@ -5,8 +5,7 @@ import type { Direction } from "../base/direction.ts";
 import { type Address, addressBits, cidrOf, compareAddresses, FAMILIES, type Family } from "../base/ip.ts";
 import type { Cluster } from "../model/cluster.ts";
 import { NO_SURROUNDINGS, type Surroundings } from "../model/surroundings.ts";
-import { classAt } from "../state/lookup.ts";
-import { sourceTexts } from "../state/sources.ts";
+import { sourceTexts } from "../state/anti-spoofing.ts";
 import {
   type Endpoint,
   IDENTITY_DEFAULT,
@@ -18,29 +17,37 @@ import {
   ROW_NONE,
   type State,
   serviceKey,
-} from "../state/state.ts";
-import { rowBits } from "./contents.ts";
-import { type Contents, type EndpointSides, egressPolicies } from "./gather.ts";
-import type { Classified, TermSet } from "./identity.ts";
-import { assignIncarnations } from "./incarnations.ts";
+} from "../state/desired-state.ts";
+import { classAt } from "../state/state-lookup.ts";
+import { type Contents, type EndpointSides, egressPolicies } from "./enforced-policies.ts";
+import type { Classified, TermSet } from "./identities.ts";
+import { assign, endpointKey, NOTHING_RESERVED, type Numbering, roomIn } from "./identity-allocation.ts";
+import { CAPACITIES, type Capacities, contentsThatFit, type Fitted } from "./limits/capacity-fit.ts";
 import type { Excess } from "./limits/excess.ts";
-import { CAPACITIES, type Capacities, contentsThatFit, type Fitted } from "./limits/fit.ts";
-import { endpointsShut, groupsDenied, sourcesCut } from "./limits/objects.ts";
-import { addressesOfLocal, type LocalEndpoint, prefixesOfLocal } from "./locals.ts";
-import { assign, endpointKey, NOTHING_RESERVED, type Numbering, roomIn } from "./numbers.ts";
-import type { Term } from "./peers.ts";
-import { classSpans, isAll, type PortClass, type PortSet, placeOf, portSetKey } from "./ports.ts";
-import { scopesOf, tunnelPortsOf } from "./scopes.ts";
-import { type Behind, type Grouped, groupFrontends, nowhere, serviceCells, termsReader } from "./services.ts";
+import { endpointsShut, groupsDenied, sourcesCut } from "./limits/object-limits.ts";
+import { addressesOfLocal, type LocalEndpoint, prefixesOfLocal } from "./local-endpoints.ts";
+import type { Term } from "./peer-selectors.ts";
+import { assignIncarnations } from "./pod-incarnations.ts";
+import { classSpans, isAll, type PortClass, type PortSet, placeOf, portSetKey } from "./port-classes.ts";
+import { scopesOf, tunnelPortsOf } from "./prefix-scopes.ts";
+import { rowBits } from "./rows.ts";
+import {
+  type Behind,
+  type Grouped,
+  groupFrontends,
+  nowhere,
+  serviceCells,
+  termsReader,
+} from "./service-groups.ts";
 
-export type { EndpointSides } from "./gather.ts";
-export type { LocalEndpoint } from "./locals.ts";
+export type { EndpointSides } from "./enforced-policies.ts";
+export type { LocalEndpoint } from "./local-endpoints.ts";
 
 export interface Compiled {
   readonly state: State;
   /** Pass to the next compile once this state is in force. */
   readonly numbering: Numbering;
-  /** What the numbers mean, for people: see policy/names.ts. */
+  /** What the numbers mean, for people: see policy/map-value-names.ts. */
   readonly meaning: Meaning;
   /** The cluster without the rules that do not fit: policies say of it what the kernel does. */
   readonly enforced: Cluster;

@@ -2,7 +2,7 @@
 // longest match gives the union over rules. An exception cuts only the block that it belongs to.
 
 import { type Cidr, cidrCovers, compareCidrs } from "../base/ip.ts";
-import type { Block, PeerSet } from "./peers.ts";
+import type { Block, PeerSet } from "./peer-selectors.ts";
 
 /** The sets whose blocks cover a prefix and do not except it. */
 export interface PrefixSets {

@@ -3,13 +3,13 @@
 import type { Direction } from "../base/direction.ts";
 import { memo } from "../base/memo.ts";
 import { type Cluster, isSubject, keyOf, type Pod } from "../model/cluster.ts";
-import { modeOf } from "../model/mode.ts";
-import type { Policy, PortMatch, Rule } from "../model/policy.ts";
+import { modeOf } from "../model/enforcement-mode.ts";
+import type { Policy, PortMatch, Rule } from "../model/network-policy.ts";
 import { matches } from "../model/selector.ts";
-import { isUnknown } from "../model/unknown.ts";
-import { type LocalEndpoint, podsOf } from "./locals.ts";
-import { numbersOf, type PeerSet, peerSetOf, portsText, type Term, termOf } from "./peers.ts";
-import { ALL_PORTS, type PortSet, rangeOf, union } from "./ports.ts";
+import { isUnknown } from "../model/unclaimed-interface.ts";
+import { type LocalEndpoint, podsOf } from "./local-endpoints.ts";
+import { numbersOf, type PeerSet, peerSetOf, portsText, type Term, termOf } from "./peer-selectors.ts";
+import { ALL_PORTS, type PortSet, rangeOf, union } from "./port-classes.ts";
 
 /** A part of a rule: these ports are allowed for peers of this term, or for anyone where there is none. */
 export interface Clause {

@@ -12,8 +12,8 @@
 
 import type { Address } from "../base/ip.ts";
 import { keyOf, type Pod } from "../model/cluster.ts";
-import { isUnknown, unknownPod } from "../model/unknown.ts";
-import { isPairElsewhere } from "../node/tables.ts";
+import { isUnknown, unknownPod } from "../model/unclaimed-interface.ts";
+import { isPairElsewhere } from "../node/node-tables.ts";
 import {
   add,
   type Candidate,
@@ -22,7 +22,7 @@ import {
   PROOF_RANK,
   type Scene,
   sandboxOf,
-} from "./evidence.ts";
+} from "./interface-evidence.ts";
 
 /** Who has an interface. */
 export interface Owner {

@@ -3,14 +3,14 @@
 // A pod with CAP_NET_ADMIN chooses the MAC address of its end at any time. It is bound to what it cannot choose later: the one that the CNI
 // plugins told when they made the link, else the one that it was bound to before, else the one that the link had when it was first seen.
 
-import { NO_HARDWARE } from "../base/hardware.ts";
+import { NO_HARDWARE } from "../base/mac-address.ts";
 import { memo } from "../base/memo.ts";
 import type { Pod } from "../model/cluster.ts";
 import type { Problem } from "../model/problem.ts";
-import { isPairElsewhere, type NodeTables } from "../node/tables.ts";
-import type { Scene } from "./evidence.ts";
+import { isPairElsewhere, type NodeTables } from "../node/node-tables.ts";
+import type { Scene } from "./interface-evidence.ts";
 
-/** As an endpoint's link in state/state.ts. */
+/** As an endpoint's link in state/desired-state.ts. */
 export interface LinkBinding {
   readonly hardware: readonly string[];
   readonly bridge?: number;
@@ -158,7 +158,7 @@ function holdersOn(ofNode: Iterable<string>, ports: readonly Candidate[]): Holde
   return holders;
 }
 
-/** The kernel numbers links in the order in which they are made (node/birth.ts). */
+/** The kernel numbers links in the order in which they are made (node/link-identity.ts). */
 function ageOrder({ birth: a }: Candidate, { birth: b }: Candidate): number {
   if (a === undefined || b === undefined || a === b) return 0;
   const [first, second] = [a, b].map((text) => (/^\d+$/.test(text) ? BigInt(text) : 0n)) as [bigint, bigint];

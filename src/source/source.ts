@@ -1,10 +1,10 @@
 // Where the cluster is read from: one interface, so that the agent's loop knows no source by name.
 
 import type { Log } from "../base/log.ts";
-import type { SourceHealth } from "../model/source.ts";
-import type { ApiServerOptions } from "./apiserver.ts";
+import type { SourceHealth } from "../model/source-health.ts";
+import type { ApiServerOptions } from "./apiserver/apiserver-source.ts";
+import type { ClusterSnapshot } from "./cluster-snapshot.ts";
 import { readManifests, watchManifests } from "./manifests.ts";
-import type { Reading } from "./reading.ts";
 
 export type SourceOptions =
   /** A directory or one file of Kubernetes YAML. */
@@ -22,12 +22,12 @@ export interface Source {
   /** What it is read from, for `weir status`. */
   readonly text: string;
   /** Reads it once. Never throws for what it says or where it cannot be read: that is a Problem. */
-  read(signal: AbortSignal): Promise<Reading>;
+  read(signal: AbortSignal): Promise<ClusterSnapshot>;
   /**
    * Gives the first reading and every one that differs from the one before; resolves when the signal aborts. A reading
    * without problems that is `readable` is all that the source says.
    */
-  watch(onReading: (reading: Reading) => void, signal: AbortSignal): Promise<void>;
+  watch(onReading: (reading: ClusterSnapshot) => void, signal: AbortSignal): Promise<void>;
   /** Of a source that is asked over the network: how well that goes. */
   health?(): SourceHealth;
 }
@@ -36,7 +36,7 @@ export interface Source {
 export async function openSource(options: SourceOptions, env: SourceEnv): Promise<Source> {
   if (options.kind === "apiserver") {
     // What it needs of the Kubernetes client takes memory, which manifests need not pay for.
-    const { openApiServer } = await import("./apiserver.ts");
+    const { openApiServer } = await import("./apiserver/apiserver-source.ts");
     return openApiServer(options, env);
   }
   const { path } = options;

@@ -1,6 +1,6 @@
 // Which places of the port line change their class, as runs of places that change alike.
 
-import { CLASS_OTHER, type ClassSpan, PORT_LINE_SIZE, type Span } from "./state.ts";
+import { CLASS_OTHER, type ClassSpan, PORT_LINE_SIZE, type Span } from "./desired-state.ts";
 
 /** One value in both versions: `live` stays as it is, `next` comes into force with the flip. */
 export interface Versions<T> {

@@ -1,7 +1,7 @@
 // The actions of a conformance case, as calls of the API.
 
 import { assertNever } from "../../src/base/assert.ts";
-import type { LabelMap } from "../../src/lab/manifests.ts";
+import type { LabelMap } from "../../src/lab/lab-manifests.ts";
 import type { Api, Manifest } from "./api.ts";
 import { createPod, namespaceOf, podNamed, removeNamespace, servedSlice, setLabels } from "./objects.ts";
 import { NODE } from "./world.ts";

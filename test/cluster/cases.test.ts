@@ -2,10 +2,10 @@
 
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { parse } from "yaml";
-import { hostsOf } from "../../src/engines/live/hosts.ts";
-import type { Flows } from "../../src/engines/live/probes.ts";
-import { bringHosts, judged } from "../../src/engines/live/world.ts";
-import { type Engine, failureText, hasPassed, runCase } from "../../src/source/conformance/run.ts";
+import { hostsOf } from "../../src/engines/live-hosts.ts";
+import type { Flows } from "../../src/engines/live-probes.ts";
+import { bringHosts, judged } from "../../src/engines/live-world.ts";
+import { type Engine, failureText, hasPassed, runCase } from "../../src/source/conformance/case-runner.ts";
 
 import { type CaseFile, caseOf, ownCases } from "../support/cases.ts";
 import { type Action, perform } from "./actions.ts";

@@ -5,7 +5,7 @@ import { loadavg } from "node:os";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { describeMachine } from "../../bench/common/machine.ts";
-import type { Agent } from "../../src/lab/product.ts";
+import type { Agent } from "../../src/lab/weir-process.ts";
 import type { Manifest } from "./api.ts";
 import { startBeat } from "./beat.ts";
 import { namespaceOf } from "./objects.ts";

@@ -1,6 +1,6 @@
 // Objects of the tests, as the API takes them: pods with their status, namespaces that end, slices in the version that is served.
 
-import type { LabelMap } from "../../src/lab/manifests.ts";
+import type { LabelMap } from "../../src/lab/lab-manifests.ts";
 import type { Api, Manifest } from "./api.ts";
 
 export interface PodObject {

@@ -2,9 +2,9 @@
 
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
-import type { Agent } from "../../src/lab/product.ts";
-import { ask } from "../../src/observe/client.ts";
-import type { StatusView } from "../../src/observe/view.ts";
+import type { Agent } from "../../src/lab/weir-process.ts";
+import type { StatusView } from "../../src/observe/api-views.ts";
+import { ask } from "../../src/observe/socket-client.ts";
 import { mismatchesOf } from "../netns/reach.ts";
 import type { Manifest } from "./api.ts";
 import { namespaceOf } from "./objects.ts";

@@ -3,8 +3,8 @@
 import { existsSync, mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { type EndpointSpec, type Lab, openLab } from "../../src/lab/lab.ts";
-import { Agent, type CommandResult, cleanUp, type ProductPaths, weir } from "../../src/lab/product.ts";
+import { type EndpointSpec, type Lab, openLab } from "../../src/lab/netns-lab.ts";
+import { Agent, type CommandResult, cleanUp, type ProductPaths, weir } from "../../src/lab/weir-process.ts";
 import { chartCapabilities } from "../support/capabilities.ts";
 import { type Access, openAccess } from "./access.ts";
 import type { Api } from "./api.ts";

@@ -2,8 +2,8 @@
 
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { ipBatch } from "../../src/lab/iproute.ts";
-import { podManifest } from "../../src/lab/manifests.ts";
-import type { Agent, Status } from "../../src/lab/product.ts";
+import { podManifest } from "../../src/lab/lab-manifests.ts";
+import type { Agent, Status } from "../../src/lab/weir-process.ts";
 import { growth } from "./counted.ts";
 import { mismatchesOf } from "./reach.ts";
 import { FRIEND, FRIENDS_ONLY, FRIENDS_ONLY_HOLDS, SERVER, smallWorld } from "./small-world.ts";

@@ -3,8 +3,8 @@
 import { execFileSync } from "node:child_process";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { ipBatch } from "../../src/lab/iproute.ts";
-import { PodProcess } from "../../src/lab/process.ts";
-import type { Probe } from "../../src/lab/protocol.ts";
+import { PodProcess } from "../../src/lab/pod-process-client.ts";
+import type { Probe } from "../../src/lab/pod-protocol.ts";
 import { growth } from "./counted.ts";
 import { FRIEND, SERVER, SERVER_V4, SERVER_V6, STRANGER, smallWorld } from "./small-world.ts";
 import { openWorld, type World } from "./world.ts";

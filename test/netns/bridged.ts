@@ -2,7 +2,7 @@
 
 import { writeFileSync } from "node:fs";
 import { ipBatch } from "../../src/lab/iproute.ts";
-import type { Lab } from "../../src/lab/lab.ts";
+import type { Lab } from "../../src/lab/netns-lab.ts";
 
 interface Bridged {
   readonly bridge: string;

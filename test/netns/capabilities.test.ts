@@ -3,7 +3,7 @@
 import { chownSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { Agent, type ProductPaths, weir } from "../../src/lab/product.ts";
+import { Agent, type ProductPaths, weir } from "../../src/lab/weir-process.ts";
 import { findObject, objectsOf, podOf, renderChart } from "../../tools/chart/render.ts";
 import { chartCapabilities } from "../support/capabilities.ts";
 import { mismatchesOf } from "./reach.ts";

@@ -5,11 +5,11 @@ import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { ipBatch, ipJson } from "../../src/lab/iproute.ts";
-import { type ManifestDirectory, manifestDirectory } from "../../src/lab/manifests.ts";
-import { PodProcess } from "../../src/lab/process.ts";
-import { Agent, type CommandResult, cleanUp, type ProductPaths, weir } from "../../src/lab/product.ts";
-import type { Outcome, Probe } from "../../src/lab/protocol.ts";
+import { type ManifestDirectory, manifestDirectory } from "../../src/lab/lab-manifests.ts";
+import { PodProcess } from "../../src/lab/pod-process-client.ts";
+import type { Outcome, Probe } from "../../src/lab/pod-protocol.ts";
 import { Teardown } from "../../src/lab/teardown.ts";
+import { Agent, type CommandResult, cleanUp, type ProductPaths, weir } from "../../src/lab/weir-process.ts";
 import { chartCapabilities } from "../support/capabilities.ts";
 
 const BIN = fileURLToPath(new URL("../../bin/weir", import.meta.url));

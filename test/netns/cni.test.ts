@@ -1,7 +1,7 @@
 // The chained CNI plugin with the real agent behind it: a pod is not started before its policy is in the kernel.
 
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import type { Agent } from "../../src/lab/product.ts";
+import type { Agent } from "../../src/lab/weir-process.ts";
 import { type Added, type CniWorld, newPod, openCniWorld, probeFrom, type Sandbox } from "./cni-world.ts";
 
 const POLICIES = [

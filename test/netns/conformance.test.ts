@@ -8,11 +8,11 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { preflightOf } from "../../src/engines/engine-preflight.ts";
 import { benchDirectory, devicePrefix, removeLeftovers } from "../../src/engines/leftovers.ts";
-import { obstaclesOf } from "../../src/engines/obstacles.ts";
-import { openSession, type Session } from "../../src/engines/open.ts";
+import { openSession, type Session } from "../../src/engines/open-engine.ts";
 import { ipJson } from "../../src/lab/iproute.ts";
-import { type CaseResult, failureText, runCase } from "../../src/source/conformance/run.ts";
+import { type CaseResult, failureText, runCase } from "../../src/source/conformance/case-runner.ts";
 import { caseOf, ownCases } from "../support/cases.ts";
 import { OBJECT } from "../support/object.ts";
 
@@ -245,10 +245,10 @@ describe("`weir test` as built", () => {
 
   it("names all that it lacks", () => {
     const lacking = { object: join(tmpdir(), "none.o"), bpffs: tmpdir() };
-    expect(obstaclesOf("kernel", lacking)).toEqual([
+    expect(preflightOf("kernel", lacking)).toEqual([
       expect.stringMatching(/none\.o is not built \(npm run build\)$/),
       `${tmpdir()} is not on a BPF filesystem; mount one with: mount -t bpf bpf /sys/fs/bpf`,
     ]);
-    expect(obstaclesOf("live", { ...lacking, object: OBJECT })).toEqual([]);
+    expect(preflightOf("live", { ...lacking, object: OBJECT })).toEqual([]);
   });
 });

@@ -1,7 +1,7 @@
 // `weir conntrack`: which flows it lists, and what forgetting them does to those who use them.
 
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import type { Agent } from "../../src/lab/product.ts";
+import type { Agent } from "../../src/lab/weir-process.ts";
 import { mismatchesOf } from "./reach.ts";
 import { FRIENDS_ONLY, FRIENDS_ONLY_HOLDS, smallWorld } from "./small-world.ts";
 import { openWorld, type World } from "./world.ts";

@@ -7,9 +7,9 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { openPins } from "../../src/datapath/pins.ts";
-import { tableOf } from "../../src/datapath/tables.ts";
+import { tableOf } from "../../src/datapath/typed-maps.ts";
 import { Direction } from "../../src/gen/layout.ts";
-import { cleanUp, commandOf, type ProductPaths, weirOutput } from "../../src/lab/product.ts";
+import { cleanUp, commandOf, type ProductPaths, weirOutput } from "../../src/lab/weir-process.ts";
 import { chartCapabilities } from "../support/capabilities.ts";
 
 /** Of the 262,144 that there is room for: an LRU map gives up some places before it is full. */

@@ -1,9 +1,9 @@
 // What the commands show of real maps: with an agent in names, without one the same in numbers.
 
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import type { Agent } from "../../src/lab/product.ts";
-import { TABLE_NAMES } from "../../src/observe/dump/tables.ts";
-import type { EndpointRow } from "../../src/observe/endpoints.ts";
+import type { Agent } from "../../src/lab/weir-process.ts";
+import { TABLE_NAMES } from "../../src/observe/dump/map-tables.ts";
+import type { EndpointRow } from "../../src/observe/endpoints-table.ts";
 import { mismatchesOf } from "./reach.ts";
 import { FRIENDS_ONLY_HOLDS, SERVER_V4, smallWorld } from "./small-world.ts";
 import { openWorld, type World } from "./world.ts";

@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
-import type { Agent } from "../../src/lab/product.ts";
+import type { Agent } from "../../src/lab/weir-process.ts";
 import { type Held, hold, type Side } from "./held.ts";
 import { FRIEND, SERVER, SERVER_V4, SERVER_V6, smallWorld } from "./small-world.ts";
 import { openWorld, type World } from "./world.ts";

@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { LAYOUT_DIGEST } from "../../src/gen/layout.ts";
-import type { PodSpec } from "../../src/lab/manifests.ts";
+import type { PodSpec } from "../../src/lab/lab-manifests.ts";
 import { mismatchesOf } from "./reach.ts";
 import { openWorld, type World } from "./world.ts";
 

@@ -3,7 +3,7 @@
 import { writeFileSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { ipBatch, ipJson } from "../../src/lab/iproute.ts";
-import { NODE } from "../../src/lab/lab.ts";
+import { NODE } from "../../src/lab/netns-lab.ts";
 import { growth } from "./counted.ts";
 import { FRIENDS_ONLY, SERVER, SERVER_V4, SERVER_V6, STRANGER, single, smallWorld } from "./small-world.ts";
 import { openWorld, type World } from "./world.ts";

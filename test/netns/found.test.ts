@@ -1,8 +1,8 @@
 // Pods that CNI plugins wire, found by their addresses alone: the real ptp and bridge, both families, several pods, DEL and ADD again.
 
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import type { PodProcess } from "../../src/lab/process.ts";
-import type { EndpointView } from "../../src/observe/view.ts";
+import type { PodProcess } from "../../src/lab/pod-process-client.ts";
+import type { EndpointView } from "../../src/observe/api-views.ts";
 import { type CniWorld, type Json, openCniWorld, probeFrom, type Sandbox } from "./cni-world.ts";
 
 const PORT = 5000;

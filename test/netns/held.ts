@@ -2,7 +2,7 @@
 
 import { type ChildProcess, spawn } from "node:child_process";
 import { setTimeout as sleep } from "node:timers/promises";
-import type { Lab } from "../../src/lab/lab.ts";
+import type { Lab } from "../../src/lab/netns-lab.ts";
 
 /** Sends each line of its stdin to the other side, and writes what comes from there to its stdout. */
 const PIPE =

@@ -9,9 +9,9 @@ import { fileURLToPath } from "node:url";
 import { BpfLink, BpfObject, BpfProgram, hasTcx } from "bpf-ts";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { LAYOUT_DIGEST } from "../../src/gen/layout.ts";
-import { Agent, type CommandResult, type ProductPaths, weir } from "../../src/lab/product.ts";
-import type { Sample } from "../../src/lab/protocol.ts";
-import type { StatusReport } from "../../src/observe/status.ts";
+import type { Sample } from "../../src/lab/pod-protocol.ts";
+import { Agent, type CommandResult, type ProductPaths, weir } from "../../src/lab/weir-process.ts";
+import type { StatusReport } from "../../src/observe/status-report.ts";
 import { mismatchesOf } from "./reach.ts";
 import {
   BYSTANDER,

@@ -5,8 +5,8 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { ipBatch, ipJson } from "../../src/lab/iproute.ts";
 import type { Attachment, Pod } from "../../src/model/cluster.ts";
 import { problemText } from "../../src/model/problem.ts";
-import { readNode } from "../../src/node/follow.ts";
-import { resolveInterfaces } from "../../src/source/interfaces.ts";
+import { readNode } from "../../src/node/netlink-watch.ts";
+import { resolveInterfaces } from "../../src/source/interface-discovery.ts";
 import { address, cluster } from "../support/model.ts";
 
 const ROUTED = { netns: "wt-if-routed", link: "wtif-r", address: "10.98.0.1" };

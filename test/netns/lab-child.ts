@@ -1,7 +1,7 @@
 // A process that opens a lab, says so, and then ends as it is told: for the test that a lab is gone however its process ends.
 
 import { setTimeout as sleep } from "node:timers/promises";
-import { openLab } from "../../src/lab/lab.ts";
+import { openLab } from "../../src/lab/netns-lab.ts";
 
 const [prefix = "", address = "", how = ""] = process.argv.slice(2);
 const lab = await openLab({ prefix, endpoints: [{ name: "only", addresses: [address], tcp: [80] }] });

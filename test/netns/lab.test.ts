@@ -5,8 +5,8 @@ import { once } from "node:events";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { type Lab, NODE, openLab } from "../../src/lab/lab.ts";
-import { measureExpected } from "../../src/lab/measure.ts";
+import { measureExpected } from "../../src/lab/measure-reachability.ts";
+import { type Lab, NODE, openLab } from "../../src/lab/netns-lab.ts";
 import { mismatchesOf } from "./reach.ts";
 
 const CHILD = fileURLToPath(new URL("lab-child.ts", import.meta.url));

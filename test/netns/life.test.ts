@@ -8,18 +8,18 @@ import { dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { type Random, randomFrom } from "../../bench/packet/random.ts";
-import { type LabelMap, namespaceManifest, type PodSpec, podManifest } from "../../src/lab/manifests.ts";
+import { type LabelMap, namespaceManifest, type PodSpec, podManifest } from "../../src/lab/lab-manifests.ts";
 import {
   type ExpectedShot,
   isAsExpected,
   measure,
   measuredText,
   measureExpected,
-} from "../../src/lab/measure.ts";
-import type { Agent, CommandResult } from "../../src/lab/product.ts";
+} from "../../src/lab/measure-reachability.ts";
+import type { Agent, CommandResult } from "../../src/lab/weir-process.ts";
 import type { Cluster, Pod } from "../../src/model/cluster.ts";
-import { TABLE_NAMES } from "../../src/observe/dump/tables.ts";
-import { evaluate } from "../../src/policy/evaluate.ts";
+import { TABLE_NAMES } from "../../src/observe/dump/map-tables.ts";
+import { evaluate } from "../../src/policy/oracle.ts";
 import { readManifests } from "../../src/source/manifests.ts";
 import { openWorld, type World } from "./world.ts";
 

@@ -1,8 +1,8 @@
 // One namespace asks for more than the tables hold: the rest of the node is as before, and goes on. Needs root.
 
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { podManifest } from "../../src/lab/manifests.ts";
-import { type Agent, statusOf } from "../../src/lab/product.ts";
+import { podManifest } from "../../src/lab/lab-manifests.ts";
+import { type Agent, statusOf } from "../../src/lab/weir-process.ts";
 import { mismatchesOf } from "./reach.ts";
 import { BYSTANDER_DENY, FRIENDS_ONLY, FRIENDS_ONLY_HOLDS, smallWorld } from "./small-world.ts";
 import { openWorld, type World } from "./world.ts";

@@ -3,9 +3,17 @@
 
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { Address } from "../../src/base/ip.ts";
-import { between, bytes, ETHER_TYPE, ethernet, IP_PROTOCOL, icmp, u32 } from "../../src/engines/frame.ts";
+import {
+  between,
+  bytes,
+  ETHER_TYPE,
+  ethernet,
+  IP_PROTOCOL,
+  icmp,
+  u32,
+} from "../../src/engines/frame-builder.ts";
 import { ipBatch } from "../../src/lab/iproute.ts";
-import type { Agent } from "../../src/lab/product.ts";
+import type { Agent } from "../../src/lab/weir-process.ts";
 import {
   arp,
   chained,

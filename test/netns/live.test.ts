@@ -4,8 +4,8 @@ import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
-import type { Agent } from "../../src/lab/product.ts";
-import type { Sample } from "../../src/lab/protocol.ts";
+import type { Sample } from "../../src/lab/pod-protocol.ts";
+import type { Agent } from "../../src/lab/weir-process.ts";
 import { mismatchesOf } from "./reach.ts";
 import {
   BYSTANDER_DENY,

@@ -1,8 +1,8 @@
 // What Prometheus reads from a running agent: packets as they were counted, and totals that never fall.
 
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { podManifest } from "../../src/lab/manifests.ts";
-import type { Agent } from "../../src/lab/product.ts";
+import { podManifest } from "../../src/lab/lab-manifests.ts";
+import type { Agent } from "../../src/lab/weir-process.ts";
 import {
   FRIEND,
   FRIENDS_ONLY,

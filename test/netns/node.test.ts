@@ -3,17 +3,17 @@
 import { execFileSync } from "node:child_process";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { GRACE_MS, openAbsences } from "../../src/agent/absences.ts";
-import { openIncumbents } from "../../src/agent/incumbents.ts";
+import { openIncumbents } from "../../src/agent/interface-history.ts";
 import { ipBatch, ipJson } from "../../src/lab/iproute.ts";
 import type { Pod } from "../../src/model/cluster.ts";
 import { problemText } from "../../src/model/problem.ts";
-import { type FollowedNode, followNode } from "../../src/node/follow.ts";
+import { type FollowedNode, followNode } from "../../src/node/netlink-watch.ts";
 import {
   type Adopted,
   type Resolved,
   type ResolveOptions,
   resolveInterfaces,
-} from "../../src/source/interfaces.ts";
+} from "../../src/source/interface-discovery.ts";
 import { address, cluster } from "../support/model.ts";
 
 const SPACES = ["wt-nd-a", "wt-nd-b", "wt-nd-c"] as const;

@@ -1,15 +1,15 @@
 // Expectations as text: who reaches whom with what, one line each, and the probes that such a line means.
 
 import { parseAddress } from "../../src/base/ip.ts";
-import type { Lab } from "../../src/lab/lab.ts";
 import {
   type ExpectedShot,
   isAsExpected,
   type Measured,
   measuredText,
   measureExpected,
-} from "../../src/lab/measure.ts";
-import type { ProbeKind } from "../../src/lab/protocol.ts";
+} from "../../src/lab/measure-reachability.ts";
+import type { Lab } from "../../src/lab/netns-lab.ts";
+import type { ProbeKind } from "../../src/lab/pod-protocol.ts";
 
 /** A probe of a line, by the line's number in the table. */
 interface LineShot extends ExpectedShot {

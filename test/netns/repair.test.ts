@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { LAYOUT_DIGEST } from "../../src/gen/layout.ts";
-import type { Agent } from "../../src/lab/product.ts";
+import type { Agent } from "../../src/lab/weir-process.ts";
 import { mismatchesOf } from "./reach.ts";
 import { FRIENDS_AND_BLOCK, FRIENDS_ONLY_HOLDS, smallWorld } from "./small-world.ts";
 import { openWorld, type World } from "./world.ts";

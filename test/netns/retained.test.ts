@@ -3,9 +3,9 @@
 import { existsSync, readdirSync, renameSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import type { PodProcess } from "../../src/lab/process.ts";
-import type { Agent } from "../../src/lab/product.ts";
-import type { EndpointView } from "../../src/observe/view.ts";
+import type { PodProcess } from "../../src/lab/pod-process-client.ts";
+import type { Agent } from "../../src/lab/weir-process.ts";
+import type { EndpointView } from "../../src/observe/api-views.ts";
 import { type Objects, openObjects, openServer, type TestServer } from "../unit/source/apiserver/server.ts";
 import { type CniWorld, openCniWorld, probeFrom, type Sandbox } from "./cni-world.ts";
 

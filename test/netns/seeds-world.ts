@@ -1,7 +1,7 @@
 // A cluster in which every rule of the nine seed policies has somebody whom it lets through and somebody whom it does not.
 
-import type { EndpointSpec } from "../../src/lab/lab.ts";
-import type { LabelMap, PodSpec } from "../../src/lab/manifests.ts";
+import type { LabelMap, PodSpec } from "../../src/lab/lab-manifests.ts";
+import type { EndpointSpec } from "../../src/lab/netns-lab.ts";
 
 export const NAMESPACES: Readonly<Record<string, LabelMap>> = {
   // Without the label ns=a, so that each element of the rule in test-network-policy has a client of its own.

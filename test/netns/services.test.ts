@@ -3,9 +3,9 @@
 
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { ipBatch } from "../../src/lab/iproute.ts";
-import type { Agent } from "../../src/lab/product.ts";
-import type { Probe } from "../../src/lab/protocol.ts";
-import type { Rewrite } from "../../src/lab/rewriting.ts";
+import type { Probe } from "../../src/lab/pod-protocol.ts";
+import type { Rewrite } from "../../src/lab/service-nat.ts";
+import type { Agent } from "../../src/lab/weir-process.ts";
 import { growth } from "./counted.ts";
 import { openWorld, type World } from "./world.ts";
 

@@ -1,7 +1,7 @@
 // A small cluster for the tests of change, restart, trouble and removal: a server, a friend of it, a stranger, and policies.
 
-import type { PodSpec } from "../../src/lab/manifests.ts";
-import type { Probe } from "../../src/lab/protocol.ts";
+import type { PodSpec } from "../../src/lab/lab-manifests.ts";
+import type { Probe } from "../../src/lab/pod-protocol.ts";
 import type { WorldSpec } from "./world.ts";
 
 const SERVES = { tcp: [80, 81], udp: [80] } as const;

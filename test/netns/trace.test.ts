@@ -5,8 +5,8 @@ import { writeFileSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { detachLink } from "../../src/datapath/links.ts";
 import { linkPath, openPins } from "../../src/datapath/pins.ts";
-import { tableOf } from "../../src/datapath/tables.ts";
-import type { Agent } from "../../src/lab/product.ts";
+import { tableOf } from "../../src/datapath/typed-maps.ts";
+import type { Agent } from "../../src/lab/weir-process.ts";
 import {
   BYSTANDER,
   BYSTANDER_V4,

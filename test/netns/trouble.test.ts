@@ -2,8 +2,8 @@
 
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { type PodSpec, podManifest } from "../../src/lab/manifests.ts";
-import { type Agent, type Status, statusOf } from "../../src/lab/product.ts";
+import { type PodSpec, podManifest } from "../../src/lab/lab-manifests.ts";
+import { type Agent, type Status, statusOf } from "../../src/lab/weir-process.ts";
 import { mismatchesOf } from "./reach.ts";
 import { FRIENDS_ONLY, FRIENDS_ONLY_HOLDS, smallWorld } from "./small-world.ts";
 import { openWorld, type World } from "./world.ts";

@@ -4,7 +4,7 @@ import { mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
-import { Agent, weir } from "../../src/lab/product.ts";
+import { Agent, weir } from "../../src/lab/weir-process.ts";
 import { buildRelaid, type Edit } from "../support/relaid.ts";
 import { type Held, hold } from "./held.ts";
 import { FRIEND, FRIENDS_ONLY, NOBODY, SERVER, SERVER_V4, SERVER_V6, smallWorld } from "./small-world.ts";

@@ -5,7 +5,7 @@ import { rmSync, writeFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { ipBatch, ipJson } from "../../src/lab/iproute.ts";
-import type { Agent } from "../../src/lab/product.ts";
+import type { Agent } from "../../src/lab/weir-process.ts";
 import { mismatchesOf } from "./reach.ts";
 import { SERVER_V4, single, smallWorld } from "./small-world.ts";
 import { openWorld, type World } from "./world.ts";

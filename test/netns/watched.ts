@@ -2,8 +2,8 @@
 
 import { setTimeout as sleep } from "node:timers/promises";
 import { expect } from "vitest";
-import type { Lab } from "../../src/lab/lab.ts";
-import type { Sample } from "../../src/lab/protocol.ts";
+import type { Lab } from "../../src/lab/netns-lab.ts";
+import type { Sample } from "../../src/lab/pod-protocol.ts";
 import { FRIEND, SERVER_V4, SERVER_V6, STRANGER, single } from "./small-world.ts";
 
 const EVERY_MS = 20;

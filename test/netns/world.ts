@@ -3,7 +3,6 @@
 import { existsSync, mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { type EndpointSpec, type Lab, openLab } from "../../src/lab/lab.ts";
 import {
   type LabelMap,
   type ManifestDirectory,
@@ -11,8 +10,9 @@ import {
   namespaceManifest,
   type PodSpec,
   podManifest,
-} from "../../src/lab/manifests.ts";
-import { Agent, type CommandResult, cleanUp, type ProductPaths, weir } from "../../src/lab/product.ts";
+} from "../../src/lab/lab-manifests.ts";
+import { type EndpointSpec, type Lab, openLab } from "../../src/lab/netns-lab.ts";
+import { Agent, type CommandResult, cleanUp, type ProductPaths, weir } from "../../src/lab/weir-process.ts";
 import { chartCapabilities } from "../support/capabilities.ts";
 
 export interface WorldSpec {

@@ -6,7 +6,7 @@ import { fileURLToPath } from "node:url";
 import { BpfLink, BpfObject, hasTcx, queryTc } from "bpf-ts";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { ipJson } from "../../src/lab/iproute.ts";
-import type { Agent } from "../../src/lab/product.ts";
+import type { Agent } from "../../src/lab/weir-process.ts";
 import { growth } from "./counted.ts";
 import { mismatchesOf } from "./reach.ts";
 import {

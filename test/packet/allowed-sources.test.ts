@@ -2,12 +2,12 @@
 
 import { afterEach, describe, expect, it } from "vitest";
 import { present } from "../../src/base/assert.ts";
-import { TCP_FLAG } from "../../src/engines/frame.ts";
+import { TCP_FLAG } from "../../src/engines/frame-builder.ts";
 import { VERSIONS } from "../../src/gen/layout.ts";
 import { compile } from "../../src/policy/compile.ts";
-import { NOTHING_NUMBERED } from "../../src/policy/numbers.ts";
-import { diff } from "../../src/state/diff.ts";
-import { NODE_SCOPE } from "../../src/state/state.ts";
+import { NOTHING_NUMBERED } from "../../src/policy/identity-allocation.ts";
+import { NODE_SCOPE } from "../../src/state/desired-state.ts";
+import { diff } from "../../src/state/state-diff.ts";
 import { address, cluster, namespace, pod } from "../support/model.ts";
 import { arp, frame, NEIGHBOUR, neighbour, type Segment, SYN_ACK, tcpSegment } from "./frames.ts";
 import { expectSteps, into, outOf, useWorld } from "./table.ts";

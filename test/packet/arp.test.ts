@@ -1,6 +1,6 @@
 // ARP: what passes whatever the policy, what is spoofed, and what others may read as ARP.
 
-import { ETHER_TYPE, ethernet } from "../../src/engines/frame.ts";
+import { ETHER_TYPE, ethernet } from "../../src/engines/frame-builder.ts";
 import { address } from "../support/model.ts";
 import { type ArpFields, arp, tagged } from "./frames.ts";
 import { into, outOf, testTable, useWorld } from "./table.ts";

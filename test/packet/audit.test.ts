@@ -2,13 +2,13 @@
 
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { sumCounters } from "../../src/datapath/codec.ts";
-import { packet } from "../../src/engines/frame.ts";
-import { type Bench, openBench } from "../../src/engines/kernel.ts";
+import { packet } from "../../src/engines/frame-builder.ts";
+import { type Bench, openBench } from "../../src/engines/kernel-engine.ts";
 import { Reason } from "../../src/gen/layout.ts";
-import { MODE_KEY } from "../../src/model/mode.ts";
-import type { Policy } from "../../src/model/policy.ts";
+import { MODE_KEY } from "../../src/model/enforcement-mode.ts";
+import type { Policy } from "../../src/model/network-policy.ts";
 import { compile } from "../../src/policy/compile.ts";
-import { NOTHING_NUMBERED } from "../../src/policy/numbers.ts";
+import { NOTHING_NUMBERED } from "../../src/policy/identity-allocation.ts";
 import { address, cluster, namespace, pod, pods, policy } from "../support/model.ts";
 import { OBJECT } from "../support/object.ts";
 

@@ -1,8 +1,8 @@
 // Every conformance case on the real programs and maps (BPF_PROG_TEST_RUN). Needs root and eBPF.
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { FROM_POD_HOOKS } from "../../src/base/hooks.ts";
-import { type Bench, kernelEngine, openBench } from "../../src/engines/kernel.ts";
-import { failureText, hasPassed, runCase } from "../../src/source/conformance/run.ts";
+import { type Bench, kernelEngine, openBench } from "../../src/engines/kernel-engine.ts";
+import { failureText, hasPassed, runCase } from "../../src/source/conformance/case-runner.ts";
 import { type CaseFile, caseOf, furtherCases, ownCases } from "../support/cases.ts";
 import { OBJECT } from "../support/object.ts";
 

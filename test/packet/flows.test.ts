@@ -2,7 +2,7 @@
 
 import { describe, expect, it } from "vitest";
 import type { Address } from "../../src/base/ip.ts";
-import { bytes, TCP_FLAG } from "../../src/engines/frame.ts";
+import { bytes, TCP_FLAG } from "../../src/engines/frame-builder.ts";
 import { address } from "../support/model.ts";
 import {
   echo,

@@ -1,7 +1,7 @@
 // Fragments through the loaded programs: later ones follow their first one, and nothing else.
 
 import { describe, expect, it } from "vitest";
-import { bytes, IP_PROTOCOL, type Part, TCP_FLAG, tcp, udp } from "../../src/engines/frame.ts";
+import { bytes, IP_PROTOCOL, type Part, TCP_FLAG, tcp, udp } from "../../src/engines/frame-builder.ts";
 import {
   chained,
   EXTENSION,

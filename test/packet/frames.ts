@@ -22,7 +22,7 @@ import {
   u16,
   u32,
   udp,
-} from "../../src/engines/frame.ts";
+} from "../../src/engines/frame-builder.ts";
 
 /** What stands behind the IP header, and the number that the IP header calls it by. */
 export interface Segment {

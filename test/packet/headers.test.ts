@@ -1,6 +1,6 @@
 // Headers through the loaded programs: tags, options, extension headers, and lengths that contradict each other.
 
-import { ETHER_TYPE, ethernet, type Part, TCP_FLAG, tcp, u16, udp } from "../../src/engines/frame.ts";
+import { ETHER_TYPE, ethernet, type Part, TCP_FLAG, tcp, u16, udp } from "../../src/engines/frame-builder.ts";
 import {
   chained,
   EXTENSION,

@@ -11,7 +11,7 @@ import {
   tcp,
   u16,
   udp,
-} from "../../src/engines/frame.ts";
+} from "../../src/engines/frame-builder.ts";
 import { address } from "../support/model.ts";
 import {
   chained,

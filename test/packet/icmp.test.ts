@@ -2,7 +2,7 @@
 
 import { describe, expect, it } from "vitest";
 import type { Address } from "../../src/base/ip.ts";
-import { IP_PROTOCOL, type Part, TCP_FLAG, u32 } from "../../src/engines/frame.ts";
+import { IP_PROTOCOL, type Part, TCP_FLAG, u32 } from "../../src/engines/frame-builder.ts";
 import {
   chained,
   EXTENSION,

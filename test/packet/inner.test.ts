@@ -4,8 +4,8 @@ import { mkdirSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { BpfMap } from "bpf-ts";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { type HeldInner, heldInner, pinnedInner } from "../../src/datapath/inner.ts";
-import { type NestedTableFor, nestedTableOf } from "../../src/datapath/tables.ts";
+import { type HeldInner, heldInner, pinnedInner } from "../../src/datapath/inner-maps.ts";
+import { type NestedTableFor, nestedTableOf } from "../../src/datapath/typed-maps.ts";
 import { MAPS } from "../../src/gen/layout.ts";
 
 const ROOT = `/sys/fs/bpf/wt-inner-${process.pid}`;

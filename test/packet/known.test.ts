@@ -2,7 +2,7 @@
 
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { present } from "../../src/base/assert.ts";
-import { knownPlace } from "../../src/datapath/known.ts";
+import { bloomBitOf } from "../../src/datapath/bloom-filter.ts";
 import { KNOWN_BITS } from "../../src/gen/layout.ts";
 import { address } from "../support/model.ts";
 import { openWorld, V4, V6, type World } from "./world.ts";
@@ -23,7 +23,7 @@ const places = async (): Promise<Set<number>> => {
 };
 const held = async (): Promise<Set<number>> => {
   const { state } = await world.bench.maps.read();
-  return new Set([...state.addresses.keys()].map((text) => knownPlace(address(text))));
+  return new Set([...state.addresses.keys()].map((text) => bloomBitOf(address(text))));
 };
 
 it("has the bits of all addresses that are held", async () => {
@@ -35,9 +35,9 @@ it("has the bits of all addresses that are held", async () => {
 it("takes back at the next reading what is left of removed addresses", async () => {
   const stranger = address("203.0.113.77");
   const table = world.bench.maps.tables.knownAddresses;
-  const index = Math.floor(knownPlace(stranger) / 64);
+  const index = Math.floor(bloomBitOf(stranger) / 64);
   const before = present(table.get(index), "a word").word;
-  table.set(index, { word: before | (1n << BigInt(knownPlace(stranger) % 64)) });
+  table.set(index, { word: before | (1n << BigInt(bloomBitOf(stranger) % 64)) });
   await world.bench.maps.read();
   expect(table.get(index)?.word).toBe(before);
 });
@@ -53,9 +53,9 @@ it("gets back at the next reading what somebody else has cleared", async () => {
 
 it("spreads the addresses of one subnet, of either family", () => {
   for (const prefix of ["10.1.2.", "fd00:1:2:3::"]) {
-    const subnet = Array.from({ length: 200 }, (_, i) => knownPlace(address(`${prefix}${i + 1}`)));
+    const subnet = Array.from({ length: 200 }, (_, i) => bloomBitOf(address(`${prefix}${i + 1}`)));
     expect(new Set(subnet).size).toBeGreaterThan(190);
     for (const place of subnet) expect(place).toBeLessThan(2 ** KNOWN_BITS);
   }
-  expect(knownPlace(V4.pods.both)).not.toBe(knownPlace(V6.pods.both));
+  expect(bloomBitOf(V4.pods.both)).not.toBe(bloomBitOf(V6.pods.both));
 });

@@ -12,8 +12,8 @@ import {
   rowOf,
   sumCounters,
 } from "../../src/datapath/codec.ts";
-import { heldInner } from "../../src/datapath/inner.ts";
-import { type MapName, nestedTableOf, tableOf } from "../../src/datapath/tables.ts";
+import { heldInner } from "../../src/datapath/inner-maps.ts";
+import { type MapName, nestedTableOf, tableOf } from "../../src/datapath/typed-maps.ts";
 import { type Count, type Counters, MAPS, REASONS } from "../../src/gen/layout.ts";
 
 const opened: { close(): void }[] = [];

@@ -2,7 +2,7 @@
 
 import { beforeAll, describe, expect, it } from "vitest";
 import type { Address } from "../../src/base/ip.ts";
-import { between, ETHER_TYPE, type Part } from "../../src/engines/frame.ts";
+import { between, ETHER_TYPE, type Part } from "../../src/engines/frame-builder.ts";
 import { address } from "../support/model.ts";
 import {
   arp,

@@ -2,7 +2,7 @@
 // whole life of a packet, in plain data, to hold the programs against.
 
 import type { Direction } from "../../src/base/direction.ts";
-import { addressBytes } from "../../src/engines/frame.ts";
+import { addressBytes } from "../../src/engines/frame-builder.ts";
 import { type Arp, hex, type Packet, readFrame, readQuoted } from "./parser.ts";
 import { V4, V6 } from "./world.ts";
 

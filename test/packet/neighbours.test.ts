@@ -2,7 +2,7 @@
 
 import { describe, expect, it } from "vitest";
 import type { Address } from "../../src/base/ip.ts";
-import { ETHER_TYPE, type Part } from "../../src/engines/frame.ts";
+import { ETHER_TYPE, type Part } from "../../src/engines/frame-builder.ts";
 import { address } from "../support/model.ts";
 import {
   chained,

@@ -2,7 +2,7 @@
 
 import { describe, expect, it } from "vitest";
 import { present } from "../../src/base/assert.ts";
-import { ethernet, TCP_FLAG } from "../../src/engines/frame.ts";
+import { ethernet, TCP_FLAG } from "../../src/engines/frame-builder.ts";
 import { ENDPOINT_PROBES, ENDPOINTS_PLACES } from "../../src/gen/layout.ts";
 import {
   arp,

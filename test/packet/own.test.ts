@@ -2,7 +2,7 @@
 // keep a pod from itself, and nobody else gains by it.
 
 import { describe, expect, it } from "vitest";
-import { TCP_FLAG } from "../../src/engines/frame.ts";
+import { TCP_FLAG } from "../../src/engines/frame-builder.ts";
 import {
   echo,
   echoReply,

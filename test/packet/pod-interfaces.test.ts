@@ -2,10 +2,10 @@
 
 import { afterAll, beforeAll, expect, it } from "vitest";
 import type { Direction } from "../../src/base/direction.ts";
-import { TCP_FLAG } from "../../src/engines/frame.ts";
-import { type Bench, openBench } from "../../src/engines/kernel.ts";
+import { TCP_FLAG } from "../../src/engines/frame-builder.ts";
+import { type Bench, openBench } from "../../src/engines/kernel-engine.ts";
 import { compile } from "../../src/policy/compile.ts";
-import { NOTHING_NUMBERED } from "../../src/policy/numbers.ts";
+import { NOTHING_NUMBERED } from "../../src/policy/identity-allocation.ts";
 import { address, cluster, namespace, pod, policy } from "../support/model.ts";
 import { OBJECT } from "../support/object.ts";
 import {

@@ -5,12 +5,12 @@
 
 import fc from "fast-check";
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { packet } from "../../src/engines/frame.ts";
-import { type Bench, openBench } from "../../src/engines/kernel.ts";
+import { packet } from "../../src/engines/frame-builder.ts";
+import { type Bench, openBench } from "../../src/engines/kernel-engine.ts";
 import type { Cluster } from "../../src/model/cluster.ts";
 import { compile } from "../../src/policy/compile.ts";
-import { NOTHING_NUMBERED } from "../../src/policy/numbers.ts";
-import { planOf } from "../../src/state/lookup.ts";
+import { NOTHING_NUMBERED } from "../../src/policy/identity-allocation.ts";
+import { planOf } from "../../src/state/state-lookup.ts";
 import { OBJECT } from "../support/object.ts";
 import { type AnsweredQuestion, questions, questionText } from "../support/questions.ts";
 import { cluster, localsOf } from "../support/worlds.ts";

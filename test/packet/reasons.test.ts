@@ -4,7 +4,7 @@ import { afterEach, describe, expect, it } from "vitest";
 import { present } from "../../src/base/assert.ts";
 import { DIRECTIONS, type Direction } from "../../src/base/direction.ts";
 import type { Address } from "../../src/base/ip.ts";
-import { ethernet } from "../../src/engines/frame.ts";
+import { ethernet } from "../../src/engines/frame-builder.ts";
 import { REASON_NAMES } from "../../src/gen/layout.ts";
 import {
   arp,

@@ -2,18 +2,18 @@
 
 import { execFileSync } from "node:child_process";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { readInterfaces } from "../../src/agent/interfaces.ts";
-import type { Kernel } from "../../src/agent/kernel.ts";
-import { firstProgress, type Progress, round } from "../../src/agent/round.ts";
+import type { Kernel } from "../../src/agent/datapath-handle.ts";
+import { readInterfaces } from "../../src/agent/interface-tracking.ts";
+import { firstProgress, type Progress, reconcile } from "../../src/agent/reconcile.ts";
 import { openLog } from "../../src/base/log.ts";
-import type { Hook } from "../../src/datapath/attach.ts";
 import { openAttachments } from "../../src/datapath/attachments.ts";
-import { type Bench, openBench } from "../../src/engines/kernel.ts";
+import type { Hook } from "../../src/datapath/hooks.ts";
+import { type Bench, openBench } from "../../src/engines/kernel-engine.ts";
 import { EMPTY_CLUSTER, keyOf, type Pod } from "../../src/model/cluster.ts";
-import type { Policy } from "../../src/model/policy.ts";
+import type { Policy } from "../../src/model/network-policy.ts";
 import { problemText } from "../../src/model/problem.ts";
 import { EVERYTHING } from "../../src/model/selector.ts";
-import type { Reading } from "../../src/source/reading.ts";
+import type { ClusterSnapshot } from "../../src/source/cluster-snapshot.ts";
 import { address } from "../support/model.ts";
 import { OBJECT } from "../support/object.ts";
 
@@ -74,7 +74,7 @@ const denyAll = (namespace: string): Policy => ({
   rules: { ingress: [], egress: [] },
 });
 
-function reading(pods: readonly Pod[], policies: readonly Policy[], readable = true): Reading {
+function reading(pods: readonly Pod[], policies: readonly Policy[], readable = true): ClusterSnapshot {
   return {
     cluster: {
       ...EMPTY_CLUSTER,
@@ -88,9 +88,9 @@ function reading(pods: readonly Pod[], policies: readonly Policy[], readable = t
 
 const tc = (...args: string[]): string => execFileSync("tc", args, { encoding: "utf8" }).trim();
 
-async function runs(what: Reading, resync = false): Promise<boolean> {
+async function runs(what: ClusterSnapshot, resync = false): Promise<boolean> {
   const interfaces = await readInterfaces({});
-  return round(kernel, progress, { reading: what, interfaces, resync }, env());
+  return reconcile(kernel, progress, { reading: what, interfaces, resync }, env());
 }
 
 describe("a round", () => {

@@ -1,9 +1,9 @@
 // The addresses that a pod may speak from: IP sources and ARP senders.
 
 import { describe, expect, it } from "vitest";
-import { ETHER_TYPE, ethernet, TCP_FLAG, tcp } from "../../src/engines/frame.ts";
+import { ETHER_TYPE, ethernet, TCP_FLAG, tcp } from "../../src/engines/frame-builder.ts";
 import { compile } from "../../src/policy/compile.ts";
-import { NOTHING_NUMBERED } from "../../src/policy/numbers.ts";
+import { NOTHING_NUMBERED } from "../../src/policy/identity-allocation.ts";
 import { address, cluster, namespace, pod } from "../support/model.ts";
 import {
   arp,

@@ -2,7 +2,7 @@
 
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, describe, expect, it } from "vitest";
-import { TCP_FLAG } from "../../src/engines/frame.ts";
+import { TCP_FLAG } from "../../src/engines/frame-builder.ts";
 import { type Flow, FlowState, type Timeout } from "../../src/gen/layout.ts";
 import { block, ports } from "../support/model.ts";
 import {

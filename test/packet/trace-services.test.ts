@@ -5,14 +5,14 @@
 import fc from "fast-check";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { DIRECTIONS, type Direction } from "../../src/base/direction.ts";
-import { frameOf, isExpected } from "../../src/cli/trace/kernel.ts";
-import { type Aside, openAside } from "../../src/datapath/aside.ts";
-import { type Bench, openBench } from "../../src/engines/kernel.ts";
+import { frameOf, isExpected } from "../../src/cli/trace-in-kernel.ts";
+import { openShadowPrograms, type ShadowPrograms } from "../../src/datapath/shadow-programs.ts";
+import { type Bench, openBench } from "../../src/engines/kernel-engine.ts";
 import { type Cluster, keyOf } from "../../src/model/cluster.ts";
 import { compile, type LocalEndpoint } from "../../src/policy/compile.ts";
-import { NOTHING_NUMBERED } from "../../src/policy/numbers.ts";
-import { type NodeFacts, pathsThrough } from "../../src/policy/trace/service.ts";
-import type { Path } from "../../src/policy/trace/trace.ts";
+import { NOTHING_NUMBERED } from "../../src/policy/identity-allocation.ts";
+import type { Path } from "../../src/policy/trace/traced-paths.ts";
+import { type NodeFacts, pathsThrough } from "../../src/policy/trace/traced-services.ts";
 import { OBJECT } from "../support/object.ts";
 import { clusterWithServices, serviceQuestions } from "../support/service-worlds.ts";
 import { localsOf } from "../support/worlds.ts";
@@ -23,7 +23,7 @@ const PATIENCE_MS = 120_000 + RUNS * 1_000;
 const QUESTIONS = 4;
 
 let bench: Bench;
-let aside: Aside;
+let aside: ShadowPrograms;
 let numbering = NOTHING_NUMBERED;
 let clientPort = 0;
 /** Of the paths that were asked about. */
@@ -31,7 +31,7 @@ const seen = { allowed: 0, kept: 0, dropped: 0 };
 
 beforeAll(async () => {
   bench = await openBench({ object: OBJECT, bpffs: "/sys/fs/bpf" });
-  aside = await openAside(bench.datapath.root, OBJECT);
+  aside = await openShadowPrograms(bench.datapath.root, OBJECT);
 });
 
 afterAll(() => {

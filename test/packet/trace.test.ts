@@ -6,21 +6,21 @@
 import fc from "fast-check";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { DIRECTIONS, type Direction } from "../../src/base/direction.ts";
-import { type Aside, openAside } from "../../src/datapath/aside.ts";
-import { packet } from "../../src/engines/frame.ts";
-import { type Bench, openBench } from "../../src/engines/kernel.ts";
+import { openShadowPrograms, type ShadowPrograms } from "../../src/datapath/shadow-programs.ts";
+import { packet } from "../../src/engines/frame-builder.ts";
+import { type Bench, openBench } from "../../src/engines/kernel-engine.ts";
 import { Reason } from "../../src/gen/layout.ts";
 import { type Cluster, isSelectable, keyOf } from "../../src/model/cluster.ts";
-import type { Policy, Rule } from "../../src/model/policy.ts";
+import type { Policy, Rule } from "../../src/model/network-policy.ts";
 import { compile, type LocalEndpoint } from "../../src/policy/compile.ts";
-import { type Allowance, type Probe, permits } from "../../src/policy/evaluate.ts";
-import { NOTHING_NUMBERED } from "../../src/policy/numbers.ts";
-import { placeOf } from "../../src/policy/ports.ts";
+import { NOTHING_NUMBERED } from "../../src/policy/identity-allocation.ts";
+import { type Allowance, type Probe, permits } from "../../src/policy/oracle.ts";
+import { placeOf } from "../../src/policy/port-classes.ts";
 import { sideOf } from "../../src/policy/subjects.ts";
-import { endOf } from "../../src/policy/trace/ends.ts";
 import { EVERY_PORT } from "../../src/policy/trace/ports.ts";
-import { type Path, pathsOf, routesOf } from "../../src/policy/trace/trace.ts";
-import { planOf } from "../../src/state/lookup.ts";
+import { endOf } from "../../src/policy/trace/traced-ends.ts";
+import { type Path, pathsOf, routesOf } from "../../src/policy/trace/traced-paths.ts";
+import { planOf } from "../../src/state/state-lookup.ts";
 import { OBJECT } from "../support/object.ts";
 import { addressesOf, cluster, localsOf } from "../support/worlds.ts";
 
@@ -28,7 +28,7 @@ const RUNS = Math.min(Number(process.env["WEIR_PROPERTY_RUNS"] ?? 500), 500);
 const PATIENCE_MS = 120_000 + RUNS * 500;
 
 let bench: Bench;
-let aside: Aside;
+let aside: ShadowPrograms;
 let numbering = NOTHING_NUMBERED;
 let clientPort = 0;
 /** Pairs of ends that are asked about in each world. */
@@ -38,7 +38,7 @@ const asked = { allowed: 0, audit: 0, denied: 0, "not-isolated": 0 };
 
 beforeAll(async () => {
   bench = await openBench({ object: OBJECT, bpffs: "/sys/fs/bpf" });
-  aside = await openAside(bench.datapath.root, OBJECT);
+  aside = await openShadowPrograms(bench.datapath.root, OBJECT);
 });
 
 afterAll(() => {

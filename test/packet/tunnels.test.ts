@@ -1,6 +1,6 @@
 // Packets in packets, from a pod to where a node would take the inner one for its own; and tunnels that are the pods' own.
 
-import { ETHER_TYPE, TCP_FLAG } from "../../src/engines/frame.ts";
+import { ETHER_TYPE, TCP_FLAG } from "../../src/engines/frame-builder.ts";
 import { address } from "../support/model.ts";
 import {
   chained,

@@ -3,7 +3,7 @@
 import { setImmediate } from "node:timers/promises";
 import { describe, expect, it } from "vitest";
 import { present } from "../../src/base/assert.ts";
-import { readDenied, writeDenied } from "../../src/datapath/denied.ts";
+import { readDenied, writeDenied } from "../../src/datapath/denied-prefix-maps.ts";
 import { address } from "../support/model.ts";
 import { DENIED, FOE6, FOES, FRIENDS, from, useUplink } from "./uplink.ts";
 

@@ -4,8 +4,13 @@ import { release } from "node:os";
 import { afterAll, beforeAll, beforeEach, expect } from "vitest";
 import { present } from "../../src/base/assert.ts";
 import type { Address } from "../../src/base/ip.ts";
-import { readDenied, readDeniedCounts, readScreened, writeDenied } from "../../src/datapath/denied.ts";
-import { type Bench, openBench } from "../../src/engines/kernel.ts";
+import {
+  readDenied,
+  readDeniedCounts,
+  readScreened,
+  writeDenied,
+} from "../../src/datapath/denied-prefix-maps.ts";
+import { type Bench, openBench } from "../../src/engines/kernel-engine.ts";
 import { SCREENED_NAMES, Screened } from "../../src/gen/layout.ts";
 import { address } from "../support/model.ts";
 import { OBJECT } from "../support/object.ts";

@@ -1,8 +1,8 @@
 // Frames on an uplink, one by one: what the program makes of them, and what it counts.
 
 import { describe, expect, it } from "vitest";
-import { writeDenied } from "../../src/datapath/denied.ts";
-import { bytes, ETHER_TYPE, ethernet } from "../../src/engines/frame.ts";
+import { writeDenied } from "../../src/datapath/denied-prefix-maps.ts";
+import { bytes, ETHER_TYPE, ethernet } from "../../src/engines/frame-builder.ts";
 import { SCREENED_NAMES } from "../../src/gen/layout.ts";
 import { address } from "../support/model.ts";
 import { arp, EXTENSION, fragment, frame, icmpSegment, tagged, tcpSegment, udpSegment } from "./frames.ts";

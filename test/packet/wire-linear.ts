@@ -2,7 +2,7 @@
 
 import { setTimeout as sleep } from "node:timers/promises";
 import { openAttachments } from "../../src/datapath/attachments.ts";
-import { bytes } from "../../src/engines/frame.ts";
+import { bytes } from "../../src/engines/frame-builder.ts";
 import { ipBatch, ipJson } from "../../src/lab/iproute.ts";
 import { frame, icmpError, ip, tcpSegment, udpSegment } from "./frames.ts";
 import { SAMPLES } from "./samples.ts";

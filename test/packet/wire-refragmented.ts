@@ -7,7 +7,7 @@ import { writeFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Address } from "../../src/base/ip.ts";
 import { openAttachments } from "../../src/datapath/attachments.ts";
-import { udp } from "../../src/engines/frame.ts";
+import { udp } from "../../src/engines/frame-builder.ts";
 import { ipBatch, ipJson } from "../../src/lab/iproute.ts";
 import { fragment } from "./frames.ts";
 import { send } from "./wire.ts";

@@ -1,6 +1,6 @@
 // A sound conformance case, and ways to spoil it.
-import { readCase } from "../../src/source/conformance/case.ts";
-import type { Step } from "../../src/source/conformance/types.ts";
+import { readCase } from "../../src/source/conformance/case-reader.ts";
+import type { Step } from "../../src/source/conformance/case-types.ts";
 import { caseOf } from "./cases.ts";
 
 export const policy = {

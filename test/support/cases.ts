@@ -3,8 +3,8 @@ import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { basename, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 import { problemText } from "../../src/model/problem.ts";
-import { readCase } from "../../src/source/conformance/case.ts";
-import type { Case } from "../../src/source/conformance/types.ts";
+import { readCase } from "../../src/source/conformance/case-reader.ts";
+import type { Case } from "../../src/source/conformance/case-types.ts";
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 

@@ -1,11 +1,9 @@
 // The kernel's maps in memory, two versions of every value and all, read as bpf/policy.h reads them: what a packet would
-// see between any two writes of an update. It takes the same batches as datapath/maps.ts and writes them one by one.
+// see between any two writes of an update. It takes the same batches as datapath/policy-maps.ts and writes them one by one.
 
 import type { Direction } from "../../src/base/direction.ts";
 import { type Address, compareCidrs } from "../../src/base/ip.ts";
-import { findAddress, type PrefixTable, prefixTable } from "../../src/base/prefixes.ts";
-import { ABSENT, type Batch, type Held, type PolicyPair } from "../../src/state/diff.ts";
-import { cidrFrom } from "../../src/state/lookup.ts";
+import { findAddress, type PrefixTable, prefixTable } from "../../src/base/prefix-table.ts";
 import {
   type ClassSpan,
   type Endpoint,
@@ -14,7 +12,9 @@ import {
   PORT_LINE_SIZE,
   type State,
   serviceKey,
-} from "../../src/state/state.ts";
+} from "../../src/state/desired-state.ts";
+import { ABSENT, type Batch, type Held, type PolicyPair } from "../../src/state/state-diff.ts";
+import { cidrFrom } from "../../src/state/state-lookup.ts";
 
 type Pair<T> = [T, T];
 
@@ -186,7 +186,7 @@ function* removals(memory: Memory, remove: Batch["remove"]): Generator<() => voi
   for (const number of remove.rows) yield () => memory.rows.delete(number);
 }
 
-/** As datapath/read.ts. */
+/** As datapath/read-back.ts. */
 function read(memory: Memory): Held {
   const version = memory.generation & 1;
   const differ = <K, V>(entries: Iterable<[K, Pair<V>]>) =>

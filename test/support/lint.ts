@@ -1,9 +1,9 @@
 // Lint rules over clusters written down in tests: what is told of which policy, and where.
 
 import type { Cluster, Pod } from "../../src/model/cluster.ts";
-import type { Policy } from "../../src/model/policy.ts";
+import type { Policy } from "../../src/model/network-policy.ts";
 import type { WarningCode } from "../../src/model/warnings.ts";
-import { type Finding, lintPolicies, type Path } from "../../src/policy/lint/lint.ts";
+import { type Finding, lintPolicies, type Path } from "../../src/policy/lint/lint-policies.ts";
 
 export type Input = {
   readonly cluster: Cluster;

@@ -8,10 +8,10 @@ import {
   type Namespace,
   type Pod,
 } from "../../src/model/cluster.ts";
-import type { Peer, Policy, PortMatch, Rule } from "../../src/model/policy.ts";
+import type { Peer, Policy, PortMatch, Rule } from "../../src/model/network-policy.ts";
 import { EVERYTHING, type Requirement, type Selector } from "../../src/model/selector.ts";
 import type { EndpointSlice, Service } from "../../src/model/service.ts";
-import type { Party } from "../../src/policy/evaluate.ts";
+import type { Party } from "../../src/policy/oracle.ts";
 
 type LabelMap = Readonly<Record<string, string>>;
 

@@ -4,10 +4,10 @@ import { DIRECTIONS, type Direction } from "../../src/base/direction.ts";
 import type { Address } from "../../src/base/ip.ts";
 import { type Cluster, keyOf, type Pod } from "../../src/model/cluster.ts";
 import type { Protocol } from "../../src/model/protocol.ts";
-import { evaluate, type Party, type Probe, permits } from "../../src/policy/evaluate.ts";
-import { partyAt } from "../../src/policy/evaluate-service.ts";
-import { verdictText } from "../../src/policy/explain.ts";
-import { placeOf } from "../../src/policy/ports.ts";
+import { evaluate, type Party, type Probe, permits } from "../../src/policy/oracle.ts";
+import { placeOf } from "../../src/policy/port-classes.ts";
+import { partyAt } from "../../src/policy/service-oracle.ts";
+import { verdictText } from "../../src/policy/verdict-text.ts";
 import type { Question } from "./kernel-memory.ts";
 import { addressesOf, localsOf, PROBE_PORTS } from "./worlds.ts";
 

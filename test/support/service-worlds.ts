@@ -4,10 +4,10 @@ import fc from "fast-check";
 import { type Address, addressOf } from "../../src/base/ip.ts";
 import { type Cluster, keyOf, type Pod, type Protocol } from "../../src/model/cluster.ts";
 import { frontendsOf } from "../../src/model/frontends.ts";
-import type { Policy, Rule } from "../../src/model/policy.ts";
+import type { Policy, Rule } from "../../src/model/network-policy.ts";
 import { EVERYTHING } from "../../src/model/selector.ts";
 import type { EndpointSlice, Service, ServicePort, SliceEndpoint } from "../../src/model/service.ts";
-import { type ServiceProbe, serviceVerdict } from "../../src/policy/evaluate-service.ts";
+import { type ServiceProbe, serviceVerdict } from "../../src/policy/service-oracle.ts";
 import { cidr, pods, policy, ports } from "./model.ts";
 import { cluster, v4, v6 } from "./worlds.ts";
 

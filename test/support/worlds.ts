@@ -10,7 +10,7 @@ import {
   type Pod,
   type Protocol,
 } from "../../src/model/cluster.ts";
-import type { Peer, Policy, PortMatch, Rule } from "../../src/model/policy.ts";
+import type { Peer, Policy, PortMatch, Rule } from "../../src/model/network-policy.ts";
 import type { Labels, Requirement, Selector } from "../../src/model/selector.ts";
 import type { LocalEndpoint } from "../../src/policy/compile.ts";
 

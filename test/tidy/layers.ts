@@ -19,7 +19,7 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
 };
 
 /** The rest of src/, which may import from all folders. */
-const IMPORTS_ALL = new Set(["agent.ts", "agent", "cli", "engines"]);
+const IMPORTS_ALL = new Set(["agent", "cli", "engines"]);
 
 /** The folders of src/ that may import the bindings. */
 const IMPORTS_BPF = new Set(["datapath", "node"]);

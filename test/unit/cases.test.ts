@@ -1,9 +1,9 @@
 // The tables of cases against the oracle and the compiled plan: the product's own, and every further one at hand.
 import { describe, expect, it } from "vitest";
-import { oracle } from "../../src/engines/oracle.ts";
-import { planEngine } from "../../src/engines/plan.ts";
-import { readCase } from "../../src/source/conformance/case.ts";
-import { failureText, hasPassed, runCase } from "../../src/source/conformance/run.ts";
+import { oracle } from "../../src/engines/oracle-engine.ts";
+import { planEngine } from "../../src/engines/plan-engine.ts";
+import { readCase } from "../../src/source/conformance/case-reader.ts";
+import { failureText, hasPassed, runCase } from "../../src/source/conformance/case-runner.ts";
 import { type CaseFile, caseOf, furtherCases, ownCases } from "../support/cases.ts";
 
 const LINES_MAX = 20;

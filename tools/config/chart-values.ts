@@ -1,8 +1,8 @@
 // What the Helm chart takes, as a schema: its own values, and in `config` the options of the agent that are a cluster's affair.
 
 import * as z from "zod";
-import { OPTIONS } from "../../src/cli/config/options.ts";
-import { CONFIG, OPTION_META } from "../../src/cli/config/schema.ts";
+import { OPTIONS } from "../../src/cli/config/config-options.ts";
+import { CONFIG, OPTION_META } from "../../src/cli/config/config-schema.ts";
 import { INTERFACE_NAME } from "../../src/cli/config/values.ts";
 
 /** Checked by Kubernetes itself. */

@@ -1,6 +1,6 @@
 // The table of options in docs/configuration.md.
 
-import { OPTIONS, type OptionSpec } from "../../src/cli/config/options.ts";
+import { OPTIONS, type OptionSpec } from "../../src/cli/config/config-options.ts";
 
 const BEGIN = "<!-- The table is written by: node tools/config.ts -->\n";
 const END = "<!-- end of the table -->\n";

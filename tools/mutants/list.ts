@@ -11,7 +11,7 @@ export interface Mutant {
 
 const evaluate = (rule: string, from: string, to: string): Mutant => ({
   rule,
-  file: "src/policy/evaluate.ts",
+  file: "src/policy/oracle.ts",
   from,
   to,
 });
@@ -126,31 +126,31 @@ const COMPILER: readonly Mutant[] = [
   },
   {
     rule: "a pod's identity has the blocks around it",
-    file: "src/policy/identity.ts",
+    file: "src/policy/identities.ts",
     from: "for (const set of findAddress(covering, address) ?? []) belongs.add(set.key);",
     to: "",
   },
   {
     rule: "an egress name is resolved on each peer",
-    file: "src/policy/identity.ts",
+    file: "src/policy/identities.ts",
     from: "(!term.resolves || (isPeer && declares(pod, term.resolves)))",
     to: "true",
   },
   {
     rule: "a row is what all its terms allow",
-    file: "src/policy/contents.ts",
+    file: "src/policy/rows.ts",
     from: "union([...others, ...terms.flatMap",
     to: "union([...terms.flatMap",
   },
   {
     rule: "an address that several pods may have is allowed what all of them are",
-    file: "src/policy/contents.ts",
+    file: "src/policy/rows.ts",
     from: "if (candidates !== undefined) return allOf(candidates.map((set) => portsOf(policy, set)));",
     to: "",
   },
   {
     rule: "an interface that several pods may have allows what all of them do",
-    file: "src/policy/contents.ts",
+    file: "src/policy/rows.ts",
     from: "(side.candidates ?? [side])",
     to: "[side]",
   },
@@ -162,25 +162,25 @@ const COMPILER: readonly Mutant[] = [
   },
   {
     rule: "rows keep the classes in force",
-    file: "src/state/diff.ts",
+    file: "src/state/state-diff.ts",
     from: "...classes, ...(before ?? []).filter((each) => inForce.has(each))",
     to: "...classes",
   },
   {
     rule: "policies keep the identities in force",
-    file: "src/state/diff.ts",
+    file: "src/state/state-diff.ts",
     from: "const both = new Map([...kept, ...cells]);",
     to: "const both = new Map(cells);",
   },
   {
     rule: "a new prefix says what covered it",
-    file: "src/state/diff.ts",
+    file: "src/state/state-diff.ts",
     from: "live: have.cidrs.get(cidr) ?? covering(tables.live, cidr)",
     to: "live: have.cidrs.get(cidr) ?? 0",
   },
   {
     rule: "a new address was not there before",
-    file: "src/state/diff.ts",
+    file: "src/state/state-diff.ts",
     from: "live: have.get(key) ?? ABSENT",
     to: "live: have.get(key) ?? 0",
   },
@@ -189,25 +189,25 @@ const COMPILER: readonly Mutant[] = [
 const SERVICES: readonly Mutant[] = [
   {
     rule: "what is denied has a guard, or nothing leaves",
-    file: "src/policy/services.ts",
+    file: "src/policy/service-groups.ts",
     from: "policy.isKnown && denied.every(({ guards }) => guards !== undefined)",
     to: "policy.isKnown",
   },
   {
     rule: "guards know who sends from other addresses",
-    file: "src/policy/services.ts",
+    file: "src/policy/service-groups.ts",
     from: "policy.isKnown && denied.every",
     to: "denied.every",
   },
   {
     rule: "an external address has no guards",
-    file: "src/policy/services.ts",
+    file: "src/policy/service-groups.ts",
     from: "guard: frontend.keepsSource ? guards.get(address.text) : undefined",
     to: "guard: guards.get(address.text)",
   },
   {
     rule: "a guard leaves to a sender what its policy allows",
-    file: "src/policy/contents.ts",
+    file: "src/policy/rows.ts",
     from: "if (limit !== undefined) ports = intersection(ports, limit);",
     to: "",
   },
@@ -219,7 +219,7 @@ const SERVICES: readonly Mutant[] = [
   },
   {
     rule: "nothing behind a Service is nothing allowed",
-    file: "src/policy/services.ts",
+    file: "src/policy/service-groups.ts",
     from: "if (denied.length === group.backends.length) return",
     to: "if (denied.length > 0 && denied.length === group.backends.length) return",
   },

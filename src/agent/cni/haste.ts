@@ -1,6 +1,6 @@
 // Rounds rest between each other, but not while a pod that has just been added waits for its first one.
 
-export interface Haste {
+export interface DebounceBypass {
   /** A pod has been added. */
   asked(): void;
   /** A round begins, which sees all that have been added until now. */
@@ -9,7 +9,7 @@ export interface Haste {
   rest(ms: number): Promise<void>;
 }
 
-export function openHaste(): Haste {
+export function openDebounceBypass(): DebounceBypass {
   let fresh = false;
   let wake: () => void = () => undefined;
   return {

@@ -1,8 +1,8 @@
 // Keeps the plugin in the node's CNI configuration, from when pods that ask for the agent are answered.
 
 import type { Log } from "../../base/log.ts";
-import { type Follower, followConfiguration } from "../../cni/follow.ts";
-import type { InstallOptions } from "../../cni/install.ts";
+import { type Follower, reconcileConflist } from "../../cni/conflist-reconciler.ts";
+import type { InstallOptions } from "../../cni/plugin-install.ts";
 import type { Problem } from "../../model/problem.ts";
 
 export interface Keeper {
@@ -18,7 +18,7 @@ export function openKeeper(options: InstallOptions | undefined): Keeper {
   return {
     start(log, onProblems) {
       if (options === undefined) return;
-      follower ??= followConfiguration(options, {
+      follower ??= reconcileConflist(options, {
         onWritten: (files) => log.info("weir-cni is put into its place", { files: files.join(", ") }),
         onProblems,
       });

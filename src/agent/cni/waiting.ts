@@ -1,7 +1,7 @@
 // Those who wait for a claim to be in force: the plugin's ADDs, each with the time that it has.
 
-import type { Claim } from "../../cni/claim.ts";
-import { type CniError, laterError } from "../../cni/error.ts";
+import type { Claim } from "../../cni/cni-claims.ts";
+import { type CniError, laterError } from "../../cni/cni-error.ts";
 
 /** What a round has made of a claim; "later" is to be waited on, for the reason given. */
 export type Outcome =

@@ -1,9 +1,9 @@
 // An Event of events.k8s.io/v1 as the API server wants it, under a name by which all nodes know that it has been told.
 
 import { createHash } from "node:crypto";
-import { isShared, type Telling } from "./ledger.ts";
-import { type Reason, SOLVED, type Subject, shortened } from "./notices.ts";
-import type { NoticeTiming } from "./timing.ts";
+import { isShared, type Telling } from "./event-ledger.ts";
+import { type Reason, SOLVED, type Subject, shortened } from "./event-notices.ts";
+import type { NoticeTiming } from "./event-rate-limit.ts";
 
 /** What the API server knows of a subject. */
 export interface Identity {

@@ -1,7 +1,7 @@
 // Where the API server has what notices are about. Names are those of noticesOf(), which need no escaping.
 
 import { valueAt } from "../../source/parse/fields.ts";
-import type { Subject } from "./notices.ts";
+import type { Subject } from "./event-notices.ts";
 
 const COLLECTIONS = {
   NetworkPolicy: { group: "/apis/networking.k8s.io/v1", plural: "networkpolicies" },

@@ -1,13 +1,19 @@
 // A token bucket: so many at once, then one every so often.
 
-export interface Tokens {
+export interface TokenBucket {
   /** When one can be taken. All times are milliseconds of a clock that only goes forward. */
   readyAt(now: number): number;
   take(now: number): void;
 }
 
 /** `burst` of them at first, and another one every `tokenMs`. */
-export function openTokens({ burst, tokenMs }: { readonly burst: number; readonly tokenMs: number }): Tokens {
+export function openTokenBucket({
+  burst,
+  tokenMs,
+}: {
+  readonly burst: number;
+  readonly tokenMs: number;
+}): TokenBucket {
   // The moment from which the bucket would be full.
   let fullAt = Number.NEGATIVE_INFINITY;
   return {

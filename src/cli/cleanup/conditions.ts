@@ -1,12 +1,12 @@
 // Removes the agents' condition from all nodes: it outlives the agents, and their rights end with them.
 
-import { CONDITION_TYPE } from "../../agent/kubernetes/condition.ts";
+import { CONDITION_TYPE } from "../../agent/kubernetes/node-condition.ts";
 import { messageOf } from "../../base/errors.ts";
 import { type CredentialOptions, openCredentials } from "../../source/apiserver/credentials.ts";
-import { type Client, openClient } from "../../source/apiserver/http.ts";
-import { TIMING } from "../../source/apiserver/timing.ts";
+import { type Client, openClient } from "../../source/apiserver/http-client.ts";
+import { TIMING } from "../../source/apiserver/request-timing.ts";
 import { isMap, valueAt } from "../../source/parse/fields.ts";
-import { CommandError } from "../env.ts";
+import { CommandError } from "../environment.ts";
 
 /** A node names all its images: some tens of kB each. */
 const PAGE_NODES = 50;

@@ -1,7 +1,7 @@
 // The options of the configuration as flags of `weir run`.
 
 import { InvalidArgumentError, Option } from "commander";
-import { OPTIONS, type OptionSpec } from "./options.ts";
+import { OPTIONS, type OptionSpec } from "./config-options.ts";
 import { checked, valueOfText } from "./read.ts";
 
 /** For the command `run`, in the order of its help. */

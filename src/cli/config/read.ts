@@ -1,7 +1,7 @@
 // Values of single options: from the texts of flags and variables, checked against the schema.
 
-import type { OptionSpec } from "./options.ts";
-import { CONFIG } from "./schema.ts";
+import type { OptionSpec } from "./config-options.ts";
+import { CONFIG } from "./config-schema.ts";
 
 export type Checked = { readonly ok: true; readonly value: unknown } | { readonly ok: false };
 

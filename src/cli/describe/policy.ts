@@ -2,12 +2,12 @@
 
 import { DIRECTIONS, type Direction } from "../../base/direction.ts";
 import { isSelectable, keyOf, type Pod } from "../../model/cluster.ts";
-import type { Policy } from "../../model/policy.ts";
+import type { Policy } from "../../model/network-policy.ts";
 import { matches, selectorText } from "../../model/selector.ts";
+import type { EndpointState } from "../../observe/api-views.ts";
 import { left, tableText } from "../../observe/table.ts";
-import { printable } from "../../observe/text.ts";
-import type { EndpointState } from "../../observe/view.ts";
-import type { Situation } from "../situation.ts";
+import { printable } from "../../observe/text-output.ts";
+import type { Situation } from "../query-cluster.ts";
 import { factLine, type RuleReport, ruleReport, rulesLines, subjectText } from "./rules.ts";
 
 export interface SelectedPod {

@@ -2,7 +2,7 @@
 
 import { assertNever } from "../../base/assert.ts";
 import type { Direction } from "../../base/direction.ts";
-import type { Peer, PortMatch, Rule } from "../../model/policy.ts";
+import type { Peer, PortMatch, Rule } from "../../model/network-policy.ts";
 import { type Selector, selectorText } from "../../model/selector.ts";
 
 /** Selectors are texts, in kubectl's notation; "" matches everything. */

@@ -13,9 +13,9 @@ import {
   TIMEOUT_NAMES,
 } from "../../gen/layout.ts";
 import { isIcmp } from "../../model/protocol.ts";
-import type { FlowRecord, FragmentRecord, NodeRecord, Place } from "../../observe/dump/flows.ts";
+import type { FlowRecord, FragmentRecord, NodeRecord, Place } from "../../observe/dump/traffic-dumps.ts";
 import { interfaceNames } from "../interfaces.ts";
-import type { Kernel } from "../kernel.ts";
+import type { Kernel } from "../pinned-maps.ts";
 
 export function readNode({ table, generation, version }: Kernel): NodeRecord {
   const node = table("node").get(0);

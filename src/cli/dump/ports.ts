@@ -1,11 +1,11 @@
 // Reading the classes of ports and the rows of classes, as sets of ports that people can read.
 
 import { classesOfRow } from "../../datapath/codec.ts";
-import { spansOf } from "../../datapath/read.ts";
+import { spansOf } from "../../datapath/read-back.ts";
 import type { PortsRecord, RowRecord } from "../../observe/dump/ports.ts";
-import { portSetText } from "../../policy/ports.ts";
-import { type ClassSpan, ROW_ALL, ROW_NOTHING, type Span } from "../../state/state.ts";
-import type { Kernel } from "../kernel.ts";
+import { portSetText } from "../../policy/port-classes.ts";
+import { type ClassSpan, ROW_ALL, ROW_NOTHING, type Span } from "../../state/desired-state.ts";
+import type { Kernel } from "../pinned-maps.ts";
 
 async function readSpans({ table, version }: Kernel): Promise<ClassSpan[]> {
   const entries = await table("ports").read({ skipZero: true });

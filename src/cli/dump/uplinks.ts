@@ -1,12 +1,12 @@
 // Reading the tables about uplinks.
 
 import { compareCidrs } from "../../base/ip.ts";
-import { readDenied, readDeniedCounts, readScreened } from "../../datapath/denied.ts";
-import { nestedTableOf } from "../../datapath/tables.ts";
+import { readDenied, readDeniedCounts, readScreened } from "../../datapath/denied-prefix-maps.ts";
+import { nestedTableOf } from "../../datapath/typed-maps.ts";
 import { SCREENED_NAMES, Screened } from "../../gen/layout.ts";
 import type { DeniedRecord, ScreenedRecord } from "../../observe/dump/uplinks.ts";
-import { cidrFrom } from "../../state/lookup.ts";
-import { type Kernel, unreadable } from "../kernel.ts";
+import { cidrFrom } from "../../state/state-lookup.ts";
+import { type Kernel, unreadable } from "../pinned-maps.ts";
 
 /** The prefixes in force, in the order of their addresses. */
 export async function readDeniedRecords({ pins, table }: Kernel): Promise<DeniedRecord[]> {

@@ -1,8 +1,8 @@
 // A cluster and where it is from.
 
 import type { Cluster } from "../../model/cluster.ts";
-import type { EndpointView } from "../../observe/view.ts";
-import type { FieldPath } from "../../source/parse.ts";
+import type { EndpointView } from "../../observe/api-views.ts";
+import type { FieldPath } from "../../source/parse/parse-document.ts";
 
 export interface Source {
   readonly cluster: Cluster;

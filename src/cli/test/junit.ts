@@ -1,6 +1,6 @@
 // A run of cases as JUnit XML, which CI systems show: a test suite for every case, a test case for every step.
 
-import type { CaseReport, StepReport } from "./report.ts";
+import type { CaseReport, StepReport } from "../test-report.ts";
 import { linesOfFailure } from "./text.ts";
 
 interface Element {

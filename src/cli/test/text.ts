@@ -1,7 +1,13 @@
 // A run of cases for people: a line a case, and below it what failed and why.
 
-import { countText, printable } from "../../observe/text.ts";
-import { type CaseReport, type CellFailure, failuresOf, type StepReport, type Totals } from "./report.ts";
+import { countText, printable } from "../../observe/text-output.ts";
+import {
+  type CaseReport,
+  type CellFailure,
+  failuresOf,
+  type StepReport,
+  type Totals,
+} from "../test-report.ts";
 
 /** The failures of a case that are printed in full; one wrong line of a policy may fail a thousand cells. */
 const FAILURES_SHOWN_MAX = 25;

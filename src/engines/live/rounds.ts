@@ -1,8 +1,8 @@
 // Divides cells into passes: in each, every Service's address leads to one backend, so that a cell can name the one it means.
 
-import type { Rewrite } from "../../lab/rewriting.ts";
+import type { Rewrite } from "../../lab/service-nat.ts";
 import { frontendKey } from "../../model/frontends.ts";
-import type { Cell } from "../../source/conformance/types.ts";
+import type { Cell } from "../../source/conformance/case-types.ts";
 
 export interface Round {
   /** Indices of the step's cells. */

@@ -1,7 +1,7 @@
 // How differences between what the agent wants and what the kernel holds are shown.
 
 import { left } from "../table.ts";
-import { type Dump, dumpOf, meaningText } from "./dump.ts";
+import { type Dump, dumpOf, meaningText } from "./map-dump.ts";
 
 /** One entry; `wanted` or `held` is missing where it is not there. */
 export interface DifferenceRecord {

@@ -1,10 +1,10 @@
 // The dump of the events' buckets: how many events of each endpoint and reason were written, and lost.
 
 import type { Direction } from "../../base/direction.ts";
+import type { NamesView } from "../api-views.ts";
 import { left, right } from "../table.ts";
-import type { NamesView } from "../view.ts";
-import { type Dump, dumpOf, known } from "./dump.ts";
-import type { Place } from "./flows.ts";
+import { type Dump, dumpOf, known } from "./map-dump.ts";
+import type { Place } from "./traffic-dumps.ts";
 
 export interface EventRecord extends Partial<Place> {
   /** The endpoint's; 0 where there is none. */

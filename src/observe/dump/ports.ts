@@ -1,7 +1,7 @@
 // Dumps of the tables that say which ports: ranges with their classes, and rows of classes.
 
 import { left, right } from "../table.ts";
-import { type Dump, dumpOf, meaningText } from "./dump.ts";
+import { type Dump, dumpOf, meaningText } from "./map-dump.ts";
 
 /** Neighbouring places of one class. `ports` names them, as "TCP/8000-8080"; `first` and `last` are the map's indexes. */
 export interface PortsRecord {

@@ -1,9 +1,9 @@
 // Dump of the frontends of Services: what a port of an address is to policies.
 
 import { type Address, compareAddresses } from "../../base/ip.ts";
+import type { NamesView } from "../api-views.ts";
 import { left, right } from "../table.ts";
-import type { NamesView } from "../view.ts";
-import { type Dump, dumpOf, known } from "./dump.ts";
+import { type Dump, dumpOf, known } from "./map-dump.ts";
 
 export interface ServiceRecord {
   readonly address: Address;

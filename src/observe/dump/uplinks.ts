@@ -1,7 +1,7 @@
 // Dumps of the tables about uplinks: denied prefixes with what was dropped for each, and frames by what was made of them.
 
 import { left, right } from "../table.ts";
-import { type Dump, dumpOf } from "./dump.ts";
+import { type Dump, dumpOf } from "./map-dump.ts";
 
 export interface DeniedRecord {
   /** Canonical text. */

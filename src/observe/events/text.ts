@@ -2,8 +2,8 @@
 
 import type { Direction } from "../../base/direction.ts";
 import { REASON_NAMES, REASON_TEXTS } from "../../gen/layout.ts";
-import { printable } from "../text.ts";
-import type { EventEnd, EventView } from "./event.ts";
+import type { EventEnd, EventView } from "../packet-event.ts";
+import { printable } from "../text-output.ts";
 
 /** Why the packet was dropped, or passed: names the policies where policies decided. */
 export function whyText(event: Omit<EventView, "text">): string {

@@ -1,6 +1,6 @@
 // The HTTP listener of metrics: /metrics, and the probes, for those who have no other listener.
 
-import { type Endpoint, type PageServer, servePages } from "../pages.ts";
+import { type Endpoint, type PageServer, servePages } from "../http-pages.ts";
 import { type Probes, probePages } from "../probes.ts";
 
 export interface Pages extends Probes {

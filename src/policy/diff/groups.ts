@@ -1,8 +1,8 @@
 // Flips put together for people: as few lines as come to the same.
 
-import { portSetKey } from "../ports.ts";
-import type { Flip } from "./diff.ts";
-import type { Unit } from "./units.ts";
+import { portSetKey } from "../port-classes.ts";
+import type { Flip } from "./policy-diff.ts";
+import type { Unit } from "./traffic-classes.ts";
 
 /** Everyone of `from` to everyone of `to`, but for pods to themselves. */
 export interface FlipGroup extends Omit<Flip, "from" | "to"> {

@@ -2,11 +2,11 @@
 
 import { DIRECTIONS, type Direction } from "../../base/direction.ts";
 import type { Address, Cidr } from "../../base/ip.ts";
-import { type PrefixTable, prefixTable } from "../../base/prefixes.ts";
+import { type PrefixTable, prefixTable } from "../../base/prefix-table.ts";
 import { type Cluster, isSelectable, type Pod } from "../../model/cluster.ts";
-import { compilePolicy, planRows, setsByTerm } from "../contents.ts";
-import { classify, type TermSet } from "../identity.ts";
-import { ALL_PORTS, type PortSet } from "../ports.ts";
+import { classify, type TermSet } from "../identities.ts";
+import { ALL_PORTS, type PortSet } from "../port-classes.ts";
+import { compilePolicy, planRows, setsByTerm } from "../rows.ts";
 import { type Side, sideOf } from "../subjects.ts";
 
 /** No policy isolates the pod in that direction. */

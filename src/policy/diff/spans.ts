@@ -1,7 +1,7 @@
 // Sets of ports cut by each other.
 
-import type { Span } from "../../state/state.ts";
-import { ALL_PORTS, type PortSet } from "../ports.ts";
+import type { Span } from "../../state/desired-state.ts";
+import { ALL_PORTS, type PortSet } from "../port-classes.ts";
 
 /** What both sets hold. */
 export function intersection(a: PortSet, b: PortSet): PortSet {

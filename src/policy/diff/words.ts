@@ -2,7 +2,7 @@
 
 import type { Cidr, Family } from "../../base/ip.ts";
 import { type Cluster, isSelectable, keyOf, type Pod } from "../../model/cluster.ts";
-import { parentsOf, type Unit } from "./units.ts";
+import { parentsOf, type Unit } from "./traffic-classes.ts";
 
 const NAMES_MAX = 5;
 

@@ -1,7 +1,7 @@
 // Why a selector matches none of a set of objects, and which of their labels is nearest to the one it requires.
 
 import { assertNever } from "../../base/assert.ts";
-import { distance } from "../../base/words.ts";
+import { distance } from "../../base/nearest-word.ts";
 import { NAMESPACE_NAME_LABEL } from "../../model/cluster.ts";
 import { type Labels, matches, type Requirement, type Selector, selectorText } from "../../model/selector.ts";
 

@@ -2,10 +2,10 @@
 
 import { DIRECTIONS, type Direction } from "../../base/direction.ts";
 import { type Cluster, keyOf, type Protocol } from "../../model/cluster.ts";
-import type { Rule } from "../../model/policy.ts";
-import type { Party } from "../evaluate.ts";
+import type { Rule } from "../../model/network-policy.ts";
+import type { Party } from "../oracle.ts";
 import { policiesOn } from "../subjects.ts";
-import type { Found } from "./ends.ts";
+import type { Found } from "./traced-ends.ts";
 
 /** Ports first to last, inclusive. */
 export interface PortRange {

@@ -1,7 +1,7 @@
 // The events of a watch: one line of JSON each, checked before anything is believed.
 
 import { isMap, valueAt } from "../parse/fields.ts";
-import { Failure, shown } from "./failure.ts";
+import { Failure, shown } from "./request-failure.ts";
 
 export type WatchEvent =
   | { readonly type: "ADDED" | "MODIFIED" | "DELETED"; readonly object: unknown }

@@ -1,6 +1,6 @@
 // The items of a list, one by one as its bytes come: a page is many times larger in memory than what is kept of it.
 
-import { Failure } from "./failure.ts";
+import { Failure } from "./request-failure.ts";
 
 export interface ItemReader {
   /** Takes the next bytes of the text. Errors: Failure, and what `onItem` throws. */

@@ -1,8 +1,8 @@
 // The lines of a watch as they come: none too long, too slow or cut off, and never a silence that lasts.
 
 import type { IncomingMessage } from "node:http";
-import { Failure } from "./failure.ts";
-import type { Timing } from "./timing.ts";
+import { Failure } from "./request-failure.ts";
+import type { Timing } from "./request-timing.ts";
 
 export interface LinesOptions {
   /** For what it says where it fails. */

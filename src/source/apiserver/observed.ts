@@ -1,8 +1,8 @@
 // What has been seen of one kind's following: counted and dated for status, metrics and problems.
 
-import type { KindHealth } from "../../model/source.ts";
-import type { Cause, Failure } from "./failure.ts";
+import type { KindHealth } from "../../model/source-health.ts";
 import type { Kind } from "./kinds.ts";
+import type { Cause, Failure } from "./request-failure.ts";
 
 export interface Observer {
   /** A list, or a watch, is begun for a reason. */

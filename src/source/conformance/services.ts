@@ -4,10 +4,10 @@ import { type Address, parseAddress } from "../../base/ip.ts";
 import { type Cluster, isSelectable, keyOf } from "../../model/cluster.ts";
 import { type Frontend, frontendsOf } from "../../model/frontends.ts";
 import { type Field, type Fields, fieldsOf, Issues, note, stringOf } from "../parse/fields.ts";
-import { parseService } from "../parse/service.ts";
+import { parseService } from "../parse/parse-service.ts";
 import { parseSlice } from "../parse/slice.ts";
 import { quote } from "../parse/text.ts";
-import type { Behind, Cell, End } from "./types.ts";
+import type { Behind, Cell, End } from "./case-types.ts";
 
 const PREFIX = "svc:";
 

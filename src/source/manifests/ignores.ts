@@ -1,6 +1,6 @@
 // Which warnings are silenced where: `weir.dev/lint-ignore` in comments and annotations, and whose text a comment is in.
 
-import { nearestWord } from "../../base/words.ts";
+import { nearestWord } from "../../base/nearest-word.ts";
 import { isWarningCode, WARNING_CODES, type WarningCode } from "../../model/warnings.ts";
 import { quote } from "../parse/text.ts";
 import type { Comment, Comments } from "./comments.ts";

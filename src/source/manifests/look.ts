@@ -4,7 +4,7 @@ import { readlink, stat } from "node:fs/promises";
 import { join } from "node:path";
 import type { Problem } from "../../model/problem.ts";
 import { visible } from "../parse/text.ts";
-import { type LookHow, listManifests, lookAt, type Seen, systemReason } from "./files.ts";
+import { type LookHow, listManifests, lookAt, type Seen, systemReason } from "./manifest-files.ts";
 
 export type Look =
   | {

@@ -1,9 +1,9 @@
 // What a watched set of files is known to say: what is complete counts at once, losses only when they have lasted.
 
-import type { ParsedObject } from "../parse.ts";
-import type { Seen } from "./files.ts";
-import { hasErrors, keepLastGood, objectsLost, whileRead, whileWritten } from "./lastgood.ts";
-import type { FileReading } from "./reading.ts";
+import type { ParsedObject } from "../parse/parse-document.ts";
+import { hasErrors, keepLastGood, objectsLost, whileRead, whileWritten } from "./last-known-good.ts";
+import type { Seen } from "./manifest-files.ts";
+import type { FileReading } from "./manifest-reading.ts";
 
 /** A reading that takes something away, or is faulty, counts once the file has stayed so for this long. */
 export const SETTLE_MS = 250;

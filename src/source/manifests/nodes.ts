@@ -1,8 +1,8 @@
 // The nodes of one YAML document as plain values, bounded in depth and size, and the way back from a path to a position.
 
 import { type Document, isAlias, isMap, isScalar, isSeq, type Node, type Pair, type YAMLMap } from "yaml";
+import type { FieldPath, Issue, Place } from "../parse/parse-document.ts";
 import { quote } from "../parse/text.ts";
-import type { FieldPath, Issue, Place } from "../parse.ts";
 import { resolvePlain } from "./scalars.ts";
 
 /** Maps and lists inside each other. The objects that are read need about 10. */

@@ -2,7 +2,7 @@
 
 import type { Pod } from "../../model/cluster.ts";
 import { Issues, isMap, valueAt } from "../parse/fields.ts";
-import { parsePod } from "../parse/pod.ts";
+import { parsePod } from "../parse/parse-pod.ts";
 
 /**
  * One pod, without addresses, for each pod template in a document or in the elements of its list. Any kind counts that

@@ -1,7 +1,7 @@
 // What annotations of Weir's own say of a pod: which interface is its, and which addresses it may send from.
 
-import { parseHardware } from "../../base/hardware.ts";
 import { type Cidr, type Parsed, parseCidr } from "../../base/ip.ts";
+import { parseHardware } from "../../base/mac-address.ts";
 import type { Attachment } from "../../model/cluster.ts";
 import { at, checkedStringOf, type Field, type Fields, note, stringOf, warn } from "./fields.ts";
 import { linkName, netnsName } from "./syntax.ts";

@@ -1,7 +1,7 @@
 // Ports, as NetworkPolicyPort and ContainerPort have them.
 
 import type { Protocol } from "../../model/cluster.ts";
-import type { PortMatch } from "../../model/policy.ts";
+import type { PortMatch } from "../../model/network-policy.ts";
 import { PROTOCOLS, PROTOCOLS_TEXT } from "../../model/protocol.ts";
 import { child, type Field, fieldsOf, kindOf, note, stringOf } from "./fields.ts";
 import { portName } from "./syntax.ts";

@@ -5,12 +5,12 @@
 
 import type { Direction } from "../../base/direction.ts";
 import { type Cidr, cidrCovers } from "../../base/ip.ts";
-import type { Peer, PortMatch, Rule } from "../../model/policy.ts";
+import type { Peer, PortMatch, Rule } from "../../model/network-policy.ts";
 import { EVERYTHING } from "../../model/selector.ts";
 import { cidrAt } from "./addresses.ts";
 import { child, type Field, type FieldPath, fieldsOf, itemsOf, note, warn } from "./fields.ts";
+import { parseSelector } from "./parse-selector.ts";
 import { parsePort } from "./ports.ts";
-import { parseSelector } from "./selector.ts";
 
 const PEERS_FIELD = { ingress: "from", egress: "to" } as const;
 const PEER_FIELDS = ["podSelector", "namespaceSelector", "ipBlock"];

@@ -2,6 +2,7 @@
 
 import { type Family, parseAddress } from "../../base/ip.ts";
 import type { EndpointSlice, SliceEndpoint } from "../../model/service.ts";
+import { type MetadataRules, parseMetadata } from "./common-fields.ts";
 import {
   at,
   booleanOf,
@@ -14,9 +15,8 @@ import {
   note,
   stringOf,
 } from "./fields.ts";
-import { type MetadataRules, parseMetadata } from "./metadata.ts";
+import { sliceNameOf } from "./parse-service.ts";
 import { portNumberOf, protocolOf } from "./ports.ts";
-import { sliceNameOf } from "./service.ts";
 import { objectName } from "./syntax.ts";
 import { quote } from "./text.ts";
 

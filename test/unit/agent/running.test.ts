@@ -1,6 +1,6 @@
 // What status says of a reconciliation that does not end.
 import { expect, it } from "vitest";
-import { stuckProblem } from "../../../src/agent/running.ts";
+import { stuckProblem } from "../../../src/agent/agent-api.ts";
 
 const NOW = new Date("2026-01-01T00:01:00.000Z");
 const secondsAgo = (seconds: number): Date => new Date(NOW.getTime() - seconds * 1_000);

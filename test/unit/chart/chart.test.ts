@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { Ajv } from "ajv";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { parse } from "yaml";
-import { OPTIONS } from "../../../src/cli/config/options.ts";
+import { OPTIONS } from "../../../src/cli/config/config-options.ts";
 import { listenOf } from "../../../src/cli/config/values.ts";
 import { agentManifest, cleanupManifest } from "../../../tools/chart/manifests.ts";
 import {

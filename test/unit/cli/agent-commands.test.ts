@@ -2,7 +2,7 @@
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { routesOf } from "../../../src/agent/routes.ts";
 import { openLog } from "../../../src/base/log.ts";
-import type { ResyncView } from "../../../src/observe/view.ts";
+import type { ResyncView } from "../../../src/observe/api-views.ts";
 import { viewsWith } from "./views.ts";
 import { type CommandWorld, openCommandWorld } from "./world.ts";
 

@@ -3,9 +3,9 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Command, Option } from "commander";
 import { describe, expect, it } from "vitest";
-import { OPTIONS } from "../../../src/cli/config/options.ts";
+import { OPTIONS } from "../../../src/cli/config/config-options.ts";
 import { buildProgram } from "../../../src/cli/program.ts";
-import { TABLES } from "../../../src/observe/dump/tables.ts";
+import { TABLES } from "../../../src/observe/dump/map-tables.ts";
 import { ENV_OF_NOTHING, ROOT } from "./world.ts";
 
 const text = readFileSync(join(ROOT, "docs/cli.md"), "utf8");

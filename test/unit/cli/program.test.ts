@@ -8,8 +8,8 @@ import type { Command } from "commander";
 import { build } from "esbuild";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { buildProgram } from "../../../src/cli/program.ts";
-import { serve } from "../../../src/observe/server.ts";
-import type { PolicyView } from "../../../src/observe/view.ts";
+import type { PolicyView } from "../../../src/observe/api-views.ts";
+import { serve } from "../../../src/observe/socket-server.ts";
 import { ENV_OF_NOTHING, ROOT, runIn } from "./world.ts";
 
 const program = await buildProgram(ENV_OF_NOTHING, () => async () => undefined);
@@ -282,7 +282,7 @@ describe("a start", () => {
     };
     visit("dist/weir.js");
     const inputs = [...loaded].flatMap((path) => Object.keys(outputs[path]?.inputs ?? {}));
-    expect(inputs).toContain("src/cli/status.ts");
+    expect(inputs).toContain("src/cli/commands/status-command.ts");
     const heavy =
       /^src\/(?:agent|cli\/config|datapath|gen|policy|source|state|lab)|node_modules\/(?!commander)/;
     expect(inputs.filter((path) => heavy.test(path))).toEqual([]);

@@ -4,8 +4,8 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { hostname, tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import type { Config } from "../../../src/cli/config/schema.ts";
-import type { Env } from "../../../src/cli/env.ts";
+import type { Config } from "../../../src/cli/config/config-schema.ts";
+import type { Env } from "../../../src/cli/environment.ts";
 import { sourceOf } from "../../../src/cli/source-options.ts";
 
 let directory: string;

@@ -2,7 +2,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { ENGINE_NAMES } from "../../../src/engines/names.ts";
+import { ENGINE_NAMES } from "../../../src/engines/engine-names.ts";
 import { type Folder, openFolder } from "./test-files.ts";
 import { ROOT } from "./world.ts";
 

@@ -1,7 +1,7 @@
 // What an agent could say: two pods, two policies, all well.
-import { toWire } from "../../../src/model/wire.ts";
-import type { Views } from "../../../src/observe/server.ts";
-import type { EndpointView, PolicyView, StatusView } from "../../../src/observe/view.ts";
+import { toWire } from "../../../src/model/cluster-json.ts";
+import type { EndpointView, PolicyView, StatusView } from "../../../src/observe/api-views.ts";
+import type { Views } from "../../../src/observe/socket-server.ts";
 import { cluster, pod, pods, policy, ports, selector } from "../../support/model.ts";
 
 const OPEN = { isolatedBy: [], policy: 0 };

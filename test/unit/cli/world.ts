@@ -5,9 +5,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Readable } from "node:stream";
 import { fileURLToPath } from "node:url";
-import type { Env } from "../../../src/cli/env.ts";
+import type { Env } from "../../../src/cli/environment.ts";
 import { runCommand } from "../../../src/cli/program.ts";
-import { type LocalApi, type Route, serve, type Views } from "../../../src/observe/server.ts";
+import { type LocalApi, type Route, serve, type Views } from "../../../src/observe/socket-server.ts";
 
 export const ROOT = fileURLToPath(new URL("../../..", import.meta.url));
 

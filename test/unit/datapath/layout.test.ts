@@ -4,9 +4,9 @@ import { fileURLToPath } from "node:url";
 import { BpfObject } from "bpf-ts";
 import { describe, expect, it } from "vitest";
 import { DIRECTIONS as DIRECTION_LIST } from "../../../src/base/direction.ts";
-import { checkLayout } from "../../../src/datapath/btf.ts";
+import { checkLayout } from "../../../src/datapath/layout-checks.ts";
 import * as gen from "../../../src/gen/layout.ts";
-import * as state from "../../../src/state/state.ts";
+import * as state from "../../../src/state/desired-state.ts";
 import { anchor, compiler, mapOf } from "./objects.ts";
 
 const built = fileURLToPath(new URL("../../../bpf/build/filter.bpf.o", import.meta.url));

@@ -2,7 +2,7 @@
 
 import type { NetLink } from "bpf-ts";
 import { expect, it } from "vitest";
-import { openStore, type Store } from "../../../src/node/store.ts";
+import { openStore, type Store } from "../../../src/node/netlink-cache.ts";
 import { link, veth } from "./tables.ts";
 
 const A = "02:00:00:00:00:0a";

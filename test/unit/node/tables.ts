@@ -1,7 +1,7 @@
 // Tables of a node as tests write them.
 
 import { LinkType, type NetRoute, RouteProtocol, RouteTable, RouteType } from "bpf-ts";
-import type { NetLink, NodeTables } from "../../../src/node/tables.ts";
+import type { NetLink, NodeTables } from "../../../src/node/node-tables.ts";
 
 /** A veth whose other end has index 2 in the namespace with this id. */
 export const veth = (ifindex: number, name: string, peerNetns?: number): NetLink => ({

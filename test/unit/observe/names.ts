@@ -1,8 +1,8 @@
 // Names that an agent could give, for dumps of given records; and a dump as lines.
 
-import type { Dump } from "../../../src/observe/dump/dump.ts";
+import type { NamesView } from "../../../src/observe/api-views.ts";
+import type { Dump } from "../../../src/observe/dump/map-dump.ts";
 import { tableTexts } from "../../../src/observe/table.ts";
-import type { NamesView } from "../../../src/observe/view.ts";
 
 export const NAMES: NamesView = {
   endpoints: { "7": "alpha/nginx", "9": "beta/hammer" },

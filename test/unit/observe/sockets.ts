@@ -4,8 +4,8 @@ import { createServer, type Server } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach } from "vitest";
-import { type LocalApi, type ServeOptions, serve, type Views } from "../../../src/observe/server.ts";
-import type { StatusView } from "../../../src/observe/view.ts";
+import type { StatusView } from "../../../src/observe/api-views.ts";
+import { type LocalApi, type ServeOptions, serve, type Views } from "../../../src/observe/socket-server.ts";
 
 export const STATUS: StatusView = {
   version: "1.2.3",

@@ -1,11 +1,11 @@
 // What `get` and `status` make of the agent's views, and of the kernel's tables where there is no agent.
 import { describe, expect, it } from "vitest";
-import type { KindHealth } from "../../../src/model/source.ts";
-import { type EndpointRow, endpointNames, endpointsTable } from "../../../src/observe/endpoints.ts";
-import { policiesTable, policyNames } from "../../../src/observe/policies.ts";
-import { reportOfAgent, reportOfKernel, statusText } from "../../../src/observe/status.ts";
+import type { KindHealth } from "../../../src/model/source-health.ts";
+import type { EndpointView, PolicyView, StatusView, UplinkView } from "../../../src/observe/api-views.ts";
+import { type EndpointRow, endpointNames, endpointsTable } from "../../../src/observe/endpoints-table.ts";
+import { policiesTable, policyNames } from "../../../src/observe/policies-table.ts";
+import { reportOfAgent, reportOfKernel, statusText } from "../../../src/observe/status-report.ts";
 import { tableText } from "../../../src/observe/table.ts";
-import type { EndpointView, PolicyView, StatusView, UplinkView } from "../../../src/observe/view.ts";
 import { lines } from "./lines.ts";
 
 const OPEN = { isolatedBy: [], policy: 0 };

@@ -5,12 +5,12 @@ import { describe, expect, it } from "vitest";
 import { DIRECTIONS } from "../../../src/base/direction.ts";
 import { type Cluster, keyOf, type Pod, type Retained } from "../../../src/model/cluster.ts";
 import { compile, type LocalEndpoint } from "../../../src/policy/compile.ts";
-import { evaluate, type Party, permits, sideVerdict } from "../../../src/policy/evaluate.ts";
-import { partyAt } from "../../../src/policy/evaluate-service.ts";
-import { verdictText } from "../../../src/policy/explain.ts";
-import { NOTHING_NUMBERED } from "../../../src/policy/numbers.ts";
-import { placeOf } from "../../../src/policy/ports.ts";
-import { planOf } from "../../../src/state/lookup.ts";
+import { NOTHING_NUMBERED } from "../../../src/policy/identity-allocation.ts";
+import { evaluate, type Party, permits, sideVerdict } from "../../../src/policy/oracle.ts";
+import { placeOf } from "../../../src/policy/port-classes.ts";
+import { partyAt } from "../../../src/policy/service-oracle.ts";
+import { verdictText } from "../../../src/policy/verdict-text.ts";
+import { planOf } from "../../../src/state/state-lookup.ts";
 import { address, cluster, pod, pods, policy, ports } from "../../support/model.ts";
 import { addressesOf, cluster as anyCluster, localsOf, PROBE_PORTS } from "../../support/worlds.ts";
 

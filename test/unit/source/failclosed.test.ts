@@ -1,7 +1,7 @@
 // A policy that cannot be read in full: which pods it isolates, in which directions, and what is said of it.
 
 import { describe, expect, test } from "vitest";
-import type { Rule } from "../../../src/model/policy.ts";
+import type { Rule } from "../../../src/model/network-policy.ts";
 import { selectorText } from "../../../src/model/selector.ts";
 import { linesOf, outcomeOf, policyYaml, readingOf } from "./support.ts";
 

@@ -3,8 +3,8 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { stringify } from "yaml";
-import type { Policy } from "../../../src/model/policy.ts";
-import { type ParsedDocument, parseDocument } from "../../../src/source/parse.ts";
+import type { Policy } from "../../../src/model/network-policy.ts";
+import { type ParsedDocument, parseDocument } from "../../../src/source/parse/parse-document.ts";
 import { anyJson, documents, FULL, type Json, placesIn } from "./arbitrary.ts";
 import { linesOf, problemsIn, readingOf } from "./support.ts";
 

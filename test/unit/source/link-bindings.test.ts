@@ -3,8 +3,8 @@
 import { describe, expect, it } from "vitest";
 import type { Pod } from "../../../src/model/cluster.ts";
 import { problemText } from "../../../src/model/problem.ts";
-import type { FarEnd, NetLink } from "../../../src/node/tables.ts";
-import { type ResolveOptions, resolveInterfaces } from "../../../src/source/interfaces.ts";
+import type { FarEnd, NetLink } from "../../../src/node/node-tables.ts";
+import { type ResolveOptions, resolveInterfaces } from "../../../src/source/interface-discovery.ts";
 import { cluster, namespace, pod } from "../../support/model.ts";
 import { bridge, link, route, tables, veth } from "../node/tables.ts";
 

@@ -4,7 +4,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { type Cluster, keyOf, type Pod } from "../../../src/model/cluster.ts";
-import type { Policy } from "../../../src/model/policy.ts";
+import type { Policy } from "../../../src/model/network-policy.ts";
 import { problemText } from "../../../src/model/problem.ts";
 import { type Labels, selectorText } from "../../../src/model/selector.ts";
 import { readManifests } from "../../../src/source/manifests.ts";

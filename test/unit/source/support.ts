@@ -1,10 +1,10 @@
 // What the tests of src/source share: texts in, objects and problem lines out.
 
-import type { Peer, Policy, PortMatch, Rule } from "../../../src/model/policy.ts";
+import type { Peer, Policy, PortMatch, Rule } from "../../../src/model/network-policy.ts";
 import { type Problem, problemText } from "../../../src/model/problem.ts";
 import { selectorText } from "../../../src/model/selector.ts";
-import { type FileReading, readAll, readText } from "../../../src/source/manifests/reading.ts";
-import type { ParsedObject } from "../../../src/source/parse.ts";
+import { type FileReading, readAll, readText } from "../../../src/source/manifests/manifest-reading.ts";
+import type { ParsedObject } from "../../../src/source/parse/parse-document.ts";
 
 /** The reading of a text, as that of a file of this name. */
 export const readingOf = (text: string, file = "x.yaml"): FileReading => readAll(readText(file, text));

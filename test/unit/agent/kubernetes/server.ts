@@ -1,8 +1,8 @@
 // A small API server for tests: objects by path, Events that are kept by name, and answers that a test prescribes.
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
-import { type Client, openClient } from "../../../../src/source/apiserver/http.ts";
-import { TIMING } from "../../../../src/source/apiserver/timing.ts";
+import { type Client, openClient } from "../../../../src/source/apiserver/http-client.ts";
+import { TIMING } from "../../../../src/source/apiserver/request-timing.ts";
 
 export interface StoredEvent {
   readonly metadata: { readonly name: string; readonly namespace: string };

@@ -3,10 +3,10 @@
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { expect, test } from "vitest";
-import { openInterner } from "../../../../src/source/apiserver/intern.ts";
+import { openInterner } from "../../../../src/source/apiserver/interning.ts";
 import { SERVED } from "../../../../src/source/apiserver/kinds.ts";
-import { readItem } from "../../../../src/source/apiserver/objects.ts";
-import { openStore } from "../../../../src/source/apiserver/store.ts";
+import { openStore } from "../../../../src/source/apiserver/object-store.ts";
+import { readItem } from "../../../../src/source/apiserver/resource-kinds.ts";
 
 const PODS = 10_000;
 

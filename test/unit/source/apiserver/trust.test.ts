@@ -2,7 +2,7 @@
 
 import { expect, it } from "vitest";
 import { keyOf, type Pod } from "../../../../src/model/cluster.ts";
-import { openTrust } from "../../../../src/source/apiserver/trust.ts";
+import { openTrust } from "../../../../src/source/apiserver/annotation-trust.ts";
 import { cidr, namespace, pod } from "../../../support/model.ts";
 
 const NAMED: Readonly<Record<string, Partial<Pod>>> = {

@@ -7,12 +7,12 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { expect, onTestFinished } from "vitest";
 import { openLog } from "../../../../src/base/log.ts";
 import { selectorText } from "../../../../src/model/selector.ts";
-import type { KindHealth } from "../../../../src/model/source.ts";
+import type { KindHealth } from "../../../../src/model/source-health.ts";
+import { type ApiServer, openApiServer } from "../../../../src/source/apiserver/apiserver-source.ts";
 import type { Kind } from "../../../../src/source/apiserver/kinds.ts";
-import type { Timing } from "../../../../src/source/apiserver/timing.ts";
-import { type ApiServer, openApiServer } from "../../../../src/source/apiserver.ts";
+import type { Timing } from "../../../../src/source/apiserver/request-timing.ts";
+import type { ClusterSnapshot } from "../../../../src/source/cluster-snapshot.ts";
 import { valueAt } from "../../../../src/source/parse/fields.ts";
-import type { Reading } from "../../../../src/source/reading.ts";
 import { type Objects, openObjects, openServer, type RawObject, type ServerOptions } from "./server.ts";
 
 export const NODE = "node-1";
@@ -104,7 +104,7 @@ export async function openWorld({ objects = someObjects(), ...options }: WorldOp
     },
     { log: logTo(log), now: () => new Date(), version: "test" },
   );
-  const readings: Reading[] = [];
+  const readings: ClusterSnapshot[] = [];
   const stop = new AbortController();
   const watching = source.watch((reading) => readings.push(reading), stop.signal);
   const close = async (): Promise<void> => {
@@ -167,7 +167,7 @@ const CONVERGE_MS = 60_000;
 
 interface Converging {
   readonly objects: Objects;
-  readonly readings: readonly Reading[];
+  readonly readings: readonly ClusterSnapshot[];
   readonly log: readonly string[];
   readonly source: ApiServer;
 }
@@ -192,13 +192,13 @@ async function converged({ objects, readings, log, source }: Converging, what: s
   console.info(`converged after ${(performance.now() - begun).toFixed(0)} ms: ${what}`);
 }
 
-const isDeepEqual = (reading: Reading, objects: Objects): boolean =>
+const isDeepEqual = (reading: ClusterSnapshot, objects: Objects): boolean =>
   JSON.stringify(told(reading)) === JSON.stringify(expected(objects));
 
 type Told = Readonly<Record<string, readonly string[]>>;
 
 /** What the reading says of each kind, a text for each object, sorted. */
-function told({ cluster }: Reading): Told {
+function told({ cluster }: ClusterSnapshot): Told {
   const { namespaces, pods, policies, services, slices } = cluster;
   const texts = <T>(map: ReadonlyMap<string, T>, text: (value: T) => unknown): string[] =>
     [...map].map(([key, value]) => `${key} ${JSON.stringify(text(value))}`).sort();

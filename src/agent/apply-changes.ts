@@ -1,0 +1,87 @@
+// Bringing the kernel from what it holds to what it should hold, in the one order that leaves no gap.
+
+import { codeOf, messageOf } from "../base/errors.ts";
+import type { Attached } from "../datapath/hooks.ts";
+import type { State } from "../state/desired-state.ts";
+import { diff, type Held } from "../state/state-diff.ts";
+import type { Kernel } from "./datapath-handle.ts";
+import type { Gate } from "./unclaimed-default-deny.ts";
+
+export interface Applied {
+  readonly generation: number;
+  /** Whether anything had to be written. */
+  readonly changed: boolean;
+  /** Interfaces that went away before the programs could be attached. */
+  readonly gone: readonly number[];
+  /** Where the others' programs are attached. */
+  readonly attached: ReadonlyMap<number, Attached>;
+  /** Why the programs could not be attached to an interface, or detached from a former endpoint. */
+  readonly failed: ReadonlyMap<number, string>;
+  /** How long writing and attaching took. */
+  readonly seconds: { readonly apply: number; readonly attach: number };
+}
+
+export interface ApplyOptions {
+  readonly gate?: Gate | undefined;
+  /** Interfaces where the programs drop everything. */
+  readonly shut?: readonly number[];
+  /** Copies the flows of maps of another layout: first those that there are, then those that came meanwhile. */
+  readonly copyFlows?: ((want: State, generation: number) => Promise<void>) | undefined;
+}
+
+/**
+ * 1. Write everything new beside what is in force. 2. Flip the generation. 3. Attach to new interfaces, whose entries are
+ * there by now; detach from former endpoints. 4. Remove what is left over. A failure before 2 leaves the
+ * old state in force, one after it the new; either way the caller reads the kernel again and goes on from there.
+ *
+ * After an upgrade the links run programs of another layout, over maps of its own, until 3. Their flows are copied between
+ * 2 and 3, or connections would end there, and after 3 those that they have opened meanwhile.
+ */
+export async function apply(
+  kernel: Kernel,
+  held: Held,
+  want: State,
+  options: ApplyOptions = {},
+): Promise<Applied> {
+  const begun = performance.now();
+  const changes = diff(held, want);
+  if (!changes.empty) {
+    await kernel.maps.write(changes.prepare);
+    await kernel.maps.flip();
+  }
+  const attaching = performance.now();
+  await options.copyFlows?.(want, kernel.maps.generation());
+  const where = await attachAll(kernel, held, want, options);
+  await options.copyFlows?.(want, kernel.maps.generation());
+  const attach = (performance.now() - attaching) / 1_000;
+  if (!changes.empty) await kernel.maps.write(changes.cleanup);
+  const seconds = { apply: (performance.now() - begun) / 1_000 - attach, attach };
+  return { generation: kernel.maps.generation(), changed: !changes.empty, seconds, ...where };
+}
+
+/** One interface that refuses the programs keeps them from no other. */
+async function attachAll(
+  { attachments }: Kernel,
+  held: Held,
+  want: State,
+  { gate, shut = [] }: ApplyOptions,
+): Promise<Pick<Applied, "gone" | "attached" | "failed">> {
+  const gone: number[] = [];
+  const attached = new Map<number, Attached>();
+  const failed = new Map<number, string>();
+  // Those that are shut have no entry: the programs drop everything there.
+  const wanted = new Set([...want.endpoints.keys(), ...shut]);
+  for (const ifindex of wanted) {
+    try {
+      attached.set(ifindex, await attachments.attach(ifindex));
+    } catch (error) {
+      if (codeOf(error) === "ENODEV") gone.push(ifindex);
+      else failed.set(ifindex, messageOf(error));
+    }
+  }
+  for (const ifindex of new Set([...attachments.interfaces(), ...held.state.endpoints.keys()])) {
+    if (wanted.has(ifindex) || gate?.holds(ifindex) === true) continue;
+    await attachments.detach(ifindex).catch((error: unknown) => failed.set(ifindex, messageOf(error)));
+  }
+  return { gone, attached, failed };
+}

@@ -1,0 +1,146 @@
+// The agent's side of the CNI plugin: pods are claimed, their claims laid over what the source says, and held until in force.
+
+import type { Log } from "../../base/log.ts";
+import type { Claim } from "../../cni/cni-claims.ts";
+import { claimedInterfaces, type Matched, matchClaims } from "../../cni/lay.ts";
+import type { InstallOptions } from "../../cni/plugin-install.ts";
+import { keyOf } from "../../model/cluster.ts";
+import type { CniView } from "../../observe/api-views.ts";
+import { type LocalApi, serveRoutes } from "../../observe/socket-server.ts";
+import type { ClusterSnapshot } from "../../source/cluster-snapshot.ts";
+import type { ClaimedInterface } from "../../source/interface-discovery.ts";
+import { type ClaimOutcome, outcomesOf, removed } from "./claim-outcome.ts";
+import { expiry, openClaims } from "./claim-store.ts";
+import { type CniCommand, cniRoutes } from "./cni-routes.ts";
+import { openDebounceBypass } from "./haste.ts";
+import { openKeeper } from "./keeper.ts";
+import { openWaiting } from "./waiting.ts";
+
+export interface CniOptions {
+  /** Path of the Unix socket that the plugin asks; root alone may. */
+  readonly socket: string;
+  /** The file that keeps claims while no agent runs. */
+  readonly claims: string;
+  /** Where the plugin is kept in its place; nowhere if absent. */
+  readonly install?: InstallOptions;
+}
+
+/** How often a command was asked for, by how it ended. */
+export type CniCounts = Readonly<Record<CniCommand, { readonly done: number; readonly failed: number }>>;
+
+export interface Cni {
+  /** Waits so long, in milliseconds, or until a pod is added that no round has seen. */
+  rest(ms: number): Promise<void>;
+  /** Claims as of now; those whose interface or pod has gone are given up. The reading with what is wrong with them. */
+  match(reading: ClusterSnapshot): {
+    readonly reading: ClusterSnapshot;
+    readonly claims: readonly ClaimedInterface[];
+  };
+  /** Tells those who wait what the reconciliation has come to that the last match() was for. */
+  settle(came: ClaimOutcome): void;
+  /** Called at every change of the claims. */
+  onChange(ring: () => void): void;
+  /** Answers the plugin from now on. Errors: OperationError where it cannot listen. */
+  serve(env: CniEnv): Promise<LocalApi>;
+  /** Lets go of the node's configuration: what stands in it stays. */
+  close(): void;
+  view(): CniView;
+  counts(): CniCounts;
+}
+
+/** As many as a node has endpoints, all of root's: a node that comes up makes all its pods at once. */
+const CONNECTIONS = { perPeer: 1_024, perTrustedPeer: 1_024, total: 1_024 };
+
+export interface CniEnv {
+  readonly log: Log;
+  /** Why pods cannot be added now. */
+  readonly unready: () => string | undefined;
+  readonly added: (seconds: number) => void;
+}
+
+export function openCni({ socket, claims: path, install: installing }: CniOptions): Cni {
+  const claims = openClaims(path);
+  const waiting = openWaiting();
+  const keeper = openKeeper(installing);
+  const haste = openDebounceBypass();
+  const expired = expiry();
+  const tally = openTally();
+  let matched: Matched | undefined;
+  let inForce: ReadonlySet<Claim> = new Set();
+  let ring: () => void = () => undefined;
+  let log: Log | undefined;
+  const match = (cluster: ClusterSnapshot["cluster"]): readonly ClaimedInterface[] => {
+    matched = matchClaims(cluster, claims.all());
+    const gone = claims.drop(expired(new Set(matched.waits.keys()), performance.now()));
+    if (gone.length > 0) {
+      waiting.refuse(gone, removed);
+      matched = matchClaims(cluster, claims.all());
+    }
+    return claimedInterfaces(matched);
+  };
+  /** From now on a later pod of its name does not go by the claim. */
+  const bound = (claim: Claim): Claim => {
+    const uid = claim.uid === undefined ? matched?.cluster.pods.get(keyOf(claim))?.uid : undefined;
+    return uid === undefined ? claim : claims.bind(claim, uid);
+  };
+  return {
+    match(reading) {
+      matched = undefined;
+      haste.seen();
+      // Of a source that could not be read nothing is known, the absence of a pod least of all.
+      const known = reading.readable && claims.size() > 0 ? match(reading.cluster) : [];
+      const problems = [...reading.problems, ...claims.problems(), ...keeper.problems()];
+      return { reading: { ...reading, problems }, claims: known };
+    },
+    rest: haste.rest,
+    settle(came) {
+      const outcomeOf = outcomesOf(matched, came);
+      waiting.settle(outcomeOf);
+      if (matched !== undefined && came.force?.source === matched.cluster)
+        inForce = new Set(
+          [...claims.all()].filter((claim) => outcomeOf(claim).kind === "in force").map(bound),
+        );
+      // Not before there is something in force: until then pods would only wait.
+      if (came.force !== undefined && log !== undefined) keeper.start(log, () => ring());
+    },
+    onChange(next) {
+      ring = next;
+    },
+    async serve(env) {
+      log = env.log;
+      const routes = cniRoutes({
+        claims,
+        wait(claim, timeoutMs) {
+          haste.asked();
+          return waiting.until(claim, timeoutMs);
+        },
+        isInForce: (claim) => inForce.has(claim) && claims.has(claim),
+        changed(gone) {
+          waiting.refuse(gone, removed);
+          ring();
+        },
+        unready: env.unready,
+        told(command, seconds, error) {
+          tally.add(command, error === undefined ? "done" : "failed");
+          if (command === "add") env.added(seconds);
+        },
+      });
+      // A socket of its own, root's alone: the members of the other one's group may ask, but not say whose an interface is.
+      return serveRoutes(socket, routes, { limits: CONNECTIONS });
+    },
+    close: () => keeper.close(),
+    view: () => ({ socket, claims: claims.size(), inForce: [...inForce].filter(claims.has).length }),
+    counts: () => tally.counts,
+  };
+}
+
+function openTally() {
+  const none = () => ({ done: 0, failed: 0 });
+  const counts = { add: none(), del: none(), check: none(), status: none(), gc: none() };
+  return {
+    counts: counts satisfies CniCounts,
+    add(command: CniCommand, result: "done" | "failed"): void {
+      counts[command][result] += 1;
+    },
+  };
+}

@@ -1,0 +1,258 @@
+// Who had each interface when it was last enforced: kept in a file, since a pod's object may go while no agent runs.
+
+import { readFileSync } from "node:fs";
+import * as z from "zod";
+import type { Direction } from "../base/direction.ts";
+import { messageOf } from "../base/errors.ts";
+import { type Parsed, parseAddress, parseCidr } from "../base/ip.ts";
+import { parseHardware } from "../base/mac-address.ts";
+import { readKept, unreadableFile, writeKept } from "../base/state-file.ts";
+import { type Cluster, keyOf, type Pod } from "../model/cluster.ts";
+import type { Problem } from "../model/problem.ts";
+import { isUnknown } from "../model/unclaimed-interface.ts";
+import { identityOf, isSameLink, type LinkIdentity } from "../node/link-identity.ts";
+import type { NodeTables } from "../node/node-tables.ts";
+import type { EndpointSides } from "../policy/compile.ts";
+import { podsOf } from "../policy/local-endpoints.ts";
+import type { Incumbent, PodInterface } from "../source/interface-discovery.ts";
+
+/** An interface as it was last enforced. */
+interface Kept {
+  readonly link: LinkIdentity;
+  /** None where it was known to be no pod's. */
+  readonly pods: readonly Incumbent[];
+  /** The MAC address that the pod is bound to, where one is known. */
+  readonly hardware?: string;
+}
+
+export interface Incumbents {
+  /** By interface index; of those links only that are still the same. */
+  of(tables: NodeTables): ReadonlyMap<number, readonly Incumbent[]>;
+  /** The MAC addresses that their pods are bound to, likewise. */
+  hardwareOf(tables: NodeTables): ReadonlyMap<number, string>;
+  /** What is in force now takes the place of all that was. */
+  settle(found: readonly PodInterface[], force: InForceNow): void;
+  /** Whether it is known who had the interfaces before this agent. */
+  readonly isKnown: boolean;
+  problems(): readonly Problem[];
+}
+
+export interface InForceNow {
+  readonly cluster: Cluster;
+  readonly sides: readonly EndpointSides[];
+  readonly tables: NodeTables;
+}
+
+const VERSION = 1;
+
+/** Without a path nothing is kept. */
+export function openIncumbents(path: string | undefined): Incumbents {
+  let kept: readonly Kept[] = [];
+  let isKnown = path === undefined;
+  let problem: Problem | undefined;
+  let written: string | undefined;
+  const boot = bootId();
+  /** Pods all of whose interfaces have gone while their objects are still there, each with its uid. */
+  const ended = new Map<string, string | undefined>();
+  function noteEnded(found: readonly PodInterface[], { cluster, tables }: InForceNow): void {
+    const isThere = ({ link }: Kept): boolean => {
+      const now = tables.links.get(link.ifindex);
+      return now !== undefined && isSameLink(link, now);
+    };
+    const [here, gone] = [kept.filter(isThere), kept.filter((each) => !isThere(each))];
+    const alive = new Set(here.flatMap(({ pods }) => pods.map(({ pod }) => keyOf(pod))));
+    for (const { pod } of gone.flatMap(({ pods }) => pods))
+      if (!alive.has(keyOf(pod))) ended.set(keyOf(pod), pod.uid);
+    const having = new Set(found.flatMap(podsOf).map(keyOf));
+    for (const [key, uid] of ended) {
+      const object = cluster.pods.get(key);
+      if ((object === undefined && !having.has(key)) || (object !== undefined && object.uid !== uid))
+        ended.delete(key);
+    }
+  }
+  try {
+    const read = path === undefined ? undefined : readKept(path, [VERSION]);
+    if (path !== undefined && read !== undefined) {
+      // Of another boot none of the links is there, whatever their names and indexes.
+      kept = read["boot"] === boot ? keptIn(read["interfaces"], path) : [];
+      isKnown = true;
+    }
+  } catch (thrown) {
+    const effect = "interfaces that were isolated and that no pod is known to have are denied everything";
+    problem = { severity: "error", reason: messageOf(thrown), effect, topic: "interface" };
+  }
+  const sameIn = ({ links }: NodeTables): readonly Kept[] =>
+    kept.filter(({ link }) => {
+      const now = links.get(link.ifindex);
+      return now !== undefined && isSameLink(link, now);
+    });
+  return {
+    get isKnown() {
+      return isKnown;
+    },
+    of: (tables) => new Map(sameIn(tables).map(({ link, pods }) => [link.ifindex, pods])),
+    hardwareOf: (tables) =>
+      new Map(
+        sameIn(tables).flatMap(({ link, hardware }) =>
+          hardware === undefined ? [] : [[link.ifindex, hardware] as const],
+        ),
+      ),
+    settle(found, now) {
+      noteEnded(found, now);
+      kept = found.flatMap((each) => {
+        const link = now.tables.links.get(each.ifindex);
+        if (link === undefined) return [];
+        const before = kept.find((one) => isSameLink(one.link, link))?.pods ?? [];
+        const { hardware } = each;
+        const bound = hardware === undefined ? {} : { hardware };
+        return [{ link: identityOf(link), pods: incumbentsOf(each, before, { ...now, ended }), ...bound }];
+      });
+      if (path === undefined) return;
+      const value = { version: VERSION, boot, interfaces: kept.map(plainKept) };
+      const text = JSON.stringify(value);
+      if (text === written) return;
+      try {
+        writeKept(path, value);
+        written = text;
+        problem = undefined;
+      } catch (thrown) {
+        const effect = "an agent that starts later does not know which pods the interfaces are of";
+        problem = { severity: "warning", reason: messageOf(thrown), effect, topic: "interface" };
+      }
+    },
+    problems: () => (problem === undefined ? [] : [problem]),
+  };
+}
+
+const bootId = (): string => readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim();
+
+/** The pods of an interface as they are to be known later. One of which nothing is known is none, unless it was isolated by an earlier agent. */
+function incumbentsOf(
+  each: PodInterface,
+  before: readonly Incumbent[],
+  { cluster, sides, ended }: InForceNow & { readonly ended: ReadonlyMap<string, string | undefined> },
+): readonly Incumbent[] {
+  const entry = sides.find(({ local }) => local.ifindex === each.ifindex);
+  const isEnforced = (direction: Direction): boolean => entry?.sides[direction]?.audit === false;
+  return podsOf(each).flatMap((pod): Incumbent[] => {
+    const { retained, attachment: _, deleting: __, ...rest } = pod;
+    if (isUnknown(pod) && retained === undefined) return [];
+    const namespace = cluster.namespaces.get(pod.namespace);
+    const earlier = before.find((one) => keyOf(one.pod) === keyOf(pod) && one.pod.uid === pod.uid);
+    const isolated = (direction: Direction): boolean =>
+      retained?.isolated[direction] === true || (retained?.sealed !== true && isEnforced(direction));
+    const isEnded = pod.finished || pod.deleting === true || retained !== undefined || ended.has(keyOf(pod));
+    const provisional = earlier === undefined ? isEnded : earlier.provisional === true;
+    const isUnseen = retained === undefined && each.lost !== undefined;
+    const lost = retained === undefined ? each.lost : { since: retained.since, why: retained.why };
+    return [
+      {
+        // Addresses that are not seen behind the interface are not those by which it was the pod's.
+        pod: { ...rest, ips: (isUnseen ? earlier?.pod.ips : undefined) ?? rest.ips },
+        namespace:
+          retained !== undefined && earlier !== undefined
+            ? earlier.namespace
+            : {
+                known: namespace !== undefined,
+                ...(namespace?.uid === undefined ? {} : { uid: namespace.uid }),
+              },
+        isolated: { ingress: isolated("ingress"), egress: isolated("egress") },
+        ...(lost === undefined ? {} : { lost: { since: lost.since, why: lost.why } }),
+        ...(provisional ? { provisional } : {}),
+      },
+    ];
+  });
+}
+
+const plainKept = ({ link, pods, hardware }: Kept) => ({
+  link,
+  ...(hardware === undefined ? {} : { hardware }),
+  pods: pods.map(
+    ({ pod: { labels, ips, ports, sources, macs, ...pod }, namespace, isolated, lost, provisional }) => ({
+      namespace: pod.namespace,
+      name: pod.name,
+      ...(pod.uid === undefined ? {} : { uid: pod.uid }),
+      ...(pod.node === undefined ? {} : { node: pod.node }),
+      labels: Object.fromEntries([...labels].sort(([a], [b]) => (a < b ? -1 : 1))),
+      addresses: ips.map(({ text }) => text),
+      ports,
+      ...(sources === undefined ? {} : { sources: sources.map(({ text }) => text) }),
+      ...(macs === undefined ? {} : { macs }),
+      inNamespace: namespace,
+      isolated,
+      ...(lost === undefined ? {} : { lost }),
+      ...(provisional === undefined ? {} : { provisional }),
+    }),
+  ),
+});
+
+function parsedBy<T>(parse: (text: string) => Parsed<T>) {
+  return z.string().transform((text, context) => {
+    const parsed = parse(text);
+    if (parsed.ok) return parsed.value;
+    context.issues.push({ code: "custom", message: parsed.reason, input: text });
+    return z.NEVER;
+  });
+}
+
+const SIDES = z.object({ ingress: z.boolean(), egress: z.boolean() });
+
+const INTERFACES = z.array(
+  z.object({
+    link: z.object({
+      ifindex: z.int(),
+      name: z.string(),
+      birth: z.string().exactOptional(),
+      address: z.string().exactOptional(),
+    }),
+    hardware: parsedBy(parseHardware).exactOptional(),
+    pods: z.array(
+      z
+        .object({
+          namespace: z.string(),
+          name: z.string(),
+          uid: z.string().exactOptional(),
+          node: z.string().exactOptional(),
+          labels: z.record(z.string(), z.string()),
+          addresses: z.array(parsedBy(parseAddress)),
+          ports: z.array(
+            z.object({
+              name: z.string().exactOptional(),
+              port: z.int(),
+              protocol: z.enum(["TCP", "UDP", "SCTP"]),
+            }),
+          ),
+          sources: z.array(parsedBy(parseCidr)).exactOptional(),
+          macs: z.array(parsedBy(parseHardware)).exactOptional(),
+          inNamespace: z.object({ known: z.boolean(), uid: z.string().exactOptional() }),
+          isolated: SIDES,
+          lost: z.object({ since: z.string(), why: z.string() }).exactOptional(),
+          provisional: z.literal(true).exactOptional(),
+        })
+        .transform(({ labels, addresses, inNamespace, isolated, lost, provisional, ...pod }): Incumbent => {
+          const known: Pod = {
+            ...pod,
+            labels: new Map(Object.entries(labels)),
+            ips: addresses,
+            hostNetwork: false,
+            finished: false,
+          };
+          return {
+            pod: known,
+            namespace: inNamespace,
+            isolated,
+            ...(lost === undefined ? {} : { lost }),
+            ...(provisional === undefined ? {} : { provisional }),
+          };
+        }),
+    ),
+  }),
+);
+
+/** @throws OperationError where a part of it is not what it should be: half of what was known is not known. */
+function keptIn(value: unknown, path: string): readonly Kept[] {
+  const read = INTERFACES.safeParse(value);
+  if (read.success) return read.data;
+  const [issue] = read.error.issues;
+  throw unreadableFile(path, `interfaces.${issue?.path.join(".")}: ${issue?.message}`);
+}

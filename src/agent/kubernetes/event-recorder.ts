@@ -1,0 +1,177 @@
+// Tells Kubernetes of what is wrong, as Events: beside the rounds, so that none waits for it, and at a bounded rate.
+
+import type { Log } from "../../base/log.ts";
+import { openTrigger, TIMER_MS_MAX, type Trigger } from "../../base/trigger.ts";
+import type { Client } from "../../source/apiserver/http-client.ts";
+import { type Failure, failureOf } from "../../source/apiserver/request-failure.ts";
+import { valueAt } from "../../source/parse/fields.ts";
+import { eventOf, type Identity, namespaceOf } from "./event.ts";
+import { type Ledger, type Outcome, openLedger, type Telling } from "./event-ledger.ts";
+import { noticesOf, type Reason, type Situation, SOLVED } from "./event-notices.ts";
+import type { NoticeTiming } from "./event-rate-limit.ts";
+import { firstOf, queryOf } from "./subjects.ts";
+import { openTokenBucket } from "./tokens.ts";
+import { openTurns } from "./turns.ts";
+
+/** How often what became of an Event, by its reason. `left-out`: there were too many, or it ended before its turn. */
+export interface EventCount {
+  readonly result: Outcome | "left-out";
+  readonly reason: Reason | typeof SOLVED;
+  readonly count: number;
+}
+
+export interface EventRecorder {
+  /** What is wrong after a round. Returns at once, and never throws. */
+  tell(situation: Pick<Situation, "problems" | "pods">): void;
+  counts(): readonly EventCount[];
+  /** What has not been told is not told any more. */
+  close(): Promise<void>;
+}
+
+export interface EventRecorderOptions {
+  readonly client: Client;
+  /** Name of this node. */
+  readonly node: string;
+  readonly timing: NoticeTiming;
+}
+
+export interface EventRecorderEnv {
+  readonly log: Log;
+  readonly now: () => Date;
+}
+
+export function openEventRecorder(options: EventRecorderOptions, env: EventRecorderEnv): EventRecorder {
+  const { node, timing } = options;
+  const counts = new Map<string, EventCount>();
+  const count = (result: EventCount["result"], reason: EventCount["reason"]): void => {
+    const key = `${result} ${reason}`;
+    counts.set(key, { result, reason, count: (counts.get(key)?.count ?? 0) + 1 });
+  };
+  const ledger = openLedger(timing, (reason) => count("left-out", reason));
+  const ended = new AbortController();
+  const bell = openTrigger();
+  const trouble = openTrouble(env.log);
+  const post = async (telling: Telling): Promise<Posted> => {
+    const posted = await postEvent(telling, options, { now: env.now(), signal: ended.signal });
+    if (ended.signal.aborted) return posted;
+    trouble.heard(posted);
+    count(posted.outcome, telling.solved ? SOLVED : telling.notice.reason);
+    return posted;
+  };
+  const running = run({ ledger, timing, bell, signal: ended.signal, post });
+  return {
+    tell({ problems, pods }) {
+      if (ended.signal.aborted) return;
+      ledger.take(noticesOf({ problems, pods, node }), performance.now(), openTurns(pods, node));
+      bell.ring();
+    },
+    counts: () => [...counts.values()],
+    async close() {
+      ended.abort();
+      bell.ring();
+      await running;
+    },
+  };
+}
+
+interface Running {
+  readonly ledger: Ledger;
+  readonly timing: NoticeTiming;
+  readonly bell: Trigger;
+  readonly signal: AbortSignal;
+  /** Never rejects. */
+  readonly post: (telling: Telling) => Promise<Posted>;
+}
+
+/** One after the other, each when it is due and a token is there for it. */
+async function run({ ledger, timing, bell, signal, post }: Running): Promise<void> {
+  const tokens = openTokenBucket(timing);
+  while (!signal.aborted) {
+    const now = performance.now();
+    const at = ledger.nextAt();
+    const readyAt = at === undefined ? undefined : Math.max(at, tokens.readyAt(now));
+    const telling = readyAt === undefined || readyAt > now ? undefined : ledger.begin(now);
+    if (telling === undefined) {
+      await rungWithin(bell, readyAt === undefined ? undefined : readyAt - now);
+      continue;
+    }
+    tokens.take(now);
+    const { outcome, uid } = await post(telling);
+    ledger.settle(outcome, uid, performance.now());
+  }
+}
+
+/** Until somebody rings, or so many milliseconds have passed. */
+async function rungWithin(bell: Trigger, ms: number | undefined): Promise<void> {
+  const timer = ms === undefined ? undefined : setTimeout(() => bell.ring(), Math.min(ms, TIMER_MS_MAX));
+  await bell.wait();
+  clearTimeout(timer);
+}
+
+interface Posted {
+  readonly outcome: Outcome;
+  /** Of the object, empty where it is not known. */
+  readonly uid: string;
+  readonly failure?: Failure;
+}
+
+/** Asks for the object first: `kubectl describe` shows only Events that name its uid. Never rejects. */
+async function postEvent(
+  telling: Telling,
+  { client, node, timing }: EventRecorderOptions,
+  { now, signal }: { readonly now: Date; readonly signal: AbortSignal },
+): Promise<Posted> {
+  const { subject } = telling.notice;
+  const path = queryOf(subject);
+  const within = () => AbortSignal.any([signal, AbortSignal.timeout(timing.answerMs)]);
+  let identity: Identity | undefined;
+  try {
+    identity = identityOf(firstOf(await client.send({ method: "GET", path }, within())));
+  } catch (error) {
+    const failure = failureOf(error, path);
+    return { outcome: outcomeOf(failure), uid: "", failure };
+  }
+  // Who deletes an object knows that its problems are over.
+  if (identity === undefined) return { outcome: "gone", uid: "" };
+  const { uid } = identity;
+  // Another object of the same name has nothing to do with what was told of the one before.
+  if (telling.solved && telling.told?.uid !== uid) return { outcome: "gone", uid };
+  const events = `/apis/events.k8s.io/v1/namespaces/${namespaceOf(subject)}/events`;
+  const body = eventOf(telling, identity, { now: now.getTime(), node, timing });
+  try {
+    await client.send({ method: "POST", path: events, body }, within());
+    return { outcome: "created", uid };
+  } catch (error) {
+    const failure = failureOf(error, events);
+    if (failure.status === 409) return { outcome: "known", uid };
+    return { outcome: outcomeOf(failure), uid, failure };
+  }
+}
+
+function identityOf(object: unknown): Identity | undefined {
+  const uid = valueAt(object, ["metadata", "uid"]);
+  const resourceVersion = valueAt(object, ["metadata", "resourceVersion"]);
+  return typeof uid === "string" && typeof resourceVersion === "string"
+    ? { uid, resourceVersion }
+    : undefined;
+}
+
+/** Statuses that may be others a moment later: a token that is being replaced, a server that is busy or not well. */
+const PASSING: ReadonlySet<number> = new Set([401, 408, 429]);
+
+const outcomeOf = ({ status }: Failure): Outcome =>
+  status === undefined || status >= 500 || PASSING.has(status) ? "failed" : "refused";
+
+/** Logs that Events cannot be told once, until the reason changes, and when they can be again. */
+function openTrouble(log: Log) {
+  let told: string | undefined;
+  return {
+    heard({ failure }: Posted) {
+      const reason = failure && (failure.status === undefined ? failure.why : `HTTP ${failure.status}`);
+      if (reason === told) return;
+      told = reason;
+      if (failure === undefined) log.info("Kubernetes takes Events again");
+      else log.warn("Kubernetes cannot be told of a problem", { reason: failure.message });
+    },
+  };
+}

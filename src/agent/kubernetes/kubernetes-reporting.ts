@@ -1,0 +1,86 @@
+// What the agent says to the API server that it follows: Events and, where that is wanted, the node's condition.
+
+import { messageOf } from "../../base/errors.ts";
+import type { Log } from "../../base/log.ts";
+import type { Problem } from "../../model/problem.ts";
+import type { ClusterSnapshot } from "../../source/cluster-snapshot.ts";
+import type { SourceOptions } from "../../source/source.ts";
+import type { EventCount } from "./event-recorder.ts";
+
+export interface KubernetesOptions {
+  /** Whether problems are told as Events. */
+  readonly events: boolean;
+  /** Whether the node has a condition of Weir's. */
+  readonly condition: boolean;
+}
+
+export interface Kubernetes {
+  /**
+   * What is wrong after a round with this reading, and what was wrong a moment ago, which makes Events alone. Returns at once,
+   * and never throws.
+   */
+  tell(problems: readonly Problem[], incidents: readonly Problem[], reading: ClusterSnapshot): void;
+  counts(): readonly EventCount[];
+  close(): Promise<void>;
+}
+
+interface KubernetesEnv {
+  readonly log: Log;
+  readonly now: () => Date;
+  readonly version: string;
+}
+
+const NOBODY: Kubernetes = { tell: () => undefined, counts: () => [], close: () => Promise.resolve() };
+
+/** Nobody is told where there is no API server, or nothing that it should be told. Never throws. */
+export async function openKubernetes(
+  source: SourceOptions,
+  options: KubernetesOptions | undefined,
+  env: KubernetesEnv,
+): Promise<Kubernetes> {
+  if (source.kind !== "apiserver" || options === undefined || !(options.events || options.condition))
+    return NOBODY;
+  try {
+    return await connect(source, options, env);
+  } catch (error) {
+    // Enforcement does not depend on it.
+    env.log.error("Kubernetes is told nothing", { reason: messageOf(error) });
+    return NOBODY;
+  }
+}
+
+async function connect(
+  { credentials, node }: Extract<SourceOptions, { readonly kind: "apiserver" }>,
+  options: KubernetesOptions,
+  env: KubernetesEnv,
+): Promise<Kubernetes> {
+  const [{ openCredentials }, { openClient }, { TIMING }] = await Promise.all([
+    import("../../source/apiserver/credentials.ts"),
+    import("../../source/apiserver/http-client.ts"),
+    import("../../source/apiserver/request-timing.ts"),
+  ]);
+  const [{ openEventRecorder }, { NOTICE_TIMING }, { CONDITION_TIMING, openCondition }] = await Promise.all([
+    import("./event-recorder.ts"),
+    import("./event-rate-limit.ts"),
+    import("./node-condition.ts"),
+  ]);
+  // Connections of its own: what is told never waits behind a list, nor a watch for it.
+  const client = openClient(openCredentials(credentials), TIMING, `weir/${env.version}`);
+  const teller = options.events ? openEventRecorder({ client, node, timing: NOTICE_TIMING }, env) : undefined;
+  const condition = options.condition
+    ? openCondition({ client, node, timing: CONDITION_TIMING }, env)
+    : undefined;
+  return {
+    tell(problems, incidents, { cluster, readable }) {
+      // Before everything has been listed no pod is known, which does not mean that its problems are over.
+      if (!readable) return;
+      teller?.tell({ problems: [...problems, ...incidents], pods: cluster.pods });
+      condition?.tell({ problems, pods: cluster.pods });
+    },
+    counts: () => teller?.counts() ?? [],
+    async close() {
+      await Promise.all([teller?.close(), condition?.close()]);
+      client.close();
+    },
+  };
+}

@@ -1,0 +1,135 @@
+// What the agent says to Prometheus: the kernel's counters, its own state, and the process; read when it is asked.
+
+import { monitorEventLoopDelay } from "node:perf_hooks";
+import type { Log } from "../base/log.ts";
+import type { Fault } from "../datapath/attachments.ts";
+import { entriesIn, readCounts } from "../datapath/per-cpu-counters.ts";
+import type { CapacityView } from "../observe/api-views.ts";
+import { openTraffic } from "../observe/counter-totals.ts";
+import type { Endpoint } from "../observe/http-pages.ts";
+import { serveMetrics } from "../observe/metrics/server.ts";
+import { openMetrics } from "../observe/metrics-registry.ts";
+import type { HistogramKey } from "../observe/metrics-table.ts";
+import type { CniCounts } from "./cni/cni-server.ts";
+import type { Kernel } from "./datapath-handle.ts";
+import { type Probed, probesOf } from "./kubelet-probes.ts";
+import type { EventCount } from "./kubernetes/event-recorder.ts";
+import { openListener } from "./listening.ts";
+import {
+  cellsOf,
+  cniSamples,
+  type EventSample,
+  enforcementSamples,
+  eventSamples,
+  kubernetesSamples,
+  policiesOf,
+  processSamples,
+  sourceSamples,
+  statusSamples,
+  trafficSamples,
+  uplinkSamples,
+} from "./metrics-samples.ts";
+
+export interface Measured extends Probed {
+  readonly kernel: () => Kernel | undefined;
+  /** What the last check of integrity found. */
+  readonly faults: () => readonly Fault[];
+  readonly events: () => Promise<EventSample>;
+  readonly cni: () => CniCounts;
+  readonly kubernetes: () => readonly EventCount[];
+  /** Connections refused, by listener, but for the one of metrics. */
+  readonly refused: () => Readonly<Record<string, number>>;
+}
+
+export interface MetricsOptions {
+  readonly listen: Endpoint;
+  /** Whether each policy has series of its own. */
+  readonly policies: boolean;
+}
+
+/** What a round tells: how long its steps took, and when endpoints are about to change. */
+export interface Meter {
+  took(step: HistogramKey, seconds: number): void;
+  ended(settled: boolean, repaired: number): void;
+  /** Before something is written: endpoints that go take their counters with them. */
+  beforeApply(): Promise<void>;
+}
+
+export interface AgentMetrics extends Meter {
+  close(): Promise<void>;
+}
+
+/** Maps that packets fill: nobody but the kernel knows how full they are. */
+const FILLED_BY_PACKETS = ["conntrack_v4", "conntrack_v6", "fragments"] as const;
+/** Counting them walks them, so it is done at most so often. */
+const COUNT_EVERY_MS = 10_000;
+
+export function openAgentMetrics(measured: Measured, options: MetricsOptions, log: Log): AgentMetrics {
+  const traffic = openTraffic();
+  const rounds = { settled: 0, failed: 0, repaired: 0 };
+  const filled = fillReader(measured);
+  const delay = monitorEventLoopDelay();
+  delay.enable();
+  async function take(): Promise<void> {
+    const kernel = measured.kernel();
+    if (kernel === undefined) return;
+    const cells = cellsOf(await readCounts(kernel.datapath.map("counters")));
+    traffic.take(cells, policiesOf(measured.force()));
+  }
+  const metrics = openMetrics(async () => {
+    await take();
+    const lag = delay.max / 1e9;
+    delay.reset();
+    return {
+      ...statusSamples(measured.status(), await filled()),
+      ...uplinkSamples(measured.status().uplinks),
+      ...sourceSamples(measured.status().following),
+      ...enforcementSamples(measured.force(), measured.faults()),
+      ...trafficSamples(traffic, options.policies ? measured.force() : undefined),
+      ...eventSamples(await measured.events(), traffic),
+      ...cniSamples(measured.status().cni, measured.cni()),
+      ...kubernetesSamples(measured.kubernetes()),
+      refused: Object.entries({ ...measured.refused(), metrics: listener.refused() }).map(
+        ([name, value]) => ({ labels: { listener: name }, value }),
+      ),
+      rounds: [
+        { labels: { result: "settled" }, value: rounds.settled },
+        { labels: { result: "failed" }, value: rounds.failed },
+      ],
+      repairs: [{ value: rounds.repaired }],
+      ...processSamples(lag),
+    };
+  });
+  const pages = { contentType: metrics.contentType, metrics: () => metrics.text(), ...probesOf(measured) };
+  const open = () => serveMetrics(options.listen, pages);
+  const listener = openListener("metrics", open, options.listen, log);
+  return {
+    took: (step, seconds) => metrics.observe(step, seconds),
+    ended(settled, repaired) {
+      rounds[settled ? "settled" : "failed"] += 1;
+      rounds.repaired += repaired;
+    },
+    beforeApply: take,
+    async close() {
+      delay.disable();
+      await listener.close();
+    },
+  };
+}
+
+function fillReader({ kernel }: Measured): () => Promise<readonly CapacityView[]> {
+  let last: readonly CapacityView[] = [];
+  let countedAt = Number.NEGATIVE_INFINITY;
+  return async () => {
+    const { datapath } = kernel() ?? {};
+    if (datapath === undefined || performance.now() < countedAt + COUNT_EVERY_MS) return last;
+    countedAt = performance.now();
+    last = await Promise.all(
+      FILLED_BY_PACKETS.map(async (name) => {
+        const map = datapath.map(name);
+        return { name, used: await entriesIn(map), max: map.info.maxEntries };
+      }),
+    );
+    return last;
+  };
+}

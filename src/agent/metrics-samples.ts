@@ -1,0 +1,245 @@
+// What each metric says, from what the agent knows: all but the asking.
+
+import { readdirSync } from "node:fs";
+import { DIRECTIONS } from "../base/direction.ts";
+import type { Fault } from "../datapath/attachments.ts";
+import type { EventTotals } from "../datapath/packet-event-ring.ts";
+import type { EndpointCounts } from "../datapath/per-cpu-counters.ts";
+import { COUNTED_FAMILY_NAMES, REASON_NAMES, Reason, SCREENED_NAMES, Screened } from "../gen/layout.ts";
+import { keyOf } from "../model/cluster.ts";
+import type { KindHealth, SourceHealth } from "../model/source-health.ts";
+import {
+  type CapacityView,
+  type CniView,
+  ENDPOINT_STATES,
+  type StatusView,
+  type UplinkView,
+} from "../observe/api-views.ts";
+import type { Cell, PoliciesOf, Traffic } from "../observe/counter-totals.ts";
+import type { Readings, Sample } from "../observe/metrics-registry.ts";
+import type { Excess } from "../policy/limits/excess.ts";
+import type { CniCounts } from "./cni/cni-server.ts";
+import type { EventCount } from "./kubernetes/event-recorder.ts";
+import { endpointViews, type InForce } from "./views.ts";
+
+/** What became of events; `unwritten` did not get into their file. */
+export type EventSample = EventTotals & { readonly unwritten: number };
+
+export function cellsOf(counts: readonly EndpointCounts[]): Cell[] {
+  return counts.flatMap(({ id, families }) =>
+    families.flatMap((sides, family) =>
+      sides.flatMap((cells, side) =>
+        cells.flatMap(({ packets, bytes }, reason): Cell[] => {
+          if (packets === 0n) return [];
+          return [
+            {
+              endpoint: id,
+              family: COUNTED_FAMILY_NAMES[family] ?? String(family),
+              direction: DIRECTIONS[side] ?? String(side),
+              reason: REASON_NAMES[reason] ?? String(reason),
+              packets,
+              bytes,
+            },
+          ];
+        }),
+      ),
+    ),
+  );
+}
+
+/** The policies that isolate an endpoint in a direction, by the endpoint's id. */
+export function policiesOf(force: InForce | undefined): PoliciesOf {
+  const names = new Map<string, readonly string[]>();
+  for (const { local, sides } of force?.compiled.meaning.sides ?? []) {
+    const id = force?.compiled.state.endpoints.get(local.ifindex)?.id;
+    for (const direction of DIRECTIONS)
+      names.set(`${id} ${direction}`, (sides[direction]?.policies ?? []).map(keyOf));
+  }
+  return (endpoint, direction) => names.get(`${endpoint} ${direction}`) ?? [];
+}
+
+const DROPPING: ReadonlySet<string> = new Set(
+  Object.entries(REASON_NAMES).flatMap(([reason, name]) => (Number(reason) >= Reason.DROPS ? [name] : [])),
+);
+
+export function trafficSamples(traffic: Traffic, force: InForce | undefined): Readings {
+  const rows = traffic.totals().map(({ packets, bytes, ...labels }) => ({
+    labels: { ...labels, verdict: verdictOf(labels.reason) },
+    packets: Number(packets),
+    bytes: Number(bytes),
+  }));
+  const known = (policy: string): boolean => force?.cluster.policies.has(policy) === true;
+  return {
+    packets: rows.map(({ labels, packets }) => ({ labels, value: packets })),
+    bytes: rows.map(({ labels, bytes }) => ({ labels, value: bytes })),
+    ...(force === undefined
+      ? {}
+      : {
+          policyPackets: traffic.policies(known).map(({ policy, direction, reason, packets }): Sample => {
+            const [namespace = "", name = ""] = policy.split("/");
+            return { labels: { namespace, policy: name, direction, reason }, value: Number(packets) };
+          }),
+        }),
+  };
+}
+
+/** What is dropped and not told of, nor lost, was suppressed. */
+export function eventSamples(events: EventSample, traffic: Traffic): Readings {
+  const dropped = traffic
+    .totals()
+    .reduce((sum, { reason, packets }) => (DROPPING.has(reason) ? sum + packets : sum), 0n);
+  const suppressed = Number(dropped - events.dropsWritten - events.lost);
+  return {
+    eventsWritten: [{ value: Number(events.written) }],
+    eventsSuppressed: [{ value: Math.max(0, suppressed) }],
+    eventsLost: [
+      { labels: { where: "ring" }, value: Number(events.lost) },
+      { labels: { where: "file" }, value: events.unwritten },
+    ],
+  };
+}
+
+export const kubernetesSamples = (counts: readonly EventCount[]): Readings => ({
+  kubernetesEvents: counts.map(({ result, reason, count }) => ({ labels: { result, reason }, value: count })),
+});
+
+function verdictOf(reason: string): string {
+  if (reason === "audit") return "audit";
+  return DROPPING.has(reason) ? "dropped" : "passed";
+}
+
+export function statusSamples(status: StatusView, filled: readonly CapacityView[]): Readings {
+  const tables = [...status.capacity, ...filled];
+  const ofTables = (value: (table: CapacityView) => number): Sample[] =>
+    tables.map((table) => ({ labels: { table: table.name }, value: value(table) }));
+  return {
+    build: [{ labels: { version: status.version, hook: status.hook }, value: 1 }],
+    generationWanted: [{ value: status.generation.wanted }],
+    generationApplied: [{ value: status.generation.applied }],
+    ...(status.appliedAt === undefined
+      ? {}
+      : { appliedAt: [{ value: Date.parse(status.appliedAt) / 1_000 }] }),
+    problems: (["error", "warning"] as const).map((severity) => ({
+      labels: { severity },
+      value: status.problems.filter((problem) => problem.severity === severity).length,
+    })),
+    entries: ofTables(({ used }) => used),
+    capacity: ofTables(({ max }) => max),
+    pressure: ofTables(({ used, max }) => used / max),
+    auditMode: [{ value: status.mode === "audit" ? 1 : 0 }],
+    audited: [{ value: status.audited }],
+    restored: [
+      { labels: { object: "program" }, value: status.repairs.attached },
+      { labels: { object: "pin" }, value: status.repairs.pinned },
+    ],
+    started: [{ value: Date.parse(status.startedAt) / 1_000 }],
+  };
+}
+
+export function sourceSamples(following: SourceHealth | undefined): Readings {
+  if (following === undefined) return {};
+  const { kinds } = following;
+  const ofKinds = (value: (kind: KindHealth) => number | undefined): Sample[] =>
+    kinds.flatMap((each) => {
+      const known = value(each);
+      return known === undefined ? [] : [{ labels: { kind: each.kind }, value: known }];
+    });
+  const byReason = (counts: (kind: KindHealth) => Readonly<Record<string, number>>): Sample[] =>
+    kinds.flatMap((each) =>
+      Object.entries(counts(each)).map(([reason, value]) => ({ labels: { kind: each.kind, reason }, value })),
+    );
+  const seconds = (time: string | undefined) => (time === undefined ? undefined : Date.parse(time) / 1_000);
+  return {
+    sourceContact: ofKinds(({ contactAt }) => seconds(contactAt)),
+    sourceListed: ofKinds(({ listedAt }) => seconds(listedAt)),
+    sourceFollowed: ofKinds(({ state }) => (state === "following" ? 1 : 0)),
+    sourceObjects: ofKinds(({ objects }) => objects),
+    sourceLists: byReason(({ lists }) => lists),
+    sourceWatches: byReason(({ watches }) => watches),
+    sourceDifferences: ofKinds(({ differences }) => differences),
+  };
+}
+
+const DROPPING_ON_UPLINKS: ReadonlySet<string> = new Set(
+  Object.entries(SCREENED_NAMES).flatMap(([number, name]) =>
+    Number(number) >= Screened.DROPS ? [name] : [],
+  ),
+);
+
+export function uplinkSamples(uplinks: UplinkView | undefined): Readings {
+  if (uplinks === undefined) return {};
+  const modes = ["native", "generic", "none"] as const;
+  return {
+    uplinks: modes.map((mode) => ({
+      labels: { mode },
+      value: uplinks.interfaces.filter((each) => each.mode === mode).length,
+    })),
+    uplinkFrames: Object.entries(uplinks.frames).map(([reason, value]) => ({
+      labels: { verdict: DROPPING_ON_UPLINKS.has(reason) ? "dropped" : "passed", reason },
+      value,
+    })),
+    deniedPrefixes: [{ value: uplinks.prefixes }],
+  };
+}
+
+/** `faults` are what the kernel says of the interfaces now. */
+export function enforcementSamples(force: InForce | undefined, faults: readonly Fault[]): Readings {
+  const sides = force?.compiled.meaning.sides ?? [];
+  const policies = [...(force?.cluster.policies.values() ?? [])];
+  const unreadable = policies.filter((policy) => policy.unreadable !== undefined).length;
+  const states = force === undefined ? [] : endpointViews(force, faults).map(({ state }) => state);
+  return {
+    endpoints: ENDPOINT_STATES.map((state) => ({
+      labels: { state: state.replaceAll(" ", "-") },
+      value: states.filter((each) => each === state).length,
+    })),
+    leftOut: leftOutSamples(force?.compiled.excesses ?? []),
+    isolated: DIRECTIONS.map((direction) => ({
+      labels: { direction },
+      value: sides.filter((entry) => entry.sides[direction] !== undefined).length,
+    })),
+    policies: [
+      { labels: { state: "readable" }, value: policies.length - unreadable },
+      { labels: { state: "unreadable" }, value: unreadable },
+    ],
+  };
+}
+
+/** A policy counts by its rules. */
+function leftOutSamples(excesses: readonly Excess[]): Sample[] {
+  const groups = Map.groupBy(excesses, ({ namespace, limit }) => JSON.stringify([namespace, limit]));
+  return [...groups.values()].flatMap((own) => {
+    const [first] = own;
+    if (first === undefined) return [];
+    const { namespace, limit } = first;
+    return [
+      { labels: { namespace, limit }, value: own.reduce((sum, { rules }) => sum + (rules?.length ?? 1), 0) },
+    ];
+  });
+}
+
+export function cniSamples(cni: CniView | undefined, counts: CniCounts): Readings {
+  const { claims = 0, inForce = 0 } = cni ?? {};
+  return {
+    claims: [
+      { labels: { state: "in-force" }, value: inForce },
+      { labels: { state: "waiting" }, value: claims - inForce },
+    ],
+    cniRequests: Object.entries(counts).flatMap(([command, { done, failed }]) => [
+      { labels: { command, result: "done" }, value: done },
+      { labels: { command, result: "failed" }, value: failed },
+    ]),
+  };
+}
+
+export function processSamples(lag: number): Readings {
+  const { user, system } = process.cpuUsage();
+  const { rss, heapUsed } = process.memoryUsage();
+  return {
+    cpu: [{ value: (user + system) / 1e6 }],
+    memory: [{ value: rss }],
+    heap: [{ value: heapUsed }],
+    files: [{ value: readdirSync("/proc/self/fd").length }],
+    lag: [{ value: lag }],
+  };
+}

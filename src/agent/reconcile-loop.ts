@@ -1,0 +1,341 @@
+// The agent's loop: a source and the interfaces say "look again", and every round goes from source to kernel.
+
+import { messageOf } from "../base/errors.ts";
+import type { FromPodHook } from "../base/hooks.ts";
+import type { AdjustableLog } from "../base/log.ts";
+import { NO_HARDWARE } from "../base/mac-address.ts";
+import { openTrigger } from "../base/trigger.ts";
+import { lockRoot, type RootLock } from "../datapath/agent-lock.ts";
+import { attachedProgram } from "../datapath/hooks.ts";
+import type { Mode } from "../model/enforcement-mode.ts";
+import type { Problem } from "../model/problem.ts";
+import { userOf } from "../node/kernel-queries.ts";
+import type { EventFileOptions } from "../observe/events/file.ts";
+import type { Endpoint } from "../observe/http-pages.ts";
+import { type LocalApi, serve } from "../observe/socket-server.ts";
+import type { ClusterSnapshot } from "../source/cluster-snapshot.ts";
+import { openSource, type Source, type SourceEnv, type SourceOptions } from "../source/source.ts";
+import { isAudited, POLICY_NONE } from "../state/desired-state.ts";
+import { type Running, statusView, viewsOf } from "./agent-api.ts";
+import { unreadyReason } from "./cni/claim-outcome.ts";
+import { type Cni, type CniOptions, openCni } from "./cni/cni-server.ts";
+import { type Kernel, openKernel } from "./datapath-handle.ts";
+import { openDebounce } from "./debounce-and-backoff.ts";
+import { type Integrity, openIntegrity } from "./integrity.ts";
+import { interfaceOptions, type Left, openInterfaces, readInterfaces } from "./interface-tracking.ts";
+import { openProbes, type Probed } from "./kubelet-probes.ts";
+import {
+  type Kubernetes,
+  type KubernetesOptions,
+  openKubernetes,
+} from "./kubernetes/kubernetes-reporting.ts";
+import type { Listener } from "./listening.ts";
+import type { AgentMetrics, MetricsOptions } from "./metrics-exporter.ts";
+import { type AgentEvents, openAgentEvents } from "./packet-events.ts";
+import { firstProgress, type Progress, type ReconcileEnv, reconcile } from "./reconcile.ts";
+import { openResyncs, type Resyncs } from "./resync.ts";
+import { routesOf } from "./routes.ts";
+import { openResyncAndRetry } from "./timers.ts";
+import { gateOf } from "./unclaimed-default-deny.ts";
+import { dropUplinks, openUplinks, type UplinkOptions, type Uplinks } from "./uplinks.ts";
+
+export interface AgentOptions {
+  readonly source: SourceOptions;
+  /** Apply once and leave; enforcement goes on without an agent. */
+  readonly once: boolean;
+  /** Pin root on a BPF filesystem. */
+  readonly bpffs: string;
+  /** Path of the Unix socket that commands ask. */
+  readonly socket: string;
+  /** Number of the group that may ask too. */
+  readonly socketGroup?: number;
+  /** Where the kubelet's probes are answered; nowhere if absent. */
+  readonly probes?: Endpoint;
+  /** Where Prometheus may ask; nowhere if absent. */
+  readonly metrics?: MetricsOptions;
+  /** Where events are written, besides who asks for them. */
+  readonly eventsFile?: EventFileOptions;
+  /** The built BPF object. */
+  readonly object: string;
+  /** Whether all policies of the node only tell what they would deny. */
+  readonly mode: Mode;
+  /** Where what pods send is filtered. */
+  readonly fromPodHook: FromPodHook;
+  /** Interfaces of no known pod are denied everything, but for those of these names (`*` stands for any characters). */
+  readonly denyUnknown?: { readonly ignored: readonly string[] };
+  /** The node's own interfaces on which denied prefixes are dropped. */
+  readonly uplinks?: UplinkOptions;
+  /** Where the CNI plugin asks, and where its claims are kept. */
+  readonly cni: CniOptions;
+  /** The file that keeps who had which interface while no agent runs. */
+  readonly kept?: string;
+  /** The directory that keeps the last good content of manifests while no agent runs. */
+  readonly keptManifests?: string;
+  /** What the API server is told, where that is the source. */
+  readonly kubernetes?: KubernetesOptions;
+}
+
+export interface AgentEnv {
+  readonly log: AdjustableLog;
+  readonly signal: AbortSignal;
+  readonly now: () => Date;
+  readonly version: string;
+}
+
+/** Runs until the signal aborts. Returns the exit code: with `once`, 1 where there were errors, else 0. */
+export async function runAgent(options: AgentOptions, env: AgentEnv): Promise<number> {
+  // Two agents would undo each other's work, so this comes before anything else is touched.
+  const lock = await lockRoot(options.bpffs);
+  try {
+    return await (options.once ? runOnce(lock, options, env) : runLocked(lock, options, env));
+  } finally {
+    lock.close();
+  }
+}
+
+async function runLocked(lock: RootLock, options: AgentOptions, env: AgentEnv): Promise<number> {
+  const running: Running = {
+    source: await openSource(options.source, sourceEnv(options, env)),
+    resyncs: openResyncs(),
+    cni: openCni(options.cni),
+  };
+  const events = openAgentEvents(options.eventsFile, env.log);
+  const server = await serve(options.socket, viewsOf(running, options, env), {
+    routes: [...routesOf(running, env.log), ...events.routes],
+    peerOf: userOf,
+    ...(options.socketGroup === undefined ? {} : { group: options.socketGroup }),
+  });
+  const kubernetes = await openKubernetes(options.source, options.kubernetes, env);
+  let metrics: AgentMetrics | undefined;
+  let probes: Listener | undefined;
+  let cniServer: LocalApi | undefined;
+  const refused = () => ({
+    socket: server.refused(),
+    cni: cniServer?.refused() ?? 0,
+    probes: probes?.refused() ?? 0,
+  });
+  const startedAt = env.now();
+  const probed: Probed = {
+    status: () => statusView(running, options, env, startedAt),
+    force: () => running.progress?.force,
+  };
+  try {
+    if (options.probes !== undefined) probes = openProbes(probed, options.probes, env.log);
+    metrics = await metricsOf({ running, events, kubernetes, probed, refused }, options, env);
+    cniServer = await running.cni.serve({
+      log: env.log,
+      unready: () => unreadyReason(running.progress),
+      added: (seconds) => metrics?.took("cniAdd", seconds),
+    });
+    const kernel = await openKernel(lock, { ...options, screens: options.uplinks !== undefined });
+    const lost = new AbortController();
+    let integrity: Integrity | undefined;
+    try {
+      running.kernel = kernel;
+      const { withoutConntrack } = kernel.datapath;
+      if (withoutConntrack !== undefined)
+        env.log.warn(
+          "programs run without the kernel's conntrack: connections older than their isolation end",
+          {
+            reason: withoutConntrack,
+          },
+        );
+      running.progress = await firstProgress(kernel);
+      events.start(kernel);
+      integrity = openIntegrity(kernel, {
+        log: env.log,
+        now: env.now,
+        nameOf: (ifindex) => running.progress?.force?.interfaces.get(ifindex)?.name,
+        expected: () => appliedAtRest(running.progress),
+        // Where that fails the next check says so again.
+        onOverwritten: () => void running.resyncs.request().catch(() => undefined),
+        onLost: (error) => lost.abort(error),
+      });
+      running.integrity = integrity;
+      const uplinks = await openUplinksOf(kernel, options);
+      if (uplinks !== undefined) running.uplinks = uplinks;
+      const { source, progress, resyncs, cni } = running;
+      const parts = { source, kernel, progress, resyncs, cni, uplinks, events, kubernetes, integrity };
+      await loop(parts, options, {
+        ...env,
+        signal: AbortSignal.any([env.signal, lost.signal]),
+        ...(metrics === undefined ? {} : { meter: metrics }),
+      });
+      lost.signal.throwIfAborted();
+      await integrity.farewell();
+    } finally {
+      await integrity?.close();
+      events.close();
+      kernel.close();
+    }
+  } finally {
+    running.resyncs.end("the agent is ending");
+    running.cni.close();
+    await cniServer?.close();
+    await kubernetes.close();
+    await probes?.close();
+    await metrics?.close();
+    await server.close();
+  }
+  return 0;
+}
+
+/** After a reconciliation that has ended well; during one, and after another one, the kernel may be ahead. */
+const appliedAtRest = (progress: Progress | undefined): number | undefined =>
+  progress?.force === undefined || progress.busySince !== undefined || progress.wanted !== progress.applied
+    ? undefined
+    : progress.applied;
+
+interface Told {
+  readonly running: Running;
+  readonly events: AgentEvents;
+  readonly kubernetes: Kubernetes;
+  readonly probed: Probed;
+  readonly refused: () => Readonly<Record<string, number>>;
+}
+
+async function metricsOf(
+  { running, events, kubernetes, probed, refused }: Told,
+  options: AgentOptions,
+  env: AgentEnv,
+): Promise<AgentMetrics | undefined> {
+  if (options.metrics === undefined) return undefined;
+  const { openAgentMetrics } = await import("./metrics-exporter.ts");
+  return openAgentMetrics(
+    {
+      ...probed,
+      refused,
+      kernel: () => running.kernel,
+      faults: () => running.integrity?.faults() ?? [],
+      events: () => events.totals(),
+      cni: () => running.cni.counts(),
+      kubernetes: () => kubernetes.counts(),
+    },
+    options.metrics,
+    env.log,
+  );
+}
+
+async function runOnce(lock: RootLock, options: AgentOptions, env: AgentEnv): Promise<number> {
+  const kernel = await openKernel(lock, { ...options, screens: options.uplinks !== undefined });
+  try {
+    const progress = await firstProgress(kernel);
+    const uplinks = await openUplinksOf(kernel, options);
+    await uplinks?.read();
+    const source = await openSource(options.source, sourceEnv(options, env));
+    const read = inMode(await source.read(env.signal), options.mode);
+    const matched = openCni(options.cni).match(withProblems(read, (await uplinks?.bring(false)) ?? []));
+    const interfaces = await readInterfaces(interfaceOptions(options), {
+      left: leftIn(kernel, progress),
+      now: env.now,
+    });
+    await reconcile(kernel, progress, { ...matched, interfaces, resync: false }, env);
+    // Nothing holds what is not pinned once this process has ended.
+    kernel.pin();
+    return progress.problems.some(({ severity }) => severity === "error") ? 1 : 0;
+  } finally {
+    kernel.close();
+  }
+}
+
+async function openUplinksOf(kernel: Kernel, { uplinks }: AgentOptions): Promise<Uplinks | undefined> {
+  if (uplinks !== undefined) return openUplinks(kernel, uplinks);
+  await dropUplinks(kernel);
+  return undefined;
+}
+
+/** What an earlier agent has left in the kernel. */
+const leftIn = ({ datapath }: Kernel, { held }: Progress): Left => ({
+  endpoints: new Map(
+    [...held.state.endpoints].map(([ifindex, { addresses, policy, link }]) => {
+      const isolated = [policy.ingress, policy.egress].some(
+        (each) => each !== POLICY_NONE && !isAudited(each),
+      );
+      const hardware = link?.hardware.find((mac) => mac !== NO_HARDWARE);
+      return [ifindex, { addresses, isolated, ...(hardware === undefined ? {} : { hardware }) }];
+    }),
+  ),
+  isAttached: (ifindex) => attachedProgram(datapath.root, ifindex, "ingress") !== undefined,
+});
+
+const sourceEnv = ({ keptManifests: kept }: AgentOptions, env: AgentEnv): SourceEnv => ({
+  ...env,
+  ...(kept === undefined ? {} : { kept }),
+});
+
+const inMode = (reading: ClusterSnapshot, mode: Mode): ClusterSnapshot =>
+  mode === "audit" ? { ...reading, cluster: { ...reading.cluster, mode } } : reading;
+
+const withProblems = (reading: ClusterSnapshot, problems: readonly Problem[]): ClusterSnapshot => ({
+  ...reading,
+  problems: [...reading.problems, ...problems],
+});
+
+/** What the loop works on. */
+interface Parts {
+  readonly source: Source;
+  readonly kernel: Kernel;
+  readonly progress: Progress;
+  readonly resyncs: Resyncs;
+  readonly cni: Cni;
+  readonly uplinks: Uplinks | undefined;
+  readonly events: AgentEvents;
+  readonly kubernetes: Kubernetes;
+  readonly integrity: Integrity;
+}
+
+async function loop(running: Parts, options: AgentOptions, env: AgentEnv & ReconcileEnv): Promise<void> {
+  const bell = openTrigger();
+  env.signal.addEventListener("abort", () => bell.ring(), { once: true });
+  const interfaces = await openInterfaces(interfaceOptions(options), {
+    onChange: () => bell.ring(),
+    onError: (error) => env.log.warn("the interfaces cannot be read", { error: messageOf(error) }),
+    ...gateOf(running.kernel, options, env.log),
+    left: leftIn(running.kernel, running.progress),
+    now: env.now,
+  });
+  let reading: ClusterSnapshot | undefined;
+  let brought: ClusterSnapshot | undefined;
+  const watching = running.source.watch((next) => {
+    reading = next;
+    bell.ring();
+  }, env.signal);
+  const watchingDenied = running.uplinks?.watch(() => bell.ring(), env.signal);
+  const timers = openResyncAndRetry(bell);
+  const pace = openDebounce();
+  running.resyncs.onRequest(() => bell.ring());
+  running.cni.onChange(() => bell.ring());
+  running.integrity.onChange(() => bell.ring());
+  try {
+    while (!env.signal.aborted) {
+      await bell.wait();
+      await running.cni.rest(pace.wait(performance.now()));
+      if (reading === undefined || env.signal.aborted) continue;
+      const begun = performance.now();
+      const asked = running.resyncs.take();
+      const resync = timers.resyncIsDue(reading !== brought) || asked.length > 0;
+      if (resync) running.integrity.checkPins();
+      const problems = (await running.uplinks?.bring(resync)) ?? [];
+      brought = reading;
+      const matched = running.cni.match(withProblems(inMode(reading, options.mode), problems));
+      const settled = await reconcile(
+        running.kernel,
+        running.progress,
+        { ...matched, interfaces, resync },
+        env,
+      );
+      running.cni.settle(running.progress);
+      running.events.settle(running.progress.applied, running.progress.force);
+      const wrong = [...running.progress.problems, ...running.integrity.problems()];
+      running.kubernetes.tell(wrong, running.integrity.incidents(), reading);
+      for (const answer of asked) answer(running.progress, settled && reading.readable);
+      timers.retryUnless(settled);
+      // A resync is no sign that changes come thick and fast.
+      if (!resync) pace.ended(begun, performance.now());
+    }
+  } finally {
+    timers.close();
+    interfaces.close();
+    await Promise.all([watching, watchingDenied]);
+  }
+}

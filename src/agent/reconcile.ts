@@ -1,0 +1,249 @@
+// One round of the agent: a reading of the source, brought into force, or the state before kept and the reason told.
+
+import { messageOf } from "../base/errors.ts";
+import type { Log } from "../base/log.ts";
+import { type CarriedFlows, type CarryOver, openCarryOver } from "../datapath/flow-carry-over.ts";
+import { attachedProgram } from "../datapath/hooks.ts";
+import { removeOtherLayouts } from "../datapath/pins.ts";
+import type { Problem } from "../model/problem.ts";
+import { type Compiled, compile } from "../policy/compile.ts";
+import { NOTHING_NUMBERED, type Numbering } from "../policy/identity-allocation.ts";
+import { excessProblems } from "../policy/limits/excess.ts";
+import type { ClusterSnapshot } from "../source/cluster-snapshot.ts";
+import type { ClaimedInterface } from "../source/interface-discovery.ts";
+import { NO_INCARNATION } from "../state/desired-state.ts";
+import {
+  type Difference,
+  differences,
+  differencesText,
+  settingsDifferences,
+} from "../state/state-compare.ts";
+import { type Held, settledState } from "../state/state-diff.ts";
+import { type Applied, type ApplyOptions, apply } from "./apply-changes.ts";
+import type { Kernel } from "./datapath-handle.ts";
+import type { Interfaces } from "./interface-tracking.ts";
+import type { Meter } from "./metrics-exporter.ts";
+import { addressProblems, attachProblems, logProblems, refusalProblems } from "./problems.ts";
+import { numberingOver } from "./reserved-numbers.ts";
+import type { InForce } from "./views.ts";
+
+/** What goes from one round to the next. */
+export interface Progress {
+  held: Held;
+  numbering: Numbering;
+  force: InForce | undefined;
+  problems: readonly Problem[];
+  /** Generation whose round is done, and the one that a failed round would have given. */
+  applied: number;
+  wanted: number;
+  appliedAt: Date | undefined;
+  /** When the reconciliation under way began; undefined where none is. */
+  busySince: Date | undefined;
+  /** What the last resync found to be other than it should be. */
+  repaired: readonly Difference[];
+  /** Maps of another layout whose programs are still at work. */
+  carryOver?: CarryOver | undefined;
+}
+
+export interface ReconcileEnv {
+  readonly log: Log;
+  readonly now: () => Date;
+  readonly meter?: Meter;
+}
+
+/** Where the kernel stands when the agent comes up. Errors: OperationError. */
+export async function firstProgress({ maps, datapath }: Kernel): Promise<Progress> {
+  await maps.initialise();
+  const held = await maps.read();
+  // Programs leave with the link that they were attached to.
+  const isSameLink = (ifindex: number): boolean =>
+    attachedProgram(datapath.root, ifindex, "ingress") !== undefined;
+  const carryOver = await openCarryOver(datapath);
+  const carried = (carryOver?.endpoints ?? []).filter(({ ifindex }) => isSameLink(ifindex));
+  const incarnations = {
+    last: carryOver?.lastIncarnation ?? NO_INCARNATION,
+    of: new Map(
+      carried.map(({ ifindex, incarnation: number, addresses }) => [
+        ifindex,
+        { number, addresses, pods: undefined },
+      ]),
+    ),
+  };
+  return {
+    held,
+    carryOver,
+    numbering: numberingOver(held, { ...NOTHING_NUMBERED, incarnations }, isSameLink),
+    force: undefined,
+    problems: [],
+    applied: maps.generation(),
+    wanted: maps.generation(),
+    appliedAt: undefined,
+    busySince: undefined,
+    repaired: [],
+  };
+}
+
+export interface ReconcileInput {
+  readonly reading: ClusterSnapshot;
+  /** What the CNI plugin has told. */
+  readonly claims?: readonly ClaimedInterface[];
+  readonly interfaces: Interfaces;
+  readonly resync: boolean;
+}
+
+/**
+ * Brings a reading into force. With `resync` the kernel is read first, so that what someone else has changed is put
+ * right. Never throws: what goes wrong is a Problem. Returns false where it should be tried again without waiting for
+ * a change.
+ */
+export async function reconcile(
+  kernel: Kernel,
+  progress: Progress,
+  { reading, claims = [], interfaces, resync }: ReconcileInput,
+  env: ReconcileEnv,
+): Promise<boolean> {
+  const problems: Problem[] = [...reading.problems];
+  let settled = true;
+  progress.busySince = env.now();
+  progress.repaired = [];
+  // Taking an unreadable directory for an empty one would open every pod that an earlier agent has isolated.
+  if (reading.readable) {
+    try {
+      if (resync) await readBack(kernel, progress, env.log);
+      settled = await bringIntoForce(kernel, progress, { reading, claims, interfaces }, { problems, env });
+    } catch (error) {
+      settled = false;
+      problems.push({
+        severity: "error",
+        reason: messageOf(error),
+        effect: "the state before stays in force",
+      });
+      if (progress.wanted === progress.applied) progress.wanted += 1;
+    }
+  }
+  progress.busySince = undefined;
+  env.meter?.ended(settled, progress.repaired.length);
+  logProblems(progress.problems, problems, env.log);
+  progress.problems = problems;
+  return settled;
+}
+
+function settingsOf(maps: Kernel["maps"]): Difference[] {
+  const { held, wanted } = maps.settings();
+  return settingsDifferences(held, wanted);
+}
+
+/** From here on what the kernel holds counts, whoever wrote it. */
+async function readBack({ maps }: Kernel, progress: Progress, log: Log): Promise<void> {
+  // After a round that failed half-way the kernel differs by the agent's own hand.
+  const ours = progress.held.state === progress.force?.compiled.state ? progress.held.state : undefined;
+  const settings = settingsOf(maps);
+  await maps.initialise();
+  const generation = maps.generation();
+  if (ours !== undefined && generation !== progress.applied) {
+    // At rest both versions of everything are equal, so it does not matter which one is in force.
+    if (generation < progress.applied) await maps.flip(progress.applied);
+    log.warn("somebody else has changed the generation in force", {
+      found: generation,
+      expected: progress.applied,
+      now: maps.generation(),
+    });
+  }
+  progress.held = await maps.read();
+  progress.repaired = ours === undefined ? [] : [...differences(progress.held, ours), ...settings];
+  if (progress.repaired.length === 0) return;
+  log.warn("somebody else has changed the maps; they are put right", {
+    entries: progress.repaired.length,
+    tables: differencesText(progress.repaired),
+  });
+}
+
+async function bringIntoForce(
+  kernel: Kernel,
+  progress: Progress,
+  { reading, claims, interfaces }: Omit<ReconcileInput, "resync">,
+  { problems, env }: { readonly problems: Problem[]; readonly env: ReconcileEnv },
+): Promise<boolean> {
+  const resolved = interfaces.resolve(reading.cluster, claims);
+  const { cluster } = resolved;
+  problems.push(...resolved.problems);
+  problems.push(...addressProblems(cluster));
+  const begun = performance.now();
+  const compiled = compile(cluster, resolved.found, progress.numbering, resolved.surroundings);
+  env.meter?.took("compile", (performance.now() - begun) / 1_000);
+  await env.meter?.beforeApply();
+  const { generation, changed, gone, attached, failed, seconds } = await applyOrReread(
+    kernel,
+    progress,
+    compiled,
+    { gate: interfaces.gate, copyFlows: flowCopier(progress.carryOver, env.log) },
+  );
+  progress.carryOver = undefined;
+  env.meter?.took("apply", seconds.apply);
+  env.meter?.took("attach", seconds.attach);
+  problems.push(...refusalProblems(resolved.found, attached), ...attachProblems(resolved.found, failed));
+  problems.push(...excessProblems(compiled.excesses));
+  const first = progress.force === undefined;
+  progress.held = settledState(compiled.state);
+  progress.numbering = compiled.numbering;
+  progress.force = {
+    source: reading.cluster,
+    cluster,
+    compiled,
+    interfaces: new Map(resolved.found.map((each) => [each.ifindex, each])),
+    missing: resolved.missing,
+    attached,
+  };
+  interfaces.settle(cluster, compiled.meaning.sides);
+  if (first && failed.size === 0) {
+    const layouts = removeOtherLayouts(kernel.datapath.root);
+    if (layouts.length > 0)
+      env.log.info("pins of another layout are removed", { layouts: layouts.join(",") });
+  }
+  if (changed || first) {
+    progress.appliedAt = env.now();
+    env.log.info("enforcing", {
+      generation,
+      endpoints: compiled.state.endpoints.size,
+      policies: reading.cluster.policies.size,
+    });
+  }
+  progress.wanted = generation;
+  progress.applied = generation;
+  return gone.length === 0 && failed.size === 0 && !compiled.isTransitional;
+}
+
+/** After a failure the kernel holds something between old and new: read it, and number by it from then on. */
+async function applyOrReread(
+  kernel: Kernel,
+  progress: Progress,
+  { state, shut }: Compiled,
+  options: ApplyOptions,
+): Promise<Applied> {
+  try {
+    const shutInterfaces = shut.map(({ ifindex }) => ifindex);
+    return await apply(kernel, progress.held, state, { ...options, shut: shutInterfaces });
+  } catch (error) {
+    progress.held = await kernel.maps.read();
+    progress.numbering = numberingOver(progress.held, progress.numbering);
+    throw error;
+  }
+}
+
+/** The second time it reports what has become of the flows of the other layout. */
+function flowCopier(carryOver: CarryOver | undefined, log: Log): ApplyOptions["copyFlows"] {
+  if (carryOver === undefined) return undefined;
+  let before: readonly CarriedFlows[] | undefined;
+  return async (want, generation) => {
+    const incarnations = new Set([...want.endpoints.values()].map(({ incarnation }) => incarnation));
+    const carried = await carryOver.copy(incarnations, generation);
+    if (before !== undefined) {
+      for (const { layout, flows, ended, lost, reason } of carried) {
+        log.info("flows of another layout are taken over", { layout, flows, ended });
+        if (reason !== undefined)
+          log.warn("flows of another layout are lost", { layout, flows: lost, reason });
+      }
+    }
+    before = carried;
+  };
+}

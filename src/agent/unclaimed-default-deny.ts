@@ -1,0 +1,43 @@
+// Denying everything on unclaimed interfaces the moment they are there: ahead of the reconciliation that they lead to.
+
+import { codeOf, messageOf } from "../base/errors.ts";
+import type { Log } from "../base/log.ts";
+import type { Mode } from "../model/enforcement-mode.ts";
+import type { Kernel } from "./datapath-handle.ts";
+
+export interface Gate {
+  /**
+   * Attaches the programs, which drop everything where the endpoints' table has no entry. What has one keeps it: after a
+   * restart that of its pod, or that of an unclaimed interface.
+   */
+  shut(ifindex: number): void;
+  /** Whether it was shut since the last release: no reconciliation has decided on it yet. */
+  holds(ifindex: number): boolean;
+  /** A reconciliation begins, which decides on all that were shut until now. */
+  release(): void;
+}
+
+/** In audit mode nothing is dropped, so nothing is shut. */
+export function gateOf(
+  { attachments }: Pick<Kernel, "attachments">,
+  { mode, denyUnknown }: { readonly mode: Mode; readonly denyUnknown?: unknown },
+  log: Log,
+): { readonly gate?: Gate } {
+  if (denyUnknown === undefined || mode === "audit") return {};
+  const shut = new Set<number>();
+  return {
+    gate: {
+      shut(ifindex) {
+        shut.add(ifindex);
+        const onFiltered = (): void => log.debug("an unknown interface is shut", { ifindex });
+        attachments.attachSoon(ifindex, onFiltered).catch((error: unknown) => {
+          // It has gone already. All else is tried again, and reported, by the next reconciliation.
+          if (codeOf(error) === "ENODEV") return;
+          log.warn("an unknown interface is not shut", { error: messageOf(error) });
+        });
+      },
+      holds: (ifindex) => shut.has(ifindex),
+      release: () => shut.clear(),
+    },
+  };
+}

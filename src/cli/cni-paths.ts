@@ -1,0 +1,42 @@
+// Paths of the CNI plugin's parts: the agent's second socket, its claims, the built plugin; and the content of its entry.
+
+import { dirname, join } from "node:path";
+import type { Entry } from "../cni/conflist.ts";
+import type { Env, Settings } from "./environment.ts";
+
+export const CNI_TIMEOUT_S_DEFAULT = 10;
+
+/** Beside the agent's own socket: the plugin's, and the file that keeps what it has said. */
+export const cniPaths = ({ socket }: Settings): { readonly socket: string; readonly claims: string } => ({
+  socket: join(dirname(socket), "cni.sock"),
+  claims: join(dirname(socket), "claims.json"),
+});
+
+/** The file that keeps which pod had which interface. */
+export const keptPath = ({ socket }: Settings): string => join(dirname(socket), "interfaces.json");
+
+/** The directory that keeps the last good content of manifests. */
+export const keptManifests = ({ socket }: Settings): string => join(dirname(socket), "last-good");
+
+/** All that an agent keeps beside its socket, which `weir cleanup` removes: whatever else is kept there belongs into this list. */
+export const stateFiles = (settings: Settings): readonly string[] => {
+  const { socket, claims } = cniPaths(settings);
+  const kept = keptPath(settings);
+  const files = [claims, kept].flatMap((path) => [path, `${path}.new`]);
+  return [settings.socket, socket, ...files, keptManifests(settings)];
+};
+
+export const pluginPath = (env: Env): string => join(env.root, "cni", "build", "weir-cni");
+
+export interface EntryOptions {
+  /** In seconds. */
+  readonly timeout: number;
+  readonly failOpen: boolean;
+}
+
+/** Without what is the plugin's default anyway. */
+export const cniEntry = (settings: Settings, { timeout, failOpen }: EntryOptions): Entry => ({
+  socket: cniPaths(settings).socket,
+  ...(timeout === CNI_TIMEOUT_S_DEFAULT ? {} : { timeoutMs: timeout * 1_000 }),
+  ...(failOpen ? { failOpen: true as const } : {}),
+});

@@ -1,0 +1,56 @@
+// `weir describe endpoint`: one pod, where its packets cross the node, and what its policies allow.
+
+import type { Command } from "commander";
+import { keyOf } from "../../model/cluster.ts";
+import { type Exits, manifestsOption, outputOption } from "../command.ts";
+import { CommandError, type Context, EXIT } from "../environment.ts";
+import { writeReport } from "../report.ts";
+
+interface Options {
+  readonly manifests?: string;
+  readonly output: "text" | "json" | "yaml";
+}
+
+const HELP = `
+Rules are printed as by \`kubectl describe networkpolicy\`. Pods of other nodes can be described as well: which policies
+isolate them, but not whether they are enforced there.
+
+Examples:
+  weir describe endpoint alpha/nginx
+  weir describe endpoint alpha/nginx --manifests policies/
+  weir describe endpoint alpha/nginx -o json | jq '.ingress.policies[].policy'
+
+Exit codes:
+  0 done, 1 error (no agent answers), 2 wrong usage, 4 no such pod`;
+
+export function addDescribeEndpoint(parent: Command, exits: Exits): void {
+  parent
+    .command("endpoint")
+    .description("show a pod: addresses, interface, state, and what its policies allow")
+    .argument("<namespace/pod>", "the pod")
+    .addOption(manifestsOption())
+    .addOption(outputOption("text", "json", "yaml"))
+    .addHelpText("after", HELP)
+    .action(exits(describeEndpoint));
+}
+
+async function describeEndpoint(context: Context, name: string, options: Options): Promise<number> {
+  const [{ situationOf }, { endpointReport, endpointText }, { retainedPods }, { nearestWord }] =
+    await Promise.all([
+      import("../query-cluster.ts"),
+      import("../describe-report.ts"),
+      import("../../model/address-ownership.ts"),
+      import("../../base/nearest-word.ts"),
+    ]);
+  const situation = await situationOf(context, options);
+  const retained = retainedPods(situation.after).find((each) => keyOf(each) === name);
+  const pod = situation.after.pods.get(name) ?? retained;
+  if (pod === undefined) {
+    const nearest = nearestWord(name, [...situation.after.pods.keys()]);
+    const hint = nearest === undefined ? "no pod is known" : `the most similar name is ${nearest}`;
+    throw new CommandError(`no pod ${name}; ${hint}`, EXIT.notFound);
+  }
+  const report = endpointReport(pod, situation);
+  await writeReport(context.env, { value: report, text: () => endpointText(report) }, options.output);
+  return EXIT.ok;
+}

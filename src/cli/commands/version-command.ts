@@ -1,0 +1,84 @@
+// `weir version`: every part whose version matters when something does not fit.
+
+import { release } from "node:os";
+import type { Command } from "commander";
+import { messageOf } from "../../base/errors.ts";
+import type { StatusView } from "../../observe/api-views.ts";
+import { askAgentIfAble, isSilence } from "../agent-client.ts";
+import { type Exits, jsonText, outputOption } from "../command.ts";
+import { type Context, EXIT } from "../environment.ts";
+import { versionOf } from "../installation.ts";
+
+const HELP = `
+Layout is the digest of the structs shared by the BPF programs and this command; it names the directory of the pins.
+
+Examples:
+  weir version
+  weir version -o json | jq -r .weir`;
+
+export function addVersion(parent: Command, exits: Exits): void {
+  parent
+    .command("version")
+    .description("show versions: this command, agent, libbpf, map layout, kernel, Node.js")
+    .addOption(outputOption("text", "json"))
+    .addHelpText("after", HELP)
+    .action(exits(version));
+}
+
+async function version(context: Context, { output }: { readonly output: "text" | "json" }): Promise<number> {
+  const { env } = context;
+  const versions = await versionsOf(context);
+  env.stdout.write(
+    output === "json"
+      ? jsonText(versions)
+      : Object.entries(versions)
+          .map(([name, value]) => `${`${name}:`.padEnd(9)}${value ?? "not running"}\n`)
+          .join(""),
+  );
+  return EXIT.ok;
+}
+
+export interface Versions {
+  readonly weir: string;
+  /** Null where none runs. */
+  readonly agent: string | null;
+  readonly libbpf: string;
+  readonly layout: string;
+  readonly kernel: string;
+  readonly node: string;
+}
+
+export async function versionsOf(context: Context): Promise<Versions> {
+  const [{ LAYOUT_DIGEST }, libbpf, agent] = await Promise.all([
+    import("../../gen/layout.ts"),
+    libbpfVersion(),
+    agentVersion(context),
+  ]);
+  return {
+    weir: versionOf(context.env.root),
+    agent,
+    libbpf,
+    layout: LAYOUT_DIGEST,
+    kernel: release(),
+    node: process.versions.node,
+  };
+}
+
+/** Null without an answer: the command is for troubleshooting, so that is not an error here. */
+async function agentVersion(context: Context): Promise<string | null> {
+  try {
+    const answer = await askAgentIfAble<StatusView>(context, "status");
+    return isSilence(answer) ? null : answer.version;
+  } catch (thrown) {
+    return `unknown (${messageOf(thrown)})`;
+  }
+}
+
+async function libbpfVersion(): Promise<string> {
+  try {
+    const { libbpfVersion } = await import("../../datapath/libbpf.ts");
+    return libbpfVersion().replace(/^v/, "");
+  } catch (thrown) {
+    return `unavailable (${messageOf(thrown)})`;
+  }
+}

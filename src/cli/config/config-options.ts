@@ -1,0 +1,66 @@
+// The options of the configuration as plain data: what each is called in each place, what it takes, and what it is good for.
+
+import * as z from "zod";
+import { CONFIG, type Key, OPTION_META, type OptionMeta } from "./config-schema.ts";
+
+type Type = "string" | "integer" | "boolean" | "array";
+
+export interface OptionSpec extends OptionMeta {
+  /** In a file: "metricsListen". */
+  readonly key: Key;
+  /** On the command line: "--metrics-listen <address>", "--no-metrics-policies". */
+  readonly flags: string;
+  /** In the environment: "WEIR_METRICS_LISTEN". */
+  readonly variable: string;
+  readonly type: Type;
+  readonly choices?: readonly string[];
+  readonly default?: unknown;
+  /** What a right value looks like: "enforce or audit". */
+  readonly expected: string;
+}
+
+/** What z.toJSONSchema makes of one option. */
+interface Property extends OptionMeta {
+  readonly type: Type;
+  readonly enum?: readonly string[];
+  readonly minimum?: number;
+  readonly maximum?: number;
+  readonly default?: unknown;
+}
+
+/** `metricsListen` → `metrics-listen`. */
+const dashed = (key: string): string => key.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+
+/** The JSON Schema is the one description of a zod type that is plain data. */
+function optionSpecs(): OptionSpec[] {
+  const { properties } = z.toJSONSchema(CONFIG, { metadata: OPTION_META, io: "input" });
+  return Object.entries(properties as unknown as Record<Key, Property>).map(([key, property]) => ({
+    key: key as Key,
+    flags: flagsOf(key, property),
+    variable: `WEIR_${dashed(key).replaceAll("-", "_").toUpperCase()}`,
+    type: property.type,
+    description: property.description,
+    expected: property.expected ?? expectedOf(property),
+    helm: property.helm,
+    ...(property.enum === undefined ? {} : { choices: property.enum }),
+    ...(property.default === undefined ? {} : { default: property.default }),
+    ...(property.off === undefined ? {} : { off: property.off }),
+    ...(property.more === undefined ? {} : { more: property.more }),
+    ...(property.placeholder === undefined ? {} : { placeholder: property.placeholder }),
+  }));
+}
+
+/** A switch that is on by default is there to be turned off. */
+const flagsOf = (key: string, property: Property): string =>
+  property.type === "boolean"
+    ? `--${property.default === true ? "no-" : ""}${dashed(key)}`
+    : `--${dashed(key)} <${property.placeholder ?? "value"}>`;
+
+function expectedOf({ type, enum: words, minimum, maximum }: Property): string {
+  if (words !== undefined) return `${words.slice(0, -1).join(", ")} or ${words.at(-1)}`;
+  if (type === "boolean") return "true or false";
+  if (type === "integer") return `a number from ${minimum} to ${maximum}`;
+  return type === "array" ? "a list of texts" : "a text";
+}
+
+export const OPTIONS: readonly OptionSpec[] = optionSpecs();

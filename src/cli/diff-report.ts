@@ -1,0 +1,102 @@
+// What `weir diff` found, as data and as text.
+
+import { type Cluster, isSelectable, keyOf } from "../model/cluster.ts";
+import { left, type Table } from "../observe/table.ts";
+import { countText, someOf } from "../observe/text-output.ts";
+import { type FlipGroup, groupsOf } from "../policy/diff/groups.ts";
+import { compare } from "../policy/diff/policy-diff.ts";
+import type { Unit } from "../policy/diff/traffic-classes.ts";
+import { podsIn, unitsText } from "../policy/diff/words.ts";
+import { portSetText } from "../policy/port-classes.ts";
+
+export interface FlipEnd {
+  /** In few words, for people. */
+  readonly text: string;
+  readonly pods: readonly string[];
+  /** Prefixes without the narrower ones that rules name; 0.0.0.0/0 and ::/0 are all the rest. */
+  readonly addresses: readonly string[];
+}
+
+export interface FlipReport {
+  /** What it would be after the change. */
+  readonly change: "allowed" | "denied";
+  readonly from: FlipEnd;
+  readonly to: FlipEnd;
+  readonly ports: string;
+  /** Where it is so for one family, and both ends have both. */
+  readonly family?: "IPv4" | "IPv6";
+}
+
+export interface DiffReport {
+  readonly flips: readonly FlipReport[];
+  readonly considered: {
+    readonly pods: number;
+    readonly classes: number;
+    readonly prefixes: number;
+    /** Pods that are there only before or only after the change. */
+    readonly leftOut: readonly string[];
+  };
+}
+
+export function reportOf(before: Cluster, after: Cluster): DiffReport {
+  const { flips, units } = compare(before, after);
+  const classes = units.filter(({ kind }) => kind === "pods");
+  return {
+    flips: groupsOf(flips, units).map((group) => flipReport(group, units, after)),
+    considered: {
+      pods: podsIn(units).length,
+      classes: classes.length,
+      prefixes: units.length - classes.length,
+      leftOut: leftOut(before, after),
+    },
+  };
+}
+
+function leftOut(before: Cluster, after: Cluster): string[] {
+  const keys = ({ pods }: Cluster) => new Set([...pods.values()].filter(isSelectable).map(keyOf));
+  return [...keys(before).symmetricDifference(keys(after))].sort();
+}
+
+function flipReport(
+  { from, to, allowed, ports, family }: FlipGroup,
+  units: readonly Unit[],
+  cluster: Cluster,
+): FlipReport {
+  const end = (own: readonly Unit[]): FlipEnd => ({
+    text: unitsText(own, units, cluster),
+    pods: podsIn(own).map(keyOf).sort(),
+    addresses: own.flatMap((unit) => (unit.kind === "addresses" ? unit.cidr.text : [])),
+  });
+  return {
+    change: allowed ? "allowed" : "denied",
+    from: end(from),
+    to: end(to),
+    ports: portSetText(ports),
+    ...(family === undefined ? {} : { family: `IPv${family}` as const }),
+  };
+}
+
+const COLUMNS = ["CHANGE", "FROM", "TO", "PORTS"].map(left);
+
+export const flipsTable = ({ flips }: DiffReport): Table => ({
+  columns: COLUMNS,
+  rows: flips.map(({ change, from, to, ports, family }) => [
+    change,
+    from.text,
+    to.text,
+    family === undefined ? ports : `${ports} (${family})`,
+  ]),
+});
+
+const NAMES_MAX = 5;
+
+/** What was considered, and what was not. */
+export function remarksOn({ flips, considered }: DiffReport): string[] {
+  const { pods, classes, prefixes, leftOut: others } = considered;
+  const scope = `compared: ${countText(pods, "pod")} in ${countText(classes, "class", "classes")}, ${countText(prefixes, "range")} of addresses`;
+  const names = someOf(others, NAMES_MAX, ", ");
+  return [
+    flips.length === 0 ? `nothing would change (${scope})` : scope,
+    ...(others.length === 0 ? [] : [`left out, as they are there only before or after: ${names}`]),
+  ];
+}

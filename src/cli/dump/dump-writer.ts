@@ -1,0 +1,75 @@
+// Writing a dump, piece by piece, so that a table with hundreds of thousands of entries takes no more memory than it must.
+
+import { setImmediate as nextTurn } from "node:timers/promises";
+import type { Dump, Entry } from "../../observe/dump/map-dump.ts";
+import { tableTexts } from "../../observe/table.ts";
+import { jsonText, type WriteOptions } from "../command.ts";
+import type { Env } from "../environment.ts";
+
+/** Entries that are written at a time, and rows that say how wide the columns are. */
+const PIECE = 1_000;
+
+export async function writeDump(env: Env, dump: Dump, { output, headers }: WriteOptions): Promise<void> {
+  for (const piece of await piecesOf(dump, { output, headers })) {
+    env.stdout.write(piece);
+    // The reader may have closed the pipe (`| head`): the error arrives only between two writes.
+    await nextTurn();
+  }
+}
+
+async function piecesOf(dump: Dump, { output, headers }: WriteOptions): Promise<Iterable<string>> {
+  switch (output) {
+    case "json":
+      return dump.single ? [jsonText(onlyValue(dump))] : jsonPieces(dump);
+    case "ndjson":
+      return inPieces(mapped(dump, ({ json }) => jsonText(json(), 0)));
+    case "yaml": {
+      const { yamlText } = await import("../yaml-output.ts");
+      if (dump.single) return [yamlText(onlyValue(dump))];
+      const items = mapped(dump, ({ json }) => yamlText([json()]));
+      return inPieces(orElse(items, "[]\n"));
+    }
+    default:
+      return tableTexts(dump.columns, rowsOf(dump), { headers, window: PIECE });
+  }
+}
+
+const onlyValue = ({ entries }: Dump): unknown => [...entries][0]?.json();
+
+function* mapped<T>({ entries }: Dump, make: (entry: Entry) => T): Iterable<T> {
+  for (const entry of entries) yield make(entry);
+}
+
+function* rowsOf({ entries }: Dump): Iterable<readonly string[]> {
+  for (const { rows } of entries) yield* rows();
+}
+
+/** As JSON.stringify writes a list: line breaks in an entry's text are never within a string. */
+function* jsonPieces(dump: Dump): Iterable<string> {
+  let separator = "[\n";
+  const items = mapped(dump, ({ json }) => `  ${jsonText(json()).trimEnd().replaceAll("\n", "\n  ")}`);
+  for (const item of items) {
+    yield `${separator}${item}`;
+    separator = ",\n";
+  }
+  yield separator === "[\n" ? "[]\n" : "\n]\n";
+}
+
+function* orElse(items: Iterable<string>, otherwise: string): Iterable<string> {
+  let some = false;
+  for (const item of items) {
+    some = true;
+    yield item;
+  }
+  if (!some) yield otherwise;
+}
+
+function* inPieces(texts: Iterable<string>): Iterable<string> {
+  let held: string[] = [];
+  for (const text of texts) {
+    if (held.push(text) < PIECE) continue;
+    yield held.join("");
+    held = [];
+  }
+  yield held.join("");
+}

@@ -1,0 +1,56 @@
+// The world that the command line runs in, made once in main.ts and passed down; and what every command is given of it.
+
+import { join } from "node:path";
+
+/** A stream, as far as commands write to it. */
+export interface Output {
+  write(content: string | Uint8Array): unknown;
+  readonly isTTY?: boolean;
+  readonly columns?: number;
+}
+
+export interface Env {
+  readonly stdout: Output;
+  readonly stderr: Output;
+  /** The standard input, opened at first use. */
+  readonly stdin: () => AsyncIterable<Uint8Array>;
+  readonly variables: Readonly<Record<string, string | undefined>>;
+  readonly now: () => Date;
+  /** Aborts at SIGINT and SIGTERM. Until it is called, those end the process at once. */
+  readonly stopSignal: () => AbortSignal;
+  /** Directory of the installation: holds package.json and the built BPF object. */
+  readonly root: string;
+}
+
+export const BPFFS_DEFAULT = "/sys/fs/bpf/weir";
+export const SOCKET_DEFAULT = "/run/weir/agent.sock";
+
+/** Options that every command takes. */
+export interface Settings {
+  /** Pin root on a BPF filesystem. */
+  readonly bpffs: string;
+  /** Path of the agent's Unix socket. */
+  readonly socket: string;
+}
+
+/** What a command works with. */
+export interface Context {
+  readonly env: Env;
+  readonly settings: Settings;
+}
+
+/** Exit codes of all commands; `status` has its own (cli/commands/status-command.ts). */
+export const EXIT = { ok: 0, error: 1, usage: 2, notFound: 4, differs: 5 } as const;
+
+/** An unsuccessful outcome, with its exit code and a one-line message. */
+export class CommandError extends Error {
+  readonly exitCode: number;
+
+  constructor(message: string, exitCode: number = EXIT.error) {
+    super(message);
+    this.name = "CommandError";
+    this.exitCode = exitCode;
+  }
+}
+
+export const objectPath = (env: Env): string => join(env.root, "bpf", "build", "filter.bpf.o");

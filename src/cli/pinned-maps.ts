@@ -1,0 +1,96 @@
+// Reading the pinned maps, whether an agent runs or not: opening them, and the values that are in force.
+
+import { DIRECTIONS, type Direction } from "../base/direction.ts";
+import { addressesOfEndpoint } from "../datapath/codec.ts";
+import { openPins, type Pins, pinnedDigests } from "../datapath/pins.ts";
+import { type Table, type TableName, tableOf } from "../datapath/typed-maps.ts";
+import { LAYOUT_DIGEST } from "../gen/layout.ts";
+import type { EndpointRecord } from "../observe/dump/policy-dumps.ts";
+import { isAudited, policyNumber } from "../state/desired-state.ts";
+import { CommandError, type Context, EXIT } from "./environment.ts";
+import { interfaceNames } from "./interfaces.ts";
+
+/** The pinned maps, and which of the two versions of their values is in force. */
+export interface Kernel {
+  readonly pins: Pins;
+  readonly generation: number;
+  readonly version: 0 | 1;
+  table<N extends TableName>(name: N): ReturnType<typeof tableOf<N>>;
+}
+
+/** How often a read is repeated because of a concurrent update. */
+const ATTEMPTS_MAX = 5;
+
+/** Reads from the pins that `context` names, and closes them. @throws CommandError where there are none (exit code 4) */
+export async function readKernel<T>(context: Context, read: (kernel: Kernel) => Promise<T>): Promise<T> {
+  const found = await readKernelIfAny(context, read);
+  if (found === undefined) throw new CommandError(nothingPinned(context), EXIT.notFound);
+  return found;
+}
+
+/** The same; undefined where nothing is pinned that this build can read. */
+export async function readKernelIfAny<T>(
+  { settings }: Context,
+  read: (kernel: Kernel) => Promise<T>,
+): Promise<T | undefined> {
+  const pins = openPins(settings.bpffs);
+  if (pins === undefined) return undefined;
+  try {
+    const table: Kernel["table"] = (name) => tableOf(name, pins.map(name));
+    for (let attempt = 1; ; attempt++) {
+      const generation = generationIn(table("node"));
+      const result = await read({ pins, generation, version: generation & 1 ? 1 : 0, table });
+      if (generationIn(table("node")) === generation || attempt === ATTEMPTS_MAX) return result;
+    }
+  } finally {
+    pins.close();
+  }
+}
+
+const generationIn = (node: Table<number, { readonly generation: number }>): number =>
+  node.get(0)?.generation ?? 0;
+
+/** Why there is nothing to read, and what to do. */
+export function nothingPinned({ settings }: Context): string {
+  const others = pinnedDigests(settings.bpffs);
+  if (others.includes(LAYOUT_DIGEST))
+    return `no map is pinned under ${settings.bpffs} yet: \`weir run\` is coming up, or did not get that far`;
+  if (others.length === 0)
+    return `nothing is pinned under ${settings.bpffs}: \`weir run\` has not been there`;
+  return (
+    `the maps under ${settings.bpffs} have layout ${others.join(", ")}, this build's is ${LAYOUT_DIGEST}: ` +
+    "look with the build that made them, or let this one's `weir run` take over"
+  );
+}
+
+/** The endpoints in force, by interface index. */
+export async function readEndpoints({ table, version }: Kernel): Promise<EndpointRecord[]> {
+  const names = interfaceNames();
+  const entries = await table("endpoints").read({ skipZero: true });
+  return entries
+    .map(([, endpoint]) => endpoint)
+    .filter(({ ifindex }) => ifindex !== 0)
+    .map((endpoint): EndpointRecord => {
+      const [ingress, egress] = endpoint.policy[version];
+      const name = names.get(endpoint.ifindex);
+      const policy: { [direction in Direction]: number } = {
+        ingress: policyNumber(ingress),
+        egress: policyNumber(egress),
+      };
+      const audit = DIRECTIONS.filter((direction) => isAudited({ ingress, egress }[direction]));
+      return {
+        ifindex: endpoint.ifindex,
+        ...(name === undefined ? {} : { interface: name }),
+        id: endpoint.id,
+        incarnation: endpoint.incarnation,
+        policy,
+        ...(audit.length === 0 ? {} : { audit }),
+        addresses: addressesOfEndpoint(endpoint).map(({ text }) => text),
+      };
+    })
+    .sort((a, b) => a.ifindex - b.ifindex);
+}
+
+/** The error of what is in the kernel and cannot be opened. */
+export const unreadable = (what: string): CommandError =>
+  new CommandError(`${what} cannot be read: its map is not pinned; a running agent pins it again`);

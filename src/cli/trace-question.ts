@@ -1,0 +1,91 @@
+// From the words of a question to the paths that it is about.
+
+import { type Cluster, keyOf, type Protocol } from "../model/cluster.ts";
+import { EVERY_PORT, type PortRange, portsOf } from "../policy/trace/ports.ts";
+import { type End, endOf, type Found } from "../policy/trace/traced-ends.ts";
+import { type Path, pathsOf, type Route, routesOf, type Worlds } from "../policy/trace/traced-paths.ts";
+import {
+  frontendsAt,
+  type NodeFacts,
+  pathsThrough,
+  rangesWithout,
+  servicePortsOf,
+} from "../policy/trace/traced-services.ts";
+import { CommandError, EXIT } from "./environment.ts";
+import type { Live } from "./situation/source.ts";
+
+export interface Question {
+  readonly from: string;
+  readonly to: string;
+  readonly port?: string;
+  readonly protocol: Protocol | "ICMP";
+}
+
+/** @throws CommandError where an end or a port means nothing in the cluster */
+export function pathsIn(worlds: Worlds, question: Question, live: Live | undefined): readonly Path[] {
+  const { cluster } = worlds;
+  const [from, to] = [orThrow(endOf(cluster, question.from)), orThrow(endOf(cluster, question.to))];
+  if (from.service !== undefined && from.parties.every(({ kind }) => kind === "address"))
+    throw new CommandError(
+      `${question.from} is a Service's: a connection comes from a pod or an address`,
+      EXIT.usage,
+    );
+  const routes = routesOf(from, to);
+  if (routes.length === 0) {
+    const text = ({ parties }: End) => parties.map(({ address }) => address.text).join(", ");
+    throw new CommandError(`the ends have no family in common: ${text(from)} and ${text(to)}`, EXIT.usage);
+  }
+  return routes.flatMap((route) =>
+    pathsOn(worlds, route, { question, to, node: nodeOf(cluster, route, live) }),
+  );
+}
+
+interface Asked {
+  readonly question: Question;
+  readonly to: End;
+  readonly node: NodeFacts;
+}
+
+function pathsOn(worlds: Worlds, route: Route, { question, to, node }: Asked): readonly Path[] {
+  const { protocol, port } = question;
+  if (protocol === "ICMP") return pathsOf(worlds, route, "ICMP");
+  const ranges = rangesOf(worlds.cluster, question, { to, protocol, route });
+  if (to.service === undefined) return pathsOf(worlds, route, { protocol, ranges });
+  const frontends = frontendsAt(worlds.cluster, route.to, { protocol, ranges, node });
+  const through = frontends.flatMap((frontend) => pathsThrough(worlds, { from: route.from, frontend }, node));
+  // A Service means its ports; other ports of its address are judged by the address, if they are named.
+  if (port === undefined && through.length > 0) return through;
+  const rest = rangesWithout(
+    ranges,
+    frontends.map((frontend) => frontend.port),
+  );
+  return [...through, ...pathsOf(worlds, route, { protocol, ranges: rest })];
+}
+
+function rangesOf(
+  cluster: Cluster,
+  { port }: Question,
+  { to, protocol, route }: { readonly to: End; readonly protocol: Protocol; readonly route: Route },
+): readonly PortRange[] {
+  if (port === undefined) return [EVERY_PORT];
+  if (to.service !== undefined && /^[a-z0-9-]*[a-z][a-z0-9-]*$/.test(port))
+    return orThrow(servicePortsOf(cluster, to.service, port, protocol));
+  return orThrow(portsOf(port, protocol, route.to));
+}
+
+/** The node where the connection begins: this one, where the agent says who is here, else what the client says of its own. */
+function nodeOf(cluster: Cluster, { from }: Route, live: Live | undefined): NodeFacts {
+  if (live === undefined) {
+    const own = from.kind === "pod" ? from.pod.node : undefined;
+    const nodes = new Set(own === undefined ? [] : [own]);
+    return { nodes, isEndpoint: ({ node }) => node === undefined || own === undefined || node === own };
+  }
+  const here = new Set(live.endpoints.filter(({ ifindex }) => ifindex !== undefined).map(keyOf));
+  const nodes = new Set([...here].flatMap((key) => cluster.pods.get(key)?.node ?? []));
+  return { nodes, isEndpoint: (pod) => here.has(keyOf(pod)) };
+}
+
+function orThrow<T>(found: Found<T>): T {
+  if (found.ok) return found.value;
+  throw new CommandError(found.reason, found.missing ? EXIT.notFound : EXIT.usage);
+}

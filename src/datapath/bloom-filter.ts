@@ -1,0 +1,54 @@
+// known_addresses: a bit for each hash of an address that the datapath looks up exactly, as bpf/policy.h asks for it.
+
+import type { Address } from "../base/ip.ts";
+import { KNOWN_BITS } from "../gen/layout.ts";
+import type { Tables } from "./tables-all.ts";
+
+const WORD_BITS = 64;
+const GOLDEN_RATIO = 0x9e37_79b1;
+const HALF_BITS = 32n;
+const HALF = 0xffff_ffffn;
+
+/** Where the bit of an address stands: 0 to 2^KNOWN_BITS - 1. */
+export function bloomBitOf({ value }: Address): number {
+  let words = 0;
+  for (let rest = value; rest > 0n; rest >>= HALF_BITS) words ^= Number(rest & HALF);
+  return Math.imul(words, GOLDEN_RATIO) >>> (32 - KNOWN_BITS);
+}
+
+type Words = Map<number, bigint>;
+
+function wordsOf(addresses: Iterable<Address>): Words {
+  const words: Words = new Map();
+  for (const address of addresses) {
+    const place = bloomBitOf(address);
+    const index = Math.floor(place / WORD_BITS);
+    words.set(index, (words.get(index) ?? 0n) | (1n << BigInt(place % WORD_BITS)));
+  }
+  return words;
+}
+
+/** Sets the bits of addresses that are about to be written; others stay. Errors: OperationError. */
+export async function addToBloomFilter(
+  { knownAddresses }: Tables,
+  addresses: readonly Address[],
+): Promise<void> {
+  const missing: [number, { readonly word: bigint }][] = [];
+  for (const [index, wanted] of wordsOf(addresses)) {
+    const word = knownAddresses.get(index)?.word ?? 0n;
+    if ((word | wanted) !== word) missing.push([index, { word: word | wanted }]);
+  }
+  await knownAddresses.writeBatch(missing);
+}
+
+/**
+ * Makes the bits those of the addresses that are held: takes back what removed ones left, which only costs time, and sets what
+ * somebody else has cleared. Nothing else may write addresses meanwhile. Errors: OperationError.
+ */
+export async function settleBloomFilter({ knownAddresses }: Tables, held: Iterable<Address>): Promise<void> {
+  const words = wordsOf(held);
+  const wrong = (await knownAddresses.read())
+    .map(([index, { word }]) => [index, { word: words.get(index) ?? 0n }, word] as const)
+    .filter(([, { word: wanted }, word]) => wanted !== word);
+  await knownAddresses.writeBatch(wrong.map(([index, value]) => [index, value]));
+}

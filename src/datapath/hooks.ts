@@ -1,0 +1,84 @@
+// The hooks of endpoints' interfaces: tcx links where the kernel has them, else filters of clsact; and what is attached there.
+
+import { BpfLink, findClsact, hasTcx } from "bpf-ts";
+import type { Direction } from "../base/direction.ts";
+import { isGone, linkedProgram } from "./links.ts";
+import { ENDPOINT_PLACES, type LinkPlace, linkPath, pinnedLinks } from "./pins.ts";
+import type { Datapath } from "./program-loader.ts";
+
+export type Hook = "tcx" | "clsact";
+
+/** Our filters' own address in a clsact qdisc; "weir" in hexadecimal letters as far as it goes. */
+export const CLSACT_HANDLE = 0x7e1;
+/** Early, since a filter before ours that accepts a packet would keep it from us. */
+export const CLSACT_PRIORITY = 1;
+
+/** The hook of an endpoint's interface: traffic to the pod leaves the node there. */
+export const HOOK_OF: { readonly [direction in Direction]: Direction } = {
+  ingress: "egress",
+  egress: "ingress",
+};
+
+/** The hook of this kernel. Determined once at start. */
+export const hookOf = (): Hook => (hasTcx() ? "tcx" : "clsact");
+
+/** Where an interface's programs are attached, by the direction of the pod's traffic. */
+export interface Attached {
+  readonly ingress: Hook;
+  readonly egress: Hook | "xdp";
+  /** Why the interface takes no XDP program, with --from-pod-hook xdp. */
+  readonly refused?: string;
+}
+
+/** As a link would be, by a filter. Returns whether there was none with this program. Errors: BpfError. */
+export async function attachClsact(
+  datapath: Datapath,
+  ifindex: number,
+  direction: Direction,
+): Promise<boolean> {
+  const program = datapath.programs[direction];
+  const place = { ifindex, direction: HOOK_OF[direction], handle: CLSACT_HANDLE, priority: CLSACT_PRIORITY };
+  const found = findClsact(ifindex, place.direction, place.handle, place.priority);
+  if (found?.programId === program.info.id) return false;
+  if (found === undefined) {
+    (await BpfLink.attach(program, { kind: "clsact", ...place })).close();
+    return true;
+  }
+  using link = BpfLink.openClsact(place);
+  await link.update(program);
+  return true;
+}
+
+export async function detachClsact(ifindex: number, direction: Direction): Promise<boolean> {
+  const place = { ifindex, direction: HOOK_OF[direction], handle: CLSACT_HANDLE, priority: CLSACT_PRIORITY };
+  if (findClsact(ifindex, place.direction, place.handle, place.priority) === undefined) return false;
+  using link = BpfLink.openClsact({ ...place, removeQdisc: true });
+  await link.detach().catch((error: unknown) => {
+    if (!isGone(error)) throw error;
+  });
+  return true;
+}
+
+/** Which program is attached to an interface for a direction of the pod's traffic, by id; undefined where none is. */
+export function attachedProgram(
+  root: string,
+  ifindex: number,
+  direction: Direction,
+): { readonly place: LinkPlace; readonly id: number } | undefined {
+  // XDP comes first on the way of a packet, but for a moment of its making the other one is there as well.
+  const places: readonly LinkPlace[] = direction === "egress" ? ["egress-xdp", "egress"] : [direction];
+  for (const place of places) {
+    const id = linkedProgram(linkPath(root, ifindex, place), ifindex);
+    if (id !== undefined) return { place, id };
+  }
+  const filter = findClsact(ifindex, HOOK_OF[direction], CLSACT_HANDLE, CLSACT_PRIORITY);
+  return filter === undefined ? undefined : { place: direction, id: filter.programId };
+}
+
+const isEndpointPlace = (place: string): boolean => (ENDPOINT_PLACES as readonly string[]).includes(place);
+
+/** Interfaces of endpoints on which an earlier agent left links, whether they still exist or not. */
+export function attachedInterfaces(root: string): number[] {
+  const links = pinnedLinks(root).filter(({ place }) => isEndpointPlace(place));
+  return [...new Set(links.map(({ ifindex }) => ifindex))].sort((a, b) => a - b);
+}

@@ -1,0 +1,49 @@
+// The settings of map `node`: how fast the kernel's clock goes, how long flows are remembered, and rate limits.
+
+import { type Node, TIMEOUT_NAMES, Timeout } from "../gen/layout.ts";
+import type { Settings } from "../state/state-compare.ts";
+import type { Datapath } from "./program-loader.ts";
+import type { Tables } from "./tables-all.ts";
+
+type NodeSettings = Omit<Node, "generation" | "lastIncarnation" | "tunnelPorts" | "tunnelFilter">;
+
+/**
+ * Packets of ARP, neighbour discovery, MLD and IGMP that a pod may send in a second. A host with a neighbour table of a thousand
+ * entries, all of them probed at once, stays below it.
+ */
+const NEIGHBOUR_RATE = 1_000;
+
+/**
+ * Seconds without a packet until a flow is forgotten: the defaults of Linux's own conntrack, where it has them. A reset may be
+ * forged, and the connection's next segment may be far away: it leaves more time than Linux's 10 seconds.
+ */
+const TIMEOUT_SECONDS: { readonly [name in keyof typeof Timeout]: number } = {
+  TCP_NEW: 120,
+  TCP_ESTABLISHED: 432_000,
+  TCP_CLOSING: 120,
+  TCP_RESET: 120,
+  UDP_NEW: 30,
+  UDP_STREAM: 120,
+  SCTP: 210,
+  ICMP: 30,
+  OTHER: 600,
+  FRAGMENT: 30,
+};
+
+/** As the map has them. */
+export function nodeSettings({ ticksPerSecond }: Pick<Datapath, "ticksPerSecond">): NodeSettings {
+  const timeouts = new Array<number>(Object.keys(Timeout).length).fill(0);
+  for (const [name, index] of Object.entries(Timeout))
+    timeouts[index] = TIMEOUT_SECONDS[name as keyof typeof Timeout] * ticksPerSecond;
+  return { ticksPerSecond, timeouts, neighbourRate: NEIGHBOUR_RATE };
+}
+
+/** All of a node's settings by name, numbers in ticks of the kernel's clock, but for the clock's own. */
+export const settingsOf = ({ ticksPerSecond, timeouts, neighbourRate }: NodeSettings): Settings => ({
+  "ticks per second": ticksPerSecond,
+  "neighbour rate": neighbourRate,
+  ...Object.fromEntries(timeouts.map((ticks, at) => [`timeout ${TIMEOUT_NAMES[at] ?? at}`, ticks])),
+});
+
+export const heldSettings = (node: Pick<Tables["node"], "get">): Settings =>
+  settingsOf(node.get(0) ?? { ticksPerSecond: 0, timeouts: [], neighbourRate: 0 });

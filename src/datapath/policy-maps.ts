@@ -1,0 +1,243 @@
+// The only writer of the policy maps: puts batches of a diff into the kernel, flips the generation, reads all back.
+
+import { OperationError } from "../base/errors.ts";
+import {
+  DIRECTIONS,
+  ENDPOINT_PROBES,
+  ENDPOINTS_PLACES,
+  FAMILIES,
+  type Node,
+  REASONS,
+  TUNNEL_PORTS,
+} from "../gen/layout.ts";
+import { INCARNATIONS, POLICY_NONE } from "../state/desired-state.ts";
+import type { Versions } from "../state/port-changes.ts";
+import type { Settings } from "../state/state-compare.ts";
+import type { Batch, EndpointWrite, Held, PolicyPair, PolicyWrite } from "../state/state-diff.ts";
+import { addressFrom, type Pair, type PairOf, removeAddressed, writeAddressed } from "./address-tables.ts";
+import { settleBloomFilter } from "./bloom-filter.ts";
+import { endpointAddressesOf, endpointLinkOf, rowOf } from "./codec.ts";
+import { checkLimits } from "./limits.ts";
+import { heldSettings, nodeSettings, settingsOf } from "./node-settings.ts";
+import type { Datapath } from "./program-loader.ts";
+import { readHeld } from "./read-back.ts";
+import { openTables, type Tables } from "./tables-all.ts";
+
+export interface Maps {
+  readonly tables: Tables;
+  /** The policy generation in force. */
+  generation(): number;
+  /** Writes the node's settings. */
+  initialise(): Promise<void>;
+  /** The node's settings: as they should be, and as they are. */
+  settings(): { readonly wanted: Settings; readonly held: Settings };
+  /**
+   * All that is in force. On the way, repairs which addresses are marked as known, which no state holds, and removes the
+   * pins of inner maps that nothing refers to.
+   */
+  read(): Promise<Held>;
+  /** Writes a batch in the order that makes each write safe; removes last. Errors: OperationError. */
+  write(batch: Batch): Promise<void>;
+  /**
+   * Puts the other version of every value in force, at once. With `beyond` the new generation is a later one than that: flows know
+   * theirs, and must not meet it again.
+   */
+  flip(beyond?: number): Promise<void>;
+}
+
+const NO_PORTS = new Array<number>(TUNNEL_PORTS).fill(0);
+const NO_NODE = {
+  generation: 0,
+  lastIncarnation: 0,
+  ticksPerSecond: 0,
+  timeouts: [],
+  neighbourRate: 0,
+  tunnelFilter: [0n, 0n],
+  tunnelPorts: [NO_PORTS, NO_PORTS],
+} as const;
+
+export function openMaps(datapath: Datapath): Maps {
+  checkLimits();
+  const tables = openTables(datapath);
+  const node = () => tables.node.get(0) ?? NO_NODE;
+  const pair = <T>({ live, next }: Versions<T>): Pair<T> =>
+    (node().generation & 1) === 0 ? [live, next] : [next, live];
+  return {
+    tables,
+    generation: () => node().generation,
+    async initialise() {
+      await tables.node.writeBatch([[0, { ...node(), ...nodeSettings(datapath) }]]);
+    },
+    settings: () => ({ wanted: settingsOf(nodeSettings(datapath)), held: heldSettings(tables.node) }),
+    async read() {
+      const { known, ...held } = await readHeld(tables);
+      await settleBloomFilter(tables, known);
+      await Promise.all([tables.deniedV4.sweep(), tables.deniedV6.sweep()]);
+      return held;
+    },
+    async write(batch) {
+      await tables.rows.writeBatch(batch.rows.map(({ number, classes }) => [number, rowOf(classes)]));
+      // Side by side: each new policy waits for an RCU grace period in the kernel, and they can share one.
+      await all(batch.policies.map((policy) => writePolicy(tables, policy)));
+      await writePorts(tables, batch, pair);
+      await writeAddressed(tables, batch, pair);
+      for (const versions of batch.tunnelPorts)
+        await tables.node.writeBatch([[0, { ...node(), ...tunnelPortsOf(pair(versions)) }]]);
+      const lastIncarnation = lastOf(batch.endpoints, node().lastIncarnation);
+      if (lastIncarnation !== node().lastIncarnation)
+        await tables.node.writeBatch([[0, { ...node(), lastIncarnation }]]);
+      for (const endpoint of batch.endpoints) await writeEndpoint(tables, endpoint, pair(endpoint.policy));
+      await remove(tables, batch.remove);
+    },
+    async flip(beyond = 0) {
+      const now = node();
+      const generation = (Math.max(now.generation, beyond) + 1) >>> 0;
+      await tables.node.writeBatch([[0, { ...now, generation }]]);
+      await waitForPackets(tables);
+    },
+  };
+}
+
+/**
+ * Returns when no program run that began before the flip is still under way, so that the version out of force may be
+ * written. The kernel waits for that (an RCU grace period) whenever a map of maps is written.
+ */
+export async function waitForPackets(tables: Pick<Tables, "policy">): Promise<void> {
+  await tables.policy.synchronize(POLICY_NONE);
+}
+
+/** Waits for all, also where one fails: after a failure nothing may still be under way. */
+async function all(writes: readonly Promise<void>[]): Promise<void> {
+  for (const outcome of await Promise.allSettled(writes))
+    if (outcome.status === "rejected") throw outcome.reason;
+}
+
+/** Room for identities that may come: a policy's rows are made anew when they are outgrown. */
+function roomFor(cells: ReadonlyMap<number, number>): number {
+  const highest = Math.max(0, ...cells.keys());
+  return Math.max(64, 2 ** Math.ceil(Math.log2(highest + 1 + highest / 4)));
+}
+
+async function writePolicy(tables: Tables, write: PolicyWrite): Promise<void> {
+  using rows = write.isNew ? undefined : tables.policy.open(write.number);
+  const cell = (identity: number) => write.cells.get(identity) ?? 0;
+  if (
+    rows === undefined ||
+    write.changed.some((identity) => identity >= rows.maxEntries && cell(identity) !== 0)
+  ) {
+    await tables.policy.put(write.number, roomFor(write.cells), [...write.cells]);
+    return;
+  }
+  const inside = write.changed.filter((identity) => identity < rows.maxEntries);
+  await rows.writeBatch(inside.map((identity) => [identity, cell(identity)]));
+}
+
+async function writePorts({ ports }: Tables, batch: Batch, pair: PairOf): Promise<void> {
+  for (const { first, last, ...versions } of batch.ports)
+    await ports.fill(first, last, { number: pair(versions) });
+}
+
+/** Bits of the filter: programs look into the list only where the one of a port is set. */
+const FILTER_BITS = 64;
+
+const tunnelPortsOf = (versions: Pair<readonly number[]>): Pick<Node, "tunnelPorts" | "tunnelFilter"> => ({
+  tunnelPorts: versions.map((ports) => NO_PORTS.map((none, at) => ports[at] ?? none)) as unknown as Pair<
+    readonly number[]
+  >,
+  tunnelFilter: versions.map((ports) =>
+    ports.reduce((bits, port) => bits | (1n << BigInt(port % FILTER_BITS)), 0n),
+  ) as unknown as Pair<bigint>,
+});
+
+/** The latest of the incarnations, which are given in order and begin anew after the highest. */
+function lastOf(writes: readonly EndpointWrite[], last: number): number {
+  const isLater = (a: number, b: number): boolean => {
+    const ahead = (a - b + INCARNATIONS) % INCARNATIONS;
+    return ahead > 0 && ahead < INCARNATIONS / 2;
+  };
+  return writes.reduce(
+    (latest, { endpoint: { incarnation } }) => (isLater(incarnation, latest) ? incarnation : latest),
+    last,
+  );
+}
+
+async function writeEndpoint(
+  tables: Tables,
+  { ifindex, endpoint, moreSources }: EndpointWrite,
+  policies: Pair<PolicyPair>,
+): Promise<void> {
+  const place = placeOf(tables, ifindex);
+  const before = tables.endpoints.get(place);
+  if (before?.ifindex !== ifindex || before.id !== endpoint.id) await clearCounters(tables, endpoint.id);
+  const numbers = policies.map(({ ingress, egress }) => [ingress, egress] as const);
+  await tables.endpoints.writeBatch([
+    [
+      place,
+      {
+        ifindex,
+        id: endpoint.id,
+        incarnation: endpoint.incarnation,
+        policy: numbers as unknown as readonly [Pair<number>, Pair<number>],
+        moreSources: moreSources ? 1 : 0,
+        ...endpointAddressesOf(endpoint.addresses.map(addressFrom)),
+        ...endpointLinkOf(endpoint.link ?? NO_LINK, endpoint.addresses.length > 0),
+      },
+    ],
+  ]);
+}
+
+/** Where the endpoint of an interface stands, or may stand: as endpoint_of in bpf/verdict.h looks for it. */
+function placeOf(tables: Tables, ifindex: number): number {
+  let free: number | undefined;
+  for (let probe = 0; probe < ENDPOINT_PROBES; probe += 1) {
+    const place = (ifindex + probe) % ENDPOINTS_PLACES;
+    const there = tables.endpoints.get(place)?.ifindex ?? 0;
+    if (there === ifindex) return place;
+    if (there === 0) free ??= place;
+  }
+  if (free === undefined) {
+    throw new OperationError(`its ${ENDPOINT_PROBES} places are taken by other interfaces`, {
+      operation: "write endpoint of interface",
+      object: String(ifindex),
+    });
+  }
+  return free;
+}
+
+const NOTHING_COUNTED = { packets: 0n, bytes: 0n };
+
+async function clearCounters(tables: Tables, id: number): Promise<void> {
+  const family = Array.from({ length: DIRECTIONS }, () => new Array(REASONS).fill(NOTHING_COUNTED));
+  const count = new Array(FAMILIES).fill(family);
+  const zero = { count } as unknown as Parameters<Tables["counters"]["set"]>[1][number];
+  const cpus = tables.counters.get(id)?.length ?? 0;
+  tables.counters.set(id, new Array(cpus).fill(zero));
+}
+
+async function remove(tables: Tables, gone: Batch["remove"]): Promise<void> {
+  if (gone.endpoints.length > 0) await freeEndpoints(tables, new Set(gone.endpoints));
+  await removeAddressed(tables, gone);
+  await tables.policy.deleteBatch(gone.policies);
+  await tables.rows.writeBatch(gone.rows.map((number) => [number, rowOf([])]));
+}
+
+/** Wherever they stand: what somebody else has written may stand where nobody looks for it. */
+async function freeEndpoints({ endpoints }: Tables, gone: ReadonlySet<number>): Promise<void> {
+  const there = (await endpoints.read({ skipZero: true })).filter(([, { ifindex }]) => gone.has(ifindex));
+  await endpoints.writeBatch(there.map(([place]) => [place, FREE]));
+}
+
+const NO_LINK = { hardware: [] };
+
+const FREE = {
+  ifindex: 0,
+  id: 0,
+  incarnation: 0,
+  policy: [
+    [0, 0],
+    [0, 0],
+  ],
+  moreSources: 0,
+  ...endpointAddressesOf([]),
+  ...endpointLinkOf(NO_LINK, false),
+} as const;

@@ -1,0 +1,205 @@
+// Loading the programs, or taking up those that an earlier agent left: have and want meet in the pins.
+
+import { existsSync } from "node:fs";
+import { setTimeout as sleep } from "node:timers/promises";
+import { BpfMap, BpfObject, type BpfProgram } from "bpf-ts";
+import { present } from "../base/assert.ts";
+import { DIRECTIONS, type Direction } from "../base/direction.ts";
+import { codeOf, messageOf, OperationError } from "../base/errors.ts";
+import { LAYOUT_DIGEST } from "../gen/layout.ts";
+import { ensurePinned } from "./bpffs.ts";
+import type { Layout } from "./btf-layout.ts";
+import { type HeldInner, heldInner } from "./inner-maps.ts";
+import { checkLayout } from "./layout-checks.ts";
+import { openRecord, pinRecord } from "./layout-record.ts";
+import {
+  innerDirectory,
+  MAP_NAMES,
+  type MapName,
+  mapPath,
+  NESTED_NAMES,
+  openProgram,
+  PROGRAMS,
+  preparePins,
+  programPath,
+} from "./pins.ts";
+import type { NestedName } from "./typed-maps.ts";
+
+/** The loaded datapath: maps and the program for each direction, all pinned. */
+export interface Datapath {
+  readonly root: string;
+  readonly programs: { readonly [direction in Direction]: BpfProgram };
+  map(name: MapName): BpfMap;
+  /** The maps inside a map of maps, open for as long as this is. */
+  inner(name: NestedName): HeldInner;
+  /** Rate of the kernel's jiffies, measured. */
+  readonly ticksPerSecond: number;
+  /** Why the programs do not ask the kernel's conntrack who opened a connection; absent where they do. */
+  readonly withoutConntrack?: string;
+  /** Makes the pins that are missing. Returns how many were. Errors: OperationError, BpfError. */
+  pin(): number;
+  close(): void;
+}
+
+/**
+ * Loads `objectPath` over the maps that are pinned under `root`, and pins what is not there yet. Programs that are pinned
+ * and have the same code stay, so that links need no update. Errors: OperationError (no BPF filesystem, another
+ * layout), BpfError (no privilege, verifier).
+ */
+export async function openDatapath(root: string, objectPath: string): Promise<Datapath> {
+  preparePins(root);
+  const opened: { close(): void }[] = [];
+  try {
+    let layout: Layout | undefined;
+    const prepare = (object: BpfObject, path: string): void => {
+      layout = checkLayout(object, path);
+      for (const name of MAP_NAMES) reusePinned(object, root, name, opened);
+    };
+    const { object, withoutConntrack } = await loadVariant(objectPath, prepare);
+    opened.push(object);
+    const maps = new Map(MAP_NAMES.map((name) => [name, object.map(name)]));
+    opened.push(...maps.values());
+    const pinMaps = (): number =>
+      [...maps].filter(([name, map]) => ensurePinned("map", map, mapPath(root, name))).length;
+    const record = openRecord(root, LAYOUT_DIGEST, present(layout, "a layout"));
+    opened.push(record);
+    const pinLayout = (): boolean => pinRecord(root, LAYOUT_DIGEST, record);
+    pinMaps();
+    pinLayout();
+    const programs = {
+      ingress: adopt(object, root, PROGRAMS.ingress),
+      egress: adopt(object, root, PROGRAMS.egress),
+    };
+    opened.push(...Object.values(programs));
+    const inners = new Map(NESTED_NAMES.map((name) => [name, heldInner(innerDirectory(root, name))]));
+    opened.push(...inners.values());
+    const ticksPerSecond = await measureTicks(object);
+    object.close();
+    return {
+      root,
+      programs,
+      ticksPerSecond,
+      ...(withoutConntrack === undefined ? {} : { withoutConntrack }),
+      map: (name) => maps.get(name) as BpfMap,
+      inner: (name) => inners.get(name) as HeldInner,
+      pin() {
+        const pinProgram = (direction: Direction): boolean =>
+          ensurePinned("program", programs[direction], programPath(root, PROGRAMS[direction]));
+        const pinned = [...inners.values()].reduce((sum, inner) => sum + inner.pin(), pinMaps());
+        return pinned + Number(pinLayout()) + DIRECTIONS.filter(pinProgram).length;
+      },
+      close: () => {
+        for (const handle of opened) handle.close();
+      },
+    };
+  } catch (error) {
+    for (const handle of opened) handle.close();
+    throw error;
+  }
+}
+
+/** The variant of an object that calls the kernel's conntrack: bpf/evidence.h. */
+const withConntrack = (path: string): string => path.replace(/\.bpf\.o$/, "-ct.bpf.o");
+
+/**
+ * Opens, prepares and loads an object: its variant with the kernel's conntrack, or the other one where the kernel does not let its programs
+ * have that (no conntrack, a module whose types only CAP_SYS_ADMIN may read, no just-in-time compiler). Errors: as open and prepare, BpfError.
+ */
+export async function loadVariant(
+  path: string,
+  prepare: (object: BpfObject, path: string) => void,
+): Promise<{ readonly object: BpfObject; readonly withoutConntrack?: string }> {
+  const load = async (file: string): Promise<BpfObject> => {
+    const object = openObject(file);
+    try {
+      prepare(object, file);
+      await object.load();
+      return object;
+    } catch (error) {
+      object.close();
+      throw error;
+    }
+  };
+  let withoutConntrack: string;
+  try {
+    return { object: await load(withConntrack(path)) };
+  } catch (error) {
+    withoutConntrack = messageOf(error);
+  }
+  return { object: await load(path), withoutConntrack };
+}
+
+/** Opens a built object. Errors: OperationError where it does not exist. */
+export function openObject(path: string): BpfObject {
+  try {
+    return BpfObject.open(path);
+  } catch (error) {
+    if (codeOf(error) !== "ENOENT") throw error;
+    throw new OperationError("the file does not exist; build it with: npm run build", {
+      operation: "open",
+      object: path,
+      code: "ENOENT",
+      cause: error,
+    });
+  }
+}
+
+function reusePinned(object: BpfObject, root: string, name: MapName, opened: { close(): void }[]): void {
+  const path = mapPath(root, name);
+  if (!existsSync(path)) return;
+  const map = BpfMap.openPinned(path);
+  opened.push(map);
+  try {
+    object.reuseMap(name, map);
+  } catch (error) {
+    throw new OperationError(`${messageOf(error)}; remove the pins of the other build with: weir cleanup`, {
+      operation: "take up",
+      object: path,
+      cause: error,
+    });
+  }
+}
+
+/** The pinned program where its code is the same (equal tag), else the new one, pinned in its place. */
+export function adopt(object: BpfObject, root: string, name: string): BpfProgram {
+  const path = programPath(root, name);
+  const pinned = openProgram(path);
+  const loaded = object.program(name);
+  if (pinned !== undefined && pinned.info.tag === loaded.info.tag && sameMaps(pinned, loaded)) {
+    loaded.close();
+    return pinned;
+  }
+  pinned?.close();
+  ensurePinned("program", loaded, path);
+  return loaded;
+}
+
+/** Equal code over other maps is another program: a pin was removed and made again. */
+function sameMaps(a: BpfProgram, b: BpfProgram): boolean {
+  const key = (program: BpfProgram) => [...program.info.mapIds].sort((x, y) => x - y).join(",");
+  return key(a) === key(b);
+}
+
+const MEASURE_MS = 100;
+
+/** Kernels are built with one of these (CONFIG_HZ); a program cannot read it. */
+const USUAL_RATES = [100, 250, 300, 1000];
+
+/** The rate of jiffies: how far the kernel's counter moves in a tenth of a second, rounded to a usual rate near it. */
+async function measureTicks(object: BpfObject): Promise<number> {
+  const clock = object.program("clock");
+  try {
+    const frame = new Uint8Array(14);
+    const read = () => ({ ticks: clock.testRun({ data: frame }).result >>> 0, ns: process.hrtime.bigint() });
+    const start = read();
+    await sleep(MEASURE_MS);
+    const end = read();
+    const rate = (((end.ticks - start.ticks) >>> 0) * 1e9) / Number(end.ns - start.ns);
+    const usual = USUAL_RATES.find(
+      (candidate) => Math.abs(rate - candidate) <= Math.max(candidate * 0.09, 1),
+    );
+    return usual ?? Math.max(1, Math.round(rate));
+  } finally {
+    clock.close();
+  }
+}

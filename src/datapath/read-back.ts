@@ -1,0 +1,194 @@
+// Reading back what the kernel holds, as the plain data that a diff starts from.
+
+import { type Address, type Cidr, compareCidrs } from "../base/ip.ts";
+import { IDENTITY_ABSENT, type Node } from "../gen/layout.ts";
+import {
+  type ClassSpan,
+  type Endpoint,
+  NO_INCARNATION,
+  POLICY_NONE,
+  type State,
+  serviceKey,
+} from "../state/desired-state.ts";
+import type { Held } from "../state/state-diff.ts";
+import {
+  addressesOfEndpoint,
+  addressOfV4,
+  addressOfV4Key,
+  addressOfV6,
+  addressOfV6Key,
+  cidrOfSourceV4,
+  cidrOfSourceV6,
+  cidrOfV4Key,
+  cidrOfV6Key,
+  classesOfRow,
+  endpointLinkOf,
+  linkOfEndpoint,
+} from "./codec.ts";
+import type { Tables } from "./tables-all.ts";
+
+type Pair = readonly [number, number];
+
+/** What the maps hold, and the addresses that have an entry in either version. */
+export interface Read extends Held {
+  readonly known: readonly Address[];
+}
+
+/** The state in force, and the keys whose two versions differ. Errors: OperationError. */
+export async function readHeld(tables: Tables): Promise<Read> {
+  const node = tables.node.get(0);
+  const version = (node?.generation ?? 0) & 1;
+  const addresses = [
+    ...(await tables.addressesV4.read()).map(([key, { number }]) => [addressOfV4Key(key), number] as const),
+    ...(await tables.addressesV6.read()).map(([key, { number }]) => [addressOfV6Key(key), number] as const),
+  ];
+  const services = [
+    ...(await tables.servicesV4.read()).map(
+      ([{ address, place }, { number }]) => [frontendOf(addressOfV4(address), place), number] as const,
+    ),
+    ...(await tables.servicesV6.read()).map(
+      ([{ address, place }, { number }]) => [frontendOf(addressOfV6(address), place), number] as const,
+    ),
+  ];
+  const cidrs = [
+    ...(await tables.cidrsV4.read()).map(([key, { number }]) => [cidrOfV4Key(key), number] as const),
+    ...(await tables.cidrsV6.read()).map(([key, { number }]) => [cidrOfV6Key(key), number] as const),
+  ];
+  const endpoints = (await tables.endpoints.read({ skipZero: true })).map(([, value]) => value);
+  const sources = await readSources(tables);
+  const ports = await tables.ports.read({ skipZero: true });
+  const rows = await tables.rows.read({ skipZero: true });
+  const policies = await readPolicies(tables);
+  const sourcesOf = Map.groupBy(sources, ({ ifindex }) => ifindex);
+  const interfaces = new Set(endpoints.map(({ ifindex }) => ifindex));
+  const leftovers = sources
+    .filter(({ allowed: [a, b] }) => a !== 1 || b !== 1)
+    .map(({ ifindex, cidr }) => ({ ifindex, cidr: cidr.text }));
+  const present = ({ 1: pair }: readonly [Address | Frontend, Pair]) => pair[version] !== IDENTITY_ABSENT;
+  const state: State = {
+    endpoints: new Map(
+      endpoints.map((each) => [
+        each.ifindex,
+        { ...endpointOf(each, version), sources: sourcesIn(sourcesOf.get(each.ifindex) ?? [], version) },
+      ]),
+    ),
+    scopes: new Map(
+      [...sourcesOf]
+        .filter(([scope]) => !interfaces.has(scope))
+        .map(([scope, entries]) => [scope, sourcesIn(entries, version)]),
+    ),
+    tunnelPorts: portsOf(node?.tunnelPorts, version),
+    addresses: new Map(addresses.filter(present).map(([{ text }, pair]) => [text, pair[version] as number])),
+    services: new Map(services.filter(present).map(([{ text }, pair]) => [text, pair[version] as number])),
+    cidrs: new Map(cidrs.map(([{ text }, pair]) => [text, pair[version] as number])),
+    ports: spansOf(ports.map(([place, { number }]) => [place, number[version] as number])),
+    rows: new Map(rows.map(([number, row]) => [number, classesOfRow(row)])),
+    policies: policies.all,
+  };
+  return {
+    state,
+    lastIncarnation: node?.lastIncarnation ?? NO_INCARNATION,
+    known: addresses.map(([address]) => address),
+    unsettled: {
+      addresses: differing(addresses),
+      services: differing(services),
+      cidrs: differing(cidrs),
+      endpoints: new Set([
+        ...endpoints
+          .filter((each) => !isSettled(each, sourcesOf.has(each.ifindex)))
+          .map(({ ifindex }) => ifindex),
+        ...leftovers.map(({ ifindex }) => ifindex),
+      ]),
+      sources: leftovers,
+      policies: policies.unreadable,
+      ports: ports.some(([, { number }]) => number[0] !== number[1]),
+      tunnelPorts: portsOf(node?.tunnelPorts, 0).join() !== portsOf(node?.tunnelPorts, 1).join(),
+    },
+  };
+}
+
+/** 0 is a free place. */
+const portsOf = (ports: Node["tunnelPorts"] | undefined, version: number): number[] =>
+  (ports?.[version as 0 | 1] ?? []).filter((port) => port !== 0).sort((a, b) => a - b);
+
+/** By the key that a state has for it. */
+interface Frontend {
+  readonly text: string;
+}
+
+const frontendOf = (address: Address, place: number): Frontend => ({ text: serviceKey(address.text, place) });
+
+const differing = (entries: readonly (readonly [Address | Cidr | Frontend, Pair])[]): Set<string> =>
+  new Set(entries.filter(([, [a, b]]) => a !== b).map(([{ text }]) => text));
+
+type RawEndpoint = Awaited<ReturnType<Tables["endpoints"]["read"]>>[number][1];
+
+interface SourceEntry {
+  readonly ifindex: number;
+  readonly cidr: Cidr;
+  readonly allowed: Pair;
+}
+
+async function readSources({ sourcesV4, sourcesV6 }: Tables): Promise<SourceEntry[]> {
+  const [v4, v6] = await Promise.all([sourcesV4.read(), sourcesV6.read()]);
+  const entries = [
+    ...v4.map(([key, { allowed }]) => ({ ifindex: key.ifindex, cidr: cidrOfSourceV4(key), allowed })),
+    ...v6.map(([key, { allowed }]) => ({ ifindex: key.ifindex, cidr: cidrOfSourceV6(key), allowed })),
+  ];
+  return entries.sort((a, b) => compareCidrs(a.cidr, b.cidr));
+}
+
+const sourcesIn = (entries: readonly SourceEntry[], version: number): string[] =>
+  entries.filter(({ allowed }) => allowed[version] === 1).map(({ cidr }) => cidr.text);
+
+/** Whether both versions of its policies are one, and it says rightly whether it has entries in `sources` and which frames are checked. */
+const isSettled = (raw: RawEndpoint, hasSources: boolean): boolean => {
+  const { policy, moreSources, hardwareMask } = raw;
+  const [a, b] = policy;
+  const link = endpointLinkOf(linkOfEndpoint(raw) ?? { hardware: [] }, addressesOfEndpoint(raw).length > 0);
+  const isWhole = (moreSources !== 0) === hasSources && hardwareMask === link.hardwareMask;
+  return a[0] === b[0] && a[1] === b[1] && isWhole;
+};
+
+function endpointOf(raw: RawEndpoint, version: number): Omit<Endpoint, "sources"> {
+  const [ingress, egress] = raw.policy[version as 0 | 1];
+  const link = linkOfEndpoint(raw);
+  return {
+    id: raw.id,
+    incarnation: raw.incarnation,
+    addresses: addressesOfEndpoint(raw).map(({ text }) => text),
+    ...(link === undefined ? {} : { link }),
+    policy: { ingress, egress },
+  };
+}
+
+/** Places with their classes, in rising order, as spans. */
+export function spansOf(places: readonly (readonly [number, number])[]): ClassSpan[] {
+  const spans: { first: number; last: number; class: number }[] = [];
+  for (const [place, number] of places) {
+    if (number === 0) continue;
+    const top = spans.at(-1);
+    if (top !== undefined && top.last === place - 1 && top.class === number) top.last = place;
+    else spans.push({ first: place, last: place, class: number });
+  }
+  return spans;
+}
+
+interface Policies {
+  /** Also those that cannot be read, without a cell: their numbers are in use. */
+  readonly all: Map<number, Map<number, number>>;
+  /** Nothing opens them any more, since their pins are gone. */
+  readonly unreadable: ReadonlySet<number>;
+}
+
+async function readPolicies({ policy }: Tables): Promise<Policies> {
+  const all = new Map<number, Map<number, number>>();
+  const unreadable = new Set<number>();
+  for await (const [number, rows] of policy.all()) {
+    // Never looked up, and written only to wait for packets in flight.
+    if (number === POLICY_NONE) continue;
+    if (rows === undefined) unreadable.add(number);
+    all.set(number, new Map(await rows?.read({ skipZero: true })));
+  }
+  return { all, unreadable };
+}

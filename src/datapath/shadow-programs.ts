@@ -1,0 +1,184 @@
+// The programs once more, beside those in force: over the same policy maps, with flows and counters of their own. So a
+// packet is judged by what the kernel holds, and leaves no trace there.
+
+import { BpfMap, type BpfObject, type BpfProgram } from "bpf-ts";
+import { present } from "../base/assert.ts";
+import { sumCounters } from "./codec.ts";
+import { guardPathOf } from "./guard.ts";
+import { checkLayout } from "./layout-checks.ts";
+import {
+  GUARD_PROGRAMS,
+  type LinkPlace,
+  MAP_NAMES,
+  type MapName,
+  mapPath,
+  openProgram,
+  PROGRAMS,
+  programPath,
+} from "./pins.ts";
+import { loadVariant } from "./program-loader.ts";
+import { type TestPacket, testRunner } from "./program-test-run.ts";
+import { tableOf } from "./typed-maps.ts";
+
+/** Who writes each map. What programs write is not shared, so that no question changes what is in force. */
+const WRITERS: { readonly [name in MapName]: "control plane" | "programs" } = {
+  node: "control plane",
+  endpoints: "control plane",
+  sources_v4: "control plane",
+  sources_v6: "control plane",
+  addresses_v4: "control plane",
+  addresses_v6: "control plane",
+  known_addresses: "control plane",
+  services_v4: "control plane",
+  services_v6: "control plane",
+  cidrs_v4: "control plane",
+  cidrs_v6: "control plane",
+  policy: "control plane",
+  ports: "control plane",
+  rows: "control plane",
+  recent_peers_v4: "programs",
+  recent_peers_v6: "programs",
+  recent_flows_v4: "programs",
+  recent_flows_v6: "programs",
+  scratch: "programs",
+  conntrack_v4: "programs",
+  conntrack_v6: "programs",
+  fragments: "programs",
+  neighbour_rates: "programs",
+  counters: "programs",
+  uplink: "control plane",
+  denied_v4: "control plane",
+  denied_v6: "control plane",
+  denied_counts: "programs",
+  uplink_counters: "programs",
+  events: "programs",
+  event_buckets: "programs",
+};
+
+/** Room in the tables that only have to hold the flows of a few questions. */
+const OWN_ENTRIES = 1_024;
+const SMALL: ReadonlySet<MapName> = new Set(["conntrack_v4", "conntrack_v6", "fragments"]);
+
+/** Which program hangs at which place, as the C sources name them. */
+export const PROGRAM_AT: { readonly [place in LinkPlace]: string } = {
+  ...PROGRAMS,
+  "egress-xdp": GUARD_PROGRAMS.fromPod,
+};
+
+export interface ShadowPrograms {
+  /** The verdict on a packet, and its reason (a number of `Reason` in the layout). Errors: BpfError, OperationError. */
+  judge(packet: ShadowPacket): Promise<{ readonly passes: boolean; readonly reason: number }>;
+  /**
+   * Whether a program of the kernel is the same as ours for its place: this code (equal tag) over these policy maps. Only
+   * the pinned one can be compared: the kernel opens programs by id for CAP_SYS_ADMIN alone.
+   */
+  isTwin(place: LinkPlace, programId: number): boolean;
+  /** Idempotent. */
+  close(): void;
+}
+
+export interface ShadowPacket extends Omit<TestPacket, "direction" | "hook"> {
+  /** Which program runs. */
+  readonly place: LinkPlace;
+}
+
+/**
+ * Loads the programs over the policy maps that are pinned under `root` and must be there. Only those of the places asked
+ * for are loaded, each as an object of its own and side by side: the verifier takes its time. Errors: BpfError,
+ * OperationError.
+ */
+export async function openShadowPrograms(
+  root: string,
+  objectPath: string,
+  places: readonly LinkPlace[] = ["ingress", "egress"],
+): Promise<ShadowPrograms> {
+  const opened: { close(): void }[] = [];
+  const close = (): void => {
+    for (const handle of opened.splice(0)) handle.close();
+  };
+  try {
+    const loading = places.map(
+      async (place) => [place, await load(root, objectPath, { place, opened })] as const,
+    );
+    const loaded = new Map(await Promise.all(loading));
+    const at = (place: LinkPlace): Loaded => present(loaded.get(place), `the program of ${place}`);
+    const programs = Object.fromEntries([...loaded].map(([place, { program }]) => [place, program]));
+    const fromPod = loaded.get("egress-xdp")?.program;
+    const run = testRunner({ programs }, objectPath, fromPod && { programs: { fromPod } });
+    return {
+      async judge({ place, ...packet }) {
+        const [direction, hook] =
+          place === "egress-xdp" ? (["egress", "xdp"] as const) : ([place, "tc"] as const);
+        const passes = run({ ...packet, direction, hook }) === "pass";
+        return { passes, reason: await at(place).newReason() };
+      },
+      isTwin(place, programId) {
+        using pinned = openProgram(programPath(root, PROGRAM_AT[place]));
+        return pinned?.info.id === programId && isTwin(pinned, at(place));
+      },
+      close,
+    };
+  } catch (thrown) {
+    close();
+    throw thrown;
+  }
+}
+
+interface Loaded {
+  readonly program: BpfProgram;
+  /** Ids of the maps that are also those in force. */
+  readonly shared: ReadonlySet<number>;
+  readonly newReason: () => Promise<number>;
+}
+
+async function load(
+  root: string,
+  objectPath: string,
+  { place, opened }: { readonly place: LinkPlace; readonly opened: { close(): void }[] },
+): Promise<Loaded> {
+  const path = place === "egress-xdp" ? guardPathOf(objectPath) : objectPath;
+  const shared = new Set<number>();
+  const prepare = (object: BpfObject, file: string): void => {
+    checkLayout(object, file);
+    for (const { name } of object.programs) object.setAutoload(name, name === PROGRAM_AT[place]);
+    for (const name of MAP_NAMES) {
+      if (SMALL.has(name)) object.setMaxEntries(name, OWN_ENTRIES);
+      if (WRITERS[name] === "programs") continue;
+      const map = BpfMap.openPinned(mapPath(root, name));
+      opened.push(map);
+      shared.add(map.info.id);
+      object.reuseMap(name, map);
+    }
+  };
+  const { object } = await loadVariant(path, prepare);
+  opened.push(object);
+  const program = object.program(PROGRAM_AT[place]);
+  const counters = object.map("counters");
+  opened.push(program, counters);
+  return { program, shared, newReason: reasonCounter(counters) };
+}
+
+/** Tells under which reason the last packet was counted, by what the counters have more than before. */
+function reasonCounter(counters: BpfMap): () => Promise<number> {
+  const table = tableOf("counters", counters);
+  const before = new Map<string, bigint>();
+  return async () => {
+    let found: number | undefined;
+    for (const [id, perCpu] of await table.read({ skipZero: true })) {
+      for (const [direction, reasons] of sumCounters(perCpu).count.entries()) {
+        for (const [reason, { packets }] of reasons.entries()) {
+          const key = `${id}/${direction}/${reason}`;
+          if (packets !== (before.get(key) ?? 0n)) found = reason;
+          before.set(key, packets);
+        }
+      }
+    }
+    return present(found, "the count of a packet");
+  };
+}
+
+/** Equal code over other policy maps is another program: someone removed and remade a pin. */
+function isTwin(other: BpfProgram, { program, shared }: Loaded): boolean {
+  const [theirs, own] = [other.info, program.info];
+  return theirs.tag === own.tag && own.mapIds.every((id) => !shared.has(id) || theirs.mapIds.includes(id));
+}

@@ -1,0 +1,286 @@
+// Typed access to the maps by the generated codecs: the only place where keys and values are packed and unpacked.
+
+import { BpfMap, possibleCpus } from "bpf-ts";
+import { codeOf, messageOf, OperationError } from "../base/errors.ts";
+import { type Codec, MAPS } from "../gen/layout.ts";
+import type { InnerMaps, OpenInner } from "./inner-maps.ts";
+
+type Maps = typeof MAPS;
+export type MapName = keyof Maps;
+type Decoded<C> = C extends Codec<infer T> ? T : never;
+
+/** Maps of maps have tables of their own kind, the ring buffer none (datapath/packet-event-ring.ts). */
+export type NestedName = {
+  readonly [N in MapName]: Maps[N] extends { readonly inner: unknown } ? N : never;
+}[MapName];
+export type TableName = Exclude<MapName, NestedName | "events">;
+export type KeyOf<N extends TableName> = Decoded<Maps[N]["key"]>;
+/** Of per-CPU maps, the values of all possible CPUs. */
+export type ValueOf<N extends TableName> = Maps[N]["kind"] extends `percpu-${string}`
+  ? readonly Decoded<Maps[N]["value"]>[]
+  : Decoded<Maps[N]["value"]>;
+
+/**
+ * One map. What the kernel refuses is an OperationError with the kernel's code ("E2BIG" or "ENOSPC" where there
+ * is no room); a number that does not fit its field is a RangeError, a bug of the caller.
+ */
+export interface Table<K, V> {
+  readonly name: string;
+  readonly maxEntries: number;
+  /** The whole map, read off the event loop; what is written meanwhile may be in it or not. */
+  read(options?: ReadOptions): Promise<[K, V][]>;
+  /** Of an LPM trie: the value of the longest prefix that covers the key. */
+  get(key: K): V | undefined;
+  set(key: K, value: V): void;
+  /** Off the event loop. Not atomic: where it fails, some of the entries may have been written. */
+  writeBatch(entries: readonly (readonly [K, V])[]): Promise<void>;
+  /** The same with one value for the keys `first` to `last`, inclusive, in steps of one: made for long runs of an array. */
+  fill(this: Table<number, V>, first: number, last: number, value: V): Promise<void>;
+  /** Off the event loop. The number deleted; absent keys are skipped. From arrays nothing can be deleted. */
+  deleteBatch(keys: readonly K[]): Promise<number>;
+}
+
+export interface ReadOptions {
+  /** Leaves out values of which every byte is zero: what an array holds where nothing has been written. */
+  readonly skipZero?: boolean;
+}
+
+/** A map inside a map of maps. It must be closed. */
+export interface InnerTable<K, V> extends Table<K, V>, Disposable {
+  close(): void;
+}
+
+/** A map of maps: numbers to maps. */
+export interface NestedTable<K, V> {
+  readonly name: string;
+  readonly maxEntries: number;
+  /** Numbers under which there are maps. */
+  numbers(): Promise<number[]>;
+  has(number: number): boolean;
+  /** Undefined where there is no map, or it is not pinned and so cannot be opened. */
+  open(number: number): InnerTable<K, V> | undefined;
+  /**
+   * All maps there are, one after the other; each is open until the next one, and undefined where it is not
+   * pinned. Sweeps, as sweep() does.
+   */
+  all(): AsyncIterable<readonly [number: number, inner: InnerTable<K, V> | undefined]>;
+  /** Makes a new map with room for `size` entries, fills it, pins it, and swaps it in by one step. */
+  put(number: number, size: number, entries: readonly (readonly [K, V])[]): Promise<void>;
+  /** Puts an empty map that is not pinned under a number that no program looks up: the kernel waits for programs that run. */
+  synchronize(number: number): Promise<void>;
+  deleteBatch(numbers: readonly number[]): Promise<number>;
+  /** Removes the pins that an interrupted put() or delete left behind. */
+  sweep(): Promise<void>;
+}
+
+type InnerKey<N extends NestedName> = Decoded<Maps[N]["inner"]["key"]>;
+type InnerValue<N extends NestedName> = Decoded<Maps[N]["inner"]["value"]>;
+export type NestedTableFor<N extends NestedName> = NestedTable<InnerKey<N>, InnerValue<N>>;
+
+/** A table over an open map, which remains the caller's to close. Throws an OperationError where the shape differs. */
+export function tableOf<N extends TableName>(name: N, map: BpfMap): Table<KeyOf<N>, ValueOf<N>> {
+  const { key, value } = MAPS[name];
+  requireShape(MAPS[name], map);
+  const stored = map.info.perCpu ? ofAllCpus(value as Codec<unknown>, possibleCpus()) : value;
+  // The table of types above says what these codecs are for each name; generic code cannot.
+  return makeTable(name, map, { key: key as Codec<KeyOf<N>>, value: stored as unknown as Codec<ValueOf<N>> });
+}
+
+/** The same for a map of maps, whose inner maps are opened through `inners`. */
+export function nestedTableOf<N extends NestedName>(
+  name: N,
+  map: BpfMap,
+  inners: InnerMaps,
+): NestedTableFor<N> {
+  const { key, value, inner } = MAPS[name];
+  requireShape(MAPS[name], map);
+  const ids = makeTable(name, map, { key, value });
+  // As in tableOf: the types say what these codecs are for each name.
+  const codecs = inner as unknown as Codecs<InnerKey<N>, InnerValue<N>>;
+  const wrap = ({ map: innerMap, release }: OpenInner): InnerTable<InnerKey<N>, InnerValue<N>> => ({
+    ...makeTable(inner.name, innerMap, codecs),
+    close: release,
+    [Symbol.dispose]: release,
+  });
+  const open = (number: number, id: number) => {
+    const opened = attempt("open", map, () => inners.open(number, id));
+    return opened && wrap(opened);
+  };
+  /** An agent may have put another map there since its id was read. */
+  const openNow = (number: number) => {
+    for (let id = ids.get(number), last: number | undefined; id !== undefined; id = ids.get(number)) {
+      const table = open(number, id);
+      if (table !== undefined || id === last) return table;
+      last = id;
+    }
+    return undefined;
+  };
+  const make = (maxEntries: number): BpfMap =>
+    attempt("make an inner map for", map, () => BpfMap.create({ ...inner, maxEntries }));
+  const setInner = (number: number, made: BpfMap): Promise<void> =>
+    attemptAsync("write", map, () => map.setInner(pack(key, [number]), made));
+  return {
+    name,
+    maxEntries: map.info.maxEntries,
+    async numbers() {
+      return (await ids.read()).map(([number]) => number);
+    },
+    has: (number) => ids.get(number) !== undefined,
+    open: openNow,
+    async *all() {
+      const sweep = inners.sweep();
+      // The map's ids are read once: on Linux 6.1 every look into it waits for a grace period.
+      const inForce = new Map(await ids.read());
+      for (const [number, id] of inForce) {
+        using table = open(number, id) ?? openNow(number);
+        if (table !== undefined || ids.get(number) !== undefined) yield [number, table] as const;
+      }
+      sweep(inForce);
+    },
+    async put(number, size, entries) {
+      const made = make(size);
+      const { id } = made.info;
+      try {
+        await makeTable(inner.name, made, codecs).writeBatch(entries);
+        inners.add(number, made);
+        await setInner(number, made);
+      } catch (error) {
+        made.close();
+        inners.keep(number, ids.get(number));
+        throw error;
+      }
+      inners.keep(number, id);
+    },
+    async synchronize(number) {
+      using made = make(1);
+      await setInner(number, made);
+    },
+    async deleteBatch(numbers) {
+      const deleted = await ids.deleteBatch(numbers);
+      for (const number of numbers) inners.keep(number, undefined);
+      return deleted;
+    },
+    async sweep() {
+      const sweep = inners.sweep();
+      sweep(new Map(await ids.read()));
+    },
+  };
+}
+
+interface Codecs<K, V> {
+  readonly key: Codec<K>;
+  readonly value: Codec<V>;
+}
+
+function makeTable<K, V>(name: string, map: BpfMap, { key, value }: Codecs<K, V>): Table<K, V> {
+  return {
+    name,
+    maxEntries: map.info.maxEntries,
+    async read({ skipZero = false } = {}) {
+      const { count, keys, values } = await attemptAsync("read", map, () => map.entries());
+      const [keyView, valueView] = [viewOf(keys), viewOf(values)];
+      const entries: [K, V][] = [];
+      for (let i = 0; i < count; i++) {
+        const at = i * value.size;
+        if (skipZero && isZero(values, at, value.size)) continue;
+        entries.push([key.decode(keyView, i * key.size), value.decode(valueView, at)]);
+      }
+      return entries;
+    },
+    get(wanted) {
+      const packed = pack(key, [wanted]);
+      const found = attempt("read", map, () => map.lookup(packed));
+      return found === undefined ? undefined : value.decode(viewOf(found), 0);
+    },
+    set(where, what) {
+      const [keys, values] = [pack(key, [where]), pack(value, [what])];
+      attempt("write", map, () => map.update(keys, values));
+    },
+    async writeBatch(entries) {
+      const keys = pack(
+        key,
+        entries.map(([each]) => each),
+      );
+      const values = pack(
+        value,
+        entries.map(([, each]) => each),
+      );
+      await attemptAsync("write", map, () => map.updateBatch(keys, values, entries.length));
+    },
+    async fill(first, last, what) {
+      const count = last - first + 1;
+      const keys = Buffer.alloc(count * key.size);
+      const view = viewOf(keys);
+      // Only tables with numbers for keys can be asked to: the type of `this` says so.
+      for (let i = 0; i < count; i++) key.encode((first + i) as K, view, i * key.size);
+      const values = Buffer.alloc(count * value.size, pack(value, [what]));
+      await attemptAsync("write", map, () => map.updateBatch(keys, values, count));
+    },
+    deleteBatch(unwanted) {
+      const packed = pack(key, unwanted);
+      return attemptAsync("delete from", map, () => map.deleteBatch(packed, unwanted.length));
+    },
+  };
+}
+
+function pack<T>(codec: Codec<T>, values: readonly T[]): Buffer {
+  const bytes = Buffer.alloc(values.length * codec.size);
+  const view = viewOf(bytes);
+  for (const [i, value] of values.entries()) codec.encode(value, view, i * codec.size);
+  return bytes;
+}
+
+const viewOf = (bytes: Buffer): DataView => new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+
+function isZero(bytes: Buffer, start: number, size: number): boolean {
+  for (let i = start; i < start + size; i++) if (bytes[i] !== 0) return false;
+  return true;
+}
+
+/** The kernel gives and takes the values of all possible CPUs at once, each padded to 8 bytes. */
+function ofAllCpus<T>(codec: Codec<T>, cpus: number): Codec<readonly T[]> {
+  const stride = Math.ceil(codec.size / 8) * 8;
+  return {
+    name: codec.name,
+    size: stride * cpus,
+    encode(values, view, offset) {
+      if (values.length !== cpus) throw new RangeError(`${values.length} values for ${cpus} CPUs`);
+      for (const [i, value] of values.entries()) codec.encode(value, view, offset + i * stride);
+    },
+    decode: (view, offset) => Array.from({ length: cpus }, (_, i) => codec.decode(view, offset + i * stride)),
+  };
+}
+
+function requireShape(layout: Maps[MapName], map: BpfMap): void {
+  const { type, keySize, valueSize } = map.info;
+  if (type === layout.type && keySize === layout.keySize && valueSize === layout.valueSize) return;
+  throw new OperationError(
+    `type ${type} with keys of ${keySize} and values of ${valueSize} bytes, ` +
+      `instead of type ${layout.type}, ${layout.keySize} and ${layout.valueSize}`,
+    { operation: "open", object: `map ${layout.name}`, code: "SHAPE" },
+  );
+}
+
+function attempt<T>(operation: string, map: BpfMap, call: () => T): T {
+  try {
+    return call();
+  } catch (error) {
+    throw failure(operation, map, error);
+  }
+}
+
+async function attemptAsync<T>(operation: string, map: BpfMap, call: () => Promise<T>): Promise<T> {
+  try {
+    return await call();
+  } catch (error) {
+    throw failure(operation, map, error);
+  }
+}
+
+/** Hash maps and arrays say E2BIG, tries ENOSPC, where there is no place for a key. */
+function failure(operation: string, { info }: BpfMap, cause: unknown): OperationError {
+  const code = codeOf(cause);
+  const full = code === "E2BIG" || code === "ENOSPC";
+  const message = full ? `no room: it has at most ${info.maxEntries} entries` : messageOf(cause);
+  return new OperationError(message, { operation, object: `map ${info.name}`, cause, ...(code && { code }) });
+}

@@ -1,0 +1,177 @@
+// Probes over real sockets: each ends in exactly one outcome, at the latest when its time is up.
+
+import { execFile } from "node:child_process";
+import { createSocket } from "node:dgram";
+import { get } from "node:http";
+import { connect, type Socket } from "node:net";
+import type { Outcome, Probe } from "./pod-protocol.ts";
+
+const RESEND_MS = 100;
+
+/** Never rejects: what goes wrong is the outcome. */
+export function run(probe: Probe): Promise<Outcome> {
+  switch (probe.kind) {
+    case "http":
+      return fetchRoot(probe);
+    case "tcp":
+      return connectAndEcho(probe);
+    case "udp":
+      return echoDatagram(probe);
+    case "icmp":
+      return ping(probe);
+  }
+}
+
+export interface Attempt {
+  reached(text?: string): void;
+  failed(thrown: Error): void;
+}
+
+/**
+ * Starts something that has `timeoutMs` to report to its attempt; the first report counts. `start` returns what ends it.
+ */
+export function attempt(timeoutMs: number, start: (attempt: Attempt) => () => void): Promise<Outcome> {
+  return new Promise((resolve) => {
+    const startedAt = performance.now();
+    let end: (() => void) | undefined;
+    let over = false;
+    const finish = (outcome: Outcome): void => {
+      if (over) return;
+      over = true;
+      clearTimeout(timer);
+      // `start` may report before it returns.
+      if (end === undefined) queueMicrotask(() => end?.());
+      else end();
+      resolve(outcome);
+    };
+    // On a machine that stalls, a timer fires before the event loop has looked at an answer that is already there;
+    // one more turn of the loop lets it look.
+    const timer = setTimeout(
+      () => setImmediate(() => setImmediate(() => finish({ result: "silent" }))),
+      timeoutMs,
+    );
+    end = start({
+      reached: (text) => {
+        const afterMs = Math.round((performance.now() - startedAt) * 10) / 10;
+        finish({ result: "reached", afterMs, ...(text === undefined ? {} : { text }) });
+      },
+      failed: (thrown) => finish(failure(thrown)),
+    });
+  });
+}
+
+/** ETIMEDOUT is the kernel giving up on a silent peer. */
+function failure(thrown: Error): Outcome {
+  const code = "code" in thrown && typeof thrown.code === "string" ? thrown.code : thrown.message;
+  return code === "ETIMEDOUT" ? { result: "silent" } : { result: "failed", reason: code };
+}
+
+/** A unique text of at least so many bytes. */
+const words = (bytes = 0): string => `weir ${Math.random().toString(36).slice(2)}\n`.padStart(bytes, "-");
+
+export const socketOptions = (probe: Probe) => ({
+  host: probe.address,
+  port: probe.port ?? 0,
+  ...(probe.source === undefined ? {} : { localAddress: probe.source }),
+});
+
+/** One round trip on an open connection to an echo server. */
+export function echoOnce(socket: Socket, timeoutMs: number, bytes?: number): Promise<Outcome> {
+  const said = words(bytes);
+  let heard = "";
+  return attempt(timeoutMs, (attempt) => {
+    const onData = (data: Buffer): void => {
+      heard += data.toString("latin1");
+      // Earlier words that were late may come first.
+      if (heard.endsWith(said)) attempt.reached();
+    };
+    const onClose = (): void => attempt.failed(new Error("closed"));
+    socket.on("data", onData).on("error", attempt.failed).on("close", onClose);
+    if (socket.destroyed) attempt.failed(new Error("closed"));
+    else socket.write(said);
+    return () => {
+      socket.off("data", onData).off("error", attempt.failed).off("close", onClose);
+    };
+  });
+}
+
+const connectAndEcho = (probe: Probe): Promise<Outcome> =>
+  attempt(probe.timeoutMs, (attempt) => {
+    const said = words(probe.bytes);
+    let heard = "";
+    const socket = connect(socketOptions(probe), () => socket.write(said));
+    socket.setNoDelay(true);
+    socket.on("error", attempt.failed);
+    socket.on("data", (data) => {
+      heard += data.toString("latin1");
+      if (heard === said) attempt.reached();
+      else if (!said.startsWith(heard)) attempt.failed(new Error("not an echo server"));
+    });
+    socket.on("end", () => attempt.failed(new Error("closed before the echo")));
+    return () => socket.destroy();
+  });
+
+const fetchRoot = (probe: Probe): Promise<Outcome> =>
+  attempt(probe.timeoutMs, (attempt) => {
+    // One connection a probe: a reused one would be an established flow.
+    const request = get({ ...socketOptions(probe), path: "/", agent: false }, (response) => {
+      let body = "";
+      response.setEncoding("utf8");
+      response.on("data", (chunk: string) => {
+        body += chunk;
+      });
+      response.on("error", attempt.failed);
+      response.on("end", () => {
+        if (response.statusCode === 200) attempt.reached(body.trim());
+        else attempt.failed(new Error(`HTTP ${response.statusCode}`));
+      });
+    });
+    request.on("error", attempt.failed);
+    return () => request.destroy();
+  });
+
+const echoDatagram = (probe: Probe): Promise<Outcome> =>
+  attempt(probe.timeoutMs, (attempt) => {
+    const said = words(probe.bytes);
+    const socket = createSocket(probe.address.includes(":") ? "udp6" : "udp4");
+    let resend: NodeJS.Timeout | undefined;
+    const send = (): void => socket.send(said, (error) => error !== null && attempt.failed(error));
+    socket.on("error", attempt.failed);
+    socket.on("message", (message) => {
+      if (message.toString("latin1") === said) attempt.reached();
+    });
+    socket.once("connect", () => {
+      send();
+      if (probe.once !== true) resend = setInterval(send, RESEND_MS);
+    });
+    // A connected socket receives ICMP errors, and datagrams of its peer only.
+    socket.bind({ port: 0, ...(probe.source === undefined ? {} : { address: probe.source }) }, () =>
+      socket.connect(probe.port ?? 0, probe.address),
+    );
+    return () => {
+      clearInterval(resend);
+      socket.close();
+    };
+  });
+
+/** Node has no raw sockets, so iputils' ping sends the request. Its exit status 1 is "no reply". */
+const ping = (probe: Probe): Promise<Outcome> =>
+  new Promise((resolve) => {
+    const startedAt = performance.now();
+    const source = probe.source === undefined ? [] : ["-I", probe.source];
+    const seconds = (probe.timeoutMs / 1000).toFixed(3);
+    execFile(
+      "ping",
+      ["-n", "-q", "-c", "1", "-W", seconds, ...source, probe.address],
+      (error, stdout, stderr) => {
+        if (error === null)
+          resolve({ result: "reached", afterMs: Math.round(performance.now() - startedAt) });
+        else if (error.code === 1 && !/errors/.test(stdout)) resolve({ result: "silent" });
+        else
+          resolve({
+            result: "failed",
+            reason: (stderr || stdout || error.message).trim().replaceAll(/\s*\n\s*/g, "; "),
+          });
+      },
+    );
+  });

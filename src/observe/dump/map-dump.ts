@@ -1,0 +1,139 @@
+// What every dump of a table comes to: rows for people, a value for programs; and how numbers get their names.
+
+import type { NamesView } from "../api-views.ts";
+import { type Column, left } from "../table.ts";
+import { printable, someOf } from "../text-output.ts";
+
+/** One table's content. Of large tables only what is being shown is in memory at a time, besides what was read. */
+export interface Dump {
+  readonly columns: readonly Column[];
+  /** In the order in which they are shown; made as they are asked for. */
+  readonly entries: Iterable<Entry>;
+  /** Whether entries can be chosen by pod. */
+  readonly byPod: boolean;
+  /** The value for programs is that of the only entry, not a list. */
+  readonly single: boolean;
+}
+
+export interface Entry {
+  /** For people: lines of cells. */
+  readonly rows: () => Iterable<readonly string[]>;
+  /** For programs: all of it, under names that stay. */
+  readonly json: () => unknown;
+  /** The pods that it belongs to, as `namespace/name`. */
+  readonly pods: readonly string[];
+}
+
+/** How one kind of record is shown. */
+export interface Shape<R> {
+  readonly columns: readonly Column[];
+  readonly rows: (record: R) => Iterable<readonly string[]>;
+  readonly json: (record: R) => unknown;
+  /** Left out where entries belong to no pod. */
+  readonly pods?: (record: R) => readonly (string | undefined)[];
+}
+
+export function dumpOf<R>(records: Iterable<R>, { columns, rows, json, pods }: Shape<R>): Dump {
+  function* entries(): Iterator<Entry> {
+    for (const record of records) {
+      yield {
+        rows: () => rows(record),
+        json: () => json(record),
+        pods: (pods?.(record) ?? []).filter((pod) => pod !== undefined),
+      };
+    }
+  }
+  return { columns, entries: { [Symbol.iterator]: entries }, byPod: pods !== undefined, single: false };
+}
+
+/** Only what belongs to a pod (`namespace/name`). */
+export function dumpOfPod(dump: Dump, pod: string): Dump {
+  function* entries(): Iterator<Entry> {
+    for (const entry of dump.entries) if (entry.pods.includes(pod)) yield entry;
+  }
+  return { ...dump, entries: { [Symbol.iterator]: entries } };
+}
+
+const MEANINGS_SHOWN_MAX = 8;
+
+/** Several meanings in one cell. All of them are in the JSON. */
+export const meaningText = (texts: readonly string[]): string => someOf(texts, MEANINGS_SHOWN_MAX, "; ");
+
+/** The peers that an identity stands for; undefined where nobody can tell. Identity 0 is what no live rule names. */
+export function peersOf(identity: number, names: NamesView | undefined): readonly string[] | undefined {
+  if (names === undefined) return undefined;
+  return identity === 0 ? [] : names.identities[String(identity)];
+}
+
+/** Only what is known: absent fields are left out of the JSON. */
+export function known<T>(field: string, value: T | undefined): Record<string, T> {
+  return value === undefined ? {} : { [field]: value };
+}
+
+/** One map as bytes. */
+export interface RawMap {
+  readonly map: string;
+  readonly kind: string;
+  readonly key: RawType;
+  readonly value: RawType;
+  readonly count: number;
+  readonly entries: Iterable<RawEntry>;
+}
+
+export interface RawType {
+  /** As the C source has it: "struct cidr_v4_key", "__u32". */
+  readonly type: string;
+  /** In bytes. */
+  readonly size: number;
+}
+
+export interface RawEntry {
+  readonly key: Uint8Array;
+  readonly value: Uint8Array;
+}
+
+const hex = (bytes: Uint8Array): string =>
+  Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("hex");
+
+/** Lines that name each map's structs, for people; the JSON has the same in fields. */
+export const rawHeading = (maps: readonly RawMap[]): string =>
+  maps
+    .map(({ map, kind, key, value, count }) =>
+      printable(
+        `# ${map}: ${kind}, key ${key.type} (${key.size} bytes), value ${value.type} (${value.size} bytes), entries ${count}`,
+      ),
+    )
+    .map((line) => `${line}\n`)
+    .join("");
+
+const RAW_COLUMNS = ["MAP", "KEY", "VALUE"].map(left);
+
+function* rawRows({ map, entries }: RawMap): Iterable<readonly string[]> {
+  for (const { key, value } of entries) yield [map, hex(key), hex(value)];
+}
+
+/** Map by map: the value for programs says of each what it is, and lists all bytes in hexadecimal. */
+export const rawDump = (maps: readonly RawMap[]): Dump =>
+  dumpOf(maps, {
+    columns: RAW_COLUMNS,
+    rows: rawRows,
+    json: ({ map, kind, key, value, entries }) => ({
+      map,
+      kind,
+      key,
+      value,
+      entries: [...entries].map((entry) => ({ key: hex(entry.key), value: hex(entry.value) })),
+    }),
+  });
+
+/** Entry by entry, for large maps: each says of which map it is. */
+export function rawEntriesDump(maps: readonly RawMap[]): Dump {
+  function* records(): Iterable<readonly string[]> {
+    for (const map of maps) yield* rawRows(map);
+  }
+  return dumpOf(records(), {
+    columns: RAW_COLUMNS,
+    rows: (row) => [row],
+    json: ([map, key, value]) => ({ map, key, value }),
+  });
+}

@@ -1,0 +1,221 @@
+// Dumps of the tables that say who is who: prefixes, addresses, endpoints, and what each policy allows to whom.
+
+import { DIRECTIONS, type Direction } from "../../base/direction.ts";
+import { type Address, type Cidr, compareAddresses, compareCidrs } from "../../base/ip.ts";
+import type { NamesView, PolicyNames } from "../api-views.ts";
+import { left, right } from "../table.ts";
+import { someOf } from "../text-output.ts";
+import { type Dump, dumpOf, known, meaningText, peersOf } from "./map-dump.ts";
+
+export interface CidrRecord {
+  readonly cidr: Cidr;
+  readonly identity: number;
+}
+
+export interface AddressRecord {
+  readonly address: Address;
+  readonly identity: number;
+  /** Services have ports there. */
+  readonly frontend?: boolean;
+}
+
+export interface EndpointRecord {
+  readonly ifindex: number;
+  /** The interface's name, where it still exists. */
+  readonly interface?: string;
+  readonly id: number;
+  /** Of its pod: flows are keyed by it. */
+  readonly incarnation: number;
+  /** Numbers of policies; 0 where the endpoint is not isolated. */
+  readonly policy: { readonly [direction in Direction]: number };
+  /** Where what the policy denies passes; absent where nowhere. */
+  readonly audit?: readonly Direction[];
+  readonly addresses: readonly string[];
+}
+
+export interface SourceRecord {
+  readonly ifindex: number;
+  /** The interface's name, where it still exists. */
+  readonly interface?: string;
+  readonly cidr: Cidr;
+}
+
+export interface PolicyRecord {
+  readonly policy: number;
+  /** Identity to row, without those that hold "nothing of its own". */
+  readonly cells: readonly { readonly identity: number; readonly row: number }[];
+}
+
+const NOTHING = "nothing";
+/** Identity 0 stands for every address that no live rule tells apart. */
+const OTHERS = "everyone else";
+/** In the place of a pod's name. */
+const SERVICES = "(a Service's: see services)";
+
+function matchesText(identity: number, names: NamesView | undefined): string {
+  const peers = peersOf(identity, names);
+  if (peers === undefined) return "";
+  return peers.length === 0 ? NOTHING : meaningText(peers);
+}
+
+/** Each prefix with the blocks that name it, and the peers that an address matches whose longest prefix it is. */
+export function cidrsDump(records: readonly CidrRecord[], names?: NamesView): Dump {
+  const sorted = [...records].sort((a, b) => compareCidrs(a.cidr, b.cidr));
+  return dumpOf(sorted, {
+    columns: [left("CIDR"), right("IDENTITY"), left("MEANING"), left("MATCHES")],
+    rows: ({ cidr, identity }) => [
+      [cidr.text, String(identity), meaningText(names?.cidrs[cidr.text] ?? []), matchesText(identity, names)],
+    ],
+    json: ({ cidr, identity }) => ({
+      cidr: cidr.text,
+      identity,
+      ...known("meaning", names?.cidrs[cidr.text]),
+      ...known("matches", peersOf(identity, names)),
+    }),
+  });
+}
+
+export function addressesDump(records: readonly AddressRecord[], names?: NamesView): Dump {
+  const sorted = [...records].sort((a, b) => compareAddresses(a.address, b.address));
+  return dumpOf(sorted, {
+    columns: [left("ADDRESS"), right("IDENTITY"), left("POD"), left("MATCHES")],
+    rows: ({ address, identity, frontend }) => [
+      [
+        address.text,
+        String(identity),
+        names?.addresses[address.text] ?? (frontend === true ? SERVICES : ""),
+        matchesText(identity, names),
+      ],
+    ],
+    json: ({ address, identity, frontend }) => ({
+      address: address.text,
+      identity,
+      ...(frontend === true && { frontend }),
+      ...known("pod", names?.addresses[address.text]),
+      ...known("matches", peersOf(identity, names)),
+    }),
+    pods: ({ address }) => [names?.addresses[address.text]],
+  });
+}
+
+export function endpointsDump(records: readonly EndpointRecord[], names?: NamesView): Dump {
+  const sorted = [...records].sort((a, b) => a.ifindex - b.ifindex);
+  const podOf = (record: EndpointRecord): string | undefined => names?.endpoints[String(record.ifindex)];
+  return dumpOf(sorted, {
+    columns: [
+      right("IFINDEX"),
+      left("INTERFACE"),
+      left("POD"),
+      right("ID"),
+      ...["INGRESS", "EGRESS", "ADDRESSES"].map(left),
+    ],
+    rows: (record) => [
+      [
+        String(record.ifindex),
+        record.interface ?? "",
+        podOf(record) ?? "",
+        String(record.id),
+        policyText(record, "ingress"),
+        policyText(record, "egress"),
+        record.addresses.join(","),
+      ],
+    ],
+    json: (record) => ({ ...record, ...known("pod", podOf(record)) }),
+    pods: (record) => [podOf(record)],
+  });
+}
+
+export function sourcesDump(records: readonly SourceRecord[], names?: NamesView): Dump {
+  const sorted = [...records].sort((a, b) => a.ifindex - b.ifindex || compareCidrs(a.cidr, b.cidr));
+  const podOf = ({ ifindex }: SourceRecord): string | undefined => names?.endpoints[String(ifindex)];
+  return dumpOf(sorted, {
+    columns: [right("IFINDEX"), ...["INTERFACE", "POD", "CIDR"].map(left)],
+    rows: (record) => [
+      [String(record.ifindex), record.interface ?? "", podOf(record) ?? "", record.cidr.text],
+    ],
+    json: (record) => ({ ...record, cidr: record.cidr.text, ...known("pod", podOf(record)) }),
+    pods: (record) => [podOf(record)],
+  });
+}
+
+const policyText = ({ policy, audit = [] }: EndpointRecord, direction: Direction): string =>
+  policy[direction] === 0
+    ? "open"
+    : `${audit.includes(direction) ? "audit:" : ""}policy ${policy[direction]}`;
+
+/**
+ * `ports` says what a row allows, as "TCP/80". An identity stands for peers of many policies and of both directions: only
+ * those that this policy asks about are named.
+ */
+export function policyDump(
+  records: readonly PolicyRecord[],
+  ports: (row: number) => string,
+  names?: NamesView,
+): Dump {
+  const sorted = [...records].sort((a, b) => a.policy - b.policy);
+  return dumpOf(sorted, {
+    columns: [
+      right("POLICY"),
+      right("IDENTITY"),
+      right("ROW"),
+      ...["PORTS", "PEERS", "OF", "FROM"].map(left),
+    ],
+    rows: ({ policy, cells }) => {
+      const own = names?.policies[String(policy)];
+      return cells.map(({ identity, row }) => [
+        String(policy),
+        String(identity),
+        String(row),
+        ports(row),
+        identity === 0 ? OTHERS : meaningText(peersIn(own, identity, names) ?? []),
+        someOf(own?.of ?? [], SIDES_SHOWN_MAX, ", "),
+        someOf(own?.from ?? [], SIDES_SHOWN_MAX, ", "),
+      ]);
+    },
+    json: ({ policy, cells }) => {
+      const own = names?.policies[String(policy)];
+      return {
+        policy,
+        ...own,
+        cells: cells.map(({ identity, row }) => ({
+          identity,
+          row,
+          ports: ports(row),
+          ...known("peers", peersIn(own, identity, names)),
+        })),
+      };
+    },
+    pods: ({ policy }) => (names?.policies[String(policy)]?.of ?? []).map(podOfSide),
+  });
+}
+
+const SIDES_SHOWN_MAX = 3;
+
+/** "ingress of alpha/nginx": the pod in it. */
+const podOfSide = (side: string): string => side.replace(/^\S+ of /, "");
+
+/** The peers of an identity that rules of this policy name, in a direction in which it is somebody's. Nobody names 0. */
+function peersIn(
+  policy: PolicyNames | undefined,
+  identity: number,
+  names: NamesView | undefined,
+): readonly string[] | undefined {
+  const peers = identity === 0 ? undefined : peersOf(identity, names);
+  if (policy === undefined || peers === undefined) return peers;
+  const directions = DIRECTIONS.filter((direction) => policy.of.some((side) => side.startsWith(direction)));
+  const heads = policy.from.flatMap((name) => directions.map((direction) => `${name} ${direction}[`));
+  return peers.filter((peer) => heads.some((head) => peer.startsWith(head)));
+}
+
+/** The Bloom filter for addresses: the more bits are set, the more look-ups of unknown addresses it lets through. */
+export interface KnownRecord {
+  readonly bits: number;
+  readonly set: number;
+}
+
+export const knownDump = (record: KnownRecord): Dump =>
+  dumpOf([record], {
+    columns: [right("BITS"), right("SET")],
+    rows: ({ bits, set }) => [[String(bits), String(set)]],
+    json: (each) => each,
+  });

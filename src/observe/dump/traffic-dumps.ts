@@ -1,0 +1,204 @@
+// Dumps of what the programs themselves write: flows, fragments and counters; and of the node's settings.
+
+import type { Direction } from "../../base/direction.ts";
+import { hasPorts, isIcmp, protocolText } from "../../model/protocol.ts";
+import type { NamesView } from "../api-views.ts";
+import { left, right } from "../table.ts";
+import { durationText } from "../text-output.ts";
+import { type Dump, dumpOf, known } from "./map-dump.ts";
+
+/** Where an entry's interface is, as far as it is known. */
+export interface Place {
+  readonly ifindex: number;
+  readonly interface?: string;
+}
+
+export interface FlowRecord extends Partial<Place> {
+  /** Of the pod. Where it has several interfaces, `ifindex` is the lowest; absent where the pod is gone. */
+  readonly incarnation: number;
+  /** IP protocol number. */
+  readonly protocol: number;
+  /** The pod's own address. */
+  readonly local: string;
+  readonly remote: string;
+  /** For ICMP echo: its identifier, and 1 where the pod asked. */
+  readonly localPort: number;
+  readonly remotePort: number;
+  readonly opener: Direction;
+  /** Names of the flags that are set, as "replied". */
+  readonly state: readonly string[];
+  readonly generation: number;
+  /** Milliseconds from now; negative where the entry has expired and waits to be overwritten. */
+  readonly expiresMs: number;
+}
+
+export interface FragmentRecord extends Place {
+  readonly protocol: number;
+  readonly source: string;
+  readonly destination: string;
+  /** Identification of the fragmented packet. */
+  readonly id: number;
+  readonly direction: Direction;
+  readonly sourcePort: number;
+  readonly destinationPort: number;
+  readonly expiresMs: number;
+}
+
+export interface CounterRecord extends Partial<Place> {
+  /** The endpoint's; 0 counts what no endpoint owns. */
+  readonly id: number;
+  readonly direction: Direction;
+  readonly reason: string;
+  readonly dropped: boolean;
+  readonly packets: bigint;
+  readonly bytes: bigint;
+}
+
+export interface NodeRecord {
+  readonly generation: number;
+  /** Which of two versions of every value is in force. */
+  readonly version: number;
+  readonly ticksPerSecond: number;
+  /** By name, in ticks. */
+  readonly timeouts: Readonly<Record<string, number>>;
+}
+
+/** "10.0.0.1:80", "[fd00::1]:80"; the address alone where the protocol has no ports. */
+export function socketText(protocol: number, address: string, port: number): string {
+  if (!hasPorts(protocol)) return address;
+  return address.includes(":") ? `[${address}]:${port}` : `${address}:${port}`;
+}
+
+const expiryText = (milliseconds: number): string =>
+  milliseconds < 0 ? "expired" : durationText(milliseconds);
+
+const nameOf = (place: Partial<Place>, names: NamesView | undefined): string | undefined =>
+  place.ifindex === undefined ? undefined : names?.endpoints[String(place.ifindex)];
+
+/** The pod, else the interface, else its index. */
+const ownerText = (place: Place, names: NamesView | undefined): string =>
+  nameOf(place, names) ?? place.interface ?? `interface ${place.ifindex}`;
+
+/** By endpoint, then by what is at the other end. */
+const byEnds = (a: FlowRecord, b: FlowRecord): number =>
+  (a.ifindex ?? 0) - (b.ifindex ?? 0) ||
+  a.incarnation - b.incarnation ||
+  a.protocol - b.protocol ||
+  (a.remote < b.remote ? -1 : a.remote > b.remote ? 1 : 0) ||
+  a.localPort - b.localPort ||
+  a.remotePort - b.remotePort;
+
+export function conntrackDump(unsorted: readonly FlowRecord[], names?: NamesView): Dump {
+  return dumpOf([...unsorted].sort(byEnds), {
+    columns: [
+      ...["PROTOCOL", "LOCAL", "REMOTE", "OPENED-BY", "STATE"].map(left),
+      right("GENERATION"),
+      right("EXPIRES"),
+      left("POD"),
+      left("PEER"),
+    ],
+    rows: (flow) => [
+      [
+        protocolText(flow.protocol),
+        socketText(flow.protocol, flow.local, flow.localPort),
+        socketText(flow.protocol, flow.remote, flow.remotePort),
+        flow.opener === "egress" ? "pod" : "peer",
+        [
+          ...flow.state,
+          ...(isIcmp(flow.protocol) && flow.localPort !== 0 ? [`echo ${flow.localPort}`] : []),
+        ].join(","),
+        String(flow.generation),
+        expiryText(flow.expiresMs),
+        flow.ifindex === undefined ? "" : ownerText({ ...flow, ifindex: flow.ifindex }, names),
+        names?.addresses[flow.remote] ?? "",
+      ],
+    ],
+    json: (flow) => ({
+      ...flow,
+      protocol: protocolText(flow.protocol),
+      protocolNumber: flow.protocol,
+      ...known("pod", nameOf(flow, names)),
+      ...known("peer", names?.addresses[flow.remote]),
+    }),
+    pods: (flow) => [nameOf(flow, names)],
+  });
+}
+
+export function fragmentsDump(records: readonly FragmentRecord[], names?: NamesView): Dump {
+  return dumpOf(records, {
+    columns: [
+      ...["PROTOCOL", "SOURCE", "DESTINATION"].map(left),
+      right("ID"),
+      left("DIRECTION"),
+      right("EXPIRES"),
+      left("POD"),
+    ],
+    rows: (fragment) => [
+      [
+        protocolText(fragment.protocol),
+        socketText(fragment.protocol, fragment.source, fragment.sourcePort),
+        socketText(fragment.protocol, fragment.destination, fragment.destinationPort),
+        String(fragment.id),
+        fragment.direction,
+        expiryText(fragment.expiresMs),
+        ownerText(fragment, names),
+      ],
+    ],
+    json: (fragment) => ({
+      ...fragment,
+      protocol: protocolText(fragment.protocol),
+      protocolNumber: fragment.protocol,
+      ...known("pod", nameOf(fragment, names)),
+    }),
+    pods: (fragment) => [nameOf(fragment, names)],
+  });
+}
+
+/** What is not zero, by endpoint, direction and reason. */
+export function countersDump(records: readonly CounterRecord[], names?: NamesView): Dump {
+  const owner = (record: CounterRecord): string => {
+    if (record.id === 0) return "<no endpoint>";
+    return record.ifindex === undefined ? "" : ownerText({ ...record, ifindex: record.ifindex }, names);
+  };
+  return dumpOf(records, {
+    columns: [
+      right("ID"),
+      ...["POD", "DIRECTION", "VERDICT", "REASON"].map(left),
+      right("PACKETS"),
+      right("BYTES"),
+    ],
+    rows: (record) => [
+      [
+        String(record.id),
+        owner(record),
+        record.direction,
+        record.dropped ? "dropped" : "passed",
+        record.reason,
+        String(record.packets),
+        String(record.bytes),
+      ],
+    ],
+    json: ({ dropped, ...record }) => ({
+      ...record,
+      verdict: dropped ? "dropped" : "passed",
+      ...known("pod", nameOf(record, names)),
+    }),
+    pods: (record) => [nameOf(record, names)],
+  });
+}
+
+export function nodeDump(node: NodeRecord): Dump {
+  const seconds = (ticks: number): string =>
+    node.ticksPerSecond === 0 ? `${ticks} ticks` : `${Number((ticks / node.ticksPerSecond).toFixed(3))} s`;
+  const dump = dumpOf([node], {
+    columns: [left("FIELD"), left("VALUE")],
+    rows: () => [
+      ["generation", String(node.generation)],
+      ["version in force", String(node.version)],
+      ["ticks per second", String(node.ticksPerSecond)],
+      ...Object.entries(node.timeouts).map(([name, ticks]) => [`timeout ${name}`, seconds(ticks)]),
+    ],
+    json: () => node,
+  });
+  return { ...dump, single: true };
+}

@@ -1,0 +1,114 @@
+// `weir get endpoints`: the node's pods, what isolates them and whether that is enforced.
+
+import { left, right, type Table } from "./table.ts";
+import { countText, someOf } from "./text-output.ts";
+
+/** One direction of an endpoint. `isolatedBy` is known to the agent alone; the number of the policy also to the kernel. */
+export interface EndpointSide {
+  readonly isolatedBy?: readonly string[];
+  readonly policy: number;
+  /** Everything is denied, by no policy. */
+  readonly closed?: boolean;
+  readonly audit?: boolean;
+}
+
+export interface Counts {
+  readonly packets: number | bigint;
+  readonly bytes: number | bigint;
+}
+
+/** What an endpoint's counters add up to, in one direction. */
+export interface Traffic {
+  readonly allowed: Counts;
+  readonly dropped: Counts;
+}
+
+/** An endpoint as the agent tells it (an EndpointView fits), or as the kernel alone can: without a pod. */
+export interface EndpointRow {
+  readonly namespace?: string;
+  readonly name?: string;
+  readonly addresses: readonly string[];
+  readonly state: string;
+  readonly retained?: { readonly since: string; readonly why: string };
+  readonly rivals?: readonly string[];
+  readonly id?: number;
+  readonly interface?: string;
+  readonly ifindex?: number;
+  readonly hooks?: { readonly ingress?: string; readonly egress?: string };
+  readonly ingress: EndpointSide;
+  readonly egress: EndpointSide;
+  readonly traffic?: { readonly ingress: Traffic; readonly egress: Traffic };
+}
+
+const POLICIES_SHOWN_MAX = 5;
+
+const COLUMNS = ["NAMESPACE", "POD", "INTERFACE", "ID", "ADDRESSES", "INGRESS", "EGRESS", "STATE"].map(left);
+const WIDE_COLUMNS = [
+  ...["IFINDEX", "HOOKS"].map(left),
+  ...["IN-ALLOWED", "IN-DROPPED", "OUT-ALLOWED", "OUT-DROPPED"].map(right),
+];
+
+/** `wide` adds the interface's index and the packets that passed and that were dropped, to the pod (IN) and from it (OUT). */
+export function endpointsTable(rows: readonly EndpointRow[], wide: boolean): Table {
+  return {
+    columns: wide ? [...COLUMNS, ...WIDE_COLUMNS] : COLUMNS,
+    rows: rows.map((row) => (wide ? [...cells(row), ...wideCells(row)] : cells(row))),
+  };
+}
+
+const cells = (row: EndpointRow): string[] => [
+  row.namespace ?? "",
+  [row.name ?? "", ...(row.rivals ?? [])].join(","),
+  row.interface ?? "",
+  row.id?.toString() ?? "",
+  row.addresses.join(","),
+  sideText(row, row.ingress),
+  sideText(row, row.egress),
+  stateText(row),
+];
+
+/** "enforced", or "retained since 2026-01-01T00:00:00Z: its object was deleted". */
+const stateText = ({ state, retained }: EndpointRow): string =>
+  retained === undefined
+    ? state
+    : `${state} since ${retained.since.replace(/\.\d+Z$/, "Z")}: ${retained.why}`;
+
+const wideCells = ({ ifindex, hooks, traffic }: EndpointRow): string[] => [
+  ifindex?.toString() ?? "",
+  hooksText(hooks),
+  ...[
+    traffic?.ingress.allowed,
+    traffic?.ingress.dropped,
+    traffic?.egress.allowed,
+    traffic?.egress.dropped,
+  ].map((counts) => counts?.packets.toString() ?? ""),
+];
+
+/** One word where both directions have the same hook, else "tcx/xdp": to the pod, from the pod. */
+function hooksText({ ingress = "", egress = "" }: NonNullable<EndpointRow["hooks"]> = {}): string {
+  return ingress === egress ? ingress : `${ingress}/${egress}`;
+}
+
+/** "open", or what isolates the pod, after "audit:" where that only tells; policies of its own namespace (in NetworkPolicy: all) by their bare names. */
+function sideText({ namespace }: EndpointRow, { isolatedBy, policy, closed, audit }: EndpointSide): string {
+  const mode = audit === true ? "audit:" : "";
+  if (closed === true) return `${mode}all denied`;
+  if (isolatedBy === undefined) return policy === 0 ? "open" : `${mode}policy ${policy}`;
+  if (isolatedBy.length === 0) return "open";
+  const own = `${namespace}/`;
+  const names = isolatedBy.map((name) => (name.startsWith(own) ? name.slice(own.length) : name));
+  return mode + someOf(names, POLICIES_SHOWN_MAX, ",");
+}
+
+/** `namespace/pod` of each, one line each: what `--pod` takes. */
+export const endpointNames = (rows: readonly EndpointRow[]): string =>
+  rows
+    .map(({ namespace, name, ifindex }) => (name === undefined ? `${ifindex}\n` : `${namespace}/${name}\n`))
+    .join("");
+
+/** "3 endpoints, 2 isolated for ingress, 1 for egress". */
+export function isolationText(rows: readonly EndpointRow[]): string {
+  const isolated = (direction: "ingress" | "egress"): number =>
+    rows.filter((row) => row[direction].policy !== 0).length;
+  return `${countText(rows.length, "endpoint")}, ${isolated("ingress")} isolated for ingress, ${isolated("egress")} for egress`;
+}

@@ -1,0 +1,59 @@
+// `weir get policies`: the policies that the agent knows, and what they do on this node.
+
+import type { PolicyView } from "./api-views.ts";
+import { left, right, type Table } from "./table.ts";
+import { someOf } from "./text-output.ts";
+
+/** As the agent tells it, or told it before it was removed. */
+export type PolicyRow = PolicyView & { readonly removed?: true };
+
+const PODS_SHOWN_MAX = 5;
+
+const COLUMNS = [...["NAMESPACE", "NAME", "SELECTOR", "TYPES"].map(left), right("PODS"), left("STATE")];
+const WIDE_COLUMNS = [right("INGRESS-RULES"), right("EGRESS-RULES"), left("SELECTS"), left("UNREADABLE")];
+
+/** `wide` adds the number of rules in each direction, this node's pods that the policy selects, and why it is unreadable. */
+export function policiesTable(policies: readonly PolicyRow[], wide: boolean): Table {
+  return {
+    columns: wide ? [...COLUMNS, ...WIDE_COLUMNS] : COLUMNS,
+    rows: policies.map((policy) => (wide ? [...cells(policy), ...wideCells(policy)] : cells(policy))),
+  };
+}
+
+const cells = (policy: PolicyRow): string[] => [
+  policy.namespace,
+  policy.name,
+  policy.selector === "" ? "<every pod>" : policy.selector,
+  policy.types.join(","),
+  String(policy.selects.length),
+  stateText(policy),
+];
+
+const wideCells = ({ rules, selects, namespace, unreadable, omitted }: PolicyView): string[] => [
+  String(rules.ingress),
+  String(rules.egress),
+  someOf(
+    selects.map((pod) => (pod.startsWith(`${namespace}/`) ? pod.slice(namespace.length + 1) : pod)),
+    PODS_SHOWN_MAX,
+    ",",
+  ),
+  unreadable ?? omitted ?? "",
+];
+
+/** What it comes to on this node. A policy that cannot be read isolates its pods all the same. */
+function stateText({ selects, enforced, unreadable, omitted, removed, audit }: PolicyRow): string {
+  const done = audit === true ? "audited" : "enforced";
+  if (removed === true) return "removed";
+  const reach =
+    selects.length === 0
+      ? "selects no pod here"
+      : enforced === selects.length
+        ? done
+        : `${done} on ${enforced} of ${selects.length}`;
+  if (unreadable !== undefined) return `${reach}; unreadable, so allows nothing`;
+  return omitted === undefined ? reach : `${reach}; partly unreadable`;
+}
+
+/** `namespace/policy` of each, one line each. */
+export const policyNames = (policies: readonly PolicyRow[]): string =>
+  policies.map(({ namespace, name }) => `${namespace}/${name}\n`).join("");

@@ -1,0 +1,165 @@
+// What can be asked of the agent and how a request is answered: HTTP methods, paths and query parameters, JSON back.
+
+import type { IncomingMessage } from "node:http";
+import { messageOf } from "../base/errors.ts";
+import {
+  API_VERSION,
+  type ClusterView,
+  type EndpointView,
+  type NamesView,
+  type PolicyView,
+  type StatusView,
+} from "./api-views.ts";
+
+/** What the agent can be asked, each read when it is asked. */
+export interface Views {
+  status(): StatusView | Promise<StatusView>;
+  endpoints(): readonly EndpointView[] | Promise<readonly EndpointView[]>;
+  policies(): readonly PolicyView[];
+  names(): NamesView;
+  cluster(): ClusterView;
+}
+
+/** One question that the agent answers, or one thing that it does. */
+export interface Route {
+  /** GET reads and changes nothing, POST does something. */
+  readonly method: "GET" | "POST";
+  /** Below the version: "log-level" is asked as "/v1/log-level". */
+  readonly path: string;
+  /** Query parameters that it takes, each at most once; others are refused. */
+  readonly parameters?: readonly string[];
+  /** Most bytes of a body that it takes; without this it takes none. */
+  readonly bodyBytesMax?: number;
+  /**
+   * Gives a JSON value, or a LineStream. A RequestError is the asker's mistake, a Refused says itself how it is answered,
+   * and anything else that it throws is the agent's mistake.
+   */
+  readonly answer: (parameters: URLSearchParams, body: string) => unknown;
+}
+
+/** An answer that is no success, and more than a reason. */
+export class Refused extends Error {
+  readonly status: number;
+  /** Plain JSON. */
+  readonly value: unknown;
+
+  constructor(status: number, value: unknown) {
+    super(`refused with status ${status}`);
+    this.name = "Refused";
+    this.status = status;
+    this.value = value;
+  }
+}
+
+/** The request cannot be answered as it is: the asker's mistake, told with status 400. */
+export class RequestError extends Error {
+  constructor(message: string) {
+    super(message);
+    this.name = "RequestError";
+  }
+}
+
+/** An answer that goes on for as long as the asker listens: lines of JSON, each with its line break. */
+export class LineStream {
+  /** Begins to write; gives what ends it. */
+  readonly open: (write: (line: string) => void) => () => void;
+
+  constructor(open: LineStream["open"]) {
+    this.open = open;
+  }
+}
+
+export interface Answer {
+  readonly status: number;
+  /** JSON, and a line break. */
+  readonly body: string;
+  /** Instead of the body. */
+  readonly stream?: LineStream;
+  readonly headers?: Readonly<Record<string, string>>;
+}
+
+/** Full path to method to route. */
+export type Routes = ReadonlyMap<string, ReadonlyMap<string, Route>>;
+
+/** A route for each view. */
+export function viewRoutes(views: Views): Route[] {
+  return [
+    { method: "GET", path: "status", answer: () => views.status() },
+    { method: "GET", path: "endpoints", answer: () => views.endpoints() },
+    { method: "GET", path: "policies", answer: () => views.policies() },
+    { method: "GET", path: "names", answer: () => views.names() },
+    { method: "GET", path: "cluster", answer: () => views.cluster() },
+  ];
+}
+
+/** Of two routes with one path and method the last counts. */
+export function tableOf(all: readonly Route[]): Routes {
+  const routes = new Map<string, Map<string, Route>>();
+  for (const route of all) {
+    const path = `/${API_VERSION}/${route.path}`;
+    routes.set(path, (routes.get(path) ?? new Map<string, Route>()).set(route.method, route));
+  }
+  return routes;
+}
+
+const jsonLine = (value: unknown): string => `${JSON.stringify(value)}\n`;
+
+const refusal = (status: number, error: string, headers: Readonly<Record<string, string>> = {}): Answer => ({
+  status,
+  body: jsonLine({ error }),
+  headers,
+});
+
+/** Never throws: what goes wrong is an answer too. */
+export async function answerTo(request: IncomingMessage, routes: Routes): Promise<Answer> {
+  const [path = "", query = ""] = (request.url ?? "").split("?", 2);
+  const methods = routes.get(path);
+  if (methods === undefined)
+    return refusal(404, `no such path: ${path}; there are ${[...routes.keys()].join(", ")}`);
+  const route = methods.get(request.method ?? "");
+  if (route === undefined) {
+    const allowed = [...methods.keys()].join(", ");
+    return refusal(405, `${request.method} is not allowed, only ${allowed}`, { allow: allowed });
+  }
+  const tooLong = bodyTooLong(request, route.bodyBytesMax);
+  if (tooLong !== undefined) return refusal(413, tooLong);
+  const parameters = new URLSearchParams(query);
+  const wrong = wrongParameter(parameters, route.parameters ?? []);
+  if (wrong !== undefined) return refusal(400, wrong);
+  try {
+    const value = await route.answer(
+      parameters,
+      route.bodyBytesMax === undefined ? "" : await bodyOf(request),
+    );
+    return value instanceof LineStream
+      ? { status: 200, body: "", stream: value }
+      : { status: 200, body: jsonLine(value) };
+  } catch (thrown) {
+    if (thrown instanceof Refused) return { status: thrown.status, body: jsonLine(thrown.value) };
+    return refusal(thrown instanceof RequestError ? 400 : 500, messageOf(thrown));
+  }
+}
+
+/** Who sends a body says how long it is: then nothing of one that is too long needs to be read. */
+function bodyTooLong({ headers }: IncomingMessage, max: number | undefined): string | undefined {
+  const { "content-length": length, "transfer-encoding": encoding } = headers;
+  if (max === undefined)
+    return encoding !== undefined || (length ?? "0") !== "0" ? "no body is allowed" : undefined;
+  if (length === undefined) return "a body is sent with its content-length";
+  return Number(length) > max ? `a body of at most ${max} bytes is allowed` : undefined;
+}
+
+async function bodyOf(request: IncomingMessage): Promise<string> {
+  const chunks: Buffer[] = [];
+  for await (const chunk of request) chunks.push(chunk as Buffer);
+  return Buffer.concat(chunks).toString();
+}
+
+function wrongParameter(parameters: URLSearchParams, known: readonly string[]): string | undefined {
+  for (const name of parameters.keys()) {
+    if (!known.includes(name))
+      return `unknown parameter ${name}; expected ${known.length === 0 ? "none" : known.join(", ")}`;
+    if (parameters.getAll(name).length > 1) return `parameter ${name} is given more than once`;
+  }
+  return undefined;
+}

@@ -1,0 +1,336 @@
+// `weir status`: whether what is wanted is enforced, in one word first, then in detail.
+
+import { type Problem, problemText } from "../model/problem.ts";
+import type { SourceHealth } from "../model/source-health.ts";
+import type {
+  CapacityView,
+  CniView,
+  RepairsView,
+  RetainedView,
+  StatusView,
+  UplinkView,
+} from "./api-views.ts";
+import { type EndpointRow, isolationText } from "./endpoints-table.ts";
+import { followingText } from "./following.ts";
+import { left, right, tableText } from "./table.ts";
+import { countText, durationText, printable, someOf } from "./text-output.ts";
+
+/**
+ * ok: what the policies require is in the kernel, attached and pinned, and all of it drops. degraded: there are problems, the
+ * kernel lags behind, or something is in audit mode. down: no agent answers.
+ */
+export type Health = "ok" | "degraded" | "down";
+
+/** What the kernel and the pins show without an agent. */
+export interface KernelView {
+  /** The directory of the pins. */
+  readonly pins: string;
+  /** Of the pinned maps. Missing where they cannot be read. */
+  readonly digest?: string;
+  readonly generation?: number;
+  readonly endpoints: readonly EndpointRow[];
+  /** Why the maps cannot be read. */
+  readonly unreadable?: string;
+  /** Interfaces on which programs of Weir's are attached, whether the maps can be read or not. */
+  readonly filtered: readonly FilteredInterface[];
+  /** Interfaces with other programs. Without pins it cannot be known whether these are Weir's. */
+  readonly others: readonly FilteredInterface[];
+  /** The process that has locked the pins: an agent that does not answer at this socket. */
+  readonly lockedBy?: number;
+}
+
+export interface FilteredInterface {
+  readonly ifindex: number;
+  readonly interface?: string;
+  /** Hooks by direction of the pod's traffic: "tcx", "clsact", "xdp". */
+  readonly ingress?: string;
+  readonly egress?: string;
+}
+
+/** The body of `weir status -o json`. */
+export interface StatusReport {
+  readonly health: Health;
+  readonly agent: AgentReport;
+  /** `wanted` is missing where no agent answers; `applied` is 0 where nothing is enforced. */
+  readonly generation: { readonly wanted?: number; readonly applied: number };
+  /** ISO 8601. */
+  readonly appliedAt?: string;
+  readonly endpoints: number;
+  /** Missing where no agent answers: the kernel does not know policies by their names. */
+  readonly policies?: number;
+  /** Missing where the source is not the API server. */
+  readonly following?: SourceHealth;
+  /** Missing where the agent screens none. */
+  readonly uplinks?: UplinkView;
+  /** Missing where no agent answers. */
+  readonly cni?: CniView;
+  readonly unknownInterfaces?: readonly string[];
+  /** Endpoints with policies in audit mode. */
+  readonly audited?: number;
+  /** Missing where no agent answers. */
+  readonly repairs?: RepairsView;
+  /** Missing where there are none. */
+  readonly retained?: readonly RetainedView[];
+  /** Each with its one-line text. */
+  readonly problems: readonly (Problem & { readonly text: string })[];
+  readonly capacity: readonly CapacityView[];
+  /** Only where no agent answers and something is enforced nevertheless. */
+  readonly kernel?: KernelView;
+}
+
+export interface AgentReport {
+  readonly running: boolean;
+  readonly socket: string;
+  /** Why it does not answer. */
+  readonly reason?: string;
+  readonly pid?: number;
+  readonly version?: string;
+  /** ISO 8601. */
+  readonly startedAt?: string;
+  readonly hook?: string;
+  readonly fromPodHook?: string;
+  readonly source?: string;
+  readonly mode?: "audit";
+}
+
+export function reportOfAgent(status: StatusView, socket: string): StatusReport {
+  const { pid, version, startedAt, hook, fromPodHook, source, generation, appliedAt } = status;
+  const lags = generation.wanted !== generation.applied;
+  const audits = status.mode === "audit" || status.audited > 0;
+  const isOk = !lags && appliedAt !== undefined && status.problems.length === 0 && !audits;
+  return {
+    health: isOk ? "ok" : "degraded",
+    agent: {
+      running: true,
+      socket,
+      pid,
+      version,
+      startedAt,
+      hook,
+      fromPodHook,
+      source,
+      ...(status.mode === undefined ? {} : { mode: status.mode }),
+    },
+    generation,
+    ...(appliedAt === undefined ? {} : { appliedAt }),
+    endpoints: status.endpoints,
+    policies: status.policies,
+    audited: status.audited,
+    repairs: status.repairs,
+    problems: status.problems.map((problem) => ({ ...problem, text: problemText(problem) })),
+    capacity: status.capacity,
+    ...(status.following === undefined ? {} : { following: status.following }),
+    ...(status.uplinks === undefined ? {} : { uplinks: status.uplinks }),
+    ...(status.cni === undefined ? {} : { cni: status.cni }),
+    ...(status.unknownInterfaces === undefined ? {} : { unknownInterfaces: status.unknownInterfaces }),
+    ...(status.retained === undefined ? {} : { retained: status.retained }),
+  };
+}
+
+/** Without an agent: what the pins say, if there are any. */
+export function reportOfKernel(kernel: KernelView | undefined, socket: string, reason: string): StatusReport {
+  return {
+    health: "down",
+    agent: { running: false, socket, reason },
+    generation: { applied: kernel?.generation ?? 0 },
+    endpoints: kernel?.endpoints.length ?? 0,
+    problems: [],
+    capacity: [],
+    ...(kernel === undefined ? {} : { kernel }),
+  };
+}
+
+/** How the word is shown: in colour or not is the caller's choice. */
+export type Emphasis = (health: Health, text: string) => string;
+
+export function statusText(report: StatusReport, now: Date, emphasis: Emphasis = (_, text) => text): string {
+  const { health } = report;
+  const parts = [
+    briefText(report, emphasis),
+    ...(health === "down" ? downLines(report) : agentLines(report, now)),
+    ...problemLines(report.problems, emphasis),
+    ...(report.capacity.length === 0 ? [] : ["\n", capacityText(report.capacity)]),
+  ];
+  return parts.join("");
+}
+
+/** The first line alone. */
+export const briefText = (report: StatusReport, emphasis: Emphasis = (_, text) => text): string =>
+  `${emphasis(report.health, report.health)}: ${headline(report)}\n`;
+
+function headline(report: StatusReport): string {
+  const { health, agent, generation, appliedAt, problems, endpoints, policies, kernel } = report;
+  if (health === "down") return downText(kernel);
+  // An agent that has yet to read everything enforces nothing of its own, and has not taken away what was there.
+  if (appliedAt === undefined)
+    return `this agent has brought nothing into force yet (${countText(problems.length, "problem")}); the kernel goes on with what it was last given`;
+  const reach = `${countText(endpoints, "endpoint")}, ${countText(policies ?? 0, "policy", "policies")}`;
+  if (generation.wanted !== generation.applied) {
+    return `generation ${generation.wanted} is wanted, ${generation.applied} is enforced (${reach}, ${countText(problems.length, "problem")})`;
+  }
+  const audit = auditText(report);
+  const prefix = audit === undefined ? "" : `${audit}; `;
+  if (problems.length > 0)
+    return `${prefix}${countText(problems.length, "problem")}; the rest is enforced: ${reach}`;
+  return audit === undefined
+    ? `${reach}, all enforced (${hookText(agent)})`
+    : `${prefix}${agent.mode === "audit" ? "" : "the rest is enforced: "}${reach}`;
+}
+
+/** "audit mode on this node: no policy drops anything", or of some endpoints; undefined where all policies are enforced. */
+function auditText({ agent, audited = 0, endpoints }: StatusReport): string | undefined {
+  if (agent.mode === "audit") return "audit mode on this node: no policy drops anything";
+  if (audited === 0) return undefined;
+  return `audit mode on ${audited} of ${countText(endpoints, "endpoint")}: their policies drop nothing`;
+}
+
+function downText(kernel: KernelView | undefined): string {
+  if (kernel === undefined) return "no agent answers, and nothing is enforced";
+  const { lockedBy, unreadable, endpoints, filtered, others } = kernel;
+  const who =
+    lockedBy === undefined ? "no agent answers" : "no agent answers at this socket, but one has the pins";
+  if (unreadable !== undefined) {
+    const foreign = `programs that may be Weir's are attached to ${countText(others.length, "interface")}`;
+    if (filtered.length > 0)
+      return `${who}; Weir's programs filter ${countText(filtered.length, "interface")}, by maps that cannot be read`;
+    return others.length > 0
+      ? `${who}; ${foreign}, but nothing is pinned that says so`
+      : `${who}; ${unreadable}`;
+  }
+  const open = endpoints.filter(({ state }) => state === "detached").length;
+  if (open === 0) return `${who}; the kernel goes on enforcing what it was last given`;
+  return `${who}; ${open} of ${countText(endpoints.length, "endpoint")} ${open === 1 ? "is" : "are"} not filtered`;
+}
+
+const hookText = ({ hook = "unknown", fromPodHook }: AgentReport): string =>
+  fromPodHook === "xdp" ? `${hook}, from pods xdp` : hook;
+
+const line = (name: string, text: string): string => `${`${name}:`.padEnd(12)}${printable(text)}\n`;
+
+/** "eth0 (native), 3 prefixes denied; 120 frames dropped, 4000 passed". */
+function uplinksText({ interfaces, prefixes, frames }: UplinkView): string {
+  const { passed = 0, neighbour = 0, ...dropped } = frames;
+  const drops = Object.values(dropped).reduce((total, each) => total + each, 0);
+  const names = interfaces.map(({ name, mode }) => `${name} (${mode === "none" ? "not attached" : mode})`);
+  const denied = `${countText(prefixes, "prefix", "prefixes")} denied`;
+  return `${names.join(", ")}, ${denied}; ${countText(drops, "frame")} dropped, ${passed + neighbour} passed`;
+}
+
+/** Pods by the CNI plugin; nothing is said where it is not in use. */
+function cniLines(cni: CniView | undefined): string[] {
+  if (cni === undefined || cni.claims === 0) return [];
+  const waiting = cni.claims - cni.inForce;
+  return [
+    line("cni", `${countText(cni.claims, "pod")}${waiting === 0 ? "" : `, ${waiting} not in force yet`}`),
+  ];
+}
+
+const UNKNOWN_SHOWN_MAX = 10;
+
+/** "denied: veth12ab, veth34cd". */
+const unknownText = (names: readonly string[]): string =>
+  names.length === 0 ? "denied; there is none" : `denied: ${someOf(names, UNKNOWN_SHOWN_MAX, ", ")}`;
+
+const RETAINED_SHOWN_MAX = 10;
+
+/** "retained:   shop/job (veth12ab), for 12 s: its object was deleted". */
+function retainedLines(retained: readonly RetainedView[], now: Date): string[] {
+  const shown = retained.slice(0, RETAINED_SHOWN_MAX);
+  const more = retained.length - shown.length;
+  return [
+    ...shown.map(({ pod, interface: link, since, why }) =>
+      line("retained", `${pod} (${link}), for ${durationText(now.getTime() - Date.parse(since))}: ${why}`),
+    ),
+    ...(more > 0 ? [line("retained", `and ${more} more`)] : []),
+  ];
+}
+
+/** "2 programs attached again, 45 pins made again; last 2026-01-01T00:00:00.000Z (3s ago)". */
+function repairLines(repairs: RepairsView | undefined, ago: (time: string) => string): string[] {
+  if (repairs?.lastAt === undefined) return [];
+  const { attached, pinned, lastAt } = repairs;
+  const parts = [
+    ...(attached === 0 ? [] : [`${countText(attached, "program")} attached again`]),
+    ...(pinned === 0 ? [] : [`${countText(pinned, "pin")} made again`]),
+  ];
+  return [line("repairs", `${parts.join(", ")}; last ${ago(lastAt)}`)];
+}
+
+function agentLines(report: StatusReport, now: Date): string[] {
+  const { agent, generation, appliedAt, following, uplinks, cni, unknownInterfaces: unknown } = report;
+  const ago = (time: string): string => `${time} (${durationText(now.getTime() - Date.parse(time))} ago)`;
+  return [
+    line("agent", `pid ${agent.pid}, version ${agent.version}, at ${agent.socket}`),
+    ...(agent.startedAt === undefined ? [] : [line("started", ago(agent.startedAt))]),
+    line("source", agent.source ?? "unknown"),
+    ...(following === undefined ? [] : [line("following", followingText(following, now))]),
+    ...(agent.mode === undefined ? [] : [line("mode", "audit: what policies deny passes, and is reported")]),
+    line("hook", hookText(agent)),
+    ...(uplinks === undefined ? [] : [line("uplinks", uplinksText(uplinks))]),
+    ...cniLines(cni),
+    ...(unknown === undefined ? [] : [line("unknown", unknownText(unknown))]),
+    ...retainedLines(report.retained ?? [], now),
+    ...repairLines(report.repairs, ago),
+    line(
+      "generation",
+      `${generation.applied}${appliedAt === undefined ? "" : `, applied ${ago(appliedAt)}`}`,
+    ),
+  ];
+}
+
+const INTERFACES_SHOWN_MAX = 10;
+
+/** "veth1 (tcx), veth2 (none/tcx)": the hooks by direction, to the pod and from it. */
+export const interfacesText = (interfaces: readonly FilteredInterface[]): string =>
+  someOf(
+    interfaces.map(({ ifindex, interface: name, ingress, egress }) => {
+      const hooks = ingress === egress ? ingress : `${ingress ?? "none"}/${egress ?? "none"}`;
+      return `${name ?? `#${ifindex}`} (${hooks})`;
+    }),
+    INTERFACES_SHOWN_MAX,
+    ", ",
+  );
+
+function downLines({ agent, kernel }: StatusReport): string[] {
+  const lines = [line("agent", agent.reason ?? "does not answer")];
+  if (kernel === undefined) return lines;
+  const { generation, endpoints, unreadable, filtered, others, lockedBy, pins } = kernel;
+  if (lockedBy !== undefined) lines.push(line("lock", `held by pid ${lockedBy}`));
+  const detached = endpoints.filter(({ state }) => state === "detached");
+  if (unreadable === undefined)
+    lines.push(line("kernel", `generation ${generation}: ${isolationText(endpoints)}`));
+  else lines.push(line("maps", unreadable));
+  if (detached.length > 0) {
+    const names = detached.map(({ interface: name, ifindex }) => name ?? `#${ifindex}`);
+    lines.push(line("detached", someOf(names, INTERFACES_SHOWN_MAX, ", ")));
+  }
+  if (unreadable !== undefined && filtered.length > 0) lines.push(line("filtered", interfacesText(filtered)));
+  if (others.length > 0) lines.push(line("others", `${interfacesText(others)}: not known to be Weir's`));
+  lines.push(line("pins", pins));
+  return lines;
+}
+
+function problemLines(problems: StatusReport["problems"], emphasis: Emphasis): string[] {
+  if (problems.length === 0) return [];
+  return [
+    "\n",
+    "problems:\n",
+    ...problems.map(
+      ({ severity, text }) =>
+        `  ${emphasis(severity === "error" ? "down" : "degraded", severity)}: ${printable(text)}\n`,
+    ),
+  ];
+}
+
+const capacityText = (capacity: readonly CapacityView[]): string =>
+  tableText({
+    columns: [left("TABLE"), right("USED"), right("MAX"), right("USE")],
+    rows: capacity.map(({ name, used, max }) => [name, String(used), String(max), useText(used, max)]),
+  });
+
+/** In whole percent, never 0 % for something nor 100 % for not quite all. */
+function useText(used: number, max: number): string {
+  if (max === 0) return "";
+  const percent = Math.floor((used / max) * 100);
+  return used > 0 && percent === 0 ? "<1%" : `${percent}%`;
+}

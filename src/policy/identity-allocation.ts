@@ -1,0 +1,119 @@
+// Numbers for things that are told apart by their content: the same content keeps its number, and no number gets a new
+// meaning while a map or a packet in flight may still know the old one.
+
+import { assert } from "../base/assert.ts";
+import { NUMBERS } from "../state/desired-state.ts";
+import { type Incarnations, NO_INCARNATIONS } from "./pod-incarnations.ts";
+
+/** Content (canonical text) to number. */
+export type Numbers = ReadonlyMap<string, number>;
+
+/** Everything numbered, as the state in force has it. Pass it to the next compile. */
+export interface Numbering {
+  readonly identities: Numbers;
+  readonly policies: Numbers;
+  readonly rows: Numbers;
+  readonly classes: Numbers;
+  readonly endpoints: Numbers;
+  readonly incarnations: Incarnations;
+  /** Terms are numbered in memory only and never again: other contents are written in their numbers. */
+  readonly terms: Numbers;
+  readonly nextTerm: number;
+  /** Numbers that the kernel may still hold with a meaning not known here: left by another agent or a failed apply. */
+  readonly reserved: Reserved;
+}
+
+export type Reserved = { readonly [table in NumberedTable]: ReadonlySet<number> };
+
+export type NumberedTable = "identities" | "policies" | "rows" | "classes" | "endpoints";
+
+/** The lowest number that each table gives out; lower ones have a fixed meaning (state/desired-state.ts). */
+const FIRST: { readonly [table in NumberedTable]: number } = {
+  identities: 1,
+  policies: 1,
+  rows: 3,
+  classes: 1,
+  endpoints: 1,
+};
+
+const NONE: ReadonlySet<number> = new Set();
+
+export const NOTHING_RESERVED: Reserved = {
+  identities: NONE,
+  policies: NONE,
+  rows: NONE,
+  classes: NONE,
+  endpoints: NONE,
+};
+
+export const NOTHING_NUMBERED: Numbering = {
+  identities: new Map(),
+  policies: new Map(),
+  rows: new Map(),
+  classes: new Map(),
+  endpoints: new Map(),
+  incarnations: NO_INCARNATIONS,
+  terms: new Map(),
+  nextTerm: 1,
+  reserved: NOTHING_RESERVED,
+};
+
+/** What endpoints are numbered by: one keeps its number, and its counters, while interface and addresses stay the same. */
+export const endpointKey = (ifindex: number, addresses: readonly string[]): string =>
+  `${ifindex} ${addresses.join(",")}`;
+
+/** How many numbers a table has for contents; of those, none that only the state before needs. */
+export function roomIn(
+  table: NumberedTable,
+  contents: ReadonlyMap<string, unknown>,
+  previous: Numbering,
+): { readonly numbers: number; readonly suffices: boolean } {
+  const before = previous[table];
+  const reserved = previous.reserved[table];
+  if (before.size + reserved.size + contents.size <= NUMBERS[table])
+    return { numbers: NUMBERS[table], suffices: true };
+  const taken = new Set([...before.values(), ...reserved].filter((number) => number >= FIRST[table]));
+  let kept = 0;
+  for (const content of contents.keys()) if (before.has(content)) kept += 1;
+  const numbers = NUMBERS[table] - (taken.size - kept);
+  return { numbers, suffices: contents.size <= numbers };
+}
+
+/**
+ * Numbers for these contents: the one that a content had, else the lowest that is neither in use before nor reserved. A
+ * number that was in use before and is not any more becomes free only in the assignment after this one. Endpoints, whose numbers
+ * decide nothing but whose counters are whose, take over those of endpoints that are gone where there are no others.
+ */
+export function assign(
+  table: NumberedTable,
+  contents: Iterable<string>,
+  previous: Numbering,
+): Map<string, number> {
+  const before = previous[table];
+  const taken = new Set([...before.values(), ...previous.reserved[table]]);
+  const numbers = new Map<string, number>();
+  const fresh: string[] = [];
+  for (const content of contents) {
+    if (numbers.has(content)) continue;
+    const number = before.get(content);
+    if (number === undefined) fresh.push(content);
+    numbers.set(content, number ?? 0);
+  }
+  const highest = FIRST[table] + NUMBERS[table] - 1;
+  const kept = new Set(numbers.values());
+  let next = FIRST[table];
+  for (const content of fresh.sort()) {
+    while (taken.has(next)) next += 1;
+    if (next > highest && table === "endpoints") {
+      taken.clear();
+      for (const number of kept) taken.add(number);
+      next = FIRST[table];
+      while (taken.has(next)) next += 1;
+    }
+    assert(next <= highest, `numbers for ${table}: ${numbers.size} are wanted`);
+    numbers.set(content, next);
+    taken.add(next);
+    kept.add(next);
+  }
+  return numbers;
+}

@@ -1,0 +1,192 @@
+// Limits on objects that are no rules: endpoints, what they may send from, addresses of pods, Services. What a namespace has beyond its
+// share is cut in key order, and always so that it can only close.
+
+import type { Family } from "../../base/ip.ts";
+import { keyOf } from "../../model/cluster.ts";
+import type { Frontend } from "../../model/frontends.ts";
+import type { Draft } from "../enforced-policies.ts";
+import { addressesOfLocal, type LocalEndpoint, podsOf } from "../local-endpoints.ts";
+import { type Behind, termsOfPrefixes } from "../service-groups.ts";
+import type { Excess, Limited } from "./excess.ts";
+import { beyond } from "./fair-shares.ts";
+
+/** Pods of this node that find no place: their interfaces are shut, since nothing there could be told apart. */
+export function endpointsShut(
+  locals: readonly LocalEndpoint[],
+  capacity: number,
+): { readonly shut: readonly LocalEndpoint[]; readonly excesses: readonly Excess[] } {
+  if (locals.length <= capacity) return { shut: [], excesses: [] };
+  const { surplus, ...share } = beyond(inOrder(locals), ({ pod }) => pod.namespace, capacity);
+  const excesses = surplus.map(({ pod }) =>
+    excessOf(share, {
+      limit: "endpoints",
+      namespace: pod.namespace,
+      object: `Pod ${keyOf(pod)}`,
+      effect: "everything is denied to and from its interface",
+      capacity,
+    }),
+  );
+  return { shut: surplus, excesses };
+}
+
+/** What each endpoint may send from besides its own addresses, where that fits: `sources` by interface index, as texts of one family. */
+export function sourcesCut(
+  locals: readonly LocalEndpoint[],
+  {
+    family,
+    capacity,
+    sources,
+  }: {
+    readonly family: Family;
+    readonly capacity: number;
+    readonly sources: ReadonlyMap<number, readonly string[]>;
+  },
+): { readonly cut: ReadonlyMap<number, ReadonlySet<string>>; readonly excesses: readonly Excess[] } {
+  const isOfFamily = (text: string): boolean => text.includes(":") === (family === 6);
+  const all = inOrder(locals).flatMap(({ pod, ifindex }) =>
+    (sources.get(ifindex) ?? []).filter(isOfFamily).map((text) => ({ pod, ifindex, text })),
+  );
+  const cut = new Map<number, Set<string>>();
+  if (all.length <= capacity) return { cut, excesses: [] };
+  const { surplus, ...share } = beyond(all, ({ pod }) => pod.namespace, capacity);
+  for (const { ifindex, text } of surplus) {
+    const there = cut.get(ifindex) ?? new Set();
+    cut.set(ifindex, there.add(text));
+  }
+  const excesses = [...Map.groupBy(surplus, ({ pod }) => keyOf(pod))].map(([key, own]) =>
+    excessOf(share, {
+      limit: `IPv${family} sources`,
+      namespace: (own[0] as (typeof own)[number]).pod.namespace,
+      object: `Pod ${key}`,
+      effect: `what it sends from ${own.length === 1 ? own[0]?.text : `${own[0]?.text} and ${own.length - 1} more`} is dropped`,
+      capacity,
+    }),
+  );
+  return { cut, excesses };
+}
+
+interface Cut {
+  readonly addresses: ReadonlySet<string>;
+  readonly excesses: readonly Excess[];
+}
+
+/**
+ * Addresses of pods that are to be judged as if they were no pod's, which takes from them what selectors allow. First, without
+ * anybody's loss, those of which the prefixes say the same. Undefined where all fit.
+ */
+export function addressesLeftOut(
+  contents: Draft,
+  {
+    family,
+    capacity,
+    locals,
+  }: { readonly family: Family; readonly capacity: number; readonly locals: readonly LocalEndpoint[] },
+): Cut | undefined {
+  const { classified, behind, denied } = contents;
+  if (classified.addresses.size + behind.length + denied.length <= capacity) return undefined;
+  const ofServices = new Set(
+    [...behind.map(({ frontend }) => frontend.address), ...denied]
+      .filter((address) => address.family === family)
+      .map(({ text }) => text),
+  );
+  const ofPods = [...classified.addresses].filter(
+    ([text, { address }]) => address.family === family && !ofServices.has(text),
+  );
+  const free = capacity - ofServices.size;
+  if (ofPods.length === 0 || ofPods.length <= free) return undefined;
+  const here = new Set(locals.flatMap((local) => addressesOfLocal(local).map(({ text }) => text)));
+  const termsOf = termsOfPrefixes(classified);
+  const idle = ofPods.filter(
+    ([text, { address, terms }]) => !here.has(text) && termsOf(address).content === terms.content,
+  );
+  if (idle.length > 0) return { addresses: new Set(idle.map(([text]) => text)), excesses: [] };
+  // Of each namespace the pods of this node stay longest: guards know senders by their addresses.
+  const order = ofPods
+    .map(([text, { pod }]) => ({
+      text,
+      pod,
+      namespace: pod.slice(0, pod.indexOf("/")),
+      rank: here.has(text) ? 0 : 1,
+    }))
+    .sort((a, b) => a.rank - b.rank || (a.pod < b.pod ? -1 : a.pod > b.pod ? 1 : a.text < b.text ? -1 : 1));
+  const { surplus, ...share } = beyond(order, ({ namespace }) => namespace, Math.max(0, free));
+  const excesses = [...Map.groupBy(surplus, ({ pod }) => pod)].map(([pod, own]) =>
+    excessOf(share, {
+      limit: `IPv${family} addresses`,
+      namespace: (own[0] as (typeof own)[number]).namespace,
+      object: `Pod ${pod}`,
+      effect: "no rule's selector matches its address on this node",
+      capacity,
+    }),
+  );
+  return { addresses: new Set(surplus.map(({ text }) => text)), excesses };
+}
+
+/** Addresses of Services whose ports find no place: they are denied as a whole. Undefined where all fit. */
+export function servicesDenied(contents: Draft, family: Family, capacity: number): Cut | undefined {
+  const { behind } = contents;
+  if (behind.length <= capacity) return undefined;
+  const ofFamily = behind.filter(({ frontend }) => frontend.address.family === family);
+  if (ofFamily.length <= capacity) return undefined;
+  const { surplus, ...share } = beyond(ofFamily, namespaceOf, capacity);
+  const excesses = excessesOfServices(surplus, share, { limit: `IPv${family} ports of Services`, capacity });
+  return { addresses: new Set(surplus.map(({ frontend }) => frontend.address.text)), excesses };
+}
+
+/** Frontends that are denied because their sets of backends are too many. */
+export function groupsDenied(
+  behind: readonly Behind[],
+  contents: readonly string[],
+  capacity: number,
+): { readonly surplus: ReadonlySet<Behind>; readonly excesses: readonly Excess[] } {
+  // One frontend for each group that a namespace has: the others of the group share its lot.
+  const firsts = new Map<string, { readonly each: Behind; readonly group: string }>();
+  for (const [index, each] of behind.entries()) {
+    const group = contents[index] as string;
+    const key = `${namespaceOf(each)} ${group}`;
+    if (!firsts.has(key)) firsts.set(key, { each, group });
+  }
+  const { surplus, ...share } = beyond([...firsts.values()], ({ each }) => namespaceOf(each), capacity);
+  const lost = new Set(surplus.map(({ each, group }) => `${namespaceOf(each)} ${group}`));
+  const denied = behind.filter((each, index) => lost.has(`${namespaceOf(each)} ${contents[index]}`));
+  return {
+    surplus: new Set(denied),
+    excesses: excessesOfServices(denied, share, { limit: "sets of backends", capacity }),
+  };
+}
+
+const namespaceOf = ({ frontend }: { readonly frontend: Pick<Frontend, "service"> }): string =>
+  frontend.service.slice(0, frontend.service.indexOf("/"));
+
+type Share = Omit<ReturnType<typeof beyond>, "surplus">;
+
+const excessesOfServices = (
+  surplus: readonly Behind[],
+  share: Share,
+  { limit, capacity }: { readonly limit: Limited; readonly capacity: number },
+): Excess[] =>
+  [...Map.groupBy(surplus, ({ frontend }) => frontend.service)].map(([service, own]) =>
+    excessOf(share, {
+      limit,
+      namespace: namespaceOf(own[0] as Behind),
+      object: `Service ${service}`,
+      effect: "pods of this node that are isolated for egress do not reach it by its address",
+      capacity,
+    }),
+  );
+
+const excessOf = (
+  { level, demands }: Share,
+  excess: Pick<Excess, "limit" | "namespace" | "object" | "effect" | "capacity">,
+): Excess => ({
+  ...excess,
+  wanted: demands.get(excess.namespace) as number,
+  share: level,
+  askers: demands.size,
+});
+
+const inOrder = (locals: readonly LocalEndpoint[]): LocalEndpoint[] =>
+  [...locals].sort((a, b) => {
+    const [one, other] = [keyOf(podsOf(a)[0]), keyOf(podsOf(b)[0])];
+    return one === other ? a.ifindex - b.ifindex : one < other ? -1 : 1;
+  });

@@ -1,0 +1,124 @@
+// The scopes of prefixes that are no endpoint's: the addresses of nodes, and what is on the links of bridges.
+
+import {
+  type Address,
+  addressBits,
+  type Cidr,
+  cidrOf,
+  FAMILIES,
+  type Family,
+  parseCidr,
+} from "../base/ip.ts";
+import { memo } from "../base/memo.ts";
+import type { Cluster } from "../model/cluster.ts";
+import type { Surroundings } from "../model/surroundings.ts";
+import { sourceTexts } from "../state/anti-spoofing.ts";
+import { LIMITS, NODE_SCOPE, TUNNEL_PORTS_MAX } from "../state/desired-state.ts";
+import { addressesOfLocal, type LocalEndpoint } from "./local-endpoints.ts";
+
+type Nodes = NonNullable<Cluster["nodes"]>;
+const NO_NODES: Nodes = new Map();
+
+/**
+ * To which any node listens: loopback and link-local addresses, of which a pod can mean only its own node's or its own link's, and
+ * multicast and broadcast, which the kernel gives to every UDP socket of the port that is bound to no address.
+ */
+const EVERY_NODE: readonly Cidr[] = ["127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4", "255.255.255.255/32"]
+  .concat(["::1/128", "fe80::/10", "ff00::/8"])
+  .flatMap((text) => {
+    const parsed = parseCidr(text);
+    return parsed.ok ? [parsed.value] : [];
+  });
+
+/**
+ * UDP ports at which nodes decapsulate without a key: VXLAN (of IANA and of Linux), VXLAN-GPE, Geneve, GUE, GRE and MPLS in UDP, and
+ * flannel's udp backend.
+ */
+const TUNNEL_PORTS: readonly number[] = [4789, 8472, 4790, 6081, 6080, 4754, 6635, 8285];
+
+/** Sorted. Ports of this node's own tunnels come first where there are too many. */
+export const tunnelPortsOf = ({ tunnelPorts }: Surroundings): number[] =>
+  [...new Set([...TUNNEL_PORTS, ...tunnelPorts])].slice(0, TUNNEL_PORTS_MAX).sort((a, b) => a - b);
+
+const exactly = ({ family, value }: Address): Cidr => cidrOf(family, value, addressBits(family));
+
+/**
+ * Where a node's own addresses among its pods' usually are: plugins give the first one to the bridge (host-local) or to the tunnel
+ * (flannel), and nothing tells other nodes of it.
+ */
+const firstAddresses = memo((nodes: Nodes): readonly Cidr[] =>
+  [...nodes.values()].flatMap(({ podCidrs }) =>
+    podCidrs
+      .filter(({ family, length }) => length < addressBits(family) - 1)
+      .flatMap(({ family, value }) =>
+        [0n, 1n].map((host) => cidrOf(family, value + host, addressBits(family))),
+      ),
+  ),
+);
+
+const podAddresses = memo(
+  (pods: Cluster["pods"]): ReadonlySet<string> =>
+    new Set(
+      [...pods.values()].flatMap((pod) => (pod.hostNetwork ? [] : pod.ips.map((ip) => exactly(ip).text))),
+    ),
+);
+
+/** Half the table: ten of each family for a node of the largest cluster that Kubernetes supports would be too many. */
+const NODE_PREFIXES_MAX = LIMITS.sources / 2;
+
+/** The prefixes of one family; where they are too many, wider ones that cover them: encapsulation to more addresses is dropped, to none less. */
+function widened(prefixes: readonly Cidr[], family: Family): readonly Cidr[] {
+  let fitting = prefixes.filter((prefix) => prefix.family === family);
+  for (let bits = addressBits(family) - 1; fitting.length > NODE_PREFIXES_MAX; bits -= 1) {
+    const shortened = fitting.map(({ value, length }) => cidrOf(family, value, Math.min(length, bits)));
+    fitting = [...new Map(shortened.map((prefix) => [prefix.text, prefix])).values()];
+  }
+  return fitting;
+}
+
+const nodeScopes = memo((_: Surroundings) => new WeakMap<Nodes, NodeScope>());
+
+interface NodeScope {
+  readonly first: string;
+  readonly texts: readonly string[];
+}
+
+/** Of all nodes. The same list for as long as it says the same, so that nobody compares thousands of texts at each change of a pod. */
+function nodeScope({ nodes = NO_NODES, pods }: Cluster, surroundings: Surroundings): readonly string[] {
+  const candidates = firstAddresses(nodes);
+  const first = candidates.length === 0 ? [] : candidates.filter(({ text }) => !podAddresses(pods).has(text));
+  const key = first.map(({ text }) => text).join();
+  const known = nodeScopes(surroundings).get(nodes);
+  if (known?.first === key) return known.texts;
+  const told = [...nodes.values()].flatMap(({ addresses }) => addresses.map(exactly));
+  const exact = [...surroundings.nodeAddresses, ...told, ...first];
+  const texts = sourceTexts([...EVERY_NODE, ...FAMILIES.flatMap((family) => widened(exact, family))]);
+  nodeScopes(surroundings).set(nodes, { first: key, texts });
+  return texts;
+}
+
+const ON_LINK_BITS = 64;
+
+/** What is on the link of a bridge that has a pod. Where the node has no address there, it is what the pods' own addresses say. */
+function bridgeScope(locals: readonly LocalEndpoint[], known: readonly Cidr[] = []): string[] {
+  const isV6 = ({ family }: { readonly family: Family }): boolean => family === 6;
+  const told = known.filter(isV6);
+  const own = locals
+    .flatMap((local) => addressesOfLocal(local).filter(isV6))
+    .map(({ value }) => cidrOf(6, value, ON_LINK_BITS));
+  return sourceTexts(told.length > 0 ? told : own);
+}
+
+/** By scope; only IPv6 asks what is on a link. */
+export function scopesOf(
+  cluster: Cluster,
+  locals: readonly LocalEndpoint[],
+  surroundings: Surroundings,
+): Map<number, readonly string[]> {
+  const scopes = new Map([[NODE_SCOPE, nodeScope(cluster, surroundings)]]);
+  for (const [bridge, of] of Map.groupBy(locals, ({ link }) => link?.bridge)) {
+    const prefixes = bridge === undefined ? [] : bridgeScope(of, surroundings.onLink.get(bridge));
+    if (bridge !== undefined && prefixes.length > 0) scopes.set(bridge, prefixes);
+  }
+  return scopes;
+}

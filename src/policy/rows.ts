@@ -1,0 +1,175 @@
+// Compiled policies as content: which ports each term may reach, and the distinct sets of ports that need a row.
+
+import type { Span } from "../state/desired-state.ts";
+import type { TermSet } from "./identities.ts";
+import {
+  ALL_PORTS,
+  intersection,
+  isAll,
+  NO_PORTS,
+  type PortClass,
+  type PortSet,
+  portSetKey,
+  union,
+} from "./port-classes.ts";
+import type { Clause, Side } from "./subjects.ts";
+
+/** The rules of one pod. */
+export interface Grant {
+  /** Ports allowed for everyone. */
+  readonly others: PortSet;
+  /** Ports allowed for peers of a term, by term number, `others` not included. */
+  readonly byTerm: ReadonlyMap<number, PortSet>;
+}
+
+/** The same for every endpoint and direction with the same clauses. */
+export interface CompiledPolicy {
+  /** Canonical text, in term numbers. */
+  readonly content: string;
+  /** Ports allowed for everyone. */
+  readonly others: PortSet;
+  /** What each pod allows that may have the interface: one, or several where it cannot be told which. All must allow. */
+  readonly grants: readonly Grant[];
+  /** Ports that are left to peers of a term, whatever else allows: see policy/service-groups.ts. */
+  readonly limits: Limits;
+  /** Whether pods with it are known to send from their own addresses only, so that others can tell who they are. */
+  readonly isKnown: boolean;
+}
+
+/** By term number. */
+export type Limits = ReadonlyMap<number, PortSet>;
+
+const NO_LIMITS: Limits = new Map();
+
+export interface Traits {
+  readonly limits?: Limits | undefined;
+  /** The number of a term to which everything is allowed. */
+  readonly self?: number | undefined;
+  readonly isKnown?: boolean;
+}
+
+/** Without a side nothing isolates the endpoint: everything is allowed but for the limits. */
+export function compilePolicy(
+  side: Side | undefined,
+  termNumbers: ReadonlyMap<string, number>,
+  { limits = NO_LIMITS, self, isKnown = true }: Traits = {},
+): CompiledPolicy {
+  const sides: readonly Clauses[] = side === undefined ? [UNRESTRICTED] : (side.candidates ?? [side]);
+  const byContent = new Map(
+    sides.map((each) => {
+      const grant = withSelf(grantOf(each, termNumbers), self);
+      return [JSON.stringify([portSetKey(grant.others), ...listed(grant.byTerm)]), grant];
+    }),
+  );
+  const contents = [...byContent.keys()].sort();
+  const grants = contents.map((each) => byContent.get(each) as Grant);
+  const limited: Limits = new Map([...limits].sort(([a], [b]) => a - b));
+  const content = JSON.stringify([
+    ...contents,
+    ...(limits.size === 0 ? [] : [{ limits: listed(limited) }]),
+    ...(isKnown ? [] : ["of unknown addresses"]),
+  ]);
+  return { content, others: allOf(grants.map(({ others }) => others)), grants, limits, isKnown };
+}
+
+const withSelf = (grant: Grant, self: number | undefined): Grant =>
+  self === undefined
+    ? grant
+    : { ...grant, byTerm: new Map([...grant.byTerm, [self, ALL_PORTS] as const].sort(([a], [b]) => a - b)) };
+
+type Clauses = { readonly clauses: readonly Pick<Clause, "term" | "ports">[] };
+
+const UNRESTRICTED: Clauses = { clauses: [{ term: undefined, ports: ALL_PORTS }] };
+
+const listed = (map: Limits) => [...map].map(([term, set]) => [term, portSetKey(set)] as const);
+
+function grantOf({ clauses }: Clauses, termNumbers: ReadonlyMap<string, number>): Grant {
+  const others = union(clauses.filter(({ term }) => term === undefined).flatMap(({ ports }) => ports));
+  const spans = new Map<number, Span[]>();
+  for (const { term, ports } of clauses) {
+    if (term === undefined) continue;
+    const number = termNumbers.get(term.key) as number;
+    const there = spans.get(number);
+    if (there === undefined) spans.set(number, [...ports]);
+    else for (const span of ports) there.push(span);
+  }
+  const byTerm = [...spans].sort(([a], [b]) => a - b).map(([number, all]) => [number, union(all)] as const);
+  return { others, byTerm: new Map(byTerm) };
+}
+
+/** What all of the sets hold. */
+const allOf = (sets: readonly PortSet[]): PortSet => sets.reduce((all, set) => intersection(all, set));
+
+/** The ports that a policy allows for an address with these terms. */
+export function portsOf(policy: CompiledPolicy, { terms, candidates }: TermSet): PortSet {
+  if (candidates !== undefined) return allOf(candidates.map((set) => portsOf(policy, set)));
+  const { grants, limits } = policy;
+  let ports = allOf(
+    grants.map(({ others, byTerm }) =>
+      union([...others, ...terms.flatMap((term) => byTerm.get(term) ?? NO_PORTS)]),
+    ),
+  );
+  for (const term of terms) {
+    const limit = limits.get(term);
+    if (limit !== undefined) ports = intersection(ports, limit);
+  }
+  return ports;
+}
+
+export interface Plan {
+  /** Distinct sets of ports that need a row, by their canonical text: neither nothing nor all. */
+  readonly rows: ReadonlyMap<string, PortSet>;
+  /**
+   * For each policy the ports of each term set (by content; "" is everyone else) that differ from the others'. They are
+   * more, but for limits.
+   */
+  readonly cells: ReadonlyMap<string, ReadonlyMap<string, PortSet>>;
+}
+
+/** `byTerm`: the term sets that hold each term. */
+export function planRows(
+  policies: ReadonlyMap<string, CompiledPolicy>,
+  byTerm: ReadonlyMap<number, readonly TermSet[]>,
+): Plan {
+  const rows = new Map<string, PortSet>();
+  const cells = new Map<string, Map<string, PortSet>>();
+  const note = (set: PortSet): PortSet => {
+    if (set.length > 0 && !isAll(set)) rows.set(portSetKey(set), set);
+    return set;
+  };
+  for (const [content, policy] of policies) {
+    const own = new Map<string, PortSet>();
+    if (policy.others.length > 0) own.set("", note(policy.others));
+    const live = [...policy.grants.flatMap(({ byTerm }) => [...byTerm.keys()]), ...policy.limits.keys()];
+    for (const set of new Set(live.flatMap((term) => byTerm.get(term) ?? []))) {
+      const ports = portsOf(policy, set);
+      if (portSetKey(ports) !== portSetKey(policy.others)) own.set(set.content, note(ports));
+    }
+    cells.set(content, own);
+  }
+  return { rows, cells };
+}
+
+export function setsByTerm(termSets: Iterable<TermSet>): Map<number, TermSet[]> {
+  const byTerm = new Map<number, TermSet[]>();
+  for (const set of termSets) {
+    for (const term of set.terms) {
+      const known = byTerm.get(term);
+      if (known === undefined) byTerm.set(term, [set]);
+      else known.push(set);
+    }
+  }
+  return byTerm;
+}
+
+/** Row number to the sorted numbers of the classes that it holds. */
+export function rowBits(
+  rows: readonly PortSet[],
+  classes: readonly (PortClass & { readonly number: number })[],
+  rowNumber: (set: PortSet) => number,
+): Map<number, number[]> {
+  const lists = rows.map((): number[] => []);
+  const sorted = [...classes].sort((a, b) => a.number - b.number);
+  for (const { sets, number } of sorted) for (const index of sets) lists[index]?.push(number);
+  return new Map(rows.map((set, index) => [rowNumber(set), lists[index] as number[]]));
+}

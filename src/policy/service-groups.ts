@@ -1,0 +1,300 @@
+// Services as policies see them: which backends stand behind each frontend, and whether a policy lets its pods talk to it.
+//
+// A packet to a frontend is seen before it is rewritten, so its policy's answer must hold for whichever backend it goes to.
+// Frontends whose backends no policy tells apart share one identity. See docs/services.md and decision 5.
+
+import type { Family } from "../base/ip.ts";
+import { findAddress, prefixTable } from "../base/prefix-table.ts";
+import { type Cluster, keyOf } from "../model/cluster.ts";
+import { type Frontend, frontendsOf } from "../model/frontends.ts";
+import { type Classified, type TermSet, withTerm } from "./identities.ts";
+import { addressesOfLocal, type LocalEndpoint, podsOf } from "./local-endpoints.ts";
+import { ALL_PORTS, holds, isAll, NO_PORTS, type PortSet, placeOf } from "./port-classes.ts";
+import { type CompiledPolicy, portsOf } from "./rows.ts";
+import { isAuditedForAny } from "./subjects.ts";
+
+/** One frontend with its backends, in the terms that policies are compiled to. */
+export interface Behind {
+  readonly frontend: Frontend;
+  readonly backends: readonly ResolvedBackend[];
+}
+
+export interface ResolvedBackend {
+  readonly terms: TermSet;
+  /** Of its port, on the port line. */
+  readonly place: number;
+  /** Interface indexes of the endpoint of this node that it is, where the programs there can tell who asks. */
+  readonly guards: readonly number[] | undefined;
+}
+
+/** Every frontend of the cluster, with the backends on the way from this node. */
+export function frontendsHere(cluster: Cluster, locals: readonly LocalEndpoint[]): Frontend[] {
+  const nodes = new Set(locals.flatMap((local) => podsOf(local).flatMap(({ node }) => node ?? [])));
+  return frontendsOf(cluster, nodes);
+}
+
+interface Scene {
+  readonly cluster: Cluster;
+  readonly locals: readonly LocalEndpoint[];
+  readonly frontends: readonly Frontend[];
+}
+
+/** Each with what stands behind it. */
+export function behindFrontends({ cluster, locals, frontends }: Scene, classified: Classified): Behind[] {
+  const termsOf = termsReader(classified);
+  // A guard drops by its ingress policy, so that one must be enforced.
+  const guarding = locals.filter((local) => !isAuditedForAny(cluster, local, "ingress"));
+  const guards = guardsOf(guarding, classified);
+  return frontends.map((frontend) => ({
+    frontend,
+    backends: frontend.backends.map(({ address, port }) => ({
+      terms: termsOf(address),
+      place: placeOf(frontend.protocol, port),
+      guards: frontend.keepsSource ? guards.get(address.text) : undefined,
+    })),
+  }));
+}
+
+const NO_TERMS: TermSet = { content: "", terms: [] };
+
+/** The terms of any address: a pod's own, else those of the longest prefix. */
+export function termsReader(classified: Classified): (address: Frontend["address"]) => TermSet {
+  const ofPrefixes = termsOfPrefixes(classified);
+  return (address) => classified.addresses.get(address.text)?.terms ?? ofPrefixes(address);
+}
+
+/** The terms of an address that is no pod's. */
+export function termsOfPrefixes({ cidrs }: Classified): (address: Frontend["address"]) => TermSet {
+  const table = prefixTable([...cidrs.values()].map(({ cidr, terms }) => [cidr, terms] as const));
+  return (address) => findAddress(table, address) ?? NO_TERMS;
+}
+
+/**
+ * Endpoints by the address that they can answer for: the only one that they have of its family, so that what holds for it
+ * holds for all that reaches them by that family.
+ */
+function guardsOf(locals: readonly LocalEndpoint[], classified: Classified): Map<string, readonly number[]> {
+  const guards = new Map<string, readonly number[]>();
+  for (const [pod, interfaces] of Map.groupBy(locals, (local) => local.pod)) {
+    if (interfaces.some(({ rivals = [] }) => rivals.length > 0)) continue;
+    for (const address of pod.ips) {
+      const alone = pod.ips.filter(({ family }) => family === address.family).length === 1;
+      const isOwner = classified.addresses.get(address.text)?.pod === keyOf(pod);
+      if (alone && isOwner)
+        guards.set(
+          address.text,
+          interfaces.map(({ ifindex }) => ifindex),
+        );
+    }
+  }
+  return guards;
+}
+
+/** Frontends that no policy tells apart. */
+export interface ServiceGroup {
+  readonly family: Family;
+  readonly backends: readonly GroupedBackend[];
+}
+
+export interface GroupedBackend {
+  readonly terms: TermSet;
+  readonly place: number;
+  /** The endpoints that guard backends like this one; undefined where one of them has no guard. */
+  readonly guards: ReadonlySet<number> | undefined;
+}
+
+export interface Grouped {
+  /** By canonical text, which is the content that an identity is numbered by. */
+  readonly groups: ReadonlyMap<string, ServiceGroup>;
+  /** The group of each frontend, in the order given. */
+  readonly contents: readonly string[];
+}
+
+/** While it is made. */
+interface Draft {
+  readonly terms: TermSet;
+  readonly place: number;
+  guards: Set<number> | undefined;
+}
+
+/** The group of frontends that lead nowhere: no policy lets out to it. */
+export const nowhere = (family: Family): string => `service of IPv${family} to `;
+
+/** Groups frontends. Ports count as `portKey` gives them: the same for ports that no policy tells apart. */
+export function groupFrontends(all: readonly Behind[], portKey: (place: number) => string | number): Grouped {
+  const groups = new Map<string, { readonly family: Family; readonly backends: readonly Draft[] }>();
+  const contents = all.map(({ frontend, backends }) => {
+    const drafts = draftsOf(backends, portKey);
+    const { family } = frontend.address;
+    const keys = [...drafts.keys()].sort();
+    const texts = keys.map((key) => (drafts.get(key)?.guards === undefined ? `${key}!` : key));
+    const content = `${nowhere(family)}${texts.join(" ")}`;
+    const own = keys.map((key) => drafts.get(key) as Draft);
+    const known = groups.get(content)?.backends;
+    if (known === undefined) groups.set(content, { family, backends: own });
+    else
+      for (const [index, { guards }] of own.entries())
+        for (const guard of guards ?? []) known[index]?.guards?.add(guard);
+    return content;
+  });
+  return { groups, contents };
+}
+
+function draftsOf(
+  backends: readonly ResolvedBackend[],
+  portKey: (place: number) => string | number,
+): Map<string, Draft> {
+  const drafts = new Map<string, Draft>();
+  for (const { terms, place, guards } of backends) {
+    const key = `${terms.content}@${portKey(place)}`;
+    const known = drafts.get(key);
+    if (known === undefined) drafts.set(key, { terms, place, guards: guards && new Set(guards) });
+    else if (guards === undefined) known.guards = undefined;
+    else for (const guard of guards) known.guards?.add(guard);
+  }
+  return drafts;
+}
+
+/** What a policy says of a group. */
+export type GroupVerdict =
+  | { readonly kind: "allowed" }
+  /** Also where there is no backend at all. */
+  | { readonly kind: "denied" }
+  /** Every backend that is denied has guards: a packet may go on, since they drop it. */
+  | { readonly kind: "guarded"; readonly denied: readonly GroupedBackend[] };
+
+export function groupVerdict(policy: CompiledPolicy, group: ServiceGroup): GroupVerdict {
+  const denied = group.backends.filter(({ terms, place }) => !allows(policy, terms, place));
+  if (denied.length === group.backends.length) return { kind: "denied" };
+  if (denied.length === 0) return { kind: "allowed" };
+  const isGuarded = policy.isKnown && denied.every(({ guards }) => guards !== undefined);
+  return isGuarded ? { kind: "guarded", denied } : { kind: "denied" };
+}
+
+/** Limits left aside, which are of other policies. */
+const allows = ({ grants }: CompiledPolicy, set: TermSet, place: number): boolean =>
+  (set.candidates ?? [set]).every(({ terms }) =>
+    grants.every(
+      ({ others, byTerm }) =>
+        holds(others, place) || terms.some((term) => holds(byTerm.get(term) ?? NO_PORTS, place)),
+    ),
+  );
+
+/** A pod behind a Service to which its policies would not let it out. It cannot block itself: its addresses get a term that they allow. */
+export interface Self {
+  readonly key: string;
+  readonly addresses: ReadonlySet<string>;
+  readonly namespaces: ReadonlySet<string>;
+  /** Its interfaces, by index. */
+  readonly interfaces: readonly number[];
+}
+
+/** `egressOf`: the policy of an endpoint, by interface index; none where nothing isolates it. */
+export function selvesOf(
+  { locals, frontends }: Pick<Scene, "locals" | "frontends">,
+  classified: Classified,
+  egressOf: (ifindex: number) => CompiledPolicy | undefined,
+): Self[] {
+  const own = new Map<string, LocalEndpoint[]>();
+  for (const local of locals) {
+    const policy = egressOf(local.ifindex);
+    if (policy === undefined || isAll(policy.others)) continue;
+    if (local.rivals !== undefined || local.pod.retained !== undefined) continue;
+    for (const { text } of addressesOfLocal(local)) {
+      if (classified.addresses.get(text)?.pod !== keyOf(local.pod)) continue;
+      own.set(text, [...(own.get(text) ?? []), local]);
+    }
+  }
+  if (own.size === 0) return [];
+  const found = new Map<string, LocalEndpoint>();
+  for (const { protocol, backends } of frontends) {
+    for (const { address, port } of backends) {
+      for (const local of own.get(address.text) ?? []) {
+        const { terms } = classified.addresses.get(address.text) as { readonly terms: TermSet };
+        const policy = egressOf(local.ifindex) as CompiledPolicy;
+        if (!allows(policy, terms, placeOf(protocol, port))) found.set(keyOf(local.pod), local);
+      }
+    }
+  }
+  return [...found].map(([key, { pod }]) => {
+    const all = [...own].filter(([, each]) => each.some((local) => local.pod === pod));
+    return {
+      key: JSON.stringify(["self", key]),
+      addresses: new Set(all.map(([text]) => text)),
+      namespaces: new Set([pod.namespace]),
+      interfaces: [...new Set(all.flatMap(([, each]) => each.map(({ ifindex }) => ifindex)))],
+    };
+  });
+}
+
+/** An egress policy and the endpoints that have it. */
+export interface EgressPolicy {
+  readonly policy: CompiledPolicy;
+  readonly locals: readonly LocalEndpoint[];
+}
+
+/** A pod that guards of others drop packets from: its addresses of one family get a term of their own. */
+export interface Sender {
+  readonly key: string;
+  readonly addresses: ReadonlySet<string>;
+  /** Of the pods. */
+  readonly namespaces: ReadonlySet<string>;
+  /** What it may reach on each guard, by interface index: direct packets are judged so at its own end already. */
+  readonly limits: ReadonlyMap<number, PortSet>;
+}
+
+/** Those whose packets may go to a guarded frontend. */
+export function sendersOf(egress: Iterable<EgressPolicy>, groups: Iterable<ServiceGroup>): Sender[] {
+  const all = [...groups];
+  return [...egress].flatMap((each) =>
+    ([4, 6] as const).flatMap((family) => {
+      const limits = new Map<number, PortSet>();
+      for (const group of all) {
+        if (group.family !== family) continue;
+        const verdict = groupVerdict(each.policy, group);
+        if (verdict.kind !== "guarded") continue;
+        for (const { terms, guards } of verdict.denied)
+          for (const guard of guards ?? []) limits.set(guard, portsOf(each.policy, terms));
+      }
+      if (limits.size === 0) return [];
+      const own = each.locals.flatMap((local) =>
+        addressesOfLocal(local).filter((address) => address.family === family),
+      );
+      const key = JSON.stringify(["sender", each.policy.content, family]);
+      const namespaces = each.locals.flatMap((local) => podsOf(local).map(({ namespace }) => namespace));
+      const addresses = new Set(own.map(({ text }) => text));
+      return [{ key, addresses, namespaces: new Set(namespaces), limits }];
+    }),
+  );
+}
+
+/** The addresses of these pods with the pods' terms among theirs. */
+export function withOwnTerms(
+  classified: Classified,
+  pods: readonly Pick<Sender, "key" | "addresses">[],
+  termNumbers: ReadonlyMap<string, number>,
+): Classified {
+  const addresses = new Map(classified.addresses);
+  for (const { key, addresses: own } of pods) {
+    for (const text of own) {
+      const entry = addresses.get(text);
+      if (entry === undefined) continue;
+      addresses.set(text, { ...entry, terms: withTerm(entry.terms, termNumbers.get(key) as number) });
+    }
+  }
+  return { ...classified, addresses };
+}
+
+/** The cells that groups need in an egress policy: none where the cell of everyone else says the same. */
+export function serviceCells(
+  policy: CompiledPolicy,
+  groups: ReadonlyMap<string, ServiceGroup>,
+): Map<string, PortSet> {
+  const cells = new Map<string, PortSet>();
+  if (isAll(policy.others)) return cells;
+  for (const [content, group] of groups) {
+    if (groupVerdict(policy, group).kind !== "denied") cells.set(content, ALL_PORTS);
+    else if (policy.others.length > 0) cells.set(content, NO_PORTS);
+  }
+  return cells;
+}

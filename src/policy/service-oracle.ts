@@ -1,0 +1,127 @@
+// The oracle for Services: whether a pod's packets to a frontend may leave it, asked of each backend by the API's own rules.
+//
+// The API does not say what a policy means to a Service: whether addresses are rewritten before or after policies are
+// asked depends on the implementation. Weir's answer is docs/services.md, which this follows sentence by sentence; it
+// shares with the compiler only which backends there are.
+
+import type { Address } from "../base/ip.ts";
+import { memo } from "../base/memo.ts";
+import { holdersOf } from "../model/address-ownership.ts";
+import { type Cluster, keyOf, type Pod } from "../model/cluster.ts";
+import type { Backend, Frontend } from "../model/frontends.ts";
+import { type Party, permits, policyVerdict, type SideVerdict, sideVerdict } from "./oracle.ts";
+import { isAuditedFor } from "./subjects.ts";
+
+export interface ServiceProbe {
+  readonly from: Party;
+  /** Of the family of `from`'s address. */
+  readonly frontend: Frontend;
+}
+
+/** The verdict of the pod's own policies on one backend. */
+export interface BackendVerdict {
+  readonly backend: Backend;
+  readonly verdict: SideVerdict;
+  /** Whether the backend's own end drops what this pod may not send there. */
+  readonly guarded: boolean;
+}
+
+export interface ServiceVerdict {
+  /** Whether packets to the frontend may leave the pod. Each still meets the backend's ingress, and its guard. */
+  readonly leaves: boolean;
+  readonly backends: readonly BackendVerdict[];
+}
+
+/** `isEndpoint`: whether the pod is an endpoint of the client's node. */
+export function serviceVerdict(
+  cluster: Cluster,
+  { from, frontend }: ServiceProbe,
+  isEndpoint: (pod: Pod) => boolean,
+): ServiceVerdict {
+  const backends = frontend.backends.map((backend): BackendVerdict => {
+    const to = partyAt(cluster, backend.address);
+    const probe = { from, to, protocol: frontend.protocol, port: backend.port };
+    return {
+      backend,
+      verdict: isItself(from, to)
+        ? sideVerdict(cluster, probe, "egress")
+        : policyVerdict(cluster, probe, "egress"),
+      guarded: frontend.keepsSource && isGuard(cluster, to, isEndpoint),
+    };
+  });
+  return { leaves: leaves(cluster, from, backends), backends };
+}
+
+/** Whether both are known to be one pod, which cannot block itself. */
+export const isItself = (from: Party, to: Party): boolean =>
+  from.kind === "pod" &&
+  to.kind === "pod" &&
+  [from.rivals, to.rivals, from.pod.retained, to.pod.retained].every((each) => each === undefined) &&
+  keyOf(from.pod) === keyOf(to.pod);
+
+function leaves(cluster: Cluster, from: Party, backends: readonly BackendVerdict[]): boolean {
+  if (isUnrestricted(cluster, from)) return true;
+  const denied = backends.filter(({ verdict }) => !permits(verdict));
+  if (denied.length === 0 || denied.length === backends.length) return backends.length > denied.length;
+  return isKnown(from) && denied.every(({ guarded }) => guarded);
+}
+
+/** Whether a backend's end can know this pod: it sends from no addresses but its own. */
+const isKnown = (from: Party): boolean =>
+  from.kind === "pod" && from.rivals === undefined && (from.pod.sources ?? []).length === 0;
+
+/**
+ * Whether nothing can be denied to this end: it is not isolated for egress, or by audited policies alone, or anyone may be
+ * reached by any means.
+ */
+function isUnrestricted(cluster: Cluster, from: Party): boolean {
+  if (from.kind === "pod" && isAuditedFor(cluster, from.pod, "egress")) return true;
+  const probe = { from, to: from, protocol: "ICMP", port: 0 } as const;
+  const verdict = policyVerdict(cluster, probe, "egress");
+  if (verdict.kind !== "allowed") return verdict.kind !== "denied";
+  return verdict.by.some(({ policy, rule }) => {
+    const { peers, ports } = cluster.policies.get(policy)?.rules.egress[rule] ?? {};
+    return peers === "anyone" && ports === "all";
+  });
+}
+
+/** Whether a connection that goes to this backend is let through by both ends. */
+export function reaches(
+  cluster: Cluster,
+  probe: ServiceProbe,
+  backend: Backend,
+  isEndpoint: (pod: Pod) => boolean,
+): boolean {
+  const { leaves: left, backends } = serviceVerdict(cluster, probe, isEndpoint);
+  const own = backends.find(
+    (each) => each.backend.address.text === backend.address.text && each.backend.port === backend.port,
+  );
+  if (!left || own === undefined || !permits(own.verdict)) return false;
+  const to = partyAt(cluster, backend.address);
+  const { protocol } = probe.frontend;
+  return permits(sideVerdict(cluster, { from: probe.from, to, protocol, port: backend.port }, "ingress"));
+}
+
+/** Who has an address: a pod, or nobody; the pods that may have it where it cannot be told which. */
+export function partyAt(cluster: Cluster, address: Address): Party {
+  const [pod, ...rivals] = holders(cluster).get(address.text)?.pods ?? [];
+  if (pod === undefined) return { kind: "address", address };
+  return rivals.length === 0 ? { kind: "pod", pod, address } : { kind: "pod", pod, address, rivals };
+}
+
+/** A pod at one of its addresses, as others know it there. */
+export function partyOf(cluster: Cluster, pod: Pod, address: Address): Party {
+  const pods: readonly Pod[] = holders(cluster).get(address.text)?.pods ?? [];
+  const rivals = pods.includes(pod) ? pods.filter((each) => each !== pod) : [];
+  return rivals.length === 0 ? { kind: "pod", pod, address } : { kind: "pod", pod, address, rivals };
+}
+
+const holders = memo(holdersOf);
+
+/** An endpoint of the client's node, by the only address that it has of the family; not one that drops nothing. */
+function isGuard(cluster: Cluster, to: Party, isEndpoint: (pod: Pod) => boolean): boolean {
+  if (to.kind !== "pod" || isAuditedFor(cluster, to.pod, "ingress")) return false;
+  const { family } = to.address;
+  const isAlone = to.pod.ips.filter((address) => address.family === family).length === 1;
+  return isEndpoint(to.pod) && isAlone && to.rivals === undefined;
+}

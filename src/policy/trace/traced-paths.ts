@@ -1,0 +1,163 @@
+// Whether one end reaches another, and why: the verdict of both ends on every port that is asked about, the rules that
+// allow, and where none does the one that comes nearest.
+
+import type { Direction } from "../../base/direction.ts";
+import { type Cluster, keyOf, type Protocol } from "../../model/cluster.ts";
+import type { Frontend } from "../../model/frontends.ts";
+import {
+  evaluate,
+  type Isolation,
+  type Party,
+  type Probe,
+  type SideVerdict,
+  type Verdict,
+} from "../oracle.ts";
+import { partyOf } from "../service-oracle.ts";
+import { policiesOn } from "../subjects.ts";
+import { type NearRule, nearestRule } from "./nearest-rule.ts";
+import { type PortRange, piecesOf } from "./ports.ts";
+import type { End } from "./traced-ends.ts";
+
+export interface TracedSide {
+  readonly verdict: SideVerdict;
+  /** The policies that isolate this end, whether they allow the traffic or not. */
+  readonly isolatedBy: readonly Isolation[];
+  /** Of a denial. */
+  readonly nearest: NearRule | undefined;
+}
+
+/** One connection, or as many as there are ports that nothing tells apart. */
+export interface Path {
+  /** By the first of the ports. */
+  readonly probe: Probe;
+  /** Undefined for ICMP. */
+  readonly ports: PortRange | undefined;
+  readonly allowed: boolean;
+  /** Whether it is allowed without the change; undefined where there is none, or an end was not there before. */
+  readonly before: boolean | undefined;
+  readonly sides: { readonly [direction in Direction]: TracedSide };
+  /** The Service's port that the connection is made to, where it is not the destination's own. */
+  readonly via?: Via;
+}
+
+/** A Service's port on the way to one of its backends. */
+export interface Via {
+  readonly frontend: Frontend;
+  /** Whether packets to it may leave the client: each still meets the backend's end. */
+  readonly leaves: boolean;
+}
+
+/** From which address to which: the first of either end for each family that both have. */
+export interface Route {
+  readonly from: Party;
+  readonly to: Party;
+}
+
+export function routesOf(from: End, to: End): readonly Route[] {
+  const first = ({ parties }: End, family: 4 | 6) => parties.find(({ address }) => address.family === family);
+  return ([4, 6] as const).flatMap((family) => {
+    const [source, destination] = [first(from, family), first(to, family)];
+    return source === undefined || destination === undefined ? [] : [{ from: source, to: destination }];
+  });
+}
+
+/** What a question goes by: the cluster, and where it is about a change also the one without. */
+export interface Worlds {
+  readonly cluster: Cluster;
+  readonly before: Cluster | undefined;
+}
+
+/** The paths of a route: one for each run of ports with one outcome, in rising order. */
+export function pathsOf(
+  worlds: Worlds,
+  { from, to }: Route,
+  traffic: { readonly protocol: Protocol; readonly ranges: readonly PortRange[] } | "ICMP",
+): readonly Path[] {
+  if (traffic === "ICMP") return [traced(worlds, judged(worlds, { from, to, protocol: "ICMP", port: 0 }))];
+  const { protocol } = traffic;
+  const { cluster, before = cluster } = worlds;
+  return traffic.ranges.flatMap((range) => {
+    const pieces = piecesOf([cluster, before], { from, to, protocol }, range);
+    const each = pieces.map((ports) => judged(worlds, { from, to, protocol, port: ports.first }, ports));
+    return merged(each).map((one) => traced(worlds, one));
+  });
+}
+
+interface Judged {
+  readonly ports: PortRange | undefined;
+  readonly verdict: Verdict;
+  readonly before: boolean | undefined;
+}
+
+function judged({ cluster, before }: Worlds, probe: Probe, ports?: PortRange): Judged {
+  const earlier = before === undefined ? undefined : probeIn(before, probe);
+  return {
+    ports,
+    verdict: evaluate(cluster, probe),
+    before: before === undefined || earlier === undefined ? undefined : evaluate(before, earlier).allowed,
+  };
+}
+
+/** The same between the pods as they are in another cluster; undefined where one is not there. */
+function probeIn(cluster: Cluster, probe: Probe): Probe | undefined {
+  const [from, to] = [partyIn(cluster, probe.from), partyIn(cluster, probe.to)];
+  return from === undefined || to === undefined ? undefined : { ...probe, from, to };
+}
+
+/** The same end in another cluster; undefined where the pod is not there. */
+export function partyIn(cluster: Cluster, party: Party): Party | undefined {
+  if (party.kind === "address") return party;
+  if (party.pod.retained !== undefined) return party;
+  const pod = cluster.pods.get(keyOf(party.pod));
+  return pod && partyOf(cluster, pod, party.address);
+}
+
+/** Joins neighbours that have the same outcome for the same reasons. */
+function merged(all: readonly Judged[]): readonly Judged[] {
+  const joined: Judged[] = [];
+  for (const each of all) {
+    const last = joined.at(-1);
+    if (last?.ports !== undefined && each.ports !== undefined && outcome(last) === outcome(each))
+      joined[joined.length - 1] = { ...last, ports: { first: last.ports.first, last: each.ports.last } };
+    else joined.push(each);
+  }
+  return joined;
+}
+
+const outcome = ({ verdict: { egress, ingress }, before }: Judged): string =>
+  JSON.stringify([egress, ingress, before]);
+
+function traced({ cluster }: Worlds, { verdict, ports, before }: Judged): Path {
+  const { probe, allowed } = verdict;
+  const side = (direction: Direction): TracedSide => sideOf(cluster, probe, direction, verdict[direction]);
+  return { probe, ports, allowed, before, sides: { egress: side("egress"), ingress: side("ingress") } };
+}
+
+/** A verdict with what led to it. */
+export const sideOf = (
+  cluster: Cluster,
+  probe: Probe,
+  direction: Direction,
+  verdict: SideVerdict,
+): TracedSide => ({
+  verdict,
+  isolatedBy: isolationOf(cluster, probe, verdict, direction),
+  nearest:
+    verdict.kind === "denied" || verdict.kind === "audit"
+      ? nearestRule(cluster, probe, direction)
+      : undefined,
+});
+
+function isolationOf(
+  cluster: Cluster,
+  probe: Probe,
+  verdict: SideVerdict,
+  direction: Direction,
+): readonly Isolation[] {
+  const subject = direction === "ingress" ? probe.to : probe.from;
+  if (subject.kind === "address" || verdict.kind === "loopback") return [];
+  const policies = [subject.pod, ...(subject.rivals ?? [])].flatMap((pod) =>
+    policiesOn(cluster, pod, direction),
+  );
+  return [...new Set(policies)].map((policy) => ({ policy: keyOf(policy), unreadable: policy.unreadable }));
+}

@@ -1,0 +1,120 @@
+// The way through a Service: from its address and port to each backend, where both ends are judged.
+
+import type { Cluster, Pod, Protocol } from "../../model/cluster.ts";
+import { type Backend, type Frontend, frontendKey, frontendsOf } from "../../model/frontends.ts";
+import { type Party, permits, type SideVerdict, sideVerdict } from "../oracle.ts";
+import { partyAt, reaches, serviceVerdict } from "../service-oracle.ts";
+import type { PortRange } from "./ports.ts";
+import type { Found } from "./traced-ends.ts";
+import { type Path, partyIn, sideOf, type Via, type Worlds } from "./traced-paths.ts";
+
+/** What is known of the node that rewrites. */
+export interface NodeFacts {
+  /** Its names, as far as pods say them. */
+  readonly nodes: ReadonlySet<string>;
+  /** Whether the pod is an endpoint of it. */
+  readonly isEndpoint: (pod: Pod) => boolean;
+}
+
+/** The frontends at an address whose ports are among those asked about, in rising order. */
+export function frontendsAt(
+  cluster: Cluster,
+  { address }: Party,
+  traffic: { readonly protocol: Protocol; readonly ranges: readonly PortRange[]; readonly node: NodeFacts },
+): readonly Frontend[] {
+  return frontendsOf(cluster, traffic.node.nodes)
+    .filter(
+      (each) =>
+        each.address.text === address.text &&
+        each.protocol === traffic.protocol &&
+        traffic.ranges.some(({ first, last }) => first <= each.port && each.port <= last),
+    )
+    .sort((a, b) => a.port - b.port);
+}
+
+/** What a range has besides single ports. */
+export function rangesWithout(ranges: readonly PortRange[], taken: readonly number[]): PortRange[] {
+  return ranges.flatMap((range) => {
+    const cuts = taken.filter((port) => range.first <= port && port <= range.last).sort((a, b) => a - b);
+    const starts = [range.first, ...cuts.map((port) => port + 1)];
+    const ends = [...cuts.map((port) => port - 1), range.last];
+    return starts.flatMap((first, index) => {
+      const last = ends[index] ?? range.last;
+      return first <= last ? [{ first, last }] : [];
+    });
+  });
+}
+
+/** The numbers of a Service's port of this name. */
+export function servicePortsOf(
+  cluster: Cluster,
+  service: string,
+  name: string,
+  protocol: Protocol,
+): Found<PortRange[]> {
+  const ports = cluster.services.get(service)?.ports ?? [];
+  const named = ports.filter((port) => port.name === name && port.protocol === protocol);
+  if (named.length === 0)
+    return { ok: false, reason: `Service ${service} has no ${protocol} port called ${name}`, missing: true };
+  return { ok: true, value: named.map(({ port }) => ({ first: port, last: port })) };
+}
+
+/** One path for each backend; one to the frontend itself where there is none. */
+export function pathsThrough(
+  { cluster, before }: Worlds,
+  { from, frontend }: { readonly from: Party; readonly frontend: Frontend },
+  { nodes, isEndpoint }: NodeFacts,
+): readonly Path[] {
+  const { leaves, backends } = serviceVerdict(cluster, { from, frontend }, isEndpoint);
+  if (backends.length === 0) return [pathToNobody(cluster, from, { frontend, leaves })];
+  return backends.map(({ backend, verdict }): Path => {
+    const to = partyAt(cluster, backend.address);
+    const probe = { from, to, protocol: frontend.protocol, port: backend.port };
+    const ingress = sideVerdict(cluster, probe, "ingress");
+    return {
+      probe,
+      ports: { first: backend.port, last: backend.port },
+      allowed: leaves && permits(verdict) && permits(ingress),
+      before: before && reachedBefore(before, { from, frontend, backend }, { nodes, isEndpoint }),
+      sides: {
+        egress: sideOf(cluster, probe, "egress", verdict),
+        ingress: sideOf(cluster, probe, "ingress", ingress),
+      },
+      via: { frontend, leaves },
+    };
+  });
+}
+
+function pathToNobody(cluster: Cluster, from: Party, via: Via): Path {
+  const { address, protocol, port } = via.frontend;
+  const probe = { from, to: { kind: "address", address } as const, protocol, port };
+  const verdict = sideVerdict(cluster, probe, "egress");
+  const nobody: SideVerdict = { kind: "not-applicable" };
+  return {
+    probe,
+    ports: { first: port, last: port },
+    allowed: false,
+    before: undefined,
+    sides: {
+      egress: sideOf(cluster, probe, "egress", verdict),
+      ingress: sideOf(cluster, probe, "ingress", nobody),
+    },
+    via,
+  };
+}
+
+/** Undefined where the client was not there. */
+function reachedBefore(
+  before: Cluster,
+  {
+    from,
+    frontend,
+    backend,
+  }: { readonly from: Party; readonly frontend: Frontend; readonly backend: Backend },
+  { nodes, isEndpoint }: NodeFacts,
+): boolean | undefined {
+  const client = partyIn(before, from);
+  const earlier = frontendsOf(before, nodes).find((each) => frontendKey(each) === frontendKey(frontend));
+  if (client === undefined || earlier === undefined) return undefined;
+  return reaches(before, { from: client, frontend: earlier }, backend, isEndpoint);
+}

@@ -1,0 +1,82 @@
+// A verdict as a sentence that a person can read.
+
+import { assertNever } from "../base/assert.ts";
+import type { Direction } from "../base/direction.ts";
+import { keyOf } from "../model/cluster.ts";
+import {
+  type Allowance,
+  type Isolation,
+  type Party,
+  type Probe,
+  permits,
+  type SideVerdict,
+  type Verdict,
+} from "./oracle.ts";
+
+/** The source's end first, as the packet meets them. */
+const IN_ORDER: readonly Direction[] = ["egress", "ingress"];
+
+/**
+ * One line: "denied: " and every end that denies, or "allowed: " and what both ends say, as in
+ * "denied: ingress of alpha/nginx-1 is isolated by alpha/alpha-deny, nothing allows TCP/80 from beta/client".
+ */
+export const verdictText = (verdict: Verdict): string =>
+  `${verdict.allowed ? "allowed" : "denied"}: ${reasonsText(verdict)}`;
+
+/** The same without the word "allowed" or "denied". */
+export function reasonsText(verdict: Verdict): string {
+  const told = IN_ORDER.filter((direction) => verdict.allowed || !permits(verdict[direction]));
+  const reasons = new Set(
+    told.map((direction) => sideVerdictText(verdict[direction], direction, verdict.probe)),
+  );
+  return [...reasons].join("; ");
+}
+
+/** The reason of one end, without the word "allowed" or "denied". */
+export function sideVerdictText(verdict: SideVerdict, direction: Direction, probe: Probe): string {
+  const subject = direction === "ingress" ? probe.to : probe.from;
+  const traffic = `${trafficText(probe)} ${direction === "ingress" ? "from" : "to"} ${partyText(
+    direction === "ingress" ? probe.from : probe.to,
+  )}`;
+  const end = `${direction} of ${partyText(subject)}`;
+  switch (verdict.kind) {
+    case "not-applicable":
+      return `${end} is not subject to policies${whyNotText(subject)}`;
+    case "loopback":
+      return `${partyText(subject)} cannot be kept from itself`;
+    case "not-isolated":
+      return `${end} is not isolated`;
+    case "allowed":
+      return `${end}: ${traffic} is allowed by ${verdict.by.map((each) => allowanceText(each, direction)).join(", ")}`;
+    case "audit":
+      return `${end} is isolated${isolationsText(verdict)} (audit), nothing allows ${traffic}, which passes`;
+    case "denied":
+      return `${end} is isolated${isolationsText(verdict)}, nothing allows ${traffic}`;
+    default:
+      return assertNever(verdict, "kind of verdict");
+  }
+}
+
+/** The way through the manifest, as in "alpha/web ingress[0].from[1].ports[0]". */
+function allowanceText({ policy, rule, peer, port }: Allowance, direction: Direction): string {
+  const peerText = peer === undefined ? "" : `.${direction === "ingress" ? "from" : "to"}[${peer}]`;
+  return `${policy} ${direction}[${rule}]${peerText}${port === undefined ? "" : `.ports[${port}]`}`;
+}
+
+/** By no policy where the pod has lost its object, and with it whatever could allow something. */
+const isolationsText = ({ isolatedBy }: { readonly isolatedBy: readonly Isolation[] }): string =>
+  isolatedBy.length === 0 ? "" : ` by ${isolatedBy.map(isolationText).join(", ")}`;
+
+const isolationText = ({ policy, unreadable }: Isolation): string =>
+  unreadable === undefined ? policy : `${policy} (which cannot be read: ${unreadable})`;
+
+const trafficText = ({ protocol, port }: Probe): string =>
+  protocol === "ICMP" ? "ICMP" : `${protocol}/${port}`;
+
+const partyText = (party: Party): string =>
+  party.kind === "pod" ? [party.pod, ...(party.rivals ?? [])].map(keyOf).join(" or ") : party.address.text;
+
+function whyNotText(party: Party): string {
+  if (party.kind === "address") return "";
+  return party.pod.hostNetwork ? " (a host-network pod)" : " (a finished pod)";
+}

@@ -1,0 +1,236 @@
+// The API server as a source: every kind followed on its own, put together into one cluster.
+
+import type { Log } from "../../base/log.ts";
+import type { Cluster, ClusterNode, Namespace, Pod } from "../../model/cluster.ts";
+import { EMPTY_CLUSTER } from "../../model/cluster.ts";
+import type { Policy } from "../../model/network-policy.ts";
+import { type Problem, problemText } from "../../model/problem.ts";
+import type { EndpointSlice, Service } from "../../model/service.ts";
+import type { SourceHealth } from "../../model/source-health.ts";
+import type { ClusterSnapshot } from "../cluster-snapshot.ts";
+import { openTrust } from "./annotation-trust.ts";
+import { type CredentialOptions, openCredentials } from "./credentials.ts";
+import { openClient } from "./http-client.ts";
+import { KINDS, type Kind } from "./kinds.ts";
+import { openStore, type Store } from "./object-store.ts";
+import { type Observer, openObserver } from "./observed.ts";
+import { runReflector, type Shared } from "./reflector.ts";
+import { TIMING, type Timing } from "./request-timing.ts";
+
+export interface ApiServerOptions {
+  readonly credentials: CredentialOptions;
+  /** Name of this node, as pods have it in spec.nodeName. */
+  readonly node: string;
+  readonly timing?: Partial<Timing>;
+}
+
+export interface ApiServerEnv {
+  readonly log: Log;
+  readonly now: () => Date;
+  readonly version: string;
+}
+
+export interface ApiServer {
+  readonly text: string;
+  health(): SourceHealth;
+  /** As of Source in source.ts. */
+  watch(onReading: (reading: ClusterSnapshot) => void, signal: AbortSignal): Promise<void>;
+  read(signal: AbortSignal): Promise<ClusterSnapshot>;
+}
+
+interface Followed {
+  readonly store: Store;
+  readonly observer: Observer;
+}
+
+const NOT_KNOWN_YET = "the kernel goes on with what it was last given";
+const LAST_STAYS = "what was last known stays in force";
+const NODE_UNKNOWN = `its pods cannot be told from those of other nodes; ${NOT_KNOWN_YET}`;
+
+/** Errors: OperationError where the credentials name nobody to ask. */
+export function openApiServer(options: ApiServerOptions, env: ApiServerEnv): ApiServer {
+  const timing = { ...TIMING, ...options.timing };
+  const credentials = openCredentials(options.credentials);
+  /** Of the watch that was begun last. */
+  let kinds = openKinds(env.now, () => undefined);
+  const watch = async (onReading: (reading: ClusterSnapshot) => void, signal: AbortSignal): Promise<void> => {
+    const client = openClient(credentials, timing, `weir/${env.version}`);
+    const shared: Shared = { client, timing, node: options.node, log: env.log, streaming: true };
+    const telling = {
+      ...options,
+      timing,
+      server: credentials.text,
+      trust: openTrust(),
+      known: openKnown(options.node),
+    };
+    const mine = openKinds(env.now, () => teller.ring());
+    const teller = openTeller(() => readingOf(mine, telling), onReading);
+    kinds = mine;
+    // Trouble becomes a problem by lasting, of which nothing tells.
+    const look = setInterval(teller.ring, timing.troubleMs / 2);
+    try {
+      await Promise.all([...mine].map(([kind, followed]) => runReflector(kind, shared, followed, signal)));
+    } finally {
+      clearInterval(look);
+      teller.close();
+      client.close();
+    }
+  };
+  return {
+    text: credentials.text,
+    health: () => ({
+      server: credentials.text,
+      synced: isSynced(kinds),
+      kinds: [...kinds.values()].map(({ store, observer }) => observer.health(store.size())),
+    }),
+    watch,
+    read: (signal) => readOnce(watch, { signal, onceMs: timing.onceMs }),
+  };
+}
+
+type Kinds = ReadonlyMap<Kind, Followed>;
+
+const openKinds = (now: () => Date, onChange: () => void): Kinds =>
+  new Map(
+    KINDS.map((kind) => [
+      kind,
+      {
+        store: openStore(kind === "NetworkPolicy", onChange),
+        observer: openObserver(kind, now, onChange),
+      },
+    ]),
+  );
+
+/** The first reading that says everything, or the last one within the time. */
+async function readOnce(
+  watch: ApiServer["watch"],
+  { signal, onceMs }: { readonly signal: AbortSignal; readonly onceMs: number },
+): Promise<ClusterSnapshot> {
+  const done = new AbortController();
+  const timer = setTimeout(() => done.abort(), onceMs);
+  const stop = () => done.abort();
+  signal.addEventListener("abort", stop, { once: true });
+  let last: ClusterSnapshot = { cluster: EMPTY_CLUSTER, problems: [], readable: false };
+  try {
+    await watch((reading) => {
+      last = reading;
+      if (reading.readable) stop();
+    }, done.signal);
+  } finally {
+    clearTimeout(timer);
+    signal.removeEventListener("abort", stop);
+  }
+  return last;
+}
+
+/** Tells of what has changed once for all changes that came together, and of nothing that looks the same. */
+function openTeller(make: () => ClusterSnapshot, onReading: (reading: ClusterSnapshot) => void) {
+  let ringing: NodeJS.Immediate | undefined;
+  let told: ClusterSnapshot | undefined;
+  const tell = (): void => {
+    ringing = undefined;
+    const reading = make();
+    if (told !== undefined && isSame(told, reading)) return;
+    if (told === undefined && !reading.readable && reading.problems.length === 0) return;
+    told = reading;
+    onReading(reading);
+  };
+  return {
+    ring() {
+      ringing ??= setImmediate(tell);
+    },
+    close: () => clearImmediate(ringing),
+  };
+}
+
+const isSame = (a: ClusterSnapshot, b: ClusterSnapshot): boolean =>
+  a.readable === b.readable &&
+  a.cluster.namespaces === b.cluster.namespaces &&
+  a.cluster.pods === b.cluster.pods &&
+  a.cluster.policies === b.cluster.policies &&
+  a.cluster.services === b.cluster.services &&
+  a.cluster.slices === b.cluster.slices &&
+  a.cluster.nodes === b.cluster.nodes &&
+  a.problems.length === b.problems.length &&
+  a.problems.every((problem, index) => problemText(problem) === problemText(b.problems[index] as Problem));
+
+const isSynced = (kinds: Kinds): boolean => kinds.values().every(({ observer }) => observer.isListed());
+
+interface Telling {
+  readonly node: string;
+  readonly server: string;
+  readonly timing: Timing;
+  readonly trust: ReturnType<typeof openTrust>;
+  readonly known: ReturnType<typeof openKnown>;
+}
+
+/**
+ * Whether the API server has ever known the node. Under a wrong name every pod would be another node's, and all that an earlier
+ * agent enforces would be taken away; a node whose object goes while its pods stay is still the one that they name.
+ */
+function openKnown(node: string) {
+  let ever = false;
+  return (stores: ReadonlyMap<Kind, Store>) => {
+    const now = stores.get("Node")?.values().has(node) ?? false;
+    ever ||= now;
+    return { now, ever };
+  };
+}
+
+function readingOf(kinds: Kinds, telling: Telling): ClusterSnapshot {
+  const isListed = isSynced(kinds);
+  const troubles = troublesOf(kinds, telling, isListed);
+  if (!isListed) return { cluster: EMPTY_CLUSTER, problems: troubles, readable: false };
+  const stores = new Map([...kinds].map(([kind, { store }]) => [kind, store]));
+  const known = telling.known(stores);
+  if (!known.now) troubles.push(nodeProblem(telling.node, known.ever));
+  if (!known.ever) return { cluster: EMPTY_CLUSTER, problems: troubles, readable: false };
+  const values = <T>(kind: Kind) => (stores.get(kind)?.values() ?? new Map()) as ReadonlyMap<string, T>;
+  const namespaces = values<Namespace>("Namespace");
+  const trusted = telling.trust(values<Pod>("Pod"), namespaces);
+  const cluster: Cluster = {
+    namespaces,
+    pods: trusted.pods,
+    policies: values<Policy>("NetworkPolicy"),
+    services: values<Service>("Service"),
+    slices: values<EndpointSlice>("EndpointSlice"),
+    nodes: values<ClusterNode>("Node"),
+  };
+  const ofObjects = listed([...stores.values()].flatMap((store) => store.problems()));
+  const problems = [...troubles, ...ofObjects, ...trusted.problems];
+  return { cluster, problems, readable: true };
+}
+
+/** Problems of objects that are listed; a last one says how many more there are. */
+const PROBLEMS_MAX = 1_000;
+
+function listed(problems: readonly Problem[]): readonly Problem[] {
+  const more = problems.length - PROBLEMS_MAX;
+  if (more <= 0) return problems;
+  const reason = `there are ${more} more problems that are not listed`;
+  return [...problems.slice(0, PROBLEMS_MAX), { severity: "error", reason }];
+}
+
+/** One problem for all kinds that have the same one: a server that is down is one thing to tell, not six. */
+function troublesOf(kinds: Kinds, { server, timing }: Telling, readable: boolean): Problem[] {
+  const byReason = Map.groupBy(
+    [...kinds].flatMap(([kind, { observer }]) => {
+      const reason = observer.trouble(timing.troubleMs);
+      return reason === undefined ? [] : [{ kind, reason }];
+    }),
+    ({ reason }) => reason,
+  );
+  return [...byReason].map(([reason, of]) => ({
+    severity: "error",
+    object: `API server ${server}`,
+    reason: `${of.map(({ kind }) => kind).join(", ")} cannot be followed: ${reason}`,
+    effect: readable ? LAST_STAYS : NOT_KNOWN_YET,
+  }));
+}
+
+const nodeProblem = (node: string, wasKnown: boolean): Problem => ({
+  severity: "error",
+  object: `Node ${node}`,
+  reason: "is not known to the API server; expected --node-name to be as `kubectl get nodes` shows it",
+  effect: wasKnown ? LAST_STAYS : NODE_UNKNOWN,
+});

@@ -1,0 +1,206 @@
+// What is known of one kind: changed event by event, or replaced as a whole by what a list says.
+
+import { isDeepStrictEqual } from "node:util";
+import type { Problem } from "../../model/problem.ts";
+import type { Item, Value } from "./resource-kinds.ts";
+
+/** How far a list differed from what was known. */
+export interface Differences {
+  readonly added: number;
+  readonly changed: number;
+  readonly gone: number;
+  /** The same name with another uid: the object was deleted and made anew. Counted among `changed` too, where it differs. */
+  readonly recreated: number;
+  /**
+   * Of those, how many the events before the list should have brought: the watch had passed the object's version, or for objects
+   * that are gone, the list's own. The others changed while the list was on its way.
+   */
+  readonly missed: number;
+}
+
+export interface Store {
+  /** Objects by key. The map is never changed: the next change is in another one. */
+  values(): ReadonlyMap<string, Value>;
+  problems(): readonly Problem[];
+  size(): number;
+  /** Whoever writes next. From then on no writer before has any effect. */
+  writer(): Writer;
+}
+
+export interface Writer {
+  put(item: Item): void;
+  remove(key: string): void;
+  /** What a list says, page by page; nothing of it counts before it is committed. `passed`: whether the events before it came as far as a version. */
+  list(passed: (version: string) => boolean): Listing;
+}
+
+export interface Listing {
+  put(item: Item): void;
+  remove(key: string): void;
+  /** `version`: the list's own. */
+  commit(version: string): Differences;
+}
+
+/** What is remembered besides the value, of the few objects that need it. */
+interface Record {
+  readonly uid: string;
+  readonly complete: boolean;
+  readonly problems: readonly Problem[];
+}
+
+interface Content {
+  readonly values: Map<string, Value>;
+  readonly records: Map<string, Record>;
+}
+
+const nothing = (): Content => ({ values: new Map(), records: new Map() });
+
+/**
+ * `keepsLastGood`: a newer version of which nothing can be read leaves the one before in force, as long as it is the same
+ * object (uid). `onChange` is called after every change of a value or problem.
+ */
+export function openStore(keepsLastGood: boolean, onChange: () => void): Store {
+  let content = nothing();
+  /** The map of values is in the hands of someone else, for whom it must stay as it is. */
+  let given = false;
+  let generation = 0;
+  const changed = (): void => {
+    onChange();
+  };
+  /** The content, to be changed. There is no second map of values as long as nothing changes. */
+  const own = (): Content => {
+    if (given) content = { ...content, values: new Map(content.values) };
+    given = false;
+    return content;
+  };
+  return {
+    values() {
+      given = true;
+      return content.values;
+    },
+    problems: () => [...content.records.values()].flatMap(({ problems }) => problems),
+    size: () => content.values.size,
+    writer() {
+      generation += 1;
+      const mine = generation;
+      const holds = (): boolean => mine === generation;
+      return {
+        put(item) {
+          if (!holds() || isAsKnown(item, content, keepsLastGood)) return;
+          const mine = own();
+          place(item, mine, mine, keepsLastGood);
+          changed();
+        },
+        remove(key) {
+          if (!holds() || !(content.values.has(key) || content.records.has(key))) return;
+          const mine = own();
+          mine.records.delete(key);
+          mine.values.delete(key);
+          changed();
+        },
+        list(passed) {
+          const next = nothing();
+          /** Keys of objects that the watch had passed at the version that they are listed with. */
+          const known = new Set<string>();
+          return {
+            put(item) {
+              place(item, content, next, keepsLastGood);
+              // Only of what differs: a large cluster's keys need not be kept twice.
+              if (next.values.get(item.key) !== content.values.get(item.key) && passed(item.version))
+                known.add(item.key);
+            },
+            remove(key) {
+              next.values.delete(key);
+              next.records.delete(key);
+            },
+            commit(version) {
+              const differences = differencesOf(content, next, { known, all: passed(version) });
+              if (!holds()) return differences;
+              const same = sameProblems(content, next) && isNone(differences);
+              // Who has the map of before keeps it where the new one says the same.
+              content = same ? { ...next, values: content.values } : next;
+              if (same) return differences;
+              given = false;
+              changed();
+              return differences;
+            },
+          };
+        },
+      };
+    },
+  };
+}
+
+const isNone = ({ added, changed, gone }: Differences): boolean => added + changed + gone === 0;
+
+/** What the events before a list should have brought: objects by key, or all that there is. */
+interface Passed {
+  readonly known: ReadonlySet<string>;
+  readonly all: boolean;
+}
+
+/** What an item comes to, after what is known of it. */
+function outcomeOf({ key, uid, complete, value, problems }: Item, before: Content, keepsLastGood: boolean) {
+  const known = before.values.get(key);
+  const record = before.records.get(key);
+  // Where only single rules cannot be read the new version counts without them: nodes that have seen other versions agree.
+  const isLost = !complete && (value === undefined || "unreadable" in value);
+  const keeps =
+    keepsLastGood && isLost && known !== undefined && record?.complete === true && record.uid === uid;
+  const next = keeps ? known : value;
+  const told = keeps ? withEffect(problems) : problems;
+  // An equal value stays the very same object: who compares by identity sees that nothing has changed.
+  const same =
+    known === next || (known !== undefined && next !== undefined && isDeepStrictEqual(known, next));
+  const needsRecord = keepsLastGood || told.length > 0;
+  return {
+    value: same ? known : next,
+    record: needsRecord ? { uid, complete: keeps || complete, problems: told } : undefined,
+    isAsKnown: same && equal(record?.problems ?? [], told) && (!keepsLastGood || record?.uid === uid),
+  };
+}
+
+/** Whether an item says nothing that is not known. */
+const isAsKnown = (item: Item, content: Content, keepsLastGood: boolean): boolean =>
+  outcomeOf(item, content, keepsLastGood).isAsKnown;
+
+/** Puts an item into `next`, after what `before` knows of it. */
+function place(item: Item, before: Content, next: Content, keepsLastGood: boolean): void {
+  const { value, record } = outcomeOf(item, before, keepsLastGood);
+  if (value === undefined) next.values.delete(item.key);
+  else next.values.set(item.key, value);
+  if (record === undefined) next.records.delete(item.key);
+  else next.records.set(item.key, record);
+}
+
+const LAST_GOOD = "its last good version stays in force";
+const withEffect = (problems: readonly Problem[]): readonly Problem[] =>
+  problems.map((problem) => (problem.severity === "error" ? { ...problem, effect: LAST_GOOD } : problem));
+
+const equal = (a: readonly Problem[], b: readonly Problem[]): boolean =>
+  a.length === b.length && (a.length === 0 || isDeepStrictEqual(a, b));
+
+function sameProblems(a: Content, b: Content): boolean {
+  const of = ({ records }: Content) => [...records.values()].flatMap(({ problems }) => problems);
+  return equal(of(a), of(b));
+}
+
+function differencesOf(before: Content, next: Content, passed: Passed): Differences {
+  let added = 0;
+  let changed = 0;
+  let recreated = 0;
+  let missed = 0;
+  for (const [key, value] of next.values) {
+    const known = before.values.get(key);
+    if (known === undefined) added += 1;
+    else if (known !== value) changed += 1;
+    if (known !== value && (passed.all || passed.known.has(key))) missed += 1;
+    const [was, is] = [uidOf(known, before, key), uidOf(value, next, key)];
+    if (was !== undefined && is !== undefined && was !== is) recreated += 1;
+  }
+  const gone = before.values.keys().reduce((sum, key) => (next.values.has(key) ? sum : sum + 1), 0);
+  return { added, changed, gone, recreated, missed: missed + (passed.all ? gone : 0) };
+}
+
+const uidOf = (value: Value | undefined, { records }: Content, key: string): string | undefined =>
+  records.get(key)?.uid ?? (value !== undefined && "uid" in value ? value.uid : undefined);

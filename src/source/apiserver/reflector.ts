@@ -1,0 +1,277 @@
+// One kind followed for as long as the agent runs: list, watch, and whatever it takes to get back to that.
+
+import { setTimeout as sleep } from "node:timers/promises";
+import type { Log } from "../../base/log.ts";
+import type { WatchEvent } from "./events.ts";
+import type { Client } from "./http-client.ts";
+import { type Interner, openInterner } from "./interning.ts";
+import { type Kind, SERVED, type Served } from "./kinds.ts";
+import { type ListOptions, listAll, versionNow } from "./list-request.ts";
+import type { Listing, Store, Writer } from "./object-store.ts";
+import type { Observer } from "./observed.ts";
+import { type Cause, Failure, failureOf, listsAnew } from "./request-failure.ts";
+import { type Timing, within } from "./request-timing.ts";
+import { identityOf, type Reader, readItem } from "./resource-kinds.ts";
+import { isOlder, watchFrom } from "./watch-request.ts";
+
+/** What the kinds have in common. */
+export interface Shared {
+  readonly client: Client;
+  readonly timing: Timing;
+  /** Name of this node. */
+  readonly node: string;
+  readonly log: Log;
+  /** Whether lists may be streamed: until a server turns out not to. */
+  streaming: boolean;
+}
+
+/** Where one kind stands. */
+interface Run {
+  readonly kind: Kind;
+  readonly shared: Shared;
+  readonly store: Store;
+  readonly observer: Observer;
+  readonly signal: AbortSignal;
+  served: Served;
+  writer: Writer;
+  interner: Interner;
+  /** From where to watch on; undefined where all has to be listed. */
+  version: string | undefined;
+  /** The newest version that was ever seen. */
+  newest: string | undefined;
+  /** Why the next list or watch is begun. */
+  cause: Cause;
+  /** The connection was lost: the server may have been set back to an older state meanwhile. */
+  doubtful: boolean;
+  /** The pages of the last list expired before they were all there. */
+  whole: boolean;
+  /** Failures one after the other. */
+  attempts: number;
+  /** When to list anew, in the milliseconds of performance.now(). */
+  relistAt: number;
+}
+
+/** So often in a row the server says that it cannot watch from a version, and it is no longer relied on. */
+const WATCH_FAILURES_MAX = 5;
+/** A watch that ends in good order sooner than this is no reason to ask at once again. */
+const SOON_MS = 1_000;
+/** Statuses by which a server refuses a streaming list: 400 and 422 where it knows the parameters and not the feature. */
+const NOT_STREAMED: ReadonlySet<number | undefined> = new Set([400, 422]);
+
+/** Follows until the signal aborts. Never rejects: whatever goes wrong is observed, and tried again for ever. */
+export async function runReflector(
+  kind: Kind,
+  shared: Shared,
+  { store, observer }: { readonly store: Store; readonly observer: Observer },
+  signal: AbortSignal,
+): Promise<void> {
+  const run: Run = {
+    ...{ kind, shared, store, observer, signal, served: SERVED[kind][0] },
+    ...{ writer: store.writer(), interner: openInterner(), version: undefined, newest: undefined },
+    ...{ cause: "first", doubtful: false, whole: false, attempts: 0, relistAt: 0 },
+  };
+  while (!signal.aborted) {
+    const begun = performance.now();
+    try {
+      if (run.version === undefined) await listAnew(run);
+      else await watchOn(run, run.version);
+    } catch (error) {
+      if (signal.aborted) return;
+      if (performance.now() - begun > shared.timing.retryMs[1]) run.attempts = 0;
+      await recover(run, failureOf(error, run.served.path));
+    }
+  }
+}
+
+/** Whether the events so far came as far as a version. */
+function passedBy({ newest }: Run): (version: string) => boolean {
+  return (version) => newest !== undefined && !isOlder(newest, version);
+}
+
+async function listAnew(run: Run): Promise<void> {
+  const { observer, cause, shared } = run;
+  observer.listing(cause);
+  // What an earlier attempt may still hold on to has no effect any more.
+  run.writer = run.store.writer();
+  run.interner = openInterner();
+  if (shared.streaming) {
+    await streamAll(run);
+    return;
+  }
+  const listing = run.writer.list(passedBy(run));
+  const reader = readerOf(run);
+  const version = await listAll(listOptions(run), run.whole, (raw) => listing.put(readItem(raw, reader)));
+  settle(run, listing, version);
+  await watchOn(run, version);
+}
+
+/** A list that turns into a watch: everything as events, then a bookmark, then what changes. */
+async function streamAll(run: Run): Promise<void> {
+  const { shared, signal } = run;
+  const listing = run.writer.list(passedBy(run));
+  const reader = readerOf(run);
+  const begun = performance.now();
+  const initialEndAt = begun + shared.timing.initialMs;
+  let [initial, opened] = [true, false];
+  const onEvent = (event: WatchEvent): void => {
+    if (!initial) take(run, event, reader);
+    else if (event.type === "BOOKMARK") {
+      if (!event.initialEnd) return;
+      initial = false;
+      settle(run, listing, event.version);
+    } else if (event.type === "DELETED") listing.remove(identityOf(event.object, reader).key);
+    else listing.put(readItem(event.object, reader));
+  };
+  try {
+    const end = await watchFrom("everything", {
+      ...listOptions(run),
+      onEvent,
+      onOpen: () => {
+        opened = true;
+      },
+      endAt: () => (initial ? initialEndAt : run.relistAt),
+    });
+    if (!initial) await ended(run, end, begun);
+    else if (end === "periodic" && opened && !signal.aborted) stopStreaming(run, "no bookmark ends the list");
+    else
+      throw new Failure("the watch ended before the list was complete", run.served.path, { why: "broken" });
+  } catch (error) {
+    if (!(error instanceof Failure) || !initial || !NOT_STREAMED.has(error.status)) throw error;
+    stopStreaming(run, `the server does not stream them (HTTP ${error.status})`);
+  }
+}
+
+function stopStreaming({ shared }: Run, reason: string): void {
+  if (shared.streaming) shared.log.info("lists are read by pages", { reason });
+  shared.streaming = false;
+}
+
+/** The list counts: from here on there is a whole state, and changes to it. */
+function settle(run: Run, listing: Listing, version: string): void {
+  const { kind, shared, observer, cause, newest } = run;
+  if (newest !== undefined && isOlder(version, newest)) {
+    shared.log.warn("the API server has gone back to an older state", { kind, from: newest, to: version });
+    if (cause !== "rewound") observer.rewound();
+  }
+  const { added, changed, gone, recreated, missed } = listing.commit(version);
+  run.version = version;
+  run.newest = version;
+  run.doubtful = false;
+  run.whole = false;
+  run.relistAt = performance.now() + within(shared.timing.relistMs);
+  observer.listed(missed);
+  const facts = { kind, cause, objects: run.store.size(), added, changed, gone, recreated, missed };
+  if (missed === 0) shared.log.debug("listed", facts);
+  else shared.log.warn("a list has changes that no event brought", facts);
+}
+
+async function watchOn(run: Run, version: string): Promise<void> {
+  const { observer, cause } = run;
+  const begun = performance.now();
+  if (run.doubtful) await checkNotRewound(run, version);
+  observer.watching(cause);
+  const reader = readerOf(run);
+  const end = await watchFrom(
+    { version },
+    {
+      ...listOptions(run),
+      onOpen: () => observer.following(),
+      onEvent: (event) => take(run, event, reader),
+      endAt: () => run.relistAt,
+    },
+  );
+  await ended(run, end, begun);
+}
+
+async function ended(run: Run, end: "ended" | "periodic", begun: number): Promise<void> {
+  run.cause = end;
+  if (end === "periodic") run.version = undefined;
+  if (end === "periodic" || performance.now() - begun > SOON_MS) {
+    run.attempts = 0;
+    return;
+  }
+  run.attempts += 1;
+  await pause(run, undefined);
+}
+
+/** A watch from a version that the server has yet to reach is answered, and silent: a restored backup has to be asked for. */
+async function checkNotRewound(run: Run, version: string): Promise<void> {
+  const now = await versionNow(listOptions(run));
+  if (isOlder(now, version))
+    throw new Failure(`the server is at version ${now}, after ${version}`, run.served.path, {
+      why: "rewound",
+    });
+  run.doubtful = false;
+}
+
+function take(run: Run, event: WatchEvent, reader: Reader): void {
+  if (event.type === "BOOKMARK") {
+    advance(run, event.version);
+    return;
+  }
+  if (event.type === "DELETED") {
+    const { key, version } = identityOf(event.object, reader);
+    advance(run, version);
+    run.writer.remove(key);
+    return;
+  }
+  const item = readItem(event.object, reader);
+  advance(run, item.version);
+  run.writer.put(item);
+}
+
+function advance(run: Run, version: string): void {
+  const { served } = run;
+  if (version === "")
+    throw new Failure("an event has no metadata.resourceVersion", served.path, { why: "unreadable" });
+  if (run.version !== undefined && isOlder(version, run.version))
+    throw new Failure(`version ${version} comes after ${run.version}`, served.path, { why: "rewound" });
+  run.version = version;
+  run.newest = version;
+}
+
+async function recover(run: Run, failure: Failure): Promise<void> {
+  const { observer, shared, kind } = run;
+  run.attempts += 1;
+  run.cause = failure.why;
+  run.doubtful = true;
+  if (failure.why === "expired" && run.version === undefined) run.whole = true;
+  // Not for a server that is away: when it comes back, every node would have it list everything at once.
+  const useless = failure.why === "failed" && run.attempts >= WATCH_FAILURES_MAX;
+  if (listsAnew(failure.why) || useless) run.version = undefined;
+  shared.log.debug("not followed", { kind, why: failure.why, reason: failure.reason, attempt: run.attempts });
+  if (failure.status === 404 && servedElsewhere(run)) return;
+  observer.failed(failure);
+  await pause(run, failure.retryAfterMs);
+}
+
+/** Goes on to the next path that may serve the kind; false after the last one. */
+function servedElsewhere(run: Run): boolean {
+  const all = SERVED[run.kind];
+  const index = all.indexOf(run.served) + 1;
+  run.served = all[index] ?? all[0];
+  run.version = undefined;
+  return index < all.length;
+}
+
+async function pause({ shared, attempts, signal }: Run, retryAfterMs: number | undefined): Promise<void> {
+  const { retryMs, retryAfterMsMax } = shared.timing;
+  const longest = Math.min(retryMs[0] * 2 ** (attempts - 1), retryMs[1]);
+  const wait = within([longest / 2, longest]) + Math.min(retryAfterMs ?? 0, retryAfterMsMax);
+  await sleep(wait, undefined, { signal }).catch(() => undefined);
+}
+
+const readerOf = ({ kind, served, shared, interner }: Run): Reader => ({
+  kind,
+  served,
+  node: shared.node,
+  interner,
+});
+
+const listOptions = ({ shared, served, signal, observer }: Run): ListOptions => ({
+  client: shared.client,
+  path: served.path,
+  timing: shared.timing,
+  signal,
+  onBytes: () => observer.heard(),
+});

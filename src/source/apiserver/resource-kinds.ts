@@ -1,0 +1,170 @@
+// One raw object of the API server, read by the parser of all sources and trimmed to what Weir goes by.
+
+import type { ClusterNode, Namespace, Pod } from "../../model/cluster.ts";
+import type { Policy } from "../../model/network-policy.ts";
+import type { Problem } from "../../model/problem.ts";
+import type { EndpointSlice, Service } from "../../model/service.ts";
+import { isMap, valueAt } from "../parse/fields.ts";
+import { parseDocument } from "../parse/parse-document.ts";
+import type { Interner } from "./interning.ts";
+import type { Kind, Served } from "./kinds.ts";
+import { Failure } from "./request-failure.ts";
+
+/** What is kept of an object, by its kind. */
+export interface Values {
+  readonly Namespace: Namespace;
+  readonly NetworkPolicy: Policy;
+  readonly Pod: Pod;
+  readonly Service: Service;
+  readonly EndpointSlice: EndpointSlice;
+  readonly Node: ClusterNode;
+}
+
+export type Value = Values[Kind];
+
+/** An object as it came, with its value where it has one. */
+export interface Item {
+  /** As the cluster's maps have it. */
+  readonly key: string;
+  readonly uid: string;
+  readonly version: string;
+  readonly value: Value | undefined;
+  /** The value is all that the object says. */
+  readonly complete: boolean;
+  readonly problems: readonly Problem[];
+}
+
+export interface Reader {
+  readonly kind: Kind;
+  readonly served: Served;
+  /** Name of this node. */
+  readonly node: string;
+  readonly interner: Interner;
+}
+
+/** Key, uid and resourceVersion. Errors: Failure where the object says no name, version or the wrong kind. */
+export function identityOf(raw: unknown, { kind, served }: Pick<Reader, "kind" | "served">) {
+  const metadata = valueAt(raw, ["metadata"]);
+  const field = (name: string): string => {
+    const value = valueAt(metadata, [name]);
+    return typeof value === "string" ? value : "";
+  };
+  const name = field("name");
+  const said = valueAt(raw, ["kind"]);
+  if (said !== undefined && said !== kind)
+    throw unreadable(`expected a ${kind}, not a ${String(said)}`, served);
+  if (name === "") throw unreadable(`a ${kind} has no metadata.name`, served);
+  const namespace = field("namespace");
+  const key = kind === "Namespace" || kind === "Node" ? name : `${namespace}/${name}`;
+  return { key, uid: field("uid"), version: field("resourceVersion") };
+}
+
+const unreadable = (reason: string, { path }: Served): Failure =>
+  new Failure(reason, path, { why: "unreadable" });
+
+const NO_PROBLEMS: readonly Problem[] = [];
+const nowhere = { where: () => ({}) };
+
+/** Errors: Failure as of identityOf(). What else is wrong with it is a problem of the item. */
+export function readItem(raw: unknown, reader: Reader): Item {
+  const identity = identityOf(raw, reader);
+  const fields = isMap(raw) ? raw : {};
+  const { objects, problems } = parseDocument(
+    { ...shaped(fields, reader), kind: reader.kind, apiVersion: apiVersionOf(reader.served) },
+    nowhere,
+  );
+  const [object] = objects;
+  const found = [...problems, ...(object?.problems ?? [])];
+  return {
+    ...identity,
+    value: object?.value && trimmed(object.value, runningAs(raw, identity), reader),
+    complete: object?.complete ?? false,
+    problems: found.length === 0 ? NO_PROBLEMS : found.map((problem) => named(problem, reader, identity.key)),
+  };
+}
+
+/** The uid that the runtime knows a pod by: that of a static pod is the kubelet's own, which its mirror at the server tells. */
+function runningAs(raw: unknown, { uid }: { readonly uid: string }): string {
+  const own = valueAt(raw, ["metadata", "annotations", "kubernetes.io/config.mirror"]);
+  return typeof own === "string" ? own : uid;
+}
+
+const named = (problem: Problem, { kind }: Reader, key: string): Problem =>
+  problem.object === undefined ? { ...problem, object: `${kind} ${key}` } : problem;
+
+const SLICES_BETA = "discovery.k8s.io/v1beta1";
+const apiVersionOf = ({ apiVersion }: Served): string =>
+  apiVersion === SLICES_BETA ? "discovery.k8s.io/v1" : apiVersion;
+
+/** What policies are read from. A field that a newer server has added elsewhere makes no policy unreadable. */
+const POLICY_METADATA = ["name", "namespace", "labels", "annotations"];
+
+function shaped(fields: Record<string, unknown>, { kind, served }: Reader): Record<string, unknown> {
+  if (kind !== "NetworkPolicy") return withNodes(fields, served);
+  const { metadata, spec } = fields;
+  if (!isMap(metadata)) return { metadata, spec };
+  const known = POLICY_METADATA.flatMap((key) =>
+    Object.hasOwn(metadata, key) ? [[key, metadata[key]]] : [],
+  );
+  // To the API, a podSelector that is left out is {}: every pod. In a file it is more likely a mistake.
+  const whole = isMap(spec) && spec["podSelector"] === undefined ? { ...spec, podSelector: {} } : spec;
+  return { metadata: Object.fromEntries(known) as unknown, spec: whole ?? { podSelector: {} } };
+}
+
+/** The beta of EndpointSlice names an endpoint's node among its topology. */
+function withNodes(fields: Record<string, unknown>, { apiVersion }: Served): Record<string, unknown> {
+  const endpoints = fields["endpoints"];
+  if (apiVersion !== SLICES_BETA || !Array.isArray(endpoints)) return fields;
+  return {
+    ...fields,
+    endpoints: endpoints.map((endpoint: unknown) => {
+      const node = valueAt(endpoint, ["topology", "kubernetes.io/hostname"]);
+      return isMap(endpoint) && endpoint["nodeName"] === undefined && typeof node === "string"
+        ? { ...endpoint, nodeName: node }
+        : endpoint;
+    }),
+  };
+}
+
+function trimmed(value: Value, uid: string, { kind, node, interner }: Reader): Value {
+  switch (kind) {
+    case "Pod":
+      return trimmedPod(value as Pod, uid, { node, interner });
+    case "Namespace": {
+      const { name, labels } = value as Namespace;
+      return { name, ...(uid === "" ? {} : { uid }), labels: interner.labels(labels) };
+    }
+    case "EndpointSlice": {
+      const slice = value as EndpointSlice;
+      const endpoints = slice.endpoints.map((endpoint) =>
+        endpoint.node === undefined ? endpoint : { ...endpoint, node: interner.text(endpoint.node) },
+      );
+      return { ...slice, namespace: interner.text(slice.namespace), endpoints };
+    }
+    default:
+      return value;
+  }
+}
+
+function trimmedPod(pod: Pod, uid: string, { node, interner }: Pick<Reader, "node" | "interner">): Pod {
+  const { name, hostNetwork, finished, deleting, attachment, sources, macs } = pod;
+  // A copy has room for what is in it; one that grew has room to grow.
+  const ips = pod.ips.slice();
+  const namespace = interner.text(pod.namespace);
+  const labels = interner.labels(pod.labels);
+  const ports = interner.ports(pod.ports);
+  const at = pod.node === undefined ? undefined : interner.text(pod.node);
+  const isPlain = (attachment ?? sources ?? macs ?? deleting) === undefined;
+  // Of those elsewhere there are thousands: written out in one piece, an object takes no more room than its fields.
+  if (at !== undefined && at !== node && isPlain)
+    return { namespace, name, labels, ips, hostNetwork, finished, ports, node: at };
+  return {
+    ...{ namespace, name, labels, ips, hostNetwork, finished, ports },
+    ...(at === undefined ? {} : { node: at }),
+    ...(at === node && uid !== "" ? { uid: pod.uid ?? uid } : {}),
+    ...(deleting && { deleting }),
+    ...(attachment && { attachment }),
+    ...(sources && { sources }),
+    ...(macs && { macs }),
+  };
+}

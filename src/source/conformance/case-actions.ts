@@ -1,0 +1,239 @@
+// The actions of a conformance case: each is read from an untrusted value and applied to the cluster, which stays a value.
+
+import type { Family } from "../../base/ip.ts";
+import { type Cluster, keyOf } from "../../model/cluster.ts";
+import type { Policy } from "../../model/network-policy.ts";
+import {
+  checkedStringOf,
+  child,
+  type Field,
+  type Fields,
+  fieldsOf,
+  Issues,
+  note,
+  stringOf,
+} from "../parse/fields.ts";
+import { parsePolicy } from "../parse/parse-network-policy.ts";
+import { namespaceName, objectName } from "../parse/syntax.ts";
+import { quote } from "../parse/text.ts";
+import { parseLabels, parseNamespaceEntry, parsePodEntry, podConflict, required } from "./case-cluster.ts";
+import { SERVICE_KINDS, type ServiceKind, serviceObject, withObject } from "./services.ts";
+
+/** What the actions so far have led to. */
+export interface Situation {
+  readonly cluster: Cluster;
+  /** The manifests of the policies in force, by `namespace/name`. */
+  readonly manifests: ReadonlyMap<string, unknown>;
+}
+
+/** The situation after the action, or why the action is not possible. */
+type Outcome = Situation | string;
+
+interface Action {
+  readonly field: Field;
+  readonly fields: Fields;
+  /** Those that the addresses of new pods may have. */
+  readonly families: readonly Family[];
+}
+
+const ACTIONS: Readonly<
+  Record<string, { fields: readonly string[]; apply: (before: Situation, action: Action) => Outcome }>
+> = {
+  createPolicy: { fields: ["object"], apply: (before, action) => putPolicy(before, action, "create") },
+  updatePolicy: { fields: ["object"], apply: (before, action) => putPolicy(before, action, "update") },
+  deletePolicy: { fields: ["kind", "namespace", "name"], apply: deletePolicy },
+  createNamespace: {
+    fields: ["name", "labels"],
+    apply: (before, action) => putNamespace(before, action, "create"),
+  },
+  setNamespaceLabels: {
+    fields: ["name", "labels"],
+    apply: (before, action) => putNamespace(before, action, "update"),
+  },
+  deleteNamespace: { fields: ["name"], apply: deleteNamespace },
+  createPod: { fields: ["pod"], apply: createPod },
+  setPodLabels: { fields: ["namespace", "name", "labels"], apply: setPodLabels },
+  deletePod: { fields: ["namespace", "name"], apply: deletePod },
+  createService: putAction("Service", "create"),
+  updateService: putAction("Service", "update"),
+  deleteService: deleteAction("Service"),
+  createEndpointSlice: putAction("EndpointSlice", "create"),
+  updateEndpointSlice: putAction("EndpointSlice", "update"),
+  deleteEndpointSlice: deleteAction("EndpointSlice"),
+};
+
+/** The situation after one action. One that cannot be read or is not possible leaves it as it was, with an issue. */
+export function applyAction(before: Situation, field: Field, families: readonly Family[]): Situation {
+  const typeField = required(field, fieldsOf(field), "type");
+  const type = typeField && stringOf(typeField);
+  if (typeField === undefined || type === undefined) return before;
+  const known = Object.hasOwn(ACTIONS, type) ? ACTIONS[type] : undefined;
+  if (known === undefined) {
+    note(typeField, `${quote(type)} is not an action; expected one of ${Object.keys(ACTIONS).join(", ")}`);
+    return before;
+  }
+  const fields = fieldsOf(field, ["type", ...known.fields]);
+  const outcome = known.apply(before, { field, fields: fields ?? new Map(), families });
+  // What follows from a field that cannot be read has been told with the field.
+  if (field.issues.hasErrorIn(field.path)) return before;
+  if (typeof outcome !== "string") return outcome;
+  note(field, outcome);
+  return before;
+}
+
+const UNREADABLE = "the action cannot be read";
+
+function putPolicy(before: Situation, { field, fields }: Action, verb: "create" | "update"): Outcome {
+  const object = required(field, fields, "object");
+  const policy = object && policyOf(object);
+  if (object === undefined || policy === undefined) return UNREADABLE;
+  const key = keyOf(policy);
+  if (before.cluster.policies.has(key) !== (verb === "update")) {
+    return `policy ${key} is ${verb === "update" ? "not there" : "there already"}`;
+  }
+  if (!before.cluster.namespaces.has(policy.namespace)) return `namespace ${policy.namespace} is not there`;
+  return {
+    cluster: { ...before.cluster, policies: having(before.cluster.policies, key, policy) },
+    manifests: having(before.manifests, key, object.value),
+  };
+}
+
+/** The policy where it is free of errors: a case is no place for manifests that the API server refuses. */
+function policyOf(object: Field): Policy | undefined {
+  const fields = fieldsOf(object);
+  const [apiVersion, kind] = [fields?.get("apiVersion")?.value, fields?.get("kind")?.value];
+  if (kind === "ClusterNetworkPolicy") {
+    note(child(object, "kind"), "ClusterNetworkPolicy is not supported; expected NetworkPolicy");
+    return undefined;
+  }
+  if (kind !== "NetworkPolicy") note(child(object, "kind"), "expected NetworkPolicy");
+  if (apiVersion !== "networking.k8s.io/v1")
+    note(child(object, "apiVersion"), "expected networking.k8s.io/v1");
+  // The parser reasons about all issues that it sees, so it gets a collection of its own.
+  const issues = new Issues();
+  const { policy } = parsePolicy({ ...object, issues });
+  for (const issue of issues) object.issues.add(issue);
+  return issues.errors === 0 ? policy : undefined;
+}
+
+function deletePolicy(before: Situation, { field, fields }: Action): Outcome {
+  const kind = required(field, fields, "kind");
+  if (kind !== undefined && kind.value !== "NetworkPolicy") note(kind, "expected NetworkPolicy");
+  const key = keyIn(field, fields);
+  if (key === undefined) return UNREADABLE;
+  if (!before.cluster.policies.has(key)) return `policy ${key} is not there`;
+  return {
+    cluster: { ...before.cluster, policies: without(before.cluster.policies, (each) => each === key) },
+    manifests: without(before.manifests, (each) => each === key),
+  };
+}
+
+function putNamespace(before: Situation, { field, fields }: Action, verb: "create" | "update"): Outcome {
+  const namespace = parseNamespaceEntry(field, fields);
+  if (namespace === undefined) return UNREADABLE;
+  const { namespaces } = before.cluster;
+  if (namespaces.has(namespace.name) !== (verb === "update")) {
+    return `namespace ${namespace.name} is ${verb === "update" ? "not there" : "there already"}`;
+  }
+  return {
+    ...before,
+    cluster: { ...before.cluster, namespaces: having(namespaces, namespace.name, namespace) },
+  };
+}
+
+/** As the API server does, everything in the namespace goes with it. */
+function deleteNamespace({ cluster, manifests }: Situation, { field, fields }: Action): Outcome {
+  const nameField = required(field, fields, "name");
+  const name = nameField && checkedStringOf(nameField, namespaceName);
+  if (name === undefined) return UNREADABLE;
+  if (!cluster.namespaces.has(name)) return `namespace ${name} is not there`;
+  const inside = (key: string): boolean => key.startsWith(`${name}/`);
+  return {
+    cluster: {
+      namespaces: without(cluster.namespaces, (each) => each === name),
+      pods: without(cluster.pods, inside),
+      policies: without(cluster.policies, inside),
+      services: without(cluster.services, inside),
+      slices: without(cluster.slices, inside),
+    },
+    manifests: without(manifests, inside),
+  };
+}
+
+function createPod(before: Situation, { field, fields, families }: Action): Outcome {
+  const podField = required(field, fields, "pod");
+  const pod = podField && parsePodEntry(podField, families);
+  if (pod === undefined) return UNREADABLE;
+  const { namespaces, pods } = before.cluster;
+  return (
+    podConflict(namespaces, pods, pod) ?? {
+      ...before,
+      cluster: { ...before.cluster, pods: having(pods, keyOf(pod), pod) },
+    }
+  );
+}
+
+function setPodLabels(before: Situation, { field, fields }: Action): Outcome {
+  const key = keyIn(field, fields);
+  const labels = parseLabels(required(field, fields, "labels"));
+  if (key === undefined) return UNREADABLE;
+  const pod = before.cluster.pods.get(key);
+  if (pod === undefined) return `pod ${key} is not there`;
+  return {
+    ...before,
+    cluster: { ...before.cluster, pods: having(before.cluster.pods, key, { ...pod, labels }) },
+  };
+}
+
+function deletePod(before: Situation, { field, fields }: Action): Outcome {
+  const key = keyIn(field, fields);
+  if (key === undefined) return UNREADABLE;
+  if (!before.cluster.pods.has(key)) return `pod ${key} is not there`;
+  return {
+    ...before,
+    cluster: { ...before.cluster, pods: without(before.cluster.pods, (each) => each === key) },
+  };
+}
+
+function putAction(kind: ServiceKind, verb: "create" | "update") {
+  return {
+    fields: ["object"],
+    apply: ({ cluster, ...rest }: Situation, { field, fields }: Action): Outcome => {
+      const objectField = required(field, fields, "object");
+      const object = objectField && serviceObject(objectField, kind);
+      if (object === undefined) return UNREADABLE;
+      const key = keyOf(object);
+      if (cluster[SERVICE_KINDS[kind].table].has(key) !== (verb === "update"))
+        return `${kind} ${key} is ${verb === "update" ? "not there" : "there already"}`;
+      if (!cluster.namespaces.has(object.namespace)) return `namespace ${object.namespace} is not there`;
+      return { ...rest, cluster: withObject(cluster, kind, key, object) };
+    },
+  };
+}
+
+function deleteAction(kind: ServiceKind) {
+  return {
+    fields: ["namespace", "name"],
+    apply: ({ cluster, ...rest }: Situation, { field, fields }: Action): Outcome => {
+      const key = keyIn(field, fields);
+      if (key === undefined) return UNREADABLE;
+      if (!cluster[SERVICE_KINDS[kind].table].has(key)) return `${kind} ${key} is not there`;
+      return { ...rest, cluster: withObject(cluster, kind, key, undefined) };
+    },
+  };
+}
+
+/** `namespace/name` from the fields of an action. */
+function keyIn(field: Field, fields: Fields): string | undefined {
+  const namespaceField = required(field, fields, "namespace");
+  const nameField = required(field, fields, "name");
+  const namespace = namespaceField && checkedStringOf(namespaceField, namespaceName);
+  const name = nameField && checkedStringOf(nameField, objectName);
+  return namespace === undefined || name === undefined ? undefined : keyOf({ namespace, name });
+}
+
+const having = <T>(map: ReadonlyMap<string, T>, key: string, value: T): ReadonlyMap<string, T> =>
+  new Map(map).set(key, value);
+
+const without = <T>(map: ReadonlyMap<string, T>, gone: (key: string) => boolean): ReadonlyMap<string, T> =>
+  new Map([...map].filter(([key]) => !gone(key)));

@@ -1,0 +1,203 @@
+// Which host-side interface is whose, and who has which address: what speaks for whom (interface-evidence.ts), whose each interface then
+// is (interface-owners.ts), and what follows for addresses (pod-holdings.ts).
+
+import { type Address, parseAddress } from "../base/ip.ts";
+import { type Cluster, isSelectable, keyOf, type Pod } from "../model/cluster.ts";
+import type { Problem } from "../model/problem.ts";
+import type { Surroundings } from "../model/surroundings.ts";
+import { isUnknown } from "../model/unclaimed-interface.ts";
+import type { Node } from "../node/netlink-watch.ts";
+import { addressesBehind } from "../node/node-tables.ts";
+import { type Candidate, type Lost, type ResolveOptions, type Scene, sceneOf } from "./interface-evidence.ts";
+import { type Owner, ownersOf } from "./interface-owners.ts";
+import { type LinkBinding, linkBindings } from "./link-bindings.ts";
+import { type Holding, type Holdings, holdingsOf, isFurther } from "./pod-holdings.ts";
+
+export type { Adopted, ClaimedInterface, Incumbent, Lost, ResolveOptions } from "./interface-evidence.ts";
+
+export interface PodInterface {
+  readonly pod: Pod;
+  /** Other pods that may have it, where it cannot be told which. */
+  readonly rivals?: readonly Pod[];
+  readonly ifindex: number;
+  readonly name: string;
+  /** What may be sent from it. */
+  readonly addresses: readonly Address[];
+  /** What its frames are held to. */
+  readonly link?: LinkBinding;
+  /** The MAC address that the pod is bound to, were it not somebody else's. */
+  readonly hardware?: string;
+  /** Why, and since when, nothing but the interface itself says that it is the pod's. */
+  readonly lost?: Lost;
+}
+
+export interface Resolved {
+  /** The cluster with the addresses that its pods have, and who is known to have them. */
+  readonly cluster: Cluster;
+  /** By interface index. A pod has several where several lead into its namespace. */
+  readonly found: readonly PodInterface[];
+  /** Keys of pods that should have an interface here and have none. */
+  readonly missing: readonly string[];
+  readonly problems: readonly Problem[];
+  /** Of the node's tables that this comes from. */
+  readonly surroundings?: Surroundings;
+}
+
+export function resolveInterfaces(cluster: Cluster, node: Node, options: ResolveOptions = {}): Resolved {
+  const problems: Problem[] = [];
+  const missing = new Set<string>();
+  const scene = sceneOf(cluster, node, options, (pod, reason) => {
+    missing.add(keyOf(pod));
+    problems.push(problemOf(pod, reason));
+  });
+  const owned = ownersOf(scene);
+  const holdings = holdingsOf(scene, owned);
+  const found = bound(
+    scene,
+    [...owned]
+      .sort(([a], [b]) => a - b)
+      .map(([ifindex, owners]) => interfaceOf(scene, holdings, { ifindex, owners })),
+    problems,
+  );
+  const having = new Set([...owned.values()].flat().map(({ pod }) => pod));
+  for (const candidate of scene.candidates.values()) {
+    const { pod, named, places } = candidate;
+    if (!isSelectable(pod) || having.has(pod) || missing.has(keyOf(pod))) continue;
+    const isHere = options.node !== undefined && pod.ips.length > 0;
+    if (named === undefined && places.length === 0 && !isHere) continue;
+    const taken = takenFrom(candidate, owned);
+    // The one that takes its place has the interface already.
+    if (taken !== undefined && pod.deleting === true) continue;
+    missing.add(keyOf(pod));
+    if (taken === undefined) continue;
+    const name = scene.tables.links.get(taken.ifindex)?.name;
+    problems.push(problemOf(pod, `interface ${name} is already that of pod ${namesOf(taken.owners)}`));
+  }
+  problems.push(...found.flatMap(interfaceProblems));
+  return {
+    cluster: { ...cluster, pods: holdings.pods, ownership: holdings.ownership },
+    found,
+    missing: [...missing].sort(),
+    problems,
+  };
+}
+
+/** With what their frames are held to. */
+function bound(scene: Scene, found: readonly PodInterface[], problems: Problem[]): readonly PodInterface[] {
+  const bindings = linkBindings(
+    scene,
+    found.map(({ ifindex, pod, rivals = [] }) => ({ ifindex, pods: [pod, ...rivals] })),
+  );
+  return found.map((each) => {
+    const binding = bindings.get(each.ifindex);
+    if (binding === undefined) return each;
+    const { link, hardware } = binding;
+    problems.push(...binding.problems);
+    return { ...each, link, ...(hardware === undefined ? {} : { hardware }) };
+  });
+}
+
+const namesOf = (owners: readonly Owner[]): string => owners.map(({ pod }) => keyOf(pod)).join(" or ");
+
+/** The interface that would be the pod's if it were not another's. */
+function takenFrom({ named = [], places }: Candidate, owned: ReadonlyMap<number, readonly Owner[]>) {
+  for (const { ifindex } of [...named, ...places]) {
+    const owners = owned.get(ifindex);
+    if (owners !== undefined) return { ifindex, owners };
+  }
+  return undefined;
+}
+
+interface Owned {
+  readonly ifindex: number;
+  readonly owners: readonly Owner[];
+}
+
+function interfaceOf(scene: Scene, holdings: Holdings, { ifindex, owners }: Owned): PodInterface {
+  const [first, ...others] = owners.map(holdings.holdingOf) as [Holding, ...Holding[]];
+  const own = (holding: Holding): readonly Address[] =>
+    holding.pod.ips.filter((address) => !holdings.isOfAnother(holding, address));
+  const addresses =
+    others.length === 0
+      ? [...own(first), ...furtherAddresses(scene, holdings, { ifindex, holding: first })]
+      : own(first).filter(({ text }) =>
+          others.every((other) => own(other).some((address) => address.text === text)),
+        );
+  const lost = lostOf(scene, first, owners[0] as Owner);
+  return {
+    pod: first.pod,
+    ...(others.length === 0 ? {} : { rivals: others.map(({ pod }) => pod) }),
+    ifindex,
+    name: scene.tables.links.get(ifindex)?.name ?? "",
+    addresses,
+    ...(lost === undefined || others.length > 0 ? {} : { lost }),
+  };
+}
+
+/**
+ * What is sent from a further interface to which the node routes nothing: the addresses at its other end, as nothing else says
+ * which they are. None that is another's.
+ */
+function furtherAddresses(
+  scene: Scene,
+  holdings: Holdings,
+  { ifindex, holding }: { readonly ifindex: number; readonly holding: Holding },
+): readonly Address[] {
+  const link = scene.tables.links.get(ifindex);
+  if (link === undefined || !isFurther(scene, holding.pod, ifindex)) return [];
+  return addressesBehind(scene.tables, link)
+    .map(({ address }) => address)
+    .filter((text) => !holdings.isDeclared(text))
+    .flatMap((text) => {
+      const parsed = parseAddress(text);
+      return parsed.ok && !holdings.isOfAnother(holding, parsed.value) ? [parsed.value] : [];
+    });
+}
+
+/** Why, and since when, an interface is the pod's only because it was before. */
+function lostOf(scene: Scene, { pod }: Holding, { incumbent }: Owner): Lost | undefined {
+  if (pod.retained !== undefined) return { since: pod.retained.since, why: pod.retained.why };
+  const candidate = scene.candidates.get(keyOf(pod));
+  if (incumbent === undefined || candidate === undefined || candidate.named !== undefined) return undefined;
+  const why =
+    candidate.pod.ips.length === 0
+      ? "its status has no address any more"
+      : candidate.places.length === 0
+        ? "none of its addresses is seen behind it any more"
+        : undefined;
+  return why === undefined ? undefined : { since: incumbent.lost?.since ?? scene.options.now, why };
+}
+
+function interfaceProblems({ pod, rivals = [], name }: PodInterface): Problem[] {
+  const about = (reason: string, effect: string): Problem[] => [
+    { severity: "warning", object: `interface ${name}`, reason, effect, topic: "interface" },
+  ];
+  if (rivals.length > 0) {
+    const all = [pod, ...rivals].map(keyOf).join(" or of ");
+    return about(
+      `it may be that of pod ${all}: nothing tells which`,
+      "the policies of all of them hold together",
+    );
+  }
+  if (!isUnknown(pod) || pod.retained === undefined) return [];
+  return about(pod.retained.why, "everything is denied to and from it, until it is known to be a pod's");
+}
+
+/** Where an annotation is. */
+const PATH = {
+  link: { path: 'metadata.annotations["weir.dev/interface"]' },
+  netns: { path: 'metadata.annotations["weir.dev/netns"]' },
+} as const;
+
+/** What to say where a pod's interface is not to be had. */
+function problemOf(pod: Pod, reason: string): Problem {
+  const path = pod.attachment === undefined ? {} : PATH[pod.attachment.kind];
+  return {
+    severity: "error",
+    object: `Pod ${keyOf(pod)}`,
+    ...path,
+    reason,
+    effect: "the pod is not enforced",
+    topic: "interface",
+  };
+}

@@ -1,0 +1,237 @@
+// What speaks for which pod, of one snapshot and the node's tables at one moment: claims, annotations, addresses, and what was before.
+
+import { assertNever } from "../base/assert.ts";
+import { messageOf } from "../base/errors.ts";
+import type { Address } from "../base/ip.ts";
+import { memo } from "../base/memo.ts";
+import { type Attachment, type Cluster, keyOf, type Pod, type Retained } from "../model/cluster.ts";
+import { type Owners, ownersIn, type Place, PROOFS } from "../node/address-owners.ts";
+import type { Node } from "../node/netlink-watch.ts";
+import { isPairElsewhere, linkNamed, type NetLink, type NodeTables } from "../node/node-tables.ts";
+import { addressesOf } from "./addresses.ts";
+
+export interface Lost {
+  /** ISO 8601. */
+  readonly since: string;
+  readonly why: string;
+}
+
+/** Who had an interface when it was last enforced. */
+export interface Incumbent {
+  /** As its object last was, with the addresses that it had. */
+  readonly pod: Pod;
+  /** The pod's namespace then: whether it was known, and its uid where it has one. */
+  readonly namespace: { readonly known: boolean; readonly uid?: string };
+  readonly isolated: Retained["isolated"];
+  readonly lost?: Lost;
+  /**
+   * Nothing but an address spoke for the pod when the link came, and the pod had ended or was about to: the link may be of the pod
+   * that gets the address next, whose object does not say so yet. That object then decides.
+   */
+  readonly provisional?: true;
+}
+
+/** What the CNI plugin has told of an interface. */
+export interface ClaimedInterface {
+  readonly ifindex: number;
+  readonly name: string;
+  /** Tells the link from a later one, where it is known. */
+  readonly birth?: string;
+  /** The pod's key, where the pod is known; else the interface is known to be no other pod's. */
+  readonly pod: string | undefined;
+  readonly addresses: readonly Address[];
+  /** The MAC address that the plugins gave the pod's end. */
+  readonly hardware?: string;
+}
+
+/** What an earlier agent left in force on an interface, where nothing else tells whose it was. */
+export interface Adopted {
+  /** Undefined where the kernel's tables cannot be read: those of another layout. */
+  readonly addresses: readonly string[] | undefined;
+  readonly isolated: boolean;
+  /** The MAC address that its pod was bound to. */
+  readonly hardware?: string;
+}
+
+export interface ResolveOptions {
+  /** The name of this node, where pods tell theirs: those of other nodes then have no interface here, and its own ones must have one. */
+  readonly node?: string;
+  readonly claims?: readonly ClaimedInterface[];
+  /** By interface index; only of links that are the same as then. */
+  readonly incumbents?: ReadonlyMap<number, readonly Incumbent[]>;
+  /** By interface index, beside those; asked until something else is known of the interface. */
+  readonly adopted?: ReadonlyMap<number, Adopted>;
+  /** MAC addresses that pods were bound to before, by interface index; only of links that are the same as then. */
+  readonly bound?: ReadonlyMap<number, string>;
+  /** See Ownership. */
+  readonly appeared?: NonNullable<Cluster["ownership"]>["appeared"];
+  /** Whether pods without an object are denied everything. */
+  readonly sealGone?: boolean;
+  /** ISO 8601: when what is noticed now has begun. */
+  readonly now?: string;
+}
+
+/** A pod that may have interfaces here, and what speaks for that. */
+export interface Candidate {
+  readonly pod: Pod;
+  /** Without those that only routes tell of. */
+  readonly addresses: readonly Address[];
+  /** Interfaces that were made for it, or that its annotation names; undefined where neither says anything. */
+  readonly named: readonly NetLink[] | undefined;
+  /** Where each of its addresses is, the best places only. */
+  readonly places: readonly (Place & { readonly address: Address })[];
+}
+
+/** All that is known, of one moment. */
+export interface Scene {
+  readonly cluster: Cluster;
+  readonly tables: NodeTables;
+  readonly owners: Owners;
+  readonly options: Required<Pick<ResolveOptions, "incumbents" | "adopted" | "now">> & ResolveOptions;
+  readonly candidates: ReadonlyMap<string, Candidate>;
+  /** Pods by the interfaces that their claims or annotations name. */
+  readonly claimed: ReadonlyMap<number, readonly Candidate[]>;
+  readonly annotated: ReadonlyMap<number, readonly Candidate[]>;
+  /** Claimed for a pod that is not known yet. */
+  readonly spokenFor: ReadonlySet<number>;
+}
+
+/** Many rounds see the same tables. */
+const placesIn = memo(ownersIn);
+
+export function sceneOf(
+  cluster: Cluster,
+  node: Node,
+  given: ResolveOptions,
+  refuse: (pod: Pod, reason: string) => void,
+): Scene {
+  const tables = node.tables();
+  const owners = placesIn(tables);
+  const options = { incumbents: new Map(), adopted: new Map(), now: "", ...given };
+  const claimsOf = Map.groupBy(
+    (given.claims ?? []).filter((claim) => isOf(claim, tables)),
+    ({ pod }) => pod,
+  );
+  const before = Map.groupBy([...options.incumbents.values()].flat(), (each) => keyOf(each.pod));
+  const candidates = new Map<string, Candidate>();
+  const claimed = new Map<number, Candidate[]>();
+  const annotated = new Map<number, Candidate[]>();
+  for (const [key, pod] of cluster.pods) {
+    if (pod.hostNetwork || isElsewhere(pod, given.node)) continue;
+    const claims = claimsOf.get(key) ?? [];
+    const addresses = addressesOf({
+      claims: claims.map((claim) => claim.addresses),
+      status: pod.ips,
+      last: (before.get(key) ?? []).flatMap((each) => (maySame(each.pod, pod) ? each.pod.ips : [])),
+    });
+    const answer = namedBy(pod, claims, node);
+    if ("reason" in answer) refuse(pod, answer.reason);
+    const named = "links" in answer ? answer.links : undefined;
+    const places = named === undefined ? addresses.flatMap((each) => bestPlaces(owners, tables, each)) : [];
+    const candidate: Candidate = { pod, addresses, named, places };
+    candidates.set(key, candidate);
+    const by = claims.length > 0 ? claimed : annotated;
+    for (const { ifindex } of named ?? []) add(by, ifindex, candidate);
+  }
+  const spokenFor = new Set((claimsOf.get(undefined) ?? []).map(({ ifindex }) => ifindex));
+  return { cluster, tables, owners, options, candidates, claimed, annotated, spokenFor };
+}
+
+export function add<K, V>(lists: Map<K, V[]>, key: K, value: V): void {
+  const list = lists.get(key);
+  if (list === undefined) lists.set(key, [value]);
+  else list.push(value);
+}
+
+/** A claim's link may have gone, and another one have its index. */
+const isOf = ({ ifindex, birth }: ClaimedInterface, { links }: NodeTables): boolean => {
+  const link = links.get(ifindex);
+  return link !== undefined && (birth === undefined || link.birth === undefined || birth === link.birth);
+};
+
+/** Where pods tell their node, one that tells none is on no node yet. */
+const isElsewhere = (pod: Pod, nodeName: string | undefined): boolean =>
+  nodeName !== undefined && pod.node !== nodeName;
+
+/** Whether two objects of one name may be of one pod. Manifests seldom have uids. */
+export const maySame = (a: { readonly uid?: string }, b: { readonly uid?: string }): boolean =>
+  a.uid === undefined || b.uid === undefined || a.uid === b.uid;
+
+export const PROOF_RANK = new Map(PROOFS.map((proof, index) => [proof, index]));
+
+/** Those with the strongest proof, the likeliest of these. */
+function bestPlaces({ placesOf }: Owners, tables: NodeTables, address: Address): Candidate["places"] {
+  const places = placesOf(address).filter(({ ifindex }) => tables.links.has(ifindex));
+  const weight = ({ proof, rank }: Place): number => (PROOF_RANK.get(proof) ?? 0) * 1e6 + rank;
+  const best = Math.min(...places.map(weight));
+  return places.filter((place) => weight(place) === best).map((place) => ({ ...place, address }));
+}
+
+type Named =
+  | { readonly links: readonly NetLink[] }
+  | { readonly reason: string }
+  | { readonly links?: never };
+
+/** Interfaces that claims, else an annotation, say to be a pod's. */
+function namedBy(pod: Pod, claims: readonly ClaimedInterface[], node: Node): Named {
+  const { links } = node.tables();
+  if (claims.length > 0) {
+    const own = claims.flatMap(({ ifindex }) => links.get(ifindex) ?? []);
+    const other = own.find(({ kind }) => kind !== "veth" && kind !== "netkit");
+    return other === undefined ? { links: own } : { reason: `interface ${other.name} is no veth` };
+  }
+  return pod.attachment === undefined ? {} : byAnnotation(pod.attachment, node);
+}
+
+function byAnnotation(attachment: Attachment, node: Node): Named {
+  switch (attachment.kind) {
+    case "link": {
+      const { name } = attachment;
+      const link = linkNamed(node.tables(), name);
+      if (link === undefined) return { reason: `interface ${name} does not exist` };
+      const why = unsuitable(link);
+      return why === undefined ? { links: [link] } : { reason: `interface ${name} ${why}` };
+    }
+    case "netns":
+      return inNamespace(attachment.name, node);
+    default:
+      return assertNever(attachment, "attachment");
+  }
+}
+
+/** Interfaces that may be a pod's: anything but the loopback device and bridges, which carry the traffic of others. */
+function unsuitable({ name, kind }: NetLink): string | undefined {
+  if (name === "lo") return "is the loopback device";
+  if (kind === "bridge") return "is a bridge, which carries the traffic of others too";
+  return undefined;
+}
+
+/** The host sides of all pairs into a namespace. */
+function inNamespace(name: string, node: Node): Named {
+  let id: number | undefined;
+  try {
+    id = node.idOf(name);
+  } catch (error) {
+    return { reason: `network namespace ${name} cannot be read: ${messageOf(error)}` };
+  }
+  const pairs = [...node.tables().links.values()].filter(
+    (link) => id !== undefined && isPairElsewhere(link) && link.peerNetns === id,
+  );
+  if (pairs.length > 0) return { links: pairs };
+  return { reason: `network namespace ${name} has no veth whose other end is on this node` };
+}
+
+/** All interfaces of this node into one network namespace, which is one pod's sandbox; one alone where its id is not known. */
+export function sandboxOf({ tables }: Scene, ifindex: number): readonly number[] {
+  const own = tables.links.get(ifindex);
+  if (own === undefined || !isPairElsewhere(own) || (own.peerNetns ?? -1) < 0) return [ifindex];
+  return sandboxesIn(tables).get(own.peerNetns as number) ?? [ifindex];
+}
+
+const sandboxesIn = memo(({ links }: NodeTables): ReadonlyMap<number, readonly number[]> => {
+  const found = new Map<number, number[]>();
+  for (const link of links.values())
+    if (isPairElsewhere(link) && link.peerNetns !== undefined && link.peerNetns >= 0)
+      add(found, link.peerNetns, link.ifindex);
+  return found;
+});

@@ -1,0 +1,159 @@
+// The readings of all files put together: one cluster, duplicates resolved, every problem in the order of the files.
+
+import { memo } from "../../base/memo.ts";
+import { type Cluster, type ClusterNode, keyOf, type Namespace, type Pod } from "../../model/cluster.ts";
+import { MAP_KEY, toWire } from "../../model/cluster-json.ts";
+import type { Policy } from "../../model/network-policy.ts";
+import type { Problem } from "../../model/problem.ts";
+import type { EndpointSlice, Service } from "../../model/service.ts";
+import type { ClusterSnapshot } from "../cluster-snapshot.ts";
+import type { ParsedObject, Place } from "../parse/parse-document.ts";
+import type { FileReading } from "./manifest-reading.ts";
+
+/** What the manifests say as a whole. */
+export interface ManifestsReading extends ClusterSnapshot {
+  /** How many files there are. */
+  readonly files: number;
+}
+
+/** Problems of one file that are listed; a last one says how many more there are. */
+export const PROBLEMS_PER_FILE_MAX = 1_000;
+
+/**
+ * Puts readings together, in the order given. Copies that say the same are one object, with a warning. Of versions that
+ * differ the first one counts, but for policies: of those none does, as it cannot be known which was meant. The pods of
+ * each version are isolated in both directions, the second one under the name NAME#2 (no policy can be called so), the
+ * third under NAME#3.
+ */
+export function assemble(
+  readings: readonly FileReading[],
+  problems: readonly Problem[] = [],
+): ManifestsReading {
+  const groups = new Map<string, ParsedObject[]>();
+  for (const { objects } of readings) {
+    for (const object of objects) {
+      const group = groups.get(object.identity);
+      if (group === undefined) groups.set(object.identity, [object]);
+      else group.push(object);
+    }
+  }
+  const namespaces = new Map<string, Namespace>();
+  const pods = new Map<string, Pod>();
+  const policies = new Map<string, Policy>();
+  const services = new Map<string, Service>();
+  const slices = new Map<string, EndpointSlice>();
+  const nodes = new Map<string, ClusterNode>();
+  for (const [object, ...others] of groups.values()) {
+    if (object === undefined) continue;
+    if (object.kind === "Namespace") namespaces.set(object.value.name, object.value);
+    else if (object.kind === "Pod") pods.set(keyOf(object.value), object.value);
+    else if (object.kind === "Service") services.set(keyOf(object.value), object.value);
+    else if (object.kind === "Node") nodes.set(object.value.name, object.value);
+    else if (object.kind === "EndpointSlice") slices.set(keyOf(object.value), object.value);
+    else if (others.some((other) => !isCopy(other, object)))
+      for (const policy of isolateAll([object, ...others])) policies.set(keyOf(policy), policy);
+    else policies.set(keyOf(object.value), object.value);
+  }
+  const cluster: Cluster = { namespaces, pods, policies, services, slices, nodes };
+  const inFiles = readings.flatMap((reading) => listed(problemsOf(reading, groups), reading.file));
+  return { cluster, problems: [...problems, ...inFiles], files: readings.length, readable: true };
+}
+
+/** The reading of a path that could never be read. */
+export const unreadable = (problems: readonly Problem[]): ManifestsReading => ({
+  ...assemble([], problems),
+  readable: false,
+});
+
+/** What an object says, as text: equal for copies, however their texts order keys. */
+const contentOf = memo((object: ParsedObject): string => JSON.stringify(ordered(toWire(object.value))));
+
+/** Plain data with the order taken out where it has no meaning: keys, labels and requirements of selectors. */
+function ordered(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(ordered);
+  if (typeof value !== "object" || value === null) return value;
+  const sorted = Object.entries(value).map(([key, each]): [string, unknown] => {
+    const list = ordered(each);
+    return [key, UNORDERED.has(key) && Array.isArray(list) ? sortedByText(list) : list];
+  });
+  return Object.fromEntries(sorted.sort(([a], [b]) => (a < b ? -1 : 1)));
+}
+
+const UNORDERED: ReadonlySet<string> = new Set(["requirements", MAP_KEY]);
+
+const sortedByText = (list: readonly unknown[]): unknown[] =>
+  list
+    .map((each) => [JSON.stringify(each), each] as const)
+    .sort(([a], [b]) => (a < b ? -1 : 1))
+    .map(([, each]) => each);
+
+const isCopy = (object: ParsedObject, first: ParsedObject): boolean => contentOf(object) === contentOf(first);
+
+/** Places that are named where an object is declared often. */
+const PLACES_MAX = 10;
+
+function isolateAll(versions: readonly ParsedObject[]): readonly Policy[] {
+  const more = versions.length > PLACES_MAX ? [`and ${versions.length - PLACES_MAX} more`] : [];
+  const named = versions.slice(0, PLACES_MAX).map(({ place }) => placeText(place));
+  const places = [...named, ...more].join(", ");
+  const distinct = new Map(versions.map((version) => [contentOf(version), version]));
+  const policies = [...distinct.values()].flatMap((version) =>
+    version.kind === "NetworkPolicy" ? version.value : [],
+  );
+  return policies.map((policy, index) => ({
+    ...policy,
+    name: index === 0 ? policy.name : `${policy.name}#${index + 1}`,
+    isolates: { ingress: true, egress: true },
+    rules: { ingress: [], egress: [] },
+    unreadable: `declared more than once: ${places}`,
+  }));
+}
+
+function problemsOf(
+  reading: FileReading,
+  groups: ReadonlyMap<string, readonly ParsedObject[]>,
+): readonly Problem[] {
+  const problems = [...reading.problems];
+  for (const object of reading.objects) {
+    problems.push(...object.problems);
+    const first = groups.get(object.identity)?.[0];
+    if (first === undefined || first === object) continue;
+    const problem = duplicate(object, first);
+    if (problem.code === undefined || object.ignored?.has(problem.code) !== true) problems.push(problem);
+  }
+  return problems.sort((a, b) => (a.line ?? 0) - (b.line ?? 0) || (a.column ?? 0) - (b.column ?? 0));
+}
+
+function duplicate(object: ParsedObject, first: ParsedObject): Problem {
+  const of = { ...object.place, object: object.identity };
+  const reason = `is declared more than once, first at ${placeText(first.place)}`;
+  if (isCopy(object, first)) {
+    const fix = "remove one of them";
+    return {
+      severity: "warning",
+      ...of,
+      reason: `${reason}, with the same content`,
+      code: "object-copied",
+      fix,
+    };
+  }
+  return {
+    severity: "error",
+    ...of,
+    reason,
+    effect:
+      object.kind === "NetworkPolicy"
+        ? "the pods of each are isolated (ingress and egress) and nothing is allowed by any"
+        : "the first one counts",
+  };
+}
+
+const placeText = ({ file, line, column }: Place): string =>
+  [file, line, column].filter((part) => part !== undefined).join(":");
+
+function listed(problems: readonly Problem[], file: string): readonly Problem[] {
+  const more = problems.length - PROBLEMS_PER_FILE_MAX;
+  if (more <= 0) return problems;
+  const reason = `has ${more} more problems that are not listed`;
+  return [...problems.slice(0, PROBLEMS_PER_FILE_MAX), { severity: "error", file, reason }];
+}

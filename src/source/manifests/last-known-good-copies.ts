@@ -1,0 +1,153 @@
+// Copies of manifest files as they were last read without an error: they outlive the agent, as what they say must.
+
+import { mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { join, resolve } from "node:path";
+import { codeOf, messageOf } from "../../base/errors.ts";
+import type { Problem } from "../../model/problem.ts";
+import type { Contents } from "./file-contents.ts";
+import { hasErrors } from "./last-known-good.ts";
+import { bytesOfFile, digestOf, type Seen } from "./manifest-files.ts";
+import type { FileReading } from "./manifest-reading.ts";
+import type { Memory } from "./memory.ts";
+
+/** All copies together. They are usually on a tmpfs, and so in memory. */
+export const KEPT_BYTES_MAX = 32 * 1024 * 1024;
+
+export interface KeptCopies {
+  /** What copies of those files say that cannot be gone by as they are now. */
+  restore(seen: ReadonlyMap<string, Seen>): Promise<ReadonlyMap<string, FileReading>>;
+  /** The copy of a file. */
+  contentOf(file: string): Promise<Uint8Array | undefined>;
+  /** Which directory held manifests last, under this path. */
+  directory(): Promise<string | undefined>;
+  /** Copies what counts and is not copied yet, and removes copies of files that are gone. */
+  save(memory: Memory, identity: string): Promise<void>;
+  /** Why there are not all copies. */
+  problem(): Problem | undefined;
+}
+
+const NOTHING_KEPT: KeptCopies = {
+  restore: async () => new Map(),
+  contentOf: async () => undefined,
+  directory: async () => undefined,
+  save: async () => undefined,
+  problem: () => undefined,
+};
+
+/** A reading to go by, now and after a restart. */
+const isGood = (reading: FileReading): boolean => !reading.failed && !reading.blank && !hasErrors(reading);
+
+/** Copies in a directory of their own, of the manifests at a path; none at all without a directory. */
+export function openKept(
+  directory: string | undefined,
+  path: string,
+  contents: Pick<Contents, "whole">,
+): KeptCopies {
+  if (directory === undefined) return NOTHING_KEPT;
+  /** Digest and size of each copy that this process has made, by its name. */
+  const copies = new Map<string, { readonly digest: string; readonly bytes: number }>();
+  let problem: Problem | undefined;
+  let keptIdentity: string | undefined;
+  const names = new Map<string, string>();
+  const nameOf = (file: string): string => {
+    const name = names.get(file) ?? digestOf(resolve(file)).slice(0, 32);
+    names.set(file, name);
+    return name;
+  };
+  const identityFile = `${nameOf(path)}.directory`;
+
+  async function contentOf(file: string): Promise<Uint8Array | undefined> {
+    const content = await bytesOfFile(join(directory ?? "", nameOf(file)));
+    return content.ok ? content.bytes : undefined;
+  }
+
+  async function write(name: string, content: Uint8Array | string): Promise<void> {
+    await mkdir(directory ?? "", { recursive: true, mode: 0o700 });
+    const target = join(directory ?? "", name);
+    await writeFile(`${target}.new`, content, { mode: 0o600 });
+    await rename(`${target}.new`, target);
+  }
+
+  /** False where there is no room. A file that is no longer as it was seen is left to the next look. */
+  async function copy(file: string, digest: string): Promise<boolean> {
+    const content = await bytesOfFile(file);
+    if (!content.ok || digestOf(content.bytes) !== digest) return true;
+    const name = nameOf(file);
+    const bytes = content.bytes.length;
+    const others = [...copies].reduce((sum, [each, kept]) => (each === name ? sum : sum + kept.bytes), 0);
+    if (others + bytes > KEPT_BYTES_MAX) return false;
+    await write(name, content.bytes);
+    copies.set(name, { digest, bytes });
+    return true;
+  }
+
+  async function saveAll(memory: Memory, identity: string): Promise<string | undefined> {
+    if (identity !== keptIdentity) {
+      await write(identityFile, identity);
+      keptIdentity = identity;
+    }
+    const wanted = new Set([identityFile]);
+    let left = 0;
+    for (const [file, { seen, counted, held }] of memory) {
+      const name = nameOf(file);
+      wanted.add(name);
+      const counts = held === undefined && seen !== undefined && seen.reading === counted;
+      if (!counts || !isGood(seen.reading) || copies.get(name)?.digest === seen.digest) continue;
+      if (!(await copy(file, seen.digest))) left += 1;
+    }
+    for (const name of await namesIn(directory ?? "")) {
+      if (wanted.has(name)) continue;
+      await rm(join(directory ?? "", name), { force: true });
+      copies.delete(name);
+    }
+    return left === 0
+      ? undefined
+      : `all copies together take at most ${KEPT_BYTES_MAX} bytes (${left} left out)`;
+  }
+
+  return {
+    contentOf,
+    restore: async (seen) => {
+      const restored = new Map<string, FileReading>();
+      for (const [file, { reading, writing, beingRead }] of seen) {
+        if ((isGood(reading) && writing !== true) || beingRead !== undefined) continue;
+        const content = await contentOf(file);
+        if (content === undefined) continue;
+        const kept = await contents.whole(file, content);
+        if (isGood(kept)) restored.set(file, kept);
+      }
+      return restored;
+    },
+    directory: async () => {
+      keptIdentity ??= await readFile(join(directory, identityFile), "utf8").catch(() => undefined);
+      return keptIdentity;
+    },
+    save: async (memory, identity) => {
+      let reason: string | undefined;
+      try {
+        reason = await saveAll(memory, identity);
+      } catch (error) {
+        if (codeOf(error) === undefined) throw error;
+        reason = messageOf(error);
+      }
+      problem = reason === undefined ? undefined : notKept(directory, reason);
+    },
+    problem: () => problem,
+  };
+}
+
+const notKept = (directory: string, reason: string): Problem => ({
+  severity: "warning",
+  file: directory,
+  reason: `the last good content of files cannot be kept: ${reason}`,
+  effect: "after a restart of the agent it counts no more",
+});
+
+async function namesIn(directory: string): Promise<readonly string[]> {
+  try {
+    return await readdir(directory);
+  } catch (error) {
+    if (codeOf(error) === "ENOENT") return [];
+    throw error;
+  }
+}

@@ -1,0 +1,215 @@
+// NetworkPolicy networking.k8s.io/v1: an untrusted value becomes a Policy. What cannot be read fails closed: of a rule, peer
+// or port that part alone (rules.ts), of the pods that it selects every pod of its namespace, of all else the policy.
+
+import { DIRECTIONS, type Direction } from "../../base/direction.ts";
+import { isMode, MODE_KEY, MODES, type Mode } from "../../model/enforcement-mode.ts";
+import type { Policy } from "../../model/network-policy.ts";
+import { EVERYTHING } from "../../model/selector.ts";
+import { parseMetadata } from "./common-fields.ts";
+import {
+  at,
+  child,
+  type Field,
+  type FieldPath,
+  type Fields,
+  fieldsOf,
+  type Issues,
+  isMap,
+  itemsOf,
+  note,
+  pathText,
+  startsWith,
+  stringOf,
+  warn,
+} from "./fields.ts";
+import { parseSelector } from "./parse-selector.ts";
+import { parseRules, ruleEffect } from "./rules.ts";
+import { objectName } from "./syntax.ts";
+import { quote } from "./text.ts";
+
+/** `status` was a field of some versions; it says nothing of what is wanted. */
+const POLICY_FIELDS = ["apiVersion", "kind", "metadata", "spec", "status"];
+const POLICY_FIELDS_SHOWN = 4;
+const SPEC_FIELDS = ["podSelector", "policyTypes", "ingress", "egress"];
+const POLICY_TYPES: ReadonlyMap<string, Direction> = new Map([
+  ["Ingress", "ingress"],
+  ["Egress", "egress"],
+]);
+
+const NO_RULES: Policy["rules"] = { ingress: [], egress: [] };
+
+export interface ParsedPolicy {
+  /** Undefined where they cannot be read. */
+  readonly namespace: string | undefined;
+  readonly name: string | undefined;
+  /** Undefined where it is not known in which namespace its pods are. */
+  readonly policy: Policy | undefined;
+}
+
+export interface PolicyOptions {
+  /** The name of one whose own cannot be read. */
+  readonly unnamed?: string;
+  /** Whether one whose podSelector cannot be read is for every pod of its namespace; else it is none. */
+  readonly subjectRequired?: boolean;
+}
+
+export function parsePolicy(
+  field: Field,
+  { unnamed = "?", subjectRequired = false }: PolicyOptions = {},
+): ParsedPolicy {
+  const fields: Fields =
+    fieldsOf({ ...field, nullIsMissing: false }, POLICY_FIELDS, POLICY_FIELDS_SHOWN) ?? new Map();
+  const { namespace, name, annotations } = parseMetadata(field, fields, {
+    strict: true,
+    nameCheck: objectName,
+  });
+  const specField = fields.get("spec");
+  if (specField === undefined)
+    note(child(field, "spec"), "is missing; spec.podSelector is required ({} is every pod)");
+  const spec = specField && fieldsOf(specField, SPEC_FIELDS);
+  const subjectField = spec?.get("podSelector");
+  if (specField && spec && subjectField === undefined) {
+    note(child(specField, "podSelector"), "is missing; write {} to select every pod of the namespace");
+  }
+  const subject = subjectField && parseSelector(subjectField);
+  const policyTypes = spec?.get("policyTypes");
+  const types = policyTypes && policyTypesOf(policyTypes);
+  const rules = {
+    ingress: parseRules(spec?.get("ingress"), "ingress"),
+    egress: parseRules(spec?.get("egress"), "egress"),
+  };
+  const isolates = specField && spec ? isolatedBy(specField, spec, types) : BOTH;
+  const unreadable = unreadableReason(field);
+  const omitted = unreadable === undefined ? omittedReason(field) : undefined;
+  // After that: a wrong mode makes no policy unreadable.
+  const given = at(annotations, MODE_KEY, "the policy is enforced");
+  const mode = given && modeAt(given);
+  // Without metadata the namespace is not known either: "default" is for those that leave it out.
+  const isPlaced = namespace !== undefined && isMap(fields.get("metadata")?.value);
+  if (!isPlaced || (subjectRequired && subject === undefined)) return { namespace, name, policy: undefined };
+  return {
+    namespace,
+    name,
+    policy: {
+      namespace,
+      name: name ?? unnamed,
+      subject: subject ?? EVERYTHING,
+      isolates,
+      rules: unreadable === undefined ? rules : NO_RULES,
+      ...(unreadable === undefined ? {} : { unreadable }),
+      ...(omitted === undefined ? {} : { omitted }),
+      ...(mode && { mode }),
+    },
+  };
+}
+
+function modeAt(field: Field): Mode | undefined {
+  const text = stringOf(field);
+  if (text === undefined || isMode(text)) return text;
+  note(field, `${quote(text)} is not a mode; expected ${MODES.join(" or ")}`);
+  return undefined;
+}
+
+const BOTH: Policy["isolates"] = { ingress: true, egress: true };
+
+/** Undefined where it cannot be read; empty is the same as missing. More than two are refused, as the API server does. */
+function policyTypesOf(field: Field): readonly Direction[] | undefined {
+  const items = itemsOf(field);
+  if (items === undefined) return undefined;
+  if (items.length > POLICY_TYPES.size)
+    note(field, "has more than two elements; expected Ingress, Egress or both");
+  return items.flatMap((item) => {
+    const text = stringOf(item);
+    const direction = text === undefined ? undefined : POLICY_TYPES.get(text);
+    if (text !== undefined && direction === undefined) {
+      note(item, `${quote(text)} is not a policy type; expected Ingress or Egress`);
+    }
+    return direction ?? [];
+  });
+}
+
+/**
+ * Which directions a policy isolates: policyTypes where it says something, else always ingress, and egress where there
+ * are egress rules (SetDefaults_NetworkPolicy: an empty list is none). Where that cannot be told, both.
+ */
+function isolatedBy(
+  specField: Field,
+  spec: Fields,
+  types: readonly Direction[] | undefined,
+): Policy["isolates"] {
+  const egress = spec.get("egress");
+  if (specField.issues.hasErrorIn([...specField.path, "policyTypes"])) return BOTH;
+  if (types !== undefined && types.length > 0) {
+    return { ingress: types.includes("ingress"), egress: types.includes("egress") };
+  }
+  if (Array.isArray(egress?.value)) {
+    if (egress.value.length > 0) return BOTH;
+    warn(egress, "is empty and policyTypes is missing, so egress is not isolated", {
+      code: "egress-empty",
+      fix: "if it should be, write policyTypes: [Ingress, Egress]",
+    });
+  }
+  return { ingress: true, egress: mayHaveEgress(specField) };
+}
+
+/** Whether spec.egress is there but unreadable, or an unknown field that may be it or policyTypes, misspelt. */
+const mayHaveEgress = ({ path, issues }: Field): boolean =>
+  [...issues.errorsRightBelow(path)].some(
+    (key) => key === "egress" || (typeof key === "string" && !SPEC_FIELDS.includes(key)),
+  );
+
+/** Fields of which errors cost the policy nothing but themselves. */
+const SEPARATE = {
+  metadata: ["labels", "annotations"],
+  spec: ["policyTypes", "ingress", "egress"],
+} as const;
+
+/** Why nothing of the policy can be read but, at best, its pods: its first error, and how many more there are. */
+function unreadableReason({ path, issues }: Field): string | undefined {
+  const inMap = (name: keyof typeof SEPARATE): readonly FieldPath[] => {
+    const map = [...path, name];
+    const separate: readonly (string | number)[] = SEPARATE[name];
+    const wrong = [...issues.errorsRightBelow(map)].filter((key) => !separate.includes(key));
+    return wrong.map((key) => [...map, key]);
+  };
+  const subject = [...path, "spec", "podSelector"];
+  const found = [
+    ...(issues.hasErrorAt(path) ? [path] : []),
+    ...[...issues.errorsRightBelow(path)].map((key) => [...path, key]),
+    ...inMap("metadata"),
+    ...inMap("spec"),
+    ...(issues.hasErrorIn(subject) ? [subject] : []),
+  ];
+  return found.length === 0
+    ? undefined
+    : reasonText(issues, (at) => found.some((each) => startsWith(at, each)));
+}
+
+/** What is left out of a policy that can be read but for that. */
+function omittedReason({ path, issues }: Field): string | undefined {
+  const spec = [...path, "spec"];
+  return issues.hasErrorIn(spec) ? reasonText(issues, (at) => startsWith(at, spec)) : undefined;
+}
+
+function reasonText(issues: Issues, isMeant: (path: FieldPath) => boolean): string {
+  const errors = [...issues].filter(({ severity }) => severity === "error");
+  // Of an object with so many that not all are kept, the first one tells at least that there are errors.
+  const first = errors.find((issue) => isMeant(issue.path)) ?? errors[0];
+  const more = issues.errors > 1 ? ` (and ${issues.errors - 1} more)` : "";
+  return first === undefined ? `${issues.errors} errors` : `${pathText(first.path)}: ${first.reason}${more}`;
+}
+
+/** What is done about an error in a policy, by the path from the policy, as the end of a problem's line. */
+export function policyEffect(policy: Policy | undefined, path: FieldPath): string {
+  if (policy === undefined) return "the policy is refused: it isolates no pod and allows nothing";
+  const [map, field, rule, ...inRule] = path;
+  if (policy.unreadable === undefined && map === "metadata" && field === "labels") return "it is ignored";
+  if (policy.unreadable === undefined && map === "spec" && field === "policyTypes")
+    return "the policy isolates its pods in both directions";
+  if (policy.unreadable === undefined && map === "spec" && (field === "ingress" || field === "egress"))
+    return rule === undefined ? `no ${field} rule of the policy counts` : ruleEffect(inRule);
+  const directions = DIRECTIONS.filter((direction) => policy.isolates[direction]).join(" and ");
+  const pods =
+    policy.subject === EVERYTHING ? `every pod of namespace ${policy.namespace} is` : "its pods are";
+  return `${pods} isolated (${directions}) and nothing is allowed by it`;
+}

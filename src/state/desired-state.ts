@@ -1,0 +1,187 @@
+// The desired state of the datapath as plain data: what every kernel map should hold, in numbers and canonical texts.
+
+import type { Direction } from "../base/direction.ts";
+
+/** Identity 0: no live term matches the address. Its cell in a policy holds the row of every identity not listed. */
+export const IDENTITY_DEFAULT = 0;
+
+/**
+ * In a value of `addresses`, beside the identity: ports of this address may be those of a Service, so `services` is asked
+ * first about what pods send there.
+ */
+export const IDENTITY_FRONTEND = 0x4000_0000;
+
+/** The identity in a value of `addresses`. */
+export const identityIn = (value: number): number => value & ~IDENTITY_FRONTEND;
+
+/**
+ * Rows with a fixed meaning: 0 allows nothing, and in a cell it means that the cell of IDENTITY_DEFAULT counts; 1 allows
+ * every protocol and port; 2 allows nothing, whatever that cell says.
+ */
+export const ROW_NOTHING = 0;
+export const ROW_ALL = 1;
+export const ROW_NONE = 2;
+
+/** Class 0: the ports that no live row but ROW_ALL holds. */
+export const CLASS_OTHER = 0;
+
+/** Policy 0: not isolated in that direction. */
+export const POLICY_NONE = 0;
+
+/** Bit of an endpoint's policy number: what the policy denies passes, and is told of. */
+export const POLICY_AUDIT = 0x8000_0000;
+
+export const isAudited = (policy: number): boolean => policy >= POLICY_AUDIT;
+
+/** The number without that bit: a key of `policies`, or POLICY_NONE. */
+export const policyNumber = (policy: number): number => (isAudited(policy) ? policy - POLICY_AUDIT : policy);
+
+/**
+ * The port line: TCP's ports, then UDP's, then SCTP's, 65,536 each, then one place for every other protocol (ICMP
+ * included), which only rules without ports hold. A set of ports is a list of spans on it.
+ */
+export const PORTS_PER_PROTOCOL = 65_536;
+export const PORT_LINE_OTHER = 3 * PORTS_PER_PROTOCOL;
+export const PORT_LINE_SIZE = PORT_LINE_OTHER + 1;
+
+/** Places first to last of the port line, inclusive. */
+export interface Span {
+  readonly first: number;
+  readonly last: number;
+}
+
+export interface ClassSpan extends Span {
+  readonly class: number;
+}
+
+/** Incarnations of pods: from 1 to this minus 1, 24 bits (`interface` of flow_v4_key in bpf/layout.h). 0 is no pod's. */
+export const INCARNATIONS = 2 ** 24;
+export const NO_INCARNATION = 0;
+
+export interface Endpoint {
+  /** Small number of the endpoint on this node: index of its counters. From 1; 0 is "unknown". */
+  readonly id: number;
+  /** Number of the pod as it runs now, the same at all its interfaces: its flows are keyed by it. */
+  readonly incarnation: number;
+  /** The pod's own addresses, canonical text, sorted; at most OWN_ADDRESSES_MAX of each family. */
+  readonly addresses: readonly string[];
+  /** Prefixes that it may send from besides those, canonical text, sorted; none covers another. */
+  readonly sources: readonly string[];
+  /** Number of the policy in force in each direction, or POLICY_NONE; with POLICY_AUDIT where it only tells. */
+  readonly policy: { readonly [direction in Direction]: number };
+  /** What is known of its link; absent where nothing is. */
+  readonly link?: EndpointLink;
+}
+
+/** What the pod's end of the link must be, and what the node's end is part of. */
+export interface EndpointLink {
+  /** MAC addresses that the pod may send from, its own first; at most HARDWARE_MAX. NO_HARDWARE (base/mac-address.ts) where it may send from none. */
+  readonly hardware: readonly string[];
+  /** Interface index of the bridge that the node's end is a port of; absent where the link is routed. */
+  readonly bridge?: number;
+  /** Id, in the node's, of the network namespace at the other end; absent where it is not known. */
+  readonly netns?: number;
+}
+
+/** ENDPOINT_HARDWARE in bpf/layout.h. */
+export const HARDWARE_MAX = 8;
+
+const NO_LINK: EndpointLink = { hardware: [] };
+
+export function sameLink(a: EndpointLink = NO_LINK, b: EndpointLink = NO_LINK): boolean {
+  return a.bridge === b.bridge && a.netns === b.netns && a.hardware.join() === b.hardware.join();
+}
+
+/**
+ * Every number has one meaning for as long as any map refers to it: an identity is a set of terms, a class is a set of
+ * ports, a row is a set of ports too, a policy is a list of rules. See docs/ARCHITECTURE.md, "Numbers".
+ */
+export interface State {
+  /** By interface index of the host-side link. */
+  readonly endpoints: ReadonlyMap<number, Endpoint>;
+  /**
+   * Prefixes of other scopes than an endpoint's, canonical text, sorted; none covers another: under NODE_SCOPE the addresses of
+   * nodes, under a bridge's interface index what is on its link.
+   */
+  readonly scopes: ReadonlyMap<number, readonly string[]>;
+  /** UDP ports at which nodes decapsulate, sorted; at most TUNNEL_PORTS_MAX. */
+  readonly tunnelPorts: readonly number[];
+  /** Address of a pod or Service (canonical text) to identity, with IDENTITY_FRONTEND where it is a Service's. */
+  readonly addresses: ReadonlyMap<string, number>;
+  /** Frontend of a Service (see serviceKey) to identity. */
+  readonly services: ReadonlyMap<string, number>;
+  /** Prefix (canonical text) to identity. */
+  readonly cidrs: ReadonlyMap<string, number>;
+  /** Sorted, disjoint; places in no span are of CLASS_OTHER. */
+  readonly ports: readonly ClassSpan[];
+  /** Row to the classes it holds, sorted. Rows with a fixed meaning are not listed. */
+  readonly rows: ReadonlyMap<number, readonly number[]>;
+  /** Policy to (identity to row). Only cells that differ from the cell of IDENTITY_DEFAULT, and that one if not ROW_NOTHING. */
+  readonly policies: ReadonlyMap<number, ReadonlyMap<number, number>>;
+}
+
+/** No interface has this index. */
+export const NODE_SCOPE = 0;
+
+export const EMPTY_STATE: State = {
+  endpoints: new Map(),
+  scopes: new Map(),
+  tunnelPorts: [],
+  addresses: new Map(),
+  services: new Map(),
+  cidrs: new Map(),
+  ports: [],
+  rows: new Map(),
+  policies: new Map(),
+};
+
+/**
+ * How many entries of each kind a state may have; of addresses, services, cidrs and sources in each family. What a cluster
+ * asks beyond that is shared out and left out by policy/limits. The kernel's tables have room for twice as many where an
+ * update adds the new entries before it removes the old ones (src/datapath/limits.ts holds the two against each other).
+ */
+export const LIMITS = {
+  endpoints: 1_023,
+  sources: 32_768,
+  addresses: 131_072,
+  services: 65_536,
+  cidrs: 262_144,
+  /** Distinct sets of terms. */
+  identities: 65_536,
+  /** Distinct sets of backends, which have identities too. */
+  serviceGroups: 32_768,
+  /** Twice the endpoints at most, so never exceeded. */
+  policies: 2_047,
+  rows: 4_093,
+  classes: 4_095,
+} as const;
+
+/**
+ * How many numbers each table has. One that falls out of use is free only when the kernel has forgotten it, so an update needs
+ * numbers for the old and the new; of rows and classes, whose tables would have to be twice the size, see `isTransitional`
+ * in policy/compile.ts.
+ */
+export const NUMBERS = {
+  endpoints: LIMITS.endpoints,
+  identities: 2 * (LIMITS.identities + LIMITS.serviceGroups),
+  policies: 2 * LIMITS.policies + 1,
+  rows: LIMITS.rows,
+  classes: LIMITS.classes,
+} as const;
+
+/** Key of a frontend in `services`: its address and its port's place on the port line. */
+export const serviceKey = (address: string, place: number): string => `${address} ${place}`;
+
+/** Both parts of a key of `services`. */
+export function serviceFrom(key: string): { readonly address: string; readonly place: number } {
+  const [address = "", place] = key.split(" ");
+  return { address, place: Number(place) };
+}
+
+/** Addresses of one family that stand in an endpoint's entry (ENDPOINT_ADDRESSES in bpf/layout.h); more are `sources`. */
+export const OWN_ADDRESSES_MAX = 4;
+
+/** TUNNEL_PORTS in bpf/layout.h. */
+export const TUNNEL_PORTS_MAX = 32;
+
+export type LimitName = keyof typeof LIMITS;

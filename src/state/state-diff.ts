@@ -1,0 +1,313 @@
+// The difference between what the kernel holds and what it should hold, as two batches of plain writes around one flip.
+//
+// Values that packets look up have two versions; the generation's lowest bit says which is in force. `prepare` writes
+// the version that is not in force (and new keys, whose version in force says what was true without them), then one
+// write of the generation puts all of it in force at once, then `cleanup` makes both versions equal and removes what is
+// left over. So at any moment every packet sees the old state or the new one, whole. See docs/ARCHITECTURE.md.
+
+import { DIRECTIONS, type Direction } from "../base/direction.ts";
+import type { PrefixTable } from "../base/prefix-table.ts";
+import { type SourceKey, type SourceWrite, sourceChanges } from "./anti-spoofing.ts";
+import {
+  type Endpoint,
+  IDENTITY_DEFAULT,
+  identityIn,
+  POLICY_NONE,
+  type State,
+  sameLink,
+} from "./desired-state.ts";
+import { type PortChange, portChanges, type Versions } from "./port-changes.ts";
+import { cidrFrom, cidrTable } from "./state-lookup.ts";
+
+/** What the kernel holds, as read from it. */
+export interface Held {
+  readonly state: State;
+  /** The incarnation that was given last, also to a pod that is gone; undefined where it was not read. */
+  readonly lastIncarnation?: number;
+  /** Keys whose two versions differ: an update was cut short. They are written again whatever they hold. */
+  readonly unsettled: {
+    readonly addresses: ReadonlySet<string>;
+    readonly services: ReadonlySet<string>;
+    readonly cidrs: ReadonlySet<string>;
+    readonly endpoints: ReadonlySet<number>;
+    /** Of all scopes, also those that allow nothing in either version. */
+    readonly sources: readonly SourceKey[];
+    /** Policies whose rows cannot be read. */
+    readonly policies: ReadonlySet<number>;
+    readonly ports: boolean;
+    readonly tunnelPorts: boolean;
+  };
+}
+
+/** A state that the kernel holds as it is, after an update that nothing cut short. */
+export const settledState = (state: State): Held => ({
+  state,
+  unsettled: {
+    addresses: new Set(),
+    services: new Set(),
+    cidrs: new Set(),
+    endpoints: new Set(),
+    sources: [],
+    policies: new Set(),
+    ports: false,
+    tunnelPorts: false,
+  },
+});
+
+/** In `addresses` and `services`: not there in this version. */
+export const ABSENT = "absent";
+
+export type PolicyPair = { readonly [direction in Direction]: number };
+
+export interface EndpointWrite {
+  readonly ifindex: number;
+  readonly endpoint: Endpoint;
+  readonly policy: Versions<PolicyPair>;
+  /** Whether packets must look into `sources`, in either version. */
+  readonly moreSources: boolean;
+}
+
+export interface PolicyWrite {
+  readonly number: number;
+  /** The whole content. */
+  readonly cells: ReadonlyMap<number, number>;
+  /** The cells that the kernel does not hold like that yet; all of them where the policy is new. */
+  readonly changed: readonly number[];
+  readonly isNew: boolean;
+}
+
+export interface Batch {
+  readonly rows: readonly { readonly number: number; readonly classes: readonly number[] }[];
+  readonly policies: readonly PolicyWrite[];
+  readonly ports: readonly PortChange[];
+  readonly cidrs: readonly { readonly cidr: string; readonly identity: Versions<number> }[];
+  readonly addresses: readonly {
+    readonly address: string;
+    readonly identity: Versions<number | typeof ABSENT>;
+  }[];
+  readonly services: readonly {
+    readonly frontend: string;
+    readonly identity: Versions<number | typeof ABSENT>;
+  }[];
+  readonly sources: readonly SourceWrite[];
+  /** One entry where they change. */
+  readonly tunnelPorts: readonly Versions<readonly number[]>[];
+  readonly endpoints: readonly EndpointWrite[];
+  readonly remove: {
+    readonly endpoints: readonly number[];
+    readonly sources: readonly SourceKey[];
+    readonly addresses: readonly string[];
+    readonly services: readonly string[];
+    readonly cidrs: readonly string[];
+    readonly policies: readonly number[];
+    readonly rows: readonly number[];
+  };
+}
+
+export interface Changes {
+  readonly prepare: Batch;
+  readonly cleanup: Batch;
+  /** Nothing to do at all: no flip either. */
+  readonly empty: boolean;
+}
+
+const REMOVE_NOTHING: Batch["remove"] = {
+  endpoints: [],
+  sources: [],
+  addresses: [],
+  services: [],
+  cidrs: [],
+  policies: [],
+  rows: [],
+};
+
+/** What it takes to get from `held` to `want`. Pure; its result depends on nothing else. */
+export function diff(held: Held, want: State): Changes {
+  const have = held.state;
+  const rows = rowChanges(have, want);
+  const policies = policyChanges(held, want);
+  const ports = portChanges(have.ports, want.ports, held.unsettled.ports);
+  const cidrs = cidrChanges(held, want);
+  const addresses = mayBeAbsent(have.addresses, want.addresses, held.unsettled.addresses).map(
+    ({ key, identity }) => ({ address: key, identity }),
+  );
+  const services = mayBeAbsent(have.services, want.services, held.unsettled.services).map(
+    ({ key, identity }) => ({ frontend: key, identity }),
+  );
+  const endpoints = endpointChanges(held, want);
+  const changed = endpoints.map(({ ifindex }) => ifindex);
+  const sources = sourceChanges(have, want, { changed, leftovers: held.unsettled.sources });
+  const tunnelPorts =
+    held.unsettled.tunnelPorts || !sameList(have.tunnelPorts, want.tunnelPorts)
+      ? [{ live: have.tunnelPorts, next: want.tunnelPorts }]
+      : [];
+  const prepare: Batch = {
+    rows: rows.prepare,
+    policies: policies.prepare,
+    ports,
+    cidrs,
+    addresses,
+    services,
+    sources: sources.prepare,
+    tunnelPorts,
+    endpoints,
+    remove: REMOVE_NOTHING,
+  };
+  const gone = <K>(before: Iterable<K>, after: ReadonlyMap<K, unknown>) =>
+    [...new Set(before)].filter((key) => !after.has(key));
+  const goneOrUnsettled = (table: "addresses" | "services" | "cidrs") =>
+    gone([...have[table].keys(), ...held.unsettled[table]], want[table]);
+  const cleanup: Batch = {
+    rows: rows.cleanup,
+    policies: policies.cleanup,
+    ports: ports.map((span) => ({ ...span, live: span.next })),
+    cidrs: cidrs
+      .filter(({ cidr }) => want.cidrs.has(cidr))
+      .map(({ cidr, identity }) => ({ cidr, identity: settled(identity) })),
+    addresses: addresses
+      .filter(({ address }) => want.addresses.has(address))
+      .map(({ address, identity }) => ({ address, identity: settled(identity) })),
+    services: services
+      .filter(({ frontend }) => want.services.has(frontend))
+      .map(({ frontend, identity }) => ({ frontend, identity: settled(identity) })),
+    sources: sources.cleanup,
+    tunnelPorts: tunnelPorts.map((ports) => settled(ports)),
+    endpoints: endpoints.map((write) => ({
+      ...write,
+      policy: settled(write.policy),
+      moreSources: write.endpoint.sources.length > 0,
+    })),
+    remove: {
+      endpoints: gone(have.endpoints.keys(), want.endpoints),
+      sources: sources.remove,
+      addresses: goneOrUnsettled("addresses"),
+      services: goneOrUnsettled("services"),
+      cidrs: goneOrUnsettled("cidrs"),
+      policies: gone(have.policies.keys(), want.policies),
+      rows: gone(have.rows.keys(), want.rows),
+    },
+  };
+  return { prepare, cleanup, empty: isEmpty(prepare) && isEmpty(cleanup) };
+}
+
+const settled = <T>({ next }: Versions<T>): Versions<T> => ({ live: next, next });
+
+function isEmpty(batch: Batch): boolean {
+  const { remove, ...writes } = batch;
+  return [...Object.values(writes), ...Object.values(remove)].every((list) => list.length === 0);
+}
+
+/**
+ * Rows keep the bits of the classes that are in force until the flip. A class number never changes its meaning while it
+ * is in force, so the bits of both together contradict neither.
+ */
+function rowChanges(have: State, want: State) {
+  const inForce = new Set(have.ports.map((span) => span.class));
+  const prepare: Batch["rows"][number][] = [];
+  const cleanup: Batch["rows"][number][] = [];
+  for (const [number, classes] of want.rows) {
+    const before = have.rows.get(number);
+    const both = [...new Set([...classes, ...(before ?? []).filter((each) => inForce.has(each))])].sort(
+      (a, b) => a - b,
+    );
+    if (before === undefined || !sameList(before, both)) prepare.push({ number, classes: both });
+    if (!sameList(both, classes)) cleanup.push({ number, classes });
+  }
+  return { prepare, cleanup };
+}
+
+/** Policies keep the cells of identities that are in force until the flip, for the same reason. */
+function policyChanges({ state: have, unsettled }: Held, want: State) {
+  const inForce = new Set([
+    IDENTITY_DEFAULT,
+    ...[...have.addresses.values()].map(identityIn),
+    ...have.services.values(),
+    ...have.cidrs.values(),
+  ]);
+  const prepare: PolicyWrite[] = [];
+  const cleanup: PolicyWrite[] = [];
+  for (const [number, cells] of want.policies) {
+    const before = unsettled.policies.has(number) ? undefined : have.policies.get(number);
+    const kept = [...(before ?? [])].filter(([identity]) => inForce.has(identity));
+    const both = new Map([...kept, ...cells]);
+    const added = [...both.keys()].filter((identity) => before?.get(identity) !== both.get(identity));
+    if (before === undefined) prepare.push({ number, cells: both, changed: [...both.keys()], isNew: true });
+    else if (added.length > 0) prepare.push({ number, cells: both, changed: added, isNew: false });
+    const stale = [...new Set([...both.keys(), ...(before ?? []).keys()])].filter(
+      (identity) => !cells.has(identity),
+    );
+    if (stale.length > 0) cleanup.push({ number, cells, changed: stale, isNew: false });
+  }
+  return { prepare, cleanup };
+}
+
+/** A prefix that comes says, in the version in force, what covers it there; one that goes, the same in the next. */
+function cidrChanges(held: Held, want: State): Batch["cidrs"] {
+  const have = held.state;
+  const keys = changedKeys(have.cidrs, want.cidrs, held.unsettled.cidrs);
+  if (keys.length === 0) return [];
+  const tables = { live: cidrTable(have), next: cidrTable(want) };
+  return keys.map((cidr) => ({
+    cidr,
+    identity: {
+      live: have.cidrs.get(cidr) ?? covering(tables.live, cidr),
+      next: want.cidrs.get(cidr) ?? covering(tables.next, cidr),
+    },
+  }));
+}
+
+function covering(table: PrefixTable<number>, text: string): number {
+  const cidr = cidrFrom(text);
+  return table.find(cidr.family, cidr.value, cidr.length) ?? IDENTITY_DEFAULT;
+}
+
+/** Changes of a table whose keys may be there in one version only. */
+function mayBeAbsent(
+  have: ReadonlyMap<string, number>,
+  want: ReadonlyMap<string, number>,
+  unsettled: ReadonlySet<string>,
+): { readonly key: string; readonly identity: Versions<number | typeof ABSENT> }[] {
+  return changedKeys(have, want, unsettled).map((key) => ({
+    key,
+    identity: { live: have.get(key) ?? ABSENT, next: want.get(key) ?? ABSENT },
+  }));
+}
+
+/** An endpoint that is new is not attached yet: both versions say the same from the start. */
+function endpointChanges(held: Held, want: State): EndpointWrite[] {
+  const writes: EndpointWrite[] = [];
+  for (const [ifindex, endpoint] of want.endpoints) {
+    const before = held.state.endpoints.get(ifindex);
+    const same =
+      before !== undefined && sameEndpoint(before, endpoint) && !held.unsettled.endpoints.has(ifindex);
+    if (!same)
+      writes.push({
+        ifindex,
+        endpoint,
+        policy: { live: before?.policy ?? endpoint.policy, next: endpoint.policy },
+        moreSources: endpoint.sources.length > 0 || (before?.sources.length ?? 0) > 0,
+      });
+  }
+  return writes;
+}
+
+function sameEndpoint(a: Endpoint, b: Endpoint): boolean {
+  return (
+    a.id === b.id &&
+    a.incarnation === b.incarnation &&
+    sameList(a.addresses, b.addresses) &&
+    sameList(a.sources, b.sources) &&
+    sameLink(a.link, b.link) &&
+    DIRECTIONS.every((direction) => a.policy[direction] === b.policy[direction])
+  );
+}
+
+function changedKeys<K, V>(have: ReadonlyMap<K, V>, want: ReadonlyMap<K, V>, unsettled: ReadonlySet<K>): K[] {
+  const keys = new Set([...have.keys(), ...want.keys(), ...unsettled]);
+  return [...keys].filter((key) => unsettled.has(key) || have.get(key) !== want.get(key));
+}
+
+const sameList = <T>(a: readonly T[], b: readonly T[]): boolean =>
+  a.length === b.length && a.every((value, index) => value === b[index]);
+
+export const UNISOLATED: PolicyPair = { ingress: POLICY_NONE, egress: POLICY_NONE };

@@ -1,0 +1,128 @@
+// `weir monitor` against the agent's real socket: what it prints, what it asks for, its exit codes.
+import { setTimeout as sleep } from "node:timers/promises";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { eventRoutes } from "../../../../src/agent/event-routes.ts";
+import { type EventHub, openEventHub } from "../../../../src/observe/packet-event-hub.ts";
+import type { LocalApi } from "../../../../src/observe/socket-server.ts";
+import { DENIED, SPOOFED, withText } from "../../observe/sample-events.ts";
+import { viewsWith } from "../views.ts";
+import { type CommandWorld, openCommandWorld } from "../world.ts";
+
+const DENIED_LINE =
+  "12:00:00.123 dropped denied ingress shop/stranger (10.0.0.2:40000) -> shop/web (10.0.0.1:80) TCP 74 B: " +
+  "ingress of shop/web is isolated by shop/deny, shop/web, nothing allows TCP/80 from shop/stranger\n";
+const SPOOFED_LINE =
+  "12:00:00.123 dropped spoofed egress 10.0.0.77 -> 10.0.0.9 ICMP type 8 code 0 98 B: 10.0.0.77 is no address of shop/web\n";
+
+let world: CommandWorld;
+let stop: AbortController;
+let hub: EventHub;
+let flows: boolean[];
+let api: LocalApi;
+
+beforeEach(async () => {
+  stop = new AbortController();
+  world = openCommandWorld({ stopSignal: () => stop.signal });
+  hub = openEventHub(undefined, () => undefined);
+  flows = [];
+  api = await world.serve(
+    viewsWith(),
+    eventRoutes(hub, (wanted) => flows.push(wanted)),
+  );
+});
+afterEach(() => world.close());
+
+async function until(holds: () => boolean): Promise<void> {
+  for (let tries = 0; !holds(); tries++) {
+    if (tries > 1_000) throw new Error("it never happened");
+    await sleep(5);
+  }
+}
+
+describe("what was", () => {
+  it("is shown as lines or as JSON", async () => {
+    hub.publish([withText(DENIED), withText(SPOOFED)]);
+    expect(await world.weir("monitor")).toEqual({
+      exitCode: 0,
+      stdout: DENIED_LINE + SPOOFED_LINE,
+      stderr: "",
+    });
+    const { stdout } = await world.weir("monitor", "-o", "json", "--last", "1");
+    expect(JSON.parse(stdout)).toEqual(withText(SPOOFED));
+  });
+
+  it("is filtered, and then cut", async () => {
+    hub.publish([withText(DENIED), withText(SPOOFED), withText(SPOOFED)]);
+    for (const filter of [
+      ["--reason", "denied"],
+      ["--port", "80"],
+      ["--from", "shop/stranger"],
+      ["--to", "10.0.0.0/29"],
+      ["--pod", "shop/stranger"],
+    ]) {
+      const { stdout } = await world.weir("monitor", "--last", "1", ...filter);
+      expect({ filter, stdout }).toEqual({ filter, stdout: DENIED_LINE });
+    }
+    expect((await world.weir("monitor", "--last", "0")).stdout).toBe("");
+    expect((await world.weir("monitor", "--verdict", "passed")).stdout).toBe("");
+  });
+
+  it("cannot be told without an agent", async () => {
+    await api.close();
+    expect(await world.weir("monitor")).toMatchObject({ exitCode: 1, stdout: "" });
+    expect((await world.weir("monitor", "-f")).stderr).toBe(`weir: no agent answers at ${world.socket}\n`);
+  });
+
+  it.each([
+    ["--last", "1001"],
+    ["--last", "x"],
+    ["--port", "65536"],
+    ["--from", "nobody"],
+    ["--verdict", "maybe"],
+    ["-o", "yaml"],
+  ])("is not asked with %s %s", async (...args) => {
+    expect(await world.weir("monitor", ...args)).toMatchObject({ exitCode: 2, stdout: "" });
+  });
+});
+
+describe("-f", () => {
+  it("begins with the latest, and goes on until it is stopped", async () => {
+    hub.publish([withText(SPOOFED), withText(SPOOFED)]);
+    const outcome = world.weir("monitor", "-f", "--last", "1");
+    await until(() => hub.followers() === 1);
+    hub.publish([withText(DENIED)]);
+    await sleep(50);
+    stop.abort();
+    expect(await outcome).toEqual({ exitCode: 0, stdout: SPOOFED_LINE + DENIED_LINE, stderr: "" });
+    await until(() => hub.followers() === 0);
+    expect(flows).toEqual([]);
+  });
+
+  it("has the programs tell of new flows for as long as somebody wants them", async () => {
+    const outcome = world.weir("monitor", "-f", "--flows");
+    const other = world.weir("monitor", "-f", "--verdict", "passed");
+    await until(() => hub.followers() === 2);
+    expect(flows).toEqual([true]);
+    stop.abort();
+    await Promise.all([outcome, other]);
+    await until(() => flows.length === 2);
+    expect(flows).toEqual([true, false]);
+  });
+
+  it("says that the agent has ended", async () => {
+    const outcome = world.weir("monitor", "-f");
+    await until(() => hub.followers() === 1);
+    await api.close();
+    expect(await outcome).toEqual({ exitCode: 1, stdout: "", stderr: "weir: the agent has ended\n" });
+  });
+
+  it("is refused where too many follow", async () => {
+    const ends = Array.from({ length: 8 }, () => hub.follow(() => undefined));
+    const { exitCode, stderr } = await world.weir("monitor", "-f");
+    expect([exitCode, stderr]).toEqual([
+      1,
+      `weir: follow the agent at ${world.socket}: status 400: 8 follow already, and no more may\n`,
+    ]);
+    for (const end of ends) end();
+  });
+});

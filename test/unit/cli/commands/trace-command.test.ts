@@ -1,0 +1,233 @@
+// `weir trace` of manifests and of an agent without a kernel: the exact text, its data, and exit codes.
+import { Readable } from "node:stream";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { parse } from "yaml";
+import { viewsWith } from "../views.ts";
+import { type CommandWorld, openCommandWorld, runIn } from "../world.ts";
+
+const SHOP = "test/fixtures/shop/cluster";
+const CHANGE = "test/fixtures/shop/change/db.yaml";
+
+const trace = (line: string) => runIn(["trace", "--manifests", SHOP, ...line.split(" ")]);
+
+describe("of manifests", () => {
+  it("says which rule allows", async () => {
+    expect(await trace("--from shop/web-1 --to shop/db --port 5432")).toEqual({
+      exitCode: 0,
+      stdout: `allowed: TCP/5432 from shop/web-1 (10.244.1.11, fd00:244:1::11) to shop/db (10.244.1.13, fd00:244:1::13)
+  egress of shop/web-1: not isolated
+  ingress of shop/db: isolated by shop/db
+    allowed by shop/db ingress[0].from[0].ports[0] (${SHOP}/policies.yaml:8)
+`,
+      stderr: "",
+    });
+  });
+
+  it("says what the nearest rule wants, at both ends", async () => {
+    expect(await trace("--from shop/db --to 10.244.1.11 --protocol ICMP")).toEqual({
+      exitCode: 3,
+      stdout: `denied: ICMP from shop/db (10.244.1.13) to shop/web-1 (10.244.1.11)
+  egress of shop/db: isolated by shop/db; there is no rule
+  ingress of shop/web-1: isolated by shop/web; no rule matches
+    nearest: shop/web ingress[0].from[0] (${SHOP}/policies.yaml:19) wants
+      a pod with app=gateway (shop/db has app=db)
+`,
+      stderr: "",
+    });
+  });
+
+  it("shows families apart where they differ", async () => {
+    const { stdout } = await trace("--from 192.0.2.1 --to shop/db --port 9000");
+    expect(stdout.split("\n")[0]).toBe("allowed: TCP/9000 from 192.0.2.1 to shop/db (10.244.1.13)");
+    expect(stdout.split("\n")[1]).toContain("no policy applies");
+  });
+
+  it("is 3 where some of many ports are denied", async () => {
+    const { exitCode, stdout } = await trace("--from shop/web-1 --to shop/db");
+    expect(exitCode).toBe(3);
+    expect(stdout.match(/^(?:allowed|denied): TCP\/\S+/gm)).toEqual([
+      "denied: TCP/0-5431",
+      "allowed: TCP/5432",
+      "denied: TCP/5433-65535",
+    ]);
+  });
+
+  it("judges a change, and says what was before", async () => {
+    const { exitCode, stdout } = await trace(`--from batch/report --to shop/db --port 5432 -f ${CHANGE}`);
+    expect(exitCode).toBe(0);
+    expect(stdout).toMatch(/^allowed \(denied before\): TCP\/5432 /);
+    expect(stdout).toContain(`allowed by shop/db ingress[0].from[1].ports[0] (${CHANGE}:11)`);
+    const same = await trace(`--from shop/web-1 --to shop/db --port 5432 -f ${CHANGE}`);
+    expect(same.stdout).toMatch(/^allowed \(as before\): /);
+  });
+
+  it("says why no policy applies", async () => {
+    const host =
+      "apiVersion: v1\nkind: Pod\nmetadata: { name: host, namespace: shop }\nspec: { hostNetwork: true, containers: [] }\nstatus: { podIP: 192.0.2.1 }\n";
+    const stdin = () => Readable.from([Buffer.from(host)]);
+    const line = [
+      "trace",
+      "--manifests",
+      SHOP,
+      "-f",
+      "-",
+      "--from",
+      "shop/host",
+      "--to",
+      "shop/db",
+      "--port",
+      "9000",
+    ];
+    const { exitCode, stdout } = await runIn(line, { stdin });
+    expect(exitCode).toBe(0);
+    expect(stdout).toContain(
+      "  egress of shop/host: no policy applies (a host-network pod, here as if it ran on another node:",
+    );
+    expect((await trace("--from 192.0.2.1 --to shop/db")).stdout).toContain(
+      "no policy applies (it is not a pod's address)\n",
+    );
+  });
+
+  it("has the same as data", async () => {
+    const line = "--from 192.0.2.200 --to shop/db --port 9000-9010";
+    const expected = {
+      allowed: false,
+      paths: [
+        {
+          from: { address: "192.0.2.200" },
+          to: { pod: "shop/db", address: "10.244.1.13" },
+          protocol: "TCP",
+          ports: "9000-9010",
+          allowed: false,
+          egress: { verdict: "not-applicable", isolatedBy: [], allowedBy: [] },
+          ingress: {
+            verdict: "denied",
+            isolatedBy: [{ policy: "shop/db" }],
+            allowedBy: [],
+            nearest: {
+              policy: "shop/db",
+              rule: "ingress[1]",
+              peer: "from[0]",
+              at: `${SHOP}/policies.yaml:10`,
+              wants: ["an address outside 192.0.2.128/25, which 192.0.2.0/24 excepts (it is 192.0.2.200)"],
+            },
+          },
+        },
+      ],
+    };
+    expect(JSON.parse((await trace(`${line} -o json`)).stdout)).toEqual(expected);
+    expect(parse((await trace(`${line} -o yaml`)).stdout)).toEqual(expected);
+  });
+
+  it.each([
+    [
+      4,
+      "--from shop/wbe-1 --to shop/db --port 1",
+      "no pod or Service shop/wbe-1; the most similar name is shop/web-1",
+    ],
+    [
+      2,
+      "--from shop/web --to shop/db --port 1",
+      "shop/web is a Service's: a connection comes from a pod or an address",
+    ],
+    [4, "--from shop/db --to shop/web --port sql", "Service shop/web has no TCP port called sql"],
+    [4, "--from shop/db --to batch/report --port http", "pod batch/report declares no TCP port called http"],
+    [
+      2,
+      "--from web --to shop/db --port 1",
+      '"web" is neither NAMESPACE/NAME nor an address: not an IP address',
+    ],
+    [2, "--from shop/db --to 192.0.2.1 --port 99999", "port 99999 is beyond 65535"],
+    [2, "--from fd00::1 --to 192.0.2.1", "the ends have no family in common: fd00::1 and 192.0.2.1"],
+    [4, "--from shop/db --to 192.0.2.1 --manifests no/where", "no/where does not exist"],
+    [
+      1,
+      "--from shop/db --to 192.0.2.1 -f no/where",
+      "no/where: cannot be read: ENOENT: no such file or directory",
+    ],
+  ])("is %i for %s", async (exitCode, line, reason) => {
+    expect(await trace(line)).toEqual({ exitCode, stdout: "", stderr: `weir: ${reason}\n` });
+  });
+
+  it("gives pods without an address one, and workloads a pod", async () => {
+    const deployment = `apiVersion: apps/v1
+kind: Deployment
+metadata: { name: front, namespace: shop }
+spec: { template: { metadata: { labels: { app: gateway } }, spec: { containers: [{ name: a }] } } }
+`;
+    const stdin = async function* () {
+      yield Buffer.from(deployment);
+    };
+    const line = [
+      "trace",
+      "--manifests",
+      SHOP,
+      "-f",
+      "-",
+      "--from",
+      "shop/front",
+      "--to",
+      "shop/web-1",
+      "--port",
+      "1",
+    ];
+    const { exitCode, stdout } = await runIn(line, { stdin });
+    expect(exitCode).toBe(0);
+    expect(stdout).toMatch(
+      /^allowed: TCP\/1 from shop\/front \(198\.18\.0\.1\) to shop\/web-1 \(10\.244\.1\.11\)\n/,
+    );
+  });
+});
+
+describe("of an agent", () => {
+  let world: CommandWorld;
+  beforeEach(() => {
+    world = openCommandWorld();
+  });
+  afterEach(() => world.close());
+
+  it("queries the agent, and shows why the kernel was not queried", async () => {
+    await world.serve(viewsWith());
+    expect(await world.weir("trace", "--from", "beta/friend", "--to", "alpha/nginx", "--port", "80")).toEqual(
+      {
+        exitCode: 0,
+        stdout: `allowed: TCP/80 from beta/friend (10.63.48.11) to alpha/nginx (10.63.48.10)
+  egress of beta/friend: not isolated
+  ingress of alpha/nginx: isolated by alpha/access-nginx
+    allowed by alpha/access-nginx ingress[0].from[0].ports[0]
+kernel: not queried: nothing is pinned under ${world.bpffs}: \`weir run\` has not been there
+`,
+        stderr: "",
+      },
+    );
+  });
+
+  it("leaves the kernel out where it is told to", async () => {
+    await world.serve(viewsWith());
+    const { exitCode, stdout } = await world.weir(
+      "trace",
+      "--from",
+      "beta/friend",
+      "--to",
+      "alpha/nginx",
+      "--no-kernel",
+    );
+    expect(exitCode).toBe(3);
+    expect(stdout).not.toContain("kernel");
+  });
+
+  it("asks no kernel where neither end is here", async () => {
+    await world.serve(viewsWith());
+    const { exitCode, stdout } = await world.weir("trace", "--from", "beta/friend", "--to", "192.0.2.1");
+    expect(exitCode).toBe(0);
+    expect(stdout).toContain("kernel: not queried: neither end is an interface of this node\n");
+  });
+
+  it("needs one", async () => {
+    expect(await world.weir("trace", "--from", "a/b", "--to", "a/c")).toEqual({
+      exitCode: 1,
+      stdout: "",
+      stderr: `weir: no agent answers at ${world.socket}; use --manifests DIR without one\n`,
+    });
+  });
+});

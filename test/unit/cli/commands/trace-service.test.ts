@@ -1,0 +1,109 @@
+// `weir trace` to Services of manifests: the way to every backend, the exact text, its data, and exit codes.
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { runIn } from "../world.ts";
+
+const SHOP = "test/fixtures/shop/cluster";
+
+const trace = (line: string) => runIn(["trace", "--manifests", SHOP, ...line.split(" ")]);
+
+describe("to a Service", () => {
+  it("goes through a Service to the pods behind it", async () => {
+    expect(await trace("--from shop/gateway --to shop/web --port http")).toEqual({
+      exitCode: 0,
+      stdout: `allowed: TCP/80 from shop/gateway (10.244.1.10) to Service shop/web (10.96.0.10), and on to shop/web-1 (10.244.1.11), shop/web-2 (10.244.1.12) at TCP/8080
+  egress of shop/gateway: not isolated
+  ingress of shop/web-1, shop/web-2: isolated by shop/web
+    allowed by shop/web ingress[0].from[0] (${SHOP}/policies.yaml:19)
+`,
+      stderr: "",
+    });
+    const { exitCode, stdout } = await trace("--from shop/db --to service/shop/web -o json");
+    expect(exitCode).toBe(3);
+    const via = { service: "shop/web", address: "10.96.0.10", port: 80, leaves: false, backends: 2 };
+    expect(JSON.parse(stdout).paths).toEqual([
+      expect.objectContaining({
+        via,
+        ports: "8080",
+        allowed: false,
+        to: { pod: "shop/web-1", address: "10.244.1.11" },
+      }),
+      expect.objectContaining({ via, to: { pod: "shop/web-2", address: "10.244.1.12" } }),
+    ]);
+  });
+
+  it("judges other ports of a Service's address by the address", async () => {
+    const { exitCode, stdout } = await trace("--from shop/gateway --to 10.96.0.10 --port 80-81");
+    expect(exitCode).toBe(0);
+    expect(stdout.match(/^allowed: .*$/gm)).toEqual([
+      expect.stringContaining(
+        "TCP/80 from shop/gateway (10.244.1.10) to Service shop/web (10.96.0.10), and on to",
+      ),
+      "allowed: TCP/81 from shop/gateway (10.244.1.10) to 10.96.0.10",
+    ]);
+  });
+
+  describe("through a Service of which some backends are allowed", () => {
+    let directory: string;
+    beforeEach(() => {
+      directory = mkdtempSync(join(tmpdir(), "wt-trace-"));
+    });
+    afterEach(() => rmSync(directory, { recursive: true, force: true }));
+
+    const policy = `apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: { name: one, namespace: shop }
+spec:
+  podSelector: { matchLabels: { app: gateway } }
+  policyTypes: [Egress]
+  egress: [{ to: [{ ipBlock: { cidr: 10.244.1.11/32 } }] }]
+`;
+    const changed = (text: string) => {
+      writeFileSync(join(directory, "change.yaml"), text);
+      return trace(`--from shop/gateway --to shop/web --port 80 -f ${directory}`);
+    };
+
+    it("says that the end of those that are not drops what comes", async () => {
+      const { exitCode, stdout } = await changed(policy);
+      expect(exitCode).toBe(3);
+      expect(stdout).toMatch(/^allowed \(as before\): .* and on to shop\/web-1 /m);
+      expect(stdout).toMatch(/^denied \(allowed before\): .* and on to shop\/web-2 /m);
+      expect(stdout).toContain(
+        "  Service shop/web: other backends are allowed; this one's end drops what comes from this client\n",
+      );
+    });
+
+    it("says that nothing leaves where that end is elsewhere", async () => {
+      const slice = `---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: { name: web-a, namespace: shop, labels: { kubernetes.io/service-name: web } }
+addressType: IPv4
+ports: [{ name: http, port: 8080, protocol: TCP }]
+endpoints: [{ addresses: [10.244.1.11] }, { addresses: [203.0.113.9] }]
+`;
+      const { exitCode, stdout } = await changed(policy + slice);
+      expect(exitCode).toBe(3);
+      expect(stdout).toContain(
+        "  Service shop/web: nothing leaves the client, as a backend that is denied could not drop it\n",
+      );
+      expect(stdout).not.toMatch(/^allowed/m);
+    });
+
+    it("says that there is nobody behind it", async () => {
+      const service = `apiVersion: v1
+kind: Service
+metadata: { name: web, namespace: shop }
+spec: { clusterIP: 10.96.0.10, selector: { app: none }, ports: [{ port: 80 }] }
+`;
+      const { exitCode, stdout } = await changed(service);
+      expect(exitCode).toBe(3);
+      expect(stdout).toBe(`denied: TCP/80 from shop/gateway (10.244.1.10) to Service shop/web (10.96.0.10)
+  Service shop/web: it has no backend
+  egress of shop/gateway: not isolated
+`);
+    });
+  });
+});

@@ -1,0 +1,25 @@
+// The list of tables against the maps that the built object has.
+import { expect, it } from "vitest";
+import { MAPS } from "../../../../src/gen/layout.ts";
+import { isTableName, TABLE_NAMES, TABLES } from "../../../../src/observe/dump/map-tables.ts";
+
+/** The ring buffer, rate limits, and what each CPU keeps for itself: scratch and caches. */
+const WITHOUT_TABLE = [
+  "events",
+  "neighbour_rates",
+  "recent_flows_v4",
+  "recent_flows_v6",
+  "recent_peers_v4",
+  "recent_peers_v6",
+  "scratch",
+];
+
+it("every map of the object is in exactly one table, or is internal to the programs", () => {
+  const shown = TABLES.flatMap(({ maps }) => maps);
+  expect([...shown, ...WITHOUT_TABLE].sort()).toEqual(Object.keys(MAPS).sort());
+});
+
+it("only their own names are names of tables", () => {
+  expect(TABLE_NAMES.every(isTableName)).toBe(true);
+  expect(["", "cidrs_v4", "toString", "__proto__"].filter(isTableName)).toEqual([]);
+});

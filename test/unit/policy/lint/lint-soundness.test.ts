@@ -1,0 +1,114 @@
+// What lint calls useless is so: in random worlds it is taken out, and the oracle answers every question as before.
+
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import type { Direction } from "../../../../src/base/direction.ts";
+import { type Cluster, keyOf } from "../../../../src/model/cluster.ts";
+import type { Policy, Rule } from "../../../../src/model/network-policy.ts";
+import { matches } from "../../../../src/model/selector.ts";
+import type { WarningCode } from "../../../../src/model/warnings.ts";
+import type { Finding, Path } from "../../../../src/policy/lint/lint-policies.ts";
+import { lint } from "../../../support/lint.ts";
+import { questions } from "../../../support/questions.ts";
+import { cluster as anyCluster } from "../../../support/worlds.ts";
+
+/** Codes of what can be taken out without a change. */
+const USELESS: readonly WarningCode[] = [
+  "no-pod-selected",
+  "no-pod-matched",
+  "no-namespace-matched",
+  "port-name-unknown",
+  "selector-impossible",
+  "except-whole-block",
+  "peer-redundant",
+  "rule-redundant",
+  "policy-redundant",
+];
+
+const OFTEN_SEEN = USELESS.filter((code) => code !== "except-whole-block" && code !== "policy-redundant");
+
+const RUNS = 600;
+/** Of the thousands of questions about a world, one in so many is asked; which ones differs from world to world. */
+const STEP = 11;
+
+/** Lint reads every policy as if it were enforced (docs/lint.md), so here each one is. */
+const cluster = anyCluster.map(
+  (world): Cluster => ({
+    ...world,
+    policies: new Map([...world.policies].map(([key, policy]) => [key, { ...policy, mode: "enforce" }])),
+  }),
+);
+
+/** The world without the element that a finding is about; undefined for the policy as a whole. */
+function without(world: Cluster, { code, policy, path }: Finding): Cluster {
+  const policies = new Map(world.policies);
+  const changed =
+    code === "policy-redundant" || path[1] === "podSelector" || path[0] === "metadata"
+      ? undefined
+      : withoutElement(policy, path);
+  if (changed === undefined) policies.delete(keyOf(policy));
+  else policies.set(keyOf(policy), changed);
+  return { ...world, policies };
+}
+
+function withoutElement(policy: Policy, [, direction, index, list, element]: Path): Policy {
+  const key = direction as Direction;
+  const rules = policy.rules[key].flatMap((rule, at): readonly Rule[] => {
+    if (at !== index) return [rule];
+    if (list === undefined) return [];
+    const field = list === "ports" ? "ports" : "peers";
+    const items: readonly unknown[] = rule[field] as readonly unknown[];
+    const left = items.filter((_, position) => position !== element);
+    // An empty list would be everyone.
+    return left.length === 0 ? [] : [{ ...rule, [field]: left } as Rule];
+  });
+  return { ...policy, rules: { ...policy.rules, [key]: rules } };
+}
+
+const answers = (world: Cluster, step: number): readonly boolean[] =>
+  [...questions(world, step)].map(({ allowed }) => allowed);
+
+describe("in random worlds", () => {
+  it("what lint calls useless changes no verdict", () => {
+    const seen = new Map<WarningCode, number>();
+    fc.assert(
+      fc.property(cluster, fc.integer({ min: 0, max: 5 }), (world, more) => {
+        const found = lint({ cluster: world }).filter(({ code }) => USELESS.includes(code));
+        if (found.length === 0) return;
+        const before = answers(world, STEP + more);
+        for (const finding of found) {
+          seen.set(finding.code, (seen.get(finding.code) ?? 0) + 1);
+          const after = answers(without(world, finding), STEP + more);
+          expect(after, `${finding.code} ${finding.path.join(".")}: ${finding.reason}`).toEqual(before);
+        }
+      }),
+      { numRuns: RUNS },
+    );
+    expect([...seen.keys()], "what is rare may be missing").toEqual(expect.arrayContaining([...OFTEN_SEEN]));
+  });
+
+  it("a rule that opens everything to everyone does so", () => {
+    fc.assert(
+      fc.property(cluster, (world) => {
+        const open = lint({ cluster: world }).filter(
+          ({ code, reason }) => code === "opens-all" && reason.includes("restricts no"),
+        );
+        for (const { policy, path } of open) {
+          const closed = [...questions(world, STEP)].filter(
+            ({ allowed, direction, local }) =>
+              !allowed &&
+              direction === path[1] &&
+              [...world.pods.values()].some(
+                (pod) =>
+                  pod.namespace === policy.namespace &&
+                  matches(policy.subject, pod.labels) &&
+                  pod.ips.some(({ text }) => text === local.text),
+              ),
+          );
+          expect(closed.map(({ why }) => why())).toEqual([]);
+        }
+      }),
+      { numRuns: RUNS },
+    );
+  });
+});

@@ -1,0 +1,101 @@
+// A Service with one backend that the client's policy allows and one that it denies: when the client may use it all the same.
+
+import { describe, expect, test } from "vitest";
+import { type Cluster, keyOf, type Pod } from "../../../src/model/cluster.ts";
+import { frontendsOf } from "../../../src/model/frontends.ts";
+import type { Service } from "../../../src/model/service.ts";
+import { compile } from "../../../src/policy/compile.ts";
+import { NOTHING_NUMBERED } from "../../../src/policy/identity-allocation.ts";
+import { serviceVerdict } from "../../../src/policy/service-oracle.ts";
+import { planOf } from "../../../src/state/state-lookup.ts";
+import { address, cidr, cluster, pod, pods, policy, selector } from "../../support/model.ts";
+
+const VIP = "10.96.0.1";
+const EXTERNAL = "198.51.100.1";
+const CLIENT = pod("x/client", ["10.0.0.1"], { labels: { app: "client" } });
+const WEB = pod("x/web", ["10.0.0.2"], { labels: { app: "web", behind: "yes" } });
+const API = pod("x/api", ["10.0.0.3"], { labels: { app: "api", behind: "yes" } });
+const SERVICE: Service = {
+  namespace: "x",
+  name: "s",
+  clusterIps: [address(VIP)],
+  externalIps: [address(EXTERNAL)],
+  ports: [{ name: "", protocol: "TCP", port: 80, target: 8080 }],
+  selector: new Map([["behind", "yes"]]),
+  onlyLocal: false,
+};
+
+const worldOf = (...members: readonly Pod[]): Cluster =>
+  cluster({
+    pods: members,
+    services: [SERVICE],
+    policies: [
+      policy("x/client", {
+        subject: selector({ app: "client" }),
+        isolates: { ingress: false, egress: true },
+        egress: [{ peers: [pods({ app: "web" })], ports: "all" }],
+      }),
+    ],
+  });
+
+/** What the plan says of a packet, and the oracle of what leaves; they must agree. */
+function askedOf(world: Cluster, locals: readonly Pod[], to = VIP) {
+  const ifindex = (of: Pod): number => 100 + [...world.pods.keys()].indexOf(keyOf(of));
+  const endpoints = locals.map((each) => ({ pod: each, ifindex: ifindex(each) }));
+  const plan = planOf(compile(world, endpoints, NOTHING_NUMBERED).state);
+  const passes = (of: Pod, direction: "ingress" | "egress", remote: string, place: number): boolean =>
+    ["allowed", "not isolated"].includes(
+      plan.judge({ ifindex: ifindex(of), direction, remote: address(remote), place }),
+    );
+  const client = world.pods.get("x/client") as Pod;
+  const leaves = passes(client, "egress", to, 80);
+  const frontend = frontendsOf(world, new Set()).find((each) => each.address.text === to);
+  if (frontend === undefined) throw new Error(`no frontend ${to}`);
+  const from = { kind: "pod", pod: client, address: address("10.0.0.1") } as const;
+  const verdict = serviceVerdict(world, { from, frontend }, (each) =>
+    locals.some((own) => keyOf(own) === keyOf(each)),
+  );
+  expect(leaves).toBe(verdict.leaves);
+  return { leaves, arrives: (at: Pod, sender = "10.0.0.1") => passes(at, "ingress", sender, 8080) };
+}
+
+describe("a Service of which a policy denies a backend", () => {
+  test("leaves the client where the backend is of this node, and drops what comes there from this client", () => {
+    const { leaves, arrives } = askedOf(worldOf(CLIENT, WEB, API), [CLIENT, WEB, API]);
+    expect(leaves).toBe(true);
+    expect([arrives(WEB), arrives(API), arrives(API, "10.0.0.2"), arrives(API, "192.0.2.1")]).toEqual([
+      true,
+      false,
+      true,
+      true,
+    ]);
+  });
+
+  test("leaves it where only the allowed backend is of another node", () => {
+    expect(askedOf(worldOf(CLIENT, WEB, API), [CLIENT, API]).leaves).toBe(true);
+  });
+
+  test.each<[string, readonly Pod[], string]>([
+    ["the denied backend is of another node", [CLIENT, WEB], VIP],
+    ["it is asked by an external address", [CLIENT, WEB, API], EXTERNAL],
+  ])("does not leave it where %s", (_, locals, to) => {
+    expect(askedOf(worldOf(CLIENT, WEB, API), locals, to).leaves).toBe(false);
+  });
+
+  test("does not leave a client that may send from other addresses", () => {
+    const router = { ...CLIENT, sources: [cidr("10.9.0.0/16")] };
+    const { leaves, arrives } = askedOf(worldOf(router, WEB, API), [router, WEB, API]);
+    expect([leaves, arrives(API)]).toEqual([false, true]);
+  });
+
+  test("does not leave it where the denied backend has two addresses of the family", () => {
+    const api = { ...API, ips: [address("10.0.0.3"), address("10.0.0.4")] };
+    expect(askedOf(worldOf(CLIENT, WEB, api), [CLIENT, WEB, api]).leaves).toBe(false);
+  });
+
+  test("costs nothing where no pod is isolated for egress", () => {
+    const world = { ...worldOf(CLIENT, WEB, API), policies: new Map() };
+    const { state } = compile(world, [{ pod: CLIENT, ifindex: 7 }], NOTHING_NUMBERED);
+    expect([state.services.size, [...state.addresses.keys()].includes(VIP)]).toEqual([0, false]);
+  });
+});
