@@ -3,7 +3,7 @@
 import { execFile } from "node:child_process";
 import { copyFileSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { dirname, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { promisify } from "node:util";
 import { beforeAll, describe, expect, it } from "vitest";
 import { git, repositoryFiles, root, textOf } from "./tidy/files.ts";
@@ -194,6 +194,17 @@ describe("files", () => {
         text.split("\n").flatMap((line, index) => (/[ \t\r]$/.test(line) ? [`${path}:${index + 1}`] : [])),
       );
     expect(found).toEqual([]);
+  });
+
+  it("of src/ share no base name, and none is named like a folder beside it", () => {
+    const sources = repositoryFiles().filter((path) => path.startsWith("src/") && path.endsWith(".ts"));
+    expect(sources.length).toBeGreaterThan(100);
+    const shared = [...Map.groupBy(sources, (path) => basename(path)).values()].filter(
+      ({ length }) => length > 1,
+    );
+    expect(shared).toEqual([]);
+    const folders = new Set(sources.map((path) => dirname(path)));
+    expect(sources.filter((path) => folders.has(path.slice(0, -".ts".length)))).toEqual([]);
   });
 
   it("that are generated are not in git", () => {

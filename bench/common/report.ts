@@ -1,6 +1,6 @@
 // What the benches' reports share: one form of each format, whatever the rows are.
 
-import { type Table, tableText } from "../../src/observe/table.ts";
+import { type Table, tableText } from "../../src/observe/text-output.ts";
 import type { Machine } from "./machine.ts";
 import type { Format } from "./options.ts";
 

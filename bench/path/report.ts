@@ -1,6 +1,6 @@
 // What a run over the path came to, as a table for people, JSON for programs, or Markdown for the documentation.
 
-import { left, right, type Table } from "../../src/observe/table.ts";
+import { left, right, type Table } from "../../src/observe/text-output.ts";
 import type { Machine } from "../common/machine.ts";
 import type { Format } from "../common/options.ts";
 import { hundredths, reportOf } from "../common/report.ts";

@@ -1,14 +1,17 @@
-// What the agent answers with when it is asked: from the parts that run, as far as they have come up.
+// What the agent's socket serves: status and views of what is in force, and the routes that change something.
 
-import type { FromPodHook } from "../base/hooks.ts";
+import type { FromPodHook } from "../base/direction.ts";
+import { type AdjustableLog, isLogLevel, LOG_LEVELS } from "../base/log.ts";
 import { hookOf } from "../datapath/hooks.ts";
 import { toWire } from "../model/cluster-json.ts";
 import type { Mode } from "../model/enforcement-mode.ts";
 import type { Problem } from "../model/problem.ts";
-import type { StatusView } from "../observe/api-views.ts";
+import type { LogLevelView, LogView, StateView, StatusView } from "../observe/api-views.ts";
+import { RequestError, type Route } from "../observe/socket-routes.ts";
 import type { Views } from "../observe/socket-server.ts";
 import type { Source } from "../source/source.ts";
 import { EMPTY_STATE } from "../state/desired-state.ts";
+import { plainState } from "../state/state-json.ts";
 import type { Cni } from "./cni/cni-server.ts";
 import type { Kernel } from "./datapath-handle.ts";
 import type { Integrity } from "./integrity.ts";
@@ -25,6 +28,8 @@ import {
   retainedViews,
   unknownInterfaces,
 } from "./views.ts";
+
+// What the agent answers with when it is asked: from the parts that run, as far as they have come up.
 
 /** Set once the datapath is open; before, the agent only says that it is coming up. */
 export interface Running {
@@ -155,3 +160,41 @@ export function statusView(
     ...(options.mode === "audit" ? { mode: "audit" } : {}),
   };
 }
+
+// What the agent can be asked besides its views, and told: the state that it wants, its log, a resync.
+
+export interface Asked {
+  readonly resyncs: Resyncs;
+  readonly progress?: Progress;
+  readonly kernel?: Pick<Kernel, "maps">;
+}
+
+export function routesOf(asked: Asked, log: AdjustableLog): Route[] {
+  const level = (): LogLevelView => ({ level: log.level() });
+  return [
+    { method: "GET", path: "state", answer: () => stateView(asked) },
+    { method: "GET", path: "log", answer: (): LogView => ({ lines: log.recent() }) },
+    { method: "GET", path: "log-level", answer: level },
+    {
+      method: "POST",
+      path: "log-level",
+      parameters: ["level"],
+      answer: (parameters) => {
+        const wanted = parameters.get("level");
+        if (!isLogLevel(wanted)) throw new RequestError(`level: expected one of ${LOG_LEVELS.join(", ")}`);
+        log.setLevel(wanted);
+        return level();
+      },
+    },
+    { method: "POST", path: "resync", answer: () => asked.resyncs.request() },
+  ];
+}
+
+/** What is in force as far as the agent knows; before its first round nothing is wanted yet, and the generation is 0. */
+const stateView = ({ progress, kernel }: Asked): StateView => ({
+  generation: progress?.force === undefined ? 0 : progress.applied,
+  settled:
+    progress?.force !== undefined && progress.busySince === undefined && progress.wanted === progress.applied,
+  settings: kernel?.maps.settings().wanted ?? {},
+  state: plainState(progress?.force?.compiled.state ?? EMPTY_STATE),
+});

@@ -1,11 +1,10 @@
 // The kernel as the agent holds it: programs and maps, loaded or taken up, and what is attached.
 
-import type { FromPodHook } from "../base/hooks.ts";
+import type { FromPodHook } from "../base/direction.ts";
 import type { RootLock } from "../datapath/agent-lock.ts";
 import { type Attachments, openAttachments } from "../datapath/attachments.ts";
-import { dropGuard, openGuard } from "../datapath/guard.ts";
 import { type Maps, openMaps } from "../datapath/policy-maps.ts";
-import { type Datapath, openDatapath } from "../datapath/program-loader.ts";
+import { type Datapath, dropGuard, openDatapath, openGuard } from "../datapath/program-loader.ts";
 
 export interface Kernel {
   /** While this agent holds it, no other one touches what is pinned. */

@@ -1,7 +1,7 @@
-// Which interface is whose, for the agent's reconciliations: the node's tables as they are followed, what was known before, who
-// has been without an interface for long, and what is nobody's.
+// Interface discovery for the agent's reconciliations: the netlink tables, the interface history, first appearances,
+// and short absences.
 
-import type { Cluster, Pod } from "../model/cluster.ts";
+import { type Cluster, isSelectable, keyOf, type Ownership, type Pod } from "../model/cluster.ts";
 import type { Problem } from "../model/problem.ts";
 import { unknownPod } from "../model/unclaimed-interface.ts";
 import { followNode, type Node, readNode } from "../node/netlink-watch.ts";
@@ -17,10 +17,11 @@ import {
   resolveInterfaces,
 } from "../source/interface-discovery.ts";
 import type { SourceOptions } from "../source/source.ts";
-import { type Absences, openAbsences } from "./absences.ts";
-import { openAppearances } from "./appearances.ts";
 import { openIncumbents } from "./interface-history.ts";
 import type { Gate } from "./unclaimed-default-deny.ts";
+
+// Which interface is whose, for the agent's reconciliations: the node's tables as they are followed, what was known before, who
+// has been without an interface for long, and what is nobody's.
 
 export interface InterfaceOptions {
   /** The name of this node in the cluster, where the source knows one. */
@@ -219,3 +220,85 @@ const unknownProblem = (name: string): NamedProblem => ({
   effect: "everything is denied to and from it",
   topic: "interface",
 });
+
+// What is missing for a moment while pods are made, and a problem where it lasts.
+
+export interface Absences {
+  /** Of all problems that there are now, told by object, those that last for too long. */
+  lasting(problems: readonly (Problem & { readonly object: string })[]): readonly Problem[];
+  close(): void;
+}
+
+export const GRACE_MS = 5_000;
+
+/** `onDue` is called when there is a new problem to tell. `now` is a clock in milliseconds that only goes forward. */
+export function openAbsences(onDue: () => void, now: () => number = () => performance.now()): Absences {
+  const since = new Map<string, number>();
+  let timer: NodeJS.Timeout | undefined;
+  return {
+    lasting(problems) {
+      const objects = new Set(problems.map(({ object }) => object));
+      for (const object of [...since.keys()]) if (!objects.has(object)) since.delete(object);
+      for (const object of objects) if (!since.has(object)) since.set(object, now());
+      const ageOf = ({ object }: { readonly object: string }) => now() - (since.get(object) ?? now());
+      const waits = problems.map((each) => GRACE_MS - ageOf(each)).filter((rest) => rest > 0);
+      clearTimeout(timer);
+      // A millisecond more: timers may ring a little early.
+      if (waits.length > 0) timer = setTimeout(onDue, Math.min(...waits) + 1);
+      return problems.filter((each) => ageOf(each) >= GRACE_MS);
+    },
+    close: () => clearTimeout(timer),
+  };
+}
+
+// Which of several objects with one address had it first, as far as this agent has seen it come.
+
+export interface Appearances {
+  /** Takes in a snapshot's pods, in the order in which snapshots come. Of the first one all is equally old. */
+  see(pods: Cluster["pods"]): Ownership["appeared"];
+}
+
+/** Keeps something of those addresses only that several objects have. */
+export function openAppearances(): Appearances {
+  let before: Cluster["pods"] | undefined;
+  let count = 0;
+  let known: Ownership["appeared"] = new Map();
+  return {
+    see(pods) {
+      if (pods === before) return known;
+      count += 1;
+      const next = new Map<string, Map<string, number>>();
+      for (const [text, keys] of sharedIn(pods)) {
+        const since = new Map<string, number>();
+        for (const key of keys) {
+          const had = before?.get(key)?.ips.some((address) => address.text === text) === true;
+          const first = known.get(text)?.get(key);
+          since.set(key, had ? (first ?? 0) : before === undefined ? 0 : count);
+        }
+        next.set(text, since);
+      }
+      before = pods;
+      known = next;
+      return known;
+    },
+  };
+}
+
+/** Addresses that several pods have, with the keys of these. */
+function sharedIn(pods: Cluster["pods"]): Map<string, readonly string[]> {
+  const one = new Map<string, string>();
+  const shared = new Map<string, string[]>();
+  for (const pod of pods.values()) {
+    if (!isSelectable(pod)) continue;
+    for (const { text } of pod.ips) {
+      const first = one.get(text);
+      if (first === undefined) one.set(text, keyOf(pod));
+      else {
+        const keys = shared.get(text) ?? [first];
+        keys.push(keyOf(pod));
+        shared.set(text, keys);
+      }
+    }
+  }
+  return shared;
+}

@@ -2,9 +2,13 @@
 
 import type { Log } from "../base/log.ts";
 import type { StatusView } from "../observe/api-views.ts";
-import type { Endpoint } from "../observe/http-pages.ts";
-import { type Probes, serveProbes } from "../observe/probes.ts";
-import { type Listener, openListener } from "./listening.ts";
+import {
+  type Endpoint,
+  type Listener,
+  openListener,
+  type Probes,
+  serveProbes,
+} from "../observe/http-pages.ts";
 import type { InForce } from "./views.ts";
 
 export interface Probed {

@@ -6,15 +6,13 @@ import type { Fault } from "../datapath/attachments.ts";
 import { entriesIn, readCounts } from "../datapath/per-cpu-counters.ts";
 import type { CapacityView } from "../observe/api-views.ts";
 import { openTraffic } from "../observe/counter-totals.ts";
-import type { Endpoint } from "../observe/http-pages.ts";
-import { serveMetrics } from "../observe/metrics/server.ts";
+import { type Endpoint, openListener, serveMetrics } from "../observe/http-pages.ts";
 import { openMetrics } from "../observe/metrics-registry.ts";
 import type { HistogramKey } from "../observe/metrics-table.ts";
 import type { CniCounts } from "./cni/cni-server.ts";
 import type { Kernel } from "./datapath-handle.ts";
 import { type Probed, probesOf } from "./kubelet-probes.ts";
 import type { EventCount } from "./kubernetes/event-recorder.ts";
-import { openListener } from "./listening.ts";
 import {
   cellsOf,
   cniSamples,

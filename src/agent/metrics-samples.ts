@@ -17,7 +17,7 @@ import {
 } from "../observe/api-views.ts";
 import type { Cell, PoliciesOf, Traffic } from "../observe/counter-totals.ts";
 import type { Readings, Sample } from "../observe/metrics-registry.ts";
-import type { Excess } from "../policy/limits/excess.ts";
+import type { Excess } from "../policy/limits/fair-shares.ts";
 import type { CniCounts } from "./cni/cni-server.ts";
 import type { EventCount } from "./kubernetes/event-recorder.ts";
 import { endpointViews, type InForce } from "./views.ts";

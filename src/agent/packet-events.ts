@@ -1,16 +1,28 @@
-// The agent's part in events: takes them from the programs, names them by the state of their generation, and passes them on.
+// Packet events in the agent: from the ring buffer, with names of both ends, to the hub, the file and the socket.
 
+import type { Direction } from "../base/direction.ts";
 import { messageOf } from "../base/errors.ts";
+import { addressOf } from "../base/ip.ts";
 import type { Log } from "../base/log.ts";
 import { type EventTotals, openEvents, readEventTotals } from "../datapath/packet-event-ring.ts";
-import type { Event } from "../gen/layout.ts";
-import { type EventFileOptions, openEventFile } from "../observe/events/file.ts";
-import { openEventHub } from "../observe/packet-event-hub.ts";
-import type { Route } from "../observe/socket-routes.ts";
+import { type AddressV6, type Event, REASON_NAMES, Reason } from "../gen/layout.ts";
+import { keyOf } from "../model/cluster.ts";
+import { hasPorts, isIcmp, protocolText } from "../model/protocol.ts";
+import type { EventVerdict } from "../observe/filter-choices.ts";
+import { type EventEnd, type EventView, whyText } from "../observe/packet-event.ts";
+import {
+  type EventFileOptions,
+  type EventHub,
+  openEventFile,
+  openEventHub,
+  REMEMBERED_MAX,
+} from "../observe/packet-event-hub.ts";
+import { LineStream, RequestError, type Route } from "../observe/socket-routes.ts";
+import { localText } from "../policy/local-endpoints.ts";
 import type { Kernel } from "./datapath-handle.ts";
-import { eventRoutes } from "./event-routes.ts";
-import { type Namer, namerOf } from "./event-views.ts";
 import type { InForce } from "./views.ts";
+
+// The agent's part in events: takes them from the programs, names them by the state of their generation, and passes them on.
 
 export interface AgentEvents {
   readonly routes: readonly Route[];
@@ -88,4 +100,124 @@ export function openAgentEvents(file: EventFileOptions | undefined, log: Log): A
 /** The programs' clock and process.hrtime are one (CLOCK_MONOTONIC). */
 function wallTime(ns: bigint): Date {
   return new Date(Date.now() - Number((process.hrtime.bigint() - ns) / 1_000_000n));
+}
+
+// Events with names: what the programs wrote in numbers, told by the state that was in force then.
+
+/** Reasons that there are only where policies isolate. */
+const BY_POLICY: ReadonlySet<number> = new Set([
+  Reason.POLICY,
+  Reason.AUDIT,
+  Reason.DENIED,
+  Reason.REVOKED,
+  Reason.UNTRACKED,
+  Reason.MALFORMED,
+  Reason.FRAGMENT,
+  Reason.UNSUPPORTED,
+]);
+
+/** Turns events into views by one state. */
+export type Namer = (event: Event, time: Date) => EventView;
+
+const WORD_BITS = 64n;
+/** An IPv4 address stands in the first bytes of the low half. */
+const V4_SHIFT = 32n;
+
+/** Made once for each state, since it looks through all its endpoints. */
+export function namerOf(force: InForce | undefined): Namer {
+  const sides = new Map(force?.compiled.meaning.sides.map((entry) => [entry.local.ifindex, entry]));
+  const podAt = (address: string): string | undefined =>
+    force?.compiled.meaning.classified.addresses.get(address)?.pod;
+  return (event, time) => {
+    const entry = sides.get(event.ifindex);
+    const name = force?.interfaces.get(event.ifindex)?.name;
+    const opener = directionOf(event.opener);
+    const policies = BY_POLICY.has(event.reason) ? (entry?.sides[opener]?.policies ?? []).map(keyOf) : [];
+    const isRead = event.protocol !== 0;
+    const end = (address: AddressV6, port: number): EventEnd => {
+      const text = addressText(address, event.family);
+      const pod = text === undefined ? undefined : podAt(text);
+      return {
+        ...(text === undefined ? {} : { address: text }),
+        ...(hasPorts(event.protocol) ? { port } : {}),
+        ...(pod === undefined ? {} : { pod }),
+      };
+    };
+    const view = {
+      time: time.toISOString(),
+      verdict: verdictOf(event.reason),
+      reason: REASON_NAMES[event.reason] ?? String(event.reason),
+      direction: directionOf(event.direction),
+      ...(entry === undefined ? {} : { endpoint: localText(entry.local) }),
+      ...(name === undefined ? {} : { interface: name }),
+      ifindex: event.ifindex,
+      from: end(event.source, event.sourcePort),
+      to: isRead ? end(event.destination, event.destinationPort) : {},
+      ...(isRead ? { protocol: protocolText(event.protocol) } : {}),
+      ...(isIcmp(event.protocol) ? { icmp: { type: event.icmpType, code: event.icmpCode } } : {}),
+      bytes: event.bytes,
+      generation: event.generation,
+      identity: event.identity,
+      opener,
+      policies: [...new Set(policies)],
+    } as const satisfies Omit<EventView, "text">;
+    return { ...view, text: whyText(view) };
+  };
+}
+
+function verdictOf(reason: Reason): EventVerdict {
+  if (reason === Reason.AUDIT) return "audit";
+  return reason >= Reason.DROPS ? "dropped" : "passed";
+}
+
+const directionOf = (number: number): Direction => (number === 0 ? "ingress" : "egress");
+
+function addressText({ high, low }: AddressV6, family: number): string | undefined {
+  switch (family) {
+    case 1:
+      return addressOf(4, low >> V4_SHIFT).text;
+    case 2:
+      return addressOf(6, (high << WORD_BITS) | low).text;
+    default:
+      return undefined;
+  }
+}
+
+// What can be asked of the agent about events: the latest, and those that come.
+
+/** Each is a connection of the socket, which has room for few. */
+const FOLLOWERS_MAX = 8;
+
+/** `wantFlows` is told whether anybody wants new flows too. */
+export function eventRoutes(hub: EventHub, wantFlows: (wanted: boolean) => void): Route[] {
+  let asking = 0;
+  const lastIn = (parameters: URLSearchParams): number => {
+    const text = parameters.get("last") ?? String(REMEMBERED_MAX);
+    const last = Number(text);
+    if (!/^\d{1,6}$/.test(text)) throw new RequestError("last: expected a number of events");
+    return Math.min(last, REMEMBERED_MAX);
+  };
+  return [
+    { method: "GET", path: "events", parameters: ["last"], answer: (asked) => hub.last(lastIn(asked)) },
+    {
+      method: "GET",
+      path: "events/follow",
+      parameters: ["last", "flows"],
+      answer(asked) {
+        const last = lastIn(asked);
+        const flows = asked.get("flows") === "true";
+        if (hub.followers() >= FOLLOWERS_MAX)
+          throw new RequestError(`${FOLLOWERS_MAX} follow already, and no more may`);
+        return new LineStream((write) => {
+          for (const event of hub.last(last)) write(`${JSON.stringify(event)}\n`);
+          const end = hub.follow(write);
+          if (flows && asking++ === 0) wantFlows(true);
+          return () => {
+            end();
+            if (flows && --asking === 0) wantFlows(false);
+          };
+        });
+      },
+    },
+  ];
 }

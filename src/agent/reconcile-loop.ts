@@ -1,7 +1,7 @@
 // The agent's loop: a source and the interfaces say "look again", and every round goes from source to kernel.
 
+import type { FromPodHook } from "../base/direction.ts";
 import { messageOf } from "../base/errors.ts";
-import type { FromPodHook } from "../base/hooks.ts";
 import type { AdjustableLog } from "../base/log.ts";
 import { NO_HARDWARE } from "../base/mac-address.ts";
 import { openTrigger } from "../base/trigger.ts";
@@ -10,17 +10,17 @@ import { attachedProgram } from "../datapath/hooks.ts";
 import type { Mode } from "../model/enforcement-mode.ts";
 import type { Problem } from "../model/problem.ts";
 import { userOf } from "../node/kernel-queries.ts";
-import type { EventFileOptions } from "../observe/events/file.ts";
-import type { Endpoint } from "../observe/http-pages.ts";
+import type { Endpoint, Listener } from "../observe/http-pages.ts";
+import type { EventFileOptions } from "../observe/packet-event-hub.ts";
 import { type LocalApi, serve } from "../observe/socket-server.ts";
 import type { ClusterSnapshot } from "../source/cluster-snapshot.ts";
 import { openSource, type Source, type SourceEnv, type SourceOptions } from "../source/source.ts";
 import { isAudited, POLICY_NONE } from "../state/desired-state.ts";
-import { type Running, statusView, viewsOf } from "./agent-api.ts";
+import { type Running, routesOf, statusView, viewsOf } from "./agent-api.ts";
 import { unreadyReason } from "./cni/claim-outcome.ts";
 import { type Cni, type CniOptions, openCni } from "./cni/cni-server.ts";
 import { type Kernel, openKernel } from "./datapath-handle.ts";
-import { openDebounce } from "./debounce-and-backoff.ts";
+import { openDebounce, openResyncAndRetry } from "./debounce-and-backoff.ts";
 import { type Integrity, openIntegrity } from "./integrity.ts";
 import { interfaceOptions, type Left, openInterfaces, readInterfaces } from "./interface-tracking.ts";
 import { openProbes, type Probed } from "./kubelet-probes.ts";
@@ -29,13 +29,10 @@ import {
   type KubernetesOptions,
   openKubernetes,
 } from "./kubernetes/kubernetes-reporting.ts";
-import type { Listener } from "./listening.ts";
 import type { AgentMetrics, MetricsOptions } from "./metrics-exporter.ts";
 import { type AgentEvents, openAgentEvents } from "./packet-events.ts";
 import { firstProgress, type Progress, type ReconcileEnv, reconcile } from "./reconcile.ts";
 import { openResyncs, type Resyncs } from "./resync.ts";
-import { routesOf } from "./routes.ts";
-import { openResyncAndRetry } from "./timers.ts";
 import { gateOf } from "./unclaimed-default-deny.ts";
 import { dropUplinks, openUplinks, type UplinkOptions, type Uplinks } from "./uplinks.ts";
 

@@ -6,7 +6,7 @@ import type { XdpMode } from "../datapath/attachments.ts";
 import { readDenied as readInForce, readScreened, writeDenied } from "../datapath/denied-prefix-maps.ts";
 import { SCREENED_NAMES } from "../gen/layout.ts";
 import type { Problem } from "../model/problem.ts";
-import { isOpenForWriting } from "../node/writers.ts";
+import { isOpenForWriting } from "../node/kernel-queries.ts";
 import type { UplinkView } from "../observe/api-views.ts";
 import { type DeniedReading, readDenied, watchDenied } from "../source/denied-prefixes-file.ts";
 import { DENIED_MAX } from "../state/denied-prefixes.ts";

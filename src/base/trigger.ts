@@ -1,3 +1,5 @@
+// Triggers: many ask for one thing to happen, bursts are coalesced.
+
 // A bell: many may ring it, one waits; rings while nobody waits are kept as one.
 
 /** The longest that a timer of Node can run, in milliseconds. */
@@ -27,4 +29,50 @@ export function openTrigger(): Trigger {
       rung = false;
     },
   };
+}
+
+// An alarm to sleep by: it wakes at a time, or soon after it is rung; rings that come in a burst wake once.
+
+/** Events of one change come in a burst: a write alone makes several. */
+const QUIET_MS = 50;
+
+/** A burst without end is looked into once this long. */
+const BURST_MAX_MS = 250;
+
+export interface Alarm {
+  readonly ring: () => void;
+  /** Resolves after `ms`, or soon after a ring since the last wait (once it is quiet), or at once on abort. */
+  readonly wait: (ms: number) => Promise<void>;
+}
+
+export function createAlarm(signal: AbortSignal): Alarm {
+  let rung = false;
+  let wake: (() => void) | undefined;
+  const ring = (): void => {
+    rung = true;
+    wake?.();
+  };
+  /** True where it was a ring that ended it. */
+  const sleep = (ms: number): Promise<boolean> =>
+    new Promise((resolve) => {
+      const finish = (): void => {
+        clearTimeout(timer);
+        signal.removeEventListener("abort", finish);
+        wake = undefined;
+        const byRing = rung;
+        rung = false;
+        resolve(byRing);
+      };
+      const timer = setTimeout(finish, ms);
+      wake = finish;
+      signal.addEventListener("abort", finish, { once: true });
+      if (rung || signal.aborted) finish();
+    });
+  const wait = async (ms: number): Promise<void> => {
+    if (!(await sleep(ms))) return;
+    const until = performance.now() + BURST_MAX_MS;
+    let ringing = true;
+    while (ringing && !signal.aborted && performance.now() < until) ringing = await sleep(QUIET_MS);
+  };
+  return { ring, wait };
 }

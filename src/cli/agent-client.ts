@@ -1,7 +1,7 @@
 // Requests to the agent, and what a missing answer means.
 
 import { codeOf, messageOf } from "../base/errors.ts";
-import { API_VERSION } from "../observe/api-views.ts";
+import { API_VERSION, type NamesView } from "../observe/api-views.ts";
 import { type AskOptions, ask } from "../observe/socket-client.ts";
 import { CommandError, type Context } from "./environment.ts";
 
@@ -67,3 +67,14 @@ const hanging = ({ settings }: Context, thrown: unknown): string =>
   `the agent at ${settings.socket} hangs: ${messageOf(thrown instanceof Error ? thrown.cause : thrown)}`;
 
 export const isSilence = (answer: object): answer is Silence => "hangs" in answer;
+
+// The agent's names for the numbers in the maps, or why there are none.
+
+export type MaybeNames =
+  | { readonly names: NamesView; readonly reason?: never }
+  | { readonly names?: never; readonly reason: string };
+
+export async function namesFor(context: Context): Promise<MaybeNames> {
+  const answer = await askAgentIfAble<NamesView>(context, "names");
+  return isSilence(answer) ? { reason: answer.reason } : { names: answer };
+}

@@ -1,7 +1,7 @@
 // What the commands share: how they are added, the options that several take, and how they write what they found.
 
 import { type Command, InvalidArgumentError, Option } from "commander";
-import { type Table, tableText } from "../observe/table.ts";
+import { type Table, tableText } from "../observe/text-output.ts";
 import type { Context, Env } from "./environment.ts";
 
 /** Makes of what does a command's work, and gives its exit code, what commander calls with the command's arguments. */
@@ -96,3 +96,20 @@ export async function write(env: Env, result: Result, { output, headers }: Write
 export const note = (env: Env, text: string): void => {
   env.stderr.write(`weir: ${text}\n`);
 };
+
+// Writing a result that is a text of its own form for people, and data for programs.
+
+export interface Report {
+  readonly value: unknown;
+  readonly text: () => string;
+}
+
+export async function writeReport(
+  { stdout }: Env,
+  { value, text }: Report,
+  output: "text" | "json" | "yaml",
+): Promise<void> {
+  if (output === "json") stdout.write(jsonText(value));
+  else if (output === "yaml") stdout.write((await import("./yaml-output.ts")).yamlText(value));
+  else stdout.write(text());
+}

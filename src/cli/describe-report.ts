@@ -1,13 +1,16 @@
-// An endpoint described: the pod, where its packets cross the node, and what its policies allow.
+// What `weir describe` shows of endpoints and policies, as data and as text.
 
+import { assertNever } from "../base/assert.ts";
 import { DIRECTIONS, type Direction } from "../base/direction.ts";
-import { isSubject, keyOf, type Pod } from "../model/cluster.ts";
-import type { HooksView, SideView } from "../observe/api-views.ts";
-import { printable } from "../observe/text-output.ts";
+import { isSelectable, isSubject, keyOf, type Pod } from "../model/cluster.ts";
+import type { Peer, Policy, PortMatch, Rule } from "../model/network-policy.ts";
+import { matches, type Selector, selectorText } from "../model/selector.ts";
+import type { EndpointState, HooksView, SideView } from "../observe/api-views.ts";
+import { left, printable, tableText } from "../observe/text-output.ts";
 import { policiesOn } from "../policy/subjects.ts";
-import { type PodState, stateOf } from "./describe/policy.ts";
-import { factLine, type RuleReport, ruleReport, rulesLines } from "./describe/rules.ts";
 import type { Situation } from "./query-cluster.ts";
+
+// An endpoint described: the pod, where its packets cross the node, and what its policies allow.
 
 export interface SideReport {
   /** Everything is denied, by no policy. */
@@ -119,3 +122,196 @@ function sideLines({ closed, policies }: SideReport, direction: Direction): stri
     ]),
   ];
 }
+
+// A policy described: what it says, and what it selects.
+
+export interface SelectedPod {
+  readonly name: string;
+  readonly addresses: readonly string[];
+  /** The agent's view; missing with manifests. */
+  readonly state?: PodState;
+}
+
+export type PodState = EndpointState | "not on this node";
+
+export interface PolicyReport {
+  readonly namespace: string;
+  readonly name: string;
+  /** `FILE:LINE`, where it was read from a file. */
+  readonly at?: string;
+  /** In kubectl's notation; "" selects every pod. */
+  readonly selector: string;
+  readonly types: readonly Direction[];
+  readonly ingress: readonly RuleReport[];
+  readonly egress: readonly RuleReport[];
+  /** Why it isolates its pods and allows nothing. */
+  readonly unreadable?: string;
+  /** What of its rules cannot be read, and so allows nothing. */
+  readonly omitted?: string;
+  readonly pods: readonly SelectedPod[];
+}
+
+export function policyReport(policy: Policy, { after: cluster, live, where }: Situation): PolicyReport {
+  const { namespace, name, subject, isolates, rules, unreadable, omitted } = policy;
+  const at = where(keyOf(policy), []);
+  const pods = [...cluster.pods.values()]
+    .filter((pod) => pod.namespace === namespace && isSelectable(pod) && matches(subject, pod.labels))
+    .sort((a, b) => (a.name < b.name ? -1 : 1));
+  return {
+    namespace,
+    name,
+    ...(at === undefined ? {} : { at }),
+    selector: selectorText(subject),
+    types: DIRECTIONS.filter((direction) => isolates[direction]),
+    ingress: rules.ingress.map(ruleReport),
+    egress: rules.egress.map(ruleReport),
+    ...(unreadable === undefined ? {} : { unreadable }),
+    ...(omitted === undefined ? {} : { omitted }),
+    pods: pods.map((pod) => ({
+      name: keyOf(pod),
+      addresses: pod.ips.map(({ text }) => text),
+      ...(live === undefined ? {} : { state: stateOf(pod, live.endpoints) }),
+    })),
+  };
+}
+
+export const stateOf = (pod: Pod, endpoints: NonNullable<Situation["live"]>["endpoints"]): PodState =>
+  endpoints.find((each) => keyOf(each) === keyOf(pod))?.state ?? "not on this node";
+
+export function policyText(report: PolicyReport, policy: Policy): string {
+  const lines = [
+    factLine("Name", report.name),
+    factLine("Namespace", report.namespace),
+    ...(report.at === undefined ? [] : [factLine("Read from", report.at)]),
+    ...(report.unreadable === undefined
+      ? []
+      : [factLine("Unreadable", `${report.unreadable}; it isolates its pods and allows nothing`)]),
+    ...(report.omitted === undefined
+      ? []
+      : [factLine("Left out", `${report.omitted}; it allows nothing, all else counts`)]),
+    "Spec:",
+    `  PodSelector:     ${subjectText(policy.subject)}`,
+    ...DIRECTIONS.flatMap((direction) => directionLines(report, direction)),
+    `  Policy Types: ${report.types.map(titleOf).join(", ")}`,
+    ...(report.pods.length === 0 ? ["Pods:         <none>"] : ["Pods:"]),
+  ];
+  return `${lines.map((line) => `${printable(line)}\n`).join("")}${podsText(report.pods)}`;
+}
+
+const titleOf = (direction: Direction): string => (direction === "ingress" ? "Ingress" : "Egress");
+
+function directionLines(report: PolicyReport, direction: Direction): string[] {
+  if (!report.types.includes(direction)) return [`  Not affecting ${direction} traffic`];
+  // What could be read of the rules does not count.
+  const rules =
+    report.unreadable === undefined
+      ? rulesLines(report[direction], direction, "    ")
+      : ["    <none> (the policy cannot be read)"];
+  return [`  Allowing ${direction} traffic:`, ...rules];
+}
+
+function podsText(pods: readonly SelectedPod[]): string {
+  if (pods.length === 0) return "";
+  const isLive = pods.some(({ state }) => state !== undefined);
+  const table = {
+    columns: ["  NAME", "ADDRESSES", ...(isLive ? ["STATE"] : [])].map(left),
+    rows: pods.map(({ name, addresses, state }) => [
+      `  ${name}`,
+      addresses.join(","),
+      ...(state === undefined ? [] : [state]),
+    ]),
+  };
+  return tableText(table);
+}
+
+// Rules of policies as data, and as `kubectl describe networkpolicy` writes them.
+
+/** Selectors are texts, in kubectl's notation; "" matches everything. */
+export type PeerReport =
+  | { readonly podSelector?: string; readonly namespaceSelector?: string }
+  | { readonly cidr: string; readonly except: readonly string[] }
+  /** It cannot be read, or matches nothing whatever there is. */
+  | { readonly nothing: true };
+
+export interface RuleReport {
+  readonly peers: "anyone" | readonly PeerReport[];
+  /** As in "80/TCP", "8000-8080/TCP", "http/TCP", "<any>/UDP", "<nothing>". */
+  readonly ports: "all" | readonly string[];
+}
+
+export const ruleReport = ({ peers, ports }: Rule): RuleReport => ({
+  peers: peers === "anyone" ? peers : peers.map(peerReport),
+  ports: ports === "all" ? ports : ports.map(portText),
+});
+
+function peerReport(peer: Peer): PeerReport {
+  switch (peer.kind) {
+    case "block":
+      return { cidr: peer.cidr.text, except: peer.except.map(({ text }) => text) };
+    case "pods": {
+      const podSelector = selectorText(peer.pods);
+      if (peer.namespaces === undefined) return { podSelector };
+      const namespaceSelector = selectorText(peer.namespaces);
+      // Every pod is what a missing podSelector means too.
+      return podSelector === "" ? { namespaceSelector } : { namespaceSelector, podSelector };
+    }
+    case "nothing":
+      return { nothing: true };
+    default:
+      return assertNever(peer, "kind of peer");
+  }
+}
+
+const NOTHING = "<nothing>";
+
+function portText(match: PortMatch): string {
+  if (match.kind === "nothing") return NOTHING;
+  if (match.kind === "name") return `${match.name}/${match.protocol}`;
+  const { first, last, protocol } = match;
+  if (first === 0 && last === 65_535) return `<any>/${protocol}`;
+  return first === last ? `${first}/${protocol}` : `${first}-${last}/${protocol}`;
+}
+
+const WORDS = {
+  ingress: { peer: "From", end: "source" },
+  egress: { peer: "To", end: "destination" },
+} as const;
+
+/** The lines of a policy's rules of one direction, each behind `indent`. */
+export function rulesLines(rules: readonly RuleReport[], direction: Direction, indent: string): string[] {
+  if (rules.length === 0)
+    return [`${indent}<none> (Selected pods are isolated for ${direction} connectivity)`];
+  return rules.flatMap((rule, index) => [
+    ...(index === 0 ? [] : [`${indent}----------`]),
+    ...ruleLines(rule, direction).map((line) => indent + line),
+  ]);
+}
+
+function ruleLines({ peers, ports }: RuleReport, direction: Direction): string[] {
+  const { peer: word, end } = WORDS[direction];
+  return [
+    ...(ports === "all"
+      ? ["To Port: <any> (traffic allowed to all ports)"]
+      : ports.map((port) => `To Port: ${port}`)),
+    ...(peers === "anyone"
+      ? [`${word}: <any> (traffic not restricted by ${end})`]
+      : peers.flatMap((peer) => [`${word}:`, ...peerLines(peer).map((line) => `  ${line}`)])),
+  ];
+}
+
+function peerLines(peer: PeerReport): string[] {
+  if ("nothing" in peer) return [NOTHING];
+  if ("cidr" in peer)
+    return ["IPBlock:", `  CIDR: ${peer.cidr}`, `  Except: ${peer.except.join(", ")}`.trimEnd()];
+  const line = (name: string, selector: string | undefined): string[] =>
+    selector === undefined ? [] : [`${name}: ${selector || "<none>"}`];
+  return [...line("NamespaceSelector", peer.namespaceSelector), ...line("PodSelector", peer.podSelector)];
+}
+
+/** `spec.podSelector` as a line of its own says it. */
+export const subjectText = (subject: Selector): string =>
+  selectorText(subject) || "<none> (Allowing the specific traffic to all pods in this namespace)";
+
+/** "Name:         value", with the value where kubectl has it. */
+export const factLine = (name: string, value: string): string =>
+  `${`${name}:`.padEnd(14)}${value || "<none>"}`;

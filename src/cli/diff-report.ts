@@ -1,12 +1,9 @@
 // What `weir diff` found, as data and as text.
 
 import { type Cluster, isSelectable, keyOf } from "../model/cluster.ts";
-import { left, type Table } from "../observe/table.ts";
-import { countText, someOf } from "../observe/text-output.ts";
-import { type FlipGroup, groupsOf } from "../policy/diff/groups.ts";
-import { compare } from "../policy/diff/policy-diff.ts";
-import type { Unit } from "../policy/diff/traffic-classes.ts";
-import { podsIn, unitsText } from "../policy/diff/words.ts";
+import { countText, left, someOf, type Table } from "../observe/text-output.ts";
+import { compare, type FlipGroup, groupsOf } from "../policy/diff/policy-diff.ts";
+import { podsIn, type Unit, unitsText } from "../policy/diff/traffic-classes.ts";
 import { portSetText } from "../policy/port-classes.ts";
 
 export interface FlipEnd {

@@ -1,5 +1,6 @@
 // The world that the command line runs in, made once in main.ts and passed down; and what every command is given of it.
 
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 
 /** A stream, as far as commands write to it. */
@@ -54,3 +55,11 @@ export class CommandError extends Error {
 }
 
 export const objectPath = (env: Env): string => join(env.root, "bpf", "build", "filter.bpf.o");
+
+// What the installation says of itself.
+
+/** Weir's version, from its package.json. */
+export function versionOf(root: string): string {
+  const { version } = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as { version: string };
+  return version;
+}

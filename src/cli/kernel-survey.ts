@@ -7,8 +7,7 @@ import { type AttachedProgram, survey } from "../datapath/interface-survey.ts";
 import type { EndpointRow } from "../observe/endpoints-table.ts";
 import type { FilteredInterface, KernelView } from "../observe/status-report.ts";
 import type { Context } from "./environment.ts";
-import { interfaceNames } from "./interfaces.ts";
-import { type Kernel, nothingPinned, readEndpoints, readKernelIfAny } from "./pinned-maps.ts";
+import { interfaceNames, type Kernel, nothingPinned, readEndpoints, readKernelIfAny } from "./pinned-maps.ts";
 
 /** Undefined where nothing is pinned and nothing attached. Never throws for what cannot be read: that is part of the view. */
 export async function surveyKernel(context: Context): Promise<KernelView | undefined> {

@@ -1,14 +1,20 @@
-// Reading the pinned maps, whether an agent runs or not: opening them, and the values that are in force.
+// Reading the pinned maps, whether an agent runs or not: endpoints, interface names and counters.
 
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
 import { DIRECTIONS, type Direction } from "../base/direction.ts";
-import { addressesOfEndpoint } from "../datapath/codec.ts";
+import { codeOf } from "../base/errors.ts";
+import { addressesOfEndpoint, sumCounters } from "../datapath/codec.ts";
 import { openPins, type Pins, pinnedDigests } from "../datapath/pins.ts";
 import { type Table, type TableName, tableOf } from "../datapath/typed-maps.ts";
-import { LAYOUT_DIGEST } from "../gen/layout.ts";
+import { type Count, LAYOUT_DIGEST, REASON_NAMES, Reason } from "../gen/layout.ts";
 import type { EndpointRecord } from "../observe/dump/policy-dumps.ts";
+import type { CounterRecord } from "../observe/dump/traffic-dumps.ts";
+import type { Counts, Traffic } from "../observe/endpoints-table.ts";
 import { isAudited, policyNumber } from "../state/desired-state.ts";
 import { CommandError, type Context, EXIT } from "./environment.ts";
-import { interfaceNames } from "./interfaces.ts";
+
+// Reading the pinned maps, whether an agent runs or not: opening them, and the values that are in force.
 
 /** The pinned maps, and which of the two versions of their values is in force. */
 export interface Kernel {
@@ -94,3 +100,81 @@ export async function readEndpoints({ table, version }: Kernel): Promise<Endpoin
 /** The error of what is in the kernel and cannot be opened. */
 export const unreadable = (what: string): CommandError =>
   new CommandError(`${what} cannot be read: its map is not pinned; a running agent pins it again`);
+
+// The node's network interfaces, by index, as sysfs lists them.
+
+const DIRECTORY = "/sys/class/net";
+
+/** Name of every interface of this network namespace, by index. */
+export function interfaceNames(): ReadonlyMap<number, string> {
+  const names = new Map<number, string>();
+  for (const name of readdirSync(DIRECTORY)) {
+    const index = indexOf(name);
+    if (index !== undefined) names.set(index, name);
+  }
+  return names;
+}
+
+/** Undefined where the interface went away since it was listed, or is no interface (bonding_masters). */
+function indexOf(name: string): number | undefined {
+  try {
+    return Number(readFileSync(join(DIRECTORY, name, "ifindex"), "utf8"));
+  } catch (error) {
+    if (["ENOENT", "ENOTDIR", "EINVAL"].includes(codeOf(error) ?? "")) return undefined;
+    throw error;
+  }
+}
+
+// Reading the counters: what all CPUs together saw of each endpoint.
+
+export type EndpointTraffic = { readonly [direction in Direction]: Traffic };
+
+/** By endpoint id, direction and reason, without zeros. */
+export async function readCounters({ table }: Kernel): Promise<Omit<CounterRecord, "ifindex">[]> {
+  const entries = await table("counters").read({ skipZero: true });
+  return entries.flatMap(([id, perCpu]) => {
+    const [ingress, egress] = sumCounters(perCpu).count;
+    return [...recordsOf(id, "ingress", ingress), ...recordsOf(id, "egress", egress)];
+  });
+}
+
+function recordsOf(
+  id: number,
+  direction: Direction,
+  counts: readonly Count[],
+): Omit<CounterRecord, "ifindex">[] {
+  return counts.flatMap(({ packets, bytes }, reason) => {
+    if (packets === 0n) return [];
+    const name = REASON_NAMES[reason] ?? `reason ${reason}`;
+    return [{ id, direction, reason: name, dropped: reason >= Reason.DROPS, packets, bytes }];
+  });
+}
+
+/** What passed and what was dropped, by endpoint id. */
+export async function readTraffic(kernel: Kernel): Promise<ReadonlyMap<number, EndpointTraffic>> {
+  const records = await readCounters(kernel);
+  return new Map([...new Set(records.map(({ id }) => id))].map((id) => [id, trafficOf(records, id)]));
+}
+
+export const NO_TRAFFIC: EndpointTraffic = { ingress: trafficIn([]), egress: trafficIn([]) };
+
+function trafficOf(records: readonly Omit<CounterRecord, "ifindex">[], id: number): EndpointTraffic {
+  const own = records.filter((record) => record.id === id);
+  const side = (direction: Direction): Traffic =>
+    trafficIn(own.filter((record) => record.direction === direction));
+  return { ingress: side("ingress"), egress: side("egress") };
+}
+
+function trafficIn(records: readonly Pick<CounterRecord, "dropped" | "packets" | "bytes">[]): Traffic {
+  const sum = (dropped: boolean): Counts => {
+    let packets = 0n;
+    let bytes = 0n;
+    for (const record of records) {
+      if (record.dropped !== dropped) continue;
+      packets += record.packets;
+      bytes += record.bytes;
+    }
+    return { packets, bytes };
+  };
+  return { allowed: sum(false), dropped: sum(true) };
+}

@@ -17,7 +17,7 @@ import { addGetEndpoints } from "./commands/get-endpoints-command.ts";
 import { addGetPolicies } from "./commands/get-policies-command.ts";
 import { addLint } from "./commands/lint-command.ts";
 import { addLogLevel } from "./commands/log-level-command.ts";
-import { addMapsList } from "./commands/maps-command.ts";
+import { addMapsDump, addMapsList } from "./commands/maps-command.ts";
 import { addMonitor } from "./commands/monitor-command.ts";
 import { addResync } from "./commands/resync-command.ts";
 import { addConfigFlags, addRun } from "./commands/run-command.ts";
@@ -28,7 +28,6 @@ import { addTest } from "./commands/test-command.ts";
 import { addTrace } from "./commands/trace-command.ts";
 import { addVersion } from "./commands/version-command.ts";
 import { BPFFS_DEFAULT, CommandError, type Context, type Env, EXIT, SOCKET_DEFAULT } from "./environment.ts";
-import { addMapsDump } from "./maps-dump.ts";
 
 const GET_EXAMPLES = `
 Examples:

@@ -3,11 +3,10 @@
 import { type Address, addressOf } from "../base/ip.ts";
 import { type Cluster, keyOf, type Pod } from "../model/cluster.ts";
 import { clusterFromWire } from "../model/cluster-json.ts";
-import { overlaid, withPoliciesOf } from "../model/overlay.ts";
 import type { ClusterView, EndpointView } from "../observe/api-views.ts";
 import { askAgentOrFail } from "./agent-client.ts";
 import type { Context } from "./environment.ts";
-import type { Source } from "./situation/source.ts";
+import type { Source } from "./query-manifests.ts";
 
 export interface Situation extends Pick<Source, "live" | "where"> {
   readonly before: Cluster;
@@ -84,3 +83,20 @@ function addressed(clusters: readonly Cluster[], isWanted: (key: string) => bool
 }
 
 const lacksAddress = ({ ips }: Pod): boolean => ips.length === 0;
+
+// A cluster with changes laid over it, as `kubectl apply` would bring them.
+
+/** What is in `change` is added, or takes the place of what has its name; the rest stays. */
+export const overlaid = (base: Cluster, change: Cluster): Cluster => ({
+  namespaces: new Map([...base.namespaces, ...change.namespaces]),
+  pods: new Map([...base.pods, ...change.pods]),
+  policies: new Map([...base.policies, ...change.policies]),
+  services: new Map([...base.services, ...change.services]),
+  slices: new Map([...base.slices, ...change.slices]),
+});
+
+/** The same, but the policies of `change` are all there are. */
+export const withPoliciesOf = (base: Cluster, change: Cluster): Cluster => ({
+  ...overlaid(base, change),
+  policies: change.policies,
+});

@@ -1,14 +1,15 @@
 // Manifests of a query: those that replace the agent's cluster, and those that change it.
 
 import { existsSync } from "node:fs";
-import { keyOf } from "../model/cluster.ts";
+import { type Cluster, keyOf } from "../model/cluster.ts";
 import { type Problem, problemText } from "../model/problem.ts";
+import type { EndpointView } from "../observe/api-views.ts";
 import { countText } from "../observe/text-output.ts";
 import { type LintInput, type LintReading, readForLint } from "../source/manifests/lint-manifests.ts";
 import { textOfStream } from "../source/manifests/manifest-files.ts";
+import type { FieldPath } from "../source/parse/parse-document.ts";
 import { note } from "./command.ts";
 import { CommandError, type Env, EXIT } from "./environment.ts";
-import type { Source } from "./situation/source.ts";
 
 /** The cluster that the agent would read from a directory; errors are reported, and fail closed as they do there. */
 export async function readBase(env: Env, manifests: string): Promise<Source> {
@@ -47,4 +48,20 @@ function sourceOf({ reading, templates, texts }: LintReading): Source {
       return place?.file === undefined ? undefined : `${place.file}:${place.line ?? 1}`;
     },
   };
+}
+
+// A cluster and where it is from.
+
+export interface Source {
+  readonly cluster: Cluster;
+  /** Other data of the agent, if it was queried. */
+  readonly live: Live | undefined;
+  /** `FILE:LINE` of a policy's element, where it was read from a file. Paths are from the policy's root. */
+  readonly where: (policy: string, path: FieldPath) => string | undefined;
+}
+
+export interface Live {
+  /** The generation that the cluster is in force as. */
+  readonly generation: number;
+  readonly endpoints: readonly EndpointView[];
 }

@@ -10,11 +10,10 @@ import { codeOf, messageOf } from "../base/errors.ts";
 import type { Dump } from "../observe/dump/map-dump.ts";
 import { TABLE_NAMES, type TableName } from "../observe/dump/map-tables.ts";
 import { SNAPSHOT_FORMAT, type Snapshot, type SnapshotHead, snapshotFrom } from "../observe/map-snapshot.ts";
+import { namesFor } from "./agent-client.ts";
 import { jsonText } from "./command.ts";
 import { readDump } from "./dump/dump-reader.ts";
-import { CommandError, type Context, EXIT } from "./environment.ts";
-import { versionOf } from "./installation.ts";
-import { namesFor } from "./names.ts";
+import { CommandError, type Context, EXIT, versionOf } from "./environment.ts";
 import { readKernel } from "./pinned-maps.ts";
 
 export interface Taken {

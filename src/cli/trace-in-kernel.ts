@@ -17,7 +17,7 @@ import { type Party, permits } from "../policy/oracle.ts";
 import type { Path } from "../policy/trace/traced-paths.ts";
 import { type Context, objectPath } from "./environment.ts";
 import { nothingPinned, readKernelIfAny } from "./pinned-maps.ts";
-import type { Live } from "./situation/source.ts";
+import type { Live } from "./query-manifests.ts";
 
 /** What one end's program says. */
 export interface KernelSide {

@@ -1,8 +1,14 @@
 // From the words of a question to the paths that it is about.
 
 import { type Cluster, keyOf, type Protocol } from "../model/cluster.ts";
-import { EVERY_PORT, type PortRange, portsOf } from "../policy/trace/ports.ts";
-import { type End, endOf, type Found } from "../policy/trace/traced-ends.ts";
+import {
+  type End,
+  EVERY_PORT,
+  endOf,
+  type Found,
+  type PortRange,
+  portsOf,
+} from "../policy/trace/traced-ends.ts";
 import { type Path, pathsOf, type Route, routesOf, type Worlds } from "../policy/trace/traced-paths.ts";
 import {
   frontendsAt,
@@ -12,7 +18,7 @@ import {
   servicePortsOf,
 } from "../policy/trace/traced-services.ts";
 import { CommandError, EXIT } from "./environment.ts";
-import type { Live } from "./situation/source.ts";
+import type { Live } from "./query-manifests.ts";
 
 export interface Question {
   readonly from: string;

@@ -6,7 +6,7 @@ import { printable, someOf } from "../observe/text-output.ts";
 import type { Allowance, Party, SideVerdict } from "../policy/oracle.ts";
 import type { NearRule } from "../policy/trace/nearest-rule.ts";
 import type { Path, TracedSide, Via } from "../policy/trace/traced-paths.ts";
-import type { Source } from "./situation/source.ts";
+import type { Source } from "./query-manifests.ts";
 import type { KernelAnswer, KernelSide, KernelSides } from "./trace-in-kernel.ts";
 
 type Where = Source["where"];

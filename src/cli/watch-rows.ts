@@ -1,7 +1,7 @@
 // `get … --watch`: writes what there is, then again whatever changes, until it is stopped.
 
 import { setTimeout as sleep } from "node:timers/promises";
-import { tableTexts } from "../observe/table.ts";
+import { tableTexts } from "../observe/text-output.ts";
 import { isSilence, type Silence } from "./agent-client.ts";
 import { note, type Result, type WriteOptions, write } from "./command.ts";
 import { type Context, EXIT } from "./environment.ts";

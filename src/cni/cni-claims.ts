@@ -1,7 +1,12 @@
-// A claim: what the runtime has said of a pod that it is making, before the source knows of its address and interface.
+// CNI claims: what the runtime reports of a pod's interface and addresses, their file, and their overlay over the
+// snapshot.
 
 import { type Address, parseAddress } from "../base/ip.ts";
 import { parseHardware } from "../base/mac-address.ts";
+import { readKept, unreadableFile, writeKept } from "../base/state-file.ts";
+import { type Cluster, keyOf, type Pod } from "../model/cluster.ts";
+
+// A claim: what the runtime has said of a pod that it is making, before the source knows of its address and interface.
 
 /** One interface of one container sandbox, and whose it is. */
 export interface Claim {
@@ -64,3 +69,69 @@ export function claimOf(value: unknown): Claim | undefined {
     addresses: parsed,
   } as Claim;
 }
+
+// The file that keeps claims while no agent runs.
+
+/** Version 1 does not say which link of an index is meant: as long as the name has the index, it is taken for the one. */
+const VERSION = 2;
+
+/** No claims where there is no file. @throws OperationError where it cannot be read, or holds something else */
+export function readClaims(path: string): readonly Claim[] {
+  const kept = readKept(path, [1, VERSION]);
+  if (kept === undefined) return [];
+  const { claims } = kept;
+  if (!Array.isArray(claims)) throw unreadableFile(path, "claims: expected a list");
+  return claims.map((each, at) => {
+    const claim = claimOf(each);
+    if (claim === undefined) throw unreadableFile(path, `claims[${at}]: expected a claim`);
+    return claim;
+  });
+}
+
+/** @throws OperationError */
+export const writeClaims = (path: string, claims: Iterable<Claim>): void =>
+  writeKept(path, { version: VERSION, claims: [...claims].map(plainClaim) });
+
+// Which claims go by the pods that the source knows: the runtime's word on an interface counts for the pod that it names.
+
+export interface Matched {
+  /** The cluster as the source gives it. */
+  readonly cluster: Cluster;
+  /** Claims of known pods. Of two live sandboxes of one pod both count. */
+  readonly counts: ReadonlySet<Claim>;
+  /** Why each of the others does not count yet. Its interface is known to be no other pod's. */
+  readonly waits: ReadonlyMap<Claim, string>;
+}
+
+export function matchClaims(cluster: Cluster, claims: Iterable<Claim>): Matched {
+  const counts = new Set<Claim>();
+  const waits = new Map<Claim, string>();
+  for (const claim of claims) {
+    const reason = reasonAgainst(cluster.pods.get(keyOf(claim)), claim);
+    if (reason === undefined) counts.add(claim);
+    else waits.set(claim, reason);
+  }
+  return { cluster, counts, waits };
+}
+
+function reasonAgainst(pod: Pod | undefined, claim: Claim): string | undefined {
+  const name = `pod ${keyOf(claim)}`;
+  if (pod === undefined) return `${name} is not known yet`;
+  if (pod.uid !== undefined && claim.uid !== undefined && pod.uid !== claim.uid)
+    return `${name} is known with another uid (${pod.uid}, not ${claim.uid})`;
+  return pod.hostNetwork ? `${name} is on the node's own network` : undefined;
+}
+
+/** An interface as its claim has it; of a pod by its key, where that is known. */
+export const claimedInterfaces = ({ counts, waits }: Matched) =>
+  [...counts, ...waits.keys()].map((claim) => {
+    const { ifindex, link, birth, addresses, hardware } = claim;
+    return {
+      ifindex,
+      name: link,
+      ...(birth === undefined ? {} : { birth }),
+      ...(hardware === undefined ? {} : { hardware }),
+      pod: counts.has(claim) ? keyOf(claim) : undefined,
+      addresses,
+    };
+  });

@@ -1,9 +1,12 @@
-// Keeps the plugin in its place while others write the configuration: put back at once, and slower the more often it goes.
+// The conflist reconciler: keeps Weir's entry in the node's CNI configuration, with backoff.
 
 import { type FSWatcher, watch } from "node:fs";
 import { messageOf } from "../base/errors.ts";
+import type { Log } from "../base/log.ts";
 import type { Problem } from "../model/problem.ts";
 import { type InstallOptions, install } from "./plugin-install.ts";
+
+// Keeps the plugin in its place while others write the configuration: put back at once, and slower the more often it goes.
 
 /** What comes as one (a file written, then renamed) is looked at once. */
 const TOGETHER_MS = 50;
@@ -94,5 +97,30 @@ export function reconcileConflist(options: InstallOptions, env: FollowEnv): Foll
       clearTimeout(timer);
       drop();
     },
+  };
+}
+
+// Keeps the plugin in the node's CNI configuration, from when pods that ask for the agent are answered.
+
+export interface Keeper {
+  /** Begins; calls after the first change nothing. */
+  start(log: Log, onProblems: () => void): void;
+  problems(): readonly Problem[];
+  close(): void;
+}
+
+/** Does nothing without options. */
+export function openKeeper(options: InstallOptions | undefined): Keeper {
+  let follower: Follower | undefined;
+  return {
+    start(log, onProblems) {
+      if (options === undefined) return;
+      follower ??= reconcileConflist(options, {
+        onWritten: (files) => log.info("weir-cni is put into its place", { files: files.join(", ") }),
+        onProblems,
+      });
+    },
+    problems: () => follower?.problems() ?? [],
+    close: () => follower?.close(),
   };
 }

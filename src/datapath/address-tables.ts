@@ -3,8 +3,7 @@
 import { type Address, addressOf, type Cidr, parseAddress } from "../base/ip.ts";
 import { IDENTITY_ABSENT } from "../gen/layout.ts";
 import { serviceFrom } from "../state/desired-state.ts";
-import type { Versions } from "../state/port-changes.ts";
-import { ABSENT, type Batch } from "../state/state-diff.ts";
+import { ABSENT, type Batch, type Versions } from "../state/state-diff.ts";
 import { cidrFrom } from "../state/state-lookup.ts";
 import { addToBloomFilter } from "./bloom-filter.ts";
 import {
@@ -17,7 +16,7 @@ import {
   sourceV4KeyOf,
   sourceV6KeyOf,
 } from "./codec.ts";
-import type { Tables } from "./tables-all.ts";
+import type { Tables } from "./typed-maps.ts";
 
 /** Both versions of a value, the first being in force in even generations. */
 export type Pair<T> = readonly [T, T];

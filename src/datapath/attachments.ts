@@ -14,8 +14,8 @@ import {
   HOOK_OF,
   type Hook,
   hookOf,
+  isGone,
 } from "./hooks.ts";
-import { isGone } from "./links.ts";
 import { ENDPOINT_PLACES, linkPath, type PinnedPlace, pinnedLinks, UPLINK_PLACES } from "./pins.ts";
 import type { Datapath } from "./program-loader.ts";
 

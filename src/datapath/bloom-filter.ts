@@ -2,7 +2,7 @@
 
 import type { Address } from "../base/ip.ts";
 import { KNOWN_BITS } from "../gen/layout.ts";
-import type { Tables } from "./tables-all.ts";
+import type { Tables } from "./typed-maps.ts";
 
 const WORD_BITS = 64;
 const GOLDEN_RATIO = 0x9e37_79b1;

@@ -7,7 +7,7 @@ import { isSameList, numberDenied } from "../state/denied-prefixes.ts";
 import { cidrFrom } from "../state/state-lookup.ts";
 import { cidrOfV4Key, cidrOfV6Key, cidrV4KeyOf, cidrV6KeyOf } from "./codec.ts";
 import { waitForPackets } from "./policy-maps.ts";
-import type { Tables } from "./tables-all.ts";
+import type { Tables } from "./typed-maps.ts";
 
 type DeniedTables = Pick<Tables, "uplink" | "deniedV4" | "deniedV6" | "deniedCounts" | "policy">;
 

@@ -16,3 +16,5 @@ const PROGRAM_TYPES = { tc: ProgramType.SCHED_CLS, xdp: ProgramType.XDP } as con
 
 export const hasProgramType = (name: keyof typeof PROGRAM_TYPES): boolean =>
   kernelFeature({ kind: "programType", type: PROGRAM_TYPES[name] });
+
+// The version of the libbpf that the bindings run on, for those who may not ask the bindings themselves.

@@ -5,9 +5,9 @@ import { codeOf, messageOf } from "../base/errors.ts";
 import { DIRECTION_NAMES, FLOW_STATE_NAMES, type Flow, MAPS } from "../gen/layout.ts";
 import { addressesOfEndpoint, type EndpointAddresses, ownerOf } from "./codec.ts";
 import { type Decoded, decode, type LayoutRecord, type RecordedMap, readRecord } from "./layout-record.ts";
+import { ticksNow } from "./node-settings.ts";
 import { otherLayouts, otherMapPath } from "./pins.ts";
 import type { Datapath } from "./program-loader.ts";
-import { ticksNow } from "./ticks.ts";
 
 /** An endpoint as the earlier build numbered it. */
 export interface EarlierEndpoint {

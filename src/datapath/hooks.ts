@@ -1,10 +1,13 @@
-// The hooks of endpoints' interfaces: tcx links where the kernel has them, else filters of clsact; and what is attached there.
+// The hooks of interfaces: tcx links or filters of clsact, what is attached there, and detaching it.
 
 import { BpfLink, findClsact, hasTcx } from "bpf-ts";
 import type { Direction } from "../base/direction.ts";
-import { isGone, linkedProgram } from "./links.ts";
+import { codeOf } from "../base/errors.ts";
+import { openPin, remove } from "./bpffs.ts";
 import { ENDPOINT_PLACES, type LinkPlace, linkPath, pinnedLinks } from "./pins.ts";
 import type { Datapath } from "./program-loader.ts";
+
+// The hooks of endpoints' interfaces: tcx links where the kernel has them, else filters of clsact; and what is attached there.
 
 export type Hook = "tcx" | "clsact";
 
@@ -81,4 +84,26 @@ const isEndpointPlace = (place: string): boolean => (ENDPOINT_PLACES as readonly
 export function attachedInterfaces(root: string): number[] {
   const links = pinnedLinks(root).filter(({ place }) => isEndpointPlace(place));
   return [...new Set(links.map(({ ifindex }) => ifindex))].sort((a, b) => a - b);
+}
+
+// Links by their pins: what they run, and ending them.
+
+/** The device went away: nothing is left to attach to or to detach from. */
+export const isGone = (error: unknown): boolean =>
+  ["ENODEV", "ENOLINK", "ENOENT"].includes(codeOf(error) ?? "");
+
+/** Id of the program that a pinned link has on an interface; undefined where there is no such link, or it is detached. */
+export function linkedProgram(path: string, ifindex: number): number | undefined {
+  using link = openPin("link", path);
+  const info = link?.info;
+  return info?.ifindex === ifindex ? info.programId : undefined;
+}
+
+/** Detaches a pinned link, and removes its pin. Idempotent. Errors: BpfError, OperationError. */
+export async function detachLink(path: string): Promise<void> {
+  using link = openPin("link", path);
+  await link?.detach().catch((error: unknown) => {
+    if (!isGone(error)) throw error;
+  });
+  remove(path);
 }

@@ -24,10 +24,9 @@ import {
 } from "bpf-ts";
 import { codeOf, OperationError, succeeds } from "../base/errors.ts";
 import { makeDirectory, openPin } from "./bpffs.ts";
-import { guardPathOf } from "./guard.ts";
 import { hookOf } from "./hooks.ts";
 import { GUARD_PROGRAMS, PROGRAMS } from "./pins.ts";
-import { loadVariant } from "./program-loader.ts";
+import { guardPathOf, loadVariant } from "./program-loader.ts";
 
 export type OperationName =
   | "map creation"

@@ -11,17 +11,16 @@ import {
   TUNNEL_PORTS,
 } from "../gen/layout.ts";
 import { INCARNATIONS, POLICY_NONE } from "../state/desired-state.ts";
-import type { Versions } from "../state/port-changes.ts";
 import type { Settings } from "../state/state-compare.ts";
-import type { Batch, EndpointWrite, Held, PolicyPair, PolicyWrite } from "../state/state-diff.ts";
+import type { Batch, EndpointWrite, Held, PolicyPair, PolicyWrite, Versions } from "../state/state-diff.ts";
 import { addressFrom, type Pair, type PairOf, removeAddressed, writeAddressed } from "./address-tables.ts";
 import { settleBloomFilter } from "./bloom-filter.ts";
 import { endpointAddressesOf, endpointLinkOf, rowOf } from "./codec.ts";
-import { checkLimits } from "./limits.ts";
+import { checkLimits } from "./layout-checks.ts";
 import { heldSettings, nodeSettings, settingsOf } from "./node-settings.ts";
 import type { Datapath } from "./program-loader.ts";
 import { readHeld } from "./read-back.ts";
-import { openTables, type Tables } from "./tables-all.ts";
+import { openTables, type Tables } from "./typed-maps.ts";
 
 export interface Maps {
   readonly tables: Tables;

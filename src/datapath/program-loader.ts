@@ -1,6 +1,7 @@
 // Loading the programs, or taking up those that an earlier agent left: have and want meet in the pins.
 
-import { existsSync } from "node:fs";
+import { existsSync, rmSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { BpfMap, BpfObject, type BpfProgram } from "bpf-ts";
 import { present } from "../base/assert.ts";
@@ -13,6 +14,8 @@ import { type HeldInner, heldInner } from "./inner-maps.ts";
 import { checkLayout } from "./layout-checks.ts";
 import { openRecord, pinRecord } from "./layout-record.ts";
 import {
+  GUARD_PROGRAMS,
+  type GuardProgram,
   innerDirectory,
   MAP_NAMES,
   type MapName,
@@ -202,4 +205,52 @@ async function measureTicks(object: BpfObject): Promise<number> {
   } finally {
     clock.close();
   }
+}
+
+// Loading the XDP programs over the maps of a loaded datapath. Only where an option needs them.
+
+/** The XDP programs, pinned beside the others. */
+export interface Guard {
+  readonly programs: { readonly [name in GuardProgram]: BpfProgram };
+  /** As Datapath.pin. */
+  pin(): number;
+  close(): void;
+}
+
+/** Their object is built beside that of the tc programs. */
+export const guardPathOf = (objectPath: string): string => join(dirname(objectPath), "guard.bpf.o");
+
+/** As openDatapath, of the object beside `objectPath`. Errors: OperationError, BpfError. */
+export async function openGuard(datapath: Datapath, objectPath: string): Promise<Guard> {
+  const path = guardPathOf(objectPath);
+  const prepare = (object: BpfObject, file: string): void => {
+    checkLayout(object, file);
+    for (const name of MAP_NAMES) object.reuseMap(name, datapath.map(name));
+  };
+  using object = (await loadVariant(path, prepare)).object;
+  const opened: BpfProgram[] = [];
+  const close = (): void => {
+    for (const program of opened) program.close();
+  };
+  try {
+    const open = (name: GuardProgram): BpfProgram => {
+      const program = adopt(object, datapath.root, GUARD_PROGRAMS[name]);
+      opened.push(program);
+      return program;
+    };
+    const programs = { fromPod: open("fromPod"), fromUplink: open("fromUplink") };
+    const pin = (): number =>
+      (Object.keys(programs) as GuardProgram[]).filter((name) =>
+        ensurePinned("program", programs[name], programPath(datapath.root, GUARD_PROGRAMS[name])),
+      ).length;
+    return { programs, pin, close };
+  } catch (error) {
+    close();
+    throw error;
+  }
+}
+
+/** Removes the pins that an earlier agent left, where no option needs the guard any more. Links keep their programs. */
+export function dropGuard(root: string): void {
+  for (const name of Object.values(GUARD_PROGRAMS)) rmSync(programPath(root, name), { force: true });
 }

@@ -2,9 +2,8 @@
 
 import { type BpfProgram, Btf } from "bpf-ts";
 import { present } from "../base/assert.ts";
-import type { Direction } from "../base/direction.ts";
-import type { FromPodHook } from "../base/hooks.ts";
-import { guardPathOf } from "./guard.ts";
+import type { Direction, FromPodHook } from "../base/direction.ts";
+import { guardPathOf } from "./program-loader.ts";
 
 export interface TestPacket {
   /** Seen from the pod: "ingress" runs to_pod. */

@@ -25,7 +25,7 @@ import {
   endpointLinkOf,
   linkOfEndpoint,
 } from "./codec.ts";
-import type { Tables } from "./tables-all.ts";
+import type { Tables } from "./typed-maps.ts";
 
 type Pair = readonly [number, number];
 

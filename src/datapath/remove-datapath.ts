@@ -5,8 +5,7 @@ import { basename, dirname, join } from "node:path";
 import { findClsact } from "bpf-ts";
 import { DIRECTIONS } from "../base/direction.ts";
 import { messageOf } from "../base/errors.ts";
-import { CLSACT_HANDLE, CLSACT_PRIORITY, detachClsact, HOOK_OF } from "./hooks.ts";
-import { detachLink } from "./links.ts";
+import { CLSACT_HANDLE, CLSACT_PRIORITY, detachClsact, detachLink, HOOK_OF } from "./hooks.ts";
 import { listDirectory, openProgram, pinnedDigests, pinnedLinks } from "./pins.ts";
 
 export interface Removal {

@@ -4,7 +4,6 @@
 import { BpfMap, type BpfObject, type BpfProgram } from "bpf-ts";
 import { present } from "../base/assert.ts";
 import { sumCounters } from "./codec.ts";
-import { guardPathOf } from "./guard.ts";
 import { checkLayout } from "./layout-checks.ts";
 import {
   GUARD_PROGRAMS,
@@ -16,7 +15,7 @@ import {
   PROGRAMS,
   programPath,
 } from "./pins.ts";
-import { loadVariant } from "./program-loader.ts";
+import { guardPathOf, loadVariant } from "./program-loader.ts";
 import { type TestPacket, testRunner } from "./program-test-run.ts";
 import { tableOf } from "./typed-maps.ts";
 

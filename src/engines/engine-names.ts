@@ -1,6 +1,6 @@
 // The engines by name, and what they are given to open with.
 
-import type { FromPodHook } from "../base/hooks.ts";
+import type { FromPodHook } from "../base/direction.ts";
 
 export const ENGINE_NAMES = ["oracle", "plan", "kernel", "live"] as const;
 export type EngineName = (typeof ENGINE_NAMES)[number];

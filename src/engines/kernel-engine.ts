@@ -1,12 +1,12 @@
-// The loaded programs and maps as an engine for conformance cases: packets built for each probe, run through both ends.
+// The loaded programs and maps as an engine for conformance cases, with the interfaces that it needs.
 
-import { rmSync } from "node:fs";
+import { existsSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import type { FromPodHook } from "../base/hooks.ts";
-import { type Guard, openGuard } from "../datapath/guard.ts";
+import type { FromPodHook } from "../base/direction.ts";
 import { type Maps, openMaps } from "../datapath/policy-maps.ts";
-import { type Datapath, openDatapath } from "../datapath/program-loader.ts";
+import { type Datapath, type Guard, openDatapath, openGuard } from "../datapath/program-loader.ts";
 import { type TestRunner, testRunner } from "../datapath/program-test-run.ts";
+import { ipBatch, ipJson } from "../lab/iproute.ts";
 import { Teardown } from "../lab/teardown.ts";
 import { compile } from "../policy/compile.ts";
 import { NOTHING_NUMBERED, type Numbering } from "../policy/identity-allocation.ts";
@@ -14,11 +14,10 @@ import type { Engine } from "../source/conformance/case-runner.ts";
 import type { Case, Cell } from "../source/conformance/case-types.ts";
 import type { State } from "../state/desired-state.ts";
 import { diff, type Held, settledState } from "../state/state-diff.ts";
-import { type AskSide, judgeSides } from "./cell-verdict.ts";
-import { type Devices, openDevices } from "./devices.ts";
+import { type AskSide, judgeSides, localsOf } from "./cell-verdict.ts";
 import { packet, TCP_FLAG } from "./frame-builder.ts";
-import { benchDirectory, devicePrefix, removeLeftovers } from "./leftovers.ts";
-import { localsOf } from "./locals.ts";
+
+// The loaded programs and maps as an engine for conformance cases: packets built for each probe, run through both ends.
 
 /** A loaded datapath of its own, pinned apart from any agent's, for programs to be run on packets. */
 export interface Bench {
@@ -152,4 +151,71 @@ function clientsOf(steps: Case["steps"]): (cell: Cell) => Client {
     if (connection?.use === "open") opened.set(connection.id, port);
     return { port, isNew: true };
   };
+}
+
+// Interfaces for programs under test: veth pairs that carry no traffic.
+
+export interface Devices {
+  /** The interface index of the device with this number, created at first use. */
+  at(number: number): number;
+  /** Its name. */
+  nameAt(number: number): string;
+  close(): void;
+}
+
+/** `prefix` names the devices and must be this process's own; at most 9 characters. */
+export function openDevices(prefix: string): Devices {
+  let made: number[] = [];
+  const name = (index: number) => `${prefix}-${index}`;
+  const grow = () => {
+    const first = made.length;
+    const pairs = Array.from({ length: 8 }, (_, index) => first + index * 2);
+    ipBatch(pairs.map((index) => `link add ${name(index)} type veth peer name ${name(index + 1)}`));
+    const byName = new Map(
+      ipJson(["link", "show", "type", "veth"]).map((link) => [
+        String(link["ifname"]),
+        Number(link["ifindex"]),
+      ]),
+    );
+    made = Array.from({ length: first + 16 }, (_, index) => byName.get(name(index)) ?? 0);
+  };
+  return {
+    at(number) {
+      while (made.length <= number) grow();
+      return made[number] as number;
+    },
+    nameAt(number) {
+      this.at(number);
+      return name(number);
+    },
+    close() {
+      const pairs = made.flatMap((_, index) => (index % 2 === 0 ? [`link del ${name(index)}`] : []));
+      made = [];
+      ipBatch(pairs);
+    },
+  };
+}
+
+// Finds what benches of killed processes left behind: pins and devices whose names have the process's id.
+
+/** Directory of one bench's pins, on a BPF filesystem. */
+export const benchDirectory = (pid: number, number: number): string => `weir-test-${pid}-${number}`;
+
+/** What the names of its devices begin with: at most 9 characters, since process ids have at most five in base 36. */
+export const devicePrefix = (pid: number, number: number): string =>
+  `wk${pid.toString(36).padStart(5, "0")}${(number % 1296).toString(36)}`;
+
+/** Removes what belongs to no process that still runs. */
+export function removeLeftovers(bpffs: string): void {
+  if (!existsSync(bpffs)) return;
+  for (const name of readdirSync(bpffs)) {
+    const [, pid, number] = /^weir-test-(\d+)-(\d+)$/.exec(name) ?? [];
+    if (pid === undefined || existsSync(`/proc/${pid}`)) continue;
+    const prefix = `${devicePrefix(Number(pid), Number(number))}-`;
+    const devices = ipJson(["link", "show", "type", "veth"]).map((link) => String(link["ifname"]));
+    // Removing one end removes the other: those with even numbers were made first.
+    const first = devices.filter((device) => device.startsWith(prefix) && /[02468]$/.test(device));
+    ipBatch(first.map((device) => `link del ${device}`));
+    rmSync(join(bpffs, name), { recursive: true, force: true });
+  }
 }

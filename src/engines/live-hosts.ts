@@ -3,7 +3,7 @@
 import type { Address } from "../base/ip.ts";
 import { isSelectable, keyOf } from "../model/cluster.ts";
 import type { Case, Cell, End, Step } from "../source/conformance/case-types.ts";
-import { arriving } from "./explain.ts";
+import { arriving } from "./cell-verdict.ts";
 
 /** One namespace. */
 export interface Host {

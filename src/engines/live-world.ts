@@ -3,8 +3,8 @@
 import { openKernel } from "../agent/datapath-handle.ts";
 import { readInterfaces } from "../agent/interface-tracking.ts";
 import { firstProgress, reconcile } from "../agent/reconcile.ts";
+import type { FromPodHook } from "../base/direction.ts";
 import { OperationError } from "../base/errors.ts";
-import type { FromPodHook } from "../base/hooks.ts";
 import { type Log, openLog } from "../base/log.ts";
 import { lockRoot } from "../datapath/agent-lock.ts";
 import type { ForwardingPaths } from "../lab/forwarding.ts";
@@ -12,9 +12,8 @@ import { type Lab, openLab } from "../lab/netns-lab.ts";
 import { type Attachment, type Cluster, keyOf, type Pod } from "../model/cluster.ts";
 import { problemText } from "../model/problem.ts";
 import type { Case, Cell, Step } from "../source/conformance/case-types.ts";
-import { roundsOf } from "./live/rounds.ts";
 import { type Host, type Hosts, hostsOf } from "./live-hosts.ts";
-import { type Flows, probe } from "./live-probes.ts";
+import { type Flows, probe, roundsOf } from "./live-probes.ts";
 import type { Verdict } from "./live-protocol.ts";
 
 export interface WorldOptions {

@@ -4,8 +4,7 @@ import { isSelectable } from "../model/cluster.ts";
 import { evaluate, permits, sideVerdict } from "../policy/oracle.ts";
 import { reaches } from "../policy/service-oracle.ts";
 import { cellEngine, type Engine, type Judgement } from "../source/conformance/case-runner.ts";
-import { BEYOND_POLICY } from "./cell-verdict.ts";
-import { endTexts, partyOf, probeOf } from "./explain.ts";
+import { BEYOND_POLICY, endTexts, partyOf, probeOf } from "./cell-verdict.ts";
 
 /** Judges whole connections and single sides; what no policy decides, it cannot judge. */
 export const oracle: Engine = cellEngine("oracle", (cluster, cell): Judgement => {

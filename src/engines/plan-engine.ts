@@ -5,8 +5,7 @@ import { NOTHING_NUMBERED } from "../policy/identity-allocation.ts";
 import { placeOf } from "../policy/port-classes.ts";
 import type { Engine } from "../source/conformance/case-runner.ts";
 import { planOf } from "../state/state-lookup.ts";
-import { judgeSides } from "./cell-verdict.ts";
-import { localsOf } from "./locals.ts";
+import { judgeSides, localsOf } from "./cell-verdict.ts";
 
 export function planEngine(): Engine {
   let numbering = NOTHING_NUMBERED;

@@ -3,8 +3,7 @@
 import { connect, type Socket } from "node:net";
 import { createInterface } from "node:readline";
 import type { Probe, ProcessConfig, Reply, Request, Response, Sample } from "./pod-protocol.ts";
-import { listen } from "./pod-servers.ts";
-import { attempt, echoOnce, run, socketOptions } from "./pod-sockets.ts";
+import { attempt, echoOnce, listen, run, socketOptions } from "./pod-sockets.ts";
 
 interface Watch {
   readonly timer: NodeJS.Timeout;

@@ -1,10 +1,11 @@
-// Drives the product from outside, by its command line alone: an agent as a child process, and commands that query it.
+// Weir as a child process, driven by its command line alone.
 
 import { type ChildProcess, execFile, spawn, spawnSync } from "node:child_process";
-import { existsSync, rmSync } from "node:fs";
+import { existsSync, readFileSync, rmSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { OperationError } from "../base/errors.ts";
-import { endNow } from "./ended.ts";
+
+// Drives the product from outside, by its command line alone: an agent as a child process, and commands that query it.
 
 /** Where one installation of the product lives, so that several can run on a machine. */
 export interface ProductPaths {
@@ -227,3 +228,24 @@ export class Agent {
 /** The kernel has this agent's desired state, not only what it found there. */
 const isSettled = ({ appliedAt, generation }: Status): boolean =>
   appliedAt !== undefined && generation.applied === generation.wanted;
+
+// Ends a child process on the way out of this one, when nothing else may run any more.
+
+const WAIT_MS = 5;
+/** To wait on: never changes. */
+const NOTHING = new Int32Array(new SharedArrayBuffer(4));
+
+/** Kills it, and waits, at most so long, without letting anything else run. */
+export function endNow(child: ChildProcess, waitMsMax: number): void {
+  if (child.exitCode !== null || child.signalCode !== null) return;
+  child.kill("SIGKILL");
+  const deadline = Date.now() + waitMsMax;
+  while (isRunning(child.pid) && Date.now() < deadline) Atomics.wait(NOTHING, 0, 0, WAIT_MS);
+}
+
+/** Whether a child still runs code; one that has ended stays as a zombie until the event loop comes to reap it. */
+function isRunning(pid: number | undefined): boolean {
+  if (pid === undefined || !existsSync(`/proc/${pid}/stat`)) return false;
+  const state = readFileSync(`/proc/${pid}/stat`, "latin1").replace(/^.*\) /, "")[0];
+  return state !== "Z" && state !== "X";
+}

@@ -1,7 +1,10 @@
-// Who is at the other end of a connection to a Unix socket.
+// Small queries of the kernel: who is at the other end of a Unix socket, and whether a file is being written.
 
 import type { Socket } from "node:net";
 import { peerCredentials } from "bpf-ts";
+
+export { isOpenForWriting } from "bpf-ts";
+// Who is at the other end of a connection to a Unix socket.
 
 /** "uid 1000": the user whose process connected; undefined where the connection has ended. */
 export function userOf(socket: Socket): string | undefined {
@@ -11,3 +14,5 @@ export function userOf(socket: Socket): string | undefined {
   if (fd === undefined || fd < 0) return undefined;
   return `uid ${peerCredentials(fd).uid}`;
 }
+
+// Whether a file is being written.

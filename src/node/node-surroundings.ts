@@ -5,7 +5,7 @@ import { addressBits, type Cidr, cidrOf, parseAddress } from "../base/ip.ts";
 import { memo } from "../base/memo.ts";
 import type { NetLink, NetRoute, NodeTables } from "./node-tables.ts";
 
-/** As model/surroundings.ts has them. */
+/** As model/cluster.ts has them. */
 export interface NodeSurroundings {
   readonly nodeAddresses: readonly Cidr[];
   readonly onLink: ReadonlyMap<number, readonly Cidr[]>;

@@ -1,6 +1,6 @@
 // What the agent tells the command line, as plain JSON values: the bodies of its socket's answers.
 
-import type { FromPodHook } from "../base/hooks.ts";
+import type { FromPodHook } from "../base/direction.ts";
 import type { Problem } from "../model/problem.ts";
 import type { SourceHealth } from "../model/source-health.ts";
 

@@ -1,7 +1,6 @@
 // `weir get endpoints`: the node's pods, what isolates them and whether that is enforced.
 
-import { left, right, type Table } from "./table.ts";
-import { countText, someOf } from "./text-output.ts";
+import { countText, left, right, someOf, type Table } from "./text-output.ts";
 
 /** One direction of an endpoint. `isolatedBy` is known to the agent alone; the number of the policy also to the kernel. */
 export interface EndpointSide {

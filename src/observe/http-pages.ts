@@ -1,9 +1,13 @@
-// Small pages over HTTP: metrics and probes. A client that is slow, silent or greedy costs one connection for seconds.
+// Metrics and probes over HTTP: small pages, connection limits, and a listener that retries while its address is in
+// use.
 
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 import { codeOf, messageOf, OperationError } from "../base/errors.ts";
+import type { Log } from "../base/log.ts";
 import { limitConnections } from "./connection-limits.ts";
+
+// Small pages over HTTP: metrics and probes. A client that is slow, silent or greedy costs one connection for seconds.
 
 /** Where to listen. */
 export interface Endpoint {
@@ -144,3 +148,87 @@ export const plainPage = (status: number, text: string): Page => ({
   type: "text/plain; charset=utf-8",
   body: `${text}\n`,
 });
+
+// The probes of the kubelet: /livez, /healthz and /readyz.
+
+/** Each gives a reason, or undefined where there is none. */
+export interface Probes {
+  /** Why the agent does not live. */
+  dead(): string | undefined;
+  /** Why it is not ready. */
+  unready(): string | undefined;
+}
+
+/** By path. /healthz is what older tools ask for, and the same as /livez. */
+export function probePages(probes: Probes): Readonly<Record<string, () => Page>> {
+  const live = () => pageOf(probes.dead());
+  return { "/livez": live, "/healthz": live, "/readyz": () => pageOf(probes.unready()) };
+}
+
+/** @throws OperationError as servePages() */
+export const serveProbes = (at: Endpoint, probes: Probes): Promise<PageServer> =>
+  servePages({ at, purpose: "probes", pages: probePages(probes) });
+
+const pageOf = (reason: string | undefined): Page =>
+  reason === undefined ? plainPage(200, "ok") : plainPage(503, reason);
+
+// The HTTP listener of metrics: /metrics, and the probes, for those who have no other listener.
+
+export interface Pages extends Probes {
+  readonly contentType: string;
+  metrics(): Promise<string>;
+}
+
+/** @throws OperationError as servePages() */
+export const serveMetrics = (at: Endpoint, pages: Pages): Promise<PageServer> =>
+  servePages({
+    at,
+    purpose: "metrics",
+    pages: {
+      "/metrics": async () => ({ status: 200, type: pages.contentType, body: await pages.metrics() }),
+      ...probePages(pages),
+    },
+  });
+
+// A listener that is opened now, or later where its address is taken: enforcement does not wait for it.
+
+const LISTEN_AGAIN_MS = 10_000;
+
+export interface Listener {
+  /** Connections refused since the start. */
+  refused(): number;
+  close(): Promise<void>;
+}
+
+/** Listens from now on. A failure is logged once, and tried again every ten seconds. */
+export function openListener(
+  name: string,
+  open: () => Promise<PageServer>,
+  { host }: Endpoint,
+  log: Log,
+): Listener {
+  let retry: NodeJS.Timeout | undefined;
+  let closed = false;
+  let listening: PageServer | undefined;
+  const attempt = async (): Promise<void> => {
+    try {
+      listening = await open();
+      log.info(name, { host, port: listening.port });
+    } catch (error) {
+      if (retry === undefined) log.error(String(error instanceof Error ? error.message : error));
+      retry = setTimeout(() => {
+        if (!closed) opening = attempt();
+      }, LISTEN_AGAIN_MS).unref();
+    }
+  };
+  let opening = attempt();
+  return {
+    refused: () => listening?.refused() ?? 0,
+    async close() {
+      closed = true;
+      clearTimeout(retry);
+      await opening;
+      await listening?.close();
+    },
+  };
+}

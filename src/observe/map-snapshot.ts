@@ -1,8 +1,7 @@
 // What all tables held at one moment, line by line, and what differs between two moments.
 
 import { isTableName, TABLES, type TableName } from "./dump/map-tables.ts";
-import { left, type Table } from "./table.ts";
-import { someOf } from "./text-output.ts";
+import { left, someOf, type Table } from "./text-output.ts";
 
 export const SNAPSHOT_FORMAT = "weir-snapshot/1";
 

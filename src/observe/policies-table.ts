@@ -1,8 +1,7 @@
 // `weir get policies`: the policies that the agent knows, and what they do on this node.
 
 import type { PolicyView } from "./api-views.ts";
-import { left, right, type Table } from "./table.ts";
-import { someOf } from "./text-output.ts";
+import { left, right, someOf, type Table } from "./text-output.ts";
 
 /** As the agent tells it, or told it before it was removed. */
 export type PolicyRow = PolicyView & { readonly removed?: true };

@@ -1,6 +1,6 @@
 // What `weir check node` finds, and how it is shown.
 
-import { left, type Table } from "./table.ts";
+import { left, type Table } from "./text-output.ts";
 
 /**
  * ok: as it should be. fallback: Weir works, in another way or with a disadvantage, which the detail names. missing: it

@@ -1,7 +1,7 @@
 // `weir status`: whether what is wanted is enforced, in one word first, then in detail.
 
 import { type Problem, problemText } from "../model/problem.ts";
-import type { SourceHealth } from "../model/source-health.ts";
+import type { KindHealth, SourceHealth } from "../model/source-health.ts";
 import type {
   CapacityView,
   CniView,
@@ -11,9 +11,7 @@ import type {
   UplinkView,
 } from "./api-views.ts";
 import { type EndpointRow, isolationText } from "./endpoints-table.ts";
-import { followingText } from "./following.ts";
-import { left, right, tableText } from "./table.ts";
-import { countText, durationText, printable, someOf } from "./text-output.ts";
+import { countText, durationText, left, printable, right, someOf, tableText } from "./text-output.ts";
 
 /**
  * ok: what the policies require is in the kernel, attached and pinned, and all of it drops. degraded: there are problems, the
@@ -334,3 +332,27 @@ function useText(used: number, max: number): string {
   const percent = Math.floor((used / max) * 100);
   return used > 0 && percent === 0 ? "<1%" : `${percent}%`;
 }
+
+// How well the API server is followed, in one line for people.
+
+/** "6 of 6 kinds, 12034 objects; last heard 2s ago, all listed 3m10s ago". */
+export function followingText({ kinds, synced }: SourceHealth, now: Date): string {
+  const followed = kinds.filter(({ state }) => state === "following").length;
+  const objects = kinds.reduce((sum, kind) => sum + kind.objects, 0);
+  const unlisted = kinds.filter(({ listedAt }) => listedAt === undefined).map(({ kind }) => kind);
+  const listed = synced
+    ? `all listed ${agoText(earliest(kinds, "listedAt"), now)}`
+    : `not listed yet: ${unlisted.join(", ")}`;
+  const heard = `last heard ${agoText(latest(kinds, "contactAt"), now)}`;
+  return `${followed} of ${kinds.length} kinds, ${countText(objects, "object")}; ${heard}, ${listed}`;
+}
+
+type Times = "listedAt" | "contactAt";
+const timesOf = (kinds: readonly KindHealth[], key: Times): number[] =>
+  kinds.flatMap((kind) => (kind[key] === undefined ? [] : [Date.parse(kind[key])]));
+
+const latest = (kinds: readonly KindHealth[], key: Times): number => Math.max(...timesOf(kinds, key));
+const earliest = (kinds: readonly KindHealth[], key: Times): number => Math.min(...timesOf(kinds, key));
+
+const agoText = (at: number, now: Date): string =>
+  Number.isFinite(at) ? `${durationText(now.getTime() - at)} ago` : "never";

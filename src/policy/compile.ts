@@ -3,8 +3,7 @@
 import { present } from "../base/assert.ts";
 import type { Direction } from "../base/direction.ts";
 import { type Address, addressBits, cidrOf, compareAddresses, FAMILIES, type Family } from "../base/ip.ts";
-import type { Cluster } from "../model/cluster.ts";
-import { NO_SURROUNDINGS, type Surroundings } from "../model/surroundings.ts";
+import { type Cluster, NO_SURROUNDINGS, type Surroundings } from "../model/cluster.ts";
 import { sourceTexts } from "../state/anti-spoofing.ts";
 import {
   type Endpoint,
@@ -23,7 +22,7 @@ import { type Contents, type EndpointSides, egressPolicies } from "./enforced-po
 import type { Classified, TermSet } from "./identities.ts";
 import { assign, endpointKey, NOTHING_RESERVED, type Numbering, roomIn } from "./identity-allocation.ts";
 import { CAPACITIES, type Capacities, contentsThatFit, type Fitted } from "./limits/capacity-fit.ts";
-import type { Excess } from "./limits/excess.ts";
+import type { Excess } from "./limits/fair-shares.ts";
 import { endpointsShut, groupsDenied, sourcesCut } from "./limits/object-limits.ts";
 import { addressesOfLocal, type LocalEndpoint, prefixesOfLocal } from "./local-endpoints.ts";
 import type { Term } from "./peer-selectors.ts";

@@ -1,13 +1,22 @@
 // Identities: addresses and prefixes grouped by the set of terms that match them.
 
-import type { Address, Cidr } from "../base/ip.ts";
+import { type Address, type Cidr, cidrCovers, compareCidrs } from "../base/ip.ts";
 import { memo } from "../base/memo.ts";
 import { findAddress, prefixTable } from "../base/prefix-table.ts";
 import { holdersOf } from "../model/address-ownership.ts";
 import { type Cluster, isSelectable, keyOf, type Pod } from "../model/cluster.ts";
 import type { Labels } from "../model/selector.ts";
-import { blocksOf, declares, type PeerSet, portsText, selectsPod, type Term } from "./peer-selectors.ts";
-import { prefixSets } from "./prefixes.ts";
+import {
+  type Block,
+  blocksOf,
+  declares,
+  type PeerSet,
+  portsText,
+  selectsPod,
+  type Term,
+} from "./peer-selectors.ts";
+
+// Identities: addresses and prefixes grouped by the set of terms that match them.
 
 /** A set of terms as sorted term numbers; its text is the content that an identity is numbered by. "" matches nothing. */
 export interface TermSet {
@@ -134,4 +143,70 @@ function interner(): (numbers: readonly number[]) => TermSet {
     known.set(content, found);
     return found;
   };
+}
+
+// Which peer sets cover which addresses by their IP blocks: every prefix with all the sets in force there, so that one
+// longest match gives the union over rules. An exception cuts only the block that it belongs to.
+
+/** The sets whose blocks cover a prefix and do not except it. */
+export interface PrefixSets {
+  readonly cidr: Cidr;
+  readonly sets: readonly PeerSet[];
+}
+
+interface Place {
+  readonly cidr: Cidr;
+  readonly opens: Block[];
+  readonly cuts: Block[];
+}
+
+/**
+ * One walk over all prefixes, outer before inner. Going into a prefix opens the blocks that start there and cuts those
+ * that except it; leaving it undoes that. A block is in force from its own prefix inwards until the first of its
+ * exceptions. O(prefixes log prefixes) plus the size of the result.
+ */
+export function prefixSets(blocks: readonly Block[]): PrefixSets[] {
+  const result: PrefixSets[] = [];
+  const inForce = new Map<PeerSet, number>();
+  const cut = new Set<Block>();
+  const path: { place: Place; closes: Block[]; uncuts: Block[] }[] = [];
+  const change = (block: Block, by: number) => inForce.set(block.set, (inForce.get(block.set) ?? 0) + by);
+  const leave = () => {
+    const { closes, uncuts } = path.pop() as (typeof path)[number];
+    for (const block of uncuts) {
+      cut.delete(block);
+      change(block, 1);
+    }
+    for (const block of closes) change(block, -1);
+  };
+  for (const place of placesOf(blocks)) {
+    while (path.length > 0 && !cidrCovers((path.at(-1) as (typeof path)[number]).place.cidr, place.cidr))
+      leave();
+    const uncuts = place.cuts.filter((block) => !cut.has(block));
+    for (const block of place.opens) change(block, 1);
+    for (const block of uncuts) {
+      cut.add(block);
+      change(block, -1);
+    }
+    path.push({ place, closes: place.opens, uncuts });
+    const sets = [...inForce].filter(([, count]) => count > 0).map(([set]) => set);
+    for (const [set, count] of inForce) if (count === 0) inForce.delete(set);
+    result.push({ cidr: place.cidr, sets });
+  }
+  return result;
+}
+
+function placesOf(blocks: readonly Block[]): Place[] {
+  const places = new Map<string, Place>();
+  const placeAt = (cidr: Cidr): Place => {
+    const found = places.get(cidr.text) ?? { cidr, opens: [], cuts: [] };
+    places.set(cidr.text, found);
+    return found;
+  };
+  for (const block of blocks) {
+    placeAt(block.cidr).opens.push(block);
+    for (const cidr of new Map(block.except.map((except) => [except.text, except])).values())
+      placeAt(cidr).cuts.push(block);
+  }
+  return [...places.values()].sort((a, b) => compareCidrs(a.cidr, b.cidr));
 }

@@ -10,8 +10,7 @@ import {
   parseCidr,
 } from "../base/ip.ts";
 import { memo } from "../base/memo.ts";
-import type { Cluster } from "../model/cluster.ts";
-import type { Surroundings } from "../model/surroundings.ts";
+import type { Cluster, Surroundings } from "../model/cluster.ts";
 import { sourceTexts } from "../state/anti-spoofing.ts";
 import { LIMITS, NODE_SCOPE, TUNNEL_PORTS_MAX } from "../state/desired-state.ts";
 import { addressesOfLocal, type LocalEndpoint } from "./local-endpoints.ts";

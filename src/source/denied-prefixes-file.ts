@@ -8,7 +8,7 @@ import { mapInSlices } from "../base/slices.ts";
 import type { Problem } from "../model/problem.ts";
 import { type OpenForWriting, textOfFile } from "./manifests/manifest-files.ts";
 import { EMPTY_MARK, hasEmptyMark } from "./manifests/manifest-reading.ts";
-import { visible } from "./parse/text.ts";
+import { visible } from "./parse/fields.ts";
 
 export type DeniedReading =
   /** Prefixes in canonical text, sorted, each once. */

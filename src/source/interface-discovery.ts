@@ -2,9 +2,8 @@
 // is (interface-owners.ts), and what follows for addresses (pod-holdings.ts).
 
 import { type Address, parseAddress } from "../base/ip.ts";
-import { type Cluster, isSelectable, keyOf, type Pod } from "../model/cluster.ts";
+import { type Cluster, isSelectable, keyOf, type Pod, type Surroundings } from "../model/cluster.ts";
 import type { Problem } from "../model/problem.ts";
-import type { Surroundings } from "../model/surroundings.ts";
 import { isUnknown } from "../model/unclaimed-interface.ts";
 import type { Node } from "../node/netlink-watch.ts";
 import { addressesBehind } from "../node/node-tables.ts";

@@ -5,8 +5,7 @@ import { memo } from "../base/memo.ts";
 import { decided } from "../model/address-ownership.ts";
 import { type Cluster, isSelectable, keyOf, type Pod, type Retained } from "../model/cluster.ts";
 import { isUnknown } from "../model/unclaimed-interface.ts";
-import { addressesOf } from "./addresses.ts";
-import { maySame, type Scene, sandboxOf } from "./interface-evidence.ts";
+import { addressesOf, maySame, type Scene, sandboxOf } from "./interface-evidence.ts";
 import type { Owner } from "./interface-owners.ts";
 
 /** A pod with all of its interfaces here. */

@@ -4,7 +4,7 @@ import type { Log } from "../base/log.ts";
 import type { SourceHealth } from "../model/source-health.ts";
 import type { ApiServerOptions } from "./apiserver/apiserver-source.ts";
 import type { ClusterSnapshot } from "./cluster-snapshot.ts";
-import { readManifests, watchManifests } from "./manifests.ts";
+import { readManifests, watchManifests } from "./manifests/manifest-watch.ts";
 
 export type SourceOptions =
   /** A directory or one file of Kubernetes YAML. */
@@ -41,7 +41,7 @@ export async function openSource(options: SourceOptions, env: SourceEnv): Promis
   }
   const { path } = options;
   // The addon takes time to load, which commands that only read manifests need not spend.
-  const { isOpenForWriting } = await import("../node/writers.ts");
+  const { isOpenForWriting } = await import("../node/kernel-queries.ts");
   const how = { openForWriting: isOpenForWriting, ...(env.kept === undefined ? {} : { kept: env.kept }) };
   return {
     text: path,

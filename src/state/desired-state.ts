@@ -138,7 +138,7 @@ export const EMPTY_STATE: State = {
 /**
  * How many entries of each kind a state may have; of addresses, services, cidrs and sources in each family. What a cluster
  * asks beyond that is shared out and left out by policy/limits. The kernel's tables have room for twice as many where an
- * update adds the new entries before it removes the old ones (src/datapath/limits.ts holds the two against each other).
+ * update adds the new entries before it removes the old ones (src/datapath/layout-checks.ts holds the two against each other).
  */
 export const LIMITS = {
   endpoints: 1_023,

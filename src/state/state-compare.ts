@@ -9,8 +9,7 @@ import {
   type Span,
   type State,
 } from "./desired-state.ts";
-import { portChanges } from "./port-changes.ts";
-import type { Held } from "./state-diff.ts";
+import { type Held, portChanges } from "./state-diff.ts";
 
 /** The tables whose content the control plane alone decides. */
 export const DESIRED_TABLES = [

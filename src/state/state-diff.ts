@@ -1,23 +1,28 @@
+// The difference between what the kernel holds and what it should hold, as two batches of writes around one flip.
+
+import { DIRECTIONS, type Direction } from "../base/direction.ts";
+import type { PrefixTable } from "../base/prefix-table.ts";
+import { type SourceKey, type SourceWrite, sourceChanges } from "./anti-spoofing.ts";
+import {
+  CLASS_OTHER,
+  type ClassSpan,
+  type Endpoint,
+  IDENTITY_DEFAULT,
+  identityIn,
+  POLICY_NONE,
+  PORT_LINE_SIZE,
+  type Span,
+  type State,
+  sameLink,
+} from "./desired-state.ts";
+import { cidrFrom, cidrTable } from "./state-lookup.ts";
+
 // The difference between what the kernel holds and what it should hold, as two batches of plain writes around one flip.
 //
 // Values that packets look up have two versions; the generation's lowest bit says which is in force. `prepare` writes
 // the version that is not in force (and new keys, whose version in force says what was true without them), then one
 // write of the generation puts all of it in force at once, then `cleanup` makes both versions equal and removes what is
 // left over. So at any moment every packet sees the old state or the new one, whole. See docs/ARCHITECTURE.md.
-
-import { DIRECTIONS, type Direction } from "../base/direction.ts";
-import type { PrefixTable } from "../base/prefix-table.ts";
-import { type SourceKey, type SourceWrite, sourceChanges } from "./anti-spoofing.ts";
-import {
-  type Endpoint,
-  IDENTITY_DEFAULT,
-  identityIn,
-  POLICY_NONE,
-  type State,
-  sameLink,
-} from "./desired-state.ts";
-import { type PortChange, portChanges, type Versions } from "./port-changes.ts";
-import { cidrFrom, cidrTable } from "./state-lookup.ts";
 
 /** What the kernel holds, as read from it. */
 export interface Held {
@@ -311,3 +316,45 @@ const sameList = <T>(a: readonly T[], b: readonly T[]): boolean =>
   a.length === b.length && a.every((value, index) => value === b[index]);
 
 export const UNISOLATED: PolicyPair = { ingress: POLICY_NONE, egress: POLICY_NONE };
+
+// Which places of the port line change their class, as runs of places that change alike.
+
+/** One value in both versions: `live` stays as it is, `next` comes into force with the flip. */
+export interface Versions<T> {
+  readonly live: T;
+  readonly next: T;
+}
+
+export type PortChange = Span & Versions<number>;
+
+/** Places of the port line whose class changes; every place where `all`. */
+export function portChanges(
+  have: readonly ClassSpan[],
+  want: readonly ClassSpan[],
+  all: boolean,
+): PortChange[] {
+  const edges = new Set([0, PORT_LINE_SIZE]);
+  for (const span of [...have, ...want]) edges.add(span.first).add(span.last + 1);
+  const sorted = [...edges].sort((a, b) => a - b);
+  const changes: PortChange[] = [];
+  const classIn = spanReader();
+  for (const [index, first] of sorted.entries()) {
+    const next = sorted[index + 1];
+    if (next === undefined) break;
+    const versions = { live: classIn(have, first), next: classIn(want, first) };
+    if (all || versions.live !== versions.next) changes.push({ first, last: next - 1, ...versions });
+  }
+  return changes;
+}
+
+/** Reads classes at rising places: one step forward in each list, never a search. */
+function spanReader() {
+  const positions = new Map<readonly ClassSpan[], number>();
+  return (spans: readonly ClassSpan[], place: number): number => {
+    let at = positions.get(spans) ?? 0;
+    while (at < spans.length && (spans[at] as ClassSpan).last < place) at += 1;
+    positions.set(spans, at);
+    const span = spans[at];
+    return span !== undefined && span.first <= place ? span.class : CLASS_OTHER;
+  };
+}

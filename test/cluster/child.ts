@@ -2,7 +2,7 @@
 
 import { type ChildProcess, spawn } from "node:child_process";
 import { closeSync, existsSync, openSync, readFileSync } from "node:fs";
-import { endNow } from "../../src/lab/ended.ts";
+import { endNow } from "../../src/lab/weir-process.ts";
 
 const END_MS_MAX = 10_000;
 const LOG_LINES = 15;

@@ -9,7 +9,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { preflightOf } from "../../src/engines/engine-preflight.ts";
-import { benchDirectory, devicePrefix, removeLeftovers } from "../../src/engines/leftovers.ts";
+import { benchDirectory, devicePrefix, removeLeftovers } from "../../src/engines/kernel-engine.ts";
 import { openSession, type Session } from "../../src/engines/open-engine.ts";
 import { ipJson } from "../../src/lab/iproute.ts";
 import { type CaseResult, failureText, runCase } from "../../src/source/conformance/case-runner.ts";

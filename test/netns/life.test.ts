@@ -20,7 +20,7 @@ import type { Agent, CommandResult } from "../../src/lab/weir-process.ts";
 import type { Cluster, Pod } from "../../src/model/cluster.ts";
 import { TABLE_NAMES } from "../../src/observe/dump/map-tables.ts";
 import { evaluate } from "../../src/policy/oracle.ts";
-import { readManifests } from "../../src/source/manifests.ts";
+import { readManifests } from "../../src/source/manifests/manifest-watch.ts";
 import { openWorld, type World } from "./world.ts";
 
 const SECONDS = Number(process.env["WEIR_LIFE_SECONDS"] ?? 60);

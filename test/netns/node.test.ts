@@ -2,8 +2,8 @@
 
 import { execFileSync } from "node:child_process";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
-import { GRACE_MS, openAbsences } from "../../src/agent/absences.ts";
 import { openIncumbents } from "../../src/agent/interface-history.ts";
+import { GRACE_MS, openAbsences } from "../../src/agent/interface-tracking.ts";
 import { ipBatch, ipJson } from "../../src/lab/iproute.ts";
 import type { Pod } from "../../src/model/cluster.ts";
 import { problemText } from "../../src/model/problem.ts";

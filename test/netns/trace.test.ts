@@ -3,7 +3,7 @@
 
 import { writeFileSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { detachLink } from "../../src/datapath/links.ts";
+import { detachLink } from "../../src/datapath/hooks.ts";
 import { linkPath, openPins } from "../../src/datapath/pins.ts";
 import { tableOf } from "../../src/datapath/typed-maps.ts";
 import type { Agent } from "../../src/lab/weir-process.ts";

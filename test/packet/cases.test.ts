@@ -1,6 +1,6 @@
 // Every conformance case on the real programs and maps (BPF_PROG_TEST_RUN). Needs root and eBPF.
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { FROM_POD_HOOKS } from "../../src/base/hooks.ts";
+import { FROM_POD_HOOKS } from "../../src/base/direction.ts";
 import { type Bench, kernelEngine, openBench } from "../../src/engines/kernel-engine.ts";
 import { failureText, hasPassed, runCase } from "../../src/source/conformance/case-runner.ts";
 import { type CaseFile, caseOf, furtherCases, ownCases } from "../support/cases.ts";

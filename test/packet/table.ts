@@ -1,7 +1,7 @@
 // Tables of cases: packets in their order, each with the reason that the programs must give and count.
 
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
-import { FROM_POD_HOOKS, type FromPodHook } from "../../src/base/hooks.ts";
+import { FROM_POD_HOOKS, type FromPodHook } from "../../src/base/direction.ts";
 import {
   type Addresses,
   BOTH_FAMILIES,

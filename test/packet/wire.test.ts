@@ -1,7 +1,7 @@
 // What a test run cannot show: packets in parts, and packets that the kernel itself has put together and cut anew.
 
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { FROM_POD_HOOKS } from "../../src/base/hooks.ts";
+import { FROM_POD_HOOKS } from "../../src/base/direction.ts";
 import { openWire, type Wire } from "./wire.ts";
 
 let wire: Wire;

@@ -2,14 +2,12 @@
 
 import { setTimeout as sleep } from "node:timers/promises";
 import { present } from "../../src/base/assert.ts";
-import { DIRECTIONS, type Direction } from "../../src/base/direction.ts";
-import type { FromPodHook } from "../../src/base/hooks.ts";
+import { DIRECTIONS, type Direction, type FromPodHook } from "../../src/base/direction.ts";
 import type { Address } from "../../src/base/ip.ts";
 import { type Bench, openBench } from "../../src/engines/kernel-engine.ts";
 import { REASON_NAMES, REASONS, Reason, Timeout } from "../../src/gen/layout.ts";
-import { type Cluster, keyOf, type Pod } from "../../src/model/cluster.ts";
+import { type Cluster, keyOf, type Pod, type Surroundings } from "../../src/model/cluster.ts";
 import type { Rule } from "../../src/model/network-policy.ts";
-import type { Surroundings } from "../../src/model/surroundings.ts";
 import { compile } from "../../src/policy/compile.ts";
 import { NOTHING_NUMBERED, type Numbering } from "../../src/policy/identity-allocation.ts";
 import type { EndpointLink } from "../../src/state/desired-state.ts";

@@ -2,7 +2,7 @@
 
 import type { Cluster, Pod } from "../../src/model/cluster.ts";
 import type { Policy } from "../../src/model/network-policy.ts";
-import type { WarningCode } from "../../src/model/warnings.ts";
+import type { WarningCode } from "../../src/model/problem.ts";
 import { type Finding, lintPolicies, type Path } from "../../src/policy/lint/lint-policies.ts";
 
 export type Input = {

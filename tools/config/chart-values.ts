@@ -2,8 +2,7 @@
 
 import * as z from "zod";
 import { OPTIONS } from "../../src/cli/config/config-options.ts";
-import { CONFIG, OPTION_META } from "../../src/cli/config/config-schema.ts";
-import { INTERFACE_NAME } from "../../src/cli/config/values.ts";
+import { CONFIG, INTERFACE_NAME, OPTION_META } from "../../src/cli/config/config-schema.ts";
 
 /** Checked by Kubernetes itself. */
 const anything = z.record(z.string(), z.unknown());

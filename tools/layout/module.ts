@@ -1,7 +1,6 @@
 // Puts the generated module together: constants, enums, structs, the table of maps, and the digest of it all.
 
-import { digestOf, type Layout } from "../../src/datapath/btf-layout.ts";
-import type { MapLayout } from "../../src/datapath/btf-maps.ts";
+import { digestOf, type Layout, type MapLayout } from "../../src/datapath/btf-layout.ts";
 import { type FieldType, type Integer, nameOf, sizeOf } from "../../src/datapath/btf-types.ts";
 import { enumCode, isSetOfBits } from "./enums.ts";
 import { camelCase } from "./names.ts";

@@ -114,13 +114,13 @@ const EVALUATOR: readonly Mutant[] = [
 const COMPILER: readonly Mutant[] = [
   {
     rule: "an exception cuts only its own block",
-    file: "src/policy/prefixes.ts",
+    file: "src/policy/identities.ts",
     from: "change(block, -1);\n    }\n    path",
     to: "inForce.set(block.set, 0);\n    }\n    path",
   },
   {
     rule: "leaving a block closes it",
-    file: "src/policy/prefixes.ts",
+    file: "src/policy/identities.ts",
     from: "for (const block of closes) change(block, -1);",
     to: "",
   },

@@ -1,9 +1,8 @@
 // The claims of this node: which there are, kept in a file, and given up where their interface or pod has gone.
 
 import { messageOf } from "../../base/errors.ts";
-import { attachmentKey, type Claim } from "../../cni/cni-claims.ts";
+import { attachmentKey, type Claim, readClaims, writeClaims } from "../../cni/cni-claims.ts";
 import type { Attached, GcRequest } from "../../cni/cni-request.ts";
-import { readClaims, writeClaims } from "../../cni/file.ts";
 import { indexOf } from "../../cni/host-links.ts";
 import type { Problem } from "../../model/problem.ts";
 import { birthOf } from "../../node/link-identity.ts";

@@ -1,20 +1,18 @@
 // The agent's side of the CNI plugin: pods are claimed, their claims laid over what the source says, and held until in force.
 
 import type { Log } from "../../base/log.ts";
-import type { Claim } from "../../cni/cni-claims.ts";
-import { claimedInterfaces, type Matched, matchClaims } from "../../cni/lay.ts";
+import { type Claim, claimedInterfaces, type Matched, matchClaims } from "../../cni/cni-claims.ts";
+import { openKeeper } from "../../cni/conflist-reconciler.ts";
 import type { InstallOptions } from "../../cni/plugin-install.ts";
 import { keyOf } from "../../model/cluster.ts";
 import type { CniView } from "../../observe/api-views.ts";
 import { type LocalApi, serveRoutes } from "../../observe/socket-server.ts";
 import type { ClusterSnapshot } from "../../source/cluster-snapshot.ts";
 import type { ClaimedInterface } from "../../source/interface-discovery.ts";
-import { type ClaimOutcome, outcomesOf, removed } from "./claim-outcome.ts";
+import { openDebounceBypass } from "../debounce-and-backoff.ts";
+import { type ClaimOutcome, openWaiting, outcomesOf, removed } from "./claim-outcome.ts";
 import { expiry, openClaims } from "./claim-store.ts";
 import { type CniCommand, cniRoutes } from "./cni-routes.ts";
-import { openDebounceBypass } from "./haste.ts";
-import { openKeeper } from "./keeper.ts";
-import { openWaiting } from "./waiting.ts";
 
 export interface CniOptions {
   /** Path of the Unix socket that the plugin asks; root alone may. */

@@ -1,7 +1,10 @@
-// What of the present problems is told to Kubernetes: for each object and reason one notice, as `kubectl describe` shows it.
+// Which Events the present problems call for, and where the API server has their objects.
 
 import type { Cluster } from "../../model/cluster.ts";
 import { type Problem, problemText } from "../../model/problem.ts";
+import { valueAt } from "../../source/parse/fields.ts";
+
+// What of the present problems is told to Kubernetes: for each object and reason one notice, as `kubectl describe` shows it.
 
 /** The reasons of Events, a closed list; docs/kubernetes-events.md explains each. */
 export const REASONS = [
@@ -118,3 +121,25 @@ export function shortened(text: string, end = ""): string {
 }
 
 const CUT = "...";
+
+// Where the API server has what notices are about. Names are those of noticesOf(), which need no escaping.
+
+const COLLECTIONS = {
+  NetworkPolicy: { group: "/apis/networking.k8s.io/v1", plural: "networkpolicies" },
+  Pod: { group: "/api/v1", plural: "pods" },
+  Node: { group: "/api/v1", plural: "nodes" },
+} as const;
+
+function collectionOf({ kind, namespace }: Subject): string {
+  const { group, plural } = COLLECTIONS[kind];
+  return namespace === undefined ? `${group}/${plural}` : `${group}/namespaces/${namespace}/${plural}`;
+}
+
+export const pathOf = (subject: Subject): string => `${collectionOf(subject)}/${subject.name}`;
+
+/** A list of just the one: the agent may list, as it must, and needs no right to get besides. */
+export const queryOf = (subject: Subject): string =>
+  `${collectionOf(subject)}?fieldSelector=metadata.name%3D${subject.name}`;
+
+/** What such a list has; undefined where there is no such object. */
+export const firstOf = (list: unknown): unknown => valueAt(list, ["items", 0]);

@@ -6,8 +6,15 @@ import type { Log } from "../../base/log.ts";
 import { openTrigger } from "../../base/trigger.ts";
 import type { Client } from "../../source/apiserver/http-client.ts";
 import { isMap, valueAt } from "../../source/parse/fields.ts";
-import { type Notice, noticesOf, type Situation, shortened } from "./event-notices.ts";
-import { firstOf, pathOf, queryOf } from "./subjects.ts";
+import {
+  firstOf,
+  type Notice,
+  noticesOf,
+  pathOf,
+  queryOf,
+  type Situation,
+  shortened,
+} from "./event-notices.ts";
 
 export const CONDITION_TYPE = "weir.dev/PolicyEnforced";
 

@@ -4,8 +4,7 @@ import { lstatSync, rmdirSync, rmSync } from "node:fs";
 import { dirname } from "node:path";
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { codeOf, messageOf } from "../../base/errors.ts";
-import { left, tableText } from "../../observe/table.ts";
-import { countText, printable } from "../../observe/text-output.ts";
+import { countText, left, printable, tableText } from "../../observe/text-output.ts";
 import type { CredentialOptions } from "../../source/apiserver/credentials.ts";
 import { askAgentIfAble, isSilence } from "../agent-client.ts";
 import { stateFiles } from "../cni-paths.ts";
@@ -98,7 +97,7 @@ async function wait(
   const signal = env.stopSignal();
   await waitForNodes({ ...waitFor, credentials, timeoutMs: timeout * 1000, signal, out: env.stdout });
   if (nodeCondition !== true) return EXIT.ok;
-  const { removeConditions } = await import("../cleanup/conditions.ts");
+  const { removeConditions } = await import("../cleanup-cluster.ts");
   for (const name of await removeConditions({ credentials, signal }))
     env.stdout.write(`${printable(name)}: condition removed\n`);
   return EXIT.ok;
@@ -112,7 +111,7 @@ async function clean(context: Context, options: Options): Promise<number> {
   const [{ cleanup }, { holderOf, lockExisting }, { interfaceNames }] = await Promise.all([
     import("../../datapath/remove-datapath.ts"),
     import("../../datapath/agent-lock.ts"),
-    import("../interfaces.ts"),
+    import("../pinned-maps.ts"),
   ]);
   using lock = lockExisting(settings.bpffs);
   if (lock === undefined && !isAllowed) {

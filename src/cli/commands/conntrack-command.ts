@@ -2,7 +2,7 @@
 
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { IP_PROTOCOL, PROTOCOLS } from "../../model/protocol.ts";
-import { FLOW_STATES } from "../../observe/dump/flow-states.ts";
+import { FLOW_STATES } from "../../observe/filter-choices.ts";
 import { countText } from "../../observe/text-output.ts";
 import {
   type Exits,

@@ -2,9 +2,8 @@
 
 import type { Command } from "commander";
 import { keyOf } from "../../model/cluster.ts";
-import { type Exits, manifestsOption, outputOption } from "../command.ts";
+import { type Exits, manifestsOption, outputOption, writeReport } from "../command.ts";
 import { CommandError, type Context, EXIT } from "../environment.ts";
-import { writeReport } from "../report.ts";
 
 interface Options {
   readonly manifests?: string;

@@ -1,9 +1,8 @@
 // `weir describe policy`: what one policy says, and which pods it selects.
 
 import type { Command } from "commander";
-import { type Exits, manifestsOption, outputOption } from "../command.ts";
+import { type Exits, manifestsOption, outputOption, writeReport } from "../command.ts";
 import { CommandError, type Context, EXIT } from "../environment.ts";
-import { writeReport } from "../report.ts";
 
 interface Options {
   readonly manifests?: string;
@@ -35,7 +34,7 @@ export function addDescribePolicy(parent: Command, exits: Exits): void {
 async function describePolicy(context: Context, name: string, options: Options): Promise<number> {
   const [{ situationOf }, { policyReport, policyText }, { nearestWord }] = await Promise.all([
     import("../query-cluster.ts"),
-    import("../describe/policy.ts"),
+    import("../describe-report.ts"),
     import("../../base/nearest-word.ts"),
   ]);
   const situation = await situationOf(context, options);

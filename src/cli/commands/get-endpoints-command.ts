@@ -121,7 +121,7 @@ async function withTraffic(
   if (output === "table" || output === "name") return rows;
   const [{ readKernel }, { readTraffic, NO_TRAFFIC }] = await Promise.all([
     import("../pinned-maps.ts"),
-    import("../counters.ts"),
+    import("../pinned-maps.ts"),
   ]);
   const traffic = await readKernel(context, readTraffic).catch((error: unknown) => {
     note(context.env, `the counters cannot be read: ${messageOf(error)}`);

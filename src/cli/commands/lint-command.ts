@@ -1,7 +1,7 @@
 // `weir lint`: what is wrong with manifests, and what is right and yet most likely not meant.
 
 import type { Command } from "commander";
-import { WARNING_CODES } from "../../model/warnings.ts";
+import { WARNING_CODES } from "../../model/problem.ts";
 import { type Exits, jsonText, note, outputOption } from "../command.ts";
 import { type Context, EXIT } from "../environment.ts";
 

@@ -112,7 +112,7 @@ interface Printer {
 async function printer({ env }: Context, options: Shown): Promise<Printer> {
   const [{ endMatch, eventMatches }, { eventLine }] = await Promise.all([
     import("../../observe/packet-event.ts"),
-    import("../../observe/events/text.ts"),
+    import("../../observe/packet-event.ts"),
   ]);
   const { pod, from, to, output, ...rest } = options;
   const end = (name: "from" | "to", text: string | undefined): EventFilter => {

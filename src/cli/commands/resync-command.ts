@@ -2,8 +2,7 @@
 
 import type { Command } from "commander";
 import type { ResyncView } from "../../observe/api-views.ts";
-import { left, tableText } from "../../observe/table.ts";
-import { countText } from "../../observe/text-output.ts";
+import { countText, left, tableText } from "../../observe/text-output.ts";
 import { tellAgent } from "../agent-client.ts";
 import { type Exits, jsonText, outputOption } from "../command.ts";
 import { type Context, EXIT } from "../environment.ts";

@@ -1,9 +1,11 @@
 // `weir run`: the agent.
 
+import { readFileSync } from "node:fs";
 import { release } from "node:os";
 import type { Command } from "commander";
 import type { AgentOptions } from "../../agent/reconcile-loop.ts";
 import type { UplinkOptions } from "../../agent/uplinks.ts";
+import { codeOf } from "../../base/errors.ts";
 import type { StatusView } from "../../observe/api-views.ts";
 import { printable } from "../../observe/text-output.ts";
 import { askAgentIfAble, isSilence } from "../agent-client.ts";
@@ -11,9 +13,7 @@ import { cniEntry, cniPaths, keptManifests, keptPath, pluginPath } from "../cni-
 import { type Exits, note } from "../command.ts";
 import type { Resolved } from "../config/config-resolve.ts";
 import type { Config, Key } from "../config/config-schema.ts";
-import { CommandError, type Context, EXIT, objectPath } from "../environment.ts";
-import { groupNumber } from "../group.ts";
-import { versionOf } from "../installation.ts";
+import { CommandError, type Context, EXIT, objectPath, versionOf } from "../environment.ts";
 import { sourceOf } from "../source-options.ts";
 
 /** Of this start alone; all else is configuration. */
@@ -64,7 +64,7 @@ export function addRun(parent: Command, exits: Exits): void {
 }
 
 export async function addConfigFlags(program: Command): Promise<void> {
-  const { configFlags } = await import("../config/flags.ts");
+  const { configFlags } = await import("../config/config-options.ts");
   const command = program.commands.find((each) => each.name() === "run");
   for (const flag of configFlags()) command?.addOption(flag);
 }
@@ -125,7 +125,7 @@ async function run(context: Context, options: Options, command: Command): Promis
 async function resolvedOf({ env }: Context, options: Options, command: Command): Promise<Resolved> {
   const [{ flagLayer, misspeltVariables }, { layersOf }, { resolveConfig }] = await Promise.all([
     import("../config/config-layers.ts"),
-    import("../config/load.ts"),
+    import("../config/config-resolve.ts"),
     import("../config/config-resolve.ts"),
   ]);
   const layers = [flagLayer(command), ...(await layersOf(env, options.config))];
@@ -171,7 +171,7 @@ type FromConfig = Pick<
 
 /** @throws CommandError where there is no such group */
 async function optionsOf(config: Config): Promise<FromConfig> {
-  const { listenOf } = await import("../config/values.ts");
+  const { listenOf } = await import("../config/config-schema.ts");
   const listen = listenOf(config.metricsListen);
   const probes = listenOf(config.probeListen);
   const { eventsFile: path, socketGroup } = config;
@@ -194,4 +194,31 @@ async function optionsOf(config: Config): Promise<FromConfig> {
       ? {}
       : { metrics: { listen, policies: config.metricsPolicies } }),
   };
+}
+
+// The number of a group of users, by its name or as it is.
+
+/** As in group(5); images without that file have groups by number only. */
+const FILE = "/etc/group";
+
+/** @throws CommandError where there is no such group (exit code 4) */
+export function groupNumber(text: string): number {
+  if (/^[0-9]{1,9}$/.test(text)) return Number(text);
+  for (const line of groupLines()) {
+    const [name, , number] = line.split(":");
+    if (name === text && /^[0-9]+$/.test(number ?? "")) return Number(number);
+  }
+  throw new CommandError(
+    `no group ${text} in ${FILE}; expected the name of a group there, or its number`,
+    EXIT.notFound,
+  );
+}
+
+function groupLines(): string[] {
+  try {
+    return readFileSync(FILE, "utf8").split("\n");
+  } catch (thrown) {
+    if (codeOf(thrown) === "ENOENT") return [];
+    throw thrown;
+  }
 }

@@ -50,7 +50,7 @@ async function sysdump(context: Context, options: Options): Promise<number> {
   const [{ makePart, PARTS }, { tarOf }, { gzipSync }, { renameSync, rmSync, writeFileSync }] =
     await Promise.all([
       import("../support-bundle.ts"),
-      import("../sysdump/tar.ts"),
+      import("../support-bundle.ts"),
       import("node:zlib"),
       import("node:fs"),
     ]);

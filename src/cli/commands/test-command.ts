@@ -2,8 +2,8 @@
 
 import { dirname } from "node:path";
 import { type Command, InvalidArgumentError, Option } from "commander";
+import { FROM_POD_HOOKS, type FromPodHook } from "../../base/direction.ts";
 import { messageOf } from "../../base/errors.ts";
-import { FROM_POD_HOOKS, type FromPodHook } from "../../base/hooks.ts";
 import { ENGINE_NAMES, type EngineName } from "../../engines/engine-names.ts";
 import type { Case } from "../../source/conformance/case-types.ts";
 import { type Exits, jsonText, outputOption } from "../command.ts";
@@ -118,7 +118,7 @@ const OUTPUTS: Readonly<
   Record<Options["output"], (context: Context, engine: EngineName) => Promise<Report>>
 > = {
   async text({ env }, engine) {
-    const { caseText, summaryText } = await import("../test/text.ts");
+    const { caseText, summaryText } = await import("../test-report.ts");
     const startedAt = env.now().getTime();
     return {
       add: (report) => env.stdout.write(caseText(report, engine)),
@@ -137,7 +137,7 @@ const OUTPUTS: Readonly<
     };
   },
   async junit({ env }, engine) {
-    const { junitText } = await import("../test/junit.ts");
+    const { junitText } = await import("../test-report.ts");
     const reports: CaseReport[] = [];
     return {
       add: (report) => reports.push(report),

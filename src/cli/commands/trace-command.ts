@@ -2,10 +2,9 @@
 
 import { type Command, Option } from "commander";
 import { PROTOCOLS } from "../../model/protocol.ts";
-import { type Exits, filenameOption, manifestsOption, outputOption } from "../command.ts";
+import { type Exits, filenameOption, manifestsOption, outputOption, writeReport } from "../command.ts";
 import { CommandError, type Context, EXIT } from "../environment.ts";
 import type { Situation } from "../query-cluster.ts";
-import { writeReport } from "../report.ts";
 import type { Traced } from "../trace-report.ts";
 
 const CHOICES = [...PROTOCOLS, "ICMP"] as const;

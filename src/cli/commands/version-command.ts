@@ -6,8 +6,7 @@ import { messageOf } from "../../base/errors.ts";
 import type { StatusView } from "../../observe/api-views.ts";
 import { askAgentIfAble, isSilence } from "../agent-client.ts";
 import { type Exits, jsonText, outputOption } from "../command.ts";
-import { type Context, EXIT } from "../environment.ts";
-import { versionOf } from "../installation.ts";
+import { type Context, EXIT, versionOf } from "../environment.ts";
 
 const HELP = `
 Layout is the digest of the structs shared by the BPF programs and this command; it names the directory of the pins.
@@ -76,7 +75,7 @@ async function agentVersion(context: Context): Promise<string | null> {
 
 async function libbpfVersion(): Promise<string> {
   try {
-    const { libbpfVersion } = await import("../../datapath/libbpf.ts");
+    const { libbpfVersion } = await import("../../datapath/feature-probes.ts");
     return libbpfVersion().replace(/^v/, "");
   } catch (thrown) {
     return `unavailable (${messageOf(thrown)})`;

@@ -3,9 +3,8 @@
 import type { Command } from "commander";
 import { distance, nearestWord } from "../../base/nearest-word.ts";
 import { CommandError, type Env, EXIT } from "../environment.ts";
-import { OPTIONS, type OptionSpec } from "./config-options.ts";
+import { checked, OPTIONS, type OptionSpec, valueOfText } from "./config-options.ts";
 import type { Key } from "./config-schema.ts";
-import { checked, valueOfText } from "./read.ts";
 
 export interface Given {
   readonly value: unknown;

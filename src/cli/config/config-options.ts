@@ -1,5 +1,6 @@
 // The options of the configuration as plain data: what each is called in each place, what it takes, and what it is good for.
 
+import { InvalidArgumentError, Option } from "commander";
 import * as z from "zod";
 import { CONFIG, type Key, OPTION_META, type OptionMeta } from "./config-schema.ts";
 
@@ -64,3 +65,49 @@ function expectedOf({ type, enum: words, minimum, maximum }: Property): string {
 }
 
 export const OPTIONS: readonly OptionSpec[] = optionSpecs();
+
+// Values of single options: from the texts of flags and variables, checked against the schema.
+
+export type Checked = { readonly ok: true; readonly value: unknown } | { readonly ok: false };
+
+/** A value as a file would have it. What cannot be one stays a text, which the schema refuses. */
+export function valueOfText({ type }: Pick<OptionSpec, "type">, text: string): unknown {
+  switch (type) {
+    case "string":
+      return text;
+    case "integer":
+      return /^-?\d{1,15}$/.test(text) ? Number(text) : text;
+    case "boolean":
+      return text === "true" || (text === "false" ? false : text);
+    case "array":
+      return text.split(",").map((each) => each.trim());
+  }
+}
+
+export function checked({ key }: Pick<OptionSpec, "key">, value: unknown): Checked {
+  if (value === undefined) return { ok: false };
+  const result = CONFIG.shape[key].safeParse(value);
+  return result.success ? { ok: true, value: result.data } : { ok: false };
+}
+
+// The options of the configuration as flags of `weir run`.
+
+/** For the command `run`, in the order of its help. */
+export const configFlags = (): readonly Option[] =>
+  OPTIONS.flatMap((spec) => (spec.type === "boolean" ? switches(spec) : [valued(spec)]));
+
+/** The one for what is not so anyway; the other, hidden one overrules a file or the environment. */
+function switches({ flags, description, off }: OptionSpec): readonly Option[] {
+  const opposite = flags.startsWith("--no-") ? flags.replace("--no-", "--") : flags.replace("--", "--no-");
+  return [new Option(flags, off ?? description), new Option(opposite).hideHelp()];
+}
+
+function valued(spec: OptionSpec): Option {
+  const option = new Option(spec.flags, spec.description).default(spec.default);
+  if (spec.choices !== undefined) return option.choices(spec.choices);
+  return option.argParser((text) => {
+    const result = checked(spec, valueOfText(spec, text));
+    if (result.ok) return result.value;
+    throw new InvalidArgumentError(`Expected ${spec.expected}.`);
+  });
+}

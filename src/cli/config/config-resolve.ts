@@ -1,6 +1,7 @@
 // The configuration in force: of each option the value of the place that goes first, and which place that was.
 
-import type { Layer } from "./config-layers.ts";
+import type { Env } from "../environment.ts";
+import { type Layer, variableLayer } from "./config-layers.ts";
 import { OPTIONS } from "./config-options.ts";
 import type { Config, Key } from "./config-schema.ts";
 
@@ -46,3 +47,12 @@ function lineOf({
 }
 
 const VALUE_WIDTH = 36;
+
+// The layers of the configuration below the command line.
+
+/** What the environment says, then the file: the one given, else that of $WEIR_CONFIG. @throws CommandError */
+export async function layersOf(env: Pick<Env, "variables">, file: string | undefined): Promise<Layer[]> {
+  const path = file || env.variables["WEIR_CONFIG"];
+  const variables = variableLayer(env);
+  return path ? [variables, (await import("./config-file.ts")).fileLayer(path)] : [variables];
+}

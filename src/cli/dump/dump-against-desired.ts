@@ -3,9 +3,9 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { heldSettings } from "../../datapath/node-settings.ts";
 import { readHeld } from "../../datapath/read-back.ts";
-import { openTables } from "../../datapath/tables-all.ts";
+import { openTables } from "../../datapath/typed-maps.ts";
 import type { NamesView, StateView } from "../../observe/api-views.ts";
-import { type DifferenceRecord, differencesDump } from "../../observe/dump/diff.ts";
+import { type DifferenceRecord, differencesDump } from "../../observe/dump/map-dump.ts";
 import { portSetText } from "../../policy/port-classes.ts";
 import { type Span, serviceFrom } from "../../state/desired-state.ts";
 import {
@@ -16,10 +16,9 @@ import {
   settingsDifferences,
 } from "../../state/state-compare.ts";
 import { type PlainState, stateFrom } from "../../state/state-json.ts";
-import { askAgentOrFail } from "../agent-client.ts";
+import { askAgentOrFail, namesFor } from "../agent-client.ts";
 import { note, type WriteOptions } from "../command.ts";
 import { CommandError, type Context, EXIT } from "../environment.ts";
-import { namesFor } from "../names.ts";
 import { readKernel } from "../pinned-maps.ts";
 import { writeDump } from "./dump-writer.ts";
 

@@ -1,7 +1,7 @@
-// Reading one table from the pinned maps, in the version that is in force, ready to be shown.
+// Reading one table from the pinned maps, as `weir maps dump` shows it.
 
 import { DIRECTIONS } from "../../base/direction.ts";
-import type { Address } from "../../base/ip.ts";
+import { type Address, compareCidrs } from "../../base/ip.ts";
 import {
   addressOfV4,
   addressOfV4Key,
@@ -11,11 +11,20 @@ import {
   cidrOfSourceV6,
   cidrOfV4Key,
   cidrOfV6Key,
+  classesOfRow,
 } from "../../datapath/codec.ts";
+import { readDenied, readDeniedCounts, readScreened } from "../../datapath/denied-prefix-maps.ts";
+import { spansOf } from "../../datapath/read-back.ts";
 import { nestedTableOf } from "../../datapath/typed-maps.ts";
-import { IDENTITY_ABSENT, type Identity, REASON_NAMES, REASONS } from "../../gen/layout.ts";
+import {
+  IDENTITY_ABSENT,
+  type Identity,
+  REASON_NAMES,
+  REASONS,
+  SCREENED_NAMES,
+  Screened,
+} from "../../gen/layout.ts";
 import type { NamesView } from "../../observe/api-views.ts";
-import { type EventRecord, eventsDump } from "../../observe/dump/events.ts";
 import type { Dump } from "../../observe/dump/map-dump.ts";
 import type { TableName } from "../../observe/dump/map-tables.ts";
 import {
@@ -26,22 +35,43 @@ import {
   type KnownRecord,
   knownDump,
   type PolicyRecord,
+  type PortsRecord,
   policyDump,
+  portsDump,
+  type RowRecord,
+  rowsDump,
+  type ServiceRecord,
   type SourceRecord,
+  servicesDump,
   sourcesDump,
 } from "../../observe/dump/policy-dumps.ts";
-import { portsDump, rowsDump } from "../../observe/dump/ports.ts";
-import { type ServiceRecord, servicesDump } from "../../observe/dump/services.ts";
-import { conntrackDump, countersDump, fragmentsDump, nodeDump } from "../../observe/dump/traffic-dumps.ts";
-import { deniedDump, uplinksDump } from "../../observe/dump/uplinks.ts";
+import {
+  conntrackDump,
+  countersDump,
+  type DeniedRecord,
+  deniedDump,
+  type EventRecord,
+  eventsDump,
+  fragmentsDump,
+  nodeDump,
+  type ScreenedRecord,
+  uplinksDump,
+} from "../../observe/dump/traffic-dumps.ts";
 import { portSetText } from "../../policy/port-classes.ts";
-import { identityIn, POLICY_NONE, serviceKey } from "../../state/desired-state.ts";
-import { readCounters } from "../counters.ts";
-import { interfaceNames } from "../interfaces.ts";
-import { type Kernel, readEndpoints, unreadable } from "../pinned-maps.ts";
-import { readFlows, readFragments, readNode } from "./flows.ts";
-import { readPorts, readRows, rowTexts } from "./ports.ts";
-import { readDeniedRecords, readScreenedRecords } from "./uplinks.ts";
+import {
+  type ClassSpan,
+  identityIn,
+  POLICY_NONE,
+  ROW_ALL,
+  ROW_NOTHING,
+  type Span,
+  serviceKey,
+} from "../../state/desired-state.ts";
+import { cidrFrom } from "../../state/state-lookup.ts";
+import { interfaceNames, type Kernel, readCounters, readEndpoints, unreadable } from "../pinned-maps.ts";
+import { readFlows, readFragments, readNode } from "./conntrack-flows.ts";
+
+// Reading one table from the pinned maps, in the version that is in force, ready to be shown.
 
 type Reader = (kernel: Kernel, names: NamesView | undefined) => Promise<Dump>;
 
@@ -192,3 +222,81 @@ async function placesById(kernel: Kernel) {
     ]),
   );
 }
+
+// Reading the classes of ports and the rows of classes, as sets of ports that people can read.
+
+async function readSpans({ table, version }: Kernel): Promise<ClassSpan[]> {
+  const entries = await table("ports").read({ skipZero: true });
+  return spansOf(entries.map(([place, { number }]) => [place, number[version]]));
+}
+
+export async function readPorts(kernel: Kernel): Promise<PortsRecord[]> {
+  return (await readSpans(kernel)).map((span) => ({ ...span, ports: portSetText([span]) }));
+}
+
+/** Every row with a class in it; the two that need no entry are not in the map. */
+export async function readRows(kernel: Kernel): Promise<RowRecord[]> {
+  const [spans, entries] = await Promise.all([
+    readSpans(kernel),
+    kernel.table("rows").read({ skipZero: true }),
+  ]);
+  return entries.map(([row, value]) => {
+    const classes = classesOfRow(value);
+    const held = new Set(classes);
+    return { row, classes, ports: portSetText(joined(spans.filter((span) => held.has(span.class)))) };
+  });
+}
+
+/** What each row allows, in words. */
+export async function rowTexts(kernel: Kernel): Promise<(row: number) => string> {
+  const texts = new Map((await readRows(kernel)).map(({ row, ports }) => [row, ports]));
+  texts.set(ROW_NOTHING, "nothing");
+  texts.set(ROW_ALL, "all");
+  return (row) => texts.get(row) ?? "nothing (the row is empty)";
+}
+
+/** Adjacent spans as one: "TCP/1-3" rather than "TCP/1,TCP/2-3". */
+function joined(spans: readonly Span[]): Span[] {
+  const result: { first: number; last: number }[] = [];
+  for (const { first, last } of spans) {
+    const top = result.at(-1);
+    if (top !== undefined && top.last === first - 1) top.last = last;
+    else result.push({ first, last });
+  }
+  return result;
+}
+
+// Reading the tables about uplinks.
+
+/** The prefixes in force, in the order of their addresses. */
+export async function readDeniedRecords({ pins, table }: Kernel): Promise<DeniedRecord[]> {
+  const numbers = await readDenied({
+    uplink: table("uplink"),
+    deniedV4: nestedTableOf("denied_v4", pins.map("denied_v4"), pins.inner("denied_v4")),
+    deniedV6: nestedTableOf("denied_v6", pins.map("denied_v6"), pins.inner("denied_v6")),
+  });
+  if (numbers === undefined) throw unreadable("the list of denied prefixes");
+  const counts = await readDeniedCounts({ deniedCounts: table("denied_counts") });
+  return [...numbers]
+    .map(([prefix, number]) => ({ cidr: cidrFrom(prefix), number }))
+    .sort((a, b) => compareCidrs(a.cidr, b.cidr))
+    .map(({ cidr, number }) => ({
+      prefix: cidr.text,
+      number,
+      ...(counts.get(number) ?? { packets: 0n, bytes: 0n }),
+    }));
+}
+
+export const readScreenedRecords = ({ table }: Kernel): ScreenedRecord[] =>
+  readScreened({ uplinkCounters: table("uplink_counters") }).flatMap(({ packets, bytes }, screened) =>
+    packets === 0n
+      ? []
+      : [
+          {
+            reason: SCREENED_NAMES[screened] ?? `reason ${screened}`,
+            dropped: screened >= Screened.DROPS,
+            packets,
+            bytes,
+          },
+        ],
+  );

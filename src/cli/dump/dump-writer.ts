@@ -2,7 +2,7 @@
 
 import { setImmediate as nextTurn } from "node:timers/promises";
 import type { Dump, Entry } from "../../observe/dump/map-dump.ts";
-import { tableTexts } from "../../observe/table.ts";
+import { tableTexts } from "../../observe/text-output.ts";
 import { jsonText, type WriteOptions } from "../command.ts";
 import type { Env } from "../environment.ts";
 

@@ -2,7 +2,7 @@
 
 import { type Cidr, cidrContains, parseAddress } from "../../base/ip.ts";
 import { hasPorts } from "../../model/protocol.ts";
-import type { FlowStateName } from "./flow-states.ts";
+import type { FlowStateName } from "../filter-choices.ts";
 import type { FlowRecord } from "./traffic-dumps.ts";
 
 export interface FlowFilter {

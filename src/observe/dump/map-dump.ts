@@ -1,8 +1,7 @@
 // What every dump of a table comes to: rows for people, a value for programs; and how numbers get their names.
 
 import type { NamesView } from "../api-views.ts";
-import { type Column, left } from "../table.ts";
-import { printable, someOf } from "../text-output.ts";
+import { type Column, left, printable, someOf } from "../text-output.ts";
 
 /** One table's content. Of large tables only what is being shown is in memory at a time, besides what was read. */
 export interface Dump {
@@ -137,3 +136,24 @@ export function rawEntriesDump(maps: readonly RawMap[]): Dump {
     json: ([map, key, value]) => ({ map, key, value }),
   });
 }
+
+// How differences between what the agent wants and what the kernel holds are shown.
+
+/** One entry; `wanted` or `held` is missing where it is not there. */
+export interface DifferenceRecord {
+  readonly table: string;
+  readonly key: string;
+  readonly wanted?: string;
+  readonly held?: string;
+  /** What the entry stands for, where names are known. */
+  readonly about: readonly string[];
+}
+
+export const differencesDump = (records: readonly DifferenceRecord[]): Dump =>
+  dumpOf(records, {
+    columns: ["TABLE", "ENTRY", "WANTED", "IN-KERNEL", "ABOUT"].map(left),
+    rows: ({ table, key, wanted, held, about }) => [
+      [table, key, wanted ?? "nothing", held ?? "nothing", meaningText(about)],
+    ],
+    json: (record) => record,
+  });

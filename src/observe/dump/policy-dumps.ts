@@ -1,11 +1,13 @@
-// Dumps of the tables that say who is who: prefixes, addresses, endpoints, and what each policy allows to whom.
+// Dumps of the tables that policies compile to: prefixes, addresses, endpoints, policies, port classes, rows and
+// Services.
 
 import { DIRECTIONS, type Direction } from "../../base/direction.ts";
 import { type Address, type Cidr, compareAddresses, compareCidrs } from "../../base/ip.ts";
 import type { NamesView, PolicyNames } from "../api-views.ts";
-import { left, right } from "../table.ts";
-import { someOf } from "../text-output.ts";
+import { left, right, someOf } from "../text-output.ts";
 import { type Dump, dumpOf, known, meaningText, peersOf } from "./map-dump.ts";
+
+// Dumps of the tables that say who is who: prefixes, addresses, endpoints, and what each policy allows to whom.
 
 export interface CidrRecord {
   readonly cidr: Cidr;
@@ -219,3 +221,63 @@ export const knownDump = (record: KnownRecord): Dump =>
     rows: ({ bits, set }) => [[String(bits), String(set)]],
     json: (each) => each,
   });
+
+// Dumps of the tables that say which ports: ranges with their classes, and rows of classes.
+
+/** Neighbouring places of one class. `ports` names them, as "TCP/8000-8080"; `first` and `last` are the map's indexes. */
+export interface PortsRecord {
+  readonly first: number;
+  readonly last: number;
+  readonly class: number;
+  readonly ports: string;
+}
+
+export interface RowRecord {
+  readonly row: number;
+  readonly classes: readonly number[];
+  readonly ports: string;
+}
+
+/** As ranges. Ports that are not listed are of class 0, which only the row that allows everything holds. */
+export const portsDump = (records: readonly PortsRecord[]): Dump =>
+  dumpOf(records, {
+    columns: [left("PORTS"), right("CLASS")],
+    rows: (record) => [[record.ports, String(record.class)]],
+    json: (record) => record,
+  });
+
+export const rowsDump = (records: readonly RowRecord[]): Dump =>
+  dumpOf(records, {
+    columns: [right("ROW"), left("PORTS"), left("CLASSES")],
+    rows: ({ row, ports, classes }) => [[String(row), ports, meaningText([classes.join(",")])]],
+    json: (record) => record,
+  });
+
+// Dump of the frontends of Services: what a port of an address is to policies.
+
+export interface ServiceRecord {
+  readonly address: Address;
+  /** On the port line. */
+  readonly place: number;
+  /** As in "TCP/80". */
+  readonly port: string;
+  readonly identity: number;
+  /** As names have it. */
+  readonly key: string;
+}
+
+export function servicesDump(records: readonly ServiceRecord[], names?: NamesView): Dump {
+  const sorted = [...records].sort((a, b) => compareAddresses(a.address, b.address) || a.place - b.place);
+  return dumpOf(sorted, {
+    columns: [left("ADDRESS"), left("PORT"), right("IDENTITY"), left("SERVICE")],
+    rows: ({ address, port, identity, key }) => [
+      [address.text, port, String(identity), names?.services[key] ?? ""],
+    ],
+    json: ({ address, port, identity, key }) => ({
+      address: address.text,
+      port,
+      identity,
+      ...known("service", names?.services[key]),
+    }),
+  });
+}

@@ -1,11 +1,12 @@
-// Dumps of what the programs themselves write: flows, fragments and counters; and of the node's settings.
+// Dumps of what the programs write: flows, fragments, counters, events and uplink counters.
 
 import type { Direction } from "../../base/direction.ts";
 import { hasPorts, isIcmp, protocolText } from "../../model/protocol.ts";
 import type { NamesView } from "../api-views.ts";
-import { left, right } from "../table.ts";
-import { durationText } from "../text-output.ts";
+import { durationText, left, right } from "../text-output.ts";
 import { type Dump, dumpOf, known } from "./map-dump.ts";
+
+// Dumps of what the programs themselves write: flows, fragments and counters; and of the node's settings.
 
 /** Where an entry's interface is, as far as it is known. */
 export interface Place {
@@ -202,3 +203,74 @@ export function nodeDump(node: NodeRecord): Dump {
   });
   return { ...dump, single: true };
 }
+
+// The dump of the events' buckets: how many events of each endpoint and reason were written, and lost.
+
+export interface EventRecord extends Partial<Place> {
+  /** The endpoint's; 0 where there is none. */
+  readonly id: number;
+  readonly direction: Direction;
+  readonly reason: string;
+  readonly written: bigint;
+  readonly lost: bigint;
+}
+
+export function eventsDump(records: readonly EventRecord[], names?: NamesView): Dump {
+  const podOf = ({ ifindex }: EventRecord): string | undefined =>
+    ifindex === undefined ? undefined : names?.endpoints[String(ifindex)];
+  const owner = (record: EventRecord): string =>
+    record.id === 0 ? "<no endpoint>" : (podOf(record) ?? record.interface ?? "");
+  return dumpOf(records, {
+    columns: [right("ID"), ...["POD", "DIRECTION", "REASON"].map(left), right("WRITTEN"), right("LOST")],
+    rows: (record) => [
+      [
+        String(record.id),
+        owner(record),
+        record.direction,
+        record.reason,
+        String(record.written),
+        String(record.lost),
+      ],
+    ],
+    json: (record) => ({ ...record, ...known("pod", podOf(record)) }),
+    pods: (record) => [podOf(record)],
+  });
+}
+
+// Dumps of the tables about uplinks: denied prefixes with what was dropped for each, and frames by what was made of them.
+
+export interface DeniedRecord {
+  /** Canonical text. */
+  readonly prefix: string;
+  /** Of its counter; 0 is shared by prefixes without one of their own. */
+  readonly number: number;
+  readonly packets: bigint;
+  readonly bytes: bigint;
+}
+
+export interface ScreenedRecord {
+  readonly reason: string;
+  readonly dropped: boolean;
+  readonly packets: bigint;
+  readonly bytes: bigint;
+}
+
+/** Of a prefix that shares its counter, the counts are those of all that share it. */
+export const deniedDump = (records: readonly DeniedRecord[]): Dump =>
+  dumpOf(records, {
+    columns: [left("PREFIX"), right("NUMBER"), right("PACKETS"), right("BYTES")],
+    rows: ({ prefix, number, packets, bytes }) => [
+      [prefix, number === 0 ? "<shared>" : String(number), String(packets), String(bytes)],
+    ],
+    json: (record) => record,
+  });
+
+/** What is not zero. */
+export const uplinksDump = (records: readonly ScreenedRecord[]): Dump =>
+  dumpOf(records, {
+    columns: [...["VERDICT", "REASON"].map(left), right("PACKETS"), right("BYTES")],
+    rows: ({ reason, dropped, packets, bytes }) => [
+      [dropped ? "dropped" : "passed", reason, String(packets), String(bytes)],
+    ],
+    json: ({ dropped, ...record }) => ({ ...record, verdict: dropped ? "dropped" : "passed" }),
+  });

@@ -2,10 +2,17 @@
 
 import type { Family } from "../../base/ip.ts";
 import type { Cluster } from "../../model/cluster.ts";
+import type { Span } from "../../state/desired-state.ts";
 import { ALL_PORTS, type PortSet, portSetKey } from "../port-classes.ts";
-import { type Reach, reachOf } from "./reach.ts";
-import { difference, intersection } from "./spans.ts";
-import { addressUnits, FAMILIES, podUnits, type Twice, type Unit } from "./traffic-classes.ts";
+import {
+  addressUnits,
+  FAMILIES,
+  podUnits,
+  type Reach,
+  reachOf,
+  type Twice,
+  type Unit,
+} from "./traffic-classes.ts";
 
 /** Ports on which every member of `from` reaches every member of `to` after the change and not before, or the reverse. */
 export interface Flip {
@@ -96,4 +103,89 @@ function flipsOver(
     { from, to, family, allowed: false, ports: difference(was, is) },
   ];
   return flips.filter(({ ports }) => ports.length > 0);
+}
+
+// Flips put together for people: as few lines as come to the same.
+
+/** Everyone of `from` to everyone of `to`, but for pods to themselves. */
+export interface FlipGroup extends Omit<Flip, "from" | "to"> {
+  readonly from: readonly Unit[];
+  readonly to: readonly Unit[];
+}
+
+/** Newly allowed first; in the order of the units. */
+export function groupsOf(flips: readonly Flip[], units: readonly Unit[]): FlipGroup[] {
+  const order = new Map(units.map((unit, index) => [unit, index]));
+  const byOutcome = Map.groupBy(flips, ({ allowed, family, ports }) =>
+    JSON.stringify([allowed, family, portSetKey(ports)]),
+  );
+  const groups = [...byOutcome.values()].flatMap((alike) => {
+    const [bySource, byTarget] = [rectangles(alike, "from", order), rectangles(alike, "to", order)];
+    return bySource.length <= byTarget.length ? bySource : byTarget;
+  });
+  return groups.sort(
+    (a, b) => Number(b.allowed) - Number(a.allowed) || placeOf(a, order) - placeOf(b, order),
+  );
+}
+
+type Order = ReadonlyMap<Unit, number>;
+
+const numberOf = (unit: Unit, order: Order): number => order.get(unit) ?? 0;
+
+/** By the first of its sources, then by the first of its destinations. */
+const placeOf = ({ from, to }: FlipGroup, order: Order): number => {
+  const first = (units: readonly Unit[]): number => Math.min(...units.map((unit) => numberOf(unit, order)));
+  return first(from) * order.size + first(to);
+};
+
+/** Units of one end that flip towards the very same units of the other are one group. */
+function rectangles(flips: readonly Flip[], end: "from" | "to", order: Order): FlipGroup[] {
+  const other = end === "from" ? "to" : "from";
+  const sorted = (units: readonly Unit[]): Unit[] =>
+    units.toSorted((a, b) => numberOf(a, order) - numberOf(b, order));
+  const partners = [...Map.groupBy(flips, (flip) => flip[end])].map(([unit, each]) => ({
+    unit,
+    flip: each[0] as Flip,
+    others: sorted(each.map((flip) => flip[other])),
+  }));
+  const alike = Map.groupBy(partners, ({ others }) => others.map((unit) => numberOf(unit, order)).join(","));
+  return [...alike.values()].flatMap((members): FlipGroup[] => {
+    const [first] = members;
+    if (first === undefined) return [];
+    const own = sorted(members.map(({ unit }) => unit));
+    const ends = end === "from" ? { from: own, to: first.others } : { from: first.others, to: own };
+    return [{ ...first.flip, ...ends }];
+  });
+}
+
+// Sets of ports cut by each other.
+
+/** What both sets hold. */
+export function intersection(a: PortSet, b: PortSet): PortSet {
+  if (a === ALL_PORTS) return b;
+  if (b === ALL_PORTS) return a;
+  const common: Span[] = [];
+  for (let i = 0, j = 0; i < a.length && j < b.length; ) {
+    const [x, y] = [a[i] as Span, b[j] as Span];
+    const [first, last] = [Math.max(x.first, y.first), Math.min(x.last, y.last)];
+    if (first <= last) common.push({ first, last });
+    if (x.last < y.last) i += 1;
+    else j += 1;
+  }
+  return common;
+}
+
+/** What `a` holds and `b` does not. */
+export function difference(a: PortSet, b: PortSet): PortSet {
+  const rest: Span[] = [];
+  for (const span of a) {
+    let { first } = span;
+    for (const cut of b) {
+      if (cut.last < first || cut.first > span.last) continue;
+      if (cut.first > first) rest.push({ first, last: cut.first - 1 });
+      first = cut.last + 1;
+    }
+    if (first <= span.last) rest.push({ first, last: span.last });
+  }
+  return rest;
 }

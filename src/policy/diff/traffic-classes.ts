@@ -1,9 +1,23 @@
-// What a comparison asks about: classes of pods that neither cluster tells apart, and what there is of addresses besides.
+// Classes of pods and addresses that no policy tells apart, what they can reach, and their names.
 
-import type { Direction } from "../../base/direction.ts";
-import { addressBits, type Cidr, cidrCovers, cidrOf, compareCidrs, type Family } from "../../base/ip.ts";
+import { DIRECTIONS, type Direction } from "../../base/direction.ts";
+import {
+  type Address,
+  addressBits,
+  type Cidr,
+  cidrCovers,
+  cidrOf,
+  compareCidrs,
+  type Family,
+} from "../../base/ip.ts";
+import { type PrefixTable, prefixTable } from "../../base/prefix-table.ts";
 import { type Cluster, isSelectable, keyOf, type Pod } from "../../model/cluster.ts";
-import type { Reach } from "./reach.ts";
+import { classify, type TermSet } from "../identities.ts";
+import { ALL_PORTS, type PortSet } from "../port-classes.ts";
+import { compilePolicy, planRows, setsByTerm } from "../rows.ts";
+import { type Side, sideOf } from "../subjects.ts";
+
+// What a comparison asks about: classes of pods that neither cluster tells apart, and what there is of addresses besides.
 
 export const FAMILIES: readonly Family[] = [4, 6];
 
@@ -93,3 +107,160 @@ function filledOf(cidrs: readonly Cidr[]): ReadonlySet<Cidr> {
   for (const [cidr, parent] of parentsOf(cidrs)) taken.set(parent, (taken.get(parent) ?? 0n) + size(cidr));
   return new Set(cidrs.filter((cidr) => taken.get(cidr) === size(cidr)));
 }
+
+// Who may reach whom on which ports in one cluster, by classes: pods of equal policy and addresses that no rule tells apart.
+
+/** No policy isolates the pod in that direction. */
+export const OPEN = "open";
+
+export interface Reach {
+  /** What a pod's policies of a direction come to, as text that is equal where they come to the same; or OPEN. */
+  policyOf(pod: Pod, direction: Direction): string;
+  /** The rules that match a pod's address, as text that is equal where the same ones do. */
+  termsAt(address: Address): string;
+  /** The same for the addresses of a prefix that are in no narrower one, and no pod's. */
+  termsIn(cidr: Cidr): string;
+  /** The ports that a policy allows to (from) addresses of these terms. */
+  ports(policy: string, terms: string): PortSet;
+  /** The prefixes that rules name. */
+  readonly cidrs: readonly Cidr[];
+}
+
+/** Prepares a cluster for many questions. Time: pods of distinct labels times policies. */
+export function reachOf(cluster: Cluster): Reach {
+  const sides = sidesOf(cluster);
+  const distinct = [...new Set(sides.values())].flatMap((each) =>
+    DIRECTIONS.flatMap((direction) => each[direction] ?? []),
+  );
+  const terms = new Map(
+    distinct.flatMap(({ clauses }) =>
+      clauses.flatMap(({ term }) => (term ? [[term.key, term] as const] : [])),
+    ),
+  );
+  const numbers = new Map([...terms.keys()].map((key, index) => [key, index + 1]));
+  const { addresses, cidrs } = classify(cluster, [...terms.values()], numbers);
+  const compiled = new Map(distinct.map((side) => [side, compilePolicy(side, numbers)]));
+  const policies = new Map([...compiled.values()].map((policy) => [policy.content, policy]));
+  const termSets = new Map<string, TermSet>();
+  for (const { terms: set } of [...addresses.values(), ...cidrs.values()])
+    if (set.content !== "") termSets.set(set.content, set);
+  const { cells } = planRows(policies, setsByTerm(termSets.values()));
+  const table: PrefixTable<string> = prefixTable(
+    [...cidrs.values()].map(({ cidr, terms: set }) => [cidr, set.content] as const),
+  );
+  return {
+    policyOf(pod, direction) {
+      const side = sides.get(pod)?.[direction];
+      return side === undefined ? OPEN : (compiled.get(side)?.content ?? OPEN);
+    },
+    termsAt: (address) =>
+      addresses.get(address.text)?.terms.content ?? table.find(address.family, address.value) ?? "",
+    termsIn: (cidr) => table.find(cidr.family, cidr.value, cidr.length) ?? "",
+    ports: (policy, set) =>
+      policy === OPEN ? ALL_PORTS : (cells.get(policy)?.get(set) ?? policies.get(policy)?.others ?? []),
+    cidrs: [...cidrs.values()].map(({ cidr }) => cidr),
+  };
+}
+
+type Sides = { readonly [direction in Direction]: Side | undefined };
+
+/** Audited policies drop nothing, so they change no decision. */
+function enforcedSideOf(cluster: Cluster, pod: Pod, direction: Direction): Side | undefined {
+  const side = sideOf(cluster, pod, direction);
+  return side?.audit === true ? undefined : side;
+}
+
+/** What selects a pod, and what its policies mean, follows from its namespace, labels and ports: asked once for each. */
+function sidesOf(cluster: Cluster): Map<Pod, Sides> {
+  const known = new Map<string, Sides>();
+  const sides = new Map<Pod, Sides>();
+  for (const pod of cluster.pods.values()) {
+    if (!isSelectable(pod)) continue;
+    const labels = [...pod.labels].sort(([a], [b]) => (a < b ? -1 : 1));
+    const key = JSON.stringify([pod.namespace, labels, pod.ports]);
+    const own = known.get(key) ?? {
+      ingress: enforcedSideOf(cluster, pod, "ingress"),
+      egress: enforcedSideOf(cluster, pod, "egress"),
+    };
+    known.set(key, own);
+    sides.set(pod, own);
+  }
+  return sides;
+}
+
+// Sets of pods and addresses in few words: "every pod of shop", "pods of shop with app=web", or their names.
+
+const NAMES_MAX = 5;
+
+/** One end of a group. `all` are the units that were compared. */
+export function unitsText(units: readonly Unit[], all: readonly Unit[], cluster: Cluster): string {
+  const pods = podsIn(units);
+  const texts = [...podTexts(pods, podsIn(all), cluster), ...addressTexts(units, all)];
+  return texts.join(", ");
+}
+
+export const podsIn = (units: readonly Unit[]): readonly Pod[] =>
+  units.flatMap((unit) => (unit.kind === "pods" ? unit.pods : []));
+
+function podTexts(pods: readonly Pod[], compared: readonly Pod[], cluster: Cluster): string[] {
+  if (pods.length > 1 && pods.length === compared.length && isEverything(pods, cluster)) return ["every pod"];
+  const inCluster = Map.groupBy(
+    [...cluster.pods.values()].filter(isSelectable),
+    ({ namespace }) => namespace,
+  );
+  const byNamespace = [...Map.groupBy(pods, ({ namespace }) => namespace)].sort(([a], [b]) =>
+    a < b ? -1 : 1,
+  );
+  return byNamespace.flatMap(([namespace, own]) =>
+    namespaceTexts(namespace, own, inCluster.get(namespace) ?? []),
+  );
+}
+
+const isEverything = (pods: readonly Pod[], cluster: Cluster): boolean =>
+  pods.length === [...cluster.pods.values()].filter(isSelectable).length;
+
+function namespaceTexts(namespace: string, pods: readonly Pod[], all: readonly Pod[]): string[] {
+  if (pods.length === 1) return pods.map(keyOf);
+  if (pods.length === all.length) return [`every pod of ${namespace}`];
+  const label = commonLabel(pods, all);
+  if (label !== undefined) return [`pods of ${namespace} with ${label}`];
+  const names = pods.map(keyOf).sort();
+  const more = names.length - NAMES_MAX;
+  return more > 0 ? [...names.slice(0, NAMES_MAX), `${more} more of ${namespace}`] : names;
+}
+
+/** A label that these pods have and no others of the namespace. */
+function commonLabel(pods: readonly Pod[], all: readonly Pod[]): string | undefined {
+  const candidates = [...(pods[0]?.labels ?? [])].sort(([a], [b]) => (a < b ? -1 : 1));
+  const chosen = candidates.find(([key, value]) => {
+    const having = all.filter(({ labels }) => labels.get(key) === value);
+    return having.length === pods.length && pods.every(({ labels }) => labels.get(key) === value);
+  });
+  return chosen === undefined ? undefined : `${chosen[0]}=${chosen[1]}`;
+}
+
+function addressTexts(units: readonly Unit[], all: readonly Unit[]): string[] {
+  const [cidrs, known] = [cidrsIn(units), cidrsIn(all)];
+  if (cidrs.length === 0) return [];
+  if (cidrs.length === known.length) return ["every address outside"];
+  const own = new Set(cidrs);
+  const named = known.filter(({ length }) => length > 0);
+  const parents = parentsOf(named);
+  const tops = named.filter((cidr) => {
+    const parent = parents.get(cidr);
+    return own.has(cidr) && (parent === undefined || !own.has(parent));
+  });
+  const inner = Map.groupBy(named, (cidr) => parents.get(cidr));
+  const holes = (top: Cidr): string[] =>
+    (inner.get(top) ?? []).flatMap((each) => (own.has(each) ? holes(each) : [each.text]));
+  const texts = tops.map((top) => [top.text, ...holes(top).map((hole) => `but not ${hole}`)].join(" "));
+  return [...texts, ...restText(cidrs.filter(({ length }) => length === 0).map(({ family }) => family))];
+}
+
+const cidrsIn = (units: readonly Unit[]): readonly Cidr[] =>
+  units.flatMap((unit) => (unit.kind === "addresses" ? unit.cidr : []));
+
+const restText = (families: readonly Family[]): string[] =>
+  families.length === 2
+    ? ["every other address"]
+    : families.map((family) => `every other IPv${family} address`);

@@ -12,8 +12,7 @@ import { LIMITS } from "../../state/desired-state.ts";
 import { type Contents, contentsOf, type Draft, draftOf, type Restrictions } from "../enforced-policies.ts";
 import type { Numbering } from "../identity-allocation.ts";
 import type { LocalEndpoint } from "../local-endpoints.ts";
-import type { Excess, Limited } from "./excess.ts";
-import { longestFit, waterLevel } from "./fair-shares.ts";
+import { type Excess, type Limited, longestFit, waterLevel } from "./fair-shares.ts";
 import { addressesLeftOut, servicesDenied } from "./object-limits.ts";
 import { bitsIn, type LiveRule, type RuleLimit, rangesIn, usageOf, type Worked } from "./rule-limits.ts";
 

@@ -7,8 +7,7 @@ import type { Frontend } from "../../model/frontends.ts";
 import type { Draft } from "../enforced-policies.ts";
 import { addressesOfLocal, type LocalEndpoint, podsOf } from "../local-endpoints.ts";
 import { type Behind, termsOfPrefixes } from "../service-groups.ts";
-import type { Excess, Limited } from "./excess.ts";
-import { beyond } from "./fair-shares.ts";
+import { beyond, type Excess, type Limited } from "./fair-shares.ts";
 
 /** Pods of this node that find no place: their interfaces are shut, since nothing there could be told apart. */
 export function endpointsShut(

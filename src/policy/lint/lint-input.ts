@@ -10,8 +10,8 @@ import {
   type Pod,
 } from "../../model/cluster.ts";
 import type { Peer, Policy } from "../../model/network-policy.ts";
+import type { WarningCode } from "../../model/problem.ts";
 import { matches } from "../../model/selector.ts";
-import type { WarningCode } from "../../model/warnings.ts";
 
 /** From a policy's root; a string is a map's key, a number an index in a list. */
 export type Path = readonly (string | number)[];

@@ -15,8 +15,7 @@ import {
 import { partyOf } from "../service-oracle.ts";
 import { policiesOn } from "../subjects.ts";
 import { type NearRule, nearestRule } from "./nearest-rule.ts";
-import { type PortRange, piecesOf } from "./ports.ts";
-import type { End } from "./traced-ends.ts";
+import { type End, type PortRange, piecesOf } from "./traced-ends.ts";
 
 export interface TracedSide {
   readonly verdict: SideVerdict;

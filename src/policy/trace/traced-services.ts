@@ -4,8 +4,7 @@ import type { Cluster, Pod, Protocol } from "../../model/cluster.ts";
 import { type Backend, type Frontend, frontendKey, frontendsOf } from "../../model/frontends.ts";
 import { type Party, permits, type SideVerdict, sideVerdict } from "../oracle.ts";
 import { partyAt, reaches, serviceVerdict } from "../service-oracle.ts";
-import type { PortRange } from "./ports.ts";
-import type { Found } from "./traced-ends.ts";
+import type { Found, PortRange } from "./traced-ends.ts";
 import { type Path, partyIn, sideOf, type Via, type Worlds } from "./traced-paths.ts";
 
 /** What is known of the node that rewrites. */

@@ -2,9 +2,9 @@
 
 import { type CredentialOptions, openCredentials } from "./credentials.ts";
 import { type Client, openClient, textOf } from "./http-client.ts";
-import { KINDS, type Kind, SERVED } from "./kinds.ts";
 import { Failure } from "./request-failure.ts";
 import { TIMING } from "./request-timing.ts";
+import { KINDS, type Kind, SERVED } from "./resource-kinds.ts";
 
 export interface Listed {
   readonly kind: Kind;

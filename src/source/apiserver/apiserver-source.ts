@@ -1,8 +1,13 @@
 // The API server as a source: every kind followed on its own, put together into one cluster.
 
 import type { Log } from "../../base/log.ts";
-import type { Cluster, ClusterNode, Namespace, Pod } from "../../model/cluster.ts";
-import { EMPTY_CLUSTER } from "../../model/cluster.ts";
+import {
+  type Cluster,
+  type ClusterNode,
+  EMPTY_CLUSTER,
+  type Namespace,
+  type Pod,
+} from "../../model/cluster.ts";
 import type { Policy } from "../../model/network-policy.ts";
 import { type Problem, problemText } from "../../model/problem.ts";
 import type { EndpointSlice, Service } from "../../model/service.ts";
@@ -11,11 +16,10 @@ import type { ClusterSnapshot } from "../cluster-snapshot.ts";
 import { openTrust } from "./annotation-trust.ts";
 import { type CredentialOptions, openCredentials } from "./credentials.ts";
 import { openClient } from "./http-client.ts";
-import { KINDS, type Kind } from "./kinds.ts";
 import { openStore, type Store } from "./object-store.ts";
-import { type Observer, openObserver } from "./observed.ts";
-import { runReflector, type Shared } from "./reflector.ts";
+import { type Observer, openObserver, runReflector, type Shared } from "./reflector.ts";
 import { TIMING, type Timing } from "./request-timing.ts";
+import { KINDS, type Kind } from "./resource-kinds.ts";
 
 export interface ApiServerOptions {
   readonly credentials: CredentialOptions;

@@ -1,10 +1,11 @@
-// A list, page by page, so that no answer is as large as the cluster.
+// One list of the API server: page by page, item by item.
 
 import { isMap, valueAt } from "../parse/fields.ts";
 import type { Client } from "./http-client.ts";
-import { openItems } from "./items.ts";
 import { Failure, failureOf } from "./request-failure.ts";
 import type { Timing } from "./request-timing.ts";
+
+// A list, page by page, so that no answer is as large as the cluster.
 
 interface Page {
   /** resourceVersion of the list. */
@@ -95,4 +96,142 @@ function pageOf(value: unknown, path: string): Page {
   if (!Array.isArray(others) || others.length > 0)
     throw unreadable("items of the list must be a list of objects");
   return { version, next };
+}
+
+// The items of a list, one by one as its bytes come: a page is many times larger in memory than what is kept of it.
+
+export interface ItemReader {
+  /** Takes the next bytes of the text. Errors: Failure, and what `onItem` throws. */
+  take(chunk: Buffer): void;
+  /** The text without its items: `items` is an empty list. Errors: Failure where it is no JSON. */
+  end(): unknown;
+}
+
+const [QUOTE, BACKSLASH, COMMA, COLON] = [0x22, 0x5c, 0x2c, 0x3a];
+const [OPEN_LIST, CLOSE_LIST, OPEN_MAP, CLOSE_MAP] = [0x5b, 0x5d, 0x7b, 0x7d];
+const SPACES: ReadonlySet<number | undefined> = new Set([0x20, 0x09, 0x0a, 0x0d]);
+
+/**
+ * Reads a text of JSON that is a map, and gives `onItem` each map or list in the list under its key `items`. Brackets and strings are
+ * found here; what is between them is left to JSON.parse. One item, and all that is no item, has at most `bytesMax` bytes.
+ */
+export function openItems(path: string, bytesMax: number, onItem: (raw: unknown) => void): ItemReader {
+  const item = openText(path, bytesMax);
+  const rest = openText(path, bytesMax);
+  /** Brackets that are open: the list of items is at depth 2, an item at depth 3. */
+  let depth = 0;
+  const strings = openStrings();
+  let inItems = false;
+
+  function open(byte: number): void {
+    if (depth === 1 && byte === OPEN_LIST && strings.isKey("items")) inItems = true;
+    depth += 1;
+  }
+
+  return {
+    take(chunk) {
+      let start = 0;
+      let index = 0;
+      /** What came since the last boundary belongs to the item that is open, or to none. */
+      const flush = (end: number): void => {
+        (inItems && depth >= 3 ? item : rest).add(chunk.subarray(start, end));
+        start = end;
+      };
+      while (index < chunk.length) {
+        if (strings.isOpen()) {
+          index = strings.endIn(chunk, index);
+          continue;
+        }
+        const byte = chunk[index] as number;
+        if (byte === QUOTE) strings.open(depth === 1);
+        else if (byte === COLON && depth === 1) strings.colon();
+        else if (byte === OPEN_MAP || byte === OPEN_LIST) {
+          if (inItems && depth === 2) flush(index);
+          open(byte);
+        } else if (byte === CLOSE_MAP || byte === CLOSE_LIST) {
+          if (inItems && depth === 3) {
+            flush(index + 1);
+            onItem(item.parsed());
+          }
+          depth -= 1;
+          if (depth === 1) inItems = false;
+        } else if (inItems && depth === 2 && (byte === COMMA || SPACES.has(byte))) {
+          // Between items: without them, nothing is left to separate.
+          flush(index);
+          start = index + 1;
+        }
+        index += 1;
+      }
+      flush(chunk.length);
+    },
+    end: () => rest.parsed(),
+  };
+}
+
+/** No key that matters is longer. */
+const KEY_BYTES_MAX = 16;
+
+/** Strings, wherever chunks cut them, and the one that is a key. */
+function openStrings() {
+  let isOpen = false;
+  let escaped = false;
+  /** Of the last string that may have been a key, and whether it was one. */
+  let bytes: number[] | undefined;
+  let text = "";
+  let isKey = false;
+  return {
+    isOpen: () => isOpen,
+    isKey: (key: string) => isKey && text === key,
+    open(mayBeKey: boolean): void {
+      isOpen = true;
+      bytes = mayBeKey ? [] : undefined;
+    },
+    /** After a string: it was a key. */
+    colon() {
+      isKey = true;
+    },
+    /** Where the string ends that is open at `at`, behind its quote; the chunk's length where it does not end here. */
+    endIn(chunk: Buffer, at: number): number {
+      for (let index = at; index < chunk.length; index += 1) {
+        const byte = chunk[index] as number;
+        if (escaped) escaped = false;
+        else if (byte === BACKSLASH) escaped = true;
+        else if (byte === QUOTE) {
+          isOpen = false;
+          if (bytes !== undefined) [text, isKey] = [Buffer.from(bytes).toString("latin1"), false];
+          return index + 1;
+        }
+        if (bytes !== undefined && bytes.length < KEY_BYTES_MAX) bytes.push(byte);
+      }
+      return chunk.length;
+    },
+  };
+}
+
+function openText(path: string, bytesMax: number) {
+  const decoder = new TextDecoder("utf-8", { fatal: true });
+  let parts: Buffer[] = [];
+  let bytes = 0;
+  const unreadable = (reason: string, cause?: unknown) =>
+    new Failure(reason, path, { why: "unreadable", cause });
+  return {
+    add(part: Buffer): void {
+      if (part.length === 0) return;
+      bytes += part.length;
+      if (bytes > bytesMax) throw unreadable(`the list has an object of more than ${bytesMax} bytes`);
+      parts.push(part);
+    },
+    /** The value, once its text is whole; the next one begins. */
+    parsed(): unknown {
+      const [first, second] = parts;
+      const whole = second === undefined && first !== undefined ? first : Buffer.concat(parts);
+      parts = [];
+      bytes = 0;
+      try {
+        return JSON.parse(decoder.decode(whole));
+      } catch (cause) {
+        throw unreadable("the list is no JSON", cause);
+      }
+    },
+  };
 }

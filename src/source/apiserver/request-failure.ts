@@ -1,7 +1,7 @@
 // Why a list or a watch came to an end: what is counted, told and decided by.
 
 import { messageOf, OperationError } from "../../base/errors.ts";
-import { visible } from "../parse/text.ts";
+import { visible } from "../parse/fields.ts";
 
 /**
  * - first: nothing has been asked before

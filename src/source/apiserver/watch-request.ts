@@ -1,11 +1,13 @@
-// One watch from its request to its end, and the order of resourceVersions on the way.
+// One watch of the API server: the request, its lines, and its events.
 
+import type { IncomingMessage } from "node:http";
 import { TIMER_MS_MAX } from "../../base/trigger.ts";
-import { eventOf, type WatchEvent } from "./events.ts";
-import { readLines } from "./lines.ts";
+import { isMap, valueAt } from "../parse/fields.ts";
 import type { ListOptions } from "./list-request.ts";
-import { Failure, failureOf } from "./request-failure.ts";
-import { within } from "./request-timing.ts";
+import { Failure, failureOf, shown } from "./request-failure.ts";
+import { type Timing, within } from "./request-timing.ts";
+
+// One watch from its request to its end, and the order of resourceVersions on the way.
 
 export interface WatchOptions extends ListOptions {
   /** Gets every event in order; what it throws ends the watch. */
@@ -109,3 +111,155 @@ function openEnd({ signal, endAt }: WatchOptions, lastsMs: number, path: string)
  */
 export const isOlder = (b: string, a: string): boolean =>
   /^\d{1,30}$/.test(a) && /^\d{1,30}$/.test(b) && BigInt(b) < BigInt(a);
+
+// The events of a watch: one line of JSON each, checked before anything is believed.
+
+export type WatchEvent =
+  | { readonly type: "ADDED" | "MODIFIED" | "DELETED"; readonly object: unknown }
+  /** `initialEnd`: everything that there was has been told of. */
+  | { readonly type: "BOOKMARK"; readonly version: string; readonly initialEnd: boolean };
+
+const INITIAL_END = "k8s.io/initial-events-end";
+const GONE = 410;
+
+/** Errors: Failure, "expired" and "failed" for what the server says in an ERROR event, else "unreadable". */
+export function eventOf(line: string, path: string): WatchEvent {
+  let event: unknown;
+  try {
+    event = JSON.parse(line);
+  } catch (cause) {
+    throw new Failure("an event is no JSON", path, { why: "unreadable", cause });
+  }
+  const type = valueAt(event, ["type"]);
+  const object = valueAt(event, ["object"]);
+  if (!isMap(object)) throw new Failure("an event has no object", path, { why: "unreadable" });
+  switch (type) {
+    case "ADDED":
+    case "MODIFIED":
+    case "DELETED":
+      return { type, object };
+    case "BOOKMARK":
+      return bookmarkOf(object, path);
+    case "ERROR":
+      throw errorOf(object, path);
+    default:
+      throw new Failure(`an event has the unknown type ${shown(String(type))}`, path, { why: "unreadable" });
+  }
+}
+
+function bookmarkOf(object: unknown, path: string): WatchEvent {
+  const version = valueAt(object, ["metadata", "resourceVersion"]);
+  if (typeof version !== "string" || version === "")
+    throw new Failure("a bookmark has no metadata.resourceVersion", path, { why: "unreadable" });
+  const initialEnd = valueAt(object, ["metadata", "annotations", INITIAL_END]) === "true";
+  return { type: "BOOKMARK", version, initialEnd };
+}
+
+function errorOf(status: unknown, path: string): Failure {
+  const code = valueAt(status, ["code"]);
+  const message = valueAt(status, ["message"]);
+  const text = typeof message === "string" ? shown(message) : "without a message";
+  const seconds = valueAt(status, ["details", "retryAfterSeconds"]);
+  return new Failure(`the server ended the watch: ${text}`, path, {
+    why: code === GONE ? "expired" : "failed",
+    ...(typeof code === "number" ? { status: code } : {}),
+    ...(typeof seconds === "number" && seconds > 0 ? { retryAfterMs: seconds * 1_000 } : {}),
+  });
+}
+
+// The lines of a watch as they come: none too long, too slow or cut off, and never a silence that lasts.
+
+export interface LinesOptions {
+  /** For what it says where it fails. */
+  readonly path: string;
+  readonly timing: Pick<Timing, "bytesMax" | "idleMs" | "lineMs">;
+  /** Called whenever something comes, be it part of a line. */
+  readonly onBytes: () => void;
+  /** Gets every line; what it throws ends the reading. */
+  readonly onLine: (text: string) => void;
+}
+
+const LINE_END = 0x0a;
+
+/**
+ * Reads lines until the body ends in good order. Errors: Failure where it does not, where a line is cut off, too long, no
+ * UTF-8 or too slow, or where nothing comes for too long; and what `onLine` throws.
+ */
+export async function readLines(body: IncomingMessage, options: LinesOptions): Promise<void> {
+  const { path, onBytes } = options;
+  const clock = openClock(body, options);
+  const assembler = openAssembler(options);
+  try {
+    for await (const chunk of body as AsyncIterable<Buffer>) {
+      onBytes();
+      const lines = assembler.take(chunk);
+      clock.heard(lines > 0, assembler.pending() > 0);
+    }
+  } finally {
+    clock.close();
+  }
+  if (assembler.pending() > 0)
+    throw new Failure("the connection ended in the middle of an event", path, { why: "broken" });
+}
+
+/** Puts an end to a body that says nothing any more, or that never comes to the end of a line. */
+function openClock(body: IncomingMessage, { path, timing }: LinesOptions) {
+  const end = (reason: string) => () => {
+    body.destroy(new Failure(reason, path, { why: "silent" }));
+  };
+  const idle = setTimeout(end(`nothing came for ${timing.idleMs} ms`), timing.idleMs);
+  let line: NodeJS.Timeout | undefined;
+  return {
+    heard(lineEnded: boolean, inLine: boolean) {
+      idle.refresh();
+      if (lineEnded) {
+        clearTimeout(line);
+        line = undefined;
+      }
+      if (inLine) line ??= setTimeout(end(`an event took more than ${timing.lineMs} ms`), timing.lineMs);
+    },
+    close() {
+      clearTimeout(idle);
+      clearTimeout(line);
+    },
+  };
+}
+
+function openAssembler({ path, timing, onLine }: LinesOptions) {
+  const decoder = new TextDecoder("utf-8", { fatal: true });
+  let parts: Buffer[] = [];
+  let bytes = 0;
+  const finish = (last: Buffer): void => {
+    const whole = parts.length === 0 ? last : Buffer.concat([...parts, last]);
+    parts = [];
+    bytes = 0;
+    let text: string;
+    try {
+      text = decoder.decode(whole);
+    } catch (cause) {
+      throw new Failure("an event is no UTF-8", path, { why: "unreadable", cause });
+    }
+    if (text.trim() !== "") onLine(text);
+  };
+  return {
+    /** Gives how many lines ended in it. */
+    take(chunk: Buffer): number {
+      let start = 0;
+      let lines = 0;
+      for (let end = chunk.indexOf(LINE_END); end >= 0; end = chunk.indexOf(LINE_END, start)) {
+        finish(chunk.subarray(start, end));
+        start = end + 1;
+        lines += 1;
+      }
+      if (start === chunk.length) return lines;
+      const rest = chunk.subarray(start);
+      bytes += rest.length;
+      if (bytes > timing.bytesMax)
+        throw new Failure(`an event has more than ${timing.bytesMax} bytes`, path, { why: "unreadable" });
+      parts.push(rest);
+      return lines;
+    },
+    /** Bytes of the line that has begun. */
+    pending: () => bytes,
+  };
+}

@@ -13,6 +13,14 @@ import {
 import { PROTOCOLS } from "../../model/protocol.ts";
 import type { Labels } from "../../model/selector.ts";
 import {
+  labelsOf,
+  namespaceName,
+  objectName,
+  portNameOf,
+  portNumberOf,
+  protocolOf,
+} from "../parse/common-fields.ts";
+import {
   booleanOf,
   checkedStringOf,
   child,
@@ -21,12 +29,9 @@ import {
   fieldsOf,
   itemsOf,
   note,
+  quote,
   stringOf,
 } from "../parse/fields.ts";
-import { labelsOf } from "../parse/labels.ts";
-import { portNameOf, portNumberOf, protocolOf } from "../parse/ports.ts";
-import { namespaceName, objectName } from "../parse/syntax.ts";
-import { quote } from "../parse/text.ts";
 
 /** The cluster before the first step; it has no policies yet. */
 export interface Setting {

@@ -3,11 +3,19 @@
 import type { Address, Family } from "../../base/ip.ts";
 import type { Cluster } from "../../model/cluster.ts";
 import { PROTOCOLS, type Protocol } from "../../model/protocol.ts";
-import { booleanOf, child, type Field, type Fields, fieldsOf, note, stringOf } from "../parse/fields.ts";
-import { quote } from "../parse/text.ts";
+import {
+  booleanOf,
+  child,
+  type Field,
+  type Fields,
+  fieldsOf,
+  note,
+  quote,
+  stringOf,
+} from "../parse/fields.ts";
+import { isService, serviceCells } from "./case-actions.ts";
 import { listOf, PROTOCOL_AND_PORT, required } from "./case-cluster.ts";
 import type { Cell, End, Side } from "./case-types.ts";
-import { isService, serviceCells } from "./services.ts";
 
 /** Where the names of endpoints lead at this step. */
 export interface Endpoints {

@@ -14,9 +14,9 @@ import {
   note,
   type Place,
   pathText,
+  quote,
   stringOf,
 } from "../parse/fields.ts";
-import { quote } from "../parse/text.ts";
 import { applyAction, type Situation } from "./case-actions.ts";
 import { familiesOf, listOf, parseSetting, required, type Setting } from "./case-cluster.ts";
 import { parseExpected } from "./case-expectations.ts";

@@ -1,8 +1,7 @@
 // What files' contents say: short ones are read at once, all others in processes of their own, while the agent goes on.
 
 import { setImmediate } from "node:timers/promises";
-import { decode, NOT_TEXT } from "./decode.ts";
-import { type FileReading, failedReading, readText } from "./manifest-reading.ts";
+import { decode, type FileReading, failedReading, NOT_TEXT, readText } from "./manifest-reading.ts";
 import { openReaders, type ReaderLimits } from "./reader-pool.ts";
 
 /** What is read at once: the worst content of this size takes a few milliseconds. */

@@ -5,10 +5,9 @@ import { join, resolve } from "node:path";
 import { codeOf, messageOf } from "../../base/errors.ts";
 import type { Problem } from "../../model/problem.ts";
 import type { Contents } from "./file-contents.ts";
-import { hasErrors } from "./last-known-good.ts";
+import { hasErrors, type Memory } from "./last-known-good.ts";
 import { bytesOfFile, digestOf, type Seen } from "./manifest-files.ts";
 import type { FileReading } from "./manifest-reading.ts";
-import type { Memory } from "./memory.ts";
 
 /** All copies together. They are usually on a tmpfs, and so in memory. */
 export const KEPT_BYTES_MAX = 32 * 1024 * 1024;

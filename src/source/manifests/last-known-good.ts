@@ -1,8 +1,11 @@
-// Last good: what a new reading of a file cannot say stays as an earlier reading said it.
+// Last known good: what a changed file no longer says stays in use, until its absence has lasted.
 
 import type { Problem } from "../../model/problem.ts";
 import type { ParsedObject } from "../parse/parse-document.ts";
+import type { Seen } from "./manifest-files.ts";
 import { EMPTY_MARK, type FileReading } from "./manifest-reading.ts";
+
+// Last good: what a new reading of a file cannot say stays as an earlier reading said it.
 
 /**
  * What is in force of a file after a new reading: `previous` is what was in force before, undefined for a new file.
@@ -103,3 +106,225 @@ const isError = (problem: Problem): boolean => problem.severity === "error";
 
 const withEffect = (problems: readonly Problem[], effect: string): readonly Problem[] =>
   problems.map((problem) => (isError(problem) ? { ...problem, effect } : problem));
+
+// What a watched set of files is known to say: what is complete counts at once, losses only when they have lasted.
+
+/** A reading that takes something away, or is faulty, counts once the file has stayed so for this long. */
+export const SETTLE_MS = 250;
+
+/** ... or, where it keeps changing, once this long has passed since it was last as it counts. */
+export const HOLD_MAX_MS = 750;
+
+/** Where it cannot be known whether a file is open for writing, a change counts once the file has stayed so for this long. */
+export const QUIET_MS = 1_000;
+
+/** Reading a file is reported where it takes longer. */
+const READ_REPORTED_MS = 5_000;
+
+interface Remembered {
+  /** The newest look; undefined where the file was gone. */
+  readonly seen: Seen | undefined;
+  /** The reading that counts, as it was read; undefined where none has counted yet. */
+  readonly counted: FileReading | undefined;
+  /** ... and what it comes to after those before it. */
+  readonly inForce: FileReading;
+  /** The same, as it is reported. */
+  readonly shown: FileReading;
+  /** Set while the newest look does not count yet. Times in milliseconds. */
+  readonly held?: { readonly since: number; readonly changedAt: number };
+}
+
+/** By file. */
+export type Memory = ReadonlyMap<string, Remembered>;
+
+/** What was seen at the newest look, for lookAt(). */
+export const seenIn = (memory: Memory, file: string): Seen | undefined => memory.get(file)?.seen;
+
+/** Since when the newest look of some file does not count; undefined where all of them do. */
+export function heldSince(memory: Memory): number | undefined {
+  const since = [...memory.values()].flatMap(({ held }) => held?.since ?? []);
+  return since.length === 0 ? undefined : Math.max(...since);
+}
+
+/** What is in force, in the order of the files' names. */
+export const readingsIn = (memory: Memory): readonly FileReading[] =>
+  [...memory].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, { shown }]) => shown);
+
+/**
+ * The memory after a first look: everything counts at once, but of files that are `restored` what an earlier agent could read
+ * of them is in force, as if this one had.
+ */
+export function firstMemory(
+  seen: ReadonlyMap<string, Seen>,
+  {
+    now,
+    restored,
+  }: { readonly now: number; readonly restored: ReadonlyMap<string, FileReading> } = NOTHING_RESTORED,
+): Memory {
+  const memory = [...seen].map(([file, look]): [string, Remembered] => {
+    const earlier = restored.get(file);
+    if (earlier !== undefined)
+      return [file, { seen: undefined, counted: earlier, inForce: earlier, shown: earlier }];
+    const { reading, writing } = look;
+    const inForce = keepLastGood(undefined, reading);
+    return [
+      file,
+      { seen: look, counted: reading, inForce, shown: writing === true ? whileFilled(inForce) : inForce },
+    ];
+  });
+  return restored.size === 0 ? new Map(memory) : advance(new Map(memory), seen, { now });
+}
+
+const NOTHING_RESTORED = { now: 0, restored: new Map<string, FileReading>() };
+
+/** A file that is open for writing and counts nevertheless, as there is nothing else. */
+const whileFilled = (reading: FileReading): FileReading => ({
+  ...reading,
+  problems: [
+    ...reading.problems,
+    {
+      severity: "error",
+      file: reading.file,
+      reason: "is open for writing",
+      effect: "what could be read of it is in force",
+    },
+  ],
+});
+
+export interface Advance {
+  readonly now: number;
+  /** All files are of another version, which is complete: a mounted ConfigMap was switched. */
+  readonly switched?: boolean;
+}
+
+/**
+ * The memory after a further look.
+ *
+ * A file that is open for writing does not count before it is closed. Where that cannot be known, a change in place counts
+ * when it has lasted. Files are also written by truncating and refilling them in two steps, or by moving away the old one
+ * first, and either can be seen half-way: so what looks like a loss (an object or the file is gone, a document is faulty)
+ * is held back for a moment. What adds and changes, and whatever a file says that was put in the place of another one,
+ * counts at once.
+ */
+export function advance(memory: Memory, seen: ReadonlyMap<string, Seen>, how: Advance): Memory {
+  const next = new Map<string, Remembered>();
+  for (const file of new Set([...memory.keys(), ...seen.keys()])) {
+    const remembered = advanceFile(memory.get(file), seen.get(file), how);
+    if (remembered !== undefined) next.set(file, remembered);
+  }
+  return withoutMoved(next, memory);
+}
+
+function advanceFile(
+  known: Remembered | undefined,
+  seen: Seen | undefined,
+  { now, switched = false }: Advance,
+): Remembered | undefined {
+  const previous = known ?? nothingOf(seen);
+  if (previous === undefined) return undefined;
+  // The content that counts already: who has it open has not changed it.
+  if (seen !== undefined && seen.reading === previous.counted) {
+    const { counted, inForce } = previous;
+    const isFirst = previous.held === undefined && seen.writing === true;
+    return { seen, counted, inForce, shown: isFirst ? previous.shown : inForce };
+  }
+  const changed = seen?.reading !== previous.seen?.reading || seen?.writing !== previous.seen?.writing;
+  const since = previous.held?.since ?? now;
+  const changedAt = changed ? now : (previous.held?.changedAt ?? now);
+  if (isHeld(previous, seen, { switched, quietMs: now - changedAt, heldMs: now - since })) {
+    const shown = shownWhileHeld(previous, seen, now - since);
+    return { ...previous, seen, shown, held: { since, changedAt } };
+  }
+  if (seen === undefined) return undefined;
+  const inForce = keepLastGood(previous.inForce, seen.reading);
+  return { seen, counted: seen.reading, inForce, shown: inForce };
+}
+
+/** What is only opened, or short, is not reported before it takes longer than that mostly does. */
+function shownWhileHeld(previous: Remembered, seen: Seen | undefined, heldMs: number): FileReading {
+  const isBeingRead = seen?.beingRead !== undefined;
+  const isReported = seen?.writing === true && heldMs >= (isBeingRead ? READ_REPORTED_MS : SETTLE_MS);
+  if (!isReported) return previous.inForce;
+  const wasBeingRead = previous.seen?.beingRead !== undefined;
+  if (wasBeingRead === isBeingRead && previous.held !== undefined && previous.shown !== previous.inForce)
+    return previous.shown;
+  return isBeingRead ? whileRead(previous.inForce) : whileWritten(previous.inForce);
+}
+
+function isHeld(
+  previous: Remembered,
+  seen: Seen | undefined,
+  {
+    switched,
+    quietMs,
+    heldMs,
+  }: { readonly switched: boolean; readonly quietMs: number; readonly heldMs: number },
+): boolean {
+  if (seen?.writing === true) return true;
+  if (switched) return false;
+  const before = previous.seen;
+  // Put in the place of another one, by renaming it, a file is complete.
+  const isReplaced = seen !== undefined && before !== undefined && seen.identity !== before.identity;
+  if (isReplaced && seen.writing === false && !seen.reading.blank && !seen.reading.failed) return false;
+  if (seen?.writing === undefined && seen !== undefined && !isReplaced && quietMs < QUIET_MS) return true;
+  const lasted = quietMs >= SETTLE_MS || heldMs >= HOLD_MAX_MS;
+  return !lasted && takesAway(previous.inForce, seen?.reading);
+}
+
+/** The memory of a file before it was there. */
+function nothingOf(seen: Seen | undefined): Remembered | undefined {
+  if (seen === undefined) return undefined;
+  const nothing = {
+    file: seen.reading.file,
+    objects: [],
+    problems: [],
+    failed: false,
+    blank: true,
+    isMarkedEmpty: false,
+  };
+  return { seen: undefined, counted: undefined, inForce: nothing, shown: nothing };
+}
+
+const takesAway = (inForce: FileReading, latest: FileReading | undefined): boolean =>
+  latest === undefined || hasErrors(latest) || latest.blank || objectsLost(inForce, latest).length > 0;
+
+/**
+ * An object that a file no longer names, and that is only kept for now, gives way where another file names it: it was moved,
+ * and would else be declared twice.
+ */
+function withoutMoved(next: ReadonlyMap<string, Remembered>, before: Memory): Memory {
+  const kept = [...next].filter(([, entry]) => keptObjects(entry).length > 0);
+  if (kept.length === 0) return next;
+  const elsewhere = new Map<string, string[]>();
+  for (const [file, entry] of next) {
+    const stale = new Set(keptObjects(entry));
+    for (const object of entry.shown.objects) {
+      if (stale.has(object)) continue;
+      const files = elsewhere.get(object.identity);
+      if (files === undefined) elsewhere.set(object.identity, [file]);
+      else files.push(file);
+    }
+  }
+  const result = new Map(next);
+  for (const [file, entry] of kept) {
+    const moved = new Set(
+      keptObjects(entry).filter(({ identity }) => elsewhere.get(identity)?.some((other) => other !== file)),
+    );
+    if (moved.size === 0) continue;
+    const objects = entry.shown.objects.filter((object) => !moved.has(object));
+    // The very same reading where nothing has changed: who compares by identity sees that.
+    const last = before.get(file)?.shown;
+    const isSame = last?.problems === entry.shown.problems && sameElements(last.objects, objects);
+    result.set(file, { ...entry, shown: isSame ? last : { ...entry.shown, objects } });
+  }
+  return result;
+}
+
+/** Objects in force that the newest look does not name, while it does not count or says nothing. */
+function keptObjects({ seen, held, shown }: Remembered): readonly ParsedObject[] {
+  if (held === undefined && seen?.reading.blank !== true) return [];
+  return seen === undefined ? shown.objects : objectsLost(shown, seen.reading);
+}
+
+const sameElements = (a: readonly unknown[], b: readonly unknown[]): boolean =>
+  a.length === b.length && a.every((element, index) => element === b[index]);

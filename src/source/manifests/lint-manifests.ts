@@ -4,11 +4,10 @@
 import { resolve } from "node:path";
 import { codeOf } from "../../base/errors.ts";
 import { keyOf, type Pod } from "../../model/cluster.ts";
-import type { Problem } from "../../model/problem.ts";
-import type { WarningCode } from "../../model/warnings.ts";
-import { valueAt } from "../parse/fields.ts";
+import type { Problem, WarningCode } from "../../model/problem.ts";
+import { Issues, isMap, valueAt, visible } from "../parse/fields.ts";
 import type { FieldPath, ParsedObject, Place } from "../parse/parse-document.ts";
-import { visible } from "../parse/text.ts";
+import { parsePod } from "../parse/parse-pod.ts";
 import { assemble, type ManifestsReading } from "./assemble-cluster.ts";
 import { type Silence, silenceOf } from "./lint-ignores.ts";
 import { type FileText, listManifests, systemReason, textOfFile } from "./manifest-files.ts";
@@ -19,7 +18,6 @@ import {
   readAll,
   readText,
 } from "./manifest-reading.ts";
-import { templatePods } from "./templates.ts";
 
 /** The text of one policy. Paths are from the policy's own root. */
 export interface PolicyText {
@@ -141,4 +139,31 @@ function textOf(object: ParsedObject, document: DocumentReading, silence: Silenc
     writes: (path) => valueAt(document.value, root(path)) !== undefined,
     ignored: silence.at(object.place.line),
   };
+}
+
+// Pods that a manifest does not list but describes: the templates of Deployments, Jobs and whatever else makes pods.
+
+/**
+ * One pod, without addresses, for each pod template in a document or in the elements of its list. Any kind counts that
+ * keeps its template where the API's own workloads do. Mistakes in it are none of a policy's and are not told.
+ */
+export function templatePods(document: unknown): readonly Pod[] {
+  const items = valueAt(document, ["items"]);
+  return (Array.isArray(items) ? items : [document]).flatMap((object: unknown) => podOf(object) ?? []);
+}
+
+function podOf(object: unknown): Pod | undefined {
+  const jobs = valueAt(object, ["spec", "jobTemplate"]);
+  const template = valueAt(jobs ?? object, ["spec", "template"]);
+  const podSpec = valueAt(template, ["spec"]);
+  if (!isMap(podSpec) || !Array.isArray(podSpec["containers"])) return undefined;
+  const value = {
+    metadata: {
+      name: valueAt(object, ["metadata", "name"]),
+      namespace: valueAt(object, ["metadata", "namespace"]),
+      labels: valueAt(template, ["metadata", "labels"]),
+    },
+    spec: podSpec,
+  };
+  return parsePod({ value, path: [], issues: new Issues(), nullIsMissing: true });
 }

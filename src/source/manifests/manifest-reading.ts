@@ -1,14 +1,13 @@
 // What one manifest file says, as read at one moment: its objects and what is wrong with it.
 
 import type { Problem } from "../../model/problem.ts";
-import { isMap } from "../parse/fields.ts";
+import { isMap, visible } from "../parse/fields.ts";
 import {
   type ParsedDocument,
   type ParsedObject,
   type Place,
   parseDocument,
 } from "../parse/parse-document.ts";
-import { visible } from "../parse/text.ts";
 import { readYaml, type YamlDocument } from "./yaml-reader.ts";
 
 export interface FileReading {
@@ -107,4 +106,17 @@ function originOf(file: string, document: YamlDocument & { ok: true }) {
   const inFile = (place: Place): Place => ({ file, ...place });
   const flaws = document.flaws.map((flaw) => (flaw.place ? { ...flaw, place: inFile(flaw.place) } : flaw));
   return { where: (path: readonly (string | number)[]) => inFile(document.where(path)), flaws };
+}
+
+// The bytes of a file as text.
+
+export const NOT_TEXT = "is not UTF-8 text";
+
+/** Undefined where they are no UTF-8. */
+export function decode(bytes: Uint8Array): string | undefined {
+  try {
+    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+  } catch {
+    return undefined;
+  }
 }

@@ -5,17 +5,19 @@ import { stat } from "node:fs/promises";
 import { dirname } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { codeOf } from "../../base/errors.ts";
+import { createAlarm } from "../../base/trigger.ts";
 import type { Problem } from "../../model/problem.ts";
-import { visible } from "../parse/text.ts";
-import { createAlarm } from "./alarm.ts";
+import { visible } from "../parse/fields.ts";
 import { assemble, type ManifestsReading, unreadable } from "./assemble-cluster.ts";
 import { openContents } from "./file-contents.ts";
+import { advance, firstMemory, heldSince, type Memory, readingsIn, seenIn } from "./last-known-good.ts";
 import { openKept } from "./last-known-good-copies.ts";
-import { type Look, lookAtAll } from "./look.ts";
-import { type OpenForWriting, type Seen, systemReason } from "./manifest-files.ts";
+import { type Look, lookAtAll, type OpenForWriting, type Seen, systemReason } from "./manifest-files.ts";
 import { EMPTY_MARK, type FileReading } from "./manifest-reading.ts";
-import { advance, firstMemory, heldSince, type Memory, readingsIn, seenIn } from "./memory.ts";
 import type { ReaderLimits } from "./reader-pool.ts";
+
+export type { ManifestsReading } from "./assemble-cluster.ts";
+export type { OpenForWriting } from "./manifest-files.ts";
 
 /**
  * How often the files are looked at (not read) without an event: events get lost, and there are none for what symbolic
@@ -298,3 +300,11 @@ async function directoryOf(path: string): Promise<{ directory: string; identity:
   const parent = await stat(directory);
   return { directory, identity: `${parent.dev}:${parent.ino}` };
 }
+
+// Manifests on disk: a directory of Kubernetes YAML, or one file, read into a cluster.
+
+/**
+ * Reads the manifests at a path: a directory (not its subdirectories) or one file. Never throws: whatever cannot be read
+ * is a Problem, and what it says of policies fails closed (see src/source/parse/parse-document.ts and src/source/manifests/assemble-cluster.ts).
+ */
+export const readManifests = readOnce;

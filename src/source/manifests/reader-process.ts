@@ -1,7 +1,6 @@
 // The program of a process that reads the content of one manifest file after another (reader-pool.ts).
 
-import { decode, NOT_TEXT } from "./decode.ts";
-import { failedReading, NOTHING_READ, readAll, readText } from "./manifest-reading.ts";
+import { decode, failedReading, NOT_TEXT, NOTHING_READ, readAll, readText } from "./manifest-reading.ts";
 import { PART_OBJECTS, type Part, type Request } from "./reader-pool.ts";
 
 let reading = NOTHING_READ;

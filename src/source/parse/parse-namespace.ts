@@ -2,10 +2,8 @@
 
 import { NAMESPACE_NAME_LABEL, type Namespace } from "../../model/cluster.ts";
 import { isMode, MODE_KEY, MODES } from "../../model/enforcement-mode.ts";
-import { type MetadataRules, parseMetadata } from "./common-fields.ts";
-import { child, type Field, fieldsOf, note, warn } from "./fields.ts";
-import { namespaceName } from "./syntax.ts";
-import { quote } from "./text.ts";
+import { type MetadataRules, namespaceName, parseMetadata } from "./common-fields.ts";
+import { child, type Field, fieldsOf, note, quote, warn } from "./fields.ts";
 
 const NAMESPACE_METADATA: MetadataRules = {
   strict: false,

@@ -2,10 +2,8 @@
 
 import { type Address, type Cidr, parseAddress, parseCidr } from "../../base/ip.ts";
 import type { ClusterNode } from "../../model/cluster.ts";
-import { type MetadataRules, parseMetadata } from "./common-fields.ts";
-import { at, type Field, type Fields, fieldsOf, itemsOf, mapAt, note, stringOf } from "./fields.ts";
-import { objectName } from "./syntax.ts";
-import { quote } from "./text.ts";
+import { type MetadataRules, objectName, parseMetadata } from "./common-fields.ts";
+import { at, type Field, type Fields, fieldsOf, itemsOf, mapAt, note, quote, stringOf } from "./fields.ts";
 
 const NODE_METADATA: MetadataRules = { strict: false, nameCheck: objectName };
 

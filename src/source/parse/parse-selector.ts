@@ -2,6 +2,7 @@
 
 import { assertNever } from "../../base/assert.ts";
 import type { Requirement, Selector } from "../../model/selector.ts";
+import { labelKey, labelValue } from "./common-fields.ts";
 import {
   checkedStringOf,
   child,
@@ -10,11 +11,10 @@ import {
   isMap,
   itemsOf,
   note,
+  quote,
   stringOf,
   warn,
 } from "./fields.ts";
-import { labelKey, labelValue } from "./syntax.ts";
-import { quote } from "./text.ts";
 
 const SELECTOR_FIELDS = ["matchLabels", "matchExpressions"];
 const EXPRESSION_FIELDS = ["key", "operator", "values"];

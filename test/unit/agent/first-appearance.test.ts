@@ -1,7 +1,7 @@
 // Which object had an address first, as snapshots come.
 
 import { expect, it } from "vitest";
-import { openAppearances } from "../../../src/agent/appearances.ts";
+import { openAppearances } from "../../../src/agent/interface-tracking.ts";
 import { keyOf, type Pod } from "../../../src/model/cluster.ts";
 import { pod } from "../../support/model.ts";
 

@@ -1,6 +1,6 @@
 // When the kernel is read back: every half a minute, in a moment without changes where there is one.
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
-import { openResyncAndRetry } from "../../../src/agent/timers.ts";
+import { openResyncAndRetry } from "../../../src/agent/debounce-and-backoff.ts";
 import { openTrigger } from "../../../src/base/trigger.ts";
 
 beforeEach(() => void vi.useFakeTimers());

@@ -6,7 +6,7 @@ import { Ajv } from "ajv";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { parse } from "yaml";
 import { OPTIONS } from "../../../src/cli/config/config-options.ts";
-import { listenOf } from "../../../src/cli/config/values.ts";
+import { listenOf } from "../../../src/cli/config/config-schema.ts";
 import { agentManifest, cleanupManifest } from "../../../tools/chart/manifests.ts";
 import {
   agentPod,

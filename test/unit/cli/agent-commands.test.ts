@@ -1,6 +1,6 @@
 // Commands that have the agent do something, against its real socket: what they ask, what they print, their exit codes.
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { routesOf } from "../../../src/agent/routes.ts";
+import { routesOf } from "../../../src/agent/agent-api.ts";
 import { openLog } from "../../../src/base/log.ts";
 import type { ResyncView } from "../../../src/observe/api-views.ts";
 import { viewsWith } from "./views.ts";

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { Readable } from "node:stream";
 import { describe, expect, it } from "vitest";
 import { parse } from "yaml";
-import { WARNING_CODES } from "../../../src/model/warnings.ts";
+import { WARNING_CODES } from "../../../src/model/problem.ts";
 import { ROOT, runIn } from "./world.ts";
 
 const text = readFileSync(join(ROOT, "docs/lint.md"), "utf8");

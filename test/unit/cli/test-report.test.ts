@@ -1,8 +1,8 @@
 // `weir test -o junit`: the report as CI systems read it, and that it is XML whatever a case says.
+
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { junitText } from "../../../src/cli/test/junit.ts";
-import { unreadable } from "../../../src/cli/test-report.ts";
+import { junitText, unreadable } from "../../../src/cli/test-report.ts";
 import { type Folder, OPEN, openFolder, SHOP, WRONG } from "./test-files.ts";
 
 let folder: Folder;

@@ -2,8 +2,7 @@
 
 import { describe, expect, it } from "vitest";
 import { parseAddress } from "../../../src/base/ip.ts";
-import type { Claim } from "../../../src/cni/cni-claims.ts";
-import { claimedInterfaces, matchClaims } from "../../../src/cni/lay.ts";
+import { type Claim, claimedInterfaces, matchClaims } from "../../../src/cni/cni-claims.ts";
 import { EMPTY_CLUSTER, keyOf, type Pod } from "../../../src/model/cluster.ts";
 
 const addresses = (...texts: readonly string[]) =>

@@ -1,10 +1,9 @@
 // The listeners of metrics and probes, over real connections.
+
 import { once } from "node:events";
 import { connect, type Socket } from "node:net";
 import { afterEach, describe, expect, it } from "vitest";
-import type { PageServer } from "../../../src/observe/http-pages.ts";
-import { type Pages, serveMetrics } from "../../../src/observe/metrics/server.ts";
-import { serveProbes } from "../../../src/observe/probes.ts";
+import { type PageServer, type Pages, serveMetrics, serveProbes } from "../../../src/observe/http-pages.ts";
 
 const open: PageServer[] = [];
 afterEach(async () => {

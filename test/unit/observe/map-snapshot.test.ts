@@ -8,7 +8,7 @@ import {
   snapshotFrom,
   snapshotTable,
 } from "../../../src/observe/map-snapshot.ts";
-import { tableText } from "../../../src/observe/table.ts";
+import { tableText } from "../../../src/observe/text-output.ts";
 import { lines as textLines } from "./lines.ts";
 
 const HEAD = JSON.stringify({ format: SNAPSHOT_FORMAT, takenAt: "2025-01-01T00:00:00.000Z", generation: 1 });

@@ -2,7 +2,7 @@
 
 import type { NamesView } from "../../../src/observe/api-views.ts";
 import type { Dump } from "../../../src/observe/dump/map-dump.ts";
-import { tableTexts } from "../../../src/observe/table.ts";
+import { tableTexts } from "../../../src/observe/text-output.ts";
 
 export const NAMES: NamesView = {
   endpoints: { "7": "alpha/nginx", "9": "beta/hammer" },

@@ -1,17 +1,18 @@
 // Events as they are shown, filtered, remembered and written to files.
+
 import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { openEventFile } from "../../../src/observe/events/file.ts";
-import { eventLine, whyText } from "../../../src/observe/events/text.ts";
 import {
   type EventFilter,
   type EventView,
   endMatch,
+  eventLine,
   eventMatches,
+  whyText,
 } from "../../../src/observe/packet-event.ts";
-import { openEventHub, REMEMBERED_MAX } from "../../../src/observe/packet-event-hub.ts";
+import { openEventFile, openEventHub, REMEMBERED_MAX } from "../../../src/observe/packet-event-hub.ts";
 import { DENIED, SPOOFED, withText } from "./sample-events.ts";
 
 describe("the sentence", () => {

@@ -1,7 +1,7 @@
 // How the findings of `weir check node` read.
 import { expect, it } from "vitest";
 import { checkSummary, checkTable, type Finding } from "../../../src/observe/preflight-report.ts";
-import { tableText } from "../../../src/observe/table.ts";
+import { tableText } from "../../../src/observe/text-output.ts";
 import { lines } from "./lines.ts";
 
 const FINDINGS: Finding[] = [

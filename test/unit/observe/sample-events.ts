@@ -1,7 +1,6 @@
 // Two events, as the agent would tell them.
 
-import { whyText } from "../../../src/observe/events/text.ts";
-import type { EventView } from "../../../src/observe/packet-event.ts";
+import { type EventView, whyText } from "../../../src/observe/packet-event.ts";
 
 export const DENIED: Omit<EventView, "text"> = {
   time: "2025-06-01T12:00:00.123Z",

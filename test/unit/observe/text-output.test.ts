@@ -1,7 +1,15 @@
 // The table printer and the texts that go into cells.
+
 import { describe, expect, it } from "vitest";
-import { left, right, tableText } from "../../../src/observe/table.ts";
-import { countText, durationText, printable, someOf } from "../../../src/observe/text-output.ts";
+import {
+  countText,
+  durationText,
+  left,
+  printable,
+  right,
+  someOf,
+  tableText,
+} from "../../../src/observe/text-output.ts";
 
 const TABLE = {
   columns: [left("NAME"), right("PACKETS"), left("STATE")],

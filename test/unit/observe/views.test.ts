@@ -5,7 +5,7 @@ import type { EndpointView, PolicyView, StatusView, UplinkView } from "../../../
 import { type EndpointRow, endpointNames, endpointsTable } from "../../../src/observe/endpoints-table.ts";
 import { policiesTable, policyNames } from "../../../src/observe/policies-table.ts";
 import { reportOfAgent, reportOfKernel, statusText } from "../../../src/observe/status-report.ts";
-import { tableText } from "../../../src/observe/table.ts";
+import { tableText } from "../../../src/observe/text-output.ts";
 import { lines } from "./lines.ts";
 
 const OPEN = { isolatedBy: [], policy: 0 };

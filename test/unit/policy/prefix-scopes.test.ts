@@ -2,8 +2,7 @@
 
 import { expect, test } from "vitest";
 import { cidrContains } from "../../../src/base/ip.ts";
-import type { ClusterNode } from "../../../src/model/cluster.ts";
-import { NO_SURROUNDINGS } from "../../../src/model/surroundings.ts";
+import { type ClusterNode, NO_SURROUNDINGS } from "../../../src/model/cluster.ts";
 import { scopesOf, tunnelPortsOf } from "../../../src/policy/prefix-scopes.ts";
 import { LIMITS, NODE_SCOPE, TUNNEL_PORTS_MAX } from "../../../src/state/desired-state.ts";
 import { address, cidr, cluster, pod } from "../../support/model.ts";

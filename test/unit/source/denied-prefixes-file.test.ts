@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { problemText } from "../../../src/model/problem.ts";
-import { isOpenForWriting } from "../../../src/node/writers.ts";
+import { isOpenForWriting } from "../../../src/node/kernel-queries.ts";
 import {
   type DeniedReading,
   parseDenied,

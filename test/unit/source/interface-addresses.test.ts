@@ -1,7 +1,7 @@
 // Which addresses a pod has: one table of all sources and of every order in which they come.
 
 import { describe, expect, it } from "vitest";
-import { type AddressSources, addressesOf } from "../../../src/source/addresses.ts";
+import { type AddressSources, addressesOf } from "../../../src/source/interface-evidence.ts";
 import { address } from "../../support/model.ts";
 
 const [A, B, C, D] = ["10.0.0.1", "10.0.0.2", "fd00::3", "169.254.172.2"];

@@ -7,7 +7,7 @@ import { type Cluster, keyOf, type Pod } from "../../../src/model/cluster.ts";
 import type { Policy } from "../../../src/model/network-policy.ts";
 import { problemText } from "../../../src/model/problem.ts";
 import { type Labels, selectorText } from "../../../src/model/selector.ts";
-import { readManifests } from "../../../src/source/manifests.ts";
+import { readManifests } from "../../../src/source/manifests/manifest-watch.ts";
 import { ruleText } from "./support.ts";
 
 const DIRECTORY = "test/fixtures/malformed";

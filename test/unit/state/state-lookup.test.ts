@@ -3,8 +3,7 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { type Address, cidrContains, cidrOf } from "../../../src/base/ip.ts";
-import { type Cluster, EMPTY_CLUSTER } from "../../../src/model/cluster.ts";
-import type { Surroundings } from "../../../src/model/surroundings.ts";
+import { type Cluster, EMPTY_CLUSTER, type Surroundings } from "../../../src/model/cluster.ts";
 import { type Compiled, compile } from "../../../src/policy/compile.ts";
 import { NOTHING_NUMBERED } from "../../../src/policy/identity-allocation.ts";
 import { placeOf } from "../../../src/policy/port-classes.ts";

@@ -1,9 +1,9 @@
 // When notices are due: first, again, at their end, and how many of them are remembered.
+
 import { describe, expect, it } from "vitest";
 import { type Ledger, type Outcome, openLedger } from "../../../../src/agent/kubernetes/event-ledger.ts";
 import type { Notice, Reason } from "../../../../src/agent/kubernetes/event-notices.ts";
-import { NOTICE_TIMING } from "../../../../src/agent/kubernetes/event-rate-limit.ts";
-import { openTokenBucket } from "../../../../src/agent/kubernetes/tokens.ts";
+import { NOTICE_TIMING, openTokenBucket } from "../../../../src/agent/kubernetes/event-rate-limit.ts";
 
 const { settleMs, leastMs, periodMs, retryMs } = NOTICE_TIMING;
 const notice = (name: string, kind: "Pod" | "Node" | "NetworkPolicy" = "Pod", note = "wrong"): Notice => ({

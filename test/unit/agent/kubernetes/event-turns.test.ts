@@ -1,6 +1,6 @@
 // The order in which nodes tell: one for all of them, another for each notice, and steady while nodes come and go.
 import { expect, it } from "vitest";
-import { openTurns } from "../../../../src/agent/kubernetes/turns.ts";
+import { openTurns } from "../../../../src/agent/kubernetes/event-rate-limit.ts";
 import type { Pod } from "../../../../src/model/cluster.ts";
 
 const namesOf = (count: number) => Array.from({ length: count }, (_, index) => `node-${index}`);

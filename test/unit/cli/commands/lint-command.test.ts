@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Readable } from "node:stream";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { WARNING_CODES } from "../../../../src/model/warnings.ts";
+import { WARNING_CODES } from "../../../../src/model/problem.ts";
 import { FILE_BYTES_MAX } from "../../../../src/source/manifests/manifest-files.ts";
 import { ROOT, runIn } from "../world.ts";
 

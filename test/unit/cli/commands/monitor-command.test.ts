@@ -1,7 +1,7 @@
 // `weir monitor` against the agent's real socket: what it prints, what it asks for, its exit codes.
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { eventRoutes } from "../../../../src/agent/event-routes.ts";
+import { eventRoutes } from "../../../../src/agent/packet-events.ts";
 import { type EventHub, openEventHub } from "../../../../src/observe/packet-event-hub.ts";
 import type { LocalApi } from "../../../../src/observe/socket-server.ts";
 import { DENIED, SPOOFED, withText } from "../../observe/sample-events.ts";

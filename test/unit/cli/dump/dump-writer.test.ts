@@ -5,7 +5,7 @@ import type { Format } from "../../../../src/cli/command.ts";
 import { writeDump } from "../../../../src/cli/dump/dump-writer.ts";
 import type { Env } from "../../../../src/cli/environment.ts";
 import { type Dump, dumpOf, dumpOfPod } from "../../../../src/observe/dump/map-dump.ts";
-import { left, right } from "../../../../src/observe/table.ts";
+import { left, right } from "../../../../src/observe/text-output.ts";
 import { ROOT } from "../world.ts";
 
 async function written(dump: Dump, output: Format, headers = true): Promise<string[]> {

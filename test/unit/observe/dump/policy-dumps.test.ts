@@ -1,4 +1,5 @@
 // Dumps of given records that say who is who and which ports: for a person, with names and without; and for a program.
+
 import { describe, expect, it } from "vitest";
 import { present } from "../../../../src/base/assert.ts";
 import { type Address, type Cidr, parseAddress, parseCidr } from "../../../../src/base/ip.ts";
@@ -8,9 +9,10 @@ import {
   endpointsDump,
   knownDump,
   policyDump,
+  portsDump,
+  rowsDump,
   sourcesDump,
 } from "../../../../src/observe/dump/policy-dumps.ts";
-import { portsDump, rowsDump } from "../../../../src/observe/dump/ports.ts";
 import { lines } from "../lines.ts";
 import { jsonOf, linesOf, NAMES } from "../names.ts";
 

@@ -1,6 +1,6 @@
 // Dumps of the frontends of Services: for a person, with names and without; and for a program.
 import { expect, it } from "vitest";
-import { servicesDump } from "../../../../src/observe/dump/services.ts";
+import { servicesDump } from "../../../../src/observe/dump/policy-dumps.ts";
 import { address } from "../../../support/model.ts";
 import { lines } from "../lines.ts";
 import { jsonOf, linesOf, NAMES } from "../names.ts";

@@ -1,14 +1,18 @@
 // What a change of policies flips: equal to asking the oracle about everything, before and after; and how it is grouped.
+
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { type Address, cidrContains } from "../../../../src/base/ip.ts";
 import { holdersOf } from "../../../../src/model/address-ownership.ts";
 import { type Cluster, isSelectable, keyOf } from "../../../../src/model/cluster.ts";
-import { type FlipGroup, groupsOf } from "../../../../src/policy/diff/groups.ts";
-import { compare } from "../../../../src/policy/diff/policy-diff.ts";
-import { difference, intersection } from "../../../../src/policy/diff/spans.ts";
-import type { Unit } from "../../../../src/policy/diff/traffic-classes.ts";
-import { podsIn, unitsText } from "../../../../src/policy/diff/words.ts";
+import {
+  compare,
+  difference,
+  type FlipGroup,
+  groupsOf,
+  intersection,
+} from "../../../../src/policy/diff/policy-diff.ts";
+import { podsIn, type Unit, unitsText } from "../../../../src/policy/diff/traffic-classes.ts";
 import { evaluate, type Party, type Probe } from "../../../../src/policy/oracle.ts";
 import { type PortSet, placeOf, portSetText, union } from "../../../../src/policy/port-classes.ts";
 import { block, cluster, pod, pods, policy, ports, selector } from "../../../support/model.ts";

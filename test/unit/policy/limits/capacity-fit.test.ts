@@ -5,10 +5,15 @@ import { describe, expect, test } from "vitest";
 import { numberingOver } from "../../../../src/agent/reserved-numbers.ts";
 import { DIRECTIONS } from "../../../../src/base/direction.ts";
 import { addressOf, cidrOf } from "../../../../src/base/ip.ts";
-import { type Cluster, EMPTY_CLUSTER, keyOf, type Pod } from "../../../../src/model/cluster.ts";
+import {
+  type Cluster,
+  EMPTY_CLUSTER,
+  keyOf,
+  NO_SURROUNDINGS,
+  type Pod,
+} from "../../../../src/model/cluster.ts";
 import type { Policy, Rule } from "../../../../src/model/network-policy.ts";
 import type { Service } from "../../../../src/model/service.ts";
-import { NO_SURROUNDINGS } from "../../../../src/model/surroundings.ts";
 import {
   type Compiled,
   compile as compileAmong,
@@ -16,8 +21,7 @@ import {
 } from "../../../../src/policy/compile.ts";
 import { NOTHING_NUMBERED, type Numbering } from "../../../../src/policy/identity-allocation.ts";
 import { CAPACITIES, type Capacities } from "../../../../src/policy/limits/capacity-fit.ts";
-import { excessProblems } from "../../../../src/policy/limits/excess.ts";
-import { waterLevel } from "../../../../src/policy/limits/fair-shares.ts";
+import { excessProblems, waterLevel } from "../../../../src/policy/limits/fair-shares.ts";
 import { weightOf } from "../../../../src/policy/limits/rule-limits.ts";
 import { permits, policyVerdict } from "../../../../src/policy/oracle.ts";
 import { classesOf, type PortSet, placeOf, rangeOf, union } from "../../../../src/policy/port-classes.ts";

@@ -3,8 +3,8 @@
 import { describe, expect, it } from "vitest";
 import type { Cluster, Pod } from "../../../../src/model/cluster.ts";
 import type { Rule } from "../../../../src/model/network-policy.ts";
+import type { WarningCode } from "../../../../src/model/problem.ts";
 import { EVERYTHING } from "../../../../src/model/selector.ts";
-import type { WarningCode } from "../../../../src/model/warnings.ts";
 import { lint, told } from "../../../support/lint.ts";
 import { block, cluster, namespace, pod, pods, policy, ports, selector } from "../../../support/model.ts";
 

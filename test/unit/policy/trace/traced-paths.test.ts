@@ -1,7 +1,7 @@
 // Tracing on plain data: ends and ports as people write them, runs of ports, and the nearest rule.
+
 import { describe, expect, it } from "vitest";
-import { EVERY_PORT, portsOf } from "../../../../src/policy/trace/ports.ts";
-import { endOf, type Found } from "../../../../src/policy/trace/traced-ends.ts";
+import { EVERY_PORT, endOf, type Found, portsOf } from "../../../../src/policy/trace/traced-ends.ts";
 import { type Path, pathsOf, routesOf } from "../../../../src/policy/trace/traced-paths.ts";
 import {
   block,

@@ -3,7 +3,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { KINDS, type Kind } from "../../../../src/source/apiserver/kinds.ts";
+import { KINDS, type Kind } from "../../../../src/source/apiserver/resource-kinds.ts";
 import { type Fault, line, refuse } from "./server.ts";
 import { openWorld, pod, policy, type World } from "./world.ts";
 

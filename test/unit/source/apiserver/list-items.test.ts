@@ -2,7 +2,7 @@
 
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { openItems } from "../../../../src/source/apiserver/items.ts";
+import { openItems } from "../../../../src/source/apiserver/list-request.ts";
 
 function read(text: string, cuts: readonly number[] = [], bytesMax = 1_000_000) {
   const items: unknown[] = [];

@@ -2,7 +2,7 @@
 
 import { setTimeout as sleep } from "node:timers/promises";
 import { expect, test, vi } from "vitest";
-import { KINDS } from "../../../../src/source/apiserver/kinds.ts";
+import { KINDS } from "../../../../src/source/apiserver/resource-kinds.ts";
 import { type Fault, refuse } from "./server.ts";
 import { openWorld, pod, policy, someObjects } from "./world.ts";
 

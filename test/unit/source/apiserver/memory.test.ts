@@ -4,9 +4,8 @@ import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { expect, test } from "vitest";
 import { openInterner } from "../../../../src/source/apiserver/interning.ts";
-import { SERVED } from "../../../../src/source/apiserver/kinds.ts";
 import { openStore } from "../../../../src/source/apiserver/object-store.ts";
-import { readItem } from "../../../../src/source/apiserver/resource-kinds.ts";
+import { readItem, SERVED } from "../../../../src/source/apiserver/resource-kinds.ts";
 
 const PODS = 10_000;
 

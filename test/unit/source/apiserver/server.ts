@@ -3,7 +3,7 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import { createServer as createTlsServer } from "node:https";
 import type { AddressInfo, Socket } from "node:net";
-import { KINDS, type Kind, SERVED } from "../../../../src/source/apiserver/kinds.ts";
+import { KINDS, type Kind, SERVED } from "../../../../src/source/apiserver/resource-kinds.ts";
 
 export interface RawObject {
   readonly apiVersion?: string;

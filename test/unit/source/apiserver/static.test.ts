@@ -3,8 +3,7 @@
 import { expect, test } from "vitest";
 import type { Pod } from "../../../../src/model/cluster.ts";
 import { openInterner } from "../../../../src/source/apiserver/interning.ts";
-import { SERVED } from "../../../../src/source/apiserver/kinds.ts";
-import { readItem } from "../../../../src/source/apiserver/resource-kinds.ts";
+import { readItem, SERVED } from "../../../../src/source/apiserver/resource-kinds.ts";
 
 const read = (annotations: Readonly<Record<string, string>>) =>
   readItem(

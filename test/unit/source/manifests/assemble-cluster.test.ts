@@ -9,7 +9,7 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { problemText } from "../../../../src/model/problem.ts";
 import { PROBLEMS_PER_FILE_MAX } from "../../../../src/source/manifests/assemble-cluster.ts";
 import { FILE_BYTES_MAX, lookAt, STAMP_SETTLED_MS } from "../../../../src/source/manifests/manifest-files.ts";
-import { readManifests } from "../../../../src/source/manifests.ts";
+import { readManifests } from "../../../../src/source/manifests/manifest-watch.ts";
 import { PROBLEMS_PER_OBJECT_MAX } from "../../../../src/source/parse/parse-document.ts";
 import { policyYaml } from "../support.ts";
 

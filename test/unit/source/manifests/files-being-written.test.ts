@@ -17,8 +17,12 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { problemText } from "../../../../src/model/problem.ts";
-import { isOpenForWriting } from "../../../../src/node/writers.ts";
-import { type ManifestsReading, readManifests, watchManifests } from "../../../../src/source/manifests.ts";
+import { isOpenForWriting } from "../../../../src/node/kernel-queries.ts";
+import {
+  type ManifestsReading,
+  readManifests,
+  watchManifests,
+} from "../../../../src/source/manifests/manifest-watch.ts";
 import { policyYaml } from "../support.ts";
 
 /** What a busy machine may take. */

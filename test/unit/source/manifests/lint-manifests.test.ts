@@ -3,8 +3,7 @@
 import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { keyOf } from "../../../../src/model/cluster.ts";
-import { commentsOf } from "../../../../src/source/manifests/comments.ts";
-import { ignoreOf } from "../../../../src/source/manifests/ignores.ts";
+import { commentsOf, ignoreOf } from "../../../../src/source/manifests/lint-ignores.ts";
 import { readForLint } from "../../../../src/source/manifests/lint-manifests.ts";
 
 const read = (text: string) => readForLint([{ name: "x.yaml", content: { ok: true, text } }]);

@@ -6,12 +6,12 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { problemText } from "../../../../src/model/problem.ts";
-import { RESCAN_MS } from "../../../../src/source/manifests/manifest-watch.ts";
 import {
   type ManifestsReading,
+  RESCAN_MS,
   type WatchOptions,
   watchManifests,
-} from "../../../../src/source/manifests.ts";
+} from "../../../../src/source/manifests/manifest-watch.ts";
 import { policyYaml } from "../support.ts";
 
 /** What a busy machine may take; test/netns/live.test.ts prints how long it takes here. */

@@ -9,6 +9,11 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { problemText } from "../../../../src/model/problem.ts";
 import { INLINE_BYTES_MAX } from "../../../../src/source/manifests/file-contents.ts";
 import {
+  type ManifestsReading,
+  readManifests,
+  watchManifests,
+} from "../../../../src/source/manifests/manifest-watch.ts";
+import {
   openReaders,
   PART_OBJECTS,
   READER_LIMITS,
@@ -16,7 +21,6 @@ import {
   type Readers,
 } from "../../../../src/source/manifests/reader-pool.ts";
 import { DOCUMENT_TOKENS_MAX, SYNTAX_ERRORS_MAX } from "../../../../src/source/manifests/yaml-reader.ts";
-import { type ManifestsReading, readManifests, watchManifests } from "../../../../src/source/manifests.ts";
 import { policyYaml, readingOf } from "../support.ts";
 
 /** What a busy machine may take. */

@@ -1,7 +1,6 @@
 // When a look at a file counts: at once where it adds or changes, after a moment where it takes away.
 
 import { expect, test } from "vitest";
-import type { Seen } from "../../../../src/source/manifests/manifest-files.ts";
 import {
   advance,
   firstMemory,
@@ -11,7 +10,8 @@ import {
   readingsIn,
   SETTLE_MS,
   seenIn,
-} from "../../../../src/source/manifests/memory.ts";
+} from "../../../../src/source/manifests/last-known-good.ts";
+import type { Seen } from "../../../../src/source/manifests/manifest-files.ts";
 import { policyYaml, readingOf } from "../support.ts";
 
 const policy = (name: string, spec = "{ podSelector: {} }"): string =>

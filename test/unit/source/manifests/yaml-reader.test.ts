@@ -1,9 +1,12 @@
 // YAML to plain values: what scalars mean, positions, and what is refused or bounded.
 
 import { describe, expect, test } from "vitest";
-import { ALIASED_VALUES_MAX, DEPTH_MAX } from "../../../../src/source/manifests/nodes.ts";
-import { resolvePlain } from "../../../../src/source/manifests/scalars.ts";
-import { readYaml } from "../../../../src/source/manifests/yaml-reader.ts";
+import {
+  ALIASED_VALUES_MAX,
+  DEPTH_MAX,
+  readYaml,
+  resolvePlain,
+} from "../../../../src/source/manifests/yaml-reader.ts";
 import { pathText } from "../../../../src/source/parse/fields.ts";
 
 /** Values (as JSON would have them), flaws and errors of all documents. */

@@ -1,3 +1,0 @@
-// Whether a file is being written.
-
-export { isOpenForWriting } from "bpf-ts";
