@@ -94,7 +94,7 @@ export function sameLink(a: EndpointLink = NO_LINK, b: EndpointLink = NO_LINK): 
 
 /**
  * Every number has one meaning for as long as any map refers to it: an identity is a set of terms, a class is a set of
- * ports, a row is a set of ports too, a policy is a list of rules. See docs/ARCHITECTURE.md, "Numbers".
+ * ports, a row is a set of ports too, a policy is a list of rules. See docs/compiler.md.
  */
 export interface State {
   /** By interface index of the host-side link. */

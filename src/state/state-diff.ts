@@ -22,7 +22,7 @@ import { cidrFrom, cidrTable } from "./state-lookup.ts";
 // Values that packets look up have two versions; the generation's lowest bit says which is in force. `prepare` writes
 // the version that is not in force (and new keys, whose version in force says what was true without them), then one
 // write of the generation puts all of it in force at once, then `cleanup` makes both versions equal and removes what is
-// left over. So at any moment every packet sees the old state or the new one, whole. See docs/ARCHITECTURE.md.
+// left over. So at any moment every packet sees the old state or the new one, whole. See docs/datapath.md.
 
 /** What the kernel holds, as read from it. */
 export interface Held {
