@@ -3,6 +3,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import type { Agent } from "../../src/lab/weir-process.ts";
+import { LIMITS } from "../../src/state/desired-state.ts";
 import { objectsOf, renderChart } from "../../tools/chart/render.ts";
 import type { Manifest } from "./api.ts";
 import { createPod, namespaceOf, podNamed } from "./objects.ts";
@@ -20,8 +21,8 @@ interface KubernetesEvent {
 
 const WAIT_MS_MAX = 60_000;
 const POLL_MS = 100;
-/** Of a node, in each family. */
-const SOURCES_MAX = 16_384;
+/** Of two pods more than a node has room for, and no more than fits into an annotation. */
+const PREFIXES = LIMITS.sources / 2 + 10;
 
 const policy = (name: string, mode: string, ingress: readonly object[] = []): Manifest => ({
   apiVersion: "networking.k8s.io/v1",
@@ -36,7 +37,10 @@ let agent: Agent;
 beforeAll(async () => {
   world = await openWorld("wc-evt");
   await world.api.create(namespaceOf("shop", { "weir.dev/pod-annotations": "trusted" }));
-  await world.addPods([{ name: "shop/server", labels: {}, addresses: ["10.63.75.1"], tcp: [80] }]);
+  await world.addPods([
+    { name: "shop/server", labels: {}, addresses: ["10.63.75.1"], tcp: [80] },
+    { name: "shop/client", labels: {}, addresses: ["10.63.75.2"], tcp: [] },
+  ]);
   agent = await world.start();
 });
 
@@ -116,17 +120,17 @@ it("a pod of this node without an interface has an Event, one of another node ha
 });
 
 it("a table that is full has an Event about the node, until everything fits again", async () => {
-  const server = podNamed("shop/server");
-  const annotate = (sources: string | null) =>
-    world.api.patch(server, { metadata: { annotations: { "weir.dev/allowed-sources": sources } } });
-  const prefixes = Array.from(
-    { length: SOURCES_MAX + 1 },
-    (_, index) => `10.${index >> 8}.${index & 255}.0/24`,
-  );
+  const annotate = async (sources: string | null): Promise<void> => {
+    for (const name of ["shop/client", "shop/server"])
+      await world.api.patch(podNamed(name), {
+        metadata: { annotations: { "weir.dev/allowed-sources": sources } },
+      });
+  };
+  const prefixes = Array.from({ length: PREFIXES }, (_, index) => `10.${index >> 8}.${index & 255}.0/24`);
   await annotate(prefixes.join());
   const event = await eventOf("server", "CapacityExceeded");
   expect(event.note).toMatch(
-    /^namespace shop asks for 16385 IPv4 sources of this node; 16384 fit .* what it sends from \S+ is dropped$/,
+    /^namespace shop asks for 32788 IPv4 sources of this node; 327\d\d fit .* what it sends from \S+ and \d\d more is dropped$/,
   );
   expect(event.regarding).toMatchObject({ kind: "Pod", name: "server" });
   await annotate(null);

@@ -1,5 +1,7 @@
 // Objects of the tests, as the API takes them: pods with their status, namespaces that end, slices in the version that is served.
 
+import { setTimeout as sleep } from "node:timers/promises";
+import { messageOf } from "../../src/base/errors.ts";
 import type { LabelMap } from "../../src/lab/lab-manifests.ts";
 import type { Api, Manifest } from "./api.ts";
 
@@ -48,7 +50,16 @@ export const statusOf = (addresses: readonly string[]) => ({
 /** As scheduler and kubelet bring one up: it is there, and then it has addresses. */
 export async function createPod(api: Api, pod: PodObject): Promise<void> {
   const object = podOf(pod);
-  await api.create(object);
+  // For a moment the server remembers that a namespace of this name was being deleted.
+  for (let left = 50; ; left -= 1) {
+    try {
+      await api.create(object);
+      break;
+    } catch (error) {
+      if (left === 0 || !/is being terminated/.test(messageOf(error))) throw error;
+      await sleep(200);
+    }
+  }
   await api.patch(object, { status: statusOf(pod.addresses) }, "/status");
 }
 
