@@ -75,8 +75,8 @@ const PARSING: readonly Mutant[] = [
 const ADDRESSES: readonly Mutant[] = [
   source(
     "sources are checked of what pods send",
-    "context->direction == DIRECTION_EGRESS &&\n\t       (context->endpoint->",
-    "(context->endpoint->",
+    "return context->direction == DIRECTION_EGRESS && has_address(context);",
+    "return has_address(context);",
   ),
   source("only used places hold addresses", "i < endpoint->addresses_v4_used && ", ""),
   source(
@@ -97,7 +97,11 @@ const ADDRESSES: readonly Mutant[] = [
   neighbour("a pod is no router", "type == ND_ROUTER_ADVERT || ", ""),
   neighbour("IPv4 has redirects too", "packet->icmp_type == ICMP_REDIRECT || ", ""),
   neighbour("a pod does not query", "message->type == IGMP_QUERY || ", ""),
-  neighbour("a pod advertises its own addresses only", "&& owns_v6(context, target);", ";"),
+  neighbour(
+    "a pod advertises its own addresses only",
+    "|| may_claim_v6(context, &found->target);",
+    "|| true;",
+  ),
   neighbour(
     "options of neighbour discovery have one length",
     "if (option->length != 1)\n\t\treturn false;",
@@ -106,8 +110,8 @@ const ADDRESSES: readonly Mutant[] = [
   neighbour("reserved fields are zero", "message->reserved & bpf_htonl(reserved)", "false"),
   neighbour(
     "a solicitation goes to whom it asks for",
-    "equal_addresses(destination, target) && is_on_link",
-    "is_on_link",
+    "!is_unspecified(&packet->source) && equal_addresses(destination, target) &&",
+    "!is_unspecified(&packet->source) &&",
   ),
   neighbour("nothing is behind a packet but padding", "bytes <= ETH_ZLEN + (network - ETH_HLEN)", "true"),
   neighbour(
@@ -122,8 +126,12 @@ const ADDRESSES: readonly Mutant[] = [
     "sender ? sender : (__be32)packet->destination.low",
     "sender",
   ),
-  neighbour("a reply has a sender", "if (!sender && (!ensure", "if (false && (!ensure"),
-  source("DHCP's first question goes to all of the link", "== bpf_htonl(0xffffffff) &&", "!= 1 &&"),
+  neighbour(
+    "a reply has a sender",
+    "if (!sender && header->operation != bpf_htons(ARP_REQUEST))",
+    "if (false)",
+  ),
+  source("DHCP's first question goes to all of the link", "== bpf_htonl(BROADCAST_V4) &&", "!= 1 &&"),
   source("DHCP is asked by pods that may send", "return isolated(context, DIRECTION_EGRESS) || ", "return "),
   source(
     "fragments of IPv6 made anew are not the node's",
@@ -176,7 +184,11 @@ const FLOWS: readonly Mutant[] = [
     "? REASON_MIDSTREAM : REASON_NOT_ISOLATED;",
     "? REASON_MIDSTREAM : admit(context, packet, key, NULL);",
   ),
-  decide("a segment of the node's of no flow opens none", "} else if (!is_midstream(packet)) {", "} else {"),
+  decide(
+    "a segment of the node's of no flow opens none",
+    "} else if (!is_midstream(packet) && !is_echo_reply(packet)) {",
+    "} else {",
+  ),
   transport(
     "an INIT opens an association",
     "return packet->sctp_init || is_syn(packet);",
@@ -193,12 +205,12 @@ const FLOWS: readonly Mutant[] = [
   conntrack("fragments go one way", "key->direction = context->direction;", "key->direction = 0;"),
   decide(
     "a generation judges anew",
-    "flow->generation == generation || flow->state & FLOW_NODE",
+    "flow->generation == generation || flow->state & FLOW_EXEMPT",
     "flow->generation <= generation",
   ),
   decide(
     "the node's flows are not judged",
-    "flow->generation == generation || flow->state & FLOW_NODE",
+    "flow->generation == generation || flow->state & FLOW_EXEMPT",
     "flow->generation == generation",
   ),
   decide("an ICMP error goes back to the sender", "v4->daddr == (__be32)quoted->source.low &&", ""),
@@ -209,7 +221,7 @@ const FLOWS: readonly Mutant[] = [
   ),
   decide(
     "what the node opened, it alone goes on with",
-    "flow && flow->state & FLOW_NODE && context->direction == DIRECTION_INGRESS",
+    "flow && flow->state & FLOW_EXEMPT && context->direction == DIRECTION_INGRESS",
     "false",
   ),
   decide(
@@ -219,7 +231,7 @@ const FLOWS: readonly Mutant[] = [
   ),
   decide(
     "fragments of the node's own pass",
-    "if (context->local)\n\t\t\treturn REASON_NODE;\n\t\tif (!isolated",
+    "if (exempt(context))\n\t\t\treturn exempt_reason(context);\n\t\tif (!isolated",
     "if (!isolated",
   ),
   decide("a revoked flow is called so", "return REASON_REVOKED;", "return reason;"),
@@ -239,8 +251,8 @@ const VERDICTS: readonly Mutant[] = [
   ),
   verdict(
     "spoofed packets are dropped",
-    "if (spoofed(context, packet))\n\t\treturn REASON_SPOOFED;\n\tif (!tracked",
-    "if (!tracked",
+    "if (spoofed(context, packet))\n\t\treturn REASON_SPOOFED;\n\tif (encapsulated",
+    "if (encapsulated",
   ),
   verdict("what hides addresses is dropped", "packet.family == FAMILY_HIDDEN && guarded(context)", "false"),
   verdict(

@@ -26,10 +26,14 @@ const selector = (rule: string, from: string, to: string): Mutant => ({
 const EVALUATOR: readonly Mutant[] = [
   evaluate(
     "ingress asks the destination",
-    'const subject = selectablePod(direction === "ingress" ? probe.to : probe.from);\n  if (subject',
-    "const subject = selectablePod(probe.from);\n  if (subject",
+    'const subject = subjectOf(direction === "ingress" ? certain.to : certain.from);',
+    "const subject = subjectOf(certain.from);",
   ),
-  evaluate("a pod reaches itself", 'if (isPod(other, subject)) return { kind: "loopback" };', ""),
+  evaluate(
+    "a pod reaches itself",
+    'if (other.kind === "pod" && isSame(other.pod, subject)) return { kind: "loopback" };',
+    "",
+  ),
   evaluate("no policy, no isolation", 'if (applying.length === 0) return { kind: "not-isolated" };', ""),
   evaluate("one allowance is enough", "if (by.length > 0)", "if (by.length > 1)"),
   evaluate(
@@ -74,14 +78,14 @@ const EVALUATOR: readonly Mutant[] = [
     'if (rule.ports === "all") return [undefined];',
     'if (rule.ports === "all") return [];',
   ),
-  evaluate("the protocol must match", "if (match.protocol !== probe.protocol) return false;", ""),
+  evaluate("the protocol must match", " || match.protocol !== probe.protocol", ""),
   evaluate("a range has a first port", "match.first <= probe.port && ", ""),
   evaluate("a range has a last port", " && probe.port <= match.last", ""),
   evaluate("endPort is inclusive", "probe.port <= match.last", "probe.port < match.last"),
   evaluate(
     "names are the destination's",
-    "selectablePod(probe.to)?.ports",
-    "selectablePod(probe.from)?.ports",
+    "selectablePod(probe.to))?.ports",
+    "selectablePod(probe.from))?.ports",
   ),
   evaluate("a name has a protocol", "protocol === match.protocol &&", ""),
   evaluate("a name has a number", "&& port === probe.port", ""),
@@ -127,8 +131,8 @@ const COMPILER: readonly Mutant[] = [
   {
     rule: "a pod's identity has the blocks around it",
     file: "src/policy/identities.ts",
-    from: "for (const set of findAddress(covering, address) ?? []) belongs.add(set.key);",
-    to: "",
+    from: "new Set((covering ?? []).map((set) => set.key))",
+    to: "new Set<string>()",
   },
   {
     rule: "an egress name is resolved on each peer",
@@ -202,8 +206,8 @@ const SERVICES: readonly Mutant[] = [
   {
     rule: "an external address has no guards",
     file: "src/policy/service-groups.ts",
-    from: "guard: frontend.keepsSource ? guards.get(address.text) : undefined",
-    to: "guard: guards.get(address.text)",
+    from: "guards: frontend.keepsSource ? guards.get(address.text) : undefined",
+    to: "guards: guards.get(address.text)",
   },
   {
     rule: "a guard leaves to a sender what its policy allows",
