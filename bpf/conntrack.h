@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Flows: one LRU entry for both directions, keyed by the pod's incarnation and seen from it. Expiry is lazy, in jiffies. Every
- * entry carries the policy generation that it was last judged under.
+ * Flows: one LRU entry for both directions, keyed by the pod's incarnation and seen from the pod. Expiry is lazy, in jiffies. Every
+ * entry carries the policy generation under which it was last judged.
  */
 #ifndef WEIR_CONNTRACK_H
 #define WEIR_CONNTRACK_H
@@ -46,7 +46,7 @@ static __always_inline bool expired(__u64 expires)
 	return now() >= expires;
 }
 
-/* Whether the packet can belong to a flow. ICMP messages but echoes answer nothing: each is judged for itself. */
+/* Whether the packet can belong to a flow. ICMP messages other than echoes have no replies: each is judged on its own. */
 static __always_inline bool has_flow(const struct packet *packet)
 {
 	return (packet->protocol != IPPROTO_ICMP && packet->protocol != IPPROTO_ICMPV6) || packet->echo;
@@ -64,7 +64,7 @@ static __always_inline void flow_key_of(struct flow_key *key, const struct conte
 	if (packet->echo)
 		remote_port = is_echo_request(packet) == out;
 	if (is_v6(packet)) {
-		/* Field by field: a whole struct would be made on the stack first. */
+		/* Field by field: a whole struct would be built on the stack first. */
 		key->v6.local = out ? packet->source : packet->destination;
 		key->v6.remote = out ? packet->destination : packet->source;
 		key->v6.local_port = local_port;
@@ -81,7 +81,7 @@ static __always_inline void flow_key_of(struct flow_key *key, const struct conte
 	}
 }
 
-/* The packet's flow, whose key this is, if it has not expired. */
+/* The packet's flow, by its key, if it has not expired. */
 static __always_inline struct flow *flow_find(const struct packet *packet, const struct flow_key *key)
 {
 	struct flow *flow = is_v6(packet) ? bpf_map_lookup_elem(&conntrack_v6, &key->v6)
@@ -92,7 +92,7 @@ static __always_inline struct flow *flow_find(const struct packet *packet, const
 
 static __always_inline enum timeout tcp_timeout(__u8 state, __u8 flags)
 {
-	/* A reset only shortens the wait: a forged one ends nothing, since the next segment restores it. */
+	/* A reset only shortens the timeout: a forged one ends no flow, since the next segment restores the timeout. */
 	if (flags & TCP_RST)
 		return TIMEOUT_TCP_RESET;
 	if (state & (FLOW_FIN_OPENER | FLOW_FIN_OTHER))
@@ -120,7 +120,7 @@ static __always_inline enum timeout timeout_of(__u8 state, const struct packet *
 /* The flow's state after a packet, whether it came from the side that opened it or from the other. */
 static __always_inline __u8 next_state(__u8 state, const struct packet *packet, bool from_opener)
 {
-	/* A reset shows nothing of its sender: any host answers a segment of no connection with one. */
+	/* A reset proves nothing about its sender: any host answers a segment of no connection with one. */
 	if (packet->tcp_flags & TCP_RST)
 		return state;
 	if (is_opening(packet))
@@ -134,29 +134,29 @@ static __always_inline __u8 next_state(__u8 state, const struct packet *packet, 
 	return state;
 }
 
-/* Whether the packet leaves the state of a flow whose two sides have spoken as it is. */
+/* Whether the packet does not change the state of a flow in which both sides have sent packets. */
 static __always_inline bool is_steady(const struct packet *packet)
 {
 	return !packet->sctp_init &&
 	       (packet->protocol != IPPROTO_TCP || !(packet->tcp_flags & (TCP_SYN | TCP_FIN | TCP_RST)));
 }
 
-/* Takes in a packet of the flow. Writes only what changes: the entry is shared by all CPUs. */
+/* Updates the entry for a packet of the flow. Writes only what changes: all CPUs share the entry. */
 static __always_inline void flow_refresh(const struct context *context, const struct packet *packet, struct flow *flow)
 {
 	__u8 state;
 	__u64 expires;
 
 	/*
-	 * What a pod sends does not keep the flow that it opened with itself: else the entry might outlive the one by which the kernel brings the
-	 * packet back to the pod, and that would go to the address itself, which is a node's. A segment of no connection does nothing there.
+	 * What a pod sends does not refresh the flow that it opened with itself. Otherwise the entry might outlive the kernel's entry that returns
+	 * the packet to the pod, and the packet would go to the address itself, which is a node's. A segment of no connection does no harm there.
 	 */
 	if (flow->state & FLOW_OWN && context->direction == DIRECTION_EGRESS && packet->protocol != IPPROTO_TCP)
 		return;
 	state = next_state(flow->state, packet, flow->opener == context->direction);
 	expires = now() + context->node->timeouts[timeout_of(state, packet)];
 
-	/* Only ever sooner: a reset does not keep a half-open connection. */
+	/* A reset only moves the expiry forward: it does not keep a half-open connection. */
 	if (packet->tcp_flags & TCP_RST && expires > flow->expires)
 		expires = flow->expires;
 	if (flow->generation != context->generation)
@@ -167,7 +167,7 @@ static __always_inline void flow_refresh(const struct context *context, const st
 		flow->expires = expires;
 }
 
-/* A new flow in this state, opened from that side. */
+/* Creates a flow with the given state and opener. */
 static __always_inline void flow_create(const struct context *context, const struct packet *packet,
 					const struct flow_key *key, struct flow flow)
 {
@@ -179,7 +179,7 @@ static __always_inline void flow_create(const struct context *context, const str
 	flow.generation = context->generation;
 	flow.expires = now() + context->node->timeouts[timeout_of(flow.state, packet)];
 	here->flow = flow;
-	/* Where the table refuses, the flow is judged anew at its next packet. */
+	/* If the update fails, the flow's next packet is judged as a new one. */
 	if (is_v6(packet))
 		bpf_map_update_elem(&conntrack_v6, &key->v6, &here->flow, BPF_ANY);
 	else
@@ -187,9 +187,9 @@ static __always_inline void flow_create(const struct context *context, const str
 }
 
 /*
- * Keeps the entry of a flow that is denied for as long as a UDP flow may be idle, since a packet of its other side has just
- * passed by its own direction's policy. While the entry is there, that packet opens no flow of its own, by which the answers
- * of the denied side would pass. What is denied does not keep it.
+ * Keeps the entry of a denied flow for the UDP stream timeout, since a packet of the other side has just passed
+ * by its own direction's policy. While the entry exists, that packet opens no flow of its own, through which the replies
+ * of the denied side would pass. Denied packets do not refresh the entry.
  */
 static __always_inline void flow_entomb(const struct context *context, struct flow *flow)
 {
@@ -227,7 +227,7 @@ static __always_inline void fragment_remember(const struct context *context, con
 	bpf_map_update_elem(&fragments, &here->fragment_key, &here->fragment, BPF_ANY);
 }
 
-/* Gives a later fragment the protocol and ports of its first one; false where that one was not seen. */
+/* Gives a later fragment the protocol and ports of the first one; false if the first one was not seen. */
 static __always_inline bool fragment_recall(const struct context *context, struct packet *packet)
 {
 	struct room *here = room();

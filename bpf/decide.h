@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Life of a parsed packet: fragments, conntrack, policy. The same for every hook.
+ * The verdict on a parsed packet: fragments, conntrack, policy. The same for every hook.
  */
 #ifndef WEIR_DECIDE_H
 #define WEIR_DECIDE_H
@@ -16,7 +16,7 @@
 #include "source.h"
 
 /*
- * No packet is counted by it: a TCP segment that opens no connection and is of no known flow, in a direction in which the
+ * Internal, never counted: a TCP segment that opens no connection and belongs to no known flow, in a direction in which the
  * endpoint is isolated. See midstream.h.
  */
 #define REASON_MIDSTREAM ((enum reason)(REASONS - 1))
@@ -30,7 +30,7 @@ static __always_inline bool passes(enum reason reason)
 
 #define FLOW_EXEMPT (FLOW_NODE | FLOW_OWN)
 
-/* Whether no policy is asked about the packet: this node itself has generated it, or the pod has, and cannot block itself. */
+/* Whether no policy applies to the packet: this node generated it, or the pod did, which cannot block itself. */
 static __always_inline bool exempt(const struct context *context)
 {
 	return context->local || context->returned;
@@ -41,17 +41,17 @@ static __always_inline enum reason exempt_reason(const struct context *context)
 	return context->local ? REASON_NODE : REASON_OWN;
 }
 
-/* Whether this generation of the policy has allowed the flow, or none is asked. */
+/* Whether this generation of the policy has allowed the flow, or no policy applies to it. */
 static __always_inline bool is_current(const struct flow *flow, __u32 generation)
 {
 	return flow->generation == generation || flow->state & FLOW_EXEMPT;
 }
 
 /*
- * A packet of no flow that this generation has allowed. Where there is none at all, it is judged by its own direction's policy
- * and opens one. A flow of an older generation is judged by the policy of the side that opened it; where that denies it, the
- * other side may still send what its own direction allows, but opens nothing by that: the entry stays the opener's, under its
- * old generation, so that it is judged at every packet and nothing that another CPU writes can revive it.
+ * Judges a packet that belongs to no flow allowed by this generation. Without a flow, the policy of the packet's own direction
+ * judges it, and it opens one. A flow of an older generation is judged by the policy of the side that opened it. If that denies it,
+ * the other side may still send what its own direction allows, but this opens no flow: the entry keeps its opener and its
+ * old generation, so that every packet is judged and nothing that another CPU writes can revive the flow.
  */
 static __always_inline enum reason admit(const struct context *context, const struct packet *packet,
 					 const struct flow_key *key, struct flow *flow)
@@ -82,8 +82,8 @@ static __always_inline enum reason admit(const struct context *context, const st
 }
 
 /*
- * Makes the flow of an exempt packet exempt, so that the answers to it pass too (kubelet's probes; what the pod tells itself, at the address that
- * it has behind a Service). False for one that a pod opened by a packet that did not come back.
+ * Makes the flow of an exempt packet exempt, so that the replies to it pass too (kubelet's probes; what the pod sends to itself through
+ * a Service). False for a flow that the pod opened with a packet that did not come back.
  */
 static __always_inline bool adopt(const struct context *context, const struct packet *packet,
 				  const struct flow_key *key, struct flow *flow)
@@ -101,7 +101,7 @@ static __always_inline bool adopt(const struct context *context, const struct pa
 	return true;
 }
 
-/* Parses the packet that an ICMP error quotes; `at` is where the ICMP header stands in the frame. */
+/* Parses the packet that an ICMP error quotes; `at` is the offset of the ICMP header in the frame. */
 static __always_inline bool parse_quoted(struct cursor *cursor, struct packet *quoted, __u32 at, bool v6)
 {
 	cursor->at = (void *)(long)cursor->context->data + (at & EXTENSIONS_MASK) + sizeof(struct icmp_header);
@@ -109,8 +109,8 @@ static __always_inline bool parse_quoted(struct cursor *cursor, struct packet *q
 }
 
 /*
- * Whether the outer packet goes to who sent the quoted one: to anyone else it would carry what it likes. And whether it holds
- * the quote, up to `end` in the frame: what lies beyond its own length is padding.
+ * Whether the outer packet goes to the sender of the quoted one: to anyone else it could carry arbitrary data. And whether it
+ * contains the quote, up to `end` in the frame: bytes beyond its own length are padding.
  */
 static __always_inline bool goes_back(const struct cursor *outer, const struct packet *quoted, __u32 end)
 {
@@ -127,7 +127,7 @@ static __always_inline bool goes_back(const struct cursor *outer, const struct p
 
 /*
  * Whether an ICMP error is about a flow that this generation of the policy allows, and goes back to the sender of the packet
- * that it quotes. Path-MTU discovery depends on it. `at` is where the ICMP header stands in the frame. A global function, as
+ * that it quotes. Path-MTU discovery depends on it. `at` is the offset of the ICMP header in the frame. A global function, like
  * walk_extensions.
  */
 __noinline int is_related(hook_context *hook, __u32 at, __u32 direction)
@@ -153,7 +153,7 @@ __noinline int is_related(hook_context *hook, __u32 at, __u32 direction)
 	return flow && is_current(flow, context.generation);
 }
 
-/* A packet that opens a flow, whatever was before: one that is denied costs no look-up of flows. */
+/* A packet that opens a flow, whether or not there is an older one: a denied one costs no flow look-up. */
 static __always_inline enum reason open_flow(const struct context *context, const struct packet *packet,
 					     struct flow_key *key)
 {
@@ -167,7 +167,7 @@ static __always_inline enum reason open_flow(const struct context *context, cons
 	return reason;
 }
 
-/* What a packet is to the flows that are known. */
+/* How a packet relates to the known flows. */
 static __always_inline enum reason decide_flow(const struct context *context, const struct packet *packet,
 					       struct flow_key *key)
 {
@@ -186,12 +186,12 @@ static __always_inline enum reason decide_flow(const struct context *context, co
 		note_flow(context, packet, key, 0);
 	if (exempt(context) && adopt(context, packet, key, flow))
 		return exempt_reason(context);
-	/* What the node or the pod itself opened, nobody else goes on with. */
+	/* Only the node or the pod itself may continue a flow that it opened. */
 	if (flow && flow->state & FLOW_EXEMPT && context->direction == DIRECTION_INGRESS)
 		flow = NULL;
 	if (!flow && is_midstream(packet) && !exempt(context))
 		return isolated(context, context->direction) ? REASON_MIDSTREAM : REASON_NOT_ISOLATED;
-	/* Else an answer that outlives its flow would let the other side ask on. */
+	/* Otherwise a reply that outlives its flow would let the other side send more requests. */
 	if (!flow && is_echo_reply(packet) && !exempt(context))
 		return judge(context, packet, context->direction);
 	if (flow && is_current(flow, context->generation)) {
@@ -205,7 +205,7 @@ static __always_inline enum reason decide_flow(const struct context *context, co
 	return exempt(context) ? exempt_reason(context) : reason;
 }
 
-/* Decides about an IP packet of an endpoint that is isolated in at least one direction. There is room for a key. */
+/* Decides about an IP packet of an endpoint that is isolated in at least one direction. `key` is memory for a key. */
 static __always_inline enum reason decide(const struct context *context, struct packet *packet, struct flow_key *key)
 {
 	enum reason reason;
@@ -222,7 +222,7 @@ static __always_inline enum reason decide(const struct context *context, struct 
 		reason = decide_flow(context, packet, key);
 	else
 		reason = exempt(context) ? exempt_reason(context) : judge(context, packet, context->direction);
-	/* Only where later ones will be asked about, so that what is denied, or passes anyway, takes no room from others. */
+	/* Only if later fragments need it: packets that are denied, or pass anyway, take no entries from others. */
 	if (is_first_fragment(packet) && passes(reason) && !exempt(context) && isolated(context, context->direction))
 		fragment_remember(context, packet);
 	return reason;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * What is known before a packet is looked at: the node's settings and the endpoint of the interface.
+ * What is looked up before a packet is parsed: the node's settings and the endpoint of the interface.
  */
 #ifndef WEIR_ENDPOINT_H
 #define WEIR_ENDPOINT_H
@@ -10,7 +10,7 @@
 #include "packet.h"
 #include "report.h"
 
-/* The endpoint of an interface; NULL where the control plane has written none. */
+/* The endpoint of an interface; NULL if the control plane has written none. */
 static __always_inline const struct endpoint *endpoint_of(__u32 ifindex)
 {
 	for (__u32 i = 0; i < ENDPOINT_PROBES; i++) {
@@ -23,7 +23,7 @@ static __always_inline const struct endpoint *endpoint_of(__u32 ifindex)
 	return NULL;
 }
 
-/* What is known before the packet is looked at. False where the control plane has not written so much as the node. */
+/* Fills the context before the packet is parsed. False if the control plane has not even written the node's settings. */
 static __always_inline bool context_of(struct context *context, hook_context *hook, enum direction direction)
 {
 	__u32 zero = 0;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Telling user space of packets through a ring buffer: of those that are dropped and, where somebody asks for them, of the
- * first ones of new flows. In each second no more than so many for an endpoint, direction and reason, and for the node: what a pod sends
- * cannot make anybody busy. The counters have them all.
+ * Reports packets to user space through a ring buffer: dropped ones and, on request, the first packets of
+ * new flows. The rate is limited for each endpoint, direction and reason, and for the node, so that a pod cannot
+ * overload user space. The counters include all packets.
  */
 #ifndef WEIR_EVENT_H
 #define WEIR_EVENT_H
@@ -22,7 +22,7 @@ static __always_inline struct event_bucket *event_bucket(__u32 endpoint, enum di
 	return bpf_map_lookup_elem(&event_buckets, &place);
 }
 
-/* What stands for the node, and is no endpoint's: id 0 is nobody's, and no packet that passes is told of without an endpoint. */
+/* The node's own bucket: no endpoint has id 0, and no packet that passes is reported without an endpoint. */
 static __always_inline struct event_bucket *event_bucket_of_node(void)
 {
 	return event_bucket(0, DIRECTION_INGRESS, REASON_NOT_ISOLATED);
@@ -33,7 +33,7 @@ static __always_inline bool has_room(const struct event_bucket *bucket, __u32 li
 	return bucket->used < limit || now() >= bucket->ends;
 }
 
-/* Takes one place of this second. Where CPUs begin a second at once, they may take a few more. */
+/* Takes one token of this second. CPUs that begin a second at once may take a few more. */
 static __always_inline bool take_room(struct event_bucket *bucket, __u32 limit, __u32 ticks_per_second)
 {
 	__u64 at = now();
@@ -45,7 +45,7 @@ static __always_inline bool take_room(struct event_bucket *bucket, __u32 limit, 
 	return __sync_fetch_and_add(&bucket->used, 1) < limit;
 }
 
-/* Whether the packet is to be told of; where it is, its place is taken. */
+/* Whether the packet is to be reported; if so, takes its token. */
 static __always_inline bool is_told(const struct context *context, enum reason reason)
 {
 	struct event_bucket *own, *all;
@@ -63,8 +63,8 @@ static __always_inline bool is_told(const struct context *context, enum reason r
 }
 
 /*
- * Whose policy judged the packet: of the side that opened its flow, if that let it pass or nothing did, else of the packet's own
- * direction.
+ * Which side's policy judged the packet: the side that opened its flow, if that policy let it pass or none did; otherwise the
+ * packet's own direction.
  */
 static __always_inline enum direction judged_opener(const struct context *context, const struct packet *packet,
 						    struct flow_key *key, enum reason reason)
@@ -90,8 +90,8 @@ static __always_inline __u32 remote_identity(const struct context *context, cons
 }
 
 /*
- * Writes the event of a packet; `what` is its reason and, in the lowest bit, its direction. A global function, as walk_extensions. What can be made contiguous of the frame is, since its
- * verdict was found.
+ * Writes the event of a packet; `what` is its reason and, in the lowest bit, its direction. A global function, like walk_extensions.
+ * The frame is already as contiguous as possible: computing the verdict did that.
  */
 __noinline int tell(hook_context *hook, __u32 what, __u32 endpoint, __u32 generation)
 {

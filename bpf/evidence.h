@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Who opened a TCP connection that the flow table does not know, by the kernel's own conntrack and the pod's own socket: connections
- * that are older than the pod's isolation, or that the table has lost. Only in programs that are built with CONNTRACK_EVIDENCE;
+ * Which side opened a TCP connection that is not in the flow table, by the kernel's own conntrack and the pod's own socket:
+ * connections that are older than the pod's isolation, or that the table has lost. Only in programs built with CONNTRACK_EVIDENCE;
  * the program defines hook_ct_lookup, its hook's variant of the kernel's function.
  */
 #ifndef WEIR_EVIDENCE_H
@@ -15,7 +15,7 @@
 #include "parse.h"
 #include "report.h"
 
-/* What is read of the kernel's structs. Their real offsets are found when the program is loaded. */
+/* The fields read from the kernel's structs. Their real offsets are relocated when the program is loaded. */
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 struct nf_conntrack_zone {
 	__u16 id;
@@ -42,7 +42,7 @@ struct nf_conn {
 };
 #pragma clang attribute pop
 
-/* As Linux 6.1 has it; later ones take it too, and then look into the default zone. */
+/* As in Linux 6.1; later kernels accept it too, and then search the default zone. */
 struct bpf_ct_opts {
 	__s32 netns_id;
 	__s32 error;
@@ -55,7 +55,7 @@ extern void bpf_ct_release(struct nf_conn *entry) __ksym;
 
 #define THIS_NETNS (-1)
 
-/* linux/netfilter/nf_conntrack_common.h, nf_conntrack_tcp.h: numbers that user space sees, and so do not change. */
+/* linux/netfilter/nf_conntrack_common.h, nf_conntrack_tcp.h: user-space ABI, so the numbers do not change. */
 #define IPS_SEEN_REPLY (1 << 1)
 #define IPS_ASSURED (1 << 2)
 #define IPS_CONFIRMED (1 << 3)
@@ -70,16 +70,16 @@ extern void bpf_ct_release(struct nf_conn *entry) __ksym;
 #define IP_CT_DIR_ORIGINAL 0
 
 /*
- * Whether the entry is of a connection that both sides have opened by a handshake which conntrack has seen, and that neither has
- * ended. ASSURED alone does not say so: a connection that is picked up in mid-stream gets it as well, and whoever can have an entry
- * closed early (a reset that conntrack sees and the pod does not) chooses who speaks first then. Those have the mark BE_LIBERAL.
+ * Whether the entry is of a connection that both sides opened by a handshake that conntrack has seen, and that neither side has
+ * ended. ASSURED alone does not prove this: a connection picked up in mid-stream gets it too, and an attacker who can have an entry
+ * closed early (a reset that conntrack sees and the pod does not) chooses which side sends first then. Those have the mark BE_LIBERAL.
  */
 static __always_inline bool is_evidence(const struct nf_conn *entry)
 {
 	__u8 flags = entry->proto.tcp.seen[0].flags | entry->proto.tcp.seen[1].flags;
 	__u8 state = entry->proto.tcp.state;
 
-	/* An entry of a zone in one direction only has the other one's tuple in the default zone. */
+	/* An entry with a zone in one direction only has the other direction's tuple in the default zone. */
 	if (__builtin_preserve_field_info(entry->zone, 2) && entry->zone.id != 0)
 		return false;
 	return (entry->status & (IPS_NEEDED | IPS_EXCLUDED)) == IPS_NEEDED && !(flags & IP_CT_TCP_FLAG_BE_LIBERAL) &&
@@ -109,8 +109,8 @@ static __always_inline __u32 tuple_of(struct bpf_sock_tuple *tuple, const struct
 }
 
 /*
- * Whether the pod has this connection. An entry of conntrack may be of an earlier pod that had the address, for days, and anybody
- * can keep it by sending to it. The tuple is inside out: a socket is looked up by the packet that it would receive.
+ * Whether the pod has this connection. A conntrack entry may belong to an earlier pod that had the address, for days, and any host
+ * can keep it alive by sending to it. The tuple is reversed: a socket is looked up by the packet that it would receive.
  */
 static __always_inline bool has_socket(hook_context *hook, const struct context *context, const struct packet *packet,
 				       struct bpf_sock_tuple *tuple)
@@ -135,7 +135,7 @@ static __always_inline bool has_socket(hook_context *hook, const struct context 
 
 #define NO_EVIDENCE (-1)
 
-/* Which side has opened the packet's connection, and in `ticks` for how long conntrack will go on to know it; or NO_EVIDENCE. */
+/* Which side opened the packet's connection, and in `ticks` how long conntrack will keep its entry; or NO_EVIDENCE. */
 static __always_inline int opener_by_evidence(hook_context *hook, const struct context *context,
 					      const struct packet *packet, __u32 *ticks)
 {
@@ -161,9 +161,9 @@ static __always_inline int opener_by_evidence(hook_context *hook, const struct c
 }
 
 /*
- * The reason for a packet of which verdict() says REASON_MIDSTREAM, where there is evidence of who opened its connection; else that
- * reason again. The flow enters under an older generation, so that the policies of now judge it, for no longer than conntrack knows
- * it, and unconfirmed. One that they deny keeps its entry and opener: neither side can open it anew by a segment.
+ * The reason for a packet with verdict() REASON_MIDSTREAM if there is evidence of who opened its connection; otherwise
+ * REASON_MIDSTREAM again. The flow is created under an older generation, so that the current policies judge it, unconfirmed, and for no
+ * longer than conntrack keeps it. A denied flow keeps its entry and opener: neither side can reopen it with a segment.
  */
 __noinline int judge_by_evidence(hook_context *hook, __u32 direction)
 {

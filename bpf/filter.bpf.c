@@ -41,8 +41,8 @@ static __always_inline bool hook_local(const struct __sk_buff *skb)
 }
 
 /*
- * The interface that it came in by is the last one whose device gave it to the stack: on a bridge that is the bridge, unless bridge netfilter has
- * redirected it to a port.
+ * The ingress interface is the last one whose device passed the packet to the stack: on a bridge that is the bridge itself, unless
+ * bridge netfilter has redirected the packet to a port.
  */
 static __always_inline bool hook_returned(const struct __sk_buff *skb)
 {
@@ -64,7 +64,7 @@ extern struct nf_conn *bpf_skb_ct_lookup(struct __sk_buff *skb, struct bpf_sock_
 
 #include "verdict.h"
 
-/* TC_ACT_UNSPEC is TCX_NEXT: other programs on the hook have their say too. */
+/* TC_ACT_UNSPEC is TCX_NEXT: other programs on the hook run too. */
 static __always_inline int filter(struct __sk_buff *skb, enum direction direction)
 {
 	return lets_pass(skb, direction) ? TC_ACT_UNSPEC : TC_ACT_SHOT;

@@ -29,7 +29,7 @@ static __always_inline bool hook_ipv6(const struct xdp_md *xdp)
 	return (void *)(ethernet + 1) <= (void *)(long)xdp->data_end && ethernet->h_proto == bpf_htons(ETH_P_IPV6);
 }
 
-/* Whether an IP packet, untagged, is whole in the frame's first part. */
+/* Whether the frame's first part contains a whole, untagged IP packet. */
 static __always_inline bool is_linear(const struct xdp_md *xdp)
 {
 	const struct ethhdr *ethernet = (void *)(long)xdp->data;
@@ -40,7 +40,7 @@ static __always_inline bool is_linear(const struct xdp_md *xdp)
 
 	if ((void *)(v4 + 1) > end)
 		return false;
-	/* In numbers: to 6.1's verifier one whose bytes were swapped may be any, and so none to add to a pointer. */
+	/* Compares numbers: the verifier of Linux 6.1 has no bounds for a byte-swapped number, so none may be added to a pointer. */
 	if (ethernet->h_proto == bpf_htons(ETH_P_IP))
 		return sizeof(*ethernet) + bpf_ntohs(v4->tot_len) <= linear;
 	return ethernet->h_proto == bpf_htons(ETH_P_IPV6) && (void *)(v6 + 1) <= end &&
@@ -51,8 +51,8 @@ static __always_inline bool is_linear(const struct xdp_md *xdp)
 	2048 /* bytes of the first part, where a driver cuts frames for no other reason than their length */
 
 /*
- * Asking the kernel for the length costs 8 ns, a third of what a packet costs here. It is not asked where there cannot be
- * more than the first part, but for padding that nobody sends.
+ * Reading the length from the kernel costs 8 ns, a third of a packet's cost here. It is skipped where there cannot be
+ * more than the first part, except for padding, which does not occur in practice.
  */
 static __always_inline __u32 hook_counted(struct xdp_md *xdp)
 {
@@ -61,7 +61,7 @@ static __always_inline __u32 hook_counted(struct xdp_md *xdp)
 	return linear < FIRST_PART_MIN && is_linear(xdp) ? linear : bpf_xdp_get_buff_len(xdp);
 }
 
-/* There is no helper for it. A veth copies frames in several parts, and the first is then as long as a page allows. */
+/* XDP has no helper for it. A veth copies frames with several parts; the first part is then as long as a page allows. */
 static __always_inline bool hook_linearise(__attribute__((unused)) struct xdp_md *xdp,
 					   __attribute__((unused)) __u32 bytes)
 {
@@ -95,7 +95,7 @@ extern struct nf_conn *bpf_xdp_ct_lookup(struct xdp_md *xdp, struct bpf_sock_tup
 #include "uplink.h"
 #include "verdict.h"
 
-/* Its section says that frames in several parts are welcome: without that, no veth with a large MTU would take it. */
+/* The section declares support for frames in several parts: without it, no veth with a large MTU would accept the program. */
 SEC("xdp.frags")
 int from_pod_xdp(struct xdp_md *xdp)
 {

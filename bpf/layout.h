@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * All that crosses between C and TypeScript: the keys, values and constants of the maps. tools/layout.ts reads this from
- * the BTF of the built object. Every field is aligned and every gap is a named field, so that equal keys are equal bytes;
- * network-order fields are __be types, so that a generator can tell.
+ * Everything that C and TypeScript share: the keys, values and constants of the maps. tools/layout.ts reads this from
+ * the BTF of the built object. Every field is aligned and every gap is a named field, so that equal keys are equal bytes.
+ * Network-order fields have __be types, so that the generator recognizes them.
  */
 #ifndef WEIR_LAYOUT_H
 #define WEIR_LAYOUT_H
@@ -13,8 +13,8 @@
 enum direction : __u8 { DIRECTION_INGRESS = 0, DIRECTION_EGRESS = 1 };
 
 /*
- * Why a packet passed or was dropped; index into counters. Up to REASON_DROPS they pass, from there on they drop. The
- * comments are what users read: tools/layout.ts puts them into src/gen/layout.ts, docs/metrics.md has them too.
+ * Why a packet passed or was dropped; index into counters. Reasons below REASON_DROPS pass, the others drop. The comments
+ * are what users read: tools/layout.ts puts them into src/gen/layout.ts, docs/metrics.md has them too.
  */
 enum reason : __u8 {
 	REASON_NOT_ISOLATED = 0,  /* no policy isolates the pod in this direction */
@@ -41,7 +41,7 @@ enum reason : __u8 {
 	REASON_MISDIRECTED = 28,  /* to the pod, a unicast frame on a bridge for an address that is not its own */
 };
 
-/* Of frames, by their Ethernet type: what is neither, ARP for one, counts as IPv4. */
+/* Of frames, by their Ethernet type: frames that are neither, such as ARP, count as IPv4. */
 enum counted_family : __u8 { COUNTED_IPV4 = 0, COUNTED_IPV6 = 1 };
 
 /* The verdict on a frame on an uplink; index into uplink_counters. From SCREENED_DROPS on it was dropped. */
@@ -79,8 +79,8 @@ enum flow_state : __u8 {
 };
 
 /*
- * The constants, and the enums that are the type of no field: this variable is what puts them into the object's BTF. Its
- * section is nothing to the loader, so that no map comes of it.
+ * The constants, and the enums that no field has as its type: this variable puts them into the object's BTF. The loader
+ * ignores its section, so that it does not become a map.
  */
 const struct {
 	enum reason reason;
@@ -94,7 +94,7 @@ const struct {
 		ENDPOINT_ADDRESSES = 4,  /* own addresses of one endpoint, each family */
 		ENDPOINT_HARDWARE = 8,   /* MAC addresses of one endpoint */
 		TUNNEL_PORTS = 32,
-		ENDPOINT_PROBES = 8,      /* places where the entry of an interface may stand */
+		ENDPOINT_PROBES = 8,      /* places where the entry of an interface may be */
 		PORT_LINE_OTHER = 196608, /* after 65,536 places each for TCP, UDP and SCTP */
 		DIRECTIONS = 2,
 		VERSIONS = 2,
@@ -114,7 +114,7 @@ const struct {
 		IDENTITY_FRONTEND = 0x40000000, /* in `addresses`, beside the identity: Services have ports there */
 	} identity;
 	enum : __u32 {
-		POLICY_AUDIT = 0x80000000, /* what the policy denies passes, and is told */
+		POLICY_AUDIT = 0x80000000, /* what the policy denies passes, and is reported */
 	} policy;
 	enum : __u32 {
 		NODE_SCOPE = 0, /* of prefixes: no interface has this index */
@@ -122,11 +122,11 @@ const struct {
 	enum : __u32 {
 		ROW_NOTHING = 0, /* allows nothing; needs no entry */
 		ROW_ALL = 1,     /* allows every protocol and port; needs no entry */
-		ROW_NONE = 2,    /* allows nothing, whatever others may; its entry stays empty */
+		ROW_NONE = 2,    /* allows nothing, whatever other rows allow; its entry stays empty */
 	} row;
 } layout_anchor __attribute__((section(".layout"))) = {};
 
-/* One per node. The lowest bit of the generation says which of two versions of every value below is in force. */
+/* One per node. The lowest bit of the generation selects one of the two versions of every value below. */
 struct node {
 	__u32 generation;
 	__u32 ticks_per_second;   /* of bpf_jiffies64 */
@@ -143,7 +143,7 @@ struct address_v6 {
 	__be64 low;
 };
 
-/* An endpoint: a pod's host-side interface. Stands at index (ifindex + i) modulo the map's size, i < ENDPOINT_PROBES. */
+/* An endpoint: a pod's host-side interface. Is at index (ifindex + i) modulo the map's size, i < ENDPOINT_PROBES. */
 struct endpoint {
 	__u32 ifindex;                      /* 0: free */
 	__u32 id;                           /* index into counters */
@@ -199,8 +199,8 @@ struct cidr_v6_key {
 };
 
 /*
- * A prefix of a scope. Of an endpoint's interface: what it may send from, besides its own addresses. Of a bridge's: what is on its
- * link. Of NODE_SCOPE: addresses of nodes.
+ * A prefix of a scope. Of an endpoint's interface: sources it may use besides its own addresses. Of a bridge's interface: what is on
+ * its link. Of NODE_SCOPE: addresses of nodes.
  */
 struct source_v4_key {
 	__u32 length; /* in bits: 32 of the scope, and the prefix's own */
@@ -222,7 +222,7 @@ struct identity {
 	__u32 number[VERSIONS];
 };
 
-/* What the maps above said of an address in a generation: a CPU's own memory of it. */
+/* The per-CPU cache of what the maps above hold for an address in a generation. */
 struct recent_peer_v4 {
 	__u32 generation;
 	__u32 identity;
@@ -245,12 +245,12 @@ struct row {
 	__u64 bits[ROW_WORDS];
 };
 
-/* A flow as its pod sees it, so that both directions have one key, whichever of the pod's interfaces they cross. */
+/* A flow as its pod sees it, so that both directions have one key, whichever of the pod's interfaces they use. */
 struct flow_v4_key {
 	__be32 local; /* the pod's address */
 	__be32 remote;
 	__be16 local_port;  /* ICMP echo: its identifier */
-	__be16 remote_port; /* ICMP echo: 1 if the pod asked, 0 if it was asked */
+	__be16 remote_port; /* ICMP echo: 1 if the pod sent the request, 0 if it received it */
 	__u32 owner;        /* incarnation << 8 | IP protocol */
 };
 
@@ -263,14 +263,14 @@ struct flow_v6_key {
 };
 
 struct flow {
-	__u64 expires;         /* in ticks; 64 bits, so that what has expired stays so */
+	__u64 expires;         /* in ticks; 64 bits, so that an expired entry stays expired */
 	__u32 generation;      /* under which the policy last allowed it */
 	enum direction opener; /* DIRECTION_EGRESS: the pod opened it */
 	enum flow_state state;
 	__u16 reserved;
 };
 
-/* A flow whose entry a CPU has refreshed in this tick: until the next one it need not look again. */
+/* A flow whose entry this CPU has refreshed in this tick: no look-up is needed until the next tick. */
 struct recent_flow_v4 {
 	struct flow_v4_key key;
 	__u64 tick;
@@ -286,8 +286,8 @@ struct recent_flow_v6 {
 };
 
 /*
- * IPv4 addresses stand in the low half. Fragments of IPv6 have no protocol here: it stands in front of the first one only,
- * and what later ones call it, reassembly does not look at (RFC 8200 4.5).
+ * IPv4 addresses are in the low half. IPv6 fragments have no protocol here: only the first fragment's is valid, and
+ * reassembly ignores that of later ones (RFC 8200 4.5).
  */
 struct fragment_key {
 	struct address_v6 source;
@@ -308,7 +308,7 @@ struct fragment {
 	__u8 reserved;
 };
 
-/* A CPU's room for what is known of one packet while it is looked at; nobody else's to read. */
+/* A CPU's working memory for one packet; only the programs on this CPU may read it. */
 struct scratch {
 	__u64 words[40];
 };
@@ -325,7 +325,7 @@ struct counters {
 
 /* The uplinks' settings. */
 struct uplink {
-	__u32 version; /* which list of denied prefixes is in force, by the lowest bit: both families change at one stroke */
+	__u32 version; /* the lowest bit selects the active list of denied prefixes: both families switch at once */
 };
 
 /* What one CPU saw on all uplinks. */
@@ -333,10 +333,10 @@ struct uplink_counters {
 	struct count count[SCREENINGS];
 };
 
-/* What is told of a packet. Where it cannot be read, the ports and the destination are missing, or all addresses are. */
+/* The report of a packet. If it cannot be parsed, the ports and the destination are missing, or all addresses are. */
 struct event {
-	__u64 time;               /* of the clock that does not stand still nor jump, in ns */
-	struct address_v6 source; /* IPv4 addresses stand in the low half, here and in the next */
+	__u64 time;               /* CLOCK_MONOTONIC, in ns */
+	struct address_v6 source; /* IPv4 addresses are in the low half, here and in the next */
 	struct address_v6 destination;
 	__u32 ifindex;
 	__u32 endpoint; /* its id; 0: none */
@@ -349,13 +349,13 @@ struct event {
 	enum reason reason;
 	__u8 protocol;
 	__u8 family;           /* 0: neither; 1: IPv4, or ARP; 2: IPv6 */
-	enum direction opener; /* whose policy judged it: of the side that opened the flow, or asks to */
+	enum direction opener; /* whose policy judged it: the side that opened the flow, or tries to */
 	__u8 icmp_type;
 	__u8 icmp_code;
 	__u8 reserved;
 };
 
-/* As layout_anchor: no map is made of it. */
+/* Like layout_anchor: it does not become a map. */
 const struct {
 	struct event event;
 } event_anchor __attribute__((section(".layout"))) = {};
@@ -371,12 +371,12 @@ struct rate {
 struct event_bucket {
 	__u64 ends; /* of the second, in ticks */
 	__u32 used;
-	__u32 flows; /* of the node's bucket: new flows are told of too */
+	__u32 flows; /* in the node's bucket: new flows are reported too */
 	__u64 written;
 	__u64 lost; /* the ring buffer was full */
 };
 
-/* What the programs assume of the above. */
+/* What the programs assume about the above. */
 _Static_assert(DIRECTIONS == 2 && VERSIONS == 2 && FAMILIES == 2, "indexes are masked with 1");
 _Static_assert((ENDPOINTS_PLACES & (ENDPOINTS_PLACES - 1)) == 0, "indexes into endpoints are masked");
 _Static_assert((ROW_WORDS & (ROW_WORDS - 1)) == 0, "indexes into a row are masked");

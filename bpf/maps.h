@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The maps. The control plane is the only writer of all but conntrack, fragments and counters. Every max_entries is a
- * default that the loader may change; those of keyed tables are twice what a state may hold (LIMITS in src/state/desired-state.ts),
+ * The maps. Only the control plane writes them, except conntrack, fragments and counters. Every max_entries is a
+ * default that the loader may change; keyed tables have twice the capacity of a state (LIMITS in src/state/desired-state.ts),
  * since an update adds the new entries before it removes the old ones.
  */
 #ifndef WEIR_MAPS_H
@@ -16,7 +16,7 @@
 #define BPF_F_INNER_MAP (1U << 12)
 #endif
 
-#define ENDPOINTS_MAX 1024u /* a quarter of ENDPOINTS_PLACES, so that every interface finds a place */
+#define ENDPOINTS_MAX 1024u /* a quarter of ENDPOINTS_PLACES, so that every interface finds a free place */
 #define EVENT_BUCKETS (ENDPOINTS_MAX * DIRECTIONS * REASONS)
 
 struct {
@@ -50,7 +50,7 @@ struct {
 	__type(value, struct source);
 } sources_v6 SEC(".maps");
 
-/* Addresses of pods and Services, exact; asked before the prefixes. */
+/* Addresses of pods and Services, exact; looked up before the prefixes. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
@@ -67,7 +67,7 @@ struct {
 	__type(value, struct identity);
 } addresses_v6 SEC(".maps");
 
-/* Frontends of Services; asked about addresses that have IDENTITY_FRONTEND only. */
+/* Frontends of Services; looked up only for addresses with IDENTITY_FRONTEND. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
@@ -84,7 +84,7 @@ struct {
 	__type(value, struct identity);
 } services_v6 SEC(".maps");
 
-/* One bit for each hash of an address of either map above; where it is not set, the address is in neither. */
+/* Bloom filter: one bit for each hash of an address of either map above. If it is not set, the address is in neither. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, (1 << KNOWN_BITS) / 64);
@@ -123,7 +123,7 @@ struct {
 	__type(value, struct recent_peer_v6);
 } recent_peers_v6 SEC(".maps");
 
-/* One policy: identity to row. Index 0 holds the row of every identity that has none of its own. */
+/* One policy: identity to row. Index 0 holds the row of all identities without a row of their own. */
 struct policy_rows {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_INNER_MAP);
@@ -139,7 +139,7 @@ struct {
 	__array(values, struct policy_rows);
 } policy SEC(".maps");
 
-/* (protocol, port) to class: place_of in policy.h says how. */
+/* (protocol, port) to class; place_of in policy.h computes the index. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, PORT_LINE_OTHER + 1);
@@ -189,7 +189,7 @@ struct {
 	__type(value, struct fragment);
 } fragments SEC(".maps");
 
-/* What the stack would not hold: programs run one at a time on a CPU. See struct room in conntrack.h. */
+/* Memory for what does not fit on the stack: programs run one at a time on a CPU. See struct room in conntrack.h. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);
@@ -197,13 +197,13 @@ struct {
 	__type(value, struct scratch);
 } scratch SEC(".maps");
 
-/* Its records are struct event: a map of this type cannot say so. */
+/* Its records are struct event: a map of this type cannot declare that. */
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 256 * 1024);
 } events SEC(".maps");
 
-/* By (endpoint id * DIRECTIONS + direction) * REASONS + reason; the first one is the whole node's. */
+/* By (endpoint id * DIRECTIONS + direction) * REASONS + reason; the first one is for the whole node. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, EVENT_BUCKETS);
@@ -211,7 +211,7 @@ struct {
 	__type(value, struct event_bucket);
 } event_buckets SEC(".maps");
 
-/* By endpoint id: what it has sent of REASON_NEIGHBOUR. */
+/* By endpoint id: how many packets of REASON_NEIGHBOUR it has sent. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, ENDPOINTS_MAX);
@@ -219,7 +219,7 @@ struct {
 	__type(value, struct rate);
 } neighbour_rates SEC(".maps");
 
-/* By endpoint id; id 0 counts what no endpoint owns. */
+/* By endpoint id; id 0 counts packets of no endpoint. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, ENDPOINTS_MAX);
@@ -235,8 +235,8 @@ struct {
 } uplink SEC(".maps");
 
 /*
- * The two lists of denied prefixes of a family: one in force, the other one free for its successor. Each prefix has its index
- * into denied_counts; 0 is shared by those that have found no place of their own.
+ * The two lists of denied prefixes of a family: one active, the other one free for the next list. The value of a prefix is its
+ * index into denied_counts; prefixes without an index of their own share 0.
  */
 struct denied_list_v4 {
 	__uint(type, BPF_MAP_TYPE_LPM_TRIE);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * TCP segments of no known flow that are no SYN: of a connection that the table of flows has lost or never had, or of none. Who
- * opened it cannot be seen from the segment, so that it passes by the policy of its own direction or not at all, exactly as a
- * SYN would.
+ * Non-SYN TCP segments of no known flow: of a connection that the flow table has lost or never had, or of none. The segment
+ * does not show who opened the connection, so that it passes by the policy of its own direction or not at all, exactly like
+ * a SYN.
  */
 #ifndef WEIR_MIDSTREAM_H
 #define WEIR_MIDSTREAM_H
@@ -18,8 +18,8 @@
 #include "source.h"
 
 /*
- * A rule of its own direction admits the segment, so that its sender may open this very connection: the entry lets the answers
- * pass as they would to its SYN, unconfirmed until both sides have spoken. A reset has no answer.
+ * A rule of the segment's own direction allows it, so that its sender may open this connection: the entry lets the replies
+ * pass as for a SYN, unconfirmed until both sides have sent packets. A reset has no reply.
  */
 static __always_inline void pick_up(const struct context *context, const struct packet *packet, struct flow_key *key)
 {
@@ -30,8 +30,8 @@ static __always_inline void pick_up(const struct context *context, const struct 
 }
 
 /*
- * The reason for a packet of which verdict() says REASON_MIDSTREAM. A global function, as walk_extensions. What can be made
- * contiguous of the frame is, since its verdict was found.
+ * The reason for a packet with verdict() REASON_MIDSTREAM. A global function, like walk_extensions. The frame is already
+ * as contiguous as possible: computing the verdict did that.
  */
 __noinline int judge_midstream(hook_context *hook, __u32 direction)
 {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * What the hosts of a link tell each other beneath all policy: ARP, neighbour discovery, MLD and IGMP. To a pod it passes. From a pod,
- * only in exact shapes, which carry nothing else, about the pod's own addresses, and within a rate limit. A pod is no router: what only
- * routers send never leaves it.
+ * Link-local control traffic, to which no policy applies: ARP, neighbour discovery, MLD and IGMP. To a pod it passes. From a pod it
+ * passes only in exact formats, which carry no other data, about the pod's own addresses, and within a rate limit. A pod is not a
+ * router: messages that only routers send are dropped.
  */
 #ifndef WEIR_NEIGHBOUR_H
 #define WEIR_NEIGHBOUR_H
@@ -17,9 +17,9 @@
 #include "source.h"
 #include "transport.h"
 
-#define NOT_NEIGHBOUR -1 /* no reason: the packet is none of these, and judged like any other */
+#define NOT_NEIGHBOUR -1 /* not a reason: the packet is none of these, and is judged like any other */
 
-/* `size` bytes of the frame from `at` on; NULL where it is shorter. */
+/* `size` bytes of the frame from `at` on; NULL if the frame is shorter. */
 static __always_inline const void *bytes_at(hook_context *hook, __u32 at, __u32 size)
 {
 	const void *bytes = (void *)(long)hook->data + (at & EXTENSIONS_MASK);
@@ -28,7 +28,7 @@ static __always_inline const void *bytes_at(hook_context *hook, __u32 at, __u32 
 	return bytes + size <= (void *)(long)hook->data_end ? bytes : NULL;
 }
 
-/* Whether the frame ends where the packet does, but for the padding of the shortest Ethernet frames. */
+/* Whether the frame ends where the packet does, except for the padding of the shortest Ethernet frames. */
 static __always_inline bool is_exact_frame(hook_context *hook, __u32 network, __u32 end)
 {
 	__u32 bytes = hook_bytes(hook);
@@ -36,7 +36,7 @@ static __always_inline bool is_exact_frame(hook_context *hook, __u32 network, __
 	return bytes == end || bytes <= ETH_ZLEN + (network - ETH_HLEN);
 }
 
-/* One packet more of an endpoint's; false where it is over the rate limit. */
+/* Counts one more packet of an endpoint; false if it exceeds the rate limit. */
 static __always_inline bool within_rate(const struct context *context)
 {
 	__u32 id = context->endpoint->id;
@@ -50,7 +50,7 @@ static __always_inline bool within_rate(const struct context *context)
 		rate->ends = at + context->node->ticks_per_second;
 		rate->used = 0;
 	}
-	/* So that the sum never wraps, and a flood writes nothing that CPUs share. */
+	/* The sum must never wrap, and a flood must not write to memory that CPUs share. */
 	if (rate->used >= context->node->neighbour_rate)
 		return false;
 	return __sync_fetch_and_add(&rate->used, 1) < context->node->neighbour_rate;
@@ -68,7 +68,7 @@ static __always_inline bool is_address(const struct address_v6 *address, __u64 h
 
 #define LINK_SCOPE 0xff02000000000000ULL /* ff02::/64 */
 
-/* Whether it is the multicast address at which an address is solicited (RFC 4291 2.7.1). */
+/* Whether it is the solicited-node multicast address of an address (RFC 4291 2.7.1). */
 static __always_inline bool solicits(const struct address_v6 *destination, const struct address_v6 *target)
 {
 	return destination->high == bpf_cpu_to_be64(LINK_SCOPE) &&
@@ -76,13 +76,13 @@ static __always_inline bool solicits(const struct address_v6 *destination, const
 				    (target->low & bpf_cpu_to_be64(0x0000000000ffffffULL)));
 }
 
-/* Where the packet's parts begin in the frame. */
+/* The offsets of the packet's headers in the frame. */
 struct place {
 	__u32 network;
 	__u32 transport;
 };
 
-/* RFC 4861 section 4, of which hosts send three messages. The options are read by exact_option(). */
+/* RFC 4861 section 4; hosts send three of its messages. exact_option() reads the options. */
 struct discovery {
 	__u8 type;
 	__u8 code;
@@ -98,7 +98,7 @@ struct discovery_option {
 
 #define OPTION_SOURCE_LINK_ADDRESS 1
 #define OPTION_TARGET_LINK_ADDRESS 2
-#define OPTION_NONCE 14 /* RFC 7527, which Linux asks with whether its own address is free */
+#define OPTION_NONCE 14 /* RFC 7527; Linux sends it in duplicate address detection */
 #define ADVERT_RESERVED 0x1fffffff
 
 static __always_inline bool is_exact_option(const struct packet *packet, const struct discovery_option *option)
@@ -107,13 +107,13 @@ static __always_inline bool is_exact_option(const struct packet *packet, const s
 		return false;
 	if (packet->icmp_type == ND_NEIGHBOUR_ADVERT)
 		return option->type == OPTION_TARGET_LINK_ADDRESS;
-	/* Who asks without an address names no link-layer address (RFC 4861 4.1, 4.3). */
+	/* A solicitation from the unspecified address has no link-layer address option (RFC 4861 4.1, 4.3). */
 	if (is_unspecified(&packet->source))
 		return packet->icmp_type == ND_NEIGHBOUR_SOLICIT && option->type == OPTION_NONCE;
 	return option->type == OPTION_SOURCE_LINK_ADDRESS;
 }
 
-/* Whether a single address is one to which nothing is forwarded: link-local, this node's own, or on the link of the pod's bridge. */
+/* Whether packets to a unicast address are not forwarded: it is link-local, this node's own, or on the link of the pod's bridge. */
 static __always_inline bool is_on_link(const struct context *context, const struct address_v6 *address)
 {
 	if (is_multicast(address))
@@ -125,8 +125,8 @@ static __always_inline bool is_on_link(const struct context *context, const stru
 }
 
 /*
- * Whether it goes where such a message goes: to the multicast address that it is for, or to a single address on the link, which for a
- * solicitation is the one that it asks for.
+ * Whether the destination is valid for such a message: its multicast address, or a unicast address on the link, which must be the
+ * target of a solicitation.
  */
 static __always_inline bool is_well_addressed(const struct context *context, const struct packet *packet,
 					      const struct address_v6 *target)
@@ -145,7 +145,7 @@ static __always_inline bool is_well_addressed(const struct context *context, con
 	       is_on_link(context, destination);
 }
 
-/* What is in front of the options; false where the frame has not all of it, or a reserved field is used. */
+/* Reads the fields before the options; false if the frame is too short for them, or a reserved field is used. */
 static __always_inline bool read_discovery(hook_context *hook, const struct packet *packet, __u32 at,
 					   struct address_v6 *target)
 {
@@ -164,14 +164,14 @@ static __always_inline bool read_discovery(hook_context *hook, const struct pack
 	return true;
 }
 
-/* What a message says: the address that it is about, and the MAC address in its option. */
+/* The content of a message: its target address, and the MAC address in its option. */
 struct discovered {
 	struct address_v6 target;
 	__be64 hardware;
 	bool has_hardware;
 };
 
-/* From the pod: whether a message of neighbour discovery has the exact shape. No extension header, nothing behind it. */
+/* From the pod: whether a message of neighbour discovery has the exact format: no extension header, no trailing bytes. */
 static __always_inline bool is_exact_discovery(hook_context *hook, const struct context *context,
 					       const struct packet *packet, const struct place *at,
 					       struct discovered *found)
@@ -200,7 +200,7 @@ static __always_inline bool is_exact_discovery(hook_context *hook, const struct 
 	return true;
 }
 
-/* Whether a pod may make the address known as its own. Those of nodes are nobody else's, whatever prefix an annotation allows. */
+/* Whether a pod may announce the address as its own. Addresses of nodes are excluded, even if an annotation's prefix contains them. */
 static __always_inline bool may_claim_v6(const struct context *context, const struct address_v6 *address)
 {
 	return owns_v6(context, address) && !(context->endpoint->more_sources && !is_link_local(address) &&
@@ -213,13 +213,13 @@ static __always_inline bool may_claim_v4(const struct context *context, __be32 a
 	       !(context->endpoint->more_sources && is_source_v4(NODE_SCOPE, context->version, address));
 }
 
-/* Whether the message, whose source is the pod's own or none, is about an address and a MAC address of the pod. */
+/* Whether the message, whose source is an address of the pod or unspecified, is about an address and a MAC address of the pod. */
 static __always_inline bool owns_discovery(const struct context *context, const struct packet *packet,
 					   const struct discovered *found)
 {
 	if (found->has_hardware && !owns_hardware(context, found->hardware))
 		return false;
-	/* A solicitation from an address makes that known, one from none what it asks for, and an advertisement its target. */
+	/* A solicitation announces its source or, if that is unspecified, its target; an advertisement announces its target. */
 	if (packet->icmp_type == ND_NEIGHBOUR_ADVERT || is_unspecified(&packet->source))
 		return packet->icmp_type == ND_ROUTER_SOLICIT || may_claim_v6(context, &found->target);
 	return may_claim_v6(context, &packet->source);
@@ -230,7 +230,7 @@ static __always_inline int verdict_of_discovery(hook_context *hook, const struct
 						const struct packet *packet, const struct place *at)
 {
 	struct discovered found = {};
-	/* Before it has an address, a host asks without one (RFC 4861 4.1, 4.3). */
+	/* Before it has an address, a host solicits from the unspecified address (RFC 4861 4.1, 4.3). */
 	bool from_nobody = is_unspecified(&packet->source) && packet->icmp_type != ND_NEIGHBOUR_ADVERT;
 
 	if (guarded(context) && !from_nobody && !owns_v6(context, &packet->source))
@@ -242,12 +242,12 @@ static __always_inline int verdict_of_discovery(hook_context *hook, const struct
 	return neighbour_unless_over_rate(context);
 }
 
-/* RFC 3810 5: behind a hop-by-hop header with the router alert of MLD, whose padding is on either side of it. */
+/* RFC 3810 5: behind a hop-by-hop header with MLD's router alert, with padding before or after the alert. */
 #define MLD_HEADER_BYTES 8
 #define MLD_ALERT_FIRST 0x3a00050200000100ULL
 #define MLD_ALERT_LAST 0x3a00010005020000ULL
 
-#define GROUPS_MAX 80 /* records of a report; Linux reports as many as the MTU allows, some 70 */
+#define GROUPS_MAX 80 /* records of a report; Linux reports as many as the MTU allows, about 70 */
 
 struct listener {
 	__u8 type;
@@ -257,7 +257,7 @@ struct listener {
 	__be16 records; /* of reports of version 2 */
 };
 
-/* A record of a report of MLD or IGMP; behind it the group's address, and those of the sources. */
+/* A record of an MLD or IGMP report, followed by the addresses of the group and of the sources. */
 struct group_record {
 	__u8 type;
 	__u8 auxiliary;
@@ -265,8 +265,8 @@ struct group_record {
 };
 
 /*
- * Whether so many records, of addresses of `size` bytes, take just the bytes from `at` to `end`. A global function, so that the verifier
- * looks at it once.
+ * Whether this number of records, with addresses of `size` bytes, fills exactly the bytes from `at` to `end`. A global function, so that
+ * the verifier checks it once.
  */
 __noinline int are_records(hook_context *hook, __u32 at, __u32 end, __u32 records_size)
 {
@@ -286,7 +286,7 @@ __noinline int are_records(hook_context *hook, __u32 at, __u32 end, __u32 record
 	return records == 0 && at == end;
 }
 
-/* From the pod: whether a message of MLD has the exact shape, and stays on its link. */
+/* From the pod: whether an MLD message has the exact format, and stays on its link. */
 static __always_inline bool is_exact_listener(hook_context *hook, const struct packet *packet, const struct place *at)
 {
 	__u32 end = at->transport + packet->payload;
@@ -316,7 +316,7 @@ static __always_inline bool is_exact_listener(hook_context *hook, const struct p
 					     : equal_addresses(&packet->destination, group);
 }
 
-/* Before it has an address, a host reports without one (RFC 3590). */
+/* Before it has an address, a host reports from the unspecified address (RFC 3590). */
 static __always_inline bool owns_listener(const struct context *context, const struct packet *packet)
 {
 	if (is_unspecified(&packet->source))
@@ -336,7 +336,7 @@ struct igmp {
 #define IGMP_V3_REPORTS 0xe0000016 /* 224.0.0.22 */
 #define IGMP_RECORDS_MASK 0x0000ffff
 
-/* From the pod: whether a message of IGMP has the exact shape, and stays on its link: RFC 3376 4. */
+/* From the pod: whether an IGMP message has the exact format, and stays on its link: RFC 3376 4. */
 static __always_inline bool is_exact_igmp(hook_context *hook, const struct packet *packet, const struct place *at,
 					  const struct igmp *message)
 {
@@ -379,7 +379,7 @@ static __always_inline int verdict_of_igmp(hook_context *hook, const struct cont
 		return REASON_ROUTER;
 	if (!is_exact_igmp(hook, packet, at, message))
 		return NOT_NEIGHBOUR;
-	/* A bridge's snooping knows hosts that have no address yet (RFC 4541 2.1.1). */
+	/* Snooping bridges accept reports of hosts that have no address yet (RFC 4541 2.1.1). */
 	if (packet->source.low && guarded(context) && !owns_v4(context, (__be32)packet->source.low))
 		return REASON_SPOOFED;
 	return neighbour_unless_over_rate(context);
@@ -427,7 +427,7 @@ static __always_inline int verdict_of_icmp(const struct context *context, const 
 	return NOT_NEIGHBOUR;
 }
 
-/* Whether it may be one of the packets that this file is about. */
+/* Whether it may be one of the packets that this file handles. */
 static __always_inline bool is_of_link(const struct packet *packet)
 {
 	if (is_v6(packet))
@@ -436,8 +436,8 @@ static __always_inline bool is_of_link(const struct packet *packet)
 }
 
 /*
- * ARP from the pod, which has been read: a request or an answer of an address of its own. A probe (RFC 5227) has no sender's address and is
- * about the one that it asks for.
+ * ARP from the pod, already parsed: a request or reply from an address of its own. A probe (RFC 5227) has no sender address and is
+ * about its target.
  */
 static __always_inline enum reason verdict_of_arp(hook_context *hook, const struct context *context,
 						  const struct packet *packet, const struct cursor *cursor)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * What parsing leaves of a packet, and the cursor that moves over it. Knows nothing of endpoints and policies; serves tc
- * and XDP alike: the program defines hook_context, the type of its argument, of which only data and data_end are used,
- * and interface_of().
+ * The result of parsing a packet, and the cursor that moves over it. Independent of endpoints and policies, and of the hook,
+ * tc or XDP: the program defines hook_context, the type of its argument, and interface_of(). Only data and data_end
+ * of hook_context are used.
  */
 #ifndef WEIR_PACKET_H
 #define WEIR_PACKET_H
@@ -26,7 +26,7 @@ enum parsed {
 #define FRAGMENT_OFFSET 0x1fff
 #define FRAGMENT_MORE 0x2000
 
-/* Whose addresses a packet's fields hold; hidden are those behind more VLAN tags than are read. */
+/* The family of a packet's addresses; hidden if it has more VLAN tags than are parsed. */
 enum family { FAMILY_NONE, FAMILY_IPV4, FAMILY_IPV6, FAMILY_HIDDEN };
 
 struct cursor {
@@ -36,12 +36,12 @@ struct cursor {
 };
 
 struct packet {
-	/* IPv4 addresses are in the low halves. Of ARP, these are the sender and the target. */
+	/* IPv4 addresses are in the low halves. For ARP, these are the sender and the target. */
 	struct address_v6 source;
 	struct address_v6 destination;
 	__be32 fragment_id;
-	__u16 fragment; /* bits of FRAGMENT_OFFSET and FRAGMENT_MORE; of an IPv6 offset it only tells whether there is one */
-	__u32 payload; /* bytes after the headers parsed so far, as the IP header says: what lies beyond is padding */
+	__u16 fragment; /* bits of FRAGMENT_OFFSET and FRAGMENT_MORE; for IPv6 only whether the offset is not 0 */
+	__u32 payload; /* bytes after the headers parsed so far, by the IP header: bytes beyond are padding */
 	__be16 source_port;
 	__be16 destination_port;
 	__u8 protocol;
@@ -52,7 +52,7 @@ struct packet {
 	__u8 family; /* enum family */
 	bool echo;   /* ICMP echo request or reply: both ports hold its identifier */
 	bool sctp_init;
-	bool quoted; /* quoted inside an ICMP error: may be cut off after 8 bytes of transport header */
+	bool quoted; /* quoted in an ICMP error: may end after 8 bytes of transport header */
 };
 
 static __always_inline bool is_v6(const struct packet *packet)
@@ -84,14 +84,14 @@ static __always_inline bool ensure(const struct cursor *cursor, __u32 bytes)
 	return cursor->at + bytes <= cursor->end;
 }
 
-/* Moves on. The barrier keeps the compiler from adding up the position twice, which the verifier takes for two positions. */
+/* Advances. The barrier keeps the compiler from computing the position twice, which the verifier takes for two positions. */
 static __always_inline void advance(struct cursor *cursor, __u32 bytes)
 {
 	cursor->at += bytes;
 	asm volatile("" : "+r"(cursor->at));
 }
 
-/* Where the cursor stands in the frame. The barrier keeps the compiler from subtracting mere halves of the pointers. */
+/* The cursor's offset in the frame. The barrier keeps the compiler from subtracting only halves of the pointers. */
 static __always_inline __u32 offset_of(const struct cursor *cursor)
 {
 	__u64 offset = cursor->at - (void *)(long)cursor->context->data;
@@ -100,7 +100,7 @@ static __always_inline __u32 offset_of(const struct cursor *cursor)
 	return offset;
 }
 
-/* The same as ensure() for what follows the IP header: present in the frame and inside the packet's own length. */
+/* Like ensure(), for bytes after the IP header: present in the frame and within the packet's own length. */
 static __always_inline bool ensure_payload(const struct cursor *cursor, const struct packet *packet, __u32 bytes)
 {
 	return packet->payload >= bytes && ensure(cursor, bytes);

@@ -26,11 +26,11 @@
 #define OPTION_SSRR 137
 #define OPTIONS_MAX 40
 
-#define EXTENSIONS_MASK 0x3fff /* how far into a frame is looked; the verifier wants to see a bound */
+#define EXTENSIONS_MASK 0x3fff /* the limit of offsets in a frame; the verifier requires a bound */
 
 /*
- * Walks `length` bytes of IPv4 options, `offset` bytes into the frame. A source route leads to where policy does not look, as a
- * routing header does. A global function, so that the verifier looks at it once.
+ * Walks `length` bytes of IPv4 options, `offset` bytes into the frame. A source route leads to an address that policy does not check,
+ * like a routing header. A global function, so that the verifier checks it once.
  */
 __noinline int walk_options(hook_context *context, __u32 offset, __u32 length)
 {
@@ -39,7 +39,7 @@ __noinline int walk_options(hook_context *context, __u32 offset, __u32 length)
 
 	if ((void *)(long)context->data + ((offset + length) & EXTENSIONS_MASK) > end)
 		return PARSED_MALFORMED;
-	/* Byte by byte, so that the verifier knows each position: from option to option it would follow every way through them. */
+	/* Byte by byte, so that the verifier has each position: from option to option it would follow every path through them. */
 	for (__u32 i = 0; i < OPTIONS_MAX; i++) {
 		const __u8 *option = (void *)(long)context->data + ((offset + i) & EXTENSIONS_MASK);
 
@@ -117,20 +117,20 @@ static __always_inline bool is_extension(__u8 protocol)
 #define EXTENSIONS_MALFORMED 0xffff
 #define EXTENSIONS_UNSUPPORTED 0xfffe
 
-/* What a walk over extension headers found, packed into the one number that a function of its own may return. */
+/* The result of a walk over extension headers, packed into the one number that a global function may return. */
 static __always_inline __u64 pack_extensions(__u32 length, __u8 protocol, __u8 fragment, __be32 id)
 {
 	return (__u64)id << 32 | (__u64)fragment << 24 | (__u64)protocol << 16 | length;
 }
 
-/* Bits of the packed `fragment`; shifted, they are FRAGMENT_MORE and one of FRAGMENT_OFFSET. */
+/* Bits of the packed `fragment`; shifted, they are FRAGMENT_MORE and one bit of FRAGMENT_OFFSET. */
 #define PACKED_LATER 1
 #define PACKED_MORE 2
 #define PACKED_SHIFT 12
 
 /*
  * Walks the extension headers from `offset` into the frame, at most `payload` bytes of them; `protocol` names the first.
- * A global function, so that the verifier looks at it once and not once for every way to get to it.
+ * A global function, so that the verifier checks it once and not once for every path that leads to it.
  */
 __noinline __u64 walk_extensions(hook_context *context, __u32 offset, __u32 payload, __u32 protocol)
 {
@@ -152,12 +152,12 @@ __noinline __u64 walk_extensions(hook_context *context, __u32 offset, __u32 payl
 			if (fragmented)
 				return EXTENSIONS_MALFORMED;
 			fragmented = true;
-			/* RFC 6946: one with neither, an atomic fragment, is a whole packet. */
+			/* RFC 6946: a fragment with neither, an atomic fragment, is a whole packet. */
 			fragment = header->offset & bpf_htons(IPV6_OFFSET) ? PACKED_LATER : 0;
 			fragment |= header->offset & bpf_htons(IPV6_MORE_FRAGMENTS) ? PACKED_MORE : 0;
 			id = header->id;
 		} else {
-			/* Where it goes is not where it ends, which policy is about (RFC 5095, RFC 8754). */
+			/* Its destination is not its final one, which policy is about (RFC 5095, RFC 8754). */
 			if (protocol == IPPROTO_ROUTING && header->offset & bpf_htons(SEGMENTS_LEFT))
 				return EXTENSIONS_UNSUPPORTED;
 			size = protocol == IPPROTO_AH ? (header->length + 2) * 4 : (header->length + 1) * 8;
@@ -261,7 +261,7 @@ struct arp_header {
 	__u8 target[4];
 };
 
-/* Linux also takes hardware type 6 (IEEE 802) for Ethernet; a second form of the same claim would be a second thing to check. */
+/* Linux also accepts hardware type 6 (IEEE 802) as Ethernet; a second form of the same claim would need a second check. */
 static __always_inline bool parse_arp(struct cursor *cursor, struct packet *packet)
 {
 	const struct arp_header *header = cursor->at;
@@ -276,7 +276,7 @@ static __always_inline bool parse_arp(struct cursor *cursor, struct packet *pack
 		return false;
 	__builtin_memcpy(&sender, header->sender, sizeof(sender));
 	__builtin_memcpy(&target, header->target, sizeof(target));
-	/* A probe asks before it has an address, and names none (RFC 5227). */
+	/* A probe is sent before the host has an address, and has no sender address (RFC 5227). */
 	if (sender)
 		packet->family = FAMILY_IPV4;
 	packet->source.low = sender;
@@ -285,8 +285,8 @@ static __always_inline bool parse_arp(struct cursor *cursor, struct packet *pack
 }
 
 /*
- * Reads no more than whom a packet claims to come from, for one that is not a whole IP packet: it leaves `family` and `source`.
- * Apart from parse(), so that the packets that are whole need not carry along what the others know. False where ARP is malformed.
+ * Reads only the claimed source of a packet that is not a whole IP packet, into `family` and `source`. Separate
+ * from parse(), so that whole packets do not pay for the fields that only the others need. False if ARP is malformed.
  */
 static __always_inline bool parse_source(struct cursor *cursor, struct packet *packet)
 {

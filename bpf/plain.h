@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Plain packets, which nearly all are: an untagged Ethernet frame, IPv4 without options or IPv6 without extension headers,
- * and whole TCP or UDP behind it. parse.h reads these too and leaves the same; here the compiler knows what they lack, and
- * makes of the rest of a packet's life a short path without it.
+ * The fast path, for plain packets, which nearly all packets are: an untagged Ethernet frame, IPv4 without options or IPv6
+ * without extension headers, then unfragmented TCP or UDP. parse.h reads these too, with the same result. Here the
+ * compiler can rely on what they lack, and generates a short path without it for the rest of the program.
  */
 #ifndef WEIR_PLAIN_H
 #define WEIR_PLAIN_H
@@ -37,7 +37,7 @@ struct plain_v6 {
 	struct plain_transport transport;
 } __attribute__((packed));
 
-/* Where TCP or UDP of `payload` bytes begins at the cursor. */
+/* Parses TCP or UDP of `payload` bytes at the cursor. */
 static __always_inline bool plain_transport(const struct cursor *cursor, struct packet *packet)
 {
 	const struct plain_transport *header = cursor->at;

@@ -13,7 +13,7 @@
 #include "report.h"
 #include "service.h"
 
-/* Where a destination port stands on the port line. Protocols without ports share the last place. */
+/* The index of a destination port on the port line. Protocols without ports share the last index. */
 static __always_inline __u32 place_of(__u8 protocol, __be16 port)
 {
 	switch (protocol) {
@@ -29,8 +29,8 @@ static __always_inline __u32 place_of(__u8 protocol, __be16 port)
 }
 
 /*
- * Whether there may be an address in addresses_v4 or addresses_v6 whose 32-bit words have this exclusive or: 8 KiB that stay in
- * the cache save strangers, who come in floods, a look-up that finds nothing. src/datapath/bloom-filter.ts sets the bits.
+ * Whether there may be an address in addresses_v4 or addresses_v6 whose 32-bit words have this exclusive or: 8 KiB that stay in the
+ * cache avoid a futile look-up for unknown peers, which come in floods. src/datapath/bloom-filter.ts sets the bits.
  */
 static __always_inline bool may_be_known(__be32 words)
 {
@@ -40,7 +40,7 @@ static __always_inline bool may_be_known(__be32 words)
 	return !bits || bits->word >> (place % 64) & 1;
 }
 
-/* The identity of an address, from the maps. A global function, for the room that its keys take on the stack. */
+/* The identity of an address, from the maps. A global function, because of the stack space of its keys. */
 __noinline __u32 find_identity_v4(__be32 address, __u32 version)
 {
 	struct cidr_v4_key prefix = { .length = 32, .address = address };
@@ -71,8 +71,8 @@ __noinline __u32 find_identity_v6(__be64 high, __be64 low, __u32 version)
 }
 
 /*
- * The same, from what this CPU found lately. An entry is good for as long as the generation that it was found in: while one
- * is in force, nothing that it reads is written.
+ * The same, through the per-CPU cache. An entry is valid for as long as the generation in which it was found: while a generation
+ * is active, nothing that it reads is written.
  */
 static __always_inline __u32 identity_v4(const struct context *context, __be32 address)
 {
@@ -119,7 +119,7 @@ static __always_inline bool row_holds(const struct context *context, __u32 numbe
 	return row->bits[(bit / 64) & (ROW_WORDS - 1)] >> (bit % 64) & 1;
 }
 
-/* What the policy of this number says of a packet of a flow that was opened in this direction. */
+/* The verdict of the policy with this number on a packet of a flow that was opened in this direction. */
 static __always_inline enum reason judge_by(const struct context *context, const struct packet *packet,
 					    enum direction opener, __u32 number)
 {
@@ -156,7 +156,7 @@ static __always_inline enum reason judge_by(const struct context *context, const
 }
 
 /*
- * Judges a packet's flow by the policy that the endpoint has for the direction that the flow was opened in. The reason passes
+ * Judges a packet's flow by the endpoint's policy for the direction in which the flow was opened. The reason passes
  * or drops: see enum reason.
  */
 static __always_inline enum reason judge(const struct context *context, const struct packet *packet,

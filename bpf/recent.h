@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * What a CPU remembers of what it has just looked up: small tables of its own, one place for each key, the last one wins.
- * Nothing here decides: an entry is good only while a new look-up would find the same.
+ * Per-CPU caches of recent look-ups: small tables with one slot for each key; the last one wins.
+ * The caches never change a verdict: an entry is valid only while a new look-up would find the same.
  */
 #ifndef WEIR_RECENT_H
 #define WEIR_RECENT_H
@@ -13,7 +13,7 @@
 
 #define GOLDEN_RATIO 0x9e3779b97f4a7c15ULL
 
-/* A place among 2^bits: what differs in few bits is spread over the upper ones. */
+/* A slot among 2^bits: keys that differ in few bits are spread over the upper ones. */
 static __always_inline __u32 place_among(__u64 value, __u32 bits)
 {
 	return value * GOLDEN_RATIO >> (64 - bits);
@@ -47,7 +47,7 @@ static __always_inline struct recent_flow_v6 *recent_flow_v6(const struct flow_v
 
 /*
  * Whether this CPU has refreshed the flow of this key in this tick, and under this generation. Then the flow's entry already
- * says all that a steady packet would write into it.
+ * holds everything that a steady packet would write into it.
  */
 static __always_inline bool is_recent(const struct context *context, const struct packet *packet,
 				      const struct flow_key *key)
@@ -69,7 +69,7 @@ static __always_inline bool is_recent(const struct context *context, const struc
 	}
 }
 
-/* Notes that the flow's entry is as a steady packet of this tick would leave it; a tick of 0 takes that back. */
+/* Records that the flow's entry is as a steady packet of this tick would leave it; a tick of 0 removes the record. */
 static __always_inline void note_flow(const struct context *context, const struct packet *packet,
 				      const struct flow_key *key, __u64 tick)
 {

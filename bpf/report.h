@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * What a program run knows about where it runs, and the counting of what it decided.
+ * The context of one program run, and the counters of its decisions.
  */
 #ifndef WEIR_REPORT_H
 #define WEIR_REPORT_H
@@ -25,13 +25,13 @@ static __always_inline bool isolated(const struct context *context, enum directi
 	return context->endpoint->policy[context->version & 1][direction & 1] != 0;
 }
 
-/* Whether what isolates it is only to tell what it would drop. */
+/* Whether the isolating policy is in audit mode: it only reports what it would drop. */
 static __always_inline bool audited(const struct context *context, enum direction direction)
 {
 	return context->endpoint->policy[context->version & 1][direction & 1] & POLICY_AUDIT;
 }
 
-/* A reason to drop that there is because the endpoint is isolated in the packet's direction. */
+/* A reason to drop that applies because the endpoint is isolated in the packet's direction. */
 static __always_inline enum reason unless_audited(const struct context *context, enum reason reason)
 {
 	return audited(context, context->direction) ? REASON_AUDIT : reason;

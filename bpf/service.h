@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Services, as the pod's end sees them: a packet to a frontend goes to a backend, but is rewritten only behind this hook. So
- * the frontend has an identity of its own, whose row says what the policy says of all its backends: see docs/services.md.
+ * Services, as seen at the pod: a packet to a frontend goes to a backend, but is rewritten only after this hook. So the
+ * frontend has an identity of its own, whose row combines what the policy allows to all its backends: see docs/services.md.
  */
 #ifndef WEIR_SERVICE_H
 #define WEIR_SERVICE_H
@@ -10,7 +10,7 @@
 #include "maps.h"
 #include "report.h"
 
-/* Global functions, for the room that their keys take on the stack. IDENTITY_ABSENT where no Service has the port there. */
+/* Global functions, because of the stack space of their keys. IDENTITY_ABSENT if no Service has the port there. */
 __noinline __u32 find_service_v4(__be32 address, __u32 place, __u32 version)
 {
 	struct service_v4_key key = { .address = address, .place = place };

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Where a packet comes from: the addresses that a pod may speak from, and what this node itself generated.
+ * The source of a packet: the addresses from which a pod may send, and packets that this node itself generated.
  */
 #ifndef WEIR_SOURCE_H
 #define WEIR_SOURCE_H
@@ -24,7 +24,7 @@ static __always_inline bool is_multicast_v4(__be32 address)
 	return (address & bpf_htonl(0xf0000000)) == bpf_htonl(0xe0000000);
 }
 
-/* fe80::/10 in network order: never a pod's address as policy sees it, but IPv6 itself speaks from it. */
+/* fe80::/10 in network order: never a pod's address for policy, but the IPv6 protocol itself sends from it. */
 static __always_inline bool is_link_local(const struct address_v6 *address)
 {
 	return (address->high & bpf_cpu_to_be64(0xffc0000000000000ULL)) == bpf_cpu_to_be64(0xfe80000000000000ULL);
@@ -91,8 +91,8 @@ static __always_inline __be64 hardware_at(const __u8 *bytes)
 }
 
 /*
- * Whether a link-local address is the one that the kernel makes of a MAC address of the endpoint (RFC 4291, appendix A), or is one of its
- * `sources`. A pod chooses it in no other way: anyone's could be the router's.
+ * Whether a link-local address is the one that the kernel derives from a MAC address of the endpoint (RFC 4291, appendix A), or is one of
+ * its `sources`. The pod must not use any other: it could be the router's.
  */
 static __always_inline bool owns_link_local(const struct context *context, const struct address_v6 *address)
 {
@@ -129,7 +129,7 @@ static __always_inline bool owns_v6(const struct context *context, const struct 
 	return endpoint->more_sources && is_source_v6(endpoint->ifindex, context->version, address->high, address->low);
 }
 
-/* The first packets of a host that has no address yet, to all of its link (RFC 2131 4.1). */
+/* DHCP broadcasts of a host that has no address yet (RFC 2131 4.1). */
 static __always_inline bool is_dhcp_request(const struct packet *packet)
 {
 	return !packet->source.low && (__be32)packet->destination.low == bpf_htonl(BROADCAST_V4) &&
@@ -165,8 +165,8 @@ static __always_inline bool has_own_hardware(hook_context *hook, const struct co
 }
 
 /*
- * To a pod on a bridge: whether the frame is for one station and the packet for an address that is not the pod's own. Bridges flood what they do
- * not know, and whoever has misled one gets the traffic of others.
+ * To a pod on a bridge: whether the frame is unicast and the packet's destination is not an address of the pod. Bridges flood frames with
+ * an unknown destination, and a pod that has poisoned a bridge's table receives the traffic of others.
  */
 static __always_inline bool misdirected(hook_context *hook, const struct context *context, const struct packet *packet)
 {
@@ -181,14 +181,14 @@ static __always_inline bool misdirected(hook_context *hook, const struct context
 		return !is_multicast(&packet->destination) && !owns_v6(context, &packet->destination);
 	if (is_multicast_v4(v4) || v4 == bpf_htonl(BROADCAST_V4) || owns_v4(context, v4))
 		return false;
-	/* The answer to a host that has no address yet. */
+	/* The DHCP reply to a host that has no address yet. */
 	return isolated(context, DIRECTION_INGRESS) || packet->protocol != IPPROTO_UDP || packet->fragment ||
 	       packet->source_port != bpf_htons(DHCP_SERVER) || packet->destination_port != bpf_htons(DHCP_CLIENT);
 }
 
 /*
- * Protocols that carry packets in packets: IPIP, IPv6, GRE, MOBILE (55), the IPIP of old (94), EtherIP (97), ENCAP, L2TP (115), MPLS and Ethernet
- * (143). ESP and AH are none: a node opens them only with a key that it shares with the sender.
+ * Protocols that encapsulate packets: IPIP, IPv6, GRE, MOBILE (55), the old IPIP (94), EtherIP (97), ENCAP, L2TP (115), MPLS and Ethernet
+ * (143). ESP and AH are not listed: a node decapsulates them only with a key that it shares with the sender.
  */
 static __always_inline bool is_tunnel(__u8 protocol)
 {
@@ -209,7 +209,7 @@ static __always_inline bool is_tunnel(__u8 protocol)
 	}
 }
 
-/* Whether it may be a tunnel's packet: as little as can be asked of the UDP packets that are none. */
+/* Whether it may be a tunnel's packet: a check that costs other UDP packets as little as possible. */
 static __always_inline bool may_be_tunnel(const struct context *context, const struct packet *packet)
 {
 	if (packet->protocol == IPPROTO_UDP)
@@ -219,7 +219,7 @@ static __always_inline bool may_be_tunnel(const struct context *context, const s
 	return is_tunnel(packet->protocol);
 }
 
-/* Whether nodes decapsulate what comes to this UDP port. */
+/* Whether nodes decapsulate packets to this UDP port. */
 __noinline int is_tunnel_port(__u32 version, __u32 port)
 {
 	__u32 zero = 0;
@@ -232,8 +232,8 @@ __noinline int is_tunnel_port(__u32 version, __u32 port)
 }
 
 /*
- * From the pod: a tunnel to an address at which a node may decapsulate. What is inside would be the node's, with any source. Tunnels
- * between pods are theirs.
+ * From the pod: a tunnel to an address at which a node may decapsulate. The inner packet would come from the node, with any source.
+ * Tunnels between pods are allowed.
  */
 static __always_inline bool encapsulated(const struct context *context, const struct packet *packet)
 {
@@ -249,9 +249,9 @@ static __always_inline bool encapsulated(const struct context *context, const st
 }
 
 /*
- * Whether this node itself generated the packet: it has not come in by an interface. Where the kernel fragments IPv6 anew
- * that it has reassembled to forward it, new fragments lose the interface (ip6_frag_next, seen on 6.18); those of this
- * node's own packets still have the socket. `whole` where the packet is known to be no fragment.
+ * Whether this node itself generated the packet: it has no ingress interface. If the kernel refragments a forwarded IPv6
+ * packet that it had reassembled, the new fragments lose the interface (ip6_frag_next, seen on 6.18); fragments of this
+ * node's own packets still have the socket. `whole` if the packet is known not to be a fragment.
  */
 static __always_inline bool generated_here(const struct context *context, const struct packet *packet, bool whole)
 {

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Transport headers: ports, flags and types of TCP, UDP, SCTP and both ICMPs, and what can be told from these alone.
+ * Transport headers: ports, flags and types of TCP, UDP, SCTP and both ICMPs, and what follows from these alone.
  */
 #ifndef WEIR_TRANSPORT_H
 #define WEIR_TRANSPORT_H
 
 #include "packet.h"
 
-/* <linux/icmp.h> pulls in the C library's socket headers, which have no BPF flavour. */
+/* <linux/icmp.h> includes the C library's socket headers, which have no BPF variant. */
 #define ICMP_ECHOREPLY 0
 #define ICMP_DEST_UNREACH 3
 #define ICMP_REDIRECT 5
@@ -46,7 +46,7 @@
 #define IGMP_LEAVE 0x17
 #define IGMP_REPORT_V3 0x22
 
-/* RFC 9260 3: the first chunk's type stands behind the common header. An INIT is alone in its packet (4.3). */
+/* RFC 9260 3: the first chunk's type follows the common header. An INIT is alone in its packet (4.3). */
 #define SCTP_CHUNK 12
 #define SCTP_INIT 1
 
@@ -145,13 +145,13 @@ static __always_inline bool is_syn(const struct packet *packet)
 	return packet->protocol == IPPROTO_TCP && (packet->tcp_flags & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_SYN;
 }
 
-/* A TCP segment that opens no connection: one of a connection, of none, or the answer to a SYN. */
+/* A TCP segment that opens no connection: one of a connection, of none, or the reply to a SYN. */
 static __always_inline bool is_midstream(const struct packet *packet)
 {
 	return packet->protocol == IPPROTO_TCP && !is_syn(packet);
 }
 
-/* Whether the packet asks for a flow of its own, whatever is known of its ports: a SYN of TCP, an INIT of SCTP. */
+/* Whether the packet opens a new flow even if its ports have one: a TCP SYN, an SCTP INIT. */
 static __always_inline bool is_opening(const struct packet *packet)
 {
 	return packet->sctp_init || is_syn(packet);
@@ -162,7 +162,7 @@ static __always_inline bool is_echo_request(const struct packet *packet)
 	return packet->icmp_type == (is_v6(packet) ? ICMPV6_ECHO_REQUEST : ICMP_ECHO);
 }
 
-/* An answer whoever sends it first: what it answers is a flow of the other side, or none. */
+/* A reply even as a flow's first packet: its request belongs to a flow of the other side, or to none. */
 static __always_inline bool is_echo_reply(const struct packet *packet)
 {
 	return packet->echo && !is_echo_request(packet);

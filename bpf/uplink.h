@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Frames on an uplink, before the kernel's stack sees them: whom they come from, and whether that source is denied. Of IP
- * packets in tunnels it is the outer header that counts.
+ * Frames on an uplink, before the kernel's stack sees them: their source, and whether that source is denied. For tunnelled
+ * IP packets the outer header counts.
  */
 #ifndef WEIR_UPLINK_H
 #define WEIR_UPLINK_H
@@ -15,10 +15,10 @@
 #include "parse.h"
 #include "transport.h"
 
-#define TAGS_MAX 8      /* VLAN tags that are looked behind; the kernel itself stops at no number */
-#define FRAME_MASK 0xff /* no header that is read here begins further in */
+#define TAGS_MAX 8      /* VLAN tags that are parsed; the kernel itself has no limit */
+#define FRAME_MASK 0xff /* no header that is read here begins beyond it */
 
-/* Copies `size` bytes, a constant, from `at` bytes into the frame; false where it is shorter. */
+/* Copies `size` bytes, a constant, from offset `at` of the frame; false if the frame is shorter. */
 static __always_inline bool read_frame(struct xdp_md *xdp, __u32 at, void *to, __u32 size)
 {
 	void *from = (void *)(long)xdp->data + (at & FRAME_MASK);
@@ -27,11 +27,11 @@ static __always_inline bool read_frame(struct xdp_md *xdp, __u32 at, void *to, _
 		__builtin_memcpy(to, from, size);
 		return true;
 	}
-	/* A device that splits headers off may have left some of them in another part. */
+	/* A device with header split may have left some headers in another part. */
 	return bpf_xdp_load_bytes(xdp, at & FRAME_MASK, to, size) == 0;
 }
 
-/* The type of what is behind the Ethernet header and its tags, and where that stands; false where the frame ends before. */
+/* The type and offset of what follows the Ethernet header and its tags; false if the frame ends before. */
 static __always_inline bool read_tags(struct xdp_md *xdp, __be16 *protocol, __u32 *at)
 {
 	*at = sizeof(struct ethhdr);
@@ -47,7 +47,7 @@ static __always_inline bool read_tags(struct xdp_md *xdp, __be16 *protocol, __u3
 	return true;
 }
 
-/* Counts for the prefix that a source is denied by; false where it is in none. */
+/* Counts for the denied prefix of a source; false if the source is in none. */
 static __always_inline bool count_denied(const __u32 *number, __u64 bytes)
 {
 	struct count *count_here;
@@ -77,7 +77,7 @@ static __always_inline enum screened screen_v4(struct xdp_md *xdp, __u32 at, __u
 	return SCREENED_PASSED;
 }
 
-/* Neighbour discovery that has crossed no router: without it the link itself would be dead. */
+/* Neighbour discovery that has crossed no router: without it the link itself would not work. */
 static __always_inline bool is_discovery(struct xdp_md *xdp, __u32 at, const struct ipv6hdr *header)
 {
 	struct {

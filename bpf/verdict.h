@@ -4,13 +4,13 @@
  * argument, and before the inclusion:
  *   interface_of       the interface that the program is attached to
  *   hook_bytes         the frame's length
- *   hook_counted       the same for the counters, which padding in further parts need not reach
+ *   hook_counted       the same for the counters, which may omit padding in further parts
  *   hook_ipv6          whether the frame's type is IPv6's
  *   hook_linearise     makes the first bytes contiguous; false where it cannot
- *   hook_local         whether this node itself generated the packet, which has come in by no interface
- *   hook_returned      whether it leaves by the interface that it came in by
- *   hook_owned         whether a socket of this node has it
- *   hook_ct_lookup     the kernel's function that looks into conntrack, where the program is built with CONNTRACK_EVIDENCE
+ *   hook_local         whether this node itself generated the packet, which has no ingress interface
+ *   hook_returned      whether it leaves by its ingress interface
+ *   hook_owned         whether a socket of this node owns it
+ *   hook_ct_lookup     the kernel's conntrack look-up function, if the program is built with CONNTRACK_EVIDENCE
  */
 #ifndef WEIR_VERDICT_H
 #define WEIR_VERDICT_H
@@ -31,9 +31,9 @@
 #include "report.h"
 #include "source.h"
 
-#define HEADERS_MAX 512 /* bytes made contiguous where the headers do not stand in the linear part */
+#define HEADERS_MAX 512 /* bytes made contiguous if the headers are not in the linear part */
 
-/* Whether headers may go on in the part that is not linear. */
+/* Whether headers may continue in the non-linear part. */
 static __always_inline bool is_partial(hook_context *hook)
 {
 	__u32 linear = hook->data_end - hook->data;
@@ -42,7 +42,7 @@ static __always_inline bool is_partial(hook_context *hook)
 }
 
 /*
- * Whether what is to be read may go on there: the packet that an ICMP error quotes, and the whole message of neighbour
+ * Whether bytes that must be read may be there: the packet that an ICMP error quotes, and the whole message of neighbour
  * discovery, MLD and IGMP, which would otherwise be judged by policy alone.
  */
 static __always_inline bool is_cut(hook_context *hook, enum parsed parsed, const struct packet *packet)
@@ -51,7 +51,7 @@ static __always_inline bool is_cut(hook_context *hook, enum parsed parsed, const
 				    packet->protocol == IPPROTO_ICMPV6 || packet->protocol == IPPROTO_IGMP);
 }
 
-/* Parses what is linear, and once more after making the headers linear where they were not. */
+/* Parses the linear part; if the headers were not all in it, makes them linear and parses again. */
 static __always_inline enum parsed parse_twice(hook_context *hook, struct cursor *cursor, struct packet *packet)
 {
 	__u32 bytes = hook_bytes(hook);
@@ -69,7 +69,7 @@ static __always_inline enum parsed parse_twice(hook_context *hook, struct cursor
 	return parse(cursor, packet);
 }
 
-/* An IP packet. What an endpoint that is isolated in neither direction lets through: everything but spoofed addresses. */
+/* An IP packet. An endpoint that is isolated in neither direction drops only spoofed addresses and tunnels to nodes. */
 static __always_inline enum reason verdict_of(struct context *context, struct packet *packet, struct flow_key *key)
 {
 	context->local = generated_here(context, packet, !packet->fragment);
@@ -83,8 +83,8 @@ static __always_inline enum reason verdict_of(struct context *context, struct pa
 }
 
 /*
- * What hosts of a link tell each other, of an IP packet in the CPU's room whose transport header is `transport` bytes into the frame; or
- * NOT_NEIGHBOUR.
+ * The verdict on link-local control traffic: an IP packet in the CPU's scratch, whose transport header is `transport` bytes into the
+ * frame; or NOT_NEIGHBOUR.
  */
 __noinline int verdict_of_link(hook_context *hook, __u32 direction, __u32 transport)
 {
@@ -107,8 +107,8 @@ __noinline int verdict_of_link(hook_context *hook, __u32 direction, __u32 transp
 }
 
 /*
- * ARP, and what cannot be read: that passes where no policy isolates the endpoint from it, and from this node itself. From a guarded pod
- * it never passes, since others may read it, and find anyone's address in it.
+ * ARP, and packets that cannot be parsed: these pass if no policy isolates the endpoint, and from this node itself. From a guarded pod
+ * they never pass, since others may be able to parse them, and find a spoofed address in them.
  */
 static __always_inline enum reason verdict_without(hook_context *hook, const struct context *context,
 						   enum parsed parsed)
@@ -118,10 +118,10 @@ static __always_inline enum reason verdict_without(hook_context *hook, const str
 	bool whole = parse_source(&cursor, &packet);
 	enum reason reason;
 
-	/* What could not be made linear may hold anyone's address. */
+	/* The part that could not be made linear may hold a spoofed address. */
 	if (is_partial(hook) && guarded(context))
 		return REASON_MALFORMED;
-	/* The kernel takes off any number of tags that name no VLAN, and goes on with what is behind them. */
+	/* The kernel removes any number of tags with VLAN id 0, and continues with what follows them. */
 	if (packet.family == FAMILY_HIDDEN && guarded(context))
 		return REASON_UNSUPPORTED;
 	if ((packet.family == FAMILY_IPV4 || packet.family == FAMILY_IPV6) && spoofed(context, &packet))
@@ -142,11 +142,11 @@ static __always_inline enum reason verdict_without(hook_context *hook, const str
 	return unless_audited(context, parsed == PARSED_UNSUPPORTED ? REASON_UNSUPPORTED : REASON_MALFORMED);
 }
 
-#define READ_PASSED -1 /* no reason: the packet has been read, and is judged next */
+#define READ_PASSED -1 /* not a reason: the packet has been read, and is judged next */
 
 /*
- * Reads a packet that is not plain into the CPU's room. The reason for one that is no IP, or cannot be read; else READ_PASSED minus the
- * offset of its transport header. Each step of such a packet's life is a global function, so that the verifier looks at it once.
+ * Reads a packet that is not plain into the CPU's scratch. The reason for one that is not IP or cannot be parsed; otherwise READ_PASSED
+ * minus the offset of its transport header. Each step for such a packet is a global function, so that the verifier checks it once.
  */
 __noinline int read_other(hook_context *hook, __u32 direction)
 {
@@ -198,7 +198,7 @@ static __always_inline enum reason verdict_of_other(hook_context *hook, const st
 	return found & (REASONS - 1);
 }
 
-/* A plain packet's family is a constant here: the compiler makes a program for each. */
+/* A plain packet's family is a constant here: the compiler specializes the code for each. */
 static __always_inline enum reason verdict(hook_context *hook, struct context *context)
 {
 	struct cursor start = cursor_at_start(hook);
@@ -214,7 +214,7 @@ static __always_inline enum reason verdict(hook_context *hook, struct context *c
 	return verdict_of_other(hook, context);
 }
 
-/* Decides, counts and tells. */
+/* Decides, counts and reports. */
 static __always_inline bool lets_pass(hook_context *hook, enum direction direction)
 {
 	enum reason reason = REASON_UNKNOWN;
@@ -225,7 +225,7 @@ static __always_inline bool lets_pass(hook_context *hook, enum direction directi
 	if (context.endpoint)
 		reason = verdict(hook, &context);
 #ifdef CONNTRACK_EVIDENCE
-	/* Without the pod's network namespace there is none, and the search costs as much again as the segment. */
+	/* Without the pod's network namespace there is no evidence, and the search would double the segment's cost. */
 	if (reason == REASON_MIDSTREAM && context.endpoint && context.endpoint->netns)
 		reason = judge_by_evidence(hook, direction) & (REASONS - 1);
 #endif
