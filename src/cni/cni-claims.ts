@@ -6,34 +6,37 @@ import { parseHardware } from "../base/mac-address.ts";
 import { readKept, unreadableFile, writeKept } from "../base/state-file.ts";
 import { type Cluster, keyOf, type Pod } from "../model/cluster.ts";
 
-// A claim: what the runtime has said of a pod that it is making, before the source knows of its address and interface.
+// A claim: what the runtime has reported of a pod that it is creating, before the source has its address and interface.
 
-/** One interface of one container sandbox, and whose it is. */
+/** One interface of one container sandbox, and the pod that it belongs to. */
 export interface Claim {
   readonly containerId: string;
   /** The interface inside the sandbox, as "eth0". */
   readonly ifname: string;
-  /** The name of the network configuration that it came by. */
+  /** The name of its network configuration. */
   readonly network: string;
   readonly namespace: string;
   readonly name: string;
-  /** Of the pod; missing where the runtime does not tell. */
+  /** Of the pod; missing where the runtime does not pass it. */
   readonly uid?: string;
   /** The host's end. */
   readonly ifindex: number;
   readonly link: string;
-  /** Tells the link from a later one of its index and name (src/node/link-identity.ts); missing where sysfs does not show it. */
+  /**
+   * Distinguishes the link from a later one of its index and name (src/node/link-identity.ts); missing where sysfs does
+   * not show it.
+   */
   readonly birth?: string;
   readonly addresses: readonly Address[];
-  /** The MAC address of the sandbox's end, where the plugins before have told it. */
+  /** The MAC address of the sandbox's end, where the preceding plugins have reported it. */
   readonly hardware?: string;
 }
 
-/** What tells attachments apart, as the CNI specification has it. */
+/** What identifies an attachment, as the CNI specification defines it. */
 export const attachmentKey = ({ containerId, ifname }: Pick<Claim, "containerId" | "ifname">): string =>
   `${containerId} ${ifname}`;
 
-/** A claim as it stands in a file or an answer. */
+/** A claim as encoded in a file or an answer. */
 export type PlainClaim = Omit<Claim, "addresses"> & { readonly addresses: readonly string[] };
 
 export const plainClaim = (claim: Claim): PlainClaim => ({
@@ -44,7 +47,7 @@ export const plainClaim = (claim: Claim): PlainClaim => ({
 const isTextOrMissing = (value: unknown): value is string | undefined =>
   value === undefined || typeof value === "string";
 
-/** The claim that a value of unknown origin is, or undefined where it is none. */
+/** The claim in a value of unknown origin; undefined where it is not one. */
 export function claimOf(value: unknown): Claim | undefined {
   if (typeof value !== "object" || value === null) return undefined;
   const { containerId, ifname, network, namespace, name, uid, ifindex, link, birth, addresses, hardware } =
@@ -72,7 +75,7 @@ export function claimOf(value: unknown): Claim | undefined {
 
 // The file that keeps claims while no agent runs.
 
-/** Version 1 does not say which link of an index is meant: as long as the name has the index, it is taken for the one. */
+/** Version 1 does not record which link of an index is meant: as long as the name has the index, it is taken for that link. */
 const VERSION = 2;
 
 /** No claims where there is no file. @throws OperationError where it cannot be read, or holds something else */
@@ -92,14 +95,14 @@ export function readClaims(path: string): readonly Claim[] {
 export const writeClaims = (path: string, claims: Iterable<Claim>): void =>
   writeKept(path, { version: VERSION, claims: [...claims].map(plainClaim) });
 
-// Which claims go by the pods that the source knows: the runtime's word on an interface counts for the pod that it names.
+// Which claims match the pods of the source: the runtime's report on an interface counts for the pod that it names.
 
 export interface Matched {
   /** The cluster as the source gives it. */
   readonly cluster: Cluster;
   /** Claims of known pods. Of two live sandboxes of one pod both count. */
   readonly counts: ReadonlySet<Claim>;
-  /** Why each of the others does not count yet. Its interface is known to be no other pod's. */
+  /** Why each of the others does not count yet. Its interface is known not to be another pod's. */
   readonly waits: ReadonlyMap<Claim, string>;
 }
 
@@ -122,7 +125,7 @@ function reasonAgainst(pod: Pod | undefined, claim: Claim): string | undefined {
   return pod.hostNetwork ? `${name} is on the node's own network` : undefined;
 }
 
-/** An interface as its claim has it; of a pod by its key, where that is known. */
+/** An interface as its claim describes it; with its pod's key, where the pod is known. */
 export const claimedInterfaces = ({ counts, waits }: Matched) =>
   [...counts, ...waits.keys()].map((claim) => {
     const { ifindex, link, birth, addresses, hardware } = claim;

@@ -1,4 +1,4 @@
-// What a CNI plugin answers where it cannot do what it was asked for.
+// The errors that a CNI plugin answers with where it cannot do what was requested.
 
 /** Codes of the CNI specification (section 5, "Error"); from 100 on they are the plugin's own. */
 export const CNI_CODE = {
@@ -8,9 +8,9 @@ export const CNI_CODE = {
   invalidConfig: 7,
   tryAgainLater: 11,
   notAvailable: 50,
-  /** The pod's interface is none that Weir can enforce on. */
+  /** Weir cannot enforce on the pod's interface. */
   notEnforceable: 110,
-  /** CHECK: what was said to be in force is not. */
+  /** CHECK: what was reported as enforced is not. */
   notInForce: 111,
 } as const;
 

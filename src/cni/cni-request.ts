@@ -1,4 +1,4 @@
-// What the plugin sends: the runtime's variables and the network configuration, read into what Weir needs of them.
+// What the plugin sends: the runtime's variables and the network configuration, parsed into what Weir needs of them.
 
 import { messageOf } from "../base/errors.ts";
 import { type Address, parseAddress } from "../base/ip.ts";
@@ -17,9 +17,9 @@ export interface AddRequest extends Attached {
   readonly name: string;
   readonly uid?: string;
   readonly addresses: readonly Address[];
-  /** The MAC address of the sandbox's end, where the plugins before have told one. */
+  /** The MAC address of the sandbox's end, where the preceding plugins have reported one. */
   readonly hardware?: string;
-  /** Interfaces of the node that the plugins before have told of, in order. */
+  /** Interfaces of the node that the preceding plugins have reported, in order. */
   readonly hostLinks: readonly string[];
   /** Indexes of the interface and of its other end, or why the plugin could not read them. */
   readonly ends: { readonly ifindex: number; readonly peer: number } | { readonly error: string };
@@ -64,7 +64,7 @@ export function bodyOf(text: string): Fields {
   }
 }
 
-/** As the specification wants container ids; longer ones than this are no runtime's. */
+/** The CNI specification's syntax of container ids; no runtime has longer ones than this. */
 const CONTAINER_ID = /^[A-Za-z0-9][A-Za-z0-9_.-]{0,255}$/;
 const INTERFACE = /^(?!\.{1,2}$)[^/:\s\p{Cc}]{1,15}$/u;
 
@@ -120,7 +120,7 @@ interface Interface {
 function interfaceAt(value: unknown, at: number): Interface {
   const field = `prevResult.interfaces[${at}]`;
   const { name, mac, sandbox = "" } = objectAt(value, field);
-  // Not every plugin gives one, and no pod fails for it: what the kernel says of the link counts then.
+  // Not every plugin reports one, and no pod fails for it: the kernel's data of the link counts then.
   const hardware = typeof mac === "string" ? parseHardware(mac) : undefined;
   return {
     name: stringAt(name, `${field}.name`),
@@ -129,7 +129,7 @@ function interfaceAt(value: unknown, at: number): Interface {
   };
 }
 
-/** Those of the interface, and those that the plugins before have given to none. */
+/** Those of the interface, and those that the preceding plugins have assigned to none. */
 function addressesOf(ips: unknown, ifname: string, interfaces: readonly Interface[]): readonly Address[] {
   const found = new Map<string, Address>();
   for (const [at, value] of listAt(ips, "prevResult.ips").entries()) {

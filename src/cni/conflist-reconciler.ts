@@ -6,17 +6,18 @@ import type { Log } from "../base/log.ts";
 import type { Problem } from "../model/problem.ts";
 import { type InstallOptions, install } from "./plugin-install.ts";
 
-// Keeps the plugin in its place while others write the configuration: put back at once, and slower the more often it goes.
+// Keeps the plugin in its place while others write the configuration: restored at once, then with backoff if removed
+// repeatedly.
 
-/** What comes as one (a file written, then renamed) is looked at once. */
+/** Debounce: events that belong together (a file is written, then renamed) are handled as one. */
 const TOGETHER_MS = 50;
-/** Events get lost, and there are none on some file systems. */
+/** Events get lost, and some file systems have none. */
 const LOOK_EVERY_MS = 5_000;
-/** Put back again so soon after the last time is a quarrel. */
+/** Restoring the entry again this soon after the last time counts as a conflict with another writer. */
 const QUARREL_MS = 60_000;
 const PAUSE_FIRST_MS = 1_000;
 const PAUSE_LAST_MS = 60_000;
-/** So many times in a quarrel until it is told. */
+/** So many conflicts in a row are reported. */
 const QUARREL_TOLD = 3;
 
 export interface Follower {
@@ -31,7 +32,7 @@ export interface FollowEnv {
   readonly onProblems: () => void;
 }
 
-/** How long to wait before the entry is put back, by how often that came soon after the time before. */
+/** Backoff before the entry is restored, by how many times that came soon after the time before. */
 export const pauseOf = (times: number): number =>
   times <= 1 ? 0 : Math.min(PAUSE_FIRST_MS * 2 ** (times - 2), PAUSE_LAST_MS);
 
@@ -59,7 +60,7 @@ export function reconcileConflist(options: InstallOptions, env: FollowEnv): Foll
       watcher ??= watch(options.confDir, { persistent: false }, soon);
       watcher.on("error", drop);
     } catch {
-      // It is not there yet, which install() tells; it is looked for again anyway.
+      // It does not exist yet, which install() reports; it is looked for again anyway.
       watcher = undefined;
     }
   };
@@ -100,10 +101,10 @@ export function reconcileConflist(options: InstallOptions, env: FollowEnv): Foll
   };
 }
 
-// Keeps the plugin in the node's CNI configuration, from when pods that ask for the agent are answered.
+// Keeps the plugin in the node's CNI configuration, from when the agent answers requests for pods.
 
 export interface Keeper {
-  /** Begins; calls after the first change nothing. */
+  /** Starts; later calls have no effect. */
   start(log: Log, onProblems: () => void): void;
   problems(): readonly Problem[];
   close(): void;

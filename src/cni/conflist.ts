@@ -1,15 +1,15 @@
-// The text of a CNI network configuration: where its plugins stand in it, and the same text with Weir's entry or without.
+// The text of a CNI network configuration: where its plugins are in it, and the same text with Weir's entry or without.
 
 export const PLUGIN_TYPE = "weir-cni";
 
 /** Plugins that make no network themselves, but call those of other configurations: nothing can be chained to them here. */
 const META_TYPES: readonly unknown[] = ["multus", "multus-shim", "genie", "danm"];
 
-/** What the plugin is told in its entry (cni/src/request.h). */
+/** The plugin's settings in its entry (cni/src/request.h). */
 export interface Entry {
   /** The socket's path on the node. */
   readonly socket: string;
-  /** What the plugin's own default is, where it is missing. */
+  /** Where it is missing, the plugin's own default applies. */
   readonly timeoutMs?: number;
   readonly failOpen?: true;
 }
@@ -22,7 +22,7 @@ interface Span {
 export type Configuration =
   /** A list of plugins (*.conflist), with the spans of each. */
   | { readonly kind: "list"; readonly plugins: readonly Plugin[]; readonly isMeta: boolean }
-  /** One plugin on its own (*.conf), which is no list yet. */
+  /** One plugin on its own (*.conf), not yet a list. */
   | { readonly kind: "single"; readonly isMeta: boolean }
   | { readonly kind: "wrong"; readonly reason: string };
 
@@ -54,7 +54,7 @@ function valueEnd(text: string, begin: number): number {
   return text.length;
 }
 
-/** Spans of what stands in an object or list, between its commas: values, and for an object "name: value" as two. */
+/** Spans of the parts of an object or list, between its commas: values, and for an object "name: value" as two. */
 function partsOf(text: string, begin: number): Span[] {
   const parts: Span[] = [];
   let at = matchEnd(SPACE, text, begin + 1);
@@ -67,7 +67,7 @@ function partsOf(text: string, begin: number): Span[] {
   return parts;
 }
 
-/** Where the value of a member stands; all of them, where the name is there several times. */
+/** Where the value of a member is; all of them, where the name is there several times. */
 function membersNamed(text: string, name: string): Span[] {
   const parts = partsOf(text, matchEnd(SPACE, text, 0));
   return parts.filter((_, index) => {
@@ -114,7 +114,7 @@ export function withEntry(text: string, entry: Entry): string {
   const ours = configuration.plugins.filter(({ type }) => type === PLUGIN_TYPE);
   const [only] = ours;
   const wanted = entryText(entry);
-  // Who has added a plugin after ours has a reason; only the first one makes what ours needs.
+  // A plugin was added after ours for a reason; only the first one makes what ours needs.
   const isChained = configuration.plugins[0]?.type !== PLUGIN_TYPE;
   if (only !== undefined && ours.length === 1 && isChained)
     return text.slice(0, only.begin) + wanted + text.slice(only.end);

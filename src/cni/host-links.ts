@@ -42,8 +42,8 @@ export function indexOf(name: string, directory = NET): number | undefined {
 }
 
 /**
- * The host's end of the pod's veth. Both ends must name each other: what the plugin has read in the pod's namespace, or else
- * what the plugins before have told. Errors: CniError.
+ * The host's end of the pod's veth. Both ends must name each other: as read by the plugin in the pod's namespace, or
+ * else as reported by the preceding plugins. Errors: CniError.
  */
 export function hostLinkOf({ ends, hostLinks, ifname }: AddRequest, directory = NET): HostLink {
   if ("error" in ends) return toldLink(hostLinks, ends.error, directory);
@@ -60,7 +60,7 @@ export function hostLinkOf({ ends, hostLinks, ifname }: AddRequest, directory = 
   );
 }
 
-/** The plugins before name the node's end; a bridge, which they name too, has no other end. */
+/** The preceding plugins name the node's end; a bridge, which they name too, has no other end. */
 function toldLink(names: readonly string[], why: string, directory: string): HostLink {
   const veths = names.flatMap((link) => {
     const ends = endsOf(link, directory);

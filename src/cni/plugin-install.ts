@@ -1,4 +1,5 @@
-// The plugin on a node: its binary among the runtime's plugins, its entry in the configuration that the runtime goes by.
+// Installs the plugin on a node: its binary among the runtime's plugins, its entry in the configuration that the
+// runtime uses.
 
 import { createHash } from "node:crypto";
 import {
@@ -47,7 +48,7 @@ export interface Installed {
   readonly problems: readonly Problem[];
 }
 
-/** Where the runtime goes by one plugin alone (*.conf), this list takes its place: it comes before it. */
+/** Where the runtime uses one plugin alone (*.conf), this list takes its place: it comes before it. */
 export const OWN_FILE = "00-weir.conflist";
 
 const NOT_CHAINED = "new pods start without waiting for their policies";
@@ -68,7 +69,7 @@ function configurationFiles(confDir: string): string[] {
 
 const BYTES_MAX = 1 << 20;
 
-/** What is in the directory is whatever somebody has put there: links that lead nowhere, directories, pipes. */
+/** The directory may hold anything: links that lead nowhere, directories, pipes. */
 function textOf(path: string): { readonly text: string } | { readonly reason: string } {
   try {
     const held = statOf(path);
@@ -100,7 +101,7 @@ interface Active {
   readonly problems: readonly Problem[];
 }
 
-/** The file that the runtime goes by, our own one aside; where the first calls others, the next one. */
+/** The file that the runtime uses, our own one aside; where the first one calls others, the next one. */
 function activeIn(confDir: string): Active {
   const problems: Problem[] = [];
   for (const path of configurationFiles(confDir)) {
@@ -120,14 +121,14 @@ function activeIn(confDir: string): Active {
   return { none: true, problems: [...problems, problemOf(confDir, "there is no network configuration")] };
 }
 
-/** Puts the plugin in its place; does nothing where it is. @throws OperationError */
+/** Installs the plugin; does nothing where it is installed. @throws OperationError */
 export function install(options: InstallOptions): Installed {
   return attempt("install", options.confDir, () => {
     const { confDir, entry } = options;
     const changed = installBinary(options);
     const { found, none, problems } = activeIn(confDir);
     if (found === undefined) {
-      // A list of our own without what it was made of would keep a network up that is no more.
+      // A list of our own without the configuration that it was made of would keep a removed network up.
       const removed = none === true ? removeOwn(confDir) : [];
       return { file: undefined, changed: [...changed, ...removed], problems };
     }
@@ -143,7 +144,7 @@ export function install(options: InstallOptions): Installed {
   });
 }
 
-/** Takes the entry, our own file and the binary away. @throws OperationError */
+/** Removes the entry, our own file and the binary. @throws OperationError */
 export function uninstall({
   confDir,
   binDir,
@@ -158,7 +159,7 @@ export function uninstall({
   });
 }
 
-/** Takes the entry out of every file but one. */
+/** Removes the entry from every file but one. */
 function removeFrom(confDir: string, keep: string | undefined): string[] {
   if (statOf(confDir) === undefined) return [];
   const changed: string[] = [];
@@ -187,7 +188,7 @@ export interface InstallState {
   readonly problems: readonly Problem[];
 }
 
-/** How it stands, without a change. @throws OperationError */
+/** The state of the installation, without a change. @throws OperationError */
 export function inspect({ confDir, binDir, binary }: Omit<InstallOptions, "entry">): InstallState {
   return attempt("read", confDir, () => {
     const { found, problems } = activeIn(confDir);
@@ -222,7 +223,7 @@ function putText(path: string, text: string): boolean {
   return true;
 }
 
-/** Beside it, under a name that no runtime reads, then in its place. */
+/** Written beside it, under a name that no runtime reads, then renamed into its place. */
 function putBytes(
   path: string,
   bytes: Buffer,
@@ -238,7 +239,7 @@ function putBytes(
     } finally {
       closeSync(fd);
     }
-    // Only where it must be: an agent in a container may have given the right to it away.
+    // Only where necessary: an agent in a container may have dropped the privilege for it.
     const made = statSync(beside);
     const { uid = made.uid, gid = made.gid } = like;
     if (uid !== made.uid || gid !== made.gid) chownSync(beside, uid, gid);
