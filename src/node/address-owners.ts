@@ -1,4 +1,4 @@
-// Which interface an address is behind, by everything that the node's tables say of it.
+// Which interface an address is behind, by all evidence in the node's tables.
 
 import { type NetRoute, RouteProtocol, RouteTable, RouteType } from "bpf-ts";
 import { type Address, addressBits, cidrOf, parseAddress } from "../base/ip.ts";
@@ -6,9 +6,9 @@ import { findAddress, type PrefixTable, prefixTable } from "../base/prefix-table
 import { addressesBehind, isPairElsewhere, type NetLink, type NodeTables } from "./node-tables.ts";
 
 /**
- * What proves that an address is behind an interface, the strongest first: a route to the address alone, which only the
- * node itself makes; the address at the other end of the pair, where only who administers the pod's network can put it;
- * the bridge's port behind which its hardware address has been seen, which a pod can pretend; a route to a prefix.
+ * Evidence that an address is behind an interface, the strongest first: a route to the address alone, which only the
+ * node itself makes; the address at the other end of the pair, which only an administrator of the pod's network can put
+ * there; the bridge's port behind which its hardware address has been seen, which a pod can fake; a route to a prefix.
  */
 export const PROOFS = ["route", "namespace", "bridge", "prefix"] as const;
 export type Proof = (typeof PROOFS)[number];

@@ -1,10 +1,10 @@
-// Small queries of the kernel: who is at the other end of a Unix socket, and whether a file is being written.
+// Small queries of the kernel: the user at the other end of a Unix socket, and whether a file is being written.
 
 import type { Socket } from "node:net";
 import { peerCredentials } from "bpf-ts";
 
 export { isOpenForWriting } from "bpf-ts";
-// Who is at the other end of a connection to a Unix socket.
+// The user at the other end of a connection to a Unix socket.
 
 /** "uid 1000": the user whose process connected; undefined where the connection has ended. */
 export function userOf(socket: Socket): string | undefined {

@@ -1,4 +1,4 @@
-// What tells a link from a later one with the same index or name.
+// What distinguishes a link from a later one with the same index or name.
 
 import { readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
@@ -27,16 +27,16 @@ export function birthOf({
   }
 }
 
-/** What a link was known by when it was last seen. */
+/** The identity of a link when it was last seen. */
 export interface LinkIdentity {
   readonly ifindex: number;
   readonly name: string;
   readonly birth?: string;
-  /** Its hardware address. Only asked where births cannot be compared: plugins may change it, and give many links one. */
+  /** Its hardware address. Only used where births cannot be compared: plugins may change it, and give many links the same. */
   readonly address?: string;
 }
 
-/** Whether two of one index are the same link, as far as can be told. */
+/** Whether two of one index are the same link, as far as the evidence goes. */
 export function isSameLink(a: LinkIdentity, b: LinkIdentity): boolean {
   if (a.ifindex !== b.ifindex) return false;
   if (a.birth !== undefined && b.birth !== undefined) return a.birth === b.birth;

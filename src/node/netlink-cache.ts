@@ -1,4 +1,4 @@
-// The tables as events make them: each change is taken in, and it is told whether it matters to anyone.
+// The node's tables, updated by events: each one is applied, and counted where it changes something that matters.
 
 import {
   type NetLink as Link,
@@ -30,13 +30,13 @@ export interface Inside {
 export interface Store {
   tables(): NodeTables;
   link(ifindex: number): NetLink | undefined;
-  /** Puts dumps in the place of what was known; a table that was not dumped stays. */
+  /** Replaces what was known by dumps; a table that was not dumped stays. */
   load(dumped: Partial<Dumped>): void;
   /** Takes in one change of this namespace's tables. */
   take(event: NetEvent): void;
   /**
-   * What is in another namespace; undefined where its id is no more. `known`: the links from before it was read, since the id and
-   * the index of an end may have been those of another namespace until then.
+   * What is in another namespace; undefined where its id no longer exists. `known`: the links from before it was read,
+   * since until then the id and the index of an end may have been those of another namespace.
    */
   takeInside(id: number, found: Inside | undefined, known: NodeTables["links"]): void;
   /** Ids of namespaces that pairs lead to. */
@@ -74,7 +74,7 @@ function replace<K, V>(table: Table<K, V>, entries: readonly V[] | undefined, ke
   for (const [key, entry] of next) table.put(key, entry);
 }
 
-/** `birth` as birthOf; it is asked of pairs. */
+/** `birth` as birthOf; called for pairs. */
 export function openStore(birth: (link: Link) => string | undefined = birthOf): Store {
   const links = openTable<number, NetLink>();
   const routes = openTable<string, NetRoute>();
@@ -89,7 +89,7 @@ export function openStore(birth: (link: Link) => string | undefined = birthOf): 
     const own = link.kind === "veth" || link.kind === "netkit" ? birth(link) : undefined;
     return own === undefined ? link : { ...link, birth: own };
   };
-  /** The kernel tells of a link's end before another can have its index. */
+  /** The kernel reports a link's end before another can have its index. */
   const seen = (link: Link): NetLink => {
     const own = links.entries.get(link.ifindex)?.birth;
     return own === undefined ? born(link) : { ...link, birth: own };
@@ -119,7 +119,7 @@ export function openStore(birth: (link: Link) => string | undefined = birthOf): 
     },
     link: (ifindex) => links.entries.get(ifindex),
     load(dumped) {
-      // Events may have been missed, of a link that went and another that came in its place.
+      // Events may have been missed, of a link that went and another one that got its index.
       replace(links, dumped.links?.map(born), ({ ifindex }) => ifindex);
       dropEnds();
       replace(routes, dumped.routes?.filter(isOfUse), routeKey);
@@ -162,7 +162,7 @@ export function openStore(birth: (link: Link) => string | undefined = birthOf): 
 const idsBehind = (link: NetLink): number[] =>
   isPairElsewhere(link) && link.peerNetns !== undefined ? [link.peerNetns] : [];
 
-/** An address that has moved to another port is told as new there; that it is gone from the old one may come later. */
+/** An address that has moved to another port is reported as new there; that it is gone from the old one may come later. */
 function takeForwarding(forwarding: Table<string, NetNeighbour>, entry: NetNeighbour, gone: boolean): void {
   if (entry.master === undefined) return;
   const key = forwardingKey(entry);
@@ -170,7 +170,7 @@ function takeForwarding(forwarding: Table<string, NetNeighbour>, entry: NetNeigh
   else if (forwarding.entries.get(key)?.ifindex === entry.ifindex) forwarding.put(key, undefined);
 }
 
-/** What matters of an entry, so that a link that goes down or a neighbour that is asked again changes nothing. */
+/** What matters of an entry, so that a link that goes down or a neighbour that is probed again changes nothing. */
 function contentOf(entry: unknown): string | undefined {
   if (entry === undefined) return undefined;
   return JSON.stringify(entry, (key, value: unknown) =>

@@ -16,22 +16,22 @@ import { codeOf } from "../base/errors.ts";
 import { type Dumped, type Inside, openStore, type Store } from "./netlink-cache.ts";
 import { isPairElsewhere, type NetLink, type NodeTables } from "./node-tables.ts";
 
-// The node's tables, read once and then kept up to date by the kernel's own word of each change.
+// The node's tables, read once and then kept up to date by the kernel's notifications.
 
 /** The node's network at one moment. */
 export interface Node extends NetnsIds {
-  /** As they are known now; the same object until something changes. */
+  /** The current tables; the same object until something changes. */
   tables(): NodeTables;
 }
 
 export interface FollowedNode extends Node {
-  /** Resolves when all is read that is known to have changed. */
+  /** Resolves when everything that is known to have changed has been read. */
   settled(): Promise<void>;
   close(): void;
 }
 
 export interface FollowOptions {
-  /** Something that may matter to which interface is whose has changed. */
+  /** A change that may matter to which pod owns which interface. */
   readonly onChange: () => void;
   /** A pair into another namespace is there, since the start or from now on: called before all else is done about it. */
   readonly onPair?: (link: NetLink, tables: NodeTables) => void;
@@ -39,7 +39,7 @@ export interface FollowOptions {
   readonly onError: (error: unknown) => void;
 }
 
-/** Whatever an event cannot tell, or was not told, is seen at the latest after this time. */
+/** Changes without an event, or whose event was lost, are seen at the latest after this time. */
 const RESCAN_MS = 30_000;
 
 /** Reads the tables once. Errors: BpfError. */
@@ -83,7 +83,7 @@ export async function followNode(options: FollowOptions): Promise<FollowedNode> 
   };
 }
 
-/** Without CAP_NET_BROADCAST the kernel tells of this namespace only; of the others a rescan does. */
+/** Without CAP_NET_BROADCAST the kernel sends events of this namespace only; a rescan covers the others. */
 function openWatch(onEvents: (events: NetEvent[]) => void): NetWatch {
   try {
     return NetWatch.open(onEvents, { allNamespaces: true });
@@ -93,7 +93,7 @@ function openWatch(onEvents: (events: NetEvent[]) => void): NetWatch {
   }
 }
 
-// Takes in events, and reads again what they only hint at: an event says that something is to be looked at.
+// Applies events, and reads again what they only hint at.
 
 export interface Reader {
   /** Reads everything. Errors: BpfError. */
@@ -215,7 +215,7 @@ async function readTables(work: Work, dump: () => Promise<Partial<Dumped>>): Pro
   }
 }
 
-/** A pair that leads to another namespace than before, or was not there. */
+/** A pair that is new, or that leads to another namespace than before. */
 function notice({ store, inside, options }: Work, link: NetLink, before: NetLink | undefined): void {
   if (!isPairElsewhere(link) || link.peerNetns === before?.peerNetns) return;
   inside.add(link.peerNetns ?? -1);
@@ -236,7 +236,7 @@ function take(work: Work, event: NetEvent): void {
     store.take(event);
     if (event.kind !== "link" || event.gone) return;
     notice(work, event.link, before);
-    // While a pair is being made, its first end does not know the other one yet.
+    // While a pair is being created, its first end does not refer to the other one yet.
     if (event.link.kind === "veth" && !event.link.peer) work.links = true;
   }
 }
@@ -251,7 +251,7 @@ async function dumpAll(): Promise<Dumped> {
   return { links, routes, neighbours, forwarding };
 }
 
-/** Undefined where the namespace is no more, or may not be looked into. */
+/** Undefined where the namespace no longer exists, or may not be read. */
 async function insideOf(id: number): Promise<Inside | undefined> {
   if (id < 0) return undefined;
   try {
@@ -263,16 +263,19 @@ async function insideOf(id: number): Promise<Inside | undefined> {
   }
 }
 
-// Which id a network namespace has, that `ip netns` knows by a name.
+// The ids of network namespaces that `ip netns` has a name for.
 
 export interface NetnsIds {
-  /** The id by which links of this node name it; undefined where no pair leads there. Errors: where there is none of that name. */
+  /**
+   * The id by which links of this node name it; undefined where no pair leads there. Errors: where no namespace has
+   * that name.
+   */
   idOf(name: string): number | undefined;
 }
 
 const DIRECTORY = "/run/netns";
 
-/** Keeps each answer for as long as the name stands for the same namespace, or until it is told to forget. */
+/** Keeps each answer for as long as the name refers to the same namespace, or until forget(). */
 export function openNetnsIds(): NetnsIds & { forget(): void } {
   const known = new Map<string, { readonly inode: number; readonly id: number }>();
   return {

@@ -1,15 +1,15 @@
-// What the node's network looks like, as plain data: its links, and what tells which of them an address is behind.
+// The node's network as plain data: its links, and the evidence for the link that an address is behind.
 
 import type { NetLink as Link, NetAddress, NetNeighbour, NetRoute } from "bpf-ts";
 
 export type { NetRoute } from "bpf-ts";
 
-/** A link; of pairs also what tells it from a later one with the same index (see link-identity.ts). */
+/** A link; of pairs also what distinguishes it from a later one with the same index (see link-identity.ts). */
 export type NetLink = Link & { readonly birth?: string };
 
 /** The hardware address of a pair's other end, which is in another namespace. */
 export interface FarEnd {
-  /** As it was when the link was first seen: nobody inside has run yet, if the agent did. */
+  /** As it was when the link was first seen: if the agent was running then, no process inside has run yet. */
   readonly first: string;
   readonly now: string;
 }
@@ -34,7 +34,7 @@ export interface NodeTables {
   readonly version: number;
 }
 
-/** One end of a pair whose other end is in another network namespace: what a pod hangs on. */
+/** One end of a pair whose other end is in another network namespace: what a pod is attached to. */
 export const isPairElsewhere = (link: NetLink): boolean =>
   (link.kind === "veth" || link.kind === "netkit") && link.peerNetns !== undefined;
 

@@ -1,10 +1,10 @@
-// Pairs into other network namespaces of which nobody has said whose they are.
+// Unclaimed interfaces: pairs into other network namespaces that no known pod owns.
 
 import { RouteProtocol } from "bpf-ts";
 import { memo } from "../base/memo.ts";
 import { isPairElsewhere, type NetLink, type NetRoute, type NodeTables } from "./node-tables.ts";
 
-/** Patterns of names of interfaces that are no pod's: `*` stands for any characters. */
+/** Patterns of names of interfaces that are not a pod's: `*` matches any characters. */
 export type Ignored = readonly string[];
 
 /** Every pair that leads to another namespace, but for those known and those that `isStranger` excludes. */
@@ -18,8 +18,8 @@ export const unclaimedVethsIn = (
   );
 
 /**
- * Whether a link may be a pod's of which nothing is known. Not what the node itself reaches others through: in a container (kind, LXC)
- * the node's own uplink is a pair too.
+ * Whether a link may be an unknown pod's. An uplink of the node is not: in a container (kind, LXC) the node's own
+ * uplink is a pair too.
  */
 export const isUnclaimedVeth = (tables: NodeTables, link: NetLink, ignored: Ignored): boolean =>
   isPairElsewhere(link) && !ignored.some((pattern) => matches(pattern, link.name)) && !isUplink(tables, link);
@@ -28,7 +28,7 @@ const uplinksIn = memo(
   ({ routes }: NodeTables): ReadonlySet<number> => new Set(routes.flatMap((route) => gatewaysOf(route))),
 );
 
-/** Ways to elsewhere lead through it. What a router at its other end announces does not count: a pod could. */
+/** Whether routes to elsewhere lead through it. What a router at its other end announces does not count: a pod could. */
 const isUplink = (tables: NodeTables, { ifindex }: NetLink): boolean => uplinksIn(tables).has(ifindex);
 
 const gatewaysOf = ({ protocol, hops }: NetRoute): number[] =>
