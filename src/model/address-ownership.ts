@@ -1,6 +1,6 @@
 // Who has an address: one ranking of the evidence, for the compiler and for the oracle.
 //
-// 1. What this node knows first-hand (Ownership.held): the pod whose interface the address is behind.
+// 1. First-hand evidence of this node (Ownership.held): the pod whose interface the address is behind.
 // 2. Between nodes, spec.podCIDRs: a node whose ranges hold the address before one whose ranges do not.
 // 3. A pod that is not being deleted before one that is.
 // 4. Of the pods of one node, the one whose object got the address last.
@@ -10,7 +10,7 @@
 import { type Address, cidrContains } from "../base/ip.ts";
 import { type Cluster, isSelectable, keyOf, type Pod } from "./cluster.ts";
 
-/** An address and the pods that may have it: one, or several where it cannot be told which. */
+/** An address and the pods that may have it: several where the evidence does not decide. */
 export interface Held {
   readonly address: Address;
   readonly pods: readonly [Pod, ...Pod[]];
@@ -47,7 +47,7 @@ export function holdersOf(cluster: Cluster): Map<string, Held> {
   return found;
 }
 
-/** Pods that only their interfaces are left of, as far as they have addresses. */
+/** The retained pods that have addresses. */
 export const retainedPods = ({ ownership }: Cluster): readonly Pod[] => [
   ...new Set(
     [...(ownership?.held.values() ?? [])].flatMap(({ holders }) =>
@@ -56,7 +56,7 @@ export const retainedPods = ({ ownership }: Cluster): readonly Pod[] => [
   ),
 ];
 
-/** The pods of whose objects the strongest word is; what is left of several is equal. */
+/** The pods that rank first by 2 to 4; several of them are equal. */
 export function decided(cluster: Cluster, address: Address, claimants: readonly Pod[]): readonly Pod[] {
   const byRange = withinRanges(cluster, address, claimants);
   const alive = preferring(byRange, ({ deleting }) => deleting !== true);
@@ -68,7 +68,7 @@ export function decided(cluster: Cluster, address: Address, claimants: readonly 
   });
 }
 
-/** A node's word on an address outside of its own ranges does not count against one inside of its. */
+/** A pod on a node whose ranges do not hold the address does not count against one on a node whose ranges do. */
 function withinRanges({ nodes }: Cluster, address: Address, claimants: readonly Pod[]): readonly Pod[] {
   const rangesOf = ({ node }: Pod) => (node === undefined ? undefined : nodes?.get(node)?.podCidrs) ?? [];
   const holds = (pod: Pod): boolean => rangesOf(pod).some((cidr) => cidrContains(cidr, address));
@@ -80,7 +80,7 @@ function withinRanges({ nodes }: Cluster, address: Address, claimants: readonly 
 const preferring = <T>(all: readonly T[], isBetter: (one: T) => boolean): readonly T[] =>
   all.some(isBetter) ? all.filter(isBetter) : all;
 
-/** For people, and so that equal sets are equal lists. */
+/** In a stable order, for people, and so that equal sets are equal lists. */
 const inOrder = (pods: readonly Pod[]): [Pod, ...Pod[]] =>
   [...pods].sort((a, b) => (orderOf(a) < orderOf(b) ? -1 : 1)) as [Pod, ...Pod[]];
 

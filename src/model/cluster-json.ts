@@ -1,8 +1,8 @@
-// A cluster as JSON and back: for those who ask the agent what it goes by, and then think for themselves.
+// A cluster as JSON and back: for commands that request the agent's cluster, and evaluate it themselves.
 
 import type { Cluster } from "./cluster.ts";
 
-/** What JSON has no word for, as an object with one property of a name that nothing in the model has. */
+/** Marks a value that JSON has no type for: an object with one property of a name that nothing in the model has. */
 export const MAP_KEY = "#map";
 const INTEGER = "#integer";
 

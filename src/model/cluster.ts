@@ -1,4 +1,4 @@
-// The part of a cluster that decides who may talk to whom: namespaces, pods, and the node's view of them.
+// The part of a cluster that decides which connections are allowed: namespaces, pods, and the node's view of them.
 
 import type { Direction } from "../base/direction.ts";
 import type { Address, Cidr } from "../base/ip.ts";
@@ -14,7 +14,7 @@ export const NAMESPACE_NAME_LABEL = "kubernetes.io/metadata.name";
 
 export interface Namespace {
   readonly name: string;
-  /** metadata.uid: tells a namespace from a later one of the same name. */
+  /** metadata.uid: distinguishes a namespace from a later one of the same name. */
   readonly uid?: string;
   /** Always holds NAMESPACE_NAME_LABEL. */
   readonly labels: Labels;
@@ -36,8 +36,8 @@ export interface ClusterNode {
 }
 
 /**
- * A pod whose object no longer says that it runs, while its interface lives. It is judged by the live policies with its
- * last labels, and is never less isolated than it last was. No selector of a peer matches it.
+ * A pod whose object no longer says that it runs, while its interface lives. The live policies apply to it with its
+ * last labels, and it is never less isolated than it last was. No selector of a peer matches it.
  */
 export interface Retained {
   /** The directions in which it was isolated when its object last said that it runs, or has been since. */
@@ -60,7 +60,7 @@ export type Attachment =
 export interface Pod {
   readonly namespace: string;
   readonly name: string;
-  /** Of this node's pods, as its kubelet knows them: tells a pod from a later one of the same name. */
+  /** Of this node's pods, the kubelet's uid: distinguishes a pod from a later one of the same name. */
   readonly uid?: string;
   readonly labels: Labels;
   /** status.podIPs (or podIP), in order; empty while the pod has none. */
@@ -70,13 +70,13 @@ export interface Pod {
   readonly node?: string;
   /** status.phase is Succeeded or Failed: it no longer owns its addresses. */
   readonly finished: boolean;
-  /** metadata.deletionTimestamp is set: it still has its addresses, but one that comes after it may have them too. */
+  /** metadata.deletionTimestamp is set: it still has its addresses, but a later pod may have them too. */
   readonly deleting?: true;
   readonly ports: readonly ContainerPort[];
   readonly attachment?: Attachment;
-  /** What it may send from besides its own addresses: annotation `weir.dev/allowed-sources`. */
+  /** Source addresses that it may use besides its own: annotation `weir.dev/allowed-sources`. */
   readonly sources?: readonly Cidr[];
-  /** MAC addresses that it may send from besides its own: annotation `weir.dev/allowed-macs`. */
+  /** Source MAC addresses that it may use besides its own: annotation `weir.dev/allowed-macs`. */
   readonly macs?: readonly string[];
   /** Never set on a pod of a cluster's map. */
   readonly retained?: Retained;
@@ -85,9 +85,9 @@ export interface Pod {
 /** A pod that has an address: the key of one in the cluster's map, or a retained one. */
 export type Holder = string | Pod;
 
-/** What the agent knows of who has an address, beyond what objects say. */
+/** The agent's evidence of who has an address, beyond what objects say. */
 export interface Ownership {
-  /** Pods of this node whose interface the address is known to be behind, by address. Several: it cannot be told which. */
+  /** Pods of this node whose interface has the address behind it, by address; several where the evidence does not decide. */
   readonly held: ReadonlyMap<string, { readonly address: Address; readonly holders: readonly Holder[] }>;
   /** Of addresses that several objects have: by address and pod key, the number of the snapshot that first had it so. */
   readonly appeared: ReadonlyMap<string, ReadonlyMap<string, number>>;
@@ -105,7 +105,7 @@ export interface Cluster {
   readonly slices: ReadonlyMap<string, EndpointSlice>;
   /** By name. */
   readonly nodes?: ReadonlyMap<string, ClusterNode>;
-  /** Absent where no node is asked: objects alone count. */
+  /** Absent where there is no node's evidence: only objects count. */
   readonly ownership?: Ownership;
   /** Set where the whole node is in audit mode. */
   readonly mode?: "audit";
@@ -136,10 +136,11 @@ export const isSelectable = (pod: Pod): boolean => isSubject(pod) && pod.retaine
 /** Whether policies can isolate the pod: one without a running object too, for as long as its interface lives. */
 export const isSubject = (pod: Pod): boolean => !pod.hostNetwork && !pod.finished;
 
-// What this node knows first-hand of the network around its pods: where packets end that are for nodes, and what is on a bridge's link.
+// What this node sees of the network around its pods: addresses of nodes, prefixes on a bridge's link, and tunnel
+// ports.
 
 export interface Surroundings {
-  /** What is for this node itself, and addresses of other nodes that its routes name. */
+  /** Local destinations of this node, and addresses of other nodes that its routes name. */
   readonly nodeAddresses: readonly Cidr[];
   /** Prefixes on the link of each bridge, by interface index. */
   readonly onLink: ReadonlyMap<number, readonly Cidr[]>;

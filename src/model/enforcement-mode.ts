@@ -1,4 +1,4 @@
-// Whether policies are enforced, or only tell what they would deny.
+// Whether policies are enforced, or only report what they would deny (audit mode).
 
 import { type Cluster, namespaceLabels } from "./cluster.ts";
 import type { Policy } from "./network-policy.ts";

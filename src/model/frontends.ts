@@ -1,7 +1,7 @@
-// What kube-proxy makes of Services: the addresses and ports that it rewrites, and the backends behind each.
+// How kube-proxy implements Services: the addresses and ports that it rewrites, and the backends behind each.
 //
-// Follows k8s.io/kubernetes/pkg/proxy (endpointSliceCache, CategorizeEndpoints). Where it has a choice that nobody else can
-// know (topology hints, session affinity), every backend that it may choose is one.
+// Follows k8s.io/kubernetes/pkg/proxy (endpointSliceCache, CategorizeEndpoints). Where its choice cannot be predicted
+// (topology hints, session affinity), every backend that it may choose is one.
 
 import type { Address, Family } from "../base/ip.ts";
 import { type Cluster, keyOf, type Pod } from "./cluster.ts";
@@ -17,15 +17,15 @@ export interface Frontend {
   readonly protocol: Protocol;
   readonly port: number;
   /**
-   * A ClusterIP, for which kube-proxy leaves the source alone. Behind its external addresses it may put the node's own
-   * address in its place, so that the backend's end cannot tell who asks.
+   * A ClusterIP, for which kube-proxy leaves the source unchanged. Behind its external addresses it may replace the
+   * source by the node's own address, so that the backend's end cannot identify the client.
    */
   readonly keepsSource: boolean;
   /** Each once. */
   readonly backends: readonly Backend[];
 }
 
-/** Where connections end that are made to a frontend. */
+/** Where connections to a frontend end. */
 export interface Backend {
   readonly address: Address;
   readonly port: number;
@@ -146,8 +146,8 @@ function sliced(slices: readonly EndpointSlice[], port: ServicePort, family: Fam
 }
 
 /**
- * What the endpoint controller would write for a Service without slices: manifests on a disk seldom have them. Pods count as
- * ready, and those on the host's network too.
+ * What the endpoint controller would write for a Service without slices: manifests on disk rarely have them. Pods count
+ * as ready, and host-network pods too.
  */
 function podsBehind(cluster: Cluster, service: Service, port: ServicePort, family: Family): Candidate[] {
   const { selector: labels } = service;

@@ -18,7 +18,10 @@ export type Peer =
       readonly cidr: Cidr;
       readonly except: readonly Cidr[];
     }
-  /** Matches nothing: what cannot be read, so that leaving it out can only deny more, or a block that its exceptions leave nothing of. */
+  /**
+   * Matches nothing: a peer that cannot be read, so that leaving it out can only deny more, or a block that its
+   * exceptions cover.
+   */
   | { readonly kind: "nothing" };
 
 export type PortMatch =
@@ -35,7 +38,7 @@ export interface Rule {
   readonly peers: "anyone" | readonly Peer[];
   /** "all" where ports is missing or empty: every protocol and port, ICMP included. */
   readonly ports: "all" | readonly PortMatch[];
-  /** Stands in the place of a rule that does not fit in the tables: it has no peers and no ports. See policy/limits. */
+  /** Replaces a rule that does not fit in the tables: it has no peers and no ports. See policy/limits. */
   readonly leftOut?: true;
 }
 
@@ -57,6 +60,6 @@ export interface Policy {
    * counts. The text is the reason.
    */
   readonly omitted?: string;
-  /** Annotation `weir.dev/mode`: model/enforcement-mode.ts says what it comes to. */
+  /** Annotation `weir.dev/mode`: model/enforcement-mode.ts resolves it. */
   readonly mode?: "enforce" | "audit";
 }

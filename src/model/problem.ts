@@ -1,10 +1,8 @@
 // Problems and warnings: what is wrong with the input or the node, in one line that an operator can act on.
 
-// A Problem is what is wrong with the input or the node, in one line that an operator can act on.
-
 export interface Problem {
   readonly severity: "error" | "warning";
-  /** Where it stands: the file as given, with line and column (from 1) where they are known. */
+  /** Where it is: the file as given, with line and column (from 1) where they are known. */
   readonly file?: string;
   readonly line?: number;
   readonly column?: number;
@@ -16,11 +14,11 @@ export interface Problem {
   readonly reason: string;
   /** What Weir does about it, as in "its pods are isolated and nothing is allowed". */
   readonly effect?: string;
-  /** Of a warning: by which it can be looked up and silenced. */
+  /** Of a warning: the code by which it can be looked up and silenced. */
   readonly code?: WarningCode;
   /** What to write instead, where that is known. */
   readonly fix?: string;
-  /** Where it is not one of the input: whose an interface is, the size of a table, or what is attached and pinned. */
+  /** Where it is not a problem of the input: an interface's owner, the size of a table, or what is attached and pinned. */
   readonly topic?: "interface" | "capacity" | "integrity";
 }
 
@@ -33,7 +31,7 @@ export function problemText(problem: Problem): string {
   return parts.join("; ").replaceAll(/\s*\n\s*/g, " ");
 }
 
-// The codes of warnings: what `weir lint` says, what `weir.dev/lint-ignore` silences, and what docs/lint.md explains.
+// The codes of warnings: `weir lint` prints them, `weir.dev/lint-ignore` silences them, and docs/lint.md explains them.
 
 export const WARNING_CODES = [
   // Selectors against the pods and namespaces that are given.
@@ -42,7 +40,7 @@ export const WARNING_CODES = [
   "no-namespace-matched",
   "port-name-unknown",
   "selector-impossible",
-  // Manifests that mean something else than they seem to.
+  // Manifests that mean something other than they seem to.
   "and-or",
   "rule-split",
   "types-empty",
@@ -54,14 +52,14 @@ export const WARNING_CODES = [
   "dns-udp-only",
   "except-whole-block",
   "block-of-pod",
-  // What changes nothing.
+  // What has no effect.
   "peer-redundant",
   "rule-redundant",
   "policy-redundant",
   // What API servers have stored, and refuse today.
   "ip-spelling",
   "selector-value",
-  // What is there twice.
+  // Duplicates.
   "object-copied",
   // What is not read.
   "kind-unread",

@@ -1,4 +1,4 @@
-// Services and the slices of their endpoints: what kube-proxy makes of an address, as far as policies have to know it.
+// Services and the slices of their endpoints: what kube-proxy makes of an address, as far as policies need it.
 
 import type { Address, Family } from "../base/ip.ts";
 import type { Protocol } from "./protocol.ts";
@@ -9,7 +9,7 @@ export interface ServicePort {
   readonly name: string;
   readonly protocol: Protocol;
   readonly port: number;
-  /** The port of the pods behind it, or its name there. Only asked where no slice says it. */
+  /** The port of the pods behind it, or its name there. Only used where no slice has it. */
   readonly target: number | string;
 }
 
@@ -21,7 +21,7 @@ export interface Service {
   /** spec.externalIPs and the load balancer's addresses, which kube-proxy rewrites on the node as well. */
   readonly externalIps: readonly Address[];
   readonly ports: readonly ServicePort[];
-  /** Undefined where the Service selects no pods: its slices are written by someone else. */
+  /** Undefined where the Service selects no pods: the endpoint controller does not write its slices. */
   readonly selector: Labels | undefined;
   /** internalTrafficPolicy is Local: a ClusterIP leads to endpoints on the same node only. */
   readonly onlyLocal: boolean;
@@ -32,7 +32,7 @@ export interface SliceEndpoint {
   /** The first one: kube-proxy uses no other. */
   readonly address: Address;
   readonly ready: boolean;
-  /** Still answers, though it may be on its way out. */
+  /** Still answers, though it may be terminating. */
   readonly serving: boolean;
   readonly terminating: boolean;
   readonly node?: string;

@@ -1,9 +1,9 @@
-// How well a source that is asked over the network is followed: what status, metrics and readiness tell of it.
+// The health of a source that is watched over the network, for status, metrics and readiness.
 
 export interface SourceHealth {
   /** URL of the server. */
   readonly server: string;
-  /** Every kind has been listed once, so that what is known is all that there is. */
+  /** Every kind has been listed once, so that the snapshot is complete. */
   readonly synced: boolean;
   readonly kinds: readonly KindHealth[];
 }
@@ -13,14 +13,14 @@ export interface KindHealth {
   readonly objects: number;
   /** listing: not known yet. following: changes come as they happen. waiting: until it is tried again. */
   readonly state: "listing" | "following" | "waiting";
-  /** ISO 8601: when the server last said something of this kind, and when it was last listed as a whole. */
+  /** ISO 8601: when the server last sent something of this kind, and when it was last listed as a whole. */
   readonly contactAt?: string;
   readonly listedAt?: string;
   /** Why it is not followed at the moment, and since when. */
   readonly failure?: { readonly reason: string; readonly since: string };
-  /** How often each was begun, by the reason. */
+  /** How many were begun, by the reason. */
   readonly lists: Readonly<Record<string, number>>;
   readonly watches: Readonly<Record<string, number>>;
-  /** Changes that a list had and no event brought, although the watch had passed them. */
+  /** Changes that a list had and no event brought, although the watch had passed their versions. */
   readonly differences: number;
 }

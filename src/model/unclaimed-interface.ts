@@ -1,4 +1,4 @@
-// What stands for the pod of an interface that is no known pod's, so that it is compiled, shown and told of like any other.
+// The placeholder pod of an unclaimed interface, so that it is compiled, shown and reported like any other.
 
 import { cidrOf } from "../base/ip.ts";
 import type { Pod } from "./cluster.ts";
