@@ -1,4 +1,4 @@
-// What the agent's socket serves: status and views of what is in force, and the routes that change something.
+// The agent's socket: status, views of the state in force, and routes that change something.
 
 import type { FromPodHook } from "../base/direction.ts";
 import { type AdjustableLog, isLogLevel, LOG_LEVELS } from "../base/log.ts";
@@ -29,9 +29,9 @@ import {
   unknownInterfaces,
 } from "./views.ts";
 
-// What the agent answers with when it is asked: from the parts that run, as far as they have come up.
+// The answers to requests on the socket, built from the parts that have started so far.
 
-/** Set once the datapath is open; before, the agent only says that it is coming up. */
+/** Set once the datapath is open; before that, the agent only reports that it is starting. */
 export interface Running {
   readonly source: Source;
   readonly resyncs: Resyncs;
@@ -72,7 +72,7 @@ export function viewsOf(running: Running, options: StatusOptions, env: StatusEnv
     return from === undefined ? otherwise : of(from);
   };
   return {
-    // Not what the last check found: what the kernel says now.
+    // Reads the kernel now, instead of returning the result of the last check.
     async status() {
       await running.integrity?.check();
       return statusView(running, options, env, startedAt);
@@ -91,7 +91,10 @@ export function viewsOf(running: Running, options: StatusOptions, env: StatusEnv
   };
 }
 
-/** Between the flip and the end of its round a generation is wanted, not yet applied; so is the first, at start. */
+/**
+ * From the flip to the end of its reconciliation a generation is desired but not yet applied; so is the first
+ * one at start.
+ */
 const generationOf = ({ kernel, progress }: Running): Pick<StatusView, "generation"> => ({
   generation: {
     wanted: Math.max(progress?.wanted ?? 1, kernel?.maps.generation() ?? 0),
@@ -107,7 +110,10 @@ function retainedOf(force: InForce | undefined): Pick<StatusView, "retained"> {
 /** An update takes some milliseconds, on a loaded machine a second or two. */
 const UPDATE_MS_MAX = 10_000;
 
-/** What is said of a reconciliation that began then and has not ended; undefined while it may take its time. */
+/**
+ * The problem of a reconciliation that started at `since` and has not ended; undefined while it is within its
+ * time limit.
+ */
 export function stuckProblem(since: Date | undefined, now: Date): Problem | undefined {
   const ms = since === undefined ? 0 : now.getTime() - since.getTime();
   if (ms <= UPDATE_MS_MAX) return undefined;
@@ -118,7 +124,7 @@ export function stuckProblem(since: Date | undefined, now: Date): Problem | unde
   };
 }
 
-/** Of the input, of the kernel, and of the agent itself. */
+/** Problems of the input, of the kernel, and of the agent itself. */
 function problemsOf({ progress, integrity }: Running, now: Date): readonly Problem[] {
   const stuck = stuckProblem(progress?.busySince, now);
   return [
@@ -161,7 +167,7 @@ export function statusView(
   };
 }
 
-// What the agent can be asked besides its views, and told: the state that it wants, its log, a resync.
+// The socket's routes besides the views: the desired state, the agent's log, and resync.
 
 export interface Asked {
   readonly resyncs: Resyncs;
@@ -190,7 +196,10 @@ export function routesOf(asked: Asked, log: AdjustableLog): Route[] {
   ];
 }
 
-/** What is in force as far as the agent knows; before its first round nothing is wanted yet, and the generation is 0. */
+/**
+ * The state in force as recorded by the agent; before its first reconciliation there is no desired state, and
+ * the generation is 0.
+ */
 const stateView = ({ progress, kernel }: Asked): StateView => ({
   generation: progress?.force === undefined ? 0 : progress.applied,
   settled:

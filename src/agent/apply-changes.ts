@@ -1,4 +1,4 @@
-// Bringing the kernel from what it holds to what it should hold, in the one order that leaves no gap.
+// Moves the kernel from its actual state to the desired one, in the one order that leaves no gap.
 
 import { codeOf, messageOf } from "../base/errors.ts";
 import type { Attached } from "../datapath/hooks.ts";
@@ -23,19 +23,22 @@ export interface Applied {
 
 export interface ApplyOptions {
   readonly gate?: Gate | undefined;
-  /** Interfaces where the programs drop everything. */
+  /** Interfaces on which the programs drop everything. */
   readonly shut?: readonly number[];
-  /** Copies the flows of maps of another layout: first those that there are, then those that came meanwhile. */
+  /**
+   * Copies the flows from maps of another layout: first all existing ones, then those added in the meantime.
+   */
   readonly copyFlows?: ((want: State, generation: number) => Promise<void>) | undefined;
 }
 
 /**
- * 1. Write everything new beside what is in force. 2. Flip the generation. 3. Attach to new interfaces, whose entries are
- * there by now; detach from former endpoints. 4. Remove what is left over. A failure before 2 leaves the
- * old state in force, one after it the new; either way the caller reads the kernel again and goes on from there.
+ * 1. Write everything new beside what is in force. 2. Flip the generation. 3. Attach to new interfaces, whose
+ * entries exist by then; detach from former endpoints. 4. Remove what is left over. A failure before 2 leaves
+ * the old state in force, one after it the new; either way the caller reads the kernel again and continues
+ * from there.
  *
- * After an upgrade the links run programs of another layout, over maps of its own, until 3. Their flows are copied between
- * 2 and 3, or connections would end there, and after 3 those that they have opened meanwhile.
+ * After an upgrade the links run programs of another layout, over maps of their own, until 3. Their flows are
+ * copied between 2 and 3, or connections would end there, and again after 3 for flows opened in the meantime.
  */
 export async function apply(
   kernel: Kernel,
@@ -59,7 +62,7 @@ export async function apply(
   return { generation: kernel.maps.generation(), changed: !changes.empty, seconds, ...where };
 }
 
-/** One interface that refuses the programs keeps them from no other. */
+/** An interface that rejects the programs does not keep them from the others. */
 async function attachAll(
   { attachments }: Kernel,
   held: Held,
@@ -69,7 +72,7 @@ async function attachAll(
   const gone: number[] = [];
   const attached = new Map<number, Attached>();
   const failed = new Map<number, string>();
-  // Those that are shut have no entry: the programs drop everything there.
+  // Shut interfaces have no entry: the programs drop everything there.
   const wanted = new Set([...want.endpoints.keys(), ...shut]);
   for (const ifindex of wanted) {
     try {

@@ -1,4 +1,4 @@
-// The kernel as the agent holds it: programs and maps, loaded or taken up, and what is attached.
+// The agent's handle on the kernel: programs and maps, loaded or taken over, and their attachments.
 
 import type { FromPodHook } from "../base/direction.ts";
 import type { RootLock } from "../datapath/agent-lock.ts";
@@ -7,12 +7,12 @@ import { type Maps, openMaps } from "../datapath/policy-maps.ts";
 import { type Datapath, dropGuard, openDatapath, openGuard } from "../datapath/program-loader.ts";
 
 export interface Kernel {
-  /** While this agent holds it, no other one touches what is pinned. */
+  /** While this agent holds the lock, no other agent touches the pins. */
   readonly lock: RootLock;
   readonly datapath: Datapath;
   readonly maps: Maps;
   readonly attachments: Attachments;
-  /** Makes the pins that are missing. Returns how many were. Errors: OperationError, BpfError. */
+  /** Creates missing pins. Returns how many. Errors: OperationError, BpfError. */
   pin(): number;
   close(): void;
 }
@@ -27,7 +27,7 @@ export interface KernelOptions {
   readonly screens?: boolean;
 }
 
-/** The lock is closed with the kernel, and where it cannot be opened. Errors: OperationError, BpfError. */
+/** Closing the kernel closes the lock, and so does a failure to open it. Errors: OperationError, BpfError. */
 export async function openKernel(lock: RootLock, options: KernelOptions): Promise<Kernel> {
   const { bpffs, object, fromPodHook, screens = false } = options;
   const opened: { close(): void }[] = [lock];

@@ -3,19 +3,25 @@
 
 import type { Trigger } from "../base/trigger.ts";
 
-// How soon a round follows what asked for it: at once where the agent is at rest, and with pauses where changes never end.
+// How soon a reconciliation follows its trigger: at once if the agent is idle, after a pause if changes keep
+// coming.
 
 export interface Debounce {
-  /** How long to wait, in milliseconds, before the round that has just been asked for. */
+  /** How long to wait before the reconciliation just requested, in milliseconds. */
   wait(now: number): number;
-  /** A round has ended; both in milliseconds of a clock that only goes forward. */
+  /** A reconciliation has ended; both times in milliseconds of a monotonic clock. */
   ended(begun: number, now: number): void;
 }
 
-/** What comes as one (a file and its directory, the objects of one command) is to be applied as one. */
+/**
+ * Changes that arrive together (a file and its directory, the objects of one command) are applied together.
+ */
 const TOGETHER_MS = 5;
 
-/** Pauses grow with the rounds, so that these take half of a CPU at most; but a change never waits longer for its round. */
+/**
+ * A pause is as long as the last reconciliation, so that these take at most half of a CPU; but a change never
+ * waits longer than this.
+ */
 const PAUSE_MAX_MS = 250;
 
 export function openDebounce(): Debounce {
@@ -28,14 +34,14 @@ export function openDebounce(): Debounce {
   };
 }
 
-// Rounds rest between each other, but not while a pod that has just been added waits for its first one.
+// Reconciliations pause between each other, unless a pod that has just been added waits for its first one.
 
 export interface DebounceBypass {
   /** A pod has been added. */
   asked(): void;
-  /** A round begins, which sees all that have been added until now. */
+  /** A reconciliation begins, which covers all pods added until now. */
   seen(): void;
-  /** Waits so long, or until a pod is added that no round has seen. */
+  /** Waits for `ms`, or until a pod is added that no reconciliation has covered. */
   rest(ms: number): Promise<void>;
 }
 
@@ -63,19 +69,19 @@ export function openDebounceBypass(): DebounceBypass {
   };
 }
 
-// When the agent looks again although nothing has changed.
+// Reconciliations without a change.
 
 /** How often the kernel is read back and repaired. */
 const RESYNC_MS = 30_000;
 const RETRY_FIRST_MS = 500;
 const RETRY_LAST_MS = 30_000;
 
-/** So long after a change there may be another, which should not have to wait. */
+/** For this long after a change there may be another one, which should not have to wait. */
 const QUIET_MS = 2_000;
-/** Where changes never end, every fourth resync is made nevertheless. */
+/** If changes never end, every fourth resync runs nevertheless. */
 const TURNS_MAX = 4;
 
-/** The two reasons to look again when nothing has changed: time for a resync, and a round that failed. */
+/** The two reasons to reconcile without a change: a resync is due, or a reconciliation failed. */
 export function openResyncAndRetry(bell: Trigger) {
   let due = 0;
   let quietAt = Number.NEGATIVE_INFINITY;
@@ -88,8 +94,8 @@ export function openResyncAndRetry(bell: Trigger) {
   }, RESYNC_MS);
   return {
     /**
-     * Whether to read the kernel back in this round, which a change may have asked for. Reading takes its time, so it waits for
-     * a moment without changes; where there is none, for so many turns.
+     * Whether this reconciliation, which a change may have triggered, also reads the kernel back. Reading
+     * takes time, so it waits for a moment without changes, but skips only a limited number of resyncs.
      */
     resyncIsDue(isChange: boolean) {
       const now = performance.now();

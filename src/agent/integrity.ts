@@ -12,38 +12,41 @@ import type { Kernel } from "./datapath-handle.ts";
 import { logProblems } from "./problems.ts";
 
 const INTERVAL_MS = 500;
-/** So long a repair is told to Kubernetes, which takes problems that last for a moment only. */
+/**
+ * How long a repair counts as an incident for Kubernetes, where only problems that last for a moment are
+ * reported.
+ */
 const INCIDENT_MS = 60_000;
 
 export interface IntegrityEnv {
   readonly log: Log;
   readonly now: () => Date;
-  /** The name of an interface, where it is known. */
+  /** The name of an interface, if it is known. */
   readonly nameOf: (ifindex: number) => string | undefined;
   /** The generation that the maps should have in force; undefined while that is changing. */
   readonly expected: () => number | undefined;
-  /** Has the maps read and repaired. */
+  /** Triggers reading and repairing the maps. */
   readonly onOverwritten: () => void;
-  /** Another agent has taken the pins: this one must not touch the kernel any more. */
+  /** Another agent has taken over the pins: this one must not touch the kernel any more. */
   readonly onLost: (error: Error) => void;
 }
 
 export interface Integrity {
   /** Queries the kernel, repairs, and returns what is still wrong. Never rejects. */
   check(): Promise<readonly Problem[]>;
-  /** What the last check found, and could not repair. */
+  /** Problems that the last check found and could not repair. */
   problems(): readonly Problem[];
   faults(): readonly Fault[];
   /** What was removed by others within the last minute, and repaired. */
   incidents(): readonly Problem[];
-  /** Called when the problems or the incidents have become others. */
+  /** Called when the problems or the incidents have changed. */
   onChange(listener: () => void): void;
-  /** Also the pins that seem untouched are looked at in the next check. */
+  /** The next check also reads pins that seem untouched. */
   checkPins(): void;
   repairs(): RepairsView;
-  /** Before the end: pins what can be pinned, and logs that what is not pinned ends with the process. */
+  /** Before exit: pins what can be pinned, and logs that everything unpinned ends with the process. */
   farewell(): Promise<void>;
-  /** Waits for a check that is under way. Idempotent. */
+  /** Waits for a check in progress. Idempotent. */
   close(): Promise<void>;
 }
 
@@ -207,7 +210,7 @@ export function openIntegrity(kernel: Kernel, env: IntegrityEnv): Integrity {
   };
 }
 
-/** Changes whenever something comes or goes in one of the directories of pins, or they are others. */
+/** Changes whenever an entry is added to or removed from a directory of pins, or a directory is replaced. */
 function stampOf(root: string): string {
   const stamps = pinDirectories(root).map((path) => {
     const stat = statSync(path, { bigint: true, throwIfNoEntry: false });

@@ -1,4 +1,5 @@
-// Who had each interface when it was last enforced: kept in a file, since a pod's object may go while no agent runs.
+// Which pods each interface had when last enforced: kept in a file, since a pod's object may be deleted while
+// no agent runs.
 
 import { readFileSync } from "node:fs";
 import * as z from "zod";
@@ -19,20 +20,20 @@ import type { Incumbent, PodInterface } from "../source/interface-discovery.ts";
 /** An interface as it was last enforced. */
 interface Kept {
   readonly link: LinkIdentity;
-  /** None where it was known to be no pod's. */
+  /** Empty if it was known to belong to no pod. */
   readonly pods: readonly Incumbent[];
-  /** The MAC address that the pod is bound to, where one is known. */
+  /** The MAC address that the pod is bound to, if one is known. */
   readonly hardware?: string;
 }
 
 export interface Incumbents {
-  /** By interface index; of those links only that are still the same. */
+  /** By interface index; only for links that are still the same. */
   of(tables: NodeTables): ReadonlyMap<number, readonly Incumbent[]>;
-  /** The MAC addresses that their pods are bound to, likewise. */
+  /** The MAC addresses that their pods are bound to, for the same links. */
   hardwareOf(tables: NodeTables): ReadonlyMap<number, string>;
-  /** What is in force now takes the place of all that was. */
+  /** Replaces the history with what is in force now. */
   settle(found: readonly PodInterface[], force: InForceNow): void;
-  /** Whether it is known who had the interfaces before this agent. */
+  /** Whether the interfaces' pods from before this agent are known. */
   readonly isKnown: boolean;
   problems(): readonly Problem[];
 }
@@ -52,7 +53,7 @@ export function openIncumbents(path: string | undefined): Incumbents {
   let problem: Problem | undefined;
   let written: string | undefined;
   const boot = bootId();
-  /** Pods all of whose interfaces have gone while their objects are still there, each with its uid. */
+  /** Pods that still have an object but no interface any more, each with its uid. */
   const ended = new Map<string, string | undefined>();
   function noteEnded(found: readonly PodInterface[], { cluster, tables }: InForceNow): void {
     const isThere = ({ link }: Kept): boolean => {
@@ -73,7 +74,7 @@ export function openIncumbents(path: string | undefined): Incumbents {
   try {
     const read = path === undefined ? undefined : readKept(path, [VERSION]);
     if (path !== undefined && read !== undefined) {
-      // Of another boot none of the links is there, whatever their names and indexes.
+      // No link of another boot exists any more, whatever its name and index.
       kept = read["boot"] === boot ? keptIn(read["interfaces"], path) : [];
       isKnown = true;
     }
@@ -126,7 +127,10 @@ export function openIncumbents(path: string | undefined): Incumbents {
 
 const bootId = (): string => readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim();
 
-/** The pods of an interface as they are to be known later. One of which nothing is known is none, unless it was isolated by an earlier agent. */
+/**
+ * The pods to record for an interface. If nothing is known about it, there are none, unless an earlier agent
+ * isolated it.
+ */
 function incumbentsOf(
   each: PodInterface,
   before: readonly Incumbent[],
@@ -147,7 +151,7 @@ function incumbentsOf(
     const lost = retained === undefined ? each.lost : { since: retained.since, why: retained.why };
     return [
       {
-        // Addresses that are not seen behind the interface are not those by which it was the pod's.
+        // Addresses not seen behind the interface did not make it the pod's.
         pod: { ...rest, ips: (isUnseen ? earlier?.pod.ips : undefined) ?? rest.ips },
         namespace:
           retained !== undefined && earlier !== undefined
@@ -249,7 +253,7 @@ const INTERFACES = z.array(
   }),
 );
 
-/** @throws OperationError where a part of it is not what it should be: half of what was known is not known. */
+/** @throws OperationError if any part is malformed: a history must be complete to be usable. */
 function keptIn(value: unknown, path: string): readonly Kept[] {
   const read = INTERFACES.safeParse(value);
   if (read.success) return read.data;

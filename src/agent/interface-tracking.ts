@@ -20,25 +20,25 @@ import type { SourceOptions } from "../source/source.ts";
 import { openIncumbents } from "./interface-history.ts";
 import type { Gate } from "./unclaimed-default-deny.ts";
 
-// Which interface is whose, for the agent's reconciliations: the node's tables as they are followed, what was known before, who
-// has been without an interface for long, and what is nobody's.
+// Which pod owns each interface, for the agent's reconciliations: from the node's tables, which it follows,
+// and the history; also pods without an interface for long, and unclaimed interfaces.
 
 export interface InterfaceOptions {
-  /** The name of this node in the cluster, where the source knows one. */
+  /** This node's name in the cluster, if the source has one. */
   readonly node?: string;
-  /** Interfaces of no known pod are denied everything; but for these. Absent where they are let alone. */
+  /** Unclaimed interfaces are denied everything, except for these. If absent, all of them are ignored. */
   readonly denyUnknown?: { readonly ignored: Ignored };
-  /** The file that keeps who had which interface; nothing is kept without. */
+  /** The file with the interface history; if absent, nothing is kept. */
   readonly kept?: string;
 }
 
 interface Asked extends Pick<InterfaceOptions, "denyUnknown" | "kept"> {
   readonly source: SourceOptions;
-  /** They are no pod's. */
+  /** Uplinks belong to no pod. */
   readonly uplinks?: { readonly interfaces: readonly string[] };
 }
 
-/** Only the API server says which pods are this node's. */
+/** Only the API server assigns pods to nodes. */
 export const interfaceOptions = ({ source, denyUnknown, kept, uplinks }: Asked): InterfaceOptions => ({
   ...(source.kind === "apiserver" ? { node: source.node } : {}),
   ...(kept === undefined ? {} : { kept }),
@@ -49,13 +49,13 @@ export const interfaceOptions = ({ source, denyUnknown, kept, uplinks }: Asked):
 
 export interface Interfaces {
   /**
-   * By the tables as they are known now. Those that are to be denied everything are found with a pod that stands for theirs.
-   * The cluster that comes back has the addresses that its pods are known to have.
+   * Resolves by the current tables. Interfaces to be denied everything come with a placeholder pod. In the
+   * cluster that is returned, pods have the addresses known for them.
    */
   resolve(cluster: Cluster, claims?: readonly ClaimedInterface[]): Resolved;
-  /** What was resolved last is in force: from now on it is what was before. */
+  /** The result of the last resolve() is in force: from now on it is the history. */
   settle(cluster: Cluster, sides: readonly EndpointSides[]): void;
-  /** Where unknown interfaces are shut at once. */
+  /** Set if unclaimed interfaces are shut at once. */
   readonly gate?: Gate;
   close(): void;
 }
@@ -67,7 +67,7 @@ export interface Left {
     number,
     { readonly addresses: readonly string[]; readonly isolated: boolean; readonly hardware?: string }
   >;
-  /** Whether its programs are attached to an interface: then the link is the one that it attached them to. */
+  /** Whether its programs are attached to an interface: then the link is the one it attached them to. */
   readonly isAttached: (ifindex: number) => boolean;
 }
 
@@ -77,7 +77,7 @@ export interface ReadEnv {
 }
 
 export interface FollowEnv extends ReadEnv {
-  /** The answer may be another one from now on. */
+  /** From now on resolve() may return something else. */
   readonly onChange: () => void;
   readonly onError: (error: unknown) => void;
   readonly gate?: Gate;
@@ -133,7 +133,7 @@ export async function openInterfaces(
 
 type AdoptedByIndex = ReadonlyMap<number, Adopted>;
 
-/** Interfaces that an earlier agent had. Where its tables cannot be read, any of them may have been isolated. */
+/** Interfaces from an earlier agent. If its tables cannot be read, any of them may have been isolated. */
 function adoptedFrom(left: Left | undefined, { links }: NodeTables): AdoptedByIndex {
   const found = new Map<number, Adopted>();
   if (left === undefined) return found;
@@ -195,7 +195,7 @@ function resolver(
     settle(cluster, sides) {
       if (last === undefined) return;
       incumbents.settle(last.found, { cluster, sides, tables: last.tables });
-      // From now on what this agent has found counts.
+      // From now on only this agent's results count.
       left = new Map();
     },
   };
@@ -221,17 +221,17 @@ const unknownProblem = (name: string): NamedProblem => ({
   topic: "interface",
 });
 
-// What is missing for a moment while pods are made, and a problem where it lasts.
+// Things that are briefly missing while pods are created, and are a problem only if that lasts.
 
 export interface Absences {
-  /** Of all problems that there are now, told by object, those that last for too long. */
+  /** Of all current problems, distinguished by object, those that have lasted too long. */
   lasting(problems: readonly (Problem & { readonly object: string })[]): readonly Problem[];
   close(): void;
 }
 
 export const GRACE_MS = 5_000;
 
-/** `onDue` is called when there is a new problem to tell. `now` is a clock in milliseconds that only goes forward. */
+/** `onDue` is called when there is a new problem to report. `now` is a monotonic clock in milliseconds. */
 export function openAbsences(onDue: () => void, now: () => number = () => performance.now()): Absences {
   const since = new Map<string, number>();
   let timer: NodeJS.Timeout | undefined;
@@ -243,7 +243,7 @@ export function openAbsences(onDue: () => void, now: () => number = () => perfor
       const ageOf = ({ object }: { readonly object: string }) => now() - (since.get(object) ?? now());
       const waits = problems.map((each) => GRACE_MS - ageOf(each)).filter((rest) => rest > 0);
       clearTimeout(timer);
-      // A millisecond more: timers may ring a little early.
+      // One millisecond more: timers may fire slightly early.
       if (waits.length > 0) timer = setTimeout(onDue, Math.min(...waits) + 1);
       return problems.filter((each) => ageOf(each) >= GRACE_MS);
     },
@@ -251,14 +251,14 @@ export function openAbsences(onDue: () => void, now: () => number = () => perfor
   };
 }
 
-// Which of several objects with one address had it first, as far as this agent has seen it come.
+// Which of several objects with one address had it first, as far as this agent has observed.
 
 export interface Appearances {
-  /** Takes in a snapshot's pods, in the order in which snapshots come. Of the first one all is equally old. */
+  /** Records a snapshot's pods; snapshots must come in order. All pods of the first one have the same age. */
   see(pods: Cluster["pods"]): Ownership["appeared"];
 }
 
-/** Keeps something of those addresses only that several objects have. */
+/** Records only addresses that several objects have. */
 export function openAppearances(): Appearances {
   let before: Cluster["pods"] | undefined;
   let count = 0;
@@ -284,7 +284,7 @@ export function openAppearances(): Appearances {
   };
 }
 
-/** Addresses that several pods have, with the keys of these. */
+/** Addresses that several pods have, with the keys of these pods. */
 function sharedIn(pods: Cluster["pods"]): Map<string, readonly string[]> {
   const one = new Map<string, string>();
   const shared = new Map<string, string[]>();

@@ -1,4 +1,4 @@
-// What the kubelet's probes are answered, and the listener that answers nothing else.
+// The answers to the kubelet's probes, and a listener for these alone.
 
 import type { Log } from "../base/log.ts";
 import type { StatusView } from "../observe/api-views.ts";
@@ -16,12 +16,12 @@ export interface Probed {
   readonly force: () => InForce | undefined;
 }
 
-/** A listener of its own: whoever holds or floods the one of metrics is in no probe's way. */
+/** A listener of its own: a client that holds or floods the metrics listener cannot block a probe. */
 export const openProbes = (probed: Probed, at: Endpoint, log: Log): Listener =>
   openListener("probes", () => serveProbes(at, probesOf(probed)), at, log);
 
 export const probesOf = (probed: Probed): Probes => ({
-  // It answers, so its event loop turns.
+  // An answer proves that the event loop runs.
   dead: () => undefined,
   unready: () => unreadyReason(probed),
 });
@@ -33,7 +33,7 @@ function unreadyReason({ status, force }: Probed): string | undefined {
     const awaited = unlisted.map(({ kind }) => kind).join(", ");
     return `nothing has been brought into force yet; ${awaited === "" ? "weir status says why" : `not listed yet: ${awaited}`}`;
   }
-  // How long ago the API server was heard does not count: what is in force stays right to be in force.
+  // The time of the last contact with the API server does not count: the state in force stays valid.
   const { wanted, applied } = generation;
   return wanted === applied ? undefined : `generation ${wanted} is wanted, ${applied} is in force`;
 }

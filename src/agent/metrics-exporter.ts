@@ -1,4 +1,5 @@
-// What the agent says to Prometheus: the kernel's counters, its own state, and the process; read when it is asked.
+// What the agent exports to Prometheus: the kernel's counters, its own state, and the process; read at each
+// scrape.
 
 import { monitorEventLoopDelay } from "node:perf_hooks";
 import type { Log } from "../base/log.ts";
@@ -30,12 +31,12 @@ import {
 
 export interface Measured extends Probed {
   readonly kernel: () => Kernel | undefined;
-  /** What the last check of integrity found. */
+  /** Findings of the last integrity check. */
   readonly faults: () => readonly Fault[];
   readonly events: () => Promise<EventSample>;
   readonly cni: () => CniCounts;
   readonly kubernetes: () => readonly EventCount[];
-  /** Connections refused, by listener, but for the one of metrics. */
+  /** Connections refused, by listener, except for the metrics listener. */
   readonly refused: () => Readonly<Record<string, number>>;
 }
 
@@ -45,11 +46,11 @@ export interface MetricsOptions {
   readonly policies: boolean;
 }
 
-/** What a round tells: how long its steps took, and when endpoints are about to change. */
+/** What a reconciliation reports: the duration of its steps, and that endpoints are about to change. */
 export interface Meter {
   took(step: HistogramKey, seconds: number): void;
   ended(settled: boolean, repaired: number): void;
-  /** Before something is written: endpoints that go take their counters with them. */
+  /** Called before anything is written: endpoints that are removed take their counters with them. */
   beforeApply(): Promise<void>;
 }
 
@@ -57,9 +58,9 @@ export interface AgentMetrics extends Meter {
   close(): Promise<void>;
 }
 
-/** Maps that packets fill: nobody but the kernel knows how full they are. */
+/** Maps that packets fill: only the kernel has their number of entries. */
 const FILLED_BY_PACKETS = ["conntrack_v4", "conntrack_v6", "fragments"] as const;
-/** Counting them walks them, so it is done at most so often. */
+/** Counting walks the whole map, so it happens at most this often. */
 const COUNT_EVERY_MS = 10_000;
 
 export function openAgentMetrics(measured: Measured, options: MetricsOptions, log: Log): AgentMetrics {

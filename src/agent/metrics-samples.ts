@@ -1,4 +1,4 @@
-// What each metric says, from what the agent knows: all but the asking.
+// The samples of each metric, computed from the agent's data; this module reads nothing itself.
 
 import { readdirSync } from "node:fs";
 import { DIRECTIONS } from "../base/direction.ts";
@@ -22,7 +22,7 @@ import type { CniCounts } from "./cni/cni-server.ts";
 import type { EventCount } from "./kubernetes/event-recorder.ts";
 import { endpointViews, type InForce } from "./views.ts";
 
-/** What became of events; `unwritten` did not get into their file. */
+/** Events by result; `unwritten` ones could not be written to the event file. */
 export type EventSample = EventTotals & { readonly unwritten: number };
 
 export function cellsOf(counts: readonly EndpointCounts[]): Cell[] {
@@ -83,7 +83,7 @@ export function trafficSamples(traffic: Traffic, force: InForce | undefined): Re
   };
 }
 
-/** What is dropped and not told of, nor lost, was suppressed. */
+/** Dropped packets that were neither reported nor lost were suppressed. */
 export function eventSamples(events: EventSample, traffic: Traffic): Readings {
   const dropped = traffic
     .totals()
@@ -182,7 +182,7 @@ export function uplinkSamples(uplinks: UplinkView | undefined): Readings {
   };
 }
 
-/** `faults` are what the kernel says of the interfaces now. */
+/** `faults` are the kernel's present state of the interfaces. */
 export function enforcementSamples(force: InForce | undefined, faults: readonly Fault[]): Readings {
   const sides = force?.compiled.meaning.sides ?? [];
   const policies = [...(force?.cluster.policies.values() ?? [])];
@@ -205,7 +205,7 @@ export function enforcementSamples(force: InForce | undefined, faults: readonly 
   };
 }
 
-/** A policy counts by its rules. */
+/** Counts a policy by its rules. */
 function leftOutSamples(excesses: readonly Excess[]): Sample[] {
   const groups = Map.groupBy(excesses, ({ namespace, limit }) => JSON.stringify([namespace, limit]));
   return [...groups.values()].flatMap((own) => {

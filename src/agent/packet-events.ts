@@ -22,22 +22,23 @@ import { localText } from "../policy/local-endpoints.ts";
 import type { Kernel } from "./datapath-handle.ts";
 import type { InForce } from "./views.ts";
 
-// The agent's part in events: takes them from the programs, names them by the state of their generation, and passes them on.
+// The agent's handling of packet events: reads them from the programs, adds names from the state of their
+// generation, and passes them on.
 
 export interface AgentEvents {
   readonly routes: readonly Route[];
   /** Once the kernel is open. May be called once. */
   start(kernel: Kernel): void;
-  /** What is in force from now on: events of its generation wait for it. */
+  /** The state in force from now on: events of its generation wait for it. */
   settle(generation: number, force: InForce | undefined): void;
   totals(): Promise<EventTotals & { readonly unwritten: number }>;
   close(): void;
 }
 
-/** States that events which were under way may still be named by. */
+/** Past states kept to name events that were under way. */
 const STATES_MAX = 4;
 const NOTHING_WRITTEN: EventTotals = { written: 0n, dropsWritten: 0n, lost: 0n };
-/** Events that wait for the state of their generation; and how long. */
+/** Events that wait for the state of their generation, and how long. */
 const WAITING_MAX = 1_000;
 const WAIT_MS = 5_000;
 
@@ -71,7 +72,7 @@ export function openAgentEvents(file: EventFileOptions | undefined, log: Log): A
       kernel = opened;
       stream = openEvents(opened.datapath, (events) => {
         waiting.push(...events);
-        // A round that takes longer than this has other troubles than the names of its events.
+        // If a reconciliation takes longer than this, missing names in events are the smaller problem.
         patience ??= setTimeout(() => release(true), WAIT_MS).unref();
         release(waiting.length > WAITING_MAX);
       });
@@ -97,14 +98,14 @@ export function openAgentEvents(file: EventFileOptions | undefined, log: Log): A
   };
 }
 
-/** The programs' clock and process.hrtime are one (CLOCK_MONOTONIC). */
+/** The programs' clock and process.hrtime are the same (CLOCK_MONOTONIC). */
 function wallTime(ns: bigint): Date {
   return new Date(Date.now() - Number((process.hrtime.bigint() - ns) / 1_000_000n));
 }
 
-// Events with names: what the programs wrote in numbers, told by the state that was in force then.
+// Events with names: the programs write numbers, which the state that was in force then translates.
 
-/** Reasons that there are only where policies isolate. */
+/** Reasons that occur only if policies isolate. */
 const BY_POLICY: ReadonlySet<number> = new Set([
   Reason.POLICY,
   Reason.AUDIT,
@@ -116,14 +117,14 @@ const BY_POLICY: ReadonlySet<number> = new Set([
   Reason.UNSUPPORTED,
 ]);
 
-/** Turns events into views by one state. */
+/** Converts events into views by one state. */
 export type Namer = (event: Event, time: Date) => EventView;
 
 const WORD_BITS = 64n;
-/** An IPv4 address stands in the first bytes of the low half. */
+/** An IPv4 address is in the first bytes of the low half. */
 const V4_SHIFT = 32n;
 
-/** Made once for each state, since it looks through all its endpoints. */
+/** Created once for each state, since it walks all endpoints. */
 export function namerOf(force: InForce | undefined): Namer {
   const sides = new Map(force?.compiled.meaning.sides.map((entry) => [entry.local.ifindex, entry]));
   const podAt = (address: string): string | undefined =>
@@ -183,12 +184,12 @@ function addressText({ high, low }: AddressV6, family: number): string | undefin
   }
 }
 
-// What can be asked of the agent about events: the latest, and those that come.
+// The socket's routes for events: the latest, and a stream of new ones.
 
-/** Each is a connection of the socket, which has room for few. */
+/** Each is a connection of the socket, which allows only a few. */
 const FOLLOWERS_MAX = 8;
 
-/** `wantFlows` is told whether anybody wants new flows too. */
+/** `wantFlows` is called with whether any client has requested new flows too. */
 export function eventRoutes(hub: EventHub, wantFlows: (wanted: boolean) => void): Route[] {
   let asking = 0;
   const lastIn = (parameters: URLSearchParams): number => {

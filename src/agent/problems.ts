@@ -1,4 +1,4 @@
-// What no parser can see: pods' addresses that do not go together, and interfaces that refuse programs.
+// Problems that no parser can see: conflicting pod addresses, and interfaces that reject programs.
 
 import type { Log } from "../base/log.ts";
 import type { Attached } from "../datapath/hooks.ts";
@@ -7,7 +7,7 @@ import { type Cluster, isSelectable, keyOf, type Pod } from "../model/cluster.ts
 import { type Problem, problemText } from "../model/problem.ts";
 import type { PodInterface } from "../source/interface-discovery.ts";
 
-/** Problems of addresses that several pods' objects have. */
+/** Problems of addresses that several pods have. */
 export function addressProblems(cluster: Cluster): Problem[] {
   const claimants = new Map<string, Pod[]>();
   for (const pod of [...cluster.pods.values()].filter(isSelectable)) {
@@ -72,7 +72,7 @@ export function attachProblems(
   });
 }
 
-/** Logs what is newly wrong and what is solved; what stays wrong is not repeated. */
+/** Logs new and resolved problems; a problem that persists is not repeated. */
 export function logProblems(before: readonly Problem[], now: readonly Problem[], log: Log): void {
   const [known, present] = [before, now].map((problems) => new Set(problems.map(problemText)));
   for (const problem of now) {
@@ -82,7 +82,7 @@ export function logProblems(before: readonly Problem[], now: readonly Problem[],
   for (const text of known ?? []) if (present?.has(text) === false) log.info(`solved: ${text}`);
 }
 
-/** Problems of interfaces that take no XDP program, with --from-pod-hook xdp. */
+/** Problems of interfaces that accept no XDP program, with --from-pod-hook xdp. */
 export function refusalProblems(
   found: readonly PodInterface[],
   attached: ReadonlyMap<number, Attached>,

@@ -1,4 +1,5 @@
-// The agent's loop: a source and the interfaces say "look again", and every round goes from source to kernel.
+// The agent's loop: changes of the source and of the interfaces trigger it, and it reconciles the kernel with
+// the source.
 
 import type { FromPodHook } from "../base/direction.ts";
 import { messageOf } from "../base/errors.ts";
@@ -38,37 +39,40 @@ import { dropUplinks, openUplinks, type UplinkOptions, type Uplinks } from "./up
 
 export interface AgentOptions {
   readonly source: SourceOptions;
-  /** Apply once and leave; enforcement goes on without an agent. */
+  /** Apply once and exit; enforcement continues without an agent. */
   readonly once: boolean;
   /** Pin root on a BPF filesystem. */
   readonly bpffs: string;
-  /** Path of the Unix socket that commands ask. */
+  /** Path of the Unix socket for commands. */
   readonly socket: string;
-  /** Number of the group that may ask too. */
+  /** Number of the group that may use the socket too. */
   readonly socketGroup?: number;
-  /** Where the kubelet's probes are answered; nowhere if absent. */
+  /** Listen address for the kubelet's probes; none if absent. */
   readonly probes?: Endpoint;
-  /** Where Prometheus may ask; nowhere if absent. */
+  /** Metrics listen address; none if absent. */
   readonly metrics?: MetricsOptions;
-  /** Where events are written, besides who asks for them. */
+  /** File for events, besides the clients of the socket. */
   readonly eventsFile?: EventFileOptions;
   /** The built BPF object. */
   readonly object: string;
-  /** Whether all policies of the node only tell what they would deny. */
+  /** In audit mode no policy of the node drops anything; it only reports what it would deny. */
   readonly mode: Mode;
-  /** Where what pods send is filtered. */
+  /** Hook that filters what pods send. */
   readonly fromPodHook: FromPodHook;
-  /** Interfaces of no known pod are denied everything, but for those of these names (`*` stands for any characters). */
+  /**
+   * Unclaimed interfaces are denied everything, except for those with these names (`*` matches any
+   * characters).
+   */
   readonly denyUnknown?: { readonly ignored: readonly string[] };
   /** The node's own interfaces on which denied prefixes are dropped. */
   readonly uplinks?: UplinkOptions;
-  /** Where the CNI plugin asks, and where its claims are kept. */
+  /** Socket of the CNI plugin, and the file of its claims. */
   readonly cni: CniOptions;
-  /** The file that keeps who had which interface while no agent runs. */
+  /** The file that keeps the interface history while no agent runs. */
   readonly kept?: string;
-  /** The directory that keeps the last good content of manifests while no agent runs. */
+  /** The directory that keeps the last known good content of manifests while no agent runs. */
   readonly keptManifests?: string;
-  /** What the API server is told, where that is the source. */
+  /** What is reported to the API server, if that is the source. */
   readonly kubernetes?: KubernetesOptions;
 }
 
@@ -79,9 +83,9 @@ export interface AgentEnv {
   readonly version: string;
 }
 
-/** Runs until the signal aborts. Returns the exit code: with `once`, 1 where there were errors, else 0. */
+/** Runs until the signal aborts. Returns the exit code: with `once`, 1 if there were errors, else 0. */
 export async function runAgent(options: AgentOptions, env: AgentEnv): Promise<number> {
-  // Two agents would undo each other's work, so this comes before anything else is touched.
+  // Two agents would undo each other's work, so take the lock before anything else is touched.
   const lock = await lockRoot(options.bpffs);
   try {
     return await (options.once ? runOnce(lock, options, env) : runLocked(lock, options, env));
@@ -144,7 +148,7 @@ async function runLocked(lock: RootLock, options: AgentOptions, env: AgentEnv): 
         now: env.now,
         nameOf: (ifindex) => running.progress?.force?.interfaces.get(ifindex)?.name,
         expected: () => appliedAtRest(running.progress),
-        // Where that fails the next check says so again.
+        // If that fails, the next check calls this again.
         onOverwritten: () => void running.resyncs.request().catch(() => undefined),
         onLost: (error) => lost.abort(error),
       });
@@ -177,7 +181,9 @@ async function runLocked(lock: RootLock, options: AgentOptions, env: AgentEnv): 
   return 0;
 }
 
-/** After a reconciliation that has ended well; during one, and after another one, the kernel may be ahead. */
+/**
+ * Set after a reconciliation that succeeded; during one, and after one that failed, the kernel may be ahead.
+ */
 const appliedAtRest = (progress: Progress | undefined): number | undefined =>
   progress?.force === undefined || progress.busySince !== undefined || progress.wanted !== progress.applied
     ? undefined
@@ -227,7 +233,7 @@ async function runOnce(lock: RootLock, options: AgentOptions, env: AgentEnv): Pr
       now: env.now,
     });
     await reconcile(kernel, progress, { ...matched, interfaces, resync: false }, env);
-    // Nothing holds what is not pinned once this process has ended.
+    // Everything unpinned ends with this process.
     kernel.pin();
     return progress.problems.some(({ severity }) => severity === "error") ? 1 : 0;
   } finally {
@@ -327,7 +333,7 @@ async function loop(running: Parts, options: AgentOptions, env: AgentEnv & Recon
       running.kubernetes.tell(wrong, running.integrity.incidents(), reading);
       for (const answer of asked) answer(running.progress, settled && reading.readable);
       timers.retryUnless(settled);
-      // A resync is no sign that changes come thick and fast.
+      // A resync does not count as a frequent change.
       if (!resync) pace.ended(begun, performance.now());
     }
   } finally {

@@ -1,4 +1,4 @@
-// One round of the agent: a reading of the source, brought into force, or the state before kept and the reason told.
+// One reconciliation: applies a snapshot of the source, or keeps the last state and reports why.
 
 import { messageOf } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
@@ -27,21 +27,22 @@ import { addressProblems, attachProblems, logProblems, refusalProblems } from ".
 import { numberingOver } from "./reserved-numbers.ts";
 import type { InForce } from "./views.ts";
 
-/** What goes from one round to the next. */
+/** State that one reconciliation passes to the next. */
 export interface Progress {
   held: Held;
   numbering: Numbering;
   force: InForce | undefined;
   problems: readonly Problem[];
-  /** Generation whose round is done, and the one that a failed round would have given. */
+  /** Generation of the last successful reconciliation. */
   applied: number;
+  /** The same, or the generation that a failed reconciliation would have applied. */
   wanted: number;
   appliedAt: Date | undefined;
-  /** When the reconciliation under way began; undefined where none is. */
+  /** When the reconciliation in progress began; undefined if there is none. */
   busySince: Date | undefined;
-  /** What the last resync found to be other than it should be. */
+  /** Differences that the last resync found. */
   repaired: readonly Difference[];
-  /** Maps of another layout whose programs are still at work. */
+  /** Maps of another layout whose programs still run. */
   carryOver?: CarryOver | undefined;
 }
 
@@ -51,11 +52,11 @@ export interface ReconcileEnv {
   readonly meter?: Meter;
 }
 
-/** Where the kernel stands when the agent comes up. Errors: OperationError. */
+/** The kernel's state when the agent starts. Errors: OperationError. */
 export async function firstProgress({ maps, datapath }: Kernel): Promise<Progress> {
   await maps.initialise();
   const held = await maps.read();
-  // Programs leave with the link that they were attached to.
+  // Programs are removed with the link that they were attached to.
   const isSameLink = (ifindex: number): boolean =>
     attachedProgram(datapath.root, ifindex, "ingress") !== undefined;
   const carryOver = await openCarryOver(datapath);
@@ -85,16 +86,15 @@ export async function firstProgress({ maps, datapath }: Kernel): Promise<Progres
 
 export interface ReconcileInput {
   readonly reading: ClusterSnapshot;
-  /** What the CNI plugin has told. */
+  /** Claims received from the CNI plugin. */
   readonly claims?: readonly ClaimedInterface[];
   readonly interfaces: Interfaces;
   readonly resync: boolean;
 }
 
 /**
- * Brings a reading into force. With `resync` the kernel is read first, so that what someone else has changed is put
- * right. Never throws: what goes wrong is a Problem. Returns false where it should be tried again without waiting for
- * a change.
+ * Applies a snapshot. With `resync` the kernel is read first, so that external changes are repaired. Never
+ * throws: a failure is a Problem. Returns false if it should be retried without waiting for a change.
  */
 export async function reconcile(
   kernel: Kernel,
@@ -106,7 +106,8 @@ export async function reconcile(
   let settled = true;
   progress.busySince = env.now();
   progress.repaired = [];
-  // Taking an unreadable directory for an empty one would open every pod that an earlier agent has isolated.
+  // If an unreadable directory were treated as empty, every pod that an earlier agent has isolated would be
+  // opened.
   if (reading.readable) {
     try {
       if (resync) await readBack(kernel, progress, env.log);
@@ -133,15 +134,16 @@ function settingsOf(maps: Kernel["maps"]): Difference[] {
   return settingsDifferences(held, wanted);
 }
 
-/** From here on what the kernel holds counts, whoever wrote it. */
+/** From here on the kernel's actual state counts, regardless of its writer. */
 async function readBack({ maps }: Kernel, progress: Progress, log: Log): Promise<void> {
-  // After a round that failed half-way the kernel differs by the agent's own hand.
+  // After a reconciliation that failed half-way the kernel differs because of the agent itself.
   const ours = progress.held.state === progress.force?.compiled.state ? progress.held.state : undefined;
   const settings = settingsOf(maps);
   await maps.initialise();
   const generation = maps.generation();
   if (ours !== undefined && generation !== progress.applied) {
-    // At rest both versions of everything are equal, so it does not matter which one is in force.
+    // Between reconciliations both versions of everything are equal, so it does not matter which one is in
+    // force.
     if (generation < progress.applied) await maps.flip(progress.applied);
     log.warn("somebody else has changed the generation in force", {
       found: generation,
@@ -213,7 +215,7 @@ async function bringIntoForce(
   return gone.length === 0 && failed.size === 0 && !compiled.isTransitional;
 }
 
-/** After a failure the kernel holds something between old and new: read it, and number by it from then on. */
+/** After a failure the kernel is between old and new: read it, and take numbers from it from then on. */
 async function applyOrReread(
   kernel: Kernel,
   progress: Progress,
@@ -230,7 +232,7 @@ async function applyOrReread(
   }
 }
 
-/** The second time it reports what has become of the flows of the other layout. */
+/** Its second call reports the outcome for the flows of the other layout. */
 function flowCopier(carryOver: CarryOver | undefined, log: Log): ApplyOptions["copyFlows"] {
   if (carryOver === undefined) return undefined;
   let before: readonly CarriedFlows[] | undefined;

@@ -1,4 +1,5 @@
-// Numbers that must not be given a new meaning: those that the kernel may still hold with another one.
+// Numbers that must not be reused with a new meaning, because the kernel may still hold them with another
+// one.
 
 import {
   endpointKey,
@@ -11,8 +12,9 @@ import { identityIn, policyNumber, type State } from "../state/desired-state.ts"
 import type { Held } from "../state/state-diff.ts";
 
 /**
- * What to number by where only the kernel's state is known: endpoints, pods as incarnations, and the sets of ports that classes and
- * rows are, keep their numbers; all others are new. A link that is another one than that of the entry is a new pod's.
+ * Numbering if only the kernel's state is known: endpoints, pods as incarnations, and the port sets of port
+ * classes and rows keep their numbers; all others are new. If the link is not the one of the entry, it
+ * belongs to a new pod.
  */
 export function numberingOver(
   held: Held,
@@ -46,7 +48,10 @@ export function numberingOver(
   };
 }
 
-/** What classes and rows are is written in the state itself. There may be too few numbers to have all of them anew. */
+/**
+ * The state itself contains the meaning of port classes and rows. There may be too few numbers to allocate
+ * new ones for all.
+ */
 function portSetsIn({ ports, rows }: State): Pick<Numbering, "classes" | "rows"> {
   const spans = new Map(
     [...Map.groupBy(ports, (span) => span.class)].map(([number, own]) => [number, union(own)]),

@@ -1,23 +1,23 @@
-// Resyncs that somebody asked for: each waits for the next round that reads the kernel back, and hears what came of it.
+// Requested resyncs: each waits for the next reconciliation that reads the kernel back, and gets its result.
 
 import { problemText } from "../model/problem.ts";
 import type { ResyncView } from "../observe/api-views.ts";
 import type { Progress } from "./reconcile.ts";
 
-/** Tells one who waits what the round came to; where it failed, why. */
+/** Reports the result of the reconciliation to a waiting request; if it failed, why. */
 export type Answer = (came: Outcome, settled: boolean) => void;
 
-/** What of a round those who waited for it hear. */
+/** The part of a reconciliation's result that waiting requests get. */
 export type Outcome = Pick<Progress, "applied" | "problems" | "repaired">;
 
 export interface Resyncs {
-  /** Rejects where the round fails, or the agent ends before. */
+  /** Rejects if the reconciliation fails, or the agent ends before. */
   request(): Promise<ResyncView>;
   /** Called at every request. */
   onRequest(ring: () => void): void;
-  /** Those who wait now: the next round is theirs, and they must be answered. */
+  /** The requests that wait now: the next reconciliation is theirs, and they must be answered. */
   take(): readonly Answer[];
-  /** Nobody is answered from now on. */
+  /** From now on no request is answered. */
   end(reason: string): void;
 }
 
@@ -43,7 +43,7 @@ export function openResyncs(): Resyncs {
       }),
     onRequest(next) {
       ring = next;
-      // Some may have asked while the agent was coming up.
+      // Requests may have arrived while the agent was starting.
       if (waiting.length > 0) ring();
     },
     take() {

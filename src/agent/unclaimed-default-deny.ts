@@ -1,4 +1,5 @@
-// Denying everything on unclaimed interfaces the moment they are there: ahead of the reconciliation that they lead to.
+// Denies everything on unclaimed interfaces as soon as they appear, ahead of the reconciliation that they
+// trigger.
 
 import { codeOf, messageOf } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
@@ -7,13 +8,13 @@ import type { Kernel } from "./datapath-handle.ts";
 
 export interface Gate {
   /**
-   * Attaches the programs, which drop everything where the endpoints' table has no entry. What has one keeps it: after a
-   * restart that of its pod, or that of an unclaimed interface.
+   * Attaches the programs, which drop everything if the endpoints' table has no entry. An existing entry is
+   * kept: after a restart that of the interface's pod, or that of an unclaimed interface.
    */
   shut(ifindex: number): void;
-  /** Whether it was shut since the last release: no reconciliation has decided on it yet. */
+  /** Whether it was shut since the last release: no reconciliation has covered it yet. */
   holds(ifindex: number): boolean;
-  /** A reconciliation begins, which decides on all that were shut until now. */
+  /** A reconciliation begins, which covers all interfaces shut until now. */
   release(): void;
 }
 
@@ -31,7 +32,7 @@ export function gateOf(
         shut.add(ifindex);
         const onFiltered = (): void => log.debug("an unknown interface is shut", { ifindex });
         attachments.attachSoon(ifindex, onFiltered).catch((error: unknown) => {
-          // It has gone already. All else is tried again, and reported, by the next reconciliation.
+          // It has gone already. Any other failure is retried, and reported, by the next reconciliation.
           if (codeOf(error) === "ENODEV") return;
           log.warn("an unknown interface is not shut", { error: messageOf(error) });
         });

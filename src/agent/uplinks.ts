@@ -1,4 +1,4 @@
-// The node's uplinks: the denied prefixes brought into force, and the program that asks for them attached.
+// The node's uplinks: applies the denied prefixes, and attaches the program that looks them up.
 
 import { readFileSync } from "node:fs";
 import { codeOf, messageOf } from "../base/errors.ts";
@@ -20,13 +20,13 @@ export interface UplinkOptions {
 }
 
 export interface Uplinks {
-  /** Reads the file, and again whenever it has changed, until the signal aborts. */
+  /** Reads the file, and again whenever it changes, until the signal aborts. */
   watch(onChange: () => void, signal: AbortSignal): Promise<void>;
   /** Reads the file once. */
   read(): Promise<void>;
   /**
-   * Brings what was read last into force and attaches where that is missing. What is in force already is compared with the
-   * kernel only on a resync. Never throws: what is wrong is told.
+   * Applies the last list read, and attaches the program where it is missing. A list already in force is
+   * compared with the kernel only on a resync. Never throws: returns problems.
    */
   bring(resync: boolean): Promise<readonly Problem[]>;
   view(): UplinkView;
@@ -41,9 +41,9 @@ export function openUplinks(kernel: Kernel, { interfaces, denied }: UplinkOption
   let modes: ReadonlyMap<string, XdpMode> = new Map();
   let prefixes = 0;
   let reading: DeniedReading | undefined;
-  /** The last list that was read whole; undefined as long as only the kernel knows one. */
+  /** The last list that was read completely; undefined as long as only the kernel has one. */
   let wanted: readonly string[] | undefined;
-  /** The list that the kernel was last brought to. */
+  /** The list last written to the kernel. */
   let inForce: readonly string[] | undefined;
 
   const take = (next: DeniedReading): void => {
@@ -75,7 +75,7 @@ export function openUplinks(kernel: Kernel, { interfaces, denied }: UplinkOption
       }),
     read: async () => take(await readDenied(denied, HOW)),
     async bring(resync) {
-      // The list first: a program without one drops nothing.
+      // The list first: without one the program drops nothing.
       const problems = [...(reading?.problems ?? []), ...(await bringList(resync))];
       const attached = await attachAll(kernel, interfaces);
       modes = attached.modes;
@@ -127,13 +127,13 @@ async function attachAll({ attachments }: Kernel, interfaces: readonly string[])
   return { modes, problems };
 }
 
-/** Takes away what an agent left that had uplinks. Errors: OperationError, BpfError. */
+/** Removes the uplink state of an earlier agent. Errors: OperationError, BpfError. */
 export async function dropUplinks({ attachments, maps }: Kernel): Promise<void> {
   await attachments.detachOtherUplinks(new Set());
   await writeDenied(maps.tables, []);
 }
 
-/** Frames by what was made of them, zeros included. */
+/** Frames by outcome, zeros included. */
 function framesOf(tables: Parameters<typeof readScreened>[0]): Readonly<Record<string, number>> {
   const counts = readScreened(tables);
   return Object.fromEntries(
@@ -144,7 +144,7 @@ function framesOf(tables: Parameters<typeof readScreened>[0]): Readonly<Record<s
   );
 }
 
-/** Undefined where there is no interface of this name. */
+/** Undefined if there is no interface of this name. */
 function indexOf(name: string): number | undefined {
   try {
     return Number(readFileSync(`/sys/class/net/${name}/ifindex`, "utf8"));

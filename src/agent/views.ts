@@ -1,4 +1,4 @@
-// What the agent shows of itself: endpoints, policies, names and status, computed from the state in force.
+// The agent's views of itself: endpoints, policies, names and status, computed from the state in force.
 
 import { DIRECTIONS, type Direction } from "../base/direction.ts";
 import type { Fault } from "../datapath/attachments.ts";
@@ -23,11 +23,11 @@ import type { PodInterface } from "../source/interface-discovery.ts";
 import { prefixTexts } from "../state/anti-spoofing.ts";
 import { identityIn, LIMITS, policyNumber, type State } from "../state/desired-state.ts";
 
-/** The last state that the kernel took over whole, with what it was compiled from. */
+/** The last state that was applied completely, with its input. */
 export interface InForce {
   /** As the source gave it. */
   readonly source: Cluster;
-  /** The same with the addresses that pods are known to have. */
+  /** The same with the addresses known for the pods. */
   readonly cluster: Cluster;
   readonly compiled: Compiled;
   /** By interface index. */
@@ -38,7 +38,7 @@ export interface InForce {
   readonly attached: ReadonlyMap<number, Attached>;
 }
 
-/** `faults` are what the kernel says of the interfaces now. */
+/** `faults` are the kernel's present state of the interfaces. */
 export function endpointViews(force: InForce, faults: readonly Fault[]): EndpointView[] {
   const faultAt = faultsByInterface(faults);
   const enforced = force.compiled.meaning.sides.map((entry) =>
@@ -52,7 +52,7 @@ export function endpointViews(force: InForce, faults: readonly Fault[]): Endpoin
   return [...enforced, ...missing, ...shut].sort((a, b) => (keyOf(a) < keyOf(b) ? -1 : 1));
 }
 
-/** The worst of each. */
+/** The worst fault of each interface. */
 function faultsByInterface(faults: readonly Fault[]): ReadonlyMap<number, Fault["kind"]> {
   const worst = new Map<number, Fault["kind"]>();
   for (const { ifindex, kind } of faults)
@@ -199,13 +199,13 @@ export function capacityViews(state: State): CapacityView[] {
   }));
 }
 
-/** Interfaces that are a pod's only because they were before, in the order of the pods. */
+/** Interfaces that belong to a pod only by history, in the order of the pods. */
 export const retainedViews = (force: InForce): RetainedView[] =>
   endpointViews(force, []).flatMap(({ namespace, name, interface: link, retained }) =>
     retained === undefined ? [] : [{ pod: `${namespace}/${name}`, interface: link ?? "", ...retained }],
   );
 
-/** How many of the texts are of the family that has more: each has a table of its own. */
+/** The number of texts of the larger family: each family has a table of its own. */
 function ofFullerFamily(texts: Iterable<string>): number {
   const counts = { v4: 0, v6: 0 };
   for (const text of texts) counts[text.includes(":") ? "v6" : "v4"] += 1;

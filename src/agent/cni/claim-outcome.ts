@@ -8,21 +8,21 @@ import { type Problem, problemText } from "../../model/problem.ts";
 import { podsOf } from "../../policy/local-endpoints.ts";
 import type { InForce } from "../views.ts";
 
-// What a round has come to for a claim: whether the kernel goes by it now.
+// The outcome of a reconciliation for a claim: whether the kernel enforces it now.
 
-/** What a round has left: what is in force, and what is wrong. */
+/** The result of a reconciliation: what is in force, and the problems. */
 export interface ClaimOutcome {
   readonly force: InForce | undefined;
   readonly problems: readonly Problem[];
 }
 
-/** Of the claims that a reconciliation went by; it went by none where they are not given. */
+/** Outcomes of the claims that a reconciliation used; if `matched` is undefined, it used none. */
 export function outcomesOf(
   matched: Matched | undefined,
   { force, problems }: ClaimOutcome,
 ): (claim: Claim) => Outcome {
   if (matched === undefined) return () => ({ kind: "later", reason: "the source has not been read yet" });
-  // A round that failed has left the one before in force.
+  // A reconciliation that failed has left the state before it in force.
   const applied = force?.source === matched.cluster ? force : undefined;
   const owners = applied === undefined ? new Map<number, readonly string[]>() : ownersIn(applied);
   return (claim) => {
@@ -31,7 +31,8 @@ export function outcomesOf(
     if (!matched.counts.has(claim)) return { kind: "later", reason: "it is its turn next" };
     if (applied === undefined) return failed(problems, "the policies could not be applied");
     if (owners.get(claim.ifindex)?.includes(keyOf(claim)) === true) return { kind: "in force" };
-    // It may be so new that the node's tables do not have it: it is looked for again as soon as they do.
+    // A new interface may not be in the node's tables yet: the next change of these triggers another
+    // reconciliation.
     if (!owners.has(claim.ifindex) && indexOf(claim.link) === claim.ifindex)
       return { kind: "later", reason: `interface ${claim.link} is not enforced yet` };
     const own = problems.filter(({ object }) => object === `Pod ${keyOf(claim)}`);
@@ -39,7 +40,7 @@ export function outcomesOf(
   };
 }
 
-/** Whose each interface is that the programs hang on. */
+/** The pods of each interface that the programs are attached to. */
 function ownersIn({ compiled, attached }: InForce): Map<number, readonly string[]> {
   const sides = compiled.meaning.sides.filter(({ local }) => attached.has(local.ifindex));
   return new Map(sides.map(({ local }) => [local.ifindex, podsOf(local).map(keyOf)]));
@@ -53,7 +54,10 @@ function failed(problems: readonly Problem[], message: string): Outcome {
 export const removed = (claim: Claim): CniError =>
   new CniError(CNI_CODE.tryAgainLater, `container ${claim.containerId} was removed while it was added`);
 
-/** Why pods cannot be added now. A round under way is no reason: those who wait for it are answered when it ends. */
+/**
+ * Why pods cannot be added now. A reconciliation in progress is no reason: requests that wait for it are
+ * answered when it ends.
+ */
 export function unreadyReason(
   progress: (Pick<ClaimOutcome, "force"> & { readonly wanted: number; readonly applied: number }) | undefined,
 ): string | undefined {
@@ -61,20 +65,22 @@ export function unreadyReason(
   return progress.wanted === progress.applied ? undefined : "the last change could not be brought into force";
 }
 
-// Those who wait for a claim to be in force: the plugin's ADDs, each with the time that it has.
+// Requests that wait for a claim to be in force: the plugin's ADDs, each with its timeout.
 
-/** What a round has made of a claim; "later" is to be waited on, for the reason given. */
+/**
+ * The outcome of a reconciliation for a claim; with "later" the request keeps waiting, for the reason given.
+ */
 export type Outcome =
   | { readonly kind: "in force" }
   | { readonly kind: "failed"; readonly error: CniError }
   | { readonly kind: "later"; readonly reason: string };
 
 export interface Waiting {
-  /** Resolves when the claim is in force. Rejects with a CniError: it failed, or the time is over. */
+  /** Resolves when the claim is in force. Rejects with a CniError if it failed or the timeout has passed. */
   until(claim: Claim, timeoutMs: number): Promise<void>;
-  /** Tells each what has become of its claim. */
+  /** Passes each request the outcome of its claim. */
   settle(outcomeOf: (claim: Claim) => Outcome): void;
-  /** These claims are gone: why, is for each to say. */
+  /** These claims are gone; `errorOf` gives the reason for each. */
   refuse(gone: readonly Claim[], errorOf: (claim: Claim) => CniError): void;
 }
 

@@ -1,4 +1,4 @@
-// The claims of this node: which there are, kept in a file, and given up where their interface or pod has gone.
+// The claims of this node: kept in a file, and dropped when their interface or pod has gone.
 
 import { messageOf } from "../../base/errors.ts";
 import { attachmentKey, type Claim, readClaims, writeClaims } from "../../cni/cni-claims.ts";
@@ -7,7 +7,10 @@ import { indexOf } from "../../cni/host-links.ts";
 import type { Problem } from "../../model/problem.ts";
 import { birthOf } from "../../node/link-identity.ts";
 
-/** How long a claim is kept that the source knows no pod for: deletions of a pod and of its sandbox come in any order. */
+/**
+ * How long a claim is kept without a pod in the source: deletions of a pod and of its sandbox arrive in any
+ * order.
+ */
 export const FORGET_MS = 300_000;
 
 export interface ClaimStore {
@@ -16,13 +19,13 @@ export interface ClaimStore {
   size(): number;
   get(attached: Attached): Claim | undefined;
   has(claim: Claim): boolean;
-  /** Takes the place of one of the same container and interface, and of any of the same interface of the node. */
+  /** Replaces a claim of the same container and interface, and any of the same interface of the node. */
   put(claim: Claim): void;
-  /** Notes the uid of the pod that a claim without one goes by; gives what the claim is now. */
+  /** Stores the uid of the pod that a claim without a uid belongs to; returns the updated claim. */
   bind(claim: Claim, uid: string): Claim;
-  /** Gives those up that are told; gives the claims. */
+  /** Drops the claims that `which` selects, and returns them. */
   drop(which: (claim: Claim) => boolean): readonly Claim[];
-  /** Why the file is not what it should be. */
+  /** Why the file is unusable. */
   problems(): readonly Problem[];
 }
 
@@ -62,7 +65,7 @@ export function openClaims(path: string): ClaimStore {
     },
     bind(claim, uid) {
       const bound = { ...claim, uid };
-      // In its old place: the order is that of arrival.
+      // In its old position: claims are in order of arrival.
       claims.set(attachmentKey(claim), bound);
       save();
       return bound;
@@ -76,19 +79,25 @@ export function openClaims(path: string): ClaimStore {
   };
 }
 
-/** Which claims are garbage, as the runtime sees it: those of its network that it does not list. */
+/** Selects garbage as the runtime defines it: the claims of its network that it does not list. */
 export function garbageOf({ network, valid }: GcRequest): (claim: Claim) => boolean {
   const kept = new Set(valid.map(attachmentKey));
   return (claim) => claim.network === network && !kept.has(attachmentKey(claim));
 }
 
-/** Whether the link of a claim is still there. With another index, or another birth, the name is that of a later link. */
+/**
+ * Whether the link of a claim still exists. With another index or another birth, the name is that of a later
+ * link.
+ */
 function isThere({ link, ifindex, birth }: Claim): boolean {
   if (indexOf(link) !== ifindex) return false;
   return birth === undefined || (birthOf({ name: link, ifindex }) ?? birth) === birth;
 }
 
-/** Tells claims whose interface has gone, or that no pod has gone by for FORGET_MS; `now` as the clock gives milliseconds. */
+/**
+ * Selects claims whose interface has gone, or that had no pod for FORGET_MS; `now` is in milliseconds of the
+ * clock.
+ */
 export function expiry(
   isLinkThere: (claim: Claim) => boolean = isThere,
 ): (waits: ReadonlySet<Claim>, now: number) => (claim: Claim) => boolean {

@@ -1,4 +1,5 @@
-// What the CNI plugin asks of the agent: a path for each command of the specification, and errors in its words.
+// The CNI plugin's requests to the agent: a path for each command of the specification, and errors in its
+// format.
 
 import { attachmentKey, type Claim } from "../../cni/cni-claims.ts";
 import { CNI_CODE, CniError } from "../../cni/cni-error.ts";
@@ -11,7 +12,7 @@ import { type ClaimStore, garbageOf } from "./claim-store.ts";
 /** The plugin sends the network configuration, which it reads up to a mebibyte of, and a few variables. */
 const BODY_BYTES_MAX = 2 << 20;
 
-/** So much earlier than the plugin gives up is it told why. */
+/** The plugin gets the reason this much before its own timeout. */
 const MARGIN_MS_MAX = 500;
 const MARGIN_SHARE = 10;
 
@@ -23,14 +24,14 @@ export interface CniWork {
   /** Resolves when the claim is in force. Rejects with a CniError. */
   readonly wait: (claim: Claim, timeoutMs: number) => Promise<void>;
   readonly isInForce: (claim: Claim) => boolean;
-  /** The claims have changed; those are gone. */
+  /** Called when claims have changed, with those that are gone. */
   readonly changed: (gone: readonly Claim[]) => void;
   /** Why pods cannot be added now. */
   readonly unready: () => string | undefined;
   readonly told: (command: CniCommand, seconds: number, error: CniError | undefined) => void;
 }
 
-/** Each answers an empty object, or refuses with `code`, `msg` and `details` as the runtime is to get them. */
+/** Each returns an empty object, or refuses with the `code`, `msg` and `details` for the runtime. */
 export function cniRoutes(work: CniWork): Route[] {
   const commands: Readonly<Record<CniCommand, (body: string) => Promise<void> | void>> = {
     add: (body) => add(addIn(bodyOf(body)), work),
@@ -66,7 +67,7 @@ export function cniRoutes(work: CniWork): Route[] {
 async function add(request: AddRequest, { claims, wait, isInForce, changed }: CniWork): Promise<void> {
   const { containerId, ifname, network, namespace, name, uid, addresses, hardware, timeoutMs } = request;
   const known = claims.get(request);
-  // A runtime that tells no uid does so every time: what was found out since stays.
+  // A runtime that sends no uid never does: keep the one that was found since.
   const own = uid ?? (known?.namespace === namespace && known.name === name ? known.uid : undefined);
   const pod = { namespace, name, ...(own === undefined ? {} : { uid: own }) };
   const host = hostLinkOf(request);

@@ -1,4 +1,5 @@
-// The agent's side of the CNI plugin: pods are claimed, their claims laid over what the source says, and held until in force.
+// The agent's side of the CNI plugin: pods are claimed, their claims overlaid on the source, and ADDs held
+// until in force.
 
 import type { Log } from "../../base/log.ts";
 import { type Claim, claimedInterfaces, type Matched, matchClaims } from "../../cni/cni-claims.ts";
@@ -15,38 +16,41 @@ import { expiry, openClaims } from "./claim-store.ts";
 import { type CniCommand, cniRoutes } from "./cni-routes.ts";
 
 export interface CniOptions {
-  /** Path of the Unix socket that the plugin asks; root alone may. */
+  /** Path of the plugin's Unix socket, for root alone. */
   readonly socket: string;
   /** The file that keeps claims while no agent runs. */
   readonly claims: string;
-  /** Where the plugin is kept in its place; nowhere if absent. */
+  /** Where the plugin is kept installed; nowhere if absent. */
   readonly install?: InstallOptions;
 }
 
-/** How often a command was asked for, by how it ended. */
+/** How often each command was requested, by result. */
 export type CniCounts = Readonly<Record<CniCommand, { readonly done: number; readonly failed: number }>>;
 
 export interface Cni {
-  /** Waits so long, in milliseconds, or until a pod is added that no round has seen. */
+  /** Waits for `ms`, or until a pod is added that no reconciliation has covered. */
   rest(ms: number): Promise<void>;
-  /** Claims as of now; those whose interface or pod has gone are given up. The reading with what is wrong with them. */
+  /**
+   * The present claims, without those whose interface or pod has gone, which are dropped; and the snapshot
+   * with the claims' problems.
+   */
   match(reading: ClusterSnapshot): {
     readonly reading: ClusterSnapshot;
     readonly claims: readonly ClaimedInterface[];
   };
-  /** Tells those who wait what the reconciliation has come to that the last match() was for. */
+  /** Passes the outcome of the reconciliation that used the last match() to the waiting requests. */
   settle(came: ClaimOutcome): void;
   /** Called at every change of the claims. */
   onChange(ring: () => void): void;
-  /** Answers the plugin from now on. Errors: OperationError where it cannot listen. */
+  /** Answers the plugin from now on. Errors: OperationError if it cannot listen. */
   serve(env: CniEnv): Promise<LocalApi>;
-  /** Lets go of the node's configuration: what stands in it stays. */
+  /** Releases the node's configuration: its content stays. */
   close(): void;
   view(): CniView;
   counts(): CniCounts;
 }
 
-/** As many as a node has endpoints, all of root's: a node that comes up makes all its pods at once. */
+/** As many as a node has endpoints, all of root's: a node that starts creates all its pods at once. */
 const CONNECTIONS = { perPeer: 1_024, perTrustedPeer: 1_024, total: 1_024 };
 
 export interface CniEnv {
@@ -76,7 +80,7 @@ export function openCni({ socket, claims: path, install: installing }: CniOption
     }
     return claimedInterfaces(matched);
   };
-  /** From now on a later pod of its name does not go by the claim. */
+  /** From now on the claim does not apply to a later pod of the same name. */
   const bound = (claim: Claim): Claim => {
     const uid = claim.uid === undefined ? matched?.cluster.pods.get(keyOf(claim))?.uid : undefined;
     return uid === undefined ? claim : claims.bind(claim, uid);
@@ -85,7 +89,7 @@ export function openCni({ socket, claims: path, install: installing }: CniOption
     match(reading) {
       matched = undefined;
       haste.seen();
-      // Of a source that could not be read nothing is known, the absence of a pod least of all.
+      // A source that could not be read gives no information, least of all that a pod is absent.
       const known = reading.readable && claims.size() > 0 ? match(reading.cluster) : [];
       const problems = [...reading.problems, ...claims.problems(), ...keeper.problems()];
       return { reading: { ...reading, problems }, claims: known };
@@ -98,7 +102,7 @@ export function openCni({ socket, claims: path, install: installing }: CniOption
         inForce = new Set(
           [...claims.all()].filter((claim) => outcomeOf(claim).kind === "in force").map(bound),
         );
-      // Not before there is something in force: until then pods would only wait.
+      // Not before something is in force: until then pods would only wait.
       if (came.force !== undefined && log !== undefined) keeper.start(log, () => ring());
     },
     onChange(next) {
@@ -123,7 +127,8 @@ export function openCni({ socket, claims: path, install: installing }: CniOption
           if (command === "add") env.added(seconds);
         },
       });
-      // A socket of its own, root's alone: the members of the other one's group may ask, but not say whose an interface is.
+      // A socket of its own, for root alone: members of the other socket's group may send requests,
+      // but must not assign interfaces to pods.
       return serveRoutes(socket, routes, { limits: CONNECTIONS });
     },
     close: () => keeper.close(),

@@ -1,42 +1,43 @@
-// What has been told and what is due: the present notices compared with those before, in bounded memory and at a bounded rate.
+// Which Events were reported and which are due: compares the present notices with earlier ones, in bounded
+// memory and at a bounded rate.
 
 import type { Notice, Reason } from "./event-notices.ts";
 import type { NoticeTiming } from "./event-rate-limit.ts";
 
-/** What became of a telling: all but "failed" need no other try before the next period. */
+/** The outcome of a report: only "failed" needs a retry before the next period. */
 export type Outcome = "created" | "known" | "gone" | "refused" | "failed";
 
-/** What is told: a problem or its end. */
+/** A report: a problem or its end. */
 export interface Telling {
   readonly notice: Notice;
-  /** The problem is no longer there. */
+  /** The problem is gone. */
   readonly solved: boolean;
-  /** How often it came back after it was told as solved. */
+  /** How often it came back after it was reported as solved. */
   readonly returns: number;
-  /** What of it Kubernetes knows. */
+  /** The last report of it that Kubernetes has. */
   readonly told: Reported | undefined;
 }
 
 export interface Reported {
-  /** In the time that the ledger is given. */
+  /** On the ledger's clock. */
   readonly at: number;
   readonly note: string;
   readonly solved: boolean;
-  /** Of the object that it was told of. */
+  /** Uid of the object in the report. */
   readonly uid: string;
 }
 
 export interface Ledger {
   /**
-   * What is wrong now. All times are milliseconds of a clock that only goes forward. `turnOf` says how many nodes go before
-   * this one with a notice that all of them have.
+   * The present problems. All times are milliseconds of a monotonic clock. `turnOf` returns how many nodes
+   * report before this one a notice that all nodes have.
    */
   take(notices: ReadonlyMap<string, Notice>, now: number, turnOf: (key: string) => number): void;
-  /** When the next is due; undefined where there is nothing to tell. */
+  /** When the next report is due; undefined if there is none. */
   nextAt(): number | undefined;
-  /** What is to be told now, if anything is due; it must be settled before the next. */
+  /** The report to send now, if one is due; it must be settled before the next. */
   begin(now: number): Telling | undefined;
-  /** What became of the one that was begun. `uid` where it is known. */
+  /** The outcome of the report that was begun. `uid` if it is known. */
   settle(outcome: Outcome, uid: string, now: number): void;
   size(): number;
 }
@@ -46,23 +47,26 @@ interface Entry {
   solved: boolean;
   returns: number;
   told: Reported | undefined;
-  /** How long what is new of it must last, and wait for the turn of this node. */
+  /** How long a change must last, including the wait for this node's turn. */
   readonly settleMs: number;
-  /** Infinity where there is nothing to tell. */
+  /** Infinity if there is nothing to report. */
   dueAt: number;
-  /** Tries that failed one after the other. */
+  /** Consecutive failures. */
   failures: number;
 }
 
 const NEVER = Number.POSITIVE_INFINITY;
 
-/** `onLeftOut` hears of every notice that is beyond what is remembered, or that ended before its turn came. */
+/** `onLeftOut` is called for every notice that exceeds the memory limit, or that ended before its turn. */
 export function openLedger(timing: NoticeTiming, onLeftOut: (reason: Reason) => void): Ledger {
   const entries = new Map<string, Entry>();
   let beyond = new Set<string>();
   let begun: { readonly entry: Entry; readonly telling: Telling } | undefined;
 
-  /** Room for one more, if need be that of one that was told as solved. There are few notices of the node: they always fit. */
+  /**
+   * Whether there is space for one more, if necessary that of a notice reported as solved. The node's own
+   * notices are few and always fit.
+   */
   function hasRoom({ subject }: Notice): boolean {
     if (subject.kind === "Node" || entries.size < timing.entriesMax) return true;
     const old = entries.values().find(isDone);
@@ -120,15 +124,15 @@ export function openLedger(timing: NoticeTiming, onLeftOut: (reason: Reason) => 
   };
 }
 
-/** Names of notices without room that are remembered, so that they are counted once. */
+/** Keys of left-out notices that are remembered, so that each is counted once. */
 const LEFT_OUT_MAX = 10_000;
 
-/** The problems of a policy are the same on every node, and one Event tells of them for all. */
+/** The problems of a policy are the same on every node, so one Event reports them for all. */
 export const isShared = ({ subject }: Notice): boolean => subject.kind === "NetworkPolicy";
 
 const isDone = ({ told, solved }: Entry): boolean => solved && told?.solved === true;
 
-/** The one that is due first; of those that are due by `now` the node's own go before the others. */
+/** The notice that is due first; of those due by `now`, the node's own go first. */
 function earliest(entries: Iterable<Entry>, now: number): Entry | undefined {
   let first: Entry | undefined;
   const rankOf = ({ notice, dueAt }: Entry): number =>
@@ -138,11 +142,11 @@ function earliest(entries: Iterable<Entry>, now: number): Entry | undefined {
   return first;
 }
 
-/** When to tell what a told problem has come to since. */
+/** When to report what has changed since the last report. */
 function dueAfter({ told, solved, returns, settleMs }: Entry, now: number, timing: NoticeTiming): number {
   const { leastMs, periodMs } = timing;
   if (told?.solved === solved) return solved ? NEVER : told.at + periodMs;
-  // What comes and goes is told ever more seldom.
+  // Flapping problems are reported with exponential backoff.
   const pauseMs = Math.min(leastMs * (2 ** returns - 1), periodMs);
   return Math.max(now + settleMs, (told?.at ?? now) + pauseMs);
 }
@@ -153,7 +157,7 @@ interface Came {
   readonly uid: string;
 }
 
-/** Returns false where the entry is of no use any more. */
+/** Returns false if the entry is no longer needed. */
 function settleEntry(
   entry: Entry,
   { telling, outcome, uid }: Came,
@@ -162,7 +166,7 @@ function settleEntry(
 ): boolean {
   const wait = outcome === "failed" ? timing.retryMs[entry.failures] : undefined;
   entry.failures = wait === undefined ? 0 : entry.failures + 1;
-  // The end of a problem that cannot be told is let go.
+  // If the end of a problem could not be reported, it is dropped after the last retry.
   if (wait === undefined && (telling.solved || outcome === "created" || outcome === "known"))
     entry.told = { at: now, note: telling.notice.note, solved: telling.solved, uid };
   if (entry.told === undefined && entry.solved) return false;
@@ -172,7 +176,7 @@ function settleEntry(
   return true;
 }
 
-/** The problem is there, again or still. */
+/** The problem is present, again or still. */
 function renew(entry: Entry, notice: Notice, now: number, timing: NoticeTiming): void {
   const before = entry.notice;
   entry.notice = notice;
@@ -181,11 +185,12 @@ function renew(entry: Entry, notice: Notice, now: number, timing: NoticeTiming):
     if (ended) entry.returns += 1;
     entry.solved = false;
     entry.failures = 0;
-    // It may be that of another object of the same name; where it is not, Kubernetes knows of it.
+    // This may be another object of the same name; if it is not, Kubernetes already has the Event.
     entry.dueAt = ended ? dueAfter(entry, now, timing) : soonest(entry, now, timing);
     return;
   }
-  // What is told of nodes and pods may change from round to round ("for 12 s"); of a policy it changes with the policy.
+  // Reports on nodes and pods may change with each reconciliation ("for 12 s"); on a policy they change with
+  // the policy.
   if (entry.told !== undefined && isShared(notice) && before.note !== notice.note)
     entry.dueAt = soonest(entry, now, timing);
 }

@@ -1,10 +1,11 @@
-// Which Events the present problems call for, and where the API server has their objects.
+// Which Events the present problems require, and the API paths of their objects.
 
 import type { Cluster } from "../../model/cluster.ts";
 import { type Problem, problemText } from "../../model/problem.ts";
 import { valueAt } from "../../source/parse/fields.ts";
 
-// What of the present problems is told to Kubernetes: for each object and reason one notice, as `kubectl describe` shows it.
+// The present problems as notices for Kubernetes: one for each object and reason, as `kubectl describe` shows
+// it.
 
 /** The reasons of Events, a closed list; docs/kubernetes-events.md explains each. */
 export const REASONS = [
@@ -17,7 +18,7 @@ export const REASONS = [
 ] as const;
 export type Reason = (typeof REASONS)[number];
 
-/** The reason of the Event that says that one of the others no longer holds. */
+/** The reason of the Event that reports that one of the others no longer holds. */
 export const SOLVED = "ProblemSolved";
 
 export interface Subject {
@@ -28,7 +29,7 @@ export interface Subject {
 }
 
 export interface Notice {
-  /** Of the subject and the reason: no two notices have the same. */
+  /** Made of the subject and the reason: unique for each notice. */
   readonly key: string;
   readonly reason: Reason;
   readonly subject: Subject;
@@ -36,10 +37,10 @@ export interface Notice {
   readonly note: string;
 }
 
-/** What the API server takes (NoteLengthLimit of its validation). */
+/** The API server's limit (NoteLengthLimit of its validation). */
 export const NOTE_BYTES_MAX = 1_024;
 
-/** What the notices of one round are made from. */
+/** The input for the notices of one reconciliation. */
 export interface Situation {
   readonly problems: readonly Problem[];
   readonly pods: Cluster["pods"];
@@ -48,8 +49,8 @@ export interface Situation {
 }
 
 /**
- * The notices by their keys, in the order of the problems. Other warnings than of interfaces and programs are left to `weir status` and `weir lint`, and so are the
- * problems of other nodes' pods.
+ * The notices by key, in the order of the problems. Warnings about anything but interfaces and programs are
+ * left to `weir status` and `weir lint`, and so are the problems of other nodes' pods.
  */
 export function noticesOf(situation: Situation): ReadonlyMap<string, Notice> {
   const found = new Map<string, { readonly notice: Notice; count: number }>();
@@ -68,7 +69,10 @@ export function noticesOf(situation: Situation): ReadonlyMap<string, Notice> {
 }
 
 const OBJECT = /^(NetworkPolicy|Pod|Namespace|Service|EndpointSlice) (.*)$/s;
-/** RFC 1123 names, as the API server has them: what else stands in an object's name is never made a path. */
+/**
+ * RFC 1123 names, as on the API server: an object's name with any other character never becomes part of a
+ * path.
+ */
 const NAME = /^[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?$/;
 
 const BY_TOPIC = {
@@ -77,7 +81,7 @@ const BY_TOPIC = {
   integrity: "ProgramsRemoved",
 } as const;
 
-/** Warnings of these are told too. */
+/** Topics whose warnings are reported too. */
 const TOLD: ReadonlySet<Problem["topic"]> = new Set(["interface", "integrity"]);
 
 function topicOf(
@@ -95,13 +99,13 @@ function topicOf(
     const reason = problem.topic === "capacity" ? "CapacityExceeded" : "PolicyInvalid";
     return { reason, subject: { kind, namespace, name } };
   }
-  // Other objects of the cluster are read by every node, and decide nothing on their own.
+  // Every node reads the other objects of the cluster, and they have no effect on their own.
   if (kind !== "Pod" || pods.get(key)?.node !== node) return undefined;
   const reason = problem.topic === undefined ? "PodInvalid" : BY_TOPIC[problem.topic];
   return { reason, subject: { kind, namespace, name } };
 }
 
-/** Without the object, which the Event names by itself. */
+/** Without the object, which the Event already names. */
 function sentenceOf({ object, ...problem }: Problem, subject: Subject): string {
   return problemText(subject.kind === "Node" && object !== undefined ? { ...problem, object } : problem);
 }
@@ -111,7 +115,7 @@ function withCount(notice: Notice, more: number): Notice {
   return { ...notice, note: shortened(notice.note, end) };
 }
 
-/** The text and its end in at most NOTE_BYTES_MAX bytes; cut between characters. */
+/** The text and `end` in at most NOTE_BYTES_MAX bytes; cut between characters. */
 export function shortened(text: string, end = ""): string {
   if (Buffer.byteLength(text) + Buffer.byteLength(end) <= NOTE_BYTES_MAX) return `${text}${end}`;
   const room = NOTE_BYTES_MAX - Buffer.byteLength(end) - CUT.length;
@@ -122,7 +126,7 @@ export function shortened(text: string, end = ""): string {
 
 const CUT = "...";
 
-// Where the API server has what notices are about. Names are those of noticesOf(), which need no escaping.
+// API paths of the objects of notices. Names are those of noticesOf(), which need no escaping.
 
 const COLLECTIONS = {
   NetworkPolicy: { group: "/apis/networking.k8s.io/v1", plural: "networkpolicies" },
@@ -137,9 +141,9 @@ function collectionOf({ kind, namespace }: Subject): string {
 
 export const pathOf = (subject: Subject): string => `${collectionOf(subject)}/${subject.name}`;
 
-/** A list of just the one: the agent may list, as it must, and needs no right to get besides. */
+/** A list of just this object: the agent needs the right to list anyway, and so needs no right to get. */
 export const queryOf = (subject: Subject): string =>
   `${collectionOf(subject)}?fieldSelector=metadata.name%3D${subject.name}`;
 
-/** What such a list has; undefined where there is no such object. */
+/** The object in such a list; undefined if there is none. */
 export const firstOf = (list: unknown): unknown => valueAt(list, ["items", 0]);

@@ -3,25 +3,32 @@
 
 import type { Cluster } from "../../model/cluster.ts";
 
-// Every time and number that bounds what Kubernetes is told: in one place, and given, so that tests can be quick.
+// Every time and number that limits reports to Kubernetes: in one place, and as parameters, so that tests can
+// be quick.
 
 export interface NoticeTiming {
-  /** How long a problem, or its end, must last before it is told: what comes and goes with a pod's start is no news. */
+  /**
+   * How long a problem, or its end, must last before it is reported: what appears briefly during a pod's
+   * start is not worth an Event.
+   */
   readonly settleMs: number;
-  /** Between the turns of two nodes to tell what all of them know: most find it told, or over. */
+  /** Between the turns of two nodes to report what all nodes see: most find it reported already, or over. */
   readonly turnMs: number;
-  /** How often what lasts is told anew. Events are kept for an hour, unless the server is told otherwise. */
+  /**
+   * How often a lasting problem is reported again. Events are kept for an hour, unless the server is
+   * configured otherwise.
+   */
   readonly periodMs: number;
-  /** Between two Events of the same object and reason. */
+  /** Minimum time between two Events of the same object and reason. */
   readonly leastMs: number;
-  /** The waits before what failed is tried again; after the last one it has to wait for its next period. */
+  /** Waits before retries; after the last one the report has to wait for its next period. */
   readonly retryMs: readonly number[];
-  /** For a whole request. */
+  /** Timeout of a whole request. */
   readonly answerMs: number;
-  /** Events that may be told at once, and how long it takes until another one may. */
+  /** Events that may be reported at once, and the time until one more is allowed. */
   readonly burst: number;
   readonly tokenMs: number;
-  /** Notices that are remembered. */
+  /** Maximum number of notices remembered. */
   readonly entriesMax: number;
 }
 
@@ -37,15 +44,15 @@ export const NOTICE_TIMING: NoticeTiming = {
   entriesMax: 1_000,
 };
 
-// A token bucket: so many at once, then one every so often.
+// A token bucket: a burst at first, then one token per interval.
 
 export interface TokenBucket {
-  /** When one can be taken. All times are milliseconds of a clock that only goes forward. */
+  /** When a token is available. All times are milliseconds of a monotonic clock. */
   readyAt(now: number): number;
   take(now: number): void;
 }
 
-/** `burst` of them at first, and another one every `tokenMs`. */
+/** `burst` tokens at first, and one more every `tokenMs`. */
 export function openTokenBucket({
   burst,
   tokenMs,
@@ -63,11 +70,11 @@ export function openTokenBucket({
   };
 }
 
-// In which order the nodes tell what all of them know: each works it out for itself, and none has to ask.
+// In which order the nodes report what all of them see: each node computes it alone, without requests.
 
 /**
- * How many nodes go before this one with this notice (rendezvous hashing: the order is another one for each notice, and a
- * node that goes or comes changes that of no two others). Nodes are known by their pods.
+ * How many nodes go before this one with this notice (rendezvous hashing: each notice has its own order, and
+ * adding or removing a node does not change the order of any two others). Nodes are those that have pods.
  */
 export function openTurns(pods: Cluster["pods"], node: string): (key: string) => number {
   let nodes: ReadonlySet<string> | undefined;
@@ -81,7 +88,10 @@ export function openTurns(pods: Cluster["pods"], node: string): (key: string) =>
   };
 }
 
-/** FNV-1a, mixed by the finaliser of MurmurHash3: names that differ in their last letter only lie far apart. */
+/**
+ * FNV-1a, mixed by the finaliser of MurmurHash3, so that names that differ only in their last letter get
+ * distant values.
+ */
 function placeOf(key: string, node: string): number {
   const text = `${key} ${node}`;
   let hash = 0x811c9dc5;

@@ -20,9 +20,10 @@ import {
 } from "./event-notices.ts";
 import { type NoticeTiming, openTokenBucket, openTurns } from "./event-rate-limit.ts";
 
-// Tells Kubernetes of what is wrong, as Events: beside the rounds, so that none waits for it, and at a bounded rate.
+// Reports problems to Kubernetes as Events: concurrently with reconciliations, so that none waits for it, and
+// at a bounded rate.
 
-/** How often what became of an Event, by its reason. `left-out`: there were too many, or it ended before its turn. */
+/** Number of Events by result and reason. `left-out`: there were too many, or it ended before its turn. */
 export interface EventCount {
   readonly result: Outcome | "left-out";
   readonly reason: Reason | typeof SOLVED;
@@ -30,10 +31,10 @@ export interface EventCount {
 }
 
 export interface EventRecorder {
-  /** What is wrong after a round. Returns at once, and never throws. */
+  /** Takes the problems after a reconciliation. Returns at once, and never throws. */
   tell(situation: Pick<Situation, "problems" | "pods">): void;
   counts(): readonly EventCount[];
-  /** What has not been told is not told any more. */
+  /** Discards everything that has not been reported. */
   close(): Promise<void>;
 }
 
@@ -92,7 +93,7 @@ interface Running {
   readonly post: (telling: Telling) => Promise<Posted>;
 }
 
-/** One after the other, each when it is due and a token is there for it. */
+/** Posts one report after the other, each when it is due and a token is available. */
 async function run({ ledger, timing, bell, signal, post }: Running): Promise<void> {
   const tokens = openTokenBucket(timing);
   while (!signal.aborted) {
@@ -110,7 +111,7 @@ async function run({ ledger, timing, bell, signal, post }: Running): Promise<voi
   }
 }
 
-/** Until somebody rings, or so many milliseconds have passed. */
+/** Waits for the trigger, or for this many milliseconds. */
 async function rungWithin(bell: Trigger, ms: number | undefined): Promise<void> {
   const timer = ms === undefined ? undefined : setTimeout(() => bell.ring(), Math.min(ms, TIMER_MS_MAX));
   await bell.wait();
@@ -119,12 +120,12 @@ async function rungWithin(bell: Trigger, ms: number | undefined): Promise<void> 
 
 interface Posted {
   readonly outcome: Outcome;
-  /** Of the object, empty where it is not known. */
+  /** Uid of the object, empty if it is not known. */
   readonly uid: string;
   readonly failure?: Failure;
 }
 
-/** Asks for the object first: `kubectl describe` shows only Events that name its uid. Never rejects. */
+/** Reads the object first: `kubectl describe` shows only Events that contain its uid. Never rejects. */
 async function postEvent(
   telling: Telling,
   { client, node, timing }: EventRecorderOptions,
@@ -140,10 +141,10 @@ async function postEvent(
     const failure = failureOf(error, path);
     return { outcome: outcomeOf(failure), uid: "", failure };
   }
-  // Who deletes an object knows that its problems are over.
+  // The object was deleted, and its problems with it.
   if (identity === undefined) return { outcome: "gone", uid: "" };
   const { uid } = identity;
-  // Another object of the same name has nothing to do with what was told of the one before.
+  // Another object of the same name is unrelated to the reports on the earlier one.
   if (telling.solved && telling.told?.uid !== uid) return { outcome: "gone", uid };
   const events = `/apis/events.k8s.io/v1/namespaces/${namespaceOf(subject)}/events`;
   const body = eventOf(telling, identity, { now: now.getTime(), node, timing });
@@ -165,13 +166,15 @@ function identityOf(object: unknown): Identity | undefined {
     : undefined;
 }
 
-/** Statuses that may be others a moment later: a token that is being replaced, a server that is busy or not well. */
+/**
+ * Statuses that may change within a moment: a token is being replaced, or the server is busy or unhealthy.
+ */
 const PASSING: ReadonlySet<number> = new Set([401, 408, 429]);
 
 const outcomeOf = ({ status }: Failure): Outcome =>
   status === undefined || status >= 500 || PASSING.has(status) ? "failed" : "refused";
 
-/** Logs that Events cannot be told once, until the reason changes, and when they can be again. */
+/** Logs once that Events cannot be reported, until the reason changes, and when they can be again. */
 function openTrouble(log: Log) {
   let told: string | undefined;
   return {
@@ -185,9 +188,10 @@ function openTrouble(log: Log) {
   };
 }
 
-// An Event of events.k8s.io/v1 as the API server wants it, under a name by which all nodes know that it has been told.
+// An Event of events.k8s.io/v1 as the API server requires it, under a name that shows all nodes that it was
+// already reported.
 
-/** What the API server knows of a subject. */
+/** The API server's identity of a subject. */
 export interface Identity {
   readonly uid: string;
   readonly resourceVersion: string;
@@ -215,12 +219,15 @@ const ACTIONS: Readonly<Record<Reason, string>> = {
   StateNotApplied: "ApplyState",
 };
 
-/** Lengths that the API server's validation allows. */
+/** Maximum lengths in the API server's validation. */
 const INSTANCE_MAX = 128;
 const NAME_MAX = 253;
 const HASH_DIGITS = 16;
 
-/** Events of what lies in no namespace: the one that servers before 1.22 and later ones take with events.k8s.io. */
+/**
+ * Namespace for Events of cluster-scoped objects: the one that servers before and after 1.22 accept with
+ * events.k8s.io.
+ */
 const NODE_EVENTS = "kube-system";
 
 export const namespaceOf = ({ namespace }: Subject): string => namespace ?? NODE_EVENTS;
@@ -261,8 +268,9 @@ const solvedNote = ({ notice, told }: Telling): string =>
   shortened(`${notice.reason} no longer holds: ${told?.note ?? notice.note}`);
 
 /**
- * The same for whoever would tell the same: of a policy every node, of the node and its pods an agent that was started anew.
- * It changes with the period, so that what lasts is told anew; and of a policy with every change of it.
+ * Equal for equal reports: for a policy on every node, for the node and its pods after a restart of the
+ * agent. It changes with the period, so that a lasting problem is reported again; and for a policy with every
+ * change of it.
  */
 function nameOf(telling: Telling, { uid, resourceVersion }: Identity, { now, node, timing }: Moment): string {
   const { notice, solved, returns } = telling;
@@ -276,7 +284,10 @@ function nameOf(telling: Telling, { uid, resourceVersion }: Identity, { now, nod
   return `${notice.subject.name.slice(0, room).replace(/[^a-z0-9]+$/, "")}.${hash}`;
 }
 
-/** Which period a moment lies in. They begin at another moment for each notice, so that not all are told anew at once. */
+/**
+ * The period that contains a moment. Each notice has a different offset, so that not all are reported again
+ * at once.
+ */
 function periodOf(key: string, now: number, { periodMs }: NoticeTiming): number {
   const offset = createHash("sha256").update(key).digest().readUInt32BE() % periodMs;
   return Math.floor((now + offset) / periodMs);

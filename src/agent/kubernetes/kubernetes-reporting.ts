@@ -1,4 +1,4 @@
-// What the agent says to the API server that it follows: Events and, where that is wanted, the node's condition.
+// Reports from the agent to the API server that it follows: Events and, if enabled, the node's condition.
 
 import { messageOf } from "../../base/errors.ts";
 import type { Log } from "../../base/log.ts";
@@ -8,16 +8,16 @@ import type { SourceOptions } from "../../source/source.ts";
 import type { EventCount } from "./event-recorder.ts";
 
 export interface KubernetesOptions {
-  /** Whether problems are told as Events. */
+  /** Whether problems are reported as Events. */
   readonly events: boolean;
-  /** Whether the node has a condition of Weir's. */
+  /** Whether the node gets Weir's condition. */
   readonly condition: boolean;
 }
 
 export interface Kubernetes {
   /**
-   * What is wrong after a round with this reading, and what was wrong a moment ago, which makes Events alone. Returns at once,
-   * and never throws.
+   * Takes the problems after a reconciliation of this snapshot, and the recent incidents, which become Events
+   * only. Returns at once, and never throws.
    */
   tell(problems: readonly Problem[], incidents: readonly Problem[], reading: ClusterSnapshot): void;
   counts(): readonly EventCount[];
@@ -32,7 +32,7 @@ interface KubernetesEnv {
 
 const NOBODY: Kubernetes = { tell: () => undefined, counts: () => [], close: () => Promise.resolve() };
 
-/** Nobody is told where there is no API server, or nothing that it should be told. Never throws. */
+/** Reports nothing if there is no API server, or if all reporting is disabled. Never throws. */
 export async function openKubernetes(
   source: SourceOptions,
   options: KubernetesOptions | undefined,
@@ -64,7 +64,7 @@ async function connect(
     import("./event-rate-limit.ts"),
     import("./node-condition.ts"),
   ]);
-  // Connections of its own: what is told never waits behind a list, nor a watch for it.
+  // Connections of its own: a report never waits for a list, nor a watch for a report.
   const client = openClient(openCredentials(credentials), TIMING, `weir/${env.version}`);
   const teller = options.events ? openEventRecorder({ client, node, timing: NOTICE_TIMING }, env) : undefined;
   const condition = options.condition
@@ -72,7 +72,7 @@ async function connect(
     : undefined;
   return {
     tell(problems, incidents, { cluster, readable }) {
-      // Before everything has been listed no pod is known, which does not mean that its problems are over.
+      // Before the first complete list no pod is known, which does not mean that its problems are over.
       if (!readable) return;
       teller?.tell({ problems: [...problems, ...incidents], pods: cluster.pods });
       condition?.tell({ problems, pods: cluster.pods });

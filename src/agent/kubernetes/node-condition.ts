@@ -1,4 +1,4 @@
-// The node's condition that says whether its policies are in force, kept up to date on request.
+// The node's condition that states whether its policies are in force, kept up to date on request.
 
 import { setTimeout as sleep } from "node:timers/promises";
 import { messageOf } from "../../base/errors.ts";
@@ -25,13 +25,13 @@ export interface Condition {
 }
 
 export interface ConditionTiming {
-  /** How often it is written although nothing has changed. */
+  /** How often it is written without a change. */
   readonly heartbeatMs: number;
-  /** Between two writes. */
+  /** Minimum time between two writes. */
   readonly leastMs: number;
-  /** For a whole request. */
+  /** Timeout of a whole request. */
   readonly answerMs: number;
-  /** For the last one, while the agent ends. */
+  /** Timeout of the last one, while the agent ends. */
   readonly lastMs: number;
 }
 
@@ -45,7 +45,7 @@ export const CONDITION_TIMING: ConditionTiming = {
 const IN_FORCE: Condition = {
   status: "True",
   reason: "PoliciesInForce",
-  // A condition cannot go stale by itself: it says how to see that no agent renews it.
+  // A condition cannot go stale by itself: its message explains how to recognize that no agent renews it.
   message:
     "the policies of the cluster are in force for this node's pods; renewed every 5 minutes, unknown where lastHeartbeatTime is older than 10",
 };
@@ -55,11 +55,14 @@ const STOPPED: Condition = {
   message: "no agent runs; the kernel goes on enforcing what it was last given",
 };
 
-/** What is wrong with this node, first of all with the node itself; a policy that is wrong everywhere is not its fault. */
+/**
+ * The node's problems, first of all those of the node itself; a policy that is invalid on every node is not
+ * this node's problem.
+ */
 export function conditionOf(situation: Situation): Condition {
   const notices = [...noticesOf(situation).values()];
   const isUnknown = ({ reason }: Notice): boolean => reason === "InterfaceUnknown";
-  // An interface of nobody's is denied everything, which leaves nothing open.
+  // An unclaimed interface is denied everything, which leaves nothing open.
   const ofNode = notices.find((notice) => notice.subject.kind === "Node" && !isUnknown(notice));
   if (ofNode !== undefined) return { status: "False", reason: ofNode.reason, message: ofNode.note };
   const [pod, ...others] = notices.filter((notice) => notice.subject.kind === "Pod" && isUnknown(notice));
@@ -71,9 +74,9 @@ export function conditionOf(situation: Situation): Condition {
 }
 
 export interface ConditionWriter {
-  /** What holds after a round. Returns at once, and never throws. */
+  /** Takes the state after a reconciliation. Returns at once, and never throws. */
   tell(situation: Pick<Situation, "problems" | "pods">): void;
-  /** Says that no agent runs, as far as that is possible within a moment. */
+  /** Reports that no agent runs, if that is possible within a moment. */
   close(): Promise<void>;
 }
 
@@ -107,7 +110,7 @@ export function openCondition(
     await client.send({ method: "PATCH", path: `${pathOf(subject)}/status`, body, type }, signal);
     written = { status: condition.status, lastTransitionTime };
   }
-  /** Never rejects; what fails is tried again at the next change or heartbeat. */
+  /** Never rejects; a failure is retried at the next change or heartbeat. */
   async function attempt(condition: Condition, signal: AbortSignal): Promise<void> {
     try {
       await write(condition, signal);
@@ -134,7 +137,7 @@ export function openCondition(
   return {
     tell({ problems, pods }) {
       const condition = conditionOf({ problems, pods, node });
-      // The message may tell of seconds that pass; it is written with the next heartbeat.
+      // The message may contain seconds that pass; it is written with the next heartbeat.
       const same = wanted?.status === condition.status && wanted.reason === condition.reason;
       wanted = condition;
       if (!same) bell.ring();
@@ -160,7 +163,7 @@ const isOwn = (value: unknown): value is OwnCondition =>
   typeof value["status"] === "string" &&
   typeof value["lastTransitionTime"] === "string";
 
-/** An agent before may have written it: the time of its last change goes on where the status is the same. */
+/** An earlier agent may have written it: if the status is the same, the time of its last change is kept. */
 function ownOf(node: unknown): OwnCondition | undefined {
   const conditions: unknown = valueAt(node, ["status", "conditions"]);
   return Array.isArray(conditions) ? conditions.find((each) => isOwn(each)) : undefined;
