@@ -1,4 +1,4 @@
-// Assertions for programmer errors: what they refuse can only be a bug in Weir, never bad input.
+// Assertions for programmer errors: they fail only on a bug in Weir, never on bad input.
 
 export function assert(condition: unknown, message: string): asserts condition {
   if (!condition) throw new Error(`assertion failed: ${message}`);

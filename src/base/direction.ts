@@ -7,9 +7,9 @@ export type Direction = "ingress" | "egress";
 
 export const DIRECTIONS: readonly Direction[] = ["ingress", "egress"];
 
-// Where a node's programs may hang that filter what its pods send.
+// The hooks to which the programs that filter what a node's pods send can be attached.
 
 export const FROM_POD_HOOKS = ["tc", "xdp"] as const;
 
-/** "xdp": before the kernel has made a packet of the frame; where an interface refuses that, tc all the same. */
+/** "xdp": before the kernel turns the frame into a packet; tc on an interface that rejects XDP. */
 export type FromPodHook = (typeof FROM_POD_HOOKS)[number];

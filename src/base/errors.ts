@@ -1,4 +1,5 @@
-// The one class for operating errors: what was tried, on what, with which outcome; never a bug, never bad input.
+// The one class for operating errors: what was tried, on what, with which result; never for a bug or bad
+// input.
 
 export interface OperationFacts {
   /** What was tried, for example "attach" or "read". */
@@ -34,7 +35,7 @@ export function codeOf(thrown: unknown): string | undefined {
   return undefined;
 }
 
-/** Whether `work` does not throw: for what is tried, and made up for elsewhere. */
+/** Whether `work` does not throw: for attempts whose failure is handled elsewhere. */
 export function succeeds(work: () => unknown): boolean {
   try {
     work();

@@ -23,7 +23,7 @@ export interface Cidr {
   readonly text: string;
 }
 
-/** What a parser of untrusted text returns: the value, or the reason why there is none. */
+/** The result of a parser of untrusted text: the value, or the reason why there is none. */
 export type Parsed<T> =
   | { readonly ok: true; readonly value: T }
   | { readonly ok: false; readonly reason: string };

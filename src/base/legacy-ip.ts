@@ -1,5 +1,6 @@
-// IP addresses and CIDRs as Kubernetes reads them where it has always read them so: ParseIPSloppy and ParseCIDRSloppy of
-// k8s.io/utils/net, which are net.ParseIP and net.ParseCIDR of Go 1.16. What they accept, API servers store.
+// IP addresses and CIDRs in the syntax that Kubernetes has always accepted: ParseIPSloppy and ParseCIDRSloppy
+// of k8s.io/utils/net, which are net.ParseIP and net.ParseCIDR of Go 1.16. API servers store what these
+// accept.
 
 import {
   type Address,
@@ -13,20 +14,20 @@ import {
   truncate,
 } from "./ip.ts";
 
-/** `legacy`: today's validation refuses the spelling, and other readers may take it for another address. */
+/** `legacy`: today's validation rejects this spelling, and other parsers may read it as another address. */
 export interface Read<T> {
   readonly value: T;
   readonly legacy: boolean;
 }
 
 /**
- * Reads an address. Of what parseAddress() refuses it accepts leading zeros, which are decimal (`010` is ten), and IPv4-mapped
- * IPv6 (`::ffff:10.0.0.1`), which Go takes for the IPv4 address.
+ * Reads an address. Unlike parseAddress() it accepts leading zeros, which are decimal (`010` is ten), and
+ * IPv4-mapped IPv6 (`::ffff:10.0.0.1`), which Go treats as the IPv4 address.
  */
 export function parseLegacyAddress(text: string): Parsed<Read<Address>> {
   const strict = parseAddress(text);
   if (strict.ok) return { ok: true, value: { value: strict.value, legacy: false } };
-  // ParseIP decides the family by what comes first.
+  // ParseIP chooses the family by which separator comes first.
   const isV4 = /^[^:]*\./.test(text);
   const value = isV4 ? v4Of(text) : v6Of(text);
   if (value === undefined) return strict;
@@ -57,7 +58,9 @@ export function parseLegacyCidr(text: string): Parsed<Read<Cidr>> {
     : fail(`prefix length ${length.value} is more than ${v4 === undefined ? 128 : 32}`);
 }
 
-/** Whether an address that can be read is one that today's validation accepts: an IPv6 address that ends as an IPv4 one may. */
+/**
+ * Whether today's validation accepts an address that can be read: an IPv6 address may end like an IPv4 one.
+ */
 function isPlain(text: string): boolean {
   const v6 = v6Of(text);
   const hasLeadingZeros = /(^|[:.])0[0-9]+(\.|$)/.test(text.slice(text.lastIndexOf(":") + 1));
@@ -73,7 +76,7 @@ const isMapped = (value: bigint): boolean => truncate(6, value, MAPPED_LENGTH) =
 const unmapped = (value: bigint): Address =>
   isMapped(value) ? addressOf(4, value - MAPPED) : addressOf(6, value);
 
-/** IPNet.IP is the masked address: only what is still an IPv4-mapped one after that is IPv4. */
+/** IPNet.IP is the masked address: it is IPv4 only if it is still IPv4-mapped after masking. */
 const unmappedCidr = (value: bigint, length: number): Cidr =>
   length >= MAPPED_LENGTH && isMapped(value)
     ? cidrOf(4, value - MAPPED, length - MAPPED_LENGTH)
@@ -84,7 +87,7 @@ interface Digits {
   readonly end: number;
 }
 
-/** dtoi() and xtoi() of Go's net refuse what is not less than this. */
+/** dtoi() and xtoi() of Go's net reject numbers that are not below this. */
 const BIG = 0xffffff;
 
 function digitsAt(text: string, start: number, base: 10 | 16): Digits | undefined {
@@ -126,7 +129,10 @@ function v4Of(text: string): bigint | undefined {
 
 const GROUPS = 8;
 
-/** parseIPv6: groups of any number of hex digits, one `::`, and an IPv4 address in the place of the last two. No zone. */
+/**
+ * parseIPv6: groups of any number of hex digits, one `::`, and an optional IPv4 address instead of the last
+ * two. No zone.
+ */
 function v6Of(text: string): bigint | undefined {
   const groups: number[] = [];
   let ellipsis: number | undefined;
@@ -161,7 +167,7 @@ function v6Of(text: string): bigint | undefined {
     }
   }
   if (at !== text.length) return undefined;
-  // An ellipsis stands for at least one group of zeros.
+  // An ellipsis replaces at least one group of zeros.
   if (groups.length < GROUPS !== (ellipsis !== undefined)) return undefined;
   if (ellipsis !== undefined)
     groups.splice(ellipsis, 0, ...new Array<number>(GROUPS - groups.length).fill(0));

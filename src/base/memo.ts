@@ -1,6 +1,10 @@
-// What is found in a value once and kept for as long as the value is: for plain data that never changes, as most of it is here.
+// Memoization by object: a value is computed once and kept as long as the object exists. For immutable plain
+// data, which most data here is.
 
-/** `make`, asked once for each object. What it gives must be no undefined, and depend on nothing but the object. */
+/**
+ * Calls `make` once for each object. Its result must not be undefined, and must depend on nothing but the
+ * object.
+ */
 export function memo<K extends object, V>(make: (value: K) => V): (value: K) => V {
   const kept = new WeakMap<K, V>();
   return (value) => {

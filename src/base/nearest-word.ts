@@ -1,6 +1,6 @@
-// How alike two words are, and which of several was likely meant by a misspelt one.
+// How similar two words are, and which of several words a misspelt one probably means.
 
-/** Letters to insert, leave out or replace to make one word of the other (Levenshtein). */
+/** Number of letters to insert, remove or replace to turn one word into the other (Levenshtein). */
 export function distance(a: string, b: string): number {
   let row = Array.from({ length: b.length + 1 }, (_, index) => index);
   for (const [i, letter] of [...a].entries()) {
@@ -14,6 +14,6 @@ export function distance(a: string, b: string): number {
   return row[b.length] ?? 0;
 }
 
-/** The word that is most like the given one; undefined where there is none to choose from. */
+/** The word most similar to the given one; undefined if there are none. */
 export const nearestWord = <T extends string>(word: string, words: readonly T[]): T | undefined =>
   words.toSorted((a, b) => distance(word, a) - distance(word, b))[0];

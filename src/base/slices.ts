@@ -1,13 +1,13 @@
-// Long lists worked through without keeping everything else waiting.
+// Processes long lists without blocking the event loop.
 
 import { setImmediate } from "node:timers/promises";
 
-/** How long the event loop may be kept at one go. */
+/** How long the event loop may be blocked at a time. */
 const SLICE_MS = 20;
-/** Looking at the clock costs something, too. */
+/** Reading the clock has a cost, too. */
 const STEP = 256;
 
-/** As Array.map, with room for others in between. */
+/** Like Array.map, but lets other work run in between. */
 export async function mapInSlices<T, R>(
   items: readonly T[],
   map: (item: T, index: number) => R,

@@ -1,4 +1,5 @@
-// Small files that outlive the agent: JSON with a version, written whole beside the old one and moved into its place.
+// Small files that outlive the agent: JSON with a version, written completely beside the old file and renamed
+// over it.
 
 import { mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
@@ -6,11 +7,13 @@ import { codeOf, messageOf, OperationError } from "./errors.ts";
 
 type Json = Readonly<Record<string, unknown>>;
 
-/** What says that a file's content is not what it should be. */
+/** The error for a file with malformed content. */
 export const unreadableFile = (path: string, reason: string, cause?: unknown): OperationError =>
   new OperationError(reason, { operation: "read", object: path, cause });
 
-/** Undefined where there is no file. @throws OperationError where it cannot be read, or is none of these versions */
+/**
+ * Undefined if there is no file. @throws OperationError if it cannot be read, or has none of these versions
+ */
 export function readKept(path: string, versions: readonly number[]): Json | undefined {
   let text: string;
   try {
@@ -36,7 +39,7 @@ function parsed(text: string): unknown {
   }
 }
 
-/** For root alone. @throws OperationError */
+/** Readable by root alone. @throws OperationError */
 export function writeKept(path: string, value: Json): void {
   try {
     mkdirSync(dirname(path), { recursive: true, mode: 0o755 });

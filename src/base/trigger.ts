@@ -1,13 +1,13 @@
-// Triggers: many ask for one thing to happen, bursts are coalesced.
+// Triggers: many callers request one action, bursts are coalesced.
 
-// A bell: many may ring it, one waits; rings while nobody waits are kept as one.
+// A trigger: many may fire it, one waits; calls while nothing waits are coalesced into one.
 
 /** The longest that a timer of Node can run, in milliseconds. */
 export const TIMER_MS_MAX = 0x7fff_ffff;
 
 export interface Trigger {
   ring(): void;
-  /** Resolves at once if it was rung since the last wait, else at the next ring. */
+  /** Resolves at once if it was triggered since the last wait, else at the next call of ring(). */
   wait(): Promise<void>;
 }
 
@@ -31,17 +31,21 @@ export function openTrigger(): Trigger {
   };
 }
 
-// An alarm to sleep by: it wakes at a time, or soon after it is rung; rings that come in a burst wake once.
+// An alarm is a timer that can be triggered: it wakes at its time, or soon after ring(); a burst of calls
+// wakes it once.
 
-/** Events of one change come in a burst: a write alone makes several. */
+/** One change emits a burst of events: a single write already emits several. */
 const QUIET_MS = 50;
 
-/** A burst without end is looked into once this long. */
+/** A burst that does not end is handled after this time. */
 const BURST_MAX_MS = 250;
 
 export interface Alarm {
   readonly ring: () => void;
-  /** Resolves after `ms`, or soon after a ring since the last wait (once it is quiet), or at once on abort. */
+  /**
+   * Resolves after `ms`, or soon after a ring() since the last wait (when the burst is over), or at once on
+   * abort.
+   */
   readonly wait: (ms: number) => Promise<void>;
 }
 
@@ -52,7 +56,7 @@ export function createAlarm(signal: AbortSignal): Alarm {
     rung = true;
     wake?.();
   };
-  /** True where it was a ring that ended it. */
+  /** True if ring() ended it. */
   const sleep = (ms: number): Promise<boolean> =>
     new Promise((resolve) => {
       const finish = (): void => {
