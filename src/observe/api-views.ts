@@ -1,4 +1,4 @@
-// What the agent tells the command line, as plain JSON values: the bodies of its socket's answers.
+// The agent's answers to the command line, as plain JSON values: the bodies of its socket's responses.
 
 import type { FromPodHook } from "../base/direction.ts";
 import type { Problem } from "../model/problem.ts";
@@ -12,7 +12,7 @@ export interface StatusView {
   readonly pid: number;
   /** ISO 8601. */
   readonly startedAt: string;
-  /** Policy generation: the newest that was asked for, and the one that the kernel enforces. */
+  /** Policy generation: the newest desired one, and the one that the kernel enforces. */
   readonly generation: { readonly wanted: number; readonly applied: number };
   /** ISO 8601; absent before the first apply. */
   readonly appliedAt?: string;
@@ -21,12 +21,12 @@ export interface StatusView {
   readonly problems: readonly Problem[];
   /** Use of every limited table, in entries. */
   readonly capacity: readonly CapacityView[];
-  /** What hook the programs are attached with. */
+  /** Hook type of the attached programs. */
   readonly hook: "tcx" | "clsact";
-  /** Where what pods send is to be filtered; an endpoint's own hooks tell where that is not possible. */
+  /** Configured hook for what pods send; an endpoint's own hooks show where that is not possible. */
   readonly fromPodHook: FromPodHook;
   readonly source: string;
-  /** Where the source is the API server. */
+  /** Set if the source is the API server. */
   readonly following?: SourceHealth;
   /** The whole node is in audit mode: it drops nothing. */
   readonly mode?: "audit";
@@ -34,17 +34,17 @@ export interface StatusView {
   readonly audited: number;
   /** Since the agent started. */
   readonly repairs: RepairsView;
-  /** Absent where the agent was given none. */
+  /** Absent if no uplinks are configured. */
   readonly uplinks?: UplinkView;
-  /** What the CNI plugin has told. */
+  /** State of the claims from the CNI plugin. */
   readonly cni?: CniView;
-  /** Interfaces of no known pod, to and from which everything is denied; absent where such ones are let alone. */
+  /** Unclaimed interfaces, to and from which everything is denied; absent if these are ignored. */
   readonly unknownInterfaces?: readonly string[];
-  /** Pods that only their interfaces are left of. */
+  /** Pods that have only their interfaces left. */
   readonly retained?: readonly RetainedView[];
 }
 
-/** An interface that is a pod's because it was before: nothing else says so any more. */
+/** An interface that belongs to a pod by history only: neither the source nor a claim says so any more. */
 export interface RetainedView {
   /** `namespace/name`. */
   readonly pod: string;
@@ -54,26 +54,26 @@ export interface RetainedView {
   readonly why: string;
 }
 
-/** What was removed by others, and repaired by the agent. */
+/** What was removed externally, and repaired by the agent. */
 export interface RepairsView {
   /** Programs that were attached again. */
   readonly attached: number;
-  /** Pins that were made again. */
+  /** Pins that were created again. */
   readonly pinned: number;
-  /** ISO 8601; absent where there was none. */
+  /** ISO 8601; absent if there was none. */
   readonly lastAt?: string;
 }
 
-/** Pods that the CNI plugin has told of before the source had their address. */
+/** Pods that the CNI plugin has claimed before the source had their address. */
 export interface CniView {
-  /** The socket that the plugin asks. */
+  /** Path of the plugin's socket. */
   readonly socket: string;
   readonly claims: number;
-  /** Those whose pods' policy the kernel enforces by them. */
+  /** Claims in force: the kernel enforces their pods' policies. */
   readonly inForce: number;
 }
 
-/** What is dropped before the node's own stack sees it. */
+/** Frames dropped before the node's own stack receives them. */
 export interface UplinkView {
   /** The file of denied prefixes. */
   readonly file: string;
@@ -81,7 +81,7 @@ export interface UplinkView {
   readonly prefixes: number;
   /** "none": see the problems. */
   readonly interfaces: readonly { readonly name: string; readonly mode: "native" | "generic" | "none" }[];
-  /** Frames on all uplinks since the maps were made, by what was made of them. */
+  /** Frames on all uplinks since the maps were created, by outcome. */
   readonly frames: Readonly<Record<string, number>>;
 }
 
@@ -94,7 +94,7 @@ export interface CapacityView {
 export interface SideView {
   /** Policies that isolate the pod in this direction, as `namespace/name`; empty where it is not isolated. */
   readonly isolatedBy: readonly string[];
-  /** Number of the compiled policy in map `policy`; 0 where not isolated. */
+  /** Number of the compiled policy in map `policy`; 0 if not isolated. */
   readonly policy: number;
   /** Everything is denied, by no policy. */
   readonly closed?: true;
@@ -108,11 +108,12 @@ export interface HooksView {
 }
 
 /**
- * What the kernel says comes first. "detached": no program of Weir's filters a direction now. "bypassed": another program runs
- * before Weir's. All others but "no interface" are enforced. "retained": only the interface still says that it is the pod's.
- * "ambiguous": it may be another's too. "unknown pod": everything is denied to and from an interface that no known pod owns.
- * "no room": the same, because the node has more endpoints than the tables hold. "audit": in a direction nothing is dropped, only
- * reported.
+ * The kernel's actual state comes first. "detached": no program of Weir's filters a direction now.
+ * "bypassed": another program runs before Weir's. All others but "no interface" are enforced. "retained":
+ * only the interface still shows that it is the pod's. "ambiguous": it may belong to another pod too.
+ * "unknown pod": an unclaimed interface, to and from which everything is denied. "no room": the same, because
+ * the node has more endpoints than the tables hold. "audit": in at least one direction nothing is dropped,
+ * only reported.
  */
 export const ENDPOINT_STATES = [
   "enforced",
@@ -132,15 +133,15 @@ export interface EndpointView {
   readonly name: string;
   readonly addresses: readonly string[];
   readonly state: EndpointState;
-  /** Of "retained": since when, and why. */
+  /** For "retained": since when, and why. */
   readonly retained?: { readonly since: string; readonly why: string };
-  /** Of "ambiguous": the other pods that may have the interface, as `namespace/name`. */
+  /** For "ambiguous": the other pods that may own the interface, as `namespace/name`. */
   readonly rivals?: readonly string[];
-  /** Set where state is not "no interface". */
+  /** Set unless state is "no interface". */
   readonly id?: number;
   readonly interface?: string;
   readonly ifindex?: number;
-  /** Where the programs for each direction of the pod's traffic hang. */
+  /** Hooks to which the programs for each direction of the pod's traffic are attached. */
   readonly hooks?: HooksView;
   readonly ingress: SideView;
   readonly egress: SideView;
@@ -156,15 +157,15 @@ export interface PolicyView {
   /** Pods of this node that it selects, as `namespace/name`, and how many of them are enforced. */
   readonly selects: readonly string[];
   readonly enforced: number;
-  /** It only tells what it would deny. */
+  /** It only reports what it would deny. */
   readonly audit?: true;
-  /** Why it isolates its pods and allows nothing: it could not be read. */
+  /** Why it isolates its pods and allows nothing: the reason it could not be read. */
   readonly unreadable?: string;
-  /** What of its rules could not be read, and so allows nothing. */
+  /** The part of its rules that could not be read, and so allows nothing. */
   readonly omitted?: string;
 }
 
-/** What the agent goes by: the cluster of the generation in force. */
+/** The agent's input: the cluster of the generation in force. */
 export interface ClusterView {
   readonly generation: number;
   /** Pods, namespaces and policies, as model/cluster-json.ts writes them. */
@@ -174,11 +175,14 @@ export interface ClusterView {
 export interface PolicyNames {
   /** The sides that have this policy, as "ingress of alpha/nginx". */
   readonly of: readonly string[];
-  /** The policies that it comes from, as `namespace/name`; those of all sides, which may differ and come to the same. */
+  /**
+   * The policies that it comes from, as `namespace/name`; for all sides, whose policies may differ but
+   * compile to the same.
+   */
   readonly from: readonly string[];
 }
 
-/** What the numbers in the maps mean. Keys are the numbers or texts as the maps hold them. */
+/** The meaning of the numbers in the maps. Keys are the numbers or texts as the maps hold them. */
 export interface NamesView {
   /** Interface index to `namespace/pod`. */
   readonly endpoints: Readonly<Record<string, string>>;
@@ -190,18 +194,18 @@ export interface NamesView {
   readonly identities: Readonly<Record<string, readonly string[]>>;
   /** Prefix to the blocks that name it, as "alpha/p ingress[0].from[0]: in the block" or "...: excepted". */
   readonly cidrs: Readonly<Record<string, readonly string[]>>;
-  /** Policy number to whose it is and what it comes from. */
+  /** Policy number to its sides and its NetworkPolicies. */
   readonly policies: Readonly<Record<string, PolicyNames>>;
-  /** Row and class to the ports that they hold, as "TCP/80,TCP/8000-8080". */
+  /** Row and class to the ports that they contain, as "TCP/80,TCP/8000-8080". */
   readonly rows: Readonly<Record<string, string>>;
   readonly classes: Readonly<Record<string, string>>;
 }
 
-/** What `POST /v1/resync` did. */
+/** The result of `POST /v1/resync`. */
 export interface ResyncView {
   /** Policy generation in force afterwards. */
   readonly generation: number;
-  /** Entries that were other than they should be, and have been put right. */
+  /** Entries that differed from the desired state, and were repaired. */
   readonly repaired: readonly RepairView[];
 }
 
@@ -212,10 +216,12 @@ export interface RepairView {
   readonly held?: string;
 }
 
-/** What the maps should hold: `state` as JSON can hold it, maps as lists of pairs. */
+/** The desired content of the maps: `state` as JSON can hold it, maps as lists of pairs. */
 export interface StateView {
   readonly generation: number;
-  /** Whether the kernel should hold just this now: no round is under way, and the last one succeeded. */
+  /**
+   * Whether the kernel should match this now: no reconciliation is in progress, and the last one succeeded.
+   */
   readonly settled: boolean;
   /** Of map `node`, by name. */
   readonly settings: Readonly<Record<string, number>>;

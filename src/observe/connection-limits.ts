@@ -1,11 +1,11 @@
-// Connection limits of a listener: a number for each peer and one in all, so that no peer keeps the others out.
+// Connection limits of a listener: one for each peer and one in total, so that no peer keeps the others out.
 
 import type { Server, Socket } from "node:net";
 
 export interface ConnectionLimits {
   /** Connections of one peer. */
   readonly perPeer: number;
-  /** Connections of one peer that is trusted. */
+  /** Connections of one trusted peer. */
   readonly perTrustedPeer: number;
   /** Connections of all peers together. */
   readonly total: number;
@@ -13,26 +13,27 @@ export interface ConnectionLimits {
 
 export interface PeerOptions {
   readonly limits: ConnectionLimits;
-  /** Name of the peer; undefined where the connection has ended already. */
+  /** Name of the peer; undefined if the connection has ended already. */
   readonly peerOf: (socket: Socket) => string | undefined;
-  /** Whose connections are never closed to make room. */
+  /** Peers whose connections are never closed to free a slot. */
   readonly isTrusted: (peer: string) => boolean;
-  /** Sent to a connection that is refused, before it is closed. */
+  /** Sent to a refused connection before it is closed. */
   readonly refusal: (reason: string) => string;
 }
 
 export interface LimitedConnections {
-  /** How many connections were refused, or closed to make room, since the start. */
+  /** Number of connections refused, or closed to free a slot, since the start. */
   refused(): number;
 }
 
 /**
- * Limits the connections of a server. A peer with as many as it may have gets no further one. Where all together are too
- * many, the oldest connection of the peer with the most is closed, so that a newcomer is heard whoever else holds on.
+ * Limits the connections of a server. A peer at its limit gets no further connection. Above the total limit,
+ * the oldest connection of the peer with the most is closed, so that a new client is served no matter how
+ * many connections others hold.
  */
 export function limitConnections(server: Server, options: PeerOptions): LimitedConnections {
   const { limits, peerOf, isTrusted, refusal } = options;
-  /** Of each peer, the oldest first. */
+  /** For each peer, the oldest first. */
   const open = new Map<string, Set<Socket>>();
   let total = 0;
   let refused = 0;
@@ -47,7 +48,7 @@ export function limitConnections(server: Server, options: PeerOptions): LimitedC
     socket.end(refusal(reason));
     socket.destroySoon();
   };
-  /** Whether there is room for one more. */
+  /** Closes a connection of the peer with the most. Returns whether a slot is free now. */
   const makeRoom = (): boolean => {
     const candidates = [...open].filter(([peer]) => !isTrusted(peer));
     const most = candidates.reduce((max, [, { size }]) => Math.max(max, size), 0);
@@ -55,7 +56,7 @@ export function limitConnections(server: Server, options: PeerOptions): LimitedC
     const [oldest] = sockets ?? [];
     if (peer === undefined || oldest === undefined) return false;
     refused += 1;
-    // Before the event of its end, so that the room is there now.
+    // Before its "close" event, so that the slot is free now.
     forget(peer, oldest);
     oldest.destroy();
     return true;

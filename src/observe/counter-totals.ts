@@ -1,6 +1,6 @@
-// Totals that never fall: the kernel's counters go with their endpoints, what they counted stays.
+// Totals that never decrease: the kernel's counters are removed with their endpoints, but their counts stay.
 
-/** A cell of the counters: what one endpoint saw in a family, direction and for a reason. */
+/** One counter cell: packets of one endpoint in a family and direction, for a reason. */
 export interface Cell {
   readonly endpoint: number;
   readonly family: string;
@@ -19,7 +19,7 @@ export interface Total {
 }
 
 export interface PolicyTotal {
-  /** `namespace/name`; empty for those beyond the bound. */
+  /** `namespace/name`; empty for those beyond the limit. */
   readonly policy: string;
   readonly direction: string;
   readonly reason: string;
@@ -30,17 +30,20 @@ export interface PolicyTotal {
 export type PoliciesOf = (endpoint: number, direction: string) => readonly string[];
 
 export interface Traffic {
-  /** Adds what has been counted since the last time. To be called while `policiesOf` is what those packets were judged by. */
+  /**
+   * Adds the counts since the last call. Call it while `policiesOf` still describes the state that judged
+   * those packets.
+   */
   take(cells: readonly Cell[], policiesOf: PoliciesOf): void;
   totals(): readonly Total[];
-  /** Of the policies that are known; others are forgotten. */
+  /** Totals of the known policies; others are forgotten. */
   policies(known: (policy: string) => boolean): readonly PolicyTotal[];
 }
 
-/** Reasons that a policy is the cause of: of an allowed flow the first packet, of a denied one each. */
+/** Reasons caused by a policy: for an allowed flow its first packet, for a denied one each packet. */
 const DECIDED: ReadonlySet<string> = new Set(["policy", "denied", "revoked", "untracked", "audit"]);
 
-/** Policies that have series of their own; what others decide counts under an empty name. */
+/** Maximum number of policies with series of their own; decisions of others count under an empty name. */
 export const POLICIES_MAX = 256;
 
 interface Counted {
@@ -83,7 +86,7 @@ export function openTraffic(policiesMax = POLICIES_MAX): Traffic {
         add(cell, growth(seen.get(key), cell), policiesOf);
         seen.set(key, { packets: cell.packets, bytes: cell.bytes });
       }
-      // Cleared for an endpoint that has the number now: it begins at nothing.
+      // Cleared for an endpoint that has reused the number: it starts at zero.
       for (const key of seen.keys()) if (!present.has(key)) seen.delete(key);
     },
     totals: () => [...totals.values()],

@@ -2,7 +2,7 @@
 
 import { countText, left, right, someOf, type Table } from "./text-output.ts";
 
-/** One direction of an endpoint. `isolatedBy` is known to the agent alone; the number of the policy also to the kernel. */
+/** One direction of an endpoint. Only the agent has `isolatedBy`; the kernel also has the policy's number. */
 export interface EndpointSide {
   readonly isolatedBy?: readonly string[];
   readonly policy: number;
@@ -16,13 +16,15 @@ export interface Counts {
   readonly bytes: number | bigint;
 }
 
-/** What an endpoint's counters add up to, in one direction. */
+/** Sum of an endpoint's counters in one direction. */
 export interface Traffic {
   readonly allowed: Counts;
   readonly dropped: Counts;
 }
 
-/** An endpoint as the agent tells it (an EndpointView fits), or as the kernel alone can: without a pod. */
+/**
+ * An endpoint as reported by the agent (an EndpointView fits), or read from the kernel alone: without a pod.
+ */
 export interface EndpointRow {
   readonly namespace?: string;
   readonly name?: string;
@@ -88,7 +90,10 @@ function hooksText({ ingress = "", egress = "" }: NonNullable<EndpointRow["hooks
   return ingress === egress ? ingress : `${ingress}/${egress}`;
 }
 
-/** "open", or what isolates the pod, after "audit:" where that only tells; policies of its own namespace (in NetworkPolicy: all) by their bare names. */
+/**
+ * "open", or what isolates the pod, after "audit:" if that only reports; policies of its own namespace (in
+ * NetworkPolicy: all) by their bare names.
+ */
 function sideText({ namespace }: EndpointRow, { isolatedBy, policy, closed, audit }: EndpointSide): string {
   const mode = audit === true ? "audit:" : "";
   if (closed === true) return `${mode}all denied`;

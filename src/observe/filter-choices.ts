@@ -1,14 +1,14 @@
-// The values that filters of commands take. A module of its own, so that a command's options load little.
+// The values of the filters of commands. A module of its own, so that a command's options load little.
 
-// What becomes of a packet that an event tells of.
+// The verdict on the packet of an event.
 
 export const EVENT_VERDICTS = ["dropped", "passed", "audit"] as const;
 
 export type EventVerdict = (typeof EVENT_VERDICTS)[number];
 
-// The states that flows of conntrack may be asked for.
+// The states by which flows of conntrack can be filtered.
 
-/** States that a flow may be asked for, besides the flags that it carries ("replied", …). */
+/** States to filter by, besides the flags of a flow ("replied", …). */
 export const FLOW_STATES = [
   "new",
   "replied",

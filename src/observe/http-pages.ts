@@ -7,7 +7,8 @@ import { codeOf, messageOf, OperationError } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
 import { limitConnections } from "./connection-limits.ts";
 
-// Small pages over HTTP: metrics and probes. A client that is slow, silent or greedy costs one connection for seconds.
+// Small pages over HTTP: metrics and probes. A slow, silent or greedy client occupies one connection for
+// seconds.
 
 /** Where to listen. */
 export interface Endpoint {
@@ -22,33 +23,33 @@ export interface Page {
 }
 
 export interface PageServer {
-  /** The port in use, also where 0 was asked for. */
+  /** The port in use, also if 0 was configured. */
   readonly port: number;
-  /** How many connections were refused since the start. */
+  /** Number of connections refused since the start. */
   refused(): number;
   close(): Promise<void>;
 }
 
 export interface PagesOptions {
   readonly at: Endpoint;
-  /** What is listened for, as in "metrics". */
+  /** Purpose of the listener, for example "metrics". */
   readonly purpose: string;
   /** By path. */
   readonly pages: Readonly<Record<string, () => Page | Promise<Page>>>;
 }
 
 /**
- * Loopback is trusted: the node's own kubelet and Prometheus. A pod whose network reaches the listener holds at most
- * `perPeer` of the connections, and is never in their way.
+ * Loopback is trusted: the node's own kubelet and Prometheus. A pod whose network reaches the listener has at
+ * most `perPeer` of the connections, and never blocks these.
  */
 const CONNECTIONS = { perPeer: 8, perTrustedPeer: 32, total: 128 } as const;
 const HEADER_BYTES_MAX = 8_192;
 /** For the whole of a request, and for its headers. */
 const REQUEST_MS = 5_000;
-/** From a request to the last byte of its answer: a client that does not read is given up. */
+/** From a request to the last byte of its answer: a client that does not read is disconnected. */
 const ANSWER_MS = 30_000;
 
-/** @throws OperationError where it is not possible to listen there ("EADDRINUSE", "EADDRNOTAVAIL", "EACCES") */
+/** @throws OperationError if it cannot listen there ("EADDRINUSE", "EADDRNOTAVAIL", "EACCES") */
 export async function servePages({ at, purpose, pages }: PagesOptions): Promise<PageServer> {
   const server = createServer({
     maxHeaderSize: HEADER_BYTES_MAX,
@@ -64,7 +65,7 @@ export async function servePages({ at, purpose, pages }: PagesOptions): Promise<
   });
   const answering = new WeakSet<Socket>();
   server.on("request", (request, response) => {
-    // The next request of a pipeline, before the one before is answered: its answers would pile up.
+    // The next request of a pipeline, before the last one is answered: answers would pile up.
     if (answering.has(request.socket)) {
       request.socket.destroy();
       return;
@@ -90,7 +91,7 @@ export async function servePages({ at, purpose, pages }: PagesOptions): Promise<
   };
 }
 
-/** IPv4 addresses of a socket that listens for both families look like ::ffff:10.0.0.1. */
+/** IPv4 addresses of a dual-stack socket have the form ::ffff:10.0.0.1. */
 const addressOf = ({ remoteAddress }: Socket): string | undefined => remoteAddress?.replace(/^::ffff:/, "");
 
 const isLoopback = (address: string): boolean => address === "::1" || address.startsWith("127.");
@@ -151,15 +152,15 @@ export const plainPage = (status: number, text: string): Page => ({
 
 // The probes of the kubelet: /livez, /healthz and /readyz.
 
-/** Each gives a reason, or undefined where there is none. */
+/** Each returns a reason, or undefined if there is none. */
 export interface Probes {
-  /** Why the agent does not live. */
+  /** Why the agent is not live. */
   dead(): string | undefined;
   /** Why it is not ready. */
   unready(): string | undefined;
 }
 
-/** By path. /healthz is what older tools ask for, and the same as /livez. */
+/** By path. /healthz is the path that older tools use, and is the same as /livez. */
 export function probePages(probes: Probes): Readonly<Record<string, () => Page>> {
   const live = () => pageOf(probes.dead());
   return { "/livez": live, "/healthz": live, "/readyz": () => pageOf(probes.unready()) };
@@ -172,7 +173,7 @@ export const serveProbes = (at: Endpoint, probes: Probes): Promise<PageServer> =
 const pageOf = (reason: string | undefined): Page =>
   reason === undefined ? plainPage(200, "ok") : plainPage(503, reason);
 
-// The HTTP listener of metrics: /metrics, and the probes, for those who have no other listener.
+// The HTTP listener of metrics: /metrics, and the probes, for agents without a separate listener for these.
 
 export interface Pages extends Probes {
   readonly contentType: string;
@@ -190,7 +191,7 @@ export const serveMetrics = (at: Endpoint, pages: Pages): Promise<PageServer> =>
     },
   });
 
-// A listener that is opened now, or later where its address is taken: enforcement does not wait for it.
+// A listener that is opened now, or later if its address is in use: enforcement does not wait for it.
 
 const LISTEN_AGAIN_MS = 10_000;
 
@@ -200,7 +201,7 @@ export interface Listener {
   close(): Promise<void>;
 }
 
-/** Listens from now on. A failure is logged once, and tried again every ten seconds. */
+/** Listens from now on. A failure is logged once, and retried every ten seconds. */
 export function openListener(
   name: string,
   open: () => Promise<PageServer>,

@@ -1,4 +1,4 @@
-// What all tables held at one moment, line by line, and what differs between two moments.
+// The content of all tables at one moment, line by line, and the differences between two moments.
 
 import { isTableName, TABLES, type TableName } from "./dump/map-tables.ts";
 import { left, someOf, type Table } from "./text-output.ts";
@@ -31,7 +31,7 @@ export interface Snapshot {
   readonly tables: ReadonlyMap<TableName, ReadonlyMap<string, Fields>>;
 }
 
-/** One entry that is not the same at both moments. */
+/** One entry that differs between the two moments. */
 export interface SnapshotDifference {
   readonly table: TableName;
   readonly change: "added" | "removed" | "changed";
@@ -40,7 +40,7 @@ export interface SnapshotDifference {
   readonly after?: Fields;
 }
 
-/** Times that run, and names, which depend on whether an agent was asked. */
+/** Running times, and names, which depend on whether an agent answered. */
 const NOT_COMPARED: ReadonlySet<string> = new Set([
   "expiresMs",
   "tick",
@@ -56,13 +56,13 @@ const NOT_COMPARED: ReadonlySet<string> = new Set([
 
 const INFO = new Map(TABLES.map((info) => [info.name, info]));
 
-/** "10.0.0.1": the values of the fields that tell entries apart. */
+/** "10.0.0.1": the values of the fields that identify an entry. */
 export function keyOfEntry(table: TableName, entry: Fields): string {
   const key = INFO.get(table)?.key ?? [];
   return key.length === 0 ? table : key.map((field) => String(entry[field])).join(" ");
 }
 
-/** @throws Error whose message says which line is wrong */
+/** @throws Error whose message contains the number of the invalid line */
 export async function snapshotFrom(lines: AsyncIterable<string>): Promise<Snapshot> {
   let head: SnapshotHead | undefined;
   const tables = new Map<TableName, Map<string, Fields>>();
@@ -79,7 +79,7 @@ export async function snapshotFrom(lines: AsyncIterable<string>): Promise<Snapsh
     const { table, entry } = value;
     if (typeof table !== "string" || !isObject(entry))
       throw new Error(`line ${number}: expected a table and an entry`);
-    // Those of another version that this one does not know are passed over: there is nothing to compare them with.
+    // Tables that only another version has are skipped: there is nothing to compare them with.
     if (!isTableName(table)) continue;
     const entries = tables.get(table) ?? new Map<string, Fields>();
     tables.set(table, entries.set(keyOfEntry(table, entry), entry));
@@ -93,7 +93,7 @@ function parsedLine(line: string, number: number): Record<string, unknown> {
     const value: unknown = JSON.parse(line, exactNumber as (key: string, value: unknown) => unknown);
     if (isObject(value)) return value;
   } catch {
-    // Told below, as any other line that is no object.
+    // Reported below, like any other line that is not an object.
   }
   throw new Error(`line ${number}: expected a JSON object`);
 }
@@ -108,7 +108,7 @@ function exactNumber(_: string, value: unknown, context?: { readonly source?: st
 const isObject = (value: unknown): value is Record<string, unknown> =>
   typeof value === "object" && value !== null && !Array.isArray(value);
 
-/** Table by table, first what is gone or changed, then what is new. */
+/** Table by table, first removed and changed entries, then new ones. */
 export function compareSnapshots(before: Snapshot, after: Snapshot): SnapshotDifference[] {
   return TABLES.flatMap(({ name }) =>
     compareTables(name, before.tables.get(name) ?? new Map(), after.tables.get(name) ?? new Map()),
@@ -132,7 +132,7 @@ function compareTables(
   return found;
 }
 
-/** Whether anything differs that the agent writes: what the programs write is never the same twice. */
+/** Whether anything differs that the agent writes: what the programs write differs every time. */
 export const isMaterial = ({ table }: SnapshotDifference): boolean => INFO.get(table)?.by === "agent";
 
 const text = (value: unknown): string =>
@@ -154,7 +154,7 @@ export const snapshotTable = (differences: readonly SnapshotDifference[]): Table
 
 const FIELDS_SHOWN_MAX = 6;
 
-/** Of an entry that came or went what it holds, of one that changed only what is other. */
+/** For an added or removed entry its content, for a changed one only the differing fields. */
 function whatText({ table, before, after }: SnapshotDifference): string {
   if (before !== undefined && after !== undefined) {
     const fields = changedFields(before, after).map(
@@ -181,7 +181,7 @@ function changeText(before: unknown, after: unknown): string {
   return `${plainText(before)} -> ${plainText(after)}`;
 }
 
-/** How much was counted meanwhile; the numbers that the agent writes are names, and have no difference. */
+/** By how much a counter has grown; the numbers that the agent writes are names, and have no difference. */
 function growthText(table: TableName, before: unknown, after: unknown): string {
   if (table !== "counters" || !isNumber(before) || !isNumber(after) || after < before) return "";
   return ` (+${BigInt(after) - BigInt(before)})`;

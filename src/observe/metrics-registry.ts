@@ -1,4 +1,4 @@
-// The metrics as Prometheus reads them: filled anew at each scrape with what the agent reads from the kernel.
+// The metrics for Prometheus: filled at each scrape with what the agent reads from the kernel.
 
 import { setTimeout as sleep } from "node:timers/promises";
 import { Counter, Gauge, Histogram, Registry } from "prom-client";
@@ -16,12 +16,12 @@ export interface Sample {
   readonly value: number;
 }
 
-/** What counters and gauges say now. A metric that is missing has no series. */
+/** Present values of counters and gauges. A missing metric has no series. */
 export type Readings = Readonly<Partial<Record<Exclude<MetricKey, HistogramKey>, readonly Sample[]>>>;
 
 export interface Metrics {
   readonly contentType: string;
-  /** The page of a scrape. Scrapes that come together share one reading. */
+  /** The page of a scrape. Concurrent scrapes share one read of the kernel. */
   text(): Promise<string>;
   observe(metric: HistogramKey, seconds: number): void;
 }
@@ -41,7 +41,7 @@ export function openMetrics(read: () => Promise<Readings>): Metrics {
     const readings: Readings = await read();
     for (const [key, metric] of values) {
       metric.reset();
-      // A metric with labels and nothing to say has no series; without labels prom-client says 0.
+      // A metric with labels and no samples has no series; for one without labels prom-client returns 0.
       for (const { labels = {}, value } of readings[key as keyof Readings] ?? []) metric.inc(labels, value);
     }
     return registry.metrics();
@@ -60,13 +60,13 @@ export function openMetrics(read: () => Promise<Readings>): Metrics {
   };
 }
 
-/** The share of the time that scrapes may take, and how much of it may be taken at once. */
+/** The share of the time that scrapes may take, and the budget for a burst of them. */
 const SCRAPE_SHARE = 0.2;
 const SCRAPE_BURST_MS = 2_000;
 
 /**
- * Lets the work be done at once for as long as it has taken at most SCRAPE_SHARE of the time; who asks more often waits. A
- * client that asks without end would else keep the event loop from everything else.
+ * Runs the work at once as long as it has taken at most SCRAPE_SHARE of the time; more frequent calls wait.
+ * Otherwise a client that scrapes without pause would block the event loop.
  */
 function paceOf<T>(work: () => Promise<T>): () => Promise<T> {
   let budgetMs = SCRAPE_BURST_MS;

@@ -1,4 +1,5 @@
-// Every metric that Weir exports: name, kind, labels and help. docs/metrics.md and the files of deploy/ are held against it.
+// Every metric that Weir exports: name, kind, labels and help. Tests compare docs/metrics.md and the files of
+// deploy/ with it.
 
 export interface MetricSpec {
   readonly name: string;
@@ -16,7 +17,7 @@ const metric = (
 
 const TRAFFIC_LABELS = ["direction", "verdict", "reason", "family"] as const;
 
-/** By the name that the code knows each by. */
+/** By the name of each in the code. */
 export const METRICS = {
   build: metric("gauge", "weir_build_info", ["version", "hook"], "1, with the version and the hook in use"),
   packets: metric("counter", "weir_packets_total", TRAFFIC_LABELS, "Packets judged, seen from the pods"),

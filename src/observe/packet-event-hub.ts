@@ -4,9 +4,10 @@ import { appendFileSync, renameSync, rmSync, statSync } from "node:fs";
 import { codeOf } from "../base/errors.ts";
 import type { EventView } from "./packet-event.ts";
 
-// Where events go: the latest are remembered, whoever follows gets each, and a file does if there is one.
+// Destinations of events: the latest are remembered, each follower gets all of them, and so does the file if
+// there is one.
 
-/** Events that `last` can give. */
+/** Maximum number of events that `last` returns. */
 export const REMEMBERED_MAX = 1_000;
 
 export type Listener = (line: string) => void;
@@ -15,14 +16,14 @@ export interface EventHub {
   publish(events: readonly EventView[]): void;
   /** The latest, oldest first. */
   last(count: number): readonly EventView[];
-  /** Gives each event as a line of JSON, until the function that is returned is called. */
+  /** Passes each event as a line of JSON, until the returned function is called. */
   follow(listener: Listener): () => void;
   followers(): number;
-  /** Events that the file could not take. */
+  /** Events that could not be written to the file. */
   lost(): number;
 }
 
-/** `onFileError` is called once for each spell of failures. */
+/** `onFileError` is called once for each series of failures. */
 export function openEventHub(file: EventFile | undefined, onFileError: (error: unknown) => void): EventHub {
   const remembered: EventView[] = [];
   const listeners = new Set<Listener>();
@@ -49,7 +50,7 @@ export function openEventHub(file: EventFile | undefined, onFileError: (error: u
     },
     last: (count) => (count === 0 ? [] : remembered.slice(-count)),
     follow(listener) {
-      // Another function for each, so that one listener may follow twice.
+      // A new function for each, so that one listener can follow twice.
       const own: Listener = (line) => listener(line);
       listeners.add(own);
       return () => listeners.delete(own);
@@ -59,22 +60,23 @@ export function openEventHub(file: EventFile | undefined, onFileError: (error: u
   };
 }
 
-// The file that events are written to, a line of JSON each: bounded in size, older ones kept beside it up to a number.
+// The event file, with a line of JSON for each event: limited in size, with a limited number of older files
+// beside it.
 
 export interface EventFileOptions {
   readonly path: string;
-  /** Bytes of one file. */
+  /** Maximum size of one file. */
   readonly bytesMax: number;
   /** Files in all, the one in use included: PATH, PATH.1 (the next older) and so on. */
   readonly files: number;
 }
 
 export interface EventFile {
-  /** Appends lines at once. @throws Error where the file cannot be written; then the lines are lost. */
+  /** Appends lines at once. @throws Error if the file cannot be written; then the lines are lost. */
   append(lines: readonly string[]): void;
 }
 
-/** The file is made at the first line, for its owner alone. */
+/** The file is created at the first line, for its owner alone. */
 export function openEventFile({ path, bytesMax, files }: EventFileOptions): EventFile {
   let bytes: number | undefined;
   return {

@@ -6,7 +6,8 @@ import { REASON_NAMES, REASON_TEXTS } from "../gen/layout.ts";
 import type { EventVerdict } from "./filter-choices.ts";
 import { printable } from "./text-output.ts";
 
-// An event as the agent tells it: one packet that was dropped, or opened a new flow, with the names of both ends; and filters.
+// An event as the agent reports it: one packet that was dropped, or opened a new flow, with the names of both
+// ends; and filters.
 
 /** One end of a packet, as far as it is known. */
 export interface EventEnd {
@@ -24,7 +25,7 @@ export interface EventView {
   readonly reason: string;
   /** Of the packet, seen from the pod. */
   readonly direction: Direction;
-  /** `namespace/name` of the pod whose interface it crossed; unknown where the interface is no endpoint. */
+  /** `namespace/name` of the pod whose interface it crossed; unknown if the interface is not an endpoint. */
   readonly endpoint?: string;
   readonly interface?: string;
   readonly ifindex: number;
@@ -37,15 +38,15 @@ export interface EventView {
   /** Policy generation that judged it. */
   readonly generation: number;
   readonly identity: number;
-  /** Whose policy judged it: of the side that opened the flow, or asks to. */
+  /** The side whose policy judged the packet: the one that opened the flow, or tries to. */
   readonly opener: Direction;
-  /** Policies that isolate the endpoint there, as `namespace/name`; none where the reason is no matter of policy. */
+  /** Policies that isolate the endpoint there, as `namespace/name`; none for reasons unrelated to policies. */
   readonly policies: readonly string[];
   /** Why, in a sentence. */
   readonly text: string;
 }
 
-/** What somebody wants to see; what is not given is not asked. */
+/** Filter for events; an absent field matches every event. */
 export interface EventFilter {
   readonly verdict?: EventVerdict;
   readonly reason?: string;
@@ -84,9 +85,9 @@ export function eventMatches(event: EventView, filter: EventFilter): boolean {
   );
 }
 
-// Events as sentences and lines that a person reads.
+// Events as sentences and lines for people.
 
-/** Why the packet was dropped, or passed: names the policies where policies decided. */
+/** Why the packet was dropped, or passed: names the policies if policies decided. */
 export function whyText(event: Omit<EventView, "text">): string {
   const { endpoint, interface: name, ifindex, from } = event;
   const owner = endpoint ?? (name === undefined ? `interface ${ifindex}` : `interface ${name}`);
@@ -113,7 +114,7 @@ export function whyText(event: Omit<EventView, "text">): string {
   }
 }
 
-/** What the layout says of each reason. */
+/** The description of each reason in the layout. */
 const TEXTS = new Map(
   Object.entries(REASON_NAMES).map(([number, name]) => [name, REASON_TEXTS[Number(number)] ?? name]),
 );
@@ -121,7 +122,7 @@ const TEXTS = new Map(
 /** Dropped by the guard on what pods send, whatever the policy. */
 const GUARD: ReadonlySet<string> = new Set(["router", "limited", "encapsulated", "misdirected"]);
 
-/** "TCP/80 from shop/client": what the opener of the flow asked for. */
+/** "TCP/80 from shop/client": the connection that the opener of the flow requested. */
 function askedText(event: Omit<EventView, "text">): string {
   const { direction, opener, from, to } = event;
   const isAnswer = opener !== direction;

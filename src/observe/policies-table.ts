@@ -1,9 +1,9 @@
-// `weir get policies`: the policies that the agent knows, and what they do on this node.
+// `weir get policies`: the agent's policies, and their effect on this node.
 
 import type { PolicyView } from "./api-views.ts";
 import { left, right, someOf, type Table } from "./text-output.ts";
 
-/** As the agent tells it, or told it before it was removed. */
+/** As reported by the agent, now or before the policy was removed. */
 export type PolicyRow = PolicyView & { readonly removed?: true };
 
 const PODS_SHOWN_MAX = 5;
@@ -39,7 +39,7 @@ const wideCells = ({ rules, selects, namespace, unreadable, omitted }: PolicyVie
   unreadable ?? omitted ?? "",
 ];
 
-/** What it comes to on this node. A policy that cannot be read isolates its pods all the same. */
+/** Its effect on this node. A policy that cannot be read isolates its pods all the same. */
 function stateText({ selects, enforced, unreadable, omitted, removed, audit }: PolicyRow): string {
   const done = audit === true ? "audited" : "enforced";
   if (removed === true) return "removed";

@@ -1,17 +1,17 @@
-// What `weir check node` finds, and how it is shown.
+// The findings of `weir check node`, and how they are displayed.
 
 import { left, type Table } from "./text-output.ts";
 
 /**
- * ok: as it should be. fallback: Weir works, in another way or with a disadvantage, which the detail names. missing: it
- * cannot enforce here. unknown: it could not be found out, for a reason that another check names.
+ * ok: as required. fallback: Weir works, in another way or with a disadvantage, which the detail names.
+ * missing: Weir cannot enforce here. unknown: not determined, for a reason that another check names.
  */
 export type CheckState = "ok" | "fallback" | "missing" | "unknown";
 
 export interface Finding {
   readonly check: string;
   readonly state: CheckState;
-  /** What was found, and of what is missing how to get it. */
+  /** The finding, and for something missing how to get it. */
   readonly detail: string;
 }
 

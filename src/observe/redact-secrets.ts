@@ -1,4 +1,5 @@
-// Leaving secrets out of what is handed to others. Weir reads none itself; but logs and names hold what others wrote.
+// Removes secrets from output that is handed to others. Weir reads none itself; but logs and names contain
+// text from others.
 
 const LEFT_OUT = "[left out]";
 
@@ -6,7 +7,7 @@ const WORDS = "(?:password|passwd|token|secret|api[-_]?key|credential)s?";
 
 const PATTERNS: readonly (readonly [pattern: RegExp, replacement: string])[] = [
   [/-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?-----END [A-Z ]*PRIVATE KEY-----/g, LEFT_OUT],
-  // A JSON Web Token, as service accounts have them.
+  // A JSON Web Token, as used by service accounts.
   [/\beyJ[\w-]{5,}\.[\w-]{5,}(?:\.[\w-]*)?/g, LEFT_OUT],
   [/\b(Bearer|Basic)(\s+)[\w.~+/=-]{8,}/gi, `$1$2${LEFT_OUT}`],
   // User and password in a URL.

@@ -1,5 +1,5 @@
-// The command line's end of the agent's socket: one question, one answer. Written on node:net, since node:http alone takes
-// longer to load than all the rest of a command.
+// The command line's end of the agent's socket: one request, one response. Uses node:net, since node:http
+// alone takes longer to load than all the rest of a command.
 
 import { connect } from "node:net";
 import { codeOf, messageOf, OperationError } from "../base/errors.ts";
@@ -7,21 +7,21 @@ import { codeOf, messageOf, OperationError } from "../base/errors.ts";
 const ANSWER_BYTES_MAX = 256 * 1024 * 1024;
 const TIMEOUT_MS = 3_000;
 
-/** What connect(2) says where no process listens: no such file, or one that a dead agent left. */
+/** Codes of connect(2) if no process listens: no such file, or a file left by a dead agent. */
 const NOBODY = new Set(["ENOENT", "ECONNREFUSED", "ENOTDIR"]);
 
-/** The agent ended while it was asked. */
+/** The agent ended during the request. */
 const ENDED = new Set(["ECONNRESET", "EPIPE"]);
 
 export interface AskOptions {
-  /** POST has the agent do something. */
+  /** POST triggers an action in the agent. */
   readonly method?: "GET" | "POST";
   readonly timeoutMs?: number;
 }
 
 /**
- * Asks the agent; `path` as in "/v1/status". Undefined where no agent listens. @throws OperationError where one does and
- * gives no good answer in time ("ETIMEDOUT"), or may not be asked ("EACCES")
+ * Sends a request to the agent; `path` as in "/v1/status". Undefined if no agent listens. @throws
+ * OperationError if one does and gives no valid answer in time ("ETIMEDOUT"), or denies access ("EACCES")
  */
 export async function ask<T>(
   socketPath: string,
@@ -42,7 +42,7 @@ export async function ask<T>(
     const exchangeOnce = (): Promise<Answer> => exchange(socketPath, `${method} ${path}`, timeoutMs);
     answer = await exchangeOnce().catch((thrown: unknown) => {
       if (!ENDED.has(codeOf(thrown) ?? "")) throw thrown;
-      // Who listens now, if anybody does?
+      // The agent may have been replaced: try the one that listens now, if any.
       return exchangeOnce();
     });
   } catch (thrown) {
@@ -61,7 +61,7 @@ interface Answer {
   readonly body: string;
 }
 
-/** Gives up with a code, as connect(2) does. */
+/** Fails with a code, like connect(2). */
 class Refusal extends Error {
   readonly code: string | undefined;
 
@@ -74,7 +74,8 @@ class Refusal extends Error {
 function exchange(socketPath: string, request: string, timeoutMs: number): Promise<Answer> {
   return new Promise((resolve, reject) => {
     const connection = connect(socketPath);
-    // One deadline for all of it: an agent that sends a byte now and then is no better than one that sends none.
+    // One deadline for all of it: an agent that sends a byte now and then is no better than one that sends
+    // none.
     const late = new Refusal(`no answer within ${timeoutMs} ms`, "ETIMEDOUT");
     const timer = setTimeout(() => connection.destroy(late), timeoutMs);
     const chunks: Buffer[] = [];
@@ -92,7 +93,7 @@ function exchange(socketPath: string, request: string, timeoutMs: number): Promi
     });
     connection.on("error", reject);
     connection.on("close", () => clearTimeout(timer));
-    // HTTP/1.0 (RFC 1945): the other side closes after its answer, and cuts it into no chunks.
+    // HTTP/1.0 (RFC 1945): the server closes after its answer, and does not use chunks.
     connection.write(`${request} HTTP/1.0\r\nhost: weir\r\n\r\n`);
   });
 }

@@ -1,4 +1,4 @@
-// What can be asked of the agent and how a request is answered: HTTP methods, paths and query parameters, JSON back.
+// Requests to the agent and their answers: HTTP methods, paths and query parameters; JSON in return.
 
 import type { IncomingMessage } from "node:http";
 import { messageOf } from "../base/errors.ts";
@@ -11,7 +11,7 @@ import {
   type StatusView,
 } from "./api-views.ts";
 
-/** What the agent can be asked, each read when it is asked. */
+/** The agent's views, each computed at its request. */
 export interface Views {
   status(): StatusView | Promise<StatusView>;
   endpoints(): readonly EndpointView[] | Promise<readonly EndpointView[]>;
@@ -20,24 +20,24 @@ export interface Views {
   cluster(): ClusterView;
 }
 
-/** One question that the agent answers, or one thing that it does. */
+/** One request that the agent answers, or one action that it performs. */
 export interface Route {
-  /** GET reads and changes nothing, POST does something. */
+  /** GET reads and changes nothing, POST performs an action. */
   readonly method: "GET" | "POST";
-  /** Below the version: "log-level" is asked as "/v1/log-level". */
+  /** Below the version: the path of "log-level" is "/v1/log-level". */
   readonly path: string;
-  /** Query parameters that it takes, each at most once; others are refused. */
+  /** Accepted query parameters, each at most once; others are refused. */
   readonly parameters?: readonly string[];
-  /** Most bytes of a body that it takes; without this it takes none. */
+  /** Maximum size of the body; without this no body is accepted. */
   readonly bodyBytesMax?: number;
   /**
-   * Gives a JSON value, or a LineStream. A RequestError is the asker's mistake, a Refused says itself how it is answered,
-   * and anything else that it throws is the agent's mistake.
+   * Returns a JSON value, or a LineStream. A RequestError is the client's mistake, a Refused contains its own
+   * answer, and anything else thrown is the agent's mistake.
    */
   readonly answer: (parameters: URLSearchParams, body: string) => unknown;
 }
 
-/** An answer that is no success, and more than a reason. */
+/** An unsuccessful answer with more than a reason. */
 export class Refused extends Error {
   readonly status: number;
   /** Plain JSON. */
@@ -51,7 +51,7 @@ export class Refused extends Error {
   }
 }
 
-/** The request cannot be answered as it is: the asker's mistake, told with status 400. */
+/** The request cannot be answered as it is: the client's mistake, answered with status 400. */
 export class RequestError extends Error {
   constructor(message: string) {
     super(message);
@@ -59,9 +59,9 @@ export class RequestError extends Error {
   }
 }
 
-/** An answer that goes on for as long as the asker listens: lines of JSON, each with its line break. */
+/** An answer that continues as long as the client reads: lines of JSON, each with its line break. */
 export class LineStream {
-  /** Begins to write; gives what ends it. */
+  /** Begins to write; returns the function that ends it. */
   readonly open: (write: (line: string) => void) => () => void;
 
   constructor(open: LineStream["open"]) {
@@ -92,7 +92,7 @@ export function viewRoutes(views: Views): Route[] {
   ];
 }
 
-/** Of two routes with one path and method the last counts. */
+/** Of two routes with one path and method the last applies. */
 export function tableOf(all: readonly Route[]): Routes {
   const routes = new Map<string, Map<string, Route>>();
   for (const route of all) {
@@ -110,7 +110,7 @@ const refusal = (status: number, error: string, headers: Readonly<Record<string,
   headers,
 });
 
-/** Never throws: what goes wrong is an answer too. */
+/** Never throws: a failure is an answer too. */
 export async function answerTo(request: IncomingMessage, routes: Routes): Promise<Answer> {
   const [path = "", query = ""] = (request.url ?? "").split("?", 2);
   const methods = routes.get(path);
@@ -140,7 +140,7 @@ export async function answerTo(request: IncomingMessage, routes: Routes): Promis
   }
 }
 
-/** Who sends a body says how long it is: then nothing of one that is too long needs to be read. */
+/** A client must declare the length of a body: then a body that is too long need not be read. */
 function bodyTooLong({ headers }: IncomingMessage, max: number | undefined): string | undefined {
   const { "content-length": length, "transfer-encoding": encoding } = headers;
   if (max === undefined)

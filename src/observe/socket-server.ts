@@ -1,4 +1,5 @@
-// The agent's end of its Unix socket: who may connect, how much is listened to, and who owned the socket before.
+// The agent's end of its Unix socket: who may connect, limits on requests, and takeover from an earlier
+// agent.
 
 import { chmodSync, chownSync, lstatSync, mkdirSync, type Stats, unlinkSync } from "node:fs";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
@@ -21,28 +22,28 @@ import {
 export type { Route, Views } from "./socket-routes.ts";
 
 /**
- * Enough for every command of some operators. Members of the group have their share by user, and root always gets an answer:
- * it alone may have more than the others leave.
+ * Enough for every command of some operators. Members of the group share connections by user, and root always
+ * gets an answer: root alone may have more than the others leave.
  */
 const CONNECTIONS: ConnectionLimits = { perPeer: 16, perTrustedPeer: 48, total: 64 };
 
 export interface ServeOptions {
-  /** What can be asked besides the views. */
+  /** Routes besides the views. */
   readonly routes?: readonly Route[];
-  /** Number of a group whose members may ask too (mode 0660); root alone where there is none. */
+  /** Number of a group whose members may connect too (mode 0660); without it, root alone may. */
   readonly group?: number;
-  /** Who connects, as in "uid 1000", so that each user has a share of the connections. */
+  /** Name of the client, as in "uid 1000", so that each user has a share of the connections. */
   readonly peerOf?: PeerOptions["peerOf"];
 }
 
 export interface LocalApi {
-  /** Connections refused since the start, or closed to make room. */
+  /** Connections refused since the start, or closed to free a slot. */
   refused(): number;
   /** Stops answering and removes the socket; may be called twice. */
   close(): Promise<void>;
 }
 
-/** A request has a line, a few headers and mostly no body. */
+/** A request has a line, a few headers and usually no body. */
 const LIMITS = {
   headerBytes: 4_096,
   requestMs: 2_000,
@@ -51,9 +52,9 @@ const LIMITS = {
 } as const;
 
 /**
- * Listens at `socketPath`, for root alone (mode 0600) or a group with it (0660); its directory is made where it is missing.
- * A socket file that a dead agent left is replaced. @throws OperationError: "EADDRINUSE" where another agent answers
- * there, "EEXIST" where something that is no socket stands there
+ * Listens at `socketPath`, for root alone (mode 0600) or a group with it (0660); creates its directory if
+ * missing. A socket file left by a dead agent is replaced. @throws OperationError: "EADDRINUSE" if another
+ * agent answers there, "EEXIST" if the path is not a socket
  */
 export function serve(
   socketPath: string,
@@ -69,7 +70,7 @@ export interface RoutesOptions extends Omit<ServeOptions, "routes"> {
 
 const ROOT = "uid 0";
 
-/** As `serve`, of any routes. */
+/** Like `serve`, with any routes. */
 export async function serveRoutes(
   socketPath: string,
   routes: readonly Route[],
@@ -111,7 +112,7 @@ export async function serveRoutes(
   };
 }
 
-/** Only now: until here the socket was for its owner alone. */
+/** Not earlier: until here the socket was for its owner alone. */
 function admit(socketPath: string, group: number): void {
   try {
     chownSync(socketPath, process.getuid?.() ?? 0, group);
@@ -134,7 +135,7 @@ function createApi(routes: Routes): Server {
         writeLines(stream, response);
         return;
       }
-      // One question for each connection: what follows on it (a body that was refused, for one) is not read.
+      // One request for each connection: anything after it (such as a body that was refused) is not read.
       response.writeHead(status, {
         "content-type": "application/json",
         "content-length": Buffer.byteLength(body),
@@ -145,16 +146,16 @@ function createApi(routes: Routes): Server {
     });
   };
   server.on("request", respond);
-  // Without this, Node would ask for the body before the request is looked at.
+  // Without this, Node would send "100 Continue" before the request is checked.
   server.on("checkContinue", respond);
   server.on("clientError", refuseMalformed);
   return server;
 }
 
-/** Until the asker goes. One that reads too slowly misses lines, and is told how many. */
+/** Until the client disconnects. A client that reads too slowly misses lines, and gets their number. */
 function writeLines(stream: LineStream, response: ServerResponse): void {
   response.writeHead(200, { "content-type": "application/x-ndjson", connection: "close" });
-  // At once, so that the asker knows that it is heard though nothing happens.
+  // At once, so that the client gets the connection confirmed even if no event occurs.
   response.flushHeaders();
   let missed = 0;
   const end = stream.open((line) => {
@@ -170,7 +171,7 @@ function writeLines(stream: LineStream, response: ServerResponse): void {
   else response.once("close", end);
 }
 
-/** What is not HTTP, or too long, or too slow. */
+/** Requests that are not HTTP, too long, or too slow. */
 function refuseMalformed(error: Error, socket: Socket): void {
   if (!socket.writable) {
     socket.destroy();
@@ -196,7 +197,7 @@ function listen(server: Server, socketPath: string): Promise<void> {
     const refuse = (error: Error): void =>
       reject(failure(socketPath, messageOf(error), codeOf(error), error));
     server.once("error", refuse);
-    // The file is made in this very call, and must at no moment be open to others than its owner.
+    // This very call creates the file, which must at no moment be open to anyone but its owner.
     const mask = process.umask(0o177);
     try {
       server.listen(socketPath, () => {
@@ -209,7 +210,9 @@ function listen(server: Server, socketPath: string): Promise<void> {
   });
 }
 
-/** Removes the socket that a dead agent left, if there is one. @throws OperationError where it is not that */
+/**
+ * Removes the socket that a dead agent left, if there is one. @throws OperationError if it is something else
+ */
 async function removeStale(socketPath: string): Promise<void> {
   const before = statOf(socketPath);
   if (before === undefined) return;
@@ -218,7 +221,8 @@ async function removeStale(socketPath: string): Promise<void> {
     const pid = await pidOf(socketPath);
     throw failure(socketPath, `another agent runs${pid === undefined ? "" : ` (pid ${pid})`}`, "EADDRINUSE");
   }
-  // Two agents that start at once find the same stale file; whoever comes second must not remove the first one's.
+  // Two agents that start at once find the same stale file; the second must not remove the first one's new
+  // socket.
   const now = statOf(socketPath);
   if (now !== undefined && now.ino === before.ino && now.ctimeMs === before.ctimeMs) unlinkSync(socketPath);
 }
@@ -231,7 +235,7 @@ function statOf(path: string): Stats | undefined {
   }
 }
 
-/** Whether a process listens there: only a refusal says that none does. */
+/** Whether a process listens there: only a refused connection proves that none does. */
 function answers(socketPath: string): Promise<boolean> {
   return new Promise((resolve) => {
     const probe = connect(socketPath);
@@ -248,7 +252,7 @@ async function pidOf(socketPath: string): Promise<number | undefined> {
   try {
     return (await ask<Partial<StatusView>>(socketPath, `/${API_VERSION}/status`, { timeoutMs: 1_000 }))?.pid;
   } catch {
-    // It listens, which is all that counts; who it is would only have been a help.
+    // It listens, which is all that counts; its pid would only have been a help.
     return undefined;
   }
 }

@@ -1,4 +1,5 @@
-// The command line's end of an answer that goes on: lines of JSON from the agent's socket, for as long as both want.
+// The command line's end of a streamed answer: lines of JSON from the agent's socket, for as long as both
+// sides keep it open.
 
 import { connect } from "node:net";
 import { codeOf, messageOf, OperationError } from "../base/errors.ts";
@@ -7,8 +8,9 @@ const HEAD_BYTES_MAX = 64 * 1024;
 const LINE_BYTES_MAX = 1024 * 1024;
 
 /**
- * Asks for `path` and calls `onLine` with each line. Resolves with false where no agent listens, and with true when the
- * agent has ended the answer, or the signal was aborted. @throws OperationError where it refuses, or answers badly
+ * Requests `path` and calls `onLine` with each line. Resolves with false if no agent listens, and with true
+ * when the agent has ended the answer, or the signal was aborted. @throws OperationError if it refuses, or
+ * its answer is invalid
  */
 export function followStream(
   socketPath: string,
@@ -58,7 +60,7 @@ export function followStream(
   });
 }
 
-/** Takes bytes; false where a line does not end. */
+/** Takes bytes; returns false if a line does not end. */
 function lineReader(onLine: (line: string) => void): (chunk: Buffer) => boolean {
   let rest = Buffer.alloc(0);
   return (chunk) => {

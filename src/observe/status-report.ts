@@ -1,4 +1,4 @@
-// `weir status`: whether what is wanted is enforced, in one word first, then in detail.
+// `weir status`: whether the desired state is enforced, in one word first, then in detail.
 
 import { type Problem, problemText } from "../model/problem.ts";
 import type { KindHealth, SourceHealth } from "../model/source-health.ts";
@@ -19,11 +19,11 @@ import { countText, durationText, left, printable, right, someOf, tableText } fr
  */
 export type Health = "ok" | "degraded" | "down";
 
-/** What the kernel and the pins show without an agent. */
+/** State of the kernel and the pins without an agent. */
 export interface KernelView {
   /** The directory of the pins. */
   readonly pins: string;
-  /** Of the pinned maps. Missing where they cannot be read. */
+  /** Of the pinned maps. Missing if they cannot be read. */
   readonly digest?: string;
   readonly generation?: number;
   readonly endpoints: readonly EndpointRow[];
@@ -31,7 +31,7 @@ export interface KernelView {
   readonly unreadable?: string;
   /** Interfaces on which programs of Weir's are attached, whether the maps can be read or not. */
   readonly filtered: readonly FilteredInterface[];
-  /** Interfaces with other programs. Without pins it cannot be known whether these are Weir's. */
+  /** Interfaces with other programs. Without pins it cannot be determined whether they are Weir's. */
   readonly others: readonly FilteredInterface[];
   /** The process that has locked the pins: an agent that does not answer at this socket. */
   readonly lockedBy?: number;
@@ -49,30 +49,30 @@ export interface FilteredInterface {
 export interface StatusReport {
   readonly health: Health;
   readonly agent: AgentReport;
-  /** `wanted` is missing where no agent answers; `applied` is 0 where nothing is enforced. */
+  /** Without an agent the desired generation is missing; `applied` is 0 if nothing is enforced. */
   readonly generation: { readonly wanted?: number; readonly applied: number };
   /** ISO 8601. */
   readonly appliedAt?: string;
   readonly endpoints: number;
-  /** Missing where no agent answers: the kernel does not know policies by their names. */
+  /** Missing if no agent answers: the kernel does not have policies by name. */
   readonly policies?: number;
-  /** Missing where the source is not the API server. */
+  /** Missing if the source is not the API server. */
   readonly following?: SourceHealth;
-  /** Missing where the agent screens none. */
+  /** Missing if no uplinks are configured. */
   readonly uplinks?: UplinkView;
-  /** Missing where no agent answers. */
+  /** Missing if no agent answers. */
   readonly cni?: CniView;
   readonly unknownInterfaces?: readonly string[];
   /** Endpoints with policies in audit mode. */
   readonly audited?: number;
-  /** Missing where no agent answers. */
+  /** Missing if no agent answers. */
   readonly repairs?: RepairsView;
-  /** Missing where there are none. */
+  /** Missing if there are none. */
   readonly retained?: readonly RetainedView[];
   /** Each with its one-line text. */
   readonly problems: readonly (Problem & { readonly text: string })[];
   readonly capacity: readonly CapacityView[];
-  /** Only where no agent answers and something is enforced nevertheless. */
+  /** Only if no agent answers and something is enforced nevertheless. */
   readonly kernel?: KernelView;
 }
 
@@ -125,7 +125,7 @@ export function reportOfAgent(status: StatusView, socket: string): StatusReport 
   };
 }
 
-/** Without an agent: what the pins say, if there are any. */
+/** Without an agent: the state of the pins, if there are any. */
 export function reportOfKernel(kernel: KernelView | undefined, socket: string, reason: string): StatusReport {
   return {
     health: "down",
@@ -138,7 +138,7 @@ export function reportOfKernel(kernel: KernelView | undefined, socket: string, r
   };
 }
 
-/** How the word is shown: in colour or not is the caller's choice. */
+/** How to display the word: the caller chooses colour. */
 export type Emphasis = (health: Health, text: string) => string;
 
 export function statusText(report: StatusReport, now: Date, emphasis: Emphasis = (_, text) => text): string {
@@ -152,14 +152,15 @@ export function statusText(report: StatusReport, now: Date, emphasis: Emphasis =
   return parts.join("");
 }
 
-/** The first line alone. */
+/** Only the first line. */
 export const briefText = (report: StatusReport, emphasis: Emphasis = (_, text) => text): string =>
   `${emphasis(report.health, report.health)}: ${headline(report)}\n`;
 
 function headline(report: StatusReport): string {
   const { health, agent, generation, appliedAt, problems, endpoints, policies, kernel } = report;
   if (health === "down") return downText(kernel);
-  // An agent that has yet to read everything enforces nothing of its own, and has not taken away what was there.
+  // An agent that has not read everything yet enforces nothing of its own, and has not removed what was
+  // there.
   if (appliedAt === undefined)
     return `this agent has brought nothing into force yet (${countText(problems.length, "problem")}); the kernel goes on with what it was last given`;
   const reach = `${countText(endpoints, "endpoint")}, ${countText(policies ?? 0, "policy", "policies")}`;
@@ -175,7 +176,10 @@ function headline(report: StatusReport): string {
     : `${prefix}${agent.mode === "audit" ? "" : "the rest is enforced: "}${reach}`;
 }
 
-/** "audit mode on this node: no policy drops anything", or of some endpoints; undefined where all policies are enforced. */
+/**
+ * "audit mode on this node: no policy drops anything", or for some endpoints; undefined if all policies are
+ * enforced.
+ */
 function auditText({ agent, audited = 0, endpoints }: StatusReport): string | undefined {
   if (agent.mode === "audit") return "audit mode on this node: no policy drops anything";
   if (audited === 0) return undefined;
@@ -214,7 +218,7 @@ function uplinksText({ interfaces, prefixes, frames }: UplinkView): string {
   return `${names.join(", ")}, ${denied}; ${countText(drops, "frame")} dropped, ${passed + neighbour} passed`;
 }
 
-/** Pods by the CNI plugin; nothing is said where it is not in use. */
+/** Pods claimed by the CNI plugin; empty if it is not in use. */
 function cniLines(cni: CniView | undefined): string[] {
   if (cni === undefined || cni.claims === 0) return [];
   const waiting = cni.claims - cni.inForce;
@@ -326,14 +330,14 @@ const capacityText = (capacity: readonly CapacityView[]): string =>
     rows: capacity.map(({ name, used, max }) => [name, String(used), String(max), useText(used, max)]),
   });
 
-/** In whole percent, never 0 % for something nor 100 % for not quite all. */
+/** In whole percent; never 0 % for more than zero nor 100 % for less than all. */
 function useText(used: number, max: number): string {
   if (max === 0) return "";
   const percent = Math.floor((used / max) * 100);
   return used > 0 && percent === 0 ? "<1%" : `${percent}%`;
 }
 
-// How well the API server is followed, in one line for people.
+// How up to date the agent is with the API server, in one line for people.
 
 /** "6 of 6 kinds, 12034 objects; last heard 2s ago, all listed 3m10s ago". */
 export function followingText({ kinds, synced }: SourceHealth, now: Date): string {

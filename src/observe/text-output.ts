@@ -1,6 +1,7 @@
 // Text for people: safe strings, durations, and tables as kubectl prints them.
 
-// Texts for people: what others named may hold anything, so nothing of it may steer a terminal; and durations in short.
+// Texts for people: names come from outside and may contain anything, so nothing in them may control a
+// terminal; and short durations.
 
 const UNPRINTABLE = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/gu;
 
@@ -39,11 +40,11 @@ export function someOf(texts: readonly string[], max: number, separator: string)
   return [...texts.slice(0, max), `and ${texts.length - max} more`].join(separator);
 }
 
-// Tables as kubectl prints them: titles in capitals, columns set apart by spaces, no borders.
+// Tables as kubectl prints them: headings in capitals, columns separated by spaces, no borders.
 
 export interface Column {
   readonly title: string;
-  /** Numbers that are compared down the column stand at its right. */
+  /** Right-aligned: numbers that are compared down the column. */
   readonly right?: true;
 }
 
@@ -58,19 +59,22 @@ export const right = (title: string): Column => ({ title, right: true });
 
 const GAP = "   ";
 
-/** Lines, each with its line break; the empty text where there is neither a row nor a heading. */
+/** Lines, each with its line break; empty if there is neither a row nor a heading. */
 export const tableText = ({ columns, rows }: Table, headers = true): string =>
   [...tableTexts(columns, rows, { headers, window: Number.POSITIVE_INFINITY })].join("");
 
 export interface TableOptions {
   readonly headers: boolean;
-  /** Rows that are held back to find out how wide the columns are. */
+  /** Number of rows buffered to determine the column widths. */
   readonly window: number;
-  /** How wide the columns are already; what is written widens them. */
+  /** Present column widths; wider output increases them. */
   readonly widths?: number[];
 }
 
-/** The same in pieces, for rows without end: a later cell that is wider than all before it widens its column from there on. */
+/**
+ * The same in pieces, for endless rows: a later cell that is wider than all before it widens its column from
+ * there on.
+ */
 export function* tableTexts(
   columns: readonly Column[],
   rows: Iterable<readonly string[]>,
@@ -100,7 +104,7 @@ export function* tableTexts(
   if (held.length > 0) yield flush();
 }
 
-/** In code points: names and numbers hold neither wide nor combining characters. */
+/** In code points: names and numbers contain neither wide nor combining characters. */
 const widthOf = (text: string): number => (ASCII.test(text) ? text.length : [...text].length);
 
 const ASCII = /^[ -~]*$/;

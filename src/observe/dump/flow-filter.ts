@@ -1,4 +1,4 @@
-// Which flows of conntrack are meant: by pod, peer, port, protocol and state, all of which must fit.
+// Selects flows of conntrack: by pod, peer, port, protocol and state; all criteria must match.
 
 import { type Cidr, cidrContains, parseAddress } from "../../base/ip.ts";
 import { hasPorts } from "../../model/protocol.ts";
@@ -6,7 +6,7 @@ import type { FlowStateName } from "../filter-choices.ts";
 import type { FlowRecord } from "./traffic-dumps.ts";
 
 export interface FlowFilter {
-  /** Interfaces whose flows are meant. */
+  /** Interfaces whose flows are selected. */
   readonly interfaces?: ReadonlySet<number>;
   /** The remote address is in one of them. */
   readonly peers?: readonly Cidr[];

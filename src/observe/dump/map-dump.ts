@@ -1,14 +1,17 @@
-// What every dump of a table comes to: rows for people, a value for programs; and how numbers get their names.
+// The common form of all table dumps: rows for people, a JSON value for programs; and how numbers get their
+// names.
 
 import type { NamesView } from "../api-views.ts";
 import { type Column, left, printable, someOf } from "../text-output.ts";
 
-/** One table's content. Of large tables only what is being shown is in memory at a time, besides what was read. */
+/**
+ * One table's content. For a large table, only the entries being shown are in memory, besides what was read.
+ */
 export interface Dump {
   readonly columns: readonly Column[];
-  /** In the order in which they are shown; made as they are asked for. */
+  /** In display order; created lazily. */
   readonly entries: Iterable<Entry>;
-  /** Whether entries can be chosen by pod. */
+  /** Whether entries can be filtered by pod. */
   readonly byPod: boolean;
   /** The value for programs is that of the only entry, not a list. */
   readonly single: boolean;
@@ -17,18 +20,18 @@ export interface Dump {
 export interface Entry {
   /** For people: lines of cells. */
   readonly rows: () => Iterable<readonly string[]>;
-  /** For programs: all of it, under names that stay. */
+  /** For programs: all fields, under stable names. */
   readonly json: () => unknown;
-  /** The pods that it belongs to, as `namespace/name`. */
+  /** The pods that the entry belongs to, as `namespace/name`. */
   readonly pods: readonly string[];
 }
 
-/** How one kind of record is shown. */
+/** How one kind of record is displayed. */
 export interface Shape<R> {
   readonly columns: readonly Column[];
   readonly rows: (record: R) => Iterable<readonly string[]>;
   readonly json: (record: R) => unknown;
-  /** Left out where entries belong to no pod. */
+  /** Omitted if entries belong to no pod. */
   readonly pods?: (record: R) => readonly (string | undefined)[];
 }
 
@@ -45,7 +48,7 @@ export function dumpOf<R>(records: Iterable<R>, { columns, rows, json, pods }: S
   return { columns, entries: { [Symbol.iterator]: entries }, byPod: pods !== undefined, single: false };
 }
 
-/** Only what belongs to a pod (`namespace/name`). */
+/** Only the entries of one pod (`namespace/name`). */
 export function dumpOfPod(dump: Dump, pod: string): Dump {
   function* entries(): Iterator<Entry> {
     for (const entry of dump.entries) if (entry.pods.includes(pod)) yield entry;
@@ -58,13 +61,13 @@ const MEANINGS_SHOWN_MAX = 8;
 /** Several meanings in one cell. All of them are in the JSON. */
 export const meaningText = (texts: readonly string[]): string => someOf(texts, MEANINGS_SHOWN_MAX, "; ");
 
-/** The peers that an identity stands for; undefined where nobody can tell. Identity 0 is what no live rule names. */
+/** The peers of an identity; undefined if they are not known. Identity 0 is in no live rule. */
 export function peersOf(identity: number, names: NamesView | undefined): readonly string[] | undefined {
   if (names === undefined) return undefined;
   return identity === 0 ? [] : names.identities[String(identity)];
 }
 
-/** Only what is known: absent fields are left out of the JSON. */
+/** The field if it has a value: absent fields are left out of the JSON. */
 export function known<T>(field: string, value: T | undefined): Record<string, T> {
   return value === undefined ? {} : { [field]: value };
 }
@@ -80,7 +83,7 @@ export interface RawMap {
 }
 
 export interface RawType {
-  /** As the C source has it: "struct cidr_v4_key", "__u32". */
+  /** As in the C source: "struct cidr_v4_key", "__u32". */
   readonly type: string;
   /** In bytes. */
   readonly size: number;
@@ -111,7 +114,7 @@ function* rawRows({ map, entries }: RawMap): Iterable<readonly string[]> {
   for (const { key, value } of entries) yield [map, hex(key), hex(value)];
 }
 
-/** Map by map: the value for programs says of each what it is, and lists all bytes in hexadecimal. */
+/** Map by map: the value for programs describes each map, and lists all bytes in hexadecimal. */
 export const rawDump = (maps: readonly RawMap[]): Dump =>
   dumpOf(maps, {
     columns: RAW_COLUMNS,
@@ -125,7 +128,7 @@ export const rawDump = (maps: readonly RawMap[]): Dump =>
     }),
   });
 
-/** Entry by entry, for large maps: each says of which map it is. */
+/** Entry by entry, for large maps: each has the name of its map. */
 export function rawEntriesDump(maps: readonly RawMap[]): Dump {
   function* records(): Iterable<readonly string[]> {
     for (const map of maps) yield* rawRows(map);
@@ -137,15 +140,15 @@ export function rawEntriesDump(maps: readonly RawMap[]): Dump {
   });
 }
 
-// How differences between what the agent wants and what the kernel holds are shown.
+// How differences between the desired and the actual state are displayed.
 
-/** One entry; `wanted` or `held` is missing where it is not there. */
+/** One entry. Without `held` the kernel has no such entry; without the other field it should have none. */
 export interface DifferenceRecord {
   readonly table: string;
   readonly key: string;
   readonly wanted?: string;
   readonly held?: string;
-  /** What the entry stands for, where names are known. */
+  /** The meaning of the entry, if names are known. */
   readonly about: readonly string[];
 }
 

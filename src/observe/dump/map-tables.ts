@@ -1,16 +1,16 @@
-// The tables that `weir maps` knows: what people call them, and which of the kernel's maps hold them.
+// The tables of `weir maps`: their names for people, and the kernel's maps that hold them.
 
 export interface TableInfo extends TableFacts {
   readonly name: TableName;
 }
 
 interface TableFacts {
-  /** Names of the maps as the C source has them; both families where there are two. */
+  /** Names of the maps as in the C source; both families if there are two. */
   readonly maps: readonly string[];
   readonly holds: string;
-  /** Who writes it. What the programs write changes with every packet. */
+  /** The writer. What the programs write changes with every packet. */
   readonly by: "agent" | "programs";
-  /** Fields of the JSON that tell entries apart; none where the table is one entry. */
+  /** Fields of the JSON that identify an entry; none if the table is one entry. */
   readonly key: readonly string[];
 }
 

@@ -7,7 +7,8 @@ import type { NamesView, PolicyNames } from "../api-views.ts";
 import { left, right, someOf } from "../text-output.ts";
 import { type Dump, dumpOf, known, meaningText, peersOf } from "./map-dump.ts";
 
-// Dumps of the tables that say who is who: prefixes, addresses, endpoints, and what each policy allows to whom.
+// Dumps of the tables of identities: prefixes, addresses, endpoints, and what each policy allows to which
+// peers.
 
 export interface CidrRecord {
   readonly cidr: Cidr;
@@ -17,41 +18,41 @@ export interface CidrRecord {
 export interface AddressRecord {
   readonly address: Address;
   readonly identity: number;
-  /** Services have ports there. */
+  /** Set if Services have ports there. */
   readonly frontend?: boolean;
 }
 
 export interface EndpointRecord {
   readonly ifindex: number;
-  /** The interface's name, where it still exists. */
+  /** The interface's name, if it still exists. */
   readonly interface?: string;
   readonly id: number;
-  /** Of its pod: flows are keyed by it. */
+  /** Of its pod: part of the key of its flows. */
   readonly incarnation: number;
-  /** Numbers of policies; 0 where the endpoint is not isolated. */
+  /** Numbers of policies; 0 if the endpoint is not isolated. */
   readonly policy: { readonly [direction in Direction]: number };
-  /** Where what the policy denies passes; absent where nowhere. */
+  /** Directions in which what the policy denies passes; absent if there is none. */
   readonly audit?: readonly Direction[];
   readonly addresses: readonly string[];
 }
 
 export interface SourceRecord {
   readonly ifindex: number;
-  /** The interface's name, where it still exists. */
+  /** The interface's name, if it still exists. */
   readonly interface?: string;
   readonly cidr: Cidr;
 }
 
 export interface PolicyRecord {
   readonly policy: number;
-  /** Identity to row, without those that hold "nothing of its own". */
+  /** Identity to row, without the row for "nothing of its own". */
   readonly cells: readonly { readonly identity: number; readonly row: number }[];
 }
 
 const NOTHING = "nothing";
-/** Identity 0 stands for every address that no live rule tells apart. */
+/** Identity 0 is every address that no live rule distinguishes. */
 const OTHERS = "everyone else";
-/** In the place of a pod's name. */
+/** Instead of a pod's name. */
 const SERVICES = "(a Service's: see services)";
 
 function matchesText(identity: number, names: NamesView | undefined): string {
@@ -60,7 +61,7 @@ function matchesText(identity: number, names: NamesView | undefined): string {
   return peers.length === 0 ? NOTHING : meaningText(peers);
 }
 
-/** Each prefix with the blocks that name it, and the peers that an address matches whose longest prefix it is. */
+/** Each prefix with the blocks that name it, and the peers that match an address with this longest prefix. */
 export function cidrsDump(records: readonly CidrRecord[], names?: NamesView): Dump {
   const sorted = [...records].sort((a, b) => compareCidrs(a.cidr, b.cidr));
   return dumpOf(sorted, {
@@ -146,8 +147,8 @@ const policyText = ({ policy, audit = [] }: EndpointRecord, direction: Direction
     : `${audit.includes(direction) ? "audit:" : ""}policy ${policy[direction]}`;
 
 /**
- * `ports` says what a row allows, as "TCP/80". An identity stands for peers of many policies and of both directions: only
- * those that this policy asks about are named.
+ * `ports` names what a row allows, as "TCP/80". An identity has peers of many policies and of both
+ * directions: only those in this policy are named.
  */
 export function policyDump(
   records: readonly PolicyRecord[],
@@ -193,10 +194,13 @@ export function policyDump(
 
 const SIDES_SHOWN_MAX = 3;
 
-/** "ingress of alpha/nginx": the pod in it. */
+/** The pod in "ingress of alpha/nginx". */
 const podOfSide = (side: string): string => side.replace(/^\S+ of /, "");
 
-/** The peers of an identity that rules of this policy name, in a direction in which it is somebody's. Nobody names 0. */
+/**
+ * The peers of an identity that rules of this policy name, in a direction in which the policy has sides. No
+ * rule names 0.
+ */
 function peersIn(
   policy: PolicyNames | undefined,
   identity: number,
@@ -209,7 +213,10 @@ function peersIn(
   return peers.filter((peer) => heads.some((head) => peer.startsWith(head)));
 }
 
-/** The Bloom filter for addresses: the more bits are set, the more look-ups of unknown addresses it lets through. */
+/**
+ * The Bloom filter for addresses: the more bits are set, the more lookups of unknown addresses it lets
+ * through.
+ */
 export interface KnownRecord {
   readonly bits: number;
   readonly set: number;
@@ -222,9 +229,12 @@ export const knownDump = (record: KnownRecord): Dump =>
     json: (each) => each,
   });
 
-// Dumps of the tables that say which ports: ranges with their classes, and rows of classes.
+// Dumps of the tables of ports: ranges with their port classes, and rows of classes.
 
-/** Neighbouring places of one class. `ports` names them, as "TCP/8000-8080"; `first` and `last` are the map's indexes. */
+/**
+ * Adjacent ports of one class. `ports` names them, as "TCP/8000-8080"; `first` and `last` are the map's
+ * indexes.
+ */
 export interface PortsRecord {
   readonly first: number;
   readonly last: number;
@@ -238,7 +248,7 @@ export interface RowRecord {
   readonly ports: string;
 }
 
-/** As ranges. Ports that are not listed are of class 0, which only the row that allows everything holds. */
+/** As ranges. Ports that are not listed are in class 0, which is only in the row that allows everything. */
 export const portsDump = (records: readonly PortsRecord[]): Dump =>
   dumpOf(records, {
     columns: [left("PORTS"), right("CLASS")],
@@ -253,16 +263,16 @@ export const rowsDump = (records: readonly RowRecord[]): Dump =>
     json: (record) => record,
   });
 
-// Dump of the frontends of Services: what a port of an address is to policies.
+// Dump of the frontends of Services: the identity of a port of an address, as policies see it.
 
 export interface ServiceRecord {
   readonly address: Address;
-  /** On the port line. */
+  /** Index on the port line. */
   readonly place: number;
-  /** As in "TCP/80". */
+  /** For example "TCP/80". */
   readonly port: string;
   readonly identity: number;
-  /** As names have it. */
+  /** The key in `NamesView.services`. */
   readonly key: string;
 }
 

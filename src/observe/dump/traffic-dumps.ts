@@ -6,27 +6,27 @@ import type { NamesView } from "../api-views.ts";
 import { durationText, left, right } from "../text-output.ts";
 import { type Dump, dumpOf, known } from "./map-dump.ts";
 
-// Dumps of what the programs themselves write: flows, fragments and counters; and of the node's settings.
+// Dumps of what the programs write: flows, fragments and counters; and of the node's settings.
 
-/** Where an entry's interface is, as far as it is known. */
+/** The interface of an entry, as far as it is known. */
 export interface Place {
   readonly ifindex: number;
   readonly interface?: string;
 }
 
 export interface FlowRecord extends Partial<Place> {
-  /** Of the pod. Where it has several interfaces, `ifindex` is the lowest; absent where the pod is gone. */
+  /** Of the pod. If it has several interfaces, `ifindex` is the lowest; absent if the pod is gone. */
   readonly incarnation: number;
   /** IP protocol number. */
   readonly protocol: number;
   /** The pod's own address. */
   readonly local: string;
   readonly remote: string;
-  /** For ICMP echo: its identifier, and 1 where the pod asked. */
+  /** For ICMP echo: its identifier, and 1 if the pod sent the request. */
   readonly localPort: number;
   readonly remotePort: number;
   readonly opener: Direction;
-  /** Names of the flags that are set, as "replied". */
+  /** Names of the flags that are set, for example "replied". */
   readonly state: readonly string[];
   readonly generation: number;
   /** Milliseconds from now; negative where the entry has expired and waits to be overwritten. */
@@ -46,7 +46,7 @@ export interface FragmentRecord extends Place {
 }
 
 export interface CounterRecord extends Partial<Place> {
-  /** The endpoint's; 0 counts what no endpoint owns. */
+  /** The endpoint's; 0 counts packets of no endpoint. */
   readonly id: number;
   readonly direction: Direction;
   readonly reason: string;
@@ -57,14 +57,14 @@ export interface CounterRecord extends Partial<Place> {
 
 export interface NodeRecord {
   readonly generation: number;
-  /** Which of two versions of every value is in force. */
+  /** Which of the two versions of every value is in force. */
   readonly version: number;
   readonly ticksPerSecond: number;
   /** By name, in ticks. */
   readonly timeouts: Readonly<Record<string, number>>;
 }
 
-/** "10.0.0.1:80", "[fd00::1]:80"; the address alone where the protocol has no ports. */
+/** "10.0.0.1:80", "[fd00::1]:80"; only the address if the protocol has no ports. */
 export function socketText(protocol: number, address: string, port: number): string {
   if (!hasPorts(protocol)) return address;
   return address.includes(":") ? `[${address}]:${port}` : `${address}:${port}`;
@@ -80,7 +80,7 @@ const nameOf = (place: Partial<Place>, names: NamesView | undefined): string | u
 const ownerText = (place: Place, names: NamesView | undefined): string =>
   nameOf(place, names) ?? place.interface ?? `interface ${place.ifindex}`;
 
-/** By endpoint, then by what is at the other end. */
+/** By endpoint, then by the remote end. */
 const byEnds = (a: FlowRecord, b: FlowRecord): number =>
   (a.ifindex ?? 0) - (b.ifindex ?? 0) ||
   a.incarnation - b.incarnation ||
@@ -155,7 +155,7 @@ export function fragmentsDump(records: readonly FragmentRecord[], names?: NamesV
   });
 }
 
-/** What is not zero, by endpoint, direction and reason. */
+/** Nonzero counters, by endpoint, direction and reason. */
 export function countersDump(records: readonly CounterRecord[], names?: NamesView): Dump {
   const owner = (record: CounterRecord): string => {
     if (record.id === 0) return "<no endpoint>";
@@ -204,10 +204,10 @@ export function nodeDump(node: NodeRecord): Dump {
   return { ...dump, single: true };
 }
 
-// The dump of the events' buckets: how many events of each endpoint and reason were written, and lost.
+// The dump of the event token buckets: how many events of each endpoint and reason were written, and lost.
 
 export interface EventRecord extends Partial<Place> {
-  /** The endpoint's; 0 where there is none. */
+  /** The endpoint's; 0 if there is none. */
   readonly id: number;
   readonly direction: Direction;
   readonly reason: string;
@@ -237,12 +237,12 @@ export function eventsDump(records: readonly EventRecord[], names?: NamesView): 
   });
 }
 
-// Dumps of the tables about uplinks: denied prefixes with what was dropped for each, and frames by what was made of them.
+// Dumps of the uplink tables: denied prefixes with the drops of each, and frames by outcome.
 
 export interface DeniedRecord {
   /** Canonical text. */
   readonly prefix: string;
-  /** Of its counter; 0 is shared by prefixes without one of their own. */
+  /** Of its counter; 0 is shared by prefixes without a counter of their own. */
   readonly number: number;
   readonly packets: bigint;
   readonly bytes: bigint;
@@ -255,7 +255,7 @@ export interface ScreenedRecord {
   readonly bytes: bigint;
 }
 
-/** Of a prefix that shares its counter, the counts are those of all that share it. */
+/** A prefix that shares its counter has the counts of all that share it. */
 export const deniedDump = (records: readonly DeniedRecord[]): Dump =>
   dumpOf(records, {
     columns: [left("PREFIX"), right("NUMBER"), right("PACKETS"), right("BYTES")],
@@ -265,7 +265,7 @@ export const deniedDump = (records: readonly DeniedRecord[]): Dump =>
     json: (record) => record,
   });
 
-/** What is not zero. */
+/** Nonzero counts only. */
 export const uplinksDump = (records: readonly ScreenedRecord[]): Dump =>
   dumpOf(records, {
     columns: [...["VERDICT", "REASON"].map(left), right("PACKETS"), right("BYTES")],
