@@ -12,10 +12,7 @@ import type { Kernel } from "./datapath-handle.ts";
 import { logProblems } from "./problems.ts";
 
 const INTERVAL_MS = 500;
-/**
- * How long a repair counts as an incident for Kubernetes, where only problems that last for a moment are
- * reported.
- */
+/** How long a repair counts as an incident: an Event is emitted only for a problem that lasts for a moment. */
 const INCIDENT_MS = 60_000;
 
 export interface IntegrityEnv {

@@ -92,7 +92,7 @@ export async function readInterfaces(options: InterfaceOptions, env: ReadEnv = {
   };
 }
 
-/** Follows the node's tables until it is closed. Errors: BpfError where they cannot be read at all. */
+/** Follows the node's tables until it is closed. Errors: BpfError if they cannot be read at all. */
 export async function openInterfaces(
   options: InterfaceOptions,
   { onChange, onError, gate, left, now }: FollowEnv,

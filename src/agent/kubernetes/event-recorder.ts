@@ -1,5 +1,5 @@
-// The event recorder: reports problems as Kubernetes Events (events.k8s.io/v1), rate limited and beside the
-// reconciliations.
+// The event recorder: reports problems as Kubernetes Events (events.k8s.io/v1), rate limited and concurrent
+// with reconciliations.
 
 import { createHash } from "node:crypto";
 import type { Log } from "../../base/log.ts";
