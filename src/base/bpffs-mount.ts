@@ -13,7 +13,7 @@ export function existingAbove(path: string): string {
   return existing;
 }
 
-/** Why nothing can be pinned under a path; undefined where the nearest existing directory is on a BPF filesystem. */
+/** Why nothing can be pinned under a path; undefined if the nearest existing directory is on a BPF filesystem. */
 export function bpffsObstacle(path: string): string | undefined {
   const existing = existingAbove(path);
   if (typeOf(existing) === BPF_FS_MAGIC) return undefined;

@@ -29,7 +29,7 @@ export class OperationError extends Error {
 export const messageOf = (thrown: unknown): string =>
   thrown instanceof Error ? thrown.message : String(thrown);
 
-/** The `code` of a Node or kernel error ("ENOENT", "EPERM"), where it has one. */
+/** The `code` of a Node or kernel error ("ENOENT", "EPERM"), if it has one. */
 export function codeOf(thrown: unknown): string | undefined {
   if (thrown instanceof Error && "code" in thrown && typeof thrown.code === "string") return thrown.code;
   return undefined;
