@@ -92,7 +92,7 @@ export interface CapacityView {
 }
 
 export interface SideView {
-  /** Policies that isolate the pod in this direction, as `namespace/name`; empty where it is not isolated. */
+  /** Policies that isolate the pod in this direction, as `namespace/name`; empty if it is not isolated. */
   readonly isolatedBy: readonly string[];
   /** Number of the compiled policy in map `policy`; 0 if not isolated. */
   readonly policy: number;

@@ -85,7 +85,7 @@ const wideCells = ({ ifindex, hooks, traffic }: EndpointRow): string[] => [
   ].map((counts) => counts?.packets.toString() ?? ""),
 ];
 
-/** One word where both directions have the same hook, else "tcx/xdp": to the pod, from the pod. */
+/** One word if both directions have the same hook, else "tcx/xdp": to the pod, from the pod. */
 function hooksText({ ingress = "", egress = "" }: NonNullable<EndpointRow["hooks"]> = {}): string {
   return ingress === egress ? ingress : `${ingress}/${egress}`;
 }

@@ -31,7 +31,7 @@ export interface EventView {
   readonly ifindex: number;
   readonly from: EventEnd;
   readonly to: EventEnd;
-  /** "TCP", "ICMPv6", or a number; absent where the packet cannot be read. */
+  /** "TCP", "ICMPv6", or a number; absent if the packet cannot be read. */
   readonly protocol?: string;
   readonly icmp?: { readonly type: number; readonly code: number };
   readonly bytes: number;
@@ -60,7 +60,7 @@ export interface EventFilter {
 
 export type EndMatch = (end: EventEnd) => boolean;
 
-/** A match from `namespace/name`, `namespace/`, an address or a prefix; undefined where the text is none of these. */
+/** A match from `namespace/name`, `namespace/`, an address or a prefix; undefined if the text is none of these. */
 export function endMatch(text: string): EndMatch | undefined {
   const block = parseCidr(text.includes("/") ? text : `${text}/${text.includes(":") ? 128 : 32}`);
   if (block.ok)

@@ -29,7 +29,7 @@ export interface FlowRecord extends Partial<Place> {
   /** Names of the flags that are set, for example "replied". */
   readonly state: readonly string[];
   readonly generation: number;
-  /** Milliseconds from now; negative where the entry has expired and waits to be overwritten. */
+  /** Milliseconds from now; negative if the entry has expired and waits to be overwritten. */
   readonly expiresMs: number;
 }
 
