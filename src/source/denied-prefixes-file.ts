@@ -20,14 +20,14 @@ export type DeniedReading =
       readonly writing?: true;
     };
 
-/** Wrong lines that are told one by one. */
+/** Wrong lines that are reported one by one. */
 const PROBLEMS_MAX = 10;
 
 const EFFECT = "the list before stays in force";
 
 /**
- * One prefix or address a line, of either family; "#" begins a comment. A line that cannot be read makes the whole list
- * unreadable: half a list would let through what the other half denies. So does a list of nothing that does not say that
+ * One prefix or address per line, of either family; "#" begins a comment. A line that cannot be read makes the whole
+ * list unreadable: half a list would allow what the other half denies. So does an empty list that does not state that
  * this is meant: the file was truncated. `max` is the most prefixes that there may be.
  */
 export async function parseDenied(text: string, file: string, max: number): Promise<DeniedReading> {
@@ -75,7 +75,7 @@ function parseEntry(entry: string): Parsed<Cidr> {
   const cidr = parseCidr(entry);
   if (!cidr.ok || cidr.value.text === entry) return cidr;
   const address = parseAddress(entry.slice(0, entry.indexOf("/")));
-  // Such a line is a slip, or one that was cut short: 10.20.0.0/1 of 10.20.0.0/16 denies half of all addresses.
+  // Such a line is a mistake, or was cut short: 10.20.0.0/1 of 10.20.0.0/16 denies half of all addresses.
   if (address.ok && address.value.value !== cidr.value.value)
     return {
       ok: false,
@@ -124,7 +124,10 @@ export async function readDenied(
 export const LOOK_MS = 500;
 
 export interface WatchDeniedOptions extends DeniedOptions {
-  /** Gets the first reading, and one whenever the file has changed and has then stayed as it is between two looks. */
+  /**
+   * Called first with what is in the file, and again whenever the file has changed and has then stayed as it is between
+   * two looks.
+   */
   readonly onChange: (reading: DeniedReading) => void;
   readonly signal: AbortSignal;
   /** LOOK_MS if not given. */
@@ -140,7 +143,7 @@ export async function watchDenied(file: string, options: WatchDeniedOptions): Pr
   let written = 0;
   while (!signal.aborted) {
     const now = await signatureOf(file);
-    // At the start there is no earlier look to wait for: whoever starts an agent has written the file.
+    // At the start there is no earlier look to wait for: the file was written before the agent was started.
     const settled = before === undefined || before === now;
     before = now;
     if (settled && now !== told) {
@@ -148,7 +151,7 @@ export async function watchDenied(file: string, options: WatchDeniedOptions): Pr
       // What changed while it was read is read at the next look.
       const isSame = (await signatureOf(file)) === now;
       written = !reading.ok && reading.writing === true ? written + 1 : 0;
-      // Who opens it mostly closes it at once, which is nothing to report.
+      // A writer mostly closes it at once, which is nothing to report.
       if (isSame && (written === 0 || written === 2)) onChange(reading);
       // It may be closed without another change.
       if (isSame && written === 0) {

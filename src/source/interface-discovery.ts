@@ -1,5 +1,5 @@
-// Which host-side interface is whose, and who has which address: what speaks for whom (interface-evidence.ts), whose each interface then
-// is (interface-owners.ts), and what follows for addresses (pod-holdings.ts).
+// The owner of each host-side interface, and of each address: the evidence (interface-evidence.ts), the owners of
+// interfaces by it (interface-owners.ts), and what follows for addresses (pod-holdings.ts).
 
 import { type Address, parseAddress } from "../base/ip.ts";
 import { type Cluster, isSelectable, keyOf, type Pod, type Surroundings } from "../model/cluster.ts";
@@ -16,17 +16,17 @@ export type { Adopted, ClaimedInterface, Incumbent, Lost, ResolveOptions } from 
 
 export interface PodInterface {
   readonly pod: Pod;
-  /** Other pods that may have it, where it cannot be told which. */
+  /** Other pods that may have it, where the evidence does not decide. */
   readonly rivals?: readonly Pod[];
   readonly ifindex: number;
   readonly name: string;
-  /** What may be sent from it. */
+  /** The source addresses allowed on it. */
   readonly addresses: readonly Address[];
-  /** What its frames are held to. */
+  /** The binding of its frames. */
   readonly link?: LinkBinding;
-  /** The MAC address that the pod is bound to, were it not somebody else's. */
+  /** The MAC address that the pod is bound to, even where another owner has it. */
   readonly hardware?: string;
-  /** Why, and since when, nothing but the interface itself says that it is the pod's. */
+  /** Why, and since when, the pod's earlier ownership is the only evidence that the interface is its own. */
   readonly lost?: Lost;
 }
 
@@ -65,7 +65,7 @@ export function resolveInterfaces(cluster: Cluster, node: Node, options: Resolve
     const isHere = options.node !== undefined && pod.ips.length > 0;
     if (named === undefined && places.length === 0 && !isHere) continue;
     const taken = takenFrom(candidate, owned);
-    // The one that takes its place has the interface already.
+    // The pod that replaces it has the interface already.
     if (taken !== undefined && pod.deleting === true) continue;
     missing.add(keyOf(pod));
     if (taken === undefined) continue;
@@ -81,7 +81,7 @@ export function resolveInterfaces(cluster: Cluster, node: Node, options: Resolve
   };
 }
 
-/** With what their frames are held to. */
+/** With the bindings of their frames. */
 function bound(scene: Scene, found: readonly PodInterface[], problems: Problem[]): readonly PodInterface[] {
   const bindings = linkBindings(
     scene,
@@ -134,8 +134,8 @@ function interfaceOf(scene: Scene, holdings: Holdings, { ifindex, owners }: Owne
 }
 
 /**
- * What is sent from a further interface to which the node routes nothing: the addresses at its other end, as nothing else says
- * which they are. None that is another's.
+ * The source addresses of a further interface to which the node routes nothing: the addresses at its other end, for
+ * lack of other evidence. None that is another pod's.
  */
 function furtherAddresses(
   scene: Scene,
@@ -188,7 +188,7 @@ const PATH = {
   netns: { path: 'metadata.annotations["weir.dev/netns"]' },
 } as const;
 
-/** What to say where a pod's interface is not to be had. */
+/** The problem of a pod whose interface cannot be used. */
 function problemOf(pod: Pod, reason: string): Problem {
   const path = pod.attachment === undefined ? {} : PATH[pod.attachment.kind];
   return {

@@ -1,4 +1,4 @@
-// Evidence of which pod an interface and its addresses belong to.
+// The evidence for the pod that an interface and its addresses belong to.
 
 import { assertNever } from "../base/assert.ts";
 import { messageOf } from "../base/errors.ts";
@@ -9,7 +9,7 @@ import { type Owners, ownersIn, type Place, PROOFS } from "../node/address-owner
 import type { Node } from "../node/netlink-watch.ts";
 import { isPairElsewhere, linkNamed, type NetLink, type NodeTables } from "../node/node-tables.ts";
 
-// What speaks for which pod, of one snapshot and the node's tables at one moment: claims, annotations, addresses, and what was before.
+// The evidence of one snapshot and the node's tables at one moment: claims, annotations, addresses, and earlier owners.
 
 export interface Lost {
   /** ISO 8601. */
@@ -17,7 +17,7 @@ export interface Lost {
   readonly why: string;
 }
 
-/** Who had an interface when it was last enforced. */
+/** The owner of an interface when it was last enforced. */
 export interface Incumbent {
   /** As its object last was, with the addresses that it had. */
   readonly pod: Pod;
@@ -26,26 +26,26 @@ export interface Incumbent {
   readonly isolated: Retained["isolated"];
   readonly lost?: Lost;
   /**
-   * Nothing but an address spoke for the pod when the link came, and the pod had ended or was about to: the link may be of the pod
-   * that gets the address next, whose object does not say so yet. That object then decides.
+   * An address was the only evidence for the pod when the link came, and the pod had ended or was about to: the link
+   * may be of the pod that gets the address next, whose object does not have it yet. That object then decides.
    */
   readonly provisional?: true;
 }
 
-/** What the CNI plugin has told of an interface. */
+/** What the CNI plugin has reported of an interface. */
 export interface ClaimedInterface {
   readonly ifindex: number;
   readonly name: string;
-  /** Tells the link from a later one, where it is known. */
+  /** Distinguishes the link from a later one, where it is known. */
   readonly birth?: string;
-  /** The pod's key, where the pod is known; else the interface is known to be no other pod's. */
+  /** The pod's key, where the pod is known; else the interface is known not to be another pod's. */
   readonly pod: string | undefined;
   readonly addresses: readonly Address[];
   /** The MAC address that the plugins gave the pod's end. */
   readonly hardware?: string;
 }
 
-/** What an earlier agent left in force on an interface, where nothing else tells whose it was. */
+/** What an earlier agent left enforced on an interface, where there is no other evidence of its owner. */
 export interface Adopted {
   /** Undefined where the kernel's tables cannot be read: those of another layout. */
   readonly addresses: readonly string[] | undefined;
@@ -55,12 +55,15 @@ export interface Adopted {
 }
 
 export interface ResolveOptions {
-  /** The name of this node, where pods tell theirs: those of other nodes then have no interface here, and its own ones must have one. */
+  /**
+   * The name of this node, where pods name theirs: those of other nodes then have no interface here, and its own ones
+   * must have one.
+   */
   readonly node?: string;
   readonly claims?: readonly ClaimedInterface[];
   /** By interface index; only of links that are the same as then. */
   readonly incumbents?: ReadonlyMap<number, readonly Incumbent[]>;
-  /** By interface index, beside those; asked until something else is known of the interface. */
+  /** By interface index, beside those; used until there is other evidence for the interface. */
   readonly adopted?: ReadonlyMap<number, Adopted>;
   /** MAC addresses that pods were bound to before, by interface index; only of links that are the same as then. */
   readonly bound?: ReadonlyMap<number, string>;
@@ -72,18 +75,18 @@ export interface ResolveOptions {
   readonly now?: string;
 }
 
-/** A pod that may have interfaces here, and what speaks for that. */
+/** A pod that may have interfaces here, and the evidence for that. */
 export interface Candidate {
   readonly pod: Pod;
-  /** Without those that only routes tell of. */
+  /** Without those that only routes show. */
   readonly addresses: readonly Address[];
-  /** Interfaces that were made for it, or that its annotation names; undefined where neither says anything. */
+  /** Interfaces that were made for it, or that its annotation names; undefined where there is neither. */
   readonly named: readonly NetLink[] | undefined;
   /** Where each of its addresses is, the best places only. */
   readonly places: readonly (Place & { readonly address: Address })[];
 }
 
-/** All that is known, of one moment. */
+/** All evidence at one moment. */
 export interface Scene {
   readonly cluster: Cluster;
   readonly tables: NodeTables;
@@ -97,7 +100,7 @@ export interface Scene {
   readonly spokenFor: ReadonlySet<number>;
 }
 
-/** Many rounds see the same tables. */
+/** Many reconciliations see the same tables. */
 const placesIn = memo(ownersIn);
 
 export function sceneOf(
@@ -150,11 +153,11 @@ const isOf = ({ ifindex, birth }: ClaimedInterface, { links }: NodeTables): bool
   return link !== undefined && (birth === undefined || link.birth === undefined || birth === link.birth);
 };
 
-/** Where pods tell their node, one that tells none is on no node yet. */
+/** Where pods name their node, one that names none is on no node yet. */
 const isElsewhere = (pod: Pod, nodeName: string | undefined): boolean =>
   nodeName !== undefined && pod.node !== nodeName;
 
-/** Whether two objects of one name may be of one pod. Manifests seldom have uids. */
+/** Whether two objects of one name may be of one pod. Manifests rarely have uids. */
 export const maySame = (a: { readonly uid?: string }, b: { readonly uid?: string }): boolean =>
   a.uid === undefined || b.uid === undefined || a.uid === b.uid;
 
@@ -173,7 +176,7 @@ type Named =
   | { readonly reason: string }
   | { readonly links?: never };
 
-/** Interfaces that claims, else an annotation, say to be a pod's. */
+/** Interfaces that claims, else an annotation, assign to a pod. */
 function namedBy(pod: Pod, claims: readonly ClaimedInterface[], node: Node): Named {
   const { links } = node.tables();
   if (claims.length > 0) {
@@ -237,24 +240,24 @@ const sandboxesIn = memo(({ links }: NodeTables): ReadonlyMap<number, readonly n
   return found;
 });
 
-// Which addresses a pod has: one answer from all that says something of it, in whatever order that came.
+// Which addresses a pod has: one result from all evidence, in whatever order that came.
 
-/** What is known of a pod's addresses. */
+/** The evidence for a pod's addresses. */
 export interface AddressSources {
-  /** Of each of its live sandboxes, as the CNI plugin has told. */
+  /** Of each of its live sandboxes, as reported by the CNI plugin. */
   readonly claims?: readonly (readonly Address[])[];
-  /** status.podIPs of its object: empty where there is no object, or where it has not been told, or has been taken back. */
+  /** status.podIPs of its object: empty where there is no object, or where it is not set yet, or has been cleared. */
   readonly status?: readonly Address[];
   /** Those that it had before, where one of its interfaces is still there. */
   readonly last?: readonly Address[];
-  /** Addresses that the node routes, one by one, to a further interface of it, and that no other pod is said to have. */
+  /** Addresses that the node routes, one by one, to a further interface of it, and that no other pod has by other evidence. */
   readonly routed?: readonly Address[];
 }
 
 /**
- * The plugin's word counts more than the status, which after a new sandbox still has the old address; the status more than
- * what was known before. Of two live sandboxes both have theirs. What is seen inside a pod's namespace never counts: gVisor
- * and KubeVirt take the address away there, and a pod may add others.
+ * The plugin's report ranks above the status, which after a new sandbox still has the old address; the status above
+ * what was known before. Of two live sandboxes both have theirs. What is seen inside a pod's namespace never counts:
+ * gVisor and KubeVirt take the address away there, and a pod may add others.
  */
 export function addressesOf({ claims = [], status = [], last = [], routed = [] }: AddressSources): Address[] {
   const claimed = claims.flat();

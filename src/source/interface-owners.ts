@@ -1,12 +1,12 @@
-// Whose each interface is: the ranking of the evidence (docs/decisions/0019) applied to what speaks for whom.
+// The owners of each interface: the evidence, ranked (docs/decisions/0019).
 //
-// An interface is, by the strongest of these that says anything of it:
-//   1. claim       the pod for which the runtime made it (its container's sandbox, told by the CNI plugin)
-//   2. incumbent   the pod that had it before, while it is the same link; what an annotation names goes before a pod that
-//                  nothing else speaks for
+// An interface belongs to a pod by the strongest of these that there is:
+//   1. claim       the pod for which the runtime made it (its container's sandbox, reported by the CNI plugin)
+//   2. incumbent   the pod that had it before, while it is the same link; what an annotation names goes before a pod
+//                  without other evidence
 //   3. namespace   the pod that has another interface into the same network namespace, by 1 or 2
 //   4. addresses   the pod whose address is behind it: by a host route, in its namespace, by a bridge's port, by a prefix;
-//                  then the pod of which this was true before, though it had ended already (see Incumbent.provisional)
+//                  then an ended pod for which this was true before (see Incumbent.provisional)
 // Of pods that are equal there, one that has not finished goes before one that has, one that is not being deleted before one
 // that is, and the one whose object got the address last. What is still equal is ambiguous: the policies of all hold.
 
@@ -24,7 +24,7 @@ import {
   sandboxOf,
 } from "./interface-evidence.ts";
 
-/** Who has an interface. */
+/** A pod that has an interface. */
 export interface Owner {
   readonly pod: Pod;
   readonly incumbent?: Incumbent;
@@ -32,7 +32,7 @@ export interface Owner {
   readonly why?: string;
 }
 
-/** Owners by interface; interfaces that are nobody's are not among them. */
+/** Owners by interface; unclaimed interfaces are not among them. */
 export function ownersOf(scene: Scene): Map<number, readonly Owner[]> {
   const { tables, claimed, annotated, options, spokenFor } = scene;
   const asked = new Set([
@@ -57,7 +57,7 @@ export function ownersOf(scene: Scene): Map<number, readonly Owner[]> {
         : distinct([...own, ...contradicting(scene, own, { ifindex, evidence })]);
     if (owners.length > 0) found.set(ifindex, owners);
     else {
-      // One that was made for a pod that is not known yet is no other pod's, whatever their addresses say.
+      // One that was made for a pod that is not known yet is not another pod's, whatever their addresses say.
       const isClaimed = sandbox.some((each) => spokenFor.has(each));
       const byAddress = likeliest(
         scene,
@@ -71,7 +71,7 @@ export function ownersOf(scene: Scene): Map<number, readonly Owner[]> {
   return found;
 }
 
-/** The owners of an interface by what is known of itself: claims, annotations, and who had it. */
+/** The owners of an interface by first-hand evidence: claims, annotations, and who had it. */
 function firstHand(scene: Scene, ifindex: number): readonly Owner[] {
   const claimed = scene.claimed.get(ifindex);
   if (claimed !== undefined) return claimed.map((each) => ownerOf(scene, each, ifindex));
@@ -84,7 +84,7 @@ function firstHand(scene: Scene, ifindex: number): readonly Owner[] {
   return [...annotated, ...incumbents.filter((each) => isSupported(scene, each, ifindex))];
 }
 
-/** Whether something besides habit says that a running pod has an interface. */
+/** Whether there is evidence, besides having had it, that a running pod has an interface. */
 function isSupported(scene: Scene, { pod, why }: Owner, ifindex: number): boolean {
   if (why !== undefined) return false;
   const sandbox = sandboxOf(scene, ifindex);
@@ -93,8 +93,8 @@ function isSupported(scene: Scene, { pod, why }: Owner, ifindex: number): boolea
 }
 
 /**
- * Pods whose addresses are behind an interface that only an annotation says to be another's: where the annotated pod has that
- * address too, the annotation decides between them; where not, they contradict each other.
+ * Pods whose addresses are behind an interface that only an annotation assigns to another: where the annotated pod has
+ * that address too, the annotation decides between them; where not, they contradict each other.
  */
 function contradicting(
   scene: Scene,
@@ -117,7 +117,7 @@ function contradicting(
   );
 }
 
-/** Who had an interface, as they are now: those that are sure to have had it, or those of whom an ended pod's address alone told. */
+/** The pods that had an interface, as they are now: those that are sure to have had it, or the provisional ones. */
 function incumbentsOf(
   scene: Scene,
   ifindex: number,
@@ -151,7 +151,10 @@ function asNow(scene: Scene, incumbent: Incumbent, ifindex: number): Owner {
   return ownerOf(scene, candidate, ifindex, incumbent);
 }
 
-/** Where there are no uids: an object of the same name that has none of the addresses, and an interface elsewhere, is another pod's. */
+/**
+ * Where there are no uids: an object of the same name that has none of the addresses, and an interface elsewhere, is
+ * another pod's.
+ */
 function isAnother(scene: Scene, before: Pod, { pod, named, places }: Candidate, ifindex: number): boolean {
   if (pod.uid !== undefined && before.uid !== undefined) return false;
   const sandbox = sandboxOf(scene, ifindex);
@@ -202,7 +205,7 @@ function evidenceByInterface(
   return found;
 }
 
-/** The pods that the strongest of the evidence is for; of those that are equal there, the foremost. */
+/** The pods with the strongest evidence; of those that are equal there, the foremost. */
 function likeliest(scene: Scene, evidence: readonly Evidence[]): readonly Owner[] {
   const best = Math.min(...evidence.map(({ proof }) => proof));
   const strongest = evidence.filter(({ proof }) => proof === best);
@@ -227,7 +230,7 @@ const foremost = (all: readonly Candidate[]): readonly Candidate[] =>
     ({ pod }) => pod.deleting !== true,
   );
 
-/** One for each pod, in an order of their own, for people. */
+/** One for each pod, in a stable order, for people. */
 function distinct(owners: readonly Owner[]): readonly Owner[] {
   const byId = new Map(
     owners.map((owner) => [`${keyOf(owner.pod)} ${owner.why ?? ""} ${owner.pod.uid ?? ""}`, owner]),
@@ -235,7 +238,7 @@ function distinct(owners: readonly Owner[]): readonly Owner[] {
   return [...byId].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, owner]) => owner);
 }
 
-/** Somebody must have been isolated there; nobody says who. */
+/** A pod must have been isolated there; there is no evidence which. */
 function unknownOwners({ options, tables }: Scene, ifindex: number): readonly Owner[] {
   const name = tables.links.get(ifindex)?.name ?? String(ifindex);
   const known = options.incumbents.get(ifindex)?.find(({ pod }) => isUnknown(pod));

@@ -1,7 +1,9 @@
-// What the frames of each pod are held to: the MAC addresses that it may send from, and the bridge that its interface is a port of.
+// What the frames of each pod are bound to: the MAC addresses that it may send from, and the bridge that its interface
+// is a port of.
 //
-// A pod with CAP_NET_ADMIN chooses the MAC address of its end at any time. It is bound to what it cannot choose later: the one that the CNI
-// plugins told when they made the link, else the one that it was bound to before, else the one that the link had when it was first seen.
+// A pod with CAP_NET_ADMIN chooses the MAC address of its end at any time. It is bound to what it cannot choose later:
+// the one that the CNI plugins reported when they made the link, else the one that it was bound to before, else the one
+// that the link had when it was first seen.
 
 import { NO_HARDWARE } from "../base/mac-address.ts";
 import { memo } from "../base/memo.ts";
@@ -25,7 +27,7 @@ interface Owned {
 
 interface Bound {
   readonly link: LinkBinding;
-  /** The MAC address that the pod is bound to, were it not somebody else's. */
+  /** The MAC address that the pod is bound to, even where another owner has it. */
   readonly hardware?: string;
   readonly problems: readonly Problem[];
 }
@@ -91,7 +93,10 @@ function candidateOf({ tables, options }: Scene, { ifindex, pods }: Owned): Cand
   };
 }
 
-/** Nobody is on a routed link but the pod and the node: what the pod changes there misleads nobody, unless it takes the node's own. */
+/**
+ * Only the pod and the node are on a routed link: what the pod changes there misleads no other, unless it takes the
+ * node's own.
+ */
 function routed({ links, ends }: NodeTables, { ifindex, own }: Candidate): Bound {
   const now = ends.get(ifindex)?.now;
   const isFree = now !== undefined && now !== links.get(ifindex)?.address;
@@ -103,7 +108,7 @@ type Holders = ReadonlyMap<string, number | "node">;
 
 interface Domain {
   readonly bridge: number;
-  /** Whose each MAC address is: an endpoint's, by interface index, or this node's or a router's. */
+  /** The holder of each MAC address: an endpoint, by interface index, or this node or a router. */
   readonly holders: Holders;
 }
 
@@ -147,7 +152,10 @@ const ownerText = ({ links }: NodeTables, holder: number | "node" | undefined): 
     ? `that of the pod at interface ${links.get(holder)?.name ?? holder}`
     : "this node's or a router's";
 
-/** Whose each MAC address on a bridge is. Of endpoints with one, the one that the CNI plugins told of has it, and of equals the older link. */
+/**
+ * The holders of the MAC addresses on a bridge. Of endpoints with the same one, the one that the CNI plugins reported
+ * has it, and of equals the older link.
+ */
 function holdersOn(ofNode: Iterable<string>, ports: readonly Candidate[]): Holders {
   const ranked = [...ports].sort(
     (a, b) => Number(b.isClaimed) - Number(a.isClaimed) || ageOrder(a, b) || a.ifindex - b.ifindex,
@@ -172,7 +180,7 @@ interface Surroundings {
   readonly routers: readonly { readonly address: string; readonly hardware: string }[];
 }
 
-/** What is this node's or a router's there. A pod may be a router: its MAC address is its own all the same. */
+/** The MAC addresses of this node and of routers there. A pod may be a router: its MAC address is its own all the same. */
 function nodesOn(tables: NodeTables, bridge: number, ofPods: ReadonlySet<string>): string[] {
   const { own = [], routers = [] } = surroundingsIn(tables).get(bridge) ?? {};
   return [...own, ...routers.flatMap(({ address, hardware }) => (ofPods.has(address) ? [] : [hardware]))];
@@ -181,7 +189,7 @@ function nodesOn(tables: NodeTables, bridge: number, ofPods: ReadonlySet<string>
 /** By bridge. */
 const surroundingsIn = memo(
   ({ links, routes, neighbours }: NodeTables): ReadonlyMap<number, Surroundings> => {
-    /** The bridge that a device of this node is, or that it lies over (a VLAN of it, a macvlan). */
+    /** The bridge that a device of this node is, or is on top of (a VLAN of it, a macvlan). */
     const below = (ifindex: number): number | undefined => {
       const link = links.get(ifindex);
       if (link?.kind === "bridge") return ifindex;
@@ -214,7 +222,7 @@ const surroundingsIn = memo(
 
 const distinct = <T>(all: readonly T[]): T[] => [...new Set(all)];
 
-/** What each of the pods was given. */
+/** The MAC addresses that each of the pods was given. */
 function commonMacs(pods: readonly Pod[]): readonly string[] {
   const [first = [], ...others] = pods.map(({ macs = [] }) => macs);
   return first.filter((mac) => others.every((macs) => macs.includes(mac)));

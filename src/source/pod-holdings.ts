@@ -1,4 +1,5 @@
-// What pods have here: their interfaces together, the addresses that are theirs, and which of them this node knows first-hand.
+// What each pod has here: all of its interfaces, its addresses, and for which of them this node has first-hand
+// evidence.
 
 import { type Address, parseAddress } from "../base/ip.ts";
 import { memo } from "../base/memo.ts";
@@ -10,7 +11,7 @@ import type { Owner } from "./interface-owners.ts";
 
 /** A pod with all of its interfaces here. */
 export interface Holding {
-  /** As it is judged: with its addresses; retained where its object no longer says that it runs. */
+  /** As policies are evaluated for it: with its addresses; retained where its object no longer says that it runs. */
   readonly pod: Pod;
   readonly interfaces: readonly number[];
   /** What is known of each of these. */
@@ -91,7 +92,7 @@ function draftsOf(scene: Scene, owned: ReadonlyMap<number, readonly Owner[]>): M
   return new Map([...byId].map(([id, each]) => [id, { ...each, pod: judgedPod(scene, each.owners) }]));
 }
 
-/** A pod as it is judged, without the addresses that only routes tell of. */
+/** A pod as policies are evaluated for it, without the addresses that only routes show. */
 function judgedPod(scene: Scene, owners: readonly Owner[]): Pod {
   const { cluster, options } = scene;
   const [{ pod, why }] = owners as [Owner];
@@ -118,10 +119,10 @@ function judgedPod(scene: Scene, owners: readonly Owner[]): Pod {
   return { ...rest, ips, finished: false, retained };
 }
 
-/** Strengths of what this node knows of an address, the strongest first. Ties are decided as between objects. */
+/** Strengths of this node's evidence for an address, the strongest first. Ties are decided as between objects. */
 const CLAIMED = 0;
 const PROVED = 1;
-/** The pod's object no longer says that it runs: as long as nobody else is proved to have the address. */
+/** The pod's object no longer says that it runs: as long as no other pod is proved to have the address. */
 const RETAINED = 2;
 
 /** Addresses that are known to be behind the interfaces of pods here. */
@@ -162,7 +163,7 @@ function strengthOf(
   if (named?.some(({ ifindex }) => scene.claimed.has(ifindex)) === true) return CLAIMED;
   const sandboxes = new Set(interfaces.flatMap((ifindex) => sandboxOf(scene, ifindex)));
   if (scene.owners.placesOf(address).some(({ ifindex }) => sandboxes.has(ifindex))) return PROVED;
-  // That it is no longer seen there disproves nothing.
+  // The address is no longer seen there, which disproves nothing.
   const had = owners.some(({ incumbent }) => incumbent?.pod.ips.some(({ text }) => text === address.text));
   return had ? PROVED : undefined;
 }
@@ -174,8 +175,8 @@ interface Routing {
 }
 
 /**
- * Whether an interface is a further one of a pod (the second veth that some plugins make for IPv4, Multus): one behind which none
- * of the addresses is that the pod is known by, while another one into its namespace has them.
+ * Whether an interface is a further one of a pod (the second veth that some plugins make for IPv4, Multus): one behind
+ * which there is none of the pod's known addresses, while another one into its namespace has them.
  */
 export function isFurther(scene: Scene, pod: Pod, ifindex: number): boolean {
   const carries = (each: number): boolean =>
@@ -185,9 +186,9 @@ export function isFurther(scene: Scene, pod: Pod, ifindex: number): boolean {
 }
 
 /**
- * Addresses that the node routes to a further interface of a pod, and that no other pod is said to have; by the pod's id. To the
- * one that carries its own addresses the node may route others (those of a VPN, say), for which a pod speaks only where an
- * annotation allows it.
+ * Addresses that the node routes to a further interface of a pod, and that no other pod has by other evidence; by the
+ * pod's id. To the one that carries its own addresses the node may route others (those of a VPN, say), which count for
+ * the pod only where an annotation allows them.
  */
 function routedAddresses(scene: Scene, { owned, drafts, known }: Routing): Map<string, Address[]> {
   const found = new Map<string, Address[]>();
@@ -214,7 +215,7 @@ const declaredIn = memo(
     new Set([...pods.values()].filter(isSelectable).flatMap(({ ips }) => ips.map(({ text }) => text))),
 );
 
-/** The same object for the same addresses, so that what compares by identity sees an unchanged pod. */
+/** The same object for the same addresses, so that a comparison by identity sees an unchanged pod. */
 function withAddresses(pod: Pod, ips: readonly Address[]): Pod {
   if (pod.ips.length === ips.length && pod.ips.every(({ text }, index) => text === ips[index]?.text))
     return pod;

@@ -1,4 +1,4 @@
-// Where the cluster is read from: one interface, so that the agent's loop knows no source by name.
+// Where the cluster is read from: one interface, so that the agent's loop depends on no single source.
 
 import type { Log } from "../base/log.ts";
 import type { SourceHealth } from "../model/source-health.ts";
@@ -21,14 +21,14 @@ export interface SourceEnv {
 export interface Source {
   /** What it is read from, for `weir status`. */
   readonly text: string;
-  /** Reads it once. Never throws for what it says or where it cannot be read: that is a Problem. */
+  /** Reads it once. Never throws for its content or where it cannot be read: that is a Problem. */
   read(signal: AbortSignal): Promise<ClusterSnapshot>;
   /**
-   * Gives the first reading and every one that differs from the one before; resolves when the signal aborts. A reading
-   * without problems that is `readable` is all that the source says.
+   * Gives the first snapshot and every one that differs from the one before; resolves when the signal aborts. A
+   * snapshot without problems that is `readable` is all that the source says.
    */
   watch(onReading: (reading: ClusterSnapshot) => void, signal: AbortSignal): Promise<void>;
-  /** Of a source that is asked over the network: how well that goes. */
+  /** The health of a source that is watched over the network. */
   health?(): SourceHealth;
 }
 

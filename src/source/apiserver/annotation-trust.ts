@@ -1,22 +1,23 @@
-// Whose annotations of pods count: who may write a pod may not say thereby which of the node's interfaces it has, or for whom it speaks.
+// Which pods' annotations count: permission to write a pod must not grant a choice of the node's interfaces or of
+// source addresses.
 
 import type { Namespace, Pod } from "../../model/cluster.ts";
 import type { Problem } from "../../model/problem.ts";
 
-/** Namespaces with this label are trusted: labels of a namespace are not its tenants' to write. */
+/** Namespaces with this label are trusted: tenants cannot write their namespace's labels. */
 const LABEL = "weir.dev/pod-annotations";
 const TRUSTED = "trusted";
 
 export interface Trusted {
   readonly pods: ReadonlyMap<string, Pod>;
-  /** One for a namespace, however many of its pods it is about. */
+  /** One for each namespace, however many of its pods it is about. */
   readonly problems: readonly Problem[];
 }
 
 type Pods = ReadonlyMap<string, Pod>;
 type Namespaces = ReadonlyMap<string, Namespace>;
 
-/** Keeps its last answer, so that who compares by identity sees unchanged pods unchanged. */
+/** Caches its last result, so that callers that compare by identity see unchanged pods unchanged. */
 export function openTrust(): (pods: Pods, namespaces: Namespaces) => Trusted {
   const made = new WeakMap<Pod, Pod>();
   let last: { readonly pods: Pods; readonly namespaces: Namespaces; readonly answer: Trusted } | undefined;

@@ -1,4 +1,4 @@
-// The API server as a source: every kind followed on its own, put together into one cluster.
+// The API server as a source: each kind is watched on its own, and all are assembled into one cluster.
 
 import type { Log } from "../../base/log.ts";
 import {
@@ -51,7 +51,7 @@ const NOT_KNOWN_YET = "the kernel goes on with what it was last given";
 const LAST_STAYS = "what was last known stays in force";
 const NODE_UNKNOWN = `its pods cannot be told from those of other nodes; ${NOT_KNOWN_YET}`;
 
-/** Errors: OperationError where the credentials name nobody to ask. */
+/** Errors: OperationError where the credentials name no server. */
 export function openApiServer(options: ApiServerOptions, env: ApiServerEnv): ApiServer {
   const timing = { ...TIMING, ...options.timing };
   const credentials = openCredentials(options.credentials);
@@ -70,7 +70,7 @@ export function openApiServer(options: ApiServerOptions, env: ApiServerEnv): Api
     const mine = openKinds(env.now, () => teller.ring());
     const teller = openTeller(() => readingOf(mine, telling), onReading);
     kinds = mine;
-    // Trouble becomes a problem by lasting, of which nothing tells.
+    // Trouble becomes a problem once it has lasted, which no event reports.
     const look = setInterval(teller.ring, timing.troubleMs / 2);
     try {
       await Promise.all([...mine].map(([kind, followed]) => runReflector(kind, shared, followed, signal)));
@@ -105,7 +105,7 @@ const openKinds = (now: () => Date, onChange: () => void): Kinds =>
     ]),
   );
 
-/** The first reading that says everything, or the last one within the time. */
+/** The first complete snapshot, or the last one within the time. */
 async function readOnce(
   watch: ApiServer["watch"],
   { signal, onceMs }: { readonly signal: AbortSignal; readonly onceMs: number },
@@ -127,7 +127,7 @@ async function readOnce(
   return last;
 }
 
-/** Tells of what has changed once for all changes that came together, and of nothing that looks the same. */
+/** Emits one snapshot for all changes that came together, and none where it is equal to the last one. */
 function openTeller(make: () => ClusterSnapshot, onReading: (reading: ClusterSnapshot) => void) {
   let ringing: NodeJS.Immediate | undefined;
   let told: ClusterSnapshot | undefined;
@@ -169,8 +169,9 @@ interface Telling {
 }
 
 /**
- * Whether the API server has ever known the node. Under a wrong name every pod would be another node's, and all that an earlier
- * agent enforces would be taken away; a node whose object goes while its pods stay is still the one that they name.
+ * Whether the API server has ever had an object of the node. Under a wrong name every pod would be another node's, and
+ * all that an earlier agent enforces would be removed; a node whose object goes while its pods stay is still the one
+ * that they name.
  */
 function openKnown(node: string) {
   let ever = false;
@@ -215,7 +216,7 @@ function listed(problems: readonly Problem[]): readonly Problem[] {
   return [...problems.slice(0, PROBLEMS_MAX), { severity: "error", reason }];
 }
 
-/** One problem for all kinds that have the same one: a server that is down is one thing to tell, not six. */
+/** One problem for all kinds that have the same one: a server that is down is reported once, not six times. */
 function troublesOf(kinds: Kinds, { server, timing }: Telling, readable: boolean): Problem[] {
   const byReason = Map.groupBy(
     [...kinds].flatMap(([kind, { observer }]) => {

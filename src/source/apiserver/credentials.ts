@@ -1,4 +1,4 @@
-// Whom to ask and as whom: a kubeconfig or the pod's own service account, read anew when it may have changed.
+// The server and the credentials: a kubeconfig or the pod's own service account, read again when it may have changed.
 
 import { readFileSync, statSync } from "node:fs";
 import { Agent as HttpAgent } from "node:http";
@@ -11,7 +11,7 @@ import { isMap, valueAt } from "../parse/fields.ts";
 
 export type CredentialOptions =
   | { readonly from: "kubeconfig"; readonly path: string; readonly context?: string }
-  /** `root` stands before the paths of the service account's files. */
+  /** `root` is a prefix of the paths of the service account's files. */
   | { readonly from: "cluster"; readonly root?: string };
 
 /** What a request is made with. */
@@ -23,11 +23,11 @@ export interface Access {
 }
 
 export interface Credentials {
-  /** As for status: the server and where its address is from. */
+  /** For status: the server and where its address is from. */
   readonly text: string;
   /** Reads what may have changed: token, certificates. Errors: whatever is wrong with them. */
   access(): Promise<Access>;
-  /** After a refusal: everything is read anew. */
+  /** After a refusal: everything is read again. */
   renew(): void;
   close(): void;
 }
@@ -64,14 +64,14 @@ export function openCredentials(options: CredentialOptions): Credentials {
       const material = { ca, cert, key, rejectUnauthorized, servername };
       const id = JSON.stringify([server, material]);
       if (agent?.key !== id) {
-        // The connections of the old one end with what runs over them.
+        // The connections of the old one end with the requests on them.
         const made = { ...withoutUndefined(material), keepAlive: true, keepAliveMsecs: KEEP_ALIVE_MS };
         agent = { key: id, agent: server.startsWith("https:") ? new Agent(made) : new HttpAgent(made) };
       }
       return {
         server,
         headers: headersOf(tls, tokenFile),
-        // Only client-node knows how to go through a proxy.
+        // Only client-node supports proxies.
         agent: proxied && tls.agent instanceof HttpAgent ? tls.agent : agent.agent,
       };
     },
@@ -131,7 +131,7 @@ function clusterIn(config: KubeConfig): { readonly server: string; readonly prox
   return cluster;
 }
 
-/** The file that the token is in. client-node knows a kubeconfig's `tokenFile` by another name, and reads it once. */
+/** The file that the token is in. client-node has a kubeconfig's `tokenFile` under another name, and reads it once. */
 function tokenFileOf(config: KubeConfig, options: CredentialOptions): string | undefined {
   const user = config.getCurrentUser();
   if (options.from === "cluster") return user?.authProvider?.config?.tokenFile;

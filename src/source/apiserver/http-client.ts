@@ -10,13 +10,13 @@ import type { Timing } from "./request-timing.ts";
 
 export interface Client {
   /**
-   * Asks for a path and gives the body of an answer with status 200. Errors: Failure. The signal ends it at any time,
+   * Requests a path and returns the body of an answer with status 200. Errors: Failure. The signal ends it at any time,
    * also while the body is read.
    */
   get(path: string, signal: AbortSignal): Promise<IncomingMessage>;
   /**
-   * Has something read or changed, and gives the object that the server answers with (status 200 or 201). It may be sent
-   * twice where the connection broke, so it must come to the same. Errors: Failure.
+   * Reads or changes something, and returns the object that the server answers with (status 200 or 201). The request
+   * may be sent twice where the connection broke, so it must be idempotent. Errors: Failure.
    */
   send(call: Call, signal: AbortSignal): Promise<unknown>;
   close(): void;
@@ -31,7 +31,7 @@ export interface Call {
   readonly type?: string;
 }
 
-/** The most that one object is answered with: more than etcd stores. */
+/** The size limit of an answer with one object: more than etcd stores. */
 const OBJECT_BYTES_MAX = 8 << 20;
 
 const ERROR_BYTES_MAX = 64 << 10;
@@ -75,14 +75,14 @@ interface Asking {
 
 async function answerOf(credentials: Credentials, call: Call, asking: Asking): Promise<IncomingMessage> {
   const { path } = call;
-  // Signing in may be a program that hangs.
+  // Authentication may run a program that hangs.
   const access = await inTime(credentials.access(), path, asking).catch((error: unknown) => {
     throw failureOf(error, path);
   });
   try {
     return await ask(access, call, asking);
   } catch (error) {
-    // The server may close a kept connection just as it is used again, which says nothing of the server.
+    // The server may close a kept connection just as it is used again, which does not mean that it fails.
     if (!(error instanceof Failure) || !isReused(error) || asking.signal.aborted) throw error;
     return ask(access, call, asking);
   }
@@ -157,7 +157,7 @@ function refusalText(status: number, text: string): string {
   try {
     message = valueAt(JSON.parse(text), ["message"]);
   } catch {
-    // Something between here and the server answers in its own words.
+    // A proxy between here and the server answers in its own format.
     message = text;
   }
   const said = typeof message === "string" ? shown(message) : "";

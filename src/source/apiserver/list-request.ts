@@ -24,9 +24,9 @@ export interface ListOptions {
 }
 
 /**
- * Asks for all pages and gives each object to `onItem`; returns the version from which a watch goes on: that of the first
- * page, which every later one continues. With `whole`, everything is asked for at once: where the server forgets faster
- * than pages come, there is no other way. Errors: Failure.
+ * Requests all pages and passes each object to `onItem`; returns the version from which a watch goes on: that of the
+ * first page, which every later one continues. With `whole`, everything is requested at once: the only way where the
+ * server drops old versions faster than pages come. Errors: Failure.
  */
 export async function listAll(
   options: ListOptions,
@@ -42,14 +42,14 @@ export async function listAll(
     const page = await readPage(options, { ...limit, ...(next === "" ? {} : { continue: next }) }, onItem);
     version ??= page.version;
     next = page.next;
-    // A list that leads in a circle would keep a kind from being followed for ever.
+    // A list that leads in a circle would keep a kind from being watched for ever.
     if (performance.now() > until)
       throw new Failure(`the list took more than ${listMs} ms`, options.path, { why: "silent" });
   } while (next !== "");
   return version;
 }
 
-/** The version that the server is at now, for the price of one object. Errors: Failure. */
+/** The server's current version, for the price of one object. Errors: Failure. */
 export async function versionNow(options: ListOptions): Promise<string> {
   return (await readPage(options, { limit: "1" }, () => undefined)).version;
 }
@@ -103,7 +103,7 @@ function pageOf(value: unknown, path: string): Page {
 export interface ItemReader {
   /** Takes the next bytes of the text. Errors: Failure, and what `onItem` throws. */
   take(chunk: Buffer): void;
-  /** The text without its items: `items` is an empty list. Errors: Failure where it is no JSON. */
+  /** The text without its items: `items` is an empty list. Errors: Failure where it is not JSON. */
   end(): unknown;
 }
 
@@ -112,8 +112,9 @@ const [OPEN_LIST, CLOSE_LIST, OPEN_MAP, CLOSE_MAP] = [0x5b, 0x5d, 0x7b, 0x7d];
 const SPACES: ReadonlySet<number | undefined> = new Set([0x20, 0x09, 0x0a, 0x0d]);
 
 /**
- * Reads a text of JSON that is a map, and gives `onItem` each map or list in the list under its key `items`. Brackets and strings are
- * found here; what is between them is left to JSON.parse. One item, and all that is no item, has at most `bytesMax` bytes.
+ * Reads a JSON object, and passes each map or list in the list under its key `items` to `onItem`. Brackets and strings
+ * are found here; what is between them is left to JSON.parse. One item, and everything that is not an item, has at most
+ * `bytesMax` bytes.
  */
 export function openItems(path: string, bytesMax: number, onItem: (raw: unknown) => void): ItemReader {
   const item = openText(path, bytesMax);

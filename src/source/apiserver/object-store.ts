@@ -1,15 +1,15 @@
-// What is known of one kind: changed event by event, or replaced as a whole by what a list says.
+// The objects of one kind: changed event by event, or replaced as a whole by a list.
 
 import { isDeepStrictEqual } from "node:util";
 import type { Problem } from "../../model/problem.ts";
 import type { Item, Value } from "./resource-kinds.ts";
 
-/** How far a list differed from what was known. */
+/** How far a list differed from the store. */
 export interface Differences {
   readonly added: number;
   readonly changed: number;
   readonly gone: number;
-  /** The same name with another uid: the object was deleted and made anew. Counted among `changed` too, where it differs. */
+  /** The same name with another uid: the object was deleted and recreated. Counted among `changed` too, where it differs. */
   readonly recreated: number;
   /**
    * Of those, how many the events before the list should have brought: the watch had passed the object's version, or for objects
@@ -23,14 +23,17 @@ export interface Store {
   values(): ReadonlyMap<string, Value>;
   problems(): readonly Problem[];
   size(): number;
-  /** Whoever writes next. From then on no writer before has any effect. */
+  /** The next writer. From then on no writer before has any effect. */
   writer(): Writer;
 }
 
 export interface Writer {
   put(item: Item): void;
   remove(key: string): void;
-  /** What a list says, page by page; nothing of it counts before it is committed. `passed`: whether the events before it came as far as a version. */
+  /**
+   * A list, page by page; nothing of it counts before it is committed. `passed`: whether the events before it came as
+   * far as a version.
+   */
   list(passed: (version: string) => boolean): Listing;
 }
 
@@ -41,7 +44,7 @@ export interface Listing {
   commit(version: string): Differences;
 }
 
-/** What is remembered besides the value, of the few objects that need it. */
+/** Kept besides the value, for the few objects that need it. */
 interface Record {
   readonly uid: string;
   readonly complete: boolean;
@@ -56,12 +59,12 @@ interface Content {
 const nothing = (): Content => ({ values: new Map(), records: new Map() });
 
 /**
- * `keepsLastGood`: a newer version of which nothing can be read leaves the one before in force, as long as it is the same
- * object (uid). `onChange` is called after every change of a value or problem.
+ * `keepsLastGood`: where nothing of a newer version can be read, the one before stays in effect, as long as it is the
+ * same object (uid). `onChange` is called after every change of a value or problem.
  */
 export function openStore(keepsLastGood: boolean, onChange: () => void): Store {
   let content = nothing();
-  /** The map of values is in the hands of someone else, for whom it must stay as it is. */
+  /** A caller holds the map of values, which must stay as it is from then on. */
   let given = false;
   let generation = 0;
   const changed = (): void => {
@@ -117,7 +120,7 @@ export function openStore(keepsLastGood: boolean, onChange: () => void): Store {
               const differences = differencesOf(content, next, { known, all: passed(version) });
               if (!holds()) return differences;
               const same = sameProblems(content, next) && isNone(differences);
-              // Who has the map of before keeps it where the new one says the same.
+              // Callers that hold the map of before keep it where the new one says the same.
               content = same ? { ...next, values: content.values } : next;
               if (same) return differences;
               given = false;
@@ -139,7 +142,7 @@ interface Passed {
   readonly all: boolean;
 }
 
-/** What an item comes to, after what is known of it. */
+/** The outcome of an item, given what the store has of it. */
 function outcomeOf({ key, uid, complete, value, problems }: Item, before: Content, keepsLastGood: boolean) {
   const known = before.values.get(key);
   const record = before.records.get(key);
@@ -149,7 +152,7 @@ function outcomeOf({ key, uid, complete, value, problems }: Item, before: Conten
     keepsLastGood && isLost && known !== undefined && record?.complete === true && record.uid === uid;
   const next = keeps ? known : value;
   const told = keeps ? withEffect(problems) : problems;
-  // An equal value stays the very same object: who compares by identity sees that nothing has changed.
+  // An equal value stays the same object: callers that compare by identity see that nothing has changed.
   const same =
     known === next || (known !== undefined && next !== undefined && isDeepStrictEqual(known, next));
   const needsRecord = keepsLastGood || told.length > 0;
@@ -160,11 +163,11 @@ function outcomeOf({ key, uid, complete, value, problems }: Item, before: Conten
   };
 }
 
-/** Whether an item says nothing that is not known. */
+/** Whether an item is equal to what the store has. */
 const isAsKnown = (item: Item, content: Content, keepsLastGood: boolean): boolean =>
   outcomeOf(item, content, keepsLastGood).isAsKnown;
 
-/** Puts an item into `next`, after what `before` knows of it. */
+/** Puts an item into `next`, given what `before` has of it. */
 function place(item: Item, before: Content, next: Content, keepsLastGood: boolean): void {
   const { value, record } = outcomeOf(item, before, keepsLastGood);
   if (value === undefined) next.values.delete(item.key);

@@ -12,7 +12,7 @@ import { type Timing, within } from "./request-timing.ts";
 import { identityOf, type Kind, type Reader, readItem, SERVED, type Served } from "./resource-kinds.ts";
 import { isOlder, type WatchEvent, watchFrom } from "./watch-request.ts";
 
-// One kind followed for as long as the agent runs: list, watch, and whatever it takes to get back to that.
+// One kind watched for as long as the agent runs: list, watch, and the recovery to that.
 
 /** What the kinds have in common. */
 export interface Shared {
@@ -25,7 +25,7 @@ export interface Shared {
   streaming: boolean;
 }
 
-/** Where one kind stands. */
+/** The state of one kind. */
 interface Run {
   readonly kind: Kind;
   readonly shared: Shared;
@@ -41,24 +41,27 @@ interface Run {
   newest: string | undefined;
   /** Why the next list or watch is begun. */
   cause: Cause;
-  /** The connection was lost: the server may have been set back to an older state meanwhile. */
+  /** The connection was lost: the server may have been restored to an older state meanwhile. */
   doubtful: boolean;
   /** The pages of the last list expired before they were all there. */
   whole: boolean;
   /** Failures one after the other. */
   attempts: number;
-  /** When to list anew, in the milliseconds of performance.now(). */
+  /** When to relist, in the milliseconds of performance.now(). */
   relistAt: number;
 }
 
-/** So often in a row the server says that it cannot watch from a version, and it is no longer relied on. */
+/** After so many failures in a row to watch from a version, the version is no longer relied on. */
 const WATCH_FAILURES_MAX = 5;
-/** A watch that ends in good order sooner than this is no reason to ask at once again. */
+/** After a watch that ends normally sooner than this, the next request waits. */
 const SOON_MS = 1_000;
-/** Statuses by which a server refuses a streaming list: 400 and 422 where it knows the parameters and not the feature. */
+/**
+ * Statuses by which a server refuses a streaming list: 400 and 422 where it recognizes the parameters without
+ * supporting the feature.
+ */
 const NOT_STREAMED: ReadonlySet<number | undefined> = new Set([400, 422]);
 
-/** Follows until the signal aborts. Never rejects: whatever goes wrong is observed, and tried again for ever. */
+/** Runs until the signal aborts. Never rejects: every failure is recorded, and retried for ever. */
 export async function runReflector(
   kind: Kind,
   shared: Shared,
@@ -91,7 +94,7 @@ function passedBy({ newest }: Run): (version: string) => boolean {
 async function listAnew(run: Run): Promise<void> {
   const { observer, cause, shared } = run;
   observer.listing(cause);
-  // What an earlier attempt may still hold on to has no effect any more.
+  // An earlier attempt that still holds the writer of before has no effect any more.
   run.writer = run.store.writer();
   run.interner = openInterner();
   if (shared.streaming) {
@@ -194,7 +197,7 @@ async function ended(run: Run, end: "ended" | "periodic", begun: number): Promis
   await pause(run, undefined);
 }
 
-/** A watch from a version that the server has yet to reach is answered, and silent: a restored backup has to be asked for. */
+/** A watch from a version that the server has yet to reach is answered, and silent: only a request shows a restored backup. */
 async function checkNotRewound(run: Run, version: string): Promise<void> {
   const now = await versionNow(listOptions(run));
   if (isOlder(now, version))
@@ -236,7 +239,7 @@ async function recover(run: Run, failure: Failure): Promise<void> {
   run.cause = failure.why;
   run.doubtful = true;
   if (failure.why === "expired" && run.version === undefined) run.whole = true;
-  // Not for a server that is away: when it comes back, every node would have it list everything at once.
+  // Not for a server that is down: when it comes back, every node would have it list everything at once.
   const useless = failure.why === "failed" && run.attempts >= WATCH_FAILURES_MAX;
   if (listsAnew(failure.why) || useless) run.version = undefined;
   shared.log.debug("not followed", { kind, why: failure.why, reason: failure.reason, attempt: run.attempts });
@@ -245,7 +248,7 @@ async function recover(run: Run, failure: Failure): Promise<void> {
   await pause(run, failure.retryAfterMs);
 }
 
-/** Goes on to the next path that may serve the kind; false after the last one. */
+/** Switches to the next path that may serve the kind; false after the last one. */
 function servedElsewhere(run: Run): boolean {
   const all = SERVED[run.kind];
   const index = all.indexOf(run.served) + 1;
@@ -276,7 +279,7 @@ const listOptions = ({ shared, served, signal, observer }: Run): ListOptions => 
   onBytes: () => observer.heard(),
 });
 
-// What has been seen of one kind's following: counted and dated for status, metrics and problems.
+// The record of one kind's lists and watches: counts and times for status, metrics and problems.
 
 export interface Observer {
   /** A list, or a watch, is begun for a reason. */
@@ -284,14 +287,14 @@ export interface Observer {
   watching(cause: Cause): void;
   /** The server has answered the watch. */
   following(): void;
-  /** Something has come. */
+  /** Data has come. */
   heard(): void;
-  /** A list counts, which had so many changes that the events before it should have brought. */
+  /** A list counts; `differences`: how many of its changes the events before it should have brought. */
   listed(differences: number): void;
   rewound(): void;
   failed(failure: Failure): void;
   isListed(): boolean;
-  /** Why it is not followed, where that has lasted for so long or nothing is known yet. */
+  /** Why it is not watched, where that has lasted for so long or it has never been listed. */
   trouble(lastingMs: number): string | undefined;
   health(objects: number): KindHealth;
 }

@@ -1,19 +1,19 @@
-// Why a list or a watch came to an end: what is counted, told and decided by.
+// Why a list or a watch ended: it is counted and reported, and decides what comes next.
 
 import { messageOf, OperationError } from "../../base/errors.ts";
 import { visible } from "../parse/fields.ts";
 
 /**
- * - first: nothing has been asked before
- * - ended: the server (or something between) ended it in good order
+ * - first: there has been no request before
+ * - ended: the server (or a proxy) ended it normally
  * - periodic: it was time to compare
  * - broken: no connection, or it broke off
  * - silent: nothing came for too long, or not all of it
- * - refused: an HTTP status that is no success
- * - expired: the server no longer knows the resourceVersion (410)
- * - unreadable: no JSON, an unknown type of event, an object without a name, or too large
+ * - refused: an HTTP status other than success
+ * - expired: the server no longer has the resourceVersion (410)
+ * - unreadable: not JSON, an unknown type of event, an object without a name, or too large
  * - rewound: the server went back to an older state
- * - failed: the server said so in an event of the watch
+ * - failed: the server reported it in an event of the watch
  */
 export const CAUSES = [
   "first",
@@ -29,7 +29,7 @@ export const CAUSES = [
 ] as const;
 export type Cause = (typeof CAUSES)[number];
 
-/** After these nothing that came before is relied on: all is listed anew. */
+/** After these nothing that came before is relied on: all is listed again. */
 const LISTS_ANEW: ReadonlySet<Cause> = new Set(["expired", "unreadable", "rewound", "periodic"]);
 
 export const listsAnew = (cause: Cause): boolean => LISTS_ANEW.has(cause);
@@ -38,7 +38,7 @@ export interface FailureFacts {
   readonly why: Cause;
   /** HTTP status, where there was an answer. */
   readonly status?: number;
-  /** What the server asks to wait, in milliseconds. */
+  /** The delay that the server requests, in milliseconds. */
   readonly retryAfterMs?: number;
   readonly cause?: unknown;
 }
@@ -68,10 +68,10 @@ export function shown(text: string): string {
   return line.length > REASON_CHARACTERS_MAX ? `${line.slice(0, REASON_CHARACTERS_MAX)}...` : line;
 }
 
-/** Whatever was thrown while a path was asked for. */
+/** The failure of a request for a path, from whatever was thrown. */
 export function failureOf(thrown: unknown, path: string): Failure {
   if (thrown instanceof Failure) return thrown;
-  // Node tells of a refused connection to a name with several addresses without a message of its own.
+  // For a refused connection to a name with several addresses, Node's error has no message of its own.
   const inner = thrown instanceof AggregateError ? thrown.errors.map(messageOf).join(", ") : "";
   return new Failure(shown(inner || messageOf(thrown)), path, { why: "broken", cause: thrown });
 }

@@ -1,4 +1,4 @@
-// Every time and size that bounds how the API server is asked: in one place, and given, so that tests can be quick.
+// Every time and size that bounds requests to the API server: in one place, and passed in, so that tests can be quick.
 
 export interface Timing {
   /** The most objects that one page of a list has. */
@@ -17,17 +17,17 @@ export interface Timing {
   readonly idleMs: number;
   /** From the first to the last byte of one event. */
   readonly lineMs: number;
-  /** What the server is asked to end a watch after: a random time between these, so that nodes do not come back at once. */
+  /** The timeout that a watch requests: a random time between these, so that nodes do not come back at once. */
   readonly watchMs: Span;
-  /** When all is listed anew, though nothing says that something was missed. */
+  /** When everything is relisted, though nothing indicates that a change was missed. */
   readonly relistMs: Span;
-  /** How long to wait after a failure: doubled each time, from first to last, with jitter. */
+  /** Backoff after a failure: doubled each time, from first to last, with jitter. */
   readonly retryMs: Span;
-  /** The longest that a server may put off by Retry-After. */
+  /** The longest delay that a server may set by Retry-After. */
   readonly retryAfterMsMax: number;
   /** A kind without contact for so long is a problem. */
   readonly troubleMs: number;
-  /** How long reading once waits until everything has been listed. */
+  /** How long a single read waits until everything has been listed. */
   readonly onceMs: number;
 }
 

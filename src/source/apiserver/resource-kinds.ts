@@ -9,7 +9,7 @@ import { parseDocument } from "../parse/parse-document.ts";
 import type { Interner } from "./interning.ts";
 import { Failure } from "./request-failure.ts";
 
-// One raw object of the API server, read by the parser of all sources and trimmed to what Weir goes by.
+// One raw object of the API server, read by the parser of all sources and trimmed to what Weir uses.
 
 /** What is kept of an object, by its kind. */
 export interface Values {
@@ -84,7 +84,7 @@ export function readItem(raw: unknown, reader: Reader): Item {
   };
 }
 
-/** The uid that the runtime knows a pod by: that of a static pod is the kubelet's own, which its mirror at the server tells. */
+/** The uid that the runtime uses for a pod: that of a static pod is the kubelet's own, which its mirror at the server names. */
 function runningAs(raw: unknown, { uid }: { readonly uid: string }): string {
   const own = valueAt(raw, ["metadata", "annotations", "kubernetes.io/config.mirror"]);
   return typeof own === "string" ? own : uid;
@@ -149,14 +149,14 @@ function trimmed(value: Value, uid: string, { kind, node, interner }: Reader): V
 
 function trimmedPod(pod: Pod, uid: string, { node, interner }: Pick<Reader, "node" | "interner">): Pod {
   const { name, hostNetwork, finished, deleting, attachment, sources, macs } = pod;
-  // A copy has room for what is in it; one that grew has room to grow.
+  // A copy has capacity for what is in it; one that grew has spare capacity.
   const ips = pod.ips.slice();
   const namespace = interner.text(pod.namespace);
   const labels = interner.labels(pod.labels);
   const ports = interner.ports(pod.ports);
   const at = pod.node === undefined ? undefined : interner.text(pod.node);
   const isPlain = (attachment ?? sources ?? macs ?? deleting) === undefined;
-  // Of those elsewhere there are thousands: written out in one piece, an object takes no more room than its fields.
+  // There are thousands of pods elsewhere: written out in one piece, an object takes no more memory than its fields.
   if (at !== undefined && at !== node && isPlain)
     return { namespace, name, labels, ips, hostNetwork, finished, ports, node: at };
   return {
@@ -172,7 +172,7 @@ function trimmedPod(pod: Pod, uid: string, { node, interner }: Pick<Reader, "nod
 
 // What is followed: each kind with the paths that serve it, the newest first.
 
-/** In the order of their weight: without the first ones the others say little. */
+/** In the order of their importance: without the first ones the others mean little. */
 export const KINDS = ["Namespace", "NetworkPolicy", "Pod", "Service", "EndpointSlice", "Node"] as const;
 export type Kind = (typeof KINDS)[number];
 

@@ -21,12 +21,12 @@ export interface WatchOptions extends ListOptions {
 /** From where: a version that a list or an event had, or everything that there is first (a streaming list). */
 export type From = { readonly version: string } | "everything";
 
-/** Beyond what the server was asked to end it after. */
+/** Beyond the timeout that the watch requested. */
 const GRACE_MS = 30_000;
 
 /**
- * Watches until the server ends it in good order ("ended"), or until it is time to list anew ("periodic"). Errors:
- * Failure, for every other end.
+ * Watches until the server ends it normally ("ended"), or until it is time to relist ("periodic"). Errors: Failure, for
+ * every other end.
  */
 export async function watchFrom(from: From, options: WatchOptions): Promise<"ended" | "periodic"> {
   const { client, timing, signal } = options;
@@ -66,7 +66,7 @@ function queryOf(from: From, lastsMs: number): Record<string, string> {
   return { ...query, sendInitialEvents: "true", resourceVersionMatch: "NotOlderThan" };
 }
 
-/** What ends a watch besides the server: the agent's end, a time to list anew, or a server that forgets to end it. */
+/** What ends a watch besides the server: the agent's shutdown, a time to relist, or a server that does not end it in time. */
 function openEnd({ signal, endAt }: WatchOptions, lastsMs: number, path: string) {
   const controller = new AbortController();
   let due = false;
@@ -106,23 +106,23 @@ function openEnd({ signal, endAt }: WatchOptions, lastsMs: number, path: string)
 }
 
 /**
- * Whether version b is older than a. Versions are opaque by the API's contract; that they only grow within one store holds
- * for every server there is, and is all that is made of it: what looks older is listed anew.
+ * Whether version b is older than a. Versions are opaque by the API's contract; that they only grow within one store
+ * holds for every server there is, and is used for this alone: what looks older is relisted.
  */
 export const isOlder = (b: string, a: string): boolean =>
   /^\d{1,30}$/.test(a) && /^\d{1,30}$/.test(b) && BigInt(b) < BigInt(a);
 
-// The events of a watch: one line of JSON each, checked before anything is believed.
+// The events of a watch: one line of JSON each, checked before any is trusted.
 
 export type WatchEvent =
   | { readonly type: "ADDED" | "MODIFIED" | "DELETED"; readonly object: unknown }
-  /** `initialEnd`: everything that there was has been told of. */
+  /** `initialEnd`: all initial objects have been sent. */
   | { readonly type: "BOOKMARK"; readonly version: string; readonly initialEnd: boolean };
 
 const INITIAL_END = "k8s.io/initial-events-end";
 const GONE = 410;
 
-/** Errors: Failure, "expired" and "failed" for what the server says in an ERROR event, else "unreadable". */
+/** Errors: Failure, "expired" and "failed" for what the server reports in an ERROR event, else "unreadable". */
 export function eventOf(line: string, path: string): WatchEvent {
   let event: unknown;
   try {
@@ -170,19 +170,19 @@ function errorOf(status: unknown, path: string): Failure {
 // The lines of a watch as they come: none too long, too slow or cut off, and never a silence that lasts.
 
 export interface LinesOptions {
-  /** For what it says where it fails. */
+  /** For error messages. */
   readonly path: string;
   readonly timing: Pick<Timing, "bytesMax" | "idleMs" | "lineMs">;
   /** Called whenever something comes, be it part of a line. */
   readonly onBytes: () => void;
-  /** Gets every line; what it throws ends the reading. */
+  /** Gets every line; what it throws ends readLines(). */
   readonly onLine: (text: string) => void;
 }
 
 const LINE_END = 0x0a;
 
 /**
- * Reads lines until the body ends in good order. Errors: Failure where it does not, where a line is cut off, too long, no
+ * Reads lines until the body ends normally. Errors: Failure where it does not, where a line is cut off, too long, not
  * UTF-8 or too slow, or where nothing comes for too long; and what `onLine` throws.
  */
 export async function readLines(body: IncomingMessage, options: LinesOptions): Promise<void> {
@@ -202,7 +202,7 @@ export async function readLines(body: IncomingMessage, options: LinesOptions): P
     throw new Failure("the connection ended in the middle of an event", path, { why: "broken" });
 }
 
-/** Puts an end to a body that says nothing any more, or that never comes to the end of a line. */
+/** Ends a body that goes silent, or that never comes to the end of a line. */
 function openClock(body: IncomingMessage, { path, timing }: LinesOptions) {
   const end = (reason: string) => () => {
     body.destroy(new Failure(reason, path, { why: "silent" }));
@@ -242,7 +242,7 @@ function openAssembler({ path, timing, onLine }: LinesOptions) {
     if (text.trim() !== "") onLine(text);
   };
   return {
-    /** Gives how many lines ended in it. */
+    /** Returns how many lines ended in it. */
     take(chunk: Buffer): number {
       let start = 0;
       let lines = 0;

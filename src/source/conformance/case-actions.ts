@@ -78,7 +78,7 @@ export function applyAction(before: Situation, field: Field, families: readonly 
   }
   const fields = fieldsOf(field, ["type", ...known.fields]);
   const outcome = known.apply(before, { field, fields: fields ?? new Map(), families });
-  // What follows from a field that cannot be read has been told with the field.
+  // A consequence of a field that cannot be read: the field has its issue already.
   if (field.issues.hasErrorIn(field.path)) return before;
   if (typeof outcome !== "string") return outcome;
   note(field, outcome);
@@ -102,7 +102,7 @@ function putPolicy(before: Situation, { field, fields }: Action, verb: "create" 
   };
 }
 
-/** The policy where it is free of errors: a case is no place for manifests that the API server refuses. */
+/** The policy where it is free of errors: a case must not have manifests that the API server refuses. */
 function policyOf(object: Field): Policy | undefined {
   const fields = fieldsOf(object);
   const [apiVersion, kind] = [fields?.get("apiVersion")?.value, fields?.get("kind")?.value];
@@ -113,7 +113,7 @@ function policyOf(object: Field): Policy | undefined {
   if (kind !== "NetworkPolicy") note(child(object, "kind"), "expected NetworkPolicy");
   if (apiVersion !== "networking.k8s.io/v1")
     note(child(object, "apiVersion"), "expected networking.k8s.io/v1");
-  // The parser reasons about all issues that it sees, so it gets a collection of its own.
+  // The parser takes into account all issues that it sees, so it gets a collection of its own.
   const issues = new Issues();
   const { policy } = parsePolicy({ ...object, issues });
   for (const issue of issues) object.issues.add(issue);
@@ -145,7 +145,7 @@ function putNamespace(before: Situation, { field, fields }: Action, verb: "creat
   };
 }
 
-/** As the API server does, everything in the namespace goes with it. */
+/** As in the API server, everything in the namespace is deleted with it. */
 function deleteNamespace({ cluster, manifests }: Situation, { field, fields }: Action): Outcome {
   const nameField = required(field, fields, "name");
   const name = nameField && checkedStringOf(nameField, namespaceName);
@@ -242,7 +242,7 @@ const having = <T>(map: ReadonlyMap<string, T>, key: string, value: T): Readonly
 const without = <T>(map: ReadonlyMap<string, T>, gone: (key: string) => boolean): ReadonlyMap<string, T> =>
   new Map([...map].filter(([key]) => !gone(key)));
 
-// Services in conformance cases: the actions that change them, and checks that ask about them.
+// Services in conformance cases: the actions that change them, and checks of them.
 
 const PREFIX = "svc:";
 
@@ -254,7 +254,7 @@ export const SERVICE_KINDS = {
 
 export type ServiceKind = keyof typeof SERVICE_KINDS;
 
-/** The object of an action where it is free of errors: a case is no place for what the API server refuses. */
+/** The object of an action where it is free of errors: a case must not have what the API server refuses. */
 export function serviceObject(field: Field, kind: ServiceKind) {
   const { apiVersion, parse } = SERVICE_KINDS[kind];
   const fields = fieldsOf(field);
@@ -281,7 +281,7 @@ export function withObject(cluster: Cluster, kind: ServiceKind, key: string, obj
   return { ...cluster, [table]: objects };
 }
 
-/** What the check asks, but for its ends. */
+/** What the check probes, except for its ends. */
 interface Asked {
   readonly cluster: Cluster;
   readonly places: ReadonlyMap<string, readonly Address[]>;
@@ -292,8 +292,8 @@ interface Asked {
 export const isService = (name: string): boolean => name.startsWith(PREFIX);
 
 /**
- * The cells of a check whose `to` is a Service: one for every address of a client, every frontend of its family, and every
- * backend. `address` and `backend` of the check narrow them down. Without `address` only ClusterIPs are asked.
+ * The cells of a check whose `to` is a Service: one for every address of a client, every frontend of its family, and
+ * every backend. `address` and `backend` of the check narrow them down. Without `address` only ClusterIPs are probed.
  */
 export function serviceCells(field: Field, fields: Fields, asked: Asked): Cell[] {
   const to = fields.get("to") as Field;
@@ -340,7 +340,7 @@ const endOf = (name: string, { frontend }: Behind): End => ({
 const behindOf = (frontend: Frontend, asked: Asked): Behind[] =>
   frontend.backends.map(({ address, port }) => ({ frontend, port, end: endAt(address, asked) }));
 
-/** Who has an address: a pod that policies can select, another pod or a place, or nobody. */
+/** The owner of an address: a pod that policies can select, another pod or a place, or none. */
 function endAt(address: Address, { cluster, places }: Asked): End {
   const has = (addresses: readonly Address[]): boolean => addresses.some(({ text }) => text === address.text);
   const pods = [...cluster.pods.values()].filter(({ ips }) => has(ips));

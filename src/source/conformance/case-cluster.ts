@@ -120,7 +120,7 @@ export function parseNamespaceEntry(field: Field, fields: Fields | undefined): N
 
 export const parseLabels = (field: Field | undefined): Labels => (field && labelsOf(field)) ?? new Map();
 
-/** A pod of the case, which is no Pod manifest. `families` are those that its addresses may have. */
+/** A pod of the case, in the case's own fields (not a Pod manifest). `families` are those that its addresses may have. */
 export function parsePodEntry(field: Field, families: readonly Family[]): Pod | undefined {
   const fields = fieldsOf(field, POD_FIELDS);
   const namespaceField = required(field, fields, "namespace");

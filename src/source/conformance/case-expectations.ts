@@ -245,7 +245,7 @@ const BASES: ReadonlyMap<string, string> = new Map([
 ]);
 const EVALUATORS: ReadonlyMap<string, true> = new Map([["skip", true]]);
 
-/** What the text stands for; undefined where the field is missing, and with an issue where the text is none of them. */
+/** The value for the text; undefined where the field is missing, and with an issue where the text is none of them. */
 function oneOf<T>(field: Field | undefined, values: ReadonlyMap<string, T>): T | undefined {
   const text = field && stringOf(field);
   if (field === undefined || text === undefined) return undefined;

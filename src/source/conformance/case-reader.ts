@@ -71,7 +71,7 @@ function problemOf(issue: Issue, file: string, where: (path: FieldPath) => Place
   };
 }
 
-/** Undefined, with issues, where what every case has is missing; issues alone tell whether the rest is sound. */
+/** Undefined, with issues, where what every case has is missing; else only the issues show whether the rest is valid. */
 function parseCase(field: Field): Case | undefined {
   const fields = fieldsOf(field, CASE_FIELDS);
   const format = required(field, fields, "format");

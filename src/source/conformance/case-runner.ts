@@ -1,13 +1,13 @@
-// Runs conformance cases on an engine: whatever can say of a cluster's connections whether they are allowed, and why.
+// Runs conformance cases on an engine: anything that can judge whether a cluster's connections are allowed, and why.
 
 import { assert } from "../../base/assert.ts";
 import type { Cluster } from "../../model/cluster.ts";
 import type { Case, Cell, Step } from "./case-types.ts";
 
 /**
- * "failed" is neither: the probe was answered, but not with what it asked for (connection refused, no route), so that
- * whatever was expected is not what happened. "unable": the engine has no means to tell (no SCTP sockets, no side alone);
- * the cell is counted and not compared.
+ * "failed" is neither: the probe was answered, but not with the expected reply (connection refused, no route), so that
+ * whatever was expected is not what happened. "unable": the engine has no means to judge (no SCTP sockets, no side
+ * alone); the cell is counted and not compared.
  */
 export interface Judgement {
   readonly outcome: "allowed" | "blocked" | "failed" | "unable";
@@ -32,7 +32,7 @@ export interface Mismatch {
   readonly judgement: Judgement;
 }
 
-/** What came of the cells of a step, or of all steps together. */
+/** The results of the cells of a step, or of all steps together. */
 export interface Outcomes {
   /** Cells that the engine judged as expected. */
   readonly agreed: number;
@@ -51,7 +51,7 @@ export interface StepResult extends Outcomes {
   readonly step: Step;
 }
 
-/** No case has passed without a cell that agreed. */
+/** A case without a cell that agreed has not passed. */
 export interface CaseResult extends Outcomes {
   readonly case: Case;
   readonly engine: string;

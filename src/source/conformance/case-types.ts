@@ -1,4 +1,5 @@
-// Conformance cases (format np-conformance/1) as plain data: a cluster, steps that change it, and who may reach whom.
+// Conformance cases (format np-conformance/1) as plain data: a cluster, steps that change it, and the expected
+// verdicts.
 
 import type { Direction } from "../../base/direction.ts";
 import type { Address, Family } from "../../base/ip.ts";
@@ -58,11 +59,11 @@ export interface Cell {
   readonly port: number;
   /** "open": the case leaves it to the implementation. */
   readonly expected: "allowed" | "blocked" | "open";
-  /** From a pod to itself: expected to be allowed, and no matter of its policies. */
+  /** From a pod to itself: expected to be allowed, whatever its policies. */
   readonly loopback: boolean;
-  /** Implementation-defined: what differs is reported and fails nothing. */
+  /** Implementation-defined: a difference is reported and fails nothing. */
   readonly optional: boolean;
-  /** Not decided by policies (traffic between a node and its own pods): only live traffic can tell. */
+  /** Not decided by policies (traffic between a node and its own pods): only live traffic shows it. */
   readonly beyondPolicy: boolean;
   /** The connection `id` is opened by this probe, or one opened before is used again. */
   readonly connection: { readonly id: string; readonly use: "open" | "reuse" } | undefined;

@@ -1,4 +1,4 @@
-// The readings of all files put together: one cluster, duplicates resolved, every problem in the order of the files.
+// Assembles what all files say: one cluster, duplicates resolved, every problem in the order of the files.
 
 import { memo } from "../../base/memo.ts";
 import { type Cluster, type ClusterNode, keyOf, type Namespace, type Pod } from "../../model/cluster.ts";
@@ -10,7 +10,7 @@ import type { ClusterSnapshot } from "../cluster-snapshot.ts";
 import type { ParsedObject, Place } from "../parse/parse-document.ts";
 import type { FileReading } from "./manifest-reading.ts";
 
-/** What the manifests say as a whole. */
+/** The content of all manifests. */
 export interface ManifestsReading extends ClusterSnapshot {
   /** How many files there are. */
   readonly files: number;
@@ -20,10 +20,10 @@ export interface ManifestsReading extends ClusterSnapshot {
 export const PROBLEMS_PER_FILE_MAX = 1_000;
 
 /**
- * Puts readings together, in the order given. Copies that say the same are one object, with a warning. Of versions that
- * differ the first one counts, but for policies: of those none does, as it cannot be known which was meant. The pods of
- * each version are isolated in both directions, the second one under the name NAME#2 (no policy can be called so), the
- * third under NAME#3.
+ * Assembles files, in the order given. Copies that say the same are one object, with a warning. Of versions that differ
+ * the first one counts, except for policies: of those none does, as it is unknown which was meant. The pods of each
+ * version are isolated in both directions, the second one under the name NAME#2 (no policy can be called so), the third
+ * under NAME#3.
  */
 export function assemble(
   readings: readonly FileReading[],
@@ -59,7 +59,7 @@ export function assemble(
   return { cluster, problems: [...problems, ...inFiles], files: readings.length, readable: true };
 }
 
-/** The reading of a path that could never be read. */
+/** The snapshot of a path that could never be read. */
 export const unreadable = (problems: readonly Problem[]): ManifestsReading => ({
   ...assemble([], problems),
   readable: false,

@@ -1,4 +1,4 @@
-// What files' contents say: short ones are read at once, all others in processes of their own, while the agent goes on.
+// Parses the contents of files: short ones at once, all others in processes of their own, while the agent goes on.
 
 import { setImmediate } from "node:timers/promises";
 import { decode, type FileReading, failedReading, NOT_TEXT, readText } from "./manifest-reading.ts";
@@ -11,13 +11,13 @@ export const INLINE_BYTES_MAX = 4 * 1024;
 const SLICE_MS = 10;
 
 export interface Contents {
-  /** Undefined while it is being read: `onRead` is called then, and the same content is asked for again. */
+  /** Undefined while it is being read: `onRead` is called then, and the same content is requested again. */
   of(file: string, bytes: Uint8Array, digest: string): Promise<FileReading | undefined>;
-  /** Whether the content that was asked for last is still being read. */
+  /** Whether the content that was requested last is still being read. */
   isReading(file: string): boolean;
   /** Reads it, however long that takes. */
   whole(file: string, bytes: Uint8Array): Promise<FileReading>;
-  /** Of other files nothing is wanted any more. */
+  /** Other files are no longer needed. */
   forgetOthers(files: ReadonlySet<string>): void;
   close(): void;
 }
@@ -79,7 +79,7 @@ export function openContents(onRead: () => void, limits?: ReaderLimits): Content
 /** Reads any content at once. */
 export const readAtOnce: Pick<Contents, "of"> = { of: (file, bytes) => readInSlices(file, bytes) };
 
-/** Leaves the event loop to others between documents. */
+/** Yields to the event loop between documents. */
 async function readInSlices(file: string, bytes: Uint8Array): Promise<FileReading> {
   const text = decode(bytes);
   if (text === undefined) return failedReading(file, NOT_TEXT);

@@ -1,4 +1,4 @@
-// Copies of manifest files as they were last read without an error: they outlive the agent, as what they say must.
+// Copies of manifest files as they were last read without an error: they outlive the agent, as what they declare must.
 
 import { mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
@@ -13,7 +13,7 @@ import type { FileReading } from "./manifest-reading.ts";
 export const KEPT_BYTES_MAX = 32 * 1024 * 1024;
 
 export interface KeptCopies {
-  /** What copies of those files say that cannot be gone by as they are now. */
+  /** What the copies say of files that cannot be used as they are now. */
   restore(seen: ReadonlyMap<string, Seen>): Promise<ReadonlyMap<string, FileReading>>;
   /** The copy of a file. */
   contentOf(file: string): Promise<Uint8Array | undefined>;
@@ -33,7 +33,7 @@ const NOTHING_KEPT: KeptCopies = {
   problem: () => undefined,
 };
 
-/** A reading to go by, now and after a restart. */
+/** Whether a file can be used as it was read, now and after a restart. */
 const isGood = (reading: FileReading): boolean => !reading.failed && !reading.blank && !hasErrors(reading);
 
 /** Copies in a directory of their own, of the manifests at a path; none at all without a directory. */
@@ -67,7 +67,7 @@ export function openKept(
     await rename(`${target}.new`, target);
   }
 
-  /** False where there is no room. A file that is no longer as it was seen is left to the next look. */
+  /** False where there is no room. A file that has changed since it was seen is left to the next look. */
   async function copy(file: string, digest: string): Promise<boolean> {
     const content = await bytesOfFile(file);
     if (!content.ok || digestOf(content.bytes) !== digest) return true;

@@ -5,7 +5,7 @@ import type { ParsedObject } from "../parse/parse-document.ts";
 import type { Seen } from "./manifest-files.ts";
 import { EMPTY_MARK, type FileReading } from "./manifest-reading.ts";
 
-// Last good: what a new reading of a file cannot say stays as an earlier reading said it.
+// Last known good: what cannot be read from a file's new content stays as it was read earlier.
 
 /**
  * What is in force of a file after a new reading: `previous` is what was in force before, undefined for a new file.
@@ -107,15 +107,15 @@ const isError = (problem: Problem): boolean => problem.severity === "error";
 const withEffect = (problems: readonly Problem[], effect: string): readonly Problem[] =>
   problems.map((problem) => (isError(problem) ? { ...problem, effect } : problem));
 
-// What a watched set of files is known to say: what is complete counts at once, losses only when they have lasted.
+// The known content of a watched set of files: what is complete counts at once, losses only when they have lasted.
 
-/** A reading that takes something away, or is faulty, counts once the file has stayed so for this long. */
+/** What removes something, or is faulty, counts once the file has stayed so for this long. */
 export const SETTLE_MS = 250;
 
 /** ... or, where it keeps changing, once this long has passed since it was last as it counts. */
 export const HOLD_MAX_MS = 750;
 
-/** Where it cannot be known whether a file is open for writing, a change counts once the file has stayed so for this long. */
+/** Where it is unknown whether a file is open for writing, a change counts once the file has stayed so for this long. */
 export const QUIET_MS = 1_000;
 
 /** Reading a file is reported where it takes longer. */
@@ -124,9 +124,9 @@ const READ_REPORTED_MS = 5_000;
 interface Remembered {
   /** The newest look; undefined where the file was gone. */
   readonly seen: Seen | undefined;
-  /** The reading that counts, as it was read; undefined where none has counted yet. */
+  /** What counts, as it was read; undefined where nothing has counted yet. */
   readonly counted: FileReading | undefined;
-  /** ... and what it comes to after those before it. */
+  /** ... and the result of it and those before it. */
   readonly inForce: FileReading;
   /** The same, as it is reported. */
   readonly shown: FileReading;
@@ -222,7 +222,7 @@ function advanceFile(
 ): Remembered | undefined {
   const previous = known ?? nothingOf(seen);
   if (previous === undefined) return undefined;
-  // The content that counts already: who has it open has not changed it.
+  // The content that counts already: the process that has it open has not changed it.
   if (seen !== undefined && seen.reading === previous.counted) {
     const { counted, inForce } = previous;
     const isFirst = previous.held === undefined && seen.writing === true;
@@ -240,7 +240,7 @@ function advanceFile(
   return { seen, counted: seen.reading, inForce, shown: inForce };
 }
 
-/** What is only opened, or short, is not reported before it takes longer than that mostly does. */
+/** A file that is open or being read is only reported where that takes longer than usual. */
 function shownWhileHeld(previous: Remembered, seen: Seen | undefined, heldMs: number): FileReading {
   const isBeingRead = seen?.beingRead !== undefined;
   const isReported = seen?.writing === true && heldMs >= (isBeingRead ? READ_REPORTED_MS : SETTLE_MS);
@@ -271,7 +271,7 @@ function isHeld(
   return !lasted && takesAway(previous.inForce, seen?.reading);
 }
 
-/** The memory of a file before it was there. */
+/** The memory of a file before it existed. */
 function nothingOf(seen: Seen | undefined): Remembered | undefined {
   if (seen === undefined) return undefined;
   const nothing = {
@@ -289,8 +289,8 @@ const takesAway = (inForce: FileReading, latest: FileReading | undefined): boole
   latest === undefined || hasErrors(latest) || latest.blank || objectsLost(inForce, latest).length > 0;
 
 /**
- * An object that a file no longer names, and that is only kept for now, gives way where another file names it: it was moved,
- * and would else be declared twice.
+ * An object that a file no longer names, and that is only kept for now, is dropped where another file names it: it was
+ * moved, and would else be declared twice.
  */
 function withoutMoved(next: ReadonlyMap<string, Remembered>, before: Memory): Memory {
   const kept = [...next].filter(([, entry]) => keptObjects(entry).length > 0);
@@ -312,7 +312,7 @@ function withoutMoved(next: ReadonlyMap<string, Remembered>, before: Memory): Me
     );
     if (moved.size === 0) continue;
     const objects = entry.shown.objects.filter((object) => !moved.has(object));
-    // The very same reading where nothing has changed: who compares by identity sees that.
+    // The same object where nothing has changed: callers that compare by identity see that.
     const last = before.get(file)?.shown;
     const isSame = last?.problems === entry.shown.problems && sameElements(last.objects, objects);
     result.set(file, { ...entry, shown: isSame ? last : { ...entry.shown, objects } });

@@ -9,7 +9,7 @@ import type { DocumentReading, FileReading } from "./manifest-reading.ts";
 
 // Which warnings of one file are silenced, by comments and by annotations.
 
-/** Objects are told apart by the lines in which they begin. */
+/** Objects are identified by the lines in which they begin. */
 export interface Silence {
   /** The codes that are silenced for the object. */
   readonly at: (line: number | undefined) => ReadonlySet<WarningCode>;
@@ -50,7 +50,8 @@ export function silenceOf(whole: FileReading, documents: readonly DocumentReadin
   };
 }
 
-// Which warnings are silenced where: `weir.dev/lint-ignore` in comments and annotations, and whose text a comment is in.
+// Which warnings are silenced where: `weir.dev/lint-ignore` in comments and annotations, and the object that a comment
+// is about.
 
 export const IGNORE_KEY = "weir.dev/lint-ignore";
 
@@ -67,7 +68,7 @@ export function ignoreIn({ text }: Comment): Ignore | undefined {
   return ignoreOf(list.startsWith(":") ? list.slice(1) : "");
 }
 
-/** Codes between commas; what stands after a code's word is a remark. */
+/** Codes between commas; the text after a code's word is a remark. */
 export function ignoreOf(list: string): Ignore {
   const words = list.split(",").flatMap((part) => part.trim().split(/\s+/)[0] || []);
   return { codes: words.filter(isWarningCode), wrong: wrongIn(words) };
@@ -82,7 +83,7 @@ function wrongIn(words: readonly string[]): Ignore["wrong"] {
   return { reason, fix: `the nearest is ${nearestWord(unknown, WARNING_CODES)}` };
 }
 
-/** Whose text each comment is in: the first line of the object that it is about, or undefined where there is none. */
+/** The first line of the object that each comment is about, or undefined where there is none. */
 export function ownerOf(
   comment: Comment,
   starts: readonly number[],
@@ -96,7 +97,7 @@ export function ownerOf(
   return isDirectlyAbove(comment, next, comments) ? next : before;
 }
 
-/** Whether only comments stand between a comment's line and another one. */
+/** Whether there are only comments between a comment's line and another one. */
 function isDirectlyAbove({ line, alone }: Comment, start: number, comments: readonly Comment[]): boolean {
   const between = comments.filter((each) => each.alone && each.line > line && each.line < start);
   return alone && between.length === start - line - 1;
@@ -110,7 +111,7 @@ export interface Comment {
   readonly column: number;
   /** Without the `#`. */
   readonly text: string;
-  /** Whether nothing else stands in its line. */
+  /** Whether it is alone in its line. */
   readonly alone: boolean;
 }
 

@@ -1,5 +1,5 @@
-// Manifests read for a person who checks them: besides what they say, the way back from each policy's fields to the text,
-// and which warnings its author has silenced.
+// Reads manifests for linting: besides their content, the position of each policy's fields in the text, and which
+// warnings its author has silenced.
 
 import { resolve } from "node:path";
 import { codeOf } from "../../base/errors.ts";
@@ -21,7 +21,7 @@ import {
 
 /** The text of one policy. Paths are from the policy's own root. */
 export interface PolicyText {
-  /** Where the field stands, or the nearest thing around it that is there. */
+  /** The position of the field, or of the nearest thing around it that is there. */
   readonly where: (path: FieldPath) => Place;
   /** Whether there is something at the path, null included. */
   readonly writes: (path: FieldPath) => boolean;
@@ -94,7 +94,7 @@ function together(outcomes: readonly Outcome[], problems: readonly Problem[]): L
       if (object.kind !== "NetworkPolicy") continue;
       policies += 1;
       const text = outcome.texts.get(object);
-      // What the cluster holds is another value where a policy is there twice.
+      // The cluster holds another value where a policy is there twice.
       const key = object.value && keyOf(object.value);
       if (text && key !== undefined && reading.cluster.policies.get(key) === object.value)
         texts.set(key, text);
@@ -145,7 +145,7 @@ function textOf(object: ParsedObject, document: DocumentReading, silence: Silenc
 
 /**
  * One pod, without addresses, for each pod template in a document or in the elements of its list. Any kind counts that
- * keeps its template where the API's own workloads do. Mistakes in it are none of a policy's and are not told.
+ * keeps its template where the API's own workloads do. Mistakes in it are not a policy's and are not reported.
  */
 export function templatePods(document: unknown): readonly Pod[] {
   const items = valueAt(document, ["items"]);

@@ -10,7 +10,7 @@ import { visible } from "../parse/fields.ts";
 import { type Contents, INLINE_BYTES_MAX, readAtOnce } from "./file-contents.ts";
 import { decode, type FileReading, failedReading, NOT_TEXT, NOTHING_READ } from "./manifest-reading.ts";
 
-// Manifest files on disk: which ones there are, a signature that tells whether one has changed, and its reading.
+// Manifest files on disk: which ones there are, a signature that shows whether one has changed, and what it says.
 
 /** The largest file that is read. What is larger can be divided into several files. */
 export const FILE_BYTES_MAX = 8 * 1024 * 1024;
@@ -23,7 +23,7 @@ export const STAMP_SETTLED_MS = 50;
 
 const EXTENSIONS = [".yaml", ".yml", ".json"];
 
-/** Whether a process has the file with this descriptor open for writing; undefined where that cannot be known. */
+/** Whether a process has the file with this descriptor open for writing; undefined where that cannot be determined. */
 export type OpenForWriting = (fd: number) => boolean | undefined;
 
 export const UNKNOWN_WRITERS: OpenForWriting = () => undefined;
@@ -68,7 +68,7 @@ export async function listManifests(path: string): Promise<readonly string[]> {
 }
 
 /**
- * Looks at a file, and reads it where it is not as `known` says. Undefined where it is gone, or a directory. What the
+ * Looks at a file, and reads it where it differs from `known`. Undefined where it is gone, or a directory. What the
  * file system refuses is a failed reading.
  */
 export async function lookAt(
@@ -152,7 +152,7 @@ async function readAt(
   // Opening a FIFO for reading would wait for a writer.
   const handle = await open(file, constants.O_RDONLY | constants.O_NONBLOCK);
   try {
-    // The signature is from before the reading: what changes meanwhile is seen at the next look.
+    // The signature is from before the read: what changes meanwhile is seen at the next look.
     const stats = await handle.stat({ bigint: true });
     const age = Date.now() - Number(stats.ctimeMs);
     const signature = age < STAMP_SETTLED_MS ? `${signatureOf(stats)}, read at once` : signatureOf(stats);
@@ -167,7 +167,8 @@ async function readAt(
       return { ...unread, reading: last };
     const bytes = await readBounded(chunksOf(handle));
     if (bytes === undefined) return unreadable(file, TOO_LARGE, of);
-    // After the reading: a writer that has closed the file before has written all that was read, or changed its stamps.
+    // Checked after the read: a writer that has closed the file before has written all that was read, or changed its
+    // stamps.
     const writing = openForWriting(handle.fd);
     const digest = digestOf(bytes);
     if (digest === known?.digest) return { ...known, ...of, writing };
@@ -176,7 +177,7 @@ async function readAt(
     const reading = await (contents ?? readAtOnce).of(file, bytes, digest);
     if (reading === undefined) return { ...unread, reading: last, beingRead: signatureOf(stats) };
     if (reading.isTransient !== true) return { ...of, writing, digest, reading };
-    // The very same reading where nothing has changed: who compares by identity sees that.
+    // The same object where nothing has changed: callers that compare by identity see that.
     const isSame = known?.reading.problems[0]?.reason === reading.problems[0]?.reason;
     return { ...unread, writing, reading: known !== undefined && isSame ? known.reading : reading };
   } finally {
@@ -271,8 +272,8 @@ const SWITCHES_MAX = 5;
 export type Known = (file: string) => Seen | undefined;
 
 /**
- * Looks at every file, reading those that are not as they are known. All files of a mounted ConfigMap are of one
- * version: where the version is switched during the look, it is repeated.
+ * Looks at every file, reading those that differ from `known`. All files of a mounted ConfigMap are of one version:
+ * where the version is switched during the look, it is repeated.
  */
 export async function lookAtAll(path: string, known: Known, how: LookHow): Promise<Look> {
   for (let attempt = 1; ; attempt += 1) {
@@ -283,7 +284,7 @@ export async function lookAtAll(path: string, known: Known, how: LookHow): Promi
   }
 }
 
-/** @returns undefined where the path is no mount of a ConfigMap */
+/** @returns undefined where the path is not a mounted ConfigMap */
 const versionOf = (path: string): Promise<string | undefined> =>
   readlink(join(path, "..data")).catch(() => undefined);
 

@@ -1,4 +1,4 @@
-// What one manifest file says, as read at one moment: its objects and what is wrong with it.
+// What one manifest file says, as read at one moment: its objects and their problems.
 
 import type { Problem } from "../../model/problem.ts";
 import { isMap, visible } from "../parse/fields.ts";
@@ -41,7 +41,7 @@ export const NOTHING_READ: FileReading = {
 
 const SYNTAX_EFFECT = "the document is ignored";
 
-/** A reading that came to nothing. */
+/** The result of a read that failed. */
 export function failedReading(path: string, reason: string): FileReading {
   const file = visible(path);
   const problem: Problem = { severity: "error", file, reason, effect: "nothing of it is in force" };
@@ -52,8 +52,8 @@ export function failedReading(path: string, reason: string): FileReading {
 export type DocumentReading = ParsedDocument & Pick<YamlDocument & { ok: true }, "value" | "where">;
 
 /**
- * Reads the documents of a text. It is a generator so that a long text need not be read in one go: it yields after every
- * document and returns the reading. Who wants to keep a document with its text gets it through `onDocument`.
+ * Reads the documents of a text. It is a generator so that a long text need not be read in one go: it yields after
+ * every document and returns the result. `onDocument` gets each document with its text.
  */
 export function* readText(
   path: string,
@@ -112,7 +112,7 @@ function originOf(file: string, document: YamlDocument & { ok: true }) {
 
 export const NOT_TEXT = "is not UTF-8 text";
 
-/** Undefined where they are no UTF-8. */
+/** Undefined where they are not UTF-8. */
 export function decode(bytes: Uint8Array): string | undefined {
   try {
     return new TextDecoder("utf-8", { fatal: true }).decode(bytes);

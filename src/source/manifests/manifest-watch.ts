@@ -1,4 +1,4 @@
-// Manifests on disk, watched: every change gives a whole new reading.
+// Watches manifests on disk: every change gives a complete new snapshot.
 
 import { type FSWatcher, watch } from "node:fs";
 import { stat } from "node:fs/promises";
@@ -34,7 +34,7 @@ const RELOOK_MS = 50;
 /** How long a look is repeated so soon; what takes longer is looked at as often as everything else. */
 const RELOOK_FOR_MS = 2_000;
 
-/** How long the first snapshot waits for files that are open for writing: there is no earlier content of them to go by. */
+/** How long the first snapshot waits for files that are open for writing: there is no earlier content of them to use. */
 export const FIRST_WRITERS_MS = 10_000;
 
 export interface WatchOptions {
@@ -217,7 +217,7 @@ function openLooker(path: string, { openForWriting, kept: keptIn, limits }: Look
   };
 }
 
-/** The files that are open for writing, being read or to be read again, and of which nothing earlier is known. */
+/** The files without earlier content that are open for writing, being read or to be read again. */
 const unfinishedIn = (
   seen: ReadonlyMap<string, Seen>,
   known: ReadonlyMap<string, unknown>,
@@ -227,7 +227,10 @@ const unfinishedIn = (
     return isUnfinished && !known.has(file) ? each : [];
   });
 
-/** That nothing is enforced is seldom meant, and never goes unreported, unless a file says that it is, or has problems itself. */
+/**
+ * An empty configuration is rarely meant, and always reported, unless a file states that it is meant, or has problems
+ * itself.
+ */
 function emptyProblem(
   file: string,
   readings: readonly FileReading[],
@@ -278,7 +281,7 @@ function createFollower(path: string, onEvent: () => void): Follower {
       return undefined;
     } catch (error) {
       close();
-      // That there is nothing to watch is for the look to tell.
+      // The look reports that there is nothing to watch.
       if (codeOf(error) === "ENOENT") return undefined;
       const reason = `cannot be watched: ${systemReason(error)}`;
       return {

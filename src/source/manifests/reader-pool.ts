@@ -1,5 +1,5 @@
-// Files read in processes of their own: what a file says costs them time and memory, and the agent neither. Worker threads would
-// not do: of the memory that a thread's heap had, V8 keeps what it has once got for as long as the process lives.
+// Reads files in processes of their own: the content costs those time and memory, and not the agent. Worker threads
+// would not do: V8 keeps the memory of a thread's heap for as long as the process lives.
 
 import { type ChildProcess, fork } from "node:child_process";
 import { readFileSync } from "node:fs";
@@ -46,7 +46,7 @@ const TICK_MS = 10;
 
 const DIVIDE = "divide it into several files";
 
-/** The reading of a file that is not waited for any more. */
+/** The error of a file that is not waited for any more. */
 const ABANDONED = "is no longer of interest";
 
 export interface Readers {
@@ -65,7 +65,7 @@ export function openReaders(limits = READER_LIMITS): Readers {
     const reader = fork(programPath("source/manifests/reader-process"), {
       serialization: "advanced",
       execArgv: [`--max-old-space-size=${limits.heapMib}`],
-      // Where it fails, V8 prints pages that say no more than the signal.
+      // Where it fails, V8 prints pages that add nothing to the signal.
       stdio: ["ignore", "ignore", "ignore", "ipc"],
     });
     all.add(reader);
@@ -75,7 +75,7 @@ export function openReaders(limits = READER_LIMITS): Readers {
       idle.delete(reader);
     };
     reader.once("exit", gone);
-    // Whoever waits for it listens too.
+    // The caller that waits for it listens too.
     reader.on("error", gone);
     return reader;
   }

@@ -22,7 +22,7 @@ import type { FieldPath, Issue, Place } from "../parse/parse-document.ts";
 
 export type YamlDocument =
   | ({ readonly ok: true } & Converted)
-  /** Not YAML: what it says can only be guessed. */
+  /** Not YAML: its meaning can only be guessed. */
   | { readonly ok: false; readonly errors: readonly { readonly place: Place; readonly reason: string }[] };
 
 /** Errors of one text that are listed. What comes after them is not read: there is no end to them, and each takes time and memory. */
@@ -67,7 +67,7 @@ export function* readYaml(text: string): Generator<YamlDocument> {
   }
 }
 
-/** What ends a reading before the end of the text. */
+/** Ends readYaml() before the end of the text. */
 class Stopped extends Error {
   readonly offset: number | undefined;
   /** Those before it that belong to no document yet. */
@@ -136,7 +136,7 @@ function countErrors(composer: Composer): (token: CST.Token) => Generator<Docume
 
 /** The next document, or why there is none: whatever the text, the library may not stop the agent. */
 function nextOf(documents: Iterator<Document.Parsed, void>): Document.Parsed | Stopped | undefined {
-  // Each error of the library's has a stack trace, which nobody reads and which takes most of the time.
+  // The library gives each error a stack trace, which is not used and takes most of the time.
   const limit = Error.stackTraceLimit;
   Error.stackTraceLimit = 0;
   try {
@@ -186,7 +186,7 @@ interface Walk {
 interface Spot {
   readonly path: FieldPath;
   readonly depth: number;
-  /** Inside what an alias stands for. */
+  /** Inside what an alias refers to. */
   readonly aliased: boolean;
 }
 
@@ -375,7 +375,7 @@ const FALSES = new Set(["false", "False", "FALSE"]);
 const TRUES_OF_1_1 = new Set(["y", "Y", "yes", "Yes", "YES", "on", "On", "ON"]);
 const FALSES_OF_1_1 = new Set(["n", "N", "no", "No", "NO", "off", "Off", "OFF"]);
 
-/** Numbers that everyone reads alike: decimal without leading zeros, and 0x and 0o. */
+/** Numbers that all parsers read alike: decimal without leading zeros, and 0x and 0o. */
 const PLAIN_NUMBER = /^[-+]?(0|[1-9][0-9]*)?(\.[0-9]*)?([eE][-+]?[0-9]+)?$|^0x[0-9a-fA-F]+$|^0o[0-7]+$/;
 /** What kubectl takes for a number once underscores are taken out: more notations, and leading zeros (octal or not). */
 const ANY_NUMBER =

@@ -98,7 +98,7 @@ export interface LabelEffects {
   readonly one: string;
 }
 
-/** One that is not valid is left out, with an issue; undefined where the value is no map at all. */
+/** One that is not valid is left out, with an issue; undefined where the value is not a map. */
 export function labelsOf(field: Field, effects?: LabelEffects): Labels | undefined {
   const labels = new Map<string, string>();
   // A label without a value is an issue and not an empty one, which the API server makes of it.

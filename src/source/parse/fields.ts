@@ -43,8 +43,8 @@ export function child(field: Field, key: string | number, value?: unknown): Fiel
 }
 
 /**
- * The fields of a map, or undefined (and an issue) where the value is none. With `known`, every other key is an issue,
- * which names the first `shown` known ones (all by default) as what was expected.
+ * The fields of a map, or undefined (and an issue) where the value is not a map. With `known`, every other key is an
+ * issue, which names the first `shown` known ones (all by default) as what was expected.
  */
 export function fieldsOf(field: Field, known?: readonly string[], shown?: number): Fields | undefined {
   const { value } = field;
@@ -71,7 +71,7 @@ export function at(fields: Fields, key: string, effect: string): Field | undefin
   return field && { ...field, effect };
 }
 
-/** The fields of the map under `key`, none where it is missing or no map. */
+/** The fields of the map under `key`, none where it is missing or not a map. */
 export function mapAt(fields: Fields, key: string, effect: string): Fields {
   const field = at(fields, key, effect);
   return (field && fieldsOf(field)) ?? new Map();
@@ -117,7 +117,7 @@ export function isMap(value: unknown): value is Record<string, unknown> {
   return prototype === null || prototype === Object.prototype;
 }
 
-/** What stands at the path in a value, null included; undefined where there is nothing. */
+/** The value at the path, null included; undefined where there is nothing. */
 export function valueAt(value: unknown, path: FieldPath): unknown {
   let at = value;
   for (const segment of path) {
@@ -135,7 +135,7 @@ export function kindOf(value: unknown): string {
   return `a ${typeof value}`;
 }
 
-/** The path as in `spec.ingress[0].from[1].ipBlock.cidr`; keys that are no plain word stand in brackets and quotes. */
+/** The path as in `spec.ingress[0].from[1].ipBlock.cidr`; keys that are not a plain word are in brackets and quotes. */
 export function pathText(path: FieldPath): string {
   const text = path.map((segment) => {
     if (typeof segment === "number") return `[${segment}]`;
@@ -155,7 +155,7 @@ export function listText(words: readonly string[], conjunction: "and" | "or"): s
 /** From the document's root; a string is a map's key, a number an index in a list. */
 export type FieldPath = readonly (string | number)[];
 
-/** Where a field stands; line and column count from 1. */
+/** The position of a field; line and column count from 1. */
 export interface Place {
   readonly file?: string;
   readonly line?: number;
@@ -172,7 +172,7 @@ export interface Issue {
   readonly code?: WarningCode;
   /** What to write instead, where that is known. */
   readonly fix?: string;
-  /** Where it stands, if that is not where the path leads. */
+  /** Its position, if that is not where the path leads. */
   readonly place?: Place;
 }
 

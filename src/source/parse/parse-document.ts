@@ -16,9 +16,9 @@ import { parseService, parseSlice } from "./parse-service.ts";
 
 export type { FieldPath, Issue, Place } from "./fields.ts";
 
-/** What the source of a value knows about it besides the value. */
+/** What the source of a value adds to the value. */
 export interface Origin {
-  /** Where the field stands, or the nearest thing around it that is there. */
+  /** The position of the field, or of the nearest thing around it that is there. */
   readonly where: (path: FieldPath) => Place;
   /** What the source itself found wrong; the fields at these paths have no value. */
   readonly flaws?: readonly Issue[];
@@ -34,7 +34,7 @@ interface Identified {
   /** The value was read in full: there are no problems but warnings. */
   readonly complete: boolean;
   readonly problems: readonly Problem[];
-  /** Codes of warnings that its author has silenced, where somebody has looked for that. */
+  /** Codes of warnings that its author has silenced; only set by linting. */
   readonly ignored?: ReadonlySet<WarningCode>;
 }
 
@@ -60,9 +60,9 @@ const NOTHING: ParsedDocument = { objects: [], problems: [] };
 const IGNORED = "the document is ignored";
 
 /**
- * Reads one document: a NetworkPolicy, Pod, Namespace, Service, EndpointSlice or Node, or a list of them; other kinds are left
- * alone, and so is null (an empty document). Never throws, whatever the value. Every problem is there, at most one for a
- * field.
+ * Reads one document: a NetworkPolicy, Pod, Namespace, Service, EndpointSlice or Node, or a list of them; other kinds
+ * are ignored, and so is null (an empty document). Never throws, whatever the value. Every problem is reported, at most
+ * one for a field.
  */
 export function parseDocument(value: unknown, origin: Origin): ParsedDocument {
   const root: Field = { value, path: [], issues: new read.Issues(origin.flaws), nullIsMissing: true };
@@ -199,7 +199,7 @@ function policyOutcome(parsed: ParsedPolicy, field: Field, origin: Origin): Pars
   return { objects: [{ ...object, complete, problems }], problems: [] };
 }
 
-/** Isolates the pods of what was meant as a NetworkPolicy, and reports only that it is none. */
+/** Isolates the pods of what was meant as a NetworkPolicy, and reports only that it is not one. */
 function parsePolicyLike(field: Field, wrong: WrongKind, origin: Origin): ParsedDocument {
   const path = [...field.path, wrong.field];
   const issue: Issue = { path, reason: wrong.reason, severity: wrong.severity };
@@ -263,7 +263,7 @@ function problemsOf(
   ];
 }
 
-// Which kinds of documents Weir reads, refuses, or leaves alone, by apiVersion and kind.
+// Which kinds of documents Weir reads, refuses, or ignores, by apiVersion and kind.
 
 /** The kinds that become part of the model, with the one apiVersion that is read. */
 const READ_KINDS = {
@@ -302,7 +302,7 @@ export interface WrongKind {
   readonly fix?: string;
 }
 
-/** `kind` and `apiVersion` of a document, undefined where they are missing or no strings. */
+/** `kind` and `apiVersion` of a document, undefined where they are missing or not strings. */
 export function classify(apiVersion: string | undefined, kind: string | undefined): Classification {
   if (kind === undefined)
     return { is: "unknown", wrong: wrong("kind", "is missing; expected a kind such as NetworkPolicy") };

@@ -26,7 +26,7 @@ import {
 } from "./fields.ts";
 import { parseSelector } from "./parse-selector.ts";
 
-/** `status` was a field of some versions; it says nothing of what is wanted. */
+/** `status` was a field of some versions; it does not affect the desired state. */
 const POLICY_FIELDS = ["apiVersion", "kind", "metadata", "spec", "status"];
 const POLICY_FIELDS_SHOWN = 4;
 const SPEC_FIELDS = ["podSelector", "policyTypes", "ingress", "egress"];
@@ -128,8 +128,8 @@ function policyTypesOf(field: Field): readonly Direction[] | undefined {
 }
 
 /**
- * Which directions a policy isolates: policyTypes where it says something, else always ingress, and egress where there
- * are egress rules (SetDefaults_NetworkPolicy: an empty list is none). Where that cannot be told, both.
+ * Which directions a policy isolates: policyTypes where it is set, else always ingress, and egress where there are
+ * egress rules (SetDefaults_NetworkPolicy: an empty list is none). Where that cannot be determined, both.
  */
 function isolatedBy(
   specField: Field,
@@ -157,7 +157,7 @@ const mayHaveEgress = ({ path, issues }: Field): boolean =>
     (key) => key === "egress" || (typeof key === "string" && !SPEC_FIELDS.includes(key)),
   );
 
-/** Fields of which errors cost the policy nothing but themselves. */
+/** Fields whose errors cost the policy nothing but these fields. */
 const SEPARATE = {
   metadata: ["labels", "annotations"],
   spec: ["policyTypes", "ingress", "egress"],
@@ -192,7 +192,7 @@ function omittedReason({ path, issues }: Field): string | undefined {
 
 function reasonText(issues: Issues, isMeant: (path: FieldPath) => boolean): string {
   const errors = [...issues].filter(({ severity }) => severity === "error");
-  // Of an object with so many that not all are kept, the first one tells at least that there are errors.
+  // Of an object with too many errors to keep all, the first one shows at least that there are errors.
   const first = errors.find((issue) => isMeant(issue.path)) ?? errors[0];
   const more = issues.errors > 1 ? ` (and ${issues.errors - 1} more)` : "";
   return first === undefined ? `${issues.errors} errors` : `${pathText(first.path)}: ${first.reason}${more}`;
@@ -244,7 +244,7 @@ function parseRule(field: Field, direction: Direction): Rule {
   const portsList = fields?.get("ports");
   const peers = peersList && itemsOf(peersList)?.map(peerAt);
   const ports = portsList && itemsOf(portsList)?.map(portAt);
-  // With `from` or `ports` misspelt or of another type the rule is not one for "everyone": it is one for nobody.
+  // With `from` or `ports` misspelt or of another type the rule does not match everyone: it matches nothing.
   if (fields === undefined || field.issues.errorsRightBelow(field.path).size > 0)
     return { peers: [NOTHING], ports: "all" };
   return {
@@ -263,7 +263,7 @@ function portAt(field: Field): PortMatch {
   return port === undefined || field.issues.hasErrorIn(field.path) ? NOTHING : port;
 }
 
-/** Undefined where it cannot be read, which issues tell. */
+/** Undefined, with issues, where it cannot be read. */
 function parsePeer(field: Field): Peer | undefined {
   const fields = fieldsOf(field, PEER_FIELDS);
   if (fields === undefined) return undefined;
@@ -298,8 +298,8 @@ function parseBlock(field: Field): Peer | undefined {
 }
 
 /**
- * An exception lies inside its block, and is smaller. Of older API servers it need only begin inside it (cidr 10.0.0.0/24,
- * except 10.0.0.0/16 or 10.0.0.0/24): then it leaves nothing of the block.
+ * An exception is inside its block, and is smaller. Of older API servers it need only begin inside it (cidr
+ * 10.0.0.0/24, except 10.0.0.0/16 or 10.0.0.0/24): then it leaves nothing of the block.
  */
 function exceptAt(field: Field, cidr: Cidr | undefined): Cidr | undefined {
   const cut = cidrAt(field);

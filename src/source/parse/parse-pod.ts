@@ -1,4 +1,4 @@
-// Pod v1: the few fields that policies, endpoints and the datapath need. The hundreds of others are not looked at.
+// Pod v1: the few fields that policies, endpoints and the datapath need. The hundreds of others are ignored.
 
 import { type Address, type Cidr, type Parsed, parseCidr } from "../../base/ip.ts";
 import { parseHardware } from "../../base/mac-address.ts";
@@ -39,8 +39,8 @@ const POD_METADATA: MetadataRules = {
 const NOTHING: Fields = new Map();
 
 /**
- * Of a static pod the API server shows a copy with a uid of its own; this annotation, which only nodes may set, has the one
- * that the node itself goes by, and that runtimes are told.
+ * Of a static pod the API server shows a copy with a uid of its own; this annotation, which only nodes may set, has the
+ * uid that the node and its runtime use.
  */
 const MIRROR = "kubernetes.io/config.mirror";
 
@@ -126,7 +126,7 @@ function portOf(plain: Field): ContainerPort | undefined {
   return { port, protocol, ...(name === undefined ? {} : { name }) };
 }
 
-// What annotations of Weir's own say of a pod: which interface is its, and which addresses it may send from.
+// Weir's own annotations of a pod: which interface it has, and which addresses it may send from.
 
 const PREFIX = "weir.dev/";
 const INTERFACE = "weir.dev/interface";
@@ -135,7 +135,7 @@ const SOURCES = "weir.dev/allowed-sources";
 const MACS = "weir.dev/allowed-macs";
 const KNOWN: readonly string[] = [INTERFACE, NETNS, SOURCES, MACS];
 
-/** An endpoint has room for eight, of which one is the pod's own. */
+/** An endpoint has room for eight, one of them the pod's own. */
 const MACS_MAX = 7;
 
 export interface PodAnnotations {
@@ -178,7 +178,7 @@ function attachmentOf(annotations: Fields): Attachment | undefined {
   return undefined;
 }
 
-/** All or nothing: a list that is half right was not meant like that. */
+/** All or nothing: a list that is half right is not what was meant. */
 function listAt<T>(
   field: Field,
   parse: (text: string) => Parsed<T>,
@@ -198,7 +198,7 @@ function listAt<T>(
   return values;
 }
 
-/** Nothing turns the guard against forged sources off. */
+/** Anti-spoofing cannot be turned off. */
 function parsedSource(text: string): Parsed<Cidr> {
   const parsed = parseCidr(text);
   if (!parsed.ok || parsed.value.length > 0) return parsed;

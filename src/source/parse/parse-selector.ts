@@ -47,7 +47,7 @@ function equalitiesOf(field: Field): readonly Requirement[] | undefined {
 
 const STRAYS_SHOWN_MAX = 5;
 
-/** Labels that stand where matchLabels should: a reader that ignored them would select everything. */
+/** Labels in the place of matchLabels: a reader that ignored them would select everything. */
 function adviseOnLabels(field: Field): void {
   if (!isMap(field.value)) return;
   const strays = Object.entries(field.value).filter(
@@ -105,7 +105,7 @@ function operatorOf(expression: Field, field: Field | undefined): Requirement["o
   return operator;
 }
 
-/** Undefined where the field is no list; else the values that can be read. */
+/** Undefined where the field is not a list; else the values that can be read. */
 function valuesOf(
   field: Field | undefined,
 ): { readonly given: number; readonly values: readonly string[] } | undefined {

@@ -30,7 +30,10 @@ const SERVICE_METADATA: MetadataRules = { strict: false, nameCheck: objectName }
 
 const HEADLESS = "None";
 
-/** kube-proxy does not even ask for Services with one of these (pkg/proxy/apis/well_known_labels.go): it rewrites nothing for them. */
+/**
+ * kube-proxy does not even list Services with one of these (pkg/proxy/apis/well_known_labels.go): it rewrites nothing
+ * for them.
+ */
 const OTHER_PROXY_LABELS = ["service.kubernetes.io/service-proxy-name", "service.kubernetes.io/headless"];
 
 /** Undefined where the name or namespace cannot be read. Of everything else, what can be read counts. */
@@ -46,8 +49,8 @@ export function parseService(field: Field): Service | undefined {
   const selector = selectorOf(spec);
   const onlyLocal = textAt(spec, "internalTrafficPolicy") === "Local";
   if (name === undefined || namespace === undefined) return undefined;
-  // Passed over by kube-proxy (the first two by ShouldSkipService of k8s.io/kubernetes/pkg/proxy/util). An address that is not
-  // rewritten is judged as itself: else a Service could lend any externalIP the verdict of its own pods.
+  // Skipped by kube-proxy (the first two by ShouldSkipService of k8s.io/kubernetes/pkg/proxy/util). An address that is
+  // not rewritten is judged as itself: else a Service could lend any externalIP the verdict of its own pods.
   const skipped =
     type === "ExternalName" ||
     clusterIps === HEADLESS ||
@@ -82,7 +85,7 @@ function clusterIpsOf(spec: Fields): readonly Address[] | typeof HEADLESS {
 const addressList = (field: Field | undefined): Address[] =>
   ((field && itemsOf(field)) ?? []).flatMap((item) => addressAt(item) ?? []);
 
-/** Of a load balancer that leaves the packets' destination alone; where it does not (ipMode Proxy), kube-proxy does. */
+/** Of a load balancer that leaves the packets' destination unchanged; where it does not (ipMode Proxy), kube-proxy does. */
 function loadBalancerIps(status: Fields): Address[] {
   const ingress = at(mapAt(status, "loadBalancer", IGNORED), "ingress", IGNORED);
   return ((ingress && itemsOf(ingress)) ?? []).flatMap((item) => {
@@ -154,7 +157,7 @@ const FAMILIES: ReadonlyMap<string, Family> = new Map([
   ["IPv4", 4],
   ["IPv6", 6],
 ]);
-/** Names instead of addresses, which kube-proxy leaves alone. */
+/** Names instead of addresses, which kube-proxy ignores. */
 const FQDN = "FQDN";
 
 /** Undefined where the name, the namespace or the family cannot be read. Of everything else, what can be read counts. */
@@ -181,7 +184,7 @@ function listAt(fields: Fields, key: string, effect: string): readonly Field[] {
   return (field && itemsOf(field)) ?? [];
 }
 
-/** One without a number means all ports, which kube-proxy passes over. */
+/** One without a number means all ports, which kube-proxy skips. */
 function slicePortOf(plain: Field): EndpointSlice["ports"] {
   const field = { ...plain, effect: "the port is ignored" };
   const fields = fieldsOf(field);
