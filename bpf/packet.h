@@ -41,7 +41,7 @@ struct packet {
 	struct address_v6 destination;
 	__be32 fragment_id;
 	__u16 fragment; /* bits of FRAGMENT_OFFSET and FRAGMENT_MORE; for IPv6 only whether the offset is not 0 */
-	__u32 payload; /* bytes after the headers parsed so far, by the IP header: bytes beyond are padding */
+	__u32 payload;  /* bytes after the headers parsed so far, by the IP header: bytes beyond are padding */
 	__be16 source_port;
 	__be16 destination_port;
 	__u8 protocol;

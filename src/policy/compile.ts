@@ -1,4 +1,4 @@
-// Policies and pods to the desired state of the datapath. The conductor: subjects, terms, identities, rows, classes.
+// Compiles policies and pods to the desired state of the datapath, in steps: subjects, terms, identities, rows, classes.
 
 import { present } from "../base/assert.ts";
 import type { Direction } from "../base/direction.ts";
@@ -44,19 +44,19 @@ export type { LocalEndpoint } from "./local-endpoints.ts";
 
 export interface Compiled {
   readonly state: State;
-  /** Pass to the next compile once this state is in force. */
+  /** Pass to the next compile once this state is applied. */
   readonly numbering: Numbering;
-  /** What the numbers mean, for people: see policy/map-value-names.ts. */
+  /** Readable names for the numbers: see policy/map-value-names.ts. */
   readonly meaning: Meaning;
-  /** The cluster without the rules that do not fit: policies say of it what the kernel does. */
+  /** The cluster without the rules that do not fit: its policies describe what the kernel enforces. */
   readonly enforced: Cluster;
   /** What did not fit. */
   readonly excesses: readonly Excess[];
-  /** Endpoints that there is no room for: everything is to be dropped at their interfaces. */
+  /** Endpoints that exceed capacity: everything is to be dropped at their interfaces. */
   readonly shut: readonly LocalEndpoint[];
   /**
-   * More is left out than has to be: there are not enough numbers for the old rows or classes and the new ones side by side. The next
-   * compile, after this state is in force, has the numbers that it gives up.
+   * More is left out than necessary: there are not enough numbers for the old and the new rows or classes side by side. The next
+   * compile, after this state is applied, can use the numbers that this one frees.
    */
   readonly isTransitional: boolean;
 }
@@ -75,8 +75,8 @@ export interface Meaning {
 type NumberedClass = PortClass & { readonly number: number };
 
 /**
- * Compiles what this node must enforce. Pure: the same cluster, endpoints and numbering give the same state. What does not fit is
- * left out by the rules of policy/limits.
+ * Compiles what this node must enforce. Pure: the same cluster, endpoints and numbering give the same state. Rules and objects that
+ * do not fit are left out by policy/limits.
  */
 export function compile(
   cluster: Cluster,
@@ -125,10 +125,10 @@ export function compile(
   };
 }
 
-/** How much less is tried where numbers do not suffice; with nothing left no row and no class needs one. */
+/** The factors tried in turn if there are too few numbers; at 0 no row and no class needs a number. */
 const PARTS = [1, 1 / 4, 1 / 16, 1 / 64, 0];
 
-/** Where the numbers of rows or classes that fall out of use leave too few for the new ones, as much as there are numbers for. */
+/** If numbers of rows or classes that fall out of use leave too few for the new ones: as many as there are numbers for. */
 function fitNumbers(
   asked: Parameters<typeof contentsThatFit>[0],
   capacities: Capacities,
@@ -158,7 +158,7 @@ function fitNumbers(
   throw new Error("assertion failed: without rules no row and no class needs a number");
 }
 
-/** The frontends by groups; those of too many groups lead nowhere. */
+/** The frontends by groups; those of groups beyond the limit lead nowhere. */
 function grouped(
   { behind, denied }: Contents,
   ports: State["ports"],
@@ -178,7 +178,7 @@ function grouped(
   return { behind: left, services: { ...services, groups }, excesses: cut?.excesses ?? [] };
 }
 
-/** What each endpoint may send from besides its own addresses, by interface index: what the scopes of others leave of the table. */
+/** The sources of each endpoint besides its own addresses, by interface index; limited to what other scopes leave of the table. */
 function sourcesOfAll(
   locals: readonly LocalEndpoint[],
   scopes: State["scopes"],
@@ -216,7 +216,7 @@ function stateOf(
   const { classified, plan, policiesOf } = contents;
   const identity = identityReader(numbering);
   const row = (set: PortSet): number => {
-    // A cell is there only where it differs from that of everyone else, so it must say that it allows nothing.
+    // A cell exists only if it differs from that of everyone else, so it must state that it allows nothing.
     if (set.length === 0) return ROW_NONE;
     return isAll(set) ? ROW_ALL : (numbering.rows.get(portSetKey(set)) as number);
   };
@@ -267,7 +267,7 @@ const identityReader =
   (content: string): number =>
     content === "" ? IDENTITY_DEFAULT : (numbering.identities.get(content) as number);
 
-/** Frontends stand among the pods' addresses, with what the prefixes say of them, so that one look tells both. */
+/** Frontends are among the pods' addresses, with their identity by prefixes, so that one look-up finds both. */
 function addressValues(
   { classified, behind, denied }: Contents,
   identity: (content: string) => number,
@@ -309,13 +309,13 @@ function meaningOf(contents: Contents, numbering: Numbering, services: Grouped):
 
 const endpointContent = (local: LocalEndpoint): string => endpointKey(local.ifindex, ownAddresses(local));
 
-/** Sorted; at most as many of each family as stand in an endpoint's entry, the first ones of the pod. */
+/** Sorted; at most as many of each family as fit in an endpoint's entry, the first ones of the pod. */
 function ownAddresses(local: LocalEndpoint): string[] {
   const first = FAMILIES.flatMap((family) => ofFamily(local, family).slice(0, OWN_ADDRESSES_MAX));
   return first.sort(compareAddresses).map(({ text }) => text);
 }
 
-/** What it may send from besides: its other addresses, and the prefixes that it was given. */
+/** Its further sources: its other addresses, and the prefixes that it was given. */
 function sourcesOf(local: LocalEndpoint): string[] {
   const others = FAMILIES.flatMap((family) => ofFamily(local, family).slice(OWN_ADDRESSES_MAX));
   const prefixes = others.map(({ family, value }) => cidrOf(family, value, addressBits(family)));

@@ -1,4 +1,4 @@
-// What is to be enforced, told apart by content: the policies of this node's endpoints, their peers, rows and Services.
+// What is to be enforced, deduplicated by content: the policies of this node's endpoints, their peers, rows and Services.
 
 import { DIRECTIONS, type Direction } from "../base/direction.ts";
 import type { Address } from "../base/ip.ts";
@@ -26,7 +26,7 @@ export interface EndpointSides {
   readonly sides: { readonly [direction in Direction]: Side | undefined };
 }
 
-/** Only terms have numbers yet. What each policy allows each term set is not worked out either: it may be too much. */
+/** Only terms have numbers yet. What each policy allows each term set is not computed yet either: it may be too much. */
 export interface Draft {
   readonly sides: readonly EndpointSides[];
   readonly terms: readonly Term[];
@@ -42,23 +42,23 @@ export interface Draft {
   readonly behind: readonly Behind[];
   /** Addresses of Services that are denied as a whole. */
   readonly denied: readonly Address[];
-  /** The terms by which guards know senders, and pods allow themselves, with the namespaces of these pods. */
+  /** The terms by which guards recognize senders, and pods allow themselves, with the namespaces of these pods. */
   readonly senders: ReadonlyMap<number, ReadonlySet<string>>;
 }
 
-/** With the rows that policies need, and the classes of ports that rows tell apart. */
+/** With the rows that policies need, and the port classes that rows distinguish. */
 export interface Contents extends Draft {
   readonly plan: Plan;
   readonly classes: ReadonlyMap<string, PortClass>;
 }
 
-/** What is left out of a compile where the tables cannot hold it: see policy/limits. Each of these can only close. */
+/** What is left out of a compile if the tables cannot hold it: see policy/limits. Each of these only denies more. */
 export interface Restrictions {
-  /** Addresses that are judged as if no pod had them. */
+  /** Addresses that are treated as if no pod had them. */
   readonly leftOut: ReadonlySet<string>;
-  /** Addresses of Services of which no port is told apart: an egress policy lets nothing out to them. */
+  /** Addresses of Services whose ports are not distinguished: an egress policy denies everything to them. */
   readonly denied: ReadonlySet<string>;
-  /** Namespaces whose pods are let out to a Service only where all of its backends are allowed. */
+  /** Namespaces whose pods may send to a Service only if all of its backends are allowed. */
   readonly unguarded: ReadonlySet<string>;
 }
 
@@ -117,7 +117,7 @@ export function draftOf(
   return { sides, ...rest, senders, termSets, policiesOf: compiled, policies, byTerm, behind, denied };
 }
 
-/** Works out what each policy allows each term set. */
+/** Computes what each policy allows each term set. */
 export function contentsOf(draft: Draft): Contents {
   const plan = planRows(draft.policies, draft.byTerm);
   const classes = new Map(classesOf([...plan.rows.values()]).map((each) => [portSetKey(each.spans), each]));
@@ -128,7 +128,7 @@ interface Classes extends NumberedTerms {
   readonly classified: Classified;
 }
 
-/** What guards leave to senders, by the guard's interface index. */
+/** What guards let senders reach, by the guard's interface index. */
 type Limited = ReadonlyMap<number, Limits>;
 
 /** Pods whose addresses get a term of their own. */
@@ -157,8 +157,8 @@ const namespacesOf = (pods: readonly OwnTerm[], termNumbers: ReadonlyMap<string,
   new Map(pods.map(({ key, namespaces }) => [termNumbers.get(key) as number, namespaces]));
 
 /**
- * Services matter to pods that are isolated for egress only. Where some backends of one are denied to such a pod, and guarded
- * by endpoints of this node, the pod's addresses get a term of their own, by which the guards know it.
+ * Services matter only to pods that are isolated for egress. If some backends of a Service are denied to such a pod, and guarded
+ * by endpoints of this node, the pod's addresses get a term of their own, by which the guards recognize it.
  */
 function withServices(
   scene: Parameters<typeof behindFrontends>[0],
@@ -174,7 +174,7 @@ function withServices(
   const behind = behindFrontends(scene, direct.classified);
   const isGuarded = behind.some(({ backends }) => backends.some(({ guards }) => guards !== undefined));
   const { groups } = groupFrontends(isGuarded ? behind : [], (place) => place);
-  // What an audited pod sends is not dropped by guards either.
+  // Guards do not drop packets of an audited pod either.
   const enforcing = locals.filter((local) => !isAuditedForAny(cluster, local, "egress"));
   const senders = sendersOf(egressPolicies(enforcing, policiesOf).values(), groups.values());
   if (senders.length === 0) return { ...direct, behind, ...nobody };
@@ -212,7 +212,7 @@ export function egressPolicies(
 
 interface SideTraits {
   readonly termNumbers: ReadonlyMap<string, number>;
-  /** Whether guards can tell that it is this endpoint that sends. */
+  /** Whether guards can recognize this endpoint as the sender. */
   readonly isKnown: (local: LocalEndpoint) => boolean;
   /** Numbers of the terms by which pods allow themselves, by interface index. */
   readonly selfOf?: ReadonlyMap<number, number>;
@@ -252,7 +252,7 @@ function compileSides(
 const policiesIn = (compiled: Draft["policiesOf"]): CompiledPolicy[] =>
   [...compiled.values()].flatMap((each) => DIRECTIONS.flatMap((direction) => each[direction] ?? []));
 
-/** Each once. */
+/** Without duplicates. */
 export const sidesIn = (sides: readonly EndpointSides[]): readonly Side[] => [
   ...new Set(sides.flatMap((entry) => DIRECTIONS.flatMap((direction) => entry.sides[direction] ?? []))),
 ];
@@ -263,7 +263,7 @@ interface NumberedTerms {
   readonly nextTerm: number;
 }
 
-/** A term keeps its number for as long as it lives; numbers are never given again. */
+/** A term keeps its number for as long as it exists; numbers are never reused. */
 function numberTerms(
   live: readonly Term[],
   { known, nextTerm: first }: { readonly known: ReadonlyMap<string, number>; readonly nextTerm: number },

@@ -18,16 +18,16 @@ import {
 
 // Identities: addresses and prefixes grouped by the set of terms that match them.
 
-/** A set of terms as sorted term numbers; its text is the content that an identity is numbered by. "" matches nothing. */
+/** A set of terms as sorted term numbers; an identity is numbered by its text. "" matches nothing. */
 export interface TermSet {
   readonly content: string;
   /** Of an address that several pods may have, the terms that match any of them. */
   readonly terms: readonly number[];
-  /** Of such an address, the distinct sets of the pods: it is allowed only what each of them is. */
+  /** Of such an address, the distinct sets of the pods: it gets only what every one of them is allowed. */
   readonly candidates?: readonly TermSet[];
 }
 
-/** The set of an address that pods with these sets may have. */
+/** The set of an address that may belong to pods with these sets. */
 export function anyOf(sets: readonly [TermSet, ...TermSet[]]): TermSet {
   const candidates = [...new Map(sets.map((set) => [set.content, set])).values()].sort((a, b) =>
     a.content < b.content ? -1 : 1,
@@ -48,7 +48,7 @@ export function withTerm({ terms, candidates }: TermSet, term: number): TermSet 
 }
 
 export interface Classified {
-  /** Pod address (canonical text) to the terms that match it and the pod that has it, "x/a or y/b" where that is not certain. */
+  /** Pod address (canonical text) to the terms that match it and the pod that has it, "x/a or y/b" if that is not certain. */
   readonly addresses: ReadonlyMap<
     string,
     { readonly address: Address; readonly pod: string; readonly terms: TermSet }
@@ -56,7 +56,7 @@ export interface Classified {
   readonly cidrs: ReadonlyMap<string, { readonly cidr: Cidr; readonly terms: TermSet }>;
 }
 
-/** Every known pod address (but those left out) and every prefix with its term set. `numberOf` numbers the live terms. */
+/** Every known pod address (except those left out) and every prefix with its term set. `numberOf` numbers the live terms. */
 export function classify(
   cluster: Cluster,
   terms: readonly Term[],
@@ -145,7 +145,7 @@ function interner(): (numbers: readonly number[]) => TermSet {
   };
 }
 
-// Which peer sets cover which addresses by their IP blocks: every prefix with all the sets in force there, so that one
+// Which peer sets cover which addresses by their IP blocks: every prefix with all the sets that apply to it, so that one
 // longest match gives the union over rules. An exception cuts only the block that it belongs to.
 
 /** The sets whose blocks cover a prefix and do not except it. */
@@ -162,7 +162,7 @@ interface Place {
 
 /**
  * One walk over all prefixes, outer before inner. Going into a prefix opens the blocks that start there and cuts those
- * that except it; leaving it undoes that. A block is in force from its own prefix inwards until the first of its
+ * that except it; leaving it undoes that. A block applies from its own prefix inwards until the first of its
  * exceptions. O(prefixes log prefixes) plus the size of the result.
  */
 export function prefixSets(blocks: readonly Block[]): PrefixSets[] {

@@ -1,5 +1,5 @@
-// Numbers for things that are told apart by their content: the same content keeps its number, and no number gets a new
-// meaning while a map or a packet in flight may still know the old one.
+// Numbers for things that are identified by their content: the same content keeps its number, and no number gets a new
+// meaning while a map or a packet in flight may still use the old one.
 
 import { assert } from "../base/assert.ts";
 import { NUMBERS } from "../state/desired-state.ts";
@@ -8,7 +8,7 @@ import { type Incarnations, NO_INCARNATIONS } from "./pod-incarnations.ts";
 /** Content (canonical text) to number. */
 export type Numbers = ReadonlyMap<string, number>;
 
-/** Everything numbered, as the state in force has it. Pass it to the next compile. */
+/** All numbers of the applied state. Pass it to the next compile. */
 export interface Numbering {
   readonly identities: Numbers;
   readonly policies: Numbers;
@@ -16,10 +16,10 @@ export interface Numbering {
   readonly classes: Numbers;
   readonly endpoints: Numbers;
   readonly incarnations: Incarnations;
-  /** Terms are numbered in memory only and never again: other contents are written in their numbers. */
+  /** Terms are numbered in memory only, and their numbers are never reused: other contents contain them. */
   readonly terms: Numbers;
   readonly nextTerm: number;
-  /** Numbers that the kernel may still hold with a meaning not known here: left by another agent or a failed apply. */
+  /** Numbers that the kernel may still hold with an unknown meaning: left by another agent or a failed apply. */
   readonly reserved: Reserved;
 }
 
@@ -27,7 +27,7 @@ export type Reserved = { readonly [table in NumberedTable]: ReadonlySet<number> 
 
 export type NumberedTable = "identities" | "policies" | "rows" | "classes" | "endpoints";
 
-/** The lowest number that each table gives out; lower ones have a fixed meaning (state/desired-state.ts). */
+/** The lowest number that each table assigns; lower ones have a fixed meaning (state/desired-state.ts). */
 const FIRST: { readonly [table in NumberedTable]: number } = {
   identities: 1,
   policies: 1,
@@ -58,11 +58,11 @@ export const NOTHING_NUMBERED: Numbering = {
   reserved: NOTHING_RESERVED,
 };
 
-/** What endpoints are numbered by: one keeps its number, and its counters, while interface and addresses stay the same. */
+/** The content that numbers an endpoint: it keeps its number, and its counters, while interface and addresses stay the same. */
 export const endpointKey = (ifindex: number, addresses: readonly string[]): string =>
   `${ifindex} ${addresses.join(",")}`;
 
-/** How many numbers a table has for contents; of those, none that only the state before needs. */
+/** How many numbers a table has for contents, without those that only the previous state needs. */
 export function roomIn(
   table: NumberedTable,
   contents: ReadonlyMap<string, unknown>,
@@ -80,9 +80,9 @@ export function roomIn(
 }
 
 /**
- * Numbers for these contents: the one that a content had, else the lowest that is neither in use before nor reserved. A
- * number that was in use before and is not any more becomes free only in the assignment after this one. Endpoints, whose numbers
- * decide nothing but whose counters are whose, take over those of endpoints that are gone where there are no others.
+ * Numbers for these contents: the one that a content had, else the lowest that was neither in use before nor reserved. A
+ * number that falls out of use becomes free only in the next assignment. Endpoints' numbers decide only which counters
+ * are theirs, so endpoints take over numbers of removed endpoints if no others are free.
  */
 export function assign(
   table: NumberedTable,

@@ -1,4 +1,4 @@
-// The endpoints of this node: an interface, and the pod whose packets cross it, or the pods that it may be of.
+// The endpoints of this node: an interface, and the pod whose packets cross it, or the pods that may own it.
 
 import type { Address, Cidr } from "../base/ip.ts";
 import { keyOf, type Pod } from "../model/cluster.ts";
@@ -6,19 +6,19 @@ import type { EndpointLink } from "../state/desired-state.ts";
 
 export interface LocalEndpoint {
   readonly pod: Pod;
-  /** Of the host-side interface that its packets cross. A pod may have several. */
+  /** Index of the host-side interface that its packets cross. A pod may have several. */
   readonly ifindex: number;
-  /** Other pods that may have the interface where it cannot be told which: the policies of all hold together. */
+  /** Other pods that may own the interface if the owner is ambiguous: the policies of all apply together. */
   readonly rivals?: readonly Pod[];
-  /** What the pod may send from here; by default the addresses that all of the pods have. */
+  /** The pod's source addresses here; by default the addresses that all of the pods have. */
   readonly addresses?: readonly Address[];
-  /** What is known of the link. */
+  /** Properties of the link, as far as known. */
   readonly link?: EndpointLink;
 }
 
 export const podsOf = ({ pod, rivals = [] }: LocalEndpoint): readonly [Pod, ...Pod[]] => [pod, ...rivals];
 
-/** The pod, or "x/a or y/b" where it cannot be told whose the interface is. */
+/** The pod, or "x/a or y/b" if the interface's owner is ambiguous. */
 export const localText = (local: LocalEndpoint): string => podsOf(local).map(keyOf).sort().join(" or ");
 
 export const addressesOfLocal = (local: LocalEndpoint): readonly Address[] =>
@@ -28,11 +28,11 @@ export const addressesOfLocal = (local: LocalEndpoint): readonly Address[] =>
 export const prefixesOfLocal = (local: LocalEndpoint): readonly Cidr[] =>
   common(podsOf(local).map(({ sources = [] }) => sources));
 
-/** Whether the spoof guard keeps it to addresses that are known to be one pod's own. */
+/** Whether the spoof guard restricts it to addresses that are known to be one pod's own. */
 export const sendsAsItself = (local: LocalEndpoint): boolean =>
   local.rivals === undefined && addressesOfLocal(local).length > 0 && prefixesOfLocal(local).length === 0;
 
-/** What all of the lists have, in the order of the first. */
+/** The items that all lists have, in the order of the first. */
 function common<T extends { readonly text: string }>(lists: readonly (readonly T[])[]): readonly T[] {
   const [first = [], ...others] = lists;
   return first.filter(({ text }) => others.every((list) => list.some((each) => each.text === text)));

@@ -1,4 +1,4 @@
-// What the numbers in the maps mean, in words: for dumps and events. Knows the compiled policy, not the kernel.
+// Readable names for the numbers in the maps, for dumps and events. Depends on the compiled policy, not on the kernel.
 
 import { DIRECTIONS } from "../base/direction.ts";
 import { keyOf } from "../model/cluster.ts";
@@ -23,11 +23,11 @@ export interface Names {
 export interface PolicyNames {
   /** The sides that have this policy, as "ingress of alpha/nginx". */
   readonly of: string[];
-  /** The policies that it comes from, as `namespace/name`; those of all sides, which may differ and come to the same. */
+  /** The policies that it is compiled from, as `namespace/name`; those of all sides, which may differ with an equal result. */
   readonly from: string[];
 }
 
-/** Names for everything that a compile numbered. */
+/** Names for everything that a compile has numbered. */
 export function namesOf(
   meaning: Meaning,
   policyNumber: (entry: EndpointSides) => Record<string, number>,
@@ -57,7 +57,7 @@ export function namesOf(
   };
 }
 
-/** A service's identity stands for the Services whose backends no policy tells apart. */
+/** A Service identity represents the Services whose backends no policy distinguishes. */
 function serviceNames(services: Meaning["services"]): [number, string[]][] {
   const names = new Map<number, Set<string>>();
   for (const { identity, frontend } of services) {

@@ -1,8 +1,8 @@
-// The oracle: whether policies allow a new connection, and why, read off the text of the NetworkPolicy v1 API alone.
+// The oracle: whether policies allow a new connection, and why, from the text of the NetworkPolicy v1 API alone.
 //
 // "API" in the comments is the field documentation of networking.k8s.io/v1 NetworkPolicy (k8s.io/api, types.go);
-// "Concepts" is kubernetes.io/docs/concepts/services-networking/network-policies. Nothing here is shared with what
-// compiles policies for the kernel, and nothing is fast: every policy is looked at for every question, in the order of
+// "Concepts" is kubernetes.io/docs/concepts/services-networking/network-policies. The oracle shares no code with the
+// compiler for the kernel, and is slow: it evaluates every policy for every connection, in the order of
 // the text, so that it can be checked by reading the two side by side.
 
 import { assert, assertNever } from "../base/assert.ts";
@@ -21,13 +21,13 @@ import { modeOf } from "../model/enforcement-mode.ts";
 import type { Peer, Policy, PortMatch, Rule } from "../model/network-policy.ts";
 import { matches } from "../model/selector.ts";
 
-/** One end of a connection: a pod by one of its addresses, or an address that is no pod's. */
+/** One end of a connection: a pod by one of its addresses, or an address that no pod has. */
 export type Party =
   | {
       readonly kind: "pod";
       readonly pod: Pod;
       readonly address: Address;
-      /** Other pods that may be at this end, where it cannot be told which. */
+      /** Other pods that may be at this end, if the pod is ambiguous. */
       readonly rivals?: readonly Pod[];
     }
   | { readonly kind: "address"; readonly address: Address };
@@ -36,9 +36,9 @@ export type Party =
 export interface Probe {
   readonly from: Party;
   readonly to: Party;
-  /** "ICMP" stands for every protocol that policies cannot name; only a rule without ports allows those. */
+  /** "ICMP" is every protocol that policies cannot name; only a rule without ports allows those. */
   readonly protocol: Protocol | "ICMP";
-  /** Destination port, 0 to 65535; without meaning where the protocol is "ICMP". */
+  /** Destination port, 0 to 65535; ignored if the protocol is "ICMP". */
   readonly port: number;
 }
 
@@ -47,9 +47,9 @@ export interface Allowance {
   /** `namespace/name` of the policy. */
   readonly policy: string;
   readonly rule: number;
-  /** Index into from/to; undefined where the rule is for everyone. */
+  /** Index into from/to; undefined if the rule is for everyone. */
   readonly peer: number | undefined;
-  /** Index into ports; undefined where the rule is for all ports. */
+  /** Index into ports; undefined if the rule is for all ports. */
   readonly port: number | undefined;
 }
 
@@ -61,15 +61,15 @@ export interface Isolation {
 }
 
 export type SideVerdict =
-  /** This end is no pod that policies can select, so nothing restricts it. */
+  /** This end is not a pod that policies can select, so nothing restricts it. */
   | { readonly kind: "not-applicable" }
-  /** The pod talks to itself, which it cannot be kept from. */
+  /** The pod connects to itself, which policies cannot block. */
   | { readonly kind: "loopback" }
   /** No policy applies to the pod in this direction. */
   | { readonly kind: "not-isolated" }
-  /** Every allowance there is, in the order of the cluster's policies. */
+  /** Every allowance, in the order of the cluster's policies. */
   | { readonly kind: "allowed"; readonly by: readonly Allowance[] }
-  /** Would be denied, but none of these policies is enforced: it passes, and is told of. */
+  /** Would be denied, but none of these policies is enforced: it passes, and is reported. */
   | { readonly kind: "audit"; readonly isolatedBy: readonly Isolation[] }
   | { readonly kind: "denied"; readonly isolatedBy: readonly Isolation[] };
 
@@ -84,7 +84,7 @@ export interface Verdict {
  * Whether the connection is allowed: the source's egress and the destination's ingress must both allow it (Concepts, the
  * two sorts of pod isolation).
  *
- * That a pod's own node always reaches it is no matter of policies, so it is not decided here: a host-network pod is
+ * That a pod's own node always reaches it does not depend on policies, so it is not decided here: a host-network pod is
  * judged as if it ran on another node, by its address.
  */
 export function evaluate(cluster: Cluster, probe: Probe): Verdict {
@@ -109,13 +109,13 @@ export function sideVerdict(cluster: Cluster, probe: Probe, direction: Direction
   });
 }
 
-/** The same by policies alone: as if no pod ever talked to itself. */
+/** The same by policies alone, without the exception for a pod's connections to itself. */
 export const policyVerdict = (cluster: Cluster, probe: Probe, direction: Direction): SideVerdict =>
   strictest(probe, (certain) => certainVerdict(cluster, certain, direction));
 
 /**
- * Where it cannot be told which pod is at an end, what is allowed is what would be allowed whichever
- * it is. The verdict is that of the pods that come off worst.
+ * If the pod at an end is ambiguous, the connection is allowed only if it is allowed for each of the
+ * possible pods. The verdict is the strictest one.
  */
 function strictest(probe: Probe, judge: (certain: Probe) => SideVerdict): SideVerdict {
   const verdicts = possibilities(probe.from).flatMap((from) =>
@@ -139,16 +139,16 @@ const possibilities = (party: Party): readonly Party[] =>
     ? [party]
     : [party.pod, ...(party.rivals ?? [])].map((pod) => ({ kind: "pod", pod, address: party.address }));
 
-/** Of one pod at each end. */
+/** The verdict for one pod at each end. */
 function certainVerdict(cluster: Cluster, probe: Probe, direction: Direction): SideVerdict {
   const subject = subjectOf(direction === "ingress" ? probe.to : probe.from);
   if (subject === undefined) return { kind: "not-applicable" };
   const { retained } = subject;
   const closed: SideVerdict = { kind: cluster.mode === "audit" ? "audit" : "denied", isolatedBy: [] };
-  // A pod whose namespace is gone, or whose labels are not known, is allowed nothing.
+  // A pod whose namespace is gone, or whose labels are unknown, is allowed nothing.
   if (retained?.sealed === true) return closed;
   const selecting = [...cluster.policies.values()].filter((policy) => applies(policy, subject, direction));
-  // docs/audit.md: audited policies are asked only where no enforced one applies; then nothing is dropped.
+  // docs/audit.md: audited policies are evaluated only if no enforced one applies; then nothing is dropped.
   const enforced = selecting.filter((policy) => modeOf(cluster, policy) === "enforce");
   // The same: one without a running object is never less isolated than it last was.
   if (retained?.isolated[direction] === true && enforced.length === 0) return closed;
@@ -176,7 +176,7 @@ function applies(policy: Policy, pod: Pod, direction: Direction): boolean {
 
 /** API, spec.ingress and spec.egress: one rule of one policy that matches the traffic is enough to allow it. */
 function allowances(cluster: Cluster, policy: Policy, direction: Direction, probe: Probe): Allowance[] {
-  // What a policy that cannot be read in full means to allow is not known, so it isolates and allows nothing.
+  // It is unknown what a policy that cannot be read in full would allow, so it isolates and allows nothing.
   if (policy.unreadable !== undefined) return [];
   const other = direction === "ingress" ? probe.from : probe.to;
   return policy.rules[direction].flatMap((rule, index) =>
@@ -241,7 +241,7 @@ function portMatches(match: PortMatch, probe: Probe, direction: Direction): bool
       return match.first <= probe.port && probe.port <= match.last;
     case "name": {
       // API, NetworkPolicyPort.port: a name is that of a port on a pod; ports are destination ports in both directions,
-      // so it is the destination pod. An address that is no pod's has no names; a name that the pod does not declare
+      // so it is the destination pod. An address without a pod has no port names; a name that the pod does not declare
       // for this protocol matches nothing. Two containers may give one name to two ports: then it means either.
       const ports = (direction === "ingress" ? subjectOf(probe.to) : selectablePod(probe.to))?.ports ?? [];
       return ports.some(
@@ -254,15 +254,15 @@ function portMatches(match: PortMatch, probe: Probe, direction: Direction): bool
   }
 }
 
-/** The pod at this end where a peer's selectors can select it: not for a host-network pod, nor for one that has finished. */
+/** The pod at this end if a peer's selectors can select it: not a host-network pod, nor a finished one. */
 const selectablePod = (party: Party): Pod | undefined =>
   party.kind === "pod" && isSelectable(party.pod) ? party.pod : undefined;
 
-/** The pod at this end where it can be isolated: one that has lost its object, too. */
+/** The pod at this end if it can be isolated, even if its object is gone. */
 const subjectOf = (party: Party): Pod | undefined =>
   party.kind === "pod" && isSubject(party.pod) ? party.pod : undefined;
 
-/** A pod that has lost its object is not the later one of its name. */
+/** A pod whose object is gone is not the later pod with the same name. */
 const isSame = (a: Pod, b: Pod): boolean =>
   keyOf(a) === keyOf(b) && (a.retained === undefined) === (b.retained === undefined);
 

@@ -1,4 +1,4 @@
-// Peers as terms: what a rule's peer list says about an address, given a canonical name so that equal lists are one.
+// Peers as terms: a rule's peer list under a canonical name, so that equal lists are one term.
 
 import type { Cidr } from "../base/ip.ts";
 import { memo } from "../base/memo.ts";
@@ -16,12 +16,12 @@ import { matches, selectorText } from "../model/selector.ts";
 /** The peers of one rule, taken together: an address belongs to the set when any of them matches it. */
 export interface PeerSet {
   readonly key: string;
-  /** The policy's namespace: where a peer without namespaceSelector looks. */
+  /** The policy's namespace: where a peer without namespaceSelector selects. */
   readonly namespace: string;
   readonly peers: "anyone" | readonly MatchingPeer[];
 }
 
-/** What a port name means on a destination: it counts only where the pod declares it with this number. */
+/** A port name on a destination: it applies only if the pod declares it with this number. */
 export interface Resolution {
   readonly name: string;
   readonly protocol: Protocol;
@@ -35,7 +35,7 @@ export interface Term {
   readonly resolves: Resolution | undefined;
 }
 
-/** A peer that says something of an address. */
+/** A peer that matches addresses. */
 type MatchingPeer = Exclude<Peer, { readonly kind: "nothing" }>;
 
 export function peerSetOf(all: "anyone" | readonly Peer[], namespace: string): PeerSet {

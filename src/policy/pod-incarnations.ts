@@ -1,19 +1,19 @@
-// Numbers of pods as they run now: what flows are keyed by, so that a pod's interfaces share them and a later pod inherits none.
+// Incarnations: numbers of running pods, by which flows are keyed, so that a pod's interfaces share flows and a later pod inherits none.
 
 import { keyOf, type Pod } from "../model/cluster.ts";
 import { INCARNATIONS, NO_INCARNATION } from "../state/desired-state.ts";
 import { addressesOfLocal, type LocalEndpoint, podsOf } from "./local-endpoints.ts";
 
-/** What an interface was numbered for. */
+/** The owner for which an interface was numbered. */
 export interface Incarnation {
   readonly number: number;
-  /** The pods that it may have been of; undefined where an earlier agent numbered it. */
+  /** The pods that may have owned it; undefined if an earlier agent numbered it. */
   readonly pods: readonly Pick<Pod, "namespace" | "name" | "uid">[] | undefined;
   readonly addresses: readonly string[];
 }
 
 export interface Incarnations {
-  /** The number that was given last: numbers are given in order, so that one comes back as late as possible. */
+  /** The last number assigned: numbers are assigned in order, so that each is reused as late as possible. */
   readonly last: number;
   /** By interface index. */
   readonly of: ReadonlyMap<number, Incarnation>;
@@ -22,9 +22,9 @@ export interface Incarnations {
 export const NO_INCARNATIONS: Incarnations = { last: NO_INCARNATION, of: new Map() };
 
 /**
- * A number for each endpoint. All interfaces of a pod have the same, and it stays theirs for as long as one of them does; an
- * interface that is another pod's than before, or new, gets one that no endpoint has had. A number comes back only after all
- * others: at one new pod a second that takes half a year, and the longest timeout of a flow is five days.
+ * A number for each endpoint. All interfaces of a pod have the same number, and keep it for as long as one of them exists. A new
+ * interface, or one that belongs to another pod than before, gets a number that no endpoint has had. A number is reused only after
+ * all others: at one new pod a second that takes half a year, and the longest timeout of a flow is five days.
  */
 export function assignIncarnations(locals: readonly LocalEndpoint[], previous: Incarnations): Incarnations {
   const of = new Map<number, Incarnation>();
@@ -62,7 +62,7 @@ const textsOf = (local: LocalEndpoint): string[] =>
     .map(({ text }) => text)
     .sort();
 
-/** Whether the interface is still the same pod's. Where only an earlier agent knew whose it was, its addresses tell. */
+/** Whether the interface still belongs to the same pod. If only an earlier agent had the owner, addresses are compared. */
 function continues(local: LocalEndpoint, { pods, addresses }: Incarnation): boolean {
   if (pods !== undefined)
     return podsOf(local).some((pod) => pods.some((each) => keyOf(each) === keyOf(pod) && maySame(each, pod)));
@@ -70,6 +70,6 @@ function continues(local: LocalEndpoint, { pods, addresses }: Incarnation): bool
   return now.length === 0 ? addresses.length === 0 : now.some((text) => addresses.includes(text));
 }
 
-/** Manifests seldom have uids. */
+/** Manifests rarely have uids. */
 const maySame = (a: Pick<Pod, "uid">, b: Pick<Pod, "uid">): boolean =>
   a.uid === undefined || b.uid === undefined || a.uid === b.uid;

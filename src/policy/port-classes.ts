@@ -1,4 +1,4 @@
-// Sets of (protocol, port) as sorted spans on the port line, and the classes of ports that no live set tells apart.
+// Sets of (protocol, port) as sorted spans on the port line, and the classes of ports that no live set distinguishes.
 
 import { PROTOCOLS, type Protocol } from "../model/protocol.ts";
 import {
@@ -15,7 +15,7 @@ export type PortSet = readonly Span[];
 export const NO_PORTS: PortSet = [];
 export const ALL_PORTS: PortSet = [{ first: 0, last: PORT_LINE_SIZE - 1 }];
 
-/** Where a destination port stands on the port line; protocols without ports share the last place. */
+/** The index of a destination port on the port line; protocols without ports share the last one. */
 export function placeOf(protocol: Protocol | "other", port: number): number {
   if (protocol === "other") return PORT_LINE_OTHER;
   return PROTOCOLS.indexOf(protocol) * PORTS_PER_PROTOCOL + port;
@@ -37,7 +37,7 @@ export function union(spans: readonly Span[]): PortSet {
   return merged;
 }
 
-/** Whether the set holds a place, by binary search. */
+/** Whether the set contains a place, by binary search. */
 export function holds(set: PortSet, place: number): boolean {
   let low = 0;
   let high = set.length - 1;
@@ -70,7 +70,7 @@ export const portSetKey = (set: PortSet): string => set.map((span) => `${span.fi
 export const isAll = (set: PortSet): boolean =>
   set.length === 1 && set[0]?.first === 0 && set[0].last === PORT_LINE_SIZE - 1;
 
-/** A set for people: "all", "nothing", "TCP/80,TCP/8000-8080,UDP/*". */
+/** A set as readable text: "all", "nothing", "TCP/80,TCP/8000-8080,UDP/*". */
 export function portSetText(set: PortSet): string {
   if (set.length === 0) return "nothing";
   if (isAll(set)) return "all";
@@ -99,16 +99,16 @@ export interface PortClass {
 }
 
 /**
- * Splits the port line into classes: two ports are in one class when every given set holds both or neither. Ports that
- * no set holds are in no class. Partition refinement over the atoms between all boundaries: each set moves the atoms that it holds
- * out of their classes into new ones. Linear in the atoms that the sets hold together.
+ * Splits the port line into classes: two ports are in one class if every given set contains both or neither. Ports in no set
+ * are in no class. Partition refinement over the atoms between all boundaries: each set moves its atoms
+ * out of their classes into new ones. Linear in the total number of atoms in the sets.
  */
 export function classesOf(sets: readonly PortSet[]): PortClass[] {
   const boundaries = new Set<number>();
   for (const set of sets) for (const { first, last } of set) boundaries.add(first).add(last + 1);
   const places = [...boundaries].sort((a, b) => a - b);
   const atomAt = new Map(places.map((place, atom) => [place, atom]));
-  // Class 0 is held by no set. A class that has lost all its atoms gives up its number.
+  // Class 0 is in no set. A class that has lost all its atoms frees its number.
   const classOf = new Int32Array(places.length);
   const sizes = [places.length];
   const free: number[] = [];
@@ -131,7 +131,7 @@ export function classesOf(sets: readonly PortSet[]): PortClass[] {
         movedBy[from] = index;
         const to = free.pop() ?? sizes.length;
         movedTo[from] = to;
-        // One that is new takes atoms from one class only, and gives none to this set.
+        // A new class takes atoms from one class only, and gives none to this set.
         movedBy[to] = -1;
         sizes[to] = 0;
         left.push(from);

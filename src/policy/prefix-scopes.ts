@@ -1,4 +1,4 @@
-// The scopes of prefixes that are no endpoint's: the addresses of nodes, and what is on the links of bridges.
+// The prefix scopes that belong to no endpoint: the addresses of nodes, and the prefixes on the links of bridges.
 
 import {
   type Address,
@@ -19,8 +19,8 @@ type Nodes = NonNullable<Cluster["nodes"]>;
 const NO_NODES: Nodes = new Map();
 
 /**
- * To which any node listens: loopback and link-local addresses, of which a pod can mean only its own node's or its own link's, and
- * multicast and broadcast, which the kernel gives to every UDP socket of the port that is bound to no address.
+ * Prefixes to which every node listens: loopback and link-local addresses, which for a pod are always those of its own node or link,
+ * and multicast and broadcast, which the kernel delivers to every UDP socket with that port that is bound to no address.
  */
 const EVERY_NODE: readonly Cidr[] = ["127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/4", "255.255.255.255/32"]
   .concat(["::1/128", "fe80::/10", "ff00::/8"])
@@ -30,20 +30,20 @@ const EVERY_NODE: readonly Cidr[] = ["127.0.0.0/8", "169.254.0.0/16", "224.0.0.0
   });
 
 /**
- * UDP ports at which nodes decapsulate without a key: VXLAN (of IANA and of Linux), VXLAN-GPE, Geneve, GUE, GRE and MPLS in UDP, and
+ * UDP ports at which nodes decapsulate without a key: VXLAN (IANA's and Linux's port), VXLAN-GPE, Geneve, GUE, GRE and MPLS in UDP, and
  * flannel's udp backend.
  */
 const TUNNEL_PORTS: readonly number[] = [4789, 8472, 4790, 6081, 6080, 4754, 6635, 8285];
 
-/** Sorted. Ports of this node's own tunnels come first where there are too many. */
+/** Sorted. If there are too many, ports of this node's own tunnels have priority. */
 export const tunnelPortsOf = ({ tunnelPorts }: Surroundings): number[] =>
   [...new Set([...TUNNEL_PORTS, ...tunnelPorts])].slice(0, TUNNEL_PORTS_MAX).sort((a, b) => a - b);
 
 const exactly = ({ family, value }: Address): Cidr => cidrOf(family, value, addressBits(family));
 
 /**
- * Where a node's own addresses among its pods' usually are: plugins give the first one to the bridge (host-local) or to the tunnel
- * (flannel), and nothing tells other nodes of it.
+ * The usual positions of a node's own addresses in its pod CIDR: plugins assign the first one to the bridge (host-local) or to the
+ * tunnel (flannel), and do not announce it to other nodes.
  */
 const firstAddresses = memo((nodes: Nodes): readonly Cidr[] =>
   [...nodes.values()].flatMap(({ podCidrs }) =>
@@ -62,10 +62,10 @@ const podAddresses = memo(
     ),
 );
 
-/** Half the table: ten of each family for a node of the largest cluster that Kubernetes supports would be too many. */
+/** Half the table: ten of each family for each node of the largest cluster that Kubernetes supports would be too many. */
 const NODE_PREFIXES_MAX = LIMITS.sources / 2;
 
-/** The prefixes of one family; where they are too many, wider ones that cover them: encapsulation to more addresses is dropped, to none less. */
+/** The prefixes of one family; if they are too many, wider ones that cover them: encapsulation is dropped for more addresses, never for fewer. */
 function widened(prefixes: readonly Cidr[], family: Family): readonly Cidr[] {
   let fitting = prefixes.filter((prefix) => prefix.family === family);
   for (let bits = addressBits(family) - 1; fitting.length > NODE_PREFIXES_MAX; bits -= 1) {
@@ -82,7 +82,7 @@ interface NodeScope {
   readonly texts: readonly string[];
 }
 
-/** Of all nodes. The same list for as long as it says the same, so that nobody compares thousands of texts at each change of a pod. */
+/** Prefixes of all nodes. The same array while its content is equal, so that a pod's change does not compare thousands of texts. */
 function nodeScope({ nodes = NO_NODES, pods }: Cluster, surroundings: Surroundings): readonly string[] {
   const candidates = firstAddresses(nodes);
   const first = candidates.length === 0 ? [] : candidates.filter(({ text }) => !podAddresses(pods).has(text));
@@ -98,7 +98,7 @@ function nodeScope({ nodes = NO_NODES, pods }: Cluster, surroundings: Surroundin
 
 const ON_LINK_BITS = 64;
 
-/** What is on the link of a bridge that has a pod. Where the node has no address there, it is what the pods' own addresses say. */
+/** The prefixes on the link of a bridge that has a pod. If the node has no address there, they follow from the pods' own addresses. */
 function bridgeScope(locals: readonly LocalEndpoint[], known: readonly Cidr[] = []): string[] {
   const isV6 = ({ family }: { readonly family: Family }): boolean => family === 6;
   const told = known.filter(isV6);
@@ -108,7 +108,7 @@ function bridgeScope(locals: readonly LocalEndpoint[], known: readonly Cidr[] = 
   return sourceTexts(told.length > 0 ? told : own);
 }
 
-/** By scope; only IPv6 asks what is on a link. */
+/** By scope; only IPv6 needs the prefixes on a link. */
 export function scopesOf(
   cluster: Cluster,
   locals: readonly LocalEndpoint[],

@@ -28,11 +28,11 @@ export interface CompiledPolicy {
   readonly content: string;
   /** Ports allowed for everyone. */
   readonly others: PortSet;
-  /** What each pod allows that may have the interface: one, or several where it cannot be told which. All must allow. */
+  /** The sides of the pods that may own the interface: one, or several if the owner is ambiguous. All must allow. */
   readonly grants: readonly Grant[];
-  /** Ports that are left to peers of a term, whatever else allows: see policy/service-groups.ts. */
+  /** The most that peers of a term may reach, regardless of other rules: see policy/service-groups.ts. */
   readonly limits: Limits;
-  /** Whether pods with it are known to send from their own addresses only, so that others can tell who they are. */
+  /** Whether pods with it are known to send from their own addresses only, so that others can recognize them. */
   readonly isKnown: boolean;
 }
 
@@ -48,7 +48,7 @@ export interface Traits {
   readonly isKnown?: boolean;
 }
 
-/** Without a side nothing isolates the endpoint: everything is allowed but for the limits. */
+/** Without a side nothing isolates the endpoint: everything is allowed except for the limits. */
 export function compilePolicy(
   side: Side | undefined,
   termNumbers: ReadonlyMap<string, number>,
@@ -97,7 +97,7 @@ function grantOf({ clauses }: Clauses, termNumbers: ReadonlyMap<string, number>)
   return { others, byTerm: new Map(byTerm) };
 }
 
-/** What all of the sets hold. */
+/** The intersection of the sets. */
 const allOf = (sets: readonly PortSet[]): PortSet => sets.reduce((all, set) => intersection(all, set));
 
 /** The ports that a policy allows for an address with these terms. */
@@ -120,8 +120,8 @@ export interface Plan {
   /** Distinct sets of ports that need a row, by their canonical text: neither nothing nor all. */
   readonly rows: ReadonlyMap<string, PortSet>;
   /**
-   * For each policy the ports of each term set (by content; "" is everyone else) that differ from the others'. They are
-   * more, but for limits.
+   * For each policy the ports of each term set (by content; "" is everyone else) whose ports differ from those of everyone
+   * else. They are more, except for limits.
    */
   readonly cells: ReadonlyMap<string, ReadonlyMap<string, PortSet>>;
 }

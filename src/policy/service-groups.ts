@@ -1,7 +1,7 @@
-// Services as policies see them: which backends stand behind each frontend, and whether a policy lets its pods talk to it.
+// Services as policies see them: the backends of each frontend, and whether a policy lets its pods connect to it.
 //
-// A packet to a frontend is seen before it is rewritten, so its policy's answer must hold for whichever backend it goes to.
-// Frontends whose backends no policy tells apart share one identity. See docs/services.md and decision 5.
+// A packet to a frontend is judged before it is rewritten, so the verdict must be right for every backend.
+// Frontends whose backends no policy distinguishes share one identity. See docs/services.md and decision 5.
 
 import type { Family } from "../base/ip.ts";
 import { findAddress, prefixTable } from "../base/prefix-table.ts";
@@ -13,7 +13,7 @@ import { ALL_PORTS, holds, isAll, NO_PORTS, type PortSet, placeOf } from "./port
 import { type CompiledPolicy, portsOf } from "./rows.ts";
 import { isAuditedForAny } from "./subjects.ts";
 
-/** One frontend with its backends, in the terms that policies are compiled to. */
+/** One frontend with its backends, as the terms that policies are compiled to. */
 export interface Behind {
   readonly frontend: Frontend;
   readonly backends: readonly ResolvedBackend[];
@@ -21,9 +21,9 @@ export interface Behind {
 
 export interface ResolvedBackend {
   readonly terms: TermSet;
-  /** Of its port, on the port line. */
+  /** The index of its port on the port line. */
   readonly place: number;
-  /** Interface indexes of the endpoint of this node that it is, where the programs there can tell who asks. */
+  /** Interface indexes of its endpoint on this node, if the programs there can recognize the client. */
   readonly guards: readonly number[] | undefined;
 }
 
@@ -39,7 +39,7 @@ interface Scene {
   readonly frontends: readonly Frontend[];
 }
 
-/** Each with what stands behind it. */
+/** Each with its backends. */
 export function behindFrontends({ cluster, locals, frontends }: Scene, classified: Classified): Behind[] {
   const termsOf = termsReader(classified);
   // A guard drops by its ingress policy, so that one must be enforced.
@@ -63,15 +63,15 @@ export function termsReader(classified: Classified): (address: Frontend["address
   return (address) => classified.addresses.get(address.text)?.terms ?? ofPrefixes(address);
 }
 
-/** The terms of an address that is no pod's. */
+/** The terms of an address that no pod has. */
 export function termsOfPrefixes({ cidrs }: Classified): (address: Frontend["address"]) => TermSet {
   const table = prefixTable([...cidrs.values()].map(({ cidr, terms }) => [cidr, terms] as const));
   return (address) => findAddress(table, address) ?? NO_TERMS;
 }
 
 /**
- * Endpoints by the address that they can answer for: the only one that they have of its family, so that what holds for it
- * holds for all that reaches them by that family.
+ * Endpoints by their only address of a family: what applies to that address applies to all traffic
+ * that reaches them by that family.
  */
 function guardsOf(locals: readonly LocalEndpoint[], classified: Classified): Map<string, readonly number[]> {
   const guards = new Map<string, readonly number[]>();
@@ -90,7 +90,7 @@ function guardsOf(locals: readonly LocalEndpoint[], classified: Classified): Map
   return guards;
 }
 
-/** Frontends that no policy tells apart. */
+/** Frontends that no policy distinguishes. */
 export interface ServiceGroup {
   readonly family: Family;
   readonly backends: readonly GroupedBackend[];
@@ -104,23 +104,23 @@ export interface GroupedBackend {
 }
 
 export interface Grouped {
-  /** By canonical text, which is the content that an identity is numbered by. */
+  /** By canonical text, by which identities are numbered. */
   readonly groups: ReadonlyMap<string, ServiceGroup>;
   /** The group of each frontend, in the order given. */
   readonly contents: readonly string[];
 }
 
-/** While it is made. */
+/** A group under construction. */
 interface Draft {
   readonly terms: TermSet;
   readonly place: number;
   guards: Set<number> | undefined;
 }
 
-/** The group of frontends that lead nowhere: no policy lets out to it. */
+/** The group of frontends that lead nowhere: no egress policy allows it. */
 export const nowhere = (family: Family): string => `service of IPv${family} to `;
 
-/** Groups frontends. Ports count as `portKey` gives them: the same for ports that no policy tells apart. */
+/** Groups frontends. Ports are compared by `portKey`, which is equal for ports that no policy distinguishes. */
 export function groupFrontends(all: readonly Behind[], portKey: (place: number) => string | number): Grouped {
   const groups = new Map<string, { readonly family: Family; readonly backends: readonly Draft[] }>();
   const contents = all.map(({ frontend, backends }) => {
@@ -155,12 +155,12 @@ function draftsOf(
   return drafts;
 }
 
-/** What a policy says of a group. */
+/** A policy's verdict on a group. */
 export type GroupVerdict =
   | { readonly kind: "allowed" }
-  /** Also where there is no backend at all. */
+  /** Also if there are no backends. */
   | { readonly kind: "denied" }
-  /** Every backend that is denied has guards: a packet may go on, since they drop it. */
+  /** Every denied backend has guards: a packet may pass, since the guards drop it. */
   | { readonly kind: "guarded"; readonly denied: readonly GroupedBackend[] };
 
 export function groupVerdict(policy: CompiledPolicy, group: ServiceGroup): GroupVerdict {
@@ -171,7 +171,7 @@ export function groupVerdict(policy: CompiledPolicy, group: ServiceGroup): Group
   return isGuarded ? { kind: "guarded", denied } : { kind: "denied" };
 }
 
-/** Limits left aside, which are of other policies. */
+/** Without the limits, which come from other policies. */
 const allows = ({ grants }: CompiledPolicy, set: TermSet, place: number): boolean =>
   (set.candidates ?? [set]).every(({ terms }) =>
     grants.every(
@@ -180,7 +180,7 @@ const allows = ({ grants }: CompiledPolicy, set: TermSet, place: number): boolea
     ),
   );
 
-/** A pod behind a Service to which its policies would not let it out. It cannot block itself: its addresses get a term that they allow. */
+/** A pod behind a Service that its own policies deny. It cannot block itself: its addresses get a term that these policies allow. */
 export interface Self {
   readonly key: string;
   readonly addresses: ReadonlySet<string>;
@@ -189,7 +189,7 @@ export interface Self {
   readonly interfaces: readonly number[];
 }
 
-/** `egressOf`: the policy of an endpoint, by interface index; none where nothing isolates it. */
+/** `egressOf`: the policy of an endpoint, by interface index; none if nothing isolates it. */
 export function selvesOf(
   { locals, frontends }: Pick<Scene, "locals" | "frontends">,
   classified: Classified,
@@ -233,17 +233,17 @@ export interface EgressPolicy {
   readonly locals: readonly LocalEndpoint[];
 }
 
-/** A pod that guards of others drop packets from: its addresses of one family get a term of their own. */
+/** A pod whose packets are dropped by other pods' guards: its addresses of one family get a term of their own. */
 export interface Sender {
   readonly key: string;
   readonly addresses: ReadonlySet<string>;
   /** Of the pods. */
   readonly namespaces: ReadonlySet<string>;
-  /** What it may reach on each guard, by interface index: direct packets are judged so at its own end already. */
+  /** What it may reach on each guard, by interface index: its own end already judges direct packets the same way. */
   readonly limits: ReadonlyMap<number, PortSet>;
 }
 
-/** Those whose packets may go to a guarded frontend. */
+/** The pods whose packets may go to a guarded frontend. */
 export function sendersOf(egress: Iterable<EgressPolicy>, groups: Iterable<ServiceGroup>): Sender[] {
   const all = [...groups];
   return [...egress].flatMap((each) =>
@@ -268,7 +268,7 @@ export function sendersOf(egress: Iterable<EgressPolicy>, groups: Iterable<Servi
   );
 }
 
-/** The addresses of these pods with the pods' terms among theirs. */
+/** The addresses of these pods, with the pods' own terms added. */
 export function withOwnTerms(
   classified: Classified,
   pods: readonly Pick<Sender, "key" | "addresses">[],
@@ -285,7 +285,7 @@ export function withOwnTerms(
   return { ...classified, addresses };
 }
 
-/** The cells that groups need in an egress policy: none where the cell of everyone else says the same. */
+/** The cells that groups need in an egress policy: none if equal to the cell of everyone else. */
 export function serviceCells(
   policy: CompiledPolicy,
   groups: ReadonlyMap<string, ServiceGroup>,

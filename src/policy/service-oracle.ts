@@ -1,8 +1,8 @@
-// The oracle for Services: whether a pod's packets to a frontend may leave it, asked of each backend by the API's own rules.
+// The oracle for Services: whether a pod's packets to a frontend may leave it, evaluated for each backend by the API's own rules.
 //
-// The API does not say what a policy means to a Service: whether addresses are rewritten before or after policies are
-// asked depends on the implementation. Weir's answer is docs/services.md, which this follows sentence by sentence; it
-// shares with the compiler only which backends there are.
+// The API does not define what a policy means for a Service: whether addresses are rewritten before or after policies
+// apply depends on the implementation. docs/services.md defines it for Weir, and this file follows it sentence by sentence.
+// It shares with the compiler only the list of backends.
 
 import type { Address } from "../base/ip.ts";
 import { memo } from "../base/memo.ts";
@@ -14,7 +14,7 @@ import { isAuditedFor } from "./subjects.ts";
 
 export interface ServiceProbe {
   readonly from: Party;
-  /** Of the family of `from`'s address. */
+  /** An address of the same family as `from`'s. */
   readonly frontend: Frontend;
 }
 
@@ -22,12 +22,12 @@ export interface ServiceProbe {
 export interface BackendVerdict {
   readonly backend: Backend;
   readonly verdict: SideVerdict;
-  /** Whether the backend's own end drops what this pod may not send there. */
+  /** Whether the backend's own end drops what this pod must not send there. */
   readonly guarded: boolean;
 }
 
 export interface ServiceVerdict {
-  /** Whether packets to the frontend may leave the pod. Each still meets the backend's ingress, and its guard. */
+  /** Whether packets to the frontend may leave the pod. The backend's ingress and its guard still judge each. */
   readonly leaves: boolean;
   readonly backends: readonly BackendVerdict[];
 }
@@ -66,13 +66,13 @@ function leaves(cluster: Cluster, from: Party, backends: readonly BackendVerdict
   return isKnown(from) && denied.every(({ guarded }) => guarded);
 }
 
-/** Whether a backend's end can know this pod: it sends from no addresses but its own. */
+/** Whether a backend's end can recognize this pod: it sends only from its own addresses. */
 const isKnown = (from: Party): boolean =>
   from.kind === "pod" && from.rivals === undefined && (from.pod.sources ?? []).length === 0;
 
 /**
- * Whether nothing can be denied to this end: it is not isolated for egress, or by audited policies alone, or anyone may be
- * reached by any means.
+ * Whether nothing can be denied to this end: it is not isolated for egress, or only by audited policies, or a rule allows
+ * all peers on all ports.
  */
 function isUnrestricted(cluster: Cluster, from: Party): boolean {
   if (from.kind === "pod" && isAuditedFor(cluster, from.pod, "egress")) return true;
@@ -85,7 +85,7 @@ function isUnrestricted(cluster: Cluster, from: Party): boolean {
   });
 }
 
-/** Whether a connection that goes to this backend is let through by both ends. */
+/** Whether both ends allow a connection to this backend. */
 export function reaches(
   cluster: Cluster,
   probe: ServiceProbe,
@@ -102,14 +102,14 @@ export function reaches(
   return permits(sideVerdict(cluster, { from: probe.from, to, protocol, port: backend.port }, "ingress"));
 }
 
-/** Who has an address: a pod, or nobody; the pods that may have it where it cannot be told which. */
+/** The owner of an address: a pod or none; if ambiguous, all pods that may have it. */
 export function partyAt(cluster: Cluster, address: Address): Party {
   const [pod, ...rivals] = holders(cluster).get(address.text)?.pods ?? [];
   if (pod === undefined) return { kind: "address", address };
   return rivals.length === 0 ? { kind: "pod", pod, address } : { kind: "pod", pod, address, rivals };
 }
 
-/** A pod at one of its addresses, as others know it there. */
+/** A pod at one of its addresses, as other pods identify it there. */
 export function partyOf(cluster: Cluster, pod: Pod, address: Address): Party {
   const pods: readonly Pod[] = holders(cluster).get(address.text)?.pods ?? [];
   const rivals = pods.includes(pod) ? pods.filter((each) => each !== pod) : [];
@@ -118,7 +118,7 @@ export function partyOf(cluster: Cluster, pod: Pod, address: Address): Party {
 
 const holders = memo(holdersOf);
 
-/** An endpoint of the client's node, by the only address that it has of the family; not one that drops nothing. */
+/** An endpoint of the client's node, by its only address of the family; not one that drops nothing. */
 function isGuard(cluster: Cluster, to: Party, isEndpoint: (pod: Pod) => boolean): boolean {
   if (to.kind !== "pod" || isAuditedFor(cluster, to.pod, "ingress")) return false;
   const { family } = to.address;

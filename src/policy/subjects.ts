@@ -1,4 +1,4 @@
-// What each endpoint of this node is subject to: the policies that select it, and their rules as clauses over terms.
+// The policies that select each endpoint of this node, and their rules as clauses over terms.
 
 import type { Direction } from "../base/direction.ts";
 import { memo } from "../base/memo.ts";
@@ -11,11 +11,11 @@ import { type LocalEndpoint, podsOf } from "./local-endpoints.ts";
 import { numbersOf, type PeerSet, peerSetOf, portsText, type Term, termOf } from "./peer-selectors.ts";
 import { ALL_PORTS, type PortSet, rangeOf, union } from "./port-classes.ts";
 
-/** A part of a rule: these ports are allowed for peers of this term, or for anyone where there is none. */
+/** A part of a rule: these ports are allowed for peers of this term, or for everyone if there is none. */
 export interface Clause {
   readonly term: Term | undefined;
   readonly ports: PortSet;
-  /** Which rule it is from, for people: "alpha/access-nginx ingress[0]". */
+  /** The rule that it is from, as readable text: "alpha/access-nginx ingress[0]". */
   readonly source: string;
   readonly direction: Direction;
   /** The rule's own peers, in the order of the manifest. */
@@ -27,15 +27,15 @@ export interface Side {
   readonly direction: Direction;
   readonly policies: readonly Policy[];
   readonly clauses: readonly Clause[];
-  /** None of the policies is enforced: what they deny passes, and is told of. */
+  /** None of the policies is enforced: what they deny passes, and is reported. */
   readonly audit: boolean;
-  /** Where several pods may have the interface, the sides that must all allow: one for each pod that is isolated. */
+  /** If several pods may own the interface, the sides that must all allow: one for each isolated pod. */
   readonly candidates?: readonly Side[];
 }
 
 /**
- * The policies that decide for a pod in a direction, in key order: those that are enforced, and where none of them isolates
- * it, those that are audited. Beside an enforced one, an audited one changes nothing: it could only allow more.
+ * The policies that decide for a pod in a direction, in key order: the enforced ones or, if none of them isolates
+ * it, the audited ones. Beside an enforced policy, an audited one changes nothing: it could only allow more.
  */
 export function policiesOn(cluster: Cluster, pod: Pod, direction: Direction): readonly Policy[] {
   const all = selecting(cluster, pod, direction);
@@ -43,7 +43,7 @@ export function policiesOn(cluster: Cluster, pod: Pod, direction: Direction): re
   return enforced.length > 0 ? enforced : all;
 }
 
-/** Whether a pod is isolated in a direction by policies that are audited alone. */
+/** Whether a pod is isolated in a direction by audited policies alone. */
 export const isAuditedFor = (cluster: Cluster, pod: Pod, direction: Direction): boolean =>
   policiesOn(cluster, pod, direction).some((policy) => modeOf(cluster, policy) === "audit");
 
@@ -63,12 +63,12 @@ const policiesByNamespace = memo((policies: Cluster["policies"]): ReadonlyMap<st
   return Map.groupBy(sorted, ({ namespace }) => namespace);
 });
 
-/** Whether any of the pods that may have an interface is isolated by audited policies alone. */
+/** Whether any of the pods that may own an interface is isolated by audited policies alone. */
 export const isAuditedForAny = (cluster: Cluster, local: LocalEndpoint, direction: Direction): boolean =>
   podsOf(local).some((pod) => isAuditedFor(cluster, pod, direction));
 
 /**
- * The side of an interface that is of one of these pods. It is isolated where any of them is, and allows what all of them
+ * The side of an interface that one of these pods owns. It is isolated if any of them is, and allows what all of them
  * allow; beside enforced sides, those of audited policies change nothing.
  */
 export function sideOfAll(cluster: Cluster, pods: readonly Pod[], direction: Direction): Side | undefined {
@@ -89,16 +89,16 @@ export function sideOfAll(cluster: Cluster, pods: readonly Pod[], direction: Dir
   };
 }
 
-/** The side of a pod in a direction, or undefined where nothing isolates it. */
+/** The side of a pod in a direction, or undefined if nothing isolates it. */
 export function sideOf(cluster: Cluster, pod: Pod, direction: Direction): Side | undefined {
   const closed: Side = { direction, policies: [], clauses: [], audit: cluster.mode === "audit" };
-  // An unknown pod is isolated without any policy, and so is one of which not enough is known any more.
+  // An unknown pod is isolated without any policy, and so is one about which too little is still known.
   if (isUnknown(pod) || pod.retained?.sealed === true) return closed;
   const policies = policiesOn(cluster, pod, direction);
   const isEnforced = policies.length > 0 && !isAuditedFor(cluster, pod, direction);
   if (pod.retained?.isolated[direction] === true && !isEnforced) return closed;
   if (policies.length === 0) return undefined;
-  // Pods with the same policies share a side, but for what names of ports mean on each.
+  // Pods with the same policies share a side, unless port names have other numbers on them.
   const isNamed = direction === "ingress" && policies.some(namesPorts);
   const key = [direction, ...policies.map(keyOf), isNamed ? portsText(pod.ports) : ""].join("\n");
   const shared = sharedSides(cluster);
@@ -162,7 +162,7 @@ function fixedSpans(match: PortMatch, context: RuleContext) {
     .map((port) => rangeOf(port.protocol, port.port, port.port));
 }
 
-/** For egress a name means on each destination what that pod declares: one term for each number it has anywhere. */
+/** For egress each destination pod declares the number of a port name: one term for each number that any pod declares. */
 function namedClauses(match: PortMatch, context: RuleContext): Clause[] {
   if (match.kind !== "name") return [];
   return numbersOf(context.cluster, match.name, match.protocol).map((port) => ({

@@ -1,4 +1,4 @@
-// A verdict as a sentence that a person can read.
+// A verdict as a readable sentence.
 
 import { assertNever } from "../base/assert.ts";
 import type { Direction } from "../base/direction.ts";
@@ -13,11 +13,11 @@ import {
   type Verdict,
 } from "./oracle.ts";
 
-/** The source's end first, as the packet meets them. */
+/** The source's end first, in the order in which the packet passes them. */
 const IN_ORDER: readonly Direction[] = ["egress", "ingress"];
 
 /**
- * One line: "denied: " and every end that denies, or "allowed: " and what both ends say, as in
+ * One line: "denied: " and every end that denies, or "allowed: " and the reason of each end, as in
  * "denied: ingress of alpha/nginx-1 is isolated by alpha/alpha-deny, nothing allows TCP/80 from beta/client".
  */
 export const verdictText = (verdict: Verdict): string =>
@@ -63,7 +63,7 @@ function allowanceText({ policy, rule, peer, port }: Allowance, direction: Direc
   return `${policy} ${direction}[${rule}]${peerText}${port === undefined ? "" : `.ports[${port}]`}`;
 }
 
-/** By no policy where the pod has lost its object, and with it whatever could allow something. */
+/** By no policy if the pod's object is gone, and with it everything that could allow something. */
 const isolationsText = ({ isolatedBy }: { readonly isolatedBy: readonly Isolation[] }): string =>
   isolatedBy.length === 0 ? "" : ` by ${isolatedBy.map(isolationText).join(", ")}`;
 

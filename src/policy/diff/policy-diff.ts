@@ -1,4 +1,4 @@
-// Which decisions a change of policies flips: from whom to whom, on which ports, by classes instead of one by one.
+// The verdicts that a change of policies flips: sources, destinations and ports, by classes instead of one by one.
 
 import type { Family } from "../../base/ip.ts";
 import type { Cluster } from "../../model/cluster.ts";
@@ -18,7 +18,7 @@ import {
 export interface Flip {
   readonly from: Unit;
   readonly to: Unit;
-  /** Undefined where it is so for every family that both ends have. */
+  /** Undefined if it applies to every family that both ends have. */
   readonly family: Family | undefined;
   readonly allowed: boolean;
   readonly ports: PortSet;
@@ -30,7 +30,7 @@ export interface Comparison {
 }
 
 /**
- * Compares what two clusters decide between their pods, and between these and addresses outside. Pods that only one of
+ * Compares the verdicts of two clusters between their pods, and between these and addresses outside. Pods that only one of
  * them has are left out, and so are the second and further addresses of one family. Time: the square of the number of
  * classes of pods.
  */
@@ -41,7 +41,7 @@ export function compare(before: Cluster, after: Cluster): Comparison {
   const cells = cellsOf(reaches);
   const flips = pods.flatMap((unit) =>
     units.flatMap((other) =>
-      // Among pods each pair comes up twice, once from either side.
+      // Each pair of pods occurs twice, once from either side.
       other.kind === "pods"
         ? flipsOf(unit, other, cells)
         : [...flipsOf(unit, other, cells), ...flipsOf(other, unit, cells)],
@@ -105,9 +105,9 @@ function flipsOver(
   return flips.filter(({ ports }) => ports.length > 0);
 }
 
-// Flips put together for people: as few lines as come to the same.
+// Flips merged into as few lines as possible.
 
-/** Everyone of `from` to everyone of `to`, but for pods to themselves. */
+/** Every member of `from` to every member of `to`, except pods to themselves. */
 export interface FlipGroup extends Omit<Flip, "from" | "to"> {
   readonly from: readonly Unit[];
   readonly to: readonly Unit[];
@@ -138,7 +138,7 @@ const placeOf = ({ from, to }: FlipGroup, order: Order): number => {
   return first(from) * order.size + first(to);
 };
 
-/** Units of one end that flip towards the very same units of the other are one group. */
+/** Units of one end that flip towards exactly the same units of the other are one group. */
 function rectangles(flips: readonly Flip[], end: "from" | "to", order: Order): FlipGroup[] {
   const other = end === "from" ? "to" : "from";
   const sorted = (units: readonly Unit[]): Unit[] =>
@@ -158,9 +158,9 @@ function rectangles(flips: readonly Flip[], end: "from" | "to", order: Order): F
   });
 }
 
-// Sets of ports cut by each other.
+// Set operations on ports.
 
-/** What both sets hold. */
+/** The intersection of both sets. */
 export function intersection(a: PortSet, b: PortSet): PortSet {
   if (a === ALL_PORTS) return b;
   if (b === ALL_PORTS) return a;
@@ -175,7 +175,7 @@ export function intersection(a: PortSet, b: PortSet): PortSet {
   return common;
 }
 
-/** What `a` holds and `b` does not. */
+/** `a` without `b`. */
 export function difference(a: PortSet, b: PortSet): PortSet {
   const rest: Span[] = [];
   for (const span of a) {

@@ -1,4 +1,4 @@
-// Classes of pods and addresses that no policy tells apart, what they can reach, and their names.
+// Classes of pods and addresses that no policy distinguishes, what they can reach, and their names.
 
 import { DIRECTIONS, type Direction } from "../../base/direction.ts";
 import {
@@ -17,20 +17,20 @@ import { ALL_PORTS, type PortSet } from "../port-classes.ts";
 import { compilePolicy, planRows, setsByTerm } from "../rows.ts";
 import { type Side, sideOf } from "../subjects.ts";
 
-// What a comparison asks about: classes of pods that neither cluster tells apart, and what there is of addresses besides.
+// The units of a comparison: classes of pods that neither cluster distinguishes, and all other addresses.
 
 export const FAMILIES: readonly Family[] = [4, 6];
 
 /** Before and after. */
 export type Twice<T> = readonly [T, T];
 
-/** Members of a unit are alike to every policy, before as after. */
+/** Members of a unit are equal for every policy, before and after. */
 export type Unit =
   | {
       readonly kind: "pods";
       readonly pods: readonly Pod[];
       readonly policy: { readonly [direction in Direction]: Twice<string> };
-      /** Of the first address of each family; undefined where they have none. */
+      /** Of the first address of each family; undefined if they have none. */
       readonly terms: { readonly [family in Family]: Twice<string> | undefined };
     }
   | {
@@ -40,7 +40,7 @@ export type Unit =
       readonly terms: { readonly [family in Family]: Twice<string> | undefined };
     };
 
-/** Pods that are there before and after (those after stand for both), by class. */
+/** Pods that exist before and after (represented by those after), by class. */
 export function podUnits(clusters: Twice<Cluster>, reaches: Twice<Reach>): Unit[] {
   const classes = new Map<string, { unit: Unit & { readonly kind: "pods" }; pods: Pod[] }>();
   for (const pod of clusters[1].pods.values()) {
@@ -100,7 +100,7 @@ export function parentsOf(cidrs: readonly Cidr[]): ReadonlyMap<Cidr, Cidr> {
   return parents;
 }
 
-/** Those of which the narrower ones leave nothing. */
+/** Prefixes that narrower ones cover completely. */
 function filledOf(cidrs: readonly Cidr[]): ReadonlySet<Cidr> {
   const size = ({ family, length }: Cidr): bigint => 1n << BigInt(addressBits(family) - length);
   const taken = new Map<Cidr, bigint>();
@@ -108,17 +108,17 @@ function filledOf(cidrs: readonly Cidr[]): ReadonlySet<Cidr> {
   return new Set(cidrs.filter((cidr) => taken.get(cidr) === size(cidr)));
 }
 
-// Who may reach whom on which ports in one cluster, by classes: pods of equal policy and addresses that no rule tells apart.
+// Allowed sources, destinations and ports in one cluster, by classes: pods of equal policy, addresses that no rule distinguishes.
 
 /** No policy isolates the pod in that direction. */
 export const OPEN = "open";
 
 export interface Reach {
-  /** What a pod's policies of a direction come to, as text that is equal where they come to the same; or OPEN. */
+  /** The effect of a pod's policies in a direction, as text that is equal if the effect is equal; or OPEN. */
   policyOf(pod: Pod, direction: Direction): string;
-  /** The rules that match a pod's address, as text that is equal where the same ones do. */
+  /** The rules that match a pod's address, as text that is equal if the rules are the same. */
   termsAt(address: Address): string;
-  /** The same for the addresses of a prefix that are in no narrower one, and no pod's. */
+  /** The same for the addresses of a prefix that no narrower prefix contains and no pod has. */
   termsIn(cidr: Cidr): string;
   /** The ports that a policy allows to (from) addresses of these terms. */
   ports(policy: string, terms: string): PortSet;
@@ -126,7 +126,7 @@ export interface Reach {
   readonly cidrs: readonly Cidr[];
 }
 
-/** Prepares a cluster for many questions. Time: pods of distinct labels times policies. */
+/** Prepares a cluster for many queries. Time: pods of distinct labels times policies. */
 export function reachOf(cluster: Cluster): Reach {
   const sides = sidesOf(cluster);
   const distinct = [...new Set(sides.values())].flatMap((each) =>
@@ -170,7 +170,7 @@ function enforcedSideOf(cluster: Cluster, pod: Pod, direction: Direction): Side 
   return side?.audit === true ? undefined : side;
 }
 
-/** What selects a pod, and what its policies mean, follows from its namespace, labels and ports: asked once for each. */
+/** A pod's namespace, labels and ports determine what selects it and what its policies mean: evaluated once for each combination. */
 function sidesOf(cluster: Cluster): Map<Pod, Sides> {
   const known = new Map<string, Sides>();
   const sides = new Map<Pod, Sides>();
@@ -188,7 +188,7 @@ function sidesOf(cluster: Cluster): Map<Pod, Sides> {
   return sides;
 }
 
-// Sets of pods and addresses in few words: "every pod of shop", "pods of shop with app=web", or their names.
+// Short descriptions of sets of pods and addresses: "every pod of shop", "pods of shop with app=web", or their names.
 
 const NAMES_MAX = 5;
 
@@ -229,7 +229,7 @@ function namespaceTexts(namespace: string, pods: readonly Pod[], all: readonly P
   return more > 0 ? [...names.slice(0, NAMES_MAX), `${more} more of ${namespace}`] : names;
 }
 
-/** A label that these pods have and no others of the namespace. */
+/** A label that these pods have and no other pods of the namespace. */
 function commonLabel(pods: readonly Pod[], all: readonly Pod[]): string | undefined {
   const candidates = [...(pods[0]?.labels ?? [])].sort(([a], [b]) => (a < b ? -1 : 1));
   const chosen = candidates.find(([key, value]) => {

@@ -1,7 +1,7 @@
-// A cluster cut down to what the tables hold: the allow rules beyond their namespace's share are left out, and objects that
-// are no rules by the rules of object-limits.ts. Isolation is never left out, so what is missing can only close.
+// Reduces a cluster to the capacity of the tables: allow rules beyond their namespace's share are left out, and other
+// objects by object-limits.ts. Isolation is never left out, so what is missing only denies more.
 //
-// Nothing is carried from one compile to the next: the same cluster, endpoints and capacities give the same cut.
+// Stateless between compiles: the same cluster, endpoints and capacities give the same result.
 
 import { assert } from "../../base/assert.ts";
 import type { Direction } from "../../base/direction.ts";
@@ -16,14 +16,14 @@ import { type Excess, type Limited, longestFit, waterLevel } from "./fair-shares
 import { addressesLeftOut, servicesDenied } from "./object-limits.ts";
 import { bitsIn, type LiveRule, type RuleLimit, rangesIn, usageOf, type Worked } from "./rule-limits.ts";
 
-/** The sizes of tables, and what keeps a compile within some seconds and some hundred megabytes. */
+/** The sizes of tables, and limits that keep a compile within some seconds and some hundred megabytes. */
 export const CAPACITIES = { ...LIMITS, ranges: 524_288, bits: 1_048_576 } as const;
 
 export type Capacities = { readonly [limit in keyof typeof CAPACITIES]: number };
 
 export interface Fitted {
   readonly contents: Contents;
-  /** The cluster without what was left out: policies say of it what the kernel does. */
+  /** The cluster without what was left out: its policies describe what the kernel enforces. */
   readonly enforced: Cluster;
   readonly excesses: readonly Excess[];
 }
@@ -34,7 +34,7 @@ export interface Asked {
   readonly previous: Numbering;
 }
 
-/** Compiles as much of a cluster as fits. What fits whole, which is nearly always, costs some comparisons more than a compile. */
+/** Compiles as much of a cluster as fits. If everything fits, as it nearly always does, this costs a compile and some comparisons. */
 export function contentsThatFit({ cluster, locals, previous }: Asked, capacities: Capacities): Fitted {
   let enforced = cluster;
   const restrictions = {
@@ -70,7 +70,7 @@ interface Situation {
   readonly restrictions: Restrictions;
 }
 
-/** What is to be left out next; undefined where everything fits. Each cut leaves out something that was still there. */
+/** What to leave out next; undefined if everything fits. Each step leaves out something that was not left out before. */
 function nextCut(contents: Draft, { locals, capacities, restrictions }: Situation): Cut | undefined {
   for (const family of [4, 6] as const) {
     const services = servicesDenied(contents, family, capacities.services);
@@ -133,7 +133,7 @@ const LIMITED: { readonly [limit in RuleLimit]: Limited } = {
   classes: "port classes",
 };
 
-/** Limits that nothing breaks without: where the sum is too much, but no namespace has more than its share, so it is. */
+/** Soft limits: if the sum exceeds one, but no namespace exceeds its share, everything stays. */
 const SOFT: ReadonlySet<RuleLimit> = new Set(["ranges", "bits"]);
 
 function cutRules(
@@ -159,7 +159,7 @@ function cutRules(
     askers: [...demands.values()].filter((each) => each > 0).length,
     ...more,
   });
-  // Guards serve Services of which a policy allows only a part; without them those are denied, and all else is as before.
+  // Guards serve Services that a policy allows only in part; without guards these are denied, and nothing else changes.
   const guarded = greedy.filter(
     (namespace) =>
       !restrictions.unguarded.has(namespace) &&
@@ -192,7 +192,7 @@ function cutRules(
   return { excesses, rules };
 }
 
-/** Keeps its place, so that the others are called as before. */
+/** Keeps its index, so that the names of the others do not change. */
 const NO_RULE: Rule = { peers: [], ports: [], leftOut: true };
 
 function withoutRules(cluster: Cluster, rules: readonly LiveRule[]): Cluster {
@@ -207,7 +207,7 @@ function withoutRules(cluster: Cluster, rules: readonly LiveRule[]): Cluster {
   return { ...cluster, policies };
 }
 
-/** What one object loses by one limit, though it was found in several steps. */
+/** Everything that one object loses by one limit, even if found in several steps. */
 function merged(excesses: readonly Excess[]): Excess[] {
   const found = new Map<string, Excess>();
   for (const each of excesses) {

@@ -2,11 +2,11 @@
 
 import type { Problem } from "../../model/problem.ts";
 
-// Fair shares of a limited resource: max-min, by the demands alone.
+// Fair shares of a limited resource: max-min fairness, by the demands alone.
 
 /**
- * The highest level to which demands can be cut so that their sum fits: who asks for less than that keeps all of it, and what
- * those leave is shared by the others. Never below capacity divided by the number of askers; infinite where everything fits.
+ * The highest level to which demands can be cut so that their sum fits: a smaller demand is met in full, and the others
+ * share the rest. Never below capacity divided by the number of demands; infinite if everything fits.
  */
 export function waterLevel(demands: Iterable<number>, capacity: number): number {
   const sorted = [...demands].sort((a, b) => a - b);
@@ -42,9 +42,9 @@ export function beyond<T>(
   return { surplus: [...byOwner.values()].flatMap((own) => own.slice(level)), level, demands };
 }
 
-// What did not fit: of which namespace, by how much, which objects lose what by it, and how that reads.
+// What did not fit: the namespace, by how much, what each object loses, and the text of the problem.
 
-/** What is limited, as people know it. */
+/** The readable name of what is limited. */
 export type Limited =
   | "port classes"
   | "port sets"
@@ -62,18 +62,18 @@ export type Limited =
   | "IPv6 ports of Services"
   | "sets of backends";
 
-/** One object of a namespace that asks for more than its share. */
+/** One object of a namespace that exceeds its share. */
 export interface Excess {
   readonly limit: Limited;
   readonly namespace: string;
-  /** What the namespace asks for, what of it fits, and what the node has for all. */
+  /** The namespace's demand, the part that fits, and the node's capacity for all. */
   readonly wanted: number;
   readonly share: number;
   readonly capacity: number;
   readonly askers: number;
   /** As in Problem. */
   readonly object: string;
-  /** Of a policy: its rules that are left out, as fields ("spec.ingress[3]"). */
+  /** For a policy: its rules that are left out, as field paths ("spec.ingress[3]"). */
   readonly rules?: readonly string[];
   readonly effect: string;
 }

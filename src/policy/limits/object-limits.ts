@@ -1,5 +1,5 @@
-// Limits on objects that are no rules: endpoints, what they may send from, addresses of pods, Services. What a namespace has beyond its
-// share is cut in key order, and always so that it can only close.
+// Limits on objects other than rules: endpoints, their sources, addresses of pods, Services. What a namespace has beyond its
+// share is left out in key order, and always so that this only denies more.
 
 import type { Family } from "../../base/ip.ts";
 import { keyOf } from "../../model/cluster.ts";
@@ -9,7 +9,7 @@ import { addressesOfLocal, type LocalEndpoint, podsOf } from "../local-endpoints
 import { type Behind, termsOfPrefixes } from "../service-groups.ts";
 import { beyond, type Excess, type Limited } from "./fair-shares.ts";
 
-/** Pods of this node that find no place: their interfaces are shut, since nothing there could be told apart. */
+/** Pods of this node that exceed capacity: their interfaces drop everything, since peers could not be distinguished there. */
 export function endpointsShut(
   locals: readonly LocalEndpoint[],
   capacity: number,
@@ -28,7 +28,7 @@ export function endpointsShut(
   return { shut: surplus, excesses };
 }
 
-/** What each endpoint may send from besides its own addresses, where that fits: `sources` by interface index, as texts of one family. */
+/** The sources of each endpoint besides its own addresses, as far as they fit: `sources` by interface index, as texts of one family. */
 export function sourcesCut(
   locals: readonly LocalEndpoint[],
   {
@@ -70,8 +70,8 @@ interface Cut {
 }
 
 /**
- * Addresses of pods that are to be judged as if they were no pod's, which takes from them what selectors allow. First, without
- * anybody's loss, those of which the prefixes say the same. Undefined where all fit.
+ * Addresses of pods that are to be judged as if no pod had them, so that they lose what selectors allow. First those with the
+ * same identity by prefixes, which lose nothing. Undefined if all fit.
  */
 export function addressesLeftOut(
   contents: Draft,
@@ -99,7 +99,7 @@ export function addressesLeftOut(
     ([text, { address, terms }]) => !here.has(text) && termsOf(address).content === terms.content,
   );
   if (idle.length > 0) return { addresses: new Set(idle.map(([text]) => text)), excesses: [] };
-  // Of each namespace the pods of this node stay longest: guards know senders by their addresses.
+  // In each namespace the pods of this node are removed last: guards recognize senders by their addresses.
   const order = ofPods
     .map(([text, { pod }]) => ({
       text,
@@ -121,7 +121,7 @@ export function addressesLeftOut(
   return { addresses: new Set(surplus.map(({ text }) => text)), excesses };
 }
 
-/** Addresses of Services whose ports find no place: they are denied as a whole. Undefined where all fit. */
+/** Addresses of Services whose ports exceed capacity: they are denied as a whole. Undefined if all fit. */
 export function servicesDenied(contents: Draft, family: Family, capacity: number): Cut | undefined {
   const { behind } = contents;
   if (behind.length <= capacity) return undefined;
@@ -132,13 +132,13 @@ export function servicesDenied(contents: Draft, family: Family, capacity: number
   return { addresses: new Set(surplus.map(({ frontend }) => frontend.address.text)), excesses };
 }
 
-/** Frontends that are denied because their sets of backends are too many. */
+/** Frontends that are denied because there are too many sets of backends. */
 export function groupsDenied(
   behind: readonly Behind[],
   contents: readonly string[],
   capacity: number,
 ): { readonly surplus: ReadonlySet<Behind>; readonly excesses: readonly Excess[] } {
-  // One frontend for each group that a namespace has: the others of the group share its lot.
+  // One frontend for each group that a namespace has: the others of the group are treated alike.
   const firsts = new Map<string, { readonly each: Behind; readonly group: string }>();
   for (const [index, each] of behind.entries()) {
     const group = contents[index] as string;

@@ -1,6 +1,6 @@
-// The rules that count on this node, what each namespace asks for by them, and which of them fit.
+// The rules that apply on this node, each namespace's demand by them, and which of them fit.
 //
-// What a namespace asks for is measured so that the sum over namespaces is never less than what all of them together need: then
+// Demands are measured so that their sum over namespaces is never less than what all of them together need: then
 // shares that fit by these numbers fit in the tables.
 
 import { DIRECTIONS, type Direction } from "../../base/direction.ts";
@@ -24,28 +24,28 @@ export interface LiveRule {
 }
 
 /**
- * What rules use up: entries of tables, and the time and memory of a compile. `ranges` are the port ranges of all rules, each once for every
- * term set that its peers are in; `bits` are the classes of all rows.
+ * What rules consume: entries of tables, and the time and memory of a compile. `ranges` are the port ranges of all rules, each once for
+ * every term set that its peers are in; `bits` are the classes of all rows.
  */
 export type RuleLimit = "ranges" | "rows" | "classes" | "bits" | "identities" | "cidrs4" | "cidrs6";
 
-/** What is limited before and after it is worked out what each policy allows each term set. */
+/** What is limited before and after computing what each policy allows each term set. */
 export type Worked = Draft | Contents;
 
-/** The rules of a compile, for questions about fewer of them. */
+/** The rules of a compile, for evaluating subsets of them. */
 export interface Usage {
-  /** Of each namespace, in the order in which they are kept: the smallest ones first, then by policy and place in it. */
+  /** By namespace, in the order in which they are kept: the smallest ones first, then by policy and position in it. */
   readonly rules: ReadonlyMap<string, readonly LiveRule[]>;
-  /** What each namespace asks for. */
+  /** The demand of each namespace. */
   demands(limit: RuleLimit): ReadonlyMap<string, number>;
-  /** What a namespace asks for with its first rules only, those of the others being all there. */
+  /** The demand of a namespace with its first rules only, and all rules of the others. */
   demand(limit: RuleLimit, namespace: string, kept: number): number;
 }
 
 /** A side as it is compiled for one or several endpoints. */
 interface LiveSide {
   readonly side: Side;
-  /** Of the pods that have it. */
+  /** Namespaces of the pods that have it. */
   readonly namespaces: ReadonlySet<string>;
 }
 
@@ -194,7 +194,7 @@ export function rangesIn(policies: Iterable<CompiledPolicy>, byTerm: Draft["byTe
   return count;
 }
 
-/** Never less than the classes of these rows, where the classes are those that they make themselves. */
+/** Never less than the classes of these rows, if only these rows define the classes. */
 export function bitsIn(rows: readonly PortSet[]): number {
   const boundaries = new Set<number>();
   for (const set of rows) for (const { first, last } of set) boundaries.add(first).add(last + 1);
@@ -207,7 +207,7 @@ export function bitsIn(rows: readonly PortSet[]): number {
   return count;
 }
 
-/** Rows that are there because guards tell senders apart, by the senders' namespaces: what the senders' rules ask for. */
+/** Rows that exist because guards distinguish senders, by the senders' namespaces: the demand of the senders' rules. */
 function guardRows({ policies, plan, senders, termSets }: Contents): Map<string, Set<string>> {
   const found = new Map<string, Set<string>>();
   if (senders.size === 0) return found;
@@ -235,7 +235,7 @@ interface Facts {
   readonly origins: Origins;
 }
 
-/** Which rules terms and prefixes are there for. */
+/** The rules that need each term and prefix. */
 interface Origins {
   /** By the term's key. */
   readonly terms: ReadonlyMap<string, ReadonlySet<string>>;
@@ -269,12 +269,12 @@ interface Places {
   identities(namespace: string, kept: number): number;
 }
 
-/** The lowest rank that a namespace's rule has among some: with at least so many rules kept, it is one of them. */
+/** The lowest rank of a namespace's rules among some: if at least that many rules are kept, that rule is one of them. */
 type LowestRank = (sources: Iterable<string>, namespace: string) => number | undefined;
 
 /**
- * A prefix is charged to each namespace whose rules name it, and its identity with it; the identity of a pod's address to
- * each namespace of which a term matches there.
+ * A prefix, and its identity, is charged to each namespace whose rules name it; the identity of a pod's address to
+ * each namespace with a term that matches it.
  */
 function placesOf({ contents, namespaceOf, ranks, origins }: Facts): Places {
   const { classified, senders, termNumbers, terms } = contents;
@@ -302,7 +302,7 @@ function placesOf({ contents, namespaceOf, ranks, origins }: Facts): Places {
       if ([...sources].some((source) => namespaceOf.get(source) !== namespace)) shared.add(number);
       if (senders.has(number)) shared.add(number);
     }
-    // Of equal term sets one is enough: the one that is there with the fewest rules.
+    // Of equal term sets one is enough: the one that needs the fewest rules.
     const named = new Map<TermSet, number>();
     const ranksOfPrefixes: Record<Family, number[]> = { 4: [], 6: [] };
     for (const [text, { cidr, terms: set }] of classified.cidrs) {
@@ -338,9 +338,9 @@ function placesOf({ contents, namespaceOf, ranks, origins }: Facts): Places {
 }
 
 interface PlacesOfNamespace {
-  /** The lowest rank of a rule of the namespace that each term is there for. */
+  /** The lowest rank of the namespace's rules that need each term. */
   readonly rank: ReadonlyMap<number, number>;
-  /** Terms that are there without the namespace too. */
+  /** Terms that exist without the namespace too. */
   readonly shared: ReadonlySet<number>;
   /** Term sets of prefixes that it names, with the lowest rank of a rule that names one. */
   readonly named: ReadonlyMap<TermSet, number>;
@@ -349,7 +349,7 @@ interface PlacesOfNamespace {
   readonly ranksOfPrefixes: Readonly<Record<Family, readonly number[]>>;
 }
 
-/** The content that a term set would have with some of its terms alone. */
+/** The content that a term set would have with only some of its terms. */
 function projected({ terms, candidates }: TermSet, isThere: (term: number) => boolean): string {
   if (candidates === undefined) return terms.filter(isThere).join(",");
   return [...new Set(candidates.map((set) => projected(set, isThere)))].sort().join("&");

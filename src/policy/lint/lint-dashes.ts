@@ -1,4 +1,4 @@
-// A dash too many: peers or ports that were likely meant to go together, and were written as elements of their own.
+// A superfluous dash: peers or ports that were likely meant to be one element, and were written as separate elements.
 
 import { DIRECTIONS, type Direction } from "../../base/direction.ts";
 import type { Policy, Rule } from "../../model/network-policy.ts";
@@ -77,7 +77,7 @@ const knowsBoth = (world: World, policy: Policy): boolean =>
     ),
   );
 
-/** What the given pods say: that only pods of both match ("both"), that such pods are not there ("either"), or nothing. */
+/** What the given pods indicate: that only pods of both match ("both"), that there are no such pods ("either"), or nothing. */
 function evidenceOf(
   world: World,
   policy: Policy,
@@ -93,7 +93,7 @@ function evidenceOf(
   return own && !there && known ? "either" : "unknown";
 }
 
-/** A rule with ports only beside one with peers only. DNS ports are listed alone on purpose. */
+/** A rule with ports only next to one with peers only. DNS ports are listed alone on purpose. */
 function splitFindings(policy: Policy, direction: Direction, index: number): readonly Finding[] {
   const rules = policy.rules[direction];
   const rule = rules[index];

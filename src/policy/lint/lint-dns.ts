@@ -1,4 +1,4 @@
-// Pods that are isolated for egress and cannot look up names.
+// Pods that are isolated for egress and cannot resolve names.
 
 import { NAMESPACE_NAME_LABEL, type Pod } from "../../model/cluster.ts";
 import type { Peer, Policy, PortMatch, Rule } from "../../model/network-policy.ts";
@@ -7,21 +7,21 @@ import { type Labels, matches, type Requirement } from "../../model/selector.ts"
 import { type Finding, isWhole, type Path, podNames, selectedBy, type World } from "./lint-input.ts";
 import { mayOverlap, selectorCovers } from "./rule-coverage.ts";
 
-/** Where DNS listens; 5353 is what OpenShift's pods use, and policies see the pod's port. */
+/** The ports of DNS; OpenShift's pods use 5353, and policies see the pod's port. */
 const DNS_PORTS = [53, 5353];
 
-/** Ranges up to this size that hold a port of DNS were written with it in mind. */
+/** Ranges up to this size that contain a DNS port are considered written for DNS. */
 const DELIBERATE_RANGE_MAX = 1_024;
 
 const LACKS = ["dns-missing", "dns-udp-only"] as const;
 
 type Lack = (typeof LACKS)[number];
 
-/** One policy's pods (or, where none is given, the pods that it would select) that lack DNS. */
+/** One policy's pods (or, if none is given, the pods that it would select) that lack DNS. */
 interface Lacking {
   readonly policy: Policy;
   readonly lack: Lack;
-  /** Empty where no pod that it selects is given. */
+  /** Empty if no pod that it selects is given. */
   readonly pods: readonly Pod[];
   /** Whether they may open some connection. */
   readonly reachesAny: boolean;
@@ -31,13 +31,13 @@ interface Lacking {
 interface Egress {
   readonly policy: Policy;
   readonly reachesAny: boolean;
-  /** By protocol. One that cannot be read may allow it. */
+  /** By protocol. A policy that cannot be read may allow it. */
   readonly dns: { readonly UDP: boolean; readonly TCP: boolean };
 }
 
 /**
  * One finding for each group of pods: if several policies select them, it is reported for the one that selects the most.
- * All policies that isolate a pod's egress count together. Without pods, those count whose selector surely holds too.
+ * All policies that isolate a pod's egress count together. Without pods, those count whose selector is certain to match too.
  */
 export function dnsFindings(world: World): readonly Finding[] {
   const isolating = [...world.cluster.policies.values()].filter((policy) => policy.isolates.egress);
@@ -66,7 +66,7 @@ function lacksIn(world: World, egresses: readonly Egress[]): readonly Lacking[] 
     if (!isWhole(policy)) return [];
     const selected = selectedBy(world, policy);
     if (selected.length === 0) {
-      // A policy that denies all is the floor that others build on; which of its pods they select is not known.
+      // A deny-all policy is the base for others; which of its pods they select is unknown.
       const applies = (each: Egress): boolean =>
         reachesAny
           ? selectorCovers(each.policy.subject, policy.subject)
@@ -88,7 +88,7 @@ function lackOf(applying: readonly Egress[]): Omit<Lacking, "policy" | "pods"> |
   return applying.some(({ dns }) => dns.TCP) ? undefined : { lack: "dns-udp-only", reachesAny };
 }
 
-/** Those that say something that no other one has said, the ones about most pods first. */
+/** Findings that add something to the others, those about the most pods first. */
 function toldOf(lacks: readonly Lacking[]): readonly Lacking[] {
   const told: Lacking[] = [];
   const done = new Set<Pod>();
@@ -103,7 +103,7 @@ function toldOf(lacks: readonly Lacking[]): readonly Lacking[] {
   return told;
 }
 
-/** Sorting is stable: of equal ones the first is reported. */
+/** Sorting is stable: of equal findings the first is reported. */
 const compareLacks = (a: Lacking, b: Lacking): number =>
   b.pods.length - a.pods.length ||
   a.policy.subject.requirements.length - b.policy.subject.requirements.length;
@@ -119,7 +119,7 @@ function allowsDns(world: World, policy: Policy, rule: Rule, protocol: Protocol)
   return peers === "anyone" || peers.some((peer) => mayAnswer(world, policy, peer));
 }
 
-/** Whether a port is one of DNS, and not only by the way. */
+/** Whether a port or range was written for DNS, not only contains a DNS port. */
 export function namesDns(port: PortMatch): boolean {
   if (port.kind === "nothing") return false;
   if (port.kind === "name") return port.name.includes("dns");

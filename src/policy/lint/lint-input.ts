@@ -1,4 +1,4 @@
-// What lint rules look at: the policies, the pods and namespaces that are given, and those that every cluster has.
+// The input of lint rules: the policies, the pods and namespaces that are given, and those that every cluster has.
 
 import type { Direction } from "../../base/direction.ts";
 import {
@@ -22,15 +22,15 @@ export interface Finding {
   readonly policy: Policy;
   /** The element that it is about. */
   readonly path: Path;
-  /** What is the matter, in a clause. */
+  /** What is wrong, as a clause. */
   readonly reason: string;
-  /** What to write instead, in a clause. */
+  /** What to write instead, as a clause. */
   readonly fix: string;
 }
 
 export interface LintInput {
   readonly cluster: Cluster;
-  /** Pods that the manifests' workloads would make. */
+  /** Pods that the manifests' workloads would create. */
   readonly templates: readonly Pod[];
   /** Whether the policy's manifest has something at the path: the model does not distinguish missing from empty. */
   readonly writes: (policy: Policy, path: Path) => boolean;
@@ -45,13 +45,13 @@ export interface World extends LintInput {
   readonly podsIn: ReadonlyMap<string, readonly Pod[]>;
   /** Those of them that policies can select. */
   readonly selectableIn: ReadonlyMap<string, readonly Pod[]>;
-  /** Namespaces that are given, named by a pod or policy, or usual. */
+  /** Namespaces that are given, named by a pod or policy, or present in every cluster. */
   readonly namespaces: ReadonlyMap<string, Namespace>;
-  /** The usual DNS pod, where the manifests say nothing of its namespace. */
+  /** The usual DNS pod, if the manifests do not contain its namespace. */
   readonly assumed: readonly Pod[];
   /** The pods that answer DNS: those that are given and the assumed one. */
   readonly dns: readonly Pod[];
-  /** Whether it makes sense to miss a namespace: some are declared. */
+  /** Whether a missing namespace can be reported: some are declared. */
   readonly givesNamespaces: boolean;
 }
 
@@ -60,7 +60,7 @@ const USUAL_NAMESPACES = ["default", "kube-system", "kube-public", "kube-node-le
 
 const DNS_NAMESPACE = "kube-system";
 
-/** The cluster's DNS as kubeadm and most others install it. */
+/** The cluster's DNS as kubeadm and most other installers set it up. */
 const DNS_POD: Pod = {
   namespace: DNS_NAMESPACE,
   name: "kube-dns",
@@ -125,7 +125,7 @@ export const selectedBy = (world: World, policy: Policy): readonly Pod[] =>
 
 export type PodsPeer = Peer & { readonly kind: "pods" };
 
-/** The names of the namespaces that a peer means. */
+/** The names of the namespaces that a peer refers to. */
 export function namespacesOf(world: World, policy: Policy, { namespaces }: PodsPeer): readonly string[] {
   if (namespaces === undefined) return [policy.namespace];
   return [...world.namespaces.values()]

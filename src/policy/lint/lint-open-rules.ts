@@ -36,7 +36,7 @@ function opensAll(policy: Policy, { direction, index, rule }: RuleAt): readonly 
 
 const PORT_MAX = 65_535;
 
-/** All ports of TCP and UDP are as good as every port. */
+/** All ports of TCP and UDP are treated as every port. */
 function isEveryPort(ports: Rule["ports"]): boolean {
   if (ports === "all") return true;
   const spans = ports.flatMap((each) =>
@@ -76,7 +76,7 @@ function wholeExcept(policy: Policy, { cidr, except }: Block, path: Path): reado
   return [{ code: "except-whole-block", policy, path: [...path, "except"], reason, fix }];
 }
 
-/** A block of one address that is a pod's now: pods get new addresses. */
+/** A block of one address that a pod currently has: pods get new addresses. */
 function podBlock(
   world: World,
   policy: Policy,

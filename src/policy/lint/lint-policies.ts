@@ -1,4 +1,4 @@
-// All lint rules over a set of policies: what is valid and yet most likely not meant, or not working.
+// All lint rules over a set of policies: what is valid but most likely unintended or ineffective.
 
 import { dashFindings } from "./lint-dashes.ts";
 import { dnsFindings } from "./lint-dns.ts";
@@ -13,8 +13,8 @@ export type { Finding, LintInput, Path } from "./lint-input.ts";
 const RULES = [selectorFindings, dashFindings, openFindings, redundancyFindings, portNameFindings];
 
 /**
- * Every finding about policies that can be read in full, but for silenced ones. Pure; the time is linear in pods times policies, and in the
- * square of the policies of one namespace.
+ * Every finding about policies that can be read in full, except silenced ones. Pure; the time is linear in pods times policies, and in
+ * the square of the policies of one namespace.
  */
 export function lintPolicies(input: LintInput): readonly Finding[] {
   const world = worldOf(input);
@@ -28,7 +28,7 @@ export function lintPolicies(input: LintInput): readonly Finding[] {
   return audible.filter((each) => !byPolicy.get(each.policy)?.some((other) => overrides(other, each)));
 }
 
-/** Whether a finding says better what is the matter with an element than another one does. */
+/** Whether a finding describes the problem of an element better than another finding. */
 function overrides(stronger: Finding, weaker: Finding): boolean {
   switch (stronger.code) {
     case "and-or":
@@ -48,7 +48,7 @@ const samePath = (a: Path, b: Path): boolean => a.length === b.length && startsW
 const startsWith = (path: Path, start: Path): boolean =>
   start.every((segment, index) => path[index] === segment);
 
-/** Whether a finding is about one of the two elements that another one finds torn apart: its own and the one before. */
+/** Whether a finding is about one of the two elements that another finding reports as split: its own and the one before. */
 function concernsPair({ path }: Finding, pair: Finding): boolean {
   const second = Number(pair.path.at(-1));
   const list = pair.path.slice(0, -1);

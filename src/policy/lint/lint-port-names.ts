@@ -1,4 +1,4 @@
-// Names of ports that no pod declares to which they could apply.
+// Port names that no pod to which they could apply declares.
 
 import { DIRECTIONS, type Direction } from "../../base/direction.ts";
 import { type Address, cidrContains } from "../../base/ip.ts";
@@ -31,7 +31,7 @@ export const portNameFindings = (world: World, policy: Policy): readonly Finding
     }),
   );
 
-/** The pods on which a port's name is looked up: for ingress those that are selected, for egress those at the other end. */
+/** The pods on which a port name is looked up: for ingress the selected ones, for egress those at the other end. */
 function targetsOf(world: World, policy: Policy, direction: Direction, { peers }: Rule): readonly Pod[] {
   if (direction === "ingress") return selectedBy(world, policy);
   const anyone = () => [...world.selectableIn.values(), world.assumed].flat();

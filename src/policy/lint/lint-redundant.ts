@@ -1,4 +1,4 @@
-// Parts of a policy that change nothing: rules that are not in force, and what something else allows or isolates already.
+// Parts of a policy without effect: rules that do not apply, and what another rule or policy already allows or isolates.
 
 import { DIRECTIONS, type Direction } from "../../base/direction.ts";
 import { keyOf } from "../../model/cluster.ts";
@@ -102,7 +102,7 @@ function redundantPeers(policy: Policy, direction: Direction): readonly Finding[
   });
 }
 
-/** A policy whose isolation and rules are all in others of its namespace that select at least the same pods. */
+/** A policy whose isolation and rules are all contained in others of its namespace that select at least the same pods. */
 function redundantPolicy(world: World, policy: Policy): readonly Finding[] {
   const policies = world.policies.filter(({ namespace }) => namespace === policy.namespace);
   const at = policies.indexOf(policy);
@@ -126,7 +126,7 @@ function redundantPolicy(world: World, policy: Policy): readonly Finding[] {
 }
 
 /**
- * A policy without rules is a default deny: beside others that allow something it is intended, so only another one without
+ * A policy without rules is a default deny: next to others that allow something it is intended, so only another one without
  * rules makes it redundant.
  */
 const policyCovers = (outer: Policy, inner: Policy, direction: Direction): boolean =>

@@ -1,4 +1,4 @@
-// Lint: selectors that match nothing, and the label that is nearest.
+// Lint: selectors that match nothing, and the nearest label.
 
 import { assertNever } from "../../base/assert.ts";
 import { DIRECTIONS, type Direction } from "../../base/direction.ts";
@@ -30,9 +30,9 @@ export function selectorFindings(world: World, policy: Policy): readonly Finding
   ];
 }
 
-/** A finding where the selector contradicts itself, else undefined. */
+/** A finding if the selector contradicts itself, else undefined. */
 function impossible(policy: Policy, selector: Selector, path: Path): readonly Finding[] | undefined {
-  // Of values that no label can have the parser has told.
+  // The parser has reported values that no label can have.
   if (neverMatches(selector)) return [];
   const key = contradiction(selector);
   if (key === undefined) return undefined;
@@ -110,7 +110,7 @@ function namespaceFinding(
 interface PodsQuestion {
   readonly peer: PodsPeer;
   readonly path: Path;
-  /** The namespaces that count. */
+  /** The namespaces to search. */
   readonly names: readonly string[];
 }
 
@@ -173,7 +173,7 @@ export interface Mismatch {
 
 const CORRECT = "correct the selector or the labels";
 
-/** `noun` is what the things are called, as in "pod in namespace shop" and "namespace". */
+/** `noun` names the objects, as in "pod in namespace shop" and "namespace". */
 export function mismatchOf(selector: Selector, candidates: readonly Labelled[], noun: string): Mismatch {
   const unmet = selector.requirements.find((each) => !candidates.some(({ labels }) => holds(each, labels)));
   return unmet === undefined ? neverTogether(selector, candidates, noun) : neverMet(unmet, candidates, noun);
@@ -208,7 +208,7 @@ function neverMet(requirement: Requirement, candidates: readonly Labelled[], nou
   }
 }
 
-/** Each requirement is met by one, but all by none: the one that fails the fewest is shown. */
+/** Some object meets each requirement, but none meets all: the one that fails the fewest is shown. */
 function neverTogether({ requirements }: Selector, candidates: readonly Labelled[], noun: string): Mismatch {
   const failures = candidates.map(({ name, labels }) => ({
     name,
@@ -231,7 +231,7 @@ function neverTogether({ requirements }: Selector, candidates: readonly Labelled
 interface NearLabel {
   readonly key: string;
   readonly value: string;
-  /** Whose label it is. */
+  /** The owner of the label. */
   readonly holder: string;
 }
 
@@ -247,7 +247,7 @@ function nearestLabel(
   const rank = (label: NearLabel): number | undefined => {
     const keyDistance = distance(key, label.key);
     const valueDistance = Math.min(FAR, ...values.map((value) => distance(value, label.value)));
-    // A value that is a namespace's name was meant as one.
+    // A value that is a namespace's name was likely meant as one.
     if (valueDistance === 0 && label.key === NAMESPACE_NAME_LABEL) return -1;
     if (keyDistance === 0 && valueDistance <= MISSPELT_MAX) return valueDistance;
     if (valueDistance === 0) return FAR + keyDistance;
@@ -261,7 +261,7 @@ function nearestLabel(
   return ranked.toSorted((x, y) => x.place - y.place)[0];
 }
 
-/** Each label once, of the first that has it. */
+/** Each label once, from the first object that has it. */
 function labelsOf(candidates: readonly Labelled[]): readonly NearLabel[] {
   const labels = new Map<string, NearLabel>();
   for (const candidate of candidates)
@@ -272,7 +272,7 @@ function labelsOf(candidates: readonly Labelled[]): readonly NearLabel[] {
   return [...labels.values()];
 }
 
-/** Letters that may differ in a word that was meant to be another one. */
+/** The number of letters by which a misspelt word may differ. */
 const MISSPELT_MAX = 2;
 const FAR = 1_000;
 const KEYS_SHOWN = 5;

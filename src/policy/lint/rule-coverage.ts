@@ -1,4 +1,4 @@
-// Whether one selector, peer, port list or rule allows all that another does, whatever pods there are. "No" may mean "not
+// Whether one selector, peer, port list or rule allows everything that another does, for any set of pods. "No" may mean "not
 // provably".
 
 import { assertNever } from "../../base/assert.ts";
@@ -10,7 +10,7 @@ import { rangeOf, union } from "../port-classes.ts";
 
 const PORT_MAX = 65_535;
 
-/** Whether everything that `inner` matches, `outer` matches too. */
+/** Whether `outer` matches everything that `inner` matches. */
 export const selectorCovers = (outer: Selector, inner: Selector): boolean =>
   outer.requirements.every((wanted) => inner.requirements.some((given) => implies(given, wanted)));
 
@@ -65,7 +65,7 @@ function peersCover(outer: Rule["peers"], inner: Rule["peers"], namespace: strin
 }
 
 export function peerCovers(outer: Peer, inner: Peer, namespace: string): boolean {
-  // What matches nothing is neither worth anything nor redundant beside something: other findings tell of it.
+  // What matches nothing is neither useful nor redundant: other findings report it.
   if (outer.kind === "nothing" || inner.kind === "nothing") return false;
   if (outer.kind === "block") return inner.kind === "block" && blockCovers(outer, inner);
   if (inner.kind === "block") return false;
@@ -81,7 +81,7 @@ export function peerCovers(outer: Peer, inner: Peer, namespace: string): boolean
 
 type Block = Peer & { readonly kind: "block" };
 
-/** Every exception of `outer` must be one of `inner` as well, or be outside it. */
+/** Every exception of `outer` must also be one of `inner`, or be outside it. */
 function blockCovers(outer: Block, inner: Block): boolean {
   if (!cidrCovers(outer.cidr, inner.cidr)) return false;
   return outer.except.every((cut) => {

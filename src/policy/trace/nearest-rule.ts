@@ -1,4 +1,4 @@
-// Of the rules that do not match, the one that comes nearest, and what it wants instead.
+// Among the rules that do not match, the nearest one, and its unmet requirements.
 
 import { assertNever } from "../../base/assert.ts";
 import type { Direction } from "../../base/direction.ts";
@@ -14,22 +14,22 @@ export interface NearRule {
   /** `namespace/name` of the policy. */
   readonly policy: string;
   readonly rule: number;
-  /** Index into from/to: the peer that comes nearest; undefined where the peers match. */
+  /** Index into from/to: the nearest peer; undefined if the peers match. */
   readonly peer: number | undefined;
-  /** What it wants and does not find, each in a clause. */
+  /** Its unmet requirements, each as a clause. */
   readonly wants: readonly string[];
 }
 
-/** Something that was wanted and not found; `weight` says how far off it is. */
+/** An unmet requirement; `weight` is its distance from a match. */
 interface Lack {
   readonly text: string;
   readonly weight: number;
 }
 
-/** A wrong port is nearer than a wrong label, a wrong namespace further than that, another kind of peer furthest. */
+/** A wrong port is nearest, then a wrong label, then a wrong namespace; another kind of peer is furthest. */
 const WEIGHT = { port: 1, label: 2, namespace: 3, block: 6, kind: 12, unreadable: 24 } as const;
 
-/** The nearest rule of the policies that isolate the end; undefined where they have none. */
+/** The nearest rule of the policies that isolate the end; undefined if they have none. */
 export function nearestRule(cluster: Cluster, probe: Probe, direction: Direction): NearRule | undefined {
   const subject = direction === "ingress" ? probe.to : probe.from;
   if (subject.kind === "address") return undefined;
@@ -62,7 +62,7 @@ interface Asked {
   readonly direction: Direction;
 }
 
-/** The peer that lacks least. Where one lacks nothing, the rule's peers match. */
+/** The peer with the fewest unmet requirements. If one has none, the rule's peers match. */
 function nearestPeer(asked: Asked, { peers }: Rule): { peer: number | undefined; lacks: readonly Lack[] } {
   if (peers === "anyone") return { peer: undefined, lacks: [] };
   const ranked = peers
@@ -119,7 +119,7 @@ function podLacks({ cluster, policy }: Asked, peer: Peer & { readonly kind: "pod
   return [{ text: elsewhere, weight: WEIGHT.namespace }, ...labels];
 }
 
-/** Each requirement that does not hold, with what is there instead. */
+/** Each unmet requirement, with the actual value. */
 function lacksOf(selector: Selector, labels: Labels, name: string): string[] {
   return selector.requirements
     .filter((each) => !matches({ requirements: [each] }, labels))
@@ -145,7 +145,7 @@ const isMet = (match: PortMatch, probe: Probe): boolean =>
     ? match.first <= probe.port && probe.port <= match.last
     : numbersAt(match, probe.to).includes(probe.port));
 
-/** The numbers that a port's name has on the destination, where that is a pod. */
+/** The numbers that a port name has on the destination, if that is a pod. */
 const numbersAt = (match: PortMatch & { readonly kind: "name" }, to: Party): number[] =>
   to.kind === "pod" && isSelectable(to.pod)
     ? to.pod.ports

@@ -9,11 +9,11 @@ import type { Party } from "../oracle.ts";
 import { partyAt, partyOf } from "../service-oracle.ts";
 import { policiesOn } from "../subjects.ts";
 
-// The two ends of a question as people write them: a pod's or a Service's name, or an address, which may be theirs.
+// The two ends of a query as people write them: the name of a pod or Service, or an address, which may be theirs.
 
 /** One end: the same pod by each of its addresses, or one address. */
 export interface End {
-  /** As people know it: `namespace/name`, or the address. */
+  /** The readable name: `namespace/name`, or the address. */
   readonly name: string;
   readonly parties: readonly Party[];
   /** `namespace/name` of the Service whose address it is. */
@@ -22,12 +22,12 @@ export interface End {
 
 export type Found<T> =
   | { readonly ok: true; readonly value: T }
-  /** `missing`: it is well written, and nothing is called so. */
+  /** `missing`: the name is valid, but nothing has it. */
   | { readonly ok: false; readonly reason: string; readonly missing: boolean };
 
 /**
- * What `namespace/name` of a pod or Service, or an address, means in a cluster. Where a pod and a Service share a name it is
- * the pod; `service/namespace/name` is the Service in any case.
+ * Resolves `namespace/name` of a pod or Service, or an address, in a cluster. If a pod and a Service share a name, it is
+ * the pod; `service/namespace/name` is always the Service.
  */
 export function endOf(cluster: Cluster, text: string): Found<End> {
   if (!text.includes("/")) return endAt(cluster, text);
@@ -78,7 +78,7 @@ const serviceAt = (cluster: Cluster, address: string): string | undefined =>
     .map(([key]) => key)
     .sort()[0];
 
-// The ports that a question is about: read from text, and cut where the policies of either end may make a difference.
+// The ports of a query: parsed from text, and split where the policies of either end may distinguish them.
 
 /** Ports first to last, inclusive. */
 export interface PortRange {
@@ -116,7 +116,7 @@ export interface Between {
   readonly protocol: Protocol;
 }
 
-/** Cuts a range so that in none of the clusters a rule of either end tells two ports of one piece apart. */
+/** Splits a range so that in none of the clusters a rule of either end distinguishes two ports of one piece. */
 export function piecesOf(clusters: readonly Cluster[], between: Between, range: PortRange): PortRange[] {
   const cuts = clusters.flatMap((cluster) =>
     DIRECTIONS.flatMap((direction) => rangesAt(cluster, between, direction)),
@@ -143,7 +143,7 @@ function rangesIn(cluster: Cluster, { ports }: Rule, { protocol, to }: Between):
   return ports.flatMap((match): PortRange[] => {
     if (match.kind === "nothing" || match.protocol !== protocol) return [];
     if (match.kind === "range") return [match];
-    // Every number that any of the destination's names has: a cut too many does no harm.
+    // Every number that any of the destination's names has: a superfluous split does no harm.
     const pod = to.kind === "pod" ? cluster.pods.get(keyOf(to.pod)) : undefined;
     return pod?.ports.map(({ port }) => ({ first: port, last: port })) ?? [];
   });

@@ -1,5 +1,5 @@
-// Whether one end reaches another, and why: the verdict of both ends on every port that is asked about, the rules that
-// allow, and where none does the one that comes nearest.
+// Whether one end reaches another, and why: the verdict of both ends on every queried port, the rules that
+// allow, and if none does, the nearest one.
 
 import type { Direction } from "../../base/direction.ts";
 import { type Cluster, keyOf, type Protocol } from "../../model/cluster.ts";
@@ -21,32 +21,32 @@ export interface TracedSide {
   readonly verdict: SideVerdict;
   /** The policies that isolate this end, whether they allow the traffic or not. */
   readonly isolatedBy: readonly Isolation[];
-  /** Of a denial. */
+  /** Only for a denial. */
   readonly nearest: NearRule | undefined;
 }
 
-/** One connection, or as many as there are ports that nothing tells apart. */
+/** One connection, or one for each of several ports that nothing distinguishes. */
 export interface Path {
-  /** By the first of the ports. */
+  /** With the first of the ports. */
   readonly probe: Probe;
   /** Undefined for ICMP. */
   readonly ports: PortRange | undefined;
   readonly allowed: boolean;
-  /** Whether it is allowed without the change; undefined where there is none, or an end was not there before. */
+  /** Whether it is allowed without the change; undefined if there is no change, or an end did not exist before. */
   readonly before: boolean | undefined;
   readonly sides: { readonly [direction in Direction]: TracedSide };
-  /** The Service's port that the connection is made to, where it is not the destination's own. */
+  /** The Service's port to which the connection is made, if not to the destination's own port. */
   readonly via?: Via;
 }
 
 /** A Service's port on the way to one of its backends. */
 export interface Via {
   readonly frontend: Frontend;
-  /** Whether packets to it may leave the client: each still meets the backend's end. */
+  /** Whether packets to it may leave the client; the backend's end still judges each. */
   readonly leaves: boolean;
 }
 
-/** From which address to which: the first of either end for each family that both have. */
+/** A pair of addresses: the first of either end for each family that both have. */
 export interface Route {
   readonly from: Party;
   readonly to: Party;
@@ -60,7 +60,7 @@ export function routesOf(from: End, to: End): readonly Route[] {
   });
 }
 
-/** What a question goes by: the cluster, and where it is about a change also the one without. */
+/** The input of a query: the cluster and, for a change, also the cluster without it. */
 export interface Worlds {
   readonly cluster: Cluster;
   readonly before: Cluster | undefined;
@@ -97,13 +97,13 @@ function judged({ cluster, before }: Worlds, probe: Probe, ports?: PortRange): J
   };
 }
 
-/** The same between the pods as they are in another cluster; undefined where one is not there. */
+/** The same between the pods as they are in another cluster; undefined if one does not exist there. */
 function probeIn(cluster: Cluster, probe: Probe): Probe | undefined {
   const [from, to] = [partyIn(cluster, probe.from), partyIn(cluster, probe.to)];
   return from === undefined || to === undefined ? undefined : { ...probe, from, to };
 }
 
-/** The same end in another cluster; undefined where the pod is not there. */
+/** The same end in another cluster; undefined if the pod does not exist there. */
 export function partyIn(cluster: Cluster, party: Party): Party | undefined {
   if (party.kind === "address") return party;
   if (party.pod.retained !== undefined) return party;
@@ -132,7 +132,7 @@ function traced({ cluster }: Worlds, { verdict, ports, before }: Judged): Path {
   return { probe, ports, allowed, before, sides: { egress: side("egress"), ingress: side("ingress") } };
 }
 
-/** A verdict with what led to it. */
+/** A verdict with its explanation. */
 export const sideOf = (
   cluster: Cluster,
   probe: Probe,

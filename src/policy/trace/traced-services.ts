@@ -1,4 +1,4 @@
-// The way through a Service: from its address and port to each backend, where both ends are judged.
+// The path through a Service: from its address and port to each backend, where both ends are judged.
 
 import type { Cluster, Pod, Protocol } from "../../model/cluster.ts";
 import { type Backend, type Frontend, frontendKey, frontendsOf } from "../../model/frontends.ts";
@@ -7,15 +7,15 @@ import { partyAt, reaches, serviceVerdict } from "../service-oracle.ts";
 import type { Found, PortRange } from "./traced-ends.ts";
 import { type Path, partyIn, sideOf, type Via, type Worlds } from "./traced-paths.ts";
 
-/** What is known of the node that rewrites. */
+/** What is known about the node that rewrites. */
 export interface NodeFacts {
-  /** Its names, as far as pods say them. */
+  /** Its names, as far as pods state them. */
   readonly nodes: ReadonlySet<string>;
-  /** Whether the pod is an endpoint of it. */
+  /** Whether the pod is an endpoint of the node. */
   readonly isEndpoint: (pod: Pod) => boolean;
 }
 
-/** The frontends at an address whose ports are among those asked about, in rising order. */
+/** The frontends at an address whose ports are among the queried ones, in rising order. */
 export function frontendsAt(
   cluster: Cluster,
   { address }: Party,
@@ -31,7 +31,7 @@ export function frontendsAt(
     .sort((a, b) => a.port - b.port);
 }
 
-/** What a range has besides single ports. */
+/** The parts of a range besides single ports. */
 export function rangesWithout(ranges: readonly PortRange[], taken: readonly number[]): PortRange[] {
   return ranges.flatMap((range) => {
     const cuts = taken.filter((port) => range.first <= port && port <= range.last).sort((a, b) => a - b);
@@ -58,7 +58,7 @@ export function servicePortsOf(
   return { ok: true, value: named.map(({ port }) => ({ first: port, last: port })) };
 }
 
-/** One path for each backend; one to the frontend itself where there is none. */
+/** One path for each backend; one to the frontend itself if there is none. */
 export function pathsThrough(
   { cluster, before }: Worlds,
   { from, frontend }: { readonly from: Party; readonly frontend: Frontend },
@@ -102,7 +102,7 @@ function pathToNobody(cluster: Cluster, from: Party, via: Via): Path {
   };
 }
 
-/** Undefined where the client was not there. */
+/** Undefined if the client did not exist. */
 function reachedBefore(
   before: Cluster,
   {
