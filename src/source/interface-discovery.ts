@@ -31,7 +31,7 @@ export interface PodInterface {
 }
 
 export interface Resolved {
-  /** The cluster with the addresses that its pods have, and who is known to have them. */
+  /** The cluster with the addresses that its pods have, and the evidence of this node for them. */
   readonly cluster: Cluster;
   /** By interface index. A pod has several where several lead into its namespace. */
   readonly found: readonly PodInterface[];

@@ -28,7 +28,7 @@ import {
 export interface Owner {
   readonly pod: Pod;
   readonly incumbent?: Incumbent;
-  /** Why its object no longer says that it runs; absent where it does. */
+  /** Why its object no longer shows it as running; absent where it does. */
   readonly why?: string;
 }
 
@@ -57,7 +57,8 @@ export function ownersOf(scene: Scene): Map<number, readonly Owner[]> {
         : distinct([...own, ...contradicting(scene, own, { ifindex, evidence })]);
     if (owners.length > 0) found.set(ifindex, owners);
     else {
-      // One that was made for a pod that is not known yet is not another pod's, whatever their addresses say.
+      // An interface that was made for a pod that is not known yet is not another pod's, whatever the addresses of
+      // others.
       const isClaimed = sandbox.some((each) => spokenFor.has(each));
       const byAddress = likeliest(
         scene,

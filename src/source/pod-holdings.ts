@@ -11,10 +11,10 @@ import type { Owner } from "./interface-owners.ts";
 
 /** A pod with all of its interfaces here. */
 export interface Holding {
-  /** As policies are evaluated for it: with its addresses; retained where its object no longer says that it runs. */
+  /** As policies are evaluated for it: with its addresses; retained where its object no longer shows it as running. */
   readonly pod: Pod;
   readonly interfaces: readonly number[];
-  /** What is known of each of these. */
+  /** The evidence for each of these. */
   readonly owners: readonly Owner[];
 }
 
@@ -23,7 +23,7 @@ export interface Holdings {
   readonly pods: Cluster["pods"];
   readonly ownership: NonNullable<Cluster["ownership"]>;
   holdingOf(owner: Owner): Holding;
-  /** Whether any pod's object says that it has an address. */
+  /** Whether any pod's object has an address. */
   isDeclared(address: string): boolean;
   /** Whether an address is known to be another pod's. */
   isOfAnother(holding: Holding, address: Address): boolean;
@@ -31,7 +31,7 @@ export interface Holdings {
 
 type Ids = ReadonlyMap<string, { readonly address: Address; readonly ids: readonly string[] }>;
 
-/** `owned`: who has each interface. */
+/** `owned`: the owners of each interface. */
 export function holdingsOf(scene: Scene, owned: ReadonlyMap<number, readonly Owner[]>): Holdings {
   const { cluster, options } = scene;
   const drafts = draftsOf(scene, owned);
@@ -122,7 +122,7 @@ function judgedPod(scene: Scene, owners: readonly Owner[]): Pod {
 /** Strengths of this node's evidence for an address, the strongest first. Ties are decided as between objects. */
 const CLAIMED = 0;
 const PROVED = 1;
-/** The pod's object no longer says that it runs: as long as no other pod is proved to have the address. */
+/** The pod's object no longer shows it as running: as long as no other pod is proved to have the address. */
 const RETAINED = 2;
 
 /** Addresses that are known to be behind the interfaces of pods here. */

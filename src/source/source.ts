@@ -25,7 +25,7 @@ export interface Source {
   read(signal: AbortSignal): Promise<ClusterSnapshot>;
   /**
    * Gives the first snapshot and every one that differs from the one before; resolves when the signal aborts. A
-   * snapshot without problems that is `readable` is all that the source says.
+   * snapshot without problems that is `readable` is the complete content of the source.
    */
   watch(onReading: (reading: ClusterSnapshot) => void, signal: AbortSignal): Promise<void>;
   /** The health of a source that is watched over the network. */

@@ -206,7 +206,7 @@ function readingOf(kinds: Kinds, telling: Telling): ClusterSnapshot {
   return { cluster, problems, readable: true };
 }
 
-/** Problems of objects that are listed; a last one says how many more there are. */
+/** The limit of listed problems of objects; a last one has the number of the others. */
 const PROBLEMS_MAX = 1_000;
 
 function listed(problems: readonly Problem[]): readonly Problem[] {

@@ -139,7 +139,7 @@ function ask(access: Access, call: Call, { signal, timing, agentName }: Asking):
   });
 }
 
-/** Reads a body to its end as text of at most `max` bytes. Errors: Failure or what the connection says. */
+/** Reads a body to its end as text of at most `max` bytes. Errors: Failure or the connection's. */
 export async function textOf(answer: IncomingMessage, path: string, max: number): Promise<string> {
   const chunks: Buffer[] = [];
   let bytes = 0;

@@ -42,7 +42,7 @@ export async function listAll(
     const page = await readPage(options, { ...limit, ...(next === "" ? {} : { continue: next }) }, onItem);
     version ??= page.version;
     next = page.next;
-    // A list that leads in a circle would keep a kind from being watched for ever.
+    // A list whose pages lead in a circle would keep a kind from ever being watched.
     if (performance.now() > until)
       throw new Failure(`the list took more than ${listMs} ms`, options.path, { why: "silent" });
   } while (next !== "");

@@ -120,7 +120,7 @@ export function openStore(keepsLastGood: boolean, onChange: () => void): Store {
               const differences = differencesOf(content, next, { known, all: passed(version) });
               if (!holds()) return differences;
               const same = sameProblems(content, next) && isNone(differences);
-              // Callers that hold the map of before keep it where the new one says the same.
+              // Callers that hold the map of before keep it where the new one is equal.
               content = same ? { ...next, values: content.values } : next;
               if (same) return differences;
               given = false;

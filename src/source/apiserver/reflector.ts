@@ -61,7 +61,7 @@ const SOON_MS = 1_000;
  */
 const NOT_STREAMED: ReadonlySet<number | undefined> = new Set([400, 422]);
 
-/** Runs until the signal aborts. Never rejects: every failure is recorded, and retried for ever. */
+/** Runs until the signal aborts. Never rejects: every failure is recorded, and retried without end. */
 export async function runReflector(
   kind: Kind,
   shared: Shared,

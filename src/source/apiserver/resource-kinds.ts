@@ -30,7 +30,7 @@ export interface Item {
   readonly uid: string;
   readonly version: string;
   readonly value: Value | undefined;
-  /** The value is all that the object says. */
+  /** The value has all that the object declares. */
   readonly complete: boolean;
   readonly problems: readonly Problem[];
 }
@@ -43,7 +43,7 @@ export interface Reader {
   readonly interner: Interner;
 }
 
-/** Key, uid and resourceVersion. Errors: Failure where the object says no name, version or the wrong kind. */
+/** Key, uid and resourceVersion. Errors: Failure where the object has no name or version, or is of the wrong kind. */
 export function identityOf(raw: unknown, { kind, served }: Pick<Reader, "kind" | "served">) {
   const metadata = valueAt(raw, ["metadata"]);
   const field = (name: string): string => {

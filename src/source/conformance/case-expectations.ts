@@ -155,12 +155,12 @@ function flawOfRow(
   return other && `L is a pod to itself, not ${from?.name} to ${other.name}`;
 }
 
-/** What only checks can say of a cell. */
+/** What only checks can set for a cell. */
 const PLAIN = { optional: false, beyondPolicy: false, connection: undefined, behind: undefined, reason: "" };
 
 type Ends = Pick<Cell, "from" | "to" | "loopback">;
 
-/** Every pair of addresses of one family. Where there is none there is nothing to probe, which a warning says. */
+/** Every pair of addresses of one family. Where there is none there is nothing to probe, which is a warning. */
 function pairs(field: Field, from: Endpoint, to: Endpoint): readonly Ends[] {
   const found = from.ends.flatMap((source) =>
     to.ends
@@ -253,7 +253,7 @@ function oneOf<T>(field: Field | undefined, values: ReadonlyMap<string, T>): T |
   return values.get(text);
 }
 
-/** A port to probe: ICMP has none and says 0. */
+/** A port to probe: ICMP has none and uses 0. */
 function probePortOf(field: Field): number | undefined {
   const { value } = field;
   if (typeof value === "number" && Number.isInteger(value) && value >= 0 && value <= PORT_MAX) return value;

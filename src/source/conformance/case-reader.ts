@@ -31,7 +31,7 @@ const PROBE_FIELDS = ["mode", "all", "port", "protocol", "ports", "ipFamily", "w
 const EFFECT = "the case is not run";
 
 export interface ReadCase {
-  /** Undefined where there is any error: half a case would prove less than it says. */
+  /** Undefined where there is any error: half a case would prove less than it states. */
   readonly case: Case | undefined;
   readonly problems: readonly Problem[];
 }

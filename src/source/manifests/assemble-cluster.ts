@@ -1,4 +1,4 @@
-// Assembles what all files say: one cluster, duplicates resolved, every problem in the order of the files.
+// Assembles the content of all files: one cluster, duplicates resolved, every problem in the order of the files.
 
 import { memo } from "../../base/memo.ts";
 import { type Cluster, type ClusterNode, keyOf, type Namespace, type Pod } from "../../model/cluster.ts";
@@ -16,7 +16,7 @@ export interface ManifestsReading extends ClusterSnapshot {
   readonly files: number;
 }
 
-/** Problems of one file that are listed; a last one says how many more there are. */
+/** The limit of listed problems of one file; a last one has the number of the others. */
 export const PROBLEMS_PER_FILE_MAX = 1_000;
 
 /**
@@ -65,7 +65,7 @@ export const unreadable = (problems: readonly Problem[]): ManifestsReading => ({
   readable: false,
 });
 
-/** What an object says, as text: equal for copies, however their texts order keys. */
+/** An object's content, as text: equal for copies, however their texts order keys. */
 const contentOf = memo((object: ParsedObject): string => JSON.stringify(ordered(toWire(object.value))));
 
 /** Plain data with the order taken out where it has no meaning: keys, labels and requirements of selectors. */

@@ -13,7 +13,7 @@ import type { FileReading } from "./manifest-reading.ts";
 export const KEPT_BYTES_MAX = 32 * 1024 * 1024;
 
 export interface KeptCopies {
-  /** What the copies say of files that cannot be used as they are now. */
+  /** The copies' content, for files that cannot be used as they are now. */
   restore(seen: ReadonlyMap<string, Seen>): Promise<ReadonlyMap<string, FileReading>>;
   /** The copy of a file. */
   contentOf(file: string): Promise<Uint8Array | undefined>;

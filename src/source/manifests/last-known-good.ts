@@ -1,4 +1,4 @@
-// Last known good: what a changed file no longer says stays in use, until its absence has lasted.
+// Last known good: what is no longer in a changed file stays in use, until its absence has lasted.
 
 import type { Problem } from "../../model/problem.ts";
 import type { ParsedObject } from "../parse/parse-document.ts";
@@ -8,16 +8,16 @@ import { EMPTY_MARK, type FileReading } from "./manifest-reading.ts";
 // Last known good: what cannot be read from a file's new content stays as it was read earlier.
 
 /**
- * What is in force of a file after a new reading: `previous` is what was in force before, undefined for a new file.
+ * The content in use of a file after it is read again: `previous` is what was in use before, undefined for a new file.
  *
  * - A file that cannot be read, or is not YAML throughout, stays as it was.
- * - So does one that says nothing any more: it was truncated. To remove its objects, the file is removed.
+ * - So does one that is empty now: it was truncated. To remove its objects, remove the file.
  * - An object that cannot be read in full stays as it was, if it ever could.
- * - Where a document does not even say which object it is, the objects that the file no longer names stay: one of
- *   them may be that document. So do they where the last object cannot be read in full: the file may be cut off there.
+ * - Where a document does not even name its object, the objects that the file no longer names stay: one of them may
+ *   be that document. So do they where the last object cannot be read in full: the file may be cut off there.
  *
- * At a first reading there is nothing to keep, and the parser's own way of failing closed counts. Every problem of the
- * new reading is kept, with what is done about it.
+ * At the first read there is nothing to keep, and the parser's own way of failing closed counts. Every problem of the
+ * latest content is kept, with what is done about it.
  */
 export function keepLastGood(previous: FileReading | undefined, latest: FileReading): FileReading {
   if (previous === undefined || previous.objects.length === 0)
@@ -41,7 +41,7 @@ export function keepLastGood(previous: FileReading | undefined, latest: FileRead
 
 const CUT_OFF = "may be cut off, as its last object cannot be read in full";
 
-/** What is in force of a file that is open for writing: `previous` stays, and a problem reports it. */
+/** The content in use of a file that is open for writing: `previous` stays, and a problem reports it. */
 export function whileWritten(previous: FileReading): FileReading {
   const effect =
     previous.objects.length === 0 ? "nothing of it is in force until it is closed" : staysInForce(previous);
@@ -49,7 +49,7 @@ export function whileWritten(previous: FileReading): FileReading {
   return { ...previous, problems: [...previous.problems, problem] };
 }
 
-/** The same of a file whose content takes long to read. */
+/** The same for a file whose content takes long to read. */
 export function whileRead(previous: FileReading): FileReading {
   const effect = previous.objects.length === 0 ? "nothing of it is in force yet" : staysInForce(previous);
   const problem: Problem = {
@@ -146,13 +146,13 @@ export function heldSince(memory: Memory): number | undefined {
   return since.length === 0 ? undefined : Math.max(...since);
 }
 
-/** What is in force, in the order of the files' names. */
+/** The content in use, in the order of the files' names. */
 export const readingsIn = (memory: Memory): readonly FileReading[] =>
   [...memory].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, { shown }]) => shown);
 
 /**
- * The memory after a first look: everything counts at once, but of files that are `restored` what an earlier agent could read
- * of them is in force, as if this one had.
+ * The memory after a first look: everything counts at once, but of files that are `restored` the content that an
+ * earlier agent could read is in use, as if this one had read it.
  */
 export function firstMemory(
   seen: ReadonlyMap<string, Seen>,
@@ -200,11 +200,11 @@ export interface Advance {
 /**
  * The memory after a further look.
  *
- * A file that is open for writing does not count before it is closed. Where that cannot be known, a change in place counts
- * when it has lasted. Files are also written by truncating and refilling them in two steps, or by moving away the old one
- * first, and either can be seen half-way: so what looks like a loss (an object or the file is gone, a document is faulty)
- * is held back for a moment. What adds and changes, and whatever a file says that was put in the place of another one,
- * counts at once.
+ * A file that is open for writing does not count before it is closed. Where that cannot be determined, a change in
+ * place counts when it has lasted. Files are also written by truncating and refilling them in two steps, or by moving
+ * away the old one first, and either can be seen half-way: so an apparent loss (an object or the file is gone, a
+ * document is faulty) is held back for a moment. Additions and changes count at once, and so does any content of a file
+ * that replaced another one.
  */
 export function advance(memory: Memory, seen: ReadonlyMap<string, Seen>, how: Advance): Memory {
   const next = new Map<string, Remembered>();
@@ -320,7 +320,7 @@ function withoutMoved(next: ReadonlyMap<string, Remembered>, before: Memory): Me
   return result;
 }
 
-/** Objects in force that the newest look does not name, while it does not count or says nothing. */
+/** Objects in use that the newest look does not name, while it does not count or is empty. */
 function keptObjects({ seen, held, shown }: Remembered): readonly ParsedObject[] {
   if (held === undefined && seen?.reading.blank !== true) return [];
   return seen === undefined ? shown.objects : objectsLost(shown, seen.reading);

@@ -45,7 +45,7 @@ export interface LintReading {
 /** A path to a file or directory, or a text that was read already (or why it could not be), with a name for it. */
 export type LintInput = string | { readonly name: string; readonly content: FileText };
 
-/** What one file says, silenced warnings left out. */
+/** The content of one file, silenced warnings left out. */
 interface Outcome {
   readonly reading: FileReading;
   /** By the object of a policy. */

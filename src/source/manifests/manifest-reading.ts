@@ -1,4 +1,4 @@
-// What one manifest file says, as read at one moment: its objects and their problems.
+// The content of one manifest file, as read at one moment: its objects and their problems.
 
 import type { Problem } from "../../model/problem.ts";
 import { isMap, visible } from "../parse/fields.ts";
@@ -18,15 +18,15 @@ export interface FileReading {
   readonly problems: readonly Problem[];
   /** The file cannot be read, or is not YAML throughout: there may be more in it than `objects`. */
   readonly failed: boolean;
-  /** It says nothing, and does not say that this is meant: no object, no problem, no document but empty ones. */
+  /** It is empty, and not marked as empty on purpose: no object, no problem, no document but empty ones. */
   readonly blank: boolean;
-  /** It says that it is empty on purpose. */
+  /** It is marked as empty on purpose. */
   readonly isMarkedEmpty: boolean;
   /** It failed for a reason that is not in the file, and may succeed at the next look. */
   readonly isTransient?: true;
 }
 
-/** A comment by which a file says that it is empty on purpose. */
+/** A comment that marks a file as empty on purpose. */
 export const EMPTY_MARK = "weir.dev/empty";
 
 /** What there is before anything was read. */
@@ -86,7 +86,7 @@ export function* readText(
   return { file, objects, problems, failed, blank: blank && !isMarkedEmpty, isMarkedEmpty };
 }
 
-/** An empty document, or a list that was cut off before its items: `items: []` says that there are none. */
+/** An empty document, or a list that was cut off before its items: `items: []` is a list without any. */
 const isBlank = (value: unknown): boolean =>
   value === null || (isMap(value) && Object.hasOwn(value, "items") && value["items"] === null);
 
@@ -98,7 +98,7 @@ export function readAll(steps: Generator<undefined, FileReading>): FileReading {
   }
 }
 
-/** Whether a comment says that there is nothing on purpose. */
+/** Whether a comment marks the text as empty on purpose. */
 export const hasEmptyMark = (text: string): boolean =>
   /^[ \t]*#[ \t]*weir\.dev\/empty(?![\w./-])/m.test(text);
 

@@ -38,7 +38,7 @@ const RELOOK_FOR_MS = 2_000;
 export const FIRST_WRITERS_MS = 10_000;
 
 export interface WatchOptions {
-  /** Gets the first reading and every one that differs from the one before; the next look waits for it. */
+  /** Gets the first snapshot and every one that differs from the one before; the next look waits for it. */
   readonly onChange: (reading: ManifestsReading) => void | Promise<void>;
   /** Ends the watch. */
   readonly signal: AbortSignal;
@@ -57,7 +57,7 @@ export const NOT_READ_YET = "the kernel goes on with what it was last given";
 
 /**
  * Watches the manifests at a path until the signal aborts, and then resolves. It is level-triggered: an event only
- * makes it look, so a burst of them gives one reading, and the newest state is what counts. What cannot be read (any
+ * triggers a look, so a burst of them gives one snapshot, and the newest state is what counts. What cannot be read (any
  * more) stays as it last could be, see keepLastGood(). Rejects only with what `onChange` throws.
  */
 export async function watchManifests(path: string, options: WatchOptions): Promise<void> {
@@ -120,7 +120,7 @@ interface Looked {
 
 export type LookOptions = Pick<WatchOptions, "openForWriting" | "kept" | "limits">;
 
-/** Looks again and again, and remembers. `onRead` says that there is more to see. */
+/** Looks repeatedly, and keeps what it saw. `onRead` is called when there is more to see. */
 function openLooker(path: string, { openForWriting, kept: keptIn, limits }: LookOptions, onRead: () => void) {
   const contents = openContents(onRead, limits);
   const kept = openKept(keptIn, path, contents);

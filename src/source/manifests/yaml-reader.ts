@@ -308,7 +308,7 @@ function setAnchor(node: Node & { anchor?: string }, spot: Spot, walk: Walk): vo
   if (node.anchor !== undefined && !spot.aliased) walk.anchors.set(node.anchor, node);
 }
 
-/** Without a tag, or with one that says what the node is anyway. */
+/** Without a tag, or with one that changes nothing. */
 function untagged(node: Node): boolean {
   if (node.tag === undefined || node.tag === "!") return true;
   const kind = isMap(node) ? "map" : isSeq(node) ? "seq" : "str";

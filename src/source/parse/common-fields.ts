@@ -170,7 +170,7 @@ export function portNumberOf(field: Field, expected = "a number from 1 to 65535"
   if (typeof value !== "number") {
     note(field, `must be ${expected}, not ${kindOf(value)}`);
   } else if (Number.isNaN(value)) {
-    // What manifests/scalars.ts makes of 0123, 1_000 and the like.
+    // What resolvePlain() (manifests/yaml-reader.ts) makes of 0123, 1_000 and the like.
     note(field, `must be ${expected}, in plain decimal notation`);
   } else if (!Number.isInteger(value) || value < 1 || value > PORT_MAX) {
     note(field, `${value} is not ${expected}`);

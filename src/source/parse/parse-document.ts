@@ -1,4 +1,4 @@
-// Kubernetes objects from untrusted values: one parser for every source, which gives the model or Problems.
+// Parses Kubernetes objects from untrusted values: one parser for every source, which returns the model or Problems.
 
 import { assertNever } from "../../base/assert.ts";
 import { type ClusterNode, keyOf, type Namespace, type Pod } from "../../model/cluster.ts";
@@ -53,7 +53,7 @@ export interface ParsedDocument {
   readonly problems: readonly Problem[];
 }
 
-/** Problems of one object (or of a document without one) that are listed; a last one says how many more there are. */
+/** The limit of listed problems of one object (or of a document without one); a last one has the number of the others. */
 export const PROBLEMS_PER_OBJECT_MAX = 100;
 
 const NOTHING: ParsedDocument = { objects: [], problems: [] };
@@ -71,7 +71,7 @@ export function parseDocument(value: unknown, origin: Origin): ParsedDocument {
 
 interface Role {
   readonly inList: boolean;
-  /** The kind of a typed list's elements, which need not say it. */
+  /** The kind of a typed list's elements, which need not state it. */
   readonly implied: ReadKind | undefined;
 }
 
@@ -229,7 +229,7 @@ function ignoredFor(field: Field, { field: key, ...wrong }: WrongKind, origin: O
   return ignored(field, origin);
 }
 
-/** `effect` is what is done about an error that does not say so itself. */
+/** `effect` is what is done about an error that has no effect of its own. */
 function problemsOf(
   field: Field,
   origin: Origin,
@@ -284,7 +284,7 @@ const OTHER_NETWORKING_KINDS = ["Ingress", "IngressClass", "IPAddress", "Service
 
 export type Classification =
   | { readonly is: "object"; readonly kind: ReadKind }
-  /** Objects under `items`; `of` is their kind where they need not say it. */
+  /** Objects under `items`; `of` is their kind where they need not state it. */
   | { readonly is: "list"; readonly of: ReadKind | undefined }
   /** Nothing that Weir reads (Deployment, ConfigMap, ...). */
   | { readonly is: "other" }

@@ -46,9 +46,9 @@ export interface ParsedPolicy {
 }
 
 export interface PolicyOptions {
-  /** The name of one whose own cannot be read. */
+  /** The name of a policy whose own cannot be read. */
   readonly unnamed?: string;
-  /** Whether one whose podSelector cannot be read is for every pod of its namespace; else it is none. */
+  /** Where its podSelector cannot be read: with true there is no policy, else it selects every pod of its namespace. */
   readonly subjectRequired?: boolean;
 }
 

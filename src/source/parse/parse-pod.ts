@@ -68,7 +68,7 @@ export function parsePod(field: Field): Pod | undefined {
     labels,
     ips,
     hostNetwork: onHost,
-    // A deletionTimestamp does not finish a pod: it keeps its addresses until its phase says otherwise.
+    // A deletionTimestamp does not finish a pod: it keeps its addresses until its phase is a final one.
     finished: phaseText === "Succeeded" || phaseText === "Failed",
     ports,
     ...(metadata.deleting ? { deleting: true } : {}),
