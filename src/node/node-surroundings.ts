@@ -1,4 +1,5 @@
-// What the node's tables say of the network around its pods: which addresses are nodes', what is on a bridge's link, and where tunnels end.
+// The node's network around its pods, from its tables: addresses of nodes, prefixes on a bridge's link, and tunnel
+// ports.
 
 import { RouteType } from "bpf-ts";
 import { addressBits, type Cidr, cidrOf, parseAddress } from "../base/ip.ts";
@@ -20,7 +21,7 @@ const TUNNEL_KINDS: ReadonlySet<string | undefined> = new Set([
   ...["gre", "gretap", "erspan", "ip6gre", "ip6gretap", "ip6erspan"],
 ]);
 
-/** The same object for as long as it says the same: others compare by identity. */
+/** The same object for as long as its content is the same: callers compare by identity. */
 export function surroundingsReader(): (tables: NodeTables) => NodeSurroundings {
   let last: { readonly text: string; readonly found: NodeSurroundings } | undefined;
   const read = memo((tables: NodeTables) => {
