@@ -36,11 +36,11 @@ export interface ClusterNode {
 }
 
 /**
- * A pod whose object no longer says that it runs, while its interface lives. The live policies apply to it with its
+ * A pod whose object no longer shows it as running, while its interface lives. The live policies apply to it with its
  * last labels, and it is never less isolated than it last was. No selector of a peer matches it.
  */
 export interface Retained {
-  /** The directions in which it was isolated when its object last said that it runs, or has been since. */
+  /** The directions in which it was isolated when its object last showed it as running, or has been since. */
   readonly isolated: { readonly [direction in Direction]: boolean };
   /** Nothing is allowed: its namespace no longer exists, or its labels are not known. */
   readonly sealed?: true;
@@ -50,7 +50,7 @@ export interface Retained {
   readonly why: string;
 }
 
-/** Which interface is the pod's, as its annotation `weir.dev/interface` or `weir.dev/netns` says. */
+/** Which interface is the pod's, by its annotation `weir.dev/interface` or `weir.dev/netns`. */
 export type Attachment =
   /** The name of the host-side link. */
   | { readonly kind: "link"; readonly name: string }
@@ -85,7 +85,7 @@ export interface Pod {
 /** A pod that has an address: the key of one in the cluster's map, or a retained one. */
 export type Holder = string | Pod;
 
-/** The agent's evidence of who has an address, beyond what objects say. */
+/** The agent's evidence of who has an address, beyond the objects. */
 export interface Ownership {
   /** Pods of this node whose interface has the address behind it, by address; several where the evidence does not decide. */
   readonly held: ReadonlyMap<string, { readonly address: Address; readonly holders: readonly Holder[] }>;

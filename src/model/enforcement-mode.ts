@@ -13,8 +13,8 @@ export const MODE_KEY = "weir.dev/mode";
 export const isMode = (text: string): text is Mode => (MODES as readonly string[]).includes(text);
 
 /**
- * The mode of a policy: audit where the whole node is in it, so that this node drops nothing by policy; else what the
- * policy's own annotation says, else its namespace's label.
+ * The mode of a policy: audit where the whole node is in it, so that this node drops nothing by policy; else that of
+ * the policy's own annotation, else that of its namespace's label.
  */
 export function modeOf(cluster: Cluster, policy: Policy): Mode {
   if (cluster.mode === "audit") return "audit";
