@@ -1,4 +1,4 @@
-// A pod that forwards for others: what its annotation names, and nothing else, goes through over real sockets.
+// A pod that forwards for others: only packets from the prefixes in its annotation go through, over real sockets.
 
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { ipBatch } from "../../src/lab/iproute.ts";
@@ -10,7 +10,7 @@ import { FRIEND, FRIENDS_ONLY, FRIENDS_ONLY_HOLDS, SERVER, smallWorld } from "./
 import { openWorld, type World } from "./world.ts";
 
 const PATIENCE_MS = 60_000;
-/** Behind the friend, and what is next to that. */
+/** An address behind the friend, and one next to it. */
 const BEHIND = ["10.77.0.9", "fd77::9"] as const;
 const BESIDE = ["10.78.0.9", "fd78::9"] as const;
 
@@ -56,7 +56,7 @@ function linesFrom(sources: readonly string[], families: string): string {
 }
 
 describe("a pod with weir.dev/allowed-sources", () => {
-  it("reaches from those what lets them in, and from no others", async () => {
+  it("reaches servers from those, if their policy allows them, and from no others", async () => {
     expect(await mismatchesOf(world.lab, NOWHERE)).toEqual([]);
     await annotate("10.77.0.0/16, fd77::/64");
     const grown = await growth(world, FRIEND, ["egress spoofed"], async () => {
@@ -76,7 +76,7 @@ describe("a pod with weir.dev/allowed-sources", () => {
     ]);
   });
 
-  it("speaks from its own alone once the annotation is gone, or where it has a mistake in it", async () => {
+  it("sends from its own addresses alone once the annotation is gone or invalid", async () => {
     await annotate(undefined);
     expect(await mismatchesOf(world.lab, `${NOWHERE}\n${FRIENDS_ONLY_HOLDS}`)).toEqual([]);
     world.manifests.put("pods.yaml", manifestsWith("10.77.0.0/16, fd77::/640"));

@@ -1,4 +1,4 @@
-// Audit mode over real sockets: what would be dropped passes and is told of, also after a restart; enforced, it is dropped.
+// Audit mode over real sockets: what would be dropped passes and is reported, also after a restart; enforced, it is dropped.
 
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, expect, it } from "vitest";
@@ -54,7 +54,7 @@ async function expectAudited(): Promise<void> {
   expect(counted).toMatchObject({ "ingress denied": 0, "egress denied": 0 });
 }
 
-it("a namespace in audit mode drops nothing, and tells what it would drop", async () => {
+it("a namespace in audit mode drops nothing, and reports what it would drop", async () => {
   await expectAudited();
   const deadline = Date.now() + PATIENCE_MS;
   const args = ["monitor", "--verdict", "audit", "--from", STRANGER, "--last", "1", "-o", "json"];
@@ -82,7 +82,7 @@ it("survives a restart", async () => {
   await expectAudited();
 });
 
-it("is enforced when the mode says so, and not where the whole node is in audit mode", async () => {
+it("is enforced when the mode says so, and not if the whole node is in audit mode", async () => {
   await agent.change(() => world.manifests.put("namespaces.yaml", namespaceOf("enforce")));
   expect(await mismatchesOf(world.lab, FRIENDS_ONLY_HOLDS)).toEqual([]);
   await agent.stop();

@@ -1,4 +1,4 @@
-// What does not fit a link: path-MTU discovery of isolated pods, and datagrams in fragments.
+// Packets larger than a link's MTU: path-MTU discovery of isolated pods, and datagrams in fragments.
 
 import { execFileSync } from "node:child_process";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -13,11 +13,11 @@ const PREFIX = "wt-big";
 const ROUTER = "router";
 const ROUTER_V4 = "10.63.61.100";
 const ROUTER_V6 = "fd63:61::100";
-/** Behind the router, one that asks and one that is asked: a kernel that has learnt a path's MTU keeps it. */
+/** Behind the router, a client and a server: a kernel that has learnt a path's MTU keeps it. */
 const FAR = { asks: ["10.63.61.101", "fd63:61::101"], isAsked: ["10.63.61.102", "fd63:61::102"] } as const;
 const FAR_ADDRESSES = [...FAR.asks, ...FAR.isAsked];
 const widthOf = (address: string): number => (address.includes(":") ? 128 : 32);
-/** Of the router's way to the far end; all links themselves carry 1,500 bytes, and so does the way back. */
+/** MTU of the router's route to the far end; all links themselves carry 1,500 bytes, and so does the return path. */
 const MTU_TO_FAR = 1_400;
 
 /** The server takes TCP/80 and UDP/80 from the friend and from behind the router, and may open TCP/81 there. */
@@ -68,7 +68,7 @@ async function openFarEnd(): Promise<PodProcess> {
       `link add far type veth peer name eth0 netns ${netns}`,
       "link set far up",
       "addr add fe80::2/64 dev far nodad",
-      // A locked MTU of a route is one that a router forwards by.
+      // A router forwards by a route's MTU only if it is locked.
       ...FAR_ADDRESSES.map((each) => `route add ${each} dev far mtu lock ${MTU_TO_FAR}`),
     ],
     router,
@@ -142,19 +142,16 @@ describe("a datagram of 4 kB, in fragments", () => {
     timeoutMs: 1_000,
   });
 
-  it.each(FAMILIES)(
-    "passes, and so does the answer, where a rule allows it: IPv$family",
-    async ({ server }) => {
-      const grown = await growth(world, SERVER, ["ingress established", "egress established"], async () => {
-        expect(await world.lab.probe(FRIEND, big(server))).toMatchObject({ result: "reached" });
-      });
-      // Three fragments each way, of which the first one in opens the flow.
-      expect(grown["ingress established"]).toBeGreaterThanOrEqual(2);
-      expect(grown["egress established"]).toBeGreaterThanOrEqual(3);
-    },
-  );
+  it.each(FAMILIES)("passes, and so does the answer, if a rule allows it: IPv$family", async ({ server }) => {
+    const grown = await growth(world, SERVER, ["ingress established", "egress established"], async () => {
+      expect(await world.lab.probe(FRIEND, big(server))).toMatchObject({ result: "reached" });
+    });
+    // Three fragments each way; the first one to arrive opens the flow.
+    expect(grown["ingress established"]).toBeGreaterThanOrEqual(2);
+    expect(grown["egress established"]).toBeGreaterThanOrEqual(3);
+  });
 
-  it.each(FAMILIES)("is dropped to its last fragment where none does: IPv$family", async ({ server }) => {
+  it.each(FAMILIES)("is dropped to its last fragment if no rule does: IPv$family", async ({ server }) => {
     const grown = await growth(world, SERVER, ["ingress denied", "ingress fragment"], async () => {
       const outcome = await world.lab.probe(STRANGER, { ...big(server), once: true });
       expect(outcome).toEqual({ result: "silent" });

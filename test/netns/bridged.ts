@@ -8,15 +8,15 @@ interface Bridged {
   readonly bridge: string;
   readonly address?: string;
   readonly names: readonly string[];
-  /** Of the bridge, with their lengths. */
+  /** The bridge's addresses, with prefix lengths. */
   readonly gateways: readonly string[];
   /** Whether each pod's address has a route to the bridge; else the bridge's own prefixes cover them. */
   readonly routes?: boolean;
-  /** Whether ports send back what has come by them. */
+  /** Whether ports send packets back out of the port they arrived on (hairpin mode). */
   readonly hairpin?: boolean;
 }
 
-/** The bridge goes with the lab. */
+/** The bridge is removed with the lab. */
 export function attachToBridge(
   lab: Lab,
   { bridge, address, names, gateways, routes = false, hairpin = false }: Bridged,

@@ -41,16 +41,16 @@ it("gives its socket to a group", async () => {
   await enforces(chartCapabilities(["config.socketGroup=4711"]), "--socket-group", "4711");
 });
 
-/** Of addresses in pods' namespaces the agent is told by it; without, it looks for them itself now and then. */
+/** Reports addresses in pods' namespaces to the agent; without it, the agent polls for them. */
 const SPARED = "NET_BROADCAST";
 const needed = (): readonly string[] => chartCapabilities().filter((each) => each !== SPARED);
 
-it("enforces without being told of pods' addresses at once", async () => {
+it("enforces without immediate notice of pods' addresses", async () => {
   expect(chartCapabilities()).toContain(SPARED);
   await enforces(needed());
 });
 
-it("and needs every one of the others", async () => {
+it("and needs each of the others", async () => {
   const all = needed();
   for (const missing of all) {
     const { status, stderr } = await weir(pathsWith(all.filter((each) => each !== missing)), [
@@ -86,7 +86,7 @@ async function checkNode(
 const notOk = (findings: readonly Finding[]): readonly Finding[] =>
   findings.filter(({ state }) => state === "missing" || state === "unknown");
 
-/** Devices and pins that a check makes for itself. */
+/** Devices and pins that a check creates for itself. */
 const leftovers = (): readonly string[] => [
   ...readdirSync("/sys/class/net").filter((name) => name.startsWith("weir-check")),
   ...readdirSync("/sys/fs/bpf").filter((name) => name.startsWith("weir-check")),
@@ -116,7 +116,7 @@ it.each([
   expect(leftovers()).toEqual([]);
 });
 
-it("check node says what is done without CAP_NET_BROADCAST", async () => {
+it("check node reports what happens without CAP_NET_BROADCAST", async () => {
   const { status, findings } = await checkNode(needed());
   expect(status).toBe(0);
   expect(findings.filter(({ state }) => state !== "ok")).toEqual([
@@ -172,7 +172,7 @@ it("check node tries the CNI directories and the API server that the configurati
   expect([...readdirSync(own), ...readdirSync(others)]).toEqual([]);
 });
 
-it("puts weir-cni into another user's directory and takes it away again, with the capabilities of the chart's clean-up", async () => {
+it("installs weir-cni into another user's directory and removes it, with the capabilities of the chart's clean-up", async () => {
   const [conf, bin] = ["conf", "bin"].map((name) => join(dirname(world.paths.socket), name)) as [
     string,
     string,

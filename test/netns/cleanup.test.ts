@@ -1,4 +1,4 @@
-// Unplugging: what `weir run --once` and `weir cleanup` leave in the kernel, by the word of bpftool, tc and ls.
+// Unplugging: what `weir run --once` and `weir cleanup` leave in the kernel, as reported by bpftool, tc and ls.
 
 import { spawnSync } from "node:child_process";
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
@@ -19,7 +19,7 @@ import {
 } from "./small-world.ts";
 import { openWorld, type World } from "./world.ts";
 
-/** The kernel frees programs and maps a little after the last reference is gone. */
+/** The kernel frees programs and maps shortly after the last reference is gone. */
 const FREED_MS_MAX = 3000;
 const ATTEMPTS_MAX = 20;
 
@@ -37,7 +37,7 @@ function run(command: string, ...args: string[]): string {
   return done.stdout;
 }
 
-/** A list of bpftool's. It walks the kernel's ids and fails where one goes away under it, here or elsewhere: again, then. */
+/** A list of bpftool's. It walks the kernel's ids and fails if one is removed meanwhile, here or elsewhere: then it is run again. */
 function bpftool<T>(...args: string[]): readonly T[] {
   for (let attempts = 1; ; attempts += 1) {
     const done = spawnSync("bpftool", ["-j", ...args], { encoding: "utf8" });
@@ -104,7 +104,7 @@ function stillThere(before: Held): Held {
   };
 }
 
-/** Queueing disciplines and filters on our links that the kernel did not put there by itself. */
+/** Queueing disciplines and filters on our links that the kernel did not add by itself. */
 const qdiscsAndFilters = (): string[] =>
   hostLinks().flatMap((link) =>
     [
@@ -170,7 +170,7 @@ it("neither does it leave anything after an agent that was killed", async () => 
   await expectNothingHeld(before);
 });
 
-it("removes what agents keep beside their socket, and nothing else there", async () => {
+it("removes the files that agents keep beside their socket, and nothing else there", async () => {
   const directory = dirname(world.paths.socket);
   const agent = await world.start("--cni-conf-dir", directory, "--cni-bin-dir", directory);
   // It has a claim's file, and a killed agent's sockets.
@@ -188,7 +188,7 @@ it("removes what agents keep beside their socket, and nothing else there", async
   expect([...ours, foreign].filter((path) => existsSync(path))).toEqual([foreign]);
 });
 
-it("nor does it touch what others have on the same interface", async () => {
+it("nor does it change what others have on the same interface", async () => {
   const link = world.lab.wire(SERVER).link;
   run("tc", "qdisc", "add", "dev", link, "clsact");
   // One classic BPF instruction: return TC_ACT_OK. Needs no classifier that a small kernel may lack.

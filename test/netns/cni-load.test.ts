@@ -1,4 +1,4 @@
-// The CNI plugin when it is hard: many pods at once, an agent that is frozen or dies meanwhile, and what an ADD costs.
+// The CNI plugin under load: many pods at once, an agent that freezes or crashes meanwhile, and what an ADD costs.
 
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
@@ -78,10 +78,10 @@ it(`${MEASURED} ADDs, one after the other: what the plugin adds to each`, async 
   console.log(`ADD of weir-cni: ${text}`);
 });
 
-it(`${PARALLEL} ADDs at once: each ends with its policy in force`, async () => {
+it(`${PARALLEL} ADDs at once: each ends with its policy enforced`, async () => {
   const sandboxes = Array.from({ length: PARALLEL }, () => mute());
   const results: unknown[] = [];
-  // What is asked at once is the agent.
+  // Only the calls to the agent are concurrent.
   for (const sandbox of sandboxes) results.push((await world.network("ADD", sandbox)).output);
   const before = await enforced();
   const begun = performance.now();
@@ -117,7 +117,7 @@ it("a frozen agent holds no pod for longer than the plugin waits", async () => {
   }
 });
 
-it("an agent that dies while it is asked fails the ADD at once", async () => {
+it("an agent that dies during a request fails the ADD at once", async () => {
   const sandbox = world.sandbox("alpha/nobody");
   const { output: prevResult } = await world.network("ADD", sandbox);
   const adding = world.call("ADD", sandbox, { prevResult, timeoutMs: 60_000 });
@@ -128,7 +128,7 @@ it("an agent that dies while it is asked fails the ADD at once", async () => {
   agent = await world.start("--cni-conf-dir", conf, "--cni-bin-dir", bin);
 });
 
-it("the agent keeps the plugin in the node's configuration, and uninstall leaves nothing of it", async () => {
+it("the agent keeps the plugin in the node's configuration, and uninstall removes all of it", async () => {
   const file = join(conf, "10-net.conflist");
   const text = (): string => readFileSync(file, "utf8");
   writeFileSync(file, LIST);

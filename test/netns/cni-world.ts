@@ -14,21 +14,21 @@ import { chartCapabilities } from "../support/capabilities.ts";
 
 const BIN = fileURLToPath(new URL("../../bin/weir", import.meta.url));
 const PLUGIN = fileURLToPath(new URL("../../cni/build/weir-cni", import.meta.url));
-/** Where Debian's containernetworking-plugins lie. */
+/** Path of Debian's containernetworking-plugins. */
 const PLUGINS = "/usr/lib/cni";
 
 export type Json = Readonly<Record<string, unknown>>;
 
-/** What a plugin came to. */
+/** A plugin's result. */
 export interface Ran {
   readonly status: number;
-  /** What it printed; undefined where that is nothing. */
+  /** What it printed; undefined if nothing. */
   readonly output: Json | undefined;
   readonly stderr: string;
   readonly ms: number;
 }
 
-/** A container's sandbox, as a runtime knows it. */
+/** A container's sandbox, as a runtime describes it. */
 export interface Sandbox {
   readonly containerId: string;
   readonly netns: string;
@@ -50,7 +50,7 @@ export interface CniWorld {
   /** As start, with all arguments of `weir run`. */
   run(...args: readonly string[]): Promise<Agent>;
   weir(...args: readonly string[]): Promise<CommandResult>;
-  /** Makes a network namespace, as a runtime does before it calls plugins. */
+  /** Creates a network namespace, as a runtime does before it calls plugins. */
   sandbox(pod: string, uid?: string): Sandbox;
   /** The plugin before weir-cni alone. */
   network(command: "ADD" | "DEL", sandbox: Sandbox): Promise<Ran>;
@@ -60,7 +60,7 @@ export interface CniWorld {
   del(sandbox: Sandbox, config?: Json): Promise<Ran>;
   /** weir-cni alone. */
   call(command: string, sandbox: Sandbox | undefined, config: Json): Promise<Ran>;
-  /** A process in the sandbox that probes when it is told to. */
+  /** A process in the sandbox that probes on command. */
   process(
     sandbox: Sandbox,
     udp?: { readonly addresses: readonly string[]; readonly port: number },
@@ -69,19 +69,19 @@ export interface CniWorld {
 }
 
 export interface CniWorldSpec {
-  /** Begins the names of all that the world makes. */
+  /** Prefix of the names of all that the world creates. */
   readonly prefix: string;
-  /** Which plugin makes the interfaces. */
+  /** Which plugin creates the interfaces. */
   readonly network: "ptp" | "bridge";
-  /** 10.N.0.0/16 and fdN::/64 are the pods'. */
+  /** The pods' prefixes are 10.N.0.0/16 and fdN::/64. */
   readonly net: number;
   /** More of that plugin's configuration. */
   readonly config?: Json;
-  /** Without IPv6 a plugin need not wait until addresses are no longer tentative. */
+  /** Without IPv6 a plugin does not have to wait until addresses are no longer tentative. */
   readonly ipv6?: false;
 }
 
-/** Runs a plugin as a runtime does. Never throws for what it says. */
+/** Runs a plugin as a runtime does. Does not throw if the plugin reports an error. */
 function run(path: string, variables: Readonly<Record<string, string>>, input: string): Promise<Ran> {
   const begun = performance.now();
   return new Promise((resolve, reject) => {
@@ -127,7 +127,7 @@ function variablesOf(command: string, sandbox: Sandbox | undefined): Record<stri
   };
 }
 
-/** Removes the namespaces and bridge of a world; a killed run may have left them. The veths go with the namespaces. */
+/** Removes the namespaces and bridge of a world, which a killed run may have left. The veths go with the namespaces. */
 function removeNetwork(prefix: string): void {
   const mine = ipJson(["netns", "list"]).filter(({ name }) => String(name).startsWith(`${prefix}-`));
   ipBatch(mine.map(({ name }) => `netns del ${String(name)}`));
@@ -172,7 +172,7 @@ function runtimeOf({ prefix, network: type, net, config: more, ipv6 }: CniWorldS
   return runtime;
 }
 
-/** The plugins turn on forwarding for the whole node, and DEL leaves it on. What is called in the end writes what was there before. */
+/** The plugins turn on forwarding for the whole node, and DEL leaves it on. The returned function restores the previous setting. */
 function restorerOfForwarding(): () => void {
   const files = ["ipv4", "ipv6"].map((family) => `/proc/sys/net/${family}/conf/all/forwarding`);
   const before = files.map((file) => [file, readFileSync(file)] as const);
@@ -244,7 +244,7 @@ export async function probeFrom(from: PodProcess, probe: Probe): Promise<Outcome
   return reply.outcome;
 }
 
-/** A Pod as it is before its node has told its address. */
+/** A Pod as it is before its node has reported its address. */
 export const newPod = (key: string, labels: Readonly<Record<string, string>> = {}, uid?: string): object => {
   const [namespace = "", name = ""] = key.split("/");
   return {

@@ -53,7 +53,7 @@ describe.each([
 
   afterAll(() => world?.close());
 
-  it("ADD hands on the result of the plugins before", () => {
+  it("ADD passes on the result of the previous plugins", () => {
     expect(server.added).toMatchObject({ status: 0, stderr: "", output: { cniVersion: "1.0.0" } });
     expect(server.added.addresses).toHaveLength(2);
   });
@@ -86,7 +86,7 @@ describe.each([
     });
   });
 
-  it("ADD of a pod that the source does not know yet waits for it", async () => {
+  it("ADD of a pod that is not yet in the source waits for it", async () => {
     const sandbox = world.sandbox("alpha/late");
     const process = await world.process(sandbox);
     const adding = world.add(sandbox);
@@ -97,7 +97,7 @@ describe.each([
     expect((await probeFrom(process, shot())).result).toBe("silent");
   });
 
-  it("ADD of a pod that stays unknown fails in time, and says why", async () => {
+  it("ADD of a pod that stays unknown fails in time, with the reason", async () => {
     const sandbox = world.sandbox("alpha/nobody");
     expect(await world.add(sandbox, { timeoutMs: 3_000 })).toMatchObject({
       status: 1,
@@ -114,7 +114,7 @@ describe.each([
     expect(await adding).toMatchObject({ status: 1, output: { msg: expect.stringContaining("removed") } });
   });
 
-  it("GC gives up what the runtime does not list; STATUS asks whether the agent is ready", async () => {
+  it("GC removes what the runtime does not list; STATUS checks whether the agent is ready", async () => {
     const sandbox = mute(2);
     const { output: prevResult } = await world.add(sandbox);
     const gc = (valid: readonly Sandbox[]) =>
@@ -133,7 +133,7 @@ describe.each([
     expect(await world.call("STATUS", undefined, { cniVersion: "1.1.0" })).toMatchObject({ status: 0 });
   });
 
-  it("a claim outlives the agent, though nothing else knows the pod's address", async () => {
+  it("a claim outlives the agent, though nothing else has the pod's address", async () => {
     const sandbox = mute(3);
     const process = await world.process(sandbox);
     await world.add(sandbox);

@@ -33,7 +33,7 @@ cluster:
     - {namespace: shop, name: client, labels: {}, ips: [10.244.1.11], ports: []}
 `;
 
-/** A connection that a policy cuts, and that comes back with the end of the policy; a node and its own pod. */
+/** A connection that a policy blocks and that continues after the end of the policy; a node and its own pod. */
 const CONNECTION = `${HEAD}
 id: test/connection
 name: a connection through changes of policy
@@ -86,7 +86,7 @@ steps:
         - {from: shop/server, to: shop/client, protocol: TCP, port: 81, verdict: allowed}
 `;
 
-/** So many pods that all ask themselves. */
+/** This many pods, each of which connects to itself. */
 function large(size: number): string {
   const numbers = Array.from({ length: size }, (_, number) => number);
   const pods = numbers.map(
@@ -125,7 +125,7 @@ describe("over real sockets", () => {
     expect(result.unableBecause).toEqual(beyond === undefined ? [] : [beyond]);
   });
 
-  it("what is not as expected is told, with what the sockets saw and what the API asks for", async () => {
+  it("mismatches are reported, with what the sockets saw and what the API requires", async () => {
     const { agreed, mismatches } = await run(WRONG, live);
     expect(agreed).toBe(1);
     expect(mismatches.map(({ judgement }) => judgement.outcome)).toEqual([
@@ -144,7 +144,7 @@ describe("over real sockets", () => {
     expect(second?.[2]).toContain("is allowed by shop/deny ingress[0].ports[0]");
   });
 
-  it("connections of a case live on from step to step", async () => {
+  it("connections of a case persist from step to step", async () => {
     expect(await run(CONNECTION, live)).toMatchObject({ agreed: 6, mismatches: [], unable: 0 });
   });
 
@@ -163,13 +163,13 @@ describe("over real sockets", () => {
     expect(routes).not.toContain("10.244.1.10");
   });
 
-  it("a case that cannot be made is an error, and the next one runs", async () => {
+  it("a case that cannot be set up is an error, and the next one runs", async () => {
     await expect(run(large(101), live)).rejects.toThrow("it has 101 of them; the limit of live is 100");
     expect(await run(large(2), live)).toMatchObject({ agreed: 2, mismatches: [] });
   });
 });
 
-it("in the kernel too, connections of a case live on from step to step", async () => {
+it("in the kernel too, connections of a case persist from step to step", async () => {
   const kernel = await openSession("kernel", OPTIONS);
   try {
     expect(await run(CONNECTION, kernel)).toMatchObject({ agreed: 5, mismatches: [], unable: 1 });
@@ -186,7 +186,7 @@ describe("what is left of an engine", () => {
       .map(({ ifname }) => String(ifname))
       .filter((name) => name.startsWith(`${devicePrefix(pid, 1)}-`));
 
-  /** Resolves when the command has devices and pins. */
+  /** Resolves when the command has created devices and pins. */
   async function started(child: ChildProcess): Promise<number> {
     const pid = child.pid ?? 0;
     for (let tries = 0; tries < 400; tries += 1) {
@@ -215,7 +215,7 @@ describe("what is left of an engine", () => {
     child.kill("SIGKILL");
     expect(await end).toBe("SIGKILL");
     expect(existsSync(join(BPFFS, benchDirectory(pid, 1)))).toBe(true);
-    // A process that runs keeps its own.
+    // A running process keeps its own.
     const mine = join(BPFFS, benchDirectory(process.pid, 99));
     mkdirSync(mine);
     try {
@@ -243,7 +243,7 @@ describe("`weir test` as built", () => {
     });
   });
 
-  it("names all that it lacks", () => {
+  it("names all missing requirements", () => {
     const lacking = { object: join(tmpdir(), "none.o"), bpffs: tmpdir() };
     expect(preflightOf("kernel", lacking)).toEqual([
       expect.stringMatching(/none\.o is not built \(npm run build\)$/),

@@ -1,4 +1,4 @@
-// `weir conntrack`: which flows it lists, and what forgetting them does to those who use them.
+// `weir conntrack`: which flows it lists, and how flushing them affects their connections.
 
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { Agent } from "../../src/lab/weir-process.ts";
@@ -69,14 +69,14 @@ describe("list", () => {
       ({ pod, peer, protocol, local }) =>
         `${pod} ${peer} ${protocol} ${local}` === "shop/server shop/friend UDP 10.63.61.1",
     ],
-  ])("chooses by %s", async (_, filters, fits) => {
+  ])("filters by %s", async (_, filters, fits) => {
     const [all, chosen] = [await list(), await list(...filters)];
     expect(chosen).not.toEqual([]);
     expect(chosen.filter((flow) => !fits(flow))).toEqual([]);
     expect(chosen).toHaveLength(all.filter(fits).length);
   });
 
-  it("knows no such pod", async () => {
+  it("reports an unknown pod", async () => {
     for (const args of [
       ["--pod", "shop/nobody"],
       ["--peer", "shop/nobody"],
@@ -85,14 +85,14 @@ describe("list", () => {
     }
   });
 
-  it("is a table for people", async () => {
+  it("is a table in its default format", async () => {
     const { stdout } = await world.weir("conntrack", "list", "--pod", "shop/server");
     expect(stdout).toMatch(/^PROTOCOL +LOCAL +REMOTE +OPENED-BY +STATE +GENERATION +EXPIRES +POD +PEER\n/);
   });
 });
 
 describe("flush", () => {
-  it("forgets what it is told to, and nothing else", async () => {
+  it("removes the selected flows, and nothing else", async () => {
     const mine = ["--peer", "10.63.61.2", "--pod", "shop/server"];
     const [before, doomed] = [await list(), await list(...mine)];
     expect(await flush(...mine, "--dry-run")).toBe(`${doomed.length} flows would be forgotten\n`);
@@ -105,7 +105,7 @@ describe("flush", () => {
     expect(await mismatchesOf(world.lab, FRIENDS_ONLY_HOLDS)).toEqual([]);
   });
 
-  it("takes all, also without an agent", async () => {
+  it("removes all, also without an agent", async () => {
     await agent.kill();
     expect(await flush("--all", "-o", "json")).toMatch(/"flows": [1-9]/);
     expect(await list("--state", "confirmed")).toEqual([]);

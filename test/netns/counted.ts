@@ -1,4 +1,4 @@
-// What the programs counted, read by the product's own command, for the tests that want to know why a packet passed or not.
+// What the programs counted, read by the product's own command, for tests that check why a packet passed or not.
 
 import { expect } from "vitest";
 import type { World } from "./world.ts";
@@ -10,7 +10,7 @@ interface CounterRow {
   readonly packets: number;
 }
 
-/** Packets by "direction reason" of one pod, with a running agent; what was never counted is 0. */
+/** Packets by "direction reason" of one pod, with a running agent; 0 for what was never counted. */
 export async function countedOf(world: World, pod: string): Promise<(key: string) => number> {
   const { status, stdout, stderr } = await world.weir("maps", "dump", "counters", "-o", "json");
   expect({ status, stderr }).toEqual({ status: 0, stderr: "" });

@@ -1,4 +1,4 @@
-// A full flow table: every format of its dump comes whole, from a process whose heap may not hold all of it as text.
+// A full flow table: every format of its dump is complete, from a process whose heap cannot hold all of it as text.
 
 import { spawn } from "node:child_process";
 import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
@@ -12,7 +12,7 @@ import { Direction } from "../../src/gen/layout.ts";
 import { cleanUp, commandOf, type ProductPaths, weirOutput } from "../../src/lab/weir-process.ts";
 import { chartCapabilities } from "../support/capabilities.ts";
 
-/** Of the 262,144 that there is room for: an LRU map gives up some places before it is full. */
+/** Of the capacity of 262,144: an LRU map evicts some entries before it is full. */
 const FLOWS = 200_000;
 /** Half a million short strings, but not the text of the whole dump beside all records. */
 const HEAP_MB = 450;
@@ -63,7 +63,7 @@ interface Seen {
   readonly errors: string;
 }
 
-/** Counts the flows in what comes, and keeps nothing of it. */
+/** Counts the flows in the output, and keeps nothing of it. */
 function dumped(...args: readonly string[]): Promise<Seen> {
   const [command, all] = commandOf(paths, ["maps", "dump", "conntrack", ...args]);
   const child = spawn(command, all, {
@@ -95,6 +95,6 @@ it.each([
   ["JSON", ["-o", "json"]],
   ["lines of JSON", ["-o", "ndjson"]],
   ["bytes", ["--raw", "-o", "ndjson"]],
-])("comes whole as %s", async (_, args) => {
+])("is complete as %s", async (_, args) => {
   expect(await dumped(...args)).toEqual({ status: 0, flows: entries, errors: "" });
 });

@@ -8,7 +8,7 @@ import { mismatchesOf } from "./reach.ts";
 import { FRIENDS_ONLY_HOLDS, SERVER_V4, smallWorld } from "./small-world.ts";
 import { openWorld, type World } from "./world.ts";
 
-/** The friend comes in on every port, an outside block with a hole in it on some, and nothing goes out. */
+/** The friend may connect on every port, an outside block with an exception on some, and no egress is allowed. */
 const POLICY = `
 apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
@@ -107,7 +107,7 @@ describe("maps dump", () => {
     );
   });
 
-  it("ports come as ranges, rows as the ports that they hold", () => {
+  it("ports are shown as ranges, rows as their ports", () => {
     expect(rows("ports").map(({ ports }) => ports)).toEqual(["TCP/8000-8080", "UDP/53"]);
     expect(rows("rows").map(({ ports }) => ports)).toEqual(["TCP/8000-8080,UDP/53"]);
   });
@@ -131,7 +131,7 @@ describe("maps dump", () => {
     expect(Math.max(...left)).toBeLessThan(5 * 24 * 3_600);
   });
 
-  it("counters say what was dropped, and why", () => {
+  it("counters show what was dropped, and why", () => {
     const own = { pod: "shop/server", verdict: "dropped", reason: "denied" };
     for (const direction of ["ingress", "egress"]) {
       const found = rows("counters").find((row) =>
@@ -165,7 +165,7 @@ describe("maps dump", () => {
     });
   });
 
-  it("node is at the generation that status tells", async () => {
+  it("node is at the generation that status reports", async () => {
     const { generation } = (await json("status")) as { generation: { applied: number } };
     expect(named.get("node")).toMatchObject({ generation: generation.applied });
   });
@@ -197,7 +197,7 @@ describe("maps dump", () => {
   });
 });
 
-it("get endpoints counts packets by what became of them", async () => {
+it("get endpoints counts packets by verdict", async () => {
   const [server] = (await json("get", "endpoints", "--pod", "shop/server")) as Rows;
   expect(server).toMatchObject({ state: "enforced", ingress: { isolatedBy: [NAME] } });
   const counted = { packets: expect.any(Number), bytes: expect.any(Number) };
@@ -212,7 +212,7 @@ it("get endpoints counts packets by what became of them", async () => {
 });
 
 describe("without an agent", () => {
-  /** Fields that only the agent can fill, and the one that moves with time. */
+  /** Fields that only the agent can fill, and the one that changes with time. */
   const NAMED = ["meaning", "matches", "pod", "peer", "peers", "of", "from", "expiresMs"];
   const withoutNames = (value: unknown): unknown =>
     JSON.parse(JSON.stringify(value, (field, each: unknown) => (NAMED.includes(field) ? undefined : each)));
@@ -229,14 +229,14 @@ describe("without an agent", () => {
     }
   });
 
-  it("status is down, and sums up what the kernel goes on enforcing", async () => {
+  it("status is down, and summarizes what the kernel goes on enforcing", async () => {
     const { status, stdout } = await world.weir("status");
     expect(status).toBe(2);
     expect(stdout).toMatch(/^down: no agent answers; the kernel goes on enforcing/);
     expect(stdout).toContain("4 endpoints, 1 isolated for ingress, 1 for egress");
   });
 
-  it("get endpoints shows interfaces and numbers, and says so", async () => {
+  it("get endpoints shows interfaces and numbers, and reports why", async () => {
     const { status, stdout, stderr } = await world.weir("get", "endpoints", "-o", "wide");
     expect({ status, lines: stdout.trimEnd().split("\n").length }).toEqual({ status: 0, lines: 5 });
     expect(stdout).toContain("10.63.61.1,fd63:61::1");

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Makes an entry of TCP in the kernel's conntrack, as `conntrack -I` would that
+// Creates a TCP entry in the kernel's conntrack, as `conntrack -I` would that
 // sets BE_LIBERAL on all of them:
 // `entry SOURCE PORT DESTINATION PORT STATE STATUS FLAGS ZONE ORIGINAL_ZONE`.
 #include <arpa/inet.h>

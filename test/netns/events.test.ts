@@ -1,4 +1,4 @@
-// Events of a running agent: each names the policies that denied, whatever the packet; and a flood of them costs next to nothing.
+// Events of a running agent: each names the policies that denied, whatever the packet; and a flood of them has almost no cost.
 
 import { spawn } from "node:child_process";
 import { once } from "node:events";
@@ -28,9 +28,9 @@ import { openWorld, type World } from "./world.ts";
 const CHILD = fileURLToPath(new URL("flood-child.ts", import.meta.url));
 const FLOOD = { sockets: 4, first: 10_000, ports: 50_000 } as const;
 const FLOODED = 2 * FLOOD.sockets * FLOOD.ports;
-/** Events in a second, of all: EVENTS_NODE in bpf/layout.h. */
+/** Events per second in total: EVENTS_NODE in bpf/layout.h. */
 const RATE_MAX = 100;
-/** Of a core, more than the agent needs when nothing happens: the promise is 1 %, the clock's ticks are coarse. */
+/** Part of a core, more than the idle agent needs: the promise is 1 %, the clock's ticks are coarse. */
 const CPU_SHARE_MAX = 0.02;
 const PATIENCE_MS = 60_000;
 
@@ -55,7 +55,7 @@ async function events(...options: readonly string[]): Promise<EventView[]> {
     .map((line) => JSON.parse(line) as EventView);
 }
 
-/** The first event of these that came after `since`. */
+/** The first matching event after `since`. */
 async function eventAfter(since: Date, ...options: readonly string[]): Promise<EventView> {
   const deadline = Date.now() + PATIENCE_MS;
   for (;;) {
@@ -85,7 +85,7 @@ describe("a packet that is denied", () => {
     ["icmp", "v4", "ICMP"],
     ["icmp", "v6", "ICMPv6"],
   ] as const)(
-    "is told of with both pods and the policy: %s over %s to the pod",
+    "is reported with both pods and the policy: %s over %s to the pod",
     async (kind, family, what) => {
       const since = new Date();
       await world.lab.probe(STRANGER, probe(kind, ADDRESSES[family]));
@@ -106,7 +106,7 @@ describe("a packet that is denied", () => {
     },
   );
 
-  it("is told of where it leaves the pod", async () => {
+  it("is reported on egress from the pod", async () => {
     const since = new Date();
     const [address = ""] = world.lab.wire(BYSTANDER).addresses.map(({ text }) => text);
     await world.lab.probe(SERVER, probe("udp", address));
@@ -115,13 +115,13 @@ describe("a packet that is denied", () => {
     );
   });
 
-  it("names the policies of its own generation, the moment that they are in force", async () => {
+  it("names the policies of its own generation, as soon as they are enforced", async () => {
     const since = new Date();
     const unwatch = await world.lab.watch(FRIEND, probe("udp", SERVER_V4), 20);
     await agent.change(() => world.manifests.put("friend-deny.yaml", FRIEND_DENY));
     await eventAfter(since, "--from", FRIEND);
     await unwatch();
-    // The friend's policy stands in the way first: the packet never gets to the server.
+    // The friend's own policy drops the packet first: it never gets to the server.
     const told = (await events("--from", FRIEND)).filter(({ time }) => new Date(time) >= since);
     expect(told.length).toBeGreaterThan(0);
     for (const event of told)
@@ -129,7 +129,7 @@ describe("a packet that is denied", () => {
     await agent.change(() => world.manifests.remove("friend-deny.yaml"));
   });
 
-  it("is told of as revoked where a flow was allowed before, by the policy of who opened it", async () => {
+  it("is reported as revoked if a flow was allowed before, by the policy of the pod that opened it", async () => {
     const flow = await world.lab.open(FRIEND, {
       kind: "tcp",
       address: SERVER_V4,
@@ -157,7 +157,7 @@ describe("a packet that is denied", () => {
 });
 
 describe("a new flow", () => {
-  it("is told of for as long as somebody asks", async () => {
+  it("is reported for as long as there is a subscriber", async () => {
     const since = new Date();
     await world.lab.probe(FRIEND, probe("udp", SERVER_V4));
     expect((await events("--verdict", "passed")).length).toBe(0);
@@ -208,12 +208,12 @@ async function flood(): Promise<void> {
 }
 
 describe(`a flood of ${FLOODED} packets that are denied`, () => {
-  it("hardly moves the agent, and is counted exactly", async () => {
+  it("hardly loads the agent, and is counted exactly", async () => {
     const idle = await cpuShare(() => sleep(3_000));
     let busy = { share: 0, seconds: 0 };
     const before = await events();
     const counted = await growth(world, SERVER, ["ingress denied"], async () => {
-      // Its own start takes a while: again and again, so that the flood is most of the time.
+      // Starting the sender takes a while: it is repeated, so that the flood is most of the time.
       busy = await cpuShare(async () => {
         for (let round = 0; round < 3; round += 1) await flood();
       });
@@ -228,7 +228,7 @@ describe(`a flood of ${FLOODED} packets that are denied`, () => {
     expect(told).toBeLessThanOrEqual((busy.seconds + 2) * RATE_MAX);
   });
 
-  it("leaves room for what somebody else is denied", async () => {
+  it("leaves capacity for other denied packets", async () => {
     const over = flood();
     const since = new Date();
     await world.lab.probe(SERVER, probe("udp", world.lab.wire(BYSTANDER).addresses[0]?.text ?? ""));

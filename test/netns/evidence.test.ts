@@ -1,4 +1,4 @@
-// Connections that are older than the isolation of their pod: the kernel's conntrack and the pod's socket say who opened them, or nobody does.
+// Connections that are older than the isolation of their pod: the kernel's conntrack and the pod's socket show who opened them, or nothing does.
 
 import { execFileSync } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
@@ -35,7 +35,7 @@ const isolated = (...directions: readonly ("Ingress" | "Egress")[]): string =>
 const run = (command: string, ...args: readonly string[]): string =>
   execFileSync(command, args, { encoding: "utf8", stdio: ["ignore", "pipe", "pipe"] });
 
-/** Conntrack is at work where a rule asks for it, as kube-proxy's do. */
+/** Conntrack is active if a rule uses it, as kube-proxy's do. */
 const TABLE = "weir_evidence";
 function track(): void {
   run("nft", "add", "table", "inet", TABLE);
@@ -57,7 +57,7 @@ const STATES = {
 const SEEN_REPLY = 2;
 const ASSURED = 4;
 const GOOD = SEEN_REPLY | ASSURED;
-/** The kernel takes no other. */
+/** The kernel accepts no other. */
 const CONFIRMED = 8;
 const LIBERAL = 0x08;
 
@@ -113,7 +113,7 @@ describe.each(["tc", "xdp"] as const)("by %s", (hook) => {
 
   let isIsolated = false;
 
-  /** For no direction: ends it. */
+  /** For no direction: removes the isolation. */
   async function isolate(...directions: readonly ("Ingress" | "Egress")[]): Promise<void> {
     const wants = directions.length > 0;
     if (wants) await agent.change(() => world.manifests.put("isolated.yaml", isolated(...directions)));
@@ -158,7 +158,7 @@ describe.each(["tc", "xdp"] as const)("by %s", (hook) => {
       },
     );
 
-    /** In place of the kernel's own entry: one of the other's connection to the pod, but for these facts. */
+    /** Replaces the kernel's own entry: one of the other's connection to the pod, except for these fields. */
     function replace(facts: Partial<Entry> | undefined): void {
       run("conntrack", "-F");
       if (facts === undefined) return;
@@ -196,12 +196,12 @@ describe.each(["tc", "xdp"] as const)("by %s", (hook) => {
     });
 
     it.each([
-      // The pod speaks first, and looks as if it had opened the connection that the other one has.
+      // The pod sends first, and looks as if it had opened the connection, which is the other's.
       { opener: "other", first: "pod", directions: ["Ingress"], later: "other" },
       { opener: "pod", first: "other", directions: ["Egress"], later: "pod" },
       { opener: "pod", first: "pod", directions: ["Ingress"], later: "other" },
     ] as const)(
-      "is none that conntrack has picked up in mid-stream: opened by the $opener, the $first spoke first, isolated for $directions",
+      "is ignored if conntrack has picked it up in mid-stream: opened by the $opener, the $first spoke first, isolated for $directions",
       async ({ opener, first, directions, later }) => {
         const connection = await open(family, opener);
         run("conntrack", "-F");
@@ -214,11 +214,11 @@ describe.each(["tc", "xdp"] as const)("by %s", (hook) => {
       },
     );
 
-    it("is none where the pod has no such socket: the address was another pod's", async () => {
+    it("is ignored if the pod has no such socket: the address was another pod's", async () => {
       const connection = await open(family, "other");
       const { netns } = world.lab.wire(POD);
       const inside = (...args: readonly string[]) => run("ip", "netns", "exec", netns, ...args);
-      // The other side does not learn that it has gone.
+      // The other side does not learn that the socket is gone.
       inside("nft", "add", "table", "inet", TABLE);
       inside("nft", "add", "chain", "inet", TABLE, "out", "{ type filter hook output priority 0; }");
       inside("nft", "add", "rule", "inet", TABLE, "out", "tcp", "flags", "&", "rst", "==", "rst", "drop");

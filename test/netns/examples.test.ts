@@ -1,5 +1,5 @@
-// The examples of docs/cli.md that need an agent, run in the world that they come from: what is printed has the shape that
-// stands there. Only numbers, times and names of this machine may be others.
+// The examples of docs/cli.md that need an agent, run in the world that they come from: the output has the shape that
+// is shown there. Only numbers, times and names of this machine may differ.
 
 import { execFileSync, spawnSync } from "node:child_process";
 import { readFileSync } from "node:fs";
@@ -43,7 +43,7 @@ interface Example {
 const COMMANDS = "status|get|trace|maps|conntrack|snapshot|check|sysdump|resync|log-level|version";
 const ASKS = new RegExp(`^(?:weir (?:${COMMANDS})|tar xzOf)\\b(?!.*(?:--manifests|>| -w| -f))`);
 
-/** Those of a running agent: nothing with files of its own or elsewhere, nor about the agent's start and end. */
+/** Examples with a running agent: none with files of their own or elsewhere, none about the agent's start and end. */
 const EXAMPLES: readonly Example[] = [...textOf("docs/cli.md").matchAll(/^```console\n([\s\S]*?)^```$/gm)]
   .flatMap(([, block = ""]) => block.split(/^\$ /m).slice(1))
   .map((command) => {
@@ -90,7 +90,7 @@ function run(line: string): string {
   }).stdout;
 }
 
-/** Makes the entry of alpha/access in `addresses` another one, as the examples have it. */
+/** Changes the entry of alpha/access in `addresses`, as the examples have it. */
 function tamper(): void {
   const path = join(world.paths.bpffs, LAYOUT_DIGEST, "maps", "addresses_v4");
   const words = ["4d", "00", "00", "00"];
@@ -106,7 +106,7 @@ const BEFORE: Readonly<Record<string, () => unknown>> = {
   "weir conntrack flush --peer alpha/access --dry-run": () => mismatchesOf(world.lab, TRAFFIC),
 };
 
-/** Line by line: what is numbers, times, or called otherwise on this machine, is the same for all. */
+/** Line by line: numbers, times, and names that differ on this machine are normalized. */
 const shapeOf = (line: string): string =>
   line
     .replaceAll(/\b[0-9a-f]{16}\b/g, "DIGEST")
@@ -118,7 +118,7 @@ const shapeOf = (line: string): string =>
     .replaceAll(/ +/g, " ")
     .trim();
 
-/** Shows an entry that somebody has changed. */
+/** Shows an entry that was changed externally. */
 const isAboutRepair = (output: string): boolean => output.includes("identity 77");
 
 const isTitles = (line: string): boolean => /^[A-Z-]+(?: +[A-Z-]+)*$/.test(line);
@@ -132,14 +132,14 @@ it.each(EXAMPLES)("$line", async ({ line, output }) => {
   const linesOf = (text: string): string[] => text.trimEnd().split("\n");
   const documented = linesOf(output);
   let printed: string[] = [];
-  // The agent repairs by itself too: where it came first, once more.
+  // The agent also repairs by itself: if it was first, once more.
   for (let attempt = 1; attempt <= 3; attempt++) {
     if (isAboutRepair(output)) tamper();
     printed = linesOf(run(line));
     if (shapeOf(printed[0] ?? "") === shapeOf(documented[0] ?? "")) break;
   }
   expect(shapeOf(printed[0] ?? "")).toBe(shapeOf(documented[0] ?? ""));
-  // What a table holds depends on what passed meanwhile; but an exit code does not.
+  // The content of a table depends on earlier traffic; the exit code does not.
   if (line.includes("echo $?")) expect(printed.at(-1)).toBe(documented.at(-1));
   const firstRow = documented.findIndex(isTitles);
   if (firstRow > 0) {

@@ -1,4 +1,4 @@
-// Manifests on their way from one content to the next, seen from a connection: what is unfinished opens nothing, live and over a restart.
+// Manifests during a change of their content, observed from a connection: an unfinished file opens nothing, live and over a restart.
 
 import { renameSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -55,7 +55,7 @@ describe.each<readonly [string, () => void, RegExp]>([
   const isReported = (problems: Status["problems"]): boolean =>
     problems.some(({ text }) => problem.test(text));
 
-  it("keeps its last good content in force, is reported, and keeps it for the next agent", async () => {
+  it("keeps its last known good content enforced, is reported, and keeps it for the next agent", async () => {
     change();
     await statusWhere("reported", ({ problems }) => isReported(problems));
     expect(await mismatchesOf(world.lab, FRIENDS_ONLY_HOLDS)).toEqual([]);
@@ -65,7 +65,7 @@ describe.each<readonly [string, () => void, RegExp]>([
     expect(await mismatchesOf(world.lab, FRIENDS_ONLY_HOLDS)).toEqual([]);
   });
 
-  it("does so where it happens while no agent runs", async () => {
+  it("does so if it happens while no agent runs", async () => {
     await agent.kill();
     change();
     agent = await world.start();
@@ -77,7 +77,7 @@ describe.each<readonly [string, () => void, RegExp]>([
 it.each([
   ["the file is removed", () => world.manifests.remove(FILE)],
   ["the file says that it is empty", () => world.manifests.put(FILE, "# weir.dev/empty\n")],
-])("%s: its policy is gone, and nothing is wrong", async (_, change) => {
+])("%s: its policy is removed, and no problem is reported", async (_, change) => {
   change();
   for (const deadline = Date.now() + 60_000; ; ) {
     const mismatches = await mismatchesOf(world.lab, EVERYTHING_OPEN);

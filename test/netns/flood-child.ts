@@ -4,7 +4,7 @@ import { createSocket, type Socket } from "node:dgram";
 
 const [address = "", ...numbers] = process.argv.slice(2);
 const [sockets = 0, first = 0, ports = 0] = numbers.map(Number);
-/** On their way at once: fewer than a CPU's queue of received packets holds. */
+/** In flight at once: fewer than a CPU's queue of received packets holds. */
 const AT_ONCE = 200;
 
 const send = (socket: Socket, port: number): Promise<void> =>
@@ -16,7 +16,7 @@ for (let count = 0; count < sockets; count += 1) {
   const socket = createSocket(address.includes(":") ? "udp6" : "udp4");
   for (let from = 0; from < ports; from += AT_ONCE) {
     const many = Array.from({ length: Math.min(AT_ONCE, ports - from) }, (_, at) => first + from + at);
-    // A flow that has had one packet only goes first when a table is full, and leaves the older ones alone.
+    // A full table evicts flows with only one packet first, and keeps the older ones.
     await Promise.all(many.map((port) => send(socket, port)));
     await Promise.all(many.map((port) => send(socket, port)));
   }

@@ -1,4 +1,4 @@
-// More flows than the tables hold, while connections go on: what is evicted is judged by policy, and lives on.
+// More flows than the tables hold, while connections go on: evicted flows are judged by policy, and live on.
 
 import { spawn } from "node:child_process";
 import { once } from "node:events";
@@ -13,10 +13,10 @@ const FLOOD = { sockets: 4, first: 10_000, ports: 50_000 } as const;
 const FLOWS = FLOOD.sockets * FLOOD.ports;
 const CONNECTIONS = 50;
 const PATIENCE_MS = 30_000;
-/** Busy connections say as much again and again. */
+/** Busy connections repeat this. */
 const BUSY_BYTES = 20_000;
 
-/** Isolates the other end too, so that every flow takes two entries: the tables have room for 262,144 and for 131,072. */
+/** Isolates the other end too, so that every flow takes two entries: the tables have capacity for 262,144 and for 131,072. */
 const FRIEND_TO_SERVER = `
 apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
@@ -59,7 +59,7 @@ async function sayOnAll(flows: readonly number[], bytes?: number): Promise<void>
 }
 
 describe(`${FLOWS} flows`, () => {
-  it.each([SERVER_V4, SERVER_V6])(`leave ${CONNECTIONS} connections to %s alone`, async (address) => {
+  it.each([SERVER_V4, SERVER_V6])(`do not affect ${CONNECTIONS} connections to %s`, async (address) => {
     const all = await Promise.all(Array.from({ length: CONNECTIONS }, () => openConnection(address)));
     await sayOnAll(all);
     const [busy, idle] = [all.slice(0, CONNECTIONS / 2), all.slice(CONNECTIONS / 2)];
@@ -74,9 +74,9 @@ describe(`${FLOWS} flows`, () => {
       expect(rounds).toBeGreaterThan(0);
     });
     expect(flooded["ingress policy"]).toBeGreaterThan(0.9 * FLOWS);
-    // Which of those that said nothing meanwhile were evicted is the kernel's choice.
+    // Which of the idle connections were evicted is the kernel's choice.
     await sayOnAll(idle);
-    // With no entry left, the policy is asked about the next segment of each.
+    // With no entry left, the next segment of each is judged by policy.
     expect(await world.weir("conntrack", "flush", "--port", "81")).toMatchObject({ status: 0 });
     const judged = await growth(world, FRIEND, ["egress policy"], () => sayOnAll(all, BUSY_BYTES));
     expect(judged["egress policy"]).toBeGreaterThanOrEqual(all.length);

@@ -1,4 +1,4 @@
-// Packets that claim what they are not, from real sockets: a pod with others' addresses, and anyone with the node's.
+// Packets with forged sources, from real sockets: a pod with others' addresses, and any endpoint with the node's.
 
 import { writeFileSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -9,7 +9,7 @@ import { FRIENDS_ONLY, SERVER, SERVER_V4, SERVER_V6, STRANGER, single, smallWorl
 import { openWorld, type World } from "./world.ts";
 
 const OUTSIDE = "outside";
-/** The node's own, as kubelet speaks from it. */
+/** The node's own address, which kubelet uses. */
 const NODE_V4 = "10.63.61.200";
 const NODE_V6 = "fd63:61::200";
 const FRIEND_V4 = "10.63.61.2";
@@ -29,7 +29,7 @@ beforeAll(async () => {
   });
   const { link } = world.lab.wire(OUTSIDE);
   ipBatch([`addr add ${NODE_V4}/32 dev ${link}`, `addr add ${NODE_V6}/128 dev ${link} nodad`]);
-  // The stranger takes the friend's addresses too, and all but the server the node's.
+  // The unknown peer takes the friend's addresses too, and all but the server the node's.
   for (const name of [OUTSIDE, STRANGER]) claim(name, [NODE_V4, NODE_V6]);
   claim(STRANGER, [FRIEND_V4, FRIEND_V6]);
   await world.start();
@@ -37,7 +37,7 @@ beforeAll(async () => {
 
 afterAll(() => world?.close());
 
-/** Gives an endpoint addresses that are not its own, and lets the node take such packets from it, as some nodes do. */
+/** Gives an endpoint addresses that are not its own, and lets the node accept such packets from it, as some nodes do. */
 function claim(name: string, addresses: readonly string[]): void {
   const { link, netns } = world.lab.wire(name);
   ipBatch(
@@ -50,7 +50,7 @@ function claim(name: string, addresses: readonly string[]): void {
   writeFileSync(`/proc/sys/net/ipv4/conf/${link}/rp_filter`, "0");
 }
 
-/** What the stranger's kernel knows of its gateway: it asks nobody, or must ask first. */
+/** The gateway's neighbour entry in the unknown peer's kernel: permanent, or still to be resolved. */
 function gatewayOfStranger(gateway: string, known: boolean): void {
   const { link, netns } = world.lab.wire(STRANGER);
   const mac = String(ipJson(["link", "show", link])[0]?.["address"]);
@@ -58,7 +58,7 @@ function gatewayOfStranger(gateway: string, known: boolean): void {
   if (!known) ipBatch([`neigh del ${gateway} dev eth0`], netns);
 }
 
-/** One datagram to the server, that nobody answers. */
+/** One datagram to the server, which is not answered. */
 async function sendUnheard(from: string, to: string, source: string): Promise<void> {
   const outcome = await world.lab.probe(from, { ...single("udp", to, 300), source });
   expect(outcome).toEqual({ result: "silent" });
@@ -76,7 +76,7 @@ describe("a pod with an address that is not its own", () => {
       { ...rest, whose: "another pod's", source: friend },
       { ...rest, whose: "the node's", source: node },
     ]),
-  )("speaks to nobody from $whose, and is counted: IPv$family", async ({ server, source, gateway }) => {
+  )("cannot send from $whose, and is counted: IPv$family", async ({ server, source, gateway }) => {
     gatewayOfStranger(gateway, true);
     const atServer = await growth(world, SERVER, REASONS, async () => {
       const atStranger = await growth(world, STRANGER, ["egress spoofed"], () =>
@@ -88,8 +88,8 @@ describe("a pod with an address that is not its own", () => {
   });
 });
 
-describe("a pod that asks for its gateway in another's name", () => {
-  it.each(FAMILIES)("is not heard, and is counted: IPv$family", async ({ server, friend, gateway }) => {
+describe("a pod that resolves its gateway with another's address", () => {
+  it.each(FAMILIES)("is dropped, and is counted: IPv$family", async ({ server, friend, gateway }) => {
     gatewayOfStranger(gateway, false);
     const grown = await growth(world, STRANGER, ["egress spoofed", "egress not-isolated"], () =>
       sendUnheard(STRANGER, server, friend),
@@ -111,7 +111,7 @@ describe("a probe of this node", () => {
   });
 
   it.each(FAMILIES)(
-    "that somebody outside forged, is judged by policy and counted: IPv$family",
+    "forged from outside, is judged by policy and counted: IPv$family",
     async ({ server, node }) => {
       const grown = await growth(world, SERVER, REASONS, () => sendUnheard(OUTSIDE, server, node));
       expect(grown).toEqual(only("denied"));

@@ -1,4 +1,4 @@
-// Pods that CNI plugins wire, found by their addresses alone: the real ptp and bridge, both families, several pods, DEL and ADD again.
+// Pods wired by CNI plugins and identified by their addresses alone: the real ptp and bridge, both families, several pods, DEL and ADD again.
 
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { PodProcess } from "../../src/lab/pod-process-client.ts";
@@ -22,12 +22,12 @@ interface Wired {
   readonly sandbox: Sandbox;
   readonly role: string;
   readonly addresses: readonly string[];
-  /** The host's end of its pair, as the plugin says. */
+  /** The host's end of its veth pair, as the plugin reports it. */
   readonly link: string;
   readonly process: PodProcess;
 }
 
-/** What a plugin's result says of interfaces and addresses. */
+/** A plugin's result about interfaces and addresses. */
 interface Result {
   readonly interfaces: readonly { readonly name: string; readonly sandbox?: string }[];
   readonly ips: readonly { readonly address: string }[];
@@ -80,7 +80,7 @@ describe.each([
       }
     }
 
-    /** Who reaches the server, by each of its addresses. Whoever should is waited for. */
+    /** Who reaches the server, by each of its addresses. Waits for those that should. */
     async function reached(silent: readonly string[] = ["stranger"]): Promise<string[]> {
       const asked = ["friend", "stranger"].flatMap((role) =>
         at("server").addresses.map(async (address) => {
@@ -116,17 +116,17 @@ describe.each([
 
     afterAll(() => world?.close());
 
-    it("all of them pass while nobody says whose they are", async () => {
+    it("all of them pass while no source identifies them", async () => {
       expect(await reached([])).toEqual(HOLDS.map((line) => line.replace("silent", "reached")));
     });
 
-    it("each pod's interface is the one that the plugin made for it, and its policy holds", async () => {
+    it("each pod's interface is the one that the plugin created for it, and its policy is enforced", async () => {
       tell();
       await untilFound();
       expect(await reached()).toEqual(HOLDS);
     });
 
-    it("a pod that is taken down and made again is found at its new interface, with its new addresses", async () => {
+    it("a pod that is deleted and recreated is found at its new interface, with its new addresses", async () => {
       const before = at("server");
       expect((await world.network("DEL", before.sandbox)).status).toBe(0);
       before.process.close();

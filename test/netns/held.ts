@@ -1,10 +1,10 @@
-// A TCP connection between two endpoints of a lab that lasts, on which either side may speak first.
+// A TCP connection between two endpoints of a lab that lasts, on which either side may send first.
 
 import { type ChildProcess, spawn } from "node:child_process";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Lab } from "../../src/lab/netns-lab.ts";
 
-/** Sends each line of its stdin to the other side, and writes what comes from there to its stdout. */
+/** Sends each line of its stdin to the other side, and writes what it receives to its stdout. */
 const PIPE =
   "socket.setNoDelay(); process.stdin.pipe(socket); socket.pipe(process.stdout); socket.on('error', () => {});";
 const SERVER = `
@@ -19,7 +19,7 @@ const CLIENT = `
 export type Side = "client" | "server";
 
 export interface Held {
-  /** Has a side send a line: whether the other one gets it in time. What is lost is sent again by TCP. */
+  /** Has a side send a line: whether the other one gets it in time. TCP resends lost lines. */
   send(from: Side, withinMs: number): Promise<"reached" | "silent">;
   close(): void;
 }

@@ -1,5 +1,5 @@
-// What others do to Weir's programs, links and pins while an agent runs, is stopped or is dead: what status, metrics and the log say
-// of it, that it is repaired, and that no denied packet passes after that.
+// What others do to Weir's programs, links and pins while an agent runs, is stopped or has died: what status, metrics and the log
+// report, that it is repaired, and that no denied packet passes after that.
 
 import { execFileSync } from "node:child_process";
 import { mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
@@ -31,13 +31,13 @@ const PATIENCE_MS = 60_000;
 /** A check is made every 500 ms; the rest is for a busy machine. */
 const OPEN_MS_MAX = 5_000;
 const METRICS = "127.0.0.1:9481";
-/** Small programs of someone else. */
+/** Small programs that are not Weir's. */
 const FOREIGN = fileURLToPath(new URL("../../native/build/test/sample.bpf.o", import.meta.url));
 const FRIEND_V4 = "10.63.61.2";
 const SECOND = "/run/wt-intact/second.sock";
 /** A second path to the directory of pins. */
 const ALIAS = "/sys/fs/bpf/wt-intact-alias";
-/** A hook takes so many programs. */
+/** The number of programs that a hook accepts. */
 const TCX_PROGRAMS_MAX = 63;
 
 const HOLDS = `
@@ -117,7 +117,7 @@ async function detach(pin: string): Promise<void> {
   await link.detach();
 }
 
-/** So that what is done is done before the agent looks. */
+/** So that the change is complete before the agent looks. */
 async function whileStopped(agent: Agent, work: () => Promise<void> | void): Promise<void> {
   process.kill(agent.pid as number, "SIGSTOP");
   try {
@@ -127,7 +127,7 @@ async function whileStopped(agent: Agent, work: () => Promise<void> | void): Pro
   }
 }
 
-/** Probes of who may not, and who may, as new flows, while something happens. */
+/** Probes from a peer that may not and one that may, as new flows, while something happens. */
 async function watched(work: () => Promise<void>): Promise<{ denied: Sample[]; allowed: Sample[] }> {
   const denied = await Promise.all([
     world.lab.watch(STRANGER, single("udp", SERVER_V4, 300), 20),
@@ -141,7 +141,7 @@ async function watched(work: () => Promise<void>): Promise<{ denied: Sample[]; a
   return { denied: await ended(denied), allowed: await ended(allowed) };
 }
 
-/** What the lines of a log say was restored. */
+/** What the lines of a log report as restored. */
 function repairsIn(log: string): { readonly programs: number; readonly pins: number } {
   const pins = [...log.matchAll(/pins were missing; made again pins=(\d+)/g)].map(([, count]) =>
     Number(count),
@@ -292,7 +292,7 @@ describe("while an agent runs", () => {
       begunAt = Date.now();
       await whileStopped(agent, () => situation.act(install.linkPin));
       resumedAt = Date.now();
-      // By its log: a command would have it look at once.
+      // By its log: a command would trigger a check at once.
       await until(
         async () => repairsIn(agent.stderr.slice(logged)),
         ({ programs, pins }) => programs >= situation.programs && pins >= situation.pins,
@@ -349,7 +349,7 @@ describe("while an agent runs", () => {
     await logs(agent, 0, /runs before Weir's/);
   });
 
-  it("a program that cannot be attached again is reported, and attached as soon as there is room", async ({
+  it("a program that cannot be attached again is reported, and attached as soon as there is a free slot", async ({
     skip,
   }) => {
     skip(!hasTcx(), "this kernel has no tcx");
@@ -366,7 +366,7 @@ describe("while an agent runs", () => {
         () => brief(install),
         ({ exit, line }) => exit === 1 && line.startsWith("degraded"),
       );
-      // A reconciliation that finds it too has a problem of its own.
+      // A reconciliation that finds it too reports a problem of its own.
       expect(now.line).toMatch(
         /^degraded: (1 problem|2 problems); the rest is enforced: 4 endpoints, 2 policies$/,
       );
@@ -425,7 +425,7 @@ describe("while an agent runs", () => {
     expect(await brief(install)).toMatchObject({ exit: 0 });
   });
 
-  it("an agent that does not answer is not one that is not there", async () => {
+  it("an agent that does not answer is not taken for an absent one", async () => {
     process.kill(agent.pid as number, "SIGSTOP");
     try {
       const { status, stdout } = await install.weir("status");
@@ -445,7 +445,7 @@ describe("while an agent runs", () => {
   });
 });
 
-/** So many programs of no one's on the hook to a pod; they go with the result. */
+/** This many programs that are not Weir's on the hook to a pod; they are removed with the result. */
 async function foreign(
   pod: string,
   count: number,
@@ -557,7 +557,7 @@ describe.each([
     expect(await mismatchesOf(world.lab, HOLDS)).toEqual([]);
   });
 
-  it("another agent takes over by the pins that were made again", async () => {
+  it("another agent takes over by the recreated pins", async () => {
     run("umount", "--lazy", mount);
     await until(
       () => brief(install),
@@ -577,7 +577,7 @@ describe.each([
     expect(await mismatchesOf(world.lab, HOLDS)).toEqual([]);
   });
 
-  it("SIGTERM ends an agent that has lost it, which says what becomes of its programs", async () => {
+  it("SIGTERM ends an agent that has lost it, which logs what becomes of its programs", async () => {
     run("umount", "--lazy", mount);
     await until(
       () => brief(install),
@@ -605,7 +605,7 @@ describe("without an agent", () => {
     await (await install.start()).kill();
   });
 
-  // One after another: each takes more away.
+  // One after another: each removes more.
   const STAGES: readonly {
     readonly name: string;
     readonly act: () => Promise<void> | void;
@@ -660,7 +660,7 @@ describe("without an agent", () => {
     expect((await mismatchesOf(world.lab, HOLDS)).length === 0).toBe(holds);
   });
 
-  it("a new agent brings everything back", async () => {
+  it("a new agent restores everything", async () => {
     const agent = await install.start();
     expect(await brief(install)).toMatchObject({ exit: 0 });
     expect(await mismatchesOf(world.lab, HOLDS)).toEqual([]);

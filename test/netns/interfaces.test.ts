@@ -1,4 +1,4 @@
-// Which interface is whose, against real links: by name, by namespace, by route, by bridge port; and what is refused. Needs root.
+// Which pod each interface belongs to, against real links: by name, by namespace, by route, by bridge port; and what is refused. Needs root.
 
 import { execFileSync } from "node:child_process";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -107,11 +107,11 @@ describe("a pod's interface", () => {
     expect((await resolved(pod("a", BRIDGED.address))).found).toEqual([`a ${BRIDGED.link}`]);
   });
 
-  it("is that of another node where the address leads to no veth here: no problem, no endpoint", async () => {
+  it("is on another node if the address leads to no veth here: no problem, no endpoint", async () => {
     expect(await resolved(pod("a", "198.51.100.7"))).toEqual({ found: [], missing: [], lines: [] });
   });
 
-  it("is not looked for where the pod has the node's network", async () => {
+  it("is not looked for if the pod uses the host's network", async () => {
     expect(await resolved({ ...pod("a", ROUTED.address), hostNetwork: true })).toEqual({
       found: [],
       missing: [],
@@ -121,12 +121,12 @@ describe("a pod's interface", () => {
 });
 
 describe("interfaces", () => {
-  it("into the namespace that an annotation names are all the pod's", async () => {
+  it("into the namespace that an annotation names all belong to the pod", async () => {
     const of = pod("a", TWICE.address, { kind: "netns", name: TWICE.netns });
     expect((await resolved(of)).found).toEqual([`a ${TWICE.link}`, `a ${TWICE.second}`]);
   });
 
-  it("that two pods name are of both, and a warning says so", async () => {
+  it("that two pods name belong to both, with a warning", async () => {
     const attachment = { kind: "link", name: ROUTED.link } as const;
     const found = await resolved(pod("b", "10.98.9.8", attachment), pod("a", "10.98.9.9", attachment));
     expect(found).toEqual({

@@ -1,4 +1,4 @@
-// A process that opens a lab, says so, and then ends as it is told: for the test that a lab is gone however its process ends.
+// A process that opens a lab, reports it, and then ends in the given way: for the test that a lab is removed however its process ends.
 
 import { setTimeout as sleep } from "node:timers/promises";
 import { openLab } from "../../src/lab/netns-lab.ts";

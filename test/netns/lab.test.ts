@@ -1,4 +1,4 @@
-// The lab itself, without Weir: everyone reaches everyone, what is dropped looks silent, and nothing of it outlives its process.
+// The lab itself, without Weir: everyone reaches everyone, dropped packets look silent, and nothing of it outlives its process.
 
 import { spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
@@ -68,7 +68,7 @@ describe("an open lab", () => {
     expect(await lab.probe(NODE, probe)).toMatchObject({ result: "reached", text: "ns/one" });
   });
 
-  it("tells a refusal from silence", async () => {
+  it("distinguishes a refusal from silence", async () => {
     for (const kind of ["tcp", "udp"] as const) {
       const outcome = await lab.probe("ns/one", { kind, address: "10.63.62.2", port: 9, timeoutMs: 20_000 });
       expect(outcome).toEqual({ result: "failed", reason: "ECONNREFUSED" });
@@ -106,7 +106,7 @@ describe("an open lab", () => {
     expect(await say(20_000)).toBe("reached");
     const probe = { kind: "udp", address: "10.63.62.2", port: 53, timeoutMs: 2_000, once: true } as const;
     const unwatch = await lab.watch("ns/one", probe, 10);
-    // The process that watches answers these in the same loop: after so long it has sent samples.
+    // The process that watches answers these in the same loop: after this time it has sent samples.
     const sampled = async (): Promise<void> => {
       await sleep(100);
       expect(await say(20_000)).toBe("reached");
@@ -137,7 +137,7 @@ describe("an open lab", () => {
     expect(traces("wt-other", "127.3.2.1")).toEqual([]);
   });
 
-  it("cuts an endpoint off, and nobody else", async () => {
+  it("cuts off one endpoint only", async () => {
     await lab.add([{ name: "ns/three", addresses: ["10.63.62.9"], tcp: [81] }]);
     expect(await mismatchesOf(lab, "ns/one -> ns/three tcp/81 : 46")).toEqual([]);
     lab.cut("ns/three");
@@ -151,7 +151,7 @@ describe("an open lab", () => {
     expect(await mismatchesOf(lab, "ns/one -> ns/two tcp/81 : 46")).toEqual([]);
   });
 
-  it("leaves nothing, and refuses what comes after", async () => {
+  it("leaves nothing, and refuses later calls", async () => {
     lab.close();
     lab.close();
     expect(traces("wt-lab", "10.63.62.")).toEqual([]);
@@ -162,7 +162,7 @@ describe("an open lab", () => {
 });
 
 describe("a process with an open lab", () => {
-  /** Starts it, waits until its lab is open, does something to it, and gives how it ended. */
+  /** Starts it, waits until its lab is open, runs an action on it, and returns how it ended. */
   async function ended(how: string, address: string, signal?: NodeJS.Signals): Promise<number | string> {
     const args = ["--disable-warning=ExperimentalWarning", CHILD, "wt-child", address, how];
     const child = spawn(process.execPath, args, { stdio: ["ignore", "pipe", "ignore"] });

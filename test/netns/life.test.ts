@@ -1,4 +1,4 @@
-// A life of random changes with no more than the chart's capabilities: policies, labels, pods, agents that are killed, replaced and
+// Random changes over a long time with only the chart's capabilities: policies, labels, pods, agents that are killed, replaced and
 // upgraded, every command beside them. After each step sockets and the oracle agree, all is ok, and nothing was refused.
 //
 // WEIR_LIFE_SECONDS says how long (default 60), WEIR_LIFE_SEED which life; both are in the test's name.
@@ -53,7 +53,7 @@ let world: World;
 let agent: Agent;
 /** What every agent and command wrote to stderr. */
 const written: string[] = [];
-/** What the manifests say now. */
+/** The current content of the manifests. */
 const labels = new Map<string, LabelMap>(PODS.map(({ name, labels: own }) => [name, own]));
 const teams = new Map<string, LabelMap>(NAMESPACES.map((name) => [name, {}]));
 const policies = new Set<number>();
@@ -152,7 +152,7 @@ async function restart(how: "kill" | "stop", meanwhile?: () => void): Promise<vo
   agent = await world.start();
 }
 
-/** To the next agent the pins are those of another build. */
+/** To the next agent, the pins look like those of another build. */
 function renameLayout(): void {
   const digest = readdirSync(world.paths.bpffs).find((name) => /^[0-9a-f]{16}$/.test(name)) ?? "";
   renameSync(join(world.paths.bpffs, digest), join(world.paths.bpffs, "0123456789abcdef"));
@@ -216,7 +216,7 @@ const STEPS: readonly Step[] = [
       } else if (labels.size > 3) {
         labels.delete(pod.name);
         putPods();
-        // While a namespace is being deleted its path is a file that no one may read.
+        // While a namespace is being deleted its path is a file that cannot be read.
         await until(async () => !(await statesOf(pod.name)).includes("enforced"));
         world.lab.remove([pod.name]);
       }
@@ -321,7 +321,7 @@ function shotOf(random: Random, cluster: Cluster): ExpectedShot {
   };
 }
 
-/** Waits until sockets and the oracle agree, and the agent says that all is ok. Returns what they disagree on in the end. */
+/** Waits until sockets and the oracle agree, and the agent reports that all is ok. Returns the remaining differences. */
 async function disagreements(random: Random): Promise<string[]> {
   const { cluster, problems } = await readManifests(world.manifests.path);
   expect(problems).toEqual([]);

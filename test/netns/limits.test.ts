@@ -1,4 +1,4 @@
-// One namespace asks for more than the tables hold: the rest of the node is as before, and goes on. Needs root.
+// One namespace exceeds its share of the tables: the rest of the node is unaffected, and goes on. Needs root.
 
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { podManifest } from "../../src/lab/lab-manifests.ts";
@@ -25,7 +25,7 @@ const NEW = {
   udp: [80],
 } as const;
 
-/** The first rule lets the stranger in, each of the others lets one address in by a port of its own; then one that opens all to the friend. */
+/** The first rule allows the unknown peer, each of the others one address on a port of its own; then one allows everything to the friend. */
 const greedy = JSON.stringify({
   apiVersion: "networking.k8s.io/v1",
   kind: "NetworkPolicy",
@@ -65,7 +65,7 @@ beforeAll(async () => {
 
 afterAll(() => world?.close());
 
-it("the update goes in, without the rules beyond the share", async () => {
+it("the update is applied, without the rules beyond the share", async () => {
   await agent.change(() => world.manifests.put("greedy.yaml", greedy));
   const { problems } = await statusOf(world.paths);
   expect(problems.map(({ text }) => text)).toEqual([
@@ -107,7 +107,7 @@ it("it is the same with a new agent, without an open moment in between", async (
   expect(await mismatchesOf(world.lab, table)).toEqual([]);
 });
 
-it("its own emergency deny takes effect, and with less to ask for everything is in force", async () => {
+it("its own emergency deny takes effect, and within its share everything is enforced", async () => {
   await agent.change(() => world.manifests.put("greedy.yaml", DENY_ALL("greedy")));
   expect((await statusOf(world.paths)).problems).toEqual([]);
   expect(await mismatchesOf(world.lab, "shop/stranger -> greedy/pod tcp/2000 tcp/80 : --")).toEqual([]);

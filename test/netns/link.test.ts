@@ -94,9 +94,9 @@ const selfOf = (name: Sender): Self => ({
 
 interface Case {
   readonly name: string;
-  /** Of the frames, from the sender to the gateway's MAC address where they do not say another. */
+  /** Of the frames, from the sender to the gateway's MAC address unless they state another. */
   readonly frames: (self: Self) => readonly Uint8Array[];
-  /** As the sender's counter has it; what passes ("neighbour") is counted at least so often, since the pod's kernel sends such frames too. */
+  /** As in the sender's counter; what passes ("neighbour") is counted at least this often, since the pod's kernel sends such frames too. */
   readonly reason: string | ((self: Self) => string);
   /** Only there. */
   readonly wiring?: "bridge";
@@ -345,7 +345,7 @@ const MISDIRECTED = (self: Self, to: Name): readonly Uint8Array[] => {
     .map((each) => between(checksummed(each), { source: self.mac, destination }));
 };
 
-/** With the header's checksum, which bridges check where they filter; other protocols than IPv4 have none. */
+/** With the header's checksum, which bridges check if they filter; protocols other than IPv4 have none. */
 function checksummed(of: Uint8Array): Uint8Array {
   const copy = Uint8Array.from(of);
   const view = new DataView(copy.buffer);
@@ -375,7 +375,7 @@ for (const wiring of ["ptp", "bridge"] as const) {
         world = await openWorld(smallWorld("wt-link", { "friends-only.yaml": FRIENDS_ONLY }));
         for (const name of NAMES) {
           readdress(world, name, macOf(name));
-          // That of the MAC address before, from which the kernel would go on to ask for routers.
+          // That of the previous MAC address, from which the kernel would continue to solicit routers.
           ipBatch(["addr flush dev eth0 scope link"], world.lab.wire(name).netns);
         }
         const gateways = [`${GATEWAY[4].text}/24`, `${GATEWAY[6].text}/64`];
@@ -396,7 +396,7 @@ for (const wiring of ["ptp", "bridge"] as const) {
       const sendFrom = async (name: Name, frames: readonly Uint8Array[]): Promise<void> =>
         wire.send(world.lab.wire(name).netns, "eth0", frames);
 
-      /** A frame as ethernet() made it has the same address twice: here it comes from the pod, and goes to the gateway. */
+      /** A frame as ethernet() builds it has the same address twice: here it comes from the pod, and goes to the gateway. */
       const stationed = (self: Self, each: Uint8Array): Uint8Array => {
         const isMade = macText([...each.subarray(6, 12)]) === macText(OWN_MAC);
         return isMade
@@ -432,7 +432,7 @@ for (const wiring of ["ptp", "bridge"] as const) {
         );
       }
 
-      it("what a pod is bound to stays when it takes another MAC address, over a restart too", async () => {
+      it("the pod's binding stays when it takes another MAC address, over a restart too", async () => {
         const self = selfOf(STRANGER);
         const taken = [2, 0, 0, 0, 0, 0x77];
         const forged = [
@@ -469,7 +469,7 @@ for (const wiring of ["ptp", "bridge"] as const) {
   }
 }
 
-/** To the gateway, unless it says where. */
+/** To the gateway, unless it states another destination. */
 const withGateway = (each: Uint8Array, gatewayMac: readonly number[]): Uint8Array =>
   macText([...each.subarray(0, 6)]) === macText(OWN_MAC) ? bytes(gatewayMac, each.subarray(6)) : each;
 

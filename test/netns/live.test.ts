@@ -1,4 +1,4 @@
-// Policies that change under running traffic: how soon a change counts, and what becomes of connections that exist already.
+// Policies that change under running traffic: how soon a change takes effect, and what happens to existing connections.
 
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -25,9 +25,9 @@ import {
 import { openWorld, type World } from "./world.ts";
 
 const EVERY_MS = 10;
-/** What a busy machine may take. On an idle one it is tens of milliseconds: the figures are printed. */
+/** The limit on a busy machine. On an idle one it is tens of milliseconds: the figures are printed. */
 const EFFECT_MS_MAX = 60_000;
-/** Of a datagram, which is sent once, and its answer. */
+/** Timeout of a datagram, which is sent once, and its answer. */
 const ANSWER_MS_MAX = 2_000;
 
 let world: World;
@@ -40,7 +40,7 @@ beforeAll(async () => {
 
 afterAll(() => world?.close());
 
-/** Makes the change in the middle of a watch, and gives the watch's samples and the moment of the change. */
+/** Makes the change in the middle of a watch, and returns the watch's samples and the moment of the change. */
 async function changeUnderWatch(
   change: () => void,
 ): Promise<{ samples: readonly Sample[]; changedAtMs: number }> {
@@ -83,7 +83,7 @@ describe("a live change of a file", () => {
 describe("a connection that exists", () => {
   const policyFiles = ["friends-only.yaml", "bystander-deny.yaml", "friend-deny.yaml"];
 
-  /** Back to FRIENDS_ONLY alone. An agent may rightly see no change in a file written anew with the same text. */
+  /** Back to FRIENDS_ONLY alone. An agent may correctly see no change in a file rewritten with the same text. */
   afterEach(async () => {
     const { path, put, remove } = world.manifests;
     const strays = policyFiles.slice(1).filter((file) => existsSync(join(path, file)));
@@ -115,7 +115,7 @@ describe("a connection that exists", () => {
     },
   );
 
-  it("lives on through changes that do not concern it", async () => {
+  it("continues through changes that do not concern it", async () => {
     const flow = await openFlow(SERVER_V4);
     const flow6 = await openFlow(SERVER_V6);
     const changes: readonly [string, string][] = [
@@ -139,13 +139,13 @@ describe("a connection that exists", () => {
     await world.lab.shut(FRIEND, flow6);
   });
 
-  it("falls silent when the rule that let it in is removed, and speaks again when it comes back", async () => {
+  it("falls silent when the rule that allowed it is removed, and continues when it comes back", async () => {
     const flow = await openFlow(SERVER_V4);
     expect(await say(flow, 20_000)).toBe("reached");
     await agent.change(() => world.manifests.put("friends-only.yaml", NOBODY));
     expect(await say(flow, 700)).toBe("silent");
     await agent.change(() => world.manifests.put("friends-only.yaml", FRIENDS_ONLY));
-    // TCP tries again by itself, at ever longer intervals.
+    // TCP retries by itself, at increasing intervals.
     expect(await say(flow, 60_000)).toBe("reached");
     await world.lab.shut(FRIEND, flow);
   });
@@ -181,7 +181,7 @@ describe("a connection that exists", () => {
     await world.lab.shut(FRIEND, flow);
   });
 
-  it("older than every policy on its server ends with the server's egress: nobody knows who opened it", async () => {
+  it("older than every policy on its server ends with the server's egress: its opener is unknown", async () => {
     const flow = await openFlow(BYSTANDER_V4);
     expect(await say(flow, 20_000)).toBe("reached");
     await agent.change(() => world.manifests.put("bystander-deny.yaml", BYSTANDER_DENY_EGRESS));

@@ -46,13 +46,13 @@ async function read(metric: string, labels: Readonly<Record<string, string>> = {
 const denied = (more: Readonly<Record<string, string>> = {}): Promise<number> =>
   read("weir_packets_total", { direction: "ingress", verdict: "dropped", reason: "denied", ...more });
 
-/** So many datagrams that nobody answers. */
+/** This many datagrams, which are not answered. */
 async function send(from: string, address: string, count: number): Promise<void> {
   for (let sent = 0; sent < count; sent += 1)
     await world.lab.probe(from, { kind: "udp", address, port: 80, timeoutMs: 200, once: true });
 }
 
-it("is alive and ready, and says what is in force", async () => {
+it("is alive and ready, and reports what is enforced", async () => {
   expect([(await page("/livez")).status, (await page("/readyz")).status]).toEqual([200, 200]);
   expect(await read("weir_generation_applied")).toBe(await read("weir_generation_wanted"));
   expect(await read("weir_endpoints", { state: "enforced" })).toBe(SPEC.pods.length);
@@ -73,13 +73,13 @@ it("counts what is dropped exactly, by family and by policy", async () => {
   ).toBe(before.v4 + before.v6 + 12);
 });
 
-it("keeps what an endpoint counted that goes, or comes again", async () => {
+it("keeps the counts of an endpoint that is removed or returns", async () => {
   const before = await denied();
   expect(before).toBeGreaterThan(0);
   const manifestsOf = (pods: WorldSpec["pods"]) =>
     pods.map((pod) => podManifest(pod, world.lab.wire(pod.name)));
   const others = manifestsOf(SPEC.pods.filter(({ name }) => name !== SERVER));
-  // The interface goes with the object: one that lives on would stay the pod's.
+  // The interface is removed with the object: one that lives on would stay the pod's.
   await agent.change(() => {
     world.lab.remove([SERVER]);
     world.manifests.put("pods.yaml", others);
@@ -93,7 +93,7 @@ it("keeps what an endpoint counted that goes, or comes again", async () => {
   expect(await denied()).toBe(before + 2);
 });
 
-it("is quiet where it is told to be", async () => {
+it("is off if so configured", async () => {
   await agent.stop();
   await world.start("--metrics-listen", "off");
   await expect(page("/metrics")).rejects.toThrow();

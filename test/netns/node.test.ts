@@ -1,4 +1,4 @@
-// The node's tables as they are followed, against real links: what the kernel tells, whose interface is whose by it, and who has none. Needs root.
+// The node's tables as they are followed, against real links: the kernel's notifications, interface ownership, pods without an interface. Needs root.
 
 import { execFileSync } from "node:child_process";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
@@ -94,7 +94,7 @@ function resolved(pods: readonly Pod[], options: ResolveOptions = {}) {
   return { found: names.sort(), missing, lines: problems.map(problemText) };
 }
 
-/** What was found is what was before. */
+/** The snapshot is equal to the previous one. */
 function knownFrom({ found, cluster: of }: Resolved): ResolveOptions {
   const incumbents = openIncumbents(undefined);
   incumbents.settle(found, { cluster: of, sides: [], tables: node.tables() });
@@ -103,7 +103,7 @@ function knownFrom({ found, cluster: of }: Resolved): ResolveOptions {
 
 const foundOf = (...pods: Pod[]) => resolved(pods).found;
 
-describe("a pod that no annotation tells of", () => {
+describe("a pod without an annotation", () => {
   it("is found by its namespace before it has sent anything, over a bridge as well", async () => {
     ipBatch([
       `link add ${BRIDGE} type bridge`,
@@ -118,7 +118,7 @@ describe("a pod that no annotation tells of", () => {
     await until(() => foundOf(pod("a", ["2001:db8:97::2"])).length > 0);
   });
 
-  it("is found by the bridge's port where its namespace says nothing of it", async () => {
+  it("is found by the bridge's port if its namespace gives no evidence", async () => {
     ipBatch([`link add ${BRIDGE} type bridge`, `link set ${BRIDGE} up`]);
     pair("wtnd-a", A);
     ipBatch([
@@ -131,7 +131,7 @@ describe("a pod that no annotation tells of", () => {
     await until(() => foundOf(pod("a", ["10.97.0.3"])).length === 0);
   });
 
-  it("is where the route to it leads, whatever another pod calls itself", async () => {
+  it("is where the route to it leads, whatever another pod claims to be", async () => {
     pair("wtnd-a", A);
     pair("wtnd-b", B);
     ipBatch(["addr add 10.97.1.1/32 dev eth0"], A);
@@ -158,7 +158,7 @@ describe("a pod that no annotation tells of", () => {
     expect(resolved([owner, thief], known).found).toEqual(["a-thief wtnd-b", "owner wtnd-a"]);
   });
 
-  it("is not rid of its interface by taking its address away, nor by another pod's help, nor while no agent runs", async () => {
+  it("does not lose its interface by removing its address, nor by another pod's help, nor while no agent runs", async () => {
     pair("wtnd-a", A);
     pair("wtnd-b", B);
     ipBatch(["addr add 10.97.6.1/32 dev eth0"], A);
@@ -179,7 +179,7 @@ describe("a pod that no annotation tells of", () => {
     ipBatch(["addr flush dev eth0", "addr add 10.97.6.1/32 dev eth0"], B);
     await until(() => resolved(pods).found[0] === "a wtnd-b");
     expect(resolved(pods, known())).toEqual(both);
-    // Whatever objects say, and whatever they say no longer: until it is gone.
+    // Whatever objects say, and whatever they no longer say: until it is gone.
     expect(resolved([pod("a", ["10.97.6.9"])], known()).found).toEqual(both.found);
     expect(resolved([pod("c", ["10.97.6.1"])], known())).toMatchObject({
       found: both.found,
@@ -196,7 +196,7 @@ describe("a pod that no annotation tells of", () => {
     expect(resolved(pods, known()).found).toEqual(["b wtnd-b"]);
   });
 
-  it("moves with its address, and with an index that is used again", async () => {
+  it("moves with its address, and with a reused index", async () => {
     const moving = pod("m", ["10.97.2.1"]);
     pair("wtnd-a", A, "eth0", "index 77701");
     ipBatch(["addr add 10.97.2.1/32 dev eth0"], A);
@@ -220,7 +220,7 @@ describe("a pod that no annotation tells of", () => {
     expect(known.incumbents?.size).toBe(1);
   });
 
-  it("has several interfaces where its addresses are behind several", async () => {
+  it("has several interfaces if its addresses are behind several", async () => {
     pair("wtnd-a", A);
     pair("wtnd-b", A, "eth1");
     ipBatch(["addr add 10.97.3.1/32 dev eth0", "addr add 2001:db8:97:3::1/128 dev eth1 nodad"], A);
@@ -260,8 +260,8 @@ describe("a pod that no annotation tells of", () => {
   });
 });
 
-describe("what is told", () => {
-  it("a pair as soon as it is there, whichever end was made first, and none of two ends that are both here", async () => {
+describe("notifications", () => {
+  it("report a pair as soon as it exists, whichever end was created first, and none of two ends that are both here", async () => {
     pair("wtnd-a", A);
     ipBatch([`link add wtnd-x type veth peer name wtn-y`]);
     execFileSync("ip", ["-n", A, "link", "add", "eth7", "type", "veth", "peer", "name", "wtnd-z"]);
@@ -270,7 +270,7 @@ describe("what is told", () => {
     expect([...new Set(pairs)].sort()).toEqual(["wtnd-a", "wtnd-z"]);
   });
 
-  it("nothing while nothing changes that matters", async () => {
+  it("report nothing while nothing relevant changes", async () => {
     pair("wtnd-a", A);
     await until(() => pairs.includes("wtnd-a"));
     await node.settled();

@@ -1,4 +1,4 @@
-// A pod through its own Service, over rules of nftables as kube-proxy writes them: no policy keeps it from itself, and nobody else gets in by it.
+// A pod through its own Service, over rules of nftables as kube-proxy writes them: no policy blocks it from itself, and no other peer gets in by it.
 
 import { existsSync, readFileSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
@@ -72,7 +72,7 @@ const pod = (role: string, number: number) => ({
   udp: [8080],
 });
 
-/** `behind`: to whom the Service with both goes now; the source is the node's where a pod meets itself. */
+/** `behind`: the current backend of the Service with both; the source is the node's if a pod reaches itself. */
 const rewrites = (behind: "web" | "peer", masquerade: boolean): Rewrite[] =>
   FAMILIES.flatMap((of): Rewrite[] => {
     const to = { address: of.web, port: 8080 };
@@ -146,7 +146,7 @@ describe.each(["tc", "xdp"] as const)("with %s", (hook) => {
     });
 
     it.each(FAMILIES)(
-      "reaches those others only where its policy lets it, over IPv$family",
+      "reaches those others only if its policy allows it, over IPv$family",
       async ({ both }) => {
         world.lab.rewrite(rewrites("peer", true));
         const outcome = await probe(WEB, "tcp", both, {
@@ -157,7 +157,7 @@ describe.each(["tc", "xdp"] as const)("with %s", (hook) => {
     );
 
     it.each(FAMILIES)(
-      "lets nobody in by it that its policy does not, over IPv$family",
+      "lets no one in by it that its policy does not allow, over IPv$family",
       async ({ own, web }) => {
         const isOpen = types === "Egress";
         const more = { timeoutMs: isOpen ? 20_000 : SILENT_MS };
@@ -177,12 +177,12 @@ describe.each(["tc", "xdp"] as const)("with %s", (hook) => {
   });
 });
 
-/** Where bridges hand frames to the rules of IPv4 and IPv6, as Kubernetes needs them to. */
+/** Where bridges pass frames to the rules of IPv4 and IPv6, as Kubernetes requires. */
 const CALLS = ["iptables", "ip6tables"].map((each) => `/proc/sys/net/bridge/bridge-nf-call-${each}`);
 const filtersBridges = (): boolean =>
   CALLS.every((path) => existsSync(path) && readFileSync(path, "utf8").trim() === "1");
 
-describe("on a bridge whose ports send back", () => {
+describe("on a bridge with ports in hairpin mode", () => {
   let world: World;
 
   beforeAll(async () => {
@@ -209,7 +209,7 @@ describe("on a bridge whose ports send back", () => {
   afterAll(() => world?.close());
 
   it.for(FAMILIES)(
-    "a pod reaches itself by its Service, and nobody else does, over IPv$family",
+    "a pod reaches itself by its Service, and no other pod does, over IPv$family",
     async ({ own }, context) => {
       context.skip(
         !filtersBridges(),

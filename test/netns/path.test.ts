@@ -1,4 +1,4 @@
-// bench/path for a moment: every variant is put up, let through and denied as it should, and taken away. No speed is asserted.
+// A short run of bench/path: every variant is set up, allowed and denied as it should, and removed. No speed is asserted.
 
 import { spawnSync } from "node:child_process";
 import { existsSync, readdirSync } from "node:fs";
@@ -8,7 +8,7 @@ import { VARIANTS } from "../../bench/path/variants.ts";
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 
-it("measures what crosses the links with each thing on them, and leaves nothing", () => {
+it("measures what crosses the links with each variant, and leaves nothing", () => {
   const args = ["bench/main.ts", "path", "-o", "json", "--runs", "1", "--milliseconds", "100"];
   const { status, stdout, stderr } = spawnSync(process.execPath, args, { cwd: ROOT, encoding: "utf8" });
   expect({ status, stderr }).toEqual({ status: 0, stderr: "bench: run 1 of 1\n" });

@@ -1,4 +1,4 @@
-// Expectations as text: who reaches whom with what, one line each, and the probes that such a line means.
+// Expectations as text: who reaches whom with which protocols, one line each, and the probes that such a line means.
 
 import { parseAddress } from "../../src/base/ip.ts";
 import {
@@ -61,7 +61,7 @@ function familyOf(text: string): 4 | 6 {
   return parsed.value.family;
 }
 
-/** What was not as expected, by line; a line that holds has an empty list. The whole table is measured at once. */
+/** Mismatches by line; a line that holds has an empty list. The whole table is measured at once. */
 export async function mismatches(lab: Lab, lines: readonly string[]): Promise<Map<string, string[]>> {
   const shots = lines.flatMap((text, line) => {
     const found = shotsOf(lab, text, line);
@@ -74,6 +74,6 @@ export async function mismatches(lab: Lab, lines: readonly string[]): Promise<Ma
   return new Map(lines.map((text, line) => [text, wrong(line).map(measuredText)]));
 }
 
-/** As `mismatches`, of a whole table, in one list. */
+/** As `mismatches`, for a whole table, in one list. */
 export const mismatchesOf = async (lab: Lab, table: string): Promise<string[]> =>
   [...(await mismatches(lab, linesOf(table))).values()].flat();

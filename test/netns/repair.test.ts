@@ -1,4 +1,4 @@
-// An entry that somebody changes behind the agent's back: `maps dump --diff` finds it, a resync puts it right.
+// An entry that is changed externally: `maps dump --diff` finds it, a resync repairs it.
 
 import { execFileSync } from "node:child_process";
 import { join } from "node:path";
@@ -27,7 +27,7 @@ afterAll(() => world?.close());
 
 const bytes = (hex: string): string[] => hex.match(/../g) ?? [];
 
-/** As the number's digits, of the bytes of a little-endian one. */
+/** The digits of the number in the bytes of a little-endian one. */
 const reversed = (hex: string): string => bytes(hex).reverse().join("");
 
 /** Changes the bytes of an entry with bpftool: `change` gives the new value, in hexadecimal. */
@@ -59,7 +59,7 @@ beforeEach(async () => {
 });
 
 describe("an entry changed with bpftool", () => {
-  it("was none before", async () => {
+  it("did not differ before", async () => {
     expect(await differences()).toEqual({ status: 0, rows: [] });
     const { status, stdout, stderr } = await world.weir("maps", "dump", "--diff");
     expect({ status, stdout }).toEqual({ status: 0, stdout: "" });
@@ -72,7 +72,7 @@ describe("an entry changed with bpftool", () => {
     ["endpoints", "endpoints", /^\d+$/, /^shop\//],
   ])("of %s is found by --diff, named, and repaired on demand", async (table, map, key, about) => {
     const { key: at, value } = await firstEntry(table, map);
-    // Whatever it was, its first word and its third are something else now: a version, an interface, a policy.
+    // Whatever it was, its first word and its third are now different: a version, an interface, a policy.
     const wrong = `${value.slice(0, 16) === "4d0000004d000000" ? "4e0000004e000000" : "4d0000004d000000"}${value.slice(16)}`;
     tamper(map, at, wrong);
     for (const args of [[table], []]) {
@@ -106,7 +106,7 @@ describe("an entry changed with bpftool", () => {
   it.each([
     ["back", "01000000"],
     ["ahead", "ffff0000"],
-  ])("of node is repaired at once: the generation in force, set %s", async (_, generation) => {
+  ])("of node is repaired at once: the active generation, set %s", async (_, generation) => {
     const applied = async (): Promise<number> =>
       JSON.parse((await world.weir("status", "-o", "json")).stdout).generation.applied;
     const before = await applied();
@@ -144,7 +144,7 @@ describe("an entry changed with bpftool", () => {
   });
 });
 
-it("--diff needs the agent, which alone knows what it wants", async () => {
+it("--diff needs the agent, which alone has the desired state", async () => {
   await agent.kill();
   const { status, stderr } = await world.weir("maps", "dump", "--diff");
   expect(status).toBe(1);

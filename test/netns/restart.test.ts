@@ -1,4 +1,4 @@
-// An agent that dies and comes back: enforcement stays as it was, and the newcomer takes over without an open or a shut moment.
+// An agent that dies and comes back: enforcement stays as it was, and the new agent takes over without an open or a closed moment.
 
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, expect, it } from "vitest";
@@ -31,14 +31,14 @@ it("kill -9 of the agent leaves enforcement as it was", async () => {
   expect(await mismatchesOf(world.lab, FRIENDS_ONLY_HOLDS)).toEqual([]);
 });
 
-it("without an agent, commands still answer, and say that there is none", async () => {
+it("without an agent, commands still answer, and report that there is none", async () => {
   const status = await world.weir("status", "-o", "json");
   expect(JSON.parse(status.stdout)).toMatchObject({ agent: { running: false } });
   const dump = await world.weir("maps", "dump", "cidrs");
   expect({ status: dump.status, stderr: dump.stderr }).toEqual({ status: 0, stderr: "" });
 });
 
-it("a new agent takes over what the dead one left, without a gap", async () => {
+it("a new agent takes over from the dead one, without a gap", async () => {
   expectNoGlitch(
     await watchWhile(world.lab, async () => {
       agent = await world.start();
@@ -47,7 +47,7 @@ it("a new agent takes over what the dead one left, without a gap", async () => {
   expect(await mismatchesOf(world.lab, FRIENDS_ONLY_HOLDS)).toEqual([]);
 });
 
-it("and again, when it was asked to end", async () => {
+it("and again, after a graceful end", async () => {
   expectNoGlitch(
     await watchWhile(world.lab, async () => {
       await agent.stop();
@@ -57,7 +57,7 @@ it("and again, when it was asked to end", async () => {
   );
 });
 
-it("a connection lives through the death and the return of the agent", async () => {
+it("a connection survives the death and the return of the agent", async () => {
   const flow = await world.lab.open(FRIEND, { kind: "tcp", address: SERVER_V4, port: 81, timeoutMs: 20_000 });
   expect(flow).toBeTypeOf("number");
   const say = async (): Promise<string> => (await world.lab.say(FRIEND, flow as number, 20_000)).result;
@@ -68,7 +68,7 @@ it("a connection lives through the death and the return of the agent", async () 
   expect(await say()).toBe("reached");
 });
 
-it("what changed in the manifests meanwhile counts as soon as a new agent is there", async () => {
+it("changes of the manifests meanwhile take effect as soon as a new agent runs", async () => {
   await agent.kill();
   world.manifests.remove("friends-only.yaml");
   expect(await mismatchesOf(world.lab, FRIENDS_ONLY_HOLDS)).toEqual([]);

@@ -110,7 +110,7 @@ describe.each([
       source.put(podOf(name, ROLES[name], running(addresses)));
       return sandbox;
     }
-    // Nothing but the plugin says which addresses it has.
+    // Only the plugin reports which addresses it has.
     source.put(podOf(name, ROLES[name], {}));
     const added = await world.call("ADD", sandbox, { prevResult: output, timeoutMs: 60_000 });
     expect(added).toMatchObject({ status: 0 });
@@ -131,7 +131,7 @@ describe.each([
   const becomes = (expected: readonly string[]) =>
     expect.poll(states, { timeout: 30_000, interval: 100 }).toEqual([...expected].sort());
 
-  /** What passes between pods, in both families: all is silent to and from the shut ones. */
+  /** What passes between pods, in both families: nothing to and from the isolated ones. */
   async function passes(
     isOpen = ([from, to]: readonly [Name, Name]) => ROLES[from] === "open" && ROLES[to] === "open",
   ): Promise<string[]> {
@@ -174,7 +174,7 @@ describe.each([
     agent = await world.run(...source.args);
   };
 
-  /** To the next agent the pins are those of another build. Returns where they are now. */
+  /** To the next agent the pins are those of another build. Returns their current path. */
   function renameLayout(): string {
     const digest = readdirSync(world.paths.bpffs).find((name) => /^[0-9a-f]{16}$/.test(name)) as string;
     const other = join(world.paths.bpffs, "0123456789abcdef");
@@ -243,7 +243,7 @@ describe.each([
     expect(await passes()).toEqual(HOLDS);
   });
 
-  it("when the policies go", async () => {
+  it("when the policies are deleted", async () => {
     source.remove("NetworkPolicy", "shut");
     await expect
       .poll(async () => (await endpoints()).map(({ ingress }) => ingress.isolatedBy.length), {
@@ -253,7 +253,7 @@ describe.each([
     expect(await passes()).toEqual(HOLDS);
   });
 
-  it("when another pod says their addresses", async () => {
+  it("when another pod claims their addresses", async () => {
     source.put(podOf("aaa", "open", running(at("job").addresses)));
     source.put(podOf("zzz", "open", running(at("claimed").addresses)));
     await expect
@@ -273,7 +273,7 @@ describe.each([
     source.remove("Pod", "zzz");
   });
 
-  it("when the file of who had which interface is damaged, and the layout is another one, too", async () => {
+  it("when the file of interface ownership is damaged, and the layout is another one, too", async () => {
     const file = join(dirname(world.paths.socket), "interfaces.json");
     for (const damage of ["", "{}"]) {
       await agent.kill();
@@ -292,7 +292,7 @@ describe.each([
     }
   });
 
-  it("until the interfaces go: the next pods of their names are judged by themselves", async () => {
+  it("until the interfaces are removed: the next pods of their names are judged by themselves", async () => {
     for (const name of ["job", "claimed"] as const) {
       const { sandbox, process } = at(name);
       await world.del(sandbox);

@@ -1,4 +1,4 @@
-// A cluster in which every rule of the nine seed policies has somebody whom it lets through and somebody whom it does not.
+// A cluster in which every rule of the nine seed policies has a peer that it allows and one that it does not.
 
 import type { LabelMap, PodSpec } from "../../src/lab/lab-manifests.ts";
 import type { EndpointSpec } from "../../src/lab/netns-lab.ts";
@@ -70,7 +70,7 @@ export const PODS: readonly PodSpec[] = [
   pod("downstream-2/main", { app: "downstream-2" }, { tcp: [8080] }),
 ];
 
-/** The world outside, in one namespace: it speaks from whichever address a line names. */
+/** The outside world, in one namespace: it sends from whichever address a line names. */
 export const WORLD: EndpointSpec = {
   name: "world",
   addresses: [
@@ -86,7 +86,7 @@ export const WORLD: EndpointSpec = {
   udp: [53, 80],
 };
 
-/** File of test/fixtures/seeds to what must hold with all nine in force. */
+/** File of test/fixtures/seeds to what must hold with all nine enforced. */
 export const EXPECTED: Readonly<Record<string, string>> = {
   "01-test-network-policy-alpha.yaml": `
     world@10.63.48.9     -> alpha/nginx-1 tcp/80 : 4-

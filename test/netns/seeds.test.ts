@@ -1,4 +1,4 @@
-// The nine seed policies, all in force at once, over real TCP, UDP and ICMP echo of both families.
+// The nine seed policies, all enforced at once, over real TCP, UDP and ICMP echo of both families.
 
 import { readdirSync, readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";

@@ -1,4 +1,4 @@
-// Services over rules of nftables as kube-proxy writes them: what a pod's own end and the backend's end make of them, and
+// Services over rules of nftables as kube-proxy writes them: the verdicts at a pod's own end and at the backend's end, and
 // what a pod's policy sees of traffic from outside by a nodePort.
 
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -14,7 +14,7 @@ const WEB = "shop/web";
 const CLIENT = "shop/client";
 const OUTSIDE = "outside";
 const OUTSIDE_V4 = "198.51.100.63";
-/** An address of the node, such as a packet has that the node's own rules have masqueraded. */
+/** An address of the node, which packets have that the node's own rules have masqueraded. */
 const NODE_V4 = "203.0.113.63";
 const NODE_PORT = 30_080;
 
@@ -23,7 +23,7 @@ const FAMILIES = [
   { family: 6, web: "fd63:62::1", vip: "fd96:63::1", api: "fd96:63::2" },
 ] as const;
 
-/** 8081 is open to the client, and nobody listens there. */
+/** 8081 is allowed to the client, and nothing listens there. */
 const MANIFESTS = `
 apiVersion: v1
 kind: Service
@@ -134,7 +134,7 @@ describe.each(FAMILIES)("a pod that is isolated both ways, over IPv$family", ({ 
     expect(await world.lab.probe(CLIENT, big)).toMatchObject({ result: "reached" });
   });
 
-  it("is told by ICMP, which speaks of the Service, that nobody listens behind it", async () => {
+  it("receives an ICMP error, which names the Service, if nothing listens behind it", async () => {
     const grown = await growth(world, CLIENT, ["ingress related"], async () => {
       const outcome = await world.lab.probe(CLIENT, probe("udp", vip, 81));
       expect(outcome).toEqual({ result: "failed", reason: "ECONNREFUSED" });
@@ -170,12 +170,12 @@ describe("traffic from outside by a nodePort", () => {
     world.lab.probe(OUTSIDE, probe("tcp", NODE_V4, NODE_PORT, { timeoutMs }));
   const policyFor = (cidr: string) => agent.change(() => world.manifests.put("web.yaml", from(cidr)));
 
-  it("is the client's where its address is kept (externalTrafficPolicy: Local)", async () => {
+  it("is the client's if its address is kept (externalTrafficPolicy: Local)", async () => {
     world.lab.rewrite([nodePort(false)]);
     expect(await ask()).toMatchObject({ result: "reached" });
   });
 
-  it("is the node's where it is not (Cluster): judged as such, and not taken for the node's own", async () => {
+  it("is the node's if it is not (Cluster): judged as such, and not taken for the node's own", async () => {
     world.lab.rewrite([nodePort(true)]);
     const grown = await growth(world, WEB, ["ingress denied", "ingress node"], async () => {
       expect(await ask(SILENT_MS)).toEqual({ result: "silent" });

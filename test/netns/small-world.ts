@@ -1,4 +1,4 @@
-// A small cluster for the tests of change, restart, trouble and removal: a server, a friend of it, a stranger, and policies.
+// A small cluster for the tests of change, restart, trouble and removal: a server, a friend of it, an unknown peer, and policies.
 
 import type { PodSpec } from "../../src/lab/lab-manifests.ts";
 import type { Probe } from "../../src/lab/pod-protocol.ts";
@@ -47,7 +47,7 @@ const policy = (name: string, role: string, spec: string): string =>
     "",
   ].join("\n");
 
-/** The server is isolated both ways; only the friend may come in, on every port; nothing may go out. */
+/** The server is isolated both ways; only the friend may connect, on every port; no egress is allowed. */
 export const FRIENDS_ONLY = policy(
   "friends-only",
   "server",
@@ -61,7 +61,7 @@ export const FRIENDS_IN = policy(
   "  policyTypes: [Ingress]\n  ingress: [{ from: [{ podSelector: { matchLabels: { role: friend } } }] }]",
 );
 
-/** The same name, with nobody let in. */
+/** The same name, with no peer allowed. */
 export const NOBODY = policy("friends-only", "server", "  policyTypes: [Ingress, Egress]");
 
 /** The same name, with a second peer beside the friend. */
@@ -72,14 +72,14 @@ export const FRIENDS_AND_BLOCK = policy(
     "  ingress: [{ from: [{ podSelector: { matchLabels: { role: friend } } }, { ipBlock: { cidr: 198.51.100.0/24 } }] }]",
 );
 
-/** About somebody else. */
+/** About another pod. */
 export const BYSTANDER_DENY = policy("bystander-deny", "bystander", "  policyTypes: [Ingress]");
 
 export const BYSTANDER_DENY_EGRESS = policy("bystander-deny", "bystander", "  policyTypes: [Egress]");
 
 export const FRIEND_DENY = policy("friend-deny", "friend", "  policyTypes: [Ingress, Egress]");
 
-/** What must hold with FRIENDS_ONLY in force. */
+/** What must hold with FRIENDS_ONLY enforced. */
 export const FRIENDS_ONLY_HOLDS = `
   shop/friend    -> shop/server tcp/80 tcp/81 udp/80 icmp : 46
   shop/stranger  -> shop/server tcp/80 udp/80 icmp : --

@@ -1,4 +1,4 @@
-// `weir snapshot`: what is saved of real maps, and what it tells of a policy that changed meanwhile.
+// `weir snapshot`: what is saved of real maps, and what it reports about a policy that changed meanwhile.
 
 import { execFileSync } from "node:child_process";
 import { existsSync, statSync, writeFileSync } from "node:fs";
@@ -50,7 +50,7 @@ it("against now: counters may have moved, and nothing that counts", async () => 
   expect(stderr).toMatch(/^weir: \d+ differences? between \S+ on \S+ and \S+ on \S+\n$/);
 });
 
-it("against a later one: tells what a policy changed", async () => {
+it("against a later one: reports what a policy changed", async () => {
   await agent.change(() => world.manifests.put("policy.yaml", FRIENDS_AND_BLOCK));
   const after = pathOf("after.gz");
   expect((await world.weir("snapshot", "-o", after)).status).toBe(0);
@@ -68,7 +68,7 @@ it("against a later one: tells what a policy changed", async () => {
   });
 });
 
-it("refuses what is no snapshot, and what is not there", async () => {
+it("refuses files that are missing or no snapshots", async () => {
   const other = pathOf("other");
   writeFileSync(other, "no gzip");
   expect(await world.weir("snapshot", "--compare", other)).toMatchObject({

@@ -69,7 +69,7 @@ describe("sysdump", () => {
     expect((await world.weir("snapshot", "--compare", pathOf("maps.ndjson.gz"))).status).toBe(0);
   });
 
-  it("goes to the standard output by -o -, byte for byte, where there is nowhere to write", () => {
+  it("goes to the standard output by -o -, byte for byte, if no path is writable", () => {
     const { bin, bpffs, socket } = world.paths;
     // As in the agent's pod, whose root is read-only.
     const script = `cd /proc && exec "${bin}" "$@" --bpffs "${bpffs}" --socket "${socket}"`;
@@ -100,7 +100,7 @@ describe("sysdump", () => {
 });
 
 describe("check node", () => {
-  it("says with which means Weir enforces here", async () => {
+  it("reports by which means Weir enforces here", async () => {
     const { status, stdout, stderr } = await world.weir("check", "node");
     expect({ status, stderr }).toEqual({
       status: 0,
@@ -112,7 +112,7 @@ describe("check node", () => {
     );
   });
 
-  it("names a place for pins that is none", async () => {
+  it("reports an invalid place for pins", async () => {
     const done = execFileSync(
       "sh",
       ["-c", `"${world.paths.bin}" check node --bpffs /tmp/pins -o json; echo $?`],

@@ -1,5 +1,5 @@
-// `weir trace` of an agent and its kernel: what it says, that it changes nothing there, and that it notices when the kernel
-// holds something else than the policies ask for.
+// `weir trace` of an agent and its kernel: what it reports, that it changes nothing there, and that it notices when the kernel
+// differs from the policies.
 
 import { writeFileSync } from "node:fs";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -72,7 +72,7 @@ async function indexOf(name: string): Promise<number> {
 
 type Rows = readonly Readonly<Record<string, unknown>>[];
 
-/** All flows there are, and what was judged on the way to the server: nothing of that happens by itself. */
+/** All flows, and what was judged on the way to the server: nothing of that happens by itself. */
 async function traces(): Promise<unknown> {
   const dump = async (name: string): Promise<Rows> =>
     JSON.parse((await world.weir("maps", "dump", name, "-o", "json")).stdout);
@@ -84,7 +84,7 @@ async function traces(): Promise<unknown> {
   return { flows, judged };
 }
 
-/** A trace after something was spoilt; once more where the agent's resync has repaired it before. */
+/** A trace after an entry was corrupted; repeated if the agent's resync has repaired it before. */
 async function spoilt(spoil: () => unknown) {
   for (let attempt = 1; ; attempt++) {
     await spoil();
@@ -108,14 +108,14 @@ describe("a live trace", () => {
     });
   });
 
-  it("names what the nearest rule wants, and the kernel agrees", async () => {
+  it("names what the nearest rule requires, and the kernel agrees", async () => {
     const { status, stdout } = await trace(STRANGER, SERVER_V4);
     expect(status).toBe(3);
     expect(stdout).toContain("a pod with role=friend (shop/stranger has role=stranger)\n");
     expect(stdout).toContain(`  kernel: to_pod on ${link(SERVER)} drops it (denied)\n`);
   });
 
-  it("knows addresses outside, other protocols and both directions", async () => {
+  it("supports outside addresses, other protocols and both directions", async () => {
     expect(await trace("192.0.2.1", SERVER)).toMatchObject({ status: 3 });
     expect(await trace(SERVER, "192.0.2.1", "--protocol", "UDP")).toMatchObject({ status: 3 });
     expect(await trace(FRIEND, "192.0.2.1")).toMatchObject({ status: 0 });
@@ -124,7 +124,7 @@ describe("a live trace", () => {
     expect(ping.stdout).toContain(`to_pod on ${link(SERVER)} passes it (policy)`);
   });
 
-  it("follows a Service to every backend, whose ends the kernel is asked about", async () => {
+  it("follows a Service to every backend, and queries the kernel for both ends of each", async () => {
     const all = await world.weir("trace", "--from", FRIEND, "--to", "shop/pair");
     expect(all.stdout).not.toContain("DISAGREES");
     expect(all.status).toBe(0);
@@ -146,7 +146,7 @@ describe("a live trace", () => {
     expect(await traces()).toEqual(before);
   });
 
-  it("of a change asks no kernel", async () => {
+  it("of a change does not query the kernel", async () => {
     const file = "/run/wt-trace/new.yaml";
     writeFileSync(file, NOBODY);
     const { status, stdout } = await trace(FRIEND, SERVER, "-f", file);
@@ -155,7 +155,7 @@ describe("a live trace", () => {
     expect(stdout).not.toContain("kernel");
   });
 
-  it("is 5 where the kernel holds something else", async () => {
+  it("is 5 if the kernel differs", async () => {
     const pins = openPins(world.paths.bpffs);
     if (pins === undefined) throw new Error("nothing is pinned");
     try {
@@ -177,7 +177,7 @@ describe("a live trace", () => {
     }
   });
 
-  it("is 5 where no program hangs on the interface", async () => {
+  it("is 5 if no program is attached to the interface", async () => {
     const path = linkPath(world.paths.bpffs, await indexOf(SERVER), "ingress");
     // Again and again: the agent attaches it again within a second.
     let spoiling: Promise<void> = Promise.resolve();
@@ -190,7 +190,7 @@ describe("a live trace", () => {
     expect(stdout).toContain(`  kernel: to_pod on ${link(SERVER)} passes it (not-attached): DISAGREES\n`);
   });
 
-  it("asks the program of XDP where that filters", async () => {
+  it("queries the XDP program if that filters", async () => {
     agent.killNow();
     agent = await world.start("--from-pod-hook", "xdp");
     const { status, stdout } = await trace(SERVER, STRANGER);

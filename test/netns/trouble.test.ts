@@ -1,4 +1,4 @@
-// Bad input and a node that changes under the agent: each trouble is one line that names it, and everybody else stays enforced.
+// Bad input and a node that changes under the agent: each problem is one line that names it, and everything else stays enforced.
 
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -41,7 +41,7 @@ beforeAll(async () => {
 
 afterAll(() => world?.close());
 
-/** Waits until the agent's status is as wanted, and gives it; the last one, where it never is. */
+/** Waits until the agent's status is as expected, and returns it; the last one, if it never is. */
 async function statusOnce(wanted: (status: Status) => boolean): Promise<Status> {
   const deadline = Date.now() + NOTICED_MS_MAX;
   for (;;) {
@@ -132,10 +132,10 @@ describe("a bad file", () => {
     await holds();
   }
 
-  it("that is no YAML is one problem with file and line", () =>
+  it("with invalid YAML is one problem with file and line", () =>
     withFile("apiVersion: v1\nkind: [Pod\nmetadata: {name: x}\n", ["bad.yaml:"]));
 
-  it("with a CIDR that is none is one problem with the field's path", () =>
+  it("with an invalid CIDR is one problem with the field's path", () =>
     withFile(badPolicy("role: nobody", "ingress: [{ from: [{ ipBlock: { cidr: 10.0.0.1/33 } }] }]"), [
       "spec.ingress[0].from[0].ipBlock.cidr",
       "33",
@@ -153,7 +153,7 @@ describe("a bad file", () => {
     await holds();
   });
 
-  it("whose pods are known isolates them until it is mended", async () => {
+  it("whose pods are known isolates them until it is repaired", async () => {
     expect(await mismatchesOf(world.lab, "shop/stranger -> shop/bystander tcp/80 : 46")).toEqual([]);
     world.manifests.put("bad.yaml", badPolicy("role: bystander", "ingress: [{ ports: [{ port: 70000 }] }]"));
     await expectProblem("bad.yaml", "spec.ingress[0].ports[0].port", "70000");

@@ -1,4 +1,4 @@
-// Interfaces of which nobody has said whose they are, with --unknown-pods deny: shut at once, known in one step. Needs root.
+// Unclaimed interfaces, with --unknown-pods deny: isolated at once, identified in one step. Needs root.
 
 import { execFileSync, spawn, spawnSync } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
@@ -25,7 +25,7 @@ function remove(): void {
   ipBatch(named.filter((name) => name.startsWith("wt-un-")).map((name) => `netns del ${name}`));
 }
 
-/** What a CNI makes of a pod: a pair with a route to its address. */
+/** What a CNI creates for a pod: a pair with a route to its address. */
 function wire({ space, link, address }: typeof NEW): void {
   ipBatch([
     `netns add ${space}`,
@@ -88,7 +88,7 @@ describe("with --unknown-pods deny", () => {
     expect(await mismatchesOf(world.lab, EVERYTHING_OPEN)).toEqual([]);
   });
 
-  it("an interface of nobody is denied everything but what the node itself sends", async () => {
+  it("an unclaimed interface is denied everything but what the node itself sends", async () => {
     wire(NEW);
     await until("the interface to be told of", async () => (await stateOf(NEW.link)) === "unknown pod");
     expect(pings(NEW.space, SERVER_V4)).toBe(false);
@@ -118,13 +118,13 @@ describe("with --unknown-pods deny", () => {
     );
   });
 
-  it("one that is ignored is let alone", async () => {
+  it("an ignored one is left unchanged", async () => {
     wire(IGNORED);
     await until("the address to be reached", () => pings(IGNORED.space, SERVER_V4));
     expect(await stateOf(IGNORED.link)).toBeUndefined();
   });
 
-  it("a new interface is shut within moments", async () => {
+  it("a new interface is isolated within moments", async () => {
     execFileSync("ip", ["netns", "add", "wt-un-many"]);
     const ip = spawn("ip", ["-batch", "-"], { stdio: ["pipe", "ignore", "inherit"] });
     const appeared = new Map<number, number>();
@@ -132,7 +132,7 @@ describe("with --unknown-pods deny", () => {
       const name = `wtun-m${i}`;
       ip.stdin.write(`link add ${name} type veth peer name e${i} netns wt-un-many\n`);
       appeared.set(...appearance(name));
-      // So that the agent is at rest, as it is when a pod comes.
+      // So that the agent is idle, as it is when a pod comes.
       await new Promise((resolve) => setTimeout(resolve, 100));
     }
     ip.stdin.end();
@@ -146,13 +146,13 @@ describe("with --unknown-pods deny", () => {
       const unknown = (await endpoints()).filter(({ state }) => state === "unknown pod");
       return unknown.length === 26;
     });
-    // Nothing of what stood in for the links stays.
+    // No placeholder for the links remains.
     expect(execFileSync("tc", ["qdisc", "show"], { encoding: "utf8" })).not.toMatch(
       /clsact.*wtun-|wtun-.*clsact/,
     );
   });
 
-  it("it is denied still without an agent, and with a new one", async () => {
+  it("it is still denied without an agent, and with a new one", async () => {
     await agent.kill();
     expect(pings(NEW.space, SERVER_V4)).toBe(false);
     agent = await world.start(...DENY);
@@ -170,14 +170,14 @@ describe("with --unknown-pods deny", () => {
     expect(pings(NEW.space, SERVER_V4)).toBe(false);
   });
 
-  it("without it, everything is let alone again", async () => {
+  it("without it, all unclaimed interfaces are left unchanged again", async () => {
     await agent.stop();
     agent = await world.start();
     expect(pings(NEW.space, SERVER_V4)).toBe(true);
     expect((await endpoints()).map(({ state }) => state)).not.toContain("unknown pod");
   });
 
-  it("the agent's audit mode only tells", async () => {
+  it("the agent's audit mode only reports", async () => {
     await agent.stop();
     agent = await world.start(...DENY, "--mode", "audit");
     await until("the interface to be told of", async () => (await stateOf(NEW.link)) === "retained");
@@ -185,7 +185,7 @@ describe("with --unknown-pods deny", () => {
   });
 });
 
-/** Interface index, and when it was there, in milliseconds since the epoch. Waits without letting anything else run. */
+/** Interface index, and when it appeared, in milliseconds since the epoch. Blocks the process while it waits. */
 function appearance(name: string): [number, number] {
   const file = `/sys/class/net/${name}/ifindex`;
   const deadline = Date.now() + 20_000;
@@ -193,7 +193,7 @@ function appearance(name: string): [number, number] {
   return [Number(readFileSync(file, "utf8")), Date.now()];
 }
 
-/** When the agent says that it has shut interfaces, by index. */
+/** When the agent logs that it has isolated interfaces, by index. */
 function shutTimes(): Map<number, number> {
   const lines = agent.stderr.split("\n").filter((line) => line.includes("an unknown interface is shut"));
   return new Map(

@@ -1,4 +1,4 @@
-// Two builds whose maps have different layouts, one after the other: connections live through the change, and are judged once more.
+// Two builds whose maps have different layouts, one after the other: connections survive the change, and are judged once more.
 
 import { mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -10,7 +10,7 @@ import { type Held, hold } from "./held.ts";
 import { FRIEND, FRIENDS_ONLY, NOBODY, SERVER, SERVER_V4, SERVER_V6, smallWorld } from "./small-world.ts";
 import { openWorld, type World } from "./world.ts";
 
-/** Fields of flows in another order, and of states other bits. */
+/** Fields of flows in another order, and other bits for states. */
 const EDITS: readonly Edit[] = [
   [/(struct flow_v4_key \{\n)([^}]*)(\t__u32 owner;[^\n]*\n)\}/, "$1$3$2}"],
   [/(struct flow_v6_key \{\n)(\tstruct address_v6 local;\n)(\tstruct address_v6 remote;\n)/, "$1$3$2"],
@@ -90,7 +90,7 @@ describe.each<[Build, Build, number]>([
   ["other", "this", 40_001],
   ["this", "other", 40_002],
 ])("connections under the %s build, then under the %s", (before, after, localPort) => {
-  it("live, with the state that they had", async () => {
+  it("continue, with the state that they had", async () => {
     const first = await start(before);
     for (const { address, port } of FAMILIES)
       held.push(await hold(world.lab, { client: FRIEND, server: SERVER, address, port, localPort }));
@@ -116,7 +116,7 @@ describe.each<[Build, Build, number]>([
   });
 });
 
-it("are lost where the other build has left no description of its layout, which is reported", async () => {
+it("are lost if the other build has left no description of its layout, which is reported", async () => {
   const first = await start("other");
   for (const { address, port } of FAMILIES)
     held.push(await hold(world.lab, { client: FRIEND, server: SERVER, address, port }));

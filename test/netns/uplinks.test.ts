@@ -1,4 +1,4 @@
-// Denied prefixes on an uplink: over real sockets, while the file changes, is wrong, or nobody runs to read it.
+// Denied prefixes on an uplink: over real sockets, while the file changes, is invalid, or no agent runs to read it.
 
 import { execFileSync } from "node:child_process";
 import { rmSync, writeFileSync } from "node:fs";
@@ -68,7 +68,7 @@ interface Status {
 const status = async (): Promise<Status> =>
   JSON.parse((await world.weir("status", "-o", "json")).stdout) as Status;
 
-/** Waits until the agent says so. */
+/** Waits until the agent reports it. */
 async function until(says: (now: Status) => boolean): Promise<Status> {
   for (const deadline = Date.now() + PATIENCE_MS; ; await sleep(30)) {
     const now = await status();
@@ -81,7 +81,7 @@ async function until(says: (now: Status) => boolean): Promise<Status> {
 
 it("drops what comes from a denied prefix, in both families, and nothing else", () => holds(DENIED));
 
-it("says how it hangs on each uplink, and how much it dropped", async () => {
+it("reports how it is attached to each uplink, and how much it dropped", async () => {
   const { health, uplinks } = await status();
   expect(health).toBe("ok");
   expect(uplinks).toMatchObject({
@@ -100,7 +100,7 @@ it("says how it hangs on each uplink, and how much it dropped", async () => {
   );
 });
 
-it("counts by prefix, and by what was made of a frame", async () => {
+it("counts by prefix, and by verdict on a frame", async () => {
   const dump = async (table: string) =>
     JSON.parse((await world.weir("maps", "dump", table, "-o", "json")).stdout);
   const denied: { prefix: string; packets: number }[] = await dump("denied");
@@ -117,7 +117,7 @@ it("follows the file", async () => {
   await holds(ONLY_70_DENIED);
 });
 
-it("stays with the last good list where a line is wrong, and says which", async () => {
+it("stays with the last good list if a line is wrong, and reports which", async () => {
   writeFileSync(FILE, "10.63.71.0/24\n\n10.63.71.0/\n");
   const { problems, uplinks } = await until(({ health }) => health === "degraded");
   expect(problems.map(({ text }) => text)).toEqual([
@@ -127,7 +127,7 @@ it("stays with the last good list where a line is wrong, and says which", async 
   await holds(ONLY_70_DENIED);
 });
 
-it("or where the file is gone, and where the agent dies and comes back meanwhile", async () => {
+it("or if the file is gone, and if the agent dies and comes back meanwhile", async () => {
   rmSync(FILE);
   await until(({ problems }) => problems[0]?.text.startsWith(`${FILE}: cannot be read`) === true);
   await agent.kill();
@@ -137,13 +137,13 @@ it("or where the file is gone, and where the agent dies and comes back meanwhile
   await holds(ONLY_70_DENIED);
 });
 
-it("is well again when the file is", async () => {
+it("is healthy again when the file is", async () => {
   writeFileSync(FILE, "10.63.71.0/24\nfd63:71::/64\n");
   await until(({ health, uplinks }) => health === "ok" && uplinks.prefixes === 2);
   await holds(DENIED);
 });
 
-it("keeps the link alive where everyone is denied", async () => {
+it("keeps the link alive if everyone is denied", async () => {
   writeFileSync(FILE, "0.0.0.0/0\n::/0\n");
   const before = await until(({ uplinks, health }) => uplinks.prefixes === 2 && health === "degraded");
   for (const family of ["-4", "-6"])
@@ -169,7 +169,7 @@ it("keeps the link alive where everyone is denied", async () => {
     });
 });
 
-it("says where an uplink does not exist, and takes it when it comes", async () => {
+it("reports an uplink that does not exist, and attaches to it when it appears", async () => {
   writeFileSync(FILE, "10.63.71.0/24\n");
   ipBatch([`link del ${BRIDGE}`]);
   const { problems } = await until(({ health }) => health === "degraded");
@@ -180,7 +180,7 @@ it("says where an uplink does not exist, and takes it when it comes", async () =
   await until(({ health, uplinks }) => health === "ok" && uplinks.interfaces[1]?.mode === "generic");
 });
 
-it("an agent without uplinks takes the program off, and the list away", async () => {
+it("an agent without uplinks detaches the program, and removes the list", async () => {
   await agent.stop();
   agent = await world.start();
   await holds("outside@10.63.71.1 -> shop/server tcp/80 udp/80 icmp : 4-");

@@ -1,4 +1,4 @@
-// Probes that go on while something happens, as somebody who may and as somebody who may not: was there a gap?
+// Probes that continue while something happens, from a peer that is allowed and one that is not: was there a gap?
 
 import { setTimeout as sleep } from "node:timers/promises";
 import { expect } from "vitest";
@@ -15,7 +15,7 @@ export interface Watched {
   readonly denied: readonly Sample[];
 }
 
-/** With FRIENDS_ONLY in force. Each probe is a new flow. */
+/** With FRIENDS_ONLY enforced. Each probe is a new flow. */
 export async function watchWhile(lab: Lab, work: () => Promise<void>): Promise<Watched> {
   const watches = (from: string, timeoutMs: number) =>
     Promise.all(

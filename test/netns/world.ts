@@ -16,7 +16,7 @@ import { Agent, type CommandResult, cleanUp, type ProductPaths, weir } from "../
 import { chartCapabilities } from "../support/capabilities.ts";
 
 export interface WorldSpec {
-  /** The lab's; names the directory of pins too. */
+  /** The lab's; also the name of the directory of pins. */
   readonly prefix: string;
   readonly namespaces: Readonly<Record<string, LabelMap>>;
   readonly pods: readonly PodSpec[];
@@ -34,7 +34,7 @@ export interface World {
   /** Starts an agent on the manifests, with more arguments, and waits until all is applied. */
   start(...args: readonly string[]): Promise<Agent>;
   weir(...args: readonly string[]): Promise<CommandResult>;
-  /** Ends agents, takes pins away, removes the lab; throws where the product left something. */
+  /** Ends agents, removes pins and the lab; throws if the product left something. */
   close(): void;
 }
 
@@ -43,7 +43,7 @@ const BIN = fileURLToPath(new URL("../../bin/weir", import.meta.url));
 export async function openWorld(spec: WorldSpec): Promise<World> {
   const lab = await openLab({ prefix: spec.prefix, endpoints: [...spec.pods, ...(spec.machines ?? [])] });
   try {
-    // Of a fixed name, as all that the lab makes, so that the next run removes what a killed one left.
+    // A fixed name, as for everything the lab creates, so that the next run removes what a killed one left.
     const directory = `/run/${spec.prefix}`;
     rmSync(directory, { recursive: true, force: true });
     mkdirSync(directory);

@@ -1,4 +1,4 @@
-// What pods send filtered by XDP: over real sockets, on the way from tc and back, and where an interface refuses it.
+// What pods send filtered by XDP: over real sockets, during the switch from tc and back, and where an interface refuses it.
 
 import { readFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -72,7 +72,7 @@ it("enforces the same as tc does, in both families and in every protocol", async
   expect(await mismatchesOf(world.lab, FRIENDS_ONLY_HOLDS)).toEqual([]);
 });
 
-it("has one program for each direction, and says which", async () => {
+it("has one program for each direction, and reports which", async () => {
   expect(hooksOn(SERVER)).toEqual(byXdp());
   expect(await endpoint(SERVER)).toMatchObject({ hooks: { egress: "xdp" } });
   const status = await world.weir("status");
@@ -90,7 +90,7 @@ it("counts every packet from a pod once", async () => {
   expect(grown).toEqual({ "egress denied": shots });
 });
 
-it("tells of what it drops", async () => {
+it("emits an event for what it drops", async () => {
   const told = ["monitor", "--from", SERVER, "--to", FRIEND, "--reason", "denied", "--last", "100"];
   for (const deadline = Date.now() + PATIENCE_MS; ; await sleep(50)) {
     const { stdout } = await world.weir(...told);
@@ -134,7 +134,7 @@ it.each([
   expectNoGlitch(watched);
 });
 
-it("an interface with another's XDP program keeps tc, and status says so until that is gone", async () => {
+it("an interface with another's XDP program keeps tc, and status reports it until that is gone", async () => {
   await agent.stop();
   agent = await world.start("--from-pod-hook", "tc");
   expect(hooksOn(SERVER)).toEqual(byTc());
