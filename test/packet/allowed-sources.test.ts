@@ -24,7 +24,7 @@ const out = (a: Addresses, source: (typeof BEHIND)[4 | 6], segment: Segment, to 
   frame(source, to, segment);
 
 describe("a pod with further sources", () => {
-  it.each(BOTH_FAMILIES)("speaks from those by its policy, and gets its answers: IPv$family", async (a) => {
+  it.each(BOTH_FAMILIES)("sends from those by its policy, and gets its answers: IPv$family", async (a) => {
     await world().enforce(RULES, SOURCES);
     const source = BEHIND[a.family];
     expectSteps(world(), [
@@ -37,7 +37,7 @@ describe("a pod with further sources", () => {
     ]);
   });
 
-  it.each(BOTH_FAMILIES)("speaks from its own, and from no others: IPv$family", async (a) => {
+  it.each(BOTH_FAMILIES)("sends from its own, and from no others: IPv$family", async (a) => {
     await world().enforce(RULES, SOURCES);
     expectSteps(world(), [
       outOf("both", out(a, a.pods.both, tcpSegment(40_000, 80)), "policy"),
@@ -75,7 +75,7 @@ describe("a pod with further sources", () => {
     ]);
   });
 
-  it.each(BOTH_FAMILIES)("has those that are named now, and no entry is left: IPv$family", async (a) => {
+  it.each(BOTH_FAMILIES)("has those that are named now, and no old entry remains: IPv$family", async (a) => {
     const [inner, outer] = a.family === 4 ? ["10.77.8.0/24", "10.77.0.0/16"] : ["fd77::/112", "fd77::/64"];
     const far = a.family === 4 ? address("10.77.200.1") : address("fd77::1:0:1");
     const seen = async (sources: readonly string[], behind: string, farther: string) => {
@@ -99,7 +99,7 @@ describe("a pod with further sources", () => {
 });
 
 describe("a change of further sources", () => {
-  it("comes into force with the flip, whichever version is in force", async () => {
+  it("takes effect with the flip, whichever version is active", async () => {
     const { maps } = world().bench;
     const ifindex = world().ifindexOf("both");
     const asked = async (reason: string) => {
@@ -130,7 +130,7 @@ describe("a change of further sources", () => {
 });
 
 describe("a pod with more addresses than its entry holds", () => {
-  it("speaks from each of them", async () => {
+  it("sends from each of them", async () => {
     const own = await openWorld();
     try {
       const ips = [1, 2, 3, 4, 5, 6].flatMap((host) => [`10.3.0.${host}`, `fd03::${host}`]);

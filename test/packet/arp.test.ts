@@ -1,4 +1,4 @@
-// ARP: what passes whatever the policy, what is spoofed, and what others may read as ARP.
+// ARP: what passes whatever the policy, what is spoofed, and what other hosts may read as ARP.
 
 import { ETHER_TYPE, ethernet } from "../../src/engines/frame-builder.ts";
 import { address } from "../support/model.ts";
@@ -14,7 +14,7 @@ const [REQUEST, REPLY] = [1, 2];
 const PADDING_MAX = 18;
 const RARP = 0x8035;
 
-/** What is not ARP of IPv4 over Ethernet, though some host may take it for that. */
+/** Frames that are not ARP of IPv4 over Ethernet, though some host may take them for that. */
 const OTHERS: readonly Partial<ArpFields>[] = [
   ...[0, 2, 6, 7, 15, 19, 24, 32, 0x0100, 0xffff].map((hardwareType) => ({ hardwareType })),
   ...[0, 0x0806, 0x0806, 0x86dd, 0x0801, 0x8100].map((protocolType) => ({ protocolType })),
@@ -118,7 +118,7 @@ testTable("ARP", world, [
     families: [V4],
     steps: (a) => {
       const whole = arp({ operation: REPLY, sender: a.pods.both, target: a.node });
-      // 802.2 by its length, with and without SNAP; RARP; tags that Linux does not take for such.
+      // 802.2 by its length, with and without SNAP; RARP; tags that Linux does not recognize.
       const llc = ethernet(31, [0xaa, 0xaa, 3], whole.subarray(14));
       const snap = ethernet(36, [0xaa, 0xaa, 3, 0, 0, 0, 8, 6], whole.subarray(14));
       const rarp = arp({ operation: 3, sender: a.pods.both, target: a.node, etherType: RARP });

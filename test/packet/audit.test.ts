@@ -98,7 +98,7 @@ describe.each([
     expect(send(stranger, server)).toEqual([reason === "audit" ? "pass" : "drop", [reason]]);
   });
 
-  it("a flow that is audited counts once, again after a change, and dies when the policy is enforced", async () => {
+  it("a flow that is audited counts once, again after a change, and ends when the policy is enforced", async () => {
     await bring({ policies: [audited(FRIENDS)] });
     const own = ++port;
     expect(send(stranger, server, own)).toEqual(["pass", ["audit"]]);

@@ -1,4 +1,4 @@
-// bench/packet with tiny counts: whether the rows do what they say. The counters prove it, and no time is asserted.
+// bench/packet with tiny counts: whether the rows measure what they state. The counters prove it, and no time is asserted.
 
 import { spawnSync } from "node:child_process";
 import { readdirSync } from "node:fs";
@@ -14,7 +14,7 @@ import type { WorldName } from "../../bench/packet/worlds.ts";
 import { present } from "../../src/base/assert.ts";
 import { OBJECT } from "../support/object.ts";
 
-/** The others are the same with more of everything; setting them up takes half a minute. */
+/** The others are the same with larger numbers; setting them up takes half a minute. */
 const WORLDS: readonly WorldName[] = ["cidrs-10", "cidrs-1k", "rules-10"];
 const PACKETS = 500;
 
@@ -44,7 +44,7 @@ const rowById = (id: string): ProgramRow => {
   return row;
 };
 
-/** What a run moves in the counters, warming up included. */
+/** What a run adds to the counters, warming up included. */
 async function moved(row: ProgramRow): Promise<ReadonlyMap<string, number>> {
   const stage = stageOf(row.world);
   const before = stage.counted(row);
@@ -55,7 +55,7 @@ async function moved(row: ProgramRow): Promise<ReadonlyMap<string, number>> {
   return new Map(differences.filter(([, count]) => count !== 0));
 }
 
-/** Whose table of flows is looked at below, after the same run. */
+/** Rows whose table of flows is checked below, after the same run. */
 const FILLING = ["new-v4-filling", "new-v4-udp-filling", "new-v6-filling", "new-xdp-filling"];
 const EVICTING = ["new-v4-evicting", "new-v6-evicting"];
 const DRAWN = { "established-v4-16k": 16_384, "established-v4-128k": 131_072, "established-v6-16k": 16_384 };
@@ -76,18 +76,18 @@ const others = ROWS.filter(
 );
 
 describe("every row of a small world", () => {
-  it.each(others.map((row) => [row.id, row] as const))("%s is counted as it says", async (_id, row) => {
-    // measure() itself throws where the counters say anything else of one packet.
+  it.each(others.map((row) => [row.id, row] as const))("%s is counted as it states", async (_id, row) => {
+    // measure() itself throws if the counters differ for a packet.
     expect(await measure(rig(), row, PACKETS)).toBeGreaterThan(0);
   });
 
-  it("is refused where a primitive does not find the flow", async () => {
+  it("is refused if a primitive does not find the flow", async () => {
     const row: ProgramRow = { ...rowById("primitive-find-hot"), transport: "SYN", peer: "unknown" };
     await stageOf(row.world).forget(4);
     await expect(measure(rig(), row, PACKETS)).rejects.toThrow("did not have, or take, the packet's flow");
   });
 
-  it("is refused where the packets are something else", async () => {
+  it("is refused if the packets are something else", async () => {
     const row = { ...rowById("denied-v4-hot"), reason: "policy" };
     await expect(measure(rig(), row, PACKETS)).rejects.toThrow(
       `measure denied-v4-hot: 500 packets were to be counted as "ingress policy", but were as [["ingress denied",500]]`,

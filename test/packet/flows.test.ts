@@ -1,4 +1,4 @@
-// Flows through the loaded programs: what a rule allows, the replies to it, and what only looks like either.
+// Flows through the loaded programs: what a rule allows, the replies to it, and packets that only resemble either.
 
 import { describe, expect, it } from "vitest";
 import type { Address } from "../../src/base/ip.ts";
@@ -257,7 +257,7 @@ const MIDSTREAM = [
   FIN | PSH | URG,
   0xff,
 ];
-/** SYNs to the programs as to the receiver's TCP, whatever else is set. */
+/** SYNs to the programs and to the receiver's TCP, whatever else is set. */
 const SYNS = [SYN, SYN | FIN, SYN | PSH, SYN | URG];
 /** An answer's, a request's, of services, of clients, and none: from the ephemeral ports, below them, at their border. */
 const PORTS = [
@@ -425,7 +425,7 @@ testTable("ICMP messages that are neither echo nor error", world, [
 ]);
 
 describe("the flows' table", () => {
-  it("holds nothing of denied packets nor of pods that nothing isolates", async () => {
+  it("holds nothing of denied packets nor of pods that are not isolated", async () => {
     for (const { stranger, pods } of BOTH_FAMILIES) {
       world().ask({
         pod: "both",

@@ -25,7 +25,7 @@ const FIRST = { offset: 0, more: true };
 const MIDDLE = { offset: 5, more: true };
 const LAST = { offset: 10, more: false };
 
-/** What stands in later fragments: bytes that would be an allowed header if they were one. */
+/** Content of later fragments: bytes that would be an allowed header if they were one. */
 const mimic = (number: number): Segment => ({ number, payload: bytes(tcp(40_000, 80), new Uint8Array(20)) });
 const padded = ({ number, payload }: Segment): Segment => ({
   number,
@@ -236,7 +236,7 @@ testTable("fragments", world, [
 ]);
 
 describe("the fragments' table", () => {
-  it("forgets a first one after its time", async () => {
+  it("forgets a first one after its timeout", async () => {
     await world().setTimeouts({ FRAGMENT: 150 });
     for (const a of BOTH_FAMILIES) {
       const ask = (segment: Segment, fields: FragmentFields) =>
@@ -249,7 +249,7 @@ describe("the fragments' table", () => {
     await world().setTimeouts({});
   });
 
-  it("has no room for first ones that were denied, nor where later ones pass anyway: a flood costs nobody else's", async () => {
+  it("has no entries for first ones that were denied, nor if later ones pass anyway: a flood costs no other pod's entries", async () => {
     const { fragments } = world().bench.maps.tables;
     const segment = padded(udpSegment(40_000, 53));
     for (const a of BOTH_FAMILIES) {

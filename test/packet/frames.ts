@@ -24,7 +24,7 @@ import {
   udp,
 } from "../../src/engines/frame-builder.ts";
 
-/** What stands behind the IP header, and the number that the IP header calls it by. */
+/** What is behind the IP header, and its protocol number in the IP header. */
 export interface Segment {
   readonly number: number;
   readonly payload: Part;
@@ -49,7 +49,7 @@ export const sctpSegment = (from: number, to: number, chunk?: number): Segment =
   payload: sctp(from, to, chunk),
 });
 
-/** Of an association that is there. */
+/** Of an association that exists. */
 export const sctpData = (from: number, to: number): Segment => sctpSegment(from, to, SCTP_CHUNK.DATA);
 
 export const icmpNumber = (family: 4 | 6): number => (family === 4 ? IP_PROTOCOL.ICMP : IP_PROTOCOL.ICMPV6);
@@ -87,7 +87,7 @@ export function ip(
   return ipv6({ ...fields.v6, source, destination, next: number }, payload);
 }
 
-/** Fields of the IP header that are not as usual. */
+/** Fields of the IP header that differ from the default. */
 export interface IpFields {
   readonly v4?: Partial<Ipv4Fields>;
   readonly v6?: Partial<Ipv6Fields>;
@@ -104,7 +104,7 @@ export const frame = (
   fields: IpFields = {},
 ): Uint8Array => ethernet(etherTypeOf(source), ip(source, destination, segment, fields));
 
-/** The tags' types stand in for the frame's type, which comes last. */
+/** The tags' types take the place of the frame's type, which comes last. */
 export function tagged(types: readonly number[], of: Uint8Array): Uint8Array {
   const tags = types.flatMap((type) => [...u16(type), ...u16(5)]);
   return bytes(of.subarray(0, 12), tags, of.subarray(12));
@@ -185,7 +185,7 @@ export interface ArpFields {
   readonly operation: number;
   readonly sender: Address;
   readonly target: Address;
-  /** Types and lengths of the addresses, where they are not those of IPv4 over Ethernet. */
+  /** Types and lengths of the addresses, if they are not those of IPv4 over Ethernet. */
   readonly hardwareType?: number;
   readonly protocolType?: number;
   readonly lengths?: readonly [hardware: number, protocol: number];
@@ -285,7 +285,7 @@ export interface NeighbourFields {
   readonly source: Address;
   readonly destination: Address;
   readonly type: number;
-  /** The address that is asked for or told. */
+  /** The address that is solicited or advertised. */
   readonly target: Address;
   readonly code?: number;
   readonly hopLimit?: number;

@@ -1,4 +1,4 @@
-// Packets cut short and mutated at random, held against a model of their own: every verdict and every counter.
+// Packets cut short and mutated at random, compared with an independent model: every verdict and every counter.
 
 import { beforeAll, describe, expect, it } from "vitest";
 import type { Direction } from "../../src/base/direction.ts";
@@ -28,7 +28,7 @@ const DROPS = new Set(
   Object.entries(REASON_NAMES).flatMap(([reason, name]) => (Number(reason) >= Reason.DROPS ? [name] : [])),
 );
 
-/** The kernel runs no packet that ends within an Ethernet header, or within an IP header that follows right on it. */
+/** The kernel runs no packet that ends within an Ethernet header, or within an IP header that directly follows it. */
 function canRun(frame: Uint8Array): boolean {
   const type = ((frame[12] ?? 0) << 8) | (frame[13] ?? 0);
   const header = type === 0x0800 ? 20 : type === 0x86dd ? 40 : 0;
@@ -46,12 +46,12 @@ interface Tally {
 const newTally = (): Tally => ({ memory: newMemory(), reasons: new Map(), packets: 0, bytes: 0 });
 const keyOf = (direction: Direction, reason: string): string => `${direction} ${reason}`;
 
-/** Runs a packet; throws where the programs' verdict is not the model's. */
+/** Runs a packet; throws if the programs' verdict is not the model's. */
 function hold(tally: Tally, { direction, frame }: Sample): string {
   const reason = judge(tally.memory, direction, frame);
   const verdict = world().bench.run({
     direction,
-    // By turns: the two programs for what a pod sends share their flows.
+    // Alternately: the two programs for what a pod sends share their flows.
     hook: tally.packets % 2 === 0 ? "tc" : "xdp",
     ifindex: world().ifindexOf("both"),
     ingressIfindex: ELSEWHERE,

@@ -1,4 +1,4 @@
-// Membership of multicast groups: MLD and IGMP, which bridges listen to; and what only routers send about groups and themselves.
+// Membership of multicast groups: MLD and IGMP, which bridges snoop; and what only routers send about groups and themselves.
 
 import type { Address } from "../../src/base/ip.ts";
 import { addressBytes, ETHER_TYPE, type Part, u32 } from "../../src/engines/frame-builder.ts";

@@ -1,4 +1,4 @@
-// What somebody may send who knows the programs: packets that mean something else to whom they pass on the way.
+// Packets from an attacker who has read the programs: they mean something different to each host on the path.
 
 import {
   addressBytes,
@@ -35,7 +35,7 @@ import { type Addresses, POD_NAMES, V4, V6 } from "./world.ts";
 const world = useWorld();
 const ALLOWED = tcpSegment(40_000, 80);
 
-/** A routing header of a type, with one address in it, and so many of its segments still to come. */
+/** A routing header of a type, with one address in it, and this many segments left. */
 const routed = (type: number, left: number, final: Addresses["friend"]): Segment => ({
   number: EXTENSION.ROUTING,
   payload: [
@@ -166,7 +166,7 @@ testTable("IP inside of something else", world, [
           chained(new Array<number>(count).fill(EXTENSION.DESTINATION), udpSegment(1, 2));
         const carried = ethernet(other, packet, new Uint8Array(40));
         return [
-          // As the other family's, its source is somebody else's, where there is enough of it for one.
+          // Read as the other family's, its source is another's, if it is long enough to hold one.
           outOf(name, carried, "spoofed"),
           ...(a.family === 6
             ? [9, 12, 40].map((count) =>

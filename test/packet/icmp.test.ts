@@ -1,4 +1,4 @@
-// ICMP errors through the loaded programs: those about a tracked flow pass, to whom they concern and nobody else.
+// ICMP errors through the loaded programs: those about a tracked flow pass, to the flow's endpoint only.
 
 import { describe, expect, it } from "vitest";
 import type { Address } from "../../src/base/ip.ts";
@@ -28,7 +28,7 @@ const ERRORS = Object.keys(ICMP_ERROR) as IcmpError[];
 const quoteOf = (source: Address, destination: Address, segment: Segment): Uint8Array =>
   ip(source, destination, segment);
 
-/** The pod "in" has spoken to the stranger; a router tells it of an error. */
+/** The pod "in" has sent to the unknown peer; a router reports an error to it. */
 const spoken = (a: Addresses) => [
   outOf("in", frame(a.pods.in, a.stranger, tcpSegment(40_000, 443)), "not-isolated"),
   outOf("in", frame(a.pods.in, a.stranger, udpSegment(40_000, 53)), "not-isolated"),

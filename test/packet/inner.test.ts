@@ -1,4 +1,4 @@
-// Pins of inner maps: what is in force is pinned and opened by path, what an interrupted update leaves is removed.
+// Pins of inner maps: active ones are pinned and opened by path, those left by an interrupted update are removed.
 
 import { mkdirSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
@@ -106,7 +106,7 @@ describe("inner maps", () => {
     expect((await contentOf(command()))[6]).toEqual([[1, 5]]);
   });
 
-  it("are never taken from a pin that another process has put there", async () => {
+  it("are never taken from a pin that another process has created there", async () => {
     const { policies, inners } = agent();
     await policies.put(7, 4, [[1, 5]]);
     inners.close();

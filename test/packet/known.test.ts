@@ -1,4 +1,4 @@
-// known_addresses: the bits that spare strangers a look-up follow the addresses that are held. Needs root.
+// known_addresses: the Bloom filter that avoids lookups for unknown peers follows the entries of `addresses`. Needs root.
 
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { present } from "../../src/base/assert.ts";
@@ -26,13 +26,13 @@ const held = async (): Promise<Set<number>> => {
   return new Set([...state.addresses.keys()].map((text) => bloomBitOf(address(text))));
 };
 
-it("has the bits of all addresses that are held", async () => {
+it("has the bits of all addresses in the table", async () => {
   const wanted = await held();
   expect(wanted.size).toBeGreaterThan(0);
   expect(await places()).toEqual(wanted);
 });
 
-it("takes back at the next reading what is left of removed addresses", async () => {
+it("clears the remaining bits of removed addresses with the next snapshot", async () => {
   const stranger = address("203.0.113.77");
   const table = world.bench.maps.tables.knownAddresses;
   const index = Math.floor(bloomBitOf(stranger) / 64);
@@ -42,7 +42,7 @@ it("takes back at the next reading what is left of removed addresses", async () 
   expect(table.get(index)?.word).toBe(before);
 });
 
-it("gets back at the next reading what somebody else has cleared", async () => {
+it("restores bits that were cleared externally with the next snapshot", async () => {
   const wanted = await held();
   const table = world.bench.maps.tables.knownAddresses;
   for (const place of wanted) table.set(Math.floor(place / 64), { word: 0n });

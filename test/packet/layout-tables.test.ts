@@ -1,4 +1,4 @@
-// Typed tables over maps of the kernel: what is written comes back, keys mean what the kernel takes them to mean.
+// Typed tables over maps of the kernel: values that are written are read back, and keys have the meaning that the kernel gives them.
 
 import { BpfMap, possibleCpus } from "bpf-ts";
 import { afterAll, describe, expect, it } from "vitest";
@@ -63,7 +63,7 @@ describe("a hash", () => {
     expect(table.get(b)).toBeUndefined();
   });
 
-  it("is written, read and emptied whole", async () => {
+  it("is written, read and emptied in batches", async () => {
     await table.writeBatch([
       [a, { number: [5, 6] }],
       [b, { number: [7, 0xffff_ffff] }],
@@ -78,12 +78,12 @@ describe("a hash", () => {
     expect(await table.read()).toEqual([]);
   });
 
-  it("takes nothing as well", async () => {
+  it("accepts an empty batch", async () => {
     await table.writeBatch([]);
     expect(await table.deleteBatch([])).toBe(0);
   });
 
-  it("says that it is full, with its limit", async () => {
+  it("reports that it is full, with its limit", async () => {
     const five = Array.from(
       { length: 5 },
       (_, i) => [addressV4KeyOf(address(`10.1.0.${i}`)), { number: [1, 1] }] as const,
@@ -134,14 +134,14 @@ describe("a trie of prefixes", () => {
     expect(v6.get(hostV6("fd00:63:48:0:7fff::1"))?.number[0]).toBe(1);
   });
 
-  it("says that it is full", async () => {
+  it("reports that it is full", async () => {
     const error = await errorOf(() => v4.set(cidrV4KeyOf(cidr("12.0.0.0/8")), { number: [1, 1] }));
     expect(error).toMatchObject({ code: "ENOSPC", message: expect.stringContaining("at most 3 entries") });
   });
 });
 
 describe("an array", () => {
-  it("leaves out what is zero where asked", async () => {
+  it("leaves out zeros on request", async () => {
     const rows = tableOf("rows", makeMap("rows", 8));
     const [row, last] = [rowOf([0, 70]), rowOf([4095])];
     await rows.writeBatch([
@@ -157,7 +157,7 @@ describe("an array", () => {
     expect(all[3]?.[1]).toEqual(rowOf([]));
   });
 
-  it("has no place beyond its end", async () => {
+  it("has no entry beyond its end", async () => {
     const ports = tableOf("ports", makeMap("ports", 2));
     const error = await errorOf(() => ports.set(2, { number: [1, 1] }));
     expect(error).toMatchObject({ code: "E2BIG", message: expect.stringContaining("at most 2 entries") });
@@ -196,7 +196,7 @@ describe("the policies", () => {
   opened.push(template, inners);
   const policies = nestedTableOf("policy", makeMap("policy", 8, template), inners);
 
-  it("are put in whole, opened, replaced and removed", async () => {
+  it("are inserted whole, opened, replaced and removed", async () => {
     expect(await policies.numbers()).toEqual([]);
     await policies.put(3, 5, [
       [0, 1],
@@ -227,7 +227,7 @@ describe("the policies", () => {
     expect(policies.open(3)).toBeUndefined();
   });
 
-  it("leave what was there where new rows cannot be made", async () => {
+  it("leave the previous state if new rows cannot be created", async () => {
     await policies.put(1, 2, [[1, 42]]);
     const error = await errorOf(() => policies.put(1, 2, [[2, 43]]));
     expect(error).toMatchObject({ code: "E2BIG", object: "map policy_rows" });

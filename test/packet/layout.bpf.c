@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 // Reads each struct of bpf/layout.h out of a packet, field by field as the
-// compiler sees it, into a map of numbers: what the generated codecs are held
-// against.
+// compiler sees it, into a map of numbers, which the generated
+// codecs are compared with.
 #include <linux/bpf.h>
 
 #include <bpf/bpf_endian.h>

@@ -91,7 +91,7 @@ describe("every struct that crosses", () => {
   it("is among those that the program reads", () => {
     const generated = Object.entries(gen).filter(([name]) => name.endsWith("Codec"));
     const structs = generated.filter(([name]) => !/^u\d+Codec$/.test(name)).map(([, codec]) => codec);
-    // Without a program of their own: parts of others, and what a CPU keeps for itself.
+    // Without a program of their own: parts of others, and per-CPU caches and scratch.
     const parts = [gen.addressV6Codec, gen.bitsCodec, gen.countCodec];
     const flows = [gen.recentFlowV4Codec, gen.recentFlowV6Codec];
     const own = [...flows, gen.recentPeerV4Codec, gen.recentPeerV6Codec, gen.scratchCodec];

@@ -1,4 +1,4 @@
-// MAC addresses and link-local addresses: whose they are on routed links and on bridges, and what is delivered to a pod on a bridge.
+// MAC addresses and link-local addresses: which pod has them on routed links and on bridges, and what is delivered to a pod on a bridge.
 
 import { beforeAll, describe, expect, it } from "vitest";
 import type { Address } from "../../src/base/ip.ts";
@@ -28,7 +28,7 @@ import { into, outOf, testTable, useWorld } from "./table.ts";
 import { BRIDGE, POD_NAMES, type PodName, THIS_NODE, V4, V6 } from "./world.ts";
 
 const world = useWorld();
-/** For what comes to them. */
+/** For ingress to them. */
 const ISOLATED: ReadonlySet<PodName> = new Set(["in", "both"]);
 
 const OWN = "02:00:00:00:00:01";
@@ -58,7 +58,7 @@ const tells = (source: Address, target: Address, options: Part = []) =>
   neighbour({ source, destination: ALL_NODES, type: NEIGHBOUR.ADVERTISEMENT, target, options });
 const optionOf = (type: number, hardware: readonly number[]) => [type, 1, ...hardware];
 
-/** What a pod may say of itself, and what it may not, whatever its link. */
+/** What a pod may claim about itself, and what it may not, whatever its link. */
 const claims = [
   {
     name: "a pod's own link-local address is the one of its MAC address",

@@ -14,7 +14,7 @@ const [TCP, SYN, RST, SYN_RST_ACK] = [6, 0x02, 0x04, 0x16];
 
 /** Everything that the programs remember. */
 export interface Memory {
-  /** Flows that an entry is there for. */
+  /** Flows that have an entry. */
   readonly flows: Set<string>;
   /** First fragments that passed, with what they were. */
   readonly firsts: Map<string, Packet>;
@@ -41,13 +41,13 @@ export function judge(memory: Memory, direction: Direction, frame: Uint8Array): 
   return judgeIp(memory, direction, read);
 }
 
-/** What this world's nodes listen to: their own addresses, their links', and everybody's. */
+/** The addresses that this world's nodes listen to: their own, loopback, link-local, multicast and broadcast. */
 const isNodes = (address: string): boolean =>
   /^(0a010001$|0a01ffff$|7f[0-9a-f]{6}$|a9fe[0-9a-f]{4}$|e[0-9a-f]{7}$|f{8}$|fd010{27}1|0{31}1$|fe[89ab]|ff[0-9a-f]{30}$)/.test(
     address,
   );
 
-/** UDP to where tunnels end, and packets in packets. */
+/** UDP to tunnel ports, and packets in packets. */
 function isTunnel({ protocol, part, destinationPort = 0 }: Packet): boolean {
   if (protocol !== 17) return [4, 41, 47, 55, 94, 97, 98, 115, 137, 143].includes(protocol);
   return part !== "later" && [4754, 4789, 4790, 6080, 6081, 6635, 7777, 8285, 8472].includes(destinationPort);
@@ -57,7 +57,7 @@ const isNone = (address: string): boolean => /^0*$/.test(address);
 const isLinkLocal = (address: string): boolean => /^fe[89ab]/.test(address);
 const isPadded = ({ padding }: Packet | Arp): boolean => padding.bytes > 0 && !padding.needed;
 
-/** Who has no address yet asks for the one that it is to have. */
+/** A host without an address requests the one that it is to have. */
 function judgeArp(arp: Arp): string {
   const own = isNone(arp.source) ? arp.target : arp.source;
   if (own !== OWN[4]) return "spoofed";
@@ -85,7 +85,7 @@ const OF_ROUTERS: Readonly<Record<string, readonly number[]>> = {
   "4 2": [0x11, 0x30, 0x32],
 };
 
-/** What a pod says to its link; undefined where it is another packet. */
+/** What a pod sends to its link; undefined if it is another packet. */
 function judgeSaid(packet: Packet): string | undefined {
   const { family, protocol, part, body, icmpType = -1, source } = packet;
   if (part === "later") return undefined;
@@ -132,7 +132,7 @@ interface Meant {
   readonly nobody: boolean;
 }
 
-/** Whether it goes to the multicast address that is there for it, or, on the link, to whom it is about. */
+/** Whether it goes to the multicast address that is reserved for it, or, on the link, to its subject. */
 function isMeant({ type, destination, target, nobody }: Meant): boolean {
   if (type === 133) return destination === `ff02${"0".repeat(26)}02`;
   const isHere = isLinkLocal(destination) || (isNodes(destination) && !/^ff/.test(destination));
@@ -207,7 +207,7 @@ function judgeIp(memory: Memory, direction: Direction, packet: Packet): string {
   }
   const isIcmp = packet.protocol === 1 || packet.protocol === 58;
   const isEcho = isIcmp && packet.sourcePort !== undefined;
-  // The friend may use one TCP port only, so that no ICMP makes a flow.
+  // The friend may use one TCP port only, so that no ICMP creates a flow.
   const reason = isEcho
     ? "denied"
     : isIcmp
@@ -235,7 +235,7 @@ function judgeFlow({ flows }: Memory, direction: Direction, packet: Packet): str
   const key = flowOf(packet, direction === "egress");
   const isSyn = packet.protocol === TCP && (tcpFlags & SYN_RST_ACK) === SYN;
   if (flows.has(key) && !isSyn) return "established";
-  // Whatever its ports and flags: who opened the connection is not to be seen (docs/decisions/0017-openers-by-evidence.md).
+  // Whatever its ports and flags: they do not show who opened the connection (docs/decisions/0017-openers-by-evidence.md).
   const peer = direction === "egress" ? packet.destination : packet.source;
   const isAllowed =
     packet.protocol === TCP && peer === FRIEND[packet.family] && destinationPort === ALLOWED_PORT;

@@ -5,10 +5,10 @@ import type { Sample } from "./samples.ts";
 import { V4, V6 } from "./world.ts";
 
 const BYTES_MAX = 1_500;
-/** Where headers are: most changes are made there. */
+/** Offset range of the headers: most changes are made there. */
 const HEADERS_MAX = 110;
 
-/** Numbers that some field gives a meaning, as one byte or as two. */
+/** Numbers that have a meaning in some field, as one byte or as two. */
 const BYTES = [
   0, 1, 2, 3, 4, 5, 6, 8, 11, 12, 16, 17, 20, 40, 43, 44, 50, 51, 58, 59, 60, 0x40, 0x45, 0x4f, 0x60, 0x80,
   128, 129, 132, 133, 134, 135, 136, 137, 139, 140, 254, 255,

@@ -1,4 +1,4 @@
-// Neighbour discovery: what passes whatever the policy, what is spoofed, and what only looks like it.
+// Neighbour discovery: what passes whatever the policy, what is spoofed, and what only resembles it.
 
 import { describe, expect, it } from "vitest";
 import type { Address } from "../../src/base/ip.ts";
@@ -61,7 +61,7 @@ testTable("neighbour discovery", world, [
             asks(own, a.node),
             asks(own, a.node, { options: OPTION.source }),
             asks(own, LINK_LOCAL, { destination: LINK_LOCAL, options: OPTION.source }),
-            // Whether the node is still there.
+            // Whether the node is still reachable.
             asks(own, a.node, { destination: a.node, options: OPTION.source }),
             tells(own, own, { destination: a.node, options: OPTION.target, reserved: 0x40000000 }),
             tells(own, own),
@@ -196,7 +196,7 @@ testTable("neighbour discovery", world, [
   },
 ]);
 
-/** Messages of the pod's own addresses that could carry more than they must, or that others may read otherwise. */
+/** Messages about the pod's own addresses that could carry more than necessary, or that other hosts may read differently. */
 function inexact(a: Addresses, name: PodName): Uint8Array[] {
   const own = a.pods[name];
   const SMUGGLED = new Array<number>(400).fill(65);
@@ -245,7 +245,7 @@ function inexact(a: Addresses, name: PodName): Uint8Array[] {
   ];
 }
 
-describe("the rate limit of what a pod tells its link", () => {
+describe("the rate limit of a pod's messages to its link", () => {
   const RATE = 40;
   const said = (name: PodName, count: number) =>
     Array.from({ length: count }, () =>

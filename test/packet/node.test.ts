@@ -1,4 +1,4 @@
-// What this node itself sends to a pod, what only claims to be from it, and interfaces and maps that lack something.
+// What this node itself sends to a pod, what only claims to be from it, and interfaces and maps with missing entries.
 
 import { describe, expect, it } from "vitest";
 import { present } from "../../src/base/assert.ts";
@@ -150,7 +150,7 @@ describe("an interface without endpoint", () => {
   });
 });
 
-describe("a map that lacks something", () => {
+describe("a map with a missing entry", () => {
   const policyOf = (pod: "both") => {
     const { tables } = world().bench.maps;
     const generation = present(tables.node.get(0), "node").generation;
@@ -161,7 +161,7 @@ describe("a map that lacks something", () => {
     return present(found?.policy[(generation & 1) as 0 | 1][0], `policy of ${pod}`);
   };
 
-  it("denies and says so: a row that is out of range, then the whole policy", async () => {
+  it("denies and reports: a row that is out of range, then the whole policy", async () => {
     const { policy } = world().bench.maps.tables;
     const number = policyOf("both");
     const packets = [V4, V6].map((a) =>

@@ -1,5 +1,5 @@
-// What a pod sends to itself by way of the node, as through its own Service: it leaves by the interface that it came in by. No policy can
-// keep a pod from itself, and nobody else gains by it.
+// What a pod sends to itself by way of the node, as through its own Service: it leaves by the interface that it came in on. No policy can
+// block a pod from itself, and no other pod gains access by it.
 
 import { describe, expect, it } from "vitest";
 import { TCP_FLAG } from "../../src/engines/frame-builder.ts";
@@ -21,7 +21,7 @@ import { BOTH_FAMILIES, ITSELF, POD_NAMES, type PodName, THIS_NODE } from "./wor
 const { ACK } = TCP_FLAG;
 const world = useWorld();
 const ISOLATED = ["in", "out", "both"] as const;
-/** Isolated for what it sends. */
+/** Isolated for egress. */
 const SENDS: ReadonlySet<PodName> = new Set(["out", "both"]);
 const FIRST = { offset: 0, more: true } as const;
 const LAST = { offset: 2, more: false } as const;
@@ -31,7 +31,7 @@ testTable("what a pod has sent and gets back", world, [
     name: "passes whatever its source has become, and so do the answers to it",
     steps: (a) =>
       ISOLATED.flatMap((name) =>
-        // The node's address, where kube-proxy masquerades; the pod's own, where it does not; a Service's.
+        // The node's address, if kube-proxy masquerades; the pod's own, if it does not; a Service's.
         [a.node, a.pods[name], a.stranger].flatMap((source) => [
           into(name, frame(source, a.pods[name], tcpSegment(41_000, 8_080)), "own", ITSELF),
           outOf(name, frame(a.pods[name], source, tcpSegment(8_080, 41_000, SYN_ACK)), "established"),

@@ -1,4 +1,4 @@
-// A parser for frames, written apart from the programs' own and from other texts: what a test believes that a packet is.
+// A parser for frames, independent of the programs' own and of other documents: what a test takes a packet for.
 
 /** What a frame holds, or why it cannot be read; addresses are lower-case hexadecimal digits. */
 export type Read = { readonly kind: "malformed" | "unsupported"; readonly source?: string } | Arp | Packet;
@@ -41,7 +41,7 @@ export interface Packet {
   readonly icmpCode?: number;
 }
 
-/** Ends a walk over a frame, with what is known of its source by then. */
+/** Ends a walk over a frame, with the source as far as it was read. */
 class Unreadable extends Error {
   readonly read: Read;
 
@@ -106,7 +106,7 @@ const withPadding = (packet: Unpadded, padding: (bytes: number) => Padding): Pac
   padding: padding((packet.family === 4 ? 20 : 40) + packet.between.length + packet.bodyLength),
 });
 
-/** A packet that an ICMP error quotes; undefined where its ports are not there. */
+/** A packet that an ICMP error quotes; undefined if its ports are missing. */
 export function readQuoted(bytes: Uint8Array, family: 4 | 6): Unpadded | undefined {
   try {
     return family === 4 ? readIpv4(bytes, true) : readIpv6(bytes, true);
@@ -116,7 +116,7 @@ export function readQuoted(bytes: Uint8Array, family: 4 | 6): Unpadded | undefin
   }
 }
 
-/** RFC 791 3.1: an option is one byte (0 ends them, 1 does nothing) or says in its second byte how long it is. */
+/** RFC 791 3.1: an option is one byte (0 ends them, 1 is no-operation) or has its length in its second byte. */
 function checkOptions(options: Uint8Array, source: string): void {
   for (let at = 0; at < options.length && options[at] !== 0; ) {
     const type = options[at] ?? 0;
@@ -212,7 +212,7 @@ function readIpv6(bytes: Uint8Array, quoted: boolean): Unpadded {
   );
 }
 
-/** Bytes that there must be of each transport header; of a quoted one, eight. */
+/** Minimum length of each transport header; eight for a quoted one. */
 function bytesNeeded({ family, protocol, body }: Unpadded, quoted: boolean): number {
   const isIcmp = protocol === (family === 4 ? 1 : 58);
   if (protocol === TCP) return quoted ? 8 : 20;

@@ -1,4 +1,4 @@
-// Random worlds: the oracle, the compiled plan and the loaded programs give one answer to every question. Needs root and eBPF.
+// Random worlds: the oracle, the compiled plan and the loaded programs agree on every question. Needs root and eBPF.
 //
 // One datapath goes through all worlds, so every world is also an update from the one before. WEIR_PROPERTY_RUNS sets the
 // number of worlds; a failure prints the seed and the shrunk world.
@@ -17,7 +17,7 @@ import { cluster, localsOf } from "../support/worlds.ts";
 
 const RUNS = Number(process.env["WEIR_PROPERTY_RUNS"] ?? 2000);
 const PATIENCE_MS = 60_000 + RUNS * 200;
-/** Of the thousands of questions about a world, one in so many is asked; which ones differs from world to world. */
+/** Of the thousands of questions about a world, one in this many is checked; which ones differs from world to world. */
 const STEP = 23;
 
 let bench: Bench;
@@ -40,7 +40,7 @@ function kernelAllows(question: AnsweredQuestion, ifindex: number): boolean {
     sourcePort: 32_768 + sourcePort,
     destinationPort: port,
   });
-  // By turns: what a pod sends has two programs that must say the same of it.
+  // Alternately: what a pod sends has two programs that must agree on it.
   const hook = sourcePort % 2 === 0 ? "tc" : "xdp";
   return bench.run({ direction, hook, ifindex, ingressIfindex: 1, frame }) === "pass";
 }

@@ -1,4 +1,4 @@
-// Every reason there is, given by the programs and counted, in each direction and family in which there can be one.
+// Every reason, given by the programs and counted, in each direction and family in which it can occur.
 
 import { afterEach, describe, expect, it } from "vitest";
 import { present } from "../../src/base/assert.ts";
@@ -41,7 +41,7 @@ const LAST = { id: 7, offset: 3, more: false } as const;
 /** LLDP. */
 const OTHER_TYPE = 0x88cc;
 
-/** Packets between a peer and a pod that go this way. */
+/** Packets between a peer and a pod in this direction. */
 interface Way {
   readonly a: Addresses;
   readonly direction: Direction;

@@ -1,4 +1,4 @@
-// A round of the agent against real maps: what an unreadable directory, a limit and a failed write leave in force.
+// Reconciliations of the agent against real maps: what stays enforced after an unreadable directory, an exceeded limit and a failed write.
 
 import { execFileSync } from "node:child_process";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
@@ -93,8 +93,8 @@ async function runs(what: ClusterSnapshot, resync = false): Promise<boolean> {
   return reconcile(kernel, progress, { reading: what, interfaces, resync }, env());
 }
 
-describe("a round", () => {
-  it("brings a reading into force, attaches, and says so once", async () => {
+describe("a reconciliation", () => {
+  it("applies a snapshot, attaches, and logs it once", async () => {
     const link = bench.devices.nameAt(0);
     const what = reading([pod("a", 1, link)], [denyAll("shop")]);
     expect(await runs(what)).toBe(true);
@@ -120,7 +120,7 @@ describe("a round", () => {
     expect(progress.problems.map(problemText)).toEqual(["/somewhere: cannot be read"]);
   });
 
-  it("knows all addresses of a pod that has many, and names an address that two pods claim", async () => {
+  it("has all addresses of a pod with many, and names an address that two pods claim", async () => {
     const many = pod("a", 1, bench.devices.nameAt(0));
     const ips = [1, 2, 3, 4, 5].map((number) => address(`10.0.0.${number}`));
     const second = pod("b", 3, bench.devices.nameAt(1));
@@ -135,7 +135,7 @@ describe("a round", () => {
     ]);
   });
 
-  it("enforces the other pods where an interface is missing", async () => {
+  it("enforces the other pods if an interface is missing", async () => {
     const pods = [pod("a", 1, bench.devices.nameAt(0)), pod("b", 2, "wt-absent")];
     await runs(reading(pods, [denyAll("shop")]));
     expect((await kernel.maps.read()).state.endpoints.size).toBe(1);
@@ -144,7 +144,7 @@ describe("a round", () => {
     ]);
   });
 
-  it("puts right, at a resync, what someone else has changed in the maps", async () => {
+  it("repairs, at a resync, external changes to the maps", async () => {
     const what = reading([pod("a", 1, bench.devices.nameAt(0))], [denyAll("shop")]);
     await runs(what);
     const before = (await kernel.maps.read()).state;
@@ -164,7 +164,7 @@ describe("a round", () => {
     expect(progress.repaired).toEqual([]);
   });
 
-  it("takes away, at a resync, an endpoint that stands where nobody looks for it", async () => {
+  it("removes, at a resync, an endpoint that is in a slot where it is never looked up", async () => {
     const what = reading([pod("a", 1, bench.devices.nameAt(0))], [denyAll("shop")]);
     await runs(what);
     const before = await kernel.maps.read();
@@ -177,7 +177,7 @@ describe("a round", () => {
     expect(await kernel.maps.read()).toEqual(before);
   });
 
-  it("hangs filters of its own where there is no tcx, and takes them and the qdisc away again", async () => {
+  it("attaches clsact filters if there is no tcx, and removes them and the qdisc again", async () => {
     kernel.attachments.close();
     kernel = kernelOf("clsact");
     const link = bench.devices.nameAt(0);
@@ -194,11 +194,11 @@ describe("a round", () => {
     expect(tc("qdisc", "show", "dev", link)).not.toContain("clsact");
   });
 
-  it("keeps the state before, whole, where a map is full, and says why", async () => {
+  it("keeps the whole previous state if a map is full, and reports why", async () => {
     const first = reading([pod("a", 1, bench.devices.nameAt(0))], [denyAll("shop")]);
     await runs(first);
     const before = (await kernel.maps.read()).state;
-    // Every place where the next endpoint could stand is taken by interfaces that Weir does not know.
+    // Every slot for the next endpoint is taken by interfaces that Weir does not have.
     const next = bench.devices.at(2);
     const { endpoints } = kernel.maps.tables;
     const free = endpoints.get((next + 100) % 4096);

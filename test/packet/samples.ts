@@ -184,7 +184,7 @@ const inward: readonly Uint8Array[] = [
   ),
 ];
 
-/** The same packet the other way: source and destination of the IP header change places. */
+/** The same packet in reverse: source and destination of the IP header swapped. */
 function turned(of: Uint8Array): Uint8Array {
   const copy = Uint8Array.from(of);
   const type = ((of[12] ?? 0) << 8) | (of[13] ?? 0);
@@ -195,7 +195,7 @@ function turned(of: Uint8Array): Uint8Array {
   return copy;
 }
 
-/** All to and from the pod "both", of which its friend's TCP/80 may be allowed. */
+/** All to and from the pod "both"; its friend's TCP/80 may be allowed. */
 export const SAMPLES: readonly Sample[] = [
   ...inward.flatMap((each) => [
     { direction: "ingress" as const, frame: each },

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Sends frames out of an interface, each with only its first bytes in the
 // linear part of the kernel's buffer: `send IFINDEX LINEAR LENGTH...`, the
-// frames one after another on standard input. The kernel makes one part of
-// what is shorter than a page.
+// frames one after another on standard input. The kernel keeps frames shorter
+// than a page in one part.
 #include <linux/if_packet.h>
 #include <linux/virtio_net.h>
 #include <net/ethernet.h>
@@ -19,7 +19,7 @@ static int fail(const char *what) {
   return 1;
 }
 
-/* What stands before every frame: how much of it is to be linear. */
+/* The header of every frame: how much of it is to be linear. */
 static int send_frame(int fd, int linear, size_t length) {
   char buffer[sizeof(struct virtio_net_hdr) + FRAME_MAX];
   struct virtio_net_hdr head = {.hdr_len = linear};

@@ -30,7 +30,7 @@ beforeAll(async () => {
 
 afterAll(() => bench.close());
 
-/** Puts a world into force on the devices; endpoints of the world by their own interface index to the real one. */
+/** Applies a world on the devices; endpoints of the world by their own interface index to the real one. */
 async function enforce(world: Cluster) {
   const locals = localsOf(world).map(({ pod: each, ifindex }) => ({
     pod: each,
@@ -124,7 +124,7 @@ describe("a flow to a frontend", () => {
       tcpFlags,
     });
 
-  it.each([4, 6] as const)("of IPv%i is answered by the frontend, and by nobody else", async (family) => {
+  it.each([4, 6] as const)("of IPv%i is answered by the frontend alone", async (family) => {
     await enforce(worldWith("TCP/8080"));
     const own = CLIENT.ips[family === 4 ? 0 : 1] as Address;
     const web = WEB.ips[family === 4 ? 0 : 1] as Address;
@@ -156,7 +156,7 @@ describe("a flow to a frontend", () => {
     expect(out(TCP_FLAG.ACK)).toBe("pass");
   });
 
-  it.each([4, 6] as const)("of IPv%i that no entry knows any more goes on", async (family) => {
+  it.each([4, 6] as const)("of IPv%i without an entry any more goes on", async (family) => {
     await enforce(worldWith("TCP/8080"));
     const own = CLIENT.ips[family === 4 ? 0 : 1] as Address;
     const vip = address(VIP[family]);
@@ -164,7 +164,7 @@ describe("a flow to a frontend", () => {
     const answer = inward({ own, remote: vip, local }, TCP_FLAG.ACK);
     const run = (direction: "ingress" | "egress", frame: Uint8Array) =>
       bench.run({ direction, ifindex: client(), ingressIfindex: ELSEWHERE, frame });
-    // Nobody sees from an answer who asked; the client's next segment its own policy allows.
+    // An answer does not show who sent the request; the client's next segment is allowed by its own policy.
     expect(run("ingress", answer)).toBe("drop");
     expect(run("egress", outward({ own, remote: vip, local }, TCP_FLAG.ACK))).toBe("pass");
     expect(run("ingress", answer)).toBe("pass");

@@ -1,4 +1,4 @@
-// The addresses that a pod may speak from: IP sources and ARP senders.
+// The addresses that a pod may send from: IP sources and ARP senders.
 
 import { describe, expect, it } from "vitest";
 import { ETHER_TYPE, ethernet, TCP_FLAG, tcp } from "../../src/engines/frame-builder.ts";

@@ -38,7 +38,7 @@ export const outOf = (pod: PodName, frame: Uint8Array, reason: string): Step => 
   reason,
 });
 
-/** A world for the tests of one file, with RULES in force, and without flows before each test. */
+/** A world for the tests of one file, with RULES enforced, and without flows before each test. */
 export function useWorld(): () => World {
   let world: World | undefined;
   beforeAll(async () => {
@@ -71,11 +71,11 @@ export function testTable(title: string, world: () => World, cases: readonly Cas
   });
 }
 
-/** What a pod sends has two programs that must say the same of it. */
+/** What a pod sends has two programs that must agree on it. */
 const hooksFor = (steps: readonly Step[]): readonly FromPodHook[] =>
   steps.some(({ direction }) => direction === "egress") ? FROM_POD_HOOKS : ["tc"];
 
-/** All steps are taken before any is judged, so that a failure shows what became of the rest. */
+/** All steps are run before any is judged, so that a failure shows the result of the rest. */
 export function expectSteps(world: World, steps: readonly Step[], hook: FromPodHook = "tc"): void {
   const numbered = (each: Step, at: number, reason: string) =>
     `${at + 1}. ${each.direction} ${each.pod}: ${reason}`;

@@ -19,14 +19,14 @@ import { localsOf } from "../support/worlds.ts";
 
 const RUNS = Math.min(Number(process.env["WEIR_PROPERTY_RUNS"] ?? 200), 500);
 const PATIENCE_MS = 120_000 + RUNS * 1_000;
-/** Clients and frontends that are asked about in each world. */
+/** Clients and frontends that are traced in each world. */
 const QUESTIONS = 4;
 
 let bench: Bench;
 let aside: ShadowPrograms;
 let numbering = NOTHING_NUMBERED;
 let clientPort = 0;
-/** Of the paths that were asked about. */
+/** Of the paths that were traced. */
 const seen = { allowed: 0, kept: 0, dropped: 0 };
 
 beforeAll(async () => {

@@ -30,9 +30,9 @@ let bench: Bench;
 let aside: ShadowPrograms;
 let numbering = NOTHING_NUMBERED;
 let clientPort = 0;
-/** Pairs of ends that are asked about in each world. */
+/** Pairs of ends that are traced in each world. */
 const PAIRS = 6;
-/** How often each kind of verdict was held against the kernel. */
+/** How often each kind of verdict was compared with the kernel. */
 const asked = { allowed: 0, audit: 0, denied: 0, "not-isolated": 0 };
 
 beforeAll(async () => {
@@ -49,7 +49,7 @@ afterAll(() => {
 const endpointsOf = (world: Cluster): LocalEndpoint[] =>
   localsOf(world).map(({ pod, ifindex }) => ({ pod, ifindex: bench.devices.at(ifindex - 100) }));
 
-/** The interface of a path's end, where the kernel has a say there. */
+/** The interface of a path's end, if the kernel judges there. */
 function interfaceAt(locals: readonly LocalEndpoint[], { probe, sides }: Path, direction: Direction) {
   const subject = direction === "ingress" ? probe.to : probe.from;
   if (subject.kind === "address" || sides[direction].verdict.kind === "loopback") return undefined;
@@ -71,7 +71,7 @@ async function kernelReason(probe: Probe, direction: Direction, ifindex: number)
   return reason;
 }
 
-/** What the compiled plan of another set of policies says of one end. */
+/** The verdict of the compiled plan of another set of policies at one end. */
 function planAllows(
   world: Cluster,
   {
@@ -102,7 +102,7 @@ const withRules = (
 const pick = <T>(list: readonly T[] | "anyone" | "all", index: number | undefined): readonly T[] =>
   typeof list === "string" || index === undefined ? [] : list.filter((_, at) => at === index);
 
-/** The world with nothing left of all rules of a direction but what an allowance names. */
+/** The world with all rules of a direction removed except those that an allowance names. */
 const withOnly = (world: Cluster, { policy, rule, peer, port }: Allowance, direction: Direction): Cluster =>
   withRules(world, (each, side) =>
     side !== direction || keyOf(each) !== policy
@@ -143,7 +143,7 @@ async function agree(world: Cluster, path: Path, locals: readonly LocalEndpoint[
   }
 }
 
-/** Every pod that a policy isolates with every end there is (pods, and addresses inside and outside of blocks), either way. */
+/** Every pod that a policy isolates with every possible end (pods, and addresses inside and outside of blocks), either way. */
 function pairsOf(world: Cluster): (readonly [from: string, to: string])[] {
   const pods = [...world.pods.values()].filter((pod) => isSelectable(pod) && pod.ips.length > 0);
   const isolated = pods.filter((pod) => DIRECTIONS.some((direction) => sideOf(world, pod, direction)));

@@ -1,4 +1,4 @@
-// Packets in packets, from a pod to where a node would take the inner one for its own; and tunnels that are the pods' own.
+// Packets in packets, from a pod to an address where a node would take the inner one for its own; and the pods' own tunnels.
 
 import { ETHER_TYPE, TCP_FLAG } from "../../src/engines/frame-builder.ts";
 import { address } from "../support/model.ts";

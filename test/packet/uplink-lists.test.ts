@@ -1,4 +1,4 @@
-// Lists of denied prefixes in the kernel: read back, changed at one stroke, long ones.
+// Lists of denied prefixes in the kernel: read back, changed atomically, long ones.
 
 import { setImmediate } from "node:timers/promises";
 import { describe, expect, it } from "vitest";
@@ -17,16 +17,16 @@ describe("a list", () => {
     expect([...(await listOf()).keys()].sort()).toEqual([...DENIED].sort());
   });
 
-  it("that is in force already is not written again", async () => {
+  it("that is already active is not written again", async () => {
     expect(await writeDenied(uplink().tables, [...DENIED].reverse())).toBe(false);
   });
 
-  it("of nothing denies nothing", async () => {
+  it("without entries denies nothing", async () => {
     await writeDenied(uplink().tables, []);
     for (const each of [...FOES, ...FRIENDS]) expect(screen(from(each))).toBe("passed");
   });
 
-  it("changes at one stroke: what both deny is denied all the while, what neither does never is", async () => {
+  it("changes atomically: what both deny is denied all the while, what neither does never is", async () => {
     const { tables } = uplink();
     const lists = [DENIED, [...DENIED.slice(1), "10.7.2.0/24", "198.51.100.0/24"]];
     let writing = true;
@@ -45,7 +45,7 @@ describe("a list", () => {
     expect(asked).toBeGreaterThan(20);
   });
 
-  it("leaves the counts of prefixes that stay, and begins those of new ones at 0", async () => {
+  it("keeps the counts of prefixes that stay, and begins those of new ones at 0", async () => {
     const { tables } = uplink();
     screen(from(address("10.7.1.1")));
     screen(from(FOE6));
@@ -69,7 +69,7 @@ describe("a list", () => {
     for (const each of ["10.128.0.0", "10.131.13.63", "10.130.255.255"])
       expect(screen(from(address(each))), each).toBe("denied");
     expect(screen(from(address("10.131.255.255")))).toBe("passed");
-    // Those without a counter of their own share one. The list before had some, which change their meaning only later.
+    // Prefixes without a counter of their own share one. The previous list had some, which change their meaning only later.
     const numbers = [...(await listOf()).values()];
     expect(numbers.filter((number) => number === 0).length).toBe(50_000 - (16_383 - DENIED.length));
   });

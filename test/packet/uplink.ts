@@ -1,4 +1,4 @@
-// What the tests of uplinks share: good and bad neighbourhoods, and the program that tells them apart.
+// What the tests of uplinks share: good and bad neighbourhoods, and the program that distinguishes them.
 
 import { release } from "node:os";
 import { afterAll, beforeAll, beforeEach, expect } from "vitest";
@@ -16,7 +16,7 @@ import { address } from "../support/model.ts";
 import { OBJECT } from "../support/object.ts";
 import { frame, udpSegment } from "./frames.ts";
 
-/** In force before each test. */
+/** Applied before each test. */
 export const DENIED = ["10.7.0.0/16", "10.7.1.0/24", "192.0.2.9/32", "fd07::/64", "fd07::9/128"];
 
 export const HERE4 = address("10.1.0.1");
@@ -35,15 +35,15 @@ export const isFoe = (each: Address): boolean => (FOES as readonly Address[]).in
 export const here = (of: Address): Address => (of.family === 4 ? HERE4 : HERE6);
 export const from = (source: Address): Uint8Array => frame(source, here(source), udpSegment(40_000, 53));
 
-/** Why tests skip where a run may not. */
+/** Why tests skip if a run may not. */
 export const CANNOT_SPLIT_FRAMES =
   "this kernel does not let a test run say how much of a frame is in its first part (Linux 6.18 is the first)";
 
 const [major = 0, minor = 0] = release().split(".").map(Number);
-/** Whether a test run may say how much is in the first part of a frame: data_end in struct xdp_md, from Linux 6.18 on. */
+/** Whether a test run may set how much is in the first part of a frame: data_end in struct xdp_md, from Linux 6.18 on. */
 export const KERNEL_SPLITS_FRAMES = major > 6 || (major === 6 && minor >= 18);
 
-/** A struct xdp_md that says so, and on which interface: its second and fourth field. */
+/** A struct xdp_md that sets it, and the interface: its second and fourth field. */
 export function firstPart(bytes: number, ifindex = 0): Uint8Array {
   const context = Buffer.alloc(24);
   context.writeUInt32LE(bytes, 4);
@@ -56,9 +56,9 @@ export const XDP_PASS = 2;
 
 export interface Uplink {
   readonly tables: Bench["maps"]["tables"];
-  /** Runs a frame through the program: what is made of it, in words. Throws where verdict and counters do not say the same. */
+  /** Runs a frame through the program: the verdict in words. Throws if verdict and counters do not agree. */
   screen(wire: Uint8Array, context?: Uint8Array): string;
-  /** Packets counted for a prefix of the list in force. */
+  /** Packets counted for a prefix of the active list. */
   countOf(prefix: string): Promise<number>;
 }
 

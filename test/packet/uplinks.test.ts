@@ -1,4 +1,4 @@
-// Frames on an uplink, one by one: what the program makes of them, and what it counts.
+// Frames on an uplink, one by one: the program's verdict on them, and what it counts.
 
 import { describe, expect, it } from "vitest";
 import { writeDenied } from "../../src/datapath/denied-prefix-maps.ts";
@@ -53,7 +53,7 @@ describe("a source", () => {
     ]);
   });
 
-  it("is what counts: a denied address may be written to", () => {
+  it("decides: a denied address may be a destination", () => {
     expect(screen(frame(HERE4, FOE4, udpSegment(1, 2)))).toBe("passed");
     expect(screen(frame(HERE6, FOE6, udpSegment(1, 2)))).toBe("passed");
   });
@@ -83,13 +83,13 @@ describe("VLAN tags", () => {
   const TYPES = [ETHER_TYPE.VLAN, ETHER_TYPE.QINQ];
   const tags = (count: number): number[] => Array.from({ length: count }, (_, at) => TYPES[at % 2] as number);
 
-  it.each([1, 2, 3, 8])("%i of them are looked behind", (count) => {
+  it.each([1, 2, 3, 8])("%i of them are skipped", (count) => {
     for (const foe of FOES) expect(screen(tagged(tags(count), from(foe)))).toBe("denied");
     for (const friend of FRIENDS) expect(screen(tagged(tags(count), from(friend)))).toBe("passed");
     expect(screen(tagged(tags(count), ARP))).toBe("neighbour");
   });
 
-  it("more than 8 are dropped, whoever it is", () => {
+  it("more than 8 are dropped, whatever the source", () => {
     for (const each of [...FOES, ...FRIENDS]) {
       expect(screen(tagged(tags(9), from(each)))).toBe("unsupported");
       expect(screen(tagged(tags(30), from(each)))).toBe("unsupported");
@@ -115,7 +115,7 @@ describe("a frame cut short", () => {
   });
 });
 
-describe("what a link lives by passes, whoever it comes from", () => {
+describe("protocols that a link depends on pass, whatever the source", () => {
   it("ARP", async () => {
     await writeDenied(uplink().tables, ["0.0.0.0/0", "::/0"]);
     expect(screen(ARP)).toBe("neighbour");
@@ -132,7 +132,7 @@ describe("what a link lives by passes, whoever it comes from", () => {
     expect(screen(discovery(255, 1))).toBe("denied");
   });
 
-  it("but nothing that only looks like it", () => {
+  it("but nothing that only resembles it", () => {
     for (const type of [1, 128, 129, 132, 138])
       expect(screen(frame(FOE6, HERE6, icmpSegment(6, type), { v6: { hopLimit: 255 } }))).toBe("denied");
     const first = { id: 7, offset: 0, more: true };
@@ -141,7 +141,7 @@ describe("what a link lives by passes, whoever it comes from", () => {
     expect(screen(cut)).toBe("denied");
   });
 
-  it("and what is no IP is not asked about", () => {
+  it("and other Ethernet types are not checked", () => {
     expect(screen(ethernet(0x88cc, new Uint8Array(50)))).toBe("passed");
     expect(screen(ethernet(0x0026, new Uint8Array(50)))).toBe("passed");
     expect(screen(ethernet(ETHER_TYPE.IPV4))).toBe("malformed");
@@ -156,7 +156,7 @@ describe("frames in several parts", () => {
     }
   });
 
-  it("are read on where a device has split them within the headers", (context) => {
+  it("are read completely if a device has split them within the headers", (context) => {
     context.skip(!KERNEL_SPLITS_FRAMES, CANNOT_SPLIT_FRAMES);
     for (const each of [...FOES, ...FRIENDS]) {
       const whole = frame(each, here(each), udpSegment(40_000, 53, new Uint8Array(6_000)));
@@ -169,7 +169,7 @@ describe("frames in several parts", () => {
   });
 });
 
-/** What the program should make of a frame, by a reading of it that has nothing in common with the program's. */
+/** The expected verdict on a frame, by a parser that shares nothing with the program. */
 function expected(wire: Uint8Array): string {
   const text = Buffer.from(wire).toString("hex");
   const [, tags = "", type = "", rest = ""] = /^.{24}((?:(?:8100|88a8).{4})*)(.{4})(.*)$/.exec(text) ?? [];
@@ -188,7 +188,7 @@ function expected(wire: Uint8Array): string {
 }
 
 describe("frames mutated at random", () => {
-  it(`are what another reading of them says: seed ${SEED} (WEIR_FUZZ_SEED)`, () => {
+  it(`have the verdict of an independent parser: seed ${SEED} (WEIR_FUZZ_SEED)`, () => {
     const bases = [
       ...[...FOES, ...FRIENDS].map(from),
       tagged([ETHER_TYPE.VLAN, ETHER_TYPE.QINQ], from(FOE4)),

@@ -9,7 +9,7 @@ import { SAMPLES } from "./samples.ts";
 import { send } from "./wire.ts";
 import { BOTH_FAMILIES, openWorld, POD_NAMES } from "./world.ts";
 
-/** More than a page: shorter frames are linear whatever is asked. */
+/** More than a page: shorter frames are always linear. */
 const FRAME_BYTES = 5_000;
 /** As much of it as a test run takes; the rest is padding. */
 const WHOLE_BYTES = 3_000;
@@ -47,7 +47,7 @@ const cases = [
   ),
 ].map((each) => bytes(each, new Uint8Array(FRAME_BYTES - each.length)));
 
-/** Nothing is known but the flows that replies and errors belong to. */
+/** Only the flows that replies and errors belong to are in the table. */
 async function startAnew(): Promise<void> {
   await world.forget();
   for (const a of BOTH_FAMILIES) {
@@ -57,7 +57,7 @@ async function startAnew(): Promise<void> {
   }
 }
 
-/** How often each reason was given while something was done to all cases, once all are counted. */
+/** How often each reason was given while an action was run on all cases, once all are counted. */
 async function reasonsOf(act: () => void): Promise<Record<string, number>> {
   const before = world.countedByReason("both");
   const moved = () =>

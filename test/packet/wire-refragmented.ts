@@ -31,7 +31,7 @@ const names = new Map(
 );
 const nameOf = (ifindex: number): string => names.get(ifindex) ?? "";
 
-/** A bridge with a tunnel in the pod wants room before every packet: the kernel then copies fragments instead of keeping them. */
+/** A bridge with a tunnel in the pod needs headroom before every packet: the kernel then copies fragments instead of keeping them. */
 ipBatch([
   "link set lo up",
   `link set ${nameOf(uplink)} address ${MAC}`,
@@ -39,7 +39,7 @@ ipBatch([
   "link add wt-tunnel type vxlan id 9 dstport 4789 remote 192.0.2.1",
   "link set wt-tunnel master wt-bridge",
   `link set ${nameOf(inPod)} master wt-bridge`,
-  // Without addresses of their own they say nothing by themselves.
+  // Without addresses of their own they send nothing by themselves.
   ...[farEnd, uplink, inPod, pod].map((each) => `link set ${nameOf(each)} addrgenmode none up`),
   `addr add ${V6.node.text}/128 dev lo`,
   `route add ${V6.pods.both.text}/128 dev ${nameOf(pod)}`,
@@ -47,7 +47,7 @@ ipBatch([
 ]);
 for (const setting of ["all/forwarding", "default/forwarding"])
   writeFileSync(`/proc/sys/net/ipv6/conf/${setting}`, "1");
-// Connection tracking, as kube-proxy has it, reassembles what it is to track.
+// Connection tracking, as kube-proxy uses it, reassembles what it is to track.
 execFileSync("nft", [
   "add table inet wt; add chain inet wt f { type filter hook forward priority 0; }; add rule inet wt f ct state new accept",
 ]);
@@ -79,7 +79,7 @@ async function fromNode(): Promise<void> {
   socket.close();
 }
 
-/** The reasons given since the last call, once there are as many as are due. */
+/** The reasons given since the last call, once there are as many as expected. */
 let seen = world.countedByReason("both");
 async function reasons(due: number): Promise<Record<string, number>> {
   for (const deadline = Date.now() + PATIENCE_MS; ; await sleep(5)) {

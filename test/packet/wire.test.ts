@@ -1,4 +1,4 @@
-// What a test run cannot show: packets in parts, and packets that the kernel itself has put together and cut anew.
+// What a test run cannot show: packets in parts, and packets that the kernel itself has reassembled and fragmented again.
 
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { FROM_POD_HOOKS } from "../../src/base/direction.ts";
@@ -14,7 +14,7 @@ afterAll(() => wire?.close());
 
 type Reasons = Readonly<Record<string, number>>;
 
-describe("packets of which only the first bytes are linear", () => {
+describe("packets with only their first bytes linear", () => {
   it.each(FROM_POD_HOOKS)(
     "are what they are in one part: headers and quotes are made linear (%s)",
     (hook) => {
@@ -32,7 +32,7 @@ describe("packets of which only the first bytes are linear", () => {
   );
 });
 
-describe("IPv6 fragments that the kernel reassembled and cut anew to forward them", () => {
+describe("IPv6 fragments that the kernel reassembled and fragmented again to forward them", () => {
   it("are not this node's own, which pass", () => {
     const toThePod = (reasons: Reasons) =>
       Object.fromEntries(
@@ -41,7 +41,7 @@ describe("IPv6 fragments that the kernel reassembled and cut anew to forward the
         ),
       );
     const seen = wire.run("wire-refragmented.ts") as Readonly<Record<string, Reasons>>;
-    // What kernels say on their own (listener reports, solicitations) comes when it will.
+    // What kernels send by themselves (listener reports, solicitations) comes at any time.
     expect(Object.fromEntries(Object.entries(seen).map(([who, said]) => [who, toThePod(said)]))).toEqual({
       stranger: { "ingress denied": 1 },
       friend: { "ingress policy": 1, "ingress established": 2 },

@@ -10,14 +10,14 @@ import { ipBatch, ipJson } from "../../src/lab/iproute.ts";
 const here = (path: string): string => fileURLToPath(new URL(path, import.meta.url));
 
 export interface Wire {
-  /** Runs a program of this folder in a namespace of its own, with the sender's path first; what it wrote, as JSON. */
+  /** Runs a program of this folder in a namespace of its own, with the sender's path first; returns its output, as JSON. */
   run(program: string, ...args: readonly string[]): unknown;
   /** Sends frames out of an interface of a namespace; returns when they have left. */
   send(netns: string, link: string, frames: readonly Uint8Array[]): void;
   close(): void;
 }
 
-/** The kernel makes one part of what is shorter than a page. */
+/** The kernel keeps packets shorter than a page in one part. */
 const LINEAR = 14;
 
 const RUN_MS_MAX = 60_000;

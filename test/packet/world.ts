@@ -1,4 +1,4 @@
-// A small world on the loaded programs: four pods, each isolated otherwise, and packets that are asked about one by one.
+// A small world on the loaded programs: four pods, each isolated differently, and packets that are judged one by one.
 
 import { setTimeout as sleep } from "node:timers/promises";
 import { present } from "../../src/base/assert.ts";
@@ -98,7 +98,7 @@ export const BRIDGE = 999_999;
 export interface More {
   /** The whole node reports only what it would drop. */
   readonly mode?: "audit";
-  /** What is known of the pods' links; by default nothing. */
+  /** Known facts about the pods' links; by default none. */
   readonly link?: (name: PodName) => EndpointLink;
   /** Prefixes on the link of BRIDGE. */
   readonly onLink?: readonly string[];
@@ -110,7 +110,7 @@ export interface Question {
   readonly frame: Uint8Array;
   /** Interface index that the node received it from; ELSEWHERE by default. */
   readonly from?: number;
-  /** Of a packet from the pod: which program is asked; "tc" by default. */
+  /** For a packet from the pod: which program runs; "tc" by default. */
   readonly hook?: FromPodHook;
 }
 
@@ -118,10 +118,10 @@ export interface World {
   readonly bench: Bench;
   ifindexOf(name: PodName): number;
   incarnationOf(name: PodName): number;
-  /** Runs one packet; the reason in words. Throws where verdict and counters do not say the same of it. */
+  /** Runs one packet; the reason in words. Throws if verdict and counters do not agree on it. */
   ask(question: Question): string;
   /**
-   * Puts these rules into force, by default RULES, and gives the pod "both" these sources, by default none.
+   * Applies these rules, by default RULES, and gives the pod "both" these sources, by default none.
    */
   enforce(rules?: readonly Rule[], sources?: readonly string[], more?: More): Promise<void>;
   /** All packets and bytes counted so far, those of no endpoint included. */
@@ -130,13 +130,13 @@ export interface World {
   countedByReason(name: PodName): ReadonlyMap<string, Counted>;
   /** Those of one endpoint id (0: of none), either direction, for one reason. */
   countedAs(id: number, reason: string): Counted;
-  /** Forgets flows and fragments. */
+  /** Removes flows and fragments. */
   forget(): Promise<void>;
   /** Sets timeouts in milliseconds, the others to their defaults. */
   setTimeouts(milliseconds: Partial<Record<keyof typeof Timeout, number>>): Promise<void>;
-  /** Sets the rate limit of what pods tell their link; by default there is none. */
+  /** Sets the rate limit of pods' messages to their link; by default there is none. */
   setNeighbourRate(perSecond?: number): Promise<void>;
-  /** Waits until a timeout of so many milliseconds has certainly passed. */
+  /** Waits until a timeout of this many milliseconds has certainly passed. */
   outwait(milliseconds: number): Promise<void>;
   close(): void;
 }
@@ -148,7 +148,7 @@ export interface Counted {
 
 const UNLIMITED = 2 ** 32 - 1;
 
-/** Jiffies may stand still for one. */
+/** Jiffies may stop for one. */
 const TICKS_TO_FORGET = 2;
 
 export async function openWorld(): Promise<World> {
@@ -209,7 +209,7 @@ export async function openWorld(): Promise<World> {
       for (const table of [tables.conntrackV4, tables.conntrackV6, tables.fragments]) {
         await table.deleteBatch((await table.read()).map(([key]) => key) as never);
       }
-      // What a CPU has refreshed in this tick it takes for known until the next.
+      // What a CPU has refreshed in this tick is cached until the next.
       await sleep(TICKS_TO_FORGET * (1_000 / bench.datapath.ticksPerSecond));
     },
     async setTimeouts(milliseconds) {
@@ -223,7 +223,7 @@ export async function openWorld(): Promise<World> {
       await tables.node.writeBatch([[0, { ...now, timeouts }]]);
     },
     setNeighbourRate,
-    // Jiffies may stand still for a tick that they make good later.
+    // Jiffies may stop for a tick and catch up later.
     outwait: (milliseconds) => sleep(milliseconds + 4_000 / bench.datapath.ticksPerSecond),
     close: () => bench.close(),
   };
@@ -263,7 +263,7 @@ interface Run {
   readonly bytes: number;
 }
 
-/** The one counter that has moved, by one packet of this length, in words; it must say what the verdict says. */
+/** The one counter that has changed, by one packet of this length, in words; it must agree with the verdict. */
 function reasonOf({ before, after, direction, verdict, bytes }: Run): string {
   const moved = DIRECTIONS.flatMap((each, at) =>
     Array.from({ length: REASONS }, (_, reason) => {

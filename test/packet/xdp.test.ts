@@ -1,4 +1,4 @@
-// What only XDP meets: frames whose headers a device has left in another part, which nothing can put together there.
+// What only XDP meets: frames whose headers a device has left in another part, which cannot be linearized there.
 
 import { beforeEach, describe, expect, it } from "vitest";
 import { present } from "../../src/base/assert.ts";
@@ -13,7 +13,7 @@ const PAYLOAD_BYTES = 5_000;
 
 const bytesOf = (family: 4 | 6): number => 14 + (family === 4 ? 20 : 40) + 8 + PAYLOAD_BYTES;
 
-/** Runs a frame from a pod to its friend of which so many bytes are in the first part; what counted it. */
+/** Runs a frame from a pod to its friend with this many bytes in the first part; returns what counted it. */
 function sendSplit(name: PodName, family: 4 | 6, linear: number) {
   const { pods, friend } = present(
     BOTH_FAMILIES.find((each) => each.family === family),
@@ -36,7 +36,7 @@ function sendSplit(name: PodName, family: 4 | 6, linear: number) {
 describe("a frame that ends in its first part", () => {
   beforeEach((context) => context.skip(!KERNEL_SPLITS_FRAMES, CANNOT_SPLIT_FRAMES));
 
-  it.each([4, 6] as const)("behind its headers is as any other: IPv%i", (family) => {
+  it.each([4, 6] as const)("behind its headers is judged as any other: IPv%i", (family) => {
     for (const linear of [96, 511, 512, 3_000])
       expect(sendSplit("in", family, linear), `${linear} bytes`).toEqual({
         result: XDP_PASS,
@@ -45,7 +45,7 @@ describe("a frame that ends in its first part", () => {
   });
 
   it.each([4, 6] as const)(
-    "within its headers is dropped, since it may hold anyone's address: IPv%i",
+    "within its headers is dropped, since its source cannot be checked: IPv%i",
     (family) => {
       for (const name of ["open", "in", "out", "both"] as const)
         for (const linear of [14, 15, 33, 34, 41])
