@@ -6,7 +6,7 @@ import { parseAllDocuments } from "yaml";
 import type { Api, Manifest } from "./api.ts";
 import type { Servers } from "./servers.ts";
 
-/** Of the manifest that is shipped, where it says what the agent may do. */
+/** The parts of the shipped manifest that state what the agent may do. */
 interface Shipped {
   readonly account: Manifest;
   readonly role: Manifest;
@@ -33,15 +33,15 @@ function shipped(): Shipped {
 export interface Access {
   /** A kubeconfig for the agent; its token is in a file beside it. */
   readonly kubeconfig: string;
-  /** The token is of no use any more, until `restoreToken`. */
+  /** Revokes the token until `restoreToken`. */
   revokeToken(): Promise<void>;
   restoreToken(): Promise<void>;
-  /** The account may do nothing any more, until `grant`. */
+  /** Revokes all rights of the account until `grant`. */
   ungrant(): Promise<void>;
   grant(): Promise<void>;
 }
 
-/** Makes account, role, binding and token, and writes the kubeconfig into the directory. */
+/** Creates account, role, binding and token, and writes the kubeconfig into the directory. */
 export async function openAccess(servers: Servers, directory: string): Promise<Access> {
   const { api } = servers;
   const { account: wanted, role, binding } = shipped();
@@ -69,7 +69,7 @@ const done = async (made: ReturnType<Api["remove"]>): Promise<void> => {
 
 const SECRET = "token-of-the-test";
 
-/** A token that is good as long as its secret and its account are there: claims as the API server's own of that kind. */
+/** A token that is valid as long as its secret and its account exist: claims as in the API server's own tokens of that kind. */
 function tokenFor({ metadata }: Manifest, key: string): string {
   const { namespace, name } = metadata;
   const claim = "kubernetes.io/serviceaccount";

@@ -77,7 +77,7 @@ export async function perform(api: Api, action: Action): Promise<void> {
   }
 }
 
-/** A Service that names its addresses of both families must say more of them than matters to Weir. */
+/** A Service with addresses of both families must set more fields about them than matter to Weir. */
 function completed(object: Manifest): Manifest {
   const spec = object["spec"] as { readonly clusterIPs?: readonly string[] } | undefined;
   const [clusterIP, second] = spec?.clusterIPs ?? [];

@@ -23,7 +23,7 @@ export interface Answer {
   readonly body: unknown;
 }
 
-/** Of the connection alone: the server itself may be away, and come back at the same address. */
+/** Closes the connection only: the server itself may be away, and come back at the same address. */
 export interface ApiOptions {
   /** As in "https://127.0.0.1:6443". */
   readonly url: string;
@@ -53,7 +53,7 @@ export type Api = ReturnType<typeof openApi>;
 export function openApi({ url, ca, token }: ApiOptions) {
   let agent: Agent | undefined;
 
-  /** One request; rejects only where there is no answer. */
+  /** One request; rejects only if there is no answer. */
   function call(method: string, path: string, body?: unknown): Promise<Answer> {
     agent ??= new Agent({ ca: readFileSync(ca), keepAlive: true, maxSockets: CONNECTIONS_MAX });
     const type = method === "PATCH" ? "application/merge-patch+json" : "application/json";
@@ -86,12 +86,12 @@ export function openApi({ url, ca, token }: ApiOptions) {
     call,
     must,
     create: (object: Manifest) => must("POST", collectionOf(object), object),
-    /** The whole object anew, whatever its version was. */
+    /** Replaces the whole object, whatever its version was. */
     async replace(object: Manifest): Promise<Manifest> {
       const path = pathOf(object);
       const { metadata } = await must("GET", path);
       const { resourceVersion, ...rest } = object.metadata;
-      // A Service keeps what the server gave it.
+      // A Service keeps the fields that the server has set.
       const version = { resourceVersion: metadata.resourceVersion };
       return must("PUT", path, { ...object, metadata: { ...rest, ...version } });
     },
@@ -123,7 +123,7 @@ function parsed(text: string): unknown {
   }
 }
 
-/** Where objects of this one's kind and namespace are. */
+/** The path for objects of this one's kind and namespace. */
 export function collectionOf({ apiVersion = "v1", kind = "", metadata }: Manifest): string {
   const root = apiVersion.includes("/") ? `/apis/${apiVersion}` : `/api/${apiVersion}`;
   const resource = RESOURCES[kind] ?? `${kind.toLowerCase()}s`;

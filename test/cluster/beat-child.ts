@@ -7,7 +7,7 @@
 
 import { createSocket } from "node:dgram";
 
-/** Silence for so long is an end: much longer than an answer takes, shorter than anybody's patience. */
+/** Silence of this length counts as an end: much longer than an answer takes, shorter than a test waits. */
 const SILENCE_MS = 120;
 const BEAT_MS = 1;
 /** Send times of the newest datagrams, by number. */
@@ -33,7 +33,7 @@ socket.on("message", (message) => {
   isOpen = true;
   say({ open: sent });
 });
-// A datagram that is refused or has no way is one without an answer.
+// A datagram that is refused or has no route counts as unanswered.
 socket.on("error", () => undefined);
 socket.connect(Number(port), address, () => {
   setInterval(() => {

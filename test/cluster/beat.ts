@@ -1,4 +1,4 @@
-// Watches one way through the node by a datagram a millisecond, and tells to the millisecond when it opens and shuts.
+// Probes one path through the node with a datagram per millisecond, and reports to the millisecond when it opens and closes.
 
 import { spawn } from "node:child_process";
 import { createInterface } from "node:readline";
@@ -8,7 +8,7 @@ import { present } from "../../src/base/assert.ts";
 const CHANGE_MS_MAX = 20_000;
 
 export interface Beat {
-  /** When the way opened (its first answered datagram was sent) or shut (its last), the next time that it does. */
+  /** When the path next opens (its first answered datagram was sent) or closes (its last one was sent). */
   next(change: "open" | "shut"): Promise<number>;
   close(): void;
 }

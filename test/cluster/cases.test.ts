@@ -1,4 +1,4 @@
-// Cases of test/cases through the API server: what they do is done there, what they expect is asked of real sockets.
+// Cases of test/cases through the API server: their actions are applied there, their expectations are checked with real sockets.
 
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { parse } from "yaml";
@@ -12,7 +12,7 @@ import { type Action, perform } from "./actions.ts";
 import { namespaceOf, removeNamespace } from "./objects.ts";
 import { NODE, openWorld, type World } from "./world.ts";
 
-/** Those that are about how a cluster changes, and one for each kind of peer and port: the others would only take time. */
+/** The cases about changes of the cluster, and one for each kind of peer and port: the others would only take time. */
 const QUICK = [
   "address-reused",
   "both-ends",
@@ -28,7 +28,7 @@ const QUICK = [
   "service-slices",
 ];
 
-/** With why they have no place here. */
+/** With the reason why they cannot run here. */
 const NOT_HERE: Readonly<Record<string, string>> = {
   "audit.yaml": "it has nodes that only audit, which is no matter of the API server",
   "end-port.yaml": "endPort is dropped by the API server before 1.22; policies.test.ts has a test of it",
@@ -55,7 +55,7 @@ beforeAll(async () => {
 
 afterAll(() => world?.close());
 
-/** Brings the API server to a step as the case says, and the agent follows. */
+/** Brings the API server to a step of the case, and waits until the agent has followed. */
 function throughTheApi(file: CaseFile): Engine {
   const written = parse(file.text) as Written;
   const flows: Flows = new Map();
@@ -65,7 +65,7 @@ function throughTheApi(file: CaseFile): Engine {
       const index = of.steps.indexOf(step);
       const hosts = hostsOf(of, step);
       const actions = written.steps[index]?.actions ?? [];
-      // A pod that is deleted and made again has another interface.
+      // A pod that is deleted and recreated has another interface.
       const ended = [...held.keys()].filter((name) => actions.some((action) => isEndOf(action, name)));
       world.lab.remove(ended);
       for (const name of ended) held.delete(name);

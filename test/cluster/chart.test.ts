@@ -1,4 +1,4 @@
-// The chart's objects, put to a real API server: it takes each of them, and the agent's account may do what it must, no more.
+// The chart's objects, sent to a real API server: it accepts each of them, and the agent's account has the rights it needs, no more.
 
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -21,10 +21,10 @@ beforeAll(async () => {
 
 afterAll(() => servers?.close());
 
-/** Of what the server itself does not know. */
+/** Kinds that the server itself does not define. */
 const FOREIGN = ["monitoring.coreos.com/v1"];
 
-/** Where objects of the kind are created. */
+/** The path under which objects of the kind are created. */
 async function collectionOf({ apiVersion, kind, metadata }: KubernetesObject): Promise<string> {
   const root = apiVersion.includes("/") ? `/apis/${apiVersion}` : `/api/${apiVersion}`;
   const { resources } = await servers.api.must<{ resources: { name: string; kind: string }[] }>("GET", root);
@@ -119,7 +119,7 @@ describe("weir cleanup --wait-for", () => {
   beforeAll(async () => {
     directory = mkdtempSync(join(tmpdir(), "wt-wait-"));
     kubeconfig = join(directory, "kubeconfig");
-    // As the hook's own account, so with no more rights than the chart gives it.
+    // As the hook's own account, so with only the rights that the chart gives it.
     for (const object of objectsOf(
       renderChart({ namespace: names.namespace, set: ["config.nodeCondition=true"] }),
     ))
@@ -143,7 +143,7 @@ describe("weir cleanup --wait-for", () => {
 
   afterAll(() => rmSync(directory, { recursive: true, force: true }));
 
-  /** As the controller of DaemonSets would, which does not run here. */
+  /** In place of the DaemonSet controller, which does not run here. */
   const tell = (status: Record<string, number>): Promise<unknown> =>
     servers.api.must("PATCH", `${path}/status`, {
       status: { currentNumberScheduled: 0, numberMisscheduled: 0, ...status },
@@ -202,7 +202,7 @@ describe("weir cleanup --wait-for", () => {
     expect((await wait(60, "--node-condition")).stdout).not.toContain("removed");
   });
 
-  it("gives up in time, and says how far it is", async () => {
+  it("gives up in time, and reports its progress", async () => {
     await tell({ observedGeneration: 1, desiredNumberScheduled: 3, numberReady: 2 });
     const { exitCode, stderr } = await wait(5);
     expect(exitCode).toBe(1);
@@ -211,7 +211,7 @@ describe("weir cleanup --wait-for", () => {
     );
   });
 
-  it("says what the API server says", async () => {
+  it("reports the API server's error", async () => {
     await servers.api.must("DELETE", path);
     const { exitCode, stderr } = await wait(5);
     expect(exitCode).toBe(1);

@@ -1,4 +1,4 @@
-// A server as a child process: started, killed, frozen and thawed; what it says goes to a file.
+// A server as a child process: started, killed, frozen and resumed; its output goes to a file.
 
 import { type ChildProcess, spawn } from "node:child_process";
 import { closeSync, existsSync, openSync, readFileSync } from "node:fs";
@@ -14,12 +14,12 @@ export class Child {
   readonly #child: ChildProcess;
   readonly #ended: Promise<void>;
 
-  /** Starts it; it dies with this process, whatever this one dies of. Its output is added to the file `log`. */
+  /** Starts it; it ends with this process, however this one ends. Its output is appended to the file `log`. */
   constructor(command: readonly string[], log: string) {
     this.#name = command[0] ?? "";
     this.#log = log;
     const output = openSync(log, "a");
-    // A group of its own: Ctrl-C is for this process, which ends its servers itself.
+    // A process group of its own: Ctrl-C is for this process, which ends its servers itself.
     this.#child = spawn("setpriv", ["--pdeathsig", "KILL", "--", ...command], {
       stdio: ["ignore", output, output],
       detached: true,
@@ -35,7 +35,7 @@ export class Child {
     return this.#child.pid;
   }
 
-  /** @throws Error with the end of its output, where it is no longer there */
+  /** @throws Error with the end of its output, if it has ended */
   check(): void {
     if (this.#child.exitCode === null && this.#child.signalCode === null && this.#child.pid !== undefined)
       return;
@@ -47,13 +47,13 @@ export class Child {
     return text.trimEnd().split("\n").slice(-LOG_LINES).join("\n");
   }
 
-  /** Ends it as a crash would, and waits. */
+  /** Kills it as a crash would, and waits for its end. */
   async kill(): Promise<void> {
     this.#child.kill("SIGKILL");
     await this.#ended;
   }
 
-  /** It holds its connections and answers nothing, until `thaw`. */
+  /** It keeps its connections and answers nothing, until `thaw`. */
   freeze(): void {
     this.#child.kill("SIGSTOP");
   }

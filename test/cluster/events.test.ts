@@ -1,4 +1,4 @@
-// What the agent tells a real API server: Events of policies and pods, and the node's condition, with the rights that are shipped.
+// What the agent reports to a real API server: Events of policies and pods, and the node's condition, with the shipped rights.
 
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, expect, it } from "vitest";
@@ -21,7 +21,7 @@ interface KubernetesEvent {
 
 const WAIT_MS_MAX = 60_000;
 const POLL_MS = 100;
-/** Of two pods more than a node has room for, and no more than fits into an annotation. */
+/** Two pods more than a node's capacity, and no more than fits into an annotation. */
 const PREFIXES = LIMITS.sources / 2 + 10;
 
 const policy = (name: string, mode: string, ingress: readonly object[] = []): Manifest => ({
@@ -52,7 +52,7 @@ async function eventsOf(name: string, namespace = "shop"): Promise<readonly Kube
   return items.filter(({ regarding }) => regarding.name === name);
 }
 
-/** Asks until the answer is the one that is waited for, and gives it. */
+/** Polls until the answer is the expected one, and returns it. */
 async function eventually<T>(ask: () => Promise<T | undefined>, what: string): Promise<T> {
   for (const begun = performance.now(); performance.now() - begun < WAIT_MS_MAX; await sleep(POLL_MS)) {
     const answer = await ask();
@@ -67,7 +67,7 @@ const eventOf = (name: string, reason: string) =>
     `an Event ${reason} of ${name}`,
   );
 
-/** What the agent has counted under a result and reason. */
+/** The agent's count for a result and reason. */
 async function counted(result: string, reason: string): Promise<number> {
   const page = await (await fetch("http://127.0.0.1:9469/metrics")).text();
   const line = new RegExp(
@@ -89,7 +89,7 @@ it("a policy that cannot be read in full has an Event, and another one when it i
   });
   await world.api.patch(policy("web", ""), { metadata: { annotations: { "weir.dev/mode": "enforce" } } });
   expect(await eventOf("web", "ProblemSolved")).toMatchObject({ type: "Normal" });
-  // `kubectl describe` asks for Events so.
+  // `kubectl describe` queries Events this way.
   const selector = `involvedObject.uid=${metadata["uid"]}`;
   const { items } = await world.api.must<{ items: readonly unknown[] }>(
     "GET",
@@ -98,7 +98,7 @@ it("a policy that cannot be read in full has an Event, and another one when it i
   expect(items).toHaveLength(2);
 });
 
-it("a mode that there is not has an Event; a CIDR in a spelling that the API server stores has none", async () => {
+it("an unknown mode has an Event; a CIDR in a spelling that the API server stores has none", async () => {
   const block = { from: [{ ipBlock: { cidr: "::ffff:10.0.0.0/104" } }] };
   const path = "/apis/networking.k8s.io/v1/namespaces/shop/networkpolicies";
   const mapped = policy("mapped", "enforce", [block]);
@@ -137,7 +137,7 @@ it("a table that is full has an Event about the node, until everything fits agai
   expect((await eventOf("server", "ProblemSolved")).note).toMatch(/^CapacityExceeded no longer holds: /);
 });
 
-it("an agent that is started anew repeats nothing that is known", async () => {
+it("an agent that is restarted does not repeat Events already recorded", async () => {
   await world.api.create(policy("again", "off"));
   const { metadata } = await eventOf("again", "PolicyInvalid");
   await agent.stop();
@@ -155,7 +155,7 @@ it("an agent that is started anew repeats nothing that is known", async () => {
   expect(found.length).toBeLessThanOrEqual(1 + created);
 });
 
-it("the node has a condition where that is wanted, which says at the end that no agent runs", async () => {
+it("the node has a condition if enabled, which states at the end that no agent runs", async () => {
   const { api } = world;
   const [role] = objectsOf(renderChart({ set: ["config.nodeCondition=true"] })).filter(
     ({ kind, metadata }) => kind === "ClusterRole" && !metadata.name.endsWith("-cleanup"),

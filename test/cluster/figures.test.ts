@@ -1,4 +1,4 @@
-// How soon a change at the API server counts for a packet, and what memory a large cluster takes: figures, printed and kept.
+// How soon a change at the API server takes effect for a packet, and how much memory a large cluster takes: measured, printed and kept.
 
 import { readFileSync, writeFileSync } from "node:fs";
 import { loadavg } from "node:os";
@@ -40,7 +40,7 @@ const policy = (name: string, from: string): Manifest => ({
   },
 });
 
-/** Always there, so that the server is isolated from the start and whoever opened a flow to it is known. */
+/** Always present, so that the server is isolated from the start and it is recorded who opened a flow to it. */
 const FRIENDS = policy("friends", "friend");
 const CLIENT = policy("client", "client");
 
@@ -106,7 +106,7 @@ describe("with 1,000 pods", () => {
     expect(bytes).toBeLessThan(POD_BYTES.max);
   });
 
-  it("a policy counts for packets soon after it is written", async () => {
+  it("a policy takes effect for packets soon after it is written", async () => {
     const written: number[] = [];
     const inForce: number[] = [];
     const beat = startBeat(world.lab.wire("shop/client").netns, LOCAL[0]?.addresses[0] ?? "", 80);
@@ -119,7 +119,7 @@ describe("with 1,000 pods", () => {
         written.push(now() - startedAt);
         const changedAt = await beat.next(opens ? "open" : "shut");
         inForce.push(Math.max(0, changedAt - startedAt));
-        // Each on its own: the agent has ended its round, and rested.
+        // Each on its own: the agent has ended its reconciliation, and its debounce is over.
         await sleep(100 + Math.random() * 150);
       }
       const after = await phases();
@@ -149,11 +149,11 @@ function inLargeCluster(): void {
     return { rssMiB: mebibytes("VmRSS"), peakMiB: mebibytes("VmHWM") };
   };
 
-  /** Until the kernel knows both addresses of every pod, and the agent every policy; in milliseconds. */
+  /** Until the kernel has both addresses of every pod, and the agent every policy; in milliseconds. */
   async function known(): Promise<number> {
     const startedAt = now();
     for (;;) {
-      // Before the agent answers it knows nothing.
+      // Before the agent answers, it has read nothing.
       const value = await metrics().catch(() => () => 0);
       const addresses = value('weir_table_entries{table="addresses"}');
       const policies = value('weir_policies{state="readable"}');
@@ -165,7 +165,7 @@ function inLargeCluster(): void {
     }
   }
 
-  it("the agent knows them all, and says what memory that takes", async () => {
+  it("the agent has them all, and reports how much memory that takes", async () => {
     await preload(world.servers, [
       ...crowd(PODS, PODS_MANY),
       ...Array.from({ length: POLICIES_MANY }, (_, index) => crowdPolicy(index)),

@@ -1,4 +1,4 @@
-// What the agent goes by, against what the API server holds: every object, read independently of how the agent follows them.
+// What the agent uses, compared with what the API server holds: every object, read independently of how the agent follows them.
 
 import { setTimeout as sleep } from "node:timers/promises";
 import { isDeepStrictEqual } from "node:util";
@@ -16,7 +16,7 @@ const DIFFERENCES_SHOWN = 5;
 /** Objects by kind, key and field. */
 type Known = ReadonlyMap<string, unknown>;
 
-/** All that the server holds of what Weir goes by. */
+/** All fields on the server that Weir uses. */
 export async function heldBy(api: Api): Promise<Known> {
   const known = new Map<string, unknown>();
   const kinds = [["v1", "Namespace"], ...KINDS, [await sliceVersion(api), "EndpointSlice"]] as const;
@@ -24,7 +24,7 @@ export async function heldBy(api: Api): Promise<Known> {
     for (const object of await api.list(apiVersion, kind)) {
       const [parsed] = parseDocument(inVersion1(object), { where: () => ({}) }).objects;
       if (parsed?.value === undefined) throw new Error(`${kind} ${object.metadata.name} cannot be read`);
-      // As it looks once it has been told.
+      // As the last object that was received.
       const told = JSON.parse(JSON.stringify(toWire(parsed.value)));
       known.set(`${kind} ${keyOf(object)}`, comparable(clusterFromWire(told)));
     }
@@ -51,13 +51,13 @@ function inVersion1(object: Manifest): Manifest {
   return { ...object, apiVersion: "discovery.k8s.io/v1", endpoints };
 }
 
-/** Without what only tells how the object came, and annotations of pods, which may not count (tenants.test.ts). */
+/** Without fields that only describe how the object was created, and without annotations of pods, which may be ignored (tenants.test.ts). */
 function comparable(value: object): unknown {
   const left = ["uid", "attachment", "sources"];
   return Object.fromEntries(Object.entries(value).filter(([key]) => !left.includes(key)));
 }
 
-/** What the agent has in force; undefined before the first time. */
+/** What the agent enforces; undefined before the first time. */
 async function inForce(socket: string): Promise<Known | undefined> {
   const view = await ask<{ cluster: unknown }>(socket, "/v1/cluster").catch(() => undefined);
   if (view === undefined) return undefined;
@@ -86,8 +86,8 @@ function differences(held: Known, known: Known | undefined): string[] {
 }
 
 /**
- * Waits until the agent has in force all that the server holds at the moment of the call, and nothing else; gives how long
- * that took, in milliseconds. @throws Error with the differences where it does not come to that
+ * Waits until the agent enforces all that the server holds at the moment of the call, and nothing else; returns how long
+ * that took, in milliseconds. @throws Error with the differences if it does not
  */
 export async function settled(api: Api, socket: string, waitMsMax = SETTLE_MS_MAX): Promise<number> {
   const startedAt = performance.now();

@@ -25,7 +25,7 @@ export const namespaceOf = (name: string, labels: LabelMap = {}): Manifest => ({
   metadata: { name, labels },
 });
 
-/** Its status alone says where it is: `statusOf`. */
+/** Its location is in the status alone: `statusOf`. */
 export function podOf({ name: key, labels, node, ports = [], hostNetwork = false }: PodObject): Manifest {
   const [namespace = "", name = ""] = key.split("/");
   return {
@@ -47,10 +47,10 @@ export const statusOf = (addresses: readonly string[]) => ({
   podIPs: addresses.map((ip) => ({ ip })),
 });
 
-/** As scheduler and kubelet bring one up: it is there, and then it has addresses. */
+/** As scheduler and kubelet start a pod: first the object, then its addresses. */
 export async function createPod(api: Api, pod: PodObject): Promise<void> {
   const object = podOf(pod);
-  // For a moment the server remembers that a namespace of this name was being deleted.
+  // For a moment the server still has the name as a namespace that is being deleted.
   for (let left = 50; ; left -= 1) {
     try {
       await api.create(object);
@@ -65,7 +65,7 @@ export async function createPod(api: Api, pod: PodObject): Promise<void> {
 
 export const podNamed = (key: string): Manifest => podOf({ name: key, labels: {}, addresses: [], node: "" });
 
-/** The whole new set of labels. */
+/** The complete new set of labels. */
 export async function setLabels(api: Api, object: Manifest, labels: LabelMap): Promise<void> {
   const path = { ...object, metadata: { name: object.metadata.name, ...withNamespace(object) } };
   const [before] = await Promise.all([api.patch(path, {})]);
@@ -84,7 +84,7 @@ export const KINDS = [
   ["v1", "Service"],
 ] as const;
 
-/** With all that is in it, as the namespace controller does, which does not run here. */
+/** With everything in it, as the namespace controller does, which does not run here. */
 export async function removeNamespace(api: Api, name: string): Promise<void> {
   const object = namespaceOf(name);
   await api.remove(object);

@@ -1,4 +1,4 @@
-// API server and etcd that die, freeze, forget and refuse: what is in force stays so, and what was missed is made up for.
+// API server and etcd that crash, freeze, lose data and refuse requests: enforcement stays, and missed changes are caught up.
 
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
@@ -62,13 +62,13 @@ beforeEach(() => expectReach(FRIENDS_ALONE));
 const expectReach = async (table: string): Promise<void> =>
   expect(await mismatchesOf(world.lab, table)).toEqual([]);
 
-/** The agent has made up for all that it missed; told with how long that took. */
+/** The agent has caught up with all that it missed; logs how long that took. */
 async function expectCaughtUp(what: string): Promise<void> {
   const afterMs = await world.settled(WAIT_MS_MAX);
   process.stdout.write(`${what}: caught up after ${Math.round(afterMs)} ms\n`);
 }
 
-/** Waits until `weir status` would say of the policies that they are not followed, for a reason such as this. */
+/** Waits until `weir status` reports, with a matching reason, that policies are not followed. */
 async function untilNotFollowed(reason: RegExp): Promise<void> {
   const deadline = Date.now() + WAIT_MS_MAX;
   for (;;) {
@@ -80,7 +80,7 @@ async function untilNotFollowed(reason: RegExp): Promise<void> {
   }
 }
 
-/** A change that shows that the agent follows again, and its end. */
+/** A change that shows that the agent follows again, and its removal. */
 async function expectFollowing(): Promise<void> {
   await world.api.create(STRANGERS);
   await world.settled(WAIT_MS_MAX);
@@ -91,7 +91,7 @@ async function expectFollowing(): Promise<void> {
 }
 
 describe("an API server", () => {
-  it("killed: what was known stays in force, and the agent goes on when it is back", async () => {
+  it("killed: the last state stays enforced, and the agent goes on when it is back", async () => {
     await world.servers.apiserver.kill();
     await untilNotFollowed(/./);
     await expectReach(FRIENDS_ALONE);
@@ -100,7 +100,7 @@ describe("an API server", () => {
     await expectFollowing();
   });
 
-  it("frozen for a while: changes after that count", async () => {
+  it("frozen for a while: changes after that take effect", async () => {
     world.servers.apiserver.freeze();
     await sleep(3_000);
     await expectReach(FRIENDS_ALONE);
@@ -108,7 +108,7 @@ describe("an API server", () => {
     await expectFollowing();
   });
 
-  it("away while the agent is killed and started anew: the kernel keeps what it was given", async () => {
+  it("away while the agent is killed and restarted: the kernel keeps its state", async () => {
     await world.servers.apiserver.kill();
     await agent.kill();
     await expectReach(FRIENDS_ALONE);
@@ -153,7 +153,7 @@ describe("etcd", () => {
     await world.servers.etcd.start();
     await world.servers.apiserver.start();
     await world.api.create(STRANGERS);
-    // Later versions than the older state will see soon.
+    // Versions later than the older state will see soon.
     for (let change = 0; change < 50; change += 1)
       await world.api.patch(STRANGERS, { metadata: { labels: { change: String(change) } } });
     await world.settled(WAIT_MS_MAX);
@@ -174,10 +174,10 @@ describe("an agent", () => {
     ["whose token is revoked", /401/, () => world.access.revokeToken(), () => world.access.restoreToken()],
     ["whose rights are taken away", /403/, () => world.access.ungrant(), () => world.access.grant()],
   ] as const)(
-    "%s says so, keeps what it knew, and goes on once it may",
+    "%s reports it, keeps its last state, and goes on once it may",
     async (what, reason, take, giveBack) => {
       await take();
-      // Watches that are open go on; a new API server asks anew.
+      // Open watches go on; a new API server authenticates again.
       await world.servers.apiserver.kill();
       await world.servers.apiserver.start();
       await untilNotFollowed(reason);

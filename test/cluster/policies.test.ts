@@ -46,14 +46,14 @@ beforeAll(async () => {
 
 afterAll(() => world?.close());
 
-/** After all that was done at the API server so far. */
+/** After everything that was done at the API server so far. */
 async function expectReach(table: string): Promise<void> {
   await world.settled();
   expect(await mismatchesOf(world.lab, table)).toEqual([]);
 }
 
 describe("a policy", () => {
-  it("is in force once it is created, in both families", async () => {
+  it("is enforced once it is created, in both families", async () => {
     await expectReach("shop/stranger -> shop/server tcp/80 udp/80 : 46");
     await world.api.create(FRIENDS);
     await expectReach(`
@@ -99,14 +99,14 @@ describe("a policy", () => {
 });
 
 describe("labels", () => {
-  it("of a pod decide whom policies select", async () => {
+  it("of a pod decide which policies select it", async () => {
     await setLabels(world.api, podNamed("shop/stranger"), { role: "friend" });
     await expectReach("shop/stranger -> shop/server tcp/80 udp/80 : 46");
     await setLabels(world.api, podNamed("shop/stranger"), { role: "stranger" });
     await expectReach("shop/stranger -> shop/server tcp/80 udp/80 : --");
   });
 
-  it("of a namespace decide whom policies select", async () => {
+  it("of a namespace decide which policies select its pods", async () => {
     const from = [{ ...friend, namespaceSelector: { matchLabels: { kind: "green" } } }];
     await world.api.create(policy("green", { ingress: [{ from }] }));
     await expectReach("garden/neighbour -> shop/server tcp/80 : --");
@@ -119,7 +119,7 @@ describe("labels", () => {
 });
 
 describe("a pod", () => {
-  it("deleted and made anew with other addresses is known by these, and its old ones are nobody's", async () => {
+  it("deleted and recreated with other addresses is identified by these, and its old ones are no pod's", async () => {
     await world.removePod("shop/friend");
     const again = { ...FRIEND, addresses: ["10.63.71.12", "fd63:71::12"] };
     const heir = pod("shop/heir", 2, { role: "heir" });
@@ -134,7 +134,7 @@ describe("a pod", () => {
     await expectReach("shop/friend -> shop/server tcp/80 udp/80 : 46");
   });
 
-  it("that has finished has no address any more", async () => {
+  it("that has finished has no addresses any more", async () => {
     await world.api.patch(podNamed("shop/friend"), { status: { phase: "Succeeded" } }, "/status");
     await expectReach("shop/friend -> shop/server tcp/80 : --");
     await world.removePod("shop/friend");

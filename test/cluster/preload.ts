@@ -1,4 +1,4 @@
-// Fills a cluster by writing into etcd what the API server would: thousands of objects in seconds, with their status.
+// Fills a cluster by writing into etcd what the API server would write: thousands of objects in seconds, with their status.
 
 import { randomUUID } from "node:crypto";
 import type { Manifest } from "./api.ts";
@@ -22,7 +22,7 @@ const keyOf = ({ kind, metadata: { namespace, name } }: Manifest): string =>
 
 /**
  * The API server sees them as if they had always been there. Each has a revision of its own, as what goes through the API server
- * has: a watch that is begun again in the midst of objects that share one would never tell of the rest.
+ * has: a watch that is begun again in the midst of objects that share one would never send the rest.
  */
 export async function preload({ etcdCall }: Servers, objects: readonly Manifest[]): Promise<void> {
   const queue = objects.values();

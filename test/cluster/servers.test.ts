@@ -1,4 +1,4 @@
-// The API server that the other tests rely on: it keeps strangers out, takes objects as they are, and survives a kill.
+// The API server that the other tests rely on: it rejects unknown users, stores objects unchanged, and survives a kill.
 
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { Manifest } from "./api.ts";
@@ -16,7 +16,7 @@ const namespace = (name: string): Manifest => ({ apiVersion: "v1", kind: "Namesp
 const names = async () => (await servers.api.list("v1", "Namespace")).map(({ metadata }) => metadata.name);
 
 describe("the API server", () => {
-  it("refuses whom it does not know", async () => {
+  it("rejects unknown users", async () => {
     const { openApi } = await import("./api.ts");
     const stranger = openApi({ ...servers, token: "a guess" });
     expect((await stranger.call("GET", "/api/v1/namespaces")).status).toBe(401);
@@ -35,7 +35,7 @@ describe("the API server", () => {
     await servers.api.remove(policy);
   });
 
-  it("killed and started again, has all that it had", async () => {
+  it("killed and restarted, has all its objects", async () => {
     await servers.api.create(namespace("before-kill"));
     await servers.apiserver.kill();
     await expect(servers.api.call("GET", "/readyz")).rejects.toThrow();

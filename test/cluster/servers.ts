@@ -25,20 +25,20 @@ export interface Servers {
   readonly version: readonly [number, number];
   /** Of the admin. */
   readonly token: string;
-  /** Where the servers keep what they need; removed by `close`. */
+  /** Directory of the servers' files; removed by `close`. */
   readonly directory: string;
   /** File with the certificate that the API server's is checked against. */
   readonly ca: string;
   /** Key that signs the tokens of service accounts, in PEM. */
   readonly serviceAccountKey: string;
-  /** The running processes; those of a killed one are gone. */
+  /** The running processes, without those that were killed. */
   readonly apiserver: Server;
   readonly etcd: Server;
   /** One call of etcd's JSON gateway, as in "kv/put". */
   etcdCall(path: string, body: object): Promise<Record<string, unknown>>;
   /** Copies the data of etcd, which must not run, and gives the path of the copy. */
   saveData(): string;
-  /** Puts a copy in the place of the data of etcd, which must not run. */
+  /** Replaces the data of etcd, which must not run, by a copy. */
   restoreData(copy: string): void;
   close(): void;
 }
@@ -69,7 +69,7 @@ function versionOf(apiserver: string): readonly [number, number] {
   return [Number(major), Number(minor)];
 }
 
-/** A port that nobody listens on at the moment. */
+/** A port that is unused at the moment. */
 export function freePort(): Promise<number> {
   return new Promise((resolve, reject) => {
     const server = createServer();
@@ -82,11 +82,11 @@ export function freePort(): Promise<number> {
 }
 
 export interface ServersOptions {
-  /** Where the API server listens, and by which address the cluster knows it. */
+  /** Where the API server listens, and its address in the cluster. */
   readonly host: string;
-  /** Whether pods get a token of their service account; then a controller manager has to make accounts. */
+  /** Whether pods get a token of their service account; then a controller manager must create the accounts. */
   readonly serviceAccounts: boolean;
-  /** Who may come beside the admin: token, name and groups. */
+  /** Users besides the admin: token, name and groups. */
   readonly users: readonly {
     readonly token: string;
     readonly name: string;
@@ -96,7 +96,7 @@ export interface ServersOptions {
 
 const FOR_THE_AGENT_ALONE: ServersOptions = { host: "127.0.0.1", serviceAccounts: false, users: [] };
 
-/** Starts both. @throws Error with the end of a server's log where one does not come up */
+/** Starts both. @throws Error with the end of a server's log if one does not start */
 export async function openServers(options = FOR_THE_AGENT_ALONE): Promise<Servers> {
   const directory = mkdtempSync(join(tmpdir(), "weir-cluster-"));
   const teardown = new Teardown();
@@ -198,7 +198,7 @@ interface ApiserverPlace {
   readonly options: ServersOptions;
 }
 
-/** It makes its own certificate. */
+/** It generates its own certificate. */
 function apiserverCommand(
   program: string,
   { version, directory, etcdUrl, secure, options: { host, serviceAccounts } }: ApiserverPlace,
@@ -220,7 +220,7 @@ function apiserverCommand(
     ...(serviceAccounts ? {} : { "disable-admission-plugins": "ServiceAccount" }),
     "service-cluster-ip-range": "10.96.0.0/16,fd00:10:96::/108",
     "allow-privileged": "true",
-    // The names of nodes are nowhere in DNS.
+    // The names of nodes are not in DNS.
     "kubelet-preferred-address-types": "InternalIP",
     // Off by default before 1.21 and 1.22. Without the second one a server drops `serving` and `terminating` from endpoints.
     ...(minor < 23 ? { "feature-gates": "IPv6DualStack=true,EndpointSliceTerminatingCondition=true" } : {}),
@@ -231,7 +231,7 @@ function apiserverCommand(
 interface Surroundings {
   readonly log: string;
   readonly teardown: Teardown;
-  /** Whether it does what it is for; may throw where it does not. */
+  /** Whether it works; may throw if it does not. */
   readonly serves: () => Promise<boolean>;
 }
 

@@ -1,4 +1,4 @@
-// What those can do who may write pods, and no more: their words about the node's interfaces and about addresses do not count.
+// What users can do who may write pods, and no more: their claims about the node's interfaces and about addresses are ignored.
 
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { mismatchesOf } from "../netns/reach.ts";
@@ -47,7 +47,7 @@ async function endpoints(): Promise<Map<string, string>> {
   return new Map(shown.map((each) => [`${each.namespace}/${each.name}`, each.interface]));
 }
 
-/** A pod that names the victim's interface as its own, and every address of the cluster as what it may send from. */
+/** A pod that names the victim's interface as its own, and every address of the cluster as an allowed source. */
 async function claimant(name: string, node: string): Promise<Manifest> {
   const object = podOf({ name, labels: {}, addresses: [], node });
   const annotations = {
@@ -70,7 +70,7 @@ describe("a tenant's pod that names another pod's interface", () => {
     expect(await mismatchesOf(world.lab, STILL_CLOSED)).toEqual([]);
   });
 
-  it("is told of, once for its namespace", async () => {
+  it("is reported, once for its namespace", async () => {
     await world.settled();
     const { problems } = JSON.parse((await world.weir("status", "-o", "json")).stdout);
     expect(problems).toEqual([

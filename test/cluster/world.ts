@@ -14,7 +14,7 @@ import { openServers, type Servers } from "./servers.ts";
 
 /** The node that the agent runs on. */
 export const NODE = "node-1";
-/** One that is only a name to it. */
+/** A node that exists only as a name for the agent. */
 export const OTHER_NODE = "node-2";
 
 /** A pod of this node: object and namespace. */
@@ -28,11 +28,11 @@ export interface World {
   readonly paths: ProductPaths;
   /** Starts the agent, with more arguments. */
   run(...args: readonly string[]): Agent;
-  /** As `run`, and waits until it has something in force. */
+  /** As `run`, and waits until it enforces something. */
   start(...args: readonly string[]): Promise<Agent>;
   /** See known.ts. */
   settled(waitMsMax?: number): Promise<number>;
-  /** Their namespaces and links, as the CNI plugin makes them, and then the objects. */
+  /** Their namespaces and links, as the CNI plugin creates them, and then the objects. */
   addPods(pods: readonly LocalPod[]): Promise<void>;
   removePod(name: string): Promise<void>;
   weir(...args: readonly string[]): Promise<CommandResult>;
@@ -41,7 +41,7 @@ export interface World {
 
 const BIN = fileURLToPath(new URL("../../bin/weir", import.meta.url));
 
-/** `prefix` names all that is made in the kernel; see `openLab`. */
+/** `prefix` is in all names that are created in the kernel; see `openLab`. */
 export async function openWorld(prefix: string): Promise<World> {
   const servers = await openServers();
   let lab: Lab | undefined;
@@ -57,7 +57,7 @@ export async function openWorld(prefix: string): Promise<World> {
 
 async function worldOf(servers: Servers, lab: Lab, prefix: string): Promise<World> {
   const { api } = servers;
-  // Of a fixed name, so that the next run removes what a killed one left.
+  // A fixed name, so that the next run removes what a killed one left.
   const directory = `/run/${prefix}`;
   rmSync(directory, { recursive: true, force: true });
   mkdirSync(directory);

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Cgroups of version 1 for the nodes of one run: made beside all others of the machine, removed with all that is below them.
+# Cgroups of version 1 for the nodes of one run: created beside all others of the machine, removed with everything below them.
 #
 #   bash test/node/cgroups.sh remove NAME     waits until the processes in it have ended
-#   bash test/node/cgroups.sh names           prints the names of those that are there
+#   bash test/node/cgroups.sh names           prints the names of the existing ones
 #
 # As root, in a mount namespace of its own: it mounts each hierarchy below a temporary directory.
 set -euo pipefail

@@ -25,7 +25,7 @@ export interface Result {
 export interface Cluster {
   readonly api: Api;
   readonly nodes: readonly [Node, Node];
-  /** Where images, logs and the nodes' files are; tools/test-node.sh removes it. */
+  /** Directory of images, logs and the nodes' files; tools/test-node.sh removes it. */
   readonly directory: string;
   /** kubectl with these arguments, whatever its exit status; `input` is its stdin. */
   kubectl(args: readonly string[], input?: string): Promise<Result>;
@@ -33,7 +33,7 @@ export interface Cluster {
   must(args: readonly string[], input?: string): Promise<string>;
   /** As `must`, its stdout as bytes. */
   bytes(args: readonly string[]): Promise<Buffer>;
-  /** Asks until the answer is something. @throws Error that says for what, and why not, after a long time */
+  /** Polls until there is an answer. @throws Error with what it waited for, and why it failed, after a long time */
   until<T>(what: string, ask: () => Promise<T | undefined>, waitMsMax?: number): Promise<T>;
   close(): void;
 }
@@ -145,7 +145,7 @@ async function clusterIn(directory: string, teardown: Teardown): Promise<Cluster
   return cluster;
 }
 
-/** @throws Error where tools/test-node.sh has not set it */
+/** @throws Error if tools/test-node.sh has not set it */
 function fromRun(variable: string): string {
   const value = process.env[variable];
   if (value === undefined)

@@ -91,7 +91,7 @@ export function writeTestImages(directory: string): void {
   rmSync(peer, { recursive: true });
 }
 
-/** What the last stage of the Dockerfile says of the image, beside its files. */
+/** The image configuration from the last stage of the Dockerfile, without its files. */
 function dockerfileConfig(): ImageConfig {
   const text = readFileSync(join(ROOT, "Dockerfile"), "utf8")
     .replaceAll(/^#.*\n/gm, "")
@@ -121,7 +121,7 @@ export function writeRelaidImage(archive: string, name: string): void {
   }
 }
 
-/** Writes the archive of Weir's image, its files by the Dockerfile's own step, from a built tree. */
+/** Writes the archive of Weir's image from a built tree, with its files copied by the Dockerfile's own step. */
 export function writeWeirImage(archive: string, name: string, tree = ROOT): void {
   const root = mkdtempSync(`${archive}.root-`);
   try {

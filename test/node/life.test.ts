@@ -56,7 +56,7 @@ afterAll(() => cluster?.close());
 
 const PORTS = ["tcp:80", "udp:80", "tcp:8080"] as const;
 
-/** What a pod asks: every other pod, by both families, on every port. */
+/** The targets of a pod: every other pod, by both families, on every port. */
 const targetsOf = (
   from: string,
   known: Addresses,
@@ -74,7 +74,7 @@ const targetsOf = (
 
 type Allowed = (from: string, to: string, port: string) => boolean;
 
-/** Asks from all pods to all pods until it is as wanted, and says what is not. */
+/** Probes from all pods to all pods until the result is as expected, and returns the differences. */
 async function expectMatrix(allowed: Allowed): Promise<void> {
   const wrong = async (): Promise<readonly string[]> => {
     const of = await Promise.all(
@@ -168,7 +168,7 @@ describe("installed", () => {
     }
   });
 
-  it("and pods reach each other still", () => expectMatrix(() => true));
+  it("and pods still reach each other", () => expectMatrix(() => true));
 
   it("commands in the agent's pod need no options", async () => {
     const [node] = cluster.nodes;
@@ -179,7 +179,7 @@ describe("installed", () => {
     });
     const archive = join(cluster.directory, "dump.tar.gz");
     const agent = await agentOf(cluster, node);
-    // As documented: the file ends on the machine of the one who asks.
+    // As documented: the file ends up on the user's machine.
     writeFileSync(
       archive,
       await cluster.bytes([...SYSTEM, "exec", agent, "--", "weir", "sysdump", "-o", "-"]),
@@ -291,7 +291,7 @@ describe("the kubelet's probes", () => {
   };
   const names = Object.keys(probes).flatMap((kind) => [`${kind}-1`, `${kind}-2`]);
 
-  it("reach pods that nobody else may reach", async () => {
+  it("reach pods that no peer may reach", async () => {
     await apply(
       cluster,
       policyOf("locked", {
@@ -393,7 +393,7 @@ describe("Services, by kube-proxy in its iptables mode", () => {
     );
   });
 
-  it("are reached by their ClusterIPs as the policies of both ends say", async () => {
+  it("are reached by their ClusterIPs as the policies of both ends allow", async () => {
     const [web, guests] = [await placesOf("web"), await placesOf("guests")];
     const allOf = (results: Readonly<Record<string, string>>): Set<string> => new Set(Object.values(results));
     for (const node of [1, 2]) {
@@ -434,7 +434,7 @@ describe("Services, by kube-proxy in its iptables mode", () => {
     }
   });
 
-  /** Asks the node port of each Service at each node from outside of the cluster: by which node, to which pod. */
+  /** Requests the node port of each Service at each node from outside of the cluster: by which node, to which pod. */
   async function fromOutside(kind: "cluster" | "local"): Promise<Record<string, string>> {
     const targets = new Map<string, string>();
     for (const backend of [1, 2]) {
@@ -533,7 +533,7 @@ describe("under traffic", () => {
     traffic = await openTraffic(cluster, addresses);
   });
 
-  it("nothing happens where nothing is done", () => traffic.during(() => sleep(5_000)));
+  it("no attempt fails while nothing is done", () => traffic.during(() => sleep(5_000)));
 
   it("agents are restarted by a rollout", () =>
     traffic.during(async () => {
@@ -569,7 +569,7 @@ describe("under traffic", () => {
 
   it("and the policies are as before", () => expectMatrix(byPolicy));
 
-  it("the agents stay within the memory that they ask for", async () => {
+  it("the agents stay within their memory requests", async () => {
     for (const node of cluster.nodes) {
       const pod = await cluster.api.must<Manifest>(
         "GET",
@@ -596,7 +596,7 @@ const mebibytes = (quantity: string): number => Number(/^(\d+)Mi$/.exec(quantity
 
 const SECOND_RELEASE = [`image.tag=${TAGS.relaid}`, "cni.enabled=true", "config.nodeCondition=true"];
 
-describe("pods that are deleted and made again", () => {
+describe("pods that are deleted and recreated", () => {
   it("are isolated for as long as they run, although their objects are deleted by force", async () => {
     const targets = ["guest-1", "guest-2"].flatMap((pod) =>
       (addresses[pod] ?? []).map((address) => `tcp:[${address}]:80`),
@@ -611,7 +611,7 @@ describe("pods that are deleted and made again", () => {
     const files = cluster.nodes.map((node) =>
       node.run("sh", "-c", "ls /var/log/pods/shop_stubborn-*/peer/0.log").trim(),
     );
-    // Without a kubelet nobody ends their processes.
+    // Without a kubelet, their processes go on.
     for (const node of cluster.nodes) node.run("pkill", "-STOP", "-x", "kubelet");
     try {
       await cluster.must(["-n", "shop", "delete", "pod", ...names, "--force", "--grace-period=0"]);

@@ -29,7 +29,7 @@ fi
 
 hostname "$WEIR_NODE_NAME"
 mount -t proc proc /proc
-# What looks for cgroups in /proc/self/mountinfo takes the first that it finds.
+# Programs that look for cgroups in /proc/self/mountinfo use the first that they find.
 while mountpoint -q /sys; do umount --recursive --lazy /sys; done
 findmnt --list --noheadings --types cgroup,cgroup2 --output TARGET | xargs -r -n1 umount --lazy
 mount -t sysfs sysfs /sys
@@ -40,7 +40,7 @@ for controller in "${controllers[@]}"; do
 done
 mount -t bpf bpf /sys/fs/bpf
 
-# The kubelet sets sysctls that are the whole machine's. Here it finds files in their place that say what it wants.
+# The kubelet sets sysctls that are the whole machine's. Here, bind-mounted files in their place already have the values that it sets.
 sysctl() {
   mkdir -p "$directory/sysctl"
   echo "$2" >"$directory/sysctl/$1"
@@ -59,7 +59,7 @@ for top in etc opt var; do
   mkdir -p "$directory/$top/"{upper,work}
   mount -t overlay -o "lowerdir=/$top,upperdir=$directory/$top/upper,workdir=$directory/$top/work" "$top" "/$top"
 done
-# containerd's snapshots are overlays themselves, which the kernel lays on no other.
+# containerd's snapshots are overlays themselves, which the kernel does not stack on another overlay.
 mkdir -p "$directory/containerd" /var/lib/containerd /var/lib/kubelet /var/log/pods /etc/cni/net.d /opt/cni/bin /etc/kubernetes/manifests
 mount --bind "$directory/containerd" /var/lib/containerd
 cp /usr/lib/cni/* /opt/cni/bin/
@@ -81,7 +81,7 @@ until ctr version >/dev/null 2>&1; do sleep 0.1; done
 for image in "$directory"/../images/*.tar; do ctr --namespace k8s.io images import "$image" >>"$directory/images.log" 2>&1; done
 start kubelet kubelet --config=/etc/kubernetes/kubelet.config --kubeconfig=/etc/kubernetes/kubeconfig.config --hostname-override="$WEIR_NODE_NAME" \
   --container-runtime=remote --container-runtime-endpoint=unix:///run/containerd/containerd.sock --node-ip="$WEIR_NODE_IP" --v=2
-# It asks for its node a few times only, and then takes a loopback address for the node's.
+# It requests its node a few times only, and then uses a loopback address as the node's.
 until kubectl --kubeconfig=/etc/kubernetes/kubeconfig.config get node "$WEIR_NODE_NAME" >/dev/null 2>&1; do sleep 0.2; done
 start kube-proxy kube-proxy --config=/etc/kubernetes/kube-proxy.config --hostname-override="$WEIR_NODE_NAME" --v=2
 wait -n || true

@@ -88,7 +88,7 @@ export function connectNodes(): void {
 }
 
 export interface NodeEnv {
-  /** Of the whole cluster; the node's own is a folder of the node's name below. */
+  /** Directory of the whole cluster; the node's own is a folder of the node's name below. */
   readonly directory: string;
   /** Where the programs are. */
   readonly bin: string;
@@ -98,11 +98,11 @@ export interface NodeEnv {
 }
 
 export interface Node extends NodeSpec {
-  /** @throws Error with the end of its output where a part of it has ended */
+  /** @throws Error with the end of its output if a part of it has ended */
   check(): void;
   /** A command in the node's namespaces: its output. @throws Error */
   run(...command: readonly string[]): string;
-  /** Whether there is a file of the node, seen from outside. */
+  /** Whether a file of the node exists, seen from outside. */
   log(part: string): string;
 }
 
@@ -195,7 +195,7 @@ const KUBELET = {
   failSwapOn: false,
   oomScoreAdj: 0,
   maxOpenFiles: 0,
-  // node.sh has files in the place of what it would set.
+  // node.sh has bind-mounted files over the settings that it would change.
   protectKernelDefaults: true,
   evictionHard: { "memory.available": "1Mi", "nodefs.available": "0%", "imagefs.available": "0%" },
   imageGCHighThresholdPercent: 100,
@@ -213,7 +213,7 @@ const KUBE_PROXY = {
   clusterCIDR: "10.244.0.0/16,fd00:244::/32",
   mode: "iptables",
   oomScoreAdj: 0,
-  // Of the whole machine, and not to be touched from here.
+  // Settings of the whole machine, which must not be changed from here.
   conntrack: { maxPerCore: 0, min: 0, tcpEstablishedTimeout: "0s", tcpCloseWaitTimeout: "0s" },
   iptables: { minSyncPeriod: "0s", syncPeriod: "30s" },
   featureGates: FEATURES,

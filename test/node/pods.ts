@@ -121,11 +121,11 @@ export async function reach(
 export interface Wanted {
   readonly from: string;
   readonly namespace?: string;
-  /** By target, what `reach` shall give. */
+  /** By target, the expected result of `reach`. */
   readonly want: Readonly<Record<string, string>>;
 }
 
-/** Asks until a pod gets what is wanted, and fails with what it got instead. */
+/** Polls until a pod gets the expected results, and fails with what it got instead. */
 export async function reached(cluster: Cluster, { from, namespace, want }: Wanted): Promise<void> {
   let last: Readonly<Record<string, string>> = {};
   await cluster

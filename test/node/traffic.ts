@@ -1,4 +1,4 @@
-// Traffic that goes on while something is done to the agents, and what became of each attempt.
+// Traffic that continues while something is done to the agents, and the result of each attempt.
 
 import { setTimeout as sleep } from "node:timers/promises";
 import { expect } from "vitest";
@@ -17,7 +17,7 @@ interface Source {
   readonly expects: "answers" | "echoes" | "nothing";
 }
 
-/** Pods that ask without end: `client` may ask `web` and nobody else, `guest` may not ask `web`. */
+/** Pods that send requests without end: `client` may reach `web` alone, `guest` may not reach `web`. */
 function sourcesOf(addresses: Addresses): readonly Source[] {
   const targets = (...pods: readonly string[]): string[] =>
     pods.flatMap((pod) => (addresses[pod] ?? []).map((address) => `tcp:[${address}]:80`));
@@ -60,11 +60,11 @@ function sourcesOf(addresses: Addresses): readonly Source[] {
 }
 
 export interface Traffic {
-  /** Runs something, and expects that meanwhile each attempt went as policies say. */
+  /** Runs something, and expects that meanwhile each attempt had the result that the policies require. */
   during(what: () => Promise<unknown>): Promise<void>;
 }
 
-/** Starts it; policies must be in force. */
+/** Starts it; policies must be enforced. */
 export async function openTraffic(cluster: Cluster, addresses: Addresses): Promise<Traffic> {
   const sources = sourcesOf(addresses);
   await apply(
@@ -77,7 +77,7 @@ export async function openTraffic(cluster: Cluster, addresses: Addresses): Promi
   );
   return {
     async during(what) {
-      // What the agents do not know yet of these pods is not asked for here.
+      // What the agents do not yet have about these pods is not requested here.
       await sleep(REPORTED_MS);
       const begun = Date.now();
       await what();
@@ -95,10 +95,10 @@ export async function openTraffic(cluster: Cluster, addresses: Addresses): Promi
 function summaryOf(attempts: readonly Attempt[], { args, expects }: Source) {
   const wrong = attempts.filter(({ result, retransmits }) => {
     if (expects === "nothing") return result !== "timeout";
-    // One that had to be sent again was dropped once.
+    // An attempt that had to be sent again was dropped once.
     return retransmits > 0 || (expects === "echoes" ? result !== "ok" : !/^web-\d$/.test(result));
   });
-  // A busy machine has not the time for all of them.
+  // A busy machine may not complete all of them.
   const targets = args.filter((each) => each.includes("[")).length;
   return { wrong: wrong.slice(0, 5), enough: attempts.length >= 20 * targets };
 }

@@ -1,4 +1,4 @@
-// Weir in the cluster of the tests: installed, changed and removed as docs/install.md says, and asked by `kubectl exec`.
+// Weir in the cluster of the tests: installed, changed and removed as docs/install.md says, and queried by `kubectl exec`.
 
 import { type KubernetesObject, objectsOf, renderChart } from "../../tools/chart/render.ts";
 import type { Cluster, Result } from "./cluster.ts";

@@ -1,5 +1,5 @@
 // The first process of a pod's sandbox: holds its namespaces, collects orphans,
-// and ends when asked.
+// and ends on a signal.
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/wait.h>

@@ -1,18 +1,18 @@
-// What the pods of the tests run: servers that answer with their pod's name,
+// The program of the tests' pods: servers that answer with their pod's name,
 // and clients that report each attempt.
 //
 //   peer serve PROTO:PORT ...
 //     Serves on every address. Answers over HTTP and UDP with the host's name.
 //   peer reach [-t MS] TARGET ...
-//     Asks all at once. Prints for each "TARGET RESULT": the name that
+//     Connects to all at once. Prints for each "TARGET RESULT": the name that
 //     answered, "refused" or "timeout".
 //   peer beat [-i MS] [-t MS] TARGET ...
-//     Asks each target again and again. Prints for each attempt that has ended
-//     "START_MS TARGET RESULT DURATION_MS RETRANSMITS".
+//     Connects to each target repeatedly. Prints for each attempt that has
+//     ended "START_MS TARGET RESULT DURATION_MS RETRANSMITS".
 //   peer stream [-i MS] [-t MS] TARGET
 //     One connection, on which a byte is echoed every MS. Prints such a line
 //     for each ("ok"), with the retransmits of the connection so far, and ends
-//     where the connection does.
+//     with the connection.
 //
 // TARGET is PROTO:[ADDRESS]:PORT, PROTO tcp or udp, MS milliseconds.
 #include <arpa/inet.h>
@@ -194,7 +194,7 @@ static int go_on(struct attempt *attempt) {
              : -1;
 }
 
-// Asks every target once (interval 0), or again and again.
+// Connects to every target once (interval 0), or repeatedly.
 static int ask(struct target *targets, int count, int64_t interval,
                int64_t timeout) {
   static struct attempt attempts[SOCKETS_MAX];
