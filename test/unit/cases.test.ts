@@ -1,4 +1,4 @@
-// The tables of cases against the oracle and the compiled plan: the product's own, and every further one at hand.
+// The tables of cases against the oracle and the compiled plan: the product's own, and all others available.
 import { describe, expect, it } from "vitest";
 import { oracle } from "../../src/engines/oracle-engine.ts";
 import { planEngine } from "../../src/engines/plan-engine.ts";
@@ -30,7 +30,7 @@ describe("a case of our own", () => {
     expect(expected).toEqual(new Set(["allowed", "blocked"]));
   });
 
-  it("and none gives a warning, but those whose policies are about one", () => {
+  it("and none gives a warning, except those with policies that are about one", () => {
     const warned = files.filter((file) => readCase(file.text, file.name).problems.length > 0);
     expect(warned.map(({ name }) => name)).toEqual(["block-spellings.yaml", "policy-types-defaults.yaml"]);
   });

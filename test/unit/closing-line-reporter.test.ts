@@ -21,7 +21,7 @@ afterEach(() => {
   rmSync(folder, { recursive: true });
 });
 
-/** A module of test/a.test.ts with tests that ended so. */
+/** A module of test/a.test.ts with tests with these results. */
 const moduleOf = (...results: readonly object[]): TestModule => {
   const tests = results.map((result, index) => ({ fullName: `test ${index}`, result: () => result }));
   const children = { allTests: () => tests, allSuites: () => [] };
@@ -47,6 +47,6 @@ it("counts what is skipped without a reason as failed", () => {
   expect(process.exitCode).toBe(1);
 });
 
-it("says nothing of what a pattern of names has left out", () => {
+it("reports nothing about tests that a name pattern has left out", () => {
   expect(tally([{ state: "passed" }, { state: "skipped" }], /x/)).toEqual(["1 0 0"]);
 });

@@ -45,7 +45,7 @@ describe("the Dockerfile", () => {
     const given = [read("tools/image/weir").split("\n")[0], ...of("ENV")].join(" ");
     expect(options.split(" ").length).toBeGreaterThan(1);
     for (const option of options.split(" ")) expect(given).toContain(option);
-    // All that the check of the image can tell a process: one variable, without quotes.
+    // All that the check of the image can pass to a process: one variable, without quotes.
     for (const line of of("ENV")) expect(line).toMatch(/^ENV \w+=[\w=-]+$/);
   });
 
@@ -54,19 +54,19 @@ describe("the Dockerfile", () => {
       expect(line).toContain("apt-get update && apt-get install -y --no-install-recommends ");
   });
 
-  it("names steps of set-up that there are", () => {
+  it("names existing steps of set-up", () => {
     const steps =
       /tools\/setup\.sh (?<steps>[a-z ]+)/.exec(of("RUN").join("\n"))?.groups?.["steps"]?.split(" ") ?? [];
     expect(steps.length).toBeGreaterThan(4);
     for (const step of steps) expect(read("tools/setup.sh")).toContain(`\nstep_${step}() {`);
   });
 
-  it("leaves out of the build what is built, and git", () => {
+  it("leaves build output and git out of the build", () => {
     const ignored = read(".dockerignore").trim().split("\n");
     expect(ignored).toEqual(
       expect.arrayContaining([".git", "**/node_modules", "**/build", "**/dist", "src/gen"]),
     );
-    // All that the check of the image can tell tar.
+    // All that the check of the image can pass to tar.
     for (const pattern of ignored) expect(pattern).toMatch(/^(?:\*\*\/)?[\w./*]+$/);
   });
 });
@@ -74,7 +74,7 @@ describe("the Dockerfile", () => {
 describe("the command in the image", () => {
   it("is started by the Node.js in it, by a line that the kernel understands", () => {
     const [line] = read("tools/image/weir").split("\n");
-    // Linux gives all that follows the program as one argument.
+    // Linux passes everything after the program as one argument.
     expect(line).toMatch(/^#!\/opt\/weir\/node_modules\/node\/bin\/node --enable-source-maps$/);
     expect(line?.length).toBeLessThan(128);
   });

@@ -1,4 +1,4 @@
-// bin/weir: it runs the built command on the pinned Node.js, wherever it is called from, and says what is missing.
+// bin/weir: it runs the built command on the pinned Node.js, wherever it is called from, and reports what is missing.
 import { spawnSync } from "node:child_process";
 import { chmodSync, copyFileSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -10,7 +10,7 @@ const LAUNCHER = fileURLToPath(new URL("../../bin/weir", import.meta.url));
 
 let root: string;
 
-/** A clone with no more than the launcher needs, under a name with a space; its Node tells how it was called. */
+/** A clone with only the files that the launcher needs, under a name with a space; its Node prints how it was called. */
 beforeEach(() => {
   root = join(mkdtempSync(join(tmpdir(), "weir-launcher-")), "a clone");
   for (const folder of ["bin", "dist", "node_modules/node/bin"])
@@ -40,9 +40,12 @@ it("finds its clone through symbolic links, absolute and relative", () => {
   expect(run(join(root, "dist/relative")).stdout).toContain(`<${root}/dist/weir.js>`);
 });
 
-it.each(["node_modules/node/bin/node", "dist/weir.js"])("says what to run where %s is missing", (missing) => {
-  rmSync(join(root, missing));
-  const { stderr, status } = run(join(root, "bin/weir"));
-  expect(stderr).toBe(`weir: ${root}/${missing} is missing; run 'npm run setup' in ${root}\n`);
-  expect(status).toBe(1);
-});
+it.each(["node_modules/node/bin/node", "dist/weir.js"])(
+  "names the command to run if %s is missing",
+  (missing) => {
+    rmSync(join(root, missing));
+    const { stderr, status } = run(join(root, "bin/weir"));
+    expect(stderr).toBe(`weir: ${root}/${missing} is missing; run 'npm run setup' in ${root}\n`);
+    expect(status).toBe(1);
+  },
+);

@@ -1,4 +1,4 @@
-// The generator of src/gen/layout.ts: the module that it makes of an object's types, run and type-checked.
+// The generator of src/gen/layout.ts: the module that it generates from an object's types, run and type-checked.
 
 import { spawnSync } from "node:child_process";
 import { readFileSync, statSync, utimesSync, writeFileSync } from "node:fs";
@@ -59,7 +59,7 @@ const VALUE = {
   tall: Array.from({ length: 9 }, (_, i) => [i, 0 - i]),
 };
 
-/** The bytes that the compiler's own layout asks for, written out by hand. */
+/** The bytes that the compiler's own layout requires, written out by hand. */
 const BYTES = Buffer.concat([
   Buffer.from("fe fe 3412 0a000001 efbeadde fbffffff".replaceAll(" ", ""), "hex"),
   Buffer.from("0807060504030201 fd00000000000001 ffffffffffffffff".replaceAll(" ", ""), "hex"),
@@ -210,7 +210,7 @@ describe("the generated module", () => {
 });
 
 describe("tools/layout.ts", () => {
-  it("leaves a file alone that is up to date, and replaces one that is not", () => {
+  it("does not rewrite a file that is up to date, and replaces one that is not", () => {
     const long = new Date("2020-01-01");
     utimesSync(modulePath, long, long);
     expect(generate(objectPath, modulePath).stdout).toMatch(/: up to date\n$/);
@@ -221,7 +221,7 @@ describe("tools/layout.ts", () => {
     expect(readFileSync(modulePath, "utf8")).toBe(code);
   });
 
-  it("says in one line what it cannot read, and writes nothing", () => {
+  it("reports in one line what it cannot read, and writes nothing", () => {
     const gap = object(`struct s { __u8 a; __u32 b; }; ${mapOf("struct s")}`);
     const { status, stderr, stdout } = generate(gap, join(folder, "none.ts"));
     expect(status).toBe(1);
@@ -232,7 +232,7 @@ describe("tools/layout.ts", () => {
     expect(() => statSync(join(folder, "none.ts"))).toThrow("ENOENT");
   });
 
-  it("says so where there is no object", () => {
+  it("reports a missing object", () => {
     const { status, stderr } = generate(join(folder, "absent.o"), join(folder, "none.ts"));
     expect(status).toBe(1);
     expect(stderr).toMatch(/^layout: .*absent\.o.*\n$/);

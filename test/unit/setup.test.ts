@@ -1,4 +1,4 @@
-// tools/setup.sh where it cannot go on: it names every missing package and what to run.
+// tools/setup.sh if it cannot go on: it names every missing package and what to run.
 import { execFileSync, spawnSync } from "node:child_process";
 import {
   copyFileSync,
@@ -40,7 +40,7 @@ const setup = (...steps: readonly string[]) =>
     env: { PATH: path },
   });
 
-it("names the packages to install where there is no apt-get", () => {
+it("names the packages to install if there is no apt-get", () => {
   const { stdout, stderr, status } = setup("packages");
   expect(stdout).toBe("setup: Debian packages … failed\n");
   expect(stderr).toContain("this is not Debian, and these are missing (by their Debian names): clang-19 ");
@@ -51,7 +51,7 @@ it("names the packages to install where there is no apt-get", () => {
   expect(status).toBe(1);
 });
 
-it("says what the packages cost before it installs them", () => {
+it("prints the size of the packages before it installs them", () => {
   for (const command of ["cat", "mktemp", "rm", "sed", "sleep", "tail", "tr"])
     symlinkSync(which(command), join(path, command));
   const calls = join(root, "calls");
@@ -85,7 +85,7 @@ esac`,
   );
 });
 
-it("refuses a step that it does not know", () => {
+it("refuses an unknown step", () => {
   const { stderr, status } = setup("nonsense");
   expect(stderr).toBe("setup: no step 'nonsense'; see the head of tools/setup.sh\n");
   expect(status).toBe(2);

@@ -1,9 +1,9 @@
-// When rounds begin: soon where there were none, and with pauses that follow their length.
+// When reconciliations begin: soon if there were none, and with pauses that follow their length.
 import { describe, expect, it } from "vitest";
 import { openDebounce } from "../../../src/agent/debounce-and-backoff.ts";
 
-describe("the pace of rounds", () => {
-  it("lets the first one begin as soon as what comes together can have come", () => {
+describe("the debounce of reconciliations", () => {
+  it("lets the first one begin as soon as simultaneous changes can have arrived", () => {
     expect(openDebounce().wait(1_000)).toBe(5);
   });
 

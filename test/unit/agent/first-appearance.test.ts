@@ -1,4 +1,4 @@
-// Which object had an address first, as snapshots come.
+// Which object had an address first, over successive snapshots.
 
 import { expect, it } from "vitest";
 import { openAppearances } from "../../../src/agent/interface-tracking.ts";
@@ -10,7 +10,7 @@ const a = pod("x/a", [X]);
 const b = pod("x/b", [X]);
 const c = pod("x/c", [X]);
 
-/** Snapshots one after another; of the last one, the pods that have X, the oldest first, those of one time together. */
+/** Consecutive snapshots; returns the pods of the last one that have X, the oldest first, those of one time together. */
 function order(...snapshots: readonly (readonly Pod[])[]): string {
   const appearances = openAppearances();
   let since: ReadonlyMap<string, number> | undefined;

@@ -1,4 +1,4 @@
-// The file of who had which interface: kept whole, of this boot, of the same links; and what a damaged one means.
+// The file of interface ownership: written whole, valid for this boot and the same links; and what a damaged one means.
 
 import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -51,7 +51,7 @@ const on = (of: Pod, more: Partial<PodInterface> = {}): PodInterface => ({
 
 const ISOLATES = policy("shop/deny", { isolates: { ingress: true, egress: false } });
 
-/** What is in force with these interfaces. */
+/** The enforced state with these interfaces. */
 function settled(file: string | undefined, ...found: readonly PodInterface[]) {
   const all = cluster({
     namespaces: [{ ...namespace("shop"), uid: "n1" }],
@@ -64,7 +64,7 @@ function settled(file: string | undefined, ...found: readonly PodInterface[]) {
   return incumbents;
 }
 
-it("a later agent knows what this one knew, for root alone", () => {
+it("a later agent has the records of this one, readable by root alone", () => {
   const now = settled(path(), on(WEB)).of(at(LINK));
   expect(now.get(7)).toMatchObject([
     { namespace: { known: true, uid: "n1" }, isolated: { ingress: true, egress: false } },
@@ -75,7 +75,7 @@ it("a later agent knows what this one knew, for root alone", () => {
   expect(statSync(path()).mode & 0o777).toBe(0o600);
 });
 
-it("a later agent knows the MAC address that a link's pod is bound to, and of no other link", () => {
+it("a later agent has the MAC address that a link's pod is bound to, and of no other link", () => {
   const hardware = "0a:58:0a:00:00:07";
   settled(path(), on(WEB, { hardware }));
   const later = openIncumbents(path());
@@ -85,14 +85,14 @@ it("a later agent knows the MAC address that a link's pod is bound to, and of no
   expect(openIncumbents(path()).hardwareOf(at(LINK)).size).toBe(0);
 });
 
-it("without a file nothing is known, and nothing is wrong", () => {
+it("without a file there are no records, and no problem", () => {
   const none = openIncumbents(path());
   expect([none.of(at(LINK)).size, none.isKnown, none.problems()]).toEqual([0, false, []]);
   const unkept = settled(undefined, on(WEB));
   expect([unkept.of(at(LINK)).size, unkept.isKnown]).toEqual([1, true]);
 });
 
-it("of two pods that may have an interface both are known", () => {
+it("of two pods that may have an interface both are recorded", () => {
   const other = pod("shop/other", ["10.0.0.7"]);
   settled(path(), on(WEB, { rivals: [other] }));
   expect(
@@ -136,7 +136,7 @@ describe("what is retained", () => {
     },
   };
 
-  it("stays isolated as it was, and where it has come to be, since the same time", () => {
+  it("stays isolated as it was, and if it has become isolated, since the same time", () => {
     settled(path(), on(gone));
     expect(openIncumbents(path()).of(at(LINK)).get(7)).toMatchObject([
       {
@@ -146,7 +146,7 @@ describe("what is retained", () => {
     ]);
   });
 
-  it("is no more isolated for good because it is shut now", () => {
+  it("is not isolated permanently because it is isolated now", () => {
     settled(
       path(),
       on({ ...gone, retained: { ...gone.retained, sealed: true } as NonNullable<Pod["retained"]> }),
@@ -156,7 +156,7 @@ describe("what is retained", () => {
     ]);
   });
 
-  it("is not an unknown pod, of which is known that it is none", () => {
+  it("is not an unknown pod if it is recorded as none", () => {
     settled(path(), on(unknownPod("veth7")));
     const known = openIncumbents(path()).of(at(LINK));
     expect([known.has(7), known.get(7)]).toEqual([true, []]);
@@ -164,14 +164,14 @@ describe("what is retained", () => {
 });
 
 describe("a file", () => {
-  it("of another boot says nothing, though it can be read", () => {
+  it("of another boot is ignored, though it can be read", () => {
     settled(path(), on(WEB));
     writeFileSync(path(), readFileSync(path(), "utf8").replace(/"boot":"[^"]*"/, '"boot":"another"'));
     const later = openIncumbents(path());
     expect([later.of(at(LINK)).size, later.isKnown, later.problems()]).toEqual([0, true, []]);
   });
 
-  it("that is damaged anywhere counts for nothing, is a problem, and is replaced", () => {
+  it("that is damaged anywhere is ignored, is a problem, and is replaced", () => {
     settled(path(), on(WEB));
     const whole = readFileSync(path(), "utf8");
     const damaged = [

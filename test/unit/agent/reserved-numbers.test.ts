@@ -1,4 +1,4 @@
-// Numbers over a kernel that another agent has filled: what rows and classes are is read from it, and no number changes its meaning.
+// Numbers over a kernel that another agent has filled: rows and classes are read back from it, and no number changes its meaning.
 
 import fc from "fast-check";
 import { expect, test } from "vitest";

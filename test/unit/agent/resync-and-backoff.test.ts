@@ -1,4 +1,4 @@
-// When the kernel is read back: every half a minute, in a moment without changes where there is one.
+// When the kernel is read back: every 30 seconds, preferably in a moment without changes.
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
 import { openResyncAndRetry } from "../../../src/agent/debounce-and-backoff.ts";
 import { openTrigger } from "../../../src/base/trigger.ts";
@@ -15,7 +15,7 @@ it("a resync is due every 30 seconds, once", () => {
   timers.close();
 });
 
-it("it waits until there has been no change for 2 seconds, and then asks for its round", async () => {
+it("it waits until there has been no change for 2 seconds, and then requests its reconciliation", async () => {
   const bell = openTrigger();
   const timers = openResyncAndRetry(bell);
   vi.advanceTimersByTime(29_500);
@@ -29,7 +29,7 @@ it("it waits until there has been no change for 2 seconds, and then asks for its
   timers.close();
 });
 
-it("changes without end do not keep it away for longer than 2 minutes", () => {
+it("changes without end do not delay it for longer than 2 minutes", () => {
   const timers = openResyncAndRetry(openTrigger());
   const dueAt: number[] = [];
   for (let second = 1; second <= 240; second += 1) {

@@ -1,4 +1,4 @@
-// Resyncs that somebody asks for: who is answered by which round, and what they hear where it fails or never comes.
+// Requested resyncs: which reconciliation answers which request, and the answer if it fails or never comes.
 import { expect, it } from "vitest";
 import { type Outcome, openResyncs } from "../../../src/agent/resync.ts";
 
@@ -9,7 +9,7 @@ const outcome = (change: Partial<Outcome> = {}): Outcome => ({
   ...change,
 });
 
-it("everybody who waits is answered by the next round, and nobody by an earlier one", async () => {
+it("all waiting requests are answered by the next reconciliation, and none by an earlier one", async () => {
   const resyncs = openResyncs();
   const early = resyncs.request();
   let rings = 0;
@@ -26,7 +26,7 @@ it("everybody who waits is answered by the next round, and nobody by an earlier 
   expect(await late).toEqual({ generation: 4, repaired: [] });
 });
 
-it("a round that failed says why", async () => {
+it("a failed reconciliation reports why", async () => {
   const resyncs = openResyncs();
   const asked = resyncs.request();
   const problems = [{ severity: "error", reason: "no room", effect: "the state before stays" }] as const;
@@ -34,7 +34,7 @@ it("a round that failed says why", async () => {
   await expect(asked).rejects.toThrow("no room; the state before stays");
 });
 
-it("an agent that ends leaves nobody waiting", async () => {
+it("an agent that ends answers all waiting requests", async () => {
   const resyncs = openResyncs();
   const taken = resyncs.request();
   resyncs.take();

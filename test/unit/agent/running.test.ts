@@ -1,4 +1,4 @@
-// What status says of a reconciliation that does not end.
+// What status reports about a reconciliation that does not end.
 import { expect, it } from "vitest";
 import { stuckProblem } from "../../../src/agent/agent-api.ts";
 
@@ -9,7 +9,7 @@ it.each([undefined, 0, 1, 10])("a reconciliation under way for %s s is no proble
   expect(stuckProblem(seconds === undefined ? undefined : secondsAgo(seconds), NOW)).toBeUndefined();
 });
 
-it.each([11, 600])("one for %s s is an error that says since when", (seconds) => {
+it.each([11, 600])("one for %s s is an error with its start time", (seconds) => {
   expect(stuckProblem(secondsAgo(seconds), NOW)).toEqual({
     severity: "error",
     reason: `the reconciliation that began ${seconds} s ago has not ended`,

@@ -1,4 +1,4 @@
-// Addresses and CIDRs against what Kubernetes' own parsers make of them.
+// Addresses and CIDRs compared with the results of Kubernetes' own parsers.
 //
 // test/fixtures/legacy-ip.json has [text, address, CIDR] as ParseIP and ParseCIDR of k8s.io/utils (internal/third_party/forked/
 // golang/net, git 99ec85e) gave them, null where they refuse: texts by hand, and random ones out of what breaks parsers.
@@ -24,7 +24,7 @@ describe("what Kubernetes' parsers read", () => {
     }
   });
 
-  it("is all that the strict parsers read, and those mean the same", () => {
+  it("includes all that the strict parsers read, with the same meaning", () => {
     for (const [text] of ROWS) {
       const [strictAddress, strictCidr] = [parseAddress(text), parseCidr(text)];
       if (strictAddress.ok)

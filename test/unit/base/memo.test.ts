@@ -1,8 +1,8 @@
-// What is made of a value once.
+// Memoized results.
 import { expect, it } from "vitest";
 import { memo } from "../../../src/base/memo.ts";
 
-it("asks once for each object, and again for an equal one", () => {
+it("computes once for each object, and again for an equal one", () => {
   const asked: object[] = [];
   const sizeOf = memo((value: ReadonlyMap<string, string>) => {
     asked.push(value);

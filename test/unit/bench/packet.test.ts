@@ -1,4 +1,4 @@
-// bench/packet without a kernel: the table of rows, what rounds come to, how it is written, and wrong usage.
+// bench/packet without a kernel: the table of rows, the results of passes, the output formats, and wrong usage.
 import { spawnSync } from "node:child_process";
 import { describe, expect, it } from "vitest";
 import { median } from "../../../bench/common/median.ts";
@@ -14,7 +14,7 @@ import { factsOf } from "../../../bench/packet/worlds.ts";
 import { addressOf, cidrContains } from "../../../src/base/ip.ts";
 import { ROOT } from "../cli/world.ts";
 
-/** What others read by name. */
+/** Names that others read. */
 const PROMISED = [
   ...["floor", "established-v4-hot", "established-v4-reply-hot", "established-v6-hot", "established-v4-16k"],
   ...["established-v4-128k", "new-v4-filling", "new-v4-evicting", "classify-v4-10", "classify-v4-10000"],
@@ -43,13 +43,13 @@ const bench = (...args: readonly string[]) => {
 };
 
 describe("the rows", () => {
-  it("have the names that were promised, each one once", () => {
+  it("have the promised names, each one once", () => {
     const ids = ROWS.map(({ id }) => id);
     expect(ids).toEqual(expect.arrayContaining(PROMISED));
     expect(new Set(ids).size).toBe(ids.length);
   });
 
-  it("are held against a row that comes before them: XDP against XDP, drivers against drivers", () => {
+  it("are compared with a row that comes before them: XDP against XDP, drivers against drivers", () => {
     for (const [at, row] of ROWS.entries()) {
       if (row.kind === "floor") continue;
       const floor = rowById(row.floor);
@@ -81,29 +81,26 @@ describe("peers", () => {
       Buffer.from(bytes.subarray(at * size, (at + 1) * size)).toString("hex"),
     );
 
-  it("of established flows come again and again, and no more than there are", () => {
+  it("of established flows repeat, and are no more than there are", () => {
     const { bytes, stride } = peersOfFlows(4, 1_000, random(), () => random().bits(32));
     expect(new Set(flowsOf(bytes, 8)).size).toBe(1_000);
     expect(stride).toBe(0);
   });
 
-  it.each([4, 6] as const)(
-    "of new flows differ, also from those of the next time round (IPv%i)",
-    (family) => {
-      const addresses = [1n, 2n, 1n << 31n];
-      const { bytes, stride, count } = newFlows(family, addresses, random());
-      const size = family === 4 ? 8 : 24;
-      const portAt = family === 4 ? 4 : 16;
-      const view = Buffer.from(bytes);
-      const flows = new Set<string>();
-      for (let at = 0; at < count; at += 1) {
-        const address = view.toString("hex", at * size, at * size + portAt);
-        const port = view.readUInt32LE(at * size + portAt);
-        flows.add(`${address} ${port}`).add(`${address} ${port + stride}`);
-      }
-      expect(flows.size).toBe(2 * PEERS_MAX);
-    },
-  );
+  it.each([4, 6] as const)("of new flows differ, also from those of the next pass (IPv%i)", (family) => {
+    const addresses = [1n, 2n, 1n << 31n];
+    const { bytes, stride, count } = newFlows(family, addresses, random());
+    const size = family === 4 ? 8 : 24;
+    const portAt = family === 4 ? 4 : 16;
+    const view = Buffer.from(bytes);
+    const flows = new Set<string>();
+    for (let at = 0; at < count; at += 1) {
+      const address = view.toString("hex", at * size, at * size + portAt);
+      const port = view.readUInt32LE(at * size + portAt);
+      flows.add(`${address} ${port}`).add(`${address} ${port + stride}`);
+    }
+    expect(flows.size).toBe(2 * PEERS_MAX);
+  });
 
   it("are the same in every run", () => {
     expect(Buffer.compare(anyPeers(4, random()).bytes, anyPeers(4, random()).bytes)).toBe(0);
@@ -128,7 +125,7 @@ describe("worlds", () => {
 });
 
 describe("figures", () => {
-  it("are medians, and the floor's of the same round is taken off in each", () => {
+  it("are medians, and the floor of the same pass is subtracted in each", () => {
     const row = rowById("not-isolated-v4");
     const rounds = [
       new Map([
@@ -156,7 +153,7 @@ describe("figures", () => {
   ];
   const machine = { machine: "a machine", kernel: "6.18" };
 
-  it("are written as JSON with the fields that were promised", () => {
+  it("are written as JSON with the promised fields", () => {
     const { rows, ...rest } = JSON.parse(reportText("json", machine, measured));
     expect(rest).toEqual(machine);
     expect(rows[0]).toEqual({
@@ -174,7 +171,7 @@ describe("figures", () => {
     expect(rows[1].instructions).toBe(99);
   });
 
-  it("are written for people, what is not known as a dash", () => {
+  it("are written as a table, unknown ones as a dash", () => {
     const [titles, first, second, , about] = reportText("table", machine, measured).split("\n");
     expect(titles).toMatch(/^ROW +NS +ABOVE FLOOR +RATIO +MIN +MAX +INSNS +VERIFIED +FLOOR +WHAT$/);
     expect(first).toMatch(/^not-isolated-v4 +24\.1 +5\.0 +2\.00 +15\.0 +30\.5 +- +1234 +floor +to a pod/);
@@ -185,7 +182,7 @@ describe("figures", () => {
     );
   });
 
-  it("of perf are numbers, or not to be had", () => {
+  it("of perf are numbers, or unavailable", () => {
     expect(countIn("123456,,instructions:k,1,100.00,,\n")).toBe(123_456);
     expect(countIn("35.25,msec,task-clock,1,100.00,,\n")).toBe(35.25);
     expect(countIn("<not supported>,,instructions:k,0,100.00,,\n")).toBeUndefined();

@@ -30,7 +30,7 @@ it("as JSON, in plain units", () => {
   });
 });
 
-it("for people", () => {
+it("as a table", () => {
   const lines = pathText("table", MACHINE, ROWS).split("\n");
   expect(lines[0]).toMatch(/^ON THE LINKS +UDP KPPS +RATIO +TCP GBIT\/S +RATIO +WHAT$/);
   expect(lines[2]).toMatch(/^tc-weir +241 +0\.96 +11\.20 +0\.93 +Weir, as it is by default$/);

@@ -1,4 +1,4 @@
-// The Helm chart: it renders with many values, its schema refuses wrong ones, and what is made of it is up to date.
+// The Helm chart: it renders with many values, its schema refuses wrong ones, and the files generated from it are up to date.
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -61,7 +61,7 @@ describe("the chart", () => {
     expect(cni.capabilities?.add).toEqual(expect.arrayContaining(["DAC_OVERRIDE", "FOWNER", "CHOWN"]));
   });
 
-  it("says to older clusters by an annotation what newer ones have a field for", () => {
+  it("uses annotations on older clusters where newer ones have a field", () => {
     const { spec } = findObject(
       objectsOf(renderChart({ kubeVersion: "v1.29.9" })),
       "DaemonSet",
@@ -79,7 +79,7 @@ describe("the chart", () => {
     [[], "127.0.0.1:9469"],
     [["metrics.address="], ":9469"],
     [["metrics.address=::1", "metrics.port=80"], "[::1]:80"],
-  ])("has the agent listen for Prometheus where the values say: %j", (set, listen) => {
+  ])("has the agent listen for Prometheus as the values say: %j", (set, listen) => {
     expect(variablesOf(agentPod(set))["WEIR_METRICS_LISTEN"]).toBe(listen);
     expect(listenOf(listen)).toBeDefined();
   });
@@ -96,13 +96,13 @@ describe("the chart", () => {
       expect(container[kind]?.httpGet).toMatchObject({ host: "127.0.0.1", port: "probes" });
   });
 
-  it("names no variable that the agent does not know", () => {
+  it("names no variable that is unknown to the agent", () => {
     const known = OPTIONS.map(({ variable }) => variable);
     for (const { set = [] } of Object.values(CHART_SAMPLES))
       for (const name of Object.keys(variablesOf(agentPod(set)))) expect(known).toContain(name);
   });
 
-  it("refuses to have Prometheus ask at a loopback address", () => {
+  it("refuses a loopback address for Prometheus", () => {
     for (const set of ["metrics.podMonitor.enabled=true", "metrics.service.enabled=true"])
       expect(() => renderChart({ set: [set] })).toThrow("metrics.address is a loopback address");
   });
@@ -148,11 +148,11 @@ describe("values.schema.json", () => {
   const text = read("deploy/helm/weir/values.schema.json");
   const valid = new Ajv({ strict: false }).compile(JSON.parse(text));
 
-  it("is as the schema of the configuration has it (node tools/config.ts writes it)", () => {
+  it("matches the schema of the configuration (node tools/config.ts writes it)", () => {
     expect(text).toBe(chartSchemaText());
   });
 
-  it("takes the chart's own values", () => {
+  it("accepts the chart's own values", () => {
     expect(valid(VALUES), JSON.stringify(valid.errors)).toBe(true);
   });
 
@@ -187,7 +187,7 @@ describe("the plain manifests", () => {
     expect(cleanup).toMatchObject({ kind: "DaemonSet", spec: { updateStrategy: { type: "RollingUpdate" } } });
   });
 
-  it("are without Helm's own words", () => {
+  it("are without Helm's own fields", () => {
     for (const file of ["deploy/weir.yaml", "deploy/weir-cleanup.yaml"])
       expect(read(file)).not.toMatch(/helm\.sh|Helm$/m);
   });

@@ -1,4 +1,4 @@
-// Commands that have the agent do something, against its real socket: what they ask, what they print, their exit codes.
+// Commands that have the agent do something, against its real socket: their requests, their output, their exit codes.
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { routesOf } from "../../../src/agent/agent-api.ts";
 import { openLog } from "../../../src/base/log.ts";
@@ -22,7 +22,7 @@ const serving = (request: () => Promise<ResyncView>, log = openedLog()) => {
 };
 
 describe("resync", () => {
-  it("says what was repaired", async () => {
+  it("reports what was repaired", async () => {
     const repaired = [
       { table: "addresses", key: "10.0.0.1", wanted: "identity 1", held: "identity 77" },
       { table: "cidrs", key: "0.0.0.0/0", held: "identity 2" },
@@ -46,7 +46,7 @@ describe("resync", () => {
     });
   });
 
-  it("says that nothing had to be", async () => {
+  it("reports that nothing had to be", async () => {
     await serving(() => Promise.resolve({ generation: 4, repaired: [] }));
     expect((await world.weir("resync")).stdout).toBe("nothing to repair; generation 4 is in force\n");
   });
@@ -65,7 +65,7 @@ describe("resync", () => {
 });
 
 describe("log-level", () => {
-  it("asks and sets", async () => {
+  it("gets and sets it", async () => {
     const log = openedLog();
     await serving(() => Promise.reject(new Error("not asked")), log);
     expect((await world.weir("log-level")).stdout).toBe("info\n");
@@ -80,7 +80,7 @@ describe("log-level", () => {
 });
 
 describe("run", () => {
-  it("--socket-group names a group that there is", async () => {
+  it("--socket-group must name an existing group", async () => {
     const { exitCode, stderr } = await world.weir("run", "--manifests", "/", "--socket-group", "nobody-here");
     expect(exitCode).toBe(4);
     expect(stderr).toBe(

@@ -1,4 +1,4 @@
-// The other commands against an agent's real socket, and without one: what they print, and their exit codes.
+// The other commands against an agent's real socket, and without one: their output and exit codes.
 import { mkdtempSync, rmSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
@@ -57,7 +57,7 @@ describe("status", () => {
     });
   });
 
-  it("is 2 when the agent hangs, and says so", async () => {
+  it("is 2 when the agent hangs, and reports that", async () => {
     const server = createServer(() => undefined);
     await new Promise<void>((resolve) => server.listen(world.socket, resolve));
     const { exitCode, stdout } = await world.weir("status");
@@ -66,7 +66,7 @@ describe("status", () => {
     expect(stdout).toContain("no answer within 3000 ms");
   });
 
-  it("gives programs fields that stay", async () => {
+  it("has stable fields for programs", async () => {
     const problem = { severity: "error", file: "a.yaml", line: 3, reason: "bad" } as const;
     await world.serve(viewsWith({ problems: [problem] }));
     expect(JSON.parse((await world.weir("status", "-o", "json")).stdout)).toEqual({
@@ -92,7 +92,7 @@ describe("status", () => {
     });
   });
 
-  it("has colours on a terminal only, and not against NO_COLOR", async () => {
+  it("has colours on a terminal only, and not with NO_COLOR", async () => {
     await world.serve(viewsWith());
     const args = ["status", "--socket", world.socket, "--bpffs", world.bpffs];
     const green = "\u001b[32m";
@@ -107,7 +107,7 @@ describe("status", () => {
 
 describe("maps", () => {
   it.each([["list"], ["dump", "cidrs"], ["dump", "cidrs", "--raw"]].map((words) => [words.join(" "), words]))(
-    "%s says that nothing is there",
+    "%s reports that nothing is there",
     async (_, words) => {
       const { exitCode, stdout, stderr } = await world.weir("maps", ...words);
       expect({ exitCode, stdout }).toEqual({ exitCode: 4, stdout: "" });
@@ -115,7 +115,7 @@ describe("maps", () => {
     },
   );
 
-  it("dump names the tables where there is no such", async () => {
+  it("dump lists the tables if the given one does not exist", async () => {
     expect(await world.weir("maps", "dump", "cidrs_v4")).toEqual({
       exitCode: 4,
       stdout: "",
@@ -143,16 +143,16 @@ describe("cleanup", () => {
     });
   });
 
-  it("does what it is told with --force", async () => {
+  it("does not refuse with --force", async () => {
     await world.serve(viewsWith());
     expect((await world.weir("cleanup", "--force")).exitCode).toBe(0);
-    // The agent can be asked afterwards.
+    // The agent can be queried afterwards.
     expect((await world.weir("status")).exitCode).toBe(0);
   });
 });
 
 describe("version", () => {
-  it("names every part, and the agent's where it runs", async () => {
+  it("names every part, and the agent's if it runs", async () => {
     const without = await world.weir("version");
     expect(without).toMatchObject({ exitCode: 0, stderr: "" });
     expect(without.stdout).toMatch(
@@ -164,7 +164,7 @@ describe("version", () => {
 });
 
 describe("cni", () => {
-  it.each(["install", "status"])("%s says which directory there is not", async (command) => {
+  it.each(["install", "status"])("%s names the missing directory", async (command) => {
     const none = `${world.bpffs}/none`;
     for (const [confDir, binDir, flag] of [
       [none, "/", "--conf-dir"],
@@ -178,7 +178,7 @@ describe("cni", () => {
     }
   });
 
-  it("goes by the variables that the chart sets, and options go before these", async () => {
+  it("uses the variables that the chart sets, and options override these", async () => {
     const directory = mkdtempSync(join(tmpdir(), "wt-cni-"));
     try {
       const variables = {
@@ -200,7 +200,7 @@ describe("cni", () => {
     }
   });
 
-  it("says what the agent's pod lacks where the chart gives it no CNI directories", async () => {
+  it("reports what the agent's pod lacks if the chart gives it no CNI directories", async () => {
     const { stderr, exitCode } = await runIn(["cni", "status"], {
       variables: { WEIR_IN_CLUSTER: "true", WEIR_CNI_BIN_DIR: "/", WEIR_CNI_CONF_DIR: "" },
     });
@@ -221,7 +221,7 @@ describe("sysdump", () => {
 });
 
 describe("run", () => {
-  it("does not start where there is no such directory", async () => {
+  it("does not start if the directory does not exist", async () => {
     expect(await world.weir("run", "--manifests", `${world.bpffs}/none`)).toEqual({
       exitCode: 4,
       stdout: "",

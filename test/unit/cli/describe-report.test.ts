@@ -15,7 +15,7 @@ beforeEach(() => {
 afterEach(() => world.close());
 
 describe("describe endpoint", () => {
-  it("shows what the agent knows of a pod here", async () => {
+  it("shows the agent's data on a pod here", async () => {
     await world.serve(viewsWith());
     expect(await world.weir("describe", "endpoint", "alpha/nginx")).toEqual({
       exitCode: 0,
@@ -55,7 +55,7 @@ Egress:       not isolated
     });
   });
 
-  it("is 4 where there is no such pod, 1 where nobody can tell", async () => {
+  it("is 4 if the pod does not exist, 1 if that is unknown", async () => {
     const without = await world.weir("describe", "endpoint", "alpha/apache");
     expect(without).toMatchObject({ exitCode: 1, stdout: "" });
     expect(without.stderr).toMatch(/^weir: no agent answers at \S+; use --manifests DIR without one\n$/);
@@ -92,7 +92,7 @@ Pods:
     });
   });
 
-  it("is 4 where there is no such policy", async () => {
+  it("is 4 if the policy does not exist", async () => {
     await world.serve(viewsWith());
     expect(await world.weir("describe", "policy", "alpha/access")).toEqual({
       exitCode: 4,
@@ -154,7 +154,7 @@ Pods:         <none>
 `);
   });
 
-  it("shows what cannot be read as what it comes to", async () => {
+  it("shows unreadable parts by their effect", async () => {
     writeFileSync(
       join(directory, "all.yaml"),
       [
@@ -179,7 +179,7 @@ Pods:         <none>
     );
   });
 
-  it("says that a host-network pod is exempt", async () => {
+  it("reports that a host-network pod is exempt", async () => {
     writeFileSync(join(directory, "all.yaml"), policy("p", "{ podSelector: {} }") + POD);
     expect(await show("endpoint", "a/host")).toContain(
       "Exempt:       host network: policies do not select it\n",

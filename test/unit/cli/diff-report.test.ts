@@ -29,7 +29,7 @@ describe("of manifests", () => {
     expect((await diff("-f", CHANGE, "--no-headers")).stdout).toMatch(/^allowed /);
   });
 
-  it("finds nothing where nothing changes", async () => {
+  it("finds nothing if nothing changes", async () => {
     expect(await diff("-f", SHOP)).toEqual({
       exitCode: 0,
       stdout: "",
@@ -38,7 +38,7 @@ describe("of manifests", () => {
     expect(JSON.parse((await diff("-f", SHOP, "-o", "json")).stdout).flips).toEqual([]);
   });
 
-  it("takes away what the change does not have, where it is asked to", async () => {
+  it("removes what the change does not have, on request", async () => {
     const { exitCode, stdout } = await diff("-f", CHANGE, "--prune", "--no-headers");
     expect(exitCode).toBe(3);
     expect(stdout.split("\n")[0]).toBe(
@@ -66,7 +66,7 @@ describe("of manifests", () => {
     });
   });
 
-  it("says which pods it could not compare, and takes the standard input", async () => {
+  it("reports which pods it could not compare, and accepts the standard input", async () => {
     const pod =
       "apiVersion: v1\nkind: Pod\nmetadata: { name: new, namespace: shop }\nspec: { containers: [] }\n";
     const stdin = () => Readable.from([Buffer.from(pod)]);
@@ -81,7 +81,7 @@ describe("of manifests", () => {
   });
   afterEach(() => rmSync(directory, { recursive: true, force: true }));
 
-  it("refuses a change with a mistake", async () => {
+  it("refuses a change with an error", async () => {
     const file = join(directory, "bad.yaml");
     writeFileSync(
       file,
@@ -94,7 +94,7 @@ describe("of manifests", () => {
     );
   });
 
-  it("tells mistakes in what is there, which fail closed", async () => {
+  it("reports errors in the current manifests, which fail closed", async () => {
     writeFileSync(join(directory, "bad.yaml"), "a: [");
     const { exitCode, stderr } = await runIn(["diff", "--manifests", directory, "-f", CHANGE]);
     expect(exitCode).toBe(0);
@@ -116,7 +116,7 @@ describe("of an agent", () => {
   });
   afterEach(() => world.close());
 
-  it("compares with what it goes by", async () => {
+  it("compares with the agent's policies", async () => {
     await world.serve(viewsWith());
     const change = `apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy

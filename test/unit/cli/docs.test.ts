@@ -14,14 +14,14 @@ const CONFIG_FLAGS = OPTIONS.map(({ flags }) => flags);
 
 const program = await buildProgram(ENV_OF_NOTHING, () => async () => undefined);
 
-/** Commands that do something, by their words: groups only hold others. */
+/** Commands with an action, by their words: groups only hold others. */
 function leaves(command: Command, words: string): [words: string, command: Command][] {
   if (command.commands.length === 0) return [[words, command]];
   return command.commands.flatMap((each) => leaves(each, `${words} ${each.name()}`));
 }
 const COMMANDS = leaves(program, "weir");
 
-/** What stands below a heading of the second level, up to the next. */
+/** The text below a heading of the second level, up to the next. */
 function sectionOf(heading: string): string {
   const start = text.indexOf(`\n## ${heading}\n`);
   if (start < 0) return "";
@@ -68,7 +68,7 @@ describe("docs/cli.md", () => {
     }
   });
 
-  it("leaves none of the flags of `weir run` untold", () => {
+  it("documents all flags of `weir run`", () => {
     const run = program.commands.find((each) => each.name() === "run");
     const told = [...firstTable(sectionOf("`weir run`")).keys(), ...CONFIG_FLAGS];
     expect(flagsOf(run?.options.filter(({ hidden }) => !hidden) ?? [])).toEqual(told);

@@ -1,4 +1,4 @@
-// The examples of docs/cli.md that need no agent: run as they stand there, they print what stands there.
+// The examples of docs/cli.md that need no agent: run as written, they print the output shown.
 import { execFile } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -8,7 +8,7 @@ import { ROOT } from "./world.ts";
 
 const text = readFileSync(join(ROOT, "docs/cli.md"), "utf8");
 
-/** Command lines with what they print, of the blocks in which every command brings its own manifests. */
+/** Command lines with their output, of the blocks in which every command has its own manifests. */
 const examples = [...text.matchAll(/^```console\n([\s\S]*?)^```$/gm)]
   .map(([, block = ""]) => block.split(/^\$ /m).slice(1))
   .filter((commands) => commands.every((command) => /^weir [^\n]*--manifests cluster/.test(command)))

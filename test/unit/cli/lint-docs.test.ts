@@ -1,4 +1,4 @@
-// docs/lint.md against the program: the same codes, and examples that are told of as it says.
+// docs/lint.md against the program: the same codes, and examples with the findings that it states.
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { Readable } from "node:stream";
@@ -14,7 +14,7 @@ const rows = [...codesSection.matchAll(/^\| `([a-z-]+)` \| (.+?) \| (.+?) \| (.+
   ([, code = "", matter = "", example = "", instead = ""]) => ({ code, matter, example, instead }),
 );
 
-/** The part of a spec that a cell shows, or undefined where it shows something else. */
+/** The part of a spec that a cell shows, or undefined if it shows something else. */
 function specIn(cell: string): Record<string, unknown> | undefined {
   const [, fragment] = /^`((?:podSelector|policyTypes|ingress|egress): .*)`$/.exec(cell) ?? [];
   return fragment === undefined ? undefined : { podSelector: {}, ...parse(`{ ${fragment} }`) };
@@ -46,7 +46,7 @@ describe("docs/lint.md", () => {
   it("shows most by an example", () => expect(shown.length).toBeGreaterThan(WARNING_CODES.length - 7));
 
   it.each(shown)(
-    "$code is told of its example, and not of what stands instead",
+    "$code is found in its example, and not in its correction",
     async ({ code, example, instead }) => {
       const [bad, good] = [specIn(example), specIn(instead)];
       if (bad === undefined || good === undefined) throw new Error(`no spec: ${example}, ${instead}`);

@@ -1,4 +1,4 @@
-// Whatever is given to `weir lint`: it ends in its summary, and each finding is a line of its own with a place that there is.
+// For any input, `weir lint` ends in its summary, and each finding is a line of its own with an existing place.
 
 import { Readable } from "node:stream";
 import fc from "fast-check";
@@ -11,7 +11,7 @@ const comment = fc.constantFrom("", "# weir.dev/lint-ignore: opens-all, x\n", "#
 const yaml = fc
   .array(fc.tuple(comment, fc.oneof(documents, anyJson)), { minLength: 1, maxLength: 4 })
   .map((each) => each.map(([above, value]) => above + stringify(value)).join("---\n"));
-/** A whole policy with one value exchanged. */
+/** A whole policy with one value replaced. */
 const changed = fc
   .tuple(fc.nat(), anyJson)
   .map(([at, json]) => {

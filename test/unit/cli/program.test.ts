@@ -24,7 +24,7 @@ function commandsBelow(command: Command, words: readonly string[] = []): string[
 const COMMANDS = [[], ...commandsBelow(program)];
 
 describe("help", () => {
-  it("knows the commands", () => {
+  it("lists the commands", () => {
     expect(COMMANDS.map((words) => words.join(" "))).toEqual([
       "",
       "run",
@@ -63,7 +63,7 @@ describe("help", () => {
   });
 
   it.each(COMMANDS.map((words) => [words.join(" "), words]))(
-    "of `weir %s` teaches by example",
+    "of `weir %s` has examples",
     async (_, words) => {
       const { exitCode, stdout, stderr } = await runIn([...words, "--help"]);
       expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: "" });
@@ -76,7 +76,7 @@ describe("help", () => {
     },
   );
 
-  it("comes by the word too", async () => {
+  it("is shown for the word too", async () => {
     expect((await runIn(["help", "status"])).stdout).toBe((await runIn(["status", "--help"])).stdout);
   });
 });
@@ -137,7 +137,7 @@ describe("wrong usage is one line on stderr and exit code 2", () => {
     expect(stderr).toContain("Commands:");
   });
 
-  it("lets nothing of the command line steer the terminal", async () => {
+  it("lets nothing of the command line control the terminal", async () => {
     const { stderr } = await runIn(["\u001b[2J"]);
     expect(stderr).toContain("\\u{1b}[2J");
     expect(stderr).not.toContain("\u001b");
@@ -191,7 +191,7 @@ describe("as a process", () => {
     expect(option.stderr).toContain(`nothing is pinned under ${join(directory, "other")}`);
   });
 
-  it("shows where an error comes from when it is asked to, and only then", async () => {
+  it("shows an error's origin on request only", async () => {
     const file = join(directory, "file");
     writeFileSync(file, "");
     const args = ["maps", "list", "--bpffs", join(file, "below")];
@@ -202,7 +202,7 @@ describe("as a process", () => {
     expect(debug.stderr).toMatch(/\n {4}at .*pins\.ts/);
   });
 
-  it("asks an agent, and writes what it says in every format", async () => {
+  it("queries an agent, and writes the answer in every format", async () => {
     const nothing = {
       endpoints: {},
       addresses: {},
@@ -250,7 +250,7 @@ describe("as a process", () => {
     ]);
   });
 
-  it("ends in silence when nobody reads on", async () => {
+  it("ends without a message if its reader closes", async () => {
     const script = `"${main}" run --help | head -c 1; echo " \${PIPESTATUS[0]}"`;
     const { stdout, stderr } = await run("bash", ["-c", script]);
     expect({ stdout, stderr }).toEqual({ stdout: "U 0\n", stderr: "" });

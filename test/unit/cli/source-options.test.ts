@@ -1,4 +1,4 @@
-// Which source `weir run` takes: manifests, a kubeconfig or the cluster, one of them, and what is wrong where it is none.
+// Which source `weir run` uses: manifests, a kubeconfig or the cluster, exactly one, and the error if it is invalid.
 
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { hostname, tmpdir } from "node:os";
@@ -28,7 +28,7 @@ describe("a source", () => {
     expect(ask({ manifests: directory })).toEqual({ kind: "manifests", path: directory });
   });
 
-  it("is the API server of a kubeconfig, as the node that is named", () => {
+  it("is the API server of a kubeconfig, with the node that is named", () => {
     const credentials = { from: "kubeconfig", path: kubeconfig };
     expect(ask({ kubeconfig, nodeName: "n1" }, { NODE_NAME: "n2" })).toMatchObject({
       ...{ kind: "apiserver", node: "n1" },
@@ -48,7 +48,7 @@ describe("a source", () => {
     expect(() => ask({ kubeconfig, inCluster: true })).toThrow(/^<kubeconfig> and <inCluster> exclude each/);
   });
 
-  it("is there", () => {
+  it("exists", () => {
     expect(() => ask({ kubeconfig: `${kubeconfig}.none` })).toThrow(/kubeconfig\.none does not exist$/);
     expect(() => ask({})).toThrow(/^say where the policies are: --manifests DIR, --kubeconfig FILE or/);
   });
@@ -57,7 +57,7 @@ describe("a source", () => {
     expect(() => ask({ inCluster: true })).toThrow(/^<inCluster>: this is no pod with a service account/);
   });
 
-  it("has a context only where it has a kubeconfig", () => {
+  it("has a context only with a kubeconfig", () => {
     expect(() => ask({ manifests: directory, context: "b" })).toThrow(/^<context> needs <kubeconfig>;/);
   });
 });

@@ -1,4 +1,4 @@
-// docs/policy-tests.md: its case is one of ours, and what it says of it is what comes out.
+// docs/policy-tests.md: its case is one of ours, and its output is the real one.
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, it } from "vitest";
@@ -23,12 +23,12 @@ it("shows a case as it is", () => {
   expect(text).toContain(NAME);
 });
 
-it("shows what comes of it", async () => {
+it("shows its output", async () => {
   const { stdout } = await folder.test("--engine", "plan", join(ROOT, NAME));
   expect(shown[0]?.replaceAll(/\d+\.\d+ s\b/g, "0 s")).toBe(stdout);
 });
 
-it("shows what comes of a mistake in it", async () => {
+it("shows the output for an error in it", async () => {
   const mistaken = folder.write(
     "case.yaml",
     example.replace("{run: access}}\n    probe", "{run: acces}}\n    probe"),

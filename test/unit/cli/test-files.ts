@@ -1,11 +1,11 @@
-// Case files for `weir test` in a directory of the test's own: one that is right, and ways to spoil it.
+// Case files for `weir test` in a directory of the test's own: one that is valid, and ways to break it.
 
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { type Outcome, runIn } from "./world.ts";
 
-/** Frontend and batch job before a web server that is for the frontend; then for nobody. */
+/** Frontend and batch job before a web server that is for the frontend; then for no client. */
 export const SHOP = `format: np-conformance/1
 id: shop/web
 name: the web server is for the frontend
@@ -52,12 +52,12 @@ steps:
         - {from: shop/frontend, to: shop/web, protocol: ICMP, port: 0, verdict: allowed, optional: true}
 `;
 
-/** Expects two things that are not so: the batch job at the web server, and a closed server that answers. */
+/** Expects two things that do not hold: the batch job at the web server, and a closed server that answers. */
 export const WRONG = SHOP.replace("id: shop/web", "id: shop/wrong")
   .replace('TCP/8080: ["L..", ".L.", "X.L"]', 'TCP/8080: ["L..", ".L.", "..L"]')
   .replace("port: 8080, verdict: blocked", "port: 8080, verdict: allowed");
 
-/** A case that no engine is asked about. */
+/** A case that is sent to no engine. */
 export const OPEN = SHOP.replace("id: shop/web", "id: shop/open")
   .replace(
     /\n {6}tables:[\s\S]*?(?=\n {2}- name: for nobody)/,
@@ -68,7 +68,7 @@ export const OPEN = SHOP.replace("id: shop/web", "id: shop/open")
 export interface Folder {
   readonly path: string;
   write(name: string, text: string): string;
-  /** Runs `weir test ARGS` on the oracle, unless they say otherwise, with durations as "0 s". */
+  /** Runs `weir test ARGS` on the oracle, unless they name another engine, with durations as "0 s". */
   test(...args: readonly string[]): Promise<Outcome>;
   close(): void;
 }

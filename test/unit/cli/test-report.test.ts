@@ -1,4 +1,4 @@
-// `weir test -o junit`: the report as CI systems read it, and that it is XML whatever a case says.
+// `weir test -o junit`: the report as CI systems read it, and that it is XML whatever a case contains.
 
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -57,7 +57,7 @@ it("has a suite for every case and a test for every step", async () => {
 `);
 });
 
-describe("whatever a case says", () => {
+describe("for any content of a case", () => {
   it("the report is XML", () => {
     fc.assert(
       fc.property(
@@ -80,12 +80,12 @@ describe("whatever a case says", () => {
     ["<a>&</a>", "an entity that XML has not"],
     ["<a>\u0001</a>", "a character that XML has not"],
     ["<a/><b/>", "more than one root"],
-  ])("this test would see the flaw of %j", (text, flaw) => {
+  ])("this test would detect the flaw of %j", (text, flaw) => {
     expect(flawOf(text)).toBe(flaw);
   });
 });
 
-/** Why a text is not well-formed XML, of the little that these reports use of it; undefined where it is. */
+/** Why a text is not well-formed XML, for the subset that these reports use; undefined if it is. */
 function flawOf(text: string): string | undefined {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what XML cannot hold
   if (/[\u0000-\u0008\u000b\u000c\u000e-\u001f\ufffe\uffff]/.test(text) || !text.isWellFormed()) {

@@ -1,4 +1,4 @@
-// `weir test`: which files it takes for cases, and what becomes of those that cannot be read.
+// `weir test`: which files it takes for cases, and how it handles those that cannot be read.
 import { mkdirSync, symlinkSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
@@ -16,7 +16,7 @@ const idsIn = (stdout: string): string[] =>
   [...stdout.matchAll(/^(?:ok|FAIL) +(\S+?):? /gm)].map(([, id]) => id ?? "");
 
 describe("a directory", () => {
-  it("stands for all cases below it, in the order of names, and for nothing else", async () => {
+  it("means all cases below it, in the order of names, and nothing else", async () => {
     folder.write("b.yml", withId("b"));
     folder.write("a/2.yaml", withId("a2"));
     folder.write("a/1.yaml", withId("a1"));
@@ -48,7 +48,7 @@ describe("a directory", () => {
     expect(stdout).toContain("FAIL  DIR/two.yaml (unreadable)\n      DIR/two.yaml: does not exist\n");
   });
 
-  it("without any case is a failure, since whoever names it expects one", async () => {
+  it("without any case is a failure, since a user who names it expects one", async () => {
     mkdirSync(join(folder.path, "empty"));
     const { exitCode, stdout } = await folder.test(join(folder.path, "empty"));
     expect(exitCode).toBe(1);

@@ -1,4 +1,4 @@
-// What an agent could say: two pods, two policies, all well.
+// The views of a healthy agent: two pods, two policies.
 import { toWire } from "../../../src/model/cluster-json.ts";
 import type { EndpointView, PolicyView, StatusView } from "../../../src/observe/api-views.ts";
 import type { Views } from "../../../src/observe/socket-server.ts";
@@ -81,7 +81,7 @@ const NAMES = {
   classes: {},
 };
 
-/** `status` changes what the agent says of itself. */
+/** `status` changes what the agent reports about itself. */
 export const viewsWith = (status: Partial<StatusView> = {}): Views => ({
   status: () => ({ ...STATUS, ...status }),
   endpoints: () => ENDPOINTS,

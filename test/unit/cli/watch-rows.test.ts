@@ -1,4 +1,4 @@
-// `weir get … --watch` against an agent whose answers change: what it writes again, and that it ends when it is asked to.
+// `weir get … --watch` against an agent whose answers change: what it writes again, and that it ends on request.
 import { afterEach, beforeEach, expect, it } from "vitest";
 import type { EndpointView } from "../../../src/observe/api-views.ts";
 import { viewsWith } from "./views.ts";
@@ -57,7 +57,7 @@ it("a table goes on with the rows that change, in its columns", async () => {
 
 it("other formats come object by object, and an agent that is not there yet is waited for", async () => {
   const watching = world.weir("get", "policies", "-w", "-o", "ndjson");
-  // Long enough for a first look, which finds nobody.
+  // Long enough for a first look, which finds no agent.
   await new Promise((resolve) => setTimeout(resolve, 300));
   await world.serve(viewsWith());
   await waitFor('"nobody"');

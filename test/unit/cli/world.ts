@@ -11,7 +11,7 @@ import { type LocalApi, type Route, serve, type Views } from "../../../src/obser
 
 export const ROOT = fileURLToPath(new URL("../../..", import.meta.url));
 
-/** For whoever only looks at the table of commands. */
+/** For tests that only read the table of commands. */
 export const ENV_OF_NOTHING: Env = {
   stdout: { write: () => undefined },
   stderr: { write: () => undefined },

@@ -1,4 +1,4 @@
-// Claims and the pods that the source knows: which count, and what the others wait for.
+// Claims and the pods of the source: which count, and what the others wait for.
 
 import { describe, expect, it } from "vitest";
 import { parseAddress } from "../../../src/base/ip.ts";
@@ -41,7 +41,7 @@ const clusterOf = (...pods: readonly Pod[]) => ({
 });
 
 describe("a claim", () => {
-  it("waits for its pod, and says for what", () => {
+  it("waits for its pod, and states for what", () => {
     const cluster = clusterOf(pod("uid", { uid: "2" }), pod("host", { hostNetwork: true }));
     const claims = [claim("none", 1), claim("uid", 2, { uid: "1" }), claim("host", 3)];
     const { counts, waits } = matchClaims(cluster, claims);
@@ -53,7 +53,7 @@ describe("a claim", () => {
     ]);
   });
 
-  it("of the same uid, or where one of them is not told, counts", () => {
+  it("of the same uid, or if one of them is missing, counts", () => {
     const cluster = clusterOf(pod("a", { uid: "1" }), pod("b", { uid: "1" }), pod("c"));
     const claims = [claim("a", 1, { uid: "1" }), claim("b", 2), claim("c", 3, { uid: "1" })];
     expect(matchClaims(cluster, claims).counts).toEqual(new Set(claims));
@@ -70,7 +70,7 @@ describe("a claim", () => {
       expect(matchClaims(clusterOf(pod("a")), all).counts).toEqual(new Set(claims));
   });
 
-  it("is told as an interface, of no pod while that is not known", () => {
+  it("is reported as an interface, of no pod while that is not known", () => {
     const claims = [claim("a", 1, { birth: "77" }), claim("none", 2)];
     expect(claimedInterfaces(matchClaims(clusterOf(pod("a")), claims))).toEqual([
       { ifindex: 1, name: "veth1", birth: "77", pod: "alpha/a", addresses: addresses("10.0.0.1") },

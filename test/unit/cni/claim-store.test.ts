@@ -1,4 +1,4 @@
-// The file of claims, and when a claim is given up.
+// The file of claims, and when a claim is removed.
 
 import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -44,7 +44,7 @@ describe("the file", () => {
     expect(idsIn(openClaims(path()).all())).toEqual(["a"]);
   });
 
-  it("forgets whose an interface of the node was when it is another's", () => {
+  it("removes the claim of an interface of the node when it is claimed by another", () => {
     const claims = openClaims(path());
     claims.put(claim("a", 1));
     claims.put(claim("b", 1));
@@ -58,7 +58,7 @@ describe("the file", () => {
     '{"version":2,"claims":[{"containerId":"a","birth":7}]}',
     '{"version":1,"claims":{}}',
     '{"version":1,"claims":[{"containerId":"a"}]}',
-  ])("that holds %s is told of, and written anew", (text) => {
+  ])("that holds %s is reported, and rewritten", (text) => {
     openClaims(path()).put(claim("a", 1));
     const whole = readFileSync(path(), "utf8");
     for (const bad of [text, whole.replace('"10.0.0.7"', '"10.0.0"'), whole.slice(0, -9)]) {
@@ -70,7 +70,7 @@ describe("the file", () => {
     }
   });
 
-  it("that cannot be written is told of", () => {
+  it("that cannot be written is reported", () => {
     writeFileSync(join(root, "run"), "");
     const claims = openClaims(path());
     claims.put(claim("a", 1));
@@ -79,7 +79,7 @@ describe("the file", () => {
   });
 });
 
-it("claims go with their interface, or when no pod has gone by them for long", () => {
+it("claims are removed with their interface, or when no pod has used them for long", () => {
   const stays = claim("a", 1, { link: "veth1" });
   const gone = claim("b", 2, { link: "veth2" });
   // Some plugins name the link after the pod: the next one of its name has the same.

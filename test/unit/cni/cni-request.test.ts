@@ -1,4 +1,4 @@
-// What the plugin sends, read: every shape that runtimes and plugins give, and everything else refused by name.
+// Parsing the plugin's requests: every shape that runtimes and plugins send, and everything else refused by name.
 
 import { describe, expect, it } from "vitest";
 import { CniError } from "../../../src/cni/cni-error.ts";
@@ -86,7 +86,7 @@ describe("ADD", () => {
     );
   });
 
-  it("takes addresses that are given to no interface, and results of older versions", () => {
+  it("accepts addresses that are given to no interface, and results of older versions", () => {
     expect(addresses(withPrevious({ ips: [{ address: "10.0.0.7/24" }] }))).toEqual(["10.0.0.7"]);
     const old = { ...PREVIOUS, ips: [{ version: "4", address: "10.0.0.7/24", interface: 2 }] };
     expect(addresses(withPrevious(old))).toEqual(["10.0.0.7"]);
@@ -115,7 +115,7 @@ describe("ADD", () => {
   });
 });
 
-it("a body that is no JSON object is refused", () => {
+it("a body that is not a JSON object is refused", () => {
   expect(errorOf(() => bodyOf("{")).code).toBe(6);
   expect(errorOf(() => bodyOf("[]")).code).toBe(7);
   expect(attachedIn(bodyOf('{"containerId":"a","ifname":"eth0"}'))).toEqual({

@@ -1,4 +1,4 @@
-// The text of a network configuration with Weir's entry and without: nothing else of it may change, whatever it looks like.
+// The text of a network configuration with Weir's entry and without: nothing else of it may change, whatever its style.
 
 import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
@@ -31,7 +31,7 @@ const configuration = fc.record({
 const spaces = fc.array(fc.constantFrom("", " ", "\n", "\n\t", "\r\n  "), { minLength: 1, maxLength: 7 });
 
 describe("an entry", () => {
-  it("comes last, once, changes nothing else, and goes without a trace", () => {
+  it("comes last, once, changes nothing else, and is removed without a trace", () => {
     fc.assert(
       fc.property(configuration, fc.constantFrom(0, 2, "\t"), spaces, (value, indent, white) => {
         const text = spaced(JSON.stringify(value, null, indent), white);
@@ -48,12 +48,12 @@ describe("an entry", () => {
     );
   });
 
-  it("is written anew where it says something else", () => {
+  it("is rewritten if its content differs", () => {
     const text = withEntry('{"name":"x","plugins":[{"type":"ptp"}]}', ENTRY);
     expect(JSON.parse(withEntry(text, OTHER)).plugins[1]).toEqual({ type: "weir-cni", ...OTHER });
   });
 
-  it("stays where another plugin has been put after it, and is no first one", () => {
+  it("stays if another plugin has been put after it, and is never the first", () => {
     const after = '{"name":"x","plugins":[{"type":"ptp"},{"type":"weir-cni","socket":"/a"},{"type":"b"}]}';
     expect(JSON.parse(withEntry(after, ENTRY)).plugins.map(({ type }: { type: string }) => type)).toEqual([
       "ptp",
@@ -78,7 +78,7 @@ describe("an entry", () => {
   });
 });
 
-describe("a configuration that is none", () => {
+describe("an invalid configuration", () => {
   it.each([
     ["", "it is not JSON"],
     ["\ufeff{}", "it is not JSON"],
@@ -94,7 +94,7 @@ describe("a configuration that is none", () => {
     expect(withEntry(text, ENTRY)).toBe(text);
   });
 
-  it("is told from one that calls other plugins", () => {
+  it("is distinguished from one that calls other plugins", () => {
     expect(readConfiguration('{"name":"m","type":"multus"}')).toEqual({ kind: "single", isMeta: true });
     expect(readConfiguration('{"name":"m","plugins":[{"type":"multus"}]}')).toMatchObject({ isMeta: true });
   });

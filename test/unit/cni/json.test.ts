@@ -1,11 +1,11 @@
-// The plugin's JSON reader against JSON.parse: the same texts are good, the same members come out, and nothing makes it crash.
+// The plugin's JSON reader against JSON.parse: the same texts are valid, the same members are read, and nothing makes it crash.
 
 import { spawnSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import * as fc from "fast-check";
 import { expect, it } from "vitest";
 
-/** Built with the compiler's checks: a read beyond a text's end, or an overflow, ends it. */
+/** Built with the compiler's sanitizers: a read beyond a text's end, or an overflow, ends it. */
 const READER = fileURLToPath(new URL("../../../cni/build/test/read-json", import.meta.url));
 
 type Read =
@@ -42,7 +42,7 @@ function readIn(line: string): Read {
   return { members };
 }
 
-/** What JSON.parse makes of it; undefined where it is no object, or not UTF-8. */
+/** The result of JSON.parse; undefined if it is not an object, or not UTF-8. */
 function parsed(document: Buffer): Record<string, unknown> | undefined {
   try {
     const value: unknown = JSON.parse(
@@ -84,7 +84,7 @@ const object = fc.dictionary(
   fc.jsonValue({ maxDepth: 4, stringUnit: "grapheme" }),
 );
 
-/** A text with a few bytes changed, taken out or put in. */
+/** A text with a few bytes changed, removed or inserted. */
 const mutated = fc
   .tuple(
     object.map((value) => Buffer.from(JSON.stringify(value))),
@@ -125,7 +125,7 @@ it("reads what JSON.parse reads, and refuses what it refuses", () => {
   );
 });
 
-it("every beginning of a text is no text", () => {
+it("every beginning of a text is invalid", () => {
   const whole = Buffer.from('{"a":[1.5e-3,true,{"b":"\\ud83d\\ude00é"}],"c":null,"d":-0}');
   const beginnings = Array.from({ length: whole.length }, (_, length) => whole.subarray(0, length));
   expect(readAll(beginnings).filter((read) => !("error" in read))).toEqual([]);

@@ -1,4 +1,4 @@
-// The plugin on a node: files in real directories, as a runtime finds them, and what others do to them meanwhile.
+// The plugin on a node: files in real directories, as a runtime finds them, and changes by others meanwhile.
 
 import { execFileSync } from "node:child_process";
 import {
@@ -81,7 +81,7 @@ describe("install", () => {
       (path: string) => writeFileSync(path, " ".repeat(2 << 20)),
       "it has more than 1048576 bytes",
     ],
-  ])("knows of %s by name, first or last", (_, make, reason) => {
+  ])("recognizes %s by name, first or last", (_, make, reason) => {
     put("10-net.conflist", LIST);
     make(conf("99-odd.conf"));
     expect(install(options())).toMatchObject({ file: conf("10-net.conflist"), problems: [] });
@@ -94,7 +94,7 @@ describe("install", () => {
     expect(textOf("10-net.conflist")).toBe(LIST);
   });
 
-  it("takes its own list away with the configuration that it was made of", () => {
+  it("removes its own list with the configuration that it was made of", () => {
     put("10-net.conf", '{"cniVersion": "1.0.0", "name": "net", "type": "ptp"}');
     expect(install(options()).file).toBe(conf("00-weir.conflist"));
     rmSync(conf("10-net.conf"));
@@ -114,7 +114,7 @@ describe("install", () => {
     expect(uninstall(options())).toEqual([]);
   });
 
-  it("puts a newer plugin in the place of an older one", () => {
+  it("replaces an older plugin by a newer one", () => {
     put("10-net.conflist", LIST);
     install(options());
     writeFileSync(join(root, "plugin"), "a newer one");
@@ -131,7 +131,7 @@ describe("install", () => {
     expect([types("05-new.conflist"), textOf("10-net.conflist")]).toEqual([["ptp", "weir-cni"], LIST]);
   });
 
-  it("makes a list of its own of a single plugin, follows it, and takes that away", () => {
+  it("makes a list of its own of a single plugin, follows it, and removes that", () => {
     const single = '{"cniVersion":"0.4.0","name":"old","type":"ptp"}\n';
     put("10-old.conf", single);
     expect(install(options()).file).toBe(conf("00-weir.conflist"));
@@ -148,7 +148,7 @@ describe("install", () => {
     expect(names("conf")).toEqual(["10-old.conf"]);
   });
 
-  it("tells of a single plugin that comes before anything of its own", () => {
+  it("reports a single plugin that comes before anything of its own", () => {
     put("00-a.conf", '{"name":"a","type":"ptp"}');
     const { file, problems } = install(options());
     expect(file).toBeUndefined();
@@ -156,7 +156,7 @@ describe("install", () => {
     expect(names("conf")).toEqual(["00-a.conf"]);
   });
 
-  it("leaves what it cannot read alone", () => {
+  it("leaves what it cannot read unchanged", () => {
     for (const text of ["", "{", '{"name":"x","plugins":"no"}', '{"name":"x","plugins":[]}', "\0\xff"]) {
       put("10-net.conflist", text);
       expect(install(options())).toMatchObject({ file: undefined, problems: [{ severity: "error" }] });
@@ -176,7 +176,7 @@ describe("install", () => {
     });
   });
 
-  it("writes what a symbolic link leads to", () => {
+  it("writes to the target of a symbolic link", () => {
     writeFileSync(join(root, "real"), LIST);
     symlinkSync(join(root, "real"), conf("10-net.conflist"));
     install(options());
@@ -197,7 +197,7 @@ describe("while it is followed", () => {
   };
   const isChained = (): boolean => types("10-net.conflist").includes("weir-cni");
 
-  it("an entry that another program has taken away is put back", async () => {
+  it("an entry that another program has removed is restored", async () => {
     put("10-net.conflist", LIST);
     follow();
     expect(isChained()).toBe(true);
@@ -205,7 +205,7 @@ describe("while it is followed", () => {
     await expect.poll(isChained, { timeout: 30_000 }).toBe(true);
   });
 
-  it("it is put back ever more slowly, and told", async () => {
+  it("it is restored at increasing intervals, and reported", async () => {
     put("10-net.conflist", LIST);
     follow();
     const quarrels = (): boolean =>
@@ -219,7 +219,7 @@ describe("while it is followed", () => {
     expect([0, 1, 2, 3, 4, 50].map(pauseOf)).toEqual([0, 0, 1_000, 2_000, 4_000, 60_000]);
   });
 
-  it("a configuration that comes later gets it, and what is wrong is told until it is right", async () => {
+  it("a configuration that comes later gets it, and problems are reported until they are resolved", async () => {
     follow();
     expect(follower?.problems()).toMatchObject([{ reason: "there is no network configuration" }]);
     put("10-net.conflist", "{");

@@ -1,4 +1,4 @@
-// What crosses between C and TypeScript, as read from objects that the compiler made: readings, refusals, digests.
+// The layout shared by C and TypeScript, as read from compiled objects: parsing, refusals, digests.
 
 import { describe, expect, it } from "vitest";
 import { OperationError } from "../../../src/base/errors.ts";
@@ -16,7 +16,7 @@ const fieldsOf = (layout: Layout, name: string): string[] | undefined =>
     .find((struct) => struct.name === name)
     ?.fields.map((field) => `${field.offset} ${field.name} ${nameOf(field.type)}`);
 
-describe("reading", () => {
+describe("parsing", () => {
   it("finds network order through typedefs and qualifiers", () => {
     const layout = read(`
       typedef __be16 port; typedef const volatile port pinned_port;

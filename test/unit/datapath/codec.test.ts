@@ -94,7 +94,7 @@ describe("addresses", () => {
 });
 
 describe("prefixes", () => {
-  it("are in the keys as the trie wants them: the length in host order, then the address as on the wire", () => {
+  it("are in the keys as the trie requires: the length in host order, then the address as on the wire", () => {
     expect(bytesOf(cidrV4KeyCodec, cidrV4KeyOf(cidr("10.63.48.0/22")))).toBe("160000000a3f3000");
     expect(bytesOf(cidrV6KeyCodec, cidrV6KeyOf(cidr("fd00:1:2:3::/64")))).toBe(
       "40000000fd000001000200030000000000000000",
@@ -163,7 +163,7 @@ describe("the rest", () => {
     expect(interfaceOf((0xffffff * 256 + 17) >>> 0)).toEqual({ ifindex: 0xffffff, protocol: 17 });
   });
 
-  it("sums the counters of all CPUs, cell by cell", () => {
+  it("takes a flow's interface apart", () => {
     const cpu = (seed: bigint): Counters => {
       const cells = (direction: bigint) =>
         Array.from({ length: 16 }, (_, i) => ({

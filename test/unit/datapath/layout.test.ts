@@ -1,4 +1,4 @@
-// The layout in force: the built object, the generated module and the constants of the pure folders say the same.
+// The active layout: the built object, the generated module and the constants of the pure folders agree.
 
 import { fileURLToPath } from "node:url";
 import { BpfObject } from "bpf-ts";
@@ -44,14 +44,14 @@ describe("the maps", () => {
     expect([...filter.maps].sort(byName)).toEqual(shapes.sort(byName));
   });
 
-  it("are what an error of the loader is about, not the section of the constants that it skips", () => {
+  it("are the subject of a loader's error, not the section of the constants that it skips", () => {
     const code = `struct { __uint(type, 1); __uint(nonsense, 1); } m SEC(".maps"); ${anchor("__u32 a;")}`;
     expect(() => BpfObject.open(object(code))).toThrow("unknown field 'nonsense'");
   });
 });
 
 describe("the constants", () => {
-  it("that state/ has for itself are the kernel program's", () => {
+  it("that state/ defines for itself are the kernel program's", () => {
     expect(state.ROW_NOTHING).toBe(gen.ROW_NOTHING);
     expect(state.ROW_ALL).toBe(gen.ROW_ALL);
     expect(state.PORT_LINE_OTHER).toBe(gen.PORT_LINE_OTHER);
@@ -64,7 +64,7 @@ describe("the constants", () => {
     expect(gen.TIMEOUTS).toBe(Object.keys(gen.TIMEOUT_NAMES).length);
     expect(gen.REASONS).toBeGreaterThan(Math.max(...Object.values(gen.Reason)));
     expect(gen.ENDPOINTS_PLACES).toBe(gen.MAPS.endpoints.maxEntries);
-    // The program takes the remainder by a mask.
+    // The program computes the remainder with a mask.
     expect(Number.isInteger(Math.log2(gen.ENDPOINTS_PLACES))).toBe(true);
   });
 

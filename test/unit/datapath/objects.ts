@@ -1,4 +1,4 @@
-// Objects compiled from snippets of C, so that the tests of the layout see what the compiler really makes of them.
+// Objects compiled from snippets of C, so that the tests of the layout read real compiler output.
 
 import { execFileSync } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
@@ -25,7 +25,7 @@ export const mapOf = (value: string, name = "things"): string =>
 export const anchor = (members: string): string =>
   `const struct { ${members} } anchor __attribute__((section(".layout"))) = {};`;
 
-/** A folder for this test file, removed when it is through, and a compiler into it. */
+/** A folder for this test file, removed at its end, and a compiler into it. */
 export function compiler(): { folder: string; object(code: string, target?: string): string } {
   const folder = mkdtempSync(join(tmpdir(), "wt-layout-"));
   afterAll(() => rmSync(folder, { recursive: true, force: true }));

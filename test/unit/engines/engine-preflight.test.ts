@@ -1,4 +1,4 @@
-// What an engine says it lacks, before it touches anything; and the command's one line about it.
+// What an engine reports as missing, before it changes anything; and the command's one line about it.
 import { spawnSync } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -13,7 +13,7 @@ beforeAll(() => {
 });
 afterAll(() => rmSync(empty, { recursive: true, force: true }));
 
-/** Without capabilities, as root too (who then may do no more than the owner of the files). */
+/** Without capabilities, as root too (which then has only the rights of the files' owner). */
 function withoutPrivilege(...args: readonly string[]) {
   const node = [process.execPath, "--disable-warning=ExperimentalWarning", ...args];
   const drop = ["setpriv", "--bounding-set", "-all", "--inh-caps", "-all"];

@@ -1,4 +1,4 @@
-// Who gets a network namespace in a live world, and what is served there.
+// Which pods get a network namespace in a live world, and what is served there.
 import { describe, expect, it } from "vitest";
 import { hostsOf, whyUnusable } from "../../../src/engines/live-hosts.ts";
 import * as values from "../../support/case-values.ts";
@@ -24,7 +24,7 @@ const check = (from: string, to: string, traffic: string) => {
 const checks = (...list: [string, string, string][]) => ({ checks: list.map((each) => check(...each)) });
 
 describe("a pod", () => {
-  it("has one if a cell asks about it, and serves what is asked there", () => {
+  it("has one if a cell probes it, and serves the ports that are probed", () => {
     const value = values.expecting(
       checks(
         ["x/a", "x/b", "TCP/81"],
@@ -40,7 +40,7 @@ describe("a pod", () => {
     ]);
   });
 
-  it("has it from the step on in which it is there, whichever step asks", () => {
+  it("has it from the step on in which it exists, whichever step probes it", () => {
     const pod = { namespace: "x", name: "late", labels: {}, ips: ["10.0.0.9"], ports: [] };
     const steps = [
       values.step({ expected: checks(["x/a", "x/b", "TCP/80"]) }),
@@ -103,7 +103,7 @@ describe("a place", () => {
     expect(hosts({ ...made, steps }, 1).ends).toEqual([["ext:old", "x/a"]]);
   });
 
-  it("has none where no interface can have its address", () => {
+  it("has none if no interface can have its address", () => {
     const made = values.withCluster({ externals: [{ name: "ext:m", ips: ["224.0.0.5"] }] });
     const { list, ends } = hosts({
       ...made,

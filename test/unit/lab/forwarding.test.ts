@@ -46,7 +46,7 @@ it("a link forwards by settings of its own", () => {
   ).toEqual(["1", "0", "0", "1"]);
 });
 
-it("where links can be forced, the node's own setting is left alone", () => {
+it("where links can be forced, the node's own setting is not changed", () => {
   write("ipv6/all/forwarding", "0");
   write("ipv6/all/force_forwarding", "0");
   forwardNodeWide("a", paths);
@@ -71,7 +71,7 @@ describe("where only the node's own setting helps", () => {
     expect(existsSync(paths.record)).toBe(false);
   });
 
-  it("the next lab of a killed one's name mends it", () => {
+  it("the next lab of a killed one's name restores it", () => {
     oldKernel();
     forwardNodeWide("killed", paths);
     forwardNodeWide("killed", paths);
@@ -79,7 +79,7 @@ describe("where only the node's own setting helps", () => {
     expect(read("ipv6/all/forwarding")).toBe("0");
   });
 
-  it("it stays as it is where it was on before", () => {
+  it("it stays as it is if it was on before", () => {
     oldKernel();
     write("ipv6/all/forwarding", "1");
     forwardNodeWide("a", paths);

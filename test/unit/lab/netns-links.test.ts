@@ -17,13 +17,13 @@ describe("a prefix", () => {
   );
 });
 
-it("a namespace's name shows whose it is, and belongs to its link", () => {
+it("a namespace's name shows its lab, and belongs to its link", () => {
   expect(netnsName("weirdemo", 3, "alpha/nginx-1")).toBe("weirdemo-3-alpha-nginx-1");
   expect(netnsName("weirdemo", 4, "Node: A_b")).toBe("weirdemo-4-node-a-b");
   expect(linkName("weirdemo", 3)).toBe("weirdemo-3");
 });
 
-it("addresses are parsed, and refused where they are none", () => {
+it("addresses are parsed, and refused if invalid", () => {
   expect(addressesOf(["10.63.48.9", "FD63::0:1"]).map(({ text }) => text)).toEqual(["10.63.48.9", "fd63::1"]);
   expect(() => addressesOf(["10.63.48"])).toThrow("address 10.63.48");
 });

@@ -70,7 +70,7 @@ describe.each(["127.0.0.1", "::1"])("on %s", (address) => {
   });
 });
 
-it("who accepts and says nothing is silent", async () => {
+it("a server that accepts and sends nothing is silent", async () => {
   const { port } = mute.address() as AddressInfo;
   for (const kind of ["http", "tcp"] as const) {
     expect(await probe(kind, { port, timeoutMs: 100 })).toEqual({ result: "silent" });
@@ -81,7 +81,7 @@ it("a server of another kind is not mistaken for an echo", async () => {
   expect(await probe("tcp", { port: http })).toMatchObject({ result: "failed" });
 });
 
-it("a connection is kept and spoken on until it is shut", async () => {
+it("a connection is kept and used until it is closed", async () => {
   const opened = await pod.command({
     command: "open",
     probe: { kind: "tcp", address: "127.0.0.1", port: echo, timeoutMs: 5000 },
@@ -121,7 +121,7 @@ it("an argument that Node refuses is an error of the command, and the process li
   expect(await probe("tcp", { port: echo })).toMatchObject({ result: "reached" });
 });
 
-it("a port that is taken is the reason why a process is not ready", async () => {
+it("a port in use is the reason why a process is not ready", async () => {
   const config = { name: "second", addresses: ["127.0.0.1"], http: [], tcp: [echo], udp: [] };
   const second = PodProcess.spawn(undefined, config);
   await expect(second.ready()).rejects.toThrow("EADDRINUSE");

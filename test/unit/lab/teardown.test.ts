@@ -1,4 +1,4 @@
-// Undoing: everything, newest first, once, whatever fails on the way.
+// Teardown: everything, newest first, once, despite failures.
 
 import { expect, it } from "vitest";
 import { Teardown } from "../../../src/lab/teardown.ts";
@@ -12,7 +12,7 @@ it("undoes everything, newest first, once", () => {
   expect(done).toEqual(["third", "second", "first"]);
 });
 
-it("goes on after a failure, and reports every one", () => {
+it("goes on after a failure, and reports each", () => {
   const done: string[] = [];
   const teardown = new Teardown();
   teardown.defer(() => done.push("first"));

@@ -42,7 +42,7 @@ const RETAINED: Pod = of("t/gone", {
 
 const [A, B] = ["a/one", "b/two"];
 
-/** Each with the pods that are left, in key order; nobody where there is none. */
+/** Each with the remaining pods, in key order; an empty list if there is none. */
 const CASES: readonly (readonly [string, readonly Pod[], Facts, readonly string[]])[] = [
   ["one pod has its own address", [of(A)], {}, [A]],
   ["a finished pod has none", [of(A, { finished: true })], {}, []],

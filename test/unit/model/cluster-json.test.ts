@@ -14,7 +14,7 @@ it("comes back as it was from JSON", () => {
   );
 });
 
-it("keeps what is seldom there", () => {
+it("keeps rare fields", () => {
   const world = cluster({
     pods: [
       {

@@ -132,7 +132,7 @@ describe("with slices", () => {
       "10.96.0.1 TCP/80 -> 10.0.0.1:8080",
       "198.51.100.9 TCP/80 (masked) -> 10.0.0.2:8080",
     ]);
-    // Where the node's name is not known, any may be it.
+    // If the node's name is not known, it may be any node.
     expect(frontends([local], [slice({ endpoints })])[0]).toBe("10.96.0.1 TCP/80 -> 10.0.0.2:8080");
   });
 });

@@ -1,4 +1,4 @@
-// Which interface an address is behind, and by what proof.
+// Which interface an address is behind, and by what evidence.
 
 import { NeighbourState, type NetAddress, RouteProtocol, RouteType } from "bpf-ts";
 import { describe, expect, it } from "vitest";
@@ -50,7 +50,7 @@ describe("an address is behind", () => {
     expect(places(of, "10.0.0.2")).toEqual([]);
   });
 
-  it("no pair where the route has a gateway, several ways, or is no way at all", () => {
+  it("no pair if the route has a gateway, several next hops, or is not unicast", () => {
     const hops = [{ ifindex: A, gateway: "192.0.2.1" }];
     const both = [{ ifindex: A }, { ifindex: B }];
     for (const more of [{ hops }, { hops: both }, { type: RouteType.BLACKHOLE }, { hops: [{ ifindex: 77 }] }])
@@ -83,7 +83,7 @@ describe("an address is behind", () => {
   });
 });
 
-it("a route counts more than a namespace, and that more than a bridge", () => {
+it("a route takes precedence over a namespace, and that over a bridge", () => {
   const of = tables([...LINKS, veth(3, "veth-c", 2)], {
     routes: [route("10.0.0.1/32", 3)],
     inside: new Map([[1, [inside("10.0.0.1")]]]),

@@ -1,4 +1,4 @@
-// What the node's tables say of the network around its pods.
+// What the node's tables show of the network around its pods.
 
 import { RouteTable, RouteType } from "bpf-ts";
 import { expect, test } from "vitest";
@@ -19,7 +19,7 @@ const LINKS = [
 
 const textsOf = (prefixes: readonly { readonly text: string }[] = []) => prefixes.map(({ text }) => text);
 
-test("the node's own addresses and broadcasts are nodes', and whom its tunnels lead to", () => {
+test("the node's own addresses and broadcasts are nodes', and so are its tunnels' remote ends", () => {
   const { nodeAddresses } = surroundingsIn(
     tables(LINKS, {
       local: [
@@ -66,7 +66,7 @@ test("tunnel devices name their ports; GTP has one", () => {
   expect(surroundingsIn(tables(LINKS)).tunnelPorts).toEqual([2152, 5555, 5556, 8472]);
 });
 
-test("tables that say the same give the very same result", () => {
+test("tables with the same content give the very same result", () => {
   const read = surroundingsReader();
   const first = read(tables(LINKS, { local: [own("192.0.2.1/32")] }));
   expect(read(tables(LINKS, { local: [own("192.0.2.1/32")] }))).toBe(first);

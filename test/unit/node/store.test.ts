@@ -9,7 +9,7 @@ const A = "02:00:00:00:00:0a";
 const B = "02:00:00:00:00:0b";
 const C = "02:00:00:00:00:0c";
 
-/** Interface 7, whose other end has index 2 in namespace 3; births are what the test says. */
+/** Interface 7, whose other end has index 2 in namespace 3; the test sets the births. */
 function opened() {
   let born = "b1";
   const store = openStore(() => born);
@@ -30,7 +30,7 @@ const endOf = (store: Store) => {
   return [first, now];
 };
 
-it("the first is kept, and the present one known", () => {
+it("the first is kept, and the present one is available", () => {
   const { store } = opened();
   expect(endOf(store)).toEqual([undefined, undefined]);
   see(store, [far(A), far(C, 3)]);
@@ -57,7 +57,7 @@ it("a change of it is a change of the tables, the same again is none", () => {
   expect(store.tables()).not.toBe(before);
 });
 
-it("ends with the link, whether that is told or missed", () => {
+it("ends with the link, whether its end is notified or missed", () => {
   const told = opened();
   see(told.store, [far(A)]);
   told.store.take({ kind: "link", gone: true, link: veth(7, "v7", 3) });

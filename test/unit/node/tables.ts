@@ -1,4 +1,4 @@
-// Tables of a node as tests write them.
+// Tables of a node for tests.
 
 import { LinkType, type NetRoute, RouteProtocol, RouteTable, RouteType } from "bpf-ts";
 import type { NetLink, NodeTables } from "../../../src/node/node-tables.ts";
@@ -31,7 +31,7 @@ export const bridge = (ifindex: number, name: string): NetLink => ({
   flags: 0,
 });
 
-/** "10.0.0.1/32" by way of a link, in the main table if not said otherwise. */
+/** "10.0.0.1/32" by way of a link, in the main table by default. */
 export function route(prefix: string, ifindex: number, more: Partial<NetRoute> = {}): NetRoute {
   const [destination = "", length] = prefix.split("/");
   return {

@@ -1,4 +1,4 @@
-// Which interfaces may be pods' of which nothing is known.
+// Which interfaces may belong to unknown pods.
 
 import { RouteProtocol } from "bpf-ts";
 import { describe, expect, it } from "vitest";
@@ -11,7 +11,7 @@ const LINKS = [veth(1, "veth-a", 0), veth(2, "veth-b", 1), veth(3, "both-here"),
 const names = (of: NodeTables, ignored: readonly string[] = [], known: readonly number[] = []) =>
   unclaimedVethsIn(of, new Set(known), ignored).map(({ name }) => name);
 
-describe("strangers", () => {
+describe("unclaimed interfaces", () => {
   it("are the pairs that lead to another namespace", () => {
     expect(names(tables(LINKS))).toEqual(["veth-a", "veth-b"]);
   });

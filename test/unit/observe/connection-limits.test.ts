@@ -1,4 +1,4 @@
-// Limits of connections, over real sockets: peers are loopback addresses, of which one counts as trusted.
+// Limits of connections, over real sockets: peers are loopback addresses, one of them trusted.
 import { once } from "node:events";
 import { type AddressInfo, connect, createServer, type Server, type Socket } from "node:net";
 import { afterEach, describe, expect, it } from "vitest";
@@ -17,7 +17,7 @@ afterEach(() => {
 /** One end of a connection that was tried. */
 interface Client {
   readonly socket: Socket;
-  /** All that came until the other end closed. */
+  /** All data until the other end closed. */
   readonly closed: Promise<string>;
   isOpen(): boolean;
 }
@@ -32,7 +32,7 @@ async function open(limits: ConnectionLimits) {
   });
   server.on("connection", (socket) => {
     socket.on("error", () => undefined);
-    // Whoever is not refused hears that it was accepted.
+    // A client that is not refused is notified that it was accepted.
     if (socket.writable) socket.write("hello ");
   });
   servers.push(server);
@@ -65,7 +65,7 @@ async function open(limits: ConnectionLimits) {
 }
 
 describe("one peer", () => {
-  it("gets as many as it may have, is told that it may not have more, and gets one again when one has ended", async () => {
+  it("gets as many as it may have, is refused more, and gets one again when one has ended", async () => {
     const { limited, from } = await open({ perPeer: 2, perTrustedPeer: 3, total: 10 });
     const first = await from(A);
     await from(A);
@@ -87,7 +87,7 @@ describe("one peer", () => {
 });
 
 describe("all together", () => {
-  it("the oldest of the peer with the most makes room for a newcomer", async () => {
+  it("the oldest of the peer with the most is closed for a new one", async () => {
     const { limited, from } = await open({ perPeer: 3, perTrustedPeer: 3, total: 4 });
     const b = await from(B);
     const [a1, a2, a3] = [await from(A), await from(A), await from(A)];
@@ -100,7 +100,7 @@ describe("all together", () => {
     expect([a3, b, c, c2].map((client) => client.isOpen())).toEqual([true, true, true, true]);
   });
 
-  it("a trusted peer's are never closed for that, and it is always heard", async () => {
+  it("a trusted peer's are never closed for that, and it is always accepted", async () => {
     const { from } = await open({ perPeer: 4, perTrustedPeer: 4, total: 4 });
     const trusted = [await from(TRUSTED), await from(TRUSTED), await from(TRUSTED)];
     const a = await from(A);

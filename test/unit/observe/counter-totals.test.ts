@@ -1,4 +1,4 @@
-// Totals over endpoints that come and go: they never fall, and each policy has its share.
+// Totals over endpoints that come and go: they never decrease, and each policy has its share.
 import { describe, expect, it } from "vitest";
 import { type Cell, openTraffic } from "../../../src/observe/counter-totals.ts";
 
@@ -24,7 +24,7 @@ describe("totals", () => {
     ]);
   });
 
-  it("keep what an endpoint counted that goes, and begin anew with the next of its number", () => {
+  it("keep the counts of a removed endpoint, and restart with the next of its number", () => {
     const traffic = openTraffic();
     const total = (): bigint => traffic.totals()[0]?.packets ?? 0n;
     traffic.take([cell(1, "denied", 10)], nobody);
@@ -43,7 +43,7 @@ describe("policies", () => {
   const shares = (traffic: ReturnType<typeof openTraffic>, known = (_: string): boolean => true) =>
     traffic.policies(known).map(({ policy, reason, packets }) => [policy, reason, packets]);
 
-  it("each have what was decided at their endpoints, by the policies of then", () => {
+  it("each have the decisions at their endpoints, by the policies of that time", () => {
     const traffic = openTraffic();
     traffic.take([cell(1, "denied", 2), cell(2, "policy", 3), cell(2, "established", 50)], of);
     traffic.take([cell(1, "denied", 7), cell(2, "policy", 3)], () => ["c/s"]);

@@ -27,13 +27,13 @@ async function serve(
 }
 
 describe("the listener", () => {
-  it("gives the metrics in the format that Prometheus asks for", async () => {
+  it("serves the metrics in the format that Prometheus requests", async () => {
     const response = await (await serve())("/metrics?x=1");
     expect([response.status, response.headers.get("content-type")]).toEqual([200, PAGES.contentType]);
     expect(await response.text()).toBe("weir_problems 0\n");
   });
 
-  it("says why the agent does not live or is not ready", async () => {
+  it("reports why the agent does not live or is not ready", async () => {
     const ask = await serve({ dead: () => "stuck", unready: () => "not yet" });
     for (const [path, reason] of [
       ["/livez", "stuck\n"],
@@ -46,7 +46,7 @@ describe("the listener", () => {
     expect((await (await serve())("/readyz")).status).toBe(200);
   });
 
-  it("refuses other paths and methods, and tells of a scrape that failed", async () => {
+  it("refuses other paths and methods, and reports a failed scrape", async () => {
     const ask = await serve({ metrics: () => Promise.reject(new Error("map is gone")) });
     expect((await ask("/")).status).toBe(404);
     expect((await ask("/metrics", "POST")).status).toBe(405);
@@ -55,7 +55,7 @@ describe("the listener", () => {
     expect([failed.status, await failed.text()]).toEqual([500, "map is gone\n"]);
   });
 
-  it("says where it cannot listen", async () => {
+  it("reports an address that it cannot listen on", async () => {
     const first = await serveMetrics({ host: "127.0.0.1", port: 0 }, PAGES);
     open.push(first);
     await expect(serveMetrics({ host: "127.0.0.1", port: first.port }, PAGES)).rejects.toMatchObject({
@@ -93,14 +93,14 @@ describe("a client", () => {
     return socket;
   }
 
-  /** What comes until the other end closes. */
+  /** All data until the other end closes. */
   async function heardBy(socket: Socket): Promise<string> {
     let text = "";
     for await (const chunk of socket) text += String(chunk);
     return text;
   }
 
-  it("that holds connections keeps nobody else from an answer", async () => {
+  it("that holds connections does not block others", async () => {
     const server = await serveMetrics(AT, PAGES);
     open.push(server);
     for (let count = 0; count < 300; count += 1)
@@ -110,7 +110,7 @@ describe("a client", () => {
       expect((await fetch(`http://127.0.0.1:${server.port}${path}`)).status).toBe(200);
   });
 
-  it("that never ends its request is given up", async () => {
+  it("that never ends its request is disconnected", async () => {
     const server = await serveMetrics(AT, PAGES);
     open.push(server);
     const socket = await talk(server.port, "127.0.0.7", "GET /metrics HTTP/1.1\r\nx: ");

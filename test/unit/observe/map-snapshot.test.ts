@@ -1,4 +1,4 @@
-// Snapshots read from lines, and what is told of two of them.
+// Snapshots read from lines, and the differences of two of them.
 import { describe, expect, it } from "vitest";
 import {
   compareSnapshots,
@@ -26,7 +26,7 @@ const told = async (before: Promise<Snapshot>, after: Promise<Snapshot>): Promis
     .split("\n");
 
 describe("two moments", () => {
-  it("are told apart entry by entry, field by field", async () => {
+  it("are compared entry by entry, field by field", async () => {
     const before = of(
       ["cidrs", '{"cidr":"10.0.0.0/8","identity":1,"meaning":["a"]}'],
       ["addresses", '{"address":"10.0.0.1","identity":4}'],
@@ -70,7 +70,7 @@ describe("two moments", () => {
     );
   });
 
-  it("that differ only by what the programs write are the same in what counts", async () => {
+  it("that differ only by what the programs write have no relevant difference", async () => {
     const counters = (packets: number) =>
       of(["counters", `{"id":1,"direction":"ingress","reason":"denied","packets":${packets}}`]);
     const differences = compareSnapshots(await counters(1), await counters(2));
@@ -91,6 +91,6 @@ it.each([
   await expect(snapshotFrom(each(lines))).rejects.toThrow(reason);
 });
 
-it("a table of another version is passed over", async () => {
+it("a table of another version is skipped", async () => {
   expect((await of(["tomorrow", "{}"])).tables.size).toBe(0);
 });

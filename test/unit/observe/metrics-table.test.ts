@@ -19,7 +19,7 @@ import { ROOT } from "../cli/world.ts";
 const SPECS: readonly MetricSpec[] = Object.values(METRICS);
 const fileText = (path: string): string => readFileSync(join(ROOT, path), "utf8");
 
-/** Names that a scrape has: a histogram gives three. */
+/** Names in a scrape: a histogram has three. */
 const EXPORTED = new Set(
   SPECS.flatMap(({ name, kind }) =>
     kind === "histogram" ? ["_bucket", "_sum", "_count"].map((suffix) => name + suffix) : [name],
@@ -28,27 +28,30 @@ const EXPORTED = new Set(
 const LABELS = new Map(SPECS.map(({ name, labels }) => [name, labels]));
 
 describe("names", () => {
-  it.each(SPECS.map((spec) => [spec.name, spec] as const))("%s is as Prometheus wants it", (name, spec) => {
-    // prometheus.io/docs/practices/naming, as promtool's linter reads it.
-    expect(name).toMatch(/^(weir|process|nodejs)(_[a-z]+)+$/);
-    expect(name.endsWith("_total")).toBe(spec.kind === "counter");
-    expect(name).not.toMatch(
-      /_(milliseconds|minutes|kilobytes|megabytes|percent|count|sum|bucket|gauge|counter)$/,
-    );
-    if (spec.kind === "histogram") expect(name).toMatch(/_seconds$/);
-    expect(spec.help).toMatch(/^(\p{Lu}|1,)/u);
-    expect(spec.help).not.toMatch(/\.$/);
-    for (const label of spec.labels) {
-      expect(label).toMatch(/^[a-z]+$/);
-      expect(name).not.toContain(`_by_${label}`);
-    }
-  });
+  it.each(SPECS.map((spec) => [spec.name, spec] as const))(
+    "%s follows Prometheus' conventions",
+    (name, spec) => {
+      // prometheus.io/docs/practices/naming, as promtool's linter reads it.
+      expect(name).toMatch(/^(weir|process|nodejs)(_[a-z]+)+$/);
+      expect(name.endsWith("_total")).toBe(spec.kind === "counter");
+      expect(name).not.toMatch(
+        /_(milliseconds|minutes|kilobytes|megabytes|percent|count|sum|bucket|gauge|counter)$/,
+      );
+      if (spec.kind === "histogram") expect(name).toMatch(/_seconds$/);
+      expect(spec.help).toMatch(/^(\p{Lu}|1,)/u);
+      expect(spec.help).not.toMatch(/\.$/);
+      for (const label of spec.labels) {
+        expect(label).toMatch(/^[a-z]+$/);
+        expect(name).not.toContain(`_by_${label}`);
+      }
+    },
+  );
 
   it("are each of one metric", () => {
     expect(new Set(SPECS.map(({ name }) => name)).size).toBe(SPECS.length);
   });
 
-  it("say nothing of pods and addresses", () => {
+  it("include no pods and addresses", () => {
     const labels = new Set(SPECS.flatMap(({ labels }) => labels));
     for (const label of ["pod", "address", "ip", "interface", "ifindex"]) expect(labels).not.toContain(label);
   });
@@ -118,17 +121,14 @@ describe("deploy/prometheus/weir-alerts.yaml", () => {
   };
   const rules = groups.flatMap((group) => group.rules);
 
-  it.each(rules.map((rule) => [rule.alert, rule] as const))(
-    "%s asks for metrics that there are",
-    (alert, rule) => {
-      expect(alert).toMatch(/^Weir[A-Z][A-Za-z]+$/);
-      expectKnown(rule.expr);
-      expect(namesIn(rule.expr).metrics.length + Number(rule.expr.startsWith("up{"))).toBeGreaterThan(0);
-      expect(["critical", "warning"]).toContain(rule.labels.severity);
-      expect(rule.annotations.summary).toContain("$labels.instance");
-      expect(rule.annotations.description).not.toBe("");
-    },
-  );
+  it.each(rules.map((rule) => [rule.alert, rule] as const))("%s queries existing metrics", (alert, rule) => {
+    expect(alert).toMatch(/^Weir[A-Z][A-Za-z]+$/);
+    expectKnown(rule.expr);
+    expect(namesIn(rule.expr).metrics.length + Number(rule.expr.startsWith("up{"))).toBeGreaterThan(0);
+    expect(["critical", "warning"]).toContain(rule.labels.severity);
+    expect(rule.annotations.summary).toContain("$labels.instance");
+    expect(rule.annotations.description).not.toBe("");
+  });
 
   it("names each alert once", () => {
     expect(new Set(rules.map(({ alert }) => alert)).size).toBe(rules.length);
@@ -149,7 +149,7 @@ describe("deploy/grafana/weir.json", () => {
     }
   });
 
-  it("chooses among instances that there are", () => {
+  it("chooses among existing instances", () => {
     for (const { query } of dashboard.templating.list) expectKnown(query);
   });
 });
@@ -175,7 +175,7 @@ describe("a scrape", () => {
     expect(text).not.toMatch(/^weir_bytes_total/m);
   });
 
-  it("reads once for askers that come together", async () => {
+  it("reads once for concurrent requests", async () => {
     let reads = 0;
     const metrics = openMetrics(async () => {
       reads += 1;

@@ -1,4 +1,4 @@
-// Names that an agent could give, for dumps of given records; and a dump as lines.
+// Names that an agent could have, for dumps of given records; and a dump as lines.
 
 import type { NamesView } from "../../../src/observe/api-views.ts";
 import type { Dump } from "../../../src/observe/dump/map-dump.ts";

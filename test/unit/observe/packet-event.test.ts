@@ -29,7 +29,7 @@ describe("the sentence", () => {
       "ingress of shop/web is isolated by shop/web, which allows TCP/80 from shop/stranger",
     ],
     [
-      // An answer of a flow that the pod opened: what it asked for was the other side's port.
+      // An answer of a flow that the pod opened: the port that it requested is the other side's.
       { opener: "egress", from: { address: "10.0.0.9", port: 53 }, to: DENIED.to, protocol: "UDP" },
       "egress of shop/web is isolated by shop/deny, shop/web, nothing allows UDP/53 to 10.0.0.9",
     ],
@@ -46,10 +46,10 @@ describe("the sentence", () => {
     expect(whyText(endpoint === undefined ? rest : { ...rest, endpoint })).toBe(text);
   });
 
-  it("is there for every reason to drop", () => {
+  it("exists for every reason to drop", () => {
     for (const reason of ["fragment", "malformed", "unsupported"])
       expect(why({ reason })).toMatch(/^ingress of shop\/web is isolated by shop\/deny, shop\/web, and /);
-    // Policies have no say in these.
+    // Policies do not decide these.
     for (const reason of ["router", "limited"]) expect(why({ reason })).toMatch(/^shop\/web: from the pod, /);
     expect(whyText(SPOOFED)).toBe("10.0.0.77 is no address of shop/web");
     expect(why({ reason: "incomplete", policies: [] })).toBe(
@@ -73,7 +73,7 @@ describe("the line", () => {
     expect(eventLine({ ...withText(DENIED), text: "a\nb\u001b[2J" })).toMatch(/: a\\u\{a\}b\\u\{1b\}\[2J$/);
   });
 
-  it("sets IPv6 addresses off from ports", () => {
+  it("separates IPv6 addresses from ports", () => {
     const from = { address: "fd00::2", port: 40_000 };
     expect(eventLine(withText({ ...DENIED, from }))).toContain(" [fd00::2]:40000 -> ");
     expect(eventLine(withText({ ...DENIED, from: { address: "fd00::2" } }))).toContain(" fd00::2 -> ");
@@ -128,7 +128,7 @@ describe("the hub", () => {
     expect(hub.last(0)).toEqual([]);
   });
 
-  it("gives followers each, until they go", () => {
+  it("sends followers each, until they leave", () => {
     const hub = openEventHub(undefined, () => undefined);
     const lines: string[] = [];
     const end = hub.follow((line) => lines.push(line));
@@ -139,7 +139,7 @@ describe("the hub", () => {
     expect(hub.followers()).toBe(0);
   });
 
-  it("counts what its file cannot take, and says so once", () => {
+  it("counts what its file cannot hold, and logs that once", () => {
     const errors: unknown[] = [];
     let broken = true;
     const file = {
@@ -177,14 +177,14 @@ describe("the file", () => {
     expect(statSync(path()).mode & 0o777).toBe(0o600);
   });
 
-  it("rotates by size, and keeps so many", () => {
+  it("rotates by size, and keeps a limited number", () => {
     const file = openEventFile({ path: path(), bytesMax: 8, files: 3 });
     for (const line of ["one\n", "two\n", "three\n", "four\n", "five\n", "six\n"]) file.append([line]);
     expect([textOf(), textOf(".1"), textOf(".2")]).toEqual(["six\n", "five\n", "four\n"]);
     expect(existsSync(path(".3"))).toBe(false);
   });
 
-  it("keeps only itself where one file is wanted, and a line that is too long for any", () => {
+  it("keeps only itself if the limit is one file, and a line that is too long for any", () => {
     const file = openEventFile({ path: path(), bytesMax: 4, files: 1 });
     file.append(["one\n"]);
     file.append(["much too long\n"]);

@@ -1,4 +1,4 @@
-// How the findings of `weir check node` read.
+// The report of the findings of `weir check node`.
 import { expect, it } from "vitest";
 import { checkSummary, checkTable, type Finding } from "../../../src/observe/preflight-report.ts";
 import { tableText } from "../../../src/observe/text-output.ts";

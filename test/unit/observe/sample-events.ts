@@ -1,4 +1,4 @@
-// Two events, as the agent would tell them.
+// Two events, as the agent would emit them.
 
 import { type EventView, whyText } from "../../../src/observe/packet-event.ts";
 

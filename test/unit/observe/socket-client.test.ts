@@ -1,4 +1,4 @@
-// The client against servers that are not there, not ours, slow, or wrong.
+// The client against servers that are missing, not ours, slow, or wrong.
 import { chmodSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { describe, expect, it } from "vitest";
@@ -10,7 +10,7 @@ const sockets = useSockets();
 describe("the client", () => {
   const answer = (body: string): string => `HTTP/1.1 200 OK\r\ncontent-length: ${body.length}\r\n\r\n${body}`;
 
-  it("gives nothing where nobody listens", async () => {
+  it("returns nothing if no server listens", async () => {
     expect(await ask(sockets.pathOf("none"), "/v1/status")).toBeUndefined();
     expect(await ask(sockets.pathOf("no", "such", "directory"), "/v1/status")).toBeUndefined();
     writeFileSync(sockets.pathOf("file"), "");
@@ -18,9 +18,9 @@ describe("the client", () => {
     expect(await ask(sockets.pathOf("file", "below"), "/v1/status")).toBeUndefined();
   });
 
-  it("gives nothing where the agent ends while it is asked", async () => {
+  it("returns nothing if the agent ends during the request", async () => {
     const path = sockets.pathOf("ends");
-    // Closing a socket with words in it that nobody has read resets the connection.
+    // Closing a socket with unread data in it resets the connection.
     const server = createServer({ pauseOnConnect: true }, (connection) => {
       server.close();
       setTimeout(() => connection.destroy(), 50);
@@ -29,7 +29,7 @@ describe("the client", () => {
     expect(await ask(path, "/v1/status")).toBeUndefined();
   });
 
-  it("waits no longer than it was told, whether nothing comes or too little", async () => {
+  it("waits no longer than its timeout, whether nothing comes or too little", async () => {
     const silent = await sockets.openOther(() => undefined);
     await expect(ask(silent, "/v1/status", { timeoutMs: 100 })).rejects.toMatchObject({ code: "ETIMEDOUT" });
     const trickling = await sockets.openOther((send) => {
@@ -58,11 +58,11 @@ describe("the client", () => {
     await expect(ask(path, "/v1/status", { timeoutMs: 30_000 })).rejects.toThrow(reason);
   });
 
-  it("says so where it may not ask", async () => {
+  it("reports missing permission", async () => {
     await sockets.open();
     chmodSync(sockets.socket, 0o000);
     const user = process.geteuid?.() ?? 0;
-    // Root may open everything, so it is somebody else for the moment of connecting.
+    // Root may open everything, so it switches to another user for the moment of connecting.
     if (user === 0) process.seteuid?.(65_534);
     const answer = ask(sockets.socket, "/v1/status");
     if (user === 0) process.seteuid?.(user);

@@ -1,4 +1,4 @@
-// The agent's socket: a real server, asked well, badly and with malice.
+// The agent's socket: a real server, with valid, invalid and malicious requests.
 import { spawn } from "node:child_process";
 import { existsSync, statSync, writeFileSync } from "node:fs";
 import { connect } from "node:net";
@@ -11,7 +11,7 @@ import { STATUS, useSockets, VIEWS } from "./sockets.ts";
 
 const sockets = useSockets();
 
-/** Sends bytes and gives everything that comes back until the other side closes. */
+/** Sends bytes and returns everything that is received until the other side closes. */
 function talk(bytes: string | Buffer): Promise<string> {
   return new Promise((resolve, reject) => {
     const connection = connect(sockets.socket);
@@ -28,7 +28,7 @@ function talk(bytes: string | Buffer): Promise<string> {
 const statusLine = (answer: string): string => answer.split("\r\n")[0] ?? "";
 const bodyOf = (answer: string): unknown => JSON.parse(answer.slice(answer.indexOf("\r\n\r\n") + 4));
 
-describe("a question", () => {
+describe("a request", () => {
   it("gets the view that it names", async () => {
     await sockets.open();
     expect(await ask(sockets.socket, "/v1/status")).toEqual(STATUS);
@@ -38,7 +38,7 @@ describe("a question", () => {
     expect(await ask(sockets.socket, "/v1/cluster")).toEqual(VIEWS.cluster());
   });
 
-  it("is answered with what is true when it is asked", async () => {
+  it("is answered with the state at the time of the request", async () => {
     let applied = 1;
     await sockets.open({ ...VIEWS, status: () => ({ ...STATUS, generation: { wanted: 9, applied } }) });
     expect(await ask(sockets.socket, "/v1/status")).toMatchObject({ generation: { applied: 1 } });
@@ -46,7 +46,7 @@ describe("a question", () => {
     expect(await ask(sockets.socket, "/v1/status")).toMatchObject({ generation: { applied: 9 } });
   });
 
-  it("can be asked by many at once", async () => {
+  it("can be one of many at once", async () => {
     await sockets.open();
     const answers = await Promise.all(
       Array.from({ length: 20 }, () => ask<StatusView>(sockets.socket, "/v1/status")),
@@ -74,7 +74,7 @@ describe("a question", () => {
   });
 });
 
-describe("a wrong question", () => {
+describe("an invalid request", () => {
   it.each([
     ["an unknown path", "GET /v1/secrets HTTP/1.1\r\nhost: x\r\n\r\n", "404 Not Found", /no such path/],
     [
@@ -147,7 +147,7 @@ describe("a wrong question", () => {
     );
   });
 
-  it("of a route's own is told apart from the agent's own trouble", async () => {
+  it("of a route's own is distinguished from the agent's own failure", async () => {
     const routes: Route[] = [
       {
         method: "POST",
@@ -173,14 +173,14 @@ describe("a wrong question", () => {
     );
   });
 
-  it("never ends is cut off, and holds up nobody", async () => {
+  it("that never ends is cut off, and blocks no other", async () => {
     await sockets.open();
     const slow = talk("GET /v1/status HTTP/1.1\r\nhost: ");
     expect(await ask(sockets.socket, "/v1/status")).toEqual(STATUS);
     expect(statusLine(await slow)).toContain("408");
   });
 
-  it("that follows another on the same connection is not heard", async () => {
+  it("that follows another on the same connection is ignored", async () => {
     await sockets.open();
     const twice = "GET /v1/status HTTP/1.1\r\nhost: x\r\n\r\n".repeat(2);
     expect((await talk(twice)).match(/HTTP\/1\.1 200/g)).toHaveLength(1);
@@ -188,19 +188,19 @@ describe("a wrong question", () => {
 });
 
 describe("the socket", () => {
-  it("is for its owner alone, in a directory that is made where it is missing", async () => {
+  it("is for its owner alone, in a directory that is created if missing", async () => {
     await sockets.open();
     expect(statSync(sockets.socket).mode & 0o777).toBe(0o600);
     expect(statSync(sockets.pathOf("run")).mode & 0o777).toBe(0o755);
   });
 
-  it("is for a group too where one is named", async () => {
+  it("is for a group too if one is named", async () => {
     await sockets.open(VIEWS, sockets.socket, { group: process.getgid?.() ?? 0 });
     const { mode, gid } = statSync(sockets.socket);
     expect({ mode: mode & 0o777, gid }).toEqual({ mode: 0o660, gid: process.getgid?.() });
   });
 
-  it("goes with the server, and closing twice is no error", async () => {
+  it("is removed with the server, and closing twice is no error", async () => {
     const api = await sockets.open();
     await api.close();
     await api.close();
@@ -230,26 +230,26 @@ describe("the socket", () => {
     expect(await ask(path, "/v1/status")).toEqual(STATUS);
   });
 
-  it("does not replace a file that is no socket", async () => {
+  it("does not replace a file of another type", async () => {
     const path = sockets.pathOf("file");
     writeFileSync(path, "precious");
     await expect(serve(path, VIEWS)).rejects.toMatchObject({ code: "EEXIST" });
     expect(existsSync(path)).toBe(true);
   });
 
-  it("needs a directory that can be made", async () => {
+  it("needs a directory that can be created", async () => {
     writeFileSync(sockets.pathOf("file"), "");
     const path = sockets.pathOf("file", "agent.sock");
     await expect(serve(path, VIEWS)).rejects.toMatchObject({ operation: "listen at", object: path });
   });
 
-  it("needs a path that the kernel has room for", async () => {
+  it("needs a path within the kernel's limit", async () => {
     const path = sockets.pathOf("x".repeat(108));
     await expect(serve(path, VIEWS)).rejects.toMatchObject({ code: "ENAMETOOLONG" });
   });
 });
 
-/** A socket file with nobody behind it, as `kill -9` leaves it. */
+/** A socket file without a listener, as `kill -9` leaves it. */
 function leaveStale(path: string): Promise<void> {
   const program = `require("node:net").createServer().listen(${JSON.stringify(path)}, () => process.kill(process.pid, "SIGKILL"))`;
   return new Promise((resolve, reject) => {

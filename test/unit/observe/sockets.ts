@@ -41,11 +41,11 @@ export const VIEWS: Views = {
 };
 
 export interface Sockets {
-  /** Where `open` listens, in a directory that is not there yet. */
+  /** Where `open` listens, in a directory that does not exist yet. */
   readonly socket: string;
   pathOf(...names: readonly string[]): string;
   open(views?: Views, path?: string, options?: ServeOptions): Promise<LocalApi>;
-  /** A server that is not ours: hands each connection to `speak` when it has heard something. Gives its path. */
+  /** A server that is not ours: passes each connection to `speak` when it has received something. Returns its path. */
   openOther(speak: (send: Send) => void): Promise<string>;
   /** Called after the test. */
   defer(close: () => unknown): void;
@@ -54,7 +54,7 @@ export interface Sockets {
 /** The last text ends the connection. */
 export type Send = (text: string, last?: "last") => void;
 
-/** Call it once in a file: gives the sockets of the test that runs. */
+/** Call it once in a file: returns the sockets of the current test. */
 export function useSockets(): Sockets {
   let directory = "";
   const toClose: (() => unknown)[] = [];

@@ -26,13 +26,13 @@ describe("tableText", () => {
     );
   });
 
-  it("leaves out the titles, and then needs no room for them", () => {
+  it("leaves out the titles, and then reserves no width for them", () => {
     const narrow = { columns: [left("A LONG TITLE"), left("B")], rows: [["x", "y"]] };
     expect(tableText(narrow, false)).toBe("x   y\n");
     expect(tableText({ ...narrow, rows: [] }, false)).toBe("");
   });
 
-  it("prints the titles alone where there is no row", () => {
+  it("prints the titles alone if there is no row", () => {
     expect(tableText({ ...TABLE, rows: [] })).toBe("NAME   PACKETS   STATE\n");
   });
 
@@ -55,7 +55,7 @@ describe("tableText", () => {
     expect(tableText({ columns: [right("N"), left("X")], rows }).split("\n")).toHaveLength(100_002);
   });
 
-  it("lets no cell steer the terminal or start a line", () => {
+  it("lets no cell control the terminal or start a line", () => {
     const text = tableText({ columns: [left("A")], rows: [["\u001b[2Jx\ny\u202e"]] }, false);
     expect(text).toBe("\\u{1b}[2Jx\\u{a}y\\u{202e}\n");
   });
@@ -80,12 +80,12 @@ describe("texts", () => {
     expect([1, 2].map((count) => countText(count, "policy", "policies"))).toEqual(["1 policy", "2 policies"]);
   });
 
-  it("shorten a list and say by how much", () => {
+  it("shorten a list and show by how much", () => {
     expect(someOf(["a", "b"], 2, ",")).toBe("a,b");
     expect(someOf(["a", "b", "c", "d"], 2, ",")).toBe("a,b,and 2 more");
   });
 
-  it("leave names alone", () => {
+  it("do not change names", () => {
     expect(printable("alpha/näme-1 (日本)")).toBe("alpha/näme-1 (日本)");
   });
 });

@@ -1,4 +1,4 @@
-// What `get` and `status` make of the agent's views, and of the kernel's tables where there is no agent.
+// The output of `get` and `status` from the agent's views, and from the kernel's tables if there is no agent.
 import { describe, expect, it } from "vitest";
 import type { KindHealth } from "../../../src/model/source-health.ts";
 import type { EndpointView, PolicyView, StatusView, UplinkView } from "../../../src/observe/api-views.ts";
@@ -35,7 +35,7 @@ describe("get endpoints", () => {
     expect(endpointNames(ENDPOINTS)).toBe("alpha/nginx\nalpha/lost\n");
   });
 
-  it("adds the counters when it may be wide", () => {
+  it("adds the counters if it may be wide", () => {
     const counts = (packets: bigint) => ({ packets, bytes: packets * 60n });
     const rows: EndpointRow[] = ENDPOINTS.map((row) =>
       row.id === undefined
@@ -57,7 +57,7 @@ describe("get endpoints", () => {
     expect(second).toMatch(/no interface( +-){6}$/);
   });
 
-  it("shows numbers where only the kernel can be asked", () => {
+  it("shows numbers if only the kernel can be read", () => {
     const row: EndpointRow = {
       addresses: ["10.63.48.10"],
       state: "enforced",
@@ -109,7 +109,7 @@ describe("get policies", () => {
     expect(policyNames(policies)).toContain("alpha/half\n");
   });
 
-  it("adds rules and pods when it may be wide", () => {
+  it("adds rules and pods if it may be wide", () => {
     const [titles, first, , , last] = tableText(policiesTable(policies, true)).split("\n");
     expect(titles).toMatch(/INGRESS-RULES {3}EGRESS-RULES {3}SELECTS {9}UNREADABLE$/);
     expect(first).toMatch(/ {3}1 +0 {3}nginx,nginx-2 {3}-$/);
@@ -140,7 +140,7 @@ const STATUS: StatusView = {
 const NOW = new Date("2025-06-01T12:05:00Z");
 
 describe("status", () => {
-  it("is ok when what is wanted is applied", () => {
+  it("is ok when the desired state is applied", () => {
     const report = reportOfAgent(STATUS, "/run/weir/agent.sock");
     expect(report).toMatchObject({ health: "ok", generation: { wanted: 7, applied: 7 }, endpoints: 4 });
     expect(statusText(report, NOW)).toBe(
@@ -161,7 +161,7 @@ describe("status", () => {
     );
   });
 
-  it("says where XDP is asked for, and what it does on uplinks", () => {
+  it("reports where XDP is enabled, and what it does on uplinks", () => {
     const uplinks: UplinkView = {
       file: "/etc/weir/deny.txt",
       prefixes: 3,
@@ -179,7 +179,7 @@ describe("status", () => {
     );
   });
 
-  it("says how well the API server is followed", () => {
+  it("reports how well the API server is followed", () => {
     const kind = {
       objects: 20,
       state: "following",
@@ -236,7 +236,7 @@ describe("status", () => {
     expect(statusText(report, NOW)).toMatch(/^degraded: generation 8 is wanted, 7 is enforced/);
   });
 
-  it("is degraded until the agent has brought something into force", () => {
+  it("is degraded until the agent has applied something", () => {
     const { appliedAt: _, ...unapplied } = STATUS;
     const report = reportOfAgent({ ...unapplied, generation: { wanted: 0, applied: 0 } }, "/s");
     expect(report.health).toBe("degraded");
@@ -245,7 +245,7 @@ describe("status", () => {
     );
   });
 
-  it("is down without an agent, and says what the kernel still enforces", () => {
+  it("is down without an agent, and reports what the kernel still enforces", () => {
     const endpoint: EndpointRow = {
       addresses: ["10.63.48.10"],
       state: "enforced",
@@ -273,7 +273,7 @@ describe("status", () => {
     );
   });
 
-  it("is down and bare where nothing was ever enforced", () => {
+  it("is down and without details if nothing was ever enforced", () => {
     const report = reportOfKernel(undefined, "/s", "no agent answers at /s");
     expect(report).toMatchObject({ generation: { applied: 0 }, endpoints: 0 });
     expect(statusText(report, NOW)).toBe(

@@ -1,4 +1,4 @@
-// Pods that may be either: as a subject all their policies hold, as a peer an address is allowed what each of them is.
+// Pods that may be either: as a subject all their policies apply, as a peer an address is allowed only what each of them is allowed.
 
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
@@ -71,7 +71,7 @@ const FLOORS = [
   { ingress: true, egress: true },
 ] as const satisfies readonly Retained["isolated"][];
 
-/** A cluster in which pods share addresses, interfaces and, where they have lost their object, a name. */
+/** A cluster in which pods share addresses, interfaces and, if they have lost their object, a name. */
 const contested = fc
   .tuple(
     anyCluster,

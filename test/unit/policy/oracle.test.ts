@@ -1,4 +1,4 @@
-// The oracle: what the table of cases cannot say (reasons, finished pods, unreadable policies, odd labels and ports).
+// The oracle: what the table of cases cannot express (reasons, finished pods, unreadable policies, odd labels and ports).
 import { describe, expect, it } from "vitest";
 import { NAMESPACE_NAME_LABEL, type Pod } from "../../../src/model/cluster.ts";
 import { evaluate, type Party, type Probe, sideVerdict } from "../../../src/policy/oracle.ts";
@@ -103,7 +103,7 @@ describe("the verdict of one end", () => {
     });
   });
 
-  it("asks for addresses of one family", () => {
+  it("needs addresses of one family", () => {
     const mixed = probe(m.party(client, 4), m.party(server, 6));
     expect(() => evaluate(m.cluster({}), mixed)).toThrow("one family");
   });

@@ -1,4 +1,4 @@
-// Which number a pod's flows are keyed by, as its interfaces, its object and the agent come and go.
+// The number that a pod's flows are keyed by, as its interfaces, its object and the agent come and go.
 import { expect, it } from "vitest";
 import { numberingOver } from "../../../src/agent/reserved-numbers.ts";
 import type { LocalEndpoint } from "../../../src/policy/local-endpoints.ts";
@@ -53,7 +53,7 @@ it.each<[string, readonly (readonly string[])[], Record<number, number>]>([
   expect(numbersOf(after(steps))).toEqual(numbers);
 });
 
-it("begins anew after the highest, and passes over those in use", () => {
+it("restarts after the highest, and skips those in use", () => {
   const highest = 2 ** 24 - 1;
   const first = assignIncarnations([local("7 x/a")], NO_INCARNATIONS);
   const last = assignIncarnations(["7 x/a", "8 x/b"].map(local), { ...first, last: highest - 1 });
@@ -62,7 +62,7 @@ it("begins anew after the highest, and passes over those in use", () => {
   expect(numbersOf(next)).toEqual({ 7: 1, 8: highest, 9: 2 });
 });
 
-/** What an agent finds that starts beside these endpoints. */
+/** What a new agent finds that starts beside these endpoints. */
 const restarted = (
   endpoints: readonly (readonly [ifindex: number, incarnation: number, addresses: readonly string[]])[],
   { last, sameLink = () => true }: { last: number; sameLink?: (ifindex: number) => boolean },

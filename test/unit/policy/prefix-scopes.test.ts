@@ -57,7 +57,7 @@ test("a node's addresses are its own, and the first two of its pods' range unles
   expect(own([["x/host", ["10.244.1.1"], { hostNetwork: true }]])).toContain("10.244.1.1/32");
 });
 
-test("of more addresses than fit, wider prefixes cover all", () => {
+test("if there are too many addresses, wider prefixes cover all", () => {
   const texts = Array.from(
     { length: 20_000 },
     (_, at) => `10.${at >> 14}.${(at >> 6) & 255}.${(at & 63) * 4}`,
@@ -72,7 +72,7 @@ test("of more addresses than fit, wider prefixes cover all", () => {
   expect(some.filter((each) => !v4.some((prefix) => cidrContains(prefix, each)))).toEqual([]);
 });
 
-test("a change of pods that changes nothing here gives the very same list", () => {
+test("a change of pods without effect here gives the very same list", () => {
   const nodes = new Map([["a", node("a", ["192.0.2.1"], ["10.244.1.0/24"])]]);
   const listOf = (ips: readonly string[]) =>
     scopesOf({ ...cluster({ pods: [pod("x/web", ips)] }), nodes }, [], NO_SURROUNDINGS).get(NODE_SCOPE);

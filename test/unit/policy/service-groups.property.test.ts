@@ -1,4 +1,4 @@
-// Random clusters with Services: the compiled plan lets out what the oracle lets out, and what it lets out is let in by no
+// Random clusters with Services: the compiled plan allows the same egress as the oracle, and what it allows is accepted by no
 // backend that is denied to the sender.
 
 import fc from "fast-check";
@@ -35,7 +35,7 @@ describe("services", { timeout: PATIENCE_MS }, () => {
           seen[out ? "let" : "kept"] += 1;
           for (const { address, port } of frontend.backends) {
             const to = partyAt(world, address);
-            // It cannot block itself: the programs let in what comes back to where it was sent from.
+            // It cannot block itself: the programs allow what comes back to where it was sent from.
             if (isItself(from, to)) continue;
             const probe = { from, to, protocol, port };
             const denied = !permits(policyVerdict(world, probe, "egress"));
@@ -61,7 +61,7 @@ describe("services", { timeout: PATIENCE_MS }, () => {
       }),
       { numRuns: RUNS },
     );
-    // The random worlds hold what is asked about; one in some seventy has a guard with something to drop.
+    // The random worlds contain the relevant cases; one in some seventy has a guard with something to drop.
     expect(Math.min(seen.let, seen.kept)).toBeGreaterThan(0);
     if (RUNS >= 2000) expect(seen.mixed).toBeGreaterThan(0);
   });

@@ -1,4 +1,4 @@
-// A Service with one backend that the client's policy allows and one that it denies: when the client may use it all the same.
+// A Service with one backend that the client's policy allows and one that it denies: when the client may still use it.
 
 import { describe, expect, test } from "vitest";
 import { type Cluster, keyOf, type Pod } from "../../../src/model/cluster.ts";
@@ -38,7 +38,7 @@ const worldOf = (...members: readonly Pod[]): Cluster =>
     ],
   });
 
-/** What the plan says of a packet, and the oracle of what leaves; they must agree. */
+/** The plan's verdict on a packet, and the oracle's on what leaves; they must agree. */
 function askedOf(world: Cluster, locals: readonly Pod[], to = VIP) {
   const ifindex = (of: Pod): number => 100 + [...world.pods.keys()].indexOf(keyOf(of));
   const endpoints = locals.map((each) => ({ pod: each, ifindex: ifindex(each) }));
@@ -59,8 +59,8 @@ function askedOf(world: Cluster, locals: readonly Pod[], to = VIP) {
   return { leaves, arrives: (at: Pod, sender = "10.0.0.1") => passes(at, "ingress", sender, 8080) };
 }
 
-describe("a Service of which a policy denies a backend", () => {
-  test("leaves the client where the backend is of this node, and drops what comes there from this client", () => {
+describe("a Service with a backend that a policy denies", () => {
+  test("leaves the client if the backend is of this node, and drops what comes there from this client", () => {
     const { leaves, arrives } = askedOf(worldOf(CLIENT, WEB, API), [CLIENT, WEB, API]);
     expect(leaves).toBe(true);
     expect([arrives(WEB), arrives(API), arrives(API, "10.0.0.2"), arrives(API, "192.0.2.1")]).toEqual([
@@ -71,7 +71,7 @@ describe("a Service of which a policy denies a backend", () => {
     ]);
   });
 
-  test("leaves it where only the allowed backend is of another node", () => {
+  test("leaves it if only the allowed backend is of another node", () => {
     expect(askedOf(worldOf(CLIENT, WEB, API), [CLIENT, API]).leaves).toBe(true);
   });
 
@@ -88,12 +88,12 @@ describe("a Service of which a policy denies a backend", () => {
     expect([leaves, arrives(API)]).toEqual([false, true]);
   });
 
-  test("does not leave it where the denied backend has two addresses of the family", () => {
+  test("does not leave it if the denied backend has two addresses of the family", () => {
     const api = { ...API, ips: [address("10.0.0.3"), address("10.0.0.4")] };
     expect(askedOf(worldOf(CLIENT, WEB, api), [CLIENT, WEB, api]).leaves).toBe(false);
   });
 
-  test("costs nothing where no pod is isolated for egress", () => {
+  test("costs nothing if no pod is isolated for egress", () => {
     const world = { ...worldOf(CLIENT, WEB, API), policies: new Map() };
     const { state } = compile(world, [{ pod: CLIENT, ifindex: 7 }], NOTHING_NUMBERED);
     expect([state.services.size, [...state.addresses.keys()].includes(VIP)]).toEqual([0, false]);

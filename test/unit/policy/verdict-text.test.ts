@@ -69,7 +69,7 @@ describe("a verdict", () => {
     expect(actual).toBe(expected);
   });
 
-  it("calls what has no ports by its name", () => {
+  it("names a protocol without ports", () => {
     const asked = { from: m.party(client), to: m.party(nginx), protocol: "ICMP", port: 0 } as const;
     expect(verdictText(evaluate(m.cluster({ policies: [deny] }), asked))).toBe(
       "denied: ingress of alpha/nginx-1 is isolated by alpha/alpha-deny, nothing allows ICMP from beta/client",

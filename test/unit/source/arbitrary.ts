@@ -4,7 +4,7 @@ import fc from "fast-check";
 
 export type Json = null | boolean | number | string | Json[] | { [key: string]: Json };
 
-/** Keys and texts that the parsers know, and some that break careless code. */
+/** Keys and texts that the parsers recognize, and some that break careless code. */
 const words = fc.constantFrom(
   ...[
     "apiVersion",
@@ -137,7 +137,7 @@ export const FULL = {
   },
 } satisfies Json;
 
-/** Every place in a value, as the function that puts another value there (or, with `key`, renames the field). */
+/** Every place in a value, as the function that inserts another value there (or, with `key`, renames the field). */
 export function placesIn(value: Json, put: (value: Json) => Json = (changed) => changed): Place[] {
   const own: Place = { value, put };
   if (value === null || typeof value !== "object") return [own];

@@ -1,4 +1,4 @@
-// The file of denied prefixes: what it may say, what makes it unreadable, and that changes are noticed.
+// The file of denied prefixes: its syntax, what makes it unreadable, and that changes are noticed.
 
 import { spawn } from "node:child_process";
 import { mkdtempSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
@@ -31,12 +31,12 @@ describe("a list", () => {
     });
   });
 
-  it("may be empty where it says so", async () => {
+  it("may be empty if it says so", async () => {
     expect(await read("# weir.dev/empty\n")).toEqual({ ok: true, prefixes: [], problems: [] });
   });
 
   // A file that was truncated must not open the node to what it denied.
-  it.each(["", "\n\n", "# nothing\n"])("is else not empty on purpose: %j", async (text) => {
+  it.each(["", "\n\n", "# nothing\n"])("is otherwise not empty on purpose: %j", async (text) => {
     const reading = await read(text);
     expect(reading.ok).toBe(false);
     expect(textsOf(reading)).toEqual([
@@ -44,7 +44,7 @@ describe("a list", () => {
     ]);
   });
 
-  it("may be long, and keeps nobody waiting meanwhile", async () => {
+  it("may be long, and does not block the agent meanwhile", async () => {
     const many = Array.from({ length: 50_000 }, (_, at) => `10.${at >> 16}.${(at >> 8) & 255}.${at & 255}`);
     let turns = 0;
     const turning = setInterval(() => {
@@ -56,7 +56,7 @@ describe("a list", () => {
     expect(turns).toBeGreaterThan(1);
   });
 
-  it("may deny everyone, which is told", async () => {
+  it("may deny everyone, which is reported", async () => {
     const reading = await read("10.0.0.0/8\n0.0.0.0/0\n::/0\n");
     expect(reading).toMatchObject({ ok: true, prefixes: ["0.0.0.0/0", "10.0.0.0/8", "::/0"] });
     expect(textsOf(reading)).toEqual([
@@ -83,7 +83,7 @@ describe("a list with a wrong line", () => {
     expect(textsOf(reading)).toEqual([`deny.txt:3: ${line}: ${reason}; the list before stays in force`]);
   });
 
-  it("tells ten of many", async () => {
+  it("reports ten of many", async () => {
     const texts = textsOf(await read("x\n".repeat(13)));
     expect(texts).toHaveLength(11);
     expect(texts.at(-1)).toBe(
@@ -122,7 +122,7 @@ describe("the file", () => {
     ]);
   });
 
-  /** Watches until the test is over. `next` waits for one more reading than there were. */
+  /** Watches until the test is over. `next` waits for one more result than there were. */
   function watching() {
     const stop = new AbortController();
     const readings: DeniedReading[] = [];
@@ -192,7 +192,7 @@ describe("the file", () => {
     }
   });
 
-  it("may be a symbolic link that comes to lead elsewhere, as in a ConfigMap's volume", async () => {
+  it("may be a symbolic link that is switched, as in a ConfigMap's volume", async () => {
     for (const name of ["a", "b"])
       writeFileSync(join(directory, name), `${name === "a" ? 10 : 11}.0.0.0/8\n`);
     symlinkSync("a", file);

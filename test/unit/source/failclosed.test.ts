@@ -1,4 +1,4 @@
-// A policy that cannot be read in full: which pods it isolates, in which directions, and what is said of it.
+// A policy that cannot be read in full: which pods it isolates, in which directions, and what is reported.
 
 import { describe, expect, test } from "vitest";
 import type { Rule } from "../../../src/model/network-policy.ts";
@@ -9,7 +9,7 @@ const isForNobody = ({ peers, ports }: Rule): boolean =>
   (peers !== "anyone" && peers.every(({ kind }) => kind === "nothing")) ||
   (ports !== "all" && ports.every(({ kind }) => kind === "nothing"));
 
-describe("directions: policyTypes where they can be read, their defaults where they are missing, else both", () => {
+describe("directions: policyTypes if they can be read, their defaults if they are missing, else both", () => {
   test.each([
     ["policyTypes: [Ingress], ingress: 7", "ingress"],
     ["policyTypes: [Egress], ingress: 7", "egress"],
@@ -48,7 +48,7 @@ describe("directions: policyTypes where they can be read, their defaults where t
   });
 });
 
-describe("every pod of the namespace is isolated, and nothing is allowed, where it is not known which are meant", () => {
+describe("every pod of the namespace is isolated, and nothing is allowed, if it is not known which are meant", () => {
   test.each([
     ["7", "ingress and egress"],
     ["null", "ingress and egress"],
@@ -109,7 +109,7 @@ describe("every pod of the namespace is isolated, and nothing is allowed, where 
   );
 });
 
-describe("no policy where it is not known in which namespace its pods are", () => {
+describe("no policy if it is not known in which namespace its pods are", () => {
   test.each(["{ name: web, namespace: null }", "[]", "null", "{ name: a, namespace: S }"])(
     "metadata: %s",
     (metadata) => {
@@ -122,7 +122,7 @@ describe("no policy where it is not known in which namespace its pods are", () =
     },
   );
 
-  test("or where it is not even said to be a NetworkPolicy of a version that is read, and selects no pods", () => {
+  test("or if it does not even claim to be a NetworkPolicy of a supported version, and selects no pods", () => {
     const text = policyYaml("{ selector: all() }").replace("networking.k8s.io/v1", "projectcalico.org/v3");
     const { objects, problems } = readingOf(text);
     expect(objects).toEqual([]);

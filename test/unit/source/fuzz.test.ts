@@ -1,4 +1,4 @@
-// Whatever comes in: parsers never throw, problems are one line, and no fault makes a policy select or allow more.
+// For any input: parsers never throw, problems are one line, and no fault makes a policy select or allow more.
 
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
@@ -21,7 +21,7 @@ function policyIn(document: ParsedDocument): Policy | undefined {
   return object?.kind === "NetworkPolicy" ? object.value : undefined;
 }
 
-/** Fail closed: a policy with a problem has no rules, or says what is left out of them; or there is no policy. */
+/** Fail closed: a policy with a problem has no rules, or reports what is left out of them; or there is no policy. */
 function expectClosed(document: ParsedDocument): void {
   for (const line of linesOf(problemsOf(document))) expect(line).not.toMatch(/[^\x20-\x7e]/);
   for (const { kind, value, complete, problems } of document.objects) {
@@ -61,7 +61,7 @@ describe("any value", () => {
     );
   });
 
-  test("has no way to the prototype of objects", () => {
+  test("cannot reach the prototype of objects", () => {
     for (const text of [
       '{"__proto__": {"polluted": 1}}',
       '{"constructor": {"prototype": {"polluted": 1}}}',
@@ -78,7 +78,7 @@ describe("any value", () => {
     expect(({} as Record<string, unknown>)["polluted"]).toBeUndefined();
   });
 
-  test("nested however deep is no danger", () => {
+  test("of any nesting depth is safe", () => {
     let deep: Json = {};
     for (let level = 0; level < 100_000; level += 1) deep = level % 2 ? [deep] : { from: deep };
     expectClosed(parse({ ...FULL, spec: { podSelector: {}, ingress: deep } }));

@@ -23,7 +23,7 @@ const CASES: readonly (readonly [string, Readonly<Record<string, unknown>>, read
   ["the status has lost them, and the node routes them", { last: [A], routed: [A, D] }, [A, D]],
 ];
 
-describe("the addresses of a pod, where", () => {
+describe("the addresses of a pod, if", () => {
   it.each(CASES)("%s", (_, sources, expected) => {
     const { claims, ...rest } = sources as { claims?: string[][] } & Record<string, string[]>;
     const given = {

@@ -1,4 +1,4 @@
-// Whose each interface is, and who has which address: one table of histories, each a list of moments with what is to be found.
+// The owner of each interface and of each address: one table of histories, each a list of moments with the expected result.
 
 import type { NetAddress, NetRoute } from "bpf-ts";
 import { describe, expect, it } from "vitest";
@@ -36,7 +36,7 @@ interface Link {
   readonly n: number;
   readonly ns?: number;
   readonly birth?: string;
-  /** What is inside, at the other end. */
+  /** The addresses inside, at the other end. */
   readonly inside?: readonly string[];
   /** Host routes that lead to it. */
   readonly routes?: readonly string[];
@@ -52,7 +52,7 @@ interface Moment {
   readonly policies?: Cluster["policies"];
   readonly appeared?: Readonly<Record<string, Readonly<Record<string, number>>>>;
   readonly adopted?: Readonly<Record<number, Adopted>>;
-  /** What is found: "v7 web", with what is said of it; and at the end who holds which address first-hand. */
+  /** The expected result: "v7 web", with its attributes; and at the end who holds which address first-hand. */
   readonly found: readonly string[];
   readonly held?: readonly string[];
   readonly missing?: readonly string[];
@@ -99,7 +99,7 @@ function textOf({ pod: found, rivals = [], name, lost }: Resolved["found"][numbe
   return [name, who.join("|"), ...flags].join(" ");
 }
 
-/** Plays the moments one after another, as the agent does, and compares each with what is to be found. */
+/** Plays the moments one after another, as the agent does, and compares each with the expected result. */
 function play(
   moments: readonly Moment[],
   options: { readonly sealGone?: boolean; readonly node?: string } = {},
@@ -160,7 +160,7 @@ const X = "10.0.0.7";
 const Y = "10.0.0.8";
 const X6 = "fd00::7";
 
-/** The same of a pod by each kind of evidence: a link's content that shows addresses behind it. */
+/** The same for a pod by each kind of evidence: a link's content that shows addresses behind it. */
 const WIRINGS = {
   "by host routes": (...ips: readonly string[]): Partial<Link> => ({ routes: ips, inside: ips }),
   "by addresses inside": (...ips: readonly string[]): Partial<Link> => ({ inside: ips }),
@@ -181,7 +181,7 @@ describe.each(Object.entries(WIRINGS))("an interface found %s stays its pod's", 
         found: ["v1 iweb retained isolated"],
         held: [`${X} iweb retained`, `${X6} iweb retained`],
       },
-      // Also when the policies go, and when the interface shows nothing any more.
+      // Also when the policies are deleted, and when the interface shows nothing any more.
       { links: [{ n: 1 }], pods: [], policies: new Map(), found: ["v1 iweb retained isolated"] },
       { links: [], pods: [], found: [] },
     ]);
@@ -206,7 +206,7 @@ describe.each(Object.entries(WIRINGS))("an interface found %s stays its pod's", 
     ]);
   });
 
-  it("when the addresses are taken away inside and on the node", () => {
+  it("when the addresses are removed inside and on the node", () => {
     play([
       start,
       { links: [{ n: 1 }], pods: [web], found: ["v1 iweb lost"], held: start.held ?? [] },
@@ -232,7 +232,7 @@ describe.each(Object.entries(WIRINGS))("an interface found %s stays its pod's", 
     ]);
   });
 
-  it("where objects have no uid, too: a later one of its name is told by its own interface", () => {
+  it("if objects have no uid, too: a later one of its name is identified by its own interface", () => {
     const later = { n: 2, ...wired(Y) };
     play([
       { links: [{ n: 1, ...wired(X) }], pods: [of("iweb", [X])], found },
@@ -255,28 +255,31 @@ describe.each(Object.entries(WIRINGS))("an interface found %s stays its pod's", 
     ]);
   });
 
-  it.each(["aaa", "zzz", "iaa", "izz"])("when pod %s says its address, whose interface it is not", (name) => {
-    const other = of(name, [X]);
-    const one = { n: 1, ...wired(X) };
-    play([
-      { links: [one], pods: [of("iweb", [X])], found, held: [`${X} iweb`] },
-      { links: [one], pods: [other, of("iweb", [X])], found, missing: [name], held: [`${X} iweb`] },
-      {
-        links: [one],
-        pods: [other],
-        found: ["v1 iweb retained isolated"],
-        missing: [name],
-        held: [`${X} iweb retained`],
-      },
-      {
-        links: [one],
-        pods: [of("iweb", [X], { deleting: true }), other],
-        found,
-        missing: [name],
-        held: [`${X} iweb`],
-      },
-    ]);
-  });
+  it.each(["aaa", "zzz", "iaa", "izz"])(
+    "when pod %s claims its address, whose interface it is not",
+    (name) => {
+      const other = of(name, [X]);
+      const one = { n: 1, ...wired(X) };
+      play([
+        { links: [one], pods: [of("iweb", [X])], found, held: [`${X} iweb`] },
+        { links: [one], pods: [other, of("iweb", [X])], found, missing: [name], held: [`${X} iweb`] },
+        {
+          links: [one],
+          pods: [other],
+          found: ["v1 iweb retained isolated"],
+          missing: [name],
+          held: [`${X} iweb retained`],
+        },
+        {
+          links: [one],
+          pods: [of("iweb", [X], { deleting: true }), other],
+          found,
+          missing: [name],
+          held: [`${X} iweb`],
+        },
+      ]);
+    },
+  );
 
   it("until its address is known to be behind another pod's", () => {
     const one = { n: 1, inside: [X] };
@@ -351,7 +354,7 @@ describe.each(Object.entries(WIRINGS))("an interface found %s stays its pod's", 
     ]);
   });
 
-  it("and is shut when the pod's namespace goes, or is another one of its name", () => {
+  it("and is isolated when the pod's namespace is deleted, or is another one of its name", () => {
     const [old, other] = [
       { ...SHOP, uid: "n1" },
       { ...SHOP, uid: "n2" },
@@ -372,7 +375,7 @@ describe.each(Object.entries(WIRINGS))("an interface found %s stays its pod's", 
     ]);
   });
 
-  it("with policies that come later, by its last labels, and then for good", () => {
+  it("with policies that come later, by its last labels, and then permanently", () => {
     const web = of("web", [X]);
     const one = { n: 1, ...wired(X) };
     const all = policy("shop/all", { isolates: { ingress: true, egress: false } });
@@ -386,7 +389,7 @@ describe.each(Object.entries(WIRINGS))("an interface found %s stays its pod's", 
 });
 
 describe("at first sight", () => {
-  it("two pods with one address that nothing tells apart share the interface", () => {
+  it("two pods with one address that nothing distinguishes share the interface", () => {
     const links = [{ n: 1, routes: [X] }];
     const [a, z] = [of("a", [X, Y]), of("z", [X])];
     for (const pods of [
@@ -399,11 +402,11 @@ describe("at first sight", () => {
   it.each([
     ["has not finished", of("a", [X], { finished: true })],
     ["is not being deleted", of("a", [X], { deleting: true })],
-  ])("the one that %s goes before the other", (_, other) => {
+  ])("the one that %s takes precedence over the other", (_, other) => {
     play([{ links: [{ n: 1, routes: [X] }], pods: [other, of("z", [X])], found: ["v1 z"] }]);
   });
 
-  it("the one whose object got the address last goes before the other", () => {
+  it("the one whose object got the address last takes precedence over the other", () => {
     const pods = [of("a", [X]), of("z", [X])];
     const links = [{ n: 1, routes: [X] }];
     play([{ links, pods, appeared: { [X]: { "shop/a": 3, "shop/z": 1 } }, found: ["v1 a"], missing: ["z"] }]);
@@ -420,7 +423,7 @@ describe("at first sight", () => {
     ]);
   });
 
-  it("a host route goes before what is inside, and what was inside first before what came later", () => {
+  it("a host route takes precedence over addresses inside, and what was inside first over what came later", () => {
     const pods = [of("a", [X]), of("b", [Y])];
     play([
       {
@@ -446,7 +449,7 @@ describe("at first sight", () => {
   });
 });
 
-describe("interfaces into one network namespace are one pod's", () => {
+describe("interfaces into one network namespace belong to one pod", () => {
   const eth0 = { n: 1, ns: 1, routes: [X6], inside: [X6] };
   const v4if0 = { n: 2, ns: 1, routes: ["169.254.172.2"], inside: ["169.254.172.2"] };
   const app = of("iapp", [X6]);
@@ -481,7 +484,7 @@ describe("interfaces into one network namespace are one pod's", () => {
     ]);
   });
 
-  it("and what is known of none of them has the addresses inside, but for those that are others'", () => {
+  it("and if none of them is identified has the addresses inside, except those that are others'", () => {
     const net1 = { n: 3, ns: 1, inside: ["192.0.2.5", Y] };
     const other = { n: 4, ns: 4, routes: [Y] };
     play([
@@ -508,7 +511,7 @@ describe("a claim", () => {
     ips,
   });
 
-  it("goes before all else, and brings the addresses", () => {
+  it("takes precedence over all else, and brings the addresses", () => {
     play([
       {
         links: [{ n: 1, routes: [Y], inside: [Y] }],
@@ -522,7 +525,7 @@ describe("a claim", () => {
     ]);
   });
 
-  it("is of one link: another one of its index does not go by it", () => {
+  it("is of one link: another one of its index does not use it", () => {
     play([
       {
         links: [{ n: 1, birth: "later", routes: [Y] }],
@@ -575,7 +578,7 @@ describe("a claim", () => {
     ]);
   });
 
-  it("that is given up leaves the interface to its pod for as long as it lives", () => {
+  it("that is removed leaves the interface to its pod for as long as it lives", () => {
     play([
       {
         links: [{ n: 1 }],
@@ -606,7 +609,7 @@ describe("an annotation", () => {
   const named = (name: string, ips: readonly string[]) =>
     of(name, ips, { attachment: { kind: "link", name: "v1" } });
 
-  it("gives the pod an interface that nothing else speaks for", () => {
+  it("gives the pod an interface without other evidence", () => {
     play([{ links: [{ n: 1 }], pods: [named("web", [X])], found: ["v1 web"], held: [] }]);
   });
 
@@ -625,7 +628,7 @@ describe("an annotation", () => {
     play([{ links: [{ n: 1, routes: [X] }], pods: [named("z", [Y]), of("ia", [X])], found: ["v1 ia|z"] }]);
   });
 
-  it("takes no interface from a running pod that something speaks for", () => {
+  it("takes no interface from a running pod with other evidence", () => {
     play([
       { links: [{ n: 1, routes: [X] }], pods: [of("iweb", [X])], found: ["v1 iweb"] },
       { links: [{ n: 1, routes: [X] }], pods: [of("iweb", [X]), named("a", [X])], found: ["v1 a|iweb"] },
@@ -641,7 +644,7 @@ describe("an annotation", () => {
     ]);
   });
 
-  it("says that another pod has what a deleted one had", () => {
+  it("assigns another pod what a deleted one had", () => {
     play([
       { links: [{ n: 1 }], pods: [named("iz", [Y])], found: ["v1 iz"] },
       { links: [{ n: 1 }], pods: [], found: ["v1 iz retained isolated"] },
@@ -650,16 +653,16 @@ describe("an annotation", () => {
   });
 });
 
-describe("what an earlier agent left without a record", () => {
+describe("an interface that an earlier agent left without a record", () => {
   const left = (isolated: boolean, ...addresses: readonly string[]): Readonly<Record<number, Adopted>> => ({
     1: { addresses, isolated },
   });
 
-  it("is the pod's that has the address, wherever that is seen now", () => {
+  it("belongs to the pod that has the address, wherever that is seen now", () => {
     play([{ links: [{ n: 1 }], pods: [of("iweb", [X])], adopted: left(true, X), found: ["v1 iweb"] }]);
   });
 
-  it("is shut where it was isolated and no pod has it, until one does", () => {
+  it("is isolated if it was isolated and no pod has it, until one does", () => {
     play([
       { links: [{ n: 1 }], pods: [], adopted: left(true, X), found: ["v1 v1 retained isolated sealed"] },
       { links: [{ n: 1 }], pods: [], found: ["v1 v1 retained isolated sealed"] },
@@ -667,7 +670,7 @@ describe("what an earlier agent left without a record", () => {
     ]);
   });
 
-  it("is let alone where it was not isolated, and shut where that cannot be known", () => {
+  it("is left unchanged if it was not isolated, and isolated if that cannot be known", () => {
     play([{ links: [{ n: 1 }], pods: [], adopted: left(false, X), found: [] }]);
     play([
       {
@@ -680,7 +683,7 @@ describe("what an earlier agent left without a record", () => {
   });
 });
 
-it("where unknown pods are denied everything, so is one whose object was deleted, and not longer than that", () => {
+it("if unknown pods are denied everything, so is one whose object was deleted, and not longer than that", () => {
   const one = { n: 1, routes: [X] };
   const history: Moment[] = [
     { links: [one], pods: [of("web", [X])], found: ["v1 web"] },
@@ -697,7 +700,7 @@ it("a pod of another node has nothing here, and its object takes nothing from on
   play([{ links, pods: [here, there], found: ["v1 z"], held: [`${X} z`] }], { node: "self" });
 });
 
-it("what is ambiguous is said", () => {
+it("ambiguity is reported", () => {
   const known = tablesOf([{ n: 1, routes: [X] }]);
   const pods = [of("z", [X]), of("a", [X])];
   const { problems } = resolveInterfaces(

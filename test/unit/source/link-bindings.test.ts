@@ -1,4 +1,4 @@
-// What pods' frames are held to, from every kind of evidence: one table of worlds, each with what is bound and what is reported.
+// What pods' frames are bound to, from every kind of evidence: one table of worlds, each with what is bound and what is reported.
 
 import { describe, expect, it } from "vitest";
 import type { Pod } from "../../../src/model/cluster.ts";

@@ -1,4 +1,4 @@
-// Every file of test/fixtures/malformed against the text beside it: the exact lines an operator gets, and what is in force.
+// Every file of test/fixtures/malformed against the text beside it: the exact lines an operator gets, and what is enforced.
 
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -22,7 +22,7 @@ describe("a malformed manifest", () => {
     expect(`${outcome}\n`).toBe(readFileSync(file.replace(/\.yaml$/, ".txt"), "utf8"));
   });
 
-  test("never allows anything where it has a problem, and each problem is one line", async () => {
+  test("never allows anything if it has a problem, and each problem is one line", async () => {
     const { cluster, problems } = await readManifests(DIRECTORY);
     const whole = [...cluster.policies.values()].filter(
       ({ unreadable, omitted }) => unreadable === undefined && omitted === undefined,

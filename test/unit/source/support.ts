@@ -6,7 +6,7 @@ import { selectorText } from "../../../src/model/selector.ts";
 import { type FileReading, readAll, readText } from "../../../src/source/manifests/manifest-reading.ts";
 import type { ParsedObject } from "../../../src/source/parse/parse-document.ts";
 
-/** The reading of a text, as that of a file of this name. */
+/** The parsed text, as if it were a file of this name. */
 export const readingOf = (text: string, file = "x.yaml"): FileReading => readAll(readText(file, text));
 
 export const problemsIn = (reading: FileReading): readonly Problem[] => [
@@ -16,7 +16,7 @@ export const problemsIn = (reading: FileReading): readonly Problem[] => [
 
 export const linesOf = (problems: readonly Problem[]): readonly string[] => problems.map(problemText);
 
-/** What the text is about: every object's name and value, and every problem's line. */
+/** The objects of the text, each with its name and value, and every problem's line. */
 export function outcomeOf(text: string) {
   const reading = readingOf(text);
   const values = reading.objects.map((object): [string, ParsedObject["value"]] => [

@@ -9,19 +9,19 @@ const numbered = (before: Record<string, number>, prefixes: readonly string[], c
   return { numbers: Object.fromEntries(numbers), fresh };
 };
 
-it("a prefix that stays keeps its number, and new ones take free ones", () => {
+it("a prefix that stays keeps its number, and new ones get free ones", () => {
   expect(numbered({ a: 1, b: 2, c: 3 }, ["d", "b", "e"])).toEqual({
     numbers: { d: 4, b: 2, e: 5 },
     fresh: [4, 5],
   });
 });
 
-it("the number of a prefix that goes is free only for the list after", () => {
+it("the number of a removed prefix is free only for the list after", () => {
   expect(numbered({ a: 1 }, ["b"])).toEqual({ numbers: { b: 2 }, fresh: [2] });
   expect(numbered({ b: 2 }, ["c"])).toEqual({ numbers: { c: 1 }, fresh: [1] });
 });
 
-it("prefixes without a place of their own share a number until there is one", () => {
+it("prefixes without a slot of their own share a number until there is one", () => {
   expect(numbered({}, ["a", "b", "c"], 3)).toEqual({
     numbers: { a: 1, b: 2, c: NUMBER_SHARED },
     fresh: [1, 2],

@@ -1,4 +1,4 @@
-// Differences between what the kernel holds and what it should: each is found, and none where there is none.
+// Differences between the actual and the desired state of the kernel: each is found, and none if there is none.
 import { expect, test } from "vitest";
 import type { State } from "../../../src/state/desired-state.ts";
 import { differences, differencesText } from "../../../src/state/state-compare.ts";
@@ -91,7 +91,7 @@ test.each<[string, Partial<State>, object]>([
   expect(against(change)).toEqual([difference]);
 });
 
-test("finds what would come into force with the next update", () => {
+test("finds what the next update would change", () => {
   expect(against({}, { cidrs: new Set(["10.0.0.0/8"]), ports: true })).toEqual([
     {
       table: "cidrs",

@@ -1,10 +1,10 @@
-// What an update keeps beside the new until the flip: cells of identities and bits of classes that are still in force.
+// What an update keeps beside the new state until the flip: cells of identities and bits of classes that are still active.
 
 import { expect, test } from "vitest";
 import { EMPTY_STATE } from "../../../src/state/desired-state.ts";
 import { diff, settledState } from "../../../src/state/state-diff.ts";
 
-test("a policy keeps the cell of an identity that is in force, and loses it after the flip", () => {
+test("a policy keeps the cell of an active identity, and loses it after the flip", () => {
   const before = {
     ...EMPTY_STATE,
     addresses: new Map([["10.0.0.1", 5]]),
@@ -25,7 +25,7 @@ test("a policy keeps the cell of an identity that is in force, and loses it afte
   expect(cleanup.policies.map(({ cells, changed }) => [[...cells], changed])).toEqual([[[[6, 2]], [5]]]);
 });
 
-test("a row keeps the bit of a class that is in force, and loses it after the flip", () => {
+test("a row keeps the bit of an active class, and loses it after the flip", () => {
   const span = { first: 80, last: 80 };
   const before = { ...EMPTY_STATE, ports: [{ ...span, class: 1 }], rows: new Map([[2, [1]]]) };
   const after = { ...EMPTY_STATE, ports: [{ ...span, class: 3 }], rows: new Map([[2, [3]]]) };

@@ -1,4 +1,4 @@
-// The compiled plan against the oracle on random worlds, and the way from one plan to the next one write at a time.
+// The compiled plan against the oracle on random worlds, and the transition from one plan to the next one write at a time.
 
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
@@ -79,7 +79,7 @@ const frontendQuestion = ({ ifindex, frontend }: ServiceQuestion): Question => (
   place: placeOf(frontend.protocol, frontend.port),
 });
 
-/** The next world: each object of the last one stays, goes or is replaced, as the bits of `choice` say. */
+/** The next world: each object of the last one stays, is removed or is replaced, as the bits of `choice` determine. */
 function edited(last: Cluster, other: Cluster, choice: number): Cluster {
   const mix = <T>(
     from: ReadonlyMap<string, T>,
@@ -109,7 +109,7 @@ function edited(last: Cluster, other: Cluster, choice: number): Cluster {
   };
 }
 
-/** Every address that pods of these worlds live at, and one outside. */
+/** Every address that pods of these worlds have, and one outside. */
 const SENDERS = Array.from({ length: 17 }, (_, number) => [v4(number), v6(number)]).flat();
 
 /** Nodes and bridges as they may come and go around the pods. */
@@ -136,7 +136,7 @@ const linked = (world: Cluster) =>
     at % 2 === 0 ? local : { ...local, link: { hardware: ["02:00:00:00:00:01"], bridge: BRIDGE } },
   );
 
-/** Of SENDERS; worked out once, because it is asked between any two writes. */
+/** From SENDERS; computed once, because it is checked between any two writes. */
 const inScopes = ({ scopes }: State) => membership((scope) => scopes.get(scope));
 const sourcesOf = ({ endpoints }: State) => membership((ifindex) => endpoints.get(ifindex)?.sources);
 
@@ -153,7 +153,7 @@ function membership(prefixesOf: (of: number) => readonly string[] | undefined) {
   };
 }
 
-/** Takes the memory from one world to the next, asking between any two writes. */
+/** Moves the memory from one world to the next, checking between any two writes. */
 function update(
   run: { memory: KernelMemory; last: Cluster; compiled: Compiled },
   { world, around }: { world: Cluster; around: Surroundings },

@@ -22,7 +22,7 @@ function told(ledger: Pick<Ledger, "begin" | "settle">, now: number, outcome: Ou
   return telling;
 }
 
-/** Of a node that three others go before. */
+/** Of a node with three others before it in the order. */
 function open(entriesMax = NOTICE_TIMING.entriesMax) {
   const leftOut: Reason[] = [];
   const opened = openLedger({ ...NOTICE_TIMING, entriesMax }, (reason) => leftOut.push(reason));
@@ -32,7 +32,7 @@ function open(entriesMax = NOTICE_TIMING.entriesMax) {
 }
 
 describe("the ledger of notices", () => {
-  it("tells what lasts once in a period, however often it is seen", () => {
+  it("emits what lasts once in a period, however often it is seen", () => {
     const { ledger } = open();
     for (let now = 0; now <= settleMs; now += 100) ledger.take(A, now);
     expect(ledger.nextAt()).toBe(settleMs);
@@ -43,14 +43,14 @@ describe("the ledger of notices", () => {
     expect(told(ledger, settleMs + periodMs)).toMatchObject({ solved: false });
   });
 
-  it("tells nothing of what is over before it has settled, and counts that as nothing left out", () => {
+  it("emits nothing for what ends before it has settled, and does not count that as dropped", () => {
     const { ledger, leftOut } = open();
     ledger.take(A, 0);
     ledger.take(NONE, settleMs - 1);
     expect([ledger.nextAt(), ledger.size(), leftOut]).toEqual([undefined, 0, []]);
   });
 
-  it("tells of the end of what it told, and forgets it a period later", () => {
+  it("emits the end of what it reported, and forgets it a period later", () => {
     const { ledger } = open();
     ledger.take(A, 0);
     told(ledger, settleMs);
@@ -61,7 +61,7 @@ describe("the ledger of notices", () => {
     expect(ledger.size()).toBe(0);
   });
 
-  it("tells again of what was gone for a moment: it may be that of a new object", () => {
+  it("emits again what was gone for a moment: it may be that of a new object", () => {
     const { ledger } = open();
     ledger.take(A, 0);
     told(ledger, settleMs);
@@ -71,7 +71,7 @@ describe("the ledger of notices", () => {
     expect(told(ledger, settleMs + leastMs)).toMatchObject({ solved: false, returns: 0 });
   });
 
-  it("tells ever more seldom what comes and goes", () => {
+  it("emits flapping problems at increasing intervals", () => {
     const { ledger } = open();
     let now = 0;
     const pauses: number[] = [];
@@ -89,7 +89,7 @@ describe("the ledger of notices", () => {
     expect(pauses.at(-1)).toBe(periodMs);
   });
 
-  it("tells of a policy again when its note changes, but not of a pod", () => {
+  it("emits a policy's notice again when its note changes, but not a pod's", () => {
     const { ledger } = open();
     ledger.take(of(notice("p", "NetworkPolicy", "one"), notice("a", "Pod", "for 1 s")), 0);
     const first = settleMs + 3 * NOTICE_TIMING.turnMs;
@@ -101,7 +101,7 @@ describe("the ledger of notices", () => {
     expect(ledger.nextAt()).toBe(first + periodMs);
   });
 
-  it("tries what failed a few times, and then waits for the next period", () => {
+  it("retries what failed a few times, and then waits for the next period", () => {
     const { ledger } = open();
     ledger.take(A, 0);
     let now = settleMs;
@@ -116,7 +116,7 @@ describe("the ledger of notices", () => {
     expect(ledger.nextAt()).toBe(now + 2 * periodMs);
   });
 
-  it("tells of an end that comes while the problem is being told", () => {
+  it("emits an end that comes while the problem is being sent", () => {
     const { ledger } = open();
     ledger.take(A, 0);
     ledger.begin(settleMs);
@@ -131,21 +131,21 @@ describe("the ledger of notices", () => {
     expect(ledger.nextAt()).toBeUndefined();
   });
 
-  it("remembers so many and no more, tells of the node all the same, and counts the others once", () => {
+  it("has a limit on what it remembers, emits the node's notices all the same, and counts the others once", () => {
     const { ledger, leftOut } = open(10);
     const flood = of(...Array.from({ length: 10_000 }, (_, index) => notice(`p${index}`)));
     for (let now = 0; now < 500; now += 100) ledger.take(flood, now);
     expect([ledger.size(), leftOut.length]).toEqual([10, 9_990]);
     ledger.take(new Map([...flood, ...of(notice("n", "Node"))]), 500);
     expect(told(ledger, 500 + settleMs)?.notice.subject.kind).toBe("Node");
-    // Those whose turn never came.
+    // Those that were never sent.
     ledger.take(NONE, 500 + settleMs);
     expect([ledger.size(), leftOut.length]).toEqual([1, 10_000]);
   });
 });
 
 describe("the token bucket", () => {
-  it("gives a burst, then one every so often", () => {
+  it("allows a burst, then one per interval", () => {
     const tokens = openTokenBucket({ burst: 3, tokenMs: 10 });
     const times: number[] = [];
     for (let now = 0; now < 100; now += 1) {

@@ -1,4 +1,4 @@
-// Which problems become notices, of what, and in which words.
+// Which problems become notices, on which object, and with which text.
 import { describe, expect, it } from "vitest";
 import { NOTE_BYTES_MAX, noticesOf } from "../../../../src/agent/kubernetes/event-notices.ts";
 import type { Pod } from "../../../../src/model/cluster.ts";
@@ -22,7 +22,7 @@ const PODS = new Map([pod("here", "node-a"), pod("there", "node-b")]);
 const notices = (...problems: Problem[]) => [...noticesOf({ problems, pods: PODS, node: "node-a" }).values()];
 
 describe("notices", () => {
-  it("tell of a policy in the words of its problem, without its name", () => {
+  it("on a policy have the text of its problem, without its name", () => {
     const problem = error({
       object: "NetworkPolicy shop/web",
       path: "spec.ingress[0]",
@@ -48,7 +48,7 @@ describe("notices", () => {
     expect(found.map(({ note }) => note)).toEqual(["it is wrong (and 2 more: see weir status on a node)"]);
   });
 
-  it("tell of this node's pods only, and of a missing interface by a reason of its own", () => {
+  it("are emitted for this node's pods only, and for a missing interface with a reason of its own", () => {
     const found = notices(
       error({ object: "Pod shop/here", path: 'metadata.annotations["weir.dev/allowed-sources"]' }),
       error({ object: "Pod shop/here", topic: "interface" }),
@@ -61,7 +61,7 @@ describe("notices", () => {
     ]);
   });
 
-  it("tell of a policy or pod that does not fit by a reason of its own", () => {
+  it("on a policy or pod that does not fit have a reason of their own", () => {
     const found = notices(
       error({ object: "NetworkPolicy shop/web", path: "spec.ingress[7] and 3 more", topic: "capacity" }),
       error({ object: "NetworkPolicy shop/web", path: "spec.ingress[0].ports[0]" }),
@@ -76,7 +76,7 @@ describe("notices", () => {
     ]);
   });
 
-  it("tell of the node what is no object's: a table that is full, a state that could not be brought into force", () => {
+  it("are on the node for problems of no object: a full table, a state that could not be applied", () => {
     const found = notices(
       error({ topic: "capacity", reason: "70000 identities, at most 65536 are supported" }),
       error({ object: "API server https://10.0.0.1", reason: "Pod cannot be followed: HTTP 403" }),
@@ -87,7 +87,7 @@ describe("notices", () => {
     ]);
   });
 
-  it("tell of the node where programs were removed, though they are attached again", () => {
+  it("are on the node if programs were removed, though they are attached again", () => {
     const reason = "a program was detached externally on interface veth7, to the pod; attached again";
     const found = notices(
       { severity: "warning", reason, topic: "integrity" },
@@ -98,7 +98,7 @@ describe("notices", () => {
     ]);
   });
 
-  it("tell of the node where an interface is nobody's, though it is only a warning", () => {
+  it("are on the node if an interface is unclaimed, though it is only a warning", () => {
     const problem: Problem = {
       severity: "warning",
       object: "interface veth7",
@@ -110,7 +110,7 @@ describe("notices", () => {
     ]);
   });
 
-  it("leave warnings, other kinds and names that are no names alone", () => {
+  it("ignore warnings, other kinds and invalid names", () => {
     expect(
       notices(
         { severity: "warning", object: "NetworkPolicy shop/web", reason: "it is odd" },
@@ -124,7 +124,7 @@ describe("notices", () => {
     ).toEqual([]);
   });
 
-  it("are cut between characters where they are too long for the API server", () => {
+  it("are cut between characters if they are too long for the API server", () => {
     for (const letter of ["x", "é", "漢", "😀"]) {
       const object = "NetworkPolicy shop/web";
       const [notice] = notices(error({ object, reason: letter.repeat(2_000) }), error({ object }));

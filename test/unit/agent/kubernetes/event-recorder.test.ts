@@ -1,4 +1,4 @@
-// Events over HTTP: first, again, at the end of a problem, by several agents, refused, in silence, and far too many.
+// Events over HTTP: first, again, at the end of a problem, by several agents, refused, without an answer, and far too many.
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { NOTICE_TIMING, type NoticeTiming } from "../../../../src/agent/kubernetes/event-rate-limit.ts";
 import { type EventRecorder, openEventRecorder } from "../../../../src/agent/kubernetes/event-recorder.ts";
@@ -89,7 +89,7 @@ describe("Events", () => {
     await until(() => resultsOf(teller)["created PolicyInvalid"] === 1);
   });
 
-  it("tell of the node and its pods", async () => {
+  it("are emitted for the node and its pods", async () => {
     const { tell } = open();
     tell(
       { severity: "error", object: "Pod shop/web-0", reason: "no interface", topic: "interface" },
@@ -106,7 +106,7 @@ describe("Events", () => {
     ]);
   });
 
-  it("are one, however many rounds, agents and restarts see the problem", async () => {
+  it("are one, however many reconciliations, agents and restarts see the problem", async () => {
     const { tell } = open();
     for (let round = 0; round < 20; round += 1) tell(policyProblem("web"));
     await until(() => server.events.size === 1);
@@ -116,7 +116,7 @@ describe("Events", () => {
     expect(server.events.size).toBe(1);
   });
 
-  it("of a pod are one for an agent that was started anew", async () => {
+  it("on a pod are one for an agent that was restarted", async () => {
     const problem: Problem = {
       severity: "error",
       object: "Pod shop/web-0",
@@ -161,7 +161,7 @@ describe("Events", () => {
     });
   });
 
-  it("say nothing of an object that is gone, or of another one in its place", async () => {
+  it("are not emitted for an object that is gone, or for another one in its place", async () => {
     const { teller, tell } = open();
     tell(policyProblem("none"), policyProblem("web"));
     await until(() => resultsOf(teller)["gone PolicyInvalid"] === 1 && server.events.size === 1);
@@ -171,7 +171,7 @@ describe("Events", () => {
     expect(server.events.size).toBe(1);
   });
 
-  it("that are refused are counted, logged once and not tried again", async () => {
+  it("that are refused are counted, logged once and not retried", async () => {
     const { teller, tell } = open();
     server.answer = ({ method }) => (method === "POST" ? 403 : undefined);
     for (const name of ["a", "b", "c"]) {
@@ -187,7 +187,7 @@ describe("Events", () => {
     await until(() => logged.at(-1)?.startsWith("Kubernetes takes Events again"));
   });
 
-  it("are tried again after a server that fails or says nothing, and not for ever", async () => {
+  it("are retried after a server that fails or does not answer, but not for ever", async () => {
     const { teller, tell } = open({ ...QUICK, answerMs: 50 });
     server.answer = () => (server.asked.length % 2 === 0 ? "silence" : 500);
     tell(policyProblem("web"));
@@ -200,7 +200,7 @@ describe("Events", () => {
     await until(() => server.events.size === 1);
   });
 
-  it("of 10,000 problems come at the rate that is set, and telling takes no time", async () => {
+  it("of 10,000 problems come at the configured rate, and emitting takes no time", async () => {
     const { teller, tell } = open({ ...QUICK, burst: 5, tokenMs: 3_600_000, entriesMax: 100 });
     const names = Array.from({ length: 10_000 }, (_, index) => `p${index}`);
     for (const name of names)
@@ -212,7 +212,7 @@ describe("Events", () => {
     expect(server.events.size).toBe(5);
   });
 
-  it("of objects with long names have names that the API server takes", async () => {
+  it("of objects with long names have names that the API server accepts", async () => {
     const name = `${"a".repeat(235)}-.${"b".repeat(16)}`;
     server.objects.set(`${POLICY}/${name}`, { metadata: { uid: "uid-long", resourceVersion: "1" } });
     const { tell } = open(QUICK, "n".repeat(253));

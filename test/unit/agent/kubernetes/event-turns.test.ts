@@ -1,4 +1,4 @@
-// The order in which nodes tell: one for all of them, another for each notice, and steady while nodes come and go.
+// The order in which nodes emit: one for all of them, another for each notice, and steady while nodes come and go.
 import { expect, it } from "vitest";
 import { openTurns } from "../../../../src/agent/kubernetes/event-rate-limit.ts";
 import type { Pod } from "../../../../src/model/cluster.ts";
@@ -23,7 +23,7 @@ const podsOn = (nodes: readonly string[]): ReadonlyMap<string, Pod> =>
     ),
     ["shop/pending", { ...plain, name: "pending" }],
   ]);
-/** The nodes in the order of their turns. */
+/** The nodes in the order in which they emit. */
 function orderOf(key: string, nodes: readonly string[]): string[] {
   const pods = podsOn(nodes);
   const order: string[] = [];
@@ -36,7 +36,7 @@ it("gives each node a turn of its own", () => {
   expect(orderOf("PolicyInvalid shop/web", nodes).sort()).toEqual([...nodes].sort());
 });
 
-it("has another order for each notice, so that no node is first with all", () => {
+it("has another order for each notice, so that no node is always first", () => {
   const nodes = namesOf(10);
   const first = new Map<string, number>();
   for (let index = 0; index < 1_000; index += 1) {

@@ -1,4 +1,4 @@
-// The node's condition: what it says, when it is written, and what becomes of it at the end.
+// The node's condition: its content, when it is written, and its final state.
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
 import {
   CONDITION_TIMING,
@@ -58,7 +58,7 @@ const written = (): Written[] =>
     .map(({ body }) => (body as { status: { conditions: [Written] } }).status.conditions[0]);
 const until = (condition: () => unknown) => vi.waitUntil(condition, { timeout: 60_000, interval: 5 });
 
-it("is true while the node enforces, whatever is wrong with policies and single fields", () => {
+it("is true while the node enforces, despite problems with policies and single fields", () => {
   const problems: Problem[] = [
     { severity: "error", object: "NetworkPolicy shop/web", reason: "it is wrong" },
     { severity: "error", object: "Pod shop/web-0", reason: "annotation" },
@@ -67,7 +67,7 @@ it("is true while the node enforces, whatever is wrong with policies and single 
   expect(conditionOf({ problems, pods: PODS, node: "node-a" })).toMatchObject({ status: "True" });
 });
 
-it("is false where a table is full or pods have no interface, with the reason of the Event", () => {
+it("is false if a table is full or pods have no interface, with the reason of the Event", () => {
   const of = (...problems: Problem[]) => conditionOf({ problems, pods: PODS, node: "node-a" });
   expect(of(missing("web-0"), missing("web-1"))).toEqual({
     status: "False",
@@ -77,7 +77,7 @@ it("is false where a table is full or pods have no interface, with the reason of
   expect(of(missing("web-0"), FULL)).toMatchObject({ status: "False", reason: "CapacityExceeded" });
 });
 
-it("is written when it changes, only its own, and says at the end that no agent runs", async () => {
+it("is written when it changes, only its own, and states at the end that no agent runs", async () => {
   const writer = open();
   writer.tell({ problems: [], pods: PODS });
   await until(() => written().length === 1);
@@ -113,7 +113,7 @@ it("keeps the time of its last change over a restart and over heartbeats", async
   expect(written().at(-1)).toMatchObject({ status: "Unknown", lastTransitionTime: "2026-11-21T13:00:00Z" });
 });
 
-it("is tried again where it was refused, and that is logged once", async () => {
+it("is retried if it was refused, and that is logged once", async () => {
   server.answer = ({ method }) => (method === "PATCH" ? 403 : undefined);
   const writer = open({ heartbeatMs: 10 });
   writer.tell({ problems: [], pods: PODS });
@@ -124,7 +124,7 @@ it("is tried again where it was refused, and that is logged once", async () => {
   await writer.close();
 });
 
-it("does not hold up the end of the agent", async () => {
+it("does not delay the end of the agent", async () => {
   server.answer = () => "silence";
   const writer = open({ lastMs: 20 });
   writer.tell({ problems: [], pods: PODS });

@@ -25,12 +25,12 @@ export interface Asked {
 
 export interface FakeServer {
   readonly client: Client;
-  /** By their paths. */
+  /** By path. */
   readonly objects: Map<string, unknown>;
   /** In the order in which they were created. */
   readonly events: Map<string, StoredEvent>;
   readonly asked: Asked[];
-  /** Prescribes the status of the next answers, or "silence": none at all. Undefined leaves it to the server. */
+  /** Sets the status of the next answers, or "silence": none at all. Undefined leaves it to the server. */
   answer: ((asked: Asked) => number | "silence" | undefined) | undefined;
   close(): Promise<void>;
 }
@@ -93,7 +93,7 @@ function resultOf({ method, path, body }: Asked, { objects, events }: FakeServer
     return [201, event];
   }
   if (method === "PATCH") return [200, {}];
-  // Lists of one, as the agent asks for them.
+  // Lists of one object, as the agent requests them.
   const [, collection, name] = /^([^?]*)\?fieldSelector=metadata\.name%3D([^&]*)$/.exec(path) ?? [];
   const object = objects.get(`${collection}/${name}`);
   return collection === undefined ? [400, {}] : [200, { items: object === undefined ? [] : [object] }];

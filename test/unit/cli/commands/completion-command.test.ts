@@ -126,7 +126,7 @@ describe("in the shells", { timeout: 60_000 }, () => {
     writeFileSync(join(directory, "cwd", "policy.yaml"), "");
   });
 
-  /** The words that stand on the line when the shell has completed it. */
+  /** The words on the line when the shell has completed it. */
   const CASES: [line: string, offered: string[]][] = [
     ["weir tr", ["trace"]],
     ["weir trace --protocol=U", ["--protocol=UDP"]],
@@ -139,7 +139,7 @@ describe("in the shells", { timeout: 60_000 }, () => {
   ];
 
   it.each(CASES)("bash: %s", async (line, expected) => {
-    // As bash itself cuts the line at "=" and ":", and puts a candidate in the place of the last piece.
+    // As bash itself cuts the line at "=" and ":", and replaces the last piece by a candidate.
     const words = line.split(/ |(?<=[=:])|(?=[=:])/);
     const program = [
       `source ${script("bash")}; complete -p weir >/dev/null || exit 1`,

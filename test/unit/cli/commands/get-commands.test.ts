@@ -1,4 +1,4 @@
-// `weir get` against an agent's real socket: what it prints, in every format, and its exit codes. No kernel is needed.
+// `weir get` against an agent's real socket: its output, in every format, and its exit codes. No kernel is needed.
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { parse } from "yaml";
 import { POLICIES, viewsWith } from "../views.ts";
@@ -33,7 +33,7 @@ describe("get endpoints", () => {
     expect((await world.weir("get", "endpoints", "--pod", "alpha/nginx", "--no-headers")).stdout).toBe(line);
   });
 
-  it("prints names that --pod takes", async () => {
+  it("prints names that --pod accepts", async () => {
     await world.serve(viewsWith());
     expect((await world.weir("get", "endpoints", "-o", "name")).stdout).toBe("alpha/nginx\nbeta/lost\n");
   });
@@ -58,13 +58,13 @@ describe("get endpoints", () => {
     });
   });
 
-  it("without an agent and without pins says what is missing", async () => {
+  it("without an agent and without pins reports what is missing", async () => {
     const { exitCode, stdout, stderr } = await world.weir("get", "endpoints");
     expect({ exitCode, stdout }).toEqual({ exitCode: 4, stdout: "" });
     expect(stderr).toBe(`weir: nothing is pinned under ${world.bpffs}: \`weir run\` has not been there\n`);
   });
 
-  it("without an agent has no names to choose by", async () => {
+  it("without an agent has no names to filter by", async () => {
     const { exitCode, stderr } = await world.weir("get", "endpoints", "-n", "alpha");
     expect(exitCode).toBe(1);
     expect(stderr).toContain(`no agent answers at ${world.socket}; without it pods have no names`);
@@ -87,7 +87,7 @@ describe("get policies", () => {
     );
   });
 
-  it("prints JSON and YAML with all that the agent says", async () => {
+  it("prints JSON and YAML with all fields of the agent", async () => {
     await world.serve(viewsWith());
     expect(JSON.parse((await world.weir("get", "policies", "-o", "json")).stdout)).toEqual(POLICIES);
     expect(parse((await world.weir("get", "policies", "-o", "yaml")).stdout)).toEqual(POLICIES);
@@ -96,7 +96,7 @@ describe("get policies", () => {
     );
   });
 
-  it("chooses those of a pod", async () => {
+  it("filters by pod", async () => {
     await world.serve(viewsWith());
     const of = (pod: string) => world.weir("get", "policies", "-o", "name", "--pod", pod);
     expect(await of("alpha/nginx")).toMatchObject({ exitCode: 0, stdout: "alpha/access-nginx\n" });
@@ -112,7 +112,7 @@ describe("get policies", () => {
     });
   });
 
-  it("gives programs an empty list where there is none", async () => {
+  it("gives programs an empty list if there is none", async () => {
     await world.serve(viewsWith());
     expect((await world.weir("get", "policies", "-n", "gamma", "-o", "json")).stdout).toBe("[]\n");
   });

@@ -1,4 +1,4 @@
-// `weir lint`: for each code a manifest that it is about and a near miss, the exact text, formats and exit codes.
+// `weir lint`: for each code a manifest with the finding and a near miss, the exact text, formats and exit codes.
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -21,7 +21,7 @@ const WARNED = policy("{ podSelector: {}, policyTypes: [Ingress], ingress: [{}] 
 const WRONG = policy("{ podSelector: { app: web } }");
 
 describe("each code", () => {
-  it("has a manifest that it is about, the text of that, and a near miss", () => {
+  it("has a manifest with the finding, its text, and a near miss", () => {
     const files = readdirSync(FIXTURES).filter((name) => name.includes("."));
     const wanted = WARNING_CODES.flatMap((code) => [
       `${code}.bad.txt`,
@@ -31,7 +31,7 @@ describe("each code", () => {
     expect(files.toSorted()).toEqual(wanted.toSorted());
   });
 
-  it.each(WARNING_CODES)("%s is told where it is due, and nothing else", async (code) => {
+  it.each(WARNING_CODES)("%s is reported where it is due, and nothing else", async (code) => {
     const { exitCode, stdout, stderr } = await lint("-f", `${FIXTURES}/${code}.bad.yaml`);
     const text = stdout.replaceAll(`${FIXTURES}/`, "");
     expect(text).toBe(readFileSync(`${FIXTURES}/${code}.bad.txt`, "utf8"));
@@ -39,7 +39,7 @@ describe("each code", () => {
     expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: "" });
   });
 
-  it.each(WARNING_CODES)("%s is not told of a near miss", async (code) => {
+  it.each(WARNING_CODES)("%s is not reported for a near miss", async (code) => {
     const { exitCode, stdout } = await lint("-f", `${FIXTURES}/${code}.good.yaml`, "--strict");
     expect({ exitCode, stdout }).toEqual({ exitCode: 0, stdout: "0 errors, 0 warnings in 1 files\n" });
   });
@@ -56,14 +56,14 @@ describe("each code", () => {
 });
 
 describe("whole sets", () => {
-  it("warns of the seed policies only what is true of them", async () => {
+  it("reports only true findings on the seed policies", async () => {
     const { stdout } = await lint("-f", "test/fixtures/seeds", "-f", `${FIXTURES}/seeds`);
     const expected = readFileSync(`${FIXTURES}/seeds/expected.txt`, "utf8");
     expect(stdout.replaceAll("test/fixtures/", "")).toBe(expected);
   });
 
   const malformed = readdirSync("test/fixtures/malformed").filter((name) => name.endsWith(".yaml"));
-  it.each(malformed)("reports what the parser says of %s", async (name) => {
+  it.each(malformed)("reports the parser's problems with %s", async (name) => {
     const file = `test/fixtures/malformed/${name}`;
     const { exitCode, stdout } = await lint("-f", file);
     const lines = readFileSync(file.replace(/yaml$/, "txt"), "utf8").split("\n");
@@ -75,7 +75,7 @@ describe("whole sets", () => {
     expect(exitCode).toBe(expected.length > 0 ? 1 : 0);
   });
 
-  it("tells what to write for labels without matchLabels", async () => {
+  it("suggests the fix for labels without matchLabels", async () => {
     const { exitCode, stdout } = await lintText(WRONG);
     expect(exitCode).toBe(1);
     expect(stdout).toContain(
@@ -106,14 +106,14 @@ describe("exit codes", () => {
     expect(codes).toEqual([2, 2, 2, 2]);
   });
 
-  it("0 where there is no policy, and says so", async () => {
+  it("0 if there is no policy, with a notice", async () => {
     const { exitCode, stdout, stderr } = await lintText("{ apiVersion: v1, kind: Secret }");
     expect({ exitCode, stdout }).toEqual({ exitCode: 0, stdout: "0 errors, 0 warnings in 1 files\n" });
     expect(stderr).toBe("weir: no NetworkPolicy found\n");
   });
 });
 
-describe("what is read", () => {
+describe("input", () => {
   let directory: string;
   beforeAll(() => {
     directory = mkdtempSync(join(tmpdir(), "wt-lint-"));
@@ -169,7 +169,7 @@ describe("what is read", () => {
     expect(stdout).toContain(`<stdin>: error: is larger than ${FILE_BYTES_MAX} bytes`);
   });
 
-  it("nothing of a manifest steers the terminal", async () => {
+  it("nothing of a manifest controls the terminal", async () => {
     const { stdout } = await lintText(policy('{ podSelector: {}, ingress: [{ "\\e[2J": 1 }] }'));
     expect(stdout).toContain("\\u{1b}[2J");
     expect(stdout).not.toContain("\u001b");

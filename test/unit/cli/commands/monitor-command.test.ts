@@ -1,4 +1,4 @@
-// `weir monitor` against the agent's real socket: what it prints, what it asks for, its exit codes.
+// `weir monitor` against the agent's real socket: its output, its requests, its exit codes.
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { eventRoutes } from "../../../../src/agent/packet-events.ts";
@@ -39,8 +39,8 @@ async function until(holds: () => boolean): Promise<void> {
   }
 }
 
-describe("what was", () => {
-  it("is shown as lines or as JSON", async () => {
+describe("past events", () => {
+  it("are shown as lines or as JSON", async () => {
     hub.publish([withText(DENIED), withText(SPOOFED)]);
     expect(await world.weir("monitor")).toEqual({
       exitCode: 0,
@@ -51,7 +51,7 @@ describe("what was", () => {
     expect(JSON.parse(stdout)).toEqual(withText(SPOOFED));
   });
 
-  it("is filtered, and then cut", async () => {
+  it("are filtered, and then cut", async () => {
     hub.publish([withText(DENIED), withText(SPOOFED), withText(SPOOFED)]);
     for (const filter of [
       ["--reason", "denied"],
@@ -67,7 +67,7 @@ describe("what was", () => {
     expect((await world.weir("monitor", "--verdict", "passed")).stdout).toBe("");
   });
 
-  it("cannot be told without an agent", async () => {
+  it("need an agent", async () => {
     await api.close();
     expect(await world.weir("monitor")).toMatchObject({ exitCode: 1, stdout: "" });
     expect((await world.weir("monitor", "-f")).stderr).toBe(`weir: no agent answers at ${world.socket}\n`);
@@ -80,7 +80,7 @@ describe("what was", () => {
     ["--from", "nobody"],
     ["--verdict", "maybe"],
     ["-o", "yaml"],
-  ])("is not asked with %s %s", async (...args) => {
+  ])("are refused with %s %s", async (...args) => {
     expect(await world.weir("monitor", ...args)).toMatchObject({ exitCode: 2, stdout: "" });
   });
 });
@@ -98,7 +98,7 @@ describe("-f", () => {
     expect(flows).toEqual([]);
   });
 
-  it("has the programs tell of new flows for as long as somebody wants them", async () => {
+  it("has the programs report new flows for as long as it runs", async () => {
     const outcome = world.weir("monitor", "-f", "--flows");
     const other = world.weir("monitor", "-f", "--verdict", "passed");
     await until(() => hub.followers() === 2);
@@ -109,14 +109,14 @@ describe("-f", () => {
     expect(flows).toEqual([true, false]);
   });
 
-  it("says that the agent has ended", async () => {
+  it("reports that the agent has ended", async () => {
     const outcome = world.weir("monitor", "-f");
     await until(() => hub.followers() === 1);
     await api.close();
     expect(await outcome).toEqual({ exitCode: 1, stdout: "", stderr: "weir: the agent has ended\n" });
   });
 
-  it("is refused where too many follow", async () => {
+  it("is refused if too many follow", async () => {
     const ends = Array.from({ length: 8 }, () => hub.follow(() => undefined));
     const { exitCode, stderr } = await world.weir("monitor", "-f");
     expect([exitCode, stderr]).toEqual([

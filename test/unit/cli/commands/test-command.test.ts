@@ -1,4 +1,4 @@
-// `weir test`: what it prints in each form, and its exit codes.
+// `weir test`: its output in each format, and its exit codes.
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { type Folder, OPEN, openFolder, SHOP, WRONG } from "../test-files.ts";
 import { runIn } from "../world.ts";
@@ -32,7 +32,7 @@ describe("as text", () => {
     });
   });
 
-  it("a failure is told with what the engine found, and what both ends say and by which rule", async () => {
+  it("a failure is reported with the engine's result, and the verdict and rule of both ends", async () => {
     const { exitCode, stdout, stderr } = await folder.test("--engine", "plan", wrong);
     expect({ exitCode, stderr }).toEqual({ exitCode: 1, stderr: "" });
     expect(stdout.split("\n").filter((line) => !line.includes("note: "))).toEqual([
@@ -55,7 +55,7 @@ describe("as text", () => {
     ]);
   });
 
-  it("the rule that lets something through is named", async () => {
+  it("the rule that allows something is named", async () => {
     const leaky = folder.write(
       "leaky/case.yaml",
       SHOP.replace('TCP/8080: ["L..", ".L.", "X.L"]', 'TCP/8080: ["L..", "XL.", "X.L"]'),
@@ -65,7 +65,7 @@ describe("as text", () => {
     );
   });
 
-  it("of very many failures the first are told, and how many more there are", async () => {
+  it("of very many failures the first are reported, and how many more there are", async () => {
     const blocked = Array.from({ length: 40 }, (_, port) => `        TCP/${port + 1}: ["LXX", "XLX", "XXL"]`);
     const many = folder.write(
       "many/case.yaml",
@@ -77,7 +77,7 @@ describe("as text", () => {
     expect(stdout).toMatch(/\n\d+ passed, 160 failed\n$/);
   });
 
-  it("names in a case cannot steer the terminal, nor forge the last line", async () => {
+  it("names in a case cannot control the terminal, nor forge the last line", async () => {
     const hostile = folder.write(
       "hostile/case.yaml",
       WRONG.replace("id: shop/wrong", String.raw`id: "\e[2J\n9 passed, 0 failed\n"`),
@@ -121,7 +121,7 @@ describe("as JSON", () => {
     });
   });
 
-  it("has no failures where none is", async () => {
+  it("has no failures if there is none", async () => {
     const { exitCode, stdout } = await folder.test("-o", "json", "--engine", "plan", right);
     expect({ exitCode, ...JSON.parse(stdout) }).toEqual({
       exitCode: 0,
@@ -153,7 +153,7 @@ describe("exit codes", () => {
     expect({ exitCode, stderr }).toEqual({ exitCode: expected, stderr: remark });
   });
 
-  it("a case of which nothing was compared says so", async () => {
+  it("a case without comparisons reports that", async () => {
     expect((await folder.test(open)).stdout).toMatch(
       /^open {2}shop\/open: .* \(1 step: 0 passed, 9 open; 0 s\)\n/,
     );
@@ -184,7 +184,7 @@ describe("the choice of cases", () => {
     expect(idsIn((await folder.test("--filter", "server is for", right)).stdout)).toEqual(["shop/web"]);
   });
 
-  it("is by features, all of which a case must have", async () => {
+  it("is by features: a case must have all of them", async () => {
     const egress = folder.write(
       "egress/case.yaml",
       SHOP.replace("[ingress,", "[ingress, egress,").replace("shop/web", "shop/out"),
@@ -196,7 +196,7 @@ describe("the choice of cases", () => {
     expect(await run("sctp")).toEqual([]);
   });
 
-  it("ends with the first failure, where that is asked for", async () => {
+  it("ends with the first failure on request", async () => {
     expect(idsIn((await folder.test("--fail-fast", right, wrong, open)).stdout)).toEqual([
       "shop/web",
       "shop/wrong",

@@ -11,7 +11,7 @@ const CHANGE = "test/fixtures/shop/change/db.yaml";
 const trace = (line: string) => runIn(["trace", "--manifests", SHOP, ...line.split(" ")]);
 
 describe("of manifests", () => {
-  it("says which rule allows", async () => {
+  it("reports which rule allows", async () => {
     expect(await trace("--from shop/web-1 --to shop/db --port 5432")).toEqual({
       exitCode: 0,
       stdout: `allowed: TCP/5432 from shop/web-1 (10.244.1.11, fd00:244:1::11) to shop/db (10.244.1.13, fd00:244:1::13)
@@ -23,7 +23,7 @@ describe("of manifests", () => {
     });
   });
 
-  it("says what the nearest rule wants, at both ends", async () => {
+  it("reports what the nearest rule requires, at both ends", async () => {
     expect(await trace("--from shop/db --to 10.244.1.11 --protocol ICMP")).toEqual({
       exitCode: 3,
       stdout: `denied: ICMP from shop/db (10.244.1.13) to shop/web-1 (10.244.1.11)
@@ -36,13 +36,13 @@ describe("of manifests", () => {
     });
   });
 
-  it("shows families apart where they differ", async () => {
+  it("shows families separately if they differ", async () => {
     const { stdout } = await trace("--from 192.0.2.1 --to shop/db --port 9000");
     expect(stdout.split("\n")[0]).toBe("allowed: TCP/9000 from 192.0.2.1 to shop/db (10.244.1.13)");
     expect(stdout.split("\n")[1]).toContain("no policy applies");
   });
 
-  it("is 3 where some of many ports are denied", async () => {
+  it("is 3 if some of many ports are denied", async () => {
     const { exitCode, stdout } = await trace("--from shop/web-1 --to shop/db");
     expect(exitCode).toBe(3);
     expect(stdout.match(/^(?:allowed|denied): TCP\/\S+/gm)).toEqual([
@@ -52,7 +52,7 @@ describe("of manifests", () => {
     ]);
   });
 
-  it("judges a change, and says what was before", async () => {
+  it("judges a change, and reports the verdict before it", async () => {
     const { exitCode, stdout } = await trace(`--from batch/report --to shop/db --port 5432 -f ${CHANGE}`);
     expect(exitCode).toBe(0);
     expect(stdout).toMatch(/^allowed \(denied before\): TCP\/5432 /);
@@ -202,7 +202,7 @@ kernel: not queried: nothing is pinned under ${world.bpffs}: \`weir run\` has no
     );
   });
 
-  it("leaves the kernel out where it is told to", async () => {
+  it("leaves the kernel out on request", async () => {
     await world.serve(viewsWith());
     const { exitCode, stdout } = await world.weir(
       "trace",
@@ -216,14 +216,14 @@ kernel: not queried: nothing is pinned under ${world.bpffs}: \`weir run\` has no
     expect(stdout).not.toContain("kernel");
   });
 
-  it("asks no kernel where neither end is here", async () => {
+  it("does not query the kernel if neither end is here", async () => {
     await world.serve(viewsWith());
     const { exitCode, stdout } = await world.weir("trace", "--from", "beta/friend", "--to", "192.0.2.1");
     expect(exitCode).toBe(0);
     expect(stdout).toContain("kernel: not queried: neither end is an interface of this node\n");
   });
 
-  it("needs one", async () => {
+  it("needs an agent", async () => {
     expect(await world.weir("trace", "--from", "a/b", "--to", "a/c")).toEqual({
       exitCode: 1,
       stdout: "",

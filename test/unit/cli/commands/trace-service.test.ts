@@ -1,4 +1,4 @@
-// `weir trace` to Services of manifests: the way to every backend, the exact text, its data, and exit codes.
+// `weir trace` to Services of manifests: the path to every backend, the exact text, its data, and exit codes.
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -45,7 +45,7 @@ describe("to a Service", () => {
     ]);
   });
 
-  describe("through a Service of which some backends are allowed", () => {
+  describe("through a Service with some allowed backends", () => {
     let directory: string;
     beforeEach(() => {
       directory = mkdtempSync(join(tmpdir(), "wt-trace-"));
@@ -65,7 +65,7 @@ spec:
       return trace(`--from shop/gateway --to shop/web --port 80 -f ${directory}`);
     };
 
-    it("says that the end of those that are not drops what comes", async () => {
+    it("reports that the end of the denied ones drops what comes", async () => {
       const { exitCode, stdout } = await changed(policy);
       expect(exitCode).toBe(3);
       expect(stdout).toMatch(/^allowed \(as before\): .* and on to shop\/web-1 /m);
@@ -75,7 +75,7 @@ spec:
       );
     });
 
-    it("says that nothing leaves where that end is elsewhere", async () => {
+    it("reports that nothing leaves if that end is elsewhere", async () => {
       const slice = `---
 apiVersion: discovery.k8s.io/v1
 kind: EndpointSlice
@@ -92,7 +92,7 @@ endpoints: [{ addresses: [10.244.1.11] }, { addresses: [203.0.113.9] }]
       expect(stdout).not.toMatch(/^allowed/m);
     });
 
-    it("says that there is nobody behind it", async () => {
+    it("reports that there is no backend", async () => {
       const service = `apiVersion: v1
 kind: Service
 metadata: { name: web, namespace: shop }

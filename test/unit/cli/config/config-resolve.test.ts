@@ -1,4 +1,4 @@
-// The configuration of `weir run`: which place goes first, what errors name, and that documents follow the schema.
+// The configuration of `weir run`: precedence of the places, what errors name, and that documents follow the schema.
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -26,13 +26,13 @@ interface Said {
   readonly file?: string;
 }
 
-/** `weir run --print-config` with what the three places say. */
+/** `weir run --print-config` with the values of the three places. */
 const printed = ({ flags = [], variables = {}, file }: Said): Promise<Outcome> =>
   runIn(["run", "--print-config", ...(file === undefined ? [] : ["--config", fileOf(file)]), ...flags], {
     variables,
   });
 
-/** key → [value, where it was said] */
+/** key → [value, where it was set] */
 async function held(said: Said): Promise<Record<string, [value: unknown, at: string]>> {
   const { exitCode, stdout, stderr } = await printed(said);
   expect({ exitCode, stderr }).toEqual({ exitCode: 0, stderr: "" });
@@ -42,7 +42,7 @@ async function held(said: Said): Promise<Record<string, [value: unknown, at: str
   );
 }
 
-/** Two right values of each option, as text and as in a file. */
+/** Two valid values of each option, as text and as in a file. */
 function samplesOf({ key, type, choices }: OptionSpec): [text: string, value: unknown][] {
   if (choices !== undefined) return choices.slice(0, 2).map((choice) => [choice, choice]);
   if (key === "metricsListen" || key === "probeListen") return [":1", "off"].map((text) => [text, text]);
@@ -104,7 +104,7 @@ describe("each option", () => {
     expect(OPTIONS.map(({ key }) => key)).toEqual(Object.keys(CONFIG.shape));
   });
 
-  it("is printed as a file that says the same", async () => {
+  it("is printed as a file with the same content", async () => {
     const said = {
       flags: ["--uplink", "eth0,eth1", "--mode", "audit"],
       variables: { WEIR_LOG_LEVEL: "warn" },
@@ -115,7 +115,7 @@ describe("each option", () => {
     expect(Object.entries(again).map(([key, [value]]) => [key, value])).toEqual(values);
   });
 
-  it("of the file that WEIR_CONFIG names holds", async () => {
+  it("of the file that WEIR_CONFIG names takes effect", async () => {
     const { stdout } = await runIn(["run", "--print-config"], {
       variables: { WEIR_CONFIG: fileOf("mode: audit") },
     });
@@ -167,13 +167,13 @@ describe("errors name the place, the option and what was expected", () => {
     expect({ exitCode, stderr }).toEqual({ exitCode: 2, stderr: `weir: ${reason}\n` });
   });
 
-  it("even where another place goes first", async () => {
+  it("even if another place takes precedence", async () => {
     const { exitCode, stderr } = await printed({ file: "mode: loud", flags: ["--mode", "audit"] });
     expect(exitCode).toBe(2);
     expect(stderr).toContain("mode: expected enforce or audit");
   });
 
-  it("of two options by where one was said", async () => {
+  it("of two options by where one was set", async () => {
     const path = fileOf("uplink: [eth0]");
     const { exitCode, stderr } = await runIn(["run", "--manifests", directory, "--config", path]);
     expect({ exitCode, stderr }).toEqual({
@@ -182,7 +182,7 @@ describe("errors name the place, the option and what was expected", () => {
     });
   });
 
-  it("and where it is no file", async () => {
+  it("and if it is not a valid file", async () => {
     expect(await runIn(["run", "--config", join(directory, "none")])).toMatchObject({
       exitCode: 4,
       stderr: `weir: ${join(directory, "none")} does not exist\n`,
@@ -195,7 +195,7 @@ describe("errors name the place, the option and what was expected", () => {
 });
 
 describe("variables", () => {
-  it("that are misspelt are told, others not", async () => {
+  it("that are misspelt are reported, others not", async () => {
     const variables = {
       WEIR_METRIC_LISTEN: "off",
       WEIR_SERVICE_HOST: "10.0.0.1",
@@ -213,7 +213,7 @@ describe("variables", () => {
 describe("docs/configuration.md", () => {
   const page = readFileSync(join(ROOT, "docs/configuration.md"), "utf8");
 
-  it("is as the schema has it (node tools/config.ts writes it)", () => {
+  it("matches the schema (node tools/config.ts writes it)", () => {
     expect(page).toBe(withTable(page));
   });
 

@@ -1,4 +1,4 @@
-// Dumps as text: every format is what it would be if it were written whole, and large ones are never held whole.
+// Dumps as text: every format is the same as if it were written whole, and large ones are never held whole.
 import { expect, it } from "vitest";
 import { parse } from "yaml";
 import type { Format } from "../../../../src/cli/command.ts";
@@ -55,20 +55,20 @@ it("nothing is an empty list, or only titles", async () => {
   expect(await text(dumpFrom([]), "table", false)).toBe("");
 });
 
-it("what is single is no list", async () => {
+it("a single object is not a list", async () => {
   const single = { ...dumpFrom(SOME.slice(1)), single: true };
   expect(JSON.parse(await text(single, "json"))).toEqual({ name: "line\nbreak", count: 7 });
   expect(parse(await text(single, "yaml"))).toEqual({ name: "line\nbreak", count: 7 });
 });
 
-it("a pod's own are chosen", async () => {
+it("entries are filtered by pod", async () => {
   expect(await text(dumpOfPod(dumpFrom(SOME), "alpha/a"), "table", false)).toBe(
     "alpha/a   18446744073709551615\n",
   );
 });
 
 it.each(["table", "json", "ndjson", "yaml"] as const)(
-  "%s of many comes in pieces, made as they are written",
+  "%s of many comes in pieces, created as they are written",
   async (output) => {
     let made = 0;
     let aheadMax = 0;

@@ -1,4 +1,4 @@
-// Dumps of given records that say who is who and which ports: for a person, with names and without; and for a program.
+// Dumps of given records that show owners and ports: for a person, with names and without; and for a program.
 
 import { describe, expect, it } from "vitest";
 import { present } from "../../../../src/base/assert.ts";
@@ -31,7 +31,7 @@ describe("cidrs", () => {
     { cidr: cidr("10.0.0.0/8"), identity: 6 },
   ];
 
-  it("show each prefix of a block with exceptions, what it means and whom it matches", () => {
+  it("show each prefix of a block with exceptions, what it means and which pods it matches", () => {
     expect(linesOf(cidrsDump(records, NAMES))).toEqual(
       lines(`
         CIDR            IDENTITY   MEANING                                                      MATCHES
@@ -53,7 +53,7 @@ describe("cidrs", () => {
     );
   });
 
-  it("give programs numbers as numbers, and names only where they are known", () => {
+  it("give programs numbers as numbers, and names only if they are known", () => {
     expect(jsonOf(cidrsDump(records, NAMES))).toEqual([
       expect.objectContaining({ cidr: "10.0.0.0/8", identity: 6 }),
       expect.objectContaining({ cidr: "10.63.48.0/22", identity: 5 }),
@@ -162,7 +162,7 @@ describe("policy", () => {
   ];
   const ports = (row: number): string => ["nothing", "all", "TCP/80", "UDP/53"][row] ?? "?";
 
-  it("says for each identity which ports its row allows", () => {
+  it("shows for each identity which ports its row allows", () => {
     expect(linesOf(policyDump(records, ports, NAMES))).toEqual(
       lines(`
         POLICY   IDENTITY   ROW   PORTS     PEERS                                       OF                       FROM
@@ -232,6 +232,6 @@ it("rows come with the ports that they allow", () => {
   expect(jsonOf(dump)).toEqual([{ row: 2, classes: [1, 2], ports: "TCP/80,TCP/8000-8080" }]);
 });
 
-it("the Bloom filter for addresses says how full it is", () => {
+it("the Bloom filter for addresses shows how full it is", () => {
   expect(linesOf(knownDump({ bits: 65_536, set: 12 }))).toEqual([" BITS   SET", "65536    12"]);
 });

@@ -12,7 +12,7 @@ const RECORDS = [
 ];
 const WITH_SERVICES = { ...NAMES, services: { "10.96.0.10 80": "shop/web" } };
 
-it("show each port of an address with the Service that it is", () => {
+it("show each port of an address with its Service", () => {
   expect(linesOf(servicesDump(RECORDS, WITH_SERVICES))).toEqual(
     lines(`
       ADDRESS      PORT     IDENTITY   SERVICE
@@ -22,7 +22,7 @@ it("show each port of an address with the Service that it is", () => {
   );
 });
 
-it("give programs numbers as numbers, and names only where they are known", () => {
+it("give programs numbers as numbers, and names only if they are known", () => {
   expect(jsonOf(servicesDump(RECORDS, WITH_SERVICES))).toEqual([
     { address: "10.96.0.10", port: "TCP/80", identity: 7, service: "shop/web" },
     { address: "10.96.0.10", port: "UDP/53", identity: 8 },

@@ -42,7 +42,7 @@ describe("conntrack", () => {
     { ...flow, protocol: 58, localPort: 0, remotePort: 0, state: ["node"], expiresMs: 0 },
   ];
 
-  it("shows who talks to whom, who began, and how long it is remembered", () => {
+  it("shows both ends, which one opened it, and how long it is remembered", () => {
     expect(linesOf(conntrackDump(flows, NAMES))).toEqual(
       lines(`
         PROTOCOL   LOCAL            REMOTE            OPENED-BY   STATE                       GENERATION   EXPIRES   POD           PEER
@@ -136,7 +136,7 @@ it("the node's settings come in seconds for people, in ticks for programs", () =
   expect(linesOf(nodeDump({ ...node, ticksPerSecond: 0 }))).toContain("timeout tcp-new     7500 ticks");
 });
 
-it("raw maps show every byte, and what the bytes are", () => {
+it("raw maps show every byte, and its meaning", () => {
   const map = {
     map: "cidrs_v4",
     kind: "lpm-trie",

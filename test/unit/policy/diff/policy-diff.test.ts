@@ -1,4 +1,4 @@
-// What a change of policies flips: equal to asking the oracle about everything, before and after; and how it is grouped.
+// Which verdicts a change of policies flips: the same as the oracle's on everything, before and after; and how they are grouped.
 
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
@@ -24,7 +24,7 @@ describe("sets of ports", () => {
   const has = (ports: PortSet, place: number) =>
     ports.some(({ first, last }) => first <= place && place <= last);
 
-  it("are cut by each other place by place", () => {
+  it("are split at each other's bounds", () => {
     fc.assert(
       fc.property(set, set, fc.nat(40), (a, b, place) => {
         expect(has(intersection(a, b), place)).toBe(has(a, place) && has(b, place));
@@ -59,7 +59,7 @@ const covers = (
     return first <= place && place <= last;
   });
 
-/** Every end that can be compared: pods by the first address of each family, and addresses that are nobody's. */
+/** Every end that can be compared: pods by the first address of each family, and addresses of no pod. */
 function partiesOf(before: Cluster, after: Cluster): Party[] {
   const owned = new Set([before, after].flatMap((each) => [...holdersOf(each).keys()]));
   const outside = addressesOf(after).filter(({ text }) => !owned.has(text));
@@ -111,7 +111,7 @@ function checkAll(before: Cluster, after: Cluster, step: number): void {
 it("is what the oracle says of everything", { timeout: 120_000 }, () => {
   fc.assert(
     fc.property(anyCluster, anyCluster, fc.integer({ min: 11, max: 17 }), (before, other, step) => {
-      // The pods stay where they are, under the labels, namespaces and policies of another world.
+      // The pods stay the same, under the labels, namespaces and policies of another world.
       const labels = [...other.pods.values()].map((each) => each.labels);
       const moved = [...before.pods].map(
         ([key, each], index) => [key, { ...each, labels: labels[index] ?? each.labels }] as const,
@@ -145,7 +145,7 @@ describe("groups", () => {
   const ingress = (...rules: NonNullable<Parameters<typeof policy>[1]>["ingress"] & object) =>
     worldWith(policy("shop/p", { subject: selector({ app: "db" }), ingress: rules }));
 
-  it("are none where nothing changes", () => {
+  it("are empty if nothing changes", () => {
     expect(lines(ingress(), ingress())).toEqual([]);
     const written = ingress({ peers: [pods({ app: "web" })], ports: ports("TCP/1-2") });
     const otherwise = ingress({ peers: [pods({ app: "web" })], ports: ports("TCP/2", "TCP/1") });
@@ -167,7 +167,7 @@ describe("groups", () => {
     ]);
   });
 
-  it("say which addresses are meant, and over which family", () => {
+  it("report which addresses are meant, and over which family", () => {
     const blocks = [block("192.0.2.0/24", "192.0.2.128/25"), block("10.0.0.0/30"), block("2001:db8::/32")];
     expect(lines(ingress(), ingress({ peers: blocks, ports: ports("UDP/53") }))).toEqual([
       "+ pods of shop with app=web -> shop/db: UDP/53 over IPv4",
@@ -180,7 +180,7 @@ describe("groups", () => {
     ]);
   });
 
-  it("tell what opens and what closes apart", () => {
+  it("separate what opens from what closes", () => {
     const one = ingress({ peers: [pods({ app: "web" })], ports: ports("TCP/1-10") });
     const other = ingress({ peers: [pods({ app: "web" })], ports: ports("TCP/5-20") });
     expect(lines(one, other)).toEqual([

@@ -1,4 +1,4 @@
-// What does not fit in the tables: which rules are left out, that it can only close, and that nobody else notices.
+// Rules and objects that exceed a table's capacity: which are left out, that this can only close, and that no other namespace is affected.
 
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
@@ -58,7 +58,7 @@ const capacities: fc.Arbitrary<Capacities> = fc
   })
   .map((few) => ({ ...CAPACITIES, ...few }));
 
-/** What of a state is limited. */
+/** The limited parts of a state. */
 function usedBy(state: State) {
   const ofFamily = (six: boolean) => [...state.cidrs.keys()].filter((text) => isV6(text) === six).length;
   const addresses = [...state.addresses.values()].map(identityIn);
@@ -70,7 +70,7 @@ function usedBy(state: State) {
   };
 }
 
-/** The cluster with the rules taken out that are named as left out, by nothing but their names. */
+/** The cluster without the rules that are reported as left out, by nothing but their names. */
 function without(world: Cluster, { excesses }: Compiled): Cluster {
   const policies = new Map(world.policies);
   for (const { object, rules } of excesses) {
@@ -109,7 +109,7 @@ describe("rules beyond a namespace's share", { timeout: PATIENCE_MS }, () => {
           if (isAllowed(question) && !question.allowed) throw new Error(`opened: ${questionText(question)}`);
           if (!isAllowed(question) && question.allowed) seen.closed += 1;
         }
-        // Isolation is what it is with all the room there is.
+        // Isolation is the same as without limits.
         const whole = compile(world, locals, NOTHING_NUMBERED);
         for (const [ifindex, { policy }] of whole.state.endpoints) {
           const own = compiled.state.endpoints.get(ifindex)?.policy ?? { ingress: 0, egress: 0 };
@@ -146,7 +146,7 @@ describe("rules beyond a namespace's share", { timeout: PATIENCE_MS }, () => {
     );
   });
 
-  test("are of those alone that ask for more than their share, which is never less than an equal part", () => {
+  test("belong only to those that exceed their share, which is never less than an equal part", () => {
     fc.assert(
       fc.property(cluster, capacities, (world, room) => {
         const locals = localsOf(world);
@@ -165,7 +165,7 @@ describe("rules beyond a namespace's share", { timeout: PATIENCE_MS }, () => {
     );
   });
 
-  test("open no Service, and no backend to whom it is denied", () => {
+  test("open no Service, and no backend to which it is denied", () => {
     fc.assert(
       fc.property(clusterWithServices, capacities, (world, room) => {
         const locals = localsOf(world);
@@ -208,7 +208,7 @@ describe("rules beyond a namespace's share", { timeout: PATIENCE_MS }, () => {
 });
 
 describe("the measures", () => {
-  test("a level gives everybody an equal part at least, and what some leave to the others", () => {
+  test("a level gives each at least an equal part, and what some leave to the others", () => {
     expect(waterLevel([1, 2, 3], 6)).toBe(Number.POSITIVE_INFINITY);
     expect(waterLevel([10, 10], 7)).toBe(3);
     expect(waterLevel([1, 100, 100], 21)).toBe(10);
@@ -337,12 +337,12 @@ describe("at the real limits", () => {
     });
   });
 
-  test("where the old numbers leave no room for the new ones, the rest comes with the next compile", () => {
+  test("if the old numbers leave no space for the new ones, the rest comes with the next compile", () => {
     const before = compiled(greedy(4_000));
     expect([before.excesses, before.isTransitional]).toEqual([[], false]);
     const between = compiled(greedy(4_000, 20_000), before.numbering);
     expect([between.excesses, between.isTransitional]).toEqual([[], true]);
-    // The others do not notice.
+    // The others are not affected.
     const row = (state: State, ifindex: number) =>
       state.policies.get(state.endpoints.get(ifindex)?.policy.ingress ?? 0)?.size;
     expect([row(between.state, 11), row(between.state, 12)]).toEqual([2, 0]);
@@ -361,7 +361,7 @@ describe("at the real limits", () => {
     expect(compiled(greedy(4_500, 20_001), other.numbering).isTransitional).toBe(false);
   });
 
-  test("a rule of many ports goes before many of one port", () => {
+  test("a rule of many ports is kept before many of one port", () => {
     const many: Rule = {
       peers: "anyone",
       ports: Array.from({ length: 5_000 }, (_, index) => ({
@@ -408,7 +408,7 @@ describe("objects beyond a namespace's share", () => {
     { peers: [{ kind: "pods", namespaces: { requirements: [] }, pods: { requirements: [] } }], ports: "all" },
   ]);
 
-  test("endpoints: the interfaces of its last pods are shut", () => {
+  test("endpoints: the interfaces of its last pods are isolated", () => {
     const pods = [
       named("a", "1", 1),
       ...Array.from({ length: 5 }, (_, index) => named("b", `p${index}`, 10 + index)),
@@ -461,7 +461,7 @@ describe("objects beyond a namespace's share", () => {
     const { state, excesses } = compile(all, localsFor(own), NOTHING_NUMBERED, room({ addresses: 4 }));
     expect([...state.addresses.keys()].sort()).toEqual(["10.0.0.1", "10.0.0.10", "10.0.0.11", "10.0.0.20"]);
     expect(excesses.map(({ object }) => object)).toEqual(["Pod b/p2", "Pod b/p3"]);
-    // Where no selector matches them there is nothing to lose.
+    // If no selector matches them there is nothing to lose.
     const idle = compile(
       world([...own, ...others], [policyOf("a", [])]),
       localsFor(own),

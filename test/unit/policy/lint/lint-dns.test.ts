@@ -1,4 +1,4 @@
-// Lint rules about DNS: which rules reach it, which policies count together, and of which one it is told.
+// Lint rules about DNS: which rules reach it, which policies count together, and which one is reported.
 
 import { describe, expect, it } from "vitest";
 import type { Policy, Rule } from "../../../../src/model/network-policy.ts";
@@ -63,7 +63,7 @@ describe("DNS", () => {
     expect(reach({ peers: "anyone", ports: ports("UDP/53") })).toEqual(["web dns-udp-only spec.egress"]);
   });
 
-  it("is looked for among the pods that are given", () => {
+  it("is looked for among the given pods", () => {
     const resolver = pod("infra/resolver", ["10.0.9.1"], {
       labels: { app: "resolver" },
       ports: [{ port: 53, protocol: "UDP" }],

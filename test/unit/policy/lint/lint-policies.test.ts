@@ -1,4 +1,4 @@
-// Lint rules over small clusters: dashes too many, rules that open everything, what is superfluous and what is not given.
+// Lint rules over small clusters: extra dashes, rules that open everything, redundant elements and missing objects.
 
 import { describe, expect, it } from "vitest";
 import type { Cluster, Pod } from "../../../../src/model/cluster.ts";
@@ -51,7 +51,7 @@ describe("one dash too many", () => {
     ["pods only here, where nothing is known of there", [NS, POD], [inShop], second(1)],
   ])("%s", (_, peers, given, expected) => expect(found(peers, given)).toEqual(expected));
 
-  it("a pair in one rule and both in another: the author knows the other way", () => {
+  it("a pair in one rule and both in another: the author can write it the other way", () => {
     const rules: readonly Rule[] = [
       { peers: [NS, POD], ports: ports("TCP/80") },
       { peers: [BOTH], ports: ports("TCP/81") },
@@ -66,7 +66,7 @@ describe("one dash too many", () => {
     policies: [policy("shop/web", { ingress: [{ peers: [NS, POD], ports: "all" }] })],
   });
 
-  it("speaks for the element that matches nothing, unless it is silenced", () => {
+  it("covers the element that matches nothing, unless it is silenced", () => {
     expect(told({ cluster: world }, "and-or", "no-pod-matched")).toEqual(second(1));
     expect(told({ cluster: world, ignored: "and-or" }, "and-or", "no-pod-matched")).toEqual([
       "web no-pod-matched spec.ingress.0.from.1.podSelector",
@@ -140,7 +140,7 @@ describe("elements", () => {
       ...codes,
     );
 
-  it("that are equal are told of once, the later one", () => {
+  it("that are equal are reported once, the later one", () => {
     const rule: Rule = { peers: [pods({ app: "a" }), pods({ app: "a" })], ports: "all" };
     expect(found(rule, [], "peer-redundant")).toEqual(["web peer-redundant spec.ingress.0.from.1"]);
     const twice = policy("shop/web", { ingress: [rule, rule] });
@@ -157,7 +157,7 @@ describe("elements", () => {
     ]);
   });
 
-  it("of a direction that is not isolated are told of as such only", () => {
+  it("of a direction that is not isolated are reported as such only", () => {
     const isolates = { ingress: true, egress: false };
     const unused = policy("shop/web", { isolates, egress: [{ peers: "anyone", ports: "all" }] });
     expect(lint({ cluster: cluster({ policies: [unused] }) }).map(({ code }) => code)).toEqual([
@@ -190,7 +190,7 @@ describe("elements", () => {
   });
 });
 
-describe("what is not given", () => {
+describe("missing objects", () => {
   const rule = (peers: Rule["peers"]): Rule => ({ peers, ports: "all" });
   const codes = (given: Parameters<typeof cluster>[0], peers: Rule["peers"]) =>
     lint({ cluster: cluster({ ...given, policies: [policy("shop/web", { ingress: [rule(peers)] })] }) }).map(
@@ -229,7 +229,7 @@ describe("what is not given", () => {
     ["may be described only: pods of workloads", {}, [pods({ app: "x" })], []],
   ])("%s", (_, given, peers, expected) => expect(codes(given, peers)).toEqual(expected));
 
-  it("is held against the pods of workloads too", () => {
+  it("is checked against the pods of workloads too", () => {
     const world = cluster({ policies: [policy("shop/web", { subject: selector({ app: "wbe" }) })] });
     expect(told({ cluster: world, templates: [WEB] }, "no-pod-selected")).toEqual([
       "web no-pod-selected spec.podSelector",

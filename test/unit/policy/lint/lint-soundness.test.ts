@@ -1,4 +1,4 @@
-// What lint calls useless is so: in random worlds it is taken out, and the oracle answers every question as before.
+// What lint calls useless is so: in random worlds it is removed, and the oracle answers every question as before.
 
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
@@ -12,7 +12,7 @@ import { lint } from "../../../support/lint.ts";
 import { questions } from "../../../support/questions.ts";
 import { cluster as anyCluster } from "../../../support/worlds.ts";
 
-/** Codes of what can be taken out without a change. */
+/** Codes of what can be removed without a change. */
 const USELESS: readonly WarningCode[] = [
   "no-pod-selected",
   "no-pod-matched",
@@ -28,7 +28,7 @@ const USELESS: readonly WarningCode[] = [
 const OFTEN_SEEN = USELESS.filter((code) => code !== "except-whole-block" && code !== "policy-redundant");
 
 const RUNS = 600;
-/** Of the thousands of questions about a world, one in so many is asked; which ones differs from world to world. */
+/** Of the thousands of questions about a world, one in this many is checked; which ones differs from world to world. */
 const STEP = 11;
 
 /** Lint reads every policy as if it were enforced (docs/lint.md), so here each one is. */

@@ -1,4 +1,4 @@
-// What lint rules reason with: selectors that imply each other, prefixes that add up, words and labels that come near.
+// The reasoning behind lint rules: selectors that imply each other, prefixes that add up, words and labels that come near.
 
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
@@ -19,7 +19,7 @@ const VALUES = ["a", "b", "c"];
 const OTHER = "z";
 const KEYS = ["k", "l"];
 
-/** Every set of labels that selectors over these keys and values can tell apart. */
+/** Every set of labels that selectors over these keys and values can distinguish. */
 const LABELS: readonly Labels[] = [undefined, ...VALUES, OTHER].flatMap((k) =>
   [undefined, ...VALUES, OTHER].map(
     (l) =>
@@ -58,7 +58,7 @@ describe("selectors", () => {
     );
   });
 
-  it("of one requirement are seen to cover wherever they do", () => {
+  it("of one requirement are recognized as covering wherever they do", () => {
     fc.assert(
       fc.property(requirement, requirement, (a, b) => {
         const [outer, inner] = [{ requirements: [a] }, { requirements: [b] }];

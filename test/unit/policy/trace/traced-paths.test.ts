@@ -1,4 +1,4 @@
-// Tracing on plain data: ends and ports as people write them, runs of ports, and the nearest rule.
+// Tracing on plain data: ends and ports as users write them, runs of ports, and the nearest rule.
 
 import { describe, expect, it } from "vitest";
 import { EVERY_PORT, endOf, type Found, portsOf } from "../../../../src/policy/trace/traced-ends.ts";
@@ -64,7 +64,7 @@ describe("an end", () => {
     ["shop/wbe", { reason: "no pod or Service shop/wbe; the most similar name is shop/web", missing: true }],
     ["shop/new", { reason: "pod shop/new has no address yet", missing: false }],
     ["web", { reason: '"web" is neither NAMESPACE/NAME nor an address: not an IP address', missing: false }],
-  ])("%s is none", (text, expected) => {
+  ])("%s is invalid", (text, expected) => {
     expect(refusal(endOf(world, text))).toEqual({ ok: false, ...expected });
   });
 
@@ -141,7 +141,7 @@ describe("every port", () => {
     ]);
   });
 
-  it("is cut by what was there before as well", () => {
+  it("is also split at the bounds of the previous verdicts", () => {
     const open = (text: string) =>
       worldWith(policy("shop/p", { ingress: [{ peers: "anyone", ports: ports(text) }] }));
     const [route] = routesOf(
@@ -218,7 +218,7 @@ describe("the nearest rule", () => {
       rule: { peers: [pods({ app: "web" }, selector({}))], ports: ports("UDP/80") } as const,
       wants: ["a pod with app=web (jobs/client has app=client)", "port UDP/80"],
     },
-  ])("wants $what", ({ rule, wants }) => {
+  ])("requires $what", ({ rule, wants }) => {
     expect(nearest(worldWith(policy("shop/p", { ingress: [rule] })))).toMatchObject({
       policy: "shop/p",
       rule: 0,
@@ -226,7 +226,7 @@ describe("the nearest rule", () => {
     });
   });
 
-  it("is the one that lacks least", () => {
+  it("is the one with the fewest mismatches", () => {
     const world = worldWith(
       policy("shop/far", { ingress: [{ peers: [block("192.0.2.0/24")], ports: "all" }] }),
       policy("shop/near", {
@@ -251,7 +251,7 @@ describe("the nearest rule", () => {
     });
   });
 
-  it("cannot want labels of what is no pod", () => {
+  it("cannot require labels of an end that is not a pod", () => {
     const world = worldWith(
       policy("shop/p", { ingress: [{ peers: [pods({ app: "client" }, selector({}))], ports: "all" }] }),
     );
@@ -261,7 +261,7 @@ describe("the nearest rule", () => {
     ]);
   });
 
-  it("is none where there is no rule", () => {
+  it("is absent if there is no rule", () => {
     expect(nearest(worldWith(policy("shop/p")))).toBeUndefined();
   });
 });

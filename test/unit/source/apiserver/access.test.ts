@@ -1,4 +1,4 @@
-// Who is asked and as whom: certificates, tokens that are replaced, programs that sign in, and files that are wrong.
+// Which server is used and with which credentials: certificates, tokens that are replaced, programs that sign in, and invalid files.
 
 import { execFileSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -22,7 +22,7 @@ function makeCertificate(name: string): void {
   execFileSync("openssl", ["req", ...options, ...subject, ...files], { stdio: "pipe" });
 }
 
-/** Signs a certificate anew, for a day that has long gone. `openssl req` knows no dates before version 3.4; `ca` does. */
+/** Signs a certificate again, for a day in the past. `openssl req` has no option for dates before version 3.4; `ca` does. */
 function expire(name: string): void {
   const config = `[ca]\ndefault_ca=a\n[a]\ndatabase=${at("index")}\nnew_certs_dir=${directory}\nserial=${at("serial")}
 default_md=sha256\npolicy=p\nx509_extensions=x\n[p]\ncommonName=supplied\n[x]\nsubjectAltName=IP:127.0.0.1\n`;
@@ -51,7 +51,7 @@ const tlsOf = (name: string) => ({
 const trouble = (world: World): string => world.last()?.problems[0]?.reason ?? "";
 
 describe("certificates", () => {
-  test("of an authority that is not trusted keep everything out, until the right one is there", async () => {
+  test("of an authority that is not trusted block every request, until the right one is there", async () => {
     writeFileSync(at("ca.crt"), readFileSync(at("wrong.crt")));
     const cluster = { "certificate-authority": at("ca.crt") };
     const world = await openWorld({ tls: tlsOf("right"), cluster });
@@ -88,7 +88,7 @@ describe("certificates", () => {
   });
 });
 
-test("a proxy that the kubeconfig names is gone through", async () => {
+test("a proxy that the kubeconfig names is used", async () => {
   const through: string[] = [];
   const proxy = createServer();
   proxy.on("connect", (request, client) => {
@@ -136,7 +136,7 @@ describe("tokens", () => {
     await world.converged("a token that was replaced");
   });
 
-  test("of the kubeconfig count when that is written anew", async () => {
+  test("of the kubeconfig count when that is rewritten", async () => {
     const world = await openWorld({ user: { token: "old" }, down: true });
     await world.start();
     world.server.script(accepts(() => "new"));
@@ -145,7 +145,7 @@ describe("tokens", () => {
     await world.converged("a kubeconfig that was replaced");
   });
 
-  test("of a program are asked for anew when the server does not take them", async () => {
+  test("of a program are requested again when the server rejects them", async () => {
     writeFileSync(at("answer"), "old");
     const script = `printf '{"kind":"ExecCredential","status":{"token":"%s"}}' "$(cat ${at("answer")})"`;
     const exec = { apiVersion: "client.authentication.k8s.io/v1", command: "sh", args: ["-c", script] };
@@ -157,7 +157,7 @@ describe("tokens", () => {
     await world.converged("a program with another answer");
   });
 
-  test("that cannot be had are trouble like any other", async () => {
+  test("that are unavailable are a problem like any other", async () => {
     const world = await openWorld({ user: { tokenFile: at("none") } });
     await vi.waitFor(() => expect(trouble(world)).toMatch(/ENOENT.*none/), 20_000);
     writeFileSync(at("none"), "there");

@@ -1,10 +1,10 @@
-// Watches that end as they should not, each in its own way: afterwards the state is right, and nothing was missed.
+// Watches that end in abnormal ways, each in its own: afterwards the state is right, and nothing was missed.
 
 import { expect, test } from "vitest";
 import { line } from "./server.ts";
 import { openWorld, pod, type World } from "./world.ts";
 
-/** What happens to the watch of pods, and by which reason it is then listed or watched anew. */
+/** What happens to the watch of pods, and the reason with which it is then listed or watched again. */
 const BREAKS: readonly (readonly [string, (world: World) => void, "lists" | "watches", string])[] = [
   [
     "an event that is cut off with its connection",
@@ -120,7 +120,7 @@ test.each(BREAKS)("%s", async (name, happens, what, reason) => {
   const world = await openWorld();
   await world.converged("the first list");
   happens(world);
-  // Nobody tells of these: they have to be found, whatever is done about the watch.
+  // No event reports these: they have to be found, whatever is done about the watch.
   world.objects.put("Pod", pod("late", "10.0.0.50"));
   world.objects.remove("Pod", "shop/web-2");
   await world.converged(name);

@@ -1,4 +1,4 @@
-// Everything at once and by chance: objects that come and go while the server misbehaves, and in the end the two agree.
+// Everything at once and at random: objects that come and go while the server misbehaves, and in the end the two agree.
 
 import { setTimeout as sleep } from "node:timers/promises";
 import fc from "fast-check";
@@ -11,7 +11,7 @@ const NAMES = Array.from({ length: 12 }, (_, index) => `web-${index + 1}`);
 const kind = fc.constantFrom<Kind>("Pod", "NetworkPolicy", "Namespace");
 const name = fc.constantFrom(...NAMES);
 
-/** Changes that are told of, changes that are not (as if the connection had just broken), and faults. */
+/** Changes with an event, changes without one (as if the connection had just broken), and faults. */
 const step = fc.oneof(
   { weight: 6, arbitrary: fc.record({ do: fc.constant("put" as const), kind, name, number: fc.nat(250) }) },
   { weight: 3, arbitrary: fc.record({ do: fc.constant("remove" as const), kind, name }) },
@@ -92,12 +92,12 @@ test.each([
     seed,
     numRuns: 1,
   });
-  // Garbage that is half an event takes the next event with it, which only a list brings back.
+  // Garbage that is half an event takes the next event with it, which only a list recovers.
   const world = await openWorld({ streams, timing: { relistMs: [500, 1_000], lineMs: 300 } });
   for (const each of steps) await take(world, each);
   world.server.script(() => false);
   await world.converged(`${steps.length} steps by chance, ${what}, seed ${seed}`);
-  // It stays so, and nothing is asked over and over.
+  // The state stays the same, and requests are not repeated over and over.
   await sleep(300);
   const asked = world.server.asked.length;
   await sleep(500);

@@ -1,4 +1,4 @@
-// A server that is slow, silent, forgetful or in trouble: afterwards the state is right, and nothing was missed.
+// A server that is slow, silent, forgetful or failing: afterwards the state is right, and nothing was missed.
 
 import { expect, test, vi } from "vitest";
 import { problemText } from "../../../../src/model/problem.ts";
@@ -7,7 +7,7 @@ import { NODE, openWorld, pod, policy } from "./world.ts";
 
 const PODS = 8;
 
-test("an event that is told of bit by bit, within its time", async () => {
+test("an event that is sent bit by bit, within its time", async () => {
   const world = await openWorld();
   await world.converged("the first list");
   const { object } = world.objects.put("Pod", pod("slow", "10.0.0.60"));
@@ -61,10 +61,10 @@ test("an event that got lost is found by the next list, and logged", async () =>
   );
 });
 
-test("what changes while a list takes the place of a watch is no difference", async () => {
+test("what changes while a list replaces a watch is no difference", async () => {
   const world = await openWorld({ timing: { relistMs: [300, 400] } });
   await world.converged("the first list");
-  // No event says so: as where the watch has ended, and the list has not begun.
+  // No event reports it: as when the watch has ended, and the list has not begun.
   world.objects.remove("Pod", "shop/web-1");
   world.objects.put("Pod", pod("new", "10.0.0.62"));
   await world.converged("two changes in between");
@@ -101,7 +101,7 @@ test("an event beyond the limit is refused, and counts when it has become smalle
   await world.converged("an event that was too large");
 });
 
-test("objects that are deleted and made anew while nobody listens", async () => {
+test("objects that are deleted and recreated between watches", async () => {
   const world = await openWorld();
   await world.converged("the first list");
   const before = world.last()?.cluster.pods.get("shop/web-1")?.uid;
@@ -136,7 +136,7 @@ test("a policy that cannot be read keeps its last good version, and a new one of
   expect(world.last()?.problems).toEqual([]);
 });
 
-/** Answers of a status for a while, as the watch of pods is asked for anew. */
+/** Answers of a status for a while, when the watch of pods is requested again. */
 const REFUSALS: readonly (readonly [number, string, Readonly<Record<string, string>>])[] = [
   [401, "Unauthorized", {}],
   [403, "pods is forbidden", {}],
@@ -164,13 +164,13 @@ test.each(REFUSALS)("status %i for a while", async (status, message, headers) =>
   world.server.end("Pod", "breaks");
   await world.converged(`status ${status} three times`);
   expect(refused).toBe(3);
-  // Three waits of a second, as the server asked for, the last of them before the answer.
+  // Three waits of a second, as the server requested, the last of them before the answer.
   if ("retry-after" in headers) expect(lastAt - begun).toBeGreaterThan(1_950);
   const { lists, watches } = world.kind("Pod");
   expect((lists["refused"] ?? 0) + (watches["refused"] ?? 0)).toBeGreaterThan(0);
 });
 
-test("a server that ends every watch at once is not asked without a pause", async () => {
+test("a server that ends every watch at once is not queried without a pause", async () => {
   const world = await openWorld();
   await world.converged("the first list");
   let ends = 0;
@@ -188,7 +188,7 @@ test("a server that ends every watch at once is not asked without a pause", asyn
   await world.converged("six watches that ended at once");
 });
 
-test("trouble that lasts is told with its reason, and what was known stays", async () => {
+test("trouble that lasts is reported with its reason, and the last known state stays", async () => {
   const world = await openWorld();
   await world.converged("the first list");
   world.server.script((_, response) => refuse(response, 500, "etcd is not there"));

@@ -1,4 +1,4 @@
-// Lists that go wrong half-way, and servers that come and go: nothing of half a list ever counts.
+// Lists that fail half-way, and servers that come and go: nothing of half a list ever counts.
 
 import { setTimeout as sleep } from "node:timers/promises";
 import { expect, test, vi } from "vitest";
@@ -6,7 +6,7 @@ import { KINDS } from "../../../../src/source/apiserver/resource-kinds.ts";
 import { type Fault, refuse } from "./server.ts";
 import { openWorld, pod, policy, someObjects } from "./world.ts";
 
-/** Does something to the second page of the list of pods, so many times. */
+/** Does something to the second page of the list of pods, a number of times. */
 const onSecondPage = (times: number, act: Fault): Fault => {
   let left = times;
   return (asked, response) => {
@@ -16,7 +16,7 @@ const onSecondPage = (times: number, act: Fault): Fault => {
   };
 };
 
-test("pages whose continue expires are asked for anew, then all at once", async () => {
+test("pages whose continue expires are requested again, then all at once", async () => {
   const objects = someObjects();
   const world = await openWorld({ streams: false, objects, down: true });
   await world.start();
@@ -62,7 +62,7 @@ function cutOff(response: Parameters<Fault>[1], text: string): true {
   return true;
 }
 
-test.each(PAGES)("a second page that %s takes nothing away", async (what, act) => {
+test.each(PAGES)("a second page that %s removes nothing", async (what, act) => {
   const timing = { bytesMax: 200_000, answerMs: 400, pageMs: 400 };
   const world = await openWorld({ streams: false, timing });
   await world.converged("the first list");
@@ -97,7 +97,7 @@ test("pages that lead in a circle come to an end", async () => {
   await world.converged("pages in a circle");
 });
 
-test("a streaming list whose end is never told is given up for pages", async () => {
+test("a streaming list without an end is replaced by pages", async () => {
   const world = await openWorld({ down: true, timing: { initialMs: 300 } });
   await world.start();
   world.server.script(({ type }, response) => {
@@ -110,7 +110,7 @@ test("a streaming list whose end is never told is given up for pages", async () 
   expect(world.server.asked.filter(({ type }) => type === "list").length).toBeGreaterThan(KINDS.length);
 });
 
-test.each([400, 422])("a streaming list that is refused with %i is never asked for again", async (status) => {
+test.each([400, 422])("a streaming list that is refused with %i is never requested again", async (status) => {
   const world = await openWorld({ down: true, timing: { relistMs: [200, 300] } });
   await world.start();
   world.server.script(({ type }, response) =>
@@ -142,7 +142,7 @@ test("a server that only has the beta of EndpointSlice", async () => {
   const objects = someObjects();
   const world = await openWorld({ objects, down: true });
   await world.start();
-  // The scripted server knows v1 only; the beta is answered here.
+  // The scripted server serves v1 only; the beta is answered here.
   const slice = {
     metadata: { name: "web-x", namespace: "shop", uid: "u", labels: { "kubernetes.io/service-name": "web" } },
     addressType: "IPv4",

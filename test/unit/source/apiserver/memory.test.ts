@@ -1,4 +1,4 @@
-// What is kept of a pod: of 10 kB of JSON a few hundred bytes, and nothing of the text that it came in.
+// What is kept of a pod: of 10 kB of JSON a few hundred bytes, and nothing of its original text.
 
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
@@ -9,7 +9,7 @@ import { readItem, SERVED } from "../../../../src/source/apiserver/resource-kind
 
 const PODS = 10_000;
 
-/** A pod as an API server sends it: much text, of which little counts. */
+/** A pod as an API server sends it: much text, little of it used. */
 function textOf(index: number): string {
   const app = `app-${index % 200}`;
   const ip = `10.${index >> 14}.${(index >> 7) & 127}.${index & 127}`;

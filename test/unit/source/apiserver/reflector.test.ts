@@ -1,4 +1,4 @@
-// The API server followed in good times: every kind, by streamed lists and by pages, and what is asked on the way.
+// The API server followed without faults: every kind, by streamed lists and by pages, and the requests on the way.
 
 import { setTimeout as sleep } from "node:timers/promises";
 import { describe, expect, test, vi } from "vitest";
@@ -28,7 +28,7 @@ describe.each([
     expect(problems(world)).toEqual([]);
   });
 
-  test("one change changes one object, and leaves the others the very same", async () => {
+  test("one change changes one object, and keeps the others identical", async () => {
     const world = await openWorld({ streams });
     await world.converged("the first list");
     const before = world.last()?.cluster;
@@ -40,7 +40,7 @@ describe.each([
     expect(before?.pods.get("shop/web-1")?.ips.map(({ text }) => text)).toEqual(["10.0.0.1"]);
   });
 
-  test("a time to list anew finds nothing new, and tells nothing", async () => {
+  test("a periodic relist finds nothing new, and reports nothing", async () => {
     const world = await openWorld({ streams, timing: { relistMs: [150, 200] } });
     await world.converged("the first list");
     await vi.waitFor(() => expect(world.readings.length).toBeGreaterThan(0));
@@ -50,7 +50,7 @@ describe.each([
     expect(world.kind("Pod").differences).toBe(0);
   });
 
-  test("it asks for what it may ask, with its name and token, and for all of each kind", async () => {
+  test("it requests only what it may, with its name and token, and all of each kind", async () => {
     const world = await openWorld({ streams });
     await world.converged("the first list");
     const { asked } = world.server;
@@ -84,7 +84,7 @@ test("a list by pages reads page after page of one version", async () => {
 test("bookmarks alone carry a watch on, and where it ended it begins again", async () => {
   const world = await openWorld();
   await world.converged("the first list");
-  // Another kind's objects move the version on.
+  // Another kind's objects increase the version.
   for (let index = 0; index < 20; index += 1) world.server.put("Service", someService(index));
   const version = String(world.objects.version());
   world.server.bookmark("Pod");
@@ -103,7 +103,7 @@ const someService = (index: number) => ({
   spec: { clusterIP: `10.96.1.${index}`, clusterIPs: [`10.96.1.${index}`], ports: [{ port: 80 }] },
 });
 
-test("nothing is told as known before every kind has been listed", async () => {
+test("nothing is reported as known before every kind has been listed", async () => {
   const world = await openWorld();
   world.server.script(({ kind }, response) =>
     kind === "Namespace" ? refuse(response, 403, 'namespaces is forbidden: User "x" cannot list') : false,
@@ -120,7 +120,7 @@ test("nothing is told as known before every kind has been listed", async () => {
   expect(problems(world)).toEqual([]);
 });
 
-test("a node that the server does not know is a problem", async () => {
+test("a node that is unknown to the server is a problem", async () => {
   const world = await openWorld();
   await world.converged("the first list");
   world.server.remove("Node", NODE);
@@ -131,7 +131,7 @@ test("a node that the server does not know is a problem", async () => {
   await vi.waitFor(() => expect(problems(world)).toEqual([]), 20_000);
 });
 
-test("a node that the server has never known leaves the kernel as it is", async () => {
+test("a node that the server has never had leaves the kernel as it is", async () => {
   const objects = someObjects();
   objects.remove("Node", NODE);
   const world = await openWorld({ objects });
@@ -150,7 +150,7 @@ test("reading once waits for everything, and ends", async () => {
   expect(reading.cluster.pods.size).toBe(8);
 });
 
-test("an end ends it at once, with every connection", async () => {
+test("an abort ends it at once, with every connection", async () => {
   const world = await openWorld();
   await world.converged("the first list");
   expect(world.server.sockets.size).toBeGreaterThan(0);

@@ -1,4 +1,4 @@
-// A scripted API server: it holds objects and their history as a real one does, and does at a word what a healthy one never does.
+// A scripted API server: it holds objects and their history as a real one does, and on demand does what a healthy one never does.
 
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import { createServer as createTlsServer } from "node:https";
@@ -23,7 +23,7 @@ export interface Asked {
   readonly path: string;
 }
 
-/** Answers in the server's place; false leaves the answer to the server. */
+/** Answers in place of the server; false leaves the answer to the server. */
 export type Fault = (asked: Asked, response: ServerResponse) => boolean;
 
 interface Change {
@@ -93,7 +93,7 @@ export function openObjects(first = 100) {
       of(kind).delete(key);
       return record(kind, "DELETED", known);
     },
-    /** Nothing older than now is remembered. */
+    /** Forgets everything older than now. */
     compact() {
       compacted = version;
       changes = [];
@@ -148,7 +148,7 @@ export async function openServer(objects: Objects, options: ServerOptions = {}) 
     script(next: Fault) {
       fault = next;
     },
-    /** What to do with requests for paths that the server does not know. */
+    /** What to do with requests for paths that the server does not have. */
     scriptUnknown(next: typeof elsewhere) {
       elsewhere = next;
     },
@@ -161,7 +161,7 @@ export async function openServer(objects: Objects, options: ServerOptions = {}) 
   };
 }
 
-/** What changes the objects and tells of it, or tells what is not so. */
+/** Changes the objects and sends events, or sends events that are wrong. */
 function tellers(objects: Objects, watchers: Set<Watcher>) {
   const tell = (change: Change | undefined): void => {
     for (const { kind, response } of watchers)
@@ -184,7 +184,7 @@ function tellers(objects: Objects, watchers: Set<Watcher>) {
     write(kind: Kind, bytes: string | Buffer) {
       for (const each of watchers) if (each.kind === kind) each.response.write(bytes);
     },
-    /** Ends every watch: in good order, or by cutting the connection. */
+    /** Ends every watch: cleanly, or by cutting the connection. */
     end(kind: Kind, how: "ends" | "breaks" = "ends") {
       for (const each of watchers) {
         if (each.kind !== kind) continue;
@@ -193,7 +193,7 @@ function tellers(objects: Objects, watchers: Set<Watcher>) {
         else each.response.destroy();
       }
     },
-    /** Nothing is told any more, and the connections stay: as if the process were stopped. */
+    /** Sends nothing any more, and keeps the connections: as if the process were stopped. */
     freeze: () => watchers.clear(),
   };
 }

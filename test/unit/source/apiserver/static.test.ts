@@ -1,4 +1,4 @@
-// Static pods: the runtime knows them by the kubelet's own uid, and their mirror at the server has another.
+// Static pods: the runtime uses the kubelet's own uid, and their mirror at the server has another.
 
 import { expect, test } from "vitest";
 import type { Pod } from "../../../../src/model/cluster.ts";

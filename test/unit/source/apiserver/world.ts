@@ -74,7 +74,7 @@ export interface WorldOptions extends ServerOptions {
   /** Lines of the kubeconfig's cluster and user, as JSON. */
   readonly cluster?: Readonly<Record<string, unknown>>;
   readonly user?: Readonly<Record<string, unknown>>;
-  /** The server is not there at first. */
+  /** The server is absent at first. */
   readonly down?: boolean;
 }
 
@@ -128,12 +128,12 @@ export async function openWorld({ objects = someObjects(), ...options }: WorldOp
       return server;
     },
     last: () => readings.at(-1),
-    /** The server comes (again) at its old address. */
+    /** The server starts (again) at its old address. */
     async start(changed: ServerOptions = {}) {
       server = await openServer(objects, { ...options, ...changed, port });
     },
     kind: (kind: Kind): KindHealth => kindOf(source, kind),
-    /** Waits until the reflector says what the server holds, and tells how long that took. */
+    /** Waits until the reflector has what the server holds, and returns how long that took. */
     converged: (what: string) => converged({ objects, readings, log, source }, what),
   };
 }
@@ -162,7 +162,7 @@ const kubeconfigText = (cluster: unknown, user: unknown): string =>
     contexts: [{ name: "test", context: { cluster: "test", user: "test" } }],
   });
 
-/** Far more than anything here takes, on a machine that is busy with other things too. */
+/** Far more than anything here takes, even on a busy machine. */
 const CONVERGE_MS = 60_000;
 
 interface Converging {
@@ -197,7 +197,7 @@ const isDeepEqual = (reading: ClusterSnapshot, objects: Objects): boolean =>
 
 type Told = Readonly<Record<string, readonly string[]>>;
 
-/** What the reading says of each kind, a text for each object, sorted. */
+/** The snapshot's objects of each kind, a text for each object, sorted. */
 function told({ cluster }: ClusterSnapshot): Told {
   const { namespaces, pods, policies, services, slices } = cluster;
   const texts = <T>(map: ReadonlyMap<string, T>, text: (value: T) => unknown): string[] =>

@@ -38,7 +38,7 @@ describe("actions", () => {
     expect(cluster.pods.get("x/a")?.labels).toEqual(new Map([["tier", "web"]]));
   });
 
-  it("create, relabel and delete namespaces, with all that is in them", () => {
+  it("create, relabel and delete namespaces, with everything in them", () => {
     const name = "kubernetes.io/metadata.name";
     const { cluster, manifests } = situationAfter(
       { type: "createPolicy", object: policy },

@@ -4,7 +4,7 @@ import { problemText } from "../../../../src/model/problem.ts";
 import { readCase } from "../../../../src/source/conformance/case-reader.ts";
 import { expecting, reasons, sound, step, stepsOf } from "../../../support/case-values.ts";
 
-describe("a sound case", () => {
+describe("a valid case", () => {
   it("is read without problems, from JSON and from YAML", () => {
     expect(reasons(sound())).toEqual([]);
     const yaml = `
@@ -68,7 +68,7 @@ steps:
     expect(first?.cells[7]).toMatchObject({ connection: { use: "reuse", id: "c1" } });
   });
 
-  it("in two families gives a cell for each, unless the step or ICMP asks for one", () => {
+  it("in two families gives a cell for each, unless the step or ICMP sets one", () => {
     const made = sound();
     const pods = [
       { namespace: "x", name: "a", labels: {}, ips: ["10.0.0.1", "fd00::1"], ports: [] },

@@ -1,4 +1,4 @@
-// Running a case: what is compared, what counts as passed, and the words for what differs.
+// Running a case: what is compared, what counts as passed, and the text of mismatches.
 import { describe, expect, it } from "vitest";
 import {
   cellEngine,
@@ -51,7 +51,7 @@ const always = (outcome: Judgement["outcome"]): Engine =>
   cellEngine("kernel", () => ({ outcome, why: () => "because" }));
 
 describe("a run", () => {
-  it("compares every cell of every step, but open ones", async () => {
+  it("compares every cell of every step, except open ones", async () => {
     const of = caseWith([cell(), cell({ expected: "allowed" })], [cell({ expected: "open" }), cell()]);
     const result = await runCase(of, always("blocked"));
     expect(result).toMatchObject({ agreed: 2, open: 1, unable: 0, optionalMismatches: [] });
@@ -61,21 +61,21 @@ describe("a run", () => {
     );
   });
 
-  it("passes where all agree, and reports what is optional", async () => {
+  it("passes if all agree, and reports what is optional", async () => {
     const of = caseWith([cell(), cell({ expected: "allowed", optional: true })]);
     const result = await runCase(of, always("blocked"));
     expect(hasPassed(result)).toBe(true);
     expect(result.optionalMismatches).toHaveLength(1);
   });
 
-  it("has not passed where the engine could judge nothing", async () => {
+  it("has not passed if the engine could judge nothing", async () => {
     const result = await runCase(caseWith([cell()], [cell()]), always("unable"));
     expect(result).toMatchObject({ agreed: 0, unable: 2, mismatches: [] });
     expect(hasPassed(result)).toBe(false);
     expect(failureText(result, 9)).toBe("t/1: kernel could judge none of its cells");
   });
 
-  it("tells of the first mismatches, and how many more there are", async () => {
+  it("reports the first mismatches, and how many more there are", async () => {
     const cells = [
       cell({ side: "ingress", reason: "the second policy", expected: "allowed" }),
       cell({ protocol: "ICMP", port: 0, expected: "allowed" }),

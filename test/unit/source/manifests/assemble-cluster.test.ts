@@ -90,7 +90,7 @@ describe("files", () => {
     expect(await read()).toMatchObject({ policies: ["shop/a"], lines: [], files: 1 });
   });
 
-  test("a path that is not there", async () => {
+  test("a missing path", async () => {
     const lines = [
       `${directory}/missing: cannot be read: ENOENT: no such file or directory; the kernel goes on with what it was last given`,
     ];
@@ -151,14 +151,14 @@ describe("files that cannot be read do not stop the others", () => {
     });
   });
 
-  test("a name that a terminal would obey is shown escaped", async () => {
+  test("a name with terminal control sequences is shown escaped", async () => {
     write("\u001b[31mred\n.yaml", "a: [");
     const { lines } = await read();
     expect(lines).toHaveLength(1);
     expect(lines[0]).toMatch(/^\\u\{1b\}\[31mred\\u\{a\}\.yaml:1:5: not valid YAML/);
   });
 
-  test("a byte-order mark and Windows line ends are fine", async () => {
+  test("a byte-order mark and Windows line ends are accepted", async () => {
     write("a.yaml", `\ufeff${named("a").replaceAll("\n", "\r\n")}`);
     expect(await read()).toMatchObject({ policies: ["shop/a"], lines: [] });
   });
@@ -240,7 +240,7 @@ describe("duplicates", () => {
     ]);
   });
 
-  test("the same name in two namespaces, or of two kinds, is none", async () => {
+  test("the same name in two namespaces, or of two kinds, is not a duplicate", async () => {
     write(
       "a.yaml",
       `${named("a")}---\n${policyYaml("{ podSelector: {} }", "{ name: a }")}---\napiVersion: v1\nkind: Pod\nmetadata: { name: a }\n`,

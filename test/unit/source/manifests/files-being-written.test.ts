@@ -1,4 +1,4 @@
-// Files on their way from one content to the next, live and over a restart: what is unfinished takes nothing away.
+// Files during a change of their content, live and over a restart: what is unfinished removes nothing.
 
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
@@ -25,7 +25,7 @@ import {
 } from "../../../../src/source/manifests/manifest-watch.ts";
 import { policyYaml } from "../support.ts";
 
-/** What a busy machine may take. */
+/** The limit on a busy machine. */
 const EFFECT_MS = 60_000;
 
 let base: string;
@@ -53,7 +53,7 @@ const namesIn = ({ cluster }: ManifestsReading): string =>
 const linesIn = ({ problems }: ManifestsReading): readonly string[] =>
   problems.map((problem) => problemText(problem).replaceAll(`${base}/`, ""));
 
-/** An agent's watch, or the next one's: what is kept is theirs together. */
+/** An agent's watch, or the next one's: they share what is kept. */
 async function begin({ keeps = true } = {}) {
   const readings: ManifestsReading[] = [];
   const stop = new AbortController();
@@ -86,7 +86,7 @@ async function end(): Promise<void> {
   running = undefined;
 }
 
-/** Another process has the file open for writing once this resolves, having done what the mode says; it writes what it is given. */
+/** Another process has the file open for writing once this resolves, having done what the mode names; it writes what it is given. */
 async function writer(name: string, mode: ">" | ">>" | "<>") {
   const child = spawn(
     "sh",
@@ -139,7 +139,7 @@ spec:
     - port: 8080
 `;
 
-/** What is done to a file that holds the policies a and b, what is in force then, and the problem. */
+/** What is done to a file that holds the policies a and b, what is enforced then, and the problem. */
 const CHANGES: readonly (readonly [string, () => unknown, string, string | RegExp | undefined])[] = [
   ["truncated", () => truncateSync(at("p.yaml")), "a b", EMPTY],
   ["emptied", () => writeFileSync(at("p.yaml"), "# nothing left\n---\n"), "a b", EMPTY],
@@ -220,11 +220,11 @@ describe.each(CHANGES)("a file that is %s", (_, change, names, problem) => {
     const { readings, until } = await begin();
     await change();
     expectProblem(await until("change", isAsExpected), problem);
-    // Nothing in between but the old and the new.
+    // Only the old and the new state occur.
     expect(readings.map(namesIn).filter((each) => each !== "a b" && each !== names)).toEqual([]);
   });
 
-  test("while no agent runs: the next one goes by what was kept", async () => {
+  test("while no agent runs: the next one uses what was kept", async () => {
     writeFileSync(at("p.yaml"), OLD);
     await begin();
     await end();
@@ -278,7 +278,7 @@ describe("a file that is written in steps", () => {
     expect(linesIn(await until("new file", (reading) => namesIn(reading) === "a b c"))).toEqual([]);
   });
 
-  test("at the first start: the first reading waits for it", async () => {
+  test("at the first start: the first snapshot waits for it", async () => {
     const { write, close } = await writer("p.yaml", ">");
     await write(HALF);
     const { readings, until } = await begin();
@@ -384,7 +384,7 @@ describe("without what an earlier agent kept", () => {
   });
 });
 
-test("once: an emptied file is what it was at the time before, and is reported", async () => {
+test("once: an emptied file has its previous content, and is reported", async () => {
   const how = { kept: join(base, "kept"), openForWriting: isOpenForWriting };
   writeFileSync(at("p.yaml"), OLD);
   expect(namesIn(await readManifests(directory, how))).toBe("a b");
@@ -396,7 +396,7 @@ test("once: an emptied file is what it was at the time before, and is reported",
 describe("a file that is cut off at any byte", () => {
   const text = `${named("a")}---\n${BLOCK}`;
   const start = named("a").length + 4;
-  // Not right behind the end of a line: a shorter file may end there.
+  // Not directly after the end of a line: a shorter file may end there.
   const cut = Array.from({ length: BLOCK.length - 1 }, (_, index) => start + index).filter(
     (length) => text[length - 1] !== "\n",
   );
@@ -425,7 +425,7 @@ describe("a file that is cut off at any byte", () => {
     }
   });
 
-  test("but a shorter one that ends where a line does is what its author wants", async () => {
+  test("but a shorter one that ends where a line does is as its author intended", async () => {
     writeFileSync(at("p.yaml"), text);
     await readManifests(directory, { kept: join(base, "kept") });
     writeFileSync(at("p.yaml"), named("a"));

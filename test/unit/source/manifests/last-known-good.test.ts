@@ -1,4 +1,4 @@
-// Last good as a pure function: what is in force of a file after a further reading of it.
+// Last known good as a pure function: what is enforced of a file after it is read again.
 
 import { describe, expect, test } from "vitest";
 import { keepLastGood } from "../../../../src/source/manifests/last-known-good.ts";
@@ -9,7 +9,7 @@ import { linesOf, policyYaml, problemsIn, readingOf } from "../support.ts";
 const named = (name: string, spec: string): string => policyYaml(spec, `{ name: ${name}, namespace: shop }`);
 const documents = (...texts: string[]): string => texts.join("---\n");
 
-/** What is in force after these texts, one after the other. */
+/** What is enforced after these texts, one after the other. */
 const inForceAfter = (...texts: string[]): FileReading =>
   texts.map((text) => readingOf(text)).reduce((previous, latest) => keepLastGood(previous, latest));
 
@@ -31,7 +31,7 @@ const UNREADABLE = "{ ingress: [{}] }";
 const PARTIAL = "{ podSelector: {}, ingress: [{}, 7] }";
 const NOT_YAML = "a: [";
 
-describe("at a first reading there is nothing to keep", () => {
+describe("when first read there is nothing to keep", () => {
   test.each([
     [named("a", UNREADABLE), ["a unreadable"]],
     [named("a", PARTIAL), ["a partial"]],
@@ -60,7 +60,7 @@ describe("a file that is read in full", () => {
   });
 });
 
-describe("a file that says nothing any more", () => {
+describe("a file that has no content any more", () => {
   test.each([
     ["empty", ""],
     ["white space", " \n\n"],
@@ -82,7 +82,7 @@ describe("a file that says nothing any more", () => {
     ["the mark with a remark", "\t#weir.dev/empty: moved to b.yaml"],
     ["a list without elements", "apiVersion: v1\nkind: List\nitems: []\n"],
     ["an object that is not read", "apiVersion: v1\nkind: ConfigMap\nmetadata: { name: x }\n"],
-  ])("%s: counts as meant", (_, text) => {
+  ])("%s: counts as intended", (_, text) => {
     const reading = inForceAfter(named("a", ALLOWS), text);
     expect(state(reading)).toEqual([]);
     expect(problemsIn(reading)).toEqual([]);
@@ -93,7 +93,7 @@ describe("an object that cannot be read in full", () => {
   test.each([
     ["unreadable", UNREADABLE],
     ["partial", PARTIAL],
-  ])("%s: stays as it last could be, and says so", (_, spec) => {
+  ])("%s: stays at its last readable version, and reports it", (_, spec) => {
     const reading = inForceAfter(
       documents(named("a", ALLOWS), named("b", ALLOWS)),
       documents(named("a", spec), named("b", ISOLATES)),
@@ -103,7 +103,7 @@ describe("an object that cannot be read in full", () => {
     expect(linesOf(problemsIn(reading))[0]).toMatch(/^x.yaml:4:.*; its last good version stays in force$/);
   });
 
-  test("stays so over several readings", () => {
+  test("stays so however often it is read", () => {
     const reading = inForceAfter(named("a", ALLOWS), named("a", PARTIAL), named("a", UNREADABLE));
     expect(state(reading)).toEqual(["a allows"]);
     expect(linesOf(problemsIn(reading))[0]).toMatch(
@@ -111,7 +111,7 @@ describe("an object that cannot be read in full", () => {
     );
   });
 
-  test("takes the newest version where there never was a good one", () => {
+  test("uses the newest version if there never was a good one", () => {
     expect(state(inForceAfter(named("a", PARTIAL), named("a", UNREADABLE)))).toEqual(["a unreadable"]);
     expect(state(inForceAfter(named("a", UNREADABLE), named("a", PARTIAL)))).toEqual(["a partial"]);
   });
@@ -148,13 +148,13 @@ describe("a file that cannot be read", () => {
     expect(linesOf(reading.problems)).toEqual([
       expect.stringMatching(/not valid YAML: .*; the 2 objects of its last good reading stay in force$/),
     ]);
-    // What was wrong with an object in force is still wrong with it.
+    // What was wrong with an enforced object is still wrong with it.
     expect(linesOf(problemsIn(reading))).toContainEqual(
       expect.stringMatching(/spec.podSelector: is missing/),
     );
   });
 
-  test("cannot be opened: stays as it was, over several readings", () => {
+  test("cannot be opened: stays as it was, however often it is read", () => {
     const failed = failedReading("x.yaml", "cannot be read: EACCES: permission denied");
     const reading = keepLastGood(keepLastGood(readingOf(named("a", ALLOWS)), failed), failed);
     expect(state(reading)).toEqual(["a allows"]);
@@ -164,7 +164,7 @@ describe("a file that cannot be read", () => {
   });
 });
 
-describe("a document that does not say which object it is", () => {
+describe("a document that does not identify its object", () => {
   test("keeps the objects that the file no longer names: one of them may be meant", () => {
     const reading = inForceAfter(
       documents(named("a", ALLOWS), named("b", ALLOWS)),
@@ -178,7 +178,7 @@ describe("a document that does not say which object it is", () => {
     ]);
   });
 
-  test("does so where the last object cannot be read in full, but not where an earlier one cannot", () => {
+  test("does so if the last object cannot be read in full, but not if an earlier one cannot", () => {
     const good = documents(named("a", ALLOWS), named("b", ALLOWS), named("c", ALLOWS));
     const cutOff = inForceAfter(good, documents(named("a", ISOLATES), named("b", UNREADABLE)));
     expect(state(cutOff)).toEqual(["a isolates", "b allows", "c allows"]);
@@ -190,7 +190,7 @@ describe("a document that does not say which object it is", () => {
     expect(edited.problems).toEqual([]);
   });
 
-  test("keeps nothing where all objects are named", () => {
+  test("keeps nothing if all objects are named", () => {
     const reading = inForceAfter(named("a", ALLOWS), documents(named("a", ISOLATES), "kind: 7\n"));
     expect(state(reading)).toEqual(["a isolates"]);
     expect(linesOf(problemsIn(reading))).toEqual([expect.stringMatching(/; the document is ignored$/)]);

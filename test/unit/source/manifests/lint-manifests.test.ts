@@ -1,4 +1,4 @@
-// Manifests read for lint: comments and whose they are, codes that are silenced, places of fields, pods of workloads.
+// Manifests read for lint: comments and what they apply to, codes that are silenced, places of fields, pods of workloads.
 
 import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
@@ -22,7 +22,7 @@ const LIST = "apiVersion: v1\nkind: List\nitems:\n";
 const ignore = (code: string) => `# weir.dev/lint-ignore: ${code}\n`;
 
 describe("comments", () => {
-  it("are told from text that looks like them", () => {
+  it("are distinguished from text that looks like them", () => {
     const text = `# one\na: "# no"\nb: '# no'\nc: x#no # two\nd: |\n  # no\n  text\n\n  # three\n`;
     const found = commentsOf(text).comments.map((each) => [each.line, each.column, each.text, each.alone]);
     // The last one is in the block, too.
@@ -32,7 +32,7 @@ describe("comments", () => {
     ]);
   });
 
-  it("know the documents' ends, of which comments alone make none", () => {
+  it("mark the documents' ends, without counting documents of comments alone", () => {
     expect(commentsOf("# a\n---\nx: 1\n...\n# b\n---\ny: 1\n---\n").separators).toEqual([4, 8]);
     expect(commentsOf("%YAML 1.2\n---\nx: 1\n").separators).toEqual([]);
   });
@@ -90,7 +90,7 @@ describe("what is silenced", () => {
     else expect(found.wrong?.reason).toContain(wrong);
   });
 
-  it("by a comment in the policy's document, wherever it stands", async () => {
+  it("by a comment anywhere in the policy's document", async () => {
     const documents = [
       ignore("and-or") + policy("above"),
       policy("inside", ignore("and-or")),
@@ -157,7 +157,7 @@ describe("what is silenced", () => {
     ]);
   });
 
-  it("not by a code that there is not: that is told with its place", async () => {
+  it("not by an unknown code: that is reported with its place", async () => {
     const wrong = policy("a").replace(
       "namespace: ns",
       "namespace: ns,\n  annotations: { weir.dev/lint-ignore: dns-mising }",
@@ -203,7 +203,7 @@ describe("the text of a policy", () => {
     expect(text?.writes(["spec", "podSelector", "constructor"])).toBe(false);
   });
 
-  it("is not there for one that is declared twice", async () => {
+  it("has none for one that is declared twice", async () => {
     const { texts, policies, reading } = await read(
       `${policy("a")}---\n${policy("a").replace("{ podSelector: {} }", "{ podSelector: {}, policyTypes: [Egress] }")}---\n${policy("b")}`,
     );

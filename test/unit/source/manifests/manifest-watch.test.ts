@@ -1,4 +1,4 @@
-// Watching real files: what changes takes effect, and what is half-way or broken takes nothing away.
+// Watching real files: what changes takes effect, and what is half-way or broken removes nothing.
 
 import { mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -14,7 +14,7 @@ import {
 } from "../../../../src/source/manifests/manifest-watch.ts";
 import { policyYaml } from "../support.ts";
 
-/** What a busy machine may take; test/netns/live.test.ts prints how long it takes here. */
+/** The limit on a busy machine; test/netns/live.test.ts prints how long it takes here. */
 const EFFECT_MS = 60_000;
 
 let base: string;
@@ -41,7 +41,7 @@ const namesIn = (reading: ManifestsReading): string =>
   [...reading.cluster.policies.keys()].map((key) => key.slice(5)).join(" ");
 const linesIn = (reading: ManifestsReading): string => reading.problems.map(problemText).join("\n");
 
-/** Starts watching, by events alone unless told; returns all readings so far, and a wait for the newest one to be as wanted. */
+/** Starts watching, by events alone by default; returns all snapshots so far, and a wait for the newest one to be as expected. */
 async function start(path = directory, options: Partial<WatchOptions> = {}) {
   const readings: ManifestsReading[] = [];
   watching = watchManifests(path, {
@@ -160,7 +160,7 @@ describe("half-way and broken", () => {
     expect(readings.map(namesIn)).toEqual(["a b", "a b c"]);
   });
 
-  test("a file that stops being YAML keeps what it said until it is repaired", async () => {
+  test("a file that stops being YAML keeps its content until it is repaired", async () => {
     writeFileSync(at("a.yaml"), named("a"));
     const { until, untilNames } = await start();
     writeFileSync(at("a.yaml"), `${named("a")}  - [`);
@@ -193,7 +193,7 @@ describe("half-way and broken", () => {
 });
 
 describe("the directory", () => {
-  test("is removed: all stays in force; is made again: its new content counts", async () => {
+  test("is removed: all stays enforced; is recreated: its new content counts", async () => {
     writeFileSync(at("a.yaml"), named("a"));
     const { until, untilNames } = await start();
     rmSync(directory, { recursive: true });
@@ -221,7 +221,7 @@ describe("the directory", () => {
     await untilNames("b c");
   });
 
-  test("is not there at first", async () => {
+  test("is absent at first", async () => {
     rmSync(directory, { recursive: true });
     const { newest, untilNames } = await start();
     expect(newest()?.problems.map((problem) => problem.effect)).toEqual([
@@ -234,7 +234,7 @@ describe("the directory", () => {
 });
 
 describe("onChange", () => {
-  test("gets few readings of a burst, never two at once, and the last state in the end", async () => {
+  test("gets few snapshots of a burst, never two at once, and the last state in the end", async () => {
     let inside = 0;
     let insideMax = 0;
     const { readings, until } = await start(directory, {
@@ -256,7 +256,7 @@ describe("onChange", () => {
     expect(readings.length).toBeLessThan(50);
   });
 
-  test("gets nothing where nothing has changed", async () => {
+  test("gets nothing if nothing has changed", async () => {
     writeFileSync(at("a.yaml"), named("a"));
     const { readings } = await start();
     writeFileSync(at("a.yaml"), named("a"));

@@ -1,4 +1,4 @@
-// Files that are read in processes of their own: the same is read as at once, within limits, and the agent goes on meanwhile.
+// Files that are read in processes of their own: the result is the same as in-process, within limits, and the agent goes on meanwhile.
 
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -23,7 +23,7 @@ import {
 import { DOCUMENT_TOKENS_MAX, SYNTAX_ERRORS_MAX } from "../../../../src/source/manifests/yaml-reader.ts";
 import { policyYaml, readingOf } from "../support.ts";
 
-/** What a busy machine may take. */
+/** The limit on a busy machine. */
 const EFFECT_MS = 120_000;
 
 const never = new AbortController().signal;
@@ -150,7 +150,7 @@ describe("a reader", () => {
     ]);
   });
 
-  test("ends with whoever has given up", async () => {
+  test("ends when its caller gives up", async () => {
     readers = openReaders();
     const stop = new AbortController();
     const reading = readers.read("x.yaml", Buffer.from(filled("- {a: [b, c]}\n", 2_000_000)), stop.signal);
@@ -234,7 +234,7 @@ describe("while a file is read", () => {
         );
         const { user, system } = process.cpuUsage(before);
         const taken = newest() ?? expect.fail();
-        // The last good content of the one, the newest of the other.
+        // The last known good content of the one, the newest of the other.
         expect([...taken.cluster.policies.keys()].sort()).toEqual(["shop/a", "shop/c"]);
         expect(linesIn(taken).length).toBeLessThanOrEqual(SYNTAX_ERRORS_MAX + 1);
         expect((user + system) / 1_000).toBeLessThan(3_000);
@@ -266,7 +266,7 @@ describe("while a file is read", () => {
     });
   });
 
-  test("the first reading waits for it, and so does one alone", async () => {
+  test("the first snapshot waits for it, and so does one alone", async () => {
     writeFileSync(at("big.yaml"), pods(500));
     writeFileSync(at("small.yaml"), named("b"));
     const seen: ManifestsReading[] = [];

@@ -1,4 +1,4 @@
-// When a look at a file counts: at once where it adds or changes, after a moment where it takes away.
+// When a look at a file counts: at once if it adds or changes, after a delay if it removes.
 
 import { expect, test } from "vitest";
 import {
@@ -75,7 +75,7 @@ test.each([
   expect(seenIn(late, "f")?.signature).toBe(text);
 });
 
-test("an empty file never counts: it keeps its objects, and says so", () => {
+test("an empty file never counts: it keeps its objects, and reports it", () => {
   const late = history(BOTH, [1, ""], [SETTLE_MS + 1, ""], [60_000, ""]);
   expect(isHeld(late)).toBe(false);
   expect(names(late)).toEqual(["a", "b"]);
@@ -91,7 +91,7 @@ test("a half-written file never counts if it is completed in time", () => {
   expect(names(moved)).toEqual(["a", "b", "c"]);
 });
 
-test("each further change starts the wait anew, up to a limit", () => {
+test("each further change restarts the wait, up to a limit", () => {
   const looks = Array.from({ length: 20 }, (_, index): [number, string] => [
     index * 100,
     policy(`c${index}`),
@@ -116,7 +116,7 @@ test("a new file counts at once, unless it is faulty", () => {
   expect(names(advance(held, faulty, { now: SETTLE_MS }))).toEqual(["a"]);
 });
 
-test("the same reading changes nothing, whatever the signature", () => {
+test("the same content changes nothing, whatever the signature", () => {
   const look = seen(BOTH);
   const before = firstMemory(new Map([["f", look]]));
   const after = advance(before, new Map([["f", { ...look, signature: "touched" }]]), { now: 9 });
@@ -124,7 +124,7 @@ test("the same reading changes nothing, whatever the signature", () => {
   expect(seenIn(after, "f")?.signature).toBe("touched");
 });
 
-test("readings come in the order of the files' names", () => {
+test("results come in the order of the files' names", () => {
   const files = new Map(["b", "a", "B"].map((file) => [file, { ...seen(""), reading: readingOf("", file) }]));
   expect(readingsIn(firstMemory(files)).map(({ file }) => file)).toEqual(["B", "a", "b"]);
 });

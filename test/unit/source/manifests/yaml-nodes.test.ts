@@ -20,7 +20,7 @@ function cleanNode(rest: string) {
 }
 
 describe("nodes", () => {
-  test("have the addresses of their status that are addresses, each once", () => {
+  test("have the addresses of their status that are valid, each once", () => {
     const status = `
 status:
   addresses:
@@ -41,7 +41,7 @@ status:
     expect(cleanNode('spec: { podCIDR: "" }').podCidrs).toEqual([]);
   });
 
-  test("may say neither", () => {
+  test("may have neither", () => {
     expect(cleanNode("")).toEqual({ name: "worker-1", addresses: [], podCidrs: [] });
     expect(cleanNode("spec: {}\nstatus: {}").addresses).toEqual([]);
   });

@@ -178,7 +178,7 @@ describe("depth and syntax", () => {
     expect(yaml(text).values).toEqual([]);
   });
 
-  test("a wrong document does not take the others with it", () => {
+  test("an invalid document does not affect the others", () => {
     expect(yaml("a: 1\n---\nb: [\n---\nc: 3\n").values).toEqual([{ a: 1 }, { c: 3 }]);
   });
 

@@ -26,7 +26,7 @@ const PLAIN = {
 };
 
 describe("pods", () => {
-  test("as kubectl get -o yaml prints them, with hundreds of fields that are not looked at", () => {
+  test("as kubectl get -o yaml prints them, with hundreds of fields that are ignored", () => {
     const text = `
 apiVersion: v1
 kind: Pod
@@ -112,7 +112,7 @@ status:
     expect(cleanPod(podYaml(rest))).toEqual(expected);
   });
 
-  test("being deleted is not being finished", () => {
+  test("a deleting pod is not a finished one", () => {
     const text = podYaml("status: { phase: Running }", 'deletionTimestamp: "2026-01-02T03:04:05Z"');
     expect(cleanPod(text).finished).toBe(false);
   });
@@ -219,7 +219,7 @@ describe("other documents", () => {
     "apiVersion: example.com/v1\nkind: Pod",
     "apiVersion: networking.k8s.io/v1\nkind: Ingress",
     "apiVersion: networking.k8s.io/v1\nkind: IngressClassList\nitems: []",
-  ])("left alone: %j", (text) => {
+  ])("ignored: %j", (text) => {
     expect(outcomeOf(text)).toEqual({ values: new Map(), lines: [] });
   });
 
@@ -264,7 +264,7 @@ describe("other documents", () => {
     },
   );
 
-  test("so does one of a kind that networking.k8s.io does not have", () => {
+  test("so does one of a kind that does not exist in networking.k8s.io", () => {
     const text = policyYaml("{ podSelector: {} }").replace("NetworkPolicy", "NetworkPolcy");
     expect(outcomeOf(text).lines).toEqual([
       "x.yaml:2:1: NetworkPolicy shop/web: kind: NetworkPolcy is not a kind of networking.k8s.io/v1; expected NetworkPolicy; its pods are isolated (ingress) and nothing is allowed by it",

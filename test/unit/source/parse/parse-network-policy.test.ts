@@ -1,4 +1,4 @@
-// What valid NetworkPolicies become: the seed documents' own policies in other words, and the API's defaults.
+// The parsed form of valid NetworkPolicies: the seed documents' own policies, and the API's defaults.
 
 import { describe, expect, test } from "vitest";
 import { selectorText } from "../../../../src/model/selector.ts";
@@ -181,7 +181,7 @@ describe("the policies of the seed documents", () => {
   });
 });
 
-describe("the API's rules for what is missing, empty or at a bound", () => {
+describe("the API's rules for missing, empty or boundary values", () => {
   test.each([
     ["ingress: []", "ingress", [], []],
     ["egress: [{ to: [{ podSelector: {} }] }]", "ingress egress", [], ["ns own pods {} on all"]],
@@ -236,7 +236,7 @@ describe("the API's rules for what is missing, empty or at a bound", () => {
     expect(summary(text)).toEqual({ policy: "shop/web {}", isolates, ingress, egress });
   });
 
-  test("an empty egress without policyTypes does not isolate egress, as in the API server, and says so", () => {
+  test("an empty egress without policyTypes does not isolate egress, as in the API server, and is reported", () => {
     const { values, lines } = outcomeOf(policyYaml("{ podSelector: {}, egress: [] }"));
     expect(values.get("NetworkPolicy shop/web")).toMatchObject({
       isolates: { ingress: true, egress: false },

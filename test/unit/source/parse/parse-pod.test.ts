@@ -1,4 +1,4 @@
-// The annotations of pods that may send from more than their own addresses: what they give, and what refuses them.
+// The annotations of pods that may send from more than their own addresses: their values, and what is refused.
 
 import { describe, expect, test } from "vitest";
 import type { Pod } from "../../../../src/model/cluster.ts";

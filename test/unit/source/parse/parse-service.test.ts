@@ -1,4 +1,4 @@
-// Services and EndpointSlices, as API servers write them and as people get them wrong.
+// Services and EndpointSlices, as API servers write them and with common mistakes.
 
 import { describe, expect, test } from "vitest";
 import type { EndpointSlice, Service } from "../../../../src/model/service.ts";
@@ -82,14 +82,14 @@ status: { loadBalancer: { ingress: [{ ip: 203.0.113.5, ipMode: VIP }, { ip: 203.
     ["headless", "{ clusterIP: None, externalIPs: [198.51.100.9], ports: [{ port: 80 }] }"],
     ["headless by the list", "{ clusterIPs: [None], ports: [{ port: 80 }] }"],
     ["ExternalName", "{ type: ExternalName, externalName: a.example, externalIPs: [198.51.100.9] }"],
-  ])("have no address where they are %s", (_, spec) => {
+  ])("have no address if they are %s", (_, spec) => {
     const { lines, service: web } = serviceOf(service(spec));
     expect(lines).toEqual([]);
     expect(web).toMatchObject({ clusterIps: [], externalIps: [] });
   });
 
   test.each(["service-proxy-name: other", 'headless: ""'])(
-    "have no address where kube-proxy leaves them to others (%s)",
+    "have no address if kube-proxy leaves them to others (%s)",
     (label) => {
       const text = service("{ clusterIP: 10.96.0.10, externalIPs: [198.51.100.9], ports: [{ port: 80 }] }");
       const labels = `labels: { service.kubernetes.io/${label} }`;
@@ -108,7 +108,7 @@ status: { loadBalancer: { ingress: [{ ip: 203.0.113.5, ipMode: VIP }, { ip: 203.
     expect(web?.ports).toEqual([{ name: "", protocol: "TCP", port: 80, target: 80 }]);
   });
 
-  test("in which something is wrong: the rest counts", () => {
+  test("with an error: the rest counts", () => {
     const { lines, service: web } = serviceOf(
       service(
         "{ clusterIP: 10.96.0.300, externalIPs: x, ports: [{ port: 0 }, { port: 80, protocol: HTTP }, 7, { port: 443 }, { port: 443, name: b }] }",
@@ -120,7 +120,7 @@ status: { loadBalancer: { ingress: [{ ip: 203.0.113.5, ipMode: VIP }, { ip: 203.
     expect(web?.ports.map(({ port }) => port)).toEqual([443, 443]);
   });
 
-  test("of another group are left alone", () => {
+  test("of another group are ignored", () => {
     expect(
       readingOf("apiVersion: serving.knative.dev/v1\nkind: Service\nmetadata: { name: x }\n"),
     ).toMatchObject({
@@ -178,7 +178,7 @@ ports:
     expect(alone).toMatchObject({ namespace: "default", service: undefined, family: 6, endpoints: [] });
   });
 
-  test("in which something is wrong: the rest counts, but for a slice of unknown addresses", () => {
+  test("with an error: the rest counts, except for a slice of unknown addresses", () => {
     const { lines, slice: web } = sliceOf(
       slice(
         'addressType: IPv4\nendpoints: [{ addresses: ["fd00::1"] }, { addresses: [] }, {}, { addresses: [10.0.0.1], conditions: { ready: "yes" } }]\nports: [{ port: 70000 }]',

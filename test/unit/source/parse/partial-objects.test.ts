@@ -1,4 +1,4 @@
-// A policy of which a part cannot be read: that part is lost and nothing else, and whatever is lost only denies more.
+// A partly unreadable policy: the unreadable part is lost and nothing else, and whatever is lost only denies more.
 
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
@@ -11,7 +11,7 @@ import { must } from "../../../support/worlds.ts";
 import { anyJson, FULL, type Json, type Place, placesIn } from "../arbitrary.ts";
 import { outcomeOf, policyYaml, ruleText } from "../support.ts";
 
-/** The policy that a spec in flow style becomes, in one line, and what is said of it. */
+/** The policy of a spec in flow style, in one line, and the problems reported. */
 function readOf(spec: string) {
   const { values, lines } = outcomeOf(policyYaml(spec));
   const policy = values.get("NetworkPolicy shop/web");
@@ -64,7 +64,7 @@ describe("one peer that cannot be read loses only itself", () => {
     ["{ ipBlock: { cidr: null } }", "must be a string"],
     ["{ ipBlock: { cidr: 10.0.0.0/8, cidr: 10.0.0.0/8 } }", "duplicate key"],
     ["{ ipBlock: { cidr: 10.0.0.0/8, excpt: [10.1.0.0/16] } }", "unknown field"],
-    // Without the exception the block would allow more, so it goes with it.
+    // Without the exception the block would allow more, so the block is lost with it.
     ["{ ipBlock: { cidr: 10.0.0.0/8, except: 10.1.0.0/16 } }", "must be a list"],
     ["{ ipBlock: { cidr: 10.0.0.0/8, except: null } }", "must be a list"],
     ["{ ipBlock: { cidr: 10.0.0.0/8, except: [10.1.0.0/16, 10.2.0.0] } }", "is missing"],
@@ -196,7 +196,7 @@ describe("what API servers have stored is read as they read it", () => {
     ['{ cidr: "::1.2.3.4/128" }', "::102:304/128 on all"],
     ['{ cidr: "1:2:3:4:5:6:1.2.3.4/96" }', "1:2:3:4:5:6::/96 on all"],
     ['{ cidr: "FE80::0001/64" }', "fe80::/64 on all"],
-  ])("%s, which is no odd spelling", (block, expected) => {
+  ])("%s, without a warning", (block, expected) => {
     expect(blockOf(block)).toEqual({ rule: expected, lines: [] });
   });
 
@@ -312,7 +312,7 @@ describe("whatever one fault does, it only denies more", () => {
 
   const base = allowedBy(policyIn(parse(FULL)));
 
-  /** In a place where it is not known any more which pods are meant, or where another list is another policy. */
+  /** If it is not known any more which pods are meant, or if another list is another policy. */
   const isOther = ({ value }: Place, changed: Json): boolean => {
     const typeOf = (each: Json): string =>
       Array.isArray(each) ? "list" : each === null ? "null" : typeof each;
