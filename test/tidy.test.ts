@@ -1,4 +1,4 @@
-// The rules of CONTRIBUTING.md that no linter has: layers, words, licences, generated files. Import cycles and purity are
+// The rules of CONTRIBUTING.md that no linter checks: layers, words, licences, generated files. Import cycles and purity are
 // rules of biome.json; here is a check that they are on.
 import { execFile } from "node:child_process";
 import { copyFileSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
@@ -96,7 +96,7 @@ describe("Biome, as configured", () => {
 });
 
 /**
- * Idioms in a thousand words, by folder, as they were when this was written: nothing gets worse, and what got better is
+ * Idioms in a thousand words, by folder, as they were when this was written: nothing gets worse, and improved values are
  * to be lowered here. The goal is below 1 everywhere. New folders have to meet it at once.
  */
 const IDIOMS_MAX: Readonly<Record<string, number>> = {
@@ -163,7 +163,7 @@ describe("the glossary", () => {
 describe("links of the documentation", () => {
   const pages = new Map(texts.filter(([path]) => path.endsWith(".md")));
 
-  it("lead to files and headings that are there", () => {
+  it("lead to existing files and headings", () => {
     expect(pages.size).toBeGreaterThan(20);
     expect(brokenLinks(pages)).toEqual([]);
   });

@@ -3,7 +3,7 @@ import { existsSync, readFileSync } from "node:fs";
 
 const CAPABILITIES = { CAP_NET_ADMIN: 12n, CAP_SYS_ADMIN: 21n, CAP_BPF: 39n } as const;
 
-/** What keeps the kernel's tests from running here, one sentence each; empty when nothing does. */
+/** What prevents the kernel's tests from running here, one sentence each; empty if nothing does. */
 function obstacles(): string[] {
   const found: string[] = [];
   if (process.platform !== "linux") return [`this is ${process.platform}, not Linux`];

@@ -1,10 +1,10 @@
-// Every file of the kernel's tests starts with the kernel's own settings and leaves them so: what passes only where another file,
-// program or machine has left a setting behind fails here, and by name.
+// Every file of the kernel's tests starts with the kernel's default settings and restores them: what passes only where another file,
+// program or machine has changed a setting fails here, and by name.
 
 import { readFileSync } from "node:fs";
 import { afterAll, expect } from "vitest";
 
-/** As the kernel has them when it starts; tools/isolated.sh writes them into the namespaces that the tests run in. */
+/** The kernel's defaults; tools/isolated.sh writes them into the namespaces that the tests run in. */
 const DEFAULTS: Readonly<Record<string, string>> = {
   "net/ipv4/conf/all/forwarding": "0",
   "net/ipv4/conf/default/forwarding": "0",

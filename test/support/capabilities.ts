@@ -1,13 +1,13 @@
-// What the chart lets its containers do.
+// The capabilities that the chart gives its containers.
 
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { agentPod, findObject, objectsOf, podOf } from "../../tools/chart/render.ts";
 
-/** What the chart renders to by default, which a unit test holds up to date: it takes no renderer to read. */
+/** The chart's default output, which a unit test keeps up to date: reading it needs no renderer. */
 const RENDERED = fileURLToPath(new URL("../../deploy/weir.yaml", import.meta.url));
 
-/** Of the agent's container, rendered with these `--set`s: as in ["BPF", "NET_ADMIN"]. @throws Error where it keeps others */
+/** Capabilities of the agent's container, rendered with these `--set`s: as in ["BPF", "NET_ADMIN"]. @throws Error if it keeps others */
 export function chartCapabilities(set: readonly string[] = []): readonly string[] {
   const pod =
     set.length > 0

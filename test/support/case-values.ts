@@ -1,4 +1,4 @@
-// A sound conformance case, and ways to spoil it.
+// A valid conformance case, and ways to break it.
 import { readCase } from "../../src/source/conformance/case-reader.ts";
 import type { Step } from "../../src/source/conformance/case-types.ts";
 import { caseOf } from "./cases.ts";
@@ -10,7 +10,7 @@ export const policy = {
   spec: { podSelector: {} },
 };
 
-/** A sound case; a fresh one every time, for tests to spoil. */
+/** A valid case; a new one every time, for tests to break. */
 export function sound() {
   return {
     format: "np-conformance/1",
@@ -45,9 +45,9 @@ export const read = (value: unknown) => readCase(JSON.stringify(value), "t.json"
 export const reasons = (value: unknown) =>
   read(value).problems.map(({ path, reason }) => (path === undefined ? reason : `${path}: ${reason}`));
 
-/** A sound case with one action before its only step. */
+/** A valid case with one action before its only step. */
 export const acting = (...actions: unknown[]) => ({ ...sound(), steps: [step({ actions })] });
-/** A sound case with these expectations. */
+/** A valid case with these expectations. */
 export const expecting = (expected: unknown) => ({ ...sound(), steps: [step({ expected })] });
 export const checking = (facts: Record<string, unknown>) =>
   expecting({

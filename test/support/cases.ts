@@ -1,4 +1,4 @@
-// The conformance cases that tests run: the product's own, and others where they are at hand.
+// The conformance cases that tests run: the product's own, and others if they are available.
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { basename, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -59,7 +59,7 @@ function foldersBelow(path: string): readonly CaseFolder[] {
   return files.length === 0 ? below : [{ title: relative(ROOT, path), files }, ...below];
 }
 
-/** Files of a folder that are meant as cases; of JSON files, those that name the format (a schema does not). */
+/** Case files in a folder; of JSON files, only those that name the format (a schema does not). */
 function caseFiles(folder: string): readonly CaseFile[] {
   return readdirSync(folder)
     .filter((name) => /\.(json|ya?ml)$/.test(name))

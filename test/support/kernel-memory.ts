@@ -29,7 +29,7 @@ export interface KernelMemory {
   allows(question: Question): boolean;
   /** Whether the endpoint may send from the address, its own ones apart. */
   isSource(ifindex: number, address: Address): boolean;
-  /** Whether the address is in a scope that is no endpoint's. */
+  /** Whether the address is in a scope that belongs to no endpoint. */
   inScope(scope: number, address: Address): boolean;
   tunnelPorts(): readonly number[];
   /** Single writes, in an order that the caller's numbers choose. */
@@ -50,9 +50,9 @@ interface Memory {
   readonly rows: Map<number, ReadonlySet<number>>;
   readonly policies: Map<number, Map<number, number>>;
   tunnelPorts: Pair<readonly number[]>;
-  /** Made of `sources`, by scope, when first asked for after a change. */
+  /** Built from `sources`, by scope, when first read after a change. */
   readonly scopes: Map<number, PrefixTable<Pair<boolean>>>;
-  /** Made of `cidrs` when first asked for after a change. */
+  /** Built from `cidrs` when first read after a change. */
   trie: PrefixTable<Pair<number>> | undefined;
 }
 
@@ -133,7 +133,7 @@ function* sets(memory: Memory, batch: Batch): Generator<() => void> {
     (memory.generation & 1) === 0 ? [live, next] : [next, live];
   for (const { number, classes } of batch.rows) yield () => memory.rows.set(number, new Set(classes));
   for (const { number, cells, changed, isNew } of batch.policies) {
-    // A policy that outgrows its map is made anew, whole: odd numbers stand for those.
+    // A policy that outgrows its map is recreated, whole: odd numbers mark those.
     if (isNew || number % 2 === 1) yield () => memory.policies.set(number, new Map(cells));
     else
       for (const identity of changed)

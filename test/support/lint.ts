@@ -1,4 +1,4 @@
-// Lint rules over clusters written down in tests: what is told of which policy, and where.
+// Lint rules over clusters in tests: the findings on each policy, and their places.
 
 import type { Cluster, Pod } from "../../src/model/cluster.ts";
 import type { Policy } from "../../src/model/network-policy.ts";
@@ -11,7 +11,7 @@ export type Input = {
   readonly ignored?: WarningCode;
 };
 
-/** A peer's podSelector counts as written where it asks for something; of a policy, everything is. */
+/** A peer's podSelector counts as written if it has requirements; of a policy, everything does. */
 export function writes(of: Policy, path: Path): boolean {
   const [, direction, rule, , peer, field] = path;
   if (direction !== "ingress" && direction !== "egress") return true;

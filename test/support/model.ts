@@ -15,14 +15,14 @@ import type { Party } from "../../src/policy/oracle.ts";
 
 type LabelMap = Readonly<Record<string, string>>;
 
-/** @throws Error where the text is no address */
+/** @throws Error if the text is not a valid address */
 export function address(text: string): Address {
   const parsed = parseAddress(text);
   if (!parsed.ok) throw new Error(`${text}: ${parsed.reason}`);
   return parsed.value;
 }
 
-/** @throws Error where the text is no prefix */
+/** @throws Error if the text is not a valid prefix */
 export function cidr(text: string): Cidr {
   const parsed = parseCidr(text);
   if (!parsed.ok) throw new Error(`${text}: ${parsed.reason}`);
@@ -130,7 +130,7 @@ export function party(from: Pod, family: 4 | 6 = 4): Party {
   return { kind: "pod", pod: from, address: own };
 }
 
-/** An address that is no pod's. */
+/** An address that belongs to no pod. */
 export const outside = (text: string): Party => ({ kind: "address", address: address(text) });
 
 function split(key: string): { readonly namespace: string; readonly name: string } {

@@ -1,4 +1,4 @@
-// Where the built BPF object is.
+// Path of the built BPF object.
 
 import { fileURLToPath } from "node:url";
 

@@ -1,4 +1,4 @@
-// Questions about a world with the oracle's answers: every endpoint, direction, address and port that random worlds know.
+// Questions about a world with the oracle's answers: every endpoint, direction, address and port of the random worlds.
 
 import { DIRECTIONS, type Direction } from "../../src/base/direction.ts";
 import type { Address } from "../../src/base/ip.ts";

@@ -1,4 +1,4 @@
-// A copy of this tree as a later version of Weir may be: its layout has another digest, so that its maps and programs are others.
+// A copy of this tree as a later version of Weir may be: its layout has another digest, so that its maps and programs differ.
 
 import { execFileSync } from "node:child_process";
 import { cpSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";

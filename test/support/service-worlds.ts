@@ -29,7 +29,7 @@ const service: fc.Arbitrary<Service> = fc
     namespace: fc.constantFrom("x", "y", "z"),
     name: fc.constantFrom("s", "t"),
     vip: fc.nat({ max: 2 }),
-    /** Now and then a pod's own address. */
+    /** Sometimes a pod's own address. */
     external: fc.option(fc.nat({ max: 15 }), { freq: 4 }),
     ports: fc.uniqueArray(port, {
       minLength: 1,
@@ -47,7 +47,7 @@ const service: fc.Arbitrary<Service> = fc
 
 const yes = fc.integer({ min: 0, max: 4 }).map((number) => number > 0);
 
-/** Whose address it has is a number until the pods are known. */
+/** The owner of its address is a number until the pods are known. */
 const endpoint = fc.record({
   whose: fc.nat({ max: 15 }),
   isPod: yes,
@@ -91,7 +91,7 @@ function sliceIn(
   };
 }
 
-/** Tells the pods of a world apart by a label, whatever else policies say: what backends of one Service differ by. */
+/** Distinguishes the pods of a world by a label, whatever else policies select: backends of one Service differ by it. */
 const divider: fc.Arbitrary<Policy> = fc
   .record({
     namespace: fc.constantFrom("x", "y", "z"),
@@ -112,7 +112,7 @@ export const clusterWithServices: fc.Arbitrary<Cluster> = fc
     services: fc.array(service, { minLength: 1, maxLength: 4 }),
     slices: fc.array(slice, { maxLength: 6 }),
     dividers: fc.uniqueArray(divider, { maxLength: 2, selector: keyOf }),
-    /** Now and then a pod that may send from the addresses of others. */
+    /** Sometimes a pod that may send from the addresses of others. */
     router: fc.option(fc.nat({ max: 5 }), { freq: 4 }),
   })
   .map(({ world, services, slices, dividers, router }) => ({
@@ -135,7 +135,7 @@ export interface ServiceQuestion extends ServiceProbe {
   readonly text: string;
 }
 
-/** Every frontend asked by every endpoint, with the oracle's answer. */
+/** Every frontend requested by every endpoint, with the oracle's answer. */
 export function serviceQuestions(
   world: Cluster,
   locals: readonly { readonly pod: Pod; readonly ifindex: number }[],

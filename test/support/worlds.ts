@@ -1,4 +1,4 @@
-// Random small clusters and policies for property tests: few names and addresses, so that everything meets everything.
+// Random small clusters and policies for property tests: few names and addresses, so that all combinations occur.
 
 import fc from "fast-check";
 import { type Address, addressOf, type Cidr, cidrOf, parseAddress } from "../../src/base/ip.ts";
@@ -37,7 +37,7 @@ const requirement: fc.Arbitrary<Requirement> = fc.oneof(
   fc.record({
     operator: fc.constantFrom("In" as const, "NotIn" as const),
     key: fc.constantFrom(...KEYS),
-    // None is left where all of them are such that no label can have them.
+    // None is left if all of them are such that no label can have them.
     values: fc.uniqueArray(fc.constantFrom(...VALUES), { maxLength: 2 }),
   }),
   fc.record({
@@ -182,7 +182,7 @@ const namespace: fc.Arbitrary<Namespace> = fc
   .tuple(fc.constantFrom(...NAMESPACES), labels)
   .map(([name, own]) => ({ name, labels: new Map([...own, [NAMESPACE_NAME_LABEL, name]]) }));
 
-/** Pods have addresses of their own: where two would share one, the first in key order stays. */
+/** Pods have addresses of their own: if two would share one, the first in key order stays. */
 export const cluster: fc.Arbitrary<Cluster> = fc
   .record({
     namespaces: fc.uniqueArray(namespace, { maxLength: 3, selector: ({ name }) => name }),
@@ -217,7 +217,7 @@ export function localsOf(world: Cluster): LocalEndpoint[] {
     }));
 }
 
-/** Addresses worth asking about: every pod's, some that are no pod's, and the edges of the blocks. */
+/** Addresses to check: every pod's, some that belong to no pod, and the edges of the blocks. */
 export function addressesOf(world: Cluster): Address[] {
   const own = [...world.pods.values()].flatMap(({ ips }) => ips);
   const outside = [

@@ -5,7 +5,7 @@ import { fileURLToPath } from "node:url";
 
 export const root = fileURLToPath(new URL("../..", import.meta.url));
 
-/** Runs git in the repository; the lines that it prints. `safe.directory`: a checkout may belong to another user. */
+/** Runs git in the repository; returns the lines of its output. `safe.directory`: a checkout may belong to another user. */
 export function git(...args: readonly string[]): string[] {
   const text = execFileSync("git", ["-c", "safe.directory=*", "-C", root, ...args], { encoding: "utf8" });
   return text.split("\0").filter((line) => line !== "");
@@ -17,7 +17,7 @@ export const repositoryFiles = (): string[] =>
     existsSync(root + path),
   );
 
-/** The text of a file, or undefined where it is not text. */
+/** The text of a file, or undefined if it is not text. */
 export function textOf(path: string): string | undefined {
   const bytes = readFileSync(root + path);
   return bytes.includes(0) ? undefined : bytes.toString("utf8");

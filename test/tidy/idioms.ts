@@ -46,7 +46,7 @@ export const patternOf = (idioms: readonly string[]): RegExp =>
 const wordsIn = (text: string): number => text.match(/[A-Za-z][A-Za-z'-]*/g)?.length ?? 0;
 
 function idiomsOf({ line, text }: Passage, pattern: RegExp): Found[] {
-  // "A round trip" is not the round that is meant.
+  // "A round trip" is not the idiom "round".
   return [...text.replaceAll(/round(?= trip)/g, "-----").matchAll(pattern)].map((match) => ({
     line: line + text.slice(0, match.index).split("\n").length - 1,
     idiom: match[0].replaceAll(/\s+/g, " "),
@@ -54,7 +54,7 @@ function idiomsOf({ line, text }: Passage, pattern: RegExp): Found[] {
   }));
 }
 
-/** What people read of a file; none where it is not one that is counted. */
+/** The prose of a file; none if it is not one that is counted. */
 function passagesOf(path: string, text: string): Passage[] {
   if (path === GLOSSARY || /(^|\/)LICENSE/.test(path) || path.startsWith("test/fixtures/")) return [];
   if (path.endsWith(".md"))
@@ -73,7 +73,7 @@ function passagesOf(path: string, text: string): Passage[] {
 const blank = (text: string): string => text.replaceAll(/[^\n]/g, " ");
 const lineAt = (text: string, offset: number): number => text.slice(0, offset).split("\n").length;
 
-/** A string that is a sentence or a phrase, no name, path or key. */
+/** Whether the string is a sentence or a phrase, rather than a name, path or key. */
 const isProse = (text: string): boolean => /[a-z] [a-z]/.test(text);
 
 function inC(text: string): Passage[] {
@@ -109,7 +109,7 @@ function typeScript(path: string, text: string) {
   return { strings, titles, comments: joined(comments, text) };
 }
 
-/** Comments one after another are one text, so that a phrase may go over a line's end. */
+/** Consecutive comments are one text, so that a phrase may go over a line's end. */
 function joined(comments: readonly { start: number; end: number; value: string }[], text: string): Passage[] {
   const found: { line: number; text: string; end: number }[] = [];
   for (const { start, end, value } of comments) {
@@ -134,7 +134,7 @@ function folderOf(path: string): string {
 
 const patternHere = (): RegExp => patternOf(idiomsIn(textOf(GLOSSARY) ?? ""));
 
-/** Per folder, and of all of them together under "all". */
+/** Per folder, and for all of them together under "all". */
 export function countIdioms(): ReadonlyMap<string, Count> {
   const pattern = patternHere();
   const counts = new Map<string, Count>();

@@ -1,4 +1,4 @@
-// Links of Markdown pages within the repository: each leads to a file, and where it names a heading, to one of that page.
+// Links of Markdown pages within the repository: each leads to a file, and to a heading of that page if it names one.
 
 import { existsSync } from "node:fs";
 import { dirname, join, normalize } from "node:path";
@@ -21,7 +21,7 @@ const anchorsIn = (text: string): ReadonlySet<string> =>
       .map(([, heading = ""]) => anchorOf(heading.trim())),
   );
 
-/** "PAGE: LINK" for each that leads nowhere; `pages` by path. */
+/** "PAGE: LINK" for each broken link; `pages` by path. */
 export function brokenLinks(pages: ReadonlyMap<string, string>): string[] {
   return [...pages].flatMap(([page, text]) =>
     [...withoutCode(text).matchAll(/\]\(([^)\s]+)\)/g)]

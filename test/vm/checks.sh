@@ -8,7 +8,7 @@ folder=$(mktemp -d)
 report() { printf '%s, %s\n' "$passed passed" "$failed failed" >/run/closing; }
 trap report EXIT
 
-# check NAME COMMAND...: shows what the command said where it fails.
+# check NAME COMMAND...: shows the command's output if it fails.
 check() {
   local name=$1 started=$SECONDS
   shift
@@ -21,10 +21,10 @@ check() {
     failed=$((failed + 1))
   fi
 }
-# What the last command said, as far as it fits.
+# The last command's output, truncated.
 show() { head -n 20 "$folder/said" | cut -c 1-160 | sed 's/^/    /'; }
 fails() { ! "$@"; }
-# holds PATTERN COMMAND...: the command succeeds, and the pattern is in what it says.
+# holds PATTERN COMMAND...: the command succeeds, and its output has the pattern.
 holds() {
   local pattern=$1 said
   shift
@@ -158,7 +158,7 @@ ip netns del web
 ip netns del client
 sysctl -qw net.ipv4.ip_forward=0 net.ipv6.conf.all.forwarding=0
 
-# Those that ask the programs about packets. Each loads them, seconds long where every instruction is emulated.
+# The tests that run packets through the programs. Each loads them, which takes seconds if every instruction is emulated.
 packet_tests=()
 for name in cases flows fragments headers icmp sources; do packet_tests+=("test/packet/$name.test.ts"); done
 NO_COLOR=1 WEIR_CONFORMANCE='' WEIR_TALLY=$folder/tally vitest run --project packet "${packet_tests[@]}" |

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The virtual machine after its initramfs: sets the kernel up as a node has it, runs the checks or a command, and switches off.
+# The virtual machine after its initramfs: configures the kernel like a node's, runs the checks or a command, and switches off.
 set -u
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8
 share=/run/share
@@ -12,7 +12,7 @@ mount -t devpts devpts /dev/pts
 mount -t tmpfs shm /dev/shm
 mount -t bpf bpf /sys/fs/bpf
 mount -t cgroup2 cgroup /sys/fs/cgroup
-# The kernel asks for modules by starting this.
+# The kernel requests modules by starting this.
 mkdir /run/bin
 ln -s $share/modprobe /run/bin/modprobe
 echo /run/bin/modprobe >/proc/sys/kernel/modprobe

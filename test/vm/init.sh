@@ -1,5 +1,5 @@
 #!/bin/busybox sh
-# The virtual machine's first process, in its initramfs: puts the host's files under a layer of changes in memory, and goes there.
+# The virtual machine's first process, in its initramfs: mounts an overlay in memory over the host's files, and switches to it.
 set -e
 /bin/busybox --install -s /bin
 export PATH=/bin

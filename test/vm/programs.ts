@@ -1,18 +1,18 @@
-// What the kernel's verifier made of the built programs: how many instructions it looked at, and for how long.
+// The kernel verifier's statistics on the built programs: how many instructions it checked, and for how long.
 import { fileURLToPath } from "node:url";
 import { BpfError, BpfObject } from "bpf-ts";
 
-/** The verifier gives up at a million (BPF_COMPLEXITY_LIMIT_INSNS). Kernels count differently: half of it is for the next. */
+/** The verifier's limit is a million (BPF_COMPLEXITY_LIMIT_INSNS). Kernels count differently: half of it is the margin for other kernels. */
 const INSTRUCTIONS_MAX = 500_000;
 
 for (const file of ["filter.bpf.o", "guard.bpf.o", "filter-ct.bpf.o", "guard-ct.bpf.o"]) {
   using object = BpfObject.open(fileURLToPath(new URL(`../../bpf/build/${file}`, import.meta.url)));
   const started = performance.now();
   const refused = await object.load().catch((error: unknown) => {
-    // Conntrack may be a module here, whose types are not for all: then the agent takes the other object.
+    // Conntrack may be a module here, whose types may be unreadable: then the agent loads the other object.
     if (file.endsWith("-ct.bpf.o") && error instanceof BpfError && error.verifierLog === undefined)
       return error.message;
-    // The end of the log, where the verifier says why; the whole of it is megabytes.
+    // The end of the log, where the verifier gives the reason; the whole of it is megabytes.
     if (error instanceof BpfError) process.stdout.write(`${error.verifierLog?.slice(-3_000) ?? ""}\n`);
     throw new Error(error instanceof Error ? error.message : String(error));
   });

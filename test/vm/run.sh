@@ -3,11 +3,11 @@
 #
 #   bash test/vm/run.sh [PACKAGE[/SUITE]] [-- COMMAND ...]
 #
-# PACKAGE is linux-image-amd64 and SUITE bookworm where they are not named; linux-image-amd64/bookworm-backports is newer.
-# With a COMMAND the machine runs that in this folder, in place of its checks. Nothing is installed and nothing stays: the kernel
+# PACKAGE is linux-image-amd64 and SUITE bookworm by default; linux-image-amd64/bookworm-backports is newer.
+# With a COMMAND the machine runs that in this folder, in place of its checks. Nothing is installed and nothing remains: the kernel
 # is fetched and unpacked in a temporary folder, and the machine sees the host's files but cannot change them.
 #
-#   WEIR_VM_SECONDS=600   after which the machine is killed      WEIR_VM_ACCEL=kvm     tcg (no need of KVM) where not said
+#   WEIR_VM_SECONDS=600   after which the machine is killed      WEIR_VM_ACCEL=kvm     tcg (needs no KVM) by default
 set -euo pipefail
 accelerator=${WEIR_VM_ACCEL:-tcg}
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd -P)
@@ -112,7 +112,7 @@ build_initramfs() {
   find . | "$busybox" cpio -o -H newc 2>"$work/cpio.log" | gzip -1 >"$work/initramfs.gz"
 }
 
-# What the machine needs to know, in a folder that it mounts.
+# The machine's settings, in a folder that it mounts.
 write_share() {
   mkdir "$work/share"
   ln "$busybox" "$work/share/modprobe"
