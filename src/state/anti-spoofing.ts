@@ -1,5 +1,5 @@
-// Prefixes of scopes: what endpoints may send from besides their own addresses, the addresses of nodes, what is on a bridge's link. As few as
-// say it, and how they change with an update.
+// Prefix scopes: sources of endpoints besides their own addresses, the addresses of nodes, prefixes on a bridge's link. The
+// smallest equivalent set of prefixes, and how it changes with an update.
 
 import { type Cidr, cidrCovers, compareCidrs } from "../base/ip.ts";
 import { prefixTable } from "../base/prefix-table.ts";
@@ -12,7 +12,7 @@ export interface SourceKey {
   readonly cidr: string;
 }
 
-/** Whether the entry allows what it covers, in the version in force and in the next. */
+/** Whether the entry allows what it covers, in the active version and in the next. */
 export interface SourceWrite extends SourceKey {
   readonly live: boolean;
   readonly next: boolean;
@@ -36,9 +36,9 @@ export interface SourceChanges {
 }
 
 export interface Touched {
-  /** Interfaces of the endpoints that are written; an endpoint whose sources change is among them. */
+  /** Interfaces of the endpoints that are written, including every endpoint whose sources change. */
   readonly changed: readonly number[];
-  /** Entries that an update cut short has left in some other way. */
+  /** Entries that an interrupted update has left in another state. */
   readonly leftovers: readonly SourceKey[];
 }
 
@@ -46,11 +46,11 @@ export interface Touched {
 const prefixesOf = ({ endpoints, scopes }: State, scope: number): readonly string[] | undefined =>
   endpoints.get(scope)?.sources ?? scopes.get(scope);
 
-/** All entries' prefixes; one for each scope that has it. */
+/** The prefixes of all entries; one for each scope that has it. */
 export const prefixTexts = ({ endpoints, scopes }: Pick<State, "endpoints" | "scopes">): string[] =>
   [...[...endpoints.values()].map(({ sources }) => sources), ...scopes.values()].flat();
 
-/** What becomes of the entries before the flip, after it, and in the end. */
+/** The changes of the entries before the flip and after it, and the result. */
 export function sourceChanges(have: State, want: State, { changed, leftovers }: Touched): SourceChanges {
   const left = Map.groupBy(leftovers, ({ ifindex }) => ifindex);
   const gone = [...have.endpoints.keys()].filter((ifindex) => !want.endpoints.has(ifindex));
@@ -78,11 +78,11 @@ const sameTexts = (a: readonly string[], b: readonly string[]): boolean =>
   a === b || (a.length === b.length && a.every((text, index) => text === b[index]));
 
 interface Scope {
-  /** In force; undefined where there is none yet. */
+  /** The active one; undefined if there is none yet. */
   readonly live: readonly string[] | undefined;
   readonly next: readonly string[];
   readonly leftovers: readonly string[];
-  /** An endpoint that is not attached yet: both versions may say the same from the start. */
+  /** An endpoint that is not attached yet: both versions may be equal from the start. */
   readonly isNew: boolean;
   /** False for an endpoint that is detached after the flip, before its prefixes are removed. */
   readonly isKept: boolean;
@@ -93,7 +93,7 @@ function changesOf(ifindex: number, { live, next, leftovers, isNew, isKept }: Sc
   const all = [...held.union(wanted).union(left)];
   const changing = all.filter((cidr) => left.has(cidr) || !held.has(cidr) || !wanted.has(cidr));
   if (changing.length === 0) return { prepare: [], cleanup: [], remove: [] };
-  // The longest prefix decides: each says what covers it too.
+  // The longest prefix decides, so each must repeat what covers it.
   const isLive = coverage(isNew ? next : (live ?? []));
   const isNext = coverage(next);
   const writes = changing.map((cidr) => ({ ifindex, cidr, live: isLive(cidr), next: isNext(cidr) }));

@@ -1,24 +1,24 @@
-// Which number each denied prefix has: that of its counter.
+// The number of each denied prefix, which is the index of its counter.
 
-/** The counter that prefixes share which have none of their own. */
+/** The counter shared by prefixes without a counter of their own. */
 export const NUMBER_SHARED = 0;
 
-/** Counters there are, the shared one included: max_entries of denied_counts in bpf/maps.h, which the loader checks. */
+/** The number of counters, including the shared one: max_entries of denied_counts in bpf/maps.h; the loader checks this. */
 export const DENIED_COUNTERS = 16_384;
 
-/** Prefixes of a list, both families together. */
+/** The maximum number of prefixes in a list, both families together. */
 export const DENIED_MAX = 262_144;
 
 export interface Numbered {
-  /** Prefix (canonical text) to number, in the order in which they were given. */
+  /** Prefix (canonical text) to number, in the order given. */
   readonly numbers: ReadonlyMap<string, number>;
-  /** Numbers that mean another prefix from now on, so that their counters must begin at 0. */
+  /** Numbers that now belong to another prefix, so that their counters must begin at 0. */
   readonly fresh: readonly number[];
 }
 
 /**
- * Numbers the prefixes of a new list. One that was in the list before keeps its number, so that its counter goes on; no
- * number changes its meaning at once. Where no number is free, the shared one is taken.
+ * Numbers the prefixes of a new list. A prefix that was in the old list keeps its number, so that its counter continues. No
+ * number of the old list gets a new meaning in the new one. If no number is free, the shared one is used.
  */
 export function numberDenied(
   before: ReadonlyMap<string, number>,

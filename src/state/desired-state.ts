@@ -6,8 +6,8 @@ import type { Direction } from "../base/direction.ts";
 export const IDENTITY_DEFAULT = 0;
 
 /**
- * In a value of `addresses`, beside the identity: ports of this address may be those of a Service, so `services` is asked
- * first about what pods send there.
+ * In a value of `addresses`, in addition to the identity: ports of this address may be those of a Service, so packets that pods
+ * send there are looked up in `services` first.
  */
 export const IDENTITY_FRONTEND = 0x4000_0000;
 
@@ -15,20 +15,20 @@ export const IDENTITY_FRONTEND = 0x4000_0000;
 export const identityIn = (value: number): number => value & ~IDENTITY_FRONTEND;
 
 /**
- * Rows with a fixed meaning: 0 allows nothing, and in a cell it means that the cell of IDENTITY_DEFAULT counts; 1 allows
- * every protocol and port; 2 allows nothing, whatever that cell says.
+ * Rows with a fixed meaning: 0 allows nothing, and in a cell it means that the cell of IDENTITY_DEFAULT applies; 1 allows
+ * every protocol and port; 2 allows nothing, regardless of that cell.
  */
 export const ROW_NOTHING = 0;
 export const ROW_ALL = 1;
 export const ROW_NONE = 2;
 
-/** Class 0: the ports that no live row but ROW_ALL holds. */
+/** Class 0: the ports that no live row except ROW_ALL contains. */
 export const CLASS_OTHER = 0;
 
 /** Policy 0: not isolated in that direction. */
 export const POLICY_NONE = 0;
 
-/** Bit of an endpoint's policy number: what the policy denies passes, and is told of. */
+/** Bit of an endpoint's policy number: what the policy denies passes, and is reported. */
 export const POLICY_AUDIT = 0x8000_0000;
 
 export const isAudited = (policy: number): boolean => policy >= POLICY_AUDIT;
@@ -38,7 +38,7 @@ export const policyNumber = (policy: number): number => (isAudited(policy) ? pol
 
 /**
  * The port line: TCP's ports, then UDP's, then SCTP's, 65,536 each, then one place for every other protocol (ICMP
- * included), which only rules without ports hold. A set of ports is a list of spans on it.
+ * included), which only rules without ports contain. A set of ports is a list of spans on it.
  */
 export const PORTS_PER_PROTOCOL = 65_536;
 export const PORT_LINE_OTHER = 3 * PORTS_PER_PROTOCOL;
@@ -54,32 +54,32 @@ export interface ClassSpan extends Span {
   readonly class: number;
 }
 
-/** Incarnations of pods: from 1 to this minus 1, 24 bits (`interface` of flow_v4_key in bpf/layout.h). 0 is no pod's. */
+/** Incarnations of pods: from 1 to this minus 1, 24 bits (`owner` of flow_v4_key in bpf/layout.h). No pod has 0. */
 export const INCARNATIONS = 2 ** 24;
 export const NO_INCARNATION = 0;
 
 export interface Endpoint {
   /** Small number of the endpoint on this node: index of its counters. From 1; 0 is "unknown". */
   readonly id: number;
-  /** Number of the pod as it runs now, the same at all its interfaces: its flows are keyed by it. */
+  /** Incarnation of the pod, the same at all its interfaces: its flows are keyed by it. */
   readonly incarnation: number;
   /** The pod's own addresses, canonical text, sorted; at most OWN_ADDRESSES_MAX of each family. */
   readonly addresses: readonly string[];
-  /** Prefixes that it may send from besides those, canonical text, sorted; none covers another. */
+  /** Further prefixes from which it may send, canonical text, sorted; none covers another. */
   readonly sources: readonly string[];
-  /** Number of the policy in force in each direction, or POLICY_NONE; with POLICY_AUDIT where it only tells. */
+  /** Number of the policy in each direction, or POLICY_NONE; with POLICY_AUDIT if it only reports. */
   readonly policy: { readonly [direction in Direction]: number };
-  /** What is known of its link; absent where nothing is. */
+  /** What is known about its link; absent if nothing is. */
   readonly link?: EndpointLink;
 }
 
-/** What the pod's end of the link must be, and what the node's end is part of. */
+/** The required properties of the pod's end of the link, and the bridge of the node's end. */
 export interface EndpointLink {
-  /** MAC addresses that the pod may send from, its own first; at most HARDWARE_MAX. NO_HARDWARE (base/mac-address.ts) where it may send from none. */
+  /** MAC addresses from which the pod may send, its own first; at most HARDWARE_MAX. NO_HARDWARE (base/mac-address.ts) if there is none. */
   readonly hardware: readonly string[];
-  /** Interface index of the bridge that the node's end is a port of; absent where the link is routed. */
+  /** Interface index of the bridge that has the node's end as a port; absent if the link is routed. */
   readonly bridge?: number;
-  /** Id, in the node's, of the network namespace at the other end; absent where it is not known. */
+  /** Id, in the node's network namespace, of the one at the other end; absent if unknown. */
   readonly netns?: number;
 }
 
@@ -104,9 +104,9 @@ export interface State {
    * nodes, under a bridge's interface index what is on its link.
    */
   readonly scopes: ReadonlyMap<number, readonly string[]>;
-  /** UDP ports at which nodes decapsulate, sorted; at most TUNNEL_PORTS_MAX. */
+  /** UDP ports on which nodes decapsulate, sorted; at most TUNNEL_PORTS_MAX. */
   readonly tunnelPorts: readonly number[];
-  /** Address of a pod or Service (canonical text) to identity, with IDENTITY_FRONTEND where it is a Service's. */
+  /** Address of a pod or Service (canonical text) to identity, with IDENTITY_FRONTEND for a Service. */
   readonly addresses: ReadonlyMap<string, number>;
   /** Frontend of a Service (see serviceKey) to identity. */
   readonly services: ReadonlyMap<string, number>;
@@ -114,7 +114,7 @@ export interface State {
   readonly cidrs: ReadonlyMap<string, number>;
   /** Sorted, disjoint; places in no span are of CLASS_OTHER. */
   readonly ports: readonly ClassSpan[];
-  /** Row to the classes it holds, sorted. Rows with a fixed meaning are not listed. */
+  /** Row to the classes that it allows, sorted. Rows with a fixed meaning are not listed. */
   readonly rows: ReadonlyMap<number, readonly number[]>;
   /** Policy to (identity to row). Only cells that differ from the cell of IDENTITY_DEFAULT, and that one if not ROW_NOTHING. */
   readonly policies: ReadonlyMap<number, ReadonlyMap<number, number>>;
@@ -136,9 +136,9 @@ export const EMPTY_STATE: State = {
 };
 
 /**
- * How many entries of each kind a state may have; of addresses, services, cidrs and sources in each family. What a cluster
- * asks beyond that is shared out and left out by policy/limits. The kernel's tables have room for twice as many where an
- * update adds the new entries before it removes the old ones (src/datapath/layout-checks.ts holds the two against each other).
+ * The maximum number of entries of each kind in a state; of addresses, services, cidrs and sources in each family. If a cluster
+ * needs more, policy/limits divides the capacity and leaves out the rest. The kernel's tables have twice the capacity if an
+ * update adds the new entries before it removes the old ones (src/datapath/layout-checks.ts compares the two).
  */
 export const LIMITS = {
   endpoints: 1_023,
@@ -157,8 +157,8 @@ export const LIMITS = {
 } as const;
 
 /**
- * How many numbers each table has. One that falls out of use is free only when the kernel has forgotten it, so an update needs
- * numbers for the old and the new; of rows and classes, whose tables would have to be twice the size, see `isTransitional`
+ * How many numbers each table has. A number that falls out of use is free only when the kernel no longer holds it, so an update needs
+ * numbers for the old and the new entries. For rows and classes, whose tables would have to be twice the size, see `isTransitional`
  * in policy/compile.ts.
  */
 export const NUMBERS = {
@@ -178,7 +178,7 @@ export function serviceFrom(key: string): { readonly address: string; readonly p
   return { address, place: Number(place) };
 }
 
-/** Addresses of one family that stand in an endpoint's entry (ENDPOINT_ADDRESSES in bpf/layout.h); more are `sources`. */
+/** Addresses of one family that fit in an endpoint's entry (ENDPOINT_ADDRESSES in bpf/layout.h); further ones are `sources`. */
 export const OWN_ADDRESSES_MAX = 4;
 
 /** TUNNEL_PORTS in bpf/layout.h. */

@@ -1,4 +1,4 @@
-// Where the kernel differs from what it should hold, entry by entry: for whoever looks, and for the log of a repair.
+// The differences between actual and desired state, entry by entry: for commands, and for the log of a repair.
 
 import {
   type Endpoint,
@@ -11,7 +11,7 @@ import {
 } from "./desired-state.ts";
 import { type Held, portChanges } from "./state-diff.ts";
 
-/** The tables whose content the control plane alone decides. */
+/** The tables whose content only the control plane decides. */
 export const DESIRED_TABLES = [
   "cidrs",
   "addresses",
@@ -26,21 +26,21 @@ export const DESIRED_TABLES = [
 
 export type DesiredTable = (typeof DESIRED_TABLES)[number];
 
-/** One entry of a table. `wanted` and `held` are texts such as "identity 3"; the one that is missing is not there. */
+/** One entry of a table. `wanted` and `held` are texts such as "identity 3"; each is absent if the entry is absent on that side. */
 export interface Difference {
   readonly table: DesiredTable;
-  /** The entry's key, as dumps show it; of `ports` the places on the port line. */
+  /** The entry's key, as dumps show it; for `ports` the places on the port line. */
   readonly key: string;
   readonly wanted?: string;
   readonly held?: string;
-  /** Of `ports`. */
+  /** Only for `ports`. */
   readonly span?: Span;
-  /** Of `policy`: the number of the policy, and the identity whose row it is; without it the policy is missing as a whole. */
+  /** Only for `policy`: the number of the policy, and the identity of the row; without an identity the whole policy is missing. */
   readonly policy?: number;
   readonly identity?: number;
 }
 
-/** Of every table, sorted by nothing but the order of its entries. Empty where the kernel holds what it should. */
+/** All differences, table by table, in the order of the entries. Empty if actual and desired state are equal. */
 export function differences({ state, unsettled }: Held, want: State): Difference[] {
   return [
     ...ofMaps("cidrs", want.cidrs, state.cidrs, { text: identityText, unsettled: unsettled.cidrs }),
@@ -73,7 +73,7 @@ export function differences({ state, unsettled }: Held, want: State): Difference
 const prefixKey = (scope: number, cidr: string): string =>
   `${scope === NODE_SCOPE ? "nodes" : `interface ${scope}`} ${cidr}`;
 
-/** Of scopes that are no endpoint's: what endpoints may send from is compared with the rest of them. */
+/** Prefixes of scopes that belong to no endpoint; the sources of endpoints are compared with the endpoints. */
 const prefixesIn = ({ scopes }: State): Map<string, string> =>
   new Map(
     [...scopes].flatMap(([scope, prefixes]) => prefixes.map((cidr) => [prefixKey(scope, cidr), "listed"])),
@@ -91,7 +91,7 @@ export const settingsDifferences = (held: Settings, want: Settings): Difference[
     unsettled: new Set(),
   });
 
-/** "cidrs 1, policy 3": how many of each table. */
+/** The number of differences of each table: "cidrs 1, policy 3". */
 export function differencesText(found: readonly Difference[]): string {
   const counts = DESIRED_TABLES.map(
     (table) => [table, found.filter((each) => each.table === table).length] as const,
@@ -145,7 +145,7 @@ function ofMaps<K extends string | number, V>(
   return found;
 }
 
-/** What is not in force yet comes into force with the next update, unless it is put right before. */
+/** A wrong inactive version becomes active with the next update, unless it is repaired before. */
 const unsettledText = (held: string | undefined): string =>
   `${held ?? "nothing"}, and something else in the version out of force`;
 

@@ -1,4 +1,4 @@
-// The difference between what the kernel holds and what it should hold, as two batches of writes around one flip.
+// The diff from actual to desired state, as two batches of writes around one flip.
 
 import { DIRECTIONS, type Direction } from "../base/direction.ts";
 import type { PrefixTable } from "../base/prefix-table.ts";
@@ -17,25 +17,25 @@ import {
 } from "./desired-state.ts";
 import { cidrFrom, cidrTable } from "./state-lookup.ts";
 
-// The difference between what the kernel holds and what it should hold, as two batches of plain writes around one flip.
+// The diff from actual to desired state, as two batches of plain writes around one flip.
 //
-// Values that packets look up have two versions; the generation's lowest bit says which is in force. `prepare` writes
-// the version that is not in force (and new keys, whose version in force says what was true without them), then one
-// write of the generation puts all of it in force at once, then `cleanup` makes both versions equal and removes what is
-// left over. So at any moment every packet sees the old state or the new one, whole. See docs/datapath.md.
+// Values that packets look up have two versions; the generation's lowest bit selects the active one. `prepare` writes
+// the inactive version (and new keys, whose active version gets the value that applied without them), then one
+// write of the generation activates all of it at once, then `cleanup` makes both versions equal and removes what is
+// left over. So every packet sees the old state or the new one as a whole. See docs/datapath.md.
 
-/** What the kernel holds, as read from it. */
+/** The actual state, as read from the kernel. */
 export interface Held {
   readonly state: State;
-  /** The incarnation that was given last, also to a pod that is gone; undefined where it was not read. */
+  /** The last incarnation assigned, also to a pod that is gone; undefined if it was not read. */
   readonly lastIncarnation?: number;
-  /** Keys whose two versions differ: an update was cut short. They are written again whatever they hold. */
+  /** Keys whose two versions differ after an interrupted update. They are always written again. */
   readonly unsettled: {
     readonly addresses: ReadonlySet<string>;
     readonly services: ReadonlySet<string>;
     readonly cidrs: ReadonlySet<string>;
     readonly endpoints: ReadonlySet<number>;
-    /** Of all scopes, also those that allow nothing in either version. */
+    /** Entries of all scopes, also those that allow nothing in either version. */
     readonly sources: readonly SourceKey[];
     /** Policies whose rows cannot be read. */
     readonly policies: ReadonlySet<number>;
@@ -44,7 +44,7 @@ export interface Held {
   };
 }
 
-/** A state that the kernel holds as it is, after an update that nothing cut short. */
+/** The actual state that is equal to a given state, after an uninterrupted update. */
 export const settledState = (state: State): Held => ({
   state,
   unsettled: {
@@ -68,7 +68,7 @@ export interface EndpointWrite {
   readonly ifindex: number;
   readonly endpoint: Endpoint;
   readonly policy: Versions<PolicyPair>;
-  /** Whether packets must look into `sources`, in either version. */
+  /** Whether packets must be looked up in `sources`, in either version. */
   readonly moreSources: boolean;
 }
 
@@ -76,7 +76,7 @@ export interface PolicyWrite {
   readonly number: number;
   /** The whole content. */
   readonly cells: ReadonlyMap<number, number>;
-  /** The cells that the kernel does not hold like that yet; all of them where the policy is new. */
+  /** The cells that the kernel does not hold yet; all of them if the policy is new. */
   readonly changed: readonly number[];
   readonly isNew: boolean;
 }
@@ -95,7 +95,7 @@ export interface Batch {
     readonly identity: Versions<number | typeof ABSENT>;
   }[];
   readonly sources: readonly SourceWrite[];
-  /** One entry where they change. */
+  /** One entry if they change. */
   readonly tunnelPorts: readonly Versions<readonly number[]>[];
   readonly endpoints: readonly EndpointWrite[];
   readonly remove: {
@@ -126,7 +126,7 @@ const REMOVE_NOTHING: Batch["remove"] = {
   rows: [],
 };
 
-/** What it takes to get from `held` to `want`. Pure; its result depends on nothing else. */
+/** The changes from `held` to `want`. Pure; its result depends on nothing else. */
 export function diff(held: Held, want: State): Changes {
   const have = held.state;
   const rows = rowChanges(have, want);
@@ -203,8 +203,8 @@ function isEmpty(batch: Batch): boolean {
 }
 
 /**
- * Rows keep the bits of the classes that are in force until the flip. A class number never changes its meaning while it
- * is in force, so the bits of both together contradict neither.
+ * Rows keep the bits of the active classes until the flip. A class number never changes its meaning while it
+ * is active, so the combined bits are right for both versions.
  */
 function rowChanges(have: State, want: State) {
   const inForce = new Set(have.ports.map((span) => span.class));
@@ -221,7 +221,7 @@ function rowChanges(have: State, want: State) {
   return { prepare, cleanup };
 }
 
-/** Policies keep the cells of identities that are in force until the flip, for the same reason. */
+/** Policies keep the cells of active identities until the flip, for the same reason. */
 function policyChanges({ state: have, unsettled }: Held, want: State) {
   const inForce = new Set([
     IDENTITY_DEFAULT,
@@ -246,7 +246,7 @@ function policyChanges({ state: have, unsettled }: Held, want: State) {
   return { prepare, cleanup };
 }
 
-/** A prefix that comes says, in the version in force, what covers it there; one that goes, the same in the next. */
+/** An added prefix repeats, in the active version, what covers it there; a removed one does so in the next version. */
 function cidrChanges(held: Held, want: State): Batch["cidrs"] {
   const have = held.state;
   const keys = changedKeys(have.cidrs, want.cidrs, held.unsettled.cidrs);
@@ -278,7 +278,7 @@ function mayBeAbsent(
   }));
 }
 
-/** An endpoint that is new is not attached yet: both versions say the same from the start. */
+/** A new endpoint is not attached yet: both versions are equal from the start. */
 function endpointChanges(held: Held, want: State): EndpointWrite[] {
   const writes: EndpointWrite[] = [];
   for (const [ifindex, endpoint] of want.endpoints) {
@@ -317,9 +317,9 @@ const sameList = <T>(a: readonly T[], b: readonly T[]): boolean =>
 
 export const UNISOLATED: PolicyPair = { ingress: POLICY_NONE, egress: POLICY_NONE };
 
-// Which places of the port line change their class, as runs of places that change alike.
+// The places of the port line that change their class, as runs with equal changes.
 
-/** One value in both versions: `live` stays as it is, `next` comes into force with the flip. */
+/** One value in both versions: `live` stays as it is, `next` becomes active with the flip. */
 export interface Versions<T> {
   readonly live: T;
   readonly next: T;
@@ -327,7 +327,7 @@ export interface Versions<T> {
 
 export type PortChange = Span & Versions<number>;
 
-/** Places of the port line whose class changes; every place where `all`. */
+/** Places of the port line whose class changes; every place if `all`. */
 export function portChanges(
   have: readonly ClassSpan[],
   want: readonly ClassSpan[],
@@ -347,7 +347,7 @@ export function portChanges(
   return changes;
 }
 
-/** Reads classes at rising places: one step forward in each list, never a search. */
+/** Reads classes at rising places: only steps forward in each list, without a search. */
 function spanReader() {
   const positions = new Map<readonly ClassSpan[], number>();
   return (spans: readonly ClassSpan[], place: number): number => {

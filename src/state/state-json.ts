@@ -1,4 +1,4 @@
-// A state as JSON can hold it: maps as lists of pairs.
+// A state in a form for JSON: maps as lists of pairs.
 
 import type { ClassSpan, Endpoint, State } from "./desired-state.ts";
 

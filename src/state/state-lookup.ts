@@ -1,4 +1,4 @@
-// The kernel program's verdict on a new flow, looked up in a desired state in memory: the plan's own answer.
+// The kernel program's verdict on a new flow, looked up in a desired state in memory.
 
 import type { Direction } from "../base/direction.ts";
 import { type Address, type Cidr, parseCidr } from "../base/ip.ts";
@@ -26,10 +26,10 @@ export interface Question {
   readonly place: number;
 }
 
-/** "audited" is what would be denied if it were enforced. */
+/** "audited": would be denied if it were enforced. */
 export type Answer = "not isolated" | "allowed" | "audited" | "denied" | "unknown endpoint";
 
-/** A state prepared for many questions. */
+/** A state prepared for many look-ups. */
 export interface Plan {
   judge(question: Question): Answer;
 }
