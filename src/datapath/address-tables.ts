@@ -1,4 +1,4 @@
-// Writes the tables that are keyed by addresses or prefixes: one map for each family, two versions of every value.
+// Writes the tables keyed by addresses or prefixes: one map for each family, two versions of every value.
 
 import { type Address, addressOf, type Cidr, parseAddress } from "../base/ip.ts";
 import { IDENTITY_ABSENT } from "../gen/layout.ts";
@@ -18,11 +18,11 @@ import {
 } from "./codec.ts";
 import type { Tables } from "./typed-maps.ts";
 
-/** Both versions of a value, the first being in force in even generations. */
+/** Both versions of a value; the first is active in even generations. */
 export type Pair<T> = readonly [T, T];
 export type PairOf = <T>(versions: Versions<T>) => Pair<T>;
 
-/** To be written before the endpoints, which say whether anybody looks at their sources. */
+/** Must be written before the endpoints, which state whether their sources are looked up. */
 export async function writeAddressed(tables: Tables, batch: Batch, pair: PairOf): Promise<void> {
   await writeCidrs(tables, batch, pair);
   await writeAddresses(tables, batch, pair);
@@ -77,7 +77,7 @@ async function writeServices(tables: Tables, batch: Batch, pair: PairOf): Promis
   );
 }
 
-/** A value that may be there in one version only. */
+/** A value that may exist in one version only. */
 function pairOrAbsent(
   identity: Versions<number | typeof ABSENT>,
   pair: PairOf,
@@ -106,7 +106,7 @@ const byFamily = <T extends { readonly cidr: Cidr }>(entries: readonly T[]): [v4
   entries.filter(({ cidr }) => cidr.family === 6),
 ];
 
-/** After the endpoints whose sources they are. */
+/** Must be written after the endpoints of these sources. */
 export async function removeAddressed(tables: Tables, gone: Batch["remove"]): Promise<void> {
   const sources = gone.sources.map(({ ifindex, cidr }) => ({ ifindex, cidr: cidrFrom(cidr) }));
   const [v4, v6] = byFamily(sources);
@@ -127,13 +127,13 @@ export async function removeAddressed(tables: Tables, gone: Batch["remove"]): Pr
   await tables.cidrsV6.deleteBatch(cidrs.filter(({ family }) => family === 6).map(cidrV6KeyOf));
 }
 
-/** Address and place from the key that a state holds. */
+/** Address and place from the key in a state. */
 function frontendFrom(key: string): { readonly address: Address; readonly place: number } {
   const { address, place } = serviceFrom(key);
   return { address: addressFrom(address), place };
 }
 
-/** An address from the canonical text that a state holds. */
+/** An address from its canonical text in a state. */
 export function addressFrom(text: string): Address {
   const parsed = parseAddress(text);
   if (!parsed.ok) throw new Error(`assertion failed: state holds the address ${text}: ${parsed.reason}`);

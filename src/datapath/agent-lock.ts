@@ -1,4 +1,4 @@
-// One agent for one directory of pins: a lock on that directory itself, which ends with the process that holds it.
+// One agent for each pin directory: a lock on that directory itself, which ends with the process that holds it.
 
 import { readFileSync, statSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -8,21 +8,21 @@ import { makeDirectory, obstacleAt } from "./bpffs.ts";
 
 export interface RootLock {
   /**
-   * Locks the directory at the path, where that is not the locked one any more: it was removed, unmounted or mounted over.
-   * Returns false where another process has locked it: the pins are that one's from then on. Errors: OperationError, BpfError
-   * where there is no BPF filesystem.
+   * Locks the directory at the path if it has replaced the locked one, which was removed, unmounted or mounted over.
+   * Returns false if another process has locked it: that process owns the pins from then on. Errors: OperationError, BpfError
+   * without a BPF filesystem.
    */
   renew(): boolean;
   /** Idempotent. */
   close(): void;
 }
 
-/** So long one that ends, or a command, may still hold it. */
+/** How long a terminating agent, or a command, may still hold the lock. */
 const WAIT_MS = 1_000;
 const ATTEMPTS = 5;
 
 /**
- * Makes the directory where it is missing, and waits a moment for the lock. Errors: OperationError, with the code EBUSY where
+ * Creates the directory if it is missing, and waits a moment for the lock. Errors: OperationError, with the code EBUSY if
  * another process holds it.
  */
 export async function lockRoot(root: string): Promise<RootLock> {
@@ -43,7 +43,7 @@ export async function lockRoot(root: string): Promise<RootLock> {
 }
 
 /**
- * Keeps agents from the pins while a command changes them. Undefined where an agent has them; a directory that does not
+ * Keeps agents from the pins while a command changes them. Undefined if an agent has locked them; a directory that does not
  * exist needs no lock.
  */
 export function lockExisting(root: string): Disposable | undefined {
@@ -66,7 +66,7 @@ function rootLock(root: string, first: FileLock): RootLock {
       makeDirectory(root);
       const next = FileLock.acquire(root);
       if (next === undefined) return false;
-      // Only now: an unmounted filesystem lives, with its pins, for as long as something in it is open.
+      // Only now: an unmounted filesystem exists, with its pins, for as long as something in it is open.
       lock.close();
       lock = next;
       return true;
@@ -86,8 +86,8 @@ function isAt(root: string, { identity }: FileLock): boolean {
 }
 
 /**
- * The process that has locked a directory, without a try to lock it, which would be in the way of an agent that starts.
- * Undefined where /proc/locks shows none: it has only those of processes in this PID namespace.
+ * The process that has locked a directory, without trying to lock it, which could block a starting agent.
+ * Undefined if /proc/locks shows none: it lists only processes in this PID namespace.
  */
 export function holderOf(root: string): number | undefined {
   const found = statSync(root, { throwIfNoEntry: false });

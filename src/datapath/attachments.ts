@@ -1,4 +1,4 @@
-// The programs on interfaces: where they are to be attached, the links that hold them, and what the kernel says of both.
+// The programs on interfaces: where they must be attached, the links that hold them, and the actual state in the kernel.
 //
 // Links are pinned, so that they outlive the agent, and held open, so that they outlive their pins (rm, umount -l).
 
@@ -19,15 +19,15 @@ import {
 import { ENDPOINT_PLACES, linkPath, type PinnedPlace, pinnedLinks, UPLINK_PLACES } from "./pins.ts";
 import type { Datapath } from "./program-loader.ts";
 
-/** What is wrong at one place of an interface. */
+/** What is wrong at one hook of an interface. */
 export type Fault = {
   readonly ifindex: number;
-  /** "uplink": the program that screens what comes from outside. */
+  /** "uplink": the program that screens packets from outside. */
   readonly place: Direction | "uplink";
   readonly hook: Hook | "xdp";
 } & (
   | { readonly kind: "detached" }
-  /** These run first, and may let packets past ours. A filter that is not BPF is 0. */
+  /** Programs that run first, and may let packets bypass ours. 0 is a filter that is not BPF. */
   | { readonly kind: "preceded"; readonly programs: readonly number[] }
 );
 
@@ -42,42 +42,42 @@ export interface Attachments {
   readonly hook: Hook;
   /**
    * Makes sure that both programs are attached to an endpoint's interface, and that they are this build's. Level-triggered:
-   * what is right stays, an older program is replaced in one step, and a hook is left only when the other one is
-   * taken (for a moment both see a packet, which is then counted twice). Errors: BpfError; ENODEV where the interface has gone.
+   * what is right stays, an older program is replaced in one step, and a hook is left only after the other one is
+   * attached (for a moment both see a packet, which is then counted twice). Errors: BpfError; ENODEV if the interface is gone.
    */
   attach(ifindex: number): Promise<Attached>;
-  /** As attach, sooner: see addFilters(). `onFiltered` is called when both programs are at work. Errors: as attach. */
+  /** Like attach, but faster: see addFilters(). Calls `onFiltered` when both programs are active. Errors: as attach. */
   attachSoon(ifindex: number, onFiltered: () => void): Promise<void>;
-  /** Removes all programs from an endpoint's interface; one that has gone is no error. Errors: BpfError. */
+  /** Removes all programs from an endpoint's interface; a missing interface is not an error. Errors: BpfError. */
   detach(ifindex: number): Promise<void>;
   /** Interfaces of endpoints that have links, whether they still exist or not. */
   interfaces(): readonly number[];
-  /** As attach, for an uplink: native XDP where the driver has it, else generic. Errors: BpfError ENODEV. */
+  /** Like attach, for an uplink: native XDP if the driver supports it, else generic. Errors: BpfError ENODEV. */
   attachUplink(ifindex: number): Promise<UplinkAttachment>;
-  /** Removes the program from all uplinks but these. Errors: BpfError. */
+  /** Removes the program from all uplinks except these. Errors: BpfError. */
   detachOtherUplinks(wanted: ReadonlySet<number>): Promise<void>;
-  /** Queries what is attached where something should be; of interfaces that have gone nothing is reported. */
+  /** Queries what is attached at each required hook; interfaces that are gone are not reported. */
   examine(): Promise<readonly Fault[]>;
-  /** Attaches again what is missing on an interface. Returns what was, none where it is in order by now. Errors: BpfError. */
+  /** Attaches what is missing on an interface. Returns what was missing; empty if nothing is missing any more. Errors: BpfError. */
   repair(ifindex: number): Promise<readonly Fault[]>;
-  /** Called with what attach() found detached externally, and has attached again. */
+  /** Called with what attach() found externally detached, and has attached again. */
   onRestored(listener: (faults: readonly Fault[]) => void): void;
-  /** Makes the pins of links that are missing. Returns how many were. Errors: OperationError, BpfError. */
+  /** Creates missing pins of links. Returns their number. Errors: OperationError, BpfError. */
   pin(): number;
-  /** Whether a link that was made since could not be pinned. */
+  /** Whether a link that was created since could not be pinned. */
   hasUnpinned(): boolean;
-  /** Closes the links, which go with this where they are not pinned. Idempotent. */
+  /** Closes the links; links that are not pinned are thus detached. Idempotent. */
   close(): void;
 }
 
 export interface AttachmentPrograms {
-  /** Filters what pods send, by XDP, where the interface takes it. */
+  /** Filters packets from pods by XDP, if the interface supports it. */
   readonly fromPodXdp?: BpfProgram;
   /** Screens uplinks. */
   readonly fromUplink?: BpfProgram;
 }
 
-/** One program where it is to run. */
+/** One program and its hook. */
 interface Wanted {
   readonly place: Fault["place"];
   readonly at: Place;
@@ -96,7 +96,7 @@ export function openAttachments(
   const endpoints = new Map<number, Attached>();
   const uplinks = new Set<number>();
 
-  /** Returns whether what this agent had attached was missing. */
+  /** Returns whether something that this agent had attached was missing. */
   const attachTc = (ifindex: number, direction: Direction): Promise<boolean> =>
     hook === "tcx"
       ? links.ensure(ifindex, direction, datapath.programs[direction], () =>
@@ -109,7 +109,7 @@ export function openAttachments(
         )
       : attachClsact(datapath, ifindex, direction);
 
-  /** As attach(). What is missing of an endpoint that was attached before was detached externally. */
+  /** Like attach(). If part of an endpoint that was attached before is missing, it was detached externally. */
   async function attachAgain(ifindex: number): Promise<Attached> {
     const before = endpoints.get(ifindex);
     const { attached, missing } = await attachNow(ifindex);
@@ -120,7 +120,7 @@ export function openAttachments(
     return attached;
   }
 
-  /** Why the interface refuses the program, undefined where it has it. Errors: BpfError ENODEV. */
+  /** Why the interface refuses the program; undefined if it is attached. Errors: BpfError ENODEV. */
   async function attachXdp(
     ifindex: number,
     place: Exclude<PinnedPlace, Direction>,
@@ -152,7 +152,7 @@ export function openAttachments(
       if (await attachTc(ifindex, "egress")) missing.push("egress");
       await links.end(ifindex, "egress-xdp");
     }
-    // A process that ended before its links replaced such filters has left them.
+    // Left by a process that ended before its links replaced such filters.
     if (hook === "tcx" && !endpoints.has(ifindex)) await removeFilters(ifindex);
     const attached: Attached = {
       ingress: hook,
@@ -164,8 +164,8 @@ export function openAttachments(
   }
 
   /**
-   * A tcx link waits for a grace period of the kernel's while it is made, some milliseconds for each direction; a filter of
-   * clsact does not. So such filters bridge the time until the links are there.
+   * Creating a tcx link waits for an RCU grace period, some milliseconds for each direction; a filter of
+   * clsact does not. So such filters bridge the time until the links exist.
    */
   async function addFilters(ifindex: number): Promise<void> {
     if (links.has(ifindex, "ingress") || links.has(ifindex, "egress-xdp")) return;
@@ -269,7 +269,7 @@ export function openAttachments(
     examine: () => faultsAt(new Set([...endpoints.keys(), ...uplinks])),
     repair: (ifindex) =>
       inTurn(ifindex, async () => {
-        // It may have been repaired, or detached for good, since it was examined.
+        // It may have been repaired, or detached permanently, since it was examined.
         const faults = (await faultsAt([ifindex])).filter(({ kind }) => kind === "detached");
         if (faults.some(({ place }) => place !== "uplink")) await attachNow(ifindex);
         if (faults.some(({ place }) => place === "uplink")) await attachUplinkNow(ifindex);
@@ -284,7 +284,7 @@ export function openAttachments(
   };
 }
 
-/** Why an interface takes no native XDP program, in words for the kernel's error codes. */
+/** Why an interface refuses a native XDP program, as text for the kernel's error codes. */
 const REFUSALS: Readonly<Record<string, string>> = {
   EBUSY: "another XDP program is on it",
   EEXIST: "another XDP program is on it",
@@ -303,8 +303,8 @@ function idOf(program: BpfProgram): number {
 interface Links {
   has(ifindex: number, place: PinnedPlace): boolean;
   /**
-   * Makes sure that a link runs the program: the one that is held, or pinned, or one that `attach` makes. Returns whether it
-   * did not, although it was attached or ran another program. Errors: BpfError.
+   * Makes sure that a link runs the program: the one that is held, or pinned, or one that `attach` creates. Returns whether an
+   * earlier link had been detached or ran another program. Errors: BpfError.
    */
   ensure(
     ifindex: number,
@@ -321,9 +321,9 @@ interface Links {
 
 function openLinks(root: string): Links {
   const held = new Map<string, BpfLink>();
-  /** Paths of those that could not be pinned. */
+  /** Paths of links that could not be pinned. */
   const unpinned = new Set<string>();
-  /** Paths of those that were found detached, and have not been replaced yet. */
+  /** Paths of links that were found detached, and have not been replaced yet. */
   const lost = new Set<string>();
   const linkAt = (path: string): BpfLink | undefined => {
     const link = held.get(path);
@@ -331,7 +331,7 @@ function openLinks(root: string): Links {
     try {
       return openPin("link", path);
     } catch (error) {
-      // On a filesystem that has become read-only no pin opens; one that this agent does not hold is a former link's.
+      // On a filesystem that has become read-only no pin opens; a pin that this agent does not hold belongs to a former link.
       if (codeOf(error) === "EROFS") return undefined;
       throw error;
     }
@@ -340,7 +340,7 @@ function openLinks(root: string): Links {
     link.close();
     held.delete(path);
     unpinned.delete(path);
-    // Where that fails it is the pin of a detached link: harmless, and removed once its interface is no endpoint's.
+    // If that fails, it is the pin of a detached link: harmless, and removed once its interface has no endpoint.
     succeeds(() => remove(path));
   };
   return {
@@ -350,7 +350,7 @@ function openLinks(root: string): Links {
       let link = linkAt(path);
       if (link !== undefined) {
         const { ifindex: at, programId } = link.info;
-        // Detached externally, or its interface has gone and the index came back.
+        // Detached externally, or its interface is gone and the index has been reused.
         if (at !== ifindex || programId !== idOf(program)) lost.add(path);
         if (at !== ifindex) {
           forget(path, link);
@@ -361,7 +361,7 @@ function openLinks(root: string): Links {
       link ??= await attach();
       if (isNew || !held.has(path)) {
         held.set(path, link);
-        // Without a pin it is attached all the same, and pinned later: see pin().
+        // Without a pin it is attached too, and pinned later: see pin().
         const made = link;
         if (succeeds(() => ensurePinned("link", made, path))) unpinned.delete(path);
         else unpinned.add(path);
@@ -393,7 +393,7 @@ function openLinks(root: string): Links {
 
 type InTurn = <T>(ifindex: number, work: () => Promise<T>) => Promise<T>;
 
-/** Runs what is done to one interface one after another. */
+/** Serializes the operations on one interface. */
 function openTurns(): InTurn {
   const last = new Map<number, Promise<unknown>>();
   return async (ifindex, work) => {

@@ -1,4 +1,4 @@
-// known_addresses: a bit for each hash of an address that the datapath looks up exactly, as bpf/policy.h asks for it.
+// Bloom filter known_addresses: a bit for each hash of an address that the datapath looks up exactly, with the hash of bpf/policy.h.
 
 import type { Address } from "../base/ip.ts";
 import { KNOWN_BITS } from "../gen/layout.ts";
@@ -9,7 +9,7 @@ const GOLDEN_RATIO = 0x9e37_79b1;
 const HALF_BITS = 32n;
 const HALF = 0xffff_ffffn;
 
-/** Where the bit of an address stands: 0 to 2^KNOWN_BITS - 1. */
+/** The index of an address's bit: 0 to 2^KNOWN_BITS - 1. */
 export function bloomBitOf({ value }: Address): number {
   let words = 0;
   for (let rest = value; rest > 0n; rest >>= HALF_BITS) words ^= Number(rest & HALF);
@@ -42,8 +42,8 @@ export async function addToBloomFilter(
 }
 
 /**
- * Makes the bits those of the addresses that are held: takes back what removed ones left, which only costs time, and sets what
- * somebody else has cleared. Nothing else may write addresses meanwhile. Errors: OperationError.
+ * Makes the bits match the addresses in the maps: clears bits of removed addresses, which only cost time, and sets bits that
+ * were cleared externally. Nothing else may write addresses meanwhile. Errors: OperationError.
  */
 export async function settleBloomFilter({ knownAddresses }: Tables, held: Iterable<Address>): Promise<void> {
   const words = wordsOf(held);

@@ -6,7 +6,7 @@ import { BpfLink, BpfMap, BpfProgram } from "bpf-ts";
 import { bpffsObstacle, existingAbove } from "../base/bpffs-mount.ts";
 import { codeOf, messageOf, OperationError } from "../base/errors.ts";
 
-/** What can be pinned. */
+/** The kinds of objects that can be pinned. */
 interface Pinnable {
   readonly info: { readonly id: number };
   pin(path: string): void;
@@ -20,7 +20,7 @@ const OPEN = {
 
 export type PinKind = keyof typeof OPEN;
 
-/** What is pinned at a path; undefined where nothing is. Errors: BpfError. */
+/** The object pinned at a path; undefined if there is none. Errors: BpfError. */
 export function openPin<K extends PinKind>(kind: K, path: string): ReturnType<(typeof OPEN)[K]> | undefined {
   try {
     return OPEN[kind](path) as ReturnType<(typeof OPEN)[K]>;
@@ -30,7 +30,7 @@ export function openPin<K extends PinKind>(kind: K, path: string): ReturnType<(t
   }
 }
 
-/** Makes sure that an object, and nothing else, is pinned at a path. Returns whether it was not. Errors: OperationError, BpfError. */
+/** Makes sure that exactly this object is pinned at a path. Returns whether it was not. Errors: OperationError, BpfError. */
 export function ensurePinned(kind: PinKind, object: Pinnable, path: string): boolean {
   if (isPinned(kind, object, path)) return false;
   remove(path);
@@ -50,7 +50,7 @@ function isPinned(kind: PinKind, object: Pinnable, path: string): boolean {
   }
 }
 
-/** Nothing is pinned at the path from then on, with `recursive` nor below it. Errors: OperationError. */
+/** Removes what is pinned at the path and, with `recursive`, below it. Errors: OperationError. */
 export function remove(path: string, recursive = false): void {
   try {
     rmSync(path, { force: true, recursive });
@@ -59,7 +59,7 @@ export function remove(path: string, recursive = false): void {
   }
 }
 
-/** Entries of a directory, sorted; empty where it does not exist. Errors: OperationError. */
+/** Entries of a directory, sorted; empty if it does not exist. Errors: OperationError. */
 export function listDirectory(path: string): string[] {
   try {
     return readdirSync(path).sort();
@@ -70,7 +70,7 @@ export function listDirectory(path: string): string[] {
 }
 
 /**
- * Makes a directory and those above it, for root alone. Only on a BPF filesystem: where it is not mounted the directory
+ * Creates a directory and its parents, for root only. Only on a BPF filesystem: if it is not mounted, the directory
  * below its mount point is sysfs, which refuses new directories with ENOENT, so that Node's recursive mkdir never ends.
  * Errors: OperationError.
  */
@@ -89,7 +89,7 @@ export function makeDirectory(path: string): void {
   }
 }
 
-/** As bpffsObstacle. Errors: OperationError. */
+/** Throws the result of bpffsObstacle. Errors: OperationError. */
 export function obstacleAt(path: string): string | undefined {
   try {
     return bpffsObstacle(path);

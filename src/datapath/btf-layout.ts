@@ -1,4 +1,4 @@
-// The layout that an object's BTF describes: all that crosses between C and TypeScript, and a digest of it.
+// The layout that an object's BTF describes: everything that C and TypeScript share, and a digest of it.
 
 import { createHash } from "node:crypto";
 import { type Btf, type BtfMember, type BtfType, MapType } from "bpf-ts";
@@ -16,7 +16,7 @@ import {
 } from "./btf-types.ts";
 
 export interface Layout {
-  /** Every struct that is a key or a value of a map, and those inside; what a struct is made of comes before it. */
+  /** Every struct that is a key or a value of a map, and nested ones; a struct comes after its parts. */
   readonly structs: readonly Struct[];
   readonly enums: readonly Enum[];
   /** The values of enums without a name. */
@@ -24,12 +24,12 @@ export interface Layout {
   readonly maps: readonly MapLayout[];
 }
 
-/** The section whose variables anchor in BTF what no map's key or value is made of: see bpf/layout.h. */
+/** The section whose variables anchor in BTF the types that no map's key or value contains: see bpf/layout.h. */
 const ANCHOR_SECTION = ".layout";
 
 /**
- * Reads the layout. Throws an OperationError for what cannot cross: implicit padding, bitfields, unions, pointers,
- * structs without a name, and all of an object that is not little-endian.
+ * Reads the layout. Throws an OperationError for what cannot be shared: implicit padding, bitfields, unions, pointers,
+ * structs without a name, and any object that is not little-endian.
  */
 export function layoutOf(btf: Btf): Layout {
   requireLittleEndian(btf);
@@ -39,7 +39,7 @@ export function layoutOf(btf: Btf): Layout {
     const { type } = resolve(btf, btf.type(typeId)?.typeId ?? 0);
     if (type.kind !== "struct")
       throw refusal(`section ${ANCHOR_SECTION}`, "holds something else than structs");
-    // The anchor itself does not cross: only its members' types do.
+    // The anchor itself is not shared: only its members' types are.
     for (const member of type.members ?? []) {
       readType(reader, member.typeId, `section ${ANCHOR_SECTION}, field ${member.name}`);
     }
@@ -55,7 +55,7 @@ function requireLittleEndian(btf: Btf): void {
 }
 
 /**
- * Sixteen hexadecimal digits of SHA-256 over all that crosses. It changes with any field, offset, enum, constant, or
+ * Sixteen hexadecimal digits of SHA-256 over everything shared. It changes with any field, offset, enum, constant, or
  * type, flag, key or value of a map; not with the order of declarations, nor with max_entries, which are defaults.
  */
 export const digestOf = (layout: Layout): string =>
@@ -92,15 +92,15 @@ function mapText({ name, kind, flags, key, value, inner }: MapLayout): string {
 
 export interface MapLayout {
   readonly name: string;
-  /** The kernel's number (enum bpf_map_type), and its name as "lru-hash". */
+  /** The kernel's number (enum bpf_map_type), and its name such as "lru-hash". */
   readonly type: number;
   readonly kind: string;
   readonly flags: number;
-  /** A default: whoever loads the object may choose another. */
+  /** A default: the loader may choose another. */
   readonly maxEntries: number;
-  /** Absent where the type of map has none (ring buffers). */
+  /** Absent if the type of map has none (ring buffers). */
   readonly key?: FieldType;
-  /** Of a map of maps: the number that stands for the map inside. */
+  /** In a map of maps: the value that represents the inner map. */
   readonly value?: FieldType;
   readonly inner?: MapLayout;
 }
@@ -110,7 +110,7 @@ const KINDS: ReadonlyMap<number, string> = new Map(
 );
 const MAP_NUMBER: FieldType = { kind: "integer", bytes: 4, signed: false, order: "host" };
 
-/** In the order of their declaration. Throws an OperationError that names the map and the field it cannot read. */
+/** In declaration order. Throws an OperationError that names the map and the field that it cannot read. */
 export function readMaps(reader: TypeReader): MapLayout[] {
   const section = reader.btf.find("datasec", ".maps");
   return (section?.variables ?? []).map(({ typeId }) => {

@@ -1,9 +1,9 @@
-// The C types that cross to TypeScript, read from BTF; refuses all that a codec could only guess at.
+// The C types that TypeScript shares, read from BTF; rejects everything at which a codec could only guess.
 
 import type { Btf, BtfMember, BtfType } from "bpf-ts";
 import { OperationError } from "../base/errors.ts";
 
-/** An integer. Network order is what a `__be` typedef says; all others are in the object's own order. */
+/** An integer. A `__be` typedef means network order; all others are in the object's own order. */
 export interface Integer {
   readonly kind: "integer";
   readonly bytes: 1 | 2 | 4 | 8;
@@ -31,7 +31,7 @@ export interface Field {
   readonly type: FieldType;
 }
 
-/** Its fields lie one after another without a gap. */
+/** Its fields follow one another without a gap. */
 export interface Struct {
   readonly name: string;
   readonly size: number;
@@ -49,14 +49,14 @@ export interface Enum {
   readonly values: readonly Constant[];
 }
 
-/** What has been read so far; every type is read once, in the order in which it is met. */
+/** What has been read so far; every type is read once, in the order of first use. */
 export interface TypeReader {
   readonly btf: Btf;
   readonly structs: Map<string, Struct>;
   readonly enums: Map<string, Enum>;
   /** Values of enums without a name. */
   readonly constants: Map<string, number>;
-  /** The BTF ids behind the names, to tell one type from another of the same name. */
+  /** The BTF ids of the names, to distinguish types with the same name. */
   readonly ids: Map<string, number>;
 }
 
@@ -68,7 +68,7 @@ export const typeReader = (btf: Btf): TypeReader => ({
   ids: new Map(),
 });
 
-/** The error for a layout that cannot cross; `place` names the struct and field, or the map. */
+/** The error for a layout that cannot be shared; `place` names the struct and field, or the map. */
 export const refusal = (place: string, reason: string): OperationError =>
   new OperationError(reason, { operation: "read layout of", object: place });
 
@@ -102,7 +102,7 @@ export function nameOf(type: FieldType): string {
 const NETWORK_ORDER = new Set(["__be16", "__be32", "__be64"]);
 const TRANSPARENT = new Set(["typedef", "const", "volatile", "restrict", "typeTag"]);
 
-/** The type behind typedefs and qualifiers, and whether one of the typedefs says network order. */
+/** The type behind typedefs and qualifiers, and whether one of the typedefs means network order. */
 export function resolve(btf: Btf, typeId: number): { type: BtfType; networkOrder: boolean } {
   let networkOrder = false;
   for (let id = typeId; ; ) {
@@ -114,7 +114,7 @@ export function resolve(btf: Btf, typeId: number): { type: BtfType; networkOrder
   }
 }
 
-/** Reads a type and all that it is made of. Throws an OperationError naming `place` for what cannot cross. */
+/** Reads a type and all its parts. Throws an OperationError naming `place` for what cannot be shared. */
 export function readType(reader: TypeReader, typeId: number, place: string): FieldType {
   const { type, networkOrder } = resolve(reader.btf, typeId);
   switch (type.kind) {

@@ -80,7 +80,7 @@ export const serviceV6KeyOf = (address: Address, place: number): ServiceV6Key =>
 
 const INTERFACE_BITS = 32;
 
-/** A prefix that the endpoint of an interface may send from. */
+/** A prefix from which the endpoint of an interface may send. */
 export const sourceV4KeyOf = (ifindex: number, cidr: Cidr): SourceV4Key => ({
   ...cidrV4KeyOf(cidr),
   length: INTERFACE_BITS + cidr.length,
@@ -107,7 +107,7 @@ export type EndpointAddresses = Pick<
 const HARDWARE_SHIFT = 16n;
 const HARDWARE_MASK = 0xffff_ffff_ffffn << HARDWARE_SHIFT;
 
-/** A MAC address as an endpoint has it. */
+/** A MAC address as in an endpoint's entry. */
 const hardwareValue = (text: string): bigint => BigInt(`0x${text.replaceAll(":", "")}`) << HARDWARE_SHIFT;
 
 const hardwareText = (value: bigint): string =>
@@ -121,7 +121,7 @@ export type EndpointLinkFields = Pick<
   "hardware" | "hardwareUsed" | "hardwareMask" | "bridge" | "netns"
 >;
 
-/** Frames are checked on bridges only, where others would take their sources for whose they are; of pods without addresses not at all. */
+/** Frames are checked on bridges only, where others would trust their source addresses, and never for pods without addresses. */
 export function endpointLinkOf(
   { hardware, bridge = 0, netns }: EndpointLink,
   isGuarded: boolean,
@@ -130,7 +130,7 @@ export function endpointLinkOf(
   const isChecked = isGuarded && bridge !== 0 && hardware.length > 0;
   const values = Array.from({ length: ENDPOINT_HARDWARE }, (_, at) => hardwareValue(hardware[at] ?? "0"));
   return {
-    // The type says how many there are.
+    // The type defines their number.
     hardware: values as unknown as Endpoint["hardware"],
     hardwareUsed: hardware.length,
     hardwareMask: isChecked ? HARDWARE_MASK : 0n,
@@ -139,7 +139,7 @@ export function endpointLinkOf(
   };
 }
 
-/** Undefined where nothing is known of it. */
+/** Undefined if nothing is known about it. */
 export function linkOfEndpoint({
   hardware,
   hardwareUsed,
@@ -180,7 +180,7 @@ export function addressesOfEndpoint(endpoint: EndpointAddresses): Address[] {
   ];
 }
 
-/** Port classes that a row can hold: 0 to one less. */
+/** The number of port classes in a row. */
 export const ROW_CLASSES = ROW_WORDS * Number(WORD_BITS);
 
 export function rowOf(classes: Iterable<number>): Row {
@@ -218,13 +218,13 @@ export const interfaceOf = (field: number): { readonly ifindex: number; readonly
 /** By direction and reason. */
 export type SummedCounts = readonly [ingress: readonly Count[], egress: readonly Count[]];
 
-/** What all CPUs together counted, of each family (enum counted_family). */
+/** Sums over all CPUs, for each family (enum counted_family). */
 export function countsByFamily(perCpu: readonly Counters[]): readonly [v4: SummedCounts, v6: SummedCounts] {
   const family = (index: 0 | 1): SummedCounts => sum(perCpu.map(({ count }) => count[index]));
   return [family(0), family(1)];
 }
 
-/** What all CPUs together counted, whatever the family. */
+/** Sums over all CPUs and families. */
 export const sumCounters = (perCpu: readonly Counters[]): { readonly count: SummedCounts } => ({
   count: sum(perCpu.flatMap(({ count }) => count)),
 });

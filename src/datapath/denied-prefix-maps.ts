@@ -1,4 +1,4 @@
-// The denied prefixes of the uplinks in the kernel: reading the list in force, and putting another in its place at one stroke.
+// The denied prefixes of the uplinks in the kernel: reading the active list, and replacing it in one step.
 
 import type { Cidr } from "../base/ip.ts";
 import { mapInSlices } from "../base/slices.ts";
@@ -17,7 +17,7 @@ const versionOf = (tables: Pick<DeniedTables, "uplink">): 0 | 1 =>
   (tables.uplink.get(0)?.version ?? 0) & 1 ? 1 : 0;
 
 /**
- * The list in force: prefix (canonical text) to the number of its counter. Undefined where it cannot be read, since its
+ * The active list: prefix (canonical text) to the number of its counter. Undefined if it cannot be read, since its
  * maps are not pinned. Errors: OperationError.
  */
 export async function readDenied({
@@ -43,9 +43,9 @@ export async function readDenied({
 }
 
 /**
- * Puts a list in force, unless it is. The new one is written aside, whole; one store then changes both families for every
- * packet; the old one is removed when no packet meets it any more. Where that fails before the store, the old list is still
- * in force, whole. Gives back whether anything had to be written. Errors: OperationError.
+ * Activates a list, unless it is active. The whole new list is written to the inactive version; one store then switches both
+ * families for every packet; the old list is removed when no packet uses it any more. If this fails before the store, the
+ * whole old list is still active. Returns whether anything had to be written. Errors: OperationError.
  */
 export async function writeDenied(tables: DeniedTables, prefixes: readonly string[]): Promise<boolean> {
   const before = await readDenied(tables);
@@ -86,7 +86,7 @@ const sum = (counts: readonly Count[]): Count =>
     NOTHING,
   );
 
-/** What all uplinks together saw, by `Screened`. */
+/** Sums over all uplinks, by `Screened`. */
 export function readScreened({ uplinkCounters }: Pick<Tables, "uplinkCounters">): Count[] {
   const cpus = uplinkCounters.get(0) ?? [];
   return Array.from({ length: SCREENINGS }, (_, screened) =>
@@ -94,7 +94,7 @@ export function readScreened({ uplinkCounters }: Pick<Tables, "uplinkCounters">)
   );
 }
 
-/** What was dropped, by the number of the prefix; without zeros. Errors: OperationError. */
+/** Dropped packets by the number of the prefix; without zeros. Errors: OperationError. */
 export async function readDeniedCounts({
   deniedCounts,
 }: Pick<Tables, "deniedCounts">): Promise<ReadonlyMap<number, Count>> {

@@ -1,4 +1,4 @@
-// Flows of an earlier build whose maps have another layout, converted into this build's: connections live through an upgrade.
+// Converts flows of an earlier build, whose maps have another layout, to this build's: connections survive an upgrade.
 
 import { BpfMap, UpdateFlag } from "bpf-ts";
 import { codeOf, messageOf } from "../base/errors.ts";
@@ -19,9 +19,9 @@ export interface EarlierEndpoint {
 export interface CarriedFlows {
   readonly layout: string;
   readonly flows: number;
-  /** Of pods that are gone, or past their time. */
+  /** Flows of pods that are gone, or expired flows. */
   readonly ended: number;
-  /** That could not be converted. */
+  /** Flows that could not be converted. */
   readonly lost: number;
   /** Why. */
   readonly reason?: string;
@@ -31,13 +31,13 @@ export interface CarryOver {
   readonly lastIncarnation: number;
   readonly endpoints: readonly EarlierEndpoint[];
   /**
-   * Writes the flows of these pods that have not been written, beside what the tables hold. They have the generation before
-   * this one, so that their next packet is judged by the policies of now. Never throws: what goes wrong is in the result.
+   * Writes the flows of these pods that have not been written, in addition to those in the tables. They get the previous
+   * generation, so that the current policies judge their next packet. Never throws: errors are in the result.
    */
   copy(incarnations: ReadonlySet<number>, generation: number): Promise<readonly CarriedFlows[]>;
 }
 
-/** What other builds have left under the root of pins, the latest first; undefined where there is nothing. */
+/** What other builds have left under the pin root, the latest first; undefined if there is nothing. */
 export async function openCarryOver(datapath: Datapath): Promise<CarryOver | undefined> {
   const layouts = await Promise.all(
     otherLayouts(datapath.root).map((digest) => openEarlier(datapath, digest)),
@@ -117,7 +117,7 @@ const FLOW_MAPS = ["conntrack_v4", "conntrack_v6"] as const;
 
 type Entry = readonly [key: Decoded, value: Decoded];
 
-/** Decodes the entries one by one: a full table of objects is ten times its bytes. */
+/** Decodes the entries one by one: a full table as objects takes ten times its bytes. */
 async function readEarlier(
   record: LayoutRecord,
   name: RecordedMap,
@@ -140,7 +140,7 @@ async function readEarlier(
 const viewOf = ({ buffer, byteOffset, byteLength }: Buffer): DataView =>
   new DataView(buffer, byteOffset, byteLength);
 
-/** 0 where the tables cannot be read either. */
+/** 0 if the tables cannot be read either. */
 async function countFlows(root: string, digest: string): Promise<number> {
   let sum = 0;
   for (const name of FLOW_MAPS) {
@@ -197,7 +197,7 @@ interface Conversion {
   readonly now: bigint;
 }
 
-/** The flow as this build has it; undefined where it has ended. Throws where the earlier one has no such field or value. */
+/** The flow in this build's layout; undefined if it has expired. Throws if the earlier layout has no such field or value. */
 function converter(record: LayoutRecord, { incarnations, generation, now }: Conversion) {
   const openers = numbersBetween(record, "direction", DIRECTION_NAMES);
   const states = numbersBetween(record, "flow_state", FLOW_STATE_NAMES);
@@ -212,7 +212,7 @@ function converter(record: LayoutRecord, { incarnations, generation, now }: Conv
   };
 }
 
-/** From the numbers of an enum in the record to those of this build, by their names. */
+/** The numbers of an enum in the record to those of this build, by their names. */
 function numbersBetween(
   { enums }: LayoutRecord,
   name: string,
@@ -238,7 +238,7 @@ interface FlowCodecs {
   readonly value: { readonly size: number; encode(value: Flow, view: DataView, offset: number): void };
 }
 
-/** One by one: what the programs have meanwhile is newer, and batches would write over it. */
+/** One by one: entries that the programs have written meanwhile are newer, and batches would overwrite them. */
 function writeFlows(
   map: BpfMap,
   { key: keyCodec, value: valueCodec }: FlowCodecs,

@@ -7,13 +7,13 @@ import { openPin, remove } from "./bpffs.ts";
 import { ENDPOINT_PLACES, type LinkPlace, linkPath, pinnedLinks } from "./pins.ts";
 import type { Datapath } from "./program-loader.ts";
 
-// The hooks of endpoints' interfaces: tcx links where the kernel has them, else filters of clsact; and what is attached there.
+// The hooks of endpoints' interfaces: tcx links if the kernel has them, else filters of clsact; and what is attached there.
 
 export type Hook = "tcx" | "clsact";
 
-/** Our filters' own address in a clsact qdisc; "weir" in hexadecimal letters as far as it goes. */
+/** Our filters' own handle in a clsact qdisc; "weir" in hexadecimal letters as far as possible. */
 export const CLSACT_HANDLE = 0x7e1;
-/** Early, since a filter before ours that accepts a packet would keep it from us. */
+/** Early, since a filter before ours that accepts a packet would hide it from ours. */
 export const CLSACT_PRIORITY = 1;
 
 /** The hook of an endpoint's interface: traffic to the pod leaves the node there. */
@@ -22,18 +22,18 @@ export const HOOK_OF: { readonly [direction in Direction]: Direction } = {
   egress: "ingress",
 };
 
-/** The hook of this kernel. Determined once at start. */
+/** The kind of hook on this kernel. Determined once at start. */
 export const hookOf = (): Hook => (hasTcx() ? "tcx" : "clsact");
 
 /** Where an interface's programs are attached, by the direction of the pod's traffic. */
 export interface Attached {
   readonly ingress: Hook;
   readonly egress: Hook | "xdp";
-  /** Why the interface takes no XDP program, with --from-pod-hook xdp. */
+  /** Why the interface refuses an XDP program, with --from-pod-hook xdp. */
   readonly refused?: string;
 }
 
-/** As a link would be, by a filter. Returns whether there was none with this program. Errors: BpfError. */
+/** Attaches a filter instead of a link. Returns whether there was none with this program. Errors: BpfError. */
 export async function attachClsact(
   datapath: Datapath,
   ifindex: number,
@@ -62,13 +62,13 @@ export async function detachClsact(ifindex: number, direction: Direction): Promi
   return true;
 }
 
-/** Which program is attached to an interface for a direction of the pod's traffic, by id; undefined where none is. */
+/** The id of the program attached to an interface for a direction of the pod's traffic; undefined if there is none. */
 export function attachedProgram(
   root: string,
   ifindex: number,
   direction: Direction,
 ): { readonly place: LinkPlace; readonly id: number } | undefined {
-  // XDP comes first on the way of a packet, but for a moment of its making the other one is there as well.
+  // XDP comes first in a packet's path, but while it is being attached the other one exists as well.
   const places: readonly LinkPlace[] = direction === "egress" ? ["egress-xdp", "egress"] : [direction];
   for (const place of places) {
     const id = linkedProgram(linkPath(root, ifindex, place), ifindex);
@@ -86,13 +86,13 @@ export function attachedInterfaces(root: string): number[] {
   return [...new Set(links.map(({ ifindex }) => ifindex))].sort((a, b) => a - b);
 }
 
-// Links by their pins: what they run, and ending them.
+// Links by their pins: the programs they run, and detaching them.
 
-/** The device went away: nothing is left to attach to or to detach from. */
+/** The device is gone: there is nothing to attach to or detach from. */
 export const isGone = (error: unknown): boolean =>
   ["ENODEV", "ENOLINK", "ENOENT"].includes(codeOf(error) ?? "");
 
-/** Id of the program that a pinned link has on an interface; undefined where there is no such link, or it is detached. */
+/** Id of the program that a pinned link has on an interface; undefined if there is no such link, or it is detached. */
 export function linkedProgram(path: string, ifindex: number): number | undefined {
   using link = openPin("link", path);
   const info = link?.info;

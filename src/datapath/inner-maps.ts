@@ -1,8 +1,8 @@
-// The maps inside maps of maps, which only a pin opens again: the kernel gives descriptors by id to CAP_SYS_ADMIN alone.
+// The inner maps of maps of maps, which can be reopened only by a pin: the kernel opens maps by id for CAP_SYS_ADMIN only.
 //
 //   ROOT/<layout digest>/inner/<map>/<number>-<id>     the map `id` under `number` of a map of maps
 //
-// The id is part of the name, so a pin never has to be replaced: the outer map says which of the pins is in force, and
+// The id is part of the name, so a pin never has to be replaced: the outer map determines which pin is valid, and
 // every other one is left over from a process that ended between two steps.
 
 import { join } from "node:path";
@@ -10,34 +10,34 @@ import type { BpfMap } from "bpf-ts";
 import { succeeds } from "../base/errors.ts";
 import { ensurePinned, listDirectory, openPin, remove } from "./bpffs.ts";
 
-/** The inner maps of one map of maps. Who opens a map through this closes it. */
+/** The inner maps of one map of maps. The caller closes the maps that it opens through this. */
 export interface InnerMaps {
-  /** The map with this id under this number; undefined where it is not pinned. Errors: BpfError. */
+  /** The map with this id under this number; undefined if it is not pinned. Errors: BpfError. */
   open(number: number, id: number): OpenInner | undefined;
-  /** A new map, before the outer map refers to it. From here on it belongs to this. */
+  /** Takes ownership of a new map, before the outer map refers to it. */
   add(number: number, map: BpfMap): void;
-  /** The outer map refers to nothing else under this number. */
+  /** To be called when the outer map refers to nothing else under this number. */
   keep(number: number, id: number | undefined): void;
-  /** Marks what there is now; the function that it returns removes of that what the outer map does not refer to. */
+  /** Marks the current pins; the returned function removes those of them to which the outer map does not refer. */
   sweep(): (inForce: ReadonlyMap<number, number>) => void;
 }
 
 export interface OpenInner {
   readonly map: BpfMap;
-  /** The map stays open where it is held for longer. */
+  /** The map stays open if it is held longer. */
   release(): void;
 }
 
-/** The inner maps of an agent: open for as long as it runs, so that they are pinned again where their pins are lost. */
+/** The inner maps of an agent: open for as long as it runs, so that lost pins can be restored. */
 export interface HeldInner extends InnerMaps {
-  /** Makes the pins that are missing. Returns how many were. Errors: OperationError, BpfError. */
+  /** Creates missing pins. Returns their number. Errors: OperationError, BpfError. */
   pin(): number;
   close(): void;
 }
 
 const pinName = (number: number, id: number): string => `${number}-${id}`;
 
-/** Other names are not Weir's, and stay. */
+/** Other names do not belong to Weir, and are not removed. */
 const isPinName = (name: string): boolean => /^\d+-\d+$/.test(name);
 
 /** For commands: opens the pins, and changes nothing. */
@@ -88,7 +88,7 @@ export function heldInner(directory?: string): HeldInner {
     },
     add(number, map) {
       hold(number, map);
-      // Without a pin it is in force all the same, and pinned later: see pin().
+      // Without a pin it takes effect too, and is pinned later: see pin().
       succeeds(() => pinOne(number, map));
     },
     keep,
@@ -112,7 +112,7 @@ export function heldInner(directory?: string): HeldInner {
 function openInner(directory: string, number: number, id: number): BpfMap | undefined {
   const map = openPin("map", join(directory, pinName(number, id)));
   if (map === undefined || map.info.id === id) return map;
-  // Another process has put another map at this path.
+  // Another process has pinned another map at this path.
   map.close();
   return undefined;
 }

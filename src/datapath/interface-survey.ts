@@ -1,6 +1,6 @@
-// What filters the node's interfaces, as the kernel and the pins show it: for commands, whether an agent runs or not.
+// The programs on the node's interfaces, from the kernel and the pins: for commands, with or without a running agent.
 //
-// Programs are compared by id with those that are pinned: the kernel opens the others for CAP_SYS_ADMIN alone.
+// Programs are compared by id with the pinned ones: the kernel opens the others for CAP_SYS_ADMIN only.
 
 import { join } from "node:path";
 import { attachedPrograms, findClsact, hasTcx, type Hook as Place } from "bpf-ts";
@@ -13,11 +13,11 @@ import { pinnedDigests, pinnedLinks } from "./pins.ts";
 /** A program that is attached to an interface. */
 export interface AttachedProgram {
   readonly ifindex: number;
-  /** Seen from the pod behind the interface; XDP sees what the pod sends. */
+  /** Seen from the pod behind the interface; XDP sees the packets that the pod sends. */
   readonly direction: Direction;
   readonly hook: "tcx" | "clsact" | "xdp";
   readonly id: number;
-  /** Whether it is Weir's: pinned, run by a pinned link, or at the place of Weir's filters. Of others that is unknown. */
+  /** Whether it is Weir's: pinned, run by a pinned link, or at the place of Weir's filters. Unknown for others. */
   readonly ours: boolean;
 }
 
@@ -25,7 +25,7 @@ export interface PinnedObject {
   readonly path: string;
   readonly id?: number;
   readonly name?: string;
-  /** Of a link: its interface, 0 where it is detached, and its program. */
+  /** For a link: its interface, 0 if it is detached, and its program. */
   readonly ifindex?: number;
   readonly programId?: number;
   /** Why it cannot be opened. */
@@ -35,7 +35,7 @@ export interface PinnedObject {
 export interface Survey {
   readonly programs: readonly PinnedObject[];
   readonly links: readonly PinnedObject[];
-  /** In the order in which packets meet them. */
+  /** In the order in which they see packets. */
   readonly attached: readonly AttachedProgram[];
 }
 

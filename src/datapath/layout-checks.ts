@@ -52,7 +52,7 @@ export function checkLayout(object: Pick<BpfObject, "btf">, path: string): Layou
   );
 }
 
-// Holds what the desired state believes of the tables' sizes and fixed numbers against the layout that the object has.
+// Compares the sizes and fixed numbers that the desired state assumes with the object's layout.
 
 /** Throws where bpf/layout.h or bpf/maps.h and src/state/desired-state.ts have drifted apart: a bug, found at every start. */
 export function checkLimits(): void {

@@ -1,5 +1,5 @@
-// What a later build must know to convert this one's flows: the layout of the tables that they are read from, as JSON in a map
-// pinned beside them. The kernel knows the types too, but shows BTF by id to CAP_SYS_ADMIN alone.
+// What a later build needs to convert this one's flows: the layout of the tables that they are read from, as JSON in a map
+// pinned beside them. The kernel has the types too, but shows BTF by id to CAP_SYS_ADMIN only.
 
 import { BpfMap, MapType } from "bpf-ts";
 import { ensurePinned, openPin } from "./bpffs.ts";
@@ -7,7 +7,7 @@ import type { Layout } from "./btf-layout.ts";
 import { type Enum, type FieldType, type Integer, type Struct, sizeOf } from "./btf-types.ts";
 import { layoutRecordPath } from "./pins.ts";
 
-/** To be raised where a field keeps its name and shape, and means something else. */
+/** Increment this if a field keeps its name and type but changes its meaning. */
 const VERSION = 1;
 
 const RECORDED = ["conntrack_v4", "conntrack_v6", "endpoints", "node"] as const;
@@ -69,7 +69,7 @@ const FIRST = new Uint8Array(4);
 export const pinRecord = (root: string, digest: string, map: BpfMap): boolean =>
   ensurePinned("map", map, layoutRecordPath(root, digest));
 
-/** The record of a layout that has pins; undefined where it has none, or one that this build cannot read. Errors: BpfError. */
+/** The record of a layout that has pins; undefined if there is none, or this build cannot read it. Errors: BpfError. */
 export function readRecord(root: string, digest: string): LayoutRecord | undefined {
   using map = openPin("map", layoutRecordPath(root, digest));
   const text = map?.lookup(FIRST);

@@ -1,6 +1,6 @@
-// What an agent does with the kernel over its life, done once with objects of its own that go again: `weir check node`.
+// Performs each kernel operation of an agent once, with temporary objects: `weir check node`.
 //
-// The interface is a pair of veth devices, both down, in the node's own network namespace: a namespace of its own would take
+// The interface is a pair of veth devices, both down, in the node's own network namespace: a separate namespace would need
 // CAP_SYS_ADMIN, which an agent does not have either. No packet crosses it.
 
 import { rmSync } from "node:fs";
@@ -41,19 +41,19 @@ export type OperationName =
 
 export interface Verified {
   readonly program: string;
-  /** How many instructions the verifier looked at; its limit is a million. */
+  /** How many instructions the verifier processed; its limit is a million. */
   readonly instructions: number;
-  /** Whether it runs as machine code; else it is interpreted. */
+  /** Whether it is JIT-compiled; otherwise it is interpreted. */
   readonly jit: boolean;
 }
 
 export interface Attempt {
   readonly operation: OperationName;
-  /** Of programs. */
+  /** Only for programs. */
   readonly verified?: readonly Verified[];
-  /** What is done without, as long as nothing else fails. */
+  /** Only for optional operations: what an agent lacks without it, as long as nothing else fails. */
   readonly without?: string;
-  /** An operation before it failed that it needs: it was not tried. */
+  /** The earlier operation that it needs and that failed: it was not tried. */
   readonly after?: OperationName;
   readonly error?: unknown;
 }
@@ -61,7 +61,7 @@ export interface Attempt {
 interface Stage {
   readonly directory: string;
   readonly objectPath: string;
-  /** Undone in reverse order, whatever happens. */
+  /** Always undone in reverse order. */
   readonly undo: DisposableStack;
   map?: BpfMap;
   filter?: BpfObject;
@@ -77,7 +77,7 @@ interface Step {
   readonly run: (stage: Stage) => Result | Promise<Result>;
 }
 
-/** In the order in which an agent comes to them. */
+/** In the order in which an agent performs them. */
 const STEPS: readonly Step[] = [
   { operation: "map creation", needs: [], run: createMap },
   { operation: "pins", needs: ["map creation"], run: pinMap },
@@ -93,11 +93,11 @@ const STEPS: readonly Step[] = [
 /** No operation takes longer, on a machine that is usable. */
 const OPERATION_MS_MAX = 60_000;
 const EVENT_MS_MAX = 5_000;
-/** Fixed, so that what a killed one left is found. Two at one time would be in each other's way. */
+/** Fixed, so that objects left by a killed run are found. Two simultaneous runs would conflict. */
 const DEVICE = "weir-check";
 const PEER = "weir-check-p";
 
-/** `bpffs` is the directory of pins, beside which the pins are made. Never rejects. */
+/** `bpffs` is the directory of pins, beside which the pins are created. Never rejects. */
 export async function rehearse(bpffs: string, objectPath: string): Promise<readonly Attempt[]> {
   using undo = new DisposableStack();
   const stage: Stage = { directory: join(dirname(bpffs), "weir-check"), objectPath, undo };
@@ -133,7 +133,7 @@ async function attempted(
   }
 }
 
-/** A trie, as prefixes are kept in: of the kinds that take a capability. */
+/** A trie, as for prefixes: one of the map types that require a capability. */
 function createMap(stage: Stage): Result {
   const map = BpfMap.create({
     type: MapType.LPM_TRIE,
@@ -197,7 +197,7 @@ function readRing({ filter }: Stage): Result {
   return {};
 }
 
-/** What changes on another device than this one says nothing. */
+/** Changes on other devices are ignored. */
 async function watchLinks({ undo }: Stage): Promise<Result> {
   await dumpLinks();
   const seen: NetEvent[] = [];

@@ -1,4 +1,4 @@
-// The settings of map `node`: how fast the kernel's clock goes, how long flows are remembered, and rate limits.
+// The settings of map `node`: the rate of the kernel's clock, timeouts of flows, and rate limits.
 
 import { type Node, TIMEOUT_NAMES, Timeout } from "../gen/layout.ts";
 import type { Settings } from "../state/state-compare.ts";
@@ -8,14 +8,14 @@ import type { Tables } from "./typed-maps.ts";
 type NodeSettings = Omit<Node, "generation" | "lastIncarnation" | "tunnelPorts" | "tunnelFilter">;
 
 /**
- * Packets of ARP, neighbour discovery, MLD and IGMP that a pod may send in a second. A host with a neighbour table of a thousand
- * entries, all of them probed at once, stays below it.
+ * Packets of ARP, neighbour discovery, MLD and IGMP that a pod may send per second. A host with a neighbour table of a thousand
+ * entries, all probed at once, stays below it.
  */
 const NEIGHBOUR_RATE = 1_000;
 
 /**
- * Seconds without a packet until a flow is forgotten: the defaults of Linux's own conntrack, where it has them. A reset may be
- * forged, and the connection's next segment may be far away: it leaves more time than Linux's 10 seconds.
+ * Seconds without a packet until a flow expires: the defaults of Linux's own conntrack, where it has them. A reset may be
+ * forged, and the connection's next segment may come much later: the timeout is longer than Linux's 10 seconds.
  */
 const TIMEOUT_SECONDS: { readonly [name in keyof typeof Timeout]: number } = {
   TCP_NEW: 120,
@@ -38,7 +38,7 @@ export function nodeSettings({ ticksPerSecond }: Pick<Datapath, "ticksPerSecond"
   return { ticksPerSecond, timeouts, neighbourRate: NEIGHBOUR_RATE };
 }
 
-/** All of a node's settings by name, numbers in ticks of the kernel's clock, but for the clock's own. */
+/** All of a node's settings by name, numbers in ticks of the kernel's clock, except the clock's own rate. */
 export const settingsOf = ({ ticksPerSecond, timeouts, neighbourRate }: NodeSettings): Settings => ({
   "ticks per second": ticksPerSecond,
   "neighbour rate": neighbourRate,

@@ -1,4 +1,4 @@
-// The programs' ring buffer of events, decoded, and who wants new flows in it.
+// The programs' ring buffer of events, decoded, and subscriptions to new flows.
 
 import { RingBuffer } from "bpf-ts";
 import { assert } from "../base/assert.ts";
@@ -7,15 +7,15 @@ import type { Datapath } from "./program-loader.ts";
 import { type Table, tableOf } from "./typed-maps.ts";
 
 export interface EventStream {
-  /** Whether the first packets of new flows are told of too. */
+  /** Whether the first packets of new flows are reported too. */
   wantFlows(wanted: boolean): void;
   close(): void;
 }
 
-/** The whole node's: new flows are asked for there. */
+/** The whole node's bucket: new flows are enabled there. */
 const NODE_BUCKET = 0;
 
-/** Calls `onEvents` on the event loop with what the programs have written, in their order. Errors: BpfError. */
+/** Calls `onEvents` on the event loop with the events of the programs, in order. Errors: BpfError. */
 export function openEvents(datapath: Datapath, onEvents: (events: readonly Event[]) => void): EventStream {
   const buckets = tableOf("event_buckets", datapath.map("event_buckets"));
   setFlows(buckets, 0);
@@ -29,7 +29,7 @@ export function openEvents(datapath: Datapath, onEvents: (events: readonly Event
     }
     onEvents(events);
   });
-  // It must not keep an agent alive that is otherwise done.
+  // It must not keep the process alive when an agent is otherwise finished.
   ring.unref();
   return {
     wantFlows: (wanted) => setFlows(buckets, wanted ? 1 : 0),
@@ -39,7 +39,7 @@ export function openEvents(datapath: Datapath, onEvents: (events: readonly Event
 
 type Buckets = Table<number, { flows: number; ends: bigint; used: number; written: bigint; lost: bigint }>;
 
-/** What the programs write into this bucket at the same moment may be lost: a few more events in one second. */
+/** Concurrent writes of the programs to this bucket may be lost: a few more events in one second. */
 function setFlows(buckets: Pick<Buckets, "get" | "set">, flows: number): void {
   const now = buckets.get(NODE_BUCKET) ?? { ends: 0n, used: 0, written: 0n, lost: 0n };
   buckets.set(NODE_BUCKET, { ...now, flows });
@@ -47,12 +47,12 @@ function setFlows(buckets: Pick<Buckets, "get" | "set">, flows: number): void {
 
 export interface EventTotals {
   readonly written: bigint;
-  /** Of those, the events of dropped packets. */
+  /** The number of these that are events of dropped packets. */
   readonly dropsWritten: bigint;
   readonly lost: bigint;
 }
 
-/** What the programs have written since the map was made, and could not write because the buffer was full. */
+/** Events that the programs have written since the map was created, and that were lost because the buffer was full. */
 export async function readEventTotals(datapath: Datapath): Promise<EventTotals> {
   const entries = await tableOf("event_buckets", datapath.map("event_buckets")).read({ skipZero: true });
   const sum = (field: "written" | "lost", of: typeof entries = entries): bigint =>

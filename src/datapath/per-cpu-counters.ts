@@ -1,4 +1,4 @@
-// Reading maps for metrics: sums over all CPUs without a number for each of their cells, and how full a map is.
+// Reads maps for metrics: sums over all CPUs, without decoding each cell, and how full a map is.
 
 import type { BpfMap } from "bpf-ts";
 import { assert } from "../base/assert.ts";
@@ -14,7 +14,7 @@ export interface EndpointCounts {
 
 const WORD = 2 ** 32;
 
-/** Of every endpoint that has ever counted a packet, gone ones too while nobody else has their id. */
+/** Of every endpoint that has ever counted a packet, including removed ones until their id is reused. */
 export async function readCounts(counters: BpfMap): Promise<EndpointCounts[]> {
   const { count, keys, values } = await counters.entries();
   const ids = new DataView(keys.buffer, keys.byteOffset, keys.byteLength);
@@ -29,7 +29,7 @@ export async function readCounts(counters: BpfMap): Promise<EndpointCounts[]> {
   return found;
 }
 
-/** All CPUs' counters as those of one; undefined where nothing was counted. Halves of words add up exactly in a double. */
+/** The sum of all CPUs' counters; undefined if nothing was counted. Halves of words add up exactly in a double. */
 function sumOf(perCpu: DataView): DataView | undefined {
   const sum = new DataView(new ArrayBuffer(COUNTERS_SIZE));
   let any = false;
@@ -47,5 +47,5 @@ function sumOf(perCpu: DataView): DataView | undefined {
   return any ? sum : undefined;
 }
 
-/** Entries in use, of a map that is no array. */
+/** Entries in use, for maps other than arrays. */
 export const entriesIn = async (map: BpfMap): Promise<number> => (await map.entries()).count;

@@ -1,12 +1,12 @@
-// Where Weir's objects are pinned, and opening what is there. The paths are the only memory between two agents.
+// Where Weir's objects are pinned, and opening them. The paths are the only state passed from one agent to the next.
 //
 //   ROOT/<layout digest>/maps/NAME        every map of the object
 //   ROOT/<layout digest>/layout           that layout, for later builds (layout-record.ts)
 //   ROOT/<layout digest>/inner/MAP/N-ID   the maps inside a map of maps (inner-maps.ts)
-//   ROOT/<layout digest>/programs/NAME    from_pod and to_pod; from_pod_xdp and from_uplink where they are asked for
+//   ROOT/<layout digest>/programs/NAME    from_pod and to_pod; from_pod_xdp and from_uplink if they are enabled
 //   ROOT/links/<ifindex>-<direction>      tcx links
-//   ROOT/links/<ifindex>-egress-xdp       XDP links, in the place of <ifindex>-egress
-//   ROOT/links/<ifindex>-uplink           XDP links of uplinks; with -generic where the driver has no XDP of its own
+//   ROOT/links/<ifindex>-egress-xdp       XDP links, in place of <ifindex>-egress
+//   ROOT/links/<ifindex>-uplink           XDP links of uplinks; with -generic if the driver has no native XDP
 
 import { dirname, join } from "node:path";
 import { BpfMap, type BpfProgram } from "bpf-ts";
@@ -45,7 +45,7 @@ const PINNED_PLACES = [...ENDPOINT_PLACES, ...UPLINK_PLACES];
 export type PinnedPlace = (typeof PINNED_PLACES)[number];
 
 export const mapPath = (root: string, name: string): string => join(root, LAYOUT_DIGEST, "maps", name);
-/** Of another build. */
+/** Pinned by another build. */
 export const otherMapPath = (root: string, digest: string, name: string): string =>
   join(root, digest, "maps", name);
 export const layoutRecordPath = (root: string, digest: string): string => join(root, digest, "layout");
@@ -74,7 +74,7 @@ export interface Pins {
   close(): void;
 }
 
-/** Opens the pinned maps under a root; undefined where there are none of this build's layout. */
+/** Opens the pinned maps under a root; undefined if there are none with this build's layout. */
 export function openPins(root: string): Pins | undefined {
   if (listDirectory(join(root, LAYOUT_DIGEST, "maps")).length === 0) return undefined;
   const maps = new Map<string, BpfMap>();
@@ -111,7 +111,7 @@ export function pinnedLinks(
   });
 }
 
-/** Makes the directories, after checking that they are on a BPF filesystem. Errors: OperationError. */
+/** Creates the directories, after checking that they are on a BPF filesystem. Errors: OperationError. */
 export function preparePins(root: string): void {
   for (const path of [dirname(mapPath(root, "-")), dirname(programPath(root, "-")), linksDirectory(root)])
     makeDirectory(path);

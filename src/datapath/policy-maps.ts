@@ -1,4 +1,4 @@
-// The only writer of the policy maps: puts batches of a diff into the kernel, flips the generation, reads all back.
+// The only writer of the policy maps: writes batches of a diff to the kernel, flips the generation, reads everything back.
 
 import { OperationError } from "../base/errors.ts";
 import {
@@ -24,22 +24,22 @@ import { openTables, type Tables } from "./typed-maps.ts";
 
 export interface Maps {
   readonly tables: Tables;
-  /** The policy generation in force. */
+  /** The active policy generation. */
   generation(): number;
   /** Writes the node's settings. */
   initialise(): Promise<void>;
-  /** The node's settings: as they should be, and as they are. */
+  /** The node's settings: desired and actual. */
   settings(): { readonly wanted: Settings; readonly held: Settings };
   /**
-   * All that is in force. On the way, repairs which addresses are marked as known, which no state holds, and removes the
-   * pins of inner maps that nothing refers to.
+   * The actual state. Also repairs the Bloom filter of known addresses, which is not part of a state, and removes the
+   * pins of inner maps to which nothing refers.
    */
   read(): Promise<Held>;
-  /** Writes a batch in the order that makes each write safe; removes last. Errors: OperationError. */
+  /** Writes a batch in an order that makes each write safe; removals come last. Errors: OperationError. */
   write(batch: Batch): Promise<void>;
   /**
-   * Puts the other version of every value in force, at once. With `beyond` the new generation is a later one than that: flows know
-   * theirs, and must not meet it again.
+   * Activates the other version of every value at once. With `beyond` the new generation is later than that one: flows store
+   * their generation, which must not become active again.
    */
   flip(beyond?: number): Promise<void>;
 }
@@ -98,20 +98,20 @@ export function openMaps(datapath: Datapath): Maps {
 }
 
 /**
- * Returns when no program run that began before the flip is still under way, so that the version out of force may be
- * written. The kernel waits for that (an RCU grace period) whenever a map of maps is written.
+ * Returns when no program run that began before the flip is still active, so that the inactive version may be
+ * written. The kernel waits for this (an RCU grace period) whenever a map of maps is written.
  */
 export async function waitForPackets(tables: Pick<Tables, "policy">): Promise<void> {
   await tables.policy.synchronize(POLICY_NONE);
 }
 
-/** Waits for all, also where one fails: after a failure nothing may still be under way. */
+/** Waits for all, even if one fails: after a failure nothing may still be running. */
 async function all(writes: readonly Promise<void>[]): Promise<void> {
   for (const outcome of await Promise.allSettled(writes))
     if (outcome.status === "rejected") throw outcome.reason;
 }
 
-/** Room for identities that may come: a policy's rows are made anew when they are outgrown. */
+/** Spare capacity for new identities: a policy's map of rows is recreated when it is too small. */
 function roomFor(cells: ReadonlyMap<number, number>): number {
   const highest = Math.max(0, ...cells.keys());
   return Math.max(64, 2 ** Math.ceil(Math.log2(highest + 1 + highest / 4)));
@@ -136,7 +136,7 @@ async function writePorts({ ports }: Tables, batch: Batch, pair: PairOf): Promis
     await ports.fill(first, last, { number: pair(versions) });
 }
 
-/** Bits of the filter: programs look into the list only where the one of a port is set. */
+/** Bits of the Bloom filter: programs search the list only if a port's bit is set. */
 const FILTER_BITS = 64;
 
 const tunnelPortsOf = (versions: Pair<readonly number[]>): Pick<Node, "tunnelPorts" | "tunnelFilter"> => ({
@@ -148,7 +148,7 @@ const tunnelPortsOf = (versions: Pair<readonly number[]>): Pick<Node, "tunnelPor
   ) as unknown as Pair<bigint>,
 });
 
-/** The latest of the incarnations, which are given in order and begin anew after the highest. */
+/** The latest of the incarnations, which are assigned in order and wrap around after the highest. */
 function lastOf(writes: readonly EndpointWrite[], last: number): number {
   const isLater = (a: number, b: number): boolean => {
     const ahead = (a - b + INCARNATIONS) % INCARNATIONS;
@@ -185,7 +185,7 @@ async function writeEndpoint(
   ]);
 }
 
-/** Where the endpoint of an interface stands, or may stand: as endpoint_of in bpf/verdict.h looks for it. */
+/** The index of an interface's endpoint, or a free one for it: the same search as endpoint_of in bpf/endpoint.h. */
 function placeOf(tables: Tables, ifindex: number): number {
   let free: number | undefined;
   for (let probe = 0; probe < ENDPOINT_PROBES; probe += 1) {
@@ -220,7 +220,7 @@ async function remove(tables: Tables, gone: Batch["remove"]): Promise<void> {
   await tables.rows.writeBatch(gone.rows.map((number) => [number, rowOf([])]));
 }
 
-/** Wherever they stand: what somebody else has written may stand where nobody looks for it. */
+/** At any index: externally written entries may be at indexes that are never searched. */
 async function freeEndpoints({ endpoints }: Tables, gone: ReadonlySet<number>): Promise<void> {
   const there = (await endpoints.read({ skipZero: true })).filter(([, { ifindex }]) => gone.has(ifindex));
   await endpoints.writeBatch(there.map(([place]) => [place, FREE]));

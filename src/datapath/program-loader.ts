@@ -1,4 +1,4 @@
-// Loading the programs, or taking up those that an earlier agent left: have and want meet in the pins.
+// Loads the programs, or adopts those that an earlier agent left: actual and desired programs are compared by the pins.
 
 import { existsSync, rmSync } from "node:fs";
 import { dirname, join } from "node:path";
@@ -37,16 +37,16 @@ export interface Datapath {
   inner(name: NestedName): HeldInner;
   /** Rate of the kernel's jiffies, measured. */
   readonly ticksPerSecond: number;
-  /** Why the programs do not ask the kernel's conntrack who opened a connection; absent where they do. */
+  /** Why the programs do not use the kernel's conntrack to find the opener of a connection; absent if they do. */
   readonly withoutConntrack?: string;
-  /** Makes the pins that are missing. Returns how many were. Errors: OperationError, BpfError. */
+  /** Creates missing pins. Returns their number. Errors: OperationError, BpfError. */
   pin(): number;
   close(): void;
 }
 
 /**
- * Loads `objectPath` over the maps that are pinned under `root`, and pins what is not there yet. Programs that are pinned
- * and have the same code stay, so that links need no update. Errors: OperationError (no BPF filesystem, another
+ * Loads `objectPath` with the maps that are pinned under `root`, and pins what is not pinned yet. Pinned programs
+ * with the same code stay, so that links need no update. Errors: OperationError (no BPF filesystem, another
  * layout), BpfError (no privilege, verifier).
  */
 export async function openDatapath(root: string, objectPath: string): Promise<Datapath> {
@@ -105,8 +105,8 @@ export async function openDatapath(root: string, objectPath: string): Promise<Da
 const withConntrack = (path: string): string => path.replace(/\.bpf\.o$/, "-ct.bpf.o");
 
 /**
- * Opens, prepares and loads an object: its variant with the kernel's conntrack, or the other one where the kernel does not let its programs
- * have that (no conntrack, a module whose types only CAP_SYS_ADMIN may read, no just-in-time compiler). Errors: as open and prepare, BpfError.
+ * Opens, prepares and loads an object: its variant with the kernel's conntrack, or the other one if the kernel does not give programs
+ * access to it (no conntrack, a module whose types only CAP_SYS_ADMIN may read, no JIT compiler). Errors: as open and prepare, BpfError.
  */
 export async function loadVariant(
   path: string,
@@ -132,7 +132,7 @@ export async function loadVariant(
   return { object: await load(path), withoutConntrack };
 }
 
-/** Opens a built object. Errors: OperationError where it does not exist. */
+/** Opens a built object. Errors: OperationError if it does not exist. */
 export function openObject(path: string): BpfObject {
   try {
     return BpfObject.open(path);
@@ -163,7 +163,7 @@ function reusePinned(object: BpfObject, root: string, name: MapName, opened: { c
   }
 }
 
-/** The pinned program where its code is the same (equal tag), else the new one, pinned in its place. */
+/** The pinned program if its code is the same (equal tag), else the new one, pinned in its place. */
 export function adopt(object: BpfObject, root: string, name: string): BpfProgram {
   const path = programPath(root, name);
   const pinned = openProgram(path);
@@ -177,7 +177,7 @@ export function adopt(object: BpfObject, root: string, name: string): BpfProgram
   return loaded;
 }
 
-/** Equal code over other maps is another program: a pin was removed and made again. */
+/** Equal code with other maps is another program: a pin was removed and recreated. */
 function sameMaps(a: BpfProgram, b: BpfProgram): boolean {
   const key = (program: BpfProgram) => [...program.info.mapIds].sort((x, y) => x - y).join(",");
   return key(a) === key(b);
@@ -188,7 +188,7 @@ const MEASURE_MS = 100;
 /** Kernels are built with one of these (CONFIG_HZ); a program cannot read it. */
 const USUAL_RATES = [100, 250, 300, 1000];
 
-/** The rate of jiffies: how far the kernel's counter moves in a tenth of a second, rounded to a usual rate near it. */
+/** The rate of jiffies: the change of the kernel's counter in a tenth of a second, rounded to the nearest usual rate. */
 async function measureTicks(object: BpfObject): Promise<number> {
   const clock = object.program("clock");
   try {
@@ -207,12 +207,12 @@ async function measureTicks(object: BpfObject): Promise<number> {
   }
 }
 
-// Loading the XDP programs over the maps of a loaded datapath. Only where an option needs them.
+// Loads the XDP programs with the maps of a loaded datapath. Only if an option needs them.
 
 /** The XDP programs, pinned beside the others. */
 export interface Guard {
   readonly programs: { readonly [name in GuardProgram]: BpfProgram };
-  /** As Datapath.pin. */
+  /** Like Datapath.pin. */
   pin(): number;
   close(): void;
 }
@@ -220,7 +220,7 @@ export interface Guard {
 /** Their object is built beside that of the tc programs. */
 export const guardPathOf = (objectPath: string): string => join(dirname(objectPath), "guard.bpf.o");
 
-/** As openDatapath, of the object beside `objectPath`. Errors: OperationError, BpfError. */
+/** Like openDatapath, for the object beside `objectPath`. Errors: OperationError, BpfError. */
 export async function openGuard(datapath: Datapath, objectPath: string): Promise<Guard> {
   const path = guardPathOf(objectPath);
   const prepare = (object: BpfObject, file: string): void => {
@@ -250,7 +250,7 @@ export async function openGuard(datapath: Datapath, objectPath: string): Promise
   }
 }
 
-/** Removes the pins that an earlier agent left, where no option needs the guard any more. Links keep their programs. */
+/** Removes the pins of an earlier agent if no option needs the guard any more. Links keep their programs. */
 export function dropGuard(root: string): void {
   for (const name of Object.values(GUARD_PROGRAMS)) rmSync(programPath(root, name), { force: true });
 }

@@ -1,4 +1,4 @@
-// Running the programs on packets of one's own (BPF_PROG_TEST_RUN): the kernel's verdict without a wire.
+// Runs the programs on test packets (BPF_PROG_TEST_RUN): the kernel's verdict without a network.
 
 import { type BpfProgram, Btf } from "bpf-ts";
 import { present } from "../base/assert.ts";
@@ -12,7 +12,7 @@ export interface TestPacket {
   readonly hook?: FromPodHook;
   /** Interface of the endpoint; it must exist. */
   readonly ifindex: number;
-  /** Where the node received the packet from; 0 where it generated it itself. */
+  /** The interface on which the node received the packet; 0 if it generated the packet itself. */
   readonly ingressIfindex: number;
   readonly frame: Uint8Array;
 }
@@ -27,12 +27,12 @@ interface Outcomes {
   readonly drop: number;
 }
 
-/** TC_ACT_UNSPEC and TC_ACT_SHOT (linux/pkt_cls.h), as the unsigned numbers that a test run gives. */
+/** TC_ACT_UNSPEC and TC_ACT_SHOT (linux/pkt_cls.h), as the unsigned numbers that a test run returns. */
 const TC: Outcomes = { pass: 0xffffffff, drop: 2 };
 /** XDP_PASS and XDP_DROP (linux/bpf.h). */
 const XDP: Outcomes = { pass: 2, drop: 1 };
 
-/** Loaded programs; a datapath and a guard are such. */
+/** Loaded programs, such as a datapath or a guard. */
 export interface Runnable {
   readonly programs: { readonly [direction in Direction]?: BpfProgram };
 }
@@ -41,7 +41,7 @@ export interface RunnableXdp {
 }
 
 /**
- * A runner for loaded programs, of XDP too where a guard is given. Errors of a run: BpfError (ENODEV where the
+ * A runner for loaded programs, including XDP if a guard is given. Errors of a run: BpfError (ENODEV if the
  * interface does not exist).
  */
 export function testRunner(datapath: Runnable, objectPath: string, guard?: RunnableXdp): TestRunner {
@@ -64,7 +64,7 @@ function tcRunner({ programs }: Runnable, objectPath: string): Run {
   return ({ direction, ifindex, ingressIfindex, frame }) => {
     context.writeUInt32LE(ifindex, at);
     context.writeUInt32LE(ingressIfindex, cameInAt);
-    // The programs change no packet, so that none is asked back.
+    // The programs do not change packets, so no output packet is requested.
     const program = present(programs[direction], `the program for ${direction}`);
     return program.testRun({ data: frame, context, dataOutSize: 0 }).result;
   };
@@ -75,14 +75,14 @@ function xdpRunner({ programs }: RunnableXdp, objectPath: string): Run {
   const context = Buffer.alloc(size);
   const [end, at] = [offset("data_end"), offset("ingress_ifindex")];
   return ({ ifindex, frame }) => {
-    // XDP meets a frame on the interface that it came in by; the kernel wants to be told its length twice.
+    // XDP sees a frame on its ingress interface; the kernel requires its length twice.
     context.writeUInt32LE(frame.length, end);
     context.writeUInt32LE(ifindex, at);
     return programs.fromPod.testRun({ data: frame, context, dataOutSize: 0 }).result;
   };
 }
 
-/** Where the fields of a context stand, as the object was built with them. */
+/** The offsets of the fields of a context, as in the built object. */
 export function contextLayout(path: string, name: "__sk_buff" | "xdp_md") {
   const type = present(Btf.parse(path).find("struct", name), `struct ${name} in the object's BTF`);
   const offset = (field: string): number =>

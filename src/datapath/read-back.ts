@@ -1,4 +1,4 @@
-// Reading back what the kernel holds, as the plain data that a diff starts from.
+// Reads back the actual state from the kernel, as plain data for a diff.
 
 import { type Address, type Cidr, compareCidrs } from "../base/ip.ts";
 import { IDENTITY_ABSENT, type Node } from "../gen/layout.ts";
@@ -34,7 +34,7 @@ export interface Read extends Held {
   readonly known: readonly Address[];
 }
 
-/** The state in force, and the keys whose two versions differ. Errors: OperationError. */
+/** The active state, and the keys whose two versions differ. Errors: OperationError. */
 export async function readHeld(tables: Tables): Promise<Read> {
   const node = tables.node.get(0);
   const version = (node?.generation ?? 0) & 1;
@@ -141,7 +141,7 @@ async function readSources({ sourcesV4, sourcesV6 }: Tables): Promise<SourceEntr
 const sourcesIn = (entries: readonly SourceEntry[], version: number): string[] =>
   entries.filter(({ allowed }) => allowed[version] === 1).map(({ cidr }) => cidr.text);
 
-/** Whether both versions of its policies are one, and it says rightly whether it has entries in `sources` and which frames are checked. */
+/** Whether both versions of its policies are equal, and its fields about entries in `sources` and checked frames are right. */
 const isSettled = (raw: RawEndpoint, hasSources: boolean): boolean => {
   const { policy, moreSources, hardwareMask } = raw;
   const [a, b] = policy;
@@ -162,7 +162,7 @@ function endpointOf(raw: RawEndpoint, version: number): Omit<Endpoint, "sources"
   };
 }
 
-/** Places with their classes, in rising order, as spans. */
+/** Converts places with their classes, in rising order, to spans. */
 export function spansOf(places: readonly (readonly [number, number])[]): ClassSpan[] {
   const spans: { first: number; last: number; class: number }[] = [];
   for (const [place, number] of places) {
@@ -175,9 +175,9 @@ export function spansOf(places: readonly (readonly [number, number])[]): ClassSp
 }
 
 interface Policies {
-  /** Also those that cannot be read, without a cell: their numbers are in use. */
+  /** Includes unreadable policies, without cells: their numbers are in use. */
   readonly all: Map<number, Map<number, number>>;
-  /** Nothing opens them any more, since their pins are gone. */
+  /** Policies that cannot be opened any more, since their pins are gone. */
   readonly unreadable: ReadonlySet<number>;
 }
 
@@ -185,7 +185,7 @@ async function readPolicies({ policy }: Tables): Promise<Policies> {
   const all = new Map<number, Map<number, number>>();
   const unreadable = new Set<number>();
   for await (const [number, rows] of policy.all()) {
-    // Never looked up, and written only to wait for packets in flight.
+    // Never looked up; written only to wait for packets in flight.
     if (number === POLICY_NONE) continue;
     if (rows === undefined) unreadable.add(number);
     all.set(number, new Map(await rows?.read({ skipZero: true })));

@@ -1,4 +1,4 @@
-// Taking everything off the node again: links, filters, qdiscs of ours, pins; nothing else.
+// Removes Weir's links, filters, qdiscs and pins from the node, and nothing else.
 
 import { readdirSync, rmSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
@@ -12,7 +12,7 @@ export interface Removal {
   readonly kind: "link" | "filter" | "program" | "map" | "directory";
   /** The pin's path, or the interface of a filter. */
   readonly name: string;
-  /** False in a dry run, or where it failed. */
+  /** False in a dry run, or if it failed. */
   readonly removed: boolean;
   readonly error?: string;
 }
@@ -20,13 +20,13 @@ export interface Removal {
 export interface CleanupOptions {
   /** Pin root. */
   readonly root: string;
-  /** Say what would be removed, and remove nothing. */
+  /** Report what would be removed, and remove nothing. */
   readonly dryRun: boolean;
-  /** Interface indexes of the node, to look for filters of ours on. */
+  /** Interface indexes of the node, on which to search for our filters. */
   readonly interfaces: readonly number[];
 }
 
-/** Removes all that Weir left on the node under a pin root. Idempotent; goes on where one thing fails. */
+/** Removes everything that Weir left on the node under a pin root. Idempotent; continues after a failure. */
 export async function cleanup(options: CleanupOptions): Promise<Removal[]> {
   const { root, dryRun } = options;
   const removals: Removal[] = [];
@@ -56,7 +56,7 @@ export async function cleanup(options: CleanupOptions): Promise<Removal[]> {
 }
 
 /**
- * Filters at Weir's place, also those whose pins are gone: the handle and the priority are Weir's own. Those of another
+ * Filters with Weir's own handle and priority, even if their pins are gone. Filters of another
  * installation, whose pins are beside this one's, stay.
  */
 function ourFilters({ root, interfaces }: CleanupOptions) {

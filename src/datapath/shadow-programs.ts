@@ -1,5 +1,5 @@
-// The programs once more, beside those in force: over the same policy maps, with flows and counters of their own. So a
-// packet is judged by what the kernel holds, and leaves no trace there.
+// The shadow instance: the programs loaded a second time, with the same policy maps but their own flows and counters. So a
+// packet is judged by the actual maps, and leaves no trace in them.
 
 import { BpfMap, type BpfObject, type BpfProgram } from "bpf-ts";
 import { present } from "../base/assert.ts";
@@ -19,7 +19,7 @@ import { guardPathOf, loadVariant } from "./program-loader.ts";
 import { type TestPacket, testRunner } from "./program-test-run.ts";
 import { tableOf } from "./typed-maps.ts";
 
-/** Who writes each map. What programs write is not shared, so that no question changes what is in force. */
+/** The writer of each map. Maps that programs write are not shared, so that a query does not change the live datapath. */
 const WRITERS: { readonly [name in MapName]: "control plane" | "programs" } = {
   node: "control plane",
   endpoints: "control plane",
@@ -54,11 +54,11 @@ const WRITERS: { readonly [name in MapName]: "control plane" | "programs" } = {
   event_buckets: "programs",
 };
 
-/** Room in the tables that only have to hold the flows of a few questions. */
+/** Capacity of the tables that only have to hold the flows of a few queries. */
 const OWN_ENTRIES = 1_024;
 const SMALL: ReadonlySet<MapName> = new Set(["conntrack_v4", "conntrack_v6", "fragments"]);
 
-/** Which program hangs at which place, as the C sources name them. */
+/** The program at each hook, as the C sources name it. */
 export const PROGRAM_AT: { readonly [place in LinkPlace]: string } = {
   ...PROGRAMS,
   "egress-xdp": GUARD_PROGRAMS.fromPod,
@@ -68,8 +68,8 @@ export interface ShadowPrograms {
   /** The verdict on a packet, and its reason (a number of `Reason` in the layout). Errors: BpfError, OperationError. */
   judge(packet: ShadowPacket): Promise<{ readonly passes: boolean; readonly reason: number }>;
   /**
-   * Whether a program of the kernel is the same as ours for its place: this code (equal tag) over these policy maps. Only
-   * the pinned one can be compared: the kernel opens programs by id for CAP_SYS_ADMIN alone.
+   * Whether a program in the kernel is equal to ours for its hook: this code (equal tag) with these policy maps. Only
+   * the pinned one can be compared: the kernel opens programs by id for CAP_SYS_ADMIN only.
    */
   isTwin(place: LinkPlace, programId: number): boolean;
   /** Idempotent. */
@@ -82,8 +82,8 @@ export interface ShadowPacket extends Omit<TestPacket, "direction" | "hook"> {
 }
 
 /**
- * Loads the programs over the policy maps that are pinned under `root` and must be there. Only those of the places asked
- * for are loaded, each as an object of its own and side by side: the verifier takes its time. Errors: BpfError,
+ * Loads the programs with the policy maps that are pinned under `root`, which must exist. Loads only the programs of the
+ * given hooks, each as an object of its own and in parallel, because the verifier is slow. Errors: BpfError,
  * OperationError.
  */
 export async function openShadowPrograms(
@@ -125,7 +125,7 @@ export async function openShadowPrograms(
 
 interface Loaded {
   readonly program: BpfProgram;
-  /** Ids of the maps that are also those in force. */
+  /** Ids of the maps that are shared with the live datapath. */
   readonly shared: ReadonlySet<number>;
   readonly newReason: () => Promise<number>;
 }
@@ -157,7 +157,7 @@ async function load(
   return { program, shared, newReason: reasonCounter(counters) };
 }
 
-/** Tells under which reason the last packet was counted, by what the counters have more than before. */
+/** The reason under which the last packet was counted, by the increase of the counters. */
 function reasonCounter(counters: BpfMap): () => Promise<number> {
   const table = tableOf("counters", counters);
   const before = new Map<string, bigint>();
@@ -176,7 +176,7 @@ function reasonCounter(counters: BpfMap): () => Promise<number> {
   };
 }
 
-/** Equal code over other policy maps is another program: someone removed and remade a pin. */
+/** Equal code with other policy maps is another program: a pin was removed and recreated. */
 function isTwin(other: BpfProgram, { program, shared }: Loaded): boolean {
   const [theirs, own] = [other.info, program.info];
   return theirs.tag === own.tag && own.mapIds.every((id) => !shared.has(id) || theirs.mapIds.includes(id));

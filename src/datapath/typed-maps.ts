@@ -9,30 +9,30 @@ type Maps = typeof MAPS;
 export type MapName = keyof Maps;
 type Decoded<C> = C extends Codec<infer T> ? T : never;
 
-/** Maps of maps have tables of their own kind, the ring buffer none (datapath/packet-event-ring.ts). */
+/** Maps of maps have their own kind of table, the ring buffer has none (datapath/packet-event-ring.ts). */
 export type NestedName = {
   readonly [N in MapName]: Maps[N] extends { readonly inner: unknown } ? N : never;
 }[MapName];
 export type TableName = Exclude<MapName, NestedName | "events">;
 export type KeyOf<N extends TableName> = Decoded<Maps[N]["key"]>;
-/** Of per-CPU maps, the values of all possible CPUs. */
+/** For per-CPU maps, the values of all possible CPUs. */
 export type ValueOf<N extends TableName> = Maps[N]["kind"] extends `percpu-${string}`
   ? readonly Decoded<Maps[N]["value"]>[]
   : Decoded<Maps[N]["value"]>;
 
 /**
- * One map. What the kernel refuses is an OperationError with the kernel's code ("E2BIG" or "ENOSPC" where there
- * is no room); a number that does not fit its field is a RangeError, a bug of the caller.
+ * One map. If the kernel refuses an operation, it throws an OperationError with the kernel's code ("E2BIG" or "ENOSPC"
+ * if the map is full); for a number that does not fit its field a RangeError, which is a bug of the caller.
  */
 export interface Table<K, V> {
   readonly name: string;
   readonly maxEntries: number;
-  /** The whole map, read off the event loop; what is written meanwhile may be in it or not. */
+  /** The whole map, read off the event loop; concurrent writes may or may not be included. */
   read(options?: ReadOptions): Promise<[K, V][]>;
-  /** Of an LPM trie: the value of the longest prefix that covers the key. */
+  /** For an LPM trie: the value of the longest prefix that covers the key. */
   get(key: K): V | undefined;
   set(key: K, value: V): void;
-  /** Off the event loop. Not atomic: where it fails, some of the entries may have been written. */
+  /** Off the event loop. Not atomic: if it fails, some of the entries may have been written. */
   writeBatch(entries: readonly (readonly [K, V])[]): Promise<void>;
   /** The same with one value for the keys `first` to `last`, inclusive, in steps of one: made for long runs of an array. */
   fill(this: Table<number, V>, first: number, last: number, value: V): Promise<void>;
@@ -41,11 +41,11 @@ export interface Table<K, V> {
 }
 
 export interface ReadOptions {
-  /** Leaves out values of which every byte is zero: what an array holds where nothing has been written. */
+  /** Leaves out values with all bytes zero: array entries that have never been written. */
   readonly skipZero?: boolean;
 }
 
-/** A map inside a map of maps. It must be closed. */
+/** An inner map of a map of maps. It must be closed. */
 export interface InnerTable<K, V> extends Table<K, V>, Disposable {
   close(): void;
 }
@@ -57,16 +57,16 @@ export interface NestedTable<K, V> {
   /** Numbers under which there are maps. */
   numbers(): Promise<number[]>;
   has(number: number): boolean;
-  /** Undefined where there is no map, or it is not pinned and so cannot be opened. */
+  /** Undefined if there is no map, or it is not pinned and so cannot be opened. */
   open(number: number): InnerTable<K, V> | undefined;
   /**
-   * All maps there are, one after the other; each is open until the next one, and undefined where it is not
-   * pinned. Sweeps, as sweep() does.
+   * All inner maps, one after the other; each is open until the next one, and undefined if it is not
+   * pinned. Also sweeps, like sweep().
    */
   all(): AsyncIterable<readonly [number: number, inner: InnerTable<K, V> | undefined]>;
-  /** Makes a new map with room for `size` entries, fills it, pins it, and swaps it in by one step. */
+  /** Creates a new map for `size` entries, fills it, pins it, and swaps it in atomically. */
   put(number: number, size: number, entries: readonly (readonly [K, V])[]): Promise<void>;
-  /** Puts an empty map that is not pinned under a number that no program looks up: the kernel waits for programs that run. */
+  /** Puts an empty, unpinned map under a number that no program looks up: the kernel waits for running programs. */
   synchronize(number: number): Promise<void>;
   deleteBatch(numbers: readonly number[]): Promise<number>;
   /** Removes the pins that an interrupted put() or delete left behind. */
@@ -77,12 +77,12 @@ type InnerKey<N extends NestedName> = Decoded<Maps[N]["inner"]["key"]>;
 type InnerValue<N extends NestedName> = Decoded<Maps[N]["inner"]["value"]>;
 export type NestedTableFor<N extends NestedName> = NestedTable<InnerKey<N>, InnerValue<N>>;
 
-/** A table over an open map, which remains the caller's to close. Throws an OperationError where the shape differs. */
+/** A table over an open map, which the caller must close. Throws an OperationError if the layout differs. */
 export function tableOf<N extends TableName>(name: N, map: BpfMap): Table<KeyOf<N>, ValueOf<N>> {
   const { key, value } = MAPS[name];
   requireShape(MAPS[name], map);
   const stored = map.info.perCpu ? ofAllCpus(value as Codec<unknown>, possibleCpus()) : value;
-  // The table of types above says what these codecs are for each name; generic code cannot.
+  // The table of types above defines these codecs for each name; generic code cannot.
   return makeTable(name, map, { key: key as Codec<KeyOf<N>>, value: stored as unknown as Codec<ValueOf<N>> });
 }
 
@@ -95,7 +95,7 @@ export function nestedTableOf<N extends NestedName>(
   const { key, value, inner } = MAPS[name];
   requireShape(MAPS[name], map);
   const ids = makeTable(name, map, { key, value });
-  // As in tableOf: the types say what these codecs are for each name.
+  // As in tableOf: the types define these codecs for each name.
   const codecs = inner as unknown as Codecs<InnerKey<N>, InnerValue<N>>;
   const wrap = ({ map: innerMap, release }: OpenInner): InnerTable<InnerKey<N>, InnerValue<N>> => ({
     ...makeTable(inner.name, innerMap, codecs),
@@ -106,7 +106,7 @@ export function nestedTableOf<N extends NestedName>(
     const opened = attempt("open", map, () => inners.open(number, id));
     return opened && wrap(opened);
   };
-  /** An agent may have put another map there since its id was read. */
+  /** An agent may have replaced the map since its id was read. */
   const openNow = (number: number) => {
     for (let id = ids.get(number), last: number | undefined; id !== undefined; id = ids.get(number)) {
       const table = open(number, id);
@@ -129,7 +129,7 @@ export function nestedTableOf<N extends NestedName>(
     open: openNow,
     async *all() {
       const sweep = inners.sweep();
-      // The map's ids are read once: on Linux 6.1 every look into it waits for a grace period.
+      // The map's ids are read once: on Linux 6.1 every look-up in it waits for a grace period.
       const inForce = new Map(await ids.read());
       for (const [number, id] of inForce) {
         using table = open(number, id) ?? openNow(number);
@@ -211,7 +211,7 @@ function makeTable<K, V>(name: string, map: BpfMap, { key, value }: Codecs<K, V>
       const count = last - first + 1;
       const keys = Buffer.alloc(count * key.size);
       const view = viewOf(keys);
-      // Only tables with numbers for keys can be asked to: the type of `this` says so.
+      // Only tables with numeric keys have this method: the type of `this` ensures it.
       for (let i = 0; i < count; i++) key.encode((first + i) as K, view, i * key.size);
       const values = Buffer.alloc(count * value.size, pack(value, [what]));
       await attemptAsync("write", map, () => map.updateBatch(keys, values, count));
@@ -237,7 +237,7 @@ function isZero(bytes: Buffer, start: number, size: number): boolean {
   return true;
 }
 
-/** The kernel gives and takes the values of all possible CPUs at once, each padded to 8 bytes. */
+/** The kernel reads and writes the values of all possible CPUs at once, each padded to 8 bytes. */
 function ofAllCpus<T>(codec: Codec<T>, cpus: number): Codec<readonly T[]> {
   const stride = Math.ceil(codec.size / 8) * 8;
   return {
@@ -277,7 +277,7 @@ async function attemptAsync<T>(operation: string, map: BpfMap, call: () => Promi
   }
 }
 
-/** Hash maps and arrays say E2BIG, tries ENOSPC, where there is no place for a key. */
+/** If there is no space for a key, hash maps and arrays return E2BIG, tries ENOSPC. */
 function failure(operation: string, { info }: BpfMap, cause: unknown): OperationError {
   const code = codeOf(cause);
   const full = code === "E2BIG" || code === "ENOSPC";
@@ -287,7 +287,7 @@ function failure(operation: string, { info }: BpfMap, cause: unknown): Operation
 
 // Every map of the datapath as its typed table.
 
-/** The programs' own: the ring buffer, and what each CPU keeps for itself. */
+/** The programs' own maps: the ring buffer, and each CPU's private data. */
 type Internal = "events" | "scratch" | `recent_${string}`;
 
 type Opened = Exclude<MapName, Internal>;
@@ -313,7 +313,7 @@ export interface OpenMaps {
   inner(name: NestedName): InnerMaps;
 }
 
-/** Typed tables over maps that remain the caller's to close. */
+/** Typed tables over maps that the caller must close. */
 export const openTables = ({ map, inner }: OpenMaps): Tables =>
   Object.fromEntries(
     Object.keys(MAPS)
@@ -324,5 +324,5 @@ export const openTables = ({ map, inner }: OpenMaps): Tables =>
           ? nestedTableOf(name as NestedName, map(name), inner(name as NestedName))
           : tableOf(name as TableName, map(name)),
       ]),
-    // The type says for each name what the two calls give.
+    // The type defines for each name what the two calls return.
   ) as unknown as Tables;
