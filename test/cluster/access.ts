@@ -1,4 +1,4 @@
-// What the agent may do at the API server: its service account with the rights that are shipped, and a token that can be revoked.
+// What the agent may do at the API server: its service account with the shipped rights, and a token that can be revoked.
 
 import { sign } from "node:crypto";
 import { readFileSync, writeFileSync } from "node:fs";

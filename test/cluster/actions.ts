@@ -38,7 +38,7 @@ export type Action =
   | { readonly type: "createPod"; readonly pod: CasePod }
   | ({ readonly type: "setPodLabels"; readonly labels: LabelMap } & Named);
 
-/** @throws Error where the API server refuses */
+/** @throws Error if the API server refuses */
 export async function perform(api: Api, action: Action): Promise<void> {
   switch (action.type) {
     case "createPolicy":

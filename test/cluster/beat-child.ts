@@ -1,4 +1,4 @@
-// Sends a numbered datagram every millisecond to an echo server, and says when the answers begin and when they end.
+// Sends a numbered datagram every millisecond to an echo server, and reports when the answers begin and when they end.
 //
 //   node beat-child.ts ADDRESS PORT
 //

@@ -1,4 +1,4 @@
-// Objects of the tests, as the API takes them: pods with their status, namespaces that end, slices in the version that is served.
+// Objects of the tests, as the API accepts them: pods with their status, namespaces that end, slices in the served version.
 
 import { setTimeout as sleep } from "node:timers/promises";
 import { messageOf } from "../../src/base/errors.ts";
@@ -77,7 +77,7 @@ export async function setLabels(api: Api, object: Manifest, labels: LabelMap): P
 const withNamespace = ({ metadata: { namespace } }: Manifest) =>
   namespace === undefined ? {} : { namespace };
 
-/** Kinds of namespaced objects that the tests make. */
+/** Kinds of namespaced objects that the tests create. */
 export const KINDS = [
   ["networking.k8s.io/v1", "NetworkPolicy"],
   ["v1", "Pod"],
@@ -109,7 +109,7 @@ interface SliceEndpoint {
   readonly [key: string]: unknown;
 }
 
-/** A slice of v1 in the version that is served; the beta has an endpoint's node among its topology. */
+/** A slice of v1 in the served version; the beta has an endpoint's node in its topology. */
 export async function servedSlice(api: Api, slice: Manifest): Promise<Manifest> {
   const apiVersion = await sliceVersion(api);
   if (apiVersion === slice.apiVersion || slice.kind !== "EndpointSlice") return slice;

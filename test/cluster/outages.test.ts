@@ -146,7 +146,7 @@ describe("etcd", () => {
     await expectFollowing();
   });
 
-  it("set back to an older state: the agent goes back too, and follows from there", async () => {
+  it("restored to an older state: the agent goes back too, and follows from there", async () => {
     await world.servers.apiserver.kill();
     await world.servers.etcd.kill();
     const copy = world.servers.saveData();

@@ -75,7 +75,7 @@ describe("a policy", () => {
     await expectReach("shop/friend -> shop/server tcp/80 tcp/81 udp/80 : 46");
   });
 
-  it("finds a named port by what the pod calls it", async () => {
+  it("resolves a named port by the pod's own port name", async () => {
     await world.api.replace(policy("friends", { ingress: [{ from: [friend], ports: [{ port: "web" }] }] }));
     await expectReach(`
       shop/friend -> shop/server tcp/80 : 46
@@ -84,7 +84,7 @@ describe("a policy", () => {
     await world.api.replace(FRIENDS);
   });
 
-  it("with a range of ports allows the range, where the server keeps endPort (1.22 on)", async () => {
+  it("with a range of ports allows the range, if the server keeps endPort (1.22 on)", async () => {
     const ports = [{ protocol: "TCP", port: 80, endPort: 81 }];
     const kept = await world.api.replace(policy("friends", { ingress: [{ from: [friend], ports }] }));
     const [rule] = (kept["spec"] as { ingress: { ports: { endPort?: number }[] }[] }).ingress;
@@ -204,12 +204,12 @@ describe("a Service", () => {
 });
 
 describe("at the end", () => {
-  it("a policy that is deleted opens what it has closed", async () => {
+  it("a policy that is deleted no longer closes anything", async () => {
     await world.api.remove(FRIENDS);
     await expectReach("shop/stranger -> shop/server tcp/80 udp/80 : 46");
   });
 
-  it("a namespace that is deleted is gone with its policies", async () => {
+  it("a namespace that is deleted takes its policies with it", async () => {
     await world.api.create({
       ...FRIENDS,
       metadata: { name: "none", namespace: "garden" },

@@ -11,7 +11,7 @@ const NAMESPACES = 20;
 
 const inBase64 = (text: string): string => Buffer.from(text).toString("base64");
 
-/** Where the API server keeps an object of a core kind or a policy. */
+/** The key in etcd of an object of a core kind or a policy. */
 const keyOf = ({ kind, metadata: { namespace, name } }: Manifest): string =>
   [
     "/registry",
@@ -52,7 +52,7 @@ export const crowdNamespaces = (): Manifest[] =>
 
 const namespaceOfPod = (index: number): string => `crowd-${index % NAMESPACES}`;
 
-/** A pod of another node, of about 10 kB as those of real clusters are: most of it is nothing to a policy. */
+/** A pod of another node, of about 10 kB as in real clusters: most of it is irrelevant to a policy. */
 export function crowdPod(index: number): Manifest {
   const [low, high] = [index % 250, Math.floor(index / 250)];
   const name = `${namespaceOfPod(index)}/app-${index % 100}-7d4b9c6f5-${index.toString(36).padStart(5, "x")}`;

@@ -36,7 +36,7 @@ export interface Servers {
   readonly etcd: Server;
   /** One call of etcd's JSON gateway, as in "kv/put". */
   etcdCall(path: string, body: object): Promise<Record<string, unknown>>;
-  /** Copies the data of etcd, which must not run, and gives the path of the copy. */
+  /** Copies the data of etcd, which must not run, and returns the path of the copy. */
   saveData(): string;
   /** Replaces the data of etcd, which must not run, by a copy. */
   restoreData(copy: string): void;

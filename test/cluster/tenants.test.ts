@@ -82,7 +82,7 @@ describe("a tenant's pod that names another pod's interface", () => {
     ]);
   });
 
-  it("shares it, with the policies of both, where who may label the namespace trusts its pods", async () => {
+  it("shares it, with the policies of both, if the namespace is labelled as trusted", async () => {
     const rivals = async (): Promise<readonly string[]> => {
       const { stdout } = await world.weir("get", "endpoints", "-o", "json");
       const shown = JSON.parse(stdout) as (Shown & { readonly rivals?: readonly string[] })[];

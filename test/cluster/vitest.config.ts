@@ -1,4 +1,4 @@
-// The tests against a real API server, apart from the others since they need its program: run by `npm run test:cluster`.
+// The tests against a real API server, separate from the others since they need its program: run by `npm run test:cluster`.
 import { defineConfig } from "vitest/config";
 
 export default defineConfig({

@@ -14,7 +14,7 @@ const PATIENCE_MS = 60_000;
 const BEHIND = ["10.77.0.9", "fd77::9"] as const;
 const BESIDE = ["10.78.0.9", "fd78::9"] as const;
 
-/** The server lets the friend's own addresses in, and these. */
+/** The server allows the friend's own addresses, and these. */
 const POLICY = FRIENDS_ONLY.replace(
   "role: friend } } }]",
   'role: friend } } }, { ipBlock: { cidr: 10.77.0.0/24 } }, { ipBlock: { cidr: "fd77::/112" } }]',

@@ -20,7 +20,7 @@ const widthOf = (address: string): number => (address.includes(":") ? 128 : 32);
 /** MTU of the router's route to the far end; all links themselves carry 1,500 bytes, and so does the return path. */
 const MTU_TO_FAR = 1_400;
 
-/** The server takes TCP/80 and UDP/80 from the friend and from behind the router, and may open TCP/81 there. */
+/** The server accepts TCP/80 and UDP/80 from the friend and from behind the router, and may open TCP/81 there. */
 const POLICY = `
 apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
@@ -114,7 +114,7 @@ describe("path-MTU discovery of an isolated pod", () => {
   });
   const KEYS = ["ingress related", "ingress denied"];
 
-  it.each(FAMILIES)("lets its answers through: IPv$family", async ({ server, asks }) => {
+  it.each(FAMILIES)("passes its answers: IPv$family", async ({ server, asks }) => {
     const grown = await growth(world, SERVER, KEYS, async () => {
       const probe = { ...much(server, 80), source: asks };
       const reply = await far.command({ command: "probe", probe });
@@ -124,7 +124,7 @@ describe("path-MTU discovery of an isolated pod", () => {
     expect(grown["ingress related"]).toBeGreaterThan(0);
   });
 
-  it.each(FAMILIES)("lets what it sends through: IPv$family", async ({ isAsked }) => {
+  it.each(FAMILIES)("passes what it sends: IPv$family", async ({ isAsked }) => {
     const grown = await growth(world, SERVER, KEYS, async () => {
       expect(await world.lab.probe(SERVER, much(isAsked, 81))).toMatchObject({ result: "reached" });
     });

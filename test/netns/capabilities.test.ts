@@ -1,4 +1,4 @@
-// The agent with no more than the capabilities that the Helm chart gives its container, enforcing on real sockets; and with one less.
+// The agent with only the capabilities that the Helm chart gives its container, enforcing on real sockets; and with one less.
 
 import { chownSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
@@ -106,7 +106,7 @@ it.each([
   ["BPF", ["map creation", "programs", "xdp"]],
   ["NET_ADMIN", ["programs", "rtnetlink", "interface", "xdp"]],
   ["PERFMON", ["programs", "xdp"]],
-])("check node names CAP_%s where it is missing, and what fails", async (missing, operations) => {
+])("check node names CAP_%s if it is missing, and what fails", async (missing, operations) => {
   expect(chartCapabilities()).toContain(missing);
   const { status, findings } = await checkNode(chartCapabilities().filter((each) => each !== missing));
   expect(status).toBe(1);

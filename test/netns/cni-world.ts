@@ -1,4 +1,4 @@
-// What the CNI tests share: the runtime's part of a chain (real plugins, then weir-cni), pods that it makes, and the agent.
+// What the CNI tests share: the runtime's part of a chain (real plugins, then weir-cni), pods that it creates, and the agent.
 
 import { spawn } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";

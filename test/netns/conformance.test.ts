@@ -1,5 +1,5 @@
 // Conformance cases over real sockets, and what engines leave behind: nothing. Every case of our own runs with
-// `weir test --engine live test/cases`; here are those that move most in the world.
+// `weir test --engine live test/cases`; here are those that change most.
 
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, readdirSync, rmSync } from "node:fs";

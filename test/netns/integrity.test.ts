@@ -309,7 +309,7 @@ describe("while an agent runs", () => {
     const again = lines.filter((line) => line.includes("was detached externally; attached again"));
     expect(again.length).toBeGreaterThanOrEqual(situation.programs);
     if (situation.pins > 0) expect(lines.join("\n")).toContain("pins were missing; made again");
-    // What was sent after the last repair is dropped, and where nothing was detached so is everything.
+    // What was sent after the last repair is dropped, and if nothing was detached so is everything.
     const repairedAt = again.length === 0 ? 0 : Math.max(...again.map(timeOf));
     const passed = denied.filter(({ result }) => result !== "silent");
     expect(passed.filter(({ sentAtMs }) => sentAtMs > repairedAt || sentAtMs < begunAt)).toEqual([]);
@@ -467,7 +467,7 @@ async function foreign(
 
 describe.each([
   ["below a directory of its own", "/run/wt-intact/bpf"],
-  // Where no BPF filesystem is mounted, a new directory is refused here with ENOENT.
+  // If no BPF filesystem is mounted, a new directory is refused here with ENOENT.
   ["below a directory of sysfs", "/sys/kernel/debug"],
 ])("on a BPF filesystem %s", (_, mount) => {
   let install: Install;
@@ -585,7 +585,7 @@ describe.each([
     );
     await agent.stop();
     expect(agent.stderr).toContain("the programs are not pinned: with this agent they are detached");
-    // Links end a moment after their last descriptor; filters of clsact stay.
+    // Links end a moment after their last descriptor is closed; filters of clsact stay.
     const left = hasTcx() ? /^down: no agent answers, and nothing is enforced$/ : /Weir's programs filter/;
     await until(
       () => brief(install),

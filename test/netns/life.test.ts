@@ -1,7 +1,7 @@
 // Random changes over a long time with only the chart's capabilities: policies, labels, pods, agents that are killed, replaced and
 // upgraded, every command beside them. After each step sockets and the oracle agree, all is ok, and nothing was refused.
 //
-// WEIR_LIFE_SECONDS says how long (default 60), WEIR_LIFE_SEED which life; both are in the test's name.
+// WEIR_LIFE_SECONDS sets the duration (default 60), WEIR_LIFE_SEED the random changes; both are in the test's name.
 
 import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";

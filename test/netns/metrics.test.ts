@@ -1,4 +1,4 @@
-// What Prometheus reads from a running agent: packets as they were counted, and totals that never fall.
+// What Prometheus reads from a running agent: packets as they were counted, and totals that never decrease.
 
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { podManifest } from "../../src/lab/lab-manifests.ts";

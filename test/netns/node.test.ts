@@ -94,7 +94,7 @@ function resolved(pods: readonly Pod[], options: ResolveOptions = {}) {
   return { found: names.sort(), missing, lines: problems.map(problemText) };
 }
 
-/** The snapshot is equal to the previous one. */
+/** Options for the next resolution, with this result as the previous one. */
 function knownFrom({ found, cluster: of }: Resolved): ResolveOptions {
   const incumbents = openIncumbents(undefined);
   incumbents.settle(found, { cluster: of, sides: [], tables: node.tables() });
@@ -230,7 +230,7 @@ describe("a pod without an annotation", () => {
     expect(foundOf(pod("one", ["10.97.3.1"]))).toEqual(["one wtnd-a", "one wtnd-b"]);
   });
 
-  it("yields to the pod that takes its place", async () => {
+  it("is replaced by the pod that takes its place", async () => {
     pair("wtnd-a", A);
     ipBatch(["addr add 10.97.4.1/32 dev eth0"], A);
     const next = pod("z-next", ["10.97.4.1"]);

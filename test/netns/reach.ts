@@ -18,7 +18,7 @@ interface LineShot extends ExpectedShot {
 
 /**
  * The lines of a table: `FROM[@SOURCE] -> TO[@ADDRESS] KIND[/PORT]... : FAMILIES`. FAMILIES names those that reach, "46",
- * "4-", "-6" or "--". Every family is tried, but where SOURCE or ADDRESS fixes one. "#" begins a comment.
+ * "4-", "-6" or "--". Every family is tried, unless SOURCE or ADDRESS fixes one. "#" begins a comment.
  */
 export const linesOf = (table: string): string[] =>
   table

@@ -30,7 +30,7 @@ const bytes = (hex: string): string[] => hex.match(/../g) ?? [];
 /** The digits of the number in the bytes of a little-endian one. */
 const reversed = (hex: string): string => bytes(hex).reverse().join("");
 
-/** Changes the bytes of an entry with bpftool: `change` gives the new value, in hexadecimal. */
+/** Changes the bytes of an entry with bpftool: `change` returns the new value, in hexadecimal. */
 function tamper(map: string, key: string, value: string): void {
   const path = join(world.paths.bpffs, LAYOUT_DIGEST, "maps", map);
   execFileSync("bpftool", [

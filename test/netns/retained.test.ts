@@ -1,4 +1,4 @@
-// Interfaces keep their pods' policies for as long as they live: whatever becomes of the objects, the agent, its file and its layout.
+// Interfaces keep their pods' policies for as long as they exist: whatever happens to the objects, the agent, its file and its layout.
 
 import { existsSync, readdirSync, renameSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";

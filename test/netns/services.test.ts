@@ -188,7 +188,7 @@ describe("traffic from outside by a nodePort", () => {
     expect(await ask(SILENT_MS)).toEqual({ result: "silent" });
   });
 
-  it("what the node itself sends there passes, whatever policies say", async () => {
+  it("what the node itself sends there passes, whatever the policies", async () => {
     await policyFor("192.0.2.0/32");
     const own = probe("tcp", FAMILIES[0].web, 8080, { source: NODE_V4 });
     expect(await world.lab.probe("node", own)).toMatchObject({ result: "reached" });

@@ -44,7 +44,7 @@ it("saves every table, for its owner alone", async () => {
   expect(TABLE_NAMES).toEqual(expect.arrayContaining([...new Set(entries.map(({ table }) => table))]));
 });
 
-it("against now: counters may have moved, and nothing that counts", async () => {
+it("against now: counters may have changed, and nothing else", async () => {
   const { status, stderr } = await world.weir("snapshot", "--compare", before);
   expect(status).toBe(0);
   expect(stderr).toMatch(/^weir: \d+ differences? between \S+ on \S+ and \S+ on \S+\n$/);

@@ -1,4 +1,4 @@
-// `weir sysdump` and `weir check node` on a node that enforces, and the archive where no agent answers.
+// `weir sysdump` and `weir check node` on a node that enforces, and the archive if no agent answers.
 
 import { execFileSync, spawnSync } from "node:child_process";
 import { statSync, writeFileSync } from "node:fs";
@@ -31,7 +31,7 @@ beforeAll(async () => {
 afterAll(() => world?.close());
 
 describe("sysdump", () => {
-  it("has what its list of contents says, readable by its owner alone", async () => {
+  it("has the files in its list of contents, readable by its owner alone", async () => {
     const archive = pathOf("dump.tar.gz");
     const done = await world.weir("sysdump", "-o", archive);
     expect(done).toEqual({ status: 0, stdout: `${archive}\n`, stderr: "" });
@@ -88,7 +88,7 @@ describe("sysdump", () => {
     expect(JSON.parse(fileIn(archive, "agent/status.json"))).toMatchObject({ pid: agent.pid });
   });
 
-  it("without an agent has the rest, and says what is missing", async () => {
+  it("without an agent has the rest, and reports what is missing", async () => {
     await agent.kill();
     const archive = pathOf("down.tar.gz");
     const { status, stderr } = await world.weir("sysdump", "-o", archive);

@@ -107,7 +107,7 @@ describe.each<[Build, Build, number]>([
     expect(readdirSync(world.paths.bpffs).length).toBe(2);
   });
 
-  it("end where the policy has ended meanwhile", async () => {
+  it("end if the policy has ended meanwhile", async () => {
     world.manifests.put("friends-only.yaml", NOBODY);
     await start(before);
     expect(await all("client", 1_500)).toEqual(["silent", "silent"]);

@@ -1,4 +1,4 @@
-// What the netns tests share: a lab with Kubernetes manifests for it, the real agent on those, and everything gone afterwards.
+// What the netns tests share: a lab with Kubernetes manifests for it, the real agent on those, and the clean-up.
 
 import { existsSync, mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
@@ -20,7 +20,7 @@ export interface WorldSpec {
   readonly prefix: string;
   readonly namespaces: Readonly<Record<string, LabelMap>>;
   readonly pods: readonly PodSpec[];
-  /** Endpoints that are no pods. */
+  /** Endpoints that are not pods. */
   readonly machines?: readonly EndpointSpec[];
   /** More files of the manifests directory, by name. */
   readonly files?: Readonly<Record<string, string>>;

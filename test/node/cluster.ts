@@ -1,4 +1,4 @@
-// A whole cluster: API server, controllers, scheduler and two nodes with real kubelets, and kubectl to work with it as an operator does.
+// A whole cluster: API server, controllers, scheduler and two nodes with real kubelets, and kubectl to use it as an operator does.
 
 import { execFile } from "node:child_process";
 import { mkdirSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";

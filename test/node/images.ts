@@ -1,4 +1,4 @@
-// Images as archives that `ctr images import` takes, made without a container engine: pause, the peers of the tests, and Weir itself.
+// Images as archives that `ctr images import` accepts, built without a container engine: pause, the peers of the tests, and Weir itself.
 
 import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";

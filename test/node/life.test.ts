@@ -332,7 +332,7 @@ describe("the kubelet's probes", () => {
     await cluster.must(["-n", "shop", "delete", "pod", ...names, "--wait=false"]);
   });
 
-  /** How often the kubelets' probes of these pods went well, and not, by pod and kind of probe. */
+  /** How often the kubelets' probes of these pods succeeded, and failed, by pod and kind of probe. */
   async function probesOf(pods: readonly string[]): Promise<Probes> {
     const counts: Probes = new Map();
     for (const node of cluster.nodes) {
@@ -707,7 +707,7 @@ describe("the CNI plugin", () => {
     }
   });
 
-  it("lets no packet of ten pods at once through to denied peers, from their first instant", async () => {
+  it("passes no packet of ten pods at once to denied peers, from their first instant", async () => {
     const names = Array.from({ length: 10 }, (_, index) => `burst-${index}`);
     const targets = ["guest-1", "guest-2"].flatMap((pod) =>
       (addresses[pod] ?? []).map((address) => `tcp:[${address}]:80`),
@@ -736,7 +736,7 @@ describe("the CNI plugin", () => {
     await cluster.must(["-n", "shop", "delete", "pod", ...names, "--wait=false"]);
   });
 
-  it("lets a pod's first packet through to peers that it may talk to on its node", async () => {
+  it("passes a pod's first packet to peers that it may reach on its node", async () => {
     const names = ["first-1", "first-2"];
     await apply(
       cluster,

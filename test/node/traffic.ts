@@ -77,7 +77,7 @@ export async function openTraffic(cluster: Cluster, addresses: Addresses): Promi
   );
   return {
     async during(what) {
-      // What the agents do not yet have about these pods is not requested here.
+      // The agents may not have these pods yet, which is not under test here.
       await sleep(REPORTED_MS);
       const begun = Date.now();
       await what();

@@ -1,4 +1,4 @@
-// The tests on real nodes, apart from the others since they need Kubernetes' programs: run by `npm run test:node`.
+// The tests on real nodes, separate from the others since they need Kubernetes' programs: run by `npm run test:node`.
 import { defineConfig } from "vitest/config";
 
 export default defineConfig({

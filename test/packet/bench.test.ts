@@ -161,7 +161,7 @@ describe("the whole command", () => {
     expect(readdirSync("/sys/class/net").filter((name) => name.startsWith(prefix))).toEqual([]);
   });
 
-  it("counts by perf what happens between start and stop", async () => {
+  it("counts with perf the events between start and stop", async () => {
     const meter = await openMeter("page-faults");
     await meter.start();
     const pages = Buffer.alloc(4096 * 4096, 1);

@@ -41,7 +41,7 @@ function cidr(text: string) {
   return parsed.value;
 }
 
-/** The error that a call ends in. */
+/** The error with which a call fails. */
 async function errorOf(call: () => unknown): Promise<unknown> {
   try {
     await call();
@@ -55,7 +55,7 @@ describe("a hash", () => {
   const table = tableOf("addresses_v4", makeMap("addresses_v4", 4));
   const [a, b] = [addressV4KeyOf(address("10.0.0.1")), addressV4KeyOf(address("10.0.0.2"))];
 
-  it("gives back single values and undefined for absent keys", () => {
+  it("returns single values and undefined for absent keys", () => {
     expect(table.get(a)).toBeUndefined();
     table.set(a, { number: [1, 2] });
     table.set(a, { number: [3, 4] });
@@ -124,7 +124,7 @@ describe("a trie of prefixes", () => {
     expect(read.sort()).toEqual(prefixes.sort());
   });
 
-  it("and the one that covers an IPv6 address, also where lengths are no multiple of a word", async () => {
+  it("and the one that covers an IPv6 address, also if lengths are no multiple of a word", async () => {
     const prefixes = ["::/0", "fd00:63:48::/45", "fd00:63:48:0:8000::/65"];
     await v6.writeBatch(prefixes.map((each, i) => [cidrV6KeyOf(cidr(each)), { number: [i, i] }]));
     expect(v6.get(hostV6("2001:db8::1"))?.number[0]).toBe(0);
@@ -247,7 +247,7 @@ describe("a map of another shape", () => {
 });
 
 describe("a closed map", () => {
-  it("gives an error of operation that names it", async () => {
+  it("returns an operation error that names it", async () => {
     const map = makeMap("ports", 1);
     const table = tableOf("ports", map);
     map.close();

@@ -128,7 +128,7 @@ describe("every struct that crosses", () => {
       );
     });
 
-    it("is encoded to equal bytes where it is equal, whatever was there before", () => {
+    it("is encoded to equal bytes if it is equal, whatever was there before", () => {
       fc.assert(
         fc.property(anyBytes, anyBytes, (bytes, garbage) => {
           const value = codec.decode(viewOf(bytes), 0);

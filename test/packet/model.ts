@@ -1,5 +1,5 @@
 // What should become of a packet of the pod "both" when one peer may use one TCP port in both directions: a model of the
-// whole life of a packet, in plain data, to hold the programs against.
+// whole life of a packet, in plain data, to compare the programs with.
 
 import type { Direction } from "../../src/base/direction.ts";
 import { addressBytes } from "../../src/engines/frame-builder.ts";

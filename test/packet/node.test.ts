@@ -22,7 +22,7 @@ import { BOTH_FAMILIES, THIS_NODE, V4, V6 } from "./world.ts";
 const { ACK } = TCP_FLAG;
 const world = useWorld();
 
-/** A SYN where it opens a flow, the answer to one where it comes back. */
+/** A SYN if it opens a flow, the answer to one if it comes back. */
 const tcpAnswer = (from: number, to: number) => tcpSegment(from, to, from >= 40_000 ? TCP_FLAG.SYN : SYN_ACK);
 
 testTable("what this node sends", world, [

@@ -1,6 +1,6 @@
 // A parser for frames, independent of the programs' own and of other documents: what a test takes a packet for.
 
-/** What a frame holds, or why it cannot be read; addresses are lower-case hexadecimal digits. */
+/** The content of a frame, or why it cannot be read; addresses are lower-case hexadecimal digits. */
 export type Read = { readonly kind: "malformed" | "unsupported"; readonly source?: string } | Arp | Packet;
 
 export interface Arp {
@@ -32,7 +32,7 @@ export interface Packet {
   readonly padding: Padding;
   /** From the transport header on, up to the packet's own end. */
   readonly body: Uint8Array;
-  /** Bytes that the body should have, as the IP header says. */
+  /** Expected length of the body, from the IP header. */
   readonly bodyLength: number;
   readonly sourcePort?: number;
   readonly destinationPort?: number;

@@ -46,7 +46,7 @@ interface Expiry {
   readonly timeout: keyof typeof Timeout;
   /** Until the flow is in the state that has this timeout. */
   readonly packets: (a: Addresses) => readonly Step[];
-  /** Passes as part of the flow while that lives, afterwards as `reason` says. */
+  /** Passes as part of the flow while that exists, afterwards with `reason`. */
   readonly late: (a: Addresses) => Step;
 }
 
@@ -129,7 +129,7 @@ describe("a TCP connection", () => {
     into("both", to(a, tcpSegment(40_000, 80, ACK)), "established"),
   ];
 
-  it.each(BOTH_FAMILIES)("has a state for each of its ages: IPv$family", async (a) => {
+  it.each(BOTH_FAMILIES)("has a state for each of its phases: IPv$family", async (a) => {
     const { REPLIED, CONFIRMED, FIN_OPENER, FIN_OTHER } = FlowState;
     const steps: [Step, number][] = [
       [into("both", to(a, tcpSegment(40_000, 80)), "policy"), 0],
@@ -278,31 +278,28 @@ describe("a revoked flow that", () => {
     }
   });
 
-  it.each(rows)(
-    "$title, is forgotten when its answers have been away for a UDP flow's timeout",
-    async (row) => {
-      const { a, asks, answers } = row;
-      const [ask, answer] = [udpSegment(41_000, 53), udpSegment(53, 41_000)];
-      await world().setTimeouts({ UDP_STREAM: 300 });
-      expectSteps(world(), [asks(a, ask, "policy"), answers(a, answer, "established")]);
-      await world().enforce([]);
-      // Each answer keeps the entry.
-      for (let round = 0; round < 4; round += 1) {
-        expectSteps(world(), [answers(a, answer, "not-isolated"), asks(a, ask, "revoked")]);
-        await sleep(100);
-      }
-      // What is denied does not.
-      const { expires } = await onlyFlow();
-      for (let round = 0; round < 3; round += 1) expectSteps(world(), [asks(a, ask, "revoked")]);
-      expect((await onlyFlow()).expires).toBe(expires);
-      await world().outwait(300);
-      expectSteps(world(), [
-        asks(a, ask, "denied"),
-        answers(a, answer, "not-isolated"),
-        asks(a, ask, "established"),
-      ]);
-    },
-  );
+  it.each(rows)("$title, is forgotten when it had no answers for a UDP flow's timeout", async (row) => {
+    const { a, asks, answers } = row;
+    const [ask, answer] = [udpSegment(41_000, 53), udpSegment(53, 41_000)];
+    await world().setTimeouts({ UDP_STREAM: 300 });
+    expectSteps(world(), [asks(a, ask, "policy"), answers(a, answer, "established")]);
+    await world().enforce([]);
+    // Each answer keeps the entry.
+    for (let round = 0; round < 4; round += 1) {
+      expectSteps(world(), [answers(a, answer, "not-isolated"), asks(a, ask, "revoked")]);
+      await sleep(100);
+    }
+    // What is denied does not.
+    const { expires } = await onlyFlow();
+    for (let round = 0; round < 3; round += 1) expectSteps(world(), [asks(a, ask, "revoked")]);
+    expect((await onlyFlow()).expires).toBe(expires);
+    await world().outwait(300);
+    expectSteps(world(), [
+      asks(a, ask, "denied"),
+      answers(a, answer, "not-isolated"),
+      asks(a, ask, "established"),
+    ]);
+  });
 
   it.each(rows)("$title, was TCP's is as short, and its answers then open nothing", async (row) => {
     const { a, asks, answers } = row;

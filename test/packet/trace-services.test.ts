@@ -1,4 +1,4 @@
-// What `weir trace` says of ways through Services in random worlds is what the loaded programs do. Needs root and eBPF.
+// What `weir trace` reports about paths through Services in random worlds agrees with the loaded programs. Needs root and eBPF.
 //
 // WEIR_PROPERTY_RUNS sets the number of worlds; a failure prints the seed and the shrunk world.
 
@@ -85,7 +85,7 @@ async function checkWorld(world: Cluster, choice: number): Promise<void> {
 }
 
 it(
-  `trace's ways through Services hold in the kernel on ${RUNS} random worlds`,
+  `trace's paths through Services hold in the kernel on ${RUNS} random worlds`,
   async () => {
     await fc.assert(fc.asyncProperty(clusterWithServices, fc.nat({ max: 511 }), checkWorld), {
       numRuns: RUNS,

@@ -1,4 +1,4 @@
-// What `weir trace` says of random worlds: the kernel gives the same verdict over the same maps, and the rules that are named
+// What `weir trace` reports about random worlds: the kernel gives the same verdict over the same maps, and the rules that are named
 // are those that decide. Needs root and eBPF.
 //
 // WEIR_PROPERTY_RUNS sets the number of worlds; a failure prints the seed and the shrunk world.

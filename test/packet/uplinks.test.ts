@@ -173,7 +173,7 @@ describe("frames in several parts", () => {
 function expected(wire: Uint8Array): string {
   const text = Buffer.from(wire).toString("hex");
   const [, tags = "", type = "", rest = ""] = /^.{24}((?:(?:8100|88a8).{4})*)(.{4})(.*)$/.exec(text) ?? [];
-  // A ninth tag is one too many, also where nothing is behind it.
+  // A ninth tag is one too many, also if nothing is behind it.
   if (tags.length > 8 * 8 || (tags.length === 8 * 8 && /^(8100|88a8)$/.test(type))) return "unsupported";
   // Tags that end the frame: the type of what is behind the last one is missing.
   if (type === "" || type === "8100" || type === "88a8") return "malformed";

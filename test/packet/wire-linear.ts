@@ -35,7 +35,7 @@ const attachments = openAttachments(datapath, fromPodXdp && { fromPodXdp });
 const attached = await attachments.attach(ifindex);
 if ((attached.egress === "xdp") !== overXdp) throw new Error(`no XDP: ${attached.refused}`);
 
-/** The kernel takes a first tag off before the program sees the frame. */
+/** The kernel removes the first tag before the program sees the frame. */
 const isTagged = (frame: Uint8Array): boolean => frame[12] === 0x81 || frame[12] === 0x88;
 
 const cases = [

@@ -95,7 +95,7 @@ async function reasons(due: number): Promise<Record<string, number>> {
 }
 
 try {
-  // The kernel sends no further fragment where the first one was dropped.
+  // The kernel sends no further fragment if the first one was dropped.
   fromElsewhere(V6.stranger, 1);
   const stranger = await reasons(1);
   fromElsewhere(V6.friend, 2);

@@ -61,7 +61,7 @@ export interface Sending {
   readonly sender: string;
   /** Out of this interface. */
   readonly ifindex: number;
-  /** Bytes of each frame in the linear part, where the frame is longer than a page. */
+  /** Bytes of each frame in the linear part, if the frame is longer than a page. */
   readonly linear: number;
 }
 

@@ -53,7 +53,7 @@ export const checking = (facts: Record<string, unknown>) =>
   expecting({
     checks: [{ from: "x/a", to: "x/b", protocol: "TCP", port: 80, verdict: "allowed", ...facts }],
   });
-/** A sound case with a pod like x/a, changed. */
+/** A valid case with a pod like x/a, changed. */
 export const podding = (facts: Record<string, unknown>) => {
   const made = sound();
   const pod = { namespace: "x", name: "c", labels: {}, ips: ["10.0.0.3"], ports: [], ...facts };

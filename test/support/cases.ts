@@ -18,7 +18,7 @@ export interface CaseFile {
 export const ownCases = (): readonly CaseFile[] => caseFiles(join(ROOT, "test/cases"));
 
 export interface CaseFolder {
-  /** As messages name it: relative to the repository, or as it was given. */
+  /** As in messages: relative to the repository, or as it was given. */
   readonly title: string;
   readonly files: readonly CaseFile[];
 }
@@ -26,7 +26,7 @@ export interface CaseFolder {
 /**
  * Folders of further cases, one for each folder that holds any: below those that WEIR_CONFORMANCE names (with colons
  * between them), or else below ../shared/conformance and ../shared/recipes where these exist beside the repository.
- * @throws Error where WEIR_CONFORMANCE names a folder in which there are none
+ * @throws Error if WEIR_CONFORMANCE names a folder without any
  */
 export function furtherCases(): readonly CaseFolder[] {
   const named = process.env["WEIR_CONFORMANCE"]?.split(":").filter((path) => path !== "");
@@ -43,7 +43,7 @@ export function furtherCases(): readonly CaseFolder[] {
 
 /**
  * The case in a file.
- * @throws Error with a line for every problem, where it cannot be read
+ * @throws Error with a line for every problem, if it cannot be read
  */
 export function caseOf(file: CaseFile): Case {
   const read = readCase(file.text, file.name);

@@ -27,12 +27,12 @@ export interface Question {
 
 export interface KernelMemory {
   allows(question: Question): boolean;
-  /** Whether the endpoint may send from the address, its own ones apart. */
+  /** Whether the endpoint may send from the address, apart from its own ones. */
   isSource(ifindex: number, address: Address): boolean;
   /** Whether the address is in a scope that belongs to no endpoint. */
   inScope(scope: number, address: Address): boolean;
   tunnelPorts(): readonly number[];
-  /** Single writes, in an order that the caller's numbers choose. */
+  /** Single writes, in an order determined by the caller's numbers. */
   writes(batch: Batch, random: Iterable<number>): Generator<() => void>;
   flip(): void;
   read(): Held;

@@ -1,4 +1,4 @@
-// Short ways to write the model down in tests.
+// Short notations for the model in tests.
 import { type Address, type Cidr, parseAddress, parseCidr } from "../../src/base/ip.ts";
 import {
   type Cluster,

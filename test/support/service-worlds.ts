@@ -57,7 +57,7 @@ const endpoint = fc.record({
 });
 
 const slice = fc.record({
-  /** Which of the Services; its ports get these numbers, but for those that are 0. */
+  /** Which of the Services; its ports get these numbers, except those that are 0. */
   of: fc.nat({ max: 3 }),
   numbers: fc.tuple(fc.constantFrom(0, ...PORTS), fc.constantFrom(...PORTS)),
   family: fc.constantFrom(4 as const, 6 as const),

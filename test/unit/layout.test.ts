@@ -103,7 +103,7 @@ const encode = (value: unknown): Buffer => {
 };
 
 describe("the generated codec", () => {
-  it("writes every field where the compiler put it, and zeros where fields are reserved", () => {
+  it("writes every field where the compiler put it, and zeros in reserved fields", () => {
     expect(encode(VALUE).toString("hex")).toBe(BYTES.toString("hex"));
   });
 

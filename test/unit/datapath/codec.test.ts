@@ -163,7 +163,7 @@ describe("the rest", () => {
     expect(interfaceOf((0xffffff * 256 + 17) >>> 0)).toEqual({ ifindex: 0xffffff, protocol: 17 });
   });
 
-  it("takes a flow's interface apart", () => {
+  it("sums the counters of all CPUs, cell by cell", () => {
     const cpu = (seed: bigint): Counters => {
       const cells = (direction: bigint) =>
         Array.from({ length: 16 }, (_, i) => ({

@@ -1,4 +1,4 @@
-// Manifests of a lab, as text that a YAML reader parses, and the directory that they are written to.
+// Manifests of a lab, as text that a YAML reader accepts, and the directory that they are written to.
 
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";

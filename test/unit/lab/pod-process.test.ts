@@ -116,7 +116,7 @@ it("a watch gives one sample for each probe, with its time", async () => {
   }
 });
 
-it("an argument that Node refuses is an error of the command, and the process lives", async () => {
+it("an argument that Node refuses is an error of the command, and the process goes on", async () => {
   await expect(probe("tcp", { port: echo, source: "nonsense" })).rejects.toThrow("nonsense");
   expect(await probe("tcp", { port: echo })).toMatchObject({ result: "reached" });
 });

@@ -1,4 +1,4 @@
-// Who has an address: one table of cases, and that no order decides.
+// Which pod has an address: one table of cases, and the result is independent of order.
 
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";

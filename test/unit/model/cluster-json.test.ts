@@ -1,4 +1,4 @@
-// Clusters over the agent's socket: what arrives is what was sent, whatever it holds.
+// Clusters over the agent's socket: what is received is what was sent, whatever its content.
 import fc from "fast-check";
 import { expect, it } from "vitest";
 import { clusterFromWire, toWire } from "../../../src/model/cluster-json.ts";

@@ -1,4 +1,4 @@
-// The MAC address of a pair's other end: the first one is kept for as long as the link lives, and no longer.
+// The MAC address of a pair's other end: the first one is kept for as long as the link exists, and no longer.
 
 import type { NetLink } from "bpf-ts";
 import { expect, it } from "vitest";

@@ -130,7 +130,7 @@ describe("an invalid request", () => {
     ],
     ["long headers", `GET / HTTP/1.1\r\nhost: ${"x".repeat(9_000)}\r\n\r\n`, "431 Request", /4096 bytes/],
     ["a long path", `GET /${"x".repeat(9_000)} HTTP/1.1\r\nhost: x\r\n\r\n`, "431 Request", /4096 bytes/],
-  ])("%s is refused in JSON, and the server lives on", async (_, bytes, status, reason) => {
+  ])("%s is refused in JSON, and the server goes on", async (_, bytes, status, reason) => {
     await sockets.open();
     const answer = await talk(bytes);
     expect(statusLine(answer)).toContain(status);

@@ -20,7 +20,7 @@ const TABLE = {
 };
 
 describe("tableText", () => {
-  it("sets columns apart by spaces, numbers to the right, without spaces at the end", () => {
+  it("separates columns by spaces, numbers to the right, without spaces at the end", () => {
     expect(tableText(TABLE)).toBe(
       ["NAME     PACKETS   STATE", "alpha          7   enforced", "b       12345678   -", ""].join("\n"),
     );

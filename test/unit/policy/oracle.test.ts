@@ -49,7 +49,7 @@ describe("the verdict of one end", () => {
     }
   });
 
-  it("is not isolated where no policy selects the pod, or none in that direction, or none of its namespace", () => {
+  it("is not isolated if no policy selects the pod, or none in that direction, or none of its namespace", () => {
     const policies = [
       m.policy("shop/other", { subject: m.selector({ app: "other" }) }),
       m.policy("shop/out", { isolates: { ingress: false, egress: true }, ingress: [] }),
@@ -60,7 +60,7 @@ describe("the verdict of one end", () => {
     expect(sideVerdict(cluster, probe(client, server), "egress")).toMatchObject({ kind: "denied" });
   });
 
-  it("gives every allowance, by policy, rule, peer and port", () => {
+  it("has every allowance, by policy, rule, peer and port", () => {
     const policies = [
       m.policy("shop/a", {
         ingress: [

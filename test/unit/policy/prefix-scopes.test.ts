@@ -81,7 +81,7 @@ test("a change of pods without effect here gives the very same list", () => {
   expect(listOf(["10.244.1.1"])).not.toEqual(first);
 });
 
-test("what is on a bridge's link is what the node routes there, else what its pods' addresses say", () => {
+test("what is on a bridge's link is what the node routes there, else its pods' addresses", () => {
   const local = (ifindex: number, ips: readonly string[], bridge?: number) => ({
     ifindex,
     pod: pod(`x/${ifindex}`, ips),
@@ -99,7 +99,7 @@ test("what is on a bridge's link is what the node routes there, else what its po
   expect([...scopes.keys()].sort()).toEqual([NODE_SCOPE, 7, 8]);
 });
 
-test("tunnel ports are the well-known ones and those of the node's own tunnels, and no more than fit", () => {
+test("tunnel ports are the well-known ones and those of the node's own tunnels, up to the limit", () => {
   const portsWith = (tunnelPorts: readonly number[]) => tunnelPortsOf({ ...NO_SURROUNDINGS, tunnelPorts });
   expect(portsWith([])).toEqual([4754, 4789, 4790, 6080, 6081, 6635, 8285, 8472]);
   expect(portsWith([5555, 4789])).toContain(5555);

@@ -111,7 +111,7 @@ describe("the file", () => {
 
   afterEach(() => rmSync(directory, { recursive: true }));
 
-  it("that is not there, is a directory or no text is unreadable", async () => {
+  it("that does not exist, is a directory or is not text is unreadable", async () => {
     expect(textsOf(await readDenied(file, { max: MAX }))).toEqual([
       `${file}: cannot be read: ENOENT: no such file or directory; the list before stays in force`,
     ]);

@@ -88,7 +88,7 @@ describe("every pod of the namespace is isolated, and nothing is allowed, if it 
   });
 
   test.each(["{ name: null }", "{ name: 7 }", "{ name: a, name: b }", "{ name: Web }", "{}"])(
-    "of a policy without a name that can be read, the pods that it selects: metadata: %s",
+    "of a policy without a readable name, the pods that it selects: metadata: %s",
     (metadata) => {
       const text = metadata === "{}" ? "{ namespace: shop }" : metadata.replace("{", "{ namespace: shop,");
       const reading = readingOf(

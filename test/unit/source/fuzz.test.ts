@@ -39,7 +39,7 @@ const typeOf = (value: Json): string =>
 const RUNS = { numRuns: 2_000 };
 
 describe("any value", () => {
-  test("is read without an exception, and closed", () => {
+  test("is read without an exception, and fails closed", () => {
     fc.assert(
       fc.property(fc.oneof(anyJson, documents), (value) => expectClosed(parse(value))),
       RUNS,

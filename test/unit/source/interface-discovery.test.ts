@@ -17,7 +17,7 @@ import {
 import { address, namespace, pod, policy } from "../../support/model.ts";
 import { bridge, route, tables, veth } from "../node/tables.ts";
 
-/** A pod of namespace shop, which DENY isolates where its name begins with "i". */
+/** A pod of namespace shop, which DENY isolates if its name begins with "i". */
 const of = (name: string, ips: readonly string[], more: Partial<Pod> = {}): Pod => ({
   ...pod(`shop/${name}`, ips, { labels: name.startsWith("i") ? { isolated: "yes" } : {} }),
   ...more,

@@ -55,7 +55,7 @@ it("no number of its own has two meanings, within a list or from one to the next
   );
 });
 
-it("lists are the same where they hold the same prefixes", () => {
+it("lists are equal if they have the same prefixes", () => {
   const before = new Map([
     ["a", 1],
     ["b", 2],

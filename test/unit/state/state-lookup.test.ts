@@ -112,7 +112,7 @@ function edited(last: Cluster, other: Cluster, choice: number): Cluster {
 /** Every address that pods of these worlds have, and one outside. */
 const SENDERS = Array.from({ length: 17 }, (_, number) => [v4(number), v6(number)]).flat();
 
-/** Nodes and bridges as they may come and go around the pods. */
+/** Nodes and bridges that may come and go around the pods. */
 const surroundings: fc.Arbitrary<Surroundings> = fc
   .record({
     nodes: fc.subarray(SENDERS),

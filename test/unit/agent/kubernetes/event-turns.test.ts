@@ -31,7 +31,7 @@ function orderOf(key: string, nodes: readonly string[]): string[] {
   return order;
 }
 
-it("gives each node a turn of its own", () => {
+it("gives each node a position of its own", () => {
   const nodes = namesOf(50);
   expect(orderOf("PolicyInvalid shop/web", nodes).sort()).toEqual([...nodes].sort());
 });

@@ -196,7 +196,7 @@ describe("the choice of cases", () => {
     expect(await run("sctp")).toEqual([]);
   });
 
-  it("ends with the first failure on request", async () => {
+  it("ends after the first failure on request", async () => {
     expect(idsIn((await folder.test("--fail-fast", right, wrong, open)).stdout)).toEqual([
       "shop/web",
       "shop/wrong",

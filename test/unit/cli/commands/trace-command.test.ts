@@ -61,7 +61,7 @@ describe("of manifests", () => {
     expect(same.stdout).toMatch(/^allowed \(as before\): /);
   });
 
-  it("says why no policy applies", async () => {
+  it("reports why no policy applies", async () => {
     const host =
       "apiVersion: v1\nkind: Pod\nmetadata: { name: host, namespace: shop }\nspec: { hostNetwork: true, containers: [] }\nstatus: { podIP: 192.0.2.1 }\n";
     const stdin = () => Readable.from([Buffer.from(host)]);

@@ -3,7 +3,7 @@ import { expect, it } from "vitest";
 import { MAPS } from "../../../../src/gen/layout.ts";
 import { isTableName, TABLE_NAMES, TABLES } from "../../../../src/observe/dump/map-tables.ts";
 
-/** The ring buffer, rate limits, and what each CPU keeps for itself: scratch and caches. */
+/** The ring buffer, rate limits, and per-CPU scratch and caches. */
 const WITHOUT_TABLE = [
   "events",
   "neighbour_rates",

@@ -66,7 +66,7 @@ describe("one dash too many", () => {
     policies: [policy("shop/web", { ingress: [{ peers: [NS, POD], ports: "all" }] })],
   });
 
-  it("covers the element that matches nothing, unless it is silenced", () => {
+  it("is reported in place of no-pod-matched, unless it is silenced", () => {
     expect(told({ cluster: world }, "and-or", "no-pod-matched")).toEqual(second(1));
     expect(told({ cluster: world, ignored: "and-or" }, "and-or", "no-pod-matched")).toEqual([
       "web no-pod-matched spec.ingress.0.from.1.podSelector",

@@ -69,7 +69,7 @@ describe("selectors", () => {
     );
   });
 
-  it("contradict themselves exactly where nothing matches, and overlap where something matches both", () => {
+  it("contradict themselves exactly if nothing matches, and overlap if something matches both", () => {
     fc.assert(
       fc.property(anySelector, anySelector, (a, b) => {
         expect(contradiction(a) === undefined).toBe(LABELS.some((labels) => matches(a, labels)));
@@ -85,7 +85,7 @@ describe("prefixes", () => {
     .tuple(fc.boolean(), fc.integer({ min: 0, max: 15 }), fc.integer({ min: 0, max: 4 }))
     .map(([six, number, bits]) => cidrOf(six ? 6 : 4, BigInt(number), (six ? 128 : 32) - bits));
 
-  it("cover another one exactly where each of its addresses is in one of them", () => {
+  it("cover another one exactly if each of its addresses is in one of them", () => {
     fc.assert(
       fc.property(fc.array(prefix, { maxLength: 8 }), prefix, (prefixes, whole) => {
         const numbers = Array.from({ length: 16 }, (_, number) => addressOf(whole.family, BigInt(number)));
@@ -177,7 +177,7 @@ describe("what is nearest", () => {
     ],
   ])("%s", (_, labels, given, expected) => expect(reasonFor(labels, given)).toEqual([expected]));
 
-  it("says nothing without pods", () => expect(reasonFor({ app: "wbe" }, [])).toEqual([]));
+  it("reports nothing without pods", () => expect(reasonFor({ app: "wbe" }, [])).toEqual([]));
 
   it("counts letters", () => {
     expect([distance("", ""), distance("web", "wbe"), distance("web", "webs"), distance("", "abc")]).toEqual([

@@ -115,7 +115,7 @@ describe("a port", () => {
 });
 
 describe("every port", () => {
-  it("comes in runs of one outcome", () => {
+  it("is grouped in runs with the same verdict", () => {
     const world = worldWith(
       policy("shop/p", {
         subject: selector({ app: "web" }),

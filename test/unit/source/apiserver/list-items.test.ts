@@ -68,7 +68,7 @@ test("are those that JSON.parse finds", () => {
   );
 });
 
-describe("what is no such list", () => {
+describe("an invalid list", () => {
   test.each([
     ["a key items further down", '{"metadata":{"items":[{"a":1}]}}', []],
     ["a value items", '{"a":"items","b":[{"c":1}]}', []],

@@ -166,7 +166,7 @@ test("a server that only has the beta of EndpointSlice", async () => {
   expect(world.last()?.cluster.slices.get("shop/web-x")?.endpoints[0]?.node).toBe("node-7");
 });
 
-test("a server that is not there at first, then goes, and comes back with other objects", async () => {
+test("a server that is absent at first, then goes, and comes back with other objects", async () => {
   const world = await openWorld({ down: true });
   await vi.waitFor(() => expect(world.last()?.problems[0]?.reason).toMatch(/ECONNREFUSED/), 20_000);
   expect(world.last()?.readable).toBe(false);
@@ -189,7 +189,7 @@ test("a server that is not there at first, then goes, and comes back with other 
   await world.converged("a server that was away, and has forgotten");
 });
 
-test("a store that was set back while the server was away is noticed at once", async () => {
+test("a store that was restored while the server was away is noticed at once", async () => {
   const objects = someObjects();
   const world = await openWorld({ objects });
   await world.converged("the first list");

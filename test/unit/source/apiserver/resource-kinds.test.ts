@@ -1,4 +1,4 @@
-// What is kept of a pod that the API server shows: of this node's pods also which of that name it is.
+// What is kept of a pod from the API server: for this node's pods also the uid.
 
 import { expect, it } from "vitest";
 import { openInterner } from "../../../../src/source/apiserver/interning.ts";
@@ -25,7 +25,7 @@ it("a pod of this node keeps its uid, one of another node does not", () => {
   expect(read({}, "there")).not.toHaveProperty("uid");
 });
 
-it("of a static pod's copy the uid is that of the node's own file", () => {
+it("a static pod's copy has the uid of the node's own file", () => {
   expect(read({ annotations: { "kubernetes.io/config.mirror": "m1" } }, "here")).toMatchObject({ uid: "m1" });
 });
 

@@ -1,4 +1,4 @@
-// Whose annotations count: those of pods in trusted namespaces, whatever they name; elsewhere none does, and it is reported once.
+// Which annotations count: those of pods in trusted namespaces, whatever they name; elsewhere none does, and it is reported once.
 
 import { expect, it } from "vitest";
 import { keyOf, type Pod } from "../../../../src/model/cluster.ts";

@@ -124,7 +124,7 @@ describe("takes effect when", () => {
     await untilNames("v2");
   });
 
-  test("what a link leads to changes elsewhere, without an event", async () => {
+  test("the target of a link changes, without an event", async () => {
     writeFileSync(join(base, "elsewhere"), named("a"));
     symlinkSync("../elsewhere", at("p.yaml"));
     const { untilNames } = await start(directory, { rescanMs: RESCAN_MS });

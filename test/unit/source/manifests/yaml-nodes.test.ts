@@ -46,7 +46,7 @@ status:
     expect(cleanNode("spec: {}\nstatus: {}").addresses).toEqual([]);
   });
 
-  test("are read as far as they can be; what cannot is reported", () => {
+  test("are read as far as possible; the rest is reported", () => {
     const { lines } = outcomeOf(
       nodeYaml(`
 spec: { podCIDRs: [10.244.1.0/33, fd00:1::/64] }

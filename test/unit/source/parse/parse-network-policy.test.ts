@@ -246,7 +246,7 @@ describe("the API's rules for missing, empty or boundary values", () => {
     ]);
   });
 
-  test("what the API server adds to an object is accepted", () => {
+  test("fields that the API server adds to an object are accepted", () => {
     const metadata = `{ name: web, namespace: shop, uid: 1-2, resourceVersion: "7", generation: 1, creationTimestamp: null,
   labels: { app.kubernetes.io/name: web }, annotations: { any/thing: "at all" }, managedFields: [{ manager: kubectl }],
   ownerReferences: [], finalizers: [], selfLink: /x }`;
