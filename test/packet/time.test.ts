@@ -129,7 +129,7 @@ describe("a TCP connection", () => {
     into("both", to(a, tcpSegment(40_000, 80, ACK)), "established"),
   ];
 
-  it.each(BOTH_FAMILIES)("has a state for each of its phases: IPv$family", async (a) => {
+  it.each(BOTH_FAMILIES)("has a state for each phase: IPv$family", async (a) => {
     const { REPLIED, CONFIRMED, FIN_OPENER, FIN_OTHER } = FlowState;
     const steps: [Step, number][] = [
       [into("both", to(a, tcpSegment(40_000, 80)), "policy"), 0],
@@ -278,7 +278,7 @@ describe("a revoked flow that", () => {
     }
   });
 
-  it.each(rows)("$title, is forgotten when it had no answers for a UDP flow's timeout", async (row) => {
+  it.each(rows)("$title, is forgotten after a UDP flow's timeout without answers", async (row) => {
     const { a, asks, answers } = row;
     const [ask, answer] = [udpSegment(41_000, 53), udpSegment(53, 41_000)];
     await world().setTimeouts({ UDP_STREAM: 300 });
