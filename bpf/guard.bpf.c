@@ -48,10 +48,10 @@ static __always_inline bool is_linear(const struct xdp_md *xdp)
 }
 
 #define FIRST_PART_MIN                                                                                                 \
-	2048 /* bytes of the first part, where a driver cuts frames for no other reason than their length */
+	2048 /* bytes of the first part, where a driver splits frames only because of their length */
 
 /*
- * Reading the length from the kernel costs 8 ns, a third of a packet's cost here. It is skipped where there cannot be
+ * Reading the length from the kernel costs 8 ns, a third of a packet's cost here. It is skipped if there cannot be
  * more than the first part, except for padding, which does not occur in practice.
  */
 static __always_inline __u32 hook_counted(struct xdp_md *xdp)

@@ -154,7 +154,7 @@ struct endpoint {
 	__u8 hardware_used;
 	__u32 bridge;      /* ifindex of the bridge whose port it is; 0: it is routed */
 	__u32 incarnation; /* of the pod, 24 bits: the same at all its interfaces, and no other pod's for months */
-	__u32 netns; /* the pod's network namespace: one more than its id in the node's (link-netnsid); 0: not known */
+	__u32 netns; /* the pod's network namespace: one more than its id in the node's (link-netnsid); 0: unknown */
 	__be64 hardware_mask; /* 48 ones in the upper bits where the source of each frame is checked, else 0 */
 	__be32 addresses_v4[ENDPOINT_ADDRESSES]; /* its own, for the spoof guard */
 	struct address_v6 addresses_v6[ENDPOINT_ADDRESSES];

@@ -233,7 +233,7 @@ __noinline int is_tunnel_port(__u32 version, __u32 port)
 
 /*
  * From the pod: a tunnel to an address at which a node may decapsulate. The inner packet would come from the node, with any source.
- * Tunnels between pods are allowed.
+ * Tunnels between pods are not restricted here.
  */
 static __always_inline bool encapsulated(const struct context *context, const struct packet *packet)
 {

@@ -25,7 +25,7 @@
 #define ND_NEIGHBOUR_SOLICIT 135
 #define ND_NEIGHBOUR_ADVERT 136
 #define ND_REDIRECT 137
-#define ND_TARGET 8 /* where the target address is in the last three */
+#define ND_TARGET 8 /* offset of the target address in the last three */
 
 /* Multicast listener discovery, RFC 2710 section 3 and RFC 3810 section 5. */
 #define MLD_QUERY 130

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * From a frame to its verdict, whatever the hook. The program that includes this defines hook_context, the type of its
+ * From a frame to its verdict, for any hook. The program that includes this defines hook_context, the type of its
  * argument, and before the inclusion:
  *   interface_of       the interface that the program is attached to
  *   hook_bytes         the frame's length
  *   hook_counted       the same for the counters, which may omit padding in further parts
  *   hook_ipv6          whether the frame's type is IPv6's
- *   hook_linearise     makes the first bytes contiguous; false where it cannot
+ *   hook_linearise     makes the first bytes contiguous; false if it cannot
  *   hook_local         whether this node itself generated the packet, which has no ingress interface
  *   hook_returned      whether it leaves by its ingress interface
  *   hook_owned         whether a socket of this node owns it

@@ -201,7 +201,7 @@ function refuseGaps(struct: string, fields: readonly Field[], size: number): voi
   }
 }
 
-/** False where the type has been read before (or is being read). Generated names come from C's, so those must differ. */
+/** False if the type has been read before (or is being read). Generated names derive from C's, so those must differ. */
 function isFirst(reader: TypeReader, type: BtfType, place: string): boolean {
   const key = `${type.kind} ${type.name}`;
   const seen = reader.ids.get(key);

@@ -54,7 +54,7 @@ export function checkLayout(object: Pick<BpfObject, "btf">, path: string): Layou
 
 // Compares the sizes and fixed numbers that the desired state assumes with the object's layout.
 
-/** Throws where bpf/layout.h or bpf/maps.h and src/state/desired-state.ts have drifted apart: a bug, found at every start. */
+/** Throws if bpf/layout.h or bpf/maps.h and src/state/desired-state.ts disagree: a bug, found at every start. */
 export function checkLimits(): void {
   const facts: readonly (readonly [what: string, state: number, layout: number])[] = [
     ["endpoints (0 is unknown)", NUMBERS.endpoints, MAPS.counters.maxEntries - 1],

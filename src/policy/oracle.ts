@@ -193,7 +193,7 @@ function allowances(cluster: Cluster, policy: Policy, direction: Direction, prob
 }
 
 /**
- * Indices of the peers that match, or one undefined. API, from and to: one matching item is enough; where the list is
+ * Indices of the peers that match, or one undefined. API, from and to: one matching item is enough; if the list is
  * empty or missing, the rule is not restricted by source (destination) at all, so it includes addresses outside.
  */
 function matchingPeers(cluster: Cluster, policy: Policy, rule: Rule, other: Party): (number | undefined)[] {
@@ -216,7 +216,7 @@ function peerMatches(cluster: Cluster, policy: Policy, peer: Peer, other: Party)
     }
     case "block": {
       // API, IPBlock: except says what is not included in this one block, so it takes nothing from other peers. The
-      // text makes no difference between the addresses of pods and others.
+      // text does not distinguish between the addresses of pods and others.
       const excepted = peer.except.some((cidr) => cidrContains(cidr, other.address));
       return cidrContains(peer.cidr, other.address) && !excepted;
     }

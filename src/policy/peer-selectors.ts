@@ -28,7 +28,7 @@ export interface Resolution {
   readonly port: number;
 }
 
-/** What identities are made of: a peer set, narrowed to the pods on which a port name has a certain number. */
+/** The elements of identities: a peer set, restricted to the pods on which a port name has a certain number. */
 export interface Term {
   readonly key: string;
   readonly set: PeerSet;

@@ -99,7 +99,7 @@ export interface ServiceGroup {
 export interface GroupedBackend {
   readonly terms: TermSet;
   readonly place: number;
-  /** The endpoints that guard backends like this one; undefined where one of them has no guard. */
+  /** The endpoints that guard backends like this one; undefined if one of them has no guard. */
   readonly guards: ReadonlySet<number> | undefined;
 }
 

@@ -184,7 +184,7 @@ export function weightOf(sets: Iterable<PortSet>): number {
   return weight;
 }
 
-/** Never less than the spans of all sets of ports that `planRows` makes of the rules of these policies. */
+/** Never less than the spans of all sets of ports that `planRows` builds from the rules of these policies. */
 export function rangesIn(policies: Iterable<CompiledPolicy>, byTerm: Draft["byTerm"]): number {
   let count = 0;
   for (const { grants } of policies)

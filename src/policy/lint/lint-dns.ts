@@ -108,7 +108,7 @@ const compareLacks = (a: Lacking, b: Lacking): number =>
   b.pods.length - a.pods.length ||
   a.policy.subject.requirements.length - b.policy.subject.requirements.length;
 
-/** A rule with a DNS port is meant for DNS, whatever its peers; any other must allow a possible DNS server. */
+/** A rule with a DNS port is meant for DNS, regardless of its peers; any other rule must allow a possible DNS server. */
 function allowsDns(world: World, policy: Policy, rule: Rule, protocol: Protocol): boolean {
   const { peers, ports } = rule;
   if (ports !== "all") {
