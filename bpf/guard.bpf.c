@@ -48,7 +48,7 @@ static __always_inline bool is_linear(const struct xdp_md *xdp)
 }
 
 #define FIRST_PART_MIN                                                                                                 \
-	2048 /* bytes of the first part, where a driver splits frames only because of their length */
+	2048 /* bytes of the first part, where a driver splits frames for no other reason than their length */
 
 /*
  * Reading the length from the kernel costs 8 ns, a third of a packet's cost here. It is skipped if there cannot be
