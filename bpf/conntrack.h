@@ -167,6 +167,15 @@ static __always_inline void flow_refresh(const struct context *context, const st
 		flow->expires = expires;
 }
 
+/* If the update fails, the flow's next packet is judged as a new one. */
+static __always_inline void flow_store(const struct packet *packet, const struct flow_key *key, const struct flow *flow)
+{
+	if (is_v6(packet))
+		bpf_map_update_elem(&conntrack_v6, &key->v6, flow, BPF_ANY);
+	else
+		bpf_map_update_elem(&conntrack_v4, &key->v4, flow, BPF_ANY);
+}
+
 /* Creates a flow with the given state and opener. */
 static __always_inline void flow_create(const struct context *context, const struct packet *packet,
 					const struct flow_key *key, struct flow flow)
@@ -179,11 +188,7 @@ static __always_inline void flow_create(const struct context *context, const str
 	flow.generation = context->generation;
 	flow.expires = now() + context->node->timeouts[timeout_of(flow.state, packet)];
 	here->flow = flow;
-	/* If the update fails, the flow's next packet is judged as a new one. */
-	if (is_v6(packet))
-		bpf_map_update_elem(&conntrack_v6, &key->v6, &here->flow, BPF_ANY);
-	else
-		bpf_map_update_elem(&conntrack_v4, &key->v4, &here->flow, BPF_ANY);
+	flow_store(packet, key, &here->flow);
 }
 
 /*

@@ -186,14 +186,17 @@ __noinline int judge_by_evidence(hook_context *hook, __u32 direction)
 	if (opener == NO_EVIDENCE)
 		return REASON_MIDSTREAM;
 	flow_key_of(&here->key, &context, packet, context.direction);
-	flow_create(&context, packet, &here->key, (struct flow){ .opener = opener & 1 });
+	/* In one store: a packet on another CPU must never find the flow under the current generation before it is judged. */
+	here->flow = (struct flow){ .opener = opener & 1, .generation = context.generation - 1 };
+	here->flow.state = next_state(0, packet, here->flow.opener == context.direction);
+	here->flow.expires = now() + context.node->timeouts[timeout_of(here->flow.state, packet)];
+	expires = now() + left;
+	if (expires < here->flow.expires)
+		here->flow.expires = expires;
+	flow_store(packet, &here->key, &here->flow);
 	flow = flow_find(packet, &here->key);
 	if (!flow)
 		return REASON_MIDSTREAM;
-	flow->generation = context.generation - 1;
-	expires = now() + left;
-	if (expires < flow->expires)
-		flow->expires = expires;
 	return admit(&context, packet, &here->key, flow);
 }
 

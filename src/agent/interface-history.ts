@@ -146,7 +146,9 @@ function incumbentsOf(
     const isolated = (direction: Direction): boolean =>
       retained?.isolated[direction] === true || (retained?.sealed !== true && isEnforced(direction));
     const isEnded = pod.finished || pod.deleting === true || retained !== undefined || ended.has(keyOf(pod));
-    const provisional = earlier === undefined ? isEnded : earlier.provisional === true;
+    // What the CNI plugin says is sure.
+    const provisional =
+      each.claimed !== true && (earlier === undefined ? isEnded : earlier.provisional === true);
     const isUnseen = retained === undefined && each.lost !== undefined;
     const lost = retained === undefined ? each.lost : { since: retained.since, why: retained.why };
     return [

@@ -44,6 +44,8 @@ export interface Progress {
   repaired: readonly Difference[];
   /** Maps of another layout whose programs still run. */
   carryOver?: CarryOver | undefined;
+  /** Pins of other layouts are removed as soon as no link runs their programs. */
+  hasRemovedLayouts?: boolean;
 }
 
 export interface ReconcileEnv {
@@ -197,8 +199,9 @@ async function bringIntoForce(
     attached,
   };
   interfaces.settle(cluster, compiled.meaning.sides);
-  if (first && failed.size === 0) {
+  if (progress.hasRemovedLayouts !== true && failed.size === 0) {
     const layouts = removeOtherLayouts(kernel.datapath.root);
+    progress.hasRemovedLayouts = true;
     if (layouts.length > 0)
       env.log.info("pins of another layout are removed", { layouts: layouts.join(",") });
   }

@@ -26,6 +26,8 @@ export interface PodInterface {
   readonly link?: LinkBinding;
   /** The MAC address that the pod is bound to, even where another owner has it. */
   readonly hardware?: string;
+  /** The CNI plugin has said that it is the pod's. */
+  readonly claimed?: true;
   /** Why, and since when, the pod's earlier ownership is the only evidence that the interface is its own. */
   readonly lost?: Lost;
 }
@@ -130,6 +132,7 @@ function interfaceOf(scene: Scene, holdings: Holdings, { ifindex, owners }: Owne
     name: scene.tables.links.get(ifindex)?.name ?? "",
     addresses,
     ...(lost === undefined || others.length > 0 ? {} : { lost }),
+    ...(scene.claimed.has(ifindex) ? { claimed: true as const } : {}),
   };
 }
 

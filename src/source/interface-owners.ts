@@ -30,6 +30,8 @@ export interface Owner {
   readonly incumbent?: Incumbent;
   /** Why its object no longer shows it as running; absent where it does. */
   readonly why?: string;
+  /** Its object runs elsewhere: a running pod whose address is here has the interface instead. */
+  readonly hasLeft?: true;
 }
 
 /** Owners by interface; unclaimed interfaces are not among them. */
@@ -54,8 +56,14 @@ export function ownersOf(scene: Scene): Map<number, readonly Owner[]> {
     const owners =
       own === undefined
         ? distinct(sandbox.flatMap((each) => first.get(each) ?? []))
-        : distinct([...own, ...contradicting(scene, own, { ifindex, evidence })]);
-    if (owners.length > 0) found.set(ifindex, owners);
+        : (successors(scene, own, { sandbox, evidence }) ??
+          distinct([...own, ...contradicting(scene, own, { ifindex, evidence })]));
+    const before = incumbentsOf(scene, ifindex, { provisional: true });
+    // One whose object still says that it runs may have the interface as well: the policies of both hold.
+    const rivals = claimed.has(ifindex)
+      ? []
+      : before.filter(({ pod, why }) => why === undefined && pod.deleting !== true);
+    if (owners.length > 0) found.set(ifindex, distinct([...owners, ...rivals]));
     else {
       // An interface that was made for a pod that is not known yet is not another pod's, whatever the addresses of
       // others.
@@ -64,12 +72,34 @@ export function ownersOf(scene: Scene): Map<number, readonly Owner[]> {
         scene,
         isClaimed ? [] : sandbox.flatMap((each) => evidence.get(each) ?? []),
       );
-      const before = isClaimed ? [] : incumbentsOf(scene, ifindex, { provisional: true });
-      const owners = [byAddress, before, unknownOwners(scene, ifindex)].find((each) => each.length > 0);
-      if (owners !== undefined) found.set(ifindex, owners);
+      const last = [
+        byAddress.length === 0 ? [] : distinct([...byAddress, ...rivals]),
+        before,
+        unknownOwners(scene, ifindex),
+      ].find((each) => each.length > 0);
+      if (last !== undefined) found.set(ifindex, last);
     }
   }
   return found;
+}
+
+/**
+ * The running pods whose address is behind the interface, where all who had it have left: their objects name other
+ * addresses, which are behind other interfaces. An old status at a restart of the node may have named the wrong pod.
+ */
+function successors(
+  scene: Scene,
+  owners: readonly Owner[],
+  {
+    sandbox,
+    evidence,
+  }: { readonly sandbox: readonly number[]; readonly evidence: ReadonlyMap<number, readonly Evidence[]> },
+): readonly Owner[] | undefined {
+  if (!owners.every(({ hasLeft }) => hasLeft === true)) return undefined;
+  const running = sandbox
+    .flatMap((each) => evidence.get(each) ?? [])
+    .filter(({ candidate: { pod } }) => !pod.finished && pod.deleting !== true);
+  return running.length === 0 ? undefined : likeliest(scene, running);
 }
 
 /** The owners of an interface by first-hand evidence: claims, annotations, and who had it. */
@@ -148,16 +178,13 @@ function asNow(scene: Scene, incumbent: Incumbent, ifindex: number): Owner {
   if (!maySame(pod, object)) return gone("its object was deleted, and another pod has its name");
   const candidate = scene.candidates.get(keyOf(pod));
   if (candidate === undefined) return gone("its object is of another node");
-  if (isAnother(scene, pod, candidate, ifindex)) return gone("a pod of its name has another interface");
+  if (hasLeft(scene, pod, candidate, ifindex))
+    return { ...gone("its object names other addresses, which are behind another interface"), hasLeft: true };
   return ownerOf(scene, candidate, ifindex, incumbent);
 }
 
-/**
- * Where there are no uids: an object of the same name that has none of the addresses, and an interface elsewhere, is
- * another pod's.
- */
-function isAnother(scene: Scene, before: Pod, { pod, named, places }: Candidate, ifindex: number): boolean {
-  if (pod.uid !== undefined && before.uid !== undefined) return false;
+/** Whether the object names none of the addresses that the pod had here, and has an interface elsewhere. */
+function hasLeft(scene: Scene, before: Pod, { pod, named, places }: Candidate, ifindex: number): boolean {
   const sandbox = sandboxOf(scene, ifindex);
   const elsewhere = [...(named ?? []), ...places];
   if (elsewhere.length === 0 || elsewhere.some((each) => sandbox.includes(each.ifindex))) return false;

@@ -319,23 +319,26 @@ describe.each(Object.entries(WIRINGS))("an interface found %s stays its pod's", 
   ] as const)("but not a new link with the address of a pod that has ended and %s", (_state, status) => {
     const ended = of("iweb", [X], status);
     const next = { n: 2, ...wired(X) };
+    const mayRun = Object.keys(status).length === 0;
     const seen = "finished" in status ? "v2 iweb retained" : "v2 iweb";
+    const appeared = { [X]: { "shop/iweb": 1, "shop/next": 2 } };
     const begin: Moment[] = [
       { links: [{ n: 1, ...wired(X) }], pods: [of("iweb", [X])], found },
       { links: [], pods: [ended], found: [] },
       // The next pod's link comes before its object has the address.
       { links: [next], pods: [ended, of("next", [])], found: [seen] },
     ];
+    // While both objects say that their pods run there, the policies of both hold.
+    const both: Moment = {
+      links: [next],
+      pods: [ended, of("next", [X])],
+      appeared,
+      found: [mayRun ? "v2 iweb|next" : "v2 next"],
+    };
     play([
       ...begin,
-      {
-        links: [next],
-        pods: [ended, of("next", [X])],
-        appeared: { [X]: { "shop/iweb": 1, "shop/next": 2 } },
-        found: ["v2 next"],
-        held: [`${X} next`],
-        missing: Object.keys(status).length === 0 ? ["iweb"] : [],
-      },
+      both,
+      both,
       { links: [next], pods: [of("next", [X])], found: ["v2 next"], held: [`${X} next`] },
     ]);
     play([
@@ -343,6 +346,55 @@ describe.each(Object.entries(WIRINGS))("an interface found %s stays its pod's", 
       { links: [next], pods: [of("next", [])], found: ["v2 iweb retained isolated"] },
       { links: [next], pods: [of("next", [X])], found: ["v2 next"], held: [`${X} next`] },
       { links: [next], pods: [], found: ["v2 next retained"] },
+    ]);
+  });
+
+  it("over a new sandbox of the same pod, which the CNI plugin reports", () => {
+    const second = { n: 2, ...wired(Y) };
+    const pod = (ip: string) => of("iweb", [ip], { uid: "u1" });
+    const claim = { ifindex: 2, pod: "shop/iweb", ips: [Y] };
+    play([
+      { links: [{ n: 1, ...wired(X) }], pods: [pod(X)], found: ["v1 iweb#u1"] },
+      { links: [], pods: [pod(X)], found: [] },
+      { links: [second], pods: [pod(X)], claims: [claim], found: ["v2 iweb#u1"] },
+      // Its object is deleted by force: the claim is of a pod that is not known any more.
+      {
+        links: [second],
+        pods: [],
+        claims: [{ ...claim, pod: undefined }],
+        found: ["v2 iweb#u1 retained isolated"],
+      },
+      { links: [second], pods: [], found: ["v2 iweb#u1 retained isolated"] },
+    ]);
+  });
+
+  it("also if it was known only as an ended pod's, and is claimed for a pod that is not known", () => {
+    const next = { n: 2, ...wired(X) };
+    const claim = { ifindex: 2, pod: undefined, ips: [X] };
+    play([
+      { links: [next], pods: [of("iweb", [X], { deleting: true })], found: ["v2 iweb"] },
+      { links: [next], pods: [], claims: [claim], found: ["v2 iweb retained isolated"] },
+    ]);
+  });
+
+  it.each([
+    ["first", [0, 1]],
+    ["last", [1, 0]],
+  ] as const)("but not what an old status gave it %s, at a restart of the node", (_order, order) => {
+    const [one, two] = [
+      { n: 1, ...wired(X) },
+      { n: 2, ...wired(Y) },
+    ];
+    const pods = (a: string, i: string) => {
+      const both = [of("a", [a], { uid: "u1" }), of("ib", [i], { uid: "u2" })];
+      return order.map((at) => both[at] as Pod);
+    };
+    const right = ["v1 ib#u2", "v2 a#u1"];
+    play([
+      // The addresses are as before the restart; the links are of the new sandboxes.
+      { links: [one, two], pods: pods(X, Y), found: ["v1 a#u1", "v2 ib#u2"] },
+      { links: [one, two], pods: pods(Y, X), found: right, held: [`${X} ib`, `${Y} a`] },
+      { links: [one, two], pods: pods(Y, X), found: right, held: [`${X} ib`, `${Y} a`] },
     ]);
   });
 
