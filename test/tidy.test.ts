@@ -96,32 +96,14 @@ describe("Biome, as configured", () => {
 });
 
 /**
- * Idioms in a thousand words, by folder, as they were when this was written: nothing gets worse, and improved values are
- * to be lowered here. The goal is below 1 everywhere. New folders have to meet it at once.
+ * Idioms in a thousand words: below 1 everywhere but in these folders, where the rest is texts that the program prints.
+ * Improved values are to be lowered here.
  */
 const IDIOMS_MAX: Readonly<Record<string, number>> = {
-  all: 17,
-  bpf: 17,
-  cni: 14,
-  "CONTRIBUTING.md": 6,
-  docs: 17,
-  native: 12,
-  "README.md": 16,
-  src: 47,
-  "src/agent": 44,
-  "src/base": 16,
-  "src/cli": 17,
-  "src/cni": 26,
-  "src/datapath": 15,
-  "src/engines": 19,
-  "src/lab": 17,
-  "src/model": 16,
-  "src/node": 22,
-  "src/observe": 24,
-  "src/policy": 13,
-  "src/source": 14,
-  "src/state": 9,
-  test: 17,
+  "src/agent": 2.3,
+  "src/cni": 1.4,
+  "src/observe": 3.5,
+  test: 1.9,
 };
 const IDIOMS_GOAL = 1;
 
