@@ -24,6 +24,8 @@ describe("the API server", () => {
   });
 
   it("keeps a policy as it is written, peers included", async () => {
+    // The server is ready a moment before it has made this namespace.
+    await expect.poll(names, { timeout: 30_000 }).toContain("default");
     const policy = {
       apiVersion: "networking.k8s.io/v1",
       kind: "NetworkPolicy",
