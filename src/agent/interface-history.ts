@@ -55,14 +55,13 @@ export function openIncumbents(path: string | undefined): Incumbents {
   const boot = bootId();
   /** Pods that still have an object but no interface any more, each with its uid. */
   const ended = new Map<string, string | undefined>();
-  function noteEnded(found: readonly PodInterface[], { cluster, tables }: InForceNow): void {
-    const isThere = ({ link }: Kept): boolean => {
-      const now = tables.links.get(link.ifindex);
-      return now !== undefined && isSameLink(link, now);
-    };
-    const [here, gone] = [kept.filter(isThere), kept.filter((each) => !isThere(each))];
-    const alive = new Set(here.flatMap(({ pods }) => pods.map(({ pod }) => keyOf(pod))));
-    for (const { pod } of gone.flatMap(({ pods }) => pods))
+  function noteEnded(
+    found: readonly PodInterface[],
+    cluster: Cluster,
+    here: ReadonlyMap<number, readonly Incumbent[]>,
+  ): void {
+    const alive = new Set([...here.values()].flatMap((pods) => pods.map(({ pod }) => keyOf(pod))));
+    for (const { pod } of kept.flatMap(({ pods }) => pods))
       if (!alive.has(keyOf(pod))) ended.set(keyOf(pod), pod.uid);
     const having = new Set(found.flatMap(podsOf).map(keyOf));
     for (const [key, uid] of ended) {
@@ -87,11 +86,13 @@ export function openIncumbents(path: string | undefined): Incumbents {
       const now = links.get(link.ifindex);
       return now !== undefined && isSameLink(link, now);
     });
+  const of = (tables: NodeTables): ReadonlyMap<number, readonly Incumbent[]> =>
+    new Map(sameIn(tables).map(({ link, pods }) => [link.ifindex, pods]));
   return {
     get isKnown() {
       return isKnown;
     },
-    of: (tables) => new Map(sameIn(tables).map(({ link, pods }) => [link.ifindex, pods])),
+    of,
     hardwareOf: (tables) =>
       new Map(
         sameIn(tables).flatMap(({ link, hardware }) =>
@@ -99,11 +100,12 @@ export function openIncumbents(path: string | undefined): Incumbents {
         ),
       ),
     settle(found, now) {
-      noteEnded(found, now);
+      const here = of(now.tables);
+      noteEnded(found, now.cluster, here);
       kept = found.flatMap((each) => {
         const link = now.tables.links.get(each.ifindex);
         if (link === undefined) return [];
-        const before = kept.find((one) => isSameLink(one.link, link))?.pods ?? [];
+        const before = here.get(each.ifindex) ?? [];
         const { hardware } = each;
         const bound = hardware === undefined ? {} : { hardware };
         return [{ link: identityOf(link), pods: incumbentsOf(each, before, { ...now, ended }), ...bound }];

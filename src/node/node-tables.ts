@@ -38,6 +38,10 @@ export interface NodeTables {
 export const isPairElsewhere = (link: NetLink): boolean =>
   (link.kind === "veth" || link.kind === "netkit") && link.peerNetns !== undefined;
 
+/** The id of the network namespace at the other end of a pair; undefined if there is none, or it has no id here. */
+export const netnsBehind = (link: NetLink | undefined): number | undefined =>
+  link !== undefined && isPairElsewhere(link) && (link.peerNetns ?? -1) >= 0 ? link.peerNetns : undefined;
+
 /** Addresses at the other end of a pair, in the order in which they were added. */
 export function addressesBehind({ inside }: NodeTables, link: NetLink): readonly NetAddress[] {
   const all = link.peerNetns === undefined ? undefined : inside.get(link.peerNetns);

@@ -185,6 +185,9 @@ function sourcesOfAll(
   capacities: Capacities,
 ): { readonly sources: ReadonlyMap<number, readonly string[]>; readonly excesses: readonly Excess[] } {
   let sources = new Map(locals.map((local) => [local.ifindex, sourcesOf(local)]));
+  // Nearly always both families together fit.
+  const all = [...sources.values(), ...scopes.values()].reduce((sum, texts) => sum + texts.length, 0);
+  if (all <= capacities.sources) return { sources, excesses: [] };
   const excesses: Excess[] = [];
   for (const family of FAMILIES) {
     const taken = [...scopes.values()].flat().filter((text) => text.includes(":") === (family === 6));

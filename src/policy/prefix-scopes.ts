@@ -55,12 +55,14 @@ const firstAddresses = memo((nodes: Nodes): readonly Cidr[] =>
   ),
 );
 
+/** Asked again at each change of a pod, so by the texts that pods have already. */
 const podAddresses = memo(
   (pods: Cluster["pods"]): ReadonlySet<string> =>
-    new Set(
-      [...pods.values()].flatMap((pod) => (pod.hostNetwork ? [] : pod.ips.map((ip) => exactly(ip).text))),
-    ),
+    new Set(pods.values().flatMap((pod) => (pod.hostNetwork ? [] : pod.ips.map(({ text }) => text)))),
 );
+
+/** The address of a prefix that is one address. */
+const addressText = ({ text }: Cidr): string => text.slice(0, text.lastIndexOf("/"));
 
 /** Half the table: ten of each family for each node of the largest cluster that Kubernetes supports would be too many. */
 const NODE_PREFIXES_MAX = LIMITS.sources / 2;
@@ -85,7 +87,8 @@ interface NodeScope {
 /** Prefixes of all nodes. The same array while its content is equal, so that a pod's change does not compare thousands of texts. */
 function nodeScope({ nodes = NO_NODES, pods }: Cluster, surroundings: Surroundings): readonly string[] {
   const candidates = firstAddresses(nodes);
-  const first = candidates.length === 0 ? [] : candidates.filter(({ text }) => !podAddresses(pods).has(text));
+  const first =
+    candidates.length === 0 ? [] : candidates.filter((each) => !podAddresses(pods).has(addressText(each)));
   const key = first.map(({ text }) => text).join();
   const known = nodeScopes(surroundings).get(nodes);
   if (known?.first === key) return known.texts;

@@ -7,7 +7,13 @@ import { memo } from "../base/memo.ts";
 import { type Attachment, type Cluster, keyOf, type Pod, type Retained } from "../model/cluster.ts";
 import { type Owners, ownersIn, type Place, PROOFS } from "../node/address-owners.ts";
 import type { Node } from "../node/netlink-watch.ts";
-import { isPairElsewhere, linkNamed, type NetLink, type NodeTables } from "../node/node-tables.ts";
+import {
+  isPairElsewhere,
+  linkNamed,
+  type NetLink,
+  type NodeTables,
+  netnsBehind,
+} from "../node/node-tables.ts";
 
 // The evidence of one snapshot and the node's tables at one moment: claims, annotations, addresses, and earlier owners.
 
@@ -98,6 +104,8 @@ export interface Scene {
   readonly annotated: ReadonlyMap<number, readonly Candidate[]>;
   /** Claimed for a pod that is not known yet. */
   readonly spokenFor: ReadonlySet<number>;
+  /** By interface; only those of the links that are there now. */
+  readonly claimsOn: ReadonlyMap<number, readonly ClaimedInterface[]>;
 }
 
 /** Many reconciliations see the same tables. */
@@ -112,10 +120,8 @@ export function sceneOf(
   const tables = node.tables();
   const owners = placesIn(tables);
   const options = { incumbents: new Map(), adopted: new Map(), now: "", ...given };
-  const claimsOf = Map.groupBy(
-    (given.claims ?? []).filter((claim) => isOf(claim, tables)),
-    ({ pod }) => pod,
-  );
+  const live = (given.claims ?? []).filter((claim) => isOf(claim, tables));
+  const claimsOf = Map.groupBy(live, ({ pod }) => pod);
   const before = Map.groupBy([...options.incumbents.values()].flat(), (each) => keyOf(each.pod));
   const candidates = new Map<string, Candidate>();
   const claimed = new Map<number, Candidate[]>();
@@ -138,7 +144,8 @@ export function sceneOf(
     for (const { ifindex } of named ?? []) add(by, ifindex, candidate);
   }
   const spokenFor = new Set((claimsOf.get(undefined) ?? []).map(({ ifindex }) => ifindex));
-  return { cluster, tables, owners, options, candidates, claimed, annotated, spokenFor };
+  const claimsOn = Map.groupBy(live, ({ ifindex }) => ifindex);
+  return { cluster, tables, owners, options, candidates, claimsOn, claimed, annotated, spokenFor };
 }
 
 export function add<K, V>(lists: Map<K, V[]>, key: K, value: V): void {
@@ -227,16 +234,16 @@ function inNamespace(name: string, node: Node): Named {
 
 /** All interfaces of this node into one network namespace, which is one pod's sandbox; one alone where its id is not known. */
 export function sandboxOf({ tables }: Scene, ifindex: number): readonly number[] {
-  const own = tables.links.get(ifindex);
-  if (own === undefined || !isPairElsewhere(own) || (own.peerNetns ?? -1) < 0) return [ifindex];
-  return sandboxesIn(tables).get(own.peerNetns as number) ?? [ifindex];
+  const netns = netnsBehind(tables.links.get(ifindex));
+  return (netns === undefined ? undefined : sandboxesIn(tables).get(netns)) ?? [ifindex];
 }
 
 const sandboxesIn = memo(({ links }: NodeTables): ReadonlyMap<number, readonly number[]> => {
   const found = new Map<number, number[]>();
-  for (const link of links.values())
-    if (isPairElsewhere(link) && link.peerNetns !== undefined && link.peerNetns >= 0)
-      add(found, link.peerNetns, link.ifindex);
+  for (const link of links.values()) {
+    const netns = netnsBehind(link);
+    if (netns !== undefined) add(found, netns, link.ifindex);
+  }
   return found;
 });
 

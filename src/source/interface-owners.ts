@@ -36,7 +36,7 @@ export interface Owner {
 
 /** Owners by interface; unclaimed interfaces are not among them. */
 export function ownersOf(scene: Scene): Map<number, readonly Owner[]> {
-  const { tables, claimed, annotated, options, spokenFor } = scene;
+  const { tables, claimed, annotated, options } = scene;
   const asked = new Set([
     ...tables.links.values().flatMap((link) => (isPairElsewhere(link) ? [link.ifindex] : [])),
     ...claimed.keys(),
@@ -63,24 +63,25 @@ export function ownersOf(scene: Scene): Map<number, readonly Owner[]> {
     const rivals = claimed.has(ifindex)
       ? []
       : before.filter(({ pod, why }) => why === undefined && pod.deleting !== true);
-    if (owners.length > 0) found.set(ifindex, distinct([...owners, ...rivals]));
-    else {
-      // An interface that was made for a pod that is not known yet is not another pod's, whatever the addresses of
-      // others.
-      const isClaimed = sandbox.some((each) => spokenFor.has(each));
-      const byAddress = likeliest(
-        scene,
-        isClaimed ? [] : sandbox.flatMap((each) => evidence.get(each) ?? []),
-      );
-      const last = [
-        byAddress.length === 0 ? [] : distinct([...byAddress, ...rivals]),
-        before,
-        unknownOwners(scene, ifindex),
-      ].find((each) => each.length > 0);
-      if (last !== undefined) found.set(ifindex, last);
-    }
+    const best = owners.length > 0 ? owners : ownersByAddress(scene, sandbox, evidence);
+    const all = best.length > 0 ? distinct([...best, ...rivals]) : before;
+    const last = all.length > 0 ? all : unknownOwners(scene, ifindex);
+    if (last.length > 0) found.set(ifindex, last);
   }
   return found;
+}
+
+/** An interface that was made for a pod that is not known yet is not another pod's, whatever the addresses of others. */
+function ownersByAddress(
+  scene: Scene,
+  sandbox: readonly number[],
+  evidence: ReadonlyMap<number, readonly Evidence[]>,
+): readonly Owner[] {
+  if (sandbox.some((each) => scene.spokenFor.has(each))) return [];
+  return likeliest(
+    scene,
+    sandbox.flatMap((each) => evidence.get(each) ?? []),
+  );
 }
 
 /**

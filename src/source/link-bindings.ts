@@ -9,7 +9,7 @@ import { NO_HARDWARE } from "../base/mac-address.ts";
 import { memo } from "../base/memo.ts";
 import type { Pod } from "../model/cluster.ts";
 import type { Problem } from "../model/problem.ts";
-import { isPairElsewhere, type NodeTables } from "../node/node-tables.ts";
+import { type NodeTables, netnsBehind } from "../node/node-tables.ts";
 import type { Scene } from "./interface-evidence.ts";
 
 /** As an endpoint's link in state/desired-state.ts. */
@@ -55,28 +55,16 @@ export function linkBindings(scene: Scene, owned: readonly Owned[]): ReadonlyMap
         each.bridge === undefined
           ? routed(tables, each)
           : bridged(tables, each, { bridge: each.bridge, holders: holders.get(each.bridge) ?? new Map() });
-      const link = { ...bound.link, ...netnsOf(tables, each.ifindex) };
+      const netns = netnsBehind(tables.links.get(each.ifindex));
+      const link = { ...bound.link, ...(netns === undefined ? {} : { netns }) };
       return [each.ifindex, { ...bound, link, ...(each.own === undefined ? {} : { hardware: each.own }) }];
     }),
   );
 }
 
-/** The id of the network namespace at the other end. */
-function netnsOf({ links }: NodeTables, ifindex: number): { readonly netns?: number } {
-  const link = links.get(ifindex);
-  if (link === undefined || !isPairElsewhere(link) || link.peerNetns === undefined || link.peerNetns < 0)
-    return {};
-  return { netns: link.peerNetns };
-}
-
-function candidateOf({ tables, options }: Scene, { ifindex, pods }: Owned): Candidate {
+function candidateOf({ tables, options, claimsOn }: Scene, { ifindex, pods }: Owned): Candidate {
   const link = tables.links.get(ifindex);
-  const claims = (options.claims ?? []).filter(
-    (claim) =>
-      claim.ifindex === ifindex &&
-      (claim.birth === undefined || link?.birth === undefined || claim.birth === link.birth),
-  );
-  const claimed = claims.find(({ hardware }) => hardware !== undefined)?.hardware;
+  const claimed = claimsOn.get(ifindex)?.find(({ hardware }) => hardware !== undefined)?.hardware;
   const master = link?.master === undefined ? undefined : tables.links.get(link.master);
   return {
     ifindex,

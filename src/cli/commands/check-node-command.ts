@@ -37,9 +37,8 @@ interface Options extends WriteOptions {
 }
 
 async function check({ env, settings }: Context, options: Options): Promise<number> {
-  const [{ checkNode }, { layersOf }, { resolveConfig }, { sourceIfAny }] = await Promise.all([
+  const [{ checkNode }, { layersOf, resolveConfig }, { sourceIfAny }] = await Promise.all([
     import("../preflight-checks.ts"),
-    import("../config/config-resolve.ts"),
     import("../config/config-resolve.ts"),
     import("../source-options.ts"),
   ]);

@@ -119,10 +119,7 @@ async function withTraffic(
   rows: readonly EndpointRow[],
 ): Promise<readonly EndpointRow[]> {
   if (output === "table" || output === "name") return rows;
-  const [{ readKernel }, { readTraffic, NO_TRAFFIC }] = await Promise.all([
-    import("../pinned-maps.ts"),
-    import("../pinned-maps.ts"),
-  ]);
+  const { readKernel, readTraffic, NO_TRAFFIC } = await import("../pinned-maps.ts");
   const traffic = await readKernel(context, readTraffic).catch((error: unknown) => {
     note(context.env, `the counters cannot be read: ${messageOf(error)}`);
     return undefined;

@@ -110,10 +110,7 @@ interface Printer {
 
 /** What is shown, and how: imported only now, since a start of other commands has no use for it. */
 async function printer({ env }: Context, options: Shown): Promise<Printer> {
-  const [{ endMatch, eventMatches }, { eventLine }] = await Promise.all([
-    import("../../observe/packet-event.ts"),
-    import("../../observe/packet-event.ts"),
-  ]);
+  const { endMatch, eventMatches, eventLine } = await import("../../observe/packet-event.ts");
   const { pod, from, to, output, ...rest } = options;
   const end = (name: "from" | "to", text: string | undefined): EventFilter => {
     if (text === undefined) return {};

@@ -47,13 +47,9 @@ async function sysdump(context: Context, options: Options): Promise<number> {
       "an archive is not for a terminal: write it to a file (-o FILE, or > FILE)",
       EXIT.usage,
     );
-  const [{ makePart, PARTS }, { tarOf }, { gzipSync }, { renameSync, rmSync, writeFileSync }] =
-    await Promise.all([
-      import("../support-bundle.ts"),
-      import("../support-bundle.ts"),
-      import("node:zlib"),
-      import("node:fs"),
-    ]);
+  const [{ makePart, PARTS, tarOf }, { gzipSync }, { renameSync, rmSync, writeFileSync }] = await Promise.all(
+    [import("../support-bundle.ts"), import("node:zlib"), import("node:fs")],
+  );
   const now = env.now();
   const name = `weir-sysdump-${hostname()}-${now
     .toISOString()

@@ -1,11 +1,10 @@
-// Last known good: what is no longer in a changed file stays in use, until its absence has lasted.
+// Last known good: what cannot be read from a file's new content stays as it was read earlier, and what a changed file no
+// longer names stays in use until the file is finished (docs/decisions/0022-unfinished-files.md).
 
 import type { Problem } from "../../model/problem.ts";
 import type { ParsedObject } from "../parse/parse-document.ts";
 import type { Seen } from "./manifest-files.ts";
 import { EMPTY_MARK, type FileReading } from "./manifest-reading.ts";
-
-// Last known good: what cannot be read from a file's new content stays as it was read earlier.
 
 /**
  * The content in use of a file after it is read again: `previous` is what was in use before, undefined for a new file.
