@@ -176,6 +176,14 @@ static __always_inline void flow_store(const struct packet *packet, const struct
 		bpf_map_update_elem(&conntrack_v4, &key->v4, flow, BPF_ANY);
 }
 
+/* Completes a flow with the given state and opener: as of this packet, under the current generation. */
+static __always_inline void flow_begin(const struct context *context, const struct packet *packet, struct flow *flow)
+{
+	flow->state = next_state(flow->state, packet, flow->opener == context->direction);
+	flow->generation = context->generation;
+	flow->expires = now() + context->node->timeouts[timeout_of(flow->state, packet)];
+}
+
 /* Creates a flow with the given state and opener. */
 static __always_inline void flow_create(const struct context *context, const struct packet *packet,
 					const struct flow_key *key, struct flow flow)
@@ -184,9 +192,7 @@ static __always_inline void flow_create(const struct context *context, const str
 
 	if (!here)
 		return;
-	flow.state = next_state(flow.state, packet, flow.opener == context->direction);
-	flow.generation = context->generation;
-	flow.expires = now() + context->node->timeouts[timeout_of(flow.state, packet)];
+	flow_begin(context, packet, &flow);
 	here->flow = flow;
 	flow_store(packet, key, &here->flow);
 }

@@ -187,9 +187,9 @@ __noinline int judge_by_evidence(hook_context *hook, __u32 direction)
 		return REASON_MIDSTREAM;
 	flow_key_of(&here->key, &context, packet, context.direction);
 	/* In one store: a packet on another CPU must never find the flow under the current generation before it is judged. */
-	here->flow = (struct flow){ .opener = opener & 1, .generation = context.generation - 1 };
-	here->flow.state = next_state(0, packet, here->flow.opener == context.direction);
-	here->flow.expires = now() + context.node->timeouts[timeout_of(here->flow.state, packet)];
+	here->flow = (struct flow){ .opener = opener & 1 };
+	flow_begin(&context, packet, &here->flow);
+	here->flow.generation--;
 	expires = now() + left;
 	if (expires < here->flow.expires)
 		here->flow.expires = expires;

@@ -22,3 +22,14 @@ export async function mapInSlices<T, R>(
   }
   return results;
 }
+
+/** The texts in the same order, so many at a time in one. */
+export function* joined(texts: Iterable<string>, count: number): Iterable<string> {
+  let held: string[] = [];
+  for (const text of texts) {
+    if (held.push(text) < count) continue;
+    yield held.join("");
+    held = [];
+  }
+  yield held.join("");
+}

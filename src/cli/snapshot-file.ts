@@ -7,6 +7,7 @@ import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { createGunzip, createGzip } from "node:zlib";
 import { codeOf, messageOf } from "../base/errors.ts";
+import { joined } from "../base/slices.ts";
 import type { Dump } from "../observe/dump/map-dump.ts";
 import { TABLE_NAMES, type TableName } from "../observe/dump/map-tables.ts";
 import { SNAPSHOT_FORMAT, type Snapshot, type SnapshotHead, snapshotFrom } from "../observe/map-snapshot.ts";
@@ -53,7 +54,7 @@ export async function writeSnapshot({ lines }: Taken, file: string): Promise<voi
   const unfinished = `${file}.partial`;
   try {
     const out = createWriteStream(unfinished, { mode: 0o600 });
-    await pipeline(Readable.from(inChunks(lines)), createGzip(), out);
+    await pipeline(Readable.from(joined(lines, CHUNK_LINES)), createGzip(), out);
     renameSync(unfinished, file);
   } catch (thrown) {
     rmSync(unfinished, { force: true });
@@ -62,16 +63,6 @@ export async function writeSnapshot({ lines }: Taken, file: string): Promise<voi
 }
 
 const CHUNK_LINES = 1_000;
-
-function* inChunks(lines: Iterable<string>): Iterable<string> {
-  let held: string[] = [];
-  for (const line of lines) {
-    if (held.push(line) < CHUNK_LINES) continue;
-    yield held.join("");
-    held = [];
-  }
-  yield held.join("");
-}
 
 export async function snapshotOfNow(context: Context): Promise<Snapshot> {
   const { lines } = await takeSnapshot(context);

@@ -1,6 +1,7 @@
 // Writing a dump, piece by piece, so that a table with hundreds of thousands of entries takes no more memory than it must.
 
 import { setImmediate as nextTurn } from "node:timers/promises";
+import { joined } from "../../base/slices.ts";
 import type { Dump, Entry } from "../../observe/dump/map-dump.ts";
 import { tableTexts } from "../../observe/text-output.ts";
 import { jsonText, type WriteOptions } from "../command.ts";
@@ -22,12 +23,15 @@ async function piecesOf(dump: Dump, { output, headers }: WriteOptions): Promise<
     case "json":
       return dump.single ? [jsonText(onlyValue(dump))] : jsonPieces(dump);
     case "ndjson":
-      return inPieces(mapped(dump, ({ json }) => jsonText(json(), 0)));
+      return joined(
+        mapped(dump, ({ json }) => jsonText(json(), 0)),
+        PIECE,
+      );
     case "yaml": {
       const { yamlText } = await import("../yaml-output.ts");
       if (dump.single) return [yamlText(onlyValue(dump))];
       const items = mapped(dump, ({ json }) => yamlText([json()]));
-      return inPieces(orElse(items, "[]\n"));
+      return joined(orElse(items, "[]\n"), PIECE);
     }
     default:
       return tableTexts(dump.columns, rowsOf(dump), { headers, window: PIECE });
@@ -62,14 +66,4 @@ function* orElse(items: Iterable<string>, otherwise: string): Iterable<string> {
     yield item;
   }
   if (!some) yield otherwise;
-}
-
-function* inPieces(texts: Iterable<string>): Iterable<string> {
-  let held: string[] = [];
-  for (const text of texts) {
-    if (held.push(text) < PIECE) continue;
-    yield held.join("");
-    held = [];
-  }
-  yield held.join("");
 }
