@@ -8,7 +8,7 @@
 
 #include "layout.h"
 #include "maps.h"
-#include "report.h"
+#include "counters.h"
 #include "transport.h"
 
 struct flow_key {

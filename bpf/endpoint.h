@@ -8,7 +8,7 @@
 #include "layout.h"
 #include "maps.h"
 #include "packet.h"
-#include "report.h"
+#include "counters.h"
 
 /* The endpoint of an interface; NULL if the control plane has written none. */
 static __always_inline const struct endpoint *endpoint_of(__u32 ifindex)

@@ -62,7 +62,7 @@ extern struct nf_conn *bpf_skb_ct_lookup(struct __sk_buff *skb, struct bpf_sock_
 #define hook_ct_lookup bpf_skb_ct_lookup
 #endif
 
-#include "verdict.h"
+#include "datapath.h"
 
 /* TC_ACT_UNSPEC is TCX_NEXT: other programs on the hook run too. */
 static __always_inline int filter(struct __sk_buff *skb, enum direction direction)

@@ -93,7 +93,7 @@ extern struct nf_conn *bpf_xdp_ct_lookup(struct xdp_md *xdp, struct bpf_sock_tup
 #endif
 
 #include "uplink.h"
-#include "verdict.h"
+#include "datapath.h"
 
 /* The section declares support for frames in several parts: without it, no veth with a large MTU would accept the program. */
 SEC("xdp.frags")

@@ -8,14 +8,14 @@
 #define WEIR_MIDSTREAM_H
 
 #include "conntrack.h"
-#include "decide.h"
+#include "packet_verdict.h"
 #include "endpoint.h"
 #include "layout.h"
 #include "maps.h"
 #include "parse.h"
 #include "policy.h"
-#include "report.h"
-#include "source.h"
+#include "counters.h"
+#include "anti_spoofing.h"
 
 /*
  * A rule of the segment's own direction allows it, so that its sender may open this connection: the entry lets the replies

@@ -9,8 +9,8 @@
 #include "layout.h"
 #include "maps.h"
 #include "packet.h"
-#include "recent.h"
-#include "report.h"
+#include "percpu_cache.h"
+#include "counters.h"
 #include "service.h"
 
 /* The index of a destination port on the port line. Protocols without ports share the last index. */

@@ -8,7 +8,7 @@
 
 #include "layout.h"
 #include "maps.h"
-#include "report.h"
+#include "counters.h"
 
 /* Global functions, because of the stack space of their keys. IDENTITY_ABSENT if no Service has the port there. */
 __noinline __u32 find_service_v4(__be32 address, __u32 place, __u32 version)

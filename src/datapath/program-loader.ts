@@ -101,7 +101,7 @@ export async function openDatapath(root: string, objectPath: string): Promise<Da
   }
 }
 
-/** The variant of an object that calls the kernel's conntrack: bpf/evidence.h. */
+/** The variant of an object that calls the kernel's conntrack: bpf/kernel_conntrack.h. */
 const withConntrack = (path: string): string => path.replace(/\.bpf\.o$/, "-ct.bpf.o");
 
 /**

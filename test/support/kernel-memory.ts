@@ -114,7 +114,7 @@ function allows(memory: Memory, { ifindex, direction, remote, place }: Question)
   return memory.rows.get(row)?.has(memory.ports[place]?.[version] ?? 0) ?? false;
 }
 
-/** As is_source_v4() and is_source_v6() in bpf/source.h. */
+/** As is_source_v4() and is_source_v6() in bpf/anti_spoofing.h. */
 function inScope(memory: Memory, scope: number, address: Address): boolean {
   let table = memory.scopes.get(scope);
   if (table === undefined) {

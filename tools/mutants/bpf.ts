@@ -7,15 +7,15 @@ const inFile =
   (rule: string, from: string, to: string): Mutant => ({ rule, file: `bpf/${file}`, from, to });
 
 const parse = inFile("parse.h");
-const plain = inFile("plain.h");
+const plain = inFile("fast_path.h");
 const transport = inFile("transport.h");
-const source = inFile("source.h");
-const neighbour = inFile("neighbour.h");
+const source = inFile("anti_spoofing.h");
+const neighbour = inFile("link_local.h");
 const conntrack = inFile("conntrack.h");
-const decide = inFile("decide.h");
+const decide = inFile("packet_verdict.h");
 const midstream = inFile("midstream.h");
 const policy = inFile("policy.h");
-const verdict = inFile("verdict.h");
+const verdict = inFile("datapath.h");
 
 const PARSING: readonly Mutant[] = [
   parse("an IPv4 header is as long as it says", "length < sizeof(*header) ||", ""),

@@ -4,8 +4,8 @@
  * new flows. The rate is limited for each endpoint, direction and reason, and for the node, so that a pod cannot
  * overload user space. The counters include all packets.
  */
-#ifndef WEIR_EVENT_H
-#define WEIR_EVENT_H
+#ifndef WEIR_EVENTS_H
+#define WEIR_EVENTS_H
 
 #include "conntrack.h"
 #include "endpoint.h"
@@ -13,7 +13,7 @@
 #include "maps.h"
 #include "parse.h"
 #include "policy.h"
-#include "report.h"
+#include "counters.h"
 
 static __always_inline struct event_bucket *event_bucket(__u32 endpoint, enum direction direction, enum reason reason)
 {

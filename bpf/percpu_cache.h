@@ -3,13 +3,13 @@
  * Per-CPU caches of recent look-ups: small tables with one slot for each key; the last one wins.
  * The caches never change a verdict: an entry is valid only while a new look-up would find the same.
  */
-#ifndef WEIR_RECENT_H
-#define WEIR_RECENT_H
+#ifndef WEIR_PERCPU_CACHE_H
+#define WEIR_PERCPU_CACHE_H
 
 #include "conntrack.h"
 #include "layout.h"
 #include "maps.h"
-#include "report.h"
+#include "counters.h"
 
 #define GOLDEN_RATIO 0x9e3779b97f4a7c15ULL
 

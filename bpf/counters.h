@@ -2,8 +2,8 @@
 /*
  * The context of one program run, and the counters of its decisions.
  */
-#ifndef WEIR_REPORT_H
-#define WEIR_REPORT_H
+#ifndef WEIR_COUNTERS_H
+#define WEIR_COUNTERS_H
 
 #include "layout.h"
 #include "maps.h"

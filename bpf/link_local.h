@@ -4,8 +4,8 @@
  * passes only in exact formats, which carry no other data, about the pod's own addresses, and within a rate limit. A pod is not a
  * router: messages that only routers send are dropped.
  */
-#ifndef WEIR_NEIGHBOUR_H
-#define WEIR_NEIGHBOUR_H
+#ifndef WEIR_LINK_LOCAL_H
+#define WEIR_LINK_LOCAL_H
 
 #include <linux/if_ether.h>
 #include <linux/ip.h>
@@ -13,8 +13,8 @@
 
 #include "conntrack.h"
 #include "parse.h"
-#include "report.h"
-#include "source.h"
+#include "counters.h"
+#include "anti_spoofing.h"
 #include "transport.h"
 
 #define NOT_NEIGHBOUR -1 /* not a reason: the packet is none of these, and is judged like any other */

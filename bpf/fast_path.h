@@ -4,8 +4,8 @@
  * without extension headers, then unfragmented TCP or UDP. parse.h reads these too, with the same result. Here the
  * compiler can rely on what they lack, and generates a short path without it for the rest of the program.
  */
-#ifndef WEIR_PLAIN_H
-#define WEIR_PLAIN_H
+#ifndef WEIR_FAST_PATH_H
+#define WEIR_FAST_PATH_H
 
 #include <linux/if_ether.h>
 #include <linux/ip.h>

@@ -2,8 +2,8 @@
 /*
  * The verdict on a parsed packet: fragments, conntrack, policy. The same for every hook.
  */
-#ifndef WEIR_DECIDE_H
-#define WEIR_DECIDE_H
+#ifndef WEIR_PACKET_VERDICT_H
+#define WEIR_PACKET_VERDICT_H
 
 #include "conntrack.h"
 #include "endpoint.h"
@@ -11,9 +11,9 @@
 #include "maps.h"
 #include "parse.h"
 #include "policy.h"
-#include "recent.h"
-#include "report.h"
-#include "source.h"
+#include "percpu_cache.h"
+#include "counters.h"
+#include "anti_spoofing.h"
 
 /*
  * Internal, never counted: a TCP segment that opens no connection and belongs to no known flow, in a direction in which the

@@ -2,11 +2,11 @@
 /*
  * The source of a packet: the addresses from which a pod may send, and packets that this node itself generated.
  */
-#ifndef WEIR_SOURCE_H
-#define WEIR_SOURCE_H
+#ifndef WEIR_ANTI_SPOOFING_H
+#define WEIR_ANTI_SPOOFING_H
 
 #include "packet.h"
-#include "report.h"
+#include "counters.h"
 #include "transport.h"
 
 #define BROADCAST_V4 0xffffffff

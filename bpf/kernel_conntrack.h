@@ -4,16 +4,16 @@
  * connections that are older than the pod's isolation, or that the table has lost. Only in programs built with CONNTRACK_EVIDENCE;
  * the program defines hook_ct_lookup, its hook's variant of the kernel's function.
  */
-#ifndef WEIR_EVIDENCE_H
-#define WEIR_EVIDENCE_H
+#ifndef WEIR_KERNEL_CONNTRACK_H
+#define WEIR_KERNEL_CONNTRACK_H
 
 #include "conntrack.h"
-#include "decide.h"
+#include "packet_verdict.h"
 #include "endpoint.h"
 #include "layout.h"
 #include "maps.h"
 #include "parse.h"
-#include "report.h"
+#include "counters.h"
 
 /* The fields read from the kernel's structs. Their real offsets are relocated when the program is loaded. */
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)

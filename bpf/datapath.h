@@ -12,24 +12,24 @@
  *   hook_owned         whether a socket of this node owns it
  *   hook_ct_lookup     the kernel's conntrack look-up function, if the program is built with CONNTRACK_EVIDENCE
  */
-#ifndef WEIR_VERDICT_H
-#define WEIR_VERDICT_H
+#ifndef WEIR_DATAPATH_H
+#define WEIR_DATAPATH_H
 
 #include "conntrack.h"
-#include "decide.h"
+#include "packet_verdict.h"
 #include "endpoint.h"
-#include "event.h"
+#include "events.h"
 #ifdef CONNTRACK_EVIDENCE
-#include "evidence.h"
+#include "kernel_conntrack.h"
 #endif
 #include "layout.h"
 #include "maps.h"
 #include "midstream.h"
-#include "neighbour.h"
+#include "link_local.h"
 #include "parse.h"
-#include "plain.h"
-#include "report.h"
-#include "source.h"
+#include "fast_path.h"
+#include "counters.h"
+#include "anti_spoofing.h"
 
 #define HEADERS_MAX 512 /* bytes made contiguous if the headers are not in the linear part */
 
