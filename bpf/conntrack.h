@@ -19,7 +19,7 @@ struct flow_key {
 };
 
 /* How the map `scratch` is used, since the stack would not hold it all. */
-struct room {
+struct scratch_space {
 	struct flow flow;     /* to be created */
 	struct packet packet; /* that is not plain */
 	struct packet quoted; /* in an ICMP error */
@@ -28,11 +28,11 @@ struct room {
 	struct fragment fragment;
 };
 
-static __always_inline struct room *room(void)
+static __always_inline struct scratch_space *scratch_of_cpu(void)
 {
 	__u32 zero = 0;
 
-	_Static_assert(sizeof(struct room) <= sizeof(struct scratch), "a room fits into scratch");
+	_Static_assert(sizeof(struct scratch_space) <= sizeof(struct scratch), "it fits into scratch");
 	return bpf_map_lookup_elem(&scratch, &zero);
 }
 
@@ -188,13 +188,13 @@ static __always_inline void flow_begin(const struct context *context, const stru
 static __always_inline void flow_create(const struct context *context, const struct packet *packet,
 					const struct flow_key *key, struct flow flow)
 {
-	struct room *here = room();
+	struct scratch_space *memory = scratch_of_cpu();
 
-	if (!here)
+	if (!memory)
 		return;
 	flow_begin(context, packet, &flow);
-	here->flow = flow;
-	flow_store(packet, key, &here->flow);
+	memory->flow = flow;
+	flow_store(packet, key, &memory->flow);
 }
 
 /*
@@ -223,31 +223,31 @@ static __always_inline void fragment_key_of(struct fragment_key *key, const stru
 
 static __always_inline void fragment_remember(const struct context *context, const struct packet *packet)
 {
-	struct room *here = room();
+	struct scratch_space *memory = scratch_of_cpu();
 
-	if (!here)
+	if (!memory)
 		return;
-	fragment_key_of(&here->fragment_key, context, packet);
-	here->fragment.expires = now() + context->node->timeouts[TIMEOUT_FRAGMENT];
-	here->fragment.source_port = packet->source_port;
-	here->fragment.destination_port = packet->destination_port;
-	here->fragment.protocol = packet->protocol;
-	here->fragment.icmp_type = packet->icmp_type;
-	here->fragment.echo = packet->echo;
-	here->fragment.reserved = 0;
-	bpf_map_update_elem(&fragments, &here->fragment_key, &here->fragment, BPF_ANY);
+	fragment_key_of(&memory->fragment_key, context, packet);
+	memory->fragment.expires = now() + context->node->timeouts[TIMEOUT_FRAGMENT];
+	memory->fragment.source_port = packet->source_port;
+	memory->fragment.destination_port = packet->destination_port;
+	memory->fragment.protocol = packet->protocol;
+	memory->fragment.icmp_type = packet->icmp_type;
+	memory->fragment.echo = packet->echo;
+	memory->fragment.reserved = 0;
+	bpf_map_update_elem(&fragments, &memory->fragment_key, &memory->fragment, BPF_ANY);
 }
 
 /* Gives a later fragment the protocol and ports of the first one; false if the first one was not seen. */
 static __always_inline bool fragment_recall(const struct context *context, struct packet *packet)
 {
-	struct room *here = room();
+	struct scratch_space *memory = scratch_of_cpu();
 	struct fragment *first;
 
-	if (!here)
+	if (!memory)
 		return false;
-	fragment_key_of(&here->fragment_key, context, packet);
-	first = bpf_map_lookup_elem(&fragments, &here->fragment_key);
+	fragment_key_of(&memory->fragment_key, context, packet);
+	first = bpf_map_lookup_elem(&fragments, &memory->fragment_key);
 	if (!first || expired(first->expires))
 		return false;
 	packet->protocol = first->protocol;

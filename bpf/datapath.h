@@ -90,15 +90,15 @@ __noinline int verdict_of_link(hook_context *hook, __u32 direction, __u32 transp
 {
 	struct cursor cursor = cursor_at_start(hook);
 	struct place at = { .transport = transport };
-	struct room *here = room();
+	struct scratch_space *memory = scratch_of_cpu();
 	struct packet *packet;
 	struct context context;
 	__be16 protocol;
 
-	if (!here || !parse_ethernet(&cursor, &protocol) || !context_of(&context, hook, direction & 1) ||
+	if (!memory || !parse_ethernet(&cursor, &protocol) || !context_of(&context, hook, direction & 1) ||
 	    !context.endpoint)
 		return NOT_NEIGHBOUR;
-	packet = &here->packet;
+	packet = &memory->packet;
 	at.network = offset_of(&cursor);
 	if (is_v6(packet))
 		return verdict_of_icmpv6(hook, &context, packet, &at);
@@ -150,17 +150,17 @@ static __always_inline enum reason verdict_without(hook_context *hook, const str
  */
 __noinline int read_other(hook_context *hook, __u32 direction)
 {
-	struct room *here = room();
+	struct scratch_space *memory = scratch_of_cpu();
 	struct context context;
 	struct cursor cursor;
 	enum parsed parsed;
 
-	if (!here || !context_of(&context, hook, direction & 1) || !context.endpoint)
+	if (!memory || !context_of(&context, hook, direction & 1) || !context.endpoint)
 		return REASON_INCOMPLETE;
-	parsed = parse_twice(hook, &cursor, &here->packet);
+	parsed = parse_twice(hook, &cursor, &memory->packet);
 	if (parsed != PARSED_IP)
 		return verdict_without(hook, &context, parsed);
-	if (misdirected(hook, &context, &here->packet))
+	if (misdirected(hook, &context, &memory->packet))
 		return REASON_MISDIRECTED;
 	return READ_PASSED - (int)offset_of(&cursor);
 }
@@ -168,31 +168,31 @@ __noinline int read_other(hook_context *hook, __u32 direction)
 /* Judges the packet that read_other() has read. */
 __noinline int judge_other(hook_context *hook, __u32 direction)
 {
-	struct room *here = room();
+	struct scratch_space *memory = scratch_of_cpu();
 	struct context context;
 
-	if (!here || !context_of(&context, hook, direction & 1) || !context.endpoint)
+	if (!memory || !context_of(&context, hook, direction & 1) || !context.endpoint)
 		return REASON_INCOMPLETE;
-	return verdict_of(&context, &here->packet, &here->key);
+	return verdict_of(&context, &memory->packet, &memory->key);
 }
 
 static __always_inline enum reason verdict_of_other(hook_context *hook, const struct context *context)
 {
-	struct room *here = room();
+	struct scratch_space *memory = scratch_of_cpu();
 	__u32 transport;
 	int found;
 
 	found = read_other(hook, context->direction);
-	if (found > READ_PASSED || !here)
+	if (found > READ_PASSED || !memory)
 		return found & (REASONS - 1);
 	transport = READ_PASSED - found;
-	if (is_of_link(&here->packet)) {
+	if (is_of_link(&memory->packet)) {
 		found = verdict_of_link(hook, context->direction, transport);
 		if (found != NOT_NEIGHBOUR)
 			return found & (REASONS - 1);
 	}
 	found = judge_other(hook, context->direction);
-	if ((found == REASON_DENIED || found == REASON_AUDIT) && is_icmp_error(&here->packet) &&
+	if ((found == REASON_DENIED || found == REASON_AUDIT) && is_icmp_error(&memory->packet) &&
 	    is_related(hook, transport, context->direction))
 		return REASON_RELATED;
 	return found & (REASONS - 1);
@@ -232,7 +232,7 @@ static __always_inline bool lets_pass(hook_context *hook, enum direction directi
 	if (reason == REASON_MIDSTREAM)
 		reason = judge_midstream(hook, direction);
 	count(&context, reason, hook_ipv6(hook) ? COUNTED_IPV6 : COUNTED_IPV4, hook_counted(hook));
-	if (is_told(&context, reason))
+	if (is_reported(&context, reason))
 		tell(hook, reason << 1 | direction, context.endpoint ? context.endpoint->id : 0, context.generation);
 	return passes(reason);
 }

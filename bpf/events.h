@@ -28,13 +28,13 @@ static __always_inline struct event_bucket *event_bucket_of_node(void)
 	return event_bucket(0, DIRECTION_INGRESS, REASON_NOT_ISOLATED);
 }
 
-static __always_inline bool has_room(const struct event_bucket *bucket, __u32 limit)
+static __always_inline bool within_limit(const struct event_bucket *bucket, __u32 limit)
 {
 	return bucket->used < limit || now() >= bucket->ends;
 }
 
 /* Takes one token of this second. CPUs that begin a second at once may take a few more. */
-static __always_inline bool take_room(struct event_bucket *bucket, __u32 limit, __u32 ticks_per_second)
+static __always_inline bool count_event(struct event_bucket *bucket, __u32 limit, __u32 ticks_per_second)
 {
 	__u64 at = now();
 
@@ -46,20 +46,20 @@ static __always_inline bool take_room(struct event_bucket *bucket, __u32 limit, 
 }
 
 /* Whether the packet is to be reported; if so, takes its token. */
-static __always_inline bool is_told(const struct context *context, enum reason reason)
+static __always_inline bool is_reported(const struct context *context, enum reason reason)
 {
 	struct event_bucket *own, *all;
 
 	if (reason < REASON_DROPS && reason != REASON_POLICY && reason != REASON_AUDIT)
 		return false;
 	own = event_bucket(context->endpoint ? context->endpoint->id : 0, context->direction & 1, reason);
-	if (!own || !has_room(own, EVENTS_EACH))
+	if (!own || !within_limit(own, EVENTS_EACH))
 		return false;
 	all = event_bucket_of_node();
-	if (!all || (reason == REASON_POLICY && !all->flows) || !has_room(all, EVENTS_NODE))
+	if (!all || (reason == REASON_POLICY && !all->flows) || !within_limit(all, EVENTS_NODE))
 		return false;
-	return take_room(own, EVENTS_EACH, context->node->ticks_per_second) &&
-	       take_room(all, EVENTS_NODE, context->node->ticks_per_second);
+	return count_event(own, EVENTS_EACH, context->node->ticks_per_second) &&
+	       count_event(all, EVENTS_NODE, context->node->ticks_per_second);
 }
 
 /*
@@ -101,20 +101,20 @@ __noinline int tell(hook_context *hook, __u32 what, __u32 endpoint, __u32 genera
 	struct cursor cursor = cursor_at_start(hook);
 	enum direction opener = direction;
 	__u32 identity = 0, bytes = hook_bytes(hook);
-	struct room *here = room();
+	struct scratch_space *memory = scratch_of_cpu();
 	struct packet *packet;
 	struct event *event;
 
-	if (!bucket || !here)
+	if (!bucket || !memory)
 		return 0;
-	packet = &here->packet;
+	packet = &memory->packet;
 	*packet = (struct packet){};
 	if (parse(&cursor, packet) == PARSED_IP) {
 		if (is_later_fragment(packet))
 			fragment_recall(&context, packet);
 		context.endpoint = endpoint_of(context.ifindex);
 		if (context.endpoint)
-			opener = judged_opener(&context, packet, &here->key, reason);
+			opener = judged_opener(&context, packet, &memory->key, reason);
 		identity = remote_identity(&context, packet);
 	} else {
 		*packet = (struct packet){};

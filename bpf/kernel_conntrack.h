@@ -168,7 +168,7 @@ static __always_inline int opener_by_evidence(hook_context *hook, const struct c
 __noinline int judge_by_evidence(hook_context *hook, __u32 direction)
 {
 	struct cursor cursor = cursor_at_start(hook);
-	struct room *here = room();
+	struct scratch_space *memory = scratch_of_cpu();
 	struct context context;
 	struct packet *packet;
 	struct flow *flow;
@@ -176,28 +176,28 @@ __noinline int judge_by_evidence(hook_context *hook, __u32 direction)
 	__u32 left = 0;
 	int opener;
 
-	if (!here || !context_of(&context, hook, direction & 1) || !context.endpoint)
+	if (!memory || !context_of(&context, hook, direction & 1) || !context.endpoint)
 		return REASON_INCOMPLETE;
-	packet = &here->packet;
+	packet = &memory->packet;
 	*packet = (struct packet){};
 	if (parse(&cursor, packet) != PARSED_IP || packet->fragment)
 		return REASON_MIDSTREAM;
 	opener = opener_by_evidence(hook, &context, packet, &left);
 	if (opener == NO_EVIDENCE)
 		return REASON_MIDSTREAM;
-	flow_key_of(&here->key, &context, packet, context.direction);
+	flow_key_of(&memory->key, &context, packet, context.direction);
 	/* In one store: a packet on another CPU must never find the flow under the current generation before it is judged. */
-	here->flow = (struct flow){ .opener = opener & 1 };
-	flow_begin(&context, packet, &here->flow);
-	here->flow.generation--;
+	memory->flow = (struct flow){ .opener = opener & 1 };
+	flow_begin(&context, packet, &memory->flow);
+	memory->flow.generation--;
 	expires = now() + left;
-	if (expires < here->flow.expires)
-		here->flow.expires = expires;
-	flow_store(packet, &here->key, &here->flow);
-	flow = flow_find(packet, &here->key);
+	if (expires < memory->flow.expires)
+		memory->flow.expires = expires;
+	flow_store(packet, &memory->key, &memory->flow);
+	flow = flow_find(packet, &memory->key);
 	if (!flow)
 		return REASON_MIDSTREAM;
-	return admit(&context, packet, &here->key, flow);
+	return admit(&context, packet, &memory->key, flow);
 }
 
 #endif

@@ -101,9 +101,9 @@ const struct {
 		FAMILIES = 2,
 		REASON_BITS = 5, /* of a reason packed into a word beside other bits */
 		REASONS = 1 << REASON_BITS,
-		KNOWN_BITS = 16,        /* 65,536 bits in known_addresses */
-		RECENT_PEERS_BITS = 11, /* 2,048 addresses of each family, on each CPU */
-		RECENT_FLOWS_BITS = 9,  /* 512 flows */
+		ADDRESS_FILTER_BITS = 16, /* 65,536 bits in address_filter */
+		PEER_CACHE_BITS = 11,     /* 2,048 addresses of each family, on each CPU */
+		FLOW_CACHE_BITS = 9,      /* 512 flows */
 		TIMEOUTS = 10,
 		SCREENINGS = 8,
 		EVENTS_EACH = 10,  /* in a second, for each endpoint, direction and reason */
@@ -223,14 +223,14 @@ struct identity {
 };
 
 /* The per-CPU cache of what the maps above hold for an address in a generation. */
-struct recent_peer_v4 {
+struct cached_peer_v4 {
 	__u32 generation;
 	__u32 identity;
 	__be32 address;
 	__u32 reserved;
 };
 
-struct recent_peer_v6 {
+struct cached_peer_v6 {
 	struct address_v6 address;
 	__u32 generation;
 	__u32 identity;
@@ -271,14 +271,14 @@ struct flow {
 };
 
 /* A flow whose entry this CPU has refreshed in this tick: no look-up is needed until the next tick. */
-struct recent_flow_v4 {
+struct cached_flow_v4 {
 	struct flow_v4_key key;
 	__u64 tick;
 	__u32 generation;
 	__u32 reserved;
 };
 
-struct recent_flow_v6 {
+struct cached_flow_v6 {
 	struct flow_v6_key key;
 	__u64 tick;
 	__u32 generation;

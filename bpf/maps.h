@@ -87,10 +87,10 @@ struct {
 /* Bloom filter: one bit for each hash of an address of either map above. If it is not set, the address is in neither. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, (1 << KNOWN_BITS) / 64);
+	__uint(max_entries, (1 << ADDRESS_FILTER_BITS) / 64);
 	__type(key, __u32);
 	__type(value, struct bits);
-} known_addresses SEC(".maps");
+} address_filter SEC(".maps");
 
 /* Prefixes of IP blocks and of their exceptions. */
 struct {
@@ -111,17 +111,17 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1 << RECENT_PEERS_BITS);
+	__uint(max_entries, 1 << PEER_CACHE_BITS);
 	__type(key, __u32);
-	__type(value, struct recent_peer_v4);
-} recent_peers_v4 SEC(".maps");
+	__type(value, struct cached_peer_v4);
+} peer_cache_v4 SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1 << RECENT_PEERS_BITS);
+	__uint(max_entries, 1 << PEER_CACHE_BITS);
 	__type(key, __u32);
-	__type(value, struct recent_peer_v6);
-} recent_peers_v6 SEC(".maps");
+	__type(value, struct cached_peer_v6);
+} peer_cache_v6 SEC(".maps");
 
 /* One policy: identity to row. Index 0 holds the row of all identities without a row of their own. */
 struct policy_rows {
@@ -170,17 +170,17 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1 << RECENT_FLOWS_BITS);
+	__uint(max_entries, 1 << FLOW_CACHE_BITS);
 	__type(key, __u32);
-	__type(value, struct recent_flow_v4);
-} recent_flows_v4 SEC(".maps");
+	__type(value, struct cached_flow_v4);
+} flow_cache_v4 SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1 << RECENT_FLOWS_BITS);
+	__uint(max_entries, 1 << FLOW_CACHE_BITS);
 	__type(key, __u32);
-	__type(value, struct recent_flow_v6);
-} recent_flows_v6 SEC(".maps");
+	__type(value, struct cached_flow_v6);
+} flow_cache_v6 SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
@@ -189,7 +189,7 @@ struct {
 	__type(value, struct fragment);
 } fragments SEC(".maps");
 
-/* Memory for what does not fit on the stack: programs run one at a time on a CPU. See struct room in conntrack.h. */
+/* Memory for what does not fit on the stack: programs run one at a time on a CPU. See struct scratch_space in conntrack.h. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);

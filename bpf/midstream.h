@@ -36,14 +36,14 @@ static __always_inline void pick_up(const struct context *context, const struct 
 __noinline int judge_midstream(hook_context *hook, __u32 direction)
 {
 	struct cursor cursor = cursor_at_start(hook);
-	struct room *here = room();
+	struct scratch_space *memory = scratch_of_cpu();
 	struct context context;
 	struct packet *packet;
 	enum reason reason;
 
-	if (!here || !context_of(&context, hook, direction & 1) || !context.endpoint)
+	if (!memory || !context_of(&context, hook, direction & 1) || !context.endpoint)
 		return REASON_INCOMPLETE;
-	packet = &here->packet;
+	packet = &memory->packet;
 	*packet = (struct packet){};
 	if (parse(&cursor, packet) != PARSED_IP || (is_later_fragment(packet) && !fragment_recall(&context, packet)))
 		return REASON_INCOMPLETE;
@@ -51,7 +51,7 @@ __noinline int judge_midstream(hook_context *hook, __u32 direction)
 	if (reason == REASON_DENIED)
 		return REASON_UNTRACKED;
 	if (reason == REASON_POLICY)
-		pick_up(&context, packet, &here->key);
+		pick_up(&context, packet, &memory->key);
 	if (is_first_fragment(packet) && passes(reason))
 		fragment_remember(&context, packet);
 	return reason;

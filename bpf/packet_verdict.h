@@ -134,22 +134,22 @@ __noinline int is_related(hook_context *hook, __u32 at, __u32 direction)
 {
 	struct context context;
 	struct cursor outer = cursor_at_start(hook), cursor = outer;
-	struct room *here = room();
+	struct scratch_space *memory = scratch_of_cpu();
 	struct packet *quoted;
 	struct flow *flow;
 	__be16 protocol;
 	bool v6;
 
-	if (!here || !parse_ethernet(&outer, &protocol) || !context_of(&context, hook, direction & 1) ||
+	if (!memory || !parse_ethernet(&outer, &protocol) || !context_of(&context, hook, direction & 1) ||
 	    !context.endpoint)
 		return 0;
-	quoted = &here->quoted;
+	quoted = &memory->quoted;
 	*quoted = (struct packet){ .quoted = true };
 	v6 = protocol == bpf_htons(ETH_P_IPV6);
 	if (!parse_quoted(&cursor, quoted, at, v6) || !goes_back(&outer, quoted, offset_of(&cursor) + QUOTED_MIN))
 		return 0;
-	flow_key_of(&here->key, &context, quoted, direction ^ 1);
-	flow = has_flow(quoted) ? flow_find(quoted, &here->key) : NULL;
+	flow_key_of(&memory->key, &context, quoted, direction ^ 1);
+	flow = has_flow(quoted) ? flow_find(quoted, &memory->key) : NULL;
 	return flow && is_current(flow, context.generation);
 }
 
@@ -163,7 +163,7 @@ static __always_inline enum reason open_flow(const struct context *context, cons
 		return reason;
 	flow_key_of(key, context, packet, context->direction);
 	flow_create(context, packet, key, (struct flow){ .opener = context->direction });
-	note_flow(context, packet, key, 0);
+	cache_flow(context, packet, key, 0);
 	return reason;
 }
 
@@ -178,12 +178,12 @@ static __always_inline enum reason decide_flow(const struct context *context, co
 	if (!steady && is_opening(packet) && !exempt(context))
 		return open_flow(context, packet, key);
 	flow_key_of(key, context, packet, context->direction);
-	if (steady && !exempt(context) && is_recent(context, packet, key))
+	if (steady && !exempt(context) && is_cached(context, packet, key))
 		return REASON_ESTABLISHED;
 	if (!is_opening(packet))
 		flow = flow_find(packet, key);
 	if (!steady)
-		note_flow(context, packet, key, 0);
+		cache_flow(context, packet, key, 0);
 	if (exempt(context) && adopt(context, packet, key, flow))
 		return exempt_reason(context);
 	/* Only the node or the pod itself may continue a flow that it opened. */
@@ -197,7 +197,7 @@ static __always_inline enum reason decide_flow(const struct context *context, co
 	if (flow && is_current(flow, context->generation)) {
 		flow_refresh(context, packet, flow);
 		if (steady && !exempt(context) && flow->state == (FLOW_REPLIED | FLOW_CONFIRMED))
-			note_flow(context, packet, key, now());
+			cache_flow(context, packet, key, now());
 		reason = REASON_ESTABLISHED;
 	} else {
 		reason = admit(context, packet, key, flow);

@@ -28,67 +28,67 @@ struct words_v6 {
 	__u64 word[5];
 };
 
-static __always_inline struct recent_flow_v4 *recent_flow_v4(const struct flow_v4_key *key)
+static __always_inline struct cached_flow_v4 *cached_flow_v4(const struct flow_v4_key *key)
 {
 	const struct words_v4 *words = (const void *)key;
-	__u32 place = place_among(words->word[0] ^ words->word[1] * GOLDEN_RATIO, RECENT_FLOWS_BITS);
+	__u32 place = place_among(words->word[0] ^ words->word[1] * GOLDEN_RATIO, FLOW_CACHE_BITS);
 
-	return bpf_map_lookup_elem(&recent_flows_v4, &place);
+	return bpf_map_lookup_elem(&flow_cache_v4, &place);
 }
 
-static __always_inline struct recent_flow_v6 *recent_flow_v6(const struct flow_v6_key *key)
+static __always_inline struct cached_flow_v6 *cached_flow_v6(const struct flow_v6_key *key)
 {
 	const struct words_v6 *words = (const void *)key;
 	__u64 addresses = words->word[0] ^ words->word[1] ^ words->word[2] ^ words->word[3];
-	__u32 place = place_among(addresses ^ words->word[4] * GOLDEN_RATIO, RECENT_FLOWS_BITS);
+	__u32 place = place_among(addresses ^ words->word[4] * GOLDEN_RATIO, FLOW_CACHE_BITS);
 
-	return bpf_map_lookup_elem(&recent_flows_v6, &place);
+	return bpf_map_lookup_elem(&flow_cache_v6, &place);
 }
 
 /*
  * Whether this CPU has refreshed the flow of this key in this tick, and under this generation. Then the flow's entry already
  * holds everything that a steady packet would write into it.
  */
-static __always_inline bool is_recent(const struct context *context, const struct packet *packet,
+static __always_inline bool is_cached(const struct context *context, const struct packet *packet,
 				      const struct flow_key *key)
 {
 	if (is_v6(packet)) {
-		const struct recent_flow_v6 *recent = recent_flow_v6(&key->v6);
-		const struct words_v6 *held = (const void *)recent, *words = (const void *)&key->v6;
+		const struct cached_flow_v6 *cached = cached_flow_v6(&key->v6);
+		const struct words_v6 *held = (const void *)cached, *words = (const void *)&key->v6;
 
-		return recent && held->word[0] == words->word[0] && held->word[1] == words->word[1] &&
+		return cached && held->word[0] == words->word[0] && held->word[1] == words->word[1] &&
 		       held->word[2] == words->word[2] && held->word[3] == words->word[3] &&
-		       held->word[4] == words->word[4] && recent->generation == context->generation &&
-		       recent->tick == now();
+		       held->word[4] == words->word[4] && cached->generation == context->generation &&
+		       cached->tick == now();
 	} else {
-		const struct recent_flow_v4 *recent = recent_flow_v4(&key->v4);
-		const struct words_v4 *held = (const void *)recent, *words = (const void *)&key->v4;
+		const struct cached_flow_v4 *cached = cached_flow_v4(&key->v4);
+		const struct words_v4 *held = (const void *)cached, *words = (const void *)&key->v4;
 
-		return recent && held->word[0] == words->word[0] && held->word[1] == words->word[1] &&
-		       recent->generation == context->generation && recent->tick == now();
+		return cached && held->word[0] == words->word[0] && held->word[1] == words->word[1] &&
+		       cached->generation == context->generation && cached->tick == now();
 	}
 }
 
 /* Records that the flow's entry is as a steady packet of this tick would leave it; a tick of 0 removes the record. */
-static __always_inline void note_flow(const struct context *context, const struct packet *packet,
-				      const struct flow_key *key, __u64 tick)
+static __always_inline void cache_flow(const struct context *context, const struct packet *packet,
+				       const struct flow_key *key, __u64 tick)
 {
 	if (is_v6(packet)) {
-		struct recent_flow_v6 *recent = recent_flow_v6(&key->v6);
+		struct cached_flow_v6 *cached = cached_flow_v6(&key->v6);
 
-		if (!recent)
+		if (!cached)
 			return;
-		recent->key = key->v6;
-		recent->tick = tick;
-		recent->generation = context->generation;
+		cached->key = key->v6;
+		cached->tick = tick;
+		cached->generation = context->generation;
 	} else {
-		struct recent_flow_v4 *recent = recent_flow_v4(&key->v4);
+		struct cached_flow_v4 *cached = cached_flow_v4(&key->v4);
 
-		if (!recent)
+		if (!cached)
 			return;
-		recent->key = key->v4;
-		recent->tick = tick;
-		recent->generation = context->generation;
+		cached->key = key->v4;
+		cached->tick = tick;
+		cached->generation = context->generation;
 	}
 }
 

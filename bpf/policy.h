@@ -32,10 +32,10 @@ static __always_inline __u32 place_of(__u8 protocol, __be16 port)
  * Whether there may be an address in addresses_v4 or addresses_v6 whose 32-bit words have this exclusive or: 8 KiB that stay in the
  * cache avoid a futile look-up for unknown peers, which come in floods. src/datapath/bloom-filter.ts sets the bits.
  */
-static __always_inline bool may_be_known(__be32 words)
+static __always_inline bool may_have_address(__be32 words)
 {
-	__u32 place = bpf_ntohl(words) * 0x9e3779b1U >> (32 - KNOWN_BITS), index = place / 64;
-	struct bits *bits = bpf_map_lookup_elem(&known_addresses, &index);
+	__u32 place = bpf_ntohl(words) * 0x9e3779b1U >> (32 - ADDRESS_FILTER_BITS), index = place / 64;
+	struct bits *bits = bpf_map_lookup_elem(&address_filter, &index);
 
 	return !bits || bits->word >> (place % 64) & 1;
 }
@@ -47,7 +47,7 @@ __noinline __u32 find_identity_v4(__be32 address, __u32 version)
 	struct address_v4_key exact = { .address = address };
 	struct identity *identity = NULL;
 
-	if (may_be_known(address))
+	if (may_have_address(address))
 		identity = bpf_map_lookup_elem(&addresses_v4, &exact);
 	if (!identity || identity->number[version & 1] == IDENTITY_ABSENT)
 		identity = bpf_map_lookup_elem(&cidrs_v4, &prefix);
@@ -63,7 +63,7 @@ __noinline __u32 find_identity_v6(__be64 high, __be64 low, __u32 version)
 
 	__builtin_memcpy(&prefix.address[0], &high, sizeof(high));
 	__builtin_memcpy(&prefix.address[2], &low, sizeof(low));
-	if (may_be_known((__u32)(mixed ^ mixed >> 32)))
+	if (may_have_address((__u32)(mixed ^ mixed >> 32)))
 		identity = bpf_map_lookup_elem(&addresses_v6, exact);
 	if (!identity || identity->number[version & 1] == IDENTITY_ABSENT)
 		identity = bpf_map_lookup_elem(&cidrs_v6, &prefix);
@@ -76,33 +76,33 @@ __noinline __u32 find_identity_v6(__be64 high, __be64 low, __u32 version)
  */
 static __always_inline __u32 identity_v4(const struct context *context, __be32 address)
 {
-	__u32 place = place_among(address, RECENT_PEERS_BITS);
-	struct recent_peer_v4 *recent = bpf_map_lookup_elem(&recent_peers_v4, &place);
+	__u32 place = place_among(address, PEER_CACHE_BITS);
+	struct cached_peer_v4 *cached = bpf_map_lookup_elem(&peer_cache_v4, &place);
 
-	if (!recent)
+	if (!cached)
 		return find_identity_v4(address, context->version);
-	if (recent->generation != context->generation || recent->address != address) {
-		recent->identity = find_identity_v4(address, context->version);
-		recent->generation = context->generation;
-		recent->address = address;
+	if (cached->generation != context->generation || cached->address != address) {
+		cached->identity = find_identity_v4(address, context->version);
+		cached->generation = context->generation;
+		cached->address = address;
 	}
-	return recent->identity;
+	return cached->identity;
 }
 
 static __always_inline __u32 identity_v6(const struct context *context, const struct address_v6 *address)
 {
-	__u32 place = place_among(address->high ^ address->low, RECENT_PEERS_BITS);
-	struct recent_peer_v6 *recent = bpf_map_lookup_elem(&recent_peers_v6, &place);
+	__u32 place = place_among(address->high ^ address->low, PEER_CACHE_BITS);
+	struct cached_peer_v6 *cached = bpf_map_lookup_elem(&peer_cache_v6, &place);
 
-	if (!recent)
+	if (!cached)
 		return find_identity_v6(address->high, address->low, context->version);
-	if (recent->generation != context->generation || recent->address.low != address->low ||
-	    recent->address.high != address->high) {
-		recent->identity = find_identity_v6(address->high, address->low, context->version);
-		recent->generation = context->generation;
-		recent->address = *address;
+	if (cached->generation != context->generation || cached->address.low != address->low ||
+	    cached->address.high != address->high) {
+		cached->identity = find_identity_v6(address->high, address->low, context->version);
+		cached->generation = context->generation;
+		cached->address = *address;
 	}
-	return recent->identity;
+	return cached->identity;
 }
 
 static __always_inline bool row_holds(const struct context *context, __u32 number, __u32 place, bool *incomplete)

@@ -93,8 +93,8 @@ describe("every struct that crosses", () => {
     const structs = generated.filter(([name]) => !/^u\d+Codec$/.test(name)).map(([, codec]) => codec);
     // Without a program of their own: parts of others, and per-CPU caches and scratch.
     const parts = [gen.addressV6Codec, gen.bitsCodec, gen.countCodec];
-    const flows = [gen.recentFlowV4Codec, gen.recentFlowV6Codec];
-    const own = [...flows, gen.recentPeerV4Codec, gen.recentPeerV6Codec, gen.scratchCodec];
+    const flows = [gen.cachedFlowV4Codec, gen.cachedFlowV6Codec];
+    const own = [...flows, gen.cachedPeerV4Codec, gen.cachedPeerV6Codec, gen.scratchCodec];
     expect(new Set<unknown>(structs)).toEqual(new Set<unknown>([...CODECS, ...parts, ...own]));
   });
 

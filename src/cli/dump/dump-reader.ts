@@ -208,7 +208,7 @@ async function readEventBuckets(kernel: Kernel): Promise<EventRecord[]> {
 }
 
 async function readKnown({ table }: Kernel): Promise<KnownRecord> {
-  const words = (await table("known_addresses").read()).map(([, { word }]) => word);
+  const words = (await table("address_filter").read()).map(([, { word }]) => word);
   const set = words.reduce((sum, word) => sum + word.toString(2).replaceAll("0", "").length, 0);
   return { bits: words.length * 64, set };
 }

@@ -106,7 +106,7 @@ const FACTS: Readonly<Record<TableName, TableFacts>> = {
     key: ["id", "direction", "reason"],
   },
   known: {
-    maps: ["known_addresses"],
+    maps: ["address_filter"],
     holds: "Bloom filter for addresses: how many of its bits are set",
     by: "agent",
     key: [],

@@ -7,10 +7,10 @@ import { isTableName, TABLE_NAMES, TABLES } from "../../../../src/observe/dump/m
 const WITHOUT_TABLE = [
   "events",
   "neighbour_rates",
-  "recent_flows_v4",
-  "recent_flows_v6",
-  "recent_peers_v4",
-  "recent_peers_v6",
+  "flow_cache_v4",
+  "flow_cache_v6",
+  "peer_cache_v4",
+  "peer_cache_v6",
   "scratch",
 ];
 
