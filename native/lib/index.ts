@@ -9,6 +9,7 @@ export { FileLock } from "./file-lock.ts";
 export { BpfLink, findClsact, type LinkInfo } from "./link.ts";
 export type { ClsactSpec, Direction, LinkSpec, TcxSpec, XdpSpec } from "./link-spec.ts";
 export { BpfMap, type MapCreateSpec, type MapEntries, type MapInfo } from "./map.ts";
+export type { MapMemory } from "./map-memory.ts";
 export {
   dumpAddresses,
   dumpForwarding,

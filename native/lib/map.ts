@@ -1,8 +1,9 @@
 // Maps: one element at a time, whole maps and batches, maps of maps, pins.
 import { checkBytes, checkInteger, checkKernelName } from "./check.ts";
-import { isHash, isMapOfMaps, isPerCpu, MapType } from "./constants.ts";
+import { isHash, isMapOfMaps, isPerCpu, MapFlag, MapType } from "./constants.ts";
 import { check, errno, kernelError, ownError, type Site, unwrap } from "./error.ts";
 import { Descriptor, openById, openPinned } from "./handle.ts";
+import { MapMemory } from "./map-memory.ts";
 import { type Handle, native, type RawMapInfo } from "./native.ts";
 import { type BpfProgram, programHandle } from "./program.ts";
 import { possibleCpus } from "./system.ts";
@@ -189,6 +190,26 @@ export class BpfMap {
     const { rc, done } = await native.mapDeleteBatch(handle, keys, count);
     if (rc < 0) throw kernelError(this.#descriptor.site("deleteBatch"), rc, { done });
     return done;
+  }
+
+  /**
+   * The memory of an array that was made with MapFlag.MMAPABLE, for reading without system calls. It is independent of this
+   * handle, and must be closed too.
+   */
+  mmap(): MapMemory {
+    const handle = this.#descriptor.use("mmap");
+    const site = this.#descriptor.site("mmap");
+    const { type, flags, valueSize, maxEntries } = this.info;
+    if (type !== MapType.ARRAY || (flags & MapFlag.MMAPABLE) === 0)
+      throw ownError(site, "UNSUPPORTED", "the map is not an array with the flag MMAPABLE");
+    // The kernel pads each value to 8 bytes.
+    const stride = Math.ceil(valueSize / 8) * 8;
+    const bytes = stride * maxEntries;
+    return new MapMemory(site.object, {
+      handle: unwrap(site, native.memoryMap(handle, bytes)),
+      bytes,
+      stride,
+    });
   }
 
   /** From now on only programs may write. */

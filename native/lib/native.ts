@@ -11,6 +11,8 @@ export type Handle = { readonly [kind]: "fd" };
 export type ObjectHandle = { readonly [kind]: "object" };
 /** What waits on a thread of its own: a ring buffer or a watch. */
 export type FeedHandle = { readonly [kind]: "feed" };
+/** A map's memory in the process. */
+export type MemoryHandle = { readonly [kind]: "memory" };
 export type HandleKind = "map" | "program" | "link";
 
 /** A result with what libbpf printed on the way; `rc` is 0 or a negative errno. */
@@ -103,6 +105,10 @@ interface Native {
     flags: number,
   ): Promise<BatchResult>;
   mapDeleteBatch(map: Handle, keys: Uint8Array, count: number): Promise<BatchResult>;
+
+  memoryMap(map: Handle, bytes: number): MemoryHandle | number;
+  memoryRead(memory: MemoryHandle, target: Uint8Array, offset: number): number;
+  memoryClose(memory: MemoryHandle): void;
 
   programInfo(program: Handle): RawProgramInfo | number;
   programTestRun(

@@ -125,6 +125,7 @@ Napi::Object Init(Napi::Env, Napi::Object exports) {
   InitLink(exports);
   InitMap(exports);
   InitMapBulk(exports);
+  InitMapMemory(exports);
   InitObject(exports);
   InitProgram(exports);
   InitRingBuffer(exports);

@@ -88,6 +88,7 @@ void InitFeed(Napi::Object exports);
 void InitLink(Napi::Object exports);
 void InitMap(Napi::Object exports);
 void InitMapBulk(Napi::Object exports);
+void InitMapMemory(Napi::Object exports);
 void InitObject(Napi::Object exports);
 void InitProgram(Napi::Object exports);
 void InitRingBuffer(Napi::Object exports);

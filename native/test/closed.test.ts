@@ -39,6 +39,7 @@ const ofMap: Record<string, Row<BpfMap>> = {
   entries: (map) => map.entries(),
   updateBatch: (map) => map.updateBatch(u32(0), u64(0), 1),
   deleteBatch: (map) => map.deleteBatch(u32(0), 1),
+  mmap: (map) => map.mmap(),
   freeze: (map) => map.freeze(),
   pin: (map) => map.pin(pinPath()),
   unpin: (map) => map.unpin(pinPath()),
