@@ -8,6 +8,7 @@
 
 #include "layout.h"
 #include "maps.h"
+#include "old_flows.h"
 #include "counters.h"
 #include "transport.h"
 
@@ -20,7 +21,7 @@ struct flow_key {
 
 /* How the map `scratch` is used, since the stack would not hold it all. */
 struct scratch_space {
-	struct flow flow;     /* to be created */
+	struct old_flow flow; /* to be created */
 	struct packet packet; /* that is not plain */
 	struct packet quoted; /* in an ICMP error */
 	struct flow_key key;
@@ -82,10 +83,10 @@ static __always_inline void flow_key_of(struct flow_key *key, const struct conte
 }
 
 /* The packet's flow, by its key, if it has not expired. */
-static __always_inline struct flow *flow_find(const struct packet *packet, const struct flow_key *key)
+static __always_inline struct old_flow *flow_find(const struct packet *packet, const struct flow_key *key)
 {
-	struct flow *flow = is_v6(packet) ? bpf_map_lookup_elem(&conntrack_v6, &key->v6)
-					  : bpf_map_lookup_elem(&conntrack_v4, &key->v4);
+	struct old_flow *flow = is_v6(packet) ? bpf_map_lookup_elem(&old_conntrack_v6, &key->v6)
+					      : bpf_map_lookup_elem(&old_conntrack_v4, &key->v4);
 
 	return flow && !expired(flow->expires) ? flow : NULL;
 }
@@ -142,7 +143,8 @@ static __always_inline bool is_steady(const struct packet *packet)
 }
 
 /* Updates the entry for a packet of the flow. Writes only what changes: all CPUs share the entry. */
-static __always_inline void flow_refresh(const struct context *context, const struct packet *packet, struct flow *flow)
+static __always_inline void flow_refresh(const struct context *context, const struct packet *packet,
+					 struct old_flow *flow)
 {
 	__u8 state;
 	__u64 expires;
@@ -168,16 +170,18 @@ static __always_inline void flow_refresh(const struct context *context, const st
 }
 
 /* If the update fails, the flow's next packet is judged as a new one. */
-static __always_inline void flow_store(const struct packet *packet, const struct flow_key *key, const struct flow *flow)
+static __always_inline void flow_store(const struct packet *packet, const struct flow_key *key,
+				       const struct old_flow *flow)
 {
 	if (is_v6(packet))
-		bpf_map_update_elem(&conntrack_v6, &key->v6, flow, BPF_ANY);
+		bpf_map_update_elem(&old_conntrack_v6, &key->v6, flow, BPF_ANY);
 	else
-		bpf_map_update_elem(&conntrack_v4, &key->v4, flow, BPF_ANY);
+		bpf_map_update_elem(&old_conntrack_v4, &key->v4, flow, BPF_ANY);
 }
 
 /* Completes a flow with the given state and opener: as of this packet, under the current generation. */
-static __always_inline void flow_begin(const struct context *context, const struct packet *packet, struct flow *flow)
+static __always_inline void flow_begin(const struct context *context, const struct packet *packet,
+				       struct old_flow *flow)
 {
 	flow->state = next_state(flow->state, packet, flow->opener == context->direction);
 	flow->generation = context->generation;
@@ -186,7 +190,7 @@ static __always_inline void flow_begin(const struct context *context, const stru
 
 /* Creates a flow with the given state and opener. */
 static __always_inline void flow_create(const struct context *context, const struct packet *packet,
-					const struct flow_key *key, struct flow flow)
+					const struct flow_key *key, struct old_flow flow)
 {
 	struct scratch_space *memory = scratch_of_cpu();
 
@@ -202,7 +206,7 @@ static __always_inline void flow_create(const struct context *context, const str
  * by its own direction's policy. While the entry exists, that packet opens no flow of its own, through which the replies
  * of the denied side would pass. Denied packets do not refresh the entry.
  */
-static __always_inline void flow_entomb(const struct context *context, struct flow *flow)
+static __always_inline void flow_entomb(const struct context *context, struct old_flow *flow)
 {
 	__u64 expires = now() + context->node->timeouts[TIMEOUT_UDP_STREAM];
 

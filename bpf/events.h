@@ -69,7 +69,7 @@ static __always_inline bool is_reported(const struct context *context, enum reas
 static __always_inline enum direction judged_opener(const struct context *context, const struct packet *packet,
 						    struct flow_key *key, enum reason reason)
 {
-	struct flow *flow = NULL;
+	struct old_flow *flow = NULL;
 
 	flow_key_of(key, context, packet, context->direction);
 	if (has_flow(packet) && !is_opening(packet))

@@ -171,7 +171,7 @@ __noinline int judge_by_evidence(hook_context *hook, __u32 direction)
 	struct scratch_space *memory = scratch_of_cpu();
 	struct context context;
 	struct packet *packet;
-	struct flow *flow;
+	struct old_flow *flow;
 	__u64 expires;
 	__u32 left = 0;
 	int opener;
@@ -187,7 +187,7 @@ __noinline int judge_by_evidence(hook_context *hook, __u32 direction)
 		return REASON_MIDSTREAM;
 	flow_key_of(&memory->key, &context, packet, context.direction);
 	/* In one store: a packet on another CPU must never find the flow under the current generation before it is judged. */
-	memory->flow = (struct flow){ .opener = opener & 1 };
+	memory->flow = (struct old_flow){ .opener = opener & 1 };
 	flow_begin(&context, packet, &memory->flow);
 	memory->flow.generation--;
 	expires = now() + left;

@@ -39,6 +39,8 @@ enum reason : __u8 {
 	REASON_LIMITED = 26,      /* from the pod, ARP, neighbour discovery, MLD or IGMP above the rate limit */
 	REASON_ENCAPSULATED = 27, /* from the pod, a tunnel to a node's own address */
 	REASON_MISDIRECTED = 28,  /* to the pod, a unicast frame on a bridge for an address that is not its own */
+	REASON_TABLE_FULL =
+		29, /* policy allows it, but the flow table has no place for the flow that its replies need */
 };
 
 /* Of frames, by their Ethernet type: frames that are neither, such as ARP, count as IPv4. */
@@ -78,6 +80,22 @@ enum flow_state : __u8 {
 	FLOW_OWN = 32,  /* opened by the pod itself, whose packet has come back: never judged */
 };
 
+/* What the program flow_requests does with one request. */
+enum flow_operation : __u8 {
+	FLOW_NOTHING = 0, /* the rest of a frame */
+	FLOW_ADD = 1,     /* unless the table has the flow */
+	FLOW_REPLACE = 2, /* whether or not the table has it */
+	FLOW_REMOVE = 3,
+};
+
+enum flow_result : __u8 {
+	FLOW_UNANSWERED = 0, /* as user space writes it */
+	FLOW_DONE = 1,
+	FLOW_EXISTS = 2,  /* FLOW_ADD: the table has the flow, unchanged */
+	FLOW_ABSENT = 3,  /* FLOW_REMOVE: the table does not have it */
+	FLOW_REFUSED = 4, /* no place may be taken from another flow */
+};
+
 /*
  * The constants, and the enums that no field has as its type: this variable puts them into the object's BTF. The loader
  * ignores its section, so that it does not become a map.
@@ -103,7 +121,10 @@ const struct {
 		REASONS = 1 << REASON_BITS,
 		ADDRESS_FILTER_BITS = 16, /* 65,536 bits in address_filter */
 		PEER_CACHE_BITS = 11,     /* 2,048 addresses of each family, on each CPU */
-		FLOW_CACHE_BITS = 9,      /* 512 flows */
+		BUCKET_ENTRIES = 5,       /* flows in one bucket of the flow table */
+		SECRET_WORDS = 5,         /* of the flow table's hash: one for each word of the longest key */
+		FLOW_REQUESTS = 32,       /* in one run of the program flow_requests */
+		TENANTS = 64,             /* values of endpoint.tenant */
 		TIMEOUTS = 10,
 		SCREENINGS = 8,
 		EVENTS_EACH = 10,  /* in a second, for each endpoint, direction and reason */
@@ -116,6 +137,24 @@ const struct {
 	enum : __u32 {
 		POLICY_AUDIT = 0x80000000, /* what the policy denies passes, and is reported */
 	} policy;
+	/* The bits of flow_entry.data: see struct flow_entry_v4. */
+	enum : __u32 {
+		FLOW_EPOCH =
+			0xfff80000, /* in ticks: flow time is (ticks - FLOW_EPOCH) >> node.unit_shift; the kernel starts a little later */
+		FLOW_EXPIRES_BITS = 28, /* from bit 0 */
+		FLOW_STAMP_AT = 28,
+		FLOW_STAMP_BITS = 26,
+		FLOW_STATE_AT = 54,
+		FLOW_STATE_BITS = 6,
+		FLOW_OPENER_AT = 60,
+		FLOW_NONCE_AT = 61,
+		FLOW_NONCE_BITS = 3,
+	} flow_bits;
+	enum : __u32 {
+		TENANT_BITS = 6, /* of one place in flow_bucket.tenants */
+	} tenant_bits;
+	enum flow_operation flow_operation;
+	enum flow_result flow_result;
 	enum : __u32 {
 		NODE_SCOPE = 0, /* of prefixes: no interface has this index */
 	} scope;
@@ -130,10 +169,12 @@ const struct {
 struct node {
 	__u32 generation;
 	__u32 ticks_per_second;   /* of bpf_jiffies64 */
-	__u32 timeouts[TIMEOUTS]; /* in ticks, by enum timeout */
+	__u32 timeouts[TIMEOUTS]; /* in ticks, by enum timeout; none longer than five days */
 	__u32 neighbour_rate; /* packets of REASON_NEIGHBOUR from an endpoint in a second, at once or spread; 0: none */
-	__u32 last_incarnation;        /* the one that was given last, by the control plane, for its next start */
-	__u64 tunnel_filter[VERSIONS]; /* Bloom filter of tunnel_ports: one bit by a port's lowest six */
+	__u32 last_incarnation; /* the one that was given last, by the control plane, for its next start */
+	__u32 unit_shift;       /* of flow time: a unit is 2^unit_shift ticks, about a second */
+	__u32 reserved;
+	__u64 tunnel_filter[VERSIONS];              /* Bloom filter of tunnel_ports: one bit by a port's lowest six */
 	__u16 tunnel_ports[VERSIONS][TUNNEL_PORTS]; /* UDP ports at which nodes decapsulate; 0: free */
 };
 
@@ -145,8 +186,9 @@ struct address_v6 {
 
 /* An endpoint: a pod's host-side interface. Is at index (ifindex + i) modulo the map's size, i < ENDPOINT_PROBES. */
 struct endpoint {
-	__u32 ifindex;                      /* 0: free */
-	__u32 id;                           /* index into counters */
+	__u32 ifindex; /* 0: free */
+	__u16 id;      /* index into counters */
+	__u16 tenant;  /* a hash of the pod's namespace, below TENANTS: who shares places in the flow table */
 	__u32 policy[VERSIONS][DIRECTIONS]; /* index into policy, and POLICY_AUDIT; 0 = not isolated */
 	__u8 addresses_v4_used;
 	__u8 addresses_v6_used;
@@ -262,27 +304,85 @@ struct flow_v6_key {
 	__u32 owner;
 };
 
-struct flow {
-	__u64 expires;         /* in ticks; 64 bits, so that an expired entry stays expired */
-	__u32 generation;      /* under which the policy last allowed it */
-	enum direction opener; /* DIRECTION_EGRESS: the pod opened it */
+/*
+ * The flow table: buckets of five entries, which user space maps and reads but never writes (bpf/flow_table.h, docs/decisions/0028).
+ *
+ * An entry's data, lowest bit first; 0: free.
+ *   28 bits  expires: in units of flow time (see FLOW_EPOCH); expired from then on. Enough for eight years.
+ *   26 bits  stamp: the lowest bits of the generation under which policy last allowed the flow. At 50 changes in a second, each
+ *            of two generations, they repeat after 7.7 days; the longest timeout is five.
+ *    6 bits  state: enum flow_state
+ *    1 bit   opener: enum direction
+ *    3 bits  nonce of the insertion
+ * Opener and nonce never change while the entry is in use. Key words are not stored as they are, so that words of two entries do not make a third:
+ *   key[i] = word[i] ^ chain[i] ^ (data >> FLOW_OPENER_AT) * secret.entry
+ *   chain[0] = 0, chain[i + 1] = mix(chain[i] ^ word[i]), mix(x) = y ^ y >> 32 with y = x * secret.chain
+ * All of it modulo 2^64; word[i] are those of struct flow_v4_key or flow_v6_key, little endian.
+ */
+struct flow_entry_v4 {
+	__u64 data;
+	__u64 key[2];
+};
+
+struct flow_entry_v6 {
+	__u64 data;
+	__u64 key[5];
+};
+
+/* Two cache lines; IPv6 four. */
+struct flow_bucket_v4 {
+	__u32 second_until; /* in units: until then a flow of this bucket may be in its second one */
+	__u32 tenants;      /* TENANT_BITS for each place, the first place's lowest: endpoint.tenant of its flow */
+	struct flow_entry_v4 entries[BUCKET_ENTRIES];
+};
+
+struct flow_bucket_v6 {
+	__u32 second_until;
+	__u32 tenants;
+	struct flow_entry_v6 entries[BUCKET_ENTRIES];
+	__u64 reserved;
+};
+
+/*
+ * Belongs to the tables that are pinned beside it: random, written once, before any program runs, and never shown to anyone. Hash of a key: the sum over i of
+ * (low half of word[i] + low half of hash[i], modulo 2^32) * (the same of the high halves), then x * finish, then x ^ x >> 32.
+ */
+struct flow_secret {
+	__u64 hash[SECRET_WORDS];
+	__u64 finish; /* odd, as the next two */
+	__u64 chain;
+	__u64 entry;
+	__u32 buckets[FAMILIES]; /* max_entries of conntrack_v4 and conntrack_v6 */
+};
+
+/* What one CPU did to one family's table. */
+struct flow_statistics {
+	__u64 inserted;
+	__u64 evicted_own;    /* live entries that an insertion took from the same pod */
+	__u64 evicted_others; /* or from another pod: unconfirmed ones */
+	__u64 refused;        /* insertions that found no place: REASON_TABLE_FULL */
+	__u64 contended;      /* insertions that other CPUs kept from a place */
+};
+
+/*
+ * One request to the program flow_requests, which is never attached: user space runs it (BPF_PROG_TEST_RUN) on a frame of up to FLOW_REQUESTS of
+ * these and reads the results from the frame that comes back.
+ */
+struct flow_request {
+	struct address_v6 local; /* IPv4 addresses are in the low half */
+	struct address_v6 remote;
+	__be16 local_port;
+	__be16 remote_port;
+	__u32 owner;
+	__u64 expires; /* in ticks */
+	__u32 generation;
+	enum direction opener;
 	enum flow_state state;
-	__u16 reserved;
-};
-
-/* A flow whose entry this CPU has refreshed in this tick: no look-up is needed until the next tick. */
-struct cached_flow_v4 {
-	struct flow_v4_key key;
-	__u64 tick;
-	__u32 generation;
-	__u32 reserved;
-};
-
-struct cached_flow_v6 {
-	struct flow_v6_key key;
-	__u64 tick;
-	__u32 generation;
-	__u32 reserved;
+	__u8 family; /* enum counted_family */
+	enum flow_operation operation;
+	enum flow_result result; /* written by the program */
+	__u8 tenant;
+	__u8 reserved[6];
 };
 
 /*
@@ -360,6 +460,12 @@ const struct {
 	struct event event;
 } event_anchor __attribute__((section(".layout"))) = {};
 
+const struct {
+	struct flow_request request;
+	struct flow_v4_key v4;
+	struct flow_v6_key v6;
+} flow_anchor __attribute__((section(".layout"))) = {};
+
 /* A rate limit: how much of it is used in a period. */
 struct rate {
 	__u64 ends; /* of the period, in ticks */
@@ -387,6 +493,15 @@ _Static_assert(sizeof(struct address_v6) == 16, "copied from and to headers of I
 _Static_assert(sizeof(struct cidr_v6_key) == sizeof(__u32) + sizeof(struct address_v6), "the address is used as a key");
 _Static_assert(sizeof(struct flow_v4_key) == 2 * sizeof(__u64), "hashed and compared as words");
 _Static_assert(sizeof(struct flow_v6_key) == 5 * sizeof(__u64), "hashed and compared as words");
+_Static_assert(sizeof(struct flow_bucket_v4) == 128 && sizeof(struct flow_bucket_v6) == 256, "whole cache lines");
+_Static_assert(sizeof(struct flow_request) == 64, "a frame of FLOW_REQUESTS is 2 KiB");
+_Static_assert(FLOW_STAMP_AT == FLOW_EXPIRES_BITS && FLOW_STATE_AT == FLOW_STAMP_AT + FLOW_STAMP_BITS &&
+		       FLOW_OPENER_AT == FLOW_STATE_AT + FLOW_STATE_BITS && FLOW_NONCE_AT == FLOW_OPENER_AT + 1 &&
+		       FLOW_NONCE_AT + FLOW_NONCE_BITS == 64,
+	       "the fields of an entry's data fill it");
+_Static_assert(TENANTS == 1 << TENANT_BITS && BUCKET_ENTRIES * TENANT_BITS <= 32, "tenants of a bucket are one word");
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
+	       "hashes, and the words of keys, are those of a little-endian machine");
 _Static_assert(sizeof(struct event) % sizeof(__u64) == 0, "the ring buffer rounds records up to 8 bytes");
 
 #endif

@@ -154,33 +154,37 @@ struct {
 	__type(value, struct row);
 } rows SEC(".maps");
 
+/* The flow table of each family; max_entries is the number of buckets. */
 struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 262144);
-	__type(key, struct flow_v4_key);
-	__type(value, struct flow);
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 131072);
+	__type(key, __u32);
+	__type(value, struct flow_bucket_v4);
 } conntrack_v4 SEC(".maps");
 
 struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 131072);
-	__type(key, struct flow_v6_key);
-	__type(value, struct flow);
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 65536);
+	__type(key, __u32);
+	__type(value, struct flow_bucket_v6);
 } conntrack_v6 SEC(".maps");
 
 struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1 << FLOW_CACHE_BITS);
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
 	__type(key, __u32);
-	__type(value, struct cached_flow_v4);
-} flow_cache_v4 SEC(".maps");
+	__type(value, struct flow_secret);
+} flow_secret SEC(".maps");
 
+/* By enum counted_family. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1 << FLOW_CACHE_BITS);
+	__uint(max_entries, FAMILIES);
 	__type(key, __u32);
-	__type(value, struct cached_flow_v6);
-} flow_cache_v6 SEC(".maps");
+	__type(value, struct flow_statistics);
+} flow_statistics SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);

@@ -26,7 +26,7 @@ static __always_inline void pick_up(const struct context *context, const struct 
 	if (packet->tcp_flags & TCP_RST)
 		return;
 	flow_key_of(key, context, packet, context->direction);
-	flow_create(context, packet, key, (struct flow){ .opener = context->direction });
+	flow_create(context, packet, key, (struct old_flow){ .opener = context->direction });
 }
 
 /*

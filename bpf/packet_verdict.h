@@ -42,7 +42,7 @@ static __always_inline enum reason exempt_reason(const struct context *context)
 }
 
 /* Whether this generation of the policy has allowed the flow, or no policy applies to it. */
-static __always_inline bool is_current(const struct flow *flow, __u32 generation)
+static __always_inline bool is_current(const struct old_flow *flow, __u32 generation)
 {
 	return flow->generation == generation || flow->state & FLOW_EXEMPT;
 }
@@ -54,7 +54,7 @@ static __always_inline bool is_current(const struct flow *flow, __u32 generation
  * old generation, so that every packet is judged and nothing that another CPU writes can revive the flow.
  */
 static __always_inline enum reason admit(const struct context *context, const struct packet *packet,
-					 const struct flow_key *key, struct flow *flow)
+					 const struct flow_key *key, struct old_flow *flow)
 {
 	enum direction own = context->direction & 1, side = flow ? flow->opener & 1 : own;
 	enum reason reason = REASON_DENIED;
@@ -68,7 +68,7 @@ static __always_inline enum reason admit(const struct context *context, const st
 	}
 	if (!flow) {
 		if (passes(reason))
-			flow_create(context, packet, key, (struct flow){ .opener = own });
+			flow_create(context, packet, key, (struct old_flow){ .opener = own });
 		return reason;
 	}
 	if (!passes(reason))
@@ -86,7 +86,7 @@ static __always_inline enum reason admit(const struct context *context, const st
  * a Service). False for a flow that the pod opened with a packet that did not come back.
  */
 static __always_inline bool adopt(const struct context *context, const struct packet *packet,
-				  const struct flow_key *key, struct flow *flow)
+				  const struct flow_key *key, struct old_flow *flow)
 {
 	__u8 state = context->local ? FLOW_NODE : FLOW_OWN;
 
@@ -96,7 +96,7 @@ static __always_inline bool adopt(const struct context *context, const struct pa
 		flow->state |= state;
 		flow_refresh(context, packet, flow);
 	} else if (!is_midstream(packet) && !is_echo_reply(packet)) {
-		flow_create(context, packet, key, (struct flow){ .opener = DIRECTION_INGRESS, .state = state });
+		flow_create(context, packet, key, (struct old_flow){ .opener = DIRECTION_INGRESS, .state = state });
 	}
 	return true;
 }
@@ -136,7 +136,7 @@ __noinline int is_related(hook_context *hook, __u32 at, __u32 direction)
 	struct cursor outer = cursor_at_start(hook), cursor = outer;
 	struct scratch_space *memory = scratch_of_cpu();
 	struct packet *quoted;
-	struct flow *flow;
+	struct old_flow *flow;
 	__be16 protocol;
 	bool v6;
 
@@ -162,7 +162,7 @@ static __always_inline enum reason open_flow(const struct context *context, cons
 	if (!passes(reason))
 		return reason;
 	flow_key_of(key, context, packet, context->direction);
-	flow_create(context, packet, key, (struct flow){ .opener = context->direction });
+	flow_create(context, packet, key, (struct old_flow){ .opener = context->direction });
 	cache_flow(context, packet, key, 0);
 	return reason;
 }
@@ -172,7 +172,7 @@ static __always_inline enum reason decide_flow(const struct context *context, co
 					       struct flow_key *key)
 {
 	bool steady = is_steady(packet);
-	struct flow *flow = NULL;
+	struct old_flow *flow = NULL;
 	enum reason reason;
 
 	if (!steady && is_opening(packet) && !exempt(context))
