@@ -289,19 +289,19 @@ struct row {
 
 /* A flow as its pod sees it, so that both directions have one key, whichever of the pod's interfaces they use. */
 struct flow_v4_key {
-	__be32 local; /* the pod's address */
-	__be32 remote;
+	__u32 owner; /* incarnation << 8 | IP protocol; in the first word, which an entry shows without the others */
 	__be16 local_port;  /* ICMP echo: its identifier */
 	__be16 remote_port; /* ICMP echo: 1 if the pod sent the request, 0 if it received it */
-	__u32 owner;        /* incarnation << 8 | IP protocol */
+	__be32 local;       /* the pod's address */
+	__be32 remote;
 };
 
 struct flow_v6_key {
-	struct address_v6 local;
-	struct address_v6 remote;
+	__u32 owner;
 	__be16 local_port;
 	__be16 remote_port;
-	__u32 owner;
+	struct address_v6 local;
+	struct address_v6 remote;
 };
 
 /*
