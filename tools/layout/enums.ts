@@ -14,7 +14,7 @@ const property = (name: string): string => (/^[A-Za-z_]\w*$/.test(name) ? name :
 /** The comments behind constants in C, by the constants' names. */
 export const commentsIn = (header: string): ReadonlyMap<string, string> =>
   new Map(
-    [...header.matchAll(/^\s*([A-Z][A-Z0-9_]*) = [^,\n]*,\s*\/\* (.*?) \*\/$/gm)].map(
+    [...header.matchAll(/^\s*([A-Z][A-Z0-9_]*) =\s+[^,\n]*,\s*\/\* (.*?) \*\/$/gm)].map(
       ([, name = "", text = ""]) => [name, text],
     ),
   );
