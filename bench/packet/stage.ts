@@ -1,11 +1,14 @@
 // A world in force: the programs and maps of its own, filled by the control plane, and packets to run them on.
 
-import { setTimeout as sleep } from "node:timers/promises";
+import { setImmediate as nextTurn } from "node:timers/promises";
 import type { BpfProgram } from "bpf-ts";
 import { present } from "../../src/base/assert.ts";
 import { DIRECTIONS } from "../../src/base/direction.ts";
 import { type Address, addressOf, type Family } from "../../src/base/ip.ts";
 import { readScreened, writeDenied } from "../../src/datapath/denied-prefix-maps.ts";
+import { placesIn } from "../../src/datapath/flow-capacity.ts";
+import { tableUse } from "../../src/datapath/flow-reader.ts";
+import { ticksNow } from "../../src/datapath/node-settings.ts";
 import { guardPathOf } from "../../src/datapath/program-loader.ts";
 import { contextLayout } from "../../src/datapath/program-test-run.ts";
 import type { Tables } from "../../src/datapath/typed-maps.ts";
@@ -103,13 +106,21 @@ function stageOf(bench: Bench, facts: Facts, { object, primitives, ifindexOf, en
     },
     counted: (row) =>
       row.uplink ? countedOnUplinks(bench.maps.tables) : countedOf(bench.maps.tables, endpointOf(row.pod).id),
-    flowsMax: { 4: table(4).info.maxEntries, 6: table(6).info.maxEntries },
-    flows: async (family) => (await table(family).entries()).count,
+    flowsMax: { 4: placesIn(table(4).info.maxEntries), 6: placesIn(table(6).info.maxEntries) },
+    flows: async (family) => {
+      const { unitShift = 0 } = bench.maps.tables.node.get(0) ?? {};
+      const clock = { unitShift, now: ticksNow(bench.datapath.ticksPerSecond) };
+      return (await tableUse(`conntrack_v${family}`, bench.datapath.map, clock, nextTurn)).live;
+    },
     async forget(family) {
-      const { keys, count } = await table(family).entries();
-      await table(family).deleteBatch(keys, count);
-      // A CPU may go by what it remembers of a flow until its tick is over.
-      await sleep(TICKS_TO_FORGET * (1_000 / bench.datapath.ticksPerSecond));
+      // By stores, which would race with programs: none runs meanwhile.
+      const { maxEntries, keySize, lookupSize } = table(family).info;
+      const buckets = Buffer.from(Uint32Array.from({ length: maxEntries }, (_, at) => at).buffer);
+      await table(family).updateBatch(
+        buckets,
+        Buffer.alloc(maxEntries * lookupSize),
+        buckets.length / keySize,
+      );
     },
     close() {
       primitives?.close();
@@ -172,8 +183,6 @@ function xdpContexts(object: string): (packet: Hooked) => Uint8Array {
     return context;
   };
 }
-
-const TICKS_TO_FORGET = 3;
 
 const SEED = 1;
 

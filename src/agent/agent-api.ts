@@ -14,6 +14,7 @@ import { EMPTY_STATE } from "../state/desired-state.ts";
 import { plainState } from "../state/state-json.ts";
 import type { Cni } from "./cni/cni-server.ts";
 import type { Kernel } from "./datapath-handle.ts";
+import type { FlowUsage } from "./flow-usage.ts";
 import type { Integrity } from "./integrity.ts";
 import type { Progress } from "./reconcile.ts";
 import type { Resyncs } from "./resync.ts";
@@ -36,6 +37,7 @@ export interface Running {
   readonly source: Source;
   readonly resyncs: Resyncs;
   readonly cni: Cni;
+  readonly flows: FlowUsage;
   kernel?: Kernel;
   uplinks?: Uplinks;
   progress?: Progress;
@@ -75,7 +77,11 @@ export function viewsOf(running: Running, options: StatusOptions, env: StatusEnv
     // Reads the kernel now, instead of returning the result of the last check.
     async status() {
       await running.integrity?.check();
-      return statusView(running, options, env, startedAt);
+      const flows = await running.flows();
+      return {
+        ...statusView(running, options, env, startedAt),
+        ...(flows.length === 0 ? {} : { flows }),
+      };
     },
     async endpoints() {
       await running.integrity?.check();

@@ -23,13 +23,15 @@ export interface KernelOptions {
   /** The built BPF object. */
   readonly object: string;
   readonly fromPodHook: FromPodHook;
+  /** IPv4 flows that the flow table is sized for; the default if not given. */
+  readonly conntrackFlows?: number;
   /** Whether there are uplinks to screen; false if not given. */
   readonly screens?: boolean;
 }
 
 /** Closing the kernel closes the lock, and so does a failure to open it. Errors: OperationError, BpfError. */
 export async function openKernel(lock: RootLock, options: KernelOptions): Promise<Kernel> {
-  const { bpffs, object, fromPodHook, screens = false } = options;
+  const { bpffs, object, fromPodHook, screens = false, conntrackFlows } = options;
   const opened: { close(): void }[] = [lock];
   const close = (): void => {
     for (const each of opened.splice(0).reverse()) each.close();
@@ -39,7 +41,7 @@ export async function openKernel(lock: RootLock, options: KernelOptions): Promis
     return each;
   };
   try {
-    const datapath = keep(await openDatapath(bpffs, object));
+    const datapath = keep(await openDatapath(bpffs, object, conntrackFlows));
     const needsGuard = fromPodHook === "xdp" || screens;
     if (!needsGuard) dropGuard(bpffs);
     const guard = needsGuard ? keep(await openGuard(datapath, object)) : undefined;

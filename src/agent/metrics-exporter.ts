@@ -12,6 +12,7 @@ import { openMetrics } from "../observe/metrics-registry.ts";
 import type { HistogramKey } from "../observe/metrics-table.ts";
 import type { CniCounts } from "./cni/cni-server.ts";
 import type { Kernel } from "./datapath-handle.ts";
+import type { FlowUsage } from "./flow-usage.ts";
 import { type Probed, probesOf } from "./kubelet-probes.ts";
 import type { EventCount } from "./kubernetes/event-recorder.ts";
 import {
@@ -20,6 +21,7 @@ import {
   type EventSample,
   enforcementSamples,
   eventSamples,
+  flowSamples,
   kubernetesSamples,
   policiesOf,
   processSamples,
@@ -33,6 +35,7 @@ export interface Measured extends Probed {
   readonly kernel: () => Kernel | undefined;
   /** Findings of the last integrity check. */
   readonly faults: () => readonly Fault[];
+  readonly flows: FlowUsage;
   readonly events: () => Promise<EventSample>;
   readonly cni: () => CniCounts;
   readonly kubernetes: () => readonly EventCount[];
@@ -58,8 +61,8 @@ export interface AgentMetrics extends Meter {
   close(): Promise<void>;
 }
 
-/** Maps that packets fill: only the kernel has their number of entries. */
-const FILLED_BY_PACKETS = ["conntrack_v4", "conntrack_v6", "fragments"] as const;
+/** A map that packets fill, beside the flow table: only the kernel has its number of entries. */
+const FRAGMENTS = "fragments";
 /** Counting walks the whole map, so it happens at most this often. */
 const COUNT_EVERY_MS = 10_000;
 
@@ -79,8 +82,13 @@ export function openAgentMetrics(measured: Measured, options: MetricsOptions, lo
     await take();
     const lag = delay.max / 1e9;
     delay.reset();
+    const flows = await measured.flows();
     return {
-      ...statusSamples(measured.status(), await filled()),
+      ...statusSamples(measured.status(), [
+        ...flows.map(({ table: name, used, max }) => ({ name, used, max })),
+        ...(await filled()),
+      ]),
+      ...flowSamples(flows),
       ...uplinkSamples(measured.status().uplinks),
       ...sourceSamples(measured.status().following),
       ...enforcementSamples(measured.force(), measured.faults()),
@@ -123,12 +131,8 @@ function fillReader({ kernel }: Measured): () => Promise<readonly CapacityView[]
     const { datapath } = kernel() ?? {};
     if (datapath === undefined || performance.now() < countedAt + COUNT_EVERY_MS) return last;
     countedAt = performance.now();
-    last = await Promise.all(
-      FILLED_BY_PACKETS.map(async (name) => {
-        const map = datapath.map(name);
-        return { name, used: await entriesIn(map), max: map.info.maxEntries };
-      }),
-    );
+    const map = datapath.map(FRAGMENTS);
+    last = [{ name: FRAGMENTS, used: await entriesIn(map), max: map.info.maxEntries }];
     return last;
   };
 }

@@ -12,6 +12,7 @@ import {
   type CapacityView,
   type CniView,
   ENDPOINT_STATES,
+  type FlowTableView,
   type StatusView,
   type UplinkView,
 } from "../observe/api-views.ts";
@@ -133,6 +134,19 @@ export function statusSamples(status: StatusView, filled: readonly CapacityView[
       { labels: { object: "pin" }, value: status.repairs.pinned },
     ],
     started: [{ value: Date.parse(status.startedAt) / 1_000 }],
+  };
+}
+
+export function flowSamples(tables: readonly FlowTableView[]): Readings {
+  const ofFamilies = (value: (table: FlowTableView) => number): Sample[] =>
+    tables.map((table) => ({ labels: { family: table.family }, value: value(table) }));
+  return {
+    flowsInserted: ofFamilies(({ inserted }) => inserted),
+    flowsEvicted: tables.flatMap(({ family, evicted }): Sample[] => [
+      { labels: { family, victim: "same-owner" }, value: evicted.sameOwner },
+      { labels: { family, victim: "unconfirmed" }, value: evicted.unconfirmed },
+    ]),
+    flowsRefused: ofFamilies(({ refused }) => refused),
   };
 }
 

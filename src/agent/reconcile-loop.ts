@@ -22,6 +22,7 @@ import { unreadyReason } from "./cni/claim-outcome.ts";
 import { type Cni, type CniOptions, openCni } from "./cni/cni-server.ts";
 import { type Kernel, openKernel } from "./datapath-handle.ts";
 import { openDebounce, openResyncAndRetry } from "./debounce-and-backoff.ts";
+import { openFlowUsage } from "./flow-usage.ts";
 import { type Integrity, openIntegrity } from "./integrity.ts";
 import { interfaceOptions, type Left, openInterfaces, readInterfaces } from "./interface-tracking.ts";
 import { openProbes, type Probed } from "./kubelet-probes.ts";
@@ -59,6 +60,8 @@ export interface AgentOptions {
   readonly mode: Mode;
   /** Hook that filters what pods send. */
   readonly fromPodHook: FromPodHook;
+  /** IPv4 flows that the flow table is sized for. */
+  readonly conntrackFlows: number;
   /**
    * Unclaimed interfaces are denied everything, except for those with these names (`*` matches any
    * characters).
@@ -99,6 +102,7 @@ async function runLocked(lock: RootLock, options: AgentOptions, env: AgentEnv): 
     source: await openSource(options.source, sourceEnv(options, env)),
     resyncs: openResyncs(),
     cni: openCni(options.cni),
+    flows: openFlowUsage(() => running.kernel),
   };
   const events = openAgentEvents(options.eventsFile, env.log);
   const server = await serve(options.socket, viewsOf(running, options, env), {
@@ -210,6 +214,7 @@ async function metricsOf(
       refused,
       kernel: () => running.kernel,
       faults: () => running.integrity?.faults() ?? [],
+      flows: running.flows,
       events: () => events.totals(),
       cni: () => running.cni.counts(),
       kubernetes: () => kubernetes.counts(),

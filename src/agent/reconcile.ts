@@ -3,6 +3,7 @@
 import { messageOf } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
 import { type CarriedFlows, type CarryOver, openCarryOver } from "../datapath/flow-carry-over.ts";
+import { removeEarlierTables } from "../datapath/flow-table-pins.ts";
 import { attachedProgram } from "../datapath/hooks.ts";
 import { removeOtherLayouts } from "../datapath/pins.ts";
 import type { Problem } from "../model/problem.ts";
@@ -201,6 +202,7 @@ async function bringIntoForce(
   interfaces.settle(cluster, compiled.meaning.sides);
   if (progress.hasRemovedLayouts !== true && failed.size === 0) {
     const layouts = removeOtherLayouts(kernel.datapath.root);
+    removeEarlierTables(kernel.datapath.root);
     progress.hasRemovedLayouts = true;
     if (layouts.length > 0)
       env.log.info("pins of another layout are removed", { layouts: layouts.join(",") });
@@ -240,8 +242,10 @@ function flowCopier(carryOver: CarryOver | undefined, log: Log): ApplyOptions["c
   if (carryOver === undefined) return undefined;
   let before: readonly CarriedFlows[] | undefined;
   return async (want, generation) => {
-    const incarnations = new Set([...want.endpoints.values()].map(({ incarnation }) => incarnation));
-    const carried = await carryOver.copy(incarnations, generation);
+    const tenants = new Map(
+      [...want.endpoints.values()].map(({ incarnation, tenant = 0 }) => [incarnation, tenant]),
+    );
+    const carried = await carryOver.copy(tenants, generation);
     if (before !== undefined) {
       for (const { layout, flows, ended, lost, reason } of carried) {
         log.info("flows of another layout are taken over", { layout, flows, ended });

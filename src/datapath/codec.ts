@@ -13,6 +13,7 @@ import {
   ENDPOINT_ADDRESSES,
   ENDPOINT_HARDWARE,
   type Endpoint,
+  type FlowStatistics,
   ROW_WORDS,
   type Row,
   type ServiceV4Key,
@@ -228,6 +229,19 @@ export function countsByFamily(perCpu: readonly Counters[]): readonly [v4: Summe
 export const sumCounters = (perCpu: readonly Counters[]): { readonly count: SummedCounts } => ({
   count: sum(perCpu.flatMap(({ count }) => count)),
 });
+
+/** Sums over all CPUs. */
+export const sumStatistics = (perCpu: readonly FlowStatistics[]): FlowStatistics =>
+  perCpu.reduce(
+    (sum, each) => ({
+      inserted: sum.inserted + each.inserted,
+      evictedOwn: sum.evictedOwn + each.evictedOwn,
+      evictedOthers: sum.evictedOthers + each.evictedOthers,
+      refused: sum.refused + each.refused,
+      contended: sum.contended + each.contended,
+    }),
+    { inserted: 0n, evictedOwn: 0n, evictedOthers: 0n, refused: 0n, contended: 0n },
+  );
 
 function sum(counts: readonly SummedCounts[]): SummedCounts {
   const side = (direction: 0 | 1): Count[] =>

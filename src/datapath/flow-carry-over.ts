@@ -1,12 +1,39 @@
-// Converts flows of an earlier build, whose maps have another layout, to this build's: connections survive an upgrade.
+// Converts flows of other flow tables to this one: those of an earlier build, whose maps have another layout, and those of a table of another
+// size. So connections survive an upgrade, and a change of the option.
 
-import { BpfMap, UpdateFlag } from "bpf-ts";
+import { join, relative } from "node:path";
+import { BpfMap } from "bpf-ts";
 import { codeOf, messageOf } from "../base/errors.ts";
-import { DIRECTION_NAMES, FLOW_STATE_NAMES, type Flow, MAPS } from "../gen/layout.ts";
+import {
+  DIRECTION_NAMES,
+  FLOW_STATE_NAMES,
+  FlowResult,
+  type FlowSecret,
+  LAYOUT_DIGEST,
+} from "../gen/layout.ts";
+import { type Struct, sizeOf } from "./btf-types.ts";
 import { addressesOfEndpoint, type EndpointAddresses, ownerOf } from "./codec.ts";
-import { type Decoded, decode, type LayoutRecord, type RecordedMap, readRecord } from "./layout-record.ts";
+import { addition, type FlowKey, type NewFlow, runRequests } from "./flow-requests.ts";
+import {
+  type BucketShape,
+  type DataBits,
+  FLOW_TABLES,
+  flowsIn,
+  type TableName,
+  type TableSource,
+  ticksOf,
+} from "./flow-table.ts";
+import { earlierTables } from "./flow-table-pins.ts";
+import {
+  type Decoded,
+  decode,
+  FLOW_TABLE_SCHEME,
+  type LayoutRecord,
+  type RecordedMap,
+  readRecord,
+} from "./layout-record.ts";
 import { ticksNow } from "./node-settings.ts";
-import { otherLayouts, otherMapPath } from "./pins.ts";
+import { mapPath, otherLayouts, otherMapPath } from "./pins.ts";
 import type { Datapath } from "./program-loader.ts";
 
 /** An endpoint as the earlier build numbered it. */
@@ -17,6 +44,7 @@ export interface EarlierEndpoint {
 }
 
 export interface CarriedFlows {
+  /** Where they were, below the root of the pins. */
   readonly layout: string;
   readonly flows: number;
   /** Flows of pods that are gone, or expired flows. */
@@ -34,66 +62,105 @@ export interface CarryOver {
    * Writes the flows of these pods that have not been written, in addition to those in the tables. They get the previous
    * generation, so that the current policies judge their next packet. Never throws: errors are in the result.
    */
-  copy(incarnations: ReadonlySet<number>, generation: number): Promise<readonly CarriedFlows[]>;
+  copy(tenants: TenantsByPod, generation: number): Promise<readonly CarriedFlows[]>;
 }
 
-/** What other builds have left under the pin root, the latest first; undefined if there is nothing. */
+/** Incarnation to the tenant of its endpoints. */
+export type TenantsByPod = ReadonlyMap<number, number>;
+
+/** What other builds, or another size of the tables, have left under the pin root, the latest first; undefined if there is nothing. */
 export async function openCarryOver(datapath: Datapath): Promise<CarryOver | undefined> {
-  const layouts = await Promise.all(
-    otherLayouts(datapath.root).map((digest) => openEarlier(datapath, digest)),
+  const { root } = datapath;
+  const resized = earlierTables(root).map((directory) =>
+    openEarlier(datapath, resizedPlace(root, directory)),
   );
-  if (layouts.length === 0) return undefined;
-  layouts.sort((a, b) => b.lastIncarnation - a.lastIncarnation);
-  const [latest] = layouts;
+  const others = otherLayouts(root).map((digest) => openEarlier(datapath, otherPlace(root, digest)));
+  const places = await Promise.all([...others, ...resized]);
+  if (places.length === 0) return undefined;
+  places.sort((a, b) => b.lastIncarnation - a.lastIncarnation);
+  const [latest] = places;
   return {
     lastIncarnation: latest?.lastIncarnation ?? 0,
     endpoints: latest?.endpoints ?? [],
-    async copy(incarnations, generation) {
+    async copy(tenants, generation) {
       const results: CarriedFlows[] = [];
-      for (const layout of layouts) results.push(await layout.copy(incarnations, generation));
+      for (const place of places) results.push(await place.copy(tenants, generation));
       return results;
     },
   };
 }
 
+/** Where earlier flows are. */
+interface Place {
+  readonly layout: string;
+  readonly digest: string;
+  /** Whether pods have other numbers there. */
+  readonly isOther: boolean;
+  path(map: RecordedMap): string;
+}
+
+const otherPlace = (root: string, digest: string): Place => ({
+  layout: digest,
+  digest,
+  isOther: true,
+  path: (map) => otherMapPath(root, digest, map),
+});
+
+const resizedPlace = (root: string, directory: string): Place => ({
+  layout: relative(root, directory),
+  digest: LAYOUT_DIGEST,
+  isOther: false,
+  path: (map) => (map === "node" || map === "endpoints" ? mapPath(root, map) : join(directory, map)),
+});
+
 interface Earlier {
   readonly lastIncarnation: number;
   readonly endpoints: readonly EarlierEndpoint[];
-  copy(incarnations: ReadonlySet<number>, generation: number): Promise<CarriedFlows>;
+  copy(tenants: TenantsByPod, generation: number): Promise<CarriedFlows>;
 }
 
-async function openEarlier(datapath: Datapath, digest: string): Promise<Earlier> {
-  const { root } = datapath;
+const FULL = "the flow table has no place for them";
+
+async function openEarlier(datapath: Datapath, place: Place): Promise<Earlier> {
+  const { layout } = place;
   try {
-    const record = readRecord(root, digest);
+    const record = readRecord(datapath.root, place.digest);
     if (record === undefined) throw new Error("its layout is not known");
-    const read = (name: RecordedMap) => readEarlier(record, name, otherMapPath(root, digest, name));
-    const [node] = await read("node");
-    const endpoints = [...(await read("endpoints"))].map(([, value]) => endpointFrom(value));
+    const [node] = await readEntries(record, "node", place.path("node"));
+    const endpoints = place.isOther
+      ? [...(await readEntries(record, "endpoints", place.path("endpoints")))].map(([, value]) =>
+          endpointFrom(value),
+        )
+      : [];
     const written = new Set<string>();
     const all = { flows: 0, ended: 0, lost: 0 };
     return {
-      lastIncarnation: numberIn(node?.[1], "lastIncarnation"),
+      lastIncarnation: place.isOther ? numberIn(node?.[1], "lastIncarnation") : 0,
       endpoints: endpoints.filter(({ ifindex }) => ifindex !== 0),
-      async copy(incarnations, generation) {
+      async copy(tenants, generation) {
         try {
           const ended: number[] = [];
-          for (const name of FLOW_MAPS) {
-            const flows = await read(name);
+          for (const name of FLOW_TABLES) {
             const convert = converter(record, {
-              incarnations,
+              tenants,
               generation,
               now: ticksNow(datapath.ticksPerSecond),
             });
-            const done = writeFlows(datapath.map(name), MAPS[name], flows, { convert, written });
+            const done = await copyTable(
+              datapath,
+              { place, record, name, node: node?.[1] },
+              convert,
+              written,
+            );
             all.flows += done.flows;
+            all.lost += done.refused;
             ended.push(done.ended);
           }
           all.ended = ended.reduce((sum, each) => sum + each, 0);
-          return { layout: digest, ...all };
+          return { layout, ...all, ...(all.lost === 0 ? {} : { reason: FULL }) };
         } catch (error) {
-          const lost = await countFlows(root, digest);
-          return { layout: digest, ...all, lost: lost - all.flows, reason: messageOf(error) };
+          const lost = await countFlows(place);
+          return { layout, ...all, lost: Math.max(0, lost - all.flows), reason: messageOf(error) };
         }
       },
     };
@@ -102,23 +169,15 @@ async function openEarlier(datapath: Datapath, digest: string): Promise<Earlier>
     return {
       lastIncarnation: 0,
       endpoints: [],
-      copy: async () => ({
-        layout: digest,
-        flows: 0,
-        ended: 0,
-        lost: await countFlows(root, digest),
-        reason,
-      }),
+      copy: async () => ({ layout, flows: 0, ended: 0, lost: await countFlows(place), reason }),
     };
   }
 }
 
-const FLOW_MAPS = ["conntrack_v4", "conntrack_v6"] as const;
-
 type Entry = readonly [key: Decoded, value: Decoded];
 
 /** Decodes the entries one by one: a full table as objects takes ten times its bytes. */
-async function readEarlier(
+async function readEntries(
   record: LayoutRecord,
   name: RecordedMap,
   path: string,
@@ -140,12 +199,146 @@ async function readEarlier(
 const viewOf = ({ buffer, byteOffset, byteLength }: Buffer): DataView =>
   new DataView(buffer, byteOffset, byteLength);
 
-/** 0 if the tables cannot be read either. */
-async function countFlows(root: string, digest: string): Promise<number> {
+/** A flow of any layout, its numbers as that layout has them. */
+interface EarlierFlow {
+  readonly key: Decoded;
+  /** In ticks. */
+  readonly expires: bigint;
+  readonly opener: number;
+  readonly state: number;
+}
+
+interface EarlierTable {
+  readonly place: Place;
+  readonly record: LayoutRecord;
+  readonly name: TableName;
+  readonly node: Decoded | undefined;
+}
+
+/** What must be closed after the flows have been read. */
+interface OpenFlows extends Disposable {
+  readonly flows: Iterable<EarlierFlow>;
+}
+
+const openFlows = (table: EarlierTable): OpenFlows | Promise<OpenFlows> =>
+  table.record.flowTable === undefined ? openLruHash(table) : openFlowTable(table);
+
+/** Layouts until the flow table of our own had an LRU hash of the kernel's, from keys to flows. */
+async function openLruHash({ place, record, name }: EarlierTable): Promise<OpenFlows> {
+  const entries = await readEntries(record, name, place.path(name));
+  return {
+    flows: (function* () {
+      for (const [key, value] of entries)
+        yield {
+          key,
+          expires: bigintIn(value, "expires"),
+          opener: numberIn(value, "opener"),
+          state: numberIn(value, "state"),
+        };
+    })(),
+    [Symbol.dispose]: () => undefined,
+  };
+}
+
+function openFlowTable({ place, record, name, node }: EarlierTable): OpenFlows {
+  if (record.flowTable !== FLOW_TABLE_SCHEME)
+    throw new Error(`its flow table is of scheme ${record.flowTable}, which this build does not know`);
+  const bits = bitsIn(record);
+  const unitShift = numberIn(node, "unitShift");
+  using map = BpfMap.openPinned(place.path(name));
+  const source: TableSource & { readonly memory: Disposable } = {
+    memory: map.mmap(),
+    secret: secretOf(record, place),
+    shape: shapeIn(record, name),
+    bits,
+  };
+  const keyType = { kind: "struct", name: KEY_TYPES[name], size: source.shape.keySize } as const;
+  return {
+    flows: (function* () {
+      for (const chunk of flowsIn(source))
+        for (const { key, expires, opener, state } of chunk)
+          yield {
+            key: decode(record, keyType, key, 0),
+            expires: ticksOf(expires, unitShift, bits),
+            opener,
+            state,
+          };
+    })(),
+    [Symbol.dispose]: () => source.memory[Symbol.dispose](),
+  };
+}
+
+const KEY_TYPES: Readonly<Record<TableName, string>> = {
+  conntrack_v4: "flow_v4_key",
+  conntrack_v6: "flow_v6_key",
+};
+
+function secretOf(record: LayoutRecord, { path }: Place): FlowSecret {
+  const type = record.maps.flow_secret?.value;
+  if (type === undefined) throw new Error("its layout has no map flow_secret");
+  using map = BpfMap.openPinned(path("flow_secret"));
+  const bytes = map.lookup(new Uint8Array(map.info.keySize));
+  if (bytes === undefined) throw new Error("its flow table has no secret");
+  // Equal schemes have equal fields.
+  return decode(record, type, viewOf(bytes), 0) as unknown as FlowSecret;
+}
+
+function structIn({ structs }: LayoutRecord, name: string): Struct {
+  const struct = structs[name];
+  if (struct === undefined) throw new Error(`its layout has no struct ${name}`);
+  return struct;
+}
+
+function placeIn({ name, fields }: Struct, field: string) {
+  const found = fields.find((each) => each.name === field);
+  if (found === undefined) throw new Error(`its struct ${name} has no field ${field}`);
+  return found;
+}
+
+function shapeIn(record: LayoutRecord, name: TableName): BucketShape {
+  const value = record.maps[name]?.value;
+  if (value?.kind !== "struct") throw new Error(`its layout has no buckets of ${name}`);
+  const bucket = structIn(record, value.name);
+  const entries = placeIn(bucket, "entries");
+  if (entries.type.kind !== "array" || entries.type.element.kind !== "struct")
+    throw new Error(`its struct ${bucket.name} has no entries`);
+  const entry = structIn(record, entries.type.element.name);
+  const key = placeIn(entry, "key");
+  return {
+    size: bucket.size,
+    entries: entries.type.length,
+    entriesAt: entries.offset,
+    entrySize: entry.size,
+    dataAt: placeIn(entry, "data").offset,
+    keyAt: key.offset,
+    keySize: sizeOf(key.type),
+  };
+}
+
+function bitsIn({ constants = {} }: LayoutRecord): DataBits {
+  const constant = (name: string): number => {
+    const value = constants[name];
+    if (value === undefined) throw new Error(`its layout has no constant ${name}`);
+    return value;
+  };
+  return {
+    expiresBits: constant("FLOW_EXPIRES_BITS"),
+    stampAt: constant("FLOW_STAMP_AT"),
+    stampBits: constant("FLOW_STAMP_BITS"),
+    stateAt: constant("FLOW_STATE_AT"),
+    stateBits: constant("FLOW_STATE_BITS"),
+    openerAt: constant("FLOW_OPENER_AT"),
+    nonceAt: constant("FLOW_NONCE_AT"),
+    epoch: constant("FLOW_EPOCH"),
+  };
+}
+
+/** Of an LRU hash; the places of a table cannot be counted without its layout. 0 if the maps cannot be read either. */
+async function countFlows({ path }: Place): Promise<number> {
   let sum = 0;
-  for (const name of FLOW_MAPS) {
+  for (const name of FLOW_TABLES) {
     try {
-      using map = BpfMap.openPinned(otherMapPath(root, digest, name));
+      using map = BpfMap.openPinned(path(name));
       sum += (await map.entries()).count;
     } catch (error) {
       if (codeOf(error) !== "ENOENT") throw error;
@@ -191,24 +384,31 @@ function endpointFrom(value: Decoded): EarlierEndpoint {
 }
 
 interface Conversion {
-  readonly incarnations: ReadonlySet<number>;
+  readonly tenants: TenantsByPod;
   readonly generation: number;
   /** In ticks. */
   readonly now: bigint;
 }
 
-/** The flow in this build's layout; undefined if it has expired. Throws if the earlier layout has no such field or value. */
-function converter(record: LayoutRecord, { incarnations, generation, now }: Conversion) {
+type Convert = (flow: EarlierFlow) => NewFlow | undefined;
+
+/** The flow in this build's numbers; undefined if it has expired or its pod is gone. Throws if the earlier layout has no such field or value. */
+function converter(record: LayoutRecord, { tenants, generation, now }: Conversion): Convert {
   const openers = numbersBetween(record, "direction", DIRECTION_NAMES);
   const states = numbersBetween(record, "flow_state", FLOW_STATE_NAMES);
-  return (key: Decoded, value: Decoded): Flow | undefined => {
-    const expires = bigintIn(value, "expires");
-    if (expires <= now || !incarnations.has(ownerOf(numberIn(key, "owner")).incarnation)) return undefined;
-    const opener = openers.get(numberIn(value, "opener"));
+  return ({ key, expires, opener: openerBefore, state: stateBefore }) => {
+    const tenant = tenants.get(ownerOf(numberIn(key, "owner")).incarnation);
+    if (expires <= now || tenant === undefined) return undefined;
+    const opener = openers.get(openerBefore);
     if (opener === undefined) throw new Error("a flow has an opener that this build does not know");
-    const before = numberIn(value, "state");
-    const state = [...states].reduce((sum, [old, bit]) => sum + ((before & old) === 0 ? 0 : bit), 0);
-    return { expires, generation: (generation - 1) >>> 0, opener: opener as Flow["opener"], state };
+    const state = [...states].reduce((sum, [old, bit]) => sum + ((stateBefore & old) === 0 ? 0 : bit), 0);
+    return {
+      expires,
+      generation: (generation - 1) >>> 0,
+      opener: opener as NewFlow["opener"],
+      state,
+      tenant,
+    };
   };
 }
 
@@ -232,45 +432,33 @@ const PREFIXES: { readonly [name: string]: string } = { direction: "DIRECTION_",
 const constantName = (name: string, text: string): string =>
   `${PREFIXES[name] ?? ""}${text.toUpperCase().replaceAll("-", "_")}`;
 
-interface FlowCodecs {
-  readonly name: string;
-  readonly key: { readonly size: number; encode(value: never, view: DataView, offset: number): void };
-  readonly value: { readonly size: number; encode(value: Flow, view: DataView, offset: number): void };
+/** Flows that the programs have made meanwhile are newer, and stay as they are. */
+async function copyTable(
+  { flowRequests }: Datapath,
+  table: EarlierTable,
+  convert: Convert,
+  written: Set<string>,
+): Promise<{ readonly flows: number; readonly ended: number; readonly refused: number }> {
+  let ended = 0;
+  using opened = await openFlows(table);
+  function* additions() {
+    for (const flow of opened.flows) {
+      const value = convert(flow);
+      if (value === undefined) {
+        ended += 1;
+        continue;
+      }
+      const text = `${table.name} ${keyText(flow.key)}`;
+      if (written.has(text)) continue;
+      written.add(text);
+      // A field that is missing, or does not fit, is a RangeError or a TypeError of the codec.
+      yield addition({ map: table.name, key: flow.key } as unknown as FlowKey, value);
+    }
+  }
+  const results = await runRequests(flowRequests, additions());
+  const flows = results.filter((each) => each === FlowResult.DONE || each === FlowResult.EXISTS).length;
+  return { flows, ended, refused: results.length - flows };
 }
 
-/** One by one: entries that the programs have written meanwhile are newer, and batches would overwrite them. */
-function writeFlows(
-  map: BpfMap,
-  { key: keyCodec, value: valueCodec }: FlowCodecs,
-  entries: Iterable<Entry>,
-  {
-    convert,
-    written,
-  }: {
-    readonly convert: (key: Decoded, value: Decoded) => Flow | undefined;
-    readonly written: Set<string>;
-  },
-): { readonly flows: number; readonly ended: number } {
-  let [flows, ended] = [0, 0];
-  for (const [key, value] of entries) {
-    const flow = convert(key, value);
-    if (flow === undefined) {
-      ended += 1;
-      continue;
-    }
-    const [keyBytes, valueBytes] = [Buffer.alloc(keyCodec.size), Buffer.alloc(valueCodec.size)];
-    // A field that is missing, or does not fit, is a RangeError or a TypeError of the codec.
-    keyCodec.encode(key as never, viewOf(keyBytes), 0);
-    valueCodec.encode(flow, viewOf(valueBytes), 0);
-    const text = keyBytes.toString("latin1");
-    if (written.has(text)) continue;
-    try {
-      map.update(keyBytes, valueBytes, UpdateFlag.NOEXIST);
-    } catch (error) {
-      if (codeOf(error) !== "EEXIST") throw error;
-    }
-    written.add(text);
-    flows += 1;
-  }
-  return { flows, ended };
-}
+const keyText = (key: Decoded): string =>
+  JSON.stringify(key, (_, value: unknown) => (typeof value === "bigint" ? String(value) : value));

@@ -14,6 +14,7 @@ import {
   ROW_ALL as LAYOUT_ROW_ALL,
   ROW_NONE as LAYOUT_ROW_NONE,
   ROW_NOTHING as LAYOUT_ROW_NOTHING,
+  TENANTS as LAYOUT_TENANTS,
   MAPS,
   ROW_WORDS,
   TUNNEL_PORTS,
@@ -32,6 +33,7 @@ import {
   ROW_ALL,
   ROW_NONE,
   ROW_NOTHING,
+  TENANTS,
   TUNNEL_PORTS_MAX,
 } from "../state/desired-state.ts";
 import { digestOf, type Layout, layoutOf } from "./btf-layout.ts";
@@ -81,6 +83,7 @@ export function checkLimits(): void {
     ["the row of all", ROW_ALL, LAYOUT_ROW_ALL],
     ["the row of none", ROW_NONE, LAYOUT_ROW_NONE],
     ["the mark of frontends", IDENTITY_FRONTEND, LAYOUT_IDENTITY_FRONTEND],
+    ["tenants of the flow table", TENANTS, LAYOUT_TENANTS],
     ["versions of a value", 2, VERSIONS],
   ];
   for (const [what, state, layout] of facts)

@@ -10,7 +10,12 @@ import { layoutRecordPath } from "./pins.ts";
 /** Increment this if a field keeps its name and type but changes its meaning. */
 const VERSION = 1;
 
-const RECORDED = ["conntrack_v4", "conntrack_v6", "endpoints", "node"] as const;
+/** The same for what no type says of the flow table: how keys are hashed and mixed. Layouts before that table have none. */
+export const FLOW_TABLE_SCHEME = 1;
+
+const RECORDED = ["conntrack_v4", "conntrack_v6", "flow_secret", "endpoints", "node"] as const;
+/** Types of no map: the flow table holds keys as words. */
+const RECORDED_STRUCTS = ["flow_v4_key", "flow_v6_key"] as const;
 export type RecordedMap = (typeof RECORDED)[number];
 
 interface Element {
@@ -20,12 +25,15 @@ interface Element {
 
 export interface LayoutRecord {
   readonly version: number;
+  readonly flowTable?: number;
+  /** Of the bits of an entry of the flow table. */
+  readonly constants?: Readonly<Record<string, number>>;
   readonly maps: { readonly [name in RecordedMap]?: Element };
   readonly structs: { readonly [name: string]: Struct };
   readonly enums: { readonly [name: string]: Enum };
 }
 
-export function recordOf({ maps, structs, enums }: Layout): LayoutRecord {
+export function recordOf({ maps, structs, enums, constants }: Layout): LayoutRecord {
   const recorded = RECORDED.flatMap((name) => {
     const map = maps.find((each) => each.name === name);
     return map?.key === undefined || map.value === undefined ? [] : [[name, map.key, map.value] as const];
@@ -44,8 +52,14 @@ export function recordOf({ maps, structs, enums }: Layout): LayoutRecord {
     }
   };
   for (const [, key, value] of recorded) for (const type of [key, value]) add(type);
+  for (const name of RECORDED_STRUCTS) add({ kind: "struct", name, size: 0 });
+  // Fields of flows without a field of this type.
+  for (const each of enums)
+    if (each.name === "flow_state" || each.name === "direction") needed.enums[each.name] = each;
   return {
     version: VERSION,
+    flowTable: FLOW_TABLE_SCHEME,
+    constants: Object.fromEntries([...constants].filter(([name]) => name.startsWith("FLOW_"))),
     maps: Object.fromEntries(recorded.map(([name, key, value]) => [name, { key, value }])),
     ...needed,
   };

@@ -35,18 +35,27 @@ export function nodeSettings({ ticksPerSecond }: Pick<Datapath, "ticksPerSecond"
   const timeouts = new Array<number>(Object.keys(Timeout).length).fill(0);
   for (const [name, index] of Object.entries(Timeout))
     timeouts[index] = TIMEOUT_SECONDS[name as keyof typeof Timeout] * ticksPerSecond;
-  return { ticksPerSecond, timeouts, neighbourRate: NEIGHBOUR_RATE };
+  return { ticksPerSecond, timeouts, neighbourRate: NEIGHBOUR_RATE, unitShift: unitShiftOf(ticksPerSecond) };
 }
 
+/** A unit of flow time is the power of two of ticks that is nearest to a second. */
+const unitShiftOf = (ticksPerSecond: number): number => Math.round(Math.log2(ticksPerSecond));
+
 /** All of a node's settings by name, numbers in ticks of the kernel's clock, except the clock's own rate. */
-export const settingsOf = ({ ticksPerSecond, timeouts, neighbourRate }: NodeSettings): Settings => ({
+export const settingsOf = ({
+  ticksPerSecond,
+  timeouts,
+  neighbourRate,
+  unitShift,
+}: NodeSettings): Settings => ({
   "ticks per second": ticksPerSecond,
+  "shift of flow time": unitShift,
   "neighbour rate": neighbourRate,
   ...Object.fromEntries(timeouts.map((ticks, at) => [`timeout ${TIMEOUT_NAMES[at] ?? at}`, ticks])),
 });
 
 export const heldSettings = (node: Pick<Tables["node"], "get">): Settings =>
-  settingsOf(node.get(0) ?? { ticksPerSecond: 0, timeouts: [], neighbourRate: 0 });
+  settingsOf(node.get(0) ?? { ticksPerSecond: 0, timeouts: [], neighbourRate: 0, unitShift: 0 });
 
 // The kernel's jiffies, in which flows expire.
 

@@ -1,15 +1,16 @@
 // Where Weir's objects are pinned, and opening them. The paths are the only state passed from one agent to the next.
 //
 //   ROOT/<layout digest>/maps/NAME        every map of the object
+//   ROOT/<layout digest>/earlier/ID/NAME  flow tables of another size and their secret, until their flows are in the tables above
 //   ROOT/<layout digest>/layout           that layout, for later builds (layout-record.ts)
 //   ROOT/<layout digest>/inner/MAP/N-ID   the maps inside a map of maps (inner-maps.ts)
-//   ROOT/<layout digest>/programs/NAME    from_pod and to_pod; from_pod_xdp and from_uplink if they are enabled
+//   ROOT/<layout digest>/programs/NAME    from_pod, to_pod and flow_requests; from_pod_xdp and from_uplink if they are enabled
 //   ROOT/links/<ifindex>-<direction>      tcx links
 //   ROOT/links/<ifindex>-egress-xdp       XDP links, in place of <ifindex>-egress
 //   ROOT/links/<ifindex>-uplink           XDP links of uplinks; with -generic if the driver has no native XDP
 
 import { dirname, join } from "node:path";
-import { BpfMap, type BpfProgram } from "bpf-ts";
+import { BpfMap, BpfProgram } from "bpf-ts";
 import type { Direction } from "../base/direction.ts";
 import { LAYOUT_DIGEST, MAPS } from "../gen/layout.ts";
 import { listDirectory, makeDirectory, openPin, remove } from "./bpffs.ts";
@@ -49,6 +50,8 @@ export const mapPath = (root: string, name: string): string => join(root, LAYOUT
 export const otherMapPath = (root: string, digest: string, name: string): string =>
   join(root, digest, "maps", name);
 export const layoutRecordPath = (root: string, digest: string): string => join(root, digest, "layout");
+/** Directories of flow tables of another size. */
+export const earlierDirectory = (root: string): string => join(root, LAYOUT_DIGEST, "earlier");
 export const programPath = (root: string, name: string): string =>
   join(root, LAYOUT_DIGEST, "programs", name);
 export const innerDirectory = (root: string, name: string): string =>
@@ -71,6 +74,8 @@ export interface Pins {
   readonly digest: string;
   map(name: MapName): BpfMap;
   inner(name: NestedName): InnerMaps;
+  /** The caller must close it. Errors: BpfError. */
+  program(name: string): BpfProgram;
   close(): void;
 }
 
@@ -86,6 +91,7 @@ export function openPins(root: string): Pins | undefined {
       return map;
     },
     inner: (name) => pinnedInner(innerDirectory(root, name)),
+    program: (name) => BpfProgram.openPinned(programPath(root, name)),
     close() {
       for (const map of maps.values()) map.close();
     },

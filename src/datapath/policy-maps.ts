@@ -51,6 +51,7 @@ const NO_NODE = {
   ticksPerSecond: 0,
   timeouts: [],
   neighbourRate: 0,
+  unitShift: 0,
   tunnelFilter: [0n, 0n],
   tunnelPorts: [NO_PORTS, NO_PORTS],
 } as const;
@@ -175,6 +176,7 @@ async function writeEndpoint(
       {
         ifindex,
         id: endpoint.id,
+        tenant: endpoint.tenant ?? 0,
         incarnation: endpoint.incarnation,
         policy: numbers as unknown as readonly [Pair<number>, Pair<number>],
         moreSources: moreSources ? 1 : 0,
@@ -231,6 +233,7 @@ const NO_LINK = { hardware: [] };
 const FREE = {
   ifindex: 0,
   id: 0,
+  tenant: 0,
   incarnation: 0,
   policy: [
     [0, 0],

@@ -10,6 +10,9 @@ import { codeOf, messageOf, OperationError } from "../base/errors.ts";
 import { LAYOUT_DIGEST } from "../gen/layout.ts";
 import { ensurePinned } from "./bpffs.ts";
 import type { Layout } from "./btf-layout.ts";
+import { bucketsFor, FLOWS_DEFAULT } from "./flow-capacity.ts";
+import { FLOW_REQUESTS_PROGRAM } from "./flow-requests.ts";
+import { bucketsIn, ensureSecret, setAside, setSizes } from "./flow-table-pins.ts";
 import { type HeldInner, heldInner } from "./inner-maps.ts";
 import { checkLayout } from "./layout-checks.ts";
 import { openRecord, pinRecord } from "./layout-record.ts";
@@ -32,6 +35,8 @@ import type { NestedName } from "./typed-maps.ts";
 export interface Datapath {
   readonly root: string;
   readonly programs: { readonly [direction in Direction]: BpfProgram };
+  /** Changes the flow table (flow-requests.ts). */
+  readonly flowRequests: BpfProgram;
   map(name: MapName): BpfMap;
   /** The maps inside a map of maps, open for as long as this is. */
   inner(name: NestedName): HeldInner;
@@ -46,22 +51,30 @@ export interface Datapath {
 
 /**
  * Loads `objectPath` with the maps that are pinned under `root`, and pins what is not pinned yet. Pinned programs
- * with the same code stay, so that links need no update. Errors: OperationError (no BPF filesystem, another
- * layout), BpfError (no privilege, verifier).
+ * with the same code stay, so that links need no update. Flow tables for another number of flows are set aside
+ * (flow-table-pins.ts). Errors: OperationError (no BPF filesystem, another layout), BpfError (no privilege, verifier).
  */
-export async function openDatapath(root: string, objectPath: string): Promise<Datapath> {
+export async function openDatapath(
+  root: string,
+  objectPath: string,
+  conntrackFlows: number = FLOWS_DEFAULT,
+): Promise<Datapath> {
+  const buckets = bucketsFor(conntrackFlows);
   preparePins(root);
+  setAside(root, buckets);
   const opened: { close(): void }[] = [];
   try {
     let layout: Layout | undefined;
     const prepare = (object: BpfObject, path: string): void => {
       layout = checkLayout(object, path);
+      setSizes(object, buckets);
       for (const name of MAP_NAMES) reusePinned(object, root, name, opened);
     };
     const { object, withoutConntrack } = await loadVariant(objectPath, prepare);
     opened.push(object);
     const maps = new Map(MAP_NAMES.map((name) => [name, object.map(name)]));
     opened.push(...maps.values());
+    ensureSecret(present(maps.get("flow_secret"), "map flow_secret"), buckets);
     const pinMaps = (): number =>
       [...maps].filter(([name, map]) => ensurePinned("map", map, mapPath(root, name))).length;
     const record = openRecord(root, LAYOUT_DIGEST, present(layout, "a layout"));
@@ -73,7 +86,8 @@ export async function openDatapath(root: string, objectPath: string): Promise<Da
       ingress: adopt(object, root, PROGRAMS.ingress),
       egress: adopt(object, root, PROGRAMS.egress),
     };
-    opened.push(...Object.values(programs));
+    const flowRequests = adopt(object, root, FLOW_REQUESTS_PROGRAM);
+    opened.push(...Object.values(programs), flowRequests);
     const inners = new Map(NESTED_NAMES.map((name) => [name, heldInner(innerDirectory(root, name))]));
     opened.push(...inners.values());
     const ticksPerSecond = await measureTicks(object);
@@ -81,6 +95,7 @@ export async function openDatapath(root: string, objectPath: string): Promise<Da
     return {
       root,
       programs,
+      flowRequests,
       ticksPerSecond,
       ...(withoutConntrack === undefined ? {} : { withoutConntrack }),
       map: (name) => maps.get(name) as BpfMap,
@@ -89,7 +104,8 @@ export async function openDatapath(root: string, objectPath: string): Promise<Da
         const pinProgram = (direction: Direction): boolean =>
           ensurePinned("program", programs[direction], programPath(root, PROGRAMS[direction]));
         const pinned = [...inners.values()].reduce((sum, inner) => sum + inner.pin(), pinMaps());
-        return pinned + Number(pinLayout()) + DIRECTIONS.filter(pinProgram).length;
+        const requests = ensurePinned("program", flowRequests, programPath(root, FLOW_REQUESTS_PROGRAM));
+        return pinned + Number(pinLayout()) + Number(requests) + DIRECTIONS.filter(pinProgram).length;
       },
       close: () => {
         for (const handle of opened) handle.close();
@@ -225,6 +241,7 @@ export async function openGuard(datapath: Datapath, objectPath: string): Promise
   const path = guardPathOf(objectPath);
   const prepare = (object: BpfObject, file: string): void => {
     checkLayout(object, file);
+    setSizes(object, bucketsIn(datapath));
     for (const name of MAP_NAMES) object.reuseMap(name, datapath.map(name));
   };
   using object = (await loadVariant(path, prepare)).object;

@@ -158,6 +158,7 @@ function endpointOf(raw: RawEndpoint, version: number): Omit<Endpoint, "sources"
     incarnation: raw.incarnation,
     addresses: addressesOfEndpoint(raw).map(({ text }) => text),
     ...(link === undefined ? {} : { link }),
+    ...(raw.tenant === 0 ? {} : { tenant: raw.tenant }),
     policy: { ingress, egress },
   };
 }

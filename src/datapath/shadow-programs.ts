@@ -4,6 +4,7 @@
 import { BpfMap, type BpfObject, type BpfProgram } from "bpf-ts";
 import { present } from "../base/assert.ts";
 import { sumCounters } from "./codec.ts";
+import { ensureSecret, setSizes } from "./flow-table-pins.ts";
 import { checkLayout } from "./layout-checks.ts";
 import {
   GUARD_PROGRAMS,
@@ -19,7 +20,7 @@ import { guardPathOf, loadVariant } from "./program-loader.ts";
 import { type TestPacket, testRunner } from "./program-test-run.ts";
 import { tableOf } from "./typed-maps.ts";
 
-/** The writer of each map. Maps that programs write are not shared, so that a query does not change the live datapath. */
+/** The writer of each map; of the secret, the loader. Maps that programs write are not shared, so that a query does not change the live datapath. */
 const WRITERS: { readonly [name in MapName]: "control plane" | "programs" } = {
   node: "control plane",
   endpoints: "control plane",
@@ -37,11 +38,11 @@ const WRITERS: { readonly [name in MapName]: "control plane" | "programs" } = {
   rows: "control plane",
   peer_cache_v4: "programs",
   peer_cache_v6: "programs",
-  flow_cache_v4: "programs",
-  flow_cache_v6: "programs",
   scratch: "programs",
   conntrack_v4: "programs",
   conntrack_v6: "programs",
+  flow_secret: "programs",
+  flow_statistics: "programs",
   fragments: "programs",
   neighbour_rates: "programs",
   counters: "programs",
@@ -56,7 +57,7 @@ const WRITERS: { readonly [name in MapName]: "control plane" | "programs" } = {
 
 /** Capacity of the tables that only have to hold the flows of a few queries. */
 const OWN_ENTRIES = 1_024;
-const SMALL: ReadonlySet<MapName> = new Set(["conntrack_v4", "conntrack_v6", "fragments"]);
+const OWN_BUCKETS = { conntrack_v4: OWN_ENTRIES, conntrack_v6: OWN_ENTRIES };
 
 /** The program at each hook, as the C sources name it. */
 export const PROGRAM_AT: { readonly [place in LinkPlace]: string } = {
@@ -140,8 +141,9 @@ async function load(
   const prepare = (object: BpfObject, file: string): void => {
     checkLayout(object, file);
     for (const { name } of object.programs) object.setAutoload(name, name === PROGRAM_AT[place]);
+    setSizes(object, OWN_BUCKETS);
+    object.setMaxEntries("fragments", OWN_ENTRIES);
     for (const name of MAP_NAMES) {
-      if (SMALL.has(name)) object.setMaxEntries(name, OWN_ENTRIES);
       if (WRITERS[name] === "programs") continue;
       const map = BpfMap.openPinned(mapPath(root, name));
       opened.push(map);
@@ -151,6 +153,8 @@ async function load(
   };
   const { object } = await loadVariant(path, prepare);
   opened.push(object);
+  using secret = object.map("flow_secret");
+  ensureSecret(secret, OWN_BUCKETS);
   const program = object.program(PROGRAM_AT[place]);
   const counters = object.map("counters");
   opened.push(program, counters);

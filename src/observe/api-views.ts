@@ -21,6 +21,8 @@ export interface StatusView {
   readonly problems: readonly Problem[];
   /** Use of every limited table, in entries. */
   readonly capacity: readonly CapacityView[];
+  /** Absent before the datapath is open. */
+  readonly flows?: readonly FlowTableView[];
   /** Hook type of the attached programs. */
   readonly hook: "tcx" | "clsact";
   /** Configured hook for what pods send; an endpoint's own hooks show where that is not possible. */
@@ -83,6 +85,24 @@ export interface UplinkView {
   readonly interfaces: readonly { readonly name: string; readonly mode: "native" | "generic" | "none" }[];
   /** Frames on all uplinks since the maps were created, by outcome. */
   readonly frames: Readonly<Record<string, number>>;
+}
+
+/** The flow table of a family. The counts are since it was made. */
+export interface FlowTableView {
+  readonly family: "ipv4" | "ipv6";
+  /** Name of the map. */
+  readonly table: string;
+  /** Flows that have not expired, and places for flows. */
+  readonly used: number;
+  readonly max: number;
+  readonly inserted: number;
+  /**
+   * Live flows that lost their place to another one: to a flow of the same pod, which has its share of the two buckets; or to one of
+   * another pod, which takes only unconfirmed flows.
+   */
+  readonly evicted: { readonly sameOwner: number; readonly unconfirmed: number };
+  /** Flows that policy allows and that found no place: dropped, as `table-full`. */
+  readonly refused: number;
 }
 
 export interface CapacityView {

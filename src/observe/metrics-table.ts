@@ -64,6 +64,24 @@ export const METRICS = {
     ["table"],
     "Entries in use, as a share of the limit",
   ),
+  flowsInserted: metric(
+    "counter",
+    "weir_flows_inserted_total",
+    ["family"],
+    "Flows that the programs have put into the flow table",
+  ),
+  flowsEvicted: metric(
+    "counter",
+    "weir_flows_evicted_total",
+    ["family", "victim"],
+    "Live flows that lost their place in the flow table to another one",
+  ),
+  flowsRefused: metric(
+    "counter",
+    "weir_flows_refused_total",
+    ["family"],
+    "Flows that policy allows and that found no place in the flow table",
+  ),
   uplinks: metric(
     "gauge",
     "weir_uplinks",

@@ -5,6 +5,7 @@ import type { KindHealth, SourceHealth } from "../model/source-health.ts";
 import type {
   CapacityView,
   CniView,
+  FlowTableView,
   RepairsView,
   RetainedView,
   StatusView,
@@ -72,6 +73,8 @@ export interface StatusReport {
   /** Each with its one-line text. */
   readonly problems: readonly (Problem & { readonly text: string })[];
   readonly capacity: readonly CapacityView[];
+  /** Missing if no agent answers, or it has not opened the datapath yet. */
+  readonly flows?: readonly FlowTableView[];
   /** Only if no agent answers and something is enforced nevertheless. */
   readonly kernel?: KernelView;
 }
@@ -117,6 +120,7 @@ export function reportOfAgent(status: StatusView, socket: string): StatusReport 
     repairs: status.repairs,
     problems: status.problems.map((problem) => ({ ...problem, text: problemText(problem) })),
     capacity: status.capacity,
+    ...(status.flows === undefined ? {} : { flows: status.flows }),
     ...(status.following === undefined ? {} : { following: status.following }),
     ...(status.uplinks === undefined ? {} : { uplinks: status.uplinks }),
     ...(status.cni === undefined ? {} : { cni: status.cni }),
@@ -218,6 +222,22 @@ function uplinksText({ interfaces, prefixes, frames }: UplinkView): string {
   return `${names.join(", ")}, ${denied}; ${countText(drops, "frame")} dropped, ${passed + neighbour} passed`;
 }
 
+/**
+ * "IPv4 120 of 655360 places, IPv6 0 of 327680; evicted 0 of the same pod, 0 unconfirmed of others; refused 0": beyond its share of two of
+ * ten places a pod evicts its own flows, and never a confirmed one of another pod.
+ */
+function flowsText(tables: readonly FlowTableView[]): string {
+  const sum = (value: (table: FlowTableView) => number): number =>
+    tables.reduce((total, table) => total + value(table), 0);
+  const uses = tables.map(({ family, used, max }) => `${FAMILY_TEXTS[family]} ${used} of ${max} places`);
+  const own = sum(({ evicted }) => evicted.sameOwner);
+  const others = sum(({ evicted }) => evicted.unconfirmed);
+  const refused = sum((table) => table.refused);
+  return `${uses.join(", ")}; evicted ${own} of the same pod, ${others} unconfirmed of others; refused ${refused}`;
+}
+
+const FAMILY_TEXTS: Readonly<Record<FlowTableView["family"], string>> = { ipv4: "IPv4", ipv6: "IPv6" };
+
 /** Pods claimed by the CNI plugin; empty if it is not in use. */
 function cniLines(cni: CniView | undefined): string[] {
   if (cni === undefined || cni.claims === 0) return [];
@@ -270,6 +290,7 @@ function agentLines(report: StatusReport, now: Date): string[] {
     line("hook", hookText(agent)),
     ...(uplinks === undefined ? [] : [line("uplinks", uplinksText(uplinks))]),
     ...cniLines(cni),
+    ...(report.flows === undefined ? [] : [line("flows", flowsText(report.flows))]),
     ...(unknown === undefined ? [] : [line("unknown", unknownText(unknown))]),
     ...retainedLines(report.retained ?? [], now),
     ...repairLines(report.repairs, ago),

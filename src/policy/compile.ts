@@ -16,6 +16,7 @@ import {
   ROW_NONE,
   type State,
   serviceKey,
+  tenantOf,
 } from "../state/desired-state.ts";
 import { classAt } from "../state/state-lookup.ts";
 import { type Contents, type EndpointSides, egressPolicies } from "./enforced-policies.ts";
@@ -205,6 +206,11 @@ function sourcesOfAll(
   return { sources, excesses };
 }
 
+function tenantIn(namespace: string): Pick<Endpoint, "tenant"> {
+  const tenant = tenantOf(namespace);
+  return tenant === 0 ? {} : { tenant };
+}
+
 interface Numbered {
   readonly numbering: Numbering;
   readonly classes: readonly NumberedClass[];
@@ -235,6 +241,7 @@ function stateOf(
     addresses: ownAddresses(entry.local),
     sources: sources.get(entry.local.ifindex) as readonly string[],
     ...(entry.local.link && { link: entry.local.link }),
+    ...tenantIn(entry.local.pod.namespace),
     policy: { ingress: side(entry, "ingress"), egress: side(entry, "egress") },
   });
   const egress = egressPolicies(

@@ -71,6 +71,21 @@ export interface Endpoint {
   readonly policy: { readonly [direction in Direction]: number };
   /** What is known about its link; absent if nothing is. */
   readonly link?: EndpointLink;
+  /** See tenantOf; absent: 0. */
+  readonly tenant?: number;
+}
+
+/** TENANTS in bpf/layout.h. */
+export const TENANTS = 64;
+
+/**
+ * The number of a namespace among those that share the flow table: a hash (FNV-1a), so that it is the same on every node and after every
+ * restart. Namespaces with the same number share one quota of places.
+ */
+export function tenantOf(namespace: string): number {
+  let hash = 0x811c9dc5;
+  for (const byte of new TextEncoder().encode(namespace)) hash = Math.imul(hash ^ byte, 0x01000193) >>> 0;
+  return (hash ^ (hash >>> 16)) % TENANTS;
 }
 
 /** The required properties of the pod's end of the link, and the bridge of the node's end. */

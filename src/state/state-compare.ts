@@ -110,12 +110,12 @@ const classesText = (classes: readonly number[]): string => `classes ${classes.j
 const policyText = (policy: number): string =>
   `policy ${policyNumber(policy)}${isAudited(policy) ? " (audit)" : ""}`;
 
-function endpointText({ id, incarnation, addresses, sources, policy, link }: Endpoint): string {
+function endpointText({ id, incarnation, addresses, sources, policy, link, tenant }: Endpoint): string {
   const bridge = link?.bridge === undefined ? "" : `, bridge ${link.bridge}`;
   const netns = link?.netns === undefined ? "" : `, netns ${link.netns}`;
   const hardware =
     link === undefined || link.hardware.length === 0 ? "" : `, hardware ${link.hardware.join(",")}`;
-  const more = `${sources.length === 0 ? "" : `, sources ${sources.join(",")}`}${hardware}${bridge}${netns}`;
+  const more = `${sources.length === 0 ? "" : `, sources ${sources.join(",")}`}${hardware}${bridge}${netns}${tenant === undefined ? "" : `, tenant ${tenant}`}`;
   const own = addresses.join(",") || "none";
   return `id ${id}, incarnation ${incarnation}, ingress ${policyText(policy.ingress)}, egress ${policyText(policy.egress)}, addresses ${own}${more}`;
 }

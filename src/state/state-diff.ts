@@ -300,6 +300,7 @@ function sameEndpoint(a: Endpoint, b: Endpoint): boolean {
   return (
     a.id === b.id &&
     a.incarnation === b.incarnation &&
+    (a.tenant ?? 0) === (b.tenant ?? 0) &&
     sameList(a.addresses, b.addresses) &&
     sameList(a.sources, b.sources) &&
     sameLink(a.link, b.link) &&

@@ -50,25 +50,25 @@ interface Listed {
 const COLUMNS = [...["TABLE", "MAP", "KIND"].map(left), right("ENTRIES"), right("MAX"), left("HOLDS")];
 
 async function list(context: Context, options: WriteOptions): Promise<number> {
-  const [{ readKernel }, { mapNamesOf, rawMap, typeText }, { MAPS }] = await Promise.all([
+  const [{ readKernel }, { mapNamesOf, sizeOfMap, typeText }, { MAPS }] = await Promise.all([
     import("../pinned-maps.ts"),
     import("../dump/raw-maps.ts"),
     import("../../gen/layout.ts"),
   ]);
-  const listed = await readKernel(context, async ({ pins }) => {
+  const listed = await readKernel(context, async (kernel) => {
     const rows: Listed[] = [];
     for (const info of TABLES) {
       for (const map of mapNamesOf(info)) {
         const { kind, key, value } = MAPS[map];
-        const { count } = await rawMap(map, pins);
+        const { entries, max } = await sizeOfMap(map, kernel);
         rows.push({
           table: info.name,
           map,
           kind,
           key: typeText(key),
           value: typeText(value),
-          entries: count,
-          max: pins.map(map).info.maxEntries,
+          entries,
+          max,
           holds: info.holds,
         });
       }

@@ -165,7 +165,14 @@ function cniOf({ env, settings }: Context, { config, nameOf }: Resolved): AgentO
 
 type FromConfig = Pick<
   AgentOptions,
-  "mode" | "fromPodHook" | "socketGroup" | "eventsFile" | "probes" | "metrics" | "kubernetes"
+  | "mode"
+  | "fromPodHook"
+  | "conntrackFlows"
+  | "socketGroup"
+  | "eventsFile"
+  | "probes"
+  | "metrics"
+  | "kubernetes"
 >;
 
 /** @throws CommandError where there is no such group */
@@ -177,6 +184,7 @@ async function optionsOf(config: Config): Promise<FromConfig> {
   return {
     mode: config.mode,
     fromPodHook: config.fromPodHook,
+    conntrackFlows: config.conntrackFlows,
     kubernetes: { events: config.kubernetesEvents, condition: config.nodeCondition },
     ...(socketGroup === undefined ? {} : { socketGroup: groupNumber(socketGroup) }),
     ...(path === undefined

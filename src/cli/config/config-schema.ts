@@ -3,6 +3,7 @@
 import { isIP } from "node:net";
 import * as z from "zod";
 import { FROM_POD_HOOKS } from "../../base/direction.ts";
+import { FLOWS_DEFAULT, FLOWS_MAX, FLOWS_MIN } from "../../datapath/flow-capacity.ts";
 import { MODES } from "../../model/enforcement-mode.ts";
 
 // What texts of the configuration mean, where their type alone does not say it.
@@ -123,6 +124,12 @@ export const CONFIG = z.strictObject({
     placeholder: "file",
     expected: "the path of a file",
     helm: false,
+  }),
+  conntrackFlows: z.int().min(FLOWS_MIN).max(FLOWS_MAX).default(FLOWS_DEFAULT).register(OPTION_META, {
+    description: "IPv4 flows that the flow table is sized for; IPv6: half as many",
+    more: "128 bytes for each; see [the flow table](limits.md#the-flow-table)",
+    placeholder: "flows",
+    helm: true,
   }),
   eventsFile: z.string().min(1).optional().register(OPTION_META, {
     description: "also write events to this file, one JSON object per line",

@@ -1,18 +1,12 @@
-// Flows of conntrack: reading, choosing and deleting them.
+// Flows of the flow table: reading, choosing and removing them.
 
 import type { Direction } from "../../base/direction.ts";
 import { type Cidr, cidrOf, parseAddress, parseCidr } from "../../base/ip.ts";
 import { addressOfV4, addressOfV6, interfaceOf, ownerOf } from "../../datapath/codec.ts";
+import { readFlows as readTables, type TableFlow } from "../../datapath/flow-reader.ts";
+import { FLOW_REQUESTS_PROGRAM, type FlowKey, removeFlows } from "../../datapath/flow-requests.ts";
 import { ticksNow } from "../../datapath/node-settings.ts";
-import {
-  DIRECTION_NAMES,
-  FLOW_STATE_NAMES,
-  type Flow,
-  type FlowV4Key,
-  type FlowV6Key,
-  type FragmentKey,
-  TIMEOUT_NAMES,
-} from "../../gen/layout.ts";
+import { DIRECTION_NAMES, FLOW_STATE_NAMES, type FragmentKey, TIMEOUT_NAMES } from "../../gen/layout.ts";
 import { isIcmp } from "../../model/protocol.ts";
 import type { NamesView } from "../../observe/api-views.ts";
 import { type FlowFilter, flowPasses } from "../../observe/dump/flow-filter.ts";
@@ -30,8 +24,6 @@ import type { PodName } from "../command.ts";
 import { CommandError, type Context, EXIT } from "../environment.ts";
 import { interfaceNames, type Kernel, readKernel } from "../pinned-maps.ts";
 
-// Choosing flows of conntrack by what they have in common, to list or to forget them.
-
 /** What flows have in common, as the command line has it. */
 export interface FlowOptions {
   readonly pod?: PodName;
@@ -41,32 +33,30 @@ export interface FlowOptions {
   readonly state?: FlowStateName;
 }
 
+/** Expired flows are shown only if they are asked for. */
 export async function listFlows(context: Context, options: FlowOptions): Promise<Dump> {
   const { filter, names } = await filterOf(context, options);
   const records = await readKernel(context, async (kernel) =>
-    (await scanFlows(kernel))
-      .filter(({ record }) => flowPasses(record, filter, kernel.generation))
-      .map(({ record }) => record),
+    (await chosenFlows(kernel, filter)).map(({ record }) => record),
   );
   return conntrackDump(records, names);
 }
 
-/** Gives how many flows were removed, or would be. */
+/** Gives how many flows were removed, or would be: no expired ones, which are not flows any more. */
 export async function flushFlows(context: Context, options: FlowOptions, dryRun: boolean): Promise<number> {
   const { filter } = await filterOf(context, options);
-  return readKernel(context, async (kernel) => {
-    const found = (await scanFlows(kernel)).filter(({ record }) =>
-      flowPasses(record, filter, kernel.generation),
-    );
-    if (dryRun) return found.length;
-    const v4 = found.flatMap((each) => (each.map === "conntrack_v4" ? [each.key] : []));
-    const v6 = found.flatMap((each) => (each.map === "conntrack_v6" ? [each.key] : []));
-    return (
-      (await kernel.table("conntrack_v4").deleteBatch(v4)) +
-      (await kernel.table("conntrack_v6").deleteBatch(v6))
-    );
-  });
+  // Not repeated if the policies change meanwhile: what is removed is not there to be counted again.
+  const { found, program } = await readKernel(context, async (kernel) => ({
+    found: (await chosenFlows(kernel, filter)).filter(({ record }) => record.expiresMs >= 0),
+    program: dryRun ? undefined : kernel.pins.program(FLOW_REQUESTS_PROGRAM),
+  }));
+  if (program === undefined) return found.length;
+  using _ = program;
+  return await removeFlows(program, found);
 }
+
+const chosenFlows = async (kernel: Kernel, filter: FlowFilter): Promise<FlowEntry[]> =>
+  (await scanFlows(kernel)).filter(({ record }) => flowPasses(record, filter, kernel.generation));
 
 interface Chosen {
   readonly filter: FlowFilter;
@@ -137,45 +127,40 @@ export function readNode({ table, generation, version }: Kernel): NodeRecord {
 }
 
 /** A flow and its interface. */
-export type FlowEntry =
-  | { readonly map: "conntrack_v4"; readonly key: FlowV4Key; readonly record: FlowRecord }
-  | { readonly map: "conntrack_v6"; readonly key: FlowV6Key; readonly record: FlowRecord };
+export type FlowEntry = FlowKey & { readonly record: FlowRecord };
 
+/** Without expired ones. */
 export const readFlows = async (kernel: Kernel): Promise<FlowRecord[]> =>
-  (await scanFlows(kernel)).map(({ record }) => record);
+  (await scanFlows(kernel)).flatMap(({ record }) => (record.expiresMs < 0 ? [] : [record]));
 
-export async function scanFlows(kernel: Kernel): Promise<FlowEntry[]> {
-  const [v4, v6] = await Promise.all([
-    kernel.table("conntrack_v4").read(),
-    kernel.table("conntrack_v6").read(),
-  ]);
+/** Also expired ones. */
+async function scanFlows(kernel: Kernel): Promise<FlowEntry[]> {
   const show = viewer(kernel);
   const placeOf = await placesByIncarnation(kernel, show);
-  return [
-    ...v4.map(([key, flow]): FlowEntry => {
-      const ends = [addressOfV4(key.local).text, addressOfV4(key.remote).text] as const;
-      return { map: "conntrack_v4", key, record: flowRecord(key, flow, { placeOf, ...show }, ends) };
-    }),
-    ...v6.map(([key, flow]): FlowEntry => {
-      const ends = [addressOfV6(key.local).text, addressOfV6(key.remote).text] as const;
-      return { map: "conntrack_v6", key, record: flowRecord(key, flow, { placeOf, ...show }, ends) };
-    }),
-  ];
+  const unitShift = kernel.table("node").get(0)?.unitShift ?? 0;
+  const entries: FlowEntry[] = [];
+  for (const found of readTables(kernel.pins.map, { generation: kernel.generation, unitShift })) {
+    const { flow: _, ...key } = found;
+    entries.push({ ...key, record: flowRecord(found, { placeOf, ...show }) });
+  }
+  return entries;
 }
 
 function flowRecord(
-  key: FlowV4Key | FlowV6Key,
-  flow: Flow,
+  { map, key, flow }: TableFlow,
   { placeOf, expiresMs }: Pick<Viewer, "expiresMs"> & { readonly placeOf: PlaceOf },
-  [local, remote]: readonly [local: string, remote: string],
 ): FlowRecord {
   const { incarnation, protocol } = ownerOf(key.owner);
+  const [local, remote] =
+    map === "conntrack_v4"
+      ? [addressOfV4(key.local), addressOfV4(key.remote)]
+      : [addressOfV6(key.local), addressOfV6(key.remote)];
   return {
     ...placeOf(incarnation),
     incarnation,
     protocol,
-    local,
-    remote,
+    local: local.text,
+    remote: remote.text,
     localPort: key.localPort,
     remotePort: isIcmp(protocol) ? Number(key.remotePort !== 0) : key.remotePort,
     opener: directionOf(flow.opener),

@@ -12,11 +12,13 @@ import {
   cidrOfV4Key,
   cidrOfV6Key,
   classesOfRow,
+  sumStatistics,
 } from "../../datapath/codec.ts";
 import { readDenied, readDeniedCounts, readScreened } from "../../datapath/denied-prefix-maps.ts";
 import { spansOf } from "../../datapath/read-back.ts";
 import { nestedTableOf } from "../../datapath/typed-maps.ts";
 import {
+  COUNTED_FAMILY_NAMES,
   IDENTITY_ABSENT,
   type Identity,
   REASON_NAMES,
@@ -55,6 +57,8 @@ import {
   fragmentsDump,
   nodeDump,
   type ScreenedRecord,
+  type StatisticsRecord,
+  statisticsDump,
   uplinksDump,
 } from "../../observe/dump/traffic-dumps.ts";
 import { portSetText } from "../../policy/port-classes.ts";
@@ -86,6 +90,7 @@ const READERS: Readonly<Record<TableName, Reader>> = {
   ports: async (kernel) => portsDump(await readPorts(kernel)),
   rows: async (kernel) => rowsDump(await readRows(kernel)),
   conntrack: async (kernel, names) => conntrackDump(await readFlows(kernel), names),
+  statistics: async (kernel) => statisticsDump(await readStatistics(kernel)),
   counters: async (kernel, names) => countersDump(await countersWithPlaces(kernel), names),
   fragments: async (kernel, names) => fragmentsDump(await readFragments(kernel), names),
   events: async (kernel, names) => eventsDump(await readEventBuckets(kernel), names),
@@ -190,6 +195,14 @@ async function readPolicies({ pins }: Kernel): Promise<PolicyRecord[]> {
 async function countersWithPlaces(kernel: Kernel) {
   const [records, places] = await Promise.all([readCounters(kernel), placesById(kernel)]);
   return records.map((record) => ({ ...record, ...places.get(record.id) }));
+}
+
+async function readStatistics({ table }: Kernel): Promise<StatisticsRecord[]> {
+  const entries = await table("flow_statistics").read();
+  return entries.map(([family, perCpu]) => ({
+    family: COUNTED_FAMILY_NAMES[family] ?? String(family),
+    ...sumStatistics(perCpu),
+  }));
 }
 
 /** Without the node's own bucket, which is the first. */

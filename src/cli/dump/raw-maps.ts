@@ -1,12 +1,16 @@
 // Reading maps as bytes: what `--raw` shows, and how full they are.
 
+import { tableUse } from "../../datapath/flow-reader.ts";
+import { FLOW_TABLES, type TableName as FlowTableName, flowsIn } from "../../datapath/flow-table.ts";
+import { openTable } from "../../datapath/flow-table-pins.ts";
+import { ticksNow } from "../../datapath/node-settings.ts";
 import type { Pins } from "../../datapath/pins.ts";
 import { type NestedName, type NestedTable, nestedTableOf } from "../../datapath/typed-maps.ts";
-import { type Codec, MAPS } from "../../gen/layout.ts";
+import { type Codec, flowV4KeyCodec, flowV6KeyCodec, MAPS } from "../../gen/layout.ts";
 import type { RawEntry, RawMap, RawType } from "../../observe/dump/map-dump.ts";
 import type { TableInfo } from "../../observe/dump/map-tables.ts";
 import { POLICY_NONE } from "../../state/desired-state.ts";
-import { unreadable } from "../pinned-maps.ts";
+import { type Kernel, unreadable } from "../pinned-maps.ts";
 
 /** The ring buffer has no entries. */
 type MapName = Exclude<keyof typeof MAPS, "events">;
@@ -32,6 +36,7 @@ export async function readRaw(info: TableInfo, pins: Pins): Promise<RawMap[]> {
 }
 
 export async function rawMap(name: MapName, pins: Pins): Promise<RawMap> {
+  if (isFlowTable(name)) return rawFlows(name, pins);
   const map = pins.map(name);
   const { kind, key, value } = MAPS[name];
   const { keySize, valueSize, lookupSize } = map.info;
@@ -55,6 +60,47 @@ export async function rawMap(name: MapName, pins: Pins): Promise<RawMap> {
     value: { type: typeText(value, Math.round(lookupSize / valueSize)), size: lookupSize },
     count: shown.length,
     entries: { [Symbol.iterator]: entries },
+  };
+}
+
+/** Entries of a map, and how many it has room for; of a flow table, flows that have not expired. */
+export async function sizeOfMap(
+  name: MapName,
+  { pins, table }: Kernel,
+): Promise<{ readonly entries: number; readonly max: number }> {
+  if (!isFlowTable(name))
+    return { entries: (await rawMap(name, pins)).count, max: pins.map(name).info.maxEntries };
+  const { unitShift = 0, ticksPerSecond = 0 } = table("node").get(0) ?? {};
+  const clock = { unitShift, now: ticksNow(ticksPerSecond) };
+  const { live, places } = await tableUse(name, pins.map, clock, () => Promise.resolve());
+  return { entries: live, max: places };
+}
+
+const isFlowTable = (name: MapName): name is FlowTableName =>
+  (FLOW_TABLES as readonly MapName[]).includes(name);
+
+const DATA_BYTES = 8;
+const FLOW_KEYS = { conntrack_v4: flowV4KeyCodec, conntrack_v6: flowV6KeyCodec } as const;
+
+/** Keys as they are; those in the map's own bytes are mixed with the table's secret, and would show it. */
+function rawFlows(name: FlowTableName, pins: Pins): RawMap {
+  const source = openTable(name, pins.map);
+  using _ = source.memory;
+  const entries: RawEntry[] = [];
+  for (const chunk of flowsIn(source)) {
+    for (const { key, data } of chunk) {
+      const value = Buffer.alloc(DATA_BYTES);
+      value.writeBigUInt64LE(data);
+      entries.push({ key: Buffer.from(new Uint8Array(key.buffer, key.byteOffset, key.byteLength)), value });
+    }
+  }
+  return {
+    map: name,
+    kind: MAPS[name].kind,
+    key: rawType(FLOW_KEYS[name]),
+    value: { type: "u64", size: DATA_BYTES },
+    count: entries.length,
+    entries,
   };
 }
 

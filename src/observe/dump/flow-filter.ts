@@ -16,10 +16,14 @@ export interface FlowFilter {
   readonly state?: FlowStateName;
 }
 
-/** `generation` is the one in force: flows of older ones are stale, and judged again at their next packet. */
+/**
+ * `generation` is the one in force: flows of older ones are stale, and judged again at their next packet. Expired flows pass only
+ * a filter for them.
+ */
 export function flowPasses(flow: FlowRecord, filter: FlowFilter, generation: number): boolean {
   const { interfaces, peers, port, protocols, state } = filter;
   return (
+    (state === "expired" || flow.expiresMs >= 0) &&
     (interfaces === undefined || (flow.ifindex !== undefined && interfaces.has(flow.ifindex))) &&
     (protocols === undefined || protocols.has(flow.protocol)) &&
     (port === undefined || (hasPorts(flow.protocol) && [flow.localPort, flow.remotePort].includes(port))) &&

@@ -24,6 +24,7 @@ export const TABLE_NAMES = [
   "ports",
   "rows",
   "conntrack",
+  "statistics",
   "counters",
   "fragments",
   "events",
@@ -86,6 +87,12 @@ const FACTS: Readonly<Record<TableName, TableFacts>> = {
     holds: "flows that were allowed, so that their replies pass",
     by: "programs",
     key: FLOW_KEY,
+  },
+  statistics: {
+    maps: ["flow_statistics"],
+    holds: "what became of insertions into the flow table, by family",
+    by: "programs",
+    key: ["family"],
   },
   counters: {
     maps: ["counters"],

@@ -45,6 +45,20 @@ export interface FragmentRecord extends Place {
   readonly expiresMs: number;
 }
 
+/** What insertions into the flow table of a family did, on all CPUs. */
+export interface StatisticsRecord {
+  /** "ipv4" or "ipv6". */
+  readonly family: string;
+  readonly inserted: bigint;
+  /** Live flows that lost their place to another flow of their pod, or to one of another pod, which takes unconfirmed ones only. */
+  readonly evictedOwn: bigint;
+  readonly evictedOthers: bigint;
+  /** Insertions that found no place; the packet was dropped as `table-full`. */
+  readonly refused: bigint;
+  /** Insertions repeated because another CPU took the place. */
+  readonly contended: bigint;
+}
+
 export interface CounterRecord extends Partial<Place> {
   /** The endpoint's; 0 counts packets of no endpoint. */
   readonly id: number;
@@ -154,6 +168,18 @@ export function fragmentsDump(records: readonly FragmentRecord[], names?: NamesV
     pods: (fragment) => [nameOf(fragment, names)],
   });
 }
+
+export const statisticsDump = (records: readonly StatisticsRecord[]): Dump =>
+  dumpOf(records, {
+    columns: [
+      left("FAMILY"),
+      ...["INSERTED", "EVICTED-OWN", "EVICTED-OTHERS", "REFUSED", "CONTENDED"].map(right),
+    ],
+    rows: ({ family, inserted, evictedOwn, evictedOthers, refused, contended }) => [
+      [family, ...[inserted, evictedOwn, evictedOthers, refused, contended].map(String)],
+    ],
+    json: (record) => record,
+  });
 
 /** Nonzero counters, by endpoint, direction and reason. */
 export function countersDump(records: readonly CounterRecord[], names?: NamesView): Dump {
