@@ -218,7 +218,16 @@ describe("without an agent", () => {
     JSON.parse(JSON.stringify(value, (field, each: unknown) => (NAMED.includes(field) ? undefined : each)));
 
   /** These are the programs' own: other packets pass meanwhile. */
-  const OF_PROGRAMS = new Set(["conntrack", "counters", "fragments", "events", "known", "denied", "uplinks"]);
+  const OF_PROGRAMS = new Set([
+    "conntrack",
+    "statistics",
+    "counters",
+    "fragments",
+    "events",
+    "known",
+    "denied",
+    "uplinks",
+  ]);
 
   beforeAll(() => agent.kill());
 

@@ -5,20 +5,20 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { Agent, weir } from "../../src/lab/weir-process.ts";
+import { becomeLruLayout, LRU_DIGEST } from "../support/lru-layout.ts";
 import { buildRelaid, type Edit } from "../support/relaid.ts";
 import { type Held, hold } from "./held.ts";
 import { FRIEND, FRIENDS_ONLY, NOBODY, SERVER, SERVER_V4, SERVER_V6, smallWorld } from "./small-world.ts";
 import { openWorld, type World } from "./world.ts";
 
-/** Fields of flows in another order, and other bits for states. */
+/** Other bits for states, and fields of entries at other bits. */
 const EDITS: readonly Edit[] = [
-  [/(struct flow_v4_key \{\n)([^}]*)(\t__u32 owner;[^\n]*\n)\}/, "$1$3$2}"],
-  [/(struct flow_v6_key \{\n)(\tstruct address_v6 local;\n)(\tstruct address_v6 remote;\n)/, "$1$3$2"],
-  [
-    /struct flow \{\n(\t__u64 expires;[^\n]*\n)(\t__u32 generation;[^\n]*\n)(\tenum direction[^\n]*\n)(\tenum flow_state[^\n]*\n)(\t__u16 reserved;\n)\}/,
-    "struct flow {\n$4$3$5$2$1}",
-  ],
-  [/FLOW_REPLIED = 1,/, "FLOW_REPLIED = 128,"],
+  [/FLOW_REPLIED = 1,/, "FLOW_REPLIED = 32,"],
+  [/FLOW_OWN = 32,/, "FLOW_OWN = 1,"],
+  [/FLOW_EXPIRES_BITS = 28,/, "FLOW_EXPIRES_BITS = 27,"],
+  [/FLOW_STAMP_AT = 28,/, "FLOW_STAMP_AT = 27,"],
+  [/FLOW_STATE_AT = 54,/, "FLOW_STATE_AT = 53,"],
+  [/FLOW_STATE_BITS = 6,/, "FLOW_STATE_BITS = 7,"],
 ];
 
 const FAMILIES = [
@@ -113,6 +113,32 @@ describe.each<[Build, Build, number]>([
     expect(await all("client", 1_500)).toEqual(["silent", "silent"]);
     for (const each of held.splice(0)) each.close();
     world.manifests.put("friends-only.yaml", FRIENDS_ONLY);
+  });
+});
+
+describe("connections under a version with LRU hashes of the kernel", () => {
+  it("continue under this one, with the state that they had", async () => {
+    const localPort = 40_003;
+    const first = await start("this");
+    for (const { address, port } of FAMILIES)
+      held.push(await hold(world.lab, { client: FRIEND, server: SERVER, address, port, localPort }));
+    expect(await all("client", 20_000)).toEqual(["reached", "reached"]);
+    expect(await all("server", 20_000)).toEqual(["reached", "reached"]);
+    expect(await all("client", 20_000)).toEqual(["reached", "reached"]);
+    const known = await flows("this", localPort);
+    expect(known.map((each) => each.split(" ").at(-1))).toEqual(["confirmed+replied", "confirmed+replied"]);
+    await first.stop();
+    expect(becomeLruLayout(world.paths.bpffs)).toBeGreaterThan(0);
+    const second = await start("this");
+    expect(second.stderr).toMatch(
+      new RegExp(`flows of another layout are taken over layout=${LRU_DIGEST} flows=[1-9]`),
+    );
+    expect(second.stderr).not.toMatch(/flows of another layout are lost/);
+    expect(await flows("this", localPort)).toEqual(known);
+    // The server may send nothing but answers.
+    expect(await all("server", 20_000)).toEqual(["reached", "reached"]);
+    expect(readdirSync(world.paths.bpffs).length).toBe(2);
+    for (const each of held.splice(0)) each.close();
   });
 });
 

@@ -46,6 +46,7 @@ async function held(said: Said): Promise<Record<string, [value: unknown, at: str
 function samplesOf({ key, type, choices }: OptionSpec): [text: string, value: unknown][] {
   if (choices !== undefined) return choices.slice(0, 2).map((choice) => [choice, choice]);
   if (key === "metricsListen" || key === "probeListen") return [":1", "off"].map((text) => [text, text]);
+  if (key === "conntrackFlows") return [10_000, 20_000].map((flows) => [String(flows), flows]);
   switch (type) {
     case "boolean":
       return [

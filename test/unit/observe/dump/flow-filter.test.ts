@@ -56,6 +56,8 @@ it.each<[FlowFilter["state"], Partial<FlowRecord>, boolean]>([
   ["fin-other", { state: ["replied", "fin-other"] }, true],
   ["expired", {}, false],
   ["expired", { expiresMs: -1 }, true],
+  [undefined, {}, true],
+  [undefined, { expiresMs: -1 }, false],
   ["stale", {}, false],
   ["stale", { generation: 3 }, true],
 ])("%s of %j: %s", (state, change, passes) => {

@@ -3,12 +3,11 @@ import { expect, it } from "vitest";
 import { MAPS } from "../../../../src/gen/layout.ts";
 import { isTableName, TABLE_NAMES, TABLES } from "../../../../src/observe/dump/map-tables.ts";
 
-/** The ring buffer, rate limits, and per-CPU scratch and caches. */
+/** The ring buffer, rate limits, per-CPU scratch and caches, and the flow table's secret, which nobody may see. */
 const WITHOUT_TABLE = [
   "events",
+  "flow_secret",
   "neighbour_rates",
-  "flow_cache_v4",
-  "flow_cache_v6",
   "peer_cache_v4",
   "peer_cache_v6",
   "scratch",
