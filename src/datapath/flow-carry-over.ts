@@ -255,14 +255,13 @@ function openFlowTable({ place, record, name, node }: EarlierTable): OpenFlows {
   const keyType = { kind: "struct", name: KEY_TYPES[name], size: source.shape.keySize } as const;
   return {
     flows: (function* () {
-      for (const chunk of flowsIn(source))
-        for (const { key, expires, opener, state } of chunk)
-          yield {
-            key: decode(record, keyType, key, 0),
-            expires: ticksOf(expires, unitShift, bits),
-            opener,
-            state,
-          };
+      for (const { key, expires, opener, state } of flowsIn(source))
+        yield {
+          key: decode(record, keyType, key, 0),
+          expires: ticksOf(expires, unitShift, bits),
+          opener,
+          state,
+        };
     })(),
     [Symbol.dispose]: () => source.memory[Symbol.dispose](),
   };

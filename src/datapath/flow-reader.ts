@@ -34,18 +34,16 @@ export function* readFlows(map: OpenMap, { generation, unitShift }: Clock): Gene
   for (const name of FLOW_TABLES) {
     const source = openTable(name, map);
     using _ = source.memory;
-    for (const chunk of flowsIn(source)) {
-      for (const { key, expires, stamp, opener, state } of chunk) {
-        const flow = {
-          expires: ticksOf(expires, unitShift),
-          generation: generationOf(stamp, generation),
-          opener: DIRECTION_NAMES[opener] === "egress" ? Direction.EGRESS : Direction.INGRESS,
-          state,
-        };
-        yield name === "conntrack_v4"
-          ? { map: name, key: decodeFlowV4Key(key, 0), flow }
-          : { map: name, key: decodeFlowV6Key(key, 0), flow };
-      }
+    for (const { key, expires, stamp, opener, state } of flowsIn(source)) {
+      const flow = {
+        expires: ticksOf(expires, unitShift),
+        generation: generationOf(stamp, generation),
+        opener: DIRECTION_NAMES[opener] === "egress" ? Direction.EGRESS : Direction.INGRESS,
+        state,
+      };
+      yield name === "conntrack_v4"
+        ? { map: name, key: decodeFlowV4Key(key, 0), flow }
+        : { map: name, key: decodeFlowV6Key(key, 0), flow };
     }
   }
 }

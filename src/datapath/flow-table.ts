@@ -150,10 +150,10 @@ const CHUNK_BYTES = 64 * 1024;
 const ATTEMPTS_MAX = 4;
 
 /**
- * All flows, also expired ones, chunk by chunk, so that a caller can let others run in between. An entry counts if two
- * copies in a row agree and its key belongs into this bucket; others are read again, and left out if they are still torn.
+ * All flows, also expired ones. An entry counts if two copies in a row agree and its key belongs into this bucket; others are read again, and
+ * left out if they are still torn.
  */
-export function* flowsIn(source: TableSource): Generator<Iterable<StoredFlow>> {
+export function* flowsIn(source: TableSource): Generator<StoredFlow> {
   const { memory, shape } = source;
   const chunk = Math.max(shape.size, CHUNK_BYTES - (CHUNK_BYTES % shape.size));
   const decode = entryDecoder(source);
@@ -162,7 +162,7 @@ export function* flowsIn(source: TableSource): Generator<Iterable<StoredFlow>> {
     const size = Math.min(chunk, memory.byteLength - at);
     memory.read(first.subarray(0, size), at);
     memory.read(second.subarray(0, size), at);
-    yield flowsOfChunk({ first, second, size, at }, decode, source);
+    yield* flowsOfChunk({ first, second, size, at }, decode, source);
   }
 }
 

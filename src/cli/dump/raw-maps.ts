@@ -87,12 +87,10 @@ function rawFlows(name: FlowTableName, pins: Pins): RawMap {
   const source = openTable(name, pins.map);
   using _ = source.memory;
   const entries: RawEntry[] = [];
-  for (const chunk of flowsIn(source)) {
-    for (const { key, data } of chunk) {
-      const value = Buffer.alloc(DATA_BYTES);
-      value.writeBigUInt64LE(data);
-      entries.push({ key: Buffer.from(new Uint8Array(key.buffer, key.byteOffset, key.byteLength)), value });
-    }
+  for (const { key, data } of flowsIn(source)) {
+    const value = Buffer.alloc(DATA_BYTES);
+    value.writeBigUInt64LE(data);
+    entries.push({ key: Buffer.from(new Uint8Array(key.buffer, key.byteOffset, key.byteLength)), value });
   }
   return {
     map: name,
