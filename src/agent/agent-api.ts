@@ -66,6 +66,9 @@ const NO_NAMES = {
   classes: {},
 };
 
+/** Of what status says of the flow table. */
+const FLOWS_AGE_MS_MAX = 1_000;
+
 export function viewsOf(running: Running, options: StatusOptions, env: StatusEnv): Views {
   const startedAt = env.now();
   const force = () => running.progress?.force;
@@ -77,7 +80,7 @@ export function viewsOf(running: Running, options: StatusOptions, env: StatusEnv
     // Reads the kernel now, instead of returning the result of the last check.
     async status() {
       await running.integrity?.check();
-      const flows = await running.flows();
+      const flows = await running.flows(FLOWS_AGE_MS_MAX);
       return {
         ...statusView(running, options, env, startedAt),
         ...(flows.length === 0 ? {} : { flows }),

@@ -8,20 +8,20 @@ import { ticksNow } from "../datapath/node-settings.ts";
 import type { FlowTableView } from "../observe/api-views.ts";
 import type { Kernel } from "./datapath-handle.ts";
 
-/** Counting reads the whole table, some 10 ms, so it happens at most this often. */
-const COUNT_EVERY_MS = 10_000;
+/** Counting reads the whole table, some 10 ms. */
+const AGE_MS_MAX = 10_000;
 
 const FAMILIES = { conntrack_v4: "ipv4", conntrack_v6: "ipv6" } as const;
 
 /** One for each family, at most so old; nothing before the datapath is open. Errors: OperationError, BpfError. */
-export type FlowUsage = () => Promise<readonly FlowTableView[]>;
+export type FlowUsage = (ageMsMax?: number) => Promise<readonly FlowTableView[]>;
 
 export function openFlowUsage(kernel: () => Kernel | undefined): FlowUsage {
   let last: Promise<readonly FlowTableView[]> = Promise.resolve([]);
   let countedAt = Number.NEGATIVE_INFINITY;
-  return () => {
+  return (ageMsMax = AGE_MS_MAX) => {
     const open = kernel();
-    if (open === undefined || performance.now() < countedAt + COUNT_EVERY_MS) return last;
+    if (open === undefined || performance.now() < countedAt + ageMsMax) return last;
     countedAt = performance.now();
     last = readUsage(open);
     // The next call tries again.

@@ -223,7 +223,7 @@ function uplinksText({ interfaces, prefixes, frames }: UplinkView): string {
 }
 
 /**
- * "IPv4 120 of 655360 places, IPv6 0 of 327680; evicted 0 of the same pod, 0 unconfirmed of others; refused 0": beyond its share of two of
+ * "IPv4 120 of 655360 places, IPv6 0 of 327680 places; evicted 0 of the same pod, 0 unconfirmed of others; refused 0": beyond its share of two of
  * ten places a pod evicts its own flows, and never a confirmed one of another pod.
  */
 function flowsText(tables: readonly FlowTableView[]): string {

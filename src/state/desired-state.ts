@@ -85,7 +85,7 @@ export const TENANTS = 64;
 export function tenantOf(namespace: string): number {
   let hash = 0x811c9dc5;
   for (const byte of new TextEncoder().encode(namespace)) hash = Math.imul(hash ^ byte, 0x01000193) >>> 0;
-  return (hash ^ (hash >>> 16)) % TENANTS;
+  return ((hash ^ (hash >>> 16)) >>> 0) % TENANTS;
 }
 
 /** The required properties of the pod's end of the link, and the bridge of the node's end. */

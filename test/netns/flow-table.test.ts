@@ -226,7 +226,7 @@ describe("how full it is", () => {
       { family: "ipv6", max: 5 * conntrack_v6, evicted: { sameOwner: 0, unconfirmed: 0 }, refused: 0 },
     ]);
     expect((await world.weir("status")).stdout).toMatch(
-      /^flows: {6}IPv4 \d+ of 20480 places, IPv6 \d+ of 10240; evicted 0 of the same pod, 0 unconfirmed of others; refused 0$/m,
+      /^flows: {6}IPv4 \d+ of 20480 places, IPv6 \d+ of 10240 places; evicted 0 of the same pod, 0 unconfirmed of others; refused 0$/m,
     );
     const listed = JSON.parse((await world.weir("maps", "list", "-o", "json")).stdout) as {
       map: string;
