@@ -1,40 +1,31 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Flows: one LRU entry for both directions, keyed by the pod's incarnation and seen from the pod. Expiry is lazy, in jiffies. Every
- * entry carries the policy generation under which it was last judged.
+ * Flows: one entry for both directions, keyed by the pod's incarnation and seen from the pod. Expiry is lazy, in flow time. Every
+ * entry carries a stamp of the policy generation under which it was last judged.
  */
 #ifndef WEIR_CONNTRACK_H
 #define WEIR_CONNTRACK_H
 
 #include "layout.h"
 #include "maps.h"
-#include "old_flows.h"
 #include "counters.h"
+#include "flow_table.h"
 #include "transport.h"
 
-struct flow_key {
-	union {
-		struct flow_v4_key v4;
-		struct flow_v6_key v6;
-	};
-};
-
-/* How the map `scratch` is used, since the stack would not hold it all. */
+/* How the first value of the map `scratch` is used, since the stack would not hold it all. */
 struct scratch_space {
-	struct old_flow flow; /* to be created */
 	struct packet packet; /* that is not plain */
 	struct packet quoted; /* in an ICMP error */
-	struct flow_key key;
 	struct fragment_key fragment_key;
 	struct fragment fragment;
 };
 
 static __always_inline struct scratch_space *scratch_of_cpu(void)
 {
-	__u32 zero = 0;
+	__u32 place = SCRATCH_PACKET;
 
 	_Static_assert(sizeof(struct scratch_space) <= sizeof(struct scratch), "it fits into scratch");
-	return bpf_map_lookup_elem(&scratch, &zero);
+	return bpf_map_lookup_elem(&scratch, &place);
 }
 
 static __always_inline __u64 now(void)
@@ -54,41 +45,52 @@ static __always_inline bool has_flow(const struct packet *packet)
 }
 
 /* The key of a packet that goes in this direction. */
-static __always_inline void flow_key_of(struct flow_key *key, const struct context *context,
+static __always_inline void flow_key_of(struct flow_target *key, const struct context *context,
 					const struct packet *packet, enum direction direction)
 {
 	bool out = direction == DIRECTION_EGRESS;
+	const struct address_v6 *local = out ? &packet->source : &packet->destination;
+	const struct address_v6 *remote = out ? &packet->destination : &packet->source;
 	__be16 local_port = out ? packet->source_port : packet->destination_port;
 	__be16 remote_port = out ? packet->destination_port : packet->source_port;
-	__u32 owner = context->endpoint->incarnation << 8 | packet->protocol;
+	__u64 first = context->endpoint->incarnation << 8 | packet->protocol;
 
 	if (packet->echo)
 		remote_port = is_echo_request(packet) == out;
-	if (is_v6(packet)) {
-		/* Field by field: a whole struct would be built on the stack first. */
-		key->v6.local = out ? packet->source : packet->destination;
-		key->v6.remote = out ? packet->destination : packet->source;
-		key->v6.local_port = local_port;
-		key->v6.remote_port = remote_port;
-		key->v6.owner = owner;
-	} else {
-		key->v4 = (struct flow_v4_key){
-			.local = (__be32)(out ? packet->source.low : packet->destination.low),
-			.remote = (__be32)(out ? packet->destination.low : packet->source.low),
-			.local_port = local_port,
-			.remote_port = remote_port,
-			.owner = owner,
-		};
-	}
+	first |= (__u64)local_port << 32 | (__u64)remote_port << 48;
+	if (is_v6(packet))
+		key_of_v6(key, first, local, remote);
+	else
+		key_of_v4(key, first, local->low, remote->low);
 }
 
-/* The packet's flow, by its key, if it has not expired. */
-static __always_inline struct old_flow *flow_find(const struct packet *packet, const struct flow_key *key)
+static __always_inline enum counted_family family_of(const struct packet *packet)
 {
-	struct old_flow *flow = is_v6(packet) ? bpf_map_lookup_elem(&old_conntrack_v6, &key->v6)
-					      : bpf_map_lookup_elem(&old_conntrack_v4, &key->v4);
+	return is_v6(packet) ? COUNTED_IPV6 : COUNTED_IPV4;
+}
 
-	return flow && !expired(flow->expires) ? flow : NULL;
+/* The flow of a packet that goes in this direction, if it has not expired. */
+static __always_inline bool flow_find(const struct context *context, const struct packet *packet,
+				      enum direction direction, struct flow *flow)
+{
+	__u32 time = flow_time(context->node, now());
+	struct flow_scratch *memory;
+	struct flow_target target;
+
+	/* With IPv6's key too, the program's stack would leave too little for the functions that it calls. */
+	if (context->plain && !is_v6(packet)) {
+		flow_key_of(&target, context, packet, direction);
+		return find_flow(flow, &target, COUNTED_IPV4, time);
+	}
+	memory = flow_scratch_of_cpu();
+	if (!memory)
+		return false;
+	flow_key_of(&memory->target, context, packet, direction);
+	if (!(is_v6(packet) ? search_v6(time) : search_v4(time)))
+		return false;
+	if (flow != &memory->flow)
+		*flow = memory->flow;
+	return true;
 }
 
 static __always_inline enum timeout tcp_timeout(__u8 state, __u8 flags)
@@ -135,83 +137,90 @@ static __always_inline __u8 next_state(__u8 state, const struct packet *packet, 
 	return state;
 }
 
-/* Whether the packet does not change the state of a flow in which both sides have sent packets. */
-static __always_inline bool is_steady(const struct packet *packet)
+/* When a flow expires that has this state as of this packet; the unit that has begun does not count. */
+static __always_inline __u32 expiry_of(const struct context *context, const struct packet *packet, __u8 state)
 {
-	return !packet->sctp_init &&
-	       (packet->protocol != IPPROTO_TCP || !(packet->tcp_flags & (TCP_SYN | TCP_FIN | TCP_RST)));
+	return flow_time(context->node, now() + context->node->timeouts[timeout_of(state, packet)]) + 1;
 }
 
-/* Updates the entry for a packet of the flow. Writes only what changes: all CPUs share the entry. */
-static __always_inline void flow_refresh(const struct context *context, const struct packet *packet,
-					 struct old_flow *flow)
+/* An entry's data after a packet of its flow, with further bits of its state. */
+static __always_inline __u64 data_after(const struct context *context, const struct packet *packet, __u64 data,
+					__u8 more)
 {
-	__u8 state;
-	__u64 expires;
+	enum direction opener = flow_opener(data);
+	__u8 state = next_state(flow_state(data) | more, packet, opener == context->direction);
+	__u32 expires = expiry_of(context, packet, state);
 
+	/* A reset only moves the expiry forward: it does not keep a half-open connection. */
+	if (packet->tcp_flags & TCP_RST && expires > flow_expires(data))
+		expires = flow_expires(data);
+	return flow_constants(data) << FLOW_OPENER_AT | flow_data(expires, context->generation, state, 0);
+}
+
+/* Updates the entry for a packet of the flow. Writes only what changes: all CPUs share the entry, and most packets of a unit change nothing. */
+static __always_inline void flow_refresh(const struct context *context, const struct packet *packet, struct flow *flow,
+					 __u8 more)
+{
 	/*
 	 * What a pod sends does not refresh the flow that it opened with itself. Otherwise the entry might outlive the kernel's entry that returns
 	 * the packet to the pod, and the packet would go to the address itself, which is a node's. A segment of no connection does no harm there.
 	 */
-	if (flow->state & FLOW_OWN && context->direction == DIRECTION_EGRESS && packet->protocol != IPPROTO_TCP)
+	if (flow_state(flow->seen) & FLOW_OWN && context->direction == DIRECTION_EGRESS &&
+	    packet->protocol != IPPROTO_TCP)
 		return;
-	state = next_state(flow->state, packet, flow->opener == context->direction);
-	expires = now() + context->node->timeouts[timeout_of(state, packet)];
-
-	/* A reset only moves the expiry forward: it does not keep a half-open connection. */
-	if (packet->tcp_flags & TCP_RST && expires > flow->expires)
-		expires = flow->expires;
-	if (flow->generation != context->generation)
-		flow->generation = context->generation;
-	if (flow->state != state)
-		flow->state = state;
-	if (flow->expires != expires)
-		flow->expires = expires;
+	/* Once more if another CPU has changed it: what this packet adds to the state must not be lost. */
+	if (!change_flow(flow, family_of(packet), data_after(context, packet, flow->seen, more)))
+		change_flow(flow, family_of(packet), data_after(context, packet, flow->seen, more));
 }
 
-/* If the update fails, the flow's next packet is judged as a new one. */
-static __always_inline void flow_store(const struct packet *packet, const struct flow_key *key,
-				       const struct old_flow *flow)
+/* A flow with the given state and opener, as of this packet, under the current generation. */
+static __always_inline __u64 flow_begin(const struct context *context, const struct packet *packet,
+					enum direction opener, __u8 state)
 {
-	if (is_v6(packet))
-		bpf_map_update_elem(&old_conntrack_v6, &key->v6, flow, BPF_ANY);
-	else
-		bpf_map_update_elem(&old_conntrack_v4, &key->v4, flow, BPF_ANY);
+	state = next_state(state, packet, opener == context->direction);
+	return flow_data(expiry_of(context, packet, state), context->generation, state, opener);
 }
 
-/* Completes a flow with the given state and opener: as of this packet, under the current generation. */
-static __always_inline void flow_begin(const struct context *context, const struct packet *packet,
-				       struct old_flow *flow)
-{
-	flow->state = next_state(flow->state, packet, flow->opener == context->direction);
-	flow->generation = context->generation;
-	flow->expires = now() + context->node->timeouts[timeout_of(flow->state, packet)];
-}
+/* Beside a reason: the packet's flow is in the CPU's flow scratch, and is inserted when everything else about the packet is known. */
+#define OPENS (1 << REASON_BITS)
 
-/* Creates a flow with the given state and opener. */
-static __always_inline void flow_create(const struct context *context, const struct packet *packet,
-					const struct flow_key *key, struct old_flow flow)
+/* Prepares a flow with the given state and opener. Gives the reason and OPENS. */
+static __always_inline int flow_prepare(const struct context *context, const struct packet *packet,
+					enum direction opener, __u8 state, enum reason reason)
 {
-	struct scratch_space *memory = scratch_of_cpu();
+	struct flow_scratch *memory = flow_scratch_of_cpu();
 
 	if (!memory)
-		return;
-	flow_begin(context, packet, &flow);
-	memory->flow = flow;
-	flow_store(packet, key, &memory->flow);
+		return REASON_INCOMPLETE;
+	flow_key_of(&memory->target, context, packet, context->direction);
+	memory->data = flow_begin(context, packet, opener, state);
+	memory->family = family_of(packet);
+	return reason | OPENS;
+}
+
+/* Inserts the flow in the CPU's flow scratch. False if the table has no place for it. */
+static __always_inline bool flow_insert(const struct context *context)
+{
+	struct flow_scratch *memory = flow_scratch_of_cpu();
+	__u32 time = flow_time(context->node, now());
+
+	return memory && insert(memory->family, memory->data, time, context->endpoint->tenant) == FLOW_DONE;
 }
 
 /*
  * Keeps the entry of a denied flow for the UDP stream timeout, since a packet of the other side has just passed
  * by its own direction's policy. While the entry exists, that packet opens no flow of its own, through which the replies
- * of the denied side would pass. Denied packets do not refresh the entry.
+ * of the denied side would pass. Denied packets do not refresh the entry. Its stamp moves to half a period ago: an entry that is kept for
+ * longer than a period must not seem current when its stamp comes up again.
  */
-static __always_inline void flow_entomb(const struct context *context, struct old_flow *flow)
+static __always_inline void flow_entomb(const struct context *context, const struct packet *packet, struct flow *flow)
 {
-	__u64 expires = now() + context->node->timeouts[TIMEOUT_UDP_STREAM];
+	__u32 expires = flow_time(context->node, now() + context->node->timeouts[TIMEOUT_UDP_STREAM]) + 1;
+	__u32 stamp = context->generation - (1U << (FLOW_STAMP_BITS - 1));
 
-	if (flow->expires != expires)
-		flow->expires = expires;
+	change_flow(flow, family_of(packet),
+		    flow_constants(flow->seen) << FLOW_OPENER_AT |
+			    flow_data(expires, stamp, flow_state(flow->seen), 0));
 }
 
 static __always_inline void fragment_key_of(struct fragment_key *key, const struct context *context,

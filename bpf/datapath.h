@@ -69,8 +69,10 @@ static __always_inline enum parsed parse_twice(hook_context *hook, struct cursor
 	return parse(cursor, packet);
 }
 
-/* An IP packet. An endpoint that is isolated in neither direction drops only spoofed addresses and tunnels to nodes. */
-static __always_inline enum reason verdict_of(struct context *context, struct packet *packet, struct flow_key *key)
+#define READ_PASSED -1 /* not a reason: the packet has been read, and is judged next */
+
+/* An IP packet, before policy. An endpoint that is isolated in neither direction drops only spoofed addresses and tunnels to nodes. */
+static __always_inline int verdict_before_policy(struct context *context, const struct packet *packet)
 {
 	context->local = generated_here(context, packet, !packet->fragment);
 	if (spoofed(context, packet))
@@ -79,7 +81,14 @@ static __always_inline enum reason verdict_of(struct context *context, struct pa
 		return REASON_ENCAPSULATED;
 	if (!tracked(context))
 		return context->local ? REASON_NODE : REASON_NOT_ISOLATED;
-	return decide(context, packet, key);
+	return READ_PASSED;
+}
+
+static __always_inline int verdict_of(struct context *context, const struct packet *packet)
+{
+	int reason = verdict_before_policy(context, packet);
+
+	return reason == READ_PASSED ? decide_plain(context, packet) : reason;
 }
 
 /*
@@ -142,8 +151,6 @@ static __always_inline enum reason verdict_without(hook_context *hook, const str
 	return unless_audited(context, parsed == PARSED_UNSUPPORTED ? REASON_UNSUPPORTED : REASON_MALFORMED);
 }
 
-#define READ_PASSED -1 /* not a reason: the packet has been read, and is judged next */
-
 /*
  * Reads a packet that is not plain into the CPU's scratch. The reason for one that is not IP or cannot be parsed; otherwise READ_PASSED
  * minus the offset of its transport header. Each step for such a packet is a global function, so that the verifier checks it once.
@@ -165,7 +172,30 @@ __noinline int read_other(hook_context *hook, __u32 direction)
 	return READ_PASSED - (int)offset_of(&cursor);
 }
 
-/* Judges the packet that read_other() has read. */
+/* The reason for the packet that read_other() has read, if it passes or is dropped before policy; otherwise READ_PASSED. */
+__noinline int check_other(hook_context *hook, __u32 direction)
+{
+	struct scratch_space *memory = scratch_of_cpu();
+	struct context context;
+
+	if (!memory || !context_of(&context, hook, direction & 1) || !context.endpoint)
+		return REASON_INCOMPLETE;
+	return verdict_before_policy(&context, &memory->packet);
+}
+
+/* How the packet that check_other() has passed on relates to the known flows: a reason, perhaps with OPENS, or REASON_JUDGE. */
+__noinline int match_other(hook_context *hook, __u32 direction)
+{
+	struct scratch_space *memory = scratch_of_cpu();
+	struct context context;
+
+	if (!memory || !context_of(&context, hook, direction & 1) || !context.endpoint)
+		return REASON_INCOMPLETE;
+	context.local = generated_here(&context, &memory->packet, !memory->packet.fragment);
+	return match_packet(&context, &memory->packet);
+}
+
+/* Judges the packet that match_other() has passed on: a reason, perhaps with OPENS. */
 __noinline int judge_other(hook_context *hook, __u32 direction)
 {
 	struct scratch_space *memory = scratch_of_cpu();
@@ -173,10 +203,19 @@ __noinline int judge_other(hook_context *hook, __u32 direction)
 
 	if (!memory || !context_of(&context, hook, direction & 1) || !context.endpoint)
 		return REASON_INCOMPLETE;
-	return verdict_of(&context, &memory->packet, &memory->key);
+	context.local = generated_here(&context, &memory->packet, !memory->packet.fragment);
+	return judge_packet(&context, &memory->packet);
 }
 
-static __always_inline enum reason verdict_of_other(hook_context *hook, const struct context *context)
+/* Steps of their own, one after the other: each has the stack to itself. */
+static __always_inline int match_and_judge(hook_context *hook, enum direction direction)
+{
+	int found = match_other(hook, direction);
+
+	return found == REASON_JUDGE ? judge_other(hook, direction) : found;
+}
+
+static __always_inline int verdict_of_other(hook_context *hook, const struct context *context)
 {
 	struct scratch_space *memory = scratch_of_cpu();
 	__u32 transport;
@@ -191,46 +230,75 @@ static __always_inline enum reason verdict_of_other(hook_context *hook, const st
 		if (found != NOT_NEIGHBOUR)
 			return found & (REASONS - 1);
 	}
-	found = judge_other(hook, context->direction);
+	found = check_other(hook, context->direction);
+	if (found != READ_PASSED)
+		return found & (REASONS - 1);
+	found = match_and_judge(hook, context->direction);
 	if ((found == REASON_DENIED || found == REASON_AUDIT) && is_icmp_error(&memory->packet) &&
 	    is_related(hook, transport, context->direction))
 		return REASON_RELATED;
-	return found & (REASONS - 1);
+	return found & (OPENS | (REASONS - 1));
 }
 
 /* A plain packet's family is a constant here: the compiler specializes the code for each. */
-static __always_inline enum reason verdict(hook_context *hook, struct context *context)
+static __always_inline int verdict(hook_context *hook, struct context *context)
 {
 	struct cursor start = cursor_at_start(hook);
 	struct packet v4 = {}, v6 = {};
-	struct flow_key key;
 
 	if (context->direction == DIRECTION_EGRESS && !has_own_hardware(hook, context))
 		return REASON_SPOOFED;
+	context->plain = true;
 	if (parse_plain_v4(start, &v4))
-		return misdirected(hook, context, &v4) ? REASON_MISDIRECTED : verdict_of(context, &v4, &key);
+		return misdirected(hook, context, &v4) ? REASON_MISDIRECTED : verdict_of(context, &v4);
 	if (parse_plain_v6(start, &v6))
-		return misdirected(hook, context, &v6) ? REASON_MISDIRECTED : verdict_of(context, &v6, &key);
+		return misdirected(hook, context, &v6) ? REASON_MISDIRECTED : verdict_of(context, &v6);
+	context->plain = false;
 	return verdict_of_other(hook, context);
+}
+
+/*
+ * The rest about a segment of no known flow: a reason, perhaps with OPENS. Without the pod's network namespace there is no evidence, and the search
+ * would double the segment's cost.
+ */
+static __always_inline int verdict_midstream(hook_context *hook, const struct context *context)
+{
+#ifdef CONNTRACK_EVIDENCE
+	int found;
+
+	if (context->endpoint->netns && find_evidence(hook, context->direction) && flow_insert(context)) {
+		found = match_and_judge(hook, context->direction) & (OPENS | (REASONS - 1));
+		if (found != REASON_MIDSTREAM)
+			return found;
+	}
+#endif
+	return judge_midstream(hook, context->direction) & (OPENS | (REASONS - 1));
+}
+
+/* Inserts the flow of a packet that passes for this reason. Without an entry its replies would be dropped later, and nobody would see why. */
+static __always_inline enum reason open_flow(const struct context *context, enum reason reason)
+{
+	if (flow_insert(context) || reason == REASON_NODE || reason == REASON_OWN)
+		return reason;
+	return unless_audited(context, REASON_TABLE_FULL);
 }
 
 /* Decides, counts and reports. */
 static __always_inline bool lets_pass(hook_context *hook, enum direction direction)
 {
-	enum reason reason = REASON_UNKNOWN;
 	struct context context;
+	int found = REASON_UNKNOWN;
+	enum reason reason;
 
 	if (!context_of(&context, hook, direction))
 		return false;
 	if (context.endpoint)
-		reason = verdict(hook, &context);
-#ifdef CONNTRACK_EVIDENCE
-	/* Without the pod's network namespace there is no evidence, and the search would double the segment's cost. */
-	if (reason == REASON_MIDSTREAM && context.endpoint && context.endpoint->netns)
-		reason = judge_by_evidence(hook, direction) & (REASONS - 1);
-#endif
-	if (reason == REASON_MIDSTREAM)
-		reason = judge_midstream(hook, direction);
+		found = verdict(hook, &context);
+	if (found == REASON_MIDSTREAM && context.endpoint)
+		found = verdict_midstream(hook, &context);
+	reason = found & (REASONS - 1);
+	if (found & OPENS && context.endpoint)
+		reason = open_flow(&context, reason);
 	count(&context, reason, hook_ipv6(hook) ? COUNTED_IPV6 : COUNTED_IPV4, hook_counted(hook));
 	if (is_reported(&context, reason))
 		tell(hook, reason << 1 | direction, context.endpoint ? context.endpoint->id : 0, context.generation);

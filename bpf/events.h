@@ -67,17 +67,17 @@ static __always_inline bool is_reported(const struct context *context, enum reas
  * packet's own direction.
  */
 static __always_inline enum direction judged_opener(const struct context *context, const struct packet *packet,
-						    struct flow_key *key, enum reason reason)
+						    enum reason reason)
 {
-	struct old_flow *flow = NULL;
+	struct flow flow;
 
-	flow_key_of(key, context, packet, context->direction);
-	if (has_flow(packet) && !is_opening(packet))
-		flow = flow_find(packet, key);
-	if (!flow || flow->state & FLOW_NODE)
+	if (!has_flow(packet) || is_opening(packet))
 		return context->direction;
-	return reason == REASON_REVOKED || flow->generation == context->generation ? flow->opener & 1
-										   : context->direction;
+	if (!flow_find(context, packet, context->direction, &flow) || flow_state(flow.seen) & FLOW_NODE)
+		return context->direction;
+	return reason == REASON_REVOKED || flow_stamp(flow.seen) == (context->generation & FLOW_STAMP_MASK)
+		       ? flow_opener(flow.seen)
+		       : context->direction;
 }
 
 static __always_inline __u32 remote_identity(const struct context *context, const struct packet *packet)
@@ -104,8 +104,10 @@ __noinline int tell(hook_context *hook, __u32 what, __u32 endpoint, __u32 genera
 	struct scratch_space *memory = scratch_of_cpu();
 	struct packet *packet;
 	struct event *event;
+	__u32 zero = 0;
 
-	if (!bucket || !memory)
+	context.node = bpf_map_lookup_elem(&node, &zero);
+	if (!bucket || !memory || !context.node)
 		return 0;
 	packet = &memory->packet;
 	*packet = (struct packet){};
@@ -114,7 +116,7 @@ __noinline int tell(hook_context *hook, __u32 what, __u32 endpoint, __u32 genera
 			fragment_recall(&context, packet);
 		context.endpoint = endpoint_of(context.ifindex);
 		if (context.endpoint)
-			opener = judged_opener(&context, packet, &memory->key, reason);
+			opener = judged_opener(&context, packet, reason);
 		identity = remote_identity(&context, packet);
 	} else {
 		*packet = (struct packet){};

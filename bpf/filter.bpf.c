@@ -82,6 +82,53 @@ int to_pod(struct __sk_buff *skb)
 	return filter(skb, DIRECTION_INGRESS);
 }
 
+/* Answers one request; its key is in the scratch. */
+static __always_inline int answer(const struct flow_request *request, struct flow_scratch *memory)
+{
+	bool v6 = request->family == COUNTED_IPV6;
+	__u32 zero = 0, time, tenant = request->tenant & (TENANTS - 1);
+	const struct node *here = bpf_map_lookup_elem(&node, &zero);
+	__u64 owner, data;
+
+	if (!here)
+		return FLOW_REFUSED;
+	time = flow_time(here, now());
+	owner = request->owner | (__u64)request->local_port << 32 | (__u64)request->remote_port << 48;
+	if (v6)
+		key_of_v6(&memory->target, owner, &request->local, &request->remote);
+	else
+		key_of_v4(&memory->target, owner, request->local.low, request->remote.low);
+	if (request->operation == FLOW_REMOVE) {
+		if (!(v6 ? search_v6(time) : search_v4(time)))
+			return FLOW_ABSENT;
+		/* Refused if a packet has refreshed it meanwhile. */
+		return change_flow(&memory->flow, request->family, 0) ? FLOW_DONE : FLOW_REFUSED;
+	}
+	if (request->operation == FLOW_ADD)
+		tenant |= FLOW_ONLY_NEW;
+	data = flow_data(flow_time(here, request->expires), request->generation, request->state, request->opener);
+	return insert(v6 ? COUNTED_IPV6 : COUNTED_IPV4, data, time, tenant);
+}
+
+/* Never attached: user space runs it on a frame of requests, each a struct flow_request, to change the flow table. */
+SEC("tc")
+int flow_requests(struct __sk_buff *skb)
+{
+	struct flow_scratch *memory = flow_scratch_of_cpu();
+
+	if (!memory)
+		return 0;
+	for (__u32 i = 0; i < FLOW_REQUESTS; i++) {
+		struct flow_request *request = (void *)(long)skb->data + i * sizeof(*request);
+
+		if ((void *)(request + 1) > (void *)(long)skb->data_end)
+			break;
+		if (request->operation != FLOW_NOTHING)
+			request->result = answer(request, memory);
+	}
+	return 0;
+}
+
 /* Never attached: the loader runs it to measure the rate of jiffies. */
 SEC("tc")
 int clock(__attribute__((unused)) struct __sk_buff *skb)

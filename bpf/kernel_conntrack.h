@@ -161,43 +161,36 @@ static __always_inline int opener_by_evidence(hook_context *hook, const struct c
 }
 
 /*
- * The reason for a packet with verdict() REASON_MIDSTREAM if there is evidence of who opened its connection; otherwise
- * REASON_MIDSTREAM again. The flow is created under an older generation, so that the current policies judge it, unconfirmed, and for no
- * longer than conntrack keeps it. A denied flow keeps its entry and opener: neither side can reopen it with a segment.
+ * Whether there is evidence of who opened the connection of a packet with verdict() REASON_MIDSTREAM. If so, its flow is prepared, under an
+ * older generation, so that the current policies judge it, unconfirmed, and for no longer than conntrack keeps it. In one insertion: a packet on
+ * another CPU must never find the flow under the current generation before it is judged. A denied flow keeps its entry and opener: neither side can reopen it with a segment.
  */
-__noinline int judge_by_evidence(hook_context *hook, __u32 direction)
+__noinline int find_evidence(hook_context *hook, __u32 direction)
 {
 	struct cursor cursor = cursor_at_start(hook);
 	struct scratch_space *memory = scratch_of_cpu();
+	struct flow_scratch *flows = flow_scratch_of_cpu();
 	struct context context;
 	struct packet *packet;
-	struct old_flow *flow;
-	__u64 expires;
-	__u32 left = 0;
+	__u32 left = 0, expires;
+	__u64 data;
 	int opener;
 
-	if (!memory || !context_of(&context, hook, direction & 1) || !context.endpoint)
-		return REASON_INCOMPLETE;
+	if (!memory || !flows || !context_of(&context, hook, direction & 1) || !context.endpoint)
+		return 0;
 	packet = &memory->packet;
 	*packet = (struct packet){};
 	if (parse(&cursor, packet) != PARSED_IP || packet->fragment)
-		return REASON_MIDSTREAM;
+		return 0;
 	opener = opener_by_evidence(hook, &context, packet, &left);
 	if (opener == NO_EVIDENCE)
-		return REASON_MIDSTREAM;
-	flow_key_of(&memory->key, &context, packet, context.direction);
-	/* In one store: a packet on another CPU must never find the flow under the current generation before it is judged. */
-	memory->flow = (struct old_flow){ .opener = opener & 1 };
-	flow_begin(&context, packet, &memory->flow);
-	memory->flow.generation--;
-	expires = now() + left;
-	if (expires < memory->flow.expires)
-		memory->flow.expires = expires;
-	flow_store(packet, &memory->key, &memory->flow);
-	flow = flow_find(packet, &memory->key);
-	if (!flow)
-		return REASON_MIDSTREAM;
-	return admit(&context, packet, &memory->key, flow);
+		return 0;
+	flow_prepare(&context, packet, opener & 1, 0, REASON_POLICY);
+	data = flows->data;
+	expires = flow_time(context.node, now() + left) + 1;
+	flows->data = flow_data(expires < flow_expires(data) ? expires : flow_expires(data), context.generation - 1,
+				flow_state(data), opener & 1);
+	return 1;
 }
 
 #endif

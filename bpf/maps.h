@@ -193,10 +193,13 @@ struct {
 	__type(value, struct fragment);
 } fragments SEC(".maps");
 
-/* Memory for what does not fit on the stack: programs run one at a time on a CPU. See struct scratch_space in conntrack.h. */
+/* Memory for what does not fit on the stack: programs run one at a time on a CPU. */
+#define SCRATCH_PACKET 0 /* struct scratch_space in conntrack.h */
+#define SCRATCH_FLOW 1   /* struct flow_scratch in flow_table.h */
+
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
+	__uint(max_entries, 2);
 	__type(key, __u32);
 	__type(value, struct scratch);
 } scratch SEC(".maps");

@@ -21,16 +21,15 @@
  * A rule of the segment's own direction allows it, so that its sender may open this connection: the entry lets the replies
  * pass as for a SYN, unconfirmed until both sides have sent packets. A reset has no reply.
  */
-static __always_inline void pick_up(const struct context *context, const struct packet *packet, struct flow_key *key)
+static __always_inline int pick_up(const struct context *context, const struct packet *packet)
 {
 	if (packet->tcp_flags & TCP_RST)
-		return;
-	flow_key_of(key, context, packet, context->direction);
-	flow_create(context, packet, key, (struct old_flow){ .opener = context->direction });
+		return REASON_POLICY;
+	return flow_prepare(context, packet, context->direction, 0, REASON_POLICY);
 }
 
 /*
- * The reason for a packet with verdict() REASON_MIDSTREAM. A global function, like walk_extensions. The frame is already
+ * The reason for a packet with verdict() REASON_MIDSTREAM, perhaps with OPENS. A global function, like walk_extensions. The frame is already
  * as contiguous as possible: computing the verdict did that.
  */
 __noinline int judge_midstream(hook_context *hook, __u32 direction)
@@ -39,7 +38,7 @@ __noinline int judge_midstream(hook_context *hook, __u32 direction)
 	struct scratch_space *memory = scratch_of_cpu();
 	struct context context;
 	struct packet *packet;
-	enum reason reason;
+	int reason;
 
 	if (!memory || !context_of(&context, hook, direction & 1) || !context.endpoint)
 		return REASON_INCOMPLETE;
@@ -51,8 +50,8 @@ __noinline int judge_midstream(hook_context *hook, __u32 direction)
 	if (reason == REASON_DENIED)
 		return REASON_UNTRACKED;
 	if (reason == REASON_POLICY)
-		pick_up(&context, packet, &memory->key);
-	if (is_first_fragment(packet) && passes(reason))
+		reason = pick_up(&context, packet);
+	if (is_first_fragment(packet) && passes(reason & (REASONS - 1)))
 		fragment_remember(&context, packet);
 	return reason;
 }

@@ -11,7 +11,6 @@
 #include "maps.h"
 #include "parse.h"
 #include "policy.h"
-#include "percpu_cache.h"
 #include "counters.h"
 #include "anti_spoofing.h"
 
@@ -42,21 +41,21 @@ static __always_inline enum reason exempt_reason(const struct context *context)
 }
 
 /* Whether this generation of the policy has allowed the flow, or no policy applies to it. */
-static __always_inline bool is_current(const struct old_flow *flow, __u32 generation)
+static __always_inline bool is_current(const struct flow *flow, __u32 generation)
 {
-	return flow->generation == generation || flow->state & FLOW_EXEMPT;
+	return flow_stamp(flow->seen) == (generation & FLOW_STAMP_MASK) || flow_state(flow->seen) & FLOW_EXEMPT;
 }
 
 /*
  * Judges a packet that belongs to no flow allowed by this generation. Without a flow, the policy of the packet's own direction
- * judges it, and it opens one. A flow of an older generation is judged by the policy of the side that opened it. If that denies it,
- * the other side may still send what its own direction allows, but this opens no flow: the entry keeps its opener and its
- * old generation, so that every packet is judged and nothing that another CPU writes can revive the flow.
+ * judges it, and it opens one if it `opens`. A flow of an older generation is judged by the policy of the side that opened it. If that denies it,
+ * the other side may still send what its own direction allows, but this opens no flow: the entry keeps its opener and an
+ * old stamp, so that every packet is judged and nothing that another CPU writes can revive the flow.
  */
-static __always_inline enum reason admit(const struct context *context, const struct packet *packet,
-					 const struct flow_key *key, struct old_flow *flow)
+static __always_inline int admit(const struct context *context, const struct packet *packet, struct flow *flow,
+				 bool found, bool opens)
 {
-	enum direction own = context->direction & 1, side = flow ? flow->opener & 1 : own;
+	enum direction own = context->direction & 1, side = found ? flow_opener(flow->seen) : own;
 	enum reason reason = REASON_DENIED;
 
 #pragma clang loop unroll(disable)
@@ -66,39 +65,32 @@ static __always_inline enum reason admit(const struct context *context, const st
 			break;
 		side = own;
 	}
-	if (!flow) {
-		if (passes(reason))
-			flow_create(context, packet, key, (struct old_flow){ .opener = own });
-		return reason;
-	}
 	if (!passes(reason))
-		return REASON_REVOKED;
-	if (side != (flow->opener & 1)) {
-		flow_entomb(context, flow);
+		return found ? REASON_REVOKED : reason;
+	if (!found)
+		return opens ? flow_prepare(context, packet, own, 0, reason) : (int)reason;
+	if (side != flow_opener(flow->seen)) {
+		flow_entomb(context, packet, flow);
 		return reason;
 	}
-	flow_refresh(context, packet, flow);
+	flow_refresh(context, packet, flow, 0);
 	return reason == REASON_AUDIT ? reason : REASON_ESTABLISHED;
 }
 
 /*
  * Makes the flow of an exempt packet exempt, so that the replies to it pass too (kubelet's probes; what the pod sends to itself through
- * a Service). False for a flow that the pod opened with a packet that did not come back.
+ * a Service).
  */
-static __always_inline bool adopt(const struct context *context, const struct packet *packet,
-				  const struct flow_key *key, struct old_flow *flow)
+static __always_inline int adopt(const struct context *context, const struct packet *packet, struct flow *flow,
+				 bool found)
 {
 	__u8 state = context->local ? FLOW_NODE : FLOW_OWN;
 
-	if (flow && flow->opener == DIRECTION_EGRESS)
-		return false;
-	if (flow) {
-		flow->state |= state;
-		flow_refresh(context, packet, flow);
-	} else if (!is_midstream(packet) && !is_echo_reply(packet)) {
-		flow_create(context, packet, key, (struct old_flow){ .opener = DIRECTION_INGRESS, .state = state });
-	}
-	return true;
+	if (found)
+		flow_refresh(context, packet, flow, state);
+	else if (!is_midstream(packet) && !is_echo_reply(packet))
+		return flow_prepare(context, packet, DIRECTION_INGRESS, state, exempt_reason(context));
+	return exempt_reason(context);
 }
 
 /* Parses the packet that an ICMP error quotes; `at` is the offset of the ICMP header in the frame. */
@@ -136,7 +128,7 @@ __noinline int is_related(hook_context *hook, __u32 at, __u32 direction)
 	struct cursor outer = cursor_at_start(hook), cursor = outer;
 	struct scratch_space *memory = scratch_of_cpu();
 	struct packet *quoted;
-	struct old_flow *flow;
+	struct flow flow;
 	__be16 protocol;
 	bool v6;
 
@@ -148,68 +140,76 @@ __noinline int is_related(hook_context *hook, __u32 at, __u32 direction)
 	v6 = protocol == bpf_htons(ETH_P_IPV6);
 	if (!parse_quoted(&cursor, quoted, at, v6) || !goes_back(&outer, quoted, offset_of(&cursor) + QUOTED_MIN))
 		return 0;
-	flow_key_of(&memory->key, &context, quoted, direction ^ 1);
-	flow = has_flow(quoted) ? flow_find(quoted, &memory->key) : NULL;
-	return flow && is_current(flow, context.generation);
+	return has_flow(quoted) && flow_find(&context, quoted, (direction ^ 1) & 1, &flow) &&
+	       is_current(&flow, context.generation);
 }
 
-/* A packet that opens a flow, whether or not there is an older one: a denied one costs no flow look-up. */
-static __always_inline enum reason open_flow(const struct context *context, const struct packet *packet,
-					     struct flow_key *key)
+/* Internal, never counted: the packet is to be judged by policy, which is the next step. */
+#define REASON_JUDGE ((enum reason)(REASONS - 2))
+_Static_assert(REASON_TABLE_FULL < REASONS - 2, "internal reasons are above all others");
+
+/*
+ * How a packet relates to the known flows: the reason, or REASON_JUDGE and whether it belongs to `flow`, and may open one. A packet that opens
+ * a flow does so whether or not there is an older one: a denied one costs no look-up.
+ */
+static __always_inline int match(const struct context *context, const struct packet *packet, struct flow *flow,
+				 bool *found, bool *opens)
 {
-	enum reason reason = judge(context, packet, context->direction);
-
-	if (!passes(reason))
-		return reason;
-	flow_key_of(key, context, packet, context->direction);
-	flow_create(context, packet, key, (struct old_flow){ .opener = context->direction });
-	cache_flow(context, packet, key, 0);
-	return reason;
-}
-
-/* How a packet relates to the known flows. */
-static __always_inline enum reason decide_flow(const struct context *context, const struct packet *packet,
-					       struct flow_key *key)
-{
-	bool steady = is_steady(packet);
-	struct old_flow *flow = NULL;
-	enum reason reason;
-
-	if (!steady && is_opening(packet) && !exempt(context))
-		return open_flow(context, packet, key);
-	flow_key_of(key, context, packet, context->direction);
-	if (steady && !exempt(context) && is_cached(context, packet, key))
-		return REASON_ESTABLISHED;
+	*found = false;
+	*opens = has_flow(packet);
+	if (!*opens)
+		return exempt(context) ? exempt_reason(context) : REASON_JUDGE;
+	if (is_opening(packet) && !exempt(context))
+		return REASON_JUDGE;
 	if (!is_opening(packet))
-		flow = flow_find(packet, key);
-	if (!steady)
-		cache_flow(context, packet, key, 0);
-	if (exempt(context) && adopt(context, packet, key, flow))
-		return exempt_reason(context);
+		*found = flow_find(context, packet, context->direction, flow);
+	/* A flow that the pod opened with a packet that did not come back stays the pod's. */
+	if (exempt(context) && !(*found && flow_opener(flow->seen) == DIRECTION_EGRESS))
+		return adopt(context, packet, flow, *found);
 	/* Only the node or the pod itself may continue a flow that it opened. */
-	if (flow && flow->state & FLOW_EXEMPT && context->direction == DIRECTION_INGRESS)
-		flow = NULL;
-	if (!flow && is_midstream(packet) && !exempt(context))
-		return isolated(context, context->direction) ? REASON_MIDSTREAM : REASON_NOT_ISOLATED;
-	/* Otherwise a reply that outlives its flow would let the other side send more requests. */
-	if (!flow && is_echo_reply(packet) && !exempt(context))
-		return judge(context, packet, context->direction);
-	if (flow && is_current(flow, context->generation)) {
-		flow_refresh(context, packet, flow);
-		if (steady && !exempt(context) && flow->state == (FLOW_REPLIED | FLOW_CONFIRMED))
-			cache_flow(context, packet, key, now());
-		reason = REASON_ESTABLISHED;
-	} else {
-		reason = admit(context, packet, key, flow);
+	if (*found && flow_state(flow->seen) & FLOW_EXEMPT && context->direction == DIRECTION_INGRESS)
+		*found = false;
+	if (*found && is_current(flow, context->generation)) {
+		flow_refresh(context, packet, flow, 0);
+		return exempt(context) ? exempt_reason(context) : REASON_ESTABLISHED;
 	}
+	if (!*found && is_midstream(packet) && !exempt(context))
+		return isolated(context, context->direction) ? REASON_MIDSTREAM : REASON_NOT_ISOLATED;
+	/* A reply that outlives its flow would otherwise let the other side send more requests. */
+	*opens = !is_echo_reply(packet);
+	return REASON_JUDGE;
+}
+
+/* Only if later fragments need it: packets that are denied, or pass anyway, take no entries from others. */
+static __always_inline void remember(const struct context *context, const struct packet *packet, int reason)
+{
+	if (is_first_fragment(packet) && passes(reason & (REASONS - 1)) && !exempt(context) &&
+	    isolated(context, context->direction))
+		fragment_remember(context, packet);
+}
+
+/* Decides about a plain IP packet of an endpoint that is isolated in at least one direction: a reason, perhaps with OPENS. */
+static __always_inline int decide_plain(const struct context *context, const struct packet *packet)
+{
+	bool found, opens;
+	struct flow flow = {};
+	int reason = match(context, packet, &flow, &found, &opens);
+
+	if (reason != REASON_JUDGE)
+		return reason;
+	reason = admit(context, packet, &flow, found, opens);
 	return exempt(context) ? exempt_reason(context) : reason;
 }
 
-/* Decides about an IP packet of an endpoint that is isolated in at least one direction. `key` is memory for a key. */
-static __always_inline enum reason decide(const struct context *context, struct packet *packet, struct flow_key *key)
+/* The same for other packets, in two steps. The first one: a reason, or REASON_JUDGE. */
+static __always_inline int match_packet(const struct context *context, struct packet *packet)
 {
-	enum reason reason;
+	struct flow_scratch *memory = flow_scratch_of_cpu();
+	bool found, opens;
+	int reason;
 
+	if (!memory)
+		return REASON_INCOMPLETE;
 	if (is_later_fragment(packet)) {
 		if (exempt(context))
 			return exempt_reason(context);
@@ -218,13 +218,26 @@ static __always_inline enum reason decide(const struct context *context, struct 
 		if (!fragment_recall(context, packet))
 			return unless_audited(context, REASON_FRAGMENT);
 	}
-	if (has_flow(packet))
-		reason = decide_flow(context, packet, key);
-	else
-		reason = exempt(context) ? exempt_reason(context) : judge(context, packet, context->direction);
-	/* Only if later fragments need it: packets that are denied, or pass anyway, take no entries from others. */
-	if (is_first_fragment(packet) && passes(reason) && !exempt(context) && isolated(context, context->direction))
-		fragment_remember(context, packet);
+	reason = match(context, packet, &memory->flow, &found, &opens);
+	memory->found = found;
+	memory->opens = opens;
+	if (reason != REASON_JUDGE)
+		remember(context, packet, reason);
+	return reason;
+}
+
+/* The second one: judges the packet. */
+static __always_inline int judge_packet(const struct context *context, const struct packet *packet)
+{
+	struct flow_scratch *memory = flow_scratch_of_cpu();
+	int reason;
+
+	if (!memory)
+		return REASON_INCOMPLETE;
+	reason = admit(context, packet, &memory->flow, memory->found, memory->opens);
+	if (exempt(context))
+		return exempt_reason(context);
+	remember(context, packet, reason);
 	return reason;
 }
 
