@@ -99,14 +99,15 @@ static __always_inline int answer(const struct flow_request *request, struct flo
 	else
 		key_of_v4(&memory->target, owner, request->local.low, request->remote.low);
 	if (request->operation == FLOW_REMOVE) {
-		if (!(v6 ? search_v6(time) : search_v4(time)))
+		/* Also one that has expired. */
+		if (!(v6 ? search_v6(0) : search_v4(0)))
 			return FLOW_ABSENT;
 		/* Refused if a packet has refreshed it meanwhile. */
 		return change_flow(&memory->flow, request->family, 0) ? FLOW_DONE : FLOW_REFUSED;
 	}
 	if (request->operation == FLOW_ADD)
 		tenant |= FLOW_ONLY_NEW;
-	data = flow_data(flow_time(here, request->expires), request->generation, request->state, request->opener);
+	data = flow_data(request->expires < FLOW_EPOCH ? 0 : flow_time(here, request->expires), request->generation, request->state, request->opener);
 	return insert(v6 ? COUNTED_IPV6 : COUNTED_IPV4, data, time, tenant);
 }
 

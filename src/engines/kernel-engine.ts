@@ -3,6 +3,7 @@
 import { existsSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import type { FromPodHook } from "../base/direction.ts";
+import { FLOWS_MIN } from "../datapath/flow-capacity.ts";
 import { type Maps, openMaps } from "../datapath/policy-maps.ts";
 import { type Datapath, type Guard, openDatapath, openGuard } from "../datapath/program-loader.ts";
 import { type TestRunner, testRunner } from "../datapath/program-test-run.ts";
@@ -51,7 +52,7 @@ export async function openBench({ object, bpffs, xdp = false }: BenchOptions): P
   try {
     removeLeftovers(bpffs);
     teardown.defer(() => rmSync(root, { recursive: true, force: true }));
-    const datapath = await openDatapath(root, object);
+    const datapath = await openDatapath(root, object, FLOWS_MIN);
     teardown.defer(() => datapath.close());
     const devices = openDevices(devicePrefix(process.pid, benches));
     teardown.defer(() => devices.close());

@@ -5,9 +5,11 @@ import { present } from "../../src/base/assert.ts";
 import { DIRECTIONS, type Direction, type FromPodHook } from "../../src/base/direction.ts";
 import type { Address } from "../../src/base/ip.ts";
 import { type Bench, openBench } from "../../src/engines/kernel-engine.ts";
-import { REASON_NAMES, REASONS, Reason, Timeout } from "../../src/gen/layout.ts";
+import { FlowOperation, FlowResult, REASON_NAMES, REASONS, Reason, Timeout } from "../../src/gen/layout.ts";
 import { type Cluster, keyOf, type Pod, type Surroundings } from "../../src/model/cluster.ts";
 import type { Rule } from "../../src/model/network-policy.ts";
+import { addition, removeFlows, runRequests } from "../../src/datapath/flow-requests.ts";
+import { readFlows, type TableFlow } from "../../src/datapath/flow-reader.ts";
 import { compile } from "../../src/policy/compile.ts";
 import { NOTHING_NUMBERED, type Numbering } from "../../src/policy/identity-allocation.ts";
 import type { EndpointLink } from "../../src/state/desired-state.ts";
@@ -130,6 +132,10 @@ export interface World {
   countedByReason(name: PodName): ReadonlyMap<string, Counted>;
   /** Those of one endpoint id (0: of none), either direction, for one reason. */
   countedAs(id: number, reason: string): Counted;
+  /** The flows in both tables, also expired ones. */
+  flows(): readonly TableFlow[];
+  /** Replaces an entry of the flow table. */
+  putFlow(flow: TableFlow): Promise<void>;
   /** Removes flows and fragments. */
   forget(): Promise<void>;
   /** Sets timeouts in milliseconds, the others to their defaults. */
@@ -148,15 +154,15 @@ export interface Counted {
 
 const UNLIMITED = 2 ** 32 - 1;
 
-/** Jiffies may stop for one. */
-const TICKS_TO_FORGET = 2;
+/** Units of flow time of four ticks, so that timeouts of less than a second can be tested. */
+const UNIT_SHIFT = 2;
 
 export async function openWorld(): Promise<World> {
   const bench = await openBench({ object: OBJECT, bpffs: "/sys/fs/bpf", xdp: true });
   const { tables } = bench.maps;
   const setNeighbourRate = async (neighbourRate = UNLIMITED) => {
     const now = present(tables.node.get(0), "the node's settings");
-    await tables.node.writeBatch([[0, { ...now, neighbourRate }]]);
+    await tables.node.writeBatch([[0, { ...now, neighbourRate, unitShift: UNIT_SHIFT }]]);
   };
   await setNeighbourRate();
   const ifindexOf = (name: PodName) => bench.devices.at(POD_NAMES.indexOf(name));
@@ -165,10 +171,19 @@ export async function openWorld(): Promise<World> {
   let ids = new Map<PodName, number>();
   const incarnationOf = (name: PodName) =>
     present(numbering.incarnations.of.get(ifindexOf(name)), `incarnation of ${name}`).number;
+  const flows = () => [
+    ...readFlows((name) => bench.datapath.map(name), present(tables.node.get(0), "the node's settings")),
+  ];
   return {
     bench,
     ifindexOf,
     incarnationOf,
+    flows,
+    async putFlow(flow) {
+      const request = { ...addition(flow, { ...flow.flow, tenant: 0 }), operation: FlowOperation.REPLACE };
+      const results = await runRequests(bench.datapath.flowRequests, [request]);
+      if (results[0] !== FlowResult.DONE) throw new Error(`the flow could not be put: ${results[0]}`);
+    },
     ask({ pod: name, direction, frame, from = ELSEWHERE, hook = "tc" }) {
       const id = present(ids.get(name), `endpoint of ${name}`);
       const before = read(bench, id);
@@ -206,11 +221,8 @@ export async function openWorld(): Promise<World> {
     countedAs: (id, reason) =>
       sum([read(bench, id).map((cells) => cells.filter((_, at) => REASON_NAMES[at] === reason))]),
     async forget() {
-      for (const table of [tables.conntrackV4, tables.conntrackV6, tables.fragments]) {
-        await table.deleteBatch((await table.read()).map(([key]) => key) as never);
-      }
-      // What a CPU has refreshed in this tick is cached until the next.
-      await sleep(TICKS_TO_FORGET * (1_000 / bench.datapath.ticksPerSecond));
+      await removeFlows(bench.datapath.flowRequests, flows());
+      await tables.fragments.deleteBatch((await tables.fragments.read()).map(([key]) => key));
     },
     async setTimeouts(milliseconds) {
       const now = present(tables.node.get(0), "the node's settings");
@@ -223,8 +235,8 @@ export async function openWorld(): Promise<World> {
       await tables.node.writeBatch([[0, { ...now, timeouts }]]);
     },
     setNeighbourRate,
-    // Jiffies may stop for a tick and catch up later.
-    outwait: (milliseconds) => sleep(milliseconds + 4_000 / bench.datapath.ticksPerSecond),
+    // Jiffies may stop for a tick and catch up later; the unit that has begun does not count.
+    outwait: (milliseconds) => sleep(milliseconds + (4 + 2 ** UNIT_SHIFT) * (1_000 / bench.datapath.ticksPerSecond)),
     close: () => bench.close(),
   };
 }
