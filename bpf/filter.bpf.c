@@ -107,7 +107,8 @@ static __always_inline int answer(const struct flow_request *request, struct flo
 	}
 	if (request->operation == FLOW_ADD)
 		tenant |= FLOW_ONLY_NEW;
-	data = flow_data(request->expires < FLOW_EPOCH ? 0 : flow_time(here, request->expires), request->generation, request->state, request->opener);
+	data = flow_data(request->expires < FLOW_EPOCH ? 0 : flow_time(here, request->expires), request->generation,
+			 request->state, request->opener);
 	return insert(v6 ? COUNTED_IPV6 : COUNTED_IPV4, data, time, tenant);
 }
 

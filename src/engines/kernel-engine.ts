@@ -3,7 +3,6 @@
 import { existsSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import type { FromPodHook } from "../base/direction.ts";
-import { FLOWS_MIN } from "../datapath/flow-capacity.ts";
 import { type Maps, openMaps } from "../datapath/policy-maps.ts";
 import { type Datapath, type Guard, openDatapath, openGuard } from "../datapath/program-loader.ts";
 import { type TestRunner, testRunner } from "../datapath/program-test-run.ts";
@@ -40,19 +39,26 @@ export interface BenchOptions {
   readonly bpffs: string;
   /** Whether the XDP programs are to be run too; false by default, since loading them takes its time. */
   readonly xdp?: boolean;
+  /** How many flows the flow table is sized for; the default of `weir run` if not given. */
+  readonly conntrackFlows?: number;
 }
 
 let benches = 0;
 
 /** What a killed process left is removed first. @throws OperationError, BpfError */
-export async function openBench({ object, bpffs, xdp = false }: BenchOptions): Promise<Bench> {
+export async function openBench({
+  object,
+  bpffs,
+  xdp = false,
+  conntrackFlows,
+}: BenchOptions): Promise<Bench> {
   benches += 1;
   const root = join(bpffs, benchDirectory(process.pid, benches));
   const teardown = new Teardown();
   try {
     removeLeftovers(bpffs);
     teardown.defer(() => rmSync(root, { recursive: true, force: true }));
-    const datapath = await openDatapath(root, object, FLOWS_MIN);
+    const datapath = await openDatapath(root, object, conntrackFlows);
     teardown.defer(() => datapath.close());
     const devices = openDevices(devicePrefix(process.pid, benches));
     teardown.defer(() => devices.close());

@@ -4,12 +4,13 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { present } from "../../src/base/assert.ts";
 import { DIRECTIONS, type Direction, type FromPodHook } from "../../src/base/direction.ts";
 import type { Address } from "../../src/base/ip.ts";
+import { FLOWS_MIN } from "../../src/datapath/flow-capacity.ts";
+import { readFlows, type TableFlow } from "../../src/datapath/flow-reader.ts";
+import { addition, removeFlows, runRequests } from "../../src/datapath/flow-requests.ts";
 import { type Bench, openBench } from "../../src/engines/kernel-engine.ts";
 import { FlowOperation, FlowResult, REASON_NAMES, REASONS, Reason, Timeout } from "../../src/gen/layout.ts";
 import { type Cluster, keyOf, type Pod, type Surroundings } from "../../src/model/cluster.ts";
 import type { Rule } from "../../src/model/network-policy.ts";
-import { addition, removeFlows, runRequests } from "../../src/datapath/flow-requests.ts";
-import { readFlows, type TableFlow } from "../../src/datapath/flow-reader.ts";
 import { compile } from "../../src/policy/compile.ts";
 import { NOTHING_NUMBERED, type Numbering } from "../../src/policy/identity-allocation.ts";
 import type { EndpointLink } from "../../src/state/desired-state.ts";
@@ -158,7 +159,12 @@ const UNLIMITED = 2 ** 32 - 1;
 const UNIT_SHIFT = 2;
 
 export async function openWorld(): Promise<World> {
-  const bench = await openBench({ object: OBJECT, bpffs: "/sys/fs/bpf", xdp: true });
+  const bench = await openBench({
+    object: OBJECT,
+    bpffs: "/sys/fs/bpf",
+    xdp: true,
+    conntrackFlows: FLOWS_MIN,
+  });
   const { tables } = bench.maps;
   const setNeighbourRate = async (neighbourRate = UNLIMITED) => {
     const now = present(tables.node.get(0), "the node's settings");
@@ -236,7 +242,8 @@ export async function openWorld(): Promise<World> {
     },
     setNeighbourRate,
     // Jiffies may stop for a tick and catch up later; the unit that has begun does not count.
-    outwait: (milliseconds) => sleep(milliseconds + (4 + 2 ** UNIT_SHIFT) * (1_000 / bench.datapath.ticksPerSecond)),
+    outwait: (milliseconds) =>
+      sleep(milliseconds + (4 + 2 ** UNIT_SHIFT) * (1_000 / bench.datapath.ticksPerSecond)),
     close: () => bench.close(),
   };
 }
