@@ -12,12 +12,6 @@ import type { Views } from "../observe/socket-server.ts";
 import type { Source } from "../source/source.ts";
 import { EMPTY_STATE } from "../state/desired-state.ts";
 import { plainState } from "../state/state-json.ts";
-import type { Cni } from "./cni/cni-server.ts";
-import type { Kernel } from "./datapath-handle.ts";
-import type { Integrity } from "./integrity.ts";
-import type { Progress } from "./reconcile.ts";
-import type { Resyncs } from "./resync.ts";
-import type { Uplinks } from "./uplinks.ts";
 import {
   auditedEndpoints,
   capacityViews,
@@ -27,7 +21,13 @@ import {
   policyViews,
   retainedViews,
   unknownInterfaces,
-} from "./views.ts";
+} from "./agent-views.ts";
+import type { Cni } from "./cni/cni-server.ts";
+import type { Kernel } from "./datapath-handle.ts";
+import type { Integrity } from "./integrity.ts";
+import type { Progress } from "./reconcile.ts";
+import type { Resyncs } from "./resync-requests.ts";
+import type { Uplinks } from "./uplinks.ts";
 
 // The answers to requests on the socket, built from the parts that have started so far.
 

@@ -9,7 +9,7 @@ import { pinDirectories } from "../datapath/pins.ts";
 import { type Problem, problemText } from "../model/problem.ts";
 import type { RepairsView } from "../observe/api-views.ts";
 import type { Kernel } from "./datapath-handle.ts";
-import { logProblems } from "./problems.ts";
+import { logProblems } from "./node-problems.ts";
 
 const INTERVAL_MS = 500;
 /** How long a repair counts as an incident: an Event is emitted only for a problem that lasts for a moment. */

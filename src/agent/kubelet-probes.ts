@@ -9,7 +9,7 @@ import {
   type Probes,
   serveProbes,
 } from "../observe/http-pages.ts";
-import type { InForce } from "./views.ts";
+import type { InForce } from "./agent-views.ts";
 
 export interface Probed {
   readonly status: () => StatusView;

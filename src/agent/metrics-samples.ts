@@ -3,8 +3,8 @@
 import { readdirSync } from "node:fs";
 import { DIRECTIONS } from "../base/direction.ts";
 import type { Fault } from "../datapath/attachments.ts";
-import type { EventTotals } from "../datapath/packet-event-ring.ts";
 import type { EndpointCounts } from "../datapath/per-cpu-counters.ts";
+import type { EventTotals } from "../events/packet-event-ring.ts";
 import { COUNTED_FAMILY_NAMES, REASON_NAMES, Reason, SCREENED_NAMES, Screened } from "../gen/layout.ts";
 import { keyOf } from "../model/cluster.ts";
 import type { KindHealth, SourceHealth } from "../model/source-health.ts";
@@ -18,9 +18,9 @@ import {
 import type { Cell, PoliciesOf, Traffic } from "../observe/counter-totals.ts";
 import type { Readings, Sample } from "../observe/metrics-registry.ts";
 import type { Excess } from "../policy/limits/fair-shares.ts";
+import { endpointViews, type InForce } from "./agent-views.ts";
 import type { CniCounts } from "./cni/cni-server.ts";
 import type { EventCount } from "./kubernetes/event-recorder.ts";
-import { endpointViews, type InForce } from "./views.ts";
 
 /** Events by result; `unwritten` ones could not be written to the event file. */
 export type EventSample = EventTotals & { readonly unwritten: number };

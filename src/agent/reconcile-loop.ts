@@ -8,11 +8,12 @@ import { NO_HARDWARE } from "../base/mac-address.ts";
 import { openTrigger } from "../base/trigger.ts";
 import { lockRoot, type RootLock } from "../datapath/agent-lock.ts";
 import { attachedProgram } from "../datapath/hooks.ts";
+import type { EventFileOptions } from "../events/packet-event-hub.ts";
+import { type AgentEvents, openAgentEvents } from "../events/packet-events.ts";
 import type { Mode } from "../model/enforcement-mode.ts";
 import type { Problem } from "../model/problem.ts";
 import { userOf } from "../node/kernel-queries.ts";
 import type { Endpoint, Listener } from "../observe/http-pages.ts";
-import type { EventFileOptions } from "../observe/packet-event-hub.ts";
 import { type LocalApi, serve } from "../observe/socket-server.ts";
 import type { ClusterSnapshot } from "../source/cluster-snapshot.ts";
 import { openSource, type Source, type SourceEnv, type SourceOptions } from "../source/source.ts";
@@ -31,9 +32,8 @@ import {
   openKubernetes,
 } from "./kubernetes/kubernetes-reporting.ts";
 import type { AgentMetrics, MetricsOptions } from "./metrics-exporter.ts";
-import { type AgentEvents, openAgentEvents } from "./packet-events.ts";
 import { firstProgress, type Progress, type ReconcileEnv, reconcile } from "./reconcile.ts";
-import { openResyncs, type Resyncs } from "./resync.ts";
+import { openResyncs, type Resyncs } from "./resync-requests.ts";
 import { gateOf } from "./unclaimed-default-deny.ts";
 import { dropUplinks, openUplinks, type UplinkOptions, type Uplinks } from "./uplinks.ts";
 
@@ -142,7 +142,7 @@ async function runLocked(lock: RootLock, options: AgentOptions, env: AgentEnv): 
           },
         );
       running.progress = await firstProgress(kernel);
-      events.start(kernel);
+      events.start(kernel.datapath);
       integrity = openIntegrity(kernel, {
         log: env.log,
         now: env.now,

@@ -19,13 +19,13 @@ import {
   settingsDifferences,
 } from "../state/state-compare.ts";
 import { type Held, settledState } from "../state/state-diff.ts";
+import type { InForce } from "./agent-views.ts";
 import { type Applied, type ApplyOptions, apply } from "./apply-changes.ts";
 import type { Kernel } from "./datapath-handle.ts";
 import type { Interfaces } from "./interface-tracking.ts";
 import type { Meter } from "./metrics-exporter.ts";
-import { addressProblems, attachProblems, logProblems, refusalProblems } from "./problems.ts";
+import { addressProblems, attachProblems, logProblems, refusalProblems } from "./node-problems.ts";
 import { numberingOver } from "./reserved-numbers.ts";
-import type { InForce } from "./views.ts";
 
 /** State that one reconciliation passes to the next. */
 export interface Progress {
@@ -147,7 +147,7 @@ async function readBack({ maps }: Kernel, progress: Progress, log: Log): Promise
     // Between reconciliations both versions of everything are equal, so it does not matter which one is in
     // force.
     if (generation < progress.applied) await maps.flip(progress.applied);
-    log.warn("somebody else has changed the generation in force", {
+    log.warn("the active generation was modified externally; repaired", {
       found: generation,
       expected: progress.applied,
       now: maps.generation(),
@@ -156,7 +156,7 @@ async function readBack({ maps }: Kernel, progress: Progress, log: Log): Promise
   progress.held = await maps.read();
   progress.repaired = ours === undefined ? [] : [...differences(progress.held, ours), ...settings];
   if (progress.repaired.length === 0) return;
-  log.warn("somebody else has changed the maps; they are put right", {
+  log.warn("maps were modified externally; repaired", {
     entries: progress.repaired.length,
     tables: differencesText(progress.repaired),
   });

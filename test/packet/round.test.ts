@@ -130,8 +130,8 @@ describe("a reconciliation", () => {
       sources: ["10.0.0.5/32"],
     });
     expect(progress.problems.map(problemText)).toEqual([
-      "Pod shop/a: address 10.0.0.3 is that of pods shop/a and shop/b: nothing tells whose it is; as a peer it is allowed only what each of them is",
-      "Pod shop/b: address 10.0.0.3 is that of pods shop/a and shop/b: nothing tells whose it is; as a peer it is allowed only what each of them is",
+      "Pod shop/a: address 10.0.0.3 is that of pods shop/a and shop/b: its owner is ambiguous; as a peer it is allowed only what each of them is",
+      "Pod shop/b: address 10.0.0.3 is that of pods shop/a and shop/b: its owner is ambiguous; as a peer it is allowed only what each of them is",
     ]);
   });
 
@@ -158,7 +158,7 @@ describe("a reconciliation", () => {
       { table: "ports", key: "80-80", wanted: "class 0", held: "class 9", span: { first: 80, last: 80 } },
     ]);
     expect(logged).toContain(
-      '1970-01-01T00:00:00.000Z warn  somebody else has changed the maps; they are put right entries=2 tables="addresses 1, ports 1"\n',
+      '1970-01-01T00:00:00.000Z warn  maps were modified externally; repaired entries=2 tables="addresses 1, ports 1"\n',
     );
     await runs(what, true);
     expect(progress.repaired).toEqual([]);

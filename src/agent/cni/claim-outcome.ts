@@ -6,7 +6,7 @@ import { indexOf } from "../../cni/host-links.ts";
 import { keyOf } from "../../model/cluster.ts";
 import { type Problem, problemText } from "../../model/problem.ts";
 import { podsOf } from "../../policy/local-endpoints.ts";
-import type { InForce } from "../views.ts";
+import type { InForce } from "../agent-views.ts";
 
 // The outcome of a reconciliation for a claim: whether the kernel enforces it now.
 

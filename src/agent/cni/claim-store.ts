@@ -2,7 +2,7 @@
 
 import { messageOf } from "../../base/errors.ts";
 import { attachmentKey, type Claim, readClaims, writeClaims } from "../../cni/cni-claims.ts";
-import type { Attached, GcRequest } from "../../cni/cni-request.ts";
+import type { Attached, GcRequest } from "../../cni/cni-protocol.ts";
 import { indexOf } from "../../cni/host-links.ts";
 import type { Problem } from "../../model/problem.ts";
 import { birthOf } from "../../node/link-identity.ts";

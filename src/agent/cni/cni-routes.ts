@@ -3,7 +3,7 @@
 
 import { attachmentKey, type Claim } from "../../cni/cni-claims.ts";
 import { CNI_CODE, CniError } from "../../cni/cni-error.ts";
-import { type AddRequest, addIn, attachedIn, bodyOf, gcIn } from "../../cni/cni-request.ts";
+import { type AddRequest, addIn, attachedIn, bodyOf, gcIn } from "../../cni/cni-protocol.ts";
 import { hostLinkOf, indexOf } from "../../cni/host-links.ts";
 import { birthOf } from "../../node/link-identity.ts";
 import { Refused, type Route } from "../../observe/socket-routes.ts";

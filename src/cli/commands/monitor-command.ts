@@ -1,9 +1,9 @@
 // `weir monitor`: packets that were dropped and, on request, new flows, with the names of both ends and the reason.
 
 import { type Command, InvalidArgumentError, Option } from "commander";
+import type { EventFilter, EventView } from "../../events/packet-event.ts";
 import { API_VERSION } from "../../observe/api-views.ts";
 import { EVENT_VERDICTS, type EventVerdict } from "../../observe/filter-choices.ts";
-import type { EventFilter, EventView } from "../../observe/packet-event.ts";
 import { askAgentOrFail, noAgent } from "../agent-client.ts";
 import { type Exits, note, type PodName, podOption } from "../command.ts";
 import { CommandError, type Context, EXIT } from "../environment.ts";
@@ -110,7 +110,7 @@ interface Printer {
 
 /** What is shown, and how: imported only now, since a start of other commands has no use for it. */
 async function printer({ env }: Context, options: Shown): Promise<Printer> {
-  const { endMatch, eventMatches, eventLine } = await import("../../observe/packet-event.ts");
+  const { endMatch, eventMatches, eventLine } = await import("../../events/packet-event.ts");
   const { pod, from, to, output, ...rest } = options;
   const end = (name: "from" | "to", text: string | undefined): EventFilter => {
     if (text === undefined) return {};

@@ -46,7 +46,7 @@ const FACTS: Readonly<Record<TableName, TableFacts>> = {
   },
   addresses: {
     maps: ["addresses_v4", "addresses_v6"],
-    holds: "addresses of pods and Services, each with its identity; asked before cidrs",
+    holds: "addresses of pods and Services, each with its identity; looked up before cidrs",
     by: "agent",
     key: ["address"],
   },

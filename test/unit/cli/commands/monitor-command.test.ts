@@ -1,10 +1,10 @@
 // `weir monitor` against the agent's real socket: its output, its requests, its exit codes.
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { eventRoutes } from "../../../../src/agent/packet-events.ts";
-import { type EventHub, openEventHub } from "../../../../src/observe/packet-event-hub.ts";
+import { type EventHub, openEventHub } from "../../../../src/events/packet-event-hub.ts";
+import { eventRoutes } from "../../../../src/events/packet-events.ts";
 import type { LocalApi } from "../../../../src/observe/socket-server.ts";
-import { DENIED, SPOOFED, withText } from "../../observe/sample-events.ts";
+import { DENIED, SPOOFED, withText } from "../../events/sample-events.ts";
 import { viewsWith } from "../views.ts";
 import { type CommandWorld, openCommandWorld } from "../world.ts";
 

@@ -2,7 +2,7 @@
 
 import { describe, expect, it } from "vitest";
 import { CniError } from "../../../src/cni/cni-error.ts";
-import { addIn, attachedIn, bodyOf, gcIn } from "../../../src/cni/cni-request.ts";
+import { addIn, attachedIn, bodyOf, gcIn } from "../../../src/cni/cni-protocol.ts";
 
 const ARGS =
   "IgnoreUnknown=1;K8S_POD_NAMESPACE=alpha;K8S_POD_NAME=web-0;K8S_POD_INFRA_CONTAINER_ID=x;K8S_POD_UID=u1";

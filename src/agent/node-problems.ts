@@ -36,7 +36,7 @@ function problemsOf(text: string, claimants: readonly Pod[], holders: readonly P
     effect,
   });
   if (holders.length > 1) {
-    const reason = `address ${text} is that of pods ${names.join(" and ")}: nothing tells whose it is`;
+    const reason = `address ${text} is that of pods ${names.join(" and ")}: its owner is ambiguous`;
     return holders.map((pod) => about(pod, reason, "as a peer it is allowed only what each of them is"));
   }
   return claimants

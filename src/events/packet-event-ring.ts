@@ -2,9 +2,9 @@
 
 import { RingBuffer } from "bpf-ts";
 import { assert } from "../base/assert.ts";
+import type { Datapath } from "../datapath/program-loader.ts";
+import { type Table, tableOf } from "../datapath/typed-maps.ts";
 import { EVENT_SIZE, type Event, eventCodec, REASONS, Reason } from "../gen/layout.ts";
-import type { Datapath } from "./program-loader.ts";
-import { type Table, tableOf } from "./typed-maps.ts";
 
 export interface EventStream {
   /** Whether the first packets of new flows are reported too. */

@@ -11,8 +11,8 @@ import {
   eventLine,
   eventMatches,
   whyText,
-} from "../../../src/observe/packet-event.ts";
-import { openEventFile, openEventHub, REMEMBERED_MAX } from "../../../src/observe/packet-event-hub.ts";
+} from "../../../src/events/packet-event.ts";
+import { openEventFile, openEventHub, REMEMBERED_MAX } from "../../../src/events/packet-event-hub.ts";
 import { DENIED, SPOOFED, withText } from "./sample-events.ts";
 
 describe("the sentence", () => {

@@ -3,8 +3,8 @@
 import type { Direction } from "../base/direction.ts";
 import { cidrContains, parseAddress, parseCidr } from "../base/ip.ts";
 import { REASON_NAMES, REASON_TEXTS } from "../gen/layout.ts";
-import type { EventVerdict } from "./filter-choices.ts";
-import { printable } from "./text-output.ts";
+import type { EventVerdict } from "../observe/filter-choices.ts";
+import { printable } from "../observe/text-output.ts";
 
 // An event as the agent reports it: one packet that was dropped, or opened a new flow, with the names of both
 // ends; and filters.

@@ -1,6 +1,6 @@
 // Requested resyncs: which reconciliation answers which request, and the answer if it fails or never comes.
 import { expect, it } from "vitest";
-import { type Outcome, openResyncs } from "../../../src/agent/resync.ts";
+import { type Outcome, openResyncs } from "../../../src/agent/resync-requests.ts";
 
 const outcome = (change: Partial<Outcome> = {}): Outcome => ({
   applied: 3,

@@ -1,6 +1,6 @@
 // Two events, as the agent would emit them.
 
-import { type EventView, whyText } from "../../../src/observe/packet-event.ts";
+import { type EventView, whyText } from "../../../src/events/packet-event.ts";
 
 export const DENIED: Omit<EventView, "text"> = {
   time: "2025-06-01T12:00:00.123Z",
