@@ -5,7 +5,7 @@ import type { FromPodHook } from "../base/direction.ts";
 import { messageOf } from "../base/errors.ts";
 import type { AdjustableLog } from "../base/log.ts";
 import { NO_HARDWARE } from "../base/mac-address.ts";
-import { openTrigger } from "../base/trigger.ts";
+import { openScheduler, type ScheduleOptions } from "../base/scheduler.ts";
 import { lockRoot, type RootLock } from "../datapath/agent-lock.ts";
 import { attachedProgram } from "../datapath/hooks.ts";
 import type { EventFileOptions } from "../events/packet-event-hub.ts";
@@ -22,7 +22,6 @@ import { type Running, routesOf, statusView, viewsOf } from "./agent-api.ts";
 import { unreadyReason } from "./cni/claim-outcome.ts";
 import { type Cni, type CniOptions, openCni } from "./cni/cni-server.ts";
 import { type Kernel, openKernel } from "./datapath-handle.ts";
-import { openDebounce, openResyncAndRetry } from "./debounce-and-backoff.ts";
 import { type Integrity, openIntegrity } from "./integrity.ts";
 import { interfaceOptions, type Left, openInterfaces, readInterfaces } from "./interface-tracking.ts";
 import { openProbes, type Probed } from "./kubelet-probes.ts";
@@ -287,11 +286,20 @@ interface Parts {
   readonly integrity: Integrity;
 }
 
+const SCHEDULE: ScheduleOptions = {
+  debounceMs: 5,
+  pauseMsMax: 250,
+  retryMs: [500, 30_000],
+  resyncMs: 30_000,
+  quietMs: 2_000,
+  postponeMsMax: 90_000,
+};
+
 async function loop(running: Parts, options: AgentOptions, env: AgentEnv & ReconcileEnv): Promise<void> {
-  const bell = openTrigger();
-  env.signal.addEventListener("abort", () => bell.ring(), { once: true });
+  const scheduler = openScheduler(SCHEDULE, env.signal);
+  const changed = (): void => scheduler.request();
   const interfaces = await openInterfaces(interfaceOptions(options), {
-    onChange: () => bell.ring(),
+    onChange: changed,
     onError: (error) => env.log.warn("the interfaces cannot be read", { error: messageOf(error) }),
     ...gateOf(running.kernel, options, env.log),
     left: leftIn(running.kernel, running.progress),
@@ -301,22 +309,18 @@ async function loop(running: Parts, options: AgentOptions, env: AgentEnv & Recon
   let brought: ClusterSnapshot | undefined;
   const watching = running.source.watch((next) => {
     reading = next;
-    bell.ring();
+    changed();
   }, env.signal);
-  const watchingDenied = running.uplinks?.watch(() => bell.ring(), env.signal);
-  const timers = openResyncAndRetry(bell);
-  const pace = openDebounce();
-  running.resyncs.onRequest(() => bell.ring());
-  running.cni.onChange(() => bell.ring());
-  running.integrity.onChange(() => bell.ring());
+  const watchingDenied = running.uplinks?.watch(changed, env.signal);
+  running.resyncs.onRequest(changed);
+  running.cni.onChange(scheduler.request);
+  running.integrity.onChange(changed);
   try {
     while (!env.signal.aborted) {
-      await bell.wait();
-      await running.cni.rest(pace.wait(performance.now()));
+      await scheduler.next();
       if (reading === undefined || env.signal.aborted) continue;
-      const begun = performance.now();
-      const asked = running.resyncs.take();
-      const resync = timers.resyncIsDue(reading !== brought) || asked.length > 0;
+      const requests = running.resyncs.take();
+      const resync = scheduler.begin({ changed: reading !== brought, resyncRequested: requests.length > 0 });
       if (resync) running.integrity.checkPins();
       const problems = (await running.uplinks?.bring(resync)) ?? [];
       brought = reading;
@@ -331,13 +335,10 @@ async function loop(running: Parts, options: AgentOptions, env: AgentEnv & Recon
       running.events.settle(running.progress.applied, running.progress.force);
       const wrong = [...running.progress.problems, ...running.integrity.problems()];
       running.kubernetes.tell(wrong, running.integrity.incidents(), reading);
-      for (const answer of asked) answer(running.progress, settled && reading.readable);
-      timers.retryUnless(settled);
-      // A resync does not count as a frequent change.
-      if (!resync) pace.ended(begun, performance.now());
+      for (const answer of requests) answer(running.progress, settled && reading.readable);
+      scheduler.end(settled);
     }
   } finally {
-    timers.close();
     interfaces.close();
     await Promise.all([watching, watchingDenied]);
   }

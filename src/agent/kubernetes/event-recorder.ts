@@ -3,7 +3,7 @@
 
 import { createHash } from "node:crypto";
 import type { Log } from "../../base/log.ts";
-import { openTrigger, TIMER_MS_MAX, type Trigger } from "../../base/trigger.ts";
+import { openTrigger, type Trigger } from "../../base/scheduler.ts";
 import type { Client } from "../../source/apiserver/http-client.ts";
 import { type Failure, failureOf } from "../../source/apiserver/request-failure.ts";
 import { valueAt } from "../../source/parse/fields.ts";
@@ -59,7 +59,7 @@ export function openEventRecorder(options: EventRecorderOptions, env: EventRecor
   };
   const ledger = openLedger(timing, (reason) => count("left-out", reason));
   const ended = new AbortController();
-  const bell = openTrigger();
+  const trigger = openTrigger(ended.signal);
   const trouble = openTrouble(env.log);
   const post = async (telling: Telling): Promise<Posted> => {
     const posted = await postEvent(telling, options, { now: env.now(), signal: ended.signal });
@@ -68,17 +68,16 @@ export function openEventRecorder(options: EventRecorderOptions, env: EventRecor
     count(posted.outcome, telling.solved ? SOLVED : telling.notice.reason);
     return posted;
   };
-  const running = run({ ledger, timing, bell, signal: ended.signal, post });
+  const running = run({ ledger, timing, trigger, signal: ended.signal, post });
   return {
     tell({ problems, pods }) {
       if (ended.signal.aborted) return;
       ledger.take(noticesOf({ problems, pods, node }), performance.now(), openTurns(pods, node));
-      bell.ring();
+      trigger.fire();
     },
     counts: () => [...counts.values()],
     async close() {
       ended.abort();
-      bell.ring();
       await running;
     },
   };
@@ -87,14 +86,14 @@ export function openEventRecorder(options: EventRecorderOptions, env: EventRecor
 interface Running {
   readonly ledger: Ledger;
   readonly timing: NoticeTiming;
-  readonly bell: Trigger;
+  readonly trigger: Trigger;
   readonly signal: AbortSignal;
   /** Never rejects. */
   readonly post: (telling: Telling) => Promise<Posted>;
 }
 
 /** Posts one report after the other, each when it is due and a token is available. */
-async function run({ ledger, timing, bell, signal, post }: Running): Promise<void> {
+async function run({ ledger, timing, trigger, signal, post }: Running): Promise<void> {
   const tokens = openTokenBucket(timing);
   while (!signal.aborted) {
     const now = performance.now();
@@ -102,20 +101,13 @@ async function run({ ledger, timing, bell, signal, post }: Running): Promise<voi
     const readyAt = at === undefined ? undefined : Math.max(at, tokens.readyAt(now));
     const telling = readyAt === undefined || readyAt > now ? undefined : ledger.begin(now);
     if (telling === undefined) {
-      await rungWithin(bell, readyAt === undefined ? undefined : readyAt - now);
+      await trigger.wait(readyAt === undefined ? undefined : readyAt - now);
       continue;
     }
     tokens.take(now);
     const { outcome, uid } = await post(telling);
     ledger.settle(outcome, uid, performance.now());
   }
-}
-
-/** Waits for the trigger, or for this many milliseconds. */
-async function rungWithin(bell: Trigger, ms: number | undefined): Promise<void> {
-  const timer = ms === undefined ? undefined : setTimeout(() => bell.ring(), Math.min(ms, TIMER_MS_MAX));
-  await bell.wait();
-  clearTimeout(timer);
 }
 
 interface Posted {

@@ -1,7 +1,7 @@
 // The reflector: list and watch of one kind, with retry and backoff, and its health.
 
-import { setTimeout as sleep } from "node:timers/promises";
 import type { Log } from "../../base/log.ts";
+import { backoffMs, pause } from "../../base/scheduler.ts";
 import type { KindHealth } from "../../model/source-health.ts";
 import type { Client } from "./http-client.ts";
 import { type Interner, openInterner } from "./interning.ts";
@@ -194,7 +194,7 @@ async function ended(run: Run, end: "ended" | "periodic", begun: number): Promis
     return;
   }
   run.attempts += 1;
-  await pause(run, undefined);
+  await backOff(run, undefined);
 }
 
 /** A watch from a version that the server has yet to reach is answered, and silent: only a request shows a restored backup. */
@@ -245,7 +245,7 @@ async function recover(run: Run, failure: Failure): Promise<void> {
   shared.log.debug("not followed", { kind, why: failure.why, reason: failure.reason, attempt: run.attempts });
   if (failure.status === 404 && servedElsewhere(run)) return;
   observer.failed(failure);
-  await pause(run, failure.retryAfterMs);
+  await backOff(run, failure.retryAfterMs);
 }
 
 /** Switches to the next path that may serve the kind; false after the last one. */
@@ -257,11 +257,10 @@ function servedElsewhere(run: Run): boolean {
   return index < all.length;
 }
 
-async function pause({ shared, attempts, signal }: Run, retryAfterMs: number | undefined): Promise<void> {
+async function backOff({ shared, attempts, signal }: Run, retryAfterMs: number | undefined): Promise<void> {
   const { retryMs, retryAfterMsMax } = shared.timing;
-  const longest = Math.min(retryMs[0] * 2 ** (attempts - 1), retryMs[1]);
-  const wait = within([longest / 2, longest]) + Math.min(retryAfterMs ?? 0, retryAfterMsMax);
-  await sleep(wait, undefined, { signal }).catch(() => undefined);
+  const longest = backoffMs(retryMs, attempts);
+  await pause(within([longest / 2, longest]) + Math.min(retryAfterMs ?? 0, retryAfterMsMax), signal);
 }
 
 const readerOf = ({ kind, served, shared, interner }: Run): Reader => ({

@@ -1,7 +1,7 @@
 // One watch of the API server: the request, its lines, and its events.
 
 import type { IncomingMessage } from "node:http";
-import { TIMER_MS_MAX } from "../../base/trigger.ts";
+import { timerMs } from "../../base/scheduler.ts";
 import { isMap, valueAt } from "../parse/fields.ts";
 import type { ListOptions } from "./list-request.ts";
 import { Failure, failureOf, shown } from "./request-failure.ts";
@@ -84,7 +84,7 @@ function openEnd({ signal, endAt }: WatchOptions, lastsMs: number, path: string)
         due = true;
         stop();
       },
-      Math.min(Math.max(0, at - performance.now()), TIMER_MS_MAX),
+      timerMs(at - performance.now()),
     );
   };
   look();

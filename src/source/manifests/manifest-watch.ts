@@ -1,11 +1,7 @@
 // Watches manifests on disk: every change gives a complete new snapshot.
 
-import { type FSWatcher, watch } from "node:fs";
-import { stat } from "node:fs/promises";
-import { dirname } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { codeOf } from "../../base/errors.ts";
-import { createAlarm } from "../../base/trigger.ts";
+import { openFileWatcher } from "../../base/file-watcher.ts";
 import type { Problem } from "../../model/problem.ts";
 import { visible } from "../parse/fields.ts";
 import { assemble, type ManifestsReading, unreadable } from "./assemble-cluster.ts";
@@ -62,17 +58,16 @@ export const NOT_READ_YET = "the kernel goes on with what it was last given";
  */
 export async function watchManifests(path: string, options: WatchOptions): Promise<void> {
   const { onChange, signal, rescanMs = RESCAN_MS } = options;
-  const alarm = createAlarm(signal);
-  const follower = createFollower(path, alarm.ring);
-  const looker = openLooker(path, options, alarm.ring);
+  const watcher = openFileWatcher(path, signal);
+  const looker = openLooker(path, options, watcher.fire);
   let reported: string | undefined;
   let shown: readonly FileReading[] = [];
   try {
     while (!signal.aborted) {
       // Watching starts before looking, so that nothing happens unseen in between.
-      const watchProblem = await follower.follow();
+      const watchError = await watcher.follow();
       const { memory, problems: found, lookMs, isAwaited } = await looker.look();
-      const problems = [...found, ...(watchProblem ? [watchProblem] : [])];
+      const problems = watchError === undefined ? found : [...found, notWatched(path, watchError)];
       const readings = readingsIn(memory ?? new Map());
       const text = JSON.stringify(problems);
       if (text !== reported || !sameElements(readings, shown)) {
@@ -80,19 +75,20 @@ export async function watchManifests(path: string, options: WatchOptions): Promi
         shown = readings;
         await onChange(memory === undefined ? unreadable(problems) : assemble(readings, problems));
       }
-      await alarm.wait(isAwaited ? RELOOK_MS : Math.max(rescanMs, lookMs * RESCAN_SHARE));
+      await watcher.wait(isAwaited ? RELOOK_MS : Math.max(rescanMs, lookMs * RESCAN_SHARE));
     }
   } finally {
-    follower.close();
+    watcher.close();
     looker.close();
   }
 }
 
 /**
- * Reads the manifests at a path once. Waits for files that are open for writing, for a while. Never throws: what cannot be
- * read is a Problem.
+ * Reads the manifests at a path once: a directory (not its subdirectories) or one file. Waits for files that are open
+ * for writing, for a while. Never throws: what cannot be read is a Problem, and a policy of which something cannot be
+ * read fails closed (see src/source/parse/parse-document.ts and src/source/manifests/assemble-cluster.ts).
  */
-export async function readOnce(path: string, options: LookOptions = {}): Promise<ManifestsReading> {
+export async function readManifests(path: string, options: LookOptions = {}): Promise<ManifestsReading> {
   const looker = openLooker(path, options, () => undefined);
   try {
     for (;;) {
@@ -252,62 +248,9 @@ function emptyProblem(
 const sameElements = (a: readonly unknown[], b: readonly unknown[]): boolean =>
   a.length === b.length && a.every((element, index) => element === b[index]);
 
-interface Follower {
-  /** Watches the directory that now has the path's name. A Problem where that is not possible. */
-  readonly follow: () => Promise<Problem | undefined>;
-  readonly close: () => void;
-}
-
-/** Watches a directory, or the directory of a file, also after it has been replaced by another of the same name. */
-function createFollower(path: string, onEvent: () => void): Follower {
-  let watcher: FSWatcher | undefined;
-  let watched: string | undefined;
-  const close = (): void => {
-    watcher?.close();
-    watcher = undefined;
-    watched = undefined;
-  };
-  const follow = async (): Promise<Problem | undefined> => {
-    try {
-      const { directory, identity } = await directoryOf(path);
-      if (identity === watched) return undefined;
-      close();
-      watcher = watch(directory, onEvent);
-      watched = identity;
-      watcher.on("error", () => {
-        close();
-        onEvent();
-      });
-      return undefined;
-    } catch (error) {
-      close();
-      // The look reports that there is nothing to watch.
-      if (codeOf(error) === "ENOENT") return undefined;
-      const reason = `cannot be watched: ${systemReason(error)}`;
-      return {
-        severity: "warning",
-        file: visible(path),
-        reason,
-        effect: "changes are noticed by looking now and then",
-      };
-    }
-  };
-  return { follow, close };
-}
-
-/** The directory to watch: the path itself, or the parent of a file (or of what is not there yet). */
-async function directoryOf(path: string): Promise<{ directory: string; identity: string }> {
-  const own = await stat(path).catch(() => undefined);
-  if (own?.isDirectory()) return { directory: path, identity: `${own.dev}:${own.ino}` };
-  const directory = dirname(path);
-  const parent = await stat(directory);
-  return { directory, identity: `${parent.dev}:${parent.ino}` };
-}
-
-// Manifests on disk: a directory of Kubernetes YAML, or one file, read into a cluster.
-
-/**
- * Reads the manifests at a path: a directory (not its subdirectories) or one file. Never throws: whatever cannot be read
- * is a Problem, and what it says of policies fails closed (see src/source/parse/parse-document.ts and src/source/manifests/assemble-cluster.ts).
- */
-export const readManifests = readOnce;
+const notWatched = (path: string, error: unknown): Problem => ({
+  severity: "warning",
+  file: visible(path),
+  reason: `cannot be watched: ${systemReason(error)}`,
+  effect: "changes are noticed by polling",
+});
