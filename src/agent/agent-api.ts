@@ -3,15 +3,14 @@
 import type { FromPodHook } from "../base/direction.ts";
 import { type AdjustableLog, isLogLevel, LOG_LEVELS } from "../base/log.ts";
 import { hookOf } from "../datapath/hooks.ts";
-import { toWire } from "../model/cluster-json.ts";
+import { toWire } from "../model/cluster.ts";
 import type { Mode } from "../model/enforcement-mode.ts";
 import type { Problem } from "../model/problem.ts";
 import type { LogLevelView, LogView, StateView, StatusView } from "../observe/api-views.ts";
 import { RequestError, type Route } from "../observe/socket-routes.ts";
 import type { Views } from "../observe/socket-server.ts";
 import type { Source } from "../source/source.ts";
-import { EMPTY_STATE } from "../state/desired-state.ts";
-import { plainState } from "../state/state-json.ts";
+import { EMPTY_STATE, plainState } from "../state/desired-state.ts";
 import {
   auditedEndpoints,
   capacityViews,

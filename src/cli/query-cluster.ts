@@ -1,8 +1,7 @@
 // The cluster of a query: the agent's or that of manifests, and a change to it.
 
 import { type Address, addressOf } from "../base/ip.ts";
-import { type Cluster, keyOf, type Pod } from "../model/cluster.ts";
-import { clusterFromWire } from "../model/cluster-json.ts";
+import { type Cluster, clusterFromWire, keyOf, type Pod } from "../model/cluster.ts";
 import type { ClusterView, EndpointView } from "../observe/api-views.ts";
 import { askAgentOrFail } from "./agent-client.ts";
 import type { Context } from "./environment.ts";

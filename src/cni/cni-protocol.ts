@@ -1,9 +1,9 @@
-// What the plugin sends: the runtime's variables and the network configuration, parsed into what Weir needs of them.
+// What the CNI plugin sends (the runtime's variables and the network configuration), parsed into what Weir needs of it, and
+// the errors that it is answered with.
 
 import { messageOf } from "../base/errors.ts";
 import { type Address, parseAddress } from "../base/ip.ts";
 import { parseHardware } from "../base/mac-address.ts";
-import { CNI_CODE, CniError } from "./cni-error.ts";
 
 /** What all commands of a container have in common. */
 export interface Attached {
@@ -195,3 +195,32 @@ export function gcIn(body: Fields): GcRequest {
     }),
   };
 }
+
+/** Codes of the CNI specification (section 5, "Error"); from 100 on they are the plugin's own. */
+export const CNI_CODE = {
+  incompatibleVersion: 1,
+  invalidEnvironment: 4,
+  decodingFailure: 6,
+  invalidConfig: 7,
+  tryAgainLater: 11,
+  notAvailable: 50,
+  /** Weir cannot enforce on the pod's interface. */
+  notEnforceable: 110,
+  /** CHECK: what was reported as enforced is not. */
+  notInForce: 111,
+} as const;
+
+export class CniError extends Error {
+  readonly code: number;
+  readonly details: string | undefined;
+
+  constructor(code: number, message: string, details?: string) {
+    super(message);
+    this.name = "CniError";
+    this.code = code;
+    this.details = details;
+  }
+}
+
+export const laterError = (message: string, details?: string): CniError =>
+  new CniError(CNI_CODE.tryAgainLater, message, details);

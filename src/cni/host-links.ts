@@ -2,8 +2,7 @@
 
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { CNI_CODE, CniError } from "./cni-error.ts";
-import type { AddRequest } from "./cni-protocol.ts";
+import { type AddRequest, CNI_CODE, CniError } from "./cni-protocol.ts";
 
 const NET = "/sys/class/net";
 

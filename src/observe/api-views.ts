@@ -168,7 +168,7 @@ export interface PolicyView {
 /** The agent's input: the cluster of the generation in force. */
 export interface ClusterView {
   readonly generation: number;
-  /** Pods, namespaces and policies, as model/cluster-json.ts writes them. */
+  /** Pods, namespaces and policies, as model/cluster.ts writes them. */
   readonly cluster: unknown;
 }
 

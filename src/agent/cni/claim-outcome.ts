@@ -1,7 +1,7 @@
 // Whether a CNI claim is in force, and the plugin's requests that wait for it.
 
 import type { Claim, Matched } from "../../cni/cni-claims.ts";
-import { CNI_CODE, CniError, laterError } from "../../cni/cni-error.ts";
+import { CNI_CODE, CniError, laterError } from "../../cni/cni-protocol.ts";
 import { indexOf } from "../../cni/host-links.ts";
 import { keyOf } from "../../model/cluster.ts";
 import { type Problem, problemText } from "../../model/problem.ts";

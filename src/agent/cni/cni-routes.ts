@@ -2,8 +2,15 @@
 // format.
 
 import { attachmentKey, type Claim } from "../../cni/cni-claims.ts";
-import { CNI_CODE, CniError } from "../../cni/cni-error.ts";
-import { type AddRequest, addIn, attachedIn, bodyOf, gcIn } from "../../cni/cni-protocol.ts";
+import {
+  type AddRequest,
+  addIn,
+  attachedIn,
+  bodyOf,
+  CNI_CODE,
+  CniError,
+  gcIn,
+} from "../../cni/cni-protocol.ts";
 import { hostLinkOf, indexOf } from "../../cni/host-links.ts";
 import { birthOf } from "../../node/link-identity.ts";
 import { Refused, type Route } from "../../observe/socket-routes.ts";

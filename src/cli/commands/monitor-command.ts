@@ -88,7 +88,7 @@ async function monitor(
     for (const event of last === 0 ? [] : shown.slice(-last)) show(event);
     return EXIT.ok;
   }
-  const { followStream } = await import("../../observe/socket-stream.ts");
+  const { followStream } = await import("../../observe/socket-client.ts");
   const signal = context.env.stopSignal();
   const wantsFlows = flows === true || options.verdict === "passed" || options.reason === "policy";
   const onLine = (line: string): void => {

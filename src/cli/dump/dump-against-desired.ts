@@ -7,7 +7,7 @@ import { openTables } from "../../datapath/typed-maps.ts";
 import type { NamesView, StateView } from "../../observe/api-views.ts";
 import { type DifferenceRecord, differencesDump } from "../../observe/dump/map-dump.ts";
 import { portSetText } from "../../policy/port-classes.ts";
-import { type Span, serviceFrom } from "../../state/desired-state.ts";
+import { type PlainState, type Span, serviceFrom, stateFrom } from "../../state/desired-state.ts";
 import {
   DESIRED_TABLES,
   type DesiredTable,
@@ -15,7 +15,6 @@ import {
   differences,
   settingsDifferences,
 } from "../../state/state-compare.ts";
-import { type PlainState, stateFrom } from "../../state/state-json.ts";
 import { askAgentOrFail, namesFor } from "../agent-client.ts";
 import { note, type WriteOptions } from "../command.ts";
 import { CommandError, type Context, EXIT } from "../environment.ts";

@@ -1,8 +1,15 @@
 // Assembles the content of all files: one cluster, duplicates resolved, every problem in the order of the files.
 
 import { memo } from "../../base/memo.ts";
-import { type Cluster, type ClusterNode, keyOf, type Namespace, type Pod } from "../../model/cluster.ts";
-import { MAP_KEY, toWire } from "../../model/cluster-json.ts";
+import {
+  type Cluster,
+  type ClusterNode,
+  keyOf,
+  MAP_KEY,
+  type Namespace,
+  type Pod,
+  toWire,
+} from "../../model/cluster.ts";
 import type { Policy } from "../../model/network-policy.ts";
 import type { Problem } from "../../model/problem.ts";
 import type { EndpointSlice, Service } from "../../model/service.ts";

@@ -1,8 +1,7 @@
 // Parsing the plugin's requests: every shape that runtimes and plugins send, and everything else refused by name.
 
 import { describe, expect, it } from "vitest";
-import { CniError } from "../../../src/cni/cni-error.ts";
-import { addIn, attachedIn, bodyOf, gcIn } from "../../../src/cni/cni-protocol.ts";
+import { addIn, attachedIn, bodyOf, CniError, gcIn } from "../../../src/cni/cni-protocol.ts";
 
 const ARGS =
   "IgnoreUnknown=1;K8S_POD_NAMESPACE=alpha;K8S_POD_NAME=web-0;K8S_POD_INFRA_CONTAINER_ID=x;K8S_POD_UID=u1";

@@ -1,4 +1,4 @@
-// `weir describe endpoint`: one pod, where its packets cross the node, and what its policies allow.
+// `weir describe endpoint` and `weir describe policy`: one pod or policy, and what is enforced of it on this node.
 
 import type { Command } from "commander";
 import { keyOf } from "../../model/cluster.ts";
@@ -10,7 +10,7 @@ interface Options {
   readonly output: "text" | "json" | "yaml";
 }
 
-const HELP = `
+const ENDPOINT_HELP = `
 Rules are printed as by \`kubectl describe networkpolicy\`. Pods of other nodes can be described as well: which policies
 isolate them, but not whether they are enforced there.
 
@@ -29,7 +29,7 @@ export function addDescribeEndpoint(parent: Command, exits: Exits): void {
     .argument("<namespace/pod>", "the pod")
     .addOption(manifestsOption())
     .addOption(outputOption("text", "json", "yaml"))
-    .addHelpText("after", HELP)
+    .addHelpText("after", ENDPOINT_HELP)
     .action(exits(describeEndpoint));
 }
 
@@ -51,5 +51,45 @@ async function describeEndpoint(context: Context, name: string, options: Options
   }
   const report = endpointReport(pod, situation);
   await writeReport(context.env, { value: report, text: () => endpointText(report) }, options.output);
+  return EXIT.ok;
+}
+
+const POLICY_HELP = `
+Printed as by \`kubectl describe networkpolicy\`, with the selected pods and whether the policy is enforced on each.
+
+Examples:
+  weir describe policy alpha/access-nginx
+  weir describe policy alpha/access-nginx --manifests policies/
+  weir describe policy alpha/access-nginx -o json | jq -r '.pods[] | select(.state != "enforced").name'
+
+Exit codes:
+  0 done, 1 error (no agent answers), 2 wrong usage, 4 no such policy`;
+
+export function addDescribePolicy(parent: Command, exits: Exits): void {
+  parent
+    .command("policy")
+    .description("show a policy: rules, selected pods, and whether it is enforced on each")
+    .argument("<namespace/policy>", "the policy")
+    .addOption(manifestsOption())
+    .addOption(outputOption("text", "json", "yaml"))
+    .addHelpText("after", POLICY_HELP)
+    .action(exits(describePolicy));
+}
+
+async function describePolicy(context: Context, name: string, options: Options): Promise<number> {
+  const [{ situationOf }, { policyReport, policyText }, { nearestWord }] = await Promise.all([
+    import("../query-cluster.ts"),
+    import("../describe-report.ts"),
+    import("../../base/nearest-word.ts"),
+  ]);
+  const situation = await situationOf(context, options);
+  const policy = situation.after.policies.get(name);
+  if (policy === undefined) {
+    const nearest = nearestWord(name, [...situation.after.policies.keys()]);
+    const hint = nearest === undefined ? "there is none" : `the most similar name is ${nearest}`;
+    throw new CommandError(`no policy ${name}; ${hint}`, EXIT.notFound);
+  }
+  const report = policyReport(policy, situation);
+  await writeReport(context.env, { value: report, text: () => policyText(report, policy) }, options.output);
   return EXIT.ok;
 }

@@ -1,7 +1,7 @@
 // Clusters over the agent's socket: what is received is what was sent, whatever its content.
 import fc from "fast-check";
 import { expect, it } from "vitest";
-import { clusterFromWire, toWire } from "../../../src/model/cluster-json.ts";
+import { clusterFromWire, toWire } from "../../../src/model/cluster.ts";
 import { endOf } from "../../../src/policy/trace/traced-ends.ts";
 import { block, cluster, pod, policy } from "../../support/model.ts";
 import { cluster as anyCluster } from "../../support/worlds.ts";
