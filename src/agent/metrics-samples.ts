@@ -7,7 +7,7 @@ import type { EndpointCounts } from "../datapath/per-cpu-counters.ts";
 import type { EventTotals } from "../events/packet-event-ring.ts";
 import { COUNTED_FAMILY_NAMES, REASON_NAMES, Reason, SCREENED_NAMES, Screened } from "../gen/layout.ts";
 import { keyOf } from "../model/cluster.ts";
-import type { KindHealth, SourceHealth } from "../model/source-health.ts";
+import type { KindHealth, SourceHealth } from "../model/cluster-snapshot.ts";
 import {
   type CapacityView,
   type CniView,

@@ -5,11 +5,11 @@ import type { Log } from "../base/log.ts";
 import { type CarriedFlows, type CarryOver, openCarryOver } from "../datapath/flow-carry-over.ts";
 import { attachedProgram } from "../datapath/hooks.ts";
 import { removeOtherLayouts } from "../datapath/pins.ts";
+import type { ClusterSnapshot } from "../model/cluster-snapshot.ts";
 import type { Problem } from "../model/problem.ts";
 import { type Compiled, compile } from "../policy/compile.ts";
 import { NOTHING_NUMBERED, type Numbering } from "../policy/identity-allocation.ts";
 import { excessProblems } from "../policy/limits/fair-shares.ts";
-import type { ClusterSnapshot } from "../source/cluster-snapshot.ts";
 import type { ClaimedInterface } from "../source/interface-discovery.ts";
 import { NO_INCARNATION } from "../state/desired-state.ts";
 import {

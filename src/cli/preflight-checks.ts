@@ -6,10 +6,10 @@ import { dirname, join } from "node:path";
 import { codeOf, messageOf } from "../base/errors.ts";
 import type { Attempt, OperationName } from "../datapath/life-rehearsal.ts";
 import { type Capability, missingCapabilities, obstacleAt } from "../engines/engine-preflight.ts";
-import type { CheckState, Finding } from "../observe/preflight-report.ts";
 import type { SourceOptions } from "../source/source.ts";
 import type { Config } from "./config/config-schema.ts";
 import type { Settings } from "./environment.ts";
+import type { CheckState, Finding } from "./preflight-report.ts";
 
 export interface Surroundings {
   readonly settings: Settings;

@@ -1,7 +1,7 @@
 // `weir status`: whether the desired state is enforced, in one word first, then in detail.
 
+import type { KindHealth, SourceHealth } from "../model/cluster-snapshot.ts";
 import { type Problem, problemText } from "../model/problem.ts";
-import type { KindHealth, SourceHealth } from "../model/source-health.ts";
 import type {
   CapacityView,
   CniView,

@@ -1,9 +1,8 @@
 // Where the cluster is read from: one interface, so that the agent's loop depends on no single source.
 
 import type { Log } from "../base/log.ts";
-import type { SourceHealth } from "../model/source-health.ts";
+import type { ClusterSnapshot, SourceHealth } from "../model/cluster-snapshot.ts";
 import type { ApiServerOptions } from "./apiserver/apiserver-source.ts";
-import type { ClusterSnapshot } from "./cluster-snapshot.ts";
 import { readManifests, watchManifests } from "./manifests/manifest-watch.ts";
 
 export type SourceOptions =

@@ -10,10 +10,10 @@ import { openAttachments } from "../../src/datapath/attachments.ts";
 import type { Hook } from "../../src/datapath/hooks.ts";
 import { type Bench, openBench } from "../../src/engines/kernel-engine.ts";
 import { EMPTY_CLUSTER, keyOf, type Pod } from "../../src/model/cluster.ts";
+import type { ClusterSnapshot } from "../../src/model/cluster-snapshot.ts";
 import type { Policy } from "../../src/model/network-policy.ts";
 import { problemText } from "../../src/model/problem.ts";
 import { EVERYTHING } from "../../src/model/selector.ts";
-import type { ClusterSnapshot } from "../../src/source/cluster-snapshot.ts";
 import { address } from "../support/model.ts";
 import { OBJECT } from "../support/object.ts";
 

@@ -6,9 +6,9 @@ import { type Claim, claimedInterfaces, type Matched, matchClaims } from "../../
 import { type ConflistReconciler, reconcileConflist } from "../../cni/conflist-reconciler.ts";
 import type { InstallOptions } from "../../cni/plugin-install.ts";
 import { keyOf } from "../../model/cluster.ts";
+import type { ClusterSnapshot } from "../../model/cluster-snapshot.ts";
 import type { CniView } from "../../observe/api-views.ts";
 import { type LocalApi, serveRoutes } from "../../observe/socket-server.ts";
-import type { ClusterSnapshot } from "../../source/cluster-snapshot.ts";
 import type { ClaimedInterface } from "../../source/interface-discovery.ts";
 import { type ClaimOutcome, openWaiting, outcomesOf, removed } from "./claim-outcome.ts";
 import { expiry, openClaims } from "./claim-store.ts";

@@ -2,8 +2,8 @@
 
 import { messageOf } from "../../base/errors.ts";
 import type { Log } from "../../base/log.ts";
+import type { ClusterSnapshot } from "../../model/cluster-snapshot.ts";
 import type { Problem } from "../../model/problem.ts";
-import type { ClusterSnapshot } from "../../source/cluster-snapshot.ts";
 import type { SourceOptions } from "../../source/source.ts";
 import type { EventCount } from "./event-recorder.ts";
 

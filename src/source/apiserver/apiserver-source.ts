@@ -8,11 +8,10 @@ import {
   type Namespace,
   type Pod,
 } from "../../model/cluster.ts";
+import type { ClusterSnapshot, SourceHealth } from "../../model/cluster-snapshot.ts";
 import type { Policy } from "../../model/network-policy.ts";
 import { type Problem, problemText } from "../../model/problem.ts";
 import type { EndpointSlice, Service } from "../../model/service.ts";
-import type { SourceHealth } from "../../model/source-health.ts";
-import type { ClusterSnapshot } from "../cluster-snapshot.ts";
 import { openTrust } from "./annotation-trust.ts";
 import { type CredentialOptions, openCredentials } from "./credentials.ts";
 import { openClient } from "./http-client.ts";

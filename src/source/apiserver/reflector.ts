@@ -2,7 +2,7 @@
 
 import type { Log } from "../../base/log.ts";
 import { backoffMs, pause } from "../../base/scheduler.ts";
-import type { KindHealth } from "../../model/source-health.ts";
+import type { KindHealth } from "../../model/cluster-snapshot.ts";
 import type { Client } from "./http-client.ts";
 import { type Interner, openInterner } from "./interning.ts";
 import { type ListOptions, listAll, versionNow } from "./list-request.ts";

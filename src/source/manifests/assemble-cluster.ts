@@ -10,10 +10,10 @@ import {
   type Pod,
   toWire,
 } from "../../model/cluster.ts";
+import type { ClusterSnapshot } from "../../model/cluster-snapshot.ts";
 import type { Policy } from "../../model/network-policy.ts";
 import type { Problem } from "../../model/problem.ts";
 import type { EndpointSlice, Service } from "../../model/service.ts";
-import type { ClusterSnapshot } from "../cluster-snapshot.ts";
 import type { ParsedObject, Place } from "../parse/parse-document.ts";
 import type { FileReading } from "./manifest-reading.ts";
 

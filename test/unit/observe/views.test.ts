@@ -1,6 +1,6 @@
 // The output of `get` and `status` from the agent's views, and from the kernel's tables if there is no agent.
 import { describe, expect, it } from "vitest";
-import type { KindHealth } from "../../../src/model/source-health.ts";
+import type { KindHealth } from "../../../src/model/cluster-snapshot.ts";
 import type { EndpointView, PolicyView, StatusView, UplinkView } from "../../../src/observe/api-views.ts";
 import { type EndpointRow, endpointNames, endpointsTable } from "../../../src/observe/endpoints-table.ts";
 import { policiesTable, policyNames } from "../../../src/observe/policies-table.ts";

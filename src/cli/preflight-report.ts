@@ -1,6 +1,6 @@
 // The findings of `weir check node`, and how they are displayed.
 
-import { left, type Table } from "./text-output.ts";
+import { left, type Table } from "../observe/text-output.ts";
 
 /**
  * ok: as required. fallback: Weir works, in another way or with a disadvantage, which the detail names.

@@ -1,5 +1,17 @@
-// The health of a source that is watched over the network, for status, metrics and readiness.
+// A source's snapshot of the cluster, the same from manifests on disk and from the API server; and the health of a source
+// that is watched over the network.
 
+import type { Cluster } from "./cluster.ts";
+import type { Problem } from "./problem.ts";
+
+export interface ClusterSnapshot {
+  readonly cluster: Cluster;
+  readonly problems: readonly Problem[];
+  /** False while the source as a whole could never be read: its content is unknown, which is not the same as empty. */
+  readonly readable: boolean;
+}
+
+/** For status, metrics and readiness. */
 export interface SourceHealth {
   /** URL of the server. */
   readonly server: string;
@@ -11,7 +23,7 @@ export interface SourceHealth {
 export interface KindHealth {
   readonly kind: string;
   readonly objects: number;
-  /** listing: not known yet. following: changes come as they happen. waiting: until it is tried again. */
+  /** listing: not known yet. following: changes come as they happen. waiting: for a retry. */
   readonly state: "listing" | "following" | "waiting";
   /** ISO 8601: when the server last sent something of this kind, and when it was last listed as a whole. */
   readonly contactAt?: string;

@@ -1,8 +1,8 @@
 // The report of the findings of `weir check node`.
 import { expect, it } from "vitest";
-import { checkSummary, checkTable, type Finding } from "../../../src/observe/preflight-report.ts";
+import { checkSummary, checkTable, type Finding } from "../../../src/cli/preflight-report.ts";
 import { tableText } from "../../../src/observe/text-output.ts";
-import { lines } from "./lines.ts";
+import { lines } from "../observe/lines.ts";
 
 const FINDINGS: Finding[] = [
   { check: "kernel", state: "ok", detail: "Linux 6.18" },
