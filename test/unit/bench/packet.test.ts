@@ -2,10 +2,10 @@
 import { spawnSync } from "node:child_process";
 import { describe, expect, it } from "vitest";
 import { median } from "../../../bench/common/median.ts";
+import { randomFrom } from "../../../bench/common/random.ts";
 import { rowsOf } from "../../../bench/packet/command.ts";
 import { countIn } from "../../../bench/packet/meter.ts";
 import { anyPeers, newFlows, PEERS_MAX, peersOfFlows } from "../../../bench/packet/peers.ts";
-import { randomFrom } from "../../../bench/packet/random.ts";
 import { type Measured, reportText } from "../../../bench/packet/report.ts";
 import { figuresOf } from "../../../bench/packet/rounds.ts";
 import type { Row } from "../../../bench/packet/row.ts";
