@@ -157,6 +157,7 @@ export function sourceSamples(following: SourceHealth | undefined): Readings {
     sourceLists: byReason(({ lists }) => lists),
     sourceWatches: byReason(({ watches }) => watches),
     sourceDifferences: ofKinds(({ differences }) => differences),
+    sourceBytes: ofKinds(({ bytes }) => bytes),
   };
 }
 

@@ -35,4 +35,6 @@ export interface KindHealth {
   readonly watches: Readonly<Record<string, number>>;
   /** Changes that a list had and no event brought, although the watch had passed their versions. */
   readonly differences: number;
+  /** Bytes of lists and watches so far. */
+  readonly bytes: number;
 }

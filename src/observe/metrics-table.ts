@@ -117,6 +117,12 @@ export const METRICS = {
     ["kind"],
     "Changes that a list had and no event brought, although the watch had passed them",
   ),
+  sourceBytes: metric(
+    "counter",
+    "weir_source_received_bytes_total",
+    ["kind"],
+    "Bytes of lists and watches of a kind, as the API server has sent them",
+  ),
   claims: metric("gauge", "weir_cni_claims", ["state"], "Pods that the CNI plugin has told of"),
   cniRequests: metric(
     "counter",

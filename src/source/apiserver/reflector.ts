@@ -9,7 +9,15 @@ import { type ListOptions, listAll, versionNow } from "./list-request.ts";
 import type { Listing, Store, Writer } from "./object-store.ts";
 import { type Cause, Failure, failureOf, listsAnew } from "./request-failure.ts";
 import { type Timing, within } from "./request-timing.ts";
-import { identityOf, type Kind, type Reader, readItem, SERVED, type Served } from "./resource-kinds.ts";
+import {
+  identityOf,
+  type Kind,
+  PARSERS,
+  type Reader,
+  readItem,
+  SERVED,
+  type Served,
+} from "./resource-kinds.ts";
 import { isOlder, type WatchEvent, watchFrom } from "./watch-request.ts";
 
 // One kind watched for as long as the agent runs: list, watch, and the recovery to that.
@@ -270,12 +278,13 @@ const readerOf = ({ kind, served, shared, interner }: Run): Reader => ({
   interner,
 });
 
-const listOptions = ({ shared, served, signal, observer }: Run): ListOptions => ({
+const listOptions = ({ kind, shared, served, signal, observer }: Run): ListOptions => ({
   client: shared.client,
   path: served.path,
   timing: shared.timing,
   signal,
-  onBytes: () => observer.heard(),
+  onBytes: (count) => observer.heard(count),
+  parse: PARSERS[kind],
 });
 
 // The record of one kind's lists and watches: counts and times for status, metrics and problems.
@@ -286,8 +295,8 @@ export interface Observer {
   watching(cause: Cause): void;
   /** The server has answered the watch. */
   following(): void;
-  /** Data has come. */
-  heard(): void;
+  /** So many bytes have come. */
+  heard(bytes: number): void;
   /** A list counts; `differences`: how many of its changes the events before it should have brought. */
   listed(differences: number): void;
   rewound(): void;
@@ -307,6 +316,7 @@ export function openObserver(kind: Kind, now: () => Date, onChange: () => void):
   let listedAt: Date | undefined;
   let failure: { readonly reason: string; readonly since: Date } | undefined;
   let differences = 0;
+  let bytes = 0;
   const well = (): void => {
     state = "following";
     if (failure === undefined) return;
@@ -322,8 +332,9 @@ export function openObserver(kind: Kind, now: () => Date, onChange: () => void):
       watches[cause] = (watches[cause] ?? 0) + 1;
     },
     following: well,
-    heard() {
+    heard(count) {
       contactAt = now();
+      bytes += count;
     },
     listed(found) {
       const first = listedAt === undefined;
@@ -358,6 +369,7 @@ export function openObserver(kind: Kind, now: () => Date, onChange: () => void):
       lists: { ...lists },
       watches: { ...watches },
       differences,
+      bytes,
     }),
   };
 }

@@ -186,6 +186,7 @@ describe("status", () => {
       lists: { first: 1 },
       watches: {},
       differences: 0,
+      bytes: 0,
     } as const;
     const listed = { contactAt: "2025-06-01T12:04:58Z", listedAt: "2025-06-01T12:01:50Z" };
     const of = (...kinds: KindHealth[]): string => {
