@@ -306,6 +306,8 @@ export interface WrongKind {
 export function classify(apiVersion: string | undefined, kind: string | undefined): Classification {
   if (kind === undefined)
     return { is: "unknown", wrong: wrong("kind", "is missing; expected a kind such as NetworkPolicy") };
+  const exact = KINDS.find((name) => name === kind);
+  if (exact !== undefined && apiVersion === READ_KINDS[exact]) return { is: "object", kind: exact };
   const misspelt = meant(kind);
   if (misspelt !== undefined) {
     const reason = `${quote(kind)} is not a kind that Weir reads; did you mean ${misspelt}?`;
