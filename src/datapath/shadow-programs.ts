@@ -33,6 +33,8 @@ const WRITERS: { readonly [name in MapName]: "control plane" | "programs" } = {
   cidrs_v4: "control plane",
   cidrs_v6: "control plane",
   policy: "control plane",
+  cidr_filter_v4: "control plane",
+  cidr_index_v4: "control plane",
   ports: "control plane",
   rows: "control plane",
   peer_cache_v4: "programs",

@@ -32,6 +32,8 @@ import {
   addressesDump,
   cidrsDump,
   endpointsDump,
+  type IndexRecord,
+  indexDump,
   type KnownRecord,
   knownDump,
   type PolicyRecord,
@@ -90,6 +92,7 @@ const READERS: Readonly<Record<TableName, Reader>> = {
   fragments: async (kernel, names) => fragmentsDump(await readFragments(kernel), names),
   events: async (kernel, names) => eventsDump(await readEventBuckets(kernel), names),
   known: async (kernel) => knownDump(await readKnown(kernel)),
+  index: async (kernel) => indexDump(await readIndex(kernel)),
   denied: async (kernel) => deniedDump(await readDeniedRecords(kernel)),
   uplinks: (kernel) => Promise.resolve(uplinksDump(readScreenedRecords(kernel))),
   node: (kernel) => Promise.resolve(nodeDump(readNode(kernel))),
@@ -207,10 +210,21 @@ async function readEventBuckets(kernel: Kernel): Promise<EventRecord[]> {
   });
 }
 
+const bitsSet = (words: readonly bigint[]): number =>
+  words.reduce((sum, word) => sum + word.toString(2).replaceAll("0", "").length, 0);
+
 async function readKnown({ table }: Kernel): Promise<KnownRecord> {
   const words = (await table("address_filter").read()).map(([, { word }]) => word);
-  const set = words.reduce((sum, word) => sum + word.toString(2).replaceAll("0", "").length, 0);
-  return { bits: words.length * 64, set };
+  return { bits: words.length * 64, set: bitsSet(words) };
+}
+
+async function readIndex({ table, version }: Kernel): Promise<IndexRecord> {
+  const blocks = await table("cidr_index_v4").read({ skipZero: true });
+  const elements = await table("cidr_filter_v4").read({ skipZero: true });
+  return {
+    identified: blocks.filter(([, { number }]) => number[version] !== 0).length,
+    longer: elements.reduce((sum, [, { words }]) => sum + bitsSet(words), 0),
+  };
 }
 
 async function placesById(kernel: Kernel) {

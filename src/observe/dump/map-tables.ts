@@ -28,6 +28,7 @@ export const TABLE_NAMES = [
   "fragments",
   "events",
   "known",
+  "index",
   "denied",
   "uplinks",
   "node",
@@ -108,6 +109,12 @@ const FACTS: Readonly<Record<TableName, TableFacts>> = {
   known: {
     maps: ["address_filter"],
     holds: "Bloom filter for addresses: how many of its bits are set",
+    by: "agent",
+    key: [],
+  },
+  index: {
+    maps: ["cidr_index_v4", "cidr_filter_v4"],
+    holds: "index over IPv4 prefixes: /16s with an identity, and /24s that need the trie",
     by: "agent",
     key: [],
   },

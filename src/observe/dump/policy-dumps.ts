@@ -229,6 +229,19 @@ export const knownDump = (record: KnownRecord): Dump =>
     json: (each) => each,
   });
 
+/** How many blocks of IPv4 addresses have an identity by prefixes up to /16, and how many need the trie for a longer one. */
+export interface IndexRecord {
+  readonly identified: number;
+  readonly longer: number;
+}
+
+export const indexDump = (record: IndexRecord): Dump =>
+  dumpOf([record], {
+    columns: [right("IDENTIFIED"), right("LONGER")],
+    rows: ({ identified, longer }) => [[String(identified), String(longer)]],
+    json: (each) => each,
+  });
+
 // Dumps of the tables of ports: ranges with their port classes, and rows of classes.
 
 /**

@@ -120,7 +120,7 @@ describe("maps", () => {
       exitCode: 4,
       stdout: "",
       stderr:
-        "weir: no table cidrs_v4; there are cidrs, addresses, services, endpoints, sources, policy, ports, rows, conntrack, counters, fragments, events, known, denied, uplinks, node\n",
+        "weir: no table cidrs_v4; there are cidrs, addresses, services, endpoints, sources, policy, ports, rows, conntrack, counters, fragments, events, known, index, denied, uplinks, node\n",
     });
   });
 });

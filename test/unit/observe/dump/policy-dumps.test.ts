@@ -7,6 +7,7 @@ import {
   addressesDump,
   cidrsDump,
   endpointsDump,
+  indexDump,
   knownDump,
   policyDump,
   portsDump,
@@ -234,4 +235,8 @@ it("rows come with the ports that they allow", () => {
 
 it("the Bloom filter for addresses shows how full it is", () => {
   expect(linesOf(knownDump({ bits: 65_536, set: 12 }))).toEqual([" BITS   SET", "65536    12"]);
+  expect(linesOf(indexDump({ identified: 256, longer: 7 }))).toEqual([
+    "IDENTIFIED   LONGER",
+    "       256        7",
+  ]);
 });
