@@ -123,6 +123,8 @@ const READ_REPORTED_MS = 5_000;
 interface Remembered {
   /** The newest look; undefined where the file was gone. */
   readonly seen: Seen | undefined;
+  /** The newest look at which it was not gone. */
+  readonly last: Seen | undefined;
   /** What counts, as it was read; undefined where nothing has counted yet. */
   readonly counted: FileReading | undefined;
   /** ... and the result of it and those before it. */
@@ -138,6 +140,10 @@ export type Memory = ReadonlyMap<string, Remembered>;
 
 /** What was seen at the newest look, for lookAt(). */
 export const seenIn = (memory: Memory, file: string): Seen | undefined => memory.get(file)?.seen;
+
+/** Which file each of them is, at the newest look at it. */
+export const identitiesIn = (memory: Memory): readonly string[] =>
+  [...memory.values()].map(({ last }) => last?.identity ?? "");
 
 /** Since when the newest look of some file does not count; undefined where all of them do. */
 export function heldSince(memory: Memory): number | undefined {
@@ -163,12 +169,18 @@ export function firstMemory(
   const memory = [...seen].map(([file, look]): [string, Remembered] => {
     const earlier = restored.get(file);
     if (earlier !== undefined)
-      return [file, { seen: undefined, counted: earlier, inForce: earlier, shown: earlier }];
+      return [file, { seen: undefined, last: look, counted: earlier, inForce: earlier, shown: earlier }];
     const { reading, writing } = look;
     const inForce = keepLastGood(undefined, reading);
     return [
       file,
-      { seen: look, counted: reading, inForce, shown: writing === true ? whileFilled(inForce) : inForce },
+      {
+        seen: look,
+        last: look,
+        counted: reading,
+        inForce,
+        shown: writing === true ? whileFilled(inForce) : inForce,
+      },
     ];
   });
   return restored.size === 0 ? new Map(memory) : advance(new Map(memory), seen, { now });
@@ -206,12 +218,51 @@ export interface Advance {
  * that replaced another one.
  */
 export function advance(memory: Memory, seen: ReadonlyMap<string, Seen>, how: Advance): Memory {
+  const known = withNewNames(memory, seen);
   const next = new Map<string, Remembered>();
-  for (const file of new Set([...memory.keys(), ...seen.keys()])) {
-    const remembered = advanceFile(memory.get(file), seen.get(file), how);
+  for (const file of new Set([...known.keys(), ...seen.keys()])) {
+    const remembered = advanceFile(known.get(file), seen.get(file), how);
     if (remembered !== undefined) next.set(file, remembered);
   }
-  return withoutMoved(next, memory);
+  return withoutMoved(next, known);
+}
+
+/** What is remembered of a file, under its new name where it was renamed: its content may be faulty now. */
+function withNewNames(memory: Memory, seen: ReadonlyMap<string, Seen>): Memory {
+  const names = newNames(
+    [...memory].flatMap(([file, { last }]) => (last === undefined ? [] : [[file, last] as const])),
+    seen,
+    (file) => memory.has(file),
+  );
+  if (names.size === 0) return memory;
+  return new Map(
+    [...memory].map(([file, each]): [string, Remembered] => {
+      const name = names.get(file);
+      if (name === undefined) return [file, each];
+      const inForce = { ...each.inForce, file: seen.get(name)?.reading.file ?? each.inForce.file };
+      return [name, { ...each, inForce, shown: inForce }];
+    }),
+  );
+}
+
+/** Of files that are gone: the new file that each is now, which is the same file on disk. */
+export function newNames(
+  before: readonly (readonly [file: string, Pick<Seen, "identity">])[],
+  seen: ReadonlyMap<string, Seen>,
+  isKnown: (file: string) => boolean,
+): ReadonlyMap<string, string> {
+  const gone = before.filter(([file]) => !seen.has(file));
+  if (gone.length === 0) return new Map();
+  const added = new Map(
+    [...seen].flatMap(([file, { identity }]) => (isKnown(file) ? [] : [[identity, file] as const])),
+  );
+  return new Map(
+    gone.flatMap(([file, { identity }]) => {
+      const name = added.get(identity);
+      added.delete(identity);
+      return name === undefined ? [] : [[file, name] as const];
+    }),
+  );
 }
 
 function advanceFile(
@@ -225,18 +276,18 @@ function advanceFile(
   if (seen !== undefined && seen.reading === previous.counted) {
     const { counted, inForce } = previous;
     const isFirst = previous.held === undefined && seen.writing === true;
-    return { seen, counted, inForce, shown: isFirst ? previous.shown : inForce };
+    return { seen, last: seen, counted, inForce, shown: isFirst ? previous.shown : inForce };
   }
   const changed = seen?.reading !== previous.seen?.reading || seen?.writing !== previous.seen?.writing;
   const since = previous.held?.since ?? now;
   const changedAt = changed ? now : (previous.held?.changedAt ?? now);
   if (isHeld(previous, seen, { switched, quietMs: now - changedAt, heldMs: now - since })) {
     const shown = shownWhileHeld(previous, seen, now - since);
-    return { ...previous, seen, shown, held: { since, changedAt } };
+    return { ...previous, seen, last: seen ?? previous.last, shown, held: { since, changedAt } };
   }
   if (seen === undefined) return undefined;
   const inForce = keepLastGood(previous.inForce, seen.reading);
-  return { seen, counted: seen.reading, inForce, shown: inForce };
+  return { seen, last: seen, counted: seen.reading, inForce, shown: inForce };
 }
 
 /** A file that is open or being read is only reported where that takes longer than usual. */
@@ -281,7 +332,7 @@ function nothingOf(seen: Seen | undefined): Remembered | undefined {
     blank: true,
     isMarkedEmpty: false,
   };
-  return { seen: undefined, counted: undefined, inForce: nothing, shown: nothing };
+  return { seen: undefined, last: undefined, counted: undefined, inForce: nothing, shown: nothing };
 }
 
 const takesAway = (inForce: FileReading, latest: FileReading | undefined): boolean =>

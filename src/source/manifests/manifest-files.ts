@@ -47,8 +47,8 @@ export interface LookHow {
   readonly openForWriting?: OpenForWriting;
   /** What reads the files' contents; without it, they are read at once. */
   readonly contents?: Contents;
-  /** The last good content of a file, where it is kept. */
-  readonly lastGood?: (file: string) => Promise<Uint8Array | undefined>;
+  /** The last good content of a file, where it is kept: `identity` finds it under the name that the file had then. */
+  readonly lastGood?: (file: string, identity: string) => Promise<Uint8Array | undefined>;
 }
 
 /**
@@ -172,7 +172,7 @@ async function readAt(
     const writing = openForWriting(handle.fd);
     const digest = digestOf(bytes);
     if (digest === known?.digest) return { ...known, ...of, writing };
-    if (isCutOff(bytes, await lastGood?.(file)))
+    if (isCutOff(bytes, await lastGood?.(file, of.identity)))
       return { ...of, writing, digest, reading: failedReading(file, CUT_OFF) };
     const reading = await (contents ?? readAtOnce).of(file, bytes, digest);
     if (reading === undefined) return { ...unread, reading: last, beingRead: signatureOf(stats) };

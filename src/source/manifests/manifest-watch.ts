@@ -6,7 +6,15 @@ import type { Problem } from "../../model/problem.ts";
 import { visible } from "../parse/fields.ts";
 import { assemble, type ManifestsReading, unreadable } from "./assemble-cluster.ts";
 import { openContents } from "./file-contents.ts";
-import { advance, firstMemory, heldSince, type Memory, readingsIn, seenIn } from "./last-known-good.ts";
+import {
+  advance,
+  firstMemory,
+  heldSince,
+  identitiesIn,
+  type Memory,
+  readingsIn,
+  seenIn,
+} from "./last-known-good.ts";
 import { openKept } from "./last-known-good-copies.ts";
 import { type Look, lookAtAll, type OpenForWriting, type Seen, systemReason } from "./manifest-files.ts";
 import { EMPTY_MARK, type FileReading } from "./manifest-reading.ts";
@@ -134,7 +142,7 @@ function openLooker(path: string, { openForWriting, kept: keptIn, limits }: Look
   /** The directory that held manifests last. */
   let filled: string | undefined;
   let hadObjects = false;
-  let saved: readonly FileReading[] | undefined;
+  let saved: readonly unknown[] | undefined;
   const failed = (problem: Problem): Problem => ({
     ...problem,
     effect: memory === undefined ? NOT_READ_YET : "what was read last stays in force",
@@ -163,9 +171,9 @@ function openLooker(path: string, { openForWriting, kept: keptIn, limits }: Look
 
   async function save(identity: string): Promise<void> {
     if (memory === undefined || keptIn === undefined) return;
-    const readings = readingsIn(memory);
-    if (saved !== undefined && filled === identity && sameElements(readings, saved)) return;
-    saved = readings;
+    const state = [...readingsIn(memory), ...identitiesIn(memory)];
+    if (saved !== undefined && filled === identity && sameElements(state, saved)) return;
+    saved = state;
     await kept.save(memory, identity);
   }
 

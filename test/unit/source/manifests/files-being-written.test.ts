@@ -6,8 +6,10 @@ import {
   mkdirSync,
   mkdtempSync,
   readdirSync,
+  readFileSync,
   renameSync,
   rmSync,
+  statSync,
   symlinkSync,
   truncateSync,
   writeFileSync,
@@ -350,6 +352,77 @@ describe("the directory", () => {
     const { readings } = await begin();
     expect(readings.map(namesIn)).toEqual([""]);
     expect(linesIn(readings[0] ?? expect.fail())).toEqual([expect.stringMatching(/holds no manifests/)]);
+  });
+});
+
+describe("a file that is renamed", () => {
+  const faults = [
+    ["emptied", "", /q\.yaml: is empty; remove the file/],
+    ["cut off", HALF.slice(0, -3), /q\.yaml: is cut off/],
+    ["no YAML", "a: [", /q\.yaml:1:5: not valid YAML/],
+  ] as const;
+
+  test.each(faults)("after it was %s keeps its last good content", async (_, content, problem) => {
+    writeFileSync(at("p.yaml"), OLD);
+    const { until } = await begin();
+    writeFileSync(at("p.yaml"), content);
+    await until("report", (each) => linesIn(each).length > 0);
+    renameSync(at("p.yaml"), at("q.yaml"));
+    const reading = await until("new name", (each) => linesIn(each).some((line) => line.includes("q.yaml")));
+    expect(namesIn(reading)).toBe("a b");
+    expectProblem(reading, problem);
+    await end();
+    const { readings } = await begin();
+    expect(readings.map(namesIn)).toEqual(["a b"]);
+  });
+
+  test.each(faults)("and %s while no agent runs keeps its last good content", async (_, content, problem) => {
+    writeFileSync(at("p.yaml"), OLD);
+    await begin();
+    await end();
+    renameSync(at("p.yaml"), at("q.yaml"));
+    writeFileSync(at("q.yaml"), content);
+    for (let start = 0; start < 2; start += 1) {
+      const { readings, until } = await begin();
+      const reading = await until("report", (each) => linesIn(each).length > 0);
+      expectProblem(reading, problem);
+      expect([...new Set(readings.map(namesIn))]).toEqual(["a b"]);
+      await end();
+    }
+  });
+
+  test("after another one with the same content was put in its place keeps it too", async () => {
+    writeFileSync(at("p.yaml"), OLD);
+    const { until } = await begin();
+    const identity = statSync(at("p.yaml")).ino;
+    moveOver(OLD);
+    expect(statSync(at("p.yaml")).ino).not.toBe(identity);
+    const copied = () => readFileSync(join(base, "kept", "identities.json"), "utf8");
+    await expect.poll(copied).toContain(String(statSync(at("p.yaml")).ino));
+    truncateSync(at("p.yaml"));
+    await until("report", (each) => linesIn(each).length > 0);
+    await end();
+    renameSync(at("p.yaml"), at("q.yaml"));
+    const { readings } = await begin();
+    expect(readings.map(namesIn)).toEqual(["a b"]);
+  });
+
+  test("while it is whole is read under its new name, and declares nothing twice", async () => {
+    writeFileSync(at("p.yaml"), OLD);
+    const { readings, until } = await begin();
+    renameSync(at("p.yaml"), at("q.yaml"));
+    writeFileSync(at("q.yaml"), named("c"));
+    await until("new content", (each) => namesIn(each) === "c");
+    expect(readings.flatMap(linesIn)).toEqual([]);
+  });
+
+  test("is not another faulty file beside it, or in its place", async () => {
+    writeFileSync(at("p.yaml"), OLD);
+    const { until } = await begin();
+    writeFileSync(at("q.yaml"), "a: [");
+    await until("report", (each) => linesIn(each).length > 0 && namesIn(each) === "a b");
+    rmSync(at("p.yaml"));
+    await until("removal", (each) => namesIn(each) === "");
   });
 });
 
