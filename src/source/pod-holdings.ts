@@ -141,15 +141,22 @@ function firstHandAddresses(
       each.by.set(strength, [...(each.by.get(strength) ?? []), id]);
     }
   }
-  const asked: Cluster = { ...scene.cluster, ownership: { held: new Map(), appeared } };
+  const withOrder: Cluster = { ...scene.cluster, ownership: { held: new Map(), appeared } };
   return new Map(
     [...found].map(([text, { address, by }]) => {
       const ids = by.get(Math.min(...by.keys())) ?? [];
       const pods = new Map(ids.map((id) => [drafts.get(id)?.pod as Pod, id]));
+      const asked = shareInterface(ids, drafts) ? scene.cluster : withOrder;
       const left = ids.length === 1 ? [...pods.keys()] : decided(asked, address, [...pods.keys()]);
       return [text, { address, ids: left.map((pod) => pods.get(pod) as string) }];
     }),
   );
+}
+
+/** Whether pods have one interface, so that it is ambiguous: then its addresses are, too, whichever object got them last. */
+function shareInterface(ids: readonly string[], drafts: ReadonlyMap<string, Holding>): boolean {
+  const all = ids.flatMap((id) => [...new Set(drafts.get(id)?.interfaces)]);
+  return new Set(all).size < all.length;
 }
 
 function strengthOf(
