@@ -58,7 +58,9 @@ export function openApiServer(options: ApiServerOptions, env: ApiServerEnv): Api
   let kinds = openKinds(env.now, () => undefined);
   const watch = async (onReading: (reading: ClusterSnapshot) => void, signal: AbortSignal): Promise<void> => {
     const client = openClient(credentials, timing, `weir/${env.version}`);
-    const shared: Shared = { client, timing, node: options.node, log: env.log, streaming: true };
+    const nodes = () => mine.get("Node")?.store.size() ?? 0;
+    const { node } = options;
+    const shared: Shared = { client, timing, node, log: env.log, nodes, streaming: true };
     const telling = {
       ...options,
       timing,

@@ -18,6 +18,8 @@ interface Page {
 export interface ListOptions {
   readonly client: Client;
   readonly path: string;
+  /** What every request for the kind has in its query. */
+  readonly query: Readonly<Record<string, string>>;
   readonly timing: Timing;
   readonly signal: AbortSignal;
   /** Called whenever something comes. */
@@ -68,7 +70,7 @@ async function readPage(
   onItem: (raw: unknown) => void,
 ): Promise<Page> {
   const { client, timing, signal, onBytes, parse } = options;
-  const path = `${options.path}?${new URLSearchParams(query)}`;
+  const path = `${options.path}?${new URLSearchParams({ ...options.query, ...query })}`;
   const late = new AbortController();
   const reason = new Failure(`a page of the list took more than ${timing.pageMs} ms`, path, {
     why: "silent",

@@ -8,9 +8,10 @@ import { type Interner, openInterner } from "./interning.ts";
 import { type ListOptions, listAll, versionNow } from "./list-request.ts";
 import type { Listing, Store, Writer } from "./object-store.ts";
 import { type Cause, Failure, failureOf, listsAnew } from "./request-failure.ts";
-import { type Timing, within } from "./request-timing.ts";
+import { relistSpan, spreadMs, type Timing, within } from "./request-timing.ts";
 import {
   identityOf,
+  KINDS,
   type Kind,
   PARSERS,
   type Reader,
@@ -29,6 +30,8 @@ export interface Shared {
   /** Name of this node. */
   readonly node: string;
   readonly log: Log;
+  /** Nodes of the cluster, as far as they are known. */
+  readonly nodes: () => number;
   /** Whether lists may be streamed: until a server turns out not to. */
   streaming: boolean;
 }
@@ -57,6 +60,10 @@ interface Run {
   attempts: number;
   /** When to relist, in the milliseconds of performance.now(). */
   relistAt: number;
+  /** Bytes that have come so far, when the last list began, and that the last complete list had. */
+  bytes: number;
+  listedFrom: number;
+  listBytes: number;
 }
 
 /** After so many failures in a row to watch from a version, the version is no longer relied on. */
@@ -80,6 +87,7 @@ export async function runReflector(
     ...{ kind, shared, store, observer, signal, served: SERVED[kind][0] },
     ...{ writer: store.writer(), interner: openInterner(), version: undefined, newest: undefined },
     ...{ cause: "first", doubtful: false, whole: false, attempts: 0, relistAt: 0 },
+    ...{ bytes: 0, listedFrom: 0, listBytes: 0 },
   };
   while (!signal.aborted) {
     const begun = performance.now();
@@ -105,6 +113,7 @@ async function listAnew(run: Run): Promise<void> {
   // An earlier attempt that still holds the writer of before has no effect any more.
   run.writer = run.store.writer();
   run.interner = openInterner();
+  run.listedFrom = run.bytes;
   if (shared.streaming) {
     await streamAll(run);
     return;
@@ -169,7 +178,8 @@ function settle(run: Run, listing: Listing, version: string): void {
   run.newest = version;
   run.doubtful = false;
   run.whole = false;
-  run.relistAt = performance.now() + within(shared.timing.relistMs);
+  run.listBytes = run.bytes - run.listedFrom;
+  run.relistAt = performance.now() + within(relistSpan(shared.timing, run.listBytes));
   observer.listed(missed);
   const facts = { kind, cause, objects: run.store.size(), added, changed, gone, recreated, missed };
   if (missed === 0) shared.log.debug("listed", facts);
@@ -197,8 +207,11 @@ async function watchOn(run: Run, version: string): Promise<void> {
 async function ended(run: Run, end: "ended" | "periodic", begun: number): Promise<void> {
   run.cause = end;
   if (end === "periodic") run.version = undefined;
-  if (end === "periodic" || performance.now() - begun > SOON_MS) {
+  const elapsed = performance.now() - begun;
+  if (end === "periodic" || elapsed > SOON_MS) {
     run.attempts = 0;
+    // A server that shuts down ends the watches of all nodes at once.
+    if (end === "ended" && elapsed < run.shared.timing.watchMs[0]) await pause(spreadOf(run), run.signal);
     return;
   }
   run.attempts += 1;
@@ -265,10 +278,19 @@ function servedElsewhere(run: Run): boolean {
   return index < all.length;
 }
 
-async function backOff({ shared, attempts, signal }: Run, retryAfterMs: number | undefined): Promise<void> {
+async function backOff(run: Run, retryAfterMs: number | undefined): Promise<void> {
+  const { shared, attempts } = run;
   const { retryMs, retryAfterMsMax } = shared.timing;
   const longest = backoffMs(retryMs, attempts);
-  await pause(within([longest / 2, longest]) + Math.min(retryAfterMs ?? 0, retryAfterMsMax), signal);
+  const wait = within([longest / 2, longest]) + Math.min(retryAfterMs ?? 0, retryAfterMsMax);
+  await pause(wait + spreadOf(run), run.signal);
+}
+
+/** A random part of the time over which all nodes spread what this one is about to request. */
+function spreadOf({ shared: { timing, nodes }, version, listBytes }: Run): number {
+  const count = nodes();
+  const bytes = version === undefined ? count * listBytes : 0;
+  return within([0, spreadMs(timing, { requests: count * KINDS.length, bytes })]);
 }
 
 const readerOf = ({ kind, served, shared, interner }: Run): Reader => ({
@@ -278,13 +300,17 @@ const readerOf = ({ kind, served, shared, interner }: Run): Reader => ({
   interner,
 });
 
-const listOptions = ({ kind, shared, served, signal, observer }: Run): ListOptions => ({
-  client: shared.client,
-  path: served.path,
-  timing: shared.timing,
-  signal,
-  onBytes: (count) => observer.heard(count),
-  parse: PARSERS[kind],
+const listOptions = (run: Run): ListOptions => ({
+  client: run.shared.client,
+  path: run.served.path,
+  query: run.served.query,
+  timing: run.shared.timing,
+  signal: run.signal,
+  onBytes(count) {
+    run.bytes += count;
+    run.observer.heard(count);
+  },
+  parse: PARSERS[run.kind],
 });
 
 // The record of one kind's lists and watches: counts and times for status, metrics and problems.

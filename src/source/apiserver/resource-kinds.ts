@@ -6,6 +6,7 @@ import type { Problem } from "../../model/problem.ts";
 import type { EndpointSlice, Service } from "../../model/service.ts";
 import { isMap, valueAt } from "../parse/fields.ts";
 import { parseDocument } from "../parse/parse-document.ts";
+import { OTHER_PROXY_LABELS } from "../parse/parse-service.ts";
 import type { Interner } from "./interning.ts";
 import { openTrimmer, parseWhole, type Wanted } from "./json-trim.ts";
 import type { Parsers } from "./list-request.ts";
@@ -183,24 +184,32 @@ export interface Served {
   readonly apiVersion: string;
   /** Without a query. */
   readonly path: string;
+  readonly query: Readonly<Record<string, string>>;
 }
 
 const CORE = { apiVersion: "v1", path: "/api/v1" };
-const of = (group: { readonly apiVersion: string; readonly path: string }, plural: string): Served => ({
-  apiVersion: group.apiVersion,
-  path: `${group.path}/${plural}`,
-});
+const of = (
+  group: { readonly apiVersion: string; readonly path: string },
+  plural: string,
+  query: Served["query"] = {},
+): Served => ({ apiVersion: group.apiVersion, path: `${group.path}/${plural}`, query });
 const group = (apiVersion: string) => ({ apiVersion, path: `/apis/${apiVersion}` });
+
+/**
+ * Services and slices that kube-proxy does not follow either (its noProxyName and noHeadlessEndpoints): no address of the node's
+ * kernel leads to them.
+ */
+const PROXIED = { labelSelector: OTHER_PROXY_LABELS.map((label) => `!${label}`).join(",") };
 
 export const SERVED: Readonly<Record<Kind, readonly [Served, ...Served[]]>> = {
   Namespace: [of(CORE, "namespaces")],
   NetworkPolicy: [of(group("networking.k8s.io/v1"), "networkpolicies")],
   Pod: [of(CORE, "pods")],
-  Service: [of(CORE, "services")],
+  Service: [of(CORE, "services", PROXIED)],
   // Servers before 1.21 have only the beta, which 1.25 no longer has.
   EndpointSlice: [
-    of(group("discovery.k8s.io/v1"), "endpointslices"),
-    of(group("discovery.k8s.io/v1beta1"), "endpointslices"),
+    of(group("discovery.k8s.io/v1"), "endpointslices", PROXIED),
+    of(group("discovery.k8s.io/v1beta1"), "endpointslices", PROXIED),
   ],
   Node: [of(CORE, "nodes")],
 };

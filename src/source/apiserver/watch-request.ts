@@ -32,7 +32,7 @@ const GRACE_MS = 30_000;
 export async function watchFrom(from: From, options: WatchOptions): Promise<"ended" | "periodic"> {
   const { client, timing, signal } = options;
   const lastsMs = within(timing.watchMs);
-  const path = `${options.path}?${new URLSearchParams(queryOf(from, lastsMs))}`;
+  const path = `${options.path}?${new URLSearchParams({ ...options.query, ...queryOf(from, lastsMs) })}`;
   const end = openEnd(options, lastsMs, path);
   try {
     signal.throwIfAborted();

@@ -34,7 +34,10 @@ const HEADLESS = "None";
  * kube-proxy does not even list Services with one of these (pkg/proxy/apis/well_known_labels.go): it rewrites nothing
  * for them.
  */
-const OTHER_PROXY_LABELS = ["service.kubernetes.io/service-proxy-name", "service.kubernetes.io/headless"];
+export const OTHER_PROXY_LABELS = [
+  "service.kubernetes.io/service-proxy-name",
+  "service.kubernetes.io/headless",
+];
 
 /** Undefined where the name or namespace cannot be read. Of everything else, what can be read counts. */
 export function parseService(field: Field): Service | undefined {

@@ -151,7 +151,7 @@ const logTo = (lines: string[]) =>
     now: () => new Date(),
   });
 
-const kubeconfigText = (cluster: unknown, user: unknown): string =>
+export const kubeconfigText = (cluster: unknown, user: unknown): string =>
   JSON.stringify({
     apiVersion: "v1",
     kind: "Config",
