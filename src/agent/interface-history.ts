@@ -78,7 +78,7 @@ export function openIncumbents(path: string | undefined): Incumbents {
       isKnown = true;
     }
   } catch (thrown) {
-    const effect = "interfaces that were isolated and that no pod is known to have are denied everything";
+    const effect = "isolated interfaces without a known pod are denied everything";
     problem = { severity: "error", reason: messageOf(thrown), effect, topic: "interface" };
   }
   const sameIn = ({ links }: NodeTables): readonly Kept[] =>
@@ -119,7 +119,7 @@ export function openIncumbents(path: string | undefined): Incumbents {
         written = text;
         problem = undefined;
       } catch (thrown) {
-        const effect = "an agent that starts later does not know which pods the interfaces are of";
+        const effect = "an agent started later does not find out which pods own the interfaces";
         problem = { severity: "warning", reason: messageOf(thrown), effect, topic: "interface" };
       }
     },

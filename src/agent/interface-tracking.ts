@@ -216,7 +216,7 @@ const missingProblem = (key: string): NamedProblem => ({
 const unknownProblem = (name: string): NamedProblem => ({
   severity: "warning",
   object: `interface ${name}`,
-  reason: "it is that of no known pod",
+  reason: "not owned by a known pod",
   effect: "everything is denied to and from it",
   topic: "interface",
 });

@@ -42,7 +42,7 @@ function problemsOf(text: string, claimants: readonly Pod[], holders: readonly P
   return claimants
     .filter((pod) => !holders.includes(pod))
     .map((pod) =>
-      about(pod, `address ${text} is that of pod ${names[0]} too`, `as a peer it counts as ${names[0]}`),
+      about(pod, `address ${text} is that of pod ${names[0]} too`, `as a peer it is treated as ${names[0]}`),
     );
 }
 
@@ -59,7 +59,7 @@ export function attachProblems(
           severity: "error",
           object: `interface #${ifindex}`,
           reason: `the programs cannot be removed from it: ${reason}`,
-          effect: "no pod owns it any more, and it is still filtered",
+          effect: "no pod owns it any more, but it is still filtered",
           topic: "interface",
         }
       : {
@@ -90,8 +90,8 @@ export function refusalProblems(
   return found.flatMap(({ pod, ifindex, name }): Problem[] => {
     const { egress, refused } = attached.get(ifindex) ?? {};
     if (refused === undefined) return [];
-    const reason = `interface ${name} takes no XDP program: ${refused}`;
-    const effect = `what it sends is filtered by ${egress} instead`;
+    const reason = `interface ${name} does not support XDP programs: ${refused}`;
+    const effect = `packets from the pod are filtered by ${egress} instead`;
     return [{ severity: "warning", object: `Pod ${keyOf(pod)}`, reason, effect }];
   });
 }

@@ -135,7 +135,7 @@ async function runLocked(lock: RootLock, options: AgentOptions, env: AgentEnv): 
       const { withoutConntrack } = kernel.datapath;
       if (withoutConntrack !== undefined)
         env.log.warn(
-          "programs run without the kernel's conntrack: connections older than their isolation end",
+          "the programs cannot use the kernel's conntrack: connections opened before a pod was isolated are dropped",
           {
             reason: withoutConntrack,
           },

@@ -119,7 +119,7 @@ export async function reconcile(
       problems.push({
         severity: "error",
         reason: messageOf(error),
-        effect: "the state before stays in force",
+        effect: "the previous state stays in force",
       });
       if (progress.wanted === progress.applied) progress.wanted += 1;
     }
@@ -202,8 +202,7 @@ async function bringIntoForce(
   if (progress.hasRemovedLayouts !== true && failed.size === 0) {
     const layouts = removeOtherLayouts(kernel.datapath.root);
     progress.hasRemovedLayouts = true;
-    if (layouts.length > 0)
-      env.log.info("pins of another layout are removed", { layouts: layouts.join(",") });
+    if (layouts.length > 0) env.log.info("pins of another layout removed", { layouts: layouts.join(",") });
   }
   if (changed || first) {
     progress.appliedAt = env.now();
@@ -244,9 +243,9 @@ function flowCopier(carryOver: CarryOver | undefined, log: Log): ApplyOptions["c
     const carried = await carryOver.copy(incarnations, generation);
     if (before !== undefined) {
       for (const { layout, flows, ended, lost, reason } of carried) {
-        log.info("flows of another layout are taken over", { layout, flows, ended });
+        log.info("flows of another layout migrated", { layout, flows, ended });
         if (reason !== undefined)
-          log.warn("flows of another layout are lost", { layout, flows: lost, reason });
+          log.warn("flows of another layout cannot be migrated", { layout, flows: lost, reason });
       }
     }
     before = carried;

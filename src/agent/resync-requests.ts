@@ -36,7 +36,7 @@ export function openResyncs(): Resyncs {
         const refuse = (reason: string): void => reject(new Error(reason));
         const answer: Answer = ({ applied, problems, repaired }, settled) => {
           if (settled) resolve({ generation: applied, repaired });
-          else refuse(problems.map(problemText).join("; ") || "it is tried again");
+          else refuse(problems.map(problemText).join("; ") || "retrying");
         };
         waiting.push({ answer, refuse });
         ring();

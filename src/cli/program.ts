@@ -30,7 +30,7 @@ import { BPFFS_DEFAULT, CommandError, type Context, type Env, EXIT, SOCKET_DEFAU
 
 const GET_EXAMPLES = `
 Examples:
-  weir get endpoints                  this node's pods, and what isolates them
+  weir get endpoints                  this node's pods, and the policies that isolate them
   weir get policies -n alpha          the policies of a namespace, and where they are enforced
 `;
 

@@ -83,7 +83,7 @@ function addressed(clusters: readonly Cluster[], isWanted: (key: string) => bool
 
 const lacksAddress = ({ ips }: Pod): boolean => ips.length === 0;
 
-// A cluster with changes laid over it, as `kubectl apply` would bring them.
+// A cluster with changes merged into it, as `kubectl apply` would bring them.
 
 /** What is in `change` is added, or takes the place of what has its name; the rest stays. */
 export const overlaid = (base: Cluster, change: Cluster): Cluster => ({

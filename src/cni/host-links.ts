@@ -54,7 +54,7 @@ export function hostLinkOf({ ends, hostLinks, ifname }: AddRequest, directory = 
   if (link !== undefined) return { link, ifindex: ends.peer };
   throw new CniError(
     CNI_CODE.notEnforceable,
-    `${ifname} is no veth whose other end is on this node`,
+    `${ifname} is not a veth whose other end is on this node`,
     "Weir filters on the node's end of a veth, so there is nothing to enforce on",
   );
 }

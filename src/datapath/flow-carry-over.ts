@@ -205,7 +205,7 @@ function converter(record: LayoutRecord, { incarnations, generation, now }: Conv
     const expires = bigintIn(value, "expires");
     if (expires <= now || !incarnations.has(ownerOf(numberIn(key, "owner")).incarnation)) return undefined;
     const opener = openers.get(numberIn(value, "opener"));
-    if (opener === undefined) throw new Error("a flow has an opener that this build does not know");
+    if (opener === undefined) throw new Error("a flow has an unknown opener");
     const before = numberIn(value, "state");
     const state = [...states].reduce((sum, [old, bit]) => sum + ((before & old) === 0 ? 0 : bit), 0);
     return { expires, generation: (generation - 1) >>> 0, opener: opener as Flow["opener"], state };

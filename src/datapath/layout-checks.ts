@@ -47,7 +47,7 @@ export function checkLayout(object: Pick<BpfObject, "btf">, path: string): Layou
   const found = digestOf(layout);
   if (found === LAYOUT_DIGEST) return layout;
   throw new OperationError(
-    `its digest is ${found}, but this program was built for ${LAYOUT_DIGEST}; build both anew with: npm run build`,
+    `its digest is ${found}, but this program was built for ${LAYOUT_DIGEST}; rebuild both with: npm run build`,
     facts,
   );
 }

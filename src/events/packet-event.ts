@@ -98,13 +98,13 @@ export function whyText(event: Omit<EventView, "text">): string {
     case "revoked":
       return `${isolated}, nothing allows ${askedText(event)} any more`;
     case "untracked":
-      return `${isolated}, nothing allows ${askedText(event)}, and no flow is known that this segment belongs to`;
+      return `${isolated}, nothing allows ${askedText(event)}, and the segment belongs to no known flow`;
     case "audit":
       return `${isolated} (audit), nothing allows ${askedText(event)}, which passes`;
     case "policy":
       return `${isolated}, which allows ${askedText(event)}`;
     case "spoofed":
-      return `${from.address ?? "its source"} is no address of ${owner}`;
+      return `${from.address ?? "its source"} is not an address of ${owner}`;
     default: {
       const text = TEXTS.get(event.reason) ?? event.reason;
       return event.policies.length > 0 && !GUARD.has(event.reason)

@@ -118,7 +118,7 @@ export function eventRoutes(hub: EventHub, wantFlows: (wanted: boolean) => void)
         const last = lastIn(asked);
         const flows = asked.get("flows") === "true";
         if (hub.followers() >= FOLLOWERS_MAX)
-          throw new RequestError(`${FOLLOWERS_MAX} follow already, and no more may`);
+          throw new RequestError(`${FOLLOWERS_MAX} clients follow already, the maximum`);
         return new LineStream((write) => {
           for (const event of hub.last(last)) write(`${JSON.stringify(event)}\n`);
           const end = hub.follow(write);

@@ -35,7 +35,7 @@ export interface FollowOptions {
   readonly onChange: () => void;
   /** A pair into another namespace is there, since the start or from now on: called before all else is done about it. */
   readonly onPair?: (link: NetLink, tables: NodeTables) => void;
-  /** What could not be read; it is tried again. */
+  /** What could not be read; retrying. */
   readonly onError: (error: unknown) => void;
 }
 

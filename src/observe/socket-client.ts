@@ -31,7 +31,7 @@ export async function ask<T>(
   const failure = (reason: string, cause?: unknown): OperationError => {
     const code = codeOf(cause);
     return new OperationError(reason, {
-      operation: "ask the agent at",
+      operation: "query the agent at",
       object: socketPath,
       ...(code === undefined ? {} : { code }),
       cause,
@@ -106,7 +106,7 @@ function answerIn(received: Buffer): Answer | string {
   if (status === undefined) return "the answer is not HTTP";
   const length = /\r\ncontent-length: *([0-9]{1,15})(?:\r\n|$)/i.exec(head)?.[1];
   const body = received.subarray(end + 4);
-  if (Number(length) !== body.length) return `the answer broke off after ${body.length} bytes`;
+  if (Number(length) !== body.length) return `the answer ended after ${body.length} bytes`;
   return { status: Number(status), body: body.toString() };
 }
 
@@ -173,7 +173,7 @@ export function followStream(
     connection.on("close", () => {
       signal.removeEventListener("abort", stop);
       if (status === 200 || signal.aborted) resolve(true);
-      else reject(failure(status === undefined ? "the answer broke off" : refusalIn(status, rest)));
+      else reject(failure(status === undefined ? "the answer was cut off" : refusalIn(status, rest)));
     });
     connection.write(`GET ${path} HTTP/1.0\r\nhost: weir\r\n\r\n`);
   });

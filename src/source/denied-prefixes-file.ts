@@ -23,7 +23,7 @@ export type DeniedReading =
 /** Wrong lines that are reported one by one. */
 const PROBLEMS_MAX = 10;
 
-const EFFECT = "the list before stays in force";
+const EFFECT = "the previous list stays in force";
 
 /**
  * One prefix or address per line, of either family; "#" begins a comment. A line that cannot be read makes the whole

@@ -189,7 +189,7 @@ function namedBy(pod: Pod, claims: readonly ClaimedInterface[], node: Node): Nam
   if (claims.length > 0) {
     const own = claims.flatMap(({ ifindex }) => links.get(ifindex) ?? []);
     const other = own.find(({ kind }) => kind !== "veth" && kind !== "netkit");
-    return other === undefined ? { links: own } : { reason: `interface ${other.name} is no veth` };
+    return other === undefined ? { links: own } : { reason: `interface ${other.name} is not a veth` };
   }
   return pod.attachment === undefined ? {} : byAnnotation(pod.attachment, node);
 }

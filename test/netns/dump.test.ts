@@ -232,7 +232,7 @@ describe("without an agent", () => {
   it("status is down, and summarizes what the kernel goes on enforcing", async () => {
     const { status, stdout } = await world.weir("status");
     expect(status).toBe(2);
-    expect(stdout).toMatch(/^down: no agent answers; the kernel goes on enforcing/);
+    expect(stdout).toMatch(/^down: no agent answers; the kernel enforces/);
     expect(stdout).toContain("4 endpoints, 1 isolated for ingress, 1 for egress");
   });
 

@@ -208,7 +208,7 @@ describe("a reconciliation", () => {
     const second = reading([pod("b", 2, bench.devices.nameAt(2))], []);
     expect(await runs(second)).toBe(false);
     expect(progress.problems.map(problemText)).toEqual([
-      `write endpoint of interface ${next}: its 8 places are taken by other interfaces; the state before stays in force`,
+      `write endpoint of interface ${next}: its 8 places are taken by other interfaces; the previous state stays in force`,
     ]);
     expect(kernel.maps.generation()).toBe(1);
     const after = (await kernel.maps.read()).state;

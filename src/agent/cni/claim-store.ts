@@ -38,14 +38,14 @@ export function openClaims(path: string): ClaimStore {
   try {
     for (const claim of readClaims(path)) claims.set(attachmentKey(claim), claim);
   } catch (thrown) {
-    tell("pods that the source gives no address yet are not enforced until they are made anew", thrown);
+    tell("pods without an address in the source are not enforced until they are recreated", thrown);
   }
   const save = (): void => {
     try {
       writeClaims(path, claims.values());
       problem = undefined;
     } catch (thrown) {
-      tell("what the CNI plugin has told is lost when the agent ends", thrown);
+      tell("CNI claims are lost when the agent ends", thrown);
     }
   };
   const remove = (which: (claim: Claim) => boolean): readonly Claim[] => {

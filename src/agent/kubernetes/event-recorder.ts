@@ -174,8 +174,8 @@ function openTrouble(log: Log) {
       const reason = failure && (failure.status === undefined ? failure.why : `HTTP ${failure.status}`);
       if (reason === told) return;
       told = reason;
-      if (failure === undefined) log.info("Kubernetes takes Events again");
-      else log.warn("Kubernetes cannot be told of a problem", { reason: failure.message });
+      if (failure === undefined) log.info("Events can be reported again");
+      else log.warn("a problem cannot be reported as an Event", { reason: failure.message });
     },
   };
 }

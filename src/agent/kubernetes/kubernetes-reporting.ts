@@ -44,7 +44,7 @@ export async function openKubernetes(
     return await connect(source, options, env);
   } catch (error) {
     // Enforcement does not depend on it.
-    env.log.error("Kubernetes is told nothing", { reason: messageOf(error) });
+    env.log.error("event reporting disabled", { reason: messageOf(error) });
     return NOBODY;
   }
 }

@@ -46,12 +46,12 @@ const IN_FORCE: Condition = {
   reason: "PoliciesInForce",
   // A condition cannot go stale by itself: its message explains how to recognize that no agent renews it.
   message:
-    "the policies of the cluster are in force for this node's pods; renewed every 5 minutes, unknown where lastHeartbeatTime is older than 10",
+    "all policies are enforced on this node's pods; updated every 5 minutes, unknown if lastHeartbeatTime is older than 10",
 };
 const STOPPED: Condition = {
   status: "Unknown",
   reason: "AgentStopped",
-  message: "no agent runs; the kernel goes on enforcing what it was last given",
+  message: "no agent runs; the kernel enforces the last applied state",
 };
 
 /**

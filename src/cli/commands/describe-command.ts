@@ -46,7 +46,7 @@ async function describeEndpoint(context: Context, name: string, options: Options
   const pod = situation.after.pods.get(name) ?? retained;
   if (pod === undefined) {
     const nearest = nearestWord(name, [...situation.after.pods.keys()]);
-    const hint = nearest === undefined ? "no pod is known" : `the most similar name is ${nearest}`;
+    const hint = nearest === undefined ? "no pod is known" : `did you mean ${nearest}?`;
     throw new CommandError(`no pod ${name}; ${hint}`, EXIT.notFound);
   }
   const report = endpointReport(pod, situation);
@@ -86,7 +86,7 @@ async function describePolicy(context: Context, name: string, options: Options):
   const policy = situation.after.policies.get(name);
   if (policy === undefined) {
     const nearest = nearestWord(name, [...situation.after.policies.keys()]);
-    const hint = nearest === undefined ? "there is none" : `the most similar name is ${nearest}`;
+    const hint = nearest === undefined ? "there is none" : `did you mean ${nearest}?`;
     throw new CommandError(`no policy ${name}; ${hint}`, EXIT.notFound);
   }
   const report = policyReport(policy, situation);

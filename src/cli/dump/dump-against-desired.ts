@@ -40,7 +40,7 @@ export async function dumpDifferences(
     .map((each) => recordOf(each, names));
   const isForPeople = options.output === "table";
   if (records.length === 0)
-    note(context.env, `no difference: the kernel holds what generation ${generation} wants`);
+    note(context.env, `no difference: the kernel holds generation ${generation} as desired`);
   if (records.length > 0 || !isForPeople) await writeDump(context.env, differencesDump(records), options);
   return records.length === 0 ? EXIT.ok : EXIT.differs;
 }
@@ -78,7 +78,7 @@ export async function compare(context: Context): Promise<Comparison> {
     }
     await sleep(PAUSE_MS);
   }
-  throw new CommandError("the agent is at work on the maps and does not come to rest; see: weir status");
+  throw new CommandError("the agent keeps changing the maps; see: weir status");
 }
 
 function recordOf(

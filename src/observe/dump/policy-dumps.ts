@@ -51,7 +51,7 @@ export interface PolicyRecord {
 
 const NOTHING = "nothing";
 /** Identity 0 is every address that no live rule distinguishes. */
-const OTHERS = "everyone else";
+const OTHERS = "all other addresses";
 /** Instead of a pod's name. */
 const SERVICES = "(a Service's: see services)";
 

@@ -46,9 +46,9 @@ interface Followed {
   readonly observer: Observer;
 }
 
-const NOT_KNOWN_YET = "the kernel goes on with what it was last given";
-const LAST_STAYS = "what was last known stays in force";
-const NODE_UNKNOWN = `its pods cannot be told from those of other nodes; ${NOT_KNOWN_YET}`;
+const NOT_KNOWN_YET = "the kernel keeps the last applied state";
+const LAST_STAYS = "the last known good state stays in force";
+const NODE_UNKNOWN = `its pods cannot be distinguished from those of other nodes; ${NOT_KNOWN_YET}`;
 
 /** Errors: OperationError where the credentials name no server. */
 export function openApiServer(options: ApiServerOptions, env: ApiServerEnv): ApiServer {
@@ -237,6 +237,6 @@ function troublesOf(kinds: Kinds, { server, timing }: Telling, readable: boolean
 const nodeProblem = (node: string, wasKnown: boolean): Problem => ({
   severity: "error",
   object: `Node ${node}`,
-  reason: "is not known to the API server; expected --node-name to be as `kubectl get nodes` shows it",
+  reason: "is unknown to the API server; expected --node-name to be a name that `kubectl get nodes` shows",
   effect: wasKnown ? LAST_STAYS : NODE_UNKNOWN,
 });

@@ -59,7 +59,7 @@ export function openClient(credentials: Credentials, timing: Timing, agentName: 
         return JSON.parse(await textOf(answer, call.path, OBJECT_BYTES_MAX));
       } catch (error) {
         if (error instanceof SyntaxError)
-          throw new Failure("the answer is no JSON", call.path, { why: "unreadable", cause: error });
+          throw new Failure("the answer is not JSON", call.path, { why: "unreadable", cause: error });
         throw failureOf(error, call.path);
       }
     },
@@ -98,7 +98,7 @@ function inTime<T>(work: Promise<T>, path: string, { signal, timing }: Asking): 
       () => reject(new Failure(`no credentials within ${timing.answerMs} ms`, path, { why: "silent" })),
       timing.answerMs,
     );
-    const stop = () => reject(new Failure("it was given up", path, { why: "broken" }));
+    const stop = () => reject(new Failure("aborted", path, { why: "broken" }));
     signal.addEventListener("abort", stop, { once: true });
     work.then(resolve, reject).finally(() => {
       clearTimeout(timer);

@@ -250,7 +250,7 @@ function openText(path: string, { bytesMax, parse }: ItemOptions) {
       try {
         return parse(whole);
       } catch (cause) {
-        throw unreadable("the list is no JSON", cause);
+        throw unreadable("the list is not JSON", cause);
       }
     },
   };

@@ -176,7 +176,7 @@ function place(item: Item, before: Content, next: Content, keepsLastGood: boolea
   else next.records.set(item.key, record);
 }
 
-const LAST_GOOD = "its last good version stays in force";
+const LAST_GOOD = "its last known good version stays in force";
 const withEffect = (problems: readonly Problem[]): readonly Problem[] =>
   problems.map((problem) => (problem.severity === "error" ? { ...problem, effect: LAST_GOOD } : problem));
 

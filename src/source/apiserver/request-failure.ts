@@ -51,7 +51,7 @@ export class Failure extends OperationError {
   readonly reason: string;
 
   constructor(reason: string, path: string, facts: FailureFacts) {
-    super(reason, { operation: "ask for", object: path, cause: facts.cause });
+    super(reason, { operation: "request", object: path, cause: facts.cause });
     this.name = "Failure";
     this.reason = reason;
     this.why = facts.why;

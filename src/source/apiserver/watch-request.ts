@@ -130,7 +130,7 @@ export function eventOf(line: Uint8Array, parse: ParseJson, path: string): Watch
   try {
     event = parse(line);
   } catch (cause) {
-    const reason = cause instanceof SyntaxError ? "an event is no JSON" : "an event is no UTF-8";
+    const reason = cause instanceof SyntaxError ? "an event is not JSON" : "an event is not UTF-8";
     throw new Failure(reason, path, { why: "unreadable", cause });
   }
   const type = valueAt(event, ["type"]);
@@ -210,7 +210,7 @@ function openClock(body: IncomingMessage, { path, timing }: LinesOptions) {
   const end = (reason: string) => () => {
     body.destroy(new Failure(reason, path, { why: "silent" }));
   };
-  const idle = setTimeout(end(`nothing came for ${timing.idleMs} ms`), timing.idleMs);
+  const idle = setTimeout(end(`no data for ${timing.idleMs} ms`), timing.idleMs);
   let line: NodeJS.Timeout | undefined;
   return {
     heard(lineEnded: boolean, inLine: boolean) {

@@ -28,7 +28,7 @@ export const PROBLEMS_PER_FILE_MAX = 1_000;
 
 /**
  * Assembles files, in the order given. Copies that say the same are one object, with a warning. Of versions that differ
- * the first one counts, except for policies: of those none does, as it is unknown which was meant. The pods of each
+ * the first one is used, except for policies: of those none does, as it is unknown which was meant. The pods of each
  * version are isolated in both directions, the second one under the name NAME#2 (no policy can be called so), the third
  * under NAME#3.
  */
@@ -151,7 +151,7 @@ function duplicate(object: ParsedObject, first: ParsedObject): Problem {
     effect:
       object.kind === "NetworkPolicy"
         ? "the pods of each are isolated (ingress and egress) and nothing is allowed by any"
-        : "the first one counts",
+        : "the first one is used",
   };
 }
 

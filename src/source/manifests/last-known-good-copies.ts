@@ -206,8 +206,8 @@ export async function forgetKept(directory: string): Promise<void> {
 const notKept = (directory: string, reason: string): Problem => ({
   severity: "warning",
   file: directory,
-  reason: `the last good content of files cannot be kept: ${reason}`,
-  effect: "after a restart of the agent it counts no more",
+  reason: `the last known good content of files cannot be saved: ${reason}`,
+  effect: "it is lost when the agent restarts",
 });
 
 async function namesIn(directory: string): Promise<readonly string[]> {

@@ -31,7 +31,7 @@ export function keepLastGood(previous: FileReading | undefined, latest: FileRead
   const isCutOff = latest.objects.at(-1)?.complete === false;
   if (lost.length === 0 || !(isUnclear || isCutOff)) return { ...latest, objects };
   const names = lost.map((object) => object.identity).join(", ");
-  const effect = `what the file no longer names stays in force: ${names}`;
+  const effect = `objects that the file no longer names stay in force: ${names}`;
   const problems = isUnclear
     ? latest.problems
     : [...latest.problems, { severity: "error", file: latest.file, reason: CUT_OFF } as const];
@@ -43,14 +43,16 @@ const CUT_OFF = "may be cut off, as its last object cannot be read in full";
 /** The content in use of a file that is open for writing: `previous` stays, and a problem reports it. */
 export function whileWritten(previous: FileReading): FileReading {
   const effect =
-    previous.objects.length === 0 ? "nothing of it is in force until it is closed" : staysInForce(previous);
+    previous.objects.length === 0
+      ? "its objects are not in force until it is closed"
+      : staysInForce(previous);
   const problem: Problem = { severity: "error", file: previous.file, reason: "is open for writing", effect };
   return { ...previous, problems: [...previous.problems, problem] };
 }
 
 /** The same for a file whose content takes long to read. */
 export function whileRead(previous: FileReading): FileReading {
-  const effect = previous.objects.length === 0 ? "nothing of it is in force yet" : staysInForce(previous);
+  const effect = previous.objects.length === 0 ? "its objects are not in force yet" : staysInForce(previous);
   const problem: Problem = {
     severity: "warning",
     file: previous.file,
@@ -78,8 +80,8 @@ const neverFilled = ({ file }: FileReading): Problem => ({
 
 function staysInForce({ objects }: FileReading): string {
   return objects.length === 1
-    ? "the object of its last good reading stays in force"
-    : `the ${objects.length} objects of its last good reading stay in force`;
+    ? "its last known good object stays in force"
+    : `the ${objects.length} last known good objects stay in force`;
 }
 
 /** The objects of one reading that the other does not name. */
@@ -92,7 +94,7 @@ export const hasErrors = (reading: FileReading): boolean => problemsIn(reading).
 
 function keepObject(previous: ParsedObject | undefined, latest: ParsedObject): ParsedObject {
   if (previous === undefined || !previous.complete || latest.complete) return latest;
-  const problems = withEffect(latest.problems, "its last good version stays in force");
+  const problems = withEffect(latest.problems, "its last known good version stays in force");
   return { ...previous, place: latest.place, problems };
 }
 
@@ -197,7 +199,7 @@ const whileFilled = (reading: FileReading): FileReading => ({
       severity: "error",
       file: reading.file,
       reason: "is open for writing",
-      effect: "what could be read of it is in force",
+      effect: "the objects that could be read are in force",
     },
   ],
 });

@@ -79,7 +79,7 @@ function wrongIn(words: readonly string[]): Ignore["wrong"] {
     return { reason: `${IGNORE_KEY} names no code`, fix: `write ${IGNORE_KEY}: CODE,...` };
   const unknown = words.find((word) => !isWarningCode(word));
   if (unknown === undefined) return undefined;
-  const reason = `${IGNORE_KEY}: ${quote(unknown)} is no code of a warning`;
+  const reason = `${IGNORE_KEY}: ${quote(unknown)} is not a warning code`;
   return { reason, fix: `the nearest is ${nearestWord(unknown, WARNING_CODES)}` };
 }
 

@@ -136,7 +136,7 @@ export const textOfStream = async (stream: AsyncIterable<Uint8Array>): Promise<F
   textOf(await readBounded(stream));
 
 const NOT_REGULAR = "is not a regular file";
-const TOO_LARGE = `is larger than ${FILE_BYTES_MAX} bytes, the most that is read`;
+const TOO_LARGE = `is larger than ${FILE_BYTES_MAX} bytes, the maximum`;
 
 function textOf(bytes: Buffer | undefined): FileText {
   if (bytes === undefined) return { ok: false, reason: TOO_LARGE };

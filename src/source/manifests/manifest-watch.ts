@@ -57,7 +57,7 @@ export interface WatchOptions {
 }
 
 /** The effect of a path that could not be read yet. */
-export const NOT_READ_YET = "the kernel goes on with what it was last given";
+export const NOT_READ_YET = "the kernel keeps the last applied state";
 
 /**
  * Watches the manifests at a path until the signal aborts, and then resolves. It is level-triggered: an event only
@@ -93,7 +93,7 @@ export async function watchManifests(path: string, options: WatchOptions): Promi
 
 /**
  * Reads the manifests at a path once: a directory (not its subdirectories) or one file. Waits for files that are open
- * for writing, for a while. Never throws: what cannot be read is a Problem, and a policy of which something cannot be
+ * for writing, for a while. Never throws: what cannot be read is a Problem, and a policy that cannot be completely
  * read fails closed (see src/source/parse/parse-document.ts and src/source/manifests/assemble-cluster.ts).
  */
 export async function readManifests(path: string, options: LookOptions = {}): Promise<ManifestsReading> {
@@ -145,7 +145,7 @@ function openLooker(path: string, { openForWriting, kept: keptIn, limits }: Look
   let saved: readonly unknown[] | undefined;
   const failed = (problem: Problem): Problem => ({
     ...problem,
-    effect: memory === undefined ? NOT_READ_YET : "what was read last stays in force",
+    effect: memory === undefined ? NOT_READ_YET : "the last known good state stays in force",
   });
   const knownOf = (each: string): Seen | undefined =>
     memory === undefined ? early.get(each) : seenIn(memory, each);
@@ -188,7 +188,7 @@ function openLooker(path: string, { openForWriting, kept: keptIn, limits }: Look
       filled ??= await kept.directory();
       if (seen.size === 0 && filled !== undefined && filled !== identity) {
         // A file system that is not mounted any more, for one. In the same directory, files that are gone were removed.
-        const fix = `if no manifests are meant, write a file there with the comment # ${EMPTY_MARK}`;
+        const fix = `if it is meant to be empty, create a file there with the comment # ${EMPTY_MARK}`;
         const reason = "was replaced by an empty directory";
         return { ...looked, memory, problems: [failed({ severity: "error", file, reason, fix })] };
       }
@@ -247,8 +247,10 @@ function emptyProblem(
     severity: hadObjects ? "error" : "warning",
     file,
     reason:
-      readings.length === 0 ? "holds no manifests (.yaml, .yml or .json)" : "holds no objects that are read",
-    fix: `if that is meant, write a file there with the comment # ${EMPTY_MARK}`,
+      readings.length === 0
+        ? "contains no manifests (.yaml, .yml or .json)"
+        : "contains no objects of supported kinds",
+    fix: `if that is intended, create a file there with the comment # ${EMPTY_MARK}`,
     effect: "no policy is in force",
   };
 }

@@ -248,7 +248,7 @@ describe("the command", () => {
     [["packet", "--packets", "many"], "A whole number from 1 up is expected."],
     [["packet", "--baseline", "nowhere"], "build nowhere: "],
     [["packet", "-o", "xml"], "Allowed choices are table, json, markdown."],
-    [["nobody"], "unknown command 'nobody'"],
+    [["nothing"], "unknown command 'nothing'"],
   ])("refuses %j", (args, reason) => {
     const { status, stdout, stderr } = bench(...args);
     expect(stderr).toContain(reason);

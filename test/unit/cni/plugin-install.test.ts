@@ -74,8 +74,8 @@ describe("install", () => {
 
   it.each([
     ["a link that leads nowhere", (path: string) => symlinkSync("nowhere", path), "it leads to no file"],
-    ["a directory", (path: string) => mkdirSync(path), "it is no regular file"],
-    ["a pipe", (path: string) => execFileSync("mkfifo", [path]), "it is no regular file"],
+    ["a directory", (path: string) => mkdirSync(path), "it is not a regular file"],
+    ["a pipe", (path: string) => execFileSync("mkfifo", [path]), "it is not a regular file"],
     [
       "a huge file",
       (path: string) => writeFileSync(path, " ".repeat(2 << 20)),

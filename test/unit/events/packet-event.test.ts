@@ -19,14 +19,14 @@ describe("the sentence", () => {
   const why = (change: Partial<EventView>): string => whyText({ ...DENIED, ...change });
 
   it.each([
-    [{}, "ingress of shop/web is isolated by shop/deny, shop/web, nothing allows TCP/80 from shop/stranger"],
+    [{}, "ingress of shop/web is isolated by shop/deny, shop/web, nothing allows TCP/80 from shop/client"],
     [
       { reason: "revoked" },
-      "ingress of shop/web is isolated by shop/deny, shop/web, nothing allows TCP/80 from shop/stranger any more",
+      "ingress of shop/web is isolated by shop/deny, shop/web, nothing allows TCP/80 from shop/client any more",
     ],
     [
       { reason: "policy", policies: ["shop/web"] },
-      "ingress of shop/web is isolated by shop/web, which allows TCP/80 from shop/stranger",
+      "ingress of shop/web is isolated by shop/web, which allows TCP/80 from shop/client",
     ],
     [
       // An answer of a flow that the pod opened: the port that it requested is the other side's.
@@ -35,7 +35,7 @@ describe("the sentence", () => {
     ],
     [
       { reason: "untracked" },
-      "ingress of shop/web is isolated by shop/deny, shop/web, nothing allows TCP/80 from shop/stranger, and no flow is known that this segment belongs to",
+      "ingress of shop/web is isolated by shop/deny, shop/web, nothing allows TCP/80 from shop/client, and the segment belongs to no known flow",
     ],
     [
       { reason: "unknown", endpoint: undefined, policies: [] },
@@ -51,7 +51,7 @@ describe("the sentence", () => {
       expect(why({ reason })).toMatch(/^ingress of shop\/web is isolated by shop\/deny, shop\/web, and /);
     // Policies do not decide these.
     for (const reason of ["router", "limited"]) expect(why({ reason })).toMatch(/^shop\/web: from the pod, /);
-    expect(whyText(SPOOFED)).toBe("10.0.0.77 is no address of shop/web");
+    expect(whyText(SPOOFED)).toBe("10.0.0.77 is not an address of shop/web");
     expect(why({ reason: "incomplete", policies: [] })).toBe(
       "shop/web: a map lacks an entry that the agent should have written",
     );
@@ -61,11 +61,11 @@ describe("the sentence", () => {
 describe("the line", () => {
   it("has time, verdict, both ends and the sentence", () => {
     expect(eventLine(withText(DENIED))).toBe(
-      "12:00:00.123 dropped denied ingress shop/stranger (10.0.0.2:40000) -> shop/web (10.0.0.1:80) TCP 74 B: " +
-        "ingress of shop/web is isolated by shop/deny, shop/web, nothing allows TCP/80 from shop/stranger",
+      "12:00:00.123 dropped denied ingress shop/client (10.0.0.2:40000) -> shop/web (10.0.0.1:80) TCP 74 B: " +
+        "ingress of shop/web is isolated by shop/deny, shop/web, nothing allows TCP/80 from shop/client",
     );
     expect(eventLine(withText(SPOOFED))).toBe(
-      "12:00:00.123 dropped spoofed egress 10.0.0.77 -> 10.0.0.9 ICMP type 8 code 0 98 B: 10.0.0.77 is no address of shop/web",
+      "12:00:00.123 dropped spoofed egress 10.0.0.77 -> 10.0.0.9 ICMP type 8 code 0 98 B: 10.0.0.77 is not an address of shop/web",
     );
   });
 
@@ -92,12 +92,12 @@ describe("a filter", () => {
     [{ reason: "denied" }, true],
     [{ reason: "spoofed" }, false],
     [{ pod: "shop/web" }, true],
-    [{ pod: "shop/stranger" }, true],
+    [{ pod: "shop/client" }, true],
     [{ pod: "shop/other" }, false],
     [{ port: 80 }, true],
     [{ port: 40_000 }, true],
     [{ port: 81 }, false],
-    [{ from: match("shop/stranger") }, true],
+    [{ from: match("shop/client") }, true],
     [{ from: match("shop/") }, true],
     [{ from: match("shop/web") }, false],
     [{ from: match("sho/") }, false],

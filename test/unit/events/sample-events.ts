@@ -10,7 +10,7 @@ export const DENIED: Omit<EventView, "text"> = {
   endpoint: "shop/web",
   interface: "veth7",
   ifindex: 7,
-  from: { address: "10.0.0.2", port: 40_000, pod: "shop/stranger" },
+  from: { address: "10.0.0.2", port: 40_000, pod: "shop/client" },
   to: { address: "10.0.0.1", port: 80, pod: "shop/web" },
   protocol: "TCP",
   bytes: 74,

@@ -794,6 +794,6 @@ it("ambiguity is reported", () => {
     { tables: () => known, idOf: () => undefined },
   );
   expect(problems.map(problemText)).toEqual([
-    "interface v1: it may be that of pod shop/a or of shop/z: nothing tells which; the policies of all of them hold together",
+    "interface v1: it may belong to pod shop/a or of shop/z: which one is ambiguous; the policies of all of them apply together",
   ]);
 });

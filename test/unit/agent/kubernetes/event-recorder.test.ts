@@ -179,12 +179,12 @@ describe("Events", () => {
     }
     tell(policyProblem("a"), policyProblem("b"), policyProblem("c"));
     await until(() => resultsOf(teller)["refused PolicyInvalid"] === 3);
-    expect(logged.filter((line) => line.startsWith("Kubernetes cannot be told"))).toHaveLength(1);
+    expect(logged.filter((line) => line.startsWith("a problem cannot be reported"))).toHaveLength(1);
     server.answer = undefined;
     tell(policyProblem("a"), policyProblem("b"), policyProblem("c"), policyProblem("web"));
     await until(() => server.events.size === 1);
     expect(events().map(({ regarding }) => regarding["name"])).toEqual(["web"]);
-    await until(() => logged.at(-1)?.startsWith("Kubernetes takes Events again"));
+    await until(() => logged.at(-1)?.startsWith("Events can be reported again"));
   });
 
   it("are retried after a server that fails or does not answer, but not for ever", async () => {

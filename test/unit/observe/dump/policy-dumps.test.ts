@@ -167,10 +167,10 @@ describe("policy", () => {
     expect(linesOf(policyDump(records, ports, NAMES))).toEqual(
       lines(`
         POLICY   IDENTITY   ROW   PORTS     PEERS                                       OF                       FROM
-             1          0     0   nothing   everyone else                               ingress of alpha/nginx   alpha/alpha-deny, alpha/test-network-policy
+             1          0     0   nothing   all other addresses                         ingress of alpha/nginx   alpha/alpha-deny, alpha/test-network-policy
              1          5     2   TCP/80    alpha/test-network-policy ingress[0].from   ingress of alpha/nginx   alpha/alpha-deny, alpha/test-network-policy
              1         99     3   UDP/53    -                                           ingress of alpha/nginx   alpha/alpha-deny, alpha/test-network-policy
-             2          0     1   all       everyone else                               -                        -`),
+             2          0     1   all       all other addresses                         -                        -`),
     );
   });
 

@@ -94,7 +94,7 @@ describe("an invalid list", () => {
     "<html>",
     '{"items":[{"a":"\\x"}]}',
   ])("%j is refused", (json) => {
-    expect(() => read(json)).toThrow(/the list is no JSON/);
+    expect(() => read(json)).toThrow(/the list is not JSON/);
   });
 
   test("one item beyond the limit is refused; all together may be more", () => {
