@@ -3,6 +3,7 @@
 import type { Direction } from "../base/direction.ts";
 import { addressOf } from "../base/ip.ts";
 import { type AddressV6, type Event, REASON_NAMES, Reason } from "../gen/layout.ts";
+import { holdersText } from "../model/address-ownership.ts";
 import { keyOf } from "../model/cluster.ts";
 import { hasPorts, isIcmp, protocolText } from "../model/protocol.ts";
 import type { EventVerdict } from "../observe/filter-choices.ts";
@@ -39,8 +40,10 @@ const V4_SHIFT = 32n;
 /** Created once for each state, since it walks all endpoints. */
 export function namerOf(force: NamingState | undefined): Namer {
   const sides = new Map(force?.compiled.meaning.sides.map((entry) => [entry.local.ifindex, entry]));
-  const podAt = (address: string): string | undefined =>
-    force?.compiled.meaning.classified.addresses.get(address)?.pod;
+  const podAt = (address: string): string | undefined => {
+    const held = force?.compiled.meaning.classified.holders.get(address);
+    return held && holdersText(held);
+  };
   return (event, time) => {
     const entry = sides.get(event.ifindex);
     const name = force?.interfaces.get(event.ifindex)?.name;

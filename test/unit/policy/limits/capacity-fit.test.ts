@@ -451,7 +451,7 @@ describe("objects beyond a namespace's share", () => {
     });
   });
 
-  test("addresses: first those that no selector matches, then a namespace's last pods that are not of this node", () => {
+  test("addresses: those that no selector matches take none; then a namespace's last pods that are not of this node", () => {
     const own = [named("a", "1", 1)];
     const others = [
       ...Array.from({ length: 4 }, (_, index) => named("b", `p${index}`, 10 + index)),
@@ -461,14 +461,14 @@ describe("objects beyond a namespace's share", () => {
     const { state, excesses } = compile(all, localsFor(own), NOTHING_NUMBERED, room({ addresses: 4 }));
     expect([...state.addresses.keys()].sort()).toEqual(["10.0.0.1", "10.0.0.10", "10.0.0.11", "10.0.0.20"]);
     expect(excesses.map(({ object }) => object)).toEqual(["Pod b/p2", "Pod b/p3"]);
-    // If no selector matches them there is nothing to lose.
+    // If no selector matches them there is nothing to lose: unknown peers are judged alike.
     const idle = compile(
       world([...own, ...others], [policyOf("a", [])]),
       localsFor(own),
       NOTHING_NUMBERED,
       room({ addresses: 4 }),
     );
-    expect([[...idle.state.addresses.keys()], idle.excesses]).toEqual([["10.0.0.1"], []]);
+    expect([[...idle.state.addresses.keys()], idle.excesses]).toEqual([[], []]);
   });
 
   const service = (namespace: string, name: string, number: number, ports: number): Service => ({
