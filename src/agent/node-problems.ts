@@ -2,28 +2,19 @@
 
 import type { Log } from "../base/log.ts";
 import type { Attached } from "../datapath/hooks.ts";
-import { holdersOf } from "../model/address-ownership.ts";
-import { type Cluster, isSelectable, keyOf, type Pod } from "../model/cluster.ts";
+import { claimantsOf, holdersOf, sharedAddresses } from "../model/address-ownership.ts";
+import { type Cluster, keyOf, type Pod } from "../model/cluster.ts";
 import { type Problem, problemText } from "../model/problem.ts";
 import type { PodInterface } from "../source/interface-discovery.ts";
 
 /** Problems of addresses that several pods have. */
 export function addressProblems(cluster: Cluster): Problem[] {
-  const claimants = new Map<string, Pod[]>();
-  for (const pod of [...cluster.pods.values()].filter(isSelectable)) {
-    for (const { text } of pod.ips) {
-      const known = claimants.get(text);
-      if (known === undefined) claimants.set(text, [pod]);
-      else known.push(pod);
-    }
-  }
-  const contested = [...claimants].filter(
-    ([text, pods]) => pods.length > 1 || (cluster.ownership?.held.get(text)?.holders.length ?? 1) > 1,
-  );
-  if (contested.length === 0) return [];
+  const several = [...(cluster.ownership?.held ?? [])].filter(([, { holders }]) => holders.length > 1);
+  const claimed = several.filter(([text]) => claimantsOf(cluster.pods, text).length > 0);
+  const texts = new Set([...sharedAddresses(cluster.pods).keys(), ...claimed.map(([text]) => text)]);
   const holders = holdersOf(cluster);
-  return contested
-    .flatMap(([text, pods]) => problemsOf(text, pods, holders.get(text)?.pods ?? []))
+  return [...texts]
+    .flatMap((text) => problemsOf(text, claimantsOf(cluster.pods, text), holders.get(text)?.pods ?? []))
     .sort((a, b) => (problemText(a) < problemText(b) ? -1 : 1));
 }
 

@@ -5,9 +5,10 @@ import type { Log } from "../base/log.ts";
 import { type CarriedFlows, type CarryOver, openCarryOver } from "../datapath/flow-carry-over.ts";
 import { attachedProgram } from "../datapath/hooks.ts";
 import { removeOtherLayouts } from "../datapath/pins.ts";
+import { NO_SURROUNDINGS } from "../model/cluster.ts";
 import type { ClusterSnapshot } from "../model/cluster-snapshot.ts";
 import type { Problem } from "../model/problem.ts";
-import { type Compiled, compile } from "../policy/compile.ts";
+import { type Compiled, type Compiler, openCompiler } from "../policy/compile.ts";
 import { NOTHING_NUMBERED, type Numbering } from "../policy/identity-allocation.ts";
 import { excessProblems } from "../policy/limits/fair-shares.ts";
 import type { ClaimedInterface } from "../source/interface-discovery.ts";
@@ -29,6 +30,8 @@ import { numberingOver } from "./reserved-numbers.ts";
 
 /** State that one reconciliation passes to the next. */
 export interface Progress {
+  /** Keeps what it has compiled: each compile takes the time of what has changed. */
+  readonly compiler: Compiler;
   held: Held;
   numbering: Numbering;
   force: InForce | undefined;
@@ -73,6 +76,7 @@ export async function firstProgress({ maps, datapath }: Kernel): Promise<Progres
     ),
   };
   return {
+    compiler: openCompiler(),
     held,
     carryOver,
     numbering: numberingOver(held, { ...NOTHING_NUMBERED, incarnations }, isSameLink),
@@ -155,7 +159,11 @@ async function readBack({ maps }: Kernel, progress: Progress, log: Log): Promise
   }
   progress.held = await maps.read();
   progress.repaired = ours === undefined ? [] : [...differences(progress.held, ours), ...settings];
-  if (progress.repaired.length === 0) return;
+  if (progress.repaired.length === 0) {
+    // The same objects, so that the next diff sees at once what has not changed.
+    if (ours !== undefined) progress.held = { ...progress.held, state: ours };
+    return;
+  }
   log.warn("maps were modified externally; repaired", {
     entries: progress.repaired.length,
     tables: differencesText(progress.repaired),
@@ -173,7 +181,9 @@ async function bringIntoForce(
   problems.push(...resolved.problems);
   problems.push(...addressProblems(cluster));
   const begun = performance.now();
-  const compiled = compile(cluster, resolved.found, progress.numbering, resolved.surroundings);
+  const { surroundings = NO_SURROUNDINGS } = resolved;
+  const previous = progress.numbering;
+  const compiled = progress.compiler.compile({ cluster, locals: resolved.found, previous, surroundings });
   env.meter?.took("compile", (performance.now() - begun) / 1_000);
   await env.meter?.beforeApply();
   const { generation, changed, gone, attached, failed, seconds } = await applyOrReread(

@@ -93,6 +93,9 @@ function newLine<K, V>(map: Map<K, V>): VersionedMap<K, V> {
   return new VersionedMap({ map }, map.size);
 }
 
+/** A map as the first version of a line, without a copy: it must not be changed any more. */
+export const versionOf = <K, V>(map: Map<K, V>): ReadonlyMap<K, V> => newLine(map);
+
 /** What of a patch differs from the map, as what the map has there; and the size with the patch. */
 function undoOf<K, V>(map: ReadonlyMap<K, V>, patch: Patch<K, V>) {
   const undo = new Map<K, V | undefined>();

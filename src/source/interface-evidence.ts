@@ -4,6 +4,7 @@ import { assertNever } from "../base/assert.ts";
 import { messageOf } from "../base/errors.ts";
 import type { Address } from "../base/ip.ts";
 import { memo } from "../base/memo.ts";
+import { follow } from "../base/versioned-map.ts";
 import { type Attachment, type Cluster, keyOf, type Pod, type Retained } from "../model/cluster.ts";
 import { type Owners, ownersIn, type Place, PROOFS } from "../node/address-owners.ts";
 import type { Node } from "../node/netlink-watch.ts";
@@ -126,8 +127,7 @@ export function sceneOf(
   const candidates = new Map<string, Candidate>();
   const claimed = new Map<number, Candidate[]>();
   const annotated = new Map<number, Candidate[]>();
-  for (const [key, pod] of cluster.pods) {
-    if (pod.hostNetwork || isElsewhere(pod, given.node)) continue;
+  for (const [key, pod] of podsHere(cluster.pods, given.node)) {
     const claims = claimsOf.get(key) ?? [];
     const addresses = addressesOf({
       claims: claims.map((claim) => claim.addresses),
@@ -160,9 +160,24 @@ const isOf = ({ ifindex, birth }: ClaimedInterface, { links }: NodeTables): bool
   return link !== undefined && (birth === undefined || link.birth === undefined || birth === link.birth);
 };
 
-/** Where pods name their node, one that names none is on no node yet. */
-const isElsewhere = (pod: Pod, nodeName: string | undefined): boolean =>
-  nodeName !== undefined && pod.node !== nodeName;
+/** Pods that may have an interface here. Where pods name their node, one that names none is on no node yet. */
+function podsHere(pods: Cluster["pods"], node: string | undefined): ReadonlyMap<string, Pod> {
+  const known = followers.get(node);
+  if (known !== undefined) return known(pods);
+  const podsOn = follow<string, Pod, Map<string, Pod>>(
+    () => new Map(),
+    (here, { key, after }) => {
+      if (after === undefined || after.hostNetwork || (node !== undefined && after.node !== node))
+        here.delete(key);
+      else here.set(key, after);
+    },
+  );
+  followers.set(node, podsOn);
+  return podsOn(pods);
+}
+
+/** By the node's name, which is one for a process. */
+const followers = new Map<string | undefined, (pods: Cluster["pods"]) => ReadonlyMap<string, Pod>>();
 
 /** Whether two objects of one name may be of one pod. Manifests rarely have uids. */
 export const maySame = (a: { readonly uid?: string }, b: { readonly uid?: string }): boolean =>
