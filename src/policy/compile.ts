@@ -483,7 +483,7 @@ function openAddressValues(): (contents: Contents, numbering: Numbering) => Stat
       last = { addresses: new Map(), cidrs: undefined, fronts: none, denied: none };
     }
     for (const { key } of changesBetween(last.addresses, addresses)) texts.add(key);
-    // The prefix of a frontend that is no pod's address may have another identity.
+    // Without a pod behind it, a frontend has the identity of its prefix, which may be another one.
     if (last.fronts !== fronts || last.denied !== denied || last.cidrs !== cidrs)
       for (const all of [last.fronts, fronts, last.denied, denied])
         for (const text of all.keys()) texts.add(text);

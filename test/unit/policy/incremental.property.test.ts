@@ -206,7 +206,7 @@ const seeds = fc
   .map((seed) => [seed] as const);
 
 test.each(seeds)(
-  "after every step of history %i all is as if compiled anew",
+  "after every step of history %i the result equals that of a new compiler",
   { timeout: PATIENCE_MS },
   (seed) => {
     const next = random(seed);
@@ -220,8 +220,8 @@ test.each(seeds)(
       const { cluster: now, locals } = inputOf(world, next);
       const { capacities } = world;
       const compiled = compiler.compile({ cluster: now, locals, previous: numbering, capacities });
-      const anew = compile(plainOf(now), locals, numbering, undefined, capacities);
-      expect(textsOf(compiled), `step ${count} of seed ${seed}`).toEqual(textsOf(anew));
+      const fresh = compile(plainOf(now), locals, numbering, undefined, capacities);
+      expect(textsOf(compiled), `step ${count} of seed ${seed}`).toEqual(textsOf(fresh));
       numbering = nextNumbering(compiled, numbering, next);
       identities = Math.max(identities, compiled.meaning.identities.size);
     }
