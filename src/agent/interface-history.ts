@@ -10,6 +10,7 @@ import { parseHardware } from "../base/mac-address.ts";
 import { readKept, unreadableFile, writeKept } from "../base/state-file.ts";
 import { type Cluster, keyOf, type Pod } from "../model/cluster.ts";
 import type { Problem } from "../model/problem.ts";
+import { PROTOCOLS } from "../model/protocol.ts";
 import { isUnknown } from "../model/unclaimed-interface.ts";
 import { identityOf, isSameLink, type LinkIdentity } from "../node/link-identity.ts";
 import type { NodeTables } from "../node/node-tables.ts";
@@ -227,7 +228,7 @@ const INTERFACES = z.array(
             z.object({
               name: z.string().exactOptional(),
               port: z.int(),
-              protocol: z.enum(["TCP", "UDP", "SCTP"]),
+              protocol: z.enum(PROTOCOLS),
             }),
           ),
           sources: z.array(parsedBy(parseCidr)).exactOptional(),

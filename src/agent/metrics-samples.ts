@@ -15,11 +15,11 @@ import {
   type StatusView,
   type UplinkView,
 } from "../observe/api-views.ts";
-import type { Cell, PoliciesOf, Traffic } from "../observe/counter-totals.ts";
 import type { Readings, Sample } from "../observe/metrics-registry.ts";
 import type { Excess } from "../policy/limits/fair-shares.ts";
 import { endpointViews, type InForce } from "./agent-views.ts";
 import type { CniCounts } from "./cni/cni-server.ts";
+import type { Cell, PoliciesOf, Traffic } from "./counter-totals.ts";
 import type { EventCount } from "./kubernetes/event-recorder.ts";
 
 /** Events by result; `unwritten` ones could not be written to the event file. */

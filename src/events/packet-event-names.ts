@@ -9,7 +9,7 @@ import { hasPorts, isIcmp, protocolText } from "../model/protocol.ts";
 import type { EventVerdict } from "../observe/filter-choices.ts";
 import type { Compiled } from "../policy/compile.ts";
 import { localText } from "../policy/local-endpoints.ts";
-import { type EventEnd, type EventView, whyText } from "./packet-event.ts";
+import { type EventEnd, type EventView, ISOLATION_REASONS, whyText } from "./packet-event.ts";
 
 /** A state in force, as far as it names the ends of packets. */
 export interface NamingState {
@@ -17,18 +17,6 @@ export interface NamingState {
   /** By interface index. */
   readonly interfaces: ReadonlyMap<number, { readonly name: string }>;
 }
-
-/** Reasons that occur only if policies isolate. */
-const BY_POLICY: ReadonlySet<number> = new Set([
-  Reason.POLICY,
-  Reason.AUDIT,
-  Reason.DENIED,
-  Reason.REVOKED,
-  Reason.UNTRACKED,
-  Reason.MALFORMED,
-  Reason.FRAGMENT,
-  Reason.UNSUPPORTED,
-]);
 
 /** Converts events into views by one state. */
 export type Namer = (event: Event, time: Date) => EventView;
@@ -48,7 +36,8 @@ export function namerOf(force: NamingState | undefined): Namer {
     const entry = sides.get(event.ifindex);
     const name = force?.interfaces.get(event.ifindex)?.name;
     const opener = directionOf(event.opener);
-    const policies = BY_POLICY.has(event.reason) ? (entry?.sides[opener]?.policies ?? []).map(keyOf) : [];
+    const reason = REASON_NAMES[event.reason] ?? String(event.reason);
+    const policies = ISOLATION_REASONS.has(reason) ? (entry?.sides[opener]?.policies ?? []).map(keyOf) : [];
     const isRead = event.protocol !== 0;
     const end = (address: AddressV6, port: number): EventEnd => {
       const text = addressText(address, event.family);
@@ -62,7 +51,7 @@ export function namerOf(force: NamingState | undefined): Namer {
     const view = {
       time: time.toISOString(),
       verdict: verdictOf(event.reason),
-      reason: REASON_NAMES[event.reason] ?? String(event.reason),
+      reason,
       direction: directionOf(event.direction),
       ...(entry === undefined ? {} : { endpoint: localText(entry.local) }),
       ...(name === undefined ? {} : { interface: name }),

@@ -85,7 +85,22 @@ export function eventMatches(event: EventView, filter: EventFilter): boolean {
   );
 }
 
-// Events as sentences and lines for people.
+/** Reasons by which a policy decides: for an allowed flow its first packet, for a denied one each packet. */
+export const POLICY_REASONS: ReadonlySet<string> = new Set([
+  "policy",
+  "audit",
+  "denied",
+  "revoked",
+  "untracked",
+]);
+
+/** Reasons that occur only where policies isolate the endpoint. */
+export const ISOLATION_REASONS: ReadonlySet<string> = new Set([
+  ...POLICY_REASONS,
+  "malformed",
+  "fragment",
+  "unsupported",
+]);
 
 /** Why the packet was dropped, or passed: names the policies if policies decided. */
 export function whyText(event: Omit<EventView, "text">): string {
@@ -107,7 +122,7 @@ export function whyText(event: Omit<EventView, "text">): string {
       return `${from.address ?? "its source"} is not an address of ${owner}`;
     default: {
       const text = TEXTS.get(event.reason) ?? event.reason;
-      return event.policies.length > 0 && !GUARD.has(event.reason)
+      return event.policies.length > 0 && ISOLATION_REASONS.has(event.reason)
         ? `${isolated}, and ${text}`
         : `${owner}: ${text}`;
     }
@@ -118,9 +133,6 @@ export function whyText(event: Omit<EventView, "text">): string {
 const TEXTS = new Map(
   Object.entries(REASON_NAMES).map(([number, name]) => [name, REASON_TEXTS[Number(number)] ?? name]),
 );
-
-/** Dropped by the guard on what pods send, whatever the policy. */
-const GUARD: ReadonlySet<string> = new Set(["router", "limited", "encapsulated", "misdirected"]);
 
 /** "TCP/80 from shop/client": the connection that the opener of the flow requested. */
 function askedText(event: Omit<EventView, "text">): string {

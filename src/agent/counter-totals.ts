@@ -1,5 +1,7 @@
 // Totals that never decrease: the kernel's counters are removed with their endpoints, but their counts stay.
 
+import { POLICY_REASONS } from "../events/packet-event.ts";
+
 /** One counter cell: packets of one endpoint in a family and direction, for a reason. */
 export interface Cell {
   readonly endpoint: number;
@@ -40,9 +42,6 @@ export interface Traffic {
   policies(known: (policy: string) => boolean): readonly PolicyTotal[];
 }
 
-/** Reasons caused by a policy: for an allowed flow its first packet, for a denied one each packet. */
-const DECIDED: ReadonlySet<string> = new Set(["policy", "denied", "revoked", "untracked", "audit"]);
-
 /** Maximum number of policies with series of their own; decisions of others count under an empty name. */
 export const POLICIES_MAX = 256;
 
@@ -73,7 +72,7 @@ export function openTraffic(policiesMax = POLICIES_MAX): Traffic {
     total.packets += grown.packets;
     total.bytes += grown.bytes;
     totals.set(key, total);
-    if (!DECIDED.has(reason) || grown.packets === 0n) return;
+    if (!POLICY_REASONS.has(reason) || grown.packets === 0n) return;
     for (const policy of policiesOf(cell.endpoint, direction)) countFor(policy, cell, grown.packets);
   }
 

@@ -1,6 +1,6 @@
 // Totals over endpoints that come and go: they never decrease, and each policy has its share.
 import { describe, expect, it } from "vitest";
-import { type Cell, openTraffic } from "../../../src/observe/counter-totals.ts";
+import { type Cell, openTraffic } from "../../../src/agent/counter-totals.ts";
 
 const cell = (endpoint: number, reason: string, packets: number): Cell => ({
   endpoint,
