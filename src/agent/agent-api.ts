@@ -28,8 +28,6 @@ import type { Progress } from "./reconcile.ts";
 import type { Resyncs } from "./resync-requests.ts";
 import type { Uplinks } from "./uplinks.ts";
 
-// The answers to requests on the socket, built from the parts that have started so far.
-
 /** Set once the datapath is open; before that, the agent only reports that it is starting. */
 export interface Running {
   readonly source: Source;

@@ -22,9 +22,6 @@ import type { SourceOptions } from "../source/source.ts";
 import { openIncumbents } from "./interface-history.ts";
 import type { Gate } from "./unclaimed-default-deny.ts";
 
-// Which pod owns each interface, for the agent's reconciliations: from the node's tables, which it follows,
-// and the history; also pods without an interface for long, and unclaimed interfaces.
-
 export interface InterfaceOptions {
   /** This node's name in the cluster, if the source has one. */
   readonly node?: string;

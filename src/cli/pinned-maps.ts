@@ -14,8 +14,6 @@ import type { Counts, Traffic } from "../observe/endpoints-table.ts";
 import { isAudited, policyNumber } from "../state/desired-state.ts";
 import { CommandError, type Context, EXIT } from "./environment.ts";
 
-// Reading the pinned maps, whether an agent runs or not: opening them, and the values that are in force.
-
 /** The pinned maps, and which of the two versions of their values is in force. */
 export interface Kernel {
   readonly pins: Pins;

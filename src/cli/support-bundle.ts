@@ -16,8 +16,6 @@ import { type Context, objectPath } from "./environment.ts";
 import { checkNode } from "./preflight-checks.ts";
 import { takeSnapshot } from "./snapshot-file.ts";
 
-// What goes into a sysdump: each file with what it holds, and how it comes about.
-
 export interface Part {
   /** Path in the archive. */
   readonly name: string;

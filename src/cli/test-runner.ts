@@ -20,8 +20,6 @@ import {
   unreadable,
 } from "./test-report.ts";
 
-// Runs the cases of a command line on one engine, file after file.
-
 export interface RunOptions {
   /** Files, and directories of them. */
   readonly paths: readonly string[];

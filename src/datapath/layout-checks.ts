@@ -36,8 +36,6 @@ import {
 } from "../state/desired-state.ts";
 import { digestOf, type Layout, layoutOf } from "./btf-layout.ts";
 
-// Checks, before an object is loaded, that it has the layout that this build's codecs were generated from.
-
 /** The object's layout. Throws an OperationError (code "LAYOUT") unless the object's layout is the one that src/gen/layout.ts describes. */
 export function checkLayout(object: Pick<BpfObject, "btf">, path: string): Layout {
   const facts = { operation: "check the layout of", object: path, code: "LAYOUT" };

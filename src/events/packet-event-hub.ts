@@ -4,9 +4,6 @@ import { appendFileSync, renameSync, rmSync, statSync } from "node:fs";
 import { codeOf } from "../base/errors.ts";
 import type { EventView } from "./packet-event.ts";
 
-// Destinations of events: the latest are remembered, each follower gets all of them, and so does the file if
-// there is one.
-
 /** Maximum number of events that `last` returns. */
 export const REMEMBERED_MAX = 1_000;
 

@@ -6,9 +6,6 @@ import { REASON_NAMES, REASON_TEXTS } from "../gen/layout.ts";
 import type { EventVerdict } from "../observe/filter-choices.ts";
 import { printable } from "../observe/text-output.ts";
 
-// An event as the agent reports it: one packet that was dropped, or opened a new flow, with the names of both
-// ends; and filters.
-
 /** One end of a packet, as far as it is known. */
 export interface EventEnd {
   readonly address?: string;

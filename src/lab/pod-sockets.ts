@@ -6,8 +6,6 @@ import { createServer as createHttpServer, get } from "node:http";
 import { connect, createServer, type Server, type Socket } from "node:net";
 import type { Outcome, Probe, ProcessConfig } from "./pod-protocol.ts";
 
-// Probes over real sockets: each ends in exactly one outcome, at the latest when its time is up.
-
 const RESEND_MS = 100;
 
 /** Never rejects: what goes wrong is the outcome. */

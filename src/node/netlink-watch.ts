@@ -16,8 +16,6 @@ import { codeOf } from "../base/errors.ts";
 import { type Dumped, type Inside, openStore, type Store } from "./netlink-cache.ts";
 import { isPairElsewhere, type NetLink, type NodeTables } from "./node-tables.ts";
 
-// The node's tables, read once and then kept up to date by the kernel's notifications.
-
 /** The node's network at one moment. */
 export interface Node extends NetnsIds {
   /** The current tables; the same object until something changes. */

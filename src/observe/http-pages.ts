@@ -1,5 +1,5 @@
-// Metrics and probes over HTTP: small pages, connection limits, and a listener that retries while its address is in
-// use.
+// Metrics and probes over HTTP: small pages, connection limits (a slow, silent or greedy client occupies one connection
+// for seconds), and a listener that retries while its address is in use.
 
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { Socket } from "node:net";
@@ -7,9 +7,6 @@ import { codeOf, messageOf, OperationError } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
 import { pause } from "../base/scheduler.ts";
 import { limitConnections } from "./connection-limits.ts";
-
-// Small pages over HTTP: metrics and probes. A slow, silent or greedy client occupies one connection for
-// seconds.
 
 /** Where to listen. */
 export interface Endpoint {

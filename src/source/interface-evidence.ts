@@ -16,8 +16,6 @@ import {
   netnsBehind,
 } from "../node/node-tables.ts";
 
-// The evidence of one snapshot and the node's tables at one moment: claims, annotations, addresses, and earlier owners.
-
 export interface Lost {
   /** ISO 8601. */
   readonly since: string;

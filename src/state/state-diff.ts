@@ -1,4 +1,9 @@
-// The diff from actual to desired state, as two batches of writes around one flip.
+// The diff from actual to desired state, as two batches of plain writes around one flip.
+//
+// Values that packets look up have two versions; the generation's lowest bit selects the active one. `prepare` writes
+// the inactive version (and new keys, whose active version gets the value that applied without them), then one write of
+// the generation activates all of it at once, then `cleanup` makes both versions equal and removes what is left over. So
+// every packet sees the old state or the new one as a whole. See docs/datapath.md.
 
 import { DIRECTIONS, type Direction } from "../base/direction.ts";
 import type { PrefixTable } from "../base/prefix-table.ts";
@@ -16,13 +21,6 @@ import {
   sameLink,
 } from "./desired-state.ts";
 import { cidrFrom, cidrTable } from "./state-lookup.ts";
-
-// The diff from actual to desired state, as two batches of plain writes around one flip.
-//
-// Values that packets look up have two versions; the generation's lowest bit selects the active one. `prepare` writes
-// the inactive version (and new keys, whose active version gets the value that applied without them), then one
-// write of the generation activates all of it at once, then `cleanup` makes both versions equal and removes what is
-// left over. So every packet sees the old state or the new one as a whole. See docs/datapath.md.
 
 /** The actual state, as read from the kernel. */
 export interface Held {

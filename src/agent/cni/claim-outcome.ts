@@ -8,8 +8,6 @@ import { type Problem, problemText } from "../../model/problem.ts";
 import { podsOf } from "../../policy/local-endpoints.ts";
 import type { InForce } from "../agent-views.ts";
 
-// The outcome of a reconciliation for a claim: whether the kernel enforces it now.
-
 /** The result of a reconciliation: what is in force, and the problems. */
 export interface ClaimOutcome {
   readonly force: InForce | undefined;

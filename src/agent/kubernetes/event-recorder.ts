@@ -20,9 +20,6 @@ import {
 } from "./event-notices.ts";
 import { type NoticeTiming, openTokenBucket, openTurns } from "./event-rate-limit.ts";
 
-// Reports problems to Kubernetes as Events: concurrently with reconciliations, so that none waits for it, and
-// at a bounded rate.
-
 /** Number of Events by result and reason. `left-out`: there were too many, or it ended before its turn. */
 export interface EventCount {
   readonly result: Outcome | "left-out";

@@ -30,8 +30,6 @@ import type { PodName } from "../command.ts";
 import { CommandError, type Context, EXIT } from "../environment.ts";
 import { interfaceNames, type Kernel, readKernel } from "../pinned-maps.ts";
 
-// Choosing flows of conntrack by what they have in common, to list or to forget them.
-
 /** What flows have in common, as the command line has it. */
 export interface FlowOptions {
   readonly pod?: PodName;

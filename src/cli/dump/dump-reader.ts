@@ -73,8 +73,6 @@ import { cidrFrom } from "../../state/state-lookup.ts";
 import { interfaceNames, type Kernel, readCounters, readEndpoints, unreadable } from "../pinned-maps.ts";
 import { readFlows, readFragments, readNode } from "./conntrack-flows.ts";
 
-// Reading one table from the pinned maps, in the version that is in force, ready to be shown.
-
 type Reader = (kernel: Kernel, names: NamesView | undefined) => Promise<Dump>;
 
 /** One for each table: reads it, and says how it is shown. */

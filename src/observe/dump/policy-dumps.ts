@@ -7,9 +7,6 @@ import type { NamesView, PolicyNames } from "../api-views.ts";
 import { left, right, someOf } from "../text-output.ts";
 import { type Dump, dumpOf, known, meaningText, peersOf } from "./map-dump.ts";
 
-// Dumps of the tables of identities: prefixes, addresses, endpoints, and what each policy allows to which
-// peers.
-
 export interface CidrRecord {
   readonly cidr: Cidr;
   readonly identity: number;

@@ -6,8 +6,6 @@ import { type ParseJson, parseWhole } from "./json-trim.ts";
 import { Failure, failureOf } from "./request-failure.ts";
 import type { Timing } from "./request-timing.ts";
 
-// A list, page by page, so that no answer is as large as the cluster.
-
 interface Page {
   /** resourceVersion of the list. */
   readonly version: string;

@@ -21,8 +21,6 @@ import {
 } from "./resource-kinds.ts";
 import { isOlder, type WatchEvent, watchFrom } from "./watch-request.ts";
 
-// One kind watched for as long as the agent runs: list, watch, and the recovery to that.
-
 /** What the kinds have in common. */
 export interface Shared {
   readonly client: Client;

@@ -13,8 +13,6 @@ import type { Parsers } from "./list-request.ts";
 import { Failure } from "./request-failure.ts";
 import { INITIAL_END } from "./watch-request.ts";
 
-// One raw object of the API server, read by the parser of all sources and trimmed to what Weir uses.
-
 /** What is kept of an object, by its kind. */
 export interface Values {
   readonly Namespace: Namespace;

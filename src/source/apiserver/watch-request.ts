@@ -8,8 +8,6 @@ import type { ListOptions } from "./list-request.ts";
 import { Failure, failureOf, shown } from "./request-failure.ts";
 import { type Timing, within } from "./request-timing.ts";
 
-// One watch from its request to its end, and the order of resourceVersions on the way.
-
 export interface WatchOptions extends ListOptions {
   /** Gets every event in order; what it throws ends the watch. */
   readonly onEvent: (event: WatchEvent) => void;

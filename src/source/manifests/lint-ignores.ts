@@ -7,8 +7,6 @@ import { quote, valueAt } from "../parse/fields.ts";
 import type { Place } from "../parse/parse-document.ts";
 import type { DocumentReading, FileReading } from "./manifest-reading.ts";
 
-// Which warnings of one file are silenced, by comments and by annotations.
-
 /** Objects are identified by the lines in which they begin. */
 export interface Silence {
   /** The codes that are silenced for the object. */

@@ -10,8 +10,6 @@ import { visible } from "../parse/fields.ts";
 import { type Contents, INLINE_BYTES_MAX, readAtOnce } from "./file-contents.ts";
 import { decode, type FileReading, failedReading, NOT_TEXT, NOTHING_READ } from "./manifest-reading.ts";
 
-// Manifest files on disk: which ones there are, a signature that shows whether one has changed, and its content.
-
 /** The largest file that is read. What is larger can be divided into several files. */
 export const FILE_BYTES_MAX = 8 * 1024 * 1024;
 

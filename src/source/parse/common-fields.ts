@@ -20,8 +20,6 @@ import {
   warn,
 } from "./fields.ts";
 
-// metadata of any object: its name, namespace, labels and annotations.
-
 /** ObjectMeta of meta/v1. The first ones are what people write. */
 const METADATA_FIELDS = [
   "name",

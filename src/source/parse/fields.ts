@@ -2,8 +2,6 @@
 
 import type { WarningCode } from "../../model/problem.ts";
 
-// Reading one untrusted value field by field: the value is checked, and what is wrong is noted with the path to it.
-
 /** A value with the path to it, and the collection that its issues go to. */
 export interface Field {
   readonly value: unknown;
