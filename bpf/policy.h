@@ -93,8 +93,8 @@ __noinline __u32 find_identity_v6(__be64 high, __be64 low, __u32 version)
 }
 
 /*
- * The same, through the per-CPU cache. An entry is valid for as long as the generation in which it was found: while a generation
- * is active, nothing that it reads is written.
+ * The same, through the per-CPU cache. An entry is valid for as long as the generation in which it was found: whatever is written
+ * to values that it reads, a later generation follows.
  */
 static __always_inline __u32 identity_v4(const struct context *context, __be32 address)
 {

@@ -287,7 +287,9 @@ interface Parts {
 }
 
 const SCHEDULE: ScheduleOptions = {
-  debounceMs: 5,
+  debounceMs: 1,
+  // Each new generation has every flow judged again: at most 50 a second.
+  intervalMsMin: 20,
   pauseMsMax: 250,
   retryMs: [500, 30_000],
   resyncMs: 30_000,

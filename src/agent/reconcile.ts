@@ -43,6 +43,8 @@ export interface Progress {
   appliedAt: Date | undefined;
   /** When the reconciliation in progress began; undefined if there is none. */
   busySince: Date | undefined;
+  /** Active values may have been written without a later generation: by an agent that ended, or by an update that failed. */
+  mustAdvance: boolean;
   /** Differences that the last resync found. */
   repaired: readonly Difference[];
   /** Maps of another layout whose programs still run. */
@@ -86,6 +88,7 @@ export async function firstProgress({ maps, datapath }: Kernel): Promise<Progres
     wanted: maps.generation(),
     appliedAt: undefined,
     busySince: undefined,
+    mustAdvance: true,
     repaired: [],
   };
 }
@@ -231,13 +234,18 @@ async function bringIntoForce(
 async function applyOrReread(
   kernel: Kernel,
   progress: Progress,
-  { state, shut }: Compiled,
+  { state, shut, retiresIdentities }: Compiled,
   options: ApplyOptions,
 ): Promise<Applied> {
   try {
     const shutInterfaces = shut.map(({ ifindex }) => ifindex);
-    return await apply(kernel, progress.held, state, { ...options, shut: shutInterfaces });
+    const { mustAdvance } = progress;
+    const all = { ...options, shut: shutInterfaces, retiresIdentities, mustAdvance };
+    const applied = await apply(kernel, progress.held, state, all);
+    progress.mustAdvance = false;
+    return applied;
   } catch (error) {
+    progress.mustAdvance = true;
     progress.held = await kernel.maps.read();
     progress.numbering = numberingOver(progress.held, progress.numbering);
     throw error;

@@ -83,8 +83,10 @@ export function openTrigger(signal?: AbortSignal): Trigger {
 export interface ScheduleOptions {
   /** Changes that arrive together (a file and its directory, the objects of one command) are served by one run. */
   readonly debounceMs: number;
+  /** From the start of a run to the next, unless a caller waits for the result. */
+  readonly intervalMsMin: number;
   /**
-   * The minimum interval from one run to the next is as long as the last one took, so that runs use at most half
+   * The pause from one run to the next is as long as the last one took, so that runs use at most half
    * of a CPU, but not longer than this.
    */
   readonly pauseMsMax: number;
@@ -151,7 +153,11 @@ export function openScheduler(options: ScheduleOptions, signal: AbortSignal): Sc
       failures = succeeded ? 0 : failures + 1;
       retryAt = succeeded ? Number.POSITIVE_INFINITY : now + backoffMs(options.retryMs, failures);
       // A resync does not count as a frequent change.
-      if (!resync) pausedUntil = now + Math.min(now - begunAt, options.pauseMsMax);
+      if (!resync)
+        pausedUntil = Math.max(
+          begunAt + options.intervalMsMin,
+          now + Math.min(now - begunAt, options.pauseMsMax),
+        );
     },
   };
 }

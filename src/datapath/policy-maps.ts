@@ -36,6 +36,12 @@ export interface Maps {
    * pins of inner maps to which nothing refers.
    */
   read(): Promise<Held>;
+  /**
+   * After a write of both versions of active values: a new generation of the same version, so that nothing that was looked up before
+   * is used any more: neither what CPUs have cached, nor that a flow was allowed. Without it they would be used for as long as the
+   * generation.
+   */
+  advance(): Promise<void>;
   /** Writes a batch in an order that makes each write safe; removals come last. Errors: OperationError. */
   write(batch: Batch): Promise<void>;
   /**
@@ -90,6 +96,10 @@ export function openMaps(datapath: Datapath): Maps {
         await tables.node.writeBatch([[0, { ...node(), lastIncarnation }]]);
       for (const endpoint of batch.endpoints) await writeEndpoint(tables, endpoint, pair(endpoint.policy));
       await remove(tables, index, batch.remove);
+    },
+    async advance() {
+      const now = node();
+      await tables.node.writeBatch([[0, { ...now, generation: (now.generation + 2) >>> 0 }]]);
     },
     async flip(beyond = 0) {
       const now = node();

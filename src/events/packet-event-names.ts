@@ -2,12 +2,13 @@
 
 import type { Direction } from "../base/direction.ts";
 import { addressOf } from "../base/ip.ts";
+import { memo } from "../base/memo.ts";
 import { type AddressV6, type Event, REASON_NAMES, Reason } from "../gen/layout.ts";
 import { holdersText } from "../model/address-ownership.ts";
 import { keyOf } from "../model/cluster.ts";
 import { hasPorts, isIcmp, protocolText } from "../model/protocol.ts";
 import type { EventVerdict } from "../observe/filter-choices.ts";
-import type { Compiled } from "../policy/compile.ts";
+import type { Compiled, EndpointSides } from "../policy/compile.ts";
 import { localText } from "../policy/local-endpoints.ts";
 import { type EventEnd, type EventView, ISOLATION_REASONS, whyText } from "./packet-event.ts";
 
@@ -18,6 +19,12 @@ export interface NamingState {
   readonly interfaces: ReadonlyMap<number, { readonly name: string }>;
 }
 
+const NO_SIDES: readonly EndpointSides[] = [];
+
+const sidesByInterface = memo(
+  (sides: readonly EndpointSides[]) => new Map(sides.map((entry) => [entry.local.ifindex, entry])),
+);
+
 /** Converts events into views by one state. */
 export type Namer = (event: Event, time: Date) => EventView;
 
@@ -25,15 +32,15 @@ const WORD_BITS = 64n;
 /** An IPv4 address is in the first bytes of the low half. */
 const V4_SHIFT = 32n;
 
-/** Created once for each state, since it walks all endpoints. */
+/** Created once for each state; walks all endpoints with the first event. */
 export function namerOf(force: NamingState | undefined): Namer {
-  const sides = new Map(force?.compiled.meaning.sides.map((entry) => [entry.local.ifindex, entry]));
+  const all = force?.compiled.meaning.sides ?? NO_SIDES;
   const podAt = (address: string): string | undefined => {
     const held = force?.compiled.meaning.classified.holders.get(address);
     return held && holdersText(held);
   };
   return (event, time) => {
-    const entry = sides.get(event.ifindex);
+    const entry = sidesByInterface(all).get(event.ifindex);
     const name = force?.interfaces.get(event.ifindex)?.name;
     const opener = directionOf(event.opener);
     const reason = REASON_NAMES[event.reason] ?? String(event.reason);

@@ -27,7 +27,7 @@ export interface AgentEvents {
 }
 
 /** Past states kept to name events that were under way. */
-const STATES_MAX = 4;
+const STATES_MAX = 16;
 const NOTHING_WRITTEN: EventTotals = { written: 0n, dropsWritten: 0n, lost: 0n };
 /** Events that wait for the state of their generation, and how long. */
 const WAITING_MAX = 1_000;

@@ -112,6 +112,11 @@ export interface Changes {
   readonly cleanup: Batch;
   /** Nothing to do at all: no flip either. */
   readonly empty: boolean;
+  /**
+   * Set if nothing but the identities of addresses changes: both versions of each can be written at once, without a flip. A packet
+   * is judged by one of them, so it gets the verdict that the old or the new state gives.
+   */
+  readonly inPlace?: Batch;
 }
 
 const REMOVE_NOTHING: Batch["remove"] = {
@@ -188,8 +193,13 @@ export function diff(held: Held, want: State): Changes {
       rows: gone(have.rows, want.rows),
     },
   };
-  return { prepare, cleanup, empty: isEmpty(prepare) && isEmpty(cleanup) };
+  const changes = { prepare, cleanup, empty: isEmpty(prepare) && isEmpty(cleanup) };
+  const isInPlace = !changes.empty && ofAddressesOnly(prepare) && ofAddressesOnly(cleanup);
+  return isInPlace ? { ...changes, inPlace: cleanup } : changes;
 }
+
+const ofAddressesOnly = (batch: Batch): boolean =>
+  isEmpty({ ...batch, addresses: [], remove: { ...batch.remove, addresses: [] } });
 
 const settled = <T>({ next }: Versions<T>): Versions<T> => ({ live: next, next });
 

@@ -10,6 +10,7 @@ import {
 
 const OPTIONS: ScheduleOptions = {
   debounceMs: 5,
+  intervalMsMin: 0,
   pauseMsMax: 250,
   retryMs: [500, 4_000],
   resyncMs: 30_000,
@@ -73,6 +74,17 @@ describe("debounce and minimum interval", () => {
     scheduler.request();
     scheduler.end(true);
     expect(await untilNext(100)).toBe(5);
+  });
+
+  it("a run starts no sooner than the minimum interval after the start of another", async () => {
+    const { signal } = stop;
+    scheduler = openScheduler({ ...OPTIONS, debounceMs: 1, intervalMsMin: 20 }, signal);
+    await run(2);
+    scheduler.request();
+    expect(await untilNext(100)).toBe(18);
+    await run(2);
+    scheduler.request("now");
+    expect(await untilNext(100)).toBe(0);
   });
 
   it("a run follows another after as long as that one took, but not after more than a quarter of a second", async () => {
