@@ -175,8 +175,8 @@ function resolver(
       });
       const taken = new Set(resolved.found.map(({ ifindex }) => ifindex));
       const unknown = denyUnknown === undefined ? [] : unclaimedVethsIn(tables, taken, denyUnknown.ignored);
-      const told = new Set(resolved.problems.map(({ object }) => object));
-      const silent = resolved.missing.map(missingProblem).filter(({ object }) => !told.has(object));
+      const reported = new Set(resolved.problems.map(({ object }) => object));
+      const silent = resolved.missing.map(missingProblem).filter(({ object }) => !reported.has(object));
       const lasting =
         absences?.lasting([...silent, ...unknown.map(({ name }) => unknownProblem(name))]) ?? [];
       const found = [

@@ -188,7 +188,7 @@ const appliedAtRest = (progress: Progress | undefined): number | undefined =>
     ? undefined
     : progress.applied;
 
-interface Told {
+interface Reporting {
   readonly running: Running;
   readonly events: AgentEvents;
   readonly kubernetes: Kubernetes;
@@ -197,7 +197,7 @@ interface Told {
 }
 
 async function metricsOf(
-  { running, events, kubernetes, probed, refused }: Told,
+  { running, events, kubernetes, probed, refused }: Reporting,
   options: AgentOptions,
   env: AgentEnv,
 ): Promise<AgentMetrics | undefined> {
@@ -336,7 +336,7 @@ async function loop(running: Parts, options: AgentOptions, env: AgentEnv & Recon
       running.cni.settle(running.progress);
       running.events.settle(running.progress.applied, running.progress.force);
       const wrong = [...running.progress.problems, ...running.integrity.problems()];
-      running.kubernetes.tell(wrong, running.integrity.incidents(), reading);
+      running.kubernetes.update(wrong, running.integrity.incidents(), reading);
       for (const answer of requests) answer(running.progress, settled && reading.readable);
       scheduler.end(settled);
     }

@@ -14,7 +14,7 @@ export interface Resyncs {
   /** Rejects if the reconciliation fails, or the agent ends before. */
   request(): Promise<ResyncView>;
   /** Called at every request. */
-  onRequest(ring: () => void): void;
+  onRequest(onRequested: () => void): void;
   /** The requests that wait now: the next reconciliation is theirs, and they must be answered. */
   take(): readonly Answer[];
   /** From now on no request is answered. */
@@ -27,7 +27,7 @@ interface Waiting {
 }
 
 export function openResyncs(): Resyncs {
-  let ring: () => void = () => undefined;
+  let onRequested: () => void = () => undefined;
   const waiting: Waiting[] = [];
   const taken: Waiting[] = [];
   return {
@@ -39,12 +39,12 @@ export function openResyncs(): Resyncs {
           else refuse(problems.map(problemText).join("; ") || "retrying");
         };
         waiting.push({ answer, refuse });
-        ring();
+        onRequested();
       }),
     onRequest(next) {
-      ring = next;
+      onRequested = next;
       // Requests may have arrived while the agent was starting.
-      if (waiting.length > 0) ring();
+      if (waiting.length > 0) onRequested();
     },
     take() {
       taken.length = 0;

@@ -45,7 +45,7 @@ export function indexOf(name: string, directory = NET): number | undefined {
  * else as reported by the preceding plugins. Errors: CniError.
  */
 export function hostLinkOf({ ends, hostLinks, ifname }: AddRequest, directory = NET): HostLink {
-  if ("error" in ends) return toldLink(hostLinks, ends.error, directory);
+  if ("error" in ends) return reportedLink(hostLinks, ends.error, directory);
   const matches = (name: string): boolean => {
     const each = endsOf(name, directory);
     return each?.ifindex === ends.peer && each.peer === ends.ifindex;
@@ -60,7 +60,7 @@ export function hostLinkOf({ ends, hostLinks, ifname }: AddRequest, directory = 
 }
 
 /** The preceding plugins name the node's end; a bridge, which they name too, has no other end. */
-function toldLink(names: readonly string[], why: string, directory: string): HostLink {
+function reportedLink(names: readonly string[], why: string, directory: string): HostLink {
   const veths = names.flatMap((link) => {
     const ends = endsOf(link, directory);
     return ends === undefined || ends.ifindex === ends.peer ? [] : [{ link, ifindex: ends.ifindex }];

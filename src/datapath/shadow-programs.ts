@@ -73,7 +73,7 @@ export interface ShadowPrograms {
    * Whether a program in the kernel is equal to ours for its hook: this code (equal tag) with these policy maps. Only
    * the pinned one can be compared: the kernel opens programs by id for CAP_SYS_ADMIN only.
    */
-  isTwin(place: LinkPlace, programId: number): boolean;
+  isShadowOf(place: LinkPlace, programId: number): boolean;
   /** Idempotent. */
   close(): void;
 }
@@ -113,9 +113,9 @@ export async function openShadowPrograms(
         const passes = run({ ...packet, direction, hook }) === "pass";
         return { passes, reason: await at(place).newReason() };
       },
-      isTwin(place, programId) {
+      isShadowOf(place, programId) {
         using pinned = openProgram(programPath(root, PROGRAM_AT[place]));
-        return pinned?.info.id === programId && isTwin(pinned, at(place));
+        return pinned?.info.id === programId && isShadowOf(pinned, at(place));
       },
       close,
     };
@@ -179,7 +179,7 @@ function reasonCounter(counters: BpfMap): () => Promise<number> {
 }
 
 /** Equal code with other policy maps is another program: a pin was removed and recreated. */
-function isTwin(other: BpfProgram, { program, shared }: Loaded): boolean {
+function isShadowOf(other: BpfProgram, { program, shared }: Loaded): boolean {
   const [theirs, own] = [other.info, program.info];
   return theirs.tag === own.tag && own.mapIds.every((id) => !shared.has(id) || theirs.mapIds.includes(id));
 }

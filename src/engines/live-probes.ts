@@ -141,8 +141,8 @@ async function onConnection(
   }
   const known = flows.get(id);
   if (known === undefined) return { outcome: "unable", what: `connection ${id} is not open` };
-  const patienceMs = cell.expected === "blocked" ? FLOW_SILENT_MS : FLOW_ANSWER_MS;
-  return verdictOf(await lab.say(known.host, known.flow, patienceMs));
+  const timeoutMs = cell.expected === "blocked" ? FLOW_SILENT_MS : FLOW_ANSWER_MS;
+  return verdictOf(await lab.say(known.host, known.flow, timeoutMs));
 }
 
 // Divides cells into passes: in each, every Service's address leads to one backend, so that a cell can name the one it means.

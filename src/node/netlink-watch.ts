@@ -128,14 +128,14 @@ interface Work {
 export function openReader(store: Store, options: ReaderOptions): Reader {
   const work: Work = { store, options, all: false, links: false, inside: new Set(), meanwhile: undefined };
   let reading: Promise<void> | undefined;
-  let told = -1;
+  let reportedVersion = -1;
   let closed = false;
   let retry: NodeJS.Timeout | undefined;
 
-  function tell(): void {
+  function reportChange(): void {
     const { version } = store.tables();
-    if (version === told || closed || work.meanwhile !== undefined) return;
-    told = version;
+    if (version === reportedVersion || closed || work.meanwhile !== undefined) return;
+    reportedVersion = version;
     options.onChange();
   }
 
@@ -143,7 +143,7 @@ export function openReader(store: Store, options: ReaderOptions): Reader {
     try {
       while (!closed && isLeft(work)) {
         await readWanted(work);
-        tell();
+        reportChange();
       }
     } catch (error) {
       work.all = true;
@@ -163,7 +163,7 @@ export function openReader(store: Store, options: ReaderOptions): Reader {
     async readAll() {
       work.all = true;
       await readWanted(work);
-      told = store.tables().version;
+      reportedVersion = store.tables().version;
     },
     askAll() {
       work.all = true;
@@ -171,7 +171,7 @@ export function openReader(store: Store, options: ReaderOptions): Reader {
     },
     take(events) {
       for (const event of events) take(work, event);
-      tell();
+      reportChange();
       start();
     },
     async settled() {

@@ -347,8 +347,8 @@ export function followingText({ kinds, synced }: SourceHealth, now: Date): strin
   const listed = synced
     ? `all listed ${agoText(earliest(kinds, "listedAt"), now)}`
     : `not listed yet: ${unlisted.join(", ")}`;
-  const heard = `last contact ${agoText(latest(kinds, "contactAt"), now)}`;
-  return `${followed} of ${kinds.length} kinds, ${countText(objects, "object")}; ${heard}, ${listed}`;
+  const contact = `last contact ${agoText(latest(kinds, "contactAt"), now)}`;
+  return `${followed} of ${kinds.length} kinds, ${countText(objects, "object")}; ${contact}, ${listed}`;
 }
 
 type Times = "listedAt" | "contactAt";

@@ -35,7 +35,7 @@ export interface CniWork {
   readonly changed: (gone: readonly Claim[]) => void;
   /** Why pods cannot be added now. */
   readonly unready: () => string | undefined;
-  readonly told: (command: CniCommand, seconds: number, error: CniError | undefined) => void;
+  readonly answered: (command: CniCommand, seconds: number, error: CniError | undefined) => void;
 }
 
 /** Each returns an empty object, or refuses with the `code`, `msg` and `details` for the runtime. */
@@ -56,16 +56,17 @@ export function cniRoutes(work: CniWork): Route[] {
     bodyBytesMax: BODY_BYTES_MAX,
     answer: async (_, body) => {
       const begun = performance.now();
-      const told = (error?: CniError): void => work.told(command, (performance.now() - begun) / 1_000, error);
+      const answered = (error?: CniError): void =>
+        work.answered(command, (performance.now() - begun) / 1_000, error);
       try {
         await commands[command](body);
       } catch (thrown) {
         if (!(thrown instanceof CniError)) throw thrown;
-        told(thrown);
+        answered(thrown);
         const { code, message, details } = thrown;
         throw new Refused(422, { code, msg: message, ...(details === undefined ? {} : { details }) });
       }
-      told();
+      answered();
       return {};
     },
   }));

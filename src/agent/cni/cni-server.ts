@@ -123,7 +123,7 @@ export function openCni({ socket, claims: path, install: installing }: CniOption
           request();
         },
         unready: env.unready,
-        told(command, seconds, error) {
+        answered(command, seconds, error) {
           tally.add(command, error === undefined ? "done" : "failed");
           if (command === "add") env.added(seconds);
         },

@@ -74,7 +74,7 @@ export function conditionOf(situation: Situation): Condition {
 
 export interface ConditionWriter {
   /** Takes the state after a reconciliation. Returns at once, and never throws. */
-  tell(situation: Pick<Situation, "problems" | "pods">): void;
+  update(situation: Pick<Situation, "problems" | "pods">): void;
   /** Reports that no agent runs, if that is possible within a moment. */
   close(): Promise<void>;
 }
@@ -132,7 +132,7 @@ export function openCondition(
   }
   const running = run();
   return {
-    tell({ problems, pods }) {
+    update({ problems, pods }) {
       const condition = conditionOf({ problems, pods, node });
       // The message may contain seconds that pass; it is written with the next heartbeat.
       const same = wanted?.status === condition.status && wanted.reason === condition.reason;

@@ -97,8 +97,8 @@ async function monitor(
     else if (matches(value)) show(value);
   };
   const path = `/${API_VERSION}/events/follow?last=${last}&flows=${wantsFlows}`;
-  const heard = await followStream(context.settings.socket, path, { onLine, signal });
-  if (!heard) throw new CommandError(noAgent(context));
+  const connected = await followStream(context.settings.socket, path, { onLine, signal });
+  if (!connected) throw new CommandError(noAgent(context));
   if (!signal.aborted) throw new CommandError("the agent has ended");
   return EXIT.ok;
 }

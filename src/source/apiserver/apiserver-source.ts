@@ -61,23 +61,23 @@ export function openApiServer(options: ApiServerOptions, env: ApiServerEnv): Api
     const nodes = () => mine.get("Node")?.store.size() ?? 0;
     const { node } = options;
     const shared: Shared = { client, timing, node, log: env.log, nodes, streaming: true };
-    const telling = {
+    const snapshotInput = {
       ...options,
       timing,
       server: credentials.text,
       trust: openTrust(),
       known: openKnown(options.node),
     };
-    const mine = openKinds(env.now, () => teller.ring());
-    const teller = openTeller(() => readingOf(mine, telling), onReading);
+    const mine = openKinds(env.now, () => reporter.schedule());
+    const reporter = openReporter(() => readingOf(mine, snapshotInput), onReading);
     kinds = mine;
     // Trouble becomes a problem once it has lasted, which no event reports.
-    const look = setInterval(teller.ring, timing.troubleMs / 2);
+    const look = setInterval(reporter.schedule, timing.troubleMs / 2);
     try {
       await Promise.all([...mine].map(([kind, followed]) => runReflector(kind, shared, followed, signal)));
     } finally {
       clearInterval(look);
-      teller.close();
+      reporter.close();
       client.close();
     }
   };
@@ -129,22 +129,22 @@ async function readOnce(
 }
 
 /** Emits one snapshot for all changes that came together, and none where it is equal to the last one. */
-function openTeller(make: () => ClusterSnapshot, onReading: (reading: ClusterSnapshot) => void) {
-  let ringing: NodeJS.Immediate | undefined;
-  let told: ClusterSnapshot | undefined;
-  const tell = (): void => {
-    ringing = undefined;
+function openReporter(make: () => ClusterSnapshot, onReading: (reading: ClusterSnapshot) => void) {
+  let scheduled: NodeJS.Immediate | undefined;
+  let reported: ClusterSnapshot | undefined;
+  const report = (): void => {
+    scheduled = undefined;
     const reading = make();
-    if (told !== undefined && isSame(told, reading)) return;
-    if (told === undefined && !reading.readable && reading.problems.length === 0) return;
-    told = reading;
+    if (reported !== undefined && isSame(reported, reading)) return;
+    if (reported === undefined && !reading.readable && reading.problems.length === 0) return;
+    reported = reading;
     onReading(reading);
   };
   return {
-    ring() {
-      ringing ??= setImmediate(tell);
+    schedule() {
+      scheduled ??= setImmediate(report);
     },
-    close: () => clearImmediate(ringing),
+    close: () => clearImmediate(scheduled),
   };
 }
 
@@ -161,7 +161,7 @@ const isSame = (a: ClusterSnapshot, b: ClusterSnapshot): boolean =>
 
 const isSynced = (kinds: Kinds): boolean => kinds.values().every(({ observer }) => observer.isListed());
 
-interface Telling {
+interface SnapshotInput {
   readonly node: string;
   readonly server: string;
   readonly timing: Timing;
@@ -183,17 +183,17 @@ function openKnown(node: string) {
   };
 }
 
-function readingOf(kinds: Kinds, telling: Telling): ClusterSnapshot {
+function readingOf(kinds: Kinds, snapshotInput: SnapshotInput): ClusterSnapshot {
   const isListed = isSynced(kinds);
-  const troubles = troublesOf(kinds, telling, isListed);
+  const troubles = troublesOf(kinds, snapshotInput, isListed);
   if (!isListed) return { cluster: EMPTY_CLUSTER, problems: troubles, readable: false };
   const stores = new Map([...kinds].map(([kind, { store }]) => [kind, store]));
-  const known = telling.known(stores);
-  if (!known.now) troubles.push(nodeProblem(telling.node, known.ever));
+  const known = snapshotInput.known(stores);
+  if (!known.now) troubles.push(nodeProblem(snapshotInput.node, known.ever));
   if (!known.ever) return { cluster: EMPTY_CLUSTER, problems: troubles, readable: false };
   const values = <T>(kind: Kind) => (stores.get(kind)?.values() ?? new Map()) as ReadonlyMap<string, T>;
   const namespaces = values<Namespace>("Namespace");
-  const trusted = telling.trust(values<Pod>("Pod"), namespaces);
+  const trusted = snapshotInput.trust(values<Pod>("Pod"), namespaces);
   const cluster: Cluster = {
     namespaces,
     pods: trusted.pods,
@@ -218,7 +218,7 @@ function listed(problems: readonly Problem[]): readonly Problem[] {
 }
 
 /** One problem for all kinds that have the same one: a server that is down is reported once, not six times. */
-function troublesOf(kinds: Kinds, { server, timing }: Telling, readable: boolean): Problem[] {
+function troublesOf(kinds: Kinds, { server, timing }: SnapshotInput, readable: boolean): Problem[] {
   const byReason = Map.groupBy(
     [...kinds].flatMap(([kind, { observer }]) => {
       const reason = observer.trouble(timing.troubleMs);

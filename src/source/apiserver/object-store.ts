@@ -151,15 +151,15 @@ function outcomeOf({ key, uid, complete, value, problems }: Item, before: Conten
   const keeps =
     keepsLastGood && isLost && known !== undefined && record?.complete === true && record.uid === uid;
   const next = keeps ? known : value;
-  const told = keeps ? withEffect(problems) : problems;
+  const reported = keeps ? withEffect(problems) : problems;
   // An equal value stays the same object: callers that compare by identity see that nothing has changed.
   const same =
     known === next || (known !== undefined && next !== undefined && isDeepStrictEqual(known, next));
-  const needsRecord = keepsLastGood || told.length > 0;
+  const needsRecord = keepsLastGood || reported.length > 0;
   return {
     value: same ? known : next,
-    record: needsRecord ? { uid, complete: keeps || complete, problems: told } : undefined,
-    isAsKnown: same && equal(record?.problems ?? [], told) && (!keepsLastGood || record?.uid === uid),
+    record: needsRecord ? { uid, complete: keeps || complete, problems: reported } : undefined,
+    isAsKnown: same && equal(record?.problems ?? [], reported) && (!keepsLastGood || record?.uid === uid),
   };
 }
 

@@ -7,7 +7,7 @@ import type { Client } from "./http-client.ts";
 import { type Interner, openInterner } from "./interning.ts";
 import { type ListOptions, listAll, versionNow } from "./list-request.ts";
 import type { Listing, Store, Writer } from "./object-store.ts";
-import { type Cause, Failure, failureOf, listsAnew } from "./request-failure.ts";
+import { type Cause, Failure, failureOf, requiresRelist } from "./request-failure.ts";
 import { relistSpan, spreadMs, type Timing, within } from "./request-timing.ts";
 import {
   identityOf,
@@ -90,7 +90,7 @@ export async function runReflector(
   while (!signal.aborted) {
     const begun = performance.now();
     try {
-      if (run.version === undefined) await listAnew(run);
+      if (run.version === undefined) await relist(run);
       else await watchOn(run, run.version);
     } catch (error) {
       if (signal.aborted) return;
@@ -105,7 +105,7 @@ function passedBy({ newest }: Run): (version: string) => boolean {
   return (version) => newest !== undefined && !isOlder(newest, version);
 }
 
-async function listAnew(run: Run): Promise<void> {
+async function relist(run: Run): Promise<void> {
   const { observer, cause, shared } = run;
   observer.listing(cause);
   // An earlier attempt that still holds the writer of before has no effect any more.
@@ -260,7 +260,7 @@ async function recover(run: Run, failure: Failure): Promise<void> {
   if (failure.why === "expired" && run.version === undefined) run.whole = true;
   // Not for a server that is down: when it comes back, every node would have it list everything at once.
   const useless = failure.why === "failed" && run.attempts >= WATCH_FAILURES_MAX;
-  if (listsAnew(failure.why) || useless) run.version = undefined;
+  if (requiresRelist(failure.why) || useless) run.version = undefined;
   shared.log.debug("not followed", { kind, why: failure.why, reason: failure.reason, attempt: run.attempts });
   if (failure.status === 404 && servedElsewhere(run)) return;
   observer.failed(failure);
@@ -306,7 +306,7 @@ const listOptions = (run: Run): ListOptions => ({
   signal: run.signal,
   onBytes(count) {
     run.bytes += count;
-    run.observer.heard(count);
+    run.observer.received(count);
   },
   parse: PARSERS[run.kind],
 });
@@ -320,7 +320,7 @@ export interface Observer {
   /** The server has answered the watch. */
   following(): void;
   /** So many bytes have come. */
-  heard(bytes: number): void;
+  received(bytes: number): void;
   /** A list counts; `differences`: how many of its changes the events before it should have brought. */
   listed(differences: number): void;
   rewound(): void;
@@ -356,7 +356,7 @@ export function openObserver(kind: Kind, now: () => Date, onChange: () => void):
       watches[cause] = (watches[cause] ?? 0) + 1;
     },
     following: well,
-    heard(count) {
+    received(count) {
       contactAt = now();
       bytes += count;
     },

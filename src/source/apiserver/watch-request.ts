@@ -194,7 +194,7 @@ export async function readLines(body: IncomingMessage, options: LinesOptions): P
     for await (const chunk of body as AsyncIterable<Buffer>) {
       onBytes(chunk.length);
       const lines = assembler.take(chunk);
-      clock.heard(lines > 0, assembler.pending() > 0);
+      clock.received(lines > 0, assembler.pending() > 0);
     }
   } finally {
     clock.close();
@@ -211,7 +211,7 @@ function openClock(body: IncomingMessage, { path, timing }: LinesOptions) {
   const idle = setTimeout(end(`no data for ${timing.idleMs} ms`), timing.idleMs);
   let line: NodeJS.Timeout | undefined;
   return {
-    heard(lineEnded: boolean, inLine: boolean) {
+    received(lineEnded: boolean, inLine: boolean) {
       idle.refresh();
       if (lineEnded) {
         clearTimeout(line);
