@@ -25,7 +25,7 @@ export default defineConfig({
           include: ["test/unit/**/*.test.ts", "test/tidy.test.ts"],
           maxWorkers: 2,
           sequence: { groupOrder: 0 },
-          testTimeout: 180_000,
+          testTimeout: 60_000,
         },
       },
       kernelProject("native", "native/test/**/*.test.ts", 1),

@@ -5,6 +5,7 @@ import { messageOf } from "../src/base/errors.ts";
 import { addCheck } from "./check/command.ts";
 import { addPacket } from "./packet/command.ts";
 import { addPath } from "./path/command.ts";
+import { addScale } from "./scale/command.ts";
 import { addUpdate } from "./update/command.ts";
 
 const program = new Command("npm run bench --")
@@ -14,6 +15,7 @@ addPacket(program);
 addPath(program);
 addUpdate(program);
 addCheck(program);
+addScale(program);
 
 try {
   await program.parseAsync();

@@ -7,7 +7,7 @@
  *   hook_counted       the same for the counters, which may omit padding in further parts
  *   hook_ipv6          whether the frame's type is IPv6's
  *   hook_linearise     makes the first bytes contiguous; false if it cannot
- *   hook_local         whether this node itself generated the packet, which has no ingress interface
+ *   hook_local         whether this node itself generated the packet: no ingress interface, and no socket of another network namespace
  *   hook_returned      whether it leaves by its ingress interface
  *   hook_owned         whether a socket of this node owns it
  *   hook_ct_lookup     the kernel's conntrack look-up function, if the program is built with CONNTRACK_EVIDENCE

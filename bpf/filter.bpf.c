@@ -35,9 +35,18 @@ static __always_inline bool hook_linearise(struct __sk_buff *skb, __u32 bytes)
 	return bpf_skb_pull_data(skb, bytes) == 0;
 }
 
-static __always_inline bool hook_local(const struct __sk_buff *skb)
+/* The kernel's number of the node's network namespace; 0 where programs at this hook cannot compare it (before Linux 6.13). */
+const volatile __u64 node_netns = 0;
+
+/*
+ * A packet without an ingress interface whose socket is in another network namespace comes from a device that a pod has on the node's: a
+ * macvlan over the pods' bridge. Without a socket are what the kernel sends by itself, and segments of a large packet.
+ */
+static __always_inline bool hook_local(struct __sk_buff *skb)
 {
-	return skb->ingress_ifindex == 0;
+	if (skb->ingress_ifindex != 0)
+		return false;
+	return !node_netns || !skb->sk || bpf_get_netns_cookie(skb) == node_netns;
 }
 
 /*

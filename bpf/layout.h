@@ -120,11 +120,14 @@ const struct {
 		REASON_BITS = 5, /* of a reason packed into a word beside other bits */
 		REASONS = 1 << REASON_BITS,
 		ADDRESS_FILTER_BITS = 16, /* 65,536 bits in address_filter */
-		PEER_CACHE_BITS = 11,     /* 2,048 addresses of each family, on each CPU */
-		BUCKET_ENTRIES = 5,       /* flows in one bucket of the flow table */
-		SECRET_WORDS = 5,         /* of the flow table's hash: one for each word of the longest key */
-		FLOW_REQUESTS = 32,       /* in one run of the program flow_requests */
-		TENANTS = 64,             /* values of endpoint.tenant */
+		CIDR_INDEX_BITS = 16,     /* IPv4 prefixes up to this length are in cidr_index_v4 */
+		CIDR_FILTER_BITS = 24,    /* a bit of cidr_filter_v4 is a block of this length */
+		CIDR_FILTER_WORDS = 64,
+		PEER_CACHE_BITS = 11, /* 2,048 addresses of each family, on each CPU */
+		BUCKET_ENTRIES = 5,   /* flows in one bucket of the flow table */
+		SECRET_WORDS = 5,     /* of the flow table's hash: one for each word of the longest key */
+		FLOW_REQUESTS = 32,   /* in one run of the program flow_requests */
+		TENANTS = 64,         /* values of endpoint.tenant */
 		TIMEOUTS = 10,
 		SCREENINGS = 8,
 		EVENTS_EACH = 10,  /* in a second, for each endpoint, direction and reason */
@@ -262,6 +265,11 @@ struct source {
 
 struct identity {
 	__u32 number[VERSIONS];
+};
+
+/* One bit for each of 4,096 adjacent blocks of 256 IPv4 addresses, lowest first: whether a prefix is longer than CIDR_INDEX_BITS there. */
+struct cidr_filter {
+	__u64 words[CIDR_FILTER_WORDS];
 };
 
 /* The per-CPU cache of what the maps above hold for an address in a generation. */
@@ -486,6 +494,8 @@ struct event_bucket {
 _Static_assert(DIRECTIONS == 2 && VERSIONS == 2 && FAMILIES == 2, "indexes are masked with 1");
 _Static_assert((ENDPOINTS_PLACES & (ENDPOINTS_PLACES - 1)) == 0, "indexes into endpoints are masked");
 _Static_assert((ROW_WORDS & (ROW_WORDS - 1)) == 0, "indexes into a row are masked");
+_Static_assert(CIDR_FILTER_BITS == 24 && CIDR_FILTER_WORDS == 64,
+	       "an index into cidr_filter_v4 has 12 bits, as a bit's within it");
 _Static_assert(PORT_LINE_OTHER == 3 * 65536, "place_of() has 65,536 places for each protocol with ports");
 _Static_assert(sizeof(enum reason) == 1 && REASON_DROPS < REASONS, "reasons are packed into REASON_BITS");
 _Static_assert(SCREENED_DROPS < SCREENINGS, "uplink_counters has a place for each");

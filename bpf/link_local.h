@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Link-local control traffic, to which no policy applies: ARP, neighbour discovery, MLD and IGMP. To a pod it passes. From a pod it
- * passes only in exact formats, which carry no other data, about the pod's own addresses, and within a rate limit. A pod is not a
- * router: messages that only routers send are dropped.
+ * Link-local control traffic, to which no policy applies: ARP, neighbour discovery, MLD and IGMP. To a pod ARP and neighbour discovery
+ * pass, since routers and other hosts may add options; MLD and IGMP pass in exact formats, which carry no other data. From a pod all of
+ * it passes only in exact formats, about the pod's own addresses, and within a rate limit. A pod is not a router: messages that only
+ * routers send are dropped.
  */
 #ifndef WEIR_LINK_LOCAL_H
 #define WEIR_LINK_LOCAL_H
@@ -286,7 +287,24 @@ __noinline int are_records(hook_context *hook, __u32 at, __u32 end, __u32 record
 	return records == 0 && at == end;
 }
 
-/* From the pod: whether an MLD message has the exact format, and stays on its link. */
+/* The end of a query of MLDv2 or IGMPv3, followed by the addresses of its sources. */
+struct query_end {
+	__u8 flags;
+	__u8 interval;
+	__be16 sources;
+};
+
+/* Whether a query, which is `bytes` long in older versions and names addresses of `size` bytes, has no trailing bytes. */
+static __always_inline bool is_exact_query(hook_context *hook, const struct packet *packet, const struct place *at,
+					   __u32 bytes, __u32 size)
+{
+	const struct query_end *end = bytes_at(hook, at->transport + bytes, sizeof(*end));
+
+	return packet->payload == bytes ||
+	       (end && packet->payload == bytes + sizeof(*end) + size * bpf_ntohs(end->sources));
+}
+
+/* Whether an MLD message has the exact format, and stays on its link. */
 static __always_inline bool is_exact_listener(hook_context *hook, const struct packet *packet, const struct place *at)
 {
 	__u32 end = at->transport + packet->payload;
@@ -302,6 +320,8 @@ static __always_inline bool is_exact_listener(hook_context *hook, const struct p
 	header = bytes_at(hook, at->transport - MLD_HEADER_BYTES, sizeof(*header));
 	if (!header || (*header != bpf_cpu_to_be64(MLD_ALERT_FIRST) && *header != bpf_cpu_to_be64(MLD_ALERT_LAST)))
 		return false;
+	if (packet->icmp_type == MLD_QUERY)
+		return is_exact_query(hook, packet, at, sizeof(*message) + sizeof(*group), sizeof(*group));
 	message = bytes_at(hook, at->transport, sizeof(*message));
 	if (!message || message->delay)
 		return false;
@@ -336,7 +356,12 @@ struct igmp {
 #define IGMP_V3_REPORTS 0xe0000016 /* 224.0.0.22 */
 #define IGMP_RECORDS_MASK 0x0000ffff
 
-/* From the pod: whether an IGMP message has the exact format, and stays on its link: RFC 3376 4. */
+static __always_inline bool is_igmp_query(const struct igmp *message)
+{
+	return message->type == IGMP_QUERY || message->type == IGMP_MRD_ADVERT || message->type == IGMP_MRD_TERMINATION;
+}
+
+/* Whether an IGMP message has the exact format, and stays on its link: RFC 3376 4. */
 static __always_inline bool is_exact_igmp(hook_context *hook, const struct packet *packet, const struct place *at,
 					  const struct igmp *message)
 {
@@ -349,6 +374,8 @@ static __always_inline bool is_exact_igmp(hook_context *hook, const struct packe
 	alert = bytes_at(hook, at->transport - options, sizeof(*alert));
 	if (options && (options != sizeof(*alert) || !alert || *alert != bpf_htonl(ROUTER_ALERT)))
 		return false;
+	if (is_igmp_query(message))
+		return is_exact_query(hook, packet, at, sizeof(*message), sizeof(__be32));
 	if (message->code)
 		return false;
 	if (message->type == IGMP_REPORT_V3)
@@ -371,14 +398,12 @@ static __always_inline int verdict_of_igmp(hook_context *hook, const struct cont
 
 	if (is_later_fragment(packet) || packet->payload < sizeof(*message) || !message)
 		return NOT_NEIGHBOUR;
-	if (ingress)
-		return packet->fragment || packet->hop_limit != 1 || !is_multicast_v4((__be32)packet->destination.low)
-			       ? NOT_NEIGHBOUR
-			       : REASON_NEIGHBOUR;
-	if (message->type == IGMP_QUERY || message->type == IGMP_MRD_ADVERT || message->type == IGMP_MRD_TERMINATION)
+	if (!ingress && is_igmp_query(message))
 		return REASON_ROUTER;
 	if (!is_exact_igmp(hook, packet, at, message))
 		return NOT_NEIGHBOUR;
+	if (ingress)
+		return is_multicast_v4((__be32)packet->destination.low) ? REASON_NEIGHBOUR : NOT_NEIGHBOUR;
 	/* Snooping bridges accept reports of hosts that have no address yet (RFC 4541 2.1.1). */
 	if (packet->source.low && guarded(context) && !owns_v4(context, (__be32)packet->source.low))
 		return REASON_SPOOFED;
@@ -404,7 +429,7 @@ static __always_inline int verdict_of_icmpv6(hook_context *hook, const struct co
 	if (context->direction == DIRECTION_INGRESS) {
 		if (is_neighbour_discovery(packet))
 			return REASON_NEIGHBOUR;
-		return is_listener(type) && !packet->fragment && packet->hop_limit == 1 &&
+		return is_listener(type) && is_exact_listener(hook, packet, at) &&
 				       (is_link_local(&packet->source) || is_unspecified(&packet->source)) &&
 				       is_multicast(&packet->destination)
 			       ? REASON_NEIGHBOUR

@@ -109,6 +109,24 @@ struct {
 	__type(value, struct identity);
 } cidrs_v6 SEC(".maps");
 
+/*
+ * What cidrs_v4 gives for each /16, by prefixes no longer than that, and which blocks of addresses have longer prefixes. See
+ * find_identity_v4().
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1 << CIDR_INDEX_BITS);
+	__type(key, __u32);
+	__type(value, struct identity);
+} cidr_index_v4 SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, (1 << CIDR_FILTER_BITS) / 64 / CIDR_FILTER_WORDS);
+	__type(key, __u32);
+	__type(value, struct cidr_filter);
+} cidr_filter_v4 SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1 << PEER_CACHE_BITS);

@@ -47,17 +47,39 @@ static __always_inline bool may_have_address(__be32 words)
 	return !bits || bits->word >> (place % 64) & 1;
 }
 
+/*
+ * Whether an address is in a block that has prefixes longer than CIDR_INDEX_BITS, so that only the trie has the longest one. For all
+ * other addresses, nearly all if they are random, an array has the answer: a trie of 100,000 prefixes costs a cache miss on each of
+ * 17 levels. src/datapath/cidr-index.ts writes both arrays.
+ */
+static __always_inline bool has_long_prefix(__u32 address)
+{
+	__u32 index = address >> 20;
+	struct cidr_filter *filter = bpf_map_lookup_elem(&cidr_filter_v4, &index);
+
+	return !filter || filter->words[address >> 14 & (CIDR_FILTER_WORDS - 1)] >> (address >> 8 & 63) & 1;
+}
+
+static __always_inline struct identity *find_prefix_v4(__be32 address)
+{
+	struct cidr_v4_key prefix = { .length = 32, .address = address };
+	__u32 index = bpf_ntohl(address) >> (32 - CIDR_INDEX_BITS);
+
+	if (has_long_prefix(bpf_ntohl(address)))
+		return bpf_map_lookup_elem(&cidrs_v4, &prefix);
+	return bpf_map_lookup_elem(&cidr_index_v4, &index);
+}
+
 /* The identity of an address, from the maps. A global function, because of the stack space of its keys. */
 __noinline __u32 find_identity_v4(__be32 address, __u32 version)
 {
-	struct cidr_v4_key prefix = { .length = 32, .address = address };
 	struct address_v4_key exact = { .address = address };
 	struct identity *identity = NULL;
 
 	if (may_have_address(address))
 		identity = bpf_map_lookup_elem(&addresses_v4, &exact);
 	if (!identity || identity->number[version & 1] == IDENTITY_ABSENT)
-		identity = bpf_map_lookup_elem(&cidrs_v4, &prefix);
+		identity = find_prefix_v4(address);
 	return identity ? identity->number[version & 1] : 0;
 }
 
@@ -78,8 +100,8 @@ __noinline __u32 find_identity_v6(__be64 high, __be64 low, __u32 version)
 }
 
 /*
- * The same, through the per-CPU cache. An entry is valid for as long as the generation in which it was found: while a generation
- * is active, nothing that it reads is written.
+ * The same, through the per-CPU cache. An entry is valid for as long as the generation in which it was found: whatever is written
+ * to values that it reads, a later generation follows.
  */
 static __always_inline __u32 identity_v4(const struct context *context, __be32 address)
 {

@@ -5,7 +5,8 @@ import { fileURLToPath } from "node:url";
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { describeMachine } from "../common/machine.ts";
 import { atLeast, type Format, outputOption, progress } from "../common/options.ts";
-import { reportText } from "./report.ts";
+import { compare } from "./compare.ts";
+import { comparisonText, reportText } from "./report.ts";
 import { withFloors } from "./rounds.ts";
 import type { Row } from "./row.ts";
 import { ROWS } from "./rows.ts";
@@ -18,6 +19,7 @@ interface Options {
   readonly packets: number;
   readonly cpu: number;
   readonly bpffs: string;
+  readonly baseline?: string;
 }
 
 const OBJECT = fileURLToPath(new URL("../../bpf/build/filter.bpf.o", import.meta.url));
@@ -28,12 +30,22 @@ on one CPU. All rows have their first run, then all their second, and so on, and
 its floor in the same round. NS is the median of the runs, ABOVE FLOOR the median of the differences, RATIO that of
 the two medians. After each run the program's counters must say that every packet was what the row says it is.
 
+With --baseline each row is measured by the programs, the maps and the bench of both revisions, one right after the other; the
+other revision is built in a temporary worktree (a minute; the folder of another clone that is built is taken as it is). The
+figures are nanoseconds above each revision's own floor, RATIO is today's to the other's; MIN is the least disturbed run.
+Rows that the other revision does not have get a dash.
+
+Rows named cold-* evict the CPU's caches before each packet, those named coldest-* its branch predictors too: on a packet's path
+other code runs between two packets. Such a run has 4,000 packets at most, and as many for an empty program, in turn: NS is the
+difference already.
+
 It needs root and the built object, makes its own pins and devices, and removes them. A whole run takes some minutes.
 
 Examples:
   npm run bench -- packet                                          everything
   npm run bench -- packet --rows established-v4-hot,denied-v4-hot  two rows, and the floor
   npm run bench -- packet --rows 'new-*' --runs 3                  rows by the beginning of their names
+  npm run bench -- packet --baseline HEAD~1 --rows 'established-*'   what the last commit changed
   npm run -s bench -- packet -o json >packet.json                  for programs; -s keeps npm itself quiet
 
 Rows:
@@ -53,11 +65,17 @@ export function addPacket(parent: Command): void {
     .option("--packets <number>", "packets of a run", atLeast(1), 1_000_000)
     .option("--cpu <number>", "the CPU to stay on", atLeast(0), cpus().length - 1)
     .option("--bpffs <directory>", "a BPF filesystem", "/sys/fs/bpf")
+    .option("--baseline <revision>", "another revision (or clone) whose rows are measured in the same run")
     .addHelpText("after", HELP)
     .action(packet);
 }
 
-async function packet(options: Options): Promise<void> {
+async function packet({ baseline, ...options }: Options): Promise<void> {
+  if (baseline !== undefined) {
+    const comparison = await compare({ ...options, progress }, baseline);
+    process.stdout.write(comparisonText(options.output, describeMachine(), comparison));
+    return;
+  }
   const measured = await run({ ...options, object: OBJECT, progress });
   process.stdout.write(reportText(options.output, describeMachine(), measured));
 }

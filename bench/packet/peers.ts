@@ -1,7 +1,7 @@
 // Lists of peers for the drivers: in the order in which packets will come from them, as the drivers' maps hold them.
 
 import { type Address, addressBits, type Cidr, type Family } from "../../src/base/ip.ts";
-import type { Random } from "./random.ts";
+import type { Random } from "../common/random.ts";
 
 /** As many as the drivers have room for. */
 export const PEERS_MAX = 1 << 18;

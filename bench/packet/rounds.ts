@@ -14,8 +14,8 @@ export interface Figures {
   readonly aboveFloorNs: number;
   readonly minNs: number;
   readonly maxNs: number;
-  /** `ns` in terms of the floor's. */
-  readonly ratio: number;
+  /** `ns` in terms of the floor's; undefined for cold rows, which have theirs subtracted. */
+  readonly ratio: number | undefined;
 }
 
 /** The id of the row that a row is compared with: a floor's own. */
@@ -32,8 +32,41 @@ export function figuresOf(row: Row, rounds: readonly Round[]): Figures {
     aboveFloorNs: median(rounds.map((round) => of(row.id)(round) - of(floorId)(round))),
     minNs: Math.min(...values),
     maxNs: Math.max(...values),
-    ratio: ns / median(rounds.map(of(floorId))),
+    ratio: row.cold === undefined ? ns / median(rounds.map(of(floorId))) : undefined,
   };
+}
+
+/** Nanoseconds above the floor: the median of what each round had, and the least of the row above the least of its floor. */
+export interface AboveFloor {
+  readonly median: number;
+  readonly min: number;
+}
+
+export interface Compared {
+  readonly row: Row;
+  readonly today: AboveFloor;
+  /** Of the other revision; undefined where it has no such row. */
+  readonly baseline: AboveFloor | undefined;
+}
+
+export interface Comparison {
+  /** What today's rows are compared with. */
+  readonly baseline: string;
+  readonly rows: readonly Compared[];
+}
+
+export function comparedOf(
+  row: Row,
+  today: readonly Round[],
+  baseline: readonly Round[] | undefined,
+): Compared {
+  return { row, today: aboveFloor(row, today), baseline: baseline && aboveFloor(row, baseline) };
+}
+
+function aboveFloor(row: Row, rounds: readonly Round[]): AboveFloor {
+  const { aboveFloorNs, minNs } = figuresOf(row, rounds);
+  const floorMinNs = Math.min(...rounds.map((round) => present(round.get(floorIdOf(row)), floorIdOf(row))));
+  return { median: aboveFloorNs, min: minNs - floorMinNs };
 }
 
 /** The rows of these ids in the table's order, and the floors that they need. */

@@ -2,7 +2,7 @@
 
 import type { Direction } from "../../src/base/direction.ts";
 import type { Family } from "../../src/base/ip.ts";
-import type { Hook } from "./driver.ts";
+import type { Cold, Hook } from "./driver.ts";
 import type { Primitive } from "./primitives.ts";
 import type { PodName, WorldName } from "./worlds.ts";
 
@@ -16,6 +16,7 @@ export interface FloorRow {
   readonly hook: Hook;
   /** With the driver of this family in front. */
   readonly drives?: Family;
+  readonly cold?: Cold;
 }
 
 export interface ProgramRow {
@@ -33,6 +34,8 @@ export interface ProgramRow {
   /** Which end has a port that rules let through, or that none does; the other end has an ephemeral one. */
   readonly port: { readonly at: "source" | "destination"; readonly allowed: boolean };
   readonly from: From;
+  /** What is evicted before each packet. */
+  readonly cold?: Cold;
   /** Of one peer: a known one, one that no rule names, or none: the source is not the pod's own. */
   readonly peer: "known" | "unknown";
   readonly spoofed: boolean;
@@ -53,8 +56,18 @@ export type Row = FloorRow | ProgramRow;
 
 export const FAMILIES: readonly Family[] = [4, 6];
 
-export const floorOf = (hook: Hook, from: From, family: Family): string =>
-  ["floor", ...(hook === "xdp" ? ["xdp"] : []), ...(from === "one" ? [] : [`driver-v${family}`])].join("-");
+/** What the ids of cold rows begin with. */
+export const COLD_NAMES: Readonly<Record<Cold, string>> = { caches: "cold", branches: "coldest" };
+
+export const floorOf = (hook: Hook, from: From, family: Family, cold?: Cold): string =>
+  [
+    "floor",
+    cold && COLD_NAMES[cold],
+    hook === "xdp" && hook,
+    from !== "one" && cold === undefined && `driver-v${family}`,
+  ]
+    .filter(Boolean)
+    .join("-");
 
 /** A row of a new connection to the isolated pod from a peer that is known, unless it says otherwise. */
 export function row(
@@ -62,12 +75,12 @@ export function row(
   what: string,
   differs: Partial<ProgramRow> & Pick<ProgramRow, "reason">,
 ): ProgramRow {
-  const { hook = "tc", from = "one", family = 4 } = differs;
+  const { hook = "tc", from = "one", family = 4, cold } = differs;
   return {
     kind: "program",
     id,
     what,
-    floor: floorOf(hook, from, family),
+    floor: floorOf(hook, from, family, cold),
     hook,
     world: "cidrs-10",
     pod: "isolated",

@@ -1,14 +1,17 @@
 // The rows of the bench, in the order in which they are measured.
 
 import type { Family } from "../../src/base/ip.ts";
-import type { Hook } from "./driver.ts";
-import { FAMILIES, floorOf, type Row, row } from "./row.ts";
+import { type Cold, HOOKS } from "./driver.ts";
+import { COLD_NAMES, FAMILIES, floorOf, type Row, row } from "./row.ts";
 import type { WorldName } from "./worlds.ts";
 
-const HOOKS: readonly Hook[] = ["tc", "xdp"];
-
 const floors = HOOKS.flatMap((hook): Row[] => [
-  { kind: "floor", id: floorOf(hook, "one", 4), what: `an empty ${hook} program`, hook },
+  {
+    kind: "floor",
+    id: floorOf(hook, "one", 4),
+    what: `an empty ${hook} program`,
+    hook,
+  },
   ...FAMILIES.map(
     (family): Row => ({
       kind: "floor",
@@ -19,6 +22,24 @@ const floors = HOOKS.flatMap((hook): Row[] => [
     }),
   ),
 ]);
+
+const COLDS: readonly (readonly [cold: Cold, what: string])[] = [
+  ["caches", "caches evicted before each packet"],
+  ["branches", "caches and branch predictors evicted before each packet"],
+];
+
+/** Nothing, but for noise: what cold rows are above is measured with them, by every other packet. */
+const coldFloors: readonly Row[] = COLDS.flatMap(([cold, evicted]) =>
+  HOOKS.map(
+    (hook): Row => ({
+      kind: "floor",
+      id: floorOf(hook, "one", 4, cold),
+      what: `an empty ${hook} program above an empty one; ${evicted}`,
+      hook,
+      cold,
+    }),
+  ),
+);
 
 const established = (family: Family): readonly Row[] => {
   const common = { family, transport: "ACK", reason: "established" } as const;
@@ -211,6 +232,40 @@ const classify = ([rules, world]: readonly [number, WorldName]): Row =>
     reason: "denied",
   });
 
+/** As on a packet's path, where the kernel and the processes use the caches between two packets. */
+const coldRows = ([cold, evicted]: (typeof COLDS)[number]): readonly Row[] => {
+  const of = (name: string, what: string, differs: Parameters<typeof row>[2]) =>
+    row(`${COLD_NAMES[cold]}-${name}`, `${what}; ${evicted}`, { cold, ...differs });
+  const unknown = { peer: "unknown", port: { at: "destination", allowed: false }, reason: "denied" } as const;
+  const established = { transport: "ACK", reason: "established" } as const;
+  return [
+    ...FAMILIES.flatMap((family) => [
+      of(`not-isolated-v${family}`, "to a pod that no policy isolates", {
+        family,
+        pod: "open",
+        reason: "not-isolated",
+      }),
+      of(`established-v${family}`, "established TCP, one flow, to the pod", { ...established, family }),
+      of(`established-v${family}-reply`, "the same, from the pod", {
+        ...established,
+        family,
+        direction: "egress",
+        port: { at: "source", allowed: true },
+      }),
+      of(`new-v${family}`, "a new TCP flow each, table filling", {
+        family,
+        from: "new",
+        table: "empty",
+        reason: "policy",
+      }),
+      of(`denied-v${family}`, "a SYN of one peer that no rule names", { ...unknown, family }),
+    ]),
+    of("established-v4-udp", "established UDP, one flow, to the pod", { ...established, transport: "UDP" }),
+    of("established-xdp-v4", "established TCP, one flow, from the pod by XDP", { ...XDP, ...established }),
+    of("denied-xdp", "a SYN from the pod to one peer that no rule names, by XDP", { ...XDP, ...unknown }),
+  ];
+};
+
 const primitives: readonly Row[] = [
   row("primitive-find-hot", "one look-up in the table of flows, always the same", {
     primitive: "find_flow",
@@ -255,6 +310,7 @@ const primitives: readonly Row[] = [
 
 export const ROWS: readonly Row[] = [
   ...floors,
+  ...coldFloors,
   ...plain(4),
   ...plain(6),
   ...established(4),
@@ -276,5 +332,6 @@ export const ROWS: readonly Row[] = [
   ...newFlows(6),
   ...fromPodByXdp,
   ...uplinks,
+  ...COLDS.flatMap(coldRows),
   ...primitives,
 ];

@@ -7,29 +7,16 @@ import { openDriver } from "./driver.ts";
 import { floorPeers, measure, type Rig } from "./measure.ts";
 import { canCount, INSTRUCTIONS, openMeter } from "./meter.ts";
 import type { Measured } from "./report.ts";
+import { openRig, type RunOptions } from "./rig.ts";
 import { figuresOf, type Round } from "./rounds.ts";
 import type { Row } from "./row.ts";
-import { openStage, type Stage } from "./stage.ts";
-import type { WorldName } from "./worlds.ts";
-
-export interface RunOptions {
-  /** With the floors that they need, in the order in which they are measured. */
-  readonly rows: readonly Row[];
-  readonly runs: number;
-  /** Of each row in each run. */
-  readonly packets: number;
-  readonly cpu: number;
-  /** The built BPF object, and a BPF filesystem. */
-  readonly object: string;
-  readonly bpffs: string;
-  readonly progress: (text: string) => void;
-}
+import { openStage } from "./stage.ts";
 
 /** @throws OperationError, BpfError */
 export async function run(options: RunOptions): Promise<Measured[]> {
   const teardown = new Teardown();
   try {
-    const rig = await openRig(options, teardown);
+    const rig = await openRig({ openDriver, openStage, floorPeers }, options, teardown);
     pin(options.cpu);
     const rounds: Round[] = [];
     for (let index = 1; index <= options.runs; index += 1) {
@@ -46,27 +33,6 @@ export async function run(options: RunOptions): Promise<Measured[]> {
   } finally {
     teardown.close();
   }
-}
-
-async function openRig({ rows, object, bpffs, progress }: RunOptions, teardown: Teardown): Promise<Rig> {
-  const driver = await openDriver();
-  teardown.defer(() => driver.close());
-  const stages = new Map<WorldName, Stage>();
-  for (const row of rows) {
-    if (row.kind === "floor" || stages.has(row.world)) continue;
-    progress(`world ${row.world}`);
-    const here = rows.filter((each) => each.kind === "program" && each.world === row.world);
-    const stage = await openStage({
-      world: row.world,
-      object,
-      bpffs,
-      xdp: here.some(({ hook }) => hook === "xdp"),
-      primitives: here.some((each) => each.kind === "program" && each.primitive !== undefined),
-    });
-    teardown.defer(() => stage.close());
-    stages.set(row.world, stage);
-  }
-  return { driver, stages, floorPeers: floorPeers() };
 }
 
 async function goRound(rig: Rig, { rows, packets }: RunOptions): Promise<Round> {

@@ -18,9 +18,9 @@ import { REASON_NAMES, SCREENED_NAMES } from "../../src/gen/layout.ts";
 import { compile } from "../../src/policy/compile.ts";
 import { NOTHING_NUMBERED } from "../../src/policy/identity-allocation.ts";
 import type { Endpoint } from "../../src/state/desired-state.ts";
+import { type Random, randomFrom } from "../common/random.ts";
 import { addressIn, anyPeers, newFlows, type Peers, peersOfFlows } from "./peers.ts";
 import { openPrimitives, type Primitives } from "./primitives.ts";
-import { type Random, randomFrom } from "./random.ts";
 import type { ProgramRow } from "./row.ts";
 import { type Facts, factsOf, PORT_ALLOWED, PORT_DENIED, type PodName, type WorldName } from "./worlds.ts";
 

@@ -10,7 +10,7 @@ import {
 } from "../../src/model/cluster.ts";
 import type { Peer, Policy, PortMatch, Rule } from "../../src/model/network-policy.ts";
 import type { Selector } from "../../src/model/selector.ts";
-import { type Random, randomFrom } from "./random.ts";
+import { type Random, randomFrom } from "../common/random.ts";
 
 export const WORLDS = {
   /** One rule, of so many prefixes of each family, lets peers reach one port. */

@@ -44,6 +44,7 @@ export {
   listLinks,
   listMaps,
   listPrograms,
+  netnsCookie,
   possibleCpus,
 } from "./system.ts";
 export { hasTcx, queryTc, type TcxQuery } from "./tcx.ts";

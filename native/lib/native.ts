@@ -185,6 +185,7 @@ interface Native {
   listIds(kind: HandleKind): number[] | number;
   probe(kind: string, type: number, helper: number): number;
   deviceName(ifindex: number): string | number;
+  netnsCookie(): bigint | number;
   errorText(errno: number): string;
   possibleCpus(): number;
   /** pid, uid and gid. */

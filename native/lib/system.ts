@@ -16,6 +16,11 @@ export function libbpfVersion(): string {
   return native.libbpfVersion();
 }
 
+/** The kernel's number of this process's network namespace, which no other one has until the next boot. Linux 5.14. */
+export function netnsCookie(): bigint {
+  return unwrap({ operation: "system.netnsCookie", object: "network namespace" }, native.netnsCookie());
+}
+
 /** A question to the running kernel, answered by trying. */
 export type KernelFeature =
   | { readonly kind: "mapType"; readonly type: number }

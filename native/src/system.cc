@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <net/if.h>
 #include <sys/file.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -126,6 +127,17 @@ Napi::Value DeviceName(const Napi::CallbackInfo &info) {
   return Napi::String::New(info.Env(), name);
 }
 
+// () → this thread's network namespace as the kernel numbers it, or rc
+Napi::Value NetnsCookie(const Napi::CallbackInfo &info) {
+  Fd fd(socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  uint64_t cookie = 0;
+  socklen_t size = sizeof(cookie);
+  if (fd.get() < 0 ||
+      getsockopt(fd.get(), SOL_SOCKET, SO_NETNS_COOKIE, &cookie, &size) != 0)
+    return Number(info.Env(), -errno);
+  return Napi::BigInt::New(info.Env(), cookie);
+}
+
 // (errno) → what the C library calls it
 Napi::Value ErrorText(const Napi::CallbackInfo &info) {
   char text[128];
@@ -154,6 +166,7 @@ void InitSystem(Napi::Object exports) {
   Export(exports, "listIds", ListIds);
   Export(exports, "probe", Probe);
   Export(exports, "deviceName", DeviceName);
+  Export(exports, "netnsCookie", NetnsCookie);
   Export(exports, "errorText", ErrorText);
   Export(exports, "possibleCpus", PossibleCpus);
   Export(exports, "libbpfVersion", Version);

@@ -9,6 +9,7 @@ import {
   LinkFlag,
   LinkType,
   NetWatch,
+  netnsCookie,
   netnsId,
   RouteTable,
   RouteType,
@@ -184,4 +185,14 @@ test("invalid requests are errors", async () => {
   await expectCode("UNSUPPORTED", () => dumpRoutes({ id: 0 }));
   await expectCode("ARGUMENT", () => NetWatch.open(undefined as unknown as () => void));
   await expectCode("ARGUMENT", () => NetWatch.open(() => undefined, { bufferBytes: 0 }));
+});
+
+test("each network namespace has a number of its own", async () => {
+  const cookieIn = async (prefix: readonly string[]): Promise<bigint> => {
+    const outcome = await runChild("console.log(String(bpf.netnsCookie()));", [], prefix);
+    expect(outcome).toMatchObject({ status: 0, stderr: "" });
+    return BigInt(outcome.stdout);
+  };
+  expect(await cookieIn([])).toBe(netnsCookie());
+  expect(await cookieIn(["unshare", "--net"])).not.toBe(netnsCookie());
 });

@@ -3,22 +3,14 @@
 import type { FromPodHook } from "../base/direction.ts";
 import { type AdjustableLog, isLogLevel, LOG_LEVELS } from "../base/log.ts";
 import { hookOf } from "../datapath/hooks.ts";
-import { toWire } from "../model/cluster-json.ts";
+import { toWire } from "../model/cluster.ts";
 import type { Mode } from "../model/enforcement-mode.ts";
 import type { Problem } from "../model/problem.ts";
 import type { LogLevelView, LogView, StateView, StatusView } from "../observe/api-views.ts";
 import { RequestError, type Route } from "../observe/socket-routes.ts";
 import type { Views } from "../observe/socket-server.ts";
 import type { Source } from "../source/source.ts";
-import { EMPTY_STATE } from "../state/desired-state.ts";
-import { plainState } from "../state/state-json.ts";
-import type { Cni } from "./cni/cni-server.ts";
-import type { Kernel } from "./datapath-handle.ts";
-import type { FlowUsage } from "./flow-usage.ts";
-import type { Integrity } from "./integrity.ts";
-import type { Progress } from "./reconcile.ts";
-import type { Resyncs } from "./resync.ts";
-import type { Uplinks } from "./uplinks.ts";
+import { EMPTY_STATE, plainState } from "../state/desired-state.ts";
 import {
   auditedEndpoints,
   capacityViews,
@@ -28,9 +20,14 @@ import {
   policyViews,
   retainedViews,
   unknownInterfaces,
-} from "./views.ts";
-
-// The answers to requests on the socket, built from the parts that have started so far.
+} from "./agent-views.ts";
+import type { Cni } from "./cni/cni-server.ts";
+import type { Kernel } from "./datapath-handle.ts";
+import type { FlowUsage } from "./flow-usage.ts";
+import type { Integrity } from "./integrity.ts";
+import type { Progress } from "./reconcile.ts";
+import type { Resyncs } from "./resync-requests.ts";
+import type { Uplinks } from "./uplinks.ts";
 
 /** Set once the datapath is open; before that, the agent only reports that it is starting. */
 export interface Running {

@@ -29,6 +29,13 @@ export interface ApplyOptions {
    * Copies the flows from maps of another layout: first all existing ones, then those added in the meantime.
    */
   readonly copyFlows?: ((want: State, generation: number) => Promise<void>) | undefined;
+  /**
+   * A number is no longer in use, and the next update may give it another meaning: only a flip waits for the packets that have
+   * looked it up.
+   */
+  readonly retiresIdentities?: boolean;
+  /** An update before may have written active values and failed before it advanced the generation. */
+  readonly mustAdvance?: boolean;
 }
 
 /**
@@ -36,6 +43,9 @@ export interface ApplyOptions {
  * entries exist by then; detach from former endpoints. 4. Remove what is left over. A failure before 2 leaves
  * the old state in force, one after it the new; either way the caller reads the kernel again and continues
  * from there.
+ *
+ * If only identities of addresses change (a pod that was added, removed or relabelled), their values are written in place, and the
+ * generation advances without a flip: there is no grace period to wait for.
  *
  * After an upgrade the links run programs of another layout, over maps of their own, until 3. Their flows are
  * copied between 2 and 3, or connections would end there, and again after 3 for flows opened in the meantime.
@@ -48,16 +58,19 @@ export async function apply(
 ): Promise<Applied> {
   const begun = performance.now();
   const changes = diff(held, want);
-  if (!changes.empty) {
+  const inPlace = options.retiresIdentities === true ? undefined : changes.inPlace;
+  if (inPlace !== undefined) await kernel.maps.write(inPlace);
+  else if (!changes.empty) {
     await kernel.maps.write(changes.prepare);
     await kernel.maps.flip();
   }
+  if (inPlace !== undefined || (changes.empty && options.mustAdvance === true)) await kernel.maps.advance();
   const attaching = performance.now();
   await options.copyFlows?.(want, kernel.maps.generation());
   const where = await attachAll(kernel, held, want, options);
   await options.copyFlows?.(want, kernel.maps.generation());
   const attach = (performance.now() - attaching) / 1_000;
-  if (!changes.empty) await kernel.maps.write(changes.cleanup);
+  if (!changes.empty && inPlace === undefined) await kernel.maps.write(changes.cleanup);
   const seconds = { apply: (performance.now() - begun) / 1_000 - attach, attach };
   return { generation: kernel.maps.generation(), changed: !changes.empty, seconds, ...where };
 }

@@ -9,7 +9,7 @@ import { pinDirectories } from "../datapath/pins.ts";
 import { type Problem, problemText } from "../model/problem.ts";
 import type { RepairsView } from "../observe/api-views.ts";
 import type { Kernel } from "./datapath-handle.ts";
-import { logProblems } from "./problems.ts";
+import { logProblems } from "./node-problems.ts";
 
 const INTERVAL_MS = 500;
 /** How long a repair counts as an incident: an Event is emitted only for a problem that lasts for a moment. */
@@ -84,8 +84,8 @@ export function openIntegrity(kernel: Kernel, env: IntegrityEnv): Integrity {
       const made = kernel.pin();
       if (made > 0) {
         repaired.pinned += made;
-        record(restoredProblem("pins of programs, links or maps were removed; made again"));
-        log.warn("pins were missing; made again", { pins: made, root });
+        record(restoredProblem("pins of programs, links or maps were removed externally; restored"));
+        log.warn("pins were missing; restored", { pins: made, root });
       }
       pinned = stampOf(root);
       return [];
@@ -97,7 +97,7 @@ export function openIntegrity(kernel: Kernel, env: IntegrityEnv): Integrity {
 
   function lost(root: string): void {
     closed = true;
-    const message = "another agent has locked the directory of pins; this one ends";
+    const message = "another agent has locked the pin directory; exiting";
     env.onLost(new OperationError(message, { operation: "lock", object: root, code: "EBUSY" }));
   }
 
@@ -126,9 +126,9 @@ export function openIntegrity(kernel: Kernel, env: IntegrityEnv): Integrity {
     for (const { ifindex, place, hook } of faults) {
       repaired.attached += 1;
       const where = `on interface ${interfaceText(ifindex)}, ${PLACE_TEXT[place]}`;
-      record(restoredProblem(`a program was detached externally ${where}; attached again`));
+      record(restoredProblem(`a program was detached externally ${where}; reattached`));
       const fields = { interface: interfaceText(ifindex), direction: place, hook };
-      log.warn("a program was detached externally; attached again", fields);
+      log.warn("a program was detached externally; reattached", fields);
     }
   }
 
@@ -155,7 +155,7 @@ export function openIntegrity(kernel: Kernel, env: IntegrityEnv): Integrity {
       found.push({
         severity: "error",
         reason: messageOf(error),
-        effect: "it is not known what is attached to the interfaces, and what is in force",
+        effect: "attachments and active generation are unknown",
       });
     }
     const isChanged = textOf(found) !== textOf(problems);
@@ -197,7 +197,8 @@ export function openIntegrity(kernel: Kernel, env: IntegrityEnv): Integrity {
     async farewell() {
       pinned = undefined;
       await check();
-      if (pinned === undefined) log.error("the programs are not pinned: with this agent they are detached");
+      if (pinned === undefined)
+        log.error("the programs are not pinned and will be detached when this agent ends");
     },
     async close() {
       closed = true;
@@ -223,7 +224,7 @@ const restoredProblem = (reason: string): Problem => ({ severity: "warning", rea
 const overwrittenProblem = (reason: string): Problem => ({
   severity: "error",
   reason,
-  effect: "the maps are read again, and repaired",
+  effect: "the maps are read back and repaired",
   topic: "integrity",
 });
 
@@ -231,7 +232,7 @@ const pinProblem = (reason: string): Problem => ({
   severity: "error",
   topic: "integrity",
   reason,
-  effect: "the programs stay attached while this agent runs, and go with it where they are not pinned",
+  effect: "programs that are not pinned are detached when this agent ends",
 });
 
 const PLACE_TEXT: { readonly [place in Fault["place"]]: string } = {
@@ -243,7 +244,7 @@ const PLACE_TEXT: { readonly [place in Fault["place"]]: string } = {
 const detachedProblem = ({ place, hook }: Fault, name: string, why: string): Problem => ({
   severity: "error",
   object: `interface ${name}`,
-  reason: `no program filters what goes ${PLACE_TEXT[place]} (${hook}), and it cannot be attached again: ${why}`,
+  reason: `no program filters packets ${PLACE_TEXT[place]} (${hook}), and it cannot be reattached: ${why}`,
   effect: "this traffic is not filtered",
   topic: "integrity",
 });
@@ -256,7 +257,7 @@ const precededProblem = (
   return {
     severity: "warning",
     object: `interface ${name}`,
-    reason: `${others} runs before Weir's on what goes ${PLACE_TEXT[place]} (${hook})`,
+    reason: `${others} runs before Weir's on packets ${PLACE_TEXT[place]} (${hook})`,
     effect: "packets that it accepts or redirects bypass policies",
     topic: "integrity",
   };

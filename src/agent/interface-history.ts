@@ -10,6 +10,7 @@ import { parseHardware } from "../base/mac-address.ts";
 import { readKept, unreadableFile, writeKept } from "../base/state-file.ts";
 import { type Cluster, keyOf, type Pod } from "../model/cluster.ts";
 import type { Problem } from "../model/problem.ts";
+import { PROTOCOLS } from "../model/protocol.ts";
 import { isUnknown } from "../model/unclaimed-interface.ts";
 import { identityOf, isSameLink, type LinkIdentity } from "../node/link-identity.ts";
 import type { NodeTables } from "../node/node-tables.ts";
@@ -78,7 +79,7 @@ export function openIncumbents(path: string | undefined): Incumbents {
       isKnown = true;
     }
   } catch (thrown) {
-    const effect = "interfaces that were isolated and that no pod is known to have are denied everything";
+    const effect = "isolated interfaces without a known pod are denied everything";
     problem = { severity: "error", reason: messageOf(thrown), effect, topic: "interface" };
   }
   const sameIn = ({ links }: NodeTables): readonly Kept[] =>
@@ -119,7 +120,7 @@ export function openIncumbents(path: string | undefined): Incumbents {
         written = text;
         problem = undefined;
       } catch (thrown) {
-        const effect = "an agent that starts later does not know which pods the interfaces are of";
+        const effect = "an agent started later does not find out which pods own the interfaces";
         problem = { severity: "warning", reason: messageOf(thrown), effect, topic: "interface" };
       }
     },
@@ -227,7 +228,7 @@ const INTERFACES = z.array(
             z.object({
               name: z.string().exactOptional(),
               port: z.int(),
-              protocol: z.enum(["TCP", "UDP", "SCTP"]),
+              protocol: z.enum(PROTOCOLS),
             }),
           ),
           sources: z.array(parsedBy(parseCidr)).exactOptional(),

@@ -1,7 +1,9 @@
 // Interface discovery for the agent's reconciliations: the netlink tables, the interface history, first appearances,
 // and short absences.
 
-import { type Cluster, isSelectable, keyOf, type Ownership, type Pod } from "../model/cluster.ts";
+import { sameEntries } from "../base/stage.ts";
+import { sharedAddresses } from "../model/address-ownership.ts";
+import { type Cluster, keyOf, type Ownership, type Pod } from "../model/cluster.ts";
 import type { Problem } from "../model/problem.ts";
 import { unknownPod } from "../model/unclaimed-interface.ts";
 import { followNode, type Node, readNode } from "../node/netlink-watch.ts";
@@ -19,9 +21,6 @@ import {
 import type { SourceOptions } from "../source/source.ts";
 import { openIncumbents } from "./interface-history.ts";
 import type { Gate } from "./unclaimed-default-deny.ts";
-
-// Which pod owns each interface, for the agent's reconciliations: from the node's tables, which it follows,
-// and the history; also pods without an interface for long, and unclaimed interfaces.
 
 export interface InterfaceOptions {
   /** This node's name in the cluster, if the source has one. */
@@ -176,8 +175,8 @@ function resolver(
       });
       const taken = new Set(resolved.found.map(({ ifindex }) => ifindex));
       const unknown = denyUnknown === undefined ? [] : unclaimedVethsIn(tables, taken, denyUnknown.ignored);
-      const told = new Set(resolved.problems.map(({ object }) => object));
-      const silent = resolved.missing.map(missingProblem).filter(({ object }) => !told.has(object));
+      const reported = new Set(resolved.problems.map(({ object }) => object));
+      const silent = resolved.missing.map(missingProblem).filter(({ object }) => !reported.has(object));
       const lasting =
         absences?.lasting([...silent, ...unknown.map(({ name }) => unknownProblem(name))]) ?? [];
       const found = [
@@ -216,7 +215,7 @@ const missingProblem = (key: string): NamedProblem => ({
 const unknownProblem = (name: string): NamedProblem => ({
   severity: "warning",
   object: `interface ${name}`,
-  reason: "it is that of no known pod",
+  reason: "not owned by a known pod",
   effect: "everything is denied to and from it",
   topic: "interface",
 });
@@ -267,38 +266,21 @@ export function openAppearances(): Appearances {
     see(pods) {
       if (pods === before) return known;
       count += 1;
-      const next = new Map<string, Map<string, number>>();
-      for (const [text, keys] of sharedIn(pods)) {
+      const next = new Map<string, ReadonlyMap<string, number>>();
+      for (const [text, sharing] of sharedAddresses(pods)) {
         const since = new Map<string, number>();
-        for (const key of keys) {
+        for (const key of sharing.map(keyOf)) {
           const had = before?.get(key)?.ips.some((address) => address.text === text) === true;
           const first = known.get(text)?.get(key);
           since.set(key, had ? (first ?? 0) : before === undefined ? 0 : count);
         }
-        next.set(text, since);
+        const same = known.get(text);
+        next.set(text, same !== undefined && sameEntries(same, since) ? same : since);
       }
       before = pods;
-      known = next;
+      // The same map while nothing changes.
+      if (!sameEntries(known, next)) known = next;
       return known;
     },
   };
-}
-
-/** Addresses that several pods have, with the keys of these pods. */
-function sharedIn(pods: Cluster["pods"]): Map<string, readonly string[]> {
-  const one = new Map<string, string>();
-  const shared = new Map<string, string[]>();
-  for (const pod of pods.values()) {
-    if (!isSelectable(pod)) continue;
-    for (const { text } of pod.ips) {
-      const first = one.get(text);
-      if (first === undefined) one.set(text, keyOf(pod));
-      else {
-        const keys = shared.get(text) ?? [first];
-        keys.push(keyOf(pod));
-        shared.set(text, keys);
-      }
-    }
-  }
-  return shared;
 }

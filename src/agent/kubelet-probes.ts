@@ -9,7 +9,7 @@ import {
   type Probes,
   serveProbes,
 } from "../observe/http-pages.ts";
-import type { InForce } from "./views.ts";
+import type { InForce } from "./agent-views.ts";
 
 export interface Probed {
   readonly status: () => StatusView;
@@ -31,9 +31,9 @@ function unreadyReason({ status, force }: Probed): string | undefined {
   const unlisted = following?.kinds.filter(({ listedAt }) => listedAt === undefined) ?? [];
   if (force() === undefined) {
     const awaited = unlisted.map(({ kind }) => kind).join(", ");
-    return `nothing has been brought into force yet; ${awaited === "" ? "weir status says why" : `not listed yet: ${awaited}`}`;
+    return `no state has been applied yet; ${awaited === "" ? "weir status says why" : `not listed yet: ${awaited}`}`;
   }
   // The time of the last contact with the API server does not count: the state in force stays valid.
   const { wanted, applied } = generation;
-  return wanted === applied ? undefined : `generation ${wanted} is wanted, ${applied} is in force`;
+  return wanted === applied ? undefined : `generation ${wanted} is desired, ${applied} is active`;
 }

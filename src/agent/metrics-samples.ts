@@ -3,11 +3,11 @@
 import { readdirSync } from "node:fs";
 import { DIRECTIONS } from "../base/direction.ts";
 import type { Fault } from "../datapath/attachments.ts";
-import type { EventTotals } from "../datapath/packet-event-ring.ts";
 import type { EndpointCounts } from "../datapath/per-cpu-counters.ts";
+import type { EventTotals } from "../events/packet-event-ring.ts";
 import { COUNTED_FAMILY_NAMES, REASON_NAMES, Reason, SCREENED_NAMES, Screened } from "../gen/layout.ts";
 import { keyOf } from "../model/cluster.ts";
-import type { KindHealth, SourceHealth } from "../model/source-health.ts";
+import type { KindHealth, SourceHealth } from "../model/cluster-snapshot.ts";
 import {
   type CapacityView,
   type CniView,
@@ -16,12 +16,12 @@ import {
   type StatusView,
   type UplinkView,
 } from "../observe/api-views.ts";
-import type { Cell, PoliciesOf, Traffic } from "../observe/counter-totals.ts";
 import type { Readings, Sample } from "../observe/metrics-registry.ts";
 import type { Excess } from "../policy/limits/fair-shares.ts";
+import { endpointViews, type InForce } from "./agent-views.ts";
 import type { CniCounts } from "./cni/cni-server.ts";
+import type { Cell, PoliciesOf, Traffic } from "./counter-totals.ts";
 import type { EventCount } from "./kubernetes/event-recorder.ts";
-import { endpointViews, type InForce } from "./views.ts";
 
 /** Events by result; `unwritten` ones could not be written to the event file. */
 export type EventSample = EventTotals & { readonly unwritten: number };
@@ -171,6 +171,7 @@ export function sourceSamples(following: SourceHealth | undefined): Readings {
     sourceLists: byReason(({ lists }) => lists),
     sourceWatches: byReason(({ watches }) => watches),
     sourceDifferences: ofKinds(({ differences }) => differences),
+    sourceBytes: ofKinds(({ bytes }) => bytes),
   };
 }
 

@@ -5,23 +5,23 @@ import type { FromPodHook } from "../base/direction.ts";
 import { messageOf } from "../base/errors.ts";
 import type { AdjustableLog } from "../base/log.ts";
 import { NO_HARDWARE } from "../base/mac-address.ts";
-import { openTrigger } from "../base/trigger.ts";
+import { openScheduler, type ScheduleOptions } from "../base/scheduler.ts";
 import { lockRoot, type RootLock } from "../datapath/agent-lock.ts";
 import { attachedProgram } from "../datapath/hooks.ts";
+import type { EventFileOptions } from "../events/packet-event-hub.ts";
+import { type AgentEvents, openAgentEvents } from "../events/packet-events.ts";
+import type { ClusterSnapshot } from "../model/cluster-snapshot.ts";
 import type { Mode } from "../model/enforcement-mode.ts";
 import type { Problem } from "../model/problem.ts";
 import { userOf } from "../node/kernel-queries.ts";
 import type { Endpoint, Listener } from "../observe/http-pages.ts";
-import type { EventFileOptions } from "../observe/packet-event-hub.ts";
 import { type LocalApi, serve } from "../observe/socket-server.ts";
-import type { ClusterSnapshot } from "../source/cluster-snapshot.ts";
 import { openSource, type Source, type SourceEnv, type SourceOptions } from "../source/source.ts";
 import { isAudited, POLICY_NONE } from "../state/desired-state.ts";
 import { type Running, routesOf, statusView, viewsOf } from "./agent-api.ts";
 import { unreadyReason } from "./cni/claim-outcome.ts";
 import { type Cni, type CniOptions, openCni } from "./cni/cni-server.ts";
 import { type Kernel, openKernel } from "./datapath-handle.ts";
-import { openDebounce, openResyncAndRetry } from "./debounce-and-backoff.ts";
 import { openFlowUsage } from "./flow-usage.ts";
 import { type Integrity, openIntegrity } from "./integrity.ts";
 import { interfaceOptions, type Left, openInterfaces, readInterfaces } from "./interface-tracking.ts";
@@ -32,9 +32,8 @@ import {
   openKubernetes,
 } from "./kubernetes/kubernetes-reporting.ts";
 import type { AgentMetrics, MetricsOptions } from "./metrics-exporter.ts";
-import { type AgentEvents, openAgentEvents } from "./packet-events.ts";
 import { firstProgress, type Progress, type ReconcileEnv, reconcile } from "./reconcile.ts";
-import { openResyncs, type Resyncs } from "./resync.ts";
+import { openResyncs, type Resyncs } from "./resync-requests.ts";
 import { gateOf } from "./unclaimed-default-deny.ts";
 import { dropUplinks, openUplinks, type UplinkOptions, type Uplinks } from "./uplinks.ts";
 
@@ -140,13 +139,13 @@ async function runLocked(lock: RootLock, options: AgentOptions, env: AgentEnv): 
       const { withoutConntrack } = kernel.datapath;
       if (withoutConntrack !== undefined)
         env.log.warn(
-          "programs run without the kernel's conntrack: connections older than their isolation end",
+          "the programs cannot use the kernel's conntrack: connections opened before a pod was isolated are dropped",
           {
             reason: withoutConntrack,
           },
         );
       running.progress = await firstProgress(kernel);
-      events.start(kernel);
+      events.start(kernel.datapath);
       integrity = openIntegrity(kernel, {
         log: env.log,
         now: env.now,
@@ -193,7 +192,7 @@ const appliedAtRest = (progress: Progress | undefined): number | undefined =>
     ? undefined
     : progress.applied;
 
-interface Told {
+interface Reporting {
   readonly running: Running;
   readonly events: AgentEvents;
   readonly kubernetes: Kubernetes;
@@ -202,7 +201,7 @@ interface Told {
 }
 
 async function metricsOf(
-  { running, events, kubernetes, probed, refused }: Told,
+  { running, events, kubernetes, probed, refused }: Reporting,
   options: AgentOptions,
   env: AgentEnv,
 ): Promise<AgentMetrics | undefined> {
@@ -292,11 +291,22 @@ interface Parts {
   readonly integrity: Integrity;
 }
 
+const SCHEDULE: ScheduleOptions = {
+  debounceMs: 1,
+  // Each new generation has every flow judged again: at most 50 a second.
+  intervalMsMin: 20,
+  pauseMsMax: 250,
+  retryMs: [500, 30_000],
+  resyncMs: 30_000,
+  quietMs: 2_000,
+  postponeMsMax: 90_000,
+};
+
 async function loop(running: Parts, options: AgentOptions, env: AgentEnv & ReconcileEnv): Promise<void> {
-  const bell = openTrigger();
-  env.signal.addEventListener("abort", () => bell.ring(), { once: true });
+  const scheduler = openScheduler(SCHEDULE, env.signal);
+  const changed = (): void => scheduler.request();
   const interfaces = await openInterfaces(interfaceOptions(options), {
-    onChange: () => bell.ring(),
+    onChange: changed,
     onError: (error) => env.log.warn("the interfaces cannot be read", { error: messageOf(error) }),
     ...gateOf(running.kernel, options, env.log),
     left: leftIn(running.kernel, running.progress),
@@ -306,22 +316,18 @@ async function loop(running: Parts, options: AgentOptions, env: AgentEnv & Recon
   let brought: ClusterSnapshot | undefined;
   const watching = running.source.watch((next) => {
     reading = next;
-    bell.ring();
+    changed();
   }, env.signal);
-  const watchingDenied = running.uplinks?.watch(() => bell.ring(), env.signal);
-  const timers = openResyncAndRetry(bell);
-  const pace = openDebounce();
-  running.resyncs.onRequest(() => bell.ring());
-  running.cni.onChange(() => bell.ring());
-  running.integrity.onChange(() => bell.ring());
+  const watchingDenied = running.uplinks?.watch(changed, env.signal);
+  running.resyncs.onRequest(changed);
+  running.cni.onChange(scheduler.request);
+  running.integrity.onChange(changed);
   try {
     while (!env.signal.aborted) {
-      await bell.wait();
-      await running.cni.rest(pace.wait(performance.now()));
+      await scheduler.next();
       if (reading === undefined || env.signal.aborted) continue;
-      const begun = performance.now();
-      const asked = running.resyncs.take();
-      const resync = timers.resyncIsDue(reading !== brought) || asked.length > 0;
+      const requests = running.resyncs.take();
+      const resync = scheduler.begin({ changed: reading !== brought, resyncRequested: requests.length > 0 });
       if (resync) running.integrity.checkPins();
       const problems = (await running.uplinks?.bring(resync)) ?? [];
       brought = reading;
@@ -335,14 +341,11 @@ async function loop(running: Parts, options: AgentOptions, env: AgentEnv & Recon
       running.cni.settle(running.progress);
       running.events.settle(running.progress.applied, running.progress.force);
       const wrong = [...running.progress.problems, ...running.integrity.problems()];
-      running.kubernetes.tell(wrong, running.integrity.incidents(), reading);
-      for (const answer of asked) answer(running.progress, settled && reading.readable);
-      timers.retryUnless(settled);
-      // A resync does not count as a frequent change.
-      if (!resync) pace.ended(begun, performance.now());
+      running.kubernetes.update(wrong, running.integrity.incidents(), reading);
+      for (const answer of requests) answer(running.progress, settled && reading.readable);
+      scheduler.end(settled);
     }
   } finally {
-    timers.close();
     interfaces.close();
     await Promise.all([watching, watchingDenied]);
   }

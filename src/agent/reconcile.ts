@@ -6,11 +6,12 @@ import { type CarriedFlows, type CarryOver, openCarryOver } from "../datapath/fl
 import { removeEarlierTables } from "../datapath/flow-table-pins.ts";
 import { attachedProgram } from "../datapath/hooks.ts";
 import { removeOtherLayouts } from "../datapath/pins.ts";
+import { NO_SURROUNDINGS } from "../model/cluster.ts";
+import type { ClusterSnapshot } from "../model/cluster-snapshot.ts";
 import type { Problem } from "../model/problem.ts";
-import { type Compiled, compile } from "../policy/compile.ts";
+import { type Compiled, type Compiler, openCompiler } from "../policy/compile.ts";
 import { NOTHING_NUMBERED, type Numbering } from "../policy/identity-allocation.ts";
 import { excessProblems } from "../policy/limits/fair-shares.ts";
-import type { ClusterSnapshot } from "../source/cluster-snapshot.ts";
 import type { ClaimedInterface } from "../source/interface-discovery.ts";
 import { NO_INCARNATION } from "../state/desired-state.ts";
 import {
@@ -20,16 +21,18 @@ import {
   settingsDifferences,
 } from "../state/state-compare.ts";
 import { type Held, settledState } from "../state/state-diff.ts";
+import type { InForce } from "./agent-views.ts";
 import { type Applied, type ApplyOptions, apply } from "./apply-changes.ts";
 import type { Kernel } from "./datapath-handle.ts";
 import type { Interfaces } from "./interface-tracking.ts";
 import type { Meter } from "./metrics-exporter.ts";
-import { addressProblems, attachProblems, logProblems, refusalProblems } from "./problems.ts";
+import { addressProblems, attachProblems, logProblems, refusalProblems } from "./node-problems.ts";
 import { numberingOver } from "./reserved-numbers.ts";
-import type { InForce } from "./views.ts";
 
 /** State that one reconciliation passes to the next. */
 export interface Progress {
+  /** Keeps what it has compiled: each compile takes the time of what has changed. */
+  readonly compiler: Compiler;
   held: Held;
   numbering: Numbering;
   force: InForce | undefined;
@@ -41,6 +44,8 @@ export interface Progress {
   appliedAt: Date | undefined;
   /** When the reconciliation in progress began; undefined if there is none. */
   busySince: Date | undefined;
+  /** Active values may have been written without a later generation: by an agent that ended, or by an update that failed. */
+  mustAdvance: boolean;
   /** Differences that the last resync found. */
   repaired: readonly Difference[];
   /** Maps of another layout whose programs still run. */
@@ -74,6 +79,7 @@ export async function firstProgress({ maps, datapath }: Kernel): Promise<Progres
     ),
   };
   return {
+    compiler: openCompiler(),
     held,
     carryOver,
     numbering: numberingOver(held, { ...NOTHING_NUMBERED, incarnations }, isSameLink),
@@ -83,6 +89,7 @@ export async function firstProgress({ maps, datapath }: Kernel): Promise<Progres
     wanted: maps.generation(),
     appliedAt: undefined,
     busySince: undefined,
+    mustAdvance: true,
     repaired: [],
   };
 }
@@ -120,7 +127,7 @@ export async function reconcile(
       problems.push({
         severity: "error",
         reason: messageOf(error),
-        effect: "the state before stays in force",
+        effect: "the previous state stays in force",
       });
       if (progress.wanted === progress.applied) progress.wanted += 1;
     }
@@ -148,7 +155,7 @@ async function readBack({ maps }: Kernel, progress: Progress, log: Log): Promise
     // Between reconciliations both versions of everything are equal, so it does not matter which one is in
     // force.
     if (generation < progress.applied) await maps.flip(progress.applied);
-    log.warn("somebody else has changed the generation in force", {
+    log.warn("the active generation was modified externally; repaired", {
       found: generation,
       expected: progress.applied,
       now: maps.generation(),
@@ -156,8 +163,12 @@ async function readBack({ maps }: Kernel, progress: Progress, log: Log): Promise
   }
   progress.held = await maps.read();
   progress.repaired = ours === undefined ? [] : [...differences(progress.held, ours), ...settings];
-  if (progress.repaired.length === 0) return;
-  log.warn("somebody else has changed the maps; they are put right", {
+  if (progress.repaired.length === 0) {
+    // The same objects, so that the next diff sees at once what has not changed.
+    if (ours !== undefined) progress.held = { ...progress.held, state: ours };
+    return;
+  }
+  log.warn("maps were modified externally; repaired", {
     entries: progress.repaired.length,
     tables: differencesText(progress.repaired),
   });
@@ -174,7 +185,9 @@ async function bringIntoForce(
   problems.push(...resolved.problems);
   problems.push(...addressProblems(cluster));
   const begun = performance.now();
-  const compiled = compile(cluster, resolved.found, progress.numbering, resolved.surroundings);
+  const { surroundings = NO_SURROUNDINGS } = resolved;
+  const previous = progress.numbering;
+  const compiled = progress.compiler.compile({ cluster, locals: resolved.found, previous, surroundings });
   env.meter?.took("compile", (performance.now() - begun) / 1_000);
   await env.meter?.beforeApply();
   const { generation, changed, gone, attached, failed, seconds } = await applyOrReread(
@@ -204,8 +217,7 @@ async function bringIntoForce(
     const layouts = removeOtherLayouts(kernel.datapath.root);
     removeEarlierTables(kernel.datapath.root);
     progress.hasRemovedLayouts = true;
-    if (layouts.length > 0)
-      env.log.info("pins of another layout are removed", { layouts: layouts.join(",") });
+    if (layouts.length > 0) env.log.info("pins of another layout removed", { layouts: layouts.join(",") });
   }
   if (changed || first) {
     progress.appliedAt = env.now();
@@ -224,13 +236,18 @@ async function bringIntoForce(
 async function applyOrReread(
   kernel: Kernel,
   progress: Progress,
-  { state, shut }: Compiled,
+  { state, shut, retiresIdentities }: Compiled,
   options: ApplyOptions,
 ): Promise<Applied> {
   try {
     const shutInterfaces = shut.map(({ ifindex }) => ifindex);
-    return await apply(kernel, progress.held, state, { ...options, shut: shutInterfaces });
+    const { mustAdvance } = progress;
+    const all = { ...options, shut: shutInterfaces, retiresIdentities, mustAdvance };
+    const applied = await apply(kernel, progress.held, state, all);
+    progress.mustAdvance = false;
+    return applied;
   } catch (error) {
+    progress.mustAdvance = true;
     progress.held = await kernel.maps.read();
     progress.numbering = numberingOver(progress.held, progress.numbering);
     throw error;
@@ -248,9 +265,9 @@ function flowCopier(carryOver: CarryOver | undefined, log: Log): ApplyOptions["c
     const carried = await carryOver.copy(tenants, generation);
     if (before !== undefined) {
       for (const { layout, flows, ended, lost, reason } of carried) {
-        log.info("flows of another layout are taken over", { layout, flows, ended });
+        log.info("flows of another layout migrated", { layout, flows, ended });
         if (reason !== undefined)
-          log.warn("flows of another layout are lost", { layout, flows: lost, reason });
+          log.warn("flows of another layout cannot be migrated", { layout, flows: lost, reason });
       }
     }
     before = carried;

@@ -30,11 +30,11 @@ export function gateOf(
     gate: {
       shut(ifindex) {
         shut.add(ifindex);
-        const onFiltered = (): void => log.debug("an unknown interface is shut", { ifindex });
+        const onFiltered = (): void => log.debug("unclaimed interface denied everything", { ifindex });
         attachments.attachSoon(ifindex, onFiltered).catch((error: unknown) => {
           // It has gone already. Any other failure is retried, and reported, by the next reconciliation.
           if (codeOf(error) === "ENODEV") return;
-          log.warn("an unknown interface is not shut", { error: messageOf(error) });
+          log.warn("an unclaimed interface cannot be denied everything", { error: messageOf(error) });
         });
       },
       holds: (ifindex) => shut.has(ifindex),

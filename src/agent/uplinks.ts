@@ -34,7 +34,7 @@ export interface Uplinks {
 
 const HOW = { max: DENIED_MAX, openForWriting: isOpenForWriting };
 const NOTHING_DROPPED = "nothing is dropped on it";
-const LIST_STAYS = "the list of denied prefixes before stays in force";
+const LIST_STAYS = "the previous list of denied prefixes stays in force";
 
 export function openUplinks(kernel: Kernel, { interfaces, denied }: UplinkOptions): Uplinks {
   const { tables } = kernel.maps;
@@ -112,7 +112,7 @@ async function attachAll({ attachments }: Kernel, interfaces: readonly string[])
       indexes.add(ifindex);
       const attached = await attachments.attachUplink(ifindex);
       if (attached.ok) modes.set(name, attached.mode);
-      else problem(name, `it takes no XDP program: ${attached.refused}`);
+      else problem(name, `it does not support XDP programs: ${attached.refused}`);
     } catch (error) {
       problem(name, messageOf(error));
     }
@@ -121,7 +121,7 @@ async function attachAll({ attachments }: Kernel, interfaces: readonly string[])
     problems.push({
       severity: "error",
       reason: messageOf(error),
-      effect: "a former uplink is screened still",
+      effect: "the program is still attached to a former uplink",
     }),
   );
   return { modes, problems };

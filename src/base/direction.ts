@@ -1,7 +1,5 @@
 // The directions of traffic, seen from the pod, and the hooks where a pod's packets can be filtered.
 
-// The two directions of traffic, seen from the pod.
-
 /** Ingress is traffic to the pod, egress is traffic from it. */
 export type Direction = "ingress" | "egress";
 

@@ -12,7 +12,8 @@ export function parseHardware(text: string): Parsed<string> {
   const lower = text.toLowerCase();
   if (!MAC.test(lower)) return { ok: false, reason: "it is not a MAC address, as 52:54:00:12:34:56" };
   const canonical = lower.replaceAll("-", ":");
-  if (canonical === NO_HARDWARE) return { ok: false, reason: "it is no station's" };
-  if (Number.parseInt(canonical.slice(0, 2), 16) & 1) return { ok: false, reason: "it is that of a group" };
+  if (canonical === NO_HARDWARE) return { ok: false, reason: "it is the zero address" };
+  if (Number.parseInt(canonical.slice(0, 2), 16) & 1)
+    return { ok: false, reason: "it is a multicast address" };
   return { ok: true, value: canonical };
 }

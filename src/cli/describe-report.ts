@@ -188,7 +188,7 @@ export function policyText(report: PolicyReport, policy: Policy): string {
       : [factLine("Unreadable", `${report.unreadable}; it isolates its pods and allows nothing`)]),
     ...(report.omitted === undefined
       ? []
-      : [factLine("Left out", `${report.omitted}; it allows nothing, all else counts`)]),
+      : [factLine("Left out", `${report.omitted}; it allows nothing, the rest of the policy is used`)]),
     "Spec:",
     `  PodSelector:     ${subjectText(policy.subject)}`,
     ...DIRECTIONS.flatMap((direction) => directionLines(report, direction)),

@@ -94,6 +94,6 @@ export function remarksOn({ flips, considered }: DiffReport): string[] {
   const names = someOf(others, NAMES_MAX, ", ");
   return [
     flips.length === 0 ? `nothing would change (${scope})` : scope,
-    ...(others.length === 0 ? [] : [`left out, as they are there only before or after: ${names}`]),
+    ...(others.length === 0 ? [] : [`not compared, because they exist only before or after: ${names}`]),
   ];
 }

@@ -70,7 +70,7 @@ async function mapsOf(context: Context): Promise<PinnedMaps | undefined> {
   }
 }
 
-/** The endpoints in the maps, as far as the kernel knows them: without names. */
+/** The endpoints in the maps, as the kernel has them: without names. */
 export async function endpointRows(kernel: Kernel): Promise<EndpointRow[]> {
   return (await readEndpoints(kernel)).map(({ policy, audit, ...record }) => ({
     ...record,

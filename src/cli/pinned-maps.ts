@@ -14,8 +14,6 @@ import type { Counts, Traffic } from "../observe/endpoints-table.ts";
 import { isAudited, policyNumber } from "../state/desired-state.ts";
 import { CommandError, type Context, EXIT } from "./environment.ts";
 
-// Reading the pinned maps, whether an agent runs or not: opening them, and the values that are in force.
-
 /** The pinned maps, and which of the two versions of their values is in force. */
 export interface Kernel {
   readonly pins: Pins;
@@ -60,12 +58,12 @@ const generationIn = (node: Table<number, { readonly generation: number }>): num
 export function nothingPinned({ settings }: Context): string {
   const others = pinnedDigests(settings.bpffs);
   if (others.includes(LAYOUT_DIGEST))
-    return `no map is pinned under ${settings.bpffs} yet: \`weir run\` is coming up, or did not get that far`;
+    return `no map is pinned under ${settings.bpffs} yet: \`weir run\` is starting, or has failed before`;
   if (others.length === 0)
-    return `nothing is pinned under ${settings.bpffs}: \`weir run\` has not been there`;
+    return `nothing is pinned under ${settings.bpffs}: \`weir run\` has never run with it`;
   return (
     `the maps under ${settings.bpffs} have layout ${others.join(", ")}, this build's is ${LAYOUT_DIGEST}: ` +
-    "look with the build that made them, or let this one's `weir run` take over"
+    "use the build that created them, or start this build's `weir run`"
   );
 }
 

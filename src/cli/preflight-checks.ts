@@ -6,10 +6,10 @@ import { dirname, join } from "node:path";
 import { codeOf, messageOf } from "../base/errors.ts";
 import type { Attempt, OperationName } from "../datapath/life-rehearsal.ts";
 import { type Capability, missingCapabilities, obstacleAt } from "../engines/engine-preflight.ts";
-import type { CheckState, Finding } from "../observe/preflight-report.ts";
 import type { SourceOptions } from "../source/source.ts";
 import type { Config } from "./config/config-schema.ts";
 import type { Settings } from "./environment.ts";
+import type { CheckState, Finding } from "./preflight-report.ts";
 
 export interface Surroundings {
   readonly settings: Settings;
@@ -112,7 +112,7 @@ async function operations({ settings, object }: Surroundings): Promise<Finding[]
     // What is missing for want of a capability is missing.
     const isSpared = SPARED.has(operation) && missingCapabilities(NEEDED).length === 0 && state !== "ok";
     return isSpared
-      ? { check: operation, state: "fallback", detail: `${detail}: do without --from-pod-hook xdp` }
+      ? { check: operation, state: "fallback", detail: `${detail}: do not use --from-pod-hook xdp` }
       : { check: operation, state, detail };
   });
 }
@@ -130,7 +130,7 @@ function outcomeOf({ operation, error, after, verified, without }: Attempt): Out
   return ["fallback", `${verifiedText(verified)} are interpreted, several times slower; see jit`];
 }
 
-/** By a file that the runtime does not read: it goes by the names' endings. */
+/** By a file that the runtime does not read: it selects files by their suffix. */
 function writable(path: string): Finding {
   const file = join(path, `.weir-check-${process.pid}`);
   try {
@@ -170,7 +170,10 @@ const isAtLeast = ([major, minor]: Version, [wantedMajor, wantedMinor]: Version)
 function kernel(): Outcome {
   if (process.platform !== "linux") return ["missing", `this is ${process.platform}, not Linux`];
   if (isAtLeast(kernelVersion(), OLDEST_TRIED)) return ["ok", `Linux ${release()}`];
-  return ["fallback", `Linux ${release()}: Weir was not tested on kernels before ${OLDEST_TRIED.join(".")}`];
+  return [
+    "fallback",
+    `Linux ${release()}: Weir is not tested on kernels older than ${OLDEST_TRIED.join(".")}`,
+  ];
 }
 
 function bpffs(path: string): Outcome {
@@ -182,7 +185,7 @@ async function mapTypes(): Promise<Outcome> {
   const { missingMapKinds } = await import("../datapath/feature-probes.ts");
   const missing = missingMapKinds();
   return missing.length === 0
-    ? ["ok", "the kernel has all that are used"]
+    ? ["ok", "the kernel has all required ones"]
     : ["missing", `the kernel lacks ${missing.join(", ")}`];
 }
 
@@ -211,14 +214,14 @@ function jit(): Outcome {
   if (textOf(HARDEN) === "2")
     return ["fallback", `constants are blinded, which is slower; set ${HARDEN} to 1`];
   // It is to be seen in the machine's first network namespace only; what `programs` says holds everywhere.
-  return ["ok", enabled === undefined ? "not to be seen from this network namespace" : "on"];
+  return ["ok", enabled === undefined ? "not readable from this network namespace" : "on"];
 }
 
 function kernelBtf(): Outcome {
   const path = "/sys/kernel/btf/vmlinux";
   return existsSync(path)
-    ? ["ok", `the kernel describes its types in ${path}`]
-    : ["fallback", "the kernel does not describe its types; Weir does without, bpftool shows less"];
+    ? ["ok", `the kernel has BTF (${path})`]
+    : ["fallback", "the kernel has no BTF; Weir does not need it, bpftool shows less"];
 }
 
 function lockedMemory(): Outcome {

@@ -10,8 +10,7 @@ import { addCleanup } from "./commands/cleanup-command.ts";
 import { addCniInstall, addCniStatus, addCniUninstall } from "./commands/cni-command.ts";
 import { addCompletion } from "./commands/completion-command.ts";
 import { addConntrackFlush, addConntrackList } from "./commands/conntrack-command.ts";
-import { addDescribeEndpoint } from "./commands/describe-endpoint-command.ts";
-import { addDescribePolicy } from "./commands/describe-policy-command.ts";
+import { addDescribeEndpoint, addDescribePolicy } from "./commands/describe-command.ts";
 import { addDiff } from "./commands/diff-command.ts";
 import { addGetEndpoints } from "./commands/get-endpoints-command.ts";
 import { addGetPolicies } from "./commands/get-policies-command.ts";
@@ -31,7 +30,7 @@ import { BPFFS_DEFAULT, CommandError, type Context, type Env, EXIT, SOCKET_DEFAU
 
 const GET_EXAMPLES = `
 Examples:
-  weir get endpoints                  this node's pods, and what isolates them
+  weir get endpoints                  this node's pods, and the policies that isolate them
   weir get policies -n alpha          the policies of a namespace, and where they are enforced
 `;
 

@@ -1,8 +1,7 @@
 // The cluster of a query: the agent's or that of manifests, and a change to it.
 
 import { type Address, addressOf } from "../base/ip.ts";
-import { type Cluster, keyOf, type Pod } from "../model/cluster.ts";
-import { clusterFromWire } from "../model/cluster-json.ts";
+import { type Cluster, clusterFromWire, keyOf, type Pod } from "../model/cluster.ts";
 import type { ClusterView, EndpointView } from "../observe/api-views.ts";
 import { askAgentOrFail } from "./agent-client.ts";
 import type { Context } from "./environment.ts";
@@ -84,7 +83,7 @@ function addressed(clusters: readonly Cluster[], isWanted: (key: string) => bool
 
 const lacksAddress = ({ ips }: Pod): boolean => ips.length === 0;
 
-// A cluster with changes laid over it, as `kubectl apply` would bring them.
+// A cluster with changes merged into it, as `kubectl apply` would bring them.
 
 /** What is in `change` is added, or takes the place of what has its name; the rest stays. */
 export const overlaid = (base: Cluster, change: Cluster): Cluster => ({

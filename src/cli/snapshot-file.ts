@@ -87,7 +87,7 @@ export async function readSnapshot(file: string): Promise<Snapshot> {
       (error: unknown) => error,
     );
     const isMissing = codeOf(cause) === "ENOENT";
-    const reason = isMissing ? "does not exist" : `is no snapshot: ${messageOf(cause)}`;
+    const reason = isMissing ? "does not exist" : `is not a snapshot: ${messageOf(cause)}`;
     throw new CommandError(`${file} ${reason}`, isMissing ? EXIT.notFound : EXIT.error);
   }
 }

@@ -41,9 +41,9 @@ export function sourceOf({ config, nameOf }: Resolved, { variables }: Env): Sour
   if (isPod) return { kind: "apiserver", credentials: { from: "cluster" }, node };
   if (config.inCluster)
     throw new CommandError(
-      `${nameOf("inCluster")}: this is no pod with a service account: there is no ${TOKEN}, or no KUBERNETES_SERVICE_HOST`,
+      `${nameOf("inCluster")}: this is not a pod with a service account: there is no ${TOKEN}, or no KUBERNETES_SERVICE_HOST`,
     );
-  throw wrong("say where the policies are: --manifests DIR, --kubeconfig FILE or --in-cluster");
+  throw wrong("name a source: --manifests DIR, --kubeconfig FILE or --in-cluster");
 }
 
 /** As sourceOf; undefined where no source is named. */

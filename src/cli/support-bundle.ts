@@ -16,8 +16,6 @@ import { type Context, objectPath } from "./environment.ts";
 import { checkNode } from "./preflight-checks.ts";
 import { takeSnapshot } from "./snapshot-file.ts";
 
-// What goes into a sysdump: each file with what it holds, and how it comes about.
-
 export interface Part {
   /** Path in the archive. */
   readonly name: string;
@@ -27,12 +25,12 @@ export interface Part {
 }
 
 const VIEWS: readonly (readonly [view: View, holds: string])[] = [
-  ["status", "what the agent says of itself, with all problems"],
-  ["endpoints", "this node's pods, and what isolates them"],
+  ["status", "the agent's status, with all problems"],
+  ["endpoints", "this node's pods, and the policies that isolate them"],
   ["policies", "the policies, and where they are enforced"],
   ["cluster", "the pods, namespaces and policies that the agent has read"],
-  ["state", "what the maps should hold"],
-  ["names", "what the numbers in the maps mean"],
+  ["state", "the desired state of the maps"],
+  ["names", "names of the numbers in the maps"],
   ["events", "the latest packets that were dropped"],
 ];
 
@@ -44,7 +42,7 @@ const COMMANDS: readonly (readonly [name: string, command: readonly [string, ...
       "interfaces, their drivers and counters",
     ],
     ["addresses.txt", ["ip", "address", "show"], "addresses of this network namespace"],
-    ["attached.txt", ["bpftool", "net", "show"], "programs that are attached to interfaces, also others'"],
+    ["attached.txt", ["bpftool", "net", "show"], "programs attached to interfaces, those of others included"],
   ];
 
 export const PARTS: readonly Part[] = [
@@ -70,14 +68,14 @@ export const PARTS: readonly Part[] = [
     ([view, holds]): Part => ({
       name: `agent/${view}.json`,
       holds,
-      make: async (context) => jsonText(await askAgentOrFail<object>(context, view, "only it has this")),
+      make: async (context) => jsonText(await askAgentOrFail<object>(context, view, "this needs the agent")),
     }),
   ),
   {
     name: "agent/log.txt",
-    holds: "the latest lines of the agent's log",
+    holds: "the last lines of the agent's log",
     make: async (context) => {
-      const { lines } = await askAgentOrFail<LogView>(context, "log", "its log is its own");
+      const { lines } = await askAgentOrFail<LogView>(context, "log", "the log is the agent's");
       return lines.map((line) => `${line}\n`).join("");
     },
   },

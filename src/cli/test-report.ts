@@ -122,7 +122,7 @@ const brokenOf = (id: string, facts: Pick<Failure, "expected" | "got" | "why">):
   ...facts,
 });
 
-/** What was not compared: left open by the case, or beyond the engine, or different and allowed to be. */
+/** What was not compared: not compared, by the case, or beyond the engine, or different and allowed to be. */
 const openIn = ({ open, unable, optionalMismatches }: Outcomes): number =>
   open + unable + optionalMismatches.length;
 
@@ -137,7 +137,7 @@ function failureOf(result: CaseResult, { step, cell, judgement }: Mismatch): Cel
     port: cell.port,
     expected: cell.expected,
     got: judgement.outcome,
-    why: cell.reason === "" ? why : `${why}\nthe case says: ${cell.reason}`,
+    why: cell.reason === "" ? why : `${why}\nthe case's reason: ${cell.reason}`,
   };
   return { failure, cell: cellText(cell) };
 }
@@ -145,9 +145,9 @@ function failureOf(result: CaseResult, { step, cell, judgement }: Mismatch): Cel
 function notesOf(result: CaseResult): string[] {
   const notes: string[] = [];
   if (result.unable > 0) {
-    notes.push(`${result.unable} beyond ${result.engine}: ${result.unableBecause.join("; ")}`);
+    notes.push(`${result.unable} unsupported by ${result.engine}: ${result.unableBecause.join("; ")}`);
   }
-  if (result.open > 0) notes.push(`${result.open} left open by the case`);
+  if (result.open > 0) notes.push(`${result.open} not compared, by the case`);
   return [
     ...notes,
     ...result.optionalMismatches.map(

@@ -20,8 +20,6 @@ import {
   unreadable,
 } from "./test-report.ts";
 
-// Runs the cases of a command line on one engine, file after file.
-
 export interface RunOptions {
   /** Files, and directories of them. */
   readonly paths: readonly string[];
@@ -144,7 +142,7 @@ export function* findCases(paths: readonly string[]): Generator<Found> {
 function named(path: string): Found {
   const found = read(path);
   if ("reason" in found || found.text.includes("np-conformance")) return found;
-  return { file: path, reason: "is no case: it does not say format: np-conformance/1" };
+  return { file: path, reason: "is not a case: it has no format: np-conformance/1" };
 }
 
 function* below(path: string): Generator<Found> {
@@ -155,7 +153,7 @@ function* below(path: string): Generator<Found> {
     yield each;
   }
   if (none)
-    yield { file: path, reason: "holds no case (.json, .yaml or .yml with format: np-conformance/1)" };
+    yield { file: path, reason: "contains no case (.json, .yaml or .yml with format: np-conformance/1)" };
 }
 
 /** In the order of names. `seen` are directories on the way here, so that links in a circle end. */

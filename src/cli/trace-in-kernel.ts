@@ -161,7 +161,7 @@ async function judge(
   packet: Omit<ShadowPacket, "place">,
 ): Promise<{ readonly passes: boolean; readonly reason: string }> {
   if (hook === undefined) return { passes: true, reason: "not-attached" };
-  if (!aside.isTwin(hook.place, hook.id))
+  if (!aside.isShadowOf(hook.place, hook.id))
     throw new Error(`${PROGRAM_AT[hook.place]} on interface ${packet.ifindex} is another build's`);
   const { passes, reason } = await aside.judge({ ...packet, place: hook.place });
   return { passes, reason: REASON_NAMES[reason] ?? `reason ${reason}` };

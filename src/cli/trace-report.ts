@@ -258,7 +258,7 @@ function sideLines(
         `  ${end}: isolated by ${by}${verdict === "audit" ? " (audit: it passes)" : ""}; ${nearest === undefined ? "there is no rule" : "no rule matches"}`,
         ...(nearest === undefined
           ? []
-          : [`    nearest: ${ruleText(nearest)} wants`, ...nearest.wants.map((want) => `      ${want}`)]),
+          : [`    nearest: ${ruleText(nearest)} requires`, ...nearest.wants.map((want) => `      ${want}`)]),
       ];
   }
 }

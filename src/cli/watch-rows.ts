@@ -1,6 +1,6 @@
 // `get … --watch`: writes what there is, then again whatever changes, until it is stopped.
 
-import { setTimeout as sleep } from "node:timers/promises";
+import { pause } from "../base/scheduler.ts";
 import { tableTexts } from "../observe/text-output.ts";
 import { isSilence, type Silence } from "./agent-client.ts";
 import { note, type Result, type WriteOptions, write } from "./command.ts";
@@ -41,7 +41,7 @@ export async function watchRows<T>(
       await print(changes(seen, rows, watched));
       seen = rows;
     }
-    await sleep(PERIOD_MS, undefined, { signal }).catch(() => undefined);
+    await pause(PERIOD_MS, signal);
   }
   return EXIT.ok;
 }

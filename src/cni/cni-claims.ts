@@ -6,8 +6,6 @@ import { parseHardware } from "../base/mac-address.ts";
 import { readKept, unreadableFile, writeKept } from "../base/state-file.ts";
 import { type Cluster, keyOf, type Pod } from "../model/cluster.ts";
 
-// A claim: what the runtime has reported of a pod that it is creating, before the source has its address and interface.
-
 /** One interface of one container sandbox, and the pod that it belongs to. */
 export interface Claim {
   readonly containerId: string;

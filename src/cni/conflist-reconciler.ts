@@ -1,127 +1,86 @@
-// The conflist reconciler: keeps Weir's entry in the node's CNI configuration, with backoff.
+// The conflist reconciler: keeps Weir's entry in the node's CNI configuration while others write it. A removed entry is
+// restored at once, and with backoff if that is repeated.
 
-import { type FSWatcher, watch } from "node:fs";
 import { messageOf } from "../base/errors.ts";
-import type { Log } from "../base/log.ts";
+import { openFileWatcher } from "../base/file-watcher.ts";
+import { type Backoff, backoffMs, pause } from "../base/scheduler.ts";
 import type { Problem } from "../model/problem.ts";
 import { type InstallOptions, install } from "./plugin-install.ts";
 
-// Keeps the plugin in its place while others write the configuration: restored at once, then with backoff if removed
-// repeatedly.
-
-/** Debounce: events that belong together (a file is written, then renamed) are handled as one. */
-const TOGETHER_MS = 50;
-/** Events get lost, and some file systems have none. */
+/** Without an event. */
 const LOOK_EVERY_MS = 5_000;
 /** Restoring the entry again this soon after the last time counts as a conflict with another writer. */
-const QUARREL_MS = 60_000;
-const PAUSE_FIRST_MS = 1_000;
-const PAUSE_LAST_MS = 60_000;
+const CONFLICT_MS = 60_000;
+/** From the second time in a row. */
+const RESTORE_MS: Backoff = [1_000, 60_000];
 /** So many conflicts in a row are reported. */
-const QUARREL_TOLD = 3;
+const CONFLICTS_REPORTED = 3;
 
-export interface Follower {
+export interface ConflistReconciler {
   problems(): readonly Problem[];
   close(): void;
 }
 
-export interface FollowEnv {
+export interface ConflistEnv {
   /** Files that were written, for the log. */
   readonly onWritten: (files: readonly string[]) => void;
   /** The problems have changed. */
   readonly onProblems: () => void;
 }
 
-/** Backoff before the entry is restored, by how many times that came soon after the time before. */
-export const pauseOf = (times: number): number =>
-  times <= 1 ? 0 : Math.min(PAUSE_FIRST_MS * 2 ** (times - 2), PAUSE_LAST_MS);
-
-export function reconcileConflist(options: InstallOptions, env: FollowEnv): Follower {
+/** The entry is in its place when this returns, if that is possible. */
+export function reconcileConflist(options: InstallOptions, env: ConflistEnv): ConflistReconciler {
+  const ended = new AbortController();
+  const watcher = openFileWatcher(options.confDir, ended.signal);
   let problems: readonly Problem[] = [];
-  let watcher: FSWatcher | undefined;
-  let timer: NodeJS.Timeout | undefined;
-  let closed = false;
+  /** How often it was restored, each time soon after the time before. */
   let times = 0;
   let writtenAt = Number.NEGATIVE_INFINITY;
-  const tell = (next: readonly Problem[]): void => {
+  let file = options.confDir;
+  const backoff = (): number => backoffMs(RESTORE_MS, times - 1);
+
+  const conflictProblems = (): readonly Problem[] => {
+    if (times < CONFLICTS_REPORTED || performance.now() - writtenAt > CONFLICT_MS) return [];
+    const reason = "another program keeps removing weir-cni";
+    return [{ severity: "warning", file, reason, effect: "it is restored with backoff" }];
+  };
+  const report = (next: readonly Problem[]): void => {
     const changed = JSON.stringify(next) !== JSON.stringify(problems);
     problems = next;
     if (changed) env.onProblems();
   };
-  let file = options.confDir;
-  const lookIn = (ms: number): void => {
-    clearTimeout(timer);
-    const rest = writtenAt + pauseOf(times) - performance.now();
-    if (!closed) timer = setTimeout(look, Math.max(ms, rest)).unref();
-  };
-  const soon = (): void => lookIn(TOGETHER_MS);
-  const watchIfAble = (): void => {
-    try {
-      watcher ??= watch(options.confDir, { persistent: false }, soon);
-      watcher.on("error", drop);
-    } catch {
-      // It does not exist yet, which install() reports; it is looked for again anyway.
-      watcher = undefined;
-    }
-  };
-  const drop = (): void => {
-    watcher?.close();
-    watcher = undefined;
-  };
   const look = (): void => {
-    watchIfAble();
     try {
       const { changed, problems: found } = install(options);
       if (changed.length > 0) {
         const now = performance.now();
-        times = now - writtenAt < QUARREL_MS + pauseOf(times) ? times + 1 : 1;
+        times = now - writtenAt < CONFLICT_MS + backoff() ? times + 1 : 1;
         writtenAt = now;
         file = changed.at(-1) ?? file;
         env.onWritten(changed);
       }
-      tell([...found, ...quarrelOf()]);
+      report([...found, ...conflictProblems()]);
     } catch (thrown) {
-      tell([{ severity: "error", reason: messageOf(thrown), effect: "weir-cni is not chained" }]);
+      report([{ severity: "error", reason: messageOf(thrown), effect: "weir-cni is not chained" }]);
     }
-    lookIn(LOOK_EVERY_MS);
   };
-  const quarrelOf = (): readonly Problem[] => {
-    if (times < QUARREL_TOLD || performance.now() - writtenAt > QUARREL_MS) return [];
-    const reason = "another program keeps taking weir-cni away";
-    return [{ severity: "warning", file, reason, effect: "it is put back, at longer and longer intervals" }];
-  };
+  async function run(): Promise<void> {
+    while (!ended.signal.aborted) {
+      // A directory that cannot be watched is polled.
+      await watcher.follow();
+      await pause(writtenAt + backoff() - performance.now(), ended.signal);
+      if (ended.signal.aborted) return;
+      look();
+      await watcher.wait(LOOK_EVERY_MS);
+    }
+  }
   look();
+  void run();
   return {
     problems: () => problems,
     close() {
-      closed = true;
-      clearTimeout(timer);
-      drop();
+      ended.abort();
+      watcher.close();
     },
-  };
-}
-
-// Keeps the plugin in the node's CNI configuration, from when the agent answers requests for pods.
-
-export interface Keeper {
-  /** Starts; later calls have no effect. */
-  start(log: Log, onProblems: () => void): void;
-  problems(): readonly Problem[];
-  close(): void;
-}
-
-/** Does nothing without options. */
-export function openKeeper(options: InstallOptions | undefined): Keeper {
-  let follower: Follower | undefined;
-  return {
-    start(log, onProblems) {
-      if (options === undefined) return;
-      follower ??= reconcileConflist(options, {
-        onWritten: (files) => log.info("weir-cni is put into its place", { files: files.join(", ") }),
-        onProblems,
-      });
-    },
-    problems: () => follower?.problems() ?? [],
-    close: () => follower?.close(),
   };
 }

@@ -2,8 +2,7 @@
 
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { CNI_CODE, CniError } from "./cni-error.ts";
-import type { AddRequest } from "./cni-request.ts";
+import { type AddRequest, CNI_CODE, CniError } from "./cni-protocol.ts";
 
 const NET = "/sys/class/net";
 
@@ -46,7 +45,7 @@ export function indexOf(name: string, directory = NET): number | undefined {
  * else as reported by the preceding plugins. Errors: CniError.
  */
 export function hostLinkOf({ ends, hostLinks, ifname }: AddRequest, directory = NET): HostLink {
-  if ("error" in ends) return toldLink(hostLinks, ends.error, directory);
+  if ("error" in ends) return reportedLink(hostLinks, ends.error, directory);
   const matches = (name: string): boolean => {
     const each = endsOf(name, directory);
     return each?.ifindex === ends.peer && each.peer === ends.ifindex;
@@ -55,13 +54,13 @@ export function hostLinkOf({ ends, hostLinks, ifname }: AddRequest, directory = 
   if (link !== undefined) return { link, ifindex: ends.peer };
   throw new CniError(
     CNI_CODE.notEnforceable,
-    `${ifname} is no veth whose other end is on this node`,
+    `${ifname} is not a veth whose other end is on this node`,
     "Weir filters on the node's end of a veth, so there is nothing to enforce on",
   );
 }
 
 /** The preceding plugins name the node's end; a bridge, which they name too, has no other end. */
-function toldLink(names: readonly string[], why: string, directory: string): HostLink {
+function reportedLink(names: readonly string[], why: string, directory: string): HostLink {
   const veths = names.flatMap((link) => {
     const ends = endsOf(link, directory);
     return ends === undefined || ends.ifindex === ends.peer ? [] : [{ link, ifindex: ends.ifindex }];

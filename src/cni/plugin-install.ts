@@ -74,7 +74,7 @@ function textOf(path: string): { readonly text: string } | { readonly reason: st
   try {
     const held = statOf(path);
     if (held === undefined) return { reason: "it leads to no file" };
-    if (!held.isFile()) return { reason: "it is no regular file" };
+    if (!held.isFile()) return { reason: "it is not a regular file" };
     if (held.size > BYTES_MAX) return { reason: `it has more than ${BYTES_MAX} bytes` };
     return { text: readFileSync(path, "utf8") };
   } catch (thrown) {
@@ -135,7 +135,7 @@ export function install(options: InstallOptions): Installed {
     const single = found.configuration.kind === "single";
     const file = single ? join(confDir, OWN_FILE) : found.path;
     if (single && Buffer.compare(Buffer.from(OWN_FILE), Buffer.from(basename(found.path))) >= 0) {
-      const reason = `it is no list, and comes before ${OWN_FILE}, which would be one; rename it to *.conflist`;
+      const reason = `it is not a list and comes before ${OWN_FILE}, which would be one; rename it to *.conflist`;
       return { file: undefined, changed, problems: [...problems, problemOf(found.path, reason)] };
     }
     const wanted = single ? listOf(found.text, entry) : withEntry(found.text, entry);

@@ -6,6 +6,7 @@ import { serviceFrom } from "../state/desired-state.ts";
 import { ABSENT, type Batch, type Versions } from "../state/state-diff.ts";
 import { cidrFrom } from "../state/state-lookup.ts";
 import { addToBloomFilter } from "./bloom-filter.ts";
+import type { CidrIndex } from "./cidr-index.ts";
 import {
   addressV4KeyOf,
   addressV6KeyOf,
@@ -23,20 +24,27 @@ export type Pair<T> = readonly [T, T];
 export type PairOf = <T>(versions: Versions<T>) => Pair<T>;
 
 /** Must be written before the endpoints, which state whether their sources are looked up. */
-export async function writeAddressed(tables: Tables, batch: Batch, pair: PairOf): Promise<void> {
-  await writeCidrs(tables, batch, pair);
+export async function writeAddressed(
+  tables: Tables,
+  index: CidrIndex,
+  batch: Batch,
+  pair: PairOf,
+): Promise<void> {
+  await writeCidrs(tables, index, batch, pair);
   await writeAddresses(tables, batch, pair);
   await writeServices(tables, batch, pair);
   await writeSources(tables, batch, pair);
 }
 
-async function writeCidrs(tables: Tables, batch: Batch, pair: PairOf): Promise<void> {
+async function writeCidrs(tables: Tables, index: CidrIndex, batch: Batch, pair: PairOf): Promise<void> {
   const entries = batch.cidrs.map(({ cidr, identity }) => ({
     cidr: cidrFrom(cidr),
     value: { number: pair(identity) },
   }));
   const [v4, v6] = byFamily(entries);
+  await index.prepare(v4.map(({ cidr }) => cidr));
   await tables.cidrsV4.writeBatch(v4.map(({ cidr, value }) => [cidrV4KeyOf(cidr), value]));
+  await index.update(v4);
   await tables.cidrsV6.writeBatch(v6.map(({ cidr, value }) => [cidrV6KeyOf(cidr), value]));
 }
 
@@ -107,7 +115,11 @@ const byFamily = <T extends { readonly cidr: Cidr }>(entries: readonly T[]): [v4
 ];
 
 /** Must be written after the endpoints of these sources. */
-export async function removeAddressed(tables: Tables, gone: Batch["remove"]): Promise<void> {
+export async function removeAddressed(
+  tables: Tables,
+  index: CidrIndex,
+  gone: Batch["remove"],
+): Promise<void> {
   const sources = gone.sources.map(({ ifindex, cidr }) => ({ ifindex, cidr: cidrFrom(cidr) }));
   const [v4, v6] = byFamily(sources);
   await tables.sourcesV4.deleteBatch(v4.map(({ ifindex, cidr }) => sourceV4KeyOf(ifindex, cidr)));
@@ -123,7 +135,9 @@ export async function removeAddressed(tables: Tables, gone: Batch["remove"]): Pr
     frontends.filter(isV6).map(({ address, place }) => serviceV6KeyOf(address, place)),
   );
   const cidrs = gone.cidrs.map(cidrFrom);
-  await tables.cidrsV4.deleteBatch(cidrs.filter(({ family }) => family === 4).map(cidrV4KeyOf));
+  const cidrsV4 = cidrs.filter(({ family }) => family === 4);
+  await tables.cidrsV4.deleteBatch(cidrsV4.map(cidrV4KeyOf));
+  await index.remove(cidrsV4);
   await tables.cidrsV6.deleteBatch(cidrs.filter(({ family }) => family === 6).map(cidrV6KeyOf));
 }
 

@@ -39,26 +39,26 @@ export const addressOfV6Key = (key: AddressV6Key): Address => addressOfV6(key.ad
 
 /** An IPv4 address as `__be32` fields hold it: the number whose highest byte is the first on the wire. */
 export function valueV4Of(address: Address): number {
-  assert(address.family === 4, `${address.text} is no IPv4 address`);
+  assert(address.family === 4, `${address.text} is not an IPv4 address`);
   return Number(address.value);
 }
 
 export const addressOfV4 = (value: number): Address => addressOf(4, BigInt(value));
 
 export function addressV6Of(address: Address): AddressV6 {
-  assert(address.family === 6, `${address.text} is no IPv6 address`);
+  assert(address.family === 6, `${address.text} is not an IPv6 address`);
   return { high: address.value >> WORD_BITS, low: address.value & WORD };
 }
 
 export const addressOfV6 = ({ high, low }: AddressV6): Address => addressOf(6, (high << WORD_BITS) | low);
 
 export function cidrV4KeyOf(cidr: Cidr): CidrV4Key {
-  assert(cidr.family === 4, `${cidr.text} is no IPv4 prefix`);
+  assert(cidr.family === 4, `${cidr.text} is not an IPv4 prefix`);
   return { length: cidr.length, address: Number(cidr.value) };
 }
 
 export function cidrV6KeyOf(cidr: Cidr): CidrV6Key {
-  assert(cidr.family === 6, `${cidr.text} is no IPv6 prefix`);
+  assert(cidr.family === 6, `${cidr.text} is not an IPv6 prefix`);
   const word = (i: number) => Number((cidr.value >> BigInt(96 - 32 * i)) & 0xffff_ffffn);
   return { length: cidr.length, address: [word(0), word(1), word(2), word(3)] };
 }

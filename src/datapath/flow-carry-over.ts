@@ -399,7 +399,7 @@ function converter(record: LayoutRecord, { tenants, generation, now }: Conversio
     const tenant = tenants.get(ownerOf(numberIn(key, "owner")).incarnation);
     if (expires <= now || tenant === undefined) return undefined;
     const opener = openers.get(openerBefore);
-    if (opener === undefined) throw new Error("a flow has an opener that this build does not know");
+    if (opener === undefined) throw new Error("a flow has an unknown opener");
     const state = [...states].reduce((sum, [old, bit]) => sum + ((stateBefore & old) === 0 ? 0 : bit), 0);
     return {
       expires,

@@ -7,8 +7,6 @@ import { openPin, remove } from "./bpffs.ts";
 import { ENDPOINT_PLACES, type LinkPlace, linkPath, pinnedLinks } from "./pins.ts";
 import type { Datapath } from "./program-loader.ts";
 
-// The hooks of endpoints' interfaces: tcx links if the kernel has them, else filters of clsact; and what is attached there.
-
 export type Hook = "tcx" | "clsact";
 
 /** Our filters' own handle in a clsact qdisc; "weir" in hexadecimal letters as far as possible. */

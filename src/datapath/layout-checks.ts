@@ -38,8 +38,6 @@ import {
 } from "../state/desired-state.ts";
 import { digestOf, type Layout, layoutOf } from "./btf-layout.ts";
 
-// Checks, before an object is loaded, that it has the layout that this build's codecs were generated from.
-
 /** The object's layout. Throws an OperationError (code "LAYOUT") unless the object's layout is the one that src/gen/layout.ts describes. */
 export function checkLayout(object: Pick<BpfObject, "btf">, path: string): Layout {
   const facts = { operation: "check the layout of", object: path, code: "LAYOUT" };
@@ -49,7 +47,7 @@ export function checkLayout(object: Pick<BpfObject, "btf">, path: string): Layou
   const found = digestOf(layout);
   if (found === LAYOUT_DIGEST) return layout;
   throw new OperationError(
-    `its digest is ${found}, but this program was built for ${LAYOUT_DIGEST}; build both anew with: npm run build`,
+    `its digest is ${found}, but this program was built for ${LAYOUT_DIGEST}; rebuild both with: npm run build`,
     facts,
   );
 }

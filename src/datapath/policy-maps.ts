@@ -15,6 +15,7 @@ import type { Settings } from "../state/state-compare.ts";
 import type { Batch, EndpointWrite, Held, PolicyPair, PolicyWrite, Versions } from "../state/state-diff.ts";
 import { addressFrom, type Pair, type PairOf, removeAddressed, writeAddressed } from "./address-tables.ts";
 import { settleBloomFilter } from "./bloom-filter.ts";
+import { type CidrIndex, openCidrIndex } from "./cidr-index.ts";
 import { endpointAddressesOf, endpointLinkOf, rowOf } from "./codec.ts";
 import { checkLimits } from "./layout-checks.ts";
 import { heldSettings, nodeSettings, settingsOf } from "./node-settings.ts";
@@ -31,10 +32,16 @@ export interface Maps {
   /** The node's settings: desired and actual. */
   settings(): { readonly wanted: Settings; readonly held: Settings };
   /**
-   * The actual state. Also repairs the Bloom filter of known addresses, which is not part of a state, and removes the
+   * The actual state. Also repairs the Bloom filter of known addresses and the index over prefixes, which are not part of a state, and removes the
    * pins of inner maps to which nothing refers.
    */
   read(): Promise<Held>;
+  /**
+   * After a write of both versions of active values: a new generation of the same version, so that nothing that was looked up before
+   * is used any more: neither what CPUs have cached, nor that a flow was allowed. Without it they would be used for as long as the
+   * generation.
+   */
+  advance(): Promise<void>;
   /** Writes a batch in an order that makes each write safe; removals come last. Errors: OperationError. */
   write(batch: Batch): Promise<void>;
   /**
@@ -59,6 +66,7 @@ const NO_NODE = {
 export function openMaps(datapath: Datapath): Maps {
   checkLimits();
   const tables = openTables(datapath);
+  const index = openCidrIndex(tables);
   const node = () => tables.node.get(0) ?? NO_NODE;
   const pair = <T>({ live, next }: Versions<T>): Pair<T> =>
     (node().generation & 1) === 0 ? [live, next] : [next, live];
@@ -72,6 +80,7 @@ export function openMaps(datapath: Datapath): Maps {
     async read() {
       const { known, ...held } = await readHeld(tables);
       await settleBloomFilter(tables, known);
+      await index.settle();
       await Promise.all([tables.deniedV4.sweep(), tables.deniedV6.sweep()]);
       return held;
     },
@@ -80,14 +89,18 @@ export function openMaps(datapath: Datapath): Maps {
       // Side by side: each new policy waits for an RCU grace period in the kernel, and they can share one.
       await all(batch.policies.map((policy) => writePolicy(tables, policy)));
       await writePorts(tables, batch, pair);
-      await writeAddressed(tables, batch, pair);
+      await writeAddressed(tables, index, batch, pair);
       for (const versions of batch.tunnelPorts)
         await tables.node.writeBatch([[0, { ...node(), ...tunnelPortsOf(pair(versions)) }]]);
       const lastIncarnation = lastOf(batch.endpoints, node().lastIncarnation);
       if (lastIncarnation !== node().lastIncarnation)
         await tables.node.writeBatch([[0, { ...node(), lastIncarnation }]]);
       for (const endpoint of batch.endpoints) await writeEndpoint(tables, endpoint, pair(endpoint.policy));
-      await remove(tables, batch.remove);
+      await remove(tables, index, batch.remove);
+    },
+    async advance() {
+      const now = node();
+      await tables.node.writeBatch([[0, { ...now, generation: (now.generation + 2) >>> 0 }]]);
     },
     async flip(beyond = 0) {
       const now = node();
@@ -215,9 +228,9 @@ async function clearCounters(tables: Tables, id: number): Promise<void> {
   tables.counters.set(id, new Array(cpus).fill(zero));
 }
 
-async function remove(tables: Tables, gone: Batch["remove"]): Promise<void> {
+async function remove(tables: Tables, index: CidrIndex, gone: Batch["remove"]): Promise<void> {
   if (gone.endpoints.length > 0) await freeEndpoints(tables, new Set(gone.endpoints));
-  await removeAddressed(tables, gone);
+  await removeAddressed(tables, index, gone);
   await tables.policy.deleteBatch(gone.policies);
   await tables.rows.writeBatch(gone.rows.map((number) => [number, rowOf([])]));
 }

@@ -3,7 +3,7 @@
 import { existsSync, rmSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { BpfMap, BpfObject, type BpfProgram } from "bpf-ts";
+import { BpfMap, BpfObject, type BpfProgram, kernelFeature, netnsCookie, ProgramType } from "bpf-ts";
 import { present } from "../base/assert.ts";
 import { DIRECTIONS, type Direction } from "../base/direction.ts";
 import { codeOf, messageOf, OperationError } from "../base/errors.ts";
@@ -120,18 +120,29 @@ export async function openDatapath(
 /** The variant of an object that calls the kernel's conntrack: bpf/kernel_conntrack.h. */
 const withConntrack = (path: string): string => path.replace(/\.bpf\.o$/, "-ct.bpf.o");
 
+const GUARD_FILE = "guard.bpf.o";
+
+/** bpf_get_netns_cookie (linux/bpf.h). */
+const GET_NETNS_COOKIE = 122;
+
+/** Whether tc programs may query the network namespace of a packet's socket (Linux 6.13). Between 6.1 and that, libbpf may not recognize the refusal. */
+const mayQueryNetns = (): boolean =>
+  kernelFeature({ kind: "helper", programType: ProgramType.SCHED_CLS, helper: GET_NETNS_COOKIE });
+
 /**
  * Opens, prepares and loads an object: its variant with the kernel's conntrack, or the other one if the kernel does not give programs
- * access to it (no conntrack, a module whose types only CAP_SYS_ADMIN may read, no JIT compiler). Errors: as open and prepare, BpfError.
+ * access to it (no conntrack, a module whose types only CAP_SYS_ADMIN may read, no JIT compiler). tc programs get the number of the
+ * node's network namespace, which is this process's, if the kernel lets them use it. Errors: as open and prepare, BpfError.
  */
 export async function loadVariant(
   path: string,
   prepare: (object: BpfObject, path: string) => void,
 ): Promise<{ readonly object: BpfObject; readonly withoutConntrack?: string }> {
-  const load = async (file: string): Promise<BpfObject> => {
+  const load = async (file: string, netns: bigint): Promise<BpfObject> => {
     const object = openObject(file);
     try {
       prepare(object, file);
+      if (netns !== 0n) object.setVariable("node_netns", new Uint8Array(BigUint64Array.of(netns).buffer));
       await object.load();
       return object;
     } catch (error) {
@@ -139,13 +150,17 @@ export async function loadVariant(
       throw error;
     }
   };
-  let withoutConntrack: string;
-  try {
-    return { object: await load(withConntrack(path)) };
-  } catch (error) {
-    withoutConntrack = messageOf(error);
-  }
-  return { object: await load(path), withoutConntrack };
+  const loadEither = async (netns: bigint) => {
+    let withoutConntrack: string;
+    try {
+      return { object: await load(withConntrack(path), netns) };
+    } catch (error) {
+      withoutConntrack = messageOf(error);
+    }
+    return { object: await load(path, netns), withoutConntrack };
+  };
+  if (path.endsWith(GUARD_FILE) || !mayQueryNetns()) return await loadEither(0n);
+  return await loadEither(netnsCookie()).catch(() => loadEither(0n));
 }
 
 /** Opens a built object. Errors: OperationError if it does not exist. */
@@ -234,7 +249,7 @@ export interface Guard {
 }
 
 /** Their object is built beside that of the tc programs. */
-export const guardPathOf = (objectPath: string): string => join(dirname(objectPath), "guard.bpf.o");
+export const guardPathOf = (objectPath: string): string => join(dirname(objectPath), GUARD_FILE);
 
 /** Like openDatapath, for the object beside `objectPath`. Errors: OperationError, BpfError. */
 export async function openGuard(datapath: Datapath, objectPath: string): Promise<Guard> {

@@ -34,6 +34,8 @@ const WRITERS: { readonly [name in MapName]: "control plane" | "programs" } = {
   cidrs_v4: "control plane",
   cidrs_v6: "control plane",
   policy: "control plane",
+  cidr_filter_v4: "control plane",
+  cidr_index_v4: "control plane",
   ports: "control plane",
   rows: "control plane",
   peer_cache_v4: "programs",
@@ -72,7 +74,7 @@ export interface ShadowPrograms {
    * Whether a program in the kernel is equal to ours for its hook: this code (equal tag) with these policy maps. Only
    * the pinned one can be compared: the kernel opens programs by id for CAP_SYS_ADMIN only.
    */
-  isTwin(place: LinkPlace, programId: number): boolean;
+  isShadowOf(place: LinkPlace, programId: number): boolean;
   /** Idempotent. */
   close(): void;
 }
@@ -112,9 +114,9 @@ export async function openShadowPrograms(
         const passes = run({ ...packet, direction, hook }) === "pass";
         return { passes, reason: await at(place).newReason() };
       },
-      isTwin(place, programId) {
+      isShadowOf(place, programId) {
         using pinned = openProgram(programPath(root, PROGRAM_AT[place]));
-        return pinned?.info.id === programId && isTwin(pinned, at(place));
+        return pinned?.info.id === programId && isShadowOf(pinned, at(place));
       },
       close,
     };
@@ -181,7 +183,7 @@ function reasonCounter(counters: BpfMap): () => Promise<number> {
 }
 
 /** Equal code with other policy maps is another program: a pin was removed and recreated. */
-function isTwin(other: BpfProgram, { program, shared }: Loaded): boolean {
+function isShadowOf(other: BpfProgram, { program, shared }: Loaded): boolean {
   const [theirs, own] = [other.info, program.info];
   return theirs.tag === own.tag && own.mapIds.every((id) => !shared.has(id) || theirs.mapIds.includes(id));
 }

@@ -9,7 +9,7 @@ type Maps = typeof MAPS;
 export type MapName = keyof Maps;
 type Decoded<C> = C extends Codec<infer T> ? T : never;
 
-/** Maps of maps have their own kind of table, the ring buffer has none (datapath/packet-event-ring.ts). */
+/** Maps of maps have their own kind of table, the ring buffer has none (events/packet-event-ring.ts). */
 export type NestedName = {
   readonly [N in MapName]: Maps[N] extends { readonly inner: unknown } ? N : never;
 }[MapName];

@@ -9,8 +9,6 @@ import { sideVerdictText } from "../policy/verdict-text.ts";
 import type { Judgement } from "../source/conformance/case-runner.ts";
 import type { Cell, End, Step } from "../source/conformance/case-types.ts";
 
-// A cell decided per side: the source's egress and the destination's ingress, for each end that is an endpoint.
-
 /** One program run or lookup: what the endpoint on `ifindex` says of the cell in a direction. */
 export type AskSide = (question: {
   readonly cell: Cell;

@@ -89,7 +89,7 @@ function shotOf(cell: Cell, hosts: Hosts): Shot | { readonly why: string } {
   const { from, to, side, protocol, port } = cell;
   const kind = KIND[protocol];
   // Not compared, so not waited for.
-  if (cell.expected === "open") return { why: "left open by the case" };
+  if (cell.expected === "open") return { why: "not compared, by the case" };
   if (side !== "both") return { why: "sockets see both ends together, not one alone" };
   if (kind === undefined) return { why: `no ${protocol} sockets in Node.js` };
   if (kind !== "icmp" && port === 0) return { why: "no socket has port 0" };
@@ -141,8 +141,8 @@ async function onConnection(
   }
   const known = flows.get(id);
   if (known === undefined) return { outcome: "unable", what: `connection ${id} is not open` };
-  const patienceMs = cell.expected === "blocked" ? FLOW_SILENT_MS : FLOW_ANSWER_MS;
-  return verdictOf(await lab.say(known.host, known.flow, patienceMs));
+  const timeoutMs = cell.expected === "blocked" ? FLOW_SILENT_MS : FLOW_ANSWER_MS;
+  return verdictOf(await lab.say(known.host, known.flow, timeoutMs));
 }
 
 // Divides cells into passes: in each, every Service's address leads to one backend, so that a cell can name the one it means.

@@ -6,8 +6,6 @@ import { createServer as createHttpServer, get } from "node:http";
 import { connect, createServer, type Server, type Socket } from "node:net";
 import type { Outcome, Probe, ProcessConfig } from "./pod-protocol.ts";
 
-// Probes over real sockets: each ends in exactly one outcome, at the latest when its time is up.
-
 const RESEND_MS = 100;
 
 /** Never rejects: what goes wrong is the outcome. */
@@ -80,12 +78,12 @@ export const socketOptions = (probe: Probe) => ({
 /** One round trip on an open connection to an echo server. */
 export function echoOnce(socket: Socket, timeoutMs: number, bytes?: number): Promise<Outcome> {
   const said = words(bytes);
-  let heard = "";
+  let received = "";
   return attempt(timeoutMs, (attempt) => {
     const onData = (data: Buffer): void => {
-      heard += data.toString("latin1");
+      received += data.toString("latin1");
       // Earlier words that were late may come first.
-      if (heard.endsWith(said)) attempt.reached();
+      if (received.endsWith(said)) attempt.reached();
     };
     const onClose = (): void => attempt.failed(new Error("closed"));
     socket.on("data", onData).on("error", attempt.failed).on("close", onClose);
@@ -100,14 +98,14 @@ export function echoOnce(socket: Socket, timeoutMs: number, bytes?: number): Pro
 const connectAndEcho = (probe: Probe): Promise<Outcome> =>
   attempt(probe.timeoutMs, (attempt) => {
     const said = words(probe.bytes);
-    let heard = "";
+    let received = "";
     const socket = connect(socketOptions(probe), () => socket.write(said));
     socket.setNoDelay(true);
     socket.on("error", attempt.failed);
     socket.on("data", (data) => {
-      heard += data.toString("latin1");
-      if (heard === said) attempt.reached();
-      else if (!said.startsWith(heard)) attempt.failed(new Error("not an echo server"));
+      received += data.toString("latin1");
+      if (received === said) attempt.reached();
+      else if (!said.startsWith(received)) attempt.failed(new Error("not an echo server"));
     });
     socket.on("end", () => attempt.failed(new Error("closed before the echo")));
     return () => socket.destroy();

@@ -5,8 +5,6 @@ import { existsSync, readFileSync, rmSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { OperationError } from "../base/errors.ts";
 
-// Drives the product from outside, by its command line alone: an agent as a child process, and commands that query it.
-
 /** Where one installation of the product lives, so that several can run on a machine. */
 export interface ProductPaths {
   /** The `weir` command. */

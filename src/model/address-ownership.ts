@@ -7,8 +7,11 @@
 //
 // What remains equal is ambiguous. No order of names, of arrival or of a map decides.
 
+import { present } from "../base/assert.ts";
 import { type Address, cidrContains } from "../base/ip.ts";
-import { type Cluster, isSelectable, keyOf, type Pod } from "./cluster.ts";
+import { sameItems } from "../base/stage.ts";
+import { changesBetween, follow } from "../base/versioned-map.ts";
+import { type Cluster, type Holder, isSelectable, keyOf, type Pod } from "./cluster.ts";
 
 /** An address and the pods that may have it: several where the evidence does not decide. */
 export interface Held {
@@ -16,35 +19,116 @@ export interface Held {
   readonly pods: readonly [Pod, ...Pod[]];
 }
 
-/** Every address that a pod has, by its text. */
-export function holdersOf(cluster: Cluster): Map<string, Held> {
-  const found = new Map<string, Held>();
-  const contested = new Map<string, Pod[]>();
-  for (const pod of cluster.pods.values()) {
-    if (!isSelectable(pod)) continue;
-    for (const address of pod.ips) {
-      const { text } = address;
-      const there = found.get(text);
-      if (there === undefined) found.set(text, { address, pods: [pod] });
-      else if (!there.pods.includes(pod)) {
-        const claimants = contested.get(text) ?? [...there.pods];
-        claimants.push(pod);
-        contested.set(text, claimants);
-      }
-    }
-  }
-  for (const [text, claimants] of contested) {
-    const { address } = found.get(text) as Held;
-    found.set(text, { address, pods: inOrder(decided(cluster, address, claimants)) });
-  }
-  for (const [text, { address, holders }] of cluster.ownership?.held ?? []) {
-    const pods = holders.flatMap((holder) => {
+/** The pod, or "x/a or y/b" if it is not certain which. */
+export const holdersText = ({ pods }: Held): string => pods.map(keyOf).join(" or ");
+
+/** Who has which address, by the address's text: of one cluster, whatever becomes of its maps. */
+export interface Holders {
+  get(text: string): Held | undefined;
+  /** All addresses that a pod has. */
+  keys(): Set<string>;
+}
+
+export const holdersOf = (cluster: Cluster): Holders => ({
+  get: (text) => holderOf(cluster, text),
+  keys: () =>
+    new Set(
+      [...claimsIn(cluster.pods).pods.keys(), ...(cluster.ownership?.held.keys() ?? [])].filter(
+        (text) => holderOf(cluster, text) !== undefined,
+      ),
+    ),
+});
+
+function holderOf(cluster: Cluster, text: string): Held | undefined {
+  const held = cluster.ownership?.held.get(text);
+  if (held !== undefined) {
+    const pods = held.holders.flatMap((holder) => {
       const pod = typeof holder === "string" ? cluster.pods.get(holder) : holder;
       return pod === undefined || (typeof holder === "string" && !isSelectable(pod)) ? [] : [pod];
     });
-    if (pods.length > 0) found.set(text, { address, pods: inOrder(pods) });
+    if (pods.length > 0) return { address: held.address, pods: inOrder(pods) };
   }
-  return found;
+  const claimants = claimsIn(cluster.pods).pods.get(text);
+  if (claimants === undefined) return undefined;
+  const [first, second] = claimants;
+  const address = addressIn(first, text);
+  return { address, pods: second === undefined ? [first] : inOrder(decided(cluster, address, claimants)) };
+}
+
+const addressIn = ({ ips }: Pod, text: string): Address =>
+  present(
+    ips.find((address) => address.text === text),
+    "the address that is claimed",
+  );
+
+/** The selectable pods whose objects have each address. */
+interface Claims {
+  readonly pods: Map<string, readonly [Pod, ...Pod[]]>;
+  /** Addresses that several have. */
+  readonly contested: Set<string>;
+}
+
+const claimsIn = follow<string, Pod, Claims>(
+  () => ({ pods: new Map(), contested: new Set() }),
+  ({ pods, contested }, { before, after }) => {
+    for (const text of before === undefined ? [] : addressesOf(before)) {
+      const [first, ...others] = (pods.get(text) ?? []).filter((pod) => pod !== before);
+      if (first === undefined) pods.delete(text);
+      else pods.set(text, [first, ...others]);
+      if (others.length === 0) contested.delete(text);
+    }
+    for (const text of after === undefined ? [] : addressesOf(after)) {
+      const others = pods.get(text);
+      pods.set(text, others === undefined ? [after as Pod] : [...others, after as Pod]);
+      if (others !== undefined) contested.add(text);
+    }
+  },
+);
+
+/** Each once. */
+function addressesOf(pod: Pod): Iterable<string> {
+  if (!isSelectable(pod)) return [];
+  const [first, ...others] = pod.ips;
+  if (first === undefined) return [];
+  return others.length === 0 ? [first.text] : new Set(pod.ips.map(({ text }) => text));
+}
+
+/** Whether any selectable pod's object has an address. */
+export const isClaimed = (pods: Cluster["pods"], text: string): boolean => claimsIn(pods).pods.has(text);
+
+/** Selectable pods that share an address, by address. */
+export function sharedAddresses(pods: Cluster["pods"]): Map<string, readonly Pod[]> {
+  const claims = claimsIn(pods);
+  return new Map(claims.contested.values().map((text) => [text, claims.pods.get(text) ?? []]));
+}
+
+/** The pods whose objects have an address. */
+export const claimantsOf = (pods: Cluster["pods"], text: string): readonly Pod[] =>
+  claimsIn(pods).pods.get(text) ?? [];
+
+/** Every address whose holders may differ between two clusters, and perhaps some more. */
+export function changedHolders(before: Cluster, after: Cluster): Set<string> {
+  const texts = new Set<string>();
+  const keys = new Set<Holder>();
+  for (const { key, before: was, after: is } of changesBetween(before.pods, after.pods)) {
+    keys.add(key);
+    for (const pod of [was, is]) for (const { text } of pod?.ips ?? []) texts.add(text);
+  }
+  const [own, other] = [before.ownership, after.ownership];
+  for (const [one, two] of [
+    [own, other],
+    [other, own],
+  ] as const) {
+    if (one === two && keys.size === 0) continue;
+    for (const [text, { holders }] of one?.held ?? []) {
+      const there = two?.held.get(text)?.holders;
+      const isSame = there !== undefined && sameItems(holders, there);
+      if (!isSame || holders.some((holder) => keys.has(holder))) texts.add(text);
+    }
+  }
+  if (before.nodes !== after.nodes || own?.appeared !== other?.appeared)
+    for (const text of claimsIn(after.pods).contested) texts.add(text);
+  return texts;
 }
 
 /** The retained pods that have addresses. */

@@ -4,6 +4,7 @@
 // (topology hints, session affinity), every backend that it may choose is one.
 
 import type { Address, Family } from "../base/ip.ts";
+import { memo } from "../base/memo.ts";
 import { type Cluster, keyOf, type Pod } from "./cluster.ts";
 import type { Protocol } from "./protocol.ts";
 import { matches, type Selector } from "./selector.ts";
@@ -63,6 +64,12 @@ export function frontendsOf(cluster: Cluster, nodes: ReadonlySet<string>): Front
   return [...found.values()];
 }
 
+/** Whether every Service that selects pods has slices: the frontends then depend on nothing else. */
+export function areSliced(cluster: Cluster): boolean {
+  const sliced = slicesByService(cluster);
+  return cluster.services.entries().every(([key, { selector }]) => selector === undefined || sliced.has(key));
+}
+
 interface Behind {
   readonly candidates: () => Candidate[];
   readonly nodes: ReadonlySet<string>;
@@ -119,10 +126,13 @@ function add(found: Map<string, Frontend>, frontend: Frontend): void {
   found.set(key, merged ?? frontend);
 }
 
-function slicesByService(cluster: Cluster): Map<string, EndpointSlice[]> {
+const slicesByService = ({ slices }: Cluster): ReadonlyMap<string, readonly EndpointSlice[]> =>
+  grouped(slices);
+
+const grouped = memo((slices: Cluster["slices"]): ReadonlyMap<string, readonly EndpointSlice[]> => {
   const found = new Map<string, EndpointSlice[]>();
-  for (const key of [...cluster.slices.keys()].sort()) {
-    const slice = cluster.slices.get(key) as EndpointSlice;
+  for (const key of [...slices.keys()].sort()) {
+    const slice = slices.get(key) as EndpointSlice;
     if (slice.service === undefined) continue;
     const service = keyOf({ namespace: slice.namespace, name: slice.service });
     const known = found.get(service);
@@ -130,7 +140,7 @@ function slicesByService(cluster: Cluster): Map<string, EndpointSlice[]> {
     else known.push(slice);
   }
   return found;
-}
+});
 
 /** Slices name ports as the Service does; the number is theirs. */
 function sliced(slices: readonly EndpointSlice[], port: ServicePort, family: Family): Candidate[] {

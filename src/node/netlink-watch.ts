@@ -16,8 +16,6 @@ import { codeOf } from "../base/errors.ts";
 import { type Dumped, type Inside, openStore, type Store } from "./netlink-cache.ts";
 import { isPairElsewhere, type NetLink, type NodeTables } from "./node-tables.ts";
 
-// The node's tables, read once and then kept up to date by the kernel's notifications.
-
 /** The node's network at one moment. */
 export interface Node extends NetnsIds {
   /** The current tables; the same object until something changes. */
@@ -35,7 +33,7 @@ export interface FollowOptions {
   readonly onChange: () => void;
   /** A pair into another namespace is there, since the start or from now on: called before all else is done about it. */
   readonly onPair?: (link: NetLink, tables: NodeTables) => void;
-  /** What could not be read; it is tried again. */
+  /** What could not be read; retrying. */
   readonly onError: (error: unknown) => void;
 }
 
@@ -130,14 +128,14 @@ interface Work {
 export function openReader(store: Store, options: ReaderOptions): Reader {
   const work: Work = { store, options, all: false, links: false, inside: new Set(), meanwhile: undefined };
   let reading: Promise<void> | undefined;
-  let told = -1;
+  let reportedVersion = -1;
   let closed = false;
   let retry: NodeJS.Timeout | undefined;
 
-  function tell(): void {
+  function reportChange(): void {
     const { version } = store.tables();
-    if (version === told || closed || work.meanwhile !== undefined) return;
-    told = version;
+    if (version === reportedVersion || closed || work.meanwhile !== undefined) return;
+    reportedVersion = version;
     options.onChange();
   }
 
@@ -145,7 +143,7 @@ export function openReader(store: Store, options: ReaderOptions): Reader {
     try {
       while (!closed && isLeft(work)) {
         await readWanted(work);
-        tell();
+        reportChange();
       }
     } catch (error) {
       work.all = true;
@@ -165,7 +163,7 @@ export function openReader(store: Store, options: ReaderOptions): Reader {
     async readAll() {
       work.all = true;
       await readWanted(work);
-      told = store.tables().version;
+      reportedVersion = store.tables().version;
     },
     askAll() {
       work.all = true;
@@ -173,7 +171,7 @@ export function openReader(store: Store, options: ReaderOptions): Reader {
     },
     take(events) {
       for (const event of events) take(work, event);
-      tell();
+      reportChange();
       start();
     },
     async settled() {

@@ -1,8 +1,8 @@
 // The agent's answers to the command line, as plain JSON values: the bodies of its socket's responses.
 
 import type { FromPodHook } from "../base/direction.ts";
+import type { SourceHealth } from "../model/cluster-snapshot.ts";
 import type { Problem } from "../model/problem.ts";
-import type { SourceHealth } from "../model/source-health.ts";
 
 /** Version of these shapes; part of every path (`/v1/status`). */
 export const API_VERSION = "v1";
@@ -188,7 +188,7 @@ export interface PolicyView {
 /** The agent's input: the cluster of the generation in force. */
 export interface ClusterView {
   readonly generation: number;
-  /** Pods, namespaces and policies, as model/cluster-json.ts writes them. */
+  /** Pods, namespaces and policies, as model/cluster.ts writes them. */
   readonly cluster: unknown;
 }
 

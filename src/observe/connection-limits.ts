@@ -69,11 +69,11 @@ export function limitConnections(server: Server, options: PeerOptions): LimitedC
     }
     const max = isTrusted(peer) ? limits.perTrustedPeer : limits.perPeer;
     if ((open.get(peer)?.size ?? 0) >= max) {
-      refuse(socket, `${peer} has ${max} connections already, the most of one peer`);
+      refuse(socket, `${peer} has ${max} connections already, the maximum per peer`);
       return;
     }
     if (total >= limits.total && !makeRoom()) {
-      refuse(socket, `there are ${limits.total} connections already, the most of all peers`);
+      refuse(socket, `there are ${limits.total} connections already, the maximum in total`);
       return;
     }
     const sockets = open.get(peer) ?? new Set();

@@ -1,7 +1,5 @@
 // The values of the filters of commands. A module of its own, so that a command's options load little.
 
-// The verdict on the packet of an event.
-
 export const EVENT_VERDICTS = ["dropped", "passed", "audit"] as const;
 
 export type EventVerdict = (typeof EVENT_VERDICTS)[number];

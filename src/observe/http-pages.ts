@@ -1,14 +1,12 @@
-// Metrics and probes over HTTP: small pages, connection limits, and a listener that retries while its address is in
-// use.
+// Metrics and probes over HTTP: small pages, connection limits (a slow, silent or greedy client occupies one connection
+// for seconds), and a listener that retries while its address is in use.
 
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 import { codeOf, messageOf, OperationError } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
+import { pause } from "../base/scheduler.ts";
 import { limitConnections } from "./connection-limits.ts";
-
-// Small pages over HTTP: metrics and probes. A slow, silent or greedy client occupies one connection for
-// seconds.
 
 /** Where to listen. */
 export interface Endpoint {
@@ -208,26 +206,25 @@ export function openListener(
   { host }: Endpoint,
   log: Log,
 ): Listener {
-  let retry: NodeJS.Timeout | undefined;
-  let closed = false;
+  const ended = new AbortController();
   let listening: PageServer | undefined;
-  const attempt = async (): Promise<void> => {
-    try {
-      listening = await open();
-      log.info(name, { host, port: listening.port });
-    } catch (error) {
-      if (retry === undefined) log.error(String(error instanceof Error ? error.message : error));
-      retry = setTimeout(() => {
-        if (!closed) opening = attempt();
-      }, LISTEN_AGAIN_MS).unref();
+  const listen = async (): Promise<void> => {
+    for (let isFirst = true; !ended.signal.aborted; isFirst = false) {
+      try {
+        listening = await open();
+        log.info(name, { host, port: listening.port });
+        return;
+      } catch (error) {
+        if (isFirst) log.error(messageOf(error));
+        await pause(LISTEN_AGAIN_MS, ended.signal);
+      }
     }
   };
-  let opening = attempt();
+  const opening = listen();
   return {
     refused: () => listening?.refused() ?? 0,
     async close() {
-      closed = true;
-      clearTimeout(retry);
+      ended.abort();
       await opening;
       await listening?.close();
     },

@@ -216,7 +216,7 @@ function listen(server: Server, socketPath: string): Promise<void> {
 async function removeStale(socketPath: string): Promise<void> {
   const before = statOf(socketPath);
   if (before === undefined) return;
-  if (!before.isSocket()) throw failure(socketPath, "there is something that is no socket", "EEXIST");
+  if (!before.isSocket()) throw failure(socketPath, "exists and is not a socket", "EEXIST");
   if (await answers(socketPath)) {
     const pid = await pidOf(socketPath);
     throw failure(socketPath, `another agent runs${pid === undefined ? "" : ` (pid ${pid})`}`, "EADDRINUSE");

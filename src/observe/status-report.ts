@@ -1,7 +1,7 @@
 // `weir status`: whether the desired state is enforced, in one word first, then in detail.
 
+import type { KindHealth, SourceHealth } from "../model/cluster-snapshot.ts";
 import { type Problem, problemText } from "../model/problem.ts";
-import type { KindHealth, SourceHealth } from "../model/source-health.ts";
 import type {
   CapacityView,
   CniView,
@@ -166,10 +166,10 @@ function headline(report: StatusReport): string {
   // An agent that has not read everything yet enforces nothing of its own, and has not removed what was
   // there.
   if (appliedAt === undefined)
-    return `this agent has brought nothing into force yet (${countText(problems.length, "problem")}); the kernel goes on with what it was last given`;
+    return `this agent has not applied any state yet (${countText(problems.length, "problem")}); the kernel keeps the last applied state`;
   const reach = `${countText(endpoints, "endpoint")}, ${countText(policies ?? 0, "policy", "policies")}`;
   if (generation.wanted !== generation.applied) {
-    return `generation ${generation.wanted} is wanted, ${generation.applied} is enforced (${reach}, ${countText(problems.length, "problem")})`;
+    return `generation ${generation.wanted} is desired, ${generation.applied} is enforced (${reach}, ${countText(problems.length, "problem")})`;
   }
   const audit = auditText(report);
   const prefix = audit === undefined ? "" : `${audit}; `;
@@ -199,12 +199,10 @@ function downText(kernel: KernelView | undefined): string {
     const foreign = `programs that may be Weir's are attached to ${countText(others.length, "interface")}`;
     if (filtered.length > 0)
       return `${who}; Weir's programs filter ${countText(filtered.length, "interface")}, by maps that cannot be read`;
-    return others.length > 0
-      ? `${who}; ${foreign}, but nothing is pinned that says so`
-      : `${who}; ${unreadable}`;
+    return others.length > 0 ? `${who}; ${foreign}, but no pin shows that` : `${who}; ${unreadable}`;
   }
   const open = endpoints.filter(({ state }) => state === "detached").length;
-  if (open === 0) return `${who}; the kernel goes on enforcing what it was last given`;
+  if (open === 0) return `${who}; the kernel enforces the last applied state`;
   return `${who}; ${open} of ${countText(endpoints.length, "endpoint")} ${open === 1 ? "is" : "are"} not filtered`;
 }
 
@@ -272,8 +270,8 @@ function repairLines(repairs: RepairsView | undefined, ago: (time: string) => st
   if (repairs?.lastAt === undefined) return [];
   const { attached, pinned, lastAt } = repairs;
   const parts = [
-    ...(attached === 0 ? [] : [`${countText(attached, "program")} attached again`]),
-    ...(pinned === 0 ? [] : [`${countText(pinned, "pin")} made again`]),
+    ...(attached === 0 ? [] : [`${countText(attached, "program")} reattached`]),
+    ...(pinned === 0 ? [] : [`${countText(pinned, "pin")} restored`]),
   ];
   return [line("repairs", `${parts.join(", ")}; last ${ago(lastAt)}`)];
 }
@@ -286,7 +284,9 @@ function agentLines(report: StatusReport, now: Date): string[] {
     ...(agent.startedAt === undefined ? [] : [line("started", ago(agent.startedAt))]),
     line("source", agent.source ?? "unknown"),
     ...(following === undefined ? [] : [line("following", followingText(following, now))]),
-    ...(agent.mode === undefined ? [] : [line("mode", "audit: what policies deny passes, and is reported")]),
+    ...(agent.mode === undefined
+      ? []
+      : [line("mode", "audit: packets that policies deny pass, and are reported")]),
     line("hook", hookText(agent)),
     ...(uplinks === undefined ? [] : [line("uplinks", uplinksText(uplinks))]),
     ...cniLines(cni),
@@ -360,7 +360,7 @@ function useText(used: number, max: number): string {
 
 // How up to date the agent is with the API server, in one line for people.
 
-/** "6 of 6 kinds, 12034 objects; last heard 2s ago, all listed 3m10s ago". */
+/** "6 of 6 kinds, 12034 objects; last contact 2s ago, all listed 3m10s ago". */
 export function followingText({ kinds, synced }: SourceHealth, now: Date): string {
   const followed = kinds.filter(({ state }) => state === "following").length;
   const objects = kinds.reduce((sum, kind) => sum + kind.objects, 0);
@@ -368,8 +368,8 @@ export function followingText({ kinds, synced }: SourceHealth, now: Date): strin
   const listed = synced
     ? `all listed ${agoText(earliest(kinds, "listedAt"), now)}`
     : `not listed yet: ${unlisted.join(", ")}`;
-  const heard = `last heard ${agoText(latest(kinds, "contactAt"), now)}`;
-  return `${followed} of ${kinds.length} kinds, ${countText(objects, "object")}; ${heard}, ${listed}`;
+  const contact = `last contact ${agoText(latest(kinds, "contactAt"), now)}`;
+  return `${followed} of ${kinds.length} kinds, ${countText(objects, "object")}; ${contact}, ${listed}`;
 }
 
 type Times = "listedAt" | "contactAt";

@@ -1,7 +1,5 @@
-// Text for people: safe strings, durations, and tables as kubectl prints them.
-
-// Texts for people: names come from outside and may contain anything, so nothing in them may control a
-// terminal; and short durations.
+// Text for people: durations, tables as kubectl prints them, and safe strings, since names come from outside and must not
+// control a terminal.
 
 const UNPRINTABLE = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/gu;
 

@@ -1,12 +1,16 @@
 // What is to be enforced, deduplicated by content: the policies of this node's endpoints, their peers, rows and Services.
 
+import { present } from "../base/assert.ts";
 import { DIRECTIONS, type Direction } from "../base/direction.ts";
 import type { Address } from "../base/ip.ts";
-import type { Cluster } from "../model/cluster.ts";
-import { type Classified, classify, type TermSet } from "./identities.ts";
+import { openKeep, openKeptStage, openStage, sameEntries, sameItems } from "../base/stage.ts";
+import { type Cluster, namespaceLabels } from "../model/cluster.ts";
+import { MODE_KEY } from "../model/enforcement-mode.ts";
+import { areSliced, type Frontend } from "../model/frontends.ts";
+import type { TermSet } from "./identities.ts";
 import type { Numbering } from "./identity-allocation.ts";
 import { addressesOfLocal, type LocalEndpoint, podsOf, sendsAsItself } from "./local-endpoints.ts";
-import type { Term } from "./peer-selectors.ts";
+import { numbersOf, type Term } from "./peer-selectors.ts";
 import { classesOf, type PortClass, type PortSet, portSetKey } from "./port-classes.ts";
 import { type CompiledPolicy, compilePolicy, type Limits, type Plan, planRows, setsByTerm } from "./rows.ts";
 import {
@@ -19,7 +23,8 @@ import {
   sendersOf,
   withOwnTerms,
 } from "./service-groups.ts";
-import { isAuditedForAny, type Side, sideOfAll } from "./subjects.ts";
+import { egressPortNames, isAuditedForAny, policiesIn, type Side, sideOfAll } from "./subjects.ts";
+import { type Classification, type Classified, type NumberedTerms, openWorkloads } from "./workloads.ts";
 
 export interface EndpointSides {
   readonly local: LocalEndpoint;
@@ -62,38 +67,294 @@ export interface Restrictions {
   readonly unguarded: ReadonlySet<string>;
 }
 
-const NOTHING_LEFT_OUT: Restrictions = { leftOut: new Set(), denied: new Set(), unguarded: new Set() };
+export const NOTHING_LEFT_OUT: Restrictions = { leftOut: new Set(), denied: new Set(), unguarded: new Set() };
 
 type CompiledSides = { readonly [direction in Direction]: CompiledPolicy | undefined };
 
-export function draftOf(
-  cluster: Cluster,
-  locals: readonly LocalEndpoint[],
-  previous: Numbering,
-  restrictions: Restrictions = NOTHING_LEFT_OUT,
-): Draft {
-  const sides = locals.map((local) => ({
-    local,
-    sides: {
-      ingress: sideOfAll(cluster, podsOf(local), "ingress"),
-      egress: sideOfAll(cluster, podsOf(local), "egress"),
-    },
-  }));
-  const live = sidesIn(sides).flatMap(({ clauses }) => clauses.flatMap(({ term }) => term ?? []));
-  const numbers = numberTerms(live, { known: previous.terms, nextTerm: previous.nextTerm });
-  const classified = classify(cluster, numbers.terms, numbers.termNumbers, restrictions.leftOut);
-  const isKnown = (local: LocalEndpoint): boolean =>
-    sendsAsItself(local) &&
-    addressesOfLocal(local).every(({ text }) => classified.addresses.has(text)) &&
-    !podsOf(local).some(({ namespace }) => restrictions.unguarded.has(namespace));
-  const plain = compileSides(sides, { termNumbers: numbers.termNumbers, isKnown });
-  const isRestricted = [...plain.values()].some(({ egress }) => egress !== undefined);
-  const frontends = isRestricted && cluster.services.size > 0 ? frontendsHere(cluster, locals) : [];
-  const scene = { cluster, locals, frontends };
-  const selves = selvesOf(scene, classified, (ifindex) => plain.get(ifindex)?.egress).filter(
-    ({ namespaces }) => namespaces.isDisjointFrom(restrictions.unguarded),
+export interface DraftInput {
+  readonly cluster: Cluster;
+  readonly locals: readonly LocalEndpoint[];
+  readonly previous: Numbering;
+}
+
+/** The stages from subjects to policies and term sets. They keep their results: what has not changed is not computed again. */
+export interface DraftStages {
+  draft(input: DraftInput, restrictions?: Restrictions): Draft;
+  /** Computes what each policy allows each term set. */
+  contents(draft: Draft): Contents;
+}
+
+/** With `leftOut`, addresses that are treated as if no pod had them: the same ones in every draft. */
+export function openDraftStages(leftOut: ReadonlySet<string> = NOTHING_LEFT_OUT.leftOut): DraftStages {
+  const subjects = openSubjects();
+  // Equal terms of another version of a policy are the same terms.
+  const live = openKeptStage<readonly Term[]>(
+    (a, b) => a.length === b.length && a.every(({ key }, index) => key === b[index]?.key),
   );
-  const direct = withTerms({ classified, ...numbers }, selves, previous);
+  const terms = openTermNumbers();
+  const workloads = openWorkloads(leftOut);
+  const known = openKeptStage<readonly boolean[]>(sameItems);
+  const plainPolicies = openStage<Draft["policiesOf"]>();
+  const services = openServices();
+  const owned = openStage<Draft["termSets"]>();
+  const ownAddresses = openStage<ReadonlySet<string>>();
+  const touched = openToken();
+  const policies = openStage<Draft["policies"]>();
+  const byTerm = openStage<Draft["byTerm"]>();
+  const planned = openStage<Plan>();
+  const classified = openStage<Contents["classes"]>();
+  return {
+    draft({ cluster, locals, previous }, restrictions = NOTHING_LEFT_OUT) {
+      const sides = subjects(cluster, locals);
+      const numbers = terms(
+        live([sides], () => termsIn(sides)),
+        previous,
+      );
+      const base = workloads(cluster, numbers);
+      const own = ownAddresses([locals], () => addressTexts(locals));
+      const { unguarded } = restrictions;
+      const isKnown = known([locals, touched(base, own), unguarded, unguarded.size], () =>
+        locals.map((local) => isKnownSender(local, base, restrictions)),
+      );
+      const plain = plainPolicies([sides, numbers.termNumbers, isKnown], () =>
+        compileSides(sides, { termNumbers: numbers.termNumbers, isKnown }),
+      );
+      const found = services({
+        cluster,
+        locals,
+        previous,
+        restrictions,
+        sides,
+        isKnown,
+        plain,
+        numbers,
+        base,
+      });
+      const { behind: all, senders, policiesOf, ownTerms, termNumbers, nextTerm } = found;
+      const denials = restrictions.denied;
+      const isDenied = ({ frontend: { address } }: Behind): boolean => denials.has(address.text);
+      const { changed: _, termSets: sets, uses: __, ...classes } = withOwnTerms(base, ownTerms, termNumbers);
+      const { lost, more } = setsOfOwn(base, classes, ownTerms);
+      const termSets =
+        ownTerms.length === 0
+          ? sets
+          : owned([sets, lost.join(" "), [...more.keys()].join(" ")], () => {
+              const left = [...sets].filter(([content]) => !lost.includes(content));
+              return new Map([...left, ...more]);
+            });
+      return {
+        sides,
+        terms: found.terms,
+        termNumbers,
+        nextTerm,
+        classified: classes,
+        termSets,
+        policiesOf,
+        policies: policies(
+          [policiesOf],
+          () => new Map(compiledPoliciesIn(policiesOf).map((policy) => [policy.content, policy])),
+        ),
+        byTerm: byTerm([termSets], () => setsByTerm(termSets.values())),
+        behind: denials.size === 0 ? all : all.filter((each) => !isDenied(each)),
+        denied: denials.size === 0 ? NO_ADDRESSES : addressesOfFrontends(all.filter(isDenied)),
+        senders,
+      };
+    },
+    contents(draft) {
+      const plan = planned([draft.policies, draft.byTerm], () => planRows(draft.policies, draft.byTerm));
+      const classes = classified(
+        [plan],
+        () => new Map(classesOf([...plan.rows.values()]).map((each) => [portSetKey(each.spans), each])),
+      );
+      return { ...draft, plan, classes };
+    },
+  };
+}
+
+const NO_ADDRESSES: readonly Address[] = [];
+
+/** The sides of each endpoint, by the policies of their namespaces and the numbers of port names on other pods. */
+function openSubjects(): (cluster: Cluster, locals: readonly LocalEndpoint[]) => readonly EndpointSides[] {
+  const stage = openStage<readonly EndpointSides[]>();
+  const spaces = openStage<readonly string[]>();
+  const names = openStage<ReturnType<typeof egressPortNames>>();
+  let last: readonly EndpointSides[] = [];
+  return (cluster, locals) => {
+    const namespaces = spaces([locals], () => [
+      ...new Set(locals.flatMap((local) => podsOf(local).map(({ namespace }) => namespace))),
+    ]);
+    const asked = names([last], () =>
+      sidesIn(last).flatMap(({ policies, direction }) =>
+        direction === "egress" ? policies.flatMap(egressPortNames) : [],
+      ),
+    );
+    last = stage(
+      [
+        locals,
+        cluster.mode,
+        ...namespaces.map((name) => policiesIn(cluster.policies, name)),
+        ...namespaces.map((name) => namespaceLabels(cluster, name).get(MODE_KEY)),
+        ...asked.map(({ name, protocol }) => numbersOf(cluster, name, protocol)),
+      ],
+      () =>
+        locals.map((local) => ({
+          local,
+          sides: {
+            ingress: sideOfAll(cluster, podsOf(local), "ingress"),
+            egress: sideOfAll(cluster, podsOf(local), "egress"),
+          },
+        })),
+    );
+    return last;
+  };
+}
+
+const termsIn = (sides: readonly EndpointSides[]): readonly Term[] => [
+  ...new Map(
+    sidesIn(sides)
+      .flatMap(({ clauses }) => clauses.flatMap(({ term }) => term ?? []))
+      .map((term) => [term.key, term]),
+  ).values(),
+];
+
+function openTermNumbers(): (
+  live: readonly Term[],
+  previous: Pick<Numbering, "terms" | "nextTerm">,
+) => NumberedTerms & { readonly nextTerm: number } {
+  const stage = openStage<ReturnType<typeof numberTerms>>();
+  const keep = openKeep<ReadonlyMap<string, number>>(sameEntries);
+  return (live, { terms, nextTerm }) => {
+    const numbered = stage([live, terms, nextTerm], () => numberTerms(live, { known: terms, nextTerm }));
+    return { ...numbered, termNumbers: keep(numbered.termNumbers) };
+  };
+}
+
+/** Whether guards of other endpoints can recognize it as the sender. */
+const isKnownSender = (local: LocalEndpoint, { holders }: Classified, { unguarded }: Restrictions): boolean =>
+  sendsAsItself(local) &&
+  addressesOfLocal(local).every(({ text }) => holders.get(text) !== undefined) &&
+  !podsOf(local).some(({ namespace }) => unguarded.has(namespace));
+
+/** Term sets that exist only without the addresses' own terms, and those with them. */
+function setsOfOwn(
+  base: Classification,
+  { addresses }: Classified,
+  pods: readonly OwnTerm[],
+): { readonly lost: readonly string[]; readonly more: ReadonlyMap<string, TermSet> } {
+  const texts = [...new Set(pods.flatMap((pod) => [...pod.addresses]))].filter((text) => addresses.has(text));
+  const replaced = Map.groupBy(
+    texts.flatMap((text) => base.addresses.get(text)?.content ?? []),
+    (content) => content,
+  );
+  const more = texts.map((text) => present(addresses.get(text), "the terms of an own address"));
+  const sets = new Map(more.map((terms) => [terms.content, terms]));
+  const lost = [...replaced].flatMap(([content, all]) =>
+    base.uses(content) === all.length && !sets.has(content) ? content : [],
+  );
+  return { lost, more: sets };
+}
+
+const addressTexts = (locals: readonly LocalEndpoint[]): Set<string> =>
+  new Set(
+    locals.flatMap((local) =>
+      [...podsOf(local).map(({ ips }) => ips), addressesOfLocal(local)].flat().map(({ text }) => text),
+    ),
+  );
+
+/** Another object whenever holders or terms of one of these addresses may be others than at the last call. */
+function openToken(): (base: Classification, texts: ReadonlySet<string>) => object {
+  let token = {};
+  return ({ changed }, texts) => {
+    if (changed === undefined || changed.values().some((text) => texts.has(text))) token = {};
+    return token;
+  };
+}
+
+interface ServiceInput extends DraftInput {
+  readonly restrictions: Restrictions;
+  readonly sides: readonly EndpointSides[];
+  readonly isKnown: readonly boolean[];
+  /** The policies without regard to Services. */
+  readonly plain: Draft["policiesOf"];
+  readonly numbers: NumberedTerms & { readonly nextTerm: number };
+  readonly base: Classification;
+}
+
+interface ServiceOutput extends NumberedTerms, Pick<Draft, "behind" | "senders" | "policiesOf"> {
+  readonly nextTerm: number;
+  readonly ownTerms: readonly OwnTerm[];
+}
+
+const NOBODY: Pick<ServiceOutput, "behind" | "senders" | "ownTerms"> = {
+  behind: [],
+  senders: new Map(),
+  ownTerms: [],
+};
+
+/** Services with their backends, and what guards need for them: only as far as one of their inputs has changed. */
+function openServices(): (input: ServiceInput) => ServiceOutput {
+  const frontendsOfAll = openStage<readonly Frontend[]>();
+  const stage = openStage<ServiceOutput>();
+  const numbersKept = openKeep<ReadonlyMap<string, number>>(sameEntries);
+  const nodes = openStage<string>();
+  const backends = openStage<ReadonlySet<string>>();
+  const sliced = openStage<boolean>();
+  const touched = openToken();
+  /** Of the last run: if they are others, everything is computed again. */
+  let lastFrontends: readonly Frontend[] = [];
+  return (input) => {
+    const { cluster, locals, previous, restrictions, sides, isKnown, plain, numbers, base } = input;
+    const isRestricted = plain.values().some(({ egress }) => egress !== undefined);
+    // At every run: it must not miss a change.
+    const relevant = backends([lastFrontends, locals], () => {
+      const all = lastFrontends.flatMap((each) => each.backends.map(({ address }) => address.text));
+      return new Set([...all, ...addressTexts(locals)]);
+    });
+    const terms = touched(base, relevant);
+    if (!isRestricted || cluster.services.size === 0) return { ...numbers, ...NOBODY, policiesOf: plain };
+    const here = nodes([locals], () => nodesText(locals));
+    const frontends = frontendsOfAll(
+      [
+        cluster.services,
+        cluster.slices,
+        here,
+        sliced([cluster.services, cluster.slices], () => areSliced(cluster)) || cluster.pods,
+      ],
+      () => frontendsHere(cluster, locals),
+    );
+    lastFrontends = frontends;
+    const output = stage(
+      [
+        frontends,
+        locals,
+        sides,
+        isKnown,
+        plain,
+        numbers.termNumbers,
+        numbers.nextTerm,
+        terms,
+        restrictions.unguarded,
+        restrictions.unguarded.size,
+        previous.terms,
+      ],
+      () => serviceOutput(input, frontends),
+    );
+    return { ...output, termNumbers: numbersKept(output.termNumbers) };
+  };
+}
+
+const nodesText = (locals: readonly LocalEndpoint[]): string =>
+  [...new Set(locals.flatMap((local) => podsOf(local).flatMap(({ node }) => node ?? [])))].sort().join(" ");
+
+function serviceOutput(
+  { cluster, locals, previous, restrictions, sides, isKnown, plain, numbers, base }: ServiceInput,
+  frontends: readonly Frontend[],
+): ServiceOutput {
+  const scene = { cluster, locals, frontends };
+  const selves = selvesOf(scene, base, (ifindex) => plain.get(ifindex)?.egress).filter(({ namespaces }) =>
+    namespaces.isDisjointFrom(restrictions.unguarded),
+  );
+  const direct = withTerms({ classified: base, ...numbers }, selves, previous);
   const selfOf = new Map(
     selves.flatMap(({ key, interfaces }) =>
       interfaces.map((ifindex) => [ifindex, direct.termNumbers.get(key) as number] as const),
@@ -102,29 +363,21 @@ export function draftOf(
   const policiesOf =
     selves.length === 0 ? plain : compileSides(sides, { termNumbers: direct.termNumbers, isKnown, selfOf });
   const found = withServices(scene, { direct, policiesOf, previous });
-  const { behind: all, limited, ...rest } = found;
-  const senders = new Map([...namespacesOf(selves, direct.termNumbers), ...found.senders]);
-  const compiled =
-    limited.size === 0
-      ? policiesOf
-      : compileSides(sides, { termNumbers: rest.termNumbers, isKnown, selfOf, limited });
-  const isDenied = ({ frontend: { address } }: Behind): boolean => restrictions.denied.has(address.text);
-  const behind = restrictions.denied.size === 0 ? all : all.filter((each) => !isDenied(each));
-  const denied = restrictions.denied.size === 0 ? [] : addressesOfFrontends(all.filter(isDenied));
-  const termSets = distinctTermSets(rest.classified);
-  const policies = new Map(policiesIn(compiled).map((policy) => [policy.content, policy]));
-  const byTerm = setsByTerm(termSets.values());
-  return { sides, ...rest, senders, termSets, policiesOf: compiled, policies, byTerm, behind, denied };
-}
-
-/** Computes what each policy allows each term set. */
-export function contentsOf(draft: Draft): Contents {
-  const plan = planRows(draft.policies, draft.byTerm);
-  const classes = new Map(classesOf([...plan.rows.values()]).map((each) => [portSetKey(each.spans), each]));
-  return { ...draft, plan, classes };
+  const { limited, termNumbers } = found;
+  return {
+    terms: found.terms,
+    termNumbers,
+    nextTerm: found.nextTerm,
+    behind: found.behind,
+    senders: new Map([...namespacesOf(selves, direct.termNumbers), ...found.senders]),
+    ownTerms: [...selves, ...found.known],
+    policiesOf:
+      limited.size === 0 ? policiesOf : compileSides(sides, { termNumbers, isKnown, selfOf, limited }),
+  };
 }
 
 interface Classes extends NumberedTerms {
+  readonly nextTerm: number;
   readonly classified: Classified;
 }
 
@@ -167,9 +420,10 @@ function withServices(
     policiesOf,
     previous,
   }: { readonly direct: Classes; readonly policiesOf: Draft["policiesOf"]; readonly previous: Numbering },
-): Classes & Pick<Draft, "behind" | "senders"> & { readonly limited: Limited } {
+): Classes &
+  Pick<Draft, "behind" | "senders"> & { readonly limited: Limited; readonly known: readonly OwnTerm[] } {
   const { cluster, locals, frontends } = scene;
-  const nobody = { senders: new Map(), limited: new Map() };
+  const nobody = { senders: new Map(), limited: new Map(), known: [] };
   if (frontends.length === 0) return { ...direct, behind: [], ...nobody };
   const behind = behindFrontends(scene, direct.classified);
   const isGuarded = behind.some(({ backends }) => backends.some(({ guards }) => guards !== undefined));
@@ -178,8 +432,8 @@ function withServices(
   const enforcing = locals.filter((local) => !isAuditedForAny(cluster, local, "egress"));
   const senders = sendersOf(egressPolicies(enforcing, policiesOf).values(), groups.values());
   if (senders.length === 0) return { ...direct, behind, ...nobody };
-  const known = withTerms(direct, senders, previous);
-  const { termNumbers, classified } = known;
+  const classes = withTerms(direct, senders, previous);
+  const { termNumbers, classified } = classes;
   const limited = new Map<number, Map<number, PortSet>>();
   for (const { key, limits } of senders) {
     for (const [guard, ports] of limits) {
@@ -188,10 +442,11 @@ function withServices(
     }
   }
   return {
-    ...known,
+    ...classes,
     behind: behindFrontends(scene, classified),
     senders: namespacesOf(senders, termNumbers),
     limited,
+    known: senders,
   };
 }
 
@@ -212,8 +467,8 @@ export function egressPolicies(
 
 interface SideTraits {
   readonly termNumbers: ReadonlyMap<string, number>;
-  /** Whether guards can recognize this endpoint as the sender. */
-  readonly isKnown: (local: LocalEndpoint) => boolean;
+  /** Whether guards can recognize each endpoint as the sender, in the order of the sides. */
+  readonly isKnown: readonly boolean[];
   /** Numbers of the terms by which pods allow themselves, by interface index. */
   readonly selfOf?: ReadonlyMap<number, number>;
   readonly limited?: Limited;
@@ -236,20 +491,24 @@ function compileSides(
     if (limits !== undefined) return compilePolicy(side, termNumbers, { limits });
     return side && once(side, "ingress", () => compilePolicy(side, termNumbers));
   };
-  const egressOf = (side: Side | undefined, local: LocalEndpoint): CompiledPolicy | undefined => {
-    const traits = { isKnown: isKnown(local), self: selfOf?.get(local.ifindex) };
+  const egressOf = (
+    side: Side | undefined,
+    { ifindex }: LocalEndpoint,
+    index: number,
+  ): CompiledPolicy | undefined => {
+    const traits = { isKnown: isKnown[index] === true, self: selfOf?.get(ifindex) };
     const kind = `egress ${traits.isKnown} ${traits.self ?? ""}`;
     return side && once(side, kind, () => compilePolicy(side, termNumbers, traits));
   };
   return new Map(
-    sides.map(({ local, sides: { ingress, egress } }) => [
+    sides.map(({ local, sides: { ingress, egress } }, index) => [
       local.ifindex,
-      { ingress: ingressOf(ingress, limited?.get(local.ifindex)), egress: egressOf(egress, local) },
+      { ingress: ingressOf(ingress, limited?.get(local.ifindex)), egress: egressOf(egress, local, index) },
     ]),
   );
 }
 
-const policiesIn = (compiled: Draft["policiesOf"]): CompiledPolicy[] =>
+const compiledPoliciesIn = (compiled: Draft["policiesOf"]): CompiledPolicy[] =>
   [...compiled.values()].flatMap((each) => DIRECTIONS.flatMap((direction) => each[direction] ?? []));
 
 /** Without duplicates. */
@@ -257,17 +516,11 @@ export const sidesIn = (sides: readonly EndpointSides[]): readonly Side[] => [
   ...new Set(sides.flatMap((entry) => DIRECTIONS.flatMap((direction) => entry.sides[direction] ?? []))),
 ];
 
-interface NumberedTerms {
-  readonly terms: readonly Term[];
-  readonly termNumbers: ReadonlyMap<string, number>;
-  readonly nextTerm: number;
-}
-
 /** A term keeps its number for as long as it exists; numbers are never reused. */
 function numberTerms(
   live: readonly Term[],
   { known, nextTerm: first }: { readonly known: ReadonlyMap<string, number>; readonly nextTerm: number },
-): NumberedTerms {
+): NumberedTerms & { readonly nextTerm: number } {
   const terms = new Map(live.map((term) => [term.key, term]));
   const termNumbers = new Map<string, number>();
   let nextTerm = first;
@@ -282,8 +535,3 @@ function numberTerms(
 const addressesOfFrontends = (behind: readonly Behind[]): Address[] => [
   ...new Map(behind.map(({ frontend: { address } }) => [address.text, address])).values(),
 ];
-
-function distinctTermSets(classified: Classified): Map<string, TermSet> {
-  const all = [...classified.cidrs.values(), ...classified.addresses.values()].map(({ terms }) => terms);
-  return new Map(all.filter(({ content }) => content !== "").map((terms) => [terms.content, terms]));
-}

@@ -1,22 +1,7 @@
-// Identities: addresses and prefixes grouped by the set of terms that match them.
+// Identities: sets of terms that match an address, and the sets of peers that cover each prefix.
 
-import { type Address, type Cidr, cidrCovers, compareCidrs } from "../base/ip.ts";
-import { memo } from "../base/memo.ts";
-import { findAddress, prefixTable } from "../base/prefix-table.ts";
-import { holdersOf } from "../model/address-ownership.ts";
-import { type Cluster, isSelectable, keyOf, type Pod } from "../model/cluster.ts";
-import type { Labels } from "../model/selector.ts";
-import {
-  type Block,
-  blocksOf,
-  declares,
-  type PeerSet,
-  portsText,
-  selectsPod,
-  type Term,
-} from "./peer-selectors.ts";
-
-// Identities: addresses and prefixes grouped by the set of terms that match them.
+import { type Cidr, cidrCovers, compareCidrs } from "../base/ip.ts";
+import type { Block, PeerSet } from "./peer-selectors.ts";
 
 /** A set of terms as sorted term numbers; an identity is numbered by its text. "" matches nothing. */
 export interface TermSet {
@@ -45,104 +30,6 @@ export function withTerm({ terms, candidates }: TermSet, term: number): TermSet 
   }
   const more = [...terms, term].sort((a, b) => a - b);
   return { content: more.join(","), terms: more };
-}
-
-export interface Classified {
-  /** Pod address (canonical text) to the terms that match it and the pod that has it, "x/a or y/b" if that is not certain. */
-  readonly addresses: ReadonlyMap<
-    string,
-    { readonly address: Address; readonly pod: string; readonly terms: TermSet }
-  >;
-  readonly cidrs: ReadonlyMap<string, { readonly cidr: Cidr; readonly terms: TermSet }>;
-}
-
-/** Every known pod address (except those left out) and every prefix with its term set. `numberOf` numbers the live terms. */
-export function classify(
-  cluster: Cluster,
-  terms: readonly Term[],
-  numberOf: ReadonlyMap<string, number>,
-  leftOut: ReadonlySet<string> = new Set(),
-): Classified {
-  const sets = new Map(terms.map((term) => [term.set.key, term.set]));
-  const intern = interner();
-  const numberedTerms = terms.map((term) => ({ term, number: numberOf.get(term.key) as number }));
-  const plain = new Map(
-    numberedTerms.filter(({ term }) => !term.resolves).map(({ term, number }) => [term.set.key, number]),
-  );
-
-  const prefixes = prefixSets(blocksOf(sets.values()));
-  const cidrs = new Map<string, { cidr: Cidr; terms: TermSet }>();
-  for (const prefix of prefixes) {
-    const numbers = prefix.sets.flatMap((set) => plain.get(set.key) ?? []);
-    cidrs.set(prefix.cidr.text, { cidr: prefix.cidr, terms: intern(numbers) });
-  }
-
-  const covering = prefixTable(prefixes.map((prefix) => [prefix.cidr, prefix.sets] as const));
-  const termsOf = termsMemo(cluster, { sets: [...sets.values()], terms: numberedTerms, intern });
-  const addresses = new Map<string, { address: Address; pod: string; terms: TermSet }>();
-  for (const [text, { address, pods }] of holdersOf(cluster)) {
-    if (leftOut.has(text)) continue;
-    const blocks = findAddress(covering, address);
-    const [first, ...others] = pods;
-    const terms =
-      others.length === 0
-        ? termsOf(first, blocks)
-        : anyOf([termsOf(first, blocks), ...others.map((pod) => termsOf(pod, blocks))]);
-    addresses.set(text, { address, pod: pods.map(keyOf).join(" or "), terms });
-  }
-  return { addresses, cidrs };
-}
-
-/** The sets whose blocks cover an address. */
-type Covering = readonly PeerSet[] | undefined;
-
-interface Asked {
-  readonly sets: readonly PeerSet[];
-  readonly terms: readonly { readonly term: Term; readonly number: number }[];
-  readonly intern: (numbers: readonly number[]) => TermSet;
-}
-
-/**
- * The terms of a pod's address, given the sets whose blocks cover it. Pods of one workload have equal namespaces, labels and
- * ports: selectors run once for each of these, not for each pod.
- */
-function termsMemo(
-  cluster: Cluster,
-  { sets, terms, intern }: Asked,
-): (pod: Pod, covering: Covering) => TermSet {
-  const workloads = new Map<string, Map<Covering, TermSet>>();
-  const resolves = terms.some(({ term }) => term.resolves !== undefined);
-  return (pod, covering) => {
-    const ports = resolves ? portsText(pod.ports) : "";
-    const isPeer = isSelectable(pod);
-    const key = isPeer ? `${pod.namespace} ${labelsText(pod.labels)} ${ports}` : "";
-    const known = workloads.get(key) ?? new Map<Covering, TermSet>();
-    workloads.set(key, known);
-    const found = known.get(covering);
-    if (found !== undefined) return found;
-    const belongs = new Set((covering ?? []).map((set) => set.key));
-    for (const set of sets) if (selectsPod(set, cluster, pod)) belongs.add(set.key);
-    const numbers = terms.flatMap(({ term, number }) =>
-      belongs.has(term.set.key) && (!term.resolves || (isPeer && declares(pod, term.resolves))) ? number : [],
-    );
-    const made = intern(numbers);
-    known.set(covering, made);
-    return made;
-  };
-}
-
-/** Equal labels have equal texts. */
-const labelsText = memo((labels: Labels) => JSON.stringify([...labels].sort(([a], [b]) => (a < b ? -1 : 1))));
-
-function interner(): (numbers: readonly number[]) => TermSet {
-  const known = new Map<string, TermSet>();
-  return (numbers) => {
-    const terms = [...numbers].sort((a, b) => a - b);
-    const content = terms.join(",");
-    const found = known.get(content) ?? { content, terms };
-    known.set(content, found);
-    return found;
-  };
 }
 
 // Which peer sets cover which addresses by their IP blocks: every prefix with all the sets that apply to it, so that one

@@ -1,6 +1,8 @@
 // Readable names for the numbers in the maps, for dumps and events. Depends on the compiled policy, not on the kernel.
 
+import { present } from "../base/assert.ts";
 import { DIRECTIONS } from "../base/direction.ts";
+import { holdersText } from "../model/address-ownership.ts";
 import { keyOf } from "../model/cluster.ts";
 import { serviceKey } from "../state/desired-state.ts";
 import type { EndpointSides, Meaning } from "./compile.ts";
@@ -32,6 +34,7 @@ export function namesOf(
   meaning: Meaning,
   policyNumber: (entry: EndpointSides) => Record<string, number>,
 ): Names {
+  const { holders } = meaning.classified;
   const clauses = sidesIn(meaning.sides).flatMap((side) => side.clauses);
   const sources = termSources(clauses);
   const termKeys = new Map([...meaning.terms].map(([number, term]) => [number, term.key]));
@@ -39,7 +42,9 @@ export function namesOf(
     [...new Set(terms.flatMap((number) => sources.get(termKeys.get(number) ?? "") ?? []))].sort();
   return {
     endpoints: Object.fromEntries(meaning.sides.map(({ local }) => [local.ifindex, localText(local)])),
-    addresses: Object.fromEntries([...meaning.classified.addresses].map(([text, { pod }]) => [text, pod])),
+    addresses: Object.fromEntries(
+      [...holders.keys()].map((text) => [text, holdersText(present(holders.get(text), "a holder"))]),
+    ),
     services: Object.fromEntries(
       meaning.services.map(({ frontend: { address, protocol, port, service } }) => [
         serviceKey(address.text, placeOf(protocol, port)),

@@ -2,16 +2,10 @@
 
 import type { Cidr } from "../base/ip.ts";
 import { memo } from "../base/memo.ts";
-import {
-  type Cluster,
-  type ContainerPort,
-  isSelectable,
-  namespaceLabels,
-  type Pod,
-  type Protocol,
-} from "../model/cluster.ts";
+import { follow } from "../base/versioned-map.ts";
+import { type Cluster, type ContainerPort, isSelectable, type Pod, type Protocol } from "../model/cluster.ts";
 import type { Peer } from "../model/network-policy.ts";
-import { matches, selectorText } from "../model/selector.ts";
+import { selectorText } from "../model/selector.ts";
 
 /** The peers of one rule, taken together: an address belongs to the set when any of them matches it. */
 export interface PeerSet {
@@ -58,19 +52,6 @@ function peerKey(peer: MatchingPeer, namespace: string): string {
   return JSON.stringify([...where, selectorText(peer.pods)]);
 }
 
-/** Whether selectors of the set (not its blocks) match a pod. Host-network and finished pods are never matched. */
-export function selectsPod(set: PeerSet, cluster: Cluster, pod: Pod): boolean {
-  if (!isSelectable(pod)) return false;
-  if (set.peers === "anyone") return true;
-  return set.peers.some((peer) => {
-    if (peer.kind === "block") return false;
-    if (peer.namespaces === undefined) {
-      if (pod.namespace !== set.namespace) return false;
-    } else if (!matches(peer.namespaces, namespaceLabels(cluster, pod.namespace))) return false;
-    return matches(peer.pods, pod.labels);
-  });
-}
-
 export function declares(pod: { readonly ports: readonly ContainerPort[] }, wanted: Resolution): boolean {
   return pod.ports.some(
     (port) => port.name === wanted.name && port.protocol === wanted.protocol && port.port === wanted.port,
@@ -82,25 +63,44 @@ export const portsText = memo((ports: Pod["ports"]) =>
   JSON.stringify(ports.map(({ name, protocol, port }) => [name ?? "", protocol, port])),
 );
 
-/** The numbers that a port name has on the pods of the cluster. */
+/** The numbers that a port name has on selectable pods of the cluster, sorted; the same list as long as they are the same. */
 export const numbersOf = (cluster: Cluster, name: string, protocol: Protocol): readonly number[] =>
-  portNames(cluster.pods).get(`${protocol} ${name}`) ?? [];
+  portNames(cluster.pods).get(`${protocol} ${name}`)?.sorted ?? NO_NUMBERS;
 
-/** "TCP http" to the numbers that it has on selectable pods, sorted. */
-const portNames = memo((pods: Cluster["pods"]): ReadonlyMap<string, readonly number[]> => {
-  const found = new Map<string, Set<number>>();
-  for (const pod of pods.values()) {
-    if (!isSelectable(pod)) continue;
-    for (const { name, protocol, port } of pod.ports) {
-      if (name === undefined) continue;
-      const key = `${protocol} ${name}`;
-      const numbers = found.get(key);
-      if (numbers === undefined) found.set(key, new Set([port]));
-      else numbers.add(port);
-    }
+const NO_NUMBERS: readonly number[] = [];
+
+/** The numbers of a name, each with how many containers' ports have it. */
+interface Numbers {
+  readonly counts: Map<number, number>;
+  sorted: readonly number[];
+}
+
+/** By protocol and name: "TCP http". */
+const portNames = follow<string, Pod, Map<string, Numbers>>(
+  () => new Map(),
+  (names, { before, after }) => {
+    if (before?.ports === after?.ports && before !== undefined && after !== undefined)
+      if (isSelectable(before) === isSelectable(after)) return;
+    if (after !== undefined) countPorts(names, after, 1);
+    if (before !== undefined) countPorts(names, before, -1);
+  },
+);
+
+function countPorts(names: Map<string, Numbers>, pod: Pod, by: 1 | -1): void {
+  if (!isSelectable(pod)) return;
+  for (const { name, protocol, port } of pod.ports) {
+    if (name === undefined) continue;
+    const key = `${protocol} ${name}`;
+    const numbers = names.get(key) ?? { counts: new Map<number, number>(), sorted: [] };
+    names.set(key, numbers);
+    const count = (numbers.counts.get(port) ?? 0) + by;
+    if (count > 0) numbers.counts.set(port, count);
+    else numbers.counts.delete(port);
+    if (numbers.counts.size !== numbers.sorted.length)
+      numbers.sorted = [...numbers.counts.keys()].sort((a, b) => a - b);
+    if (numbers.counts.size === 0) names.delete(key);
   }
-  return new Map([...found].map(([key, numbers]) => [key, [...numbers].sort((a, b) => a - b)]));
-});
+}
 
 /** One block of one peer set. */
 export interface Block {

@@ -1,5 +1,6 @@
 // The prefix scopes that belong to no endpoint: the addresses of nodes, and the prefixes on the links of bridges.
 
+import { present } from "../base/assert.ts";
 import {
   type Address,
   addressBits,
@@ -10,6 +11,9 @@ import {
   parseCidr,
 } from "../base/ip.ts";
 import { memo } from "../base/memo.ts";
+import { openStage } from "../base/stage.ts";
+import { changesBetween } from "../base/versioned-map.ts";
+import { isClaimed } from "../model/address-ownership.ts";
 import type { Cluster, Surroundings } from "../model/cluster.ts";
 import { sourceTexts } from "../state/anti-spoofing.ts";
 import { LIMITS, NODE_SCOPE, TUNNEL_PORTS_MAX } from "../state/desired-state.ts";
@@ -55,12 +59,6 @@ const firstAddresses = memo((nodes: Nodes): readonly Cidr[] =>
   ),
 );
 
-/** Asked again at each change of a pod, so by the texts that pods have already. */
-const podAddresses = memo(
-  (pods: Cluster["pods"]): ReadonlySet<string> =>
-    new Set(pods.values().flatMap((pod) => (pod.hostNetwork ? [] : pod.ips.map(({ text }) => text)))),
-);
-
 /** The address of a prefix that is one address. */
 const addressText = ({ text }: Cidr): string => text.slice(0, text.lastIndexOf("/"));
 
@@ -77,26 +75,35 @@ function widened(prefixes: readonly Cidr[], family: Family): readonly Cidr[] {
   return fitting;
 }
 
-const nodeScopes = memo((_: Surroundings) => new WeakMap<Nodes, NodeScope>());
-
-interface NodeScope {
-  readonly first: string;
-  readonly texts: readonly string[];
+/** The first addresses that no pod has: the same list as long as they are the same. */
+function openFirstAddresses(): (cluster: Cluster) => readonly Cidr[] {
+  let last:
+    | { readonly nodes: Nodes; readonly pods: Cluster["pods"]; readonly free: readonly Cidr[] }
+    | undefined;
+  const candidates = openStage<ReadonlyMap<string, Cidr>>();
+  return ({ nodes = NO_NODES, pods }) => {
+    const all = candidates(
+      [nodes],
+      () => new Map(firstAddresses(nodes).map((prefix) => [addressText(prefix), prefix])),
+    );
+    const isChanged = (): boolean =>
+      changesBetween(present(last, "pods of before").pods, pods).some(({ before, after }) =>
+        [before, after].some((pod) => pod?.ips.some(({ text }) => all.has(text))),
+      );
+    const free =
+      last === undefined || last.nodes !== nodes || (all.size > 0 && isChanged())
+        ? [...all].flatMap(([text, prefix]) => (isClaimed(pods, text) ? [] : prefix))
+        : last.free;
+    last = { nodes, pods, free };
+    return free;
+  };
 }
 
-/** Prefixes of all nodes. The same array while its content is equal, so that a pod's change does not compare thousands of texts. */
-function nodeScope({ nodes = NO_NODES, pods }: Cluster, surroundings: Surroundings): readonly string[] {
-  const candidates = firstAddresses(nodes);
-  const first =
-    candidates.length === 0 ? [] : candidates.filter((each) => !podAddresses(pods).has(addressText(each)));
-  const key = first.map(({ text }) => text).join();
-  const known = nodeScopes(surroundings).get(nodes);
-  if (known?.first === key) return known.texts;
+/** Prefixes of all nodes. */
+function nodeScope(nodes: Nodes, { nodeAddresses }: Surroundings, first: readonly Cidr[]): readonly string[] {
   const told = [...nodes.values()].flatMap(({ addresses }) => addresses.map(exactly));
-  const exact = [...surroundings.nodeAddresses, ...told, ...first];
-  const texts = sourceTexts([...EVERY_NODE, ...FAMILIES.flatMap((family) => widened(exact, family))]);
-  nodeScopes(surroundings).set(nodes, { first: key, texts });
-  return texts;
+  const exact = [...nodeAddresses, ...told, ...first];
+  return sourceTexts([...EVERY_NODE, ...FAMILIES.flatMap((family) => widened(exact, family))]);
 }
 
 const ON_LINK_BITS = 64;
@@ -112,15 +119,25 @@ function bridgeScope(locals: readonly LocalEndpoint[], known: readonly Cidr[] = 
 }
 
 /** By scope; only IPv6 needs the prefixes on a link. */
-export function scopesOf(
+export function openScopes(): (
   cluster: Cluster,
   locals: readonly LocalEndpoint[],
   surroundings: Surroundings,
-): Map<number, readonly string[]> {
-  const scopes = new Map([[NODE_SCOPE, nodeScope(cluster, surroundings)]]);
-  for (const [bridge, of] of Map.groupBy(locals, ({ link }) => link?.bridge)) {
-    const prefixes = bridge === undefined ? [] : bridgeScope(of, surroundings.onLink.get(bridge));
-    if (bridge !== undefined && prefixes.length > 0) scopes.set(bridge, prefixes);
-  }
-  return scopes;
+) => ReadonlyMap<number, readonly string[]> {
+  const firstOf = openFirstAddresses();
+  const ofNodes = openStage<readonly string[]>();
+  const all = openStage<ReadonlyMap<number, readonly string[]>>();
+  return (cluster, locals, surroundings) => {
+    const { nodes = NO_NODES } = cluster;
+    const first = firstOf(cluster);
+    const node = ofNodes([nodes, surroundings, first], () => nodeScope(nodes, surroundings, first));
+    return all([node, locals, surroundings], () => {
+      const scopes = new Map([[NODE_SCOPE, node]]);
+      for (const [bridge, of] of Map.groupBy(locals, ({ link }) => link?.bridge)) {
+        const prefixes = bridge === undefined ? [] : bridgeScope(of, surroundings.onLink.get(bridge));
+        if (bridge !== undefined && prefixes.length > 0) scopes.set(bridge, prefixes);
+      }
+      return scopes;
+    });
+  };
 }

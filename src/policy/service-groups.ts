@@ -4,14 +4,15 @@
 // Frontends whose backends no policy distinguishes share one identity. See docs/services.md and decision 5.
 
 import type { Family } from "../base/ip.ts";
-import { findAddress, prefixTable } from "../base/prefix-table.ts";
-import { type Cluster, keyOf } from "../model/cluster.ts";
+import { overlaid } from "../base/versioned-map.ts";
+import { type Cluster, keyOf, type Pod } from "../model/cluster.ts";
 import { type Frontend, frontendsOf } from "../model/frontends.ts";
-import { type Classified, type TermSet, withTerm } from "./identities.ts";
+import { type TermSet, withTerm } from "./identities.ts";
 import { addressesOfLocal, type LocalEndpoint, podsOf } from "./local-endpoints.ts";
 import { ALL_PORTS, holds, isAll, NO_PORTS, type PortSet, placeOf } from "./port-classes.ts";
 import { type CompiledPolicy, portsOf } from "./rows.ts";
 import { isAuditedForAny } from "./subjects.ts";
+import type { Classified } from "./workloads.ts";
 
 /** One frontend with its backends, as the terms that policies are compiled to. */
 export interface Behind {
@@ -41,7 +42,7 @@ interface Scene {
 
 /** Each with its backends. */
 export function behindFrontends({ cluster, locals, frontends }: Scene, classified: Classified): Behind[] {
-  const termsOf = termsReader(classified);
+  const { termsOf } = classified;
   // A guard drops by its ingress policy, so that one must be enforced.
   const guarding = locals.filter((local) => !isAuditedForAny(cluster, local, "ingress"));
   const guards = guardsOf(guarding, classified);
@@ -55,20 +56,6 @@ export function behindFrontends({ cluster, locals, frontends }: Scene, classifie
   }));
 }
 
-const NO_TERMS: TermSet = { content: "", terms: [] };
-
-/** The terms of any address: a pod's own, else those of the longest prefix. */
-export function termsReader(classified: Classified): (address: Frontend["address"]) => TermSet {
-  const ofPrefixes = termsOfPrefixes(classified);
-  return (address) => classified.addresses.get(address.text)?.terms ?? ofPrefixes(address);
-}
-
-/** The terms of an address that no pod has. */
-export function termsOfPrefixes({ cidrs }: Classified): (address: Frontend["address"]) => TermSet {
-  const table = prefixTable([...cidrs.values()].map(({ cidr, terms }) => [cidr, terms] as const));
-  return (address) => findAddress(table, address) ?? NO_TERMS;
-}
-
 /**
  * Endpoints by their only address of a family: what applies to that address applies to all traffic
  * that reaches them by that family.
@@ -79,7 +66,7 @@ function guardsOf(locals: readonly LocalEndpoint[], classified: Classified): Map
     if (interfaces.some(({ rivals = [] }) => rivals.length > 0)) continue;
     for (const address of pod.ips) {
       const alone = pod.ips.filter(({ family }) => family === address.family).length === 1;
-      const isOwner = classified.addresses.get(address.text)?.pod === keyOf(pod);
+      const isOwner = isHolder(classified, pod, address.text);
       if (alone && isOwner)
         guards.set(
           address.text,
@@ -88,6 +75,12 @@ function guardsOf(locals: readonly LocalEndpoint[], classified: Classified): Map
     }
   }
   return guards;
+}
+
+/** Whether it is certain that a pod has an address. */
+function isHolder({ holders }: Classified, pod: Pod, text: string): boolean {
+  const [first, second] = holders.get(text)?.pods ?? [];
+  return first !== undefined && second === undefined && keyOf(first) === keyOf(pod);
 }
 
 /** Frontends that no policy distinguishes. */
@@ -201,7 +194,7 @@ export function selvesOf(
     if (policy === undefined || isAll(policy.others)) continue;
     if (local.rivals !== undefined || local.pod.retained !== undefined) continue;
     for (const { text } of addressesOfLocal(local)) {
-      if (classified.addresses.get(text)?.pod !== keyOf(local.pod)) continue;
+      if (!isHolder(classified, local.pod, text)) continue;
       own.set(text, [...(own.get(text) ?? []), local]);
     }
   }
@@ -210,7 +203,7 @@ export function selvesOf(
   for (const { protocol, backends } of frontends) {
     for (const { address, port } of backends) {
       for (const local of own.get(address.text) ?? []) {
-        const { terms } = classified.addresses.get(address.text) as { readonly terms: TermSet };
+        const terms = classified.termsOf(address);
         const policy = egressOf(local.ifindex) as CompiledPolicy;
         if (!allows(policy, terms, placeOf(protocol, port))) found.set(keyOf(local.pod), local);
       }
@@ -269,20 +262,25 @@ export function sendersOf(egress: Iterable<EgressPolicy>, groups: Iterable<Servi
 }
 
 /** The addresses of these pods, with the pods' own terms added. */
-export function withOwnTerms(
-  classified: Classified,
+export function withOwnTerms<T extends Classified>(
+  classified: T,
   pods: readonly Pick<Sender, "key" | "addresses">[],
   termNumbers: ReadonlyMap<string, number>,
-): Classified {
-  const addresses = new Map(classified.addresses);
-  for (const { key, addresses: own } of pods) {
-    for (const text of own) {
-      const entry = addresses.get(text);
-      if (entry === undefined) continue;
-      addresses.set(text, { ...entry, terms: withTerm(entry.terms, termNumbers.get(key) as number) });
+): T {
+  const own = new Map<string, TermSet>();
+  for (const { key, addresses } of pods) {
+    for (const text of addresses) {
+      const held = classified.holders.get(text);
+      if (held === undefined) continue;
+      const before = own.get(text) ?? classified.termsOf(held.address);
+      own.set(text, withTerm(before, termNumbers.get(key) as number));
     }
   }
-  return { ...classified, addresses };
+  return {
+    ...classified,
+    addresses: overlaid(classified.addresses, own),
+    termsOf: (address: Frontend["address"]) => own.get(address.text) ?? classified.termsOf(address),
+  };
 }
 
 /** The cells that groups need in an egress policy: none if equal to the cell of everyone else. */

@@ -5,7 +5,6 @@
 // It shares with the compiler only the list of backends.
 
 import type { Address } from "../base/ip.ts";
-import { memo } from "../base/memo.ts";
 import { holdersOf } from "../model/address-ownership.ts";
 import { type Cluster, keyOf, type Pod } from "../model/cluster.ts";
 import type { Backend, Frontend } from "../model/frontends.ts";
@@ -104,19 +103,17 @@ export function reaches(
 
 /** The owner of an address: a pod or none; if ambiguous, all pods that may have it. */
 export function partyAt(cluster: Cluster, address: Address): Party {
-  const [pod, ...rivals] = holders(cluster).get(address.text)?.pods ?? [];
+  const [pod, ...rivals] = holdersOf(cluster).get(address.text)?.pods ?? [];
   if (pod === undefined) return { kind: "address", address };
   return rivals.length === 0 ? { kind: "pod", pod, address } : { kind: "pod", pod, address, rivals };
 }
 
 /** A pod at one of its addresses, as other pods identify it there. */
 export function partyOf(cluster: Cluster, pod: Pod, address: Address): Party {
-  const pods: readonly Pod[] = holders(cluster).get(address.text)?.pods ?? [];
+  const pods: readonly Pod[] = holdersOf(cluster).get(address.text)?.pods ?? [];
   const rivals = pods.includes(pod) ? pods.filter((each) => each !== pod) : [];
   return rivals.length === 0 ? { kind: "pod", pod, address } : { kind: "pod", pod, address, rivals };
 }
-
-const holders = memo(holdersOf);
 
 /** An endpoint of the client's node, by its only address of the family; not one that drops nothing. */
 function isGuard(cluster: Cluster, to: Party, isEndpoint: (pod: Pod) => boolean): boolean {

@@ -1,7 +1,10 @@
 // The policies that select each endpoint of this node, and their rules as clauses over terms.
 
+import { present } from "../base/assert.ts";
 import type { Direction } from "../base/direction.ts";
 import { memo } from "../base/memo.ts";
+import { sameItems } from "../base/stage.ts";
+import { follow } from "../base/versioned-map.ts";
 import { type Cluster, isSubject, keyOf, type Pod } from "../model/cluster.ts";
 import { modeOf } from "../model/enforcement-mode.ts";
 import type { Policy, PortMatch, Rule } from "../model/network-policy.ts";
@@ -49,19 +52,41 @@ export const isAuditedFor = (cluster: Cluster, pod: Pod, direction: Direction): 
 
 function selecting(cluster: Cluster, pod: Pod, direction: Direction): readonly Policy[] {
   if (!isSubject(pod) || pod.retained?.sealed === true) return [];
-  const here = policiesByNamespace(cluster.policies).get(pod.namespace) ?? [];
-  return here.filter((policy) => policy.isolates[direction] && matches(policy.subject, pod.labels));
+  return policiesIn(cluster.policies, pod.namespace).filter(
+    (policy) => policy.isolates[direction] && matches(policy.subject, pod.labels),
+  );
 }
 
 /** A rule as clauses name it. */
 export const ruleSource = (policy: Policy, direction: Direction, index: number): string =>
   `${keyOf(policy)} ${direction}[${index}]`;
 
-/** The policies of each namespace, in key order. */
-const policiesByNamespace = memo((policies: Cluster["policies"]): ReadonlyMap<string, readonly Policy[]> => {
-  const sorted = [...policies].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, policy]) => policy);
-  return Map.groupBy(sorted, ({ namespace }) => namespace);
-});
+/** The policies of a namespace, in key order; the same list as long as they are the same. */
+export function policiesIn(policies: Cluster["policies"], namespace: string): readonly Policy[] {
+  const here = byNamespace(policies).get(namespace);
+  if (here === undefined) return NO_POLICIES;
+  here.sorted ??= [...here.policies].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, policy]) => policy);
+  return here.sorted;
+}
+
+const NO_POLICIES: readonly Policy[] = [];
+
+interface OfNamespace {
+  readonly policies: Map<string, Policy>;
+  sorted: readonly Policy[] | undefined;
+}
+
+const byNamespace = follow<string, Policy, Map<string, OfNamespace>>(
+  () => new Map(),
+  (spaces, { key, before, after }) => {
+    const { namespace } = present(after ?? before, "a policy that changes");
+    const here = spaces.get(namespace) ?? { policies: new Map<string, Policy>(), sorted: undefined };
+    spaces.set(namespace, here);
+    here.sorted = undefined;
+    if (after !== undefined) here.policies.set(key, after);
+    else if (here.policies.delete(key) && here.policies.size === 0) spaces.delete(namespace);
+  },
+);
 
 /** Whether any of the pods that may own an interface is isolated by audited policies alone. */
 export const isAuditedForAny = (cluster: Cluster, local: LocalEndpoint, direction: Direction): boolean =>
@@ -100,10 +125,19 @@ export function sideOf(cluster: Cluster, pod: Pod, direction: Direction): Side |
   if (policies.length === 0) return undefined;
   // Pods with the same policies share a side, unless port names have other numbers on them.
   const isNamed = direction === "ingress" && policies.some(namesPorts);
-  const key = [direction, ...policies.map(keyOf), isNamed ? portsText(pod.ports) : ""].join("\n");
-  const shared = sharedSides(cluster);
+  const audit = isAuditedFor(cluster, pod, direction);
+  const named = direction === "egress" ? policies.flatMap(egressPortNames) : [];
+  const numbers = named.map(({ name, protocol }) => numbersOf(cluster, name, protocol).join(","));
+  const key = [
+    direction,
+    audit,
+    isNamed ? portsText(pod.ports) : "",
+    ...policies.map(keyOf),
+    ...numbers,
+  ].join("\n");
+  const shared = sidesFrom(policies[0] as Policy);
   const known = shared.get(key);
-  if (known !== undefined) return known;
+  if (known !== undefined && sameItems(known.policies, policies)) return known;
   const clauses = policies.flatMap((policy) =>
     policy.rules[direction].flatMap((rule, index) => {
       if (rule.peers !== "anyone" && rule.peers.every(({ kind }) => kind === "nothing")) return [];
@@ -118,12 +152,24 @@ export function sideOf(cluster: Cluster, pod: Pod, direction: Direction): Side |
       });
     }),
   );
-  const side = { direction, policies, clauses, audit: isAuditedFor(cluster, pod, direction) };
+  const side = { direction, policies, clauses, audit };
+  // Port names whose numbers change all the time leave many that are not needed again.
+  if (shared.size >= SIDES_KEPT) shared.clear();
   shared.set(key, side);
   return side;
 }
 
-const sharedSides = memo((_: Cluster) => new Map<string, Side>());
+const SIDES_KEPT = 64;
+
+/** Kept with the first of their policies; the others are compared. */
+const sidesFrom = memo((_: Policy) => new Map<string, Side>());
+
+/** The port names in egress rules, whose numbers are those that other pods declare. */
+export const egressPortNames = memo(({ rules: { egress } }: Policy) =>
+  egress.flatMap(({ ports }) =>
+    ports === "all" ? [] : ports.flatMap((match) => (match.kind === "name" ? [match] : [])),
+  ),
+);
 
 const namesPorts = memo(({ rules: { ingress } }: Policy) =>
   ingress.some(({ ports }) => ports !== "all" && ports.some(({ kind }) => kind === "name")),

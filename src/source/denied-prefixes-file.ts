@@ -2,7 +2,7 @@
 
 import type { BigIntStats } from "node:fs";
 import { stat } from "node:fs/promises";
-import { setTimeout as sleep } from "node:timers/promises";
+import { openFileWatcher } from "../base/file-watcher.ts";
 import { type Cidr, cidrOf, type Parsed, parseAddress, parseCidr } from "../base/ip.ts";
 import { mapInSlices } from "../base/slices.ts";
 import type { Problem } from "../model/problem.ts";
@@ -23,7 +23,7 @@ export type DeniedReading =
 /** Wrong lines that are reported one by one. */
 const PROBLEMS_MAX = 10;
 
-const EFFECT = "the list before stays in force";
+const EFFECT = "the previous list stays in force";
 
 /**
  * One prefix or address per line, of either family; "#" begins a comment. A line that cannot be read makes the whole
@@ -120,8 +120,8 @@ export async function readDenied(
   };
 }
 
-/** How often the file is looked at: by its name, so that it may be replaced, or what a symbolic link leads to. */
-export const LOOK_MS = 500;
+/** How often the file is looked at without an event: by its name, since a symbolic link may lead to another directory. */
+const LOOK_MS = 500;
 
 export interface WatchDeniedOptions extends DeniedOptions {
   /**
@@ -137,29 +137,36 @@ export interface WatchDeniedOptions extends DeniedOptions {
 /** Watches the file until the signal aborts, and then resolves. */
 export async function watchDenied(file: string, options: WatchDeniedOptions): Promise<void> {
   const { onChange, signal, lookMs = LOOK_MS } = options;
-  let told: string | undefined;
+  const watcher = openFileWatcher(file, signal);
+  let reported: string | undefined;
   let before: string | undefined;
   /** Looks in a row at which it was open for writing. */
   let written = 0;
-  while (!signal.aborted) {
-    const now = await signatureOf(file);
-    // At the start there is no earlier look to wait for: the file was written before the agent was started.
-    const settled = before === undefined || before === now;
-    before = now;
-    if (settled && now !== told) {
-      const reading = await readDenied(file, options);
-      // What changed while it was read is read at the next look.
-      const isSame = (await signatureOf(file)) === now;
-      written = !reading.ok && reading.writing === true ? written + 1 : 0;
-      // A writer mostly closes it at once, which is nothing to report.
-      if (isSame && (written === 0 || written === 2)) onChange(reading);
-      // It may be closed without another change.
-      if (isSame && written === 0) {
-        told = now;
-        continue;
+  try {
+    while (!signal.aborted) {
+      // A directory that cannot be watched is polled.
+      await watcher.follow();
+      const now = await signatureOf(file);
+      // At the start there is no earlier look to wait for: the file was written before the agent was started.
+      const settled = before === undefined || before === now;
+      before = now;
+      if (settled && now !== reported) {
+        const reading = await readDenied(file, options);
+        // What changed while it was read is read at the next look.
+        const isSame = (await signatureOf(file)) === now;
+        written = !reading.ok && reading.writing === true ? written + 1 : 0;
+        // A writer mostly closes it at once, which is nothing to report.
+        if (isSame && (written === 0 || written === 2)) onChange(reading);
+        // It may be closed without another change.
+        if (isSame && written === 0) {
+          reported = now;
+          continue;
+        }
       }
+      await watcher.wait(lookMs);
     }
-    await sleep(lookMs, undefined, { signal }).catch(() => undefined);
+  } finally {
+    watcher.close();
   }
 }
 

@@ -72,7 +72,7 @@ export function resolveInterfaces(cluster: Cluster, node: Node, options: Resolve
     missing.add(keyOf(pod));
     if (taken === undefined) continue;
     const name = scene.tables.links.get(taken.ifindex)?.name;
-    problems.push(problemOf(pod, `interface ${name} is already that of pod ${namesOf(taken.owners)}`));
+    problems.push(problemOf(pod, `interface ${name} already belongs to pod ${namesOf(taken.owners)}`));
   }
   problems.push(...found.flatMap(interfaceProblems));
   return {
@@ -177,12 +177,12 @@ function interfaceProblems({ pod, rivals = [], name }: PodInterface): Problem[] 
   if (rivals.length > 0) {
     const all = [pod, ...rivals].map(keyOf).join(" or of ");
     return about(
-      `it may be that of pod ${all}: nothing tells which`,
-      "the policies of all of them hold together",
+      `it may belong to pod ${all}: which one is ambiguous`,
+      "the policies of all of them apply together",
     );
   }
   if (!isUnknown(pod) || pod.retained === undefined) return [];
-  return about(pod.retained.why, "everything is denied to and from it, until it is known to be a pod's");
+  return about(pod.retained.why, "everything is denied to and from it until its pod is known");
 }
 
 /** Where an annotation is. */

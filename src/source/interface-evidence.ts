@@ -4,6 +4,7 @@ import { assertNever } from "../base/assert.ts";
 import { messageOf } from "../base/errors.ts";
 import type { Address } from "../base/ip.ts";
 import { memo } from "../base/memo.ts";
+import { follow } from "../base/versioned-map.ts";
 import { type Attachment, type Cluster, keyOf, type Pod, type Retained } from "../model/cluster.ts";
 import { type Owners, ownersIn, type Place, PROOFS } from "../node/address-owners.ts";
 import type { Node } from "../node/netlink-watch.ts";
@@ -14,8 +15,6 @@ import {
   type NodeTables,
   netnsBehind,
 } from "../node/node-tables.ts";
-
-// The evidence of one snapshot and the node's tables at one moment: claims, annotations, addresses, and earlier owners.
 
 export interface Lost {
   /** ISO 8601. */
@@ -126,8 +125,7 @@ export function sceneOf(
   const candidates = new Map<string, Candidate>();
   const claimed = new Map<number, Candidate[]>();
   const annotated = new Map<number, Candidate[]>();
-  for (const [key, pod] of cluster.pods) {
-    if (pod.hostNetwork || isElsewhere(pod, given.node)) continue;
+  for (const [key, pod] of podsHere(cluster.pods, given.node)) {
     const claims = claimsOf.get(key) ?? [];
     const addresses = addressesOf({
       claims: claims.map((claim) => claim.addresses),
@@ -160,9 +158,24 @@ const isOf = ({ ifindex, birth }: ClaimedInterface, { links }: NodeTables): bool
   return link !== undefined && (birth === undefined || link.birth === undefined || birth === link.birth);
 };
 
-/** Where pods name their node, one that names none is on no node yet. */
-const isElsewhere = (pod: Pod, nodeName: string | undefined): boolean =>
-  nodeName !== undefined && pod.node !== nodeName;
+/** Pods that may have an interface here. Where pods name their node, one that names none is on no node yet. */
+function podsHere(pods: Cluster["pods"], node: string | undefined): ReadonlyMap<string, Pod> {
+  const known = followers.get(node);
+  if (known !== undefined) return known(pods);
+  const podsOn = follow<string, Pod, Map<string, Pod>>(
+    () => new Map(),
+    (here, { key, after }) => {
+      if (after === undefined || after.hostNetwork || (node !== undefined && after.node !== node))
+        here.delete(key);
+      else here.set(key, after);
+    },
+  );
+  followers.set(node, podsOn);
+  return podsOn(pods);
+}
+
+/** By the node's name, which is one for a process. */
+const followers = new Map<string | undefined, (pods: Cluster["pods"]) => ReadonlyMap<string, Pod>>();
 
 /** Whether two objects of one name may be of one pod. Manifests rarely have uids. */
 export const maySame = (a: { readonly uid?: string }, b: { readonly uid?: string }): boolean =>
@@ -189,7 +202,7 @@ function namedBy(pod: Pod, claims: readonly ClaimedInterface[], node: Node): Nam
   if (claims.length > 0) {
     const own = claims.flatMap(({ ifindex }) => links.get(ifindex) ?? []);
     const other = own.find(({ kind }) => kind !== "veth" && kind !== "netkit");
-    return other === undefined ? { links: own } : { reason: `interface ${other.name} is no veth` };
+    return other === undefined ? { links: own } : { reason: `interface ${other.name} is not a veth` };
   }
   return pod.attachment === undefined ? {} : byAnnotation(pod.attachment, node);
 }

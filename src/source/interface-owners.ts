@@ -277,4 +277,4 @@ function unknownOwners({ options, tables }: Scene, ifindex: number): readonly Ow
   return [{ pod: unknownPod(name), why: UNKNOWN_WHY }];
 }
 
-const UNKNOWN_WHY = "an earlier agent isolated it, and nothing says which pod has it";
+const UNKNOWN_WHY = "an earlier agent isolated it, and its pod is unknown";

@@ -123,13 +123,16 @@ function bridged(tables: NodeTables, port: Candidate, { bridge, holders }: Domai
   if (!isFree(own)) {
     const reason = `the MAC address of its pod, ${own}, is ${ownerText(tables, holders.get(own))}`;
     const none = { hardware: [NO_HARDWARE], bridge };
-    return { link: none, problems: [...problems, about("error", reason, "no frame of the pod passes")] };
+    return {
+      link: none,
+      problems: [...problems, about("error", reason, "all frames of the pod are dropped")],
+    };
   }
   const hardware = distinct([own, ...allowed.filter(isFree)]);
   const now = tables.ends.get(ifindex)?.now;
   if (now !== undefined && !hardware.includes(now)) {
-    const reason = `its pod's end has the MAC address ${now}, but was made with ${own}`;
-    const effect = "frames from the new one are dropped; weir.dev/allowed-macs allows it";
+    const reason = `its pod's end has the MAC address ${now}, but was created with ${own}`;
+    const effect = "frames from the new one are dropped; allow it by weir.dev/allowed-macs";
     problems.push(about("warning", reason, effect));
   }
   return { link: { hardware, bridge }, problems };

@@ -2,9 +2,9 @@
 // evidence.
 
 import { type Address, parseAddress } from "../base/ip.ts";
-import { memo } from "../base/memo.ts";
-import { decided } from "../model/address-ownership.ts";
-import { type Cluster, isSelectable, keyOf, type Pod, type Retained } from "../model/cluster.ts";
+import { overlaid } from "../base/versioned-map.ts";
+import { decided, isClaimed } from "../model/address-ownership.ts";
+import { type Cluster, keyOf, type Pod, type Retained } from "../model/cluster.ts";
 import { isUnknown } from "../model/unclaimed-interface.ts";
 import { addressesOf, maySame, type Scene, sandboxOf } from "./interface-evidence.ts";
 import type { Owner } from "./interface-owners.ts";
@@ -66,7 +66,7 @@ export function holdingsOf(scene: Scene, owned: ReadonlyMap<number, readonly Own
   return {
     pods: replaced(cluster.pods, changed),
     ownership: { held: new Map(holders), appeared },
-    isDeclared: (address) => declaredIn(cluster.pods).has(address),
+    isDeclared: (address) => isClaimed(cluster.pods, address),
     holdingOf: (owner) => byId.get(idOf(owner)) as Holding,
     isOfAnother({ owners: [owner] }, { text }) {
       const ids = held.get(text)?.ids;
@@ -141,15 +141,22 @@ function firstHandAddresses(
       each.by.set(strength, [...(each.by.get(strength) ?? []), id]);
     }
   }
-  const asked: Cluster = { ...scene.cluster, ownership: { held: new Map(), appeared } };
+  const withOrder: Cluster = { ...scene.cluster, ownership: { held: new Map(), appeared } };
   return new Map(
     [...found].map(([text, { address, by }]) => {
       const ids = by.get(Math.min(...by.keys())) ?? [];
       const pods = new Map(ids.map((id) => [drafts.get(id)?.pod as Pod, id]));
+      const asked = shareInterface(ids, drafts) ? scene.cluster : withOrder;
       const left = ids.length === 1 ? [...pods.keys()] : decided(asked, address, [...pods.keys()]);
       return [text, { address, ids: left.map((pod) => pods.get(pod) as string) }];
     }),
   );
+}
+
+/** Whether pods have one interface, so that it is ambiguous: then its addresses are, too, whichever object got them last. */
+function shareInterface(ids: readonly string[], drafts: ReadonlyMap<string, Holding>): boolean {
+  const all = ids.flatMap((id) => [...new Set(drafts.get(id)?.interfaces)]);
+  return new Set(all).size < all.length;
 }
 
 function strengthOf(
@@ -200,7 +207,7 @@ function routedAddresses(scene: Scene, { owned, drafts, known }: Routing): Map<s
     const own = new Set(pod.ips.map(({ text }) => text));
     const more = certain
       .flatMap((ifindex) => scene.owners.routedTo(ifindex))
-      .filter((text) => !own.has(text) && !known.has(text) && !declaredIn(scene.cluster.pods).has(text));
+      .filter((text) => !own.has(text) && !known.has(text) && !isClaimed(scene.cluster.pods, text));
     const addresses = more.flatMap((text) => {
       const parsed = parseAddress(text);
       return parsed.ok ? [parsed.value] : [];
@@ -209,11 +216,6 @@ function routedAddresses(scene: Scene, { owned, drafts, known }: Routing): Map<s
   }
   return found;
 }
-
-const declaredIn = memo(
-  (pods: Cluster["pods"]): ReadonlySet<string> =>
-    new Set([...pods.values()].filter(isSelectable).flatMap(({ ips }) => ips.map(({ text }) => text))),
-);
 
 /** The same object for the same addresses, so that a comparison by identity sees an unchanged pod. */
 function withAddresses(pod: Pod, ips: readonly Address[]): Pod {
@@ -242,7 +244,7 @@ function replaced(pods: Cluster["pods"], changed: ReadonlyMap<string, Pod>): Clu
     before?.changed.size === changed.size &&
     [...changed].every(([key, pod]) => before.changed.get(key) === pod);
   if (before !== undefined && isSame) return before.pods;
-  const now = new Map([...pods].map(([key, pod]) => [key, changed.get(key) ?? pod]));
+  const now = overlaid(pods, changed);
   lastReplaced.set(pods, { changed, pods: now });
   return now;
 }

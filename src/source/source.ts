@@ -1,9 +1,10 @@
 // Where the cluster is read from: one interface, so that the agent's loop depends on no single source.
 
+import { messageOf } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
-import type { SourceHealth } from "../model/source-health.ts";
+import type { ClusterSnapshot, SourceHealth } from "../model/cluster-snapshot.ts";
 import type { ApiServerOptions } from "./apiserver/apiserver-source.ts";
-import type { ClusterSnapshot } from "./cluster-snapshot.ts";
+import { forgetKept } from "./manifests/last-known-good-copies.ts";
 import { readManifests, watchManifests } from "./manifests/manifest-watch.ts";
 
 export type SourceOptions =
@@ -32,12 +33,30 @@ export interface Source {
   health?(): SourceHealth;
 }
 
+/** Removes the copies of manifests as soon as another source gives the cluster: later they would be content of long ago. */
+const forgettingKept = (source: Source, { kept, log }: SourceEnv): Source => ({
+  ...source,
+  watch(onReading, signal) {
+    let isForgotten = kept === undefined;
+    const forget = (): void => {
+      isForgotten = true;
+      forgetKept(kept ?? "").catch((error: unknown) =>
+        log.warn("the last good content of manifests cannot be removed", { error: messageOf(error) }),
+      );
+    };
+    return source.watch((reading) => {
+      if (reading.readable && !isForgotten) forget();
+      onReading(reading);
+    }, signal);
+  },
+});
+
 /** Errors: OperationError where the options name nothing that could be read. */
 export async function openSource(options: SourceOptions, env: SourceEnv): Promise<Source> {
   if (options.kind === "apiserver") {
     // What it needs of the Kubernetes client takes memory, which manifests need not pay for.
     const { openApiServer } = await import("./apiserver/apiserver-source.ts");
-    return openApiServer(options, env);
+    return forgettingKept(openApiServer(options, env), env);
   }
   const { path } = options;
   // The addon takes time to load, which commands that only read manifests need not spend.

@@ -1,4 +1,5 @@
-// The desired state of the datapath as plain data: what every kernel map should hold, in numbers and canonical texts.
+// The desired state of the datapath as plain data: what every kernel map should hold, in numbers and canonical texts; and
+// its JSON form.
 
 import type { Direction } from "../base/direction.ts";
 
@@ -200,3 +201,42 @@ export const OWN_ADDRESSES_MAX = 4;
 export const TUNNEL_PORTS_MAX = 32;
 
 export type LimitName = keyof typeof LIMITS;
+
+type Pairs<K, V> = readonly (readonly [K, V])[];
+
+/** Same fields as State. */
+export interface PlainState {
+  readonly endpoints: Pairs<number, Endpoint>;
+  readonly scopes: Pairs<number, readonly string[]>;
+  readonly tunnelPorts: readonly number[];
+  readonly addresses: Pairs<string, number>;
+  readonly services: Pairs<string, number>;
+  readonly cidrs: Pairs<string, number>;
+  readonly ports: readonly ClassSpan[];
+  readonly rows: Pairs<number, readonly number[]>;
+  readonly policies: Pairs<number, Pairs<number, number>>;
+}
+
+export const plainState = (state: State): PlainState => ({
+  endpoints: [...state.endpoints],
+  scopes: [...state.scopes],
+  tunnelPorts: state.tunnelPorts,
+  addresses: [...state.addresses],
+  services: [...state.services],
+  cidrs: [...state.cidrs],
+  ports: state.ports,
+  rows: [...state.rows],
+  policies: [...state.policies].map(([number, cells]) => [number, [...cells]]),
+});
+
+export const stateFrom = (plain: PlainState): State => ({
+  endpoints: new Map(plain.endpoints),
+  scopes: new Map(plain.scopes),
+  tunnelPorts: plain.tunnelPorts,
+  addresses: new Map(plain.addresses),
+  services: new Map(plain.services),
+  cidrs: new Map(plain.cidrs),
+  ports: plain.ports,
+  rows: new Map(plain.rows),
+  policies: new Map(plain.policies.map(([number, cells]) => [number, new Map(cells)])),
+});

@@ -1,14 +1,19 @@
-// The diff from actual to desired state, as two batches of writes around one flip.
+// The diff from actual to desired state, as two batches of plain writes around one flip.
+//
+// Values that packets look up have two versions; the generation's lowest bit selects the active one. `prepare` writes
+// the inactive version (and new keys, whose active version gets the value that applied without them), then one write of
+// the generation activates all of it at once, then `cleanup` makes both versions equal and removes what is left over. So
+// every packet sees the old state or the new one as a whole. See docs/datapath.md.
 
 import { DIRECTIONS, type Direction } from "../base/direction.ts";
 import type { PrefixTable } from "../base/prefix-table.ts";
+import { changesBetween } from "../base/versioned-map.ts";
 import { type SourceKey, type SourceWrite, sourceChanges } from "./anti-spoofing.ts";
 import {
   CLASS_OTHER,
   type ClassSpan,
   type Endpoint,
   IDENTITY_DEFAULT,
-  identityIn,
   POLICY_NONE,
   PORT_LINE_SIZE,
   type Span,
@@ -16,13 +21,6 @@ import {
   sameLink,
 } from "./desired-state.ts";
 import { cidrFrom, cidrTable } from "./state-lookup.ts";
-
-// The diff from actual to desired state, as two batches of plain writes around one flip.
-//
-// Values that packets look up have two versions; the generation's lowest bit selects the active one. `prepare` writes
-// the inactive version (and new keys, whose active version gets the value that applied without them), then one
-// write of the generation activates all of it at once, then `cleanup` makes both versions equal and removes what is
-// left over. So every packet sees the old state or the new one as a whole. See docs/datapath.md.
 
 /** The actual state, as read from the kernel. */
 export interface Held {
@@ -114,6 +112,11 @@ export interface Changes {
   readonly cleanup: Batch;
   /** Nothing to do at all: no flip either. */
   readonly empty: boolean;
+  /**
+   * Set if nothing but the identities of addresses changes: both versions of each can be written at once, without a flip. A packet
+   * is judged by one of them, so it gets the verdict that the old or the new state gives.
+   */
+  readonly inPlace?: Batch;
 }
 
 const REMOVE_NOTHING: Batch["remove"] = {
@@ -158,10 +161,8 @@ export function diff(held: Held, want: State): Changes {
     endpoints,
     remove: REMOVE_NOTHING,
   };
-  const gone = <K>(before: Iterable<K>, after: ReadonlyMap<K, unknown>) =>
-    [...new Set(before)].filter((key) => !after.has(key));
-  const goneOrUnsettled = (table: "addresses" | "services" | "cidrs") =>
-    gone([...have[table].keys(), ...held.unsettled[table]], want[table]);
+  const gone = <K>(before: ReadonlyMap<K, unknown>, after: ReadonlyMap<K, unknown>): K[] =>
+    before === after ? [] : [...before.keys()].filter((key) => !after.has(key));
   const cleanup: Batch = {
     rows: rows.cleanup,
     policies: policies.cleanup,
@@ -183,17 +184,22 @@ export function diff(held: Held, want: State): Changes {
       moreSources: write.endpoint.sources.length > 0,
     })),
     remove: {
-      endpoints: gone(have.endpoints.keys(), want.endpoints),
+      endpoints: gone(have.endpoints, want.endpoints),
       sources: sources.remove,
-      addresses: goneOrUnsettled("addresses"),
-      services: goneOrUnsettled("services"),
-      cidrs: goneOrUnsettled("cidrs"),
-      policies: gone(have.policies.keys(), want.policies),
-      rows: gone(have.rows.keys(), want.rows),
+      addresses: addresses.map(({ address }) => address).filter((address) => !want.addresses.has(address)),
+      services: services.map(({ frontend }) => frontend).filter((frontend) => !want.services.has(frontend)),
+      cidrs: cidrs.map(({ cidr }) => cidr).filter((cidr) => !want.cidrs.has(cidr)),
+      policies: gone(have.policies, want.policies),
+      rows: gone(have.rows, want.rows),
     },
   };
-  return { prepare, cleanup, empty: isEmpty(prepare) && isEmpty(cleanup) };
+  const changes = { prepare, cleanup, empty: isEmpty(prepare) && isEmpty(cleanup) };
+  const isInPlace = !changes.empty && ofAddressesOnly(prepare) && ofAddressesOnly(cleanup);
+  return isInPlace ? { ...changes, inPlace: cleanup } : changes;
 }
+
+const ofAddressesOnly = (batch: Batch): boolean =>
+  isEmpty({ ...batch, addresses: [], remove: { ...batch.remove, addresses: [] } });
 
 const settled = <T>({ next }: Versions<T>): Versions<T> => ({ live: next, next });
 
@@ -207,6 +213,7 @@ function isEmpty(batch: Batch): boolean {
  * is active, so the combined bits are right for both versions.
  */
 function rowChanges(have: State, want: State) {
+  if (have.rows === want.rows) return { prepare: [], cleanup: [] };
   const inForce = new Set(have.ports.map((span) => span.class));
   const prepare: Batch["rows"][number][] = [];
   const cleanup: Batch["rows"][number][] = [];
@@ -221,20 +228,15 @@ function rowChanges(have: State, want: State) {
   return { prepare, cleanup };
 }
 
-/** Policies keep the cells of active identities until the flip, for the same reason. */
+/** Policies keep the cells of identities until the flip, for the same reason: a number in a cell has no other meaning by then. */
 function policyChanges({ state: have, unsettled }: Held, want: State) {
-  const inForce = new Set([
-    IDENTITY_DEFAULT,
-    ...[...have.addresses.values()].map(identityIn),
-    ...have.services.values(),
-    ...have.cidrs.values(),
-  ]);
   const prepare: PolicyWrite[] = [];
   const cleanup: PolicyWrite[] = [];
+  if (have.policies === want.policies && unsettled.policies.size === 0) return { prepare, cleanup };
   for (const [number, cells] of want.policies) {
     const before = unsettled.policies.has(number) ? undefined : have.policies.get(number);
-    const kept = [...(before ?? [])].filter(([identity]) => inForce.has(identity));
-    const both = new Map([...kept, ...cells]);
+    if (before === cells) continue;
+    const both = new Map([...(before ?? []), ...cells]);
     const added = [...both.keys()].filter((identity) => before?.get(identity) !== both.get(identity));
     if (before === undefined) prepare.push({ number, cells: both, changed: [...both.keys()], isNew: true });
     else if (added.length > 0) prepare.push({ number, cells: both, changed: added, isNew: false });
@@ -281,6 +283,7 @@ function mayBeAbsent(
 /** A new endpoint is not attached yet: both versions are equal from the start. */
 function endpointChanges(held: Held, want: State): EndpointWrite[] {
   const writes: EndpointWrite[] = [];
+  if (held.state.endpoints === want.endpoints && held.unsettled.endpoints.size === 0) return writes;
   for (const [ifindex, endpoint] of want.endpoints) {
     const before = held.state.endpoints.get(ifindex);
     const same =
@@ -309,8 +312,8 @@ function sameEndpoint(a: Endpoint, b: Endpoint): boolean {
 }
 
 function changedKeys<K, V>(have: ReadonlyMap<K, V>, want: ReadonlyMap<K, V>, unsettled: ReadonlySet<K>): K[] {
-  const keys = new Set([...have.keys(), ...want.keys(), ...unsettled]);
-  return [...keys].filter((key) => unsettled.has(key) || have.get(key) !== want.get(key));
+  const changed = [...changesBetween(have, want)].map(({ key }) => key);
+  return unsettled.size === 0 ? changed : [...new Set([...changed, ...unsettled])];
 }
 
 const sameList = <T>(a: readonly T[], b: readonly T[]): boolean =>
@@ -334,6 +337,7 @@ export function portChanges(
   want: readonly ClassSpan[],
   all: boolean,
 ): PortChange[] {
+  if (have === want && !all) return [];
   const edges = new Set([0, PORT_LINE_SIZE]);
   for (const span of [...have, ...want]) edges.add(span.first).add(span.last + 1);
   const sorted = [...edges].sort((a, b) => a - b);

@@ -2,8 +2,7 @@
 
 import { setTimeout as sleep } from "node:timers/promises";
 import { isDeepStrictEqual } from "node:util";
-import type { Cluster } from "../../src/model/cluster.ts";
-import { clusterFromWire, toWire } from "../../src/model/cluster-json.ts";
+import { type Cluster, clusterFromWire, toWire } from "../../src/model/cluster.ts";
 import { ask } from "../../src/observe/socket-client.ts";
 import { parseDocument } from "../../src/source/parse/parse-document.ts";
 import type { Api, Manifest } from "./api.ts";

@@ -2,9 +2,9 @@
 
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, expect, it } from "vitest";
+import type { EventView } from "../../src/events/packet-event.ts";
 import { namespaceManifest } from "../../src/lab/lab-manifests.ts";
 import type { Agent } from "../../src/lab/weir-process.ts";
-import type { EventView } from "../../src/observe/packet-event.ts";
 import { growth } from "./counted.ts";
 import { mismatchesOf } from "./reach.ts";
 import {

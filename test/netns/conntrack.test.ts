@@ -95,9 +95,9 @@ describe("flush", () => {
   it("removes the selected flows, and nothing else", async () => {
     const mine = ["--peer", "10.63.61.2", "--pod", "shop/server"];
     const [before, doomed] = [await list(), await list(...mine)];
-    expect(await flush(...mine, "--dry-run")).toBe(`${doomed.length} flows would be forgotten\n`);
+    expect(await flush(...mine, "--dry-run")).toBe(`${doomed.length} flows would be removed\n`);
     expect(await list(...mine)).toHaveLength(doomed.length);
-    expect(await flush(...mine)).toBe(`${doomed.length} flows forgotten\n`);
+    expect(await flush(...mine)).toBe(`${doomed.length} flows removed\n`);
     expect(await list(...mine)).toEqual([]);
     const doomedKeys = new Set(doomed.map(keyOf));
     const others = before.map(keyOf).filter((key) => !doomedKeys.has(key));

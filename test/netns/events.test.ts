@@ -7,9 +7,9 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import type { EventView } from "../../src/events/packet-event.ts";
 import type { Probe } from "../../src/lab/pod-protocol.ts";
 import { type Agent, commandOf } from "../../src/lab/weir-process.ts";
-import type { EventView } from "../../src/observe/packet-event.ts";
 import { growth } from "./counted.ts";
 import {
   BYSTANDER,

@@ -143,11 +143,9 @@ async function watched(work: () => Promise<void>): Promise<{ denied: Sample[]; a
 
 /** What the lines of a log report as restored. */
 function repairsIn(log: string): { readonly programs: number; readonly pins: number } {
-  const pins = [...log.matchAll(/pins were missing; made again pins=(\d+)/g)].map(([, count]) =>
-    Number(count),
-  );
+  const pins = [...log.matchAll(/pins were missing; restored pins=(\d+)/g)].map(([, count]) => Number(count));
   return {
-    programs: log.split("was detached externally; attached again").length - 1,
+    programs: log.split("was detached externally; reattached").length - 1,
     pins: pins.reduce((sum, count) => sum + count, 0),
   };
 }
@@ -306,9 +304,9 @@ describe("while an agent runs", () => {
     const now = await restored();
     expect(now.programs).toBeGreaterThanOrEqual(before.programs + situation.programs);
     expect(now.pins).toBeGreaterThanOrEqual(before.pins + situation.pins);
-    const again = lines.filter((line) => line.includes("was detached externally; attached again"));
+    const again = lines.filter((line) => line.includes("was detached externally; reattached"));
     expect(again.length).toBeGreaterThanOrEqual(situation.programs);
-    if (situation.pins > 0) expect(lines.join("\n")).toContain("pins were missing; made again");
+    if (situation.pins > 0) expect(lines.join("\n")).toContain("pins were missing; restored");
     // What was sent after the last repair is dropped, and if nothing was detached so is everything.
     const repairedAt = again.length === 0 ? 0 : Math.max(...again.map(timeOf));
     const passed = denied.filter(({ result }) => result !== "silent");
@@ -372,7 +370,7 @@ describe("while an agent runs", () => {
       );
       expect((await install.report()).problems.map(({ text }) => text)).toContainEqual(
         expect.stringMatching(
-          new RegExp(`interface ${link}: no program filters what goes to the pod .*cannot be attached again`),
+          new RegExp(`interface ${link}: no program filters packets to the pod .*cannot be reattached`),
         ),
       );
       expect(await install.states()).toMatchObject({ [link]: "detached" });
@@ -387,7 +385,7 @@ describe("while an agent runs", () => {
       () => brief(install),
       ({ exit }) => exit === 0,
     );
-    await logs(agent, repairedFrom, /was detached externally; attached again/);
+    await logs(agent, repairedFrom, /was detached externally; reattached/);
     expect(await mismatchesOf(world.lab, HOLDS)).toEqual([]);
   });
 
@@ -431,7 +429,7 @@ describe("while an agent runs", () => {
       const { status, stdout } = await install.weir("status");
       expect(status).toBe(2);
       expect(stdout).toMatch(
-        /^down: no agent answers at this socket, but one has the pins; the kernel goes on/,
+        /^down: no agent answers at this socket, but one has the pins; the kernel enforces the last applied state/,
       );
       expect(stdout).toMatch(new RegExp(`^lock: +held by pid ${agent.pid}$`, "m"));
       expect(await mismatchesOf(world.lab, HOLDS)).toEqual([]);
@@ -571,7 +569,7 @@ describe.each([
     await agent.kill();
     expect(await mismatchesOf(world.lab, HOLDS)).toEqual([]);
     expect((await brief(install)).line).toBe(
-      "down: no agent answers; the kernel goes on enforcing what it was last given",
+      "down: no agent answers; the kernel enforces the last applied state",
     );
     agent = await install.start();
     expect(await mismatchesOf(world.lab, HOLDS)).toEqual([]);
@@ -584,7 +582,7 @@ describe.each([
       ({ exit }) => exit === 1,
     );
     await agent.stop();
-    expect(agent.stderr).toContain("the programs are not pinned: with this agent they are detached");
+    expect(agent.stderr).toContain("the programs are not pinned and will be detached when this agent ends");
     // Links end a moment after their last descriptor is closed; filters of clsact stay.
     const left = hasTcx() ? /^down: no agent answers, and nothing is enforced$/ : /Weir's programs filter/;
     await until(
@@ -616,7 +614,7 @@ describe("without an agent", () => {
     {
       name: "all filters",
       act: () => undefined,
-      line: "down: no agent answers; the kernel goes on enforcing what it was last given",
+      line: "down: no agent answers; the kernel enforces the last applied state",
       states: ["enforced", "enforced", "enforced", "enforced"],
       holds: true,
     },

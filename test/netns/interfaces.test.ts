@@ -132,7 +132,7 @@ describe("interfaces", () => {
     expect(found).toEqual({
       found: [`a|b ${ROUTED.link}`],
       missing: [],
-      lines: [expect.stringContaining(`interface ${ROUTED.link}: it may be that of pod shop/a or of shop/b`)],
+      lines: [expect.stringContaining(`interface ${ROUTED.link}: it may belong to pod shop/a or of shop/b`)],
     });
   });
 });

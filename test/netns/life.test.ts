@@ -7,7 +7,7 @@ import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, writeFileSync }
 import { dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { type Random, randomFrom } from "../../bench/packet/random.ts";
+import { type Random, randomFrom } from "../../bench/common/random.ts";
 import { type LabelMap, namespaceManifest, type PodSpec, podManifest } from "../../src/lab/lab-manifests.ts";
 import {
   type ExpectedShot,

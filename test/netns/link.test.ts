@@ -458,7 +458,7 @@ for (const wiring of ["ptp", "bridge"] as const) {
             expect(grown).toBeGreaterThanOrEqual(frames.length);
             if (wiring === "bridge") {
               const { stdout } = await world.weir("status");
-              expect(stdout).toContain("02:00:00:00:00:77, but was made with 02:00:00:00:00:03");
+              expect(stdout).toContain("02:00:00:00:00:77, but was created with 02:00:00:00:00:03");
             }
           }
         } finally {

@@ -63,7 +63,7 @@ describe("an entry changed with bpftool", () => {
     expect(await differences()).toEqual({ status: 0, rows: [] });
     const { status, stdout, stderr } = await world.weir("maps", "dump", "--diff");
     expect({ status, stdout }).toEqual({ status: 0, stdout: "" });
-    expect(stderr).toMatch(/^weir: no difference: the kernel holds what generation \d+ wants\n$/);
+    expect(stderr).toMatch(/^weir: no difference: the kernel holds generation \d+ as desired\n$/);
   });
 
   it.each([
@@ -88,7 +88,7 @@ describe("an entry changed with bpftool", () => {
     expect(stdout).toMatch(/^\d+ (entry|entries) repaired; generation \d+ is in force\n/);
     expect(stdout).toContain(table);
     expect(await differences()).toEqual({ status: 0, rows: [] });
-    expect(agent.stderr).toContain("somebody else has changed the maps");
+    expect(agent.stderr).toContain("maps were modified externally");
     expect(await mismatchesOf(world.lab, FRIENDS_ONLY_HOLDS)).toEqual([]);
   });
 
@@ -120,7 +120,7 @@ describe("an entry changed with bpftool", () => {
     }
     const found = Number(`0x${reversed(generation)}`);
     expect(agent.stderr).toContain(
-      `somebody else has changed the generation in force found=${found} expected=${before}`,
+      `the active generation was modified externally; repaired found=${found} expected=${before}`,
     );
     expect(await differences()).toEqual({ status: 0, rows: [] });
     expect(await mismatchesOf(world.lab, FRIENDS_ONLY_HOLDS)).toEqual([]);

@@ -73,7 +73,7 @@ it("refuses files that are missing or no snapshots", async () => {
   writeFileSync(other, "no gzip");
   expect(await world.weir("snapshot", "--compare", other)).toMatchObject({
     status: 1,
-    stderr: expect.stringMatching(/^weir: \S+other is no snapshot: .+\n$/),
+    stderr: expect.stringMatching(/^weir: \S+other is not a snapshot: .+\n$/),
   });
   writeFileSync(other, execFileSync("gzip", { input: "{}\n" }));
   expect((await world.weir("snapshot", "--compare", other)).stderr).toContain("line 1: expected a snapshot");

@@ -113,7 +113,7 @@ describe("with --unknown-pods deny", () => {
   it("it is a problem when it lasts", async () => {
     await until("the problem", async () =>
       (await world.weir("status")).stdout.includes(
-        `interface ${NEW.link}: it is that of no known pod; everything is denied to and from it`,
+        `interface ${NEW.link}: not owned by a known pod; everything is denied to and from it`,
       ),
     );
   });
@@ -195,7 +195,9 @@ function appearance(name: string): [number, number] {
 
 /** When the agent logs that it has isolated interfaces, by index. */
 function shutTimes(): Map<number, number> {
-  const lines = agent.stderr.split("\n").filter((line) => line.includes("an unknown interface is shut"));
+  const lines = agent.stderr
+    .split("\n")
+    .filter((line) => line.includes("unclaimed interface denied everything"));
   return new Map(
     lines.map((line) => {
       const { time, ifindex } = JSON.parse(line) as { time: string; ifindex: number };

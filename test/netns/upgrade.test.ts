@@ -151,7 +151,7 @@ it("are lost if the other build has left no description of its layout, which is 
   rmSync(join(world.paths.bpffs, digest, "layout"));
   const second = await start("this");
   expect(second.stderr).toMatch(
-    /flows of another layout are lost .*flows=[1-9]\d* reason="its layout is not known"/,
+    /flows of another layout cannot be migrated .*flows=[1-9]\d* reason="its layout is not known"/,
   );
   expect(await all("server", 1_500)).toEqual(["silent", "silent"]);
   // A rule allows the friend's own segments: they bring their connections back.

@@ -121,7 +121,7 @@ it("stays with the last good list if a line is wrong, and reports which", async 
   writeFileSync(FILE, "10.63.71.0/24\n\n10.63.71.0/\n");
   const { problems, uplinks } = await until(({ health }) => health === "degraded");
   expect(problems.map(({ text }) => text)).toEqual([
-    `${FILE}:3: 10.63.71.0/: prefix length "" is not a number from 0 to 32; the list before stays in force`,
+    `${FILE}:3: 10.63.71.0/: prefix length "" is not a number from 0 to 32; the previous list stays in force`,
   ]);
   expect(uplinks.prefixes).toBe(1);
   await holds(ONLY_70_DENIED);
@@ -158,7 +158,7 @@ it("keeps the link alive if everyone is denied", async () => {
   expect(await world.lab.probe(OUTSIDE.name, single("udp", SERVER_V4, 300))).toEqual({ result: "silent" });
   writeFileSync(FILE, "");
   await until(({ problems }) =>
-    problems.some(({ text }) => /is empty; .*; the list before stays in force$/.test(text)),
+    problems.some(({ text }) => /is empty; .*; the previous list stays in force$/.test(text)),
   );
   expect(await world.lab.probe(OUTSIDE.name, single("udp", SERVER_V4, 300))).toEqual({ result: "silent" });
   writeFileSync(FILE, "# weir.dev/empty\n");

@@ -152,7 +152,9 @@ it("an interface with another's XDP program keeps tc, and status reports it unti
     const status = JSON.parse((await world.weir("status", "-o", "json")).stdout);
     expect(status).toMatchObject({ health: "degraded" });
     expect(status.problems.map(({ text }: { text: string }) => text).join("\n")).toMatch(
-      new RegExp(`${STRANGER}.*${linkOf(STRANGER)} takes no XDP program: another XDP program is on it`),
+      new RegExp(
+        `${STRANGER}.*${linkOf(STRANGER)} does not support XDP programs: another XDP program is on it`,
+      ),
     );
     expect(await endpoint(STRANGER)).toMatchObject({ hooks: { egress: hasTcx() ? "tcx" : "clsact" } });
     expect(hooksOn(SERVER)).toEqual(byXdp());

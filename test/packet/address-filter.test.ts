@@ -4,13 +4,14 @@ import { afterAll, beforeAll, expect, it } from "vitest";
 import { present } from "../../src/base/assert.ts";
 import { bloomBitOf } from "../../src/datapath/bloom-filter.ts";
 import { ADDRESS_FILTER_BITS } from "../../src/gen/layout.ts";
-import { address } from "../support/model.ts";
+import { address, pods } from "../support/model.ts";
 import { openWorld, V4, V6, type World } from "./world.ts";
 
 let world: World;
 beforeAll(async () => {
   world = await openWorld();
-  await world.enforce();
+  // An address has an entry only if a rule distinguishes it.
+  await world.enforce([{ peers: [pods({ name: "in" }), pods({ name: "both" })], ports: "all" }]);
 });
 afterAll(() => world?.close());
 

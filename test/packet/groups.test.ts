@@ -106,6 +106,34 @@ testTable("MLD, on which neighbour discovery over bridges depends", world, [
       ),
     ],
   },
+  {
+    name: "to a pod passes without other data, and with it is judged by policy: an open pod may have sent it",
+    families: [V6],
+    steps: (a) => {
+      const whole = [
+        mld(LINK_LOCAL, ALL_NODES, oldMld(LISTENER.QUERY, UNSPECIFIED)),
+        mld(LINK_LOCAL, ALL_NODES, [...oldMld(LISTENER.QUERY, UNSPECIFIED), 2, 125, 0, 0]),
+        mld(LINK_LOCAL, WIDE, [...oldMld(LISTENER.QUERY, WIDE), 2, 125, 0, 1, ...addressBytes(a.friend)]),
+        mld(LINK_LOCAL, REPORTS, report([SOLICITED])),
+        mld(LINK_LOCAL, ALL_ROUTERS, oldMld(LISTENER.DONE, WIDE)),
+        mld(LINK_LOCAL, WIDE, oldMld(LISTENER.REPORT, WIDE)),
+      ];
+      const more = [
+        mld(LINK_LOCAL, ALL_NODES, [...oldMld(LISTENER.QUERY, UNSPECIFIED), ...SMUGGLED]),
+        mld(LINK_LOCAL, ALL_NODES, [...oldMld(LISTENER.QUERY, UNSPECIFIED), 2, 125, 0, 0, 65]),
+        mld(LINK_LOCAL, ALL_NODES, [...oldMld(LISTENER.QUERY, UNSPECIFIED), 2, 125, 0, 1, 65]),
+        mld(LINK_LOCAL, ALL_NODES, oldMld(LISTENER.QUERY, UNSPECIFIED).slice(0, -1)),
+        mld(LINK_LOCAL, ALL_NODES, oldMld(LISTENER.QUERY, UNSPECIFIED), { alert: [5, 2, 0, 0, 7, 7] }),
+        mld(LINK_LOCAL, REPORTS, [...report([SOLICITED]), ...SMUGGLED]),
+        mld(LINK_LOCAL, WIDE, [...oldMld(LISTENER.REPORT, WIDE), ...SMUGGLED]),
+        behind(mld(LINK_LOCAL, WIDE, oldMld(LISTENER.REPORT, WIDE)), SMUGGLED),
+      ];
+      return [
+        ...whole.flatMap((each) => POD_NAMES.map((name) => into(name, each, "neighbour"))),
+        ...more.flatMap((each) => [into("both", each, "denied"), into("open", each, "not-isolated")]),
+      ];
+    },
+  },
 ]);
 
 const NONE = address("0.0.0.0");
@@ -183,6 +211,36 @@ testTable("IGMP", world, [
         outOf("both", igmp(a.stranger, REPORTS_V4, report([GROUP])), "spoofed"),
         into("both", igmp(a.stranger, a.pods.both, oldIgmp(IGMP.QUERY, NONE)), "denied"),
         into("both", igmp(a.stranger, ALL_SYSTEMS, oldIgmp(IGMP.QUERY, NONE), { ttl: 2 }), "denied"),
+      ];
+    },
+  },
+  {
+    name: "to a pod passes without other data, and with it is judged by policy: an open pod may have sent it",
+    families: [V4],
+    steps: (a) => {
+      const from = a.stranger;
+      const whole = [
+        igmp(from, ALL_SYSTEMS, [IGMP.QUERY, 100, 0, 0, ...addressBytes(NONE)]),
+        igmp(from, ALL_SYSTEMS, [IGMP.QUERY, 100, 0, 0, ...addressBytes(NONE), 2, 125, 0, 0]),
+        igmp(from, GROUP, [IGMP.QUERY, 9, 0, 0, ...addressBytes(GROUP), 2, 125, 0, 1, ...addressBytes(from)]),
+        igmp(from, ALL_SYSTEMS, oldIgmp(0x30, NONE)),
+        igmp(from, REPORTS_V4, report([GROUP])),
+        igmp(from, GROUP, oldIgmp(IGMP.REPORT_V2, GROUP), { options: [] }),
+        igmp(from, ALL_ROUTERS_V4, oldIgmp(IGMP.LEAVE, GROUP)),
+      ];
+      const more = [
+        igmp(from, ALL_SYSTEMS, [...oldIgmp(IGMP.QUERY, NONE), ...SMUGGLED]),
+        igmp(from, ALL_SYSTEMS, [...oldIgmp(IGMP.QUERY, NONE), 2, 125, 0, 0, 65]),
+        igmp(from, ALL_SYSTEMS, [...oldIgmp(IGMP.QUERY, NONE), 2, 125, 0, 9]),
+        igmp(from, ALL_SYSTEMS, oldIgmp(IGMP.QUERY, NONE), { options: [0x94, 4, 0, 0, 0x44, 4, 5, 0] }),
+        ...[0x13, 0x14, 0x1e, 0].map((type) => igmp(from, GROUP, oldIgmp(type, GROUP))),
+        igmp(from, GROUP, [...oldIgmp(IGMP.REPORT_V2, GROUP), ...SMUGGLED]),
+        igmp(from, REPORTS_V4, [...report([GROUP]), ...SMUGGLED]),
+        behind(igmp(from, GROUP, oldIgmp(IGMP.REPORT_V2, GROUP)), SMUGGLED),
+      ];
+      return [
+        ...whole.flatMap((each) => POD_NAMES.map((name) => into(name, each, "neighbour"))),
+        ...more.flatMap((each) => [into("both", each, "denied"), into("open", each, "not-isolated")]),
       ];
     },
   },

@@ -65,17 +65,20 @@ function judgeArp(arp: Arp): string {
 }
 
 /** What passes to every pod: RFC 4861 from the same link, RFC 3810 and RFC 3376 to groups. */
-function isHeard({ family, protocol, part, hopLimit, ...packet }: Packet): boolean {
-  const { icmpType = -1, icmpCode, source, destination, body, bodyLength } = packet;
+function isHeard(packet: Packet): boolean {
+  const { family, protocol, part, hopLimit, icmpType = -1, icmpCode, source, destination } = packet;
   if (part !== "whole") return false;
-  if (family === 4)
-    return (
-      protocol === 2 && hopLimit === 1 && Math.min(body.length, bodyLength) >= 8 && /^e/.test(destination)
-    );
+  if (family === 4) return protocol === 2 && /^e/.test(destination) && isExactIgmp(packet);
   if (protocol !== 58) return false;
   if (icmpType >= 133 && icmpType <= 137) return hopLimit === 255 && icmpCode === 0;
-  const isReport = [130, 131, 132, 143].includes(icmpType);
-  return isReport && hopLimit === 1 && (isLinkLocal(source) || isNone(source)) && /^ff/.test(destination);
+  const isListener = [130, 131, 132, 143].includes(icmpType) && isExactListener(packet, icmpType);
+  return isListener && (isLinkLocal(source) || isNone(source)) && /^ff/.test(destination);
+}
+
+/** Whether a query is of an older version, `bytes` long, or continues with as many sources as it names. */
+function isExactQuery(body: Uint8Array, bytes: number, addressBytes: number): boolean {
+  const sources = ((body[bytes + 2] ?? 0) << 8) | (body[bytes + 3] ?? 0);
+  return body.length === bytes || body.length === bytes + 4 + sources * addressBytes;
 }
 
 /** Types of ICMPv6, ICMP and IGMP that only routers send. */
@@ -165,8 +168,9 @@ const isShort = (packet: Packet): boolean =>
 function isExactListener(packet: Packet, type: number): boolean {
   const { between, body, destination } = packet;
   const isAlert = ["3a00050200000100", "3a00010005020000"].includes(hex(between));
-  if (!isShort(packet) || !isAlert || packet.icmpCode !== 0 || hex(body.subarray(4, 6)) !== "0000")
-    return false;
+  if (!isShort(packet) || !isAlert || packet.icmpCode !== 0) return false;
+  if (type === 130) return isExactQuery(body, 24, 16);
+  if (hex(body.subarray(4, 6)) !== "0000") return false;
   const records = ((body[6] ?? 0) << 8) | (body[7] ?? 0);
   if (type === 143)
     return destination === `ff02${"0".repeat(26)}16` && areRecords(body.subarray(8), records, 16);
@@ -178,9 +182,10 @@ function isExactListener(packet: Packet, type: number): boolean {
 /** RFC 3376 4, RFC 2236 2: with the router alert or without. */
 function isExactIgmp(packet: Packet): boolean {
   const { between, body, destination } = packet;
-  if (!isShort(packet) || body.length < 8 || body[1] !== 0 || !["", "94040000"].includes(hex(between)))
-    return false;
+  if (!isShort(packet) || body.length < 8 || !["", "94040000"].includes(hex(between))) return false;
   const type = body[0] ?? 0;
+  if (OF_ROUTERS["4 2"]?.includes(type) === true) return isExactQuery(body, 8, 4);
+  if (body[1] !== 0) return false;
   const group = hex(body.subarray(4, 8));
   if (type === 0x22) {
     const count = ((body[6] ?? 0) << 8) | (body[7] ?? 0);

@@ -10,10 +10,10 @@ import { openAttachments } from "../../src/datapath/attachments.ts";
 import type { Hook } from "../../src/datapath/hooks.ts";
 import { type Bench, openBench } from "../../src/engines/kernel-engine.ts";
 import { EMPTY_CLUSTER, keyOf, type Pod } from "../../src/model/cluster.ts";
+import type { ClusterSnapshot } from "../../src/model/cluster-snapshot.ts";
 import type { Policy } from "../../src/model/network-policy.ts";
 import { problemText } from "../../src/model/problem.ts";
 import { EVERYTHING } from "../../src/model/selector.ts";
-import type { ClusterSnapshot } from "../../src/source/cluster-snapshot.ts";
 import { address } from "../support/model.ts";
 import { OBJECT } from "../support/object.ts";
 
@@ -130,8 +130,8 @@ describe("a reconciliation", () => {
       sources: ["10.0.0.5/32"],
     });
     expect(progress.problems.map(problemText)).toEqual([
-      "Pod shop/a: address 10.0.0.3 is that of pods shop/a and shop/b: nothing tells whose it is; as a peer it is allowed only what each of them is",
-      "Pod shop/b: address 10.0.0.3 is that of pods shop/a and shop/b: nothing tells whose it is; as a peer it is allowed only what each of them is",
+      "Pod shop/a: address 10.0.0.3 is that of pods shop/a and shop/b: its owner is ambiguous; as a peer it is allowed only what each of them is",
+      "Pod shop/b: address 10.0.0.3 is that of pods shop/a and shop/b: its owner is ambiguous; as a peer it is allowed only what each of them is",
     ]);
   });
 
@@ -154,11 +154,11 @@ describe("a reconciliation", () => {
     await runs(what, true);
     expect((await kernel.maps.read()).state).toEqual(before);
     expect(progress.repaired).toEqual([
-      { table: "addresses", key: "10.0.0.1", wanted: expect.any(String), held: "identity 77" },
+      { table: "addresses", key: "10.0.0.1", held: "identity 77" },
       { table: "ports", key: "80-80", wanted: "class 0", held: "class 9", span: { first: 80, last: 80 } },
     ]);
     expect(logged).toContain(
-      '1970-01-01T00:00:00.000Z warn  somebody else has changed the maps; they are put right entries=2 tables="addresses 1, ports 1"\n',
+      '1970-01-01T00:00:00.000Z warn  maps were modified externally; repaired entries=2 tables="addresses 1, ports 1"\n',
     );
     await runs(what, true);
     expect(progress.repaired).toEqual([]);
@@ -208,7 +208,7 @@ describe("a reconciliation", () => {
     const second = reading([pod("b", 2, bench.devices.nameAt(2))], []);
     expect(await runs(second)).toBe(false);
     expect(progress.problems.map(problemText)).toEqual([
-      `write endpoint of interface ${next}: its 8 places are taken by other interfaces; the state before stays in force`,
+      `write endpoint of interface ${next}: its 8 places are taken by other interfaces; the previous state stays in force`,
     ]);
     expect(kernel.maps.generation()).toBe(1);
     const after = (await kernel.maps.read()).state;

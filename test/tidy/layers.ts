@@ -16,13 +16,14 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   lab: ["base"],
   cni: ["base", "model"],
   observe: ["base", "gen", "model", "type:datapath"],
+  events: ["base", "gen", "model", "datapath", "policy", "observe"],
 };
 
 /** The rest of src/, which may import from all folders. */
 const IMPORTS_ALL = new Set(["agent", "cli", "engines"]);
 
 /** The folders of src/ that may import the bindings. */
-const IMPORTS_BPF = new Set(["datapath", "node"]);
+const IMPORTS_BPF = new Set(["datapath", "events", "node"]);
 
 interface Import {
   readonly specifier: string;

@@ -1,14 +1,12 @@
 // Whether a CNI claim is in force, and the plugin's requests that wait for it.
 
 import type { Claim, Matched } from "../../cni/cni-claims.ts";
-import { CNI_CODE, CniError, laterError } from "../../cni/cni-error.ts";
+import { CNI_CODE, CniError, laterError } from "../../cni/cni-protocol.ts";
 import { indexOf } from "../../cni/host-links.ts";
 import { keyOf } from "../../model/cluster.ts";
 import { type Problem, problemText } from "../../model/problem.ts";
 import { podsOf } from "../../policy/local-endpoints.ts";
-import type { InForce } from "../views.ts";
-
-// The outcome of a reconciliation for a claim: whether the kernel enforces it now.
+import type { InForce } from "../agent-views.ts";
 
 /** The result of a reconciliation: what is in force, and the problems. */
 export interface ClaimOutcome {
@@ -28,7 +26,7 @@ export function outcomesOf(
   return (claim) => {
     const waits = matched.waits.get(claim);
     if (waits !== undefined) return { kind: "later", reason: waits };
-    if (!matched.counts.has(claim)) return { kind: "later", reason: "it is its turn next" };
+    if (!matched.counts.has(claim)) return { kind: "later", reason: "queued for the next reconciliation" };
     if (applied === undefined) return failed(problems, "the policies could not be applied");
     if (owners.get(claim.ifindex)?.includes(keyOf(claim)) === true) return { kind: "in force" };
     // A new interface may not be in the node's tables yet: the next change of these triggers another
@@ -61,8 +59,8 @@ export const removed = (claim: Claim): CniError =>
 export function unreadyReason(
   progress: (Pick<ClaimOutcome, "force"> & { readonly wanted: number; readonly applied: number }) | undefined,
 ): string | undefined {
-  if (progress?.force === undefined) return "nothing has been brought into force yet";
-  return progress.wanted === progress.applied ? undefined : "the last change could not be brought into force";
+  if (progress?.force === undefined) return "no state has been applied yet";
+  return progress.wanted === progress.applied ? undefined : "the last change could not be applied";
 }
 
 // Requests that wait for a claim to be in force: the plugin's ADDs, each with its timeout.
@@ -102,7 +100,7 @@ export function openWaiting(): Waiting {
         };
         const waiter: Waiter = {
           claim,
-          reason: "the agent is coming up",
+          reason: "the agent is starting",
           resolve() {
             end();
             resolve();
@@ -113,7 +111,7 @@ export function openWaiting(): Waiting {
           },
         };
         const late = (): void =>
-          waiter.reject(laterError("the pod's policy is not in force in time", waiter.reason));
+          waiter.reject(laterError("timeout: the pod's policy is not enforced yet", waiter.reason));
         const timer = setTimeout(late, timeoutMs).unref();
         waiters.add(waiter);
       });

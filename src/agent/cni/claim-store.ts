@@ -2,7 +2,7 @@
 
 import { messageOf } from "../../base/errors.ts";
 import { attachmentKey, type Claim, readClaims, writeClaims } from "../../cni/cni-claims.ts";
-import type { Attached, GcRequest } from "../../cni/cni-request.ts";
+import type { Attached, GcRequest } from "../../cni/cni-protocol.ts";
 import { indexOf } from "../../cni/host-links.ts";
 import type { Problem } from "../../model/problem.ts";
 import { birthOf } from "../../node/link-identity.ts";
@@ -32,20 +32,20 @@ export interface ClaimStore {
 export function openClaims(path: string): ClaimStore {
   const claims = new Map<string, Claim>();
   let problem: Problem | undefined;
-  const tell = (effect: string, thrown: unknown): void => {
+  const addProblem = (effect: string, thrown: unknown): void => {
     problem = { severity: "warning", reason: messageOf(thrown), effect };
   };
   try {
     for (const claim of readClaims(path)) claims.set(attachmentKey(claim), claim);
   } catch (thrown) {
-    tell("pods that the source gives no address yet are not enforced until they are made anew", thrown);
+    addProblem("pods without an address in the source are not enforced until they are recreated", thrown);
   }
   const save = (): void => {
     try {
       writeClaims(path, claims.values());
       problem = undefined;
     } catch (thrown) {
-      tell("what the CNI plugin has told is lost when the agent ends", thrown);
+      addProblem("CNI claims are lost when the agent ends", thrown);
     }
   };
   const remove = (which: (claim: Claim) => boolean): readonly Claim[] => {

@@ -2,8 +2,15 @@
 // format.
 
 import { attachmentKey, type Claim } from "../../cni/cni-claims.ts";
-import { CNI_CODE, CniError } from "../../cni/cni-error.ts";
-import { type AddRequest, addIn, attachedIn, bodyOf, gcIn } from "../../cni/cni-request.ts";
+import {
+  type AddRequest,
+  addIn,
+  attachedIn,
+  bodyOf,
+  CNI_CODE,
+  CniError,
+  gcIn,
+} from "../../cni/cni-protocol.ts";
 import { hostLinkOf, indexOf } from "../../cni/host-links.ts";
 import { birthOf } from "../../node/link-identity.ts";
 import { Refused, type Route } from "../../observe/socket-routes.ts";
@@ -28,7 +35,7 @@ export interface CniWork {
   readonly changed: (gone: readonly Claim[]) => void;
   /** Why pods cannot be added now. */
   readonly unready: () => string | undefined;
-  readonly told: (command: CniCommand, seconds: number, error: CniError | undefined) => void;
+  readonly answered: (command: CniCommand, seconds: number, error: CniError | undefined) => void;
 }
 
 /** Each returns an empty object, or refuses with the `code`, `msg` and `details` for the runtime. */
@@ -49,16 +56,17 @@ export function cniRoutes(work: CniWork): Route[] {
     bodyBytesMax: BODY_BYTES_MAX,
     answer: async (_, body) => {
       const begun = performance.now();
-      const told = (error?: CniError): void => work.told(command, (performance.now() - begun) / 1_000, error);
+      const answered = (error?: CniError): void =>
+        work.answered(command, (performance.now() - begun) / 1_000, error);
       try {
         await commands[command](body);
       } catch (thrown) {
         if (!(thrown instanceof CniError)) throw thrown;
-        told(thrown);
+        answered(thrown);
         const { code, message, details } = thrown;
         throw new Refused(422, { code, msg: message, ...(details === undefined ? {} : { details }) });
       }
-      told();
+      answered();
       return {};
     },
   }));

@@ -3,14 +3,13 @@
 
 import type { Log } from "../../base/log.ts";
 import { type Claim, claimedInterfaces, type Matched, matchClaims } from "../../cni/cni-claims.ts";
-import { openKeeper } from "../../cni/conflist-reconciler.ts";
+import { type ConflistReconciler, reconcileConflist } from "../../cni/conflist-reconciler.ts";
 import type { InstallOptions } from "../../cni/plugin-install.ts";
 import { keyOf } from "../../model/cluster.ts";
+import type { ClusterSnapshot } from "../../model/cluster-snapshot.ts";
 import type { CniView } from "../../observe/api-views.ts";
 import { type LocalApi, serveRoutes } from "../../observe/socket-server.ts";
-import type { ClusterSnapshot } from "../../source/cluster-snapshot.ts";
 import type { ClaimedInterface } from "../../source/interface-discovery.ts";
-import { openDebounceBypass } from "../debounce-and-backoff.ts";
 import { type ClaimOutcome, openWaiting, outcomesOf, removed } from "./claim-outcome.ts";
 import { expiry, openClaims } from "./claim-store.ts";
 import { type CniCommand, cniRoutes } from "./cni-routes.ts";
@@ -28,8 +27,6 @@ export interface CniOptions {
 export type CniCounts = Readonly<Record<CniCommand, { readonly done: number; readonly failed: number }>>;
 
 export interface Cni {
-  /** Waits for `ms`, or until a pod is added that no reconciliation has covered. */
-  rest(ms: number): Promise<void>;
   /**
    * The present claims, without those whose interface or pod has gone, which are dropped; and the snapshot
    * with the claims' problems.
@@ -40,8 +37,8 @@ export interface Cni {
   };
   /** Passes the outcome of the reconciliation that used the last match() to the waiting requests. */
   settle(came: ClaimOutcome): void;
-  /** Called at every change of the claims. */
-  onChange(ring: () => void): void;
+  /** Called at every change of the claims: with "now" if an ADD waits for the reconciliation. */
+  onChange(request: (priority?: "now") => void): void;
   /** Answers the plugin from now on. Errors: OperationError if it cannot listen. */
   serve(env: CniEnv): Promise<LocalApi>;
   /** Releases the node's configuration: its content stays. */
@@ -63,13 +60,12 @@ export interface CniEnv {
 export function openCni({ socket, claims: path, install: installing }: CniOptions): Cni {
   const claims = openClaims(path);
   const waiting = openWaiting();
-  const keeper = openKeeper(installing);
-  const haste = openDebounceBypass();
+  let conflist: ConflistReconciler | undefined;
   const expired = expiry();
   const tally = openTally();
   let matched: Matched | undefined;
   let inForce: ReadonlySet<Claim> = new Set();
-  let ring: () => void = () => undefined;
+  let request: (priority?: "now") => void = () => undefined;
   let log: Log | undefined;
   const match = (cluster: ClusterSnapshot["cluster"]): readonly ClaimedInterface[] => {
     matched = matchClaims(cluster, claims.all());
@@ -80,6 +76,13 @@ export function openCni({ socket, claims: path, install: installing }: CniOption
     }
     return claimedInterfaces(matched);
   };
+  const startConflist = (to: Log): void => {
+    if (installing === undefined) return;
+    conflist ??= reconcileConflist(installing, {
+      onWritten: (files) => to.info("weir-cni is installed", { files: files.join(", ") }),
+      onProblems: () => request(),
+    });
+  };
   /** From now on the claim does not apply to a later pod of the same name. */
   const bound = (claim: Claim): Claim => {
     const uid = claim.uid === undefined ? matched?.cluster.pods.get(keyOf(claim))?.uid : undefined;
@@ -88,13 +91,11 @@ export function openCni({ socket, claims: path, install: installing }: CniOption
   return {
     match(reading) {
       matched = undefined;
-      haste.seen();
       // A source that could not be read gives no information, least of all that a pod is absent.
       const known = reading.readable && claims.size() > 0 ? match(reading.cluster) : [];
-      const problems = [...reading.problems, ...claims.problems(), ...keeper.problems()];
+      const problems = [...reading.problems, ...claims.problems(), ...(conflist?.problems() ?? [])];
       return { reading: { ...reading, problems }, claims: known };
     },
-    rest: haste.rest,
     settle(came) {
       const outcomeOf = outcomesOf(matched, came);
       waiting.settle(outcomeOf);
@@ -103,26 +104,26 @@ export function openCni({ socket, claims: path, install: installing }: CniOption
           [...claims.all()].filter((claim) => outcomeOf(claim).kind === "in force").map(bound),
         );
       // Not before something is in force: until then pods would only wait.
-      if (came.force !== undefined && log !== undefined) keeper.start(log, () => ring());
+      if (came.force !== undefined && log !== undefined) startConflist(log);
     },
     onChange(next) {
-      ring = next;
+      request = next;
     },
     async serve(env) {
       log = env.log;
       const routes = cniRoutes({
         claims,
         wait(claim, timeoutMs) {
-          haste.asked();
+          request("now");
           return waiting.until(claim, timeoutMs);
         },
         isInForce: (claim) => inForce.has(claim) && claims.has(claim),
         changed(gone) {
           waiting.refuse(gone, removed);
-          ring();
+          request();
         },
         unready: env.unready,
-        told(command, seconds, error) {
+        answered(command, seconds, error) {
           tally.add(command, error === undefined ? "done" : "failed");
           if (command === "add") env.added(seconds);
         },
@@ -131,7 +132,7 @@ export function openCni({ socket, claims: path, install: installing }: CniOption
       // but must not assign interfaces to pods.
       return serveRoutes(socket, routes, { limits: CONNECTIONS });
     },
-    close: () => keeper.close(),
+    close: () => conflist?.close(),
     view: () => ({ socket, claims: claims.size(), inForce: [...inForce].filter(claims.has).length }),
     counts: () => tally.counts,
   };

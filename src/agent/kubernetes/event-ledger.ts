@@ -8,14 +8,14 @@ import type { NoticeTiming } from "./event-rate-limit.ts";
 export type Outcome = "created" | "known" | "gone" | "refused" | "failed";
 
 /** A report: a problem or its end. */
-export interface Telling {
+export interface EventReport {
   readonly notice: Notice;
   /** The problem is gone. */
   readonly solved: boolean;
   /** How often it came back after it was reported as solved. */
   readonly returns: number;
   /** The last report of it that Kubernetes has. */
-  readonly told: Reported | undefined;
+  readonly earlier: Reported | undefined;
 }
 
 export interface Reported {
@@ -36,7 +36,7 @@ export interface Ledger {
   /** When the next report is due; undefined if there is none. */
   nextAt(): number | undefined;
   /** The report to send now, if one is due; it must be settled before the next. */
-  begin(now: number): Telling | undefined;
+  begin(now: number): EventReport | undefined;
   /** The outcome of the report that was begun. `uid` if it is known. */
   settle(outcome: Outcome, uid: string, now: number): void;
   size(): number;
@@ -46,7 +46,7 @@ interface Entry {
   notice: Notice;
   solved: boolean;
   returns: number;
-  told: Reported | undefined;
+  earlier: Reported | undefined;
   /** How long a change must last, including the wait for this node's turn. */
   readonly settleMs: number;
   /** Infinity if there is nothing to report. */
@@ -61,7 +61,7 @@ const NEVER = Number.POSITIVE_INFINITY;
 export function openLedger(timing: NoticeTiming, onLeftOut: (reason: Reason) => void): Ledger {
   const entries = new Map<string, Entry>();
   let beyond = new Set<string>();
-  let begun: { readonly entry: Entry; readonly telling: Telling } | undefined;
+  let begun: { readonly entry: Entry; readonly report: EventReport } | undefined;
 
   /**
    * Whether there is space for one more, if necessary that of a notice reported as solved. The node's own
@@ -75,11 +75,11 @@ export function openLedger(timing: NoticeTiming, onLeftOut: (reason: Reason) => 
   function add(notice: Notice, turn: number, now: number): void {
     const settleMs = timing.settleMs + turn * timing.turnMs;
     const dueAt = now + settleMs;
-    const fresh = { solved: false, returns: 0, told: undefined, failures: 0 };
+    const fresh = { solved: false, returns: 0, earlier: undefined, failures: 0 };
     entries.set(notice.key, { notice, settleMs, dueAt, ...fresh });
   }
   function end(entry: Entry, now: number): void {
-    if (entry.told === undefined && begun?.entry !== entry) {
+    if (entry.earlier === undefined && begun?.entry !== entry) {
       if (entry.dueAt <= now) onLeftOut(entry.notice.reason);
       entries.delete(entry.notice.key);
       return;
@@ -92,7 +92,7 @@ export function openLedger(timing: NoticeTiming, onLeftOut: (reason: Reason) => 
     take(notices, now, turnOf) {
       for (const [key, entry] of entries) {
         if (!notices.has(key) && !entry.solved) end(entry, now);
-        if (isDone(entry) && now - (entry.told?.at ?? now) > timing.periodMs) entries.delete(key);
+        if (isDone(entry) && now - (entry.earlier?.at ?? now) > timing.periodMs) entries.delete(key);
       }
       const without = new Set<string>();
       for (const [key, notice] of notices) {
@@ -110,15 +110,15 @@ export function openLedger(timing: NoticeTiming, onLeftOut: (reason: Reason) => 
     begin(now) {
       const entry = earliest(entries.values(), now);
       if (entry === undefined || entry.dueAt > now) return undefined;
-      const { notice, solved, returns, told } = entry;
-      begun = { entry, telling: { notice, solved, returns, told } };
-      return begun.telling;
+      const { notice, solved, returns, earlier } = entry;
+      begun = { entry, report: { notice, solved, returns, earlier } };
+      return begun.report;
     },
     settle(outcome, uid, now) {
-      const { entry, telling } = begun ?? {};
+      const { entry, report } = begun ?? {};
       begun = undefined;
-      if (entry === undefined || telling === undefined || entries.get(entry.notice.key) !== entry) return;
-      if (!settleEntry(entry, { telling, outcome, uid }, now, timing)) entries.delete(entry.notice.key);
+      if (entry === undefined || report === undefined || entries.get(entry.notice.key) !== entry) return;
+      if (!settleEntry(entry, { report, outcome, uid }, now, timing)) entries.delete(entry.notice.key);
     },
     size: () => entries.size,
   };
@@ -130,7 +130,7 @@ const LEFT_OUT_MAX = 10_000;
 /** The problems of a policy are the same on every node, so one Event reports them for all. */
 export const isShared = ({ subject }: Notice): boolean => subject.kind === "NetworkPolicy";
 
-const isDone = ({ told, solved }: Entry): boolean => solved && told?.solved === true;
+const isDone = ({ earlier, solved }: Entry): boolean => solved && earlier?.solved === true;
 
 /** The notice that is due first; of those due by `now`, the node's own go first. */
 function earliest(entries: Iterable<Entry>, now: number): Entry | undefined {
@@ -143,16 +143,16 @@ function earliest(entries: Iterable<Entry>, now: number): Entry | undefined {
 }
 
 /** When to report what has changed since the last report. */
-function dueAfter({ told, solved, returns, settleMs }: Entry, now: number, timing: NoticeTiming): number {
+function dueAfter({ earlier, solved, returns, settleMs }: Entry, now: number, timing: NoticeTiming): number {
   const { leastMs, periodMs } = timing;
-  if (told?.solved === solved) return solved ? NEVER : told.at + periodMs;
+  if (earlier?.solved === solved) return solved ? NEVER : earlier.at + periodMs;
   // Flapping problems are reported with exponential backoff.
   const pauseMs = Math.min(leastMs * (2 ** returns - 1), periodMs);
-  return Math.max(now + settleMs, (told?.at ?? now) + pauseMs);
+  return Math.max(now + settleMs, (earlier?.at ?? now) + pauseMs);
 }
 
 interface Came {
-  readonly telling: Telling;
+  readonly report: EventReport;
   readonly outcome: Outcome;
   readonly uid: string;
 }
@@ -160,18 +160,18 @@ interface Came {
 /** Returns false if the entry is no longer needed. */
 function settleEntry(
   entry: Entry,
-  { telling, outcome, uid }: Came,
+  { report, outcome, uid }: Came,
   now: number,
   timing: NoticeTiming,
 ): boolean {
   const wait = outcome === "failed" ? timing.retryMs[entry.failures] : undefined;
   entry.failures = wait === undefined ? 0 : entry.failures + 1;
   // If the end of a problem could not be reported, it is dropped after the last retry.
-  if (wait === undefined && (telling.solved || outcome === "created" || outcome === "known"))
-    entry.told = { at: now, note: telling.notice.note, solved: telling.solved, uid };
-  if (entry.told === undefined && entry.solved) return false;
+  if (wait === undefined && (report.solved || outcome === "created" || outcome === "known"))
+    entry.earlier = { at: now, note: report.notice.note, solved: report.solved, uid };
+  if (entry.earlier === undefined && entry.solved) return false;
   if (wait !== undefined) entry.dueAt = now + wait;
-  else if (entry.told === undefined) entry.dueAt = now + timing.periodMs;
+  else if (entry.earlier === undefined) entry.dueAt = now + timing.periodMs;
   else entry.dueAt = dueAfter(entry, now, timing);
   return true;
 }
@@ -181,7 +181,7 @@ function renew(entry: Entry, notice: Notice, now: number, timing: NoticeTiming):
   const before = entry.notice;
   entry.notice = notice;
   if (entry.solved) {
-    const ended = entry.told?.solved === true;
+    const ended = entry.earlier?.solved === true;
     if (ended) entry.returns += 1;
     entry.solved = false;
     entry.failures = 0;
@@ -191,9 +191,9 @@ function renew(entry: Entry, notice: Notice, now: number, timing: NoticeTiming):
   }
   // Reports on nodes and pods may change with each reconciliation ("for 12 s"); on a policy they change with
   // the policy.
-  if (entry.told !== undefined && isShared(notice) && before.note !== notice.note)
+  if (entry.earlier !== undefined && isShared(notice) && before.note !== notice.note)
     entry.dueAt = soonest(entry, now, timing);
 }
 
-const soonest = ({ told, settleMs }: Entry, now: number, { leastMs }: NoticeTiming): number =>
-  Math.max(now + settleMs, (told?.at ?? Number.NEGATIVE_INFINITY) + leastMs);
+const soonest = ({ earlier, settleMs }: Entry, now: number, { leastMs }: NoticeTiming): number =>
+  Math.max(now + settleMs, (earlier?.at ?? Number.NEGATIVE_INFINITY) + leastMs);

@@ -4,9 +4,6 @@ import type { Cluster } from "../../model/cluster.ts";
 import { type Problem, problemText } from "../../model/problem.ts";
 import { valueAt } from "../../source/parse/fields.ts";
 
-// The present problems as notices for Kubernetes: one for each object and reason, as `kubectl describe` shows
-// it.
-
 /** The reasons of Events, a closed list; docs/kubernetes-events.md explains each. */
 export const REASONS = [
   "PolicyInvalid",

@@ -3,11 +3,11 @@
 
 import { createHash } from "node:crypto";
 import type { Log } from "../../base/log.ts";
-import { openTrigger, TIMER_MS_MAX, type Trigger } from "../../base/trigger.ts";
+import { openTrigger, type Trigger } from "../../base/scheduler.ts";
 import type { Client } from "../../source/apiserver/http-client.ts";
 import { type Failure, failureOf } from "../../source/apiserver/request-failure.ts";
 import { valueAt } from "../../source/parse/fields.ts";
-import { isShared, type Ledger, type Outcome, openLedger, type Telling } from "./event-ledger.ts";
+import { type EventReport, isShared, type Ledger, type Outcome, openLedger } from "./event-ledger.ts";
 import {
   firstOf,
   noticesOf,
@@ -20,9 +20,6 @@ import {
 } from "./event-notices.ts";
 import { type NoticeTiming, openTokenBucket, openTurns } from "./event-rate-limit.ts";
 
-// Reports problems to Kubernetes as Events: concurrently with reconciliations, so that none waits for it, and
-// at a bounded rate.
-
 /** Number of Events by result and reason. `left-out`: there were too many, or it ended before its turn. */
 export interface EventCount {
   readonly result: Outcome | "left-out";
@@ -32,7 +29,7 @@ export interface EventCount {
 
 export interface EventRecorder {
   /** Takes the problems after a reconciliation. Returns at once, and never throws. */
-  tell(situation: Pick<Situation, "problems" | "pods">): void;
+  update(situation: Pick<Situation, "problems" | "pods">): void;
   counts(): readonly EventCount[];
   /** Discards everything that has not been reported. */
   close(): Promise<void>;
@@ -59,26 +56,25 @@ export function openEventRecorder(options: EventRecorderOptions, env: EventRecor
   };
   const ledger = openLedger(timing, (reason) => count("left-out", reason));
   const ended = new AbortController();
-  const bell = openTrigger();
+  const trigger = openTrigger(ended.signal);
   const trouble = openTrouble(env.log);
-  const post = async (telling: Telling): Promise<Posted> => {
-    const posted = await postEvent(telling, options, { now: env.now(), signal: ended.signal });
+  const post = async (report: EventReport): Promise<Posted> => {
+    const posted = await postEvent(report, options, { now: env.now(), signal: ended.signal });
     if (ended.signal.aborted) return posted;
-    trouble.heard(posted);
-    count(posted.outcome, telling.solved ? SOLVED : telling.notice.reason);
+    trouble.record(posted);
+    count(posted.outcome, report.solved ? SOLVED : report.notice.reason);
     return posted;
   };
-  const running = run({ ledger, timing, bell, signal: ended.signal, post });
+  const running = run({ ledger, timing, trigger, signal: ended.signal, post });
   return {
-    tell({ problems, pods }) {
+    update({ problems, pods }) {
       if (ended.signal.aborted) return;
       ledger.take(noticesOf({ problems, pods, node }), performance.now(), openTurns(pods, node));
-      bell.ring();
+      trigger.fire();
     },
     counts: () => [...counts.values()],
     async close() {
       ended.abort();
-      bell.ring();
       await running;
     },
   };
@@ -87,35 +83,28 @@ export function openEventRecorder(options: EventRecorderOptions, env: EventRecor
 interface Running {
   readonly ledger: Ledger;
   readonly timing: NoticeTiming;
-  readonly bell: Trigger;
+  readonly trigger: Trigger;
   readonly signal: AbortSignal;
   /** Never rejects. */
-  readonly post: (telling: Telling) => Promise<Posted>;
+  readonly post: (report: EventReport) => Promise<Posted>;
 }
 
 /** Posts one report after the other, each when it is due and a token is available. */
-async function run({ ledger, timing, bell, signal, post }: Running): Promise<void> {
+async function run({ ledger, timing, trigger, signal, post }: Running): Promise<void> {
   const tokens = openTokenBucket(timing);
   while (!signal.aborted) {
     const now = performance.now();
     const at = ledger.nextAt();
     const readyAt = at === undefined ? undefined : Math.max(at, tokens.readyAt(now));
-    const telling = readyAt === undefined || readyAt > now ? undefined : ledger.begin(now);
-    if (telling === undefined) {
-      await rungWithin(bell, readyAt === undefined ? undefined : readyAt - now);
+    const report = readyAt === undefined || readyAt > now ? undefined : ledger.begin(now);
+    if (report === undefined) {
+      await trigger.wait(readyAt === undefined ? undefined : readyAt - now);
       continue;
     }
     tokens.take(now);
-    const { outcome, uid } = await post(telling);
+    const { outcome, uid } = await post(report);
     ledger.settle(outcome, uid, performance.now());
   }
-}
-
-/** Waits for the trigger, or for this many milliseconds. */
-async function rungWithin(bell: Trigger, ms: number | undefined): Promise<void> {
-  const timer = ms === undefined ? undefined : setTimeout(() => bell.ring(), Math.min(ms, TIMER_MS_MAX));
-  await bell.wait();
-  clearTimeout(timer);
 }
 
 interface Posted {
@@ -127,11 +116,11 @@ interface Posted {
 
 /** Reads the object first: `kubectl describe` shows only Events that contain its uid. Never rejects. */
 async function postEvent(
-  telling: Telling,
+  report: EventReport,
   { client, node, timing }: EventRecorderOptions,
   { now, signal }: { readonly now: Date; readonly signal: AbortSignal },
 ): Promise<Posted> {
-  const { subject } = telling.notice;
+  const { subject } = report.notice;
   const path = queryOf(subject);
   const within = () => AbortSignal.any([signal, AbortSignal.timeout(timing.answerMs)]);
   let identity: Identity | undefined;
@@ -145,9 +134,9 @@ async function postEvent(
   if (identity === undefined) return { outcome: "gone", uid: "" };
   const { uid } = identity;
   // Another object of the same name is unrelated to the reports on the earlier one.
-  if (telling.solved && telling.told?.uid !== uid) return { outcome: "gone", uid };
+  if (report.solved && report.earlier?.uid !== uid) return { outcome: "gone", uid };
   const events = `/apis/events.k8s.io/v1/namespaces/${namespaceOf(subject)}/events`;
-  const body = eventOf(telling, identity, { now: now.getTime(), node, timing });
+  const body = eventOf(report, identity, { now: now.getTime(), node, timing });
   try {
     await client.send({ method: "POST", path: events, body }, within());
     return { outcome: "created", uid };
@@ -176,14 +165,14 @@ const outcomeOf = ({ status }: Failure): Outcome =>
 
 /** Logs once that Events cannot be reported, until the reason changes, and when they can be again. */
 function openTrouble(log: Log) {
-  let told: string | undefined;
+  let earlier: string | undefined;
   return {
-    heard({ failure }: Posted) {
+    record({ failure }: Posted) {
       const reason = failure && (failure.status === undefined ? failure.why : `HTTP ${failure.status}`);
-      if (reason === told) return;
-      told = reason;
-      if (failure === undefined) log.info("Kubernetes takes Events again");
-      else log.warn("Kubernetes cannot be told of a problem", { reason: failure.message });
+      if (reason === earlier) return;
+      earlier = reason;
+      if (failure === undefined) log.info("Events can be reported again");
+      else log.warn("a problem cannot be reported as an Event", { reason: failure.message });
     },
   };
 }
@@ -234,23 +223,23 @@ export const namespaceOf = ({ namespace }: Subject): string => namespace ?? NODE
 
 /** The body of a POST. */
 export function eventOf(
-  telling: Telling,
+  report: EventReport,
   identity: Identity,
   moment: Moment,
 ): Readonly<Record<string, unknown>> {
-  const { notice, solved } = telling;
+  const { notice, solved } = report;
   const { reason, subject } = notice;
   const { namespace, kind, name } = subject;
   return {
     apiVersion: "events.k8s.io/v1",
     kind: "Event",
-    metadata: { name: nameOf(telling, identity, moment), namespace: namespaceOf(subject) },
+    metadata: { name: nameOf(report, identity, moment), namespace: namespaceOf(subject) },
     // A MicroTime, which has six digits.
     eventTime: new Date(moment.now).toISOString().replace("Z", "000Z"),
     type: solved ? "Normal" : "Warning",
     reason: solved ? SOLVED : reason,
     action: ACTIONS[reason],
-    note: solved ? solvedNote(telling) : notice.note,
+    note: solved ? solvedNote(report) : notice.note,
     regarding: {
       apiVersion: API_VERSIONS[kind],
       kind,
@@ -264,16 +253,20 @@ export function eventOf(
   };
 }
 
-const solvedNote = ({ notice, told }: Telling): string =>
-  shortened(`${notice.reason} no longer holds: ${told?.note ?? notice.note}`);
+const solvedNote = ({ notice, earlier }: EventReport): string =>
+  shortened(`${notice.reason} no longer holds: ${earlier?.note ?? notice.note}`);
 
 /**
  * Equal for equal reports: for a policy on every node, for the node and its pods after a restart of the
  * agent. It changes with the period, so that a lasting problem is reported again; and for a policy with every
  * change of it.
  */
-function nameOf(telling: Telling, { uid, resourceVersion }: Identity, { now, node, timing }: Moment): string {
-  const { notice, solved, returns } = telling;
+function nameOf(
+  report: EventReport,
+  { uid, resourceVersion }: Identity,
+  { now, node, timing }: Moment,
+): string {
+  const { notice, solved, returns } = report;
   const period = periodOf(notice.key, now, timing);
   const own = isShared(notice) ? [resourceVersion, notice.note] : [node, String(returns)];
   const hash = createHash("sha256")

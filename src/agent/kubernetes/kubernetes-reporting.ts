@@ -2,8 +2,8 @@
 
 import { messageOf } from "../../base/errors.ts";
 import type { Log } from "../../base/log.ts";
+import type { ClusterSnapshot } from "../../model/cluster-snapshot.ts";
 import type { Problem } from "../../model/problem.ts";
-import type { ClusterSnapshot } from "../../source/cluster-snapshot.ts";
 import type { SourceOptions } from "../../source/source.ts";
 import type { EventCount } from "./event-recorder.ts";
 
@@ -19,7 +19,7 @@ export interface Kubernetes {
    * Takes the problems after a reconciliation of this snapshot, and the recent incidents, which become Events
    * only. Returns at once, and never throws.
    */
-  tell(problems: readonly Problem[], incidents: readonly Problem[], reading: ClusterSnapshot): void;
+  update(problems: readonly Problem[], incidents: readonly Problem[], reading: ClusterSnapshot): void;
   counts(): readonly EventCount[];
   close(): Promise<void>;
 }
@@ -30,7 +30,11 @@ interface KubernetesEnv {
   readonly version: string;
 }
 
-const NOBODY: Kubernetes = { tell: () => undefined, counts: () => [], close: () => Promise.resolve() };
+const REPORTING_DISABLED: Kubernetes = {
+  update: () => undefined,
+  counts: () => [],
+  close: () => Promise.resolve(),
+};
 
 /** Reports nothing if there is no API server, or if all reporting is disabled. Never throws. */
 export async function openKubernetes(
@@ -39,13 +43,13 @@ export async function openKubernetes(
   env: KubernetesEnv,
 ): Promise<Kubernetes> {
   if (source.kind !== "apiserver" || options === undefined || !(options.events || options.condition))
-    return NOBODY;
+    return REPORTING_DISABLED;
   try {
     return await connect(source, options, env);
   } catch (error) {
     // Enforcement does not depend on it.
-    env.log.error("Kubernetes is told nothing", { reason: messageOf(error) });
-    return NOBODY;
+    env.log.error("event reporting disabled", { reason: messageOf(error) });
+    return REPORTING_DISABLED;
   }
 }
 
@@ -66,20 +70,22 @@ async function connect(
   ]);
   // Connections of its own: a report never waits for a list, nor a watch for a report.
   const client = openClient(openCredentials(credentials), TIMING, `weir/${env.version}`);
-  const teller = options.events ? openEventRecorder({ client, node, timing: NOTICE_TIMING }, env) : undefined;
+  const recorder = options.events
+    ? openEventRecorder({ client, node, timing: NOTICE_TIMING }, env)
+    : undefined;
   const condition = options.condition
     ? openCondition({ client, node, timing: CONDITION_TIMING }, env)
     : undefined;
   return {
-    tell(problems, incidents, { cluster, readable }) {
+    update(problems, incidents, { cluster, readable }) {
       // Before the first complete list no pod is known, which does not mean that its problems are over.
       if (!readable) return;
-      teller?.tell({ problems: [...problems, ...incidents], pods: cluster.pods });
-      condition?.tell({ problems, pods: cluster.pods });
+      recorder?.update({ problems: [...problems, ...incidents], pods: cluster.pods });
+      condition?.update({ problems, pods: cluster.pods });
     },
-    counts: () => teller?.counts() ?? [],
+    counts: () => recorder?.counts() ?? [],
     async close() {
-      await Promise.all([teller?.close(), condition?.close()]);
+      await Promise.all([recorder?.close(), condition?.close()]);
       client.close();
     },
   };

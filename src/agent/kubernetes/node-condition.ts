@@ -1,9 +1,8 @@
 // The node's condition that states whether its policies are in force, kept up to date on request.
 
-import { setTimeout as sleep } from "node:timers/promises";
 import { messageOf } from "../../base/errors.ts";
 import type { Log } from "../../base/log.ts";
-import { openTrigger } from "../../base/trigger.ts";
+import { openTrigger, pause } from "../../base/scheduler.ts";
 import type { Client } from "../../source/apiserver/http-client.ts";
 import { isMap, valueAt } from "../../source/parse/fields.ts";
 import {
@@ -47,12 +46,12 @@ const IN_FORCE: Condition = {
   reason: "PoliciesInForce",
   // A condition cannot go stale by itself: its message explains how to recognize that no agent renews it.
   message:
-    "the policies of the cluster are in force for this node's pods; renewed every 5 minutes, unknown where lastHeartbeatTime is older than 10",
+    "all policies are enforced on this node's pods; updated every 5 minutes, unknown if lastHeartbeatTime is older than 10",
 };
 const STOPPED: Condition = {
   status: "Unknown",
   reason: "AgentStopped",
-  message: "no agent runs; the kernel goes on enforcing what it was last given",
+  message: "no agent runs; the kernel enforces the last applied state",
 };
 
 /**
@@ -75,7 +74,7 @@ export function conditionOf(situation: Situation): Condition {
 
 export interface ConditionWriter {
   /** Takes the state after a reconciliation. Returns at once, and never throws. */
-  tell(situation: Pick<Situation, "problems" | "pods">): void;
+  update(situation: Pick<Situation, "problems" | "pods">): void;
   /** Reports that no agent runs, if that is possible within a moment. */
   close(): Promise<void>;
 }
@@ -93,7 +92,7 @@ export function openCondition(
 ): ConditionWriter {
   const subject = { kind: "Node", name: node } as const;
   const ended = new AbortController();
-  const bell = openTrigger();
+  const trigger = openTrigger(ended.signal);
   let wanted: Condition | undefined;
   let written: Pick<OwnCondition, "status" | "lastTransitionTime"> | undefined;
   let trouble: string | undefined;
@@ -125,27 +124,23 @@ export function openCondition(
   }
   async function run(): Promise<void> {
     while (!ended.signal.aborted) {
-      await bell.wait();
+      await trigger.wait(timing.heartbeatMs - timing.leastMs);
       if (wanted === undefined || ended.signal.aborted) continue;
       await attempt(wanted, AbortSignal.any([ended.signal, AbortSignal.timeout(timing.answerMs)]));
-      heartbeat.refresh();
-      await sleep(timing.leastMs, undefined, { signal: ended.signal }).catch(() => undefined);
+      await pause(timing.leastMs, ended.signal);
     }
   }
-  const heartbeat = setInterval(() => bell.ring(), timing.heartbeatMs);
   const running = run();
   return {
-    tell({ problems, pods }) {
+    update({ problems, pods }) {
       const condition = conditionOf({ problems, pods, node });
       // The message may contain seconds that pass; it is written with the next heartbeat.
       const same = wanted?.status === condition.status && wanted.reason === condition.reason;
       wanted = condition;
-      if (!same) bell.ring();
+      if (!same) trigger.fire();
     },
     async close() {
-      clearInterval(heartbeat);
       ended.abort();
-      bell.ring();
       await running;
       if (wanted !== undefined) await attempt(STOPPED, AbortSignal.timeout(timing.lastMs));
     },

@@ -1,9 +1,9 @@
 // `weir check node`: can Weir enforce on this node, and with which means?
 
 import type { Command } from "commander";
-import { checkSummary, checkTable } from "../../observe/preflight-report.ts";
 import { type Exits, headersOption, note, outputOption, type WriteOptions, write } from "../command.ts";
 import { type Context, EXIT, objectPath } from "../environment.ts";
+import { checkSummary, checkTable } from "../preflight-report.ts";
 
 const HELP = `
 Tries each operation of an agent's life with the capabilities that this process has, and leaves nothing behind:

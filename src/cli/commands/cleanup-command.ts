@@ -49,7 +49,7 @@ export function addCleanup(parent: Command, exits: Exits): void {
     .command("cleanup")
     .description("remove programs, links and maps from this node; enforcement ends")
     .option("--dry-run", "only show what would be removed")
-    .option("--force", "also while an agent runs (it will restore everything)")
+    .option("--force", "run even while an agent runs (it will restore everything)")
     .addOption(
       new Option(
         "--wait-for <namespace/daemonset>",
@@ -117,7 +117,7 @@ async function clean(context: Context, options: Options): Promise<number> {
   if (lock === undefined && !isAllowed) {
     const holder = holderOf(settings.bpffs);
     const who = holder === undefined ? "an agent" : `an agent (pid ${holder})`;
-    throw new CommandError(`${who} has locked ${settings.bpffs}; end it first, or use --force`);
+    throw new CommandError(`${who} has locked ${settings.bpffs}; stop it first, or use --force`);
   }
   const interfaces = [...interfaceNames().keys()];
   const removals = [
@@ -189,7 +189,7 @@ async function agentThere(context: Context, allowed: boolean): Promise<boolean> 
   if (allowed) return true;
   throw new CommandError(
     isSilence(answer)
-      ? `${answer.reason}; end it first, or use --force`
-      : `an agent runs (pid ${answer.pid}) and would put everything back; end it first, or use --force`,
+      ? `${answer.reason}; stop it first, or use --force`
+      : `an agent runs (pid ${answer.pid}) and would restore everything; stop it first, or use --force`,
   );
 }

@@ -92,7 +92,7 @@ Examples:
   weir cni uninstall
 
 Exit codes:
-  0 nothing of the plugin is left, 1 error`;
+  0 removed, 1 error`;
 
 export function addCniUninstall(parent: Command, exits: Exits): void {
   places(parent.command("uninstall"))
@@ -133,15 +133,15 @@ async function put({ env, settings }: Context, flags: InstallFlags): Promise<num
   for (const path of changed) env.stdout.write(`${printable(path)}: written\n`);
   for (const problem of problems) note(env, problemText(problem));
   if (file === undefined) return EXIT.error;
-  env.stdout.write(`weir-cni is in ${printable(file)}\n`);
+  env.stdout.write(`weir-cni is installed in ${printable(file)}\n`);
   return EXIT.ok;
 }
 
 async function take({ env }: Context, flags: PlaceFlags): Promise<number> {
   const { uninstall } = await import("../../cni/plugin-install.ts");
   const changed = uninstall(locationsOf(env, flags));
-  for (const path of changed) env.stdout.write(`${printable(path)}: weir-cni taken away\n`);
-  if (changed.length === 0) env.stdout.write("nothing of weir-cni is here\n");
+  for (const path of changed) env.stdout.write(`${printable(path)}: weir-cni removed\n`);
+  if (changed.length === 0) env.stdout.write("weir-cni is not installed\n");
   return EXIT.ok;
 }
 

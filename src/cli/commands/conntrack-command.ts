@@ -111,13 +111,13 @@ async function flush(context: Context, options: FlushOptions): Promise<number> {
   const { pod, peer, port, protocol, state, all } = options;
   const isFiltered = [pod, peer, port, protocol, state].some((each) => each !== undefined);
   if (isFiltered === (all === true)) {
-    const reason = isFiltered ? "--all does not go with a filter" : "say which flows, or --all";
+    const reason = isFiltered ? "--all excludes filters" : "select flows, or use --all";
     throw new CommandError(`${reason}; see: weir conntrack flush --help`, EXIT.usage);
   }
   const dryRun = options.dryRun === true;
   const { flushFlows } = await import("../dump/conntrack-flows.ts");
   const flushed = await flushFlows(context, options, dryRun);
-  const outcome = dryRun ? "would be forgotten" : "forgotten";
+  const outcome = dryRun ? "would be removed" : "removed";
   context.env.stdout.write(
     options.output === "json"
       ? jsonText({ flows: flushed, dryRun })

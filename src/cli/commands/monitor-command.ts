@@ -1,9 +1,9 @@
 // `weir monitor`: packets that were dropped and, on request, new flows, with the names of both ends and the reason.
 
 import { type Command, InvalidArgumentError, Option } from "commander";
+import type { EventFilter, EventView } from "../../events/packet-event.ts";
 import { API_VERSION } from "../../observe/api-views.ts";
 import { EVENT_VERDICTS, type EventVerdict } from "../../observe/filter-choices.ts";
-import type { EventFilter, EventView } from "../../observe/packet-event.ts";
 import { askAgentOrFail, noAgent } from "../agent-client.ts";
 import { type Exits, note, type PodName, podOption } from "../command.ts";
 import { CommandError, type Context, EXIT } from "../environment.ts";
@@ -88,7 +88,7 @@ async function monitor(
     for (const event of last === 0 ? [] : shown.slice(-last)) show(event);
     return EXIT.ok;
   }
-  const { followStream } = await import("../../observe/socket-stream.ts");
+  const { followStream } = await import("../../observe/socket-client.ts");
   const signal = context.env.stopSignal();
   const wantsFlows = flows === true || options.verdict === "passed" || options.reason === "policy";
   const onLine = (line: string): void => {
@@ -97,8 +97,8 @@ async function monitor(
     else if (matches(value)) show(value);
   };
   const path = `/${API_VERSION}/events/follow?last=${last}&flows=${wantsFlows}`;
-  const heard = await followStream(context.settings.socket, path, { onLine, signal });
-  if (!heard) throw new CommandError(noAgent(context));
+  const connected = await followStream(context.settings.socket, path, { onLine, signal });
+  if (!connected) throw new CommandError(noAgent(context));
   if (!signal.aborted) throw new CommandError("the agent has ended");
   return EXIT.ok;
 }
@@ -110,7 +110,7 @@ interface Printer {
 
 /** What is shown, and how: imported only now, since a start of other commands has no use for it. */
 async function printer({ env }: Context, options: Shown): Promise<Printer> {
-  const { endMatch, eventMatches, eventLine } = await import("../../observe/packet-event.ts");
+  const { endMatch, eventMatches, eventLine } = await import("../../events/packet-event.ts");
   const { pod, from, to, output, ...rest } = options;
   const end = (name: "from" | "to", text: string | undefined): EventFilter => {
     if (text === undefined) return {};

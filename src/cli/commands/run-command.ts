@@ -124,7 +124,7 @@ async function run(context: Context, options: Options, command: Command): Promis
 
 async function resolvedOf({ env }: Context, options: Options, command: Command): Promise<Resolved> {
   const [{ flagLayer, misspeltVariables }, { layersOf, resolveConfig }] = await Promise.all([
-    import("../config/config-layers.ts"),
+    import("../config/config-options.ts"),
     import("../config/config-resolve.ts"),
   ]);
   const layers = [flagLayer(command), ...(await layersOf(env, options.config))];

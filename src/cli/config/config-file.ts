@@ -5,8 +5,7 @@ import { codeOf } from "../../base/errors.ts";
 import { nearestWord } from "../../base/nearest-word.ts";
 import { readYaml } from "../../source/manifests/yaml-reader.ts";
 import { CommandError, EXIT } from "../environment.ts";
-import { type Given, type Layer, take } from "./config-layers.ts";
-import { OPTIONS } from "./config-options.ts";
+import { type Given, type Layer, OPTIONS, take } from "./config-options.ts";
 import type { Key } from "./config-schema.ts";
 
 /** @throws CommandError where the file cannot be read, is no map of options, or a value is wrong */

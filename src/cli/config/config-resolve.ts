@@ -1,8 +1,7 @@
 // The configuration in force: of each option the value of the place that goes first, and which place that was.
 
 import type { Env } from "../environment.ts";
-import { type Layer, variableLayer } from "./config-layers.ts";
-import { OPTIONS } from "./config-options.ts";
+import { type Layer, OPTIONS, variableLayer } from "./config-options.ts";
 import type { Config, Key } from "./config-schema.ts";
 
 export interface Resolved {

@@ -7,7 +7,7 @@ import { openTables } from "../../datapath/typed-maps.ts";
 import type { NamesView, StateView } from "../../observe/api-views.ts";
 import { type DifferenceRecord, differencesDump } from "../../observe/dump/map-dump.ts";
 import { portSetText } from "../../policy/port-classes.ts";
-import { type Span, serviceFrom } from "../../state/desired-state.ts";
+import { type PlainState, type Span, serviceFrom, stateFrom } from "../../state/desired-state.ts";
 import {
   DESIRED_TABLES,
   type DesiredTable,
@@ -15,7 +15,6 @@ import {
   differences,
   settingsDifferences,
 } from "../../state/state-compare.ts";
-import { type PlainState, stateFrom } from "../../state/state-json.ts";
 import { askAgentOrFail, namesFor } from "../agent-client.ts";
 import { note, type WriteOptions } from "../command.ts";
 import { CommandError, type Context, EXIT } from "../environment.ts";
@@ -41,7 +40,7 @@ export async function dumpDifferences(
     .map((each) => recordOf(each, names));
   const isForPeople = options.output === "table";
   if (records.length === 0)
-    note(context.env, `no difference: the kernel holds what generation ${generation} wants`);
+    note(context.env, `no difference: the kernel holds generation ${generation} as desired`);
   if (records.length > 0 || !isForPeople) await writeDump(context.env, differencesDump(records), options);
   return records.length === 0 ? EXIT.ok : EXIT.differs;
 }
@@ -79,7 +78,7 @@ export async function compare(context: Context): Promise<Comparison> {
     }
     await sleep(PAUSE_MS);
   }
-  throw new CommandError("the agent is at work on the maps and does not come to rest; see: weir status");
+  throw new CommandError("the agent keeps changing the maps; see: weir status");
 }
 
 function recordOf(

@@ -34,6 +34,8 @@ import {
   addressesDump,
   cidrsDump,
   endpointsDump,
+  type IndexRecord,
+  indexDump,
   type KnownRecord,
   knownDump,
   type PolicyRecord,
@@ -75,8 +77,6 @@ import { cidrFrom } from "../../state/state-lookup.ts";
 import { interfaceNames, type Kernel, readCounters, readEndpoints, unreadable } from "../pinned-maps.ts";
 import { readFlows, readFragments, readNode } from "./conntrack-flows.ts";
 
-// Reading one table from the pinned maps, in the version that is in force, ready to be shown.
-
 type Reader = (kernel: Kernel, names: NamesView | undefined) => Promise<Dump>;
 
 /** One for each table: reads it, and says how it is shown. */
@@ -95,6 +95,7 @@ const READERS: Readonly<Record<TableName, Reader>> = {
   fragments: async (kernel, names) => fragmentsDump(await readFragments(kernel), names),
   events: async (kernel, names) => eventsDump(await readEventBuckets(kernel), names),
   known: async (kernel) => knownDump(await readKnown(kernel)),
+  index: async (kernel) => indexDump(await readIndex(kernel)),
   denied: async (kernel) => deniedDump(await readDeniedRecords(kernel)),
   uplinks: (kernel) => Promise.resolve(uplinksDump(readScreenedRecords(kernel))),
   node: (kernel) => Promise.resolve(nodeDump(readNode(kernel))),
@@ -220,10 +221,21 @@ async function readEventBuckets(kernel: Kernel): Promise<EventRecord[]> {
   });
 }
 
+const bitsSet = (words: readonly bigint[]): number =>
+  words.reduce((sum, word) => sum + word.toString(2).replaceAll("0", "").length, 0);
+
 async function readKnown({ table }: Kernel): Promise<KnownRecord> {
   const words = (await table("address_filter").read()).map(([, { word }]) => word);
-  const set = words.reduce((sum, word) => sum + word.toString(2).replaceAll("0", "").length, 0);
-  return { bits: words.length * 64, set };
+  return { bits: words.length * 64, set: bitsSet(words) };
+}
+
+async function readIndex({ table, version }: Kernel): Promise<IndexRecord> {
+  const blocks = await table("cidr_index_v4").read({ skipZero: true });
+  const elements = await table("cidr_filter_v4").read({ skipZero: true });
+  return {
+    identified: blocks.filter(([, { number }]) => number[version] !== 0).length,
+    longer: elements.reduce((sum, [, { words }]) => sum + bitsSet(words), 0),
+  };
 }
 
 async function placesById(kernel: Kernel) {

@@ -7,9 +7,6 @@ import type { NamesView, PolicyNames } from "../api-views.ts";
 import { left, right, someOf } from "../text-output.ts";
 import { type Dump, dumpOf, known, meaningText, peersOf } from "./map-dump.ts";
 
-// Dumps of the tables of identities: prefixes, addresses, endpoints, and what each policy allows to which
-// peers.
-
 export interface CidrRecord {
   readonly cidr: Cidr;
   readonly identity: number;
@@ -51,7 +48,7 @@ export interface PolicyRecord {
 
 const NOTHING = "nothing";
 /** Identity 0 is every address that no live rule distinguishes. */
-const OTHERS = "everyone else";
+const OTHERS = "all other addresses";
 /** Instead of a pod's name. */
 const SERVICES = "(a Service's: see services)";
 
@@ -226,6 +223,19 @@ export const knownDump = (record: KnownRecord): Dump =>
   dumpOf([record], {
     columns: [right("BITS"), right("SET")],
     rows: ({ bits, set }) => [[String(bits), String(set)]],
+    json: (each) => each,
+  });
+
+/** How many blocks of IPv4 addresses have an identity by prefixes up to /16, and how many need the trie for a longer one. */
+export interface IndexRecord {
+  readonly identified: number;
+  readonly longer: number;
+}
+
+export const indexDump = (record: IndexRecord): Dump =>
+  dumpOf([record], {
+    columns: [right("IDENTIFIED"), right("LONGER")],
+    rows: ({ identified, longer }) => [[String(identified), String(longer)]],
     json: (each) => each,
   });
 

@@ -6,8 +6,6 @@ import type { NamesView } from "../api-views.ts";
 import { durationText, left, right } from "../text-output.ts";
 import { type Dump, dumpOf, known } from "./map-dump.ts";
 
-// Dumps of what the programs write: flows, fragments and counters; and of the node's settings.
-
 /** The interface of an entry, as far as it is known. */
 export interface Place {
   readonly ifindex: number;

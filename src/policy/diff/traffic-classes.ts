@@ -12,10 +12,10 @@ import {
 } from "../../base/ip.ts";
 import { type PrefixTable, prefixTable } from "../../base/prefix-table.ts";
 import { type Cluster, isSelectable, keyOf, type Pod } from "../../model/cluster.ts";
-import { classify, type TermSet } from "../identities.ts";
 import { ALL_PORTS, type PortSet } from "../port-classes.ts";
 import { compilePolicy, planRows, setsByTerm } from "../rows.ts";
 import { type Side, sideOf } from "../subjects.ts";
+import { classify } from "../workloads.ts";
 
 // The units of a comparison: classes of pods that neither cluster distinguishes, and all other addresses.
 
@@ -138,12 +138,12 @@ export function reachOf(cluster: Cluster): Reach {
     ),
   );
   const numbers = new Map([...terms.keys()].map((key, index) => [key, index + 1]));
-  const { addresses, cidrs } = classify(cluster, [...terms.values()], numbers);
+  const { cidrs, termSets, termsOf } = classify(cluster, {
+    terms: [...terms.values()],
+    termNumbers: numbers,
+  });
   const compiled = new Map(distinct.map((side) => [side, compilePolicy(side, numbers)]));
   const policies = new Map([...compiled.values()].map((policy) => [policy.content, policy]));
-  const termSets = new Map<string, TermSet>();
-  for (const { terms: set } of [...addresses.values(), ...cidrs.values()])
-    if (set.content !== "") termSets.set(set.content, set);
   const { cells } = planRows(policies, setsByTerm(termSets.values()));
   const table: PrefixTable<string> = prefixTable(
     [...cidrs.values()].map(({ cidr, terms: set }) => [cidr, set.content] as const),
@@ -153,8 +153,7 @@ export function reachOf(cluster: Cluster): Reach {
       const side = sides.get(pod)?.[direction];
       return side === undefined ? OPEN : (compiled.get(side)?.content ?? OPEN);
     },
-    termsAt: (address) =>
-      addresses.get(address.text)?.terms.content ?? table.find(address.family, address.value) ?? "",
+    termsAt: (address) => termsOf(address).content,
     termsIn: (cidr) => table.find(cidr.family, cidr.value, cidr.length) ?? "",
     ports: (policy, set) =>
       policy === OPEN ? ALL_PORTS : (cells.get(policy)?.get(set) ?? policies.get(policy)?.others ?? []),

@@ -6,11 +6,18 @@
 import { assert } from "../../base/assert.ts";
 import type { Direction } from "../../base/direction.ts";
 import type { Family } from "../../base/ip.ts";
+import { memo } from "../../base/memo.ts";
 import { type Cluster, keyOf } from "../../model/cluster.ts";
 import type { Policy, Rule } from "../../model/network-policy.ts";
 import { LIMITS } from "../../state/desired-state.ts";
-import { type Contents, contentsOf, type Draft, draftOf, type Restrictions } from "../enforced-policies.ts";
-import type { Numbering } from "../identity-allocation.ts";
+import {
+  type Contents,
+  type Draft,
+  type DraftInput,
+  type DraftStages,
+  openDraftStages,
+  type Restrictions,
+} from "../enforced-policies.ts";
 import type { LocalEndpoint } from "../local-endpoints.ts";
 import { type Excess, type Limited, longestFit, waterLevel } from "./fair-shares.ts";
 import { addressesLeftOut, servicesDenied } from "./object-limits.ts";
@@ -28,14 +35,16 @@ export interface Fitted {
   readonly excesses: readonly Excess[];
 }
 
-export interface Asked {
-  readonly cluster: Cluster;
-  readonly locals: readonly LocalEndpoint[];
-  readonly previous: Numbering;
-}
-
-/** Compiles as much of a cluster as fits. If everything fits, as it nearly always does, this costs a compile and some comparisons. */
-export function contentsThatFit({ cluster, locals, previous }: Asked, capacities: Capacities): Fitted {
+/**
+ * Compiles as much of a cluster as fits. If everything fits, as it nearly always does, this costs a run of the stages and some
+ * comparisons; what is left out is determined from the whole cluster again.
+ */
+export function contentsThatFit(
+  { cluster, locals, previous }: DraftInput,
+  capacities: Capacities,
+  whole: DraftStages,
+): Fitted {
+  let stages = whole;
   let enforced = cluster;
   const restrictions = {
     leftOut: new Set<string>(),
@@ -44,9 +53,9 @@ export function contentsThatFit({ cluster, locals, previous }: Asked, capacities
   };
   const excesses: Excess[] = [];
   for (;;) {
-    const draft = draftOf(enforced, locals, previous, restrictions);
+    const draft = stages.draft({ cluster: enforced, locals, previous }, restrictions);
     const early = nextCut(draft, { locals, capacities, restrictions });
-    const contents = early === undefined ? contentsOf(draft) : undefined;
+    const contents = early === undefined ? stages.contents(draft) : undefined;
     const step = contents === undefined ? early : cutOfRows(contents, { capacities, restrictions });
     if (contents !== undefined && step === undefined)
       return { contents, enforced, excesses: merged(excesses) };
@@ -55,6 +64,7 @@ export function contentsThatFit({ cluster, locals, previous }: Asked, capacities
     if (step.rules !== undefined) enforced = withoutRules(enforced, step.rules);
     for (const [name, added] of Object.entries(step.restrictions ?? {}))
       for (const each of added) restrictions[name as keyof Restrictions].add(each);
+    stages = openDraftStages(new Set(restrictions.leftOut));
   }
 }
 
@@ -95,7 +105,7 @@ function cutOfRows(contents: Contents, situation: Omit<Situation, "locals">): Cu
   const { plan, classes } = contents;
   if (plan.rows.size > capacities.rows) return cutRules(contents, "rows", situation);
   if (classes.size > capacities.classes) return cutRules(contents, "classes", situation);
-  if (bitsIn([...plan.rows.values()]) > capacities.bits) return cutRules(contents, "bits", situation);
+  if (bitsOf(plan) > capacities.bits) return cutRules(contents, "bits", situation);
   return undefined;
 }
 
@@ -103,22 +113,28 @@ function usedByTerms(
   { classified, termSets, policies, byTerm }: Draft,
   limit: "cidrs4" | "cidrs6" | "identities" | "ranges",
 ): number {
-  const prefixes = (family: Family): number => {
-    let count = 0;
-    for (const { cidr } of classified.cidrs.values()) if (cidr.family === family) count += 1;
-    return count;
-  };
   switch (limit) {
     case "cidrs4":
-      return prefixes(4);
+      return prefixesOf(classified.cidrs)[4];
     case "cidrs6":
-      return prefixes(6);
+      return prefixesOf(classified.cidrs)[6];
     case "identities":
       return termSets.size;
     case "ranges":
-      return rangesIn(policies.values(), byTerm);
+      return rangesOf(policies)(byTerm);
   }
 }
+
+// Most updates change none of these.
+const bitsOf = memo(({ rows }: Contents["plan"]) => bitsIn([...rows.values()]));
+const rangesOf = memo((policies: Draft["policies"]) =>
+  memo((byTerm: Draft["byTerm"]) => rangesIn(policies.values(), byTerm)),
+);
+const prefixesOf = memo((cidrs: Draft["classified"]["cidrs"]): Record<Family, number> => {
+  const counts = { 4: 0, 6: 0 };
+  for (const { cidr } of cidrs.values()) counts[cidr.family] += 1;
+  return counts;
+});
 
 const capacityOf = (capacities: Capacities, limit: RuleLimit): number =>
   limit === "cidrs4" || limit === "cidrs6" ? capacities.cidrs : capacities[limit];

@@ -1,12 +1,14 @@
 // Limits on objects other than rules: endpoints, their sources, addresses of pods, Services. What a namespace has beyond its
 // share is left out in key order, and always so that this only denies more.
 
+import { present } from "../../base/assert.ts";
 import type { Family } from "../../base/ip.ts";
+import { holdersText } from "../../model/address-ownership.ts";
 import { keyOf } from "../../model/cluster.ts";
 import type { Frontend } from "../../model/frontends.ts";
 import type { Draft } from "../enforced-policies.ts";
 import { addressesOfLocal, type LocalEndpoint, podsOf } from "../local-endpoints.ts";
-import { type Behind, termsOfPrefixes } from "../service-groups.ts";
+import type { Behind } from "../service-groups.ts";
 import { beyond, type Excess, type Limited } from "./fair-shares.ts";
 
 /** Pods of this node that exceed capacity: their interfaces drop everything, since peers could not be distinguished there. */
@@ -70,8 +72,8 @@ interface Cut {
 }
 
 /**
- * Addresses of pods that are to be judged as if no pod had them, so that they lose what selectors allow. First those with the
- * same identity by prefixes, which lose nothing. Undefined if all fit.
+ * Addresses of pods that are to be judged as if no pod had them, so that they lose what selectors allow. Those that no selector
+ * distinguishes from their prefix need no entry, and are never among them. Undefined if all fit.
  */
 export function addressesLeftOut(
   contents: Draft,
@@ -88,25 +90,18 @@ export function addressesLeftOut(
       .filter((address) => address.family === family)
       .map(({ text }) => text),
   );
-  const ofPods = [...classified.addresses].filter(
-    ([text, { address }]) => address.family === family && !ofServices.has(text),
-  );
+  const isOfFamily = (text: string): boolean => text.includes(":") === (family === 6);
+  const ofPods = [...classified.addresses.keys()].filter((text) => isOfFamily(text) && !ofServices.has(text));
   const free = capacity - ofServices.size;
   if (ofPods.length === 0 || ofPods.length <= free) return undefined;
   const here = new Set(locals.flatMap((local) => addressesOfLocal(local).map(({ text }) => text)));
-  const termsOf = termsOfPrefixes(classified);
-  const idle = ofPods.filter(
-    ([text, { address, terms }]) => !here.has(text) && termsOf(address).content === terms.content,
-  );
-  if (idle.length > 0) return { addresses: new Set(idle.map(([text]) => text)), excesses: [] };
   // In each namespace the pods of this node are removed last: guards recognize senders by their addresses.
   const order = ofPods
-    .map(([text, { pod }]) => ({
-      text,
-      pod,
-      namespace: pod.slice(0, pod.indexOf("/")),
-      rank: here.has(text) ? 0 : 1,
-    }))
+    .map((text) => {
+      const held = present(classified.holders.get(text), "the pod of an entry");
+      const { namespace } = held.pods[0];
+      return { text, pod: holdersText(held), namespace, rank: here.has(text) ? 0 : 1 };
+    })
     .sort((a, b) => a.rank - b.rank || (a.pod < b.pod ? -1 : a.pod > b.pod ? 1 : a.text < b.text ? -1 : 1));
   const { surplus, ...share } = beyond(order, ({ namespace }) => namespace, Math.max(0, free));
   const excesses = [...Map.groupBy(surplus, ({ pod }) => pod)].map(([pod, own]) =>

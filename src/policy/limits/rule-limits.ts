@@ -312,7 +312,7 @@ function placesOf({ contents, namespaceOf, ranks, origins }: Facts): Places {
       named.set(set, Math.min(own, named.get(set) ?? own));
     }
     const matched = new Set<TermSet>();
-    for (const { terms: set } of classified.addresses.values())
+    for (const set of new Set(classified.addresses.values()))
       if (set.terms.some((term) => rank.has(term) || senders.get(term)?.has(namespace) === true))
         matched.add(set);
     const made = { rank, shared, named, matched, ranksOfPrefixes };

@@ -45,7 +45,7 @@ function serviceCalled(cluster: Cluster, name: string): Found<End> {
   const service = cluster.services.get(name);
   if (service === undefined) {
     const nearest = nearestWord(name, [...cluster.pods.keys(), ...cluster.services.keys()]);
-    const hint = nearest === undefined ? "none is known" : `the most similar name is ${nearest}`;
+    const hint = nearest === undefined ? "none is known" : `did you mean ${nearest}?`;
     return { ok: false, reason: `no pod or Service ${name}; ${hint}`, missing: true };
   }
   const addresses = service.clusterIps.length > 0 ? service.clusterIps : service.externalIps;

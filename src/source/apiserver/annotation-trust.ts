@@ -1,6 +1,7 @@
 // Which pods' annotations count: permission to write a pod must not grant a choice of the node's interfaces or of
 // source addresses.
 
+import { follow, overlaid } from "../../base/versioned-map.ts";
 import type { Namespace, Pod } from "../../model/cluster.ts";
 import type { Problem } from "../../model/problem.ts";
 
@@ -29,13 +30,11 @@ export function openTrust(): (pods: Pods, namespaces: Namespaces) => Trusted {
 }
 
 function trustedOf(pods: Pods, namespaces: Namespaces, made: WeakMap<Pod, Pod>): Trusted {
-  const untrusted = [...pods].filter(
-    ([, pod]) =>
-      (pod.attachment ?? pod.sources ?? pod.macs) !== undefined &&
-      namespaces.get(pod.namespace)?.labels.get(LABEL) !== TRUSTED,
+  const untrusted = [...annotatedIn(pods)].filter(
+    ([, pod]) => namespaces.get(pod.namespace)?.labels.get(LABEL) !== TRUSTED,
   );
   if (untrusted.length === 0) return { pods, problems: [] };
-  const kept = new Map(pods);
+  const kept = new Map<string, Pod>();
   for (const [key, pod] of untrusted) {
     const plain = made.get(pod) ?? withoutAnnotations(pod);
     made.set(pod, plain);
@@ -51,8 +50,17 @@ function trustedOf(pods: Pods, namespaces: Namespaces, made: WeakMap<Pod, Pod>):
       effect: "they are ignored",
     };
   });
-  return { pods: kept, problems };
+  return { pods: overlaid(pods, kept), problems };
 }
+
+/** The few pods with annotations that must be trusted. */
+const annotatedIn = follow<string, Pod, Map<string, Pod>>(
+  () => new Map(),
+  (annotated, { key, after }) => {
+    if ((after?.attachment ?? after?.sources ?? after?.macs) === undefined) annotated.delete(key);
+    else annotated.set(key, after as Pod);
+  },
+);
 
 function withoutAnnotations({ attachment: _, sources: __, macs: ___, ...pod }: Pod): Pod {
   return pod;

@@ -8,11 +8,10 @@ import {
   type Namespace,
   type Pod,
 } from "../../model/cluster.ts";
+import type { ClusterSnapshot, SourceHealth } from "../../model/cluster-snapshot.ts";
 import type { Policy } from "../../model/network-policy.ts";
 import { type Problem, problemText } from "../../model/problem.ts";
 import type { EndpointSlice, Service } from "../../model/service.ts";
-import type { SourceHealth } from "../../model/source-health.ts";
-import type { ClusterSnapshot } from "../cluster-snapshot.ts";
 import { openTrust } from "./annotation-trust.ts";
 import { type CredentialOptions, openCredentials } from "./credentials.ts";
 import { openClient } from "./http-client.ts";
@@ -47,9 +46,9 @@ interface Followed {
   readonly observer: Observer;
 }
 
-const NOT_KNOWN_YET = "the kernel goes on with what it was last given";
-const LAST_STAYS = "what was last known stays in force";
-const NODE_UNKNOWN = `its pods cannot be told from those of other nodes; ${NOT_KNOWN_YET}`;
+const NOT_KNOWN_YET = "the kernel keeps the last applied state";
+const LAST_STAYS = "the last known good state stays in force";
+const NODE_UNKNOWN = `its pods cannot be distinguished from those of other nodes; ${NOT_KNOWN_YET}`;
 
 /** Errors: OperationError where the credentials name no server. */
 export function openApiServer(options: ApiServerOptions, env: ApiServerEnv): ApiServer {
@@ -59,24 +58,26 @@ export function openApiServer(options: ApiServerOptions, env: ApiServerEnv): Api
   let kinds = openKinds(env.now, () => undefined);
   const watch = async (onReading: (reading: ClusterSnapshot) => void, signal: AbortSignal): Promise<void> => {
     const client = openClient(credentials, timing, `weir/${env.version}`);
-    const shared: Shared = { client, timing, node: options.node, log: env.log, streaming: true };
-    const telling = {
+    const nodes = () => mine.get("Node")?.store.size() ?? 0;
+    const { node } = options;
+    const shared: Shared = { client, timing, node, log: env.log, nodes, streaming: true };
+    const snapshotInput = {
       ...options,
       timing,
       server: credentials.text,
       trust: openTrust(),
       known: openKnown(options.node),
     };
-    const mine = openKinds(env.now, () => teller.ring());
-    const teller = openTeller(() => readingOf(mine, telling), onReading);
+    const mine = openKinds(env.now, () => reporter.schedule());
+    const reporter = openReporter(() => readingOf(mine, snapshotInput), onReading);
     kinds = mine;
     // Trouble becomes a problem once it has lasted, which no event reports.
-    const look = setInterval(teller.ring, timing.troubleMs / 2);
+    const look = setInterval(reporter.schedule, timing.troubleMs / 2);
     try {
       await Promise.all([...mine].map(([kind, followed]) => runReflector(kind, shared, followed, signal)));
     } finally {
       clearInterval(look);
-      teller.close();
+      reporter.close();
       client.close();
     }
   };
@@ -128,22 +129,22 @@ async function readOnce(
 }
 
 /** Emits one snapshot for all changes that came together, and none where it is equal to the last one. */
-function openTeller(make: () => ClusterSnapshot, onReading: (reading: ClusterSnapshot) => void) {
-  let ringing: NodeJS.Immediate | undefined;
-  let told: ClusterSnapshot | undefined;
-  const tell = (): void => {
-    ringing = undefined;
+function openReporter(make: () => ClusterSnapshot, onReading: (reading: ClusterSnapshot) => void) {
+  let scheduled: NodeJS.Immediate | undefined;
+  let reported: ClusterSnapshot | undefined;
+  const report = (): void => {
+    scheduled = undefined;
     const reading = make();
-    if (told !== undefined && isSame(told, reading)) return;
-    if (told === undefined && !reading.readable && reading.problems.length === 0) return;
-    told = reading;
+    if (reported !== undefined && isSame(reported, reading)) return;
+    if (reported === undefined && !reading.readable && reading.problems.length === 0) return;
+    reported = reading;
     onReading(reading);
   };
   return {
-    ring() {
-      ringing ??= setImmediate(tell);
+    schedule() {
+      scheduled ??= setImmediate(report);
     },
-    close: () => clearImmediate(ringing),
+    close: () => clearImmediate(scheduled),
   };
 }
 
@@ -160,7 +161,7 @@ const isSame = (a: ClusterSnapshot, b: ClusterSnapshot): boolean =>
 
 const isSynced = (kinds: Kinds): boolean => kinds.values().every(({ observer }) => observer.isListed());
 
-interface Telling {
+interface SnapshotInput {
   readonly node: string;
   readonly server: string;
   readonly timing: Timing;
@@ -182,17 +183,17 @@ function openKnown(node: string) {
   };
 }
 
-function readingOf(kinds: Kinds, telling: Telling): ClusterSnapshot {
+function readingOf(kinds: Kinds, snapshotInput: SnapshotInput): ClusterSnapshot {
   const isListed = isSynced(kinds);
-  const troubles = troublesOf(kinds, telling, isListed);
+  const troubles = troublesOf(kinds, snapshotInput, isListed);
   if (!isListed) return { cluster: EMPTY_CLUSTER, problems: troubles, readable: false };
   const stores = new Map([...kinds].map(([kind, { store }]) => [kind, store]));
-  const known = telling.known(stores);
-  if (!known.now) troubles.push(nodeProblem(telling.node, known.ever));
+  const known = snapshotInput.known(stores);
+  if (!known.now) troubles.push(nodeProblem(snapshotInput.node, known.ever));
   if (!known.ever) return { cluster: EMPTY_CLUSTER, problems: troubles, readable: false };
   const values = <T>(kind: Kind) => (stores.get(kind)?.values() ?? new Map()) as ReadonlyMap<string, T>;
   const namespaces = values<Namespace>("Namespace");
-  const trusted = telling.trust(values<Pod>("Pod"), namespaces);
+  const trusted = snapshotInput.trust(values<Pod>("Pod"), namespaces);
   const cluster: Cluster = {
     namespaces,
     pods: trusted.pods,
@@ -217,7 +218,7 @@ function listed(problems: readonly Problem[]): readonly Problem[] {
 }
 
 /** One problem for all kinds that have the same one: a server that is down is reported once, not six times. */
-function troublesOf(kinds: Kinds, { server, timing }: Telling, readable: boolean): Problem[] {
+function troublesOf(kinds: Kinds, { server, timing }: SnapshotInput, readable: boolean): Problem[] {
   const byReason = Map.groupBy(
     [...kinds].flatMap(([kind, { observer }]) => {
       const reason = observer.trouble(timing.troubleMs);
@@ -236,6 +237,6 @@ function troublesOf(kinds: Kinds, { server, timing }: Telling, readable: boolean
 const nodeProblem = (node: string, wasKnown: boolean): Problem => ({
   severity: "error",
   object: `Node ${node}`,
-  reason: "is not known to the API server; expected --node-name to be as `kubectl get nodes` shows it",
+  reason: "is unknown to the API server; expected --node-name to be a name that `kubectl get nodes` shows",
   effect: wasKnown ? LAST_STAYS : NODE_UNKNOWN,
 });

@@ -117,7 +117,7 @@ function load(options: CredentialOptions): Loaded {
 
 function clusterIn(config: KubeConfig): { readonly server: string; readonly proxyUrl?: string | undefined } {
   const name = config.getCurrentContext();
-  if (!name) throw new Error("current-context is missing; name a context that the file has");
+  if (!name) throw new Error("current-context is missing; set it to a context of the file");
   const context = config.getContextObject(name);
   const there = config.getContexts().map((each) => each.name);
   if (!context) throw new Error(`has no context ${name}; expected one of ${there.join(", ") || "none"}`);
@@ -127,7 +127,7 @@ function clusterIn(config: KubeConfig): { readonly server: string; readonly prox
   if (!config.getUser(context.user))
     throw new Error(`contexts[${name}].user: there is no user ${context.user}`);
   if (!/^https?:\/\//.test(cluster.server) || !URL.canParse(cluster.server))
-    throw new Error(`clusters[${cluster.name}].cluster.server: ${cluster.server} is no URL of HTTP`);
+    throw new Error(`clusters[${cluster.name}].cluster.server: ${cluster.server} is not an HTTP URL`);
   return cluster;
 }
 

@@ -59,7 +59,7 @@ export function openClient(credentials: Credentials, timing: Timing, agentName: 
         return JSON.parse(await textOf(answer, call.path, OBJECT_BYTES_MAX));
       } catch (error) {
         if (error instanceof SyntaxError)
-          throw new Failure("the answer is no JSON", call.path, { why: "unreadable", cause: error });
+          throw new Failure("the answer is not JSON", call.path, { why: "unreadable", cause: error });
         throw failureOf(error, call.path);
       }
     },
@@ -67,24 +67,28 @@ export function openClient(credentials: Credentials, timing: Timing, agentName: 
   };
 }
 
-interface Asking {
+interface RequestContext {
   readonly signal: AbortSignal;
   readonly timing: Timing;
   readonly agentName: string;
 }
 
-async function answerOf(credentials: Credentials, call: Call, asking: Asking): Promise<IncomingMessage> {
+async function answerOf(
+  credentials: Credentials,
+  call: Call,
+  context: RequestContext,
+): Promise<IncomingMessage> {
   const { path } = call;
   // Authentication may run a program that hangs.
-  const access = await inTime(credentials.access(), path, asking).catch((error: unknown) => {
+  const access = await inTime(credentials.access(), path, context).catch((error: unknown) => {
     throw failureOf(error, path);
   });
   try {
-    return await ask(access, call, asking);
+    return await requestOnce(access, call, context);
   } catch (error) {
     // The server may close a kept connection just as it is used again, which does not mean that it fails.
-    if (!(error instanceof Failure) || !isReused(error) || asking.signal.aborted) throw error;
-    return ask(access, call, asking);
+    if (!(error instanceof Failure) || !isReused(error) || context.signal.aborted) throw error;
+    return requestOnce(access, call, context);
   }
 }
 
@@ -92,13 +96,13 @@ const REUSED = Symbol("reused");
 const isReused = ({ cause }: Failure): boolean =>
   cause instanceof Error && REUSED in cause && ["ECONNRESET", "EPIPE"].includes(codeOf(cause) ?? "");
 
-function inTime<T>(work: Promise<T>, path: string, { signal, timing }: Asking): Promise<T> {
+function inTime<T>(work: Promise<T>, path: string, { signal, timing }: RequestContext): Promise<T> {
   return new Promise((resolve, reject) => {
     const timer = setTimeout(
       () => reject(new Failure(`no credentials within ${timing.answerMs} ms`, path, { why: "silent" })),
       timing.answerMs,
     );
-    const stop = () => reject(new Failure("it was given up", path, { why: "broken" }));
+    const stop = () => reject(new Failure("aborted", path, { why: "broken" }));
     signal.addEventListener("abort", stop, { once: true });
     work.then(resolve, reject).finally(() => {
       clearTimeout(timer);
@@ -107,7 +111,11 @@ function inTime<T>(work: Promise<T>, path: string, { signal, timing }: Asking): 
   });
 }
 
-function ask(access: Access, call: Call, { signal, timing, agentName }: Asking): Promise<IncomingMessage> {
+function requestOnce(
+  access: Access,
+  call: Call,
+  { signal, timing, agentName }: RequestContext,
+): Promise<IncomingMessage> {
   return new Promise((resolve, reject) => {
     const { method, path } = call;
     const url = new URL(access.server + path);

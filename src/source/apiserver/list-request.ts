@@ -2,10 +2,9 @@
 
 import { isMap, valueAt } from "../parse/fields.ts";
 import type { Client } from "./http-client.ts";
+import { type ParseJson, parseWhole } from "./json-trim.ts";
 import { Failure, failureOf } from "./request-failure.ts";
 import type { Timing } from "./request-timing.ts";
-
-// A list, page by page, so that no answer is as large as the cluster.
 
 interface Page {
   /** resourceVersion of the list. */
@@ -17,10 +16,19 @@ interface Page {
 export interface ListOptions {
   readonly client: Client;
   readonly path: string;
+  /** What every request for the kind has in its query. */
+  readonly query: Readonly<Record<string, string>>;
   readonly timing: Timing;
   readonly signal: AbortSignal;
   /** Called whenever something comes. */
-  readonly onBytes: () => void;
+  readonly onBytes: (count: number) => void;
+  readonly parse: Parsers;
+}
+
+/** What is kept of an item of a list, and of an event of a watch. */
+export interface Parsers {
+  readonly item: ParseJson;
+  readonly event: ParseJson;
 }
 
 /**
@@ -59,8 +67,8 @@ async function readPage(
   query: Readonly<Record<string, string>>,
   onItem: (raw: unknown) => void,
 ): Promise<Page> {
-  const { client, timing, signal, onBytes } = options;
-  const path = `${options.path}?${new URLSearchParams(query)}`;
+  const { client, timing, signal, onBytes, parse } = options;
+  const path = `${options.path}?${new URLSearchParams({ ...options.query, ...query })}`;
   const late = new AbortController();
   const reason = new Failure(`a page of the list took more than ${timing.pageMs} ms`, path, {
     why: "silent",
@@ -70,9 +78,9 @@ async function readPage(
   signal.addEventListener("abort", stop, { once: true });
   try {
     signal.throwIfAborted();
-    const reader = openItems(path, timing.bytesMax, onItem);
+    const reader = openItems(path, { bytesMax: timing.bytesMax, parse: parse.item }, onItem);
     for await (const chunk of (await client.get(path, late.signal)) as AsyncIterable<Buffer>) {
-      onBytes();
+      onBytes(chunk.length);
       reader.take(chunk);
     }
     return pageOf(reader.end(), path);
@@ -111,14 +119,24 @@ const [QUOTE, BACKSLASH, COMMA, COLON] = [0x22, 0x5c, 0x2c, 0x3a];
 const [OPEN_LIST, CLOSE_LIST, OPEN_MAP, CLOSE_MAP] = [0x5b, 0x5d, 0x7b, 0x7d];
 const SPACES: ReadonlySet<number | undefined> = new Set([0x20, 0x09, 0x0a, 0x0d]);
 
+export interface ItemOptions {
+  readonly bytesMax: number;
+  /** Parses an item. */
+  readonly parse: ParseJson;
+}
+
 /**
  * Reads a JSON object, and passes each map or list in the list under its key `items` to `onItem`. Brackets and strings
- * are found here; what is between them is left to JSON.parse. One item, and everything that is not an item, has at most
+ * are found here; what is between them is left to `parse`. One item, and everything that is not an item, has at most
  * `bytesMax` bytes.
  */
-export function openItems(path: string, bytesMax: number, onItem: (raw: unknown) => void): ItemReader {
-  const item = openText(path, bytesMax);
-  const rest = openText(path, bytesMax);
+export function openItems(
+  path: string,
+  { bytesMax, parse }: ItemOptions,
+  onItem: (raw: unknown) => void,
+): ItemReader {
+  const item = openText(path, { bytesMax, parse });
+  const rest = openText(path, { bytesMax, parse: parseWhole });
   /** Brackets that are open: the list of items is at depth 2, an item at depth 3. */
   let depth = 0;
   const strings = openStrings();
@@ -209,8 +227,7 @@ function openStrings() {
   };
 }
 
-function openText(path: string, bytesMax: number) {
-  const decoder = new TextDecoder("utf-8", { fatal: true });
+function openText(path: string, { bytesMax, parse }: ItemOptions) {
   let parts: Buffer[] = [];
   let bytes = 0;
   const unreadable = (reason: string, cause?: unknown) =>
@@ -229,9 +246,9 @@ function openText(path: string, bytesMax: number) {
       parts = [];
       bytes = 0;
       try {
-        return JSON.parse(decoder.decode(whole));
+        return parse(whole);
       } catch (cause) {
-        throw unreadable("the list is no JSON", cause);
+        throw unreadable("the list is not JSON", cause);
       }
     },
   };

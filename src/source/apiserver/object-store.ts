@@ -1,6 +1,7 @@
 // The objects of one kind: changed event by event, or replaced as a whole by a list.
 
 import { isDeepStrictEqual } from "node:util";
+import { changesBetween, patched, versionOf } from "../../base/versioned-map.ts";
 import type { Problem } from "../../model/problem.ts";
 import type { Item, Value } from "./resource-kinds.ts";
 
@@ -52,7 +53,8 @@ interface Record {
 }
 
 interface Content {
-  readonly values: Map<string, Value>;
+  /** A change makes the next version: a snapshot that has this one is not affected, and no copy is made. */
+  values: ReadonlyMap<string, Value>;
   readonly records: Map<string, Record>;
 }
 
@@ -64,23 +66,12 @@ const nothing = (): Content => ({ values: new Map(), records: new Map() });
  */
 export function openStore(keepsLastGood: boolean, onChange: () => void): Store {
   let content = nothing();
-  /** A caller holds the map of values, which must stay as it is from then on. */
-  let given = false;
   let generation = 0;
   const changed = (): void => {
     onChange();
   };
-  /** The content, to be changed. There is no second map of values as long as nothing changes. */
-  const own = (): Content => {
-    if (given) content = { ...content, values: new Map(content.values) };
-    given = false;
-    return content;
-  };
   return {
-    values() {
-      given = true;
-      return content.values;
-    },
+    values: () => content.values,
     problems: () => [...content.records.values()].flatMap(({ problems }) => problems),
     size: () => content.values.size,
     writer() {
@@ -90,19 +81,19 @@ export function openStore(keepsLastGood: boolean, onChange: () => void): Store {
       return {
         put(item) {
           if (!holds() || isAsKnown(item, content, keepsLastGood)) return;
-          const mine = own();
-          place(item, mine, mine, keepsLastGood);
+          const next = { records: content.records, values: new Map<string, Value>() };
+          place(item, content, next, keepsLastGood);
+          content.values = patched(content.values, new Map([[item.key, next.values.get(item.key)]]));
           changed();
         },
         remove(key) {
           if (!holds() || !(content.values.has(key) || content.records.has(key))) return;
-          const mine = own();
-          mine.records.delete(key);
-          mine.values.delete(key);
+          content.records.delete(key);
+          content.values = patched(content.values, new Map([[key, undefined]]));
           changed();
         },
         list(passed) {
-          const next = nothing();
+          const next = { records: new Map<string, Record>(), values: new Map<string, Value>() };
           /** Keys of objects that the watch had passed at the version that they are listed with. */
           const known = new Set<string>();
           return {
@@ -120,10 +111,10 @@ export function openStore(keepsLastGood: boolean, onChange: () => void): Store {
               const differences = differencesOf(content, next, { known, all: passed(version) });
               if (!holds()) return differences;
               const same = sameProblems(content, next) && isNone(differences);
-              // Callers that hold the map of before keep it where the new one is equal.
-              content = same ? { ...next, values: content.values } : next;
+              // The next version of the map of before, so that callers find the differences; the same map where there are none.
+              const values = patchedTo(content.values, next.values);
+              content = { records: next.records, values };
               if (same) return differences;
-              given = false;
               changed();
               return differences;
             },
@@ -132,6 +123,15 @@ export function openStore(keepsLastGood: boolean, onChange: () => void): Store {
       };
     },
   };
+}
+
+/** A map equal to `next`, as a version after the one before. */
+function patchedTo(before: Content["values"], next: Map<string, Value>): Content["values"] {
+  if (before.size === 0) return versionOf(next);
+  return patched(
+    before,
+    new Map([...changesBetween(before, next)].map(({ key, after }) => [key, after] as const)),
+  );
 }
 
 const isNone = ({ added, changed, gone }: Differences): boolean => added + changed + gone === 0;
@@ -151,15 +151,15 @@ function outcomeOf({ key, uid, complete, value, problems }: Item, before: Conten
   const keeps =
     keepsLastGood && isLost && known !== undefined && record?.complete === true && record.uid === uid;
   const next = keeps ? known : value;
-  const told = keeps ? withEffect(problems) : problems;
+  const reported = keeps ? withEffect(problems) : problems;
   // An equal value stays the same object: callers that compare by identity see that nothing has changed.
   const same =
     known === next || (known !== undefined && next !== undefined && isDeepStrictEqual(known, next));
-  const needsRecord = keepsLastGood || told.length > 0;
+  const needsRecord = keepsLastGood || reported.length > 0;
   return {
     value: same ? known : next,
-    record: needsRecord ? { uid, complete: keeps || complete, problems: told } : undefined,
-    isAsKnown: same && equal(record?.problems ?? [], told) && (!keepsLastGood || record?.uid === uid),
+    record: needsRecord ? { uid, complete: keeps || complete, problems: reported } : undefined,
+    isAsKnown: same && equal(record?.problems ?? [], reported) && (!keepsLastGood || record?.uid === uid),
   };
 }
 
@@ -168,7 +168,12 @@ const isAsKnown = (item: Item, content: Content, keepsLastGood: boolean): boolea
   outcomeOf(item, content, keepsLastGood).isAsKnown;
 
 /** Puts an item into `next`, given what `before` has of it. */
-function place(item: Item, before: Content, next: Content, keepsLastGood: boolean): void {
+function place(
+  item: Item,
+  before: Content,
+  next: { readonly values: Map<string, Value>; readonly records: Map<string, Record> },
+  keepsLastGood: boolean,
+): void {
   const { value, record } = outcomeOf(item, before, keepsLastGood);
   if (value === undefined) next.values.delete(item.key);
   else next.values.set(item.key, value);
@@ -176,7 +181,7 @@ function place(item: Item, before: Content, next: Content, keepsLastGood: boolea
   else next.records.set(item.key, record);
 }
 
-const LAST_GOOD = "its last good version stays in force";
+const LAST_GOOD = "its last known good version stays in force";
 const withEffect = (problems: readonly Problem[]): readonly Problem[] =>
   problems.map((problem) => (problem.severity === "error" ? { ...problem, effect: LAST_GOOD } : problem));
 

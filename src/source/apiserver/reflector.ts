@@ -1,18 +1,25 @@
 // The reflector: list and watch of one kind, with retry and backoff, and its health.
 
-import { setTimeout as sleep } from "node:timers/promises";
 import type { Log } from "../../base/log.ts";
-import type { KindHealth } from "../../model/source-health.ts";
+import { backoffMs, pause } from "../../base/scheduler.ts";
+import type { KindHealth } from "../../model/cluster-snapshot.ts";
 import type { Client } from "./http-client.ts";
 import { type Interner, openInterner } from "./interning.ts";
 import { type ListOptions, listAll, versionNow } from "./list-request.ts";
 import type { Listing, Store, Writer } from "./object-store.ts";
-import { type Cause, Failure, failureOf, listsAnew } from "./request-failure.ts";
-import { type Timing, within } from "./request-timing.ts";
-import { identityOf, type Kind, type Reader, readItem, SERVED, type Served } from "./resource-kinds.ts";
+import { type Cause, Failure, failureOf, requiresRelist } from "./request-failure.ts";
+import { relistSpan, spreadMs, type Timing, within } from "./request-timing.ts";
+import {
+  identityOf,
+  KINDS,
+  type Kind,
+  PARSERS,
+  type Reader,
+  readItem,
+  SERVED,
+  type Served,
+} from "./resource-kinds.ts";
 import { isOlder, type WatchEvent, watchFrom } from "./watch-request.ts";
-
-// One kind watched for as long as the agent runs: list, watch, and the recovery to that.
 
 /** What the kinds have in common. */
 export interface Shared {
@@ -21,6 +28,8 @@ export interface Shared {
   /** Name of this node. */
   readonly node: string;
   readonly log: Log;
+  /** Nodes of the cluster, as far as they are known. */
+  readonly nodes: () => number;
   /** Whether lists may be streamed: until a server turns out not to. */
   streaming: boolean;
 }
@@ -49,6 +58,10 @@ interface Run {
   attempts: number;
   /** When to relist, in the milliseconds of performance.now(). */
   relistAt: number;
+  /** Bytes that have come so far, when the last list began, and that the last complete list had. */
+  bytes: number;
+  listedFrom: number;
+  listBytes: number;
 }
 
 /** After so many failures in a row to watch from a version, the version is no longer relied on. */
@@ -72,11 +85,12 @@ export async function runReflector(
     ...{ kind, shared, store, observer, signal, served: SERVED[kind][0] },
     ...{ writer: store.writer(), interner: openInterner(), version: undefined, newest: undefined },
     ...{ cause: "first", doubtful: false, whole: false, attempts: 0, relistAt: 0 },
+    ...{ bytes: 0, listedFrom: 0, listBytes: 0 },
   };
   while (!signal.aborted) {
     const begun = performance.now();
     try {
-      if (run.version === undefined) await listAnew(run);
+      if (run.version === undefined) await relist(run);
       else await watchOn(run, run.version);
     } catch (error) {
       if (signal.aborted) return;
@@ -91,12 +105,13 @@ function passedBy({ newest }: Run): (version: string) => boolean {
   return (version) => newest !== undefined && !isOlder(newest, version);
 }
 
-async function listAnew(run: Run): Promise<void> {
+async function relist(run: Run): Promise<void> {
   const { observer, cause, shared } = run;
   observer.listing(cause);
   // An earlier attempt that still holds the writer of before has no effect any more.
   run.writer = run.store.writer();
   run.interner = openInterner();
+  run.listedFrom = run.bytes;
   if (shared.streaming) {
     await streamAll(run);
     return;
@@ -161,7 +176,8 @@ function settle(run: Run, listing: Listing, version: string): void {
   run.newest = version;
   run.doubtful = false;
   run.whole = false;
-  run.relistAt = performance.now() + within(shared.timing.relistMs);
+  run.listBytes = run.bytes - run.listedFrom;
+  run.relistAt = performance.now() + within(relistSpan(shared.timing, run.listBytes));
   observer.listed(missed);
   const facts = { kind, cause, objects: run.store.size(), added, changed, gone, recreated, missed };
   if (missed === 0) shared.log.debug("listed", facts);
@@ -189,12 +205,15 @@ async function watchOn(run: Run, version: string): Promise<void> {
 async function ended(run: Run, end: "ended" | "periodic", begun: number): Promise<void> {
   run.cause = end;
   if (end === "periodic") run.version = undefined;
-  if (end === "periodic" || performance.now() - begun > SOON_MS) {
+  const elapsed = performance.now() - begun;
+  if (end === "periodic" || elapsed > SOON_MS) {
     run.attempts = 0;
+    // A server that shuts down ends the watches of all nodes at once.
+    if (end === "ended" && elapsed < run.shared.timing.watchMs[0]) await pause(spreadOf(run), run.signal);
     return;
   }
   run.attempts += 1;
-  await pause(run, undefined);
+  await backOff(run, undefined);
 }
 
 /** A watch from a version that the server has yet to reach is answered, and silent: only a request shows a restored backup. */
@@ -241,11 +260,11 @@ async function recover(run: Run, failure: Failure): Promise<void> {
   if (failure.why === "expired" && run.version === undefined) run.whole = true;
   // Not for a server that is down: when it comes back, every node would have it list everything at once.
   const useless = failure.why === "failed" && run.attempts >= WATCH_FAILURES_MAX;
-  if (listsAnew(failure.why) || useless) run.version = undefined;
+  if (requiresRelist(failure.why) || useless) run.version = undefined;
   shared.log.debug("not followed", { kind, why: failure.why, reason: failure.reason, attempt: run.attempts });
   if (failure.status === 404 && servedElsewhere(run)) return;
   observer.failed(failure);
-  await pause(run, failure.retryAfterMs);
+  await backOff(run, failure.retryAfterMs);
 }
 
 /** Switches to the next path that may serve the kind; false after the last one. */
@@ -257,11 +276,19 @@ function servedElsewhere(run: Run): boolean {
   return index < all.length;
 }
 
-async function pause({ shared, attempts, signal }: Run, retryAfterMs: number | undefined): Promise<void> {
+async function backOff(run: Run, retryAfterMs: number | undefined): Promise<void> {
+  const { shared, attempts } = run;
   const { retryMs, retryAfterMsMax } = shared.timing;
-  const longest = Math.min(retryMs[0] * 2 ** (attempts - 1), retryMs[1]);
+  const longest = backoffMs(retryMs, attempts);
   const wait = within([longest / 2, longest]) + Math.min(retryAfterMs ?? 0, retryAfterMsMax);
-  await sleep(wait, undefined, { signal }).catch(() => undefined);
+  await pause(wait + spreadOf(run), run.signal);
+}
+
+/** A random part of the time over which all nodes spread what this one is about to request. */
+function spreadOf({ shared: { timing, nodes }, version, listBytes }: Run): number {
+  const count = nodes();
+  const bytes = version === undefined ? count * listBytes : 0;
+  return within([0, spreadMs(timing, { requests: count * KINDS.length, bytes })]);
 }
 
 const readerOf = ({ kind, served, shared, interner }: Run): Reader => ({
@@ -271,12 +298,17 @@ const readerOf = ({ kind, served, shared, interner }: Run): Reader => ({
   interner,
 });
 
-const listOptions = ({ shared, served, signal, observer }: Run): ListOptions => ({
-  client: shared.client,
-  path: served.path,
-  timing: shared.timing,
-  signal,
-  onBytes: () => observer.heard(),
+const listOptions = (run: Run): ListOptions => ({
+  client: run.shared.client,
+  path: run.served.path,
+  query: run.served.query,
+  timing: run.shared.timing,
+  signal: run.signal,
+  onBytes(count) {
+    run.bytes += count;
+    run.observer.received(count);
+  },
+  parse: PARSERS[run.kind],
 });
 
 // The record of one kind's lists and watches: counts and times for status, metrics and problems.
@@ -287,8 +319,8 @@ export interface Observer {
   watching(cause: Cause): void;
   /** The server has answered the watch. */
   following(): void;
-  /** Data has come. */
-  heard(): void;
+  /** So many bytes have come. */
+  received(bytes: number): void;
   /** A list counts; `differences`: how many of its changes the events before it should have brought. */
   listed(differences: number): void;
   rewound(): void;
@@ -308,6 +340,7 @@ export function openObserver(kind: Kind, now: () => Date, onChange: () => void):
   let listedAt: Date | undefined;
   let failure: { readonly reason: string; readonly since: Date } | undefined;
   let differences = 0;
+  let bytes = 0;
   const well = (): void => {
     state = "following";
     if (failure === undefined) return;
@@ -323,8 +356,9 @@ export function openObserver(kind: Kind, now: () => Date, onChange: () => void):
       watches[cause] = (watches[cause] ?? 0) + 1;
     },
     following: well,
-    heard() {
+    received(count) {
       contactAt = now();
+      bytes += count;
     },
     listed(found) {
       const first = listedAt === undefined;
@@ -359,6 +393,7 @@ export function openObserver(kind: Kind, now: () => Date, onChange: () => void):
       lists: { ...lists },
       watches: { ...watches },
       differences,
+      bytes,
     }),
   };
 }

@@ -30,9 +30,9 @@ export const CAUSES = [
 export type Cause = (typeof CAUSES)[number];
 
 /** After these nothing that came before is relied on: all is listed again. */
-const LISTS_ANEW: ReadonlySet<Cause> = new Set(["expired", "unreadable", "rewound", "periodic"]);
+const REQUIRES_RELIST: ReadonlySet<Cause> = new Set(["expired", "unreadable", "rewound", "periodic"]);
 
-export const listsAnew = (cause: Cause): boolean => LISTS_ANEW.has(cause);
+export const requiresRelist = (cause: Cause): boolean => REQUIRES_RELIST.has(cause);
 
 export interface FailureFacts {
   readonly why: Cause;
@@ -51,7 +51,7 @@ export class Failure extends OperationError {
   readonly reason: string;
 
   constructor(reason: string, path: string, facts: FailureFacts) {
-    super(reason, { operation: "ask for", object: path, cause: facts.cause });
+    super(reason, { operation: "request", object: path, cause: facts.cause });
     this.name = "Failure";
     this.reason = reason;
     this.why = facts.why;

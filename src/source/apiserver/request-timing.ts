@@ -21,6 +21,17 @@ export interface Timing {
   readonly watchMs: Span;
   /** When everything is relisted, though nothing indicates that a change was missed. */
   readonly relistMs: Span;
+  /** Bytes a second that an agent's periodic lists of a kind take at most: large ones are relisted less often. */
+  readonly relistBytes: number;
+  /** But not less often than this. */
+  readonly relistMsMax: number;
+  /**
+   * Requests a second that all nodes together send to the API servers after an outage, and bytes a second that their lists take: each
+   * node waits for a random part of the time that follows from the number of nodes, at most `spreadMsMax`.
+   */
+  readonly fleetRequests: number;
+  readonly fleetBytes: number;
+  readonly spreadMsMax: number;
   /** Backoff after a failure: doubled each time, from first to last, with jitter. */
   readonly retryMs: Span;
   /** The longest delay that a server may set by Retry-After. */
@@ -44,6 +55,11 @@ export const TIMING: Timing = {
   lineMs: 60_000,
   watchMs: [240_000, 480_000],
   relistMs: [300_000, 600_000],
+  relistBytes: 20_000,
+  relistMsMax: 86_400_000,
+  fleetRequests: 2_000,
+  fleetBytes: 1_000_000_000,
+  spreadMsMax: 60_000,
   retryMs: [500, 10_000],
   retryAfterMsMax: 60_000,
   troubleMs: 10_000,
@@ -52,3 +68,27 @@ export const TIMING: Timing = {
 
 /** A random time in the span, each as likely as the other. */
 export const within = ([least, most]: Span): number => least + Math.random() * (most - least);
+
+/** What all nodes of a cluster send for at once: requests, and bytes of lists. */
+export interface Fleet {
+  readonly requests: number;
+  readonly bytes: number;
+}
+
+/** The time over which the nodes of a cluster spread their requests after an outage. */
+export function spreadMs(
+  { fleetRequests, fleetBytes, spreadMsMax }: Timing,
+  { requests, bytes }: Fleet,
+): number {
+  return Math.min(Math.max(requests / fleetRequests, bytes / fleetBytes) * 1_000, spreadMsMax);
+}
+
+/** When a kind whose list had so many bytes is to be relisted: the span to choose from. */
+export function relistSpan({ relistMs, relistBytes, relistMsMax }: Timing, listBytes: number): Span {
+  const atRate = (listBytes / relistBytes) * 1_000;
+  const [least, most] = relistMs;
+  return [
+    Math.max(least, Math.min(atRate / 2, relistMsMax / 2)),
+    Math.max(most, Math.min(atRate * 1.5, relistMsMax)),
+  ];
+}

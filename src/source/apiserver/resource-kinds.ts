@@ -6,10 +6,12 @@ import type { Problem } from "../../model/problem.ts";
 import type { EndpointSlice, Service } from "../../model/service.ts";
 import { isMap, valueAt } from "../parse/fields.ts";
 import { parseDocument } from "../parse/parse-document.ts";
+import { OTHER_PROXY_LABELS } from "../parse/parse-service.ts";
 import type { Interner } from "./interning.ts";
+import { openTrimmer, parseWhole, type Wanted } from "./json-trim.ts";
+import type { Parsers } from "./list-request.ts";
 import { Failure } from "./request-failure.ts";
-
-// One raw object of the API server, read by the parser of all sources and trimmed to what Weir uses.
+import { INITIAL_END } from "./watch-request.ts";
 
 /** What is kept of an object, by its kind. */
 export interface Values {
@@ -180,24 +182,100 @@ export interface Served {
   readonly apiVersion: string;
   /** Without a query. */
   readonly path: string;
+  readonly query: Readonly<Record<string, string>>;
 }
 
 const CORE = { apiVersion: "v1", path: "/api/v1" };
-const of = (group: { readonly apiVersion: string; readonly path: string }, plural: string): Served => ({
-  apiVersion: group.apiVersion,
-  path: `${group.path}/${plural}`,
-});
+const of = (
+  group: { readonly apiVersion: string; readonly path: string },
+  plural: string,
+  query: Served["query"] = {},
+): Served => ({ apiVersion: group.apiVersion, path: `${group.path}/${plural}`, query });
 const group = (apiVersion: string) => ({ apiVersion, path: `/apis/${apiVersion}` });
+
+/**
+ * Services and slices that kube-proxy does not follow either (its noProxyName and noHeadlessEndpoints): no address of the node's
+ * kernel leads to them.
+ */
+const PROXIED = { labelSelector: OTHER_PROXY_LABELS.map((label) => `!${label}`).join(",") };
 
 export const SERVED: Readonly<Record<Kind, readonly [Served, ...Served[]]>> = {
   Namespace: [of(CORE, "namespaces")],
   NetworkPolicy: [of(group("networking.k8s.io/v1"), "networkpolicies")],
   Pod: [of(CORE, "pods")],
-  Service: [of(CORE, "services")],
+  Service: [of(CORE, "services", PROXIED)],
   // Servers before 1.21 have only the beta, which 1.25 no longer has.
   EndpointSlice: [
-    of(group("discovery.k8s.io/v1"), "endpointslices"),
-    of(group("discovery.k8s.io/v1beta1"), "endpointslices"),
+    of(group("discovery.k8s.io/v1"), "endpointslices", PROXIED),
+    of(group("discovery.k8s.io/v1beta1"), "endpointslices", PROXIED),
   ],
   Node: [of(CORE, "nodes")],
+};
+
+// What is kept of the bytes of each kind's objects: only what the parsers read.
+
+/** A mirror pod's annotation is in parse-pod.ts. */
+const METADATA: Wanted = {
+  ...{ name: true, namespace: true, uid: true, resourceVersion: true },
+  ...{ deletionTimestamp: true, labels: true },
+};
+
+const WANTED: Readonly<Record<Exclude<Kind, "NetworkPolicy">, Wanted>> = {
+  Namespace: { metadata: METADATA },
+  Pod: {
+    metadata: { ...METADATA, annotations: { "weir.dev/*": true, "kubernetes.io/config.mirror": true } },
+    spec: {
+      nodeName: true,
+      hostNetwork: true,
+      containers: { ports: true },
+      initContainers: { ports: true, restartPolicy: true },
+    },
+    status: { phase: true, podIP: true, podIPs: true },
+  },
+  Service: { metadata: METADATA, spec: true, status: { loadBalancer: true } },
+  EndpointSlice: {
+    metadata: METADATA,
+    addressType: true,
+    endpoints: {
+      addresses: true,
+      conditions: true,
+      nodeName: true,
+      topology: { "kubernetes.io/hostname": true },
+    },
+    ports: true,
+  },
+  Node: {
+    metadata: { name: true, uid: true, resourceVersion: true },
+    spec: { podCIDR: true, podCIDRs: true },
+    status: { addresses: true },
+  },
+};
+
+function parsersFor(wanted: Wanted): Parsers {
+  const { metadata } = wanted;
+  const own = metadata === true || metadata === undefined ? {} : metadata;
+  const annotations = own["annotations"] === true ? {} : own["annotations"];
+  const object: Wanted = {
+    ...{ kind: true, apiVersion: true },
+    ...wanted,
+    metadata: { ...own, annotations: { ...annotations, [INITIAL_END]: true } },
+    // Of an ERROR event, whose object is a Status.
+    ...{ code: true, message: true, details: true },
+  };
+  return {
+    item: openTrimmer({ kind: true, apiVersion: true, ...wanted }),
+    event: openTrimmer({ type: true, object }),
+  };
+}
+
+/** Of a policy everything is read: an unknown field is a problem of it. */
+const WHOLE: Parsers = { item: parseWhole, event: parseWhole };
+
+export const PARSERS: Readonly<Record<Kind, Parsers>> = {
+  Namespace: parsersFor(WANTED.Namespace),
+  NetworkPolicy: WHOLE,
+  Pod: parsersFor(WANTED.Pod),
+  Service: parsersFor(WANTED.Service),
+  EndpointSlice: parsersFor(WANTED.EndpointSlice),
+  Node: parsersFor(WANTED.Node),
 };

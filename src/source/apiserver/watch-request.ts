@@ -1,13 +1,12 @@
 // One watch of the API server: the request, its lines, and its events.
 
 import type { IncomingMessage } from "node:http";
-import { TIMER_MS_MAX } from "../../base/trigger.ts";
+import { timerMs } from "../../base/scheduler.ts";
 import { isMap, valueAt } from "../parse/fields.ts";
+import type { ParseJson } from "./json-trim.ts";
 import type { ListOptions } from "./list-request.ts";
 import { Failure, failureOf, shown } from "./request-failure.ts";
 import { type Timing, within } from "./request-timing.ts";
-
-// One watch from its request to its end, and the order of resourceVersions on the way.
 
 export interface WatchOptions extends ListOptions {
   /** Gets every event in order; what it throws ends the watch. */
@@ -31,19 +30,19 @@ const GRACE_MS = 30_000;
 export async function watchFrom(from: From, options: WatchOptions): Promise<"ended" | "periodic"> {
   const { client, timing, signal } = options;
   const lastsMs = within(timing.watchMs);
-  const path = `${options.path}?${new URLSearchParams(queryOf(from, lastsMs))}`;
+  const path = `${options.path}?${new URLSearchParams({ ...options.query, ...queryOf(from, lastsMs) })}`;
   const end = openEnd(options, lastsMs, path);
   try {
     signal.throwIfAborted();
     const body = await client.get(path, end.signal);
     options.onOpen();
-    options.onBytes();
+    options.onBytes(0);
     await readLines(body, {
       path,
       timing,
       onBytes: options.onBytes,
-      onLine: (text) => {
-        options.onEvent(eventOf(text, path));
+      onLine: (bytes) => {
+        options.onEvent(eventOf(bytes, options.parse.event, path));
         end.look();
       },
     });
@@ -84,7 +83,7 @@ function openEnd({ signal, endAt }: WatchOptions, lastsMs: number, path: string)
         due = true;
         stop();
       },
-      Math.min(Math.max(0, at - performance.now()), TIMER_MS_MAX),
+      timerMs(at - performance.now()),
     );
   };
   look();
@@ -119,16 +118,18 @@ export type WatchEvent =
   /** `initialEnd`: all initial objects have been sent. */
   | { readonly type: "BOOKMARK"; readonly version: string; readonly initialEnd: boolean };
 
-const INITIAL_END = "k8s.io/initial-events-end";
+/** The annotation of the bookmark that ends a streaming list. */
+export const INITIAL_END = "k8s.io/initial-events-end";
 const GONE = 410;
 
 /** Errors: Failure, "expired" and "failed" for what the server reports in an ERROR event, else "unreadable". */
-export function eventOf(line: string, path: string): WatchEvent {
+export function eventOf(line: Uint8Array, parse: ParseJson, path: string): WatchEvent {
   let event: unknown;
   try {
-    event = JSON.parse(line);
+    event = parse(line);
   } catch (cause) {
-    throw new Failure("an event is no JSON", path, { why: "unreadable", cause });
+    const reason = cause instanceof SyntaxError ? "an event is not JSON" : "an event is not UTF-8";
+    throw new Failure(reason, path, { why: "unreadable", cause });
   }
   const type = valueAt(event, ["type"]);
   const object = valueAt(event, ["object"]);
@@ -174,16 +175,16 @@ export interface LinesOptions {
   readonly path: string;
   readonly timing: Pick<Timing, "bytesMax" | "idleMs" | "lineMs">;
   /** Called whenever something comes, be it part of a line. */
-  readonly onBytes: () => void;
+  readonly onBytes: (count: number) => void;
   /** Gets every line; what it throws ends readLines(). */
-  readonly onLine: (text: string) => void;
+  readonly onLine: (bytes: Uint8Array) => void;
 }
 
-const LINE_END = 0x0a;
+const [LINE_END, SPACE] = [0x0a, 0x20];
 
 /**
- * Reads lines until the body ends normally. Errors: Failure where it does not, where a line is cut off, too long, not
- * UTF-8 or too slow, or where nothing comes for too long; and what `onLine` throws.
+ * Reads lines until the body ends normally. Errors: Failure where it does not, where a line is cut off, too long
+ * or too slow, or where nothing comes for too long; and what `onLine` throws.
  */
 export async function readLines(body: IncomingMessage, options: LinesOptions): Promise<void> {
   const { path, onBytes } = options;
@@ -191,9 +192,9 @@ export async function readLines(body: IncomingMessage, options: LinesOptions): P
   const assembler = openAssembler(options);
   try {
     for await (const chunk of body as AsyncIterable<Buffer>) {
-      onBytes();
+      onBytes(chunk.length);
       const lines = assembler.take(chunk);
-      clock.heard(lines > 0, assembler.pending() > 0);
+      clock.received(lines > 0, assembler.pending() > 0);
     }
   } finally {
     clock.close();
@@ -207,10 +208,10 @@ function openClock(body: IncomingMessage, { path, timing }: LinesOptions) {
   const end = (reason: string) => () => {
     body.destroy(new Failure(reason, path, { why: "silent" }));
   };
-  const idle = setTimeout(end(`nothing came for ${timing.idleMs} ms`), timing.idleMs);
+  const idle = setTimeout(end(`no data for ${timing.idleMs} ms`), timing.idleMs);
   let line: NodeJS.Timeout | undefined;
   return {
-    heard(lineEnded: boolean, inLine: boolean) {
+    received(lineEnded: boolean, inLine: boolean) {
       idle.refresh();
       if (lineEnded) {
         clearTimeout(line);
@@ -226,20 +227,13 @@ function openClock(body: IncomingMessage, { path, timing }: LinesOptions) {
 }
 
 function openAssembler({ path, timing, onLine }: LinesOptions) {
-  const decoder = new TextDecoder("utf-8", { fatal: true });
   let parts: Buffer[] = [];
   let bytes = 0;
   const finish = (last: Buffer): void => {
     const whole = parts.length === 0 ? last : Buffer.concat([...parts, last]);
     parts = [];
     bytes = 0;
-    let text: string;
-    try {
-      text = decoder.decode(whole);
-    } catch (cause) {
-      throw new Failure("an event is no UTF-8", path, { why: "unreadable", cause });
-    }
-    if (text.trim() !== "") onLine(text);
+    if (whole.some((byte) => byte > SPACE)) onLine(whole);
   };
   return {
     /** Returns how many lines ended in it. */

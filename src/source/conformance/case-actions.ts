@@ -21,8 +21,6 @@ import { parseService, parseSlice } from "../parse/parse-service.ts";
 import { parseLabels, parseNamespaceEntry, parsePodEntry, podConflict, required } from "./case-cluster.ts";
 import type { Behind, Cell, End } from "./case-types.ts";
 
-// The actions of a conformance case: each is read from an untrusted value and applied to the cluster, which stays a value.
-
 /** What the actions so far have led to. */
 export interface Situation {
   readonly cluster: Cluster;

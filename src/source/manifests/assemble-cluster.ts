@@ -1,12 +1,19 @@
 // Assembles the content of all files: one cluster, duplicates resolved, every problem in the order of the files.
 
 import { memo } from "../../base/memo.ts";
-import { type Cluster, type ClusterNode, keyOf, type Namespace, type Pod } from "../../model/cluster.ts";
-import { MAP_KEY, toWire } from "../../model/cluster-json.ts";
+import {
+  type Cluster,
+  type ClusterNode,
+  keyOf,
+  MAP_KEY,
+  type Namespace,
+  type Pod,
+  toWire,
+} from "../../model/cluster.ts";
+import type { ClusterSnapshot } from "../../model/cluster-snapshot.ts";
 import type { Policy } from "../../model/network-policy.ts";
 import type { Problem } from "../../model/problem.ts";
 import type { EndpointSlice, Service } from "../../model/service.ts";
-import type { ClusterSnapshot } from "../cluster-snapshot.ts";
 import type { ParsedObject, Place } from "../parse/parse-document.ts";
 import type { FileReading } from "./manifest-reading.ts";
 
@@ -21,7 +28,7 @@ export const PROBLEMS_PER_FILE_MAX = 1_000;
 
 /**
  * Assembles files, in the order given. Copies that say the same are one object, with a warning. Of versions that differ
- * the first one counts, except for policies: of those none does, as it is unknown which was meant. The pods of each
+ * the first one is used, except for policies: of those none does, as it is unknown which was meant. The pods of each
  * version are isolated in both directions, the second one under the name NAME#2 (no policy can be called so), the third
  * under NAME#3.
  */
@@ -144,7 +151,7 @@ function duplicate(object: ParsedObject, first: ParsedObject): Problem {
     effect:
       object.kind === "NetworkPolicy"
         ? "the pods of each are isolated (ingress and egress) and nothing is allowed by any"
-        : "the first one counts",
+        : "the first one is used",
   };
 }
 

@@ -15,8 +15,8 @@ export const KEPT_BYTES_MAX = 32 * 1024 * 1024;
 export interface KeptCopies {
   /** The copies' content, for files that cannot be used as they are now. */
   restore(seen: ReadonlyMap<string, Seen>): Promise<ReadonlyMap<string, FileReading>>;
-  /** The copy of a file. */
-  contentOf(file: string): Promise<Uint8Array | undefined>;
+  /** The copy of a file, which may have had another name when it was made. */
+  contentOf(file: string, identity: string): Promise<Uint8Array | undefined>;
   /** Which directory held manifests last, under this path. */
   directory(): Promise<string | undefined>;
   /** Copies what counts and is not copied yet, and removes copies of files that are gone. */
@@ -54,10 +54,30 @@ export function openKept(
     return name;
   };
   const identityFile = `${nameOf(path)}.directory`;
+  /** Which file each copy is of, by the copy's name. */
+  let identities: Map<string, string> | undefined;
 
-  async function contentOf(file: string): Promise<Uint8Array | undefined> {
-    const content = await bytesOfFile(join(directory ?? "", nameOf(file)));
+  async function knownIdentities(): Promise<Map<string, string>> {
+    identities ??= identitiesIn(await readFile(join(directory ?? "", IDENTITIES), "utf8").catch(() => ""));
+    return identities;
+  }
+
+  async function bytesOf(name: string): Promise<Uint8Array | undefined> {
+    const content = await bytesOfFile(join(directory ?? "", name));
     return content.ok ? content.bytes : undefined;
+  }
+
+  /** `others`: names of copies that are of other files. */
+  async function contentOf(
+    file: string,
+    identity: string,
+    others: ReadonlySet<string> = new Set(),
+  ): Promise<Uint8Array | undefined> {
+    const own = await bytesOf(nameOf(file));
+    if (own !== undefined) return own;
+    const known = [...(await knownIdentities())];
+    const [before] = known.find(([name, each]) => each === identity && !others.has(name)) ?? [];
+    return before === undefined ? undefined : await bytesOf(before);
   }
 
   async function write(name: string, content: Uint8Array | string): Promise<void> {
@@ -80,12 +100,35 @@ export function openKept(
     return true;
   }
 
+  /** Gives the copies of renamed files their new names, and records which file each copy is of. */
+  async function followFiles(memory: Memory): Promise<void> {
+    const known = await knownIdentities();
+    const now = new Map(
+      [...memory].flatMap(([file, { last }]) =>
+        last === undefined ? [] : [[nameOf(file), last.identity] as const],
+      ),
+    );
+    for (const [name, identity] of now) {
+      const [before] = [...known].find(([each, of]) => of === identity && !now.has(each)) ?? [];
+      if (known.has(name) || before === undefined) continue;
+      await rename(join(directory ?? "", before), join(directory ?? "", name)).catch(ignoreMissing);
+      const copied = copies.get(before);
+      copies.delete(before);
+      if (copied !== undefined) copies.set(name, copied);
+    }
+    const isSame = now.size === known.size && [...now].every(([name, of]) => known.get(name) === of);
+    if (isSame) return;
+    identities = now;
+    await write(IDENTITIES, JSON.stringify([...now]));
+  }
+
   async function saveAll(memory: Memory, identity: string): Promise<string | undefined> {
     if (identity !== keptIdentity) {
       await write(identityFile, identity);
       keptIdentity = identity;
     }
-    const wanted = new Set([identityFile]);
+    await followFiles(memory);
+    const wanted = new Set([identityFile, IDENTITIES]);
     let left = 0;
     for (const [file, { seen, counted, held }] of memory) {
       const name = nameOf(file);
@@ -105,12 +148,13 @@ export function openKept(
   }
 
   return {
-    contentOf,
+    contentOf: (file, identity) => contentOf(file, identity),
     restore: async (seen) => {
       const restored = new Map<string, FileReading>();
-      for (const [file, { reading, writing, beingRead }] of seen) {
+      const others = new Set([...seen.keys()].map(nameOf));
+      for (const [file, { identity, reading, writing, beingRead }] of seen) {
         if ((isGood(reading) && writing !== true) || beingRead !== undefined) continue;
-        const content = await contentOf(file);
+        const content = await contentOf(file, identity, others);
         if (content === undefined) continue;
         const kept = await contents.whole(file, content);
         if (isGood(kept)) restored.set(file, kept);
@@ -135,11 +179,35 @@ export function openKept(
   };
 }
 
+/** The names of copies with the identities of their files, in the directory of copies. */
+const IDENTITIES = "identities.json";
+
+/** Empty where the text is not what followFiles() writes: then copies are found by the files' names alone. */
+function identitiesIn(text: string): Map<string, string> {
+  try {
+    const pairs: unknown = JSON.parse(text);
+    const isPair = (pair: unknown): pair is [string, string] =>
+      Array.isArray(pair) && pair.length === 2 && pair.every((each) => typeof each === "string");
+    return new Map(Array.isArray(pairs) ? pairs.filter(isPair) : []);
+  } catch {
+    return new Map();
+  }
+}
+
+function ignoreMissing(error: unknown): void {
+  if (codeOf(error) !== "ENOENT") throw error;
+}
+
+/** Removes all copies: what they hold is not the last good content any more once another source is in force. */
+export async function forgetKept(directory: string): Promise<void> {
+  await rm(directory, { recursive: true, force: true });
+}
+
 const notKept = (directory: string, reason: string): Problem => ({
   severity: "warning",
   file: directory,
-  reason: `the last good content of files cannot be kept: ${reason}`,
-  effect: "after a restart of the agent it counts no more",
+  reason: `the last known good content of files cannot be saved: ${reason}`,
+  effect: "it is lost when the agent restarts",
 });
 
 async function namesIn(directory: string): Promise<readonly string[]> {

@@ -31,7 +31,7 @@ export function keepLastGood(previous: FileReading | undefined, latest: FileRead
   const isCutOff = latest.objects.at(-1)?.complete === false;
   if (lost.length === 0 || !(isUnclear || isCutOff)) return { ...latest, objects };
   const names = lost.map((object) => object.identity).join(", ");
-  const effect = `what the file no longer names stays in force: ${names}`;
+  const effect = `objects that the file no longer names stay in force: ${names}`;
   const problems = isUnclear
     ? latest.problems
     : [...latest.problems, { severity: "error", file: latest.file, reason: CUT_OFF } as const];
@@ -43,14 +43,16 @@ const CUT_OFF = "may be cut off, as its last object cannot be read in full";
 /** The content in use of a file that is open for writing: `previous` stays, and a problem reports it. */
 export function whileWritten(previous: FileReading): FileReading {
   const effect =
-    previous.objects.length === 0 ? "nothing of it is in force until it is closed" : staysInForce(previous);
+    previous.objects.length === 0
+      ? "its objects are not in force until it is closed"
+      : staysInForce(previous);
   const problem: Problem = { severity: "error", file: previous.file, reason: "is open for writing", effect };
   return { ...previous, problems: [...previous.problems, problem] };
 }
 
 /** The same for a file whose content takes long to read. */
 export function whileRead(previous: FileReading): FileReading {
-  const effect = previous.objects.length === 0 ? "nothing of it is in force yet" : staysInForce(previous);
+  const effect = previous.objects.length === 0 ? "its objects are not in force yet" : staysInForce(previous);
   const problem: Problem = {
     severity: "warning",
     file: previous.file,
@@ -78,8 +80,8 @@ const neverFilled = ({ file }: FileReading): Problem => ({
 
 function staysInForce({ objects }: FileReading): string {
   return objects.length === 1
-    ? "the object of its last good reading stays in force"
-    : `the ${objects.length} objects of its last good reading stay in force`;
+    ? "its last known good object stays in force"
+    : `the ${objects.length} last known good objects stay in force`;
 }
 
 /** The objects of one reading that the other does not name. */
@@ -92,7 +94,7 @@ export const hasErrors = (reading: FileReading): boolean => problemsIn(reading).
 
 function keepObject(previous: ParsedObject | undefined, latest: ParsedObject): ParsedObject {
   if (previous === undefined || !previous.complete || latest.complete) return latest;
-  const problems = withEffect(latest.problems, "its last good version stays in force");
+  const problems = withEffect(latest.problems, "its last known good version stays in force");
   return { ...previous, place: latest.place, problems };
 }
 
@@ -123,6 +125,8 @@ const READ_REPORTED_MS = 5_000;
 interface Remembered {
   /** The newest look; undefined where the file was gone. */
   readonly seen: Seen | undefined;
+  /** The newest look at which it was not gone. */
+  readonly last: Seen | undefined;
   /** What counts, as it was read; undefined where nothing has counted yet. */
   readonly counted: FileReading | undefined;
   /** ... and the result of it and those before it. */
@@ -138,6 +142,10 @@ export type Memory = ReadonlyMap<string, Remembered>;
 
 /** What was seen at the newest look, for lookAt(). */
 export const seenIn = (memory: Memory, file: string): Seen | undefined => memory.get(file)?.seen;
+
+/** Which file each of them is, at the newest look at it. */
+export const identitiesIn = (memory: Memory): readonly string[] =>
+  [...memory.values()].map(({ last }) => last?.identity ?? "");
 
 /** Since when the newest look of some file does not count; undefined where all of them do. */
 export function heldSince(memory: Memory): number | undefined {
@@ -163,12 +171,18 @@ export function firstMemory(
   const memory = [...seen].map(([file, look]): [string, Remembered] => {
     const earlier = restored.get(file);
     if (earlier !== undefined)
-      return [file, { seen: undefined, counted: earlier, inForce: earlier, shown: earlier }];
+      return [file, { seen: undefined, last: look, counted: earlier, inForce: earlier, shown: earlier }];
     const { reading, writing } = look;
     const inForce = keepLastGood(undefined, reading);
     return [
       file,
-      { seen: look, counted: reading, inForce, shown: writing === true ? whileFilled(inForce) : inForce },
+      {
+        seen: look,
+        last: look,
+        counted: reading,
+        inForce,
+        shown: writing === true ? whileFilled(inForce) : inForce,
+      },
     ];
   });
   return restored.size === 0 ? new Map(memory) : advance(new Map(memory), seen, { now });
@@ -185,7 +199,7 @@ const whileFilled = (reading: FileReading): FileReading => ({
       severity: "error",
       file: reading.file,
       reason: "is open for writing",
-      effect: "what could be read of it is in force",
+      effect: "the objects that could be read are in force",
     },
   ],
 });
@@ -206,12 +220,51 @@ export interface Advance {
  * that replaced another one.
  */
 export function advance(memory: Memory, seen: ReadonlyMap<string, Seen>, how: Advance): Memory {
+  const known = withNewNames(memory, seen);
   const next = new Map<string, Remembered>();
-  for (const file of new Set([...memory.keys(), ...seen.keys()])) {
-    const remembered = advanceFile(memory.get(file), seen.get(file), how);
+  for (const file of new Set([...known.keys(), ...seen.keys()])) {
+    const remembered = advanceFile(known.get(file), seen.get(file), how);
     if (remembered !== undefined) next.set(file, remembered);
   }
-  return withoutMoved(next, memory);
+  return withoutMoved(next, known);
+}
+
+/** What is remembered of a file, under its new name where it was renamed: its content may be faulty now. */
+function withNewNames(memory: Memory, seen: ReadonlyMap<string, Seen>): Memory {
+  const names = newNames(
+    [...memory].flatMap(([file, { last }]) => (last === undefined ? [] : [[file, last] as const])),
+    seen,
+    (file) => memory.has(file),
+  );
+  if (names.size === 0) return memory;
+  return new Map(
+    [...memory].map(([file, each]): [string, Remembered] => {
+      const name = names.get(file);
+      if (name === undefined) return [file, each];
+      const inForce = { ...each.inForce, file: seen.get(name)?.reading.file ?? each.inForce.file };
+      return [name, { ...each, inForce, shown: inForce }];
+    }),
+  );
+}
+
+/** Of files that are gone: the new file that each is now, which is the same file on disk. */
+export function newNames(
+  before: readonly (readonly [file: string, Pick<Seen, "identity">])[],
+  seen: ReadonlyMap<string, Seen>,
+  isKnown: (file: string) => boolean,
+): ReadonlyMap<string, string> {
+  const gone = before.filter(([file]) => !seen.has(file));
+  if (gone.length === 0) return new Map();
+  const added = new Map(
+    [...seen].flatMap(([file, { identity }]) => (isKnown(file) ? [] : [[identity, file] as const])),
+  );
+  return new Map(
+    gone.flatMap(([file, { identity }]) => {
+      const name = added.get(identity);
+      added.delete(identity);
+      return name === undefined ? [] : [[file, name] as const];
+    }),
+  );
 }
 
 function advanceFile(
@@ -225,18 +278,18 @@ function advanceFile(
   if (seen !== undefined && seen.reading === previous.counted) {
     const { counted, inForce } = previous;
     const isFirst = previous.held === undefined && seen.writing === true;
-    return { seen, counted, inForce, shown: isFirst ? previous.shown : inForce };
+    return { seen, last: seen, counted, inForce, shown: isFirst ? previous.shown : inForce };
   }
   const changed = seen?.reading !== previous.seen?.reading || seen?.writing !== previous.seen?.writing;
   const since = previous.held?.since ?? now;
   const changedAt = changed ? now : (previous.held?.changedAt ?? now);
   if (isHeld(previous, seen, { switched, quietMs: now - changedAt, heldMs: now - since })) {
     const shown = shownWhileHeld(previous, seen, now - since);
-    return { ...previous, seen, shown, held: { since, changedAt } };
+    return { ...previous, seen, last: seen ?? previous.last, shown, held: { since, changedAt } };
   }
   if (seen === undefined) return undefined;
   const inForce = keepLastGood(previous.inForce, seen.reading);
-  return { seen, counted: seen.reading, inForce, shown: inForce };
+  return { seen, last: seen, counted: seen.reading, inForce, shown: inForce };
 }
 
 /** A file that is open or being read is only reported where that takes longer than usual. */
@@ -281,7 +334,7 @@ function nothingOf(seen: Seen | undefined): Remembered | undefined {
     blank: true,
     isMarkedEmpty: false,
   };
-  return { seen: undefined, counted: undefined, inForce: nothing, shown: nothing };
+  return { seen: undefined, last: undefined, counted: undefined, inForce: nothing, shown: nothing };
 }
 
 const takesAway = (inForce: FileReading, latest: FileReading | undefined): boolean =>

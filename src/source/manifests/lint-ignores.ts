@@ -7,8 +7,6 @@ import { quote, valueAt } from "../parse/fields.ts";
 import type { Place } from "../parse/parse-document.ts";
 import type { DocumentReading, FileReading } from "./manifest-reading.ts";
 
-// Which warnings of one file are silenced, by comments and by annotations.
-
 /** Objects are identified by the lines in which they begin. */
 export interface Silence {
   /** The codes that are silenced for the object. */
@@ -79,7 +77,7 @@ function wrongIn(words: readonly string[]): Ignore["wrong"] {
     return { reason: `${IGNORE_KEY} names no code`, fix: `write ${IGNORE_KEY}: CODE,...` };
   const unknown = words.find((word) => !isWarningCode(word));
   if (unknown === undefined) return undefined;
-  const reason = `${IGNORE_KEY}: ${quote(unknown)} is no code of a warning`;
+  const reason = `${IGNORE_KEY}: ${quote(unknown)} is not a warning code`;
   return { reason, fix: `the nearest is ${nearestWord(unknown, WARNING_CODES)}` };
 }
 

@@ -10,8 +10,6 @@ import { visible } from "../parse/fields.ts";
 import { type Contents, INLINE_BYTES_MAX, readAtOnce } from "./file-contents.ts";
 import { decode, type FileReading, failedReading, NOT_TEXT, NOTHING_READ } from "./manifest-reading.ts";
 
-// Manifest files on disk: which ones there are, a signature that shows whether one has changed, and its content.
-
 /** The largest file that is read. What is larger can be divided into several files. */
 export const FILE_BYTES_MAX = 8 * 1024 * 1024;
 
@@ -47,8 +45,8 @@ export interface LookHow {
   readonly openForWriting?: OpenForWriting;
   /** What reads the files' contents; without it, they are read at once. */
   readonly contents?: Contents;
-  /** The last good content of a file, where it is kept. */
-  readonly lastGood?: (file: string) => Promise<Uint8Array | undefined>;
+  /** The last good content of a file, where it is kept: `identity` finds it under the name that the file had then. */
+  readonly lastGood?: (file: string, identity: string) => Promise<Uint8Array | undefined>;
 }
 
 /**
@@ -136,7 +134,7 @@ export const textOfStream = async (stream: AsyncIterable<Uint8Array>): Promise<F
   textOf(await readBounded(stream));
 
 const NOT_REGULAR = "is not a regular file";
-const TOO_LARGE = `is larger than ${FILE_BYTES_MAX} bytes, the most that is read`;
+const TOO_LARGE = `is larger than ${FILE_BYTES_MAX} bytes, the maximum`;
 
 function textOf(bytes: Buffer | undefined): FileText {
   if (bytes === undefined) return { ok: false, reason: TOO_LARGE };
@@ -172,7 +170,7 @@ async function readAt(
     const writing = openForWriting(handle.fd);
     const digest = digestOf(bytes);
     if (digest === known?.digest) return { ...known, ...of, writing };
-    if (isCutOff(bytes, await lastGood?.(file)))
+    if (isCutOff(bytes, await lastGood?.(file, of.identity)))
       return { ...of, writing, digest, reading: failedReading(file, CUT_OFF) };
     const reading = await (contents ?? readAtOnce).of(file, bytes, digest);
     if (reading === undefined) return { ...unread, reading: last, beingRead: signatureOf(stats) };

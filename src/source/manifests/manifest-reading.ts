@@ -44,7 +44,7 @@ const SYNTAX_EFFECT = "the document is ignored";
 /** The result of a read that failed. */
 export function failedReading(path: string, reason: string): FileReading {
   const file = visible(path);
-  const problem: Problem = { severity: "error", file, reason, effect: "nothing of it is in force" };
+  const problem: Problem = { severity: "error", file, reason, effect: "its objects are not in force" };
   return { file, objects: [], problems: [problem], failed: true, blank: false, isMarkedEmpty: false };
 }
 

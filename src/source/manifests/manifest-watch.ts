@@ -1,16 +1,20 @@
 // Watches manifests on disk: every change gives a complete new snapshot.
 
-import { type FSWatcher, watch } from "node:fs";
-import { stat } from "node:fs/promises";
-import { dirname } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { codeOf } from "../../base/errors.ts";
-import { createAlarm } from "../../base/trigger.ts";
+import { openFileWatcher } from "../../base/file-watcher.ts";
 import type { Problem } from "../../model/problem.ts";
 import { visible } from "../parse/fields.ts";
 import { assemble, type ManifestsReading, unreadable } from "./assemble-cluster.ts";
 import { openContents } from "./file-contents.ts";
-import { advance, firstMemory, heldSince, type Memory, readingsIn, seenIn } from "./last-known-good.ts";
+import {
+  advance,
+  firstMemory,
+  heldSince,
+  identitiesIn,
+  type Memory,
+  readingsIn,
+  seenIn,
+} from "./last-known-good.ts";
 import { openKept } from "./last-known-good-copies.ts";
 import { type Look, lookAtAll, type OpenForWriting, type Seen, systemReason } from "./manifest-files.ts";
 import { EMPTY_MARK, type FileReading } from "./manifest-reading.ts";
@@ -53,7 +57,7 @@ export interface WatchOptions {
 }
 
 /** The effect of a path that could not be read yet. */
-export const NOT_READ_YET = "the kernel goes on with what it was last given";
+export const NOT_READ_YET = "the kernel keeps the last applied state";
 
 /**
  * Watches the manifests at a path until the signal aborts, and then resolves. It is level-triggered: an event only
@@ -62,17 +66,16 @@ export const NOT_READ_YET = "the kernel goes on with what it was last given";
  */
 export async function watchManifests(path: string, options: WatchOptions): Promise<void> {
   const { onChange, signal, rescanMs = RESCAN_MS } = options;
-  const alarm = createAlarm(signal);
-  const follower = createFollower(path, alarm.ring);
-  const looker = openLooker(path, options, alarm.ring);
+  const watcher = openFileWatcher(path, signal);
+  const looker = openLooker(path, options, watcher.fire);
   let reported: string | undefined;
   let shown: readonly FileReading[] = [];
   try {
     while (!signal.aborted) {
       // Watching starts before looking, so that nothing happens unseen in between.
-      const watchProblem = await follower.follow();
+      const watchError = await watcher.follow();
       const { memory, problems: found, lookMs, isAwaited } = await looker.look();
-      const problems = [...found, ...(watchProblem ? [watchProblem] : [])];
+      const problems = watchError === undefined ? found : [...found, notWatched(path, watchError)];
       const readings = readingsIn(memory ?? new Map());
       const text = JSON.stringify(problems);
       if (text !== reported || !sameElements(readings, shown)) {
@@ -80,19 +83,20 @@ export async function watchManifests(path: string, options: WatchOptions): Promi
         shown = readings;
         await onChange(memory === undefined ? unreadable(problems) : assemble(readings, problems));
       }
-      await alarm.wait(isAwaited ? RELOOK_MS : Math.max(rescanMs, lookMs * RESCAN_SHARE));
+      await watcher.wait(isAwaited ? RELOOK_MS : Math.max(rescanMs, lookMs * RESCAN_SHARE));
     }
   } finally {
-    follower.close();
+    watcher.close();
     looker.close();
   }
 }
 
 /**
- * Reads the manifests at a path once. Waits for files that are open for writing, for a while. Never throws: what cannot be
- * read is a Problem.
+ * Reads the manifests at a path once: a directory (not its subdirectories) or one file. Waits for files that are open
+ * for writing, for a while. Never throws: what cannot be read is a Problem, and a policy that cannot be completely
+ * read fails closed (see src/source/parse/parse-document.ts and src/source/manifests/assemble-cluster.ts).
  */
-export async function readOnce(path: string, options: LookOptions = {}): Promise<ManifestsReading> {
+export async function readManifests(path: string, options: LookOptions = {}): Promise<ManifestsReading> {
   const looker = openLooker(path, options, () => undefined);
   try {
     for (;;) {
@@ -138,10 +142,10 @@ function openLooker(path: string, { openForWriting, kept: keptIn, limits }: Look
   /** The directory that held manifests last. */
   let filled: string | undefined;
   let hadObjects = false;
-  let saved: readonly FileReading[] | undefined;
+  let saved: readonly unknown[] | undefined;
   const failed = (problem: Problem): Problem => ({
     ...problem,
-    effect: memory === undefined ? NOT_READ_YET : "what was read last stays in force",
+    effect: memory === undefined ? NOT_READ_YET : "the last known good state stays in force",
   });
   const knownOf = (each: string): Seen | undefined =>
     memory === undefined ? early.get(each) : seenIn(memory, each);
@@ -167,9 +171,9 @@ function openLooker(path: string, { openForWriting, kept: keptIn, limits }: Look
 
   async function save(identity: string): Promise<void> {
     if (memory === undefined || keptIn === undefined) return;
-    const readings = readingsIn(memory);
-    if (saved !== undefined && filled === identity && sameElements(readings, saved)) return;
-    saved = readings;
+    const state = [...readingsIn(memory), ...identitiesIn(memory)];
+    if (saved !== undefined && filled === identity && sameElements(state, saved)) return;
+    saved = state;
     await kept.save(memory, identity);
   }
 
@@ -184,7 +188,7 @@ function openLooker(path: string, { openForWriting, kept: keptIn, limits }: Look
       filled ??= await kept.directory();
       if (seen.size === 0 && filled !== undefined && filled !== identity) {
         // A file system that is not mounted any more, for one. In the same directory, files that are gone were removed.
-        const fix = `if no manifests are meant, write a file there with the comment # ${EMPTY_MARK}`;
+        const fix = `if it is meant to be empty, create a file there with the comment # ${EMPTY_MARK}`;
         const reason = "was replaced by an empty directory";
         return { ...looked, memory, problems: [failed({ severity: "error", file, reason, fix })] };
       }
@@ -243,8 +247,10 @@ function emptyProblem(
     severity: hadObjects ? "error" : "warning",
     file,
     reason:
-      readings.length === 0 ? "holds no manifests (.yaml, .yml or .json)" : "holds no objects that are read",
-    fix: `if that is meant, write a file there with the comment # ${EMPTY_MARK}`,
+      readings.length === 0
+        ? "contains no manifests (.yaml, .yml or .json)"
+        : "contains no objects of supported kinds",
+    fix: `if that is intended, create a file there with the comment # ${EMPTY_MARK}`,
     effect: "no policy is in force",
   };
 }
@@ -252,62 +258,9 @@ function emptyProblem(
 const sameElements = (a: readonly unknown[], b: readonly unknown[]): boolean =>
   a.length === b.length && a.every((element, index) => element === b[index]);
 
-interface Follower {
-  /** Watches the directory that now has the path's name. A Problem where that is not possible. */
-  readonly follow: () => Promise<Problem | undefined>;
-  readonly close: () => void;
-}
-
-/** Watches a directory, or the directory of a file, also after it has been replaced by another of the same name. */
-function createFollower(path: string, onEvent: () => void): Follower {
-  let watcher: FSWatcher | undefined;
-  let watched: string | undefined;
-  const close = (): void => {
-    watcher?.close();
-    watcher = undefined;
-    watched = undefined;
-  };
-  const follow = async (): Promise<Problem | undefined> => {
-    try {
-      const { directory, identity } = await directoryOf(path);
-      if (identity === watched) return undefined;
-      close();
-      watcher = watch(directory, onEvent);
-      watched = identity;
-      watcher.on("error", () => {
-        close();
-        onEvent();
-      });
-      return undefined;
-    } catch (error) {
-      close();
-      // The look reports that there is nothing to watch.
-      if (codeOf(error) === "ENOENT") return undefined;
-      const reason = `cannot be watched: ${systemReason(error)}`;
-      return {
-        severity: "warning",
-        file: visible(path),
-        reason,
-        effect: "changes are noticed by looking now and then",
-      };
-    }
-  };
-  return { follow, close };
-}
-
-/** The directory to watch: the path itself, or the parent of a file (or of what is not there yet). */
-async function directoryOf(path: string): Promise<{ directory: string; identity: string }> {
-  const own = await stat(path).catch(() => undefined);
-  if (own?.isDirectory()) return { directory: path, identity: `${own.dev}:${own.ino}` };
-  const directory = dirname(path);
-  const parent = await stat(directory);
-  return { directory, identity: `${parent.dev}:${parent.ino}` };
-}
-
-// Manifests on disk: a directory of Kubernetes YAML, or one file, read into a cluster.
-
-/**
- * Reads the manifests at a path: a directory (not its subdirectories) or one file. Never throws: whatever cannot be read
- * is a Problem, and what it says of policies fails closed (see src/source/parse/parse-document.ts and src/source/manifests/assemble-cluster.ts).
- */
-export const readManifests = readOnce;
+const notWatched = (path: string, error: unknown): Problem => ({
+  severity: "warning",
+  file: visible(path),
+  reason: `cannot be watched: ${systemReason(error)}`,
+  effect: "changes are noticed by polling",
+});

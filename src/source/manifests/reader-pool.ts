@@ -47,7 +47,7 @@ const TICK_MS = 10;
 const DIVIDE = "divide it into several files";
 
 /** The error of a file that is not waited for any more. */
-const ABANDONED = "is no longer of interest";
+const ABANDONED = "is no longer needed";
 
 export interface Readers {
   /** Reads the content of a file. Never rejects: what cannot be read within the limits is a failed reading. */
@@ -148,7 +148,7 @@ function readIn(reader: ChildProcess, { file, bytes, limits, signal }: Task): Pr
   const objects: ParsedObject[] = [];
   const fail = (reason: string): void => resolve({ ok: false, reason });
   const failNow = (reason: string): void => {
-    resolve({ ok: false, reason: `cannot be read now: ${reason}`, isTransient: true });
+    resolve({ ok: false, reason: `cannot be parsed now: ${reason}`, isTransient: true });
   };
   const post = (request: Request): void => {
     reader.send(request, (error) => {
@@ -163,14 +163,14 @@ function readIn(reader: ChildProcess, { file, bytes, limits, signal }: Task): Pr
   const onError = (error: Error): void => failNow(error.message);
   const onExit = (code: number | null, by: NodeJS.Signals | null): void => {
     const isMemory = by === "SIGABRT" || by === "SIGKILL";
-    if (isMemory) fail(`takes more memory to read than there is for it (${limits.heapMib} MiB); ${DIVIDE}`);
-    else failNow(`its reader has ended (${by ?? `exit code ${code}`})`);
+    if (isMemory) fail(`needs too much memory to be parsed (${limits.heapMib} MiB); ${DIVIDE}`);
+    else failNow(`its parser process ended (${by ?? `exit code ${code}`})`);
   };
   const onAbort = (): void => fail(ABANDONED);
   const before = cpuMsOf(reader);
   const checking = setInterval(() => {
     if (cpuMsOf(reader) - before > limits.cpuMs)
-      fail(`takes more than ${limits.cpuMs / 1_000} s of processor time to read; ${DIVIDE}`);
+      fail(`takes more than ${limits.cpuMs / 1_000} s of CPU time to be parsed; ${DIVIDE}`);
   }, CHECK_MS);
   reader.ref();
   reader.channel?.ref();

@@ -232,7 +232,7 @@ function aliasedValue(alias: Node & { source: string }, spot: Spot, walk: Walk):
   if (target === undefined)
     return flaw(`alias ${quote(alias.source)} has no anchor before it`, alias, spot, walk);
   if (walk.around.has(target))
-    return flaw(`alias ${quote(alias.source)} stands for what it is in`, alias, spot, walk);
+    return flaw(`alias ${quote(alias.source)} refers to its own container`, alias, spot, walk);
   walk.targets.set(alias, target);
   if (walk.aliasedValues >= ALIASED_VALUES_MAX) {
     return flaw(`aliases make more than ${ALIASED_VALUES_MAX} values of this document`, alias, spot, walk);

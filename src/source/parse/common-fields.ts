@@ -16,10 +16,9 @@ import {
   note,
   quote,
   stringOf,
+  valueAt,
   warn,
 } from "./fields.ts";
-
-// metadata of any object: its name, namespace, labels and annotations.
 
 /** ObjectMeta of meta/v1. The first ones are what people write. */
 const METADATA_FIELDS = [
@@ -103,7 +102,13 @@ export function labelsOf(field: Field, effects?: LabelEffects): Labels | undefin
   const labels = new Map<string, string>();
   // A label without a value is an issue and not an empty one, which the API server makes of it.
   const map = fieldsOf({ ...field, nullIsMissing: false, ...(effects && { effect: effects.all }) });
-  for (const [key, plain] of map ?? []) {
+  for (const key of map?.keys() ?? []) {
+    const text = valueAt(field.value, [key]);
+    if (typeof text === "string" && labelKey(key) === undefined && labelValue(text) === undefined) {
+      labels.set(key, text);
+      continue;
+    }
+    const plain = map?.get(key) ?? child(field, key);
     const item = effects ? { ...plain, effect: effects.one } : plain;
     const expected = labelKey(key);
     if (expected !== undefined) note(item, `${quote(key)} is not ${expected}`);

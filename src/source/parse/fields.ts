@@ -2,8 +2,6 @@
 
 import type { WarningCode } from "../../model/problem.ts";
 
-// Reading one untrusted value field by field: the value is checked, and what is wrong is noted with the path to it.
-
 /** A value with the path to it, and the collection that its issues go to. */
 export interface Field {
   readonly value: unknown;
@@ -53,16 +51,58 @@ export function fieldsOf(field: Field, known?: readonly string[], shown?: number
     note(field, `must be a map${expected}, not ${kindOf(value)}`);
     return undefined;
   }
-  const fields = new Map<string, Field>();
-  for (const key of Object.keys(value)) {
-    const item = value[key];
-    if (known !== undefined && !known.includes(key)) {
-      note(child(field, key), `unknown field; expected ${listText(known.slice(0, shown), "or")}`);
-    } else if (item !== undefined && !(item === null && field.nullIsMissing)) {
-      fields.set(key, child(field, key, item));
-    }
+  if (known !== undefined)
+    for (const key of Object.keys(value))
+      if (!known.includes(key))
+        note(child(field, key), `unknown field; expected ${listText(known.slice(0, shown), "or")}`);
+  return new FieldsOfMap(field, value, known);
+}
+
+/** Makes each field when it is asked for: of most maps only a few are. */
+class FieldsOfMap implements Fields {
+  readonly #of: Field;
+  readonly #value: Record<string, unknown>;
+  readonly #known: readonly string[] | undefined;
+
+  constructor(of: Field, value: Record<string, unknown>, known: readonly string[] | undefined) {
+    this.#of = of;
+    this.#value = value;
+    this.#known = known;
   }
-  return fields;
+
+  has(key: string): boolean {
+    if (!Object.hasOwn(this.#value, key) || this.#known?.includes(key) === false) return false;
+    const item = this.#value[key];
+    return item !== undefined && !(item === null && this.#of.nullIsMissing);
+  }
+
+  get(key: string): Field | undefined {
+    return this.has(key) ? child(this.#of, key, this.#value[key]) : undefined;
+  }
+
+  get size(): number {
+    return [...this.keys()].length;
+  }
+
+  *keys(): MapIterator<string> {
+    for (const key of Object.keys(this.#value)) if (this.has(key)) yield key;
+  }
+
+  *values(): MapIterator<Field> {
+    for (const key of this.keys()) yield child(this.#of, key, this.#value[key]);
+  }
+
+  *entries(): MapIterator<[string, Field]> {
+    for (const key of this.keys()) yield [key, child(this.#of, key, this.#value[key])];
+  }
+
+  [Symbol.iterator](): MapIterator<[string, Field]> {
+    return this.entries();
+  }
+
+  forEach(use: (value: Field, key: string, map: Fields) => void): void {
+    for (const [key, field] of this) use(field, key, this);
+  }
 }
 
 /** The field under `key`, with what is done where it cannot be read. */
@@ -179,15 +219,27 @@ export interface Issue {
 /** Issues that are kept; of further ones only how many and where errors are. An object of a megabyte can have 100,000. */
 const KEPT_MAX = 1_000;
 
-/** The first issue about a path stays: what follows from it would only repeat it. */
-export class Issues implements Iterable<Issue> {
-  readonly #kept = new Map<string, Issue>();
-  readonly #paths = new Set<string>();
+interface Found {
+  readonly kept: Map<string, Issue>;
+  readonly paths: Set<string>;
   /** Paths of errors, and all paths above them. */
-  readonly #errorsIn = new Set<string>();
+  readonly errorsIn: Set<string>;
   /** By the path of a map or list: its fields or elements that are errors themselves. */
-  readonly #errorsRightBelow = new Map<string, Set<string | number>>();
-  readonly #errorsAt = new Set<string>();
+  readonly errorsRightBelow: Map<string, Set<string | number>>;
+  readonly errorsAt: Set<string>;
+}
+
+const nothingFound = (): Found => ({
+  kept: new Map(),
+  paths: new Set(),
+  errorsIn: new Set(),
+  errorsRightBelow: new Map(),
+  errorsAt: new Set(),
+});
+
+/** The first issue about a path stays: what follows from it would only repeat it. Most objects have none, and need no tables. */
+export class Issues implements Iterable<Issue> {
+  #found: Found | undefined;
   #size = 0;
 
   constructor(issues: Iterable<Issue> = []) {
@@ -195,32 +247,21 @@ export class Issues implements Iterable<Issue> {
   }
 
   add(issue: Issue): void {
+    this.#found ??= nothingFound();
+    const { kept, paths, errorsAt } = this.#found;
     const key = keyOf(issue.path);
-    if (this.#paths.has(key)) return;
-    this.#paths.add(key);
+    if (paths.has(key)) return;
+    paths.add(key);
     this.#size += 1;
-    if (this.#kept.size < KEPT_MAX) this.#kept.set(key, issue);
+    if (kept.size < KEPT_MAX) kept.set(key, issue);
     if (issue.severity !== "error") return;
-    this.#errorsAt.add(key);
-    this.#markError(issue.path);
-  }
-
-  #markError(path: FieldPath): void {
-    let key = keyOf([]);
-    this.#errorsIn.add(key);
-    for (const [index, segment] of path.entries()) {
-      if (index === path.length - 1) {
-        const segments = this.#errorsRightBelow.get(key) ?? new Set();
-        this.#errorsRightBelow.set(key, segments.add(segment));
-      }
-      key = belowKey(key, segment);
-      this.#errorsIn.add(key);
-    }
+    errorsAt.add(key);
+    markError(this.#found, issue.path);
   }
 
   /** Those that are kept, in the order in which they were noted. */
   [Symbol.iterator](): Iterator<Issue> {
-    return this.#kept.values();
+    return (this.#found?.kept ?? NO_ISSUES).values();
   }
 
   /** All of them, those that are not kept included. */
@@ -229,37 +270,51 @@ export class Issues implements Iterable<Issue> {
   }
 
   has(path: FieldPath): boolean {
-    return this.#paths.has(keyOf(path));
+    return this.#found?.paths.has(keyOf(path)) ?? false;
   }
 
   /** Adds to the issue about a path what to write instead, if there is one. */
   advise(path: FieldPath, fix: string): void {
     const key = keyOf(path);
-    const issue = this.#kept.get(key);
-    if (issue !== undefined) this.#kept.set(key, { ...issue, fix });
+    const issue = this.#found?.kept.get(key);
+    if (issue !== undefined) this.#found?.kept.set(key, { ...issue, fix });
   }
 
   /** How many of them are errors. */
   get errors(): number {
-    return this.#errorsAt.size;
+    return this.#found?.errorsAt.size ?? 0;
   }
 
   /** Whether there is an error about what is at the path itself. */
   hasErrorAt(path: FieldPath): boolean {
-    return this.#errorsAt.has(keyOf(path));
+    return this.#found?.errorsAt.has(keyOf(path)) ?? false;
   }
 
   /** Whether there is an error at the path or anywhere below it. */
   hasErrorIn(path: FieldPath): boolean {
-    return this.#errorsIn.has(keyOf(path));
+    return this.#found?.errorsIn.has(keyOf(path)) ?? false;
   }
 
   /** The fields of a map (or elements of a list) that are errors themselves: unknown, missing, of a wrong type. */
   errorsRightBelow(path: FieldPath): ReadonlySet<string | number> {
-    return this.#errorsRightBelow.get(keyOf(path)) ?? NONE;
+    return this.#found?.errorsRightBelow.get(keyOf(path)) ?? NONE;
   }
 }
 
+function markError({ errorsIn, errorsRightBelow }: Found, path: FieldPath): void {
+  let key = keyOf([]);
+  errorsIn.add(key);
+  for (const [index, segment] of path.entries()) {
+    if (index === path.length - 1) {
+      const segments = errorsRightBelow.get(key) ?? new Set();
+      errorsRightBelow.set(key, segments.add(segment));
+    }
+    key = belowKey(key, segment);
+    errorsIn.add(key);
+  }
+}
+
+const NO_ISSUES: ReadonlyMap<string, Issue> = new Map();
 const NONE: ReadonlySet<string | number> = new Set();
 const ROOT = "";
 const belowKey = (key: string, segment: string | number): string =>

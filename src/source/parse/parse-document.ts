@@ -139,33 +139,38 @@ function parseObject(field: Field, kind: ReadKind, origin: Origin): ParsedDocume
     case "Pod": {
       const value = parsePod(field);
       if (value === undefined) return ignored(field, origin, "the pod is ignored");
-      const identified = identify(field, origin, `Pod ${keyOf(value)}`, "the rest of the pod counts");
+      const identified = identify(field, origin, `Pod ${keyOf(value)}`, "the rest of the pod is used");
       return { objects: [{ ...identified, kind, value }], problems: [] };
     }
     case "Namespace": {
       const value = parseNamespace(field);
       if (value === undefined) return ignored(field, origin, "the namespace is ignored");
-      const effect = "the rest of the namespace counts";
+      const effect = "the rest of the namespace is used";
       const identified = identify(field, origin, `Namespace ${value.name}`, effect);
       return { objects: [{ ...identified, kind, value }], problems: [] };
     }
     case "Service": {
       const value = parseService(field);
       if (value === undefined) return ignored(field, origin, "the Service is ignored");
-      const identified = identify(field, origin, `Service ${keyOf(value)}`, "the rest of the Service counts");
+      const identified = identify(
+        field,
+        origin,
+        `Service ${keyOf(value)}`,
+        "the rest of the Service is used",
+      );
       return { objects: [{ ...identified, kind, value }], problems: [] };
     }
     case "EndpointSlice": {
       const value = parseSlice(field);
       if (value === undefined) return ignored(field, origin, "the slice is ignored");
-      const effect = "the rest of the slice counts";
+      const effect = "the rest of the slice is used";
       const identified = identify(field, origin, `EndpointSlice ${keyOf(value)}`, effect);
       return { objects: [{ ...identified, kind, value }], problems: [] };
     }
     case "Node": {
       const value = parseNode(field);
       if (value === undefined) return ignored(field, origin, "the node is ignored");
-      const identified = identify(field, origin, `Node ${value.name}`, "the rest of the node counts");
+      const identified = identify(field, origin, `Node ${value.name}`, "the rest of the node is used");
       return { objects: [{ ...identified, kind, value }], problems: [] };
     }
     default:
@@ -306,6 +311,8 @@ export interface WrongKind {
 export function classify(apiVersion: string | undefined, kind: string | undefined): Classification {
   if (kind === undefined)
     return { is: "unknown", wrong: wrong("kind", "is missing; expected a kind such as NetworkPolicy") };
+  const exact = KINDS.find((name) => name === kind);
+  if (exact !== undefined && apiVersion === READ_KINDS[exact]) return { is: "object", kind: exact };
   const misspelt = meant(kind);
   if (misspelt !== undefined) {
     const reason = `${quote(kind)} is not a kind that Weir reads; did you mean ${misspelt}?`;

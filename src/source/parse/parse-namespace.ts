@@ -9,8 +9,8 @@ const NAMESPACE_METADATA: MetadataRules = {
   strict: false,
   nameCheck: namespaceName,
   labelEffects: {
-    all: "the namespace counts as having no labels but its name's",
-    one: "the namespace counts as not having this label",
+    all: "the namespace is treated as having only the label of its name",
+    one: "the namespace is treated as not having this label",
   },
 };
 
@@ -21,7 +21,7 @@ export function parseNamespace(field: Field): Namespace | undefined {
   const given = labels.get(NAMESPACE_NAME_LABEL);
   if (given !== undefined && given !== name) {
     const label = child(child(child(field, "metadata"), "labels"), NAMESPACE_NAME_LABEL);
-    warn({ ...label, effect: `it counts as ${name}` }, "is always the namespace's name", {
+    warn({ ...label, effect: `it is treated as ${name}` }, "is always the namespace's name", {
       code: "name-label-wrong",
       fix: "leave the label out",
     });

@@ -206,7 +206,7 @@ export function policyEffect(policy: Policy | undefined, path: FieldPath): strin
   if (policy.unreadable === undefined && map === "spec" && field === "policyTypes")
     return "the policy isolates its pods in both directions";
   if (policy.unreadable === undefined && map === "spec" && (field === "ingress" || field === "egress"))
-    return rule === undefined ? `no ${field} rule of the policy counts` : ruleEffect(inRule);
+    return rule === undefined ? `no ${field} rule of the policy is used` : ruleEffect(inRule);
   const directions = DIRECTIONS.filter((direction) => policy.isolates[direction]).join(" and ");
   const pods =
     policy.subject === EVERYTHING ? `every pod of namespace ${policy.namespace} is` : "its pods are";

@@ -10,20 +10,20 @@ const NODE_METADATA: MetadataRules = { strict: false, nameCheck: objectName };
 /** Other types (Hostname, InternalDNS, ExternalDNS) are names. */
 const ADDRESS_TYPES: readonly unknown[] = ["InternalIP", "ExternalIP"];
 
-const NO_ADDRESS = "the address counts as no node's";
-const NO_RANGE = "the range counts as no node's";
+const NO_ADDRESS = "the address is treated as no node's";
+const NO_RANGE = "the range is treated as no node's";
 
 /** Undefined where the name cannot be read. Of everything else, what can be read counts. */
 export function parseNode(field: Field): ClusterNode | undefined {
   const fields = fieldsOf(field) ?? new Map<string, Field>();
   const { name } = parseMetadata(field, fields, NODE_METADATA);
-  const addresses = addressesOf(mapAt(fields, "status", "the node counts as having no address"));
+  const addresses = addressesOf(mapAt(fields, "status", "the node is treated as having no address"));
   const podCidrs = rangesOf(mapAt(fields, "spec", "the node's pods may have any address"));
   return name === undefined ? undefined : { name, addresses, podCidrs };
 }
 
 function addressesOf(status: Fields): readonly Address[] {
-  const list = at(status, "addresses", "the node counts as having no address");
+  const list = at(status, "addresses", "the node is treated as having no address");
   const found = ((list && itemsOf(list)) ?? []).flatMap((item) => {
     const entry = fieldsOf({ ...item, effect: NO_ADDRESS });
     const address = entry?.get("address");

@@ -33,7 +33,10 @@ import {
 const POD_METADATA: MetadataRules = {
   strict: false,
   nameCheck: objectName,
-  labelEffects: { all: "the pod counts as having no labels", one: "the pod counts as not having this label" },
+  labelEffects: {
+    all: "the pod is treated as having no labels",
+    one: "the pod is treated as not having this label",
+  },
 };
 
 const NOTHING: Fields = new Map();
@@ -48,11 +51,11 @@ const MIRROR = "kubernetes.io/config.mirror";
 export function parsePod(field: Field): Pod | undefined {
   const fields = fieldsOf(field) ?? NOTHING;
   const metadata = parseMetadata(field, fields, POD_METADATA);
-  const spec = mapAt(fields, "spec", "nothing of the spec counts");
-  const status = mapAt(fields, "status", "the pod counts as having no address");
-  const nodeName = at(spec, "nodeName", "the pod counts as having no node");
-  const hostNetwork = at(spec, "hostNetwork", "the pod counts as not on the host's network");
-  const phase = at(status, "phase", "the pod counts as running");
+  const spec = mapAt(fields, "spec", "the spec is ignored");
+  const status = mapAt(fields, "status", "the pod is treated as having no address");
+  const nodeName = at(spec, "nodeName", "the pod is treated as having no node");
+  const hostNetwork = at(spec, "hostNetwork", "the pod is treated as not on the host's network");
+  const phase = at(status, "phase", "the pod is treated as running");
   const node = nodeName && stringOf(nodeName);
   const ips = addressesOf(status);
   const ports = [...portsOf(spec, "containers"), ...portsOf(spec, "initContainers")];
@@ -82,7 +85,7 @@ export function parsePod(field: Field): Pod | undefined {
 
 /** status.podIPs, or podIP where that is missing. The API server makes podIP the first of podIPs. */
 function addressesOf(status: Fields): readonly Address[] {
-  const listField = at(status, "podIPs", "the pod counts as having no address");
+  const listField = at(status, "podIPs", "the pod is treated as having no address");
   const singleField = at(status, "podIP", "the address is ignored");
   const single = singleField === undefined || singleField.value === "" ? undefined : addressAt(singleField);
   if (listField === undefined) return single ? [single] : [];

@@ -62,7 +62,7 @@ function adviseOnLabels(field: Field): void {
   for (const [key] of strays)
     field.issues.advise(
       [...field.path, key],
-      `labels stand under matchLabels: write matchLabels: { ${labels} }`,
+      `labels belong under matchLabels: write matchLabels: { ${labels} }`,
     );
 }
 

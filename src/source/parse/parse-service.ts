@@ -34,14 +34,17 @@ const HEADLESS = "None";
  * kube-proxy does not even list Services with one of these (pkg/proxy/apis/well_known_labels.go): it rewrites nothing
  * for them.
  */
-const OTHER_PROXY_LABELS = ["service.kubernetes.io/service-proxy-name", "service.kubernetes.io/headless"];
+export const OTHER_PROXY_LABELS = [
+  "service.kubernetes.io/service-proxy-name",
+  "service.kubernetes.io/headless",
+];
 
 /** Undefined where the name or namespace cannot be read. Of everything else, what can be read counts. */
 export function parseService(field: Field): Service | undefined {
   const fields = fieldsOf(field) ?? new Map();
   const { name, namespace, labels } = parseMetadata(field, fields, SERVICE_METADATA);
-  const spec = mapAt(fields, "spec", "the Service counts as having no address");
-  const status = mapAt(fields, "status", "it counts as having no load balancer");
+  const spec = mapAt(fields, "spec", "the Service is treated as having no address");
+  const status = mapAt(fields, "status", "it is treated as having no load balancer");
   const type = textAt(spec, "type");
   const clusterIps = clusterIpsOf(spec);
   const external = [...addressList(at(spec, "externalIPs", IGNORED)), ...loadBalancerIps(status)];
@@ -66,10 +69,10 @@ export function parseService(field: Field): Service | undefined {
   };
 }
 
-const IGNORED = "the address counts as no Service's";
+const IGNORED = "the address is treated as no Service's";
 
 function textAt(fields: Fields, key: string): string | undefined {
-  const field = at(fields, key, "it counts as missing");
+  const field = at(fields, key, "it is treated as missing");
   return field && stringOf(field);
 }
 
@@ -101,13 +104,13 @@ const distinct = (addresses: readonly Address[]): Address[] => [
 ];
 
 function portsOf(spec: Fields): readonly ServicePort[] {
-  const list = at(spec, "ports", "the Service counts as having no ports");
+  const list = at(spec, "ports", "the Service is treated as having no ports");
   const seen = new Set<string>();
   return ((list && itemsOf(list)) ?? []).flatMap((item) => {
     const port = portOf({ ...item, effect: "the port is ignored" });
     if (port === undefined) return [];
     const key = `${port.protocol}/${port.port}`;
-    if (seen.has(key)) note(child(item, "port"), `${key} is there twice; the first one counts`);
+    if (seen.has(key)) note(child(item, "port"), `${key} is declared twice; the first one is used`);
     else seen.add(key);
     return [port];
   });
@@ -143,7 +146,7 @@ function targetOf(field: Field | undefined): number | string | typeof SAME | und
 
 /** An empty one selects nothing, as a missing one does. */
 function selectorOf(spec: Fields): Service["selector"] {
-  const field = at(spec, "selector", "the Service counts as selecting no pods");
+  const field = at(spec, "selector", "the Service is treated as selecting no pods");
   const labels = field && labelsOf(field);
   return labels === undefined || labels.size === 0 ? undefined : labels;
 }
@@ -170,8 +173,8 @@ export function parseSlice(field: Field): EndpointSlice | undefined {
   const family = FAMILIES.get(type ?? "");
   if (typeField !== undefined && type !== undefined && type !== FQDN && family === undefined)
     note(typeField, `${quote(type)} is not a type of addresses; expected IPv4, IPv6 or FQDN`);
-  const ports = listAt(fields, "ports", "the slice counts as having no ports").flatMap(slicePortOf);
-  const list = family && listAt(fields, "endpoints", "the slice counts as having no endpoints");
+  const ports = listAt(fields, "ports", "the slice is treated as having no ports").flatMap(slicePortOf);
+  const list = family && listAt(fields, "endpoints", "the slice is treated as having no endpoints");
   const endpoints = family && list?.flatMap((item) => endpointOf(item, family));
   if (name === undefined || namespace === undefined || (family === undefined && type !== FQDN))
     return undefined;
@@ -207,7 +210,7 @@ function endpointOf(plain: Field, family: Family): SliceEndpoint[] {
   const parsed = text === undefined ? undefined : parseAddress(text);
   if (first === undefined || text === undefined || parsed === undefined) return [];
   if (!parsed.ok || parsed.value.family !== family) {
-    note(first, `${quote(text)} is no IPv${family} address${parsed.ok ? "" : `: ${parsed.reason}`}`);
+    note(first, `${quote(text)} is not an IPv${family} address${parsed.ok ? "" : `: ${parsed.reason}`}`);
     return [];
   }
   const nodeField = fields.get("nodeName");
@@ -217,9 +220,9 @@ function endpointOf(plain: Field, family: Family): SliceEndpoint[] {
 
 /** Missing ones mean ready, serving and not terminating, as they do to kube-proxy (endpointSliceCache). */
 function conditionsOf(fields: Fields): Pick<SliceEndpoint, "ready" | "serving" | "terminating"> {
-  const conditions = mapAt(fields, "conditions", "the endpoint counts as ready");
+  const conditions = mapAt(fields, "conditions", "the endpoint is treated as ready");
   const condition = (key: string, missing: boolean): boolean => {
-    const field = at(conditions, key, `it counts as ${missing}`);
+    const field = at(conditions, key, `it is treated as ${missing}`);
     return (field && booleanOf(field)) ?? missing;
   };
   return {

@@ -112,10 +112,10 @@ describe("a link is the same", () => {
     ["with another hardware address", { ...LINK, address: "ee:ee:ee:ee:ee:ee" }, true],
     ["with its other end elsewhere", { ...LINK, peerNetns: 9 }, true],
     ["with another birth", { ...LINK, birth: "4712" }, false],
-    ["of which sysfs says nothing", unborn, true],
-    ["of which sysfs says nothing, with another name", { ...unborn, name: "renamed" }, false],
+    ["that sysfs does not describe", unborn, true],
+    ["that sysfs does not describe, with another name", { ...unborn, name: "renamed" }, false],
     [
-      "of which sysfs says nothing, with another hardware address",
+      "that sysfs does not describe, with another hardware address",
       { ...unborn, address: "02:00:00:00:00:08" },
       false,
     ],

@@ -1,13 +1,13 @@
 // bench/packet without a kernel: the table of rows, the results of passes, the output formats, and wrong usage.
 import { spawnSync } from "node:child_process";
 import { describe, expect, it } from "vitest";
-import { median } from "../../../bench/common/median.ts";
+import { median, midmean } from "../../../bench/common/median.ts";
+import { randomFrom } from "../../../bench/common/random.ts";
 import { rowsOf } from "../../../bench/packet/command.ts";
 import { countIn } from "../../../bench/packet/meter.ts";
 import { anyPeers, newFlows, PEERS_MAX, peersOfFlows } from "../../../bench/packet/peers.ts";
-import { randomFrom } from "../../../bench/packet/random.ts";
-import { type Measured, reportText } from "../../../bench/packet/report.ts";
-import { figuresOf } from "../../../bench/packet/rounds.ts";
+import { comparisonText, type Measured, reportText } from "../../../bench/packet/report.ts";
+import { comparedOf, figuresOf } from "../../../bench/packet/rounds.ts";
 import type { Row } from "../../../bench/packet/row.ts";
 import { ROWS } from "../../../bench/packet/rows.ts";
 import { factsOf } from "../../../bench/packet/worlds.ts";
@@ -55,8 +55,9 @@ describe("the rows", () => {
       const floor = rowById(row.floor);
       expect(ROWS.indexOf(floor), row.id).toBeLessThan(at);
       if (floor.kind === "program") continue;
-      const drives = row.from === "one" ? undefined : row.family;
-      expect([floor.hook, floor.drives], row.id).toEqual([row.hook, drives]);
+      // Cold drivers send every other packet to the empty program, and their floors drive nothing.
+      const drives = row.from === "one" || row.cold !== undefined ? undefined : row.family;
+      expect([floor.hook, floor.drives, floor.cold], row.id).toEqual([row.hook, drives, row.cold]);
     }
   });
 
@@ -124,6 +125,8 @@ describe("worlds", () => {
   });
 });
 
+const machine = { machine: "a machine", kernel: "6.18" };
+
 describe("figures", () => {
   it("are medians, and the floor of the same pass is subtracted in each", () => {
     const row = rowById("not-isolated-v4");
@@ -145,14 +148,57 @@ describe("figures", () => {
     expect(median([1, 2, 3, 10])).toBe(2.5);
   });
 
+  it("of two revisions are what each is above its own floor, median and least", () => {
+    const row = rowById("not-isolated-v4");
+    const rounds = (...pairs: readonly [number, number][]) =>
+      pairs.map(([floor, ns]) => new Map([["floor", floor]]).set(row.id, ns));
+    const compared = comparedOf(row, rounds([10, 15], [20, 24], [12, 30]), rounds([10, 20], [11, 21]));
+    expect(compared).toEqual({ row, today: { median: 5, min: 5 }, baseline: { median: 10, min: 10 } });
+    const alone = comparedOf(
+      rowById("denied-v4-hot"),
+      [
+        new Map([
+          ["floor", 1],
+          ["denied-v4-hot", 4],
+        ]),
+      ],
+      undefined,
+    );
+    const comparison = { baseline: "HEAD~1", rows: [compared, alone] };
+    expect(JSON.parse(comparisonText("json", machine, comparison))).toEqual({
+      ...machine,
+      baseline: "HEAD~1",
+      rows: [
+        {
+          id: "not-isolated-v4",
+          floor: "floor",
+          above_floor_ns: 5,
+          min_above_floor_ns: 5,
+          baseline_above_floor_ns: 10,
+          baseline_min_above_floor_ns: 10,
+          ratio: 0.5,
+          ratio_of_minima: 0.5,
+        },
+        expect.objectContaining({ baseline_above_floor_ns: null, ratio: null, ratio_of_minima: null }),
+      ],
+    });
+    const [titles, first, second] = comparisonText("table", machine, comparison).split("\n");
+    expect(titles).toMatch(/^ROW +NS ABOVE FLOOR +HEAD~1 +RATIO +MIN +HEAD~1 +RATIO +WHAT$/);
+    expect(first).toMatch(/^not-isolated-v4 +5\.0 +10\.0 +0\.50 +5\.0 +10\.0 +0\.50 +to a pod/);
+    expect(second).toMatch(/^denied-v4-hot +3\.0 +- +- +3\.0 +- +- +a SYN/);
+  });
+
+  it("of packets are the mean of the middle half", () => {
+    expect(midmean([1, 2, 4, 100])).toBe(3);
+    expect(midmean([5])).toBe(5);
+  });
+
   const figures = { ns: 24.123, aboveFloorNs: 5, minNs: 15, maxNs: 30.5, ratio: 2 };
   const program = { name: "to_pod", verifiedInstructions: 1_234 };
   const measured: Measured[] = [
     { row: rowById("not-isolated-v4"), figures, program, instructions: undefined },
     { row: rowById("denied-v4-hot"), figures, program, instructions: 98.7 },
   ];
-  const machine = { machine: "a machine", kernel: "6.18" };
-
   it("are written as JSON with the promised fields", () => {
     const { rows, ...rest } = JSON.parse(reportText("json", machine, measured));
     expect(rest).toEqual(machine);
@@ -200,8 +246,9 @@ describe("the command", () => {
     [["packet", "--rows", "x"], 'No row "x"; see --help.'],
     [["packet", "--runs", "0"], "A whole number from 1 up is expected."],
     [["packet", "--packets", "many"], "A whole number from 1 up is expected."],
+    [["packet", "--baseline", "nowhere"], "build nowhere: "],
     [["packet", "-o", "xml"], "Allowed choices are table, json, markdown."],
-    [["nobody"], "unknown command 'nobody'"],
+    [["nothing"], "unknown command 'nothing'"],
   ])("refuses %j", (args, reason) => {
     const { status, stdout, stderr } = bench(...args);
     expect(stderr).toContain(reason);

@@ -111,7 +111,9 @@ describe("maps", () => {
     async (_, words) => {
       const { exitCode, stdout, stderr } = await world.weir("maps", ...words);
       expect({ exitCode, stdout }).toEqual({ exitCode: 4, stdout: "" });
-      expect(stderr).toBe(`weir: nothing is pinned under ${world.bpffs}: \`weir run\` has not been there\n`);
+      expect(stderr).toBe(
+        `weir: nothing is pinned under ${world.bpffs}: \`weir run\` has never run with it\n`,
+      );
     },
   );
 
@@ -120,7 +122,7 @@ describe("maps", () => {
       exitCode: 4,
       stdout: "",
       stderr:
-        "weir: no table cidrs_v4; there are cidrs, addresses, services, endpoints, sources, policy, ports, rows, conntrack, statistics, counters, fragments, events, known, denied, uplinks, node\n",
+        "weir: no table cidrs_v4; there are cidrs, addresses, services, endpoints, sources, policy, ports, rows, conntrack, statistics, counters, fragments, events, known, index, denied, uplinks, node\n",
     });
   });
 });
@@ -131,7 +133,7 @@ describe("cleanup", () => {
     expect(await world.weir("cleanup")).toEqual({
       exitCode: 1,
       stdout: "",
-      stderr: "weir: an agent runs (pid 4711) and would put everything back; end it first, or use --force\n",
+      stderr: "weir: an agent runs (pid 4711) and would restore everything; stop it first, or use --force\n",
     });
   });
 

@@ -63,7 +63,7 @@ Egress:       not isolated
     expect(await world.weir("describe", "endpoint", "alpha/apache")).toEqual({
       exitCode: 4,
       stdout: "",
-      stderr: "weir: no pod alpha/apache; the most similar name is alpha/nginx\n",
+      stderr: "weir: no pod alpha/apache; did you mean alpha/nginx?\n",
     });
   });
 });
@@ -97,7 +97,7 @@ Pods:
     expect(await world.weir("describe", "policy", "alpha/access")).toEqual({
       exitCode: 4,
       stdout: "",
-      stderr: "weir: no policy alpha/access; the most similar name is alpha/access-nginx\n",
+      stderr: "weir: no policy alpha/access; did you mean alpha/access-nginx?\n",
     });
   });
 });
@@ -172,7 +172,7 @@ Pods:         <none>
     expect(stdout).toMatch(/^Unreadable: {3}.*; it isolates its pods and allows nothing$/m);
     const partly = (await runIn(["describe", "policy", "a/q", "--manifests", directory])).stdout;
     expect(partly).toMatch(
-      /^Left out: {5}spec\.ingress\[0\]\.from\[1\]: is empty.* \(and 1 more\); it allows nothing, all else counts$/m,
+      /^Left out: {5}spec\.ingress\[0\]\.from\[1\]: is empty.* \(and 1 more\); it allows nothing, the rest of the policy is used$/m,
     );
     expect(partly).toContain(
       "    To Port: <nothing>\n    From:\n      PodSelector: <none>\n    From:\n      <nothing>\n",

@@ -72,7 +72,7 @@ describe("of manifests", () => {
     const stdin = () => Readable.from([Buffer.from(pod)]);
     const { exitCode, stderr } = await runIn(["diff", "--manifests", SHOP, "-f", "-"], { stdin });
     expect(exitCode).toBe(0);
-    expect(stderr).toContain("weir: left out, as they are there only before or after: shop/new\n");
+    expect(stderr).toContain("weir: not compared, because they exist only before or after: shop/new\n");
   });
 
   let directory: string;

@@ -50,11 +50,11 @@ describe("a source", () => {
 
   it("exists", () => {
     expect(() => ask({ kubeconfig: `${kubeconfig}.none` })).toThrow(/kubeconfig\.none does not exist$/);
-    expect(() => ask({})).toThrow(/^say where the policies are: --manifests DIR, --kubeconfig FILE or/);
+    expect(() => ask({})).toThrow(/^name a source: --manifests DIR, --kubeconfig FILE or/);
   });
 
   it("is no cluster outside of one", () => {
-    expect(() => ask({ inCluster: true })).toThrow(/^<inCluster>: this is no pod with a service account/);
+    expect(() => ask({ inCluster: true })).toThrow(/^<inCluster>: this is not a pod with a service account/);
   });
 
   it("has a context only with a kubeconfig", () => {

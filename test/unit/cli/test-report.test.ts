@@ -40,7 +40,7 @@ it("has a suite for every case and a test for every step", async () => {
   expected allowed, oracle says blocked
     egress of shop/frontend is not isolated
     ingress of shop/web is isolated by shop/web, nothing allows TCP/8080 from shop/frontend
-    the case says: closed for the night</failure>
+    the case's reason: closed for the night</failure>
     </testcase>
   </testsuite>
   <testsuite name="shop/open" tests="1" failures="0" errors="0" skipped="1" time="0" file="DIR/open.yaml">

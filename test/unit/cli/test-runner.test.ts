@@ -53,7 +53,7 @@ describe("a directory", () => {
     const { exitCode, stdout } = await folder.test(join(folder.path, "empty"));
     expect(exitCode).toBe(1);
     expect(stdout).toBe(`FAIL  DIR/empty (unreadable)
-      DIR/empty: holds no case (.json, .yaml or .yml with format: np-conformance/1)
+      DIR/empty: contains no case (.json, .yaml or .yml with format: np-conformance/1)
 
 1 case, 0 steps on oracle in 0 s
 0 passed, 1 failed
@@ -67,9 +67,9 @@ describe("a file that is named", () => {
     [
       "is something else",
       "kind: NetworkPolicy\n",
-      "DIR/case.yaml: is no case: it does not say format: np-conformance/1",
+      "DIR/case.yaml: is not a case: it has no format: np-conformance/1",
     ],
-    ["is empty", "", "DIR/case.yaml: is no case: it does not say format: np-conformance/1"],
+    ["is empty", "", "DIR/case.yaml: is not a case: it has no format: np-conformance/1"],
     [
       "is of another version",
       SHOP.replace("conformance/1", "conformance/2"),

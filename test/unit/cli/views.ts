@@ -1,5 +1,5 @@
 // The views of a healthy agent: two pods, two policies.
-import { toWire } from "../../../src/model/cluster-json.ts";
+import { toWire } from "../../../src/model/cluster.ts";
 import type { EndpointView, PolicyView, StatusView } from "../../../src/observe/api-views.ts";
 import type { Views } from "../../../src/observe/socket-server.ts";
 import { cluster, pod, pods, policy, ports, selector } from "../../support/model.ts";

@@ -75,7 +75,7 @@ describe("the file", () => {
     const claims = openClaims(path());
     claims.put(claim("a", 1));
     expect(claims.size()).toBe(1);
-    expect(claims.problems()[0]?.effect).toContain("is lost when the agent ends");
+    expect(claims.problems()[0]?.effect).toContain("are lost when the agent ends");
   });
 });
 

@@ -17,13 +17,13 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { type Follower, pauseOf, reconcileConflist } from "../../../src/cni/conflist-reconciler.ts";
+import { type ConflistReconciler, reconcileConflist } from "../../../src/cni/conflist-reconciler.ts";
 import { inspect, install, uninstall } from "../../../src/cni/plugin-install.ts";
 
 const LIST = '{\n  "cniVersion": "1.0.0",\n  "name": "net",\n  "plugins": [\n    { "type": "ptp" }\n  ]\n}\n';
 
 let root: string;
-let follower: Follower | undefined;
+let follower: ConflistReconciler | undefined;
 
 beforeEach(() => {
   root = mkdtempSync(join(tmpdir(), "wt-cni-"));
@@ -74,8 +74,8 @@ describe("install", () => {
 
   it.each([
     ["a link that leads nowhere", (path: string) => symlinkSync("nowhere", path), "it leads to no file"],
-    ["a directory", (path: string) => mkdirSync(path), "it is no regular file"],
-    ["a pipe", (path: string) => execFileSync("mkfifo", [path]), "it is no regular file"],
+    ["a directory", (path: string) => mkdirSync(path), "it is not a regular file"],
+    ["a pipe", (path: string) => execFileSync("mkfifo", [path]), "it is not a regular file"],
     [
       "a huge file",
       (path: string) => writeFileSync(path, " ".repeat(2 << 20)),
@@ -216,7 +216,6 @@ describe("while it is followed", () => {
     } finally {
       clearInterval(fight);
     }
-    expect([0, 1, 2, 3, 4, 50].map(pauseOf)).toEqual([0, 0, 1_000, 2_000, 4_000, 60_000]);
   });
 
   it("a configuration that comes later gets it, and problems are reported until they are resolved", async () => {

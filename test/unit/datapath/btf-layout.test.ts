@@ -178,7 +178,7 @@ describe("refusing", () => {
       "map things, type: 999",
     ],
     [
-      "an anchor that is no struct",
+      "an anchor that is not a struct",
       'const int a __attribute__((section(".layout"))) = 0;',
       "section .layout",
     ],

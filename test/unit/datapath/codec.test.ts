@@ -88,8 +88,8 @@ describe("addresses", () => {
   });
 
   it("of the wrong family are refused", () => {
-    expect(() => addressV4KeyOf(address("::1"))).toThrow("::1 is no IPv4 address");
-    expect(() => addressV6KeyOf(address("10.0.0.1"))).toThrow("10.0.0.1 is no IPv6 address");
+    expect(() => addressV4KeyOf(address("::1"))).toThrow("::1 is not an IPv4 address");
+    expect(() => addressV6KeyOf(address("10.0.0.1"))).toThrow("10.0.0.1 is not an IPv6 address");
   });
 });
 
@@ -115,8 +115,8 @@ describe("prefixes", () => {
   });
 
   it("of the wrong family are refused", () => {
-    expect(() => cidrV4KeyOf(cidr("::/0"))).toThrow("::/0 is no IPv4 prefix");
-    expect(() => cidrV6KeyOf(cidr("0.0.0.0/0"))).toThrow("0.0.0.0/0 is no IPv6 prefix");
+    expect(() => cidrV4KeyOf(cidr("::/0"))).toThrow("::/0 is not an IPv4 prefix");
+    expect(() => cidrV6KeyOf(cidr("0.0.0.0/0"))).toThrow("0.0.0.0/0 is not an IPv6 prefix");
   });
 });
 

@@ -41,7 +41,9 @@ describe("the maps", () => {
     const shapes = Object.values(gen.MAPS).map(({ name, type, keySize, valueSize, maxEntries, flags }) => {
       return { name, type, keySize, valueSize, maxEntries, flags };
     });
-    expect([...filter.maps].sort(byName)).toEqual(shapes.sort(byName));
+    // .rodata has the constants that the loader sets before it loads, as node_netns.
+    const maps = filter.maps.filter(({ name }) => name !== ".rodata");
+    expect(maps.sort(byName)).toEqual(shapes.sort(byName));
   });
 
   it("are the subject of a loader's error, not the section of the constants that it skips", () => {

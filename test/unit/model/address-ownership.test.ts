@@ -177,7 +177,9 @@ it("the same pods in any order have the same addresses", () => {
             appeared: new Map(["10.0.0.1", "10.0.0.2", "fd00::1"].map((text) => [text, since])),
           },
         });
-        return JSON.stringify([...found].map(([text, { pods: of }]) => [text, of.map(keyOf)]).sort());
+        return JSON.stringify(
+          [...found.keys()].map((text) => [text, found.get(text)?.pods.map(keyOf)]).sort(),
+        );
       };
       expect(textOf(other)).toBe(textOf(one));
     }),

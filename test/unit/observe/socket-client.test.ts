@@ -39,13 +39,13 @@ describe("the client", () => {
     });
     await expect(ask(trickling, "/v1/status", { timeoutMs: 200 })).rejects.toMatchObject({
       code: "ETIMEDOUT",
-      operation: "ask the agent at",
+      operation: "query the agent at",
     });
   });
 
   it.each([
     ["is no HTTP", "hello", /not HTTP/],
-    ["breaks off", "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n{}", /broke off after 2 bytes/],
+    ["breaks off", "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n{}", /ended after 2 bytes/],
     ["breaks off early", "HTTP/1.1 200 OK\r\nconte", /not HTTP/],
     ["is no JSON", answer("<html>"), /not JSON/],
     [
@@ -68,7 +68,7 @@ describe("the client", () => {
     if (user === 0) process.seteuid?.(user);
     await expect(answer).rejects.toMatchObject({
       code: "EACCES",
-      message: `ask the agent at ${sockets.socket}: permission denied`,
+      message: `query the agent at ${sockets.socket}: permission denied`,
     });
   });
 });

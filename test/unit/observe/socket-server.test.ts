@@ -116,7 +116,7 @@ describe("an invalid request", () => {
       /no body/,
     ],
     [
-      "a body that waits to be asked for",
+      "a body that waits for 100-continue",
       "POST /v1/status HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 9\r\n\r\n",
       "405 Method Not Allowed",
       /only GET/,

@@ -1,6 +1,6 @@
 // The output of `get` and `status` from the agent's views, and from the kernel's tables if there is no agent.
 import { describe, expect, it } from "vitest";
-import type { KindHealth } from "../../../src/model/source-health.ts";
+import type { KindHealth } from "../../../src/model/cluster-snapshot.ts";
 import type { EndpointView, PolicyView, StatusView, UplinkView } from "../../../src/observe/api-views.ts";
 import { type EndpointRow, endpointNames, endpointsTable } from "../../../src/observe/endpoints-table.ts";
 import { policiesTable, policyNames } from "../../../src/observe/policies-table.ts";
@@ -186,6 +186,7 @@ describe("status", () => {
       lists: { first: 1 },
       watches: {},
       differences: 0,
+      bytes: 0,
     } as const;
     const listed = { contactAt: "2025-06-01T12:04:58Z", listedAt: "2025-06-01T12:01:50Z" };
     const of = (...kinds: KindHealth[]): string => {
@@ -195,13 +196,13 @@ describe("status", () => {
     };
     const pods = { kind: "Pod", ...kind, ...listed };
     expect(of(pods, { ...pods, kind: "Service", contactAt: "2025-06-01T12:00:00Z" })).toContain(
-      "following:  2 of 2 kinds, 40 objects; last heard 2s ago, all listed 3m10s ago\n",
+      "following:  2 of 2 kinds, 40 objects; last contact 2s ago, all listed 3m10s ago\n",
     );
     expect(of(pods, { kind: "Node", ...kind, objects: 0, state: "waiting" })).toContain(
-      "following:  1 of 2 kinds, 20 objects; last heard 2s ago, not listed yet: Node\n",
+      "following:  1 of 2 kinds, 20 objects; last contact 2s ago, not listed yet: Node\n",
     );
     expect(of({ kind: "Node", ...kind, objects: 1, state: "listing" })).toContain(
-      "following:  0 of 1 kinds, 1 object; last heard never, not listed yet: Node\n",
+      "following:  0 of 1 kinds, 1 object; last contact never, not listed yet: Node\n",
     );
   });
 
@@ -233,7 +234,7 @@ describe("status", () => {
   it("is degraded while a change is not in the kernel", () => {
     const report = reportOfAgent({ ...STATUS, generation: { wanted: 8, applied: 7 } }, "/s");
     expect(report.health).toBe("degraded");
-    expect(statusText(report, NOW)).toMatch(/^degraded: generation 8 is wanted, 7 is enforced/);
+    expect(statusText(report, NOW)).toMatch(/^degraded: generation 8 is desired, 7 is enforced/);
   });
 
   it("is degraded until the agent has applied something", () => {
@@ -241,7 +242,7 @@ describe("status", () => {
     const report = reportOfAgent({ ...unapplied, generation: { wanted: 0, applied: 0 } }, "/s");
     expect(report.health).toBe("degraded");
     expect(statusText(report, NOW)).toMatch(
-      /^degraded: this agent has brought nothing into force yet \(0 problems\)/,
+      /^degraded: this agent has not applied any state yet \(0 problems\)/,
     );
   });
 
@@ -264,7 +265,7 @@ describe("status", () => {
     expect(report).toMatchObject({ health: "down", agent: { running: false }, generation: { applied: 7 } });
     expect(statusText(report, NOW)).toBe(
       [
-        "down: no agent answers; the kernel goes on enforcing what it was last given",
+        "down: no agent answers; the kernel enforces the last applied state",
         "agent:      no agent answers at /s",
         "kernel:     generation 7: 2 endpoints, 2 isolated for ingress, 0 for egress",
         "pins:       /sys/fs/bpf/weir",

@@ -3,7 +3,7 @@
 import { expect, test } from "vitest";
 import { cidrContains } from "../../../src/base/ip.ts";
 import { type ClusterNode, NO_SURROUNDINGS } from "../../../src/model/cluster.ts";
-import { scopesOf, tunnelPortsOf } from "../../../src/policy/prefix-scopes.ts";
+import { openScopes, tunnelPortsOf } from "../../../src/policy/prefix-scopes.ts";
 import { LIMITS, NODE_SCOPE, TUNNEL_PORTS_MAX } from "../../../src/state/desired-state.ts";
 import { address, cidr, cluster, pod } from "../../support/model.ts";
 
@@ -18,7 +18,7 @@ const nodesIn = (nodes: readonly ClusterNode[], pods: Parameters<typeof pod>[] =
     ...cluster({ pods: pods.map((facts) => pod(...facts)) }),
     nodes: new Map(nodes.map((each) => [each.name, each])),
   };
-  return scopesOf(world, [], NO_SURROUNDINGS).get(NODE_SCOPE) ?? [];
+  return openScopes()(world, [], NO_SURROUNDINGS).get(NODE_SCOPE) ?? [];
 };
 
 const EVERYWHERE = [
@@ -74,8 +74,9 @@ test("if there are too many addresses, wider prefixes cover all", () => {
 
 test("a change of pods without effect here gives the very same list", () => {
   const nodes = new Map([["a", node("a", ["192.0.2.1"], ["10.244.1.0/24"])]]);
+  const scopes = openScopes();
   const listOf = (ips: readonly string[]) =>
-    scopesOf({ ...cluster({ pods: [pod("x/web", ips)] }), nodes }, [], NO_SURROUNDINGS).get(NODE_SCOPE);
+    scopes({ ...cluster({ pods: [pod("x/web", ips)] }), nodes }, [], NO_SURROUNDINGS).get(NODE_SCOPE);
   const first = listOf(["10.244.1.7"]);
   expect(listOf(["10.244.1.8"])).toBe(first);
   expect(listOf(["10.244.1.1"])).not.toEqual(first);
@@ -93,7 +94,7 @@ test("what is on a bridge's link is what the node routes there, else its pods' a
     local(2, ["10.2.0.2", "fd02::1:2"], 8),
     local(3, ["fd03::1"]),
   ];
-  const scopes = scopesOf(cluster({}), locals, { ...NO_SURROUNDINGS, onLink });
+  const scopes = openScopes()(cluster({}), locals, { ...NO_SURROUNDINGS, onLink });
   expect(scopes.get(7)).toEqual(["fd01::/80"]);
   expect(scopes.get(8)).toEqual(["fd02::/64"]);
   expect([...scopes.keys()].sort()).toEqual([NODE_SCOPE, 7, 8]);

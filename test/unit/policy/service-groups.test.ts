@@ -77,7 +77,7 @@ describe("a Service with a backend that a policy denies", () => {
 
   test.each<[string, readonly Pod[], string]>([
     ["the denied backend is of another node", [CLIENT, WEB], VIP],
-    ["it is asked by an external address", [CLIENT, WEB, API], EXTERNAL],
+    ["the client is an external address", [CLIENT, WEB, API], EXTERNAL],
   ])("does not leave it if %s", (_, locals, to) => {
     expect(askedOf(worldOf(CLIENT, WEB, API), locals, to).leaves).toBe(false);
   });

@@ -40,7 +40,7 @@ describe("a list", () => {
     const reading = await read(text);
     expect(reading.ok).toBe(false);
     expect(textsOf(reading)).toEqual([
-      "deny.txt: is empty; to deny nothing, write the comment # weir.dev/empty into it; the list before stays in force",
+      "deny.txt: is empty; to deny nothing, write the comment # weir.dev/empty into it; the previous list stays in force",
     ]);
   });
 
@@ -80,14 +80,14 @@ describe("a list with a wrong line", () => {
   ])("%s is unreadable as a whole", async (line, reason) => {
     const reading = await read(`10.1.0.0/16\n# next\n${line}\n10.2.0.0/16\n`);
     expect(reading.ok).toBe(false);
-    expect(textsOf(reading)).toEqual([`deny.txt:3: ${line}: ${reason}; the list before stays in force`]);
+    expect(textsOf(reading)).toEqual([`deny.txt:3: ${line}: ${reason}; the previous list stays in force`]);
   });
 
   it("reports ten of many", async () => {
     const texts = textsOf(await read("x\n".repeat(13)));
     expect(texts).toHaveLength(11);
     expect(texts.at(-1)).toBe(
-      "deny.txt: and 3 more lines that cannot be read; the list before stays in force",
+      "deny.txt: and 3 more lines that cannot be read; the previous list stays in force",
     );
   });
 
@@ -95,7 +95,7 @@ describe("a list with a wrong line", () => {
     const many = Array.from({ length: 11 }, (_, at) => `10.0.0.${at}`).join("\n");
     expect((await read(many, 11)).ok).toBe(true);
     expect(textsOf(await read(many, 10))).toEqual([
-      "deny.txt: 11 prefixes, at most 10 are supported; the list before stays in force",
+      "deny.txt: 11 prefixes, at most 10 are supported; the previous list stays in force",
     ]);
   });
 });
@@ -113,12 +113,12 @@ describe("the file", () => {
 
   it("that does not exist, is a directory or is not text is unreadable", async () => {
     expect(textsOf(await readDenied(file, { max: MAX }))).toEqual([
-      `${file}: cannot be read: ENOENT: no such file or directory; the list before stays in force`,
+      `${file}: cannot be read: ENOENT: no such file or directory; the previous list stays in force`,
     ]);
     expect((await readDenied(directory, { max: MAX })).ok).toBe(false);
     writeFileSync(file, Uint8Array.of(0xff, 0xfe, 0));
     expect(textsOf(await readDenied(file, { max: MAX }))).toEqual([
-      `${file}: is not UTF-8 text; the list before stays in force`,
+      `${file}: is not UTF-8 text; the previous list stays in force`,
     ]);
   });
 
@@ -182,7 +182,7 @@ describe("the file", () => {
       await watch.next(1);
       child.stdin.write("go\n");
       expect(textsOf(await watch.next(2))).toEqual([
-        `${file}: is open for writing; the list before stays in force`,
+        `${file}: is open for writing; the previous list stays in force`,
       ]);
       child.stdin.write("go\n");
       expect(await watch.next(3)).toMatchObject({ prefixes: ["10.1.0.0/16"] });

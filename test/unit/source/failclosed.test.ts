@@ -43,7 +43,7 @@ describe("directions: policyTypes if they can be read, their defaults if they ar
     expect(lines.length).toBeGreaterThan(0);
     for (const line of lines)
       expect(line).toMatch(
-        /; (its pods are isolated \(.*\) and nothing is allowed by it|no (in|e)gress rule of the policy counts|the (rule allows nothing|port is left out)|the policy isolates its pods in both directions|if it should be, .*)$/,
+        /; (its pods are isolated \(.*\) and nothing is allowed by it|no (in|e)gress rule of the policy is used|the (rule allows nothing|port is left out)|the policy isolates its pods in both directions|if it should be, .*)$/,
       );
   });
 });

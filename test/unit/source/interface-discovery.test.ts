@@ -687,6 +687,34 @@ describe("an annotation", () => {
     ]);
   });
 
+  it("leaves an address of both ambiguous, whichever object got it last", () => {
+    const links = [{ n: 1, routes: [X] }];
+    for (const [a, iweb] of [
+      [1, 3],
+      [3, 1],
+      [2, 2],
+    ] as const) {
+      const appeared = { [X]: { "shop/a": a, "shop/iweb": iweb } };
+      play([
+        { links, pods: [of("iweb", [X])], found: ["v1 iweb"], held: [`${X} iweb`] },
+        {
+          links,
+          pods: [of("iweb", [X]), named("a", [X])],
+          appeared,
+          found: ["v1 a|iweb"],
+          held: [`${X} a|iweb`],
+        },
+        {
+          links,
+          pods: [of("iweb", [X], { deleting: true }), named("a", [X])],
+          appeared,
+          found: ["v1 a"],
+          held: [`${X} a`],
+        },
+      ]);
+    }
+  });
+
   it("that two pods have is that of the one that has the interface, else of both", () => {
     const both = [named("a", [X]), named("iz", [Y])];
     play([{ links: [{ n: 1 }], pods: both, found: ["v1 a|iz"] }]);
@@ -766,6 +794,6 @@ it("ambiguity is reported", () => {
     { tables: () => known, idOf: () => undefined },
   );
   expect(problems.map(problemText)).toEqual([
-    "interface v1: it may be that of pod shop/a or of shop/z: nothing tells which; the policies of all of them hold together",
+    "interface v1: it may belong to pod shop/a or of shop/z: which one is ambiguous; the policies of all of them apply together",
   ]);
 });

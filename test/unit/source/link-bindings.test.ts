@@ -96,13 +96,13 @@ const WORLDS: Readonly<Record<string, World>> = {
   "what the pod has made of it since does not count": {
     ends: { 1: { first: A, now: C }, 2: B },
     expected: [[A], [B]],
-    told: [/interface v1: .* MAC address 02:00:00:00:00:0c, but was made with 02:00:00:00:00:0a/],
+    told: [/interface v1: .* MAC address 02:00:00:00:00:0c, but was created with 02:00:00:00:00:0a/],
   },
   "what it was bound to before comes first": {
     ends: { 1: C, 2: B },
     bound: { 1: A },
     expected: [[A], [B]],
-    told: [/v1: .* made with 02:00:00:00:00:0a/],
+    told: [/v1: .* created with 02:00:00:00:00:0a/],
   },
   "what an earlier agent's maps hold, where no file does": {
     ends: { 1: C, 2: B },
@@ -120,7 +120,7 @@ const WORLDS: Readonly<Record<string, World>> = {
   "the bridge's": {
     ends: { 1: BRIDGE_MAC, 2: B },
     expected: [[NONE], [B]],
-    told: [/v1: the MAC address of its pod, 02:00:00:00:02:00, is this node's or a router's; no frame/],
+    told: [/v1: the MAC address of its pod, 02:00:00:00:02:00, is this node's or a router's; all frames/],
   },
   "that of a port's end on this node": {
     ends: { 1: A, 2: HOST_END },
@@ -153,7 +153,7 @@ const WORLDS: Readonly<Record<string, World>> = {
     ends: { 1: A, 2: A },
     births: { 1: "20", 2: "9" },
     expected: [[NONE], [A]],
-    told: [/v1: the MAC address of its pod, .*, is that of the pod at interface v2; no frame/],
+    told: [/v1: the MAC address of its pod, .*, is that of the pod at interface v2; all frames/],
   },
   "of two pods the one that the CNI plugins told of has it": {
     ends: { 1: A, 2: C },

@@ -1,9 +1,9 @@
 // Differences between the actual and the desired state of the kernel: each is found, and none if there is none.
+
 import { expect, test } from "vitest";
-import type { State } from "../../../src/state/desired-state.ts";
+import { plainState, type State, stateFrom } from "../../../src/state/desired-state.ts";
 import { differences, differencesText } from "../../../src/state/state-compare.ts";
 import { type Held, settledState } from "../../../src/state/state-diff.ts";
-import { plainState, stateFrom } from "../../../src/state/state-json.ts";
 
 const WANT: State = {
   endpoints: new Map([

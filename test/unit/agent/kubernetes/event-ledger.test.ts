@@ -55,7 +55,7 @@ describe("the ledger of notices", () => {
     ledger.take(A, 0);
     told(ledger, settleMs);
     ledger.take(NONE, 10_000);
-    expect(told(ledger, 10_000 + settleMs)).toMatchObject({ solved: true, told: { solved: false } });
+    expect(told(ledger, 10_000 + settleMs)).toMatchObject({ solved: true, earlier: { solved: false } });
     expect(ledger.nextAt()).toBeUndefined();
     ledger.take(NONE, 20_000 + periodMs);
     expect(ledger.size()).toBe(0);

@@ -88,7 +88,7 @@ describe("notices", () => {
   });
 
   it("are on the node if programs were removed, though they are attached again", () => {
-    const reason = "a program was detached externally on interface veth7, to the pod; attached again";
+    const reason = "a program was detached externally on interface veth7, to the pod; reattached";
     const found = notices(
       { severity: "warning", reason, topic: "integrity" },
       error({ object: "interface veth8", reason: "no program filters", topic: "integrity" }),

@@ -39,7 +39,7 @@ beforeEach(async () => {
   server.objects.set("/api/v1/nodes/node-a", { metadata: { uid: "uid-node", resourceVersion: "3" } });
 });
 afterEach(async () => {
-  for (const teller of tellers.splice(0)) await teller.close();
+  for (const recorder of tellers.splice(0)) await recorder.close();
   await server.close();
 });
 
@@ -50,21 +50,22 @@ function open(
 ) {
   const write = (message: string, fields = {}) => void logged.push(`${message} ${JSON.stringify(fields)}`);
   const log = { debug: write, info: write, warn: write, error: write };
-  const teller = openEventRecorder({ client: server.client, node, timing }, { log, now });
-  tellers.push(teller);
-  const tell = (...problems: Problem[]) => teller.tell({ problems, pods: new Map([["shop/web-0", POD]]) });
-  return { teller, tell };
+  const recorder = openEventRecorder({ client: server.client, node, timing }, { log, now });
+  tellers.push(recorder);
+  const report = (...problems: Problem[]) =>
+    recorder.update({ problems, pods: new Map([["shop/web-0", POD]]) });
+  return { recorder, report };
 }
 
 const until = (condition: () => unknown) => vi.waitUntil(condition, { timeout: 60_000, interval: 5 });
 const events = () => [...server.events.values()];
-const resultsOf = (teller: EventRecorder) =>
-  Object.fromEntries(teller.counts().map(({ result, reason, count }) => [`${result} ${reason}`, count]));
+const resultsOf = (recorder: EventRecorder) =>
+  Object.fromEntries(recorder.counts().map(({ result, reason, count }) => [`${result} ${reason}`, count]));
 
 describe("Events", () => {
   it("name the policy with its uid, so that kubectl describe finds them", async () => {
-    const { teller, tell } = open();
-    tell(policyProblem("web"));
+    const { recorder, report } = open();
+    report(policyProblem("web"));
     await until(() => server.events.size === 1);
     expect(events()[0]).toEqual({
       apiVersion: "events.k8s.io/v1",
@@ -86,12 +87,12 @@ describe("Events", () => {
       reportingController: "weir.dev/agent",
       reportingInstance: "node-a",
     });
-    await until(() => resultsOf(teller)["created PolicyInvalid"] === 1);
+    await until(() => resultsOf(recorder)["created PolicyInvalid"] === 1);
   });
 
   it("are emitted for the node and its pods", async () => {
-    const { tell } = open();
-    tell(
+    const { report } = open();
+    report(
       { severity: "error", object: "Pod shop/web-0", reason: "no interface", topic: "interface" },
       { severity: "error", reason: "70000 identities", topic: "capacity" },
     );
@@ -107,12 +108,12 @@ describe("Events", () => {
   });
 
   it("are one, however many reconciliations, agents and restarts see the problem", async () => {
-    const { tell } = open();
-    for (let round = 0; round < 20; round += 1) tell(policyProblem("web"));
+    const { report } = open();
+    for (let round = 0; round < 20; round += 1) report(policyProblem("web"));
     await until(() => server.events.size === 1);
     const others = [open(QUICK, "node-b"), open(QUICK, "node-a")];
-    for (const other of others) other.tell(policyProblem("web"));
-    for (const { teller } of others) await until(() => resultsOf(teller)["known PolicyInvalid"] === 1);
+    for (const other of others) other.report(policyProblem("web"));
+    for (const { recorder } of others) await until(() => resultsOf(recorder)["known PolicyInvalid"] === 1);
     expect(server.events.size).toBe(1);
   });
 
@@ -124,34 +125,34 @@ describe("Events", () => {
       topic: "interface",
     };
     const first = open();
-    first.tell(problem);
+    first.report(problem);
     await until(() => server.events.size === 1);
-    await first.teller.close();
+    await first.recorder.close();
     const second = open();
-    second.tell({ ...problem, reason: "none, for 12 s" });
-    await until(() => resultsOf(second.teller)["known InterfaceUnknown"] === 1);
+    second.report({ ...problem, reason: "none, for 12 s" });
+    await until(() => resultsOf(second.recorder)["known InterfaceUnknown"] === 1);
     expect(server.events.size).toBe(1);
   });
 
   it("come again in the next period, and after the policy was changed", async () => {
     let now = new Date("2026-11-21T13:00:00.000Z");
-    const { tell, teller } = open({ ...QUICK, periodMs: 300_000 }, "node-a", () => now);
-    tell(policyProblem("web"));
+    const { report, recorder } = open({ ...QUICK, periodMs: 300_000 }, "node-a", () => now);
+    report(policyProblem("web"));
     await until(() => server.events.size === 1);
-    await teller.close();
+    await recorder.close();
     now = new Date(now.getTime() + 300_000);
-    open(QUICK, "node-b", () => now).tell(policyProblem("web"));
+    open(QUICK, "node-b", () => now).report(policyProblem("web"));
     await until(() => server.events.size === 2);
     server.objects.set(`${POLICY}/web`, { metadata: { uid: "uid-web", resourceVersion: "8" } });
-    open(QUICK, "node-c", () => now).tell(policyProblem("web"));
+    open(QUICK, "node-c", () => now).report(policyProblem("web"));
     await until(() => server.events.size === 3);
   });
 
   it("end with a normal one when the problem is solved", async () => {
-    const { teller, tell } = open();
-    tell(policyProblem("web"));
-    await until(() => resultsOf(teller)["created PolicyInvalid"] === 1);
-    tell();
+    const { recorder, report } = open();
+    report(policyProblem("web"));
+    await until(() => resultsOf(recorder)["created PolicyInvalid"] === 1);
+    report();
     await until(() => server.events.size === 2);
     expect(events()[1]).toMatchObject({
       type: "Normal",
@@ -162,61 +163,61 @@ describe("Events", () => {
   });
 
   it("are not emitted for an object that is gone, or for another one in its place", async () => {
-    const { teller, tell } = open();
-    tell(policyProblem("none"), policyProblem("web"));
-    await until(() => resultsOf(teller)["gone PolicyInvalid"] === 1 && server.events.size === 1);
+    const { recorder, report } = open();
+    report(policyProblem("none"), policyProblem("web"));
+    await until(() => resultsOf(recorder)["gone PolicyInvalid"] === 1 && server.events.size === 1);
     server.objects.set(`${POLICY}/web`, { metadata: { uid: "uid-of-another", resourceVersion: "9" } });
-    tell();
-    await until(() => resultsOf(teller)["gone ProblemSolved"] === 1);
+    report();
+    await until(() => resultsOf(recorder)["gone ProblemSolved"] === 1);
     expect(server.events.size).toBe(1);
   });
 
   it("that are refused are counted, logged once and not retried", async () => {
-    const { teller, tell } = open();
+    const { recorder, report } = open();
     server.answer = ({ method }) => (method === "POST" ? 403 : undefined);
     for (const name of ["a", "b", "c"]) {
       server.objects.set(`${POLICY}/${name}`, { metadata: { uid: name, resourceVersion: "1" } });
     }
-    tell(policyProblem("a"), policyProblem("b"), policyProblem("c"));
-    await until(() => resultsOf(teller)["refused PolicyInvalid"] === 3);
-    expect(logged.filter((line) => line.startsWith("Kubernetes cannot be told"))).toHaveLength(1);
+    report(policyProblem("a"), policyProblem("b"), policyProblem("c"));
+    await until(() => resultsOf(recorder)["refused PolicyInvalid"] === 3);
+    expect(logged.filter((line) => line.startsWith("a problem cannot be reported"))).toHaveLength(1);
     server.answer = undefined;
-    tell(policyProblem("a"), policyProblem("b"), policyProblem("c"), policyProblem("web"));
+    report(policyProblem("a"), policyProblem("b"), policyProblem("c"), policyProblem("web"));
     await until(() => server.events.size === 1);
     expect(events().map(({ regarding }) => regarding["name"])).toEqual(["web"]);
-    await until(() => logged.at(-1)?.startsWith("Kubernetes takes Events again"));
+    await until(() => logged.at(-1)?.startsWith("Events can be reported again"));
   });
 
   it("are retried after a server that fails or does not answer, but not for ever", async () => {
-    const { teller, tell } = open({ ...QUICK, answerMs: 50 });
+    const { recorder, report } = open({ ...QUICK, answerMs: 50 });
     server.answer = () => (server.asked.length % 2 === 0 ? "silence" : 500);
-    tell(policyProblem("web"));
-    await until(() => resultsOf(teller)["failed PolicyInvalid"] === 3);
+    report(policyProblem("web"));
+    await until(() => resultsOf(recorder)["failed PolicyInvalid"] === 3);
     server.answer = undefined;
-    await teller.close();
+    await recorder.close();
     const second = open();
     server.answer = () => (server.asked.length <= 4 ? 503 : undefined);
-    second.tell(policyProblem("web"));
+    second.report(policyProblem("web"));
     await until(() => server.events.size === 1);
   });
 
   it("of 10,000 problems come at the configured rate, and emitting takes no time", async () => {
-    const { teller, tell } = open({ ...QUICK, burst: 5, tokenMs: 3_600_000, entriesMax: 100 });
+    const { recorder, report } = open({ ...QUICK, burst: 5, tokenMs: 3_600_000, entriesMax: 100 });
     const names = Array.from({ length: 10_000 }, (_, index) => `p${index}`);
     for (const name of names)
       server.objects.set(`${POLICY}/${name}`, { metadata: { uid: name, resourceVersion: "1" } });
-    for (let round = 0; round < 3; round += 1) tell(...names.map((name) => policyProblem(name)));
+    for (let round = 0; round < 3; round += 1) report(...names.map((name) => policyProblem(name)));
     await until(() => server.events.size === 5);
-    expect(resultsOf(teller)["left-out PolicyInvalid"]).toBe(9_900);
-    await teller.close();
+    expect(resultsOf(recorder)["left-out PolicyInvalid"]).toBe(9_900);
+    await recorder.close();
     expect(server.events.size).toBe(5);
   });
 
   it("of objects with long names have names that the API server accepts", async () => {
     const name = `${"a".repeat(235)}-.${"b".repeat(16)}`;
     server.objects.set(`${POLICY}/${name}`, { metadata: { uid: "uid-long", resourceVersion: "1" } });
-    const { tell } = open(QUICK, "n".repeat(253));
-    tell(policyProblem(name, "x".repeat(5_000)));
+    const { report } = open(QUICK, "n".repeat(253));
+    report(policyProblem(name, "x".repeat(5_000)));
     await until(() => server.events.size === 1);
     const [event] = events();
     expect(event?.metadata.name).toMatch(
@@ -228,12 +229,12 @@ describe("Events", () => {
   });
 
   it("stop at once when the agent ends, also in the middle of a request", async () => {
-    const { teller, tell } = open({ ...QUICK, answerMs: 3_600_000 });
+    const { recorder, report } = open({ ...QUICK, answerMs: 3_600_000 });
     server.answer = () => "silence";
-    tell(policyProblem("web"));
+    report(policyProblem("web"));
     await until(() => server.asked.length === 1);
-    await teller.close();
-    tell(policyProblem("web"));
+    await recorder.close();
+    report(policyProblem("web"));
     expect(server.asked).toHaveLength(1);
   });
 });

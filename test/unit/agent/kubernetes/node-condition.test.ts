@@ -79,10 +79,10 @@ it("is false if a table is full or pods have no interface, with the reason of th
 
 it("is written when it changes, only its own, and states at the end that no agent runs", async () => {
   const writer = open();
-  writer.tell({ problems: [], pods: PODS });
+  writer.update({ problems: [], pods: PODS });
   await until(() => written().length === 1);
-  for (let round = 0; round < 10; round += 1) writer.tell({ problems: [], pods: PODS });
-  writer.tell({ problems: [FULL], pods: PODS });
+  for (let round = 0; round < 10; round += 1) writer.update({ problems: [], pods: PODS });
+  writer.update({ problems: [FULL], pods: PODS });
   await until(() => written().length === 2);
   await writer.close();
   expect(written().map(({ status, reason }) => `${status} ${reason}`)).toEqual([
@@ -106,7 +106,7 @@ it("keeps the time of its last change over a restart and over heartbeats", async
   };
   server.objects.set(NODE, { status: { conditions: [before] } });
   const writer = open({ heartbeatMs: 20 });
-  writer.tell({ problems: [], pods: PODS });
+  writer.update({ problems: [], pods: PODS });
   await until(() => written().length >= 3);
   for (const { lastTransitionTime } of written()) expect(lastTransitionTime).toBe("2026-11-01T00:00:00Z");
   await writer.close();
@@ -116,7 +116,7 @@ it("keeps the time of its last change over a restart and over heartbeats", async
 it("is retried if it was refused, and that is logged once", async () => {
   server.answer = ({ method }) => (method === "PATCH" ? 403 : undefined);
   const writer = open({ heartbeatMs: 10 });
-  writer.tell({ problems: [], pods: PODS });
+  writer.update({ problems: [], pods: PODS });
   await until(() => written().length >= 4);
   expect(logged).toEqual(["the node's condition cannot be written"]);
   server.answer = undefined;
@@ -127,7 +127,7 @@ it("is retried if it was refused, and that is logged once", async () => {
 it("does not delay the end of the agent", async () => {
   server.answer = () => "silence";
   const writer = open({ lastMs: 20 });
-  writer.tell({ problems: [], pods: PODS });
+  writer.update({ problems: [], pods: PODS });
   await until(() => server.asked.length === 1);
   await writer.close();
   expect(server.asked.length).toBeGreaterThan(1);

@@ -61,7 +61,7 @@ describe("get endpoints", () => {
   it("without an agent and without pins reports what is missing", async () => {
     const { exitCode, stdout, stderr } = await world.weir("get", "endpoints");
     expect({ exitCode, stdout }).toEqual({ exitCode: 4, stdout: "" });
-    expect(stderr).toBe(`weir: nothing is pinned under ${world.bpffs}: \`weir run\` has not been there\n`);
+    expect(stderr).toBe(`weir: nothing is pinned under ${world.bpffs}: \`weir run\` has never run with it\n`);
   });
 
   it("without an agent has no names to filter by", async () => {

@@ -192,7 +192,7 @@ describe("-o json", () => {
           object: "NetworkPolicy shop/db",
           path: "spec.podSelector.app",
           reason: "unknown field; expected matchLabels or matchExpressions",
-          fix: "labels stand under matchLabels: write matchLabels: { app: web }",
+          fix: "labels belong under matchLabels: write matchLabels: { app: web }",
           effect: "every pod of namespace shop is isolated (ingress) and nothing is allowed by it",
         },
       ],

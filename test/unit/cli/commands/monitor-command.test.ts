@@ -1,18 +1,18 @@
 // `weir monitor` against the agent's real socket: its output, its requests, its exit codes.
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { eventRoutes } from "../../../../src/agent/packet-events.ts";
-import { type EventHub, openEventHub } from "../../../../src/observe/packet-event-hub.ts";
+import { type EventHub, openEventHub } from "../../../../src/events/packet-event-hub.ts";
+import { eventRoutes } from "../../../../src/events/packet-events.ts";
 import type { LocalApi } from "../../../../src/observe/socket-server.ts";
-import { DENIED, SPOOFED, withText } from "../../observe/sample-events.ts";
+import { DENIED, SPOOFED, withText } from "../../events/sample-events.ts";
 import { viewsWith } from "../views.ts";
 import { type CommandWorld, openCommandWorld } from "../world.ts";
 
 const DENIED_LINE =
-  "12:00:00.123 dropped denied ingress shop/stranger (10.0.0.2:40000) -> shop/web (10.0.0.1:80) TCP 74 B: " +
-  "ingress of shop/web is isolated by shop/deny, shop/web, nothing allows TCP/80 from shop/stranger\n";
+  "12:00:00.123 dropped denied ingress shop/client (10.0.0.2:40000) -> shop/web (10.0.0.1:80) TCP 74 B: " +
+  "ingress of shop/web is isolated by shop/deny, shop/web, nothing allows TCP/80 from shop/client\n";
 const SPOOFED_LINE =
-  "12:00:00.123 dropped spoofed egress 10.0.0.77 -> 10.0.0.9 ICMP type 8 code 0 98 B: 10.0.0.77 is no address of shop/web\n";
+  "12:00:00.123 dropped spoofed egress 10.0.0.77 -> 10.0.0.9 ICMP type 8 code 0 98 B: 10.0.0.77 is not an address of shop/web\n";
 
 let world: CommandWorld;
 let stop: AbortController;
@@ -56,9 +56,9 @@ describe("past events", () => {
     for (const filter of [
       ["--reason", "denied"],
       ["--port", "80"],
-      ["--from", "shop/stranger"],
+      ["--from", "shop/client"],
       ["--to", "10.0.0.0/29"],
-      ["--pod", "shop/stranger"],
+      ["--pod", "shop/client"],
     ]) {
       const { stdout } = await world.weir("monitor", "--last", "1", ...filter);
       expect({ filter, stdout }).toEqual({ filter, stdout: DENIED_LINE });
@@ -121,7 +121,7 @@ describe("-f", () => {
     const { exitCode, stderr } = await world.weir("monitor", "-f");
     expect([exitCode, stderr]).toEqual([
       1,
-      `weir: follow the agent at ${world.socket}: status 400: 8 follow already, and no more may\n`,
+      `weir: follow the agent at ${world.socket}: status 400: 8 clients follow already, the maximum\n`,
     ]);
     for (const end of ends) end();
   });

@@ -22,8 +22,8 @@ describe("as text", () => {
       exitCode: 0,
       stderr: "",
       stdout: `ok    shop/web: the web server is for the frontend (2 steps: 18 passed, 3 open; 0 s)
-      note: 1 beyond oracle: what is between a node and its own pods is no matter of policies
-      note: 1 left open by the case
+      note: 1 unsupported by oracle: what is between a node and its own pods is no matter of policies
+      note: 1 not compared, by the case
       note: implementation-defined: shop/web: step 2 (for nobody): ICMP from shop/frontend to shop/web (10.0.0.2 to 10.0.0.1): expected allowed, oracle says blocked: egress of shop/frontend is not isolated; ingress of shop/web is isolated by shop/web, nothing allows ICMP from shop/frontend
 
 1 case, 2 steps on oracle in 0 s; 3 open (not compared, as noted above)
@@ -47,7 +47,7 @@ describe("as text", () => {
       "          egress: not isolated, ingress: denied",
       "          by the API, egress of shop/frontend is not isolated",
       "          by the API, ingress of shop/web is isolated by shop/web, nothing allows TCP/8080 from shop/frontend",
-      "          the case says: closed for the night",
+      "          the case's reason: closed for the night",
       "",
       "1 case, 2 steps on plan in 0 s; 3 open (not compared, as noted above)",
       "16 passed, 2 failed",
@@ -115,7 +115,7 @@ describe("as JSON", () => {
           step: "step 2 (for nobody)",
           from: "shop/frontend",
           to: "shop/web",
-          why: expect.stringContaining("\nthe case says: closed for the night"),
+          why: expect.stringContaining("\nthe case's reason: closed for the night"),
         },
       ],
     });

@@ -29,7 +29,7 @@ describe("of manifests", () => {
       stdout: `denied: ICMP from shop/db (10.244.1.13) to shop/web-1 (10.244.1.11)
   egress of shop/db: isolated by shop/db; there is no rule
   ingress of shop/web-1: isolated by shop/web; no rule matches
-    nearest: shop/web ingress[0].from[0] (${SHOP}/policies.yaml:19) wants
+    nearest: shop/web ingress[0].from[0] (${SHOP}/policies.yaml:19) requires
       a pod with app=gateway (shop/db has app=db)
 `,
       stderr: "",
@@ -120,11 +120,7 @@ describe("of manifests", () => {
   });
 
   it.each([
-    [
-      4,
-      "--from shop/wbe-1 --to shop/db --port 1",
-      "no pod or Service shop/wbe-1; the most similar name is shop/web-1",
-    ],
+    [4, "--from shop/wbe-1 --to shop/db --port 1", "no pod or Service shop/wbe-1; did you mean shop/web-1?"],
     [
       2,
       "--from shop/web --to shop/db --port 1",
@@ -195,7 +191,7 @@ describe("of an agent", () => {
   egress of beta/friend: not isolated
   ingress of alpha/nginx: isolated by alpha/access-nginx
     allowed by alpha/access-nginx ingress[0].from[0].ports[0]
-kernel: not queried: nothing is pinned under ${world.bpffs}: \`weir run\` has not been there
+kernel: not queried: nothing is pinned under ${world.bpffs}: \`weir run\` has never run with it
 `,
         stderr: "",
       },

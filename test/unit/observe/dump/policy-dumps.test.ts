@@ -7,6 +7,7 @@ import {
   addressesDump,
   cidrsDump,
   endpointsDump,
+  indexDump,
   knownDump,
   policyDump,
   portsDump,
@@ -166,10 +167,10 @@ describe("policy", () => {
     expect(linesOf(policyDump(records, ports, NAMES))).toEqual(
       lines(`
         POLICY   IDENTITY   ROW   PORTS     PEERS                                       OF                       FROM
-             1          0     0   nothing   everyone else                               ingress of alpha/nginx   alpha/alpha-deny, alpha/test-network-policy
+             1          0     0   nothing   all other addresses                         ingress of alpha/nginx   alpha/alpha-deny, alpha/test-network-policy
              1          5     2   TCP/80    alpha/test-network-policy ingress[0].from   ingress of alpha/nginx   alpha/alpha-deny, alpha/test-network-policy
              1         99     3   UDP/53    -                                           ingress of alpha/nginx   alpha/alpha-deny, alpha/test-network-policy
-             2          0     1   all       everyone else                               -                        -`),
+             2          0     1   all       all other addresses                         -                        -`),
     );
   });
 
@@ -234,4 +235,8 @@ it("rows come with the ports that they allow", () => {
 
 it("the Bloom filter for addresses shows how full it is", () => {
   expect(linesOf(knownDump({ bits: 65_536, set: 12 }))).toEqual([" BITS   SET", "65536    12"]);
+  expect(linesOf(indexDump({ identified: 256, longer: 7 }))).toEqual([
+    "IDENTIFIED   LONGER",
+    "       256        7",
+  ]);
 });

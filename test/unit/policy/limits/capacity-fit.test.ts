@@ -13,7 +13,6 @@ import {
   type Pod,
 } from "../../../../src/model/cluster.ts";
 import type { Policy, Rule } from "../../../../src/model/network-policy.ts";
-import type { Service } from "../../../../src/model/service.ts";
 import {
   type Compiled,
   compile as compileAmong,
@@ -29,6 +28,15 @@ import { isItself, partyAt } from "../../../../src/policy/service-oracle.ts";
 import { identityIn, LIMITS, policyNumber, type State } from "../../../../src/state/desired-state.ts";
 import { settledState } from "../../../../src/state/state-diff.ts";
 import { planOf } from "../../../../src/state/state-lookup.ts";
+import {
+  localsFor,
+  named,
+  pod,
+  policyOf,
+  portRule,
+  service,
+  world,
+} from "../../../support/limited-worlds.ts";
 import { type AnsweredQuestion, questions, questionText } from "../../../support/questions.ts";
 import { clusterWithServices, serviceQuestions } from "../../../support/service-worlds.ts";
 import { cluster, localsOf } from "../../../support/worlds.ts";
@@ -248,48 +256,6 @@ describe("the measures", () => {
 
 const PORTS = 65_536;
 
-/** A pod of this node, and its namespace with a policy of many rules. */
-const pod = (namespace: string, number: number): Pod => ({
-  namespace,
-  name: "pod",
-  labels: new Map(),
-  ips: [addressOf(4, 0x0a000000n + BigInt(number))],
-  hostNetwork: false,
-  finished: false,
-  ports: [],
-});
-
-const policyOf = (
-  namespace: string,
-  rules: readonly Rule[],
-  direction: "ingress" | "egress" = "ingress",
-): Policy => ({
-  namespace,
-  name: "policy",
-  subject: { requirements: [] },
-  isolates: { ingress: direction === "ingress", egress: direction === "egress" },
-  rules: { ingress: direction === "ingress" ? rules : [], egress: direction === "egress" ? rules : [] },
-});
-
-const portRule = (number: number, port: number): Rule => ({
-  peers: [{ kind: "block", cidr: cidrOf(4, 0x1e000000n + BigInt(number), 32), except: [] }],
-  ports: [{ kind: "range", protocol: "TCP", first: port, last: port }],
-});
-
-const world = (
-  pods: readonly Pod[],
-  policies: readonly Policy[],
-  services: readonly Service[] = [],
-): Cluster => ({
-  ...EMPTY_CLUSTER,
-  pods: new Map(pods.map((each) => [keyOf(each), each])),
-  policies: new Map(policies.map((each) => [keyOf(each), each])),
-  services: new Map(services.map((each) => [keyOf(each), each])),
-});
-
-const localsFor = (pods: readonly Pod[]): LocalEndpoint[] =>
-  pods.map((each, index) => ({ pod: each, ifindex: 10 + index }));
-
 describe("at the real limits", () => {
   const pods = ["greedy", "modest", "closed"].map(pod);
   const locals = localsFor(pods);
@@ -400,10 +366,6 @@ describe("at the real limits", () => {
 
 describe("objects beyond a namespace's share", () => {
   const room = (few: Partial<Capacities>): Capacities => ({ ...CAPACITIES, ...few });
-  const named = (namespace: string, name: string, number: number): Pod => ({
-    ...pod(namespace, number),
-    name,
-  });
   const fromAll = policyOf("a", [
     { peers: [{ kind: "pods", namespaces: { requirements: [] }, pods: { requirements: [] } }], ports: "all" },
   ]);
@@ -451,7 +413,7 @@ describe("objects beyond a namespace's share", () => {
     });
   });
 
-  test("addresses: first those that no selector matches, then a namespace's last pods that are not of this node", () => {
+  test("addresses: those that no selector matches take none; then a namespace's last pods that are not of this node", () => {
     const own = [named("a", "1", 1)];
     const others = [
       ...Array.from({ length: 4 }, (_, index) => named("b", `p${index}`, 10 + index)),
@@ -461,30 +423,16 @@ describe("objects beyond a namespace's share", () => {
     const { state, excesses } = compile(all, localsFor(own), NOTHING_NUMBERED, room({ addresses: 4 }));
     expect([...state.addresses.keys()].sort()).toEqual(["10.0.0.1", "10.0.0.10", "10.0.0.11", "10.0.0.20"]);
     expect(excesses.map(({ object }) => object)).toEqual(["Pod b/p2", "Pod b/p3"]);
-    // If no selector matches them there is nothing to lose.
+    // If no selector matches them there is nothing to lose: unknown peers are judged alike.
     const idle = compile(
       world([...own, ...others], [policyOf("a", [])]),
       localsFor(own),
       NOTHING_NUMBERED,
       room({ addresses: 4 }),
     );
-    expect([[...idle.state.addresses.keys()], idle.excesses]).toEqual([["10.0.0.1"], []]);
+    expect([[...idle.state.addresses.keys()], idle.excesses]).toEqual([[], []]);
   });
 
-  const service = (namespace: string, name: string, number: number, ports: number): Service => ({
-    namespace,
-    name,
-    clusterIps: [addressOf(4, 0x0a600000n + BigInt(number))],
-    externalIps: [],
-    ports: Array.from({ length: ports }, (_, index) => ({
-      name: `p${index}`,
-      protocol: "TCP",
-      port: 80 + index,
-      target: 80 + index,
-    })),
-    selector: new Map([["app", name]]),
-    onlyLocal: false,
-  });
   const backend = (name: string, number: number): Pod => ({
     ...named("b", name, number),
     labels: new Map([["app", name]]),

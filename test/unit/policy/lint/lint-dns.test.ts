@@ -49,13 +49,13 @@ describe("DNS", () => {
 
   it.each<[string, Rule]>([
     ["other ports", { peers: "anyone", ports: ports("UDP/54", "TCP/443") }],
-    ["all ports of pods that are no DNS", toDb],
+    ["all ports of pods that are not DNS", toDb],
     [
       "all ports of DNS in a namespace where it is not",
       { peers: [pods({ "k8s-app": "kube-dns" })], ports: "all" },
     ],
     ["all ports of another namespace", { peers: [pods({}, selector({ team: "data" }))], ports: "all" }],
-    ["a wide range of pods that are no DNS", { peers: [pods({ app: "db" })], ports: ports("UDP", "TCP") }],
+    ["a wide range of pods that are not DNS", { peers: [pods({ app: "db" })], ports: ports("UDP", "TCP") }],
     ["TCP alone", { peers: "anyone", ports: ports("TCP/53") }],
   ])("is not reached through %s", (_, rule) => expect(reach(rule)).toEqual(["web dns-missing spec.egress"]));
 

@@ -38,7 +38,7 @@ describe("one dash too many", () => {
     ["a pair alone", [NS, POD], [], second(1)],
     ["two pairs", [NS, POD, NS, POD], [], [...second(1), ...second(3)]],
     ["one element with both", [BOTH], [], []],
-    ["a pair beside one with both: the author knows the other way", [NS, POD, BOTH], [], []],
+    ["a pair beside one with both: the author uses the other form", [NS, POD, BOTH], [], []],
     ["a pair beside a block", [block("10.0.0.0/8"), NS, POD], [], []],
     ["the other way round", [POD, NS], [], []],
     ["all pods of the own namespace", [NS, pods({})], [], []],
@@ -221,7 +221,7 @@ describe("missing objects", () => {
       [],
     ],
     [
-      "is told of once: pods of the policy's own namespace",
+      "is reported once: pods of the policy's own namespace",
       { pods: [pod("data/x", [], { labels: { app: "y" } })], namespaces: [namespace("shop")] },
       [pods({ app: "x" })],
       ["no-pod-selected"],

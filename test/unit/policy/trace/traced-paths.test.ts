@@ -61,7 +61,7 @@ describe("an end", () => {
   });
 
   it.each([
-    ["shop/wbe", { reason: "no pod or Service shop/wbe; the most similar name is shop/web", missing: true }],
+    ["shop/wbe", { reason: "no pod or Service shop/wbe; did you mean shop/web?", missing: true }],
     ["shop/new", { reason: "pod shop/new has no address yet", missing: false }],
     ["web", { reason: '"web" is neither NAMESPACE/NAME nor an address: not an IP address', missing: false }],
   ])("%s is invalid", (text, expected) => {

@@ -181,7 +181,7 @@ describe("a kubeconfig", () => {
     });
 
   test.each([
-    ["that is no YAML", "a: [", /^read .*kubeconfig: /],
+    ["that is not YAML", "a: [", /^read .*kubeconfig: /],
     ["without a context in force", config({ "current-context": "" }), /current-context is missing/],
     ["without that context", config({ contexts: [] }), /has no context a; expected one of none/],
     [
@@ -193,7 +193,7 @@ describe("a kubeconfig", () => {
     [
       "whose server is no URL",
       config({ clusters: [{ name: "c", cluster: { server: "10.0.0.1" } }] }),
-      /clusters\[c\]\.cluster\.server: 10\.0\.0\.1 is no URL of HTTP/,
+      /clusters\[c\]\.cluster\.server: 10\.0\.0\.1 is not an HTTP URL/,
     ],
   ])("%s is an error", (_, text, message) => {
     expect(() => openCredentials({ from: "kubeconfig", path: write(text) })).toThrow(message);

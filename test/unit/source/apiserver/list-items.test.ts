@@ -2,11 +2,12 @@
 
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import { parseWhole } from "../../../../src/source/apiserver/json-trim.ts";
 import { openItems } from "../../../../src/source/apiserver/list-request.ts";
 
 function read(text: string, cuts: readonly number[] = [], bytesMax = 1_000_000) {
   const items: unknown[] = [];
-  const reader = openItems("/list", bytesMax, (raw) => items.push(raw));
+  const reader = openItems("/list", { bytesMax, parse: parseWhole }, (raw) => items.push(raw));
   const bytes = Buffer.from(text);
   const ends = [...cuts.map((cut) => cut % (bytes.length + 1)), bytes.length].sort((a, b) => a - b);
   let start = 0;
@@ -93,7 +94,7 @@ describe("an invalid list", () => {
     "<html>",
     '{"items":[{"a":"\\x"}]}',
   ])("%j is refused", (json) => {
-    expect(() => read(json)).toThrow(/the list is no JSON/);
+    expect(() => read(json)).toThrow(/the list is not JSON/);
   });
 
   test("one item beyond the limit is refused; all together may be more", () => {

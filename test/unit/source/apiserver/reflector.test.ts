@@ -112,7 +112,7 @@ test("nothing is reported as known before every kind has been listed", async () 
   await vi.waitFor(() => expect(problems(world)).toHaveLength(1), 20_000);
   expect(world.last()).toMatchObject({ readable: false });
   expect(problems(world)[0]).toMatch(
-    /^API server http:.*: Namespace cannot be followed: HTTP 403: namespaces is forbidden: .*; the kernel goes on/,
+    /^API server http:.*: Namespace cannot be followed: HTTP 403: namespaces is forbidden: .*; the kernel keeps/,
   );
   expect(world.source.health().synced).toBe(false);
   world.server.script(() => false);
@@ -125,7 +125,7 @@ test("a node that is unknown to the server is a problem", async () => {
   await world.converged("the first list");
   world.server.remove("Node", NODE);
   await vi.waitFor(() => expect(problems(world)).toHaveLength(1), 20_000);
-  expect(problems(world)[0]).toMatch(/^Node node-1: is not known to the API server; expected --node-name/);
+  expect(problems(world)[0]).toMatch(/^Node node-1: is unknown to the API server; expected --node-name/);
   expect(world.last()).toMatchObject({ readable: true });
   world.server.put("Node", { metadata: { name: NODE } });
   await vi.waitFor(() => expect(problems(world)).toEqual([]), 20_000);
@@ -137,7 +137,7 @@ test("a node that the server has never had leaves the kernel as it is", async ()
   const world = await openWorld({ objects });
   await vi.waitFor(() => expect(problems(world)).toHaveLength(1), 20_000);
   expect(world.last()).toMatchObject({ readable: false });
-  expect(problems(world)[0]).toMatch(/^Node node-1: is not known .*; the kernel goes on with what it was/);
+  expect(problems(world)[0]).toMatch(/^Node node-1: is unknown .*; the kernel keeps the last applied/);
   world.server.put("Node", { metadata: { name: NODE } });
   await world.converged("a node that came later");
   expect(problems(world)).toEqual([]);

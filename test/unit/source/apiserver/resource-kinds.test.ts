@@ -6,7 +6,7 @@ import { type Reader, readItem } from "../../../../src/source/apiserver/resource
 
 const READER: Reader = {
   kind: "Pod",
-  served: { path: "/api/v1/pods", apiVersion: "v1" },
+  served: { path: "/api/v1/pods", apiVersion: "v1", query: {} },
   node: "here",
   interner: openInterner(),
 };

@@ -239,8 +239,14 @@ function list(objects: Objects, { kind, query }: Asked, response: ServerResponse
 
 function selected(objects: Objects, kind: Kind, query: URLSearchParams): RawObject[] {
   const [, name] = query.get("fieldSelector")?.split("metadata.name=") ?? [];
+  // Of the selectors there are, only that a label is absent.
+  const absent = query.get("labelSelector")?.split(",") ?? [];
+  const isSelected = ({ metadata }: RawObject): boolean => {
+    const labels = Object(metadata["labels"] ?? {});
+    return absent.every((each) => each.startsWith("!") && !Object.hasOwn(labels, each.slice(1)));
+  };
   return [...objects.of(kind).values()].filter(
-    ({ metadata }) => name === undefined || metadata.name === name,
+    (object) => isSelected(object) && (name === undefined || object.metadata.name === name),
   );
 }
 

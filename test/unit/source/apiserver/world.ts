@@ -6,12 +6,11 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { expect, onTestFinished } from "vitest";
 import { openLog } from "../../../../src/base/log.ts";
+import type { ClusterSnapshot, KindHealth } from "../../../../src/model/cluster-snapshot.ts";
 import { selectorText } from "../../../../src/model/selector.ts";
-import type { KindHealth } from "../../../../src/model/source-health.ts";
 import { type ApiServer, openApiServer } from "../../../../src/source/apiserver/apiserver-source.ts";
 import type { Timing } from "../../../../src/source/apiserver/request-timing.ts";
 import type { Kind } from "../../../../src/source/apiserver/resource-kinds.ts";
-import type { ClusterSnapshot } from "../../../../src/source/cluster-snapshot.ts";
 import { valueAt } from "../../../../src/source/parse/fields.ts";
 import { type Objects, openObjects, openServer, type RawObject, type ServerOptions } from "./server.ts";
 
@@ -152,7 +151,7 @@ const logTo = (lines: string[]) =>
     now: () => new Date(),
   });
 
-const kubeconfigText = (cluster: unknown, user: unknown): string =>
+export const kubeconfigText = (cluster: unknown, user: unknown): string =>
   JSON.stringify({
     apiVersion: "v1",
     kind: "Config",

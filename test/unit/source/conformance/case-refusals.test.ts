@@ -26,12 +26,12 @@ describe("a case is refused, with the field, for", () => {
       "source.licence: is missing",
     ],
     [
-      "a feature that is no text",
+      "a feature that is not text",
       { ...sound(), features: [1] },
       "features[0]: must be a string, not a number",
     ],
     ["no step", { ...sound(), steps: [] }, "steps: has no step"],
-    ["a family that is none", withCluster({ ipFamily: "IPv5" }), 'cluster.ipFamily: "IPv5" is not a family'],
+    ["an unknown family", withCluster({ ipFamily: "IPv5" }), 'cluster.ipFamily: "IPv5" is not a family'],
     [
       "an external without its prefix",
       withCluster({
@@ -54,23 +54,15 @@ describe("a case is refused, with the field, for", () => {
       podding({ ips: ["fd00::3"] }),
       "cluster.pods[2].ips[0]: fd00::3 is not of",
     ],
-    ["an address that is none", podding({ ips: ["10.0.0.300"] }), '"10.0.0.300" is not a valid address'],
+    ["an invalid address", podding({ ips: ["10.0.0.300"] }), '"10.0.0.300" is not a valid address'],
     ["a pod without addresses", podding({ ips: [] }), "cluster.pods[2].ips: is empty"],
     [
-      "a port that is none",
+      "an invalid port",
       podding({ ports: [{ port: 0, protocol: "TCP" }] }),
       "cluster.pods[2].ports[0].port: 0 is",
     ],
-    [
-      "a protocol that is none",
-      podding({ ports: [{ port: 1, protocol: "GRE" }] }),
-      '"GRE" is not a protocol',
-    ],
-    [
-      "a listening port that is none",
-      podding({ listen: ["8080"] }),
-      'cluster.pods[2].listen[0]: "8080" is not',
-    ],
+    ["an unknown protocol", podding({ ports: [{ port: 1, protocol: "GRE" }] }), '"GRE" is not a protocol'],
+    ["an invalid listening port", podding({ listen: ["8080"] }), 'cluster.pods[2].listen[0]: "8080" is not'],
     [
       "an endpoint that is not there",
       expecting({ pods: ["x/z", "x/b"], tables: { "TCP/80": ["L.", ".L"] } }),
@@ -107,8 +99,8 @@ describe("a case is refused, with the field, for", () => {
       checking({ port: 65_536 }),
       `${e0}.checks[0].port: must be a number from 0 to 65535`,
     ],
-    ["a verdict that is none", checking({ verdict: "maybe" }), '"maybe" is not one of allowed, blocked'],
-    ["a connection that is none", checking({ connection: "c1" }), '"c1" is not open:ID or reuse:ID'],
+    ["an unknown verdict", checking({ verdict: "maybe" }), '"maybe" is not one of allowed, blocked'],
+    ["an unknown connection", checking({ connection: "c1" }), '"c1" is not open:ID or reuse:ID'],
     [
       "a family that the cluster has not",
       { ...sound(), steps: [step({ probe: { mode: "ip", ipFamily: "IPv6" } })] },

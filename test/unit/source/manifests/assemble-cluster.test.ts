@@ -65,16 +65,16 @@ describe("files", () => {
   });
 
   test("an empty directory is an empty cluster, which is reported", async () => {
-    const fix = "if that is meant, write a file there with the comment # weir.dev/empty";
+    const fix = "if that is intended, create a file there with the comment # weir.dev/empty";
     expect(await read()).toMatchObject({
       policies: [],
-      lines: [`${directory}: holds no manifests (.yaml, .yml or .json); ${fix}; no policy is in force`],
+      lines: [`${directory}: contains no manifests (.yaml, .yml or .json); ${fix}; no policy is in force`],
       files: 0,
     });
     write("other.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: { name: x }\n");
     expect(await read()).toMatchObject({
       policies: [],
-      lines: [`${directory}: holds no objects that are read; ${fix}; no policy is in force`],
+      lines: [`${directory}: contains no objects of supported kinds; ${fix}; no policy is in force`],
       files: 1,
     });
     write("meant.yaml", "# weir.dev/empty\n");
@@ -92,7 +92,7 @@ describe("files", () => {
 
   test("a missing path", async () => {
     const lines = [
-      `${directory}/missing: cannot be read: ENOENT: no such file or directory; the kernel goes on with what it was last given`,
+      `${directory}/missing: cannot be read: ENOENT: no such file or directory; the kernel keeps the last applied state`,
     ];
     const reading = await readManifests(join(directory, "missing"));
     expect(reading.problems.map(problemText)).toEqual(lines);
@@ -120,7 +120,7 @@ describe("a further look", () => {
 });
 
 describe("files that cannot be read do not stop the others", () => {
-  const refused = "; nothing of it is in force";
+  const refused = "; its objects are not in force";
   test.each([
     [
       "a link that leads nowhere",
@@ -139,7 +139,7 @@ describe("files that cannot be read do not stop the others", () => {
         write("bad.yaml", "");
         truncateSync(join(directory, "bad.yaml"), FILE_BYTES_MAX + 1);
       },
-      `is larger than ${FILE_BYTES_MAX} bytes, the most that is read`,
+      `is larger than ${FILE_BYTES_MAX} bytes, the maximum`,
     ],
   ])("%s", async (_, prepare, reason) => {
     prepare();
@@ -248,7 +248,7 @@ describe("duplicates", () => {
     expect(await read()).toMatchObject({ policies: ["shop/a", "default/a"], lines: [] });
   });
 
-  test("pods and namespaces: the first one counts", async () => {
+  test("pods and namespaces: the first one is used", async () => {
     const object = (kind: string, app: string): string =>
       `apiVersion: v1\nkind: ${kind}\nmetadata: { name: x, labels: { app: ${app} } }\n`;
     write("a.yaml", `${object("Pod", "first")}---\n${object("Namespace", "first")}`);
@@ -257,8 +257,8 @@ describe("duplicates", () => {
     expect(cluster.pods.get("default/x")?.labels.get("app")).toBe("first");
     expect(cluster.namespaces.get("x")?.labels.get("app")).toBe("first");
     expect(lines).toEqual([
-      "b.yaml:1:1: Namespace x: is declared more than once, first at a.yaml:5:1; the first one counts",
-      "b.yaml:5:1: Pod default/x: is declared more than once, first at a.yaml:1:1; the first one counts",
+      "b.yaml:1:1: Namespace x: is declared more than once, first at a.yaml:5:1; the first one is used",
+      "b.yaml:5:1: Pod default/x: is declared more than once, first at a.yaml:1:1; the first one is used",
     ]);
   });
 });

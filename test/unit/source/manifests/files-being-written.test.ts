@@ -6,8 +6,10 @@ import {
   mkdirSync,
   mkdtempSync,
   readdirSync,
+  readFileSync,
   renameSync,
   rmSync,
+  statSync,
   symlinkSync,
   truncateSync,
   writeFileSync,
@@ -116,7 +118,7 @@ async function writer(name: string, mode: ">" | ">>" | "<>") {
 
 const OLD = `${named("a")}---\n${named("b")}`;
 const HALF = OLD.slice(0, OLD.indexOf("spec"));
-const STAYS = "the 2 objects of its last good reading stay in force";
+const STAYS = "the 2 last known good objects stay in force";
 const EMPTY = `manifests/p.yaml: is empty; remove the file to remove its objects, or write the comment # weir.dev/empty into it; ${STAYS}`;
 const OPEN = `manifests/p.yaml: is open for writing; ${STAYS}`;
 
@@ -147,19 +149,19 @@ const CHANGES: readonly (readonly [string, () => unknown, string, string | RegEx
     "cut off in a word",
     () => writeFileSync(at("p.yaml"), `${HALF}spec: { pod`),
     "a b",
-    /(not valid YAML|cut off).*stay in force$/,
+    /(not valid YAML|cut off).*stays? in force$/,
   ],
   [
     "cut off between lines",
     () => writeFileSync(at("p.yaml"), HALF),
     "a b",
-    /may be cut off.*stays in force: NetworkPolicy shop\/b$/,
+    /may be cut off.*stay in force: NetworkPolicy shop\/b$/,
   ],
   [
     "cut off by truncation",
     () => truncateSync(at("p.yaml"), OLD.length - 10),
     "a b",
-    /(not valid YAML|cut off).*stay in force$/,
+    /(not valid YAML|cut off).*stays? in force$/,
   ],
   [
     "no text any more",
@@ -176,14 +178,14 @@ const CHANGES: readonly (readonly [string, () => unknown, string, string | RegEx
     "replaced by half a file",
     () => moveOver(`${HALF}spec: { pod`),
     "a b",
-    /(not valid YAML|cut off).*stay in force$/,
+    /(not valid YAML|cut off).*stays? in force$/,
   ],
   ["replaced by a whole file", () => moveOver(named("c")), "c", undefined],
   ["rewritten in place", () => writeFileSync(at("p.yaml"), named("c")), "c", undefined],
   ["truncated, and its objects in another file", () => moved(), "a b", /p\.yaml: is empty/],
   ["renamed", () => renameSync(at("p.yaml"), at("q.yaml")), "a b", undefined],
   ["marked as empty", () => writeFileSync(at("p.yaml"), "# weir.dev/empty\n"), "", undefined],
-  ["removed", () => rmSync(at("p.yaml")), "", /^manifests: holds no manifests/],
+  ["removed", () => rmSync(at("p.yaml")), "", /^manifests: contains no manifests/],
 ];
 
 const halfWritten = async () => (await writer("p.yaml", ">")).write(HALF);
@@ -272,7 +274,7 @@ describe("a file that is written in steps", () => {
     const open = await until("report", (reading) => linesIn(reading).length > 0);
     expect(namesIn(open)).toBe("a b");
     expect(linesIn(open)).toEqual([
-      "manifests/q.yaml: is open for writing; nothing of it is in force until it is closed",
+      "manifests/q.yaml: is open for writing; its objects are not in force until it is closed",
     ]);
     await close();
     expect(linesIn(await until("new file", (reading) => namesIn(reading) === "a b c"))).toEqual([]);
@@ -284,7 +286,7 @@ describe("a file that is written in steps", () => {
     const { readings, until } = await begin();
     expect(readings.map(({ readable }) => readable)).toEqual([false]);
     expect(readings.map((reading) => linesIn(reading))).toEqual([
-      ["manifests/p.yaml: is open for writing; the kernel goes on with what it was last given"],
+      ["manifests/p.yaml: is open for writing; the kernel keeps the last applied state"],
     ]);
     await write(OLD.slice(HALF.length));
     await close();
@@ -332,7 +334,7 @@ describe("the directory", () => {
     expect(readings.map(({ readable }) => readable)).toEqual([false]);
     expect(readings.map((reading) => linesIn(reading))).toEqual([
       [
-        "manifests: was replaced by an empty directory; if no manifests are meant, write a file there with the comment # weir.dev/empty; the kernel goes on with what it was last given",
+        "manifests: was replaced by an empty directory; if it is meant to be empty, create a file there with the comment # weir.dev/empty; the kernel keeps the last applied state",
       ],
     ]);
     const once = await readManifests(directory, { kept: join(base, "kept") });
@@ -349,7 +351,78 @@ describe("the directory", () => {
     rmSync(at("p.yaml"));
     const { readings } = await begin();
     expect(readings.map(namesIn)).toEqual([""]);
-    expect(linesIn(readings[0] ?? expect.fail())).toEqual([expect.stringMatching(/holds no manifests/)]);
+    expect(linesIn(readings[0] ?? expect.fail())).toEqual([expect.stringMatching(/contains no manifests/)]);
+  });
+});
+
+describe("a file that is renamed", () => {
+  const faults = [
+    ["emptied", "", /q\.yaml: is empty; remove the file/],
+    ["cut off", HALF.slice(0, -3), /q\.yaml: is cut off/],
+    ["no YAML", "a: [", /q\.yaml:1:5: not valid YAML/],
+  ] as const;
+
+  test.each(faults)("after it was %s keeps its last good content", async (_, content, problem) => {
+    writeFileSync(at("p.yaml"), OLD);
+    const { until } = await begin();
+    writeFileSync(at("p.yaml"), content);
+    await until("report", (each) => linesIn(each).length > 0);
+    renameSync(at("p.yaml"), at("q.yaml"));
+    const reading = await until("new name", (each) => linesIn(each).some((line) => line.includes("q.yaml")));
+    expect(namesIn(reading)).toBe("a b");
+    expectProblem(reading, problem);
+    await end();
+    const { readings } = await begin();
+    expect(readings.map(namesIn)).toEqual(["a b"]);
+  });
+
+  test.each(faults)("and %s while no agent runs keeps its last good content", async (_, content, problem) => {
+    writeFileSync(at("p.yaml"), OLD);
+    await begin();
+    await end();
+    renameSync(at("p.yaml"), at("q.yaml"));
+    writeFileSync(at("q.yaml"), content);
+    for (let start = 0; start < 2; start += 1) {
+      const { readings, until } = await begin();
+      const reading = await until("report", (each) => linesIn(each).length > 0);
+      expectProblem(reading, problem);
+      expect([...new Set(readings.map(namesIn))]).toEqual(["a b"]);
+      await end();
+    }
+  });
+
+  test("after another one with the same content was put in its place keeps it too", async () => {
+    writeFileSync(at("p.yaml"), OLD);
+    const { until } = await begin();
+    const identity = statSync(at("p.yaml")).ino;
+    moveOver(OLD);
+    expect(statSync(at("p.yaml")).ino).not.toBe(identity);
+    const copied = () => readFileSync(join(base, "kept", "identities.json"), "utf8");
+    await expect.poll(copied).toContain(String(statSync(at("p.yaml")).ino));
+    truncateSync(at("p.yaml"));
+    await until("report", (each) => linesIn(each).length > 0);
+    await end();
+    renameSync(at("p.yaml"), at("q.yaml"));
+    const { readings } = await begin();
+    expect(readings.map(namesIn)).toEqual(["a b"]);
+  });
+
+  test("while it is whole is read under its new name, and declares nothing twice", async () => {
+    writeFileSync(at("p.yaml"), OLD);
+    const { readings, until } = await begin();
+    renameSync(at("p.yaml"), at("q.yaml"));
+    writeFileSync(at("q.yaml"), named("c"));
+    await until("new content", (each) => namesIn(each) === "c");
+    expect(readings.flatMap(linesIn)).toEqual([]);
+  });
+
+  test("is not another faulty file beside it, or in its place", async () => {
+    writeFileSync(at("p.yaml"), OLD);
+    const { until } = await begin();
+    writeFileSync(at("q.yaml"), "a: [");
+    await until("report", (each) => linesIn(each).length > 0 && namesIn(each) === "a b");
+    rmSync(at("p.yaml"));
+    await until("removal", (each) => namesIn(each) === "");
   });
 });
 
@@ -378,7 +451,7 @@ describe("without what an earlier agent kept", () => {
     const { until } = await begin();
     const reading = await until("report", (each) => linesIn(each).length > 0);
     expect(linesIn(reading)).toEqual([
-      expect.stringMatching(/^kept: the last good content of files cannot be kept: /),
+      expect.stringMatching(/^kept: the last known good content of files cannot be saved: /),
     ]);
     expect(namesIn(reading)).toBe("a b");
   });

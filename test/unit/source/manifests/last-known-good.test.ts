@@ -72,7 +72,7 @@ describe("a file that has no content any more", () => {
     const reading = inForceAfter(documents(named("a", ALLOWS), named("b", ISOLATES)), text);
     expect(state(reading)).toEqual(["a allows", "b isolates"]);
     expect(linesOf(problemsIn(reading))).toEqual([
-      "x.yaml: is empty; remove the file to remove its objects, or write the comment # weir.dev/empty into it; the 2 objects of its last good reading stay in force",
+      "x.yaml: is empty; remove the file to remove its objects, or write the comment # weir.dev/empty into it; the 2 last known good objects stay in force",
     ]);
     expect(state(inForceAfter(named("a", ALLOWS), text, text, named("a", ISOLATES)))).toEqual(["a isolates"]);
   });
@@ -100,14 +100,16 @@ describe("an object that cannot be read in full", () => {
     );
     expect(state(reading)).toEqual(["a allows", "b isolates"]);
     expect(linesOf(problemsIn(reading))).toHaveLength(1);
-    expect(linesOf(problemsIn(reading))[0]).toMatch(/^x.yaml:4:.*; its last good version stays in force$/);
+    expect(linesOf(problemsIn(reading))[0]).toMatch(
+      /^x.yaml:4:.*; its last known good version stays in force$/,
+    );
   });
 
   test("stays so however often it is read", () => {
     const reading = inForceAfter(named("a", ALLOWS), named("a", PARTIAL), named("a", UNREADABLE));
     expect(state(reading)).toEqual(["a allows"]);
     expect(linesOf(problemsIn(reading))[0]).toMatch(
-      /spec\.podSelector: is missing.*; its last good version stays in force$/,
+      /spec\.podSelector: is missing.*; its last known good version stays in force$/,
     );
   });
 
@@ -122,7 +124,7 @@ describe("an object that cannot be read in full", () => {
     const [object] = inForceAfter(pod("{ app: web }"), pod("[app]")).objects;
     expect(object?.kind === "Pod" && object.value.labels).toEqual(new Map([["app", "web"]]));
     expect(linesOf(object?.problems ?? [])).toEqual([
-      "x.yaml:3:22: Pod default/p: metadata.labels: must be a map, not a list; its last good version stays in force",
+      "x.yaml:3:22: Pod default/p: metadata.labels: must be a map, not a list; its last known good version stays in force",
     ]);
   });
 
@@ -146,7 +148,7 @@ describe("a file that cannot be read", () => {
     const reading = inForceAfter(good, text);
     expect(state(reading)).toEqual(["a allows", "b unreadable"]);
     expect(linesOf(reading.problems)).toEqual([
-      expect.stringMatching(/not valid YAML: .*; the 2 objects of its last good reading stay in force$/),
+      expect.stringMatching(/not valid YAML: .*; the 2 last known good objects stay in force$/),
     ]);
     // What was wrong with an enforced object is still wrong with it.
     expect(linesOf(problemsIn(reading))).toContainEqual(
@@ -159,7 +161,7 @@ describe("a file that cannot be read", () => {
     const reading = keepLastGood(keepLastGood(readingOf(named("a", ALLOWS)), failed), failed);
     expect(state(reading)).toEqual(["a allows"]);
     expect(linesOf(problemsIn(reading))).toEqual([
-      "x.yaml: cannot be read: EACCES: permission denied; the object of its last good reading stays in force",
+      "x.yaml: cannot be read: EACCES: permission denied; its last known good object stays in force",
     ]);
   });
 });
@@ -173,7 +175,7 @@ describe("a document that does not identify its object", () => {
     expect(state(reading)).toEqual(["a isolates", "?unnamed:6:1 unreadable", "c allows", "b allows"]);
     expect(linesOf(problemsIn(reading))).toEqual([
       expect.stringMatching(
-        /metadata.name: "B!" is not.*; what the file no longer names stays in force: NetworkPolicy shop\/b$/,
+        /metadata.name: "B!" is not.*; objects that the file no longer names stay in force: NetworkPolicy shop\/b$/,
       ),
     ]);
   });
@@ -183,7 +185,7 @@ describe("a document that does not identify its object", () => {
     const cutOff = inForceAfter(good, documents(named("a", ISOLATES), named("b", UNREADABLE)));
     expect(state(cutOff)).toEqual(["a isolates", "b allows", "c allows"]);
     expect(linesOf(cutOff.problems)).toEqual([
-      "x.yaml: may be cut off, as its last object cannot be read in full; what the file no longer names stays in force: NetworkPolicy shop/c",
+      "x.yaml: may be cut off, as its last object cannot be read in full; objects that the file no longer names stay in force: NetworkPolicy shop/c",
     ]);
     const edited = inForceAfter(good, documents(named("a", UNREADABLE), named("b", ISOLATES)));
     expect(state(edited)).toEqual(["a allows", "b isolates"]);

@@ -81,8 +81,8 @@ describe("what is silenced", () => {
     ["opens-all it is public, and-or (meant)", ["opens-all", "and-or"], undefined],
     ["and-or,", ["and-or"], undefined],
     ["", [], "names no code"],
-    ["all", [], '"all" is no code'],
-    ["and-or, DNS-missing", ["and-or"], '"DNS-missing" is no code'],
+    ["all", [], '"all" is not a warning code'],
+    ["and-or, DNS-missing", ["and-or"], '"DNS-missing" is not a warning code'],
   ])("by %j", (list, codes, wrong) => {
     const found = ignoreOf(list);
     expect(found.codes).toEqual(codes);
@@ -179,7 +179,7 @@ describe("what is silenced", () => {
         line: 10,
         column: 18,
         code: "ignore-unknown",
-        reason: 'weir.dev/lint-ignore: "dns-mising" is no code of a warning',
+        reason: 'weir.dev/lint-ignore: "dns-mising" is not a warning code',
         fix: "the nearest is dns-missing",
       },
     ]);
@@ -246,7 +246,7 @@ describe("pods of workloads", () => {
     ["whose containers are no list", workload("Deployment", "{ template: { spec: { containers: 1 } } }")],
     ["without a name", `apiVersion: apps/v1\nkind: Deployment\nspec: { template: ${template} }\n`],
     ["that is a pod itself", "apiVersion: v1\nkind: Pod\nmetadata: { name: a }\nspec: { containers: [] }\n"],
-    ["that is no object", "- 1\n"],
+    ["that is not an object", "- 1\n"],
   ])("are none for what is one %s", async (_, text) => {
     expect((await read(text)).templates).toEqual([]);
   });

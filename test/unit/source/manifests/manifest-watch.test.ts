@@ -168,7 +168,7 @@ describe("half-way and broken", () => {
     expect(namesIn(broken)).toBe("a");
     expect(broken.cluster.policies.get("shop/a")?.unreadable).toBeUndefined();
     expect(linesIn(broken)).toMatch(
-      /a\.yaml:5:.* not valid YAML: .*; the object of its last good reading stays in force/,
+      /a\.yaml:5:.* not valid YAML: .*; its last known good object stays in force/,
     );
     writeFileSync(at("b.yaml"), named("b"));
     await untilNames("a b");
@@ -187,7 +187,7 @@ describe("half-way and broken", () => {
     expect(namesIn(reading)).toBe("a b2");
     expect(reading.cluster.policies.get("shop/a")?.rules.ingress).toHaveLength(1);
     expect(linesIn(reading)).toMatch(
-      /unknown field; expected from or ports; its last good version stays in force$/,
+      /unknown field; expected from or ports; its last known good version stays in force$/,
     );
   });
 });
@@ -200,7 +200,7 @@ describe("the directory", () => {
     const gone = await until(({ problems }) => problems.length > 0);
     expect(namesIn(gone)).toBe("a");
     expect(linesIn(gone)).toBe(
-      `${directory}: cannot be read: ENOENT: no such file or directory; what was read last stays in force`,
+      `${directory}: cannot be read: ENOENT: no such file or directory; the last known good state stays in force`,
     );
     mkdirSync(directory);
     writeFileSync(at("b.yaml"), named("b"));
@@ -225,7 +225,7 @@ describe("the directory", () => {
     rmSync(directory, { recursive: true });
     const { newest, untilNames } = await start();
     expect(newest()?.problems.map((problem) => problem.effect)).toEqual([
-      "the kernel goes on with what it was last given",
+      "the kernel keeps the last applied state",
     ]);
     mkdirSync(directory);
     writeFileSync(at("a.yaml"), named("a"));

@@ -91,7 +91,7 @@ describe("what is read", () => {
     const reading = await readers.read("x.yaml", Buffer.from(content), never);
     if (Buffer.isBuffer(content))
       expect(reading.problems.map(problemText)).toEqual([
-        "x.yaml: is not UTF-8 text; nothing of it is in force",
+        "x.yaml: is not UTF-8 text; its objects are not in force",
       ]);
     else expect(reading).toEqual(readingOf(content));
   });
@@ -122,13 +122,13 @@ describe("a reader", () => {
       "time",
       { cpuMs: 1_000 },
       filled("- {a: [b, c]}\n", 2_000_000),
-      /^x\.yaml: takes more than 1 s of processor time to read; divide it/,
+      /^x\.yaml: takes more than 1 s of CPU time to be parsed; divide it/,
     ],
     [
       "memory",
       { heapMib: 24 },
       filled("- {a: [b, c]}\n", 1_000_000),
-      /^x\.yaml: takes more memory to read than there is for it \(24 MiB\); divide it/,
+      /^x\.yaml: needs too much memory to be parsed \(24 MiB\); divide it/,
     ],
   ])("has a limit of %s, and the next file is read", async (_, limits, text, problem) => {
     readers = openReaders({ ...READER_LIMITS, ...limits });
@@ -146,7 +146,7 @@ describe("a reader", () => {
     const { failed, isTransient, problems } = await reading;
     expect({ failed, isTransient }).toEqual({ failed: true, isTransient: true });
     expect(problems.map(problemText)).toEqual([
-      "x.yaml: cannot be read now: its reader has ended (SIGTERM); nothing of it is in force",
+      "x.yaml: cannot be parsed now: its parser process ended (SIGTERM); its objects are not in force",
     ]);
   });
 

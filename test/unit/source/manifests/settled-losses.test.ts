@@ -104,7 +104,9 @@ test("each further change restarts the wait, up to a limit", () => {
 test("a fault counts when it has lasted, and then keeps what was good", () => {
   expect(readingsIn(history(policy("a"), [1, BAD]))[0]?.objects[0]?.problems).toEqual([]);
   const [reading] = readingsIn(history(policy("a"), [1, BAD], [SETTLE_MS + 1, BAD]));
-  expect(reading?.objects[0]?.problems).toMatchObject([{ effect: "its last good version stays in force" }]);
+  expect(reading?.objects[0]?.problems).toMatchObject([
+    { effect: "its last known good version stays in force" },
+  ]);
 });
 
 test("a new file counts at once, unless it is faulty", () => {

@@ -201,7 +201,7 @@ items:
     ]);
     expect(lines).toEqual([
       `x.yaml:5:55: NetworkPolicy default/a: items[0].spec.podSelectors: unknown field; expected podSelector, policyTypes, ingress or egress; ${isolatedBoth}`,
-      `x.yaml:7:68: NetworkPolicy default/c: items[2].spec.ingress: duplicate key; the first one is in line 7; no ingress rule of the policy counts`,
+      `x.yaml:7:68: NetworkPolicy default/c: items[2].spec.ingress: duplicate key; the first one is in line 7; no ingress rule of the policy is used`,
       "x.yaml:8:5: items[3]: must be a map, not a number; the document is ignored",
       "x.yaml:9:4: items[4]: must be a map, not null (no value); the document is ignored",
       "x.yaml:10:23: items[5].kind: a list inside a list is not read; the document is ignored",

@@ -116,7 +116,7 @@ status: { loadBalancer: { ingress: [{ ip: 203.0.113.5, ipMode: VIP }, { ip: 203.
     );
     expect(lines).toHaveLength(6);
     expect(lines[0]).toMatch(/Service shop\/web: spec\.clusterIP: "10\.96\.0\.300" is not a valid address/);
-    expect(lines[0]).toMatch(/the address counts as no Service's$/);
+    expect(lines[0]).toMatch(/the address is treated as no Service's$/);
     expect(web?.ports.map(({ port }) => port)).toEqual([443, 443]);
   });
 
@@ -186,7 +186,7 @@ ports:
     );
     expect(lines).toHaveLength(5);
     expect(lines.join("\n")).toMatch(
-      /endpoints\[0\]\.addresses\[0\]: "fd00::1" is no IPv4 address; the endpoint is ignored/,
+      /endpoints\[0\]\.addresses\[0\]: "fd00::1" is not an IPv4 address; the endpoint is ignored/,
     );
     expect(web?.endpoints.map(({ address, ready }) => [address, ready])).toEqual([["10.0.0.1", true]]);
     expect(sliceOf(slice("addressType: IPv5")).slice).toBeUndefined();

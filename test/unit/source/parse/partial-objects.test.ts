@@ -331,7 +331,7 @@ describe("whatever one fault does, it only denies more", () => {
     fc.assert(
       fc.property(faults, (document) => {
         if (!hasErrors(document)) return;
-        for (const each of allowedBy(policyIn(document))) expect(base).toContain(each);
+        expect([...allowedBy(policyIn(document))].filter((each) => !base.has(each))).toEqual([]);
       }),
       { numRuns: 3_000 },
     );
@@ -346,7 +346,7 @@ describe("whatever one fault does, it only denies more", () => {
       for (const changed of changes) {
         const document = parse(changed);
         if (!hasErrors(document)) continue;
-        for (const each of allowedBy(policyIn(document))) expect(base).toContain(each);
+        expect([...allowedBy(policyIn(document))].filter((each) => !base.has(each))).toEqual([]);
       }
     }
   });

@@ -1,0 +1,95 @@
+// `weir describe endpoint` and `weir describe policy`: one pod or policy, and what is enforced of it on this node.
+
+import type { Command } from "commander";
+import { keyOf } from "../../model/cluster.ts";
+import { type Exits, manifestsOption, outputOption, writeReport } from "../command.ts";
+import { CommandError, type Context, EXIT } from "../environment.ts";
+
+interface Options {
+  readonly manifests?: string;
+  readonly output: "text" | "json" | "yaml";
+}
+
+const ENDPOINT_HELP = `
+Rules are printed as by \`kubectl describe networkpolicy\`. Pods of other nodes can be described as well: which policies
+isolate them, but not whether they are enforced there.
+
+Examples:
+  weir describe endpoint alpha/nginx
+  weir describe endpoint alpha/nginx --manifests policies/
+  weir describe endpoint alpha/nginx -o json | jq '.ingress.policies[].policy'
+
+Exit codes:
+  0 done, 1 error (no agent answers), 2 wrong usage, 4 no such pod`;
+
+export function addDescribeEndpoint(parent: Command, exits: Exits): void {
+  parent
+    .command("endpoint")
+    .description("show a pod: addresses, interface, state, and what its policies allow")
+    .argument("<namespace/pod>", "the pod")
+    .addOption(manifestsOption())
+    .addOption(outputOption("text", "json", "yaml"))
+    .addHelpText("after", ENDPOINT_HELP)
+    .action(exits(describeEndpoint));
+}
+
+async function describeEndpoint(context: Context, name: string, options: Options): Promise<number> {
+  const [{ situationOf }, { endpointReport, endpointText }, { retainedPods }, { nearestWord }] =
+    await Promise.all([
+      import("../query-cluster.ts"),
+      import("../describe-report.ts"),
+      import("../../model/address-ownership.ts"),
+      import("../../base/nearest-word.ts"),
+    ]);
+  const situation = await situationOf(context, options);
+  const retained = retainedPods(situation.after).find((each) => keyOf(each) === name);
+  const pod = situation.after.pods.get(name) ?? retained;
+  if (pod === undefined) {
+    const nearest = nearestWord(name, [...situation.after.pods.keys()]);
+    const hint = nearest === undefined ? "no pod is known" : `did you mean ${nearest}?`;
+    throw new CommandError(`no pod ${name}; ${hint}`, EXIT.notFound);
+  }
+  const report = endpointReport(pod, situation);
+  await writeReport(context.env, { value: report, text: () => endpointText(report) }, options.output);
+  return EXIT.ok;
+}
+
+const POLICY_HELP = `
+Printed as by \`kubectl describe networkpolicy\`, with the selected pods and whether the policy is enforced on each.
+
+Examples:
+  weir describe policy alpha/access-nginx
+  weir describe policy alpha/access-nginx --manifests policies/
+  weir describe policy alpha/access-nginx -o json | jq -r '.pods[] | select(.state != "enforced").name'
+
+Exit codes:
+  0 done, 1 error (no agent answers), 2 wrong usage, 4 no such policy`;
+
+export function addDescribePolicy(parent: Command, exits: Exits): void {
+  parent
+    .command("policy")
+    .description("show a policy: rules, selected pods, and whether it is enforced on each")
+    .argument("<namespace/policy>", "the policy")
+    .addOption(manifestsOption())
+    .addOption(outputOption("text", "json", "yaml"))
+    .addHelpText("after", POLICY_HELP)
+    .action(exits(describePolicy));
+}
+
+async function describePolicy(context: Context, name: string, options: Options): Promise<number> {
+  const [{ situationOf }, { policyReport, policyText }, { nearestWord }] = await Promise.all([
+    import("../query-cluster.ts"),
+    import("../describe-report.ts"),
+    import("../../base/nearest-word.ts"),
+  ]);
+  const situation = await situationOf(context, options);
+  const policy = situation.after.policies.get(name);
+  if (policy === undefined) {
+    const nearest = nearestWord(name, [...situation.after.policies.keys()]);
+    const hint = nearest === undefined ? "there is none" : `did you mean ${nearest}?`;
+    throw new CommandError(`no policy ${name}; ${hint}`, EXIT.notFound);
+  }
+  const report = policyReport(policy, situation);
+  await writeReport(context.env, { value: report, text: () => policyText(report, policy) }, options.output);
+  return EXIT.ok;
+}

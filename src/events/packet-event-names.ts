@@ -1,0 +1,96 @@
+// Packet events with names: the programs write numbers, which the state that was in force then translates.
+
+import type { Direction } from "../base/direction.ts";
+import { addressOf } from "../base/ip.ts";
+import { memo } from "../base/memo.ts";
+import { type AddressV6, type Event, REASON_NAMES, Reason } from "../gen/layout.ts";
+import { holdersText } from "../model/address-ownership.ts";
+import { keyOf } from "../model/cluster.ts";
+import { hasPorts, isIcmp, protocolText } from "../model/protocol.ts";
+import type { EventVerdict } from "../observe/filter-choices.ts";
+import type { Compiled, EndpointSides } from "../policy/compile.ts";
+import { localText } from "../policy/local-endpoints.ts";
+import { type EventEnd, type EventView, ISOLATION_REASONS, whyText } from "./packet-event.ts";
+
+/** A state in force, as far as it names the ends of packets. */
+export interface NamingState {
+  readonly compiled: Pick<Compiled, "meaning">;
+  /** By interface index. */
+  readonly interfaces: ReadonlyMap<number, { readonly name: string }>;
+}
+
+const NO_SIDES: readonly EndpointSides[] = [];
+
+const sidesByInterface = memo(
+  (sides: readonly EndpointSides[]) => new Map(sides.map((entry) => [entry.local.ifindex, entry])),
+);
+
+/** Converts events into views by one state. */
+export type Namer = (event: Event, time: Date) => EventView;
+
+const WORD_BITS = 64n;
+/** An IPv4 address is in the first bytes of the low half. */
+const V4_SHIFT = 32n;
+
+/** Created once for each state; walks all endpoints with the first event. */
+export function namerOf(force: NamingState | undefined): Namer {
+  const all = force?.compiled.meaning.sides ?? NO_SIDES;
+  const podAt = (address: string): string | undefined => {
+    const held = force?.compiled.meaning.classified.holders.get(address);
+    return held && holdersText(held);
+  };
+  return (event, time) => {
+    const entry = sidesByInterface(all).get(event.ifindex);
+    const name = force?.interfaces.get(event.ifindex)?.name;
+    const opener = directionOf(event.opener);
+    const reason = REASON_NAMES[event.reason] ?? String(event.reason);
+    const policies = ISOLATION_REASONS.has(reason) ? (entry?.sides[opener]?.policies ?? []).map(keyOf) : [];
+    const isRead = event.protocol !== 0;
+    const end = (address: AddressV6, port: number): EventEnd => {
+      const text = addressText(address, event.family);
+      const pod = text === undefined ? undefined : podAt(text);
+      return {
+        ...(text === undefined ? {} : { address: text }),
+        ...(hasPorts(event.protocol) ? { port } : {}),
+        ...(pod === undefined ? {} : { pod }),
+      };
+    };
+    const view = {
+      time: time.toISOString(),
+      verdict: verdictOf(event.reason),
+      reason,
+      direction: directionOf(event.direction),
+      ...(entry === undefined ? {} : { endpoint: localText(entry.local) }),
+      ...(name === undefined ? {} : { interface: name }),
+      ifindex: event.ifindex,
+      from: end(event.source, event.sourcePort),
+      to: isRead ? end(event.destination, event.destinationPort) : {},
+      ...(isRead ? { protocol: protocolText(event.protocol) } : {}),
+      ...(isIcmp(event.protocol) ? { icmp: { type: event.icmpType, code: event.icmpCode } } : {}),
+      bytes: event.bytes,
+      generation: event.generation,
+      identity: event.identity,
+      opener,
+      policies: [...new Set(policies)],
+    } as const satisfies Omit<EventView, "text">;
+    return { ...view, text: whyText(view) };
+  };
+}
+
+function verdictOf(reason: Reason): EventVerdict {
+  if (reason === Reason.AUDIT) return "audit";
+  return reason >= Reason.DROPS ? "dropped" : "passed";
+}
+
+const directionOf = (number: number): Direction => (number === 0 ? "ingress" : "egress");
+
+function addressText({ high, low }: AddressV6, family: number): string | undefined {
+  switch (family) {
+    case 1:
+      return addressOf(4, low >> V4_SHIFT).text;
+    case 2:
+      return addressOf(6, (high << WORD_BITS) | low).text;
+    default:
+      return undefined;
+  }
+}

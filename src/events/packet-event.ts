@@ -1,0 +1,170 @@
+// A packet event as the agent's socket has it: its ends, verdict and reason; filters; and its text.
+
+import type { Direction } from "../base/direction.ts";
+import { cidrContains, parseAddress, parseCidr } from "../base/ip.ts";
+import { REASON_NAMES, REASON_TEXTS } from "../gen/layout.ts";
+import type { EventVerdict } from "../observe/filter-choices.ts";
+import { printable } from "../observe/text-output.ts";
+
+/** One end of a packet, as far as it is known. */
+export interface EventEnd {
+  readonly address?: string;
+  readonly port?: number;
+  /** `namespace/name` of the pod whose address it is. */
+  readonly pod?: string;
+}
+
+export interface EventView {
+  /** ISO 8601. */
+  readonly time: string;
+  readonly verdict: EventVerdict;
+  /** As `weir maps dump counters` names it. */
+  readonly reason: string;
+  /** Of the packet, seen from the pod. */
+  readonly direction: Direction;
+  /** `namespace/name` of the pod whose interface it crossed; unknown if the interface is not an endpoint. */
+  readonly endpoint?: string;
+  readonly interface?: string;
+  readonly ifindex: number;
+  readonly from: EventEnd;
+  readonly to: EventEnd;
+  /** "TCP", "ICMPv6", or a number; absent if the packet cannot be read. */
+  readonly protocol?: string;
+  readonly icmp?: { readonly type: number; readonly code: number };
+  readonly bytes: number;
+  /** Policy generation that judged it. */
+  readonly generation: number;
+  readonly identity: number;
+  /** The side whose policy judged the packet: the one that opened the flow, or tries to. */
+  readonly opener: Direction;
+  /** Policies that isolate the endpoint there, as `namespace/name`; none for reasons unrelated to policies. */
+  readonly policies: readonly string[];
+  /** Why, in a sentence. */
+  readonly text: string;
+}
+
+/** Filter for events; an absent field matches every event. */
+export interface EventFilter {
+  readonly verdict?: EventVerdict;
+  readonly reason?: string;
+  readonly from?: EndMatch;
+  readonly to?: EndMatch;
+  /** The endpoint, or either end. */
+  readonly pod?: string;
+  /** Of either end. */
+  readonly port?: number;
+}
+
+export type EndMatch = (end: EventEnd) => boolean;
+
+/** A match from `namespace/name`, `namespace/`, an address or a prefix; undefined if the text is none of these. */
+export function endMatch(text: string): EndMatch | undefined {
+  const block = parseCidr(text.includes("/") ? text : `${text}/${text.includes(":") ? 128 : 32}`);
+  if (block.ok)
+    return ({ address }) => {
+      const parsed = address === undefined ? undefined : parseAddress(address);
+      return parsed?.ok === true && cidrContains(block.value, parsed.value);
+    };
+  if (/^[^/]+\/$/.test(text)) return ({ pod }) => pod?.startsWith(text) === true;
+  if (/^[^/]+\/[^/]+$/.test(text)) return ({ pod }) => pod === text;
+  return undefined;
+}
+
+export function eventMatches(event: EventView, filter: EventFilter): boolean {
+  const { from, to } = event;
+  return (
+    (filter.verdict === undefined || filter.verdict === event.verdict) &&
+    (filter.reason === undefined || filter.reason === event.reason) &&
+    (filter.from === undefined || filter.from(from)) &&
+    (filter.to === undefined || filter.to(to)) &&
+    (filter.pod === undefined || [event.endpoint, from.pod, to.pod].includes(filter.pod)) &&
+    (filter.port === undefined || [from.port, to.port].includes(filter.port))
+  );
+}
+
+/** Reasons by which a policy decides: for an allowed flow its first packet, for a denied one each packet. */
+export const POLICY_REASONS: ReadonlySet<string> = new Set([
+  "policy",
+  "audit",
+  "denied",
+  "revoked",
+  "untracked",
+]);
+
+/** Reasons that occur only where policies isolate the endpoint. */
+export const ISOLATION_REASONS: ReadonlySet<string> = new Set([
+  ...POLICY_REASONS,
+  "malformed",
+  "fragment",
+  "unsupported",
+]);
+
+/** Why the packet was dropped, or passed: names the policies if policies decided. */
+export function whyText(event: Omit<EventView, "text">): string {
+  const { endpoint, interface: name, ifindex, from } = event;
+  const owner = endpoint ?? (name === undefined ? `interface ${ifindex}` : `interface ${name}`);
+  const isolated = `${event.opener} of ${owner} is isolated by ${event.policies.join(", ") || "a policy"}`;
+  switch (event.reason) {
+    case "denied":
+      return `${isolated}, nothing allows ${askedText(event)}`;
+    case "revoked":
+      return `${isolated}, nothing allows ${askedText(event)} any more`;
+    case "untracked":
+      return `${isolated}, nothing allows ${askedText(event)}, and the segment belongs to no known flow`;
+    case "audit":
+      return `${isolated} (audit), nothing allows ${askedText(event)}, which passes`;
+    case "policy":
+      return `${isolated}, which allows ${askedText(event)}`;
+    case "spoofed":
+      return `${from.address ?? "its source"} is not an address of ${owner}`;
+    default: {
+      const text = TEXTS.get(event.reason) ?? event.reason;
+      return event.policies.length > 0 && ISOLATION_REASONS.has(event.reason)
+        ? `${isolated}, and ${text}`
+        : `${owner}: ${text}`;
+    }
+  }
+}
+
+/** The description of each reason in the layout. */
+const TEXTS = new Map(
+  Object.entries(REASON_NAMES).map(([number, name]) => [name, REASON_TEXTS[Number(number)] ?? name]),
+);
+
+/** "TCP/80 from shop/client": the connection that the opener of the flow requested. */
+function askedText(event: Omit<EventView, "text">): string {
+  const { direction, opener, from, to } = event;
+  const isAnswer = opener !== direction;
+  const port = isAnswer ? from.port : to.port;
+  const service = protocolText(event, port);
+  const peer = direction === "ingress" ? from : to;
+  return `${service} ${preposition(opener)} ${peer.pod ?? peer.address ?? "there"}`;
+}
+
+const preposition = (opener: Direction): string => (opener === "ingress" ? "from" : "to");
+
+const protocolText = ({ protocol }: Pick<EventView, "protocol">, port: number | undefined): string =>
+  port === undefined ? (protocol ?? "the packet") : `${protocol}/${port}`;
+
+/** "10:15:30.123 dropped denied ingress shop/a (10.0.0.2:4242) -> shop/b (10.0.0.1:80) TCP 60 B: why". One line. */
+export function eventLine(event: EventView): string {
+  const { time, verdict, reason, direction, from, to, protocol, icmp, bytes, text } = event;
+  const what = icmp === undefined ? (protocol ?? "") : `${protocol} type ${icmp.type} code ${icmp.code}`;
+  const words = [
+    time.slice(11, 23),
+    verdict,
+    reason,
+    direction,
+    `${endText(from)} -> ${endText(to)}`,
+    what,
+    `${bytes} B`,
+  ];
+  return printable(`${words.filter((word) => word !== "").join(" ")}: ${text}`);
+}
+
+function endText({ address, port, pod }: EventEnd): string {
+  if (address === undefined) return "?";
+  const bare = port !== undefined && address.includes(":") ? `[${address}]` : address;
+  const socket = port === undefined ? bare : `${bare}:${port}`;
+  return pod === undefined ? socket : `${pod} (${socket})`;
+}
