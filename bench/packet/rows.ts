@@ -213,7 +213,7 @@ const classify = ([rules, world]: readonly [number, WorldName]): Row =>
 
 const primitives: readonly Row[] = [
   row("primitive-find-hot", "one look-up in the table of flows, always the same", {
-    primitive: "find_flow",
+    primitive: "find_one_flow",
     transport: "ACK",
     reason: "",
   }),
@@ -224,7 +224,7 @@ const primitives: readonly Row[] = [
     ] as const
   ).map(([flows, name]) =>
     row(`primitive-find-${name}`, `one look-up in the table of flows, drawn from ${flows}`, {
-      primitive: "find_flow",
+      primitive: "find_one_flow",
       transport: "ACK",
       from: { flows },
       table: "empty",
