@@ -8,6 +8,7 @@
 
 #include <bpf/bpf_helpers.h>
 
+#include "flow_table.h"
 #include "layout.h"
 #include "maps.h"
 
@@ -25,39 +26,45 @@ static __always_inline const struct frame *frame_of(struct __sk_buff *skb) {
 }
 
 // As the programs have it of a packet to the pod, whose incarnation is the
-// mark.
-static __always_inline struct flow_v4_key key_of(const struct __sk_buff *skb,
-                                                 const struct frame *frame) {
-  return (struct flow_v4_key){
-      .local = frame->ip.daddr,
-      .remote = frame->ip.saddr,
-      .local_port = frame->destination_port,
-      .remote_port = frame->source_port,
-      .owner = skb->mark << 8 | frame->ip.protocol,
-  };
+// mark; and flow time.
+static __always_inline __u32 key_of(const struct __sk_buff *skb,
+                                    const struct frame *frame,
+                                    struct flow_target *target) {
+  __u32 zero = 0;
+  const struct node *here = bpf_map_lookup_elem(&node, &zero);
+  __u64 first = (__u32)(skb->mark << 8 | frame->ip.protocol);
+
+  first |= (__u64)frame->destination_port << 32;
+  first |= (__u64)frame->source_port << 48;
+  key_of_v4(target, first, frame->ip.daddr, frame->ip.saddr);
+  return here ? flow_time(here, bpf_jiffies64()) : 0;
 }
 
-SEC("tc") int find_flow(struct __sk_buff *skb) {
+SEC("tc") int find_one_flow(struct __sk_buff *skb) {
   const struct frame *frame = frame_of(skb);
-  struct flow_v4_key key;
+  struct flow_target target = {};
+  struct flow flow;
+  __u32 now;
 
   if (!frame)
     return TC_ACT_SHOT;
-  key = key_of(skb, frame);
-  return bpf_map_lookup_elem(&conntrack_v4, &key) ? TC_ACT_UNSPEC : TC_ACT_SHOT;
+  now = key_of(skb, frame, &target);
+  return find_flow(&flow, &target, COUNTED_IPV4, now) ? TC_ACT_UNSPEC
+                                                      : TC_ACT_SHOT;
 }
 
 SEC("tc") int make_flow(struct __sk_buff *skb) {
+  struct flow_scratch *memory = flow_scratch_of_cpu();
   const struct frame *frame = frame_of(skb);
-  struct flow_v4_key key;
-  struct flow flow = {};
+  __u32 now;
 
-  if (!frame)
+  if (!frame || !memory)
     return TC_ACT_SHOT;
-  key = key_of(skb, frame);
-  return bpf_map_update_elem(&conntrack_v4, &key, &flow, BPF_ANY)
-             ? TC_ACT_SHOT
-             : TC_ACT_UNSPEC;
+  now = key_of(skb, frame, &memory->target);
+  return insert(COUNTED_IPV4, flow_data(now + 60, 0, 0, DIRECTION_INGRESS), now,
+                0) == FLOW_DONE
+             ? TC_ACT_UNSPEC
+             : TC_ACT_SHOT;
 }
 
 // Whether the address is there or not.

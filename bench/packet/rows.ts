@@ -268,7 +268,7 @@ const coldRows = ([cold, evicted]: (typeof COLDS)[number]): readonly Row[] => {
 
 const primitives: readonly Row[] = [
   row("primitive-find-hot", "one look-up in the table of flows, always the same", {
-    primitive: "find_flow",
+    primitive: "find_one_flow",
     transport: "ACK",
     reason: "",
   }),
@@ -279,7 +279,7 @@ const primitives: readonly Row[] = [
     ] as const
   ).map(([flows, name]) =>
     row(`primitive-find-${name}`, `one look-up in the table of flows, drawn from ${flows}`, {
-      primitive: "find_flow",
+      primitive: "find_one_flow",
       transport: "ACK",
       from: { flows },
       table: "empty",

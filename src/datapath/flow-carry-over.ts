@@ -2,7 +2,7 @@
 // size. So connections survive an upgrade, and a change of the option.
 
 import { join, relative } from "node:path";
-import { BpfMap } from "bpf-ts";
+import { BpfMap, MapType } from "bpf-ts";
 import { codeOf, messageOf } from "../base/errors.ts";
 import {
   DIRECTION_NAMES,
@@ -332,18 +332,28 @@ function bitsIn({ constants = {} }: LayoutRecord): DataBits {
   };
 }
 
-/** Of an LRU hash; the places of a table cannot be counted without its layout. 0 if the maps cannot be read either. */
+/** Of a flow table, whose layout may not be known, the buckets in use: that many flows at least. 0 if the maps cannot be read either. */
 async function countFlows({ path }: Place): Promise<number> {
   let sum = 0;
   for (const name of FLOW_TABLES) {
     try {
       using map = BpfMap.openPinned(path(name));
-      sum += (await map.entries()).count;
+      const { count, values } = await map.entries();
+      sum += map.info.type === MapType.ARRAY ? usedIn(values, map.info.lookupSize) : count;
     } catch (error) {
       if (codeOf(error) !== "ENOENT") throw error;
     }
   }
   return sum;
+}
+
+/** Elements with any byte that is not zero. */
+function usedIn(values: Buffer, size: number): number {
+  const free = Buffer.alloc(size);
+  let used = 0;
+  for (let at = 0; at < values.length; at += size)
+    if (values.compare(free, 0, size, at, at + size) !== 0) used += 1;
+  return used;
 }
 
 function fieldIn(value: Decoded | undefined, name: string): Decoded {

@@ -1,11 +1,16 @@
 // Reading maps as bytes: what `--raw` shows, and how full they are.
 
 import { tableUse } from "../../datapath/flow-reader.ts";
-import { FLOW_TABLES, type TableName as FlowTableName, flowsIn } from "../../datapath/flow-table.ts";
+import {
+  FLOW_TABLES,
+  type TableName as FlowTableName,
+  flowsIn,
+  flowTimeOf,
+} from "../../datapath/flow-table.ts";
 import { openTable } from "../../datapath/flow-table-pins.ts";
 import { ticksNow } from "../../datapath/node-settings.ts";
 import type { Pins } from "../../datapath/pins.ts";
-import { type NestedName, type NestedTable, nestedTableOf } from "../../datapath/typed-maps.ts";
+import { type NestedName, type NestedTable, nestedTableOf, tableOf } from "../../datapath/typed-maps.ts";
 import { type Codec, flowV4KeyCodec, flowV6KeyCodec, MAPS } from "../../gen/layout.ts";
 import type { RawEntry, RawMap, RawType } from "../../observe/dump/map-dump.ts";
 import type { TableInfo } from "../../observe/dump/map-tables.ts";
@@ -82,12 +87,19 @@ const isFlowTable = (name: MapName): name is FlowTableName =>
 const DATA_BYTES = 8;
 const FLOW_KEYS = { conntrack_v4: flowV4KeyCodec, conntrack_v6: flowV6KeyCodec } as const;
 
-/** Keys as they are; those in the map's own bytes are mixed with the table's secret, and would show it. */
+function flowTimeNow(pins: Pins): number {
+  const { unitShift = 0, ticksPerSecond = 0 } = tableOf("node", pins.map("node")).get(0) ?? {};
+  return flowTimeOf(ticksNow(ticksPerSecond), unitShift);
+}
+
+/** Flows that have not expired. Keys as they are; those in the map's own bytes are mixed with the table's secret, and would show it. */
 function rawFlows(name: FlowTableName, pins: Pins): RawMap {
   const source = openTable(name, pins.map);
   using _ = source.memory;
   const entries: RawEntry[] = [];
-  for (const { key, data } of flowsIn(source)) {
+  const now = flowTimeNow(pins);
+  for (const { key, data, expires } of flowsIn(source)) {
+    if (expires <= now) continue;
     const value = Buffer.alloc(DATA_BYTES);
     value.writeBigUInt64LE(data);
     entries.push({ key: Buffer.from(new Uint8Array(key.buffer, key.byteOffset, key.byteLength)), value });
