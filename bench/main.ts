@@ -5,6 +5,7 @@ import { messageOf } from "../src/base/errors.ts";
 import { addCheck } from "./check/command.ts";
 import { addPacket } from "./packet/command.ts";
 import { addPath } from "./path/command.ts";
+import { addPktgen } from "./pktgen/command.ts";
 import { addScale } from "./scale/command.ts";
 import { addUpdate } from "./update/command.ts";
 
@@ -13,6 +14,7 @@ const program = new Command("npm run bench --")
   .showHelpAfterError("(--help says more)");
 addPacket(program);
 addPath(program);
+addPktgen(program);
 addUpdate(program);
 addCheck(program);
 addScale(program);

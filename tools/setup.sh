@@ -2,8 +2,9 @@
 # Brings a clone to the state in which Weir can be run and tested; safe to run again, and quick when nothing is missing. Each step says
 # what it will cost before it starts, and how far it is every ten seconds.
 #
-#   bash tools/setup.sh            every step but charts, test-packages and node, which only tests need
-#   bash tools/setup.sh STEP ...   only these: packages, modules, bpffs, kernel, native, cni, bpf, layout, dist, charts, test-packages, node
+#   bash tools/setup.sh            every step but charts, test-packages, node and kernels, which only tests need
+#   bash tools/setup.sh STEP ...   only these: packages, modules, bpffs, kernel, native, cni, bpf, layout, dist, charts, test-packages, node,
+#                                  kernels
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 cd "$root"
@@ -29,11 +30,13 @@ requirements=(
   "openssl command:openssl"
 )
 
-# Programs that only tests use: the shells whose completion is tested, and what counts page faults for the bench's own test.
+# Programs that only tests use: the shells whose completion is tested, what counts page faults for the bench's own test, and what bench/path compares with.
 test_requirements=(
   "zsh command:zsh"
   "fish command:fish"
   "linux-perf command:perf"
+  "iptables command:iptables"
+  "ipset command:ipset"
 )
 
 # What tools/helm-template is made of, which stands in for helm where there is none.
@@ -49,6 +52,11 @@ node_requirements=(
   "conntrack command:conntrack"
   "busybox-static header:/usr/share/doc/busybox-static"
   "procps command:ps"
+)
+
+# What `npm run test:kernels` boots kernels with.
+kernel_requirements=(
+  "qemu-system-x86 command:qemu-system-x86_64"
 )
 
 # npm may be run with the machine's own Node; all else runs with the one that package-lock.json pins.
@@ -276,6 +284,19 @@ step_charts() {
 step_node() {
   begin "Debian packages for nodes"
   provide "${node_requirements[@]}"
+}
+
+# For the tests on other kernels, which are unpacked below ~/.cache/weir and not installed.
+step_kernels() {
+  begin "Debian packages for virtual machines"
+  provide "${kernel_requirements[@]}"
+  local suite
+  for suite in bookworm bookworm-backports; do
+    begin "kernel of $suite"
+    [ -e "${XDG_CACHE_HOME:-$HOME/.cache}/weir/kernels/linux-image-amd64-$suite/release" ] ||
+      printf 'some 70 MB to download, 300 MB on disk, about 60 s … '
+    run bash test/vm/fetch.sh "linux-image-amd64/$suite"
+  done
 }
 
 main() {

@@ -25,11 +25,15 @@ export function withBpfObject<T>(source: string, use: (path: string) => T): T {
 }
 
 /** The same for an ordinary program of C; `use` may take its time. */
-export async function withProgram<T>(source: string, use: (path: string) => Promise<T>): Promise<T> {
+export async function withProgram<T>(
+  source: string,
+  use: (path: string) => Promise<T>,
+  libraries: readonly string[] = [],
+): Promise<T> {
   const folder = mkdtempSync(join(tmpdir(), FOLDER));
   try {
     const output = join(folder, "program");
-    execFileSync("gcc", ["-O2", "-Wall", "-Wextra", "-Werror", "-o", output, source]);
+    execFileSync("gcc", ["-O2", "-Wall", "-Wextra", "-Werror", "-o", output, source, ...libraries]);
     return await use(output);
   } finally {
     rmSync(folder, { recursive: true });

@@ -260,4 +260,9 @@ int xdp_nothing(__attribute__((unused)) struct xdp_md *context) {
   return XDP_PASS;
 }
 
+// What a flood is compared with that another program drops.
+SEC("tc") int tc_drop(__attribute__((unused)) struct __sk_buff *skb) {
+  return TC_ACT_SHOT;
+}
+
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

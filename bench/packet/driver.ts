@@ -29,6 +29,8 @@ export interface Course {
 export interface Driver {
   /** The program that does nothing. */
   nothing(hook: Hook): BpfProgram;
+  /** The tc program that drops everything. */
+  drop(): BpfProgram;
   /** The driver of a course, set to its first peer, with `target` behind it. */
   drive(course: Course, target: BpfProgram): Promise<BpfProgram>;
   /**
@@ -55,6 +57,7 @@ export async function openDriver(): Promise<Driver> {
   const held: { [family in Family]?: Peers } = {};
   return {
     nothing: (hook) => object.program(`${hook}_nothing`),
+    drop: () => object.program("tc_drop"),
     async drive({ hook, from, answer = false, cold }, target) {
       if (from !== undefined && held[from.peers.family] !== from.peers) {
         const { family, bytes, count } = from.peers;

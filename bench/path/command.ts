@@ -1,31 +1,43 @@
 // `npm run bench -- path`: what crosses the pods' links a second, by what stands on them.
 
-import type { Command } from "commander";
+import { type Command, InvalidArgumentError, Option } from "commander";
+import { isolated } from "../common/isolated.ts";
 import { describeMachine } from "../common/machine.ts";
 import { atLeast, type Format, outputOption, progress } from "../common/options.ts";
 import { pathText } from "./report.ts";
+import { PREFIXES_MAX } from "./rules.ts";
 import { runPath } from "./run.ts";
-import { VARIANTS } from "./variants.ts";
+import { KINDS, type Kind } from "./transfer.ts";
+import { VARIANTS, type Variant } from "./variants.ts";
 
 interface Options {
   readonly output: Format;
   readonly runs: number;
   readonly milliseconds: number;
+  readonly variants: readonly Variant[];
+  readonly kinds: readonly Kind[];
+  readonly policies: readonly number[];
 }
 
 const HELP = `
-Two network namespaces stand for pods on this node, which routes between their veths. For as long as --milliseconds says,
-one sends the other datagrams of 64 bytes, and then one TCP stream; what counts is what came through. In every round
-each of these stands on the host side of both links, one after another:
-${VARIANTS.map(({ id, what }) => `  ${id.padEnd(10)} ${what}`).join("\n")}
-RATIO is the median of each round's ratio to nothing on the links. Where Weir is, both pods are isolated in both directions,
-and it is made sure that a port that no rule lets through is dropped.
+Two network namespaces stand for pods on this node, which routes between their veths. For as long as --milliseconds says, one
+  udp      sends the other datagrams of 64 bytes          tcp      sends it one stream
+  ask      sends it requests of one byte on a connection  connect  opens a connection for each request
+  flood    sends datagrams to a port that no rule allows
+What counts is what came through, of floods what the sender could send. In every round each of these stands on the host side of
+both links, one after another, in random order:
+${VARIANTS.map(({ id, what }) => `  ${id.padEnd(15)} ${what}`).join("\n")}
+RATIO is the median of each round's ratio to nothing on the links, of floods to a program that drops everything. Where policies
+are enforced, both pods are isolated in both directions; --policies of them select the server's pod, each with a prefix of its
+own, and the client's is the last. It is made sure that a port that no rule lets through is dropped. What this machine cannot
+do (no ipset, no nftables) is reported, and left out.
 
-It needs root, and removes all that it makes.
+It needs root, and runs in namespaces of its own.
 
 Examples:
   npm run bench -- path
-  npm run -s bench -- path -o json >path.json                      for programs; -s keeps npm itself quiet`;
+  npm run bench -- path --policies 10,1000 --variants tc-weir,nft-sets --kinds udp,connect
+  npm run -s bench -- path -o json >path.json && node bench/path/chart.ts path.json >path.svg   -s keeps npm itself quiet`;
 
 export function addPath(parent: Command): void {
   parent
@@ -33,12 +45,48 @@ export function addPath(parent: Command): void {
     .description("what crosses the pods' links a second, by what stands on them")
     .addOption(outputOption())
     .option("--runs <number>", "how often each is measured", atLeast(1), 7)
-    .option("--milliseconds <number>", "how long each transfer lasts", atLeast(1), 1_000)
+    .option("--milliseconds <number>", "how long each measurement lasts", atLeast(1), 500)
+    .addOption(
+      new Option("--variants <names>", "only these, and what they are compared with")
+        .argParser(
+          namesOf(
+            VARIANTS.map(({ id }) => id),
+            (id) => VARIANTS.filter((variant) => variant.id === id),
+          ),
+        )
+        .default(VARIANTS, "all"),
+    )
+    .addOption(
+      new Option("--kinds <names>", "only these")
+        .argParser(namesOf([...KINDS], (id) => KINDS.filter((kind) => kind === id)))
+        .default(KINDS, "all"),
+    )
+    .addOption(
+      new Option("--policies <numbers>", "how many select the server's pod")
+        .argParser(countsOf)
+        .default([10]),
+    )
     .addHelpText("after", HELP)
-    .action(path);
+    .action((options: Options) => isolated(() => path(options)));
 }
 
-async function path({ output, runs, milliseconds }: Options): Promise<void> {
-  const rows = await runPath({ runs, milliseconds, progress });
+async function path({ output, ...options }: Options): Promise<void> {
+  const rows = await runPath({ ...options, progress });
   process.stdout.write(pathText(output, describeMachine(), rows));
+}
+
+const namesOf =
+  <T>(names: readonly string[], find: (name: string) => readonly T[]) =>
+  (text: string): readonly T[] =>
+    text.split(",").flatMap((name) => {
+      if (names.includes(name)) return find(name);
+      throw new InvalidArgumentError(`No ${JSON.stringify(name)}; there are ${names.join(", ")}.`);
+    });
+
+function countsOf(text: string): readonly number[] {
+  return text.split(",").map((each) => {
+    const count = atLeast(1)(each);
+    if (count <= PREFIXES_MAX) return count;
+    throw new InvalidArgumentError(`At most ${PREFIXES_MAX}.`);
+  });
 }

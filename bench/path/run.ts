@@ -1,148 +1,215 @@
 // A whole run over the path: two pods behind veths, the node routing between them, and each variant in every round.
 
-import { mkdirSync, rmSync } from "node:fs";
 import { cpus } from "node:os";
-import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { present } from "../../src/base/assert.ts";
-import { OperationError } from "../../src/base/errors.ts";
-import {
-  manifestDirectory,
-  namespaceManifest,
-  type PodSpec,
-  podManifest,
-} from "../../src/lab/lab-manifests.ts";
-import { openLab } from "../../src/lab/netns-lab.ts";
-import { cleanUp } from "../../src/lab/weir-process.ts";
+import { messageOf, OperationError } from "../../src/base/errors.ts";
+import type { PodSpec } from "../../src/lab/lab-manifests.ts";
 import { withProgram } from "../common/compile.ts";
 import { median } from "../common/median.ts";
-import { openDriver } from "../packet/driver.ts";
-import { type Kind, transfer } from "./transfer.ts";
-import { type Ground, putUp, VARIANTS, type Variant } from "./variants.ts";
+import { randomFrom } from "../common/random.ts";
+import { type Ground, openGround } from "./ground.ts";
+import { otherPrefixes, type RuleWorld } from "./rules.ts";
+import { type Kind, type Measurement, type Programs, transfer } from "./transfer.ts";
+import { putUp, VARIANTS, type Variant } from "./variants.ts";
 
 export interface PathOptions {
+  readonly variants: readonly Variant[];
+  readonly kinds: readonly Kind[];
+  /** How many policies select the server's pod, one run after another. */
+  readonly policies: readonly number[];
   readonly runs: number;
   readonly milliseconds: number;
   readonly progress: (text: string) => void;
 }
 
-export interface PathRow {
-  readonly variant: Variant;
-  /** Packets of 64 bytes of payload a second that came through, and as a part of what did with nothing there. */
-  readonly udp: { readonly perSecond: number; readonly ratio: number };
-  /** Bytes a second of one stream. */
-  readonly tcp: { readonly perSecond: number; readonly ratio: number };
+export interface Figure extends Measurement {
+  /** Median of each round's ratio to nothing on the links; of floods, to a program that drops everything. */
+  readonly ratio: number;
 }
 
-const BIN = fileURLToPath(new URL("../../bin/weir", import.meta.url));
+export interface PathRow {
+  readonly policies: number;
+  readonly variant: Variant;
+  /** Medians. */
+  readonly figures: ReadonlyMap<Kind, Figure>;
+}
+
 const PREFIX = "weirpath";
-const DIRECTORY = `/run/${PREFIX}`;
-const KINDS: readonly Kind[] = ["udp", "tcp"];
 const FLOW_PORT = 5201;
-/** Served, but let through by no rule. */
+/** Served by TCP, but let through by no rule. */
 const CLOSED_PORT = 5202;
 const SILENT_MS = 400;
 
-const CLIENT: PodSpec = { name: "bench/client", labels: { app: "client" }, addresses: ["10.63.62.1"] };
+const SERVER_ADDRESS = "10.63.62.2";
+const CLIENT_ADDRESS = "10.63.62.1";
+const CLIENT: PodSpec = { name: "bench/client", labels: { app: "client" }, addresses: [CLIENT_ADDRESS] };
 const SERVER: PodSpec = {
   name: "bench/server",
   labels: { app: "server" },
-  addresses: ["10.63.62.2"],
+  addresses: [SERVER_ADDRESS],
   tcp: [CLOSED_PORT],
 };
-const SERVER_ADDRESS = "10.63.62.2";
 
-/** Both pods are isolated in both directions, and the flows' port is let through in each. */
-const POLICIES = [
-  policy("client", { policyTypes: ["Ingress", "Egress"], egress: [ruleWith("to", "server")] }),
-  policy("server", { policyTypes: ["Ingress", "Egress"], ingress: [ruleWith("from", "client")] }),
+/** Both pods are isolated in both directions, and the flows' port is let through in each; others name peers that are not there. */
+const policiesOf = (count: number): readonly object[] => [
+  policy("client", "client", {
+    policyTypes: ["Ingress", "Egress"],
+    egress: [ruleWith("to", podsOf("server"))],
+  }),
+  policy("server", "server", {
+    policyTypes: ["Ingress", "Egress"],
+    ingress: [ruleWith("from", podsOf("client"))],
+  }),
+  ...otherPrefixes(count).map((cidr, index) =>
+    policy(`other-${index}`, "server", {
+      policyTypes: ["Ingress"],
+      ingress: [ruleWith("from", { ipBlock: { cidr } })],
+    }),
+  ),
 ];
 
-function policy(app: string, spec: object): object {
+function policy(name: string, app: string, spec: object): object {
   return {
     apiVersion: "networking.k8s.io/v1",
     kind: "NetworkPolicy",
-    metadata: { name: app, namespace: "bench" },
+    metadata: { name, namespace: "bench" },
     spec: { podSelector: { matchLabels: { app } }, ...spec },
   };
 }
 
-function ruleWith(end: "from" | "to", app: string): object {
+const podsOf = (app: string): object => ({ podSelector: { matchLabels: { app } } });
+
+function ruleWith(end: "from" | "to", peer: object): object {
   const ports = ["TCP", "UDP"].map((protocol) => ({ protocol, port: FLOW_PORT }));
-  return { [end]: [{ podSelector: { matchLabels: { app } } }], ports };
+  return { [end]: [peer], ports };
 }
 
-type Round = ReadonlyMap<string, number>;
-const cellOf = ({ id }: Variant, kind: Kind): string => `${id} ${kind}`;
+type Round = ReadonlyMap<string, Measurement>;
+const cellOf = ({ id }: Pick<Variant, "id">, kind: Kind): string => `${id} ${kind}`;
 
-/** @throws OperationError, BpfError */
+/** Must run in a network namespace of its own: it puts rules there. @throws OperationError, BpfError */
 export function runPath(options: PathOptions): Promise<PathRow[]> {
-  const source = fileURLToPath(new URL("flow.c", import.meta.url));
-  return withProgram(source, async (program) => {
-    const ground = await openGround();
-    try {
-      const rounds: Round[] = [];
-      for (let index = 1; index <= options.runs; index += 1) {
-        options.progress(`run ${index} of ${options.runs}`);
-        rounds.push(await goRound(ground, program, options));
+  const source = (file: string) => fileURLToPath(new URL(file, import.meta.url));
+  return withProgram(source("flow.c"), (flow) =>
+    withProgram(source("requests.c"), async (requests) => {
+      const ground = await openGround({ prefix: PREFIX, pods: [CLIENT, SERVER], policies: [] });
+      try {
+        const rows: PathRow[] = [];
+        for (const policies of options.policies) {
+          ground.setPolicies(policiesOf(policies));
+          rows.push(...(await runWorld(ground, { flow, requests }, options, policies)));
+        }
+        return rows;
+      } finally {
+        ground.lab.close();
       }
-      return VARIANTS.map((variant) => rowOf(variant, rounds));
-    } finally {
-      ground.lab.close();
-    }
-  });
+    }),
+  );
 }
 
-async function openGround(): Promise<Ground> {
-  const pods = [CLIENT, SERVER];
-  const lab = await openLab({ prefix: PREFIX, endpoints: pods });
-  try {
-    rmSync(DIRECTORY, { recursive: true, force: true });
-    mkdirSync(DIRECTORY);
-    lab.defer(() => rmSync(DIRECTORY, { recursive: true }));
-    const manifests = manifestDirectory(join(DIRECTORY, "manifests"));
-    manifests.put("all.yaml", [
-      namespaceManifest("bench", {}),
-      ...pods.map((pod) => podManifest(pod, lab.wire(pod.name))),
-      ...POLICIES,
-    ]);
-    const paths = { bin: BIN, bpffs: `/sys/fs/bpf/${PREFIX}`, socket: join(DIRECTORY, "agent.sock") };
-    cleanUp(paths);
-    lab.defer(() => cleanUp(paths));
-    const driver = await openDriver();
-    lab.defer(() => driver.close());
-    return { lab, pods: pods.map(({ name }) => name), driver, paths, manifests: manifests.path };
-  } catch (thrown) {
-    lab.close();
-    throw thrown;
+async function runWorld(
+  ground: Ground,
+  programs: Programs,
+  options: PathOptions,
+  policies: number,
+): Promise<PathRow[]> {
+  const ends = (pod: PodSpec, address: string) => ({ address, link: ground.lab.wire(pod.name).link });
+  const world: RuleWorld = {
+    client: ends(CLIENT, CLIENT_ADDRESS),
+    server: ends(SERVER, SERVER_ADDRESS),
+    port: FLOW_PORT,
+    policies,
+  };
+  const variants = await availableOf(ground, world, options);
+  const { kinds } = options;
+  const rounds: Round[] = [];
+  for (let index = 1; index <= options.runs; index += 1) {
+    options.progress(`${policies} policies, run ${index} of ${options.runs}`);
+    rounds.push(await goRound(ground, programs, { ...options, variants: shuffled(variants, index), world }));
   }
+  return variants.map((variant) => ({
+    policies,
+    variant,
+    figures: new Map(
+      kinds
+        .filter((kind) => rounds[0]?.has(cellOf(variant, kind)))
+        .map((kind): [Kind, Figure] => [kind, figureOf(variant, kind, rounds)]),
+    ),
+  }));
 }
 
-async function goRound(ground: Ground, program: string, options: PathOptions): Promise<Round> {
-  const round = new Map<string, number>();
+/** Those that this machine can do; what others lack is reported. The baselines are always among them. */
+async function availableOf(
+  ground: Ground,
+  world: RuleWorld,
+  { variants, progress }: PathOptions,
+): Promise<readonly Variant[]> {
+  const wanted = VARIANTS.filter((variant) => BASELINES.has(variant.id) || variants.includes(variant));
+  const found: Variant[] = [];
+  for (const variant of wanted)
+    if (!RULES.has(variant.id)) found.push(variant);
+    else
+      try {
+        await (await putUp(ground, variant, { ...world, policies: 1 }))();
+        found.push(variant);
+      } catch (thrown) {
+        progress(`left out, this machine cannot do it: ${variant.what}: ${messageOf(thrown)}`);
+      }
+  return found;
+}
+
+const BASELINES: ReadonlySet<string> = new Set(["none", "tc-drop"]);
+const RULES: ReadonlySet<string> = new Set([
+  "conntrack",
+  "conntrack-weir",
+  "nft-sets",
+  "nft-linear",
+  "iptables-ipset",
+]);
+/** Those that let everything through. */
+const OPEN: ReadonlySet<string> = new Set(["none", "tc-empty", "xdp-empty", "conntrack"]);
+
+function shuffled(variants: readonly Variant[], seed: number): readonly Variant[] {
+  const random = randomFrom(seed);
+  return variants
+    .map((variant) => ({ variant, at: random.below(2 ** 32) }))
+    .sort((a, b) => a.at - b.at)
+    .map(({ variant }) => variant);
+}
+
+interface RoundOptions extends PathOptions {
+  readonly world: RuleWorld;
+}
+
+async function goRound(ground: Ground, programs: Programs, options: RoundOptions): Promise<Round> {
+  const { variants, kinds, milliseconds, world } = options;
+  const round = new Map<string, Measurement>();
   const [from, to] = [CLIENT, SERVER].map(({ name }) => ground.lab.wire(name).netns);
-  const ends = { from: present(from, "the client"), to: present(to, "the server") };
-  for (const variant of VARIANTS) {
-    const takeAway = await putUp(ground, variant);
+  const ends = { from: present(from, "the client"), to: present(to, "the server"), address: SERVER_ADDRESS };
+  for (const variant of variants) {
+    const takeAway = await putUp(ground, variant, world);
     try {
       await checkInForce(ground, variant);
-      for (const kind of KINDS) {
-        const flow = { kind, ...ends, address: SERVER_ADDRESS, port: FLOW_PORT };
-        const { milliseconds } = options;
-        round.set(cellOf(variant, kind), await transfer(program, cpus().length, { ...flow, milliseconds }));
+      for (const kind of variant.id === "tc-drop" ? kinds.filter((each) => each === "flood") : kinds) {
+        const port = kind === "flood" ? CLOSED_PORT : FLOW_PORT;
+        round.set(
+          cellOf(variant, kind),
+          await transfer(programs, cpus().length, { kind, ...ends, port, milliseconds }),
+        );
       }
     } finally {
-      takeAway();
+      await takeAway();
     }
   }
   return round;
 }
 
-/** Whether what no rule lets through is dropped just where Weir is. */
+/** Whether what no rule lets through is dropped just where it should be. */
 async function checkInForce({ lab }: Ground, { id }: Variant): Promise<void> {
   const probe = { kind: "tcp", address: SERVER_ADDRESS, port: CLOSED_PORT, timeoutMs: SILENT_MS } as const;
   const { result } = await lab.probe(CLIENT.name, probe);
-  const wanted = id.endsWith("weir") ? "silent" : "reached";
+  const wanted = OPEN.has(id) ? "reached" : "silent";
   if (result === wanted) return;
   throw new OperationError(`a port that no rule lets through was ${result}, not ${wanted}`, {
     operation: "check",
@@ -150,12 +217,22 @@ async function checkInForce({ lab }: Ground, { id }: Variant): Promise<void> {
   });
 }
 
-function rowOf(variant: Variant, rounds: readonly Round[]): PathRow {
-  const none = VARIANTS[0];
-  const value = (round: Round, of: Variant, kind: Kind) => present(round.get(cellOf(of, kind)), of.id);
-  const figures = (kind: Kind) => ({
-    perSecond: median(rounds.map((round) => value(round, variant, kind))),
-    ratio: median(rounds.map((round) => value(round, variant, kind) / value(round, none, kind))),
-  });
-  return { variant, udp: figures("udp"), tcp: figures("tcp") };
+function figureOf(variant: Variant, kind: Kind, rounds: readonly Round[]): Figure {
+  const baseline = { id: kind === "flood" ? "tc-drop" : "none" } as const;
+  const of = (each: Pick<Variant, "id">) =>
+    rounds.map((round) => present(round.get(cellOf(each, kind)), each.id));
+  const [own, base] = [of(variant), of(baseline)];
+  const middle = (key: keyof Measurement) => median(own.map((each) => each[key] ?? 0));
+  const rates = own.map(({ perSecond }, index) => perSecond / present(base[index], "a baseline").perSecond);
+  const common = { perSecond: middle("perSecond"), ratio: median(rates) };
+  switch (kind) {
+    case "udp":
+    case "tcp":
+      return common;
+    case "ask":
+    case "connect":
+      return { ...common, p50Ns: middle("p50Ns"), p99Ns: middle("p99Ns") };
+    case "flood":
+      return { ...common, cpuNs: middle("cpuNs") };
+  }
 }

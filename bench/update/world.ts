@@ -2,6 +2,7 @@
 
 import { present } from "../../src/base/assert.ts";
 import { addressOf, cidrOf } from "../../src/base/ip.ts";
+import { patched, versionOf } from "../../src/base/versioned-map.ts";
 import {
   type Cluster,
   keyOf,
@@ -40,9 +41,10 @@ export function worldOf({ pods: count, policies: policyCount, locals: localCount
   const step = Math.floor(count / localCount);
   return {
     cluster: {
-      namespaces: new Map(namespaces.map((each) => [each.name, each])),
-      pods: new Map(pods.map((pod) => [keyOf(pod), pod])),
-      policies: new Map(policies.map((policy) => [keyOf(policy), policy])),
+      // As the API server's stores have them: a change is the next version of a map.
+      namespaces: versionOf(new Map(namespaces.map((each) => [each.name, each]))),
+      pods: versionOf(new Map(pods.map((pod) => [keyOf(pod), pod]))),
+      policies: versionOf(new Map(policies.map((policy) => [keyOf(policy), policy]))),
       services: new Map(),
       slices: new Map(),
     },
@@ -66,23 +68,24 @@ export const CHANGES = {
     const policy = present([...world.cluster.policies.values()][0], "a policy");
     const ports = [{ kind: "range", protocol: "TCP", first: 9_000 + turn, last: 9_000 + turn }] as const;
     const ingress = policy.rules.ingress.map((rule) => ({ ...rule, ports }));
-    const policies = new Map(world.cluster.policies);
-    policies.set(keyOf(policy), { ...policy, rules: { ...policy.rules, ingress } });
+    const changed = { ...policy, rules: { ...policy.rules, ingress } };
+    const policies = patched(world.cluster.policies, new Map([[keyOf(policy), changed]]));
     return { ...world, cluster: { ...world.cluster, policies } };
   },
   "namespace-relabelled": (world: World, turn: number) => {
     const namespace = present([...world.cluster.namespaces.values()][0], "a namespace");
     const labels = new Map([...namespace.labels, ["team", `team-${turn % 4}`]]);
-    const namespaces = new Map(world.cluster.namespaces);
-    namespaces.set(namespace.name, { ...namespace, labels });
+    const namespaces = patched(
+      world.cluster.namespaces,
+      new Map([[namespace.name, { ...namespace, labels }]]),
+    );
     return { ...world, cluster: { ...world.cluster, namespaces } };
   },
 } as const satisfies Readonly<Record<string, (world: World, turn: number) => World>>;
 export type ChangeName = keyof typeof CHANGES;
 
 function withPod(world: World, pod: Pod): World {
-  const pods = new Map(world.cluster.pods);
-  pods.set(keyOf(pod), pod);
+  const pods = patched(world.cluster.pods, new Map([[keyOf(pod), pod]]));
   return { ...world, cluster: { ...world.cluster, pods } };
 }
 

@@ -23,7 +23,7 @@ export type AskSide = (question: {
 /** A cell between a node and its own pods. */
 export const BEYOND_POLICY: Judgement = {
   outcome: "unable",
-  why: () => "what is between a node and its own pods is no matter of policies",
+  why: () => "policies do not apply between a node and its own pods",
 };
 
 const LOOPBACK: Judgement = { outcome: "allowed", why: () => "it never leaves the pod" };

@@ -94,7 +94,7 @@ const usable = (addresses: readonly Address[]): string[] =>
 
 /** Addresses that no interface can have, or that mean the host itself (RFC 6890). */
 const UNUSABLE: readonly (readonly [RegExp, string])[] = [
-  [/^0\./, "is no host's address"],
+  [/^0\./, "is not a host's address"],
   [/^127\.|^::1$/, "is a loopback address"],
   [/^(?:22[4-9]|23\d)\.|^ff/, "is a multicast address"],
   [/^255\.255\.255\.255$/, "is the broadcast address"],

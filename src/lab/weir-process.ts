@@ -36,7 +36,8 @@ export interface Status {
 }
 
 const POLL_MS = 30;
-const START_MS_MAX = 60_000;
+/** A machine whose instructions are emulated verifies the programs for minutes. */
+const START_MS_MAX = 300_000;
 const CHANGE_MS_MAX = 60_000;
 const STOP_MS_MAX = 30_000;
 

@@ -112,8 +112,7 @@ export function openDraftStages(leftOut: ReadonlySet<string> = NOTHING_LEFT_OUT.
       );
       const base = workloads(cluster, numbers);
       const own = ownAddresses([locals], () => addressTexts(locals));
-      const { unguarded } = restrictions;
-      const isKnown = known([locals, touched(base, own), unguarded, unguarded.size], () =>
+      const isKnown = known([locals, touched(base, own), namesText(restrictions.unguarded)], () =>
         locals.map((local) => isKnownSender(local, base, restrictions)),
       );
       const plain = plainPolicies([sides, numbers.termNumbers, isKnown], () =>
@@ -333,8 +332,7 @@ function openServices(): (input: ServiceInput) => ServiceOutput {
         numbers.termNumbers,
         numbers.nextTerm,
         terms,
-        restrictions.unguarded,
-        restrictions.unguarded.size,
+        namesText(restrictions.unguarded),
         previous.terms,
       ],
       () => serviceOutput(input, frontends),
@@ -342,6 +340,8 @@ function openServices(): (input: ServiceInput) => ServiceOutput {
     return { ...output, termNumbers: numbersKept(output.termNumbers) };
   };
 }
+
+const namesText = (names: ReadonlySet<string>): string => [...names].sort().join(" ");
 
 const nodesText = (locals: readonly LocalEndpoint[]): string =>
   [...new Set(locals.flatMap((local) => podsOf(local).flatMap(({ node }) => node ?? [])))].sort().join(" ");

@@ -43,7 +43,7 @@ export function sideVerdictText(verdict: SideVerdict, direction: Direction, prob
     case "not-applicable":
       return `${end} is not subject to policies${whyNotText(subject)}`;
     case "loopback":
-      return `${partyText(subject)} cannot be kept from itself`;
+      return `${partyText(subject)} always reaches itself`;
     case "not-isolated":
       return `${end} is not isolated`;
     case "allowed":

@@ -130,7 +130,7 @@ it("a table that is full has an Event about the node, until everything fits agai
   await annotate(prefixes.join());
   const event = await eventOf("server", "CapacityExceeded");
   expect(event.note).toMatch(
-    /^namespace shop asks for 32788 IPv4 sources of this node; 327\d\d fit .* what it sends from \S+ and \d\d more is dropped$/,
+    /^namespace shop needs 32788 IPv4 sources on this node; 327\d\d fit .* what it sends from \S+ and \d\d more is dropped$/,
   );
   expect(event.regarding).toMatchObject({ kind: "Pod", name: "server" });
   await annotate(null);

@@ -70,7 +70,7 @@ it("the update is applied, without the rules beyond the share", async () => {
   const { problems } = await statusOf(world.paths);
   expect(problems.map(({ text }) => text)).toEqual([
     expect.stringMatching(
-      /NetworkPolicy greedy\/many: spec\.ingress\[\d+\] and \d+ more: namespace greedy asks for 4501 port sets of this node; 4093 fit \(the node has 4093\); let more rules and peers have the same ports; what is named here allows nothing on this node; pods stay isolated and all other rules hold$/,
+      /NetworkPolicy greedy\/many: spec\.ingress\[\d+\] and \d+ more: namespace greedy needs 4501 port sets on this node; 4093 fit \(the node has 4093\); let more rules and peers have the same ports; the rules named here allow nothing on this node; pods stay isolated, and all other rules apply$/,
     ),
   ]);
   const table = `${FRIENDS_ONLY_HOLDS}

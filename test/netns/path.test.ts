@@ -1,4 +1,4 @@
-// A short run of bench/path: every variant is set up, allowed and denied as it should, and removed. No speed is asserted.
+// Short runs of bench/path and bench/pktgen: every variant is set up, allowed and denied as it should, and removed. No speed is asserted.
 
 import { spawnSync } from "node:child_process";
 import { existsSync, readdirSync } from "node:fs";
@@ -8,18 +8,41 @@ import { VARIANTS } from "../../bench/path/variants.ts";
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 
+const bench = (...args: readonly string[]) => {
+  const { status, stdout, stderr } = spawnSync(process.execPath, ["bench/main.ts", ...args, "-o", "json"], {
+    cwd: ROOT,
+    encoding: "utf8",
+  });
+  expect({ status, stderr }).toEqual({ status: 0, stderr: expect.stringContaining("bench: ") });
+  return { ...JSON.parse(stdout), stderr };
+};
+
 it("measures what crosses the links with each variant, and leaves nothing", () => {
-  const args = ["bench/main.ts", "path", "-o", "json", "--runs", "1", "--milliseconds", "100"];
-  const { status, stdout, stderr } = spawnSync(process.execPath, args, { cwd: ROOT, encoding: "utf8" });
-  expect({ status, stderr }).toEqual({ status: 0, stderr: "bench: run 1 of 1\n" });
-  const { rows, ...about } = JSON.parse(stdout);
+  const { rows, stderr, ...about } = bench("path", "--runs", "1", "--milliseconds", "50", "--policies", "3");
+  expect(stderr).toBe("bench: 3 policies, run 1 of 1\n");
   expect(about).toEqual({ machine: expect.any(String), kernel: expect.any(String) });
   expect(rows.map(({ id }: { id: string }) => id)).toEqual(VARIANTS.map(({ id }) => id));
   for (const row of rows) {
-    expect(row.udp_packets_per_second).toBeGreaterThan(0);
-    expect(row.tcp_bytes_per_second).toBeGreaterThan(0);
+    expect(row.denied_packets_per_second, row.id).toBeGreaterThan(0);
+    if (row.id === "tc-drop") continue;
+    for (const what of ["udp_packets", "tcp_bytes", "requests", "connections"])
+      expect(row[`${what}_per_second`], `${row.id} ${what}`).toBeGreaterThan(0);
   }
-  expect(rows[0]).toMatchObject({ udp_ratio: 1, tcp_ratio: 1 });
+  expect(rows[0]).toMatchObject({ policies: 3, udp_packets_ratio: 1, tcp_bytes_ratio: 1, requests_ratio: 1 });
   expect(readdirSync("/sys/class/net").filter((name) => name.startsWith("weirpath"))).toEqual([]);
   expect([existsSync("/sys/fs/bpf/weirpath"), existsSync("/run/weirpath")]).toEqual([false, false]);
-});
+}, 600_000);
+
+it("generates packets, all of which Weir's counters have, whatever generator this kernel has", () => {
+  const { rows } = bench("pktgen", "--runs", "1", "--packets", "1000", "--sizes", "64,1518");
+  const weir = rows.filter((row: { on_the_link: string }) => row.on_the_link === "tc-weir");
+  expect(weir.length).toBeGreaterThan(4);
+  for (const { sweep, sent, lost, passed, dropped, packets_per_second } of weir) {
+    const sum = (counts: Record<string, number>) =>
+      Object.values(counts).reduce((all, each) => all + each, 0);
+    expect([sum(passed), sum(dropped)], sweep).toEqual(
+      sweep === "denied" ? [0, sent - lost] : [sent - lost, 0],
+    );
+    expect(packets_per_second).toBeGreaterThan(0);
+  }
+}, 600_000);

@@ -7,15 +7,16 @@ cd "$(cat $share/root)" || exit
 trap 'sync; echo o >/proc/sysrq-trigger; sleep 60' EXIT
 
 mkdir -p "/usr/lib/modules/$(uname -r)" /dev/pts /dev/shm
-mount --bind $share/modules "/usr/lib/modules/$(uname -r)"
+kernel=$(cat $share/kernel)
+mount --bind "$kernel/modules" "/usr/lib/modules/$(uname -r)"
 mount -t devpts devpts /dev/pts
 mount -t tmpfs shm /dev/shm
 mount -t bpf bpf /sys/fs/bpf
 mount -t cgroup2 cgroup /sys/fs/cgroup
 # The kernel requests modules by starting this.
-mkdir /run/bin
-ln -s $share/modprobe /run/bin/modprobe
-echo /run/bin/modprobe >/proc/sys/kernel/modprobe
+# Not below /run, where isolated.sh mounts something else.
+ln -sf "$kernel/busybox" /usr/local/sbin/modprobe
+echo /usr/local/sbin/modprobe >/proc/sys/kernel/modprobe
 ip link set lo up
 
 export PATH=$PWD/node_modules/.bin:$PATH
@@ -24,7 +25,8 @@ started=$(cut -d . -f 1 /proc/uptime)
 if [ -n "$command" ] && [ "$command" != "'' " ]; then
   if (eval "$command") </dev/null; then closing="1 passed, 0 failed"; else closing="0 passed, 1 failed"; fi
 else
-  bash test/vm/checks.sh </dev/null
+  # shellcheck disable=SC2046 # names of suites
+  bash test/vm/checks.sh $(cat $share/checks) </dev/null
   closing=$(cat /run/closing) || closing="0 passed, 1 failed"
 fi
 echo "vm: $(($(cut -d . -f 1 /proc/uptime) - started)) s of checks, $started s to boot"

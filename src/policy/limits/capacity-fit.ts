@@ -199,7 +199,8 @@ function cutRules(
       excessOf(namespace, {
         object: `NetworkPolicy ${key}`,
         rules: own.map(({ direction, index }) => `spec.${direction}[${index}]`),
-        effect: "what is named here allows nothing on this node; pods stay isolated and all other rules hold",
+        effect:
+          "the rules named here allow nothing on this node; pods stay isolated, and all other rules apply",
       }),
     ),
   );

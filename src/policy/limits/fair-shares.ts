@@ -89,7 +89,7 @@ export const excessProblems = (all: readonly Excess[]): Problem[] =>
       severity: "error",
       object,
       ...path,
-      reason: `namespace ${namespace} asks for ${wanted} ${limit} of this node; ${share} fit (the node has ${capacity}${shared})`,
+      reason: `namespace ${namespace} needs ${wanted} ${limit} on this node; ${share} fit (the node has ${capacity}${shared})`,
       effect,
       fix: FIXES[limit],
       topic: "capacity",

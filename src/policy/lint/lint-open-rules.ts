@@ -72,7 +72,7 @@ function blockFindings(world: World, policy: Policy, { direction, index, rule }:
 function wholeExcept(policy: Policy, { cidr, except }: Block, path: Path): readonly Finding[] {
   if (!prefixesCover(except, cidr)) return [];
   const reason = `together they leave no address of ${cidr.text}, so the block matches nothing`;
-  const fix = "take out the exceptions that go too far, or the whole block";
+  const fix = "remove the exceptions that are too wide, or the whole block";
   return [{ code: "except-whole-block", policy, path: [...path, "except"], reason, fix }];
 }
 

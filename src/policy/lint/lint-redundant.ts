@@ -41,7 +41,7 @@ function unusedRules(world: World, policy: Policy, direction: Direction): readon
       policy,
       path,
       reason,
-      fix: `add ${type} to policyTypes, or take ${direction} out`,
+      fix: `add ${type} to policyTypes, or remove ${direction}`,
     },
   ];
 }
@@ -75,7 +75,7 @@ function redundantRules(policy: Policy, direction: Direction): readonly Finding[
         policy,
         path,
         reason,
-        fix: "take it out, or correct the wider rule",
+        fix: "remove it, or correct the wider rule",
       },
     ];
   });
@@ -95,7 +95,7 @@ function redundantPeers(policy: Policy, direction: Direction): readonly Finding[
           policy,
           path,
           reason,
-          fix: "take it out, or correct the wider one",
+          fix: "remove it, or correct the wider one",
         },
       ];
     });
@@ -120,7 +120,7 @@ function redundantPolicy(world: World, policy: Policy): readonly Finding[] {
       policy,
       path: ["spec"],
       reason,
-      fix: "take the policy out, or correct one of them",
+      fix: "remove the policy, or correct one of them",
     },
   ];
 }

@@ -37,7 +37,7 @@ function impossible(policy: Policy, selector: Selector, path: Path): readonly Fi
   const key = contradiction(selector);
   if (key === undefined) return undefined;
   const reason = `no labels can meet it: its requirements of the label ${key} contradict each other`;
-  const fix = "take one of them out; requirements of a selector must all hold";
+  const fix = "remove one of them; all requirements of a selector must hold";
   return [{ code: "selector-impossible", policy, path, reason, fix }];
 }
 
@@ -64,7 +64,7 @@ function subjectFinding(world: World, policy: Policy, path: Path): readonly Find
   }
   const out = inNamespace.filter((pod) => matches(subject, pod.labels) && !isSelectable(pod));
   if (out.length > 0)
-    return found(path, outOfReach(out), "policies have no hold on such pods: select others");
+    return found(path, outOfReach(out), "policies do not apply to such pods; select others");
   const { reason, fix } = mismatchOf(subject, labelled(inNamespace), `pod in namespace ${namespace}`);
   return found(path, `selects no pod: ${reason}`, fix);
 }

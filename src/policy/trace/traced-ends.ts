@@ -50,7 +50,7 @@ function serviceCalled(cluster: Cluster, name: string): Found<End> {
   }
   const addresses = service.clusterIps.length > 0 ? service.clusterIps : service.externalIps;
   if (addresses.length === 0) {
-    const reason = `Service ${name} has no address of its own: clients talk to what DNS says, so ask for that`;
+    const reason = `Service ${name} has no address of its own: clients connect to the addresses in DNS; query those`;
     return { ok: false, reason, missing: false };
   }
   const parties = addresses.map((address): Party => ({ kind: "address", address }));

@@ -306,7 +306,7 @@ function exceptAt(field: Field, cidr: Cidr | undefined): Cidr | undefined {
   if (cut === undefined || cidr === undefined) return cut;
   if (cidrCovers(cut, cidr)) {
     const reason = `${cut.text} holds all of the block's cidr ${cidr.text}, so the block matches nothing`;
-    warn(field, reason, { code: "except-whole-block", fix: "take the exception out, or the whole block" });
+    warn(field, reason, { code: "except-whole-block", fix: "remove the exception, or the whole block" });
   } else if (!cidrCovers(cidr, cut)) {
     note(field, `${cut.text} must lie inside the block's cidr ${cidr.text}`);
   }

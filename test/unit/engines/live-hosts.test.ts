@@ -119,7 +119,7 @@ it.each([
   ["255.255.255.254", undefined],
   ["2001:db8::", undefined],
   ["fd00::1", undefined],
-  ["0.0.0.0", "0.0.0.0 is no host's address"],
+  ["0.0.0.0", "0.0.0.0 is not a host's address"],
   ["127.1.2.3", "127.1.2.3 is a loopback address"],
   ["239.255.255.255", "239.255.255.255 is a multicast address"],
   ["240.0.0.1", undefined],

@@ -50,7 +50,7 @@ describe("a verdict", () => {
       "allowed: egress of beta/client is not isolated; ingress of alpha/nginx-1: TCP/80 from beta/client is " +
         "allowed by alpha/web ingress[0].ports[0], alpha/detailed ingress[1].from[1].ports[1]",
     ],
-    [text([deny], m.party(nginx)), "allowed: alpha/nginx-1 cannot be kept from itself"],
+    [text([deny], m.party(nginx)), "allowed: alpha/nginx-1 always reaches itself"],
     [
       text([deny], m.outside("192.0.2.1")),
       "denied: ingress of alpha/nginx-1 is isolated by alpha/alpha-deny, nothing allows TCP/80 from 192.0.2.1",

@@ -22,7 +22,7 @@ describe("as text", () => {
       exitCode: 0,
       stderr: "",
       stdout: `ok    shop/web: the web server is for the frontend (2 steps: 18 passed, 3 open; 0 s)
-      note: 1 unsupported by oracle: what is between a node and its own pods is no matter of policies
+      note: 1 unsupported by oracle: policies do not apply between a node and its own pods
       note: 1 not compared, by the case
       note: implementation-defined: shop/web: step 2 (for nobody): ICMP from shop/frontend to shop/web (10.0.0.2 to 10.0.0.1): expected allowed, oracle says blocked: egress of shop/frontend is not isolated; ingress of shop/web is isolated by shop/web, nothing allows ICMP from shop/frontend
 

@@ -299,7 +299,7 @@ describe("at the real limits", () => {
       object: "NetworkPolicy greedy/policy",
       path: "spec.ingress[4091] and 108 more",
       reason:
-        "namespace greedy asks for 4200 port sets of this node; 4091 fit (the node has 4093, which 2 namespaces share)",
+        "namespace greedy needs 4200 port sets on this node; 4091 fit (the node has 4093, which 2 namespaces share)",
     });
   });
 

@@ -172,7 +172,7 @@ describe("what is nearest", () => {
       [pod("shop/web", [], { labels: { app: "web" }, hostNetwork: true }), DB],
       [
         "selects only pods that are on the host's network or have finished (shop/web)",
-        "policies have no hold on such pods: select others",
+        "policies do not apply to such pods; select others",
       ],
     ],
   ])("%s", (_, labels, given, expected) => expect(reasonFor(labels, given)).toEqual([expected]));
