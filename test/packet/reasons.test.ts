@@ -4,8 +4,17 @@ import { afterEach, describe, expect, it } from "vitest";
 import { present } from "../../src/base/assert.ts";
 import { DIRECTIONS, type Direction } from "../../src/base/direction.ts";
 import type { Address } from "../../src/base/ip.ts";
+import { addressV6Of, valueV4Of } from "../../src/datapath/codec.ts";
+import { addition, runRequests } from "../../src/datapath/flow-requests.ts";
+import { ticksNow } from "../../src/datapath/node-settings.ts";
 import { ethernet } from "../../src/engines/frame-builder.ts";
-import { REASON_NAMES } from "../../src/gen/layout.ts";
+import {
+  BUCKET_ENTRIES,
+  FlowResult,
+  FlowState,
+  Direction as Opener,
+  REASON_NAMES,
+} from "../../src/gen/layout.ts";
 import {
   arp,
   fragment,
@@ -150,6 +159,12 @@ const PRODUCERS: Readonly<Record<string, Readonly<Record<Direction, Producer | t
     },
     egress: NEVER,
   },
+  "table-full": both(async (way) => {
+    await fillTable(way.a);
+    const reason = way.ask("both", way.frame("both", "friend", SYN));
+    await world().forget();
+    return reason;
+  }),
   unknown: both((way) => {
     const { bench } = world();
     const before = world().countedAs(0, "unknown").packets;
@@ -174,6 +189,31 @@ const PRODUCERS: Readonly<Record<string, Readonly<Record<Direction, Producer | t
     return reason;
   }),
 };
+
+/** Established flows, each of another pod, in all places: three for each. */
+async function fillTable({ family, pods, friend }: Addresses): Promise<void> {
+  const { datapath } = world().bench;
+  const expires = ticksNow(datapath.ticksPerSecond) + 100_000n;
+  const value = {
+    expires,
+    generation: 1,
+    opener: Opener.INGRESS,
+    state: FlowState.REPLIED | FlowState.CONFIRMED,
+    tenant: 0,
+  };
+  const places = BUCKET_ENTRIES * datapath.map(family === 4 ? "conntrack_v4" : "conntrack_v6").info.maxEntries;
+  const flows = Array.from({ length: 3 * places }, (_, i) => {
+    const ports = { localPort: i & 0xffff, remotePort: 1, owner: ((((1 << 20) + i) << 8) | 6) >>> 0 };
+    return addition(
+      family === 4
+        ? { map: "conntrack_v4", key: { ...ports, local: valueV4Of(pods.both), remote: valueV4Of(friend) } }
+        : { map: "conntrack_v6", key: { ...ports, local: addressV6Of(pods.both), remote: addressV6Of(friend) } },
+      value,
+    );
+  });
+  const results = await runRequests(datapath.flowRequests, flows);
+  expect(results.filter((result) => result === FlowResult.DONE)).toHaveLength(places);
+}
 
 function both(producer: Producer): Readonly<Record<Direction, Producer>> {
   return { ingress: producer, egress: producer };
