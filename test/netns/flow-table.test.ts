@@ -257,7 +257,7 @@ describe("another size", () => {
       await agent.stop();
       agent = await world.start("--conntrack-flows", String(flows));
       expect(agent.stderr).toMatch(
-        /flows of another layout are taken over layout=\S+\/earlier\/\d+ flows=[1-9]\d*/,
+        /flows of another layout migrated layout=\S+\/earlier\/\d+ flows=[1-9]\d*/,
       );
       expect(heldFlows().map(textOf).sort()).toEqual(before);
       const after = withPins((pins) => ({
