@@ -12,6 +12,7 @@ const transport = inFile("transport.h");
 const source = inFile("anti_spoofing.h");
 const neighbour = inFile("link_local.h");
 const conntrack = inFile("conntrack.h");
+const table = inFile("flow_table.h");
 const decide = inFile("packet_verdict.h");
 const midstream = inFile("midstream.h");
 const policy = inFile("policy.h");
@@ -141,7 +142,11 @@ const ADDRESSES: readonly Mutant[] = [
 ];
 
 const FLOWS: readonly Mutant[] = [
-  conntrack("flows expire", "flow && !expired(flow->expires) ? flow : NULL", "flow"),
+  table(
+    "flows expire",
+    "return flow->place < SET_PLACES && flow_expires(flow->seen) > now;",
+    "return flow->place < SET_PLACES;",
+  ),
   conntrack(
     "an echo's flow is its asker's",
     "remote_port = is_echo_request(packet) == out;",
@@ -166,18 +171,18 @@ const FLOWS: readonly Mutant[] = [
   conntrack("a reset confirms nothing", "if (packet->tcp_flags & TCP_RST)\n\t\treturn state;", ""),
   conntrack(
     "a reset keeps no half-open connection",
-    "if (packet->tcp_flags & TCP_RST && expires > flow->expires)\n\t\texpires = flow->expires;",
+    "if (packet->tcp_flags & TCP_RST && expires > flow_expires(data))\n\t\texpires = flow_expires(data);",
     "",
   ),
   conntrack(
     "a revoked flow's entry is kept by the answers that pass",
-    "if (flow->expires != expires)\n\t\tflow->expires = expires;\n}\n\nstatic",
-    "}\n\nstatic",
+    "expires = flow_time(context->node, now() + context->node->timeouts[TIMEOUT_UDP_STREAM]) + 1;",
+    "expires = flow_expires(flow->seen);",
   ),
   decide(
     "answers of a revoked flow leave it to its opener",
-    "flow_entomb(context, flow);",
-    "flow->opener = own;\n\t\tflow_refresh(context, packet, flow);",
+    "flow_entomb(context, packet, flow);\n\t\treturn reason;",
+    "return flow_prepare(context, packet, own, 0, reason);",
   ),
   decide(
     "a segment of no flow that passes freely opens none",
@@ -186,32 +191,36 @@ const FLOWS: readonly Mutant[] = [
   ),
   decide(
     "a segment of the node's of no flow opens none",
-    "} else if (!is_midstream(packet) && !is_echo_reply(packet)) {",
-    "} else {",
+    "else if (!is_midstream(packet) && !is_echo_reply(packet))",
+    "else",
   ),
   transport(
     "an INIT opens an association",
     "return packet->sctp_init || is_syn(packet);",
     "return is_syn(packet);",
   ),
-  midstream("a reset of no flow opens none", "if (packet->tcp_flags & TCP_RST)\n\t\treturn;", ""),
+  midstream(
+    "a reset of no flow opens none",
+    "if (packet->tcp_flags & TCP_RST)\n\t\treturn REASON_POLICY;",
+    "",
+  ),
   midstream("a segment of no flow has a reason of its own", "return REASON_UNTRACKED;", "return reason;"),
   midstream(
     "a segment that a rule allows has its answers pass",
-    "if (reason == REASON_POLICY)\n\t\tpick_up",
-    "if (false)\n\t\tpick_up",
+    "if (reason == REASON_POLICY)\n\t\treason = pick_up",
+    "if (false)\n\t\treason = pick_up",
   ),
   conntrack("fragments expire", "!first || expired(first->expires)", "!first"),
   conntrack("fragments go one way", "key->direction = context->direction;", "key->direction = 0;"),
   decide(
     "a generation judges anew",
-    "flow->generation == generation || flow->state & FLOW_EXEMPT",
-    "flow->generation <= generation",
+    "flow_stamp(flow->seen) == (generation & FLOW_STAMP_MASK) || flow_state(flow->seen) & FLOW_EXEMPT",
+    "flow_stamp(flow->seen) <= (generation & FLOW_STAMP_MASK)",
   ),
   decide(
     "the node's flows are not judged",
-    "flow->generation == generation || flow->state & FLOW_EXEMPT",
-    "flow->generation == generation",
+    "flow_stamp(flow->seen) == (generation & FLOW_STAMP_MASK) || flow_state(flow->seen) & FLOW_EXEMPT",
+    "flow_stamp(flow->seen) == (generation & FLOW_STAMP_MASK)",
   ),
   decide("an ICMP error goes back to the sender", "v4->daddr == (__be32)quoted->source.low &&", ""),
   decide(
@@ -221,20 +230,20 @@ const FLOWS: readonly Mutant[] = [
   ),
   decide(
     "what the node opened, it alone goes on with",
-    "flow && flow->state & FLOW_EXEMPT && context->direction == DIRECTION_INGRESS",
+    "*found && flow_state(flow->seen) & FLOW_EXEMPT && context->direction == DIRECTION_INGRESS",
     "false",
   ),
   decide(
     "denied fragments are not remembered",
-    "is_first_fragment(packet) && passes(reason) &&",
-    "is_first_fragment(packet) &&",
+    "is_first_fragment(packet) && passes(reason & (REASONS - 1)) && !exempt",
+    "is_first_fragment(packet) && !exempt",
   ),
   decide(
     "fragments of the node's own pass",
     "if (exempt(context))\n\t\t\treturn exempt_reason(context);\n\t\tif (!isolated",
     "if (!isolated",
   ),
-  decide("a revoked flow is called so", "return REASON_REVOKED;", "return reason;"),
+  decide("a revoked flow is called so", "return found ? REASON_REVOKED : reason;", "return reason;"),
 ];
 
 const VERDICTS: readonly Mutant[] = [
