@@ -143,24 +143,67 @@ static __always_inline __u32 expiry_of(const struct context *context, const stru
 	return flow_time(context->node, now() + context->node->timeouts[timeout_of(state, packet)]) + 1;
 }
 
-/* An entry's data after a packet of its flow, with further bits of its state. */
-static __always_inline __u64 data_after(const struct context *context, const struct packet *packet, __u64 data,
-					__u8 more)
-{
-	enum direction opener = flow_opener(data);
-	__u8 state = next_state(flow_state(data) | more, packet, opener == context->direction);
-	__u32 expires = expiry_of(context, packet, state);
+/* What of a packet changes its flow's entry, in one number. */
+#define SIGNS_FLAGS 8
+#define SIGNS_MORE 16
+#define SIGNS_DIRECTION 24
+#define SIGNS_SCTP_INIT 25
 
+static __always_inline __u32 signs_of(const struct context *context, const struct packet *packet, __u8 more)
+{
+	return packet->protocol | (__u32)packet->tcp_flags << SIGNS_FLAGS | (__u32)more << SIGNS_MORE |
+	       (context->direction & 1) << SIGNS_DIRECTION | (__u32)packet->sctp_init << SIGNS_SCTP_INIT;
+}
+
+/*
+ * An entry's data after a packet of its flow with these signs, in a generation. A global function, so that the verifier follows its cases once.
+ */
+__noinline __u64 data_after(__u64 data, __u32 signs, __u32 generation)
+{
+	struct packet packet = {
+		.protocol = signs,
+		.tcp_flags = signs >> SIGNS_FLAGS,
+		.sctp_init = signs >> SIGNS_SCTP_INIT & 1,
+	};
+	__u32 zero = 0;
+	struct context context = {
+		.node = bpf_map_lookup_elem(&node, &zero),
+		.direction = signs >> SIGNS_DIRECTION & 1,
+	};
+	__u32 expires;
+	__u8 state;
+
+	if (!context.node)
+		return data;
+	state = next_state(flow_state(data) | (__u8)(signs >> SIGNS_MORE), &packet,
+			   flow_opener(data) == context.direction);
+	expires = expiry_of(&context, &packet, state);
 	/* A reset only moves the expiry forward: it does not keep a half-open connection. */
-	if (packet->tcp_flags & TCP_RST && expires > flow_expires(data))
+	if (packet.tcp_flags & TCP_RST && expires > flow_expires(data))
 		expires = flow_expires(data);
-	return flow_constants(data) << FLOW_OPENER_AT | flow_data(expires, context->generation, state, 0);
+	return flow_constants(data) << FLOW_OPENER_AT | flow_data(expires, generation, state, 0);
+}
+
+/* Whether the entry has already what a plain packet without a flag for its state would write: what holds for most packets of a unit. */
+static __always_inline bool is_fresh(const struct context *context, const struct packet *packet, __u64 data)
+{
+	bool tcp = packet->protocol == IPPROTO_TCP;
+	__u32 timeout = context->node->timeouts[tcp ? TIMEOUT_TCP_ESTABLISHED : TIMEOUT_UDP_STREAM];
+
+	return context->plain && !(packet->tcp_flags & (TCP_SYN | TCP_FIN | TCP_RST)) &&
+	       flow_state(data) == (FLOW_REPLIED | FLOW_CONFIRMED) &&
+	       flow_stamp(data) == (context->generation & FLOW_STAMP_MASK) &&
+	       flow_expires(data) == flow_time(context->node, now() + timeout) + 1;
 }
 
 /* Updates the entry for a packet of the flow. Writes only what changes: all CPUs share the entry, and most packets of a unit change nothing. */
 static __always_inline void flow_refresh(const struct context *context, const struct packet *packet, struct flow *flow,
 					 __u8 more)
 {
+	__u32 signs = signs_of(context, packet, more);
+
+	if (!more && is_fresh(context, packet, flow->seen))
+		return;
 	/*
 	 * What a pod sends does not refresh the flow that it opened with itself. Otherwise the entry might outlive the kernel's entry that returns
 	 * the packet to the pod, and the packet would go to the address itself, which is a node's. A segment of no connection does no harm there.
@@ -169,8 +212,9 @@ static __always_inline void flow_refresh(const struct context *context, const st
 	    packet->protocol != IPPROTO_TCP)
 		return;
 	/* Once more if another CPU has changed it: what this packet adds to the state must not be lost. */
-	if (!change_flow(flow, family_of(packet), data_after(context, packet, flow->seen, more)))
-		change_flow(flow, family_of(packet), data_after(context, packet, flow->seen, more));
+	for (__u32 tries = 0; tries < 2; tries++)
+		if (change_flow(flow, family_of(packet), data_after(flow->seen, signs, context->generation)))
+			break;
 }
 
 /* A flow with the given state and opener, as of this packet, under the current generation. */
