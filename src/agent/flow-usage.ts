@@ -8,7 +8,7 @@ import { ticksNow } from "../datapath/node-settings.ts";
 import type { FlowTableView } from "../observe/api-views.ts";
 import type { Kernel } from "./datapath-handle.ts";
 
-/** Counting reads the whole table, some 10 ms. */
+/** Counting reads the whole table: some tens of milliseconds, in short pieces. */
 const AGE_MS_MAX = 10_000;
 
 const FAMILIES = { conntrack_v4: "ipv4", conntrack_v6: "ipv6" } as const;

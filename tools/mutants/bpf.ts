@@ -236,7 +236,7 @@ const FLOWS: readonly Mutant[] = [
   decide(
     "denied fragments are not remembered",
     "is_first_fragment(packet) && passes(reason & (REASONS - 1)) && !exempt",
-    "is_first_fragment(packet) && !exempt",
+    "is_first_fragment(packet) && reason >= 0 && !exempt",
   ),
   decide(
     "fragments of the node's own pass",
