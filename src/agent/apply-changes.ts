@@ -25,6 +25,8 @@ export interface ApplyOptions {
   readonly gate?: Gate | undefined;
   /** Interfaces on which the programs drop everything. */
   readonly shut?: readonly number[];
+  /** Set where the process goes on, and may replace the first filters of an interface by links later: gets what fails then. */
+  readonly onLate?: ((ifindex: number, error: unknown) => void) | undefined;
   /**
    * Copies the flows from maps of another layout: first all existing ones, then those added in the meantime.
    */
@@ -80,7 +82,7 @@ async function attachAll(
   { attachments }: Kernel,
   held: Held,
   want: State,
-  { gate, shut = [] }: ApplyOptions,
+  { gate, shut = [], onLate }: ApplyOptions,
 ): Promise<Pick<Applied, "gone" | "attached" | "failed">> {
   const gone: number[] = [];
   const attached = new Map<number, Attached>();
@@ -89,7 +91,11 @@ async function attachAll(
   const wanted = new Set([...want.endpoints.keys(), ...shut]);
   for (const ifindex of wanted) {
     try {
-      attached.set(ifindex, await attachments.attach(ifindex));
+      const attaching =
+        onLate === undefined
+          ? attachments.attach(ifindex)
+          : attachments.attachFirst(ifindex, (error) => onLate(ifindex, error));
+      attached.set(ifindex, await attaching);
     } catch (error) {
       if (codeOf(error) === "ENODEV") gone.push(ifindex);
       else failed.set(ifindex, messageOf(error));

@@ -57,6 +57,8 @@ export interface ReconcileEnv {
   readonly log: Log;
   readonly now: () => Date;
   readonly meter?: Meter;
+  /** See ApplyOptions. */
+  readonly onLate?: ApplyOptions["onLate"];
 }
 
 /** The kernel's state when the agent starts. Errors: OperationError. */
@@ -193,7 +195,7 @@ async function bringIntoForce(
     kernel,
     progress,
     compiled,
-    { gate: interfaces.gate, copyFlows: flowCopier(progress.carryOver, env.log) },
+    { gate: interfaces.gate, copyFlows: flowCopier(progress.carryOver, env.log), onLate: env.onLate },
   );
   progress.carryOver = undefined;
   env.meter?.took("apply", seconds.apply);
