@@ -340,7 +340,7 @@ async function loop(running: Parts, options: AgentOptions, env: AgentEnv & Recon
         running.kernel,
         running.progress,
         { ...matched, interfaces, resync },
-        { ...env, onLate },
+        { ...env, onLate, onEnforced: running.cni.answer },
       );
       running.cni.settle(running.progress);
       running.events.settle(running.progress.applied, running.progress.force);
