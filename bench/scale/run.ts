@@ -169,7 +169,8 @@ async function measure(
       startCpuMs,
       listedBytes: Object.values(listed).reduce((sum, { listed: bytes }) => sum + bytes, 0),
       memoryMiB: memory.now,
-      peakMiB: memoryOf(agent).peak,
+      // The kernel counts in batches for each CPU, so its peak may be a little below what it showed before.
+      peakMiB: Math.max(memory.now, memoryOf(agent).peak),
       remotePod,
       compileMs:
         after.count > before.count ? (after.sum - before.sum) / (after.count - before.count) : undefined,
