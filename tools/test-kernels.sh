@@ -38,7 +38,7 @@ trap 'kill $(jobs -p) 2>/dev/null; rm -rf "$logs"' EXIT
 # One machine; shows what fails at once, and each suite's end.
 run_image() {
   bash test/vm/run.sh "$1" 2>&1 | tee "$2" |
-    sed -un -e "s|^vm: suite|${1#*/}: suite|p" -e "s|^vm: \(.*… failed\)|${1#*/}: \1|p" -e "s|^\(fetch: .*\)|${1#*/}: \1|p"
+    sed -un -E "s#^(vm: (suite |no kernel|the machine )|vm: .*… failed|fetch: |E: )#${1#*/}: &#p"
 }
 
 # As many machines at once as there are processors.

@@ -4,7 +4,8 @@ import { fileURLToPath } from "node:url";
 import { Teardown } from "../../src/lab/teardown.ts";
 import { openRevision } from "./revision.ts";
 import type { RunOptions } from "./rig.ts";
-import { type Comparison, comparedOf } from "./rounds.ts";
+import { type Comparison, comparedOf, floorIdOf } from "./rounds.ts";
+import type { Row } from "./row.ts";
 import { startWorker, type Worker } from "./worker-process.ts";
 
 const HERE = fileURLToPath(new URL("../..", import.meta.url));
@@ -33,11 +34,10 @@ export async function compare(options: Omit<RunOptions, "object">, baseline: str
       options.progress(`run ${index} of ${options.runs}`);
       await goRound([now, then], options, index);
     }
+    const has = (row: Row) => then.ids.has(row.id) && then.ids.has(floorIdOf(row));
     return {
       baseline: revision.name,
-      rows: options.rows.map((row) =>
-        comparedOf(row, now.rounds, then.ids.has(row.id) ? then.rounds : undefined),
-      ),
+      rows: options.rows.map((row) => comparedOf(row, now.rounds, has(row) ? then.rounds : undefined)),
     };
   } finally {
     // They work with what the teardown removes.

@@ -46,8 +46,8 @@ export async function openRevision(
     const folder = mkdtempSync(join(tmpdir(), "weir-revision-"));
     teardown.defer(() => rmSync(folder, { recursive: true, force: true }));
     const root = join(folder, "worktree");
-    teardown.defer(() => git("worktree", "remove", "--force", root));
     git("worktree", "add", "--detach", root, commit);
+    teardown.defer(() => void git("worktree", "remove", "--force", root));
     if (!existsSync(join(root, BENCH))) throw new Error("it has no bench/packet");
     progress(`building ${name}`);
     shareBuilds(root, commit);

@@ -1,5 +1,5 @@
 // A chart of what `npm run -s bench -- path -o json` wrote: the ratios by kind of traffic, variant and number of policies.
-//   node bench/path/chart.ts path.json >path.svg
+//   npx node bench/path/chart.ts path.json >path.svg
 
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";

@@ -37,7 +37,7 @@ It needs root, and runs in namespaces of its own.
 Examples:
   npm run bench -- path
   npm run bench -- path --policies 10,1000 --variants tc-weir,nft-sets --kinds udp,connect
-  npm run -s bench -- path -o json >path.json && node bench/path/chart.ts path.json >path.svg   -s keeps npm itself quiet`;
+  npm run -s bench -- path -o json >path.json && npx node bench/path/chart.ts path.json >path.svg   -s keeps npm itself quiet`;
 
 export function addPath(parent: Command): void {
   parent

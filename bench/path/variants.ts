@@ -5,7 +5,7 @@ import { readFileSync } from "node:fs";
 import { BpfLink, type BpfProgram, hasTcx, type LinkSpec } from "bpf-ts";
 import { assertNever, present } from "../../src/base/assert.ts";
 import { OperationError } from "../../src/base/errors.ts";
-import { Agent, cleanUp } from "../../src/lab/weir-process.ts";
+import { cleanUp, weirOutput } from "../../src/lab/weir-process.ts";
 import type { Ground } from "./ground.ts";
 import {
   conntrackText,
@@ -143,14 +143,11 @@ function specsOf(place: Place, ifindex: number): readonly LinkSpec[] {
   );
 }
 
-/** The agent ends before anything is measured: it enforces without. */
+/** No agent runs while anything is measured: it enforces without. */
 async function enforced({ paths, manifests }: Ground, hook: "tc" | "xdp"): Promise<TakeAway> {
-  const agent = Agent.spawn(paths, manifests, ["--from-pod-hook", hook]);
   try {
-    await agent.ready();
-    await agent.stop();
+    await weirOutput(paths, ["run", "--once", "--manifests", manifests, "--from-pod-hook", hook]);
   } catch (thrown) {
-    await agent.kill();
     cleanUp(paths);
     throw thrown;
   }

@@ -40,6 +40,7 @@ function linesOf(rows: readonly ScaleRow[]): string[][] {
   const rates = rows[0]?.churn ?? [];
   return [
     line("start to enforced", ({ startMs }) => `${(startMs / 1_000).toFixed(1)} s`),
+    line("CPU time until then", ({ startCpuMs }) => `${(startCpuMs / 1_000).toFixed(1)} s`),
     line("listed at the start", ({ listedBytes }) => `${(listedBytes / 1e6).toFixed(1)} MB`),
     line("memory after start / peak", ({ memoryMiB, peakMiB }) => `${memoryMiB} / ${peakMiB} MiB`),
     line("one remote pod comes, until in force", ({ remotePod }) => times(remotePod)),
@@ -70,6 +71,7 @@ const jsonOf = (row: ScaleRow): object => ({
   policies: row.policies,
   locals: row.locals,
   start_ms: Math.round(row.startMs),
+  start_cpu_ms: Math.round(row.startCpuMs),
   listed_bytes: row.listedBytes,
   memory_mib: row.memoryMiB,
   peak_mib: row.peakMiB,

@@ -54,6 +54,8 @@ export interface ScaleRow {
   readonly locals: number;
   /** From starting the agent until its first state is enforced, in milliseconds. */
   readonly startMs: number;
+  /** CPU time of the agent until then, which other programs' load affects less. */
+  readonly startCpuMs: number;
   /** Bytes that the lists of the start had. */
   readonly listedBytes: number;
   /** Resident memory in MiB: after the start, and the most under churn. */
@@ -137,12 +139,13 @@ async function measure(
   const { progress } = options;
   const isStarted = await untilStarted(agent);
   const startMs = performance.now() - begun;
+  const startCpuMs = cpuSecondsOf(agent) * 1_000;
   const memory = memoryOf(agent);
   const listed = await server.traffic();
   const probe = openProbe(paths.bpffs, options.object, server.locals.length);
   if (probe === undefined) throw failure(agent, "has pinned no programs");
   try {
-    progress(`enforced after ${Math.round(startMs)} ms, ${memory.now} MiB`);
+    progress(`enforced after ${Math.round(startMs)} ms (CPU ${startCpuMs} ms), ${memory.now} MiB`);
     const clients = { last: 0 };
     const before = isStarted.compile;
     const alone: number[] = [];
@@ -163,9 +166,11 @@ async function measure(
     }
     return {
       startMs,
+      startCpuMs,
       listedBytes: Object.values(listed).reduce((sum, { listed: bytes }) => sum + bytes, 0),
       memoryMiB: memory.now,
-      peakMiB: memoryOf(agent).peak,
+      // The kernel counts in batches for each CPU, so its peak may be a little below what it showed before.
+      peakMiB: Math.max(memory.now, memoryOf(agent).peak),
       remotePod,
       compileMs:
         after.count > before.count ? (after.sum - before.sum) / (after.count - before.count) : undefined,

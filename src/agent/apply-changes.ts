@@ -25,6 +25,10 @@ export interface ApplyOptions {
   readonly gate?: Gate | undefined;
   /** Interfaces on which the programs drop everything. */
   readonly shut?: readonly number[];
+  /** Called as soon as the new state is enforced, on the interfaces that it returns. What is left over is removed afterwards. */
+  readonly onEnforced?: ((attached: ReadonlyMap<number, Attached>) => void) | undefined;
+  /** Set where the process goes on, and may replace the first filters of an interface by links later: gets what fails then. */
+  readonly onLate?: ((ifindex: number, error: unknown) => void) | undefined;
   /**
    * Copies the flows from maps of another layout: first all existing ones, then those added in the meantime.
    */
@@ -59,29 +63,39 @@ export async function apply(
   const begun = performance.now();
   const changes = diff(held, want);
   const inPlace = options.retiresIdentities === true ? undefined : changes.inPlace;
-  if (inPlace !== undefined) await kernel.maps.write(inPlace);
-  else if (!changes.empty) {
+  let where: Attachment = { gone: [], attached: new Map(), failed: new Map() };
+  let attach = 0;
+  const attachAndTell = async (): Promise<void> => {
+    const attaching = performance.now();
+    await options.copyFlows?.(want, kernel.maps.generation());
+    where = await attachAll(kernel, held, want, options);
+    await options.copyFlows?.(want, kernel.maps.generation());
+    attach = (performance.now() - attaching) / 1_000;
+    options.onEnforced?.(where.attached);
+  };
+  if (inPlace === undefined && !changes.empty) {
     await kernel.maps.write(changes.prepare);
-    await kernel.maps.flip();
+    // Programs may be attached while the kernel waits for packets that read the other version.
+    await kernel.maps.flip(0, attachAndTell);
+    await kernel.maps.write(changes.cleanup);
+  } else {
+    if (inPlace !== undefined) await kernel.maps.write(inPlace);
+    if (inPlace !== undefined || options.mustAdvance === true) await kernel.maps.advance();
+    await attachAndTell();
   }
-  if (inPlace !== undefined || (changes.empty && options.mustAdvance === true)) await kernel.maps.advance();
-  const attaching = performance.now();
-  await options.copyFlows?.(want, kernel.maps.generation());
-  const where = await attachAll(kernel, held, want, options);
-  await options.copyFlows?.(want, kernel.maps.generation());
-  const attach = (performance.now() - attaching) / 1_000;
-  if (!changes.empty && inPlace === undefined) await kernel.maps.write(changes.cleanup);
   const seconds = { apply: (performance.now() - begun) / 1_000 - attach, attach };
   return { generation: kernel.maps.generation(), changed: !changes.empty, seconds, ...where };
 }
+
+type Attachment = Pick<Applied, "gone" | "attached" | "failed">;
 
 /** An interface that rejects the programs does not keep them from the others. */
 async function attachAll(
   { attachments }: Kernel,
   held: Held,
   want: State,
-  { gate, shut = [] }: ApplyOptions,
-): Promise<Pick<Applied, "gone" | "attached" | "failed">> {
+  { gate, shut = [], onLate }: ApplyOptions,
+): Promise<Attachment> {
   const gone: number[] = [];
   const attached = new Map<number, Attached>();
   const failed = new Map<number, string>();
@@ -89,7 +103,11 @@ async function attachAll(
   const wanted = new Set([...want.endpoints.keys(), ...shut]);
   for (const ifindex of wanted) {
     try {
-      attached.set(ifindex, await attachments.attach(ifindex));
+      const attaching =
+        onLate === undefined
+          ? attachments.attach(ifindex)
+          : attachments.attachFirst(ifindex, (error) => onLate(ifindex, error));
+      attached.set(ifindex, await attaching);
     } catch (error) {
       if (codeOf(error) === "ENODEV") gone.push(ifindex);
       else failed.set(ifindex, messageOf(error));

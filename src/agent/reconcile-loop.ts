@@ -2,7 +2,7 @@
 // the source.
 
 import type { FromPodHook } from "../base/direction.ts";
-import { messageOf } from "../base/errors.ts";
+import { codeOf, messageOf } from "../base/errors.ts";
 import type { AdjustableLog } from "../base/log.ts";
 import { NO_HARDWARE } from "../base/mac-address.ts";
 import { openScheduler, type ScheduleOptions } from "../base/scheduler.ts";
@@ -312,6 +312,15 @@ async function loop(running: Parts, options: AgentOptions, env: AgentEnv & Recon
     left: leftIn(running.kernel, running.progress),
     now: env.now,
   });
+  const onLate = (ifindex: number, error: unknown): void => {
+    // It has gone already.
+    if (codeOf(error) === "ENODEV") return;
+    env.log.warn("an interface is enforced by filters, its links cannot be created", {
+      ifindex,
+      error: messageOf(error),
+    });
+    scheduler.request();
+  };
   let reading: ClusterSnapshot | undefined;
   let brought: ClusterSnapshot | undefined;
   const watching = running.source.watch((next) => {
@@ -336,7 +345,7 @@ async function loop(running: Parts, options: AgentOptions, env: AgentEnv & Recon
         running.kernel,
         running.progress,
         { ...matched, interfaces, resync },
-        env,
+        { ...env, onLate, onEnforced: running.cni.answer },
       );
       running.cni.settle(running.progress);
       running.events.settle(running.progress.applied, running.progress.force);

@@ -58,6 +58,10 @@ export interface ReconcileEnv {
   readonly log: Log;
   readonly now: () => Date;
   readonly meter?: Meter;
+  /** See ApplyOptions. */
+  readonly onLate?: ApplyOptions["onLate"];
+  /** Called as soon as a state is enforced; the reconciliation goes on, and may still fail. */
+  readonly onEnforced?: (force: InForce) => void;
 }
 
 /** The kernel's state when the agent starts. Errors: OperationError. */
@@ -190,11 +194,24 @@ async function bringIntoForce(
   const compiled = progress.compiler.compile({ cluster, locals: resolved.found, previous, surroundings });
   env.meter?.took("compile", (performance.now() - begun) / 1_000);
   await env.meter?.beforeApply();
+  const forceOn = (attached: InForce["attached"]): InForce => ({
+    source: reading.cluster,
+    cluster,
+    compiled,
+    interfaces: new Map(resolved.found.map((each) => [each.ifindex, each])),
+    missing: resolved.missing,
+    attached,
+  });
   const { generation, changed, gone, attached, failed, seconds } = await applyOrReread(
     kernel,
     progress,
     compiled,
-    { gate: interfaces.gate, copyFlows: flowCopier(progress.carryOver, env.log) },
+    {
+      gate: interfaces.gate,
+      copyFlows: flowCopier(progress.carryOver, env.log),
+      onLate: env.onLate,
+      onEnforced: (attached) => env.onEnforced?.(forceOn(attached)),
+    },
   );
   progress.carryOver = undefined;
   env.meter?.took("apply", seconds.apply);
@@ -204,14 +221,7 @@ async function bringIntoForce(
   const first = progress.force === undefined;
   progress.held = settledState(compiled.state);
   progress.numbering = compiled.numbering;
-  progress.force = {
-    source: reading.cluster,
-    cluster,
-    compiled,
-    interfaces: new Map(resolved.found.map((each) => [each.ifindex, each])),
-    missing: resolved.missing,
-    attached,
-  };
+  progress.force = forceOn(attached);
   interfaces.settle(cluster, compiled.meaning.sides);
   if (progress.hasRemovedLayouts !== true && failed.size === 0) {
     const layouts = removeOtherLayouts(kernel.datapath.root);

@@ -10,6 +10,7 @@ import {
   type Attached,
   attachClsact,
   attachedInterfaces,
+  attachedProgram,
   detachClsact,
   HOOK_OF,
   type Hook,
@@ -46,6 +47,13 @@ export interface Attachments {
    * attached (for a moment both see a packet, which is then counted twice). Errors: BpfError; ENODEV if the interface is gone.
    */
   attach(ifindex: number): Promise<Attached>;
+  /**
+   * Like attach, and for an interface without programs faster: filters make both active (see addFilters), and links replace them later, one
+   * interface after the other. `onLate` gets the error if that fails; the filters stay then. Errors: as attach.
+   */
+  attachFirst(ifindex: number, onLate: (error: unknown) => void): Promise<Attached>;
+  /** Resolves when no interface waits for its links. */
+  linked(): Promise<void>;
   /** Like attach, but faster: see addFilters(). Calls `onFiltered` when both programs are active. Errors: as attach. */
   attachSoon(ifindex: number, onFiltered: () => void): Promise<void>;
   /** Removes all programs from an endpoint's interface; a missing interface is not an error. Errors: BpfError. */
@@ -95,6 +103,9 @@ export function openAttachments(
   let restored: (faults: readonly Fault[]) => void = () => undefined;
   const endpoints = new Map<number, Attached>();
   const uplinks = new Set<number>();
+  /** Interfaces whose filters links are still to replace. */
+  const unlinked = new Set<number>();
+  let linking: Promise<void> = Promise.resolve();
 
   /** Returns whether something that this agent had attached was missing. */
   const attachTc = (ifindex: number, direction: Direction): Promise<boolean> =>
@@ -172,6 +183,23 @@ export function openAttachments(
     for (const direction of DIRECTIONS) await attachClsact(datapath, ifindex, direction);
   }
 
+  /** A kernel without clsact has no such filters. */
+  const isFiltered = (ifindex: number): Promise<boolean> =>
+    addFilters(ifindex).then(
+      () => true,
+      () => false,
+    );
+
+  async function link(ifindex: number, onLate: (error: unknown) => void): Promise<void> {
+    try {
+      if (unlinked.has(ifindex)) await attachNow(ifindex);
+    } catch (error) {
+      onLate(error);
+    } finally {
+      unlinked.delete(ifindex);
+    }
+  }
+
   async function removeFilters(ifindex: number): Promise<void> {
     for (const direction of DIRECTIONS) await detachClsact(ifindex, direction);
   }
@@ -231,13 +259,22 @@ export function openAttachments(
   return {
     hook,
     attach: (ifindex) => inTurn(ifindex, () => attachAgain(ifindex)),
+    attachFirst: (ifindex, onLate) =>
+      inTurn(ifindex, async () => {
+        const attached: Attached = { ingress: hook, egress: hook };
+        if (unlinked.has(ifindex)) return attached;
+        const isBare = !endpoints.has(ifindex) && attachedProgram(root, ifindex, "ingress") === undefined;
+        // Of XDP only attaching it shows whether the interface takes it.
+        const isQuick = hook === "tcx" && programs.fromPodXdp === undefined && isBare;
+        if (!isQuick || !(await isFiltered(ifindex))) return attachAgain(ifindex);
+        unlinked.add(ifindex);
+        linking = linking.then(() => inTurn(ifindex, () => link(ifindex, onLate)));
+        return attached;
+      }),
+    linked: () => linking,
     attachSoon: (ifindex, onFiltered) =>
       inTurn(ifindex, async () => {
-        // A kernel without clsact has no such filters.
-        const filtered = await addFilters(ifindex).then(
-          () => true,
-          () => false,
-        );
+        const filtered = await isFiltered(ifindex);
         if (filtered) onFiltered();
         await attachNow(ifindex);
         if (!filtered) onFiltered();
@@ -246,6 +283,7 @@ export function openAttachments(
     detach: (ifindex) =>
       inTurn(ifindex, async () => {
         endpoints.delete(ifindex);
+        unlinked.delete(ifindex);
         for (const place of ENDPOINT_PLACES) await links.end(ifindex, place);
         for (const direction of DIRECTIONS) await detachClsact(ifindex, direction);
       }),
@@ -280,7 +318,10 @@ export function openAttachments(
     },
     pin: () => links.pin(),
     hasUnpinned: () => links.hasUnpinned(),
-    close: () => links.close(),
+    close() {
+      unlinked.clear();
+      links.close();
+    },
   };
 }
 

@@ -47,8 +47,9 @@ export interface Maps {
   /**
    * Activates the other version of every value at once. With `beyond` the new generation is later than that one: flows store
    * their generation, which must not become active again.
+   * Then waits for packets in flight, and for `meanwhile`, which must not write the maps.
    */
-  flip(beyond?: number): Promise<void>;
+  flip(beyond?: number, meanwhile?: () => Promise<void>): Promise<void>;
 }
 
 const NO_PORTS = new Array<number>(TUNNEL_PORTS).fill(0);
@@ -102,11 +103,11 @@ export function openMaps(datapath: Datapath): Maps {
       const now = node();
       await tables.node.writeBatch([[0, { ...now, generation: (now.generation + 2) >>> 0 }]]);
     },
-    async flip(beyond = 0) {
+    async flip(beyond = 0, meanwhile) {
       const now = node();
       const generation = (Math.max(now.generation, beyond) + 1) >>> 0;
       await tables.node.writeBatch([[0, { ...now, generation }]]);
-      await waitForPackets(tables);
+      await all([waitForPackets(tables), ...(meanwhile === undefined ? [] : [meanwhile()])]);
     },
   };
 }

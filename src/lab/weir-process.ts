@@ -36,8 +36,7 @@ export interface Status {
 }
 
 const POLL_MS = 30;
-/** A machine whose instructions are emulated verifies the programs for minutes. */
-const START_MS_MAX = 300_000;
+const START_MS_MAX = 60_000;
 const CHANGE_MS_MAX = 60_000;
 const STOP_MS_MAX = 30_000;
 

@@ -1,6 +1,5 @@
 // What is to be enforced, deduplicated by content: the policies of this node's endpoints, their peers, rows and Services.
 
-import { present } from "../base/assert.ts";
 import { DIRECTIONS, type Direction } from "../base/direction.ts";
 import type { Address } from "../base/ip.ts";
 import { openKeep, openKeptStage, openStage, sameEntries, sameItems } from "../base/stage.ts";
@@ -19,9 +18,10 @@ import {
   type EgressPolicy,
   frontendsHere,
   groupFrontends,
+  ownTermSets,
   selvesOf,
   sendersOf,
-  withOwnTerms,
+  withTermSets,
 } from "./service-groups.ts";
 import { egressPortNames, isAuditedForAny, policiesIn, type Side, sideOfAll } from "./subjects.ts";
 import { type Classification, type Classified, type NumberedTerms, openWorkloads } from "./workloads.ts";
@@ -97,6 +97,7 @@ export function openDraftStages(leftOut: ReadonlySet<string> = NOTHING_LEFT_OUT.
   const plainPolicies = openStage<Draft["policiesOf"]>();
   const services = openServices();
   const owned = openStage<Draft["termSets"]>();
+  const ownSets = openStage<OwnSets>();
   const ownAddresses = openStage<ReadonlySet<string>>();
   const touched = openToken();
   const policies = openStage<Draft["policies"]>();
@@ -112,7 +113,8 @@ export function openDraftStages(leftOut: ReadonlySet<string> = NOTHING_LEFT_OUT.
       );
       const base = workloads(cluster, numbers);
       const own = ownAddresses([locals], () => addressTexts(locals));
-      const isKnown = known([locals, touched(base, own), namesText(restrictions.unguarded)], () =>
+      const ofLocals = touched(base, own);
+      const isKnown = known([locals, ofLocals, namesText(restrictions.unguarded)], () =>
         locals.map((local) => isKnownSender(local, base, restrictions)),
       );
       const plain = plainPolicies([sides, numbers.termNumbers, isKnown], () =>
@@ -132,15 +134,19 @@ export function openDraftStages(leftOut: ReadonlySet<string> = NOTHING_LEFT_OUT.
       const { behind: all, senders, policiesOf, ownTerms, termNumbers, nextTerm } = found;
       const denials = restrictions.denied;
       const isDenied = ({ frontend: { address } }: Behind): boolean => denials.has(address.text);
-      const { changed: _, termSets: sets, uses: __, ...classes } = withOwnTerms(base, ownTerms, termNumbers);
-      const { lost, more } = setsOfOwn(base, classes, ownTerms);
-      const termSets =
-        ownTerms.length === 0
-          ? sets
-          : owned([sets, lost.join(" "), [...more.keys()].join(" ")], () => {
-              const left = [...sets].filter(([content]) => !lost.includes(content));
-              return new Map([...left, ...more]);
-            });
+      const { sets, more, replaced } = ownSets([ownTerms, termNumbers, ofLocals], () =>
+        setsOfOwn(base, ownTerms, termNumbers),
+      );
+      const classes = withTermSets(base, sets);
+      // Sets that only addresses with terms of their own would have without these.
+      const lost = [...replaced].flatMap(([content, count]) =>
+        base.uses(content) === count && !more.has(content) ? content : [],
+      );
+      const termSets = owned([base.termSets, more, lost.join(" ")], () =>
+        more.size === 0
+          ? base.termSets
+          : new Map([...[...base.termSets].filter(([content]) => !lost.includes(content)), ...more]),
+      );
       return {
         sides,
         terms: found.terms,
@@ -183,8 +189,10 @@ function openSubjects(): (cluster: Cluster, locals: readonly LocalEndpoint[]) =>
       ...new Set(locals.flatMap((local) => podsOf(local).map(({ namespace }) => namespace))),
     ]);
     const asked = names([last], () =>
-      sidesIn(last).flatMap(({ policies, direction }) =>
-        direction === "egress" ? policies.flatMap(egressPortNames) : [],
+      distinctNames(
+        sidesIn(last).flatMap(({ policies, direction }) =>
+          direction === "egress" ? policies.flatMap(egressPortNames) : [],
+        ),
       ),
     );
     last = stage(
@@ -207,6 +215,10 @@ function openSubjects(): (cluster: Cluster, locals: readonly LocalEndpoint[]) =>
     return last;
   };
 }
+
+const distinctNames = (names: ReturnType<typeof egressPortNames>): ReturnType<typeof egressPortNames> => [
+  ...new Map(names.map((each) => [`${each.protocol} ${each.name}`, each])).values(),
+];
 
 const termsIn = (sides: readonly EndpointSides[]): readonly Term[] => [
   ...new Map(
@@ -234,23 +246,28 @@ const isKnownSender = (local: LocalEndpoint, { holders }: Classified, { unguarde
   addressesOfLocal(local).every(({ text }) => holders.get(text) !== undefined) &&
   !podsOf(local).some(({ namespace }) => unguarded.has(namespace));
 
-/** Term sets that exist only without the addresses' own terms, and those with them. */
+interface OwnSets {
+  /** By address. */
+  readonly sets: ReadonlyMap<string, TermSet>;
+  /** By content. */
+  readonly more: ReadonlyMap<string, TermSet>;
+  /** The contents that these addresses would have without own terms, each with the number of addresses. */
+  readonly replaced: ReadonlyMap<string, number>;
+}
+
 function setsOfOwn(
   base: Classification,
-  { addresses }: Classified,
   pods: readonly OwnTerm[],
-): { readonly lost: readonly string[]; readonly more: ReadonlyMap<string, TermSet> } {
-  const texts = [...new Set(pods.flatMap((pod) => [...pod.addresses]))].filter((text) => addresses.has(text));
-  const replaced = Map.groupBy(
-    texts.flatMap((text) => base.addresses.get(text)?.content ?? []),
-    (content) => content,
-  );
-  const more = texts.map((text) => present(addresses.get(text), "the terms of an own address"));
-  const sets = new Map(more.map((terms) => [terms.content, terms]));
-  const lost = [...replaced].flatMap(([content, all]) =>
-    base.uses(content) === all.length && !sets.has(content) ? content : [],
-  );
-  return { lost, more: sets };
+  termNumbers: ReadonlyMap<string, number>,
+): OwnSets {
+  const sets = ownTermSets(base, pods, termNumbers);
+  const more = new Map([...sets.values()].map((terms) => [terms.content, terms]));
+  const replaced = new Map<string, number>();
+  for (const text of sets.keys()) {
+    const content = base.addresses.get(text)?.content;
+    if (content !== undefined) replaced.set(content, (replaced.get(content) ?? 0) + 1);
+  }
+  return { sets, more, replaced };
 }
 
 const addressTexts = (locals: readonly LocalEndpoint[]): Set<string> =>
@@ -402,7 +419,7 @@ function withTerms(direct: Classes, pods: readonly OwnTerm[], previous: Numberin
     terms: [...direct.terms, ...more.terms],
     termNumbers,
     nextTerm: more.nextTerm,
-    classified: withOwnTerms(direct.classified, pods, termNumbers),
+    classified: withTermSets(direct.classified, ownTermSets(direct.classified, pods, termNumbers)),
   };
 }
 

@@ -261,12 +261,12 @@ export function sendersOf(egress: Iterable<EgressPolicy>, groups: Iterable<Servi
   );
 }
 
-/** The addresses of these pods, with the pods' own terms added. */
-export function withOwnTerms<T extends Classified>(
-  classified: T,
+/** The terms of these pods' addresses, with the pods' own terms added; by address. */
+export function ownTermSets(
+  classified: Classified,
   pods: readonly Pick<Sender, "key" | "addresses">[],
   termNumbers: ReadonlyMap<string, number>,
-): T {
+): Map<string, TermSet> {
   const own = new Map<string, TermSet>();
   for (const { key, addresses } of pods) {
     for (const text of addresses) {
@@ -276,12 +276,18 @@ export function withOwnTerms<T extends Classified>(
       own.set(text, withTerm(before, termNumbers.get(key) as number));
     }
   }
-  return {
-    ...classified,
-    addresses: overlaid(classified.addresses, own),
-    termsOf: (address: Frontend["address"]) => own.get(address.text) ?? classified.termsOf(address),
-  };
+  return own;
 }
+
+export const withTermSets = (
+  { cidrs, holders, ...base }: Classified,
+  own: ReadonlyMap<string, TermSet>,
+): Classified => ({
+  cidrs,
+  holders,
+  addresses: overlaid(base.addresses, own),
+  termsOf: (address) => own.get(address.text) ?? base.termsOf(address),
+});
 
 /** The cells that groups need in an egress policy: none if equal to the cell of everyone else. */
 export function serviceCells(

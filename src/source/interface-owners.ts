@@ -110,10 +110,12 @@ function firstHand(scene: Scene, ifindex: number): readonly Owner[] {
   const incumbents = incumbentsOf(scene, ifindex, { provisional: false });
   const annotated = foremost(scene.annotated.get(ifindex) ?? []).map((each) => ownerOf(scene, each, ifindex));
   const isAnnotated = ({ pod }: Owner): boolean => annotated.some((each) => each.pod === pod);
-  const both = incumbents.filter(isAnnotated);
-  if (both.length > 0) return both;
   if (annotated.length === 0) return incumbents;
-  return [...annotated, ...incumbents.filter((each) => isSupported(scene, each, ifindex))];
+  const both = incumbents.filter(isAnnotated);
+  const named = both.length > 0 ? both : annotated;
+  // A pod that had it as one of several is no reason for the others to lose it.
+  const rivals = incumbents.filter((each) => !isAnnotated(each) && isSupported(scene, each, ifindex));
+  return [...named, ...rivals];
 }
 
 /** Whether there is evidence, besides having had it, that a running pod has an interface. */

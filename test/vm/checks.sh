@@ -200,13 +200,15 @@ suite_sctp() {
 
 # vitest_in PROJECT SECONDS FILE...: adds what vitest counts.
 vitest_in() {
-  local project=$1 seconds=$2 tests_passed tests_failed tests_skipped
+  local project=$1 seconds=$2 status tests_passed tests_failed tests_skipped
   shift 2
   rm -f "$folder/tally"
   NO_COLOR=1 WEIR_CONFORMANCE='' WEIR_TALLY=$folder/tally timeout "$seconds" vitest run --project "$project" \
     --testTimeout 600000 --hookTimeout 600000 "$@" 2>&1 | cat # no terminal: no moving picture
+  status=${PIPESTATUS[0]}
   if [ -e "$folder/tally" ]; then
     read -r tests_passed tests_failed tests_skipped _ <"$folder/tally"
+    [ "$status" -eq 0 ] || [ "$tests_failed" -gt 0 ] || tests_failed=1
     tail -n +2 "$folder/tally" | sed 's/^/vm: skipped: /'
   else
     echo "vm: $project did not end within $seconds s"

@@ -37,6 +37,8 @@ export interface Cni {
   };
   /** Passes the outcome of the reconciliation that used the last match() to the waiting requests. */
   settle(came: ClaimOutcome): void;
+  /** Answers the requests whose claims are in force, while the reconciliation goes on; the others wait for its outcome. */
+  answer(force: NonNullable<ClaimOutcome["force"]>): void;
   /** Called at every change of the claims: with "now" if an ADD waits for the reconciliation. */
   onChange(request: (priority?: "now") => void): void;
   /** Answers the plugin from now on. Errors: OperationError if it cannot listen. */
@@ -95,6 +97,15 @@ export function openCni({ socket, claims: path, install: installing }: CniOption
       const known = reading.readable && claims.size() > 0 ? match(reading.cluster) : [];
       const problems = [...reading.problems, ...claims.problems(), ...(conflist?.problems() ?? [])];
       return { reading: { ...reading, problems }, claims: known };
+    },
+    answer(force) {
+      const outcomeOf = outcomesOf(matched, { force, problems: [] });
+      waiting.settle((claim) => {
+        const outcome = outcomeOf(claim);
+        return outcome.kind === "in force"
+          ? outcome
+          : { kind: "later", reason: "its reconciliation goes on" };
+      });
     },
     settle(came) {
       const outcomeOf = outcomesOf(matched, came);

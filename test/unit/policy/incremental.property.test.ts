@@ -2,7 +2,7 @@
 // numbering, whatever came before.
 
 import fc from "fast-check";
-import { expect, test } from "vitest";
+import { afterAll, expect, test } from "vitest";
 import { numberingOver } from "../../../src/agent/reserved-numbers.ts";
 import { overlaid, patched } from "../../../src/base/versioned-map.ts";
 import { type Cluster, EMPTY_CLUSTER, keyOf, type Ownership, type Pod } from "../../../src/model/cluster.ts";
@@ -201,9 +201,16 @@ function nextNumbering(compiled: Compiled, previous: Numbering, next: () => numb
   return compiled.numbering;
 }
 
-const seeds = fc
-  .sample(fc.integer(), { numRuns: Math.ceil(STEPS / STEPS_OF_A_HISTORY) })
-  .map((seed) => [seed] as const);
+/** One that has failed can be given again. */
+const SEED = process.env["WEIR_HISTORY_SEED"];
+const seeds =
+  SEED === undefined
+    ? fc.sample(fc.integer(), { numRuns: Math.ceil(STEPS / STEPS_OF_A_HISTORY) })
+    : [Number(SEED)];
+
+/** Steps at which policies distinguish peers: histories without them would test nothing. */
+let distinguished = 0;
+afterAll(() => expect(distinguished).toBeGreaterThan(0));
 
 test.each(seeds)(
   "after every step of history %i the result equals that of a new compiler",
@@ -214,7 +221,6 @@ test.each(seeds)(
     const compiler = openCompiler();
     let world: World = { cluster: EMPTY_CLUSTER, here: new Set(), held: new Map(), capacities: CAPACITIES };
     let numbering = NOTHING_NUMBERED;
-    let identities = 0;
     for (let count = 0; count < STEPS_OF_A_HISTORY; count += 1) {
       for (let more = next() < 0.2 ? 5 : 1; more > 0; more -= 1) world = step(world);
       const { cluster: now, locals } = inputOf(world, next);
@@ -223,9 +229,7 @@ test.each(seeds)(
       const fresh = compile(plainOf(now), locals, numbering, undefined, capacities);
       expect(textsOf(compiled), `step ${count} of seed ${seed}`).toEqual(textsOf(fresh));
       numbering = nextNumbering(compiled, numbering, next);
-      identities = Math.max(identities, compiled.meaning.identities.size);
+      if (compiled.meaning.identities.size > 1) distinguished += 1;
     }
-    // Histories without policies would test nothing.
-    expect(identities).toBeGreaterThan(0);
   },
 );

@@ -683,7 +683,19 @@ describe("an annotation", () => {
   it("takes no interface from a running pod with other evidence", () => {
     play([
       { links: [{ n: 1, routes: [X] }], pods: [of("iweb", [X])], found: ["v1 iweb"] },
-      { links: [{ n: 1, routes: [X] }], pods: [of("iweb", [X]), named("a", [X])], found: ["v1 a|iweb"] },
+      ...Array.from({ length: 3 }, () => ({
+        links: [{ n: 1, routes: [X] }],
+        pods: [of("iweb", [X]), named("a", [X])],
+        found: ["v1 a|iweb"],
+        held: [`${X} a|iweb`],
+      })),
+      // Then the object of one is deleted: the interface was isolated, and may be its own.
+      {
+        links: [{ n: 1, routes: [X] }],
+        pods: [of("iweb", [X])],
+        found: ["v1 a|iweb retained isolated"],
+        held: [`${X} iweb`],
+      },
     ]);
   });
 
@@ -708,7 +720,7 @@ describe("an annotation", () => {
           links,
           pods: [of("iweb", [X], { deleting: true }), named("a", [X])],
           appeared,
-          found: ["v1 a"],
+          found: ["v1 a|iweb"],
           held: [`${X} a`],
         },
       ]);
