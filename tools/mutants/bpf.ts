@@ -171,7 +171,7 @@ const FLOWS: readonly Mutant[] = [
   conntrack("a reset confirms nothing", "if (packet->tcp_flags & TCP_RST)\n\t\treturn state;", ""),
   conntrack(
     "a reset keeps no half-open connection",
-    "if (packet->tcp_flags & TCP_RST && expires > flow_expires(data))\n\t\texpires = flow_expires(data);",
+    "if (packet.tcp_flags & TCP_RST && expires > flow_expires(data))\n\t\texpires = flow_expires(data);",
     "",
   ),
   conntrack(
