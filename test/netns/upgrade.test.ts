@@ -131,9 +131,9 @@ describe("connections under a version with LRU hashes of the kernel", () => {
     expect(becomeLruLayout(world.paths.bpffs)).toBeGreaterThan(0);
     const second = await start("this");
     expect(second.stderr).toMatch(
-      new RegExp(`flows of another layout are taken over layout=${LRU_DIGEST} flows=[1-9]`),
+      new RegExp(`flows of another layout migrated layout=${LRU_DIGEST} flows=[1-9]`),
     );
-    expect(second.stderr).not.toMatch(/flows of another layout are lost/);
+    expect(second.stderr).not.toMatch(/flows of another layout cannot be migrated/);
     expect(await flows("this", localPort)).toEqual(known);
     // The server may send nothing but answers.
     expect(await all("server", 20_000)).toEqual(["reached", "reached"]);
