@@ -96,6 +96,10 @@ function newLine<K, V>(map: Map<K, V>): VersionedMap<K, V> {
 /** A map as the first version of a line, without a copy: it must not be changed any more. */
 export const versionOf = <K, V>(map: Map<K, V>): ReadonlyMap<K, V> => newLine(map);
 
+/** A version of a map is no instance of Map. */
+export const isMapping = (value: unknown): value is ReadonlyMap<unknown, unknown> =>
+  value instanceof Map || value instanceof VersionedMap;
+
 /** What of a patch differs from the map, as what the map has there; and the size with the patch. */
 function undoOf<K, V>(map: ReadonlyMap<K, V>, patch: Patch<K, V>) {
   const undo = new Map<K, V | undefined>();

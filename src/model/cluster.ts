@@ -3,6 +3,7 @@
 
 import type { Direction } from "../base/direction.ts";
 import type { Address, Cidr } from "../base/ip.ts";
+import { isMapping } from "../base/versioned-map.ts";
 import type { Policy } from "./network-policy.ts";
 import type { Protocol } from "./protocol.ts";
 import type { Labels } from "./selector.ts";
@@ -158,7 +159,7 @@ const INTEGER = "#integer";
 /** A value of the model (plain objects, lists, maps, big integers) as one that JSON can hold. */
 export function toWire(value: unknown): unknown {
   if (typeof value === "bigint") return { [INTEGER]: value.toString() };
-  if (value instanceof Map) return { [MAP_KEY]: [...value].map(([key, each]) => [key, toWire(each)]) };
+  if (isMapping(value)) return { [MAP_KEY]: [...value].map(([key, each]) => [key, toWire(each)]) };
   if (Array.isArray(value)) return value.map(toWire);
   if (typeof value !== "object" || value === null) return value;
   return Object.fromEntries(Object.entries(value).map(([key, each]) => [key, toWire(each)]));

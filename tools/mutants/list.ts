@@ -130,14 +130,14 @@ const COMPILER: readonly Mutant[] = [
   },
   {
     rule: "a pod's identity has the blocks around it",
-    file: "src/policy/identities.ts",
-    from: "new Set((covering ?? []).map((set) => set.key))",
-    to: "new Set<string>()",
+    file: "src/policy/workloads.ts",
+    from: "...(covering?.peers ?? []).flatMap((each) =>",
+    to: "...[].flatMap((each: Peers) =>",
   },
   {
     rule: "an egress name is resolved on each peer",
-    file: "src/policy/identities.ts",
-    from: "(!term.resolves || (isPeer && declares(pod, term.resolves)))",
+    file: "src/policy/workloads.ts",
+    from: 'term.resolves === undefined || (namespace !== "" && declares({ ports }, term.resolves))',
     to: "true",
   },
   {
@@ -173,7 +173,7 @@ const COMPILER: readonly Mutant[] = [
   {
     rule: "policies keep the identities in force",
     file: "src/state/state-diff.ts",
-    from: "const both = new Map([...kept, ...cells]);",
+    from: "const both = new Map([...(before ?? []), ...cells]);",
     to: "const both = new Map(cells);",
   },
   {

@@ -1,0 +1,63 @@
+// Versions of maps: each keeps its content whatever comes after it, and differences and indexes are those of plain maps.
+
+import fc from "fast-check";
+import { expect, test } from "vitest";
+import { changesBetween, follow, overlaid, patched } from "../../../src/base/versioned-map.ts";
+
+const patch = fc
+  .array(fc.tuple(fc.nat({ max: 6 }), fc.option(fc.nat({ max: 3 }), { nil: undefined })), { maxLength: 4 })
+  .map((entries) => new Map(entries));
+
+/** A step takes any version made so far and makes the next one of it, or one beside it. */
+const steps = fc.array(fc.record({ of: fc.nat(), and: fc.nat(), patch, beside: fc.boolean() }), {
+  minLength: 1,
+  maxLength: 30,
+});
+
+function plain(
+  map: ReadonlyMap<number, number>,
+  by: ReadonlyMap<number, number | undefined>,
+): Map<number, number> {
+  const next = new Map(map);
+  for (const [key, value] of by)
+    if (value === undefined) next.delete(key);
+    else next.set(key, value);
+  return next;
+}
+
+const inOrder = (map: ReadonlyMap<number, number>): [number, number][] => [...map].sort(([a], [b]) => a - b);
+
+test("every version reads as a plain map with the same changes, in any order of use", () => {
+  fc.assert(
+    fc.property(steps, (all) => {
+      const sumOf = follow<number, number, { sum: number }>(
+        () => ({ sum: 0 }),
+        (state, { before = 0, after = 0 }) => {
+          state.sum += after - before;
+        },
+      );
+      const versions: [ReadonlyMap<number, number>, Map<number, number>][] = [[new Map(), new Map()]];
+      const at = (number: number) => versions[number % versions.length] as (typeof versions)[number];
+      for (const { of, and, patch: by, beside } of all) {
+        const [map, model] = at(of);
+        versions.push([beside ? overlaid(map, by) : patched(map, by), plain(model, by)]);
+        const [[a, modelA], [b, modelB]] = [at(and), at(of + and)];
+        const keys = [...new Set([...modelA.keys(), ...modelB.keys()])];
+        const differing = keys.filter((key) => modelA.get(key) !== modelB.get(key)).sort();
+        expect([...changesBetween(a, b)].map(({ key }) => key).sort()).toEqual(differing);
+        expect(sumOf(a).sum).toBe(modelA.values().reduce((sum, value) => sum + value, 0));
+      }
+      for (const [map, model] of versions) {
+        expect(inOrder(map)).toEqual(inOrder(model));
+        expect([map.size, map.has(3), map.get(5)]).toEqual([model.size, model.has(3), model.get(5)]);
+      }
+    }),
+    { numRuns: 500 },
+  );
+});
+
+test("nothing that changes gives the same map", () => {
+  const map = patched(new Map([[1, 1]]), new Map([[2, 2]]));
+  expect(patched(map, new Map([[1, 1]]))).toBe(map);
+  expect(overlaid(map, new Map([[3, undefined]]))).toBe(map);
+});
