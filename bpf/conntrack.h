@@ -196,6 +196,13 @@ static __always_inline bool is_fresh(const struct context *context, const struct
 	       flow_expires(data) == flow_time(context->node, now() + timeout) + 1;
 }
 
+/* Whether the packet does not change the state of a flow in which both sides have sent packets. */
+static __always_inline bool is_steady(const struct packet *packet)
+{
+	return !packet->sctp_init &&
+	       (packet->protocol != IPPROTO_TCP || !(packet->tcp_flags & (TCP_SYN | TCP_FIN | TCP_RST)));
+}
+
 /* Updates the entry for a packet of the flow. Writes only what changes: all CPUs share the entry, and most packets of a unit change nothing. */
 static __always_inline void flow_refresh(const struct context *context, const struct packet *packet, struct flow *flow,
 					 __u8 more)

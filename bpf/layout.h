@@ -124,6 +124,7 @@ const struct {
 		CIDR_FILTER_BITS = 24,    /* a bit of cidr_filter_v4 is a block of this length */
 		CIDR_FILTER_WORDS = 64,
 		PEER_CACHE_BITS = 11, /* 2,048 addresses of each family, on each CPU */
+		FLOW_CACHE_BITS = 9,  /* 512 flows */
 		BUCKET_ENTRIES = 5,   /* flows in one bucket of the flow table */
 		SECRET_WORDS = 5,     /* of the flow table's hash: one for each word of the longest key */
 		FLOW_REQUESTS = 32,   /* in one run of the program flow_requests */
@@ -391,6 +392,21 @@ struct flow_request {
 	enum flow_result result; /* written by the program */
 	__u8 tenant;
 	__u8 reserved[6];
+};
+
+/* A flow whose entry this CPU has refreshed in this tick, by its key's words: no look-up is needed until the next tick. */
+struct cached_flow_v4 {
+	__u64 word[2];
+	__u64 tick;
+	__u32 generation;
+	__u32 reserved;
+};
+
+struct cached_flow_v6 {
+	__u64 word[5];
+	__u64 tick;
+	__u32 generation;
+	__u32 reserved;
 };
 
 /*

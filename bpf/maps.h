@@ -141,6 +141,20 @@ struct {
 	__type(value, struct cached_peer_v6);
 } peer_cache_v6 SEC(".maps");
 
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1 << FLOW_CACHE_BITS);
+	__type(key, __u32);
+	__type(value, struct cached_flow_v4);
+} flow_cache_v4 SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1 << FLOW_CACHE_BITS);
+	__type(key, __u32);
+	__type(value, struct cached_flow_v6);
+} flow_cache_v6 SEC(".maps");
+
 /* One policy: identity to row. Index 0 holds the row of all identities without a row of their own. */
 struct policy_rows {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

@@ -10,6 +10,7 @@
 #include "layout.h"
 #include "maps.h"
 #include "parse.h"
+#include "percpu_cache.h"
 #include "policy.h"
 #include "counters.h"
 #include "anti_spoofing.h"
@@ -67,8 +68,13 @@ static __always_inline int admit(const struct context *context, const struct pac
 	}
 	if (!passes(reason))
 		return found ? REASON_REVOKED : reason;
-	if (!found)
-		return opens ? flow_prepare(context, packet, own, 0, reason) : (int)reason;
+	if (!found) {
+		if (!opens)
+			return reason;
+		if (is_opening(packet))
+			cache_flow(context, packet, 0);
+		return flow_prepare(context, packet, own, 0, reason);
+	}
 	if (side != flow_opener(flow->seen)) {
 		flow_entomb(context, packet, flow);
 		return reason;
@@ -155,12 +161,18 @@ _Static_assert(REASON_TABLE_FULL < REASONS - 2, "internal reasons are above all 
 static __always_inline int match(const struct context *context, const struct packet *packet, struct flow *flow,
 				 bool *found, bool *opens)
 {
+	bool steady = is_steady(packet);
+
 	*found = false;
 	*opens = has_flow(packet);
 	if (!*opens)
 		return exempt(context) ? exempt_reason(context) : REASON_JUDGE;
 	if (is_opening(packet) && !exempt(context))
 		return REASON_JUDGE;
+	if (!steady)
+		cache_flow(context, packet, 0);
+	else if (!exempt(context) && is_cached(context, packet))
+		return REASON_ESTABLISHED;
 	if (!is_opening(packet))
 		*found = flow_find(context, packet, context->direction, flow);
 	/* A flow that the pod opened with a packet that did not come back stays the pod's. */
@@ -171,7 +183,11 @@ static __always_inline int match(const struct context *context, const struct pac
 		*found = false;
 	if (*found && is_current(flow, context->generation)) {
 		flow_refresh(context, packet, flow, 0);
-		return exempt(context) ? exempt_reason(context) : REASON_ESTABLISHED;
+		if (exempt(context))
+			return exempt_reason(context);
+		if (steady && flow_state(flow->seen) == (FLOW_REPLIED | FLOW_CONFIRMED))
+			cache_flow(context, packet, now());
+		return REASON_ESTABLISHED;
 	}
 	if (!*found && is_midstream(packet) && !exempt(context))
 		return isolated(context, context->direction) ? REASON_MIDSTREAM : REASON_NOT_ISOLATED;

@@ -9,16 +9,9 @@
 #include "layout.h"
 #include "maps.h"
 #include "packet.h"
+#include "percpu_cache.h"
 #include "counters.h"
 #include "service.h"
-
-#define GOLDEN_RATIO 0x9e3779b97f4a7c15ULL
-
-/* A slot among 2^bits: keys that differ in few bits are spread over the upper ones. */
-static __always_inline __u32 place_among(__u64 value, __u32 bits)
-{
-	return value * GOLDEN_RATIO >> (64 - bits);
-}
 
 /* The index of a destination port on the port line. Protocols without ports share the last index. */
 static __always_inline __u32 place_of(__u8 protocol, __be16 port)

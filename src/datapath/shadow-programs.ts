@@ -40,6 +40,8 @@ const WRITERS: { readonly [name in MapName]: "control plane" | "programs" } = {
   rows: "control plane",
   peer_cache_v4: "programs",
   peer_cache_v6: "programs",
+  flow_cache_v4: "programs",
+  flow_cache_v6: "programs",
   scratch: "programs",
   conntrack_v4: "programs",
   conntrack_v6: "programs",

@@ -288,7 +288,7 @@ function failure(operation: string, { info }: BpfMap, cause: unknown): Operation
 // Every map of the datapath as its typed table.
 
 /** The programs' own maps: the ring buffer, each CPU's private data, and the flow table (datapath/flow-table.ts). */
-type Internal = "events" | "scratch" | "flow_secret" | `${"peer_cache" | "conntrack"}_${"v4" | "v6"}`;
+type Internal = "events" | "scratch" | "flow_secret" | `${"peer_cache" | "flow_cache" | "conntrack"}_${"v4" | "v6"}`;
 
 type Opened = Exclude<MapName, Internal>;
 
@@ -306,7 +306,7 @@ type TableFor<N extends MapName> = N extends NestedName
 export type Tables = { readonly [N in Opened as CamelCase<N>]: TableFor<N> };
 
 const isOpened = (name: string): name is Opened =>
-  !/^(?:events|scratch|flow_secret|(?:peer_cache|conntrack)_v[46])$/.test(name);
+  !/^(?:events|scratch|flow_secret|(?:peer_cache|flow_cache|conntrack)_v[46])$/.test(name);
 
 /** The maps of a layout, open. */
 export interface OpenMaps {

@@ -8,6 +8,8 @@ const WITHOUT_TABLE = [
   "events",
   "flow_secret",
   "neighbour_rates",
+  "flow_cache_v4",
+  "flow_cache_v6",
   "peer_cache_v4",
   "peer_cache_v6",
   "scratch",

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Per-CPU caches of recent look-ups: small tables with one slot for each key; the last one wins.
+ * The caches never change a verdict: an entry is valid only while a new look-up would find the same.
+ */
+#ifndef WEIR_PERCPU_CACHE_H
+#define WEIR_PERCPU_CACHE_H
+
+#include "conntrack.h"
+#include "layout.h"
+#include "maps.h"
+
+#define GOLDEN_RATIO 0x9e3779b97f4a7c15ULL
+
+/* A slot among 2^bits: keys that differ in few bits are spread over the upper ones. */
+static __always_inline __u32 place_among(__u64 value, __u32 bits)
+{
+	return value * GOLDEN_RATIO >> (64 - bits);
+}
+
+static __always_inline struct cached_flow_v4 *cached_flow_v4(const __u64 *word)
+{
+	__u32 place = place_among(word[0] ^ word[1] * GOLDEN_RATIO, FLOW_CACHE_BITS);
+
+	return bpf_map_lookup_elem(&flow_cache_v4, &place);
+}
+
+static __always_inline struct cached_flow_v6 *cached_flow_v6(const __u64 *word)
+{
+	__u64 sum = word[0] ^ word[1] ^ word[2] ^ word[3] ^ word[4] * GOLDEN_RATIO;
+	__u32 place = place_among(sum, FLOW_CACHE_BITS);
+
+	return bpf_map_lookup_elem(&flow_cache_v6, &place);
+}
+
+/*
+ * Whether this CPU has refreshed the packet's flow in this tick, and under this generation. Then the flow's entry already
+ * holds everything that a steady packet would write into it.
+ */
+static __always_inline bool is_cached(const struct context *context, const struct packet *packet)
+{
+	if (is_v6(packet)) {
+		/* The program's stack has no space for IPv6's key. */
+		struct flow_scratch *memory = flow_scratch_of_cpu();
+		const struct cached_flow_v6 *cached;
+		const __u64 *word;
+
+		if (!memory)
+			return false;
+		word = memory->target.word;
+		flow_key_of(&memory->target, context, packet, context->direction);
+		cached = cached_flow_v6(word);
+		return cached && cached->word[0] == word[0] && cached->word[1] == word[1] &&
+		       cached->word[2] == word[2] && cached->word[3] == word[3] && cached->word[4] == word[4] &&
+		       cached->generation == context->generation && cached->tick == now();
+	} else {
+		const struct cached_flow_v4 *cached;
+		struct flow_target key;
+
+		flow_key_of(&key, context, packet, context->direction);
+		cached = cached_flow_v4(key.word);
+		return cached && cached->word[0] == key.word[0] && cached->word[1] == key.word[1] &&
+		       cached->generation == context->generation && cached->tick == now();
+	}
+}
+
+/* Records that the flow's entry is as a steady packet of this tick would leave it; a tick of 0 removes the record. */
+static __always_inline void cache_flow(const struct context *context, const struct packet *packet, __u64 tick)
+{
+	if (is_v6(packet)) {
+		struct flow_scratch *memory = flow_scratch_of_cpu();
+		struct cached_flow_v6 *cached;
+
+		if (!memory)
+			return;
+		flow_key_of(&memory->target, context, packet, context->direction);
+		cached = cached_flow_v6(memory->target.word);
+		if (!cached)
+			return;
+		__builtin_memcpy(cached->word, memory->target.word, sizeof(cached->word));
+		cached->tick = tick;
+		cached->generation = context->generation;
+	} else {
+		struct cached_flow_v4 *cached;
+		struct flow_target key;
+
+		flow_key_of(&key, context, packet, context->direction);
+		cached = cached_flow_v4(key.word);
+		if (!cached)
+			return;
+		cached->word[0] = key.word[0];
+		cached->word[1] = key.word[1];
+		cached->tick = tick;
+		cached->generation = context->generation;
+	}
+}
+
+#endif
