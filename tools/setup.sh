@@ -286,17 +286,10 @@ step_node() {
   provide "${node_requirements[@]}"
 }
 
-# For the tests on other kernels, which are unpacked below ~/.cache/weir and not installed.
+# For the tests on other kernels, which test/vm/fetch.sh downloads (some 70 MB each) and unpacks below ~/.cache/weir (300 MB), and does not install.
 step_kernels() {
   begin "Debian packages for virtual machines"
   provide "${kernel_requirements[@]}"
-  local suite
-  for suite in bookworm bookworm-backports; do
-    begin "kernel of $suite"
-    [ -e "${XDG_CACHE_HOME:-$HOME/.cache}/weir/kernels/linux-image-amd64-$suite/release" ] ||
-      printf 'some 70 MB to download, 300 MB on disk, about 60 s … '
-    run bash test/vm/fetch.sh "linux-image-amd64/$suite"
-  done
 }
 
 main() {

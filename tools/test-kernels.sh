@@ -33,7 +33,9 @@ done
 PATH=$PWD/node_modules/.bin:$PATH
 
 logs=$(mktemp -d)
-trap 'kill $(jobs -p) 2>/dev/null; rm -rf "$logs"' EXIT
+# Each machine in a process group of its own: a signal to its shell alone would leave qemu behind.
+set -m
+trap 'for job in $(jobs -p); do kill -- "-$job"; done 2>/dev/null; rm -rf "$logs"' EXIT
 
 # One machine; shows what fails at once, and each suite's end.
 run_image() {

@@ -334,7 +334,13 @@ async function loop(running: Parts, options: AgentOptions, env: AgentEnv & Recon
   try {
     while (!env.signal.aborted) {
       await scheduler.next();
-      if (reading === undefined || env.signal.aborted) continue;
+      if (env.signal.aborted) continue;
+      if (reading === undefined) {
+        // Nothing to reconcile yet; a resync that is due counts as done, else the next run would always be due at once.
+        scheduler.begin({ changed: false, resyncRequested: false });
+        scheduler.end(true);
+        continue;
+      }
       const requests = running.resyncs.take();
       const resync = scheduler.begin({ changed: reading !== brought, resyncRequested: requests.length > 0 });
       if (resync) running.integrity.checkPins();

@@ -32,7 +32,7 @@ import { numberingOver } from "./reserved-numbers.ts";
 /** State that one reconciliation passes to the next. */
 export interface Progress {
   /** Keeps what it has compiled: each compile takes the time of what has changed. */
-  readonly compiler: Compiler;
+  compiler: Compiler;
   held: Held;
   numbering: Numbering;
   force: InForce | undefined;
@@ -46,6 +46,8 @@ export interface Progress {
   busySince: Date | undefined;
   /** Active values may have been written without a later generation: by an agent that ended, or by an update that failed. */
   mustAdvance: boolean;
+  /** An update has failed, and what it has left in the kernel has not been read yet. */
+  mustReread?: boolean;
   /** Differences that the last resync found. */
   repaired: readonly Difference[];
   /** Maps of another layout whose programs still run. */
@@ -124,6 +126,7 @@ export async function reconcile(
   // opened.
   if (reading.readable) {
     try {
+      if (progress.mustReread === true) await reread(kernel, progress);
       if (resync) await readBack(kernel, progress, env.log);
       settled = await bringIntoForce(kernel, progress, { reading, claims, interfaces }, { problems, env });
     } catch (error) {
@@ -191,7 +194,11 @@ async function bringIntoForce(
   const begun = performance.now();
   const { surroundings = NO_SURROUNDINGS } = resolved;
   const previous = progress.numbering;
-  const compiled = progress.compiler.compile({ cluster, locals: resolved.found, previous, surroundings });
+  const { compiler } = progress;
+  // One that throws half-way has kept part of the changes.
+  progress.compiler = openCompiler();
+  const compiled = compiler.compile({ cluster, locals: resolved.found, previous, surroundings });
+  progress.compiler = compiler;
   env.meter?.took("compile", (performance.now() - begun) / 1_000);
   await env.meter?.beforeApply();
   const forceOn = (attached: InForce["attached"]): InForce => ({
@@ -242,6 +249,12 @@ async function bringIntoForce(
   return gone.length === 0 && failed.size === 0 && !compiled.isTransitional;
 }
 
+async function reread({ maps }: Kernel, progress: Progress): Promise<void> {
+  progress.held = await maps.read();
+  progress.numbering = numberingOver(progress.held, progress.numbering);
+  progress.mustReread = false;
+}
+
 /** After a failure the kernel is between old and new: read it, and take numbers from it from then on. */
 async function applyOrReread(
   kernel: Kernel,
@@ -258,8 +271,8 @@ async function applyOrReread(
     return applied;
   } catch (error) {
     progress.mustAdvance = true;
-    progress.held = await kernel.maps.read();
-    progress.numbering = numberingOver(progress.held, progress.numbering);
+    progress.mustReread = true;
+    await reread(kernel, progress);
     throw error;
   }
 }

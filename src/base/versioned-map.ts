@@ -178,13 +178,17 @@ export function follow<K, V, S>(
   start: () => S,
   step: (state: S, change: Change<K, V>) => void,
 ): (map: ReadonlyMap<K, V>) => S {
-  const kept = new WeakMap<object, { map: ReadonlyMap<K, V>; readonly state: S }>();
+  // Weakly: a version that nobody else has any more would keep all later ones.
+  const kept = new WeakMap<object, { readonly map: WeakRef<ReadonlyMap<K, V>>; readonly state: S }>();
   return (map) => {
     const line = lineOf(map);
-    const known = kept.get(line) ?? { map: new Map<K, V>(), state: start() };
-    for (const change of changesBetween(known.map, map)) step(known.state, change);
-    known.map = map;
-    kept.set(line, known);
-    return known.state;
+    const known = kept.get(line);
+    const before = known?.map.deref();
+    const state = known === undefined || before === undefined ? start() : known.state;
+    // A step that throws leaves nothing behind.
+    kept.delete(line);
+    for (const change of changesBetween(before ?? new Map<K, V>(), map)) step(state, change);
+    kept.set(line, { map: new WeakRef(map), state });
+    return state;
   };
 }

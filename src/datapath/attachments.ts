@@ -106,6 +106,8 @@ export function openAttachments(
   /** Interfaces whose filters links are still to replace. */
   const unlinked = new Set<number>();
   let linking: Promise<void> = Promise.resolve();
+  /** Those, and interfaces whose links could not be created: only filters are attached there. */
+  const onlyFiltered = new Set<number>();
 
   /** Returns whether something that this agent had attached was missing. */
   const attachTc = (ifindex: number, direction: Direction): Promise<boolean> =>
@@ -181,6 +183,10 @@ export function openAttachments(
   async function addFilters(ifindex: number): Promise<void> {
     if (links.has(ifindex, "ingress") || links.has(ifindex, "egress-xdp")) return;
     for (const direction of DIRECTIONS) await attachClsact(datapath, ifindex, direction);
+    // An ingress qdisc of others has one list for both directions: the second filter has replaced the first.
+    for (const direction of DIRECTIONS)
+      if (await attachClsact(datapath, ifindex, direction))
+        throw new Error("one list of filters for both directions");
   }
 
   /** A kernel without clsact has no such filters. */
@@ -192,7 +198,10 @@ export function openAttachments(
 
   async function link(ifindex: number, onLate: (error: unknown) => void): Promise<void> {
     try {
-      if (unlinked.has(ifindex)) await attachNow(ifindex);
+      if (unlinked.has(ifindex)) {
+        await attachNow(ifindex);
+        onlyFiltered.delete(ifindex);
+      }
     } catch (error) {
       onLate(error);
     } finally {
@@ -262,12 +271,14 @@ export function openAttachments(
     attachFirst: (ifindex, onLate) =>
       inTurn(ifindex, async () => {
         const attached: Attached = { ingress: hook, egress: hook };
-        if (unlinked.has(ifindex)) return attached;
+        // Unless the filters have gone, or belonged to a link that had this index before.
+        if (unlinked.has(ifindex)) return (await isFiltered(ifindex)) ? attached : attachAgain(ifindex);
         const isBare = !endpoints.has(ifindex) && attachedProgram(root, ifindex, "ingress") === undefined;
         // Of XDP only attaching it shows whether the interface takes it.
         const isQuick = hook === "tcx" && programs.fromPodXdp === undefined && isBare;
         if (!isQuick || !(await isFiltered(ifindex))) return attachAgain(ifindex);
         unlinked.add(ifindex);
+        onlyFiltered.add(ifindex);
         linking = linking.then(() => inTurn(ifindex, () => link(ifindex, onLate)));
         return attached;
       }),
@@ -284,10 +295,11 @@ export function openAttachments(
       inTurn(ifindex, async () => {
         endpoints.delete(ifindex);
         unlinked.delete(ifindex);
+        onlyFiltered.delete(ifindex);
         for (const place of ENDPOINT_PLACES) await links.end(ifindex, place);
         for (const direction of DIRECTIONS) await detachClsact(ifindex, direction);
       }),
-    interfaces: () => [...new Set([...attachedInterfaces(root), ...endpoints.keys()])],
+    interfaces: () => [...new Set([...attachedInterfaces(root), ...endpoints.keys(), ...onlyFiltered])],
     attachUplink: (ifindex) =>
       inTurn(ifindex, async () => {
         const attached = await attachUplinkNow(ifindex);

@@ -309,12 +309,12 @@ const NOBODY: Pick<ServiceOutput, "behind" | "senders" | "ownTerms"> = {
 
 /** Services with their backends, and what guards need for them: only as far as one of their inputs has changed. */
 function openServices(): (input: ServiceInput) => ServiceOutput {
-  const frontendsOfAll = openStage<readonly Frontend[]>();
-  const stage = openStage<ServiceOutput>();
+  let frontendsOfAll = openStage<readonly Frontend[]>();
+  let stage = openStage<ServiceOutput>();
   const numbersKept = openKeep<ReadonlyMap<string, number>>(sameEntries);
   const nodes = openStage<string>();
   const backends = openStage<ReadonlySet<string>>();
-  const sliced = openStage<boolean>();
+  let sliced = openStage<boolean>();
   const touched = openToken();
   /** Of the last run: if they are others, everything is computed again. */
   let lastFrontends: readonly Frontend[] = [];
@@ -327,7 +327,14 @@ function openServices(): (input: ServiceInput) => ServiceOutput {
       return new Set([...all, ...addressTexts(locals)]);
     });
     const terms = touched(base, relevant);
-    if (!isRestricted || cluster.services.size === 0) return { ...numbers, ...NOBODY, policiesOf: plain };
+    if (!isRestricted || cluster.services.size === 0) {
+      // Inputs that are kept would keep every later version of the maps.
+      frontendsOfAll = openStage();
+      stage = openStage();
+      sliced = openStage();
+      lastFrontends = [];
+      return { ...numbers, ...NOBODY, policiesOf: plain };
+    }
     const here = nodes([locals], () => nodesText(locals));
     const frontends = frontendsOfAll(
       [

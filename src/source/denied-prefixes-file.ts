@@ -125,8 +125,8 @@ const LOOK_MS = 500;
 
 export interface WatchDeniedOptions extends DeniedOptions {
   /**
-   * Called first with what is in the file, and again whenever the file has changed and has then stayed as it is between
-   * two looks.
+   * Called first with what is in the file, and again whenever the file has changed and has then stayed as it is for
+   * `lookMs`.
    */
   readonly onChange: (reading: DeniedReading) => void;
   readonly signal: AbortSignal;
@@ -140,6 +140,8 @@ export async function watchDenied(file: string, options: WatchDeniedOptions): Pr
   const watcher = openFileWatcher(file, signal);
   let reported: string | undefined;
   let before: string | undefined;
+  /** Events of other files in its directory wake it, too: that says nothing about how long the file has stayed so. */
+  let changedAt = Number.NEGATIVE_INFINITY;
   /** Looks in a row at which it was open for writing. */
   let written = 0;
   try {
@@ -147,8 +149,9 @@ export async function watchDenied(file: string, options: WatchDeniedOptions): Pr
       // A directory that cannot be watched is polled.
       await watcher.follow();
       const now = await signatureOf(file);
-      // At the start there is no earlier look to wait for: the file was written before the agent was started.
-      const settled = before === undefined || before === now;
+      // At the start there is no change to wait for: the file was written before the agent was started.
+      if (before !== undefined && before !== now) changedAt = performance.now();
+      const settled = performance.now() - changedAt >= lookMs - 1;
       before = now;
       if (settled && now !== reported) {
         const reading = await readDenied(file, options);

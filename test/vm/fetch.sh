@@ -36,7 +36,9 @@ trap 'rm -rf "$work"' EXIT
 apt_options=()
 prepare_apt() {
   local archive each source
-  archive=$(apt-get indextargets --format '$(SITE)' | grep -m 1 '/debian$') ||
+  site() { apt-get indextargets --format '$(SITE)' | grep -m 1 '/debian$'; }
+  # Images of machines often have empty lists.
+  archive=$(site) || { [ "$(id -u)" = 0 ] && apt-get -q=2 update && archive=$(site); } ||
     stop "apt knows no Debian archive on this machine (apt-get update as root, once)"
   source="deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] ${archive%/debian}"
   local suites=("/debian $suite")

@@ -40,6 +40,8 @@ export function openTrimmer(wanted: Wanted): ParseJson {
   let from: Uint8Array = new Uint8Array();
   let kept = Buffer.allocUnsafe(KEPT_FIRST);
   let length = 0;
+  /** The brackets that end what is open in a value that is left out. */
+  const closing: number[] = [];
 
   const wrong = (at: number): SyntaxError =>
     new SyntaxError(at < from.length ? `unexpected byte at ${at}` : "unexpected end");
@@ -75,9 +77,13 @@ export function openTrimmer(wanted: Wanted): ParseJson {
         const byte = from[at];
         at += 1;
         if (byte === QUOTE) at = endOfString(at);
-        else if (byte === OPEN_MAP || byte === OPEN_LIST) depth += 1;
-        else if (byte === CLOSE_MAP || byte === CLOSE_LIST) {
+        else if (byte === OPEN_MAP || byte === OPEN_LIST) {
+          closing[depth] = byte === OPEN_MAP ? CLOSE_MAP : CLOSE_LIST;
+          depth += 1;
+        } else if (byte === CLOSE_MAP || byte === CLOSE_LIST) {
           depth -= 1;
+          // A bracket of the other kind would end the value elsewhere, and hide fields that are wanted.
+          if (closing[depth] !== byte) throw wrong(at - 1);
           if (depth === 0) return at;
         } else if (byte === undefined) throw wrong(at);
       }

@@ -67,16 +67,19 @@ export function openKept(
     return content.ok ? content.bytes : undefined;
   }
 
-  /** `others`: names of copies that are of other files. */
+  /** `present`: the identities of all files as they are now. */
   async function contentOf(
     file: string,
     identity: string,
-    others: ReadonlySet<string> = new Set(),
+    present: ReadonlySet<string> = new Set(),
   ): Promise<Uint8Array | undefined> {
-    const own = await bytesOf(nameOf(file));
+    const known = await knownIdentities();
+    const recorded = known.get(nameOf(file));
+    // While no agent ran, files may have changed their names: the copy under this one is then another file's.
+    const isAnothers = recorded !== undefined && recorded !== identity && present.has(recorded);
+    const own = isAnothers ? undefined : await bytesOf(nameOf(file));
     if (own !== undefined) return own;
-    const known = [...(await knownIdentities())];
-    const [before] = known.find(([name, each]) => each === identity && !others.has(name)) ?? [];
+    const [before] = [...known].find(([, each]) => each === identity) ?? [];
     return before === undefined ? undefined : await bytesOf(before);
   }
 
@@ -118,8 +121,8 @@ export function openKept(
     }
     const isSame = now.size === known.size && [...now].every(([name, of]) => known.get(name) === of);
     if (isSame) return;
-    identities = now;
     await write(IDENTITIES, JSON.stringify([...now]));
+    identities = now;
   }
 
   async function saveAll(memory: Memory, identity: string): Promise<string | undefined> {
@@ -151,10 +154,10 @@ export function openKept(
     contentOf: (file, identity) => contentOf(file, identity),
     restore: async (seen) => {
       const restored = new Map<string, FileReading>();
-      const others = new Set([...seen.keys()].map(nameOf));
+      const present = new Set([...seen.values()].map(({ identity }) => identity));
       for (const [file, { identity, reading, writing, beingRead }] of seen) {
         if ((isGood(reading) && writing !== true) || beingRead !== undefined) continue;
-        const content = await contentOf(file, identity, others);
+        const content = await contentOf(file, identity, present);
         if (content === undefined) continue;
         const kept = await contents.whole(file, content);
         if (isGood(kept)) restored.set(file, kept);

@@ -154,7 +154,7 @@ async function readAt(
     const stats = await handle.stat({ bigint: true });
     const age = Date.now() - Number(stats.ctimeMs);
     const signature = age < STAMP_SETTLED_MS ? `${signatureOf(stats)}, read at once` : signatureOf(stats);
-    const of = { signature, identity: `${stats.dev}:${stats.ino}` };
+    const of = { signature, identity: `${stats.dev}:${stats.ino}:${stats.birthtimeNs}` };
     if (!stats.isFile()) return unreadable(file, NOT_REGULAR, of);
     if (known !== undefined && signature === known.signature)
       return { ...known, writing: openForWriting(handle.fd) };

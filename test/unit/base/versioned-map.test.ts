@@ -61,3 +61,21 @@ test("nothing that changes gives the same map", () => {
   expect(patched(map, new Map([[1, 1]]))).toBe(map);
   expect(overlaid(map, new Map([[3, undefined]]))).toBe(map);
 });
+
+test("an index is right after a step of it that threw", () => {
+  let fails = false;
+  const sumOf = follow<string, number, { sum: number }>(
+    () => ({ sum: 0 }),
+    (state, { before = 0, after = 0 }) => {
+      state.sum += after - before;
+      if (fails) throw new Error("half-way");
+    },
+  );
+  const first = patched(new Map([["a", 1]]), new Map([["b", 2]]));
+  expect(sumOf(first).sum).toBe(3);
+  const second = patched(first, new Map([["c", 4]]));
+  fails = true;
+  expect(() => sumOf(second)).toThrow("half-way");
+  fails = false;
+  expect(sumOf(second).sum).toBe(7);
+});

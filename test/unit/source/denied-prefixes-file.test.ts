@@ -123,13 +123,13 @@ describe("the file", () => {
   });
 
   /** Watches until the test is over. `next` waits for one more result than there were. */
-  function watching() {
+  function watching(lookMs = 5) {
     const stop = new AbortController();
     const readings: DeniedReading[] = [];
     const ended = watchDenied(file, {
       max: MAX,
       openForWriting: isOpenForWriting,
-      lookMs: 5,
+      lookMs,
       signal: stop.signal,
       onChange: (reading) => readings.push(reading),
     });
@@ -204,6 +204,32 @@ describe("the file", () => {
       expect(await watch.next(2)).toMatchObject({ prefixes: ["11.0.0.0/8"] });
     } finally {
       await watch.end();
+    }
+  });
+
+  it("counts when it has stayed as it is, whatever other files in its directory do meanwhile", async () => {
+    writeFileSync(file, "10.1.0.0/16\n10.2.0.0/16\n");
+    const lookMs = 1_000;
+    const stop = new AbortController();
+    const readings: DeniedReading[] = [];
+    // No evidence of open files, as on a network file system.
+    const ended = watchDenied(file, {
+      max: MAX,
+      lookMs,
+      signal: stop.signal,
+      onChange: (each) => readings.push(each),
+    });
+    const noise = setInterval(() => writeFileSync(join(directory, "noise"), String(Math.random())), 20);
+    try {
+      await expect.poll(() => readings.length).toBe(1);
+      writeFileSync(file, "10.1.0.0/16\n");
+      const begun = performance.now();
+      await expect.poll(() => readings.length, { interval: 5, timeout: 20_000 }).toBe(2);
+      expect(performance.now() - begun).toBeGreaterThan(lookMs * 0.9);
+    } finally {
+      clearInterval(noise);
+      stop.abort();
+      await ended;
     }
   });
 

@@ -91,6 +91,8 @@ describe("the trimmer", () => {
     '{"b":[1 2]}',
     '{"b":{"c":01}}',
     "[1,]",
+    '{"n":[1}}',
+    '{"n":{"x":{"a":[1},"b":{"y":[2]}]}}',
   ])("refuses %s", (text) => {
     expect(() => openTrimmer(WANTED)(bytesOf(text))).toThrow(SyntaxError);
   });

@@ -426,6 +426,35 @@ describe("a file that is renamed", () => {
   });
 });
 
+describe("a file that is created", () => {
+  test("in the place of a removed one, with its inode, does not inherit its content", async () => {
+    writeFileSync(at("p.yaml"), OLD);
+    const { until } = await begin();
+    const { ino } = statSync(at("p.yaml"));
+    rmSync(at("p.yaml"));
+    // Some file systems assign the number of a removed file to the next one: then it is the same here.
+    writeFileSync(at("q.yaml"), "");
+    const isReused = statSync(at("q.yaml")).ino === ino;
+    const reading = await until("report", (each) => linesIn(each).length > 0);
+    expect(namesIn(reading), `inode reused: ${isReused}`).toBe("");
+    await end();
+    const { readings } = await begin();
+    expect(readings.map(namesIn)).toEqual([""]);
+  });
+
+  test("under the name of one that was renamed while no agent ran does not take its copy", async () => {
+    writeFileSync(at("p.yaml"), OLD);
+    writeFileSync(at("q.yaml"), named("c"));
+    await begin();
+    await end();
+    renameSync(at("q.yaml"), at("r.yaml"));
+    renameSync(at("p.yaml"), at("q.yaml"));
+    truncateSync(at("q.yaml"));
+    const { readings } = await begin();
+    expect(readings.map(namesIn)).toEqual(["a b c"]);
+  });
+});
+
 describe("without what an earlier agent kept", () => {
   test.each([
     [
