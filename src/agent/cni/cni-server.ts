@@ -100,6 +100,11 @@ export function openCni({ socket, claims: path, install: installing }: CniOption
     },
     answer(force) {
       const outcomeOf = outcomesOf(matched, { force, problems: [] });
+      // Before the answers: a runtime may send CHECK at once.
+      inForce = new Set([
+        ...inForce,
+        ...[...claims.all()].filter((claim) => outcomeOf(claim).kind === "in force"),
+      ]);
       waiting.settle((claim) => {
         const outcome = outcomeOf(claim);
         return outcome.kind === "in force"
