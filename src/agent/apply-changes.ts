@@ -65,7 +65,7 @@ export async function apply(
   const inPlace = options.retiresIdentities === true ? undefined : changes.inPlace;
   let where: Attachment = { gone: [], attached: new Map(), failed: new Map() };
   let attach = 0;
-  const attachAndTell = async (): Promise<void> => {
+  const attachAndReport = async (): Promise<void> => {
     const attaching = performance.now();
     await options.copyFlows?.(want, kernel.maps.generation());
     where = await attachAll(kernel, held, want, options);
@@ -76,12 +76,12 @@ export async function apply(
   if (inPlace === undefined && !changes.empty) {
     await kernel.maps.write(changes.prepare);
     // Programs may be attached while the kernel waits for packets that read the other version.
-    await kernel.maps.flip(0, attachAndTell);
+    await kernel.maps.flip(0, attachAndReport);
     await kernel.maps.write(changes.cleanup);
   } else {
     if (inPlace !== undefined) await kernel.maps.write(inPlace);
     if (inPlace !== undefined || options.mustAdvance === true) await kernel.maps.advance();
-    await attachAndTell();
+    await attachAndReport();
   }
   const seconds = { apply: (performance.now() - begun) / 1_000 - attach, attach };
   return { generation: kernel.maps.generation(), changed: !changes.empty, seconds, ...where };

@@ -93,6 +93,6 @@ it("is what the link was made with, after an upgrade, and after the way back", a
     agent = await start(bin);
     await expectBound(bin);
     const { stdout } = await asOf(bin).weir("status");
-    expect(stdout).toContain(`${macText(TAKEN)}, but was made with ${macText(FIRST)}`);
+    expect(stdout).toContain(`${macText(TAKEN)}, but was created with ${macText(FIRST)}`);
   }
 }, 240_000);

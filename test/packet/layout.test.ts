@@ -24,6 +24,7 @@ const CODECS: readonly gen.Codec<unknown>[] = [
   gen.addressV6KeyCodec,
   gen.cidrV4KeyCodec,
   gen.cidrV6KeyCodec,
+  gen.cidrFilterCodec,
   gen.identityCodec,
   gen.cidrFilterCodec,
   gen.portClassCodec,

@@ -85,6 +85,8 @@ export function openCni({ socket, claims: path, install: installing }: CniOption
       onProblems: () => request(),
     });
   };
+  const inForceBy = (outcomeOf: ReturnType<typeof outcomesOf>): readonly Claim[] =>
+    [...claims.all()].filter((claim) => outcomeOf(claim).kind === "in force");
   /** From now on the claim does not apply to a later pod of the same name. */
   const bound = (claim: Claim): Claim => {
     const uid = claim.uid === undefined ? matched?.cluster.pods.get(keyOf(claim))?.uid : undefined;
@@ -100,6 +102,8 @@ export function openCni({ socket, claims: path, install: installing }: CniOption
     },
     answer(force) {
       const outcomeOf = outcomesOf(matched, { force, problems: [] });
+      // Before the answers: a runtime may send CHECK at once.
+      inForce = new Set([...inForce, ...inForceBy(outcomeOf)]);
       waiting.settle((claim) => {
         const outcome = outcomeOf(claim);
         return outcome.kind === "in force"
@@ -111,9 +115,7 @@ export function openCni({ socket, claims: path, install: installing }: CniOption
       const outcomeOf = outcomesOf(matched, came);
       waiting.settle(outcomeOf);
       if (matched !== undefined && came.force?.source === matched.cluster)
-        inForce = new Set(
-          [...claims.all()].filter((claim) => outcomeOf(claim).kind === "in force").map(bound),
-        );
+        inForce = new Set(inForceBy(outcomeOf).map(bound));
       // Not before something is in force: until then pods would only wait.
       if (came.force !== undefined && log !== undefined) startConflist(log);
     },

@@ -2,7 +2,18 @@
 
 import { isMap, valueAt } from "../parse/fields.ts";
 import type { Client } from "./http-client.ts";
-import { type ParseJson, parseWhole } from "./json-trim.ts";
+import {
+  BACKSLASH,
+  CLOSE_LIST,
+  CLOSE_MAP,
+  COLON,
+  COMMA,
+  OPEN_LIST,
+  OPEN_MAP,
+  type ParseJson,
+  parseWhole,
+  QUOTE,
+} from "./json-trim.ts";
 import { Failure, failureOf } from "./request-failure.ts";
 import type { Timing } from "./request-timing.ts";
 
@@ -115,8 +126,6 @@ export interface ItemReader {
   end(): unknown;
 }
 
-const [QUOTE, BACKSLASH, COMMA, COLON] = [0x22, 0x5c, 0x2c, 0x3a];
-const [OPEN_LIST, CLOSE_LIST, OPEN_MAP, CLOSE_MAP] = [0x5b, 0x5d, 0x7b, 0x7d];
 const SPACES: ReadonlySet<number | undefined> = new Set([0x20, 0x09, 0x0a, 0x0d]);
 
 export interface ItemOptions {

@@ -36,7 +36,7 @@ export interface Timing {
   readonly retryMs: Span;
   /** The longest delay that a server may set by Retry-After. */
   readonly retryAfterMsMax: number;
-  /** A kind without contact for so long is a problem. */
+  /** A kind without contact for so long, beyond the time over which all nodes spread their requests, is a problem. */
   readonly troubleMs: number;
   /** How long a single read waits until everything has been listed. */
   readonly onceMs: number;
@@ -82,6 +82,13 @@ export function spreadMs(
 ): number {
   return Math.min(Math.max(requests / fleetRequests, bytes / fleetBytes) * 1_000, spreadMsMax);
 }
+
+/**
+ * When a kind without contact is a problem: not before all nodes have had their turn, or most nodes of a large cluster would report one
+ * to the API server that has just come back.
+ */
+export const troubleAfterMs = (timing: Timing, fleet: Fleet): number =>
+  timing.troubleMs + spreadMs(timing, fleet);
 
 /** When a kind whose list had so many bytes is to be relisted: the span to choose from. */
 export function relistSpan({ relistMs, relistBytes, relistMsMax }: Timing, listBytes: number): Span {

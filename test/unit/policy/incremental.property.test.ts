@@ -3,6 +3,7 @@
 
 import fc from "fast-check";
 import { afterAll, expect, test } from "vitest";
+import { randomFrom } from "../../../bench/common/random.ts";
 import { numberingOver } from "../../../src/agent/reserved-numbers.ts";
 import { overlaid, patched } from "../../../src/base/versioned-map.ts";
 import { type Cluster, EMPTY_CLUSTER, keyOf, type Ownership, type Pod } from "../../../src/model/cluster.ts";
@@ -17,15 +18,10 @@ const STEPS = Number(process.env["WEIR_HISTORY_STEPS"] ?? 4_000);
 const STEPS_OF_A_HISTORY = 200;
 const PATIENCE_MS = 60_000 + STEPS * 50;
 
-/** Numbers in [0, 1), the same for the same seed (mulberry32). */
+/** Numbers in [0, 1), the same for the same seed. */
 function random(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
+  const { below } = randomFrom(seed);
+  return () => below(2 ** 32) / 2 ** 32;
 }
 
 const KINDS = ["pods", "pods", "pods", "policies", "policies", "namespaces", "services", "slices"] as const;

@@ -7,7 +7,12 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { describe, expect, it, onTestFinished } from "vitest";
 import { openLog } from "../../../../src/base/log.ts";
 import { openApiServer } from "../../../../src/source/apiserver/apiserver-source.ts";
-import { relistSpan, spreadMs, TIMING } from "../../../../src/source/apiserver/request-timing.ts";
+import {
+  relistSpan,
+  spreadMs,
+  TIMING,
+  troubleAfterMs,
+} from "../../../../src/source/apiserver/request-timing.ts";
 import { KINDS } from "../../../../src/source/apiserver/resource-kinds.ts";
 import { type Asked, type Fault, openServer, type TestServer } from "./server.ts";
 import { kubeconfigText, NODE, openWorld, someObjects } from "./world.ts";
@@ -130,6 +135,12 @@ describe("times", () => {
     expect(of(5_000, 0)).toBe(15_000);
     expect(of(100, 90_000_000)).toBe(9_000);
     expect(of(5_000, 450_000_000)).toBe(60_000);
+  });
+
+  it("what has not been followed for ten seconds is reported, in a large cluster after the watches' spread", () => {
+    const after = (nodes: number) => troubleAfterMs(TIMING, { requests: nodes * KINDS.length, bytes: 0 });
+    expect(after(0)).toBe(10_000);
+    expect(after(5_000)).toBe(25_000);
   });
 
   it("a list of a small cluster is relisted every 5 to 10 minutes, a large one takes 20 kB a second at most", () => {
