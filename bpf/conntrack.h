@@ -246,16 +246,24 @@ static __always_inline int flow_prepare(const struct context *context, const str
 	flow_key_of(&memory->target, context, packet, context->direction);
 	memory->data = flow_begin(context, packet, opener, state);
 	memory->family = family_of(packet);
+	memory->keeps = !is_opening(packet);
 	return reason | OPENS;
 }
 
-/* Inserts the flow in the CPU's flow scratch. False if the table has no place for it. */
+/*
+ * Inserts the flow in the CPU's flow scratch. False if the table has no place for it. Only a packet that opens a connection replaces a live entry: one
+ * that has missed an entry, which another CPU was just writing, must not become the flow's opener.
+ */
 static __always_inline bool flow_insert(const struct context *context)
 {
 	struct flow_scratch *memory = flow_scratch_of_cpu();
-	__u32 time = flow_time(context->node, now());
+	__u32 time = flow_time(context->node, now()), tenant = context->endpoint->tenant;
 
-	return memory && insert(memory->family, memory->data, time, context->endpoint->tenant) == FLOW_DONE;
+	if (!memory)
+		return false;
+	if (memory->keeps)
+		tenant |= FLOW_ONLY_NEW;
+	return insert(memory->family, memory->data, time, tenant) != FLOW_REFUSED;
 }
 
 /*

@@ -112,7 +112,7 @@ static __always_inline int answer(const struct flow_request *request, struct flo
 		if (!(v6 ? search_v6(0) : search_v4(0)))
 			return FLOW_ABSENT;
 		/* Refused if a packet has refreshed it meanwhile. */
-		return change_flow(&memory->flow, request->family, 0) ? FLOW_DONE : FLOW_REFUSED;
+		return change_flow(&memory->flow, request->family, freed(memory->flow.seen)) ? FLOW_DONE : FLOW_REFUSED;
 	}
 	if (request->operation == FLOW_ADD)
 		tenant |= FLOW_ONLY_NEW;

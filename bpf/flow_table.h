@@ -81,6 +81,7 @@ struct flow_scratch {
 	__u32 family;     /* enum counted_family, of that flow */
 	__u32 found;      /* the packet to be judged belongs to `flow` */
 	__u32 opens;      /* or opens a flow, if policy allows it */
+	__u32 keeps;      /* the flow to be inserted leaves a live entry as it is */
 	struct choice choice;
 };
 
@@ -121,6 +122,15 @@ static __always_inline enum direction flow_opener(__u64 data)
 static __always_inline __u64 flow_constants(__u64 data)
 {
 	return data >> FLOW_OPENER_AT;
+}
+
+/*
+ * The data of an entry that is freed. Its opener and nonce stay: the next insertion gets another nonce, and one of the same flow finds its place
+ * again, by the words that are still there.
+ */
+static __always_inline __u64 freed(__u64 data)
+{
+	return flow_constants(data) << FLOW_OPENER_AT;
 }
 
 /* A flow time that the data has no room for is its last one; years later everything has expired. */
@@ -286,8 +296,7 @@ static __always_inline __u64 find_in(const struct flow_secret *secret, __u64 *bu
 #pragma clang loop unroll(full)
 	for (__u32 tries = 0; tries < 2; tries++) {
 		*seen = load(entry);
-		if (has_words(entry, words, count, part_of(secret, *seen)) &&
-		    flow_constants(load(entry)) == flow_constants(*seen))
+		if (has_words(entry, words, count, part_of(secret, *seen)) && load(entry) == *seen)
 			return place;
 	}
 	return SET_PLACES;
@@ -393,13 +402,22 @@ static __always_inline bool change_flow(struct flow *flow, enum counted_family f
 		return true;
 	before = family == COUNTED_IPV6 ? exchange_v6(buckets, flow->place, flow->seen, data)
 					: exchange_v4(buckets, flow->place, flow->seen, data);
-	/* Or another flow has the place now, and nothing is left to change. */
-	if (before == flow->seen || flow_constants(before) != flow_constants(flow->seen) || before == FLOW_CLAIMED) {
+	/* Or the entry is free, or another flow has its place, and nothing is left to change. */
+	if (before == flow->seen || flow_constants(before) != flow_constants(flow->seen) || !flow_expires(before)) {
 		flow->seen = data;
 		return true;
 	}
 	flow->seen = before;
 	return false;
+}
+
+/* Frees one of several entries with the same words, unless it has changed. Without its words: place_in() would go on counting it. */
+static __always_inline void free_entry(__u64 *entry, __u64 data)
+{
+	if (__sync_val_compare_and_swap(entry, data, FLOW_CLAIMED) != data)
+		return;
+	*(volatile __u64 *)(entry + 1) = ~load(entry + 1);
+	__sync_lock_test_and_set(entry, freed(data));
 }
 
 #define NO_PLACE (~0ULL)
@@ -427,7 +445,7 @@ static __always_inline void consider(struct choice *choice, const struct flow_se
 			choice->match = place;
 			choice->match_seen = data;
 		} else {
-			__sync_val_compare_and_swap(entry, data, 0);
+			free_entry(entry, data);
 		}
 		return;
 	}
@@ -613,7 +631,7 @@ static __always_inline bool keep_one(const struct flow_secret *secret, __u64 *bu
 		if (!has_words(entry, words, count, part_of(secret, data)))
 			continue;
 		if (found)
-			__sync_val_compare_and_swap(entry, data, 0);
+			free_entry(entry, data);
 		found = true;
 	}
 	return found;

@@ -288,7 +288,11 @@ function failure(operation: string, { info }: BpfMap, cause: unknown): Operation
 // Every map of the datapath as its typed table.
 
 /** The programs' own maps: the ring buffer, each CPU's private data, and the flow table (datapath/flow-table.ts). */
-type Internal = "events" | "scratch" | "flow_secret" | `${"peer_cache" | "flow_cache" | "conntrack"}_${"v4" | "v6"}`;
+type Internal =
+  | "events"
+  | "scratch"
+  | "flow_secret"
+  | `${"peer_cache" | "flow_cache" | "conntrack"}_${"v4" | "v6"}`;
 
 type Opened = Exclude<MapName, Internal>;
 

@@ -85,7 +85,8 @@ let world: World;
 let agent: Agent;
 let held: Held | undefined;
 let port = 6_000;
-let localPort = 40_000;
+/** Below those that the kernel chooses: another connection might have it. */
+let localPort = 26_000;
 
 describe.each(["tc", "xdp"] as const)("by %s", (hook) => {
   beforeAll(async () => {
@@ -105,7 +106,7 @@ describe.each(["tc", "xdp"] as const)("by %s", (hook) => {
   });
 
   afterEach(async () => {
-    held?.close();
+    await held?.close();
     held = undefined;
     await isolate();
     run("conntrack", "-F");

@@ -45,8 +45,8 @@ beforeAll(async () => {
   for (const each of held) expect(await each.send("server", 20_000)).toBe("reached");
 }, 240_000);
 
-afterAll(() => {
-  for (const each of held) each.close();
+afterAll(async () => {
+  for (const each of held) await each.close();
   world?.close();
 });
 

@@ -1,6 +1,7 @@
 // A TCP connection between two endpoints of a lab that lasts, on which either side may send first.
 
 import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Lab } from "../../src/lab/netns-lab.ts";
 
@@ -21,7 +22,8 @@ export type Side = "client" | "server";
 export interface Held {
   /** Has a side send a line: whether the other one gets it in time. TCP resends lost lines. */
   send(from: Side, withinMs: number): Promise<"reached" | "silent">;
-  close(): void;
+  /** Waits until both processes have ended: the next one may listen at the same port. */
+  close(): Promise<void>;
 }
 
 interface Between {
@@ -58,8 +60,12 @@ export async function hold(lab: Lab, { client, server, address, port, localPort 
       },
     };
   };
-  const close = (): void => {
-    for (const child of children) child.kill("SIGKILL");
+  const close = async (): Promise<void> => {
+    for (const child of children.splice(0)) {
+      const ended = child.exitCode !== null || child.signalCode !== null || once(child, "exit");
+      child.kill("SIGKILL");
+      await ended;
+    }
   };
   try {
     const at = start(server, SERVER, [address, String(port)]);
@@ -81,7 +87,7 @@ export async function hold(lab: Lab, { client, server, address, port, localPort 
       close,
     };
   } catch (error) {
-    close();
+    await close();
     throw error;
   }
 }

@@ -36,8 +36,8 @@ beforeAll(async () => {
   world = await openWorld(smallWorld("wt-upgrade", { "friends-only.yaml": FRIENDS_ONLY }));
 }, 240_000);
 
-afterAll(() => {
-  for (const each of held) each.close();
+afterAll(async () => {
+  for (const each of held) await each.close();
   world?.close();
   rmSync(tree, { recursive: true });
 });
@@ -87,8 +87,8 @@ const all = (from: "client" | "server", withinMs: number) =>
   Promise.all(held.map((each) => each.send(from, withinMs)));
 
 describe.each<[Build, Build, number]>([
-  ["other", "this", 40_001],
-  ["this", "other", 40_002],
+  ["other", "this", 26_001],
+  ["this", "other", 26_002],
 ])("connections under the %s build, then under the %s", (before, after, localPort) => {
   it("continue, with the state that they had", async () => {
     const first = await start(before);
@@ -111,14 +111,14 @@ describe.each<[Build, Build, number]>([
     world.manifests.put("friends-only.yaml", NOBODY);
     await start(before);
     expect(await all("client", 1_500)).toEqual(["silent", "silent"]);
-    for (const each of held.splice(0)) each.close();
+    for (const each of held.splice(0)) await each.close();
     world.manifests.put("friends-only.yaml", FRIENDS_ONLY);
   });
 });
 
 describe("connections under a version with LRU hashes of the kernel", () => {
   it("continue under this one, with the state that they had", async () => {
-    const localPort = 40_003;
+    const localPort = 26_003;
     const first = await start("this");
     for (const { address, port } of FAMILIES)
       held.push(await hold(world.lab, { client: FRIEND, server: SERVER, address, port, localPort }));
@@ -138,7 +138,7 @@ describe("connections under a version with LRU hashes of the kernel", () => {
     // The server may send nothing but answers.
     expect(await all("server", 20_000)).toEqual(["reached", "reached"]);
     expect(readdirSync(world.paths.bpffs).length).toBe(2);
-    for (const each of held.splice(0)) each.close();
+    for (const each of held.splice(0)) await each.close();
   });
 });
 

@@ -152,4 +152,56 @@ SEC("tc") int get_v6(__attribute__((unused)) struct __sk_buff *skb) {
   return get(COUNTED_IPV6);
 }
 
+// Puts the pod's next flow into two places, as two CPUs may, and inserts it.
+static __always_inline int twice(int family) {
+  const struct flow_secret *secret = secret_of_table();
+  struct flow_scratch *memory = flow_scratch_of_cpu();
+  __u32 words = family == COUNTED_IPV6 ? WORDS_V6 : WORDS_V4;
+  struct order *order = order_of_test();
+  __u64 data = flow_data(NOW + 120, 1, 0, DIRECTION_INGRESS), *bucket;
+
+  if (!memory || !order || !secret)
+    return 0;
+  key_into(memory, family, order->incarnation, order->next);
+  if (family == COUNTED_IPV6)
+    locate_v6();
+  else
+    locate_v4();
+  bucket = bucket_of(family, memory->target.first);
+  if (!bucket)
+    return 0;
+  write_entry(secret, bucket, 1, memory->target.word, words, 0, data, false);
+  write_entry(secret, bucket, 3, memory->target.word, words, 0, data, false);
+  return put(family);
+}
+
+SEC("tc") int twice_v4(__attribute__((unused)) struct __sk_buff *skb) {
+  return twice(COUNTED_IPV4);
+}
+
+SEC("tc") int twice_v6(__attribute__((unused)) struct __sk_buff *skb) {
+  return twice(COUNTED_IPV6);
+}
+
+// Removes the pod's next flow.
+static __always_inline int drop(int family) {
+  struct flow_scratch *memory = flow_scratch_of_cpu();
+  struct order *order = order_of_test();
+
+  if (!memory || !order)
+    return 0;
+  key_into(memory, family, order->incarnation, order->next++);
+  if (look(family, NOW))
+    change_flow(&memory->flow, family, freed(memory->flow.seen));
+  return 0;
+}
+
+SEC("tc") int drop_v4(__attribute__((unused)) struct __sk_buff *skb) {
+  return drop(COUNTED_IPV4);
+}
+
+SEC("tc") int drop_v6(__attribute__((unused)) struct __sk_buff *skb) {
+  return drop(COUNTED_IPV6);
+}
+
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -146,6 +146,50 @@ describe.each(FAMILIES)("on all CPUs at once, the table of IP$family", (each) =>
   });
 });
 
+describe.each(FAMILIES)("in the table of IP$family, a flow", (each) => {
+  const { family } = each;
+  const order = (next: number): Order => ({ ...NOTHING, incarnation: 9, next });
+
+  it("that two CPUs have inserted at once is found, and is there once", async () => {
+    const table = await openTable(64);
+    try {
+      table.give(order(1));
+      await table.run(`twice_${family}`, 1);
+      expect(table.found()).toMatchObject({ inserted: 1 });
+      table.give(order(1));
+      await table.run(`get_${family}`, 1);
+      expect(table.found()).toMatchObject({ found: 1 });
+      expect(table.flows(each)).toHaveLength(1);
+    } finally {
+      table.close();
+    }
+  });
+
+  it("that has been removed is found after it has been inserted again, whatever is removed with it", async () => {
+    const table = await openTable(2);
+    try {
+      for (let last = 0; last < 4; last++) {
+        table.give(order(0));
+        await table.run(`put_${family}`, 4);
+        expect(table.found()).toMatchObject({ inserted: 4 });
+        table.give(order(0));
+        await table.run(`drop_${family}`, 4);
+        expect(table.flows(each)).toEqual([]);
+        // Now each in turn is the first to be there again.
+        for (let i = 0; i < 4; i++) {
+          table.give(order((last + i) % 4));
+          await table.run(`put_${family}`, 1);
+          table.give(order((last + i) % 4));
+          await table.run(`get_${family}`, 1);
+          expect(table.found()).toMatchObject({ found: 1 });
+        }
+      }
+    } finally {
+      table.close();
+    }
+  });
+});
+
 /** 8,192 flows of IPv4: as `conntrack-flows` has it. */
 const BUCKETS = 4_096;
 const FLOOD = 1_000_000;

@@ -2,6 +2,7 @@
 
 import { beforeAll, describe, expect, it } from "vitest";
 import type { Direction } from "../../src/base/direction.ts";
+import { FLOWS_DEFAULT } from "../../src/datapath/flow-capacity.ts";
 import { REASON_NAMES, Reason } from "../../src/gen/layout.ts";
 import { block, ports } from "../support/model.ts";
 import { judge, type Memory, newMemory } from "./model.ts";
@@ -15,7 +16,8 @@ const PACKETS = Number(process.env["WEIR_FUZZ_PACKETS"] ?? 1_000_000);
 const SEED = Number(process.env["WEIR_FUZZ_SEED"] ?? Date.now() % 2 ** 32);
 const PATIENCE_MS = 60_000 + PACKETS / 2;
 
-const world = useWorld();
+// Large enough for all flows: the model has no table that is full.
+const world = useWorld({ conntrackFlows: FLOWS_DEFAULT });
 
 beforeAll(async () => {
   await world().enforce([{ peers: [block("10.9.0.1/32"), block("fd09::1/128")], ports: ports("TCP/80") }]);

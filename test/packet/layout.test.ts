@@ -100,7 +100,14 @@ describe("every struct that crosses", () => {
     // Without a program of their own: parts of others, and per-CPU caches and scratch.
     const parts = [gen.addressV6Codec, gen.bitsCodec, gen.countCodec];
     const flows = [gen.flowEntryV4Codec, gen.flowEntryV6Codec];
-    const own = [...flows, gen.cachedPeerV4Codec, gen.cachedPeerV6Codec, gen.cachedFlowV4Codec, gen.cachedFlowV6Codec, gen.scratchCodec];
+    const own = [
+      ...flows,
+      gen.cachedPeerV4Codec,
+      gen.cachedPeerV6Codec,
+      gen.cachedFlowV4Codec,
+      gen.cachedFlowV6Codec,
+      gen.scratchCodec,
+    ];
     expect(new Set<unknown>(structs)).toEqual(new Set<unknown>([...CODECS, ...parts, ...own]));
   });
 

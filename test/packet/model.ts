@@ -43,7 +43,7 @@ export function judge(memory: Memory, direction: Direction, frame: Uint8Array): 
 
 /** The addresses that this world's nodes listen to: their own, loopback, link-local, multicast and broadcast. */
 const isNodes = (address: string): boolean =>
-  /^(0a010001$|0a01ffff$|7f[0-9a-f]{6}$|a9fe[0-9a-f]{4}$|e[0-9a-f]{7}$|f{8}$|fd010{27}1|0{31}1$|fe[89ab]|ff[0-9a-f]{30}$)/.test(
+  /^(0a010001$|0a01ffff$|7f[0-9a-f]{6}$|a9fe[0-9a-f]{4}$|e[0-9a-f]{7}$|f{8}$|fd010{27}1|0{31}1$|fe[89ab][0-9a-f]{29}$|ff[0-9a-f]{30}$)/.test(
     address,
   );
 

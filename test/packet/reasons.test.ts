@@ -201,13 +201,17 @@ async function fillTable({ family, pods, friend }: Addresses): Promise<void> {
     state: FlowState.REPLIED | FlowState.CONFIRMED,
     tenant: 0,
   };
-  const places = BUCKET_ENTRIES * datapath.map(family === 4 ? "conntrack_v4" : "conntrack_v6").info.maxEntries;
+  const places =
+    BUCKET_ENTRIES * datapath.map(family === 4 ? "conntrack_v4" : "conntrack_v6").info.maxEntries;
   const flows = Array.from({ length: 3 * places }, (_, i) => {
     const ports = { localPort: i & 0xffff, remotePort: 1, owner: ((((1 << 20) + i) << 8) | 6) >>> 0 };
     return addition(
       family === 4
         ? { map: "conntrack_v4", key: { ...ports, local: valueV4Of(pods.both), remote: valueV4Of(friend) } }
-        : { map: "conntrack_v6", key: { ...ports, local: addressV6Of(pods.both), remote: addressV6Of(friend) } },
+        : {
+            map: "conntrack_v6",
+            key: { ...ports, local: addressV6Of(pods.both), remote: addressV6Of(friend) },
+          },
       value,
     );
   });

@@ -14,6 +14,7 @@ import type { ClusterSnapshot } from "../../src/model/cluster-snapshot.ts";
 import type { Policy } from "../../src/model/network-policy.ts";
 import { problemText } from "../../src/model/problem.ts";
 import { EVERYTHING } from "../../src/model/selector.ts";
+import { tenantOf } from "../../src/state/desired-state.ts";
 import { address } from "../support/model.ts";
 import { OBJECT } from "../support/object.ts";
 
@@ -103,7 +104,14 @@ describe("a reconciliation", () => {
     expect([...state.endpoints]).toEqual([
       [
         bench.devices.at(0),
-        { id: 1, incarnation: 1, addresses: ["10.0.0.1"], sources: [], policy: { ingress: 1, egress: 1 } },
+        {
+          id: 1,
+          incarnation: 1,
+          tenant: tenantOf("shop"),
+          addresses: ["10.0.0.1"],
+          sources: [],
+          policy: { ingress: 1, egress: 1 },
+        },
       ],
     ]);
     expect(logged).toEqual([

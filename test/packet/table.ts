@@ -9,6 +9,7 @@ import {
   type PodName,
   type Question,
   type World,
+  type WorldOptions,
 } from "./world.ts";
 
 export interface Step extends Question {
@@ -39,10 +40,10 @@ export const outOf = (pod: PodName, frame: Uint8Array, reason: string): Step => 
 });
 
 /** A world for the tests of one file, with RULES enforced, and without flows before each test. */
-export function useWorld(): () => World {
+export function useWorld(options: WorldOptions = {}): () => World {
   let world: World | undefined;
   beforeAll(async () => {
-    world = await openWorld();
+    world = await openWorld(options);
     await world.enforce();
   });
   beforeEach(() => world?.forget());

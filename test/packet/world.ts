@@ -158,13 +158,13 @@ const UNLIMITED = 2 ** 32 - 1;
 /** Units of flow time of four ticks, so that timeouts of less than a second can be tested. */
 const UNIT_SHIFT = 2;
 
-export async function openWorld(): Promise<World> {
-  const bench = await openBench({
-    object: OBJECT,
-    bpffs: "/sys/fs/bpf",
-    xdp: true,
-    conntrackFlows: FLOWS_MIN,
-  });
+export interface WorldOptions {
+  /** The least by default: forget() reads whole tables. */
+  readonly conntrackFlows?: number;
+}
+
+export async function openWorld({ conntrackFlows = FLOWS_MIN }: WorldOptions = {}): Promise<World> {
+  const bench = await openBench({ object: OBJECT, bpffs: "/sys/fs/bpf", xdp: true, conntrackFlows });
   const { tables } = bench.maps;
   const setNeighbourRate = async (neighbourRate = UNLIMITED) => {
     const now = present(tables.node.get(0), "the node's settings");

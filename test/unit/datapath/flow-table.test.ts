@@ -195,7 +195,8 @@ describe("an entry that is torn", () => {
     // Where two copies differ, neither counts, not even the one that is whole.
     const chunkBytes = 64 * 1024;
     const chunks = Math.ceil(table.bytes.length / chunkBytes);
-    for (let read = 0; read < 2 * (Math.floor(at / chunkBytes) + 1); read++) table.once.push(read % 2 === 0 ? torn : table.bytes);
+    for (let read = 0; read < 2 * (Math.floor(at / chunkBytes) + 1); read++)
+      table.once.push(read % 2 === 0 ? torn : table.bytes);
     expect(table.flows()).toMatchObject([{ ...FLOW, key: keyV4(3) }]);
     expect(table.reads).toBeGreaterThan(2 * chunks);
   });
