@@ -7,9 +7,17 @@ interface Tally {
   failed: number;
   /** "FILE > TEST: REASON", of each test that was skipped while it ran. */
   readonly skipped: string[];
+  /** "FILE > TEST: first line of its error", of each test that failed. */
+  readonly failures: string[];
 }
 
-/** A vitest reporter; tools/test.sh adds its own checks to the numbers in the file $WEIR_TALLY; without that, the summary is printed here. */
+const firstLine = (errors: readonly { message: string }[] | undefined): string =>
+  (errors?.[0]?.message ?? "no error was reported").split("\n", 1)[0] ?? "";
+
+/**
+ * A vitest reporter. With $WEIR_TALLY it writes that file for tools/test.sh: "PASSED FAILED", then a line for each test that
+ * was skipped or failed, "skipped: …" or "failed: …"; without it, it prints the summary.
+ */
 export default class ClosingLineReporter implements Reporter {
   #isFiltered = false;
 
@@ -22,22 +30,20 @@ export default class ClosingLineReporter implements Reporter {
     unhandled: readonly SerializedError[],
     reason: "passed" | "failed" | "interrupted",
   ): void {
-    const { passed, failed: counted, skipped } = this.#tallyOf(modules, unhandled);
+    const { passed, failed: counted, skipped, failures } = this.#tallyOf(modules, unhandled);
     const failed = reason === "passed" ? counted : Math.max(counted, 1);
+    if (counted > 0) process.exitCode = 1;
+    const named = [
+      ...skipped.map((each) => `skipped: ${each}`),
+      ...failures.map((each) => `failed: ${each}`),
+    ];
     const file = process.env["WEIR_TALLY"];
     if (file !== undefined) {
-      writeFileSync(file, [`${passed} ${failed} ${skipped.length}`, ...skipped, ""].join("\n"));
-      if (counted > 0) process.exitCode = 1;
+      writeFileSync(file, [`${passed} ${failed}`, ...named, ""].join("\n"));
       return;
     }
     const tail = skipped.length > 0 ? `, ${skipped.length} skipped` : "";
-    const lines = [
-      "",
-      ...skipped.map((each) => `skipped: ${each}`),
-      `${passed} passed, ${failed} failed${tail}`,
-    ];
-    process.stdout.write(`${lines.join("\n")}\n`);
-    if (counted > 0) process.exitCode = 1;
+    process.stdout.write(`${["", ...named, `${passed} passed, ${failed} failed${tail}`].join("\n")}\n`);
   }
 
   /**
@@ -45,23 +51,29 @@ export default class ClosingLineReporter implements Reporter {
    * a test that is skipped without a reason, unless a pattern of names (-t) has left it out.
    */
   #tallyOf(modules: readonly TestModule[], unhandled: readonly SerializedError[]): Tally {
-    const tally: Tally = { passed: 0, failed: unhandled.length, skipped: [] };
+    const tally: Tally = { passed: 0, failed: 0, skipped: [], failures: [] };
+    const fail = (name: string, errors: readonly { message: string }[] | undefined) => {
+      tally.failed++;
+      tally.failures.push(`${name}: ${firstLine(errors)}`);
+    };
+    for (const error of unhandled) fail("outside the tests", [error]);
     for (const module of modules) {
       for (const test of module.children.allTests()) {
         const result = test.result();
         const name = `${module.relativeModuleId} > ${test.fullName}`;
         if (result.state === "passed") tally.passed++;
-        else if (result.state !== "skipped") tally.failed++;
+        else if (result.state !== "skipped") fail(name, result.errors);
         else if (result.note !== undefined) tally.skipped.push(`${name}: ${result.note}`);
         else if (!this.#isFiltered) {
-          tally.failed++;
-          process.stdout.write(
-            `failed: ${name} was skipped without a reason: use context.skip(condition, reason)\n`,
-          );
+          fail(name, [{ message: "it was skipped without a reason: use context.skip(condition, reason)" }]);
         }
       }
-      tally.failed += module.errors().length;
-      for (const suite of module.children.allSuites()) tally.failed += suite.errors().length;
+      for (const error of module.errors()) fail(module.relativeModuleId, [error]);
+      for (const suite of module.children.allSuites()) {
+        for (const error of suite.errors()) {
+          fail(`${module.relativeModuleId} > ${suite.fullName}`, [error]);
+        }
+      }
     }
     return tally;
   }

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Sets up, checks types, lint and format, then runs the tests; the last line is "N passed, N failed".
-# Without arguments the tests that need root run in two halves side by side, each in namespaces of its own.
+# Without arguments the tests that need root run in two halves side by side, each in namespaces of its own. The files of a few tests that
+# failed are run again afterwards, with the machine to themselves: what passes then counts as passed, and is named as "passed alone".
 #
 #   bash tools/test.sh [--unit] [--cluster] [vitest arguments]
 #     --unit: only what needs neither root nor eBPF     --cluster: at the end tools/test-cluster.sh too
@@ -8,15 +9,19 @@ set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 
 passed=${WEIR_PASSED_BEFORE:-0}
-failed=${WEIR_FAILED_BEFORE:-0}
-# Each skipped test with its reason.
-skipped=()
+failed=0
+# Each with its reason: "skipped: NAME: REASON", "failed: NAME: ERROR", and "passed alone: NAME: ERROR" of the run beside others.
+skipped=() failures=() passed_alone=()
+[ -z "${WEIR_FAILURES_BEFORE:-}" ] || mapfile -t failures <<<"$WEIR_FAILURES_BEFORE"
+failed=${#failures[@]}
+# How many tests' files are run again; where more have failed, it is not the machine's load.
+max_again=4
 
 finish() {
   local tail=""
   [ ${#skipped[@]} -eq 0 ] || tail=", ${#skipped[@]} skipped"
   echo
-  [ ${#skipped[@]} -eq 0 ] || printf 'skipped: %s\n' "${skipped[@]}"
+  for line in "${skipped[@]}" "${passed_alone[@]}" "${failures[@]}"; do echo "$line"; done
   printf '%d passed, %d failed%s\n' "$passed" "$failed" "$tail"
   [ "$failed" -eq 0 ]
   exit
@@ -31,7 +36,7 @@ check() {
     passed=$((passed + 1))
   else
     echo "check: $name … failed: $*"
-    failed=$((failed + 1))
+    failed=$((failed + 1)) failures+=("failed: check: $name")
   fi
 }
 
@@ -66,18 +71,48 @@ tests() {
   echo $? >"$logs/$name.status"
 }
 
-# A tally is the reporter's: "PASSED FAILED SKIPPED", then a line for each skipped test.
+# A tally is the reporter's: "PASSED FAILED", then lines as in skipped and failures.
 count() {
-  local name status tally tests_passed tests_failed
+  local name status tally line tests_passed tests_failed
   for name in "$@"; do
-    tally=("0 1 0")
+    tally=("0 1" "failed: $name: it ended before it had run its tests")
     [ ! -s "$logs/$name.tally" ] || mapfile -t tally <"$logs/$name.tally"
-    read -r tests_passed tests_failed _ <<<"${tally[0]}"
+    read -r tests_passed tests_failed <<<"${tally[0]}"
     # A run that ends badly with no failed test (a crash, a teardown that threw) has failed nevertheless.
     read -r status <"$logs/$name.status" || status=1
-    [ "$status" -eq 0 ] || [ "$tests_failed" -gt 0 ] || tests_failed=1
-    passed=$((passed + tests_passed)) failed=$((failed + tests_failed)) skipped+=("${tally[@]:1}")
+    if [ "$status" -ne 0 ] && [ "$tests_failed" -eq 0 ]; then
+      tests_failed=1 tally+=("failed: $name: it ended with status $status")
+    fi
+    passed=$((passed + tests_passed)) failed=$((failed + tests_failed))
+    for line in "${tally[@]:1}"; do
+      case $line in
+        skipped:*) skipped+=("$line") ;;
+        *) failures+=("$line") ;;
+      esac
+    done
   done
+}
+
+# again PATTERN COMMAND ...: runs the files of the failed tests that match it again, if they are few.
+again() {
+  local pattern=$1 line still=() these=() files=()
+  shift
+  for line in "${failures[@]}"; do
+    if [[ $line =~ ^failed:\ ($pattern[^ ]*\.test\.ts) ]]; then
+      these+=("$line")
+      [[ " ${files[*]} " == *" ${BASH_REMATCH[1]} "* ]] || files+=("${BASH_REMATCH[1]}")
+    else
+      still+=("$line")
+    fi
+  done
+  [ ${#these[@]} -gt 0 ] && [ ${#these[@]} -le $max_again ] || return 0
+  printf '\nonce more, alone: %s\n' "${files[*]}"
+  rm -f "$logs/again.tally"
+  tests again "$@" "${files[@]}"
+  [ "$(<"$logs/again.status")" -eq 0 ] && [ -s "$logs/again.tally" ] || return 0
+  passed=$((passed + ${#these[@]})) failed=$((failed - ${#these[@]}))
+  failures=("${still[@]}")
+  for line in "${these[@]}"; do passed_alone+=("passed alone: ${line#failed: }"); done
 }
 
 # Root's tests never see the machine's own network, BPF filesystem and settings.
@@ -96,9 +131,12 @@ else
   wait
   cat "$logs/half-2.log"
   count unit half-1 half-2
+  again test/unit/ vitest run --project unit
+  again "(test/packet|test/netns|native/test)/" "${isolated[@]}" vitest run --project native --project packet --project netns
 fi
 if $cluster; then
   tests cluster bash tools/test-cluster.sh
   count cluster
+  again test/cluster/ bash tools/test-cluster.sh
 fi
 finish

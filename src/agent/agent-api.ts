@@ -25,6 +25,7 @@ import type { Cni } from "./cni/cni-server.ts";
 import type { Kernel } from "./datapath-handle.ts";
 import type { FlowUsage } from "./flow-usage.ts";
 import type { Integrity } from "./integrity.ts";
+import { judgeRoute, type PacketJudge } from "./packet-judge.ts";
 import type { Progress } from "./reconcile.ts";
 import type { Resyncs } from "./resync-requests.ts";
 import type { Uplinks } from "./uplinks.ts";
@@ -39,6 +40,7 @@ export interface Running {
   uplinks?: Uplinks;
   progress?: Progress;
   integrity?: Integrity;
+  judge?: PacketJudge;
 }
 
 export interface StatusOptions {
@@ -179,6 +181,7 @@ export interface Asked {
   readonly resyncs: Resyncs;
   readonly progress?: Progress;
   readonly kernel?: Pick<Kernel, "maps">;
+  readonly judge?: PacketJudge;
 }
 
 export function routesOf(asked: Asked, log: AdjustableLog): Route[] {
@@ -199,6 +202,7 @@ export function routesOf(asked: Asked, log: AdjustableLog): Route[] {
       },
     },
     { method: "POST", path: "resync", answer: () => asked.resyncs.request() },
+    judgeRoute(() => asked.judge),
   ];
 }
 

@@ -32,6 +32,7 @@ import {
   openKubernetes,
 } from "./kubernetes/kubernetes-reporting.ts";
 import type { AgentMetrics, MetricsOptions } from "./metrics-exporter.ts";
+import { openPacketJudge } from "./packet-judge.ts";
 import { firstProgress, type Progress, type ReconcileEnv, reconcile } from "./reconcile.ts";
 import { openResyncs, type Resyncs } from "./resync-requests.ts";
 import { gateOf } from "./unclaimed-default-deny.ts";
@@ -145,6 +146,11 @@ async function runLocked(lock: RootLock, options: AgentOptions, env: AgentEnv): 
           },
         );
       running.progress = await firstProgress(kernel);
+      running.judge = openPacketJudge({
+        root: options.bpffs,
+        object: options.object,
+        generation: () => kernel.maps.generation(),
+      });
       events.start(kernel.datapath);
       integrity = openIntegrity(kernel, {
         log: env.log,
@@ -168,6 +174,7 @@ async function runLocked(lock: RootLock, options: AgentOptions, env: AgentEnv): 
       lost.signal.throwIfAborted();
       await integrity.farewell();
     } finally {
+      await running.judge?.close();
       await integrity?.close();
       events.close();
       kernel.close();

@@ -25,8 +25,12 @@ export const askAgent = <T>(
 ): Promise<T | undefined> => ask<T>(settings.socket, `/${API_VERSION}/${view}`, options);
 
 /** Has the agent do something; `path` with its parameters, as "log-level?level=debug". @throws where none answers */
-export async function tellAgent<T>(context: Context, path: string, timeoutMs?: number): Promise<T> {
-  const options: AskOptions = { method: "POST", ...(timeoutMs === undefined ? {} : { timeoutMs }) };
+export async function tellAgent<T>(
+  context: Context,
+  path: string,
+  more: Omit<AskOptions, "method"> = {},
+): Promise<T> {
+  const options: AskOptions = { method: "POST", ...more };
   const answer = await ask<T>(context.settings.socket, `/${API_VERSION}/${path}`, options);
   if (answer === undefined) throw new CommandError(noAgent(context));
   return answer;

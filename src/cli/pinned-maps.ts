@@ -4,8 +4,9 @@ import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { DIRECTIONS, type Direction } from "../base/direction.ts";
 import { codeOf } from "../base/errors.ts";
+import { obstacleAt } from "../datapath/bpffs.ts";
 import { addressesOfEndpoint, sumCounters } from "../datapath/codec.ts";
-import { openPins, type Pins, pinnedDigests } from "../datapath/pins.ts";
+import { hasPins, openPins, type Pins, pinnedDigests } from "../datapath/pins.ts";
 import { type Table, type TableName, tableOf } from "../datapath/typed-maps.ts";
 import { type Count, LAYOUT_DIGEST, REASON_NAMES, Reason } from "../gen/layout.ts";
 import type { EndpointRecord } from "../observe/dump/policy-dumps.ts";
@@ -56,7 +57,9 @@ const generationIn = (node: Table<number, { readonly generation: number }>): num
 
 /** Why there is nothing to read, and what to do. */
 export function nothingPinned({ settings }: Context): string {
-  const others = pinnedDigests(settings.bpffs);
+  const obstacle = obstacleAt(settings.bpffs);
+  if (obstacle !== undefined) return `nothing is pinned under ${settings.bpffs}: ${obstacle}`;
+  const others = pinnedDigests(settings.bpffs).filter((digest) => hasPins(settings.bpffs, digest));
   if (others.includes(LAYOUT_DIGEST))
     return `no map is pinned under ${settings.bpffs} yet: \`weir run\` is starting, or has failed before`;
   if (others.length === 0)

@@ -6,6 +6,8 @@ import { dirname, join } from "node:path";
 import { codeOf, messageOf } from "../base/errors.ts";
 import type { Attempt, OperationName } from "../datapath/life-rehearsal.ts";
 import { type Capability, missingCapabilities, obstacleAt } from "../engines/engine-preflight.ts";
+import { API_VERSION } from "../observe/api-views.ts";
+import { ask } from "../observe/socket-client.ts";
 import type { SourceOptions } from "../source/source.ts";
 import type { Config } from "./config/config-schema.ts";
 import type { Settings } from "./environment.ts";
@@ -243,15 +245,22 @@ function interfaces(): Outcome {
     : ["ok", "sysfs lists those of this network namespace"];
 }
 
-/** The directory, or what is there of the way to it, in which the agent would make the rest. */
-function socket(path: string): Outcome {
+/** Whether an agent answers there; if none listens, whether one could, in the directory or what exists of its path. */
+async function socket(path: string): Promise<Outcome> {
   let directory = dirname(path);
   while (!existsSync(directory) && directory !== dirname(directory)) directory = dirname(directory);
   try {
     accessSync(directory, constants.W_OK);
-    return ["ok", `the agent listens at ${path}`];
   } catch (thrown) {
     return ["missing", `${directory} cannot be written to (${codeOf(thrown)}); choose another --socket`];
+  }
+  try {
+    const answer = await ask<{ readonly pid: number }>(path, `/${API_VERSION}/status`);
+    return answer === undefined
+      ? ["ok", `no agent listens at ${path}; one can`]
+      : ["ok", `an agent (pid ${answer.pid}) answers at ${path}`];
+  } catch (thrown) {
+    return ["fallback", `an agent listens at ${path} and does not answer: ${messageOf(thrown)}`];
   }
 }
 

@@ -45,17 +45,19 @@ const COMMANDS: readonly (readonly [name: string, command: readonly [string, ...
     ["attached.txt", ["bpftool", "net", "show"], "programs attached to interfaces, those of others included"],
   ];
 
+const CHECKS: Part = {
+  name: "check-node.json",
+  holds: "whether Weir can enforce on this node (weir check node)",
+  make: async ({ env, settings }) => jsonText(await checkNode({ settings, object: objectPath(env) })),
+};
+
 export const PARTS: readonly Part[] = [
   {
     name: "versions.json",
     holds: "versions of this command, the agent, libbpf, the map layout, the kernel and Node.js",
     make: async (context) => jsonText(await versionsOf(context)),
   },
-  {
-    name: "check-node.json",
-    holds: "whether Weir can enforce on this node (weir check node)",
-    make: async ({ env, settings }) => jsonText(await checkNode({ settings, object: objectPath(env) })),
-  },
+  CHECKS,
   { name: "node/machine.json", holds: "name, kernel, processors and memory of the node", make: machine },
   ...COMMANDS.map(
     ([name, command, holds]): Part => ({
@@ -136,8 +138,20 @@ export interface Made {
   readonly reason?: string;
 }
 
+/**
+ * All parts, in their order. Together, so that an agent that does not answer costs its timeout once; but the checks of the
+ * node, which make interfaces for a moment, come after the lists of interfaces.
+ */
+export async function makeParts(context: Context): Promise<Made[]> {
+  const made = new Map<Part, Made>();
+  const make = async (part: Part): Promise<void> => void made.set(part, await makePart(part, context));
+  await Promise.all(PARTS.filter((part) => part !== CHECKS).map(make));
+  await make(CHECKS);
+  return PARTS.map((part) => made.get(part) as Made);
+}
+
 /** Never throws: what cannot be had is missing, and says why. */
-export async function makePart(part: Part, context: Context): Promise<Made> {
+async function makePart(part: Part, context: Context): Promise<Made> {
   const { withoutSecrets } = await import("../observe/redact-secrets.ts");
   try {
     const made = await part.make(context);

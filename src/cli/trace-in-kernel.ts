@@ -1,22 +1,15 @@
-// The kernel's verdict on a trace: the programs attached to the interfaces, run on a packet built for it.
+// The kernel's verdict on a trace: packets are built for it, and the agent has the interfaces' programs judge them.
 
+import { present } from "../base/assert.ts";
 import { DIRECTIONS, type Direction } from "../base/direction.ts";
 import { messageOf } from "../base/errors.ts";
-import { attachedProgram } from "../datapath/hooks.ts";
-import {
-  openShadowPrograms,
-  PROGRAM_AT,
-  type ShadowPacket,
-  type ShadowPrograms,
-} from "../datapath/shadow-programs.ts";
 import { packet } from "../engines/frame-builder.ts";
-import { REASON_NAMES } from "../gen/layout.ts";
 import { keyOf } from "../model/cluster.ts";
-import type { EndpointView } from "../observe/api-views.ts";
+import type { EndpointView, JudgedView, JudgeRequest } from "../observe/api-views.ts";
 import { type Party, permits } from "../policy/oracle.ts";
 import type { Path } from "../policy/trace/traced-paths.ts";
-import { type Context, objectPath } from "./environment.ts";
-import { nothingPinned, readKernelIfAny } from "./pinned-maps.ts";
+import { tellAgent } from "./agent-client.ts";
+import type { Context } from "./environment.ts";
 import type { Live } from "./query-manifests.ts";
 
 /** What one end's program says. */
@@ -35,46 +28,59 @@ export type KernelAnswer =
   | { readonly asked: false; readonly reason: string }
   | { readonly asked: true; readonly generation: number; readonly paths: readonly KernelSides[] };
 
+/** Loading the programs at the first query takes the verifier seconds, on a loaded machine many. */
+const JUDGE_MS_MAX = 60_000;
+
 /** Evaluates each path at every end that is a pod of this node. The reason why it could not is an answer too. */
 export async function askKernel(context: Context, live: Live, paths: readonly Path[]): Promise<KernelAnswer> {
-  const { bpffs } = context.settings;
   const endpoints = new Map(live.endpoints.map((each) => [keyOf(each), each]));
+  const crossings = paths.flatMap((path, index) => crossingsOf(path, { index, endpoints }));
+  if (crossings.length === 0) return { asked: false, reason: "neither end is an interface of this node" };
+  const request: JudgeRequest = { packets: crossings.map(({ packet }) => packet) };
   try {
-    const hooks = hooksOf(bpffs, paths, endpoints);
-    if (hooks.size === 0) return { asked: false, reason: "neither end is an interface of this node" };
-    const generation = await readKernelIfAny(context, async (kernel) => kernel.generation);
-    if (generation === undefined) return { asked: false, reason: nothingPinned(context) };
-    const places = new Set([...hooks.values()].flatMap((hook) => hook?.place ?? []));
-    const aside = await openShadowPrograms(bpffs, objectPath(context.env), [...places]);
-    try {
-      const answers: KernelSides[] = [];
-      for (const [index, path] of paths.entries())
-        answers.push(await sidesOf(path, { aside, hooks, endpoints, clientPort: clientPort(index, path) }));
-      return { asked: true, generation, paths: answers };
-    } finally {
-      aside.close();
+    const { generation, verdicts } = await tellAgent<JudgedView>(context, "judge", {
+      body: JSON.stringify(request),
+      timeoutMs: JUDGE_MS_MAX,
+    });
+    const answers = paths.map((): { -readonly [direction in Direction]?: KernelSide } => ({}));
+    for (const [at, { path, index, interface: name, packet }] of crossings.entries()) {
+      const { program, passes, reason } = present(verdicts[at], "the verdict on a packet");
+      present(answers[index], "a path")[packet.direction] = {
+        program,
+        interface: name,
+        verdict: passes ? "passes" : "drops",
+        reason,
+        agrees: isExpected(path, packet.direction, passes),
+      };
     }
+    return { asked: true, generation, paths: answers };
   } catch (thrown) {
     return { asked: false, reason: messageOf(thrown) };
   }
 }
 
-/** The program attached to an interface for a direction, by `hookKey`; undefined without one. */
-type Hooks = ReadonlyMap<string, ReturnType<typeof attachedProgram>>;
+/** A path's packet at one of its ends' interfaces. */
+interface Crossing {
+  readonly path: Path;
+  /** Of the path. */
+  readonly index: number;
+  readonly interface: string;
+  readonly packet: JudgeRequest["packets"][number];
+}
 
-const hookKey = (ifindex: number, direction: Direction): string => `${ifindex}/${direction}`;
-
-function hooksOf(root: string, paths: readonly Path[], endpoints: Endpoints): Hooks {
-  const hooks = new Map<string, ReturnType<typeof attachedProgram>>();
-  for (const path of paths) {
-    for (const direction of DIRECTIONS) {
-      const ifindex = endpointOf(path, direction, endpoints)?.ifindex;
-      if (ifindex === undefined || isLoopback(path, direction)) continue;
-      const key = hookKey(ifindex, direction);
-      if (!hooks.has(key)) hooks.set(key, attachedProgram(root, ifindex, direction));
-    }
-  }
-  return hooks;
+function crossingsOf(
+  path: Path,
+  { index, endpoints }: { readonly index: number; readonly endpoints: Endpoints },
+): Crossing[] {
+  return DIRECTIONS.flatMap((direction): Crossing[] => {
+    const endpoint = endpointOf(path, direction, endpoints);
+    if (endpoint?.ifindex === undefined || isLoopback(path, direction)) return [];
+    const { ifindex } = endpoint;
+    const ingressIfindex = endpointOf(path, "egress", endpoints)?.ifindex ?? ELSEWHERE;
+    const frame = Buffer.from(frameOf(path, direction, clientPort(index, path))).toString("base64");
+    const name = endpoint.interface ?? `interface ${ifindex}`;
+    return [{ path, index, interface: name, packet: { ifindex, direction, ingressIfindex, frame } }];
+  });
 }
 
 type Endpoints = ReadonlyMap<string, EndpointView>;
@@ -101,34 +107,6 @@ function clientPort(index: number, { probe }: Path): number {
 /** An interface without an endpoint: packets of other nodes come from one. The loopback device always exists. */
 const ELSEWHERE = 1;
 
-interface Asked {
-  readonly aside: ShadowPrograms;
-  readonly hooks: Hooks;
-  readonly endpoints: Endpoints;
-  readonly clientPort: number;
-}
-
-async function sidesOf(path: Path, asked: Asked): Promise<KernelSides> {
-  const sides: { [direction in Direction]?: KernelSide } = {};
-  for (const direction of DIRECTIONS) {
-    const endpoint = endpointOf(path, direction, asked.endpoints);
-    if (endpoint?.ifindex === undefined || isLoopback(path, direction)) continue;
-    const { ifindex } = endpoint;
-    const ingressIfindex = endpointOf(path, "egress", asked.endpoints)?.ifindex ?? ELSEWHERE;
-    const hook = asked.hooks.get(hookKey(ifindex, direction));
-    const frame = frameOf(path, direction, asked.clientPort);
-    const { passes, reason } = await judge(asked.aside, hook, { ifindex, ingressIfindex, frame });
-    sides[direction] = {
-      program: PROGRAM_AT[hook?.place ?? direction],
-      interface: endpoint.interface ?? `interface ${ifindex}`,
-      verdict: passes ? "passes" : "drops",
-      reason,
-      agrees: isExpected(path, direction, passes),
-    };
-  }
-  return sides;
-}
-
 /** The packet as it crosses an end's interface: the client's still bears the Service's address and port. */
 export function frameOf({ probe, via }: Path, direction: Direction, clientPort: number): Uint8Array {
   const { address, port } =
@@ -153,16 +131,4 @@ export function isExpected({ sides, via }: Path, direction: Direction, passes: b
   // drops what is sent straight as well (docs/decisions/0005-services.md).
   const mustDrop = via?.leaves === true || !permits(sides.ingress.verdict);
   return !(passes && mustDrop);
-}
-
-async function judge(
-  aside: ShadowPrograms,
-  hook: ReturnType<typeof attachedProgram>,
-  packet: Omit<ShadowPacket, "place">,
-): Promise<{ readonly passes: boolean; readonly reason: string }> {
-  if (hook === undefined) return { passes: true, reason: "not-attached" };
-  if (!aside.isShadowOf(hook.place, hook.id))
-    throw new Error(`${PROGRAM_AT[hook.place]} on interface ${packet.ifindex} is another build's`);
-  const { passes, reason } = await aside.judge({ ...packet, place: hook.place });
-  return { passes, reason: REASON_NAMES[reason] ?? `reason ${reason}` };
 }

@@ -12,7 +12,9 @@ import {
 import { type Path, pathsOf, type Route, routesOf, type Worlds } from "../policy/trace/traced-paths.ts";
 import {
   frontendsAt,
+  isClusterIp,
   type NodeFacts,
+  noServicePort,
   pathsThrough,
   rangesWithout,
   servicePortsOf,
@@ -59,8 +61,11 @@ function pathsOn(worlds: Worlds, route: Route, { question, to, node }: Asked): r
   if (to.service === undefined) return pathsOf(worlds, route, { protocol, ranges });
   const frontends = frontendsAt(worlds.cluster, route.to, { protocol, ranges, node });
   const through = frontends.flatMap((frontend) => pathsThrough(worlds, { from: route.from, frontend }, node));
-  // A Service means its ports; other ports of its address are judged by the address, if they are named.
-  if (port === undefined && through.length > 0) return through;
+  // A Service means its ports. Other ports of an address outside the cluster (a node's, a load balancer's) lead to
+  // whatever listens there, if they are queried; those of a ClusterIP lead nowhere.
+  const hasOtherPorts = !question.to.includes("/") && !isClusterIp(worlds.cluster, route.to);
+  if (frontends.length === 0 && !hasOtherPorts) orThrow(noServicePort(worlds.cluster, to.service, question));
+  if (through.length > 0 && (port === undefined || !hasOtherPorts)) return through;
   const rest = rangesWithout(
     ranges,
     frontends.map((frontend) => frontend.port),

@@ -79,9 +79,13 @@ export interface Pins {
   close(): void;
 }
 
+/** Whether maps of a layout are pinned under a root, not only a directory of its name. */
+export const hasPins = (root: string, digest: string): boolean =>
+  listDirectory(join(root, digest, "maps")).length > 0;
+
 /** Opens the pinned maps under a root; undefined if there are none with this build's layout. */
 export function openPins(root: string): Pins | undefined {
-  if (listDirectory(join(root, LAYOUT_DIGEST, "maps")).length === 0) return undefined;
+  if (!hasPins(root, LAYOUT_DIGEST)) return undefined;
   const maps = new Map<string, BpfMap>();
   return {
     digest: LAYOUT_DIGEST,

@@ -1,12 +1,13 @@
 // Removes Weir's links, filters, qdiscs and pins from the node, and nothing else.
 
-import { readdirSync, rmSync } from "node:fs";
+import { existsSync, readdirSync, rmdirSync, rmSync, statSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { findClsact } from "bpf-ts";
 import { DIRECTIONS } from "../base/direction.ts";
-import { messageOf } from "../base/errors.ts";
+import { messageOf, OperationError } from "../base/errors.ts";
+import { obstacleAt } from "./bpffs.ts";
 import { CLSACT_HANDLE, CLSACT_PRIORITY, detachClsact, detachLink, HOOK_OF } from "./hooks.ts";
-import { listDirectory, openProgram, pinnedDigests, pinnedLinks } from "./pins.ts";
+import { linksDirectory, listDirectory, openProgram, pinnedDigests, pinnedLinks } from "./pins.ts";
 
 export interface Removal {
   readonly kind: "link" | "filter" | "program" | "map" | "directory";
@@ -26,11 +27,17 @@ export interface CleanupOptions {
   readonly interfaces: readonly number[];
 }
 
-/** Removes everything that Weir left on the node under a pin root. Idempotent; continues after a failure. */
+/**
+ * Removes everything that Weir left on the node under a pin root. Idempotent; continues after a failure. What others have
+ * there stays. Errors: OperationError (the root is not on a BPF filesystem).
+ */
 export async function cleanup(options: CleanupOptions): Promise<Removal[]> {
   const { root, dryRun } = options;
+  // Not an error if it does not exist: then there are no pins, and filters may still be there.
+  const obstacle = existsSync(root) ? obstacleAt(root) : undefined;
+  if (obstacle !== undefined) throw new OperationError(obstacle, { operation: "clean up", object: root });
   const removals: Removal[] = [];
-  const take = async (kind: Removal["kind"], name: string, remove: () => Promise<unknown> | unknown) => {
+  const take: Take = async (kind, name, remove) => {
     try {
       if (!dryRun) await remove();
       removals.push({ kind, name, removed: !dryRun });
@@ -49,11 +56,32 @@ export async function cleanup(options: CleanupOptions): Promise<Removal[]> {
         await take(kind, join(directory, name), () => rmSync(join(directory, name)));
     }
   }
-  if (listDirectory(root).length > 0 || removals.length > 0) {
-    await take("directory", root, () => rmSync(root, { recursive: true, force: true }));
-  }
+  await takeDirectories(root, take);
   return removals;
 }
+
+type Take = (kind: Removal["kind"], name: string, remove: () => unknown) => Promise<void>;
+
+/** The root with all that is Weir's in it; without the root itself if others have pins there, as in /sys/fs/bpf. */
+async function takeDirectories(root: string, take: Take): Promise<void> {
+  const own = [...pinnedDigests(root).map((digest) => join(root, digest)), linksDirectory(root)].filter(
+    (path) => existsSync(path),
+  );
+  const isShared = listDirectory(root).some((name) => !own.includes(join(root, name)));
+  if (isShared) {
+    for (const path of own)
+      await take("directory", path, () => rmSync(path, { recursive: true, force: true }));
+    return;
+  }
+  if (own.length === 0) return;
+  await take("directory", root, () => {
+    for (const path of own) rmSync(path, { recursive: true, force: true });
+    if (!isMountPoint(root)) rmdirSync(root);
+  });
+}
+
+/** In a container the root may be a volume. */
+const isMountPoint = (path: string): boolean => statSync(path).dev !== statSync(dirname(path)).dev;
 
 /**
  * Filters with Weir's own handle and priority, even if their pins are gone. Filters of another

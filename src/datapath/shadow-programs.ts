@@ -77,6 +77,8 @@ export interface ShadowPrograms {
    * the pinned one can be compared: the kernel opens programs by id for CAP_SYS_ADMIN only.
    */
   isShadowOf(place: LinkPlace, programId: number): boolean;
+  /** Removes the flows of earlier packets, so that later ones are judged as if they were the first. */
+  forget(): Promise<void>;
   /** Idempotent. */
   close(): void;
 }
@@ -120,6 +122,9 @@ export async function openShadowPrograms(
         using pinned = openProgram(programPath(root, PROGRAM_AT[place]));
         return pinned?.info.id === programId && isShadowOf(pinned, at(place));
       },
+      async forget() {
+        for (const { forget } of loaded.values()) await forget();
+      },
       close,
     };
   } catch (thrown) {
@@ -133,6 +138,7 @@ interface Loaded {
   /** Ids of the maps that are shared with the live datapath. */
   readonly shared: ReadonlySet<number>;
   readonly newReason: () => Promise<number>;
+  readonly forget: () => Promise<void>;
 }
 
 async function load(
@@ -161,8 +167,36 @@ async function load(
   ensureSecret(secret, OWN_BUCKETS);
   const program = object.program(PROGRAM_AT[place]);
   const counters = object.map("counters");
-  opened.push(program, counters);
-  return { program, shared, newReason: reasonCounter(counters) };
+  const flows = FLOW_TABLES.map((name) => object.map(name));
+  const caches = FLOW_CACHES.map((name) => object.map(name));
+  opened.push(program, counters, ...flows, ...caches);
+  return {
+    program,
+    shared,
+    newReason: reasonCounter(counters),
+    async forget() {
+      for (const [index, name] of FLOW_TABLES.entries()) await empty(name, present(flows[index], name));
+      for (const [index, name] of FLOW_CACHES.entries()) await invalidate(name, present(caches[index], name));
+    },
+  };
+}
+
+const FLOW_TABLES = ["conntrack_v4", "conntrack_v6", "fragments"] as const;
+const FLOW_CACHES = ["flow_cache_v4", "flow_cache_v6"] as const;
+
+async function empty<N extends (typeof FLOW_TABLES)[number]>(name: N, map: BpfMap): Promise<void> {
+  const table = tableOf(name, map);
+  await table.deleteBatch((await table.read()).map(([key]) => key));
+}
+
+/** No flow is of tick 0: an entry with it is empty. */
+async function invalidate(name: (typeof FLOW_CACHES)[number], map: BpfMap): Promise<void> {
+  const table = tableOf<"flow_cache_v4" | "flow_cache_v6">(name, map);
+  for (const [place, perCpu] of await table.read({ skipZero: true }))
+    table.set(
+      place,
+      perCpu.map((cached) => ({ ...cached, tick: 0n })),
+    );
 }
 
 /** The reason under which the last packet was counted, by the increase of the counters. */

@@ -1,6 +1,6 @@
 // The agent's answers to the command line, as plain JSON values: the bodies of its socket's responses.
 
-import type { FromPodHook } from "../base/direction.ts";
+import type { Direction, FromPodHook } from "../base/direction.ts";
 import type { SourceHealth } from "../model/cluster-snapshot.ts";
 import type { Problem } from "../model/problem.ts";
 
@@ -246,6 +246,29 @@ export interface StateView {
   /** Of map `node`, by name. */
   readonly settings: Readonly<Record<string, number>>;
   readonly state: unknown;
+}
+
+/** Packets to be judged as if they crossed endpoints' interfaces: nothing is sent, counted or remembered. */
+export interface JudgeRequest {
+  readonly packets: readonly {
+    readonly ifindex: number;
+    readonly direction: Direction;
+    /** The interface that it came in at. */
+    readonly ingressIfindex: number;
+    /** Base64. */
+    readonly frame: string;
+  }[];
+}
+
+export interface JudgedView {
+  /** The generation in force. */
+  readonly generation: number;
+  /** In the order of the request. Without an attached program, packets pass for the reason "not-attached". */
+  readonly verdicts: readonly {
+    readonly program: string;
+    readonly passes: boolean;
+    readonly reason: string;
+  }[];
 }
 
 export interface LogLevelView {

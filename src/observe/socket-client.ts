@@ -17,6 +17,8 @@ export interface AskOptions {
   /** POST triggers an action in the agent. */
   readonly method?: "GET" | "POST";
   readonly timeoutMs?: number;
+  /** JSON. */
+  readonly body?: string;
 }
 
 /**
@@ -26,7 +28,7 @@ export interface AskOptions {
 export async function ask<T>(
   socketPath: string,
   path: string,
-  { method = "GET", timeoutMs = TIMEOUT_MS }: AskOptions = {},
+  { method = "GET", timeoutMs = TIMEOUT_MS, body }: AskOptions = {},
 ): Promise<T | undefined> {
   const failure = (reason: string, cause?: unknown): OperationError => {
     const code = codeOf(cause);
@@ -39,7 +41,8 @@ export async function ask<T>(
   };
   let answer: Answer;
   try {
-    const exchangeOnce = (): Promise<Answer> => exchange(socketPath, `${method} ${path}`, timeoutMs);
+    const exchangeOnce = (): Promise<Answer> =>
+      exchange(socketPath, requestText(`${method} ${path}`, body), timeoutMs);
     answer = await exchangeOnce().catch((thrown: unknown) => {
       if (!ENDED.has(codeOf(thrown) ?? "")) throw thrown;
       // The agent may have been replaced: try the one that listens now, if any.
@@ -93,9 +96,14 @@ function exchange(socketPath: string, request: string, timeoutMs: number): Promi
     });
     connection.on("error", reject);
     connection.on("close", () => clearTimeout(timer));
-    // HTTP/1.0 (RFC 1945): the server closes after its answer, and does not use chunks.
-    connection.write(`${request} HTTP/1.0\r\nhost: weir\r\n\r\n`);
+    connection.write(request);
   });
+}
+
+/** HTTP/1.0 (RFC 1945): the server closes after its answer, and does not use chunks. */
+function requestText(line: string, body?: string): string {
+  const length = body === undefined ? "" : `content-length: ${Buffer.byteLength(body)}\r\n`;
+  return `${line} HTTP/1.0\r\nhost: weir\r\n${length}\r\n${body ?? ""}`;
 }
 
 /** The answer in what was received, or why there is none. */
@@ -175,7 +183,7 @@ export function followStream(
       if (status === 200 || signal.aborted) resolve(true);
       else reject(failure(status === undefined ? "the answer was cut off" : refusalIn(status, rest)));
     });
-    connection.write(`GET ${path} HTTP/1.0\r\nhost: weir\r\n\r\n`);
+    connection.write(requestText(`GET ${path}`));
   });
 }
 

@@ -89,7 +89,12 @@ describe("sysdump", () => {
   });
 
   it("without an agent has the rest, and reports what is missing", async () => {
+    const socketLine = async () =>
+      (await world.weir("check", "node")).stdout.split("\n").find((line) => line.startsWith("socket "));
+    expect(await socketLine()).toMatch(new RegExp(`ok +an agent \\(pid ${agent.pid}\\) answers at `));
     await agent.kill();
+    // The dead agent's socket is still there as a file.
+    expect(await socketLine()).toMatch(/ok +no agent listens at \S+; one can$/);
     const archive = pathOf("down.tar.gz");
     const { status, stderr } = await world.weir("sysdump", "-o", archive);
     expect(status).toBe(0);

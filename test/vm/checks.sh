@@ -207,9 +207,10 @@ vitest_in() {
     --testTimeout 600000 --hookTimeout 600000 "$@" 2>&1 | cat # no terminal: no moving picture
   status=${PIPESTATUS[0]}
   if [ -e "$folder/tally" ]; then
-    read -r tests_passed tests_failed tests_skipped _ <"$folder/tally"
+    read -r tests_passed tests_failed _ <"$folder/tally"
+    tests_skipped=$(grep -c '^skipped: ' "$folder/tally")
     [ "$status" -eq 0 ] || [ "$tests_failed" -gt 0 ] || tests_failed=1
-    tail -n +2 "$folder/tally" | sed 's/^/vm: skipped: /'
+    tail -n +2 "$folder/tally" | sed 's/^/vm: /'
   else
     echo "vm: $project did not end within $seconds s"
     tests_passed=0 tests_failed=1 tests_skipped=0

@@ -108,6 +108,8 @@ async function clean(context: Context, options: Options): Promise<number> {
   const dryRun = options.dryRun === true;
   const isAllowed = dryRun || options.force === true;
   const isAgentThere = await agentThere(context, isAllowed);
+  if (dryRun && isAgentThere && options.force !== true)
+    note(env, "an agent runs: `weir cleanup` fails until it is stopped (or with --force)");
   const [{ cleanup }, { holderOf, lockExisting }, { interfaceNames }] = await Promise.all([
     import("../../datapath/remove-datapath.ts"),
     import("../../datapath/agent-lock.ts"),

@@ -30,7 +30,7 @@ export function addResync(parent: Command, exits: Exits): void {
 }
 
 async function resync(context: Context, { output }: { readonly output: "text" | "json" }): Promise<number> {
-  const done = await tellAgent<ResyncView>(context, "resync", TIMEOUT_MS);
+  const done = await tellAgent<ResyncView>(context, "resync", { timeoutMs: TIMEOUT_MS });
   context.env.stdout.write(output === "json" ? jsonText(done) : resyncText(done));
   return EXIT.ok;
 }

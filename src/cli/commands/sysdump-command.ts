@@ -1,6 +1,8 @@
 // `weir sysdump`: the support bundle, one archive for an issue report.
 
+import { closeSync, openSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { hostname } from "node:os";
+import { join } from "node:path";
 import type { Command } from "commander";
 import { messageOf } from "../../base/errors.ts";
 import { printable } from "../../observe/text-output.ts";
@@ -47,38 +49,69 @@ async function sysdump(context: Context, options: Options): Promise<number> {
       "an archive is not for a terminal: write it to a file (-o FILE, or > FILE)",
       EXIT.usage,
     );
-  const [{ makePart, PARTS, tarOf }, { gzipSync }, { renameSync, rmSync, writeFileSync }] = await Promise.all(
-    [import("../support-bundle.ts"), import("node:zlib"), import("node:fs")],
-  );
+  const [{ makeParts, tarOf }, { gzipSync }] = await Promise.all([
+    import("../support-bundle.ts"),
+    import("node:zlib"),
+  ]);
   const now = env.now();
   const name = `weir-sysdump-${hostname()}-${now
     .toISOString()
     .replace(/\.\d+Z$/, "Z")
     .replaceAll(/[-:]/g, "")}`;
-  const made: Made[] = [];
-  for (const part of PARTS) made.push(await makePart(part, context));
-  const files = made.flatMap(({ part, content }) =>
-    content === undefined ? [] : [{ name: `${name}/${part.name}`, content }],
-  );
-  const contents = { name: `${name}/contents.txt`, content: Buffer.from(contentsText(made)) };
-  const archive = gzipSync(tarOf([contents, ...files], Math.floor(now.getTime() / 1_000)));
-  const file = options.output ?? `${name}.tar.gz`;
-  if (file === STDOUT) env.stdout.write(archive);
-  else {
-    const unfinished = `${file}.partial`;
+  const out = options.output === STDOUT ? undefined : openFile(options.output ?? `${name}.tar.gz`, options);
+  try {
+    const made = await makeParts(context);
+    const files = made.flatMap(({ part, content }) =>
+      content === undefined ? [] : [{ name: `${name}/${part.name}`, content }],
+    );
+    const contents = { name: `${name}/contents.txt`, content: Buffer.from(contentsText(made)) };
+    const archive = gzipSync(tarOf([contents, ...files], Math.floor(now.getTime() / 1_000)));
+    if (out === undefined) env.stdout.write(archive);
+    else env.stdout.write(`${out.finish(archive)}\n`);
+    for (const { part, reason } of made) if (reason !== undefined) note(env, missingText(part.name, reason));
+    return EXIT.ok;
+  } finally {
+    out?.close();
+  }
+}
+
+interface OutputFile {
+  /** Writes all of it, and returns its path. */
+  finish(content: Buffer): string;
+  /** Removes what is unfinished. Idempotent. */
+  close(): void;
+}
+
+/** Opened before the work begins, which takes seconds. @throws CommandError where it cannot be written */
+function openFile(file: string, { output }: Options): OutputFile {
+  const unfinished = `${file}.partial`;
+  const orFail = <T>(step: () => T): T => {
     try {
-      writeFileSync(unfinished, archive, { mode: 0o600 });
-      renameSync(unfinished, file);
+      return step();
     } catch (thrown) {
-      rmSync(unfinished, { force: true });
-      const hint =
-        options.output === undefined ? "; -o FILE writes another file, -o - to the standard output" : "";
+      const hint = output === undefined ? "; -o FILE writes another file, -o - to the standard output" : "";
       throw new CommandError(`${file}: ${messageOf(thrown)}${hint}`);
     }
-    env.stdout.write(`${file}\n`);
-  }
-  for (const { part, reason } of made) if (reason !== undefined) note(env, missingText(part.name, reason));
-  return EXIT.ok;
+  };
+  if (statSync(file, { throwIfNoEntry: false })?.isDirectory() === true)
+    throw new CommandError(`${file} is a directory; write a file in it: -o ${join(file, "dump.tar.gz")}`);
+  const descriptor = orFail(() => openSync(unfinished, "w", 0o600));
+  let isOpen = true;
+  return {
+    finish(content) {
+      orFail(() => {
+        writeFileSync(descriptor, content);
+        renameSync(unfinished, file);
+      });
+      return file;
+    },
+    close() {
+      if (!isOpen) return;
+      isOpen = false;
+      closeSync(descriptor);
+      rmSync(unfinished, { force: true });
+    },
+  };
 }
 
 const missingText = (name: string, reason: string): string =>

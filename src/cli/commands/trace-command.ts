@@ -58,7 +58,10 @@ export function addTrace(parent: Command, exits: Exits): void {
     )
     .addOption(filenameOption("evaluate as if these manifests were applied"))
     .addOption(manifestsOption())
-    .option("--no-kernel", "skip the kernel: loading its programs takes a second or two")
+    .option(
+      "--no-kernel",
+      "skip the kernel: the first query of an agent loads its programs, which takes seconds",
+    )
     .addOption(outputOption("text", "json", "yaml"))
     .addHelpText("after", HELP)
     .action(exits(trace));

@@ -63,11 +63,12 @@ export async function versionsOf(context: Context): Promise<Versions> {
   };
 }
 
-/** Null without an answer: the command is for troubleshooting, so that is not an error here. */
+/** Null where no agent listens. The command is for troubleshooting, so an agent without an answer is no error here. */
 async function agentVersion(context: Context): Promise<string | null> {
   try {
     const answer = await askAgentIfAble<StatusView>(context, "status");
-    return isSilence(answer) ? null : answer.version;
+    if (!isSilence(answer)) return answer.version;
+    return answer.hangs ? `unknown (${answer.reason})` : null;
   } catch (thrown) {
     return `unknown (${messageOf(thrown)})`;
   }

@@ -31,6 +31,22 @@ export function frontendsAt(
     .sort((a, b) => a.port - b.port);
 }
 
+/** Whether an address is a Service's within the cluster: nothing else answers there. */
+export const isClusterIp = ({ services }: Cluster, { address }: Party): boolean =>
+  services.values().some(({ clusterIps }) => clusterIps.some(({ text }) => text === address.text));
+
+/** The Service has no port of this protocol (and number): kube-proxy forwards such packets to nobody. */
+export function noServicePort(
+  cluster: Cluster,
+  service: string,
+  { protocol, port }: { readonly protocol: string; readonly port?: string },
+): Found<never> {
+  const ports = (cluster.services.get(service)?.ports ?? []).map((each) => `${each.port}/${each.protocol}`);
+  const wanted = port === undefined ? `${protocol} port` : `port ${port}/${protocol}`;
+  const has = ports.length === 0 ? "it has none" : `it has ${ports.join(", ")}`;
+  return { ok: false, reason: `Service ${service} has no ${wanted}; ${has}`, missing: true };
+}
+
 /** The parts of a range besides single ports. */
 export function rangesWithout(ranges: readonly PortRange[], taken: readonly number[]): PortRange[] {
   return ranges.flatMap((range) => {

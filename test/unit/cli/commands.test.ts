@@ -1,5 +1,5 @@
 // The other commands against an agent's real socket, and without one: their output and exit codes.
-import { mkdtempSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
@@ -112,7 +112,7 @@ describe("maps", () => {
       const { exitCode, stdout, stderr } = await world.weir("maps", ...words);
       expect({ exitCode, stdout }).toEqual({ exitCode: 4, stdout: "" });
       expect(stderr).toBe(
-        `weir: nothing is pinned under ${world.bpffs}: \`weir run\` has never run with it\n`,
+        `weir: nothing is pinned under ${world.bpffs}: ${dirname(world.bpffs)} is not on a BPF filesystem; mount one with: mount -t bpf bpf /sys/fs/bpf\n`,
       );
     },
   );
@@ -128,6 +128,25 @@ describe("maps", () => {
 });
 
 describe("cleanup", () => {
+  it("does not take another directory for its own", async () => {
+    const there = join(world.bpffs, "0123456789abcdef", "maps", "precious");
+    mkdirSync(dirname(there), { recursive: true });
+    writeFileSync(there, "");
+    for (const words of [[], ["--force"], ["--dry-run"]]) {
+      const { exitCode, stdout, stderr } = await world.weir("cleanup", ...words);
+      expect({ exitCode, stdout }).toEqual({ exitCode: 1, stdout: "" });
+      expect(stderr).toContain(`${world.bpffs} is not on a BPF filesystem`);
+    }
+    expect(existsSync(there)).toBe(true);
+  });
+
+  it("--dry-run reports that it is refused while an agent runs", async () => {
+    await world.serve(viewsWith());
+    const note = "weir: an agent runs: `weir cleanup` fails until it is stopped (or with --force)\n";
+    const { exitCode, stderr } = await world.weir("cleanup", "--dry-run");
+    expect({ exitCode, stderr: stderr.slice(0, note.length) }).toEqual({ exitCode: 0, stderr: note });
+  });
+
   it("refuses while an agent runs", async () => {
     await world.serve(viewsWith());
     expect(await world.weir("cleanup")).toEqual({
@@ -162,6 +181,15 @@ describe("version", () => {
     );
     await world.serve(viewsWith());
     expect(JSON.parse((await world.weir("version", "-o", "json")).stdout)).toMatchObject({ agent: "9.9.9" });
+  });
+
+  it("tells an agent that hangs from one that does not run", async () => {
+    const server = createServer(() => undefined);
+    await new Promise<void>((resolve) => server.listen(world.socket, resolve));
+    const { exitCode, stdout } = await world.weir("version");
+    server.close();
+    expect(exitCode).toBe(0);
+    expect(stdout).toMatch(/^agent: +unknown \(the agent at \S+ hangs: no answer within 3000 ms\)$/m);
   });
 });
 
@@ -213,6 +241,25 @@ describe("cni", () => {
 });
 
 describe("sysdump", () => {
+  it("fails before it has done anything if its file cannot be written", async () => {
+    let asked = 0;
+    const status = () => {
+      asked += 1;
+      return viewsWith().status();
+    };
+    await world.serve({ ...viewsWith(), status });
+    const directory = dirname(world.bpffs);
+    expect(await world.weir("sysdump", "-o", directory)).toEqual({
+      exitCode: 1,
+      stdout: "",
+      stderr: `weir: ${directory} is a directory; write a file in it: -o ${directory}/dump.tar.gz\n`,
+    });
+    const file = join(directory, "none", "dump.tar.gz");
+    const { exitCode, stderr } = await world.weir("sysdump", "-o", file);
+    expect({ exitCode, asked }).toEqual({ exitCode: 1, asked: 0 });
+    expect(stderr).toMatch(/^weir: \S+\/none\/dump\.tar\.gz: ENOENT/);
+  });
+
   it("writes no archive to a terminal", async () => {
     expect(await runIn(["sysdump", "-o", "-"], { terminal: true })).toEqual({
       exitCode: 2,

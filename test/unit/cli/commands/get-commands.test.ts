@@ -61,7 +61,7 @@ describe("get endpoints", () => {
   it("without an agent and without pins reports what is missing", async () => {
     const { exitCode, stdout, stderr } = await world.weir("get", "endpoints");
     expect({ exitCode, stdout }).toEqual({ exitCode: 4, stdout: "" });
-    expect(stderr).toBe(`weir: nothing is pinned under ${world.bpffs}: \`weir run\` has never run with it\n`);
+    expect(stderr).toMatch(/^weir: nothing is pinned under \S+\/pins: \S+ is not on a BPF filesystem; /);
   });
 
   it("without an agent has no names to filter by", async () => {

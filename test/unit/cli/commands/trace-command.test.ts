@@ -2,6 +2,8 @@
 import { Readable } from "node:stream";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { parse } from "yaml";
+import { judgeRoute } from "../../../../src/agent/packet-judge.ts";
+import type { PacketQuery } from "../../../../src/datapath/shadow-instance.ts";
 import { viewsWith } from "../views.ts";
 import { type CommandWorld, openCommandWorld, runIn } from "../world.ts";
 
@@ -183,7 +185,8 @@ describe("of an agent", () => {
   afterEach(() => world.close());
 
   it("queries the agent, and shows why the kernel was not queried", async () => {
-    await world.serve(viewsWith());
+    const judge = judgeRoute(() => undefined);
+    await world.serve(viewsWith(), [judge]);
     expect(await world.weir("trace", "--from", "beta/friend", "--to", "alpha/nginx", "--port", "80")).toEqual(
       {
         exitCode: 0,
@@ -191,11 +194,32 @@ describe("of an agent", () => {
   egress of beta/friend: not isolated
   ingress of alpha/nginx: isolated by alpha/access-nginx
     allowed by alpha/access-nginx ingress[0].from[0].ports[0]
-kernel: not queried: nothing is pinned under ${world.bpffs}: \`weir run\` has never run with it
+kernel: not queried: query the agent at ${world.socket}: status 500: the agent is starting
 `,
         stderr: "",
       },
     );
+  });
+
+  it("has the agent judge the packet, and is 5 if the kernel's verdict is another", async () => {
+    const asked: PacketQuery[] = [];
+    const judged = {
+      generation: 7,
+      verdicts: [{ program: "to_pod", passes: false, reason: "denied" }],
+    };
+    const judge = async (queries: readonly PacketQuery[]) => {
+      asked.push(...queries);
+      return judged;
+    };
+    await world.serve(viewsWith(), [judgeRoute(() => ({ judge, close: async () => undefined }))]);
+    const { exitCode, stdout } = await world.weir(
+      ..."trace --from beta/friend --to alpha/nginx --port 80".split(" "),
+    );
+    expect(exitCode).toBe(5);
+    expect(stdout).toContain("  kernel: to_pod on veth-a drops it (denied): DISAGREES\n");
+    expect(asked).toEqual([
+      { ifindex: 7, ingressIfindex: 1, direction: "ingress", frame: expect.any(Uint8Array) },
+    ]);
   });
 
   it("leaves the kernel out on request", async () => {

@@ -34,15 +34,48 @@ describe("to a Service", () => {
     ]);
   });
 
-  it("judges other ports of a Service's address by the address", async () => {
+  // kube-proxy forwards nothing else that is sent to a ClusterIP.
+  it.each([
+    ["--to shop/web --port 81", "Service shop/web has no port 81/TCP; it has 80/TCP"],
+    ["--to 10.96.0.10 --port 81-90", "Service shop/web has no port 81-90/TCP; it has 80/TCP"],
+    ["--to shop/web --port 80 --protocol UDP", "Service shop/web has no port 80/UDP; it has 80/TCP"],
+    ["--to shop/web --protocol UDP", "Service shop/web has no UDP port; it has 80/TCP"],
+  ])("%s is not found: the Service has no such port", async (line, reason) => {
+    expect(await trace(`--from shop/gateway ${line}`)).toEqual({
+      exitCode: 4,
+      stdout: "",
+      stderr: `weir: ${reason}\n`,
+    });
+  });
+
+  it("answers for those ports of a range that the Service has", async () => {
     const { exitCode, stdout } = await trace("--from shop/gateway --to 10.96.0.10 --port 80-81");
     expect(exitCode).toBe(0);
-    expect(stdout.match(/^allowed: .*$/gm)).toEqual([
+    expect(stdout.match(/^(allowed|denied)[ :].*$/gm)).toEqual([
       expect.stringContaining(
         "TCP/80 from shop/gateway (10.244.1.10) to Service shop/web (10.96.0.10), and on to",
       ),
-      "allowed: TCP/81 from shop/gateway (10.244.1.10) to 10.96.0.10",
     ]);
+  });
+
+  it("judges other ports of an external address by the address: it may be a node's", async () => {
+    const directory = mkdtempSync(join(tmpdir(), "wt-trace-"));
+    try {
+      const service = `apiVersion: v1
+kind: Service
+metadata: { name: web, namespace: shop }
+spec: { clusterIP: 10.96.0.10, externalIPs: [192.0.2.7], ports: [{ name: http, port: 80, targetPort: 8080 }] }
+`;
+      writeFileSync(join(directory, "service.yaml"), service);
+      const at = (port: string) =>
+        trace(`--from shop/gateway --to 192.0.2.7 --port ${port} -f ${directory}/service.yaml`);
+      expect((await at("22")).stdout).toMatch(
+        /^allowed \(as before\): TCP\/22 from shop\/gateway \(10.244.1.10\) to 192.0.2.7$/m,
+      );
+      expect((await at("80")).stdout).toMatch(/ to Service shop\/web \(192.0.2.7\)/);
+    } finally {
+      rmSync(directory, { recursive: true, force: true });
+    }
   });
 
   describe("through a Service with some allowed backends", () => {

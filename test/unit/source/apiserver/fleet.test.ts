@@ -138,9 +138,10 @@ describe("times", () => {
   });
 
   it("what has not been followed for ten seconds is reported, in a large cluster after the watches' spread", () => {
-    const trouble = (nodes: number) => troubleAfterMs(TIMING, { requests: nodes * KINDS.length, bytes: 0 });
-    expect(trouble(0)).toBe(10_000);
-    expect(trouble(5_000)).toBe(25_000);
+    const reportedAfter = (nodes: number) =>
+      troubleAfterMs(TIMING, { requests: nodes * KINDS.length, bytes: 0 });
+    expect(reportedAfter(0)).toBe(10_000);
+    expect(reportedAfter(5_000)).toBe(25_000);
   });
 
   it("a list of a small cluster is relisted every 5 to 10 minutes, a large one takes 20 kB a second at most", () => {
