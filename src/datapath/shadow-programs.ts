@@ -4,6 +4,7 @@
 import { BpfMap, type BpfObject, type BpfProgram } from "bpf-ts";
 import { present } from "../base/assert.ts";
 import { sumCounters } from "./codec.ts";
+import { FLOW_TABLES } from "./flow-table.ts";
 import { ensureSecret, setSizes } from "./flow-table-pins.ts";
 import { checkLayout } from "./layout-checks.ts";
 import {
@@ -169,23 +170,35 @@ async function load(
   const counters = object.map("counters");
   const flows = FLOW_TABLES.map((name) => object.map(name));
   const caches = FLOW_CACHES.map((name) => object.map(name));
-  opened.push(program, counters, ...flows, ...caches);
+  const fragments = object.map("fragments");
+  opened.push(program, counters, fragments, ...flows, ...caches);
   return {
     program,
     shared,
     newReason: reasonCounter(counters),
     async forget() {
-      for (const [index, name] of FLOW_TABLES.entries()) await empty(name, present(flows[index], name));
+      for (const map of flows) await emptyTable(map);
+      await emptyFragments(fragments);
       for (const [index, name] of FLOW_CACHES.entries()) await invalidate(name, present(caches[index], name));
     },
   };
 }
 
-const FLOW_TABLES = ["conntrack_v4", "conntrack_v6", "fragments"] as const;
 const FLOW_CACHES = ["flow_cache_v4", "flow_cache_v6"] as const;
 
-async function empty<N extends (typeof FLOW_TABLES)[number]>(name: N, map: BpfMap): Promise<void> {
-  const table = tableOf(name, map);
+/** These tables are ours, and no program runs meanwhile: a store is safe here, unlike in the live ones. */
+async function emptyTable(map: BpfMap): Promise<void> {
+  const { keySize, lookupSize } = map.info;
+  const { count, keys, values } = await map.entries();
+  const free = Buffer.alloc(lookupSize);
+  for (let at = 0; at < count; at++) {
+    const value = values.subarray(at * lookupSize, (at + 1) * lookupSize);
+    if (!value.equals(free)) map.update(keys.subarray(at * keySize, (at + 1) * keySize), free);
+  }
+}
+
+async function emptyFragments(map: BpfMap): Promise<void> {
+  const table = tableOf("fragments", map);
   await table.deleteBatch((await table.read()).map(([key]) => key));
 }
 
