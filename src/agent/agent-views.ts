@@ -131,6 +131,7 @@ function shutView({ cluster, interfaces }: InForce, { pod, ifindex }: LocalEndpo
 const identityOf = (pod: Pod) => ({
   namespace: pod.namespace,
   name: pod.name,
+  labels: Object.fromEntries(pod.labels),
   addresses: pod.ips.map((address) => address.text),
 });
 

@@ -128,6 +128,39 @@ export function openIncumbents(path: string | undefined): Incumbents {
   };
 }
 
+/** The pods of an interface when it was last enforced, first the one that has it. */
+export interface RememberedOwner {
+  /** Name of the interface. */
+  readonly link: string;
+  readonly pods: readonly {
+    readonly namespace: string;
+    readonly name: string;
+    readonly labels: Readonly<Record<string, string>>;
+  }[];
+}
+
+/**
+ * By interface index, as an agent has left them; empty if it has not, or in an earlier boot. @throws OperationError if the
+ * file cannot be read
+ */
+export function rememberedOwners(path: string): ReadonlyMap<number, RememberedOwner> {
+  const read = readKept(path, [VERSION]);
+  if (read === undefined || read["boot"] !== bootId()) return new Map();
+  return new Map(
+    keptIn(read["interfaces"], path).map(({ link, pods }) => [
+      link.ifindex,
+      {
+        link: link.name,
+        pods: pods.map(({ pod: { namespace, name, labels } }) => ({
+          namespace,
+          name,
+          labels: Object.fromEntries(labels),
+        })),
+      },
+    ]),
+  );
+}
+
 const bootId = (): string => readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim();
 
 /**

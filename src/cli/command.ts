@@ -1,8 +1,8 @@
 // What the commands share: how they are added, the options that several take, and how they write what they found.
 
 import { type Command, InvalidArgumentError, Option } from "commander";
-import { type Table, tableText } from "../observe/text-output.ts";
-import type { Context, Env } from "./environment.ts";
+import { fitted, type Table, tableText } from "../observe/text-output.ts";
+import { CommandError, type Context, type Env, EXIT } from "./environment.ts";
 
 /** Makes of what does a command's work, and gives its exit code, what commander calls with the command's arguments. */
 export type Exits = <A extends readonly unknown[]>(
@@ -23,6 +23,45 @@ export const watchOption = (): Option =>
 export const headersOption = (): Option => new Option("--no-headers", "omit the header line");
 
 export const namespaceOption = (): Option => new Option("-n, --namespace <name>", "only this namespace");
+
+export const allNamespacesOption = (): Option =>
+  new Option("-A, --all-namespaces", "all namespaces, which is the default").conflicts("namespace");
+
+export const sortOption = (): Option =>
+  new Option("--sort-by <field>", "order by a field of the JSON, such as name or .ingress.policy");
+
+/** What a command of one object of a list is asked for: NAMESPACE/NAME, or NAME in whichever namespace. */
+export interface NamedObject {
+  readonly namespace?: string;
+  readonly name: string;
+}
+
+/** @throws CommandError where the namespaces of the name and of -n differ, or the name has more than two parts */
+export function namedObject(
+  text: string | undefined,
+  { namespace, pod }: { readonly namespace?: string; readonly pod?: PodName },
+): NamedObject | undefined {
+  if (text === undefined) return pod;
+  if (pod !== undefined) throw new CommandError("a name and --pod exclude each other", EXIT.usage);
+  const [first = "", second, ...rest] = text.split("/");
+  const own = second === undefined ? namespace : first;
+  const name = second ?? first;
+  if (name === "" || own === "" || rest.length > 0)
+    throw new CommandError(`${text} is not NAMESPACE/NAME`, EXIT.usage);
+  if (namespace !== undefined && own !== namespace)
+    throw new CommandError(`${text} is not of namespace ${namespace}`, EXIT.usage);
+  return { name, ...(own === undefined ? {} : { namespace: own }) };
+}
+
+export const isNamed = (
+  each: { readonly namespace?: string; readonly name?: string },
+  wanted: NamedObject | undefined,
+): boolean =>
+  wanted === undefined ||
+  (each.name === wanted.name && (wanted.namespace === undefined || each.namespace === wanted.namespace));
+
+export const nameText = ({ namespace, name }: NamedObject): string =>
+  namespace === undefined ? name : `${namespace}/${name}`;
 
 export interface PodName {
   readonly namespace: string;
@@ -70,6 +109,9 @@ export interface WriteOptions {
   readonly headers: boolean;
 }
 
+/** Where the output is no terminal. */
+const WIDTH_MAX = 100;
+
 export async function write(env: Env, result: Result, { output, headers }: WriteOptions): Promise<void> {
   switch (output) {
     case "json":
@@ -87,8 +129,14 @@ export async function write(env: Env, result: Result, { output, headers }: Write
     case "name":
       env.stdout.write(result.names?.() ?? "");
       return;
-    default:
-      env.stdout.write(tableText(result.table(output === "wide"), headers));
+    case "wide":
+      env.stdout.write(tableText(result.table(true), headers));
+      return;
+    default: {
+      const table = result.table(false);
+      // Without a heading it is for a program, which counts columns.
+      env.stdout.write(tableText(headers ? fitted(table, env.stdout.columns ?? WIDTH_MAX) : table, headers));
+    }
   }
 }
 

@@ -93,7 +93,7 @@ function walk(program: Command, words: readonly string[]): Place {
       option = undefined;
       continue;
     }
-    const below = command.commands.find((each) => each.name() === word);
+    const below = command.commands.find((each) => each.name() === word || each.aliases().includes(word));
     if (word.startsWith("-")) {
       const [flag, value] = word.split(/=(.*)/s);
       const named = optionsOf(command).find(({ short, long }) => flag === short || flag === long);

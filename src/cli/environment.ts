@@ -40,8 +40,22 @@ export interface Context {
   readonly settings: Settings;
 }
 
-/** Exit codes of all commands; `status` has its own (cli/commands/status-command.ts). */
-export const EXIT = { ok: 0, error: 1, usage: 2, notFound: 4, differs: 5 } as const;
+/** Exit codes of all commands, one for one thing. */
+export const EXIT = {
+  ok: 0,
+  error: 1,
+  usage: 2,
+  /** `trace`: denied; `diff`: decisions would flip. */
+  denied: 3,
+  notFound: 4,
+  differs: 5,
+  /** By the kernel, or by the agent's socket. */
+  forbidden: 6,
+  /** `status`: not everything is enforced. */
+  degraded: 7,
+  /** `status`: no agent answers. */
+  down: 8,
+} as const;
 
 /** An unsuccessful outcome, with its exit code and a one-line message. */
 export class CommandError extends Error {

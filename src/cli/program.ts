@@ -1,8 +1,9 @@
 // The table of commands, the options that all of them take, and how a command line becomes an exit code.
 
 import { resolve } from "node:path";
-import { Command, CommanderError, Option } from "commander";
+import { type Argument, Command, CommanderError, Option } from "commander";
 import { codeOf, messageOf } from "../base/errors.ts";
+import { nearestWord } from "../base/nearest-word.ts";
 import { printable } from "../observe/text-output.ts";
 import type { Adder, Exits } from "./command.ts";
 import { addCheckNode } from "./commands/check-node-command.ts";
@@ -26,7 +27,15 @@ import { addSysdump } from "./commands/sysdump-command.ts";
 import { addTest } from "./commands/test-command.ts";
 import { addTrace } from "./commands/trace-command.ts";
 import { addVersion } from "./commands/version-command.ts";
-import { BPFFS_DEFAULT, CommandError, type Context, type Env, EXIT, SOCKET_DEFAULT } from "./environment.ts";
+import {
+  BPFFS_DEFAULT,
+  CommandError,
+  type Context,
+  type Env,
+  EXIT,
+  SOCKET_DEFAULT,
+  versionOf,
+} from "./environment.ts";
 
 const GET_EXAMPLES = `
 Examples:
@@ -141,8 +150,8 @@ Environment:
   NO_COLOR=1                                   disable colours
 
 Exit codes:
-  0 success, 1 error, 2 wrong usage, 4 not found; 3 and 5 are results (see the command's help);
-  \`weir status\` has its own (weir status --help)
+  0 success, 1 error, 2 wrong usage, 3 denied, 4 not found, 5 a difference, 6 permission denied, 7 degraded,
+  8 down; which of them a command has, and when, is in its help
 `;
 
 /** Commands that need the flags of `run`, which take long to load. */
@@ -163,8 +172,9 @@ export async function buildProgram(
       new Option("--bpffs <dir>", `directory of the pins, in a BPF filesystem (default: ${BPFFS_DEFAULT})`),
     )
     .addOption(new Option("--socket <path>", `the agent's socket (default: ${SOCKET_DEFAULT})`))
+    .version(versionOf(env.root), "--version", "print the version of this command")
     .exitOverride()
-    .configureHelp({ showGlobalOptions: true })
+    .configureHelp({ showGlobalOptions: true, commandUsage, subcommandTerm })
     .configureOutput({
       writeOut: (text) => env.stdout.write(text),
       writeErr: (text) => env.stderr.write(text),
@@ -187,6 +197,25 @@ export async function buildProgram(
 
 const HELP_WIDTH = 110;
 
+/** Without aliases, which have a line of their own where there are any. */
+function commandUsage(command: Command): string {
+  const names: string[] = [];
+  for (let at: Command | null = command; at !== null; at = at.parent) names.unshift(at.name());
+  return `${names.join(" ")} ${command.usage()}`;
+}
+
+const subcommandTerm = (command: Command): string =>
+  [
+    command.name(),
+    ...(command.options.length === 0 ? [] : ["[options]"]),
+    ...command.registeredArguments.map(argumentTerm),
+  ].join(" ");
+
+function argumentTerm(argument: Argument): string {
+  const name = `${argument.name()}${argument.variadic ? "..." : ""}`;
+  return argument.required ? `<${name}>` : `[${name}]`;
+}
+
 /** Runs one command line (without the program's own name) to its end. Never throws. */
 export async function runCommand(args: readonly string[], env: Env): Promise<number> {
   let exitCode: number = EXIT.ok;
@@ -202,12 +231,42 @@ export async function runCommand(args: readonly string[], env: Env): Promise<num
       env.stdout.write(await complete(program, args.slice(1), (options) => contextOf(options, env)));
       return EXIT.ok;
     }
+    requireHelpTopic(program, args);
     await program.parseAsync(args, { from: "user" });
     return exitCode;
   } catch (thrown) {
     return report(thrown, env, () => commandNamed(program, args));
   }
 }
+
+/** commander shows the general help for `help NONSENSE`. @throws CommandError */
+function requireHelpTopic(program: Command, args: readonly string[]): void {
+  const words = args.filter((word) => !word.startsWith("-"));
+  const at = words.indexOf("help");
+  let command = program;
+  for (const word of words.slice(0, Math.max(at, 0))) {
+    const next = commandIn(command, word);
+    if (next === undefined) return;
+    command = next;
+  }
+  // Only where a command may stand, "help" is one.
+  if (at < 0 || command.commands.length === 0) return;
+  for (const topic of words.slice(at + 1)) {
+    const next = commandIn(command, topic);
+    if (next === undefined) {
+      const nearest = nearestWord(
+        topic,
+        command.commands.flatMap((each) => [each.name(), ...each.aliases()]),
+      );
+      const hint = nearest === undefined ? "" : `; did you mean ${nearest}?`;
+      throw new CommandError(`no command ${[...words.slice(0, at), topic].join(" ")}${hint}`, EXIT.usage);
+    }
+    command = next;
+  }
+}
+
+const commandIn = (command: Command, word: string): Command | undefined =>
+  command.commands.find((each) => each.name() === word || each.aliases().includes(word));
 
 /** Where neither option nor variable says otherwise, the defaults hold; an empty text says nothing. */
 function contextOf({ bpffs, socket }: { bpffs?: string; socket?: string }, env: Env): Context {
@@ -228,7 +287,7 @@ function report(thrown: unknown, env: Env, command: () => string): number {
   };
   if (thrown instanceof CommanderError) {
     // Requested help is a success; help instead of a missing command is not.
-    if (thrown.code === "commander.helpDisplayed") return EXIT.ok;
+    if (thrown.code === "commander.helpDisplayed" || thrown.code === "commander.version") return EXIT.ok;
     if (thrown.code === "commander.help") return thrown.exitCode === 0 ? EXIT.ok : EXIT.usage;
     say(`${thrown.message.replace(/^error: /, "").replace(/\.?\s*$/, "")}; see: ${command()} --help`);
     return EXIT.usage;
@@ -238,8 +297,9 @@ function report(thrown: unknown, env: Env, command: () => string): number {
     say(thrown.message);
     return thrown.exitCode;
   }
-  say(`${messageOf(thrown)}${isDenied(thrown) && process.getuid?.() !== 0 ? "; run it as root" : ""}`);
-  return EXIT.error;
+  const denied = isDenied(thrown);
+  say(`${messageOf(thrown)}${denied && process.getuid?.() !== 0 ? "; run it as root" : ""}`);
+  return denied ? EXIT.forbidden : EXIT.error;
 }
 
 /** Whether the kernel refused, here or in what caused it. */
@@ -253,9 +313,9 @@ function commandNamed(program: Command, args: readonly string[]): string {
   const words = [program.name()];
   let at = program;
   for (const word of args) {
-    const next = at.commands.find((each) => each.name() === word);
+    const next = commandIn(at, word);
     if (next === undefined) continue;
-    words.push(word);
+    words.push(next.name());
     at = next;
   }
   return words.join(" ");

@@ -3,9 +3,10 @@
 // Follows k8s.io/kubernetes/pkg/proxy (endpointSliceCache, CategorizeEndpoints). Where its choice cannot be predicted
 // (topology hints, session affinity), every backend that it may choose is one.
 
-import type { Address, Family } from "../base/ip.ts";
-import { memo } from "../base/memo.ts";
-import { type Cluster, keyOf, type Pod } from "./cluster.ts";
+import { type Address, FAMILIES, type Family } from "../base/ip.ts";
+import { openMultimap } from "../base/multimap.ts";
+import { changesBetween, follow, patched } from "../base/versioned-map.ts";
+import { type Cluster, EMPTY_CLUSTER, keyOf, type Pod } from "./cluster.ts";
 import type { Protocol } from "./protocol.ts";
 import { matches, type Selector } from "./selector.ts";
 import type { EndpointSlice, Service, ServicePort } from "./service.ts";
@@ -43,32 +44,130 @@ interface Candidate extends Backend {
 export const frontendKey = (frontend: Pick<Frontend, "address" | "protocol" | "port">): string =>
   `${frontend.address.text} ${frontend.protocol}/${frontend.port}`;
 
-/**
- * All frontends of the cluster, in key order of their Services. `nodes` are the names of the node that rewrites, as far as
- * they are known: a Service with internalTrafficPolicy Local leads to no other there.
- */
-export function frontendsOf(cluster: Cluster, nodes: ReadonlySet<string>): Frontend[] {
-  const slices = slicesByService(cluster);
-  const found = new Map<string, Frontend>();
-  for (const key of [...cluster.services.keys()].sort()) {
-    const service = cluster.services.get(key) as Service;
-    const own = slices.get(key);
-    for (const port of service.ports) {
-      for (const family of [4, 6] as const) {
-        const candidates = (): Candidate[] =>
-          own === undefined ? podsBehind(cluster, service, port, family) : sliced(own, port, family);
-        for (const frontend of ofPort(service, port, family, { candidates, nodes })) add(found, frontend);
-      }
-    }
-  }
-  return [...found.values()];
+/** All frontends of the cluster, in key order of their Services: see `Frontends`. */
+export const frontendsOf = (cluster: Cluster, nodes: ReadonlySet<string>): Frontend[] => [
+  ...openFrontends()(cluster, nodes).all.values(),
+];
+
+export interface Frontends {
+  /** By `frontendKey`. */
+  readonly all: ReadonlyMap<string, Frontend>;
+  /** The keys of those that lead to an address, and perhaps of others. Valid until the next call. */
+  leadingTo(address: string): readonly string[];
 }
 
-/** Whether every Service that selects pods has slices: the frontends then depend on nothing else. */
-export function areSliced(cluster: Cluster): boolean {
-  const sliced = slicesByService(cluster);
-  return cluster.services.entries().every(([key, { selector }]) => selector === undefined || sliced.has(key));
+/**
+ * All frontends of a cluster, in the time of what has changed since the last call: the Services, their slices, and the pods of
+ * Services that have none. One that is as before stays the same object. `nodes` are the names of the node that rewrites, as
+ * far as they are known: a Service with internalTrafficPolicy Local leads to no other there.
+ */
+export function openFrontends(): (cluster: Cluster, nodes: ReadonlySet<string>) => Frontends {
+  /** Of each Service; some are claimed by several. */
+  const claims = new Map<string, readonly Frontend[]>();
+  const claimants = openMultimap<string, string>();
+  /** The Services that lead to each address. */
+  const leading = openMultimap<string, string>();
+  /** Services that select pods and have no slices, by namespace. */
+  const unsliced = openMultimap<string, string>();
+  let all: ReadonlyMap<string, Frontend> = new Map();
+  let cluster: Cluster = EMPTY_CLUSTER;
+  let here: string | undefined;
+
+  const touchedBy = (next: Cluster, nodes: string): Set<string> => {
+    const touched = new Set<string>(nodes === here ? [] : claims.keys());
+    for (const { key } of changesBetween(cluster.services, next.services)) touched.add(key);
+    for (const { before, after } of changesBetween(cluster.slices, next.slices))
+      for (const slice of [before, after]) {
+        const service = slice && serviceOfSlice(slice);
+        if (service !== undefined) touched.add(service);
+      }
+    if (unsliced.size() > 0)
+      for (const { before, after } of changesBetween(cluster.pods, next.pods))
+        for (const pod of [before, after])
+          for (const service of pod === undefined ? [] : unsliced.get(pod.namespace)) touched.add(service);
+    return touched;
+  };
+
+  const claim = (key: string, next: readonly Frontend[], changed: Set<string>): void => {
+    const before = claims.get(key) ?? [];
+    const isSame = next.length === before.length && next.every((each, at) => isAs(each, before[at]));
+    if (isSame) return;
+    for (const each of before) {
+      claimants.delete(frontendKey(each), key);
+      for (const { address } of each.backends) leading.delete(address.text, key);
+      changed.add(frontendKey(each));
+    }
+    for (const each of next) {
+      claimants.add(frontendKey(each), key);
+      for (const { address } of each.backends) leading.add(address.text, key);
+      changed.add(frontendKey(each));
+    }
+    if (next.length === 0) claims.delete(key);
+    else claims.set(key, next);
+  };
+
+  /** Where several Services claim one frontend, it may lead to the backends of any. */
+  const mergedAt = (key: string): Frontend | undefined => {
+    const [first, ...others] = claimants
+      .get(key)
+      .toSorted()
+      .flatMap((service) => (claims.get(service) ?? []).filter((each) => frontendKey(each) === key));
+    return others.reduce(merged, first as Frontend);
+  };
+
+  return (next, nodes) => {
+    const names = [...nodes].sort().join(" ");
+    const touched = touchedBy(next, names);
+    const slices = slicesByService(next.slices);
+    const changed = new Set<string>();
+    for (const key of [...touched].sort()) {
+      const service = next.services.get(key);
+      const own = slices.get(key)?.map(([, slice]) => slice);
+      const namespace = key.slice(0, key.indexOf("/"));
+      if (service?.selector !== undefined && own === undefined) unsliced.add(namespace, key);
+      else unsliced.delete(namespace, key);
+      claim(key, service === undefined ? [] : frontendsOfService(next, service, { own, nodes }), changed);
+    }
+    const patch = new Map<string, Frontend | undefined>();
+    for (const key of changed) {
+      const is = mergedAt(key);
+      if (is === undefined || !isAs(is, all.get(key))) patch.set(key, is);
+    }
+    all = patched(all, patch);
+    cluster = next;
+    here = names;
+    return {
+      all,
+      leadingTo: (address) =>
+        leading.get(address).flatMap((service) => (claims.get(service) ?? []).map(frontendKey)),
+    };
+  };
 }
+
+function frontendsOfService(
+  cluster: Cluster,
+  service: Service,
+  { own, nodes }: { readonly own: readonly EndpointSlice[] | undefined; readonly nodes: ReadonlySet<string> },
+): Frontend[] {
+  return service.ports.flatMap((port) =>
+    FAMILIES.flatMap((family) => {
+      const candidates = (): Candidate[] =>
+        own === undefined ? podsBehind(cluster, service, port, family) : sliced(own, port, family);
+      return ofPort(service, port, family, { candidates, nodes });
+    }),
+  );
+}
+
+const isAs = (one: Frontend, other: Frontend | undefined): boolean =>
+  other !== undefined &&
+  frontendKey(one) === frontendKey(other) &&
+  one.service === other.service &&
+  one.keepsSource === other.keepsSource &&
+  one.backends.length === other.backends.length &&
+  one.backends.every(({ address, port }, index) => {
+    const there = other.backends[index];
+    return there?.address.text === address.text && there.port === port;
+  });
 
 interface Behind {
   readonly candidates: () => Candidate[];
@@ -114,33 +213,31 @@ const distinct = (backends: readonly Backend[]): Backend[] => [
   ).values(),
 ];
 
-/** Two Services that claim one frontend: it may lead to the backends of either. */
-function add(found: Map<string, Frontend>, frontend: Frontend): void {
-  const key = frontendKey(frontend);
-  const other = found.get(key);
-  const merged = other && {
-    ...other,
-    keepsSource: other.keepsSource && frontend.keepsSource,
-    backends: distinct([...other.backends, ...frontend.backends]),
-  };
-  found.set(key, merged ?? frontend);
-}
-
-const slicesByService = ({ slices }: Cluster): ReadonlyMap<string, readonly EndpointSlice[]> =>
-  grouped(slices);
-
-const grouped = memo((slices: Cluster["slices"]): ReadonlyMap<string, readonly EndpointSlice[]> => {
-  const found = new Map<string, EndpointSlice[]>();
-  for (const key of [...slices.keys()].sort()) {
-    const slice = slices.get(key) as EndpointSlice;
-    if (slice.service === undefined) continue;
-    const service = keyOf({ namespace: slice.namespace, name: slice.service });
-    const known = found.get(service);
-    if (known === undefined) found.set(service, [slice]);
-    else known.push(slice);
-  }
-  return found;
+const merged = (one: Frontend, other: Frontend): Frontend => ({
+  ...one,
+  keepsSource: one.keepsSource && other.keepsSource,
+  backends: distinct([...one.backends, ...other.backends]),
 });
+
+const serviceOfSlice = ({ namespace, service }: EndpointSlice): string | undefined =>
+  service === undefined ? undefined : keyOf({ namespace, name: service });
+
+/** With their keys, in the order of these. */
+const slicesByService = follow<string, EndpointSlice, Map<string, readonly [string, EndpointSlice][]>>(
+  () => new Map(),
+  (found, { key, before, after }) => {
+    const put = (service: string | undefined, slice: EndpointSlice | undefined): void => {
+      if (service === undefined) return;
+      const others = (found.get(service) ?? []).filter(([name]) => name !== key);
+      const own = slice === undefined ? others : [...others, [key, slice] as [string, EndpointSlice]];
+      if (own.length === 0) found.delete(service);
+      else found.set(service, own.length === 1 ? own : own.toSorted(([a], [b]) => (a < b ? -1 : 1)));
+    };
+    const [was, is] = [before && serviceOfSlice(before), after && serviceOfSlice(after)];
+    if (was !== is) put(was, undefined);
+    put(is, after);
+  },
+);
 
 /** Slices name ports as the Service does; the number is theirs. */
 function sliced(slices: readonly EndpointSlice[], port: ServicePort, family: Family): Candidate[] {

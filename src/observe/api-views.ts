@@ -151,6 +151,7 @@ export type EndpointState = (typeof ENDPOINT_STATES)[number];
 export interface EndpointView {
   readonly namespace: string;
   readonly name: string;
+  readonly labels: Readonly<Record<string, string>>;
   readonly addresses: readonly string[];
   readonly state: EndpointState;
   /** For "retained": since when, and why. */

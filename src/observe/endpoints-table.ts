@@ -1,6 +1,6 @@
 // `weir get endpoints`: the node's pods, what isolates them and whether that is enforced.
 
-import { countText, left, right, someOf, type Table } from "./text-output.ts";
+import { countText, left, right, someOf, spare, type Table } from "./text-output.ts";
 
 /** One direction of an endpoint. Only the agent has `isolatedBy`; the kernel also has the policy's number. */
 export interface EndpointSide {
@@ -28,6 +28,7 @@ export interface Traffic {
 export interface EndpointRow {
   readonly namespace?: string;
   readonly name?: string;
+  readonly labels?: Readonly<Record<string, string>>;
   readonly addresses: readonly string[];
   readonly state: string;
   readonly retained?: { readonly since: string; readonly why: string };
@@ -43,7 +44,13 @@ export interface EndpointRow {
 
 const POLICIES_SHOWN_MAX = 5;
 
-const COLUMNS = ["NAMESPACE", "POD", "INTERFACE", "ID", "ADDRESSES", "INGRESS", "EGRESS", "STATE"].map(left);
+const COLUMNS = [
+  ...["NAMESPACE", "POD"].map(left),
+  spare("INTERFACE", 2),
+  spare("ID", 3),
+  spare("ADDRESSES", 1),
+  ...["INGRESS", "EGRESS", "STATE"].map(left),
+];
 const WIDE_COLUMNS = [
   ...["IFINDEX", "HOOKS"].map(left),
   ...["IN-ALLOWED", "IN-DROPPED", "OUT-ALLOWED", "OUT-DROPPED"].map(right),

@@ -1,14 +1,20 @@
 // `weir get policies`: the agent's policies, and their effect on this node.
 
 import type { PolicyView } from "./api-views.ts";
-import { left, right, someOf, type Table } from "./text-output.ts";
+import { left, right, someOf, spare, type Table } from "./text-output.ts";
 
 /** As reported by the agent, now or before the policy was removed. */
 export type PolicyRow = PolicyView & { readonly removed?: true };
 
 const PODS_SHOWN_MAX = 5;
 
-const COLUMNS = [...["NAMESPACE", "NAME", "SELECTOR", "TYPES"].map(left), right("PODS"), left("STATE")];
+const COLUMNS = [
+  ...["NAMESPACE", "NAME"].map(left),
+  spare("SELECTOR", 2),
+  spare("TYPES", 1),
+  right("PODS"),
+  left("STATE"),
+];
 const WIDE_COLUMNS = [right("INGRESS-RULES"), right("EGRESS-RULES"), left("SELECTS"), left("UNREADABLE")];
 
 /** `wide` adds the number of rules in each direction, this node's pods that the policy selects, and why it is unreadable. */

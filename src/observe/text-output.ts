@@ -44,6 +44,8 @@ export interface Column {
   readonly title: string;
   /** Right-aligned: numbers that are compared down the column. */
   readonly right?: true;
+  /** Left out where the table is too wide; the highest number first. */
+  readonly spare?: number;
 }
 
 export interface Table {
@@ -55,7 +57,25 @@ export interface Table {
 export const left = (title: string): Column => ({ title });
 export const right = (title: string): Column => ({ title, right: true });
 
+/** A column that may be left out. */
+export const spare = (title: string, rank: number): Column => ({ title, spare: rank });
+
 const GAP = "   ";
+
+/** The table without as many of its spare columns as it takes to fit into `width`. */
+export function fitted(table: Table, width: number): Table {
+  const { columns, rows } = table;
+  const widths = columns.map(({ title }, at) =>
+    Math.max(widthOf(title), ...rows.map((row) => widthOf(row[at] ?? ""))),
+  );
+  const total = widths.reduce((sum, each) => sum + each, GAP.length * (columns.length - 1));
+  const ranks = columns.map(({ spare: rank = 0 }) => rank);
+  const most = Math.max(...ranks);
+  if (total <= width || most === 0) return table;
+  const without = ranks.indexOf(most);
+  const isKept = (_: unknown, at: number): boolean => at !== without;
+  return fitted({ columns: columns.filter(isKept), rows: rows.map((row) => row.filter(isKept)) }, width);
+}
 
 /** Lines, each with its line break; empty if there is neither a row nor a heading. */
 export const tableText = ({ columns, rows }: Table, headers = true): string =>

@@ -14,7 +14,7 @@ import { present } from "../base/assert.ts";
 import type { Direction } from "../base/direction.ts";
 import { type Address, addressBits, cidrOf, compareAddresses, FAMILIES, type Family } from "../base/ip.ts";
 import { openKeep, openSettlingStage, openStage, sameItems } from "../base/stage.ts";
-import { changesBetween, patched } from "../base/versioned-map.ts";
+import { changesBetween, overlaid, patched, versionOf } from "../base/versioned-map.ts";
 import { type Cluster, NO_SURROUNDINGS, type Surroundings } from "../model/cluster.ts";
 import { sourceTexts } from "../state/anti-spoofing.ts";
 import {
@@ -44,6 +44,7 @@ import type { TermSet } from "./identities.ts";
 import {
   assign,
   endpointKey,
+  NOTHING_NUMBERED,
   NOTHING_RESERVED,
   type NumberedTable,
   type Numbering,
@@ -59,7 +60,7 @@ import { assignIncarnations } from "./pod-incarnations.ts";
 import { classSpans, isAll, type PortClass, type PortSet, placeOf, portSetKey } from "./port-classes.ts";
 import { openScopes, tunnelPortsOf } from "./prefix-scopes.ts";
 import { rowBits } from "./rows.ts";
-import { type Behind, type Grouped, groupFrontends, nowhere, serviceCells } from "./service-groups.ts";
+import { type Behind, type Grouped, nowhere, openGroups, serviceCell } from "./service-groups.ts";
 import type { Classified } from "./workloads.ts";
 
 export type { EndpointSides } from "./enforced-policies.ts";
@@ -93,8 +94,8 @@ export interface Meaning {
   readonly rows: ReadonlyMap<number, PortSet>;
   readonly classes: ReadonlyMap<number, PortSet>;
   readonly classified: Classified;
-  /** The frontends of Services, each with the number of its identity. */
-  readonly services: readonly (Behind & { readonly identity: number })[];
+  /** The frontends of Services, each with the number of its identity; in no order. */
+  readonly services: () => readonly (Behind & { readonly identity: number })[];
 }
 
 type NumberedClass = PortClass & { readonly number: number };
@@ -132,7 +133,8 @@ export function openCompiler(): Compiler {
   const numbers = openNumberStages();
   const numberedClasses = openStage<readonly NumberedClass[]>();
   const ports = openStage<State["ports"]>();
-  const groups = openStage<ReturnType<typeof grouped>>();
+  const groups = openStage<Fit>();
+  const allGroups = openGroups();
   const incarnations = openSettlingStage<Numbering["incarnations"]>();
   const scopes = openScopes();
   const sources = openStage<ReturnType<typeof sourcesOfAll>>();
@@ -165,16 +167,17 @@ export function openCompiler(): Compiler {
         behind,
         services,
         excesses: ofServices,
-      } = groups([contents.behind, contents.denied, spans, capacities.serviceGroups], () =>
-        grouped(contents, spans, capacities),
-      );
+      } = groups([contents.behind, contents.denied, spans, capacities.serviceGroups], () => {
+        const all = allGroups(contents.behind, (place) => classAt({ ports: spans }, place));
+        return groupsThatFit(contents, all, { spans, capacities });
+      });
       const numbering: Numbering = {
         identities: numbers("identities", [contents.termSets, services.groups], previous, () => [
           ...contents.termSets.keys(),
           ...services.groups.keys(),
         ]),
         policies: numbers("policies", [contents.policies], previous, () => contents.policies.keys()),
-        rows: numbers("rows", [contents.plan], previous, () => contents.plan.rows.keys()),
+        rows: numbers("rows", [contents.plan.rows], previous, () => contents.plan.rows.keys()),
         classes: classNumbers,
         endpoints: numbers("endpoints", [locals], previous, () => locals.map(endpointContent)),
         incarnations: incarnations([locals], previous.incarnations, () =>
@@ -279,23 +282,30 @@ function fitNumbers(
   throw new Error("assertion failed: without rules no row and no class needs a number");
 }
 
-/** The frontends by groups; those of groups beyond the limit lead nowhere. */
-function grouped(
+interface Fit extends Excesses {
+  readonly behind: ReadonlyMap<string, Behind>;
+  readonly services: Grouped;
+}
+
+/** The frontends of groups beyond the limit lead nowhere, and so do addresses of Services that are denied as a whole. */
+function groupsThatFit(
   { behind, denied }: Contents,
-  ports: State["ports"],
-  { serviceGroups }: Capacities,
-): { readonly behind: readonly Behind[]; readonly services: Grouped } & Excesses {
-  const classOf = (place: number): number => classAt({ ports }, place);
-  const all = groupFrontends(behind, classOf);
+  all: Grouped,
+  { spans, capacities }: { readonly spans: State["ports"]; readonly capacities: Capacities },
+): Fit {
   const cut =
-    all.groups.size <= serviceGroups ? undefined : groupsDenied(behind, all.contents, serviceGroups);
+    all.groups.size <= capacities.serviceGroups
+      ? undefined
+      : groupsDenied(behind, all.contents, capacities.serviceGroups);
   const left =
     cut === undefined
       ? behind
-      : behind.map((each) => (cut.surplus.has(each) ? { ...each, backends: [] } : each));
-  const services = cut === undefined ? all : groupFrontends(left, classOf);
-  const groups = new Map(services.groups);
-  for (const { family } of denied) groups.set(nowhere(family), { family, backends: [] });
+      : new Map(
+          [...behind].map(([key, each]) => [key, cut.surplus.has(each) ? { ...each, backends: [] } : each]),
+        );
+  const services = cut === undefined ? all : openGroups()(left, (place) => classAt({ ports: spans }, place));
+  const refused = denied.map(({ family }) => [nowhere(family), { family, backends: [] }] as const);
+  const groups = overlaid(services.groups, new Map(refused));
   return { behind: left, services: { ...services, groups }, excesses: cut?.excesses ?? [] };
 }
 
@@ -345,15 +355,14 @@ function openStateStages(): (
   numbered: Numbered,
 ) => Omit<State, "scopes" | "tunnelPorts"> {
   const endpoints = openStage<State["endpoints"]>();
-  const services = openStage<State["services"]>();
   const cidrs = openStage<State["cidrs"]>();
   const rows = openStage<State["rows"]>();
-  const policies = openStage<State["policies"]>();
+  const services = openServiceValues();
+  const policies = openPolicyCells();
   const addresses = openAddressValues();
   return (contents, numbered) => {
     const { numbering, classes, spans } = numbered;
-    const { sides, classified, plan, policiesOf, behind } = contents;
-    const { groups, contents: groupOf } = numbered.services;
+    const { sides, classified, plan, policiesOf } = contents;
     const identity = identityReader(numbering);
     return {
       endpoints: endpoints(
@@ -368,27 +377,15 @@ function openStateStages(): (
         () => endpointsOf(contents, numbered),
       ),
       addresses: addresses(contents, numbering),
-      services: services(
-        [behind, groupOf, numbering.identities],
-        () =>
-          new Map(
-            behind.map(({ frontend: { address, protocol, port } }, index) => [
-              serviceKey(address.text, placeOf(protocol, port)),
-              identity(groupOf[index] as string),
-            ]),
-          ),
-      ),
+      services: services(contents, numbered),
       cidrs: cidrs([classified.cidrs, numbering.identities], () =>
         mapValues(classified.cidrs, ({ terms }) => identity(terms.content)),
       ),
       ports: spans,
-      rows: rows([plan, classes, numbering.rows], () =>
+      rows: rows([plan.rows, classes, numbering.rows], () =>
         rowBits([...plan.rows.values()], classes, rowReader(numbering)),
       ),
-      policies: policies(
-        [plan, policiesOf, sides, groups, numbering.policies, numbering.identities, numbering.rows],
-        () => policyCells(contents, numbered),
-      ),
+      policies: policies(contents, numbered),
     };
   };
 }
@@ -423,25 +420,93 @@ function endpointsOf(
   return new Map(sides.map((entry) => [entry.local.ifindex, endpoint(entry)]));
 }
 
-function policyCells(
-  { sides, policiesOf, plan }: Contents,
-  { numbering, services }: Numbered,
-): State["policies"] {
-  const identity = identityReader(numbering);
-  const row = rowReader(numbering);
-  const egress = egressPolicies(
-    sides.map(({ local }) => local),
-    policiesOf,
-  );
-  const cellsOf = ([content, cells]: [string, ReadonlyMap<string, PortSet>]) => {
-    const asked = egress.get(content);
-    const more = asked === undefined ? [] : serviceCells(asked.policy, services.groups);
-    return [
-      numbering.policies.get(content) as number,
-      new Map([...cells, ...more].map(([termSet, set]) => [identity(termSet), row(set)])),
-    ] as const;
+/** The identity of each frontend; only those that have another group are computed again. */
+function openServiceValues(): (contents: Contents, numbered: Numbered) => State["services"] {
+  let last: Grouped["contents"] = new Map();
+  let behindBefore: Contents["behind"] = new Map();
+  let identities: Numbers = new Map();
+  let values: State["services"] = new Map();
+  return ({ behind }, { numbering, services: { contents } }) => {
+    const identity = identityReader(numbering);
+    if (isRenumbered(identities, numbering.identities)) {
+      values = new Map();
+      last = new Map();
+    }
+    const patch = new Map<string, number | undefined>();
+    for (const { key, before, after } of changesBetween(last, contents)) {
+      const { frontend } = present(
+        before === undefined ? behind.get(key) : (behind.get(key) ?? behindBefore.get(key)),
+        "the frontend of a group",
+      );
+      const place = placeOf(frontend.protocol, frontend.port);
+      patch.set(serviceKey(frontend.address.text, place), after === undefined ? undefined : identity(after));
+    }
+    values = values.size === 0 ? versionOf(new Map(entriesOf(patch))) : patched(values, patch);
+    last = contents;
+    behindBefore = behind;
+    identities = numbering.identities;
+    return values;
   };
-  return new Map([...plan.cells].map(cellsOf));
+}
+
+interface CellsOfPolicy {
+  readonly isEgress: boolean;
+  readonly source: ReadonlyMap<string, PortSet>;
+  readonly cells: ReadonlyMap<number, number>;
+}
+
+/** The cells of policies: only of identities whose row is another one. */
+function openPolicyCells(): (contents: Contents, numbered: Numbered) => State["policies"] {
+  const egress = openStage<ReturnType<typeof egressPolicies>>();
+  let known = new Map<string, CellsOfPolicy>();
+  let groupsBefore: Grouped["groups"] = new Map();
+  let last: Pick<Numbering, "identities" | "rows" | "policies"> = NOTHING_NUMBERED;
+  let policies: State["policies"] = new Map();
+  return (contents, { numbering, services: { groups } }) => {
+    const { sides, policiesOf, plan } = contents;
+    const ofEgress = egress([sides, policiesOf], () =>
+      egressPolicies(
+        sides.map(({ local }) => local),
+        policiesOf,
+      ),
+    );
+    if (isRenumbered(last.identities, numbering.identities) || isRenumbered(last.rows, numbering.rows))
+      known = new Map();
+    if (isRenumbered(last.policies, numbering.policies)) policies = new Map();
+    const before = identityReader(last);
+    const identity = identityReader(numbering);
+    const row = rowReader(numbering);
+    const changedGroups = [...changesBetween(groupsBefore, groups)];
+    const next = new Map<string, CellsOfPolicy>();
+    for (const [content, source] of plan.cells) {
+      const service = ofEgress.get(content)?.policy;
+      const was = known.get(content);
+      const isSame = was !== undefined && was.isEgress === (service !== undefined);
+      const changes = isSame ? changesBetween(was.source, source) : changesBetween(new Map(), source);
+      const gone = new Map<number, undefined>();
+      const put = new Map<number, number>();
+      const note = (key: string, ports: PortSet | undefined): void => {
+        if (ports !== undefined) put.set(identity(key), row(ports));
+        else if (isSame) gone.set(before(key), undefined);
+      };
+      for (const { key, after } of changes) note(key, after);
+      if (service !== undefined)
+        if (isSame)
+          for (const { key, after } of changedGroups) note(key, after && serviceCell(service, after));
+        else for (const [key, group] of groups) note(key, serviceCell(service, group));
+      // A number that is free again may be another content's already.
+      const cells = patched(isSame ? was.cells : new Map<number, number>(), new Map([...gone, ...put]));
+      next.set(content, { isEgress: service !== undefined, source, cells });
+    }
+    const patch = new Map<number, ReadonlyMap<number, number> | undefined>();
+    for (const [content, number] of last.policies) if (!next.has(content)) patch.set(number, undefined);
+    for (const [content, { cells }] of next) patch.set(numbering.policies.get(content) as number, cells);
+    policies = patched(policies, patch);
+    known = next;
+    groupsBefore = groups;
+    last = numbering;
+    return policies;
+  };
 }
 
 const identityReader =
@@ -454,13 +519,14 @@ const identityReader =
  * Only what has changed is computed again: addresses whose terms have, and those of frontends.
  */
 function openAddressValues(): (contents: Contents, numbering: Numbering) => State["addresses"] {
-  const frontends = openStage<ReadonlyMap<string, Address>>();
   const denials = openStage<ReadonlyMap<string, Address>>();
   const none: ReadonlyMap<string, Address> = new Map();
+  /** Addresses of frontends, each with the number of its ports. */
+  const fronts = new Map<string, { readonly address: Address; ports: number }>();
   let last = {
     addresses: new Map() as Classified["addresses"],
     cidrs: undefined as unknown,
-    fronts: none,
+    behind: new Map() as Contents["behind"],
     denied: none,
   };
   let identities: Numbers = new Map();
@@ -468,10 +534,6 @@ function openAddressValues(): (contents: Contents, numbering: Numbering) => Stat
   return ({ classified, behind, denied: deniedAddresses }, numbering) => {
     const identity = identityReader(numbering);
     const { addresses, cidrs } = classified;
-    const fronts = frontends(
-      [behind],
-      () => new Map(behind.map(({ frontend: { address } }) => [address.text, address])),
-    );
     const denied = denials(
       [deniedAddresses],
       () => new Map(deniedAddresses.map((address) => [address.text, address])),
@@ -480,23 +542,36 @@ function openAddressValues(): (contents: Contents, numbering: Numbering) => Stat
       const refused = denied.get(text);
       if (refused !== undefined) return identity(nowhere(refused.family));
       const front = fronts.get(text);
-      if (front !== undefined) return identity(classified.termsOf(front).content) | IDENTITY_FRONTEND;
+      if (front !== undefined) return identity(classified.termsOf(front.address).content) | IDENTITY_FRONTEND;
       const terms = addresses.get(text);
       return terms === undefined ? undefined : identity(terms.content);
     };
+    const count = (behindOne: Behind | undefined, by: 1 | -1): void => {
+      if (behindOne === undefined) return;
+      const { address } = behindOne.frontend;
+      const known = fronts.get(address.text) ?? { address, ports: 0 };
+      known.ports += by;
+      if (known.ports === 0) fronts.delete(address.text);
+      else fronts.set(address.text, known);
+      texts.add(address.text);
+    };
     const texts = new Set<string>();
+    for (const { before, after } of changesBetween(last.behind, behind)) {
+      if (before?.frontend.address.text === after?.frontend.address.text) continue;
+      count(after, 1);
+      count(before, -1);
+    }
     if (isRenumbered(identities, numbering.identities)) {
       values = new Map();
-      last = { addresses: new Map(), cidrs: undefined, fronts: none, denied: none };
+      last = { ...last, addresses: new Map(), cidrs: undefined, denied: none };
     }
     for (const { key } of changesBetween(last.addresses, addresses)) texts.add(key);
     // Without a pod behind it, a frontend has the identity of its prefix, which may be another one.
-    if (last.fronts !== fronts || last.denied !== denied || last.cidrs !== cidrs)
-      for (const all of [last.fronts, fronts, last.denied, denied])
-        for (const text of all.keys()) texts.add(text);
+    if (last.denied !== denied || last.cidrs !== cidrs)
+      for (const all of [last.denied, denied, fronts]) for (const text of all.keys()) texts.add(text);
     const patch = new Map(texts.values().map((text) => [text, valueAt(text)] as const));
-    values = values.size === 0 ? new Map(entriesOf(patch)) : patched(values, patch);
-    last = { addresses, cidrs, fronts, denied };
+    values = values.size === 0 ? versionOf(new Map(entriesOf(patch))) : patched(values, patch);
+    last = { addresses, cidrs, behind, denied };
     identities = numbering.identities;
     return values;
   };
@@ -535,7 +610,7 @@ function openMeaningStages(): (contents: Contents, numbering: Numbering, service
         [termSets, numbering.identities],
         () => new Map([...termSets].map(([content, set]) => [identity(content), set])),
       ),
-      rows: rows([numbering.rows, plan], () => byNumber(numbering.rows, plan.rows)),
+      rows: rows([numbering.rows, plan.rows], () => byNumber(numbering.rows, plan.rows)),
       classes: classes([numbering.classes, contents.classes], () =>
         byNumber(
           numbering.classes,
@@ -543,8 +618,13 @@ function openMeaningStages(): (contents: Contents, numbering: Numbering, service
         ),
       ),
       classified: contents.classified,
-      services: ofServices([behind, services.contents, numbering.identities], () =>
-        behind.map((each, index) => ({ ...each, identity: identity(services.contents[index] as string) })),
+      services: ofServices(
+        [behind, services.contents, numbering.identities],
+        () => () =>
+          [...behind].map(([key, each]) => ({
+            ...each,
+            identity: identity(present(services.contents.get(key), "the group of a frontend")),
+          })),
       ),
     };
   };

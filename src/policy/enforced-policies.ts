@@ -5,19 +5,21 @@ import type { Address } from "../base/ip.ts";
 import { openKeep, openKeptStage, openStage, sameEntries, sameItems } from "../base/stage.ts";
 import { type Cluster, namespaceLabels } from "../model/cluster.ts";
 import { MODE_KEY } from "../model/enforcement-mode.ts";
-import { areSliced, type Frontend } from "../model/frontends.ts";
+import { type Frontend, frontendKey, openFrontends } from "../model/frontends.ts";
 import type { TermSet } from "./identities.ts";
 import type { Numbering } from "./identity-allocation.ts";
 import { addressesOfLocal, type LocalEndpoint, podsOf, sendsAsItself } from "./local-endpoints.ts";
 import { numbersOf, type Term } from "./peer-selectors.ts";
 import { classesOf, type PortClass, type PortSet, portSetKey } from "./port-classes.ts";
-import { type CompiledPolicy, compilePolicy, type Limits, type Plan, planRows, setsByTerm } from "./rows.ts";
+import { type CompiledPolicy, compilePolicy, type Limits, openPlan, type Plan, setsByTerm } from "./rows.ts";
 import {
   type Behind,
-  behindFrontends,
+  behindWith,
   type EgressPolicy,
-  frontendsHere,
-  groupFrontends,
+  guardsOf,
+  nodesOf,
+  openBehind,
+  openGroups,
   ownTermSets,
   selvesOf,
   sendersOf,
@@ -44,7 +46,8 @@ export interface Draft {
   readonly policies: ReadonlyMap<string, CompiledPolicy>;
   /** The term sets that hold each term. */
   readonly byTerm: ReadonlyMap<number, readonly TermSet[]>;
-  readonly behind: readonly Behind[];
+  /** By the frontend's key. */
+  readonly behind: ReadonlyMap<string, Behind>;
   /** Addresses of Services that are denied as a whole. */
   readonly denied: readonly Address[];
   /** The terms by which guards recognize senders, and pods allow themselves, with the namespaces of these pods. */
@@ -103,6 +106,7 @@ export function openDraftStages(leftOut: ReadonlySet<string> = NOTHING_LEFT_OUT.
   const policies = openStage<Draft["policies"]>();
   const byTerm = openStage<Draft["byTerm"]>();
   const planned = openStage<Plan>();
+  const plans = openPlan();
   const classified = openStage<Contents["classes"]>();
   return {
     draft({ cluster, locals, previous }, restrictions = NOTHING_LEFT_OUT) {
@@ -130,6 +134,8 @@ export function openDraftStages(leftOut: ReadonlySet<string> = NOTHING_LEFT_OUT.
         plain,
         numbers,
         base,
+        own,
+        ofLocals,
       });
       const { behind: all, senders, policiesOf, ownTerms, termNumbers, nextTerm } = found;
       const denials = restrictions.denied;
@@ -160,15 +166,16 @@ export function openDraftStages(leftOut: ReadonlySet<string> = NOTHING_LEFT_OUT.
           () => new Map(compiledPoliciesIn(policiesOf).map((policy) => [policy.content, policy])),
         ),
         byTerm: byTerm([termSets], () => setsByTerm(termSets.values())),
-        behind: denials.size === 0 ? all : all.filter((each) => !isDenied(each)),
-        denied: denials.size === 0 ? NO_ADDRESSES : addressesOfFrontends(all.filter(isDenied)),
+        behind: denials.size === 0 ? all : new Map([...all].filter(([, each]) => !isDenied(each))),
+        denied: denials.size === 0 ? NO_ADDRESSES : addressesOfFrontends([...all.values()].filter(isDenied)),
         senders,
       };
     },
     contents(draft) {
-      const plan = planned([draft.policies, draft.byTerm], () => planRows(draft.policies, draft.byTerm));
+      const { policies: all, termSets, byTerm: sets } = draft;
+      const plan = planned([all, termSets, sets], () => plans(all, termSets, sets));
       const classes = classified(
-        [plan],
+        [plan.rows],
         () => new Map(classesOf([...plan.rows.values()]).map((each) => [portSetKey(each.spans), each])),
       );
       return { ...draft, plan, classes };
@@ -294,6 +301,9 @@ interface ServiceInput extends DraftInput {
   readonly plain: Draft["policiesOf"];
   readonly numbers: NumberedTerms & { readonly nextTerm: number };
   readonly base: Classification;
+  /** Addresses of this node's endpoints; and another object whenever holders or terms of one may be others than before. */
+  readonly own: ReadonlySet<string>;
+  readonly ofLocals: object;
 }
 
 interface ServiceOutput extends NumberedTerms, Pick<Draft, "behind" | "senders" | "policiesOf"> {
@@ -302,107 +312,172 @@ interface ServiceOutput extends NumberedTerms, Pick<Draft, "behind" | "senders" 
 }
 
 const NOBODY: Pick<ServiceOutput, "behind" | "senders" | "ownTerms"> = {
-  behind: [],
+  behind: new Map(),
   senders: new Map(),
   ownTerms: [],
 };
 
-/** Services with their backends, and what guards need for them: only as far as one of their inputs has changed. */
+/**
+ * Services with their backends, and what guards need for them: only as far as one of their inputs has changed. Services matter only
+ * to pods that are isolated for egress. If some backends of a Service are denied to such a pod, and guarded by endpoints of this
+ * node, the pod's addresses get a term of their own, by which the guards recognize it.
+ */
 function openServices(): (input: ServiceInput) => ServiceOutput {
-  let frontendsOfAll = openStage<readonly Frontend[]>();
-  let stage = openStage<ServiceOutput>();
   const numbersKept = openKeep<ReadonlyMap<string, number>>(sameEntries);
-  const nodes = openStage<string>();
-  const backends = openStage<ReadonlySet<string>>();
-  let sliced = openStage<boolean>();
-  const touched = openToken();
-  /** Of the last run: if they are others, everything is computed again. */
-  let lastFrontends: readonly Frontend[] = [];
+  let pipeline: ReturnType<typeof openServicePipeline> | undefined;
   return (input) => {
-    const { cluster, locals, previous, restrictions, sides, isKnown, plain, numbers, base } = input;
+    const { cluster, numbers, plain } = input;
     const isRestricted = plain.values().some(({ egress }) => egress !== undefined);
-    // At every run: it must not miss a change.
-    const relevant = backends([lastFrontends, locals], () => {
-      const all = lastFrontends.flatMap((each) => each.backends.map(({ address }) => address.text));
-      return new Set([...all, ...addressTexts(locals)]);
-    });
-    const terms = touched(base, relevant);
     if (!isRestricted || cluster.services.size === 0) {
-      // Inputs that are kept would keep every later version of the maps.
-      frontendsOfAll = openStage();
-      stage = openStage();
-      sliced = openStage();
-      lastFrontends = [];
+      // What it has kept would keep every later version of the maps.
+      pipeline = undefined;
       return { ...numbers, ...NOBODY, policiesOf: plain };
     }
-    const here = nodes([locals], () => nodesText(locals));
-    const frontends = frontendsOfAll(
-      [
-        cluster.services,
-        cluster.slices,
-        here,
-        sliced([cluster.services, cluster.slices], () => areSliced(cluster)) || cluster.pods,
-      ],
-      () => frontendsHere(cluster, locals),
+    pipeline ??= openServicePipeline();
+    const output = pipeline(input);
+    return { ...output, termNumbers: numbersKept(output.termNumbers) };
+  };
+}
+
+function openServicePipeline(): (input: ServiceInput) => ServiceOutput {
+  const frontendsIn = openFrontends();
+  const behindIn = openBehind();
+  const keepNear = openKeep<readonly Frontend[]>(sameItems);
+  const keepGuarded = openKeep<readonly Behind[]>(sameItems);
+  const nodes = openStage<ReadonlySet<string>>();
+  const selves = openStage<ReturnType<typeof withSelves>>();
+  const guarding = openStage<ReadonlyMap<string, readonly number[]>>();
+  const guardsKept = openKeep<ReadonlyMap<string, readonly number[]>>(
+    (a, b) =>
+      a.size === b.size && a.entries().every(([text, guards]) => sameItems(guards, b.get(text) ?? [])),
+  );
+  const senders = openStage<ReturnType<typeof withSenders>>();
+  const resolved = openStage<ReadonlyMap<string, Behind>>();
+  return (input) => {
+    const { cluster, locals, previous, restrictions, sides, isKnown, plain, numbers, base, ofLocals } = input;
+    const frontends = frontendsIn(
+      cluster,
+      nodes([locals], () => nodesOf(locals)),
     );
-    lastFrontends = frontends;
-    const output = stage(
+    const frontendsTo = (texts: Iterable<string>): string[] =>
+      [...new Set([...texts].flatMap((text) => frontends.leadingTo(text)))].sort();
+    const near = keepNear(frontendsTo(input.own).flatMap((key) => frontends.all.get(key) ?? []));
+    const ofSelves = selves(
       [
-        frontends,
+        near,
         locals,
         sides,
         isKnown,
         plain,
         numbers.termNumbers,
         numbers.nextTerm,
-        terms,
+        ofLocals,
         namesText(restrictions.unguarded),
         previous.terms,
       ],
-      () => serviceOutput(input, frontends),
+      () => withSelves(input, near),
     );
-    return { ...output, termNumbers: numbersKept(output.termNumbers) };
+    const guards = guardsKept(
+      guarding([locals, sides, ofLocals], () =>
+        // A guard drops by its ingress policy, so that one must be enforced.
+        guardsOf(
+          locals.filter((local) => !isAuditedForAny(cluster, local, "ingress")),
+          base,
+        ),
+      ),
+    );
+    const direct = behindIn(frontends, { base, own: ofSelves.sets, guards });
+    const guarded = keepGuarded(
+      frontendsTo(guards.keys())
+        .flatMap((key) => direct.get(key) ?? [])
+        .filter(({ backends }) => backends.some((each) => each.guards !== undefined)),
+    );
+    const ofSenders = senders([guarded, ofSelves], () => withSenders(input, guarded, ofSelves));
+    const { sets } = ofSenders;
+    const behind =
+      sets === ofSelves.sets
+        ? direct
+        : resolved([direct, sets], () => behindWith(direct, frontends, { base, own: sets, guards }));
+    return { ...ofSenders.output, behind };
   };
 }
 
 const namesText = (names: ReadonlySet<string>): string => [...names].sort().join(" ");
 
-const nodesText = (locals: readonly LocalEndpoint[]): string =>
-  [...new Set(locals.flatMap((local) => podsOf(local).flatMap(({ node }) => node ?? [])))].sort().join(" ");
+interface Numbered extends NumberedTerms {
+  readonly nextTerm: number;
+  /** The terms of the addresses of pods with own terms. */
+  readonly sets: ReadonlyMap<string, TermSet>;
+  readonly policiesOf: Draft["policiesOf"];
+}
 
-function serviceOutput(
-  { cluster, locals, previous, restrictions, sides, isKnown, plain, numbers, base }: ServiceInput,
+interface WithSelves extends Numbered {
+  readonly selves: readonly OwnTerm[];
+  /** The numbers of their terms, by interface index. */
+  readonly selfOf: ReadonlyMap<number, number>;
+}
+
+/** Pods that reach themselves by a Service. `frontends`: those that lead to addresses of this node. */
+function withSelves(
+  { locals, previous, restrictions, sides, isKnown, plain, numbers, base }: ServiceInput,
   frontends: readonly Frontend[],
-): ServiceOutput {
-  const scene = { cluster, locals, frontends };
-  const selves = selvesOf(scene, base, (ifindex) => plain.get(ifindex)?.egress).filter(({ namespaces }) =>
-    namespaces.isDisjointFrom(restrictions.unguarded),
+): WithSelves {
+  const selves = selvesOf({ locals, frontends }, base, (ifindex) => plain.get(ifindex)?.egress).filter(
+    ({ namespaces }) => namespaces.isDisjointFrom(restrictions.unguarded),
   );
-  const direct = withTerms({ classified: base, ...numbers }, selves, previous);
+  const numbered = withTerms(numbers, selves, previous);
+  const { termNumbers } = numbered;
   const selfOf = new Map(
     selves.flatMap(({ key, interfaces }) =>
-      interfaces.map((ifindex) => [ifindex, direct.termNumbers.get(key) as number] as const),
+      interfaces.map((ifindex) => [ifindex, termNumbers.get(key) as number] as const),
     ),
   );
-  const policiesOf =
-    selves.length === 0 ? plain : compileSides(sides, { termNumbers: direct.termNumbers, isKnown, selfOf });
-  const found = withServices(scene, { direct, policiesOf, previous });
-  const { limited, termNumbers } = found;
   return {
-    terms: found.terms,
-    termNumbers,
-    nextTerm: found.nextTerm,
-    behind: found.behind,
-    senders: new Map([...namespacesOf(selves, direct.termNumbers), ...found.senders]),
-    ownTerms: [...selves, ...found.known],
-    policiesOf:
-      limited.size === 0 ? policiesOf : compileSides(sides, { termNumbers, isKnown, selfOf, limited }),
+    ...numbered,
+    selves,
+    selfOf,
+    sets: ownTermSets(base, selves, termNumbers),
+    policiesOf: selves.length === 0 ? plain : compileSides(sides, { termNumbers, isKnown, selfOf }),
   };
 }
 
-interface Classes extends NumberedTerms {
-  readonly nextTerm: number;
-  readonly classified: Classified;
+/** `guarded`: the frontends with a backend that an endpoint of this node guards. */
+function withSenders(
+  { cluster, locals, previous, sides, isKnown, base }: ServiceInput,
+  guarded: readonly Behind[],
+  { selves, selfOf, ...direct }: WithSelves,
+): { readonly sets: ReadonlyMap<string, TermSet>; readonly output: Omit<ServiceOutput, "behind"> } {
+  const { groups } = openGroups()(
+    new Map(guarded.map((each) => [frontendKey(each.frontend), each])),
+    (place) => place,
+  );
+  // Guards do not drop packets of an audited pod either.
+  const enforcing = locals.filter((local) => !isAuditedForAny(cluster, local, "egress"));
+  const senders = sendersOf(egressPolicies(enforcing, direct.policiesOf).values(), groups.values());
+  const ofSelves = namespacesOf(selves, direct.termNumbers);
+  if (senders.length === 0) {
+    const { sets, ...output } = direct;
+    return { sets, output: { ...output, senders: ofSelves, ownTerms: selves } };
+  }
+  const numbered = withTerms(direct, senders, previous);
+  const { termNumbers } = numbered;
+  const limited = new Map<number, Map<number, PortSet>>();
+  for (const { key, limits } of senders) {
+    for (const [guard, ports] of limits) {
+      const there = limited.get(guard) ?? new Map<number, PortSet>();
+      limited.set(guard, there.set(termNumbers.get(key) as number, ports));
+    }
+  }
+  const ownTerms = [...selves, ...senders];
+  return {
+    sets: ownTermSets(base, ownTerms, termNumbers),
+    output: {
+      ...numbered,
+      ownTerms,
+      senders: new Map([...ofSelves, ...namespacesOf(senders, termNumbers)]),
+      policiesOf: compileSides(sides, { termNumbers, isKnown, selfOf, limited }),
+    },
+  };
 }
 
 /** What guards let senders reach, by the guard's interface index. */
@@ -415,64 +490,26 @@ type OwnTerm = {
   readonly namespaces: ReadonlySet<string>;
 };
 
-function withTerms(direct: Classes, pods: readonly OwnTerm[], previous: Numbering): Classes {
-  if (pods.length === 0) return direct;
+function withTerms(
+  direct: NumberedTerms & { readonly nextTerm: number },
+  pods: readonly OwnTerm[],
+  previous: Numbering,
+): NumberedTerms & { readonly nextTerm: number } {
+  const { terms, termNumbers, nextTerm } = direct;
+  if (pods.length === 0) return { terms, termNumbers, nextTerm };
   const own = pods.map(
     ({ key }): Term => ({ key, set: { key, namespace: "", peers: [] }, resolves: undefined }),
   );
-  const more = numberTerms(own, { known: previous.terms, nextTerm: direct.nextTerm });
-  const termNumbers = new Map([...direct.termNumbers, ...more.termNumbers]);
+  const more = numberTerms(own, { known: previous.terms, nextTerm });
   return {
-    terms: [...direct.terms, ...more.terms],
-    termNumbers,
+    terms: [...terms, ...more.terms],
+    termNumbers: new Map([...termNumbers, ...more.termNumbers]),
     nextTerm: more.nextTerm,
-    classified: withTermSets(direct.classified, ownTermSets(direct.classified, pods, termNumbers)),
   };
 }
 
 const namespacesOf = (pods: readonly OwnTerm[], termNumbers: ReadonlyMap<string, number>): Draft["senders"] =>
   new Map(pods.map(({ key, namespaces }) => [termNumbers.get(key) as number, namespaces]));
-
-/**
- * Services matter only to pods that are isolated for egress. If some backends of a Service are denied to such a pod, and guarded
- * by endpoints of this node, the pod's addresses get a term of their own, by which the guards recognize it.
- */
-function withServices(
-  scene: Parameters<typeof behindFrontends>[0],
-  {
-    direct,
-    policiesOf,
-    previous,
-  }: { readonly direct: Classes; readonly policiesOf: Draft["policiesOf"]; readonly previous: Numbering },
-): Classes &
-  Pick<Draft, "behind" | "senders"> & { readonly limited: Limited; readonly known: readonly OwnTerm[] } {
-  const { cluster, locals, frontends } = scene;
-  const nobody = { senders: new Map(), limited: new Map(), known: [] };
-  if (frontends.length === 0) return { ...direct, behind: [], ...nobody };
-  const behind = behindFrontends(scene, direct.classified);
-  const isGuarded = behind.some(({ backends }) => backends.some(({ guards }) => guards !== undefined));
-  const { groups } = groupFrontends(isGuarded ? behind : [], (place) => place);
-  // Guards do not drop packets of an audited pod either.
-  const enforcing = locals.filter((local) => !isAuditedForAny(cluster, local, "egress"));
-  const senders = sendersOf(egressPolicies(enforcing, policiesOf).values(), groups.values());
-  if (senders.length === 0) return { ...direct, behind, ...nobody };
-  const classes = withTerms(direct, senders, previous);
-  const { termNumbers, classified } = classes;
-  const limited = new Map<number, Map<number, PortSet>>();
-  for (const { key, limits } of senders) {
-    for (const [guard, ports] of limits) {
-      const there = limited.get(guard) ?? new Map<number, PortSet>();
-      limited.set(guard, there.set(termNumbers.get(key) as number, ports));
-    }
-  }
-  return {
-    ...classes,
-    behind: behindFrontends(scene, classified),
-    senders: namespacesOf(senders, termNumbers),
-    limited,
-    known: senders,
-  };
-}
 
 export function egressPolicies(
   locals: readonly LocalEndpoint[],

@@ -35,6 +35,7 @@ export function namesOf(
   policyNumber: (entry: EndpointSides) => Record<string, number>,
 ): Names {
   const { holders } = meaning.classified;
+  const services = meaning.services();
   const clauses = sidesIn(meaning.sides).flatMap((side) => side.clauses);
   const sources = termSources(clauses);
   const termKeys = new Map([...meaning.terms].map(([number, term]) => [number, term.key]));
@@ -46,14 +47,14 @@ export function namesOf(
       [...holders.keys()].map((text) => [text, holdersText(present(holders.get(text), "a holder"))]),
     ),
     services: Object.fromEntries(
-      meaning.services.map(({ frontend: { address, protocol, port, service } }) => [
+      services.map(({ frontend: { address, protocol, port, service } }) => [
         serviceKey(address.text, placeOf(protocol, port)),
         service,
       ]),
     ),
     identities: Object.fromEntries([
       ...[...meaning.identities].map(([number, set]) => [number, identityNames(set.terms)]),
-      ...serviceNames(meaning.services),
+      ...serviceNames(services),
     ]),
     cidrs: Object.fromEntries(cidrNames(clauses)),
     policies: Object.fromEntries(policyNames(meaning.sides, policyNumber)),
@@ -63,7 +64,7 @@ export function namesOf(
 }
 
 /** A Service identity represents the Services whose backends no policy distinguishes. */
-function serviceNames(services: Meaning["services"]): [number, string[]][] {
+function serviceNames(services: ReturnType<Meaning["services"]>): [number, string[]][] {
   const names = new Map<number, Set<string>>();
   for (const { identity, frontend } of services) {
     const known = names.get(identity) ?? new Set();

@@ -1,5 +1,6 @@
 // Compiled policies as content: which ports each term may reach, and the distinct sets of ports that need a row.
 
+import { patched, versionOf } from "../base/versioned-map.ts";
 import type { Span } from "../state/desired-state.ts";
 import type { TermSet } from "./identities.ts";
 import {
@@ -131,23 +132,87 @@ export function planRows(
   policies: ReadonlyMap<string, CompiledPolicy>,
   byTerm: ReadonlyMap<number, readonly TermSet[]>,
 ): Plan {
-  const rows = new Map<string, PortSet>();
-  const cells = new Map<string, Map<string, PortSet>>();
-  const note = (set: PortSet): PortSet => {
-    if (set.length > 0 && !isAll(set)) rows.set(portSetKey(set), set);
-    return set;
+  return openPlan()(policies, new Map(), byTerm);
+}
+
+/** A policy with the cells that it has, and the terms that it distinguishes. */
+interface Planned {
+  readonly live: ReadonlySet<number>;
+  readonly cells: ReadonlyMap<string, PortSet>;
+}
+
+/** In the time of the policies and term sets that have changed since the last call. `termSets` are those in `byTerm`, by content. */
+export function openPlan(): (
+  policies: ReadonlyMap<string, CompiledPolicy>,
+  termSets: ReadonlyMap<string, TermSet>,
+  byTerm: ReadonlyMap<number, readonly TermSet[]>,
+) => Plan {
+  const planned = new Map<string, Planned>();
+  const uses = new Map<string, { readonly set: PortSet; count: number }>();
+  let lastSets: ReadonlyMap<string, TermSet> = new Map();
+  let rows: Plan["rows"] = new Map();
+  const use = (set: PortSet | undefined, by: 1 | -1): void => {
+    if (set === undefined || set.length === 0 || isAll(set)) return;
+    const key = portSetKey(set);
+    const known = uses.get(key) ?? { set, count: 0 };
+    known.count += by;
+    if (known.count === 0) uses.delete(key);
+    else uses.set(key, known);
   };
-  for (const [content, policy] of policies) {
+  const planAll = (policy: CompiledPolicy, byTerm: ReadonlyMap<number, readonly TermSet[]>): Planned => {
     const own = new Map<string, PortSet>();
-    if (policy.others.length > 0) own.set("", note(policy.others));
-    const live = [...policy.grants.flatMap(({ byTerm }) => [...byTerm.keys()]), ...policy.limits.keys()];
-    for (const set of new Set(live.flatMap((term) => byTerm.get(term) ?? []))) {
-      const ports = portsOf(policy, set);
-      if (portSetKey(ports) !== portSetKey(policy.others)) own.set(set.content, note(ports));
+    if (policy.others.length > 0) own.set("", policy.others);
+    const live = new Set([
+      ...policy.grants.flatMap((grant) => [...grant.byTerm.keys()]),
+      ...policy.limits.keys(),
+    ]);
+    for (const set of new Set([...live].flatMap((term) => byTerm.get(term) ?? []))) {
+      const cell = cellOf(policy, set);
+      if (cell !== undefined) own.set(set.content, cell);
     }
-    cells.set(content, own);
-  }
-  return { rows, cells };
+    return { live, cells: versionOf(own) };
+  };
+  return (policies, termSets, byTerm) => {
+    const changed = [...new Set([...lastSets.keys(), ...termSets.keys()])].filter(
+      (content) => lastSets.has(content) !== termSets.has(content),
+    );
+    for (const [content, { cells }] of planned) {
+      if (policies.has(content)) continue;
+      planned.delete(content);
+      for (const set of cells.values()) use(set, -1);
+    }
+    for (const [content, policy] of policies) {
+      const known = planned.get(content);
+      if (known === undefined) {
+        const made = planAll(policy, byTerm);
+        planned.set(content, made);
+        for (const set of made.cells.values()) use(set, 1);
+        continue;
+      }
+      const patch = new Map<string, PortSet | undefined>();
+      for (const each of changed) {
+        const set = termSets.get(each);
+        const { terms } = (set ?? lastSets.get(each)) as TermSet;
+        if (!terms.some((term) => known.live.has(term))) continue;
+        patch.set(each, set && cellOf(policy, set));
+      }
+      for (const [each, set] of patch) {
+        use(set, 1);
+        use(known.cells.get(each), -1);
+      }
+      if (patch.size > 0) planned.set(content, { ...known, cells: patched(known.cells, patch) });
+    }
+    lastSets = termSets;
+    if (uses.size !== rows.size || uses.keys().some((key) => !rows.has(key)))
+      rows = new Map(uses.entries().map(([key, { set }]) => [key, set]));
+    return { rows, cells: new Map(planned.entries().map(([content, { cells }]) => [content, cells])) };
+  };
+}
+
+/** The ports of a term set, where they differ from those of everyone else. */
+function cellOf(policy: CompiledPolicy, set: TermSet): PortSet | undefined {
+  const ports = portsOf(policy, set);
+  return portSetKey(ports) === portSetKey(policy.others) ? undefined : ports;
 }
 
 export function setsByTerm(termSets: Iterable<TermSet>): Map<number, TermSet[]> {

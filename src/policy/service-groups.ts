@@ -4,19 +4,19 @@
 // Frontends whose backends no policy distinguishes share one identity. See docs/services.md and decision 5.
 
 import type { Family } from "../base/ip.ts";
-import { overlaid } from "../base/versioned-map.ts";
-import { type Cluster, keyOf, type Pod } from "../model/cluster.ts";
-import { type Frontend, frontendsOf } from "../model/frontends.ts";
+import { changesBetween, overlaid, patched } from "../base/versioned-map.ts";
+import { keyOf, type Pod } from "../model/cluster.ts";
+import type { Frontend, Frontends } from "../model/frontends.ts";
 import { type TermSet, withTerm } from "./identities.ts";
 import { addressesOfLocal, type LocalEndpoint, podsOf } from "./local-endpoints.ts";
 import { ALL_PORTS, holds, isAll, NO_PORTS, type PortSet, placeOf } from "./port-classes.ts";
 import { type CompiledPolicy, portsOf } from "./rows.ts";
-import { isAuditedForAny } from "./subjects.ts";
-import type { Classified } from "./workloads.ts";
+import type { Classification, Classified } from "./workloads.ts";
 
 /** One frontend with its backends, as the terms that policies are compiled to. */
 export interface Behind {
   readonly frontend: Frontend;
+  /** Backends that no policy can distinguish are one. */
   readonly backends: readonly ResolvedBackend[];
 }
 
@@ -28,39 +28,90 @@ export interface ResolvedBackend {
   readonly guards: readonly number[] | undefined;
 }
 
-/** Every frontend of the cluster, with the backends on the way from this node. */
-export function frontendsHere(cluster: Cluster, locals: readonly LocalEndpoint[]): Frontend[] {
-  const nodes = new Set(locals.flatMap((local) => podsOf(local).flatMap(({ node }) => node ?? [])));
-  return frontendsOf(cluster, nodes);
+/** The names of this node, as far as its pods tell. */
+export const nodesOf = (locals: readonly LocalEndpoint[]): Set<string> =>
+  new Set(locals.flatMap((local) => podsOf(local).flatMap(({ node }) => node ?? [])));
+
+/** What the backends of frontends are resolved with. */
+export interface Resolution {
+  readonly base: Pick<Classification, "termsOf" | "changed">;
+  /** The terms of addresses that have other ones than in `base`. */
+  readonly own: ReadonlyMap<string, TermSet>;
+  readonly guards: ReadonlyMap<string, readonly number[]>;
 }
 
-interface Scene {
-  readonly cluster: Cluster;
-  readonly locals: readonly LocalEndpoint[];
-  readonly frontends: readonly Frontend[];
+/** Every frontend with its backends, in the time of what has changed since the last call. */
+export function openBehind(): (frontends: Frontends, resolution: Resolution) => ReadonlyMap<string, Behind> {
+  let behind: ReadonlyMap<string, Behind> = new Map();
+  let last: Frontends["all"] = new Map();
+  let known: Pick<Resolution, "own" | "guards"> = { own: new Map(), guards: new Map() };
+  return (frontends, resolution) => {
+    const { base, own, guards } = resolution;
+    const { all } = frontends;
+    const keys = new Set<string>();
+    for (const { key } of changesBetween(last, all)) keys.add(key);
+    if (base.changed === undefined) for (const key of all.keys()) keys.add(key);
+    else {
+      const texts = new Set(base.changed);
+      for (const { key, before, after } of changesBetween(known.own, own))
+        if (before?.content !== after?.content) texts.add(key);
+      for (const { key } of changesBetween(known.guards, guards)) texts.add(key);
+      for (const text of texts) for (const key of frontends.leadingTo(text)) keys.add(key);
+    }
+    const patch = keys.values().map((key) => {
+      const frontend = all.get(key);
+      const was = behind.get(key);
+      const is = frontend && behindOne(frontend, resolution);
+      return [key, is !== undefined && isSameBehind(is, was) ? was : is] as const;
+    });
+    behind = patched(behind, new Map(patch));
+    last = all;
+    known = { own, guards };
+    return behind;
+  };
 }
 
-/** Each with its backends. */
-export function behindFrontends({ cluster, locals, frontends }: Scene, classified: Classified): Behind[] {
-  const { termsOf } = classified;
-  // A guard drops by its ingress policy, so that one must be enforced.
-  const guarding = locals.filter((local) => !isAuditedForAny(cluster, local, "ingress"));
-  const guards = guardsOf(guarding, classified);
-  return frontends.map((frontend) => ({
-    frontend,
-    backends: frontend.backends.map(({ address, port }) => ({
-      terms: termsOf(address),
-      place: placeOf(frontend.protocol, port),
-      guards: frontend.keepsSource ? guards.get(address.text) : undefined,
-    })),
-  }));
+/** Frontends with their backends, some of which are resolved otherwise: those that lead to addresses with other terms. */
+export function behindWith(
+  behind: ReadonlyMap<string, Behind>,
+  frontends: Frontends,
+  { base, own, guards }: Resolution,
+): ReadonlyMap<string, Behind> {
+  const keys = new Set(own.keys().flatMap((text) => frontends.leadingTo(text)));
+  const patch = keys.values().flatMap((key) => {
+    const frontend = frontends.all.get(key);
+    return frontend === undefined ? [] : [[key, behindOne(frontend, { base, own, guards })] as const];
+  });
+  return overlaid(behind, new Map(patch));
 }
+
+function behindOne(frontend: Frontend, { base, own, guards }: Resolution): Behind {
+  const distinct = new Map<string, ResolvedBackend>();
+  for (const { address, port } of frontend.backends) {
+    const terms = own.get(address.text) ?? base.termsOf(address);
+    const place = placeOf(frontend.protocol, port);
+    const by = frontend.keepsSource ? guards.get(address.text) : undefined;
+    distinct.set(`${terms.content}@${place}@${by?.join(",") ?? ""}`, { terms, place, guards: by });
+  }
+  return { frontend, backends: [...distinct.values()] };
+}
+
+const isSameBehind = (one: Behind, other: Behind | undefined): boolean =>
+  one.frontend === other?.frontend &&
+  one.backends.length === other.backends.length &&
+  one.backends.every(({ terms, place, guards }, index) => {
+    const there = other.backends[index];
+    return there?.terms.content === terms.content && there.place === place && there.guards === guards;
+  });
 
 /**
  * Endpoints by their only address of a family: what applies to that address applies to all traffic
  * that reaches them by that family.
  */
-function guardsOf(locals: readonly LocalEndpoint[], classified: Classified): Map<string, readonly number[]> {
+export function guardsOf(
+  locals: readonly LocalEndpoint[],
+  classified: Pick<Classified, "holders">,
+): Map<string, readonly number[]> {
   const guards = new Map<string, readonly number[]>();
   for (const [pod, interfaces] of Map.groupBy(locals, (local) => local.pod)) {
     if (interfaces.some(({ rivals = [] }) => rivals.length > 0)) continue;
@@ -78,7 +129,7 @@ function guardsOf(locals: readonly LocalEndpoint[], classified: Classified): Map
 }
 
 /** Whether it is certain that a pod has an address. */
-function isHolder({ holders }: Classified, pod: Pod, text: string): boolean {
+function isHolder({ holders }: Pick<Classified, "holders">, pod: Pod, text: string): boolean {
   const [first, second] = holders.get(text)?.pods ?? [];
   return first !== undefined && second === undefined && keyOf(first) === keyOf(pod);
 }
@@ -99,8 +150,8 @@ export interface GroupedBackend {
 export interface Grouped {
   /** By canonical text, by which identities are numbered. */
   readonly groups: ReadonlyMap<string, ServiceGroup>;
-  /** The group of each frontend, in the order given. */
-  readonly contents: readonly string[];
+  /** The group of each frontend, by the frontend's key. */
+  readonly contents: ReadonlyMap<string, string>;
 }
 
 /** A group under construction. */
@@ -113,29 +164,112 @@ interface Draft {
 /** The group of frontends that lead nowhere: no egress policy allows it. */
 export const nowhere = (family: Family): string => `service of IPv${family} to `;
 
-/** Groups frontends. Ports are compared by `portKey`, which is equal for ports that no policy distinguishes. */
-export function groupFrontends(all: readonly Behind[], portKey: (place: number) => string | number): Grouped {
-  const groups = new Map<string, { readonly family: Family; readonly backends: readonly Draft[] }>();
-  const contents = all.map(({ frontend, backends }) => {
-    const drafts = draftsOf(backends, portKey);
-    const { family } = frontend.address;
-    const keys = [...drafts.keys()].sort();
-    const texts = keys.map((key) => (drafts.get(key)?.guards === undefined ? `${key}!` : key));
-    const content = `${nowhere(family)}${texts.join(" ")}`;
-    const own = keys.map((key) => drafts.get(key) as Draft);
-    const known = groups.get(content)?.backends;
-    if (known === undefined) groups.set(content, { family, backends: own });
-    else
-      for (const [index, { guards }] of own.entries())
-        for (const guard of guards ?? []) known[index]?.guards?.add(guard);
-    return content;
-  });
-  return { groups, contents };
+/** A group and its members, by their keys. */
+interface Membership {
+  readonly members: Set<string>;
+  group: ServiceGroup;
 }
+
+/**
+ * Groups frontends, in the time of what has changed since the last call. Ports are compared by `portKey`, which is equal for ports
+ * that no policy distinguishes.
+ */
+export function openGroups(): (
+  all: ReadonlyMap<string, Behind>,
+  portKey: (place: number) => number,
+) => Grouped {
+  const memberships = new Map<string, Membership>();
+  /** The key of every port that a backend has, or had. */
+  const places = new Map<number, number>();
+  let last: ReadonlyMap<string, Behind> = new Map();
+  let grouped: Grouped = { groups: new Map(), contents: new Map() };
+  return (all, portKey) => {
+    const keyOfPlace = (place: number): number => {
+      const known = places.get(place) ?? portKey(place);
+      places.set(place, known);
+      return known;
+    };
+    const touched = new Set<string>();
+    const changed = new Set<string>();
+    for (const { key } of changesBetween(last, all)) touched.add(key);
+    if (places.entries().some(([place, known]) => portKey(place) !== known)) {
+      for (const key of all.keys()) touched.add(key);
+      for (const content of memberships.keys()) changed.add(content);
+      memberships.clear();
+      places.clear();
+    }
+    const contents = new Map<string, string | undefined>();
+    for (const key of touched) {
+      const was = grouped.contents.get(key);
+      const each = all.get(key);
+      const is = each && contentOf(each, keyOfPlace);
+      if (was !== undefined) {
+        memberships.get(was)?.members.delete(key);
+        changed.add(was);
+      }
+      if (is !== undefined) {
+        const known = memberships.get(is);
+        if (known === undefined)
+          memberships.set(is, { members: new Set([key]), group: groupOf([each as Behind], keyOfPlace) });
+        else known.members.add(key);
+        changed.add(is);
+      }
+      contents.set(key, is);
+    }
+    const groups = new Map<string, ServiceGroup | undefined>();
+    for (const content of changed) {
+      const membership = memberships.get(content);
+      const members = [...(membership?.members ?? [])].map((key) => all.get(key) as Behind);
+      if (membership === undefined || members.length === 0) {
+        memberships.delete(content);
+        groups.set(content, undefined);
+        continue;
+      }
+      // Its guards are those of all members. Without guards the members are alike.
+      if (membership.group.backends.some(({ guards }) => guards !== undefined)) {
+        const group = groupOf(members, keyOfPlace);
+        if (!isSameGroup(group, membership.group)) membership.group = group;
+      }
+      groups.set(content, membership.group);
+    }
+    last = all;
+    const next = {
+      groups: patched(grouped.groups, groups),
+      contents: patched(grouped.contents, contents),
+    };
+    if (next.groups !== grouped.groups || next.contents !== grouped.contents) grouped = next;
+    return grouped;
+  };
+}
+
+function contentOf({ frontend, backends }: Behind, portKey: (place: number) => number): string {
+  const drafts = draftsOf(backends, portKey);
+  const texts = [...drafts].map(([key, { guards }]) => (guards === undefined ? `${key}!` : key));
+  return `${nowhere(frontend.address.family)}${texts.sort().join(" ")}`;
+}
+
+/** The group of frontends with one content. */
+function groupOf(members: readonly Behind[], portKey: (place: number) => number): ServiceGroup {
+  const { family } = (members[0] as Behind).frontend.address;
+  const drafts = draftsOf(
+    members.flatMap(({ backends }) => backends),
+    portKey,
+  );
+  const keys = [...drafts.keys()].sort();
+  return { family, backends: keys.map((key) => drafts.get(key) as Draft) };
+}
+
+const isSameGroup = (one: ServiceGroup, other: ServiceGroup): boolean =>
+  one.backends.every(({ terms, place, guards }, index) => {
+    const there = other.backends[index];
+    if (there?.terms.content !== terms.content || there.place !== place) return false;
+    if (guards === undefined || there.guards === undefined) return guards === there.guards;
+    return guards.symmetricDifference(there.guards).size === 0;
+  });
 
 function draftsOf(
   backends: readonly ResolvedBackend[],
-  portKey: (place: number) => string | number,
+  portKey: (place: number) => number,
 ): Map<string, Draft> {
   const drafts = new Map<string, Draft>();
   for (const { terms, place, guards } of backends) {
@@ -182,9 +316,12 @@ export interface Self {
   readonly interfaces: readonly number[];
 }
 
-/** `egressOf`: the policy of an endpoint, by interface index; none if nothing isolates it. */
+/** `egressOf`: the policy of an endpoint, by interface index; none if nothing isolates it. `frontends` lead to their addresses. */
 export function selvesOf(
-  { locals, frontends }: Pick<Scene, "locals" | "frontends">,
+  {
+    locals,
+    frontends,
+  }: { readonly locals: readonly LocalEndpoint[]; readonly frontends: readonly Frontend[] },
   classified: Classified,
   egressOf: (ifindex: number) => CompiledPolicy | undefined,
 ): Self[] {
@@ -289,16 +426,9 @@ export const withTermSets = (
   termsOf: (address) => own.get(address.text) ?? base.termsOf(address),
 });
 
-/** The cells that groups need in an egress policy: none if equal to the cell of everyone else. */
-export function serviceCells(
-  policy: CompiledPolicy,
-  groups: ReadonlyMap<string, ServiceGroup>,
-): Map<string, PortSet> {
-  const cells = new Map<string, PortSet>();
-  if (isAll(policy.others)) return cells;
-  for (const [content, group] of groups) {
-    if (groupVerdict(policy, group).kind !== "denied") cells.set(content, ALL_PORTS);
-    else if (policy.others.length > 0) cells.set(content, NO_PORTS);
-  }
-  return cells;
+/** The cell that a group needs in an egress policy: none if it is equal to the cell of everyone else. */
+export function serviceCell(policy: CompiledPolicy, group: ServiceGroup): PortSet | undefined {
+  if (isAll(policy.others)) return undefined;
+  if (groupVerdict(policy, group).kind !== "denied") return ALL_PORTS;
+  return policy.others.length > 0 ? NO_PORTS : undefined;
 }

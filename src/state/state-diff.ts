@@ -7,7 +7,7 @@
 
 import { DIRECTIONS, type Direction } from "../base/direction.ts";
 import type { PrefixTable } from "../base/prefix-table.ts";
-import { changesBetween } from "../base/versioned-map.ts";
+import { changesBetween, overlaid } from "../base/versioned-map.ts";
 import { type SourceKey, type SourceWrite, sourceChanges } from "./anti-spoofing.ts";
 import {
   CLASS_OTHER,
@@ -233,17 +233,20 @@ function policyChanges({ state: have, unsettled }: Held, want: State) {
   const prepare: PolicyWrite[] = [];
   const cleanup: PolicyWrite[] = [];
   if (have.policies === want.policies && unsettled.policies.size === 0) return { prepare, cleanup };
-  for (const [number, cells] of want.policies) {
+  for (const number of changedKeys(have.policies, want.policies, unsettled.policies)) {
+    const cells = want.policies.get(number);
+    if (cells === undefined) continue;
     const before = unsettled.policies.has(number) ? undefined : have.policies.get(number);
-    if (before === cells) continue;
-    const both = new Map([...(before ?? []), ...cells]);
-    const added = [...both.keys()].filter((identity) => before?.get(identity) !== both.get(identity));
-    if (before === undefined) prepare.push({ number, cells: both, changed: [...both.keys()], isNew: true });
-    else if (added.length > 0) prepare.push({ number, cells: both, changed: added, isNew: false });
-    const stale = [...new Set([...both.keys(), ...(before ?? []).keys()])].filter(
-      (identity) => !cells.has(identity),
-    );
-    if (stale.length > 0) cleanup.push({ number, cells, changed: stale, isNew: false });
+    if (before === undefined) {
+      prepare.push({ number, cells, changed: [...cells.keys()], isNew: true });
+      continue;
+    }
+    const changes = [...changesBetween(before, cells)];
+    const added = changes.flatMap(({ key, after }) => (after === undefined ? [] : [key]));
+    const stale = changes.filter(({ after }) => after === undefined);
+    const both = overlaid(cells, new Map(stale.map((each) => [each.key, each.before])));
+    if (added.length > 0) prepare.push({ number, cells: both, changed: added, isNew: false });
+    if (stale.length > 0) cleanup.push({ number, cells, changed: stale.map(({ key }) => key), isNew: false });
   }
   return { prepare, cleanup };
 }

@@ -244,15 +244,25 @@ describe("without an agent", () => {
 
   it("status is down, and summarizes what the kernel goes on enforcing", async () => {
     const { status, stdout } = await world.weir("status");
-    expect(status).toBe(2);
+    expect(status).toBe(8);
     expect(stdout).toMatch(/^down: no agent answers; the kernel enforces/);
     expect(stdout).toContain("4 endpoints, 1 isolated for ingress, 1 for egress");
   });
 
-  it("get endpoints shows interfaces and numbers, and reports why", async () => {
+  it("get endpoints shows what the kernel enforces, by the names that the agent has recorded, and reports why", async () => {
     const { status, stdout, stderr } = await world.weir("get", "endpoints", "-o", "wide");
     expect({ status, lines: stdout.trimEnd().split("\n").length }).toEqual({ status: 0, lines: 5 });
     expect(stdout).toContain("10.63.61.1,fd63:61::1");
-    expect(stderr).toMatch(/^weir: no agent answers at \S+; shown is what the kernel enforces\n$/);
+    expect(stderr).toMatch(
+      /^weir: no agent answers at \S+; shown is what the kernel enforces, with the pods that the last agent recorded\n$/,
+    );
+    expect(stdout).toMatch(
+      /^shop +server +\S+ +\d+ +10\.63\.61\.1,fd63:61::1 +policy \d+ +policy \d+ +enforced /m,
+    );
+    const named = async (...args: readonly string[]) =>
+      (await world.weir("get", "pods", "-o", "name", ...args)).stdout;
+    expect(await named("-l", "role=server")).toBe("shop/server\n");
+    expect(await named("-n", "none")).toBe("");
+    expect((await world.weir("get", "pods", "absent")).status).toBe(4);
   });
 });

@@ -328,7 +328,7 @@ describe("while an agent runs", () => {
       expect(other.programs).toHaveLength(1);
       const now = await until(
         () => brief(install),
-        ({ exit }) => exit === 1,
+        ({ exit }) => exit === 7,
       );
       expect(now.line).toBe("degraded: 1 problem; the rest is enforced: 4 endpoints, 2 policies");
       expect((await install.report()).problems[0]?.text).toMatch(
@@ -362,7 +362,7 @@ describe("while an agent runs", () => {
       });
       const now = await until(
         () => brief(install),
-        ({ exit, line }) => exit === 1 && line.startsWith("degraded"),
+        ({ exit, line }) => exit === 7 && line.startsWith("degraded"),
       );
       // A reconciliation that finds it too reports a problem of its own.
       expect(now.line).toMatch(
@@ -427,7 +427,7 @@ describe("while an agent runs", () => {
     process.kill(agent.pid as number, "SIGSTOP");
     try {
       const { status, stdout } = await install.weir("status");
-      expect(status).toBe(2);
+      expect(status).toBe(8);
       expect(stdout).toMatch(
         /^down: no agent answers at this socket, but one has the pins; the kernel enforces the last applied state/,
       );
@@ -531,7 +531,7 @@ describe.each([
       const report = await until(install.report, ({ problems }) => problems.length > 0);
       expect(report.problems.map(({ text }) => text)).toEqual([expect.stringMatching(problem)]);
       expect(await brief(install)).toEqual({
-        exit: 1,
+        exit: 7,
         line: "degraded: 1 problem; the rest is enforced: 4 endpoints, 2 policies",
       });
       await logs(agent, logged, problem);
@@ -559,7 +559,7 @@ describe.each([
     run("umount", "--lazy", mount);
     await until(
       () => brief(install),
-      ({ exit }) => exit === 1,
+      ({ exit }) => exit === 7,
     );
     run("mount", "-t", "bpf", "bpf", mount);
     await until(
@@ -579,7 +579,7 @@ describe.each([
     run("umount", "--lazy", mount);
     await until(
       () => brief(install),
-      ({ exit }) => exit === 1,
+      ({ exit }) => exit === 7,
     );
     await agent.stop();
     expect(agent.stderr).toContain("the programs are not pinned and will be detached when this agent ends");
@@ -587,7 +587,7 @@ describe.each([
     const left = hasTcx() ? /^down: no agent answers, and nothing is enforced$/ : /Weir's programs filter/;
     await until(
       () => brief(install),
-      ({ exit, line }) => exit === 2 && left.test(line),
+      ({ exit, line }) => exit === 8 && left.test(line),
     );
     run("mount", "-t", "bpf", "bpf", mount);
     await weir(install.paths, ["cleanup"]);
@@ -649,7 +649,7 @@ describe("without an agent", () => {
   it.for(STAGES)("$name", async ({ act, line, states, holds }, { skip }) => {
     skip(!hasTcx(), "this kernel has no tcx");
     await act();
-    expect(await brief(install)).toEqual({ exit: 2, line });
+    expect(await brief(install)).toEqual({ exit: 8, line });
     if (states !== undefined) expect(Object.values(await install.states()).sort()).toEqual(states);
     else if (line.includes("Weir's programs"))
       expect((await install.weir("get", "endpoints")).stderr).toMatch(
@@ -676,7 +676,7 @@ describe("audit mode", () => {
   it("of the node is in the first line, the endpoints, and the metrics", async () => {
     const agent = await install.start("--mode", "audit");
     expect(await brief(install)).toEqual({
-      exit: 1,
+      exit: 7,
       line: "degraded: audit mode on this node: no policy drops anything; 4 endpoints, 2 policies",
     });
     expect(Object.values(await install.states()).sort()).toEqual(["audit", "audit", "enforced", "enforced"]);
@@ -706,7 +706,7 @@ describe("audit mode", () => {
       ),
     );
     expect(await brief(install)).toEqual({
-      exit: 1,
+      exit: 7,
       line: "degraded: audit mode on 1 of 4 endpoints: their policies drop nothing; the rest is enforced: 4 endpoints, 2 policies",
     });
     expect((await install.states())[world.lab.wire(BYSTANDER).link]).toBe("audit");

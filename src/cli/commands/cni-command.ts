@@ -6,7 +6,7 @@ import type { InstallState } from "../../cni/plugin-install.ts";
 import { problemText } from "../../model/problem.ts";
 import { printable } from "../../observe/text-output.ts";
 import { CNI_TIMEOUT_S_DEFAULT, cniEntry, pluginPath } from "../cni-paths.ts";
-import { type Exits, jsonText, note, outputOption } from "../command.ts";
+import { type Exits, note, outputOption, writeReport } from "../command.ts";
 import { CommandError, type Context, type Env, EXIT } from "../environment.ts";
 
 interface Places {
@@ -112,7 +112,7 @@ Exit codes:
 export function addCniStatus(parent: Command, exits: Exits): void {
   places(parent.command("status"))
     .description("show whether the plugin is installed")
-    .addOption(outputOption("text", "json"))
+    .addOption(outputOption("text", "json", "yaml"))
     .addHelpText("after", STATUS_HELP)
     .action(exits(look));
 }
@@ -147,12 +147,12 @@ async function take({ env }: Context, flags: PlaceFlags): Promise<number> {
 
 async function look(
   { env }: Context,
-  { output, ...flags }: PlaceFlags & { readonly output: "text" | "json" },
+  { output, ...flags }: PlaceFlags & { readonly output: "text" | "json" | "yaml" },
 ): Promise<number> {
   const { confDir, binDir } = placesOf(env, flags);
   const { inspect } = await import("../../cni/plugin-install.ts");
   const state = inspect({ confDir, binDir, binary: pluginPath(env) });
-  env.stdout.write(output === "json" ? jsonText(state) : stateText(state, binDir));
+  await writeReport(env, { value: state, text: () => stateText(state, binDir) }, output);
   return state.entry && state.binary === "current" ? EXIT.ok : EXIT.differs;
 }
 

@@ -7,10 +7,10 @@ import { countText } from "../../observe/text-output.ts";
 import {
   type Exits,
   headersOption,
-  jsonText,
   outputOption,
   podOption,
   type WriteOptions,
+  writeReport,
 } from "../command.ts";
 import type { FlowOptions } from "../dump/conntrack-flows.ts";
 import { CommandError, type Context, EXIT } from "../environment.ts";
@@ -72,7 +72,7 @@ export function addConntrackFlush(parent: Command, exits: Exits): void {
   withFilters(parent.command("flush").description("remove flows: their next packets are judged again"))
     .option("--all", "all flows of this node")
     .option("--dry-run", "only count them")
-    .addOption(outputOption("text", "json"))
+    .addOption(outputOption("text", "json", "yaml"))
     .addHelpText("after", FLUSH_HELP)
     .action(exits(flush));
 }
@@ -104,7 +104,7 @@ async function list(context: Context, options: FlowOptions & WriteOptions): Prom
 interface FlushOptions extends FlowOptions {
   readonly all?: true;
   readonly dryRun?: true;
-  readonly output: "text" | "json";
+  readonly output: "text" | "json" | "yaml";
 }
 
 async function flush(context: Context, options: FlushOptions): Promise<number> {
@@ -118,10 +118,7 @@ async function flush(context: Context, options: FlushOptions): Promise<number> {
   const { flushFlows } = await import("../dump/conntrack-flows.ts");
   const flushed = await flushFlows(context, options, dryRun);
   const outcome = dryRun ? "would be removed" : "removed";
-  context.env.stdout.write(
-    options.output === "json"
-      ? jsonText({ flows: flushed, dryRun })
-      : `${countText(flushed, "flow")} ${outcome}\n`,
-  );
+  const text = (): string => `${countText(flushed, "flow")} ${outcome}\n`;
+  await writeReport(context.env, { value: { flows: flushed, dryRun }, text }, options.output);
   return EXIT.ok;
 }

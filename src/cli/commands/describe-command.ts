@@ -14,6 +14,8 @@ const ENDPOINT_HELP = `
 Rules are printed as by \`kubectl describe networkpolicy\`. Pods of other nodes can be described as well: which policies
 isolate them, but not whether they are enforced there.
 
+Aliases: endpoints, ep, pod, pods, po
+
 Examples:
   weir describe endpoint alpha/nginx
   weir describe endpoint alpha/nginx --manifests policies/
@@ -25,6 +27,7 @@ Exit codes:
 export function addDescribeEndpoint(parent: Command, exits: Exits): void {
   parent
     .command("endpoint")
+    .aliases(["endpoints", "ep", "pod", "pods", "po"])
     .description("show a pod: addresses, interface, state, and what its policies allow")
     .argument("<namespace/pod>", "the pod")
     .addOption(manifestsOption())
@@ -57,6 +60,8 @@ async function describeEndpoint(context: Context, name: string, options: Options
 const POLICY_HELP = `
 Printed as by \`kubectl describe networkpolicy\`, with the selected pods and whether the policy is enforced on each.
 
+Aliases: policies, netpol, networkpolicy, networkpolicies
+
 Examples:
   weir describe policy alpha/access-nginx
   weir describe policy alpha/access-nginx --manifests policies/
@@ -68,6 +73,7 @@ Exit codes:
 export function addDescribePolicy(parent: Command, exits: Exits): void {
   parent
     .command("policy")
+    .aliases(["policies", "netpol", "networkpolicy", "networkpolicies"])
     .description("show a policy: rules, selected pods, and whether it is enforced on each")
     .argument("<namespace/policy>", "the policy")
     .addOption(manifestsOption())

@@ -19,9 +19,6 @@ interface Options extends WriteOptions {
   readonly prune?: true;
 }
 
-/** As trace says "denied": an answer, and not the one that all is as it was. */
-const EXIT_FLIPS = 3;
-
 const HELP = `
 Objects in the files are added, or replace objects of the same name; everything else stays. Compares every pod with
 every other, and with all external addresses that a rule distinguishes, on every port, by equivalence classes: many
@@ -62,5 +59,5 @@ async function diff(context: Context, options: Options): Promise<number> {
   if (report.flips.length > 0 || !isForPeople)
     await write(context.env, { table: () => flipsTable(report), value: report }, options);
   if (isForPeople) for (const remark of remarksOn(report)) note(context.env, remark);
-  return report.flips.length === 0 ? EXIT.ok : EXIT_FLIPS;
+  return report.flips.length === 0 ? EXIT.ok : EXIT.denied;
 }

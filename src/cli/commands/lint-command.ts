@@ -2,13 +2,13 @@
 
 import type { Command } from "commander";
 import { WARNING_CODES } from "../../model/problem.ts";
-import { type Exits, jsonText, note, outputOption } from "../command.ts";
+import { type Exits, note, outputOption, writeReport } from "../command.ts";
 import { type Context, EXIT } from "../environment.ts";
 
 interface Options {
   readonly filename: readonly string[];
   readonly strict?: true;
-  readonly output: "text" | "json";
+  readonly output: "text" | "json" | "yaml";
 }
 
 const CODES_WIDTH = 100;
@@ -54,18 +54,17 @@ export function addLint(parent: Command, exits: Exits): void {
       collected,
     )
     .option("--strict", "fail on warnings too")
-    .addOption(outputOption("text", "json"))
+    .addOption(outputOption("text", "json", "yaml"))
     .addHelpText("after", HELP)
     .action(exits(lint));
 }
 
 const collected = (value: string, before: readonly string[] = []): readonly string[] => [...before, value];
 
-async function lint({ env }: Context, options: Options): Promise<number> {
+async function lint({ env }: Context, { output, ...options }: Options): Promise<number> {
   const { countOf, lintManifests, reportText, reportValue } = await import("../lint-report.ts");
   const report = await lintManifests(options.filename, env.stdin);
-  const write = options.output === "json" ? jsonText(reportValue(report)) : reportText(report);
-  env.stdout.write(write);
+  await writeReport(env, { value: reportValue(report), text: () => reportText(report) }, output);
   if (report.policies === 0 && countOf(report, "error") === 0) note(env, "no NetworkPolicy found");
   const isBad = countOf(report, "error") > 0 || (options.strict === true && countOf(report, "warning") > 0);
   return isBad ? EXIT.error : EXIT.ok;

@@ -4,7 +4,7 @@ import type { Command } from "commander";
 import type { NamesView } from "../../observe/api-views.ts";
 import { type Dump, dumpOfPod, rawDump, rawEntriesDump, rawHeading } from "../../observe/dump/map-dump.ts";
 import { isTableName, TABLE_NAMES, TABLES, type TableName } from "../../observe/dump/map-tables.ts";
-import { left, right } from "../../observe/text-output.ts";
+import { left, right, spare } from "../../observe/text-output.ts";
 import { namesFor } from "../agent-client.ts";
 import {
   type Exits,
@@ -24,13 +24,14 @@ counts entries that are not zero.
 
 Examples:
   weir maps list
+  weir maps list -o wide                  also what each holds, on a terminal of any width
   weir maps list -o json | jq '.[] | select(.entries > .max * 0.9)'`;
 
 export function addMapsList(parent: Command, exits: Exits): void {
   parent
     .command("list")
     .description("list the kernel's tables and their usage")
-    .addOption(outputOption("table", "json", "yaml"))
+    .addOption(outputOption("table", "wide", "json", "yaml"))
     .addOption(headersOption())
     .addHelpText("after", LIST_HELP)
     .action(exits(list));
@@ -47,7 +48,12 @@ interface Listed {
   readonly holds: string;
 }
 
-const COLUMNS = [...["TABLE", "MAP", "KIND"].map(left), right("ENTRIES"), right("MAX"), left("HOLDS")];
+const COLUMNS = [
+  ...["TABLE", "MAP"].map(left),
+  spare("KIND", 1),
+  ...["ENTRIES", "MAX"].map(right),
+  spare("HOLDS", 2),
+];
 
 async function list(context: Context, options: WriteOptions): Promise<number> {
   const [{ readKernel }, { mapNamesOf, sizeOfMap, typeText }, { MAPS }] = await Promise.all([

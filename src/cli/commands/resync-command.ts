@@ -4,7 +4,7 @@ import type { Command } from "commander";
 import type { ResyncView } from "../../observe/api-views.ts";
 import { countText, left, tableText } from "../../observe/text-output.ts";
 import { tellAgent } from "../agent-client.ts";
-import { type Exits, jsonText, outputOption } from "../command.ts";
+import { type Exits, outputOption, writeReport } from "../command.ts";
 import { type Context, EXIT } from "../environment.ts";
 
 /** Longer than reading every map takes on the slowest kernel. */
@@ -24,14 +24,17 @@ export function addResync(parent: Command, exits: Exits): void {
   parent
     .command("resync")
     .description("read the kernel back now, and repair what was modified externally")
-    .addOption(outputOption("text", "json"))
+    .addOption(outputOption("text", "json", "yaml"))
     .addHelpText("after", HELP)
     .action(exits(resync));
 }
 
-async function resync(context: Context, { output }: { readonly output: "text" | "json" }): Promise<number> {
+async function resync(
+  context: Context,
+  { output }: { readonly output: "text" | "json" | "yaml" },
+): Promise<number> {
   const done = await tellAgent<ResyncView>(context, "resync", { timeoutMs: TIMEOUT_MS });
-  context.env.stdout.write(output === "json" ? jsonText(done) : resyncText(done));
+  await writeReport(context.env, { value: done, text: () => resyncText(done) }, output);
   return EXIT.ok;
 }
 

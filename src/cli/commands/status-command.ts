@@ -13,10 +13,14 @@ import {
   statusText,
 } from "../../observe/status-report.ts";
 import { askAgentIfAble, isSilence } from "../agent-client.ts";
-import { type Exits, jsonText, outputOption } from "../command.ts";
-import type { Context, Env } from "../environment.ts";
+import { type Exits, outputOption, writeReport } from "../command.ts";
+import { type Context, type Env, EXIT } from "../environment.ts";
 
-const EXIT_OF: Readonly<Record<Health, number>> = { ok: 0, degraded: 1, down: 2 };
+const EXIT_OF: Readonly<Record<Health, number>> = {
+  ok: EXIT.ok,
+  degraded: EXIT.degraded,
+  down: EXIT.down,
+};
 
 const HELP = `
 The first word:
@@ -32,33 +36,30 @@ Examples:
   until weir status >/dev/null; do sleep 1; done   wait until everything is enforced
 
 Exit codes:
-  0 ok, 1 degraded, 2 down (or wrong usage)`;
+  0 ok, 1 error, 2 wrong usage, 6 permission denied, 7 degraded, 8 down`;
 
 export function addStatus(parent: Command, exits: Exits): void {
   parent
     .command("status")
     .description("show whether all policies are enforced on this node")
     .option("--brief", "only the first line (of the JSON: health, generation and counts)")
-    .addOption(outputOption("text", "json"))
+    .addOption(outputOption("text", "json", "yaml"))
     .addHelpText("after", HELP)
     .action(exits(status));
 }
 
 interface Options {
   readonly brief?: true;
-  readonly output: "text" | "json";
+  readonly output: "text" | "json" | "yaml";
 }
 
 async function status(context: Context, { brief, output }: Options): Promise<number> {
   const { env } = context;
   const report = await reportOf(context);
-  env.stdout.write(
-    output === "json"
-      ? jsonText(brief === true ? briefOf(report) : report)
-      : brief === true
-        ? briefText(report, emphasisFor(env))
-        : statusText(report, env.now(), emphasisFor(env)),
-  );
+  const emphasis = emphasisFor(env);
+  const text = (): string =>
+    brief === true ? briefText(report, emphasis) : statusText(report, env.now(), emphasis);
+  await writeReport(env, { value: brief === true ? briefOf(report) : report, text }, output);
   return EXIT_OF[report.health];
 }
 

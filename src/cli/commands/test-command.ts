@@ -14,7 +14,7 @@ import type { RunOptions } from "../test-runner.ts";
 interface Options {
   readonly engine: EngineName;
   readonly fromPodHook: FromPodHook;
-  readonly output: "text" | "json" | "junit";
+  readonly output: "text" | "json" | "yaml" | "junit";
   readonly filter?: RegExp;
   readonly feature?: readonly string[];
   readonly failFast?: true;
@@ -53,7 +53,7 @@ export function addTest(parent: Command, exits: Exits): void {
         .choices(FROM_POD_HOOKS)
         .default("tc"),
     )
-    .addOption(outputOption("text", "json", "junit"))
+    .addOption(outputOption("text", "json", "yaml", "junit"))
     .option("--filter <regex>", "only cases with a matching id or name", regexOf)
     .option("--feature <name>", "only cases with this feature; repeat it for cases with several", collected)
     .option("--fail-fast", "stop after the first case with a failure")
@@ -114,6 +114,17 @@ interface Report {
   readonly end: (totals: Totals) => void;
 }
 
+async function asData(engine: EngineName, write: (value: unknown) => void): Promise<Report> {
+  const { failuresOf } = await import("../test-report.ts");
+  const failures: unknown[] = [];
+  return {
+    add: (report) => {
+      for (const failure of failuresOf(report)) failures.push(failure);
+    },
+    end: (totals) => write({ engine, ...totals, failures }),
+  };
+}
+
 const OUTPUTS: Readonly<
   Record<Options["output"], (context: Context, engine: EngineName) => Promise<Report>>
 > = {
@@ -126,15 +137,10 @@ const OUTPUTS: Readonly<
         env.stdout.write(summaryText(totals, engine, (env.now().getTime() - startedAt) / 1000)),
     };
   },
-  async json({ env }, engine) {
-    const { failuresOf } = await import("../test-report.ts");
-    const failures: unknown[] = [];
-    return {
-      add: (report) => {
-        for (const failure of failuresOf(report)) failures.push(failure);
-      },
-      end: (totals) => env.stdout.write(jsonText({ engine, ...totals, failures })),
-    };
+  json: ({ env }, engine) => asData(engine, (value) => env.stdout.write(jsonText(value))),
+  async yaml({ env }, engine) {
+    const { yamlText } = await import("../yaml-output.ts");
+    return asData(engine, (value) => env.stdout.write(yamlText(value)));
   },
   async junit({ env }, engine) {
     const { junitText } = await import("../test-report.ts");

@@ -1,6 +1,6 @@
 // `weir trace`: does one end reach another, and by which rule?
 
-import { type Command, Option } from "commander";
+import { type Command, InvalidArgumentError, Option } from "commander";
 import { PROTOCOLS } from "../../model/protocol.ts";
 import { type Exits, filenameOption, manifestsOption, outputOption, writeReport } from "../command.ts";
 import { CommandError, type Context, EXIT } from "../environment.ts";
@@ -20,10 +20,6 @@ interface Options {
   readonly kernel: boolean;
   readonly output: "text" | "json" | "yaml";
 }
-
-/** What the answer says, for scripts. */
-const EXIT_DENIED = 3;
-const EXIT_DISAGREES = 5;
 
 const HELP = `
 An end is a pod (NAMESPACE/NAME) or an address; the destination may be a Service, by name or address, with a trace
@@ -54,7 +50,10 @@ export function addTrace(parent: Command, exits: Exits): void {
       "destination port: a number, a range (8000-8080) or a name; without it, every port",
     )
     .addOption(
-      new Option("--protocol <protocol>", "protocol of the connection").choices(CHOICES).default("TCP"),
+      new Option("--protocol <protocol>", "protocol of the connection")
+        .choices(CHOICES)
+        .default("TCP")
+        .argParser(protocolFrom),
     )
     .addOption(filenameOption("evaluate as if these manifests were applied"))
     .addOption(manifestsOption())
@@ -65,6 +64,13 @@ export function addTrace(parent: Command, exits: Exits): void {
     .addOption(outputOption("text", "json", "yaml"))
     .addHelpText("after", HELP)
     .action(exits(trace));
+}
+
+/** In any case: "tcp" too. */
+function protocolFrom(text: string): (typeof CHOICES)[number] {
+  const found = CHOICES.find((each) => each === text.toUpperCase());
+  if (found === undefined) throw new InvalidArgumentError(`Allowed choices are ${CHOICES.join(", ")}.`);
+  return found;
 }
 
 async function trace(context: Context, options: Options): Promise<number> {
@@ -82,8 +88,8 @@ async function trace(context: Context, options: Options): Promise<number> {
   }
   const report = reportOf(traced, situation.where);
   await writeReport(context.env, { value: report, text: () => reportText(report) }, options.output);
-  if (report.kernel?.asked === true && !report.kernel.agrees) return EXIT_DISAGREES;
-  return report.allowed ? EXIT.ok : EXIT_DENIED;
+  if (report.kernel?.asked === true && !report.kernel.agrees) return EXIT.differs;
+  return report.allowed ? EXIT.ok : EXIT.denied;
 }
 
 const ATTEMPTS_MAX = 3;

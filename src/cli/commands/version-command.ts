@@ -5,7 +5,7 @@ import type { Command } from "commander";
 import { messageOf } from "../../base/errors.ts";
 import type { StatusView } from "../../observe/api-views.ts";
 import { askAgentIfAble, isSilence } from "../agent-client.ts";
-import { type Exits, jsonText, outputOption } from "../command.ts";
+import { type Exits, outputOption, writeReport } from "../command.ts";
 import { type Context, EXIT, versionOf } from "../environment.ts";
 
 const HELP = `
@@ -19,21 +19,21 @@ export function addVersion(parent: Command, exits: Exits): void {
   parent
     .command("version")
     .description("show versions: this command, agent, libbpf, map layout, kernel, Node.js")
-    .addOption(outputOption("text", "json"))
+    .addOption(outputOption("text", "json", "yaml"))
     .addHelpText("after", HELP)
     .action(exits(version));
 }
 
-async function version(context: Context, { output }: { readonly output: "text" | "json" }): Promise<number> {
-  const { env } = context;
+async function version(
+  context: Context,
+  { output }: { readonly output: "text" | "json" | "yaml" },
+): Promise<number> {
   const versions = await versionsOf(context);
-  env.stdout.write(
-    output === "json"
-      ? jsonText(versions)
-      : Object.entries(versions)
-          .map(([name, value]) => `${`${name}:`.padEnd(9)}${value ?? "not running"}\n`)
-          .join(""),
-  );
+  const text = (): string =>
+    Object.entries(versions)
+      .map(([name, value]) => `${`${name}:`.padEnd(9)}${value ?? "not running"}\n`)
+      .join("");
+  await writeReport(context.env, { value: versions, text }, output);
   return EXIT.ok;
 }
 

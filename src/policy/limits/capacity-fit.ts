@@ -105,7 +105,7 @@ function cutOfRows(contents: Contents, situation: Omit<Situation, "locals">): Cu
   const { plan, classes } = contents;
   if (plan.rows.size > capacities.rows) return cutRules(contents, "rows", situation);
   if (classes.size > capacities.classes) return cutRules(contents, "classes", situation);
-  if (bitsOf(plan) > capacities.bits) return cutRules(contents, "bits", situation);
+  if (bitsOf(plan.rows) > capacities.bits) return cutRules(contents, "bits", situation);
   return undefined;
 }
 
@@ -126,7 +126,7 @@ function usedByTerms(
 }
 
 // Most updates change none of these.
-const bitsOf = memo(({ rows }: Contents["plan"]) => bitsIn([...rows.values()]));
+const bitsOf = memo((rows: Contents["plan"]["rows"]) => bitsIn([...rows.values()]));
 const rangesOf = memo((policies: Draft["policies"]) =>
   memo((byTerm: Draft["byTerm"]) => rangesIn(policies.values(), byTerm)),
 );

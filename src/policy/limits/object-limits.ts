@@ -5,7 +5,7 @@ import { present } from "../../base/assert.ts";
 import type { Family } from "../../base/ip.ts";
 import { holdersText } from "../../model/address-ownership.ts";
 import { keyOf } from "../../model/cluster.ts";
-import type { Frontend } from "../../model/frontends.ts";
+import { type Frontend, frontendKey } from "../../model/frontends.ts";
 import type { Draft } from "../enforced-policies.ts";
 import { addressesOfLocal, type LocalEndpoint, podsOf } from "../local-endpoints.ts";
 import type { Behind } from "../service-groups.ts";
@@ -84,9 +84,9 @@ export function addressesLeftOut(
   }: { readonly family: Family; readonly capacity: number; readonly locals: readonly LocalEndpoint[] },
 ): Cut | undefined {
   const { classified, behind, denied } = contents;
-  if (classified.addresses.size + behind.length + denied.length <= capacity) return undefined;
+  if (classified.addresses.size + behind.size + denied.length <= capacity) return undefined;
   const ofServices = new Set(
-    [...behind.map(({ frontend }) => frontend.address), ...denied]
+    [...behind.values().map(({ frontend }) => frontend.address), ...denied]
       .filter((address) => address.family === family)
       .map(({ text }) => text),
   );
@@ -119,8 +119,8 @@ export function addressesLeftOut(
 /** Addresses of Services whose ports exceed capacity: they are denied as a whole. Undefined if all fit. */
 export function servicesDenied(contents: Draft, family: Family, capacity: number): Cut | undefined {
   const { behind } = contents;
-  if (behind.length <= capacity) return undefined;
-  const ofFamily = behind.filter(({ frontend }) => frontend.address.family === family);
+  if (behind.size <= capacity) return undefined;
+  const ofFamily = inServiceOrder(behind).filter(({ frontend }) => frontend.address.family === family);
   if (ofFamily.length <= capacity) return undefined;
   const { surplus, ...share } = beyond(ofFamily, namespaceOf, capacity);
   const excesses = excessesOfServices(surplus, share, { limit: `IPv${family} ports of Services`, capacity });
@@ -129,25 +129,31 @@ export function servicesDenied(contents: Draft, family: Family, capacity: number
 
 /** Frontends that are denied because there are too many sets of backends. */
 export function groupsDenied(
-  behind: readonly Behind[],
-  contents: readonly string[],
+  behind: ReadonlyMap<string, Behind>,
+  contents: ReadonlyMap<string, string>,
   capacity: number,
 ): { readonly surplus: ReadonlySet<Behind>; readonly excesses: readonly Excess[] } {
   // One frontend for each group that a namespace has: the others of the group are treated alike.
-  const firsts = new Map<string, { readonly each: Behind; readonly group: string }>();
-  for (const [index, each] of behind.entries()) {
-    const group = contents[index] as string;
-    const key = `${namespaceOf(each)} ${group}`;
-    if (!firsts.has(key)) firsts.set(key, { each, group });
-  }
-  const { surplus, ...share } = beyond([...firsts.values()], ({ each }) => namespaceOf(each), capacity);
-  const lost = new Set(surplus.map(({ each, group }) => `${namespaceOf(each)} ${group}`));
-  const denied = behind.filter((each, index) => lost.has(`${namespaceOf(each)} ${contents[index]}`));
+  const groupOf = ({ frontend }: Behind): string =>
+    `${namespaceOf({ frontend })} ${contents.get(frontendKey(frontend))}`;
+  const firsts = new Map<string, Behind>();
+  const all = inServiceOrder(behind);
+  for (const each of all) if (!firsts.has(groupOf(each))) firsts.set(groupOf(each), each);
+  const { surplus, ...share } = beyond([...firsts.values()], namespaceOf, capacity);
+  const lost = new Set(surplus.map(groupOf));
+  const denied = all.filter((each) => lost.has(groupOf(each)));
   return {
     surplus: new Set(denied),
     excesses: excessesOfServices(denied, share, { limit: "sets of backends", capacity }),
   };
 }
+
+/** By Service and then by frontend, which decides what is left out. */
+const inServiceOrder = (behind: ReadonlyMap<string, Behind>): Behind[] =>
+  [...behind]
+    .map(([key, each]) => ({ each, order: `${each.frontend.service} ${key}` }))
+    .sort((a, b) => (a.order < b.order ? -1 : 1))
+    .map(({ each }) => each);
 
 const namespaceOf = ({ frontend }: { readonly frontend: Pick<Frontend, "service"> }): string =>
   frontend.service.slice(0, frontend.service.indexOf("/"));

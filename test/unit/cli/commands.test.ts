@@ -25,26 +25,26 @@ describe("status", () => {
   it.each([
     ["there is a problem", { problems: [{ severity: "warning", reason: "odd" }] } as const],
     ["the kernel lags behind", { generation: { wanted: 8, applied: 7 } }],
-  ])("is 1 when %s", async (_, change) => {
+  ])("is 7 when %s", async (_, change) => {
     await world.serve(viewsWith(change));
     const { exitCode, stdout } = await world.weir("status");
-    expect(exitCode).toBe(1);
+    expect(exitCode).toBe(7);
     expect(stdout).toMatch(/^degraded: /);
   });
 
-  it("is 2 without an agent", async () => {
+  it("is 8 without an agent", async () => {
     const { exitCode, stdout, stderr } = await world.weir("status");
-    expect({ exitCode, stderr }).toEqual({ exitCode: 2, stderr: "" });
+    expect({ exitCode, stderr }).toEqual({ exitCode: 8, stderr: "" });
     expect(stdout).toMatch(/^down: no agent answers, and nothing is enforced\n/);
   });
 
   it("--brief is the first line, and its numbers for programs", async () => {
     const line = "down: no agent answers, and nothing is enforced\n";
-    expect(await world.weir("status", "--brief")).toEqual({ exitCode: 2, stdout: line, stderr: "" });
+    expect(await world.weir("status", "--brief")).toEqual({ exitCode: 8, stdout: line, stderr: "" });
     await world.serve(viewsWith({ problems: [{ severity: "warning", reason: "odd" }] }));
     const brief = await world.weir("status", "--brief");
     expect(brief).toEqual({
-      exitCode: 1,
+      exitCode: 7,
       stdout: "degraded: 1 problem; the rest is enforced: 1 endpoint, 2 policies\n",
       stderr: "",
     });
@@ -57,12 +57,12 @@ describe("status", () => {
     });
   });
 
-  it("is 2 when the agent hangs, and reports that", async () => {
+  it("is 8 when the agent hangs, and reports that", async () => {
     const server = createServer(() => undefined);
     await new Promise<void>((resolve) => server.listen(world.socket, resolve));
     const { exitCode, stdout } = await world.weir("status");
     server.close();
-    expect(exitCode).toBe(2);
+    expect(exitCode).toBe(8);
     expect(stdout).toContain("no answer within 3000 ms");
   });
 
@@ -183,7 +183,7 @@ describe("version", () => {
     expect(JSON.parse((await world.weir("version", "-o", "json")).stdout)).toMatchObject({ agent: "9.9.9" });
   });
 
-  it("tells an agent that hangs from one that does not run", async () => {
+  it("distinguishes an agent that hangs from none", async () => {
     const server = createServer(() => undefined);
     await new Promise<void>((resolve) => server.listen(world.socket, resolve));
     const { exitCode, stdout } = await world.weir("version");

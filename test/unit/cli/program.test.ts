@@ -87,7 +87,7 @@ describe("wrong usage is one line on stderr and exit code 2", () => {
     ["maps dmp cidrs", /unknown command 'dmp' \(Did you mean dump\?\); see: weir maps --help/],
     ["status --frobnicate", /unknown option '--frobnicate'; see: weir status --help/],
     ["status extra", /too many arguments/],
-    ["status -o xml", /Allowed choices are text, json; see: weir status --help/],
+    ["status -o xml", /Allowed choices are text, json, yaml; see: weir status --help/],
     ["get endpoints -o text", /Allowed choices are table, wide, json, ndjson, yaml, name/],
     ["get endpoints --pod nginx", /Write it as NAMESPACE\/NAME; see: weir get endpoints --help/],
     ["get endpoints --pod a/b/c", /Write it as NAMESPACE\/NAME/],
@@ -171,7 +171,7 @@ describe("as a process", () => {
     ]);
     expect(help).toMatchObject({ exitCode: 0, stderr: "" });
     expect(wrong).toMatchObject({ exitCode: 2, stdout: "" });
-    expect(down).toMatchObject({ exitCode: 2, stderr: "" });
+    expect(down).toMatchObject({ exitCode: 8, stderr: "" });
     expect(down.stdout).toMatch(/^down: no agent answers, and nothing is enforced\n/);
   });
 

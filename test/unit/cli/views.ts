@@ -9,6 +9,7 @@ const ENDPOINTS: EndpointView[] = [
   {
     namespace: "alpha",
     name: "nginx",
+    labels: { run: "nginx" },
     addresses: ["10.63.48.10"],
     state: "enforced",
     id: 1,
@@ -17,7 +18,15 @@ const ENDPOINTS: EndpointView[] = [
     ingress: { isolatedBy: ["alpha/access-nginx"], policy: 3 },
     egress: OPEN,
   },
-  { namespace: "beta", name: "lost", addresses: [], state: "no interface", ingress: OPEN, egress: OPEN },
+  {
+    namespace: "beta",
+    name: "lost",
+    labels: {},
+    addresses: [],
+    state: "no interface",
+    ingress: OPEN,
+    egress: OPEN,
+  },
 ];
 
 export const POLICIES: PolicyView[] = [

@@ -25,6 +25,7 @@ afterEach(() => world.close());
 const endpoint = (name: string, isolatedBy: readonly string[] = []): EndpointView => ({
   namespace: "alpha",
   name,
+  labels: {},
   addresses: ["10.0.0.1"],
   state: "enforced",
   ingress: { isolatedBy, policy: isolatedBy.length },

@@ -13,6 +13,7 @@ const ENDPOINTS: EndpointView[] = [
   {
     namespace: "alpha",
     name: "nginx",
+    labels: {},
     addresses: ["10.63.48.10", "fd63::a"],
     state: "enforced",
     id: 1,
@@ -21,7 +22,15 @@ const ENDPOINTS: EndpointView[] = [
     ingress: { isolatedBy: ["alpha/alpha-deny", "alpha/access-nginx"], policy: 3 },
     egress: OPEN,
   },
-  { namespace: "alpha", name: "lost", addresses: [], state: "no interface", ingress: OPEN, egress: OPEN },
+  {
+    namespace: "alpha",
+    name: "lost",
+    labels: {},
+    addresses: [],
+    state: "no interface",
+    ingress: OPEN,
+    egress: OPEN,
+  },
 ];
 
 describe("get endpoints", () => {
@@ -59,6 +68,7 @@ describe("get endpoints", () => {
 
   it("shows numbers if only the kernel can be read", () => {
     const row: EndpointRow = {
+      labels: {},
       addresses: ["10.63.48.10"],
       state: "enforced",
       id: 1,
@@ -248,6 +258,7 @@ describe("status", () => {
 
   it("is down without an agent, and reports what the kernel still enforces", () => {
     const endpoint: EndpointRow = {
+      labels: {},
       addresses: ["10.63.48.10"],
       state: "enforced",
       ingress: { policy: 3 },

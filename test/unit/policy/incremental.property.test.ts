@@ -160,13 +160,19 @@ function textsOf({ state, numbering, meaning, excesses, shut, ...rest }: Compile
     names,
     // Equal peer lists of several policies are one term, whichever is at hand.
     terms: new Map([...terms].map(([number, { key }]) => [number, key])),
-    // Pods behind a Service without slices are in no order.
-    frontends: services.map(({ frontend, backends, identity }) => [
-      frontend.service,
-      frontend.address.text,
-      identity,
-      backends.map((each) => JSON.stringify(each)).sort(),
-    ]),
+    // Frontends are in no order, and neither are their backends.
+    frontends: services()
+      .map(({ frontend, backends, identity }) =>
+        JSON.stringify([
+          frontend.service,
+          frontend.address.text,
+          frontend.protocol,
+          frontend.port,
+          identity,
+          backends.map((each) => JSON.stringify(each)).sort(),
+        ]),
+      )
+      .sort(),
     flags,
     shut,
     sides: sides.map(({ local, sides: own }) => [

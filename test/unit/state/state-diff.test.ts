@@ -16,10 +16,13 @@ test("a policy keeps the cell of an active identity, and loses it after the flip
     policies: new Map([[1, new Map([[6, 2]])]]),
   };
   const { prepare, cleanup } = diff(settledState(before), after);
-  expect(prepare.policies.map(({ cells }) => [...cells])).toEqual([
+  expect(prepare.policies.map(({ cells, changed }) => [new Map(cells), changed])).toEqual([
     [
-      [5, 2],
-      [6, 2],
+      new Map([
+        [5, 2],
+        [6, 2],
+      ]),
+      [6],
     ],
   ]);
   expect(cleanup.policies.map(({ cells, changed }) => [[...cells], changed])).toEqual([[[[6, 2]], [5]]]);

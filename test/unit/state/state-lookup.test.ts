@@ -3,6 +3,7 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { type Address, cidrContains, cidrOf } from "../../../src/base/ip.ts";
+import { isMapping } from "../../../src/base/versioned-map.ts";
 import { type Cluster, EMPTY_CLUSTER, type Surroundings } from "../../../src/model/cluster.ts";
 import { type Compiled, compile } from "../../../src/policy/compile.ts";
 import { NOTHING_NUMBERED } from "../../../src/policy/identity-allocation.ts";
@@ -51,7 +52,7 @@ describe("the compiled plan", { timeout: PATIENCE_MS }, () => {
         };
         const sorted = (state: State) =>
           JSON.stringify(state, (_, value) =>
-            value instanceof Map ? [...value].sort(([a], [b]) => (String(a) < String(b) ? -1 : 1)) : value,
+            isMapping(value) ? [...value].sort(([a], [b]) => (String(a) < String(b) ? -1 : 1)) : value,
           );
         const a = compile(world, localsOf(world), NOTHING_NUMBERED).state;
         const b = compile(reversed, localsOf(reversed), NOTHING_NUMBERED).state;
@@ -242,7 +243,7 @@ describe("an update", { timeout: PATIENCE_MS }, () => {
 
 const normal = (state: State): string =>
   JSON.stringify(Object.entries(state).sort(byKey), (_, value) =>
-    value instanceof Map ? [...value].sort(byKey) : value,
+    isMapping(value) ? [...value].sort(byKey) : value,
   );
 
 function byKey([a]: readonly [unknown, unknown], [b]: readonly [unknown, unknown]): number {

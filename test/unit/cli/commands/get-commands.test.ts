@@ -64,10 +64,10 @@ describe("get endpoints", () => {
     expect(stderr).toMatch(/^weir: nothing is pinned under \S+\/pins: \S+ is not on a BPF filesystem; /);
   });
 
-  it("without an agent has no names to filter by", async () => {
+  it("without an agent and without pins cannot filter either", async () => {
     const { exitCode, stderr } = await world.weir("get", "endpoints", "-n", "alpha");
-    expect(exitCode).toBe(1);
-    expect(stderr).toContain(`no agent answers at ${world.socket}; without it pods have no names`);
+    expect(exitCode).toBe(4);
+    expect(stderr).toMatch(/^weir: nothing is pinned under /);
   });
 });
 

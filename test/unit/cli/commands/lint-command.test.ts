@@ -101,7 +101,7 @@ describe("exit codes", () => {
   });
 
   it("2 for wrong usage", async () => {
-    const wrong = [[], ["-f"], ["-f", "x", "-o", "yaml"], ["-f", "x", "y"]];
+    const wrong = [[], ["-f"], ["-f", "x", "-o", "xml"], ["-f", "x", "y"]];
     const codes = await Promise.all(wrong.map(async (args) => (await lint(...args)).exitCode));
     expect(codes).toEqual([2, 2, 2, 2]);
   });

@@ -162,7 +162,7 @@ describe("exit codes", () => {
   it.each([
     ["", /missing required argument 'paths'; see: weir test --help/],
     ["--engine paper x.yaml", /Allowed choices are oracle, plan, kernel, live/],
-    ["-o yaml x.yaml", /Allowed choices are text, json, junit/],
+    ["-o xml x.yaml", /Allowed choices are text, json, yaml, junit/],
     ["--filter ( x.yaml", /Invalid regular expression.*; see: weir test --help/],
   ])("weir test %s: wrong usage", async (line, reason) => {
     const { exitCode, stdout, stderr } = await runIn(["test", ...line.split(" ").filter(Boolean)]);
