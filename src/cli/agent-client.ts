@@ -15,7 +15,8 @@ export type View =
   | "state"
   | "log"
   | "log-level"
-  | "events";
+  | "events"
+  | "events/left-out";
 
 /** Undefined where no agent listens. @throws OperationError where one does and does not answer well */
 export const askAgent = <T>(

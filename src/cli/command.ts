@@ -140,6 +140,10 @@ export async function write(env: Env, result: Result, { output, headers }: Write
   }
 }
 
+/** Whether the output has no colours: it is no terminal, or NO_COLOR says so (no-color.org: any text but the empty one). */
+export const isPlain = ({ stdout, variables }: Env): boolean =>
+  stdout.isTTY !== true || (variables["NO_COLOR"] ?? "") !== "";
+
 /** A remark beside the result, on stderr. */
 export const note = (env: Env, text: string): void => {
   env.stderr.write(`weir: ${text}\n`);

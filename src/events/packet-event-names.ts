@@ -1,20 +1,22 @@
 // Packet events with names: the programs write numbers, which the state that was in force then translates.
 
 import type { Direction } from "../base/direction.ts";
-import { addressOf } from "../base/ip.ts";
+import { addressOf, parseAddress } from "../base/ip.ts";
 import { memo } from "../base/memo.ts";
 import { type AddressV6, type Event, REASON_NAMES, Reason } from "../gen/layout.ts";
 import { holdersText } from "../model/address-ownership.ts";
-import { keyOf } from "../model/cluster.ts";
-import { hasPorts, isIcmp, protocolText } from "../model/protocol.ts";
+import { type Cluster, keyOf } from "../model/cluster.ts";
+import { hasPorts, isIcmp, PROTOCOLS, protocolText } from "../model/protocol.ts";
 import type { EventVerdict } from "../observe/filter-choices.ts";
 import type { Compiled, EndpointSides } from "../policy/compile.ts";
 import { localText } from "../policy/local-endpoints.ts";
+import { type Probe, sideVerdict } from "../policy/oracle.ts";
+import { partyAt } from "../policy/service-oracle.ts";
 import { type EventEnd, type EventView, ISOLATION_REASONS, whyText } from "./packet-event.ts";
 
 /** A state in force, as far as it names the ends of packets. */
 export interface NamingState {
-  readonly compiled: Pick<Compiled, "meaning">;
+  readonly compiled: Pick<Compiled, "meaning"> & Partial<Pick<Compiled, "enforced">>;
   /** By interface index. */
   readonly interfaces: ReadonlyMap<number, { readonly name: string }>;
 }
@@ -73,8 +75,31 @@ export function namerOf(force: NamingState | undefined): Namer {
       opener,
       policies: [...new Set(policies)],
     } as const satisfies Omit<EventView, "text">;
-    return { ...view, text: whyText(view) };
+    const allowedBy = reason === "policy" ? allowingPolicies(force?.compiled.enforced, view) : undefined;
+    const named = { ...view, ...(allowedBy === undefined ? {} : { allowedBy }) };
+    return { ...named, text: whyText(named) };
   };
+}
+
+/**
+ * The policies that allow a new flow, by the oracle; undefined where the packet does not show its connection as policies see
+ * it (a Service's address), or it is not allowed by the oracle.
+ */
+function allowingPolicies(
+  cluster: Cluster | undefined,
+  { from, to, protocol, direction, opener }: Omit<EventView, "text">,
+): readonly string[] | undefined {
+  const named = PROTOCOLS.find((each) => each === protocol);
+  const [source, destination] = [parseAddress(from.address ?? ""), parseAddress(to.address ?? "")];
+  if (cluster === undefined || direction !== opener || !source.ok || !destination.ok) return undefined;
+  const probe: Probe = {
+    from: partyAt(cluster, source.value),
+    to: partyAt(cluster, destination.value),
+    protocol: named ?? "ICMP",
+    port: to.port ?? 0,
+  };
+  const verdict = sideVerdict(cluster, probe, opener);
+  return verdict.kind === "allowed" ? [...new Set(verdict.by.map(({ policy }) => policy))] : undefined;
 }
 
 function verdictOf(reason: Reason): EventVerdict {

@@ -2,6 +2,7 @@
 
 import { RingBuffer } from "bpf-ts";
 import { assert } from "../base/assert.ts";
+import { sumCounters } from "../datapath/codec.ts";
 import type { Datapath } from "../datapath/program-loader.ts";
 import { type Table, tableOf } from "../datapath/typed-maps.ts";
 import { EVENT_SIZE, type Event, eventCodec, REASONS, Reason } from "../gen/layout.ts";
@@ -50,6 +51,19 @@ export interface EventTotals {
   /** The number of these that are events of dropped packets. */
   readonly dropsWritten: bigint;
   readonly lost: bigint;
+}
+
+/** Dropped packets without an event since the maps were created: the rate limit left them out, or the buffer was full. */
+export async function readLeftOut(datapath: Datapath): Promise<number> {
+  const [{ dropsWritten }, counters] = await Promise.all([
+    readEventTotals(datapath),
+    tableOf("counters", datapath.map("counters")).read({ skipZero: true }),
+  ]);
+  let dropped = 0n;
+  for (const [, perCpu] of counters)
+    for (const reasons of sumCounters(perCpu).count)
+      for (const { packets } of reasons.slice(Reason.DROPS)) dropped += packets;
+  return Math.max(0, Number(dropped - dropsWritten));
 }
 
 /** Events that the programs have written since the map was created, and that were lost because the buffer was full. */

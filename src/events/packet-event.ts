@@ -4,7 +4,6 @@ import type { Direction } from "../base/direction.ts";
 import { cidrContains, parseAddress, parseCidr } from "../base/ip.ts";
 import { REASON_NAMES, REASON_TEXTS } from "../gen/layout.ts";
 import type { EventVerdict } from "../observe/filter-choices.ts";
-import { printable } from "../observe/text-output.ts";
 
 /** One end of a packet, as far as it is known. */
 export interface EventEnd {
@@ -39,6 +38,8 @@ export interface EventView {
   readonly opener: Direction;
   /** Policies that isolate the endpoint there, as `namespace/name`; none for reasons unrelated to policies. */
   readonly policies: readonly string[];
+  /** Of a new flow: those of them that allow it, if the packet shows that. */
+  readonly allowedBy?: readonly string[];
   /** Why, in a sentence. */
   readonly text: string;
 }
@@ -51,11 +52,16 @@ export interface EventFilter {
   readonly to?: EndMatch;
   /** The endpoint, or either end. */
   readonly pod?: string;
+  /** One that isolates the endpoint, or that allows the flow. */
+  readonly policy?: string;
   /** Of either end. */
   readonly port?: number;
 }
 
 export type EndMatch = (end: EventEnd) => boolean;
+
+/** Whether a text is written as a prefix, valid or not: names of namespaces have neither dots nor colons. */
+export const isPrefixText = (text: string): boolean => /^[^/]*[.:][^/]*\/\d+$/.test(text);
 
 /** A match from `namespace/name`, `namespace/`, an address or a prefix; undefined if the text is none of these. */
 export function endMatch(text: string): EndMatch | undefined {
@@ -65,6 +71,7 @@ export function endMatch(text: string): EndMatch | undefined {
       const parsed = address === undefined ? undefined : parseAddress(address);
       return parsed?.ok === true && cidrContains(block.value, parsed.value);
     };
+  if (isPrefixText(text)) return undefined;
   if (/^[^/]+\/$/.test(text)) return ({ pod }) => pod?.startsWith(text) === true;
   if (/^[^/]+\/[^/]+$/.test(text)) return ({ pod }) => pod === text;
   return undefined;
@@ -78,6 +85,7 @@ export function eventMatches(event: EventView, filter: EventFilter): boolean {
     (filter.from === undefined || filter.from(from)) &&
     (filter.to === undefined || filter.to(to)) &&
     (filter.pod === undefined || [event.endpoint, from.pod, to.pod].includes(filter.pod)) &&
+    (filter.policy === undefined || event.policies.includes(filter.policy)) &&
     (filter.port === undefined || [from.port, to.port].includes(filter.port))
   );
 }
@@ -114,7 +122,9 @@ export function whyText(event: Omit<EventView, "text">): string {
     case "audit":
       return `${isolated} (audit), nothing allows ${askedText(event)}, which passes`;
     case "policy":
-      return `${isolated}, which allows ${askedText(event)}`;
+      return event.allowedBy === undefined
+        ? `${isolated}, which allows ${askedText(event)}`
+        : `${isolated}; ${event.allowedBy.join(", ")} allows ${askedText(event)}`;
     case "spoofed":
       return `${from.address ?? "its source"} is not an address of ${owner}`;
     default: {
@@ -145,26 +155,3 @@ const preposition = (opener: Direction): string => (opener === "ingress" ? "from
 
 const protocolText = ({ protocol }: Pick<EventView, "protocol">, port: number | undefined): string =>
   port === undefined ? (protocol ?? "the packet") : `${protocol}/${port}`;
-
-/** "10:15:30.123 dropped denied ingress shop/a (10.0.0.2:4242) -> shop/b (10.0.0.1:80) TCP 60 B: why". One line. */
-export function eventLine(event: EventView): string {
-  const { time, verdict, reason, direction, from, to, protocol, icmp, bytes, text } = event;
-  const what = icmp === undefined ? (protocol ?? "") : `${protocol} type ${icmp.type} code ${icmp.code}`;
-  const words = [
-    time.slice(11, 23),
-    verdict,
-    reason,
-    direction,
-    `${endText(from)} -> ${endText(to)}`,
-    what,
-    `${bytes} B`,
-  ];
-  return printable(`${words.filter((word) => word !== "").join(" ")}: ${text}`);
-}
-
-function endText({ address, port, pod }: EventEnd): string {
-  if (address === undefined) return "?";
-  const bare = port !== undefined && address.includes(":") ? `[${address}]` : address;
-  const socket = port === undefined ? bare : `${bare}:${port}`;
-  return pod === undefined ? socket : `${pod} (${socket})`;
-}

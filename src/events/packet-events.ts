@@ -5,6 +5,7 @@ import { messageOf } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
 import type { Datapath } from "../datapath/program-loader.ts";
 import type { Event } from "../gen/layout.ts";
+import type { LeftOutView } from "../observe/api-views.ts";
 import { LineStream, RequestError, type Route } from "../observe/socket-routes.ts";
 import {
   type EventFileOptions,
@@ -14,7 +15,7 @@ import {
   REMEMBERED_MAX,
 } from "./packet-event-hub.ts";
 import { type Namer, type NamingState, namerOf } from "./packet-event-names.ts";
-import { type EventTotals, openEvents, readEventTotals } from "./packet-event-ring.ts";
+import { type EventTotals, openEvents, readEventTotals, readLeftOut } from "./packet-event-ring.ts";
 
 export interface AgentEvents {
   readonly routes: readonly Route[];
@@ -58,7 +59,10 @@ export function openAgentEvents(file: EventFileOptions | undefined, log: Log): A
     if (ready.length > 0) publish(ready);
   }
   return {
-    routes: eventRoutes(hub, (wanted) => stream?.wantFlows(wanted)),
+    routes: eventRoutes(hub, {
+      wantFlows: (wanted) => stream?.wantFlows(wanted),
+      leftOut: async () => (datapath === undefined ? 0 : readLeftOut(datapath)),
+    }),
     start(opened) {
       datapath = opened;
       stream = openEvents(opened, (events) => {
@@ -97,10 +101,15 @@ function wallTime(ns: bigint): Date {
 /** Each is a connection of the socket, which allows only a few. */
 const FOLLOWERS_MAX = 8;
 
-/**
- * The socket's routes for events: the latest, and a stream of new ones. `wantFlows` is called with whether any client has requested new flows too.
- */
-export function eventRoutes(hub: EventHub, wantFlows: (wanted: boolean) => void): Route[] {
+export interface EventRouteOptions {
+  /** Called with whether any client has requested new flows too. */
+  readonly wantFlows: (wanted: boolean) => void;
+  /** Dropped packets without an event so far. */
+  readonly leftOut: () => Promise<number>;
+}
+
+/** The socket's routes for events: the latest, a stream of new ones, and how many there are not. */
+export function eventRoutes(hub: EventHub, { wantFlows, leftOut }: EventRouteOptions): Route[] {
   let flowClients = 0;
   const lastIn = (parameters: URLSearchParams): number => {
     const text = parameters.get("last") ?? String(REMEMBERED_MAX);
@@ -110,6 +119,11 @@ export function eventRoutes(hub: EventHub, wantFlows: (wanted: boolean) => void)
   };
   return [
     { method: "GET", path: "events", parameters: ["last"], answer: (asked) => hub.last(lastIn(asked)) },
+    {
+      method: "GET",
+      path: "events/left-out",
+      answer: async (): Promise<LeftOutView> => ({ packets: await leftOut() }),
+    },
     {
       method: "GET",
       path: "events/follow",

@@ -272,6 +272,11 @@ export interface JudgedView {
   }[];
 }
 
+/** Dropped packets of which there is no event, because of the rate limit, since the maps were created. */
+export interface LeftOutView {
+  readonly packets: number;
+}
+
 export interface LogLevelView {
   readonly level: string;
 }

@@ -176,7 +176,8 @@ describe("a new flow", () => {
         verdict: "passed",
         reason: "policy",
         endpoint: SERVER,
-        text: `ingress of ${SERVER} is isolated by shop/friends-only, which allows TCP/80 from ${FRIEND}`,
+        allowedBy: ["shop/friends-only"],
+        text: `ingress of ${SERVER} is isolated by shop/friends-only; shop/friends-only allows TCP/80 from ${FRIEND}`,
       });
     } finally {
       child.kill();

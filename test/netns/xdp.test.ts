@@ -91,7 +91,19 @@ it("counts every packet from a pod once", async () => {
 });
 
 it("emits an event for what it drops", async () => {
-  const told = ["monitor", "--from", SERVER, "--to", FRIEND, "--reason", "denied", "--last", "100"];
+  const told = [
+    "monitor",
+    "--from",
+    SERVER,
+    "--to",
+    FRIEND,
+    "--reason",
+    "denied",
+    "--last",
+    "100",
+    "-o",
+    "wide",
+  ];
   for (const deadline = Date.now() + PATIENCE_MS; ; await sleep(50)) {
     const { stdout } = await world.weir(...told);
     if (stdout === "" && Date.now() < deadline) continue;

@@ -1,12 +1,22 @@
 // `weir monitor`: packets that were dropped and, on request, new flows, with the names of both ends and the reason.
 
+import { styleText } from "node:util";
 import { type Command, InvalidArgumentError, Option } from "commander";
+import { nearestWord } from "../../base/nearest-word.ts";
 import type { EventFilter, EventView } from "../../events/packet-event.ts";
-import { API_VERSION } from "../../observe/api-views.ts";
+import type { VerdictEmphasis } from "../../events/packet-event-line.ts";
+import {
+  API_VERSION,
+  type EndpointView,
+  type LeftOutView,
+  type NamesView,
+  type PolicyView,
+} from "../../observe/api-views.ts";
 import { EVENT_VERDICTS, type EventVerdict } from "../../observe/filter-choices.ts";
-import { askAgentOrFail, noAgent } from "../agent-client.ts";
-import { type Exits, note, type PodName, podOption } from "../command.ts";
-import { CommandError, type Context, EXIT } from "../environment.ts";
+import { countText } from "../../observe/text-output.ts";
+import { askAgent, askAgentOrFail, noAgent } from "../agent-client.ts";
+import { type Exits, isPlain, jsonText, note, type PodName, podOption } from "../command.ts";
+import { CommandError, type Context, type Env, EXIT } from "../environment.ts";
 
 interface Options {
   readonly follow?: true;
@@ -17,8 +27,9 @@ interface Options {
   readonly from?: string;
   readonly to?: string;
   readonly pod?: PodName;
+  readonly policy?: string;
   readonly port?: number;
-  readonly output: "compact" | "json";
+  readonly output: "compact" | "wide" | "json" | "yaml";
 }
 
 const LAST_DEFAULT = 20;
@@ -27,17 +38,20 @@ const LAST_MAX = 1_000;
 const HELP = `
 Shows dropped packets with both pods, the reason, and the policies that isolate the pod. Events are limited to 10 a
 second for each pod, direction and reason, and 100 in total; \`weir maps dump counters\` counts all packets. The agent
-keeps the latest 1000. END is a pod (shop/web), a namespace (shop/), an address or a prefix.
+keeps the latest 1000. END is a pod (shop/web), a namespace (shop/), an address or a prefix. A line has at most as
+many columns as the terminal (120 if there is none): long names are cut in the middle, -o wide shows everything. Pods,
+namespaces and policies that do not exist, and are in no kept event, are an error.
 
 Examples:
   weir monitor                             recent drops
   weir monitor -f --pod shop/web           and new ones, of one pod
-  weir monitor -f --flows                  also new flows that policies allow
+  weir monitor -f --flows                  also new flows that policies allow, and which policy that is
+  weir monitor --policy shop/deny-all      what a policy dropped
   weir monitor -f --to shop/ --port 5432   who tries to reach the database
   weir monitor --last 1000 -o json | jq -r .policies[] | sort | uniq -c
 
 Exit codes:
-  0 shown (with -f: stopped), 1 no agent answers, or it ended, 2 wrong usage`;
+  0 shown (with -f: stopped), 1 no agent answers, or it ended, 2 wrong usage, 4 no such pod, namespace or policy`;
 
 export function addMonitor(parent: Command, exits: Exits): void {
   parent
@@ -55,13 +69,16 @@ export function addMonitor(parent: Command, exits: Exits): void {
     .option("--from <end>", "only packets from this end")
     .option("--to <end>", "only packets to this end")
     .addOption(podOption("only packets from or to this pod"))
+    .option("--policy <namespace/policy>", "only packets that this policy dropped or allowed")
     .addOption(
       new Option("--port <number>", "only packets with this port at either end").argParser(
         wholeNumber(65_535),
       ),
     )
     .addOption(
-      new Option("-o, --output <format>", "output format").choices(["compact", "json"]).default("compact"),
+      new Option("-o, --output <format>", "output format")
+        .choices(["compact", "wide", "json", "yaml"])
+        .default("compact"),
     )
     .addHelpText("after", HELP)
     .action(exits(monitor));
@@ -82,10 +99,17 @@ async function monitor(
   { follow: following, last, flows, ...options }: Options,
 ): Promise<number> {
   const { matches, show } = await printer(context, options);
+  // Beside data for programs nothing is remarked.
+  const isForPeople = options.output === "compact" || options.output === "wide";
+  const remark = (text: string): void => {
+    if (isForPeople) note(context.env, text);
+  };
   if (following !== true) {
     const events = await askAgentOrFail<readonly EventView[]>(context, "events", "only it has events");
     const shown = events.filter(matches);
     for (const event of last === 0 ? [] : shown.slice(-last)) show(event);
+    if (shown.length > last) remark(`${countText(shown.length - last, "older event")} not shown; see --last`);
+    await remarkLeftOut(context, 0, remark);
     return EXIT.ok;
   }
   const { followStream } = await import("../../observe/socket-client.ts");
@@ -96,11 +120,30 @@ async function monitor(
     if ("missed" in value) note(context.env, `${value.missed} events came faster than they were read`);
     else if (matches(value)) show(value);
   };
+  const before = isForPeople ? await leftOut(context) : 0;
   const path = `/${API_VERSION}/events/follow?last=${last}&flows=${wantsFlows}`;
   const connected = await followStream(context.settings.socket, path, { onLine, signal });
   if (!connected) throw new CommandError(noAgent(context));
   if (!signal.aborted) throw new CommandError("the agent has ended");
+  await remarkLeftOut(context, before, remark);
   return EXIT.ok;
+}
+
+/** Dropped packets without an event so far. A remark is not worth an error. */
+const leftOut = async (context: Context): Promise<number> =>
+  (await askAgent<LeftOutView>(context, "events/left-out").catch(() => undefined))?.packets ?? 0;
+
+async function remarkLeftOut(
+  context: Context,
+  before: number,
+  remark: (text: string) => void,
+): Promise<void> {
+  const count = (await leftOut(context)) - before;
+  const when = before === 0 ? "since the maps were created" : "meanwhile";
+  if (count > 0)
+    remark(
+      `${countText(count, "dropped packet")} ${when} without an event: rate limit; \`weir maps dump counters\` counts all`,
+    );
 }
 
 interface Printer {
@@ -109,8 +152,16 @@ interface Printer {
 }
 
 /** What is shown, and how: imported only now, since a start of other commands has no use for it. */
-async function printer({ env }: Context, options: Shown): Promise<Printer> {
-  const { endMatch, eventMatches, eventLine } = await import("../../events/packet-event.ts");
+async function printer(context: Context, options: Shown): Promise<Printer> {
+  const { env } = context;
+  const [{ endMatch, eventMatches }, { eventLine, wideEventLine }, { REASON_NAMES }] = await Promise.all([
+    import("../../events/packet-event.ts"),
+    import("../../events/packet-event-line.ts"),
+    import("../../gen/layout.ts"),
+  ]);
+  const reasons = Object.values(REASON_NAMES);
+  if (options.reason !== undefined && !reasons.includes(options.reason))
+    throw new CommandError(`no reason ${options.reason}; there are ${reasons.join(", ")}`, EXIT.usage);
   const { pod, from, to, output, ...rest } = options;
   const end = (name: "from" | "to", text: string | undefined): EventFilter => {
     if (text === undefined) return {};
@@ -121,14 +172,77 @@ async function printer({ env }: Context, options: Shown): Promise<Printer> {
     }
     return { [name]: match };
   };
+  const { yamlText } = output === "yaml" ? await import("../yaml-output.ts") : { yamlText: () => "" };
   const filter: EventFilter = {
     ...rest,
     ...end("from", from),
     ...end("to", to),
     ...(pod === undefined ? {} : { pod: `${pod.namespace}/${pod.name}` }),
   };
+  await requireKnown(context, options);
+  const width = env.stdout.columns ?? LINE_WIDTH;
+  const emphasis = emphasisOf(env);
+  const textOf: Readonly<Record<Options["output"], (event: EventView) => string>> = {
+    compact: (event) => `${eventLine(event, width, emphasis)}\n`,
+    wide: (event) => `${wideEventLine(event, emphasis)}\n`,
+    json: (event) => jsonText(event, 0),
+    yaml: (event) => `---\n${yamlText(event)}`,
+  };
   return {
     matches: (event) => eventMatches(event, filter),
-    show: (event) => env.stdout.write(`${output === "json" ? JSON.stringify(event) : eventLine(event)}\n`),
+    show: (event) => env.stdout.write(textOf[output](event)),
   };
+}
+
+/** Where the output is no terminal. */
+const LINE_WIDTH = 120;
+
+const COLOURS = { dropped: "red", audit: "yellow", passed: "green" } as const;
+
+function emphasisOf(env: Env): VerdictEmphasis {
+  if (isPlain(env)) return (_, text) => text;
+  return (verdict, text) => styleText(COLOURS[verdict], text, { validateStream: false });
+}
+
+/** A filter for what does not exist would show nothing, as if all was well. @throws CommandError */
+async function requireKnown(context: Context, { pod, from, to, policy }: Shown): Promise<void> {
+  const { isPrefixText } = await import("../../events/packet-event.ts");
+  const named = [pod === undefined ? undefined : `${pod.namespace}/${pod.name}`, from, to].filter(
+    (each): each is string => each?.includes("/") === true && !isPrefixText(each),
+  );
+  if (named.length === 0 && policy === undefined) return;
+  const instead = "only it has events";
+  const events = await askAgentOrFail<readonly EventView[]>(context, "events", instead);
+  const require = (name: string, kind: string, known: readonly string[]): void => {
+    if (known.includes(name)) return;
+    const nearest = nearestWord(name, known);
+    const hint = nearest === undefined ? "" : `; did you mean ${nearest}?`;
+    throw new CommandError(
+      `no ${kind} ${name} is known to the agent, or in its events${hint}`,
+      EXIT.notFound,
+    );
+  };
+  if (policy !== undefined) {
+    const policies = await askAgentOrFail<readonly PolicyView[]>(context, "policies", instead);
+    require(policy, "policy", [
+      ...policies.map(({ namespace, name }) => `${namespace}/${name}`),
+      ...events.flatMap((event) => event.policies),
+    ]);
+  }
+  if (named.length === 0) return;
+  const [names, endpoints] = [
+    await askAgentOrFail<NamesView>(context, "names", instead),
+    await askAgentOrFail<readonly EndpointView[]>(context, "endpoints", instead),
+  ];
+  const pods = [
+    ...Object.values(names.addresses),
+    ...Object.values(names.endpoints),
+    ...endpoints.map(({ namespace, name }) => `${namespace}/${name}`),
+    ...events.flatMap(({ endpoint, from: source, to: target }) => [endpoint, source.pod, target.pod]),
+  ].filter((each): each is string => each !== undefined);
+  for (const name of new Set(named)) {
+    if (name.endsWith("/"))
+      require(name, "namespace", [...new Set(pods.map((each) => each.replace(/\/.*/, "/")))]);
+    else require(name, "pod", pods);
+  }
 }

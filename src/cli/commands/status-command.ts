@@ -13,7 +13,7 @@ import {
   statusText,
 } from "../../observe/status-report.ts";
 import { askAgentIfAble, isSilence } from "../agent-client.ts";
-import { type Exits, outputOption, writeReport } from "../command.ts";
+import { type Exits, isPlain, outputOption, writeReport } from "../command.ts";
 import { type Context, type Env, EXIT } from "../environment.ts";
 
 const EXIT_OF: Readonly<Record<Health, number>> = {
@@ -85,9 +85,8 @@ const COLOURS: Readonly<Record<Health, "green" | "yellow" | "red">> = {
   down: "red",
 };
 
-/** In colour on a terminal, unless NO_COLOR says otherwise (no-color.org: any text but the empty one). */
-function emphasisFor({ stdout, variables }: Env): Emphasis {
-  const plain = stdout.isTTY !== true || (variables["NO_COLOR"] ?? "") !== "";
+function emphasisFor(env: Env): Emphasis {
+  const plain = isPlain(env);
   return (health, text) =>
     plain ? text : styleText([COLOURS[health], "bold"], text, { validateStream: false });
 }

@@ -8,11 +8,11 @@ import {
   type EventFilter,
   type EventView,
   endMatch,
-  eventLine,
   eventMatches,
   whyText,
 } from "../../../src/events/packet-event.ts";
 import { openEventFile, openEventHub, REMEMBERED_MAX } from "../../../src/events/packet-event-hub.ts";
+import { eventLine, wideEventLine } from "../../../src/events/packet-event-line.ts";
 import { DENIED, SPOOFED, withText } from "./sample-events.ts";
 
 describe("the sentence", () => {
@@ -27,6 +27,10 @@ describe("the sentence", () => {
     [
       { reason: "policy", policies: ["shop/web"] },
       "ingress of shop/web is isolated by shop/web, which allows TCP/80 from shop/client",
+    ],
+    [
+      { reason: "policy", allowedBy: ["shop/web"] },
+      "ingress of shop/web is isolated by shop/deny, shop/web; shop/web allows TCP/80 from shop/client",
     ],
     [
       // An answer of a flow that the pod opened: the port that it requested is the other side's.
@@ -59,25 +63,66 @@ describe("the sentence", () => {
 });
 
 describe("the line", () => {
-  it("has time, verdict, both ends and the sentence", () => {
-    expect(eventLine(withText(DENIED))).toBe(
-      "12:00:00.123 dropped denied ingress shop/client (10.0.0.2:40000) -> shop/web (10.0.0.1:80) TCP 74 B: " +
+  it("has date, time, zone, verdict, both ends and the policies", () => {
+    expect(eventLine(withText(DENIED), 120)).toBe(
+      "2025-06-01T12:00:00.123Z dropped denied ingress shop/client:40000 -> shop/web:80 TCP by shop/deny,shop/web",
+    );
+    expect(eventLine(withText(SPOOFED), 120)).toBe(
+      "2025-06-01T12:00:00.123Z dropped spoofed egress 10.0.0.77 -> 10.0.0.9 ICMP type 8 code 0 at shop/web",
+    );
+    const allowed = { ...DENIED, reason: "policy", verdict: "passed", allowedBy: ["shop/web"] } as const;
+    expect(eventLine(withText(allowed), 120)).toMatch(/ by shop\/web$/);
+  });
+
+  it("is as wide as it may be, with names cut in the middle and ports whole", () => {
+    const name = (start: string, end: string): string => `${start}/${"x".repeat(60)}-${end}`;
+    const from = { address: "10.0.0.2", port: 40_000, pod: name("shop", "client") };
+    const to = { address: "10.0.0.1", port: 80, pod: name("data", "web") };
+    const event = withText({ ...DENIED, from, to, endpoint: to.pod, policies: [name("data", "deny")] });
+    for (const width of [110, 120, 200]) {
+      const line = eventLine(event, width);
+      expect(line.length).toBeLessThanOrEqual(width);
+      expect(line.length).toBeGreaterThan(width - 4);
+      expect(line).toMatch(/ shop\/x+…[x-]*client:40000 -> data\/x+…x*-web:80 TCP by data[/x]*…x*-deny$/);
+    }
+    expect(eventLine(event, 500)).not.toContain("…");
+    expect(eventLine(event, 1)).toMatch(/ shop\/x…\S+:40000 -> /);
+  });
+
+  it("passes only the verdict to whoever colours it", () => {
+    const emphasis = (verdict: string, text: string): string => `<${verdict}:${text}>`;
+    for (const line of [
+      eventLine(withText(DENIED), 120, emphasis),
+      wideEventLine(withText(DENIED), emphasis),
+    ])
+      expect(line).toMatch(/^2025-06-01T12:00:00\.123Z <dropped:dropped> denied ingress /);
+  });
+
+  it("has everything if it is wide", () => {
+    expect(wideEventLine(withText(DENIED))).toBe(
+      "2025-06-01T12:00:00.123Z dropped denied ingress shop/client (10.0.0.2:40000) -> shop/web (10.0.0.1:80) TCP 74 B: " +
         "ingress of shop/web is isolated by shop/deny, shop/web, nothing allows TCP/80 from shop/client",
     );
-    expect(eventLine(withText(SPOOFED))).toBe(
-      "12:00:00.123 dropped spoofed egress 10.0.0.77 -> 10.0.0.9 ICMP type 8 code 0 98 B: 10.0.0.77 is not an address of shop/web",
+    expect(wideEventLine(withText(SPOOFED))).toBe(
+      "2025-06-01T12:00:00.123Z dropped spoofed egress 10.0.0.77 -> 10.0.0.9 ICMP type 8 code 0 98 B: 10.0.0.77 is not an address of shop/web",
     );
   });
 
   it("is one line, whatever names hold", () => {
-    expect(eventLine({ ...withText(DENIED), text: "a\nb\u001b[2J" })).toMatch(/: a\\u\{a\}b\\u\{1b\}\[2J$/);
+    expect(wideEventLine({ ...withText(DENIED), text: "a\nb\u001b[2J" })).toMatch(
+      /: a\\u\{a\}b\\u\{1b\}\[2J$/,
+    );
+    const from = { address: "10.0.0.2", pod: "a\nb/c" };
+    expect(eventLine(withText({ ...DENIED, from }), 120)).toContain(" a\\u{a}b/c -> ");
   });
 
   it("separates IPv6 addresses from ports", () => {
-    const from = { address: "fd00::2", port: 40_000 };
-    expect(eventLine(withText({ ...DENIED, from }))).toContain(" [fd00::2]:40000 -> ");
-    expect(eventLine(withText({ ...DENIED, from: { address: "fd00::2" } }))).toContain(" fd00::2 -> ");
-    expect(eventLine(withText({ ...DENIED, from: {} }))).toContain(" ? -> ");
+    for (const lineOf of [wideEventLine, (event: EventView) => eventLine(event, 120)]) {
+      const from = { address: "fd00::2", port: 40_000 };
+      expect(lineOf(withText({ ...DENIED, from }))).toContain(" [fd00::2]:40000 -> ");
+      expect(lineOf(withText({ ...DENIED, from: { address: "fd00::2" } }))).toContain(" fd00::2 -> ");
+      expect(lineOf(withText({ ...DENIED, from: {} }))).toContain(" ? -> ");
+    }
   });
 });
 

@@ -1,23 +1,24 @@
 // `weir monitor` against the agent's real socket: its output, its requests, its exit codes.
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { parse } from "yaml";
 import { type EventHub, openEventHub } from "../../../../src/events/packet-event-hub.ts";
 import { eventRoutes } from "../../../../src/events/packet-events.ts";
 import type { LocalApi } from "../../../../src/observe/socket-server.ts";
 import { DENIED, SPOOFED, withText } from "../../events/sample-events.ts";
 import { viewsWith } from "../views.ts";
-import { type CommandWorld, openCommandWorld } from "../world.ts";
+import { type CommandWorld, openCommandWorld, runIn } from "../world.ts";
 
 const DENIED_LINE =
-  "12:00:00.123 dropped denied ingress shop/client (10.0.0.2:40000) -> shop/web (10.0.0.1:80) TCP 74 B: " +
-  "ingress of shop/web is isolated by shop/deny, shop/web, nothing allows TCP/80 from shop/client\n";
+  "2025-06-01T12:00:00.123Z dropped denied ingress shop/client:40000 -> shop/web:80 TCP by shop/deny,shop/web\n";
 const SPOOFED_LINE =
-  "12:00:00.123 dropped spoofed egress 10.0.0.77 -> 10.0.0.9 ICMP type 8 code 0 98 B: 10.0.0.77 is not an address of shop/web\n";
+  "2025-06-01T12:00:00.123Z dropped spoofed egress 10.0.0.77 -> 10.0.0.9 ICMP type 8 code 0 at shop/web\n";
 
 let world: CommandWorld;
 let stop: AbortController;
 let hub: EventHub;
 let flows: boolean[];
+let omitted: number;
 let api: LocalApi;
 
 beforeEach(async () => {
@@ -25,9 +26,13 @@ beforeEach(async () => {
   world = openCommandWorld({ stopSignal: () => stop.signal });
   hub = openEventHub(undefined, () => undefined);
   flows = [];
+  omitted = 0;
   api = await world.serve(
     viewsWith(),
-    eventRoutes(hub, (wanted) => flows.push(wanted)),
+    eventRoutes(hub, {
+      wantFlows: (wanted) => void flows.push(wanted),
+      leftOut: async () => omitted,
+    }),
   );
 });
 afterEach(() => world.close());
@@ -59,12 +64,64 @@ describe("past events", () => {
       ["--from", "shop/client"],
       ["--to", "10.0.0.0/29"],
       ["--pod", "shop/client"],
+      ["--policy", "shop/deny"],
+      ["--from", "shop/"],
     ]) {
       const { stdout } = await world.weir("monitor", "--last", "1", ...filter);
       expect({ filter, stdout }).toEqual({ filter, stdout: DENIED_LINE });
     }
     expect((await world.weir("monitor", "--last", "0")).stdout).toBe("");
     expect((await world.weir("monitor", "--verdict", "passed")).stdout).toBe("");
+  });
+
+  it.each([
+    [
+      ["--pod", "shop/clinet"],
+      "no pod shop/clinet is known to the agent, or in its events; did you mean shop/client?",
+    ],
+    [["--from", "shop/none"], /^no pod shop\/none is known/],
+    [["--to", "shpo/"], "no namespace shpo/ is known to the agent, or in its events; did you mean shop/?"],
+    [
+      ["--policy", "shop/dney"],
+      "no policy shop/dney is known to the agent, or in its events; did you mean shop/deny?",
+    ],
+  ])("of %j are an error: that does not exist", async (filter, reason) => {
+    hub.publish([withText(DENIED)]);
+    const { exitCode, stdout, stderr } = await world.weir("monitor", ...filter);
+    expect({ exitCode, stdout }).toEqual({ exitCode: 4, stdout: "" });
+    expect(stderr.replace(/^weir: (.*)\n$/, "$1")).toEqual(
+      typeof reason === "string" ? reason : expect.stringMatching(reason),
+    );
+  });
+
+  it("of pods and policies that exist now may be none", async () => {
+    for (const filter of [
+      ["--pod", "alpha/nginx"],
+      ["--policy", "beta/nobody"],
+      ["--to", "192.0.2.0/24"],
+    ])
+      expect(await world.weir("monitor", ...filter)).toEqual({ exitCode: 0, stdout: "", stderr: "" });
+  });
+
+  it("are counted where they are not shown, but not beside data for programs", async () => {
+    hub.publish([withText(DENIED), withText(SPOOFED), withText(SPOOFED)]);
+    omitted = 7;
+    expect((await world.weir("monitor", "--last", "1")).stderr).toBe(
+      "weir: 2 older events not shown; see --last\n" +
+        "weir: 7 dropped packets since the maps were created without an event: rate limit; `weir maps dump counters` counts all\n",
+    );
+    expect((await world.weir("monitor", "--last", "1", "-o", "json")).stderr).toBe("");
+  });
+
+  it("are coloured on a terminal, and whole with -o wide or yaml", async () => {
+    hub.publish([withText(DENIED)]);
+    const args = ["monitor", "--socket", world.socket, "--bpffs", world.bpffs];
+    expect((await runIn(args, { terminal: true })).stdout).toContain("Z \u001b[31mdropped\u001b[39m denied");
+    expect((await runIn(args, { terminal: true, variables: { NO_COLOR: "1" } })).stdout).toBe(DENIED_LINE);
+    expect((await world.weir("monitor", "-o", "wide")).stdout).toContain(
+      ": ingress of shop/web is isolated by ",
+    );
+    expect(parse((await world.weir("monitor", "-o", "yaml")).stdout)).toEqual(withText(DENIED));
   });
 
   it("need an agent", async () => {
@@ -79,7 +136,10 @@ describe("past events", () => {
     ["--port", "65536"],
     ["--from", "nobody"],
     ["--verdict", "maybe"],
-    ["-o", "yaml"],
+    ["-o", "xml"],
+    ["--from", "10.0.0.300/24"],
+    ["--to", "10.0.0.0/33"],
+    ["--reason", "nonsense"],
   ])("are refused with %s %s", async (...args) => {
     expect(await world.weir("monitor", ...args)).toMatchObject({ exitCode: 2, stdout: "" });
   });
