@@ -95,7 +95,7 @@ static __always_inline int verdict_of(struct context *context, const struct pack
  * The verdict on link-local control traffic: an IP packet in the CPU's scratch, whose transport header is `transport` bytes into the
  * frame; or NOT_NEIGHBOUR.
  */
-__noinline int verdict_of_link(hook_context *hook, __u32 direction, __u32 transport)
+__noinline int verdict_of_link(hook_context *hook, view_t view, __u32 transport)
 {
 	struct cursor cursor = cursor_at_start(hook);
 	struct place at = { .transport = transport };
@@ -104,8 +104,7 @@ __noinline int verdict_of_link(hook_context *hook, __u32 direction, __u32 transp
 	struct context context;
 	__be16 protocol;
 
-	if (!memory || !parse_ethernet(&cursor, &protocol) || !context_of(&context, hook, direction & 1) ||
-	    !context.endpoint)
+	if (!memory || !parse_ethernet(&cursor, &protocol) || !context_in(&context, hook, view) || !context.endpoint)
 		return NOT_NEIGHBOUR;
 	packet = &memory->packet;
 	at.network = offset_of(&cursor);
@@ -155,14 +154,14 @@ static __always_inline enum reason verdict_without(hook_context *hook, const str
  * Reads a packet that is not plain into the CPU's scratch. The reason for one that is not IP or cannot be parsed; otherwise READ_PASSED
  * minus the offset of its transport header. Each step for such a packet is a global function, so that the verifier checks it once.
  */
-__noinline int read_other(hook_context *hook, __u32 direction)
+__noinline int read_other(hook_context *hook, view_t view)
 {
 	struct scratch_space *memory = scratch_of_cpu();
 	struct context context;
 	struct cursor cursor;
 	enum parsed parsed;
 
-	if (!memory || !context_of(&context, hook, direction & 1) || !context.endpoint)
+	if (!memory || !context_in(&context, hook, view) || !context.endpoint)
 		return REASON_INCOMPLETE;
 	parsed = parse_twice(hook, &cursor, &memory->packet);
 	if (parsed != PARSED_IP)
@@ -173,46 +172,46 @@ __noinline int read_other(hook_context *hook, __u32 direction)
 }
 
 /* The reason for the packet that read_other() has read, if it passes or is dropped before policy; otherwise READ_PASSED. */
-__noinline int check_other(hook_context *hook, __u32 direction)
+__noinline int check_other(hook_context *hook, view_t view)
 {
 	struct scratch_space *memory = scratch_of_cpu();
 	struct context context;
 
-	if (!memory || !context_of(&context, hook, direction & 1) || !context.endpoint)
+	if (!memory || !context_in(&context, hook, view) || !context.endpoint)
 		return REASON_INCOMPLETE;
 	return verdict_before_policy(&context, &memory->packet);
 }
 
 /* How the packet that check_other() has passed on relates to the known flows: a reason, perhaps with OPENS, or REASON_JUDGE. */
-__noinline int match_other(hook_context *hook, __u32 direction)
+__noinline int match_other(hook_context *hook, view_t view)
 {
 	struct scratch_space *memory = scratch_of_cpu();
 	struct context context;
 
-	if (!memory || !context_of(&context, hook, direction & 1) || !context.endpoint)
+	if (!memory || !context_in(&context, hook, view) || !context.endpoint)
 		return REASON_INCOMPLETE;
 	context.local = generated_here(&context, &memory->packet, !memory->packet.fragment);
 	return match_packet(&context, &memory->packet);
 }
 
 /* Judges the packet that match_other() has passed on: a reason, perhaps with OPENS. */
-__noinline int judge_other(hook_context *hook, __u32 direction)
+__noinline int judge_other(hook_context *hook, view_t view)
 {
 	struct scratch_space *memory = scratch_of_cpu();
 	struct context context;
 
-	if (!memory || !context_of(&context, hook, direction & 1) || !context.endpoint)
+	if (!memory || !context_in(&context, hook, view) || !context.endpoint)
 		return REASON_INCOMPLETE;
 	context.local = generated_here(&context, &memory->packet, !memory->packet.fragment);
 	return judge_packet(&context, &memory->packet);
 }
 
 /* Steps of their own, one after the other: each has the stack to itself. */
-static __always_inline int match_and_judge(hook_context *hook, enum direction direction)
+static __always_inline int match_and_judge(hook_context *hook, view_t view)
 {
-	int found = match_other(hook, direction);
+	int found = match_other(hook, view);
 
-	return found == REASON_JUDGE ? judge_other(hook, direction) : found;
+	return found == REASON_JUDGE ? judge_other(hook, view) : found;
 }
 
 static __always_inline int verdict_of_other(hook_context *hook, const struct context *context)
@@ -221,21 +220,21 @@ static __always_inline int verdict_of_other(hook_context *hook, const struct con
 	__u32 transport;
 	int found;
 
-	found = read_other(hook, context->direction);
+	found = read_other(hook, view_of(context));
 	if (found > READ_PASSED || !memory)
 		return found & (REASONS - 1);
 	transport = READ_PASSED - found;
 	if (is_of_link(&memory->packet)) {
-		found = verdict_of_link(hook, context->direction, transport);
+		found = verdict_of_link(hook, view_of(context), transport);
 		if (found != NOT_NEIGHBOUR)
 			return found & (REASONS - 1);
 	}
-	found = check_other(hook, context->direction);
+	found = check_other(hook, view_of(context));
 	if (found != READ_PASSED)
 		return found & (REASONS - 1);
-	found = match_and_judge(hook, context->direction);
+	found = match_and_judge(hook, view_of(context));
 	if ((found == REASON_DENIED || found == REASON_AUDIT) && is_icmp_error(&memory->packet) &&
-	    is_related(hook, transport, context->direction))
+	    is_related(hook, transport, view_of(context)))
 		return REASON_RELATED;
 	return found & (OPENS | (REASONS - 1));
 }
@@ -266,13 +265,13 @@ static __always_inline int verdict_midstream(hook_context *hook, const struct co
 #ifdef CONNTRACK_EVIDENCE
 	int found;
 
-	if (context->endpoint->netns && find_evidence(hook, context->direction) && flow_insert(context)) {
-		found = match_and_judge(hook, context->direction) & (OPENS | (REASONS - 1));
+	if (context->endpoint->netns && find_evidence(hook, view_of(context)) && flow_insert(context)) {
+		found = match_and_judge(hook, view_of(context)) & (OPENS | (REASONS - 1));
 		if (found != REASON_MIDSTREAM)
 			return found;
 	}
 #endif
-	return judge_midstream(hook, context->direction) & (OPENS | (REASONS - 1));
+	return judge_midstream(hook, view_of(context)) & (OPENS | (REASONS - 1));
 }
 
 /* Inserts the flow of a packet that passes for this reason. Without an entry its replies would be dropped later, and nobody would see why. */

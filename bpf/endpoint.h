@@ -23,18 +23,33 @@ static __always_inline const struct endpoint *endpoint_of(__u32 ifindex)
 	return NULL;
 }
 
-/* Fills the context before the packet is parsed. False if the control plane has not even written the node's settings. */
-static __always_inline bool context_of(struct context *context, hook_context *hook, enum direction direction)
+/*
+ * A packet's direction, and the generation that was active when it came, in one argument of a global function: all of them see one
+ * generation, whatever is activated meanwhile.
+ */
+typedef __u64 view_t;
+
+static __always_inline view_t view_of(const struct context *context)
+{
+	return (__u64)context->generation << 1 | (context->direction & 1);
+}
+
+static __always_inline const struct node *settings_of_node(void)
 {
 	__u32 zero = 0;
-	const struct node *here = bpf_map_lookup_elem(&node, &zero);
 
-	if (!here)
-		return false;
+	return bpf_map_lookup_elem(&node, &zero);
+}
+
+static __always_inline void fill_context(struct context *context, hook_context *hook, const struct node *here,
+					 view_t view)
+{
+	enum direction direction = view & 1;
+
 	*context = (struct context){
 		.node = here,
 		.ifindex = interface_of(hook),
-		.generation = here->generation,
+		.generation = view >> 1,
 		.direction = direction,
 		.local = direction == DIRECTION_INGRESS && hook_local(hook),
 		.returned = direction == DIRECTION_INGRESS && hook_returned(hook),
@@ -42,6 +57,27 @@ static __always_inline bool context_of(struct context *context, hook_context *ho
 	context->owned = context->local && hook_owned(hook);
 	context->version = context->generation & 1;
 	context->endpoint = endpoint_of(context->ifindex);
+}
+
+/* Fills the context before the packet is parsed. False if the control plane has not even written the node's settings. */
+static __always_inline bool context_of(struct context *context, hook_context *hook, enum direction direction)
+{
+	const struct node *here = settings_of_node();
+
+	if (!here)
+		return false;
+	fill_context(context, hook, here, (__u64) * (const volatile __u32 *)&here->generation << 1 | (direction & 1));
+	return true;
+}
+
+/* The same in a later step for the same packet. */
+static __always_inline bool context_in(struct context *context, hook_context *hook, view_t view)
+{
+	const struct node *here = settings_of_node();
+
+	if (!here)
+		return false;
+	fill_context(context, hook, here, view);
 	return true;
 }
 

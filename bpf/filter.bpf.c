@@ -140,6 +140,23 @@ int flow_requests(struct __sk_buff *skb)
 	return 0;
 }
 
+/*
+ * Never attached: user space runs it on a frame that begins with the new generation. One atomic store, which a packet sees as a whole and after
+ * all that was written before; an update of the map's value is a copy of no particular order.
+ */
+SEC("tc")
+int activate(struct __sk_buff *skb)
+{
+	__u32 *generation = (void *)(long)skb->data;
+	__u32 zero = 0;
+	struct node *here = bpf_map_lookup_elem(&node, &zero);
+
+	if (!here || (void *)(generation + 1) > (void *)(long)skb->data_end)
+		return 0;
+	__sync_lock_test_and_set(&here->generation, *generation);
+	return 1;
+}
+
 /* Never attached: the loader runs it to measure the rate of jiffies. */
 SEC("tc")
 int clock(__attribute__((unused)) struct __sk_buff *skb)

@@ -165,7 +165,7 @@ static __always_inline int opener_by_evidence(hook_context *hook, const struct c
  * older generation, so that the current policies judge it, unconfirmed, and for no longer than conntrack keeps it. In one insertion: a packet on
  * another CPU must never find the flow under the current generation before it is judged. A denied flow keeps its entry and opener: neither side can reopen it with a segment.
  */
-__noinline int find_evidence(hook_context *hook, __u32 direction)
+__noinline int find_evidence(hook_context *hook, view_t view)
 {
 	struct cursor cursor = cursor_at_start(hook);
 	struct scratch_space *memory = scratch_of_cpu();
@@ -176,7 +176,7 @@ __noinline int find_evidence(hook_context *hook, __u32 direction)
 	__u64 data;
 	int opener;
 
-	if (!memory || !flows || !context_of(&context, hook, direction & 1) || !context.endpoint)
+	if (!memory || !flows || !context_in(&context, hook, view) || !context.endpoint)
 		return 0;
 	packet = &memory->packet;
 	*packet = (struct packet){};

@@ -515,6 +515,10 @@ _Static_assert(CIDR_FILTER_BITS == 24 && CIDR_FILTER_WORDS == 64,
 _Static_assert(PORT_LINE_OTHER == 3 * 65536, "place_of() has 65,536 places for each protocol with ports");
 _Static_assert(sizeof(enum reason) == 1 && REASON_DROPS < REASONS, "reasons are packed into REASON_BITS");
 _Static_assert(SCREENED_DROPS < SCREENINGS, "uplink_counters has a place for each");
+_Static_assert(__builtin_offsetof(struct node, generation) % sizeof(__u32) == 0, "activated by one aligned store");
+_Static_assert(sizeof(struct node) % sizeof(__u64) == 0 && sizeof(struct endpoint) % sizeof(__u64) == 0,
+	       "values of arrays follow one another without padding");
+_Static_assert(sizeof(struct row) == ROW_WORDS * sizeof(__u64), "bits by words");
 _Static_assert(sizeof(struct address_v6) == 16, "copied from and to headers of IPv6");
 _Static_assert(sizeof(struct cidr_v6_key) == sizeof(__u32) + sizeof(struct address_v6), "the address is used as a key");
 _Static_assert(sizeof(struct flow_v4_key) == 2 * sizeof(__u64), "hashed and compared as words");

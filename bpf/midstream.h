@@ -32,7 +32,7 @@ static __always_inline int pick_up(const struct context *context, const struct p
  * The reason for a packet with verdict() REASON_MIDSTREAM, perhaps with OPENS. A global function, like walk_extensions. The frame is already
  * as contiguous as possible: computing the verdict did that.
  */
-__noinline int judge_midstream(hook_context *hook, __u32 direction)
+__noinline int judge_midstream(hook_context *hook, view_t view)
 {
 	struct cursor cursor = cursor_at_start(hook);
 	struct scratch_space *memory = scratch_of_cpu();
@@ -40,7 +40,7 @@ __noinline int judge_midstream(hook_context *hook, __u32 direction)
 	struct packet *packet;
 	int reason;
 
-	if (!memory || !context_of(&context, hook, direction & 1) || !context.endpoint)
+	if (!memory || !context_in(&context, hook, view) || !context.endpoint)
 		return REASON_INCOMPLETE;
 	packet = &memory->packet;
 	*packet = (struct packet){};

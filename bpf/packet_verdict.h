@@ -61,6 +61,8 @@ static __always_inline int admit(const struct context *context, const struct pac
 
 #pragma clang loop unroll(disable)
 	for (__u32 i = 0; i < DIRECTIONS; i++) {
+		/* The compiler would find that the directions alone end the loop; the verifier cannot. */
+		asm volatile("" : "+r"(i));
 		reason = judge(context, packet, side);
 		if (passes(reason) || side == own)
 			break;
@@ -128,7 +130,7 @@ static __always_inline bool goes_back(const struct cursor *outer, const struct p
  * that it quotes. Path-MTU discovery depends on it. `at` is the offset of the ICMP header in the frame. A global function, like
  * walk_extensions.
  */
-__noinline int is_related(hook_context *hook, __u32 at, __u32 direction)
+__noinline int is_related(hook_context *hook, __u32 at, view_t view)
 {
 	struct context context;
 	struct cursor outer = cursor_at_start(hook), cursor = outer;
@@ -138,15 +140,14 @@ __noinline int is_related(hook_context *hook, __u32 at, __u32 direction)
 	__be16 protocol;
 	bool v6;
 
-	if (!memory || !parse_ethernet(&outer, &protocol) || !context_of(&context, hook, direction & 1) ||
-	    !context.endpoint)
+	if (!memory || !parse_ethernet(&outer, &protocol) || !context_in(&context, hook, view) || !context.endpoint)
 		return 0;
 	quoted = &memory->quoted;
 	*quoted = (struct packet){ .quoted = true };
 	v6 = protocol == bpf_htons(ETH_P_IPV6);
 	if (!parse_quoted(&cursor, quoted, at, v6) || !goes_back(&outer, quoted, offset_of(&cursor) + QUOTED_MIN))
 		return 0;
-	return has_flow(quoted) && flow_find(&context, quoted, (direction ^ 1) & 1, &flow) &&
+	return has_flow(quoted) && flow_find(&context, quoted, (context.direction ^ 1) & 1, &flow) &&
 	       is_current(&flow, context.generation);
 }
 

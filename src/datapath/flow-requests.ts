@@ -104,16 +104,19 @@ function runFrame(program: BpfProgram, requests: readonly Request[]): FlowResult
   const view = new DataView(data.buffer, data.byteOffset, data.byteLength);
   for (const [i, request] of requests.entries())
     encodeFlowRequest({ ...request, result: FlowResult.UNANSWERED }, view, i * FLOW_REQUEST_SIZE);
-  const out = testRun(program, data);
+  const out = runOn(program, data).dataOut;
   const answers = new DataView(out.buffer, out.byteOffset, out.byteLength);
   return requests.map((_, i) => decodeFlowRequest(answers, i * FLOW_REQUEST_SIZE).result);
 }
 
 /** A signal between the repetitions of a run ends it early. */
-function testRun(program: BpfProgram, data: Buffer): Buffer {
+export function runOn(
+  program: BpfProgram,
+  data: Buffer,
+): { readonly result: number; readonly dataOut: Buffer } {
   for (;;) {
     try {
-      return program.testRun({ data, dataOutSize: data.length }).dataOut;
+      return program.testRun({ data, dataOutSize: data.length });
     } catch (error) {
       if (codeOf(error) !== "EINTR") throw error;
     }

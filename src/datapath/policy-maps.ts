@@ -100,13 +100,10 @@ export function openMaps(datapath: Datapath): Maps {
       await remove(tables, index, batch.remove);
     },
     async advance() {
-      const now = node();
-      await tables.node.writeBatch([[0, { ...now, generation: (now.generation + 2) >>> 0 }]]);
+      datapath.activate((node().generation + 2) >>> 0);
     },
     async flip(beyond = 0, meanwhile) {
-      const now = node();
-      const generation = (Math.max(now.generation, beyond) + 1) >>> 0;
-      await tables.node.writeBatch([[0, { ...now, generation }]]);
+      datapath.activate((Math.max(node().generation, beyond) + 1) >>> 0);
       await all([waitForPackets(tables), ...(meanwhile === undefined ? [] : [meanwhile()])]);
     },
   };

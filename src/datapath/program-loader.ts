@@ -11,7 +11,7 @@ import { LAYOUT_DIGEST } from "../gen/layout.ts";
 import { ensurePinned } from "./bpffs.ts";
 import type { Layout } from "./btf-layout.ts";
 import { bucketsFor, FLOWS_DEFAULT } from "./flow-capacity.ts";
-import { FLOW_REQUESTS_PROGRAM } from "./flow-requests.ts";
+import { FLOW_REQUESTS_PROGRAM, runOn } from "./flow-requests.ts";
 import { bucketsIn, ensureSecret, setAside, setSizes } from "./flow-table-pins.ts";
 import { type HeldInner, heldInner } from "./inner-maps.ts";
 import { checkLayout } from "./layout-checks.ts";
@@ -37,6 +37,8 @@ export interface Datapath {
   readonly programs: { readonly [direction in Direction]: BpfProgram };
   /** Changes the flow table (flow-requests.ts). */
   readonly flowRequests: BpfProgram;
+  /** Makes a generation the active one, atomically. Errors: BpfError. */
+  activate(generation: number): void;
   map(name: MapName): BpfMap;
   /** The maps inside a map of maps, open for as long as this is. */
   inner(name: NestedName): HeldInner;
@@ -87,7 +89,8 @@ export async function openDatapath(
       egress: adopt(object, root, PROGRAMS.egress),
     };
     const flowRequests = adopt(object, root, FLOW_REQUESTS_PROGRAM);
-    opened.push(...Object.values(programs), flowRequests);
+    const activation = object.program("activate");
+    opened.push(...Object.values(programs), flowRequests, activation);
     const inners = new Map(NESTED_NAMES.map((name) => [name, heldInner(innerDirectory(root, name))]));
     opened.push(...inners.values());
     const ticksPerSecond = await measureTicks(object);
@@ -97,6 +100,11 @@ export async function openDatapath(
       programs,
       flowRequests,
       ticksPerSecond,
+      activate(generation) {
+        const frame = Buffer.alloc(FRAME_MIN);
+        frame.writeUInt32LE(generation);
+        if (runOn(activation, frame).result !== 1) throw new Error("the node has no settings");
+      },
       ...(withoutConntrack === undefined ? {} : { withoutConntrack }),
       map: (name) => maps.get(name) as BpfMap,
       inner: (name) => inners.get(name) as HeldInner,
@@ -214,6 +222,9 @@ function sameMaps(a: BpfProgram, b: BpfProgram): boolean {
   return key(a) === key(b);
 }
 
+/** The kernel runs programs on no frame without an Ethernet header. */
+const FRAME_MIN = 14;
+
 const MEASURE_MS = 100;
 
 /** Kernels are built with one of these (CONFIG_HZ); a program cannot read it. */
@@ -223,7 +234,7 @@ const USUAL_RATES = [100, 250, 300, 1000];
 async function measureTicks(object: BpfObject): Promise<number> {
   const clock = object.program("clock");
   try {
-    const frame = new Uint8Array(14);
+    const frame = new Uint8Array(FRAME_MIN);
     const read = () => ({ ticks: clock.testRun({ data: frame }).result >>> 0, ns: process.hrtime.bigint() });
     const start = read();
     await sleep(MEASURE_MS);
