@@ -51,22 +51,17 @@ static __always_inline bool is_cut(hook_context *hook, enum parsed parsed, const
 				    packet->protocol == IPPROTO_ICMPV6 || packet->protocol == IPPROTO_IGMP);
 }
 
-/* Parses the linear part; if the headers were not all in it, makes them linear and parses again. */
-static __always_inline enum parsed parse_twice(hook_context *hook, struct cursor *cursor, struct packet *packet)
+/* Parses the linear part, as parse_frame(); if the headers were not all in it, makes them linear and parses again. */
+static __always_inline int parse_twice(hook_context *hook, const struct packet *packet)
 {
 	__u32 bytes = hook_bytes(hook);
-	enum parsed parsed;
+	int parsed = parse_frame(hook);
 
-	*packet = (struct packet){};
-	*cursor = cursor_at_start(hook);
-	parsed = parse(cursor, packet);
-	if (!is_cut(hook, parsed, packet))
+	if (!is_cut(hook, parsed & PARSED_MASK, packet))
 		return parsed;
 	if (!hook_linearise(hook, bytes < HEADERS_MAX ? bytes : HEADERS_MAX))
 		return PARSED_MALFORMED;
-	*packet = (struct packet){};
-	*cursor = cursor_at_start(hook);
-	return parse(cursor, packet);
+	return parse_frame(hook);
 }
 
 #define READ_PASSED -1 /* not a reason: the packet has been read, and is judged next */
@@ -158,17 +153,16 @@ __noinline int read_other(hook_context *hook, view_t view)
 {
 	struct scratch_space *memory = scratch_of_cpu();
 	struct context context;
-	struct cursor cursor;
-	enum parsed parsed;
+	int parsed;
 
 	if (!memory || !context_in(&context, hook, view) || !context.endpoint)
 		return REASON_INCOMPLETE;
-	parsed = parse_twice(hook, &cursor, &memory->packet);
-	if (parsed != PARSED_IP)
-		return verdict_without(hook, &context, parsed);
+	parsed = parse_twice(hook, &memory->packet);
+	if ((parsed & PARSED_MASK) != PARSED_IP)
+		return verdict_without(hook, &context, parsed & PARSED_MASK);
 	if (misdirected(hook, &context, &memory->packet))
 		return REASON_MISDIRECTED;
-	return READ_PASSED - (int)offset_of(&cursor);
+	return READ_PASSED - (parsed >> PARSED_BITS & EXTENSIONS_MASK);
 }
 
 /* The reason for the packet that read_other() has read, if it passes or is dropped before policy; otherwise READ_PASSED. */

@@ -11,6 +11,7 @@
 #include "endpoint.h"
 #include "layout.h"
 #include "maps.h"
+#include "packet_verdict.h"
 #include "parse.h"
 #include "policy.h"
 #include "counters.h"
@@ -110,8 +111,7 @@ __noinline int tell(hook_context *hook, __u32 what, __u32 endpoint, __u32 genera
 	if (!bucket || !memory || !context.node)
 		return 0;
 	packet = &memory->packet;
-	*packet = (struct packet){};
-	if (parse(&cursor, packet) == PARSED_IP) {
+	if (parse_again(hook)) {
 		if (is_later_fragment(packet))
 			fragment_recall(&context, packet);
 		context.endpoint = endpoint_of(context.ifindex);
@@ -120,7 +120,6 @@ __noinline int tell(hook_context *hook, __u32 what, __u32 endpoint, __u32 genera
 		identity = remote_identity(&context, packet);
 	} else {
 		*packet = (struct packet){};
-		cursor = cursor_at_start(hook);
 		parse_source(&cursor, packet);
 	}
 	event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);

@@ -167,7 +167,6 @@ static __always_inline int opener_by_evidence(hook_context *hook, const struct c
  */
 __noinline int find_evidence(hook_context *hook, view_t view)
 {
-	struct cursor cursor = cursor_at_start(hook);
 	struct scratch_space *memory = scratch_of_cpu();
 	struct flow_scratch *flows = flow_scratch_of_cpu();
 	struct context context;
@@ -179,8 +178,7 @@ __noinline int find_evidence(hook_context *hook, view_t view)
 	if (!memory || !flows || !context_in(&context, hook, view) || !context.endpoint)
 		return 0;
 	packet = &memory->packet;
-	*packet = (struct packet){};
-	if (parse(&cursor, packet) != PARSED_IP || packet->fragment)
+	if (!parse_again(hook) || packet->fragment)
 		return 0;
 	opener = opener_by_evidence(hook, &context, packet, &left);
 	if (opener == NO_EVIDENCE)

@@ -34,7 +34,6 @@ static __always_inline int pick_up(const struct context *context, const struct p
  */
 __noinline int judge_midstream(hook_context *hook, view_t view)
 {
-	struct cursor cursor = cursor_at_start(hook);
 	struct scratch_space *memory = scratch_of_cpu();
 	struct context context;
 	struct packet *packet;
@@ -43,8 +42,7 @@ __noinline int judge_midstream(hook_context *hook, view_t view)
 	if (!memory || !context_in(&context, hook, view) || !context.endpoint)
 		return REASON_INCOMPLETE;
 	packet = &memory->packet;
-	*packet = (struct packet){};
-	if (parse(&cursor, packet) != PARSED_IP || (is_later_fragment(packet) && !fragment_recall(&context, packet)))
+	if (!parse_again(hook) || (is_later_fragment(packet) && !fragment_recall(&context, packet)))
 		return REASON_INCOMPLETE;
 	reason = judge(&context, packet, context.direction);
 	if (reason == REASON_DENIED)

@@ -101,6 +101,32 @@ static __always_inline int adopt(const struct context *context, const struct pac
 	return exempt_reason(context);
 }
 
+#define PARSED_BITS 2 /* of enum parsed */
+#define PARSED_MASK ((1 << PARSED_BITS) - 1)
+
+/*
+ * Parses the linear part of the frame into the CPU's scratch. An enum parsed, and above it the offset at which it ended: that of an IP packet's
+ * transport header. A global function, so that the verifier follows its paths once, and not before all that comes after it.
+ */
+__noinline int parse_frame(hook_context *hook)
+{
+	struct cursor cursor = cursor_at_start(hook);
+	struct scratch_space *memory = scratch_of_cpu();
+	enum parsed parsed;
+
+	if (!memory)
+		return PARSED_MALFORMED;
+	memory->packet = (struct packet){};
+	parsed = parse(&cursor, &memory->packet);
+	return parsed | offset_of(&cursor) << PARSED_BITS;
+}
+
+/* Whether the frame is an IP packet; it is in the CPU's scratch then. */
+static __always_inline bool parse_again(hook_context *hook)
+{
+	return (parse_frame(hook) & PARSED_MASK) == PARSED_IP;
+}
+
 /* Parses the packet that an ICMP error quotes; `at` is the offset of the ICMP header in the frame. */
 static __always_inline bool parse_quoted(struct cursor *cursor, struct packet *quoted, __u32 at, bool v6)
 {

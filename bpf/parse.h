@@ -28,6 +28,13 @@
 
 #define EXTENSIONS_MASK 0x3fff /* the limit of offsets in a frame; the verifier requires a bound */
 
+/* The same number, of which the verifier knows nothing more: swapping bytes makes it forget. */
+static __always_inline __u64 forget_bounds(__u64 number)
+{
+	asm volatile("%0 = be64 %0\n\t%0 = be64 %0" : "+r"(number));
+	return number;
+}
+
 /*
  * Walks `length` bytes of IPv4 options, `offset` bytes into the frame. A source route leads to an address that policy does not check,
  * like a routing header. A global function, so that the verifier checks it once.
@@ -39,7 +46,7 @@ __noinline int walk_options(hook_context *context, __u32 offset, __u32 length)
 
 	if ((void *)(long)context->data + ((offset + length) & EXTENSIONS_MASK) > end)
 		return PARSED_MALFORMED;
-	/* Byte by byte, so that the verifier has each position: from option to option it would follow every path through them. */
+	/* Byte by byte, so that the verifier has each position: from option to option it would follow every path through them. What it knows of `next` is lost for the same reason. */
 	for (__u32 i = 0; i < OPTIONS_MAX; i++) {
 		const __u8 *option = (void *)(long)context->data + ((offset + i) & EXTENSIONS_MASK);
 
@@ -57,7 +64,7 @@ __noinline int walk_options(hook_context *context, __u32 offset, __u32 length)
 			continue;
 		if ((void *)(option + 2) > end || option[1] < 2 || i + option[1] > length)
 			return PARSED_MALFORMED;
-		next = i + option[1];
+		next = forget_bounds(i + option[1]);
 	}
 	return PARSED_IP;
 }
