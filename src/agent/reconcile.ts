@@ -2,6 +2,7 @@
 
 import { messageOf } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
+import { sameItems } from "../base/stage.ts";
 import { type CarriedFlows, type CarryOver, openCarryOver } from "../datapath/flow-carry-over.ts";
 import { removeEarlierTables } from "../datapath/flow-table-pins.ts";
 import { attachedProgram } from "../datapath/hooks.ts";
@@ -48,6 +49,8 @@ export interface Progress {
   mustAdvance: boolean;
   /** An update has failed, and what it has left in the kernel has not been read yet. */
   mustReread?: boolean;
+  /** Where the programs were attached last, and for what; undefined if it must be done again. */
+  attachments?: { readonly attached: InForce["attached"]; readonly for: readonly unknown[] } | undefined;
   /** Differences that the last resync found. */
   repaired: readonly Difference[];
   /** Maps of another layout whose programs still run. */
@@ -122,6 +125,7 @@ export async function reconcile(
   let settled = true;
   progress.busySince = env.now();
   progress.repaired = [];
+  if (resync) progress.attachments = undefined;
   // If an unreadable directory were treated as empty, every pod that an earlier agent has isolated would be
   // opened.
   if (reading.readable) {
@@ -201,6 +205,10 @@ async function bringIntoForce(
   progress.compiler = compiler;
   env.meter?.took("compile", (performance.now() - begun) / 1_000);
   await env.meter?.beforeApply();
+  const attachFor = [resolved.found, compiled.state.endpoints, compiled.shut];
+  const known = progress.attachments;
+  // Until it is done.
+  progress.attachments = undefined;
   const forceOn = (attached: InForce["attached"]): InForce => ({
     source: reading.cluster,
     cluster,
@@ -216,11 +224,18 @@ async function bringIntoForce(
     {
       gate: interfaces.gate,
       copyFlows: flowCopier(progress.carryOver, env.log),
-      onLate: env.onLate,
+      onLate:
+        env.onLate &&
+        ((ifindex, error) => {
+          progress.attachments = undefined;
+          env.onLate?.(ifindex, error);
+        }),
+      attached: known !== undefined && sameItems(known.for, attachFor) ? known.attached : undefined,
       onEnforced: (attached) => env.onEnforced?.(forceOn(attached)),
     },
   );
   progress.carryOver = undefined;
+  if (gone.length === 0 && failed.size === 0) progress.attachments = { attached, for: attachFor };
   env.meter?.took("apply", seconds.apply);
   env.meter?.took("attach", seconds.attach);
   problems.push(...refusalProblems(resolved.found, attached), ...attachProblems(resolved.found, failed));
