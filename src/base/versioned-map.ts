@@ -143,6 +143,27 @@ export function overlaid<K, V>(map: ReadonlyMap<K, V>, patch: Patch<K, V>): Read
   return new VersionedMap(on.line, size, on, new Map(undo.keys().map((key) => [key, patch.get(key)])));
 }
 
+/**
+ * A map with the values of another one before its own, in the time of what has changed in either since the last call. Unlike
+ * `overlaid`, it keeps a map of its own.
+ */
+export function openLayers<K, V>(): (base: ReadonlyMap<K, V>, over: ReadonlyMap<K, V>) => ReadonlyMap<K, V> {
+  const nothing: ReadonlyMap<K, V> = new Map();
+  let last = { base: nothing, over: nothing, both: nothing };
+  return (base, over) => {
+    if (over.size === 0) {
+      last = { base: nothing, over: nothing, both: nothing };
+      return base;
+    }
+    const keys = new Set<K>();
+    for (const { key } of changesBetween(last.base, base)) keys.add(key);
+    for (const { key } of changesBetween(last.over, over)) keys.add(key);
+    const patch = new Map(keys.values().map((key) => [key, over.get(key) ?? base.get(key)] as const));
+    last = { base, over, both: patched(last.both, patch) };
+    return last.both;
+  };
+}
+
 /** Equal for maps whose differences are cheap. */
 const lineOf = (map: ReadonlyMap<unknown, unknown>): object => (map instanceof VersionedMap ? map.line : map);
 

@@ -2,7 +2,8 @@
 
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { changesBetween, follow, overlaid, patched } from "../../../src/base/versioned-map.ts";
+import { randomFrom } from "../../../bench/common/random.ts";
+import { changesBetween, follow, openLayers, overlaid, patched } from "../../../src/base/versioned-map.ts";
 
 const patch = fc
   .array(fc.tuple(fc.nat({ max: 6 }), fc.option(fc.nat({ max: 3 }), { nil: undefined })), { maxLength: 4 })
@@ -78,4 +79,19 @@ test("an index is right after a step of it that threw", () => {
   expect(() => sumOf(second)).toThrow("half-way");
   fails = false;
   expect(sumOf(second).sum).toBe(7);
+});
+
+test("layers are the values of the one before those of the other, whatever changes", () => {
+  const random = randomFrom(7);
+  const layers = openLayers<number, number>();
+  let base: ReadonlyMap<number, number> = new Map();
+  let over: ReadonlyMap<number, number> = new Map();
+  for (let step = 0; step < 500; step += 1) {
+    const patch = new Map([[random.below(8), random.below(3) === 0 ? undefined : random.below(5)]]);
+    if (random.below(2) === 0) base = patched(base, patch);
+    else over = random.below(20) === 0 ? new Map() : patched(over, patch);
+    expect(new Map([...layers(base, over)].sort()), `step ${step}`).toEqual(
+      new Map([...new Map([...base, ...over])].sort()),
+    );
+  }
 });
