@@ -3,6 +3,7 @@
 import { messageOf } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
 import { sameItems } from "../base/stage.ts";
+import { compactVersion } from "../base/versioned-map.ts";
 import { type CarriedFlows, type CarryOver, openCarryOver } from "../datapath/flow-carry-over.ts";
 import { removeEarlierTables } from "../datapath/flow-table-pins.ts";
 import { attachedProgram } from "../datapath/hooks.ts";
@@ -143,11 +144,27 @@ export async function reconcile(
       if (progress.wanted === progress.applied) progress.wanted += 1;
     }
   }
+  if (!settled || !reading.readable) compactKept(progress);
   progress.busySince = undefined;
   env.meter?.ended(settled, progress.repaired.length);
   logProblems(progress.problems, problems, env.log);
   progress.problems = problems;
   return settled;
+}
+
+/** What stays in force while the cluster goes on: without this, it would keep all that has changed since. */
+function compactKept({ force, held }: Progress): void {
+  if (force === undefined) return;
+  const { source, cluster, compiled } = force;
+  const maps: ReadonlyMap<unknown, unknown>[] = [source, cluster].flatMap(
+    ({ namespaces, pods, policies, services, slices, nodes }) => [
+      ...[namespaces, pods, policies, services, slices],
+      ...(nodes === undefined ? [] : [nodes]),
+    ],
+  );
+  for (const { addresses, services, policies } of [compiled.state, held.state])
+    maps.push(addresses, services, policies);
+  for (const map of [...maps, compiled.meaning.classified.addresses]) compactVersion(map);
 }
 
 function settingsOf(maps: Kernel["maps"]): Difference[] {

@@ -3,7 +3,14 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { randomFrom } from "../../../bench/common/random.ts";
-import { changesBetween, follow, openLayers, overlaid, patched } from "../../../src/base/versioned-map.ts";
+import {
+  changesBetween,
+  compactVersion,
+  follow,
+  openLayers,
+  overlaid,
+  patched,
+} from "../../../src/base/versioned-map.ts";
 
 const patch = fc
   .array(fc.tuple(fc.nat({ max: 6 }), fc.option(fc.nat({ max: 3 }), { nil: undefined })), { maxLength: 4 })
@@ -41,6 +48,7 @@ test("every version reads as a plain map with the same changes, in any order of 
       const at = (number: number) => versions[number % versions.length] as (typeof versions)[number];
       for (const { of, and, patch: by, beside } of all) {
         const [map, model] = at(of);
+        if (and % 3 === 0) compactVersion(at(and)[0]);
         versions.push([beside ? overlaid(map, by) : patched(map, by), plain(model, by)]);
         const [[a, modelA], [b, modelB]] = [at(and), at(of + and)];
         const keys = [...new Set([...modelA.keys(), ...modelB.keys()])];
