@@ -28,6 +28,7 @@ import type { Integrity } from "./integrity.ts";
 import { judgeRoute, type PacketJudge } from "./packet-judge.ts";
 import type { Progress } from "./reconcile.ts";
 import type { Resyncs } from "./resync-requests.ts";
+import type { TrafficAccounting } from "./traffic-accounting.ts";
 import type { Uplinks } from "./uplinks.ts";
 
 /** Set once the datapath is open; before that, the agent only reports that it is starting. */
@@ -41,6 +42,7 @@ export interface Running {
   progress?: Progress;
   integrity?: Integrity;
   judge?: PacketJudge;
+  accounting?: Pick<TrafficAccounting, "problems">;
 }
 
 export interface StatusOptions {
@@ -133,11 +135,12 @@ export function stuckProblem(since: Date | undefined, now: Date): Problem | unde
 }
 
 /** Problems of the input, of the kernel, and of the agent itself. */
-function problemsOf({ progress, integrity }: Running, now: Date): readonly Problem[] {
+function problemsOf({ progress, integrity, accounting }: Running, now: Date): readonly Problem[] {
   const stuck = stuckProblem(progress?.busySince, now);
   return [
     ...(progress?.problems ?? []),
     ...(integrity?.problems() ?? []),
+    ...(accounting?.problems() ?? []),
     ...(stuck === undefined ? [] : [stuck]),
   ];
 }

@@ -1,7 +1,6 @@
 // Which pods each interface had when last enforced: kept in a file, since a pod's object may be deleted while
 // no agent runs.
 
-import { readFileSync } from "node:fs";
 import { isDeepStrictEqual } from "node:util";
 import * as z from "zod";
 import type { Direction } from "../base/direction.ts";
@@ -9,7 +8,7 @@ import { messageOf } from "../base/errors.ts";
 import { type Parsed, parseAddress, parseCidr } from "../base/ip.ts";
 import { parseHardware } from "../base/mac-address.ts";
 import { openStage, sameItems } from "../base/stage.ts";
-import { readKept, unreadableFile, writeKept } from "../base/state-file.ts";
+import { bootId, readKept, unreadableFile, writeKept } from "../base/state-file.ts";
 import { type Cluster, keyOf, type Pod } from "../model/cluster.ts";
 import type { Problem } from "../model/problem.ts";
 import { PROTOCOLS } from "../model/protocol.ts";
@@ -175,8 +174,6 @@ export function rememberedOwners(path: string): ReadonlyMap<number, RememberedOw
     ]),
   );
 }
-
-const bootId = (): string => readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim();
 
 /**
  * The pods to record for an interface. If nothing is known about it, there are none, unless an earlier agent

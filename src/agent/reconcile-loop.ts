@@ -35,6 +35,11 @@ import type { AgentMetrics, MetricsOptions } from "./metrics-exporter.ts";
 import { openPacketJudge } from "./packet-judge.ts";
 import { firstProgress, type Progress, type ReconcileEnv, reconcile } from "./reconcile.ts";
 import { openResyncs, type Resyncs } from "./resync-requests.ts";
+import {
+  type AccountingOptions,
+  openTrafficAccounting,
+  type TrafficAccounting,
+} from "./traffic-accounting.ts";
 import { gateOf } from "./unclaimed-default-deny.ts";
 import { dropUplinks, openUplinks, type UplinkOptions, type Uplinks } from "./uplinks.ts";
 
@@ -75,6 +80,7 @@ export interface AgentOptions {
   readonly kept?: string;
   /** The directory that keeps the last known good content of manifests while no agent runs. */
   readonly keptManifests?: string;
+  readonly accounting: AccountingOptions;
   /** What is reported to the API server, if that is the source. */
   readonly kubernetes?: KubernetesOptions;
 }
@@ -104,9 +110,17 @@ async function runLocked(lock: RootLock, options: AgentOptions, env: AgentEnv): 
     cni: openCni(options.cni),
     flows: openFlowUsage(() => running.kernel),
   };
-  const events = openAgentEvents(options.eventsFile, env.log);
+  const accounting = await openTrafficAccounting(options.accounting, {
+    kernel: () => (running.progress === undefined ? undefined : running.kernel),
+    force: () => running.progress?.force,
+    found: () => running.progress?.held.state.endpoints ?? new Map(),
+    log: env.log,
+    now: env.now,
+  });
+  running.accounting = accounting;
+  const events = openAgentEvents(options.eventsFile, env.log, accounting.report);
   const server = await serve(options.socket, viewsOf(running, options, env), {
-    routes: [...routesOf(running, env.log), ...events.routes],
+    routes: [...routesOf(running, env.log), ...events.routes, ...accounting.routes],
     peerOf: userOf,
     ...(options.socketGroup === undefined ? {} : { group: options.socketGroup }),
   });
@@ -126,7 +140,7 @@ async function runLocked(lock: RootLock, options: AgentOptions, env: AgentEnv): 
   };
   try {
     if (options.probes !== undefined) probes = openProbes(probed, options.probes, env.log);
-    metrics = await metricsOf({ running, events, kubernetes, probed, refused }, options, env);
+    metrics = await metricsOf({ running, accounting, events, kubernetes, probed, refused }, options, env);
     cniServer = await running.cni.serve({
       log: env.log,
       unready: () => unreadyReason(running.progress),
@@ -151,6 +165,7 @@ async function runLocked(lock: RootLock, options: AgentOptions, env: AgentEnv): 
         object: options.object,
         generation: () => kernel.maps.generation(),
       });
+      accounting.start();
       events.start(kernel.datapath);
       integrity = openIntegrity(kernel, {
         log: env.log,
@@ -169,6 +184,7 @@ async function runLocked(lock: RootLock, options: AgentOptions, env: AgentEnv): 
       await loop(parts, options, {
         ...env,
         signal: AbortSignal.any([env.signal, lost.signal]),
+        beforeApply: accounting.take,
         ...(metrics === undefined ? {} : { meter: metrics }),
       });
       lost.signal.throwIfAborted();
@@ -177,6 +193,7 @@ async function runLocked(lock: RootLock, options: AgentOptions, env: AgentEnv): 
       await running.judge?.close();
       await integrity?.close();
       events.close();
+      await accounting.close();
       kernel.close();
     }
   } finally {
@@ -201,6 +218,7 @@ const appliedAtRest = (progress: Progress | undefined): number | undefined =>
 
 interface Reporting {
   readonly running: Running;
+  readonly accounting: TrafficAccounting;
   readonly events: AgentEvents;
   readonly kubernetes: Kubernetes;
   readonly probed: Probed;
@@ -208,7 +226,7 @@ interface Reporting {
 }
 
 async function metricsOf(
-  { running, events, kubernetes, probed, refused }: Reporting,
+  { running, accounting, events, kubernetes, probed, refused }: Reporting,
   options: AgentOptions,
   env: AgentEnv,
 ): Promise<AgentMetrics | undefined> {
@@ -217,6 +235,7 @@ async function metricsOf(
   return openAgentMetrics(
     {
       ...probed,
+      accounting,
       refused,
       kernel: () => running.kernel,
       faults: () => running.integrity?.faults() ?? [],

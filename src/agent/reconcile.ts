@@ -64,6 +64,8 @@ export interface ReconcileEnv {
   readonly log: Log;
   readonly now: () => Date;
   readonly meter?: Meter;
+  /** Called before anything is written: endpoints that are removed take their counters with them. */
+  readonly beforeApply?: () => Promise<void>;
   /** See ApplyOptions. */
   readonly onLate?: ApplyOptions["onLate"];
   /** Called as soon as a state is enforced; the reconciliation goes on, and may still fail. */
@@ -221,7 +223,7 @@ async function bringIntoForce(
   const compiled = compiler.compile({ cluster, locals: resolved.found, previous, surroundings });
   progress.compiler = compiler;
   env.meter?.took("compile", (performance.now() - begun) / 1_000);
-  await env.meter?.beforeApply();
+  await env.beforeApply?.();
   const attachFor = [resolved.found, compiled.state.endpoints, compiled.shut];
   const known = progress.attachments;
   // Until it is done.

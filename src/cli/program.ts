@@ -13,6 +13,7 @@ import { addCompletion } from "./commands/completion-command.ts";
 import { addConntrackFlush, addConntrackList } from "./commands/conntrack-command.ts";
 import { addDescribeEndpoint, addDescribePolicy } from "./commands/describe-command.ts";
 import { addDiff } from "./commands/diff-command.ts";
+import { addDrops } from "./commands/drops-command.ts";
 import { addGetEndpoints } from "./commands/get-endpoints-command.ts";
 import { addGetPolicies } from "./commands/get-policies-command.ts";
 import { addLint } from "./commands/lint-command.ts";
@@ -25,6 +26,7 @@ import { addSnapshot } from "./commands/snapshot-command.ts";
 import { addStatus } from "./commands/status-command.ts";
 import { addSysdump } from "./commands/sysdump-command.ts";
 import { addTest } from "./commands/test-command.ts";
+import { addTop } from "./commands/top-command.ts";
 import { addTrace } from "./commands/trace-command.ts";
 import { addVersion } from "./commands/version-command.ts";
 import {
@@ -104,6 +106,8 @@ const COMMANDS: readonly (Adder | Group)[] = [
   },
   addSnapshot,
   addMonitor,
+  addDrops,
+  addTop,
   {
     name: "check",
     about: "run preflight checks",

@@ -111,7 +111,7 @@ export const METRICS = {
     "counter",
     "weir_events_lost_total",
     ["where"],
-    "Packet events lost because the ring buffer was full or the file could not be written",
+    "Events of dropped packets lost because the ring buffer was full or the file could not be written",
   ),
   sourceContact: metric(
     "gauge",

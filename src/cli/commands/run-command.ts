@@ -9,7 +9,15 @@ import { codeOf } from "../../base/errors.ts";
 import type { StatusView } from "../../observe/api-views.ts";
 import { printable } from "../../observe/text-output.ts";
 import { askAgentIfAble, isSilence } from "../agent-client.ts";
-import { cniEntry, cniPaths, keptManifests, keptPath, pluginPath } from "../cni-paths.ts";
+import {
+  cniEntry,
+  cniPaths,
+  countersPath,
+  historyPath,
+  keptManifests,
+  keptPath,
+  pluginPath,
+} from "../cni-paths.ts";
 import { type Exits, note } from "../command.ts";
 import type { Resolved } from "../config/config-resolve.ts";
 import type { Config, Key } from "../config/config-schema.ts";
@@ -94,6 +102,13 @@ async function run(context: Context, options: Options, command: Command): Promis
     cni: cniOf(context, resolved),
     kept: keptPath(settings),
     keptManifests: keptManifests(settings),
+    accounting: {
+      counters: countersPath(settings),
+      history: {
+        directory: config.historyDir ?? historyPath(settings),
+        bytesMax: config.historySize * 1024 * 1024,
+      },
+    },
     ...(uplinks === undefined ? {} : { uplinks }),
     ...(denyUnknown === undefined ? {} : { denyUnknown }),
   };
