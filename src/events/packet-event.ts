@@ -103,7 +103,7 @@ const DROPPING: ReadonlySet<string> = new Set(
   Object.entries(REASON_NAMES).flatMap(([reason, name]) => (Number(reason) >= Reason.DROPS ? [name] : [])),
 );
 
-/** The verdict that a reason's name stands for. */
+/** The verdict of a reason, by its name. */
 export function verdictOfReason(reason: string): EventVerdict {
   if (reason === "audit") return "audit";
   return DROPPING.has(reason) ? "dropped" : "passed";

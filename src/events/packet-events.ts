@@ -35,7 +35,7 @@ const NOTHING_WRITTEN: EventTotals = { map: 0, written: 0n, dropsWritten: 0n, lo
 const WAITING_MAX = 1_000;
 const WAIT_MS = 5_000;
 
-/** `onEvents` gets all events, those of new flows too; the subscribers get these while one of them wants them. */
+/** `onEvents` gets all events, those of new flows too; the subscribers get these while one of them follows them. */
 export function openAgentEvents(
   file: EventFileOptions | undefined,
   log: Log,

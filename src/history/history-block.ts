@@ -30,7 +30,7 @@ export interface HistoryBlock {
   readonly rows: readonly HistoryRow[];
 }
 
-/** What can be said of a block without decoding its rows. */
+/** A block without its rows, which are decoded on demand. */
 export interface BlockHead extends Omit<HistoryBlock, "rows"> {
   /** Of the frame, in bytes. */
   readonly length: number;

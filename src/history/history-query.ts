@@ -108,7 +108,7 @@ function matches(row: HistoryRow, filter: HistoryFilter): boolean {
   );
 }
 
-/** The rows of which one stored row is a part: several for `policy`. */
+/** The rows of an answer that one stored row belongs to: several for `policy`. */
 function partsOf(
   row: HistoryRow,
   to: number,

@@ -45,6 +45,8 @@ describe("help", () => {
       "conntrack flush",
       "snapshot",
       "monitor",
+      "drops",
+      "top",
       "check",
       "check node",
       "cni",
