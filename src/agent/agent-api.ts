@@ -21,6 +21,7 @@ import {
   retainedViews,
   unknownInterfaces,
 } from "./agent-views.ts";
+import type { Bypasses } from "./bypasses.ts";
 import type { Cni } from "./cni/cni-server.ts";
 import type { Kernel } from "./datapath-handle.ts";
 import type { FlowUsage } from "./flow-usage.ts";
@@ -37,6 +38,7 @@ export interface Running {
   readonly resyncs: Resyncs;
   readonly cni: Cni;
   readonly flows: FlowUsage;
+  readonly bypasses: Bypasses;
   kernel?: Kernel;
   uplinks?: Uplinks;
   progress?: Progress;
@@ -152,6 +154,7 @@ export function statusView(
   startedAt: Date,
 ): StatusView {
   const { kernel, progress } = running;
+  const bypasses = running.bypasses.views();
   return {
     version: env.version,
     pid: process.pid,
@@ -165,6 +168,7 @@ export function statusView(
     hook: kernel?.attachments.hook ?? hookOf(),
     fromPodHook: options.fromPodHook,
     audited: progress?.force === undefined ? 0 : auditedEndpoints(progress.force),
+    ...(bypasses.length === 0 ? {} : { bypasses }),
     repairs: running.integrity?.repairs() ?? { attached: 0, pinned: 0 },
     ...(running.uplinks === undefined ? {} : { uplinks: running.uplinks.view() }),
     cni: running.cni.view(),

@@ -109,6 +109,11 @@ export function statusSamples(status: StatusView, filled: readonly CapacityView[
     capacity: ofTables(({ max }) => max),
     pressure: ofTables(({ used, max }) => used / max),
     auditMode: [{ value: status.mode === "audit" ? 1 : 0 }],
+    bypasses: (["pod", "node"] as const).map((scope) => ({
+      labels: { scope },
+      value: (status.bypasses ?? []).filter(({ target }) => (target === "node") === (scope === "node"))
+        .length,
+    })),
     audited: [{ value: status.audited }],
     restored: [
       { labels: { object: "program" }, value: status.repairs.attached },

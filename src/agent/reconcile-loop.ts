@@ -10,6 +10,7 @@ import { lockRoot, type RootLock } from "../datapath/agent-lock.ts";
 import { attachedProgram } from "../datapath/hooks.ts";
 import type { EventFileOptions } from "../events/packet-event-hub.ts";
 import { type AgentEvents, openAgentEvents } from "../events/packet-events.ts";
+import { keyOf } from "../model/cluster.ts";
 import type { ClusterSnapshot } from "../model/cluster-snapshot.ts";
 import type { Mode } from "../model/enforcement-mode.ts";
 import type { Problem } from "../model/problem.ts";
@@ -19,6 +20,7 @@ import { type LocalApi, serve } from "../observe/socket-server.ts";
 import { openSource, type Source, type SourceEnv, type SourceOptions } from "../source/source.ts";
 import { isAudited, POLICY_NONE } from "../state/desired-state.ts";
 import { type Running, routesOf, statusView, viewsOf } from "./agent-api.ts";
+import { type Bypasses, openBypasses } from "./bypasses.ts";
 import { unreadyReason } from "./cni/claim-outcome.ts";
 import { type Cni, type CniOptions, openCni } from "./cni/cni-server.ts";
 import { type Kernel, openKernel } from "./datapath-handle.ts";
@@ -76,6 +78,8 @@ export interface AgentOptions {
   readonly uplinks?: UplinkOptions;
   /** Socket of the CNI plugin, and the file of its claims. */
   readonly cni: CniOptions;
+  /** The file that keeps emergency bypasses while no agent runs. */
+  readonly keptBypasses?: string;
   /** The file that keeps the interface history while no agent runs. */
   readonly kept?: string;
   /** The directory that keeps the last known good content of manifests while no agent runs. */
@@ -109,7 +113,13 @@ async function runLocked(lock: RootLock, options: AgentOptions, env: AgentEnv): 
     resyncs: openResyncs(),
     cni: openCni(options.cni),
     flows: openFlowUsage(() => running.kernel),
+    bypasses: openBypasses(options.keptBypasses, env),
   };
+  const bypassRoutes = running.bypasses.routes({
+    isHere: (pod) =>
+      running.progress?.force?.compiled.meaning.sides.some(({ local }) => keyOf(local.pod) === pod) === true,
+    applied: () => running.resyncs.request(),
+  });
   const accounting = await openTrafficAccounting(options.accounting, {
     kernel: () => (running.progress === undefined ? undefined : running.kernel),
     force: () => running.progress?.force,
@@ -120,7 +130,7 @@ async function runLocked(lock: RootLock, options: AgentOptions, env: AgentEnv): 
   running.accounting = accounting;
   const events = openAgentEvents(options.eventsFile, env.log, accounting.report);
   const server = await serve(options.socket, viewsOf(running, options, env), {
-    routes: [...routesOf(running, env.log), ...events.routes, ...accounting.routes],
+    routes: [...routesOf(running, env.log), ...bypassRoutes, ...events.routes, ...accounting.routes],
     peerOf: userOf,
     ...(options.socketGroup === undefined ? {} : { group: options.socketGroup }),
   });
@@ -179,8 +189,19 @@ async function runLocked(lock: RootLock, options: AgentOptions, env: AgentEnv): 
       running.integrity = integrity;
       const uplinks = await openUplinksOf(kernel, options);
       if (uplinks !== undefined) running.uplinks = uplinks;
-      const { source, progress, resyncs, cni } = running;
-      const parts = { source, kernel, progress, resyncs, cni, uplinks, events, kubernetes, integrity };
+      const { source, progress, resyncs, cni, bypasses } = running;
+      const parts = {
+        source,
+        kernel,
+        progress,
+        resyncs,
+        cni,
+        bypasses,
+        uplinks,
+        events,
+        kubernetes,
+        integrity,
+      };
       await loop(parts, options, {
         ...env,
         signal: AbortSignal.any([env.signal, lost.signal]),
@@ -199,6 +220,7 @@ async function runLocked(lock: RootLock, options: AgentOptions, env: AgentEnv): 
   } finally {
     running.resyncs.end("the agent is ending");
     running.cni.close();
+    running.bypasses.close();
     await cniServer?.close();
     await kubernetes.close();
     await probes?.close();
@@ -256,7 +278,9 @@ async function runOnce(lock: RootLock, options: AgentOptions, env: AgentEnv): Pr
     const uplinks = await openUplinksOf(kernel, options);
     await uplinks?.read();
     const source = await openSource(options.source, sourceEnv(options, env));
-    const read = inMode(await source.read(env.signal), options.mode);
+    const bypasses = openBypasses(options.keptBypasses, env);
+    bypasses.close();
+    const read = bypasses.applied(inMode(await source.read(env.signal), options.mode));
     const matched = openCni(options.cni).match(withProblems(read, (await uplinks?.bring(false)) ?? []));
     const interfaces = await readInterfaces(interfaceOptions(options), {
       left: leftIn(kernel, progress),
@@ -311,6 +335,7 @@ interface Parts {
   readonly progress: Progress;
   readonly resyncs: Resyncs;
   readonly cni: Cni;
+  readonly bypasses: Bypasses;
   readonly uplinks: Uplinks | undefined;
   readonly events: AgentEvents;
   readonly kubernetes: Kubernetes;
@@ -356,6 +381,7 @@ async function loop(running: Parts, options: AgentOptions, env: AgentEnv & Recon
   const watchingDenied = running.uplinks?.watch(changed, env.signal);
   running.resyncs.onRequest(changed);
   running.cni.onChange(scheduler.request);
+  running.bypasses.onChange(changed);
   running.integrity.onChange(changed);
   try {
     while (!env.signal.aborted) {
@@ -372,7 +398,8 @@ async function loop(running: Parts, options: AgentOptions, env: AgentEnv & Recon
       if (resync) running.integrity.checkPins();
       const problems = (await running.uplinks?.bring(resync)) ?? [];
       brought = reading;
-      const matched = running.cni.match(withProblems(inMode(reading, options.mode), problems));
+      const opened = running.bypasses.applied(inMode(reading, options.mode));
+      const matched = running.cni.match(withProblems(opened, problems));
       const settled = await reconcile(
         running.kernel,
         running.progress,

@@ -15,6 +15,9 @@ export const cniPaths = ({ socket }: Settings): { readonly socket: string; reado
 /** The file that keeps which pod had which interface. */
 export const keptPath = ({ socket }: Settings): string => join(dirname(socket), "interfaces.json");
 
+/** The file that keeps emergency bypasses. */
+export const bypassPath = ({ socket }: Settings): string => join(dirname(socket), "bypasses.json");
+
 /** The directory that keeps the last good content of manifests. */
 export const keptManifests = ({ socket }: Settings): string => join(dirname(socket), "last-good");
 
@@ -28,7 +31,10 @@ export const historyPath = ({ socket }: Settings): string => join(dirname(socket
 export const stateFiles = (settings: Settings): readonly string[] => {
   const { socket, claims } = cniPaths(settings);
   const kept = keptPath(settings);
-  const files = [claims, kept, countersPath(settings)].flatMap((path) => [path, `${path}.new`]);
+  const files = [claims, kept, countersPath(settings), bypassPath(settings)].flatMap((path) => [
+    path,
+    `${path}.new`,
+  ]);
   return [settings.socket, socket, ...files, keptManifests(settings), historyPath(settings)];
 };
 

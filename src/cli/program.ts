@@ -6,6 +6,7 @@ import { codeOf, messageOf } from "../base/errors.ts";
 import { nearestWord } from "../base/nearest-word.ts";
 import { printable } from "../observe/text-output.ts";
 import type { Adder, Exits } from "./command.ts";
+import { addBypassEnd, addBypassList, addBypassNode, addBypassPod } from "./commands/bypass-command.ts";
 import { addCheckNode } from "./commands/check-node-command.ts";
 import { addCleanup } from "./commands/cleanup-command.ts";
 import { addCniInstall, addCniStatus, addCniUninstall } from "./commands/cni-command.ts";
@@ -69,6 +70,13 @@ Examples:
   weir cni status                     show whether the plugin is installed
 `;
 
+const BYPASS_EXAMPLES = `
+Examples:
+  weir bypass pod shop/web-0 --for 15m --reason INC-4711    its policies drop nothing for a quarter of an hour
+  weir bypass list                                          which there are
+  weir bypass end --all                                     enforce all policies again
+`;
+
 const CHECK_EXAMPLES = `
 Examples:
   weir check node                     check whether Weir can enforce here, and with which kernel features
@@ -123,6 +131,12 @@ const COMMANDS: readonly (Adder | Group)[] = [
   addSysdump,
   addLint,
   addTest,
+  {
+    name: "bypass",
+    about: "let packets pass in an emergency, for a limited time",
+    examples: BYPASS_EXAMPLES,
+    commands: [addBypassPod, addBypassNode, addBypassList, addBypassEnd],
+  },
   addResync,
   addLogLevel,
   addCleanup,

@@ -208,24 +208,27 @@ function openSubjects(): (cluster: Cluster, locals: readonly LocalEndpoint[]) =>
     );
     const numbers = asked.map(({ name, protocol }) => numbersOf(cluster, name, protocol));
     // Mostly neither policies nor namespaces have changed at all.
-    last = whole([locals, cluster.mode, cluster.policies, cluster.namespaces, ...numbers], () =>
-      stage(
-        [
-          locals,
-          cluster.mode,
-          ...namespaces.map((name) => policiesIn(cluster.policies, name)),
-          ...namespaces.map((name) => namespaceLabels(cluster, name).get(MODE_KEY)),
-          ...numbers,
-        ],
-        () =>
-          locals.map((local) => ({
-            local,
-            sides: {
-              ingress: sideOfAll(cluster, podsOf(local), "ingress"),
-              egress: sideOfAll(cluster, podsOf(local), "egress"),
-            },
-          })),
-      ),
+    last = whole(
+      [locals, cluster.mode, cluster.bypassed, cluster.policies, cluster.namespaces, ...numbers],
+      () =>
+        stage(
+          [
+            locals,
+            cluster.mode,
+            cluster.bypassed,
+            ...namespaces.map((name) => policiesIn(cluster.policies, name)),
+            ...namespaces.map((name) => namespaceLabels(cluster, name).get(MODE_KEY)),
+            ...numbers,
+          ],
+          () =>
+            locals.map((local) => ({
+              local,
+              sides: {
+                ingress: sideOfAll(cluster, podsOf(local), "ingress"),
+                egress: sideOfAll(cluster, podsOf(local), "egress"),
+              },
+            })),
+        ),
     );
     return last;
   };

@@ -10,6 +10,7 @@ import type { StatusView } from "../../observe/api-views.ts";
 import { printable } from "../../observe/text-output.ts";
 import { askAgentIfAble, isSilence } from "../agent-client.ts";
 import {
+  bypassPath,
   cniEntry,
   cniPaths,
   countersPath,
@@ -101,6 +102,7 @@ async function run(context: Context, options: Options, command: Command): Promis
     object: objectPath(env),
     cni: cniOf(context, resolved),
     kept: keptPath(settings),
+    keptBypasses: bypassPath(settings),
     keptManifests: keptManifests(settings),
     accounting: {
       counters: countersPath(settings),
