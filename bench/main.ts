@@ -3,6 +3,7 @@
 import { Command } from "commander";
 import { messageOf } from "../src/base/errors.ts";
 import { addCheck } from "./check/command.ts";
+import { addHistory } from "./history/command.ts";
 import { addPacket } from "./packet/command.ts";
 import { addPath } from "./path/command.ts";
 import { addPktgen } from "./pktgen/command.ts";
@@ -18,6 +19,7 @@ addPktgen(program);
 addUpdate(program);
 addCheck(program);
 addScale(program);
+addHistory(program);
 
 try {
   await program.parseAsync();

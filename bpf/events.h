@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * Reports packets to user space through a ring buffer: dropped ones and, on request, the first packets of
- * new flows. The rate is limited for each endpoint, direction and reason, and for the node, so that a pod cannot
- * overload user space. The counters include all packets.
+ * new flows. The rate is limited for each endpoint, direction and reason, and for the node, of both apart, so that a
+ * pod cannot overload user space. The counters include all packets.
  */
 #ifndef WEIR_EVENTS_H
 #define WEIR_EVENTS_H
@@ -23,10 +23,13 @@ static __always_inline struct event_bucket *event_bucket(__u32 endpoint, enum di
 	return bpf_map_lookup_elem(&event_buckets, &place);
 }
 
-/* The node's own bucket: no endpoint has id 0, and no packet that passes is reported without an endpoint. */
-static __always_inline struct event_bucket *event_bucket_of_node(void)
+/*
+ * The node's own buckets, one for new flows and one for all else: neither uses up what the other may report. No endpoint has id
+ * 0, and no packet that passes is reported without an endpoint.
+ */
+static __always_inline struct event_bucket *event_bucket_of_node(enum reason reason)
 {
-	return event_bucket(0, DIRECTION_INGRESS, REASON_NOT_ISOLATED);
+	return event_bucket(0, DIRECTION_INGRESS, reason == REASON_POLICY ? REASON_ESTABLISHED : REASON_NOT_ISOLATED);
 }
 
 static __always_inline bool within_limit(const struct event_bucket *bucket, __u32 limit)
@@ -56,7 +59,7 @@ static __always_inline bool is_reported(const struct context *context, enum reas
 	own = event_bucket(context->endpoint ? context->endpoint->id : 0, context->direction & 1, reason);
 	if (!own || !within_limit(own, EVENTS_EACH))
 		return false;
-	all = event_bucket_of_node();
+	all = event_bucket_of_node(reason);
 	if (!all || (reason == REASON_POLICY && !all->flows) || !within_limit(all, EVENTS_NODE))
 		return false;
 	return count_event(own, EVENTS_EACH, context->node->ticks_per_second) &&

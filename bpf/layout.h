@@ -132,7 +132,7 @@ const struct {
 		TIMEOUTS = 10,
 		SCREENINGS = 8,
 		EVENTS_EACH = 10,  /* in a second, for each endpoint, direction and reason */
-		EVENTS_NODE = 100, /* and for all of them */
+		EVENTS_NODE = 100, /* and for all of them, of new flows and of all else */
 	} capacity;
 	enum : __u32 {
 		IDENTITY_ABSENT = 0xffffffff,   /* not there in this version; in `addresses`: look in `cidrs` */
@@ -501,7 +501,7 @@ struct rate {
 struct event_bucket {
 	__u64 ends; /* of the second, in ticks */
 	__u32 used;
-	__u32 flows; /* in the node's bucket: new flows are reported too */
+	__u32 flows; /* in the node's bucket of new flows: they are reported */
 	__u64 written;
 	__u64 lost; /* the ring buffer was full */
 };

@@ -242,7 +242,7 @@ struct {
 	__uint(max_entries, 256 * 1024);
 } events SEC(".maps");
 
-/* By (endpoint id * DIRECTIONS + direction) * REASONS + reason; the first one is for the whole node. */
+/* By (endpoint id * DIRECTIONS + direction) * REASONS + reason; the first two are for the whole node. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, EVENT_BUCKETS);

@@ -20,6 +20,7 @@ interface Options {
   readonly probes: number;
   readonly rates: readonly number[];
   readonly seconds: number;
+  readonly churnMinutes: number;
   readonly seed: number;
   readonly lists: "streamed" | "paged";
   readonly chart?: string;
@@ -44,6 +45,7 @@ from the seed.
 Examples:
   npm run bench -- scale
   npm run bench -- scale --pods 10000,150000 --locals 250
+  npm run bench -- scale --pods 10000 --rates 50 --churn-minutes 60    whether memory grows
   npm run -s bench -- scale --pods 1000,3000,10000,30000,100000,150000 --chart docs/scale.svg -o json >scale.json`;
 
 const numbers =
@@ -72,6 +74,12 @@ export function addScale(parent: Command): void {
     .option("--probes <number>", "remote pods that come one at a time", atLeast(1), 50)
     .option("--rates <numbers>", "pod events a second, with commas between", numbers(1), [100, 1_000])
     .option("--seconds <number>", "how long each rate lasts", atLeast(1), 10)
+    .option(
+      "--churn-minutes <number>",
+      "then churn at the first rate for so long, for the growth of memory",
+      atLeast(0),
+      0,
+    )
     .option("--seed <number>", "where the random numbers begin", atLeast(0), 1)
     .option("--lists <how>", "streamed, or paged as by servers before 1.32", listsOf, "streamed")
     .option("--chart <file>", "an SVG chart of the result")

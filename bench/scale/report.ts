@@ -4,7 +4,7 @@ import { left, right, tableText } from "../../src/observe/text-output.ts";
 import type { Machine } from "../common/machine.ts";
 import type { Format } from "../common/options.ts";
 import { hundredths } from "../common/report.ts";
-import type { Churn, ScaleRow, Times } from "./run.ts";
+import type { Churn, Growth, ScaleRow, Times } from "./run.ts";
 
 /** `load`: load average of the last minute when it ended, which says whether other programs took CPU time. */
 export interface Conditions extends Machine {
@@ -35,6 +35,10 @@ const times = ({ median, p99, worst }: Times): string =>
   `${ms(median)} median, ${ms(p99)} p99, ${ms(worst)} worst`;
 const bytesOf = ({ bytes }: Churn): number => Object.values(bytes).reduce((sum, each) => sum + each, 0);
 
+const growthText = ({ rate, minutes, settledMiB, endMiB, mostMiB, perHourMiB }: Growth): string =>
+  `${settledMiB} to ${endMiB} MiB (most ${mostMiB}) in ${Math.round(minutes)} minutes at ${rate}/s: ` +
+  `${perHourMiB.toFixed(1)} MiB an hour`;
+
 function linesOf(rows: readonly ScaleRow[]): string[][] {
   const line = (title: string, cell: (row: ScaleRow) => string): string[] => [title, ...rows.map(cell)];
   const rates = rows[0]?.churn ?? [];
@@ -47,6 +51,9 @@ function linesOf(rows: readonly ScaleRow[]): string[][] {
     line("compile alone, one pod changed", ({ compileMs }) =>
       compileMs === undefined ? "-" : ms(compileMs),
     ),
+    ...(rows.some(({ growth }) => growth !== undefined)
+      ? [line("memory under long churn", ({ growth }) => (growth === undefined ? "-" : growthText(growth)))]
+      : []),
     ...rates.flatMap(({ rate }, index) => {
       const of = (title: string, cell: (churn: Churn) => string): string[] =>
         line(title, ({ churn }) => (churn[index] === undefined ? "-" : cell(churn[index])));
@@ -77,6 +84,17 @@ const jsonOf = (row: ScaleRow): object => ({
   peak_mib: row.peakMiB,
   remote_pod: timesJson(row.remotePod),
   compile_ms: row.compileMs === undefined ? null : hundredths(row.compileMs),
+  growth:
+    row.growth === undefined
+      ? null
+      : {
+          pod_events_per_second: row.growth.rate,
+          minutes: hundredths(row.growth.minutes),
+          settled_mib: row.growth.settledMiB,
+          end_mib: row.growth.endMiB,
+          most_mib: row.growth.mostMiB,
+          mib_per_hour: hundredths(row.growth.perHourMiB),
+        },
   churn: row.churn.map(({ rate, cpu, lag, bytes }) => ({
     pod_events_per_second: rate,
     cpu_share: hundredths(cpu),

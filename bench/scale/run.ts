@@ -27,6 +27,8 @@ export interface ScaleOptions {
   readonly rates: readonly number[];
   /** For each rate. */
   readonly seconds: number;
+  /** Of churn at the first rate afterwards, for the growth of memory. */
+  readonly churnMinutes: number;
   readonly object: string;
   readonly progress: (text: string) => void;
 }
@@ -48,6 +50,18 @@ export interface Churn {
   readonly bytes: Readonly<Record<string, number>>;
 }
 
+/** Resident memory under a long churn, in MiB. */
+export interface Growth {
+  readonly rate: number;
+  readonly minutes: number;
+  /** At the end of the first third, in which buffers and caches fill, and at the end. */
+  readonly settledMiB: number;
+  readonly endMiB: number;
+  readonly mostMiB: number;
+  /** The slope of the straight line through the samples of the last two thirds (least squares). */
+  readonly perHourMiB: number;
+}
+
 export interface ScaleRow {
   readonly pods: number;
   readonly policies: number;
@@ -66,6 +80,8 @@ export interface ScaleRow {
   /** Of those reconciliations, the part that is the compiler's, in milliseconds; undefined where none was counted. */
   readonly compileMs: number | undefined;
   readonly churn: readonly Churn[];
+  /** Undefined if it was not asked for. */
+  readonly growth: Growth | undefined;
 }
 
 const BIN = fileURLToPath(new URL("../../bin/weir", import.meta.url));
@@ -77,6 +93,8 @@ const VERDICT_MS_MAX = 60_000;
 const POLL_MS = 0.25;
 /** Between two probes under churn. */
 const PROBE_EVERY_MS = 100;
+/** Between two samples of memory. */
+const SAMPLE_MS = 5_000;
 /** Between two pods that come alone: the debounce of the one before is over. */
 const ALONE_MS = 60;
 
@@ -164,6 +182,7 @@ async function measure(
       );
       churn.push(measured);
     }
+    const growth = await growthOf({ server, probe, clients, agent }, options);
     return {
       startMs,
       startCpuMs,
@@ -175,6 +194,7 @@ async function measure(
       compileMs:
         after.count > before.count ? (after.sum - before.sum) / (after.count - before.count) : undefined,
       churn,
+      growth,
     };
   } finally {
     probe.close();
@@ -260,6 +280,51 @@ async function underChurn(
   // What the agent is behind with is not the next rate's.
   await probeOnce(server, probe, clients, agent);
   return { rate, cpu: used / elapsed, lag: timesOf(lags), bytes: Object.fromEntries(bytes) };
+}
+
+async function growthOf(
+  { server, agent }: Churning,
+  { churnMinutes, rates, progress }: ScaleOptions,
+): Promise<Growth | undefined> {
+  const [rate] = rates;
+  if (churnMinutes === 0 || rate === undefined) return undefined;
+  await server.tell({ do: "churn", rate });
+  const begun = performance.now();
+  const samples: Sample[] = [];
+  for (;;) {
+    await sleep(SAMPLE_MS);
+    if (!isRunning(agent)) throw failure(agent, "ended");
+    const minutes = (performance.now() - begun) / 60_000;
+    const { now } = memoryOf(agent);
+    if (Math.floor(minutes) > Math.floor(samples.at(-1)?.minutes ?? 0))
+      progress(`${Math.floor(minutes)} minutes of churn: ${now} MiB`);
+    samples.push({ minutes, miB: now });
+    if (minutes >= churnMinutes) break;
+  }
+  await server.tell({ do: "churn", rate: 0 });
+  return { rate, ...growthIn(samples) };
+}
+
+export interface Sample {
+  readonly minutes: number;
+  readonly miB: number;
+}
+
+/** `samples` in the order of time, at least one. */
+export function growthIn(samples: readonly Sample[]): Omit<Growth, "rate"> {
+  const settled = samples.slice(Math.floor(samples.length / 3));
+  const mean = (of: (sample: Sample) => number): number =>
+    settled.reduce((sum, sample) => sum + of(sample), 0) / settled.length;
+  const middle = { minutes: mean(({ minutes }) => minutes), miB: mean(({ miB }) => miB) };
+  const spread = mean(({ minutes }) => (minutes - middle.minutes) ** 2);
+  const together = mean(({ minutes, miB }) => (minutes - middle.minutes) * (miB - middle.miB));
+  return {
+    minutes: samples.at(-1)?.minutes ?? 0,
+    settledMiB: settled[0]?.miB ?? 0,
+    endMiB: settled.at(-1)?.miB ?? 0,
+    mostMiB: Math.max(...samples.map(({ miB }) => miB)),
+    perHourMiB: spread === 0 ? 0 : (together / spread) * 60,
+  };
 }
 
 function timesOf(times: readonly number[]): Times {

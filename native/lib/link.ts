@@ -1,5 +1,6 @@
 // Attaching programs to devices: tcx and XDP links, and filters of the clsact qdisc.
 
+import { checkInteger } from "./check.ts";
 import { AttachType, LinkType } from "./constants.ts";
 import { check, errno, kernelError, ownError, type Site, unwrap } from "./error.ts";
 import { Descriptor, openById, openPinned } from "./handle.ts";
@@ -206,4 +207,17 @@ export function findClsact(
   checkLinkSpec(site, spec);
   const programId = findFilter(site, spec);
   return programId === undefined ? undefined : { programId };
+}
+
+/**
+ * Removes the device's clsact qdisc if it has no filters; false if it has some, or there is no such qdisc. While the kernel adds or
+ * removes a qdisc, it drops what the device would send.
+ */
+export async function removeEmptyClsact(ifindex: number): Promise<boolean> {
+  const site = { operation: "removeEmptyClsact", object: `ifindex ${ifindex}` };
+  checkInteger(site, "ifindex", ifindex, { min: 1, max: 0x7fffffff });
+  const { rc, log } = await native.clsactRemoveEmpty(ifindex);
+  if (rc === -errno.ENOENT || rc === -errno.EINVAL || rc === -errno.ENODEV) return false;
+  mustSucceed(site, { rc, log });
+  return rc === 0;
 }

@@ -149,6 +149,8 @@ interface Native {
     removeQdisc: boolean,
   ): Promise<Logged>;
   clsactFind(ifindex: number, egress: boolean, handle: number, priority: number): number;
+  /** rc 1: it has filters. */
+  clsactRemoveEmpty(ifindex: number): Promise<Logged>;
 
   /** `places` are pairs of u32: ifindex, and tcx ingress 0, tcx egress 1, clsact ingress 2, clsact egress 3 or XDP 4. */
   attachedPrograms(places: Uint8Array): Promise<(number[] | number)[] | number>;

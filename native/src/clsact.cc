@@ -95,6 +95,15 @@ Napi::Value DetachFilter(const Napi::CallbackInfo &info) {
                 [place, remove_qdisc] { return Detach(place, remove_qdisc); });
 }
 
+// (ifindex) → promise of rc, log; the rc is 1 where there are filters
+Napi::Value RemoveEmpty(const Napi::CallbackInfo &info) {
+  int ifindex = static_cast<int>(U32Arg(info, 0));
+  return Logged(info.Env(), [ifindex] {
+    int filters = CountClsactFilters(ifindex);
+    return filters == 0 ? DestroyQdisc(ifindex) : std::min(filters, 1);
+  });
+}
+
 // (ifindex, egress, handle, priority) → program id or rc
 Napi::Value FindFilter(const Napi::CallbackInfo &info) {
   Place place = PlaceArgs(info, 0);
@@ -114,6 +123,7 @@ void InitClsact(Napi::Object exports) {
   Export(exports, "clsactAttach", AttachFilter);
   Export(exports, "clsactDetach", DetachFilter);
   Export(exports, "clsactFind", FindFilter);
+  Export(exports, "clsactRemoveEmpty", RemoveEmpty);
 }
 
 } // namespace bpf_ts

@@ -1,6 +1,6 @@
 // Filters of the clsact qdisc, for kernels without tcx.
 import { expect, test } from "vitest";
-import { BpfLink, type ClsactSpec, findClsact } from "../lib/index.ts";
+import { BpfLink, type ClsactSpec, findClsact, removeEmptyClsact } from "../lib/index.ts";
 import { closing, expectCode, loadSample, makeVeth, pinPath, run, u32, type Veth } from "./support.ts";
 
 const place = (veth: Veth, direction: "ingress" | "egress" = "ingress"): ClsactSpec => ({
@@ -91,6 +91,21 @@ test("the qdisc stays while others have filters on it, in either direction", asy
   await mine.detach();
   expect(qdiscsOf(veth)).toContain("clsact");
   expect(run("tc", "filter", "show", "dev", veth.name, "egress")).toContain("u32");
+});
+
+test("a qdisc is removed by itself only once it is empty", async () => {
+  const object = await loadSample();
+  const veth = makeVeth();
+  expect(await removeEmptyClsact(veth.ifindex)).toBe(false);
+  const mine = closing(await BpfLink.attach(object.program("pass"), place(veth)));
+  expect(await removeEmptyClsact(veth.ifindex)).toBe(false);
+  await mine.detach();
+  expect(qdiscsOf(veth)).toContain("clsact");
+  expect(await removeEmptyClsact(veth.ifindex)).toBe(true);
+  expect(qdiscsOf(veth)).not.toContain("clsact");
+  veth.remove();
+  expect(await removeEmptyClsact(veth.ifindex)).toBe(false);
+  await expectCode("ARGUMENT", () => removeEmptyClsact(0));
 });
 
 test("a filter of another kind at the same place is left unchanged", async () => {

@@ -21,6 +21,7 @@ import {
   retainedViews,
   unknownInterfaces,
 } from "./agent-views.ts";
+import type { Bypasses } from "./bypasses.ts";
 import type { Cni } from "./cni/cni-server.ts";
 import type { Kernel } from "./datapath-handle.ts";
 import type { FlowUsage } from "./flow-usage.ts";
@@ -28,6 +29,7 @@ import type { Integrity } from "./integrity.ts";
 import { judgeRoute, type PacketJudge } from "./packet-judge.ts";
 import type { Progress } from "./reconcile.ts";
 import type { Resyncs } from "./resync-requests.ts";
+import type { TrafficAccounting } from "./traffic-accounting.ts";
 import type { Uplinks } from "./uplinks.ts";
 
 /** Set once the datapath is open; before that, the agent only reports that it is starting. */
@@ -36,11 +38,13 @@ export interface Running {
   readonly resyncs: Resyncs;
   readonly cni: Cni;
   readonly flows: FlowUsage;
+  readonly bypasses: Bypasses;
   kernel?: Kernel;
   uplinks?: Uplinks;
   progress?: Progress;
   integrity?: Integrity;
   judge?: PacketJudge;
+  accounting?: Pick<TrafficAccounting, "problems">;
 }
 
 export interface StatusOptions {
@@ -133,11 +137,12 @@ export function stuckProblem(since: Date | undefined, now: Date): Problem | unde
 }
 
 /** Problems of the input, of the kernel, and of the agent itself. */
-function problemsOf({ progress, integrity }: Running, now: Date): readonly Problem[] {
+function problemsOf({ progress, integrity, accounting }: Running, now: Date): readonly Problem[] {
   const stuck = stuckProblem(progress?.busySince, now);
   return [
     ...(progress?.problems ?? []),
     ...(integrity?.problems() ?? []),
+    ...(accounting?.problems() ?? []),
     ...(stuck === undefined ? [] : [stuck]),
   ];
 }
@@ -149,6 +154,7 @@ export function statusView(
   startedAt: Date,
 ): StatusView {
   const { kernel, progress } = running;
+  const bypasses = running.bypasses.views();
   return {
     version: env.version,
     pid: process.pid,
@@ -162,6 +168,7 @@ export function statusView(
     hook: kernel?.attachments.hook ?? hookOf(),
     fromPodHook: options.fromPodHook,
     audited: progress?.force === undefined ? 0 : auditedEndpoints(progress.force),
+    ...(bypasses.length === 0 ? {} : { bypasses }),
     repairs: running.integrity?.repairs() ?? { attached: 0, pinned: 0 },
     ...(running.uplinks === undefined ? {} : { uplinks: running.uplinks.view() }),
     cni: running.cni.view(),

@@ -75,9 +75,12 @@ function enforcedView(
   const found = force.interfaces.get(local.ifindex);
   const attached = force.attached.get(local.ifindex);
   const rivals = (local.rivals ?? []).map(keyOf);
+  const until = bypassEnd(force.cluster, local);
+  const state = until === undefined ? stateOf(local, sides, found?.lost) : "off";
   return {
     ...identityOf(local.pod),
-    state: fault === undefined ? stateOf(local, sides, found?.lost) : FAULT_STATES[fault],
+    state: fault === undefined ? state : FAULT_STATES[fault],
+    ...(until === undefined ? {} : { until }),
     ...(found?.lost === undefined ? {} : { retained: found.lost }),
     ...(rivals.length === 0 ? {} : { rivals }),
     ...(endpoint === undefined ? {} : { id: endpoint.id }),
@@ -87,6 +90,12 @@ function enforcedView(
     ingress: side("ingress"),
     egress: side("egress"),
   };
+}
+
+/** When the emergency bypass of an interface's pods ends; of the node's, "". */
+function bypassEnd({ bypassed }: Cluster, { pod, rivals = [] }: LocalEndpoint): string | undefined {
+  const ends = [pod, ...rivals].flatMap((each) => bypassed?.get(keyOf(each)) ?? []);
+  return ends.sort().at(-1);
 }
 
 const FAULT_STATES = { detached: "detached", preceded: "bypassed" } as const;

@@ -38,6 +38,11 @@ export interface ApplyOptions {
    * looked it up.
    */
   readonly retiresIdentities?: boolean;
+  /**
+   * Where the programs are attached, if no interface, endpoint or attachment has changed since: then the kernel is not asked again.
+   * What others detach meanwhile, integrity.ts finds.
+   */
+  readonly attached?: ReadonlyMap<number, Attached> | undefined;
   /** An update before may have written active values and failed before it advanced the generation. */
   readonly mustAdvance?: boolean;
 }
@@ -66,6 +71,11 @@ export async function apply(
   let where: Attachment = { gone: [], attached: new Map(), failed: new Map() };
   let attach = 0;
   const attachAndReport = async (): Promise<void> => {
+    if (options.attached !== undefined && options.copyFlows === undefined) {
+      where = { ...where, attached: options.attached };
+      options.onEnforced?.(where.attached);
+      return;
+    }
     const attaching = performance.now();
     await options.copyFlows?.(want, kernel.maps.generation());
     where = await attachAll(kernel, held, want, options);

@@ -1,16 +1,9 @@
-// Totals that never decrease: the kernel's counters are removed with their endpoints, but their counts stay.
+// Totals that never decrease: the kernel's counters are removed with their endpoints, but their counts stay, and
+// they outlive the agent in what `kept` returns.
 
+import * as z from "zod";
 import { POLICY_REASONS } from "../events/packet-event.ts";
-
-/** One counter cell: packets of one endpoint in a family and direction, for a reason. */
-export interface Cell {
-  readonly endpoint: number;
-  readonly family: string;
-  readonly direction: string;
-  readonly reason: string;
-  readonly packets: bigint;
-  readonly bytes: bigint;
-}
+import { type Cell, COUNT, type Growth, type KeptGrowth, openGrowth } from "./counter-growth.ts";
 
 export interface Total {
   readonly family: string;
@@ -37,25 +30,46 @@ export interface Traffic {
    * those packets.
    */
   take(cells: readonly Cell[], policiesOf: PoliciesOf): void;
+  /** The counters of this endpoint were cleared, or will be before the next call. */
+  cleared(endpoint: number): void;
   totals(): readonly Total[];
   /** Totals of the known policies; others are forgotten. */
   policies(known: (policy: string) => boolean): readonly PolicyTotal[];
+  kept(): KeptTotals;
+  growth(): KeptGrowth;
 }
 
 /** Maximum number of policies with series of their own; decisions of others count under an empty name. */
 export const POLICIES_MAX = 256;
 
-interface Counted {
-  packets: bigint;
-  bytes: bigint;
+const LABELS = { direction: z.string(), reason: z.string() };
+const TOTAL = z.object({ family: z.string(), ...LABELS, packets: COUNT, bytes: COUNT });
+const POLICY_TOTAL = z.object({ policy: z.string(), ...LABELS, packets: COUNT });
+
+export const KEPT_TOTALS = z.object({ totals: z.array(TOTAL), policies: z.array(POLICY_TOTAL) });
+
+export type KeptTotals = z.output<typeof KEPT_TOTALS>;
+
+/** What an earlier agent has counted, and its counters as far as they are still the same. */
+export interface Before {
+  readonly kept: KeptTotals;
+  readonly growth?: KeptGrowth;
 }
 
-export function openTraffic(policiesMax = POLICIES_MAX): Traffic {
-  const seen = new Map<string, Counted>();
+export function openTraffic(before?: Before, policiesMax = POLICIES_MAX): Traffic {
+  const growth = openGrowth(before?.growth);
   const totals = new Map<string, { -readonly [key in keyof Total]: Total[key] }>();
   const policies = new Map<string, Map<string, { -readonly [key in keyof PolicyTotal]: PolicyTotal[key] }>>();
 
-  function countFor(policy: string, { direction, reason }: Cell, packets: bigint): void {
+  function addTotal({ family, direction, reason, packets, bytes }: Total): void {
+    const key = `${family} ${direction} ${reason}`;
+    const total = totals.get(key) ?? { family, direction, reason, packets: 0n, bytes: 0n };
+    total.packets += packets;
+    total.bytes += bytes;
+    totals.set(key, total);
+  }
+
+  function addPolicy({ policy, direction, reason, packets }: PolicyTotal): void {
     const name = policies.has(policy) || policies.size < policiesMax ? policy : "";
     const own = policies.get(name) ?? new Map();
     policies.set(name, own);
@@ -65,39 +79,37 @@ export function openTraffic(policiesMax = POLICIES_MAX): Traffic {
     own.set(key, total);
   }
 
-  function add(cell: Cell, grown: Counted, policiesOf: PoliciesOf): void {
-    const { family, direction, reason } = cell;
-    const key = `${family} ${direction} ${reason}`;
-    const total = totals.get(key) ?? { family, direction, reason, packets: 0n, bytes: 0n };
-    total.packets += grown.packets;
-    total.bytes += grown.bytes;
-    totals.set(key, total);
-    if (!POLICY_REASONS.has(reason) || grown.packets === 0n) return;
-    for (const policy of policiesOf(cell.endpoint, direction)) countFor(policy, cell, grown.packets);
+  function add(grown: Growth, policiesOf: PoliciesOf): void {
+    addTotal(grown);
+    if (!POLICY_REASONS.has(grown.reason)) return;
+    for (const policy of policiesOf(grown.endpoint, grown.direction)) addPolicy({ ...grown, policy });
   }
 
+  for (const { packets, bytes, ...total } of before?.kept.totals ?? [])
+    addTotal({ ...total, packets: BigInt(packets), bytes: BigInt(bytes) });
+  for (const { packets, ...total } of before?.kept.policies ?? [])
+    addPolicy({ ...total, packets: BigInt(packets) });
+
+  const allPolicies = (): readonly PolicyTotal[] =>
+    [...policies.values()].flatMap((own) => [...own.values()]);
   return {
     take(cells, policiesOf) {
-      const present = new Set<string>();
-      for (const cell of cells) {
-        const key = `${cell.endpoint} ${cell.family} ${cell.direction} ${cell.reason}`;
-        present.add(key);
-        add(cell, growth(seen.get(key), cell), policiesOf);
-        seen.set(key, { packets: cell.packets, bytes: cell.bytes });
-      }
-      // Cleared for an endpoint that has reused the number: it starts at zero.
-      for (const key of seen.keys()) if (!present.has(key)) seen.delete(key);
+      for (const grown of growth.take(cells)) add(grown, policiesOf);
     },
+    cleared: growth.cleared,
     totals: () => [...totals.values()],
     policies(known) {
       for (const policy of policies.keys()) if (policy !== "" && !known(policy)) policies.delete(policy);
-      return [...policies.values()].flatMap((own) => [...own.values()]);
+      return allPolicies();
     },
+    kept: () => ({
+      totals: [...totals.values()].map(({ packets, bytes, ...total }) => ({
+        ...total,
+        packets: String(packets),
+        bytes: String(bytes),
+      })),
+      policies: allPolicies().map(({ packets, ...total }) => ({ ...total, packets: String(packets) })),
+    }),
+    growth: growth.kept,
   };
-}
-
-/** A counter that is lower than before was cleared in between. */
-function growth(before: Counted | undefined, now: Counted): Counted {
-  if (before === undefined || now.packets < before.packets) return now;
-  return { packets: now.packets - before.packets, bytes: now.bytes - before.bytes };
 }

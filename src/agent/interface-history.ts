@@ -1,13 +1,14 @@
 // Which pods each interface had when last enforced: kept in a file, since a pod's object may be deleted while
 // no agent runs.
 
-import { readFileSync } from "node:fs";
+import { isDeepStrictEqual } from "node:util";
 import * as z from "zod";
 import type { Direction } from "../base/direction.ts";
 import { messageOf } from "../base/errors.ts";
 import { type Parsed, parseAddress, parseCidr } from "../base/ip.ts";
 import { parseHardware } from "../base/mac-address.ts";
-import { readKept, unreadableFile, writeKept } from "../base/state-file.ts";
+import { openStage, sameItems } from "../base/stage.ts";
+import { bootId, readKept, unreadableFile, writeKept } from "../base/state-file.ts";
 import { type Cluster, keyOf, type Pod } from "../model/cluster.ts";
 import type { Problem } from "../model/problem.ts";
 import { PROTOCOLS } from "../model/protocol.ts";
@@ -87,30 +88,43 @@ export function openIncumbents(path: string | undefined): Incumbents {
       const now = links.get(link.ifindex);
       return now !== undefined && isSameLink(link, now);
     });
+  const pods = openStage<ReadonlyMap<number, readonly Incumbent[]>>();
+  const bound = openStage<ReadonlyMap<number, string>>();
   const of = (tables: NodeTables): ReadonlyMap<number, readonly Incumbent[]> =>
-    new Map(sameIn(tables).map(({ link, pods }) => [link.ifindex, pods]));
+    pods([kept, tables], () => new Map(sameIn(tables).map((each) => [each.link.ifindex, each.pods])));
+  let settled: readonly unknown[] = [];
   return {
     get isKnown() {
       return isKnown;
     },
     of,
     hardwareOf: (tables) =>
-      new Map(
-        sameIn(tables).flatMap(({ link, hardware }) =>
-          hardware === undefined ? [] : [[link.ifindex, hardware] as const],
-        ),
+      bound(
+        [kept, tables],
+        () =>
+          new Map(
+            sameIn(tables).flatMap(({ link, hardware }) =>
+              hardware === undefined ? [] : [[link.ifindex, hardware] as const],
+            ),
+          ),
       ),
     settle(found, now) {
+      const inputs = [found, now.sides, now.tables, now.cluster.namespaces];
+      // Once more would change nothing.
+      if (sameItems(settled, inputs) && ended.size === 0 && problem === undefined) return;
+      settled = inputs;
       const here = of(now.tables);
       noteEnded(found, now.cluster, here);
-      kept = found.flatMap((each) => {
+      const next = found.flatMap((each) => {
         const link = now.tables.links.get(each.ifindex);
         if (link === undefined) return [];
         const before = here.get(each.ifindex) ?? [];
         const { hardware } = each;
-        const bound = hardware === undefined ? {} : { hardware };
-        return [{ link: identityOf(link), pods: incumbentsOf(each, before, { ...now, ended }), ...bound }];
+        const mac = hardware === undefined ? {} : { hardware };
+        return [{ link: identityOf(link), pods: incumbentsOf(each, before, { ...now, ended }), ...mac }];
       });
+      // The same history for the same content: what follows from it is the same, too.
+      if (!isDeepStrictEqual(kept, next)) kept = next;
       if (path === undefined) return;
       const value = { version: VERSION, boot, interfaces: kept.map(plainKept) };
       const text = JSON.stringify(value);
@@ -160,8 +174,6 @@ export function rememberedOwners(path: string): ReadonlyMap<number, RememberedOw
     ]),
   );
 }
-
-const bootId = (): string => readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim();
 
 /**
  * The pods to record for an interface. If nothing is known about it, there are none, unless an earlier agent

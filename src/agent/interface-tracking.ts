@@ -1,22 +1,22 @@
 // Interface discovery for the agent's reconciliations: the netlink tables, the interface history, first appearances,
 // and short absences.
 
-import { sameEntries } from "../base/stage.ts";
+import { openStage, sameEntries } from "../base/stage.ts";
 import { sharedAddresses } from "../model/address-ownership.ts";
 import { type Cluster, keyOf, type Ownership, type Pod } from "../model/cluster.ts";
 import type { Problem } from "../model/problem.ts";
 import { unknownPod } from "../model/unclaimed-interface.ts";
 import { followNode, type Node, readNode } from "../node/netlink-watch.ts";
 import { surroundingsReader } from "../node/node-surroundings.ts";
-import type { NodeTables } from "../node/node-tables.ts";
+import type { NetLink, NodeTables } from "../node/node-tables.ts";
 import { type Ignored, isUnclaimedVeth, unclaimedVethsIn } from "../node/unclaimed-veths.ts";
 import type { EndpointSides } from "../policy/compile.ts";
 import {
   type Adopted,
   type ClaimedInterface,
+  openInterfaceResolver,
   type PodInterface,
   type Resolved,
-  resolveInterfaces,
 } from "../source/interface-discovery.ts";
 import type { SourceOptions } from "../source/source.ts";
 import { openIncumbents } from "./interface-history.ts";
@@ -158,6 +158,9 @@ function resolver(
   const incumbents = openIncumbents(kept);
   const appearances = openAppearances();
   const surroundings = surroundingsReader();
+  const resolveInterfaces = openInterfaceResolver();
+  const unclaimed = openStage<NetLink[]>();
+  const all = openStage<readonly PodInterface[]>();
   let left = adopted;
   let last: { readonly found: readonly PodInterface[]; readonly tables: NodeTables } | undefined;
   return {
@@ -173,16 +176,18 @@ function resolver(
         sealGone: denyUnknown !== undefined,
         ...(nodeName === undefined ? {} : { node: nodeName }),
       });
-      const taken = new Set(resolved.found.map(({ ifindex }) => ifindex));
-      const unknown = denyUnknown === undefined ? [] : unclaimedVethsIn(tables, taken, denyUnknown.ignored);
+      const unknown = unclaimed([resolved.found, tables], () => {
+        const taken = new Set(resolved.found.map(({ ifindex }) => ifindex));
+        return denyUnknown === undefined ? [] : unclaimedVethsIn(tables, taken, denyUnknown.ignored);
+      });
       const reported = new Set(resolved.problems.map(({ object }) => object));
       const silent = resolved.missing.map(missingProblem).filter(({ object }) => !reported.has(object));
       const lasting =
         absences?.lasting([...silent, ...unknown.map(({ name }) => unknownProblem(name))]) ?? [];
-      const found = [
+      const found = all([resolved.found, unknown], () => [
         ...resolved.found,
         ...unknown.map(({ ifindex, name }) => ({ pod: unknownPod(name), ifindex, name, addresses: NONE })),
-      ];
+      ]);
       last = { found, tables };
       return {
         ...resolved,
@@ -195,7 +200,7 @@ function resolver(
       if (last === undefined) return;
       incumbents.settle(last.found, { cluster, sides, tables: last.tables });
       // From now on only this agent's results count.
-      left = new Map();
+      if (left.size > 0) left = new Map();
     },
   };
 }

@@ -4,35 +4,34 @@
 import { monitorEventLoopDelay } from "node:perf_hooks";
 import type { Log } from "../base/log.ts";
 import type { Fault } from "../datapath/attachments.ts";
-import { entriesIn, readCounts } from "../datapath/per-cpu-counters.ts";
+import { entriesIn } from "../datapath/per-cpu-counters.ts";
 import type { CapacityView } from "../observe/api-views.ts";
 import { type Endpoint, openListener, serveMetrics } from "../observe/http-pages.ts";
 import { openMetrics } from "../observe/metrics-registry.ts";
 import type { HistogramKey } from "../observe/metrics-table.ts";
 import type { CniCounts } from "./cni/cni-server.ts";
-import { openTraffic } from "./counter-totals.ts";
 import type { Kernel } from "./datapath-handle.ts";
 import type { FlowUsage } from "./flow-usage.ts";
 import { type Probed, probesOf } from "./kubelet-probes.ts";
 import type { EventCount } from "./kubernetes/event-recorder.ts";
 import {
-  cellsOf,
   cniSamples,
   type EventSample,
   enforcementSamples,
   eventSamples,
   flowSamples,
   kubernetesSamples,
-  policiesOf,
   processSamples,
   sourceSamples,
   statusSamples,
   trafficSamples,
   uplinkSamples,
 } from "./metrics-samples.ts";
+import type { TrafficAccounting } from "./traffic-accounting.ts";
 
 export interface Measured extends Probed {
   readonly kernel: () => Kernel | undefined;
+  readonly accounting: Pick<TrafficAccounting, "traffic" | "take" | "eventTotals" | "persist">;
   /** Findings of the last integrity check. */
   readonly faults: () => readonly Fault[];
   readonly flows: FlowUsage;
@@ -49,12 +48,10 @@ export interface MetricsOptions {
   readonly policies: boolean;
 }
 
-/** What a reconciliation reports: the duration of its steps, and that endpoints are about to change. */
+/** What a reconciliation reports: the duration of its steps, and its result. */
 export interface Meter {
   took(step: HistogramKey, seconds: number): void;
   ended(settled: boolean, repaired: number): void;
-  /** Called before anything is written: endpoints that are removed take their counters with them. */
-  beforeApply(): Promise<void>;
 }
 
 export interface AgentMetrics extends Meter {
@@ -67,19 +64,16 @@ const FRAGMENTS = "fragments";
 const COUNT_EVERY_MS = 10_000;
 
 export function openAgentMetrics(measured: Measured, options: MetricsOptions, log: Log): AgentMetrics {
-  const traffic = openTraffic();
   const rounds = { settled: 0, failed: 0, repaired: 0 };
   const filled = fillReader(measured);
   const delay = monitorEventLoopDelay();
   delay.enable();
-  async function take(): Promise<void> {
-    const kernel = measured.kernel();
-    if (kernel === undefined) return;
-    const cells = cellsOf(await readCounts(kernel.datapath.map("counters")));
-    traffic.take(cells, policiesOf(measured.force()));
-  }
   const metrics = openMetrics(async () => {
-    await take();
+    await measured.accounting.take();
+    const { traffic } = measured.accounting;
+    const events = await measured.events();
+    const totals = { ...events, ...measured.accounting.eventTotals(events) };
+    measured.accounting.persist();
     const lag = delay.max / 1e9;
     delay.reset();
     const flows = await measured.flows();
@@ -93,7 +87,7 @@ export function openAgentMetrics(measured: Measured, options: MetricsOptions, lo
       ...sourceSamples(measured.status().following),
       ...enforcementSamples(measured.force(), measured.faults()),
       ...trafficSamples(traffic, options.policies ? measured.force() : undefined),
-      ...eventSamples(await measured.events(), traffic),
+      ...eventSamples(totals, traffic),
       ...cniSamples(measured.status().cni, measured.cni()),
       ...kubernetesSamples(measured.kubernetes()),
       refused: Object.entries({ ...measured.refused(), metrics: listener.refused() }).map(
@@ -116,7 +110,6 @@ export function openAgentMetrics(measured: Measured, options: MetricsOptions, lo
       rounds[settled ? "settled" : "failed"] += 1;
       rounds.repaired += repaired;
     },
-    beforeApply: take,
     async close() {
       delay.disable();
       await listener.close();

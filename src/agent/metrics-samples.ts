@@ -4,9 +4,9 @@ import { readdirSync } from "node:fs";
 import { DIRECTIONS } from "../base/direction.ts";
 import type { Fault } from "../datapath/attachments.ts";
 import type { EndpointCounts } from "../datapath/per-cpu-counters.ts";
+import { verdictOfReason } from "../events/packet-event.ts";
 import type { EventTotals } from "../events/packet-event-ring.ts";
-import { COUNTED_FAMILY_NAMES, REASON_NAMES, Reason, SCREENED_NAMES, Screened } from "../gen/layout.ts";
-import { keyOf } from "../model/cluster.ts";
+import { COUNTED_FAMILY_NAMES, REASON_NAMES, SCREENED_NAMES, Screened } from "../gen/layout.ts";
 import type { KindHealth, SourceHealth } from "../model/cluster-snapshot.ts";
 import {
   type CapacityView,
@@ -20,7 +20,8 @@ import type { Readings, Sample } from "../observe/metrics-registry.ts";
 import type { Excess } from "../policy/limits/fair-shares.ts";
 import { endpointViews, type InForce } from "./agent-views.ts";
 import type { CniCounts } from "./cni/cni-server.ts";
-import type { Cell, PoliciesOf, Traffic } from "./counter-totals.ts";
+import type { Cell } from "./counter-growth.ts";
+import type { Traffic } from "./counter-totals.ts";
 import type { EventCount } from "./kubernetes/event-recorder.ts";
 
 /** Events by result; `unwritten` ones could not be written to the event file. */
@@ -48,24 +49,9 @@ export function cellsOf(counts: readonly EndpointCounts[]): Cell[] {
   );
 }
 
-/** The policies that isolate an endpoint in a direction, by the endpoint's id. */
-export function policiesOf(force: InForce | undefined): PoliciesOf {
-  const names = new Map<string, readonly string[]>();
-  for (const { local, sides } of force?.compiled.meaning.sides ?? []) {
-    const id = force?.compiled.state.endpoints.get(local.ifindex)?.id;
-    for (const direction of DIRECTIONS)
-      names.set(`${id} ${direction}`, (sides[direction]?.policies ?? []).map(keyOf));
-  }
-  return (endpoint, direction) => names.get(`${endpoint} ${direction}`) ?? [];
-}
-
-const DROPPING: ReadonlySet<string> = new Set(
-  Object.entries(REASON_NAMES).flatMap(([reason, name]) => (Number(reason) >= Reason.DROPS ? [name] : [])),
-);
-
 export function trafficSamples(traffic: Traffic, force: InForce | undefined): Readings {
   const rows = traffic.totals().map(({ packets, bytes, ...labels }) => ({
-    labels: { ...labels, verdict: verdictOf(labels.reason) },
+    labels: { ...labels, verdict: verdictOfReason(labels.reason) },
     packets: Number(packets),
     bytes: Number(bytes),
   }));
@@ -88,7 +74,7 @@ export function trafficSamples(traffic: Traffic, force: InForce | undefined): Re
 export function eventSamples(events: EventSample, traffic: Traffic): Readings {
   const dropped = traffic
     .totals()
-    .reduce((sum, { reason, packets }) => (DROPPING.has(reason) ? sum + packets : sum), 0n);
+    .reduce((sum, { reason, packets }) => (verdictOfReason(reason) === "dropped" ? sum + packets : sum), 0n);
   const suppressed = Number(dropped - events.dropsWritten - events.lost);
   return {
     eventsWritten: [{ value: Number(events.written) }],
@@ -103,11 +89,6 @@ export function eventSamples(events: EventSample, traffic: Traffic): Readings {
 export const kubernetesSamples = (counts: readonly EventCount[]): Readings => ({
   kubernetesEvents: counts.map(({ result, reason, count }) => ({ labels: { result, reason }, value: count })),
 });
-
-function verdictOf(reason: string): string {
-  if (reason === "audit") return "audit";
-  return DROPPING.has(reason) ? "dropped" : "passed";
-}
 
 export function statusSamples(status: StatusView, filled: readonly CapacityView[]): Readings {
   const tables = [...status.capacity, ...filled];
@@ -128,6 +109,11 @@ export function statusSamples(status: StatusView, filled: readonly CapacityView[
     capacity: ofTables(({ max }) => max),
     pressure: ofTables(({ used, max }) => used / max),
     auditMode: [{ value: status.mode === "audit" ? 1 : 0 }],
+    bypasses: (["pod", "node"] as const).map((scope) => ({
+      labels: { scope },
+      value: (status.bypasses ?? []).filter(({ target }) => (target === "node") === (scope === "node"))
+        .length,
+    })),
     audited: [{ value: status.audited }],
     restored: [
       { labels: { object: "program" }, value: status.repairs.attached },

@@ -10,6 +10,7 @@ import { lockRoot, type RootLock } from "../datapath/agent-lock.ts";
 import { attachedProgram } from "../datapath/hooks.ts";
 import type { EventFileOptions } from "../events/packet-event-hub.ts";
 import { type AgentEvents, openAgentEvents } from "../events/packet-events.ts";
+import { keyOf } from "../model/cluster.ts";
 import type { ClusterSnapshot } from "../model/cluster-snapshot.ts";
 import type { Mode } from "../model/enforcement-mode.ts";
 import type { Problem } from "../model/problem.ts";
@@ -19,6 +20,7 @@ import { type LocalApi, serve } from "../observe/socket-server.ts";
 import { openSource, type Source, type SourceEnv, type SourceOptions } from "../source/source.ts";
 import { isAudited, POLICY_NONE } from "../state/desired-state.ts";
 import { type Running, routesOf, statusView, viewsOf } from "./agent-api.ts";
+import { type Bypasses, openBypasses } from "./bypasses.ts";
 import { unreadyReason } from "./cni/claim-outcome.ts";
 import { type Cni, type CniOptions, openCni } from "./cni/cni-server.ts";
 import { type Kernel, openKernel } from "./datapath-handle.ts";
@@ -35,6 +37,11 @@ import type { AgentMetrics, MetricsOptions } from "./metrics-exporter.ts";
 import { openPacketJudge } from "./packet-judge.ts";
 import { firstProgress, type Progress, type ReconcileEnv, reconcile } from "./reconcile.ts";
 import { openResyncs, type Resyncs } from "./resync-requests.ts";
+import {
+  type AccountingOptions,
+  openTrafficAccounting,
+  type TrafficAccounting,
+} from "./traffic-accounting.ts";
 import { gateOf } from "./unclaimed-default-deny.ts";
 import { dropUplinks, openUplinks, type UplinkOptions, type Uplinks } from "./uplinks.ts";
 
@@ -71,10 +78,13 @@ export interface AgentOptions {
   readonly uplinks?: UplinkOptions;
   /** Socket of the CNI plugin, and the file of its claims. */
   readonly cni: CniOptions;
+  /** The file that keeps emergency bypasses while no agent runs. */
+  readonly keptBypasses?: string;
   /** The file that keeps the interface history while no agent runs. */
   readonly kept?: string;
   /** The directory that keeps the last known good content of manifests while no agent runs. */
   readonly keptManifests?: string;
+  readonly accounting: AccountingOptions;
   /** What is reported to the API server, if that is the source. */
   readonly kubernetes?: KubernetesOptions;
 }
@@ -103,10 +113,24 @@ async function runLocked(lock: RootLock, options: AgentOptions, env: AgentEnv): 
     resyncs: openResyncs(),
     cni: openCni(options.cni),
     flows: openFlowUsage(() => running.kernel),
+    bypasses: openBypasses(options.keptBypasses, env),
   };
-  const events = openAgentEvents(options.eventsFile, env.log);
+  const bypassRoutes = running.bypasses.routes({
+    isHere: (pod) =>
+      running.progress?.force?.compiled.meaning.sides.some(({ local }) => keyOf(local.pod) === pod) === true,
+    applied: () => running.resyncs.request(),
+  });
+  const accounting = await openTrafficAccounting(options.accounting, {
+    kernel: () => (running.progress === undefined ? undefined : running.kernel),
+    force: () => running.progress?.force,
+    found: () => running.progress?.held.state.endpoints ?? new Map(),
+    log: env.log,
+    now: env.now,
+  });
+  running.accounting = accounting;
+  const events = openAgentEvents(options.eventsFile, env.log, accounting.report);
   const server = await serve(options.socket, viewsOf(running, options, env), {
-    routes: [...routesOf(running, env.log), ...events.routes],
+    routes: [...routesOf(running, env.log), ...bypassRoutes, ...events.routes, ...accounting.routes],
     peerOf: userOf,
     ...(options.socketGroup === undefined ? {} : { group: options.socketGroup }),
   });
@@ -126,7 +150,7 @@ async function runLocked(lock: RootLock, options: AgentOptions, env: AgentEnv): 
   };
   try {
     if (options.probes !== undefined) probes = openProbes(probed, options.probes, env.log);
-    metrics = await metricsOf({ running, events, kubernetes, probed, refused }, options, env);
+    metrics = await metricsOf({ running, accounting, events, kubernetes, probed, refused }, options, env);
     cniServer = await running.cni.serve({
       log: env.log,
       unready: () => unreadyReason(running.progress),
@@ -151,6 +175,7 @@ async function runLocked(lock: RootLock, options: AgentOptions, env: AgentEnv): 
         object: options.object,
         generation: () => kernel.maps.generation(),
       });
+      accounting.start();
       events.start(kernel.datapath);
       integrity = openIntegrity(kernel, {
         log: env.log,
@@ -164,11 +189,23 @@ async function runLocked(lock: RootLock, options: AgentOptions, env: AgentEnv): 
       running.integrity = integrity;
       const uplinks = await openUplinksOf(kernel, options);
       if (uplinks !== undefined) running.uplinks = uplinks;
-      const { source, progress, resyncs, cni } = running;
-      const parts = { source, kernel, progress, resyncs, cni, uplinks, events, kubernetes, integrity };
+      const { source, progress, resyncs, cni, bypasses } = running;
+      const parts = {
+        source,
+        kernel,
+        progress,
+        resyncs,
+        cni,
+        bypasses,
+        uplinks,
+        events,
+        kubernetes,
+        integrity,
+      };
       await loop(parts, options, {
         ...env,
         signal: AbortSignal.any([env.signal, lost.signal]),
+        beforeApply: accounting.take,
         ...(metrics === undefined ? {} : { meter: metrics }),
       });
       lost.signal.throwIfAborted();
@@ -177,11 +214,13 @@ async function runLocked(lock: RootLock, options: AgentOptions, env: AgentEnv): 
       await running.judge?.close();
       await integrity?.close();
       events.close();
+      await accounting.close();
       kernel.close();
     }
   } finally {
     running.resyncs.end("the agent is ending");
     running.cni.close();
+    running.bypasses.close();
     await cniServer?.close();
     await kubernetes.close();
     await probes?.close();
@@ -201,6 +240,7 @@ const appliedAtRest = (progress: Progress | undefined): number | undefined =>
 
 interface Reporting {
   readonly running: Running;
+  readonly accounting: TrafficAccounting;
   readonly events: AgentEvents;
   readonly kubernetes: Kubernetes;
   readonly probed: Probed;
@@ -208,7 +248,7 @@ interface Reporting {
 }
 
 async function metricsOf(
-  { running, events, kubernetes, probed, refused }: Reporting,
+  { running, accounting, events, kubernetes, probed, refused }: Reporting,
   options: AgentOptions,
   env: AgentEnv,
 ): Promise<AgentMetrics | undefined> {
@@ -217,6 +257,7 @@ async function metricsOf(
   return openAgentMetrics(
     {
       ...probed,
+      accounting,
       refused,
       kernel: () => running.kernel,
       faults: () => running.integrity?.faults() ?? [],
@@ -237,7 +278,9 @@ async function runOnce(lock: RootLock, options: AgentOptions, env: AgentEnv): Pr
     const uplinks = await openUplinksOf(kernel, options);
     await uplinks?.read();
     const source = await openSource(options.source, sourceEnv(options, env));
-    const read = inMode(await source.read(env.signal), options.mode);
+    const bypasses = openBypasses(options.keptBypasses, env);
+    bypasses.close();
+    const read = bypasses.applied(inMode(await source.read(env.signal), options.mode));
     const matched = openCni(options.cni).match(withProblems(read, (await uplinks?.bring(false)) ?? []));
     const interfaces = await readInterfaces(interfaceOptions(options), {
       left: leftIn(kernel, progress),
@@ -292,6 +335,7 @@ interface Parts {
   readonly progress: Progress;
   readonly resyncs: Resyncs;
   readonly cni: Cni;
+  readonly bypasses: Bypasses;
   readonly uplinks: Uplinks | undefined;
   readonly events: AgentEvents;
   readonly kubernetes: Kubernetes;
@@ -337,6 +381,7 @@ async function loop(running: Parts, options: AgentOptions, env: AgentEnv & Recon
   const watchingDenied = running.uplinks?.watch(changed, env.signal);
   running.resyncs.onRequest(changed);
   running.cni.onChange(scheduler.request);
+  running.bypasses.onChange(changed);
   running.integrity.onChange(changed);
   try {
     while (!env.signal.aborted) {
@@ -353,7 +398,8 @@ async function loop(running: Parts, options: AgentOptions, env: AgentEnv & Recon
       if (resync) running.integrity.checkPins();
       const problems = (await running.uplinks?.bring(resync)) ?? [];
       brought = reading;
-      const matched = running.cni.match(withProblems(inMode(reading, options.mode), problems));
+      const opened = running.bypasses.applied(inMode(reading, options.mode));
+      const matched = running.cni.match(withProblems(opened, problems));
       const settled = await reconcile(
         running.kernel,
         running.progress,

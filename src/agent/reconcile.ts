@@ -2,6 +2,8 @@
 
 import { messageOf } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
+import { sameItems } from "../base/stage.ts";
+import { compactVersion } from "../base/versioned-map.ts";
 import { type CarriedFlows, type CarryOver, openCarryOver } from "../datapath/flow-carry-over.ts";
 import { removeEarlierTables } from "../datapath/flow-table-pins.ts";
 import { attachedProgram } from "../datapath/hooks.ts";
@@ -48,6 +50,8 @@ export interface Progress {
   mustAdvance: boolean;
   /** An update has failed, and what it has left in the kernel has not been read yet. */
   mustReread?: boolean;
+  /** Where the programs were attached last, and for what; undefined if it must be done again. */
+  attachments?: { readonly attached: InForce["attached"]; readonly for: readonly unknown[] } | undefined;
   /** Differences that the last resync found. */
   repaired: readonly Difference[];
   /** Maps of another layout whose programs still run. */
@@ -60,6 +64,8 @@ export interface ReconcileEnv {
   readonly log: Log;
   readonly now: () => Date;
   readonly meter?: Meter;
+  /** Called before anything is written: endpoints that are removed take their counters with them. */
+  readonly beforeApply?: () => Promise<void>;
   /** See ApplyOptions. */
   readonly onLate?: ApplyOptions["onLate"];
   /** Called as soon as a state is enforced; the reconciliation goes on, and may still fail. */
@@ -122,6 +128,7 @@ export async function reconcile(
   let settled = true;
   progress.busySince = env.now();
   progress.repaired = [];
+  if (resync) progress.attachments = undefined;
   // If an unreadable directory were treated as empty, every pod that an earlier agent has isolated would be
   // opened.
   if (reading.readable) {
@@ -139,11 +146,27 @@ export async function reconcile(
       if (progress.wanted === progress.applied) progress.wanted += 1;
     }
   }
+  if (!settled || !reading.readable) compactKept(progress);
   progress.busySince = undefined;
   env.meter?.ended(settled, progress.repaired.length);
   logProblems(progress.problems, problems, env.log);
   progress.problems = problems;
   return settled;
+}
+
+/** What stays in force while the cluster goes on: without this, it would keep all that has changed since. */
+function compactKept({ force, held }: Progress): void {
+  if (force === undefined) return;
+  const { source, cluster, compiled } = force;
+  const maps: ReadonlyMap<unknown, unknown>[] = [source, cluster].flatMap(
+    ({ namespaces, pods, policies, services, slices, nodes }) => [
+      ...[namespaces, pods, policies, services, slices],
+      ...(nodes === undefined ? [] : [nodes]),
+    ],
+  );
+  for (const { addresses, services, policies } of [compiled.state, held.state])
+    maps.push(addresses, services, policies);
+  for (const map of [...maps, compiled.meaning.classified.addresses]) compactVersion(map);
 }
 
 function settingsOf(maps: Kernel["maps"]): Difference[] {
@@ -200,7 +223,11 @@ async function bringIntoForce(
   const compiled = compiler.compile({ cluster, locals: resolved.found, previous, surroundings });
   progress.compiler = compiler;
   env.meter?.took("compile", (performance.now() - begun) / 1_000);
-  await env.meter?.beforeApply();
+  await env.beforeApply?.();
+  const attachFor = [resolved.found, compiled.state.endpoints, compiled.shut];
+  const known = progress.attachments;
+  // Until it is done.
+  progress.attachments = undefined;
   const forceOn = (attached: InForce["attached"]): InForce => ({
     source: reading.cluster,
     cluster,
@@ -216,11 +243,18 @@ async function bringIntoForce(
     {
       gate: interfaces.gate,
       copyFlows: flowCopier(progress.carryOver, env.log),
-      onLate: env.onLate,
+      onLate:
+        env.onLate &&
+        ((ifindex, error) => {
+          progress.attachments = undefined;
+          env.onLate?.(ifindex, error);
+        }),
+      attached: known !== undefined && sameItems(known.for, attachFor) ? known.attached : undefined,
       onEnforced: (attached) => env.onEnforced?.(forceOn(attached)),
     },
   );
   progress.carryOver = undefined;
+  if (gone.length === 0 && failed.size === 0) progress.attachments = { attached, for: attachFor };
   env.meter?.took("apply", seconds.apply);
   env.meter?.took("attach", seconds.attach);
   problems.push(...refusalProblems(resolved.found, attached), ...attachProblems(resolved.found, failed));

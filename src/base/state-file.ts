@@ -31,6 +31,9 @@ export function readKept(path: string, versions: readonly number[]): Json | unde
   return value as Json;
 }
 
+/** Differs after each start of the machine. */
+export const bootId = (): string => readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim();
+
 function parsed(text: string): unknown {
   try {
     return JSON.parse(text);

@@ -20,7 +20,8 @@ interface Line<K, V> {
 
 /** Values are never undefined. */
 class VersionedMap<K, V> implements ReadonlyMap<K, V> {
-  readonly line: Line<K, V>;
+  /** That of the view that this one patches. */
+  line: Line<K, V>;
   readonly size: number;
   /** The view that this one patches; undefined for the newest version of the line. */
   newer: VersionedMap<K, V> | undefined;
@@ -44,6 +45,16 @@ class VersionedMap<K, V> implements ReadonlyMap<K, V> {
       for (const [key, value] of next.patch) if (!this.patch.has(key)) this.patch.set(key, value);
       this.newer = next.newer;
     }
+    if (this.newer !== undefined) this.line = this.newer.line;
+  }
+
+  /** Where its differences from the newest version have become more than itself, it gets a map of its own. */
+  compact(): void {
+    this.settle();
+    if (this.newer === undefined || this.patch.size <= this.size) return;
+    this.line = { map: new Map(this.entries()) };
+    this.newer = undefined;
+    this.patch = new Map();
   }
 
   get(key: K): V | undefined {
@@ -143,8 +154,41 @@ export function overlaid<K, V>(map: ReadonlyMap<K, V>, patch: Patch<K, V>): Read
   return new VersionedMap(on.line, size, on, new Map(undo.keys().map((key) => [key, patch.get(key)])));
 }
 
+/**
+ * A map with the values of another one before its own, in the time of what has changed in either since the last call. Unlike
+ * `overlaid`, it keeps a map of its own.
+ */
+export function openLayers<K, V>(): (base: ReadonlyMap<K, V>, over: ReadonlyMap<K, V>) => ReadonlyMap<K, V> {
+  const nothing: ReadonlyMap<K, V> = new Map();
+  let last = { base: nothing, over: nothing, both: nothing };
+  return (base, over) => {
+    if (over.size === 0) {
+      last = { base: nothing, over: nothing, both: nothing };
+      return base;
+    }
+    const keys = new Set<K>();
+    for (const { key } of changesBetween(last.base, base)) keys.add(key);
+    for (const { key } of changesBetween(last.over, over)) keys.add(key);
+    const patch = new Map(keys.values().map((key) => [key, over.get(key) ?? base.get(key)] as const));
+    last = { base, over, both: patched(last.both, patch) };
+    return last.both;
+  };
+}
+
+/**
+ * To be called from time to time for a version that is kept while many others follow: what it keeps is then no more than
+ * twice its content.
+ */
+export function compactVersion(map: ReadonlyMap<unknown, unknown>): void {
+  if (map instanceof VersionedMap) map.compact();
+}
+
 /** Equal for maps whose differences are cheap. */
-const lineOf = (map: ReadonlyMap<unknown, unknown>): object => (map instanceof VersionedMap ? map.line : map);
+function lineOf(map: ReadonlyMap<unknown, unknown>): object {
+  if (!(map instanceof VersionedMap)) return map;
+  map.settle();
+  return map.line;
+}
 
 /** The keys whose values are not identical. In the time of the changes between versions of one line, else of both maps. */
 export function* changesBetween<K, V>(
@@ -162,10 +206,10 @@ export function* changesBetween<K, V>(
 function keysToCompare<K, V>(before: ReadonlyMap<K, V>, after: ReadonlyMap<K, V>): Iterable<K> {
   if (before.size === 0) return after.keys();
   if (after.size === 0) return before.keys();
-  if (before instanceof VersionedMap && after instanceof VersionedMap && before.line === after.line) {
+  if (before instanceof VersionedMap && after instanceof VersionedMap) {
     before.settle();
     after.settle();
-    return new Set([...before.patch.keys(), ...after.patch.keys()]);
+    if (before.line === after.line) return new Set([...before.patch.keys(), ...after.patch.keys()]);
   }
   return new Set([...before.keys(), ...after.keys()]);
 }

@@ -16,7 +16,8 @@ export type View =
   | "log"
   | "log-level"
   | "events"
-  | "events/left-out";
+  | "events/left-out"
+  | "bypasses";
 
 /** Undefined where no agent listens. @throws OperationError where one does and does not answer well */
 export const askAgent = <T>(

@@ -15,15 +15,27 @@ export const cniPaths = ({ socket }: Settings): { readonly socket: string; reado
 /** The file that keeps which pod had which interface. */
 export const keptPath = ({ socket }: Settings): string => join(dirname(socket), "interfaces.json");
 
+/** The file that keeps emergency bypasses. */
+export const bypassPath = ({ socket }: Settings): string => join(dirname(socket), "bypasses.json");
+
 /** The directory that keeps the last good content of manifests. */
 export const keptManifests = ({ socket }: Settings): string => join(dirname(socket), "last-good");
+
+/** The file that says how far the kernel's counters were counted. */
+export const countersPath = ({ socket }: Settings): string => join(dirname(socket), "counters.json");
+
+/** The directory of the history, if none is configured. */
+export const historyPath = ({ socket }: Settings): string => join(dirname(socket), "history");
 
 /** All that an agent keeps beside its socket, which `weir cleanup` removes: whatever else is kept there belongs into this list. */
 export const stateFiles = (settings: Settings): readonly string[] => {
   const { socket, claims } = cniPaths(settings);
   const kept = keptPath(settings);
-  const files = [claims, kept].flatMap((path) => [path, `${path}.new`]);
-  return [settings.socket, socket, ...files, keptManifests(settings)];
+  const files = [claims, kept, countersPath(settings), bypassPath(settings)].flatMap((path) => [
+    path,
+    `${path}.new`,
+  ]);
+  return [settings.socket, socket, ...files, keptManifests(settings), historyPath(settings)];
 };
 
 export const pluginPath = (env: Env): string => join(env.root, "cni", "build", "weir-cni");

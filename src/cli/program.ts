@@ -6,6 +6,7 @@ import { codeOf, messageOf } from "../base/errors.ts";
 import { nearestWord } from "../base/nearest-word.ts";
 import { printable } from "../observe/text-output.ts";
 import type { Adder, Exits } from "./command.ts";
+import { addBypassEnd, addBypassList, addBypassNode, addBypassPod } from "./commands/bypass-command.ts";
 import { addCheckNode } from "./commands/check-node-command.ts";
 import { addCleanup } from "./commands/cleanup-command.ts";
 import { addCniInstall, addCniStatus, addCniUninstall } from "./commands/cni-command.ts";
@@ -13,6 +14,7 @@ import { addCompletion } from "./commands/completion-command.ts";
 import { addConntrackFlush, addConntrackList } from "./commands/conntrack-command.ts";
 import { addDescribeEndpoint, addDescribePolicy } from "./commands/describe-command.ts";
 import { addDiff } from "./commands/diff-command.ts";
+import { addDrops } from "./commands/drops-command.ts";
 import { addGetEndpoints } from "./commands/get-endpoints-command.ts";
 import { addGetPolicies } from "./commands/get-policies-command.ts";
 import { addLint } from "./commands/lint-command.ts";
@@ -25,6 +27,7 @@ import { addSnapshot } from "./commands/snapshot-command.ts";
 import { addStatus } from "./commands/status-command.ts";
 import { addSysdump } from "./commands/sysdump-command.ts";
 import { addTest } from "./commands/test-command.ts";
+import { addTop } from "./commands/top-command.ts";
 import { addTrace } from "./commands/trace-command.ts";
 import { addVersion } from "./commands/version-command.ts";
 import {
@@ -67,6 +70,13 @@ Examples:
   weir cni status                     show whether the plugin is installed
 `;
 
+const BYPASS_EXAMPLES = `
+Examples:
+  weir bypass pod shop/web-0 --for 15m --reason INC-4711    its policies drop nothing for a quarter of an hour
+  weir bypass list                                          which there are
+  weir bypass end --all                                     enforce all policies again
+`;
+
 const CHECK_EXAMPLES = `
 Examples:
   weir check node                     check whether Weir can enforce here, and with which kernel features
@@ -104,6 +114,8 @@ const COMMANDS: readonly (Adder | Group)[] = [
   },
   addSnapshot,
   addMonitor,
+  addDrops,
+  addTop,
   {
     name: "check",
     about: "run preflight checks",
@@ -119,6 +131,12 @@ const COMMANDS: readonly (Adder | Group)[] = [
   addSysdump,
   addLint,
   addTest,
+  {
+    name: "bypass",
+    about: "let packets pass in an emergency, for a limited time",
+    examples: BYPASS_EXAMPLES,
+    commands: [addBypassPod, addBypassNode, addBypassList, addBypassEnd],
+  },
   addResync,
   addLogLevel,
   addCleanup,

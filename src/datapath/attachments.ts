@@ -209,8 +209,12 @@ export function openAttachments(
     }
   }
 
+  /**
+   * Their qdisc stays: while the kernel removes one, packets to the pod are lost, and its connections are open by now. Empty
+   * it costs nothing, and goes with the interface, or with `weir cleanup`.
+   */
   async function removeFilters(ifindex: number): Promise<void> {
-    for (const direction of DIRECTIONS) await detachClsact(ifindex, direction);
+    for (const direction of DIRECTIONS) await detachClsact(ifindex, direction, { keepQdisc: true });
   }
 
   const wantedAt = (ifindex: number): readonly Wanted[] => [

@@ -50,10 +50,18 @@ export async function attachClsact(
   return true;
 }
 
-export async function detachClsact(ifindex: number, direction: Direction): Promise<boolean> {
+/**
+ * Removes our filter, and the qdisc if no other filter uses it and it is not to be kept. Returns whether there was one.
+ * Errors: BpfError.
+ */
+export async function detachClsact(
+  ifindex: number,
+  direction: Direction,
+  { keepQdisc = false }: { readonly keepQdisc?: boolean } = {},
+): Promise<boolean> {
   const place = { ifindex, direction: HOOK_OF[direction], handle: CLSACT_HANDLE, priority: CLSACT_PRIORITY };
   if (findClsact(ifindex, place.direction, place.handle, place.priority) === undefined) return false;
-  using link = BpfLink.openClsact({ ...place, removeQdisc: true });
+  using link = BpfLink.openClsact({ ...place, removeQdisc: !keepQdisc });
   await link.detach().catch((error: unknown) => {
     if (!isGone(error)) throw error;
   });

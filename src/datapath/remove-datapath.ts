@@ -2,7 +2,7 @@
 
 import { existsSync, readdirSync, rmdirSync, rmSync, statSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
-import { findClsact } from "bpf-ts";
+import { findClsact, removeEmptyClsact } from "bpf-ts";
 import { DIRECTIONS } from "../base/direction.ts";
 import { messageOf, OperationError } from "../base/errors.ts";
 import { obstacleAt } from "./bpffs.ts";
@@ -45,10 +45,15 @@ export async function cleanup(options: CleanupOptions): Promise<Removal[]> {
       removals.push({ kind, name, removed: false, error: messageOf(error) });
     }
   };
-  for (const { path } of pinnedLinks(root)) await take("link", path, () => detachLink(path));
+  const links = pinnedLinks(root);
+  for (const { path } of links) await take("link", path, () => detachLink(path));
   for (const { ifindex, direction } of ourFilters(options)) {
     await take("filter", `interface ${ifindex}, pod ${direction}`, () => detachClsact(ifindex, direction));
   }
+  // Where filters came before the links, their qdisc is left: see attachments.ts.
+  if (!dryRun)
+    for (const ifindex of new Set(links.map((each) => each.ifindex)))
+      await removeEmptyClsact(ifindex).catch(() => false);
   for (const digest of pinnedDigests(root)) {
     for (const kind of ["program", "map"] as const) {
       const directory = join(root, digest, `${kind}s`);

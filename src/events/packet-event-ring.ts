@@ -13,8 +13,8 @@ export interface EventStream {
   close(): void;
 }
 
-/** The whole node's bucket: new flows are enabled there. */
-const NODE_BUCKET = 0;
+/** The whole node's bucket of new flows, which are enabled there. */
+const FLOWS_BUCKET = 1;
 
 /** Calls `onEvents` on the event loop with the events of the programs, in order. Errors: BpfError. */
 export function openEvents(datapath: Datapath, onEvents: (events: readonly Event[]) => void): EventStream {
@@ -42,11 +42,13 @@ type Buckets = Table<number, { flows: number; ends: bigint; used: number; writte
 
 /** Concurrent writes of the programs to this bucket may be lost: a few more events in one second. */
 function setFlows(buckets: Pick<Buckets, "get" | "set">, flows: number): void {
-  const now = buckets.get(NODE_BUCKET) ?? { ends: 0n, used: 0, written: 0n, lost: 0n };
-  buckets.set(NODE_BUCKET, { ...now, flows });
+  const now = buckets.get(FLOWS_BUCKET) ?? { ends: 0n, used: 0, written: 0n, lost: 0n };
+  buckets.set(FLOWS_BUCKET, { ...now, flows });
 }
 
 export interface EventTotals {
+  /** Id of the map that holds them; 0 if there is none yet. */
+  readonly map: number;
   readonly written: bigint;
   /** The number of these that are events of dropped packets. */
   readonly dropsWritten: bigint;
@@ -66,11 +68,20 @@ export async function readLeftOut(datapath: Datapath): Promise<number> {
   return Math.max(0, Number(dropped - dropsWritten));
 }
 
-/** Events that the programs have written since the map was created, and that were lost because the buffer was full. */
+/**
+ * Events that the programs have written since the map was created, and those of dropped packets that were lost because
+ * the buffer was full.
+ */
 export async function readEventTotals(datapath: Datapath): Promise<EventTotals> {
-  const entries = await tableOf("event_buckets", datapath.map("event_buckets")).read({ skipZero: true });
+  const map = datapath.map("event_buckets");
+  const entries = await tableOf("event_buckets", map).read({ skipZero: true });
   const sum = (field: "written" | "lost", of: typeof entries = entries): bigint =>
     of.reduce((all, [, each]) => all + each[field], 0n);
   const drops = entries.filter(([place]) => place % REASONS >= Reason.DROPS);
-  return { written: sum("written"), dropsWritten: sum("written", drops), lost: sum("lost") };
+  return {
+    map: map.info.id,
+    written: sum("written"),
+    dropsWritten: sum("written", drops),
+    lost: sum("lost", drops),
+  };
 }

@@ -2,7 +2,7 @@
 
 import type { Direction } from "../base/direction.ts";
 import { cidrContains, parseAddress, parseCidr } from "../base/ip.ts";
-import { REASON_NAMES, REASON_TEXTS } from "../gen/layout.ts";
+import { REASON_NAMES, REASON_TEXTS, Reason } from "../gen/layout.ts";
 import type { EventVerdict } from "../observe/filter-choices.ts";
 
 /** One end of a packet, as far as it is known. */
@@ -99,6 +99,16 @@ export const POLICY_REASONS: ReadonlySet<string> = new Set([
   "untracked",
 ]);
 
+const DROPPING: ReadonlySet<string> = new Set(
+  Object.entries(REASON_NAMES).flatMap(([reason, name]) => (Number(reason) >= Reason.DROPS ? [name] : [])),
+);
+
+/** The verdict of a reason, by its name. */
+export function verdictOfReason(reason: string): EventVerdict {
+  if (reason === "audit") return "audit";
+  return DROPPING.has(reason) ? "dropped" : "passed";
+}
+
 /** Reasons that occur only where policies isolate the endpoint. */
 export const ISOLATION_REASONS: ReadonlySet<string> = new Set([
   ...POLICY_REASONS,
@@ -143,15 +153,18 @@ const TEXTS = new Map(
 
 /** "TCP/80 from shop/client": the connection that the opener of the flow requested. */
 function askedText(event: Omit<EventView, "text">): string {
-  const { direction, opener, from, to } = event;
-  const isAnswer = opener !== direction;
-  const port = isAnswer ? from.port : to.port;
-  const service = protocolText(event, port);
-  const peer = direction === "ingress" ? from : to;
-  return `${service} ${preposition(opener)} ${peer.pod ?? peer.address ?? "there"}`;
+  const { peer, port } = peerOf(event);
+  return `${port || "the packet"} ${preposition(event.opener)} ${peer || "there"}`;
 }
 
 const preposition = (opener: Direction): string => (opener === "ingress" ? "from" : "to");
 
-const protocolText = ({ protocol }: Pick<EventView, "protocol">, port: number | undefined): string =>
-  port === undefined ? (protocol ?? "the packet") : `${protocol}/${port}`;
+/** The peer of the pod whose packet it is, and the port that the flow's opener connects to; empty if unknown. */
+export function peerOf(event: Omit<EventView, "text">): { readonly peer: string; readonly port: string } {
+  const { direction, opener, from, to } = event;
+  const { pod, address } = direction === "ingress" ? from : to;
+  return { peer: pod ?? address ?? "", port: serviceText(event, opener === direction ? to.port : from.port) };
+}
+
+const serviceText = ({ protocol }: Pick<EventView, "protocol">, port: number | undefined): string =>
+  port === undefined ? (protocol ?? "") : `${protocol}/${port}`;

@@ -7,6 +7,7 @@ import type { Datapath } from "../datapath/program-loader.ts";
 import type { Event } from "../gen/layout.ts";
 import type { LeftOutView } from "../observe/api-views.ts";
 import { LineStream, RequestError, type Route } from "../observe/socket-routes.ts";
+import type { EventView } from "./packet-event.ts";
 import {
   type EventFileOptions,
   type EventHub,
@@ -29,12 +30,17 @@ export interface AgentEvents {
 
 /** Past states kept to name events that were under way. */
 const STATES_MAX = 16;
-const NOTHING_WRITTEN: EventTotals = { written: 0n, dropsWritten: 0n, lost: 0n };
+const NOTHING_WRITTEN: EventTotals = { map: 0, written: 0n, dropsWritten: 0n, lost: 0n };
 /** Events that wait for the state of their generation, and how long. */
 const WAITING_MAX = 1_000;
 const WAIT_MS = 5_000;
 
-export function openAgentEvents(file: EventFileOptions | undefined, log: Log): AgentEvents {
+/** `onEvents` gets all events, those of new flows too; the subscribers get these while one of them follows them. */
+export function openAgentEvents(
+  file: EventFileOptions | undefined,
+  log: Log,
+  onEvents: (events: readonly EventView[]) => void,
+): AgentEvents {
   const hub = openEventHub(file === undefined ? undefined : openEventFile(file), (error) =>
     log.error("events cannot be written to their file", { reason: messageOf(error) }),
   );
@@ -47,8 +53,12 @@ export function openAgentEvents(file: EventFileOptions | undefined, log: Log): A
 
   const namerFor = (generation: number): Namer =>
     states.get(generation) ?? states.get(newest) ?? namerOf(undefined);
-  const publish = (events: readonly Event[]): void =>
-    hub.publish(events.map((event) => namerFor(event.generation)(event, wallTime(event.time))));
+  let wantsFlows = false;
+  function publish(events: readonly Event[]): void {
+    const views = events.map((event) => namerFor(event.generation)(event, wallTime(event.time)));
+    onEvents(views);
+    hub.publish(wantsFlows ? views : views.filter(({ verdict }) => verdict !== "passed"));
+  }
   function release(all: boolean): void {
     const ready = all ? waiting : waiting.filter(({ generation }) => generation <= newest);
     waiting = all ? [] : waiting.filter(({ generation }) => generation > newest);
@@ -60,7 +70,9 @@ export function openAgentEvents(file: EventFileOptions | undefined, log: Log): A
   }
   return {
     routes: eventRoutes(hub, {
-      wantFlows: (wanted) => stream?.wantFlows(wanted),
+      wantFlows: (wanted) => {
+        wantsFlows = wanted;
+      },
       leftOut: async () => (datapath === undefined ? 0 : readLeftOut(datapath)),
     }),
     start(opened) {
@@ -71,6 +83,7 @@ export function openAgentEvents(file: EventFileOptions | undefined, log: Log): A
         timeout ??= setTimeout(() => release(true), WAIT_MS).unref();
         release(waiting.length > WAITING_MAX);
       });
+      stream.wantFlows(true);
     },
     settle(generation, force) {
       if (force === undefined) return;

@@ -111,6 +111,8 @@ export interface Cluster {
   readonly ownership?: Ownership;
   /** Set where the whole node is in audit mode. */
   readonly mode?: "audit";
+  /** Pods (`namespace/name`) whose policies are in audit mode for a time, whatever their own mode, each with its end. */
+  readonly bypassed?: ReadonlyMap<string, string>;
 }
 
 export const EMPTY_CLUSTER: Cluster = {

@@ -52,6 +52,8 @@ export const frontendsOf = (cluster: Cluster, nodes: ReadonlySet<string>): Front
 export interface Frontends {
   /** By `frontendKey`. */
   readonly all: ReadonlyMap<string, Frontend>;
+  /** Addresses to which other frontends than before the last call lead, and perhaps others. */
+  readonly changed: ReadonlySet<string>;
   /** The keys of those that lead to an address, and perhaps of others. Valid until the next call. */
   leadingTo(address: string): readonly string[];
 }
@@ -88,19 +90,21 @@ export function openFrontends(): (cluster: Cluster, nodes: ReadonlySet<string>) 
     return touched;
   };
 
-  const claim = (key: string, next: readonly Frontend[], changed: Set<string>): void => {
+  const claim = (key: string, next: readonly Frontend[], { keys, addresses }: Changed): void => {
     const before = claims.get(key) ?? [];
     const isSame = next.length === before.length && next.every((each, at) => isAs(each, before[at]));
     if (isSame) return;
     for (const each of before) {
       claimants.delete(frontendKey(each), key);
       for (const { address } of each.backends) leading.delete(address.text, key);
-      changed.add(frontendKey(each));
+      for (const { address } of each.backends) addresses.add(address.text);
+      keys.add(frontendKey(each));
     }
     for (const each of next) {
       claimants.add(frontendKey(each), key);
       for (const { address } of each.backends) leading.add(address.text, key);
-      changed.add(frontendKey(each));
+      for (const { address } of each.backends) addresses.add(address.text);
+      keys.add(frontendKey(each));
     }
     if (next.length === 0) claims.delete(key);
     else claims.set(key, next);
@@ -119,7 +123,7 @@ export function openFrontends(): (cluster: Cluster, nodes: ReadonlySet<string>) 
     const names = [...nodes].sort().join(" ");
     const touched = touchedBy(next, names);
     const slices = slicesByService(next.slices);
-    const changed = new Set<string>();
+    const changed: Changed = { keys: new Set(), addresses: new Set() };
     for (const key of [...touched].sort()) {
       const service = next.services.get(key);
       const own = slices.get(key)?.map(([, slice]) => slice);
@@ -129,7 +133,7 @@ export function openFrontends(): (cluster: Cluster, nodes: ReadonlySet<string>) 
       claim(key, service === undefined ? [] : frontendsOfService(next, service, { own, nodes }), changed);
     }
     const patch = new Map<string, Frontend | undefined>();
-    for (const key of changed) {
+    for (const key of changed.keys) {
       const is = mergedAt(key);
       if (is === undefined || !isAs(is, all.get(key))) patch.set(key, is);
     }
@@ -138,10 +142,16 @@ export function openFrontends(): (cluster: Cluster, nodes: ReadonlySet<string>) 
     here = names;
     return {
       all,
+      changed: changed.addresses,
       leadingTo: (address) =>
         leading.get(address).flatMap((service) => (claims.get(service) ?? []).map(frontendKey)),
     };
   };
+}
+
+interface Changed {
+  readonly keys: Set<string>;
+  readonly addresses: Set<string>;
 }
 
 function frontendsOfService(

@@ -18,8 +18,8 @@ export interface Problem {
   readonly code?: WarningCode;
   /** What to write instead, where that is known. */
   readonly fix?: string;
-  /** Where it is not a problem of the input: an interface's owner, the size of a table, or what is attached and pinned. */
-  readonly topic?: "interface" | "capacity" | "integrity";
+  /** Where it is not a problem of the input: an interface's owner, the size of a table, what is attached and pinned, a bypass. */
+  readonly topic?: "interface" | "capacity" | "integrity" | "bypass";
 }
 
 /** `FILE:LINE:COLUMN: OBJECT: PATH: REASON; FIX; EFFECT`, leaving out what is not known. One line. */

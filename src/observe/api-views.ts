@@ -34,6 +34,8 @@ export interface StatusView {
   readonly mode?: "audit";
   /** Endpoints with policies in audit mode, in either direction. */
   readonly audited: number;
+  /** Emergency bypasses in force; absent if there is none. */
+  readonly bypasses?: readonly BypassView[];
   /** Since the agent started. */
   readonly repairs: RepairsView;
   /** Absent if no uplinks are configured. */
@@ -54,6 +56,16 @@ export interface RetainedView {
   /** ISO 8601. */
   readonly since: string;
   readonly why: string;
+}
+
+/** For a time, policies drop nothing at a pod or on the node. */
+export interface BypassView {
+  /** `namespace/name` of a pod, or "node". */
+  readonly target: string;
+  /** ISO 8601. */
+  readonly since: string;
+  readonly until: string;
+  readonly reason: string;
 }
 
 /** What was removed externally, and repaired by the agent. */
@@ -133,11 +145,12 @@ export interface HooksView {
  * only the interface still shows that it is the pod's. "ambiguous": it may belong to another pod too.
  * "unknown pod": an unclaimed interface, to and from which everything is denied. "no room": the same, because
  * the node has more endpoints than the tables hold. "audit": in at least one direction nothing is dropped,
- * only reported.
+ * only reported. "off": the same for all its policies, by an emergency bypass.
  */
 export const ENDPOINT_STATES = [
   "enforced",
   "audit",
+  "off",
   "retained",
   "ambiguous",
   "no interface",
@@ -154,6 +167,8 @@ export interface EndpointView {
   readonly labels: Readonly<Record<string, string>>;
   readonly addresses: readonly string[];
   readonly state: EndpointState;
+  /** For "off": when the emergency bypass ends. */
+  readonly until?: string;
   /** For "retained": since when, and why. */
   readonly retained?: { readonly since: string; readonly why: string };
   /** For "ambiguous": the other pods that may own the interface, as `namespace/name`. */

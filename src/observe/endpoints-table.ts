@@ -31,6 +31,7 @@ export interface EndpointRow {
   readonly labels?: Readonly<Record<string, string>>;
   readonly addresses: readonly string[];
   readonly state: string;
+  readonly until?: string;
   readonly retained?: { readonly since: string; readonly why: string };
   readonly rivals?: readonly string[];
   readonly id?: number;
@@ -75,11 +76,12 @@ const cells = (row: EndpointRow): string[] => [
   stateText(row),
 ];
 
-/** "enforced", or "retained since 2026-01-01T00:00:00Z: its object was deleted". */
-const stateText = ({ state, retained }: EndpointRow): string =>
-  retained === undefined
-    ? state
-    : `${state} since ${retained.since.replace(/\.\d+Z$/, "Z")}: ${retained.why}`;
+/** "enforced", "OFF until 2026-01-01T00:00:00Z", or "retained since 2026-01-01T00:00:00Z: its object was deleted". */
+function stateText({ state, retained, until }: EndpointRow): string {
+  const timeText = (time: string): string => time.replace(/\.\d+Z$/, "Z");
+  if (state === "off" && until !== undefined) return `OFF until ${timeText(until)}`;
+  return retained === undefined ? state : `${state} since ${timeText(retained.since)}: ${retained.why}`;
+}
 
 const wideCells = ({ ifindex, hooks, traffic }: EndpointRow): string[] => [
   ifindex?.toString() ?? "",

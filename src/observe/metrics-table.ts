@@ -111,7 +111,7 @@ export const METRICS = {
     "counter",
     "weir_events_lost_total",
     ["where"],
-    "Packet events lost because the ring buffer was full or the file could not be written",
+    "Events of dropped packets lost because the ring buffer was full or the file could not be written",
   ),
   sourceContact: metric(
     "gauge",
@@ -178,6 +178,12 @@ export const METRICS = {
   ),
   rounds: metric("counter", "weir_rounds_total", ["result"], "Reconciliations, by result"),
   auditMode: metric("gauge", "weir_audit_mode", [], "Whether the whole node is in audit mode: 1 or 0"),
+  bypasses: metric(
+    "gauge",
+    "weir_bypasses",
+    ["scope"],
+    "Emergency bypasses in force, of pods and of the node: policies drop nothing there",
+  ),
   audited: metric(
     "gauge",
     "weir_endpoints_audited",

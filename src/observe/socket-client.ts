@@ -54,6 +54,7 @@ export async function ask<T>(
     throw failure(messageOf(thrown), thrown);
   }
   const value = parsed(answer.body);
+  if (answer.status === 403) throw failure(reasonIn(value), new Refusal(reasonIn(value), "EACCES"));
   if (answer.status !== 200) throw failure(`status ${answer.status}: ${reasonIn(value)}`);
   if (value === undefined) throw failure(`the answer to ${path} is not JSON`);
   return value as T;

@@ -1,6 +1,7 @@
 // Requests to the agent and their answers: HTTP methods, paths and query parameters; JSON in return.
 
 import type { IncomingMessage } from "node:http";
+import type { Socket } from "node:net";
 import { messageOf } from "../base/errors.ts";
 import {
   API_VERSION,
@@ -28,6 +29,8 @@ export interface Route {
   readonly path: string;
   /** Accepted query parameters, each at most once; others are refused. */
   readonly parameters?: readonly string[];
+  /** Only for root, whichever group may use the socket. */
+  readonly forRoot?: true;
   /** Maximum size of the body; without this no body is accepted. */
   readonly bodyBytesMax?: number;
   /**
@@ -111,7 +114,11 @@ const refusal = (status: number, error: string, headers: Readonly<Record<string,
 });
 
 /** Never throws: a failure is an answer too. */
-export async function answerTo(request: IncomingMessage, routes: Routes): Promise<Answer> {
+export async function answerTo(
+  request: IncomingMessage,
+  routes: Routes,
+  isRoot: (socket: Socket) => boolean = () => true,
+): Promise<Answer> {
   const [path = "", query = ""] = (request.url ?? "").split("?", 2);
   const methods = routes.get(path);
   if (methods === undefined)
@@ -121,6 +128,7 @@ export async function answerTo(request: IncomingMessage, routes: Routes): Promis
     const allowed = [...methods.keys()].join(", ");
     return refusal(405, `${request.method} is not allowed, only ${allowed}`, { allow: allowed });
   }
+  if (route.forRoot === true && !isRoot(request.socket)) return refusal(403, "only root may do this");
   const tooLong = bodyTooLong(request, route.bodyBytesMax);
   if (tooLong !== undefined) return refusal(413, tooLong);
   const parameters = new URLSearchParams(query);

@@ -85,7 +85,7 @@ export async function serveRoutes(
     throw failure(socketPath, messageOf(thrown), codeOf(thrown), thrown);
   }
   await removeStale(socketPath);
-  const server = createApi(tableOf(routes));
+  const server = createApi(tableOf(routes), (socket) => peerOf(socket) === ROOT);
   const connections = limitConnections(server, {
     limits,
     peerOf,
@@ -122,7 +122,7 @@ function admit(socketPath: string, group: number): void {
   }
 }
 
-function createApi(routes: Routes): Server {
+function createApi(routes: Routes, isRoot: (socket: Socket) => boolean): Server {
   const server = createServer({
     maxHeaderSize: LIMITS.headerBytes,
     headersTimeout: LIMITS.requestMs,
@@ -130,7 +130,7 @@ function createApi(routes: Routes): Server {
     connectionsCheckingInterval: LIMITS.requestMs / 2,
   });
   const respond = (request: IncomingMessage, response: ServerResponse): void => {
-    void answerTo(request, routes).then(({ status, body, headers, stream }) => {
+    void answerTo(request, routes, isRoot).then(({ status, body, headers, stream }) => {
       if (stream !== undefined) {
         writeLines(stream, response);
         return;

@@ -3,6 +3,7 @@
 import type { KindHealth, SourceHealth } from "../model/cluster-snapshot.ts";
 import { type Problem, problemText } from "../model/problem.ts";
 import type {
+  BypassView,
   CapacityView,
   CniView,
   FlowTableView,
@@ -66,6 +67,8 @@ export interface StatusReport {
   readonly unknownInterfaces?: readonly string[];
   /** Endpoints with policies in audit mode. */
   readonly audited?: number;
+  /** Emergency bypasses in force; missing if there is none. */
+  readonly bypasses?: readonly BypassView[];
   /** Missing if no agent answers. */
   readonly repairs?: RepairsView;
   /** Missing if there are none. */
@@ -97,7 +100,7 @@ export interface AgentReport {
 export function reportOfAgent(status: StatusView, socket: string): StatusReport {
   const { pid, version, startedAt, hook, fromPodHook, source, generation, appliedAt } = status;
   const lags = generation.wanted !== generation.applied;
-  const audits = status.mode === "audit" || status.audited > 0;
+  const audits = status.mode === "audit" || status.audited > 0 || status.bypasses !== undefined;
   const isOk = !lags && appliedAt !== undefined && status.problems.length === 0 && !audits;
   return {
     health: isOk ? "ok" : "degraded",
@@ -117,6 +120,7 @@ export function reportOfAgent(status: StatusView, socket: string): StatusReport 
     endpoints: status.endpoints,
     policies: status.policies,
     audited: status.audited,
+    ...(status.bypasses === undefined ? {} : { bypasses: status.bypasses }),
     repairs: status.repairs,
     problems: status.problems.map((problem) => ({ ...problem, text: problemText(problem) })),
     capacity: status.capacity,
@@ -177,14 +181,25 @@ function headline(report: StatusReport): string {
     return `${prefix}${countText(problems.length, "problem")}; the rest is enforced: ${reach}`;
   return audit === undefined
     ? `${reach}, all enforced (${hookText(agent)})`
-    : `${prefix}${agent.mode === "audit" ? "" : "the rest is enforced: "}${reach}`;
+    : `${prefix}${agent.mode === "audit" || isNodeBypassed(report) ? "" : "the rest is enforced: "}${reach}`;
 }
+
+const isNodeBypassed = ({ bypasses = [] }: StatusReport): boolean =>
+  bypasses.some(({ target }) => target === "node");
 
 /**
  * "audit mode on this node: no policy drops anything", or for some endpoints; undefined if all policies are
  * enforced.
  */
-function auditText({ agent, audited = 0, endpoints }: StatusReport): string | undefined {
+function auditText({ agent, audited = 0, endpoints, bypasses = [] }: StatusReport): string | undefined {
+  const last = bypasses
+    .map(({ until }) => until)
+    .sort()
+    .at(-1);
+  if (bypasses.some(({ target }) => target === "node"))
+    return `EMERGENCY BYPASS of this node until ${last}: no policy drops anything`;
+  if (bypasses.length > 0)
+    return `EMERGENCY BYPASS of ${countText(bypasses.length, "pod")} until ${last}: their policies drop nothing`;
   if (agent.mode === "audit") return "audit mode on this node: no policy drops anything";
   if (audited === 0) return undefined;
   return `audit mode on ${audited} of ${countText(endpoints, "endpoint")}: their policies drop nothing`;
@@ -287,6 +302,9 @@ function agentLines(report: StatusReport, now: Date): string[] {
     ...(agent.mode === undefined
       ? []
       : [line("mode", "audit: packets that policies deny pass, and are reported")]),
+    ...(report.bypasses ?? []).map(({ target, until, reason }) =>
+      line("bypass", `${target}, until ${until}: ${reason}`),
+    ),
     line("hook", hookText(agent)),
     ...(uplinks === undefined ? [] : [line("uplinks", uplinksText(uplinks))]),
     ...cniLines(cni),

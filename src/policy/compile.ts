@@ -458,12 +458,15 @@ interface CellsOfPolicy {
 /** The cells of policies: only of identities whose row is another one. */
 function openPolicyCells(): (contents: Contents, numbered: Numbered) => State["policies"] {
   const egress = openStage<ReturnType<typeof egressPolicies>>();
+  const stage = openStage<State["policies"]>();
   let known = new Map<string, CellsOfPolicy>();
   let groupsBefore: Grouped["groups"] = new Map();
   let last: Pick<Numbering, "identities" | "rows" | "policies"> = NOTHING_NUMBERED;
   let policies: State["policies"] = new Map();
-  return (contents, { numbering, services: { groups } }) => {
-    const { sides, policiesOf, plan } = contents;
+  const update = (
+    { sides, policiesOf, plan }: Contents,
+    { numbering, services: { groups } }: Numbered,
+  ): State["policies"] => {
     const ofEgress = egress([sides, policiesOf], () =>
       egressPolicies(
         sides.map(({ local }) => local),
@@ -506,6 +509,13 @@ function openPolicyCells(): (contents: Contents, numbered: Numbered) => State["p
     groupsBefore = groups;
     last = numbering;
     return policies;
+  };
+  return (contents, numbered) => {
+    const { sides, policiesOf, plan } = contents;
+    const { identities, rows, policies: numbers } = numbered.numbering;
+    return stage([plan, sides, policiesOf, numbered.services.groups, identities, rows, numbers], () =>
+      update(contents, numbered),
+    );
   };
 }
 

@@ -1,8 +1,10 @@
 // What is to be enforced, deduplicated by content: the policies of this node's endpoints, their peers, rows and Services.
 
+import { present } from "../base/assert.ts";
 import { DIRECTIONS, type Direction } from "../base/direction.ts";
 import type { Address } from "../base/ip.ts";
 import { openKeep, openKeptStage, openStage, sameEntries, sameItems } from "../base/stage.ts";
+import { openLayers } from "../base/versioned-map.ts";
 import { type Cluster, namespaceLabels } from "../model/cluster.ts";
 import { MODE_KEY } from "../model/enforcement-mode.ts";
 import { type Frontend, frontendKey, openFrontends } from "../model/frontends.ts";
@@ -102,6 +104,7 @@ export function openDraftStages(leftOut: ReadonlySet<string> = NOTHING_LEFT_OUT.
   const owned = openStage<Draft["termSets"]>();
   const ownSets = openStage<OwnSets>();
   const ownAddresses = openStage<ReadonlySet<string>>();
+  const allAddresses = openLayers<string, TermSet>();
   const touched = openToken();
   const policies = openStage<Draft["policies"]>();
   const byTerm = openStage<Draft["byTerm"]>();
@@ -143,7 +146,7 @@ export function openDraftStages(leftOut: ReadonlySet<string> = NOTHING_LEFT_OUT.
       const { sets, more, replaced } = ownSets([ownTerms, termNumbers, ofLocals], () =>
         setsOfOwn(base, ownTerms, termNumbers),
       );
-      const classes = withTermSets(base, sets);
+      const classes = withTermSets(base, sets, allAddresses(base.addresses, sets));
       // Sets that only addresses with terms of their own would have without these.
       const lost = [...replaced].flatMap(([content, count]) =>
         base.uses(content) === count && !more.has(content) ? content : [],
@@ -190,6 +193,7 @@ function openSubjects(): (cluster: Cluster, locals: readonly LocalEndpoint[]) =>
   const stage = openStage<readonly EndpointSides[]>();
   const spaces = openStage<readonly string[]>();
   const names = openStage<ReturnType<typeof egressPortNames>>();
+  const whole = openStage<readonly EndpointSides[]>();
   let last: readonly EndpointSides[] = [];
   return (cluster, locals) => {
     const namespaces = spaces([locals], () => [
@@ -202,22 +206,29 @@ function openSubjects(): (cluster: Cluster, locals: readonly LocalEndpoint[]) =>
         ),
       ),
     );
-    last = stage(
-      [
-        locals,
-        cluster.mode,
-        ...namespaces.map((name) => policiesIn(cluster.policies, name)),
-        ...namespaces.map((name) => namespaceLabels(cluster, name).get(MODE_KEY)),
-        ...asked.map(({ name, protocol }) => numbersOf(cluster, name, protocol)),
-      ],
+    const numbers = asked.map(({ name, protocol }) => numbersOf(cluster, name, protocol));
+    // Mostly neither policies nor namespaces have changed at all.
+    last = whole(
+      [locals, cluster.mode, cluster.bypassed, cluster.policies, cluster.namespaces, ...numbers],
       () =>
-        locals.map((local) => ({
-          local,
-          sides: {
-            ingress: sideOfAll(cluster, podsOf(local), "ingress"),
-            egress: sideOfAll(cluster, podsOf(local), "egress"),
-          },
-        })),
+        stage(
+          [
+            locals,
+            cluster.mode,
+            cluster.bypassed,
+            ...namespaces.map((name) => policiesIn(cluster.policies, name)),
+            ...namespaces.map((name) => namespaceLabels(cluster, name).get(MODE_KEY)),
+            ...numbers,
+          ],
+          () =>
+            locals.map((local) => ({
+              local,
+              sides: {
+                ingress: sideOfAll(cluster, podsOf(local), "ingress"),
+                egress: sideOfAll(cluster, podsOf(local), "egress"),
+              },
+            })),
+        ),
     );
     return last;
   };
@@ -342,6 +353,9 @@ function openServices(): (input: ServiceInput) => ServiceOutput {
 function openServicePipeline(): (input: ServiceInput) => ServiceOutput {
   const frontendsIn = openFrontends();
   const behindIn = openBehind();
+  /** Of frontends that lead to addresses of this node; and another object whenever they may be others. */
+  const keys = openStage<readonly string[]>();
+  let changedNear = {};
   const keepNear = openKeep<readonly Frontend[]>(sameItems);
   const keepGuarded = openKeep<readonly Behind[]>(sameItems);
   const nodes = openStage<ReadonlySet<string>>();
@@ -359,9 +373,11 @@ function openServicePipeline(): (input: ServiceInput) => ServiceOutput {
       cluster,
       nodes([locals], () => nodesOf(locals)),
     );
-    const frontendsTo = (texts: Iterable<string>): string[] =>
-      [...new Set([...texts].flatMap((text) => frontends.leadingTo(text)))].sort();
-    const near = keepNear(frontendsTo(input.own).flatMap((key) => frontends.all.get(key) ?? []));
+    if (!input.own.isDisjointFrom(frontends.changed)) changedNear = {};
+    const nearKeys = keys([input.own, changedNear], () =>
+      [...new Set([...input.own].flatMap((text) => frontends.leadingTo(text)))].sort(),
+    );
+    const near = keepNear(nearKeys.map((key) => present(frontends.all.get(key), "a frontend")));
     const ofSelves = selves(
       [
         near,
@@ -388,8 +404,8 @@ function openServicePipeline(): (input: ServiceInput) => ServiceOutput {
     );
     const direct = behindIn(frontends, { base, own: ofSelves.sets, guards });
     const guarded = keepGuarded(
-      frontendsTo(guards.keys())
-        .flatMap((key) => direct.get(key) ?? [])
+      nearKeys
+        .map((key) => present(direct.get(key), "a frontend's backends"))
         .filter(({ backends }) => backends.some((each) => each.guards !== undefined)),
     );
     const ofSenders = senders([guarded, ofSelves], () => withSenders(input, guarded, ofSelves));

@@ -17,7 +17,7 @@ import {
   type Pod,
   type Protocol,
 } from "../model/cluster.ts";
-import { modeOf } from "../model/enforcement-mode.ts";
+import { isOpened, modeOn } from "../model/enforcement-mode.ts";
 import type { Peer, Policy, PortMatch, Rule } from "../model/network-policy.ts";
 import { matches } from "../model/selector.ts";
 
@@ -144,12 +144,12 @@ function certainVerdict(cluster: Cluster, probe: Probe, direction: Direction): S
   const subject = subjectOf(direction === "ingress" ? probe.to : probe.from);
   if (subject === undefined) return { kind: "not-applicable" };
   const { retained } = subject;
-  const closed: SideVerdict = { kind: cluster.mode === "audit" ? "audit" : "denied", isolatedBy: [] };
+  const closed: SideVerdict = { kind: isOpened(cluster, subject) ? "audit" : "denied", isolatedBy: [] };
   // A pod whose namespace is gone, or whose labels are unknown, is allowed nothing.
   if (retained?.sealed === true) return closed;
   const selecting = [...cluster.policies.values()].filter((policy) => applies(policy, subject, direction));
   // docs/audit.md: audited policies are evaluated only if no enforced one applies; then nothing is dropped.
-  const enforced = selecting.filter((policy) => modeOf(cluster, policy) === "enforce");
+  const enforced = selecting.filter((policy) => modeOn(cluster, policy, subject) === "enforce");
   // The same: one without a running object is never less isolated than it last was.
   if (retained?.isolated[direction] === true && enforced.length === 0) return closed;
   const applying = enforced.length > 0 ? enforced : selecting;

@@ -416,13 +416,15 @@ export function ownTermSets(
   return own;
 }
 
+/** `addresses`: those of `base` with the ones of `own` instead. */
 export const withTermSets = (
   { cidrs, holders, ...base }: Classified,
   own: ReadonlyMap<string, TermSet>,
+  addresses: Classified["addresses"],
 ): Classified => ({
   cidrs,
   holders,
-  addresses: overlaid(base.addresses, own),
+  addresses,
   termsOf: (address) => own.get(address.text) ?? base.termsOf(address),
 });
 

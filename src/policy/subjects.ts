@@ -6,7 +6,7 @@ import { memo } from "../base/memo.ts";
 import { sameItems } from "../base/stage.ts";
 import { follow } from "../base/versioned-map.ts";
 import { type Cluster, isSubject, keyOf, type Pod } from "../model/cluster.ts";
-import { modeOf } from "../model/enforcement-mode.ts";
+import { isOpened, modeOn } from "../model/enforcement-mode.ts";
 import type { Policy, PortMatch, Rule } from "../model/network-policy.ts";
 import { matches } from "../model/selector.ts";
 import { isUnknown } from "../model/unclaimed-interface.ts";
@@ -42,13 +42,13 @@ export interface Side {
  */
 export function policiesOn(cluster: Cluster, pod: Pod, direction: Direction): readonly Policy[] {
   const all = selecting(cluster, pod, direction);
-  const enforced = all.filter((policy) => modeOf(cluster, policy) === "enforce");
+  const enforced = all.filter((policy) => modeOn(cluster, policy, pod) === "enforce");
   return enforced.length > 0 ? enforced : all;
 }
 
 /** Whether a pod is isolated in a direction by audited policies alone. */
 export const isAuditedFor = (cluster: Cluster, pod: Pod, direction: Direction): boolean =>
-  policiesOn(cluster, pod, direction).some((policy) => modeOf(cluster, policy) === "audit");
+  policiesOn(cluster, pod, direction).some((policy) => modeOn(cluster, policy, pod) === "audit");
 
 function selecting(cluster: Cluster, pod: Pod, direction: Direction): readonly Policy[] {
   if (!isSubject(pod) || pod.retained?.sealed === true) return [];
@@ -116,7 +116,7 @@ export function sideOfAll(cluster: Cluster, pods: readonly Pod[], direction: Dir
 
 /** The side of a pod in a direction, or undefined if nothing isolates it. */
 export function sideOf(cluster: Cluster, pod: Pod, direction: Direction): Side | undefined {
-  const closed: Side = { direction, policies: [], clauses: [], audit: cluster.mode === "audit" };
+  const closed: Side = { direction, policies: [], clauses: [], audit: isOpened(cluster, pod) };
   // An unknown pod is isolated without any policy, and so is one about which too little is still known.
   if (isUnknown(pod) || pod.retained?.sealed === true) return closed;
   const policies = policiesOn(cluster, pod, direction);

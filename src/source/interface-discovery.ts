@@ -2,15 +2,24 @@
 // interfaces by it (interface-owners.ts), and what follows for addresses (pod-holdings.ts).
 
 import { type Address, parseAddress } from "../base/ip.ts";
+import { sameItems } from "../base/stage.ts";
+import { changesBetween } from "../base/versioned-map.ts";
 import { type Cluster, isSelectable, keyOf, type Pod, type Surroundings } from "../model/cluster.ts";
 import type { Problem } from "../model/problem.ts";
 import { isUnknown } from "../model/unclaimed-interface.ts";
 import type { Node } from "../node/netlink-watch.ts";
 import { addressesBehind } from "../node/node-tables.ts";
-import { type Candidate, type Lost, type ResolveOptions, type Scene, sceneOf } from "./interface-evidence.ts";
+import {
+  type Candidate,
+  isHere,
+  type Lost,
+  type ResolveOptions,
+  type Scene,
+  sceneOf,
+} from "./interface-evidence.ts";
 import { type Owner, ownersOf } from "./interface-owners.ts";
 import { type LinkBinding, linkBindings } from "./link-bindings.ts";
-import { type Holding, type Holdings, holdingsOf, isFurther } from "./pod-holdings.ts";
+import { type Holding, type Holdings, holdingsOf, isFurther, replaced } from "./pod-holdings.ts";
 
 export type { Adopted, ClaimedInterface, Incumbent, Lost, ResolveOptions } from "./interface-evidence.ts";
 
@@ -44,7 +53,77 @@ export interface Resolved {
   readonly surroundings?: Surroundings;
 }
 
-export function resolveInterfaces(cluster: Cluster, node: Node, options: ResolveOptions = {}): Resolved {
+export const resolveInterfaces = (cluster: Cluster, node: Node, options: ResolveOptions = {}): Resolved =>
+  resolve(cluster, node, options).resolved;
+
+interface Resolution {
+  readonly resolved: Resolved;
+  readonly scene: Scene;
+  readonly changed: Holdings["changed"];
+}
+
+/**
+ * As resolveInterfaces. What it has found stays the same, and takes the time of the changed pods, while nothing changes that it
+ * depends on: pods of other nodes matter only where they have been looked up.
+ */
+export function openInterfaceResolver(): typeof resolveInterfaces {
+  let last: Resolution | undefined;
+  return (cluster, node, options = {}) => {
+    if (last === undefined || !isAsBefore(last, { cluster, node, options })) {
+      last = resolve(cluster, node, options);
+      return last.resolved;
+    }
+    const { ownership } = last.resolved.cluster;
+    const pods = replaced(cluster.pods, last.changed);
+    const resolved = {
+      ...last.resolved,
+      cluster: { ...cluster, pods, ...(ownership === undefined ? {} : { ownership }) },
+    };
+    last = { ...last, resolved, scene: { ...last.scene, cluster } };
+    return resolved;
+  };
+}
+
+function isAsBefore(
+  { scene }: Resolution,
+  {
+    cluster,
+    node,
+    options,
+  }: { readonly cluster: Cluster; readonly node: Node; readonly options: ResolveOptions },
+): boolean {
+  const { cluster: before, options: given, lookedUp } = scene;
+  if (
+    scene.tables !== node.tables() ||
+    before.namespaces !== cluster.namespaces ||
+    before.nodes !== cluster.nodes
+  )
+    return false;
+  const isSame =
+    options.node !== undefined &&
+    options.node === given.node &&
+    sameItems(options.claims ?? [], given.claims ?? []) &&
+    options.incumbents === given.incumbents &&
+    options.adopted === given.adopted &&
+    options.bound === given.bound &&
+    options.appeared === given.appeared &&
+    options.sealGone === given.sealGone;
+  if (!isSame) return false;
+  // What is at a path may change without an event.
+  if (scene.candidates.values().some(({ pod }) => pod.attachment?.kind === "netns")) return false;
+  for (const { key, before: was, after } of changesBetween(before.pods, cluster.pods)) {
+    if (lookedUp.pods.has(key)) return false;
+    for (const pod of [was, after])
+      if (
+        pod !== undefined &&
+        (isHere(pod, options.node) || pod.ips.some(({ text }) => lookedUp.addresses.has(text)))
+      )
+        return false;
+  }
+  return true;
+}
+
+function resolve(cluster: Cluster, node: Node, options: ResolveOptions): Resolution {
   const problems: Problem[] = [];
   const missing = new Set<string>();
   const scene = sceneOf(cluster, node, options, (pod, reason) => {
@@ -75,12 +154,14 @@ export function resolveInterfaces(cluster: Cluster, node: Node, options: Resolve
     problems.push(problemOf(pod, `interface ${name} already belongs to pod ${namesOf(taken.owners)}`));
   }
   problems.push(...found.flatMap(interfaceProblems));
-  return {
-    cluster: { ...cluster, pods: holdings.pods, ownership: holdings.ownership },
+  const { changed, ownership } = holdings;
+  const resolved = {
+    cluster: { ...cluster, pods: replaced(cluster.pods, changed), ownership },
     found,
     missing: [...missing].sort(),
     problems,
   };
+  return { resolved, scene, changed };
 }
 
 /** With the bindings of their frames. */

@@ -103,6 +103,8 @@ export interface Scene {
   readonly annotated: ReadonlyMap<number, readonly Candidate[]>;
   /** Claimed for a pod that is not known yet. */
   readonly spokenFor: ReadonlySet<number>;
+  /** What was looked up among all pods: keys, and addresses. Only these of other nodes' pods matter here. */
+  readonly lookedUp: { readonly pods: Set<string>; readonly addresses: Set<string> };
   /** By interface; only those of the links that are there now. */
   readonly claimsOn: ReadonlyMap<number, readonly ClaimedInterface[]>;
 }
@@ -143,7 +145,8 @@ export function sceneOf(
   }
   const spokenFor = new Set((claimsOf.get(undefined) ?? []).map(({ ifindex }) => ifindex));
   const claimsOn = Map.groupBy(live, ({ ifindex }) => ifindex);
-  return { cluster, tables, owners, options, candidates, claimsOn, claimed, annotated, spokenFor };
+  const lookedUp = { pods: new Set<string>(), addresses: new Set<string>() };
+  return { cluster, tables, owners, options, candidates, claimsOn, claimed, annotated, spokenFor, lookedUp };
 }
 
 export function add<K, V>(lists: Map<K, V[]>, key: K, value: V): void {
@@ -165,14 +168,16 @@ function podsHere(pods: Cluster["pods"], node: string | undefined): ReadonlyMap<
   const podsOn = follow<string, Pod, Map<string, Pod>>(
     () => new Map(),
     (here, { key, after }) => {
-      if (after === undefined || after.hostNetwork || (node !== undefined && after.node !== node))
-        here.delete(key);
+      if (after === undefined || !isHere(after, node)) here.delete(key);
       else here.set(key, after);
     },
   );
   followers.set(node, podsOn);
   return podsOn(pods);
 }
+
+export const isHere = (pod: Pod, node: string | undefined): boolean =>
+  !pod.hostNetwork && (node === undefined || pod.node === node);
 
 /** By the node's name, which is one for a process. */
 const followers = new Map<string | undefined, (pods: Cluster["pods"]) => ReadonlyMap<string, Pod>>();

@@ -176,6 +176,7 @@ function incumbentsOf(
 function asNow(scene: Scene, incumbent: Incumbent, ifindex: number): Owner {
   const { pod } = incumbent;
   const gone = (why: string): Owner => ({ pod, incumbent, why });
+  scene.lookedUp.pods.add(keyOf(pod));
   const object = scene.cluster.pods.get(keyOf(pod));
   if (object === undefined) return gone("its object was deleted");
   if (!maySame(pod, object)) return gone("its object was deleted, and another pod has its name");

@@ -19,8 +19,8 @@ export interface Holding {
 }
 
 export interface Holdings {
-  /** The cluster's pods, with the addresses that they have. */
-  readonly pods: Cluster["pods"];
+  /** Pods whose addresses are other ones than in their objects, by key. */
+  readonly changed: ReadonlyMap<string, Pod>;
   readonly ownership: NonNullable<Cluster["ownership"]>;
   holdingOf(owner: Owner): Holding;
   /** Whether any pod's object has an address. */
@@ -64,15 +64,20 @@ export function holdingsOf(scene: Scene, owned: ReadonlyMap<number, readonly Own
     ] as const;
   });
   return {
-    pods: replaced(cluster.pods, changed),
+    changed,
     ownership: { held: new Map(holders), appeared },
-    isDeclared: (address) => isClaimed(cluster.pods, address),
+    isDeclared: (address) => isDeclared(scene, address),
     holdingOf: (owner) => byId.get(idOf(owner)) as Holding,
     isOfAnother({ owners: [owner] }, { text }) {
       const ids = held.get(text)?.ids;
       return ids !== undefined && owner !== undefined && !ids.includes(idOf(owner));
     },
   };
+}
+
+function isDeclared({ cluster, lookedUp }: Scene, address: string): boolean {
+  lookedUp.addresses.add(address);
+  return isClaimed(cluster.pods, address);
 }
 
 /** A pod that no longer has an object is not the later one of its name. */
@@ -207,7 +212,7 @@ function routedAddresses(scene: Scene, { owned, drafts, known }: Routing): Map<s
     const own = new Set(pod.ips.map(({ text }) => text));
     const more = certain
       .flatMap((ifindex) => scene.owners.routedTo(ifindex))
-      .filter((text) => !own.has(text) && !known.has(text) && !isClaimed(scene.cluster.pods, text));
+      .filter((text) => !own.has(text) && !known.has(text) && !isDeclared(scene, text));
     const addresses = more.flatMap((text) => {
       const parsed = parseAddress(text);
       return parsed.ok ? [parsed.value] : [];
@@ -237,7 +242,7 @@ const lastReplaced = new WeakMap<
 >();
 
 /** The same map for the same changes. */
-function replaced(pods: Cluster["pods"], changed: ReadonlyMap<string, Pod>): Cluster["pods"] {
+export function replaced(pods: Cluster["pods"], changed: ReadonlyMap<string, Pod>): Cluster["pods"] {
   if (changed.size === 0) return pods;
   const before = lastReplaced.get(pods);
   const isSame =

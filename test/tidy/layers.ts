@@ -17,6 +17,7 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   cni: ["base", "model"],
   observe: ["base", "gen", "model", "type:datapath"],
   events: ["base", "gen", "model", "datapath", "policy", "observe"],
+  history: ["base", "model", "observe", "events"],
 };
 
 /** The rest of src/, which may import from all folders. */

@@ -11,6 +11,7 @@ export const REASONS = [
   "InterfaceUnknown",
   "CapacityExceeded",
   "ProgramsRemoved",
+  "PolicyBypassed",
   "StateNotApplied",
 ] as const;
 export type Reason = (typeof REASONS)[number];
@@ -76,10 +77,11 @@ const BY_TOPIC = {
   interface: "InterfaceUnknown",
   capacity: "CapacityExceeded",
   integrity: "ProgramsRemoved",
+  bypass: "PolicyBypassed",
 } as const;
 
 /** Topics whose warnings are reported too. */
-const TOLD: ReadonlySet<Problem["topic"]> = new Set(["interface", "integrity"]);
+const TOLD: ReadonlySet<Problem["topic"]> = new Set(["interface", "integrity", "bypass"]);
 
 function topicOf(
   problem: Problem,

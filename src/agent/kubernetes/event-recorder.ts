@@ -205,6 +205,7 @@ const ACTIONS: Readonly<Record<Reason, string>> = {
   InterfaceUnknown: "FindInterface",
   CapacityExceeded: "ApplyState",
   ProgramsRemoved: "AttachPrograms",
+  PolicyBypassed: "BypassPolicy",
   StateNotApplied: "ApplyState",
 };
 

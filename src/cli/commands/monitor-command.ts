@@ -17,6 +17,7 @@ import { countText } from "../../observe/text-output.ts";
 import { askAgent, askAgentOrFail, noAgent } from "../agent-client.ts";
 import { type Exits, isPlain, jsonText, note, type PodName, podOption } from "../command.ts";
 import { CommandError, type Context, type Env, EXIT } from "../environment.ts";
+import { podKey, rangeOf, type Since, sinceOption } from "../history-client.ts";
 
 interface Options {
   readonly follow?: true;
@@ -29,6 +30,7 @@ interface Options {
   readonly pod?: PodName;
   readonly policy?: string;
   readonly port?: number;
+  readonly since?: Since;
   readonly output: "compact" | "wide" | "json" | "yaml";
 }
 
@@ -38,13 +40,15 @@ const LAST_MAX = 1_000;
 const HELP = `
 Shows dropped packets with both pods, the reason, and the policies that isolate the pod. Events are limited to 10 a
 second for each pod, direction and reason, and 100 in total; \`weir maps dump counters\` counts all packets. The agent
-keeps the latest 1000. END is a pod (shop/web), a namespace (shop/), an address or a prefix. A line has at most as
-many columns as the terminal (120 if there is none): long names are cut in the middle, -o wide shows everything. Pods,
-namespaces and policies that do not exist, and are in no kept event, are an error.
+keeps the latest 1000; --since shows its history of 24 hours, added up by the minute (see \`weir drops\`). END is a pod
+(shop/web), a namespace (shop/), an address or a prefix. A line has at most as many columns as the terminal (120 if
+there is none): long names are cut in the middle, -o wide shows everything. Pods, namespaces and policies that do not
+exist, and are in no kept event, are an error.
 
 Examples:
   weir monitor                             recent drops
   weir monitor -f --pod shop/web           and new ones, of one pod
+  weir monitor --since 1h --pod shop/web   the last hour, by the minute
   weir monitor -f --flows                  also new flows that policies allow, and which policy that is
   weir monitor --policy shop/deny-all      what a policy dropped
   weir monitor -f --to shop/ --port 5432   who tries to reach the database
@@ -63,7 +67,11 @@ export function addMonitor(parent: Command, exits: Exits): void {
         .argParser(wholeNumber(LAST_MAX))
         .default(LAST_DEFAULT),
     )
-    .option("--flows", "with -f: also the first packet of each new flow that a policy allows")
+    .addOption(sinceOption("the history since then, by the minute, instead of single packets"))
+    .option(
+      "--flows",
+      "with -f: also the first packet of each new flow that a policy allows; with --since: also what passed",
+    )
     .addOption(new Option("--verdict <verdict>", "only this verdict").choices(EVENT_VERDICTS))
     .option("--reason <reason>", "only this reason (docs/metrics.md lists them)")
     .option("--from <end>", "only packets from this end")
@@ -92,12 +100,16 @@ const wholeNumber =
     return Number(text);
   };
 
-type Shown = Omit<Options, "follow" | "last" | "flows">;
+type Shown = Omit<Options, "follow" | "last" | "flows" | "since">;
 
 async function monitor(
   context: Context,
-  { follow: following, last, flows, ...options }: Options,
+  { follow: following, last, flows, since, ...options }: Options,
 ): Promise<number> {
+  if (since !== undefined) {
+    if (following === true) throw new CommandError("--since is of the past: it is not for -f", EXIT.usage);
+    return monitorSince(context, since, { ...(flows === true ? { flows } : {}), ...options });
+  }
   const { matches, show } = await printer(context, options);
   // Beside data for programs nothing is remarked.
   const isForPeople = options.output === "compact" || options.output === "wide";
@@ -144,6 +156,26 @@ async function remarkLeftOut(
     remark(
       `${countText(count, "dropped packet")} ${when} without an event: rate limit; \`weir maps dump counters\` counts all`,
     );
+}
+
+/** The history has pods and peers, without the packets' addresses and ports. */
+async function monitorSince(
+  context: Context,
+  since: Since,
+  { flows, verdict, reason, pod, policy, from, to, port, output }: Omit<Options, "follow" | "last" | "since">,
+): Promise<number> {
+  if (from !== undefined || to !== undefined || port !== undefined)
+    throw new CommandError("--since has pods and their peers: filter it by --pod", EXIT.usage);
+  const wantsFlows = flows === true || reason !== undefined;
+  const { showHistory } = await import("../history-lines.ts");
+  const parameters = {
+    ...rangeOf(context.env, since),
+    verdict: verdict ?? (wantsFlows ? undefined : "dropped,audit"),
+    reason,
+    pod: podKey(pod),
+    policy,
+  };
+  return showHistory(context, parameters, output);
 }
 
 interface Printer {

@@ -9,7 +9,16 @@ import { codeOf } from "../../base/errors.ts";
 import type { StatusView } from "../../observe/api-views.ts";
 import { printable } from "../../observe/text-output.ts";
 import { askAgentIfAble, isSilence } from "../agent-client.ts";
-import { cniEntry, cniPaths, keptManifests, keptPath, pluginPath } from "../cni-paths.ts";
+import {
+  bypassPath,
+  cniEntry,
+  cniPaths,
+  countersPath,
+  historyPath,
+  keptManifests,
+  keptPath,
+  pluginPath,
+} from "../cni-paths.ts";
 import { type Exits, note } from "../command.ts";
 import type { Resolved } from "../config/config-resolve.ts";
 import type { Config, Key } from "../config/config-schema.ts";
@@ -93,7 +102,15 @@ async function run(context: Context, options: Options, command: Command): Promis
     object: objectPath(env),
     cni: cniOf(context, resolved),
     kept: keptPath(settings),
+    keptBypasses: bypassPath(settings),
     keptManifests: keptManifests(settings),
+    accounting: {
+      counters: countersPath(settings),
+      history: {
+        directory: config.historyDir ?? historyPath(settings),
+        bytesMax: config.historySize * 1024 * 1024,
+      },
+    },
     ...(uplinks === undefined ? {} : { uplinks }),
     ...(denyUnknown === undefined ? {} : { denyUnknown }),
   };

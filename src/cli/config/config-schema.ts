@@ -148,6 +148,24 @@ export const CONFIG = z.strictObject({
     placeholder: "count",
     helm: true,
   }),
+  historyDir: z
+    .string()
+    .min(1)
+    .optional()
+    .register(OPTION_META, {
+      description: "directory of the history (default: history beside the agent's socket)",
+      more:
+        "what [`weir drops`](cli.md#weir-drops) and [`weir top`](cli.md#weir-top) show, for 24 hours; below `/run` it is " +
+        "in memory and ends with a restart of the machine, see [history](history.md)",
+      placeholder: "dir",
+      expected: "the path of a directory",
+      helm: true,
+    }),
+  historySize: z.int().min(1).max(COUNT_MAX).default(32).register(OPTION_META, {
+    description: "maximum size of the history; the oldest hour goes first",
+    placeholder: "MiB",
+    helm: true,
+  }),
   metricsListen: z
     .string()
     .refine((text) => listenOf(text) !== undefined)

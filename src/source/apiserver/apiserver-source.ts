@@ -17,7 +17,7 @@ import { type CredentialOptions, openCredentials } from "./credentials.ts";
 import { openClient } from "./http-client.ts";
 import { openStore, type Store } from "./object-store.ts";
 import { type Observer, openObserver, runReflector, type Shared } from "./reflector.ts";
-import { TIMING, type Timing, troubleAfterMs } from "./request-timing.ts";
+import { TIMING, type Timing } from "./request-timing.ts";
 import { KINDS, type Kind } from "./resource-kinds.ts";
 
 export interface ApiServerOptions {
@@ -219,11 +219,9 @@ function listed(problems: readonly Problem[]): readonly Problem[] {
 
 /** One problem for all kinds that have the same one: a server that is down is reported once, not six times. */
 function troublesOf(kinds: Kinds, { server, timing }: SnapshotInput, readable: boolean): Problem[] {
-  const nodes = kinds.get("Node")?.store.size() ?? 0;
-  const lastingMs = troubleAfterMs(timing, { requests: nodes * KINDS.length, bytes: 0 });
   const byReason = Map.groupBy(
     [...kinds].flatMap(([kind, { observer }]) => {
-      const reason = observer.trouble(lastingMs);
+      const reason = observer.trouble(timing.troubleMs);
       return reason === undefined ? [] : [{ kind, reason }];
     }),
     ({ reason }) => reason,

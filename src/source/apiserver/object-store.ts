@@ -60,6 +60,9 @@ interface Content {
 
 const nothing = (): Content => ({ values: new Map(), records: new Map() });
 
+const problemsIn = ({ records }: Content): Problem[] =>
+  [...records.values()].flatMap(({ problems }) => problems);
+
 /**
  * `keepsLastGood`: where nothing of a newer version can be read, the one before stays in effect, as long as it is the
  * same object (uid). `onChange` is called after every change of a value or problem.
@@ -67,12 +70,18 @@ const nothing = (): Content => ({ values: new Map(), records: new Map() });
 export function openStore(keepsLastGood: boolean, onChange: () => void): Store {
   let content = nothing();
   let generation = 0;
+  /** Undefined when they may be others. Most changes of objects bring none. */
+  let problems: readonly Problem[] | undefined;
+  const isTroubled = (key: string): boolean => (content.records.get(key)?.problems.length ?? 0) > 0;
   const changed = (): void => {
     onChange();
   };
   return {
     values: () => content.values,
-    problems: () => [...content.records.values()].flatMap(({ problems }) => problems),
+    problems() {
+      problems ??= problemsIn(content);
+      return problems;
+    },
     size: () => content.values.size,
     writer() {
       generation += 1;
@@ -82,12 +91,15 @@ export function openStore(keepsLastGood: boolean, onChange: () => void): Store {
         put(item) {
           if (!holds() || isAsKnown(item, content, keepsLastGood)) return;
           const next = { records: content.records, values: new Map<string, Value>() };
+          const wasTroubled = isTroubled(item.key);
           place(item, content, next, keepsLastGood);
+          if (wasTroubled || isTroubled(item.key)) problems = undefined;
           content.values = patched(content.values, new Map([[item.key, next.values.get(item.key)]]));
           changed();
         },
         remove(key) {
           if (!holds() || !(content.values.has(key) || content.records.has(key))) return;
+          if (isTroubled(key)) problems = undefined;
           content.records.delete(key);
           content.values = patched(content.values, new Map([[key, undefined]]));
           changed();
@@ -114,6 +126,7 @@ export function openStore(keepsLastGood: boolean, onChange: () => void): Store {
               // The next version of the map of before, so that callers find the differences; the same map where there are none.
               const values = patchedTo(content.values, next.values);
               content = { records: next.records, values };
+              problems = undefined;
               if (same) return differences;
               changed();
               return differences;
@@ -188,10 +201,7 @@ const withEffect = (problems: readonly Problem[]): readonly Problem[] =>
 const equal = (a: readonly Problem[], b: readonly Problem[]): boolean =>
   a.length === b.length && (a.length === 0 || isDeepStrictEqual(a, b));
 
-function sameProblems(a: Content, b: Content): boolean {
-  const of = ({ records }: Content) => [...records.values()].flatMap(({ problems }) => problems);
-  return equal(of(a), of(b));
-}
+const sameProblems = (a: Content, b: Content): boolean => equal(problemsIn(a), problemsIn(b));
 
 function differencesOf(before: Content, next: Content, passed: Passed): Differences {
   let added = 0;

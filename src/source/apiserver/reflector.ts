@@ -52,6 +52,8 @@ interface Run {
   cause: Cause;
   /** The connection was lost: the server may have been restored to an older state meanwhile. */
   doubtful: boolean;
+  /** Whether all nodes may have lost their watches, and come back together: no event has come since. */
+  withOthers: boolean;
   /** The pages of the last list expired before they were all there. */
   whole: boolean;
   /** Failures one after the other. */
@@ -84,7 +86,8 @@ export async function runReflector(
   const run: Run = {
     ...{ kind, shared, store, observer, signal, served: SERVED[kind][0] },
     ...{ writer: store.writer(), interner: openInterner(), version: undefined, newest: undefined },
-    ...{ cause: "first", doubtful: false, whole: false, attempts: 0, relistAt: 0 },
+    ...{ cause: "first", doubtful: false, withOthers: false, whole: false },
+    ...{ attempts: 0, relistAt: 0 },
     ...{ bytes: 0, listedFrom: 0, listBytes: 0 },
   };
   while (!signal.aborted) {
@@ -175,6 +178,7 @@ function settle(run: Run, listing: Listing, version: string): void {
   run.version = version;
   run.newest = version;
   run.doubtful = false;
+  run.withOthers = false;
   run.whole = false;
   run.listBytes = run.bytes - run.listedFrom;
   run.relistAt = performance.now() + within(relistSpan(shared.timing, run.listBytes));
@@ -209,7 +213,10 @@ async function ended(run: Run, end: "ended" | "periodic", begun: number): Promis
   if (end === "periodic" || elapsed > SOON_MS) {
     run.attempts = 0;
     // A server that shuts down ends the watches of all nodes at once.
-    if (end === "ended" && elapsed < run.shared.timing.watchMs[0]) await pause(spreadOf(run), run.signal);
+    if (end === "ended" && elapsed < run.shared.timing.watchMs[0]) {
+      run.withOthers = true;
+      await pause(within([0, spreadOf(run)]), run.signal);
+    }
     return;
   }
   run.attempts += 1;
@@ -250,6 +257,7 @@ function advance(run: Run, version: string): void {
     throw new Failure(`version ${version} comes after ${run.version}`, served.path, { why: "rewound" });
   run.version = version;
   run.newest = version;
+  run.withOthers = false;
 }
 
 async function recover(run: Run, failure: Failure): Promise<void> {
@@ -257,13 +265,15 @@ async function recover(run: Run, failure: Failure): Promise<void> {
   run.attempts += 1;
   run.cause = failure.why;
   run.doubtful = true;
+  // A version expires for one node that has fallen behind, or for all after the server was away.
+  if (failure.why !== "expired") run.withOthers = true;
   if (failure.why === "expired" && run.version === undefined) run.whole = true;
   // Not for a server that is down: when it comes back, every node would have it list everything at once.
   const useless = failure.why === "failed" && run.attempts >= WATCH_FAILURES_MAX;
   if (requiresRelist(failure.why) || useless) run.version = undefined;
   shared.log.debug("not followed", { kind, why: failure.why, reason: failure.reason, attempt: run.attempts });
   if (failure.status === 404 && servedElsewhere(run)) return;
-  observer.failed(failure);
+  observer.failed(failure, spreadOf(run));
   await backOff(run, failure.retryAfterMs);
 }
 
@@ -281,14 +291,23 @@ async function backOff(run: Run, retryAfterMs: number | undefined): Promise<void
   const { retryMs, retryAfterMsMax } = shared.timing;
   const longest = backoffMs(retryMs, attempts);
   const wait = within([longest / 2, longest]) + Math.min(retryAfterMs ?? 0, retryAfterMsMax);
-  await pause(wait + spreadOf(run), run.signal);
+  await pause(wait + within([0, spreadOf(run)]), run.signal);
 }
 
-/** A random part of the time over which all nodes spread what this one is about to request. */
-function spreadOf({ shared: { timing, nodes }, version, listBytes }: Run): number {
-  const count = nodes();
-  const bytes = version === undefined ? count * listBytes : 0;
-  return within([0, spreadMs(timing, { requests: count * KINDS.length, bytes })]);
+/** The time over which all nodes spread what this one is about to request. */
+function spreadOf(run: Run): number {
+  const { shared, version, listBytes, withOthers } = run;
+  if (!withOthers) return 0;
+  const nodes = shared.nodes();
+  const bytes = version === undefined ? nodes * listBytes : 0;
+  return spreadMs(shared.timing, { requests: nodes * KINDS.length * requestsOf(run), bytes });
+}
+
+/** How many requests it takes until the kind is followed. */
+function requestsOf({ version, doubtful, shared: { streaming, timing }, store }: Run): number {
+  // The watch, and before it the request that shows whether the server went back.
+  if (version !== undefined) return doubtful ? 2 : 1;
+  return streaming ? 1 : Math.max(1, Math.ceil(store.size() / timing.pageObjects)) + 1;
 }
 
 const readerOf = ({ kind, served, shared, interner }: Run): Reader => ({
@@ -324,9 +343,13 @@ export interface Observer {
   /** A list counts; `differences`: how many of its changes the events before it should have brought. */
   listed(differences: number): void;
   rewound(): void;
-  failed(failure: Failure): void;
+  /** `spread`: the time in milliseconds over which all nodes spread the next attempt. */
+  failed(failure: Failure, spread: number): void;
   isListed(): boolean;
-  /** Why it is not watched, where that has lasted for so long or it has never been listed. */
+  /**
+   * Why it is not watched, where that has lasted for so long or it has never been listed. Not before all nodes have had their turn, or
+   * most nodes of a large cluster would report a problem to the API server that has just come back.
+   */
   trouble(lastingMs: number): string | undefined;
   health(objects: number): KindHealth;
 }
@@ -338,7 +361,7 @@ export function openObserver(kind: Kind, now: () => Date, onChange: () => void):
   let state: KindHealth["state"] = "listing";
   let contactAt: Date | undefined;
   let listedAt: Date | undefined;
-  let failure: { readonly reason: string; readonly since: Date } | undefined;
+  let failure: { readonly reason: string; readonly since: Date; readonly spread: number } | undefined;
   let differences = 0;
   let bytes = 0;
   const well = (): void => {
@@ -370,16 +393,20 @@ export function openObserver(kind: Kind, now: () => Date, onChange: () => void):
     rewound() {
       lists.rewound = (lists.rewound ?? 0) + 1;
     },
-    failed({ reason }) {
+    failed({ reason }, spread) {
       state = "waiting";
-      failure = { reason, since: failure?.since ?? now() };
+      failure = {
+        reason,
+        since: failure?.since ?? now(),
+        spread: Math.max(spread, failure?.spread ?? 0),
+      };
       onChange();
     },
     isListed: () => listedAt !== undefined,
     trouble(lastingMs) {
       if (failure === undefined) return undefined;
       const lasted = now().getTime() - failure.since.getTime();
-      return listedAt === undefined || lasted >= lastingMs ? failure.reason : undefined;
+      return listedAt === undefined || lasted >= lastingMs + failure.spread ? failure.reason : undefined;
     },
     health: (objects) => ({
       kind,

@@ -83,13 +83,6 @@ export function spreadMs(
   return Math.min(Math.max(requests / fleetRequests, bytes / fleetBytes) * 1_000, spreadMsMax);
 }
 
-/**
- * When a kind without contact is a problem: not before all nodes have had their turn, or most nodes of a large cluster would report one
- * to the API server that has just come back.
- */
-export const troubleAfterMs = (timing: Timing, fleet: Fleet): number =>
-  timing.troubleMs + spreadMs(timing, fleet);
-
 /** When a kind whose list had so many bytes is to be relisted: the span to choose from. */
 export function relistSpan({ relistMs, relistBytes, relistMsMax }: Timing, listBytes: number): Span {
   const atRate = (listBytes / relistBytes) * 1_000;

@@ -178,7 +178,9 @@ export function parseSlice(field: Field): EndpointSlice | undefined {
   const endpoints = family && list?.flatMap((item) => endpointOf(item, family));
   if (name === undefined || namespace === undefined || (family === undefined && type !== FQDN))
     return undefined;
-  const service = labels.get(SERVICE_LABEL);
+  // A slice of another proxy is none of kube-proxy's, which does not list it either.
+  const isOther = OTHER_PROXY_LABELS.some((label) => labels.has(label));
+  const service = isOther ? undefined : labels.get(SERVICE_LABEL);
   return { namespace, name, service, family: family ?? 4, ports, endpoints: endpoints ?? [] };
 }
 

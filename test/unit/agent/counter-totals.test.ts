@@ -1,6 +1,7 @@
 // Totals over endpoints that come and go: they never decrease, and each policy has its share.
 import { describe, expect, it } from "vitest";
-import { type Cell, openTraffic } from "../../../src/agent/counter-totals.ts";
+import type { Cell } from "../../../src/agent/counter-growth.ts";
+import { openTraffic } from "../../../src/agent/counter-totals.ts";
 
 const cell = (endpoint: number, reason: string, packets: number): Cell => ({
   endpoint,
@@ -63,11 +64,27 @@ describe("policies", () => {
   });
 
   it("share one series beyond the bound", () => {
-    const traffic = openTraffic(1);
+    const traffic = openTraffic(undefined, 1);
     traffic.take([cell(1, "denied", 2), cell(2, "denied", 3)], of);
     expect(shares(traffic, (policy) => policy === "a/p")).toEqual([
       ["a/p", "denied", 2n],
       ["", "denied", 5n],
     ]);
+  });
+});
+
+describe("totals over a restart", () => {
+  it("go on from what was kept, and never decrease: also with another map, and with policies", () => {
+    const before = openTraffic();
+    before.take([cell(1, "denied", 10), cell(2, "denied", 5)], () => ["a/p"]);
+    const kept = structuredClone({ kept: before.kept(), growth: before.growth() });
+    const same = openTraffic(kept);
+    // Endpoint 2 has gone meanwhile.
+    same.take([cell(1, "denied", 11)], () => ["a/p"]);
+    expect(same.totals().map(({ packets }) => packets)).toEqual([16n]);
+    expect(same.policies(() => true)).toMatchObject([{ policy: "a/p", packets: 16n }]);
+    const other = openTraffic({ kept: kept.kept });
+    other.take([cell(1, "denied", 11)], nobody);
+    expect(other.totals().map(({ packets }) => packets)).toEqual([26n]);
   });
 });

@@ -2,7 +2,15 @@
 
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { changesBetween, follow, overlaid, patched } from "../../../src/base/versioned-map.ts";
+import { randomFrom } from "../../../bench/common/random.ts";
+import {
+  changesBetween,
+  compactVersion,
+  follow,
+  openLayers,
+  overlaid,
+  patched,
+} from "../../../src/base/versioned-map.ts";
 
 const patch = fc
   .array(fc.tuple(fc.nat({ max: 6 }), fc.option(fc.nat({ max: 3 }), { nil: undefined })), { maxLength: 4 })
@@ -40,6 +48,7 @@ test("every version reads as a plain map with the same changes, in any order of 
       const at = (number: number) => versions[number % versions.length] as (typeof versions)[number];
       for (const { of, and, patch: by, beside } of all) {
         const [map, model] = at(of);
+        if (and % 3 === 0) compactVersion(at(and)[0]);
         versions.push([beside ? overlaid(map, by) : patched(map, by), plain(model, by)]);
         const [[a, modelA], [b, modelB]] = [at(and), at(of + and)];
         const keys = [...new Set([...modelA.keys(), ...modelB.keys()])];
@@ -78,4 +87,19 @@ test("an index is right after a step of it that threw", () => {
   expect(() => sumOf(second)).toThrow("half-way");
   fails = false;
   expect(sumOf(second).sum).toBe(7);
+});
+
+test("layers are the values of the one before those of the other, whatever changes", () => {
+  const random = randomFrom(7);
+  const layers = openLayers<number, number>();
+  let base: ReadonlyMap<number, number> = new Map();
+  let over: ReadonlyMap<number, number> = new Map();
+  for (let step = 0; step < 500; step += 1) {
+    const patch = new Map([[random.below(8), random.below(3) === 0 ? undefined : random.below(5)]]);
+    if (random.below(2) === 0) base = patched(base, patch);
+    else over = random.below(20) === 0 ? new Map() : patched(over, patch);
+    expect(new Map([...layers(base, over)].sort()), `step ${step}`).toEqual(
+      new Map([...new Map([...base, ...over])].sort()),
+    );
+  }
 });

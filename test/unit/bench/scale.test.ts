@@ -4,7 +4,7 @@ import { chartOf } from "../../../bench/scale/chart.ts";
 import type { Stored } from "../../../bench/scale/cluster-objects.ts";
 import { type CrowdSize, NODE, openCrowd } from "../../../bench/scale/crowd.ts";
 import { scaleText } from "../../../bench/scale/report.ts";
-import type { ScaleRow, Times } from "../../../bench/scale/run.ts";
+import { growthIn, type ScaleRow, type Times } from "../../../bench/scale/run.ts";
 import { openInterner } from "../../../src/source/apiserver/interning.ts";
 import { type Kind, readItem, SERVED } from "../../../src/source/apiserver/resource-kinds.ts";
 
@@ -106,9 +106,34 @@ const rowOf = (pods: number): ScaleRow => ({
   remotePod: TIMES,
   compileMs: pods === 1_000 ? 0.5 : undefined,
   churn: [{ rate: 100, cpu: 0.082, lag: TIMES, bytes: { Pod: 480_000.4, EndpointSlice: 20_000 } }],
+  growth:
+    pods === 1_000
+      ? undefined
+      : { rate: 100, minutes: 15.004, settledMiB: 150, endMiB: 151, mostMiB: 160, perHourMiB: 1.456 },
 });
 const ROWS = [rowOf(1_000), rowOf(10_000)];
 const CONDITIONS = { machine: "a <machine>", kernel: "6.18", load: 1.5 };
+
+describe("the growth of memory", () => {
+  it("is the slope of the samples after the first third", () => {
+    const samples = Array.from({ length: 90 }, (_, index) => ({
+      minutes: (index + 1) / 6,
+      miB: index < 30 ? 100 + index * 3 : 200 + (index - 30) / 6,
+    }));
+    const { perHourMiB, ...rest } = growthIn(samples);
+    expect(perHourMiB).toBeCloseTo(60);
+    expect(rest).toEqual({
+      minutes: 15,
+      settledMiB: 200,
+      endMiB: samples[89]?.miB,
+      mostMiB: samples[89]?.miB,
+    });
+  });
+
+  it("of one sample is none", () => {
+    expect(growthIn([{ minutes: 1, miB: 80 }])).toMatchObject({ perHourMiB: 0, settledMiB: 80, endMiB: 80 });
+  });
+});
 
 describe("the report", () => {
   it("has a column for each size", () => {
@@ -120,6 +145,11 @@ describe("the report", () => {
     expect(lines).toContainEqual(expect.stringMatching(/^compile alone, one pod changed +0\.5 ms +-$/));
     expect(lines).toContainEqual(
       expect.stringMatching(/^100 pod events a second, of a CPU +8\.2 % +8\.2 %$/),
+    );
+    expect(lines).toContainEqual(
+      expect.stringMatching(
+        /^memory under long churn +- +150 to 151 MiB \(most 160\) in 15 minutes at 100\/s: 1\.5 MiB an hour$/,
+      ),
     );
     expect(lines.at(-2)).toBe("a <machine>, Linux 6.18, load average 1.5");
     expect(scaleText("markdown", CONDITIONS, ROWS)).toContain(
@@ -142,6 +172,14 @@ describe("the report", () => {
           peak_mib: 350,
           remote_pod: { median_ms: 4.25, p99_ms: 14.5, worst_ms: 120.4 },
           compile_ms: null,
+          growth: {
+            pod_events_per_second: 100,
+            minutes: 15,
+            settled_mib: 150,
+            end_mib: 151,
+            most_mib: 160,
+            mib_per_hour: 1.46,
+          },
           churn: [
             {
               pod_events_per_second: 100,

@@ -92,6 +92,13 @@ function openWalk(pool: readonly Cluster[], next: () => number) {
         held: new Map(key === undefined || next() < 0.4 ? left : [...left, [text, key] as const]),
       };
     }
+    if (what < 0.89) {
+      const { bypassed = new Map<string, string>(), ...rest } = world.cluster;
+      const left = [...bypassed].filter(([each]) => each !== key);
+      const next =
+        left.length < bypassed.size || key === undefined ? left : [...left, [key, "then"] as const];
+      return { ...world, cluster: { ...rest, bypassed: new Map(next) } };
+    }
     if (what < 0.9) {
       const { mode, ...rest } = world.cluster;
       return { ...world, cluster: mode === "audit" ? rest : { ...rest, mode: "audit" } };

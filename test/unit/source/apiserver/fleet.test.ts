@@ -7,14 +7,11 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { describe, expect, it, onTestFinished } from "vitest";
 import { openLog } from "../../../../src/base/log.ts";
 import { openApiServer } from "../../../../src/source/apiserver/apiserver-source.ts";
-import {
-  relistSpan,
-  spreadMs,
-  TIMING,
-  troubleAfterMs,
-} from "../../../../src/source/apiserver/request-timing.ts";
+import { openObserver } from "../../../../src/source/apiserver/reflector.ts";
+import { Failure } from "../../../../src/source/apiserver/request-failure.ts";
+import { relistSpan, spreadMs, TIMING } from "../../../../src/source/apiserver/request-timing.ts";
 import { KINDS } from "../../../../src/source/apiserver/resource-kinds.ts";
-import { type Asked, type Fault, openServer, type TestServer } from "./server.ts";
+import { type Asked, type Fault, line, openServer, type TestServer } from "./server.ts";
 import { kubeconfigText, NODE, openWorld, someObjects } from "./world.ts";
 
 const AGENTS = 25;
@@ -34,7 +31,7 @@ async function until(what: string, condition: () => boolean): Promise<void> {
 }
 
 /** Agents of a cluster with many nodes, all of which follow one server. */
-async function openFleet() {
+async function openFleet(spread = SPREAD_MS) {
   const objects = someObjects();
   for (let index = 3; index <= NODES; index += 1)
     objects.put("Node", { metadata: { name: `node-${index}` } });
@@ -49,7 +46,7 @@ async function openFleet() {
   const stop = new AbortController();
   const timing = {
     retryMs: [20, 40] as const,
-    fleetRequests: (NODES * KINDS.length) / (SPREAD_MS / 1_000),
+    fleetRequests: (NODES * KINDS.length) / (spread / 1_000),
     // Lists of pods, of which there are few here, are spread like the other requests.
     fleetBytes: Number.MAX_SAFE_INTEGER,
   };
@@ -80,6 +77,7 @@ async function openFleet() {
   };
   return {
     objects,
+    agents: agents.map(({ source }) => source),
     get server() {
       return server;
     },
@@ -126,6 +124,22 @@ describe("the watches of a thousand nodes are spread", () => {
   });
 });
 
+it("a version that has expired for one agent while it was followed is listed again at once", async () => {
+  // Spread over a minute, all would be back within half of it once in 2^25 times.
+  const fleet = await openFleet(60_000);
+  const status = { kind: "Status", code: 410, message: "too old resource version" };
+  fleet.objects.put("Pod", { metadata: { name: "more", namespace: "shop" } });
+  const kindsOf = (kind: string) =>
+    fleet.agents.map((source) => source.health().kinds.find((each) => each.kind === kind));
+  await until("the event", () => kindsOf("Pod").every((each) => (each?.objects ?? 0) > 0));
+  const begun = performance.now();
+  fleet.server.write("Pod", line({ type: "ERROR", object: status }));
+  await until("listed again", () =>
+    kindsOf("Pod").every((each) => each?.lists["expired"] === 1 && each.state === "following"),
+  );
+  expect(performance.now() - begun).toBeLessThan(30_000);
+});
+
 describe("times", () => {
   it("a small cluster does not wait, a large one is spread, to a limit", () => {
     const of = (nodes: number, listBytes: number) =>
@@ -137,11 +151,25 @@ describe("times", () => {
     expect(of(5_000, 450_000_000)).toBe(60_000);
   });
 
-  it("what has not been followed for ten seconds is reported, in a large cluster after the watches' spread", () => {
-    const reportedAfter = (nodes: number) =>
-      troubleAfterMs(TIMING, { requests: nodes * KINDS.length, bytes: 0 });
+  it("what has not been followed for ten seconds is reported, in a large cluster after all nodes have had their turn", () => {
+    const reportedAfter = (...spreads: readonly number[]): number => {
+      let now = 0;
+      const observer = openObserver(
+        "Pod",
+        () => new Date(now),
+        () => undefined,
+      );
+      observer.listed(0);
+      for (const spread of spreads)
+        observer.failed(new Failure("no connection", "/api/v1/pods", { why: "broken" }), spread);
+      while (observer.trouble(TIMING.troubleMs) === undefined) now += 1_000;
+      observer.following();
+      expect(observer.trouble(TIMING.troubleMs)).toBeUndefined();
+      return now;
+    };
     expect(reportedAfter(0)).toBe(10_000);
-    expect(reportedAfter(5_000)).toBe(25_000);
+    // The list of a kind is spread over more time than a watch.
+    expect(reportedAfter(15_000, 60_000, 15_000)).toBe(70_000);
   });
 
   it("a list of a small cluster is relisted every 5 to 10 minutes, a large one takes 20 kB a second at most", () => {

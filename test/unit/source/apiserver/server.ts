@@ -79,7 +79,7 @@ export function openObjects(first = 100) {
     put(kind: Kind, object: RawObject): Change {
       const known = of(kind).get(keyOf(object));
       uids += known === undefined ? 1 : 0;
-      const uid = known?.metadata["uid"] ?? `uid-${uids}`;
+      const uid = known?.metadata["uid"] ?? object.metadata["uid"] ?? `uid-${uids}`;
       const metadata = { ...object.metadata, uid };
       const { apiVersion } = SERVED[kind][0];
       const whole = { apiVersion, kind, ...object, metadata };

@@ -178,6 +178,23 @@ ports:
     expect(alone).toMatchObject({ namespace: "default", service: undefined, family: 6, endpoints: [] });
   });
 
+  test("of another proxy than kube-proxy, or of a headless Service: belongs to no Service", () => {
+    for (const label of [
+      "service.kubernetes.io/service-proxy-name: other",
+      'service.kubernetes.io/headless: ""',
+    ]) {
+      const { lines, slice: other } = sliceOf(`
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: { name: web-x, namespace: shop, labels: { kubernetes.io/service-name: web, ${label} } }
+addressType: IPv4
+endpoints: [{ addresses: [10.0.0.1] }]
+ports: [{ port: 80 }]
+`);
+      expect([lines, other?.service, other?.endpoints.length]).toEqual([[], undefined, 1]);
+    }
+  });
+
   test("with an error: the rest counts, except for a slice of unknown addresses", () => {
     const { lines, slice: web } = sliceOf(
       slice(

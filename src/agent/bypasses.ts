@@ -1,0 +1,245 @@
+// The emergency bypass: for a limited time, all policies on a pod or on the node are in audit mode. Kept in a file, so that it
+// outlives the agent, and its end too: docs/decisions/0031-emergency-bypass.md.
+
+import * as z from "zod";
+import { messageOf } from "../base/errors.ts";
+import type { Log } from "../base/log.ts";
+import { readKept, unreadableFile, writeKept } from "../base/state-file.ts";
+import type { ClusterSnapshot } from "../model/cluster-snapshot.ts";
+import type { Problem } from "../model/problem.ts";
+import type { BypassView } from "../observe/api-views.ts";
+import { RequestError, type Route } from "../observe/socket-routes.ts";
+
+/** Longer than any shift: what should last is a change of policies. */
+export const BYPASS_SECONDS_MAX = 86_400;
+const BYPASSES_MAX = 64;
+const REASON_CHARACTERS_MAX = 200;
+
+/** Timers are set at most this far ahead, so that a clock that was set is noticed. */
+const LOOK_MS_MAX = 10_000;
+
+const VERSION = 1;
+const KEPT = z.array(
+  z.object({
+    target: z.string(),
+    since: z.iso.datetime(),
+    until: z.iso.datetime(),
+    reason: z.string(),
+  }),
+);
+
+export const NODE_TARGET = "node";
+
+export interface Bypasses {
+  /** Those in force, by target. */
+  views(): readonly BypassView[];
+  /** The snapshot under the bypasses in force, with a problem for each. */
+  applied(reading: ClusterSnapshot): ClusterSnapshot;
+  /** Called when one begins or ends. */
+  onChange(listener: () => void): void;
+  routes(options: BypassRouteOptions): readonly Route[];
+  /** Ends no bypass. Idempotent. */
+  close(): void;
+}
+
+export interface BypassRouteOptions {
+  /** Whether the node has this pod (`namespace/name`). */
+  readonly isHere: (pod: string) => boolean;
+  /** Resolves when the kernel has what is decided now. */
+  readonly applied: () => Promise<unknown>;
+}
+
+export interface BypassEnv {
+  readonly log: Log;
+  readonly now: () => Date;
+}
+
+/** Without a path nothing is kept. */
+export function openBypasses(path: string | undefined, { log, now }: BypassEnv): Bypasses {
+  let active: readonly BypassView[] = [];
+  let unreadable: Problem | undefined;
+  let listener: () => void = () => undefined;
+  let timer: NodeJS.Timeout | undefined;
+  /** The same map for as long as it is the same, so that nothing is compiled again. */
+  let pods: ReadonlyMap<string, string> = new Map();
+
+  const isOver = ({ until }: BypassView): boolean => Date.parse(until) <= now().getTime();
+
+  function set(next: readonly BypassView[]): void {
+    active = next.toSorted((a, b) => (a.target < b.target ? -1 : 1));
+    pods = new Map(
+      active.flatMap(({ target, until }) => (target === NODE_TARGET ? [] : [[target, until] as const])),
+    );
+  }
+
+  /** @throws OperationError; then nothing has changed */
+  function keep(next: readonly BypassView[]): void {
+    if (path !== undefined) writeKept(path, { version: VERSION, bypasses: next });
+    set(next);
+  }
+
+  function schedule(): void {
+    clearTimeout(timer);
+    if (active.length === 0) return;
+    const next = Math.min(...active.map(({ until }) => Date.parse(until))) - now().getTime();
+    timer = setTimeout(endDue, Math.max(0, Math.min(next, LOOK_MS_MAX))).unref();
+  }
+
+  function endDue(): void {
+    const over = active.filter(isOver);
+    if (over.length > 0) {
+      const rest = active.filter((each) => !over.includes(each));
+      try {
+        keep(rest);
+      } catch (error) {
+        // What is over stays over in memory; an agent that reads the file finds it over as well.
+        set(rest);
+        log.warn("the end of a bypass cannot be recorded", { reason: messageOf(error) });
+      }
+      for (const { target } of over) log.warn("bypass ended: policies are enforced again", { target });
+      listener();
+    }
+    schedule();
+  }
+
+  function read(): readonly BypassView[] {
+    if (path === undefined) return [];
+    const kept = readKept(path, [VERSION]);
+    if (kept === undefined) return [];
+    const found = KEPT.safeParse(kept["bypasses"]);
+    if (!found.success)
+      throw unreadableFile(path, `bypasses: ${found.error.issues[0]?.message ?? "malformed"}`);
+    return found.data;
+  }
+
+  try {
+    const kept = read();
+    const over = kept.filter(isOver);
+    for (const { target, until } of over)
+      log.warn("bypass ended while no agent ran: policies are enforced again", { target, until });
+    const rest = kept.filter((each) => !over.includes(each));
+    if (over.length > 0) keep(rest);
+    else set(rest);
+    for (const { target, until, reason } of active)
+      log.warn("policies are bypassed", { target, until, reason });
+  } catch (thrown) {
+    const effect = "no pod is bypassed any more";
+    unreadable = { severity: "warning", reason: messageOf(thrown), effect, topic: "bypass" };
+  }
+  schedule();
+
+  function begin({ target, seconds, reason }: BypassRequest): BypassView {
+    const others = active.filter((each) => each.target !== target);
+    if (others.length >= BYPASSES_MAX) throw new RequestError(`${BYPASSES_MAX} bypasses are the maximum`);
+    const since = now();
+    const until = new Date(since.getTime() + seconds * 1_000);
+    const bypass = { target, since: since.toISOString(), until: until.toISOString(), reason };
+    keep([...others, bypass]);
+    unreadable = undefined;
+    log.warn("policies are bypassed", { target, until: bypass.until, reason });
+    schedule();
+    listener();
+    return bypass;
+  }
+
+  function end(target: string | undefined): readonly BypassView[] {
+    const over = active.filter((each) => target === undefined || each.target === target);
+    if (over.length === 0) return [];
+    keep(active.filter((each) => !over.includes(each)));
+    for (const each of over)
+      log.warn("bypass ended on request: policies are enforced again", { target: each.target });
+    schedule();
+    listener();
+    return over;
+  }
+
+  return {
+    views: () => active.filter((each) => !isOver(each)),
+    applied(reading) {
+      const problems = [...active.map(problemOf), ...(unreadable === undefined ? [] : [unreadable])];
+      if (problems.length === 0) return reading;
+      const isNode = active.some(({ target }) => target === NODE_TARGET);
+      const { cluster } = reading;
+      return {
+        ...reading,
+        cluster: {
+          ...cluster,
+          ...(isNode ? { mode: "audit" } : {}),
+          ...(pods.size > 0 ? { bypassed: pods } : {}),
+        },
+        problems: [...reading.problems, ...problems],
+      };
+    },
+    onChange(next) {
+      listener = next;
+    },
+    routes: ({ isHere, applied }) => [
+      { method: "GET", path: "bypasses", answer: () => active.filter((each) => !isOver(each)) },
+      {
+        method: "POST",
+        path: "bypass",
+        forRoot: true,
+        bodyBytesMax: 4_096,
+        answer: async (_, body) => {
+          const request = requestIn(body);
+          if (request.target !== NODE_TARGET && !isHere(request.target))
+            throw new RequestError(`no pod ${request.target} on this node`);
+          const bypass = begin(request);
+          await applied();
+          return bypass;
+        },
+      },
+      {
+        method: "POST",
+        path: "bypass-end",
+        forRoot: true,
+        parameters: ["target"],
+        answer: async (parameters) => {
+          const over = end(parameters.get("target") ?? undefined);
+          if (over.length > 0) await applied();
+          return over;
+        },
+      },
+    ],
+    close() {
+      clearTimeout(timer);
+    },
+  };
+}
+
+const problemOf = ({ target, until, reason }: BypassView): Problem => ({
+  severity: "warning",
+  ...(target === NODE_TARGET ? {} : { object: `Pod ${target}` }),
+  reason: `emergency bypass until ${until}: ${reason}`,
+  effect:
+    target === NODE_TARGET
+      ? "no policy drops anything on this node, what would be denied is reported"
+      : "its policies drop nothing, what they would deny is reported",
+  topic: "bypass",
+});
+
+interface BypassRequest {
+  readonly target: string;
+  readonly seconds: number;
+  readonly reason: string;
+}
+
+const REQUEST = z.object({
+  target: z.string().regex(/^(?:node|[a-z0-9.-]{1,253}\/[a-z0-9.-]{1,253})$/),
+  seconds: z.int().min(1).max(BYPASS_SECONDS_MAX),
+  reason: z.string().trim().min(1).max(REASON_CHARACTERS_MAX),
+});
+
+/** @throws RequestError */
+function requestIn(body: string): BypassRequest {
+  let value: unknown;
+  try {
+    value = JSON.parse(body);
+  } catch {
+    throw new RequestError("the body is not JSON");
+  }
+  const found = REQUEST.safeParse(value);
+  if (found.success) return found.data;
+  const [issue] = found.error.issues;
+  throw new RequestError(`${issue?.path.join(".") ?? "body"}: ${issue?.message ?? "malformed"}`);
+}

@@ -1,0 +1,583 @@
+// The kinds of faults and changes of the soak test. Each says what it does, and what it may do to traffic where that is not nothing.
+
+import { execFileSync, spawn } from "node:child_process";
+import { existsSync, readdirSync, renameSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { BpfLink } from "bpf-ts";
+import type { Random } from "../../bench/common/random.ts";
+import { present } from "../../src/base/assert.ts";
+import { LAYOUT_DIGEST } from "../../src/gen/layout.ts";
+import { keyOf } from "../../src/model/cluster.ts";
+import { ask } from "../../src/observe/socket-client.ts";
+import { BEHAVIOURS, type Order } from "./api-server.ts";
+import {
+  type LocalPod,
+  NAMESPACES,
+  namespaceObject,
+  pick,
+  podObject,
+  randomLabels,
+  randomPolicy,
+  serviceObjects,
+  teamLabels,
+} from "./cluster-state.ts";
+import { ERRNO } from "./kernel-faults.ts";
+import type { SoakNode } from "./node.ts";
+
+export interface Context {
+  readonly node: SoakNode;
+  readonly random: Random;
+  /** What has happened so far was not yet the fault: the time to repair starts now. */
+  begins(): void;
+  /** Pods beyond the first ones have these slots. */
+  readonly slots: { readonly first: number; readonly end: number };
+}
+
+export interface FaultKind {
+  readonly name: string;
+  readonly weight: number;
+  /** Runs to the point from which Weir has to find back by itself. */
+  run(context: Context): Promise<void>;
+  /** Of traffic that this kind may disturb, why. */
+  readonly permits?: string;
+}
+
+const running = (node: SoakNode): LocalPod[] => node.pods().filter(({ object }) => object === "running");
+
+const POLICIES = 40;
+const SERVICES = 12;
+
+async function policyChanges({ node, random }: Context): Promise<void> {
+  const number = random.below(POLICIES);
+  const policy = randomPolicy(random, number);
+  const old = [...node.api.objects.values()].find(
+    ({ kind, object }) => kind === "NetworkPolicy" && object.metadata.name === policy.metadata.name,
+  );
+  const key = old && `${old.object.metadata.namespace}/${old.object.metadata.name}`;
+  const isSame = old?.object.metadata.namespace === policy.metadata.namespace;
+  await node.change([
+    ...(key === undefined || isSame ? [] : [{ kind: "NetworkPolicy", remove: key } as const]),
+    { kind: "NetworkPolicy", put: policy },
+  ]);
+}
+
+async function policyGoes({ node, random }: Context): Promise<void> {
+  const all = [...node.api.objects.values()].filter(({ kind }) => kind === "NetworkPolicy");
+  if (all.length < 5) return policyChanges({ node, random } as Context);
+  const { object } = pick(random, all);
+  await node.change([
+    { kind: "NetworkPolicy", remove: `${object.metadata.namespace}/${object.metadata.name}` },
+  ]);
+}
+
+async function podRelabelled({ node, random }: Context): Promise<void> {
+  await node.putPod(pick(random, running(node)), { labels: randomLabels(random) });
+}
+
+async function namespaceRelabelled({ node, random }: Context): Promise<void> {
+  await node.change([
+    { kind: "Namespace", put: namespaceObject(pick(random, NAMESPACES), teamLabels(random)) },
+  ]);
+}
+
+async function serviceChanges({ node, random }: Context): Promise<void> {
+  const number = random.below(SERVICES);
+  const [service, slice] = serviceObjects(random, number, node.pods());
+  const olds = [...node.api.objects.values()].filter(
+    ({ kind, object }) =>
+      (kind === "Service" && object.metadata.name === service.metadata.name) ||
+      (kind === "EndpointSlice" && object.metadata.name === slice.metadata.name),
+  );
+  const removed = olds.map(
+    ({ kind, object }) => ({ kind, remove: `${object.metadata.namespace}/${object.metadata.name}` }) as const,
+  );
+  await node.change([...removed, { kind: "Service", put: service }, { kind: "EndpointSlice", put: slice }]);
+}
+
+const CHANGES = [
+  policyChanges,
+  policyChanges,
+  policyGoes,
+  podRelabelled,
+  namespaceRelabelled,
+  serviceChanges,
+];
+
+/** Some change, so that there is an update in which something can go wrong. */
+const someChange = (context: Context): Promise<void> => pick(context.random, CHANGES)(context);
+
+function freeSlot({ node, slots, random }: Context): number | undefined {
+  const free = Array.from({ length: slots.end - slots.first }, (_, index) => slots.first + index).filter(
+    (slot) => !node.has(slot),
+  );
+  return free.length === 0 ? undefined : pick(random, free);
+}
+
+async function podComes(
+  context: Context,
+  more: Partial<LocalPod> = {},
+  at = freeSlot(context),
+): Promise<void> {
+  const { node } = context;
+  if (at === undefined) return podGoes(context);
+  const pod = node.makePod(at, more);
+  node.place([pod]);
+  await node.change([{ kind: "Pod", put: podObject(pod) }]);
+  // Without a CNI plugin it is open until Weir has it: docs/limits.md.
+  node.probePod(at, "either");
+}
+
+const removable = ({ node, slots }: Context): LocalPod[] =>
+  running(node).filter(({ slot }) => slot >= slots.first);
+
+async function podGoes(context: Context): Promise<void> {
+  const { node, random } = context;
+  const pods = removable(context);
+  if (pods.length === 0) return podComes(context);
+  const pod = pick(random, pods);
+  node.endProbes(pod.slot);
+  const gone = { kind: "Pod", remove: keyOf(pod) } as const;
+  // The kubelet's order, or the network plugin's.
+  if (random.below(2) === 0) await node.unplace(pod.slot);
+  await node.change([gone], () => {
+    pod.object = "gone";
+  });
+  if (node.has(pod.slot)) await node.unplace(pod.slot);
+}
+
+const retained = (node: SoakNode): LocalPod[] =>
+  node.pods().filter(({ object }) => object === "gone" || object === "failed");
+
+async function podForceDeleted(context: Context): Promise<void> {
+  const { node, random } = context;
+  const left = retained(node);
+  if (left.length >= 3) {
+    const pod = pick(random, left);
+    if (pod.object === "failed")
+      await node.change([{ kind: "Pod", remove: keyOf(pod) }], () => Object.assign(pod, { object: "gone" }));
+    await node.unplace(pod.slot);
+    return;
+  }
+  const pods = removable(context);
+  if (pods.length === 0) return podComes(context);
+  const pod = pick(random, pods);
+  if (random.below(3) === 0) await node.putPod(pod, { object: "failed" });
+  else
+    await node.change([{ kind: "Pod", remove: keyOf(pod) }], () => {
+      pod.object = "gone";
+    });
+}
+
+async function addressReused(context: Context): Promise<void> {
+  const { node, random } = context;
+  const pods = removable(context);
+  if (pods.length === 0) return podComes(context);
+  const pod = pick(random, pods);
+  await node.unplace(pod.slot);
+  await node.change([{ kind: "Pod", remove: keyOf(pod) }]);
+  await podComes(context, {}, pod.slot);
+}
+
+async function addressesVanish(context: Context): Promise<void> {
+  const { node, random } = context;
+  const without = node.pods().filter(({ object }) => object === "no addresses");
+  if (without.length > 0 && random.below(2) === 0)
+    await node.putPod(pick(random, without), { object: "running" });
+  else await node.putPod(pick(random, running(node)), { object: "no addresses" });
+}
+
+/** Another object claims a pod's address: what this node sees of the address counts. */
+async function duplicateClaim(context: Context): Promise<void> {
+  const { node, random } = context;
+  const pod = pick(random, running(node));
+  const rival = podObject({
+    ...pod,
+    name: "aaa-rival",
+    uid: `uid-of-rival-${pod.uid}`,
+    labels: randomLabels(random),
+  });
+  const elsewhere =
+    random.below(2) === 0
+      ? { ...rival, spec: { ...Object(rival["spec"]), nodeName: "another-node" } }
+      : rival;
+  await node.change([{ kind: "Pod", put: elsewhere }]);
+  await sleep(300);
+  await node.change([{ kind: "Pod", remove: `${pod.namespace}/aaa-rival` }]);
+}
+
+async function namespaceGoes(context: Context): Promise<void> {
+  const { node, random } = context;
+  const name = pick(random, NAMESPACES);
+  await node.change([{ kind: "Namespace", remove: name }]);
+  await sleep(200);
+  await node.change([{ kind: "Namespace", put: namespaceObject(name, teamLabels(random)) }]);
+}
+
+async function killed(context: Context, meanwhile?: () => Promise<void> | void): Promise<void> {
+  const { node } = context;
+  await node.endAgent("kill");
+  context.begins();
+  await meanwhile?.();
+  node.startAgent();
+}
+
+async function killedInUpdate(context: Context): Promise<void> {
+  const { random } = context;
+  await someChange(context);
+  await sleep(random.below(60));
+  await killed(context);
+}
+
+async function diesAtKernelWrite(context: Context): Promise<void> {
+  const { node, random } = context;
+  // A start makes some hundred writes, an update some ten.
+  const inStart = random.below(3) === 0;
+  if (inStart) await node.endAgent("kill");
+  node.faults.arm("kill at write", { skip: random.below(inStart ? 400 : 40) });
+  if (inStart) node.startAgent();
+  for (let index = 0; index < 4; index += 1) await someChange(context);
+  for (const deadline = Date.now() + 1_500; Date.now() < deadline && node.faults.read("fired") === 0; )
+    await sleep(10);
+  node.faults.disarm();
+  context.begins();
+}
+
+async function kernelFails(context: Context): Promise<void> {
+  const { node, random } = context;
+  const error = pick(random, Object.keys(ERRNO) as (keyof typeof ERRNO)[]);
+  const inStart = random.below(4) === 0;
+  const mode = random.below(3) === 0 ? "fail all" : "fail writes";
+  if (inStart) await node.endAgent("kill");
+  node.faults.arm(mode, {
+    skip: random.below(inStart ? 400 : 60),
+    times: pick(random, [1, 1, 2, 5, 50]),
+    error,
+  });
+  if (inStart) node.startAgent();
+  for (let index = 0; index < 3; index += 1) await someChange(context);
+  await sleep(300 + random.below(700));
+  node.faults.disarm();
+  context.begins();
+}
+
+async function apiGone(context: Context): Promise<void> {
+  const { node, random } = context;
+  await node.api.kill();
+  // Objects change while nobody is told.
+  if (random.below(2) === 0) await someChange(context);
+  await sleep(500 + random.below(1_500));
+  context.begins();
+  await node.api.start();
+}
+
+async function apiFrozen(context: Context): Promise<void> {
+  const { node, random } = context;
+  node.api.signal("SIGSTOP");
+  await sleep(500 + random.below(2_000));
+  node.api.signal("SIGCONT");
+  context.begins();
+  await someChange(context);
+}
+
+async function apiMisbehaves(context: Context): Promise<void> {
+  const { node, random } = context;
+  await node.api.order({
+    do: "behave",
+    how: pick(
+      random,
+      BEHAVIOURS.filter((how) => how !== "healthy"),
+    ),
+  });
+  if (random.below(2) === 0)
+    await node.api.order({ do: "end watches", how: pick(random, ["ends", "breaks"]) });
+  await someChange(context);
+  await sleep(300 + random.below(1_000));
+  await node.api.order({ do: "behave", how: "healthy" });
+  context.begins();
+}
+
+const LIES = [
+  "garbage",
+  "half a line",
+  "no version",
+  "other kind",
+  "unknown event",
+  "error",
+] as const satisfies readonly Extract<Order, { do: "lie" }>["how"][];
+
+async function apiLies(context: Context): Promise<void> {
+  const { node, random } = context;
+  await node.api.order({ do: "lie", how: pick(random, LIES) });
+  await someChange(context);
+}
+
+async function apiCompacted(context: Context): Promise<void> {
+  const { node } = context;
+  await node.api.kill();
+  await someChange(context);
+  await node.api.start();
+  await node.api.order({ do: "compact" });
+  await node.api.order({ do: "end watches", how: "breaks" });
+  context.begins();
+  await someChange(context);
+}
+
+/** A backup is restored: policies as they were, at an older version. */
+async function apiSetBack(context: Context): Promise<void> {
+  const { node, random } = context;
+  const version = node.api.version();
+  const policies = [...node.api.objects.values()].filter(({ kind }) => kind === "NetworkPolicy");
+  await someChange(context);
+  await node.api.kill();
+  const now = [...node.api.objects.values()].filter(({ kind }) => kind === "NetworkPolicy");
+  const name = (object: {
+    readonly metadata: { readonly namespace?: string; readonly name: string };
+  }): string => `${object.metadata.namespace}/${object.metadata.name}`;
+  await node.change([
+    ...now.map(({ object }) => ({ kind: "NetworkPolicy", remove: name(object) }) as const),
+    ...policies.map(({ object }) => ({ kind: "NetworkPolicy", put: object }) as const),
+  ]);
+  context.begins();
+  await node.api.start(Math.max(100, version - 500 - random.below(1_000)));
+}
+
+const between = (slot: number) => (probe: { readonly from: number; readonly to: number }) =>
+  probe.from === slot || probe.to === slot;
+
+/** So that the agent sees the whole of it at once, as at its next check. */
+async function tamper(
+  context: Context,
+  slots: readonly number[] | "all",
+  work: () => Promise<void> | void,
+): Promise<void> {
+  const { node } = context;
+  await node.loosen((probe) => slots === "all" || slots.some((slot) => between(slot)(probe)));
+  context.begins();
+  await work();
+}
+
+const ifindexOf = (node: SoakNode, slot: number): number =>
+  Number(execFileSync("cat", [`/sys/class/net/${node.wire(slot).link}/ifindex`], { encoding: "utf8" }));
+
+async function linkDetached(context: Context): Promise<void> {
+  const { node, random } = context;
+  const { slot } = pick(random, node.pods());
+  const pin = join(node.bpffs, "links", `${ifindexOf(node, slot)}-${pick(random, ["ingress", "egress"])}`);
+  await tamper(context, [slot], async () => {
+    if (!existsSync(pin)) return;
+    using link = BpfLink.openPinned(pin);
+    await link.detach();
+  });
+}
+
+async function qdiscDeleted(context: Context): Promise<void> {
+  const { node, random } = context;
+  const { slot } = pick(random, node.pods());
+  const { link } = node.wire(slot);
+  await tamper(context, [slot], () => {
+    // With tcx there is no qdisc: then what is deleted is nobody's.
+    execFileSync("sh", [
+      "-c",
+      `tc qdisc add dev ${link} clsact 2>/dev/null; tc qdisc del dev ${link} clsact`,
+    ]);
+  });
+}
+
+async function pinsRemoved(context: Context): Promise<void> {
+  const { node, random } = context;
+  const directory = join(
+    node.bpffs,
+    pick(random, ["links", join(LAYOUT_DIGEST, "maps"), join(LAYOUT_DIGEST, "programs")]),
+  );
+  const names = existsSync(directory) ? readdirSync(directory) : [];
+  context.begins();
+  for (const name of names)
+    if (random.below(3) === 0) rmSync(join(directory, name), { recursive: true, force: true });
+}
+
+async function allPinsRemoved(context: Context): Promise<void> {
+  context.begins();
+  rmSync(context.node.bpffs, { recursive: true, force: true });
+}
+
+async function entryChanged(context: Context): Promise<void> {
+  const { node, random } = context;
+  const map = join(
+    node.bpffs,
+    LAYOUT_DIGEST,
+    "maps",
+    pick(random, ["addresses_v4", "cidrs_v4", "endpoints"]),
+  );
+  if (!existsSync(map)) return;
+  const dump = JSON.parse(
+    execFileSync("bpftool", ["-j", "map", "dump", "pinned", map], { encoding: "utf8" }),
+  ) as {
+    readonly key: readonly string[];
+    readonly value: readonly string[];
+  }[];
+  if (dump.length === 0) return;
+  const { key, value } = pick(random, dump);
+  const at = random.below(Math.min(8, value.length));
+  const changed = value.map((byte, index) =>
+    index === at ? `0x${(255 - Number(byte)).toString(16).padStart(2, "0")}` : byte,
+  );
+  await tamper(context, "all", async () => {
+    execFileSync("bpftool", ["map", "update", "pinned", map, "key", ...key, "value", ...changed]);
+    // Nobody is told of that, so it is repaired when the maps are next read back.
+    await ask(node.socket, "/v1/resync", { method: "POST", timeoutMs: 60_000 });
+  });
+}
+
+async function diskFull(context: Context): Promise<void> {
+  const { node, random } = context;
+  const file = join(node.state, "full");
+  try {
+    execFileSync("dd", ["if=/dev/zero", `of=${file}`, "bs=64k"], { stdio: "ignore" });
+  } catch {
+    // It is full: that is what was wanted.
+  }
+  for (let index = 0; index < 3; index += 1) await someChange(context);
+  if (random.below(2) === 0) await killed(context);
+  await sleep(500);
+  rmSync(file, { force: true });
+  context.begins();
+}
+
+async function stopped(context: Context): Promise<void> {
+  const { node, random } = context;
+  const pid = node.agent()?.pid;
+  if (pid === undefined) return;
+  process.kill(pid, "SIGSTOP");
+  await someChange(context);
+  await sleep(500 + random.below(2_000));
+  context.begins();
+  process.kill(pid, "SIGCONT");
+}
+
+async function clockJumps(context: Context): Promise<void> {
+  const { node, random } = context;
+  node.faults.shiftClock(pick(random, [-86_400, -3_600, -30, 30, 3_600, 86_400, 0]));
+  await someChange(context);
+}
+
+async function hogs(context: Context): Promise<void> {
+  const children = [1, 2].map(() =>
+    spawn("timeout", ["2", "sh", "-c", "while :; do :; done"], { stdio: "ignore" }),
+  );
+  await someChange(context);
+  await Promise.all(children.map((child) => new Promise((resolve) => child.once("exit", resolve))));
+}
+
+const FLOOD = 4_000;
+
+/** Flows of one pod take places of others': beyond the table, answers are judged as packets of unknown flows (docs/limits.md). */
+async function flowsFlood(context: Context): Promise<void> {
+  const { node, random } = context;
+  const [from, to] = [pick(random, running(node)), pick(random, running(node))];
+  if (from === to) return;
+  node.prober.flood(from.slot, to.slot, 80, FLOOD);
+  await node.prober.sync();
+  await someChange(context);
+}
+
+async function otherLayout(context: Context): Promise<void> {
+  const { node, random } = context;
+  await node.endAgent(pick(random, ["kill", "stop"] as const));
+  const digest = readdirSync(node.bpffs).find((name) => /^[0-9a-f]{16}$/.test(name));
+  // To the next agent, the pins look like those of another build.
+  if (digest === LAYOUT_DIGEST) renameSync(join(node.bpffs, digest), join(node.bpffs, "0123456789abcdef"));
+  context.begins();
+  node.startAgent();
+}
+
+async function socketAbused(context: Context): Promise<void> {
+  const { node, random } = context;
+  const text = pick(random, [
+    "GET /v1/status\r\n\r\n",
+    "\0\0\0\0",
+    `GET /${"x".repeat(100_000)} HTTP/1.1\r\n\r\n`,
+    "POST /v1/resync HTTP/1.1\r\ncontent-length: 999999\r\n\r\n",
+  ]);
+  const { connect } = await import("node:net");
+  const sockets = Array.from({ length: 80 }, () => connect(node.socket).on("error", () => undefined));
+  for (const socket of sockets) socket.write(text);
+  await someChange(context);
+  await sleep(300);
+  for (const socket of sockets) socket.destroy();
+  context.begins();
+}
+
+const restarted = async (context: Context): Promise<void> => {
+  await context.node.endAgent("stop");
+  context.begins();
+  context.node.startAgent();
+};
+
+async function diesOnStart(context: Context): Promise<void> {
+  const { node, random } = context;
+  await node.endAgent("kill");
+  for (let index = 0; index < 2; index += 1) {
+    node.startAgent();
+    await sleep(50 + random.below(700));
+    await node.endAgent("kill");
+  }
+  context.begins();
+  node.startAgent();
+}
+
+export const FAULTS: readonly FaultKind[] = [
+  { name: "policy changes", weight: 6, run: policyChanges },
+  { name: "policy goes", weight: 2, run: policyGoes },
+  { name: "pod relabelled", weight: 4, run: podRelabelled },
+  { name: "namespace relabelled", weight: 2, run: namespaceRelabelled },
+  { name: "namespace goes and comes", weight: 2, run: namespaceGoes },
+  { name: "service changes", weight: 2, run: serviceChanges },
+  { name: "pod comes", weight: 4, run: (context) => podComes(context) },
+  { name: "pod goes", weight: 3, run: podGoes },
+  { name: "pod deleted by force or failed", weight: 4, run: podForceDeleted },
+  { name: "address reused", weight: 3, run: addressReused },
+  { name: "status without addresses", weight: 2, run: addressesVanish },
+  { name: "address claimed twice", weight: 2, run: duplicateClaim },
+  { name: "kill -9", weight: 3, run: (context) => killed(context) },
+  { name: "kill -9 in an update", weight: 4, run: killedInUpdate },
+  { name: "death at a kernel write", weight: 6, run: diesAtKernelWrite },
+  { name: "kill -9 while starting", weight: 2, run: diesOnStart },
+  { name: "restart", weight: 2, run: restarted },
+  { name: "another layout", weight: 3, run: otherLayout },
+  { name: "kernel call fails", weight: 8, run: kernelFails },
+  { name: "API server killed", weight: 2, run: apiGone },
+  { name: "API server frozen", weight: 2, run: apiFrozen },
+  { name: "API server slow or refusing", weight: 4, run: apiMisbehaves },
+  { name: "API server lies", weight: 3, run: apiLies },
+  { name: "API server compacted", weight: 1, run: apiCompacted },
+  { name: "API server set back", weight: 2, run: apiSetBack },
+  { name: "tc qdisc del", weight: 2, run: qdiscDeleted, permits: "its pod is open until the next check" },
+  { name: "link detached", weight: 3, run: linkDetached, permits: "its pod is open until the next check" },
+  { name: "pins removed", weight: 2, run: pinsRemoved },
+  { name: "all pins removed", weight: 1, run: allPinsRemoved },
+  {
+    name: "map entry changed",
+    weight: 2,
+    run: entryChanged,
+    permits: "any verdict until the maps are read back",
+  },
+  { name: "disk full", weight: 2, run: diskFull },
+  { name: "SIGSTOP", weight: 2, run: stopped },
+  { name: "clock jumps", weight: 2, run: clockJumps },
+  { name: "CPU taken by others", weight: 1, run: hogs },
+  { name: "flood of flows", weight: 1, run: flowsFlood },
+  { name: "agent's socket abused", weight: 1, run: socketAbused },
+];
+
+export const faultNames = (): string[] => FAULTS.map(({ name }) => name);
+
+export function faultFrom(random: Random, only: ReadonlySet<string>): FaultKind {
+  const all = only.size === 0 ? FAULTS : FAULTS.filter(({ name }) => only.has(name));
+  let left = random.below(all.reduce((sum, { weight }) => sum + weight, 0));
+  const found = all.find(({ weight }) => {
+    left -= weight;
+    return left < 0;
+  });
+  return present(found, "a kind of fault");
+}

@@ -1,0 +1,77 @@
+// What an agent holds, and what it leaves: descriptors, BPF objects by their ids, pins, links, qdiscs, memory.
+
+import { spawnSync } from "node:child_process";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+
+export interface Held {
+  /** Descriptors by what they are. */
+  readonly descriptors: Readonly<Record<string, number>>;
+  /** Ids of BPF objects, as "map 7". */
+  readonly objects: readonly string[];
+  readonly rssMiB: number;
+}
+
+/** Descriptors that come and go with connections and reads. */
+const PASSING = new Set(["socket", "file", "pipe"]);
+
+export function heldBy(pid: number): Held {
+  const descriptors: Record<string, number> = {};
+  const objects: string[] = [];
+  for (const fd of readdirSync(`/proc/${pid}/fdinfo`)) {
+    let info = "";
+    try {
+      info = readFileSync(`/proc/${pid}/fdinfo/${fd}`, "latin1");
+    } catch {
+      // It has been closed meanwhile.
+      continue;
+    }
+    const id = /^(map|prog|link|btf)_id:\s*(\d+)/m.exec(info);
+    // A link shows the id of its program too.
+    const link = /^link_id:\s*(\d+)/m.exec(info);
+    const kind = link !== null ? "link" : (id?.[1] ?? kindOf(pid, fd));
+    descriptors[kind] = (descriptors[kind] ?? 0) + 1;
+    if (link !== null) objects.push(`link ${link[1]}`);
+    else if (id !== null && id[1] !== "btf") objects.push(`${id[1]} ${id[2]}`);
+  }
+  const kib = Number(/^VmRSS:\s*(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, "latin1"))?.[1] ?? 0);
+  return { descriptors, objects, rssMiB: kib / 1_024 };
+}
+
+function kindOf(pid: number, fd: string): string {
+  const target = spawnSync("readlink", [`/proc/${pid}/fd/${fd}`], { encoding: "utf8" }).stdout.trim();
+  if (target.startsWith("socket:")) return "socket";
+  if (target.startsWith("pipe:")) return "pipe";
+  return target.startsWith("anon_inode:") ? target : "file";
+}
+
+/** Descriptors that one has more of than the other, but for those that come and go. */
+export function descriptorsBeyond(more: Held, fewer: Held): string[] {
+  return Object.entries(more.descriptors).flatMap(([kind, count]) => {
+    const beyond = count - (fewer.descriptors[kind] ?? 0);
+    return !PASSING.has(kind) && beyond > 0 ? [`${beyond} descriptors of kind ${kind}`] : [];
+  });
+}
+
+/** All files below a directory. */
+export function filesBelow(directory: string): string[] {
+  if (!existsSync(directory)) return [];
+  return readdirSync(directory, { withFileTypes: true }).flatMap((entry) =>
+    entry.isDirectory() ? filesBelow(join(directory, entry.name)) : [join(directory, entry.name)],
+  );
+}
+
+/** Those of the BPF objects that the kernel still has. */
+export const stillThere = (objects: Iterable<string>): string[] =>
+  [...objects].filter((text) => {
+    const [type = "", id = ""] = text.split(" ");
+    return spawnSync("bpftool", [type, "show", "id", id], { stdio: "ignore" }).status === 0;
+  });
+
+/** Interfaces that have a clsact qdisc. */
+export function clsactInterfaces(prefix: string): string[] {
+  const { stdout } = spawnSync("tc", ["qdisc", "show"], { encoding: "utf8" });
+  return stdout
+    .split("\n")
+    .filter((line) => line.startsWith("qdisc clsact") && line.includes(` dev ${prefix}-`));
+}

@@ -1,0 +1,477 @@
+// The node under test: pods in network namespaces, the scripted API server, the agent, and the probes between the pods with what the
+// oracle says of them.
+
+import { execFileSync } from "node:child_process";
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
+import type { Random } from "../../bench/common/random.ts";
+import { present } from "../../src/base/assert.ts";
+import { messageOf } from "../../src/base/errors.ts";
+import { forwardNodeWide, stopForwardingNodeWide } from "../../src/lab/forwarding.ts";
+import {
+  addressesOf,
+  linkName,
+  makeWires,
+  netnsName,
+  removeWires,
+  unmakeWires,
+  type Wire,
+} from "../../src/lab/netns-links.ts";
+import type { Teardown } from "../../src/lab/teardown.ts";
+import { Agent, cleanUp, type ProductPaths } from "../../src/lab/weir-process.ts";
+import { type Cluster, clusterFromWire, keyOf } from "../../src/model/cluster.ts";
+import type { ClusterView, EndpointView, StatusView } from "../../src/observe/api-views.ts";
+import { ask } from "../../src/observe/socket-client.ts";
+import { chartCapabilities } from "../support/capabilities.ts";
+import { type ApiServer, openApiServer } from "./api-process.ts";
+import {
+  addressesOfSlot,
+  clusterOf,
+  differencesOf,
+  isIsolated,
+  type LocalPod,
+  NAMESPACES,
+  NODE,
+  namespaceObject,
+  pick,
+  podObject,
+  randomLabels,
+  randomPolicy,
+  teamLabels,
+  updateRetained,
+  verdictOf,
+  verdictText,
+} from "./cluster-state.ts";
+import { type KernelFaults, openKernelFaults } from "./kernel-faults.ts";
+import {
+  type Expected,
+  openProber,
+  type ProbeKind,
+  type Prober,
+  type ProbeSpec,
+  SERVED_PORTS,
+  type Wrong,
+} from "./prober.ts";
+
+export const PREFIX = "wt-soak";
+const DIRECTORY = `/run/${PREFIX}`;
+const BPFFS = `/sys/fs/bpf/${PREFIX}`;
+const SOURCES = fileURLToPath(new URL(".", import.meta.url));
+export const DEFAULT_BIN = fileURLToPath(new URL("../../bin/weir", import.meta.url));
+/** What the agent keeps in files fits easily. */
+const DISK = "4m";
+const IN_FORCE_MS_MAX = 120_000;
+const POLL_MS = 15;
+const HOT_US = 2_000;
+const HOT_PROBES = 6;
+
+export interface NodeSpec {
+  readonly pods: number;
+  readonly random: Random;
+  readonly seed: number;
+  /** Packets a second of all probes but the few hot ones, about. */
+  readonly rate: number;
+  readonly bin: string;
+  readonly onWrong: (wrong: Wrong) => void;
+}
+
+interface Placed {
+  readonly pod: LocalPod;
+  readonly wire: Wire;
+}
+
+export type SoakNode = Awaited<ReturnType<typeof openNode>>;
+
+function compile(source: string, output: string, ...flags: readonly string[]): string {
+  execFileSync("cc", ["-O2", "-Wall", "-Wextra", "-Werror", "-o", output, join(SOURCES, source), ...flags]);
+  return output;
+}
+
+/** The teardown undoes all of it. */
+export async function openNode(spec: NodeSpec, teardown: Teardown) {
+  const { random } = spec;
+  removeWires(PREFIX);
+  rmSync(DIRECTORY, { recursive: true, force: true });
+  mkdirSync(DIRECTORY);
+  teardown.defer(() => rmSync(DIRECTORY, { recursive: true, force: true }));
+  const state = join(DIRECTORY, "state");
+  mkdirSync(state);
+  execFileSync("mount", ["-t", "tmpfs", "-o", `size=${DISK}`, "tmpfs", state]);
+  teardown.defer(() => execFileSync("umount", ["-l", state]));
+  teardown.defer(() => stopForwardingNodeWide(PREFIX));
+  forwardNodeWide(PREFIX);
+  teardown.defer(() => removeWires(PREFIX));
+
+  const faults: KernelFaults = openKernelFaults(join(DIRECTORY, "control"));
+  teardown.defer(() => faults.close());
+  const preload = compile("kernel-faults.c", join(DIRECTORY, "kernel-faults.so"), "-shared", "-fPIC", "-ldl");
+  const wrapper = join(DIRECTORY, "weir");
+  const use = (bin: string): void =>
+    writeFileSync(
+      wrapper,
+      `#!/bin/sh\nexport LD_PRELOAD=${preload} WEIR_SOAK_CONTROL=${faults.path}\nexec ${bin} "$@"\n`,
+      { mode: 0o755 },
+    );
+  use(spec.bin);
+  const socket = join(state, "agent.sock");
+  const paths: ProductPaths = { bin: wrapper, bpffs: BPFFS, socket, capabilities: chartCapabilities() };
+  const commands: ProductPaths = { ...paths, bin: spec.bin };
+  if (existsSync(BPFFS)) cleanUp(commands);
+  teardown.defer(() => cleanUp(commands));
+
+  const prober: Prober = openProber(compile("prober.c", join(DIRECTORY, "prober")), spec.onWrong);
+  teardown.defer(() => prober.close());
+  const api: ApiServer = await openApiServer();
+  teardown.defer(() => api.close());
+  const kubeconfig = join(DIRECTORY, "kubeconfig");
+  const config = {
+    apiVersion: "v1",
+    kind: "Config",
+    "current-context": "soak",
+    clusters: [
+      {
+        name: "soak",
+        cluster: { server: `http://127.0.0.1:${api.port()}`, "insecure-skip-tls-verify": true },
+      },
+    ],
+    users: [{ name: "soak", user: {} }],
+    contexts: [{ name: "soak", context: { cluster: "soak", user: "soak" } }],
+  };
+  writeFileSync(kubeconfig, JSON.stringify(config));
+
+  const placed = new Map<number, Placed>();
+  const probes = new Map<number, ProbeSpec>();
+  const expected = new Map<number, Expected>();
+  let lastProbe = -1;
+  const freeProbes: number[] = [];
+  /** Probes whose flows began when nobody knew them. */
+  const renewals = new Set<number>();
+  let lastUid = 0;
+  let agent: Agent | undefined;
+  let known: Cluster | undefined;
+  /** What agents wrote that have ended. */
+  const logs: string[] = [];
+
+  const pods = (): LocalPod[] => [...placed.values()].map(({ pod }) => pod);
+  const podAt = (slot: number): LocalPod => present(placed.get(slot), `pod ${slot}`).pod;
+  const bySlot = (): Map<number, LocalPod> => new Map([...placed].map(([slot, { pod }]) => [slot, pod]));
+  const cluster = (): Cluster => {
+    known ??= clusterOf(api.objects.values());
+    return known;
+  };
+
+  function makePod(
+    slot: number,
+    more: Partial<Pick<LocalPod, "namespace" | "labels" | "name">> = {},
+  ): LocalPod {
+    lastUid += 1;
+    return {
+      slot,
+      namespace: pick(random, NAMESPACES),
+      name: `pod${slot}-${lastUid}`,
+      uid: `uid-of-pod-${lastUid}`,
+      labels: randomLabels(random),
+      object: "running",
+      isolated: { ingress: false, egress: false },
+      sealed: false,
+      ...addressesOfSlot(slot),
+      ...more,
+    };
+  }
+
+  /** Its interface, and its sockets; not its object. */
+  function place(pods_: readonly LocalPod[]): void {
+    const made = pods_.map((pod): Placed => {
+      lastUid += 1;
+      const netns = netnsName(PREFIX, lastUid, `${pod.namespace}-${pod.name}`);
+      return {
+        pod,
+        wire: { netns, link: linkName(PREFIX, lastUid), addresses: addressesOf([pod.v4, pod.v6]) },
+      };
+    });
+    makeWires(made.map(({ wire }) => wire));
+    for (const each of made) {
+      placed.set(each.pod.slot, each);
+      prober.addPod(each.pod.slot, `/run/netns/${each.wire.netns}`, each.pod.v4, each.pod.v6);
+    }
+  }
+
+  function endProbes(slot: number): void {
+    for (const { id, from, to } of [...probes.values()]) {
+      if (from !== slot && to !== slot) continue;
+      prober.endProbe(id);
+      probes.delete(id);
+      expected.delete(id);
+      freeProbes.push(id);
+    }
+  }
+
+  /** Takes the interface away; the object is the caller's. */
+  async function unplace(slot: number): Promise<void> {
+    endProbes(slot);
+    prober.removePod(slot);
+    await prober.sync();
+    unmakeWires([present(placed.get(slot), `pod ${slot}`).wire]);
+    placed.delete(slot);
+  }
+
+  function addProbe(probe: Omit<ProbeSpec, "id">, first: Expected): void {
+    const id = freeProbes.shift() ?? ++lastProbe;
+    const made = { ...probe, id };
+    probes.set(id, made);
+    expected.set(id, first);
+    renewals.add(id);
+    prober.addProbe(made, first);
+  }
+
+  const everyUs = Math.round((1_000_000 * spec.pods * 3) / spec.rate);
+
+  /** Probes between this pod and others, in both directions. */
+  function probePod(slot: number, first: Expected): void {
+    const others = [...placed.keys()].filter((each) => each !== slot);
+    if (others.length === 0) return;
+    const kinds: readonly ProbeKind[] = ["udp answered", "udp from new ports", "ping"];
+    for (let index = 0; index < 3; index += 1) {
+      const other = pick(random, others);
+      const [from, to] = random.below(2) === 0 ? [slot, other] : [other, slot];
+      const common = { from, to, family: pick(random, [4, 6] as const), port: pick(random, SERVED_PORTS) };
+      addProbe({ ...common, kind: pick(random, kinds), everyUs }, first);
+      if (index === 0) addProbe({ ...common, kind: "transfer", everyUs: 40_000 }, first);
+      if (index === 1 && slot % 2 === 0) addProbe({ ...common, kind: "connect", everyUs: 500_000 }, first);
+    }
+  }
+
+  const verdicts = (): Map<number, Expected> => {
+    const [current, by] = [cluster(), bySlot()];
+    return new Map([...probes.values()].map((probe) => [probe.id, verdictOf(current, probe, by)]));
+  };
+
+  async function setExpected(next: ReadonlyMap<number, Expected>): Promise<void> {
+    const groups = Map.groupBy(
+      [...next].filter(([id, value]) => probes.has(id) && expected.get(id) !== value),
+      ([, value]) => value,
+    );
+    for (const [value, ids] of groups) {
+      prober.expect(
+        value,
+        ids.map(([id]) => id),
+      );
+      for (const [id] of ids) expected.set(id, value);
+    }
+    await prober.sync();
+  }
+
+  /** From now on either may happen to these. */
+  const loosen = (which: (probe: ProbeSpec) => boolean): Promise<void> =>
+    setExpected(new Map([...probes.values()].filter(which).map(({ id }) => [id, "either" as const])));
+
+  const put = async (object: Parameters<ApiServer["put"]>[1], kind: Parameters<ApiServer["put"]>[0]) => {
+    known = undefined;
+    await api.put(kind, object);
+  };
+
+  /**
+   * Changes objects: `model` as the test holds them, at once, then the API server. Probes whose verdict differs may have
+   * either from before the change until `settle`.
+   */
+  async function change(
+    objects: readonly (
+      | { readonly put: Parameters<ApiServer["put"]>[1]; readonly kind: Parameters<ApiServer["put"]>[0] }
+      | { readonly remove: string; readonly kind: Parameters<ApiServer["put"]>[0] }
+    )[],
+    model: () => void = () => undefined,
+  ): Promise<void> {
+    const before = verdicts();
+    const open = pods().filter((pod) => !isIsolated(cluster(), pod));
+    // The objects as they will be, judged before anybody gets them.
+    const next = new Map(api.objects);
+    for (const each of objects) {
+      if ("put" in each) {
+        const { namespace, name } = each.put.metadata;
+        next.set(`${each.kind} ${namespace === undefined ? name : `${namespace}/${name}`}`, {
+          kind: each.kind,
+          object: each.put,
+        });
+      } else next.delete(`${each.kind} ${each.remove}`);
+    }
+    model();
+    known = clusterOf(next.values());
+    updateRetained(known, pods());
+    const after = verdicts();
+    const isolated = new Set(open.filter((pod) => isIsolated(cluster(), pod)).map(({ slot }) => slot));
+    /**
+     * Of what a pod has open when it is isolated for the first time nobody knows who opened it (docs/limits.md): TCP may
+     * break, and the rest may go on.
+     */
+    const isOlder = ({ from, to }: ProbeSpec): boolean => isolated.has(from) || isolated.has(to);
+    for (const probe of probes.values()) if (isOlder(probe)) renewals.add(probe.id);
+    await loosen(
+      (probe) =>
+        before.get(probe.id) !== after.get(probe.id) ||
+        expected.get(probe.id) === "either" ||
+        (probe.kind === "transfer" && isOlder(probe)),
+    );
+    const kept = known;
+    for (const each of objects) {
+      if ("put" in each) await api.put(each.kind, each.put);
+      else await api.remove(each.kind, each.remove);
+    }
+    known = kept;
+  }
+
+  const putPod = (pod: LocalPod, next: Partial<LocalPod>): Promise<void> =>
+    change([{ kind: "Pod", put: podObject({ ...pod, ...next }) }], () => Object.assign(pod, next));
+
+  const isRunning = (): boolean =>
+    agent?.pid !== undefined && existsSync(`/proc/${agent.pid}`) && !hasEnded(agent.pid);
+
+  function startAgent(): void {
+    const options = ["--kubeconfig", kubeconfig, "--node-name", NODE, "--no-kubernetes-events"];
+    const made = Agent.run(paths, [...options, "--metrics-listen", "off", "--probe-listen", "off"]);
+    agent = made;
+    teardown.defer(() => made.killNow());
+  }
+
+  async function endAgent(how: "kill" | "stop"): Promise<void> {
+    const ended = agent;
+    agent = undefined;
+    if (ended === undefined) return;
+    await ended[how]();
+    logs.push(ended.stderr);
+    if (logs.length > 20) logs.shift();
+  }
+
+  const status = (): Promise<StatusView | undefined> =>
+    ask<StatusView>(socket, "/v1/status", { timeoutMs: 5_000 });
+
+  /** Why what the test wants is not in force; undefined if the agent says that it is. */
+  async function notInForce(): Promise<string | undefined> {
+    const now = await status();
+    if (now === undefined) return "no agent answers";
+    if (now.appliedAt === undefined) return "nothing is applied yet";
+    if (now.generation.wanted !== now.generation.applied) return "a generation is not applied";
+    const errors = now.problems.filter(({ severity }) => severity === "error");
+    if (errors.length > 0) return errors.map(({ reason }) => reason).join("; ");
+    const view = await ask<ClusterView>(socket, "/v1/cluster", { timeoutMs: 5_000 });
+    if (view === undefined) return "no agent answers";
+    const differences = differencesOf(cluster(), clusterFromWire(view.cluster));
+    if (differences.length > 0)
+      return `${differences.length} differences: ${differences.slice(0, 3).join("; ")}`;
+    const endpoints =
+      (await ask<readonly EndpointView[]>(socket, "/v1/endpoints", { timeoutMs: 5_000 })) ?? [];
+    for (const { pod, wire } of placed.values()) {
+      const own = endpoints.find((each) => each.interface === wire.link);
+      if (own === undefined) return `${keyOf(pod)} has no endpoint`;
+      if (own.state !== "enforced" && own.state !== "retained") return `${keyOf(pod)} is ${own.state}`;
+      if (own.name !== pod.name) return `${wire.link} is that of ${own.name}`;
+    }
+    // A generation that came meanwhile may have changed what was just read.
+    const later = await status();
+    return later?.generation.applied === now.generation.applied &&
+      later.generation.wanted === now.generation.wanted
+      ? undefined
+      : "a generation came meanwhile";
+  }
+
+  /** Resolves when the agent says that what the test wants is in force. An agent that has ended is started again, as a kubelet does. */
+  async function untilInForce(onEnd: (log: string) => void): Promise<void> {
+    for (const deadline = Date.now() + IN_FORCE_MS_MAX; ; await sleep(POLL_MS)) {
+      if (!isRunning()) {
+        if (agent !== undefined) {
+          onEnd(agent.stderr);
+          await endAgent("kill");
+        }
+        startAgent();
+      }
+      const why = await notInForce().catch(messageOf);
+      if (why === undefined) return;
+      if (Date.now() > deadline) throw new Error(`not in force after ${IN_FORCE_MS_MAX / 1_000} s: ${why}`);
+    }
+  }
+
+  /** What the objects and the oracle say is expected of every probe from now on. */
+  async function tighten(): Promise<void> {
+    prober.renew([...renewals].filter((id) => probes.has(id)));
+    renewals.clear();
+    await setExpected(verdicts());
+  }
+
+  // The cluster at the start.
+  const locals = Array.from({ length: spec.pods }, (_, slot) => makePod(slot));
+  for (const name of NAMESPACES) await put(namespaceObject(name, teamLabels(random)), "Namespace");
+  await put({ apiVersion: "v1", kind: "Node", metadata: { name: NODE, uid: "uid-of-node" } }, "Node");
+  for (let number = 0; number < Math.max(4, spec.pods / 6); number += 1)
+    await put(randomPolicy(random, number), "NetworkPolicy");
+  place(locals);
+  for (const pod of locals) await put(podObject(pod), "Pod");
+  updateRetained(cluster(), pods());
+  await prober.sync();
+  for (const { slot } of locals) probePod(slot, "either");
+  // Denied packets of a few are sent all the time.
+  const denied = [...verdicts()].filter(
+    ([id, verdict]) => verdict === "denied" && (probes.get(id)?.everyUs ?? 0) === everyUs,
+  );
+  for (const [id] of denied.slice(0, HOT_PROBES)) {
+    const { id: _, ...probe } = present(probes.get(id), "a probe");
+    addProbe({ ...probe, everyUs: HOT_US }, "either");
+  }
+
+  return {
+    spec,
+    directory: DIRECTORY,
+    state,
+    bpffs: BPFFS,
+    socket,
+    commands,
+    api,
+    prober,
+    faults,
+    random: random,
+    pods,
+    podAt,
+    probes,
+    cluster,
+    makePod,
+    place,
+    unplace,
+    probePod,
+    endProbes,
+    loosen,
+    tighten,
+    change,
+    putPod,
+    use,
+    isRunning,
+    startAgent,
+    endAgent,
+    status,
+    untilInForce,
+    wire: (slot: number): Wire => present(placed.get(slot), `pod ${slot}`).wire,
+    has: (slot: number): boolean => placed.has(slot),
+    agent: () => agent,
+    log: () => [...logs, agent?.stderr ?? ""].join("\n--- the next agent\n"),
+    /** For a person: the pods of a probe, and how it is judged. */
+    describe(probe: ProbeSpec | undefined): string {
+      if (probe === undefined) return "";
+      const text = (slot: number): string => {
+        const pod = placed.get(slot)?.pod;
+        return pod === undefined
+          ? "gone"
+          : `${keyOf(pod)} ${pod.v4} ${pod.object} ${JSON.stringify(pod.labels)}`;
+      };
+      return `${text(probe.from)} -> ${text(probe.to)}, ${expected.get(probe.id)}: ${verdictText(cluster(), probe, bySlot())}`;
+    },
+    expectedOf: (id: number): Expected | undefined => expected.get(id),
+    /** All that the cluster is again as another snapshot of its objects was. */
+    reread() {
+      known = undefined;
+    },
+  };
+}
+
+function hasEnded(pid: number): boolean {
+  const text = readFileSync(`/proc/${pid}/stat`, "latin1");
+  return /\) [ZX]/.test(text);
+}

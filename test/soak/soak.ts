@@ -1,0 +1,192 @@
+// `npm run test:soak`: a node of many pods under traffic, and random faults. It compares at every step, and ends with one table.
+//
+//   node test/soak/soak.ts [--minutes N] [--seed S] [--pods N] [--rate PACKETS] [--only FAULT,...] [--bin PATH] [--log FILE]
+
+import { writeFileSync } from "node:fs";
+import { setTimeout as sleep } from "node:timers/promises";
+import { Command } from "commander";
+import { atLeast } from "../../bench/common/options.ts";
+import { randomFrom } from "../../bench/common/random.ts";
+import { messageOf } from "../../src/base/errors.ts";
+import { Teardown } from "../../src/lab/teardown.ts";
+import { cleanUp } from "../../src/lab/weir-process.ts";
+import { faultFrom, faultNames } from "./faults.ts";
+import { clsactInterfaces, descriptorsBeyond, filesBelow, heldBy, stillThere } from "./leaks.ts";
+import { openLedger, type Step } from "./ledger.ts";
+import { DEFAULT_BIN, openNode, PREFIX, type SoakNode } from "./node.ts";
+import { nowUs, type ProbeSpec } from "./prober.ts";
+
+interface Options {
+  readonly minutes: number;
+  readonly seed: number;
+  readonly pods: number;
+  readonly rate: number;
+  readonly only?: string;
+  readonly bin: string;
+  readonly log?: string;
+}
+
+/** Slots of this share of the pods come and go. */
+const MOVING_SHARE = 4;
+/** Memory of an agent that has lived long, beyond that of a new one with the same cluster. */
+const RSS_MIB_MAX = 80;
+const GONE_MS_MAX = 10_000;
+
+const program = new Command("soak")
+  .option("--minutes <number>", "how long", (text) => Number(text), 2)
+  .option("--seed <number>", "of all random choices", atLeast(0), Date.now() % 2 ** 32)
+  .option("--pods <number>", "pods of the node", atLeast(4), 60)
+  .option("--rate <packets>", "probes a second, about", atLeast(1), 1_500)
+  .option("--only <faults>", `kinds of faults, with commas: ${faultNames().join(", ")}`)
+  .option("--bin <path>", "the weir command under test", DEFAULT_BIN)
+  .option("--log <file>", "for what the agents wrote, if something goes wrong");
+program.parse();
+const options = program.opts<Options>();
+
+const say = (text: string): void => void process.stderr.write(`${text}\n`);
+
+async function main(): Promise<number> {
+  const { seed, minutes, pods } = options;
+  say(`soak: seed ${seed}, ${pods} pods, ${minutes} minutes`);
+  const random = randomFrom(seed);
+  const only = new Set(options.only === undefined ? [] : options.only.split(","));
+  const ledger = openLedger();
+  const teardown = new Teardown();
+  const started = performance.now();
+  const elapsed = (): string => `${((performance.now() - started) / 1_000).toFixed(1)} s`;
+  let node: SoakNode | undefined;
+  const specs = new Map<number, ProbeSpec>();
+  const told = new Set<string>();
+  let step: Step | undefined;
+  try {
+    const made = await openNode(
+      {
+        ...options,
+        random,
+        onWrong(wrong) {
+          const probe = node?.probes.get(wrong.id) ?? specs.get(wrong.id);
+          ledger.wrong({ ...wrong, probe });
+          // The first of each probe in a step tells what there is to tell.
+          const key = `${wrong.id} ${wrong.what} ${step?.beganUs}`;
+          if (told.has(key)) return;
+          told.add(key);
+          const at = ((wrong.first - (step?.beganUs ?? wrong.first)) / 1_000).toFixed(0);
+          say(
+            `  ${elapsed()} WRONG at ${wrong.first}: ${wrong.count} ${wrong.what}, ${at} ms after the begin of "${step?.kind}"${step?.inForceUs === undefined ? "" : `, ${((wrong.first - step.inForceUs) / 1_000).toFixed(0)} ms after it was in force`}: ${JSON.stringify(probe)} ${node?.describe(probe)}`,
+          );
+        },
+      },
+      teardown,
+    );
+    node = made;
+    step = ledger.begin("start", nowUs());
+    made.startAgent();
+    await made.untilInForce((log) => ledger.ended("start", lastLine(log)));
+    await made.tighten();
+    step.inForceUs = nowUs();
+    await made.prober.settle();
+    const first = await made.prober.counts();
+    say(`soak: ${first.probes} probes after ${elapsed()}`);
+    const objects = new Set<string>();
+    const collect = (): void => {
+      const pid = made.agent()?.pid;
+      if (pid !== undefined && made.isRunning()) for (const each of heldBy(pid).objects) objects.add(each);
+    };
+    collect();
+    const slots = {
+      first: Math.ceil(pods - pods / MOVING_SHARE),
+      end: pods + Math.ceil(pods / MOVING_SHARE),
+    };
+    const deadline = performance.now() + minutes * 60_000;
+    let count = 0;
+    while (performance.now() < deadline) {
+      const fault = faultFrom(random, only);
+      count += 1;
+      const current = ledger.begin(fault.name, nowUs());
+      step = current;
+      const before = ledger.wrongs();
+      await fault.run({
+        node: made,
+        random,
+        slots,
+        begins: () => {
+          current.repairFromUs = nowUs();
+        },
+      });
+      await made.untilInForce((log) => ledger.ended(fault.name, lastLine(log)));
+      await made.tighten();
+      current.inForceUs = nowUs();
+      await made.prober.settle();
+      collect();
+      if (process.env["WEIR_SOAK_VERBOSE"] !== undefined || ledger.wrongs() !== before)
+        say(
+          `${elapsed()} ${count} ${fault.name}: in force after ${((current.inForceUs - current.repairFromUs) / 1_000).toFixed(0)} ms`,
+        );
+    }
+    await findLeaks(made, objects, (text) => ledger.leak(text));
+    const { sent, delivered, answered, opened, bytes, lateUs } = await made.prober.counts();
+    // What is lost is known a while later.
+    await sleep(1_800);
+    await made.prober.sync();
+    say(
+      `soak: ${count} faults; ${sent} probes sent, ${delivered} arrived, ${answered} answered, ${opened} connections, ${bytes} bytes over connections; the prober was at most ${Math.round(lateUs / 1_000)} ms late`,
+    );
+  } catch (thrown) {
+    ledger.leak(`the run ended early: ${messageOf(thrown)}`);
+    say(
+      `${elapsed()} ${step?.kind ?? "start"}: ${thrown instanceof Error ? thrown.stack : messageOf(thrown)}`,
+    );
+  } finally {
+    if (options.log !== undefined && node !== undefined) writeFileSync(options.log, node.log());
+    try {
+      teardown.close();
+    } catch (thrown) {
+      ledger.leak(messageOf(thrown));
+    }
+  }
+  const { text, isClean } = ledger.result();
+  process.stdout.write(
+    `${text}seed ${seed}, ${pods} pods, ${minutes} minutes: ${isClean ? "passed" : "failed"}\n`,
+  );
+  return isClean ? 0 : 1;
+}
+
+const lastLine = (log: string): string => log.trim().split("\n").at(-1) ?? "";
+
+/** What a long-lived agent holds beyond a new one with the same cluster; then what is left of all of them after the clean-up. */
+async function findLeaks(
+  node: SoakNode,
+  objects: ReadonlySet<string>,
+  leak: (text: string) => void,
+): Promise<void> {
+  const held = async () => heldBy(node.agent()?.pid ?? 0);
+  await sleep(1_000);
+  const old = await held();
+  const pins = new Set(filesBelow(node.bpffs).map((path) => path.replace(/\/\d+-\d+$/, "")));
+  await node.endAgent("stop");
+  node.startAgent();
+  await node.untilInForce((log) => leak(`the agent ended: ${lastLine(log)}`));
+  const fresh = await held();
+  for (const text of descriptorsBeyond(old, fresh)) leak(text);
+  if (old.rssMiB > fresh.rssMiB + RSS_MIB_MAX)
+    leak(`${old.rssMiB.toFixed(0)} MiB, a new agent ${fresh.rssMiB.toFixed(0)} MiB`);
+  const now = new Set(filesBelow(node.bpffs).map((path) => path.replace(/\/\d+-\d+$/, "")));
+  for (const pin of pins) if (!now.has(pin)) leak(`pin ${pin}, which a new agent does not have`);
+  const all = new Set([...objects, ...old.objects, ...fresh.objects]);
+  await node.endAgent("stop");
+  // From here on nothing is enforced.
+  await node.loosen(() => true);
+  cleanUp(node.commands);
+  for (const line of clsactInterfaces(PREFIX)) leak(`after the clean-up: ${line}`);
+  // The kernel frees them after a grace period.
+  let left = stillThere(all);
+  for (
+    const deadline = Date.now() + GONE_MS_MAX;
+    left.length > 0 && Date.now() < deadline;
+    left = stillThere(left)
+  )
+    await sleep(200);
+  for (const text of left) leak(`after the clean-up: ${text}`);
+}
+
+process.exitCode = await main();
