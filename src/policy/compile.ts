@@ -32,14 +32,7 @@ import {
   tenantOf,
 } from "../state/desired-state.ts";
 import { classAt } from "../state/state-lookup.ts";
-import {
-  type Contents,
-  type DraftInput,
-  type DraftStages,
-  type EndpointSides,
-  egressPolicies,
-  openDraftStages,
-} from "./enforced-policies.ts";
+import { type Contents, type DraftInput, type EndpointSides, egressPolicies } from "./enforced-policies.ts";
 import type { TermSet } from "./identities.ts";
 import {
   assign,
@@ -51,7 +44,14 @@ import {
   type Numbers,
   roomIn,
 } from "./identity-allocation.ts";
-import { CAPACITIES, type Capacities, contentsThatFit, type Fitted } from "./limits/capacity-fit.ts";
+import {
+  CAPACITIES,
+  type Capacities,
+  contentsThatFit,
+  type Fitted,
+  type FittingStages,
+  openFittingStages,
+} from "./limits/capacity-fit.ts";
 import type { Excess } from "./limits/fair-shares.ts";
 import { endpointsShut, groupsDenied, sourcesCut } from "./limits/object-limits.ts";
 import { addressesOfLocal, type LocalEndpoint, podsOf, prefixesOfLocal } from "./local-endpoints.ts";
@@ -123,7 +123,7 @@ export const compile = (
 ): Compiled => openCompiler().compile({ cluster, locals, previous, surroundings, capacities });
 
 export function openCompiler(): Compiler {
-  const drafts = openDraftStages();
+  const drafts = openFittingStages();
   const keepLocals = openKeep<readonly LocalEndpoint[]>(
     (a, b) => a.length === b.length && a.every((local, index) => sameLocal(local, b[index] as LocalEndpoint)),
   );
@@ -254,7 +254,7 @@ const PARTS = [1, 1 / 4, 1 / 16, 1 / 64, 0];
 function fitNumbers(
   asked: DraftInput,
   capacities: Capacities,
-  stages: DraftStages,
+  stages: FittingStages,
 ): Fitted & { readonly isTransitional: boolean } {
   const whole = contentsThatFit(asked, capacities, stages);
   const roomOf = ({ contents }: Fitted) => ({

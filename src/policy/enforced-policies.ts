@@ -89,15 +89,14 @@ export interface DraftStages {
   contents(draft: Draft): Contents;
 }
 
-/** With `leftOut`, addresses that are treated as if no pod had them: the same ones in every draft. */
-export function openDraftStages(leftOut: ReadonlySet<string> = NOTHING_LEFT_OUT.leftOut): DraftStages {
+export function openDraftStages(): DraftStages {
   const subjects = openSubjects();
   // Equal terms of another version of a policy are the same terms.
   const live = openKeptStage<readonly Term[]>(
     (a, b) => a.length === b.length && a.every(({ key }, index) => key === b[index]?.key),
   );
   const terms = openTermNumbers();
-  const workloads = openWorkloads(leftOut);
+  const workloads = openWorkloads();
   const known = openKeptStage<readonly boolean[]>(sameItems);
   const plainPolicies = openStage<Draft["policiesOf"]>();
   const services = openServices();
@@ -118,7 +117,7 @@ export function openDraftStages(leftOut: ReadonlySet<string> = NOTHING_LEFT_OUT.
         live([sides], () => termsIn(sides)),
         previous,
       );
-      const base = workloads(cluster, numbers);
+      const base = workloads(cluster, numbers, restrictions.leftOut);
       const own = ownAddresses([locals], () => addressTexts(locals));
       const ofLocals = touched(base, own);
       const isKnown = known([locals, ofLocals, namesText(restrictions.unguarded)], () =>

@@ -50,7 +50,7 @@ export function classify(
   numbered: NumberedTerms,
   leftOut: ReadonlySet<string> = new Set(),
 ): Classification {
-  return openWorkloads(leftOut)(cluster, numbered);
+  return openWorkloads()(cluster, numbered, leftOut);
 }
 
 /** A peer set, and the terms that are made of it. */
@@ -121,9 +121,13 @@ const unselected = (): Workload => ({
   sets: new Map(),
 });
 
-export function openWorkloads(
-  leftOut: ReadonlySet<string> = new Set(),
-): (cluster: Cluster, numbered: NumberedTerms) => Classification {
+/** `leftOut`: see `classify`. */
+export function openWorkloads(): (
+  cluster: Cluster,
+  numbered: NumberedTerms,
+  leftOut: ReadonlySet<string>,
+) => Classification {
+  let leftOut: ReadonlySet<string> = new Set();
   const workloads = new Map<string, Workload>();
   const inNamespace = new Map<string, Set<Workload>>();
   const nobody = unselected();
@@ -207,13 +211,15 @@ export function openWorkloads(
     }
   };
 
-  return (next, numbered) => {
+  return (next, numbered, without) => {
     const before = cluster;
     const last = asked;
     cluster = next;
     asked = askedOf([numbered.terms, numbered.termNumbers], () => askedBy(numbered));
     const { covering, cidrs } = asked;
     const touched = changedHolders(before, next);
+    for (const text of leftOut.symmetricDifference(without)) touched.add(text);
+    leftOut = new Set(without);
     const all = new Set<Workload>();
     if (last !== asked) {
       nobody.sets.clear();
@@ -244,7 +250,7 @@ export function openWorkloads(
       cidrs,
       termSets: distinct([contents, cidrs], () => termSetsOf(cidrs, counts)),
       termsOf: (address) => addresses.get(address.text) ?? findAddress(covering, address)?.terms ?? NO_TERMS,
-      holders: leftOut.size === 0 ? holders : without(holders, leftOut),
+      holders: leftOut.size === 0 ? holders : withoutSome(holders, leftOut),
       uses: (content) =>
         contentsOf(cidrs).has(content) ? Number.POSITIVE_INFINITY : (counts.get(content)?.count ?? 0),
       changed: last === undefined || blocks.length > 0 ? undefined : touched,
@@ -252,7 +258,7 @@ export function openWorkloads(
   };
 }
 
-const without = (holders: Holders, leftOut: ReadonlySet<string>): Holders => ({
+const withoutSome = (holders: Holders, leftOut: ReadonlySet<string>): Holders => ({
   get: (text) => (leftOut.has(text) ? undefined : holders.get(text)),
   keys: () => holders.keys().difference(leftOut),
 });

@@ -7,6 +7,8 @@ import { assert } from "../../base/assert.ts";
 import type { Direction } from "../../base/direction.ts";
 import type { Family } from "../../base/ip.ts";
 import { memo } from "../../base/memo.ts";
+import { openStage } from "../../base/stage.ts";
+import { overlaid } from "../../base/versioned-map.ts";
 import { type Cluster, keyOf } from "../../model/cluster.ts";
 import type { Policy, Rule } from "../../model/network-policy.ts";
 import { LIMITS } from "../../state/desired-state.ts";
@@ -35,16 +37,27 @@ export interface Fitted {
   readonly excesses: readonly Excess[];
 }
 
+/** What to compile with. Each step of leaving something out keeps its own results, for the next compile. */
+export interface FittingStages {
+  readonly steps: Step[];
+}
+
+interface Step {
+  readonly stages: DraftStages;
+  readonly cut: ReturnType<typeof openStage<Cut | undefined>>;
+}
+
+export const openFittingStages = (): FittingStages => ({ steps: [] });
+
 /**
- * Compiles as much of a cluster as fits. If everything fits, as it nearly always does, this costs a run of the stages and some
- * comparisons; what is left out is determined from the whole cluster again.
+ * Compiles as much of a cluster as fits, in the time of what has changed since the last call: as long as everything fits, this costs
+ * a run of the stages and some comparisons. Else each step leaves out more, in stages of its own.
  */
 export function contentsThatFit(
   { cluster, locals, previous }: DraftInput,
   capacities: Capacities,
-  whole: DraftStages,
+  { steps }: FittingStages,
 ): Fitted {
-  let stages = whole;
   let enforced = cluster;
   const restrictions = {
     leftOut: new Set<string>(),
@@ -52,19 +65,24 @@ export function contentsThatFit(
     unguarded: new Set<string>(),
   };
   const excesses: Excess[] = [];
-  for (;;) {
-    const draft = stages.draft({ cluster: enforced, locals, previous }, restrictions);
-    const early = nextCut(draft, { locals, capacities, restrictions });
-    const contents = early === undefined ? stages.contents(draft) : undefined;
-    const step = contents === undefined ? early : cutOfRows(contents, { capacities, restrictions });
-    if (contents !== undefined && step === undefined)
+  for (let count = 0; ; count += 1) {
+    const step = steps[count] ?? { stages: openDraftStages(), cut: openStage<Cut | undefined>() };
+    steps[count] = step;
+    const draft = step.stages.draft({ cluster: enforced, locals, previous }, restrictions);
+    const situation = { locals, capacities, restrictions, keep: step.cut };
+    const early = nextCut(draft, situation);
+    const contents = early === undefined ? step.stages.contents(draft) : undefined;
+    const next = contents === undefined ? early : cutOfRows(contents, situation);
+    if (contents !== undefined && next === undefined) {
+      // The others would keep every later version of the maps.
+      steps.length = count + 1;
       return { contents, enforced, excesses: merged(excesses) };
-    assert(step !== undefined, "a cut where something does not fit");
-    excesses.push(...step.excesses);
-    if (step.rules !== undefined) enforced = withoutRules(enforced, step.rules);
-    for (const [name, added] of Object.entries(step.restrictions ?? {}))
+    }
+    assert(next !== undefined, "a cut where something does not fit");
+    excesses.push(...next.excesses);
+    if (next.rules !== undefined) enforced = withoutRules(enforced, next.rules);
+    for (const [name, added] of Object.entries(next.restrictions ?? {}))
       for (const each of added) restrictions[name as keyof Restrictions].add(each);
-    stages = openDraftStages(new Set(restrictions.leftOut));
   }
 }
 
@@ -78,10 +96,13 @@ interface Situation {
   readonly locals: readonly LocalEndpoint[];
   readonly capacities: Capacities;
   readonly restrictions: Restrictions;
+  /** Keeps what is to be cut from rules, as long as nothing that it depends on changes. */
+  readonly keep: Step["cut"];
 }
 
 /** What to leave out next; undefined if everything fits. Each step leaves out something that was not left out before. */
-function nextCut(contents: Draft, { locals, capacities, restrictions }: Situation): Cut | undefined {
+function nextCut(contents: Draft, situation: Situation): Cut | undefined {
+  const { locals, capacities } = situation;
   for (const family of [4, 6] as const) {
     const services = servicesDenied(contents, family, capacities.services);
     if (services !== undefined)
@@ -94,13 +115,13 @@ function nextCut(contents: Draft, { locals, capacities, restrictions }: Situatio
   }
   for (const limit of ["cidrs4", "cidrs6", "identities", "ranges"] as const) {
     if (usedByTerms(contents, limit) <= capacityOf(capacities, limit)) continue;
-    const cut = cutRules(contents, limit, { capacities, restrictions });
+    const cut = cutRules(contents, limit, situation);
     if (cut !== undefined) return cut;
   }
   return undefined;
 }
 
-function cutOfRows(contents: Contents, situation: Omit<Situation, "locals">): Cut | undefined {
+function cutOfRows(contents: Contents, situation: Situation): Cut | undefined {
   const { capacities } = situation;
   const { plan, classes } = contents;
   if (plan.rows.size > capacities.rows) return cutRules(contents, "rows", situation);
@@ -152,10 +173,25 @@ const LIMITED: { readonly [limit in RuleLimit]: Limited } = {
 /** Soft limits: if the sum exceeds one, but no namespace exceeds its share, everything stays. */
 const SOFT: ReadonlySet<RuleLimit> = new Set(["ranges", "bits"]);
 
-function cutRules(
+/**
+ * What is to be cut depends on policies and on the sets of terms that addresses have, not on which address has which. `ranges` is
+ * checked before rows are known: then there is no plan.
+ */
+function cutRules(contents: Worked, limit: RuleLimit, situation: Situation): Cut | undefined {
+  const { sides, policies, terms, termNumbers, termSets, byTerm, senders, classified } = contents;
+  const { capacities, restrictions, keep } = situation;
+  const plan = "plan" in contents ? contents.plan : undefined;
+  const unguarded = [...restrictions.unguarded].sort().join(" ");
+  const own = [sides, policies, terms, termNumbers, termSets, byTerm, senders, classified.cidrs, plan];
+  return keep([...own, limit, ...Object.values(capacities), unguarded], () =>
+    cutFrom(contents, limit, situation),
+  );
+}
+
+function cutFrom(
   contents: Worked,
   limit: RuleLimit,
-  { capacities, restrictions }: Omit<Situation, "locals">,
+  { capacities, restrictions }: Situation,
 ): Cut | undefined {
   const usage = usageOf(contents);
   const demands = usage.demands(limit);
@@ -213,16 +249,34 @@ function cutRules(
 const NO_RULE: Rule = { peers: [], ports: [], leftOut: true };
 
 function withoutRules(cluster: Cluster, rules: readonly LiveRule[]): Cluster {
-  const policies = new Map(cluster.policies);
-  for (const [key, own] of Map.groupBy(rules, ({ policy }) => keyOf(policy))) {
-    const policy = policies.get(key) as Policy;
-    const surplus = new Set(own.map(({ direction, index }) => `${direction} ${index}`));
-    const left = (direction: Direction): readonly Rule[] =>
-      policy.rules[direction].map((rule, index) => (surplus.has(`${direction} ${index}`) ? NO_RULE : rule));
-    policies.set(key, { ...policy, rules: { ingress: left("ingress"), egress: left("egress") } });
-  }
-  return { ...cluster, policies };
+  const reduced = [...Map.groupBy(rules, ({ policy }) => keyOf(policy))].map(([key, own]) => {
+    const policy = cluster.policies.get(key) as Policy;
+    return [
+      key,
+      withoutOwn(policy, new Set(own.map(({ direction, index }) => `${direction} ${index}`))),
+    ] as const;
+  });
+  return { ...cluster, policies: overlaid(cluster.policies, new Map(reduced)) };
 }
+
+const reductions = memo((_: Policy) => new Map<string, Policy>());
+
+/** The same object for the same rules. */
+function withoutOwn(policy: Policy, surplus: ReadonlySet<string>): Policy {
+  const known = reductions(policy);
+  const key = [...surplus].sort().join(",");
+  const left = (direction: Direction): readonly Rule[] =>
+    policy.rules[direction].map((rule, index) => (surplus.has(`${direction} ${index}`) ? NO_RULE : rule));
+  const reduced = known.get(key) ?? {
+    ...policy,
+    rules: { ingress: left("ingress"), egress: left("egress") },
+  };
+  if (known.size >= REDUCTIONS_KEPT) known.clear();
+  known.set(key, reduced);
+  return reduced;
+}
+
+const REDUCTIONS_KEPT = 8;
 
 /** Everything that one object loses by one limit, even if found in several steps. */
 function merged(excesses: readonly Excess[]): Excess[] {
