@@ -21,6 +21,14 @@ struct context {
 	bool returned; /* it leaves by the interface that it came in by: the pod itself has sent it */
 };
 
+/* Whether no policy applies to the packet: this node generated it, or the pod did, which cannot block itself. Then the state of its flow, else 0. */
+static __always_inline __u8 exempt(const struct context *context)
+{
+	if (context->local)
+		return FLOW_NODE;
+	return context->returned ? FLOW_OWN : 0;
+}
+
 static __always_inline bool isolated(const struct context *context, enum direction direction)
 {
 	return context->endpoint->policy[context->version & 1][direction & 1] != 0;

@@ -165,27 +165,20 @@ __noinline int read_other(hook_context *hook, view_t view)
 	return READ_PASSED - (parsed >> PARSED_BITS & EXTENSIONS_MASK);
 }
 
-/* The reason for the packet that read_other() has read, if it passes or is dropped before policy; otherwise READ_PASSED. */
-__noinline int check_other(hook_context *hook, view_t view)
-{
-	struct scratch_space *memory = scratch_of_cpu();
-	struct context context;
-
-	if (!memory || !context_in(&context, hook, view) || !context.endpoint)
-		return REASON_INCOMPLETE;
-	return verdict_before_policy(&context, &memory->packet);
-}
-
-/* How the packet that check_other() has passed on relates to the known flows: a reason, perhaps with OPENS, or REASON_JUDGE. */
+/*
+ * The reason for the packet that read_other() has read, if it passes or is dropped before policy; otherwise how it relates to the known flows: a
+ * reason, perhaps with OPENS, or REASON_JUDGE.
+ */
 __noinline int match_other(hook_context *hook, view_t view)
 {
 	struct scratch_space *memory = scratch_of_cpu();
 	struct context context;
+	int reason;
 
 	if (!memory || !context_in(&context, hook, view) || !context.endpoint)
 		return REASON_INCOMPLETE;
-	context.local = generated_here(&context, &memory->packet, !memory->packet.fragment);
-	return match_packet(&context, &memory->packet);
+	reason = verdict_before_policy(&context, &memory->packet);
+	return reason == READ_PASSED ? match_packet(&context, &memory->packet) : reason;
 }
 
 /* Judges the packet that match_other() has passed on: a reason, perhaps with OPENS. */
@@ -223,9 +216,6 @@ static __always_inline int verdict_of_other(hook_context *hook, const struct con
 		if (found != NOT_NEIGHBOUR)
 			return found & (REASONS - 1);
 	}
-	found = check_other(hook, view_of(context));
-	if (found != READ_PASSED)
-		return found & (REASONS - 1);
 	found = match_and_judge(hook, view_of(context));
 	if ((found == REASON_DENIED || found == REASON_AUDIT) && is_icmp_error(&memory->packet) &&
 	    is_related(hook, transport, view_of(context)))

@@ -399,14 +399,14 @@ struct cached_flow_v4 {
 	__u64 word[2];
 	__u64 tick;
 	__u32 generation;
-	__u32 reserved;
+	__u32 exempt; /* FLOW_NODE or FLOW_OWN if no policy applies to its packets: others are judged */
 };
 
 struct cached_flow_v6 {
 	__u64 word[5];
 	__u64 tick;
 	__u32 generation;
-	__u32 reserved;
+	__u32 exempt; /* FLOW_NODE or FLOW_OWN if no policy applies to its packets: others are judged */
 };
 
 /*

@@ -30,12 +30,6 @@ static __always_inline bool passes(enum reason reason)
 
 #define FLOW_EXEMPT (FLOW_NODE | FLOW_OWN)
 
-/* Whether no policy applies to the packet: this node generated it, or the pod did, which cannot block itself. */
-static __always_inline bool exempt(const struct context *context)
-{
-	return context->local || context->returned;
-}
-
 static __always_inline enum reason exempt_reason(const struct context *context)
 {
 	return context->local ? REASON_NODE : REASON_OWN;
@@ -92,12 +86,15 @@ static __always_inline int admit(const struct context *context, const struct pac
 static __always_inline int adopt(const struct context *context, const struct packet *packet, struct flow *flow,
 				 bool found)
 {
-	__u8 state = context->local ? FLOW_NODE : FLOW_OWN;
+	__u8 state = exempt(context);
 
 	if (found)
 		flow_refresh(context, packet, flow, state);
 	else if (!is_midstream(packet) && !is_echo_reply(packet))
 		return flow_prepare(context, packet, DIRECTION_INGRESS, state, exempt_reason(context));
+	/* The next such packet of this tick writes nothing either. A reply may confirm the flow meanwhile: that is seen in the next tick. */
+	if (is_steady(packet))
+		cache_flow(context, packet, now());
 	return exempt_reason(context);
 }
 
@@ -198,8 +195,8 @@ static __always_inline int match(const struct context *context, const struct pac
 		return REASON_JUDGE;
 	if (!steady)
 		cache_flow(context, packet, 0);
-	else if (!exempt(context) && is_cached(context, packet))
-		return REASON_ESTABLISHED;
+	else if (is_cached(context, packet))
+		return exempt(context) ? exempt_reason(context) : REASON_ESTABLISHED;
 	if (!is_opening(packet))
 		*found = flow_find(context, packet, context->direction, flow);
 	/* A flow that the pod opened with a packet that did not come back stays the pod's. */

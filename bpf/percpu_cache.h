@@ -52,7 +52,8 @@ static __always_inline bool is_cached(const struct context *context, const struc
 		cached = cached_flow_v6(word);
 		return cached && cached->word[0] == word[0] && cached->word[1] == word[1] &&
 		       cached->word[2] == word[2] && cached->word[3] == word[3] && cached->word[4] == word[4] &&
-		       cached->generation == context->generation && cached->tick == now();
+		       cached->generation == context->generation && cached->exempt == exempt(context) &&
+		       cached->tick == now();
 	} else {
 		const struct cached_flow_v4 *cached;
 		struct flow_target key;
@@ -60,7 +61,8 @@ static __always_inline bool is_cached(const struct context *context, const struc
 		flow_key_of(&key, context, packet, context->direction);
 		cached = cached_flow_v4(key.word);
 		return cached && cached->word[0] == key.word[0] && cached->word[1] == key.word[1] &&
-		       cached->generation == context->generation && cached->tick == now();
+		       cached->generation == context->generation && cached->exempt == exempt(context) &&
+		       cached->tick == now();
 	}
 }
 
@@ -80,6 +82,7 @@ static __always_inline void cache_flow(const struct context *context, const stru
 		__builtin_memcpy(cached->word, memory->target.word, sizeof(cached->word));
 		cached->tick = tick;
 		cached->generation = context->generation;
+		cached->exempt = exempt(context);
 	} else {
 		struct cached_flow_v4 *cached;
 		struct flow_target key;
@@ -92,6 +95,7 @@ static __always_inline void cache_flow(const struct context *context, const stru
 		cached->word[1] = key.word[1];
 		cached->tick = tick;
 		cached->generation = context->generation;
+		cached->exempt = exempt(context);
 	}
 }
 
