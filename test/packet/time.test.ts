@@ -4,7 +4,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, describe, expect, it } from "vitest";
 import type { TableFlow } from "../../src/datapath/flow-reader.ts";
 import { TCP_FLAG } from "../../src/engines/frame-builder.ts";
-import { FLOW_EPOCH, FlowState, type Timeout } from "../../src/gen/layout.ts";
+import { FLOW_EPOCH, FLOW_STAMP_BITS, FlowState, type Timeout } from "../../src/gen/layout.ts";
 import { block, ports } from "../support/model.ts";
 import {
   echo,
@@ -411,6 +411,34 @@ describe("a policy that changes", () => {
       const after = onlyFlow();
       await world().putFlow({ ...after, flow: { ...after.flow, state } });
       expectSteps(world(), next(a, ["revoked"]).slice(0, 1));
+    },
+  );
+
+  it.each(
+    BOTH_FAMILIES.flatMap((a) => [2 ** FLOW_STAMP_BITS - 2, 2 ** 32 - 2].map((start) => ({ a, start }))),
+  )(
+    "renews and revokes flows where stamps and generations begin again, from $start on: IPv$a.family",
+    async ({ a, start }) => {
+      const generationNow = () => world().bench.maps.generation();
+      const peers = [block("10.9.0.1/32"), block("fd09::1/128")];
+      // Of the same version as now: the other one is not filled.
+      const first = start - (generationNow() % 2);
+      world().bench.datapath.activate(first);
+      expectSteps(world(), flows(a).slice(0, 1));
+      for (let flips = 1; flips <= 4; flips++) {
+        await world().enforce([{ peers, ports: ports(flips % 2 === 0 ? "TCP/80" : "TCP/80-81") }]);
+        expect(generationNow()).toBe((first + flips) % 2 ** 32);
+        expect(onlyFlow().flow.generation).not.toBe(generationNow());
+        expectSteps(world(), next(a, ["established"]).slice(0, 1));
+        expect(onlyFlow().flow.generation).toBe(generationNow());
+      }
+      world().bench.datapath.activate(first);
+      await world().forget();
+      expectSteps(world(), flows(a).slice(0, 1));
+      for (let flips = 0; flips < 4; flips++) {
+        await world().enforce(flips % 2 === 0 ? [] : [{ peers, ports: ports("TCP/82") }]);
+        expectSteps(world(), next(a, ["revoked"]).slice(0, 1));
+      }
     },
   );
 
