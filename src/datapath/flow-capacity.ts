@@ -19,6 +19,13 @@ export const bucketsFor = (flows: number): FlowBuckets => ({
   conntrack_v6: Math.ceil(flows / 4),
 });
 
+const FRAGMENTS_MIN = 8_192;
+/** The kernel's LRU hash keeps up to 128 free entries of each CPU from the others (kernel/bpf/bpf_lru_list.c). */
+const FRAGMENTS_PER_CPU = 256;
+
+/** Entries of the map of fragments: so many that each CPU's free entries leave half of them to packets. */
+export const fragmentsFor = (cpus: number): number => Math.max(FRAGMENTS_MIN, cpus * FRAGMENTS_PER_CPU);
+
 /** Flows that fit into so many buckets, live or expired. */
 export const placesIn = (buckets: number): number => buckets * BUCKET_ENTRIES;
 

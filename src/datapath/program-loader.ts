@@ -3,14 +3,22 @@
 import { existsSync, rmSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { BpfMap, BpfObject, type BpfProgram, kernelFeature, netnsCookie, ProgramType } from "bpf-ts";
+import {
+  BpfMap,
+  BpfObject,
+  type BpfProgram,
+  kernelFeature,
+  netnsCookie,
+  ProgramType,
+  possibleCpus,
+} from "bpf-ts";
 import { present } from "../base/assert.ts";
 import { DIRECTIONS, type Direction } from "../base/direction.ts";
 import { codeOf, messageOf, OperationError } from "../base/errors.ts";
 import { LAYOUT_DIGEST } from "../gen/layout.ts";
 import { ensurePinned } from "./bpffs.ts";
 import type { Layout } from "./btf-layout.ts";
-import { bucketsFor, FLOWS_DEFAULT } from "./flow-capacity.ts";
+import { bucketsFor, FLOWS_DEFAULT, fragmentsFor } from "./flow-capacity.ts";
 import { FLOW_REQUESTS_PROGRAM, runOn } from "./flow-requests.ts";
 import { bucketsIn, ensureSecret, setAside, setSizes } from "./flow-table-pins.ts";
 import { type HeldInner, heldInner } from "./inner-maps.ts";
@@ -70,6 +78,7 @@ export async function openDatapath(
     const prepare = (object: BpfObject, path: string): void => {
       layout = checkLayout(object, path);
       setSizes(object, buckets);
+      object.setMaxEntries("fragments", fragmentsFor(possibleCpus()));
       for (const name of MAP_NAMES) reusePinned(object, root, name, opened);
     };
     const { object, withoutConntrack } = await loadVariant(objectPath, prepare);

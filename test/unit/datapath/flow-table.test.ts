@@ -1,5 +1,6 @@
 // Entries of the flow table: decoded from bytes as bpf/layout.h describes them, and left out while they are torn.
 import { describe, expect, it } from "vitest";
+import { fragmentsFor } from "../../../src/datapath/flow-capacity.ts";
 import {
   BITS,
   flowsIn,
@@ -20,6 +21,12 @@ import {
   type FlowV4Key,
   type FlowV6Key,
 } from "../../../src/gen/layout.ts";
+
+describe("the map of fragments", () => {
+  it("is larger where many CPUs keep free entries from each other", () => {
+    expect([1, 2, 32, 64, 256].map(fragmentsFor)).toEqual([8_192, 8_192, 8_192, 16_384, 65_536]);
+  });
+});
 
 const BUCKETS = 1_000;
 const SECRET = newSecret({ conntrack_v4: BUCKETS, conntrack_v6: BUCKETS });
