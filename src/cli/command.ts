@@ -30,7 +30,7 @@ export const allNamespacesOption = (): Option =>
 export const sortOption = (): Option =>
   new Option("--sort-by <field>", "order by a field of the JSON, such as name or .ingress.policy");
 
-/** What a command of one object of a list is asked for: NAMESPACE/NAME, or NAME in whichever namespace. */
+/** An object of a list, as requested: NAMESPACE/NAME, or NAME in whichever namespace. */
 export interface NamedObject {
   readonly namespace?: string;
   readonly name: string;

@@ -100,5 +100,14 @@ export async function requireKnown(
     throw new CommandError(`no policy ${policy}, nor in the history of this time`, EXIT.notFound);
 }
 
+/** @throws CommandError (exit code 2) if there is no such reason */
+export async function requireReason(reason: string | undefined): Promise<void> {
+  if (reason === undefined) return;
+  const { REASON_NAMES } = await import("../gen/layout.ts");
+  const reasons = Object.values(REASON_NAMES);
+  if (!reasons.includes(reason))
+    throw new CommandError(`no reason ${reason}; there are ${reasons.join(", ")}`, EXIT.usage);
+}
+
 export const podKey = (pod: PodName | undefined): string | undefined =>
   pod === undefined ? undefined : `${pod.namespace}/${pod.name}`;

@@ -184,22 +184,12 @@ export async function buildProgram(
   exits: Exits,
   words: readonly string[] = NEED_CONFIG,
 ): Promise<Command> {
-  const program = new Command("weir")
+  const program = configured(new Command("weir"), env)
     .description(ABOUT)
     .addOption(
       new Option("--bpffs <dir>", `directory of the pins, in a BPF filesystem (default: ${BPFFS_DEFAULT})`),
     )
     .addOption(new Option("--socket <path>", `the agent's socket (default: ${SOCKET_DEFAULT})`))
-    .version(versionOf(env.root), "--version", "print the version of this command")
-    .exitOverride()
-    .configureHelp({ showGlobalOptions: true, commandUsage, subcommandTerm })
-    .configureOutput({
-      writeOut: (text) => env.stdout.write(text),
-      writeErr: (text) => env.stderr.write(text),
-      outputError: () => undefined,
-      getOutHelpWidth: () => env.stdout.columns ?? HELP_WIDTH,
-      getErrHelpWidth: () => env.stderr.columns ?? HELP_WIDTH,
-    })
     .addHelpText("after", EXAMPLES);
   for (const each of COMMANDS) {
     if (typeof each === "function") {
@@ -234,15 +224,47 @@ function argumentTerm(argument: Argument): string {
   return argument.required ? `<${name}>` : `[${name}]`;
 }
 
+const configured = (program: Command, env: Env): Command =>
+  program
+    .version(versionOf(env.root), "--version", "print the version of this command")
+    .exitOverride()
+    .configureHelp({ showGlobalOptions: true, commandUsage, subcommandTerm })
+    .configureOutput({
+      writeOut: (text) => env.stdout.write(text),
+      writeErr: (text) => env.stderr.write(text),
+      outputError: () => undefined,
+      getOutHelpWidth: () => env.stdout.columns ?? HELP_WIDTH,
+      getErrHelpWidth: () => env.stderr.columns ?? HELP_WIDTH,
+    });
+
+/** First word of the command lines of `kubectl weir` (bin/kubectl-weir). */
+const PLUGIN = "__kubectl";
+
+/** `kubectl weir`: other commands, which query all agents of a cluster. */
+export async function buildPlugin(env: Env, exits: Exits): Promise<Command> {
+  const plugin = await import("./plugin/plugin.ts");
+  const program = plugin.addClusterOptions(configured(new Command("kubectl weir"), env));
+  program.description("Query the agents of Weir on all nodes of a cluster, by commands in their pods.");
+  plugin.addClusterStatus(program, exits);
+  const group = program.command("get").description("list the pods and policies of the cluster");
+  plugin.addClusterEndpoints(group, exits);
+  plugin.addClusterPolicies(group, exits);
+  plugin.addClusterTrace(program, exits);
+  plugin.addClusterMonitor(program, exits);
+  return program;
+}
+
 /** Runs one command line (without the program's own name) to its end. Never throws. */
-export async function runCommand(args: readonly string[], env: Env): Promise<number> {
+export async function runCommand(line: readonly string[], env: Env): Promise<number> {
+  const isPlugin = line[0] === PLUGIN;
+  const args = isPlugin ? line.slice(1) : line;
   let exitCode: number = EXIT.ok;
   const exits: Exits =
     (work) =>
     async (...values) => {
       exitCode = await work(contextOf(program.opts(), env), ...values);
     };
-  const program = await buildProgram(env, exits, args);
+  const program = isPlugin ? await buildPlugin(env, exits) : await buildProgram(env, exits, args);
   try {
     if (args[0] === "__complete") {
       const { complete } = await import("./completion-candidates.ts");
@@ -267,7 +289,7 @@ function requireHelpTopic(program: Command, args: readonly string[]): void {
     if (next === undefined) return;
     command = next;
   }
-  // Only where a command may stand, "help" is one.
+  // "help" is a command only in the place of one.
   if (at < 0 || command.commands.length === 0) return;
   for (const topic of words.slice(at + 1)) {
     const next = commandIn(command, topic);

@@ -1,6 +1,7 @@
 // The history of a real agent: exact sums with peers, over a graceful end, kill -9, and a directory that cannot be written.
 
-import { readdirSync, readFileSync, truncateSync, writeFileSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import { mkdirSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, expect, it } from "vitest";
@@ -11,7 +12,8 @@ import { openWorld, type World } from "./world.ts";
 
 const METRICS = "127.0.0.1:9481";
 const DIRECTORY = "/run/wt-history/history";
-const PATIENCE_MS = 60_000;
+/** More than a minute: blocks are written at its end. */
+const PATIENCE_MS = 150_000;
 
 let world: World;
 let agent: Agent;
@@ -152,4 +154,44 @@ it("enforces without it where it cannot be written, and says so", async () => {
   await deny(2);
   await until(drops, ({ total: { packets } }) => packets === before + 2);
   expect((await world.weir("status")).stdout).toContain("enforcement is not affected");
+});
+
+it("enforces on a full disk, keeps the minutes in memory, and writes them when there is space", async () => {
+  await agent.stop();
+  const full = "/run/wt-history/full";
+  mkdirSync(full);
+  execFileSync("mount", ["-t", "tmpfs", "-o", "size=64k,nr_inodes=8", "none", full]);
+  try {
+    writeFileSync(join(full, "ballast"), Buffer.alloc(64 * 1024 - 4096));
+    writeFileSync(join(full, "more"), Buffer.alloc(4096));
+    agent = await world.start("--metrics-listen", METRICS, "--history-dir", full);
+    const before = (await drops()).total.packets;
+    await deny(2);
+    await until(drops, ({ total: { packets } }) => packets === before + 2);
+    const status = () => world.weir("status");
+    // At the end of the minute.
+    await until(status, ({ stdout }) => stdout.includes("the history cannot be written"));
+    expect((await status()).stdout).toMatch(
+      /ENOSPC[^\n]*enforcement is not affected; [0-9]+ minutes? are in memory/,
+    );
+    expect((await drops()).total.packets).toBe(before + 2);
+    rmSync(join(full, "ballast"));
+    await agent.stop();
+    expect(readdirSync(full).filter((name) => name.endsWith(".history")).length).toBe(1);
+    agent = await world.start("--metrics-listen", METRICS, "--history-dir", full);
+    expect((await drops()).total.packets).toBe(before + 2);
+    await agent.stop();
+  } finally {
+    execFileSync("umount", ["-l", full]);
+  }
+}, 400_000);
+
+it("starts with a file of counts that is cut off, says so, and counts on", async () => {
+  const path = "/run/wt-history/counters.json";
+  truncateSync(path, 100);
+  agent = await world.start("--metrics-listen", METRICS);
+  expect((await world.weir("status")).stdout).toContain("the counts of an earlier agent cannot be read");
+  const before = await until(drops, () => true);
+  await deny(2);
+  await until(drops, ({ total: { packets } }) => packets === before.total.packets + 2);
 });

@@ -10,6 +10,7 @@ import { present } from "../../src/base/assert.ts";
 import { LAYOUT_DIGEST } from "../../src/gen/layout.ts";
 import { keyOf } from "../../src/model/cluster.ts";
 import { ask } from "../../src/observe/socket-client.ts";
+import { buildRelaid, type Edit } from "../support/relaid.ts";
 import { BEHAVIOURS, type Order } from "./api-server.ts";
 import {
   type LocalPod,
@@ -33,6 +34,9 @@ export interface Context {
   /** Pods beyond the first ones have these slots. */
   readonly slots: { readonly first: number; readonly end: number };
 }
+
+/** Beyond those of pods that stay and that come and go one by one. */
+const BULK_SLOT = 480;
 
 export interface FaultKind {
   readonly name: string;
@@ -146,13 +150,16 @@ async function podGoes(context: Context): Promise<void> {
   if (node.has(pod.slot)) await node.unplace(pod.slot);
 }
 
+/** Interfaces without a running object at the same time. */
+const RETAINED_MAX = 6;
+
 const retained = (node: SoakNode): LocalPod[] =>
   node.pods().filter(({ object }) => object === "gone" || object === "failed");
 
 async function podForceDeleted(context: Context): Promise<void> {
   const { node, random } = context;
   const left = retained(node);
-  if (left.length >= 3) {
+  if (left.length >= RETAINED_MAX) {
     const pod = pick(random, left);
     if (pod.object === "failed")
       await node.change([{ kind: "Pod", remove: keyOf(pod) }], () => Object.assign(pod, { object: "gone" }));
@@ -411,7 +418,7 @@ async function entryChanged(context: Context): Promise<void> {
   );
   if (!existsSync(map)) return;
   const dump = JSON.parse(
-    execFileSync("bpftool", ["-j", "map", "dump", "pinned", map], { encoding: "utf8" }),
+    execFileSync("bpftool", ["-j", "map", "dump", "pinned", map], { encoding: "utf8", maxBuffer: 1 << 28 }),
   ) as {
     readonly key: readonly string[];
     readonly value: readonly string[];
@@ -508,6 +515,49 @@ async function socketAbused(context: Context): Promise<void> {
   context.begins();
 }
 
+/** So many pods at once; with each round as many come and go. */
+const BULK = 20;
+
+/** Pods that come and go faster than anybody looks: what they leave, leaks. */
+async function podsInBulk(context: Context): Promise<void> {
+  const { node } = context;
+  const pods = Array.from({ length: BULK }, (_, index) => node.makePod(BULK_SLOT + index));
+  node.place(pods);
+  await node.change(pods.map((pod) => ({ kind: "Pod", put: podObject(pod) }) as const));
+  if (context.random.below(2) === 0) await sleep(context.random.below(300));
+  await node.change(pods.map((pod) => ({ kind: "Pod", remove: keyOf(pod) }) as const));
+  for (const { slot } of pods) await node.unplace(slot);
+}
+
+/** Another layout of the maps, as a later version may have it: what it finds it takes over. */
+const OTHER_BUILD: readonly Edit[] = [
+  [/FLOW_REPLIED = 1,/, "FLOW_REPLIED = 32,"],
+  [/FLOW_OWN = 32,/, "FLOW_OWN = 1,"],
+];
+
+/** An upgrade to a build with another layout, or back. */
+async function upgraded(context: Context): Promise<void> {
+  const { node } = context;
+  const other = node.otherBuild((tree) => buildRelaid(tree, OTHER_BUILD));
+  await node.endAgent(pick(context.random, ["kill", "stop"] as const));
+  node.use(node.bin() === other ? node.spec.bin : other);
+  context.begins();
+  node.startAgent();
+}
+
+/** Everything pinned is gone, and so is the agent as soon as it reports that it has made it again. */
+async function killedWithoutPins(context: Context): Promise<void> {
+  const { node } = context;
+  rmSync(node.bpffs, { recursive: true, force: true });
+  for (
+    const deadline = Date.now() + 10_000;
+    Date.now() < deadline && !existsSync(join(node.bpffs, "links"));
+  )
+    await sleep(50);
+  await sleep(500);
+  await killed(context);
+}
+
 const restarted = async (context: Context): Promise<void> => {
   await context.node.endAgent("stop");
   context.begins();
@@ -545,6 +595,9 @@ export const FAULTS: readonly FaultKind[] = [
   { name: "kill -9 while starting", weight: 2, run: diesOnStart },
   { name: "restart", weight: 2, run: restarted },
   { name: "another layout", weight: 3, run: otherLayout },
+  // The other build takes a minute to make: only where it is asked for.
+  { name: "upgrade to another build, or back", weight: 0, run: upgraded },
+  { name: "pods in bulk", weight: 1, run: podsInBulk },
   { name: "kernel call fails", weight: 8, run: kernelFails },
   { name: "API server killed", weight: 2, run: apiGone },
   { name: "API server frozen", weight: 2, run: apiFrozen },
@@ -556,6 +609,7 @@ export const FAULTS: readonly FaultKind[] = [
   { name: "link detached", weight: 3, run: linkDetached, permits: "its pod is open until the next check" },
   { name: "pins removed", weight: 2, run: pinsRemoved },
   { name: "all pins removed", weight: 1, run: allPinsRemoved },
+  { name: "all pins removed, then kill -9", weight: 2, run: killedWithoutPins },
   {
     name: "map entry changed",
     weight: 2,
@@ -569,6 +623,17 @@ export const FAULTS: readonly FaultKind[] = [
   { name: "flood of flows", weight: 1, run: flowsFlood },
   { name: "agent's socket abused", weight: 1, run: socketAbused },
 ];
+
+/** In the order of `only`, again and again. */
+export function faultsInOrder(only: ReadonlySet<string>): (index: number) => FaultKind {
+  const chosen = [...only].map((name) =>
+    present(
+      FAULTS.find((each) => each.name === name),
+      `fault "${name}"`,
+    ),
+  );
+  return (index) => present(chosen[index % chosen.length], "a kind of fault");
+}
 
 export const faultNames = (): string[] => FAULTS.map(({ name }) => name);
 

@@ -2,7 +2,8 @@
 // oracle says of them.
 
 import { execFileSync } from "node:child_process";
-import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
@@ -20,12 +21,12 @@ import {
   type Wire,
 } from "../../src/lab/netns-links.ts";
 import type { Teardown } from "../../src/lab/teardown.ts";
-import { Agent, cleanUp, type ProductPaths } from "../../src/lab/weir-process.ts";
+import { Agent, cleanUp, type ProductPaths, weir } from "../../src/lab/weir-process.ts";
 import { type Cluster, clusterFromWire, keyOf } from "../../src/model/cluster.ts";
 import type { ClusterView, EndpointView, StatusView } from "../../src/observe/api-views.ts";
 import { ask } from "../../src/observe/socket-client.ts";
 import { chartCapabilities } from "../support/capabilities.ts";
-import { type ApiServer, openApiServer } from "./api-process.ts";
+import { type ApiServer, keyIn, openApiServer } from "./api-process.ts";
 import {
   addressesOfSlot,
   clusterOf,
@@ -62,8 +63,10 @@ const SOURCES = fileURLToPath(new URL(".", import.meta.url));
 export const DEFAULT_BIN = fileURLToPath(new URL("../../bin/weir", import.meta.url));
 /** What the agent keeps in files fits easily. */
 const DISK = "4m";
-const IN_FORCE_MS_MAX = 120_000;
+/** A start takes some seconds where others take the processors; what takes longer than this does not come. */
+const IN_FORCE_MS_MAX = 60_000;
 const POLL_MS = 15;
+const CHANGES_SHOWN = 8;
 const HOT_US = 2_000;
 const HOT_PROBES = 6;
 
@@ -108,12 +111,15 @@ export async function openNode(spec: NodeSpec, teardown: Teardown) {
   teardown.defer(() => faults.close());
   const preload = compile("kernel-faults.c", join(DIRECTORY, "kernel-faults.so"), "-shared", "-fPIC", "-ldl");
   const wrapper = join(DIRECTORY, "weir");
-  const use = (bin: string): void =>
+  let bin = spec.bin;
+  const use = (next: string): void => {
+    bin = next;
     writeFileSync(
       wrapper,
       `#!/bin/sh\nexport LD_PRELOAD=${preload} WEIR_SOAK_CONTROL=${faults.path}\nexec ${bin} "$@"\n`,
       { mode: 0o755 },
     );
+  };
   use(spec.bin);
   const socket = join(state, "agent.sock");
   const paths: ProductPaths = { bin: wrapper, bpffs: BPFFS, socket, capabilities: chartCapabilities() };
@@ -141,11 +147,14 @@ export async function openNode(spec: NodeSpec, teardown: Teardown) {
   };
   writeFileSync(kubeconfig, JSON.stringify(config));
 
+  let other: string | undefined;
   const placed = new Map<number, Placed>();
   const probes = new Map<number, ProbeSpec>();
   const expected = new Map<number, Expected>();
   let lastProbe = -1;
   const freeProbes: number[] = [];
+  /** The last ones, for people. */
+  const changes: string[] = [];
   /** Probes whose flows began when nobody knew them. */
   const renewals = new Set<number>();
   let lastUid = 0;
@@ -284,6 +293,13 @@ export async function openNode(spec: NodeSpec, teardown: Teardown) {
     model: () => void = () => undefined,
   ): Promise<void> {
     const before = verdicts();
+    for (const each of objects)
+      changes.push(
+        "put" in each
+          ? `${each.kind} ${keyIn(each.put)} ${JSON.stringify(each.put["spec"] ?? each.put.metadata["labels"])}`
+          : `no ${each.kind} ${each.remove}`,
+      );
+    changes.splice(0, changes.length - CHANGES_SHOWN);
     const open = pods().filter((pod) => !isIsolated(cluster(), pod));
     // The objects as they will be, judged before anybody gets them.
     const next = new Map(api.objects);
@@ -443,6 +459,17 @@ export async function openNode(spec: NodeSpec, teardown: Teardown) {
     change,
     putPod,
     use,
+    bin: () => bin,
+    /** The command of another build, which is made once. */
+    otherBuild(make: (tree: string) => void): string {
+      if (other === undefined) {
+        const tree = mkdtempSync(join(tmpdir(), "weir-soak-"));
+        teardown.defer(() => rmSync(tree, { recursive: true, force: true }));
+        make(tree);
+        other = join(tree, "bin/weir");
+      }
+      return other;
+    },
     isRunning,
     startAgent,
     endAgent,
@@ -462,6 +489,29 @@ export async function openNode(spec: NodeSpec, teardown: Teardown) {
           : `${keyOf(pod)} ${pod.v4} ${pod.object} ${JSON.stringify(pod.labels)}`;
       };
       return `${text(probe.from)} -> ${text(probe.to)}, ${expected.get(probe.id)}: ${verdictText(cluster(), probe, bySlot())}`;
+    },
+    /** What the agent itself says of a probe, and the last changes. */
+    async examine(probe: ProbeSpec): Promise<string> {
+      const [from, to] = [probe.from, probe.to].map((slot) => placed.get(slot)?.pod);
+      if (from === undefined || to === undefined) return "";
+      const protocol = probe.kind === "ping" ? "ICMP" : probe.kind.startsWith("udp") ? "UDP" : "TCP";
+      const address = (pod: LocalPod): string => (probe.family === 4 ? pod.v4 : pod.v6);
+      const port = protocol === "ICMP" ? [] : ["--port", String(probe.port)];
+      const trace = await weir(commands, [
+        "trace",
+        "--from",
+        address(from),
+        "--to",
+        address(to),
+        "--protocol",
+        protocol,
+        ...port,
+      ]);
+      const flows = await weir(commands, ["conntrack", "list"]);
+      const own = flows.stdout
+        .split("\n")
+        .filter((line) => line.includes(address(from)) && line.includes(address(to)));
+      return [trace.stdout, trace.stderr, ...own, ...changes].join("\n");
     },
     expectedOf: (id: number): Expected | undefined => expected.get(id),
     /** All that the cluster is again as another snapshot of its objects was. */

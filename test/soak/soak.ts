@@ -2,15 +2,20 @@
 //
 //   node test/soak/soak.ts [--minutes N] [--seed S] [--pods N] [--rate PACKETS] [--only FAULT,...] [--bin PATH] [--log FILE]
 
-import { writeFileSync } from "node:fs";
+import { readdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Command } from "commander";
 import { atLeast } from "../../bench/common/options.ts";
 import { randomFrom } from "../../bench/common/random.ts";
 import { messageOf } from "../../src/base/errors.ts";
+import { LAYOUT_DIGEST } from "../../src/gen/layout.ts";
+import { ipJson } from "../../src/lab/iproute.ts";
 import { Teardown } from "../../src/lab/teardown.ts";
 import { cleanUp } from "../../src/lab/weir-process.ts";
-import { faultFrom, faultNames } from "./faults.ts";
+import type { ResyncView } from "../../src/observe/api-views.ts";
+import { ask } from "../../src/observe/socket-client.ts";
+import { faultFrom, faultNames, faultsInOrder } from "./faults.ts";
 import { clsactInterfaces, descriptorsBeyond, filesBelow, heldBy, stillThere } from "./leaks.ts";
 import { openLedger, type Step } from "./ledger.ts";
 import { DEFAULT_BIN, openNode, PREFIX, type SoakNode } from "./node.ts";
@@ -24,12 +29,15 @@ interface Options {
   readonly only?: string;
   readonly bin: string;
   readonly log?: string;
+  readonly rounds?: number;
 }
 
 /** Slots of this share of the pods come and go. */
 const MOVING_SHARE = 4;
 /** Memory of an agent that has lived long, beyond that of a new one with the same cluster. */
 const RSS_MIB_MAX = 80;
+/** Of so many wrong probes the agent is asked. */
+const EXAMINED_MAX = 5;
 const GONE_MS_MAX = 10_000;
 
 const program = new Command("soak")
@@ -38,6 +46,11 @@ const program = new Command("soak")
   .option("--pods <number>", "pods of the node", atLeast(4), 60)
   .option("--rate <packets>", "probes a second, about", atLeast(1), 1_500)
   .option("--only <faults>", `kinds of faults, with commas: ${faultNames().join(", ")}`)
+  .option(
+    "--rounds <number>",
+    "of the faults of --only, one after the other, in place of --minutes",
+    atLeast(1),
+  )
   .option("--bin <path>", "the weir command under test", DEFAULT_BIN)
   .option("--log <file>", "for what the agents wrote, if something goes wrong");
 program.parse();
@@ -57,6 +70,7 @@ async function main(): Promise<number> {
   let node: SoakNode | undefined;
   const specs = new Map<number, ProbeSpec>();
   const told = new Set<string>();
+  let examined = 0;
   let step: Step | undefined;
   try {
     const made = await openNode(
@@ -74,6 +88,10 @@ async function main(): Promise<number> {
           say(
             `  ${elapsed()} WRONG at ${wrong.first}: ${wrong.count} ${wrong.what}, ${at} ms after the begin of "${step?.kind}"${step?.inForceUs === undefined ? "" : `, ${((wrong.first - step.inForceUs) / 1_000).toFixed(0)} ms after it was in force`}: ${JSON.stringify(probe)} ${node?.describe(probe)}`,
           );
+          if (examined < EXAMINED_MAX && probe !== undefined && node !== undefined) {
+            examined += 1;
+            void node.examine(probe).then(say, (error: unknown) => say(messageOf(error)));
+          }
         },
       },
       teardown,
@@ -99,8 +117,10 @@ async function main(): Promise<number> {
     };
     const deadline = performance.now() + minutes * 60_000;
     let count = 0;
-    while (performance.now() < deadline) {
-      const fault = faultFrom(random, only);
+    const inOrder = options.rounds === undefined ? undefined : faultsInOrder(only);
+    const total = (options.rounds ?? 0) * only.size;
+    while (inOrder === undefined ? performance.now() < deadline : count < total) {
+      const fault = inOrder?.(count) ?? faultFrom(random, only);
       count += 1;
       const current = ledger.begin(fault.name, nowUs());
       step = current;
@@ -123,7 +143,7 @@ async function main(): Promise<number> {
           `${elapsed()} ${count} ${fault.name}: in force after ${((current.inForceUs - current.repairFromUs) / 1_000).toFixed(0)} ms`,
         );
     }
-    await findLeaks(made, objects, (text) => ledger.leak(text));
+    await findLeaks(made, objects, examined > 0, (text) => ledger.leak(text));
     const { sent, delivered, answered, opened, bytes, lateUs } = await made.prober.counts();
     // What is lost is known a while later.
     await sleep(1_800);
@@ -157,21 +177,42 @@ const lastLine = (log: string): string => log.trim().split("\n").at(-1) ?? "";
 async function findLeaks(
   node: SoakNode,
   objects: ReadonlySet<string>,
+  wasAsked: boolean,
   leak: (text: string) => void,
 ): Promise<void> {
   const held = async () => heldBy(node.agent()?.pid ?? 0);
   await sleep(1_000);
+  // What a resync has to repair is what updates have left.
+  const resync = await ask<ResyncView>(node.socket, "/v1/resync", { method: "POST", timeoutMs: 60_000 });
+  for (const { table, key } of resync?.repaired ?? [])
+    leak(`an entry of ${table} that a resync had to repair: ${key}`);
   const old = await held();
-  const pins = new Set(filesBelow(node.bpffs).map((path) => path.replace(/\/\d+-\d+$/, "")));
+  for (const name of readdirSync(node.bpffs))
+    if (/^[0-9a-f]{16}$/.test(name) && name !== LAYOUT_DIGEST) leak(`pins of another layout: ${name}`);
+  const interfaces = new Set(ipJson(["link", "show"]).map((link) => String(link["ifindex"])));
+  for (const name of readdirSync(join(node.bpffs, "links")))
+    if (!interfaces.has(name.split("-")[0] ?? ""))
+      leak(`the pin of a link on an interface that is gone: ${name}`);
+  // Inner maps are named by numbers that differ between agents: only how many there are of each counts.
+  const counted = (): Map<string, number> =>
+    new Map(
+      [...Map.groupBy(filesBelow(node.bpffs), (path) => path.replace(/\/\d+-\d+$/, ""))].map(
+        ([path, all]) => [path, all.length],
+      ),
+    );
+  const pins = counted();
   await node.endAgent("stop");
   node.startAgent();
   await node.untilInForce((log) => leak(`the agent ended: ${lastLine(log)}`));
   const fresh = await held();
-  for (const text of descriptorsBeyond(old, fresh)) leak(text);
+  // An agent that was asked for traces holds programs for that (src/datapath/shadow-programs.ts).
+  if (!wasAsked) for (const text of descriptorsBeyond(old, fresh)) leak(text);
   if (old.rssMiB > fresh.rssMiB + RSS_MIB_MAX)
     leak(`${old.rssMiB.toFixed(0)} MiB, a new agent ${fresh.rssMiB.toFixed(0)} MiB`);
-  const now = new Set(filesBelow(node.bpffs).map((path) => path.replace(/\/\d+-\d+$/, "")));
-  for (const pin of pins) if (!now.has(pin)) leak(`pin ${pin}, which a new agent does not have`);
+  const now = counted();
+  for (const [path, count] of pins)
+    if (count > (now.get(path) ?? 0))
+      leak(`${count} pins ${path}, of which a new agent has ${now.get(path) ?? 0}`);
   const all = new Set([...objects, ...old.objects, ...fresh.objects]);
   await node.endAgent("stop");
   // From here on nothing is enforced.

@@ -31,7 +31,7 @@ const withBegin = (command: Command): Command =>
     .addOption(
       new Option(
         "--reason <text>",
-        "why, for whoever finds it on; at most 200 characters",
+        "what it is for, shown wherever the bypass is; at most 200 characters",
       ).makeOptionMandatory(),
     );
 
@@ -133,7 +133,7 @@ export function addBypassList(parent: Command, exits: Exits): void {
         const bypasses = await askAgentOrFail<readonly BypassView[]>(
           context,
           "bypasses",
-          "only it knows of bypasses (`weir get endpoints` shows what the kernel enforces)",
+          "only it has bypasses (`weir get endpoints` shows what the kernel enforces)",
         );
         if (bypasses.length === 0 && options.output === "table") {
           note(context.env, "no bypass is in force");

@@ -26,6 +26,7 @@ import {
   podKey,
   rangeOf,
   requireKnown,
+  requireReason,
   type Since,
   sinceOption,
   untilOption,
@@ -87,6 +88,7 @@ const policyOption = (): Option =>
 
 async function drops(context: Context, options: Options): Promise<number> {
   const { since, until, pod, namespace, policy, reason, by, audit } = options;
+  await requireReason(reason);
   const view = await askHistory<HistoryView>(context, "", {
     ...rangeOf(context.env, since, until),
     verdict: audit === true ? "audit" : "dropped",

@@ -38,7 +38,7 @@ interface Options extends WriteOptions {
   readonly watch?: true;
 }
 
-/** With the pod that is wanted, by argument or option. */
+/** With the requested pod, by argument or option. */
 interface Query extends Options {
   readonly wanted?: NamedObject;
 }

@@ -34,7 +34,7 @@ interface Options extends WriteOptions {
   readonly watch?: true;
 }
 
-/** With the policy that is wanted. */
+/** With the requested policy. */
 interface Query extends Options {
   readonly wanted?: NamedObject;
 }

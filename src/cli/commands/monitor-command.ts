@@ -17,7 +17,7 @@ import { countText } from "../../observe/text-output.ts";
 import { askAgent, askAgentOrFail, noAgent } from "../agent-client.ts";
 import { type Exits, isPlain, jsonText, note, type PodName, podOption } from "../command.ts";
 import { CommandError, type Context, type Env, EXIT } from "../environment.ts";
-import { podKey, rangeOf, type Since, sinceOption } from "../history-client.ts";
+import { podKey, rangeOf, requireReason, type Since, sinceOption } from "../history-client.ts";
 
 interface Options {
   readonly follow?: true;
@@ -166,6 +166,7 @@ async function monitorSince(
 ): Promise<number> {
   if (from !== undefined || to !== undefined || port !== undefined)
     throw new CommandError("--since has pods and their peers: filter it by --pod", EXIT.usage);
+  await requireReason(reason);
   const wantsFlows = flows === true || reason !== undefined;
   const { showHistory } = await import("../history-lines.ts");
   const parameters = {
@@ -186,14 +187,11 @@ interface Printer {
 /** What is shown, and how: imported only now, since a start of other commands has no use for it. */
 async function printer(context: Context, options: Shown): Promise<Printer> {
   const { env } = context;
-  const [{ endMatch, eventMatches }, { eventLine, wideEventLine }, { REASON_NAMES }] = await Promise.all([
+  const [{ endMatch, eventMatches }, { eventLine, wideEventLine }] = await Promise.all([
     import("../../events/packet-event.ts"),
     import("../../events/packet-event-line.ts"),
-    import("../../gen/layout.ts"),
   ]);
-  const reasons = Object.values(REASON_NAMES);
-  if (options.reason !== undefined && !reasons.includes(options.reason))
-    throw new CommandError(`no reason ${options.reason}; there are ${reasons.join(", ")}`, EXIT.usage);
+  await requireReason(options.reason);
   const { pod, from, to, output, ...rest } = options;
   const end = (name: "from" | "to", text: string | undefined): EventFilter => {
     if (text === undefined) return {};
