@@ -273,6 +273,8 @@ export interface StateView {
 export interface JudgeRequest {
   readonly packets: readonly {
     readonly ifindex: number;
+    /** The endpoint's number, if it has one. */
+    readonly id?: number;
     readonly direction: Direction;
     /** The interface that it came in at. */
     readonly ingressIfindex: number;
