@@ -256,7 +256,7 @@ static __always_inline int match_packet(const struct context *context, struct pa
 		if (!isolated(context, context->direction))
 			return REASON_NOT_ISOLATED;
 		if (!fragment_recall(context, packet))
-			return unless_audited(context, REASON_FRAGMENT);
+			return is_spared(context, packet) ? REASON_POLICY : unless_audited(context, REASON_FRAGMENT);
 	}
 	reason = match(context, packet, &memory->flow, &found, &opens);
 	memory->found = found;

@@ -141,6 +141,31 @@ static __always_inline bool row_holds(const struct context *context, __u32 numbe
 	return row->bits[(bit / 64) & (ROW_WORDS - 1)] >> (bit % 64) & 1;
 }
 
+/*
+ * Whether the policy for the packet's direction denies single peers, and nothing to this one: as with rules of cluster policies on a
+ * pod that nothing isolates. Then what cannot be assigned to a flow passes, as it would without a policy.
+ */
+static __always_inline bool is_spared(const struct context *context, const struct packet *packet)
+{
+	const struct address_v6 *remote =
+		context->direction == DIRECTION_EGRESS ? &packet->destination : &packet->source;
+	__u32 number = context->endpoint->policy[context->version & 1][context->direction & 1] & ~POLICY_AUDIT;
+	void *identities = bpf_map_lookup_elem(&policy, &number);
+	__u32 others = 0, identity, *row;
+
+	if (!identities)
+		return false;
+	row = bpf_map_lookup_elem(identities, &others);
+	if (!row || *row != ROW_ALL)
+		return false;
+	identity = is_v6(packet) ? identity_v6(context, remote) : identity_v4(context, (__be32)remote->low);
+	/* Which backends a Service's ports have is not known here. */
+	if (identity & IDENTITY_FRONTEND)
+		return false;
+	row = bpf_map_lookup_elem(identities, &identity);
+	return !row || *row == ROW_NOTHING || *row == ROW_ALL;
+}
+
 /* The verdict of the policy with this number on a packet of a flow that was opened in this direction. */
 static __always_inline enum reason judge_by(const struct context *context, const struct packet *packet,
 					    enum direction opener, __u32 number)

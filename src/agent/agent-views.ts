@@ -4,6 +4,7 @@ import { DIRECTIONS, type Direction } from "../base/direction.ts";
 import type { Fault } from "../datapath/attachments.ts";
 import type { Attached } from "../datapath/hooks.ts";
 import { type Cluster, isSelectable, keyOf, type Pod } from "../model/cluster.ts";
+import { subjectText } from "../model/cluster-network-policy.ts";
 import { modeOf } from "../model/enforcement-mode.ts";
 import { matches, selectorText } from "../model/selector.ts";
 import { isUnknown } from "../model/unclaimed-interface.ts";
@@ -18,7 +19,8 @@ import type {
 import type { Compiled, EndpointSides } from "../policy/compile.ts";
 import { type LocalEndpoint, podsOf } from "../policy/local-endpoints.ts";
 import { namesOf } from "../policy/map-value-names.ts";
-import { isAuditedFor, policiesOn } from "../policy/subjects.ts";
+import { isAuditedFor, policiesOn, type Side, sideOf, tierPoliciesOf } from "../policy/subjects.ts";
+import { selectsPod } from "../policy/tiers.ts";
 import type { PodInterface } from "../source/interface-discovery.ts";
 import { prefixTexts } from "../state/anti-spoofing.ts";
 import { identityIn, LIMITS, policyNumber, type State } from "../state/desired-state.ts";
@@ -68,8 +70,11 @@ function enforcedView(
   const endpoint = force.compiled.state.endpoints.get(local.ifindex);
   const side = (direction: Direction): SideView => ({
     isolatedBy: (sides[direction]?.policies ?? []).map(keyOf),
+    ...clusterPoliciesIn(sides[direction]),
     policy: policyNumber(endpoint?.policy[direction] ?? 0),
-    ...(sides[direction]?.policies.length === 0 ? { closed: true } : {}),
+    ...(sides[direction]?.isolated === true && sides[direction]?.policies.length === 0
+      ? { closed: true }
+      : {}),
     ...(sides[direction]?.audit === true ? { audit: true } : {}),
   });
   const found = force.interfaces.get(local.ifindex);
@@ -98,6 +103,11 @@ function bypassEnd({ bypassed }: Cluster, { pod, rivals = [] }: LocalEndpoint): 
   return ends.sort().at(-1);
 }
 
+function clusterPoliciesIn(side: Side | undefined): Pick<SideView, "clusterPolicies"> {
+  const names = side === undefined ? [] : tierPoliciesOf(side).map(({ policy }) => policy.name);
+  return names.length === 0 ? {} : { clusterPolicies: names };
+}
+
 const FAULT_STATES = { detached: "detached", preceded: "bypassed" } as const;
 
 function stateOf(
@@ -117,6 +127,7 @@ const isAuditedIn = (sides: EndpointSides["sides"]): boolean =>
 function missingView(cluster: Cluster, pod: Pod): EndpointView {
   const side = (direction: Direction): SideView => ({
     isolatedBy: policiesOn(cluster, pod, direction).map(keyOf),
+    ...clusterPoliciesIn(sideOf(cluster, pod, direction)),
     policy: 0,
     ...(isAuditedFor(cluster, pod, direction) ? { audit: true } : {}),
   });
@@ -175,7 +186,31 @@ export function policyViews(force: InForce): PolicyView[] {
       ...(policy.omitted === undefined ? {} : { omitted: policy.omitted }),
     };
   });
-  return views.sort((a, b) => (keyOf(a) < keyOf(b) ? -1 : 1));
+  const clusterViews = [...(force.cluster.clusterPolicies?.values() ?? [])].map((policy): PolicyView => {
+    const selects = [...force.cluster.pods.values()]
+      .filter((pod) => isSelectable(pod) && selectsPod(force.cluster, policy, pod))
+      .map(keyOf)
+      .filter((key) => local.has(key))
+      .sort();
+    const { name, tier, priority, subject, rules, unreadable, omitted } = policy;
+    return {
+      namespace: "",
+      name,
+      tier,
+      priority,
+      selector: subjectText(subject),
+      types: DIRECTIONS.filter((direction) => rules[direction].length > 0).map((direction) =>
+        direction === "ingress" ? "Ingress" : "Egress",
+      ),
+      rules: { ingress: rules.ingress.length, egress: rules.egress.length },
+      selects,
+      enforced: selects.filter((key) => enforced.has(key)).length,
+      ...(force.cluster.mode === "audit" ? { audit: true } : {}),
+      ...(unreadable === undefined ? {} : { unreadable }),
+      ...(omitted === undefined ? {} : { omitted }),
+    };
+  });
+  return [...views, ...clusterViews].sort((a, b) => (keyOf(a) < keyOf(b) ? -1 : 1));
 }
 
 export function namesView(force: InForce): NamesView {

@@ -3,8 +3,9 @@
 
 import * as z from "zod";
 import { DIRECTIONS, type Direction } from "../base/direction.ts";
-import { keyOf } from "../model/cluster.ts";
+
 import { localText } from "../policy/local-endpoints.ts";
+import { policyKeysOf } from "../policy/subjects.ts";
 import type { State } from "../state/desired-state.ts";
 import type { InForce } from "./agent-views.ts";
 import type { PoliciesOf } from "./counter-totals.ts";
@@ -51,9 +52,9 @@ export function openCountedEndpoints(
         if (id === undefined) continue;
         const known = endpoints.get(id);
         if (known !== undefined && known.ifindex !== local.ifindex) moved.push(id);
-        const [ingress = [], egress = []] = DIRECTIONS.map((direction) =>
-          (sides[direction]?.policies ?? []).map(keyOf),
-        );
+        const [ingress = [], egress = []] = DIRECTIONS.map((direction) => [
+          ...policyKeysOf(sides[direction]),
+        ]);
         endpoints.set(id, { pod: localText(local), ifindex: local.ifindex, ingress, egress });
       }
       return moved;

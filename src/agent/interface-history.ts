@@ -185,7 +185,11 @@ function incumbentsOf(
   { cluster, sides, ended }: InForceNow & { readonly ended: ReadonlyMap<string, string | undefined> },
 ): readonly Incumbent[] {
   const entry = sides.find(({ local }) => local.ifindex === each.ifindex);
-  const isEnforced = (direction: Direction): boolean => entry?.sides[direction]?.audit === false;
+  const isEnforced = (direction: Direction): boolean => {
+    const side = entry?.sides[direction];
+    // Rules of cluster policies apply by the last labels; they make no pod an isolated one.
+    return side?.isolated === true && !side.audit;
+  };
   return podsOf(each).flatMap((pod): Incumbent[] => {
     const { retained, attachment: _, deleting: __, ...rest } = pod;
     if (isUnknown(pod) && retained === undefined) return [];

@@ -55,7 +55,10 @@ export function trafficSamples(traffic: Traffic, force: InForce | undefined): Re
     packets: Number(packets),
     bytes: Number(bytes),
   }));
-  const known = (policy: string): boolean => force?.cluster.policies.has(policy) === true;
+  const known = (policy: string): boolean =>
+    policy.startsWith("/")
+      ? force?.cluster.clusterPolicies?.has(policy.slice(1)) === true
+      : force?.cluster.policies.has(policy) === true;
   return {
     packets: rows.map(({ labels, packets }) => ({ labels, value: packets })),
     bytes: rows.map(({ labels, bytes }) => ({ labels, value: bytes })),
@@ -138,7 +141,8 @@ export function flowSamples(tables: readonly FlowTableView[]): Readings {
 
 export function sourceSamples(following: SourceHealth | undefined): Readings {
   if (following === undefined) return {};
-  const { kinds } = following;
+  // A kind that the server need not have is no kind that is not followed.
+  const kinds = following.kinds.filter(({ state }) => state !== "absent");
   const ofKinds = (value: (kind: KindHealth) => number | undefined): Sample[] =>
     kinds.flatMap((each) => {
       const known = value(each);
@@ -186,7 +190,10 @@ export function uplinkSamples(uplinks: UplinkView | undefined): Readings {
 /** `faults` are the kernel's present state of the interfaces. */
 export function enforcementSamples(force: InForce | undefined, faults: readonly Fault[]): Readings {
   const sides = force?.compiled.meaning.sides ?? [];
-  const policies = [...(force?.cluster.policies.values() ?? [])];
+  const policies = [
+    ...(force?.cluster.policies.values() ?? []),
+    ...(force?.cluster.clusterPolicies?.values() ?? []),
+  ];
   const unreadable = policies.filter((policy) => policy.unreadable !== undefined).length;
   const states = force === undefined ? [] : endpointViews(force, faults).map(({ state }) => state);
   return {
@@ -197,7 +204,7 @@ export function enforcementSamples(force: InForce | undefined, faults: readonly 
     leftOut: leftOutSamples(force?.compiled.excesses ?? []),
     isolated: DIRECTIONS.map((direction) => ({
       labels: { direction },
-      value: sides.filter((entry) => entry.sides[direction] !== undefined).length,
+      value: sides.filter((entry) => entry.sides[direction]?.isolated === true).length,
     })),
     policies: [
       { labels: { state: "readable" }, value: policies.length - unreadable },

@@ -71,6 +71,7 @@ export function openPacketJudge({ root, object, generation }: JudgeOptions): Pac
 
 const BODY_BYTES_MAX = 1 << 20;
 const FRAME_BYTES_MAX = 2_048;
+const ID_MAX = 0xffff_ffff;
 
 /** `judge`: undefined until the datapath is open. */
 export const judgeRoute = (judge: () => PacketJudge | undefined): Route => ({
@@ -103,8 +104,11 @@ function queriesIn(body: string): PacketQuery[] {
     const frame = Buffer.from(typeof each?.frame === "string" ? each.frame : "", "base64");
     if (frame.length === 0 || frame.length > FRAME_BYTES_MAX)
       return wrong("frame", `1 to ${FRAME_BYTES_MAX} bytes in base64`);
+    if (each?.id !== undefined && !(Number.isInteger(each.id) && each.id >= 0 && each.id <= ID_MAX))
+      return wrong("id", "an endpoint's number");
     return {
       ifindex: number("ifindex"),
+      ...(each?.id === undefined ? {} : { id: each.id }),
       ingressIfindex: number("ingressIfindex"),
       direction: direction ?? wrong("direction", DIRECTIONS.join(" or ")),
       frame,

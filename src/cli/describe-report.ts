@@ -3,11 +3,21 @@
 import { assertNever } from "../base/assert.ts";
 import { DIRECTIONS, type Direction } from "../base/direction.ts";
 import { isSelectable, isSubject, keyOf, type Pod } from "../model/cluster.ts";
+import {
+  type Action,
+  type ClusterPeer,
+  type ClusterPolicy,
+  type ClusterRule,
+  clusterPolicyText,
+  subjectText as clusterSubjectText,
+  type Tier,
+} from "../model/cluster-network-policy.ts";
 import type { Peer, Policy, PortMatch, Rule } from "../model/network-policy.ts";
 import { matches, type Selector, selectorText } from "../model/selector.ts";
 import type { EndpointState, HooksView, SideView } from "../observe/api-views.ts";
 import { left, printable, tableText } from "../observe/text-output.ts";
 import { policiesOn } from "../policy/subjects.ts";
+import { clusterPoliciesOn, selectsPod } from "../policy/tiers.ts";
 import type { Situation } from "./query-cluster.ts";
 
 // An endpoint described: the pod, where its packets cross the node, and what its policies allow.
@@ -22,6 +32,20 @@ export interface SideReport {
     readonly unreadable?: string;
     readonly rules: readonly RuleReport[];
   }[];
+  /** The cluster policies with rules for the pod, in the order in which they are evaluated; absent if there are none. */
+  readonly clusterPolicies?: readonly {
+    readonly policy: string;
+    readonly tier: Tier;
+    readonly priority: number;
+    readonly at?: string;
+    readonly unreadable?: string;
+    readonly rules: readonly ClusterRuleReport[];
+  }[];
+}
+
+export interface ClusterRuleReport extends RuleReport {
+  readonly action: Action;
+  readonly name?: string;
 }
 
 export interface EndpointReport {
@@ -83,7 +107,17 @@ function sideReport(pod: Pod, direction: Direction, { after: cluster, where }: S
       rules: policy.rules[direction].map(ruleReport),
     };
   });
-  return { policies };
+  const ofCluster = clusterPoliciesOn(cluster, pod, direction).map((policy) => {
+    const { name, tier, priority, unreadable, rules } = policy;
+    const at = where(name, []);
+    return {
+      ...{ policy: name, tier, priority },
+      ...(at === undefined ? {} : { at }),
+      ...(unreadable === undefined ? {} : { unreadable }),
+      rules: rules[direction].map(clusterRuleReport),
+    };
+  });
+  return { policies, ...(ofCluster.length === 0 ? {} : { clusterPolicies: ofCluster }) };
 }
 
 export function endpointText(report: EndpointReport): string {
@@ -108,7 +142,30 @@ export function endpointText(report: EndpointReport): string {
 const stateText = (state: PodState, retained: EndpointReport["retained"]): string =>
   retained === undefined ? state : `${state} since ${retained.since}: ${retained.why}`;
 
-function sideLines({ closed, policies }: SideReport, direction: Direction): string[] {
+/** In the order in which they are evaluated: the Admin tier, NetworkPolicies, the Baseline tier. */
+function sideLines(side: SideReport, direction: Direction): string[] {
+  const { closed, policies, clusterPolicies = [] } = side;
+  if (closed === true || clusterPolicies.length === 0) return networkPolicyLines(side, direction);
+  const of = (tier: Tier): string[] =>
+    clusterPolicies
+      .filter((each) => each.tier === tier)
+      .flatMap(({ policy, priority, at, unreadable, rules }) => [
+        `  ${clusterPolicyText({ name: policy, tier, priority })}${at === undefined ? "" : ` (${at})`}:`,
+        ...(unreadable === undefined ? [] : [`    (unreadable, so it denies more: ${unreadable})`]),
+        ...clusterRulesLines(rules, direction, "    "),
+      ]);
+  const own = networkPolicyLines(side, direction);
+  const isOverridden = policies.length > 0 && of("Baseline").length > 0;
+  return [
+    own[0] as string,
+    ...of("Admin"),
+    ...own.slice(1),
+    ...of("Baseline"),
+    ...(isOverridden ? ["  (the Baseline tier does not apply: NetworkPolicies isolate the pod)"] : []),
+  ];
+}
+
+function networkPolicyLines({ closed, policies }: SideReport, direction: Direction): string[] {
   const title = direction === "ingress" ? "Ingress" : "Egress";
   if (closed === true) return [factLine(title, "isolated: everything is denied")];
   if (policies.length === 0) return [factLine(title, "not isolated")];
@@ -175,6 +232,63 @@ export function policyReport(policy: Policy, { after: cluster, live, where }: Si
   };
 }
 
+// A cluster policy described.
+
+export interface ClusterPolicyReport extends Omit<PolicyReport, "namespace" | "ingress" | "egress"> {
+  readonly tier: Tier;
+  readonly priority: number;
+  readonly ingress: readonly ClusterRuleReport[];
+  readonly egress: readonly ClusterRuleReport[];
+}
+
+export function clusterPolicyReport(
+  policy: ClusterPolicy,
+  { after: cluster, live, where }: Situation,
+): ClusterPolicyReport {
+  const { name, tier, priority, subject, rules, unreadable, omitted } = policy;
+  const at = where(name, []);
+  const pods = [...cluster.pods.values()]
+    .filter((pod) => isSelectable(pod) && selectsPod(cluster, policy, pod))
+    .sort((a, b) => (keyOf(a) < keyOf(b) ? -1 : 1));
+  return {
+    ...{ name, tier, priority },
+    ...(at === undefined ? {} : { at }),
+    selector: clusterSubjectText(subject),
+    types: DIRECTIONS.filter((direction) => rules[direction].length > 0),
+    ingress: rules.ingress.map(clusterRuleReport),
+    egress: rules.egress.map(clusterRuleReport),
+    ...(unreadable === undefined ? {} : { unreadable }),
+    ...(omitted === undefined ? {} : { omitted }),
+    pods: pods.map((pod) => ({
+      name: keyOf(pod),
+      addresses: pod.ips.map(({ text }) => text),
+      ...(live === undefined ? {} : { state: stateOf(pod, live.endpoints) }),
+    })),
+  };
+}
+
+export function clusterPolicyLines(report: ClusterPolicyReport): string {
+  const { name, tier, priority, at, selector, types, unreadable, omitted, pods } = report;
+  const lines = [
+    factLine("Name", name),
+    factLine("Tier", tier),
+    factLine("Priority", String(priority)),
+    ...(at === undefined ? [] : [factLine("Read from", at)]),
+    ...(unreadable === undefined
+      ? []
+      : [factLine("Unreadable", `${unreadable}; it denies more than it says`)]),
+    ...(omitted === undefined ? [] : [factLine("Left out", `${omitted}; it accepts nothing`)]),
+    factLine("Subject", selector || "every pod"),
+    ...DIRECTIONS.flatMap((direction) =>
+      types.includes(direction)
+        ? [`${titleOf(direction)}:`, ...clusterRulesLines(report[direction], direction, "  ")]
+        : [`Not affecting ${direction} traffic`],
+    ),
+    ...(pods.length === 0 ? ["Pods:         <none>"] : ["Pods:"]),
+  ];
+  return `${lines.map((line) => `${printable(line)}\n`).join("")}${podsText(pods)}`;
+}
+
 export const stateOf = (pod: Pod, endpoints: NonNullable<Situation["live"]>["endpoints"]): PodState =>
   endpoints.find((each) => keyOf(each) === keyOf(pod))?.state ?? "not on this node";
 
@@ -230,6 +344,7 @@ function podsText(pods: readonly SelectedPod[]): string {
 export type PeerReport =
   | { readonly podSelector?: string; readonly namespaceSelector?: string }
   | { readonly cidr: string; readonly except: readonly string[] }
+  | { readonly nodeSelector: string }
   /** It cannot be read, or matches nothing whatever there is. */
   | { readonly nothing: true };
 
@@ -239,13 +354,24 @@ export interface RuleReport {
   readonly ports: "all" | readonly string[];
 }
 
-export const ruleReport = ({ peers, ports }: Rule): RuleReport => ({
+export const clusterRuleReport = ({ action, name, ...rule }: ClusterRule): ClusterRuleReport => ({
+  action,
+  ...(name === undefined ? {} : { name }),
+  ...ruleReport(rule),
+});
+
+export const ruleReport = ({
+  peers,
+  ports,
+}: Pick<Rule, "ports"> & { readonly peers: "anyone" | readonly (Peer | ClusterPeer)[] }): RuleReport => ({
   peers: peers === "anyone" ? peers : peers.map(peerReport),
   ports: ports === "all" ? ports : ports.map(portText),
 });
 
-function peerReport(peer: Peer): PeerReport {
+function peerReport(peer: Peer | ClusterPeer): PeerReport {
   switch (peer.kind) {
+    case "nodes":
+      return { nodeSelector: selectorText(peer.nodes) };
     case "block":
       return { cidr: peer.cidr.text, except: peer.except.map(({ text }) => text) };
     case "pods": {
@@ -299,8 +425,32 @@ function ruleLines({ peers, ports }: RuleReport, direction: Direction): string[]
   ];
 }
 
+/** The lines of a cluster policy's rules of one direction, each behind `indent`. */
+function clusterRulesLines(
+  rules: readonly ClusterRuleReport[],
+  direction: Direction,
+  indent: string,
+): string[] {
+  return rules.flatMap((rule, index) => {
+    const name = rule.name === undefined ? "" : ` ${JSON.stringify(rule.name)}`;
+    const { peer: word } = WORDS[direction];
+    const lines = [
+      ...(rule.ports === "all" ? ["To Port: <any>"] : rule.ports.map((port) => `To Port: ${port}`)),
+      ...(rule.peers === "anyone"
+        ? [`${word}: <any>`]
+        : rule.peers.flatMap((peer) => [`${word}:`, ...peerLines(peer).map((line) => `  ${line}`)])),
+    ];
+    const nothing = rule.peers.length === 0 ? [`${word}: ${NOTHING}`] : [];
+    return [
+      `${indent}${direction}[${index}] ${rule.action}${name}:`,
+      ...[...lines, ...nothing].map((line) => `${indent}  ${line}`),
+    ];
+  });
+}
+
 function peerLines(peer: PeerReport): string[] {
   if ("nothing" in peer) return [NOTHING];
+  if ("nodeSelector" in peer) return [`NodeSelector: ${peer.nodeSelector || "<none>"}`];
   if ("cidr" in peer)
     return ["IPBlock:", `  CIDR: ${peer.cidr}`, `  Except: ${peer.except.join(", ")}`.trimEnd()];
   const line = (name: string, selector: string | undefined): string[] =>

@@ -90,12 +90,20 @@ export const overlaid = (base: Cluster, change: Cluster): Cluster => ({
   namespaces: new Map([...base.namespaces, ...change.namespaces]),
   pods: new Map([...base.pods, ...change.pods]),
   policies: new Map([...base.policies, ...change.policies]),
+  ...joined("clusterPolicies", base, change),
+  ...joined("nodes", base, change),
   services: new Map([...base.services, ...change.services]),
   slices: new Map([...base.slices, ...change.slices]),
 });
+
+const joined = <K extends "clusterPolicies" | "nodes">(key: K, base: Cluster, change: Cluster) =>
+  base[key] === undefined && change[key] === undefined
+    ? {}
+    : { [key]: new Map<string, unknown>([...(base[key] ?? []), ...(change[key] ?? [])]) };
 
 /** The same, but the policies of `change` are all there are. */
 export const withPoliciesOf = (base: Cluster, change: Cluster): Cluster => ({
   ...overlaid(base, change),
   policies: change.policies,
+  clusterPolicies: change.clusterPolicies ?? new Map(),
 });

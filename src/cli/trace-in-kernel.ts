@@ -75,11 +75,18 @@ function crossingsOf(
   return DIRECTIONS.flatMap((direction): Crossing[] => {
     const endpoint = endpointOf(path, direction, endpoints);
     if (endpoint?.ifindex === undefined || isLoopback(path, direction)) return [];
-    const { ifindex } = endpoint;
+    const { ifindex, id } = endpoint;
     const ingressIfindex = endpointOf(path, "egress", endpoints)?.ifindex ?? ELSEWHERE;
     const frame = Buffer.from(frameOf(path, direction, clientPort(index, path))).toString("base64");
     const name = endpoint.interface ?? `interface ${ifindex}`;
-    return [{ path, index, interface: name, packet: { ifindex, direction, ingressIfindex, frame } }];
+    return [
+      {
+        path,
+        index,
+        interface: name,
+        packet: { ifindex, ...(id === undefined ? {} : { id }), direction, ingressIfindex, frame },
+      },
+    ];
   });
 }
 

@@ -6,6 +6,7 @@ import { printable, someOf } from "../observe/text-output.ts";
 import type { Allowance, Party, SideVerdict } from "../policy/oracle.ts";
 import type { NearRule } from "../policy/trace/nearest-rule.ts";
 import type { Path, TracedSide, Via } from "../policy/trace/traced-paths.ts";
+import { decisionText } from "../policy/verdict-text.ts";
 import type { Source } from "./query-manifests.ts";
 import type { KernelAnswer, KernelSide, KernelSides } from "./trace-in-kernel.ts";
 
@@ -25,8 +26,23 @@ export interface SideReport {
   readonly verdict: SideVerdict["kind"];
   readonly isolatedBy: readonly { readonly policy: string; readonly unreadable?: string }[];
   readonly allowedBy: readonly RuleReport[];
+  /** The rule of a ClusterNetworkPolicy that accepts or denies. */
+  readonly decidedBy?: DecisionReport;
   readonly nearest?: RuleReport & { readonly wants: readonly string[] };
   readonly kernel?: KernelSide;
+}
+
+export interface DecisionReport {
+  readonly policy: string;
+  readonly tier: string;
+  readonly priority: number;
+  readonly action: string;
+  /** As in "egress[0]". */
+  readonly rule: string;
+  readonly name?: string;
+  readonly unreadable?: string;
+  /** All of this as one text. */
+  readonly text: string;
 }
 
 export interface EndReport {
@@ -138,6 +154,7 @@ function sideReport(path: Path, direction: Direction, { where, kernel }: Extra):
       policy,
       ...(unreadable === undefined ? {} : { unreadable }),
     })),
+    ...decisionReport(verdict, direction),
     allowedBy: verdict.kind === "allowed" ? verdict.by.map((by) => ruleReport(by, direction, where)) : [],
     ...(nearest === undefined
       ? {}
@@ -145,6 +162,24 @@ function sideReport(path: Path, direction: Direction, { where, kernel }: Extra):
           nearest: { ...ruleReport({ ...nearest, port: undefined }, direction, where), wants: nearest.wants },
         }),
     ...(own === undefined ? {} : { kernel: own }),
+  };
+}
+
+function decisionReport(
+  verdict: SideVerdict,
+  direction: Direction,
+): { readonly decidedBy: DecisionReport } | undefined {
+  if (verdict.kind !== "accepted" && verdict.kind !== "denied" && verdict.kind !== "audit") return undefined;
+  const { by } = verdict;
+  if (by === undefined) return undefined;
+  const { policy, tier, priority, action, rule, ruleName, unreadable } = by;
+  return {
+    decidedBy: {
+      ...{ policy, tier, priority, action, rule: `${direction}[${rule}]` },
+      ...(ruleName !== undefined && { name: ruleName }),
+      ...(unreadable !== undefined && { unreadable }),
+      text: decisionText(by, direction),
+    },
   };
 }
 
@@ -234,7 +269,7 @@ function endText(ends: readonly EndReport[]): string {
 }
 
 function sideLines(
-  { verdict, isolatedBy, allowedBy, nearest }: SideReport,
+  { verdict, isolatedBy, allowedBy, decidedBy, nearest }: SideReport,
   end: string,
   { exempt }: EndReport,
 ): string[] {
@@ -252,8 +287,12 @@ function sideLines(
       return [`  ${end}: not isolated`];
     case "allowed":
       return [`  ${end}: isolated by ${by}`, ...allowedBy.map((rule) => `    allowed by ${ruleText(rule)}`)];
+    case "accepted":
+      return [`  ${end}: accepted by ${decidedBy?.text}`];
     case "audit":
     case "denied":
+      if (decidedBy !== undefined)
+        return [`  ${end}: denied by ${decidedBy.text}${verdict === "audit" ? " (audit: it passes)" : ""}`];
       return [
         `  ${end}: isolated by ${by}${verdict === "audit" ? " (audit: it passes)" : ""}; ${nearest === undefined ? "there is no rule" : "no rule matches"}`,
         ...(nearest === undefined

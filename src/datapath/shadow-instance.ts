@@ -10,6 +10,8 @@ import { openShadowPrograms, PROGRAM_AT, type ShadowPrograms } from "./shadow-pr
 /** A packet as it crosses an endpoint's interface. */
 export interface PacketQuery {
   readonly ifindex: number;
+  /** Of the endpoint; see ShadowPacket. */
+  readonly id?: number;
   readonly direction: Direction;
   /** The interface that it came in at. */
   readonly ingressIfindex: number;

@@ -8,11 +8,14 @@ import { holdersText } from "../model/address-ownership.ts";
 import { type Cluster, keyOf } from "../model/cluster.ts";
 import { hasPorts, isIcmp, PROTOCOLS, protocolText } from "../model/protocol.ts";
 import type { EventVerdict } from "../observe/filter-choices.ts";
+import type { TierDecision } from "../policy/cluster-policy-oracle.ts";
 import type { Compiled, EndpointSides } from "../policy/compile.ts";
 import { localText } from "../policy/local-endpoints.ts";
 import { type Probe, sideVerdict } from "../policy/oracle.ts";
 import { partyAt } from "../policy/service-oracle.ts";
-import { type EventEnd, type EventView, ISOLATION_REASONS, whyText } from "./packet-event.ts";
+import { decisionText } from "../policy/verdict-text.ts";
+import { decidingRule } from "./deciding-rule.ts";
+import { type EventEnd, type EventView, ISOLATION_REASONS, POLICY_REASONS, whyText } from "./packet-event.ts";
 
 /** A state in force, as far as it names the ends of packets. */
 export interface NamingState {
@@ -46,7 +49,6 @@ export function namerOf(force: NamingState | undefined): Namer {
     const name = force?.interfaces.get(event.ifindex)?.name;
     const opener = directionOf(event.opener);
     const reason = REASON_NAMES[event.reason] ?? String(event.reason);
-    const policies = ISOLATION_REASONS.has(reason) ? (entry?.sides[opener]?.policies ?? []).map(keyOf) : [];
     const isRead = event.protocol !== 0;
     const end = (address: AddressV6, port: number): EventEnd => {
       const text = addressText(address, event.family);
@@ -57,6 +59,26 @@ export function namerOf(force: NamingState | undefined): Namer {
         ...(pod === undefined ? {} : { pod }),
       };
     };
+    const [from, to] = [end(event.source, event.sourcePort), end(event.destination, event.destinationPort)];
+    const remote = event.direction === event.opener ? [from, to] : [to, from];
+    const asked = opener === "ingress" ? remote[0] : remote[1];
+    const { enforced: cluster, meaning } = force?.compiled ?? {};
+    const decision =
+      cluster === undefined || meaning === undefined || entry === undefined || !POLICY_REASONS.has(reason)
+        ? undefined
+        : decidingRule(
+            { cluster, services: meaning.services },
+            {
+              ...{ entry, direction: opener, protocol: protocolText(event.protocol) },
+              remote: asked?.address ?? "",
+              port: remote[1]?.port,
+            },
+          );
+    // A rule of a cluster policy that decides leaves nothing to these.
+    const policies =
+      ISOLATION_REASONS.has(reason) && decision === undefined
+        ? (entry?.sides[opener]?.policies ?? []).map(keyOf)
+        : [];
     const view = {
       time: time.toISOString(),
       verdict: verdictOf(event.reason),
@@ -65,8 +87,8 @@ export function namerOf(force: NamingState | undefined): Namer {
       ...(entry === undefined ? {} : { endpoint: localText(entry.local) }),
       ...(name === undefined ? {} : { interface: name }),
       ifindex: event.ifindex,
-      from: end(event.source, event.sourcePort),
-      to: isRead ? end(event.destination, event.destinationPort) : {},
+      from,
+      to: isRead ? to : {},
       ...(isRead ? { protocol: protocolText(event.protocol) } : {}),
       ...(isIcmp(event.protocol) ? { icmp: { type: event.icmpType, code: event.icmpCode } } : {}),
       bytes: event.bytes,
@@ -74,8 +96,12 @@ export function namerOf(force: NamingState | undefined): Namer {
       identity: event.identity,
       opener,
       policies: [...new Set(policies)],
+      ...(decision === undefined ? {} : { decidedBy: decisionView(decision, opener) }),
     } as const satisfies Omit<EventView, "text">;
-    const allowedBy = reason === "policy" ? allowingPolicies(force?.compiled.enforced, view) : undefined;
+    const allowedBy =
+      reason === "policy" && decision === undefined
+        ? allowingPolicies(force?.compiled.enforced, view)
+        : undefined;
     const named = { ...view, ...(allowedBy === undefined ? {} : { allowedBy }) };
     return { ...named, text: whyText(named) };
   };
@@ -100,6 +126,15 @@ function allowingPolicies(
   };
   const verdict = sideVerdict(cluster, probe, opener);
   return verdict.kind === "allowed" ? [...new Set(verdict.by.map(({ policy }) => policy))] : undefined;
+}
+
+function decisionView(by: TierDecision, direction: Direction): NonNullable<EventView["decidedBy"]> {
+  const { policy, tier, priority, action, rule, ruleName } = by;
+  return {
+    ...{ policy, tier, priority, action, rule: `${direction}[${rule}]` },
+    ...(ruleName === undefined ? {} : { name: ruleName }),
+    text: decisionText(by, direction),
+  };
 }
 
 function verdictOf(reason: Reason): EventVerdict {

@@ -40,6 +40,18 @@ export interface EventView {
   readonly policies: readonly string[];
   /** Of a new flow: those of them that allow it, if the packet shows that. */
   readonly allowedBy?: readonly string[];
+  /** The rule of a ClusterNetworkPolicy that decided. */
+  readonly decidedBy?: {
+    readonly policy: string;
+    readonly tier: string;
+    readonly priority: number;
+    readonly action: string;
+    /** As in "egress[0]". */
+    readonly rule: string;
+    readonly name?: string;
+    /** All of this as one text. */
+    readonly text: string;
+  };
   /** Why, in a sentence. */
   readonly text: string;
 }
@@ -119,9 +131,13 @@ export const ISOLATION_REASONS: ReadonlySet<string> = new Set([
 
 /** Why the packet was dropped, or passed: names the policies if policies decided. */
 export function whyText(event: Omit<EventView, "text">): string {
-  const { endpoint, interface: name, ifindex, from } = event;
+  const { endpoint, interface: name, ifindex, from, decidedBy } = event;
   const owner = endpoint ?? (name === undefined ? `interface ${ifindex}` : `interface ${name}`);
   const isolated = `${event.opener} of ${owner} is isolated by ${event.policies.join(", ") || "a policy"}`;
+  if (decidedBy !== undefined) {
+    const action = decidedBy.action === "Accept" ? "accepted" : "denied";
+    return `${event.opener} of ${owner}: ${askedText(event)} is ${action} by ${decidedBy.text}${DECIDED[event.reason] ?? ""}`;
+  }
   switch (event.reason) {
     case "denied":
       return `${isolated}, nothing allows ${askedText(event)}`;
@@ -132,6 +148,8 @@ export function whyText(event: Omit<EventView, "text">): string {
     case "audit":
       return `${isolated} (audit), nothing allows ${askedText(event)}, which passes`;
     case "policy":
+      if (event.policies.length === 0)
+        return `${event.opener} of ${owner} is not isolated, and no cluster policy denies ${askedText(event)}`;
       return event.allowedBy === undefined
         ? `${isolated}, which allows ${askedText(event)}`
         : `${isolated}; ${event.allowedBy.join(", ")} allows ${askedText(event)}`;
@@ -145,6 +163,13 @@ export function whyText(event: Omit<EventView, "text">): string {
     }
   }
 }
+
+/** What a reason adds to the rule that decided. */
+const DECIDED: Readonly<Record<string, string>> = {
+  revoked: " now",
+  untracked: ", and the segment belongs to no known flow",
+  audit: " (audit), and passes",
+};
 
 /** The description of each reason in the layout. */
 const TEXTS = new Map(

@@ -23,8 +23,11 @@ export interface SourceHealth {
 export interface KindHealth {
   readonly kind: string;
   readonly objects: number;
-  /** listing: not known yet. following: changes come as they happen. waiting: for a retry. */
-  readonly state: "listing" | "following" | "waiting";
+  /**
+   * listing: not known yet. following: changes come as they happen. waiting: for a retry. absent: the server does not have the
+   * kind, and is asked for it again.
+   */
+  readonly state: "listing" | "following" | "waiting" | "absent";
   /** ISO 8601: when the server last sent something of this kind, and when it was last listed as a whole. */
   readonly contactAt?: string;
   readonly listedAt?: string;

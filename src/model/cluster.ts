@@ -4,6 +4,7 @@
 import type { Direction } from "../base/direction.ts";
 import type { Address, Cidr } from "../base/ip.ts";
 import { isMapping } from "../base/versioned-map.ts";
+import type { ClusterPolicy } from "./cluster-network-policy.ts";
 import type { Policy } from "./network-policy.ts";
 import type { Protocol } from "./protocol.ts";
 import type { Labels } from "./selector.ts";
@@ -31,6 +32,7 @@ export interface ContainerPort {
 /** A node of the cluster, for the addresses that are its own and its pods'. */
 export interface ClusterNode {
   readonly name: string;
+  readonly labels: Labels;
   /** status.addresses, of those that are addresses. */
   readonly addresses: readonly Address[];
   /** spec.podCIDRs, where the cluster's controller gives each node a part of the pods' addresses. */
@@ -96,13 +98,15 @@ export interface Ownership {
 }
 
 /**
- * Everything that policies are evaluated against. Keys: a namespace's name; `namespace/name` for the others. A cluster and all
+ * Everything that policies are evaluated against. Keys: the name of what is in no namespace; `namespace/name` for the others. A cluster and all
  * in it are values: what changes is given as new maps, and what does not stays the same object.
  */
 export interface Cluster {
   readonly namespaces: ReadonlyMap<string, Namespace>;
   readonly pods: ReadonlyMap<string, Pod>;
   readonly policies: ReadonlyMap<string, Policy>;
+  /** By name; absent where the source has none. */
+  readonly clusterPolicies?: ReadonlyMap<string, ClusterPolicy>;
   readonly services: ReadonlyMap<string, Service>;
   readonly slices: ReadonlyMap<string, EndpointSlice>;
   /** By name. */

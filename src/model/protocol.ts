@@ -7,6 +7,8 @@ export type Protocol = keyof typeof WITH_PORTS;
 
 export const PROTOCOLS = Object.keys(WITH_PORTS) as [Protocol, ...Protocol[]];
 
+export const isProtocol = (text: string): text is Protocol => Object.hasOwn(WITH_PORTS, text);
+
 /** "TCP, UDP or SCTP", for messages. */
 export const PROTOCOLS_TEXT = PROTOCOLS.join(", ").replace(/, (?=\w+$)/, " or ");
 

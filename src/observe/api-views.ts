@@ -126,7 +126,9 @@ export interface CapacityView {
 export interface SideView {
   /** Policies that isolate the pod in this direction, as `namespace/name`; empty if it is not isolated. */
   readonly isolatedBy: readonly string[];
-  /** Number of the compiled policy in map `policy`; 0 if not isolated. */
+  /** Cluster policies with rules for the pod in this direction, the first one first; absent if there are none. */
+  readonly clusterPolicies?: readonly string[];
+  /** Number of the compiled policy in map `policy`; 0 if nothing can be denied. */
   readonly policy: number;
   /** Everything is denied, by no policy. */
   readonly closed?: true;
@@ -184,9 +186,12 @@ export interface EndpointView {
 }
 
 export interface PolicyView {
+  /** "" for a cluster policy, which has a tier and a priority. */
   readonly namespace: string;
   readonly name: string;
-  /** spec.podSelector in kubectl's notation; "" selects every pod. */
+  readonly tier?: "Admin" | "Baseline";
+  readonly priority?: number;
+  /** spec.podSelector, or spec.subject, in kubectl's notation; "" selects every pod. */
   readonly selector: string;
   readonly types: readonly ("Ingress" | "Egress")[];
   readonly rules: { readonly ingress: number; readonly egress: number };
@@ -268,6 +273,8 @@ export interface StateView {
 export interface JudgeRequest {
   readonly packets: readonly {
     readonly ifindex: number;
+    /** The endpoint's number, if it has one. */
+    readonly id?: number;
     readonly direction: Direction;
     /** The interface that it came in at. */
     readonly ingressIfindex: number;

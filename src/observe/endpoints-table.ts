@@ -5,6 +5,7 @@ import { countText, left, right, someOf, spare, type Table } from "./text-output
 /** One direction of an endpoint. Only the agent has `isolatedBy`; the kernel also has the policy's number. */
 export interface EndpointSide {
   readonly isolatedBy?: readonly string[];
+  readonly clusterPolicies?: readonly string[];
   readonly policy: number;
   /** Everything is denied, by no policy. */
   readonly closed?: boolean;
@@ -103,14 +104,18 @@ function hooksText({ ingress = "", egress = "" }: NonNullable<EndpointRow["hooks
  * "open", or what isolates the pod, after "audit:" if that only reports; policies of its own namespace (in
  * NetworkPolicy: all) by their bare names.
  */
-function sideText({ namespace }: EndpointRow, { isolatedBy, policy, closed, audit }: EndpointSide): string {
+function sideText({ namespace }: EndpointRow, side: EndpointSide): string {
+  const { isolatedBy, clusterPolicies = [], policy, closed, audit } = side;
   const mode = audit === true ? "audit:" : "";
   if (closed === true) return `${mode}all denied`;
   if (isolatedBy === undefined) return policy === 0 ? "open" : `${mode}policy ${policy}`;
-  if (isolatedBy.length === 0) return "open";
+  const tiers = clusterPolicies.map((name) => `cluster:${name}`);
+  if (isolatedBy.length === 0 && tiers.length === 0) return "open";
   const own = `${namespace}/`;
   const names = isolatedBy.map((name) => (name.startsWith(own) ? name.slice(own.length) : name));
-  return mode + someOf(names, POLICIES_SHOWN_MAX, ",");
+  // The pod is open but for what cluster policies deny.
+  if (names.length === 0) names.push("open");
+  return mode + someOf([...names, ...tiers], POLICIES_SHOWN_MAX, ",");
 }
 
 /** `namespace/pod` of each, one line each: what `--pod` takes. */
@@ -122,6 +127,8 @@ export const endpointNames = (rows: readonly EndpointRow[]): string =>
 /** "3 endpoints, 2 isolated for ingress, 1 for egress". */
 export function isolationText(rows: readonly EndpointRow[]): string {
   const isolated = (direction: "ingress" | "egress"): number =>
-    rows.filter((row) => row[direction].policy !== 0).length;
+    rows.filter(({ [direction]: { isolatedBy, closed, policy } }) =>
+      isolatedBy === undefined ? policy !== 0 : isolatedBy.length > 0 || closed === true,
+    ).length;
   return `${countText(rows.length, "endpoint")}, ${isolated("ingress")} isolated for ingress, ${isolated("egress")} for egress`;
 }

@@ -26,13 +26,17 @@ export function policiesTable(policies: readonly PolicyRow[], wide: boolean): Ta
 }
 
 const cells = (policy: PolicyRow): string[] => [
-  policy.namespace,
+  placeText(policy),
   policy.name,
   policy.selector === "" ? "<every pod>" : policy.selector,
   policy.types.join(","),
   String(policy.selects.length),
   stateText(policy),
 ];
+
+/** Cluster policies are in no namespace, but at a place among each other. */
+const placeText = ({ namespace, tier, priority }: PolicyRow): string =>
+  tier === undefined ? namespace : `<${tier} ${priority}>`;
 
 const wideCells = ({ rules, selects, namespace, unreadable, omitted }: PolicyView): string[] => [
   String(rules.ingress),
@@ -46,7 +50,7 @@ const wideCells = ({ rules, selects, namespace, unreadable, omitted }: PolicyVie
 ];
 
 /** Its effect on this node. A policy that cannot be read isolates its pods all the same. */
-function stateText({ selects, enforced, unreadable, omitted, removed, audit }: PolicyRow): string {
+function stateText({ selects, enforced, unreadable, omitted, removed, audit, tier }: PolicyRow): string {
   const done = audit === true ? "audited" : "enforced";
   if (removed === true) return "removed";
   const reach =
@@ -55,10 +59,11 @@ function stateText({ selects, enforced, unreadable, omitted, removed, audit }: P
       : enforced === selects.length
         ? done
         : `${done} on ${enforced} of ${selects.length}`;
-  if (unreadable !== undefined) return `${reach}; unreadable, so allows nothing`;
+  if (unreadable !== undefined)
+    return `${reach}; unreadable, so ${tier === undefined ? "allows nothing" : "denies more than it says"}`;
   return omitted === undefined ? reach : `${reach}; partly unreadable`;
 }
 
-/** `namespace/policy` of each, one line each. */
+/** `namespace/policy` of each, one line each; the bare name of a cluster policy. */
 export const policyNames = (policies: readonly PolicyRow[]): string =>
-  policies.map(({ namespace, name }) => `${namespace}/${name}\n`).join("");
+  policies.map(({ namespace, name }) => `${namespace === "" ? name : `${namespace}/${name}`}\n`).join("");

@@ -378,8 +378,11 @@ function useText(used: number, max: number): string {
 
 // How up to date the agent is with the API server, in one line for people.
 
-/** "6 of 6 kinds, 12034 objects; last contact 2s ago, all listed 3m10s ago". */
-export function followingText({ kinds, synced }: SourceHealth, now: Date): string {
+/** "7 of 7 kinds, 12034 objects; last contact 2s ago, all listed 3m10s ago; not installed: ClusterNetworkPolicy". */
+export function followingText({ kinds: all, synced }: SourceHealth, now: Date): string {
+  const [absent, kinds] = [true, false].map((is) =>
+    all.filter(({ state }) => (state === "absent") === is),
+  ) as [KindHealth[], KindHealth[]];
   const followed = kinds.filter(({ state }) => state === "following").length;
   const objects = kinds.reduce((sum, kind) => sum + kind.objects, 0);
   const unlisted = kinds.filter(({ listedAt }) => listedAt === undefined).map(({ kind }) => kind);
@@ -387,7 +390,8 @@ export function followingText({ kinds, synced }: SourceHealth, now: Date): strin
     ? `all listed ${agoText(earliest(kinds, "listedAt"), now)}`
     : `not listed yet: ${unlisted.join(", ")}`;
   const contact = `last contact ${agoText(latest(kinds, "contactAt"), now)}`;
-  return `${followed} of ${kinds.length} kinds, ${countText(objects, "object")}; ${contact}, ${listed}`;
+  const missing = absent.length === 0 ? "" : `; not installed: ${absent.map(({ kind }) => kind).join(", ")}`;
+  return `${followed} of ${kinds.length} kinds, ${countText(objects, "object")}; ${contact}, ${listed}${missing}`;
 }
 
 type Times = "listedAt" | "contactAt";

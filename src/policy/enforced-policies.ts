@@ -27,7 +27,16 @@ import {
   sendersOf,
   withTermSets,
 } from "./service-groups.ts";
-import { egressPortNames, isAuditedForAny, policiesIn, type Side, sideOfAll } from "./subjects.ts";
+import {
+  allClauses,
+  egressPortNames,
+  isAuditedForAny,
+  policiesIn,
+  type Side,
+  sideOfAll,
+  tierPoliciesOf,
+} from "./subjects.ts";
+import { egressPortNamesOf, namesNodes } from "./tiers.ts";
 import { type Classification, type Classified, type NumberedTerms, openWorkloads } from "./workloads.ts";
 
 export interface EndpointSides {
@@ -200,15 +209,25 @@ function openSubjects(): (cluster: Cluster, locals: readonly LocalEndpoint[]) =>
     ]);
     const asked = names([last], () =>
       distinctNames(
-        sidesIn(last).flatMap(({ policies, direction }) =>
-          direction === "egress" ? policies.flatMap(egressPortNames) : [],
+        sidesIn(last).flatMap((side) =>
+          side.direction === "egress"
+            ? [
+                ...side.policies.flatMap(egressPortNames),
+                ...tierPoliciesOf(side).flatMap(({ policy }) => egressPortNamesOf(policy)),
+              ]
+            : [],
         ),
       ),
     );
     const numbers = asked.map(({ name, protocol }) => numbersOf(cluster, name, protocol));
+    const { clusterPolicies, nodes } = cluster;
+    const ofNodes = clusterPolicies !== undefined && namesNodes(clusterPolicies) ? nodes : undefined;
     // Mostly neither policies nor namespaces have changed at all.
     last = whole(
-      [locals, cluster.mode, cluster.bypassed, cluster.policies, cluster.namespaces, ...numbers],
+      [
+        ...[locals, cluster.mode, cluster.bypassed, cluster.policies, cluster.namespaces],
+        ...[clusterPolicies, ofNodes, ...numbers],
+      ],
       () =>
         stage(
           [
@@ -218,6 +237,7 @@ function openSubjects(): (cluster: Cluster, locals: readonly LocalEndpoint[]) =>
             ...namespaces.map((name) => policiesIn(cluster.policies, name)),
             ...namespaces.map((name) => namespaceLabels(cluster, name).get(MODE_KEY)),
             ...numbers,
+            ...tierInputs(cluster, namespaces),
           ],
           () =>
             locals.map((local) => ({
@@ -233,6 +253,14 @@ function openSubjects(): (cluster: Cluster, locals: readonly LocalEndpoint[]) =>
   };
 }
 
+/** What cluster policies on these namespaces' pods depend on. */
+function tierInputs(cluster: Cluster, namespaces: readonly string[]): readonly unknown[] {
+  const { clusterPolicies, nodes } = cluster;
+  if (clusterPolicies === undefined || clusterPolicies.size === 0) return [];
+  const labels = namespaces.map((name) => cluster.namespaces.get(name)?.labels);
+  return [clusterPolicies, ...labels, ...(namesNodes(clusterPolicies) ? [nodes] : [])];
+}
+
 const distinctNames = (names: ReturnType<typeof egressPortNames>): ReturnType<typeof egressPortNames> => [
   ...new Map(names.map((each) => [`${each.protocol} ${each.name}`, each])).values(),
 ];
@@ -240,7 +268,7 @@ const distinctNames = (names: ReturnType<typeof egressPortNames>): ReturnType<ty
 const termsIn = (sides: readonly EndpointSides[]): readonly Term[] => [
   ...new Map(
     sidesIn(sides)
-      .flatMap(({ clauses }) => clauses.flatMap(({ term }) => term ?? []))
+      .flatMap((side) => allClauses(side).flatMap(({ term }) => term ?? []))
       .map((term) => [term.key, term]),
   ).values(),
 ];

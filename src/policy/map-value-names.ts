@@ -4,12 +4,14 @@ import { present } from "../base/assert.ts";
 import { DIRECTIONS } from "../base/direction.ts";
 import { holdersText } from "../model/address-ownership.ts";
 import { keyOf } from "../model/cluster.ts";
+import { clusterPolicyText } from "../model/cluster-network-policy.ts";
 import { serviceKey } from "../state/desired-state.ts";
 import type { EndpointSides, Meaning } from "./compile.ts";
 import { sidesIn } from "./enforced-policies.ts";
 import { localText } from "./local-endpoints.ts";
 import { placeOf, portSetText } from "./port-classes.ts";
-import type { Clause } from "./subjects.ts";
+import { allClauses, type Clause, tierPoliciesOf } from "./subjects.ts";
+import type { TierClause } from "./tiers.ts";
 
 export interface Names {
   readonly endpoints: Record<string, string>;
@@ -36,7 +38,7 @@ export function namesOf(
 ): Names {
   const { holders } = meaning.classified;
   const services = meaning.services();
-  const clauses = sidesIn(meaning.sides).flatMap((side) => side.clauses);
+  const clauses = sidesIn(meaning.sides).flatMap(allClauses);
   const sources = termSources(clauses);
   const termKeys = new Map([...meaning.terms].map(([number, term]) => [number, term.key]));
   const identityNames = (terms: readonly number[]) =>
@@ -76,7 +78,7 @@ function serviceNames(services: ReturnType<Meaning["services"]>): [number, strin
 const portTexts = (sets: Meaning["rows"]) =>
   Object.fromEntries([...sets].map(([number, set]) => [number, portSetText(set)]));
 
-function termSources(clauses: readonly Clause[]): Map<string, string[]> {
+function termSources(clauses: readonly (Clause | TierClause)[]): Map<string, string[]> {
   const sources = new Map<string, string[]>();
   for (const { term, source, direction } of clauses) {
     if (term === undefined) continue;
@@ -90,7 +92,7 @@ function termSources(clauses: readonly Clause[]): Map<string, string[]> {
   return sources;
 }
 
-function cidrNames(clauses: readonly Clause[]): Map<string, string[]> {
+function cidrNames(clauses: readonly (Clause | TierClause)[]): Map<string, string[]> {
   const names = new Map<string, string[]>();
   const note = (cidr: string, text: string) => {
     const known = names.get(cidr) ?? [];
@@ -121,7 +123,13 @@ function policyNames(
       const { of, from } = names.get(String(number)) ?? { of: [], from: [] };
       names.set(String(number), {
         of: [...of, `${direction} of ${localText(entry.local)}`],
-        from: [...new Set([...from, ...side.policies.map(keyOf)])],
+        from: [
+          ...new Set([
+            ...from,
+            ...side.policies.map(keyOf),
+            ...tierPoliciesOf(side).map(({ policy }) => clusterPolicyText(policy)),
+          ]),
+        ],
       });
     }
   }

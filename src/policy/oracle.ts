@@ -1,4 +1,5 @@
-// The oracle: whether policies allow a new connection, and why, from the text of the NetworkPolicy v1 API alone.
+// The oracle: whether policies allow a new connection, and why, from the text of the NetworkPolicy v1 API alone. The tiers before
+// and after NetworkPolicies are in cluster-policy-oracle.ts.
 //
 // "API" in the comments is the field documentation of networking.k8s.io/v1 NetworkPolicy (k8s.io/api, types.go);
 // "Concepts" is kubernetes.io/docs/concepts/services-networking/network-policies. The oracle shares no code with the
@@ -7,40 +8,15 @@
 
 import { assert, assertNever } from "../base/assert.ts";
 import type { Direction } from "../base/direction.ts";
-import { type Address, cidrContains } from "../base/ip.ts";
-import {
-  type Cluster,
-  isSelectable,
-  isSubject,
-  keyOf,
-  namespaceLabels,
-  type Pod,
-  type Protocol,
-} from "../model/cluster.ts";
+import { cidrContains } from "../base/ip.ts";
+import { type Cluster, keyOf, namespaceLabels, type Pod } from "../model/cluster.ts";
 import { isOpened, modeOn } from "../model/enforcement-mode.ts";
-import type { Peer, Policy, PortMatch, Rule } from "../model/network-policy.ts";
+import type { Peer, Policy, Rule } from "../model/network-policy.ts";
 import { matches } from "../model/selector.ts";
+import { hasTierRules, type TierDecision, tierDecision } from "./cluster-policy-oracle.ts";
+import { type Party, type Probe, portMatches, selectablePod, subjectOf } from "./probe.ts";
 
-/** One end of a connection: a pod by one of its addresses, or an address that no pod has. */
-export type Party =
-  | {
-      readonly kind: "pod";
-      readonly pod: Pod;
-      readonly address: Address;
-      /** Other pods that may be at this end, if the pod is ambiguous. */
-      readonly rivals?: readonly Pod[];
-    }
-  | { readonly kind: "address"; readonly address: Address };
-
-/** A new connection (for UDP, SCTP and the rest: a first packet). Both addresses are of one family. */
-export interface Probe {
-  readonly from: Party;
-  readonly to: Party;
-  /** "ICMP" is every protocol that policies cannot name; only a rule without ports allows those. */
-  readonly protocol: Protocol | "ICMP";
-  /** Destination port, 0 to 65535; ignored if the protocol is "ICMP". */
-  readonly port: number;
-}
+export type { Party, Probe } from "./probe.ts";
 
 /** One way in which a policy allows the connection. The numbers are indices into the manifest's lists. */
 export interface Allowance {
@@ -69,9 +45,12 @@ export type SideVerdict =
   | { readonly kind: "not-isolated" }
   /** Every allowance, in the order of the cluster's policies. */
   | { readonly kind: "allowed"; readonly by: readonly Allowance[] }
+  /** Accepted by the rule of a cluster policy. */
+  | { readonly kind: "accepted"; readonly by: TierDecision }
   /** Would be denied, but none of these policies is enforced: it passes, and is reported. */
-  | { readonly kind: "audit"; readonly isolatedBy: readonly Isolation[] }
-  | { readonly kind: "denied"; readonly isolatedBy: readonly Isolation[] };
+  | { readonly kind: "audit"; readonly isolatedBy: readonly Isolation[]; readonly by?: TierDecision }
+  /** By the rule `by` of a cluster policy, else because no NetworkPolicy that isolates allows it. */
+  | { readonly kind: "denied"; readonly isolatedBy: readonly Isolation[]; readonly by?: TierDecision };
 
 export interface Verdict {
   readonly probe: Probe;
@@ -129,6 +108,7 @@ const STRICTNESS: readonly SideVerdict["kind"][] = [
   "denied",
   "audit",
   "allowed",
+  "accepted",
   "not-isolated",
   "loopback",
   "not-applicable",
@@ -152,8 +132,21 @@ function certainVerdict(cluster: Cluster, probe: Probe, direction: Direction): S
   const enforced = selecting.filter((policy) => modeOn(cluster, policy, subject) === "enforce");
   // The same: one without a running object is never less isolated than it last was.
   if (retained?.isolated[direction] === true && enforced.length === 0) return closed;
-  const applying = enforced.length > 0 ? enforced : selecting;
-  if (applying.length === 0) return { kind: "not-isolated" };
+  const decide = (tier: TierDecision["tier"]) =>
+    tierDecision(cluster, { pod: subject, tier, probe, direction });
+  // API, spec.tier: Accept and Deny of the Admin tier are final; Pass, or no match, leads to NetworkPolicies.
+  const admin = decide("Admin");
+  if (admin !== undefined && admin.action !== "Pass") return decided(cluster, subject, admin);
+  // docs/cluster-policy.md: beside rules of cluster policies, audited NetworkPolicies are not evaluated.
+  const leftOut = !isOpened(cluster, subject) && hasTierRules(cluster, subject, direction);
+  const applying = enforced.length > 0 || leftOut ? enforced : selecting;
+  if (applying.length === 0) {
+    // API, spec.tier: NetworkPolicies decide for the pods that they select; the Baseline tier for all others.
+    const baseline = decide("Baseline");
+    return baseline === undefined || baseline.action === "Pass"
+      ? { kind: "not-isolated" }
+      : decided(cluster, subject, baseline);
+  }
   // API, spec.podSelector: the rules of all policies that select a pod add up, so their order decides nothing.
   const by = applying.flatMap((policy) => allowances(cluster, policy, direction, probe));
   if (by.length > 0) return { kind: "allowed", by };
@@ -161,6 +154,12 @@ function certainVerdict(cluster: Cluster, probe: Probe, direction: Direction): S
     kind: enforced.length > 0 ? "denied" : "audit",
     isolatedBy: applying.map((policy) => ({ policy: keyOf(policy), unreadable: policy.unreadable })),
   };
+}
+
+/** The verdict of a final rule. Cluster policies only report where nothing is dropped at the pod at all. */
+function decided(cluster: Cluster, subject: Pod, by: TierDecision): SideVerdict {
+  if (by.action === "Accept") return { kind: "accepted", by };
+  return { kind: isOpened(cluster, subject) ? "audit" : "denied", isolatedBy: [], by };
 }
 
 /**
@@ -232,35 +231,6 @@ function matchingPorts(rule: Rule, probe: Probe, direction: Direction): (number 
   if (rule.ports === "all") return [undefined];
   return indicesWhere(rule.ports, (port) => portMatches(port, probe, direction));
 }
-
-function portMatches(match: PortMatch, probe: Probe, direction: Direction): boolean {
-  // API, NetworkPolicyPort.port: protocol and port must both match.
-  if (match.kind === "nothing" || match.protocol !== probe.protocol) return false;
-  switch (match.kind) {
-    case "range":
-      return match.first <= probe.port && probe.port <= match.last;
-    case "name": {
-      // API, NetworkPolicyPort.port: a name is that of a port on a pod; ports are destination ports in both directions,
-      // so it is the destination pod. An address without a pod has no port names; a name that the pod does not declare
-      // for this protocol matches nothing. Two containers may give one name to two ports: then it means either.
-      const ports = (direction === "ingress" ? subjectOf(probe.to) : selectablePod(probe.to))?.ports ?? [];
-      return ports.some(
-        ({ name, protocol, port }) =>
-          name === match.name && protocol === match.protocol && port === probe.port,
-      );
-    }
-    default:
-      return assertNever(match, "kind of port");
-  }
-}
-
-/** The pod at this end if a peer's selectors can select it: not a host-network pod, nor a finished one. */
-const selectablePod = (party: Party): Pod | undefined =>
-  party.kind === "pod" && isSelectable(party.pod) ? party.pod : undefined;
-
-/** The pod at this end if it can be isolated, even if its object is gone. */
-const subjectOf = (party: Party): Pod | undefined =>
-  party.kind === "pod" && isSubject(party.pod) ? party.pod : undefined;
 
 /** A pod whose object is gone is not the later pod with the same name. */
 const isSame = (a: Pod, b: Pod): boolean =>

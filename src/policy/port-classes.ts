@@ -64,6 +64,24 @@ export function intersection(a: PortSet, b: PortSet): PortSet {
   return spans;
 }
 
+/** The places of `a` that are not in `b`. */
+export function subtraction(a: PortSet, b: PortSet): PortSet {
+  if (b.length === 0) return a;
+  const spans: Span[] = [];
+  let next = 0;
+  for (const { first, last } of a) {
+    while (next < b.length && (b[next] as Span).last < first) next += 1;
+    let start = first;
+    for (let at = next; at < b.length && (b[at] as Span).first <= last; at += 1) {
+      const cut = b[at] as Span;
+      if (cut.first > start) spans.push({ first: start, last: cut.first - 1 });
+      start = Math.max(start, cut.last + 1);
+    }
+    if (start <= last) spans.push({ first: start, last });
+  }
+  return spans;
+}
+
 /** Canonical text of a set: equal sets have equal text. */
 export const portSetKey = (set: PortSet): string => set.map((span) => `${span.first}-${span.last}`).join(",");
 

@@ -14,13 +14,23 @@ import {
   union,
 } from "./port-classes.ts";
 import type { Clause, Side } from "./subjects.ts";
+import {
+  type RankedGroup,
+  type RankedTiers,
+  rankTiers,
+  termsOfTiers,
+  throughTiers,
+  tiersText,
+} from "./tiers.ts";
 
 /** The rules of one pod. */
 export interface Grant {
-  /** Ports allowed for everyone. */
+  /** Ports that NetworkPolicies allow for everyone: all where none isolates. */
   readonly others: PortSet;
   /** Ports allowed for peers of a term, by term number, `others` not included. */
   readonly byTerm: ReadonlyMap<number, PortSet>;
+  /** The tiers before and after. */
+  readonly tiers?: RankedTiers;
 }
 
 /** The same for every endpoint and direction with the same clauses. */
@@ -59,7 +69,7 @@ export function compilePolicy(
   const byContent = new Map(
     sides.map((each) => {
       const grant = withSelf(grantOf(each, termNumbers), self);
-      return [JSON.stringify([portSetKey(grant.others), ...listed(grant.byTerm)]), grant];
+      return [grantText(grant), grant];
     }),
   );
   const contents = [...byContent.keys()].sort();
@@ -70,21 +80,39 @@ export function compilePolicy(
     ...(limits.size === 0 ? [] : [{ limits: listed(limited) }]),
     ...(isKnown ? [] : ["of unknown addresses"]),
   ]);
-  return { content, others: allOf(grants.map(({ others }) => others)), grants, limits, isKnown };
+  return { content, others: allOf(grants.map((grant) => grantedPorts(grant, []))), grants, limits, isKnown };
 }
 
-const withSelf = (grant: Grant, self: number | undefined): Grant =>
-  self === undefined
-    ? grant
-    : { ...grant, byTerm: new Map([...grant.byTerm, [self, ALL_PORTS] as const].sort(([a], [b]) => a - b)) };
+function withSelf(grant: Grant, self: number | undefined): Grant {
+  if (self === undefined) return grant;
+  const { byTerm, tiers } = grant;
+  // Before any rule of a cluster policy, too.
+  const first: RankedGroup = [[{ term: self, ports: ALL_PORTS, action: "Accept" }]];
+  return {
+    ...grant,
+    byTerm: new Map([...byTerm, [self, ALL_PORTS] as const].sort(([a], [b]) => a - b)),
+    ...(tiers && { tiers: { ...tiers, admin: [first, ...tiers.admin] } }),
+  };
+}
 
-type Clauses = { readonly clauses: readonly Pick<Clause, "term" | "ports">[] };
+const grantText = ({ others, byTerm, tiers }: Grant): string =>
+  JSON.stringify([
+    portSetKey(others),
+    ...listed(byTerm),
+    ...(tiers === undefined ? [] : [{ tiers: tiersText(tiers) }]),
+  ]);
 
-const UNRESTRICTED: Clauses = { clauses: [{ term: undefined, ports: ALL_PORTS }] };
+type Clauses = Pick<Side, "isolated" | "tiers"> & {
+  readonly clauses: readonly Pick<Clause, "term" | "ports">[];
+};
+
+const UNRESTRICTED: Clauses = { isolated: false, clauses: [] };
 
 const listed = (map: Limits) => [...map].map(([term, set]) => [term, portSetKey(set)] as const);
 
-function grantOf({ clauses }: Clauses, termNumbers: ReadonlyMap<string, number>): Grant {
+function grantOf({ isolated, clauses, tiers }: Clauses, termNumbers: ReadonlyMap<string, number>): Grant {
+  const more = tiers && { tiers: rankTiers(tiers, isolated, termNumbers) };
+  if (!isolated) return { others: ALL_PORTS, byTerm: new Map(), ...more };
   const others = union(clauses.filter(({ term }) => term === undefined).flatMap(({ ports }) => ports));
   const spans = new Map<number, Span[]>();
   for (const { term, ports } of clauses) {
@@ -95,8 +123,24 @@ function grantOf({ clauses }: Clauses, termNumbers: ReadonlyMap<string, number>)
     else for (const span of ports) there.push(span);
   }
   const byTerm = [...spans].sort(([a], [b]) => a - b).map(([number, all]) => [number, union(all)] as const);
-  return { others, byTerm: new Map(byTerm) };
+  return { others, byTerm: new Map(byTerm), ...more };
 }
+
+/** What one pod's rules allow to peers of these terms. */
+export function grantedPorts({ others, byTerm, tiers }: Grant, terms: readonly number[]): PortSet {
+  const allowed = union([...others, ...terms.flatMap((term) => byTerm.get(term) ?? NO_PORTS)]);
+  return tiers === undefined ? allowed : throughTiers(tiers, terms, allowed);
+}
+
+/** Whether anything may be denied to anyone. */
+export const mayDeny = ({ others, grants }: CompiledPolicy): boolean =>
+  !isAll(others) || grants.some(({ tiers }) => tiers !== undefined);
+
+/** The numbers of the terms that a policy distinguishes. */
+const termsOfPolicy = ({ grants, limits }: CompiledPolicy): number[] => [
+  ...grants.flatMap(({ byTerm, tiers }) => [...byTerm.keys(), ...(tiers ? termsOfTiers(tiers) : [])]),
+  ...limits.keys(),
+];
 
 /** The intersection of the sets. */
 const allOf = (sets: readonly PortSet[]): PortSet => sets.reduce((all, set) => intersection(all, set));
@@ -105,11 +149,7 @@ const allOf = (sets: readonly PortSet[]): PortSet => sets.reduce((all, set) => i
 export function portsOf(policy: CompiledPolicy, { terms, candidates }: TermSet): PortSet {
   if (candidates !== undefined) return allOf(candidates.map((set) => portsOf(policy, set)));
   const { grants, limits } = policy;
-  let ports = allOf(
-    grants.map(({ others, byTerm }) =>
-      union([...others, ...terms.flatMap((term) => byTerm.get(term) ?? NO_PORTS)]),
-    ),
-  );
+  let ports = allOf(grants.map((grant) => grantedPorts(grant, terms)));
   for (const term of terms) {
     const limit = limits.get(term);
     if (limit !== undefined) ports = intersection(ports, limit);
@@ -162,10 +202,7 @@ export function openPlan(): (
   const planAll = (policy: CompiledPolicy, byTerm: ReadonlyMap<number, readonly TermSet[]>): Planned => {
     const own = new Map<string, PortSet>();
     if (policy.others.length > 0) own.set("", policy.others);
-    const live = new Set([
-      ...policy.grants.flatMap((grant) => [...grant.byTerm.keys()]),
-      ...policy.limits.keys(),
-    ]);
+    const live = new Set(termsOfPolicy(policy));
     for (const set of new Set([...live].flatMap((term) => byTerm.get(term) ?? []))) {
       const cell = cellOf(policy, set);
       if (cell !== undefined) own.set(set.content, cell);

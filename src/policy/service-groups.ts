@@ -10,7 +10,7 @@ import type { Frontend, Frontends } from "../model/frontends.ts";
 import { type TermSet, withTerm } from "./identities.ts";
 import { addressesOfLocal, type LocalEndpoint, podsOf } from "./local-endpoints.ts";
 import { ALL_PORTS, holds, isAll, NO_PORTS, type PortSet, placeOf } from "./port-classes.ts";
-import { type CompiledPolicy, portsOf } from "./rows.ts";
+import { type CompiledPolicy, grantedPorts, mayDeny, portsOf } from "./rows.ts";
 import type { Classification, Classified } from "./workloads.ts";
 
 /** One frontend with its backends, as the terms that policies are compiled to. */
@@ -292,6 +292,8 @@ export type GroupVerdict =
 
 export function groupVerdict(policy: CompiledPolicy, group: ServiceGroup): GroupVerdict {
   const denied = group.backends.filter(({ terms, place }) => !allows(policy, terms, place));
+  // Where only single peers are denied, one that leads nowhere is refused by the node, at once.
+  if (group.backends.length === 0) return { kind: isAll(policy.others) ? "allowed" : "denied" };
   if (denied.length === group.backends.length) return { kind: "denied" };
   if (denied.length === 0) return { kind: "allowed" };
   const isGuarded = policy.isKnown && denied.every(({ guards }) => guards !== undefined);
@@ -301,10 +303,7 @@ export function groupVerdict(policy: CompiledPolicy, group: ServiceGroup): Group
 /** Without the limits, which come from other policies. */
 const allows = ({ grants }: CompiledPolicy, set: TermSet, place: number): boolean =>
   (set.candidates ?? [set]).every(({ terms }) =>
-    grants.every(
-      ({ others, byTerm }) =>
-        holds(others, place) || terms.some((term) => holds(byTerm.get(term) ?? NO_PORTS, place)),
-    ),
+    grants.every((grant) => holds(grantedPorts(grant, terms), place)),
   );
 
 /** A pod behind a Service that its own policies deny. It cannot block itself: its addresses get a term that these policies allow. */
@@ -328,7 +327,7 @@ export function selvesOf(
   const own = new Map<string, LocalEndpoint[]>();
   for (const local of locals) {
     const policy = egressOf(local.ifindex);
-    if (policy === undefined || isAll(policy.others)) continue;
+    if (policy === undefined || !mayDeny(policy)) continue;
     if (local.rivals !== undefined || local.pod.retained !== undefined) continue;
     for (const { text } of addressesOfLocal(local)) {
       if (!isHolder(classified, local.pod, text)) continue;
@@ -430,7 +429,7 @@ export const withTermSets = (
 
 /** The cell that a group needs in an egress policy: none if it is equal to the cell of everyone else. */
 export function serviceCell(policy: CompiledPolicy, group: ServiceGroup): PortSet | undefined {
-  if (isAll(policy.others)) return undefined;
-  if (groupVerdict(policy, group).kind !== "denied") return ALL_PORTS;
+  if (!mayDeny(policy)) return undefined;
+  if (groupVerdict(policy, group).kind !== "denied") return isAll(policy.others) ? undefined : ALL_PORTS;
   return policy.others.length > 0 ? NO_PORTS : undefined;
 }

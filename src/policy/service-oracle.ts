@@ -7,9 +7,11 @@
 import type { Address } from "../base/ip.ts";
 import { holdersOf } from "../model/address-ownership.ts";
 import { type Cluster, keyOf, type Pod } from "../model/cluster.ts";
+import { TIERS } from "../model/cluster-network-policy.ts";
 import type { Backend, Frontend } from "../model/frontends.ts";
+import { deniesEveryone, hasTierRules } from "./cluster-policy-oracle.ts";
 import { type Party, permits, policyVerdict, type SideVerdict, sideVerdict } from "./oracle.ts";
-import { isAuditedFor } from "./subjects.ts";
+import { isAuditedFor, policiesOn } from "./subjects.ts";
 
 export interface ServiceProbe {
   readonly from: Party;
@@ -59,18 +61,31 @@ export const isItself = (from: Party, to: Party): boolean =>
   keyOf(from.pod) === keyOf(to.pod);
 
 function leaves(cluster: Cluster, from: Party, backends: readonly BackendVerdict[]): boolean {
-  if (isUnrestricted(cluster, from)) return true;
+  if (from.kind === "pod" && isAuditedFor(cluster, from.pod, "egress")) return true;
+  const { clusterPolicies, ...alone } = cluster;
+  const pods =
+    clusterPolicies === undefined || from.kind === "address" ? [] : [from.pod, ...(from.rivals ?? [])];
+  const isTiered = pods.some((pod) => hasTierRules(cluster, pod, "egress"));
+  if ((!isTiered || backends.length === 0) && isUnrestricted(alone, from))
+    return !pods.some((pod) => {
+      const tiers = isIsolatedAlone(alone, pod) ? (["Admin"] as const) : TIERS;
+      return deniesEveryone(cluster, pod, { direction: "egress", tiers });
+    });
   const denied = backends.filter(({ verdict }) => !permits(verdict));
   if (denied.length === 0 || denied.length === backends.length) return backends.length > denied.length;
   return isKnown(from) && denied.every(({ guarded }) => guarded);
 }
+
+/** Whether a NetworkPolicy isolates the pod for egress: then the Baseline tier does not apply. */
+const isIsolatedAlone = (alone: Cluster, pod: Pod): boolean =>
+  policiesOn(alone, pod, "egress").length > 0 && !isAuditedFor(alone, pod, "egress");
 
 /** Whether a backend's end can recognize this pod: it sends only from its own addresses. */
 const isKnown = (from: Party): boolean =>
   from.kind === "pod" && from.rivals === undefined && (from.pod.sources ?? []).length === 0;
 
 /**
- * Whether nothing can be denied to this end: it is not isolated for egress, or only by audited policies, or a rule allows
+ * Whether NetworkPolicies can deny nothing to this end: it is not isolated for egress, or only by audited policies, or a rule allows
  * all peers on all ports.
  */
 function isUnrestricted(cluster: Cluster, from: Party): boolean {

@@ -13,6 +13,14 @@ import { isUnknown } from "../model/unclaimed-interface.ts";
 import { type LocalEndpoint, podsOf } from "./local-endpoints.ts";
 import { numbersOf, type PeerSet, peerSetOf, portsText, type Term, termOf } from "./peer-selectors.ts";
 import { ALL_PORTS, type PortSet, rangeOf, union } from "./port-classes.ts";
+import {
+  clusterPoliciesOn,
+  fixedSpans,
+  type TierClause,
+  type TierPolicy,
+  type Tiers,
+  tiersOn,
+} from "./tiers.ts";
 
 /** A part of a rule: these ports are allowed for peers of this term, or for everyone if there is none. */
 export interface Clause {
@@ -25,11 +33,15 @@ export interface Clause {
   readonly peers: Rule["peers"];
 }
 
-/** All policies that isolate an endpoint in one direction. */
+/** All policies that decide for an endpoint in one direction. */
 export interface Side {
   readonly direction: Direction;
+  /** Whether only what `clauses` allow may pass, but for what `tiers` decide; else everything may. */
+  readonly isolated: boolean;
   readonly policies: readonly Policy[];
   readonly clauses: readonly Clause[];
+  /** The cluster policies before and after these; absent if none has rules for the pod. */
+  readonly tiers?: Tiers;
   /** None of the policies is enforced: what they deny passes, and is reported. */
   readonly audit: boolean;
   /** If several pods may own the interface, the sides that must all allow: one for each isolated pod. */
@@ -38,17 +50,22 @@ export interface Side {
 
 /**
  * The policies that decide for a pod in a direction, in key order: the enforced ones or, if none of them isolates
- * it, the audited ones. Beside an enforced policy, an audited one changes nothing: it could only allow more.
+ * it, the audited ones. Beside an enforced policy, an audited one changes nothing: it could only allow more. Beside cluster
+ * policies it is left out: what these deny is dropped, and what only it denies is not, which one number cannot say.
  */
 export function policiesOn(cluster: Cluster, pod: Pod, direction: Direction): readonly Policy[] {
   const all = selecting(cluster, pod, direction);
   const enforced = all.filter((policy) => modeOn(cluster, policy, pod) === "enforce");
-  return enforced.length > 0 ? enforced : all;
+  if (enforced.length > 0 || all.length === 0) return enforced;
+  const isLeftOut = !isOpened(cluster, pod) && clusterPoliciesOn(cluster, pod, direction).length > 0;
+  return isLeftOut ? enforced : all;
 }
 
-/** Whether a pod is isolated in a direction by audited policies alone. */
+/** Whether what is denied to a pod in a direction is only reported: by audited policies alone, or on a node in audit mode. */
 export const isAuditedFor = (cluster: Cluster, pod: Pod, direction: Direction): boolean =>
-  policiesOn(cluster, pod, direction).some((policy) => modeOn(cluster, policy, pod) === "audit");
+  isOpened(cluster, pod)
+    ? policiesOn(cluster, pod, direction).length > 0 || clusterPoliciesOn(cluster, pod, direction).length > 0
+    : policiesOn(cluster, pod, direction).some((policy) => modeOn(cluster, policy, pod) === "audit");
 
 function selecting(cluster: Cluster, pod: Pod, direction: Direction): readonly Policy[] {
   if (!isSubject(pod) || pod.retained?.sealed === true) return [];
@@ -107,6 +124,7 @@ export function sideOfAll(cluster: Cluster, pods: readonly Pod[], direction: Dir
   );
   return {
     direction,
+    isolated: candidates.some(({ isolated }) => isolated),
     policies: [...policies].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, policy]) => policy),
     clauses: candidates.flatMap(({ clauses }) => clauses),
     audit: enforced.length === 0,
@@ -114,18 +132,46 @@ export function sideOfAll(cluster: Cluster, pods: readonly Pod[], direction: Dir
   };
 }
 
+/** The cluster policies of a side, and of its candidates. */
+export const tierPoliciesOf = (side: Side): readonly TierPolicy[] => [
+  ...new Set(
+    [side, ...(side.candidates ?? [])].flatMap(({ tiers }) =>
+      tiers === undefined ? [] : [...tiers.Admin, ...tiers.Baseline],
+    ),
+  ),
+];
+
+/** `namespace/name` of the policies of a side; of cluster policies, whose namespace is empty, `/name`. */
+export const policyKeysOf = (side: Side | undefined): readonly string[] =>
+  side === undefined
+    ? []
+    : [...side.policies.map(keyOf), ...tierPoliciesOf(side).map(({ policy }) => `/${policy.name}`)];
+
+/** The clauses of NetworkPolicies and of cluster policies. */
+export const allClauses = (side: Side): readonly (Clause | TierClause)[] => [
+  ...side.clauses,
+  ...tierPoliciesOf(side).flatMap(({ clauses }) => clauses),
+];
+
 /** The side of a pod in a direction, or undefined if nothing isolates it. */
 export function sideOf(cluster: Cluster, pod: Pod, direction: Direction): Side | undefined {
-  const closed: Side = { direction, policies: [], clauses: [], audit: isOpened(cluster, pod) };
+  const closed: Side = {
+    direction,
+    isolated: true,
+    policies: [],
+    clauses: [],
+    audit: isOpened(cluster, pod),
+  };
   // An unknown pod is isolated without any policy, and so is one about which too little is still known.
   if (isUnknown(pod) || pod.retained?.sealed === true) return closed;
   const policies = policiesOn(cluster, pod, direction);
-  const isEnforced = policies.length > 0 && !isAuditedFor(cluster, pod, direction);
-  if (pod.retained?.isolated[direction] === true && !isEnforced) return closed;
-  if (policies.length === 0) return undefined;
+  const audit = isAuditedFor(cluster, pod, direction);
+  if (pod.retained?.isolated[direction] === true && (policies.length === 0 || audit)) return closed;
+  const tiers = tiersOn(cluster, pod, direction);
+  const [owner] = [...policies, ...(tiers === undefined ? [] : [tiers])];
+  if (owner === undefined) return undefined;
   // Pods with the same policies share a side, unless port names have other numbers on them.
   const isNamed = direction === "ingress" && policies.some(namesPorts);
-  const audit = isAuditedFor(cluster, pod, direction);
   const named = direction === "egress" ? policies.flatMap(egressPortNames) : [];
   const numbers = named.map(({ name, protocol }) => numbersOf(cluster, name, protocol).join(","));
   const key = [
@@ -135,9 +181,9 @@ export function sideOf(cluster: Cluster, pod: Pod, direction: Direction): Side |
     ...policies.map(keyOf),
     ...numbers,
   ].join("\n");
-  const shared = sidesFrom(policies[0] as Policy);
+  const shared = sidesFrom(owner);
   const known = shared.get(key);
-  if (known !== undefined && sameItems(known.policies, policies)) return known;
+  if (known !== undefined && known.tiers === tiers && sameItems(known.policies, policies)) return known;
   const clauses = policies.flatMap((policy) =>
     policy.rules[direction].flatMap((rule, index) => {
       if (rule.peers !== "anyone" && rule.peers.every(({ kind }) => kind === "nothing")) return [];
@@ -152,7 +198,8 @@ export function sideOf(cluster: Cluster, pod: Pod, direction: Direction): Side |
       });
     }),
   );
-  const side = { direction, policies, clauses, audit };
+  const isolated = policies.length > 0;
+  const side = { direction, isolated, policies, clauses, audit, ...(tiers && { tiers }) };
   // Port names whose numbers change all the time leave many that are not needed again.
   if (shared.size >= SIDES_KEPT) shared.clear();
   shared.set(key, side);
@@ -161,8 +208,8 @@ export function sideOf(cluster: Cluster, pod: Pod, direction: Direction): Side |
 
 const SIDES_KEPT = 64;
 
-/** Kept with the first of their policies; the others are compared. */
-const sidesFrom = memo((_: Policy) => new Map<string, Side>());
+/** Kept with the first of their policies, or with their tiers; the others are compared. */
+const sidesFrom = memo((_: Policy | Tiers) => new Map<string, Side>());
 
 /** The port names in egress rules, whose numbers are those that other pods declare. */
 export const egressPortNames = memo(({ rules: { egress } }: Policy) =>
@@ -198,15 +245,6 @@ function ruleClauses(context: RuleContext): Clause[] {
 }
 
 const originOf = ({ source, direction, rule }: RuleContext) => ({ source, direction, peers: rule.peers });
-
-/** Ports that do not depend on the peer: numbers, and for ingress names too, which the subject itself resolves. */
-function fixedSpans(match: PortMatch, context: RuleContext) {
-  if (match.kind === "range") return [rangeOf(match.protocol, match.first, match.last)];
-  if (match.kind === "nothing" || context.direction === "egress") return [];
-  return context.pod.ports
-    .filter((port) => port.name === match.name && port.protocol === match.protocol)
-    .map((port) => rangeOf(port.protocol, port.port, port.port));
-}
 
 /** For egress each destination pod declares the number of a port name: one term for each number that any pod declares. */
 function namedClauses(match: PortMatch, context: RuleContext): Clause[] {

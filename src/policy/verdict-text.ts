@@ -3,6 +3,8 @@
 import { assertNever } from "../base/assert.ts";
 import type { Direction } from "../base/direction.ts";
 import { keyOf } from "../model/cluster.ts";
+import { clusterPolicyText } from "../model/cluster-network-policy.ts";
+import type { TierDecision } from "./cluster-policy-oracle.ts";
 import {
   type Allowance,
   type Isolation,
@@ -48,13 +50,26 @@ export function sideVerdictText(verdict: SideVerdict, direction: Direction, prob
       return `${end} is not isolated`;
     case "allowed":
       return `${end}: ${traffic} is allowed by ${verdict.by.map((each) => allowanceText(each, direction)).join(", ")}`;
+    case "accepted":
+      return `${end}: ${traffic} is accepted by ${decisionText(verdict.by, direction)}`;
     case "audit":
+      if (verdict.by !== undefined)
+        return `${end}: ${traffic} is denied by ${decisionText(verdict.by, direction)} (audit), and passes`;
       return `${end} is isolated${isolationsText(verdict)} (audit), nothing allows ${traffic}, which passes`;
     case "denied":
+      if (verdict.by !== undefined)
+        return `${end}: ${traffic} is denied by ${decisionText(verdict.by, direction)}`;
       return `${end} is isolated${isolationsText(verdict)}, nothing allows ${traffic}`;
     default:
       return assertNever(verdict, "kind of verdict");
   }
+}
+
+/** As in "deny-metadata (Admin, priority 10) egress[0] \"imds\"". */
+export function decisionText(by: TierDecision, direction: Direction): string {
+  const name = by.ruleName === undefined ? "" : ` ${JSON.stringify(by.ruleName)}`;
+  const why = by.unreadable === undefined ? "" : ` (which cannot be read: ${by.unreadable})`;
+  return `${clusterPolicyText({ ...by, name: by.policy })} ${direction}[${by.rule}]${name}${why}`;
 }
 
 /** The way through the manifest, as in "alpha/web ingress[0].from[1].ports[0]". */

@@ -85,6 +85,7 @@ describe("the agent's account", () => {
     ["", "services"],
     ["", "nodes"],
     ["networking.k8s.io", "networkpolicies"],
+    ["policy.networking.k8s.io", "clusternetworkpolicies"],
     ["discovery.k8s.io", "endpointslices"],
   ])("reads, and does not write: %s %s", async (group, resource) => {
     for (const verb of ["list", "watch"]) expect(await allowed(verb, group, resource)).toBe(true);

@@ -10,6 +10,7 @@ import { addition, removeFlows, runRequests } from "../../src/datapath/flow-requ
 import { type Bench, openBench } from "../../src/engines/kernel-engine.ts";
 import { FlowOperation, FlowResult, REASON_NAMES, REASONS, Reason, Timeout } from "../../src/gen/layout.ts";
 import { type Cluster, keyOf, type Pod, type Surroundings } from "../../src/model/cluster.ts";
+import type { ClusterPolicy } from "../../src/model/cluster-network-policy.ts";
 import type { Rule } from "../../src/model/network-policy.ts";
 import { compile } from "../../src/policy/compile.ts";
 import { NOTHING_NUMBERED, type Numbering } from "../../src/policy/identity-allocation.ts";
@@ -103,6 +104,7 @@ export interface More {
   readonly mode?: "audit";
   /** Known facts about the pods' links; by default none. */
   readonly link?: (name: PodName) => EndpointLink;
+  readonly clusterPolicies?: readonly ClusterPolicy[];
   /** Prefixes on the link of BRIDGE. */
   readonly onLink?: readonly string[];
 }
@@ -198,8 +200,14 @@ export async function openWorld({ conntrackFlows = FLOWS_MIN }: WorldOptions = {
       const verdict = bench.run({ direction, hook, ifindex, ingressIfindex, frame });
       return reasonOf({ before, after: read(bench, id), direction, verdict, bytes: frame.length });
     },
-    async enforce(rules = RULES, sources = [], { mode, link, onLink } = {}) {
-      const world = { ...worldWith(rules, sources), ...(mode && { mode }) };
+    async enforce(rules = RULES, sources = [], { mode, link, clusterPolicies, onLink } = {}) {
+      const world = {
+        ...worldWith(rules, sources),
+        ...(mode && { mode }),
+        ...(clusterPolicies && {
+          clusterPolicies: new Map(clusterPolicies.map((each) => [each.name, each])),
+        }),
+      };
       const locals = POD_NAMES.map((name) => ({
         pod: present(world.pods.get(keyOf({ namespace: "x", name })), name),
         ifindex: ifindexOf(name),

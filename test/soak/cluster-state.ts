@@ -12,11 +12,12 @@ import {
   type Pod,
   toWire,
 } from "../../src/model/cluster.ts";
+import type { ClusterPolicy } from "../../src/model/cluster-network-policy.ts";
 import type { Policy } from "../../src/model/network-policy.ts";
 import { matches } from "../../src/model/selector.ts";
 import type { EndpointSlice, Service } from "../../src/model/service.ts";
 import { evaluate, type Verdict } from "../../src/policy/oracle.ts";
-import { type Kind, SERVED } from "../../src/source/apiserver/resource-kinds.ts";
+import { type Kind, POLICY_KINDS, SERVED } from "../../src/source/apiserver/resource-kinds.ts";
 import { parseDocument } from "../../src/source/parse/parse-document.ts";
 import type { RawObject } from "../unit/source/apiserver/server.ts";
 import { keyIn } from "./api-process.ts";
@@ -190,6 +191,7 @@ export function clusterOf(objects: Iterable<{ readonly kind: Kind; readonly obje
     Namespace: new Map<string, Namespace>(),
     Pod: new Map<string, Pod>(),
     NetworkPolicy: new Map<string, Policy>(),
+    ClusterNetworkPolicy: new Map<string, ClusterPolicy>(),
     Service: new Map<string, Service>(),
     EndpointSlice: new Map<string, EndpointSlice>(),
     Node: new Map<string, ClusterNode>(),
@@ -198,7 +200,7 @@ export function clusterOf(objects: Iterable<{ readonly kind: Kind; readonly obje
     // As resource-kinds.ts reads them: of a policy's metadata nothing that policies do not have.
     const { uid: _, ...metadata } = object.metadata;
     const { apiVersion } = SERVED[kind][0];
-    const document = { ...object, ...(kind === "NetworkPolicy" ? { metadata } : {}), kind, apiVersion };
+    const document = { ...object, ...(POLICY_KINDS.has(kind) ? { metadata } : {}), kind, apiVersion };
     const { objects: parsed, problems } = parseDocument(document, nowhere);
     const value = parsed[0]?.value;
     if (value === undefined) throw new Error(`${kind} ${keyIn(object)}: ${JSON.stringify(problems)}`);
@@ -208,6 +210,7 @@ export function clusterOf(objects: Iterable<{ readonly kind: Kind; readonly obje
     namespaces: found.Namespace,
     pods: found.Pod,
     policies: found.NetworkPolicy,
+    clusterPolicies: found.ClusterNetworkPolicy,
     services: found.Service,
     slices: found.EndpointSlice,
     nodes: found.Node,

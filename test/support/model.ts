@@ -8,6 +8,13 @@ import {
   type Namespace,
   type Pod,
 } from "../../src/model/cluster.ts";
+import type {
+  Action,
+  ClusterPeer,
+  ClusterPolicy,
+  ClusterRule,
+  Tier,
+} from "../../src/model/cluster-network-policy.ts";
 import type { Peer, Policy, PortMatch, Rule } from "../../src/model/network-policy.ts";
 import { EVERYTHING, type Requirement, type Selector } from "../../src/model/selector.ts";
 import type { EndpointSlice, Service } from "../../src/model/service.ts";
@@ -111,6 +118,7 @@ export interface ClusterFacts {
   readonly namespaces?: readonly Namespace[];
   readonly pods?: readonly Pod[];
   readonly policies?: readonly Policy[];
+  readonly clusterPolicies?: readonly ClusterPolicy[];
   readonly services?: readonly Service[];
   readonly slices?: readonly EndpointSlice[];
 }
@@ -119,8 +127,43 @@ export const cluster = (facts: ClusterFacts): Cluster => ({
   namespaces: new Map((facts.namespaces ?? []).map((each) => [each.name, each])),
   pods: new Map((facts.pods ?? []).map((each) => [keyOf(each), each])),
   policies: new Map((facts.policies ?? []).map((each) => [keyOf(each), each])),
+  ...(facts.clusterPolicies && {
+    clusterPolicies: new Map(facts.clusterPolicies.map((each) => [each.name, each])),
+  }),
   services: new Map((facts.services ?? []).map((each) => [keyOf(each), each])),
   slices: new Map((facts.slices ?? []).map((each) => [keyOf(each), each])),
+});
+
+export interface ClusterPolicyFacts {
+  readonly tier?: Tier;
+  readonly priority?: number;
+  /** Every pod by default. */
+  readonly subject?: ClusterPolicy["subject"];
+  readonly ingress?: readonly ClusterRule[];
+  readonly egress?: readonly ClusterRule[];
+}
+
+/** Of the Admin tier by default. */
+export const clusterPolicy = (name: string, facts: ClusterPolicyFacts = {}): ClusterPolicy => ({
+  name,
+  tier: facts.tier ?? "Admin",
+  priority: facts.priority ?? 10,
+  subject: facts.subject ?? { namespaces: EVERYTHING, pods: EVERYTHING },
+  rules: { ingress: facts.ingress ?? [], egress: facts.egress ?? [] },
+});
+
+/** A rule for all ports by default. */
+export const clusterRule = (
+  action: Action,
+  peers: readonly Peer[],
+  only: ClusterRule["ports"] = "all",
+): ClusterRule => ({
+  action,
+  peers: peers.flatMap((peer): ClusterPeer[] => {
+    if (peer.kind === "block") return [peer];
+    return peer.kind === "pods" ? [{ ...peer, namespaces: peer.namespaces ?? EVERYTHING }] : [];
+  }),
+  ports: only,
 });
 
 /** A pod by its first address of the family, IPv4 by default. */

@@ -4,14 +4,22 @@ import fc from "fast-check";
 import { type Address, addressOf, type Cidr, cidrOf, parseAddress } from "../../src/base/ip.ts";
 import {
   type Cluster,
+  type ClusterNode,
   keyOf,
   NAMESPACE_NAME_LABEL,
   type Namespace,
   type Pod,
   type Protocol,
 } from "../../src/model/cluster.ts";
+import {
+  ACTIONS,
+  type ClusterPeer,
+  type ClusterPolicy,
+  type ClusterRule,
+  TIERS,
+} from "../../src/model/cluster-network-policy.ts";
 import type { Peer, Policy, PortMatch, Rule } from "../../src/model/network-policy.ts";
-import type { Labels, Requirement, Selector } from "../../src/model/selector.ts";
+import { EVERYTHING, type Labels, type Requirement, type Selector } from "../../src/model/selector.ts";
 import type { LocalEndpoint } from "../../src/policy/compile.ts";
 
 const NAMESPACES = ["x", "y", "z"];
@@ -154,6 +162,73 @@ const policy: fc.Arbitrary<Policy> = fc
     },
   }));
 
+const clusterPeer: fc.Arbitrary<ClusterPeer> = fc.oneof(
+  { weight: 4, arbitrary: cidr.map((each) => ({ kind: "block" as const, cidr: each, except: [] })) },
+  {
+    weight: 4,
+    arbitrary: fc.record({
+      kind: fc.constant("pods" as const),
+      namespaces: selector,
+      pods: fc.oneof(selector, fc.constant(EVERYTHING)),
+    }),
+  },
+  { weight: 2, arbitrary: fc.record({ kind: fc.constant("nodes" as const), nodes: selector }) },
+);
+
+/** A port's name in a cluster policy is one for all protocols. */
+const clusterPorts: fc.Arbitrary<readonly PortMatch[]> = fc
+  .array(portMatch, { minLength: 1, maxLength: 3 })
+  .map((ports) =>
+    ports.flatMap((match): PortMatch[] =>
+      match.kind === "name" ? PROTOCOLS.map((protocol) => ({ ...match, protocol })) : [match],
+    ),
+  );
+
+const clusterRule: fc.Arbitrary<ClusterRule> = fc.record({
+  action: fc.constantFrom(...ACTIONS),
+  peers: fc.oneof(
+    { weight: 12, arbitrary: fc.array(clusterPeer, { minLength: 1, maxLength: 3 }) },
+    // Of rules that cannot be read.
+    { weight: 1, arbitrary: fc.constant([]) },
+  ),
+  ports: fc.oneof(
+    { weight: 2, arbitrary: fc.constant("all" as const) },
+    { weight: 3, arbitrary: clusterPorts },
+  ),
+});
+
+const denyAll: ClusterRule = { action: "Deny", peers: "anyone", ports: "all" };
+
+const clusterRules = fc.array(
+  fc.oneof({ weight: 24, arbitrary: clusterRule }, { weight: 1, arbitrary: fc.constant(denyAll) }),
+  { maxLength: 3 },
+);
+
+/** Priorities tie often. */
+const clusterPolicy: fc.Arbitrary<ClusterPolicy> = fc.record({
+  name: fc.constantFrom("s", "t", "u", "v"),
+  tier: fc.constantFrom(...TIERS),
+  priority: fc.nat({ max: 2 }),
+  subject: fc.record({
+    namespaces: fc.oneof(selector, fc.constant(EVERYTHING)),
+    pods: fc.oneof(selector, fc.constant(EVERYTHING)),
+  }),
+  rules: fc.record({ ingress: clusterRules, egress: clusterRules }),
+});
+
+/** Nodes have addresses among those of pods, too: host-network pods have theirs. */
+const node: fc.Arbitrary<ClusterNode> = fc.record({
+  name: fc.constantFrom("m", "n"),
+  labels,
+  addresses: fc.array(
+    fc.tuple(fc.boolean(), suffix).map(([six, number]) => (six ? v6 : v4)(number)),
+    {
+      maxLength: 2,
+    },
+  ),
+  podCidrs: fc.constant([]),
+});
+
 const pod: fc.Arbitrary<Pod> = fc
   .record({
     namespace: fc.constantFrom(...NAMESPACES),
@@ -188,8 +263,13 @@ export const cluster: fc.Arbitrary<Cluster> = fc
     namespaces: fc.uniqueArray(namespace, { maxLength: 3, selector: ({ name }) => name }),
     pods: fc.uniqueArray(pod, { minLength: 1, maxLength: 6, selector: keyOf }),
     policies: fc.uniqueArray(policy, { maxLength: 5, selector: keyOf }),
+    clusterPolicies: fc.oneof(
+      fc.constant<ClusterPolicy[]>([]),
+      fc.uniqueArray(clusterPolicy, { maxLength: 4, selector: ({ name }) => name }),
+    ),
+    nodes: fc.uniqueArray(node, { maxLength: 2, selector: ({ name }) => name }),
   })
-  .map(({ namespaces, pods, policies }) => {
+  .map(({ namespaces, pods, policies, clusterPolicies, nodes }) => {
     const taken = new Set<string>();
     const distinct = [...pods]
       .sort((a, b) => (keyOf(a) < keyOf(b) ? -1 : 1))
@@ -202,8 +282,10 @@ export const cluster: fc.Arbitrary<Cluster> = fc
       namespaces: new Map(namespaces.map((each) => [each.name, each])),
       pods: new Map(distinct.map((each) => [keyOf(each), each])),
       policies: new Map(policies.map((each) => [keyOf(each), each])),
+      clusterPolicies: new Map(clusterPolicies.map((each) => [each.name, each])),
       services: new Map(),
       slices: new Map(),
+      nodes: new Map(nodes.map((each) => [each.name, each])),
     };
   });
 

@@ -35,27 +35,14 @@ describe("a case of our own", () => {
     expect(warned.map(({ name }) => name)).toEqual(["block-spellings.yaml", "policy-types-defaults.yaml"]);
   });
 
-  it("and all together touch every feature that NetworkPolicy has", () => {
+  it("and all together touch every feature that policies have", () => {
     const features = new Set(files.flatMap((file) => caseOf(file).features));
     expect(FEATURES.filter((feature) => !features.has(feature))).toEqual([]);
   });
 });
 
 describe.each(furtherCases())("$title", ({ files }) => {
-  const needsMore = (file: CaseFile): boolean => file.text.includes('"kind": "ClusterNetworkPolicy"');
-  const supported = files.filter((file) => !needsMore(file));
-
-  if (supported.length > 0) it.each(titled(supported))("%s", (_name, file) => passes(file));
-
-  for (const file of files.filter(needsMore)) {
-    it(`${file.name} is refused: ClusterNetworkPolicy is not supported`, () => {
-      const { case: read, problems } = readCase(file.text, file.name);
-      expect(read).toBeUndefined();
-      expect(problems.map(({ path, reason }) => `${path}: ${reason}`)).toContainEqual(
-        expect.stringMatching(/object\.kind: ClusterNetworkPolicy is not supported/),
-      );
-    });
-  }
+  it.each(titled(files))("%s", (_name, file) => passes(file));
 });
 
 const FEATURES = [
@@ -70,4 +57,7 @@ const FEATURES = [
   ...["default-deny-ingress", "default-deny-egress", "allow-all-ingress", "allow-all-egress"],
   ...["create-policy", "update-policy", "delete-policy", "relabel-pod", "relabel-namespace"],
   ...["create-pod", "delete-pod", "create-namespace", "delete-namespace", "address-reuse"],
+  ...["cnp-tier:Admin", "cnp-tier:Baseline", "cnp-action:Accept", "cnp-action:Deny", "cnp-action:Pass"],
+  ...["cnp-subject:namespaces", "cnp-subject:pods", "cnp-peer:namespaces", "cnp-peer:pods"],
+  ...["cnp-peer:nodes", "cnp-peer:networks", "cnp-named-port", "cnp-port-range"],
 ];

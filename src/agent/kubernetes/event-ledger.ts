@@ -128,7 +128,8 @@ export function openLedger(timing: NoticeTiming, onLeftOut: (reason: Reason) => 
 const LEFT_OUT_MAX = 10_000;
 
 /** The problems of a policy are the same on every node, so one Event reports them for all. */
-export const isShared = ({ subject }: Notice): boolean => subject.kind === "NetworkPolicy";
+export const isShared = ({ subject }: Notice): boolean =>
+  subject.kind === "NetworkPolicy" || subject.kind === "ClusterNetworkPolicy";
 
 const isDone = ({ earlier, solved }: Entry): boolean => solved && earlier?.solved === true;
 

@@ -20,8 +20,8 @@ export type Reason = (typeof REASONS)[number];
 export const SOLVED = "ProblemSolved";
 
 export interface Subject {
-  readonly kind: "NetworkPolicy" | "Pod" | "Node";
-  /** Absent for nodes. */
+  readonly kind: "NetworkPolicy" | "ClusterNetworkPolicy" | "Pod" | "Node";
+  /** Absent for what is in no namespace. */
   readonly namespace?: string;
   readonly name: string;
 }
@@ -66,7 +66,7 @@ export function noticesOf(situation: Situation): ReadonlyMap<string, Notice> {
   return new Map([...found].map(([key, { notice, count }]) => [key, withCount(notice, count - 1)]));
 }
 
-const OBJECT = /^(NetworkPolicy|Pod|Namespace|Service|EndpointSlice) (.*)$/s;
+const OBJECT = /^(NetworkPolicy|ClusterNetworkPolicy|Pod|Namespace|Service|EndpointSlice) (.*)$/s;
 /**
  * RFC 1123 names, as on the API server: an object's name with any other character never becomes part of a
  * path.
@@ -92,17 +92,19 @@ function topicOf(
     const reason = problem.topic === undefined ? "StateNotApplied" : BY_TOPIC[problem.topic];
     return NAME.test(node) ? { reason, subject: { kind: "Node", name: node } } : undefined;
   }
+  if (kind === "ClusterNetworkPolicy")
+    return NAME.test(key) ? { reason: policyReason(problem), subject: { kind, name: key } } : undefined;
   const [namespace = "", name = "", ...rest] = key.split("/");
   if (!NAME.test(namespace) || !NAME.test(name) || rest.length > 0) return undefined;
-  if (kind === "NetworkPolicy") {
-    const reason = problem.topic === "capacity" ? "CapacityExceeded" : "PolicyInvalid";
-    return { reason, subject: { kind, namespace, name } };
-  }
+  if (kind === "NetworkPolicy") return { reason: policyReason(problem), subject: { kind, namespace, name } };
   // Every node reads the other objects of the cluster, and they have no effect on their own.
   if (kind !== "Pod" || pods.get(key)?.node !== node) return undefined;
   const reason = problem.topic === undefined ? "PodInvalid" : BY_TOPIC[problem.topic];
   return { reason, subject: { kind, namespace, name } };
 }
+
+const policyReason = ({ topic }: Problem): Reason =>
+  topic === "capacity" ? "CapacityExceeded" : "PolicyInvalid";
 
 /** Without the object, which the Event already names. */
 function sentenceOf({ object, ...problem }: Problem, subject: Subject): string {
@@ -129,6 +131,10 @@ const CUT = "...";
 
 const COLLECTIONS = {
   NetworkPolicy: { group: "/apis/networking.k8s.io/v1", plural: "networkpolicies" },
+  ClusterNetworkPolicy: {
+    group: "/apis/policy.networking.k8s.io/v1alpha2",
+    plural: "clusternetworkpolicies",
+  },
   Pod: { group: "/api/v1", plural: "pods" },
   Node: { group: "/api/v1", plural: "nodes" },
 } as const;

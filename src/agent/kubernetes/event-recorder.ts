@@ -196,7 +196,12 @@ export interface Moment {
 
 export const CONTROLLER = "weir.dev/agent";
 
-const API_VERSIONS = { NetworkPolicy: "networking.k8s.io/v1", Pod: "v1", Node: "v1" } as const;
+const API_VERSIONS = {
+  NetworkPolicy: "networking.k8s.io/v1",
+  ClusterNetworkPolicy: "policy.networking.k8s.io/v1alpha2",
+  Pod: "v1",
+  Node: "v1",
+} as const;
 
 /** What was tried when the problem came up. */
 const ACTIONS: Readonly<Record<Reason, string>> = {

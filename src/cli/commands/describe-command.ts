@@ -2,6 +2,7 @@
 
 import type { Command } from "commander";
 import { keyOf } from "../../model/cluster.ts";
+import type { ClusterPolicy } from "../../model/cluster-network-policy.ts";
 import { type Exits, manifestsOption, outputOption, writeReport } from "../command.ts";
 import { CommandError, type Context, EXIT } from "../environment.ts";
 
@@ -65,6 +66,7 @@ Aliases: policies, netpol, networkpolicy, networkpolicies
 Examples:
   weir describe policy alpha/access-nginx
   weir describe policy alpha/access-nginx --manifests policies/
+  weir describe policy deny-metadata                            a ClusterNetworkPolicy
   weir describe policy alpha/access-nginx -o json | jq -r '.pods[] | select(.state != "enforced").name'
 
 Exit codes:
@@ -75,7 +77,7 @@ export function addDescribePolicy(parent: Command, exits: Exits): void {
     .command("policy")
     .aliases(["policies", "netpol", "networkpolicy", "networkpolicies"])
     .description("show a policy: rules, selected pods, and whether it is enforced on each")
-    .argument("<namespace/policy>", "the policy")
+    .argument("<namespace/policy>", "the policy; of a ClusterNetworkPolicy its name alone")
     .addOption(manifestsOption())
     .addOption(outputOption("text", "json", "yaml"))
     .addHelpText("after", POLICY_HELP)
@@ -83,15 +85,26 @@ export function addDescribePolicy(parent: Command, exits: Exits): void {
 }
 
 async function describePolicy(context: Context, name: string, options: Options): Promise<number> {
-  const [{ situationOf }, { policyReport, policyText }, { nearestWord }] = await Promise.all([
+  const [
+    { situationOf },
+    { clusterPolicyLines, clusterPolicyReport, policyReport, policyText },
+    { nearestWord },
+  ] = await Promise.all([
     import("../query-cluster.ts"),
     import("../describe-report.ts"),
     import("../../base/nearest-word.ts"),
   ]);
   const situation = await situationOf(context, options);
   const policy = situation.after.policies.get(name);
+  const { clusterPolicies = new Map<string, ClusterPolicy>() } = situation.after;
+  const clusterPolicy = clusterPolicies.get(name);
+  if (clusterPolicy !== undefined) {
+    const report = clusterPolicyReport(clusterPolicy, situation);
+    await writeReport(context.env, { value: report, text: () => clusterPolicyLines(report) }, options.output);
+    return EXIT.ok;
+  }
   if (policy === undefined) {
-    const nearest = nearestWord(name, [...situation.after.policies.keys()]);
+    const nearest = nearestWord(name, [...situation.after.policies.keys(), ...clusterPolicies.keys()]);
     const hint = nearest === undefined ? "there is none" : `did you mean ${nearest}?`;
     throw new CommandError(`no policy ${name}; ${hint}`, EXIT.notFound);
   }

@@ -14,7 +14,7 @@ import { type PrefixTable, prefixTable } from "../../base/prefix-table.ts";
 import { type Cluster, isSelectable, keyOf, type Pod } from "../../model/cluster.ts";
 import { ALL_PORTS, type PortSet } from "../port-classes.ts";
 import { compilePolicy, planRows, setsByTerm } from "../rows.ts";
-import { type Side, sideOf } from "../subjects.ts";
+import { allClauses, type Side, sideOf } from "../subjects.ts";
 import { classify } from "../workloads.ts";
 
 // The units of a comparison: classes of pods that neither cluster distinguishes, and all other addresses.
@@ -133,8 +133,8 @@ export function reachOf(cluster: Cluster): Reach {
     DIRECTIONS.flatMap((direction) => each[direction] ?? []),
   );
   const terms = new Map(
-    distinct.flatMap(({ clauses }) =>
-      clauses.flatMap(({ term }) => (term ? [[term.key, term] as const] : [])),
+    distinct.flatMap((side) =>
+      allClauses(side).flatMap(({ term }) => (term ? [[term.key, term] as const] : [])),
     ),
   );
   const numbers = new Map([...terms.keys()].map((key, index) => [key, index + 1]));

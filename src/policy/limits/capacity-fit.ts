@@ -10,6 +10,7 @@ import { memo } from "../../base/memo.ts";
 import { openStage } from "../../base/stage.ts";
 import { overlaid } from "../../base/versioned-map.ts";
 import { type Cluster, keyOf } from "../../model/cluster.ts";
+import type { ClusterPolicy } from "../../model/cluster-network-policy.ts";
 import type { Policy, Rule } from "../../model/network-policy.ts";
 import { LIMITS } from "../../state/desired-state.ts";
 import {
@@ -23,7 +24,16 @@ import {
 import type { LocalEndpoint } from "../local-endpoints.ts";
 import { type Excess, type Limited, longestFit, waterLevel } from "./fair-shares.ts";
 import { addressesLeftOut, servicesDenied } from "./object-limits.ts";
-import { bitsIn, type LiveRule, type RuleLimit, rangesIn, usageOf, type Worked } from "./rule-limits.ts";
+import {
+  bitsIn,
+  CLUSTER,
+  type LiveRule,
+  type RuleLimit,
+  rangesIn,
+  type Usage,
+  usageOf,
+  type Worked,
+} from "./rule-limits.ts";
 
 /** The sizes of tables, and limits that keep a compile within some seconds and some hundred megabytes. */
 export const CAPACITIES = { ...LIMITS, ranges: 524_288, bits: 1_048_576 } as const;
@@ -81,6 +91,7 @@ export function contentsThatFit(
     assert(next !== undefined, "a cut where something does not fit");
     excesses.push(...next.excesses);
     if (next.rules !== undefined) enforced = withoutRules(enforced, next.rules);
+    if (next.clusterPolicy !== undefined) enforced = denyingAll(enforced, next.clusterPolicy);
     for (const [name, added] of Object.entries(next.restrictions ?? {}))
       for (const each of added) restrictions[name as keyof Restrictions].add(each);
   }
@@ -89,6 +100,8 @@ export function contentsThatFit(
 interface Cut {
   readonly excesses: readonly Excess[];
   readonly rules?: readonly LiveRule[];
+  /** One that denies everything instead of its rules: then it needs nothing. */
+  readonly clusterPolicy?: ClusterPolicy;
   readonly restrictions?: Partial<Restrictions>;
 }
 
@@ -194,9 +207,14 @@ function cutFrom(
   { capacities, restrictions }: Situation,
 ): Cut | undefined {
   const usage = usageOf(contents);
-  const demands = usage.demands(limit);
+  const demands = new Map(usage.demands(limit));
   const capacity = capacityOf(capacities, limit);
-  const level = waterLevel(demands.values(), capacity);
+  const ofCluster = demands.get(CLUSTER) ?? 0;
+  // Cluster policies come first, but for no more than half of it.
+  if (ofCluster > capacity / 2)
+    return cutClusterPolicy(usage, { limit, capacity, wanted: ofCluster, share: Math.floor(capacity / 2) });
+  demands.delete(CLUSTER);
+  const level = waterLevel(demands.values(), capacity - ofCluster);
   const greedy = [...demands].filter(([, demand]) => demand > level).map(([namespace]) => namespace);
   if (greedy.length === 0) {
     assert(SOFT.has(limit), `the demands for ${limit} are never less than what is used`);
@@ -241,8 +259,45 @@ function cutFrom(
     ),
   );
   const rules = cuts.flatMap(({ surplus }) => surplus);
-  assert(rules.length > 0, `what is beyond a share of ${limit} has rules`);
-  return { excesses, rules };
+  if (rules.length > 0) return { excesses, rules };
+  // What is left needs too much by cluster policies alone.
+  const wanted = Math.max(...greedy.map((namespace) => demands.get(namespace) as number));
+  return cutClusterPolicy(usage, { limit, capacity, wanted, share: level });
+}
+
+/** The largest of those that still have rules. */
+function cutClusterPolicy(
+  { clusterPolicies }: Usage,
+  sizes: {
+    readonly limit: RuleLimit;
+    readonly capacity: number;
+    readonly wanted: number;
+    readonly share: number;
+  },
+): Cut {
+  const clusterPolicy = clusterPolicies.find(({ unreadable }) => unreadable !== DOES_NOT_FIT);
+  assert(clusterPolicy !== undefined, `what is beyond a share of ${sizes.limit} has rules`);
+  const excess: Excess = {
+    ...sizes,
+    limit: LIMITED[sizes.limit],
+    namespace: CLUSTER,
+    askers: 1,
+    object: `ClusterNetworkPolicy ${clusterPolicy.name}`,
+    effect: "the policy denies everything at its place on this node, instead of its rules",
+  };
+  return { excesses: [excess], clusterPolicy };
+}
+
+const DOES_NOT_FIT = "it does not fit in the tables of this node";
+
+/** In each direction for which it has rules. */
+function denyingAll(cluster: Cluster, policy: ClusterPolicy): Cluster {
+  const closed = (direction: Direction): ClusterPolicy["rules"][Direction] =>
+    policy.rules[direction].length === 0 ? [] : [{ action: "Deny", peers: "anyone", ports: "all" }];
+  const rules = { ingress: closed("ingress"), egress: closed("egress") };
+  const clusterPolicies = new Map(cluster.clusterPolicies);
+  clusterPolicies.set(policy.name, { ...policy, rules, unreadable: DOES_NOT_FIT });
+  return { ...cluster, clusterPolicies };
 }
 
 /** Keeps its index, so that the names of the others do not change. */

@@ -65,6 +65,7 @@ export type Limited =
 /** One object of a namespace that exceeds its share. */
 export interface Excess {
   readonly limit: Limited;
+  /** "" for cluster policies. */
   readonly namespace: string;
   /** The namespace's demand, the part that fits, and the node's capacity for all. */
   readonly wanted: number;
@@ -89,7 +90,7 @@ export const excessProblems = (all: readonly Excess[]): Problem[] =>
       severity: "error",
       object,
       ...path,
-      reason: `namespace ${namespace} needs ${wanted} ${limit} on this node; ${share} fit (the node has ${capacity}${shared})`,
+      reason: `${namespace === "" ? "cluster policies need" : `namespace ${namespace} needs`} ${wanted} ${limit} on this node; ${share} fit (the node has ${capacity}${shared})`,
       effect,
       fix: FIXES[limit],
       topic: "capacity",

@@ -6,13 +6,15 @@
 import { DIRECTIONS, type Direction } from "../../base/direction.ts";
 import type { Family } from "../../base/ip.ts";
 import { keyOf } from "../../model/cluster.ts";
-import type { Policy } from "../../model/network-policy.ts";
+import type { ClusterPolicy } from "../../model/cluster-network-policy.ts";
+import type { Peer, Policy } from "../../model/network-policy.ts";
 import type { Contents, Draft } from "../enforced-policies.ts";
 import type { TermSet } from "../identities.ts";
 import { podsOf } from "../local-endpoints.ts";
 import { type PortSet, portSetKey } from "../port-classes.ts";
 import { type CompiledPolicy, compilePolicy, planRows } from "../rows.ts";
-import { ruleSource, type Side } from "../subjects.ts";
+import { allClauses, ruleSource, type Side, tierPoliciesOf } from "../subjects.ts";
+import { spansOfTiers, type TierPolicy } from "../tiers.ts";
 
 /** A rule of a policy that selects a pod of this node. */
 export interface LiveRule {
@@ -32,11 +34,16 @@ export type RuleLimit = "ranges" | "rows" | "classes" | "bits" | "identities" | 
 /** What is limited before and after computing what each policy allows each term set. */
 export type Worked = Draft | Contents;
 
+/** Owner of what cluster policies need, among the namespaces: no namespace is called so. */
+export const CLUSTER = "";
+
 /** The rules of a compile, for evaluating subsets of them. */
 export interface Usage {
   /** By namespace, in the order in which they are kept: the smallest ones first, then by policy and position in it. */
   readonly rules: ReadonlyMap<string, readonly LiveRule[]>;
-  /** The demand of each namespace. */
+  /** The cluster policies that select pods of this node, the largest ones first. */
+  readonly clusterPolicies: readonly ClusterPolicy[];
+  /** The demand of each namespace, and of CLUSTER: the prefixes and identities of cluster policies, whose ports are in the former. */
   demands(limit: RuleLimit): ReadonlyMap<string, number>;
   /** The demand of a namespace with its first rules only, and all rules of the others. */
   demand(limit: RuleLimit, namespace: string, kept: number): number;
@@ -58,6 +65,11 @@ export function usageOf(contents: Worked): Usage {
   const namespaceOf = new Map(
     [...rules].flatMap(([namespace, own]) => own.map(({ source }) => [source, namespace] as const)),
   );
+  const tierClauses = [...new Set(sides.flatMap(({ side }) => tierPoliciesOf(side)))];
+  for (const { source } of tierClauses.flatMap(({ clauses }) => clauses)) {
+    ranks.set(source, 0);
+    namespaceOf.set(source, CLUSTER);
+  }
   const { byTerm } = contents;
   const guarded = "plan" in contents ? guardRows(contents) : new Map<string, ReadonlySet<string>>();
   const facts: Facts = { contents, sides, namespaceOf, ranks, origins: originsOf(sides) };
@@ -88,6 +100,7 @@ export function usageOf(contents: Worked): Usage {
   };
   return {
     rules,
+    clusterPolicies: bySize(tierClauses),
     demand,
     demands: (limit) =>
       new Map(
@@ -95,6 +108,7 @@ export function usageOf(contents: Worked): Usage {
         [
           ...new Set([
             ...rules.keys(),
+            ...(tierClauses.length === 0 ? [] : [CLUSTER, ...sides.flatMap((each) => [...each.namespaces])]),
             ...guarded.keys(),
             ...[...contents.senders.values()].flatMap((each) => [...each]),
           ]),
@@ -117,6 +131,16 @@ function liveSides({ sides }: Draft): LiveSide[] {
     }
   }
   return [...found].map(([side, namespaces]) => ({ side, namespaces }));
+}
+
+/** The distinct ones, by what their clauses name. */
+function bySize(all: readonly TierPolicy[]): ClusterPolicy[] {
+  const sizes = new Map<ClusterPolicy, number>();
+  for (const { policy, clauses } of all) {
+    const size = clauses.reduce((sum, { ports, peers }) => sum + weightOf([ports]) + blocksIn(peers), 0);
+    sizes.set(policy, (sizes.get(policy) ?? 0) + size);
+  }
+  return [...sizes].sort(([a, x], [b, y]) => y - x || compare(a.name, b.name)).map(([policy]) => policy);
 }
 
 function liveRules(sides: readonly Side[]): Map<string, LiveRule[]> {
@@ -149,7 +173,7 @@ function liveRules(sides: readonly Side[]): Map<string, LiveRule[]> {
 
 const compare = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
 
-const blocksIn = (peers: LiveSide["side"]["clauses"][number]["peers"]): number =>
+const blocksIn = (peers: "anyone" | readonly Peer[]): number =>
   peers === "anyone"
     ? 0
     : peers.reduce((sum, peer) => sum + (peer.kind === "block" ? 1 + peer.except.length : 0), 0);
@@ -188,9 +212,16 @@ export function weightOf(sets: Iterable<PortSet>): number {
 export function rangesIn(policies: Iterable<CompiledPolicy>, byTerm: Draft["byTerm"]): number {
   let count = 0;
   for (const { grants } of policies)
-    for (const { others, byTerm: ports } of grants)
-      for (const [term, set] of ports)
-        count += (byTerm.get(term)?.length ?? 0) * (set.length + others.length);
+    for (const { others, byTerm: ports, tiers } of grants) {
+      const spans: (readonly [number, number])[] = [...ports].map(([term, set]) => [
+        term,
+        set.length + others.length,
+      ]);
+      // Each span of a tier may cut one of another in two.
+      if (tiers !== undefined)
+        spans.push(...spansOfTiers(tiers).map(([term, of]) => [term, 2 * of] as const));
+      for (const [term, of] of spans) count += (byTerm.get(term)?.length ?? 0) * of;
+    }
   return count;
 }
 
@@ -252,7 +283,7 @@ function originsOf(sides: readonly LiveSide[]): Origins {
     else there.add(source);
   };
   for (const { side } of sides) {
-    for (const { term, source } of side.clauses) {
+    for (const { term, source } of allClauses(side)) {
       if (term === undefined || terms.get(term.key)?.has(source) === true) continue;
       note(terms, term.key, source);
       for (const peer of term.set.peers === "anyone" ? [] : term.set.peers) {

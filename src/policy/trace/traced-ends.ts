@@ -8,6 +8,7 @@ import type { Rule } from "../../model/network-policy.ts";
 import type { Party } from "../oracle.ts";
 import { partyAt, partyOf } from "../service-oracle.ts";
 import { policiesOn } from "../subjects.ts";
+import { clusterPoliciesOn } from "../tiers.ts";
 
 // The two ends of a query as people write them: the name of a pod or Service, or an address, which may be theirs.
 
@@ -133,12 +134,12 @@ function rangesAt(cluster: Cluster, between: Between, direction: Direction): Por
   const subject = direction === "ingress" ? between.to : between.from;
   const pod = subject.kind === "pod" ? cluster.pods.get(keyOf(subject.pod)) : undefined;
   if (pod === undefined) return [];
-  return policiesOn(cluster, pod, direction).flatMap((policy) =>
-    policy.rules[direction].flatMap((rule) => rangesIn(cluster, rule, between)),
+  return [...policiesOn(cluster, pod, direction), ...clusterPoliciesOn(cluster, pod, direction)].flatMap(
+    ({ rules }) => rules[direction].flatMap((rule) => rangesIn(cluster, rule, between)),
   );
 }
 
-function rangesIn(cluster: Cluster, { ports }: Rule, { protocol, to }: Between): PortRange[] {
+function rangesIn(cluster: Cluster, { ports }: Pick<Rule, "ports">, { protocol, to }: Between): PortRange[] {
   if (ports === "all") return [];
   return ports.flatMap((match): PortRange[] => {
     if (match.kind === "nothing" || match.protocol !== protocol) return [];

@@ -142,7 +142,7 @@ export const sideOf = (
   verdict,
   isolatedBy: isolationOf(cluster, probe, verdict, direction),
   nearest:
-    verdict.kind === "denied" || verdict.kind === "audit"
+    (verdict.kind === "denied" || verdict.kind === "audit") && verdict.by === undefined
       ? nearestRule(cluster, probe, direction)
       : undefined,
 });

@@ -8,6 +8,7 @@ import {
   type Namespace,
   type Pod,
 } from "../../model/cluster.ts";
+import type { ClusterPolicy } from "../../model/cluster-network-policy.ts";
 import type { ClusterSnapshot, SourceHealth } from "../../model/cluster-snapshot.ts";
 import type { Policy } from "../../model/network-policy.ts";
 import { type Problem, problemText } from "../../model/problem.ts";
@@ -18,7 +19,7 @@ import { openClient } from "./http-client.ts";
 import { openStore, type Store } from "./object-store.ts";
 import { type Observer, openObserver, runReflector, type Shared } from "./reflector.ts";
 import { TIMING, type Timing } from "./request-timing.ts";
-import { KINDS, type Kind } from "./resource-kinds.ts";
+import { KINDS, type Kind, POLICY_KINDS } from "./resource-kinds.ts";
 
 export interface ApiServerOptions {
   readonly credentials: CredentialOptions;
@@ -100,7 +101,7 @@ const openKinds = (now: () => Date, onChange: () => void): Kinds =>
     KINDS.map((kind) => [
       kind,
       {
-        store: openStore(kind === "NetworkPolicy", onChange),
+        store: openStore(POLICY_KINDS.has(kind), onChange),
         observer: openObserver(kind, now, onChange),
       },
     ]),
@@ -153,6 +154,7 @@ const isSame = (a: ClusterSnapshot, b: ClusterSnapshot): boolean =>
   a.cluster.namespaces === b.cluster.namespaces &&
   a.cluster.pods === b.cluster.pods &&
   a.cluster.policies === b.cluster.policies &&
+  a.cluster.clusterPolicies === b.cluster.clusterPolicies &&
   a.cluster.services === b.cluster.services &&
   a.cluster.slices === b.cluster.slices &&
   a.cluster.nodes === b.cluster.nodes &&
@@ -198,6 +200,7 @@ function readingOf(kinds: Kinds, snapshotInput: SnapshotInput): ClusterSnapshot 
     namespaces,
     pods: trusted.pods,
     policies: values<Policy>("NetworkPolicy"),
+    clusterPolicies: values<ClusterPolicy>("ClusterNetworkPolicy"),
     services: values<Service>("Service"),
     slices: values<EndpointSlice>("EndpointSlice"),
     nodes: values<ClusterNode>("Node"),

@@ -140,7 +140,7 @@ export function openStore(keepsLastGood: boolean, onChange: () => void): Store {
 
 /** A map equal to `next`, as a version after the one before. */
 function patchedTo(before: Content["values"], next: Map<string, Value>): Content["values"] {
-  if (before.size === 0) return versionOf(next);
+  if (before.size === 0) return next.size === 0 ? before : versionOf(next);
   return patched(
     before,
     new Map([...changesBetween(before, next)].map(({ key, after }) => [key, after] as const)),

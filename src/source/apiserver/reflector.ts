@@ -3,6 +3,7 @@
 import type { Log } from "../../base/log.ts";
 import { backoffMs, pause } from "../../base/scheduler.ts";
 import type { KindHealth } from "../../model/cluster-snapshot.ts";
+import { valueAt } from "../parse/fields.ts";
 import type { Client } from "./http-client.ts";
 import { type Interner, openInterner } from "./interning.ts";
 import { type ListOptions, listAll, versionNow } from "./list-request.ts";
@@ -13,6 +14,7 @@ import {
   identityOf,
   KINDS,
   type Kind,
+  OPTIONAL_KINDS,
   PARSERS,
   type Reader,
   readItem,
@@ -58,6 +60,8 @@ interface Run {
   whole: boolean;
   /** Failures one after the other. */
   attempts: number;
+  /** Since when the server has not had the kind, in the milliseconds of performance.now(). */
+  absentSince: number | undefined;
   /** When to relist, in the milliseconds of performance.now(). */
   relistAt: number;
   /** Bytes that have come so far, when the last list began, and that the last complete list had. */
@@ -87,7 +91,7 @@ export async function runReflector(
     ...{ kind, shared, store, observer, signal, served: SERVED[kind][0] },
     ...{ writer: store.writer(), interner: openInterner(), version: undefined, newest: undefined },
     ...{ cause: "first", doubtful: false, withOthers: false, whole: false },
-    ...{ attempts: 0, relistAt: 0 },
+    ...{ attempts: 0, absentSince: undefined, relistAt: 0 },
     ...{ bytes: 0, listedFrom: 0, listBytes: 0 },
   };
   while (!signal.aborted) {
@@ -180,6 +184,7 @@ function settle(run: Run, listing: Listing, version: string): void {
   run.doubtful = false;
   run.withOthers = false;
   run.whole = false;
+  run.absentSince = undefined;
   run.listBytes = run.bytes - run.listedFrom;
   run.relistAt = performance.now() + within(relistSpan(shared.timing, run.listBytes));
   observer.listed(missed);
@@ -273,9 +278,75 @@ async function recover(run: Run, failure: Failure): Promise<void> {
   if (requiresRelist(failure.why) || useless) run.version = undefined;
   shared.log.debug("not followed", { kind, why: failure.why, reason: failure.reason, attempt: run.attempts });
   if (failure.status === 404 && servedElsewhere(run)) return;
+  if (failure.status === 404 && OPTIONAL_KINDS.has(kind)) {
+    run.version = undefined;
+    const versions = await otherVersions(run);
+    if (signalAborted(run)) return;
+    if (versions !== undefined && versions.length > 0) {
+      const { apiVersion } = run.served;
+      observer.unread(`the API server has it as ${versions.join(", ")} only; expected ${apiVersion}`);
+      await pause(absentPause(run), run.signal);
+      return;
+    }
+    if (versions !== undefined && isGone(run)) {
+      leaveEmpty(run);
+      await pause(absentPause(run), run.signal);
+      return;
+    }
+  }
   observer.failed(failure, spreadOf(run));
   await backOff(run, failure.retryAfterMs);
 }
+
+const signalAborted = ({ signal }: Run): boolean => signal.aborted;
+
+/**
+ * The versions of its group in which the server has the kind, other than the one that is read; undefined if that is not
+ * known, or if it has that one, too.
+ */
+async function otherVersions({ served, shared, signal }: Run): Promise<readonly string[] | undefined> {
+  const [group = ""] = served.apiVersion.split("/");
+  const plural = served.path.slice(served.path.lastIndexOf("/") + 1);
+  const read = (path: string) => shared.client.send({ method: "GET", path }, signal);
+  try {
+    const versions = listAt(await read(`/apis/${group}`), "versions");
+    const found: string[] = [];
+    for (const version of versions) {
+      const name = valueAt(version, ["groupVersion"]);
+      if (typeof name !== "string" || !/^[a-z0-9.]+\/v[a-z0-9]+$/.test(name)) continue;
+      const resources = listAt(await read(`/apis/${name}`), "resources");
+      if (resources.some((each) => valueAt(each, ["name"]) === plural)) found.push(name);
+    }
+    return found.includes(served.apiVersion) ? undefined : found;
+  } catch (error) {
+    return error instanceof Failure && error.status === 404 ? [] : undefined;
+  }
+}
+
+function listAt(answer: unknown, key: string): readonly unknown[] {
+  const list = valueAt(answer, [key]);
+  return Array.isArray(list) ? list : [];
+}
+
+/** Whether what the store has counts as deleted. */
+function isGone(run: Run): boolean {
+  run.absentSince ??= performance.now();
+  return run.store.size() === 0 || performance.now() - run.absentSince >= run.shared.timing.goneMs;
+}
+
+/** The server does not have the kind, so it has no object of it. */
+function leaveEmpty(run: Run): void {
+  run.writer = run.store.writer();
+  run.writer.list(() => true).commit("");
+  run.newest = undefined;
+  run.doubtful = false;
+  run.attempts = 0;
+  run.observer.absent();
+}
+
+/** In a large cluster longer: no node waits for it. */
+const absentPause = ({ shared: { timing, nodes } }: Run): number =>
+  within(timing.absentMs) * Math.max(1, nodes() / timing.absentNodes);
 
 /** Switches to the next path that may serve the kind; false after the last one. */
 function servedElsewhere(run: Run): boolean {
@@ -345,6 +416,10 @@ export interface Observer {
   rewound(): void;
   /** `spread`: the time in milliseconds over which all nodes spread the next attempt. */
   failed(failure: Failure, spread: number): void;
+  /** The server has it in no version that can be read: a problem for as long as that lasts, for which nothing else waits. */
+  unread(reason: string): void;
+  /** The server does not have the kind. */
+  absent(): void;
   isListed(): boolean;
   /**
    * Why it is not watched, where that has lasted for so long or it has never been listed. Not before all nodes have had their turn, or
@@ -400,6 +475,20 @@ export function openObserver(kind: Kind, now: () => Date, onChange: () => void):
         since: failure?.since ?? now(),
         spread: Math.max(spread, failure?.spread ?? 0),
       };
+      onChange();
+    },
+    unread(reason) {
+      state = "waiting";
+      contactAt = now();
+      listedAt ??= contactAt;
+      failure = { reason, since: failure?.since ?? contactAt, spread: 0 };
+      onChange();
+    },
+    absent() {
+      state = "absent";
+      contactAt = now();
+      listedAt = contactAt;
+      failure = undefined;
       onChange();
     },
     isListed: () => listedAt !== undefined,

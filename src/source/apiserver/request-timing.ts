@@ -34,6 +34,11 @@ export interface Timing {
   readonly spreadMsMax: number;
   /** Backoff after a failure: doubled each time, from first to last, with jitter. */
   readonly retryMs: Span;
+  /** When a server is asked again for a kind that it does not have; by more than so many nodes, less often. */
+  readonly absentMs: Span;
+  readonly absentNodes: number;
+  /** How long a kind that had objects must be absent until they count as deleted: a server that starts may not have it yet. */
+  readonly goneMs: number;
   /** The longest delay that a server may set by Retry-After. */
   readonly retryAfterMsMax: number;
   /** A kind without contact for so long, beyond the time over which all nodes spread their requests, is a problem. */
@@ -61,6 +66,9 @@ export const TIMING: Timing = {
   fleetBytes: 1_000_000_000,
   spreadMsMax: 60_000,
   retryMs: [500, 10_000],
+  absentMs: [20_000, 40_000],
+  absentNodes: 500,
+  goneMs: 60_000,
   retryAfterMsMax: 60_000,
   troubleMs: 10_000,
   onceMs: 60_000,

@@ -1,11 +1,12 @@
 // The kinds that reflectors follow: their paths, and what is kept of an object.
 
 import type { ClusterNode, Namespace, Pod } from "../../model/cluster.ts";
+import type { ClusterPolicy } from "../../model/cluster-network-policy.ts";
 import type { Policy } from "../../model/network-policy.ts";
 import type { Problem } from "../../model/problem.ts";
 import type { EndpointSlice, Service } from "../../model/service.ts";
 import { isMap, valueAt } from "../parse/fields.ts";
-import { parseDocument } from "../parse/parse-document.ts";
+import { CLUSTER_POLICY_VERSION, parseDocument } from "../parse/parse-document.ts";
 import { OTHER_PROXY_LABELS } from "../parse/parse-service.ts";
 import type { Interner } from "./interning.ts";
 import { openTrimmer, parseWhole, type Wanted } from "./json-trim.ts";
@@ -17,6 +18,7 @@ import { INITIAL_END } from "./watch-request.ts";
 export interface Values {
   readonly Namespace: Namespace;
   readonly NetworkPolicy: Policy;
+  readonly ClusterNetworkPolicy: ClusterPolicy;
   readonly Pod: Pod;
   readonly Service: Service;
   readonly EndpointSlice: EndpointSlice;
@@ -58,9 +60,11 @@ export function identityOf(raw: unknown, { kind, served }: Pick<Reader, "kind" |
     throw unreadable(`expected a ${kind}, not a ${String(said)}`, served);
   if (name === "") throw unreadable(`a ${kind} has no metadata.name`, served);
   const namespace = field("namespace");
-  const key = kind === "Namespace" || kind === "Node" ? name : `${namespace}/${name}`;
+  const key = CLUSTER_SCOPED.has(kind) ? name : `${namespace}/${name}`;
   return { key, uid: field("uid"), version: field("resourceVersion") };
 }
+
+const CLUSTER_SCOPED: ReadonlySet<Kind> = new Set(["Namespace", "Node", "ClusterNetworkPolicy"]);
 
 const unreadable = (reason: string, { path }: Served): Failure =>
   new Failure(reason, path, { why: "unreadable" });
@@ -103,12 +107,13 @@ const apiVersionOf = ({ apiVersion }: Served): string =>
 const POLICY_METADATA = ["name", "namespace", "labels", "annotations"];
 
 function shaped(fields: Record<string, unknown>, { kind, served }: Reader): Record<string, unknown> {
-  if (kind !== "NetworkPolicy") return withNodes(fields, served);
+  if (!POLICY_KINDS.has(kind)) return withNodes(fields, served);
   const { metadata, spec } = fields;
   if (!isMap(metadata)) return { metadata, spec };
   const known = POLICY_METADATA.flatMap((key) =>
     Object.hasOwn(metadata, key) ? [[key, metadata[key]]] : [],
   );
+  if (kind === "ClusterNetworkPolicy") return { metadata: Object.fromEntries(known) as unknown, spec };
   // To the API, a podSelector that is left out is {}: every pod. In a file it is more likely a mistake.
   const whole = isMap(spec) && spec["podSelector"] === undefined ? { ...spec, podSelector: {} } : spec;
   return { metadata: Object.fromEntries(known) as unknown, spec: whole ?? { podSelector: {} } };
@@ -136,6 +141,10 @@ function trimmed(value: Value, uid: string, { kind, node, interner }: Reader): V
     case "Namespace": {
       const { name, labels } = value as Namespace;
       return { name, ...(uid === "" ? {} : { uid }), labels: interner.labels(labels) };
+    }
+    case "Node": {
+      const { labels, ...node } = value as ClusterNode;
+      return { ...node, labels: interner.labels(labels) };
     }
     case "EndpointSlice": {
       const slice = value as EndpointSlice;
@@ -175,8 +184,17 @@ function trimmedPod(pod: Pod, uid: string, { node, interner }: Pick<Reader, "nod
 // What is followed: each kind with the paths that serve it, the newest first.
 
 /** In the order of their importance: without the first ones the others mean little. */
-export const KINDS = ["Namespace", "NetworkPolicy", "Pod", "Service", "EndpointSlice", "Node"] as const;
+export const KINDS = [
+  ...(["Namespace", "NetworkPolicy", "ClusterNetworkPolicy"] as const),
+  ...(["Pod", "Service", "EndpointSlice", "Node"] as const),
+] as const;
 export type Kind = (typeof KINDS)[number];
+
+/** Kinds of which nothing may be left out silently: a version that cannot be read does not replace one that could. */
+export const POLICY_KINDS: ReadonlySet<Kind> = new Set(["NetworkPolicy", "ClusterNetworkPolicy"]);
+
+/** Kinds that a server need not have: those of custom resources. */
+export const OPTIONAL_KINDS: ReadonlySet<Kind> = new Set(["ClusterNetworkPolicy"]);
 
 export interface Served {
   readonly apiVersion: string;
@@ -202,6 +220,7 @@ const PROXIED = { labelSelector: OTHER_PROXY_LABELS.map((label) => `!${label}`).
 export const SERVED: Readonly<Record<Kind, readonly [Served, ...Served[]]>> = {
   Namespace: [of(CORE, "namespaces")],
   NetworkPolicy: [of(group("networking.k8s.io/v1"), "networkpolicies")],
+  ClusterNetworkPolicy: [of(group(CLUSTER_POLICY_VERSION), "clusternetworkpolicies")],
   Pod: [of(CORE, "pods")],
   Service: [of(CORE, "services", PROXIED)],
   // Servers before 1.21 have only the beta, which 1.25 no longer has.
@@ -220,7 +239,7 @@ const METADATA: Wanted = {
   ...{ deletionTimestamp: true, labels: true },
 };
 
-const WANTED: Readonly<Record<Exclude<Kind, "NetworkPolicy">, Wanted>> = {
+const WANTED: Readonly<Record<Exclude<Kind, "NetworkPolicy" | "ClusterNetworkPolicy">, Wanted>> = {
   Namespace: { metadata: METADATA },
   Pod: {
     metadata: { ...METADATA, annotations: { "weir.dev/*": true, "kubernetes.io/config.mirror": true } },
@@ -245,7 +264,7 @@ const WANTED: Readonly<Record<Exclude<Kind, "NetworkPolicy">, Wanted>> = {
     ports: true,
   },
   Node: {
-    metadata: { name: true, uid: true, resourceVersion: true },
+    metadata: { name: true, uid: true, resourceVersion: true, labels: true },
     spec: { podCIDR: true, podCIDRs: true },
     status: { addresses: true },
   },
@@ -274,6 +293,7 @@ const WHOLE: Parsers = { item: parseWhole, event: parseWhole };
 export const PARSERS: Readonly<Record<Kind, Parsers>> = {
   Namespace: parsersFor(WANTED.Namespace),
   NetworkPolicy: WHOLE,
+  ClusterNetworkPolicy: WHOLE,
   Pod: parsersFor(WANTED.Pod),
   Service: parsersFor(WANTED.Service),
   EndpointSlice: parsersFor(WANTED.EndpointSlice),

@@ -16,6 +16,8 @@ import {
   quote,
   stringOf,
 } from "../parse/fields.ts";
+import { parseClusterPolicy } from "../parse/parse-cluster-network-policy.ts";
+import { CLUSTER_POLICY_VERSION } from "../parse/parse-document.ts";
 import { parsePolicy } from "../parse/parse-network-policy.ts";
 import { parseService, parseSlice } from "../parse/parse-service.ts";
 import { parseLabels, parseNamespaceEntry, parsePodEntry, podConflict, required } from "./case-cluster.ts";
@@ -24,7 +26,7 @@ import type { Behind, Cell, End } from "./case-types.ts";
 /** What the actions so far have led to. */
 export interface Situation {
   readonly cluster: Cluster;
-  /** The manifests of the policies in force, by `namespace/name`. */
+  /** The manifests of the policies in force, by `namespace/name`, those of cluster policies by name. */
   readonly manifests: ReadonlyMap<string, unknown>;
 }
 
@@ -87,6 +89,8 @@ const UNREADABLE = "the action cannot be read";
 
 function putPolicy(before: Situation, { field, fields }: Action, verb: "create" | "update"): Outcome {
   const object = required(field, fields, "object");
+  if (object !== undefined && fieldsOf(object)?.get("kind")?.value === "ClusterNetworkPolicy")
+    return putClusterPolicy(before, object, verb);
   const policy = object && policyOf(object);
   if (object === undefined || policy === undefined) return UNREADABLE;
   const key = keyOf(policy);
@@ -100,15 +104,29 @@ function putPolicy(before: Situation, { field, fields }: Action, verb: "create" 
   };
 }
 
+function putClusterPolicy(before: Situation, object: Field, verb: "create" | "update"): Outcome {
+  const version = fieldsOf(object)?.get("apiVersion")?.value;
+  if (version !== CLUSTER_POLICY_VERSION)
+    note(child(object, "apiVersion"), `expected ${CLUSTER_POLICY_VERSION}`);
+  const issues = new Issues();
+  const { policy } = parseClusterPolicy({ ...object, issues });
+  for (const issue of issues) object.issues.add(issue);
+  if (issues.errors > 0) return UNREADABLE;
+  const { clusterPolicies = new Map() } = before.cluster;
+  if (clusterPolicies.has(policy.name) !== (verb === "update")) {
+    return `cluster policy ${policy.name} is ${verb === "update" ? "not there" : "there already"}`;
+  }
+  return {
+    cluster: { ...before.cluster, clusterPolicies: having(clusterPolicies, policy.name, policy) },
+    manifests: having(before.manifests, policy.name, object.value),
+  };
+}
+
 /** The policy where it is free of errors: a case must not have manifests that the API server refuses. */
 function policyOf(object: Field): Policy | undefined {
   const fields = fieldsOf(object);
   const [apiVersion, kind] = [fields?.get("apiVersion")?.value, fields?.get("kind")?.value];
-  if (kind === "ClusterNetworkPolicy") {
-    note(child(object, "kind"), "ClusterNetworkPolicy is not supported; expected NetworkPolicy");
-    return undefined;
-  }
-  if (kind !== "NetworkPolicy") note(child(object, "kind"), "expected NetworkPolicy");
+  if (kind !== "NetworkPolicy") note(child(object, "kind"), "expected NetworkPolicy or ClusterNetworkPolicy");
   if (apiVersion !== "networking.k8s.io/v1")
     note(child(object, "apiVersion"), "expected networking.k8s.io/v1");
   // The parser takes into account all issues that it sees, so it gets a collection of its own.
@@ -120,13 +138,30 @@ function policyOf(object: Field): Policy | undefined {
 
 function deletePolicy(before: Situation, { field, fields }: Action): Outcome {
   const kind = required(field, fields, "kind");
-  if (kind !== undefined && kind.value !== "NetworkPolicy") note(kind, "expected NetworkPolicy");
+  if (kind?.value === "ClusterNetworkPolicy") return deleteClusterPolicy(before, { field, fields });
+  if (kind !== undefined && kind.value !== "NetworkPolicy")
+    note(kind, "expected NetworkPolicy or ClusterNetworkPolicy");
   const key = keyIn(field, fields);
   if (key === undefined) return UNREADABLE;
   if (!before.cluster.policies.has(key)) return `policy ${key} is not there`;
   return {
     cluster: { ...before.cluster, policies: without(before.cluster.policies, (each) => each === key) },
     manifests: without(before.manifests, (each) => each === key),
+  };
+}
+
+function deleteClusterPolicy(
+  { cluster, manifests }: Situation,
+  { field, fields }: Pick<Action, "field" | "fields">,
+): Outcome {
+  const nameField = required(field, fields, "name");
+  const name = nameField && checkedStringOf(nameField, objectName);
+  if (name === undefined) return UNREADABLE;
+  const { clusterPolicies = new Map() } = cluster;
+  if (!clusterPolicies.has(name)) return `cluster policy ${name} is not there`;
+  return {
+    cluster: { ...cluster, clusterPolicies: without(clusterPolicies, (each) => each === name) },
+    manifests: without(manifests, (each) => each === name),
   };
 }
 
@@ -152,6 +187,7 @@ function deleteNamespace({ cluster, manifests }: Situation, { field, fields }: A
   const inside = (key: string): boolean => key.startsWith(`${name}/`);
   return {
     cluster: {
+      ...cluster,
       namespaces: without(cluster.namespaces, (each) => each === name),
       pods: without(cluster.pods, inside),
       policies: without(cluster.policies, inside),

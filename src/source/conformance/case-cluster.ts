@@ -3,6 +3,7 @@
 import { type Address, type Family, parseAddress } from "../../base/ip.ts";
 import {
   type Cluster,
+  type ClusterNode,
   type ContainerPort,
   EMPTY_CLUSTER,
   keyOf,
@@ -67,9 +68,10 @@ export function parseSetting(field: Field): Setting {
     else note(item, conflict);
   }
   const places = new Map<string, readonly Address[]>();
-  addPlaces(places, fields?.get("nodes"), "node:");
+  const nodes = new Map<string, ClusterNode>();
+  for (const node of addPlaces(places, fields?.get("nodes"), "node:")) nodes.set(node.name, node);
   addPlaces(places, fields?.get("externals"), "ext:");
-  return { families, cluster: { ...EMPTY_CLUSTER, namespaces, pods }, places };
+  return { families, cluster: { ...EMPTY_CLUSTER, namespaces, pods, nodes }, places };
 }
 
 /** The field under `key`; undefined, with an issue, where it is missing. */
@@ -177,23 +179,24 @@ function addressesOf(field: Field | undefined, families: readonly Family[]): rea
   });
 }
 
-/** Nodes and externals: only their addresses matter. A node's name gets its prefix here, an external's has it already. */
+/** Nodes and externals. A node's name gets its prefix here, an external's has it already. Returns the nodes. */
 function addPlaces(
   places: Map<string, readonly Address[]>,
   field: Field | undefined,
   prefix: "node:" | "ext:",
-): void {
-  for (const item of listOf(field)) {
+): readonly ClusterNode[] {
+  return listOf(field).flatMap((item): ClusterNode[] => {
     const fields = fieldsOf(item, prefix === "node:" ? ["name", "labels", "ips"] : ["name", "ips"]);
     const nameField = required(item, fields, "name");
     const text = nameField && stringOf(nameField);
     const addresses = addressesOf(required(item, fields, "ips"), [4, 6]);
-    if (prefix === "node:") parseLabels(required(item, fields, "labels"));
-    if (nameField === undefined || text === undefined) continue;
+    const labels = prefix === "node:" ? parseLabels(required(item, fields, "labels")) : undefined;
+    if (nameField === undefined || text === undefined) return [];
     if (prefix === "ext:" && !text.startsWith(prefix))
       note(nameField, `${quote(text)} must begin with "ext:"`);
     addOnce(places, prefix === "node:" ? prefix + text : text, addresses, item);
-  }
+    return labels === undefined ? [] : [{ name: text, labels, addresses, podCidrs: [] }];
+  });
 }
 
 function addOnce<T>(map: Map<string, T>, key: string, value: T, field: Field): void {

@@ -25,7 +25,7 @@ export interface Step {
   /** "step 2 (after the relabel)", counted from 1; for messages. */
   readonly title: string;
   readonly cluster: Cluster;
-  /** The NetworkPolicy manifests in force, by `namespace/name`, as the file has them. */
+  /** The manifests of the policies in force, by `namespace/name` or name, as the file has them. */
   readonly manifests: ReadonlyMap<string, unknown>;
   readonly cells: readonly Cell[];
 }

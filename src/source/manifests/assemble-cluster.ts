@@ -10,6 +10,7 @@ import {
   type Pod,
   toWire,
 } from "../../model/cluster.ts";
+import type { ClusterPolicy } from "../../model/cluster-network-policy.ts";
 import type { ClusterSnapshot } from "../../model/cluster-snapshot.ts";
 import type { Policy } from "../../model/network-policy.ts";
 import type { Problem } from "../../model/problem.ts";
@@ -29,8 +30,8 @@ export const PROBLEMS_PER_FILE_MAX = 1_000;
 /**
  * Assembles files, in the order given. Copies that say the same are one object, with a warning. Of versions that differ
  * the first one is used, except for policies: of those none does, as it is unknown which was meant. The pods of each
- * version are isolated in both directions, the second one under the name NAME#2 (no policy can be called so), the third
- * under NAME#3.
+ * version are isolated in both directions (by cluster policies: denied everything), the second one under the name NAME#2 (no
+ * policy can be called so), the third under NAME#3.
  */
 export function assemble(
   readings: readonly FileReading[],
@@ -47,6 +48,7 @@ export function assemble(
   const namespaces = new Map<string, Namespace>();
   const pods = new Map<string, Pod>();
   const policies = new Map<string, Policy>();
+  const clusterPolicies = new Map<string, ClusterPolicy>();
   const services = new Map<string, Service>();
   const slices = new Map<string, EndpointSlice>();
   const nodes = new Map<string, ClusterNode>();
@@ -56,12 +58,17 @@ export function assemble(
     else if (object.kind === "Pod") pods.set(keyOf(object.value), object.value);
     else if (object.kind === "Service") services.set(keyOf(object.value), object.value);
     else if (object.kind === "Node") nodes.set(object.value.name, object.value);
+    else if (object.kind === "ClusterNetworkPolicy")
+      for (const policy of clusterVersions(object, others)) clusterPolicies.set(policy.name, policy);
     else if (object.kind === "EndpointSlice") slices.set(keyOf(object.value), object.value);
     else if (others.some((other) => !isCopy(other, object)))
       for (const policy of isolateAll([object, ...others])) policies.set(keyOf(policy), policy);
     else policies.set(keyOf(object.value), object.value);
   }
-  const cluster: Cluster = { namespaces, pods, policies, services, slices, nodes };
+  const cluster: Cluster = {
+    ...{ namespaces, pods, policies, services, slices, nodes },
+    ...(clusterPolicies.size > 0 && { clusterPolicies }),
+  };
   const inFiles = readings.flatMap((reading) => listed(problemsOf(reading, groups), reading.file));
   return { cluster, problems: [...problems, ...inFiles], files: readings.length, readable: true };
 }
@@ -99,21 +106,52 @@ const isCopy = (object: ParsedObject, first: ParsedObject): boolean => contentOf
 /** Places that are named where an object is declared often. */
 const PLACES_MAX = 10;
 
-function isolateAll(versions: readonly ParsedObject[]): readonly Policy[] {
+function placesText(versions: readonly ParsedObject[]): string {
   const more = versions.length > PLACES_MAX ? [`and ${versions.length - PLACES_MAX} more`] : [];
   const named = versions.slice(0, PLACES_MAX).map(({ place }) => placeText(place));
-  const places = [...named, ...more].join(", ");
-  const distinct = new Map(versions.map((version) => [contentOf(version), version]));
-  const policies = [...distinct.values()].flatMap((version) =>
+  return [...named, ...more].join(", ");
+}
+
+const distinctOf = (versions: readonly ParsedObject[]): readonly ParsedObject[] => [
+  ...new Map(versions.map((version) => [contentOf(version), version])).values(),
+];
+
+const numbered = (name: string, index: number): string => (index === 0 ? name : `${name}#${index + 1}`);
+
+function isolateAll(versions: readonly ParsedObject[]): readonly Policy[] {
+  const policies = distinctOf(versions).flatMap((version) =>
     version.kind === "NetworkPolicy" ? version.value : [],
   );
   return policies.map((policy, index) => ({
     ...policy,
-    name: index === 0 ? policy.name : `${policy.name}#${index + 1}`,
+    name: numbered(policy.name, index),
     isolates: { ingress: true, egress: true },
     rules: { ingress: [], egress: [] },
-    unreadable: `declared more than once: ${places}`,
+    unreadable: `declared more than once: ${placesText(versions)}`,
   }));
+}
+
+/**
+ * Of versions that differ none is known to be meant: each denies everything to its pods at its place, under names as in
+ * `isolateAll`.
+ */
+function clusterVersions(
+  object: ParsedObject & { readonly kind: "ClusterNetworkPolicy" },
+  others: readonly ParsedObject[],
+): readonly ClusterPolicy[] {
+  if (others.every((other) => isCopy(other, object))) return [object.value];
+  const versions = [object, ...others];
+  const deny = [{ action: "Deny", peers: "anyone", ports: "all" }] as const;
+  return distinctOf(versions).flatMap((version, index) =>
+    version.kind !== "ClusterNetworkPolicy"
+      ? []
+      : {
+          ...version.value,
+          name: numbered(version.value.name, index),
+          rules: { ingress: deny, egress: deny },
+          unreadable: `declared more than once: ${placesText(versions)}`,
+        },
+  );
 }
 
 function problemsOf(
@@ -148,12 +186,14 @@ function duplicate(object: ParsedObject, first: ParsedObject): Problem {
     severity: "error",
     ...of,
     reason,
-    effect:
-      object.kind === "NetworkPolicy"
-        ? "the pods of each are isolated (ingress and egress) and nothing is allowed by any"
-        : "the first one is used",
+    effect: DUPLICATE_EFFECTS.get(object.kind) ?? "the first one is used",
   };
 }
+
+const DUPLICATE_EFFECTS: ReadonlyMap<ParsedObject["kind"], string> = new Map([
+  ["NetworkPolicy", "the pods of each are isolated (ingress and egress) and nothing is allowed by any"],
+  ["ClusterNetworkPolicy", "each denies everything to its pods at its place"],
+]);
 
 const placeText = ({ file, line, column }: Place): string =>
   [file, line, column].filter((part) => part !== undefined).join(":");

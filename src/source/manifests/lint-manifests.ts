@@ -91,9 +91,14 @@ function together(outcomes: readonly Outcome[], problems: readonly Problem[]): L
   let policies = 0;
   for (const outcome of outcomes) {
     for (const object of outcome.reading.objects) {
-      if (object.kind !== "NetworkPolicy") continue;
+      if (object.kind !== "NetworkPolicy" && object.kind !== "ClusterNetworkPolicy") continue;
       policies += 1;
       const text = outcome.texts.get(object);
+      if (object.kind === "ClusterNetworkPolicy") {
+        const { name } = object.value;
+        if (text && reading.cluster.clusterPolicies?.get(name) === object.value) texts.set(name, text);
+        continue;
+      }
       // The cluster holds another value where a policy is there twice.
       const key = object.value && keyOf(object.value);
       if (text && key !== undefined && reading.cluster.policies.get(key) === object.value)
@@ -123,7 +128,8 @@ function outcomeOf(file: string, content: FileText): Outcome {
         problems: silence.filter(object.problems, line),
         ignored: silence.at(line),
       };
-      if (object.kind === "NetworkPolicy") texts.set(audible, textOf(object, document, silence));
+      if (object.kind === "NetworkPolicy" || object.kind === "ClusterNetworkPolicy")
+        texts.set(audible, textOf(object, document, silence));
       return audible;
     }),
   );

@@ -2,12 +2,14 @@
 
 import { assertNever } from "../../base/assert.ts";
 import { type ClusterNode, keyOf, type Namespace, type Pod } from "../../model/cluster.ts";
+import type { ClusterPolicy } from "../../model/cluster-network-policy.ts";
 import type { Policy } from "../../model/network-policy.ts";
 import type { Problem, WarningCode } from "../../model/problem.ts";
 import type { EndpointSlice, Service } from "../../model/service.ts";
 import { isApiVersion, isKind } from "./common-fields.ts";
 import * as read from "./fields.ts";
 import { type Field, type FieldPath, type Issue, type Place, quote } from "./fields.ts";
+import { clusterPolicyEffect, parseClusterPolicy } from "./parse-cluster-network-policy.ts";
 import { parseNamespace } from "./parse-namespace.ts";
 import { type ParsedPolicy, parsePolicy, policyEffect } from "./parse-network-policy.ts";
 import { parseNode } from "./parse-node.ts";
@@ -41,6 +43,8 @@ interface Identified {
 export type ParsedObject =
   /** With Policy.unreadable where at best its pods are known, with Policy.omitted where single rules cannot be read. */
   | (Identified & { readonly kind: "NetworkPolicy"; readonly value: Policy })
+  /** The same. */
+  | (Identified & { readonly kind: "ClusterNetworkPolicy"; readonly value: ClusterPolicy })
   | (Identified & { readonly kind: "Pod"; readonly value: Pod })
   | (Identified & { readonly kind: "Namespace"; readonly value: Namespace })
   | (Identified & { readonly kind: "Service"; readonly value: Service })
@@ -60,8 +64,8 @@ const NOTHING: ParsedDocument = { objects: [], problems: [] };
 const IGNORED = "the document is ignored";
 
 /**
- * Reads one document: a NetworkPolicy, Pod, Namespace, Service, EndpointSlice or Node, or a list of them; other kinds
- * are ignored, and so is null (an empty document). Never throws, whatever the value. Every problem is reported, at most
+ * Reads one document: a NetworkPolicy, ClusterNetworkPolicy, Pod, Namespace, Service, EndpointSlice or Node, or a list of them;
+ * other kinds are ignored, and so is null (an empty document). Never throws, whatever the value. Every problem is reported, at most
  * one for a field.
  */
 export function parseDocument(value: unknown, origin: Origin): ParsedDocument {
@@ -136,6 +140,8 @@ function parseObject(field: Field, kind: ReadKind, origin: Origin): ParsedDocume
   switch (kind) {
     case "NetworkPolicy":
       return policyObject(field, origin);
+    case "ClusterNetworkPolicy":
+      return clusterPolicyObject(field, origin);
     case "Pod": {
       const value = parsePod(field);
       if (value === undefined) return ignored(field, origin, "the pod is ignored");
@@ -180,6 +186,25 @@ function parseObject(field: Field, kind: ReadKind, origin: Origin): ParsedDocume
 
 function policyObject(field: Field, origin: Origin): ParsedDocument {
   return policyOutcome(parsePolicy(field, { unnamed: unnamedAt(field, origin) }), field, origin);
+}
+
+function clusterPolicyObject(field: Field, origin: Origin): ParsedDocument {
+  const { name, policy } = parseClusterPolicy(field, unnamedAt(field, origin));
+  const kind = "ClusterNetworkPolicy";
+  const effectAt = (path: FieldPath) => clusterPolicyEffect(policy, path.slice(field.path.length));
+  const identity = `${kind} ${policy.name}`;
+  const problems = problemsOf(field, origin, effectAt, name === undefined ? undefined : identity);
+  const complete = problems.every((problem) => problem.severity !== "error");
+  const object = {
+    identity,
+    place: origin.where(field.path),
+    path: field.path,
+    kind,
+    value: policy,
+  } as const;
+  // As of a NetworkPolicy.
+  if (name === undefined) return { objects: [{ ...object, complete: false, problems: [] }], problems };
+  return { objects: [{ ...object, complete, problems }], problems: [] };
 }
 
 /** No policy can be called so. */
@@ -270,9 +295,13 @@ function problemsOf(
 
 // Which kinds of documents Weir reads, refuses, or ignores, by apiVersion and kind.
 
+const CLUSTER_POLICY_GROUP = "policy.networking.k8s.io";
+export const CLUSTER_POLICY_VERSION = `${CLUSTER_POLICY_GROUP}/v1alpha2`;
+
 /** The kinds that become part of the model, with the one apiVersion that is read. */
 const READ_KINDS = {
   NetworkPolicy: "networking.k8s.io/v1",
+  ClusterNetworkPolicy: CLUSTER_POLICY_VERSION,
   Pod: "v1",
   Namespace: "v1",
   Service: "v1",
@@ -336,8 +365,11 @@ export function classify(apiVersion: string | undefined, kind: string | undefine
 function classifyRead(kind: ReadKind, apiVersion: string, isList: boolean): Classification {
   const expected = READ_KINDS[kind];
   if (apiVersion === expected) return isList ? { is: "list", of: kind } : { is: "object", kind };
+  if (kind === "ClusterNetworkPolicy" && !apiVersion.startsWith(`${CLUSTER_POLICY_GROUP}/`))
+    return notEnforced(apiVersion, kind);
   // `Pod` of a group of its own (metrics, custom resources) is not the pod of v1.
-  if (kind !== "NetworkPolicy" && apiVersion.includes("/")) return { is: "other" };
+  if (kind !== "NetworkPolicy" && kind !== "ClusterNetworkPolicy" && apiVersion.includes("/"))
+    return { is: "other" };
   const is = kind === "NetworkPolicy" && !isList ? "policy-like" : "unknown";
   return { is, wrong: wrong("apiVersion", `${apiVersion} is not read; expected ${expected}`) };
 }
@@ -352,8 +384,12 @@ function classifyOther(apiVersion: string, kind: string): Classification {
     };
   }
   if (!single.endsWith("NetworkPolicy")) return { is: "other" };
+  return notEnforced(apiVersion, kind);
+}
+
+function notEnforced(apiVersion: string, kind: string): Classification {
   const reason = `${kind} of ${apiVersion} is not enforced by Weir`;
-  const fix = "enforce it by other means, or write it as a NetworkPolicy";
+  const fix = `enforce it by other means, or write it as a NetworkPolicy or a ClusterNetworkPolicy of ${CLUSTER_POLICY_VERSION}`;
   return { is: "unknown", wrong: { field: "kind", reason, severity: "warning", code: "kind-unread", fix } };
 }
 

@@ -1,11 +1,15 @@
-// Node v1: its addresses, and those that its pods get.
+// Node v1: its labels, its addresses, and those that its pods get.
 
 import { type Address, type Cidr, parseAddress, parseCidr } from "../../base/ip.ts";
 import type { ClusterNode } from "../../model/cluster.ts";
 import { type MetadataRules, objectName, parseMetadata } from "./common-fields.ts";
 import { at, type Field, type Fields, fieldsOf, itemsOf, mapAt, note, quote, stringOf } from "./fields.ts";
 
-const NODE_METADATA: MetadataRules = { strict: false, nameCheck: objectName };
+const NODE_METADATA: MetadataRules = {
+  strict: false,
+  nameCheck: objectName,
+  labelEffects: { all: "no selector with labels matches the node", one: "the node is treated as without it" },
+};
 
 /** Other types (Hostname, InternalDNS, ExternalDNS) are names. */
 const ADDRESS_TYPES: readonly unknown[] = ["InternalIP", "ExternalIP"];
@@ -16,10 +20,10 @@ const NO_RANGE = "the range is treated as no node's";
 /** Undefined where the name cannot be read. Of everything else, what can be read counts. */
 export function parseNode(field: Field): ClusterNode | undefined {
   const fields = fieldsOf(field) ?? new Map<string, Field>();
-  const { name } = parseMetadata(field, fields, NODE_METADATA);
+  const { name, labels } = parseMetadata(field, fields, NODE_METADATA);
   const addresses = addressesOf(mapAt(fields, "status", "the node is treated as having no address"));
   const podCidrs = rangesOf(mapAt(fields, "spec", "the node's pods may have any address"));
-  return name === undefined ? undefined : { name, addresses, podCidrs };
+  return name === undefined ? undefined : { name, labels, addresses, podCidrs };
 }
 
 function addressesOf(status: Fields): readonly Address[] {

@@ -34,6 +34,7 @@ describe("a request to judge packets", () => {
       { packets: [{ ...PACKET, ingressIfindex: "1" }] },
       "packets[0].ingressIfindex: expected an interface's index",
     ],
+    [{ packets: [{ ...PACKET, id: -1 }] }, "packets[0].id: expected an endpoint's number"],
     [{ packets: [{ ...PACKET, direction: "up" }] }, /^packets\[0\]\.direction: expected /],
   ])("%j is refused", (body, reason) => {
     expect(() => answer(typeof body === "string" ? body : JSON.stringify(body))).toThrow(reason);

@@ -14,6 +14,7 @@ const of = (key: string, more: Partial<Pod> = {}): Pod => ({ ...pod(key, [X]), .
 const node = (name: string, ...ranges: readonly string[]): ClusterNode => ({
   name,
   addresses: [],
+  labels: new Map(),
   podCidrs: ranges.map(cidr),
 });
 

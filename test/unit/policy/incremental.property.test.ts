@@ -24,7 +24,10 @@ function random(seed: number): () => number {
   return () => below(2 ** 32) / 2 ** 32;
 }
 
-const KINDS = ["pods", "pods", "pods", "policies", "policies", "namespaces", "services", "slices"] as const;
+const KINDS = [
+  ...(["pods", "pods", "pods", "policies", "policies", "clusterPolicies", "clusterPolicies"] as const),
+  ...(["namespaces", "services", "slices", "nodes"] as const),
+];
 
 /** Objects to pick from: those of many random worlds, so that addresses of pods collide too. */
 const poolOf = (seed: number): readonly Cluster[] => [
@@ -55,11 +58,12 @@ const TIGHT: readonly Partial<Capacities>[] = [
 function openWalk(pool: readonly Cluster[], next: () => number) {
   const pick = <T>(all: readonly T[]): T => all[Math.floor(next() * all.length)] as T;
   const put = <K extends (typeof KINDS)[number]>(world: World, kind: K): World => {
-    const map = world.cluster[kind] as ReadonlyMap<string, unknown>;
-    const other = pick(pool)[kind] as ReadonlyMap<string, unknown>;
+    const map = (world.cluster[kind] ?? new Map()) as ReadonlyMap<string, unknown>;
+    const other = (pick(pool)[kind] ?? new Map()) as ReadonlyMap<string, unknown>;
     const key = pick([...(next() < 0.35 ? map : other).keys()]);
     if (key === undefined) return world;
-    const value = next() < (kind === "policies" ? 0.15 : 0.3) ? undefined : other.get(key);
+    const value =
+      next() < (kind === "policies" || kind === "clusterPolicies" ? 0.15 : 0.3) ? undefined : other.get(key);
     return { ...world, cluster: { ...world.cluster, [kind]: patched(map, new Map([[key, value]])) } };
   };
   const changedPod = (world: World): World => {
@@ -143,6 +147,8 @@ const plainOf = (world: Cluster): Cluster => ({
   ...world,
   pods: sorted(world.pods),
   policies: sorted(world.policies),
+  clusterPolicies: sorted(world.clusterPolicies ?? new Map()),
+  nodes: sorted(world.nodes ?? new Map()),
   namespaces: sorted(world.namespaces),
   services: sorted(world.services),
   slices: sorted(world.slices),
@@ -185,7 +191,9 @@ function textsOf({ state, numbering, meaning, excesses, shut, ...rest }: Compile
     sides: sides.map(({ local, sides: own }) => [
       keyOf(local.pod),
       own.ingress?.policies,
+      own.ingress?.tiers,
       own.egress?.policies,
+      own.egress?.tiers,
     ]),
     enforced: enforced.policies,
     excesses: excesses.map((each) => JSON.stringify(each)).sort(),

@@ -10,6 +10,7 @@ import { address, cidr, cluster, pod } from "../../support/model.ts";
 const node = (name: string, addresses: readonly string[], podCidrs: readonly string[] = []): ClusterNode => ({
   name,
   addresses: addresses.map(address),
+  labels: new Map(),
   podCidrs: podCidrs.map(cidr),
 });
 

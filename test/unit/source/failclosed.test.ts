@@ -34,7 +34,7 @@ describe("directions: policyTypes if they can be read, their defaults if they ar
       policyYaml(`{ podSelector: { matchLabels: { app: web } }, ${spec} }`),
     );
     const policy = values.get("NetworkPolicy shop/web");
-    if (policy === undefined || !("subject" in policy)) throw new Error("there is no policy");
+    if (policy === undefined || !("isolates" in policy)) throw new Error("there is no policy");
     expect(selectorText(policy.subject)).toBe("app=web");
     expect([...policy.rules.ingress, ...policy.rules.egress].every(isForNobody)).toBe(true);
     expect(policy.unreadable ?? policy.omitted).toMatch(/^spec\./);

@@ -4,6 +4,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { type Cluster, keyOf, type Pod } from "../../../src/model/cluster.ts";
+import type { ClusterPolicy } from "../../../src/model/cluster-network-policy.ts";
 import type { Policy } from "../../../src/model/network-policy.ts";
 import { problemText } from "../../../src/model/problem.ts";
 import { type Labels, selectorText } from "../../../src/model/selector.ts";
@@ -45,7 +46,17 @@ function inForce(cluster: Cluster): readonly string[] {
     ...namespaces,
     ...[...cluster.pods.values()].map(podText),
     ...[...cluster.policies.values()].map(policyText),
+    ...[...(cluster.clusterPolicies?.values() ?? [])].map(clusterPolicyText),
   ];
+}
+
+function clusterPolicyText(policy: ClusterPolicy): string {
+  const { name, tier, priority, subject, rules } = policy;
+  const lines = (["ingress", "egress"] as const).flatMap((direction) =>
+    rules[direction].map((rule) => `\n  ${direction} ${rule.action} ${ruleText(rule)}`),
+  );
+  const pods = `ns {${selectorText(subject.namespaces)}} pods {${selectorText(subject.pods)}}`;
+  return `ClusterNetworkPolicy ${name}: ${tier} ${priority} of ${pods}; ${howRead(policy)}${lines.join("")}`;
 }
 
 function policyText(policy: Policy): string {
@@ -57,7 +68,7 @@ function policyText(policy: Policy): string {
   return `NetworkPolicy ${keyOf(policy)}: isolates ${directions.join(" and ")} of ${pods}; ${howRead(policy)}${rules.join("")}`;
 }
 
-function howRead({ unreadable, omitted }: Policy): string {
+function howRead({ unreadable, omitted }: Policy | ClusterPolicy): string {
   if (unreadable !== undefined) return `unreadable (${unreadable})`;
   return omitted === undefined ? "read in full" : `read without ${omitted}`;
 }

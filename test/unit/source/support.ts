@@ -1,5 +1,6 @@
 // What the tests of src/source share: texts in, objects and problem lines out.
 
+import type { ClusterPeer, ClusterRule } from "../../../src/model/cluster-network-policy.ts";
 import type { Peer, Policy, PortMatch, Rule } from "../../../src/model/network-policy.ts";
 import { type Problem, problemText } from "../../../src/model/problem.ts";
 import { selectorText } from "../../../src/model/selector.ts";
@@ -42,14 +43,15 @@ export function cleanPolicy(text: string): Policy {
 }
 
 /** A rule as one line: "from PEER | PEER on PORT, PORT". */
-export function ruleText(rule: Rule): string {
-  const peers = rule.peers === "anyone" ? "anyone" : rule.peers.map(peerText).join(" | ");
-  const ports = rule.ports === "all" ? "all" : rule.ports.map(portText).join(", ");
+export function ruleText(rule: Rule | ClusterRule): string {
+  const peers = rule.peers === "anyone" ? "anyone" : rule.peers.map(peerText).join(" | ") || "nothing";
+  const ports = rule.ports === "all" ? "all" : rule.ports.map(portText).join(", ") || "nothing";
   return `${peers} on ${ports}`;
 }
 
-function peerText(peer: Peer): string {
+function peerText(peer: Peer | ClusterPeer): string {
   if (peer.kind === "nothing") return "nothing";
+  if (peer.kind === "nodes") return `nodes {${selectorText(peer.nodes)}}`;
   if (peer.kind === "block")
     return [peer.cidr.text, ...peer.except.map((cidr) => `not ${cidr.text}`)].join(" ");
   const namespaces = peer.namespaces === undefined ? "own" : `{${selectorText(peer.namespaces)}}`;

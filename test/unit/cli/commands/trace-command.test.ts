@@ -218,7 +218,7 @@ kernel: not queried: query the agent at ${world.socket}: status 500: the agent i
     expect(exitCode).toBe(5);
     expect(stdout).toContain("  kernel: to_pod on veth-a drops it (denied): DISAGREES\n");
     expect(asked).toEqual([
-      { ifindex: 7, ingressIfindex: 1, direction: "ingress", frame: expect.any(Uint8Array) },
+      { ifindex: 7, id: 1, ingressIfindex: 1, direction: "ingress", frame: expect.any(Uint8Array) },
     ]);
   });
 

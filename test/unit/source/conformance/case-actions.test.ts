@@ -98,9 +98,18 @@ describe("actions", () => {
     [
       {
         type: "createPolicy",
-        object: { ...policy, apiVersion: "policy.networking.k8s.io/v1alpha2", kind: "ClusterNetworkPolicy" },
+        object: {
+          apiVersion: "policy.networking.k8s.io/v1alpha1",
+          kind: "ClusterNetworkPolicy",
+          metadata: { name: "c" },
+          spec: { tier: "Admin", priority: 1, subject: { namespaces: {} } },
+        },
       },
-      `${a0}.object.kind: ClusterNetworkPolicy is not supported; expected NetworkPolicy`,
+      `${a0}.object.apiVersion: expected policy.networking.k8s.io/v1alpha2`,
+    ],
+    [
+      { type: "deletePolicy", kind: "ClusterNetworkPolicy", name: "c" },
+      `${a0}: cluster policy c is not there`,
     ],
     [
       { type: "createPod", pod: { namespace: "x", name: "c", labels: {}, ips: ["10.0.0.1"], ports: [] } },

@@ -199,7 +199,7 @@ describe("a document that does not identify its object", () => {
   });
 
   test("does not do so for a mere warning", () => {
-    const other = "apiVersion: policy.networking.k8s.io/v1alpha2\nkind: ClusterNetworkPolicy\n";
+    const other = "apiVersion: policy.networking.k8s.io/v1alpha1\nkind: AdminNetworkPolicy\n";
     expect(state(inForceAfter(named("a", ALLOWS), other))).toEqual([]);
   });
 });

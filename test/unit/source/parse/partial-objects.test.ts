@@ -15,7 +15,7 @@ import { outcomeOf, policyYaml, ruleText } from "../support.ts";
 function readOf(spec: string) {
   const { values, lines } = outcomeOf(policyYaml(spec));
   const policy = values.get("NetworkPolicy shop/web");
-  if (policy === undefined || !("subject" in policy)) throw new Error("there is no policy");
+  if (policy === undefined || !("isolates" in policy)) throw new Error("there is no policy");
   return {
     policy,
     lines,

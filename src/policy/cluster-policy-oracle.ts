@@ -1,0 +1,147 @@
+// The oracle for ClusterNetworkPolicy: what the rules of one tier decide about a new connection, from the API's text alone.
+//
+// "API" in the comments is the field documentation of policy.networking.k8s.io/v1alpha2 ClusterNetworkPolicy
+// (sigs.k8s.io/network-policy-api). Like the oracle for NetworkPolicy it evaluates every policy for every connection, and shares
+// no code with the compiler.
+
+import { assertNever } from "../base/assert.ts";
+import type { Direction } from "../base/direction.ts";
+import { cidrContains } from "../base/ip.ts";
+import { type Cluster, isSelectable, isSubject, namespaceLabels, type Pod } from "../model/cluster.ts";
+import {
+  ACTIONS,
+  type Action,
+  type ClusterPeer,
+  type ClusterPolicy,
+  type ClusterRule,
+  type Tier,
+} from "../model/cluster-network-policy.ts";
+import { matches } from "../model/selector.ts";
+import { type Party, type Probe, portMatches } from "./probe.ts";
+
+/** The rule that decides in a tier. */
+export interface TierDecision {
+  readonly action: Action;
+  /** Name of the policy. */
+  readonly policy: string;
+  readonly tier: Tier;
+  readonly priority: number;
+  /** Index into spec.ingress or spec.egress. */
+  readonly rule: number;
+  readonly ruleName?: string;
+  /** Why the rule, or its policy, denies more than it says. */
+  readonly unreadable?: string;
+}
+
+/**
+ * What a tier decides for a pod; undefined if no rule of it matches, which continues like Pass.
+ *
+ * API, spec.priority: the policies of a tier in the order of their priority, the lowest first. Where policies have equal priority
+ * the API leaves the order open: here each of them is evaluated by itself, and Deny counts before Pass, and Pass before Accept.
+ */
+export function tierDecision(
+  cluster: Cluster,
+  {
+    pod,
+    tier,
+    probe,
+    direction,
+  }: {
+    readonly pod: Pod;
+    readonly tier: Tier;
+    readonly probe: Probe;
+    readonly direction: Direction;
+  },
+): TierDecision | undefined {
+  const decisions = selectingPolicies(cluster, pod)
+    .filter((policy) => policy.tier === tier)
+    .flatMap((policy) => firstMatch(cluster, policy, probe, direction) ?? []);
+  const [first] = decisions.sort(
+    (a, b) =>
+      a.priority - b.priority ||
+      ACTIONS.indexOf(b.action) - ACTIONS.indexOf(a.action) ||
+      (a.policy < b.policy ? -1 : 1),
+  );
+  return first;
+}
+
+/** Whether a cluster policy has rules for the pod in a direction. */
+export const hasTierRules = (cluster: Cluster, pod: Pod, direction: Direction): boolean =>
+  selectingPolicies(cluster, pod).some(({ rules }) => rules[direction].length > 0);
+
+/** Whether a rule denies everything to everyone, as rules do that cannot be read. */
+export const deniesEveryone = (
+  cluster: Cluster,
+  pod: Pod,
+  { direction, tiers }: { readonly direction: Direction; readonly tiers: readonly Tier[] },
+): boolean =>
+  selectingPolicies(cluster, pod).some(
+    ({ tier, rules }) =>
+      tiers.includes(tier) &&
+      rules[direction].some(({ action, peers }) => action === "Deny" && peers === "anyone"),
+  );
+
+/** API, spec.subject: pods of the selected namespaces; not those on the host's network. */
+function selectingPolicies(cluster: Cluster, pod: Pod): ClusterPolicy[] {
+  if (!isSubject(pod)) return [];
+  return [...(cluster.clusterPolicies?.values() ?? [])].filter(
+    ({ subject }) =>
+      matches(subject.namespaces, namespaceLabels(cluster, pod.namespace)) &&
+      matches(subject.pods, pod.labels),
+  );
+}
+
+/** API, spec.ingress and spec.egress: the rules of one policy in the order in which they are written; the first that matches. */
+function firstMatch(
+  cluster: Cluster,
+  policy: ClusterPolicy,
+  probe: Probe,
+  direction: Direction,
+): TierDecision | undefined {
+  const { name, tier, priority, rules, unreadable } = policy;
+  const index = rules[direction].findIndex((rule) => ruleMatches(cluster, rule, probe, direction));
+  const rule = rules[direction][index];
+  if (rule === undefined) return undefined;
+  return {
+    action: rule.action,
+    policy: name,
+    tier,
+    priority,
+    rule: index,
+    ...(rule.name !== undefined && { ruleName: rule.name }),
+    ...(unreadable !== undefined && { unreadable }),
+  };
+}
+
+function ruleMatches(cluster: Cluster, rule: ClusterRule, probe: Probe, direction: Direction): boolean {
+  const other = direction === "ingress" ? probe.from : probe.to;
+  // API, from and to: one element that matches is enough. Protocols: where they are missing, all traffic matches.
+  return (
+    (rule.peers === "anyone" || rule.peers.some((peer) => peerMatches(cluster, peer, other))) &&
+    (rule.ports === "all" || rule.ports.some((port) => portMatches(port, probe, direction)))
+  );
+}
+
+function peerMatches(cluster: Cluster, peer: ClusterPeer, other: Party): boolean {
+  switch (peer.kind) {
+    case "pods":
+      // API, namespaces and pods: host-networked pods are not included.
+      return (
+        other.kind === "pod" &&
+        isSelectable(other.pod) &&
+        matches(peer.namespaces, namespaceLabels(cluster, other.pod.namespace)) &&
+        matches(peer.pods, other.pod.labels)
+      );
+    case "nodes":
+      // API, nodes: the addresses in the status of the nodes, whoever has them.
+      return [...(cluster.nodes?.values() ?? [])].some(
+        ({ labels, addresses }) =>
+          matches(peer.nodes, labels) && addresses.some(({ text }) => text === other.address.text),
+      );
+    case "block":
+      // API, networks: traffic inside the cluster is compared, too.
+      return cidrContains(peer.cidr, other.address);
+    default:
+      return assertNever(peer, "kind of peer");
+  }
+}

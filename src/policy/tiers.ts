@@ -1,0 +1,320 @@
+// Cluster policies on the endpoints of this node: which select a pod, their rules as ordered clauses over terms, and what
+// becomes of a set of ports that goes through them. See docs/decisions/0030-tiers-are-compiled-away.md.
+
+import type { Direction } from "../base/direction.ts";
+import { addressBits, cidrOf } from "../base/ip.ts";
+import { memo } from "../base/memo.ts";
+import { sameItems } from "../base/stage.ts";
+import { type Cluster, isSubject, namespaceLabels, type Pod } from "../model/cluster.ts";
+import {
+  type Action,
+  type ClusterPolicy,
+  type ClusterRule,
+  clusterPolicyText,
+  TIERS,
+  type Tier,
+} from "../model/cluster-network-policy.ts";
+import type { Peer, PortMatch } from "../model/network-policy.ts";
+import { matches } from "../model/selector.ts";
+import { numbersOf, peerSetOf, portsText, type Term, termOf } from "./peer-selectors.ts";
+import {
+  ALL_PORTS,
+  intersection,
+  NO_PORTS,
+  type PortSet,
+  rangeOf,
+  subtraction,
+  union,
+} from "./port-classes.ts";
+
+/** A part of a rule: what is done with these ports of peers of this term, or of everyone if there is none. */
+export interface TierClause {
+  readonly term: Term | undefined;
+  readonly ports: PortSet;
+  readonly action: Action;
+  /** The rule that it is from, as readable text. */
+  readonly source: string;
+  readonly direction: Direction;
+  /** The rule's own peers, with nodes as the blocks of their addresses. */
+  readonly peers: "anyone" | readonly Peer[];
+}
+
+/** A cluster policy on a pod in one direction, its clauses in the order of its rules. */
+export interface TierPolicy {
+  readonly policy: ClusterPolicy;
+  readonly clauses: readonly TierClause[];
+}
+
+/** The policies that select a pod and have rules for the direction, in order of priority and name. */
+export type Tiers = Readonly<Record<Tier, readonly TierPolicy[]>>;
+
+/** A rule of a cluster policy as clauses name it. */
+export const clusterRuleText = (policy: ClusterPolicy, direction: Direction, index: number): string => {
+  const name = policy.rules[direction][index]?.name;
+  const named = name === undefined ? "" : ` ${JSON.stringify(name)}`;
+  return `${clusterPolicyText(policy)} ${direction}[${index}]${named}`;
+};
+
+const NO_POLICIES: ReadonlyMap<string, ClusterPolicy> = new Map();
+
+/** All of them, the strongest first. */
+const ranked = memo((policies: ReadonlyMap<string, ClusterPolicy>): readonly ClusterPolicy[] =>
+  [...policies.values()].sort(
+    (a, b) =>
+      TIERS.indexOf(a.tier) - TIERS.indexOf(b.tier) || a.priority - b.priority || (a.name < b.name ? -1 : 1),
+  ),
+);
+
+/** Whether a cluster policy selects a pod, if the pod can be isolated at all. */
+export const selectsPod = (cluster: Cluster, { subject }: ClusterPolicy, pod: Pod): boolean =>
+  matches(subject.namespaces, namespaceLabels(cluster, pod.namespace)) && matches(subject.pods, pod.labels);
+
+/** The cluster policies with rules for a pod in a direction, the strongest first. */
+export function clusterPoliciesOn(
+  cluster: Cluster,
+  pod: Pod,
+  direction: Direction,
+): readonly ClusterPolicy[] {
+  const all = ranked(cluster.clusterPolicies ?? NO_POLICIES);
+  if (all.length === 0 || !isSubject(pod) || pod.retained?.sealed === true) return [];
+  return all.filter((policy) => policy.rules[direction].length > 0 && selectsPod(cluster, policy, pod));
+}
+
+/** The tiers of a pod; undefined if no cluster policy has rules for it. The same object for pods with equal ones. */
+export function tiersOn(cluster: Cluster, pod: Pod, direction: Direction): Tiers | undefined {
+  const selecting = clusterPoliciesOn(cluster, pod, direction);
+  const [first] = selecting;
+  if (first === undefined) return undefined;
+  const all = selecting.map((policy) => tierPolicy(cluster, policy, { pod, direction }));
+  const shared = tiersFrom(first);
+  const known = shared.find((each) => sameItems([...each.Admin, ...each.Baseline], all));
+  if (known !== undefined) return known;
+  const of = (tier: Tier): TierPolicy[] => all.filter(({ policy }) => policy.tier === tier);
+  const tiers = { Admin: of("Admin"), Baseline: of("Baseline") };
+  if (shared.length >= KEPT) shared.length = 0;
+  shared.push(tiers);
+  return tiers;
+}
+
+/** Combinations that are not needed again would be kept for as long as the policy. */
+const KEPT = 64;
+
+/** Kept with the first of their policies. */
+const tiersFrom = memo((_: ClusterPolicy): Tiers[] => []);
+
+/** The port names in egress rules, whose numbers are those that other pods declare. */
+export const egressPortNamesOf = memo(({ rules: { egress } }: ClusterPolicy) =>
+  egress.flatMap(({ ports }) =>
+    ports === "all" ? [] : ports.flatMap((match) => (match.kind === "name" ? [match] : [])),
+  ),
+);
+
+const namesPorts = memo(({ rules: { ingress } }: ClusterPolicy) =>
+  ingress.some(({ ports }) => ports !== "all" && ports.some(({ kind }) => kind === "name")),
+);
+
+/** Whether any of these has nodes as peers: then what it means depends on the nodes. */
+export const namesNodes = memo((policies: ReadonlyMap<string, ClusterPolicy>): boolean =>
+  policies
+    .values()
+    .some(({ rules }) =>
+      [...rules.ingress, ...rules.egress].some(
+        ({ peers }) => peers !== "anyone" && peers.some(({ kind }) => kind === "nodes"),
+      ),
+    ),
+);
+
+interface Subject {
+  readonly pod: Pod;
+  readonly direction: Direction;
+}
+
+function tierPolicy(cluster: Cluster, policy: ClusterPolicy, { pod, direction }: Subject): TierPolicy {
+  const names = direction === "egress" ? egressPortNamesOf(policy) : [];
+  const key = [
+    direction,
+    direction === "ingress" && namesPorts(policy) ? portsText(pod.ports) : "",
+    ...names.map(({ name, protocol }) => numbersOf(cluster, name, protocol).join(",")),
+  ].join("\n");
+  const kept = tierPoliciesFrom(policy);
+  const nodes = ownNodes(cluster);
+  if (kept.nodes !== nodes || kept.byKey.size >= KEPT) kept.byKey.clear();
+  kept.nodes = nodes;
+  const known = kept.byKey.get(key);
+  if (known !== undefined) return known;
+  const clauses = policy.rules[direction].flatMap((rule, index) =>
+    ruleClauses(cluster, rule, { pod, direction, source: clusterRuleText(policy, direction, index) }),
+  );
+  const made = { policy, clauses };
+  kept.byKey.set(key, made);
+  return made;
+}
+
+/** The nodes, where any policy names some. */
+const ownNodes = ({ clusterPolicies = NO_POLICIES, nodes }: Cluster): Cluster["nodes"] =>
+  namesNodes(clusterPolicies) ? nodes : undefined;
+
+const tierPoliciesFrom = memo(
+  (_: ClusterPolicy): { nodes: Cluster["nodes"]; readonly byKey: Map<string, TierPolicy> } => ({
+    nodes: undefined,
+    byKey: new Map(),
+  }),
+);
+
+/** Nodes as the blocks of their addresses. */
+function peersOf(cluster: Cluster, { peers }: ClusterRule): "anyone" | readonly Peer[] {
+  if (peers === "anyone") return peers;
+  return peers.flatMap((peer): Peer[] => {
+    if (peer.kind !== "nodes") return [peer];
+    return [...(cluster.nodes?.values() ?? [])]
+      .sort((a, b) => (a.name < b.name ? -1 : 1))
+      .filter(({ labels }) => matches(peer.nodes, labels))
+      .flatMap(({ addresses }) =>
+        addresses.map(({ family, value }): Peer => {
+          const cidr = cidrOf(family, value, addressBits(family));
+          return { kind: "block", cidr, except: [] };
+        }),
+      );
+  });
+}
+
+function ruleClauses(
+  cluster: Cluster,
+  rule: ClusterRule,
+  { pod, direction, source }: Subject & { readonly source: string },
+): TierClause[] {
+  const peers = peersOf(cluster, rule);
+  if (peers !== "anyone" && peers.length === 0) return [];
+  const set = peerSetOf(peers, "");
+  const term = peers === "anyone" ? undefined : termOf(set, undefined);
+  const origin = { action: rule.action, source, direction, peers };
+  if (rule.ports === "all") return [{ term, ports: ALL_PORTS, ...origin }];
+  const fixed = union(rule.ports.flatMap((match) => fixedSpans(match, { pod, direction })));
+  const clauses: TierClause[] = fixed.length === 0 ? [] : [{ term, ports: fixed, ...origin }];
+  if (direction === "ingress") return clauses;
+  // All parts of a rule have its action, so their order among each other decides nothing.
+  const named = rule.ports.flatMap((match) =>
+    match.kind !== "name"
+      ? []
+      : numbersOf(cluster, match.name, match.protocol).map(
+          (port): TierClause => ({
+            term: termOf(set, { name: match.name, protocol: match.protocol, port }),
+            ports: [rangeOf(match.protocol, port, port)],
+            ...origin,
+          }),
+        ),
+  );
+  return [...clauses, ...named];
+}
+
+/** Ports that do not depend on the peer: numbers, and for ingress names too, which the subject itself resolves. */
+export function fixedSpans(match: PortMatch, { pod, direction }: Subject) {
+  if (match.kind === "range") return [rangeOf(match.protocol, match.first, match.last)];
+  if (match.kind === "nothing" || direction === "egress") return [];
+  return pod.ports
+    .filter((port) => port.name === match.name && port.protocol === match.protocol)
+    .map((port) => rangeOf(port.protocol, port.port, port.port));
+}
+
+/** A clause in term numbers; without a number it applies to everyone. */
+export interface RankedClause {
+  readonly term: number | undefined;
+  readonly ports: PortSet;
+  readonly action: Action;
+}
+
+/** The policies of one priority, each with its clauses in order. */
+export type RankedGroup = readonly (readonly RankedClause[])[];
+
+/** The tiers of an endpoint, by falling priority. */
+export interface RankedTiers {
+  readonly admin: readonly RankedGroup[];
+  /** Empty if NetworkPolicies isolate the endpoint: then they decide. */
+  readonly baseline: readonly RankedGroup[];
+}
+
+export function rankTiers(
+  tiers: Tiers,
+  isolated: boolean,
+  termNumbers: ReadonlyMap<string, number>,
+): RankedTiers {
+  const of = (policies: readonly TierPolicy[]): RankedGroup[] =>
+    [...Map.groupBy(policies, ({ policy }) => policy.priority).values()].map((group) =>
+      group.map(({ clauses }) =>
+        clauses.map(({ term, ports, action }) => ({
+          term: term && (termNumbers.get(term.key) as number),
+          ports,
+          action,
+        })),
+      ),
+    );
+  return { admin: of(tiers.Admin), baseline: isolated ? [] : of(tiers.Baseline) };
+}
+
+/** What is left of the ports that NetworkPolicies allow to peers of these terms, with what the tiers accept and deny. */
+export function throughTiers(
+  { admin, baseline }: RankedTiers,
+  terms: readonly number[],
+  allowed: PortSet,
+): PortSet {
+  const first = decidedBy(admin, terms);
+  // What the Baseline tier passes, and what it does not name, is allowed as without it.
+  const last = baseline.length === 0 ? NO_PORTS : decidedBy(baseline, terms).denied;
+  return union([...first.accepted, ...subtraction(intersection(first.left, allowed), last)]);
+}
+
+/** The ports that a tier accepts and denies, and those that it leaves to the next one. */
+function decidedBy(groups: readonly RankedGroup[], terms: readonly number[]) {
+  let accepted = NO_PORTS;
+  let denied = NO_PORTS;
+  let passed = NO_PORTS;
+  let open = ALL_PORTS;
+  for (const group of groups) {
+    const each = group.map((clauses) => matchedBy(clauses, terms));
+    const all = (action: Action): PortSet => union(each.flatMap((one) => one[action]));
+    const take = (ports: PortSet): PortSet => {
+      const taken = intersection(open, ports);
+      open = subtraction(open, ports);
+      return taken;
+    };
+    // Of rules of equal priority, the strongest action first.
+    denied = union([...denied, ...take(all("Deny"))]);
+    passed = union([...passed, ...take(all("Pass"))]);
+    accepted = union([...accepted, ...take(all("Accept"))]);
+  }
+  return { accepted, denied, left: union([...passed, ...open]) };
+}
+
+/** Of one policy: the ports by the action of the first clause that matches them. */
+function matchedBy(clauses: readonly RankedClause[], terms: readonly number[]): Record<Action, PortSet> {
+  const by: Record<Action, PortSet> = { Accept: NO_PORTS, Pass: NO_PORTS, Deny: NO_PORTS };
+  let open: PortSet = ALL_PORTS;
+  for (const { term, ports, action } of clauses) {
+    if (open.length === 0) break;
+    if (term !== undefined && !terms.includes(term)) continue;
+    by[action] = union([...by[action], ...intersection(open, ports)]);
+    open = subtraction(open, ports);
+  }
+  return by;
+}
+
+/** Canonical text: policies of one priority are in no order. */
+export const tiersText = ({ admin, baseline }: RankedTiers): string =>
+  JSON.stringify([admin, baseline].map((groups) => groups.map((group) => group.map(clausesText).sort())));
+
+const clausesText = (clauses: readonly RankedClause[]): string =>
+  clauses
+    .map(
+      ({ term, ports, action }) =>
+        `${action} ${term ?? "*"} ${ports.map(({ first, last }) => `${first}-${last}`).join(",")}`,
+    )
+    .join(";");
+
+/** The numbers of the terms that they distinguish. */
+export const termsOfTiers = memo(({ admin, baseline }: RankedTiers): readonly number[] => [
+  ...new Set([admin, baseline].flat(3).flatMap(({ term }) => term ?? [])),
+]);
+
+/** How many spans each clause has, by its term. */
+export const spansOfTiers = ({ admin, baseline }: RankedTiers): readonly (readonly [number, number])[] =>
+  [admin, baseline].flat(3).flatMap(({ term, ports }) => (term === undefined ? [] : [[term, ports.length]]));
