@@ -146,27 +146,20 @@ static __always_inline enum reason verdict_without(hook_context *hook, const str
 }
 
 /*
- * Reads a packet that is not plain into the CPU's scratch. The reason for one that is not IP or cannot be parsed; otherwise READ_PASSED
- * minus the offset of its transport header. Each step for such a packet is a global function, so that the verifier checks it once.
+ * The reason for a frame that is not plain and not an IP packet, or cannot be parsed. Each step for such a packet is a global function, so that the
+ * verifier checks it once.
  */
-__noinline int read_other(hook_context *hook, view_t view)
+__noinline int refuse_other(hook_context *hook, view_t view, __u32 parsed)
 {
-	struct scratch_space *memory = scratch_of_cpu();
 	struct context context;
-	int parsed;
 
-	if (!memory || !context_in(&context, hook, view) || !context.endpoint)
+	if (!context_in(&context, hook, view) || !context.endpoint)
 		return REASON_INCOMPLETE;
-	parsed = parse_twice(hook, &memory->packet);
-	if ((parsed & PARSED_MASK) != PARSED_IP)
-		return verdict_without(hook, &context, parsed & PARSED_MASK);
-	if (misdirected(hook, &context, &memory->packet))
-		return REASON_MISDIRECTED;
-	return READ_PASSED - (parsed >> PARSED_BITS & EXTENSIONS_MASK);
+	return verdict_without(hook, &context, parsed & PARSED_MASK);
 }
 
 /*
- * The reason for the packet that read_other() has read, if it passes or is dropped before policy; otherwise how it relates to the known flows: a
+ * The reason for the packet in the CPU's scratch, if it passes or is dropped before policy; otherwise how it relates to the known flows: a
  * reason, perhaps with OPENS, or REASON_JUDGE.
  */
 __noinline int match_other(hook_context *hook, view_t view)
@@ -207,10 +200,14 @@ static __always_inline int verdict_of_other(hook_context *hook, const struct con
 	__u32 transport;
 	int found;
 
-	found = read_other(hook, view_of(context));
-	if (found > READ_PASSED || !memory)
-		return found & (REASONS - 1);
-	transport = READ_PASSED - found;
+	if (!memory)
+		return REASON_INCOMPLETE;
+	found = parse_twice(hook, &memory->packet);
+	if ((found & PARSED_MASK) != PARSED_IP)
+		return refuse_other(hook, view_of(context), found) & (REASONS - 1);
+	transport = found >> PARSED_BITS & EXTENSIONS_MASK;
+	if (misdirected(hook, context, &memory->packet))
+		return REASON_MISDIRECTED;
 	if (is_of_link(&memory->packet)) {
 		found = verdict_of_link(hook, view_of(context), transport);
 		if (found != NOT_NEIGHBOUR)
