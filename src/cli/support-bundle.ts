@@ -13,6 +13,7 @@ import { jsonText } from "./command.ts";
 import { versionsOf } from "./commands/version-command.ts";
 import { compare } from "./dump/dump-against-desired.ts";
 import { type Context, objectPath } from "./environment.ts";
+import { askHistory } from "./history-client.ts";
 import { checkNode } from "./preflight-checks.ts";
 import { takeSnapshot } from "./snapshot-file.ts";
 
@@ -74,6 +75,14 @@ export const PARTS: readonly Part[] = [
     }),
   ),
   {
+    name: "agent/drops.json",
+    holds: "what was dropped in the last 24 hours, added up (weir drops --since 24h)",
+    async make(context) {
+      const since = new Date(context.env.now().getTime() - DAY_MS).toISOString();
+      return jsonText(await askHistory(context, "", { since, verdict: "dropped" }, HISTORY_MS_MAX));
+    },
+  },
+  {
     name: "agent/log.txt",
     holds: "the last lines of the agent's log",
     make: async (context) => {
@@ -93,6 +102,10 @@ export const PARTS: readonly Part[] = [
   },
   { name: "kernel/pins.txt", holds: "what is pinned", make: ({ settings }) => pins(settings.bpffs) },
 ];
+
+const DAY_MS = 24 * 3_600_000;
+/** A hung agent must not hold up the bundle for longer. */
+const HISTORY_MS_MAX = 10_000;
 
 function machine(): string {
   const pressure = (name: string): string | undefined => {
