@@ -58,11 +58,16 @@ export function rangeOf(
 export type Parameters = Readonly<Record<string, string | undefined>>;
 
 /** `path` below "history". @throws CommandError if no agent answers */
-export async function askHistory<T>(context: Context, path: string, parameters: Parameters): Promise<T> {
+export async function askHistory<T>(
+  context: Context,
+  path: string,
+  parameters: Parameters,
+  timeoutMs = TIMEOUT_MS,
+): Promise<T> {
   const query = new URLSearchParams();
   for (const [name, value] of Object.entries(parameters)) if (value !== undefined) query.set(name, value);
   const url = `/${API_VERSION}/history${path}?${query}`;
-  const answer = await ask<T>(context.settings.socket, url, { timeoutMs: TIMEOUT_MS });
+  const answer = await ask<T>(context.settings.socket, url, { timeoutMs });
   if (answer === undefined) throw new CommandError(`${noAgent(context)}; only it has the history`);
   return answer;
 }

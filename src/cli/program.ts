@@ -251,6 +251,7 @@ export async function buildPlugin(env: Env, exits: Exits): Promise<Command> {
   plugin.addClusterPolicies(group, exits);
   plugin.addClusterTrace(program, exits);
   plugin.addClusterMonitor(program, exits);
+  plugin.addClusterSysdump(program, exits);
   return program;
 }
 

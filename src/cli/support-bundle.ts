@@ -13,6 +13,7 @@ import { jsonText } from "./command.ts";
 import { versionsOf } from "./commands/version-command.ts";
 import { compare } from "./dump/dump-against-desired.ts";
 import { type Context, objectPath } from "./environment.ts";
+import { askHistory } from "./history-client.ts";
 import { checkNode } from "./preflight-checks.ts";
 import { takeSnapshot } from "./snapshot-file.ts";
 
@@ -74,6 +75,14 @@ export const PARTS: readonly Part[] = [
     }),
   ),
   {
+    name: "agent/drops.json",
+    holds: "what was dropped in the last 24 hours, added up (weir drops --since 24h)",
+    async make(context) {
+      const since = new Date(context.env.now().getTime() - DAY_MS).toISOString();
+      return jsonText(await askHistory(context, "", { since, verdict: "dropped" }, HISTORY_MS_MAX));
+    },
+  },
+  {
     name: "agent/log.txt",
     holds: "the last lines of the agent's log",
     make: async (context) => {
@@ -93,6 +102,10 @@ export const PARTS: readonly Part[] = [
   },
   { name: "kernel/pins.txt", holds: "what is pinned", make: ({ settings }) => pins(settings.bpffs) },
 ];
+
+const DAY_MS = 24 * 3_600_000;
+/** A hung agent must not hold up the bundle for longer. */
+const HISTORY_MS_MAX = 10_000;
 
 function machine(): string {
   const pressure = (name: string): string | undefined => {
@@ -159,66 +172,4 @@ async function makePart(part: Part, context: Context): Promise<Made> {
   } catch (thrown) {
     return { part, content: undefined, reason: messageOf(thrown) };
   }
-}
-
-// Archives of files as tar has them (POSIX.1-1988, "ustar"): each a block of 512 bytes that describes it, then its content.
-
-const BLOCK = 512;
-
-export interface TarEntry {
-  /** Path in the archive, at most 100 bytes of ASCII. */
-  readonly name: string;
-  readonly content: Uint8Array;
-}
-
-/** The whole archive; every file belongs to root and is its owner's to read. `mtime` in seconds. */
-export function tarOf(entries: readonly TarEntry[], mtime: number): Buffer {
-  const parts = entries.flatMap(({ name, content }) => [
-    headerOf(name, content.length, mtime),
-    content,
-    Buffer.alloc((BLOCK - (content.length % BLOCK)) % BLOCK),
-  ]);
-  // Two empty blocks are the end.
-  return Buffer.concat([...parts, Buffer.alloc(2 * BLOCK)]);
-}
-
-/** [where, bytes] of the fields that are written (pax(1), "ustar Interchange Format"). */
-const FIELDS = {
-  name: [0, 100],
-  mode: [100, 8],
-  uid: [108, 8],
-  gid: [116, 8],
-  size: [124, 12],
-  mtime: [136, 12],
-  checksum: [148, 8],
-  type: [156, 1],
-  magic: [257, 6],
-  version: [263, 2],
-  user: [265, 32],
-  group: [297, 32],
-} as const;
-
-function headerOf(name: string, size: number, mtime: number): Buffer {
-  if (!/^[ -~]{1,100}$/.test(name)) throw new Error(`assertion failed: ${name} is no name for an archive`);
-  const header = Buffer.alloc(BLOCK);
-  const put = (field: keyof typeof FIELDS, text: string): void => {
-    header.write(text, FIELDS[field][0], FIELDS[field][1], "latin1");
-  };
-  const octal = (value: number, digits: number): string => value.toString(8).padStart(digits, "0");
-  put("name", name);
-  put("mode", octal(0o600, 7));
-  put("uid", octal(0, 7));
-  put("gid", octal(0, 7));
-  put("size", octal(size, 11));
-  put("mtime", octal(mtime, 11));
-  put("type", "0");
-  put("magic", "ustar\0");
-  put("version", "00");
-  put("user", "root");
-  put("group", "root");
-  // The sum of all bytes, its own field taken for spaces.
-  put("checksum", " ".repeat(8));
-  const sum = header.reduce((total, byte) => total + byte, 0);
-  put("checksum", `${octal(sum, 6)}\0 `);
-  return header;
 }

@@ -1,7 +1,7 @@
 // Weir as a child process, driven by its command line alone.
 
 import { type ChildProcess, execFile, spawn, spawnSync } from "node:child_process";
-import { existsSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { OperationError } from "../base/errors.ts";
 
@@ -241,9 +241,12 @@ export function endNow(child: ChildProcess, waitMsMax: number): void {
   while (isRunning(child.pid) && Date.now() < deadline) Atomics.wait(NOTHING, 0, 0, WAIT_MS);
 }
 
-/** Whether a child still runs code; one that has ended stays as a zombie until the event loop comes to reap it. */
+/**
+ * Whether a child still runs code or holds files; one that has ended stays as a zombie until the event loop comes to reap it. It
+ * is one as soon as its first thread has ended, while others may still hold its locks.
+ */
 function isRunning(pid: number | undefined): boolean {
   if (pid === undefined || !existsSync(`/proc/${pid}/stat`)) return false;
   const state = readFileSync(`/proc/${pid}/stat`, "latin1").replace(/^.*\) /, "")[0];
-  return state !== "Z" && state !== "X";
+  return (state !== "Z" && state !== "X") || readdirSync(`/proc/${pid}/task`).length > 1;
 }

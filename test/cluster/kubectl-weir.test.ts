@@ -1,14 +1,20 @@
 // `kubectl weir` against a real API server and two real agents, each with a pod of its own; only what the kubelets do is the
 // test's (kubelet.ts).
 
-import { execFile } from "node:child_process";
-import { writeFileSync } from "node:fs";
+import { execFile, execFileSync } from "node:child_process";
+import { statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { Agent, type CommandResult, cleanUp, weir } from "../../src/lab/weir-process.ts";
-import { type Container, type Kubelet, openKubelet } from "./kubelet.ts";
+import {
+  Agent,
+  type CommandResult,
+  cleanUp,
+  commandOf,
+  type ProductPaths,
+} from "../../src/lab/weir-process.ts";
+import { type Container, type ContainerResult, type Kubelet, openKubelet } from "./kubelet.ts";
 import { createPod, namespaceOf } from "./objects.ts";
 import { NODE, OTHER_NODE, openWorld, type World } from "./world.ts";
 
@@ -51,6 +57,18 @@ async function agentPod(node: string, run: Container): Promise<void> {
   pods.set(`${AGENTS}/${name}`, run);
 }
 
+/** As `weir` of the lab, with the output's bytes as they are. */
+function runIn(paths: ProductPaths, words: readonly string[]): Promise<ContainerResult> {
+  const [command, args] = commandOf(paths, words);
+  return new Promise((resolve) => {
+    const options = { encoding: "buffer", maxBuffer: 64 << 20 } as const;
+    execFile(command, args, options, (error, stdout, stderr) => {
+      const status = error === null ? 0 : typeof error.code === "number" ? error.code : -1;
+      resolve({ status, stdout, stderr: stderr.toString() });
+    });
+  });
+}
+
 beforeAll(async () => {
   world = await openWorld("wc-kw");
   const { api, servers, lab, paths } = world;
@@ -86,8 +104,8 @@ beforeAll(async () => {
   ]);
   lab.defer(() => second.killNow());
   await second.ready();
-  await agentPod(NODE, (args) => weir(paths, args));
-  await agentPod(OTHER_NODE, (args) => weir(elsewhere, args));
+  await agentPod(NODE, (args) => runIn(paths, args));
+  await agentPod(OTHER_NODE, (args) => runIn(elsewhere, args));
   kubeconfig = join(servers.directory, "admin.kubeconfig");
   const cluster = { server: servers.url, "certificate-authority": servers.ca };
   const context = (name: string, user: string) => ({ name, context: { cluster: "test", user } });
@@ -192,6 +210,23 @@ describe("kubectl weir", () => {
       if (Date.now() > deadline) throw new Error(`only of ${[...seen].join(", ")}`);
     }
     expect(await run("monitor", "--pod", "shop/absent")).toMatchObject({ status: 4, stdout: "" });
+  });
+
+  it("sysdump has an archive of each node's", async () => {
+    const file = "/run/wc-kw/dump.tar";
+    expect(await run("sysdump", "-o", file, "--request-timeout", "120")).toMatchObject({
+      status: 0,
+      stdout: `${file}\n`,
+    });
+    expect(statSync(file).mode & 0o777).toBe(0o600);
+    const listed = execFileSync("tar", ["tf", file], { encoding: "utf8" });
+    expect(listed).toBe("node-1.tar.gz\nnode-2.tar.gz\n");
+    for (const node of [NODE, OTHER_NODE]) {
+      const inner = execFileSync("tar", ["xOf", file, `${node}.tar.gz`], { maxBuffer: 64 << 20 });
+      const status = execFileSync("tar", ["xzO", "--wildcards", "*/agent/status.json"], { input: inner });
+      expect(JSON.parse(status.toString())).toMatchObject({ endpoints: 1 });
+    }
+    expect((await run("sysdump", "-o", "/none/dump.tar")).status).toBe(1);
   });
 
   it("says which nodes have no answer, and has the others'", async () => {

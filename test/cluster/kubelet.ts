@@ -7,7 +7,9 @@ import type { AddressInfo } from "node:net";
 import type { CommandResult } from "../../src/lab/weir-process.ts";
 
 /** Runs a command of the container, without the program's name. */
-export type Container = (args: readonly string[]) => Promise<CommandResult>;
+export type Container = (args: readonly string[]) => Promise<ContainerResult>;
+
+export type ContainerResult = Omit<CommandResult, "stdout"> & { readonly stdout: string | Buffer };
 
 export interface Kubelet {
   readonly port: number;
@@ -52,7 +54,7 @@ export async function openKubelet(
     const [, , namespace, name] = url.pathname.split("/");
     const [program, ...args] = url.searchParams.getAll("command");
     void run(pods.get(`${namespace}/${name}`), program, args).then(({ status, stdout, stderr }) => {
-      if (stdout !== "") socket.send(framed(STDOUT ?? 1, stdout));
+      if (stdout.length > 0) socket.send(framed(STDOUT ?? 1, stdout));
       if (stderr !== "") socket.send(framed(STDERR ?? 2, stderr));
       socket.send(framed(STATUS ?? 3, JSON.stringify(statusOf(status))));
       socket.close();
@@ -72,7 +74,7 @@ async function run(
   container: Container | undefined,
   program: string | undefined,
   args: readonly string[],
-): Promise<CommandResult> {
+): Promise<ContainerResult> {
   if (container === undefined || program !== "weir")
     return { status: 126, stdout: "", stderr: `no container runs ${program}\n` };
   return container(args);

@@ -49,8 +49,9 @@ async function sysdump(context: Context, options: Options): Promise<number> {
       "an archive is not for a terminal: write it to a file (-o FILE, or > FILE)",
       EXIT.usage,
     );
-  const [{ makeParts, tarOf }, { gzipSync }] = await Promise.all([
+  const [{ makeParts }, { tarOf }, { gzipSync }] = await Promise.all([
     import("../support-bundle.ts"),
+    import("../tar-archive.ts"),
     import("node:zlib"),
   ]);
   const now = env.now();

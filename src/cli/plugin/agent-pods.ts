@@ -28,6 +28,8 @@ export interface AgentPod {
 export interface Done {
   readonly exitCode: number;
   readonly stdout: string;
+  /** The same as it came. */
+  readonly bytes: Buffer;
   readonly stderr: string;
 }
 
@@ -189,7 +191,13 @@ function exec(
       end(() => {
         const exitCode = exitCodeOf(status);
         if (exitCode === undefined) reject(new Error(status.message ?? "the command could not be run"));
-        else resolve({ exitCode, stdout: stdout.text(), stderr: stderr.text() });
+        else
+          resolve({
+            exitCode,
+            stdout: stdout.bytes().toString(),
+            bytes: stdout.bytes(),
+            stderr: stderr.bytes().toString(),
+          });
       });
     new Exec(config)
       .exec(
@@ -227,7 +235,7 @@ function exitCodeOf({ status, details }: V1Status): number | undefined {
 
 function collector(reject: (error: Error) => void): {
   readonly stream: Writable;
-  readonly text: () => string;
+  readonly bytes: () => Buffer;
 } {
   const chunks: Buffer[] = [];
   let bytes = 0;
@@ -239,5 +247,5 @@ function collector(reject: (error: Error) => void): {
       done();
     },
   });
-  return { stream, text: () => Buffer.concat(chunks).toString() };
+  return { stream, bytes: () => Buffer.concat(chunks) };
 }

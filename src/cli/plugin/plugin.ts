@@ -416,3 +416,45 @@ Exit codes:
     }),
   );
 }
+
+export function addClusterSysdump(parent: Command, exits: Exits): void {
+  const command = parent
+    .command("sysdump")
+    .description("write the support bundles of all nodes into one archive")
+    .option("-o, --output <file>", "output file", "weir-sysdump.tar")
+    .addHelpText(
+      "after",
+      `
+The archive (tar; readable only by its owner) has a file NODE.tar.gz for each node, as \`weir sysdump\` writes it there.
+
+Examples:
+  kubectl weir sysdump -o dump.tar --request-timeout 120 && tar tf dump.tar
+${LIST_EXITS}`,
+    );
+  command.action(
+    exits(async (context: Context, { output }: { readonly output: string }) => {
+      const { closeSync, openSync, writeFileSync } = await import("node:fs");
+      const { tarOf } = await import("../tar-archive.ts");
+      const agents = await agentsOf(command);
+      // Before the nodes begin to work.
+      const file = openSync(output, "w", 0o600);
+      try {
+        const outcomes = await agents.run(["sysdump", "-o", "-"]);
+        remarkFailures(context, outcomes);
+        const entries = outcomes.flatMap((outcome) => {
+          if (outcome.error !== undefined) return [];
+          const { pod, exitCode, bytes, stderr } = outcome;
+          if (exitCode === EXIT.ok) return [{ name: `${pod.node}.tar.gz`, content: bytes }];
+          note(context.env, printable(`node ${pod.node}: ${stderr.trim()}`));
+          return [];
+        });
+        if (entries.length === 0) throw new CommandError("no node has made a support bundle");
+        writeFileSync(file, tarOf(entries, Math.floor(context.env.now().getTime() / 1_000)));
+        context.env.stdout.write(`${output}\n`);
+        return entries.length === outcomes.length ? EXIT.ok : EXIT.error;
+      } finally {
+        closeSync(file);
+      }
+    }),
+  );
+}

@@ -18,6 +18,7 @@ import {
   type Compiled,
   compile as compileAmong,
   type LocalEndpoint,
+  openCompiler,
 } from "../../../../src/policy/compile.ts";
 import { NOTHING_NUMBERED, type Numbering } from "../../../../src/policy/identity-allocation.ts";
 import { CAPACITIES, type Capacities } from "../../../../src/policy/limits/capacity-fit.ts";
@@ -163,6 +164,47 @@ describe("rules beyond a namespace's share", { timeout: PATIENCE_MS }, () => {
       }),
       { numRuns: RUNS },
     );
+  });
+
+  test("of Services, addresses and endpoints, too: whatever the order, the history or a restart", () => {
+    const tables: fc.Arbitrary<Capacities> = fc
+      .record({
+        services: fc.nat({ max: 4 }),
+        serviceGroups: fc.nat({ max: 3 }),
+        addresses: fc.nat({ max: 8 }),
+        identities: fc.nat({ max: 8 }),
+      })
+      .map((few) => ({ ...CAPACITIES, ...few }));
+    let cut = 0;
+    fc.assert(
+      fc.property(clusterWithServices, clusterWithServices, tables, (world, before, room) => {
+        const locals = localsOf(world);
+        const one = compile(world, locals, NOTHING_NUMBERED, room);
+        const reversed: Cluster = {
+          ...world,
+          pods: new Map([...world.pods].reverse()),
+          policies: new Map([...world.policies].reverse()),
+          services: new Map([...world.services].reverse()),
+          slices: new Map([...world.slices].reverse()),
+        };
+        const other = compile(reversed, [...locals].reverse(), NOTHING_NUMBERED, room);
+        // A compiler that has followed another cluster, and one that starts on what its agent has left.
+        const compiler = openCompiler();
+        const of = (cluster: Cluster, previous: Numbering) =>
+          compiler.compile({ cluster, locals: localsOf(cluster), previous, capacities: room });
+        const { numbering } = of(before, NOTHING_NUMBERED);
+        const texts = ({ excesses }: Compiled): string[] =>
+          excessProblems(excesses)
+            .map((each) => JSON.stringify(each))
+            .sort();
+        expect(texts(other)).toEqual(texts(one));
+        expect(texts(of(world, numbering))).toEqual(texts(one));
+        expect(texts(compile(world, locals, numbering, room))).toEqual(texts(one));
+        if (one.excesses.length > 0) cut += 1;
+      }),
+      { numRuns: RUNS },
+    );
+    expect(cut).toBeGreaterThan(0);
   });
 
   test("belong only to those that exceed their share, which is never less than an equal part", () => {

@@ -1,5 +1,6 @@
 // ClusterNetworkPolicy: what is read, what the API server would refuse, and that whatever cannot be read only denies more.
 
+import { readFileSync } from "node:fs";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { parseAddress } from "../../../../src/base/ip.ts";
@@ -320,4 +321,16 @@ test("selectors are those of NetworkPolicies", () => {
       `{ ${HEAD}, ingress: [{ action: Deny, from: [{ pods: { podSelector: { matchExpressions: [{ key: a, operator: NotIn, values: [b] }] } } }] }] }`,
     ).ingress,
   ).toEqual(["Deny ns {} pods {a notin (b)} on all"]);
+});
+
+test("the examples of docs/cluster-policy.md are read without a problem", () => {
+  const text = readFileSync("docs/cluster-policy.md", "utf8");
+  const blocks = [...text.matchAll(/```yaml\n([^`]*)```/g)].map(([, yaml = ""]) => yaml);
+  const read = blocks.map((yaml) => outcomeOf(yaml));
+  expect(read.flatMap(({ lines }) => lines)).toEqual([]);
+  expect(read.flatMap(({ values }) => [...values.keys()])).toEqual(
+    ["allow-dns", "default-deny", "tenant-red", "block-metadata"].map(
+      (name) => `ClusterNetworkPolicy ${name}`,
+    ),
+  );
 });

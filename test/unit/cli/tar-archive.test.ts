@@ -1,7 +1,7 @@
 // Archives, read by tar itself.
 import { execFileSync } from "node:child_process";
 import { expect, it } from "vitest";
-import { tarOf } from "../../../src/cli/support-bundle.ts";
+import { tarOf } from "../../../src/cli/tar-archive.ts";
 
 const tar = (archive: Buffer, ...args: readonly string[]): string =>
   execFileSync("tar", args, { input: archive, encoding: "latin1", env: { ...process.env, TZ: "UTC" } });
