@@ -39,6 +39,7 @@ const CONNECTIONS_MAX = 16;
 const RESOURCES: Readonly<Record<string, string>> = {
   NetworkPolicy: "networkpolicies",
   EndpointSlice: "endpointslices",
+  ClusterNetworkPolicy: "clusternetworkpolicies",
 };
 
 const PAGE = 500;
