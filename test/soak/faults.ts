@@ -596,7 +596,7 @@ export const FAULTS: readonly FaultKind[] = [
   { name: "restart", weight: 2, run: restarted },
   { name: "another layout", weight: 3, run: otherLayout },
   // The other build takes a minute to make: only where it is asked for.
-  { name: "upgrade to another build, or back", weight: 0, run: upgraded },
+  { name: "upgrade or downgrade", weight: 0, run: upgraded },
   { name: "pods in bulk", weight: 1, run: podsInBulk },
   { name: "kernel call fails", weight: 8, run: kernelFails },
   { name: "API server killed", weight: 2, run: apiGone },
@@ -609,7 +609,7 @@ export const FAULTS: readonly FaultKind[] = [
   { name: "link detached", weight: 3, run: linkDetached, permits: "its pod is open until the next check" },
   { name: "pins removed", weight: 2, run: pinsRemoved },
   { name: "all pins removed", weight: 1, run: allPinsRemoved },
-  { name: "all pins removed, then kill -9", weight: 2, run: killedWithoutPins },
+  { name: "all pins removed and kill -9", weight: 2, run: killedWithoutPins },
   {
     name: "map entry changed",
     weight: 2,
@@ -636,6 +636,14 @@ export function faultsInOrder(only: ReadonlySet<string>): (index: number) => Fau
 }
 
 export const faultNames = (): string[] => FAULTS.map(({ name }) => name);
+
+/** Those of a list with commas. @throws Error for what is none */
+export function faultsNamed(text: string): ReadonlySet<string> {
+  const names = new Set(text.split(","));
+  const unknown = [...names].filter((name) => !FAULTS.some((each) => each.name === name));
+  if (unknown.length > 0) throw new Error(`no fault "${unknown[0]}"; there are: ${faultNames().join(", ")}`);
+  return names;
+}
 
 export function faultFrom(random: Random, only: ReadonlySet<string>): FaultKind {
   const all = only.size === 0 ? FAULTS : FAULTS.filter(({ name }) => only.has(name));

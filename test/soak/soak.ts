@@ -15,7 +15,7 @@ import { Teardown } from "../../src/lab/teardown.ts";
 import { cleanUp } from "../../src/lab/weir-process.ts";
 import type { ResyncView } from "../../src/observe/api-views.ts";
 import { ask } from "../../src/observe/socket-client.ts";
-import { faultFrom, faultNames, faultsInOrder } from "./faults.ts";
+import { faultFrom, faultNames, faultsInOrder, faultsNamed } from "./faults.ts";
 import { clsactInterfaces, descriptorsBeyond, filesBelow, heldBy, stillThere } from "./leaks.ts";
 import { openLedger, type Step } from "./ledger.ts";
 import { DEFAULT_BIN, openNode, PREFIX, type SoakNode } from "./node.ts";
@@ -62,7 +62,7 @@ async function main(): Promise<number> {
   const { seed, minutes, pods } = options;
   say(`soak: seed ${seed}, ${pods} pods, ${minutes} minutes`);
   const random = randomFrom(seed);
-  const only = new Set(options.only === undefined ? [] : options.only.split(","));
+  const only = options.only === undefined ? new Set<string>() : faultsNamed(options.only);
   const ledger = openLedger();
   const teardown = new Teardown();
   const started = performance.now();
