@@ -16,7 +16,7 @@ import { type AnsweredQuestion, questions, questionText } from "../support/quest
 import { cluster, localsOf } from "../support/worlds.ts";
 
 const RUNS = Number(process.env["WEIR_PROPERTY_RUNS"] ?? 2000);
-const PATIENCE_MS = 60_000 + RUNS * 200;
+const PATIENCE_MS = 60_000 + RUNS * 1_000;
 /** Of the thousands of questions about a world, one in this many is checked; which ones differs from world to world. */
 const STEP = 23;
 
