@@ -257,7 +257,8 @@ async function kernelFails(context: Context): Promise<void> {
   const mode = random.below(3) === 0 ? "fail all" : "fail writes";
   if (inStart) await node.endAgent("kill");
   node.faults.arm(mode, {
-    skip: random.below(inStart ? 400 : 60),
+    // An update makes some ten writes, between queries of the state.
+    skip: random.below(inStart ? 400 : pick(random, [4, 12, 60])),
     times: pick(random, [1, 1, 2, 5, 50]),
     error,
   });
