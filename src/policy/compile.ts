@@ -336,8 +336,10 @@ function sourcesOfAll(
   return { sources, excesses };
 }
 
-function tenantIn(namespace: string): Pick<Endpoint, "tenant"> {
-  const tenant = tenantOf(namespace);
+/** An interface that may be that of pods of several namespaces takes nothing from the share of any one of them. */
+function tenantIn(local: LocalEndpoint): Pick<Endpoint, "tenant"> {
+  const namespaces = new Set(podsOf(local).map(({ namespace }) => namespace));
+  const tenant = tenantOf([...namespaces].sort().join("/"));
   return tenant === 0 ? {} : { tenant };
 }
 
@@ -414,7 +416,7 @@ function endpointsOf(
     addresses: ownAddresses(entry.local),
     sources: sources.get(entry.local.ifindex) as readonly string[],
     ...(entry.local.link && { link: entry.local.link }),
-    ...tenantIn(entry.local.pod.namespace),
+    ...tenantIn(entry.local),
     policy: { ingress: side(entry, "ingress"), egress: side(entry, "egress") },
   });
   return new Map(sides.map((entry) => [entry.local.ifindex, endpoint(entry)]));

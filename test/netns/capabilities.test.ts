@@ -3,6 +3,7 @@
 import { chownSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { afterAll, beforeAll, expect, it } from "vitest";
+import { EXIT } from "../../src/cli/environment.ts";
 import { Agent, type ProductPaths, weir } from "../../src/lab/weir-process.ts";
 import { findObject, objectsOf, podOf, renderChart } from "../../tools/chart/render.ts";
 import { chartCapabilities } from "../support/capabilities.ts";
@@ -63,7 +64,7 @@ it("and needs each of the others", async () => {
     ]);
     expect({ missing, status, denied: /EPERM|EACCES|Operation not permitted/.test(stderr) }, stderr).toEqual({
       missing,
-      status: 1,
+      status: EXIT.forbidden,
       denied: true,
     });
   }

@@ -1,4 +1,4 @@
-// The summary of `npm test`: what is skipped is named with its reason, and nothing is skipped without one.
+// The summary of `npm test`: what is skipped or has failed is named with its reason, and nothing is skipped without one.
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -38,15 +38,26 @@ function tally(results: readonly object[], testNamePattern?: RegExp): string[] {
 
 it("names what is skipped, with the reason", () => {
   const results = [{ state: "passed" }, { state: "skipped", note: "no such kernel" }];
-  expect(tally(results)).toEqual(["1 0 1", "test/a.test.ts > test 1: no such kernel"]);
+  expect(tally(results)).toEqual(["1 0", "skipped: test/a.test.ts > test 1: no such kernel"]);
   expect(process.exitCode).toBe(exitCode);
 });
 
 it("counts what is skipped without a reason as failed", () => {
-  expect(tally([{ state: "passed" }, { state: "skipped" }])).toEqual(["1 1 0"]);
+  const [counts, ...named] = tally([{ state: "passed" }, { state: "skipped" }]);
+  expect(counts).toBe("1 1");
+  expect(named).toEqual([expect.stringContaining("failed: test/a.test.ts > test 1: it was skipped")]);
+  expect(process.exitCode).toBe(1);
+});
+
+it("names what has failed, with the first line of its error", () => {
+  const failed = { state: "failed", errors: [{ message: "expected 1 to be 2\nand more" }] };
+  expect(tally([{ state: "passed" }, failed])).toEqual([
+    "1 1",
+    "failed: test/a.test.ts > test 1: expected 1 to be 2",
+  ]);
   expect(process.exitCode).toBe(1);
 });
 
 it("reports nothing about tests that a name pattern has left out", () => {
-  expect(tally([{ state: "passed" }, { state: "skipped" }], /x/)).toEqual(["1 0 0"]);
+  expect(tally([{ state: "passed" }, { state: "skipped" }], /x/)).toEqual(["1 0"]);
 });

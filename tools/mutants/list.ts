@@ -15,6 +15,12 @@ const evaluate = (rule: string, from: string, to: string): Mutant => ({
   from,
   to,
 });
+const probe = (rule: string, from: string, to: string): Mutant => ({
+  rule,
+  file: "src/policy/probe.ts",
+  from,
+  to,
+});
 const selector = (rule: string, from: string, to: string): Mutant => ({
   rule,
   file: "src/model/selector.ts",
@@ -34,7 +40,7 @@ const EVALUATOR: readonly Mutant[] = [
     'if (other.kind === "pod" && isSame(other.pod, subject)) return { kind: "loopback" };',
     "",
   ),
-  evaluate("no policy, no isolation", 'if (applying.length === 0) return { kind: "not-isolated" };', ""),
+  evaluate("no policy, no isolation", "if (applying.length === 0) {", "if (applying.length < 0) {"),
   evaluate("one allowance is enough", "if (by.length > 0)", "if (by.length > 1)"),
   evaluate(
     "egress must allow too",
@@ -78,17 +84,17 @@ const EVALUATOR: readonly Mutant[] = [
     'if (rule.ports === "all") return [undefined];',
     'if (rule.ports === "all") return [];',
   ),
-  evaluate("the protocol must match", " || match.protocol !== probe.protocol", ""),
-  evaluate("a range has a first port", "match.first <= probe.port && ", ""),
-  evaluate("a range has a last port", " && probe.port <= match.last", ""),
-  evaluate("endPort is inclusive", "probe.port <= match.last", "probe.port < match.last"),
-  evaluate(
+  probe("the protocol must match", " || match.protocol !== probe.protocol", ""),
+  probe("a range has a first port", "match.first <= probe.port && ", ""),
+  probe("a range has a last port", " && probe.port <= match.last", ""),
+  probe("endPort is inclusive", "probe.port <= match.last", "probe.port < match.last"),
+  probe(
     "names are the destination's",
     "selectablePod(probe.to))?.ports",
     "selectablePod(probe.from))?.ports",
   ),
-  evaluate("a name has a protocol", "protocol === match.protocol &&", ""),
-  evaluate("a name has a number", "&& port === probe.port", ""),
+  probe("a name has a protocol", "protocol === match.protocol &&", ""),
+  probe("a name has a number", "&& port === probe.port", ""),
   selector(
     "NotIn holds for a missing key",
     "return value === undefined || !requirement",
@@ -161,7 +167,7 @@ const COMPILER: readonly Mutant[] = [
   {
     rule: "a pod that has lost its object stays as isolated as it was",
     file: "src/policy/subjects.ts",
-    from: "if (pod.retained?.isolated[direction] === true && !isEnforced) return closed;",
+    from: "if (pod.retained?.isolated[direction] === true && (policies.length === 0 || audit)) return closed;",
     to: "",
   },
   {
@@ -173,8 +179,8 @@ const COMPILER: readonly Mutant[] = [
   {
     rule: "policies keep the identities in force",
     file: "src/state/state-diff.ts",
-    from: "const both = new Map([...(before ?? []), ...cells]);",
-    to: "const both = new Map(cells);",
+    from: "const both = overlaid(cells, new Map(stale.map((each) => [each.key, each.before])));",
+    to: "const both = cells;",
   },
   {
     rule: "a new prefix says what covered it",
@@ -206,8 +212,8 @@ const SERVICES: readonly Mutant[] = [
   {
     rule: "an external address has no guards",
     file: "src/policy/service-groups.ts",
-    from: "guards: frontend.keepsSource ? guards.get(address.text) : undefined",
-    to: "guards: guards.get(address.text)",
+    from: "const by = frontend.keepsSource ? guards.get(address.text) : undefined;",
+    to: "const by = guards.get(address.text);",
   },
   {
     rule: "a guard leaves to a sender what its policy allows",

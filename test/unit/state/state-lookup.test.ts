@@ -44,9 +44,12 @@ describe("the compiled plan", { timeout: PATIENCE_MS }, () => {
     fc.assert(
       fc.property(cluster, (world) => {
         const reversed: Cluster = {
+          ...world,
           namespaces: new Map([...world.namespaces].reverse()),
           pods: new Map([...world.pods].reverse()),
           policies: new Map([...world.policies].reverse()),
+          clusterPolicies: new Map([...(world.clusterPolicies ?? [])].reverse()),
+          nodes: new Map([...(world.nodes ?? [])].reverse()),
           services: new Map([...world.services].reverse()),
           slices: new Map([...world.slices].reverse()),
         };
