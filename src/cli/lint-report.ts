@@ -1,6 +1,7 @@
 // What `weir lint` has to say about a set of manifests: the parser's problems and the rules' findings, each with its place.
 
 import { keyOf } from "../model/cluster.ts";
+import type { ClusterPolicy } from "../model/cluster-network-policy.ts";
 import type { Policy } from "../model/network-policy.ts";
 import type { Problem } from "../model/problem.ts";
 import { printable } from "../observe/text-output.ts";
@@ -32,7 +33,7 @@ export async function lintManifests(
   }
   const read = await readForLint(inputs);
   const { cluster, problems } = read.reading;
-  const textOf = (policy: Policy) => read.texts.get(keyOf(policy));
+  const textOf = (policy: Policy | ClusterPolicy) => read.texts.get(nameOf(policy));
   const findings = lintPolicies({
     cluster,
     templates: read.templates,
@@ -44,8 +45,11 @@ export async function lintManifests(
   return { files: read.files.length, policies: read.policies, problems: all };
 }
 
+/** `namespace/name`, of a cluster policy its name. */
+const nameOf = (policy: Policy | ClusterPolicy): string => ("tier" in policy ? policy.name : keyOf(policy));
+
 function warningOf({ code, policy, path, reason, fix }: Finding, text: PolicyText | undefined): Problem {
-  const object = `NetworkPolicy ${keyOf(policy)}`;
+  const object = `${"tier" in policy ? "ClusterNetworkPolicy" : "NetworkPolicy"} ${nameOf(policy)}`;
   return { severity: "warning", code, ...text?.where(path), object, path: pathText(path), reason, fix };
 }
 

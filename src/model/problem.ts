@@ -46,16 +46,20 @@ export const WARNING_CODES = [
   "types-empty",
   "rules-unused",
   "egress-empty",
+  "priority-tied",
   // More or less access than was likely meant.
   "opens-all",
   "dns-missing",
   "dns-udp-only",
   "except-whole-block",
   "block-of-pod",
+  "dns-denied",
   // What has no effect.
   "peer-redundant",
   "rule-redundant",
   "policy-redundant",
+  "tier-rule-shadowed",
+  "pass-unused",
   // What API servers have stored, and refuse today.
   "ip-spelling",
   "selector-value",

@@ -3,7 +3,7 @@
 import { DIRECTIONS, type Direction } from "../../base/direction.ts";
 import type { Policy, Rule } from "../../model/network-policy.ts";
 import { matches } from "../../model/selector.ts";
-import { namesDns } from "./lint-dns.ts";
+import { namesDns } from "./dns-rules.ts";
 import {
   type Finding,
   namespacesOf,

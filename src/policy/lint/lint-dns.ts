@@ -1,17 +1,12 @@
 // Pods that are isolated for egress and cannot resolve names.
 
 import { NAMESPACE_NAME_LABEL, type Pod } from "../../model/cluster.ts";
-import type { Peer, Policy, PortMatch, Rule } from "../../model/network-policy.ts";
+import type { Peer, Policy, Rule } from "../../model/network-policy.ts";
 import type { Protocol } from "../../model/protocol.ts";
 import { type Labels, matches, type Requirement } from "../../model/selector.ts";
+import { holdsDns, isDnsAccepted, namesDns } from "./dns-rules.ts";
 import { type Finding, isWhole, type Path, podNames, selectedBy, type World } from "./lint-input.ts";
 import { mayOverlap, selectorCovers } from "./rule-coverage.ts";
-
-/** The ports of DNS; OpenShift's pods use 5353, and policies see the pod's port. */
-const DNS_PORTS = [53, 5353];
-
-/** Ranges up to this size that contain a DNS port are considered written for DNS. */
-const DELIBERATE_RANGE_MAX = 1_024;
 
 const LACKS = ["dns-missing", "dns-udp-only"] as const;
 
@@ -58,6 +53,7 @@ function egressOf(world: World, policy: Policy): Egress {
 function lacksIn(world: World, egresses: readonly Egress[]): readonly Lacking[] {
   const byPod = new Map<Pod, Omit<Lacking, "policy" | "pods"> | undefined>();
   const ofPod = (pod: Pod) => {
+    if (isDnsAccepted(world, pod)) return undefined;
     if (!byPod.has(pod))
       byPod.set(pod, lackOf(egresses.filter(({ policy }) => matches(policy.subject, pod.labels))));
     return byPod.get(pod);
@@ -66,6 +62,7 @@ function lacksIn(world: World, egresses: readonly Egress[]): readonly Lacking[] 
     if (!isWhole(policy)) return [];
     const selected = selectedBy(world, policy);
     if (selected.length === 0) {
+      if (isDnsAccepted(world, policy)) return [];
       // A deny-all policy is the base for others; which of its pods they select is unknown.
       const applies = (each: Egress): boolean =>
         reachesAny
@@ -118,16 +115,6 @@ function allowsDns(world: World, policy: Policy, rule: Rule, protocol: Protocol)
   }
   return peers === "anyone" || peers.some((peer) => mayAnswer(world, policy, peer));
 }
-
-/** Whether a port or range was written for DNS, not only contains a DNS port. */
-export function namesDns(port: PortMatch): boolean {
-  if (port.kind === "nothing") return false;
-  if (port.kind === "name") return port.name.includes("dns");
-  return holdsDns(port) && port.last - port.first < DELIBERATE_RANGE_MAX;
-}
-
-const holdsDns = ({ first, last }: { readonly first: number; readonly last: number }): boolean =>
-  DNS_PORTS.some((port) => first <= port && port <= last);
 
 function mayAnswer(world: World, policy: Policy, peer: Peer): boolean {
   if (peer.kind === "block") return true;

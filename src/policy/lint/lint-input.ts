@@ -9,6 +9,7 @@ import {
   type Namespace,
   type Pod,
 } from "../../model/cluster.ts";
+import type { ClusterPolicy } from "../../model/cluster-network-policy.ts";
 import type { Peer, Policy } from "../../model/network-policy.ts";
 import type { WarningCode } from "../../model/problem.ts";
 import { matches } from "../../model/selector.ts";
@@ -19,7 +20,7 @@ export type Path = readonly (string | number)[];
 /** One warning about one policy. */
 export interface Finding {
   readonly code: WarningCode;
-  readonly policy: Policy;
+  readonly policy: Policy | ClusterPolicy;
   /** The element that it is about. */
   readonly path: Path;
   /** What is wrong, as a clause. */
@@ -35,7 +36,7 @@ export interface LintInput {
   /** Whether the policy's manifest has something at the path: the model does not distinguish missing from empty. */
   readonly writes: (policy: Policy, path: Path) => boolean;
   /** Whether the policy's author has silenced the warning. */
-  readonly ignores: (policy: Policy, code: WarningCode) => boolean;
+  readonly ignores: (policy: Policy | ClusterPolicy, code: WarningCode) => boolean;
 }
 
 export interface World extends LintInput {

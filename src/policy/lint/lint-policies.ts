@@ -7,6 +7,7 @@ import { openFindings } from "./lint-open-rules.ts";
 import { portNameFindings } from "./lint-port-names.ts";
 import { redundancyFindings } from "./lint-redundant.ts";
 import { selectorFindings } from "./lint-selectors.ts";
+import { tierFindings } from "./lint-tiers.ts";
 
 export type { Finding, LintInput, Path } from "./lint-input.ts";
 
@@ -14,13 +15,14 @@ const RULES = [selectorFindings, dashFindings, openFindings, redundancyFindings,
 
 /**
  * Every finding about policies that can be read in full, except silenced ones. Pure; the time is linear in pods times policies, and in
- * the square of the policies of one namespace.
+ * the square of the policies of one namespace, and of the rules of cluster policies.
  */
 export function lintPolicies(input: LintInput): readonly Finding[] {
   const world = worldOf(input);
   const findings = [
     ...world.policies.flatMap((policy) => RULES.flatMap((rule) => rule(world, policy))),
     ...dnsFindings(world),
+    ...tierFindings(world),
   ];
   // Before the weaker ones are removed, so that silencing one finding does not silence those that it replaced.
   const audible = findings.filter(({ policy, code }) => !world.ignores(policy, code));

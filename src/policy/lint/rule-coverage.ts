@@ -79,10 +79,10 @@ export function peerCovers(outer: Peer, inner: Peer, namespace: string): boolean
   );
 }
 
-type Block = Peer & { readonly kind: "block" };
+type Block = Pick<Peer & { readonly kind: "block" }, "cidr" | "except">;
 
 /** Every exception of `outer` must also be one of `inner`, or be outside it. */
-function blockCovers(outer: Block, inner: Block): boolean {
+export function blockCovers(outer: Block, inner: Block): boolean {
   if (!cidrCovers(outer.cidr, inner.cidr)) return false;
   return outer.except.every((cut) => {
     if (cidrCovers(cut, inner.cidr)) return false;
@@ -90,7 +90,7 @@ function blockCovers(outer: Block, inner: Block): boolean {
   });
 }
 
-function portsCover(outer: Rule["ports"], inner: Rule["ports"]): boolean {
+export function portsCover(outer: Rule["ports"], inner: Rule["ports"]): boolean {
   if (outer === "all") return true;
   if (inner === "all") return false;
   return inner.every((port) => portCovered(port, outer));
@@ -113,6 +113,18 @@ function portCovered(port: PortMatch, by: readonly PortMatch[]): boolean {
       each.name === port.name &&
       each.protocol === port.protocol,
   );
+}
+
+/** Whether there may be traffic to ports of both. A name and a number are taken for different ports. */
+export function portsOverlap(a: Rule["ports"], b: Rule["ports"]): boolean {
+  if (a === "all" || b === "all") return true;
+  return a.some((one) => b.some((other) => portOverlaps(one, other)));
+}
+
+function portOverlaps(a: PortMatch, b: PortMatch): boolean {
+  if (a.kind === "nothing" || b.kind === "nothing" || a.protocol !== b.protocol) return false;
+  if (a.kind === "range" && b.kind === "range") return a.first <= b.last && b.first <= a.last;
+  return a.kind === "name" && b.kind === "name" && a.name === b.name;
 }
 
 /** Whether the prefixes together hold every address of another one. */

@@ -2,9 +2,19 @@
 
 import { describe, expect, it } from "vitest";
 import type { Policy, Rule } from "../../../../src/model/network-policy.ts";
-import { EVERYTHING } from "../../../../src/model/selector.ts";
+import { EVERYTHING, type Selector } from "../../../../src/model/selector.ts";
 import { lint, told } from "../../../support/lint.ts";
-import { block, cluster, pod, pods, policy, ports, selector } from "../../../support/model.ts";
+import {
+  block,
+  cluster,
+  clusterPolicy,
+  clusterRule,
+  pod,
+  pods,
+  policy,
+  ports,
+  selector,
+} from "../../../support/model.ts";
 
 const OUT = { ingress: false, egress: true };
 const egress = (name: string, app: string | undefined, ...rules: readonly Rule[]): Policy =>
@@ -71,6 +81,29 @@ describe("DNS", () => {
     const web = egress("web", "web", { peers: [pods({ app: "resolver" }, EVERYTHING)], ports: "all" });
     expect(told({ cluster: cluster({ pods: [WEB, resolver], policies: [web] }) }, "dns-missing")).toEqual([]);
     expect(told({ cluster: cluster({ pods: [WEB], policies: [web] }) }, "dns-missing")).toHaveLength(1);
+  });
+
+  const accepting = (subject: Selector) =>
+    clusterPolicy("dns", {
+      subject: { namespaces: EVERYTHING, pods: subject },
+      egress: [clusterRule("Accept", [KUBE_DNS], DNS)],
+    });
+  it.each([
+    ["the pods", accepting(EVERYTHING), []],
+    ["these pods", accepting(selector({ app: "web" })), []],
+    ["other pods", accepting(selector({ app: "db" })), ["web dns-missing spec.egress"]],
+    [
+      "nobody, in the Baseline tier",
+      { ...accepting(EVERYTHING), tier: "Baseline" as const },
+      ["web dns-missing spec.egress"],
+    ],
+  ])("is given by an Admin policy to %s", (_, dns, expected) => {
+    const clusterPolicies = [dns];
+    const policies = [egress("web", "web", toDb)];
+    expect(told({ cluster: cluster({ pods: [WEB], policies, clusterPolicies }) }, "dns-missing")).toEqual(
+      expected,
+    );
+    expect(told({ cluster: cluster({ policies, clusterPolicies }) }, "dns-missing")).toEqual(expected);
   });
 
   const dns: Rule = { peers: "anyone", ports: DNS };

@@ -4,6 +4,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { Direction } from "../../../../src/base/direction.ts";
 import { type Cluster, keyOf } from "../../../../src/model/cluster.ts";
+import type { ClusterPolicy, ClusterRule } from "../../../../src/model/cluster-network-policy.ts";
 import type { Policy, Rule } from "../../../../src/model/network-policy.ts";
 import type { WarningCode } from "../../../../src/model/problem.ts";
 import { matches } from "../../../../src/model/selector.ts";
@@ -23,6 +24,7 @@ const USELESS: readonly WarningCode[] = [
   "peer-redundant",
   "rule-redundant",
   "policy-redundant",
+  "tier-rule-shadowed",
 ];
 
 const OFTEN_SEEN = USELESS.filter((code) => code !== "except-whole-block" && code !== "policy-redundant");
@@ -41,6 +43,7 @@ const cluster = anyCluster.map(
 
 /** The world without the element that a finding is about; undefined for the policy as a whole. */
 function without(world: Cluster, { code, policy, path }: Finding): Cluster {
+  if ("tier" in policy) return withRules(world, policy, path, () => []);
   const policies = new Map(world.policies);
   const changed =
     code === "policy-redundant" || path[1] === "podSelector" || path[0] === "metadata"
@@ -49,6 +52,19 @@ function without(world: Cluster, { code, policy, path }: Finding): Cluster {
   if (changed === undefined) policies.delete(keyOf(policy));
   else policies.set(keyOf(policy), changed);
   return { ...world, policies };
+}
+
+/** The world with other rules in the place of a cluster policy's one. */
+function withRules(
+  world: Cluster,
+  policy: ClusterPolicy,
+  [, direction, index]: Path,
+  instead: (rule: ClusterRule) => readonly ClusterRule[],
+): Cluster {
+  const key = direction as Direction;
+  const rules = policy.rules[key].flatMap((rule, at) => (at === index ? instead(rule) : [rule]));
+  const changed = { ...policy, rules: { ...policy.rules, [key]: rules } };
+  return { ...world, clusterPolicies: new Map(world.clusterPolicies).set(policy.name, changed) };
 }
 
 function withoutElement(policy: Policy, [, direction, index, list, element]: Path): Policy {
@@ -87,6 +103,22 @@ describe("in random worlds", () => {
     expect([...seen.keys()], "what is rare may be missing").toEqual(expect.arrayContaining([...OFTEN_SEEN]));
   });
 
+  it("a Pass into nothing is an Accept", () => {
+    let seen = 0;
+    fc.assert(
+      fc.property(cluster, fc.integer({ min: 0, max: 5 }), (world, more) => {
+        for (const { code, policy, path } of lint({ cluster: world })) {
+          if (code !== "pass-unused" || !("tier" in policy) || policy.tier !== "Baseline") continue;
+          seen += 1;
+          const after = withRules(world, policy, path, (rule) => [{ ...rule, action: "Accept" }]);
+          expect(answers(after, STEP + more)).toEqual(answers(world, STEP + more));
+        }
+      }),
+      { numRuns: RUNS },
+    );
+    expect(seen).toBeGreaterThan(10);
+  });
+
   it("a rule that opens everything to everyone does so", () => {
     fc.assert(
       // Cluster policies come before and after.
@@ -97,6 +129,7 @@ describe("in random worlds", () => {
             ({ code, reason }) => code === "opens-all" && reason.includes("restricts no"),
           );
           for (const { policy, path } of open) {
+            if ("tier" in policy) throw new Error("opens-all is about NetworkPolicies");
             const closed = [...questions(world, STEP)].filter(
               ({ allowed, direction, local }) =>
                 !allowed &&

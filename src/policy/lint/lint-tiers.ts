@@ -1,0 +1,212 @@
+// ClusterNetworkPolicies: rules that are never reached, priorities that leave the order open, Pass where nothing follows, and Deny
+// that takes DNS away.
+
+import { DIRECTIONS, type Direction } from "../../base/direction.ts";
+import { cidrCovers } from "../../base/ip.ts";
+import type { Pod } from "../../model/cluster.ts";
+import {
+  type ClusterPeer,
+  type ClusterPolicy,
+  type ClusterRule,
+  clusterPolicyText,
+  TIERS,
+} from "../../model/cluster-network-policy.ts";
+import { matches } from "../../model/selector.ts";
+import { matchesDns, namesDns } from "./dns-rules.ts";
+import { type Finding, pathName, podNames, rulePath, type World } from "./lint-input.ts";
+import { blockCovers, mayOverlap, portsCover, portsOverlap, selectorCovers } from "./rule-coverage.ts";
+
+/** One rule, where it is. */
+interface RuleAt {
+  readonly policy: ClusterPolicy;
+  readonly direction: Direction;
+  readonly index: number;
+  readonly rule: ClusterRule;
+}
+
+/** The time is in the square of the rules. */
+export function tierFindings(world: World): readonly Finding[] {
+  const policies = [...(world.cluster.clusterPolicies?.values() ?? [])];
+  const whole = policies.filter(isWhole);
+  return [
+    ...whole.flatMap((policy) => tied(policies, policy)),
+    ...whole
+      .flatMap(rulesOf)
+      .flatMap((at) => [
+        ...shadowed(whole, at),
+        ...passUnused(world, policies, at),
+        ...dnsDenied(world, policies, at),
+      ]),
+  ];
+}
+
+const isWhole = ({ unreadable, omitted }: ClusterPolicy): boolean =>
+  unreadable === undefined && omitted === undefined;
+
+const rulesOf = (policy: ClusterPolicy): readonly RuleAt[] =>
+  DIRECTIONS.flatMap((direction) =>
+    policy.rules[direction].map((rule, index) => ({ policy, direction, index, rule })),
+  );
+
+/** Whether a policy's rules are always evaluated before another's. */
+const isBefore = (a: ClusterPolicy, b: ClusterPolicy): boolean =>
+  a.tier === b.tier ? a.priority < b.priority : TIERS.indexOf(a.tier) < TIERS.indexOf(b.tier);
+
+const subjectsOverlap = ({ subject: a }: ClusterPolicy, { subject: b }: ClusterPolicy): boolean =>
+  mayOverlap(a.namespaces, b.namespaces) && mayOverlap(a.pods, b.pods);
+
+const subjectCovers = ({ subject: outer }: ClusterPolicy, { subject: inner }: ClusterPolicy): boolean =>
+  selectorCovers(outer.namespaces, inner.namespaces) && selectorCovers(outer.pods, inner.pods);
+
+/** The other policy of the same priority whose rules may decide differently about the same traffic; reported at the later one. */
+function tied(policies: readonly ClusterPolicy[], policy: ClusterPolicy): readonly Finding[] {
+  const before = policies.slice(0, policies.indexOf(policy));
+  const other = before.find(
+    (each) =>
+      each.tier === policy.tier &&
+      each.priority === policy.priority &&
+      subjectsOverlap(each, policy) &&
+      DIRECTIONS.some((direction) =>
+        policy.rules[direction].some((rule) =>
+          each.rules[direction].some((one) => one.action !== rule.action && rulesOverlap(one, rule)),
+        ),
+      ),
+  );
+  if (other === undefined) return [];
+  const reason = `is also that of ${other.name}, whose rules may match the same traffic with another action; then Deny takes precedence, and Pass before Accept`;
+  const fix = "give one of the two another priority";
+  return [{ code: "priority-tied", policy, path: ["spec", "priority"], reason, fix }];
+}
+
+/** A rule of which an earlier one in the policy, or one of a policy that comes before it in the tier, matches everything. */
+function shadowed(policies: readonly ClusterPolicy[], at: RuleAt): readonly Finding[] {
+  const { policy, direction, index, rule } = at;
+  const own = policy.rules[direction].slice(0, index).findIndex((each) => ruleCovers(each, rule));
+  const [other] =
+    own >= 0
+      ? []
+      : policies
+          .filter(
+            (each) => each.tier === policy.tier && isBefore(each, policy) && subjectCovers(each, policy),
+          )
+          .flatMap((each) =>
+            each.rules[direction].flatMap((one, position) =>
+              ruleCovers(one, rule) ? [{ each, position }] : [],
+            ),
+          );
+  if (own < 0 && other === undefined) return [];
+  const by =
+    other === undefined
+      ? pathName(rulePath(direction, own))
+      : `${pathName(rulePath(direction, other.position))} of ${clusterPolicyText(other.each)}`;
+  const reason = `is never reached: ${by} matches everything that it matches`;
+  return [
+    {
+      code: "tier-rule-shadowed",
+      policy,
+      path: rulePath(direction, index),
+      reason,
+      fix: "remove it, or put it before that rule",
+    },
+  ];
+}
+
+/** Pass that decides the same as Accept: in the last tier, and for given pods that no later policy isolates. */
+function passUnused(world: World, policies: readonly ClusterPolicy[], at: RuleAt): readonly Finding[] {
+  const { policy, direction, index, rule } = at;
+  if (rule.action !== "Pass") return [];
+  const finding = (reason: string, fix: string): readonly Finding[] => [
+    { code: "pass-unused", policy, path: [...rulePath(direction, index), "action"], reason, fix },
+  ];
+  if (policy.tier === "Baseline")
+    return finding("no tier follows the Baseline tier, so Pass allows", "write Accept");
+  const pods = subjectsIn(world, policy);
+  const isFollowed =
+    pods.length === 0 ||
+    pods.some((pod) => isIsolated(world, pod, direction)) ||
+    policies.some(
+      (each) => each.tier === "Baseline" && each.rules[direction].length > 0 && subjectsOverlap(each, policy),
+    );
+  if (isFollowed) return [];
+  const reason = `passes to nothing: no NetworkPolicy isolates the ${direction} of ${podNames(pods)}, and no Baseline policy has rules for them, so Pass allows`;
+  return finding(reason, "write Accept, or add the policies that are meant to decide");
+}
+
+const subjectsIn = (world: World, { subject }: ClusterPolicy): readonly Pod[] =>
+  [...world.selectableIn]
+    .filter(([namespace]) =>
+      matches(subject.namespaces, world.namespaces.get(namespace)?.labels ?? new Map()),
+    )
+    .flatMap(([, pods]) => pods.filter(({ labels }) => matches(subject.pods, labels)));
+
+const isIsolated = (world: World, pod: Pod, direction: Direction): boolean =>
+  [...world.cluster.policies.values()].some(
+    ({ namespace, isolates, subject }) =>
+      namespace === pod.namespace && isolates[direction] && matches(subject, pod.labels),
+  );
+
+/** A wide Deny that DNS falls under, with no rule before it that lets DNS through. */
+function dnsDenied(world: World, policies: readonly ClusterPolicy[], at: RuleAt): readonly Finding[] {
+  const { policy, direction, index, rule } = at;
+  if (direction !== "egress" || rule.action !== "Deny" || !matchesDns(world, rule)) return [];
+  // Written for DNS: it is meant.
+  if (rule.ports !== "all" && rule.ports.some(namesDns)) return [];
+  const letsThrough = (each: ClusterRule): boolean => each.action !== "Deny" && matchesDns(world, each);
+  const isLetThrough =
+    policy.rules.egress.slice(0, index).some(letsThrough) ||
+    policies.some(
+      (each) =>
+        each.tier === policy.tier &&
+        isBefore(each, policy) &&
+        subjectsOverlap(each, policy) &&
+        each.rules.egress.some(letsThrough),
+    );
+  if (isLetThrough) return [];
+  return [
+    {
+      code: "dns-denied",
+      policy,
+      path: rulePath(direction, index),
+      reason: "denies its pods DNS (UDP port 53) as well, and no rule before it accepts or passes that",
+      fix: "put a rule before it that accepts port 53 of UDP and TCP to the cluster's DNS",
+    },
+  ];
+}
+
+const ruleCovers = (outer: ClusterRule, inner: ClusterRule): boolean =>
+  peersCover(outer.peers, inner.peers) && portsCover(outer.ports, inner.ports);
+
+function peersCover(outer: ClusterRule["peers"], inner: ClusterRule["peers"]): boolean {
+  if (outer === "anyone") return true;
+  if (inner === "anyone" || inner.length === 0) return false;
+  return inner.every((peer) => outer.some((each) => peerCovers(each, peer)));
+}
+
+function peerCovers(outer: ClusterPeer, inner: ClusterPeer): boolean {
+  if (outer.kind === "pods")
+    return (
+      inner.kind === "pods" &&
+      selectorCovers(outer.namespaces, inner.namespaces) &&
+      selectorCovers(outer.pods, inner.pods)
+    );
+  if (outer.kind === "nodes") return inner.kind === "nodes" && selectorCovers(outer.nodes, inner.nodes);
+  return inner.kind === "block" && blockCovers(outer, inner);
+}
+
+const rulesOverlap = (a: ClusterRule, b: ClusterRule): boolean =>
+  peersOverlap(a.peers, b.peers) && portsOverlap(a.ports, b.ports);
+
+function peersOverlap(a: ClusterRule["peers"], b: ClusterRule["peers"]): boolean {
+  if (a === "anyone" || b === "anyone") return true;
+  return a.some((one) => b.some((other) => peerOverlaps(one, other)));
+}
+
+/** Of different kinds only if one is a block of everything: which addresses pods and nodes have is another matter. */
+function peerOverlaps(a: ClusterPeer, b: ClusterPeer): boolean {
+  if (a.kind === "pods" && b.kind === "pods")
+    return mayOverlap(a.namespaces, b.namespaces) && mayOverlap(a.pods, b.pods);
+  if (a.kind === "nodes" && b.kind === "nodes") return mayOverlap(a.nodes, b.nodes);
+  if (a.kind === "block" && b.kind === "block")
+    return cidrCovers(a.cidr, b.cidr) || cidrCovers(b.cidr, a.cidr);
+  return [a, b].some((each) => each.kind === "block" && each.cidr.length === 0);
+}
