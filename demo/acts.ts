@@ -1,5 +1,5 @@
 // The demo's acts: which policy comes on stage, and who must then reach whom. The tables are written by hand, from the API's
-// definition of NetworkPolicy; nothing of Weir computes them.
+// definition of NetworkPolicy and ClusterNetworkPolicy; nothing of Weir computes them.
 
 /** The columns: whose web server, and on which port. */
 export const TARGETS = [
@@ -101,6 +101,29 @@ export const ACTS: readonly Act[] = [
       "beta/hammer": "     46      --      --     self    46 ",
       "beta/anvil": "      --      --      --      46     46 ",
       "gamma/hammer": "    --      --      --      46     46 ",
+      inside: "            4-      --      --      46     46 ",
+      excepted: "          --      --      --      46     46 ",
+      beyond: "            --      --      --      46     46 ",
+      far: "               --      --      --      46    self",
+      node: "              46      46      46      46     46 ",
+    },
+  },
+  {
+    title: "beta-wall",
+    story: [
+      "A ClusterNetworkPolicy of the Admin tier, before all NetworkPolicies: to beta, Pass what comes from alpha (no",
+      "NetworkPolicy isolates beta, so it passes), and Deny what comes from the pods of all other namespaces, beta's own",
+      "included. Machines that are no pods are not among those peers.",
+    ],
+    policy: "beta-wall.yaml",
+    expected: {
+      //                nginx:80  :8080  reader  hammer  far
+      "alpha/nginx-2": "   4-      --      --      4-     -- ",
+      "alpha/access": "    46      46      --      46     46 ",
+      "alpha/reader": "    46      --     self     46     46 ",
+      "beta/hammer": "     46      --      --     self    46 ",
+      "beta/anvil": "      --      --      --      --     46 ",
+      "gamma/hammer": "    --      --      --      --     46 ",
       inside: "            4-      --      --      46     46 ",
       excepted: "          --      --      --      46     46 ",
       beyond: "            --      --      --      46     46 ",

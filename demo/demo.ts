@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { styleText } from "node:util";
 import { messageOf } from "../src/base/errors.ts";
+import { EXIT } from "../src/cli/environment.ts";
 import {
   type ManifestDirectory,
   manifestDirectory,
@@ -146,13 +147,18 @@ function verdictLines(
 
 /** What the operator sees of it: the command line's own words, of the counters only what was dropped. */
 async function show(paths: ProductPaths): Promise<void> {
-  const print = async (args: readonly string[], only?: RegExp): Promise<void> => {
+  const print = async (args: readonly string[], only?: RegExp, status = 0): Promise<void> => {
     heading(`weir ${args.join(" ")}${only === undefined ? "" : ` | grep -E '${only.source}'`}`);
-    const lines = (await weirOutput(paths, args)).trimEnd().split("\n");
+    const lines = (await weirOutput(paths, args, status)).trimEnd().split("\n");
     say(...lines.filter((line) => only === undefined || only.test(line)).map(fitted));
   };
   await print(["maps", "dump", "cidrs"]);
   await print(["get", "endpoints"]);
+  await print(
+    ["trace", "--from", "gamma/hammer", "--to", "beta/hammer", "--port", "80"],
+    undefined,
+    EXIT.denied,
+  );
   await print(["maps", "dump", "counters"], /POD|dropped/);
 }
 

@@ -71,10 +71,14 @@ export function weir(paths: ProductPaths, args: readonly string[]): Promise<Comm
   });
 }
 
-/** As `weir`, for a command that must succeed: its stdout. @throws OperationError with its stderr */
-export async function weirOutput(paths: ProductPaths, args: readonly string[]): Promise<string> {
+/** As `weir`, for a command that must end with the expected status: its stdout. @throws OperationError with its stderr */
+export async function weirOutput(
+  paths: ProductPaths,
+  args: readonly string[],
+  expected = 0,
+): Promise<string> {
   const done = await weir(paths, args);
-  if (done.status === 0) return done.stdout;
+  if (done.status === expected) return done.stdout;
   throw new OperationError(done.stderr.trim() || `exit status ${done.status}`, {
     operation: "run",
     object: `\`weir ${args.join(" ")}\``,
