@@ -77,6 +77,8 @@ count() {
   for name in "$@"; do
     tally=("0 1" "failed: $name: it ended before it had run its tests")
     [ ! -s "$logs/$name.tally" ] || mapfile -t tally <"$logs/$name.tally"
+    # Anything but two numbers would end this function in the middle, and nothing would be counted.
+    [[ ${tally[0]} =~ ^[0-9]+\ [0-9]+$ ]] || tally=("0 1" "failed: $name: its tally is malformed: ${tally[0]}")
     read -r tests_passed tests_failed <<<"${tally[0]}"
     # A run that ends badly with no failed test (a crash, a teardown that threw) has failed nevertheless.
     read -r status <"$logs/$name.status" || status=1

@@ -1,10 +1,11 @@
 // The emergency bypass: for a limited time, all policies on a pod or on the node are in audit mode. Kept in a file, so that it
 // outlives the agent, and its end too: docs/decisions/0031-emergency-bypass.md.
 
+import { rmSync } from "node:fs";
 import * as z from "zod";
 import { messageOf } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
-import { readKept, unreadableFile, writeKept } from "../base/state-file.ts";
+import { bootId, readKept, unreadableFile, writeKept } from "../base/state-file.ts";
 import type { ClusterSnapshot } from "../model/cluster-snapshot.ts";
 import type { Problem } from "../model/problem.ts";
 import type { BypassView } from "../observe/api-views.ts";
@@ -31,10 +32,12 @@ const KEPT = z.array(
 export const NODE_TARGET = "node";
 
 export interface Bypasses {
-  /** Those in force, by target. */
+  /** Those in force, by target; also those that are over, until the kernel no longer has them. */
   views(): readonly BypassView[];
   /** The snapshot under the bypasses in force, with a problem for each. */
   applied(reading: ClusterSnapshot): ClusterSnapshot;
+  /** To be called when the kernel has what `applied` has returned last. */
+  settled(): void;
   /** Called when one begins or ends. */
   onChange(listener: () => void): void;
   routes(options: BypassRouteOptions): readonly Route[];
@@ -57,13 +60,24 @@ export interface BypassEnv {
 /** Without a path nothing is kept. */
 export function openBypasses(path: string | undefined, { log, now }: BypassEnv): Bypasses {
   let active: readonly BypassView[] = [];
+  /** Over, but the kernel may still have them; and those of them that `applied` has left out last. */
+  let ending: readonly BypassView[] = [];
+  let leftOut: readonly BypassView[] = [];
   let unreadable: Problem | undefined;
   let listener: () => void = () => undefined;
   let timer: NodeJS.Timeout | undefined;
   /** The same map for as long as it is the same, so that nothing is compiled again. */
   let pods: ReadonlyMap<string, string> = new Map();
 
-  const isOver = ({ until }: BypassView): boolean => Date.parse(until) <= now().getTime();
+  /** In the time since the machine's start, so that a clock that is set back prolongs none. */
+  const deadlines = new WeakMap<BypassView, number>();
+  function isOver(bypass: BypassView): boolean {
+    const [since, until] = [Date.parse(bypass.since), Date.parse(bypass.until)];
+    const left = Math.min(until - now().getTime(), until - since, BYPASS_SECONDS_MAX * 1_000);
+    const deadline = deadlines.get(bypass) ?? performance.now() + left;
+    deadlines.set(bypass, deadline);
+    return left <= 0 || performance.now() >= deadline;
+  }
 
   function set(next: readonly BypassView[]): void {
     active = next.toSorted((a, b) => (a.target < b.target ? -1 : 1));
@@ -72,40 +86,63 @@ export function openBypasses(path: string | undefined, { log, now }: BypassEnv):
     );
   }
 
-  /** @throws OperationError; then nothing has changed */
+  /** With those that are ending: the next agent must know that the kernel may have them. @throws OperationError; then nothing has changed */
   function keep(next: readonly BypassView[]): void {
-    if (path !== undefined) writeKept(path, { version: VERSION, bypasses: next });
+    if (path !== undefined)
+      writeKept(path, { version: VERSION, boot: bootId(), bypasses: [...next, ...ending] });
     set(next);
+  }
+
+  /** Without the file the next agent bypasses nothing. */
+  function forgetFile(): void {
+    try {
+      if (path !== undefined) rmSync(path, { force: true });
+    } catch (error) {
+      log.error("the file of bypasses cannot be removed", { reason: messageOf(error) });
+    }
+  }
+
+  /** Ends must not need space on a disk. */
+  function endThose(over: readonly BypassView[]): void {
+    const rest = active.filter((each) => !over.includes(each));
+    ending = [...ending, ...over];
+    try {
+      keep(rest);
+    } catch (error) {
+      set(rest);
+      log.warn("the end of a bypass cannot be recorded", { reason: messageOf(error) });
+      forgetFile();
+    }
+    schedule();
+    listener();
   }
 
   function schedule(): void {
     clearTimeout(timer);
     if (active.length === 0) return;
-    const next = Math.min(...active.map(({ until }) => Date.parse(until))) - now().getTime();
+    active.forEach(isOver);
+    const next = Math.min(
+      ...active.map(({ until }) => Date.parse(until) - now().getTime()),
+      ...active.map((each) => (deadlines.get(each) ?? 0) - performance.now()),
+    );
     timer = setTimeout(endDue, Math.max(0, Math.min(next, LOOK_MS_MAX))).unref();
   }
 
   function endDue(): void {
     const over = active.filter(isOver);
-    if (over.length > 0) {
-      const rest = active.filter((each) => !over.includes(each));
-      try {
-        keep(rest);
-      } catch (error) {
-        // What is over stays over in memory; an agent that reads the file finds it over as well.
-        set(rest);
-        log.warn("the end of a bypass cannot be recorded", { reason: messageOf(error) });
-      }
-      for (const { target } of over) log.warn("bypass ended: policies are enforced again", { target });
-      listener();
+    if (over.length === 0) {
+      schedule();
+      return;
     }
-    schedule();
+    for (const { target } of over) log.warn("bypass is over, and is being ended", { target });
+    endThose(over);
   }
 
   function read(): readonly BypassView[] {
     if (path === undefined) return [];
     const kept = readKept(path, [VERSION]);
-    if (kept === undefined) return [];
+    // A restart of the machine ends all: the kernel has nothing of them any more.
+    if (kept === undefined || (kept["boot"] !== undefined && kept["boot"] !== bootId())) return [];
     const found = KEPT.safeParse(kept["bypasses"]);
     if (!found.success)
       throw unreadableFile(path, `bypasses: ${found.error.issues[0]?.message ?? "malformed"}`);
@@ -114,12 +151,10 @@ export function openBypasses(path: string | undefined, { log, now }: BypassEnv):
 
   try {
     const kept = read();
-    const over = kept.filter(isOver);
-    for (const { target, until } of over)
-      log.warn("bypass ended while no agent ran: policies are enforced again", { target, until });
-    const rest = kept.filter((each) => !over.includes(each));
-    if (over.length > 0) keep(rest);
-    else set(rest);
+    ending = kept.filter(isOver);
+    for (const { target, until } of ending)
+      log.warn("bypass is over since no agent ran, and is being ended", { target, until });
+    set(kept.filter((each) => !ending.includes(each)));
     for (const { target, until, reason } of active)
       log.warn("policies are bypassed", { target, until, reason });
   } catch (thrown) {
@@ -134,7 +169,15 @@ export function openBypasses(path: string | undefined, { log, now }: BypassEnv):
     const since = now();
     const until = new Date(since.getTime() + seconds * 1_000);
     const bypass = { target, since: since.toISOString(), until: until.toISOString(), reason };
-    keep([...others, bypass]);
+    isOver(bypass);
+    const endingBefore = ending;
+    ending = ending.filter((each) => each.target !== target);
+    try {
+      keep([...others, bypass]);
+    } catch (thrown) {
+      ending = endingBefore;
+      throw thrown;
+    }
     unreadable = undefined;
     log.warn("policies are bypassed", { target, until: bypass.until, reason });
     schedule();
@@ -145,17 +188,17 @@ export function openBypasses(path: string | undefined, { log, now }: BypassEnv):
   function end(target: string | undefined): readonly BypassView[] {
     const over = active.filter((each) => target === undefined || each.target === target);
     if (over.length === 0) return [];
-    keep(active.filter((each) => !over.includes(each)));
-    for (const each of over)
-      log.warn("bypass ended on request: policies are enforced again", { target: each.target });
-    schedule();
-    listener();
+    for (const each of over) log.warn("bypass is being ended on request", { target: each.target });
+    endThose(over);
     return over;
   }
 
+  const views = (): readonly BypassView[] => [...active, ...ending];
+
   return {
-    views: () => active.filter((each) => !isOver(each)),
+    views,
     applied(reading) {
+      leftOut = ending;
       const problems = [...active.map(problemOf), ...(unreadable === undefined ? [] : [unreadable])];
       if (problems.length === 0) return reading;
       const isNode = active.some(({ target }) => target === NODE_TARGET);
@@ -170,11 +213,22 @@ export function openBypasses(path: string | undefined, { log, now }: BypassEnv):
         problems: [...reading.problems, ...problems],
       };
     },
+    settled() {
+      if (leftOut.length === 0) return;
+      for (const { target } of leftOut) log.warn("bypass ended: policies are enforced again", { target });
+      ending = ending.filter((each) => !leftOut.includes(each));
+      leftOut = [];
+      try {
+        keep(active);
+      } catch {
+        // What is over is so in the file, too.
+      }
+    },
     onChange(next) {
       listener = next;
     },
     routes: ({ isHere, applied }) => [
-      { method: "GET", path: "bypasses", answer: () => active.filter((each) => !isOver(each)) },
+      { method: "GET", path: "bypasses", answer: views },
       {
         method: "POST",
         path: "bypass",

@@ -65,6 +65,7 @@ const COUNT_EVERY_MS = 10_000;
 
 export function openAgentMetrics(measured: Measured, options: MetricsOptions, log: Log): AgentMetrics {
   const rounds = { settled: 0, failed: 0, repaired: 0 };
+  const floor = { suppressed: 0 };
   const filled = fillReader(measured);
   const delay = monitorEventLoopDelay();
   delay.enable();
@@ -87,7 +88,7 @@ export function openAgentMetrics(measured: Measured, options: MetricsOptions, lo
       ...sourceSamples(measured.status().following),
       ...enforcementSamples(measured.force(), measured.faults()),
       ...trafficSamples(traffic, options.policies ? measured.force() : undefined),
-      ...eventSamples(totals, traffic),
+      ...eventSamples(totals, traffic, floor),
       ...cniSamples(measured.status().cni, measured.cni()),
       ...kubernetesSamples(measured.kubernetes()),
       refused: Object.entries({ ...measured.refused(), metrics: listener.refused() }).map(

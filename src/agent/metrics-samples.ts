@@ -73,15 +73,18 @@ export function trafficSamples(traffic: Traffic, force: InForce | undefined): Re
   };
 }
 
-/** Dropped packets that were neither reported nor lost were suppressed. */
-export function eventSamples(events: EventSample, traffic: Traffic): Readings {
+/**
+ * Dropped packets that were neither reported nor lost were suppressed. `floor` has the largest number so far: counters are read one
+ * after the other, and what is dropped in between must not make it fall.
+ */
+export function eventSamples(events: EventSample, traffic: Traffic, floor: { suppressed: number }): Readings {
   const dropped = traffic
     .totals()
     .reduce((sum, { reason, packets }) => (verdictOfReason(reason) === "dropped" ? sum + packets : sum), 0n);
-  const suppressed = Number(dropped - events.dropsWritten - events.lost);
+  floor.suppressed = Math.max(floor.suppressed, Number(dropped - events.dropsWritten - events.lost));
   return {
     eventsWritten: [{ value: Number(events.written) }],
-    eventsSuppressed: [{ value: Math.max(0, suppressed) }],
+    eventsSuppressed: [{ value: floor.suppressed }],
     eventsLost: [
       { labels: { where: "ring" }, value: Number(events.lost) },
       { labels: { where: "file" }, value: events.unwritten },

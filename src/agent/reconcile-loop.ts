@@ -278,9 +278,8 @@ async function runOnce(lock: RootLock, options: AgentOptions, env: AgentEnv): Pr
     const uplinks = await openUplinksOf(kernel, options);
     await uplinks?.read();
     const source = await openSource(options.source, sourceEnv(options, env));
-    const bypasses = openBypasses(options.keptBypasses, env);
-    bypasses.close();
-    const read = bypasses.applied(inMode(await source.read(env.signal), options.mode));
+    // Without bypasses, which nothing would end.
+    const read = inMode(await source.read(env.signal), options.mode);
     const matched = openCni(options.cni).match(withProblems(read, (await uplinks?.bring(false)) ?? []));
     const interfaces = await readInterfaces(interfaceOptions(options), {
       left: leftIn(kernel, progress),
@@ -410,6 +409,7 @@ async function loop(running: Parts, options: AgentOptions, env: AgentEnv & Recon
       running.events.settle(running.progress.applied, running.progress.force);
       const wrong = [...running.progress.problems, ...running.integrity.problems()];
       running.kubernetes.update(wrong, running.integrity.incidents(), reading);
+      if (settled && reading.readable) running.bypasses.settled();
       for (const answer of requests) answer(running.progress, settled && reading.readable);
       scheduler.end(settled);
     }

@@ -149,12 +149,14 @@ export async function openTrafficAccounting(
   const earlier = before?.history;
   const left = earlier?.block;
   const newest = (): number => Math.max(0, ...store.heads().map(({ sequence }) => sequence));
-  if (left !== undefined && left.sequence > newest()) await store.append(left, now().getTime());
+  // Not waited for, as in seal(): a disk that hangs must not hold up the start. It is among the heads at once.
+  if (left !== undefined && left.sequence > newest()) void store.append(left, now().getTime());
   // A block that is newer than the file has counted more than the file says.
   const continues = earlier !== undefined && earlier.sequence >= newest();
 
   const endpoints = openCountedEndpoints(before?.endpoints);
-  let traffic = openTraffic();
+  // What an earlier agent has counted is shown from the first scrape on.
+  let traffic = openTraffic(before === undefined ? undefined : { kept: before.metrics.totals });
   let growth = openGrowth();
   let hasBaseline = false;
   let sealed: { growth: KeptGrowth; sequence: number; to: number; block?: HistoryBlock } = {
@@ -357,6 +359,8 @@ export async function openTrafficAccounting(
         });
     },
     eventTotals(current) {
+      // The programs are not open yet, which is not another map.
+      if (current.map === 0) return { ...added(past, lastEvents), map: 0 };
       if (current.map !== lastEvents.map) past = { ...added(past, lastEvents), map: 0 };
       lastEvents = current;
       return { ...added(past, current), map: current.map };

@@ -3,7 +3,7 @@
 const BLOCK = 512;
 
 export interface TarEntry {
-  /** Path in the archive, at most 100 bytes of ASCII. */
+  /** Path in the archive, of ASCII: at most 100 bytes, or at most 155 before the first slash and 100 after it. */
   readonly name: string;
   readonly content: Uint8Array;
 }
@@ -33,16 +33,22 @@ const FIELDS = {
   version: [263, 2],
   user: [265, 32],
   group: [297, 32],
+  prefix: [345, 155],
 } as const;
 
 function headerOf(name: string, size: number, mtime: number): Buffer {
-  if (!/^[ -~]{1,100}$/.test(name)) throw new Error(`assertion failed: ${name} is no name for an archive`);
+  // A long path is in two fields, with the slash between them left out.
+  const cut = name.length <= 100 ? -1 : name.indexOf("/");
+  const [prefix, rest] = cut < 0 ? ["", name] : [name.slice(0, cut), name.slice(cut + 1)];
+  if (!/^[ -~]{0,155}$/.test(prefix) || !/^[ -~]{1,100}$/.test(rest))
+    throw new Error(`assertion failed: ${name} is no name for an archive`);
   const header = Buffer.alloc(BLOCK);
   const put = (field: keyof typeof FIELDS, text: string): void => {
     header.write(text, FIELDS[field][0], FIELDS[field][1], "latin1");
   };
   const octal = (value: number, digits: number): string => value.toString(8).padStart(digits, "0");
-  put("name", name);
+  put("name", rest);
+  put("prefix", prefix);
   put("mode", octal(0o600, 7));
   put("uid", octal(0, 7));
   put("gid", octal(0, 7));

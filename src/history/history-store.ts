@@ -1,7 +1,7 @@
 // The history on disk: blocks in files of about an hour, bounded in bytes and age. Errors are problems, never
 // exceptions: enforcement does not depend on the history. Damaged parts are skipped and reported.
 
-import { mkdir, open, readdir, readFile, truncate, unlink } from "node:fs/promises";
+import { mkdir, open, readdir, readFile, rm, stat, truncate } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { codeOf, messageOf } from "../base/errors.ts";
@@ -87,11 +87,8 @@ export async function openHistoryStore(
       const newest = Math.max(...oldest.heads.map(({ to }) => to), oldest.damaged > 0 ? openedAt : 0);
       const isWithin = total() + more <= bytesMax && blocks() < BLOCKS_MAX;
       if (newest >= now - HISTORY_MS && isWithin) return;
-      try {
-        await unlink(oldest.path);
-      } catch (thrown) {
-        if (codeOf(thrown) !== "ENOENT") throw thrown;
-      }
+      // Also a directory in its place.
+      await rm(oldest.path, { recursive: true, force: true });
       files = files.slice(1);
     }
   }
@@ -239,8 +236,19 @@ async function withinTime<T>(work: Promise<T>): Promise<T> {
   }
 }
 
+/** One that cannot be read counts as damaged, so that it is removed in its turn and hides no other. */
 async function fileAt(path: string, number: number): Promise<File> {
-  const content = await readFile(path);
+  let content: Buffer;
+  try {
+    content = await readFile(path);
+  } catch {
+    const size = await stat(path).then(
+      (found) => found.size,
+      () => 0,
+    );
+    const bytes = Math.max(1, size);
+    return { path, number, heads: [], bytes, damaged: bytes };
+  }
   const { frames, damaged } = framesIn(content);
   return { path, number, heads: frames, bytes: content.length, damaged };
 }

@@ -49,7 +49,7 @@ async function agentPod(node: string, run: Container): Promise<void> {
     spec: {
       nodeName: node,
       hostNetwork: true,
-      containers: [{ name: "agent", image: "registry.example/weir:1" }],
+      containers: [{ name: "weir", image: "registry.example/weir:1" }],
     },
   };
   await world.api.create(object);
@@ -220,9 +220,9 @@ describe("kubectl weir", () => {
     });
     expect(statSync(file).mode & 0o777).toBe(0o600);
     const listed = execFileSync("tar", ["tf", file], { encoding: "utf8" });
-    expect(listed).toBe("node-1.tar.gz\nnode-2.tar.gz\n");
+    expect(listed).toBe("node-1/sysdump.tar.gz\nnode-2/sysdump.tar.gz\n");
     for (const node of [NODE, OTHER_NODE]) {
-      const inner = execFileSync("tar", ["xOf", file, `${node}.tar.gz`], { maxBuffer: 64 << 20 });
+      const inner = execFileSync("tar", ["xOf", file, `${node}/sysdump.tar.gz`], { maxBuffer: 64 << 20 });
       const status = execFileSync("tar", ["xzO", "--wildcards", "*/agent/status.json"], { input: inner });
       expect(JSON.parse(status.toString())).toMatchObject({ endpoints: 1 });
     }

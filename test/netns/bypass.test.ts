@@ -181,7 +181,7 @@ it("is over with the next agent, if its end came while none ran", async () => {
   await until(async () => Date.now() > Date.parse(found?.until ?? ""));
   agent = await world.start(...ARGS);
   expect(agent.stderr).toMatch(
-    /warn +bypass ended while no agent ran: policies are enforced again target=shop\/server/,
+    /warn +bypass is over since no agent ran, and is being ended target=shop\/server/,
   );
   expect(await listed()).toEqual([]);
   await holds(FRIENDS_ONLY_HOLDS);

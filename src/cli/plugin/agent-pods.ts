@@ -47,8 +47,9 @@ export interface AgentPods {
   nodeOf(pod: string): Promise<string | undefined>;
 }
 
-const SELECTOR = "app.kubernetes.io/name=weir,app.kubernetes.io/component=agent";
-const CONTAINER = "agent";
+/** The agents' pods and their container, as in deploy/weir.yaml. */
+export const SELECTOR = "app.kubernetes.io/name=weir,app.kubernetes.io/component=agent";
+export const CONTAINER = "weir";
 /** Commands at a time. */
 const PARALLEL = 16;
 const BYTES_MAX = 64 << 20;
@@ -178,7 +179,9 @@ function exec(
   return new Promise((resolve, reject) => {
     const [stdout, stderr] = [collector(reject), collector(reject)];
     let socket: { terminate(): void; on(event: string, listener: (error: Error) => void): void } | undefined;
+    let isEnded = false;
     const end = (settle: () => void): void => {
+      isEnded = true;
       clearTimeout(timer);
       socket?.terminate();
       settle();
@@ -213,6 +216,11 @@ function exec(
       )
       .then((opened) => {
         socket = opened as unknown as NonNullable<typeof socket>;
+        // Too late: an open connection would keep the process.
+        if (isEnded) {
+          socket.terminate();
+          return;
+        }
         socket.on("close", () => end(() => reject(new Error("the connection was closed"))));
         socket.on("error", (error) => end(() => reject(error)));
       })

@@ -77,9 +77,14 @@ function valuesOf<T>(
   });
 }
 
-/** 1 if a node has not answered, though others have. */
+/** 1 if a node has not answered, or its command has failed, though others have. */
 const exitOf = (outcomes: readonly Outcome[]): number =>
-  outcomes.some(({ error }) => error !== undefined) ? EXIT.error : EXIT.ok;
+  outcomes.some((each) => each.error !== undefined || isFailure(each.exitCode)) ? EXIT.error : EXIT.ok;
+
+/** Answers are: no such object there; of `trace`, denied or a difference. */
+const ANSWERS: readonly number[] = [EXIT.ok, EXIT.notFound, EXIT.denied, EXIT.differs];
+
+const isFailure = (exitCode: number): boolean => !ANSWERS.includes(exitCode);
 
 const STATUS_HELP = `
 HEALTH is what \`weir status\` says on the node: ok, degraded or down; unreachable without an answer.
@@ -358,6 +363,8 @@ ${LIST_EXITS}`,
       const [first] = refused;
       if (first !== undefined && refused.length === answered.length)
         throw new CommandError(first.stderr.trim().replace(/^weir: /, ""), first.exitCode);
+      for (const { pod, exitCode, stderr } of refused)
+        if (isFailure(exitCode)) note(context.env, printable(`node ${pod.node}: ${stderr.trim()}`));
       const events = answered
         .flatMap(({ stdout }) => stdout.split("\n").filter((line) => line !== ""))
         .map((line) => JSON.parse(line) as EventView)
@@ -425,7 +432,7 @@ export function addClusterSysdump(parent: Command, exits: Exits): void {
     .addHelpText(
       "after",
       `
-The archive (tar; readable only by its owner) has a file NODE.tar.gz for each node, as \`weir sysdump\` writes it there.
+The archive (tar; readable only by its owner) has a file NODE/sysdump.tar.gz for each node, as \`weir sysdump\` writes it there.
 
 Examples:
   kubectl weir sysdump -o dump.tar --request-timeout 120 && tar tf dump.tar
@@ -444,7 +451,7 @@ ${LIST_EXITS}`,
         const entries = outcomes.flatMap((outcome) => {
           if (outcome.error !== undefined) return [];
           const { pod, exitCode, bytes, stderr } = outcome;
-          if (exitCode === EXIT.ok) return [{ name: `${pod.node}.tar.gz`, content: bytes }];
+          if (exitCode === EXIT.ok) return [{ name: `${pod.node}/sysdump.tar.gz`, content: bytes }];
           note(context.env, printable(`node ${pod.node}: ${stderr.trim()}`));
           return [];
         });

@@ -7,6 +7,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { parse } from "yaml";
 import { OPTIONS } from "../../../src/cli/config/config-options.ts";
 import { listenOf } from "../../../src/cli/config/config-schema.ts";
+import { CONTAINER, SELECTOR } from "../../../src/cli/plugin/agent-pods.ts";
 import { agentManifest, cleanupManifest } from "../../../tools/chart/manifests.ts";
 import {
   agentPod,
@@ -180,6 +181,21 @@ describe("the plain manifests", () => {
   it("are what the chart renders to (node tools/manifests.ts writes them)", () => {
     expect(plain(read("deploy/weir.yaml"))).toEqual(plain(agentManifest()));
     expect(plain(read("deploy/weir-cleanup.yaml"))).toEqual(plain(cleanupManifest()));
+  });
+
+  it("have the labels and the container by which kubectl weir finds the agents", () => {
+    const { template } = findObject(objectsOf(read("deploy/weir.yaml")), "DaemonSet", "weir")[
+      "spec"
+    ] as unknown as {
+      readonly template: {
+        readonly metadata: { readonly labels: Readonly<Record<string, string>> };
+        readonly spec: PodSpec;
+      };
+    };
+    const { metadata, spec } = template;
+    const labels = SELECTOR.split(",").map((each) => each.split("=") as [string, string]);
+    expect(metadata.labels).toMatchObject(Object.fromEntries(labels));
+    expect(spec.containers.map(({ name }) => name)).toContain(CONTAINER);
   });
 
   it("can be waited for: `kubectl rollout status` refuses a DaemonSet with OnDelete", () => {

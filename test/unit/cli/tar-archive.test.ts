@@ -23,8 +23,16 @@ it("hold files of every size, byte by byte", () => {
     expect(tar(archive, "xOf", "-", name)).toBe(content.toString("latin1"));
 });
 
-it("refuse a name that does not fit", () => {
-  expect(() => tarOf([{ name: "x".repeat(101), content: Buffer.alloc(0) }], 0)).toThrow(
-    /no name for an archive/,
-  );
+it("have long paths, as those below the longest name of a node", () => {
+  const name = `weir-sysdump-${"n".repeat(63)}.${"d".repeat(60)}-20261130T015600Z/kernel/${"x".repeat(60)}`;
+  const archive = tarOf([{ name, content: Buffer.from("content") }], 0);
+  expect(tar(archive, "tf", "-")).toBe(`${name}\n`);
+  expect(tar(archive, "xOf", "-", name)).toBe("content");
 });
+
+it.each(["x".repeat(101), `${"x".repeat(156)}/x`, `x/${"x".repeat(101)}`, "é"])(
+  "refuse a name that does not fit: %s",
+  (name) => {
+    expect(() => tarOf([{ name, content: Buffer.alloc(0) }], 0)).toThrow(/no name for an archive/);
+  },
+);

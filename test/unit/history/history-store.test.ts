@@ -1,5 +1,6 @@
 // The history's files: bounded, whole after any end, and never a reason for anything else to fail.
 import {
+  mkdirSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
@@ -170,5 +171,20 @@ describe("the history's files", () => {
     await filled(store, 4, 5);
     expect(sequences(await open())).toEqual([4, 5]);
     expect(store.problems().length).toBeGreaterThan(0);
+  });
+
+  it("in one file that cannot be read hides no other, and goes in its turn", async () => {
+    await filled(await open(), 1, 130);
+    const [first = ""] = readdirSync(directory).sort();
+    rmSync(join(directory, first));
+    mkdirSync(join(directory, first));
+    writeFileSync(join(directory, first, "inside"), "x");
+    const store = await open();
+    expect(store.heads().length).toBeGreaterThan(0);
+    expect(store.heads().at(-1)?.sequence).toBe(130);
+    expect(store.problems()).not.toEqual([]);
+    const late = block(131, START + HISTORY_MS + 140 * MINUTE);
+    await store.append(late, late.to);
+    expect(readdirSync(directory)).not.toContain(first);
   });
 });
