@@ -47,7 +47,8 @@ __noinline int judge_midstream(hook_context *hook, view_t view)
 	reason = judge(&context, packet, context.direction);
 	if (reason == REASON_DENIED)
 		return REASON_UNTRACKED;
-	if (reason == REASON_POLICY)
+	/* Where the direction is free it opens nothing: its sender need not be the connection's opener (docs/decisions/0017). */
+	if (reason == REASON_POLICY && !free_by_default(&context))
 		reason = pick_up(&context, packet);
 	if (is_first_fragment(packet) && passes(reason & (REASONS - 1)))
 		fragment_remember(&context, packet);

@@ -142,6 +142,22 @@ static __always_inline bool row_holds(const struct context *context, __u32 numbe
 }
 
 /*
+ * The identities of the policy for the packet's direction, if that allows everything to all for whom it has no row: the direction is
+ * free, but for single peers, as with rules of cluster policies on a pod that nothing isolates.
+ */
+static __always_inline void *free_by_default(const struct context *context)
+{
+	__u32 number = context->endpoint->policy[context->version & 1][context->direction & 1] & ~POLICY_AUDIT;
+	void *identities = bpf_map_lookup_elem(&policy, &number);
+	__u32 others = 0, *row;
+
+	if (!identities)
+		return 0;
+	row = bpf_map_lookup_elem(identities, &others);
+	return row && *row == ROW_ALL ? identities : 0;
+}
+
+/*
  * Whether the policy for the packet's direction denies single peers, and nothing to this one: as with rules of cluster policies on a
  * pod that nothing isolates. Then what cannot be assigned to a flow passes, as it would without a policy.
  */
@@ -149,14 +165,10 @@ static __always_inline bool is_spared(const struct context *context, const struc
 {
 	const struct address_v6 *remote =
 		context->direction == DIRECTION_EGRESS ? &packet->destination : &packet->source;
-	__u32 number = context->endpoint->policy[context->version & 1][context->direction & 1] & ~POLICY_AUDIT;
-	void *identities = bpf_map_lookup_elem(&policy, &number);
-	__u32 others = 0, identity, *row;
+	void *identities = free_by_default(context);
+	__u32 identity, *row;
 
 	if (!identities)
-		return false;
-	row = bpf_map_lookup_elem(identities, &others);
-	if (!row || *row != ROW_ALL)
 		return false;
 	identity = is_v6(packet) ? identity_v6(context, remote) : identity_v4(context, (__be32)remote->low);
 	/* Which backends a Service's ports have is not known here. */

@@ -66,6 +66,27 @@ describe.each(BOTH_FAMILIES)("IPv$family, with an Admin policy that denies one p
     expect(into("open", segment(a.friend))).toBe("policy");
     expect(into("open", segment(a.stranger))).toBe("untracked");
   });
+
+  it("lets no segment in mid-connection open a flow, by which the other side would come in", async () => {
+    const deny = clusterRule("Deny", TRUSTED, ports("TCP/80"));
+    await world.enforce(RULES, [], { clusterPolicies: [clusterPolicy("deny", { egress: [deny] })] });
+    const ends = { ours: a.pods.in, theirs: a.stranger };
+    const segment = (
+      from: Addresses["friend"],
+      to: Addresses["friend"],
+      [sourcePort, destinationPort]: [number, number],
+    ) =>
+      packet({
+        ...{ source: from, destination: to, protocol: "TCP" },
+        ...{ sourcePort, destinationPort, tcpFlags: TCP_FLAG.ACK },
+      });
+    const leaving = segment(ends.ours, ends.theirs, [80, 40_700]);
+    const coming = segment(ends.theirs, ends.ours, [40_700, 80]);
+    for (let time = 0; time < 3; time += 1) {
+      expect(world.ask({ pod: "in", direction: "egress", frame: leaving })).toBe("policy");
+      expect(into("in", coming)).toBe("untracked");
+    }
+  });
 });
 
 it("decides by tiers: Admin, then NetworkPolicies, then Baseline", async () => {
