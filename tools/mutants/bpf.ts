@@ -207,8 +207,13 @@ const FLOWS: readonly Mutant[] = [
   midstream("a segment of no flow has a reason of its own", "return REASON_UNTRACKED;", "return reason;"),
   midstream(
     "a segment that a rule allows has its answers pass",
-    "if (reason == REASON_POLICY)\n\t\treason = pick_up",
+    "if (reason == REASON_POLICY && !free_by_default(&context))\n\t\treason = pick_up",
     "if (false)\n\t\treason = pick_up",
+  ),
+  midstream(
+    "a segment opens no flow where its direction is free",
+    "if (reason == REASON_POLICY && !free_by_default(&context))",
+    "if (reason == REASON_POLICY)",
   ),
   conntrack("fragments expire", "!first || expired(first->expires)", "!first"),
   conntrack("fragments go one way", "key->direction = context->direction;", "key->direction = 0;"),
