@@ -60,7 +60,14 @@ import { assignIncarnations } from "./pod-incarnations.ts";
 import { classSpans, isAll, type PortClass, type PortSet, placeOf, portSetKey } from "./port-classes.ts";
 import { openScopes, tunnelPortsOf } from "./prefix-scopes.ts";
 import { rowBits } from "./rows.ts";
-import { type Behind, type Grouped, nowhere, openGroups, serviceCell } from "./service-groups.ts";
+import {
+  type Behind,
+  type Grouped,
+  openGroups,
+  refusedGroup,
+  type ServiceGroup,
+  serviceCell,
+} from "./service-groups.ts";
 import type { Classified } from "./workloads.ts";
 
 export type { EndpointSides } from "./enforced-policies.ts";
@@ -301,10 +308,15 @@ function groupsThatFit(
     cut === undefined
       ? behind
       : new Map(
-          [...behind].map(([key, each]) => [key, cut.surplus.has(each) ? { ...each, backends: [] } : each]),
+          [...behind].map(([key, each]) => [
+            key,
+            cut.surplus.has(each) ? { ...each, backends: [], refused: true as const } : each,
+          ]),
         );
   const services = cut === undefined ? all : openGroups()(left, (place) => classAt({ ports: spans }, place));
-  const refused = denied.map(({ family }) => [nowhere(family), { family, backends: [] }] as const);
+  const refused = denied.map(
+    ({ family }) => [refusedGroup(family), { family, backends: [], refused: true as const }] as const,
+  );
   const groups = overlaid(services.groups, new Map(refused));
   return { behind: left, services: { ...services, groups }, excesses: cut?.excesses ?? [] };
 }
@@ -466,7 +478,7 @@ function openPolicyCells(): (contents: Contents, numbered: Numbered) => State["p
   let last: Pick<Numbering, "identities" | "rows" | "policies"> = NOTHING_NUMBERED;
   let policies: State["policies"] = new Map();
   const update = (
-    { sides, policiesOf, plan }: Contents,
+    { sides, policiesOf, plan, policies: compiled }: Contents,
     { numbering, services: { groups } }: Numbered,
   ): State["policies"] => {
     const ofEgress = egress([sides, policiesOf], () =>
@@ -495,10 +507,13 @@ function openPolicyCells(): (contents: Contents, numbered: Numbered) => State["p
         else if (isSame) gone.set(before(key), undefined);
       };
       for (const { key, after } of changes) note(key, after);
-      if (service !== undefined)
-        if (isSame)
-          for (const { key, after } of changedGroups) note(key, after && serviceCell(service, after));
-        else for (const [key, group] of groups) note(key, serviceCell(service, group));
+      // A refused address may be a pod's, too: what is denied to that pod must not enter as the Service's.
+      const cellOf = (group: ServiceGroup | undefined): PortSet | undefined => {
+        const judge = service ?? (group?.refused === true ? compiled.get(content) : undefined);
+        return judge && group && serviceCell(judge, group);
+      };
+      if (isSame) for (const { key, after } of changedGroups) note(key, cellOf(after));
+      else for (const [key, group] of groups) note(key, cellOf(group));
       // A number that is free again may be another content's already.
       const cells = patched(isSame ? was.cells : new Map<number, number>(), new Map([...gone, ...put]));
       next.set(content, { isEgress: service !== undefined, source, cells });
@@ -552,7 +567,7 @@ function openAddressValues(): (contents: Contents, numbering: Numbering) => Stat
     );
     const valueAt = (text: string): number | undefined => {
       const refused = denied.get(text);
-      if (refused !== undefined) return identity(nowhere(refused.family));
+      if (refused !== undefined) return identity(refusedGroup(refused.family));
       const front = fronts.get(text);
       if (front !== undefined) return identity(classified.termsOf(front.address).content) | IDENTITY_FRONTEND;
       const terms = addresses.get(text);

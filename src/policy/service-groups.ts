@@ -18,6 +18,8 @@ export interface Behind {
   readonly frontend: Frontend;
   /** Backends that no policy can distinguish are one. */
   readonly backends: readonly ResolvedBackend[];
+  /** It does not fit in the tables: denied to every pod to which anything can be denied. */
+  readonly refused?: true;
 }
 
 export interface ResolvedBackend {
@@ -138,6 +140,7 @@ function isHolder({ holders }: Pick<Classified, "holders">, pod: Pod, text: stri
 export interface ServiceGroup {
   readonly family: Family;
   readonly backends: readonly GroupedBackend[];
+  readonly refused?: true;
 }
 
 export interface GroupedBackend {
@@ -163,6 +166,9 @@ interface Draft {
 
 /** The group of frontends that lead nowhere: no egress policy allows it. */
 export const nowhere = (family: Family): string => `service of IPv${family} to `;
+
+/** The group of frontends that are left out at a limit: unlike those that lead nowhere, the node may still rewrite them. */
+export const refusedGroup = (family: Family): string => `refused service of IPv${family}`;
 
 /** A group and its members, by their keys. */
 interface Membership {
@@ -242,7 +248,8 @@ export function openGroups(): (
   };
 }
 
-function contentOf({ frontend, backends }: Behind, portKey: (place: number) => number): string {
+function contentOf({ frontend, backends, refused }: Behind, portKey: (place: number) => number): string {
+  if (refused === true) return refusedGroup(frontend.address.family);
   const drafts = draftsOf(backends, portKey);
   const texts = [...drafts].map(([key, { guards }]) => (guards === undefined ? `${key}!` : key));
   return `${nowhere(frontend.address.family)}${texts.sort().join(" ")}`;
@@ -250,7 +257,9 @@ function contentOf({ frontend, backends }: Behind, portKey: (place: number) => n
 
 /** The group of frontends with one content. */
 function groupOf(members: readonly Behind[], portKey: (place: number) => number): ServiceGroup {
-  const { family } = (members[0] as Behind).frontend.address;
+  const { frontend, refused } = members[0] as Behind;
+  const { family } = frontend.address;
+  if (refused === true) return { family, backends: [], refused };
   const drafts = draftsOf(
     members.flatMap(({ backends }) => backends),
     portKey,
@@ -291,6 +300,7 @@ export type GroupVerdict =
   | { readonly kind: "guarded"; readonly denied: readonly GroupedBackend[] };
 
 export function groupVerdict(policy: CompiledPolicy, group: ServiceGroup): GroupVerdict {
+  if (group.refused === true) return { kind: "denied" };
   const denied = group.backends.filter(({ terms, place }) => !allows(policy, terms, place));
   // Where only single peers are denied, one that leads nowhere is refused by the node, at once.
   if (group.backends.length === 0) return { kind: isAll(policy.others) ? "allowed" : "denied" };

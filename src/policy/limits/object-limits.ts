@@ -170,7 +170,8 @@ const excessesOfServices = (
       limit,
       namespace: namespaceOf(own[0] as Behind),
       object: `Service ${service}`,
-      effect: "pods of this node that are isolated for egress do not reach it by its address",
+      effect:
+        "pods of this node that are isolated for egress, or to which a cluster policy may deny something, do not reach it by its address",
       capacity,
     }),
   );

@@ -1,14 +1,27 @@
 // A Service with one backend that the client's policy allows and one that it denies: when the client may still use it.
 
 import { describe, expect, test } from "vitest";
-import { type Cluster, keyOf, type Pod } from "../../../src/model/cluster.ts";
+import { type Cluster, keyOf, NO_SURROUNDINGS, type Pod } from "../../../src/model/cluster.ts";
 import { frontendsOf } from "../../../src/model/frontends.ts";
+import type { Peer } from "../../../src/model/network-policy.ts";
 import type { Service } from "../../../src/model/service.ts";
 import { compile } from "../../../src/policy/compile.ts";
 import { NOTHING_NUMBERED } from "../../../src/policy/identity-allocation.ts";
+import { CAPACITIES, type Capacities } from "../../../src/policy/limits/capacity-fit.ts";
 import { serviceVerdict } from "../../../src/policy/service-oracle.ts";
 import { planOf } from "../../../src/state/state-lookup.ts";
-import { address, cidr, cluster, pod, pods, policy, selector } from "../../support/model.ts";
+import {
+  address,
+  block,
+  cidr,
+  cluster,
+  clusterPolicy,
+  clusterRule,
+  pod,
+  pods,
+  policy,
+  selector,
+} from "../../support/model.ts";
 
 const VIP = "10.96.0.1";
 const EXTERNAL = "198.51.100.1";
@@ -98,4 +111,33 @@ describe("a Service with a backend that a policy denies", () => {
     const { state } = compile(world, [{ pod: CLIENT, ifindex: 7 }], NOTHING_NUMBERED);
     expect([state.services.size, [...state.addresses.keys()].includes(VIP)]).toEqual([0, false]);
   });
+});
+
+describe("a Service left out at a limit is denied to each pod to which anything can be denied", () => {
+  const LIMITED: readonly [string, Partial<Capacities>][] = [
+    ["ports of Services", { services: 0 }],
+    ["sets of backends", { serviceGroups: 0 }],
+  ];
+  const CASES: readonly [string, readonly Peer[], full: boolean, limited: boolean][] = [
+    ["its backends are denied", [pods({ behind: "yes" })], false, false],
+    ["one of its backends is denied", [pods({ app: "web" })], false, false],
+    ["something else is denied", [block("192.0.2.0/24")], true, false],
+    ["nothing is denied", [], true, true],
+  ];
+  for (const [limit, few] of LIMITED)
+    test.each(CASES)(`${limit}: %s`, (_, denied, full, limited) => {
+      const policies = denied.length === 0 ? [] : [clusterRule("Deny", denied)];
+      const world: Cluster = {
+        ...worldOf(CLIENT, WEB, API),
+        policies: new Map(),
+        clusterPolicies: new Map([["deny", clusterPolicy("deny", { egress: policies })]]),
+      };
+      const leaves = (capacities: Capacities): boolean => {
+        const locals = [{ pod: CLIENT, ifindex: 7 }];
+        const { state } = compile(world, locals, NOTHING_NUMBERED, NO_SURROUNDINGS, capacities);
+        const question = { ifindex: 7, direction: "egress", remote: address(VIP), place: 80 } as const;
+        return ["allowed", "not isolated"].includes(planOf(state).judge(question));
+      };
+      expect([leaves(CAPACITIES), leaves({ ...CAPACITIES, ...few })]).toEqual([full, limited]);
+    });
 });

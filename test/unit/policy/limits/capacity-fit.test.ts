@@ -68,6 +68,12 @@ const capacities: fc.Arbitrary<Capacities> = fc
   })
   .map((few) => ({ ...CAPACITIES, ...few }));
 
+/** Services that do not fit, with their addresses as a whole or by their backends. */
+const fewServices = fc.record({
+  services: fc.oneof(fc.constant(CAPACITIES.services), fc.nat({ max: 4 })),
+  serviceGroups: fc.oneof(fc.constant(CAPACITIES.serviceGroups), fc.nat({ max: 3 })),
+});
+
 /** The limited parts of a state. */
 function usedBy(state: State) {
   const ofFamily = (six: boolean) => [...state.cidrs.keys()].filter((text) => isV6(text) === six).length;
@@ -231,7 +237,8 @@ describe("rules beyond a namespace's share", { timeout: PATIENCE_MS }, () => {
 
   test("open no Service, and no backend to which it is denied", () => {
     fc.assert(
-      fc.property(clusterWithServices, capacities, (world, room) => {
+      fc.property(clusterWithServices, capacities, fewServices, (world, rules, services) => {
+        const room = { ...rules, ...services };
         const locals = localsOf(world);
         const here = new Map(locals.map((local) => [keyOf(local.pod), local.ifindex]));
         const whole = planOf(compile(world, locals, NOTHING_NUMBERED).state);
