@@ -80,14 +80,17 @@ const portNames = follow<string, Pod, Map<string, Numbers>>(
   () => new Map(),
   (names, { before, after }) => {
     if (before?.ports === after?.ports && before !== undefined && after !== undefined)
-      if (isSelectable(before) === isSelectable(after)) return;
+      if (isDestination(before) === isDestination(after)) return;
     if (after !== undefined) countPorts(names, after, 1);
     if (before !== undefined) countPorts(names, before, -1);
   },
 );
 
+/** One without an address is no destination: its ports, however many, would only be terms that no address has. */
+const isDestination = (pod: Pod): boolean => isSelectable(pod) && pod.ips.length > 0;
+
 function countPorts(names: Map<string, Numbers>, pod: Pod, by: 1 | -1): void {
-  if (!isSelectable(pod)) return;
+  if (!isDestination(pod)) return;
   for (const { name, protocol, port } of pod.ports) {
     if (name === undefined) continue;
     const key = `${protocol} ${name}`;
