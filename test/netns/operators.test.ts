@@ -81,6 +81,7 @@ const BLOCKS = blocksIn(text);
 /** What differs between two runs of the same commands. */
 const masked = (output: string): string =>
   output
+    .replaceAll(/\b[0-9a-f]{16}\b/g, "LAYOUT")
     .replaceAll(/\bwt-ops[-a-z0-9]*/g, "LINK")
     .replaceAll(/\b\d{4}-\d\d-\d\dT[0-9:.]+Z/g, "TIME")
     .replaceAll(/\b(?:\d+[dhms])+\b/g, "AGE")
