@@ -106,6 +106,11 @@ function parseElement(element: Field, origin: Origin, role: Role): ParsedDocumen
       );
     case "policy-like":
       return parsePolicyLike(field, classification.wrong, origin);
+    case "cluster-policy-like": {
+      const { field: key, ...issue } = classification.wrong;
+      field.issues.add({ path: [...field.path, key], ...issue });
+      return clusterPolicyObject(field, origin);
+    }
     case "unknown":
       return ignoredFor(field, classification.wrong, origin);
     case "other":
@@ -324,6 +329,8 @@ export type Classification =
   | { readonly is: "other" }
   /** Meant as a NetworkPolicy, but not as the one that is read: its pods may still be known. */
   | { readonly is: "policy-like"; readonly wrong: WrongKind }
+  /** Meant as a ClusterNetworkPolicy: as nothing of it is sure, it denies to its pods, before all others. */
+  | { readonly is: "cluster-policy-like"; readonly wrong: WrongKind }
   | { readonly is: "unknown"; readonly wrong: WrongKind };
 
 /** Which of the two fields is wrong, and how. */
@@ -345,7 +352,7 @@ export function classify(apiVersion: string | undefined, kind: string | undefine
   const misspelt = meant(kind);
   if (misspelt !== undefined) {
     const reason = `${quote(kind)} is not a kind that Weir reads; did you mean ${misspelt}?`;
-    return { is: misspelt === "NetworkPolicy" ? "policy-like" : "unknown", wrong: wrong("kind", reason) };
+    return { is: likeness(misspelt), wrong: wrong("kind", reason) };
   }
   if (!isKind(kind)) return { is: "unknown", wrong: wrong("kind", `${quote(kind)} is not a kind`) };
   const listed = KINDS.find((read) => kind === `${read}List`);
@@ -354,7 +361,7 @@ export function classify(apiVersion: string | undefined, kind: string | undefine
     const reason = apiVersion === undefined ? "is missing" : `${quote(apiVersion)} is not an apiVersion`;
     const expected = read === undefined ? "" : `; expected ${READ_KINDS[read]}`;
     return {
-      is: kind === "NetworkPolicy" ? "policy-like" : "unknown",
+      is: likeness(kind),
       wrong: wrong("apiVersion", reason + expected),
     };
   }
@@ -370,9 +377,16 @@ function classifyRead(kind: ReadKind, apiVersion: string, isList: boolean): Clas
   // `Pod` of a group of its own (metrics, custom resources) is not the pod of v1.
   if (kind !== "NetworkPolicy" && kind !== "ClusterNetworkPolicy" && apiVersion.includes("/"))
     return { is: "other" };
-  const is = kind === "NetworkPolicy" && !isList ? "policy-like" : "unknown";
+  const is = isList ? "unknown" : likeness(kind);
   return { is, wrong: wrong("apiVersion", `${apiVersion} is not read; expected ${expected}`) };
 }
+
+const likeness = (kind: string) =>
+  kind === "NetworkPolicy"
+    ? "policy-like"
+    : kind === "ClusterNetworkPolicy"
+      ? "cluster-policy-like"
+      : "unknown";
 
 function classifyOther(apiVersion: string, kind: string): Classification {
   if (kind === "List" && apiVersion === "v1") return { is: "list", of: undefined };

@@ -58,6 +58,35 @@ test("everything that there is", () => {
 
 const rule = (text: string): string => `{ ${HEAD}, egress: [${text}] }`;
 
+describe("one of another version, or misspelt, denies before all others what it would deny or pass", () => {
+  const spec = `{ tier: Baseline, priority: 7, subject: { namespaces: { matchLabels: { team: a } } }, ingress: [{ action: Accept, from: [{ namespaces: {} }] }], egress: [{ action: Pass, to: [{ namespaces: {} }] }] }`;
+  const VERSION = "policy.networking.k8s.io/v1alpha2";
+  test.each([
+    ["policy.networking.k8s.io/v1beta1", "ClusterNetworkPolicy", /apiVersion: .*v1beta1 is not read/],
+    ["policy.networking.k8s.io", "ClusterNetworkPolicy", /apiVersion: /],
+    ["", "ClusterNetworkPolicy", /apiVersion: /],
+    [VERSION, "clusterNetworkPolicy", /kind: .*did you mean ClusterNetworkPolicy/],
+    [VERSION, "ClusterNetworkPolicies", /kind: .*did you mean ClusterNetworkPolicy/],
+  ])("%s %s", (version, kind, reason) => {
+    const text = yamlOf(spec)
+      .replace(VERSION, JSON.stringify(version))
+      .replace("kind: ClusterNetworkPolicy", `kind: ${kind}`);
+    const { values, lines } = outcomeOf(text);
+    expect(lines).toEqual([expect.stringMatching(reason)]);
+    expect(lines[0]).toMatch(/it applies before all other policies/);
+    expect(values.get("ClusterNetworkPolicy web")).toMatchObject({
+      ...{ tier: "Admin", priority: 0, unreadable: expect.stringMatching(reason) },
+      rules: { ingress: [{ action: "Accept", peers: [] }], egress: [{ action: "Deny", ports: "all" }] },
+    });
+  });
+
+  test("but not one of another group, which somebody else enforces", () => {
+    const { values, lines } = outcomeOf(yamlOf(spec).replace(VERSION, "policy.example.com/v1"));
+    expect(values.size).toBe(0);
+    expect(lines.join()).toMatch(/is not enforced by Weir/);
+  });
+});
+
 describe("one rule that cannot be read accepts nothing, or denies everything", () => {
   test.each([
     ["to: []", "to: is empty"],
