@@ -284,16 +284,19 @@ async function recover(run: Run, failure: Failure): Promise<void> {
     if (signalAborted(run)) return;
     if (versions !== undefined && versions.length > 0) {
       const { apiVersion } = run.served;
+      run.absentSince = undefined;
       observer.unread(`the API server has it as ${versions.join(", ")} only; expected ${apiVersion}`);
       await pause(absentPause(run), run.signal);
       return;
     }
-    if (versions !== undefined && isGone(run)) {
-      leaveEmpty(run);
-      await pause(absentPause(run), run.signal);
-      return;
-    }
-  }
+    if (versions !== undefined) {
+      if (isGone(run)) {
+        leaveEmpty(run);
+        await pause(absentPause(run), run.signal);
+        return;
+      }
+    } else run.absentSince = undefined;
+  } else run.absentSince = undefined;
   observer.failed(failure, spreadOf(run));
   await backOff(run, failure.retryAfterMs);
 }
@@ -331,7 +334,11 @@ function listAt(answer: unknown, key: string): readonly unknown[] {
 /** Whether what the store has counts as deleted. */
 function isGone(run: Run): boolean {
   run.absentSince ??= performance.now();
-  return run.store.size() === 0 || performance.now() - run.absentSince >= run.shared.timing.goneMs;
+  const { observer, store, shared } = run;
+  const { goneMs, firstGoneMs } = shared.timing;
+  // Before the first list the kernel may still enforce what an earlier agent has read.
+  const least = store.size() > 0 ? goneMs : observer.isListed() ? 0 : firstGoneMs;
+  return performance.now() - run.absentSince >= least;
 }
 
 /** The server does not have the kind, so it has no object of it. */

@@ -39,6 +39,8 @@ export interface Timing {
   readonly absentNodes: number;
   /** How long a kind that had objects must be absent until they count as deleted: a server that starts may not have it yet. */
   readonly goneMs: number;
+  /** The same for a kind that has never been listed. */
+  readonly firstGoneMs: number;
   /** The longest delay that a server may set by Retry-After. */
   readonly retryAfterMsMax: number;
   /** A kind without contact for so long, beyond the time over which all nodes spread their requests, is a problem. */
@@ -69,6 +71,7 @@ export const TIMING: Timing = {
   absentMs: [20_000, 40_000],
   absentNodes: 500,
   goneMs: 60_000,
+  firstGoneMs: 5_000,
   retryAfterMsMax: 60_000,
   troubleMs: 10_000,
   onceMs: 60_000,

@@ -1,6 +1,7 @@
 // A kind that the API server need not have: without its CustomResourceDefinition nothing waits for it, and it is picked up when it
 // appears; in a version that is not known it is a problem, and what was last known stays.
 
+import { setTimeout as sleep } from "node:timers/promises";
 import { expect, test, vi } from "vitest";
 import { problemText } from "../../../../src/model/problem.ts";
 import { refuse } from "./server.ts";
@@ -8,7 +9,7 @@ import { openWorld } from "./world.ts";
 
 const GROUP = "policy.networking.k8s.io";
 const WAIT = { timeout: 60_000, interval: 20 };
-const TIMING = { absentMs: [20, 40], goneMs: 1_500 } as const;
+const TIMING = { absentMs: [20, 40], goneMs: 1_500, firstGoneMs: 300 } as const;
 
 const deny = (name: string) => ({
   metadata: { name },
@@ -95,6 +96,39 @@ test("a server that does not have it for a moment changes nothing", async () => 
   await vi.waitFor(() => expect(stateOf(world).state).toBe("following"), WAIT);
   for (const { cluster } of world.readings.slice(-3))
     expect([...(cluster.clusterPolicies?.keys() ?? [])]).toEqual(["first"]);
+});
+
+test("before the first list one 404 is not enough: an earlier agent may have read policies", async () => {
+  const world = await openWorld({ down: true, timing: { ...TIMING, firstGoneMs: 2_000 } });
+  world.objects.put("ClusterNetworkPolicy", deny("first"));
+  await world.start();
+  serve(world, []);
+  await vi.waitFor(() => expect(stateOf(world).failure?.reason).toMatch("404"), WAIT);
+  expect(world.last()?.readable).not.toBe(true);
+  serve(world, ["v1alpha2"]);
+  await vi.waitFor(() => expect(policiesOf(world)).toEqual(["first"]), WAIT);
+  for (const { readable, cluster } of world.readings)
+    if (readable) expect([...(cluster.clusterPolicies?.keys() ?? [])]).toEqual(["first"]);
+});
+
+test("only an absence without interruption counts: not an old 404 and one of now", async () => {
+  const world = await openWithout(["v1alpha2"]);
+  world.server.put("ClusterNetworkPolicy", deny("first"));
+  await vi.waitFor(() => expect(policiesOf(world)).toEqual(["first"]), WAIT);
+  serve(world, []);
+  world.server.end("ClusterNetworkPolicy");
+  await vi.waitFor(() => expect(stateOf(world).failure?.reason).toMatch("404"), WAIT);
+  // Something else fails for longer than goneMs, and then there is one more 404.
+  const busy = { is: true };
+  world.server.script(({ kind }, response) =>
+    kind === "ClusterNetworkPolicy" ? refuse(response, busy.is ? 503 : 404, "not now") : false,
+  );
+  await vi.waitFor(() => expect(stateOf(world).failure?.reason).toMatch("503"), WAIT);
+  await sleep(TIMING.goneMs);
+  busy.is = false;
+  const from = performance.now();
+  await vi.waitFor(() => expect(policiesOf(world)).toEqual([]), WAIT);
+  expect(performance.now() - from).toBeGreaterThanOrEqual(TIMING.goneMs);
 });
 
 test("a version that is not known is a problem for which nothing waits", async () => {
