@@ -159,9 +159,9 @@ function compactKept({ force, held }: Progress): void {
   if (force === undefined) return;
   const { source, cluster, compiled } = force;
   const maps: ReadonlyMap<unknown, unknown>[] = [source, cluster].flatMap(
-    ({ namespaces, pods, policies, services, slices, nodes }) => [
+    ({ namespaces, pods, policies, clusterPolicies, services, slices, nodes }) => [
       ...[namespaces, pods, policies, services, slices],
-      ...(nodes === undefined ? [] : [nodes]),
+      ...[clusterPolicies, nodes].filter((map) => map !== undefined),
     ],
   );
   for (const { addresses, services, policies } of [compiled.state, held.state])
