@@ -5,12 +5,13 @@
 
 import { assert } from "../../base/assert.ts";
 import type { Direction } from "../../base/direction.ts";
+import { DIRECTIONS } from "../../base/direction.ts";
 import type { Family } from "../../base/ip.ts";
 import { memo } from "../../base/memo.ts";
 import { openStage } from "../../base/stage.ts";
 import { overlaid } from "../../base/versioned-map.ts";
 import { type Cluster, keyOf } from "../../model/cluster.ts";
-import type { ClusterPolicy } from "../../model/cluster-network-policy.ts";
+import type { ClusterPolicy, ClusterRule } from "../../model/cluster-network-policy.ts";
 import type { Policy, Rule } from "../../model/network-policy.ts";
 import { LIMITS } from "../../state/desired-state.ts";
 import {
@@ -20,8 +21,10 @@ import {
   type DraftStages,
   openDraftStages,
   type Restrictions,
+  sidesIn,
 } from "../enforced-policies.ts";
 import type { LocalEndpoint } from "../local-endpoints.ts";
+import { tierPoliciesOf } from "../subjects.ts";
 import { type Excess, type Limited, longestFit, waterLevel } from "./fair-shares.ts";
 import { addressesLeftOut, servicesDenied } from "./object-limits.ts";
 import {
@@ -123,8 +126,20 @@ function nextCut(contents: Draft, situation: Situation): Cut | undefined {
   }
   for (const family of [4, 6] as const) {
     const addresses = addressesLeftOut(contents, { family, capacity: capacities.addresses, locals });
-    if (addresses !== undefined)
+    if (addresses === undefined) continue;
+    // A Deny or Pass that no longer sees an address would open: such policies deny everything first.
+    const clusterPolicy = closingByLabels(contents);
+    if (clusterPolicy === undefined)
       return { excesses: addresses.excesses, restrictions: { leftOut: addresses.addresses } };
+    const [sizes] = addresses.excesses as [Excess];
+    const { name } = clusterPolicy;
+    const excess = {
+      ...sizes,
+      namespace: CLUSTER,
+      object: `ClusterNetworkPolicy ${name}`,
+      effect: DENIES_ALL,
+    };
+    return { excesses: [excess], clusterPolicy };
   }
   for (const limit of ["cidrs4", "cidrs6", "identities", "ranges"] as const) {
     if (usedByTerms(contents, limit) <= capacityOf(capacities, limit)) continue;
@@ -133,6 +148,21 @@ function nextCut(contents: Draft, situation: Situation): Cut | undefined {
   }
   return undefined;
 }
+
+/** The first by name of the cluster policies in use with a rule, other than Accept, for peers by labels. */
+const closingByLabels = ({ sides }: Draft): ClusterPolicy | undefined =>
+  sidesIn(sides)
+    .flatMap(tierPoliciesOf)
+    .map(({ policy }) => policy)
+    .filter(({ unreadable }) => unreadable !== DOES_NOT_FIT)
+    .filter(({ rules }) => DIRECTIONS.some((direction) => rules[direction].some(closesByLabels)))
+    .reduce<ClusterPolicy | undefined>(
+      (first, each) => (first === undefined || each.name < first.name ? each : first),
+      undefined,
+    );
+
+const closesByLabels = ({ action, peers }: ClusterRule): boolean =>
+  action !== "Accept" && peers !== "anyone" && peers.some(({ kind }) => kind === "pods");
 
 function cutOfRows(contents: Contents, situation: Situation): Cut | undefined {
   const { capacities } = situation;
@@ -283,11 +313,12 @@ function cutClusterPolicy(
     namespace: CLUSTER,
     askers: 1,
     object: `ClusterNetworkPolicy ${clusterPolicy.name}`,
-    effect: "the policy denies everything at its place on this node, instead of its rules",
+    effect: DENIES_ALL,
   };
   return { excesses: [excess], clusterPolicy };
 }
 
+const DENIES_ALL = "the policy denies everything at its place on this node, instead of its rules";
 const DOES_NOT_FIT = "it does not fit in the tables of this node";
 
 /** In each direction for which it has rules. */

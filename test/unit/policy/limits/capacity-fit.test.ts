@@ -12,8 +12,9 @@ import {
   NO_SURROUNDINGS,
   type Pod,
 } from "../../../../src/model/cluster.ts";
-import type { ClusterRule } from "../../../../src/model/cluster-network-policy.ts";
+import type { ClusterPolicy, ClusterRule } from "../../../../src/model/cluster-network-policy.ts";
 import type { Policy, Rule } from "../../../../src/model/network-policy.ts";
+import { EVERYTHING } from "../../../../src/model/selector.ts";
 import {
   type Compiled,
   compile as compileAmong,
@@ -39,6 +40,7 @@ import {
   service,
   world,
 } from "../../../support/limited-worlds.ts";
+import { block, clusterPolicy, clusterRule, pods } from "../../../support/model.ts";
 import { type AnsweredQuestion, questions, questionText } from "../../../support/questions.ts";
 import { clusterWithServices, serviceQuestions } from "../../../support/service-worlds.ts";
 import { cluster, localsOf } from "../../../support/worlds.ts";
@@ -68,10 +70,11 @@ const capacities: fc.Arbitrary<Capacities> = fc
   })
   .map((few) => ({ ...CAPACITIES, ...few }));
 
-/** Services that do not fit, with their addresses as a whole or by their backends. */
+/** Services that do not fit, with their addresses as a whole or by their backends, and addresses. */
 const fewServices = fc.record({
   services: fc.oneof(fc.constant(CAPACITIES.services), fc.nat({ max: 4 })),
   serviceGroups: fc.oneof(fc.constant(CAPACITIES.serviceGroups), fc.nat({ max: 3 })),
+  addresses: fc.oneof(fc.constant(CAPACITIES.addresses), fc.nat({ max: 8 })),
 });
 
 /** The limited parts of a state. */
@@ -275,6 +278,50 @@ describe("rules beyond a namespace's share", { timeout: PATIENCE_MS }, () => {
       }),
       { numRuns: RUNS },
     );
+  });
+});
+
+describe("addresses beyond the table", () => {
+  const peer = addressOf(4, 0x0a000005n);
+  const other = addressOf(4, 0x0a000006n);
+  const labelled = (app: string) => pods({ app }, EVERYTHING);
+  const deny = (...rules: ClusterRule[]) => clusterPolicy("deny", { ingress: rules });
+  const members = [
+    pod("here", 1),
+    { ...pod("a", 5), labels: new Map([["app", "web"]]) },
+    { ...pod("b", 6), labels: new Map([["app", "db"]]) },
+  ];
+  // Everyone is allowed who is not denied; what is not in the table is nobody's address.
+  test.each<[string, ClusterPolicy, full: boolean[], limited: boolean[], loser: RegExp]>([
+    ["Deny", deny(clusterRule("Deny", [labelled("web")])), [false, true], [false, false], /^Clu.*deny$/],
+    [
+      "Pass before Deny",
+      deny(clusterRule("Pass", [labelled("web")]), clusterRule("Deny", [block("0.0.0.0/0")])),
+      [true, false],
+      [false, false],
+      /^Clu.*deny$/,
+    ],
+    [
+      "Accept before Deny",
+      deny(clusterRule("Accept", [labelled("web")]), clusterRule("Deny", [block("0.0.0.0/0")])),
+      [true, false],
+      [false, false],
+      /^Pod /,
+    ],
+  ])("%s by labels never opens", (_, policy, full, limited, loser) => {
+    const of = (room: Capacities) => {
+      const limits = { ...world(members, []), clusterPolicies: new Map([["deny", policy]]) };
+      const compiled = compile(limits, localsFor(members.slice(0, 1)), NOTHING_NUMBERED, room);
+      const plan = planOf(compiled.state);
+      const ask = (remote: typeof peer) =>
+        passes(plan.judge({ ifindex: 10, direction: "ingress", remote, place: placeOf("TCP", 80) }));
+      return { answers: [ask(peer), ask(other)], excesses: compiled.excesses };
+    };
+    expect(of(CAPACITIES)).toEqual({ answers: full, excesses: [] });
+    const cut = of({ ...CAPACITIES, addresses: 0 });
+    expect(cut.answers).toEqual(limited);
+    expect(cut.excesses.length).toBeGreaterThan(0);
+    for (const { object } of cut.excesses) expect(object).toMatch(loser);
   });
 });
 
