@@ -1,7 +1,7 @@
 // What `weir trace` reports about random worlds: the kernel gives the same verdict over the same maps, and the rules that are named
 // are those that decide. Needs root and eBPF.
 //
-// WEIR_PROPERTY_RUNS sets the number of worlds; a failure prints the seed and the shrunk world.
+// WEIR_PROPERTY_RUNS sets the number of worlds; a failure prints the seed and the world.
 
 import fc from "fast-check";
 import { afterAll, beforeAll, expect, it } from "vitest";
@@ -24,7 +24,7 @@ import { OBJECT } from "../support/object.ts";
 import { addressesOf, cluster, localsOf } from "../support/worlds.ts";
 
 const RUNS = Math.min(Number(process.env["WEIR_PROPERTY_RUNS"] ?? 500), 500);
-const PATIENCE_MS = 120_000 + RUNS * 500;
+const PATIENCE_MS = 120_000 + RUNS * 1_500;
 
 let bench: Bench;
 let aside: ShadowPrograms;
@@ -139,7 +139,10 @@ async function agree(world: Cluster, path: Path, locals: readonly LocalEndpoint[
         expect(planAllows(withOnly(world, allowance, direction), { probe, direction, ifindex })).toBe(true);
       expect(planAllows(without(world, verdict.by, direction), { probe, direction, ifindex })).toBe(false);
     }
-    expect(isolatedBy.length > 0).toBe(["allowed", "audit", "denied"].includes(verdict.kind));
+    // Rules of cluster policies decide with and without NetworkPolicies that isolate.
+    const isDecidedByTier = verdict.kind === "accepted" || ("by" in verdict && verdict.kind !== "allowed");
+    if (!isDecidedByTier)
+      expect(isolatedBy.length > 0).toBe(["allowed", "audit", "denied"].includes(verdict.kind));
   }
 }
 
@@ -177,7 +180,11 @@ async function checkWorld(world: Cluster, seed: number): Promise<void> {
 it(
   `trace's verdicts and rules hold in the kernel on ${RUNS} random worlds`,
   async () => {
-    await fc.assert(fc.asyncProperty(cluster, fc.nat({ max: 10_000 }), checkWorld), { numRuns: RUNS });
+    // To shrink a world takes longer than the test has.
+    await fc.assert(fc.asyncProperty(cluster, fc.nat({ max: 10_000 }), checkWorld), {
+      numRuns: RUNS,
+      endOnFailure: true,
+    });
     for (const count of Object.values(asked)) expect(count).toBeGreaterThan(RUNS / 4);
   },
   PATIENCE_MS,
