@@ -91,22 +91,35 @@ int to_pod(struct __sk_buff *skb)
 	return filter(skb, DIRECTION_INGRESS);
 }
 
+static __always_inline void key_of_request(const struct flow_request *request, struct flow_target *target)
+{
+	__u64 owner = request->owner | (__u64)request->local_port << 32 | (__u64)request->remote_port << 48;
+
+	if (request->family == COUNTED_IPV6)
+		key_of_v6(target, owner, &request->local, &request->remote);
+	else
+		key_of_v4(target, owner, request->local.low, request->remote.low);
+}
+
+/* Whether an insertion found a live entry whose opener an answer has made up: only without TCP does an answer make a flow. */
+static __always_inline bool opened_by_answer(const struct flow_request *request, const struct flow_scratch *memory)
+{
+	return (__u8)request->owner != IPPROTO_TCP && flow_opener(memory->choice.seen) != (request->opener & 1);
+}
+
 /* Answers one request; its key is in the scratch. */
 static __always_inline int answer(const struct flow_request *request, struct flow_scratch *memory)
 {
 	bool v6 = request->family == COUNTED_IPV6;
 	__u32 zero = 0, time, tenant = request->tenant & (TENANTS - 1);
 	const struct node *here = bpf_map_lookup_elem(&node, &zero);
-	__u64 owner, data;
+	__u64 data;
+	int result;
 
 	if (!here)
 		return FLOW_REFUSED;
 	time = flow_time(here, now());
-	owner = request->owner | (__u64)request->local_port << 32 | (__u64)request->remote_port << 48;
-	if (v6)
-		key_of_v6(&memory->target, owner, &request->local, &request->remote);
-	else
-		key_of_v4(&memory->target, owner, request->local.low, request->remote.low);
+	key_of_request(request, &memory->target);
 	if (request->operation == FLOW_REMOVE) {
 		/* Also one that has expired. */
 		if (!(v6 ? search_v6(0) : search_v4(0)))
@@ -118,10 +131,18 @@ static __always_inline int answer(const struct flow_request *request, struct flo
 		tenant |= FLOW_ONLY_NEW;
 	data = flow_data(request->expires < FLOW_EPOCH ? 0 : flow_time(here, request->expires), request->generation,
 			 request->state, request->opener);
-	return insert(v6 ? COUNTED_IPV6 : COUNTED_IPV4, data, time, tenant);
+	result = insert(v6 ? COUNTED_IPV6 : COUNTED_IPV4, data, time, tenant);
+	if (result != FLOW_EXISTS || !opened_by_answer(request, memory))
+		return result;
+	/* The insertion has replaced the key's words by those of its entry. */
+	key_of_request(request, &memory->target);
+	return insert(v6 ? COUNTED_IPV6 : COUNTED_IPV4, data, time, tenant & (TENANTS - 1));
 }
 
-/* Never attached: user space runs it on a frame of requests, each a struct flow_request, to change the flow table. */
+/*
+ * Never attached: user space runs it on a frame of requests, each a struct flow_request, to change the flow table. Before Linux 6.3 packets
+ * interrupt such a run: the loader gives this program a scratch that no other has.
+ */
 SEC("tc")
 int flow_requests(struct __sk_buff *skb)
 {

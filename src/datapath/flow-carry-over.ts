@@ -2,8 +2,9 @@
 // size. So connections survive an upgrade, and a change of the option.
 
 import { join, relative } from "node:path";
+import { setImmediate as nextTurn } from "node:timers/promises";
 import { BpfMap, MapType } from "bpf-ts";
-import { codeOf, messageOf } from "../base/errors.ts";
+import { messageOf } from "../base/errors.ts";
 import {
   DIRECTION_NAMES,
   FLOW_STATE_NAMES,
@@ -59,8 +60,8 @@ export interface CarryOver {
   readonly lastIncarnation: number;
   readonly endpoints: readonly EarlierEndpoint[];
   /**
-   * Writes the flows of these pods that have not been written, in addition to those in the tables. They get the previous
-   * generation, so that the current policies judge their next packet. Never throws: errors are in the result.
+   * Writes the flows of these pods that the tables do not have; counts all of these pods, also those that a previous call has written. They get
+   * the previous generation, so that the current policies judge their next packet. Never throws: errors are in the result.
    */
   copy(tenants: TenantsByPod, generation: number): Promise<readonly CarriedFlows[]>;
 }
@@ -132,31 +133,23 @@ async function openEarlier(datapath: Datapath, place: Place): Promise<Earlier> {
           endpointFrom(value),
         )
       : [];
-    const written = new Set<string>();
-    const all = { flows: 0, ended: 0, lost: 0 };
     return {
       lastIncarnation: place.isOther ? numberIn(node?.[1], "lastIncarnation") : 0,
       endpoints: endpoints.filter(({ ifindex }) => ifindex !== 0),
       async copy(tenants, generation) {
+        const all = { flows: 0, ended: 0, lost: 0 };
         try {
-          const ended: number[] = [];
           for (const name of FLOW_TABLES) {
             const convert = converter(record, {
               tenants,
               generation,
               now: ticksNow(datapath.ticksPerSecond),
             });
-            const done = await copyTable(
-              datapath,
-              { place, record, name, node: node?.[1] },
-              convert,
-              written,
-            );
+            const done = await copyTable(datapath, { place, record, name, node: node?.[1] }, convert);
             all.flows += done.flows;
             all.lost += done.refused;
-            ended.push(done.ended);
+            all.ended += done.ended;
           }
-          all.ended = ended.reduce((sum, each) => sum + each, 0);
           return { layout, ...all, ...(all.lost === 0 ? {} : { reason: FULL }) };
         } catch (error) {
           const lost = await countFlows(place);
@@ -245,14 +238,13 @@ function openFlowTable({ place, record, name, node }: EarlierTable): OpenFlows {
     throw new Error(`its flow table is of scheme ${record.flowTable}, which this build does not know`);
   const bits = bitsIn(record);
   const unitShift = numberIn(node, "unitShift");
+  const secret = secretOf(record, place);
+  const shape = shapeIn(record, name);
   using map = BpfMap.openPinned(place.path(name));
-  const source: TableSource & { readonly memory: Disposable } = {
-    memory: map.mmap(),
-    secret: secretOf(record, place),
-    shape: shapeIn(record, name),
-    bits,
-  };
-  const keyType = { kind: "struct", name: KEY_TYPES[name], size: source.shape.keySize } as const;
+  // Last: what throws after it would leave the table mapped.
+  const memory = map.mmap();
+  const source: TableSource = { memory, secret, shape, bits };
+  const keyType = { kind: "struct", name: KEY_TYPES[name], size: shape.keySize } as const;
   return {
     flows: (function* () {
       for (const { key, expires, opener, state } of flowsIn(source))
@@ -263,7 +255,7 @@ function openFlowTable({ place, record, name, node }: EarlierTable): OpenFlows {
           state,
         };
     })(),
-    [Symbol.dispose]: () => source.memory[Symbol.dispose](),
+    [Symbol.dispose]: () => memory[Symbol.dispose](),
   };
 }
 
@@ -332,7 +324,7 @@ function bitsIn({ constants = {} }: LayoutRecord): DataBits {
   };
 }
 
-/** Of a flow table, whose layout may not be known, the buckets in use: that many flows at least. 0 if the maps cannot be read either. */
+/** Of a flow table, whose layout may not be known, the buckets in use: that many flows at least. A map that cannot be read counts as empty. Never throws. */
 async function countFlows({ path }: Place): Promise<number> {
   let sum = 0;
   for (const name of FLOW_TABLES) {
@@ -340,8 +332,8 @@ async function countFlows({ path }: Place): Promise<number> {
       using map = BpfMap.openPinned(path(name));
       const { count, values } = await map.entries();
       sum += map.info.type === MapType.ARRAY ? usedIn(values, map.info.lookupSize) : count;
-    } catch (error) {
-      if (codeOf(error) !== "ENOENT") throw error;
+    } catch {
+      // Gone, or no map that can be read.
     }
   }
   return sum;
@@ -441,25 +433,24 @@ const PREFIXES: { readonly [name: string]: string } = { direction: "DIRECTION_",
 const constantName = (name: string, text: string): string =>
   `${PREFIXES[name] ?? ""}${text.toUpperCase().replaceAll("-", "_")}`;
 
+/** Flows that are left out, after which others get a turn. */
+const LEFT_OUT_AT_ONCE = 4_096;
+
 /** Flows that the programs have made meanwhile are newer, and stay as they are. */
 async function copyTable(
   { flowRequests }: Datapath,
   table: EarlierTable,
   convert: Convert,
-  written: Set<string>,
 ): Promise<{ readonly flows: number; readonly ended: number; readonly refused: number }> {
   let ended = 0;
   using opened = await openFlows(table);
-  function* additions() {
+  async function* additions() {
     for (const flow of opened.flows) {
       const value = convert(flow);
       if (value === undefined) {
-        ended += 1;
+        if (++ended % LEFT_OUT_AT_ONCE === 0) await nextTurn();
         continue;
       }
-      const text = `${table.name} ${keyText(flow.key)}`;
-      if (written.has(text)) continue;
-      written.add(text);
       // A field that is missing, or does not fit, is a RangeError or a TypeError of the codec.
       yield addition({ map: table.name, key: flow.key } as unknown as FlowKey, value);
     }
@@ -468,6 +459,3 @@ async function copyTable(
   const flows = results.filter((each) => each === FlowResult.DONE || each === FlowResult.EXISTS).length;
   return { flows, ended, refused: results.length - flows };
 }
-
-const keyText = (key: Decoded): string =>
-  JSON.stringify(key, (_, value: unknown) => (typeof value === "bigint" ? String(value) : value));

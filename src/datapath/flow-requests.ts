@@ -66,7 +66,7 @@ const RUNS_AT_ONCE = 64;
 /** Runs the requests in order, and gives their results. Errors: BpfError. */
 export async function runRequests(
   program: BpfProgram,
-  requests: Iterable<Request>,
+  requests: Iterable<Request> | AsyncIterable<Request>,
 ): Promise<readonly FlowResult[]> {
   const results: FlowResult[] = [];
   let runs = 0;
@@ -76,7 +76,7 @@ export async function runRequests(
     frame = [];
     if (++runs % RUNS_AT_ONCE === 0) await nextTurn();
   };
-  for (const request of requests) {
+  for await (const request of requests) {
     frame.push(request);
     if (frame.length === FLOW_REQUESTS) await run();
   }

@@ -2,7 +2,7 @@
 
 import { type Node, TIMEOUT_NAMES, Timeout } from "../gen/layout.ts";
 import type { Settings } from "../state/state-compare.ts";
-import type { Datapath } from "./program-loader.ts";
+import type { Clock } from "./clock.ts";
 import type { Tables } from "./typed-maps.ts";
 
 type NodeSettings = Omit<Node, "generation" | "lastIncarnation" | "tunnelPorts" | "tunnelFilter">;
@@ -31,15 +31,12 @@ const TIMEOUT_SECONDS: { readonly [name in keyof typeof Timeout]: number } = {
 };
 
 /** As the map has them. */
-export function nodeSettings({ ticksPerSecond }: Pick<Datapath, "ticksPerSecond">): NodeSettings {
+export function nodeSettings({ ticksPerSecond, unitShift }: Clock): NodeSettings {
   const timeouts = new Array<number>(Object.keys(Timeout).length).fill(0);
   for (const [name, index] of Object.entries(Timeout))
     timeouts[index] = TIMEOUT_SECONDS[name as keyof typeof Timeout] * ticksPerSecond;
-  return { ticksPerSecond, timeouts, neighbourRate: NEIGHBOUR_RATE, unitShift: unitShiftOf(ticksPerSecond) };
+  return { ticksPerSecond, timeouts, neighbourRate: NEIGHBOUR_RATE, unitShift };
 }
-
-/** A unit of flow time is the power of two of ticks that is nearest to a second. */
-const unitShiftOf = (ticksPerSecond: number): number => Math.round(Math.log2(ticksPerSecond));
 
 /** All of a node's settings by name, numbers in ticks of the kernel's clock, except the clock's own rate. */
 export const settingsOf = ({

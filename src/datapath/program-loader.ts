@@ -2,7 +2,6 @@
 
 import { existsSync, rmSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
 import {
   BpfMap,
   BpfObject,
@@ -18,6 +17,7 @@ import { codeOf, messageOf, OperationError } from "../base/errors.ts";
 import { LAYOUT_DIGEST } from "../gen/layout.ts";
 import { ensurePinned } from "./bpffs.ts";
 import type { Layout } from "./btf-layout.ts";
+import { type Clock, clockOf, FRAME_MIN } from "./clock.ts";
 import { bucketsFor, FLOWS_DEFAULT, fragmentsFor } from "./flow-capacity.ts";
 import { FLOW_REQUESTS_PROGRAM, runOn } from "./flow-requests.ts";
 import { bucketsIn, ensureSecret, setAside, setSizes } from "./flow-table-pins.ts";
@@ -40,7 +40,7 @@ import {
 import type { NestedName } from "./typed-maps.ts";
 
 /** The loaded datapath: maps and the program for each direction, all pinned. */
-export interface Datapath {
+export interface Datapath extends Clock {
   readonly root: string;
   readonly programs: { readonly [direction in Direction]: BpfProgram };
   /** Changes the flow table (flow-requests.ts). */
@@ -50,8 +50,6 @@ export interface Datapath {
   map(name: MapName): BpfMap;
   /** The maps inside a map of maps, open for as long as this is. */
   inner(name: NestedName): HeldInner;
-  /** Rate of the kernel's jiffies, measured. */
-  readonly ticksPerSecond: number;
   /** Why the programs do not use the kernel's conntrack to find the opener of a connection; absent if they do. */
   readonly withoutConntrack?: string;
   /** Creates missing pins. Returns their number. Errors: OperationError, BpfError. */
@@ -75,10 +73,13 @@ export async function openDatapath(
   const opened: { close(): void }[] = [];
   try {
     let layout: Layout | undefined;
-    const prepare = (object: BpfObject, path: string): void => {
+    const setUp = (object: BpfObject, path: string): void => {
       layout = checkLayout(object, path);
       setSizes(object, buckets);
       object.setMaxEntries("fragments", fragmentsFor(possibleCpus()));
+    };
+    const prepare = (object: BpfObject, path: string): void => {
+      setUp(object, path);
       for (const name of MAP_NAMES) reusePinned(object, root, name, opened);
     };
     const { object, withoutConntrack } = await loadVariant(objectPath, prepare);
@@ -97,18 +98,23 @@ export async function openDatapath(
       ingress: adopt(object, root, PROGRAMS.ingress),
       egress: adopt(object, root, PROGRAMS.egress),
     };
-    const flowRequests = adopt(object, root, FLOW_REQUESTS_PROGRAM);
+    opened.push(...Object.values(programs));
+    using requestsObject = openObject(objectPath);
+    setUp(requestsObject, objectPath);
+    const flowRequests = await loadFlowRequests(requestsObject, maps);
+    opened.push(flowRequests);
+    ensurePinned("program", flowRequests, programPath(root, FLOW_REQUESTS_PROGRAM));
     const activation = object.program("activate");
-    opened.push(...Object.values(programs), flowRequests, activation);
+    opened.push(activation);
     const inners = new Map(NESTED_NAMES.map((name) => [name, heldInner(innerDirectory(root, name))]));
     opened.push(...inners.values());
-    const ticksPerSecond = await measureTicks(object);
+    const clock = await clockOf(present(maps.get("node"), "map node"), object);
     object.close();
     return {
       root,
       programs,
       flowRequests,
-      ticksPerSecond,
+      ...clock,
       activate(generation) {
         const frame = Buffer.alloc(FRAME_MIN);
         frame.writeUInt32LE(generation);
@@ -132,6 +138,17 @@ export async function openDatapath(
     for (const handle of opened) handle.close();
     throw error;
   }
+}
+
+/**
+ * Loads flow_requests alone, with the maps of the other programs except a scratch of its own. Before Linux 6.3 a run by user space does not keep
+ * packets from its CPU: they would put their keys into its scratch. For the same reason each agent has its own; a command uses the agent's.
+ */
+async function loadFlowRequests(object: BpfObject, maps: ReadonlyMap<MapName, BpfMap>): Promise<BpfProgram> {
+  for (const { name } of object.programs) object.setAutoload(name, name === FLOW_REQUESTS_PROGRAM);
+  for (const [name, map] of maps) if (name !== "scratch") object.reuseMap(name, map);
+  await object.load();
+  return object.program(FLOW_REQUESTS_PROGRAM);
 }
 
 /** The variant of an object that calls the kernel's conntrack: bpf/kernel_conntrack.h. */
@@ -229,33 +246,6 @@ export function adopt(object: BpfObject, root: string, name: string): BpfProgram
 function sameMaps(a: BpfProgram, b: BpfProgram): boolean {
   const key = (program: BpfProgram) => [...program.info.mapIds].sort((x, y) => x - y).join(",");
   return key(a) === key(b);
-}
-
-/** The kernel runs programs on no frame without an Ethernet header. */
-const FRAME_MIN = 14;
-
-const MEASURE_MS = 100;
-
-/** Kernels are built with one of these (CONFIG_HZ); a program cannot read it. */
-const USUAL_RATES = [100, 250, 300, 1000];
-
-/** The rate of jiffies: the change of the kernel's counter in a tenth of a second, rounded to the nearest usual rate. */
-async function measureTicks(object: BpfObject): Promise<number> {
-  const clock = object.program("clock");
-  try {
-    const frame = new Uint8Array(FRAME_MIN);
-    const read = () => ({ ticks: clock.testRun({ data: frame }).result >>> 0, ns: process.hrtime.bigint() });
-    const start = read();
-    await sleep(MEASURE_MS);
-    const end = read();
-    const rate = (((end.ticks - start.ticks) >>> 0) * 1e9) / Number(end.ns - start.ns);
-    const usual = USUAL_RATES.find(
-      (candidate) => Math.abs(rate - candidate) <= Math.max(candidate * 0.09, 1),
-    );
-    return usual ?? Math.max(1, Math.round(rate));
-  } finally {
-    clock.close();
-  }
 }
 
 // Loads the XDP programs with the maps of a loaded datapath. Only if an option needs them.

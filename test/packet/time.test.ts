@@ -3,8 +3,9 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { afterEach, describe, expect, it } from "vitest";
 import type { TableFlow } from "../../src/datapath/flow-reader.ts";
+import { addition, type FlowKey, runRequests } from "../../src/datapath/flow-requests.ts";
 import { TCP_FLAG } from "../../src/engines/frame-builder.ts";
-import { FLOW_EPOCH, FLOW_STAMP_BITS, FlowState, type Timeout } from "../../src/gen/layout.ts";
+import { FLOW_EPOCH, FLOW_STAMP_BITS, FlowResult, FlowState, type Timeout } from "../../src/gen/layout.ts";
 import { block, ports } from "../support/model.ts";
 import {
   echo,
@@ -454,4 +455,41 @@ describe("a policy that changes", () => {
       expectSteps(world(), flows(a));
     },
   );
+});
+
+describe("the opener of a flow that is carried over", () => {
+  const carry = async ({ flow, ...key }: TableFlow, opener: 0 | 1) => {
+    const request = addition(key as FlowKey, { ...flow, opener, tenant: 0 });
+    return [...(await runRequests(world().bench.datapath.flowRequests, [request]))];
+  };
+
+  it.each(BOTH_FAMILIES)("replaces that of an answer that came first: IPv$family", async (a) => {
+    await world().enforce();
+    expectSteps(world(), [into("both", to(a, udpSegment(40_000, 53)), "policy")]);
+    const flow = onlyFlow();
+    const other = flow.flow.opener === 0 ? 1 : 0;
+    expect(await carry(flow, flow.flow.opener as 0 | 1)).toEqual([FlowResult.EXISTS]);
+    expect(await carry(flow, other)).toEqual([FlowResult.DONE]);
+    expect(onlyFlow().flow.opener).toBe(other);
+    expect(await carry(flow, other)).toEqual([FlowResult.EXISTS]);
+  });
+
+  it.each(BOTH_FAMILIES)("leaves that of a TCP connection: IPv$family", async (a) => {
+    await world().enforce();
+    expectSteps(world(), [into("both", to(a, tcpSegment(40_000, 80, SYN)), "policy")]);
+    const flow = onlyFlow();
+    const other = flow.flow.opener === 0 ? 1 : 0;
+    expect(await carry(flow, other)).toEqual([FlowResult.EXISTS]);
+    expect(onlyFlow().flow.opener).toBe(flow.flow.opener);
+  });
+});
+
+it("changes of the flow table have a scratch that packets do not use", () => {
+  const { datapath } = world().bench;
+  const { id } = datapath.map("scratch").info;
+  const hasIt = Object.values(datapath.programs).map(({ info }) => info.mapIds.includes(id));
+  expect(hasIt).toEqual([true, true]);
+  const mapIds = datapath.flowRequests.info.mapIds;
+  expect(mapIds).not.toContain(id);
+  expect(mapIds).toContain(datapath.map("conntrack_v4").info.id);
 });
