@@ -9,7 +9,7 @@
 import { assert, assertNever } from "../base/assert.ts";
 import type { Direction } from "../base/direction.ts";
 import { cidrContains } from "../base/ip.ts";
-import { type Cluster, keyOf, namespaceLabels, type Pod } from "../model/cluster.ts";
+import { type Cluster, isSubject, keyOf, namespaceLabels, type Pod } from "../model/cluster.ts";
 import { isOpened, modeOn } from "../model/enforcement-mode.ts";
 import type { Peer, Policy, Rule } from "../model/network-policy.ts";
 import { matches } from "../model/selector.ts";
@@ -100,7 +100,11 @@ function strictest(probe: Probe, judge: (certain: Probe) => SideVerdict): SideVe
   const verdicts = possibilities(probe.from).flatMap((from) =>
     possibilities(probe.to).map((to) => judge({ ...probe, from, to })),
   );
-  const [worst] = verdicts.sort((a, b) => STRICTNESS.indexOf(a.kind) - STRICTNESS.indexOf(b.kind));
+  return strictestOf(verdicts);
+}
+
+function strictestOf(verdicts: readonly SideVerdict[]): SideVerdict {
+  const [worst] = verdicts.toSorted((a, b) => STRICTNESS.indexOf(a.kind) - STRICTNESS.indexOf(b.kind));
   return worst as SideVerdict;
 }
 
@@ -119,8 +123,18 @@ const possibilities = (party: Party): readonly Party[] =>
     ? [party]
     : [party.pod, ...(party.rivals ?? [])].map((pod) => ({ kind: "pod", pod, address: party.address }));
 
-/** The verdict for one pod at each end. */
+/** The verdict for one pod at each end. A peer without an object gets nothing that its last labels would allow, and not what they deny, port names aside. */
 function certainVerdict(cluster: Cluster, probe: Probe, direction: Direction): SideVerdict {
+  const end = direction === "ingress" ? "from" : "to";
+  const peer = probe[end];
+  const verdict = verdictOn(cluster, probe, direction);
+  if (peer.kind === "address" || peer.pod.retained === undefined || !isSubject(peer.pod)) return verdict;
+  const { retained: _, ...last } = peer.pod;
+  const asLast = { ...probe, [end]: { ...peer, pod: { ...last, ports: [] } } };
+  return strictestOf([verdict, verdictOn(cluster, asLast, direction)]);
+}
+
+function verdictOn(cluster: Cluster, probe: Probe, direction: Direction): SideVerdict {
   const subject = subjectOf(direction === "ingress" ? probe.to : probe.from);
   if (subject === undefined) return { kind: "not-applicable" };
   const { retained } = subject;

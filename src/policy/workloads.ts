@@ -8,7 +8,14 @@ import { findAddress, type PrefixTable, prefixTable } from "../base/prefix-table
 import { openStage, sameItems } from "../base/stage.ts";
 import { changesBetween, patched } from "../base/versioned-map.ts";
 import { changedHolders, type Holders, holdersOf } from "../model/address-ownership.ts";
-import { type Cluster, EMPTY_CLUSTER, isSelectable, namespaceLabels, type Pod } from "../model/cluster.ts";
+import {
+  type Cluster,
+  EMPTY_CLUSTER,
+  isSelectable,
+  isSubject,
+  namespaceLabels,
+  type Pod,
+} from "../model/cluster.ts";
 import { type Labels, matches, type Selector, selectorText } from "../model/selector.ts";
 import { anyOf, prefixSets, type TermSet } from "./identities.ts";
 import { blocksOf, declares, type PeerSet, portsText, type Term } from "./peer-selectors.ts";
@@ -182,15 +189,23 @@ export function openWorkloads(): (
     workload.sets.set(covering, made);
     return made;
   };
+  /** Of one without an object two: it gets nothing that its last labels would allow, and not what they deny. */
+  const setsOfPod = (pod: Pod, covering: Covering | undefined): readonly TermSet[] => {
+    const own = termsAt(workloadOf(pod), covering);
+    if (pod.retained === undefined || !isSubject(pod)) return [own];
+    // What only its ports would need has no terms.
+    const { namespace, labels } = pod;
+    const last = { ...unselected(), namespace, labels };
+    evaluate(last);
+    return [own, termsAt(last, covering)];
+  };
   /** The terms of an address, where they differ from those of the longest prefix. */
   const entryOf = (holders: Holders, text: string): TermSet | undefined => {
     const held = leftOut.has(text) ? undefined : holders.get(text);
     if (held === undefined) return undefined;
     const covering = findAddress((asked as Asked).covering, held.address);
-    const [first, ...others] = held.pods;
-    const one = termsAt(workloadOf(first), covering);
-    const terms =
-      others.length === 0 ? one : anyOf([one, ...others.map((pod) => termsAt(workloadOf(pod), covering))]);
+    const sets = held.pods.flatMap((pod) => setsOfPod(pod, covering));
+    const terms = anyOf(sets as [TermSet, ...TermSet[]]);
     return terms.content === (covering?.terms.content ?? "") ? undefined : terms;
   };
   const count = (terms: TermSet | undefined, by: 1 | -1): void => {
@@ -231,7 +246,8 @@ export function openWorkloads(): (
     for (const { members } of all)
       for (const { ips } of members) for (const { text } of ips) touched.add(text);
     // An address may be a pod's by this node's evidence alone.
-    if (all.size > 0) for (const text of next.ownership?.held.keys() ?? []) touched.add(text);
+    const isOther = last !== asked || before.namespaces !== next.namespaces;
+    if (all.size > 0 || isOther) for (const text of next.ownership?.held.keys() ?? []) touched.add(text);
     const holders = holdersOf(next);
     const blocks = last === undefined ? [] : changedCoverings(last, asked);
     if (blocks.length > 0) for (const text of addressesInside(next, blocks)) touched.add(text);
