@@ -115,7 +115,8 @@ const tcp = (source: string, number: number, port: number) =>
 async function traffic(): Promise<void> {
   for (let count = 0; count < 3; count += 1) {
     await tcp("shop/client", 1, 80);
-    await tcp("bank/teller", 1, 80);
+    // More than the next, so that lists have one order.
+    for (let more = 0; more < 2; more += 1) await tcp("bank/teller", 1, 80);
     await tcp("bank/teller", 2, 5432);
     await tcp("shop/client", 4, 6379);
   }
