@@ -64,7 +64,7 @@ export interface ReconcileEnv {
   readonly log: Log;
   readonly now: () => Date;
   readonly meter?: Meter;
-  /** Called before anything is written: endpoints that are removed take their counters with them. */
+  /** Called before endpoints change: those that are removed take their counters with them. */
   readonly beforeApply?: () => Promise<void>;
   /** See ApplyOptions. */
   readonly onLate?: ApplyOptions["onLate"];
@@ -223,7 +223,8 @@ async function bringIntoForce(
   const compiled = compiler.compile({ cluster, locals: resolved.found, previous, surroundings });
   progress.compiler = compiler;
   env.meter?.took("compile", (performance.now() - begun) / 1_000);
-  await env.beforeApply?.();
+  // It reads all counters, which a change elsewhere in the cluster is not worth.
+  if (progress.force?.compiled.state.endpoints !== compiled.state.endpoints) await env.beforeApply?.();
   const attachFor = [resolved.found, compiled.state.endpoints, compiled.shut];
   const known = progress.attachments;
   // Until it is done.
