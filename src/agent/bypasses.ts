@@ -71,13 +71,17 @@ export function openBypasses(path: string | undefined, { log, now }: BypassEnv):
 
   /** In the time since the machine's start, so that a clock that is set back prolongs none. */
   const deadlines = new WeakMap<BypassView, number>();
-  function isOver(bypass: BypassView): boolean {
+
+  /** Milliseconds that are left of a bypass, by both clocks; 0 or less if it is over. */
+  function leftOf(bypass: BypassView): number {
     const [since, until] = [Date.parse(bypass.since), Date.parse(bypass.until)];
     const left = Math.min(until - now().getTime(), until - since, BYPASS_SECONDS_MAX * 1_000);
     const deadline = deadlines.get(bypass) ?? performance.now() + left;
     deadlines.set(bypass, deadline);
-    return left <= 0 || performance.now() >= deadline;
+    return Math.min(left, deadline - performance.now());
   }
+
+  const isOver = (bypass: BypassView): boolean => leftOf(bypass) <= 0;
 
   function set(next: readonly BypassView[]): void {
     active = next.toSorted((a, b) => (a.target < b.target ? -1 : 1));
@@ -120,11 +124,7 @@ export function openBypasses(path: string | undefined, { log, now }: BypassEnv):
   function schedule(): void {
     clearTimeout(timer);
     if (active.length === 0) return;
-    active.forEach(isOver);
-    const next = Math.min(
-      ...active.map(({ until }) => Date.parse(until) - now().getTime()),
-      ...active.map((each) => (deadlines.get(each) ?? 0) - performance.now()),
-    );
+    const next = Math.min(...active.map(leftOf));
     timer = setTimeout(endDue, Math.max(0, Math.min(next, LOOK_MS_MAX))).unref();
   }
 
@@ -169,7 +169,6 @@ export function openBypasses(path: string | undefined, { log, now }: BypassEnv):
     const since = now();
     const until = new Date(since.getTime() + seconds * 1_000);
     const bypass = { target, since: since.toISOString(), until: until.toISOString(), reason };
-    isOver(bypass);
     const endingBefore = ending;
     ending = ending.filter((each) => each.target !== target);
     try {
