@@ -224,13 +224,15 @@ export function policyReport(policy: Policy, { after: cluster, live, where }: Si
     egress: rules.egress.map(ruleReport),
     ...(unreadable === undefined ? {} : { unreadable }),
     ...(omitted === undefined ? {} : { omitted }),
-    pods: pods.map((pod) => ({
-      name: keyOf(pod),
-      addresses: pod.ips.map(({ text }) => text),
-      ...(live === undefined ? {} : { state: stateOf(pod, live.endpoints) }),
-    })),
+    pods: pods.map((pod) => selectedPod(pod, live)),
   };
 }
+
+const selectedPod = (pod: Pod, live: Situation["live"]): SelectedPod => ({
+  name: keyOf(pod),
+  addresses: pod.ips.map(({ text }) => text),
+  ...(live === undefined ? {} : { state: stateOf(pod, live.endpoints) }),
+});
 
 // A cluster policy described.
 
@@ -259,11 +261,7 @@ export function clusterPolicyReport(
     egress: rules.egress.map(clusterRuleReport),
     ...(unreadable === undefined ? {} : { unreadable }),
     ...(omitted === undefined ? {} : { omitted }),
-    pods: pods.map((pod) => ({
-      name: keyOf(pod),
-      addresses: pod.ips.map(({ text }) => text),
-      ...(live === undefined ? {} : { state: stateOf(pod, live.endpoints) }),
-    })),
+    pods: pods.map((pod) => selectedPod(pod, live)),
   };
 }
 
