@@ -1,7 +1,7 @@
 // Which rules are about the cluster's DNS.
 
 import { cidrContains } from "../../base/ip.ts";
-import { isSelectable, type Pod } from "../../model/cluster.ts";
+import { isSelectable, namespaceLabels, type Pod } from "../../model/cluster.ts";
 import type { ClusterPeer, ClusterPolicy, ClusterRule } from "../../model/cluster-network-policy.ts";
 import type { Policy, PortMatch } from "../../model/network-policy.ts";
 import { matches } from "../../model/selector.ts";
@@ -46,7 +46,7 @@ function matchesServer(world: World, peer: ClusterPeer): boolean {
     (pod) =>
       isSelectable(pod) &&
       matches(peer.pods, pod.labels) &&
-      matches(peer.namespaces, world.namespaces.get(pod.namespace)?.labels ?? new Map()),
+      matches(peer.namespaces, namespaceLabels(world.cluster, pod.namespace)),
   );
 }
 
@@ -63,5 +63,5 @@ const accepts = (world: World, rule: ClusterRule): boolean =>
   rule.action === "Accept" && matchesDns(world, rule);
 
 const covers = (world: World, { subject }: ClusterPolicy, of: Pod | Policy): boolean =>
-  matches(subject.namespaces, world.namespaces.get(of.namespace)?.labels ?? new Map()) &&
+  matches(subject.namespaces, namespaceLabels(world.cluster, of.namespace)) &&
   ("subject" in of ? selectorCovers(subject.pods, of.subject) : matches(subject.pods, of.labels));

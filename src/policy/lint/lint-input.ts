@@ -77,7 +77,7 @@ const DNS_POD: Pod = {
 };
 
 /** Whether a policy could be read in full. */
-export const isWhole = ({ unreadable, omitted }: Policy): boolean =>
+export const isWhole = ({ unreadable, omitted }: Policy | ClusterPolicy): boolean =>
   unreadable === undefined && omitted === undefined;
 
 export function worldOf(input: LintInput): World {

@@ -12,8 +12,9 @@ import {
   TIERS,
 } from "../../model/cluster-network-policy.ts";
 import { matches } from "../../model/selector.ts";
+import { selectsPod } from "../tiers.ts";
 import { matchesDns, namesDns } from "./dns-rules.ts";
-import { type Finding, pathName, podNames, rulePath, type World } from "./lint-input.ts";
+import { type Finding, isWhole, pathName, podNames, rulePath, type World } from "./lint-input.ts";
 import { blockCovers, mayOverlap, portsCover, portsOverlap, selectorCovers } from "./rule-coverage.ts";
 
 /** One rule, where it is. */
@@ -39,9 +40,6 @@ export function tierFindings(world: World): readonly Finding[] {
       ]),
   ];
 }
-
-const isWhole = ({ unreadable, omitted }: ClusterPolicy): boolean =>
-  unreadable === undefined && omitted === undefined;
 
 const rulesOf = (policy: ClusterPolicy): readonly RuleAt[] =>
   DIRECTIONS.flatMap((direction) =>
@@ -120,7 +118,8 @@ function passUnused(world: World, policies: readonly ClusterPolicy[], at: RuleAt
   ];
   if (policy.tier === "Baseline")
     return finding("no tier follows the Baseline tier, so Pass allows", "write Accept");
-  const pods = subjectsIn(world, policy);
+  const selectable = [...world.selectableIn.values()].flat();
+  const pods = selectable.filter((pod) => selectsPod(world.cluster, policy, pod));
   const isFollowed =
     pods.length === 0 ||
     pods.some((pod) => isIsolated(world, pod, direction)) ||
@@ -131,13 +130,6 @@ function passUnused(world: World, policies: readonly ClusterPolicy[], at: RuleAt
   const reason = `passes to nothing: no NetworkPolicy isolates the ${direction} of ${podNames(pods)}, and no Baseline policy has rules for them, so Pass allows`;
   return finding(reason, "write Accept, or add the policies that are meant to decide");
 }
-
-const subjectsIn = (world: World, { subject }: ClusterPolicy): readonly Pod[] =>
-  [...world.selectableIn]
-    .filter(([namespace]) =>
-      matches(subject.namespaces, world.namespaces.get(namespace)?.labels ?? new Map()),
-    )
-    .flatMap(([, pods]) => pods.filter(({ labels }) => matches(subject.pods, labels)));
 
 const isIsolated = (world: World, pod: Pod, direction: Direction): boolean =>
   [...world.cluster.policies.values()].some(
