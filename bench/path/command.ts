@@ -27,7 +27,8 @@ Two network namespaces stand for pods on this node, which routes between their v
 What counts is what came through, of floods what the sender could send. In every round each of these stands on the host side of
 both links, one after another, in random order:
 ${VARIANTS.map(({ id, what }) => `  ${id.padEnd(15)} ${what}`).join("\n")}
-RATIO is the median of each round's ratio to nothing on the links, of floods to a program that drops everything. Where policies
+RATIO is the median of each round's ratio to nothing on the links, of floods to a program that drops everything. CPU is the time of
+the processes for each packet, request or connection, with what the kernel did in their names: it tells more where others run too. Where policies
 are enforced, both pods are isolated in both directions; --policies of them select the server's pod, each with a prefix of its
 own, and the client's is the last. It is made sure that a port that no rule lets through is dropped. What this machine cannot
 do (no ipset, no nftables) is reported, and left out.

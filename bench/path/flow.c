@@ -2,7 +2,9 @@
 // One end of a flow over IPv4: sends as fast as it goes for so long, or takes
 // in what comes and tells how much that was.
 //   flow receive udp|tcp ADDRESS PORT        "ready", then "BYTES PACKETS NS"
-//   flow send udp|tcp ADDRESS PORT MS SIZE
+//   flow send udp|tcp ADDRESS PORT MS SIZE   "BYTES PACKETS CPU_NS": what this
+//     process had of the CPU, with what the kernel did in its name, which for
+//     datagrams is all of their path
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
@@ -30,12 +32,14 @@ struct total {
 static char buffer[BUFFER];
 static char datagrams[BATCH][DATAGRAM_MAX];
 
-static long long now(void) {
+static long long read_clock(clockid_t clock) {
   struct timespec time;
 
-  clock_gettime(CLOCK_MONOTONIC, &time);
+  clock_gettime(clock, &time);
   return time.tv_sec * 1000000000LL + time.tv_nsec;
 }
+
+static long long now(void) { return read_clock(CLOCK_MONOTONIC); }
 
 static void fail(const char *what) {
   perror(what);
@@ -107,20 +111,43 @@ static void receive(int fd, int type) {
   printf("%lld %lld %lld\n", total.bytes, total.packets, ns);
 }
 
-static void send_udp(int fd, long long end, size_t size) {
+static void send_udp(int fd, long long end, size_t size, struct total *total) {
   struct mmsghdr messages[BATCH];
   struct iovec parts[BATCH];
+  int sent;
 
   prepare(messages, parts, size);
-  while (now() < end)
-    if (sendmmsg(fd, messages, BATCH, 0) < 0 && errno != ENOBUFS)
+  while (now() < end) {
+    sent = sendmmsg(fd, messages, BATCH, 0);
+    if (sent < 0 && errno != ENOBUFS)
       fail("sendmmsg");
+    if (sent > 0)
+      total->packets += sent;
+  }
+  total->bytes = total->packets * size;
 }
 
-static void send_tcp(int fd, long long end, size_t size) {
-  while (now() < end)
-    if (write(fd, buffer, size) < 0)
+static void send_tcp(int fd, long long end, size_t size, struct total *total) {
+  ssize_t written;
+
+  while (now() < end) {
+    written = write(fd, buffer, size);
+    if (written < 0)
       fail("write");
+    total->bytes += written;
+  }
+}
+
+static void send_for(long long ns, int fd, int type, size_t size) {
+  struct total total = {0, 0};
+  long long cpu = read_clock(CLOCK_PROCESS_CPUTIME_ID), end = now() + ns;
+
+  if (type == SOCK_STREAM)
+    send_tcp(fd, end, size, &total);
+  else
+    send_udp(fd, end, size, &total);
+  cpu = read_clock(CLOCK_PROCESS_CPUTIME_ID) - cpu;
+  printf("%lld %lld %lld\n", total.bytes, total.packets, cpu);
 }
 
 int main(int count, char **arguments) {
@@ -152,9 +179,6 @@ int main(int count, char **arguments) {
     size = DATAGRAM_MAX;
   if (connect(fd, (struct sockaddr *)&address, sizeof(address)))
     fail("connect");
-  if (type == SOCK_STREAM)
-    send_tcp(fd, now() + atoll(arguments[5]) * 1000000, size);
-  else
-    send_udp(fd, now() + atoll(arguments[5]) * 1000000, size);
+  send_for(atoll(arguments[5]) * 1000000, fd, type, size);
   return 0;
 }

@@ -2,8 +2,10 @@
 
 import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { once } from "node:events";
+import { readFileSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { promisify } from "node:util";
+import { present } from "../../src/base/assert.ts";
 import { OperationError } from "../../src/base/errors.ts";
 
 export const KINDS = ["udp", "tcp", "ask", "connect", "flood"] as const;
@@ -25,7 +27,10 @@ export interface Measurement {
   /** Of requests. */
   readonly p50Ns?: number;
   readonly p99Ns?: number;
-  /** CPU time of the sender for each packet of a flood, with what the kernel did in its name. */
+  /**
+   * CPU time for each packet, request or connection, with what the kernel did in the processes' names: of the sender, and of
+   * requests and connections also of who answers. A datagram's whole path runs in its sender's name.
+   */
   readonly cpuNs?: number;
 }
 
@@ -59,21 +64,34 @@ export async function transfer(programs: Programs, cpus: number, of: Transfer): 
   if (of.kind === "udp" || of.kind === "tcp") {
     const { kind } = of;
     const receiver = inside(of.to, RECEIVER_CPU, programs.flow, ["receive", kind, ...place]);
-    return beside(of, receiver, async (nextLine) => {
-      await send(programs.flow, ["send", kind, ...place, duration, String(SIZES[kind])]);
+    return beside(of, receiver, async ({ nextLine }) => {
+      const args = ["send", kind, ...place, duration, String(SIZES[kind])];
+      const [, sent = 0, cpu = 0] = await send(programs.flow, args);
       const [bytes = 0, packets = 0, ns = 0] = (await nextLine()).split(" ").map(Number);
-      return { perSecond: rateOf(of, kind === "udp" ? packets : bytes, ns) };
+      if (kind === "tcp") return { perSecond: rateOf(of, bytes, ns) };
+      return { perSecond: rateOf(of, packets, ns), cpuNs: cpu / sent };
     });
   }
-  const measure = async (): Promise<Measurement> => {
+  const measure = async (): Promise<Measurement & { readonly count: number; readonly cpuNs: number }> => {
     const numbers = await send(programs.requests, [of.kind, ...place, duration]);
     const [count = 0, ns = 0, cpu = 0, p50Ns = 0, p99Ns = 0] = numbers;
-    const perSecond = rateOf(of, count, ns);
-    return of.kind === "flood" ? { perSecond, cpuNs: cpu / count } : { perSecond, p50Ns, p99Ns };
+    return { perSecond: rateOf(of, count, ns), count, cpuNs: cpu / count, p50Ns, p99Ns };
   };
-  if (of.kind === "flood") return measure();
-  return beside(of, inside(of.to, RECEIVER_CPU, programs.requests, ["serve", ...place]), measure);
+  if (of.kind === "flood") {
+    const { perSecond, cpuNs } = await measure();
+    return { perSecond, cpuNs };
+  }
+  const server = inside(of.to, RECEIVER_CPU, programs.requests, ["serve", ...place]);
+  return beside(of, server, async ({ pid }) => {
+    const before = cpuTimeOf(pid);
+    const { count, cpuNs, ...measured } = await measure();
+    return { ...measured, cpuNs: cpuNs + (cpuTimeOf(pid) - before) / count };
+  });
 }
+
+/** Nanoseconds that a process had of the CPU. @source proc(5), Documentation/scheduler/sched-stats.rst of Linux */
+const cpuTimeOf = (pid: number): number =>
+  Number(readFileSync(`/proc/${pid}/schedstat`, "utf8").split(" ", 1)[0]);
 
 function rateOf({ kind, address }: Transfer, amount: number, ns: number): number {
   if (amount > 0 && ns > 0) return (amount * 1e9) / ns;
@@ -83,11 +101,16 @@ function rateOf({ kind, address }: Transfer, amount: number, ns: number): number
   });
 }
 
+interface Receiver {
+  readonly pid: number;
+  readonly nextLine: () => Promise<string>;
+}
+
 /** Does `work` while a receiver runs, once that has written its first line. */
 async function beside<T>(
   { kind, address }: Transfer,
   receiver: readonly string[],
-  work: (nextLine: () => Promise<string>) => Promise<T>,
+  work: (receiver: Receiver) => Promise<T>,
 ): Promise<T> {
   const child: ChildProcess = spawn("ip", receiver, { stdio: ["ignore", "pipe", "pipe"] });
   const ended = once(child, "close");
@@ -97,6 +120,8 @@ async function beside<T>(
   });
   try {
     if (child.stdout === null) throw new Error("assertion failed: a pipe");
+    // `ip netns exec` and taskset become the program, so it is the receiver's own.
+    const pid = present(child.pid, "a started receiver");
     const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
     const nextLine = async (): Promise<string> => {
       const { value, done } = await lines.next();
@@ -107,7 +132,7 @@ async function beside<T>(
       });
     };
     await nextLine();
-    return await work(nextLine);
+    return await work({ pid, nextLine });
   } finally {
     child.kill("SIGKILL");
     await ended;
