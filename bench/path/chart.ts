@@ -4,11 +4,13 @@
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { messageOf } from "../../src/base/errors.ts";
+import type { Kind } from "./transfer.ts";
 
 interface Row {
+  readonly kind: Kind;
   readonly id: string;
   readonly policies: number;
-  readonly [figure: string]: string | number;
+  readonly ratio: number;
 }
 
 interface Result {
@@ -17,13 +19,13 @@ interface Result {
   readonly rows: readonly Row[];
 }
 
-const PANELS = [
-  { key: "udp_packets_ratio", title: "UDP packets" },
-  { key: "tcp_bytes_ratio", title: "TCP stream" },
-  { key: "requests_ratio", title: "requests" },
-  { key: "connections_ratio", title: "connections" },
-  { key: "denied_packets_ratio", title: "denied flood" },
-] as const;
+const PANELS: readonly { readonly kind: Kind; readonly title: string }[] = [
+  { kind: "udp", title: "UDP packets" },
+  { kind: "tcp", title: "TCP stream" },
+  { kind: "ask", title: "requests" },
+  { kind: "connect", title: "connections" },
+  { kind: "flood", title: "denied flood" },
+];
 
 const COLOURS = ["#1f77b4", "#ff7f0e", "#2ca02c", "#9467bd", "#8c564b", "#e377c2"] as const;
 const LABEL = 130;
@@ -43,7 +45,7 @@ const text = (x: number, y: number, content: string, more = ""): string =>
 export function chartOf({ machine, kernel, rows }: Result): string {
   const policies = [...new Set(rows.map((row) => row.policies))].sort((a, b) => a - b);
   const ids = [...new Set(rows.map(({ id }) => id))];
-  const panels = PANELS.filter(({ key }) => rows.some((row) => row[key] !== undefined));
+  const panels = PANELS.filter(({ kind }) => rows.some((row) => row.kind === kind));
   const group = policies.length * BAR.height + BAR.gap;
   const height = HEAD + ids.length * group + 30;
   const width = LABEL + panels.length * (PANEL.width + PANEL.gap);
@@ -57,12 +59,12 @@ export function chartOf({ machine, kernel, rows }: Result): string {
       text(LABEL + at * 110 + 14, 17, `${count.toLocaleString("en")} policies`),
     ]),
     ...ids.map((id) => text(LABEL - 8, top(id) + group / 2, id, ' text-anchor="end"')),
-    ...panels.flatMap(({ key, title }, at) => {
+    ...panels.flatMap(({ kind, title }, at) => {
       const left = LABEL + at * (PANEL.width + PANEL.gap);
       const one = left + PANEL.width / RATIO_MAX;
       const bars = rows.flatMap((row) => {
-        const ratio = row[key];
-        if (typeof ratio !== "number") return [];
+        if (row.kind !== kind) return [];
+        const { ratio } = row;
         const y = top(row.id) + policies.indexOf(row.policies) * BAR.height;
         const length = (Math.min(ratio, RATIO_MAX) / RATIO_MAX) * PANEL.width;
         return [

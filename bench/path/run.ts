@@ -31,10 +31,11 @@ export interface Figure extends Measurement {
 }
 
 export interface PathRow {
+  readonly kind: Kind;
   readonly policies: number;
   readonly variant: Variant;
   /** Medians. */
-  readonly figures: ReadonlyMap<Kind, Figure>;
+  readonly figure: Figure;
 }
 
 const PREFIX = "weirpath";
@@ -130,15 +131,11 @@ async function runWorld(
     options.progress(`${policies} policies, run ${index} of ${options.runs}`);
     rounds.push(await goRound(ground, programs, { ...options, variants: shuffled(variants, index), world }));
   }
-  return variants.map((variant) => ({
-    policies,
-    variant,
-    figures: new Map(
-      kinds
-        .filter((kind) => rounds[0]?.has(cellOf(variant, kind)))
-        .map((kind): [Kind, Figure] => [kind, figureOf(variant, kind, rounds)]),
-    ),
-  }));
+  return kinds.flatMap((kind) =>
+    variants
+      .filter((variant) => rounds[0]?.has(cellOf(variant, kind)))
+      .map((variant) => ({ kind, policies, variant, figure: figureOf(variant, kind, rounds) })),
+  );
 }
 
 /** Those that this machine can do; what others lack is reported. The baselines are always among them. */

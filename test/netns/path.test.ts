@@ -4,9 +4,19 @@ import { spawnSync } from "node:child_process";
 import { existsSync, readdirSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { expect, it } from "vitest";
+import { KINDS, type Kind } from "../../bench/path/transfer.ts";
 import { VARIANTS } from "../../bench/path/variants.ts";
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
+
+/** Of its JSON. */
+interface PathLine {
+  readonly kind: Kind;
+  readonly id: string;
+  readonly policies: number;
+  readonly per_second: number;
+  readonly cpu_ns?: number;
+}
 
 const bench = (...args: readonly string[]) => {
   const { status, stdout, stderr } = spawnSync(process.execPath, ["bench/main.ts", ...args, "-o", "json"], {
@@ -21,14 +31,16 @@ it("measures what crosses the links with each variant, and leaves nothing", () =
   const { rows, stderr, ...about } = bench("path", "--runs", "1", "--milliseconds", "50", "--policies", "3");
   expect(stderr).toBe("bench: 3 policies, run 1 of 1\n");
   expect(about).toEqual({ machine: expect.any(String), kernel: expect.any(String) });
-  expect(rows.map(({ id }: { id: string }) => id)).toEqual(VARIANTS.map(({ id }) => id));
-  for (const row of rows) {
-    expect(row.denied_packets_per_second, row.id).toBeGreaterThan(0);
-    if (row.id === "tc-drop") continue;
-    for (const what of ["udp_packets", "tcp_bytes", "requests", "connections"])
-      expect(row[`${what}_per_second`], `${row.id} ${what}`).toBeGreaterThan(0);
+  const kindsOf = (id: string) => (id === "tc-drop" ? ["flood"] : KINDS);
+  expect(new Set(rows.map(({ kind, id }: PathLine) => `${kind} ${id}`))).toEqual(
+    new Set(VARIANTS.flatMap(({ id }) => kindsOf(id).map((kind) => `${kind} ${id}`))),
+  );
+  for (const { kind, id, policies, per_second, cpu_ns } of rows as PathLine[]) {
+    expect(policies).toBe(3);
+    expect(per_second, `${kind} ${id}`).toBeGreaterThan(0);
+    if (kind !== "tcp") expect(cpu_ns, `${kind} ${id}`).toBeGreaterThan(0);
   }
-  expect(rows[0]).toMatchObject({ policies: 3, udp_packets_ratio: 1, tcp_bytes_ratio: 1, requests_ratio: 1 });
+  expect(rows).toContainEqual(expect.objectContaining({ kind: "udp", id: "none", ratio: 1, cpu_ratio: 1 }));
   expect(readdirSync("/sys/class/net").filter((name) => name.startsWith("weirpath"))).toEqual([]);
   expect([existsSync("/sys/fs/bpf/weirpath"), existsSync("/run/weirpath")]).toEqual([false, false]);
 }, 600_000);

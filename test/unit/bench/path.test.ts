@@ -15,40 +15,54 @@ import { VARIANTS } from "../../../bench/path/variants.ts";
 import { ROOT } from "../cli/world.ts";
 
 const MACHINE = { machine: "a machine", kernel: "6.18" };
+const [none, , , weir] = VARIANTS;
 const ROWS: readonly PathRow[] = [
-  { policies: 10, variant: VARIANTS[0], figures: new Map([["udp", { perSecond: 250_400, ratio: 1 }]]) },
   {
+    kind: "udp",
     policies: 10,
-    variant: VARIANTS[3],
-    figures: new Map([
-      ["udp", { perSecond: 240_600.4, ratio: 0.961 }],
-      ["tcp", { perSecond: 1.4e9, ratio: 0.934 }],
-      ["ask", { perSecond: 20_000, ratio: 0.98, p50Ns: 45_000, p99Ns: 91_200 }],
-      ["flood", { perSecond: 500_000, ratio: 0.9, cpuNs: 2_483.4 }],
-    ]),
+    variant: none,
+    figure: { perSecond: 250_400, ratio: 1, cpuNs: 4_000, cpuRatio: 1 },
+  },
+  {
+    kind: "udp",
+    policies: 10,
+    variant: weir,
+    figure: { perSecond: 240_600.4, ratio: 0.961, cpuNs: 4_160.4, cpuRatio: 1.041 },
+  },
+  { kind: "tcp", policies: 10, variant: weir, figure: { perSecond: 1.4e9, ratio: 0.934 } },
+  {
+    kind: "ask",
+    policies: 10,
+    variant: weir,
+    figure: { perSecond: 20_000, ratio: 0.98, cpuNs: 50_000, cpuRatio: 1.02, p50Ns: 45_000, p99Ns: 91_200 },
   },
 ];
 
 describe("the result", () => {
   it("as JSON, in plain units, without what was not measured", () => {
-    expect(JSON.parse(pathText("json", MACHINE, ROWS))).toEqual({
+    expect(JSON.parse(pathText("json", MACHINE, ROWS.slice(1)))).toEqual({
       ...MACHINE,
       rows: [
-        { id: "none", policies: 10, udp_packets_per_second: 250_400, udp_packets_ratio: 1 },
         {
+          kind: "udp",
           id: "tc-weir",
           policies: 10,
-          udp_packets_per_second: 240_600,
-          udp_packets_ratio: 0.96,
-          tcp_bytes_per_second: 1_400_000_000,
-          tcp_bytes_ratio: 0.93,
-          requests_per_second: 20_000,
-          requests_ratio: 0.98,
-          requests_p50_ns: 45_000,
-          requests_p99_ns: 91_200,
-          denied_packets_per_second: 500_000,
-          denied_packets_ratio: 0.9,
-          denied_packets_cpu_ns: 2_483,
+          per_second: 240_600,
+          ratio: 0.96,
+          cpu_ns: 4_160,
+          cpu_ratio: 1.04,
+        },
+        { kind: "tcp", id: "tc-weir", policies: 10, per_second: 1_400_000_000, ratio: 0.93 },
+        {
+          kind: "ask",
+          id: "tc-weir",
+          policies: 10,
+          per_second: 20_000,
+          ratio: 0.98,
+          cpu_ns: 50_000,
+          cpu_ratio: 1.02,
+          p50_ns: 45_000,
+          p99_ns: 91_200,
         },
       ],
     });
@@ -56,21 +70,20 @@ describe("the result", () => {
 
   it("as a table", () => {
     const lines = pathText("table", MACHINE, ROWS).split("\n");
-    expect(lines[0]).toMatch(
-      /^ON THE LINKS +POLICIES +UDP, 1,000 PACKETS\/S +RATIO +TCP, GBIT\/S +RATIO +REQUESTS/,
+    expect(lines[0]).toMatch(/^TRAFFIC +POLICIES +A SECOND +RATIO +CPU, NS +CPU RATIO +P50/);
+    expect(lines[1]).toMatch(/^udp +10 +250\.4 k +1\.00 +4000 +1\.00 +- +- +none$/);
+    expect(lines[3]).toMatch(/^tcp +10 +11\.20 Gbit +0\.93 +- +- +- +- +tc-weir$/);
+    expect(lines[4]).toMatch(/^ask +10 +20\.0 k +0\.98 +50000 +1\.02 +45\.0 +91\.2 +tc-weir$/);
+    expect(pathText("markdown", MACHINE, ROWS)).toContain(
+      "| udp | 10 | 250.4 k | 1.00 | 4000 | 1.00 | - | - | `none` |",
     );
-    expect(lines[1]).toMatch(/^none +10 +250\.4 +1\.00 +- +- /);
-    expect(lines[2]).toMatch(
-      /^tc-weir +10 +240\.6 +0\.96 +11\.20 +0\.93 +20\.0 +0\.98 +45\.0 +91\.2 +- +- +500\.0 +0\.90 +2483 +Weir/,
-    );
-    expect(pathText("markdown", MACHINE, ROWS)).toContain("| `none` | 10 | 250.4 | 1.00 |");
   });
 
   it("as a chart: a bar and its number for each ratio, one colour for each number of policies", () => {
     const svg = chartOf(
       JSON.parse(pathText("json", MACHINE, [...ROWS, ...ROWS.map((row) => ({ ...row, policies: 1_000 }))])),
     );
-    expect(svg.match(/<rect [^>]*fill="#/g)).toHaveLength(2 + 2 * 5);
+    expect(svg.match(/<rect [^>]*fill="#/g)).toHaveLength(2 + 2 * 4);
     expect(svg).toContain(">0.96</text>");
     expect(svg).toContain(">1,000 policies</text>");
     expect(svg).toContain("a machine, Linux 6.18</text>");
