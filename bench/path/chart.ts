@@ -21,6 +21,7 @@ interface Result {
 
 const PANELS: readonly { readonly kind: Kind; readonly title: string }[] = [
   { kind: "udp", title: "UDP packets" },
+  { kind: "udp-flows", title: "UDP, 400 flows" },
   { kind: "tcp", title: "TCP stream" },
   { kind: "ask", title: "requests" },
   { kind: "connect", title: "connections" },

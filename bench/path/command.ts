@@ -7,7 +7,7 @@ import { atLeast, type Format, outputOption, progress } from "../common/options.
 import { pathText } from "./report.ts";
 import { PREFIXES_MAX } from "./rules.ts";
 import { runPath } from "./run.ts";
-import { KINDS, type Kind } from "./transfer.ts";
+import { FLOWS, KINDS, type Kind } from "./transfer.ts";
 import { VARIANTS, type Variant } from "./variants.ts";
 
 interface Options {
@@ -21,17 +21,17 @@ interface Options {
 
 const HELP = `
 Two network namespaces stand for pods on this node, which routes between their veths. For as long as --milliseconds says, one
-  udp      sends the other datagrams of 64 bytes          tcp      sends it one stream
-  ask      sends it requests of one byte on a connection  connect  opens a connection for each request
-  flood    sends datagrams to a port that no rule allows
+  udp        sends the other datagrams of 64 bytes          udp-flows  sends them from ${FLOWS} ports in turn
+  ask        sends it requests of one byte on a connection  connect    opens a connection for each request
+  tcp        sends it one stream                            flood      sends datagrams to a port that no rule allows
 What counts is what came through, of floods what the sender could send. In every round each of these stands on the host side of
 both links, one after another, in random order:
 ${VARIANTS.map(({ id, what }) => `  ${id.padEnd(15)} ${what}`).join("\n")}
-RATIO is the median of each round's ratio to nothing on the links, of floods to a program that drops everything. CPU is the time of
-the processes for each packet, request or connection, with what the kernel did in their names: it tells more where others run too. Where policies
-are enforced, both pods are isolated in both directions; --policies of them select the server's pod, each with a prefix of its
-own, and the client's is the last. It is made sure that a port that no rule lets through is dropped. What this machine cannot
-do (no ipset, no nftables) is reported, and left out.
+RATIO is the median of each round's ratio to nothing on the links, of floods to a program that drops everything. CPU is the time
+of the processes for each packet, request or connection, with what the kernel did in their names: it tells more where others run
+too. Where policies are enforced, both pods are isolated in both directions unless the line says otherwise; --policies of them
+select the server's pod, each with a prefix of its own, and the client's is the last. It is made sure that a port that no rule
+lets through is dropped. What this machine cannot do (no ipset, no nftables) is reported, and left out.
 
 It needs root, and runs in namespaces of its own.
 

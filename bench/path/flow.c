@@ -2,9 +2,10 @@
 // One end of a flow over IPv4: sends as fast as it goes for so long, or takes
 // in what comes and tells how much that was.
 //   flow receive udp|tcp ADDRESS PORT        "ready", then "BYTES PACKETS NS"
-//   flow send udp|tcp ADDRESS PORT MS SIZE   "BYTES PACKETS CPU_NS": what this
-//     process had of the CPU, with what the kernel did in its name, which for
-//     datagrams is all of their path
+//   flow send udp|tcp ADDRESS PORT MS SIZE FLOWS
+//     from so many ports in turn; "BYTES PACKETS CPU_NS": what this process had
+//     of the CPU, with what the kernel did in its name, which for datagrams is
+//     all of their path
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
@@ -22,6 +23,7 @@
 #define DATAGRAM_MAX 2048
 #define BUFFER (256 * 1024)
 #define START_MS 20000
+#define FLOWS_MAX 1000
 #define ROOM (32 * 1024 * 1024)
 
 struct total {
@@ -111,14 +113,15 @@ static void receive(int fd, int type) {
   printf("%lld %lld %lld\n", total.bytes, total.packets, ns);
 }
 
-static void send_udp(int fd, long long end, size_t size, struct total *total) {
+static void send_udp(const int *flows, int count, long long end, size_t size,
+                     struct total *total) {
   struct mmsghdr messages[BATCH];
   struct iovec parts[BATCH];
-  int sent;
+  int sent, batch = count == 1 ? BATCH : 1;
 
   prepare(messages, parts, size);
-  while (now() < end) {
-    sent = sendmmsg(fd, messages, BATCH, 0);
+  for (int at = 0; now() < end; at = (at + 1) % count) {
+    sent = sendmmsg(flows[at], messages, batch, 0);
     if (sent < 0 && errno != ENOBUFS)
       fail("sendmmsg");
     if (sent > 0)
@@ -138,25 +141,43 @@ static void send_tcp(int fd, long long end, size_t size, struct total *total) {
   }
 }
 
-static void send_for(long long ns, int fd, int type, size_t size) {
-  struct total total = {0, 0};
-  long long cpu = read_clock(CLOCK_PROCESS_CPUTIME_ID), end = now() + ns;
+static int opened(int type) {
+  int fd = socket(AF_INET, type, 0), on = 1;
 
+  if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)))
+    fail("socket");
+  return fd;
+}
+
+static void send_for(long long ns, const struct sockaddr_in *address, int type,
+                     size_t size, int count) {
+  struct total total = {0, 0};
+  int flows[FLOWS_MAX];
+  long long cpu, end;
+
+  for (int i = 0; i < count; i++) {
+    flows[i] = opened(type);
+    if (connect(flows[i], (const struct sockaddr *)address, sizeof(*address)))
+      fail("connect");
+  }
+  cpu = read_clock(CLOCK_PROCESS_CPUTIME_ID);
+  end = now() + ns;
   if (type == SOCK_STREAM)
-    send_tcp(fd, end, size, &total);
+    send_tcp(flows[0], end, size, &total);
   else
-    send_udp(fd, end, size, &total);
+    send_udp(flows, count, end, size, &total);
   cpu = read_clock(CLOCK_PROCESS_CPUTIME_ID) - cpu;
   printf("%lld %lld %lld\n", total.bytes, total.packets, cpu);
 }
 
 int main(int count, char **arguments) {
   struct sockaddr_in address = {.sin_family = AF_INET};
-  int type, fd, room = ROOM, on = 1;
+  int type, fd, flows, room = ROOM;
   size_t size;
 
-  if (count != 5 && count != 7) {
-    fputs("usage: flow receive|send udp|tcp ADDRESS PORT [MS SIZE]\n", stderr);
+  if (count != 5 && count != 8) {
+    fputs("usage: flow receive|send udp|tcp ADDRESS PORT [MS SIZE FLOWS]\n",
+          stderr);
     return 2;
   }
   signal(SIGPIPE, SIG_IGN);
@@ -164,10 +185,8 @@ int main(int count, char **arguments) {
   address.sin_port = htons(atoi(arguments[4]));
   if (inet_pton(AF_INET, arguments[3], &address.sin_addr) != 1)
     fail(arguments[3]);
-  fd = socket(AF_INET, type, 0);
-  if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)))
-    fail("socket");
   if (count == 5) {
+    fd = opened(type);
     if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &room, sizeof(room)) ||
         bind(fd, (struct sockaddr *)&address, sizeof(address)))
       fail("bind");
@@ -177,8 +196,11 @@ int main(int count, char **arguments) {
   size = atoi(arguments[6]);
   if (size > (type == SOCK_STREAM ? BUFFER : DATAGRAM_MAX))
     size = DATAGRAM_MAX;
-  if (connect(fd, (struct sockaddr *)&address, sizeof(address)))
-    fail("connect");
-  send_for(atoll(arguments[5]) * 1000000, fd, type, size);
+  flows = atoi(arguments[7]);
+  if (flows < 1 || flows > FLOWS_MAX) {
+    fprintf(stderr, "FLOWS: 1 to %d\n", FLOWS_MAX);
+    return 2;
+  }
+  send_for(atoll(arguments[5]) * 1000000, &address, type, size, flows);
   return 0;
 }

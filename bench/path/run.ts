@@ -54,14 +54,21 @@ const SERVER: PodSpec = {
   tcp: [CLOSED_PORT],
 };
 
-/** Both pods are isolated in both directions, and the flows' port is let through in each; others name peers that are not there. */
-const policiesOf = (count: number): readonly object[] => [
-  policy("client", "client", {
-    policyTypes: ["Ingress", "Egress"],
-    egress: [ruleWith("to", podsOf("server"))],
-  }),
+/**
+ * Both pods are isolated in both directions, or only the server and for ingress; the flows' port is let through, and other
+ * policies name peers that are not there.
+ */
+const policiesOf = (count: number, isolated: "both" | "ingress"): readonly object[] => [
+  ...(isolated === "ingress"
+    ? []
+    : [
+        policy("client", "client", {
+          policyTypes: ["Ingress", "Egress"],
+          egress: [ruleWith("to", podsOf("server"))],
+        }),
+      ]),
   policy("server", "server", {
-    policyTypes: ["Ingress", "Egress"],
+    policyTypes: isolated === "ingress" ? ["Ingress"] : ["Ingress", "Egress"],
     ingress: [ruleWith("from", podsOf("client"))],
   }),
   ...otherPrefixes(count).map((cidr, index) =>
@@ -99,10 +106,8 @@ export function runPath(options: PathOptions): Promise<PathRow[]> {
       const ground = await openGround({ prefix: PREFIX, pods: [CLIENT, SERVER], policies: [] });
       try {
         const rows: PathRow[] = [];
-        for (const policies of options.policies) {
-          ground.setPolicies(policiesOf(policies));
+        for (const policies of options.policies)
           rows.push(...(await runWorld(ground, { flow, requests }, options, policies)));
-        }
         return rows;
       } finally {
         ground.lab.close();
@@ -187,6 +192,7 @@ async function goRound(ground: Ground, programs: Programs, options: RoundOptions
   const [from, to] = [CLIENT, SERVER].map(({ name }) => ground.lab.wire(name).netns);
   const ends = { from: present(from, "the client"), to: present(to, "the server"), address: SERVER_ADDRESS };
   for (const variant of variants) {
+    ground.setPolicies(policiesOf(world.policies, variant.id === "tc-weir-ingress" ? "ingress" : "both"));
     const takeAway = await putUp(ground, variant, world);
     try {
       await checkInForce(ground, variant);
@@ -227,6 +233,6 @@ function figureOf(variant: Variant, kind: Kind, rounds: readonly Round[]): Figur
   const common = { perSecond: middle("perSecond"), ratio: ratioOf("perSecond") };
   if (kind === "tcp") return common;
   const cpu = { cpuNs: middle("cpuNs"), cpuRatio: ratioOf("cpuNs") };
-  if (kind === "udp" || kind === "flood") return { ...common, ...cpu };
+  if (kind !== "ask" && kind !== "connect") return { ...common, ...cpu };
   return { ...common, ...cpu, p50Ns: middle("p50Ns"), p99Ns: middle("p99Ns") };
 }

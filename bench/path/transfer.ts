@@ -8,7 +8,7 @@ import { promisify } from "node:util";
 import { present } from "../../src/base/assert.ts";
 import { OperationError } from "../../src/base/errors.ts";
 
-export const KINDS = ["udp", "tcp", "ask", "connect", "flood"] as const;
+export const KINDS = ["udp", "udp-flows", "tcp", "ask", "connect", "flood"] as const;
 export type Kind = (typeof KINDS)[number];
 
 export interface Transfer {
@@ -43,6 +43,9 @@ export interface Programs {
 /** Payload of datagrams, small so that packets count; what one write gives to TCP, large so that bytes do. */
 const SIZES = { udp: 64, tcp: 128 * 1024 } as const;
 
+/** "udp-flows" sends from as many ports in turn. */
+export const FLOWS = 400;
+
 /** The ends stay on a CPU each, as far as there are two. */
 const SENDER_CPU = 0;
 const RECEIVER_CPU = 1;
@@ -61,14 +64,15 @@ export async function transfer(programs: Programs, cpus: number, of: Transfer): 
     return stdout.trim().split(" ").map(Number);
   };
   const duration = String(of.milliseconds);
-  if (of.kind === "udp" || of.kind === "tcp") {
-    const { kind } = of;
-    const receiver = inside(of.to, RECEIVER_CPU, programs.flow, ["receive", kind, ...place]);
+  if (of.kind === "udp" || of.kind === "udp-flows" || of.kind === "tcp") {
+    const protocol = of.kind === "tcp" ? "tcp" : "udp";
+    const flows = of.kind === "udp-flows" ? FLOWS : 1;
+    const receiver = inside(of.to, RECEIVER_CPU, programs.flow, ["receive", protocol, ...place]);
     return beside(of, receiver, async ({ nextLine }) => {
-      const args = ["send", kind, ...place, duration, String(SIZES[kind])];
+      const args = ["send", protocol, ...place, duration, String(SIZES[protocol]), String(flows)];
       const [, sent = 0, cpu = 0] = await send(programs.flow, args);
       const [bytes = 0, packets = 0, ns = 0] = (await nextLine()).split(" ").map(Number);
-      if (kind === "tcp") return { perSecond: rateOf(of, bytes, ns) };
+      if (protocol === "tcp") return { perSecond: rateOf(of, bytes, ns) };
       return { perSecond: rateOf(of, packets, ns), cpuNs: cpu / sent };
     });
   }

@@ -22,6 +22,7 @@ export const VARIANTS = [
   { id: "tc-empty", what: "an empty tc program in both directions" },
   { id: "tc-drop", what: "a tc program that drops all that pods send: only for floods" },
   { id: "tc-weir", what: "Weir, as it is by default" },
+  { id: "tc-weir-ingress", what: "the same where only the server's pod is isolated, and only for ingress" },
   { id: "xdp-empty", what: "an empty native XDP program on what pods send" },
   { id: "xdp-weir", what: "Weir with --from-pod-hook xdp" },
   { id: "conntrack", what: "the kernel's conntrack, and nftables that accept what is established" },
@@ -48,6 +49,7 @@ export async function putUp(ground: Ground, { id }: Variant, rules?: RuleWorld):
     case "xdp-empty":
       return attached(ground, ground.driver.nothing("xdp"), "xdp");
     case "tc-weir":
+    case "tc-weir-ingress":
       return enforced(ground, "tc");
     case "xdp-weir":
       return enforced(ground, "xdp");
