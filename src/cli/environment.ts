@@ -2,6 +2,7 @@
 
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import type { Readable } from "node:stream";
 
 /** A stream, as far as commands write to it. */
 export interface Output {
@@ -14,7 +15,7 @@ export interface Env {
   readonly stdout: Output;
   readonly stderr: Output;
   /** The standard input, opened at first use. */
-  readonly stdin: () => AsyncIterable<Uint8Array>;
+  readonly stdin: () => Readable;
   readonly variables: Readonly<Record<string, string | undefined>>;
   readonly now: () => Date;
   /** Aborts at SIGINT and SIGTERM. Until it is called, those end the process at once. */

@@ -4,6 +4,7 @@ import { InvalidArgumentError, Option } from "commander";
 import { API_VERSION } from "../observe/api-views.ts";
 import type { HistoryCoverage } from "../observe/history-views.ts";
 import { ask } from "../observe/socket-client.ts";
+import { someOf } from "../observe/text-output.ts";
 import { askAgentOrFail, noAgent } from "./agent-client.ts";
 import { note, type PodName } from "./command.ts";
 import { CommandError, type Context, type Env, EXIT } from "./environment.ts";
@@ -74,19 +75,31 @@ export async function askHistory<T>(
 
 /** What of the range is not covered, on stderr. */
 export function noteCoverage(env: Env, view: HistoryCoverage): void {
-  const { since, covered, gaps, away, damaged, lost } = view;
+  for (const text of coverageTexts(view)) note(env, text);
+}
+
+const SPANS_SHOWN_MAX = 5;
+
+/** What of the range is not covered, a text for each. */
+export function coverageTexts({ since, covered, gaps, away, damaged, lost }: HistoryCoverage): string[] {
+  const texts: string[] = [];
   const minute = (iso: string): string => `${iso.slice(0, 19)}Z`;
   const spans = (all: HistoryCoverage["gaps"]): string =>
-    all.map(({ from, to }) => `${minute(from)} to ${minute(to)}`).join(", ");
-  if (covered === undefined) note(env, "the history has nothing of this time");
+    someOf(
+      all.map(({ from, to }) => `${minute(from)} to ${minute(to)}`),
+      SPANS_SHOWN_MAX,
+      ", ",
+    );
+  if (covered === undefined) texts.push("the history has nothing of this time");
   // A minute is counted whole, so that it may begin before the range.
   else if (Date.parse(covered.from) > Date.parse(since) + 2_000)
-    note(env, `the history begins at ${minute(covered.from)}`);
-  if (gaps.length > 0) note(env, `nothing was recorded ${spans(gaps)}`);
+    texts.push(`the history begins at ${minute(covered.from)}`);
+  if (gaps.length > 0) texts.push(`nothing was recorded ${spans(gaps)}`);
   if (away.length > 0)
-    note(env, `no agent ran in a part of ${spans(away)}: packets are counted, without peers`);
-  if (damaged > 0) note(env, `${damaged} bytes of the history are damaged: minutes are missing`);
-  if (lost > 0) note(env, `${lost} minutes could not be written and are lost`);
+    texts.push(`no agent ran in a part of ${spans(away)}: packets are counted, without peers`);
+  if (damaged > 0) texts.push(`${damaged} bytes of the history are damaged: minutes are missing`);
+  if (lost > 0) texts.push(`${lost} minutes could not be written and are lost`);
+  return texts;
 }
 
 /** @throws CommandError (exit code 4) if neither the agent nor the history, which has `found` nothing, knows it */

@@ -2,22 +2,27 @@
 
 import type { HistoryRowView, HistoryView } from "../observe/history-views.ts";
 import { countText, printable } from "../observe/text-output.ts";
-import { jsonText, note } from "./command.ts";
+import { jsonText, note, type PodName } from "./command.ts";
 import { type Context, EXIT } from "./environment.ts";
-import { askHistory, noteCoverage, type Parameters } from "./history-client.ts";
+import { askHistory, noteCoverage, type Parameters, requireKnown } from "./history-client.ts";
 
+type HistoryOutput = "compact" | "wide" | "json" | "yaml";
+
+/** `whole`: the agent's answer as it is, for `kubectl weir`. @throws CommandError (exit code 4) if nothing has the names */
 export async function showHistory(
   context: Context,
   parameters: Parameters,
-  output: "compact" | "wide" | "json" | "yaml",
+  named: { readonly pod?: PodName; readonly policy?: string },
+  output: HistoryOutput | "whole",
 ): Promise<number> {
   const view = await askHistory<HistoryView>(context, "", { ...parameters, by: "minute" });
+  if (view.rows.length === 0) await requireKnown(context, named);
+  if (output === "whole") {
+    context.env.stdout.write(jsonText(view, 0));
+    return EXIT.ok;
+  }
   noteCoverage(context.env, view);
-  const { yamlText } = output === "yaml" ? await import("./yaml-output.ts") : { yamlText: () => "" };
-  const textOf = (row: HistoryRowView): string => {
-    if (output === "json") return jsonText(row, 0);
-    return output === "yaml" ? `---\n${yamlText(row)}` : `${historyLine(row)}\n`;
-  };
+  const textOf = await historyText(output);
   for (const row of view.rows) context.env.stdout.write(textOf(row));
   const { omitted } = view;
   if (omitted !== undefined)
@@ -26,6 +31,15 @@ export async function showHistory(
       `${countText(omitted.rows, "earlier line")} with ${countText(omitted.packets, "packet")} left out`,
     );
   return EXIT.ok;
+}
+
+/** A row as the output has it. */
+export async function historyText(output: HistoryOutput): Promise<(row: HistoryRowView) => string> {
+  const { yamlText } = output === "yaml" ? await import("./yaml-output.ts") : { yamlText: () => "" };
+  return (row) => {
+    if (output === "json") return jsonText(row, 0);
+    return output === "yaml" ? `---\n${yamlText(row)}` : `${historyLine(row)}\n`;
+  };
 }
 
 /** "2026-11-30T01:02Z denied ingress shop/web <- shop/client TCP/80: 12 packets, 888 B (shop/web-ingress)". One line. */

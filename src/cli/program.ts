@@ -242,18 +242,60 @@ const PLUGIN = "__kubectl";
 
 /** `kubectl weir`: other commands, which query all agents of a cluster. */
 export async function buildPlugin(env: Env, exits: Exits): Promise<Command> {
-  const plugin = await import("./plugin/plugin.ts");
-  const program = plugin.addClusterOptions(configured(new Command("kubectl weir"), env));
-  program.description("Query the agents of Weir on all nodes of a cluster, by commands in their pods.");
+  const [plugin, { addClusterOptions }, { addClusterMonitor }, { addClusterDrops, addClusterTop }] =
+    await Promise.all([
+      import("./plugin/plugin.ts"),
+      import("./plugin/cluster-command.ts"),
+      import("./plugin/cluster-monitor.ts"),
+      import("./plugin/cluster-history.ts"),
+    ]);
+  const program = addClusterOptions(configured(new Command("kubectl weir"), env));
+  program
+    .description("Query the agents of Weir on all nodes of a cluster, by commands in their pods.")
+    .addHelpText("after", PLUGIN_EXAMPLES);
   plugin.addClusterStatus(program, exits);
-  const group = program.command("get").description("list the pods and policies of the cluster");
+  const group = program
+    .command("get")
+    .description("list the pods and policies of the cluster")
+    .addHelpText("after", PLUGIN_GET_EXAMPLES);
   plugin.addClusterEndpoints(group, exits);
   plugin.addClusterPolicies(group, exits);
   plugin.addClusterTrace(program, exits);
-  plugin.addClusterMonitor(program, exits);
+  addClusterMonitor(program, exits);
+  addClusterDrops(program, exits);
+  addClusterTop(program, exits);
+  const bypass = program
+    .command("bypass")
+    .description("show emergency bypasses")
+    .addHelpText("after", PLUGIN_BYPASS_EXAMPLES);
+  plugin.addClusterBypassList(bypass, exits);
   plugin.addClusterSysdump(program, exits);
   return program;
 }
+
+const PLUGIN_EXAMPLES = `
+Examples:
+  kubectl weir status                               is everything enforced, on all nodes?
+  kubectl weir get policies                         on how many pods and nodes is each policy enforced?
+  kubectl weir drops --since 1h --by policy         what was dropped, and by what?
+  kubectl weir monitor -f --pod shop/web            and as it happens
+  kubectl weir trace --from a/x --to b/y --port 80  whether x reaches y, by the kernels of both nodes
+
+Exit codes:
+  0 success, 1 error (also of a single node), 2 wrong usage, 3 denied, 4 not found, 5 a kernel disagrees,
+  6 permission denied, 7 a node is not ok; which of them a command has, and when, is in its help
+`;
+
+const PLUGIN_GET_EXAMPLES = `
+Examples:
+  kubectl weir get pods -n alpha                    pods of all nodes, and the policies that isolate them
+  kubectl weir get netpol -o wide                   policies, with pods and nodes added up
+`;
+
+const PLUGIN_BYPASS_EXAMPLES = `
+Examples:
+  kubectl weir bypass list                          which there are, on all nodes
+`;
 
 /** Runs one command line (without the program's own name) to its end. Never throws. */
 export async function runCommand(line: readonly string[], env: Env): Promise<number> {

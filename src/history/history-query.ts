@@ -12,6 +12,7 @@ import {
   type TalkerView,
   type TopBy,
   type TopView,
+  talkerSize,
 } from "../observe/history-views.ts";
 import type { HistoryBlock, HistoryRow } from "./history-block.ts";
 import type { HistoryStore } from "./history-store.ts";
@@ -203,8 +204,7 @@ export async function answerTop(
       if (row.reason === "policy") sum.connections += row.packets;
     }
   });
-  const size = ({ ingress, egress, connections }: TalkerView): number =>
-    by === "connections" ? connections : ingress[by] + egress[by];
+  const size = (pod: TalkerView): number => talkerSize(pod, by);
   const sorted = [...pods.values()].sort((a, b) => size(b) - size(a) || (a.pod < b.pod ? -1 : 1));
   const omitted = sorted.length - limit;
   return { ...coverage, pods: sorted.slice(0, limit), ...(omitted <= 0 ? {} : { omitted }) };

@@ -43,6 +43,10 @@ export interface TalkerView {
   readonly dropped: number;
 }
 
+/** What pods are ordered by. */
+export const talkerSize = ({ ingress, egress, connections }: TalkerView, by: TopBy): number =>
+  by === "connections" ? connections : ingress[by] + egress[by];
+
 export interface TrafficView {
   readonly packets: number;
   readonly bytes: number;

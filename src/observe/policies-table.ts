@@ -35,7 +35,11 @@ const cells = (policy: PolicyRow): string[] => [
 ];
 
 /** Cluster policies are in no namespace, but at a place among each other. */
-const placeText = ({ namespace, tier, priority }: PolicyRow): string =>
+export const placeText = ({
+  namespace,
+  tier,
+  priority,
+}: Pick<PolicyRow, "namespace" | "tier" | "priority">): string =>
   tier === undefined ? namespace : `<${tier} ${priority}>`;
 
 const wideCells = ({ rules, selects, namespace, unreadable, omitted }: PolicyView): string[] => [
@@ -65,5 +69,5 @@ function stateText({ selects, enforced, unreadable, omitted, removed, audit, tie
 }
 
 /** `namespace/policy` of each, one line each; the bare name of a cluster policy. */
-export const policyNames = (policies: readonly PolicyRow[]): string =>
+export const policyNames = (policies: readonly Pick<PolicyRow, "namespace" | "name">[]): string =>
   policies.map(({ namespace, name }) => `${namespace === "" ? name : `${namespace}/${name}`}\n`).join("");

@@ -1,7 +1,7 @@
 // `kubectl weir` against a real API server and two real agents, each with a pod of its own; only what the kubelets do is the
 // test's (kubelet.ts).
 
-import { execFile, execFileSync } from "node:child_process";
+import { execFile, execFileSync, spawn } from "node:child_process";
 import { statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -14,7 +14,7 @@ import {
   commandOf,
   type ProductPaths,
 } from "../../src/lab/weir-process.ts";
-import { type Container, type ContainerResult, type Kubelet, openKubelet } from "./kubelet.ts";
+import { type Container, type ContainerStreams, type Kubelet, openKubelet } from "./kubelet.ts";
 import { createPod, namespaceOf } from "./objects.ts";
 import { NODE, OTHER_NODE, openWorld, type World } from "./world.ts";
 
@@ -57,14 +57,25 @@ async function agentPod(node: string, run: Container): Promise<void> {
   pods.set(`${AGENTS}/${name}`, run);
 }
 
-/** As `weir` of the lab, with the output's bytes as they are. */
-function runIn(paths: ProductPaths, words: readonly string[]): Promise<ContainerResult> {
+/** As a container runtime runs it: the standard input is open until the connection is closed, and then it ends. */
+const running = new Set<number>();
+
+function runIn(
+  paths: ProductPaths,
+  words: readonly string[],
+  { stdout, stderr, closed }: ContainerStreams,
+): Promise<number> {
   const [command, args] = commandOf(paths, words);
   return new Promise((resolve) => {
-    const options = { encoding: "buffer", maxBuffer: 64 << 20 } as const;
-    execFile(command, args, options, (error, stdout, stderr) => {
-      const status = error === null ? 0 : typeof error.code === "number" ? error.code : -1;
-      resolve({ status, stdout, stderr: stderr.toString() });
+    const child = spawn(command, args, { stdio: ["pipe", "pipe", "pipe"] });
+    const { pid = 0 } = child;
+    running.add(pid);
+    child.stdout.on("data", stdout);
+    child.stderr.on("data", stderr);
+    closed.addEventListener("abort", () => child.stdin.end());
+    child.on("close", (code) => {
+      running.delete(pid);
+      resolve(code ?? -1);
     });
   });
 }
@@ -104,8 +115,8 @@ beforeAll(async () => {
   ]);
   lab.defer(() => second.killNow());
   await second.ready();
-  await agentPod(NODE, (args) => runIn(paths, args));
-  await agentPod(OTHER_NODE, (args) => runIn(elsewhere, args));
+  await agentPod(NODE, (args, streams) => runIn(paths, args, streams));
+  await agentPod(OTHER_NODE, (args, streams) => runIn(elsewhere, args, streams));
   kubeconfig = join(servers.directory, "admin.kubeconfig");
   const cluster = { server: servers.url, "certificate-authority": servers.ca };
   const context = (name: string, user: string) => ({ name, context: { cluster: "test", user } });
@@ -141,6 +152,23 @@ function run(...args: readonly string[]): Promise<CommandResult> {
   });
 }
 
+const denied = (address: string) => ({ kind: "tcp", address, port: 80, timeoutMs: 100, once: true }) as const;
+
+async function until(isDone: () => boolean, state: () => string): Promise<void> {
+  for (const deadline = Date.now() + PATIENCE_MS; !isDone(); await sleep(50))
+    if (Date.now() > deadline) throw new Error(state());
+}
+
+interface Drops {
+  readonly rows: readonly { readonly node?: string; readonly packets: number }[];
+  readonly total: { readonly packets: number };
+  readonly nodes: readonly { readonly node: string }[];
+}
+
+interface Top {
+  readonly pods: readonly { readonly node: string; readonly pod: string }[];
+}
+
 describe("kubectl weir", () => {
   it("status has a line for each node", async () => {
     const { status, stdout, stderr } = await run("status");
@@ -161,7 +189,13 @@ describe("kubectl weir", () => {
     expect(await run("get", "ep", "shop/absent")).toEqual({
       status: 4,
       stdout: "",
-      stderr: "weir: no node has a pod shop/absent\n",
+      stderr: "weir: no pod shop/absent on any node\n",
+    });
+    expect((await run("get", "po", "-o", "name")).stdout).toBe("shop/web-1\nshop/web-2\n");
+    expect((await run("get", "po", "-o", "name", "--node", "node-2")).stdout).toBe("shop/web-2\n");
+    expect(await run("get", "po", "--node", "node-9")).toMatchObject({
+      status: 4,
+      stderr: "weir: no agent is on node node-9\n",
     });
   });
 
@@ -169,6 +203,11 @@ describe("kubectl weir", () => {
     const { status, stdout } = await run("get", "netpol");
     expect(status).toBe(0);
     expect(stdout).toMatch(/^shop +closed +2 +2 +enforced on 2 of 2 pods, 2 nodes$/m);
+    expect((await run("get", "netpol", "-o", "name", "--pod", "shop/web-1")).stdout).toBe("shop/closed\n");
+    expect(await run("get", "netpol", "shop/absent")).toMatchObject({
+      status: 4,
+      stderr: "weir: no policy shop/absent; did you mean shop/closed?\n",
+    });
   });
 
   it("trace has the kernels of both ends", async () => {
@@ -192,11 +231,9 @@ describe("kubectl weir", () => {
   });
 
   it("monitor merges the nodes' events in order", async () => {
-    const probe = (address: string) =>
-      ({ kind: "tcp", address, port: 80, timeoutMs: 100, once: true }) as const;
-    await world.lab.probe("shop/web-2", probe("10.63.78.1"));
-    await world.lab.probe("shop/web-1", probe("10.63.78.2"));
-    await world.lab.probe("shop/web-2", probe("10.63.78.1"));
+    await world.lab.probe("shop/web-2", denied("10.63.78.1"));
+    await world.lab.probe("shop/web-1", denied("10.63.78.2"));
+    await world.lab.probe("shop/web-2", denied("10.63.78.1"));
     for (const deadline = Date.now() + PATIENCE_MS; ; await sleep(100)) {
       const { status, stdout } = await run("monitor", "-o", "json", "--reason", "denied");
       expect(status).toBe(0);
@@ -210,6 +247,95 @@ describe("kubectl weir", () => {
       if (Date.now() > deadline) throw new Error(`only of ${[...seen].join(", ")}`);
     }
     expect(await run("monitor", "--pod", "shop/absent")).toMatchObject({ status: 4, stdout: "" });
+  });
+
+  it("monitor -f follows all nodes over lost connections, and leaves no process behind", async () => {
+    const args = ["monitor", "-f", "--last", "0", "-o", "json", "--reason", "denied"];
+    const env = { ...process.env, KUBECONFIG: kubeconfig };
+    const child = spawn(PLUGIN, args, { env, stdio: ["ignore", "pipe", "pipe"] });
+    const ended = new Promise<number | null>((resolve) => child.on("close", resolve));
+    let [stdout, stderr] = ["", ""];
+    child.stdout.on("data", (chunk: Buffer) => {
+      stdout += chunk.toString();
+    });
+    child.stderr.on("data", (chunk: Buffer) => {
+      stderr += chunk.toString();
+    });
+    const lines = () => stdout.split("\n").filter((line) => line !== "");
+    const probeBoth = async (): Promise<void> => {
+      await world.lab.probe("shop/web-2", denied("10.63.78.1"));
+      await world.lab.probe("shop/web-1", denied("10.63.78.2"));
+    };
+    const nodes = () => new Set(lines().map((line) => (JSON.parse(line) as { readonly node: string }).node));
+    try {
+      // It follows from some moment on.
+      for (const deadline = Date.now() + PATIENCE_MS; nodes().size < 2; await sleep(500)) {
+        await probeBoth();
+        if (Date.now() > deadline) throw new Error(`${stdout}${stderr}`);
+      }
+      const before = lines().length;
+      kubelet.disconnect();
+      await until(
+        () => (stderr.match(/^weir: node node-[12]: follows again$/gm) ?? []).length === 2,
+        () => stderr,
+      );
+      expect(stderr).toMatch(/^weir: node node-1: the connection was closed; trying again$/m);
+      await probeBoth();
+      await until(
+        () => lines().length >= before + 2,
+        () => `${stdout}${stderr}`,
+      );
+      expect(new Set(lines()).size).toBe(lines().length);
+      const times = lines().map((line) => (JSON.parse(line) as { readonly time: string }).time);
+      expect(times).toEqual([...times].sort());
+    } finally {
+      child.kill("SIGINT");
+    }
+    expect(await ended).toBe(0);
+    await until(
+      () => running.size === 0,
+      () => `${running.size} processes are left`,
+    );
+  });
+
+  it("drops, top and the minutes of monitor have the histories of all nodes", async () => {
+    const drops = JSON.parse((await run("drops", "-o", "json")).stdout) as Drops;
+    const byNode = (node: string) => drops.rows.filter((row) => row.node === node);
+    expect(byNode("node-1")[0]).toMatchObject({ pod: "shop/web-1", peer: "shop/web-2", port: "TCP/80" });
+    expect(byNode("node-2")[0]).toMatchObject({ pod: "shop/web-2", peer: "shop/web-1", port: "TCP/80" });
+    expect(drops.nodes.map(({ node }) => node)).toEqual([NODE, OTHER_NODE]);
+    const { rows } = JSON.parse((await run("drops", "--by", "policy", "-o", "json")).stdout) as Drops;
+    expect(rows).toMatchObject([{ policy: "shop/closed", packets: drops.total.packets }]);
+    const table = await run("drops", "--pod", "shop/web-1", "--since", "30m");
+    expect(table.stdout).toMatch(/^(NODE +)?POD +(DIRECTION +)?REASON +PEER +PORT +POLICY +PACKETS +BYTES\n/);
+    expect(table.stderr).toMatch(/^weir: node node-1: the history begins at /);
+    expect(await run("drops", "--policy", "shop/none")).toMatchObject({
+      status: 4,
+      stderr: "weir: no policy shop/none, nor in the history of this time\n",
+    });
+    const top = JSON.parse((await run("top", "--by", "packets", "-o", "json")).stdout) as Top;
+    expect(top.pods.map(({ node, pod }) => [node, pod]).sort()).toEqual([
+      [NODE, "shop/web-1"],
+      [OTHER_NODE, "shop/web-2"],
+    ]);
+    expect((await run("top", "--limit", "1")).stderr).toContain("weir: and 1 more pod\n");
+    const minutes = await run("monitor", "--since", "1h", "--reason", "denied");
+    expect(minutes.stdout).toMatch(/^\S+Z denied ingress shop\/web-1 <- shop\/web-2 TCP\/80: \d+ packet/m);
+    expect(minutes.stdout).toMatch(/^\S+Z denied ingress shop\/web-2 <- shop\/web-1 TCP\/80: \d+ packet/m);
+    expect((await run("monitor", "--since", "1h", "-f")).status).toBe(2);
+  });
+
+  it("bypass list has those of all nodes, and begins none", async () => {
+    expect(await run("bypass", "list")).toEqual({
+      status: 0,
+      stdout: "",
+      stderr: "weir: no bypass is in force\n",
+    });
+    await world.weir("bypass", "pod", "shop/web-1", "--for", "5m", "--reason", "a test");
+    const { stdout } = await run("bypass", "list");
+    expect(stdout).toMatch(/^NODE +TARGET +SINCE +UNTIL +REASON\nnode-1 +shop\/web-1 +\S+Z +\S+Z +a test\n$/);
+    expect((await run("bypass", "node", "--for", "5m", "--reason", "x")).status).toBe(2);
+    await world.weir("bypass", "end", "--all");
   });
 
   it("sysdump has an archive of each node's", async () => {
@@ -253,6 +379,13 @@ describe("kubectl weir", () => {
       stderr: "weir: no context none is in the kubeconfig\n",
     });
     expect((await run("status", "--kubeconfig", "/none")).status).toBe(1);
+    const nobody = await run("status", "--as", "nobody");
+    expect(nobody).toMatchObject({ status: 6, stdout: "" });
+    expect(nobody.stderr).toContain('User "nobody" cannot list resource "pods"');
+    expect((await run("status", "--as", "nobody", "--as-group", "system:masters")).status).toBe(7);
+    expect((await run("status", "--token", "wrong")).status).toBe(6);
+    expect((await run("status", "--server", "https://127.0.0.1:1")).status).toBe(1);
+    expect((await run("status", "--user", "none")).status).toBe(4);
     expect((await run("status", "--request-timeout", "x")).status).toBe(2);
   });
 });

@@ -4,21 +4,29 @@
 import { readFileSync } from "node:fs";
 import { createServer } from "node:https";
 import type { AddressInfo } from "node:net";
-import type { CommandResult } from "../../src/lab/weir-process.ts";
 
-/** Runs a command of the container, without the program's name. */
-export type Container = (args: readonly string[]) => Promise<ContainerResult>;
+/** Runs a command of the container, without the program's name, to its end: its exit status. */
+export type Container = (args: readonly string[], streams: ContainerStreams) => Promise<number>;
 
-export type ContainerResult = Omit<CommandResult, "stdout"> & { readonly stdout: string | Buffer };
+export interface ContainerStreams {
+  readonly stdout: (data: Buffer) => void;
+  readonly stderr: (data: Buffer) => void;
+  /** Aborted when the connection is closed: then the command's standard input ends, and nothing else happens to it. */
+  readonly closed: AbortSignal;
+}
 
 export interface Kubelet {
   readonly port: number;
+  /** Cuts the connections of all commands. */
+  disconnect(): void;
   close(): void;
 }
 
 interface Socket {
   send(data: Buffer): void;
   close(): void;
+  terminate(): void;
+  on(event: "close", listener: () => void): void;
 }
 
 /** The package has no types; it is the client library's own. */
@@ -49,21 +57,36 @@ export async function openKubelet(
     server,
     handleProtocols: (offered) => (offered.has(PROTOCOL) ? PROTOCOL : false),
   });
+  const open = new Set<Socket>();
   sockets.on("connection", (socket, request) => {
+    open.add(socket);
+    const closed = new AbortController();
+    socket.on("close", () => {
+      open.delete(socket);
+      closed.abort();
+    });
     const url = new URL(request.url ?? "", "https://kubelet");
     const [, , namespace, name] = url.pathname.split("/");
     const [program, ...args] = url.searchParams.getAll("command");
-    void run(pods.get(`${namespace}/${name}`), program, args).then(({ status, stdout, stderr }) => {
-      if (stdout.length > 0) socket.send(framed(STDOUT ?? 1, stdout));
-      if (stderr !== "") socket.send(framed(STDERR ?? 2, stderr));
+    const streams: ContainerStreams = {
+      stdout: (data) => socket.send(framed(STDOUT ?? 1, data)),
+      stderr: (data) => socket.send(framed(STDERR ?? 2, data)),
+      closed: closed.signal,
+    };
+    void run(pods.get(`${namespace}/${name}`), program, args, streams).then((status) => {
       socket.send(framed(STATUS ?? 3, JSON.stringify(statusOf(status))));
       socket.close();
     });
   });
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const disconnect = (): void => {
+    for (const socket of open) socket.terminate();
+  };
   return {
     port: (server.address() as AddressInfo).port,
+    disconnect,
     close() {
+      disconnect();
       server.close();
       server.closeAllConnections();
     },
@@ -74,10 +97,11 @@ async function run(
   container: Container | undefined,
   program: string | undefined,
   args: readonly string[],
-): Promise<ContainerResult> {
-  if (container === undefined || program !== "weir")
-    return { status: 126, stdout: "", stderr: `no container runs ${program}\n` };
-  return container(args);
+  streams: ContainerStreams,
+): Promise<number> {
+  if (container !== undefined && program === "weir") return container(args, streams);
+  streams.stderr(Buffer.from(`no container runs ${program}\n`));
+  return 126;
 }
 
 /** As k8s.io/kubernetes/pkg/kubelet/cri/streaming/remotecommand writes it. */

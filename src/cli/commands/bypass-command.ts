@@ -145,22 +145,28 @@ export function addBypassList(parent: Command, exits: Exits): void {
     );
 }
 
-const writeBypasses = (
+/** Of a cluster with their nodes. */
+export const writeBypasses = (
   { env }: Context,
-  bypasses: readonly BypassView[],
+  bypasses: readonly (BypassView & { readonly node?: string })[],
   options: WriteOptions,
-): Promise<void> =>
-  write(
+): Promise<void> => {
+  const isOfCluster = bypasses.some(({ node }) => node !== undefined);
+  return write(
     env,
     {
       table: () => ({
-        columns: ["TARGET", "SINCE", "UNTIL", "REASON"].map(left),
-        rows: bypasses.map(({ target, since, until, reason }) => [target, since, until, reason]),
+        columns: [...(isOfCluster ? ["NODE"] : []), "TARGET", "SINCE", "UNTIL", "REASON"].map(left),
+        rows: bypasses.map(({ node, target, since, until, reason }) => [
+          ...(node === undefined ? [] : [node]),
+          ...[target, since, until, reason],
+        ]),
       }),
       value: bypasses,
     },
     options,
   );
+};
 
 const END_HELP = `
 Policies are enforced again when the command returns. Connections that they deny end at their next packet.

@@ -7,8 +7,9 @@ import {
   type HistoryRowView,
   type HistoryView,
 } from "../../observe/history-views.ts";
-import { countText, left, right, type Table } from "../../observe/text-output.ts";
+import { countText, left, right, spare, type Table } from "../../observe/text-output.ts";
 import {
+  allNamespacesOption,
   type Exits,
   headersOption,
   namespaceOption,
@@ -19,7 +20,7 @@ import {
   type WriteOptions,
   write,
 } from "../command.ts";
-import { type Context, EXIT } from "../environment.ts";
+import { type Context, type Env, EXIT } from "../environment.ts";
 import {
   askHistory,
   noteCoverage,
@@ -32,7 +33,7 @@ import {
   untilOption,
 } from "../history-client.ts";
 
-interface Options extends WriteOptions {
+export interface DropsOptions extends WriteOptions {
   readonly since: Since;
   readonly until?: Since;
   readonly pod?: PodName;
@@ -63,22 +64,24 @@ Exit codes:
   0 shown, 1 no agent answers, 2 wrong usage, 4 no such pod or policy, nor in the history`;
 
 export function addDrops(parent: Command, exits: Exits): void {
-  parent
-    .command("drops")
-    .description("show what was dropped in the last hours")
+  withDropsOptions(parent.command("drops").description("show what was dropped in the last hours"))
+    .addHelpText("after", HELP)
+    .action(exits(drops));
+}
+
+export const withDropsOptions = (command: Command): Command =>
+  command
     .addOption(sinceOption("beginning: a duration ago, or a time", "1h"))
     .addOption(untilOption())
     .addOption(podOption("only packets from or to this pod"))
     .addOption(namespaceOption())
+    .addOption(allNamespacesOption())
     .addOption(policyOption())
     .option("--reason <reason>", "only this reason (docs/metrics.md lists them)")
     .addOption(new Option("--by <what>", "add up by this").choices(HISTORY_GROUPINGS))
     .option("--audit", "what policies in audit mode would have dropped, instead")
-    .addOption(outputOption("table", "json", "yaml"))
-    .addOption(headersOption())
-    .addHelpText("after", HELP)
-    .action(exits(drops));
-}
+    .addOption(outputOption("table", "wide", "json", "yaml"))
+    .addOption(headersOption());
 
 const policyOption = (): Option =>
   new Option("--policy <namespace/name>", "only pods that this policy isolates").argParser((text: string) => {
@@ -86,7 +89,7 @@ const policyOption = (): Option =>
     return text;
   });
 
-async function drops(context: Context, options: Options): Promise<number> {
+async function drops(context: Context, options: DropsOptions): Promise<number> {
   const { since, until, pod, namespace, policy, reason, by, audit } = options;
   await requireReason(reason);
   const view = await askHistory<HistoryView>(context, "", {
@@ -104,39 +107,53 @@ async function drops(context: Context, options: Options): Promise<number> {
       ...(policy === undefined ? {} : { policy }),
     });
   noteCoverage(context.env, view);
-  const isForPeople = options.output === "table";
-  if (view.rows.length === 0 && isForPeople) {
-    note(context.env, audit === true ? "nothing would have been dropped" : "nothing was dropped");
-    return EXIT.ok;
+  await writeDrops(context.env, view, options);
+  return EXIT.ok;
+}
+
+/** Rows of a cluster have a node. */
+type DropsRow = HistoryRowView & { readonly node?: string };
+
+interface Drops {
+  readonly rows: readonly DropsRow[];
+  readonly omitted?: HistoryView["omitted"];
+}
+
+export async function writeDrops(env: Env, view: Drops, options: DropsOptions): Promise<void> {
+  const { by, audit, output } = options;
+  if (view.rows.length === 0 && (output === "table" || output === "wide")) {
+    note(env, audit === true ? "nothing would have been dropped" : "nothing was dropped");
+    return;
   }
-  await write(context.env, { table: () => tableOf(view.rows, by), value: view }, options);
+  await write(env, { table: (wide) => tableOf(view.rows, by, wide), value: view }, options);
   const { omitted } = view;
   if (omitted !== undefined)
-    note(
-      context.env,
-      `and ${countText(omitted.rows, "more row")} with ${countText(omitted.packets, "packet")}`,
-    );
-  return EXIT.ok;
+    note(env, `and ${countText(omitted.rows, "more row")} with ${countText(omitted.packets, "packet")}`);
 }
 
 /** A few names; `-o json` has all. */
 const policiesText = ([first = "", ...others]: readonly string[] = []): string =>
   others.length === 0 ? first : `${first} +${others.length}`;
 
-function tableOf(rows: readonly HistoryRowView[], by: HistoryGrouping | undefined): Table {
+function tableOf(rows: readonly DropsRow[], by: HistoryGrouping | undefined, isWide: boolean): Table {
   const counts = ({ packets, bytes }: HistoryRowView): readonly string[] => [String(packets), String(bytes)];
   const columns = [right("PACKETS"), right("BYTES")];
+  const isOfCluster = rows.some(({ node }) => node !== undefined);
+  const [node, nodeOf] = isOfCluster
+    ? [[spare("NODE", 1)], (row: DropsRow) => [row.node ?? ""]]
+    : [[], () => []];
   if (by === "pod" || by === "peer" || by === "policy")
     return {
-      columns: [left(by.toUpperCase()), ...columns],
-      rows: rows.map((row) => [row[by] ?? "", ...counts(row)]),
+      columns: [...node, left(by.toUpperCase()), ...columns],
+      rows: rows.map((row) => [...nodeOf(row), row[by] ?? "", ...counts(row)]),
     };
   const time = by === "minute" ? [left("TIME")] : [];
   return {
     columns: [
       ...time,
+      ...node,
       left("POD"),
-      left("DIRECTION"),
+      spare("DIRECTION", 2),
       left("REASON"),
       left("PEER"),
       left("PORT"),
@@ -145,12 +162,13 @@ function tableOf(rows: readonly HistoryRowView[], by: HistoryGrouping | undefine
     ],
     rows: rows.map((row) => [
       ...(by === "minute" ? [`${(row.time ?? "").slice(0, 16)}Z`] : []),
+      ...nodeOf(row),
       row.pod ?? "",
       row.direction ?? "",
       row.reason ?? "",
       row.peer ?? "",
       row.port ?? "",
-      policiesText(row.policies),
+      isWide ? (row.policies ?? []).join(",") : policiesText(row.policies),
       ...counts(row),
     ]),
   };

@@ -1,5 +1,6 @@
 // `weir monitor`: packets that were dropped and, on request, new flows, with the names of both ends and the reason.
 
+import type { Readable } from "node:stream";
 import { styleText } from "node:util";
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { nearestWord } from "../../base/nearest-word.ts";
@@ -31,8 +32,21 @@ interface Options {
   readonly policy?: string;
   readonly port?: number;
   readonly since?: Since;
-  readonly output: "compact" | "wide" | "json" | "yaml";
+  readonly forCluster?: true;
+  readonly output: MonitorOutput;
 }
+
+export type MonitorOutput = "compact" | "wide" | "json" | "yaml";
+
+export const monitorOutputOption = (): Option =>
+  new Option("-o, --output <format>", "output format")
+    .choices(["compact", "wide", "json", "yaml"])
+    .default("compact");
+
+export const lastOption = (): Option =>
+  new Option("--last <count>", `start with this many recent events, at most ${LAST_MAX}`)
+    .argParser(wholeNumber(LAST_MAX))
+    .default(LAST_DEFAULT);
 
 const LAST_DEFAULT = 20;
 const LAST_MAX = 1_000;
@@ -62,11 +76,7 @@ export function addMonitor(parent: Command, exits: Exits): void {
     .command("monitor")
     .description("show dropped packets, and why")
     .option("-f, --follow", "keep running until stopped")
-    .addOption(
-      new Option("--last <count>", `start with this many recent events, at most ${LAST_MAX}`)
-        .argParser(wholeNumber(LAST_MAX))
-        .default(LAST_DEFAULT),
-    )
+    .addOption(lastOption())
     .addOption(sinceOption("the history since then, by the minute, instead of single packets"))
     .option(
       "--flows",
@@ -83,24 +93,32 @@ export function addMonitor(parent: Command, exits: Exits): void {
         wholeNumber(65_535),
       ),
     )
+    .addOption(monitorOutputOption())
     .addOption(
-      new Option("-o, --output <format>", "output format")
-        .choices(["compact", "wide", "json", "yaml"])
-        .default("compact"),
+      new Option(
+        "--for-cluster",
+        "as `kubectl weir` runs it: with -f it ends with its standard input, and names of filters may be unknown; without, the last line is what was left out",
+      ).hideHelp(),
     )
     .addHelpText("after", HELP)
     .action(exits(monitor));
 }
 
-const wholeNumber =
-  (max: number) =>
-  (text: string): number => {
+function wholeNumber(max: number): (text: string) => number {
+  return (text) => {
     if (!/^\d{1,6}$/.test(text) || Number(text) > max)
       throw new InvalidArgumentError(`Write a number from 0 to ${max}.`);
     return Number(text);
   };
+}
 
 type Shown = Omit<Options, "follow" | "last" | "flows" | "since">;
+
+/** The last line for `kubectl weir`: older events that match, and dropped packets without an event. */
+export interface MonitorRest {
+  readonly older: number;
+  readonly leftOut: number;
+}
 
 async function monitor(
   context: Context,
@@ -110,7 +128,9 @@ async function monitor(
     if (following === true) throw new CommandError("--since is of the past: it is not for -f", EXIT.usage);
     return monitorSince(context, since, { ...(flows === true ? { flows } : {}), ...options });
   }
+  const isOfCluster = options.forCluster === true;
   const { matches, show } = await printer(context, options);
+  if (following !== true || !isOfCluster) await requireKnown(context, options);
   // Beside data for programs nothing is remarked.
   const isForPeople = options.output === "compact" || options.output === "wide";
   const remark = (text: string): void => {
@@ -120,12 +140,19 @@ async function monitor(
     const events = await askAgentOrFail<readonly EventView[]>(context, "events", "only it has events");
     const shown = events.filter(matches);
     for (const event of last === 0 ? [] : shown.slice(-last)) show(event);
+    if (isOfCluster) {
+      const rest: MonitorRest = { older: Math.max(0, shown.length - last), leftOut: await leftOut(context) };
+      context.env.stdout.write(jsonText(rest, 0));
+      return EXIT.ok;
+    }
     if (shown.length > last) remark(`${countText(shown.length - last, "older event")} not shown; see --last`);
     await remarkLeftOut(context, 0, remark);
     return EXIT.ok;
   }
   const { followStream } = await import("../../observe/socket-client.ts");
-  const signal = context.env.stopSignal();
+  const input = isOfCluster ? context.env.stdin() : undefined;
+  const stop = context.env.stopSignal();
+  const signal = input === undefined ? stop : AbortSignal.any([stop, endOf(input)]);
   const wantsFlows = flows === true || options.verdict === "passed" || options.reason === "policy";
   const onLine = (line: string): void => {
     const value = JSON.parse(line) as EventView | { readonly missed: number };
@@ -134,11 +161,22 @@ async function monitor(
   };
   const before = isForPeople ? await leftOut(context) : 0;
   const path = `/${API_VERSION}/events/follow?last=${last}&flows=${wantsFlows}`;
-  const connected = await followStream(context.settings.socket, path, { onLine, signal });
+  const connected = await followStream(context.settings.socket, path, { onLine, signal }).finally(() =>
+    // An open one keeps the process.
+    input?.destroy(),
+  );
   if (!connected) throw new CommandError(noAgent(context));
   if (!signal.aborted) throw new CommandError("the agent has ended");
   await remarkLeftOut(context, before, remark);
   return EXIT.ok;
+}
+
+/** A command in a container is not told that its reader has gone, but its input ends. */
+function endOf(input: Readable): AbortSignal {
+  const controller = new AbortController();
+  for (const event of ["end", "close", "error"]) input.once(event, () => controller.abort());
+  input.resume();
+  return controller.signal;
 }
 
 /** Dropped packets without an event so far. A remark is not worth an error. */
@@ -162,7 +200,18 @@ async function remarkLeftOut(
 async function monitorSince(
   context: Context,
   since: Since,
-  { flows, verdict, reason, pod, policy, from, to, port, output }: Omit<Options, "follow" | "last" | "since">,
+  {
+    flows,
+    verdict,
+    reason,
+    pod,
+    policy,
+    from,
+    to,
+    port,
+    output,
+    forCluster,
+  }: Omit<Options, "follow" | "last" | "since">,
 ): Promise<number> {
   if (from !== undefined || to !== undefined || port !== undefined)
     throw new CommandError("--since has pods and their peers: filter it by --pod", EXIT.usage);
@@ -176,7 +225,8 @@ async function monitorSince(
     pod: podKey(pod),
     policy,
   };
-  return showHistory(context, parameters, output);
+  const known = { ...(pod === undefined ? {} : { pod }), ...(policy === undefined ? {} : { policy }) };
+  return showHistory(context, parameters, known, forCluster === true ? "whole" : output);
 }
 
 interface Printer {
@@ -187,12 +237,9 @@ interface Printer {
 /** What is shown, and how: imported only now, since a start of other commands has no use for it. */
 async function printer(context: Context, options: Shown): Promise<Printer> {
   const { env } = context;
-  const [{ endMatch, eventMatches }, { eventLine, wideEventLine }] = await Promise.all([
-    import("../../events/packet-event.ts"),
-    import("../../events/packet-event-line.ts"),
-  ]);
+  const { endMatch, eventMatches } = await import("../../events/packet-event.ts");
   await requireReason(options.reason);
-  const { pod, from, to, output, ...rest } = options;
+  const { pod, from, to, output, forCluster: _, ...rest } = options;
   const end = (name: "from" | "to", text: string | undefined): EventFilter => {
     if (text === undefined) return {};
     const match = endMatch(text);
@@ -202,26 +249,32 @@ async function printer(context: Context, options: Shown): Promise<Printer> {
     }
     return { [name]: match };
   };
-  const { yamlText } = output === "yaml" ? await import("../yaml-output.ts") : { yamlText: () => "" };
   const filter: EventFilter = {
     ...rest,
     ...end("from", from),
     ...end("to", to),
     ...(pod === undefined ? {} : { pod: `${pod.namespace}/${pod.name}` }),
   };
-  await requireKnown(context, options);
+  const textOf = await eventTexts(env, output);
+  return {
+    matches: (event) => eventMatches(event, filter),
+    show: (event) => env.stdout.write(textOf(event)),
+  };
+}
+
+/** An event as the output has it. */
+export async function eventTexts(env: Env, output: MonitorOutput): Promise<(event: EventView) => string> {
+  const { eventLine, wideEventLine } = await import("../../events/packet-event-line.ts");
+  const { yamlText } = output === "yaml" ? await import("../yaml-output.ts") : { yamlText: () => "" };
   const width = env.stdout.columns ?? LINE_WIDTH;
   const emphasis = emphasisOf(env);
-  const textOf: Readonly<Record<Options["output"], (event: EventView) => string>> = {
+  const textOf: Readonly<Record<MonitorOutput, (event: EventView) => string>> = {
     compact: (event) => `${eventLine(event, width, emphasis)}\n`,
     wide: (event) => `${wideEventLine(event, emphasis)}\n`,
     json: (event) => jsonText(event, 0),
     yaml: (event) => `---\n${yamlText(event)}`,
   };
-  return {
-    matches: (event) => eventMatches(event, filter),
-    show: (event) => env.stdout.write(textOf[output](event)),
-  };
+  return textOf[output];
 }
 
 /** Where the output is no terminal. */

@@ -2,8 +2,9 @@
 
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { type TalkerView, TOP_BY, type TopBy, type TopView } from "../../observe/history-views.ts";
-import { countText, left, right, type Table } from "../../observe/text-output.ts";
+import { countText, left, right, spare, type Table } from "../../observe/text-output.ts";
 import {
+  allNamespacesOption,
   type Exits,
   headersOption,
   namespaceOption,
@@ -12,7 +13,7 @@ import {
   type WriteOptions,
   write,
 } from "../command.ts";
-import { type Context, EXIT } from "../environment.ts";
+import { type Context, type Env, EXIT } from "../environment.ts";
 import {
   askHistory,
   noteCoverage,
@@ -22,7 +23,7 @@ import {
   untilOption,
 } from "../history-client.ts";
 
-interface Options extends WriteOptions {
+export interface TopOptions extends WriteOptions {
   readonly since: Since;
   readonly until?: Since;
   readonly namespace?: string;
@@ -47,19 +48,21 @@ Exit codes:
 const LIMIT_MAX = 5_000;
 
 export function addTop(parent: Command, exits: Exits): void {
-  parent
-    .command("top")
-    .description("show the pods with the most traffic")
+  withTopOptions(parent.command("top").description("show the pods with the most traffic"))
+    .addHelpText("after", HELP)
+    .action(exits(top));
+}
+
+export const withTopOptions = (command: Command): Command =>
+  command
     .addOption(new Option("--by <what>", "order").choices(TOP_BY).default(TOP_BY[0]))
     .addOption(sinceOption("beginning: a duration ago, or a time", "10m"))
     .addOption(untilOption())
     .addOption(namespaceOption())
+    .addOption(allNamespacesOption())
     .addOption(new Option("--limit <count>", "maximum number of pods").argParser(limitOf).default(20))
     .addOption(outputOption("table", "json", "yaml"))
-    .addOption(headersOption())
-    .addHelpText("after", HELP)
-    .action(exits(top));
-}
+    .addOption(headersOption());
 
 function limitOf(text: string): number {
   if (!/^[0-9]{1,4}$/.test(text) || Number(text) < 1 || Number(text) > LIMIT_MAX)
@@ -67,7 +70,7 @@ function limitOf(text: string): number {
   return Number(text);
 }
 
-async function top(context: Context, { since, until, ...options }: Options): Promise<number> {
+async function top(context: Context, { since, until, ...options }: TopOptions): Promise<number> {
   const view = await askHistory<TopView>(context, "/top", {
     ...rangeOf(context.env, since, until),
     namespace: options.namespace,
@@ -75,13 +78,25 @@ async function top(context: Context, { since, until, ...options }: Options): Pro
     limit: String(options.limit),
   });
   noteCoverage(context.env, view);
-  await write(context.env, { table: () => tableOf(view.pods), value: view }, options);
-  if (view.omitted !== undefined) note(context.env, `and ${countText(view.omitted, "more pod")}`);
+  await writeTop(context.env, view, options);
   return EXIT.ok;
 }
 
-const tableOf = (pods: readonly TalkerView[]): Table => ({
+/** Rows of a cluster have a node. */
+type Talker = TalkerView & { readonly node?: string };
+
+export async function writeTop(
+  env: Env,
+  view: { readonly pods: readonly Talker[]; readonly omitted?: number },
+  options: WriteOptions,
+): Promise<void> {
+  await write(env, { table: () => tableOf(view.pods), value: view }, options);
+  if (view.omitted !== undefined) note(env, `and ${countText(view.omitted, "more pod")}`);
+}
+
+const tableOf = (pods: readonly Talker[]): Table => ({
   columns: [
+    ...(pods.some(({ node }) => node !== undefined) ? [spare("NODE", 1)] : []),
     left("POD"),
     right("BYTES IN"),
     right("BYTES OUT"),
@@ -90,7 +105,8 @@ const tableOf = (pods: readonly TalkerView[]): Table => ({
     right("CONNECTIONS"),
     right("DROPPED"),
   ],
-  rows: pods.map(({ pod, ingress, egress, connections, dropped }) => [
+  rows: pods.map(({ node, pod, ingress, egress, connections, dropped }) => [
+    ...(node === undefined ? [] : [node]),
     pod,
     ...[ingress.bytes, egress.bytes, ingress.packets, egress.packets, connections, dropped].map(String),
   ]),

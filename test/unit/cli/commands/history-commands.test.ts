@@ -88,6 +88,7 @@ describe("drops", () => {
       ["shop/client", "3", "180"],
       [""],
     ]);
+    expect((await shown("-o", "wide"))[0]?.[5]).toBe("shop/p,shop/q");
     const { total } = JSON.parse((await world.weir("drops", "-o", "json")).stdout) as { total: object };
     expect(total).toEqual({ packets: 12, bytes: 720 });
   });
@@ -101,6 +102,9 @@ describe("drops", () => {
     expect(await exit("drops", "--reason", "rain")).toBe(2);
     expect(await exit("monitor", "--since", "1h", "--reason", "rain")).toBe(2);
     expect(await exit("monitor", "-f", "--since", "1h")).toBe(2);
+    expect(await exit("monitor", "--since", "1h", "--pod", "shop/none")).toBe(4);
+    expect(await exit("monitor", "--since", "1h", "--policy", "shop/none")).toBe(4);
+    expect(await exit("drops", "-A", "-n", "shop")).toBe(2);
     expect(await world.weir("drops", "--pod", "shop/none")).toMatchObject({
       exitCode: 4,
       stderr: "weir: no pod shop/none on this node, nor in the history of this time\n",

@@ -153,9 +153,7 @@ kind: Deployment
 metadata: { name: front, namespace: shop }
 spec: { template: { metadata: { labels: { app: gateway } }, spec: { containers: [{ name: a }] } } }
 `;
-    const stdin = async function* () {
-      yield Buffer.from(deployment);
-    };
+    const stdin = () => Readable.from([Buffer.from(deployment)]);
     const line = [
       "trace",
       "--manifests",
