@@ -476,7 +476,7 @@ struct event {
 	enum direction opener; /* whose policy judged it: the side that opened the flow, or tries to */
 	__u8 icmp_type;
 	__u8 icmp_code;
-	__u8 reserved;
+	__u8 opens; /* 1: it opens a connection (TCP, SCTP), so that its sender is the opener */
 };
 
 /* Like layout_anchor: it does not become a map. */

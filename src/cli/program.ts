@@ -25,6 +25,7 @@ import { addResync } from "./commands/resync-command.ts";
 import { addConfigFlags, addRun } from "./commands/run-command.ts";
 import { addSnapshot } from "./commands/snapshot-command.ts";
 import { addStatus } from "./commands/status-command.ts";
+import { addSuggest } from "./commands/suggest-command.ts";
 import { addSysdump } from "./commands/sysdump-command.ts";
 import { addTest } from "./commands/test-command.ts";
 import { addTop } from "./commands/top-command.ts";
@@ -116,6 +117,7 @@ const COMMANDS: readonly (Adder | Group)[] = [
   addMonitor,
   addDrops,
   addTop,
+  addSuggest,
   {
     name: "check",
     about: "run preflight checks",

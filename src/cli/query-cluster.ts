@@ -39,7 +39,8 @@ export async function situationOf(context: Context, options: SituationOptions): 
 
 // Queries of the agent need not load the YAML parser.
 
-async function baseOf(context: Context, { manifests }: SituationOptions): Promise<Source> {
+/** As it is: pods may be without an address. @throws CommandError where there is no agent, or no such directory */
+export async function baseOf(context: Context, { manifests }: SituationOptions): Promise<Source> {
   if (manifests === undefined) return baseOfAgent(context);
   const { readBase } = await import("./query-manifests.ts");
   return readBase(context.env, manifests);

@@ -91,6 +91,7 @@ export function namerOf(force: NamingState | undefined): Namer {
       to: isRead ? to : {},
       ...(isRead ? { protocol: protocolText(event.protocol) } : {}),
       ...(isIcmp(event.protocol) ? { icmp: { type: event.icmpType, code: event.icmpCode } } : {}),
+      ...(event.opens === 0 ? {} : { opens: true as const }),
       bytes: event.bytes,
       generation: event.generation,
       identity: event.identity,

@@ -30,6 +30,8 @@ export interface EventView {
   /** "TCP", "ICMPv6", or a number; absent if the packet cannot be read. */
   readonly protocol?: string;
   readonly icmp?: { readonly type: number; readonly code: number };
+  /** It opens a connection (of TCP, SCTP): its sender is the opener. Others may belong to one that is older than the policies. */
+  readonly opens?: true;
   readonly bytes: number;
   /** Policy generation that judged it. */
   readonly generation: number;

@@ -47,6 +47,7 @@ describe("help", () => {
       "monitor",
       "drops",
       "top",
+      "suggest",
       "check",
       "check node",
       "cni",

@@ -62,7 +62,7 @@ function eventOf(ifindex: number, direction: Direction, [from, to]: [string, str
       opener: direction,
     },
     ...{ source: end(from), destination: end(to), sourcePort: 40_000, destinationPort: 443 },
-    ...{ reason: Reason.DENIED, protocol: IP_PROTOCOL.TCP, family: 1, icmpType: 0, icmpCode: 0, reserved: 0 },
+    ...{ reason: Reason.DENIED, protocol: IP_PROTOCOL.TCP, family: 1, icmpType: 0, icmpCode: 0, opens: 0 },
     ...more,
   };
   return namerOf(state)(event, new Date(0));
