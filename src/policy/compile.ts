@@ -42,6 +42,7 @@ import {
   type NumberedTable,
   type Numbering,
   type Numbers,
+  openAssignment,
   roomIn,
 } from "./identity-allocation.ts";
 import {
@@ -138,6 +139,7 @@ export function openCompiler(): Compiler {
     Pick<Compiled, "shut"> & { readonly locals: readonly LocalEndpoint[] } & Excesses
   >();
   const numbers = openNumberStages();
+  const identities = openAssignment("identities");
   const numberedClasses = openStage<readonly NumberedClass[]>();
   const ports = openStage<State["ports"]>();
   const groups = openStage<Fit>();
@@ -179,10 +181,7 @@ export function openCompiler(): Compiler {
         return groupsThatFit(contents, all, { spans, capacities });
       });
       const numbering: Numbering = {
-        identities: numbers("identities", [contents.termSets, services.groups], previous, () => [
-          ...contents.termSets.keys(),
-          ...services.groups.keys(),
-        ]),
+        identities: identities([contents.termSets, services.groups], previous),
         policies: numbers("policies", [contents.policies], previous, () => contents.policies.keys()),
         rows: numbers("rows", [contents.plan.rows], previous, () => contents.plan.rows.keys()),
         classes: classNumbers,
@@ -213,9 +212,9 @@ export function openCompiler(): Compiler {
         excesses: [...fitting.excesses, ...fitted.excesses, ...ofServices, ...ofSources],
         shut: fitting.shut,
         isTransitional: fitted.isTransitional,
-        retiresIdentities:
-          numbering.identities !== previous.identities &&
-          previous.identities.keys().some((content) => !numbering.identities.has(content)),
+        retiresIdentities: changesBetween(previous.identities, numbering.identities).some(
+          ({ after }) => after === undefined,
+        ),
       };
     },
   };
@@ -473,7 +472,9 @@ interface CellsOfPolicy {
 function openPolicyCells(): (contents: Contents, numbered: Numbered) => State["policies"] {
   const egress = openStage<ReturnType<typeof egressPolicies>>();
   const stage = openStage<State["policies"]>();
-  let known = new Map<string, CellsOfPolicy>();
+  const known = new Map<string, CellsOfPolicy>();
+  let cellsBefore: Contents["plan"]["cells"] = new Map();
+  let egressBefore: ReturnType<typeof egressPolicies> | undefined;
   let groupsBefore: Grouped["groups"] = new Map();
   let last: Pick<Numbering, "identities" | "rows" | "policies"> = NOTHING_NUMBERED;
   let policies: State["policies"] = new Map();
@@ -487,15 +488,36 @@ function openPolicyCells(): (contents: Contents, numbered: Numbered) => State["p
         policiesOf,
       ),
     );
-    if (isRenumbered(last.identities, numbering.identities) || isRenumbered(last.rows, numbering.rows))
-      known = new Map();
-    if (isRenumbered(last.policies, numbering.policies)) policies = new Map();
+    const isOther =
+      isRenumbered(last.identities, numbering.identities) || isRenumbered(last.rows, numbering.rows);
+    if (isOther) known.clear();
+    const isMoved = isRenumbered(last.policies, numbering.policies);
+    if (isMoved) policies = new Map();
     const before = identityReader(last);
     const identity = identityReader(numbering);
     const row = rowReader(numbering);
     const changedGroups = [...changesBetween(groupsBefore, groups)];
-    const next = new Map<string, CellsOfPolicy>();
-    for (const [content, source] of plan.cells) {
+    const touched = new Set<string>();
+    const isRefused = changedGroups.some(
+      ({ before: was, after }) => (was?.refused ?? after?.refused) === true,
+    );
+    if (isOther || isMoved || isRefused || ofEgress !== egressBefore)
+      for (const content of plan.cells.keys()) touched.add(content);
+    else if (changedGroups.length > 0)
+      for (const content of ofEgress.keys()) if (plan.cells.has(content)) touched.add(content);
+    for (const { key } of changesBetween(cellsBefore, plan.cells)) touched.add(key);
+    const patch = new Map<number, ReadonlyMap<number, number> | undefined>();
+    for (const content of touched) {
+      const source = plan.cells.get(content);
+      if (source === undefined) {
+        known.delete(content);
+        const number = last.policies.get(content);
+        if (number !== undefined) patch.set(number, undefined);
+      }
+    }
+    for (const content of touched) {
+      const source = plan.cells.get(content);
+      if (source === undefined) continue;
       const service = ofEgress.get(content)?.policy;
       const was = known.get(content);
       const isSame = was !== undefined && was.isEgress === (service !== undefined);
@@ -516,13 +538,12 @@ function openPolicyCells(): (contents: Contents, numbered: Numbered) => State["p
       else for (const [key, group] of groups) note(key, cellOf(group));
       // A number that is free again may be another content's already.
       const cells = patched(isSame ? was.cells : new Map<number, number>(), new Map([...gone, ...put]));
-      next.set(content, { isEgress: service !== undefined, source, cells });
+      known.set(content, { isEgress: service !== undefined, source, cells });
+      patch.set(numbering.policies.get(content) as number, cells);
     }
-    const patch = new Map<number, ReadonlyMap<number, number> | undefined>();
-    for (const [content, number] of last.policies) if (!next.has(content)) patch.set(number, undefined);
-    for (const [content, { cells }] of next) patch.set(numbering.policies.get(content) as number, cells);
     policies = patched(policies, patch);
-    known = next;
+    cellsBefore = plan.cells;
+    egressBefore = ofEgress;
     groupsBefore = groups;
     last = numbering;
     return policies;
@@ -609,7 +630,7 @@ const entriesOf = (patch: ReadonlyMap<string, number | undefined>): [string, num
 
 /** Whether a content has another number than before. */
 const isRenumbered = (before: Numbers, after: Numbers): boolean =>
-  before !== after && before.entries().some(([content, number]) => (after.get(content) ?? number) !== number);
+  changesBetween(before, after).some((each) => each.before !== undefined && each.after !== undefined);
 
 function mapValues<V, W>(map: ReadonlyMap<string, V>, to: (value: V) => W): Map<string, W> {
   return new Map([...map].map(([key, value]) => [key, to(value)]));
@@ -618,7 +639,7 @@ function mapValues<V, W>(map: ReadonlyMap<string, V>, to: (value: V) => W): Map<
 /** Names for the numbers; each table only if it is other than before. */
 function openMeaningStages(): (contents: Contents, numbering: Numbering, services: Grouped) => Meaning {
   const terms = openStage<Meaning["terms"]>();
-  const identities = openStage<Meaning["identities"]>();
+  const identities = openIdentityMeanings();
   const rows = openStage<Meaning["rows"]>();
   const classes = openStage<Meaning["classes"]>();
   const ofServices = openStage<Meaning["services"]>();
@@ -633,10 +654,7 @@ function openMeaningStages(): (contents: Contents, numbering: Numbering, service
         [contents.terms, numbering.terms],
         () => new Map(contents.terms.map((term) => [numbering.terms.get(term.key) as number, term])),
       ),
-      identities: identities(
-        [termSets, numbering.identities],
-        () => new Map([...termSets].map(([content, set]) => [identity(content), set])),
-      ),
+      identities: identities(termSets, numbering.identities),
       rows: rows([numbering.rows, plan.rows], () => byNumber(numbering.rows, plan.rows)),
       classes: classes([numbering.classes, contents.classes], () =>
         byNumber(
@@ -654,6 +672,31 @@ function openMeaningStages(): (contents: Contents, numbering: Numbering, service
           })),
       ),
     };
+  };
+}
+
+/** The sets of identities, in the time of those that have come or gone since the last call. */
+function openIdentityMeanings(): (termSets: Contents["termSets"], numbers: Numbers) => Meaning["identities"] {
+  let last: { readonly termSets: Contents["termSets"]; readonly numbers: Numbers } = {
+    termSets: new Map(),
+    numbers: new Map(),
+  };
+  let identities: Meaning["identities"] = new Map();
+  return (termSets, numbers) => {
+    if (isRenumbered(last.numbers, numbers)) {
+      last = { termSets: new Map(), numbers };
+      identities = new Map();
+    }
+    const changes = [...changesBetween(last.termSets, termSets)];
+    // A number that is free again may be another content's already.
+    const gone = changes.map(({ key }) => [last.numbers.get(key), undefined] as const);
+    const put = changes.map(({ key, after }) => [after && numbers.get(key), after] as const);
+    identities = patched(
+      identities,
+      new Map([...gone, ...put].flatMap(([number, set]) => (number === undefined ? [] : [[number, set]]))),
+    );
+    last = { termSets, numbers };
+    return identities;
   };
 }
 

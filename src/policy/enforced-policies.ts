@@ -4,7 +4,7 @@ import { present } from "../base/assert.ts";
 import { DIRECTIONS, type Direction } from "../base/direction.ts";
 import type { Address } from "../base/ip.ts";
 import { openKeep, openKeptStage, openStage, sameEntries, sameItems } from "../base/stage.ts";
-import { openLayers } from "../base/versioned-map.ts";
+import { openLayers, overlaid } from "../base/versioned-map.ts";
 import { type Cluster, namespaceLabels } from "../model/cluster.ts";
 import { MODE_KEY } from "../model/enforcement-mode.ts";
 import { type Frontend, frontendKey, openFrontends } from "../model/frontends.ts";
@@ -13,7 +13,14 @@ import type { Numbering } from "./identity-allocation.ts";
 import { addressesOfLocal, type LocalEndpoint, podsOf, sendsAsItself } from "./local-endpoints.ts";
 import { numbersOf, type Term } from "./peer-selectors.ts";
 import { classesOf, type PortClass, type PortSet, portSetKey } from "./port-classes.ts";
-import { type CompiledPolicy, compilePolicy, type Limits, openPlan, type Plan, setsByTerm } from "./rows.ts";
+import {
+  type CompiledPolicy,
+  compilePolicy,
+  type Limits,
+  openPlan,
+  openSetsByTerm,
+  type Plan,
+} from "./rows.ts";
 import {
   type Behind,
   behindWith,
@@ -22,9 +29,10 @@ import {
   nodesOf,
   openBehind,
   openGroups,
+  openSenders,
   ownTermSets,
+  type Sender,
   selvesOf,
-  sendersOf,
   withTermSets,
 } from "./service-groups.ts";
 import {
@@ -108,14 +116,16 @@ export function openDraftStages(): DraftStages {
   const workloads = openWorkloads();
   const known = openKeptStage<readonly boolean[]>(sameItems);
   const plainPolicies = openStage<Draft["policiesOf"]>();
-  const services = openServices();
+  const compileSides = openSideCompiler();
+  const services = openServices(compileSides);
   const owned = openStage<Draft["termSets"]>();
   const ownSets = openStage<OwnSets>();
+  let lastOwn: OwnSets = { sets: new Map(), more: new Map(), replaced: new Map() };
   const ownAddresses = openStage<ReadonlySet<string>>();
   const allAddresses = openLayers<string, TermSet>();
   const touched = openToken();
   const policies = openStage<Draft["policies"]>();
-  const byTerm = openStage<Draft["byTerm"]>();
+  const byTerm = openSetsByTerm();
   const planned = openStage<Plan>();
   const plans = openPlan();
   const classified = openStage<Contents["classes"]>();
@@ -151,18 +161,23 @@ export function openDraftStages(): DraftStages {
       const { behind: all, senders, policiesOf, ownTerms, termNumbers, nextTerm } = found;
       const denials = restrictions.denied;
       const isDenied = ({ frontend: { address } }: Behind): boolean => denials.has(address.text);
-      const { sets, more, replaced } = ownSets([ownTerms, termNumbers, ofLocals], () =>
-        setsOfOwn(base, ownTerms, termNumbers),
-      );
+      const { sets, more, replaced } = ownSets([ownTerms, termNumbers, ofLocals], () => {
+        lastOwn = setsOfOwn(base, ownTerms, { termNumbers, known: lastOwn.more });
+        return lastOwn;
+      });
       const classes = withTermSets(base, sets, allAddresses(base.addresses, sets));
       // Sets that only addresses with terms of their own would have without these.
       const lost = [...replaced].flatMap(([content, count]) =>
         base.uses(content) === count && !more.has(content) ? content : [],
       );
       const termSets = owned([base.termSets, more, lost.join(" ")], () =>
-        more.size === 0
-          ? base.termSets
-          : new Map([...[...base.termSets].filter(([content]) => !lost.includes(content)), ...more]),
+        overlaid(
+          base.termSets,
+          new Map<string, TermSet | undefined>([
+            ...lost.map((content) => [content, undefined] as const),
+            ...more,
+          ]),
+        ),
       );
       return {
         sides,
@@ -176,7 +191,7 @@ export function openDraftStages(): DraftStages {
           [policiesOf],
           () => new Map(compiledPoliciesIn(policiesOf).map((policy) => [policy.content, policy])),
         ),
-        byTerm: byTerm([termSets], () => setsByTerm(termSets.values())),
+        byTerm: byTerm(termSets),
         behind: denials.size === 0 ? all : new Map([...all].filter(([, each]) => !isDenied(each))),
         denied: denials.size === 0 ? NO_ADDRESSES : addressesOfFrontends([...all.values()].filter(isDenied)),
         senders,
@@ -303,9 +318,14 @@ interface OwnSets {
 function setsOfOwn(
   base: Classification,
   pods: readonly OwnTerm[],
-  termNumbers: ReadonlyMap<string, number>,
+  {
+    termNumbers,
+    known,
+  }: { readonly termNumbers: ReadonlyMap<string, number>; readonly known: OwnSets["more"] },
 ): OwnSets {
-  const sets = ownTermSets(base, pods, termNumbers);
+  const found = ownTermSets(base, pods, termNumbers);
+  // An equal set stays the same object.
+  const sets = new Map(found.entries().map(([text, set]) => [text, known.get(set.content) ?? set]));
   const more = new Map([...sets.values()].map((terms) => [terms.content, terms]));
   const replaced = new Map<string, number>();
   for (const text of sets.keys()) {
@@ -360,7 +380,7 @@ const NOBODY: Pick<ServiceOutput, "behind" | "senders" | "ownTerms"> = {
  * to pods that are isolated for egress. If some backends of a Service are denied to such a pod, and guarded by endpoints of this
  * node, the pod's addresses get a term of their own, by which the guards recognize it.
  */
-function openServices(): (input: ServiceInput) => ServiceOutput {
+function openServices(compileSides: SideCompiler): (input: ServiceInput) => ServiceOutput {
   const numbersKept = openKeep<ReadonlyMap<string, number>>(sameEntries);
   let pipeline: ReturnType<typeof openServicePipeline> | undefined;
   return (input) => {
@@ -371,13 +391,13 @@ function openServices(): (input: ServiceInput) => ServiceOutput {
       pipeline = undefined;
       return { ...numbers, ...NOBODY, policiesOf: plain };
     }
-    pipeline ??= openServicePipeline();
+    pipeline ??= openServicePipeline(compileSides);
     const output = pipeline(input);
     return { ...output, termNumbers: numbersKept(output.termNumbers) };
   };
 }
 
-function openServicePipeline(): (input: ServiceInput) => ServiceOutput {
+function openServicePipeline(compileSides: SideCompiler): (input: ServiceInput) => ServiceOutput {
   const frontendsIn = openFrontends();
   const behindIn = openBehind();
   /** Of frontends that lead to addresses of this node; and another object whenever they may be others. */
@@ -393,6 +413,8 @@ function openServicePipeline(): (input: ServiceInput) => ServiceOutput {
       a.size === b.size && a.entries().every(([text, guards]) => sameItems(guards, b.get(text) ?? [])),
   );
   const senders = openStage<ReturnType<typeof withSenders>>();
+  const guardedGroups = openGroups();
+  const sendersOf = openSenders();
   const resolved = openStage<ReadonlyMap<string, Behind>>();
   return (input) => {
     const { cluster, locals, previous, restrictions, sides, isKnown, plain, numbers, base, ofLocals } = input;
@@ -418,7 +440,7 @@ function openServicePipeline(): (input: ServiceInput) => ServiceOutput {
         namesText(restrictions.unguarded),
         previous.terms,
       ],
-      () => withSelves(input, near),
+      () => withSelves(input, near, compileSides),
     );
     const guards = guardsKept(
       guarding([locals, sides, ofLocals], () =>
@@ -435,7 +457,16 @@ function openServicePipeline(): (input: ServiceInput) => ServiceOutput {
         .map((key) => present(direct.get(key), "a frontend's backends"))
         .filter(({ backends }) => backends.some((each) => each.guards !== undefined)),
     );
-    const ofSenders = senders([guarded, ofSelves], () => withSenders(input, guarded, ofSelves));
+    const ofSenders = senders([guarded, ofSelves], () => {
+      const { groups } = guardedGroups(
+        new Map(guarded.map((each) => [frontendKey(each.frontend), each])),
+        (place) => place,
+      );
+      // Guards do not drop packets of an audited pod either.
+      const enforcing = locals.filter((local) => !isAuditedForAny(cluster, local, "egress"));
+      const found = sendersOf(egressPolicies(enforcing, ofSelves.policiesOf), groups);
+      return withSenders(input, found, { ...ofSelves, compileSides });
+    });
     const { sets } = ofSenders;
     const behind =
       sets === ofSelves.sets
@@ -464,6 +495,7 @@ interface WithSelves extends Numbered {
 function withSelves(
   { locals, previous, restrictions, sides, isKnown, plain, numbers, base }: ServiceInput,
   frontends: readonly Frontend[],
+  compileSides: SideCompiler,
 ): WithSelves {
   const selves = selvesOf({ locals, frontends }, base, (ifindex) => plain.get(ifindex)?.egress).filter(
     ({ namespaces }) => namespaces.isDisjointFrom(restrictions.unguarded),
@@ -480,23 +512,19 @@ function withSelves(
     selves,
     selfOf,
     sets: ownTermSets(base, selves, termNumbers),
-    policiesOf: selves.length === 0 ? plain : compileSides(sides, { termNumbers, isKnown, selfOf }),
+    policiesOf:
+      selves.length === 0
+        ? plain
+        : compileSides(sides, { termNumbers: numbers.termNumbers, isKnown, selfOf }),
   };
 }
 
-/** `guarded`: the frontends with a backend that an endpoint of this node guards. */
+/** `senders`: the pods whose packets may go to a frontend with a backend that an endpoint of this node guards. */
 function withSenders(
-  { cluster, locals, previous, sides, isKnown, base }: ServiceInput,
-  guarded: readonly Behind[],
-  { selves, selfOf, ...direct }: WithSelves,
+  { previous, sides, isKnown, base, numbers }: ServiceInput,
+  senders: readonly Sender[],
+  { selves, selfOf, compileSides, ...direct }: WithSelves & { readonly compileSides: SideCompiler },
 ): { readonly sets: ReadonlyMap<string, TermSet>; readonly output: Omit<ServiceOutput, "behind"> } {
-  const { groups } = openGroups()(
-    new Map(guarded.map((each) => [frontendKey(each.frontend), each])),
-    (place) => place,
-  );
-  // Guards do not drop packets of an audited pod either.
-  const enforcing = locals.filter((local) => !isAuditedForAny(cluster, local, "egress"));
-  const senders = sendersOf(egressPolicies(enforcing, direct.policiesOf).values(), groups.values());
   const ofSelves = namespacesOf(selves, direct.termNumbers);
   if (senders.length === 0) {
     const { sets, ...output } = direct;
@@ -518,7 +546,12 @@ function withSenders(
       ...numbered,
       ownTerms,
       senders: new Map([...ofSelves, ...namespacesOf(senders, termNumbers)]),
-      policiesOf: compileSides(sides, { termNumbers, isKnown, selfOf, limited }),
+      policiesOf: compileSides(sides, {
+        termNumbers: numbers.termNumbers,
+        isKnown,
+        selfOf,
+        limited,
+      }),
     },
   };
 }
@@ -570,6 +603,7 @@ export function egressPolicies(
 }
 
 interface SideTraits {
+  /** Of the terms that sides name: the same object as long as none has another number. */
   readonly termNumbers: ReadonlyMap<string, number>;
   /** Whether guards can recognize each endpoint as the sender, in the order of the sides. */
   readonly isKnown: readonly boolean[];
@@ -578,39 +612,47 @@ interface SideTraits {
   readonly limited?: Limited;
 }
 
-function compileSides(
-  sides: readonly EndpointSides[],
-  { termNumbers, isKnown, selfOf, limited }: SideTraits,
-): Map<number, CompiledSides> {
-  // Endpoints share sides: each is compiled once.
-  const known = new Map<string, Map<Side, CompiledPolicy>>();
+type SideCompiler = (sides: readonly EndpointSides[], traits: SideTraits) => Map<number, CompiledSides>;
+
+/** Endpoints share sides, and sides outlast changes of other ones: each is compiled once. */
+function openSideCompiler(): SideCompiler {
+  let numbered: ReadonlyMap<string, number> | undefined;
+  let known = new WeakMap<Side, Map<string, CompiledPolicy>>();
   const once = (side: Side, kind: string, compiled: () => CompiledPolicy): CompiledPolicy => {
-    const ofKind = known.get(kind) ?? new Map<Side, CompiledPolicy>();
-    known.set(kind, ofKind);
-    const policy = ofKind.get(side) ?? compiled();
-    ofKind.set(side, policy);
+    const ofSide = known.get(side) ?? new Map<string, CompiledPolicy>();
+    known.set(side, ofSide);
+    const policy = ofSide.get(kind) ?? compiled();
+    if (ofSide.size >= KINDS_KEPT) ofSide.clear();
+    ofSide.set(kind, policy);
     return policy;
   };
-  const ingressOf = (side: Side | undefined, limits: Limits | undefined): CompiledPolicy | undefined => {
-    if (limits !== undefined) return compilePolicy(side, termNumbers, { limits });
-    return side && once(side, "ingress", () => compilePolicy(side, termNumbers));
+  return (sides, { termNumbers, isKnown, selfOf, limited }) => {
+    if (termNumbers !== numbered) known = new WeakMap();
+    numbered = termNumbers;
+    const ingressOf = (side: Side | undefined, limits: Limits | undefined): CompiledPolicy | undefined => {
+      if (limits !== undefined) return compilePolicy(side, termNumbers, { limits });
+      return side && once(side, "ingress", () => compilePolicy(side, termNumbers));
+    };
+    const egressOf = (
+      side: Side | undefined,
+      { ifindex }: LocalEndpoint,
+      index: number,
+    ): CompiledPolicy | undefined => {
+      const traits = { isKnown: isKnown[index] === true, self: selfOf?.get(ifindex) };
+      const kind = `egress ${traits.isKnown} ${traits.self ?? ""}`;
+      return side && once(side, kind, () => compilePolicy(side, termNumbers, traits));
+    };
+    return new Map(
+      sides.map(({ local, sides: { ingress, egress } }, index) => [
+        local.ifindex,
+        { ingress: ingressOf(ingress, limited?.get(local.ifindex)), egress: egressOf(egress, local, index) },
+      ]),
+    );
   };
-  const egressOf = (
-    side: Side | undefined,
-    { ifindex }: LocalEndpoint,
-    index: number,
-  ): CompiledPolicy | undefined => {
-    const traits = { isKnown: isKnown[index] === true, self: selfOf?.get(ifindex) };
-    const kind = `egress ${traits.isKnown} ${traits.self ?? ""}`;
-    return side && once(side, kind, () => compilePolicy(side, termNumbers, traits));
-  };
-  return new Map(
-    sides.map(({ local, sides: { ingress, egress } }, index) => [
-      local.ifindex,
-      { ingress: ingressOf(ingress, limited?.get(local.ifindex)), egress: egressOf(egress, local, index) },
-    ]),
-  );
 }
+
+/** Compiled policies of one side: more than endpoints with one side have at a time. */
+const KINDS_KEPT = 256;
 
 const compiledPoliciesIn = (compiled: Draft["policiesOf"]): CompiledPolicy[] =>
   [...compiled.values()].flatMap((each) => DIRECTIONS.flatMap((direction) => each[direction] ?? []));

@@ -2,6 +2,7 @@
 // meaning while a map or a packet in flight may still use the old one.
 
 import { assert } from "../base/assert.ts";
+import { changesBetween, patched, versionOf } from "../base/versioned-map.ts";
 import { NUMBERS } from "../state/desired-state.ts";
 import { type Incarnations, NO_INCARNATIONS } from "./pod-incarnations.ts";
 
@@ -116,4 +117,64 @@ export function assign(
     kept.add(next);
   }
   return numbers;
+}
+
+/**
+ * The same for the keys of maps: as long as the numbering before is the result of the last call, in the time of the keys that have come
+ * or gone.
+ */
+export function openAssignment(
+  table: NumberedTable,
+): (contents: readonly ReadonlyMap<string, unknown>[], previous: Numbering) => Numbers {
+  let last:
+    | { readonly contents: readonly ReadonlyMap<string, unknown>[]; readonly numbers: Numbers }
+    | undefined;
+  /** Numbers below `next` that nothing uses. */
+  let free = new Set<number>();
+  let next = FIRST[table];
+  const restart = (contents: readonly ReadonlyMap<string, unknown>[], previous: Numbering): Numbers => {
+    const numbers = assign(
+      table,
+      contents.flatMap((each) => [...each.keys()]),
+      previous,
+    );
+    const used = new Set(numbers.values());
+    next = used.values().reduce((highest, number) => Math.max(highest, number + 1), FIRST[table]);
+    free = new Set();
+    for (let number = FIRST[table]; number < next; number += 1) if (!used.has(number)) free.add(number);
+    return versionOf(numbers);
+  };
+  return (contents, previous) => {
+    const before = previous[table];
+    if (last === undefined || before !== last.numbers || previous.reserved[table].size > 0) {
+      last = { contents, numbers: restart(contents, previous) };
+      return last.numbers;
+    }
+    const known = last;
+    const keys = new Set(
+      contents.flatMap((each, index) => [
+        ...changesBetween<string, unknown>(known.contents[index] ?? new Map(), each).map(({ key }) => key),
+      ]),
+    );
+    const isThere = (key: string): boolean => contents.some((each) => each.has(key));
+    const patch = new Map<string, number | undefined>();
+    const lowest = [...free].sort((a, b) => a - b);
+    let taken = 0;
+    for (const key of [...keys].filter((each) => isThere(each) && !before.has(each)).sort()) {
+      const number = lowest[taken] ?? next;
+      if (taken < lowest.length) free.delete(number);
+      else next += 1;
+      taken += 1;
+      assert(number < FIRST[table] + NUMBERS[table], `numbers for ${table}: more are wanted`);
+      patch.set(key, number);
+    }
+    for (const key of keys) {
+      const number = before.get(key);
+      if (number === undefined || isThere(key)) continue;
+      patch.set(key, undefined);
+      free.add(number);
+    }
+    last = { contents, numbers: patched(before, patch) };
+    return last.numbers;
+  };
 }

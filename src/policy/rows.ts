@@ -1,6 +1,6 @@
 // Compiled policies as content: which ports each term may reach, and the distinct sets of ports that need a row.
 
-import { patched, versionOf } from "../base/versioned-map.ts";
+import { changesBetween, patched, versionOf } from "../base/versioned-map.ts";
 import type { Span } from "../state/desired-state.ts";
 import type { TermSet } from "./identities.ts";
 import {
@@ -188,9 +188,15 @@ export function openPlan(): (
   byTerm: ReadonlyMap<number, readonly TermSet[]>,
 ) => Plan {
   const planned = new Map<string, Planned>();
+  /** The policies that distinguish each term. */
+  const distinguishing = new Map<number, Set<string>>();
   const uses = new Map<string, { readonly set: PortSet; count: number }>();
   let lastSets: ReadonlyMap<string, TermSet> = new Map();
+  let lastPolicies: ReadonlyMap<string, CompiledPolicy> = new Map();
   let rows: Plan["rows"] = new Map();
+  /** Whether rows may have come or gone since the last call. */
+  let isOther = false;
+  let allCells: Plan["cells"] = new Map();
   const use = (set: PortSet | undefined, by: 1 | -1): void => {
     if (set === undefined || set.length === 0 || isAll(set)) return;
     const key = portSetKey(set);
@@ -198,6 +204,7 @@ export function openPlan(): (
     known.count += by;
     if (known.count === 0) uses.delete(key);
     else uses.set(key, known);
+    isOther ||= rows.has(key) !== uses.has(key);
   };
   const planAll = (policy: CompiledPolicy, byTerm: ReadonlyMap<number, readonly TermSet[]>): Planned => {
     const own = new Map<string, PortSet>();
@@ -209,40 +216,69 @@ export function openPlan(): (
     }
     return { live, cells: versionOf(own) };
   };
-  return (policies, termSets, byTerm) => {
-    const changed = [...new Set([...lastSets.keys(), ...termSets.keys()])].filter(
-      (content) => lastSets.has(content) !== termSets.has(content),
-    );
-    for (const [content, { cells }] of planned) {
-      if (policies.has(content)) continue;
-      planned.delete(content);
-      for (const set of cells.values()) use(set, -1);
+  const keep = (content: string, made: Planned | undefined): void => {
+    const known = planned.get(content);
+    for (const term of known?.live ?? []) {
+      const others = distinguishing.get(term);
+      others?.delete(content);
+      if (others?.size === 0) distinguishing.delete(term);
     }
-    for (const [content, policy] of policies) {
-      const known = planned.get(content);
-      if (known === undefined) {
+    if (made === undefined) planned.delete(content);
+    else planned.set(content, made);
+    for (const term of made?.live ?? []) {
+      const others = distinguishing.get(term);
+      if (others === undefined) distinguishing.set(term, new Set([content]));
+      else others.add(content);
+    }
+  };
+  return (policies, termSets, byTerm) => {
+    const patch = new Map<string, Planned["cells"] | undefined>();
+    const fresh = new Set<string>();
+    if (policies !== lastPolicies) {
+      for (const [content, { cells }] of planned) {
+        if (policies.has(content)) continue;
+        keep(content, undefined);
+        patch.set(content, undefined);
+        for (const set of cells.values()) use(set, -1);
+      }
+      for (const [content, policy] of policies) {
+        if (planned.has(content)) continue;
         const made = planAll(policy, byTerm);
-        planned.set(content, made);
+        keep(content, made);
+        patch.set(content, made.cells);
+        fresh.add(content);
         for (const set of made.cells.values()) use(set, 1);
-        continue;
       }
-      const patch = new Map<string, PortSet | undefined>();
-      for (const each of changed) {
-        const set = termSets.get(each);
-        const { terms } = (set ?? lastSets.get(each)) as TermSet;
-        if (!terms.some((term) => known.live.has(term))) continue;
-        patch.set(each, set && cellOf(policy, set));
+    }
+    /** By policy, the cells of term sets that have come or gone. */
+    const changed = new Map<string, Map<string, PortSet | undefined>>();
+    for (const { key, before, after } of changesBetween(lastSets, termSets)) {
+      if (before !== undefined && after !== undefined) continue;
+      const { terms } = (after ?? before) as TermSet;
+      for (const content of new Set(terms.flatMap((term) => [...(distinguishing.get(term) ?? [])]))) {
+        if (fresh.has(content)) continue;
+        const cells = changed.get(content) ?? new Map<string, PortSet | undefined>();
+        changed.set(content, cells);
+        cells.set(key, after && cellOf(policies.get(content) as CompiledPolicy, after));
       }
-      for (const [each, set] of patch) {
+    }
+    for (const [content, cells] of changed) {
+      const known = planned.get(content) as Planned;
+      for (const [each, set] of cells) {
         use(set, 1);
         use(known.cells.get(each), -1);
       }
-      if (patch.size > 0) planned.set(content, { ...known, cells: patched(known.cells, patch) });
+      const next = { ...known, cells: patched(known.cells, cells) };
+      planned.set(content, next);
+      patch.set(content, next.cells);
     }
     lastSets = termSets;
-    if (uses.size !== rows.size || uses.keys().some((key) => !rows.has(key)))
+    lastPolicies = policies;
+    if (isOther && (uses.size !== rows.size || uses.keys().some((key) => !rows.has(key))))
       rows = new Map(uses.entries().map(([key, { set }]) => [key, set]));
-    return { rows, cells: new Map(planned.entries().map(([content, { cells }]) => [content, cells])) };
+    isOther = false;
+    allCells = patched(allCells, patch);
+    return { rows, cells: allCells };
   };
 }
 
@@ -252,16 +288,42 @@ function cellOf(policy: CompiledPolicy, set: TermSet): PortSet | undefined {
   return portSetKey(ports) === portSetKey(policy.others) ? undefined : ports;
 }
 
-export function setsByTerm(termSets: Iterable<TermSet>): Map<number, TermSet[]> {
-  const byTerm = new Map<number, TermSet[]>();
-  for (const set of termSets) {
-    for (const term of set.terms) {
-      const known = byTerm.get(term);
-      if (known === undefined) byTerm.set(term, [set]);
-      else known.push(set);
+/** The term sets that hold each term. */
+export const setsByTerm = (termSets: ReadonlyMap<string, TermSet>) => openSetsByTerm()(termSets);
+
+/** The same, in the time of the sets that have come or gone since the last call. */
+export function openSetsByTerm(): (
+  termSets: ReadonlyMap<string, TermSet>,
+) => ReadonlyMap<number, readonly TermSet[]> {
+  let last: ReadonlyMap<string, TermSet> = new Map();
+  let byTerm: ReadonlyMap<number, readonly TermSet[]> = new Map();
+  return (termSets) => {
+    const gone = new Map<number, Set<string>>();
+    const come = new Map<number, TermSet[]>();
+    for (const { key, before, after } of changesBetween(last, termSets)) {
+      for (const term of before?.terms ?? []) {
+        const there = gone.get(term);
+        if (there === undefined) gone.set(term, new Set([key]));
+        else there.add(key);
+      }
+      for (const term of after?.terms ?? []) {
+        const there = come.get(term);
+        if (there === undefined) come.set(term, [after as TermSet]);
+        else there.push(after as TermSet);
+      }
     }
-  }
-  return byTerm;
+    const patch = new Map<number, readonly TermSet[] | undefined>();
+    for (const term of new Set([...gone.keys(), ...come.keys()])) {
+      const known = byTerm.get(term) ?? [];
+      const without = gone.get(term);
+      const left = without === undefined ? known : known.filter(({ content }) => !without.has(content));
+      const sets = [...left, ...(come.get(term) ?? [])];
+      patch.set(term, sets.length === 0 ? undefined : sets);
+    }
+    last = termSets;
+    byTerm = patched(byTerm, patch);
+    return byTerm;
+  };
 }
 
 /** Row number to the sorted numbers of the classes that it holds. */

@@ -3,7 +3,7 @@
 // A packet to a frontend is judged before it is rewritten, so the verdict must be right for every backend.
 // Frontends whose backends no policy distinguishes share one identity. See docs/services.md and decision 5.
 
-import type { Family } from "../base/ip.ts";
+import { FAMILIES, type Family } from "../base/ip.ts";
 import { changesBetween, overlaid, patched } from "../base/versioned-map.ts";
 import { keyOf, type Pod } from "../model/cluster.ts";
 import type { Frontend, Frontends } from "../model/frontends.ts";
@@ -382,29 +382,60 @@ export interface Sender {
   readonly limits: ReadonlyMap<number, PortSet>;
 }
 
-/** The pods whose packets may go to a guarded frontend. */
-export function sendersOf(egress: Iterable<EgressPolicy>, groups: Iterable<ServiceGroup>): Sender[] {
-  const all = [...groups];
-  return [...egress].flatMap((each) =>
-    ([4, 6] as const).flatMap((family) => {
-      const limits = new Map<number, PortSet>();
-      for (const group of all) {
-        if (group.family !== family) continue;
-        const verdict = groupVerdict(each.policy, group);
-        if (verdict.kind !== "guarded") continue;
-        for (const { terms, guards } of verdict.denied)
-          for (const guard of guards ?? []) limits.set(guard, portsOf(each.policy, terms));
+/** The guarded backends that a policy denies, by the group that they are in. */
+type DeniedOfGroups = Map<string, { readonly family: Family; readonly denied: readonly GroupedBackend[] }>;
+
+/**
+ * The pods whose packets may go to a guarded frontend, in the time of the policies and groups that have changed since the last call.
+ * `egress` by the policy's content, which says all that a verdict depends on.
+ */
+export function openSenders(): (
+  egress: ReadonlyMap<string, EgressPolicy>,
+  groups: Grouped["groups"],
+) => Sender[] {
+  const known = new Map<string, DeniedOfGroups>();
+  let last: Grouped["groups"] = new Map();
+  const judge = (of: DeniedOfGroups, policy: CompiledPolicy, key: string, group?: ServiceGroup): void => {
+    const verdict = group && groupVerdict(policy, group);
+    if (group === undefined || verdict?.kind !== "guarded") of.delete(key);
+    else of.set(key, { family: group.family, denied: verdict.denied });
+  };
+  return (egress, groups) => {
+    const changes = [...changesBetween(last, groups)];
+    for (const content of known.keys()) if (!egress.has(content)) known.delete(content);
+    for (const [content, { policy }] of egress) {
+      const denied = known.get(content);
+      if (denied !== undefined) for (const { key, after } of changes) judge(denied, policy, key, after);
+      else {
+        const all: DeniedOfGroups = new Map();
+        for (const [key, group] of groups) judge(all, policy, key, group);
+        known.set(content, all);
       }
-      if (limits.size === 0) return [];
-      const own = each.locals.flatMap((local) =>
-        addressesOfLocal(local).filter((address) => address.family === family),
-      );
-      const key = JSON.stringify(["sender", each.policy.content, family]);
-      const namespaces = each.locals.flatMap((local) => podsOf(local).map(({ namespace }) => namespace));
-      const addresses = new Set(own.map(({ text }) => text));
-      return [{ key, addresses, namespaces: new Set(namespaces), limits }];
-    }),
-  );
+    }
+    last = groups;
+    return egress
+      .entries()
+      .flatMap(([content, each]) => sendersWith(each, known.get(content)))
+      .toArray();
+  };
+}
+
+function sendersWith({ policy, locals }: EgressPolicy, all: DeniedOfGroups = new Map()): Sender[] {
+  if (all.size === 0) return [];
+  return FAMILIES.flatMap((family) => {
+    const limits = new Map<number, PortSet>();
+    for (const { family: of, denied } of all.values())
+      for (const { terms, guards } of of === family ? denied : [])
+        for (const guard of guards ?? []) limits.set(guard, portsOf(policy, terms));
+    if (limits.size === 0) return [];
+    const own = locals.flatMap((local) =>
+      addressesOfLocal(local).filter((address) => address.family === family),
+    );
+    const key = JSON.stringify(["sender", policy.content, family]);
+    const namespaces = locals.flatMap((local) => podsOf(local).map(({ namespace }) => namespace));
+    const addresses = new Set(own.map(({ text }) => text));
+    return [{ key, addresses, namespaces: new Set(namespaces), limits }];
+  });
 }
 
 /** The terms of these pods' addresses, with the pods' own terms added; by address. */

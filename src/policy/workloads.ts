@@ -140,12 +140,12 @@ export function openWorkloads(): (
   const nobody = unselected();
   const askedOf = openStage<Asked>();
   const counts = new Map<string, { readonly terms: TermSet; count: number }>();
-  const distinct = openStage<Classification["termSets"]>();
+  const distinct = openDistinct();
   let entries: ReadonlyMap<string, TermSet> = new Map();
   let cluster: Cluster = EMPTY_CLUSTER;
   let asked: Asked | undefined;
-  /** Another object whenever the distinct sets of entries are others. */
-  let contents = {};
+  /** Contents that entries had or have since the last run, where the first came or the last went. */
+  const renewed = new Set<string>();
 
   const workloadOf = (pod: Pod): Workload => {
     if (!isSelectable(pod)) return nobody;
@@ -214,7 +214,7 @@ export function openWorkloads(): (
     known.count += by;
     if (known.count === 0) counts.delete(terms.content);
     else counts.set(terms.content, known);
-    if (known.count === 0 || (by === 1 && known.count === 1)) contents = {};
+    if (known.count === 0 || (by === 1 && known.count === 1)) renewed.add(terms.content);
   };
   const join = (pods: ReadonlyMap<string, Pod>, before: ReadonlyMap<string, Pod>): void => {
     for (const { before: was, after: is } of changesBetween(before, pods)) {
@@ -264,7 +264,7 @@ export function openWorkloads(): (
     return {
       addresses,
       cidrs,
-      termSets: distinct([contents, cidrs], () => termSetsOf(cidrs, counts)),
+      termSets: distinct(cidrs, counts, renewed),
       termsOf: (address) => addresses.get(address.text) ?? findAddress(covering, address)?.terms ?? NO_TERMS,
       holders: leftOut.size === 0 ? holders : withoutSome(holders, leftOut),
       uses: (content) =>
@@ -284,12 +284,34 @@ const contentsOf = memo(
     new Set(cidrs.values().map(({ terms }) => terms.content)),
 );
 
-function termSetsOf(
+/** The distinct sets of prefixes and entries, in the time of those that may have come or gone: `renewed`, which is emptied. */
+function openDistinct(): (
   cidrs: Classified["cidrs"],
   counts: ReadonlyMap<string, { readonly terms: TermSet }>,
-): Map<string, TermSet> {
-  const all = [...cidrs.values(), ...counts.values()].map(({ terms }) => terms);
-  return new Map(all.filter(({ content }) => content !== "").map((terms) => [terms.content, terms]));
+  renewed: Set<string>,
+) => Classification["termSets"] {
+  let ofPrefixes: { readonly cidrs: Classified["cidrs"]; readonly sets: ReadonlyMap<string, TermSet> } = {
+    cidrs: new Map(),
+    sets: new Map(),
+  };
+  let all: Classification["termSets"] = new Map();
+  return (cidrs, counts, renewed) => {
+    if (ofPrefixes.cidrs !== cidrs) {
+      for (const content of ofPrefixes.sets.keys()) renewed.add(content);
+      ofPrefixes = { cidrs, sets: new Map(cidrs.values().map(({ terms }) => [terms.content, terms])) };
+      for (const content of ofPrefixes.sets.keys()) renewed.add(content);
+    }
+    const patch = new Map<string, TermSet | undefined>();
+    for (const content of renewed) {
+      if (content === "") continue;
+      const is = counts.get(content)?.terms ?? ofPrefixes.sets.get(content);
+      // Equal sets are interchangeable.
+      if (is === undefined || !all.has(content)) patch.set(content, is);
+    }
+    renewed.clear();
+    all = patched(all, patch);
+    return all;
+  };
 }
 
 function setOf(numbers: readonly number[]): TermSet {

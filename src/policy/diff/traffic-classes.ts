@@ -144,7 +144,7 @@ export function reachOf(cluster: Cluster): Reach {
   });
   const compiled = new Map(distinct.map((side) => [side, compilePolicy(side, numbers)]));
   const policies = new Map([...compiled.values()].map((policy) => [policy.content, policy]));
-  const { cells } = planRows(policies, setsByTerm(termSets.values()));
+  const { cells } = planRows(policies, setsByTerm(termSets));
   const table: PrefixTable<string> = prefixTable(
     [...cidrs.values()].map(({ cidr, terms: set }) => [cidr, set.content] as const),
   );

@@ -31,8 +31,8 @@ import {
   bitsIn,
   CLUSTER,
   type LiveRule,
+  openRanges,
   type RuleLimit,
-  rangesIn,
   type Usage,
   usageOf,
   type Worked,
@@ -191,9 +191,7 @@ function usedByTerms(
 
 // Most updates change none of these.
 const bitsOf = memo((rows: Contents["plan"]["rows"]) => bitsIn([...rows.values()]));
-const rangesOf = memo((policies: Draft["policies"]) =>
-  memo((byTerm: Draft["byTerm"]) => rangesIn(policies.values(), byTerm)),
-);
+const rangesOf = memo((policies: Draft["policies"]) => openRanges(policies.values()));
 const prefixesOf = memo((cidrs: Draft["classified"]["cidrs"]): Record<Family, number> => {
   const counts = { 4: 0, 6: 0 };
   for (const { cidr } of cidrs.values()) counts[cidr.family] += 1;

@@ -5,6 +5,7 @@
 
 import { DIRECTIONS, type Direction } from "../../base/direction.ts";
 import type { Family } from "../../base/ip.ts";
+import { follow } from "../../base/versioned-map.ts";
 import { keyOf } from "../../model/cluster.ts";
 import type { ClusterPolicy } from "../../model/cluster-network-policy.ts";
 import type { Peer, Policy } from "../../model/network-policy.ts";
@@ -210,7 +211,26 @@ export function weightOf(sets: Iterable<PortSet>): number {
 
 /** Never less than the spans of all sets of ports that `planRows` builds from the rules of these policies. */
 export function rangesIn(policies: Iterable<CompiledPolicy>, byTerm: Draft["byTerm"]): number {
-  let count = 0;
+  return rangesOfTerms(policies)
+    .entries()
+    .reduce((sum, [term, of]) => sum + (byTerm.get(term)?.length ?? 0) * of, 0);
+}
+
+/** The same, in the time of the terms whose sets have changed since the last call. */
+export function openRanges(policies: Iterable<CompiledPolicy>): (byTerm: Draft["byTerm"]) => number {
+  const ofTerms = rangesOfTerms(policies);
+  const total = follow<number, readonly TermSet[], { count: number }>(
+    () => ({ count: 0 }),
+    (state, { key, before, after }) => {
+      state.count += ((after?.length ?? 0) - (before?.length ?? 0)) * (ofTerms.get(key) ?? 0);
+    },
+  );
+  return (byTerm) => total(byTerm).count;
+}
+
+/** The spans for each term set with a term, by term. */
+function rangesOfTerms(policies: Iterable<CompiledPolicy>): Map<number, number> {
+  const ranges = new Map<number, number>();
   for (const { grants } of policies)
     for (const { others, byTerm: ports, tiers } of grants) {
       const spans: (readonly [number, number])[] = [...ports].map(([term, set]) => [
@@ -220,9 +240,9 @@ export function rangesIn(policies: Iterable<CompiledPolicy>, byTerm: Draft["byTe
       // Each span of a tier may cut one of another in two.
       if (tiers !== undefined)
         spans.push(...spansOfTiers(tiers).map(([term, of]) => [term, 2 * of] as const));
-      for (const [term, of] of spans) count += (byTerm.get(term)?.length ?? 0) * of;
+      for (const [term, of] of spans) ranges.set(term, (ranges.get(term) ?? 0) + of);
     }
-  return count;
+  return ranges;
 }
 
 /** Never less than the classes of these rows, if only these rows define the classes. */
