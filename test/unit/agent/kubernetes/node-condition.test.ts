@@ -126,7 +126,7 @@ it("is retried if it was refused, and that is logged once", async () => {
 
 it("does not delay the end of the agent", async () => {
   server.answer = () => "silence";
-  const writer = open({ lastMs: 20 });
+  const writer = open({ lastMs: 500 });
   writer.update({ problems: [], pods: PODS });
   await until(() => server.asked.length === 1);
   await writer.close();
