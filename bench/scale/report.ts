@@ -4,7 +4,7 @@ import { left, right, tableText } from "../../src/observe/text-output.ts";
 import type { Machine } from "../common/machine.ts";
 import type { Format } from "../common/options.ts";
 import { hundredths } from "../common/report.ts";
-import type { Churn, Growth, ScaleRow, Times } from "./run.ts";
+import type { Churn, Growth, ScaleRow, Slope, Times } from "./run.ts";
 
 /** `load`: load average of the last minute when it ended, which says whether other programs took CPU time. */
 export interface Conditions extends Machine {
@@ -33,11 +33,15 @@ const ms = (value: number): string => `${value < 100 ? value.toFixed(1) : Math.r
 const share = (value: number): string => `${(value * 100).toFixed(value < 0.1 ? 1 : 0)} %`;
 const times = ({ median, p99, worst }: Times): string =>
   `${ms(median)} median, ${ms(p99)} p99, ${ms(worst)} worst`;
+const GROWTHS: readonly (readonly [title: string, of: (growth: Growth) => Slope])[] = [
+  ["resident memory", ({ resident }) => resident],
+  ["live heap after a collection", ({ live }) => live],
+  ["resident memory after a collection", ({ residentThen }) => residentThen],
+];
 const bytesOf = ({ bytes }: Churn): number => Object.values(bytes).reduce((sum, each) => sum + each, 0);
 
-const growthText = ({ rate, minutes, settledMiB, endMiB, mostMiB, perHourMiB }: Growth): string =>
-  `${settledMiB} to ${endMiB} MiB (most ${mostMiB}) in ${Math.round(minutes)} minutes at ${rate}/s: ` +
-  `${perHourMiB.toFixed(1)} MiB an hour`;
+const slopeText = ({ settledMiB, endMiB, mostMiB, perHourMiB }: Slope): string =>
+  `${settledMiB} to ${endMiB} MiB (most ${mostMiB}), ${perHourMiB.toFixed(1)} MiB an hour`;
 
 function linesOf(rows: readonly ScaleRow[]): string[][] {
   const line = (title: string, cell: (row: ScaleRow) => string): string[] => [title, ...rows.map(cell)];
@@ -52,7 +56,16 @@ function linesOf(rows: readonly ScaleRow[]): string[][] {
       compileMs === undefined ? "-" : ms(compileMs),
     ),
     ...(rows.some(({ growth }) => growth !== undefined)
-      ? [line("memory under long churn", ({ growth }) => (growth === undefined ? "-" : growthText(growth)))]
+      ? [
+          line("long churn", ({ growth }) =>
+            growth === undefined ? "-" : `${Math.round(growth.minutes)} minutes at ${growth.rate}/s`,
+          ),
+          ...GROWTHS.map(([title, of]) =>
+            line(`long churn, ${title}`, ({ growth }) =>
+              growth === undefined ? "-" : slopeText(of(growth)),
+            ),
+          ),
+        ]
       : []),
     ...rates.flatMap(({ rate }, index) => {
       const of = (title: string, cell: (churn: Churn) => string): string[] =>
@@ -73,6 +86,13 @@ const timesJson = ({ median, p99, worst }: Times) => ({
   worst_ms: hundredths(worst),
 });
 
+const slopeJson = (slope: Slope) => ({
+  settled_mib: slope.settledMiB,
+  end_mib: slope.endMiB,
+  most_mib: slope.mostMiB,
+  mib_per_hour: hundredths(slope.perHourMiB),
+});
+
 const jsonOf = (row: ScaleRow): object => ({
   pods: row.pods,
   policies: row.policies,
@@ -90,10 +110,9 @@ const jsonOf = (row: ScaleRow): object => ({
       : {
           pod_events_per_second: row.growth.rate,
           minutes: hundredths(row.growth.minutes),
-          settled_mib: row.growth.settledMiB,
-          end_mib: row.growth.endMiB,
-          most_mib: row.growth.mostMiB,
-          mib_per_hour: hundredths(row.growth.perHourMiB),
+          resident: slopeJson(row.growth.resident),
+          live_heap_after_collection: slopeJson(row.growth.live),
+          resident_after_collection: slopeJson(row.growth.residentThen),
         },
   churn: row.churn.map(({ rate, cpu, lag, bytes }) => ({
     pod_events_per_second: rate,

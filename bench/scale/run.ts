@@ -2,7 +2,7 @@
 
 import { type ChildProcess, fork } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setImmediate as immediate, setTimeout as sleep } from "node:timers/promises";
@@ -13,6 +13,7 @@ import { Agent, cleanUp, type ProductPaths } from "../../src/lab/weir-process.ts
 import { median } from "../common/median.ts";
 import type { Answer, Command, ServerSpec, Traffic } from "./api-server.ts";
 import { NODE } from "./crowd.ts";
+import type { LiveHeap } from "./live-heap.ts";
 import { makeLinks, openProbe, type Probe, removeLinks } from "./local-node.ts";
 
 export interface ScaleOptions {
@@ -50,16 +51,25 @@ export interface Churn {
   readonly bytes: Readonly<Record<string, number>>;
 }
 
-/** Resident memory under a long churn, in MiB. */
-export interface Growth {
-  readonly rate: number;
-  readonly minutes: number;
+/** One kind of memory under a long churn, in MiB. */
+export interface Slope {
   /** At the end of the first third, in which buffers and caches fill, and at the end. */
   readonly settledMiB: number;
   readonly endMiB: number;
   readonly mostMiB: number;
   /** The slope of the straight line through the samples of the last two thirds (least squares). */
   readonly perHourMiB: number;
+}
+
+/** Memory under a long churn. */
+export interface Growth {
+  readonly rate: number;
+  readonly minutes: number;
+  /** As it is, with garbage. */
+  readonly resident: Slope;
+  /** Once a minute all garbage is collected: the objects that are left in V8's heap, and what is resident then. */
+  readonly live: Slope;
+  readonly residentThen: Slope;
 }
 
 export interface ScaleRow {
@@ -86,6 +96,7 @@ export interface ScaleRow {
 
 const BIN = fileURLToPath(new URL("../../bin/weir", import.meta.url));
 const SERVER = fileURLToPath(new URL("api-server.ts", import.meta.url));
+const LIVE_HEAP = new URL("live-heap.ts", import.meta.url).href;
 const METRICS_PORT = 9469;
 const START_MS_MAX = 600_000;
 /** A change that is not in force by then is reported as so late. */
@@ -95,6 +106,9 @@ const POLL_MS = 0.25;
 const PROBE_EVERY_MS = 100;
 /** Between two samples of memory. */
 const SAMPLE_MS = 5_000;
+/** A collection that is requested is done by then. */
+const COLLECTION_MS_MAX = 60_000;
+const COLLECTION_POLL_MS = 50;
 /** Between two pods that come alone: the debounce of the one before is over. */
 const ALONE_MS = 60;
 
@@ -129,15 +143,17 @@ async function runSize(pods: number, options: ScaleOptions): Promise<ScaleRow> {
     writeFileSync(kubeconfig, kubeconfigTo(server.port));
     const begun = performance.now();
     const args = ["--kubeconfig", kubeconfig, "--node-name", NODE, "--no-kubernetes-events"];
-    const agent = Agent.run(paths, [
-      ...args,
-      "--metrics-listen",
-      `127.0.0.1:${METRICS_PORT}`,
-      "--probe-listen",
-      "off",
-    ]);
+    const heapFile = join(directory, "live-heap.json");
+    const listens = ["--metrics-listen", `127.0.0.1:${METRICS_PORT}`, "--probe-listen", "off"];
+    const agent = Agent.run(
+      paths,
+      [...args, ...listens],
+      options.churnMinutes === 0
+        ? {}
+        : { NODE_OPTIONS: `--import=${LIVE_HEAP}`, WEIR_BENCH_LIVE_HEAP: heapFile },
+    );
     teardown.defer(() => agent.killNow());
-    return { pods, policies, locals, ...(await measure({ server, agent, paths, begun }, options)) };
+    return { pods, policies, locals, ...(await measure({ server, agent, paths, begun, heapFile }, options)) };
   } finally {
     teardown.close();
   }
@@ -148,10 +164,11 @@ interface Running {
   readonly agent: Agent;
   readonly paths: ProductPaths;
   readonly begun: number;
+  readonly heapFile: string;
 }
 
 async function measure(
-  { server, agent, paths, begun }: Running,
+  { server, agent, paths, begun, heapFile }: Running,
   options: ScaleOptions,
 ): Promise<Omit<ScaleRow, "pods" | "policies" | "locals">> {
   const { progress } = options;
@@ -182,7 +199,7 @@ async function measure(
       );
       churn.push(measured);
     }
-    const growth = await growthOf({ server, probe, clients, agent }, options);
+    const growth = await growthOf({ server, agent, heapFile }, options);
     return {
       startMs,
       startCpuMs,
@@ -283,26 +300,53 @@ async function underChurn(
 }
 
 async function growthOf(
-  { server, agent }: Churning,
+  { server, agent, heapFile }: Pick<Running, "server" | "agent" | "heapFile">,
   { churnMinutes, rates, progress }: ScaleOptions,
 ): Promise<Growth | undefined> {
   const [rate] = rates;
   if (churnMinutes === 0 || rate === undefined) return undefined;
   await server.tell({ do: "churn", rate });
   const begun = performance.now();
-  const samples: Sample[] = [];
-  for (;;) {
+  const resident: Sample[] = [];
+  const collected: (LiveHeap & { readonly minutes: number })[] = [];
+  const minutesNow = (): number => (performance.now() - begun) / 60_000;
+  while (minutesNow() < churnMinutes) {
     await sleep(SAMPLE_MS);
     if (!isRunning(agent)) throw failure(agent, "ended");
-    const minutes = (performance.now() - begun) / 60_000;
     const { now } = memoryOf(agent);
-    if (Math.floor(minutes) > Math.floor(samples.at(-1)?.minutes ?? 0))
-      progress(`${Math.floor(minutes)} minutes of churn: ${now} MiB`);
-    samples.push({ minutes, miB: now });
-    if (minutes >= churnMinutes) break;
+    resident.push({ minutes: minutesNow(), miB: now });
+    if (minutesNow() < collected.length + 1) continue;
+    const heap = await collect(agent, heapFile, collected.length + 1);
+    collected.push({ ...heap, minutes: minutesNow() });
+    progress(
+      `${collected.length} minutes of churn: ${now} MiB; of it live ${inMiB(heap.live)}, without garbage ${inMiB(heap.resident)}`,
+    );
   }
   await server.tell({ do: "churn", rate: 0 });
-  return { rate, ...growthIn(samples) };
+  const of = (bytes: (heap: LiveHeap) => number): Slope =>
+    growthIn(collected.map((heap) => ({ minutes: heap.minutes, miB: inMiB(bytes(heap)) })));
+  return {
+    rate,
+    minutes: minutesNow(),
+    resident: growthIn(resident),
+    live: of(({ live }) => live),
+    residentThen: of((heap) => heap.resident),
+  };
+}
+
+const inMiB = (bytes: number): number => Math.round((bytes / 2 ** 20) * 10) / 10;
+
+/** Has the agent collect its garbage. The first `turn` is 1. */
+async function collect(agent: Agent, file: string, turn: number): Promise<LiveHeap> {
+  process.kill(agent.pid as number, "SIGUSR2");
+  const deadline = performance.now() + COLLECTION_MS_MAX;
+  for (;;) {
+    const answer = existsSync(file) ? (JSON.parse(readFileSync(file, "utf8")) as LiveHeap) : undefined;
+    if (answer?.turn === turn) return answer;
+    if (!isRunning(agent)) throw failure(agent, "ended");
+    if (performance.now() > deadline) throw failure(agent, `collected nothing in ${COLLECTION_MS_MAX} ms`);
+    await sleep(COLLECTION_POLL_MS);
+  }
 }
 
 export interface Sample {
@@ -311,7 +355,7 @@ export interface Sample {
 }
 
 /** `samples` in the order of time, at least one. */
-export function growthIn(samples: readonly Sample[]): Omit<Growth, "rate"> {
+export function growthIn(samples: readonly Sample[]): Slope {
   const settled = samples.slice(Math.floor(samples.length / 3));
   const mean = (of: (sample: Sample) => number): number =>
     settled.reduce((sum, sample) => sum + of(sample), 0) / settled.length;
@@ -319,7 +363,6 @@ export function growthIn(samples: readonly Sample[]): Omit<Growth, "rate"> {
   const spread = mean(({ minutes }) => (minutes - middle.minutes) ** 2);
   const together = mean(({ minutes, miB }) => (minutes - middle.minutes) * (miB - middle.miB));
   return {
-    minutes: samples.at(-1)?.minutes ?? 0,
     settledMiB: settled[0]?.miB ?? 0,
     endMiB: settled.at(-1)?.miB ?? 0,
     mostMiB: Math.max(...samples.map(({ miB }) => miB)),

@@ -142,12 +142,20 @@ export class Agent {
     return Agent.run(paths, ["--manifests", manifests, ...more]);
   }
 
-  /** As `spawn`, with all arguments of `weir run`. */
-  static run(paths: ProductPaths, options: readonly string[]): Agent {
+  /** As `spawn`, with all arguments of `weir run`, and more variables in its environment. */
+  static run(
+    paths: ProductPaths,
+    options: readonly string[],
+    environment: Readonly<Record<string, string>> = {},
+  ): Agent {
     const [command, args] = commandOf(paths, ["run", ...options]);
     // A process group of its own, since Ctrl-C is for the parent; killed if the parent is.
     const guarded = ["--pdeathsig", "KILL", "--", command, ...args];
-    return new Agent(paths, spawn("setpriv", guarded, { stdio: ["ignore", "pipe", "pipe"], detached: true }));
+    const env = { ...process.env, ...environment };
+    return new Agent(
+      paths,
+      spawn("setpriv", guarded, { stdio: ["ignore", "pipe", "pipe"], detached: true, env }),
+    );
   }
 
   get pid(): number | undefined {

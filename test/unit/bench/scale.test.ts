@@ -109,7 +109,13 @@ const rowOf = (pods: number): ScaleRow => ({
   growth:
     pods === 1_000
       ? undefined
-      : { rate: 100, minutes: 15.004, settledMiB: 150, endMiB: 151, mostMiB: 160, perHourMiB: 1.456 },
+      : {
+          rate: 100,
+          minutes: 15.004,
+          resident: { settledMiB: 150, endMiB: 151, mostMiB: 160, perHourMiB: 1.456 },
+          live: { settledMiB: 50, endMiB: 51, mostMiB: 52, perHourMiB: 0.1 },
+          residentThen: { settledMiB: 140, endMiB: 141, mostMiB: 142, perHourMiB: 0 },
+        },
 });
 const ROWS = [rowOf(1_000), rowOf(10_000)];
 const CONDITIONS = { machine: "a <machine>", kernel: "6.18", load: 1.5 };
@@ -123,7 +129,6 @@ describe("the growth of memory", () => {
     const { perHourMiB, ...rest } = growthIn(samples);
     expect(perHourMiB).toBeCloseTo(60);
     expect(rest).toEqual({
-      minutes: 15,
       settledMiB: 200,
       endMiB: samples[89]?.miB,
       mostMiB: samples[89]?.miB,
@@ -148,9 +153,10 @@ describe("the report", () => {
     );
     expect(lines).toContainEqual(
       expect.stringMatching(
-        /^memory under long churn +- +150 to 151 MiB \(most 160\) in 15 minutes at 100\/s: 1\.5 MiB an hour$/,
+        /^long churn, resident memory +- +150 to 151 MiB \(most 160\), 1\.5 MiB an hour$/,
       ),
     );
+    expect(lines).toContainEqual(expect.stringMatching(/^long churn +- +15 minutes at 100\/s$/));
     expect(lines.at(-2)).toBe("a <machine>, Linux 6.18, load average 1.5");
     expect(scaleText("markdown", CONDITIONS, ROWS)).toContain(
       "| one remote pod comes, until in force | 4.3 ms median, 14.5 ms p99, 120 ms worst | 4.3 ms",
@@ -175,10 +181,9 @@ describe("the report", () => {
           growth: {
             pod_events_per_second: 100,
             minutes: 15,
-            settled_mib: 150,
-            end_mib: 151,
-            most_mib: 160,
-            mib_per_hour: 1.46,
+            resident: { settled_mib: 150, end_mib: 151, most_mib: 160, mib_per_hour: 1.46 },
+            live_heap_after_collection: { settled_mib: 50, end_mib: 51, most_mib: 52, mib_per_hour: 0.1 },
+            resident_after_collection: { settled_mib: 140, end_mib: 141, most_mib: 142, mib_per_hour: 0 },
           },
           churn: [
             {
