@@ -22,25 +22,32 @@ export function openInterner(): Interner {
     if (known === undefined) texts.set(value, value);
     return known ?? value;
   };
-  return {
-    text,
-    labels(labels) {
-      if (labels.size === 0) return NO_LABELS;
-      const hash = hashOf([...labels].flat());
-      const known = labelSets.get(hash);
-      if (known !== undefined && sameLabels(known, labels)) return known;
-      const kept = new Map([...labels].map(([key, value]) => [text(key), text(value)]));
-      labelSets.set(hash, kept);
-      return kept;
-    },
-    ports(ports) {
-      if (ports.length === 0) return NO_PORTS;
-      const hash = hashOf(ports.map(portText));
-      const known = portLists.get(hash);
-      if (known !== undefined && samePorts(known, ports)) return known;
-      portLists.set(hash, ports);
-      return ports;
-    },
+  const keptLabels = (labels: Labels): Labels => {
+    if (labels.size === 0) return NO_LABELS;
+    const hash = hashOf([...labels].flat());
+    const known = labelSets.get(hash);
+    if (known !== undefined && sameLabels(known, labels)) return known;
+    const kept = new Map([...labels].map(([key, value]) => [text(key), text(value)]));
+    labelSets.set(hash, kept);
+    return kept;
+  };
+  const keptPorts = (ports: readonly ContainerPort[]): readonly ContainerPort[] => {
+    if (ports.length === 0) return NO_PORTS;
+    const hash = hashOf(ports.map(portText));
+    const known = portLists.get(hash);
+    if (known !== undefined && samePorts(known, ports)) return known;
+    portLists.set(hash, ports);
+    return ports;
+  };
+  return { text, labels: remembering(keptLabels), ports: remembering(keptPorts) };
+}
+
+/** Pods come in the order of their names: most have the labels and ports of the one before. */
+function remembering<T extends object>(keep: (value: T) => T): (value: T) => T {
+  let last: { readonly value: T; readonly kept: T } | undefined;
+  return (value) => {
+    if (last?.value !== value) last = { value, kept: keep(value) };
+    return last.kept;
   };
 }
 

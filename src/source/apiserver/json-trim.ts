@@ -5,8 +5,20 @@
  * elements of a list are cut down alike. What is not of the expected type is kept whole, for the parser to complain about.
  */
 export interface Wanted {
-  readonly [name: string]: true | Wanted;
+  readonly [name: string]: Below | Shared;
 }
+type Below = true | Wanted;
+
+const SHARED = Symbol("shared");
+interface Shared {
+  readonly [SHARED]: Below;
+}
+
+/**
+ * A field of a map whose value is the same in most objects that come one after the other: it is parsed once, and equal texts give the
+ * same object, which must not be changed.
+ */
+export const shared = (below: Below): Shared => ({ [SHARED]: below });
 
 /** Parses bytes of JSON. Errors: SyntaxError, or TypeError where what is kept is not UTF-8. */
 export type ParseJson = (bytes: Uint8Array) => unknown;
@@ -15,6 +27,7 @@ interface Field {
   readonly name: Uint8Array;
   readonly isPrefix: boolean;
   readonly below: Shape;
+  readonly isShared: boolean;
 }
 type Shape = readonly Field[] | undefined;
 
@@ -26,6 +39,9 @@ const SHORT = 48;
 /** Bytes of the buffer for what is kept, at first, and at most between two texts. */
 const KEPT_FIRST = 1 << 12;
 const KEPT_MAX = 1 << 20;
+/** Shared values that are known at a time, and the bytes that one may have. */
+const SLOTS = 256;
+const SLOT_BYTES = 1_024;
 
 export const parseWhole: ParseJson = (bytes) =>
   JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
@@ -36,12 +52,18 @@ export const parseWhole: ParseJson = (bytes) =>
  */
 export function openTrimmer(wanted: Wanted): ParseJson {
   const shape = shapeOf(wanted);
+  const places = sharedIn(wanted);
+  const known = openShared();
   const decoder = new TextDecoder("utf-8", { fatal: true });
   let from: Uint8Array = new Uint8Array();
   let kept = Buffer.allocUnsafe(KEPT_FIRST);
   let length = 0;
   /** The brackets that end what is open in a value that is left out. */
   const closing: number[] = [];
+  /** The shared values of this text: what is kept has their indexes instead. Undefined where they are kept themselves. */
+  let found: unknown[] | undefined;
+  /** Whether values had to be kept as they are although an index could be mistaken for them. */
+  let isAmbiguous = false;
 
   const wrong = (at: number): SyntaxError =>
     new SyntaxError(at < from.length ? `unexpected byte at ${at}` : "unexpected end");
@@ -147,7 +169,7 @@ export function openTrimmer(wanted: Wanted): ParseJson {
         some = true;
         keep(key, keyEnd);
         keepByte(COLON);
-        at = trim(at, field.below);
+        at = field.isShared && found !== undefined ? trimShared(at, field, found) : trim(at, field.below);
       }
       at = skipSpaces(at);
       if (from[at] === CLOSE_MAP) break;
@@ -158,7 +180,30 @@ export function openTrimmer(wanted: Wanted): ParseJson {
     return at + 1;
   }
 
+  function trimShared(start: number, { below }: Field, all: unknown[]): number {
+    const first = length;
+    const end = trim(start, below);
+    if (length - first > SLOT_BYTES) {
+      isAmbiguous = true;
+      return end;
+    }
+    const value = known(kept, first, length, () => JSON.parse(decoder.decode(kept.subarray(first, length))));
+    const index = String(all.push(value) - 1);
+    length = first;
+    for (let at = 0; at < index.length; at += 1) keepByte(index.charCodeAt(at));
+    return end;
+  }
+
   function trimList(start: number, below: readonly Field[]): number {
+    // No place in a list has a name.
+    const outside = found;
+    found = undefined;
+    const end = trimItems(start, below);
+    found = outside;
+    return end;
+  }
+
+  function trimItems(start: number, below: readonly Field[]): number {
     let at = skipSpaces(start + 1);
     keepByte(OPEN_LIST);
     if (from[at] === CLOSE_LIST) {
@@ -184,7 +229,11 @@ export function openTrimmer(wanted: Wanted): ParseJson {
       while (index < name.length && from[start + index] === name[index]) index += 1;
       if (index === name.length) return field;
     }
-    for (let at = start; at < end; at += 1) if (from[at] === BACKSLASH) return ESCAPED;
+    for (let at = start; at < end; at += 1) {
+      if (from[at] !== BACKSLASH) continue;
+      isAmbiguous = true;
+      return ESCAPED;
+    }
     return undefined;
   }
 
@@ -194,17 +243,71 @@ export function openTrimmer(wanted: Wanted): ParseJson {
     // Nothing is ever longer than before.
     if (kept.length < bytes.length) kept = Buffer.allocUnsafe(bytes.length * 2);
     const start = skipSpaces(0);
-    const end = skipSpaces(trim(start, shape));
+    found = places.length === 0 ? undefined : [];
+    isAmbiguous = false;
+    let end = skipSpaces(trim(start, shape));
+    if (isAmbiguous && found !== undefined) {
+      found = undefined;
+      length = 0;
+      end = skipSpaces(trim(start, shape));
+    }
     from = NOTHING;
     if (end !== bytes.length) throw new SyntaxError(`unexpected byte at ${end}`);
     const text = decoder.decode(kept.subarray(0, length));
     if (kept.length > KEPT_MAX) kept = Buffer.allocUnsafe(KEPT_FIRST);
-    return JSON.parse(text);
+    const value: unknown = JSON.parse(text);
+    if (found !== undefined) for (const place of places) restore(value, place, found);
+    return value;
+  };
+}
+
+/** Puts a shared value where its index is. */
+function restore(value: unknown, place: readonly string[], found: readonly unknown[]): void {
+  let at = value;
+  for (const name of place.slice(0, -1)) {
+    if (!isObject(at) || !Object.hasOwn(at, name)) return;
+    at = at[name];
+  }
+  const name = place.at(-1) as string;
+  if (isObject(at) && Object.hasOwn(at, name)) at[name] = found[at[name] as number];
+}
+
+const isObject = (value: unknown): value is Record<string, unknown> =>
+  typeof value === "object" && value !== null && !Array.isArray(value);
+
+/** Where shared values are, as names of fields. */
+const sharedIn = (wanted: Wanted): string[][] =>
+  Object.entries(wanted).flatMap(([name, below]) => {
+    if (isShared(below)) return [[name]];
+    return below === true ? [] : sharedIn(below).map((place) => [name, ...place]);
+  });
+
+const isShared = (below: Below | Shared): below is Shared => below !== true && SHARED in below;
+
+/** The last values by their bytes: one for each hash. */
+function openShared() {
+  const bytes = new Uint8Array(SLOTS * SLOT_BYTES);
+  const lengths = new Int32Array(SLOTS).fill(-1);
+  const values: unknown[] = new Array(SLOTS).fill(undefined);
+  return (kept: Uint8Array, first: number, end: number, parse: () => unknown): unknown => {
+    // FNV-1a.
+    let hash = 0x811c9dc5;
+    for (let at = first; at < end; at += 1) hash = Math.imul(hash ^ (kept[at] as number), 0x01000193);
+    const slot = ((hash >>> 16) ^ hash) & (SLOTS - 1);
+    const start = slot * SLOT_BYTES;
+    let same = lengths[slot] === end - first;
+    for (let at = first; same && at < end; at += 1) same = bytes[start + at - first] === kept[at];
+    if (same) return values[slot];
+    const value = parse();
+    bytes.set(kept.subarray(first, end), start);
+    lengths[slot] = end - first;
+    values[slot] = value;
+    return value;
   };
 }
 
 const NOTHING = new Uint8Array();
-const ESCAPED: Field = { name: NOTHING, isPrefix: false, below: undefined };
+const ESCAPED: Field = { name: NOTHING, isPrefix: false, below: undefined, isShared: false };
 
 const shapeOf = (wanted: Wanted): readonly Field[] =>
   Object.entries(wanted).map(([name, below]) => {
@@ -212,6 +315,9 @@ const shapeOf = (wanted: Wanted): readonly Field[] =>
     return {
       name: new TextEncoder().encode(isPrefix ? name.slice(0, -1) : name),
       isPrefix,
-      below: below === true ? undefined : shapeOf(below),
+      below: shapeBelow(isShared(below) ? below[SHARED] : below),
+      isShared: isShared(below),
     };
   });
+
+const shapeBelow = (below: Below): Shape => (below === true ? undefined : shapeOf(below));

@@ -9,7 +9,7 @@ import { isMap, valueAt } from "../parse/fields.ts";
 import { CLUSTER_POLICY_VERSION, parseDocument } from "../parse/parse-document.ts";
 import { OTHER_PROXY_LABELS } from "../parse/parse-service.ts";
 import type { Interner } from "./interning.ts";
-import { openTrimmer, parseWhole, type Wanted } from "./json-trim.ts";
+import { openTrimmer, parseWhole, shared, type Wanted } from "./json-trim.ts";
 import type { Parsers } from "./list-request.ts";
 import { Failure } from "./request-failure.ts";
 import { INITIAL_END } from "./watch-request.ts";
@@ -242,12 +242,16 @@ const METADATA: Wanted = {
 const WANTED: Readonly<Record<Exclude<Kind, "NetworkPolicy" | "ClusterNetworkPolicy">, Wanted>> = {
   Namespace: { metadata: METADATA },
   Pod: {
-    metadata: { ...METADATA, annotations: { "weir.dev/*": true, "kubernetes.io/config.mirror": true } },
+    metadata: {
+      ...METADATA,
+      labels: shared(true),
+      annotations: { "weir.dev/*": true, "kubernetes.io/config.mirror": true },
+    },
     spec: {
       nodeName: true,
       hostNetwork: true,
-      containers: { ports: true },
-      initContainers: { ports: true, restartPolicy: true },
+      containers: shared({ ports: true }),
+      initContainers: shared({ ports: true, restartPolicy: true }),
     },
     status: { phase: true, podIP: true, podIPs: true },
   },
@@ -272,8 +276,8 @@ const WANTED: Readonly<Record<Exclude<Kind, "NetworkPolicy" | "ClusterNetworkPol
 
 function parsersFor(wanted: Wanted): Parsers {
   const { metadata } = wanted;
-  const own = metadata === true || metadata === undefined ? {} : metadata;
-  const annotations = own["annotations"] === true ? {} : own["annotations"];
+  const own = (metadata === true || metadata === undefined ? {} : metadata) as Wanted;
+  const annotations = (own["annotations"] === true ? {} : own["annotations"]) as Wanted | undefined;
   const object: Wanted = {
     ...{ kind: true, apiVersion: true },
     ...wanted,

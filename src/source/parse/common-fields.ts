@@ -12,6 +12,7 @@ import {
   type Field,
   type Fields,
   fieldsOf,
+  isMap,
   kindOf,
   note,
   quote,
@@ -99,6 +100,8 @@ export interface LabelEffects {
 
 /** One that is not valid is left out, with an issue; undefined where the value is not a map. */
 export function labelsOf(field: Field, effects?: LabelEffects): Labels | undefined {
+  const known = isMap(field.value) ? plainLabels.get(field.value) : undefined;
+  if (known !== undefined) return known;
   const labels = new Map<string, string>();
   // A label without a value is an issue and not an empty one, which the API server makes of it.
   const map = fieldsOf({ ...field, nullIsMissing: false, ...(effects && { effect: effects.all }) });
@@ -115,8 +118,13 @@ export function labelsOf(field: Field, effects?: LabelEffects): Labels | undefin
     const value = checkedStringOf(item, labelValue);
     if (expected === undefined && value !== undefined) labels.set(key, value);
   }
-  return map && labels;
+  if (map === undefined) return undefined;
+  if (field.issues.size === 0) plainLabels.set(field.value as object, labels);
+  return labels;
 }
+
+/** Of values without issues: those of pods that come one after the other are mostly the same object. */
+const plainLabels = new WeakMap<object, Labels>();
 
 // Ports, as NetworkPolicyPort and ContainerPort have them.
 

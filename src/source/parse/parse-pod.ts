@@ -58,7 +58,8 @@ export function parsePod(field: Field): Pod | undefined {
   const phase = at(status, "phase", "the pod is treated as running");
   const node = nodeName && stringOf(nodeName);
   const ips = addressesOf(status);
-  const ports = [...portsOf(spec, "containers"), ...portsOf(spec, "initContainers")];
+  const more = portsOf(spec, "initContainers");
+  const ports = more.length === 0 ? portsOf(spec, "containers") : [...portsOf(spec, "containers"), ...more];
   const { attachment, sources, macs } = annotationsOf(metadata.annotations);
   const mirrored = metadata.annotations.get(MIRROR)?.value;
   const phaseText = phase && stringOf(phase);
@@ -106,14 +107,27 @@ function addressesOf(status: Fields): readonly Address[] {
 /** The declared ports of containers, and of init containers that run on (restartPolicy Always makes one a sidecar). */
 function portsOf(spec: Fields, key: "containers" | "initContainers"): readonly ContainerPort[] {
   const list = at(spec, key, "their ports' names are unknown");
-  const containers = (list && itemsOf(list)) ?? [];
-  return containers.flatMap((container) => {
+  if (list === undefined) return NO_PORTS;
+  const { value, issues } = list;
+  const known = Array.isArray(value) ? plainPorts[key].get(value) : undefined;
+  if (known !== undefined) return known;
+  const ports = (itemsOf(list) ?? []).flatMap((container) => {
     const fields = fieldsOf(container) ?? NOTHING;
     if (key === "initContainers" && fields.get("restartPolicy")?.value !== "Always") return [];
     const ports = fields.get("ports");
     return ((ports && itemsOf(ports)) ?? []).flatMap((port) => portOf(port) ?? []);
   });
+  if (issues.size === 0 && Array.isArray(value)) plainPorts[key].set(value, ports);
+  return ports;
 }
+
+const NO_PORTS: readonly ContainerPort[] = [];
+
+/** Of values without issues: those of pods that come one after the other are mostly the same object. */
+const plainPorts = {
+  containers: new WeakMap<object, readonly ContainerPort[]>(),
+  initContainers: new WeakMap<object, readonly ContainerPort[]>(),
+};
 
 function portOf(plain: Field): ContainerPort | undefined {
   const field = { ...plain, effect: "the port is ignored" };

@@ -217,7 +217,13 @@ function endpointOf(plain: Field, family: Family): SliceEndpoint[] {
   }
   const nodeField = fields.get("nodeName");
   const node = nodeField && stringOf(nodeField);
-  return [{ address: parsed.value, ...conditionsOf(fields), ...(node ? { node } : {}) }];
+  const { ready, serving, terminating } = conditionsOf(fields);
+  // Written out in one piece, an object takes no more memory than its fields.
+  return [
+    node
+      ? { address: parsed.value, ready, serving, terminating, node }
+      : { address: parsed.value, ready, serving, terminating },
+  ];
 }
 
 /** Missing ones mean ready, serving and not terminating, as they do to kube-proxy (endpointSliceCache). */

@@ -4,7 +4,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { openCrowd } from "../../../../bench/scale/crowd.ts";
 import { openInterner } from "../../../../src/source/apiserver/interning.ts";
-import { openTrimmer, type Wanted } from "../../../../src/source/apiserver/json-trim.ts";
+import { openTrimmer, shared, type Wanted } from "../../../../src/source/apiserver/json-trim.ts";
 import {
   KINDS,
   type Kind,
@@ -14,10 +14,14 @@ import {
 } from "../../../../src/source/apiserver/resource-kinds.ts";
 import { eventOf } from "../../../../src/source/apiserver/watch-request.ts";
 
-const WANTED: Wanted = { a: true, b: { c: true, d: { e: true } }, "x/*": true, é: true };
+/** Maps of fields, without shared ones. */
+interface Plain {
+  readonly [name: string]: true | Plain;
+}
+const WANTED: Plain = { a: true, b: { c: true, d: { e: true } }, "x/*": true, é: true };
 
 /** What the trimmer should leave of a parsed value. */
-function cut(value: unknown, wanted: Wanted | true | undefined): unknown {
+function cut(value: unknown, wanted: Plain | true | undefined): unknown {
   if (wanted === true || wanted === undefined || typeof value !== "object" || value === null) return value;
   if (Array.isArray(value)) return value.map((each) => cut(each, wanted));
   const entries = Object.entries(value).flatMap(([key, each]) => {
@@ -34,6 +38,13 @@ function cut(value: unknown, wanted: Wanted | true | undefined): unknown {
   });
   return Object.fromEntries(entries);
 }
+
+/** The same. */
+const SHARING: Wanted = {
+  ...WANTED,
+  a: shared(true),
+  b: { c: shared(true), d: shared({ e: true }) },
+};
 
 const bytesOf = (text: string): Uint8Array => Buffer.from(text);
 
@@ -70,6 +81,43 @@ describe("the trimmer", () => {
       }),
       { numRuns: 2_000 },
     );
+  });
+
+  it("leaves the same where values are shared", () => {
+    const trim = openTrimmer(SHARING);
+    const simple = fc.oneof(
+      fc.constantFrom<unknown>(0, 1, 2, -0, 1e3, "0", "x".repeat(1_100), null, true, [], {}, [1], { e: 0 }),
+      values["any"],
+    );
+    const map = fc.record({ a: simple, b: fc.record({ c: simple, d: simple }) }, { requiredKeys: [] });
+    fc.assert(
+      fc.property(fc.oneof(values["any"], map, fc.array(map)), (value) => {
+        const parsed = JSON.parse(JSON.stringify(value));
+        expect(trim(bytesOf(JSON.stringify(value)))).toEqual(cut(parsed, WANTED));
+      }),
+      { numRuns: 2_000 },
+    );
+    for (const text of ['{"\\u0061":1,"b":{"c":[7]}}', '{"b":{"\\u0063":0},"a":[7]}', '{"a":[7],"a":0}'])
+      expect(trim(bytesOf(text))).toEqual(JSON.parse(text));
+    const number = `0.${"0".repeat(1_100)}`;
+    expect(trim(bytesOf(`{"a":[7],"b":{"c":${number}}}`))).toEqual({ a: [7], b: { c: 0 } });
+  });
+
+  it("gives one object for shared values with equal texts", () => {
+    const trim = openTrimmer(SHARING);
+    const read = (text: string) => trim(bytesOf(text)) as { a: unknown; b: { d: unknown } };
+    const one = read('{"a":{"x":1},"b":{"d":{"e":1,"z":1}},"n":1}');
+    const other = read('{"a":{"x":1},"b":{"d":{"e":1}},"n":2}');
+    expect(other.a).toBe(one.a);
+    expect(other.b.d).toBe(one.b.d);
+    const third = read('{"a":{"x":2},"b":{"d":{"e":1}}}');
+    expect(third.a).toEqual({ x: 2 });
+    expect(() => read('{"a":{"x":2')).toThrow(SyntaxError);
+    expect(read('{"a":{"x":2}}').a).toBe(third.a);
+  });
+
+  it.each(['{"a":1]', '{"a":[1,]}', '{"a":{"x" 1}}', '{"a":01}', '{"b":{"c":}}'])("refuses %s", (text) => {
+    expect(() => openTrimmer(SHARING)(bytesOf(text))).toThrow(SyntaxError);
   });
 
   it("refuses a text that is cut off, wherever", () => {
