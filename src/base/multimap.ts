@@ -5,6 +5,7 @@ export interface Multimap<K, V extends NonNullable<unknown>> {
   delete(key: K, value: V): void;
   /** In the order in which they were added. */
   get(key: K): readonly V[];
+  keys(): MapIterator<K>;
   /** How many keys have a value. */
   size(): number;
 }
@@ -36,6 +37,7 @@ export function openMultimap<K, V extends NonNullable<unknown>>(): Multimap<K, V
       if (known === undefined) return NONE;
       return known instanceof Set ? [...known] : [known];
     },
+    keys: () => map.keys(),
     size: () => map.size,
   };
 }

@@ -9,6 +9,7 @@
 
 import { present } from "../base/assert.ts";
 import { type Address, cidrContains } from "../base/ip.ts";
+import { type Multimap, openMultimap } from "../base/multimap.ts";
 import { sameItems } from "../base/stage.ts";
 import { changesBetween, follow } from "../base/versioned-map.ts";
 import { type Cluster, type Holder, isSelectable, keyOf, type Pod } from "./cluster.ts";
@@ -49,8 +50,8 @@ function holderOf(cluster: Cluster, text: string): Held | undefined {
     if (pods.length > 0) return { address: held.address, pods: inOrder(pods) };
   }
   const claimants = claimsIn(cluster.pods).pods.get(text);
-  if (claimants === undefined) return undefined;
   const [first, second] = claimants;
+  if (first === undefined) return undefined;
   const address = addressIn(first, text);
   return { address, pods: second === undefined ? [first] : inOrder(decided(cluster, address, claimants)) };
 }
@@ -63,24 +64,21 @@ const addressIn = ({ ips }: Pod, text: string): Address =>
 
 /** The selectable pods whose objects have each address. */
 interface Claims {
-  readonly pods: Map<string, readonly [Pod, ...Pod[]]>;
+  readonly pods: Multimap<string, Pod>;
   /** Addresses that several have. */
   readonly contested: Set<string>;
 }
 
 const claimsIn = follow<string, Pod, Claims>(
-  () => ({ pods: new Map(), contested: new Set() }),
+  () => ({ pods: openMultimap(), contested: new Set() }),
   ({ pods, contested }, { before, after }) => {
     for (const text of before === undefined ? [] : addressesOf(before)) {
-      const [first, ...others] = (pods.get(text) ?? []).filter((pod) => pod !== before);
-      if (first === undefined) pods.delete(text);
-      else pods.set(text, [first, ...others]);
-      if (others.length === 0) contested.delete(text);
+      pods.delete(text, before as Pod);
+      if (pods.get(text).length < 2) contested.delete(text);
     }
     for (const text of after === undefined ? [] : addressesOf(after)) {
-      const others = pods.get(text);
-      pods.set(text, others === undefined ? [after as Pod] : [...others, after as Pod]);
-      if (others !== undefined) contested.add(text);
+      pods.add(text, after as Pod);
+      if (pods.get(text).length > 1) contested.add(text);
     }
   },
 );
@@ -94,17 +92,18 @@ function addressesOf(pod: Pod): Iterable<string> {
 }
 
 /** Whether any selectable pod's object has an address. */
-export const isClaimed = (pods: Cluster["pods"], text: string): boolean => claimsIn(pods).pods.has(text);
+export const isClaimed = (pods: Cluster["pods"], text: string): boolean =>
+  claimsIn(pods).pods.get(text).length > 0;
 
 /** Selectable pods that share an address, by address. */
 export function sharedAddresses(pods: Cluster["pods"]): Map<string, readonly Pod[]> {
   const claims = claimsIn(pods);
-  return new Map(claims.contested.values().map((text) => [text, claims.pods.get(text) ?? []]));
+  return new Map(claims.contested.values().map((text) => [text, claims.pods.get(text)]));
 }
 
 /** The pods whose objects have an address. */
 export const claimantsOf = (pods: Cluster["pods"], text: string): readonly Pod[] =>
-  claimsIn(pods).pods.get(text) ?? [];
+  claimsIn(pods).pods.get(text);
 
 /** Every address whose holders may differ between two clusters, and perhaps some more. */
 export function changedHolders(before: Cluster, after: Cluster): Set<string> {

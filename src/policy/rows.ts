@@ -206,13 +206,22 @@ export function openPlan(): (
     else uses.set(key, known);
     isOther ||= rows.has(key) !== uses.has(key);
   };
+  /** Many cells have equal sets: one object for all of them. */
+  const shared = (set: PortSet): PortSet => {
+    if (set.length === 0) return NO_PORTS;
+    return isAll(set) ? ALL_PORTS : (uses.get(portSetKey(set))?.set ?? set);
+  };
   const planAll = (policy: CompiledPolicy, byTerm: ReadonlyMap<number, readonly TermSet[]>): Planned => {
     const own = new Map<string, PortSet>();
-    if (policy.others.length > 0) own.set("", policy.others);
+    const put = (content: string, set: PortSet): void => {
+      own.set(content, shared(set));
+      use(set, 1);
+    };
+    if (policy.others.length > 0) put("", policy.others);
     const live = new Set(termsOfPolicy(policy));
     for (const set of new Set([...live].flatMap((term) => byTerm.get(term) ?? []))) {
       const cell = cellOf(policy, set);
-      if (cell !== undefined) own.set(set.content, cell);
+      if (cell !== undefined) put(set.content, cell);
     }
     return { live, cells: versionOf(own) };
   };
@@ -247,7 +256,6 @@ export function openPlan(): (
         keep(content, made);
         patch.set(content, made.cells);
         fresh.add(content);
-        for (const set of made.cells.values()) use(set, 1);
       }
     }
     /** By policy, the cells of term sets that have come or gone. */
@@ -259,7 +267,8 @@ export function openPlan(): (
         if (fresh.has(content)) continue;
         const cells = changed.get(content) ?? new Map<string, PortSet | undefined>();
         changed.set(content, cells);
-        cells.set(key, after && cellOf(policies.get(content) as CompiledPolicy, after));
+        const cell = after && cellOf(policies.get(content) as CompiledPolicy, after);
+        cells.set(key, cell && shared(cell));
       }
     }
     for (const [content, cells] of changed) {

@@ -5,7 +5,7 @@
 import type { Address, Cidr } from "../base/ip.ts";
 import { memo } from "../base/memo.ts";
 import { findAddress, type PrefixTable, prefixTable } from "../base/prefix-table.ts";
-import { openStage, sameItems } from "../base/stage.ts";
+import { openStage, sameEntries, sameItems } from "../base/stage.ts";
 import { changesBetween, patched } from "../base/versioned-map.ts";
 import { changedHolders, type Holders, holdersOf } from "../model/address-ownership.ts";
 import {
@@ -62,6 +62,7 @@ export function classify(
 
 /** A peer set, and the terms that are made of it. */
 interface Peers {
+  readonly index: number;
   readonly set: PeerSet;
   readonly terms: readonly { readonly term: Term; readonly number: number }[];
 }
@@ -93,6 +94,8 @@ interface Covering {
 /** What a run's terms give, before any pod. */
 interface Asked {
   readonly selections: Selections;
+  /** Workloads that the same peer sets select share one set, by the numbers of these. */
+  readonly selected: Map<string, ReadonlySet<Peers>>;
   readonly covering: PrefixTable<Covering>;
   readonly coverings: readonly Covering[];
   readonly cidrs: Classified["cidrs"];
@@ -106,16 +109,73 @@ interface Workload {
   /** Peer sets whose selectors match, and the numbers of the terms that match by selectors alone. */
   selected: ReadonlySet<Peers>;
   numbers: readonly number[];
-  /** The terms of its addresses, by what covers these. */
-  readonly sets: Map<Covering | undefined, TermSet>;
+  /** The terms of its addresses, by what covers these: nearly always all are covered alike. */
+  terms: { readonly covering: Covering | undefined; readonly set: TermSet } | undefined;
 }
 
-/** A workload of its own for each pod costs memory, but no time: those with equal terms share an identity. */
-const workloadKey = (pod: Pod): string =>
-  `${pod.namespace} ${labelsText(pod.labels)} ${pod.ports.length === 0 ? "" : portsText(pod.ports)}`;
+/** What the pods of a workload have in common. */
+type Common = Pick<Pod, "namespace" | "labels" | "ports">;
 
-/** Equal labels have equal texts. */
-const labelsText = memo((labels: Labels) => JSON.stringify([...labels].sort(([a], [b]) => (a < b ? -1 : 1))));
+/**
+ * Workloads by what their pods have in common: in a large cluster with labels that are different for each pod, texts of it would take
+ * more memory than the pods.
+ */
+function openIndex() {
+  const byHash = new Map<number, Workload | Workload[]>();
+  const withHash = (hash: number): readonly Workload[] => {
+    const known = byHash.get(hash);
+    if (known === undefined) return [];
+    return Array.isArray(known) ? known : [known];
+  };
+  const put = (hash: number, [first, ...others]: readonly Workload[]): void => {
+    if (first === undefined) byHash.delete(hash);
+    else byHash.set(hash, others.length === 0 ? first : [first, ...others]);
+  };
+  return {
+    get: (common: Common): Workload | undefined =>
+      withHash(hashOf(common)).find((each) => isSameCommon(each, common)),
+    add(workload: Workload): void {
+      const hash = hashOf(workload);
+      put(hash, [...withHash(hash), workload]);
+    },
+    delete(workload: Workload): void {
+      const hash = hashOf(workload);
+      put(
+        hash,
+        withHash(hash).filter((each) => each !== workload),
+      );
+    },
+    *values(): Generator<Workload, undefined> {
+      for (const each of byHash.values())
+        if (Array.isArray(each)) yield* each;
+        else yield each;
+      return undefined;
+    },
+  };
+}
+
+const hashOf = ({ namespace, labels, ports }: Common): number =>
+  hashText(hashOfLabels(labels) ^ ports.length, namespace);
+
+/** Equal for equal labels, in whatever order. */
+const hashOfLabels = memo((labels: Labels) =>
+  labels.entries().reduce((sum, [key, value]) => (sum + hashText(hashText(FNV_BASIS, key), value)) | 0, 0),
+);
+
+const isSameCommon = (a: Common, b: Common): boolean =>
+  a.namespace === b.namespace &&
+  (a.labels === b.labels || sameEntries(a.labels, b.labels)) &&
+  (a.ports === b.ports || portsText(a.ports) === portsText(b.ports));
+
+const FNV_BASIS = 0x811c9dc5;
+
+/** FNV-1a with 32 bits, over UTF-16 units. */
+function hashText(start: number, text: string): number {
+  let hash = start;
+  for (let index = 0; index < text.length; index += 1)
+    hash = Math.imul(hash ^ text.charCodeAt(index), 0x01000193);
+  return Math.imul(hash ^ 0xffff, 0x01000193);
+}
 
 /** Of pods that no selector matches. */
 const unselected = (): Workload => ({
@@ -125,7 +185,7 @@ const unselected = (): Workload => ({
   members: new Set(),
   selected: new Set(),
   numbers: [],
-  sets: new Map(),
+  terms: undefined,
 });
 
 /** `leftOut`: see `classify`. */
@@ -135,7 +195,7 @@ export function openWorkloads(): (
   leftOut: ReadonlySet<string>,
 ) => Classification {
   let leftOut: ReadonlySet<string> = new Set();
-  const workloads = new Map<string, Workload>();
+  const workloads = openIndex();
   const inNamespace = new Map<string, Set<Workload>>();
   const nobody = unselected();
   const askedOf = openStage<Asked>();
@@ -149,45 +209,43 @@ export function openWorkloads(): (
 
   const workloadOf = (pod: Pod): Workload => {
     if (!isSelectable(pod)) return nobody;
-    const key = workloadKey(pod);
-    const known = workloads.get(key);
+    const known = workloads.get(pod);
     if (known !== undefined) return known;
     const { namespace, labels, ports } = pod;
     const made = { ...unselected(), namespace, labels, ports };
-    workloads.set(key, made);
+    workloads.add(made);
     const others = inNamespace.get(namespace);
     if (others === undefined) inNamespace.set(namespace, new Set([made]));
     else others.add(made);
     evaluate(made);
     return made;
   };
-  const forget = (key: string, workload: Workload): void => {
-    workloads.delete(key);
+  const forget = (workload: Workload): void => {
+    workloads.delete(workload);
     const others = inNamespace.get(workload.namespace);
     others?.delete(workload);
     if (others?.size === 0) inNamespace.delete(workload.namespace);
   };
   /** Returns whether other terms match it than before. */
   const evaluate = (workload: Workload): boolean => {
-    const selected = selectedBy((asked as Asked).selections, cluster, workload);
+    const selected = selectedBy(asked as Asked, cluster, workload);
     const numbers = numbersIn(selected, workload);
     const same = sameItems(workload.numbers, numbers);
     workload.selected = selected;
     workload.numbers = numbers;
-    workload.sets.clear();
+    workload.terms = undefined;
     return !same;
   };
   const termsAt = (workload: Workload, covering: Covering | undefined): TermSet => {
-    const known = workload.sets.get(covering);
-    if (known !== undefined) return known;
-    const made = setOf([
+    if (workload.terms !== undefined && workload.terms.covering === covering) return workload.terms.set;
+    const set = setOf([
       ...workload.numbers,
       ...(covering?.peers ?? []).flatMap((each) =>
         workload.selected.has(each) ? [] : numbersIn([each], workload),
       ),
     ]);
-    workload.sets.set(covering, made);
-    return made;
+    workload.terms = { covering, set };
+    return set;
   };
   /** Of one without an object two: it gets nothing that its last labels would allow, and not what they deny. */
   const setsOfPod = (pod: Pod, covering: Covering | undefined): readonly TermSet[] => {
@@ -218,11 +276,10 @@ export function openWorkloads(): (
   };
   const join = (pods: ReadonlyMap<string, Pod>, before: ReadonlyMap<string, Pod>): void => {
     for (const { before: was, after: is } of changesBetween(before, pods)) {
-      const key = was !== undefined && isSelectable(was) ? workloadKey(was) : undefined;
-      const left = key === undefined ? undefined : workloads.get(key);
+      const left = was !== undefined && isSelectable(was) ? workloads.get(was) : undefined;
       left?.members.delete(was as Pod);
       if (is !== undefined && isSelectable(is)) workloadOf(is).members.add(is);
-      if (key !== undefined && left?.members.size === 0) forget(key, left);
+      if (left?.members.size === 0) forget(left);
     }
   };
 
@@ -237,7 +294,7 @@ export function openWorkloads(): (
     leftOut = new Set(without);
     const all = new Set<Workload>();
     if (last !== asked) {
-      nobody.sets.clear();
+      nobody.terms = undefined;
       for (const workload of workloads.values()) if (evaluate(workload)) all.add(workload);
     } else
       for (const { key } of changesBetween(before.namespaces, next.namespaces))
@@ -330,10 +387,10 @@ function numbersIn(sets: Iterable<Peers>, { namespace, ports }: Workload): numbe
 }
 
 function selectedBy(
-  { everyone, byNamespace, bySelector }: Selections,
+  { selections: { everyone, byNamespace, bySelector }, selected: kept }: Asked,
   cluster: Cluster,
   { namespace, labels }: Workload,
-): Set<Peers> {
+): ReadonlySet<Peers> {
   const selected = new Set(everyone);
   const select = (selections: readonly Selection[]): void => {
     for (const { peers, pods } of selections) if (matches(pods, labels)) selected.add(peers);
@@ -341,13 +398,17 @@ function selectedBy(
   select(byNamespace.get(namespace) ?? []);
   const own = namespaceLabels(cluster, namespace);
   for (const { namespaces, selections } of bySelector) if (matches(namespaces, own)) select(selections);
-  return selected;
+  const key = [...selected].map(({ index }) => index).join(",");
+  const known = kept.get(key) ?? selected;
+  if (known === selected) kept.set(key, selected);
+  return known;
 }
 
 function askedBy({ terms, termNumbers }: NumberedTerms): Asked {
   const bySet = Map.groupBy(terms, ({ set }) => set.key);
   const peers = [...bySet.values()].map(
-    (own): Peers => ({
+    (own, index): Peers => ({
+      index,
       set: (own[0] as Term).set,
       terms: own.map((term) => ({ term, number: termNumbers.get(term.key) as number })),
     }),
@@ -360,6 +421,7 @@ function askedBy({ terms, termNumbers }: NumberedTerms): Asked {
   });
   return {
     selections: selectionsOf(peers),
+    selected: new Map(),
     coverings,
     covering: prefixTable(coverings.map((each) => [each.cidr, each] as const)),
     cidrs: new Map(coverings.map(({ cidr, terms: set }) => [cidr.text, { cidr, terms: set }])),
