@@ -232,6 +232,40 @@ const classify = ([rules, world]: readonly [number, WorldName]): Row =>
     reason: "denied",
   });
 
+/** The same packets in the same cluster without and with cluster policies: the one is the other's floor. */
+const tiers: readonly Row[] = (
+  [
+    [
+      "new-v4",
+      "a new TCP flow each, from random peers; table filling",
+      { from: "new", table: "empty", reason: "policy" },
+    ],
+    ["established-v4-hot", "established TCP, one flow", { transport: "ACK", reason: "established" }],
+    [
+      "established-v4-16k",
+      "established TCP, drawn from 16384 flows",
+      { transport: "ACK", from: { flows: 16_384 }, table: "empty", reason: "established" },
+    ],
+    [
+      "denied-v4-hot",
+      "a known pod's SYN to a port it may not use",
+      { port: { at: "destination", allowed: false }, reason: "denied" },
+    ],
+    [
+      "new-xdp",
+      "a new TCP flow each, from the pod by XDP; table filling",
+      { ...XDP, from: "new", table: "empty", reason: "policy" },
+    ],
+  ] as const
+).flatMap(([name, what, differs]) => {
+  const without = row(`tiers-without-${name}`, `${what}, 1,000 rules`, { ...differs, world: "rules-1k" });
+  const with_ = { ...differs, world: "rules-1k-tiers", floor: without.id } as const;
+  return [
+    without,
+    row(`tiers-${name}`, `the same, and 21 cluster policies; compared with the row before`, with_),
+  ];
+});
+
 /** As on a packet's path, where the kernel and the processes use the caches between two packets. */
 const coldRows = ([cold, evicted]: (typeof COLDS)[number]): readonly Row[] => {
   const of = (name: string, what: string, differs: Parameters<typeof row>[2]) =>
@@ -332,6 +366,7 @@ export const ROWS: readonly Row[] = [
   ...newFlows(6),
   ...fromPodByXdp,
   ...uplinks,
+  ...tiers,
   ...COLDS.flatMap(coldRows),
   ...primitives,
 ];

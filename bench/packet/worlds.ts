@@ -8,8 +8,9 @@ import {
   type Namespace,
   type Pod,
 } from "../../src/model/cluster.ts";
+import type { ClusterPolicy, ClusterRule } from "../../src/model/cluster-network-policy.ts";
 import type { Peer, Policy, PortMatch, Rule } from "../../src/model/network-policy.ts";
-import type { Selector } from "../../src/model/selector.ts";
+import { EVERYTHING, type Selector } from "../../src/model/selector.ts";
 import { type Random, randomFrom } from "../common/random.ts";
 
 export const WORLDS = {
@@ -22,7 +23,15 @@ export const WORLDS = {
   "rules-10": { cidrs: 0, rules: 10 },
   "rules-1k": { cidrs: 0, rules: 1_000 },
   "rules-10k": { cidrs: 0, rules: 10_000 },
-} as const;
+  /** As rules-1k, and cluster policies of both tiers for all pods. */
+  "rules-1k-tiers": { cidrs: 0, rules: 1_000, tiers: 20 },
+} as const satisfies Readonly<Record<string, WorldSize>>;
+interface WorldSize {
+  readonly cidrs: number;
+  readonly rules: number;
+  /** Policies of the Admin tier. */
+  readonly tiers?: number;
+}
 export type WorldName = keyof typeof WORLDS;
 
 /** Pods of this node: isolated in both directions, in neither, or for ingress only. */
@@ -50,7 +59,7 @@ const OWN_PORTS = 4_000;
 
 export function factsOf(name: WorldName): Facts {
   const random = randomFrom(SEED);
-  const { cidrs: cidrCount, rules: ruleCount } = WORLDS[name];
+  const { cidrs: cidrCount, rules: ruleCount, tiers = 0 }: WorldSize = WORLDS[name];
   const cidrs = { 4: cidrsOf(4, cidrCount, random), 6: cidrsOf(6, cidrCount, random) };
   const peers = { 4: peersOf(4, ruleCount, random), 6: peersOf(6, ruleCount, random) };
   const pods = {
@@ -72,6 +81,7 @@ export function factsOf(name: WorldName): Facts {
           each,
         ]),
       ),
+      ...(tiers === 0 ? {} : { clusterPolicies: clusterPoliciesOf(tiers) }),
       services: new Map(),
       slices: new Map(),
     },
@@ -150,4 +160,33 @@ const policyOf = (name: PodName, rules: readonly Rule[], egress: boolean): Polic
   subject: named(name),
   isolates: { ingress: true, egress },
   rules: { ingress: rules, egress: egress ? rules : [] },
+});
+
+/**
+ * In the Admin tier, each for all pods: a Deny of one pod at a port of its own, in turn with an Accept and a Pass; in the Baseline
+ * tier a Deny of everything. None decides what the rows measure.
+ */
+function clusterPoliciesOf(count: number): Map<string, ClusterPolicy> {
+  const policies = Array.from({ length: count }, (_, index): ClusterPolicy => {
+    const action = ["Deny", "Accept", "Pass"][index % 3] as ClusterRule["action"];
+    const peers = [{ kind: "pods", namespaces: EVERYTHING, pods: named(`peer-${index}`) }] as const;
+    const rule: ClusterRule = { action, peers, ports: [tcp(ADMIN_PORT_FIRST + index)] };
+    return clusterPolicyOf(`admin-${index}`, "Admin", index, rule);
+  });
+  const everything = [{ kind: "pods", namespaces: EVERYTHING, pods: EVERYTHING }] as const;
+  const rest = clusterPolicyOf("rest", "Baseline", 0, { action: "Deny", peers: everything, ports: "all" });
+  return new Map([...policies, rest].map((policy) => [policy.name, policy]));
+}
+
+const ADMIN_PORT_FIRST = 30_000;
+
+const clusterPolicyOf = (
+  name: string,
+  tier: ClusterPolicy["tier"],
+  priority: number,
+  rule: ClusterRule,
+): ClusterPolicy => ({
+  ...{ name, tier, priority },
+  subject: { namespaces: EVERYTHING, pods: EVERYTHING },
+  rules: { ingress: [rule], egress: [rule] },
 });

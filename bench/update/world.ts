@@ -10,8 +10,9 @@ import {
   type Namespace,
   type Pod,
 } from "../../src/model/cluster.ts";
+import type { ClusterPolicy } from "../../src/model/cluster-network-policy.ts";
 import type { Policy } from "../../src/model/network-policy.ts";
-import type { Selector } from "../../src/model/selector.ts";
+import { EVERYTHING, type Selector } from "../../src/model/selector.ts";
 import type { LocalEndpoint } from "../../src/policy/compile.ts";
 
 export interface Size {
@@ -81,6 +82,15 @@ export const CHANGES = {
     );
     return { ...world, cluster: { ...world.cluster, namespaces } };
   },
+  "admin-policy-changed": (world: World, turn: number) => {
+    const before = world.cluster.clusterPolicies ?? versionOf(clusterPolicies());
+    const policy = present(before.get("quarantine"), "a policy of the Admin tier");
+    const ports = [{ kind: "range", protocol: "TCP", first: 9_000 + turn, last: 9_000 + turn }] as const;
+    const ingress = policy.rules.ingress.map((rule) => ({ ...rule, ports }));
+    const changed = { ...policy, rules: { ...policy.rules, ingress } };
+    const after = patched(before, new Map([[policy.name, changed]]));
+    return { ...world, cluster: { ...world.cluster, clusterPolicies: after } };
+  },
 } as const satisfies Readonly<Record<string, (world: World, turn: number) => World>>;
 export type ChangeName = keyof typeof CHANGES;
 
@@ -115,6 +125,47 @@ const namespaceOf = (index: number): Namespace => ({
 
 const where = (key: string, value: string): Selector => ({
   requirements: [{ operator: "In", key, values: [value] }],
+});
+
+/** For all pods: DNS accepted, the metadata service and one kind of pods denied; in the Baseline tier, other teams. */
+function clusterPolicies(): Map<string, ClusterPolicy> {
+  const policies: readonly ClusterPolicy[] = [
+    clusterPolicy("dns", 10, {
+      egress: [
+        { action: "Accept", peers: [PODS], ports: [{ kind: "range", protocol: "UDP", first: 53, last: 53 }] },
+      ],
+    }),
+    clusterPolicy("metadata", 20, {
+      egress: [{ action: "Deny", peers: [{ kind: "block", cidr: METADATA, except: [] }], ports: "all" }],
+    }),
+    clusterPolicy("quarantine", 30, {
+      ingress: [{ action: "Deny", peers: [{ ...PODS, pods: where("tier", "tier-0") }], ports: "all" }],
+    }),
+    {
+      ...clusterPolicy("teams", 10, {
+        ingress: [
+          { action: "Deny", peers: [{ ...PODS, namespaces: where("team", "team-1") }], ports: "all" },
+        ],
+      }),
+      tier: "Baseline",
+    },
+  ];
+  return new Map(policies.map((policy) => [policy.name, policy]));
+}
+
+const PODS = { kind: "pods", namespaces: EVERYTHING, pods: EVERYTHING } as const;
+const METADATA = cidrOf(4, 0xa9fe_a9fen, 32);
+
+const clusterPolicy = (
+  name: string,
+  priority: number,
+  rules: Partial<ClusterPolicy["rules"]>,
+): ClusterPolicy => ({
+  name,
+  priority,
+  tier: "Admin",
+  subject: { namespaces: EVERYTHING, pods: EVERYTHING },
+  rules: { ingress: [], egress: [], ...rules },
 });
 
 const policyOf = (index: number, spaces: number): Policy => ({

@@ -113,6 +113,20 @@ export class BpfMap {
     check(site, await native.mapSetInner(handle, key, mapHandle(inner, site, "setInner")));
   }
 
+  /**
+   * The same for several keys at once: they wait for the kernel's grace period together. Not atomic: on failure the error's `done`
+   * is how many were put, and innerId() says which.
+   */
+  async setInners(keys: Uint8Array, inners: readonly BpfMap[]): Promise<void> {
+    const handle = this.#beginBatch("setInners", keys, inners.length);
+    const site = this.#descriptor.site("setInners");
+    this.#mustBeMapOfMaps(site);
+    if (inners.length === 0) return;
+    const handles = inners.map((inner) => mapHandle(inner, site, "setInners"));
+    const { rc, done } = await native.mapSetInners(handle, keys, ...handles);
+    if (rc < 0) throw kernelError(site, rc, { done });
+  }
+
   /** Puts `program` into a program array, for tail calls. Throws ARGUMENT for any other map; EINVAL where its type does not fit. */
   async setProgram(key: Uint8Array, program: BpfProgram): Promise<void> {
     const handle = this.#begin("setProgram", key);
@@ -183,7 +197,10 @@ export class BpfMap {
     if (rc < 0) throw kernelError(site, rc, { done });
   }
 
-  /** Deletes off the event loop and gives the number deleted; absent keys are skipped. */
+  /**
+   * Deletes off the event loop and gives the number deleted; absent keys are skipped. Where the kernel has no batch command for the
+   * type, in no particular order.
+   */
   async deleteBatch(keys: Uint8Array, count: number): Promise<number> {
     const handle = this.#beginBatch("deleteBatch", keys, count);
     if (count === 0) return 0;

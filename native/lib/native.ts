@@ -105,6 +105,7 @@ interface Native {
     flags: number,
   ): Promise<BatchResult>;
   mapDeleteBatch(map: Handle, keys: Uint8Array, count: number): Promise<BatchResult>;
+  mapSetInners(map: Handle, keys: Uint8Array, ...inners: readonly Handle[]): Promise<BatchResult>;
 
   memoryMap(map: Handle, bytes: number): MemoryHandle | number;
   memoryRead(memory: MemoryHandle, target: Uint8Array, offset: number): number;

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <functional>
 #include <utility>
 
 namespace bpf_ts {
@@ -230,15 +231,61 @@ int UpdateAll(int fd, Batch *batch) {
   return 0;
 }
 
-int DeleteOneByOne(int fd, Batch *batch, __u32 from) {
-  for (__u32 i = from; i < batch->count; i++) {
-    int rc = bpf_map_delete_elem(fd, batch->keys.data() + i * batch->key_size);
+// One share of the elements, for one thread.
+struct Share {
+  const std::function<int(__u32)> *work;
+  __u32 first;
+  __u32 step;
+  __u32 count;
+  __u32 done;
+  int rc;
+  pthread_t thread;
+  bool threaded;
+};
+
+void *RunShare(void *argument) {
+  auto *share = static_cast<Share *>(argument);
+  for (__u32 i = share->first; i < share->count && share->rc == 0;
+       i += share->step) {
+    int rc = (*share->work)(i);
     if (rc == 0)
-      batch->done++;
+      share->done++;
     else if (rc != -ENOENT)
-      return rc;
+      share->rc = rc;
   }
-  return 0;
+  return nullptr;
+}
+
+// A write of a slot of an array of maps waits for an RCU grace period: many
+// threads wait together. ENOENT counts as neither done nor failed.
+int SideBySide(__u32 from, __u32 count, __u32 *done,
+               const std::function<int(__u32)> &work) {
+  constexpr __u32 kThreadsMax = 64;
+  __u32 threads = std::min(count - from, kThreadsMax);
+  std::vector<Share> shares;
+  for (__u32 i = 0; i < threads; i++)
+    shares.push_back({&work, from + i, threads, count, 0, 0, {}, false});
+  for (Share &share : shares) {
+    share.threaded = threads > 1 && pthread_create(&share.thread, nullptr,
+                                                   RunShare, &share) == 0;
+    if (!share.threaded)
+      RunShare(&share);
+  }
+  int rc = 0;
+  for (Share &share : shares) {
+    if (share.threaded)
+      pthread_join(share.thread, nullptr);
+    *done += share.done;
+    if (rc == 0)
+      rc = share.rc;
+  }
+  return rc;
+}
+
+int DeleteOneByOne(int fd, Batch *batch, __u32 from) {
+  return SideBySide(from, batch->count, &batch->done, [fd, batch](__u32 i) {
+    return bpf_map_delete_elem(fd, batch->keys.data() + i * batch->key_size);
+  });
 }
 
 // The batch command stops at the first absent key; step over it and go on.
@@ -260,16 +307,18 @@ int DeleteAll(int fd, Batch *batch) {
   return 0;
 }
 
+Napi::Value BatchResult(Napi::Env env, const Batch &batch) {
+  auto result = Napi::Object::New(env);
+  result.Set("rc", Number(env, batch.rc));
+  result.Set("done", Number(env, batch.done));
+  return result;
+}
+
 Napi::Value RunBatch(Napi::Env env, FdRef fd, std::shared_ptr<Batch> batch,
                      int (*run)(int, Batch *)) {
   return RunAsync(
       env, [fd, batch, run] { batch->rc = run(fd->get(), batch.get()); },
-      [batch](Napi::Env env) {
-        auto result = Napi::Object::New(env);
-        result.Set("rc", Number(env, batch->rc));
-        result.Set("done", Number(env, batch->done));
-        return result;
-      });
+      [batch](Napi::Env env) { return BatchResult(env, *batch); });
 }
 
 // (map, keys, values, count, flags) → promise of { rc, done }; count > 0
@@ -293,12 +342,39 @@ Napi::Value DeleteBatch(const Napi::CallbackInfo &info) {
   return RunBatch(info.Env(), FdArg(info, 0), batch, DeleteAll);
 }
 
+// (map, keys, inner map...) → promise of { rc, done }: a key for each inner
+// map, whose descriptor must stay open until the call is through.
+Napi::Value SetInners(const Napi::CallbackInfo &info) {
+  constexpr size_t kInnersFrom = 2;
+  auto batch = std::make_shared<Batch>();
+  auto inners = std::make_shared<std::vector<FdRef>>();
+  for (size_t i = kInnersFrom; i < info.Length(); i++)
+    inners->push_back(FdArg(info, i));
+  batch->keys = BytesCopy(info, 1);
+  batch->count = static_cast<__u32>(inners->size());
+  batch->key_size = batch->keys.size() / std::max<__u32>(1, batch->count);
+  FdRef fd = FdArg(info, 0);
+  return RunAsync(
+      info.Env(),
+      [fd, batch, inners] {
+        batch->rc = SideBySide(
+            0, batch->count, &batch->done, [fd, batch, inners](__u32 i) {
+              __u32 inner = static_cast<__u32>((*inners)[i]->get());
+              return bpf_map_update_elem(
+                  fd->get(), batch->keys.data() + i * batch->key_size, &inner,
+                  BPF_ANY);
+            });
+      },
+      [batch](Napi::Env env) { return BatchResult(env, *batch); });
+}
+
 } // namespace
 
 void InitMapBulk(Napi::Object exports) {
   Export(exports, "mapEntries", ReadEntries);
   Export(exports, "mapUpdateBatch", UpdateBatch);
   Export(exports, "mapDeleteBatch", DeleteBatch);
+  Export(exports, "mapSetInners", SetInners);
 }
 
 } // namespace bpf_ts

@@ -31,6 +31,7 @@ const ofMap: Record<string, Row<BpfMap>> = {
   update: (map) => map.update(u32(0), u64(0)),
   updateAsync: (map) => map.updateAsync(u32(0), u64(0)),
   setInner: (map) => map.setInner(u32(0), map),
+  setInners: (map) => map.setInners(u32(0), [map]),
   setProgram: (map) => map.setProgram(u32(0), {} as BpfProgram),
   innerId: (map) => map.innerId(u32(0)),
   delete: (map) => map.delete(u32(0)),

@@ -122,6 +122,36 @@ test("maps are put into a map of maps and read as ids", async () => {
   await expectCode("ARGUMENT", () => inner.innerId(u32(0)));
 });
 
+test("maps go into a map of maps many at once, and out", async () => {
+  const count = 100;
+  const makeInner = () => makeMap({ type: MapType.ARRAY, maxEntries: 1 });
+  const outer = makeMap({
+    ...{ type: MapType.ARRAY_OF_MAPS, valueSize: 4 },
+    ...{ maxEntries: count, innerMap: makeInner() },
+  });
+  const inners = Array.from({ length: count }, makeInner);
+  const keys = Buffer.concat(inners.map((_, number) => u32(number)));
+  await outer.setInners(Buffer.alloc(0), []);
+  await outer.setInners(keys, inners);
+  expect(inners.map((_, number) => outer.innerId(u32(number)))).toEqual(inners.map(({ info }) => info.id));
+  expect(await outer.deleteBatch(Buffer.concat([keys, u32(count - 1)]), count + 1)).toBe(count);
+  expect(outer.innerId(u32(7))).toBeUndefined();
+  // One that does not fit: the others may be there.
+  const [first, second] = inners as [BpfMap, BpfMap];
+  const misfit = makeMap({ type: MapType.HASH, maxEntries: 1 });
+  const error = await outer
+    .setInners(keys.subarray(0, 12), [first, misfit, second])
+    .catch((thrown: unknown) => thrown);
+  expect(error).toMatchObject({ code: "EINVAL", done: 2 });
+  expect([0, 1, 2].map((number) => outer.innerId(u32(number)))).toEqual([
+    first.info.id,
+    undefined,
+    second.info.id,
+  ]);
+  await expectCode("ARGUMENT", () => outer.setInners(keys.subarray(0, 8), [first, {} as BpfMap]));
+  await expectCode("ARGUMENT", () => first.setInners(u32(0), [second]));
+});
+
 test("programs go into a program array, for tail calls", async () => {
   const object = await loadSample();
   const programs = object.map("programs");

@@ -103,6 +103,7 @@ test("a process that gave its privilege up keeps to what its handles allow", asy
       deleteAsync: () => map.deleteAsync(key),
       deleteBatch: () => map.deleteBatch(key, 1),
       setInner: () => outer.setInner(key, inner),
+      setInners: () => outer.setInners(key, [inner]),
       innerId: () => outer.innerId(key),
       freeze: () => map.freeze(),
       info: () => program.info,
@@ -113,7 +114,7 @@ test("a process that gave its privilege up keeps to what its handles allow", asy
   expect(Object.keys(refused)).toHaveLength(7);
   for (const [name, code] of Object.entries(refused)) expect(["EPERM", "EACCES"], name).toContain(code);
   // How much an open descriptor still allows differs from kernel to kernel; that it never crashes does not.
-  expect(Object.keys(allowed)).toHaveLength(19);
+  expect(Object.keys(allowed)).toHaveLength(20);
   const { attachTcx, ...others } = allowed;
   for (const [name, code] of Object.entries(others)) expect(["ok", "EPERM", "EACCES"], name).toContain(code);
   expect(hasTcx() ? ["ok", "EPERM", "EACCES"] : ["EINVAL"]).toContain(attachTcx);

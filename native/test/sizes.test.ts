@@ -19,6 +19,7 @@ const keys: Record<string, Row> = {
 };
 const keysOfOuter: Record<string, Row> = {
   setInner: (map, bytes) => map.setInner(bytes, makeMap()),
+  setInners: (map, bytes) => map.setInners(bytes, [makeMap()]),
   setProgram: (map, bytes) => map.setProgram(bytes, {} as BpfProgram),
   innerId: (map, bytes) => map.innerId(bytes),
 };

@@ -87,8 +87,7 @@ export function openMaps(datapath: Datapath): Maps {
     },
     async write(batch) {
       await tables.rows.writeBatch(batch.rows.map(({ number, classes }) => [number, rowOf(classes)]));
-      // Side by side: each new policy waits for an RCU grace period in the kernel, and they can share one.
-      await all(batch.policies.map((policy) => writePolicy(tables, policy)));
+      await writePolicies(tables, batch.policies);
       await writePorts(tables, batch, pair);
       await writeAddressed(tables, index, batch, pair);
       for (const versions of batch.tunnelPorts)
@@ -129,18 +128,24 @@ function roomFor(cells: ReadonlyMap<number, number>): number {
   return Math.max(64, 2 ** Math.ceil(Math.log2(highest + 1 + highest / 4)));
 }
 
-async function writePolicy(tables: Tables, write: PolicyWrite): Promise<void> {
-  using rows = write.isNew ? undefined : tables.policy.open(write.number);
-  const cell = (identity: number) => write.cells.get(identity) ?? 0;
-  if (
-    rows === undefined ||
-    write.changed.some((identity) => identity >= rows.maxEntries && cell(identity) !== 0)
-  ) {
-    await tables.policy.put(write.number, roomFor(write.cells), [...write.cells]);
-    return;
-  }
-  const inside = write.changed.filter((identity) => identity < rows.maxEntries);
+/** New maps all at once: each waits for an RCU grace period in the kernel, and they can share one. */
+async function writePolicies(tables: Tables, writes: readonly PolicyWrite[]): Promise<void> {
+  const outgrown: PolicyWrite[] = [];
+  for (const write of writes) if (!(await writeCells(tables, write))) outgrown.push(write);
+  await tables.policy.putAll(
+    outgrown.map(({ number, cells }) => ({ number, size: roomFor(cells), entries: [...cells] })),
+  );
+}
+
+/** Writes into the policy's map; false if there is none, or it is too small. */
+async function writeCells(tables: Tables, { isNew, number, cells, changed }: PolicyWrite): Promise<boolean> {
+  using rows = isNew ? undefined : tables.policy.open(number);
+  if (rows === undefined) return false;
+  const cell = (identity: number) => cells.get(identity) ?? 0;
+  if (changed.some((identity) => identity >= rows.maxEntries && cell(identity) !== 0)) return false;
+  const inside = changed.filter((identity) => identity < rows.maxEntries);
   await rows.writeBatch(inside.map((identity) => [identity, cell(identity)]));
+  return true;
 }
 
 async function writePorts({ ports }: Tables, batch: Batch, pair: PairOf): Promise<void> {

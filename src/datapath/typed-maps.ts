@@ -66,11 +66,19 @@ export interface NestedTable<K, V> {
   all(): AsyncIterable<readonly [number: number, inner: InnerTable<K, V> | undefined]>;
   /** Creates a new map for `size` entries, fills it, pins it, and swaps it in atomically. */
   put(number: number, size: number, entries: readonly (readonly [K, V])[]): Promise<void>;
+  /** The same for several numbers, each once: they wait together for the kernel's grace periods. */
+  putAll(puts: readonly InnerPut<K, V>[]): Promise<void>;
   /** Puts an empty, unpinned map under a number that no program looks up: the kernel waits for running programs. */
   synchronize(number: number): Promise<void>;
   deleteBatch(numbers: readonly number[]): Promise<number>;
   /** Removes the pins that an interrupted put() or delete left behind. */
   sweep(): Promise<void>;
+}
+
+export interface InnerPut<K, V> {
+  readonly number: number;
+  readonly size: number;
+  readonly entries: readonly (readonly [K, V])[];
 }
 
 type InnerKey<N extends NestedName> = Decoded<Maps[N]["inner"]["key"]>;
@@ -117,8 +125,36 @@ export function nestedTableOf<N extends NestedName>(
   };
   const make = (maxEntries: number): BpfMap =>
     attempt("make an inner map for", map, () => BpfMap.create({ ...inner, maxEntries }));
-  const setInner = (number: number, made: BpfMap): Promise<void> =>
-    attemptAsync("write", map, () => map.setInner(pack(key, [number]), made));
+  const setInners = (made: readonly { readonly number: number; readonly map: BpfMap }[]): Promise<void> =>
+    attemptAsync("write", map, () =>
+      map.setInners(
+        pack(
+          key,
+          made.map(({ number }) => number),
+        ),
+        made.map((each) => each.map),
+      ),
+    );
+  const putAll = async (puts: readonly InnerPut<InnerKey<N>, InnerValue<N>>[]): Promise<void> => {
+    const made: { readonly number: number; readonly map: BpfMap; readonly id: number }[] = [];
+    try {
+      for (const { number, size, entries } of puts) {
+        const one = make(size);
+        made.push({ number, map: one, id: one.info.id });
+        await makeTable(inner.name, one, codecs).writeBatch(entries);
+        inners.add(number, one);
+      }
+      await setInners(made);
+    } catch (error) {
+      for (const { number, map: one, id } of made) {
+        const now = ids.get(number);
+        if (now !== id) one.close();
+        inners.keep(number, now);
+      }
+      throw error;
+    }
+    for (const { number, id } of made) inners.keep(number, id);
+  };
   return {
     name,
     maxEntries: map.info.maxEntries,
@@ -137,23 +173,11 @@ export function nestedTableOf<N extends NestedName>(
       }
       sweep(inForce);
     },
-    async put(number, size, entries) {
-      const made = make(size);
-      const { id } = made.info;
-      try {
-        await makeTable(inner.name, made, codecs).writeBatch(entries);
-        inners.add(number, made);
-        await setInner(number, made);
-      } catch (error) {
-        made.close();
-        inners.keep(number, ids.get(number));
-        throw error;
-      }
-      inners.keep(number, id);
-    },
+    put: (number, size, entries) => putAll([{ number, size, entries }]),
+    putAll,
     async synchronize(number) {
       using made = make(1);
-      await setInner(number, made);
+      await setInners([{ number, map: made }]);
     },
     async deleteBatch(numbers) {
       const deleted = await ids.deleteBatch(numbers);
