@@ -130,6 +130,12 @@ function undoOf<K, V>(map: ReadonlyMap<K, V>, patch: Patch<K, V>) {
  * that already has a next one. The same map if nothing changes.
  */
 export function patched<K, V>(map: ReadonlyMap<K, V>, patch: Patch<K, V>): ReadonlyMap<K, V> {
+  // The difference from an empty map is the other one, of whatever line: a first state needs no record of it.
+  if (map.size === 0) {
+    const first = new Map<K, V>();
+    for (const [key, value] of patch) if (value !== undefined) first.set(key, value);
+    return first.size === 0 ? map : newLine(first);
+  }
   const { undo, size } = undoOf(map, patch);
   if (undo.size === 0) return map;
   const before = versioned(map);

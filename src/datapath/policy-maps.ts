@@ -12,7 +12,7 @@ import {
 } from "../gen/layout.ts";
 import { INCARNATIONS, POLICY_NONE } from "../state/desired-state.ts";
 import type { Settings } from "../state/state-compare.ts";
-import type { Batch, EndpointWrite, Held, PolicyPair, PolicyWrite, Versions } from "../state/state-diff.ts";
+import type { Batch, EndpointWrite, Held, PolicyPair, PolicyWrite } from "../state/state-diff.ts";
 import { addressFrom, type Pair, type PairOf, removeAddressed, writeAddressed } from "./address-tables.ts";
 import { settleBloomFilter } from "./bloom-filter.ts";
 import { type CidrIndex, openCidrIndex } from "./cidr-index.ts";
@@ -69,8 +69,11 @@ export function openMaps(datapath: Datapath): Maps {
   const tables = openTables(datapath);
   const index = openCidrIndex(tables);
   const node = () => tables.node.get(0) ?? NO_NODE;
-  const pair = <T>({ live, next }: Versions<T>): Pair<T> =>
-    (node().generation & 1) === 0 ? [live, next] : [next, live];
+  /** In the order of the generation in force, which is read once: a first state has tens of thousands of values. */
+  const pairs = (): PairOf => {
+    const isEven = (node().generation & 1) === 0;
+    return ({ live, next }) => (isEven ? [live, next] : [next, live]);
+  };
   return {
     tables,
     generation: () => node().generation,
@@ -86,6 +89,7 @@ export function openMaps(datapath: Datapath): Maps {
       return held;
     },
     async write(batch) {
+      const pair = pairs();
       await tables.rows.writeBatch(batch.rows.map(({ number, classes }) => [number, rowOf(classes)]));
       await writePolicies(tables, batch.policies);
       await writePorts(tables, batch, pair);
