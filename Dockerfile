@@ -21,7 +21,7 @@ COPY --from=build /rootfs /
 # The pins, the socket and what the CNI keeps on a node are root's, and Kubernetes gives capabilities to no other user: so it is
 # root here, and what root may do is taken away by the capabilities that the container is left with.
 USER 0:0
-# As in bin/weir: memory for young objects.
-ENV NODE_OPTIONS=--max-semi-space-size=4
+# As in bin/weir: memory for young objects, and what malloc gives back.
+ENV NODE_OPTIONS=--max-semi-space-size=4 MALLOC_ARENA_MAX=1 MALLOC_MMAP_THRESHOLD_=32768 MALLOC_TRIM_THRESHOLD_=131072
 ENTRYPOINT ["/usr/local/bin/weir"]
 CMD ["--help"]

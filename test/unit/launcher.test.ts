@@ -34,6 +34,16 @@ it("passes arguments and exit status through", () => {
   expect(status).toBe(7);
 });
 
+it("has malloc give memory back, unless the environment has settings of its own", () => {
+  const node = join(root, "node_modules/node/bin/node");
+  writeFileSync(node, '#!/bin/sh\nenv | grep "^MALLOC_" | sort\n');
+  const of = (env: NodeJS.ProcessEnv) =>
+    spawnSync(join(root, "bin/weir"), { encoding: "utf8", env: { PATH: process.env["PATH"], ...env } })
+      .stdout;
+  expect(of({})).toBe("MALLOC_ARENA_MAX=1\nMALLOC_MMAP_THRESHOLD_=32768\nMALLOC_TRIM_THRESHOLD_=131072\n");
+  expect(of({ MALLOC_ARENA_MAX: "4" })).toContain("MALLOC_ARENA_MAX=4\n");
+});
+
 it("finds its clone through symbolic links, absolute and relative", () => {
   symlinkSync(join(root, "bin/weir"), join(root, "absolute"));
   symlinkSync("../absolute", join(root, "dist/relative"));
