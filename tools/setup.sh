@@ -2,9 +2,9 @@
 # Brings a clone to the state in which Weir can be run and tested; safe to run again, and quick when nothing is missing. Each step says
 # what it will cost before it starts, and how far it is every ten seconds.
 #
-#   bash tools/setup.sh            every step but charts, test-packages, node and kernels, which only tests need
+#   bash tools/setup.sh            every step but charts, test-packages, node, kernels, soak and fuzz, which only tests need
 #   bash tools/setup.sh STEP ...   only these: packages, modules, bpffs, kernel, native, cni, bpf, layout, dist, charts, test-packages, node,
-#                                  kernels
+#                                  kernels, soak, fuzz
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 cd "$root"
@@ -57,6 +57,16 @@ node_requirements=(
 # What `npm run test:kernels` boots kernels with.
 kernel_requirements=(
   "qemu-system-x86 command:qemu-system-x86_64"
+)
+
+# What `npm run test:soak` uses beside what tests use.
+soak_requirements=(
+  "conntrack command:conntrack"
+)
+
+# libFuzzer and the sanitizers of clang-19.
+fuzz_requirements=(
+  "libclang-rt-19-dev header:/usr/lib/llvm-19/lib/clang/19/lib/linux"
 )
 
 # npm may be run with the machine's own Node; all else runs with the one that package-lock.json pins.
@@ -290,6 +300,16 @@ step_node() {
 step_kernels() {
   begin "Debian packages for virtual machines"
   provide "${kernel_requirements[@]}"
+}
+
+step_soak() {
+  begin "Debian packages for the soak test"
+  provide "${soak_requirements[@]}"
+}
+
+step_fuzz() {
+  begin "Debian packages for libFuzzer"
+  provide "${fuzz_requirements[@]}"
 }
 
 main() {

@@ -6,7 +6,7 @@
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 
-bash tools/setup.sh >&2 || exit 1
+{ bash tools/setup.sh && bash tools/setup.sh soak; } >&2 || exit 1
 PATH=$PWD/node_modules/.bin:$PATH:/usr/sbin:/sbin
 bash tools/isolated.sh node test/soak/soak.ts "$@" &
 soak=$!

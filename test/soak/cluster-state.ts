@@ -13,14 +13,17 @@ import {
   toWire,
 } from "../../src/model/cluster.ts";
 import type { ClusterPolicy } from "../../src/model/cluster-network-policy.ts";
+import { type Frontend, frontendsOf } from "../../src/model/frontends.ts";
 import type { Policy } from "../../src/model/network-policy.ts";
 import { matches } from "../../src/model/selector.ts";
 import type { EndpointSlice, Service } from "../../src/model/service.ts";
-import { evaluate, type Verdict } from "../../src/policy/oracle.ts";
+import { evaluate, permits, type Verdict } from "../../src/policy/oracle.ts";
+import { serviceVerdict } from "../../src/policy/service-oracle.ts";
 import { type Kind, POLICY_KINDS, SERVED } from "../../src/source/apiserver/resource-kinds.ts";
 import { parseDocument } from "../../src/source/parse/parse-document.ts";
 import type { RawObject } from "../unit/source/apiserver/server.ts";
 import { keyIn } from "./api-process.ts";
+import type { KindedObject } from "./api-server.ts";
 import { type Expected, type ProbeSpec, SERVED_PORTS } from "./prober.ts";
 
 export const NODE = "soak-node";
@@ -48,6 +51,8 @@ export interface LocalPod {
   isolated: { ingress: boolean; egress: boolean };
   /** Its namespace no longer existed then or since. */
   sealed: boolean;
+  /** Its sandbox, where weir-cni has reported it. */
+  container?: string;
 }
 
 export const addressesOfSlot = (slot: number): { readonly v4: string; readonly v6: string } => ({
@@ -141,46 +146,63 @@ export function randomPolicy(random: Random, number: number): RawObject {
   };
 }
 
-/** A Service with its EndpointSlice: to nobody's traffic, but compiled like any other. */
+/** The port of a Service, which leads to SERVED_PORTS[0] in TCP and to SERVED_PORTS[1] in UDP. */
+export const SERVICE_PORT = 8_000;
+
+export const addressesOfService = (number: number): { readonly v4: string; readonly v6: string } => ({
+  v4: `10.67.0.${1 + number}`,
+  v6: `fd67::${(number + 1).toString(16)}`,
+});
+
+const SERVICE_PORTS = [
+  { name: "web", protocol: "TCP", target: SERVED_PORTS[0] },
+  { name: "questions", protocol: "UDP", target: SERVED_PORTS[1] },
+] as const;
+
+/** A Service with its EndpointSlices, which leads to this pod alone. */
 export function serviceObjects(
-  random: Random,
   number: number,
-  pods: readonly LocalPod[],
-): [RawObject, RawObject] {
-  const namespace = pick(random, NAMESPACES);
+  pod: LocalPod,
+): (KindedObject & { readonly object: RawObject })[] {
+  const { namespace } = pod;
   const name = `s${number}`;
-  const backends = pods
-    .filter((pod) => pod.namespace === namespace && pod.object === "running")
-    .slice(0, 1 + random.below(4));
   const metadata = { name, namespace, uid: `uid-of-service-${number}` };
-  return [
-    {
-      apiVersion: "v1",
-      kind: "Service",
-      metadata,
-      spec: {
-        clusterIP: `10.67.0.${1 + number}`,
-        clusterIPs: [`10.67.0.${1 + number}`],
-        ipFamilies: ["IPv4"],
-        type: "ClusterIP",
-        selector: { role: "web" },
-        ports: [{ name: "web", protocol: "TCP", port: 80, targetPort: "web" }],
-      },
+  const { v4, v6 } = addressesOfService(number);
+  const service = {
+    apiVersion: "v1",
+    kind: "Service",
+    metadata,
+    spec: {
+      clusterIP: v4,
+      clusterIPs: [v4, v6],
+      ipFamilies: ["IPv4", "IPv6"],
+      type: "ClusterIP",
+      ports: SERVICE_PORTS.map(({ target, ...port }) => ({
+        ...port,
+        port: SERVICE_PORT,
+        targetPort: target,
+      })),
     },
-    {
+  };
+  const slices = ([4, 6] as const).map((family) => ({
+    kind: "EndpointSlice" as const,
+    object: {
       apiVersion: "discovery.k8s.io/v1",
       kind: "EndpointSlice",
-      metadata: { ...metadata, name: `${name}-slice`, labels: { "kubernetes.io/service-name": name } },
-      addressType: "IPv4",
-      endpoints: backends.map((pod) => ({
-        addresses: [pod.v4],
-        conditions: { ready: true },
-        nodeName: NODE,
-        targetRef: { kind: "Pod", namespace, name: pod.name, uid: pod.uid },
-      })),
-      ports: [{ name: "web", port: 80, protocol: "TCP" }],
+      metadata: { ...metadata, name: `${name}-v${family}`, labels: { "kubernetes.io/service-name": name } },
+      addressType: `IPv${family}`,
+      endpoints: [
+        {
+          addresses: [family === 4 ? pod.v4 : pod.v6],
+          conditions: { ready: true },
+          nodeName: NODE,
+          targetRef: { kind: "Pod", namespace, name: pod.name, uid: pod.uid },
+        },
+      ],
+      ports: SERVICE_PORTS.map(({ target, ...port }) => ({ ...port, port: target })),
     },
-  ];
+  }));
+  return [{ kind: "Service", object: service }, ...slices];
 }
 
 const nowhere = { where: () => ({}) };
@@ -307,26 +329,55 @@ const PROTOCOLS = {
   transfer: "TCP",
 } as const;
 
-function judge(cluster: Cluster, probe: ProbeSpec, pods: ReadonlyMap<number, LocalPod>): Verdict {
+/** Of a cluster, by address, protocol and port. */
+const frontends = new WeakMap<Cluster, ReadonlyMap<string, Frontend>>();
+const keyOfFrontend = (address: string, protocol: string, port: number): string =>
+  `${address} ${protocol} ${port}`;
+
+function frontendAt(cluster: Cluster, key: string): Frontend | undefined {
+  let all = frontends.get(cluster);
+  if (all === undefined) {
+    const found = frontendsOf(cluster, new Set([NODE]));
+    all = new Map(found.map((each) => [keyOfFrontend(each.address.text, each.protocol, each.port), each]));
+    frontends.set(cluster, all);
+  }
+  return all.get(key);
+}
+
+interface Judged {
+  readonly verdict: Verdict;
+  /** Whether packets to the Service may leave the client; undefined if the probe is not to one, or to one that is not known. */
+  readonly leaves: boolean | undefined;
+}
+
+function judge(cluster: Cluster, probe: ProbeSpec, pods: ReadonlyMap<number, LocalPod>): Judged {
   const [from, to] = [probe.from, probe.to].map((slot) => {
     const pod = present(pods.get(slot), `pod ${slot}`);
     const address = addressIn(probe.family === 4 ? pod.v4 : pod.v6);
     return { kind: "pod", pod: judged(cluster, pod), address } as const;
   });
   const ends = { from: present(from, "a source"), to: present(to, "a destination") };
-  return evaluate(cluster, { ...ends, protocol: PROTOCOLS[probe.kind], port: probe.port });
+  const protocol = PROTOCOLS[probe.kind];
+  const { frontend } = probe;
+  const known = frontend && frontendAt(cluster, keyOfFrontend(frontend.address, protocol, frontend.port));
+  return {
+    verdict: evaluate(cluster, { ...ends, protocol, port: probe.port }),
+    leaves: known && serviceVerdict(cluster, { from: ends.from, frontend: known }, () => true).leaves,
+  };
 }
 
 /** Whether the oracle allows a probe. */
-export const verdictOf = (
-  cluster: Cluster,
-  probe: ProbeSpec,
-  pods: ReadonlyMap<number, LocalPod>,
-): Expected => (judge(cluster, probe, pods).allowed ? "allowed" : "denied");
+export function verdictOf(cluster: Cluster, probe: ProbeSpec, pods: ReadonlyMap<number, LocalPod>): Expected {
+  const { verdict, leaves } = judge(cluster, probe, pods);
+  if (probe.frontend === undefined) return verdict.allowed ? "allowed" : "denied";
+  if (leaves === undefined) return "either";
+  return leaves && permits(verdict.ingress) ? "allowed" : "denied";
+}
 
 /** Why, for people. */
 export function verdictText(cluster: Cluster, probe: ProbeSpec, pods: ReadonlyMap<number, LocalPod>): string {
   if (!pods.has(probe.from) || !pods.has(probe.to)) return "a pod is gone";
-  const { egress, ingress } = judge(cluster, probe, pods);
-  return JSON.stringify({ egress, ingress });
+  const { verdict, leaves } = judge(cluster, probe, pods);
+  const { egress, ingress } = verdict;
+  return JSON.stringify({ egress, ingress, ...(leaves === undefined ? {} : { leaves }) });
 }

@@ -20,11 +20,10 @@ import {
   podObject,
   randomLabels,
   randomPolicy,
-  serviceObjects,
   teamLabels,
 } from "./cluster-state.ts";
 import { ERRNO } from "./kernel-faults.ts";
-import type { SoakNode } from "./node.ts";
+import { SERVICES, type SoakNode } from "./node.ts";
 
 export interface Context {
   readonly node: SoakNode;
@@ -40,7 +39,10 @@ const BULK_SLOT = 480;
 
 export interface FaultKind {
   readonly name: string;
+  /** How often it is chosen; never, if 0. */
   readonly weight: number;
+  /** Takes a minute: only in runs of LONG_MINUTES and more. */
+  readonly isLong?: boolean;
   /** Runs to the point from which Weir has to find back by itself. */
   run(context: Context): Promise<void>;
   /** Of traffic that this kind may disturb, why. */
@@ -50,7 +52,6 @@ export interface FaultKind {
 const running = (node: SoakNode): LocalPod[] => node.pods().filter(({ object }) => object === "running");
 
 const POLICIES = 40;
-const SERVICES = 12;
 
 async function policyChanges({ node, random }: Context): Promise<void> {
   const number = random.below(POLICIES);
@@ -85,18 +86,9 @@ async function namespaceRelabelled({ node, random }: Context): Promise<void> {
   ]);
 }
 
+/** Its backend, and with it its namespace. */
 async function serviceChanges({ node, random }: Context): Promise<void> {
-  const number = random.below(SERVICES);
-  const [service, slice] = serviceObjects(random, number, node.pods());
-  const olds = [...node.api.objects.values()].filter(
-    ({ kind, object }) =>
-      (kind === "Service" && object.metadata.name === service.metadata.name) ||
-      (kind === "EndpointSlice" && object.metadata.name === slice.metadata.name),
-  );
-  const removed = olds.map(
-    ({ kind, object }) => ({ kind, remove: `${object.metadata.namespace}/${object.metadata.name}` }) as const,
-  );
-  await node.change([...removed, { kind: "Service", put: service }, { kind: "EndpointSlice", put: slice }]);
+  await node.serve(random.below(SERVICES), pick(random, running(node)));
 }
 
 const CHANGES = [
@@ -130,6 +122,38 @@ async function podComes(
   await node.change([{ kind: "Pod", put: podObject(pod) }]);
   // Without a CNI plugin it is open until Weir has it: docs/limits.md.
   node.probePod(at, "either");
+}
+
+/** The runtime starts it when weir-cni has succeeded: from then on its policies are in force. `meanwhile` is done while that waits. */
+async function podComesByCni(
+  context: Context,
+  meanwhile: () => Promise<void> = () => Promise.resolve(),
+): Promise<void> {
+  const { node, random } = context;
+  const at = freeSlot(context);
+  if (at === undefined) return podGoes(context);
+  const pod = { ...node.makePod(at), container: `c-${random.below(2 ** 31)}` };
+  node.place([pod]);
+  const put = { kind: "Pod", put: podObject(pod) } as const;
+  // The agent may learn of the pod before the runtime calls it, or after.
+  const isKnownFirst = random.below(2) === 0;
+  if (isKnownFirst) await node.change([put]);
+  const added = node.addByCni(at);
+  await Promise.all([added, isKnownFirst ? undefined : node.change([put]), meanwhile()]);
+  node.probePod(at, "either");
+  await node.tightenPod(at);
+}
+
+async function cniWhileAway(context: Context): Promise<void> {
+  const { node, random } = context;
+  await node.endAgent("kill");
+  context.begins();
+  await podComesByCni(context, async () => {
+    await sleep(random.below(1_000));
+    node.startAgent();
+  });
+  // There was no free slot for a pod.
+  if (node.agent() === undefined) node.startAgent();
 }
 
 const removable = ({ node, slots }: Context): LocalPod[] =>
@@ -236,16 +260,62 @@ async function killedInUpdate(context: Context): Promise<void> {
   await killed(context);
 }
 
-async function diesAtKernelWrite(context: Context): Promise<void> {
+/** Tries with which a fault is to be reached, each at an earlier call. */
+const TRIES = 8;
+const REACHED_MS = 1_500;
+
+/** Whether the armed fault has come to pass, at the latest after some time. */
+async function reached(node: SoakNode): Promise<boolean> {
+  for (const deadline = Date.now() + REACHED_MS; Date.now() < deadline; await sleep(10))
+    if (node.faults.read("fired") > 0) return true;
+  return false;
+}
+
+/** Writes of a start, and of an update, at most: a fault beyond them never comes to pass. */
+const WRITES = { start: 180, update: 40 } as const;
+
+/** Arms a fault and changes something, until it has come to pass. @throws Error if it has not */
+async function untilReached(
+  context: Context,
+  inStart: boolean,
+  calls: number,
+  arm: (skip: number) => void,
+): Promise<void> {
   const { node, random } = context;
-  // A start makes some hundred writes, an update some ten.
-  const inStart = random.below(3) === 0;
-  if (inStart) await node.endAgent("kill");
-  node.faults.arm("kill at write", { skip: random.below(inStart ? 400 : 40) });
-  if (inStart) node.startAgent();
-  for (let index = 0; index < 4; index += 1) await someChange(context);
-  for (const deadline = Date.now() + 1_500; Date.now() < deadline && node.faults.read("fired") === 0; )
-    await sleep(10);
+  for (let tries = 0, most = calls; tries < TRIES; tries += 1, most = Math.ceil(most / 2)) {
+    if (inStart) await node.endAgent("kill");
+    arm(random.below(most));
+    if (inStart) node.startAgent();
+    for (let index = 0; index < 3; index += 1) await someChange(context);
+    const isReached = await reached(node);
+    // What comes after it is part of it: more calls may fail.
+    if (isReached) await sleep(random.below(700));
+    node.faults.disarm();
+    context.begins();
+    if (isReached) return;
+  }
+  throw new Error("no call of the kernel was made at which the fault is");
+}
+
+async function diesAtKernelWrite(context: Context): Promise<void> {
+  const inStart = context.random.below(3) === 0;
+  await untilReached(context, inStart, inStart ? WRITES.start : WRITES.update, (skip) =>
+    context.node.faults.arm("kill at write", { skip }),
+  );
+}
+
+let nextWrite = 0;
+
+/** One after the other, of a start and of the updates after it. */
+async function diesAtEachWrite(context: Context): Promise<void> {
+  const { node } = context;
+  await node.endAgent("kill");
+  node.faults.arm("kill at write", { skip: nextWrite });
+  node.startAgent();
+  for (let index = 0; index < 3; index += 1) await someChange(context);
+  for (const deadline = Date.now() + 10 * REACHED_MS; Date.now() < deadline; await sleep(20))
+    if (node.faults.read("fired") > 0 || nextWrite > WRITES.start + WRITES.update) break;
+  nextWrite = node.faults.read("fired") > 0 ? nextWrite + 1 : 0;
   node.faults.disarm();
   context.begins();
 }
@@ -255,18 +325,13 @@ async function kernelFails(context: Context): Promise<void> {
   const error = pick(random, Object.keys(ERRNO) as (keyof typeof ERRNO)[]);
   const inStart = random.below(4) === 0;
   const mode = random.below(3) === 0 ? "fail all" : "fail writes";
-  if (inStart) await node.endAgent("kill");
-  node.faults.arm(mode, {
-    // An update makes some ten writes, between queries of the state.
-    skip: random.below(inStart ? 400 : pick(random, [4, 12, 60])),
-    times: pick(random, [1, 1, 2, 5, 50]),
-    error,
-  });
-  if (inStart) node.startAgent();
-  for (let index = 0; index < 3; index += 1) await someChange(context);
-  await sleep(300 + random.below(700));
-  node.faults.disarm();
-  context.begins();
+  const times = pick(random, [1, 1, 2, 5, 50]);
+  await untilReached(
+    context,
+    inStart,
+    inStart ? WRITES.start : pick(random, [4, 12, WRITES.update]),
+    (skip) => node.faults.arm(mode, { skip, times, error }),
+  );
 }
 
 async function apiGone(context: Context): Promise<void> {
@@ -452,13 +517,13 @@ async function diskFull(context: Context): Promise<void> {
   context.begins();
 }
 
-async function stopped(context: Context): Promise<void> {
-  const { node, random } = context;
+async function stopped(context: Context, ms = 500 + context.random.below(2_000)): Promise<void> {
+  const { node } = context;
   const pid = node.agent()?.pid;
   if (pid === undefined) return;
   process.kill(pid, "SIGSTOP");
   await someChange(context);
-  await sleep(500 + random.below(2_000));
+  await sleep(ms);
   context.begins();
   process.kill(pid, "SIGCONT");
 }
@@ -477,15 +542,37 @@ async function hogs(context: Context): Promise<void> {
   await Promise.all(children.map((child) => new Promise((resolve) => child.once("exit", resolve))));
 }
 
+/** At a time: then the prober goes on with the others. */
 const FLOOD = 4_000;
+const FLOOD_TIMES = 32;
+/** So full, most flows find no free place: a flow can be only at ten. */
+const FULL_SHARE = 0.9;
 
-/** Flows of one pod take places of others': beyond the table, answers are judged as packets of unknown flows (docs/limits.md). */
+/** Flows of a few pods fill the table: what they evict is their own, or unconfirmed (docs/limits.md). */
 async function flowsFlood(context: Context): Promise<void> {
   const { node, random } = context;
-  const [from, to] = [pick(random, running(node)), pick(random, running(node))];
-  if (from === to) return;
-  node.prober.flood(from.slot, to.slot, 80, FLOOD);
-  await node.prober.sync();
+  const isFull = async (): Promise<boolean> => {
+    const { flows = [] } = (await node.status()) ?? {};
+    return flows.some(({ family, used, max }) => family === "ipv4" && used >= FULL_SHARE * max);
+  };
+  const allowed = [...node.probes.values()].filter(
+    ({ id, kind, family, frontend }) =>
+      kind === "udp from new ports" &&
+      family === 4 &&
+      frontend === undefined &&
+      node.expectedOf(id) === "allowed",
+  );
+  const isolated = allowed.filter(
+    ({ from, to }) => node.isIsolated(node.podAt(from)) || node.isIsolated(node.podAt(to)),
+  );
+  if (isolated.length === 0) return someChange(context);
+  for (let times = 0; times < FLOOD_TIMES; times += 1) {
+    const { from, to, port } = pick(random, isolated);
+    node.prober.flood(from, to, port, FLOOD);
+    await node.prober.sync();
+    if (await isFull()) break;
+  }
+  if (!(await isFull())) throw new Error("the flow table is not full");
   await someChange(context);
 }
 
@@ -585,6 +672,8 @@ export const FAULTS: readonly FaultKind[] = [
   { name: "namespace goes and comes", weight: 2, run: namespaceGoes },
   { name: "service changes", weight: 2, run: serviceChanges },
   { name: "pod comes", weight: 4, run: (context) => podComes(context) },
+  { name: "pod comes by weir-cni", weight: 4, run: (context) => podComesByCni(context) },
+  { name: "pod comes by weir-cni without an agent", weight: 2, run: cniWhileAway },
   { name: "pod goes", weight: 3, run: podGoes },
   { name: "pod deleted by force or failed", weight: 4, run: podForceDeleted },
   { name: "address reused", weight: 3, run: addressReused },
@@ -596,8 +685,9 @@ export const FAULTS: readonly FaultKind[] = [
   { name: "kill -9 while starting", weight: 2, run: diesOnStart },
   { name: "restart", weight: 2, run: restarted },
   { name: "another layout", weight: 3, run: otherLayout },
-  // The other build takes a minute to make: only where it is asked for.
-  { name: "upgrade or downgrade", weight: 0, run: upgraded },
+  // The other build takes a minute to make.
+  { name: "upgrade or downgrade", weight: 3, isLong: true, run: upgraded },
+  { name: "death at each kernel write", weight: 0, run: diesAtEachWrite },
   { name: "pods in bulk", weight: 1, run: podsInBulk },
   { name: "kernel call fails", weight: 8, run: kernelFails },
   { name: "API server killed", weight: 2, run: apiGone },
@@ -618,7 +708,8 @@ export const FAULTS: readonly FaultKind[] = [
     permits: "any verdict until the maps are read back",
   },
   { name: "disk full", weight: 2, run: diskFull },
-  { name: "SIGSTOP", weight: 2, run: stopped },
+  { name: "SIGSTOP", weight: 2, run: (context) => stopped(context) },
+  { name: "SIGSTOP for a minute", weight: 1, isLong: true, run: (context) => stopped(context, 60_000) },
   { name: "clock jumps", weight: 2, run: clockJumps },
   { name: "CPU taken by others", weight: 1, run: hogs },
   { name: "flood of flows", weight: 1, run: flowsFlood },
@@ -646,8 +737,12 @@ export function faultsNamed(text: string): ReadonlySet<string> {
   return names;
 }
 
-export function faultFrom(random: Random, only: ReadonlySet<string>): FaultKind {
-  const all = only.size === 0 ? FAULTS : FAULTS.filter(({ name }) => only.has(name));
+const LONG_MINUTES = 10;
+
+export function faultFrom(random: Random, only: ReadonlySet<string>, minutes: number): FaultKind {
+  const all = FAULTS.filter(({ name, isLong }) =>
+    only.size === 0 ? isLong !== true || minutes >= LONG_MINUTES : only.has(name),
+  );
   let left = random.below(all.reduce((sum, { weight }) => sum + weight, 0));
   const found = all.find(({ weight }) => {
     left -= weight;

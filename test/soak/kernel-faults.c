@@ -65,6 +65,8 @@ static bool is_write(long command) {
   case BPF_OBJ_PIN:
   case BPF_PROG_ATTACH:
   case BPF_PROG_DETACH:
+  /* The flip to the next generation. */
+  case BPF_PROG_TEST_RUN:
   case BPF_BTF_LOAD:
   case BPF_MAP_FREEZE:
   case BPF_MAP_UPDATE_BATCH:

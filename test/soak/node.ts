@@ -1,7 +1,7 @@
 // The node under test: pods in network namespaces, the scripted API server, the agent, and the probes between the pods with what the
 // oracle says of them.
 
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawn, spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -20,6 +20,7 @@ import {
   unmakeWires,
   type Wire,
 } from "../../src/lab/netns-links.ts";
+import { rewrite } from "../../src/lab/service-nat.ts";
 import type { Teardown } from "../../src/lab/teardown.ts";
 import { Agent, cleanUp, type ProductPaths, weir } from "../../src/lab/weir-process.ts";
 import { type Cluster, clusterFromWire, keyOf } from "../../src/model/cluster.ts";
@@ -28,6 +29,7 @@ import { ask } from "../../src/observe/socket-client.ts";
 import { chartCapabilities } from "../support/capabilities.ts";
 import { type ApiServer, keyIn, openApiServer } from "./api-process.ts";
 import {
+  addressesOfService,
   addressesOfSlot,
   clusterOf,
   differencesOf,
@@ -40,6 +42,8 @@ import {
   podObject,
   randomLabels,
   randomPolicy,
+  SERVICE_PORT,
+  serviceObjects,
   teamLabels,
   updateRetained,
   verdictOf,
@@ -67,8 +71,16 @@ const DISK = "4m";
 const IN_FORCE_MS_MAX = 60_000;
 const POLL_MS = 15;
 const CHANGES_SHOWN = 8;
-const HOT_US = 2_000;
-const HOT_PROBES = 6;
+const HOT_US = 1_000;
+const HOT_PROBES = 4;
+/** The least: a pod with as many ports as it has fills it. */
+const FLOWS = 8_192;
+const PLUGIN = fileURLToPath(new URL("../../cni/build/weir-cni", import.meta.url));
+/** What a runtime gives a pod, at least. */
+const ADD_MS_MAX = 60_000;
+const NAT_TABLE = "wt-soak-services";
+export const SERVICES = 6;
+const LASTING_TRIES = 100_000;
 
 export interface NodeSpec {
   readonly pods: number;
@@ -76,6 +88,8 @@ export interface NodeSpec {
   readonly seed: number;
   /** Packets a second of all probes but the few hot ones, about. */
   readonly rate: number;
+  /** Not all kinds of probes, but connections that have to last, one for each pod, beside a few denied probes. */
+  readonly lasting?: boolean;
   readonly bin: string;
   readonly onWrong: (wrong: Wrong) => void;
 }
@@ -122,6 +136,7 @@ export async function openNode(spec: NodeSpec, teardown: Teardown) {
   };
   use(spec.bin);
   const socket = join(state, "agent.sock");
+  const cniSocket = join(state, "cni.sock");
   const paths: ProductPaths = { bin: wrapper, bpffs: BPFFS, socket, capabilities: chartCapabilities() };
   const commands: ProductPaths = { ...paths, bin: spec.bin };
   if (existsSync(BPFFS)) cleanUp(commands);
@@ -162,6 +177,8 @@ export async function openNode(spec: NodeSpec, teardown: Teardown) {
   let known: Cluster | undefined;
   /** What agents wrote that have ended. */
   const logs: string[] = [];
+  /** What they wrote of the flows that they took over. */
+  const migrations: string[] = [];
 
   const pods = (): LocalPod[] => [...placed.values()].map(({ pod }) => pod);
   const podAt = (slot: number): LocalPod => present(placed.get(slot), `pod ${slot}`).pod;
@@ -207,13 +224,60 @@ export async function openNode(spec: NodeSpec, teardown: Teardown) {
     }
   }
 
+  function endProbe(id: number): void {
+    prober.endProbe(id);
+    probes.delete(id);
+    expected.delete(id);
+    freeProbes.push(id);
+  }
+
   function endProbes(slot: number): void {
-    for (const { id, from, to } of [...probes.values()]) {
-      if (from !== slot && to !== slot) continue;
-      prober.endProbe(id);
-      probes.delete(id);
-      expected.delete(id);
-      freeProbes.push(id);
+    for (const { id, from, to } of [...probes.values()]) if (from === slot || to === slot) endProbe(id);
+  }
+
+  /** weir-cni, as a runtime runs it at the end of a chain. Resolves to why it failed, if it did. */
+  function cni(command: "ADD" | "DEL" | "CHECK", { pod, wire }: Placed): Promise<string | undefined> {
+    const sandbox = `/run/netns/${wire.netns}`;
+    const prevResult = {
+      cniVersion: "1.0.0",
+      interfaces: [{ name: wire.link }, { name: "eth0", sandbox }],
+      ips: [
+        { address: `${pod.v4}/32`, interface: 1 },
+        { address: `${pod.v6}/128`, interface: 1 },
+      ],
+    };
+    const config = { cniVersion: "1.0.0", name: "soak", type: "weir-cni", socket: cniSocket, prevResult };
+    const names = { K8S_POD_NAMESPACE: pod.namespace, K8S_POD_NAME: pod.name, K8S_POD_UID: pod.uid };
+    const env = {
+      CNI_COMMAND: command,
+      CNI_PATH: "/",
+      CNI_CONTAINERID: present(pod.container, "a container"),
+      CNI_NETNS: sandbox,
+      CNI_IFNAME: "eth0",
+      CNI_ARGS: Object.entries(names)
+        .map((pair) => pair.join("="))
+        .join(";"),
+    };
+    return new Promise((resolve) => {
+      const child = spawn(PLUGIN, [], { env });
+      let output = "";
+      for (const stream of [child.stdout, child.stderr])
+        stream.on("data", (chunk: Buffer) => {
+          output += chunk.toString();
+        });
+      child.stdin.on("error", () => undefined);
+      child.on("error", ({ message }) => resolve(message));
+      child.on("close", (code) => resolve(code === 0 ? undefined : output));
+      child.stdin.end(JSON.stringify(config));
+    });
+  }
+
+  /** As a runtime does: again, until it succeeds. From then on the pod's policies are in force. */
+  async function addByCni(slot: number): Promise<void> {
+    for (const deadline = Date.now() + ADD_MS_MAX; ; await sleep(50)) {
+      const why = await cni("ADD", present(placed.get(slot), `pod ${slot}`));
+      if (why === undefined) return;
+      if (Date.now() > deadline) throw new Error(`weir-cni ADD: ${why}`);
     }
   }
 
@@ -222,7 +286,12 @@ export async function openNode(spec: NodeSpec, teardown: Teardown) {
     endProbes(slot);
     prober.removePod(slot);
     await prober.sync();
-    unmakeWires([present(placed.get(slot), `pod ${slot}`).wire]);
+    const each = present(placed.get(slot), `pod ${slot}`);
+    if (each.pod.container !== undefined) {
+      const why = await cni("DEL", each);
+      if (why !== undefined) throw new Error(`weir-cni DEL: ${why}`);
+    }
+    unmakeWires([each.wire]);
     placed.delete(slot);
   }
 
@@ -231,7 +300,7 @@ export async function openNode(spec: NodeSpec, teardown: Teardown) {
     const made = { ...probe, id };
     probes.set(id, made);
     expected.set(id, first);
-    renewals.add(id);
+    if (spec.lasting !== true) renewals.add(id);
     prober.addProbe(made, first);
   }
 
@@ -250,6 +319,77 @@ export async function openNode(spec: NodeSpec, teardown: Teardown) {
       if (index === 0) addProbe({ ...common, kind: "transfer", everyUs: 40_000 }, first);
       if (index === 1 && slot % 2 === 0) addProbe({ ...common, kind: "connect", everyUs: 500_000 }, first);
     }
+  }
+
+  /** Where the Services lead, as kube-proxy does it: which may be to a pod that is gone. */
+  const services = new Map<number, LocalPod>();
+
+  function writeRewrites(): void {
+    const rewrites = [...services].flatMap(([number, pod]) =>
+      (["v4", "v6"] as const).flatMap((of) => {
+        const rest = { address: addressesOfService(number)[of], port: SERVICE_PORT, masquerade: false };
+        return (["tcp", "udp"] as const).map((protocol, index) => ({
+          ...rest,
+          protocol,
+          to: { address: pod[of], port: SERVED_PORTS[index] ?? 0 },
+        }));
+      }),
+    );
+    rewrite(NAT_TABLE, rewrites);
+  }
+
+  /** Has a Service lead to another pod, with probes to it of each kind. */
+  async function serve(number: number, pod: LocalPod): Promise<void> {
+    const addresses = addressesOfService(number);
+    const own = [addresses.v4, addresses.v6];
+    for (const { id, frontend } of [...probes.values()])
+      if (frontend !== undefined && own.includes(frontend.address)) endProbe(id);
+    const objects = serviceObjects(number, pod);
+    const names = new Set(objects.map(({ object }) => object.metadata.name));
+    const olds = [...api.objects.values()].filter(
+      ({ kind, object }) =>
+        (kind === "Service" || kind === "EndpointSlice") && names.has(object.metadata.name),
+    );
+    await change([
+      ...olds.map(({ kind, object }) => ({ kind, remove: keyIn(object) })),
+      ...objects.map(({ kind, object }) => ({ kind, put: object })),
+    ]);
+    services.set(number, pod);
+    writeRewrites();
+    // What is on the way to the pod before goes on there otherwise, as does a datagram from a port that is used again.
+    for (const [family, address] of [
+      ["ipv4", addresses.v4],
+      ["ipv6", addresses.v6],
+    ] as const)
+      spawnSync("conntrack", ["-D", "-f", family, "-d", address], { stdio: "ignore" });
+    const others = [...placed.keys()].filter((each) => each !== pod.slot);
+    for (const kind of ["connect", "transfer", "udp from new ports"] as const) {
+      const family = pick(random, [4, 6] as const);
+      const ends = { from: pick(random, others), to: pod.slot, family };
+      const port = SERVED_PORTS[kind === "udp from new ports" ? 1 : 0];
+      const frontend = { address: family === 4 ? addresses.v4 : addresses.v6, port: SERVICE_PORT };
+      const every = kind === "connect" ? 500_000 : kind === "transfer" ? 40_000 : everyUs;
+      addProbe({ ...ends, kind, port, frontend, everyUs: every }, "either");
+    }
+  }
+
+  /** As many transfers as pods, each allowed to a pod or from one that is isolated; and as many denied probes as half of them. */
+  function probeLasting(): void {
+    const [current, by] = [cluster(), bySlot()];
+    const wanted = { allowed: spec.pods, denied: Math.ceil(spec.pods / 2) };
+    for (let tries = 0; tries < LASTING_TRIES && wanted.allowed + wanted.denied > 0; tries += 1) {
+      const [from, to] = [pick(random, [...by.values()]), pick(random, [...by.values()])];
+      if (from === to || !(isIsolated(current, from) || isIsolated(current, to))) continue;
+      const ends = { from: from.slot, to: to.slot, family: pick(random, [4, 6] as const) };
+      const probe = { ...ends, port: pick(random, SERVED_PORTS) };
+      const transfer = { ...probe, kind: "transfer", everyUs: 40_000 } as const;
+      const verdict = verdictOf(current, { ...transfer, id: 0 }, by);
+      if (verdict === "either" || wanted[verdict] === 0) continue;
+      wanted[verdict] -= 1;
+      if (verdict === "allowed") addProbe(transfer, "either");
+      else addProbe({ ...probe, kind: "udp from new ports", everyUs }, "either");
+    }
+    if (wanted.allowed > 0) throw new Error(`${wanted.allowed} connections too few: try another seed`);
   }
 
   const verdicts = (): Map<number, Expected> => {
@@ -345,7 +485,8 @@ export async function openNode(spec: NodeSpec, teardown: Teardown) {
 
   function startAgent(): void {
     const options = ["--kubeconfig", kubeconfig, "--node-name", NODE, "--no-kubernetes-events"];
-    const made = Agent.run(paths, [...options, "--metrics-listen", "off", "--probe-listen", "off"]);
+    const off = ["--metrics-listen", "off", "--probe-listen", "off"];
+    const made = Agent.run(paths, [...options, ...off, "--conntrack-flows", String(FLOWS)]);
     agent = made;
     teardown.defer(() => made.killNow());
   }
@@ -356,6 +497,7 @@ export async function openNode(spec: NodeSpec, teardown: Teardown) {
     if (ended === undefined) return;
     await ended[how]();
     logs.push(ended.stderr);
+    migrations.push(...ended.stderr.split("\n").filter((line) => line.includes("flows of another layout")));
     if (logs.length > 20) logs.shift();
   }
 
@@ -407,6 +549,17 @@ export async function openNode(spec: NodeSpec, teardown: Teardown) {
     }
   }
 
+  /** What is expected of a pod's probes from now on. */
+  const tightenPod = (slot: number): Promise<void> =>
+    setExpected(
+      new Map(
+        [...verdicts()].filter(([id]) => {
+          const probe = probes.get(id);
+          return probe?.from === slot || probe?.to === slot;
+        }),
+      ),
+    );
+
   /** What the objects and the oracle say is expected of every probe from now on. */
   async function tighten(): Promise<void> {
     prober.renew([...renewals].filter((id) => probes.has(id)));
@@ -424,7 +577,12 @@ export async function openNode(spec: NodeSpec, teardown: Teardown) {
   for (const pod of locals) await put(podObject(pod), "Pod");
   updateRetained(cluster(), pods());
   await prober.sync();
-  for (const { slot } of locals) probePod(slot, "either");
+  if (spec.lasting === true) probeLasting();
+  else {
+    teardown.defer(() => rewrite(NAT_TABLE, []));
+    for (const { slot } of locals) probePod(slot, "either");
+    for (let number = 0; number < SERVICES; number += 1) await serve(number, pick(random, locals));
+  }
   // Denied packets of a few are sent all the time.
   const denied = [...verdicts()].filter(
     ([id, verdict]) => verdict === "denied" && (probes.get(id)?.everyUs ?? 0) === everyUs,
@@ -450,6 +608,9 @@ export async function openNode(spec: NodeSpec, teardown: Teardown) {
     probes,
     cluster,
     makePod,
+    addByCni,
+    tightenPod,
+    serve,
     place,
     unplace,
     probePod,
@@ -478,6 +639,7 @@ export async function openNode(spec: NodeSpec, teardown: Teardown) {
     wire: (slot: number): Wire => present(placed.get(slot), `pod ${slot}`).wire,
     has: (slot: number): boolean => placed.has(slot),
     agent: () => agent,
+    migrations,
     log: () => [...logs, agent?.stderr ?? ""].join("\n--- the next agent\n"),
     /** For a person: the pods of a probe, and how it is judged. */
     describe(probe: ProbeSpec | undefined): string {
@@ -513,6 +675,7 @@ export async function openNode(spec: NodeSpec, teardown: Teardown) {
         .filter((line) => line.includes(address(from)) && line.includes(address(to)));
       return [trace.stdout, trace.stderr, ...own, ...changes].join("\n");
     },
+    isIsolated: (pod: LocalPod): boolean => isIsolated(cluster(), pod),
     expectedOf: (id: number): Expected | undefined => expected.get(id),
     /** All that the cluster is again as another snapshot of its objects was. */
     reread() {

@@ -5,22 +5,36 @@
 //
 // Commands come as lines on stdin, and events go as lines to stdout:
 //
-//   pod SLOT NETNS V4 V6                     opens a pod's sockets in the
-//   namespace of that path gone SLOT                                closes
-//   them; its probes end probe ID KIND FROM TO FAMILY PORT MICROSECONDS
-//   EXPECTED end ID                                   ends a probe expect
-//   EXPECTED ID ...                   what is expected from now on renew ID ...
-//   what it has open ends, and starts anew from other ports flood FROM TO PORT
-//   COUNT                 so many datagrams from as many ports sync TOKEN
-//   answers "sync TOKEN" when everything before is done settle TOKEN answers
-//   when each probe has sent after this and been judged: "settle TOKEN" counts
-//   TOKEN                             answers "counts TOKEN SENT DELIVERED
-//   ANSWERED OPENED BYTES PROBES LATE_MICROSECONDS"
+//   pod SLOT NETNS V4 V6
+//       opens a pod's sockets in the namespace of that path
+//   gone SLOT
+//       closes them; its probes end
+//   probe ID KIND FROM TO FAMILY PORT MICROSECONDS EXPECTED [ADDRESS]
+//       ADDRESS is a Service's, in place of the pod's own
+//   end ID
+//       ends a probe
+//   expect EXPECTED ID ...
+//       what is expected from now on
+//   renew ID ...
+//       ends what it has open, and starts again from other ports
+//   flood FROM TO PORT COUNT
+//       so many datagrams from as many ports
+//   sync TOKEN
+//       answers "sync TOKEN" when everything before is done
+//   settle TOKEN
+//       answers "settle TOKEN" when each probe has sent after this and been
+//       judged
+//   opened TOKEN
+//       answers "opened TOKEN ID:NUMBER:CONNECTED ...", of each transfer how
+//       many connections it has tried, and whether the last one is open
+//   counts TOKEN
+//       answers "counts TOKEN SENT DELIVERED ANSWERED OPENED BYTES PROBES
+//       LATE_MICROSECONDS"
 //
-//   wrong ID WHAT COUNT FIRST LAST           since the last such line, with
-//   times in microseconds of CLOCK_MONOTONIC: WHAT is "passed",
-//                                            "lost", "unanswered", "broken" or
-//                                            "stalled"
+//   wrong ID WHAT COUNT FIRST LAST
+//       since the last such line, with times in microseconds of
+//       CLOCK_MONOTONIC; WHAT is "passed", "lost", "unanswered", "broken" or
+//       "stalled"
 //
 // Kinds: u (UDP from a fixed port, answered), f (UDP from a new port each
 // time), p (ping), t (a new TCP connection each time), x (a TCP connection that
@@ -108,6 +122,9 @@ struct probe {
   bool connecting, connected;
   int64_t progress_at;
   uint64_t written, echoed;
+  /* Where to, if not to the pod's own address: a Service's. */
+  bool is_indirect;
+  struct in6_addr frontend;
 };
 
 struct pod {
@@ -216,6 +233,22 @@ static socklen_t address_of(const struct pod *pod, int family, int port,
   *v6 = pod->v6;
   v6->sin6_port = htons(port);
   return sizeof(*v6);
+}
+
+/* Where a probe's packets go. */
+static socklen_t target_of(const struct probe *probe,
+                           struct sockaddr_storage *out) {
+  socklen_t length =
+      address_of(&pods[probe->to], probe->family, probe->port, out);
+
+  if (!probe->is_indirect)
+    return length;
+  if (probe->family == 4)
+    memcpy(&((struct sockaddr_in *)out)->sin_addr, &probe->frontend,
+           sizeof(struct in_addr));
+  else
+    ((struct sockaddr_in6 *)out)->sin6_addr = probe->frontend;
+  return length;
 }
 
 static void enter(int ns) {
@@ -518,8 +551,7 @@ static void disconnect(struct probe *probe) {
 static void start_connecting(int id, int64_t at) {
   struct probe *probe = &probes[id];
   struct sockaddr_storage address;
-  socklen_t length =
-      address_of(&pods[probe->to], probe->family, probe->port, &address);
+  socklen_t length = target_of(probe, &address);
 
   disconnect(probe);
   watch(probe->fd, EPOLLIN | EPOLLOUT, TAG(TCP_CLIENT, id));
@@ -654,8 +686,7 @@ static void send_datagram(struct probe *probe, const struct message *message) {
   struct sockaddr nowhere = {.sa_family = AF_UNSPEC};
   struct pod *from = &pods[probe->from];
   int six = probe->family == 6;
-  socklen_t length =
-      address_of(&pods[probe->to], probe->family, probe->port, &address);
+  socklen_t length = target_of(probe, &address);
   int fd = message->fresh ? from->fresh[six] : probe->fd;
 
   /* A socket that is disconnected gives its port back, and gets another. */
@@ -799,11 +830,17 @@ static void renew_all(char *arguments) {
 
 static void add_probe(const char *arguments) {
   struct probe made = {.used = true, .fd = -1};
+  char frontend[64];
   int id, expected;
   long every;
+  int count = sscanf(arguments, "%d %c %d %d %d %d %ld %d %63s", &id,
+                     &made.kind, &made.from, &made.to, &made.family, &made.port,
+                     &every, &expected, frontend);
 
-  if (sscanf(arguments, "%d %c %d %d %d %d %ld %d", &id, &made.kind, &made.from,
-             &made.to, &made.family, &made.port, &every, &expected) != 8 ||
+  made.is_indirect = count == 9;
+  if (count < 8 ||
+      (made.is_indirect && inet_pton(made.family == 4 ? AF_INET : AF_INET6,
+                                     frontend, &made.frontend) != 1) ||
       id < 0 || id >= PROBES || probes[id].used || !pods[made.from].used ||
       !pods[made.to].used) {
     errno = EINVAL;
@@ -869,6 +906,12 @@ static void obey(char *line) {
     settle_at = now_us();
     for (int id = 0; id < probes_end; id++)
       probes[id].settled = false;
+  } else if (sscanf(line, "opened %63s", token) == 1) {
+    printf("opened %s", token);
+    for (int id = 0; id < probes_end; id++)
+      if (probes[id].used && probes[id].kind == 'x')
+        printf(" %d:%u:%d", id, probes[id].number, probes[id].connected);
+    printf("\n");
   } else if (sscanf(line, "counts %63s", token) == 1) {
     int used = 0;
 

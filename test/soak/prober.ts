@@ -28,6 +28,20 @@ export interface ProbeSpec {
   readonly family: 4 | 6;
   readonly port: number;
   readonly everyUs: number;
+  /** A Service's address, in place of the pod's own: the Service leads to that pod alone. */
+  readonly frontend?: Frontend;
+}
+
+export interface Frontend {
+  readonly address: string;
+  readonly port: number;
+}
+
+/** A transfer's connection. */
+export interface Opened {
+  /** How many connections it has tried, this one included. */
+  readonly number: number;
+  readonly isOpen: boolean;
 }
 
 export type WrongKind = "passed" | "lost" | "unanswered" | "broken" | "stalled";
@@ -66,6 +80,8 @@ export interface Prober {
   /** Resolves when each probe has sent something after now that has been judged. */
   settle(): Promise<void>;
   counts(): Promise<Counts>;
+  /** The connections of all transfers, by the probes' ids. */
+  opened(): Promise<ReadonlyMap<number, Opened>>;
   close(): void;
 }
 
@@ -114,9 +130,9 @@ export function openProber(program: string, onWrong: (wrong: Wrong) => void): Pr
   return {
     addPod: (slot, netns, v4, v6) => send(`pod ${slot} ${netns} ${v4} ${v6}`),
     removePod: (slot) => send(`gone ${slot}`),
-    addProbe: ({ id, kind, from, to, family, port, everyUs }, expected) =>
+    addProbe: ({ id, kind, from, to, family, port, everyUs, frontend }, expected) =>
       send(
-        `probe ${id} ${PROBE_KINDS[kind]} ${from} ${to} ${family} ${port} ${everyUs} ${EXPECTED[expected]}`,
+        `probe ${id} ${PROBE_KINDS[kind]} ${from} ${to} ${family} ${frontend?.port ?? port} ${everyUs} ${EXPECTED[expected]} ${frontend?.address ?? ""}`,
       ),
     endProbe: (id) => send(`end ${id}`),
     expect(expected, ids) {
@@ -134,6 +150,15 @@ export function openProber(program: string, onWrong: (wrong: Wrong) => void): Pr
         .split(" ")
         .map(Number);
       return { sent, delivered, answered, opened, bytes, probes, lateUs };
+    },
+    async opened() {
+      const words = (await request("opened")).split(" ").filter((word) => word !== "");
+      return new Map(
+        words.map((word) => {
+          const [id = 0, number = 0, isOpen = 0] = word.split(":").map(Number);
+          return [id, { number, isOpen: isOpen === 1 }];
+        }),
+      );
     },
     close() {
       closed = true;

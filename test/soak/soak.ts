@@ -16,6 +16,7 @@ import { cleanUp } from "../../src/lab/weir-process.ts";
 import type { ResyncView } from "../../src/observe/api-views.ts";
 import { ask } from "../../src/observe/socket-client.ts";
 import { faultFrom, faultNames, faultsInOrder, faultsNamed } from "./faults.ts";
+import { afterFirst, atEnd, openBefore } from "./lasting.ts";
 import { clsactInterfaces, descriptorsBeyond, filesBelow, heldBy, stillThere } from "./leaks.ts";
 import { openLedger, type Step } from "./ledger.ts";
 import { DEFAULT_BIN, openNode, PREFIX, type SoakNode } from "./node.ts";
@@ -30,12 +31,15 @@ interface Options {
   readonly bin: string;
   readonly log?: string;
   readonly rounds?: number;
+  readonly restarts?: number;
 }
 
 /** Slots of this share of the pods come and go. */
 const MOVING_SHARE = 4;
 /** Memory of an agent that has lived long, beyond that of a new one with the same cluster. */
 const RSS_MIB_MAX = 80;
+/** How an agent ends and starts again, in turns. */
+const RESTARTS = ["restart", "kill -9", "upgrade or downgrade"].join();
 /** Of so many wrong probes the agent is asked. */
 const EXAMINED_MAX = 5;
 const GONE_MS_MAX = 10_000;
@@ -48,7 +52,12 @@ const program = new Command("soak")
   .option("--only <faults>", `kinds of faults, with commas: ${faultNames().join(", ")}`)
   .option(
     "--rounds <number>",
-    "of the faults of --only, one after the other, in place of --minutes",
+    "of the faults of --only, one after the other; at most --minutes, if given",
+    atLeast(1),
+  )
+  .option(
+    "--restarts <number>",
+    "restarts, kills and upgrades of the agent, one after the other, under connections that have to last, one for each pod; at most --minutes",
     atLeast(1),
   )
   .option("--bin <path>", "the weir command under test", DEFAULT_BIN)
@@ -59,16 +68,21 @@ const options = program.opts<Options>();
 const say = (text: string): void => void process.stderr.write(`${text}\n`);
 
 async function main(): Promise<number> {
-  const { seed, minutes, pods } = options;
-  say(`soak: seed ${seed}, ${pods} pods, ${minutes} minutes`);
+  const { seed, minutes, pods, restarts } = options;
+  const named = options.only ?? (restarts === undefined ? undefined : RESTARTS);
+  const only = named === undefined ? new Set<string>() : faultsNamed(named);
+  const total = restarts ?? (options.rounds === undefined ? undefined : options.rounds * only.size);
+  const length = total === undefined ? `${minutes} minutes` : `${total} faults`;
+  say(`soak: seed ${seed}, ${pods} pods, ${length}`);
   const random = randomFrom(seed);
-  const only = options.only === undefined ? new Set<string>() : faultsNamed(options.only);
   const ledger = openLedger();
   const teardown = new Teardown();
   const started = performance.now();
   const elapsed = (): string => `${((performance.now() - started) / 1_000).toFixed(1)} s`;
   let node: SoakNode | undefined;
   const specs = new Map<number, ProbeSpec>();
+  /** Beside the table. */
+  const lines: string[] = [];
   const told = new Set<string>();
   let examined = 0;
   let step: Step | undefined;
@@ -77,6 +91,7 @@ async function main(): Promise<number> {
       {
         ...options,
         random,
+        lasting: restarts !== undefined,
         onWrong(wrong) {
           const probe = node?.probes.get(wrong.id) ?? specs.get(wrong.id);
           ledger.wrong({ ...wrong, probe });
@@ -97,9 +112,13 @@ async function main(): Promise<number> {
       teardown,
     );
     node = made;
+    const lasting = restarts === undefined ? undefined : await openBefore(made);
     step = ledger.begin("start", nowUs());
     made.startAgent();
     await made.untilInForce((log) => ledger.ended("start", lastLine(log)));
+    const older = lasting && (await afterFirst(made, lasting));
+    if (older !== undefined && older.tracked > 0)
+      ledger.leak(`${older.tracked} connections ended although conntrack had seen them`);
     await made.tighten();
     step.inForceUs = nowUs();
     await made.prober.settle();
@@ -115,12 +134,12 @@ async function main(): Promise<number> {
       first: Math.ceil(pods - pods / MOVING_SHARE),
       end: pods + Math.ceil(pods / MOVING_SHARE),
     };
-    const deadline = performance.now() + minutes * 60_000;
+    const isTimed = total === undefined || program.getOptionValueSource("minutes") === "cli";
+    const deadline = isTimed ? performance.now() + minutes * 60_000 : Number.POSITIVE_INFINITY;
     let count = 0;
-    const inOrder = options.rounds === undefined ? undefined : faultsInOrder(only);
-    const total = (options.rounds ?? 0) * only.size;
-    while (inOrder === undefined ? performance.now() < deadline : count < total) {
-      const fault = inOrder?.(count) ?? faultFrom(random, only);
+    const inOrder = total === undefined ? undefined : faultsInOrder(only);
+    while (performance.now() < deadline && (total === undefined || count < total)) {
+      const fault = inOrder?.(count) ?? faultFrom(random, only, minutes);
       count += 1;
       const current = ledger.begin(fault.name, nowUs());
       step = current;
@@ -137,11 +156,20 @@ async function main(): Promise<number> {
       await made.tighten();
       current.inForceUs = nowUs();
       await made.prober.settle();
+      if (restarts === undefined && fault.permits === undefined)
+        for (const text of await entriesToRepair(made)) ledger.leak(`${fault.name}: ${text}`);
       collect();
+      if (total !== undefined && count % 50 === 0) say(`${elapsed()} ${count} of ${total} faults`);
       if (process.env["WEIR_SOAK_VERBOSE"] !== undefined || ledger.wrongs() !== before)
         say(
           `${elapsed()} ${count} ${fault.name}: in force after ${((current.inForceUs - current.repairFromUs) / 1_000).toFixed(0)} ms`,
         );
+    }
+    if (older !== undefined) {
+      const { lost, text } = await atEnd(made, older.now);
+      lines.push(older.text, text);
+      for (const id of lost)
+        ledger.leak(`a connection that did not last: ${JSON.stringify(made.probes.get(id))}`);
     }
     await findLeaks(made, objects, examined > 0, (text) => ledger.leak(text));
     const { sent, delivered, answered, opened, bytes, lateUs } = await made.prober.counts();
@@ -166,12 +194,20 @@ async function main(): Promise<number> {
   }
   const { text, isClean } = ledger.result();
   process.stdout.write(
-    `${text}seed ${seed}, ${pods} pods, ${minutes} minutes: ${isClean ? "passed" : "failed"}\n`,
+    `${[text.trimEnd(), ...lines].join("\n")}\nseed ${seed}, ${pods} pods, ${length}: ${isClean ? "passed" : "failed"}\n`,
   );
   return isClean ? 0 : 1;
 }
 
 const lastLine = (log: string): string => log.trim().split("\n").at(-1) ?? "";
+
+/** What a resync has to repair is what updates have left, and what nothing said of. */
+async function entriesToRepair(node: SoakNode): Promise<string[]> {
+  const resync = await ask<ResyncView>(node.socket, "/v1/resync", { method: "POST", timeoutMs: 60_000 });
+  return (resync?.repaired ?? []).map(
+    ({ table, key }) => `an entry of ${table} that a resync had to repair: ${key}`,
+  );
+}
 
 /** What a long-lived agent holds beyond a new one with the same cluster; then what is left of all of them after the clean-up. */
 async function findLeaks(
@@ -182,10 +218,7 @@ async function findLeaks(
 ): Promise<void> {
   const held = async () => heldBy(node.agent()?.pid ?? 0);
   await sleep(1_000);
-  // What a resync has to repair is what updates have left.
-  const resync = await ask<ResyncView>(node.socket, "/v1/resync", { method: "POST", timeoutMs: 60_000 });
-  for (const { table, key } of resync?.repaired ?? [])
-    leak(`an entry of ${table} that a resync had to repair: ${key}`);
+  for (const text of await entriesToRepair(node)) leak(text);
   const old = await held();
   for (const name of readdirSync(node.bpffs))
     if (/^[0-9a-f]{16}$/.test(name) && name !== LAYOUT_DIGEST) leak(`pins of another layout: ${name}`);
