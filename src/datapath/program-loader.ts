@@ -80,7 +80,7 @@ export async function openDatapath(
     };
     const prepare = (object: BpfObject, path: string): void => {
       setUp(object, path);
-      for (const name of MAP_NAMES) reusePinned(object, root, name, opened);
+      for (const name of MAP_NAMES) reusePinned(object, root, name);
     };
     const { object, withoutConntrack } = await loadVariant(objectPath, prepare);
     opened.push(object);
@@ -212,11 +212,11 @@ export function openObject(path: string): BpfObject {
   }
 }
 
-function reusePinned(object: BpfObject, root: string, name: MapName, opened: { close(): void }[]): void {
+/** The object has a descriptor of its own then: a load that fails leaves none open. */
+function reusePinned(object: BpfObject, root: string, name: MapName): void {
   const path = mapPath(root, name);
   if (!existsSync(path)) return;
-  const map = BpfMap.openPinned(path);
-  opened.push(map);
+  using map = BpfMap.openPinned(path);
   try {
     object.reuseMap(name, map);
   } catch (error) {
