@@ -263,11 +263,18 @@ async function killedInUpdate(context: Context): Promise<void> {
 /** Tries with which a fault is to be reached, each at an earlier call. */
 const TRIES = 8;
 const REACHED_MS = 1_500;
+const START_MS = 30_000;
 
-/** Whether the armed fault has come to pass, at the latest after some time. */
-async function reached(node: SoakNode): Promise<boolean> {
-  for (const deadline = Date.now() + REACHED_MS; Date.now() < deadline; await sleep(10))
+/** Whether the armed fault has come to pass, at the latest after some time, or when the agent has started without it. */
+async function reached(node: SoakNode, inStart: boolean): Promise<boolean> {
+  const deadline = Date.now() + (inStart ? START_MS : REACHED_MS);
+  for (; Date.now() < deadline; await sleep(20)) {
     if (node.faults.read("fired") > 0) return true;
+    if (!inStart) continue;
+    const status = await node.status().catch(() => undefined);
+    if (status?.appliedAt !== undefined && status.generation.applied === status.generation.wanted)
+      return node.faults.read("fired") > 0;
+  }
   return false;
 }
 
@@ -287,7 +294,7 @@ async function untilReached(
     arm(random.below(most));
     if (inStart) node.startAgent();
     for (let index = 0; index < 3; index += 1) await someChange(context);
-    const isReached = await reached(node);
+    const isReached = await reached(node, inStart);
     // What comes after it is part of it: more calls may fail.
     if (isReached) await sleep(random.below(700));
     node.faults.disarm();
@@ -313,9 +320,9 @@ async function diesAtEachWrite(context: Context): Promise<void> {
   node.faults.arm("kill at write", { skip: nextWrite });
   node.startAgent();
   for (let index = 0; index < 3; index += 1) await someChange(context);
-  for (const deadline = Date.now() + 10 * REACHED_MS; Date.now() < deadline; await sleep(20))
-    if (node.faults.read("fired") > 0 || nextWrite > WRITES.start + WRITES.update) break;
-  nextWrite = node.faults.read("fired") > 0 ? nextWrite + 1 : 0;
+  const isReached = (await reached(node, true)) || (await reached(node, false));
+  // Beyond the last one it begins again.
+  nextWrite = isReached ? nextWrite + 1 : 0;
   node.faults.disarm();
   context.begins();
 }

@@ -3,6 +3,7 @@
 import { spawnSync } from "node:child_process";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
+import { attachedPrograms } from "bpf-ts";
 
 export interface Held {
   /** Descriptors by what they are. */
@@ -74,4 +75,18 @@ export function clsactInterfaces(prefix: string): string[] {
   return stdout
     .split("\n")
     .filter((line) => line.startsWith("qdisc clsact") && line.includes(` dev ${prefix}-`));
+}
+
+const DIRECTIONS = ["ingress", "egress"] as const;
+
+/** Which of these interfaces have no program in one of the directions, as the kernel says. */
+export async function unfiltered(names: readonly string[]): Promise<string[]> {
+  const ifindexes = names.map((name) => Number(readFileSync(`/sys/class/net/${name}/ifindex`, "latin1")));
+  const at = (kind: "tcx" | "clsact") =>
+    attachedPrograms(
+      ifindexes.flatMap((ifindex) => DIRECTIONS.map((direction) => ({ kind, ifindex, direction }))),
+    );
+  // Before Linux 6.6 there is no tcx.
+  const found = await at("tcx").catch(() => at("clsact"));
+  return names.filter((_, index) => [0, 1].some((which) => (found[2 * index + which] ?? []).length === 0));
 }

@@ -17,7 +17,7 @@ import type { ResyncView } from "../../src/observe/api-views.ts";
 import { ask } from "../../src/observe/socket-client.ts";
 import { faultFrom, faultNames, faultsInOrder, faultsNamed } from "./faults.ts";
 import { afterFirst, atEnd, openBefore } from "./lasting.ts";
-import { clsactInterfaces, descriptorsBeyond, filesBelow, heldBy, stillThere } from "./leaks.ts";
+import { clsactInterfaces, descriptorsBeyond, filesBelow, heldBy, stillThere, unfiltered } from "./leaks.ts";
 import { openLedger, type Step } from "./ledger.ts";
 import { DEFAULT_BIN, openNode, PREFIX, type SoakNode } from "./node.ts";
 import { nowUs, type ProbeSpec } from "./prober.ts";
@@ -43,6 +43,8 @@ const RESTARTS = ["restart", "kill -9", "upgrade or downgrade"].join();
 /** Of so many wrong probes the agent is asked. */
 const EXAMINED_MAX = 5;
 const GONE_MS_MAX = 10_000;
+/** The agent looks twice a second, and a busy machine less often. */
+const FILTERED_MS_MAX = 5_000;
 
 const program = new Command("soak")
   .option("--minutes <number>", "how long", (text) => Number(text), 2)
@@ -156,6 +158,7 @@ async function main(): Promise<number> {
       await made.tighten();
       current.inForceUs = nowUs();
       await made.prober.settle();
+      for (const text of await withoutPrograms(made)) ledger.leak(`${fault.name}: ${text}`);
       if (restarts === undefined && fault.permits === undefined)
         for (const text of await entriesToRepair(made)) ledger.leak(`${fault.name}: ${text}`);
       collect();
@@ -200,6 +203,15 @@ async function main(): Promise<number> {
 }
 
 const lastLine = (log: string): string => log.trim().split("\n").at(-1) ?? "";
+
+/** Interfaces of pods that are not filtered although the agent says so, some checks later. */
+async function withoutPrograms(node: SoakNode): Promise<string[]> {
+  for (const deadline = Date.now() + FILTERED_MS_MAX; ; await sleep(200)) {
+    const links = await unfiltered(node.pods().map(({ slot }) => node.wire(slot).link));
+    if (links.length === 0) return [];
+    if (Date.now() > deadline) return links.map((link) => `${link} is not filtered`);
+  }
+}
 
 /** What a resync has to repair is what updates have left, and what nothing said of. */
 async function entriesToRepair(node: SoakNode): Promise<string[]> {
