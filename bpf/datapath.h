@@ -220,19 +220,30 @@ static __always_inline int verdict_of_other(hook_context *hook, const struct con
 	return found & (OPENS | (REASONS - 1));
 }
 
+/* Whether a packet to the pod can be dropped at all, by policy or as misdirected. */
+static __always_inline bool is_judged(const struct context *context)
+{
+	return context->direction == DIRECTION_EGRESS || context->endpoint->bridge || tracked(context);
+}
+
 /* A plain packet's family is a constant here: the compiler specializes the code for each. */
 static __always_inline int verdict(hook_context *hook, struct context *context)
 {
-	struct cursor start = cursor_at_start(hook);
+	struct cursor cursor = cursor_at_start(hook);
 	struct packet v4 = {}, v6 = {};
+	__be16 protocol;
 
 	if (context->direction == DIRECTION_EGRESS && !has_own_hardware(hook, context))
 		return REASON_SPOOFED;
 	context->plain = true;
-	if (parse_plain_v4(start, &v4))
-		return misdirected(hook, context, &v4) ? REASON_MISDIRECTED : verdict_of(context, &v4);
-	if (parse_plain_v6(start, &v6))
-		return misdirected(hook, context, &v6) ? REASON_MISDIRECTED : verdict_of(context, &v6);
+	if (parse_ethernet(&cursor, &protocol)) {
+		if (!is_judged(context) && is_transport(context, &cursor, protocol))
+			return context->local ? REASON_NODE : REASON_NOT_ISOLATED;
+		if (protocol == bpf_htons(ETH_P_IP) && parse_plain_v4(cursor, &v4))
+			return misdirected(hook, context, &v4) ? REASON_MISDIRECTED : verdict_of(context, &v4);
+		if (protocol == bpf_htons(ETH_P_IPV6) && parse_plain_v6(cursor, &v6))
+			return misdirected(hook, context, &v6) ? REASON_MISDIRECTED : verdict_of(context, &v6);
+	}
 	context->plain = false;
 	return verdict_of_other(hook, context);
 }

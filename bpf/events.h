@@ -49,12 +49,15 @@ static __always_inline bool count_event(struct event_bucket *bucket, __u32 limit
 	return __sync_fetch_and_add(&bucket->used, 1) < limit;
 }
 
+/* What is reported: drops, what only audit mode passes, and new flows. */
+#define REASONS_REPORTED (~0U << REASON_DROPS | 1U << REASON_POLICY | 1U << REASON_AUDIT)
+
 /* Whether the packet is to be reported; if so, takes its token. */
 static __always_inline bool is_reported(const struct context *context, enum reason reason)
 {
 	struct event_bucket *own, *all;
 
-	if (reason < REASON_DROPS && reason != REASON_POLICY && reason != REASON_AUDIT)
+	if (!(REASONS_REPORTED >> (reason & (REASONS - 1)) & 1))
 		return false;
 	own = event_bucket(context->endpoint ? context->endpoint->id : 0, context->direction & 1, reason);
 	if (!own || !within_limit(own, EVENTS_EACH))

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The fast path, for plain packets, which nearly all packets are: an untagged Ethernet frame, IPv4 without options or IPv6
- * without extension headers, then unfragmented TCP or UDP. parse.h reads these too, with the same result. Here the
- * compiler can rely on what they lack, and generates a short path without it for the rest of the program.
+ * The fast path, for plain packets, which nearly all packets are: IPv4 without options or IPv6 without extension headers, with any VLAN
+ * tags that are parsed, then unfragmented TCP or UDP. parse.h reads these too, with the same result. Here the compiler can rely on
+ * what they lack, and generates a short path without it for the rest of the program.
  */
 #ifndef WEIR_FAST_PATH_H
 #define WEIR_FAST_PATH_H
@@ -11,6 +11,7 @@
 #include <linux/ip.h>
 #include <linux/ipv6.h>
 
+#include "counters.h"
 #include "packet.h"
 #include "transport.h"
 
@@ -24,18 +25,6 @@ struct plain_transport {
 };
 
 #define PLAIN_UDP_BYTES 8
-
-struct plain_v4 {
-	struct ethhdr ethernet;
-	struct iphdr ip;
-	struct plain_transport transport;
-} __attribute__((packed));
-
-struct plain_v6 {
-	struct ethhdr ethernet;
-	struct ipv6hdr ip;
-	struct plain_transport transport;
-} __attribute__((packed));
 
 /* Parses TCP or UDP of `payload` bytes at the cursor. */
 static __always_inline bool plain_transport(const struct cursor *cursor, struct packet *packet)
@@ -54,12 +43,12 @@ static __always_inline bool plain_transport(const struct cursor *cursor, struct 
 	return header->tcp_words >> 4 >= 5;
 }
 
+/* The cursor is at the IP header, here and in the next. */
 static __always_inline bool parse_plain_v4(struct cursor cursor, struct packet *packet)
 {
-	const struct ethhdr *ethernet = cursor.at;
-	const struct iphdr *ip = cursor.at + sizeof(*ethernet);
+	const struct iphdr *ip = cursor.at;
 
-	if (!ensure(&cursor, sizeof(*ethernet) + sizeof(*ip)) || ethernet->h_proto != bpf_htons(ETH_P_IP))
+	if (!ensure(&cursor, sizeof(*ip)))
 		return false;
 	if (*(const __u8 *)ip != 0x45 || ip->frag_off & bpf_htons(FRAGMENT_OFFSET | FRAGMENT_MORE))
 		return false;
@@ -70,27 +59,44 @@ static __always_inline bool parse_plain_v4(struct cursor cursor, struct packet *
 	packet->payload = bpf_ntohs(ip->tot_len) - sizeof(*ip);
 	if (bpf_ntohs(ip->tot_len) < sizeof(*ip))
 		return false;
-	cursor.at += sizeof(*ethernet) + sizeof(*ip);
+	cursor.at += sizeof(*ip);
 	return plain_transport(&cursor, packet);
 }
 
 static __always_inline bool parse_plain_v6(struct cursor cursor, struct packet *packet)
 {
-	const struct ethhdr *ethernet = cursor.at;
-	const struct ipv6hdr *ip = cursor.at + sizeof(*ethernet);
+	const struct ipv6hdr *ip = cursor.at;
 	const struct address_v6 *addresses = (const void *)&ip->saddr;
 
-	if (!ensure(&cursor, sizeof(*ethernet) + sizeof(*ip)) || ethernet->h_proto != bpf_htons(ETH_P_IPV6))
-		return false;
-	if (ip->version != 6)
+	if (!ensure(&cursor, sizeof(*ip)) || ip->version != 6)
 		return false;
 	packet->family = FAMILY_IPV6;
 	packet->source = addresses[0];
 	packet->destination = addresses[1];
 	packet->protocol = ip->nexthdr;
 	packet->payload = bpf_ntohs(ip->payload_len);
-	cursor.at += sizeof(*ethernet) + sizeof(*ip);
+	cursor.at += sizeof(*ip);
 	return plain_transport(&cursor, packet);
+}
+
+/*
+ * Whether the transport header is TCP's or UDP's, without reading it: such a packet to a pod that no policy isolates passes,
+ * whatever else is in it. Of IPv6 only where its headers do not decide who has generated it: see generated_here().
+ */
+static __always_inline bool is_transport(const struct context *context, const struct cursor *cursor, __be16 protocol)
+{
+	const struct ipv6hdr *v6 = cursor->at;
+	const struct iphdr *v4 = cursor->at;
+	__u8 transport;
+
+	if (protocol == bpf_htons(ETH_P_IP) && ensure(cursor, sizeof(*v4)))
+		transport = v4->protocol;
+	else if (protocol == bpf_htons(ETH_P_IPV6) && ensure(cursor, sizeof(*v6)) &&
+		 (!context->local || context->owned))
+		transport = v6->nexthdr;
+	else
+		return false;
+	return transport == IPPROTO_TCP || transport == IPPROTO_UDP;
 }
 
 #endif

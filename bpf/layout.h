@@ -124,11 +124,14 @@ const struct {
 		CIDR_FILTER_BITS = 24,    /* a bit of cidr_filter_v4 is a block of this length */
 		CIDR_FILTER_WORDS = 64,
 		PEER_CACHE_BITS = 11, /* 2,048 addresses of each family, on each CPU */
-		FLOW_CACHE_BITS = 9,  /* 512 flows */
-		BUCKET_ENTRIES = 5,   /* flows in one bucket of the flow table */
-		SECRET_WORDS = 5,     /* of the flow table's hash: one for each word of the longest key */
-		FLOW_REQUESTS = 32,   /* in one run of the program flow_requests */
-		TENANTS = 64,         /* values of endpoint.tenant */
+		JUDGED_PLACE_AT = 1,  /* in cached_peer_v4.judged */
+		JUDGED_OPENER_AT = 19,
+		JUDGED_POLICY_AT = 20,
+		FLOW_CACHE_BITS = 9, /* 512 flows */
+		BUCKET_ENTRIES = 5,  /* flows in one bucket of the flow table */
+		SECRET_WORDS = 5,    /* of the flow table's hash: one for each word of the longest key */
+		FLOW_REQUESTS = 32,  /* in one run of the program flow_requests */
+		TENANTS = 64,        /* values of endpoint.tenant */
 		TIMEOUTS = 10,
 		SCREENINGS = 8,
 		EVENTS_EACH = 10,  /* in a second, for each endpoint, direction and reason */
@@ -273,18 +276,27 @@ struct cidr_filter {
 	__u64 words[CIDR_FILTER_WORDS];
 };
 
-/* The per-CPU cache of what the maps above hold for an address in a generation. */
+/*
+ * The per-CPU cache of what the maps above hold for an address in a generation, and of the policy's last answer about it, so that one cache line
+ * decides about the next packet like it. `judged`, from the lowest bit; 0: no answer:
+ *   1 bit    the policy allows it
+ *   18 bits  the place of the port on the port line
+ *   1 bit    enum direction, of the side that opens the flow
+ *   12 bits  the policy's number, which is not 0
+ */
 struct cached_peer_v4 {
 	__u32 generation;
 	__u32 identity;
+	__u32 judged;
 	__be32 address;
-	__u32 reserved;
 };
 
 struct cached_peer_v6 {
 	struct address_v6 address;
 	__u32 generation;
 	__u32 identity;
+	__u32 judged;
+	__u32 reserved;
 };
 
 struct port_class {
@@ -513,6 +525,7 @@ _Static_assert((ROW_WORDS & (ROW_WORDS - 1)) == 0, "indexes into a row are maske
 _Static_assert(CIDR_FILTER_BITS == 24 && CIDR_FILTER_WORDS == 64,
 	       "an index into cidr_filter_v4 has 12 bits, as a bit's within it");
 _Static_assert(PORT_LINE_OTHER == 3 * 65536, "place_of() has 65,536 places for each protocol with ports");
+_Static_assert(PORT_LINE_OTHER < 1 << (JUDGED_OPENER_AT - JUDGED_PLACE_AT), "a place fits into cached_peer_v4.judged");
 _Static_assert(sizeof(enum reason) == 1 && REASON_DROPS < REASONS, "reasons are packed into REASON_BITS");
 _Static_assert(SCREENED_DROPS < SCREENINGS, "uplink_counters has a place for each");
 _Static_assert(__builtin_offsetof(struct node, generation) % sizeof(__u32) == 0, "activated by one aligned store");

@@ -17,6 +17,7 @@
 #endif
 
 #define ENDPOINTS_MAX 1024u /* a quarter of ENDPOINTS_PLACES, so that every interface finds a free place */
+#define POLICIES_MAX 4096u
 #define EVENT_BUCKETS (ENDPOINTS_MAX * DIRECTIONS * REASONS)
 
 struct {
@@ -166,7 +167,7 @@ struct policy_rows {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
-	__uint(max_entries, 4096);
+	__uint(max_entries, POLICIES_MAX);
 	__type(key, __u32);
 	__array(values, struct policy_rows);
 } policy SEC(".maps");

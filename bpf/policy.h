@@ -93,38 +93,65 @@ __noinline __u32 find_identity_v6(__be64 high, __be64 low, __u32 version)
 }
 
 /*
- * The same, through the per-CPU cache. An entry is valid for as long as the generation in which it was found: whatever is written
- * to values that it reads, a later generation follows.
+ * The same, through the per-CPU cache: the entry of the address, with its identity. An entry is valid for as long as the generation
+ * in which it was found: whatever is written to values that it reads, a later generation follows.
  */
-static __always_inline __u32 identity_v4(const struct context *context, __be32 address)
+static __always_inline struct cached_peer_v4 *peer_v4(const struct context *context, __be32 address)
 {
 	__u32 place = place_among(address, PEER_CACHE_BITS);
 	struct cached_peer_v4 *cached = bpf_map_lookup_elem(&peer_cache_v4, &place);
 
-	if (!cached)
-		return find_identity_v4(address, context->version);
-	if (cached->generation != context->generation || cached->address != address) {
+	if (cached && (cached->generation != context->generation || cached->address != address)) {
 		cached->identity = find_identity_v4(address, context->version);
 		cached->generation = context->generation;
 		cached->address = address;
+		cached->judged = 0;
 	}
-	return cached->identity;
+	return cached;
 }
 
-static __always_inline __u32 identity_v6(const struct context *context, const struct address_v6 *address)
+static __always_inline struct cached_peer_v6 *peer_v6(const struct context *context, const struct address_v6 *address)
 {
 	__u32 place = place_among(address->high ^ address->low, PEER_CACHE_BITS);
 	struct cached_peer_v6 *cached = bpf_map_lookup_elem(&peer_cache_v6, &place);
 
-	if (!cached)
-		return find_identity_v6(address->high, address->low, context->version);
-	if (cached->generation != context->generation || cached->address.low != address->low ||
-	    cached->address.high != address->high) {
+	if (cached && (cached->generation != context->generation || cached->address.low != address->low ||
+		       cached->address.high != address->high)) {
 		cached->identity = find_identity_v6(address->high, address->low, context->version);
 		cached->generation = context->generation;
 		cached->address = *address;
+		cached->judged = 0;
 	}
-	return cached->identity;
+	return cached;
+}
+
+static __always_inline const struct address_v6 *remote_of(const struct context *context, const struct packet *packet)
+{
+	return context->direction == DIRECTION_EGRESS ? &packet->destination : &packet->source;
+}
+
+/* What the CPU's cache has of the packet's other end: its identity, and where its `judged` is. False if the cache has no such place, which cannot be. */
+static __always_inline bool find_peer(const struct context *context, const struct packet *packet, __u32 *identity,
+				      __u32 **judged)
+{
+	const struct address_v6 *remote = remote_of(context, packet);
+	struct cached_peer_v4 *v4;
+	struct cached_peer_v6 *v6;
+
+	if (is_v6(packet)) {
+		v6 = peer_v6(context, remote);
+		if (!v6)
+			return false;
+		*identity = v6->identity;
+		*judged = &v6->judged;
+		return true;
+	}
+	v4 = peer_v4(context, (__be32)remote->low);
+	if (!v4)
+		return false;
+	*identity = v4->identity;
+	*judged = &v4->judged;
+	return true;
 }
 
 static __always_inline bool row_holds(const struct context *context, __u32 number, __u32 place, bool *incomplete)
@@ -163,14 +190,11 @@ static __always_inline void *free_by_default(const struct context *context)
  */
 static __always_inline bool is_spared(const struct context *context, const struct packet *packet)
 {
-	const struct address_v6 *remote =
-		context->direction == DIRECTION_EGRESS ? &packet->destination : &packet->source;
 	void *identities = free_by_default(context);
-	__u32 identity, *row;
+	__u32 identity, *judged, *row;
 
-	if (!identities)
+	if (!identities || !find_peer(context, packet, &identity, &judged))
 		return false;
-	identity = is_v6(packet) ? identity_v6(context, remote) : identity_v4(context, (__be32)remote->low);
 	/* Which backends a Service's ports have is not known here. */
 	if (identity & IDENTITY_FRONTEND)
 		return false;
@@ -178,28 +202,21 @@ static __always_inline bool is_spared(const struct context *context, const struc
 	return !row || *row == ROW_NOTHING || *row == ROW_ALL;
 }
 
-/* The verdict of the policy with this number on a packet of a flow that was opened in this direction. */
-static __always_inline enum reason judge_by(const struct context *context, const struct packet *packet,
-					    enum direction opener, __u32 number)
+/* The policy with this number about a flow that was opened in this direction, with a peer of this identity, to a place on the port line. */
+static __always_inline enum reason judge_identity(const struct context *context, const struct packet *packet,
+						  enum direction opener, __u32 number, __u32 identity, __u32 place)
 {
-	const struct address_v6 *remote =
-		context->direction == DIRECTION_EGRESS ? &packet->destination : &packet->source;
-	__be16 port = opener == context->direction ? packet->destination_port : packet->source_port;
-	__u32 place = place_of(packet->protocol, port);
-	__u32 others = 0, identity;
+	void *identities = bpf_map_lookup_elem(&policy, &number);
 	bool incomplete = false;
-	void *identities;
-	__u32 *row;
+	__u32 others = 0, *row;
 
-	identities = bpf_map_lookup_elem(&policy, &number);
 	if (!identities)
 		return REASON_INCOMPLETE;
-	identity = is_v6(packet) ? identity_v6(context, remote) : identity_v4(context, (__be32)remote->low);
 	if (identity & IDENTITY_FRONTEND) {
 		__u32 service = IDENTITY_ABSENT;
 
 		if (opener == DIRECTION_EGRESS)
-			service = find_service(context, remote, is_v6(packet), place);
+			service = find_service(context, remote_of(context, packet), is_v6(packet), place);
 		identity = service == IDENTITY_ABSENT ? identity & ~IDENTITY_FRONTEND : service;
 	}
 	row = bpf_map_lookup_elem(identities, &identity);
@@ -212,6 +229,29 @@ static __always_inline enum reason judge_by(const struct context *context, const
 	if (*row == ROW_ALL || row_holds(context, *row, place, &incomplete))
 		return REASON_POLICY;
 	return incomplete ? REASON_INCOMPLETE : REASON_DENIED;
+}
+
+/*
+ * The verdict of the policy with this number on a packet of a flow that was opened in this direction. Whatever it depends on is in the cached entry, in
+ * what the entry is valid for, or in the question.
+ */
+static __always_inline enum reason judge_by(const struct context *context, const struct packet *packet,
+					    enum direction opener, __u32 number)
+{
+	__be16 port = opener == context->direction ? packet->destination_port : packet->source_port;
+	__u32 place = place_of(packet->protocol, port), identity, *judged;
+	__u32 question = number << JUDGED_POLICY_AT | (opener & 1) << JUDGED_OPENER_AT | place << JUDGED_PLACE_AT;
+	enum reason reason;
+
+	/* Also number 0, which no policy has: `judged` is 0 where there is no answer. */
+	if (number - 1 >= POLICIES_MAX - 1 || !find_peer(context, packet, &identity, &judged))
+		return REASON_INCOMPLETE;
+	if ((*judged | 1) == (question | 1))
+		return *judged & 1 ? REASON_POLICY : REASON_DENIED;
+	reason = judge_identity(context, packet, opener, number, identity, place);
+	if (reason != REASON_INCOMPLETE)
+		*judged = question | (reason == REASON_POLICY);
+	return reason;
 }
 
 /*

@@ -349,7 +349,7 @@ export const ROWS: readonly Row[] = [
   ...plain(6),
   ...established(4),
   ...established(6),
-  row("established-v4-vlan-hot", "established TCP, one flow, in a VLAN: not the plain packet's path", {
+  row("established-v4-vlan-hot", "established TCP, one flow, with a VLAN tag", {
     transport: "ACK",
     tagged: true,
     reason: "established",

@@ -164,19 +164,21 @@ describe("a map with a missing entry", () => {
   it("denies and reports: a row that is out of range, then the whole policy", async () => {
     const { policy } = world().bench.maps.tables;
     const number = policyOf("both");
-    const packets = [V4, V6].map((a) =>
-      into("both", frame(a.stranger, a.pods.both, tcpSegment(40_000, 80)), "incomplete"),
-    );
+    // Each time another port: a CPU keeps an answer of the policy for the generation, which this does not advance.
+    const expectPackets = (port: number, reason: "denied" | "incomplete") =>
+      expectSteps(
+        world(),
+        [V4, V6].map((a) => into("both", frame(a.stranger, a.pods.both, tcpSegment(40_000, port)), reason)),
+      );
     using rows = present(policy.open(number), "rows");
     const denied = rows.get(0) ?? 0;
     await rows.writeBatch([[0, 4_096]]);
-    expectSteps(world(), packets);
+    expectPackets(80, "incomplete");
     await rows.writeBatch([[0, denied]]);
-    expectSteps(
-      world(),
-      packets.map((each) => ({ ...each, reason: "denied" })),
-    );
+    // What was incomplete is not kept.
+    expectPackets(80, "denied");
     await policy.deleteBatch([number]);
-    expectSteps(world(), packets);
+    expectPackets(80, "denied");
+    expectPackets(81, "incomplete");
   });
 });
