@@ -241,4 +241,144 @@ const SERVICES: readonly Mutant[] = [
   },
 ];
 
-export const MUTANTS: readonly Mutant[] = [...EVALUATOR, ...COMPILER, ...SERVICES];
+const tierOracle = (rule: string, from: string, to: string): Mutant => ({
+  rule: `tiers: ${rule}`,
+  file: "src/policy/cluster-policy-oracle.ts",
+  from,
+  to,
+});
+const tierCompiler = (rule: string, from: string, to: string): Mutant => ({
+  rule: `tiers: ${rule}`,
+  file: "src/policy/tiers.ts",
+  from,
+  to,
+});
+
+/** Cluster policies, in the oracle and in the compiler. */
+const CLUSTER_POLICIES: readonly Mutant[] = [
+  tierOracle("the lowest priority is first", "a.priority - b.priority ||", "b.priority - a.priority ||"),
+  tierOracle(
+    "of equal priorities the strongest action counts",
+    "ACTIONS.indexOf(b.action) - ACTIONS.indexOf(a.action)",
+    "ACTIONS.indexOf(a.action) - ACTIONS.indexOf(b.action)",
+  ),
+  tierOracle("a tier has its own policies", ".filter((policy) => policy.tier === tier)", ""),
+  tierOracle("pods that cannot be isolated are no subjects", "if (!isSubject(pod)) return [];", ""),
+  tierOracle(
+    "the subject's namespaces are selected",
+    "matches(subject.namespaces, namespaceLabels(cluster, pod.namespace)) &&",
+    "",
+  ),
+  tierOracle("the subject's pods are selected", "matches(subject.pods, pod.labels),", "true,"),
+  tierOracle("the first rule that matches", "rules[direction].findIndex(", "rules[direction].findLastIndex("),
+  tierOracle(
+    "peers are the other end",
+    'const other = direction === "ingress" ? probe.from : probe.to;',
+    "const other = probe.from;",
+  ),
+  tierOracle("ports must match", "rule.ports.some((port) => portMatches(port, probe, direction))", "true"),
+  tierOracle("selectors match no host-network pods", "isSelectable(other.pod) &&", ""),
+  tierOracle(
+    "a peer's namespaces are selected",
+    "matches(peer.namespaces, namespaceLabels(cluster, other.pod.namespace)) &&",
+    "",
+  ),
+  tierOracle("a peer's pods are selected", "matches(peer.pods, other.pod.labels)", "true"),
+  tierOracle("nodes are selected by their labels", "matches(peer.nodes, labels) &&", ""),
+  tierOracle("networks match by address", "return cidrContains(peer.cidr, other.address);", "return true;"),
+  {
+    rule: "tiers: Accept and Deny of the Admin tier are final",
+    file: "src/policy/oracle.ts",
+    from: 'if (admin !== undefined && admin.action !== "Pass") return decided(cluster, subject, admin);',
+    to: 'if (admin?.action === "Deny") return decided(cluster, subject, admin);',
+  },
+  {
+    rule: "tiers: Pass of the Baseline tier denies nothing",
+    file: "src/policy/oracle.ts",
+    from: 'return baseline === undefined || baseline.action === "Pass"',
+    to: "return baseline === undefined",
+  },
+  tierCompiler("by falling priority", "a.priority - b.priority ||", "b.priority - a.priority ||"),
+  tierCompiler(
+    "policies of equal priority are one group",
+    "({ policy }) => policy.priority",
+    "({ policy }) => policy.name",
+  ),
+  tierCompiler("only policies with rules for the direction", "policy.rules[direction].length > 0 &&", ""),
+  tierCompiler(
+    "the subject's namespaces are selected",
+    "matches(subject.namespaces, namespaceLabels(cluster, pod.namespace)) &&",
+    "",
+  ),
+  tierCompiler("the subject's pods are selected", "&& matches(subject.pods, pod.labels);", ";"),
+  tierCompiler(
+    "a port name of ingress depends on the pod",
+    'direction === "ingress" && namesPorts(policy) ? portsText(pod.ports) : "",',
+    '"",',
+  ),
+  tierCompiler(
+    "a port name of egress depends on the other pods",
+    'direction === "egress" ? egressPortNamesOf(policy) : []',
+    "[]",
+  ),
+  tierCompiler(
+    "nodes that change are compiled again",
+    "if (kept.nodes !== nodes || kept.byKey.size >= KEPT) kept.byKey.clear();",
+    "",
+  ),
+  tierCompiler(
+    "nodes are selected by their labels",
+    ".filter(({ labels }) => matches(peer.nodes, labels))",
+    "",
+  ),
+  tierCompiler(
+    "a rule without peers matches nothing",
+    'if (peers !== "anyone" && peers.length === 0) return [];',
+    "",
+  ),
+  tierCompiler(
+    "named ports of egress are clauses of their own",
+    "return [...clauses, ...named];",
+    "return clauses;",
+  ),
+  tierCompiler(
+    "the Baseline tier only where nothing isolates",
+    "baseline: isolated ? [] : of(tiers.Baseline)",
+    "baseline: of(tiers.Baseline)",
+  ),
+  tierCompiler(
+    "what the Baseline tier denies",
+    "subtraction(intersection(first.left, allowed), last)",
+    "intersection(first.left, allowed)",
+  ),
+  tierCompiler(
+    "what the Admin tier accepts",
+    "return union([...first.accepted, ...",
+    "return union([...NO_PORTS, ...",
+  ),
+  tierCompiler(
+    "what one priority decides, the next does not",
+    "open = subtraction(open, ports);\n      return taken;",
+    "return taken;",
+  ),
+  tierCompiler("Deny before Pass", 'passed = union([...passed, ...take(all("Pass"))]);', ""),
+  tierCompiler("Accept of a tier", 'accepted = union([...accepted, ...take(all("Accept"))]);', ""),
+  tierCompiler("Pass leaves it to the next tier", "left: union([...passed, ...open])", "left: open"),
+  tierCompiler(
+    "a clause applies to its peers only",
+    "if (term !== undefined && !terms.includes(term)) continue;",
+    "",
+  ),
+  tierCompiler(
+    "what a rule matches, the next ones do not",
+    "open = subtraction(open, ports);\n  }\n  return by;",
+    "}\n  return by;",
+  ),
+  tierCompiler(
+    "policies of one priority are equal in any order",
+    "group.map(clausesText).sort()",
+    "group.map(clausesText)",
+  ),
+];
+
+export const MUTANTS: readonly Mutant[] = [...EVALUATOR, ...COMPILER, ...SERVICES, ...CLUSTER_POLICIES];
