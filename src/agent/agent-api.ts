@@ -2,13 +2,16 @@
 
 import type { FromPodHook } from "../base/direction.ts";
 import { type AdjustableLog, isLogLevel, LOG_LEVELS } from "../base/log.ts";
+import { memo } from "../base/memo.ts";
 import { hookOf } from "../datapath/hooks.ts";
 import { toWire } from "../model/cluster.ts";
 import type { Mode } from "../model/enforcement-mode.ts";
 import type { Problem } from "../model/problem.ts";
+import type { ReachabilityView } from "../model/reachability-view.ts";
 import type { LogLevelView, LogView, StateView, StatusView } from "../observe/api-views.ts";
 import { RequestError, type Route } from "../observe/socket-routes.ts";
 import type { Views } from "../observe/socket-server.ts";
+import { reachabilityOf } from "../policy/reach/reachability.ts";
 import type { Source } from "../source/source.ts";
 import { EMPTY_STATE, plainState } from "../state/desired-state.ts";
 import {
@@ -209,8 +212,17 @@ export function routesOf(asked: Asked, log: AdjustableLog): Route[] {
       },
     },
     { method: "POST", path: "resync", answer: () => asked.resyncs.request() },
+    { method: "GET", path: "reachability", answer: () => reachabilityView(asked.progress) },
     judgeRoute(() => asked.judge),
   ];
+}
+
+/** Once for each state in force, at its first request. */
+const reachabilityIn = memo(({ compiled }: InForce) => reachabilityOf(compiled, compiled.enforced));
+
+function reachabilityView(progress: Progress | undefined): ReachabilityView {
+  if (progress?.force === undefined) throw new Error("nothing is in force yet");
+  return { generation: progress.applied, ...reachabilityIn(progress.force) };
 }
 
 /**

@@ -161,15 +161,12 @@ export const auditedEndpoints = ({ compiled: { meaning } }: InForce): number =>
 
 export function policyViews(force: InForce): PolicyView[] {
   const enforced = new Set(force.compiled.meaning.sides.flatMap(({ local }) => podsOf(local).map(keyOf)));
-  const local = new Set([...enforced, ...force.missing]);
+  const keys = new Set([...enforced, ...force.missing]);
+  const local = [...keys].flatMap((key) => force.cluster.pods.get(key) ?? []).filter(isSelectable);
   const views = [...force.cluster.policies.values()].map((policy): PolicyView => {
-    const selects = [...force.cluster.pods.values()]
-      .filter(
-        (pod) =>
-          pod.namespace === policy.namespace && isSelectable(pod) && matches(policy.subject, pod.labels),
-      )
+    const selects = local
+      .filter((pod) => pod.namespace === policy.namespace && matches(policy.subject, pod.labels))
       .map(keyOf)
-      .filter((key) => local.has(key))
       .sort();
     return {
       namespace: policy.namespace,
@@ -187,10 +184,9 @@ export function policyViews(force: InForce): PolicyView[] {
     };
   });
   const clusterViews = [...(force.cluster.clusterPolicies?.values() ?? [])].map((policy): PolicyView => {
-    const selects = [...force.cluster.pods.values()]
-      .filter((pod) => isSelectable(pod) && selectsPod(force.cluster, policy, pod))
+    const selects = local
+      .filter((pod) => selectsPod(force.cluster, policy, pod))
       .map(keyOf)
-      .filter((key) => local.has(key))
       .sort();
     const { name, tier, priority, subject, rules, unreadable, omitted } = policy;
     return {

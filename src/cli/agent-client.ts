@@ -12,6 +12,7 @@ export type View =
   | "policies"
   | "names"
   | "cluster"
+  | "reachability"
   | "state"
   | "log"
   | "log-level"
