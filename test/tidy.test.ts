@@ -17,7 +17,7 @@ const texts = repositoryFiles().flatMap((path): [string, string][] => {
   const text = textOf(path);
   return text === undefined ? [] : [[path, text]];
 });
-const isTypeScript = (path: string): boolean => /\.m?ts$/.test(path) && !path.endsWith(".d.ts");
+const isTypeScript = (path: string): boolean => /\.m?tsx?$/.test(path) && !path.endsWith(".d.ts");
 const isC = (path: string): boolean => /\.(?:c|cc|h)$/.test(path);
 
 describe("layers", () => {

@@ -1,4 +1,4 @@
-// Bundles the command line, the agent and their npm packages into dist/, so that a start parses few files.
+// Bundles the command line, the agent and their npm packages into dist/, so that a start parses few files; and the page of `weir ui`.
 import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -67,20 +67,43 @@ const options = {
   logLevel: "warning",
 } as const satisfies BuildOptions;
 
-const result = await build({ ...options, write: false }).catch((error: unknown) => {
+/** The page of `weir ui`, for browsers: src/cli/ui/page-document.ts puts both files into one document. */
+const page = {
+  absWorkingDir: root,
+  entryPoints: { page: "src/ui/main.tsx" },
+  outdir: "dist/ui",
+  bundle: true,
+  format: "esm",
+  platform: "browser",
+  target: ["chrome120", "firefox120", "safari17"],
+  tsconfig: "src/ui/tsconfig.json",
+  minify: true,
+  // They are part of the document: `require-trusted-types-for` and hashes take no map.
+  sourcemap: false,
+  legalComments: "none",
+  metafile: true,
+  logLevel: "warning",
+} as const satisfies BuildOptions;
+
+const results = await Promise.all([
+  build({ ...options, write: false }),
+  build({ ...page, write: false }),
+]).catch((error: unknown) => {
   // A mistake in a source has been told by esbuild, with file and line.
   if (!(error instanceof Error && "errors" in error)) throw error;
 });
-if (result === undefined) process.exit(1);
+if (results === undefined) process.exit(1);
 // Not all that was read got in.
-const bundled = Object.values(result.metafile.outputs).flatMap(({ inputs }) =>
-  Object.entries(inputs).flatMap(([path, { bytesInOutput }]) => (bytesInOutput > 0 ? [path] : [])),
-);
+const bundled = results
+  .flatMap(({ metafile }) => Object.values(metafile.outputs))
+  .flatMap(({ inputs }) =>
+    Object.entries(inputs).flatMap(([path, { bytesInOutput }]) => (bytesInOutput > 0 ? [path] : [])),
+  );
 const licences = licenceTexts(root, bundled);
 
 // Only now, so that a mistake leaves the last good dist/ in place.
 rmSync(`${root}dist`, { recursive: true, force: true });
-for (const { path, contents } of result.outputFiles) {
+for (const { path, contents } of results.flatMap(({ outputFiles }) => outputFiles)) {
   mkdirSync(dirname(path), { recursive: true });
   writeFileSync(path, contents);
 }

@@ -2,9 +2,9 @@
 # Brings a clone to the state in which Weir can be run and tested; safe to run again, and quick when nothing is missing. Each step says
 # what it will cost before it starts, and how far it is every ten seconds.
 #
-#   bash tools/setup.sh            every step but charts, test-packages, node, kernels, soak and fuzz, which only tests need
+#   bash tools/setup.sh            every step but charts, test-packages, node, kernels, soak, fuzz and ui, which only tests need
 #   bash tools/setup.sh STEP ...   only these: packages, modules, bpffs, kernel, native, cni, bpf, layout, dist, charts, test-packages, node,
-#                                  kernels, soak, fuzz
+#                                  kernels, soak, fuzz, ui
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 cd "$root"
@@ -67,6 +67,11 @@ soak_requirements=(
 # libFuzzer and the sanitizers of clang-19.
 fuzz_requirements=(
   "libclang-rt-19-dev header:/usr/lib/llvm-19/lib/clang/19/lib/linux"
+)
+
+# The browser of `npm run test:ui`.
+ui_requirements=(
+  "chromium command:chromium"
 )
 
 # npm may be run with the machine's own Node; all else runs with the one that package-lock.json pins.
@@ -310,6 +315,12 @@ step_soak() {
 step_fuzz() {
   begin "Debian packages for libFuzzer"
   provide "${fuzz_requirements[@]}"
+}
+
+# For the tests of the page (weir ui).
+step_ui() {
+  begin "Debian packages for the browser"
+  provide "${ui_requirements[@]}"
 }
 
 main() {

@@ -3,8 +3,8 @@
 # Without arguments the tests that need root run in two halves side by side, each in namespaces of its own. The files of a few tests that
 # failed are run again afterwards, with the machine to themselves: what passes then counts as passed, and is named as "passed alone".
 #
-#   bash tools/test.sh [--unit] [--cluster] [vitest arguments]
-#     --unit: only what needs neither root nor eBPF     --cluster: at the end tools/test-cluster.sh too
+#   bash tools/test.sh [--unit] [--cluster] [--ui] [vitest arguments]
+#     --unit: only what needs neither root nor eBPF     --cluster, --ui: at the end tools/test-cluster.sh, tools/test-ui.sh too
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 
@@ -41,11 +41,12 @@ check() {
 }
 
 arguments=()
-cluster=false
+cluster=false ui=false
 for argument in "$@"; do
   case $argument in
     --unit) arguments+=(--project unit) ;;
     --cluster) cluster=true ;;
+    --ui) ui=true ;;
     *) arguments+=("$argument") ;;
   esac
 done
@@ -57,6 +58,7 @@ done
 PATH=$PWD/node_modules/.bin:$PATH:/usr/sbin:/sbin
 
 check "types" tsc --noEmit
+check "types of the page" tsc --noEmit -p src/ui
 check "lint and format of TypeScript" biome check --error-on-warnings --log-level=warn
 check "format of C and C++" bash tools/clang-format.sh
 
@@ -135,6 +137,11 @@ else
   count unit half-1 half-2
   again test/unit/ vitest run --project unit
   again "(test/packet|test/netns|native/test)/" "${isolated[@]}" vitest run --project native --project packet --project netns
+fi
+if $ui; then
+  tests ui bash tools/test-ui.sh
+  count ui
+  again test/ui/ bash tools/test-ui.sh
 fi
 if $cluster; then
   tests cluster bash tools/test-cluster.sh

@@ -39,6 +39,8 @@ export interface Settings {
 export interface Context {
   readonly env: Env;
   readonly settings: Settings;
+  /** Runs another command line, without the program's name, to its end. Never rejects. */
+  readonly run: (line: readonly string[], env: Env) => Promise<number>;
 }
 
 /** Exit codes of all commands, one for one thing. */

@@ -17,6 +17,7 @@ import { addDiff } from "./commands/diff-command.ts";
 import { addDrops } from "./commands/drops-command.ts";
 import { addGetEndpoints } from "./commands/get-endpoints-command.ts";
 import { addGetPolicies } from "./commands/get-policies-command.ts";
+import { addGetReachability } from "./commands/get-reachability-command.ts";
 import { addLint } from "./commands/lint-command.ts";
 import { addLogLevel } from "./commands/log-level-command.ts";
 import { addMapsDump, addMapsList } from "./commands/maps-command.ts";
@@ -30,6 +31,7 @@ import { addSysdump } from "./commands/sysdump-command.ts";
 import { addTest } from "./commands/test-command.ts";
 import { addTop } from "./commands/top-command.ts";
 import { addTrace } from "./commands/trace-command.ts";
+import { addUi } from "./commands/ui-command.ts";
 import { addVersion } from "./commands/version-command.ts";
 import {
   BPFFS_DEFAULT,
@@ -45,6 +47,7 @@ const GET_EXAMPLES = `
 Examples:
   weir get endpoints                  this node's pods, and the policies that isolate them
   weir get policies -n alpha          the policies of a namespace, and where they are enforced
+  weir get reachability -n alpha      what its workloads may receive and send
 `;
 
 const DESCRIBE_EXAMPLES = `
@@ -89,9 +92,9 @@ const COMMANDS: readonly (Adder | Group)[] = [
   addStatus,
   {
     name: "get",
-    about: "list the pods and policies of this node",
+    about: "list the pods and policies of this node, and who may reach whom",
     examples: GET_EXAMPLES,
-    commands: [addGetEndpoints, addGetPolicies],
+    commands: [addGetEndpoints, addGetPolicies, addGetReachability],
   },
   {
     name: "describe",
@@ -118,6 +121,7 @@ const COMMANDS: readonly (Adder | Group)[] = [
   addDrops,
   addTop,
   addSuggest,
+  addUi,
   {
     name: "check",
     about: "run preflight checks",
@@ -244,13 +248,19 @@ const PLUGIN = "__kubectl";
 
 /** `kubectl weir`: other commands, which query all agents of a cluster. */
 export async function buildPlugin(env: Env, exits: Exits): Promise<Command> {
-  const [plugin, { addClusterOptions }, { addClusterMonitor }, { addClusterDrops, addClusterTop }] =
-    await Promise.all([
-      import("./plugin/plugin.ts"),
-      import("./plugin/cluster-command.ts"),
-      import("./plugin/cluster-monitor.ts"),
-      import("./plugin/cluster-history.ts"),
-    ]);
+  const [
+    plugin,
+    { addClusterOptions },
+    { addClusterMonitor },
+    { addClusterDrops, addClusterTop },
+    { addClusterUi },
+  ] = await Promise.all([
+    import("./plugin/plugin.ts"),
+    import("./plugin/cluster-command.ts"),
+    import("./plugin/cluster-monitor.ts"),
+    import("./plugin/cluster-history.ts"),
+    import("./plugin/cluster-ui.ts"),
+  ]);
   const program = addClusterOptions(configured(new Command("kubectl weir"), env));
   program
     .description("Query the agents of Weir on all nodes of a cluster, by commands in their pods.")
@@ -272,6 +282,7 @@ export async function buildPlugin(env: Env, exits: Exits): Promise<Command> {
     .addHelpText("after", PLUGIN_BYPASS_EXAMPLES);
   plugin.addClusterBypassList(bypass, exits);
   plugin.addClusterSysdump(program, exits);
+  addClusterUi(program, exits);
   return program;
 }
 
@@ -282,6 +293,7 @@ Examples:
   kubectl weir drops --since 1h --by policy         what was dropped, and by what?
   kubectl weir monitor -f --pod shop/web            and as it happens
   kubectl weir trace --from a/x --to b/y --port 80  whether x reaches y, by the kernels of both nodes
+  kubectl weir ui                                   all of it as a page in a browser
 
 Exit codes:
   0 success, 1 error (also of a single node), 2 wrong usage, 3 denied, 4 not found, 5 a kernel disagrees,
@@ -362,6 +374,7 @@ function contextOf({ bpffs, socket }: { bpffs?: string; socket?: string }, env: 
       bpffs: resolve(bpffs || WEIR_BPFFS || BPFFS_DEFAULT),
       socket: resolve(socket || WEIR_SOCKET || SOCKET_DEFAULT),
     },
+    run: runCommand,
   };
 }
 

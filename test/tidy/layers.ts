@@ -18,6 +18,8 @@ export const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   observe: ["base", "gen", "model", "type:datapath"],
   events: ["base", "gen", "model", "datapath", "policy", "observe"],
   history: ["base", "model", "observe", "events"],
+  // Runs in a browser: nothing of Node.
+  ui: ["observe", "type:cli"],
 };
 
 /** The rest of src/, which may import from all folders. */

@@ -28,6 +28,8 @@ export interface RunOptions {
 }
 
 export interface AgentPods {
+  /** The kubeconfig's name of the cluster. */
+  readonly cluster: string;
   /** By node. */
   readonly pods: readonly AgentPod[];
   /** Runs `weir ARGS` in each of the pods, or in some of them. Never rejects. */
@@ -78,6 +80,7 @@ export async function openAgentPods(
     }
   };
   return {
+    cluster: config.getCurrentCluster()?.name ?? "",
     pods,
     async run(args, { pods: chosen = pods, digest = (outcome: Outcome) => outcome } = {}) {
       const outcomes: Outcome[] = [];

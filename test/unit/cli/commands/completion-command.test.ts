@@ -41,7 +41,7 @@ describe("weir __complete", () => {
     expect(await complete("")).toEqual(
       program.commands.map((each) => `${each.name()}\t${each.description()}`),
     );
-    expect(await wordsOf("get", "")).toEqual(["endpoints", "policies"]);
+    expect(await wordsOf("get", "")).toEqual(["endpoints", "policies", "reachability"]);
     expect(await wordsOf("--socket", "/x", "tr")).toEqual(["trace"]);
   });
 

@@ -19,6 +19,7 @@ function world(pods: readonly AgentPod[]) {
   const state = { pods, opened: 0, canList: true };
   const open = new Map<string, Stream & { readonly end: (result: number | Error) => void }>();
   const agents: AgentPods = {
+    cluster: "test",
     pods,
     run: () => Promise.reject(new Error("not of this test")),
     nodeOf: () => Promise.resolve(undefined),
