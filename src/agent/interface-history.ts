@@ -109,7 +109,8 @@ export function openIncumbents(path: string | undefined): Incumbents {
           ),
       ),
     settle(found, now) {
-      const inputs = [found, now.sides, now.tables, now.cluster.namespaces];
+      const { clusterPolicies } = now.cluster;
+      const inputs = [found, now.sides, now.tables, now.cluster.namespaces, clusterPolicies];
       // Once more would change nothing.
       if (sameItems(settled, inputs) && ended.size === 0 && problem === undefined) return;
       settled = inputs;
@@ -126,7 +127,10 @@ export function openIncumbents(path: string | undefined): Incumbents {
       // The same history for the same content: what follows from it is the same, too.
       if (!isDeepStrictEqual(kept, next)) kept = next;
       if (path === undefined) return;
-      const value = { version: VERSION, boot, interfaces: kept.map(plainKept) };
+      const value = {
+        ...{ version: VERSION, boot, interfaces: kept.map(plainKept) },
+        clusterPolicies: (clusterPolicies?.size ?? 0) > 0,
+      };
       const text = JSON.stringify(value);
       if (text === written) return;
       try {
@@ -140,6 +144,16 @@ export function openIncumbents(path: string | undefined): Incumbents {
     },
     problems: () => (problem === undefined ? [] : [problem]),
   };
+}
+
+/** False if the last agent of this boot has recorded that there were no cluster policies; never throws. */
+export function mayHaveHadClusterPolicies(path: string | undefined): boolean {
+  try {
+    const read = path === undefined ? undefined : readKept(path, [VERSION]);
+    return read?.["boot"] !== bootId() || read["clusterPolicies"] !== false;
+  } catch {
+    return true;
+  }
 }
 
 /** The pods of an interface when it was last enforced, first the one that has it. */

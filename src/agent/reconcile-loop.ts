@@ -26,6 +26,7 @@ import { type Cni, type CniOptions, openCni } from "./cni/cni-server.ts";
 import { type Kernel, openKernel } from "./datapath-handle.ts";
 import { openFlowUsage } from "./flow-usage.ts";
 import { type Integrity, openIntegrity } from "./integrity.ts";
+import { mayHaveHadClusterPolicies } from "./interface-history.ts";
 import { interfaceOptions, type Left, openInterfaces, readInterfaces } from "./interface-tracking.ts";
 import { openProbes, type Probed } from "./kubelet-probes.ts";
 import {
@@ -109,7 +110,10 @@ export async function runAgent(options: AgentOptions, env: AgentEnv): Promise<nu
 
 async function runLocked(lock: RootLock, options: AgentOptions, env: AgentEnv): Promise<number> {
   const running: Running = {
-    source: await openSource(options.source, sourceEnv(options, env)),
+    source: await openSource(options.source, {
+      ...sourceEnv(options, env),
+      mayEnforceEarlier: () => mayEnforceEarlier(options, running.progress),
+    }),
     resyncs: openResyncs(),
     cni: openCni(options.cni),
     flows: openFlowUsage(() => running.kernel),
@@ -277,7 +281,10 @@ async function runOnce(lock: RootLock, options: AgentOptions, env: AgentEnv): Pr
     const progress = await firstProgress(kernel);
     const uplinks = await openUplinksOf(kernel, options);
     await uplinks?.read();
-    const source = await openSource(options.source, sourceEnv(options, env));
+    const source = await openSource(options.source, {
+      ...sourceEnv(options, env),
+      mayEnforceEarlier: () => mayEnforceEarlier(options, progress),
+    });
     // Without bypasses, which nothing would end.
     const read = inMode(await source.read(env.signal), options.mode);
     const matched = openCni(options.cni).match(withProblems(read, (await uplinks?.bring(false)) ?? []));
@@ -318,6 +325,10 @@ const sourceEnv = ({ keptManifests: kept }: AgentOptions, env: AgentEnv): Source
   ...env,
   ...(kept === undefined ? {} : { kept }),
 });
+
+/** Whether the kernel may enforce cluster policies from before this agent's first reconciliation. */
+const mayEnforceEarlier = ({ kept }: AgentOptions, progress: Progress | undefined): boolean =>
+  (progress === undefined || progress.held.state.endpoints.size > 0) && mayHaveHadClusterPolicies(kept);
 
 const inMode = (reading: ClusterSnapshot, mode: Mode): ClusterSnapshot =>
   mode === "audit" ? { ...reading, cluster: { ...reading.cluster, mode } } : reading;

@@ -15,6 +15,8 @@ export interface SourceEnv {
   readonly log: Log;
   readonly now: () => Date;
   readonly version: string;
+  /** Whether cluster policies that an earlier agent has read may be in force; assumed where it is absent. */
+  readonly mayEnforceEarlier?: () => boolean;
   /** The directory in which the last good content of files outlives the agent. */
   readonly kept?: string;
 }

@@ -263,7 +263,6 @@ const CLUSTER_POLICIES: readonly Mutant[] = [
     "ACTIONS.indexOf(a.action) - ACTIONS.indexOf(b.action)",
   ),
   tierOracle("a tier has its own policies", ".filter((policy) => policy.tier === tier)", ""),
-  tierOracle("pods that cannot be isolated are no subjects", "if (!isSubject(pod)) return [];", ""),
   tierOracle(
     "the subject's namespaces are selected",
     "matches(subject.namespaces, namespaceLabels(cluster, pod.namespace)) &&",

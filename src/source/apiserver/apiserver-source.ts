@@ -29,6 +29,8 @@ export interface ApiServerOptions {
 }
 
 export interface ApiServerEnv {
+  /** Whether cluster policies that an earlier agent has read may be in force; assumed where it is absent. */
+  readonly mayEnforceEarlier?: () => boolean;
   readonly log: Log;
   readonly now: () => Date;
   readonly version: string;
@@ -61,7 +63,8 @@ export function openApiServer(options: ApiServerOptions, env: ApiServerEnv): Api
     const client = openClient(credentials, timing, `weir/${env.version}`);
     const nodes = () => mine.get("Node")?.store.size() ?? 0;
     const { node } = options;
-    const shared: Shared = { client, timing, node, log: env.log, nodes, streaming: true };
+    const nothingInForce = env.mayEnforceEarlier?.() === false;
+    const shared: Shared = { client, timing, node, log: env.log, nodes, nothingInForce, streaming: true };
     const snapshotInput = {
       ...options,
       timing,

@@ -9,7 +9,7 @@ import { type Interner, openInterner } from "./interning.ts";
 import { type ListOptions, listAll, versionNow } from "./list-request.ts";
 import type { Listing, Store, Writer } from "./object-store.ts";
 import { type Cause, Failure, failureOf, requiresRelist } from "./request-failure.ts";
-import { relistSpan, spreadMs, type Timing, within } from "./request-timing.ts";
+import { relistSpan, type Span, spreadMs, type Timing, within } from "./request-timing.ts";
 import {
   identityOf,
   KINDS,
@@ -32,6 +32,8 @@ export interface Shared {
   readonly log: Log;
   /** Nodes of the cluster, as far as they are known. */
   readonly nodes: () => number;
+  /** Nothing that an earlier agent has read of a kind that the server may lack is in force. */
+  readonly nothingInForce: boolean;
   /** Whether lists may be streamed: until a server turns out not to. */
   streaming: boolean;
 }
@@ -292,7 +294,7 @@ async function recover(run: Run, failure: Failure): Promise<void> {
     if (versions !== undefined) {
       if (isGone(run)) {
         leaveEmpty(run);
-        await pause(absentPause(run), run.signal);
+        await pause(isNewlyGone(run) ? within(NEWLY_ABSENT_MS) : absentPause(run), run.signal);
         return;
       }
     } else run.absentSince = undefined;
@@ -337,9 +339,15 @@ function isGone(run: Run): boolean {
   const { observer, store, shared } = run;
   const { goneMs, firstGoneMs } = shared.timing;
   // Before the first list the kernel may still enforce what an earlier agent has read.
-  const least = store.size() > 0 ? goneMs : observer.isListed() ? 0 : firstGoneMs;
-  return performance.now() - run.absentSince >= least;
+  const first = observer.isListed() || shared.nothingInForce ? 0 : firstGoneMs;
+  return performance.now() - run.absentSince >= (store.size() > 0 ? goneMs : first);
 }
+
+/** A server that starts may not have it yet: for a moment it is asked again soon. */
+const isNewlyGone = ({ absentSince = 0, shared: { timing } }: Run): boolean =>
+  performance.now() - absentSince < timing.firstGoneMs;
+
+const NEWLY_ABSENT_MS: Span = [500, 1_000];
 
 /** The server does not have the kind, so it has no object of it. */
 function leaveEmpty(run: Run): void {

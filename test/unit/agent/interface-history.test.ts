@@ -4,14 +4,14 @@ import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { openIncumbents } from "../../../src/agent/interface-history.ts";
+import { mayHaveHadClusterPolicies, openIncumbents } from "../../../src/agent/interface-history.ts";
 import { keyOf, type Pod } from "../../../src/model/cluster.ts";
 import { unknownPod } from "../../../src/model/unclaimed-interface.ts";
 import type { NetLink } from "../../../src/node/node-tables.ts";
 import { compile } from "../../../src/policy/compile.ts";
 import { NOTHING_NUMBERED } from "../../../src/policy/identity-allocation.ts";
 import type { PodInterface } from "../../../src/source/interface-discovery.ts";
-import { cidr, cluster, namespace, pod, policy } from "../../support/model.ts";
+import { cidr, cluster, clusterPolicy, namespace, pod, policy } from "../../support/model.ts";
 import { tables, veth } from "../node/tables.ts";
 
 let root: string;
@@ -208,5 +208,29 @@ describe("a file", () => {
     writeFileSync(join(root, "run"), "");
     const incumbents = settled(path(), on(WEB));
     expect([incumbents.of(at(LINK)).size, incumbents.problems().length]).toEqual([1, 1]);
+  });
+});
+
+describe("whether cluster policies may be in force", () => {
+  const settleWith = (...names: readonly string[]): void => {
+    const all = cluster({ clusterPolicies: names.map((name) => clusterPolicy(name)) });
+    openIncumbents(path()).settle([], { cluster: all, sides: [], tables: at(LINK) });
+  };
+
+  it("is recorded with what was enforced", () => {
+    settleWith();
+    expect(mayHaveHadClusterPolicies(path())).toBe(false);
+    settleWith("deny");
+    expect(mayHaveHadClusterPolicies(path())).toBe(true);
+  });
+
+  it("is assumed where nothing is recorded, in this boot, or the file is damaged", () => {
+    expect(mayHaveHadClusterPolicies(path())).toBe(true);
+    expect(mayHaveHadClusterPolicies(undefined)).toBe(true);
+    settleWith();
+    writeFileSync(path(), readFileSync(path(), "utf8").replace(/"boot":"[^"]*"/, '"boot":"another"'));
+    expect(mayHaveHadClusterPolicies(path())).toBe(true);
+    writeFileSync(path(), "{");
+    expect(mayHaveHadClusterPolicies(path())).toBe(true);
   });
 });

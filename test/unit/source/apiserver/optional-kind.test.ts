@@ -111,6 +111,24 @@ test("before the first list one 404 is not enough: an earlier agent may have rea
     if (readable) expect([...(cluster.clusterPolicies?.keys() ?? [])]).toEqual(["first"]);
 });
 
+test("where nothing of an earlier agent is in force, nothing waits for it, and a server that starts is asked again soon", async () => {
+  const world = await openWorld({
+    down: true,
+    fresh: true,
+    timing: { ...TIMING, absentMs: [60_000, 60_000], firstGoneMs: 30_000 },
+  });
+  const from = performance.now();
+  await world.start();
+  serve(world, []);
+  await vi.waitFor(() => expect(world.last()?.readable).toBe(true), WAIT);
+  expect(performance.now() - from).toBeLessThan(30_000);
+  expect(stateOf(world).state).toBe("absent");
+  world.objects.put("ClusterNetworkPolicy", deny("first"));
+  serve(world, ["v1alpha2"]);
+  await vi.waitFor(() => expect(policiesOf(world)).toEqual(["first"]), WAIT);
+  expect(performance.now() - from).toBeLessThan(60_000);
+});
+
 test("only an absence without interruption counts: not an old 404 and one of now", async () => {
   const world = await openWithout(["v1alpha2"]);
   world.server.put("ClusterNetworkPolicy", deny("first"));

@@ -73,6 +73,8 @@ export interface WorldOptions extends ServerOptions {
   /** Lines of the kubeconfig's cluster and user, as JSON. */
   readonly cluster?: Readonly<Record<string, unknown>>;
   readonly user?: Readonly<Record<string, unknown>>;
+  /** What an earlier agent has read is not in force. */
+  readonly fresh?: true;
   /** The server is absent at first. */
   readonly down?: boolean;
 }
@@ -101,7 +103,10 @@ export async function openWorld({ objects = someObjects(), ...options }: WorldOp
       node: NODE,
       timing: { ...QUICK, ...options.timing },
     },
-    { log: logTo(log), now: () => new Date(), version: "test" },
+    {
+      ...{ log: logTo(log), now: () => new Date(), version: "test" },
+      mayEnforceEarlier: () => options.fresh !== true,
+    },
   );
   const readings: ClusterSnapshot[] = [];
   const stop = new AbortController();
