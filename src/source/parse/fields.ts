@@ -37,7 +37,12 @@ export function warn(
 
 /** The field under `key`, whether it has a value or not (issues may be about a missing one). */
 export function child(field: Field, key: string | number, value?: unknown): Field {
-  return { ...field, path: [...field.path, key], value };
+  const { issues, nullIsMissing, effect } = field;
+  const path = [...field.path, key];
+  // Written out: a large cluster has millions of fields, and a copy of any object takes several times as long.
+  return effect === undefined
+    ? { value, path, issues, nullIsMissing }
+    : { value, path, issues, nullIsMissing, effect };
 }
 
 /**
@@ -108,7 +113,9 @@ class FieldsOfMap implements Fields {
 /** The field under `key`, with what is done where it cannot be read. */
 export function at(fields: Fields, key: string, effect: string): Field | undefined {
   const field = fields.get(key);
-  return field && { ...field, effect };
+  if (field === undefined) return undefined;
+  const { value, path, issues, nullIsMissing } = field;
+  return { value, path, issues, nullIsMissing, effect };
 }
 
 /** The fields of the map under `key`, none where it is missing or not a map. */
