@@ -2,11 +2,13 @@
 // test's (kubelet.ts).
 
 import { execFile, execFileSync, spawn } from "node:child_process";
+import { once } from "node:events";
 import { statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import type { DropsView, MatrixView, PoliciesView, TraceView } from "../../src/cli/ui/page-views.ts";
 import {
   Agent,
   type CommandResult,
@@ -150,6 +152,29 @@ function run(...args: readonly string[]): Promise<CommandResult> {
       resolve({ status, stdout, stderr });
     });
   });
+}
+
+/** `kubectl weir ui` until it is stopped, with its answers. */
+async function openPage() {
+  const child = spawn(PLUGIN, ["ui"], {
+    env: { ...process.env, KUBECONFIG: kubeconfig },
+    stdio: ["ignore", "pipe", "ignore"],
+  });
+  const [line] = (await once(child.stdout, "data")) as [Buffer];
+  const url = new URL(line.toString().trim());
+  return {
+    async ask(path: string): Promise<unknown> {
+      const headers = { authorization: `Bearer ${url.hash.slice(1)}` };
+      const response = await fetch(new URL(`/api/${path}`, url), { headers });
+      expect(response.status).toBe(200);
+      return response.json();
+    },
+    async stop(): Promise<number | null> {
+      child.kill("SIGTERM");
+      if (child.exitCode === null) await once(child, "exit");
+      return child.exitCode;
+    },
+  };
 }
 
 const denied = (address: string) => ({ kind: "tcp", address, port: 80, timeoutMs: 100, once: true }) as const;
@@ -353,6 +378,39 @@ describe("kubectl weir", () => {
       expect(JSON.parse(status.toString())).toMatchObject({ endpoints: 1 });
     }
     expect((await run("sysdump", "-o", "/none/dump.tar")).status).toBe(1);
+  });
+
+  it("ui serves a page on loopback, with what all nodes answer", async () => {
+    const page = await openPage();
+    try {
+      const overview = await page.ask("overview");
+      expect(overview).toMatchObject({
+        title: "cluster test",
+        nodes: [
+          { node: NODE, report: { health: "ok", endpoints: 1 } },
+          { node: OTHER_NODE, report: { health: "ok", endpoints: 1 } },
+        ],
+      });
+      // Each node knows one side: nothing is known of web-2's egress on the node of web-1.
+      const matrix = (await page.ask("matrix?from=shop&to=shop")) as MatrixView;
+      expect(matrix).toMatchObject({
+        failures: [],
+        rows: [{ namespace: "shop", workload: "web", pods: 2, isolated: { ingress: 2, egress: 0 } }],
+      });
+      expect(matrix.distinct[matrix.cells[0]?.[0] ?? -1]).toMatchObject({ kind: "none" });
+      const { policies } = (await page.ask("policies")) as PoliciesView;
+      expect(policies).toMatchObject([{ name: "closed", pods: 2, enforced: 2 }]);
+      expect(policies[0]?.nodes.map(({ node }) => node)).toEqual([NODE, OTHER_NODE]);
+      const { reports } = (await page.ask("trace?from=shop/web-1&to=shop/web-2&port=80")) as TraceView;
+      expect(reports.map(({ node, report }) => ({ node, allowed: report.allowed }))).toEqual([
+        { node: NODE, allowed: false },
+        { node: OTHER_NODE, allowed: false },
+      ]);
+      const drops = (await page.ask("drops?since=1h")) as DropsView;
+      expect(new Set(drops.rows.map(({ node }) => node))).toEqual(new Set([NODE, OTHER_NODE]));
+    } finally {
+      expect(await page.stop()).toBe(0);
+    }
   });
 
   it("says which nodes have no answer, and has the others'", async () => {
