@@ -31,6 +31,7 @@ Examples:
   weir get reachability                      all sides of this node
   weir get reachability -n shop -o wide      of one namespace, with all peers
   weir get reachability -o json              against every workload of the cluster, by sets of ports
+  weir get reachability -o ndjson            the same in one line
 
 Exit codes:
   0 done, 1 error (no agent answers), 2 wrong usage`;
@@ -42,7 +43,7 @@ export function addGetReachability(parent: Command, exits: Exits): void {
     .description("list what policies allow the workloads of this node to receive and to send")
     .addOption(namespaceOption())
     .addOption(allNamespacesOption())
-    .addOption(outputOption("table", "wide", "json", "yaml"))
+    .addOption(outputOption("table", "wide", "json", "ndjson", "yaml"))
     .addOption(headersOption())
     .addHelpText("after", HELP)
     .action(exits(getReachability));
@@ -69,7 +70,8 @@ async function getReachability(context: Context, options: Options): Promise<numb
     );
   const textOf = (ports: number): string =>
     portSetText((view.ports[ports] ?? []).map(([first, last]) => ({ first, last })));
-  if (view.sides.length > 0 || options.output === "json" || options.output === "yaml")
+  const isForPeople = options.output === "table" || options.output === "wide";
+  if (view.sides.length > 0 || !isForPeople)
     await write(
       context.env,
       { table: (wide) => reachabilityTable(view, textOf, wide), value: view },

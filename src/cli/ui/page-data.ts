@@ -193,7 +193,7 @@ interface Reach extends Answered {
 function openReach(commands: Commands): () => Promise<Reach> {
   let last: { readonly at: string; readonly reach: Reach } | undefined;
   return async () => {
-    const args = ["get", "reachability", "-o", "json"];
+    const args = ["get", "reachability", "-o", "ndjson"];
     const { values, ...answered } = await commands.values<ReachabilityView>(args, REACH_AGE_MS_MAX);
     if (last?.at !== answered.at) {
       const index = reachIndex(values.map(({ value }) => value));
