@@ -42,7 +42,7 @@ describe("the help of kubectl weir", () => {
     expect(await runIn(["__kubectl", ...args, "--nonsense"])).toMatchObject({ exitCode: 2, stdout: "" });
   });
 
-  it("knows no help of a command that is none", async () => {
+  it("refuses help of a command that does not exist", async () => {
     expect(await runIn(["__kubectl", "help", "statsu"])).toMatchObject({
       exitCode: 2,
       stderr: "weir: no command statsu; did you mean status?\n",

@@ -66,7 +66,7 @@ it("has what both nodes allow, no more and no less", { timeout: 120_000 }, () =>
   );
 });
 
-it("does not know what a missing node would allow, and knows what the other one denies", () => {
+it("leaves open what a missing node would allow, and has what the other one denies", () => {
   const world = cluster({
     namespaces: [namespace("a")],
     pods: [pod("a/open", ["10.0.0.1"]), pod("a/closed", ["10.0.0.2"], { labels: { app: "closed" } })],
