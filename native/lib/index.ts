@@ -6,7 +6,7 @@ export { MapFlag, MapType, ProgramType, UpdateFlag } from "./constants.ts";
 export { isOpenForWriting, type PeerCredentials, peerCredentials } from "./descriptor.ts";
 export { BpfError, type OwnCode } from "./error.ts";
 export { FileLock } from "./file-lock.ts";
-export { BpfLink, findClsact, type LinkInfo, removeEmptyClsact } from "./link.ts";
+export { BpfLink, deviceName, findClsact, type LinkInfo, removeEmptyClsact } from "./link.ts";
 export type { ClsactSpec, Direction, LinkSpec, TcxSpec, XdpSpec } from "./link-spec.ts";
 export { BpfMap, type MapCreateSpec, type MapEntries, type MapInfo } from "./map.ts";
 export type { MapMemory } from "./map-memory.ts";

@@ -35,7 +35,7 @@ const tcxPositionFlag = { first: 1 << 3, last: 1 << 4 } as const;
 /** What a link is in the kernel: a link object, or a filter that only has an address. */
 type Body =
   | { readonly kind: "link"; readonly descriptor: Descriptor }
-  | { readonly kind: "clsact"; readonly spec: ClsactSpec; closed: boolean };
+  | { readonly kind: "clsact"; readonly spec: ClsactSpec; closed: boolean; readonly madeQdisc?: boolean };
 
 export class BpfLink {
   readonly #body: Body;
@@ -50,8 +50,9 @@ export class BpfLink {
     checkLinkSpec(site, spec);
     const handle = programHandle(program, site, "attach");
     if (spec.kind === "clsact") {
-      mustSucceed(site, await native.clsactAttach(handle, ...place(spec), false));
-      return new BpfLink({ kind: "clsact", spec, closed: false });
+      const made = await native.clsactAttach(handle, ...place(spec), false);
+      mustSucceed(site, made);
+      return new BpfLink({ kind: "clsact", spec, closed: false, madeQdisc: made.rc === 1 });
     }
     const made = await native.linkCreate(handle, spec.ifindex, attachTypeOf(spec), flagsOf(spec));
     return BpfLink.#wrap(unwrap(site, made), site);
@@ -88,6 +89,11 @@ export class BpfLink {
     const kind = raw.type === LinkType.TCX ? "tcx" : raw.type === LinkType.XDP ? "xdp" : "other";
     const direction = raw.attachType === AttachType.TCX_EGRESS ? "egress" : "ingress";
     return { id: raw.id, kind, programId: raw.programId, ifindex: raw.ifindex, direction };
+  }
+
+  /** Whether the device had no clsact qdisc before this filter was attached. */
+  get madeQdisc(): boolean {
+    return this.#body.kind === "clsact" && this.#body.madeQdisc === true;
   }
 
   get closed(): boolean {
@@ -191,8 +197,14 @@ function findFilter(site: Site, spec: ClsactSpec): number | undefined {
 
 function clsactInfo(site: Site, spec: ClsactSpec): LinkInfo {
   const programId = findFilter(site, spec) ?? 0;
-  const gone = programId === 0 && typeof native.deviceName(spec.ifindex) === "number";
+  const gone = programId === 0 && deviceName(spec.ifindex) === undefined;
   return { id: 0, kind: "clsact", programId, ifindex: gone ? 0 : spec.ifindex, direction: spec.direction };
+}
+
+/** The name of a device of this network namespace; undefined if there is none with this index. */
+export function deviceName(ifindex: number): string | undefined {
+  const name = native.deviceName(ifindex);
+  return typeof name === "string" ? name : undefined;
 }
 
 /** The program of the clsact filter with that address; undefined if there is no such filter. */

@@ -49,7 +49,7 @@ int Attach(const Place &place, int program, bool replace) {
   int rc = bpf_tc_attach(&hook, &options);
   if (rc < 0 && created == 0)
     DestroyQdisc(place.ifindex);
-  return rc;
+  return rc < 0 ? rc : created == 0 ? 1 : 0;
 }
 
 int Detach(const Place &place, bool remove_qdisc) {
@@ -77,7 +77,8 @@ Napi::Value Logged(Napi::Env env, std::function<int()> work) {
       [log, rc](Napi::Env env) { return LoggedResult(env, *rc, *log); });
 }
 
-// (program, ifindex, egress, handle, priority, replace) → promise of rc, log
+// (program, ifindex, egress, handle, priority, replace) → promise of rc, log;
+// the rc is 1 where the qdisc was created for it
 Napi::Value AttachFilter(const Napi::CallbackInfo &info) {
   FdRef program = FdArg(info, 0);
   Place place = PlaceArgs(info, 1);

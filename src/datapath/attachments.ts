@@ -12,10 +12,12 @@ import {
   attachedInterfaces,
   attachedProgram,
   detachClsact,
+  forgetQdiscs,
   HOOK_OF,
   type Hook,
   hookOf,
   isGone,
+  removeQdisc,
 } from "./hooks.ts";
 import { ENDPOINT_PLACES, linkPath, type PinnedPlace, pinnedLinks, UPLINK_PLACES } from "./pins.ts";
 import type { Datapath } from "./program-loader.ts";
@@ -98,6 +100,7 @@ export function openAttachments(
   hook: Hook = hookOf(),
 ): Attachments {
   const { root } = datapath;
+  forgetQdiscs(root);
   const links = openLinks(root);
   const inTurn = openTurns();
   let restored: (faults: readonly Fault[]) => void = () => undefined;
@@ -214,7 +217,7 @@ export function openAttachments(
    * it costs nothing, and goes with the interface, or with `weir cleanup`.
    */
   async function removeFilters(ifindex: number): Promise<void> {
-    for (const direction of DIRECTIONS) await detachClsact(ifindex, direction, { keepQdisc: true });
+    for (const direction of DIRECTIONS) await detachClsact(ifindex, direction);
   }
 
   const wantedAt = (ifindex: number): readonly Wanted[] => [
@@ -301,7 +304,10 @@ export function openAttachments(
         unlinked.delete(ifindex);
         onlyFiltered.delete(ifindex);
         for (const place of ENDPOINT_PLACES) await links.end(ifindex, place);
-        for (const direction of DIRECTIONS) await detachClsact(ifindex, direction);
+        const filtered: boolean[] = [];
+        for (const direction of DIRECTIONS) filtered.push(await detachClsact(ifindex, direction));
+        if (filtered.includes(true)) await removeQdisc(root, ifindex);
+        else forgetQdiscs(root, [ifindex]);
       }),
     interfaces: () => [...new Set([...attachedInterfaces(root), ...endpoints.keys(), ...onlyFiltered])],
     attachUplink: (ifindex) =>

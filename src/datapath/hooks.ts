@@ -1,10 +1,18 @@
 // The hooks of interfaces: tcx links or filters of clsact, what is attached there, and detaching it.
 
-import { BpfLink, findClsact, hasTcx } from "bpf-ts";
+import { BpfLink, deviceName, findClsact, hasTcx, removeEmptyClsact } from "bpf-ts";
 import type { Direction } from "../base/direction.ts";
 import { codeOf } from "../base/errors.ts";
 import { openPin, remove } from "./bpffs.ts";
-import { ENDPOINT_PLACES, type LinkPlace, linkPath, pinnedLinks } from "./pins.ts";
+import {
+  ENDPOINT_PLACES,
+  type LinkPlace,
+  linkPath,
+  markedQdiscs,
+  markQdisc,
+  pinnedLinks,
+  unmarkQdisc,
+} from "./pins.ts";
 import type { Datapath } from "./program-loader.ts";
 
 export type Hook = "tcx" | "clsact";
@@ -42,7 +50,8 @@ export async function attachClsact(
   const found = findClsact(ifindex, place.direction, place.handle, place.priority);
   if (found?.programId === program.info.id) return false;
   if (found === undefined) {
-    (await BpfLink.attach(program, { kind: "clsact", ...place })).close();
+    using made = await BpfLink.attach(program, { kind: "clsact", ...place });
+    if (made.madeQdisc) markQdisc(datapath.root, ifindex);
     return true;
   }
   using link = BpfLink.openClsact(place);
@@ -50,22 +59,30 @@ export async function attachClsact(
   return true;
 }
 
-/**
- * Removes our filter, and the qdisc if no other filter uses it and it is not to be kept. Returns whether there was one.
- * Errors: BpfError.
- */
-export async function detachClsact(
-  ifindex: number,
-  direction: Direction,
-  { keepQdisc = false }: { readonly keepQdisc?: boolean } = {},
-): Promise<boolean> {
+/** Removes our filter. Returns whether there was one. The qdisc stays: see `removeQdisc`. Errors: BpfError. */
+export async function detachClsact(ifindex: number, direction: Direction): Promise<boolean> {
   const place = { ifindex, direction: HOOK_OF[direction], handle: CLSACT_HANDLE, priority: CLSACT_PRIORITY };
   if (findClsact(ifindex, place.direction, place.handle, place.priority) === undefined) return false;
-  using link = BpfLink.openClsact({ ...place, removeQdisc: !keepQdisc });
+  using link = BpfLink.openClsact(place);
   await link.detach().catch((error: unknown) => {
     if (!isGone(error)) throw error;
   });
   return true;
+}
+
+/**
+ * Removes the interface's clsact qdisc if a filter of ours has created it and it has no filters. One that was there before is
+ * somebody else's, who may be about to use it. Errors: BpfError, OperationError.
+ */
+export async function removeQdisc(root: string, ifindex: number): Promise<void> {
+  if (!markedQdiscs(root).includes(ifindex)) return;
+  await removeEmptyClsact(ifindex);
+  unmarkQdisc(root, ifindex);
+}
+
+/** Forgets qdiscs that have gone with their interfaces. Errors: OperationError. */
+export function forgetQdiscs(root: string, interfaces: readonly number[] = markedQdiscs(root)): void {
+  for (const ifindex of interfaces) if (deviceName(ifindex) === undefined) unmarkQdisc(root, ifindex);
 }
 
 /** The id of the program attached to an interface for a direction of the pod's traffic; undefined if there is none. */

@@ -7,6 +7,7 @@
 //   ROOT/<layout digest>/programs/NAME    from_pod, to_pod and flow_requests; from_pod_xdp and from_uplink if they are enabled
 //   ROOT/links/<ifindex>-<direction>      tcx links
 //   ROOT/links/<ifindex>-egress-xdp       XDP links, in place of <ifindex>-egress
+//   ROOT/links/<ifindex>-clsact           a directory: the interface's clsact qdisc was created for a filter of ours
 //   ROOT/links/<ifindex>-uplink           XDP links of uplinks; with -generic if the driver has no native XDP
 
 import { dirname, join } from "node:path";
@@ -120,6 +121,21 @@ export function pinnedLinks(
     return [{ ifindex: Number(match[1]), place, path: join(linksDirectory(root), name) }];
   });
 }
+
+const qdiscMark = (root: string, ifindex: number): string => join(linksDirectory(root), `${ifindex}-clsact`);
+
+/** Records that the interface's clsact qdisc is ours. Errors: OperationError. */
+export const markQdisc = (root: string, ifindex: number): void => makeDirectory(qdiscMark(root, ifindex));
+
+/** Idempotent. Errors: OperationError. */
+export const unmarkQdisc = (root: string, ifindex: number): void => remove(qdiscMark(root, ifindex), true);
+
+/** Interfaces whose clsact qdisc is ours. Errors: OperationError. */
+export const markedQdiscs = (root: string): number[] =>
+  listDirectory(linksDirectory(root)).flatMap((name) => {
+    const ifindex = /^([1-9][0-9]*)-clsact$/.exec(name)?.[1];
+    return ifindex === undefined ? [] : [Number(ifindex)];
+  });
 
 /** Creates the directories, after checking that they are on a BPF filesystem. Errors: OperationError. */
 export function preparePins(root: string): void {

@@ -2,12 +2,19 @@
 
 import { existsSync, readdirSync, rmdirSync, rmSync, statSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
-import { findClsact, removeEmptyClsact } from "bpf-ts";
+import { findClsact } from "bpf-ts";
 import { DIRECTIONS } from "../base/direction.ts";
 import { messageOf, OperationError } from "../base/errors.ts";
 import { obstacleAt } from "./bpffs.ts";
-import { CLSACT_HANDLE, CLSACT_PRIORITY, detachClsact, detachLink, HOOK_OF } from "./hooks.ts";
-import { linksDirectory, listDirectory, openProgram, pinnedDigests, pinnedLinks } from "./pins.ts";
+import { CLSACT_HANDLE, CLSACT_PRIORITY, detachClsact, detachLink, HOOK_OF, removeQdisc } from "./hooks.ts";
+import {
+  linksDirectory,
+  listDirectory,
+  markedQdiscs,
+  openProgram,
+  pinnedDigests,
+  pinnedLinks,
+} from "./pins.ts";
 
 export interface Removal {
   readonly kind: "link" | "filter" | "program" | "map" | "directory";
@@ -52,8 +59,7 @@ export async function cleanup(options: CleanupOptions): Promise<Removal[]> {
   }
   // Where filters came before the links, their qdisc is left: see attachments.ts.
   if (!dryRun)
-    for (const ifindex of new Set(links.map((each) => each.ifindex)))
-      await removeEmptyClsact(ifindex).catch(() => false);
+    for (const ifindex of markedQdiscs(root)) await removeQdisc(root, ifindex).catch(() => undefined);
   for (const digest of pinnedDigests(root)) {
     for (const kind of ["program", "map"] as const) {
       const directory = join(root, digest, `${kind}s`);

@@ -202,3 +202,14 @@ it("nor does it change what others have on the same interface", async () => {
   expect(run("tc", "filter", "show", "dev", link, "ingress")).toContain("0x4d");
   run("tc", "qdisc", "del", "dev", link, "clsact");
 });
+
+it("nor does it remove an empty qdisc that was there before", async () => {
+  const link = world.lab.wire(SERVER).link;
+  run("tc", "qdisc", "add", "dev", link, "clsact");
+  const agent = await world.start();
+  await agent.stop();
+  const cleanup = await world.weir("cleanup");
+  expect(cleanup.status, cleanup.stderr).toBe(0);
+  expect(qdiscsAndFilters()).toEqual([expect.stringContaining(`qdisc clsact ffff: `)]);
+  run("tc", "qdisc", "del", "dev", link, "clsact");
+});
