@@ -29,15 +29,9 @@ done
 
 export WEIR_NODE_CGROUP=weir-node-$$ WEIR_NODE_DIRECTORY=$runs-$$
 mkdir -m 700 "$WEIR_NODE_DIRECTORY" || give_up
-bash tools/isolated.sh vitest run --config test/node/vitest.config.ts "$@" &
-tests=$!
-trap 'kill -TERM "$tests" 2>/dev/null' INT TERM HUP
-# A signal ends the first wait; the tests still have to end.
-wait "$tests"
+# shellcheck source=tools/run-and-wait.sh
+source tools/run-and-wait.sh
+run_and_wait bash tools/isolated.sh vitest run --config test/node/vitest.config.ts "$@"
 status=$?
-while kill -0 "$tests" 2>/dev/null; do
-  wait "$tests"
-  status=$?
-done
 remove $$ || status=1
 exit "$status"

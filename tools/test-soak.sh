@@ -8,14 +8,6 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 
 { bash tools/setup.sh && bash tools/setup.sh soak; } >&2 || exit 1
 PATH=$PWD/node_modules/.bin:$PATH:/usr/sbin:/sbin
-bash tools/isolated.sh node test/soak/soak.ts "$@" &
-soak=$!
-trap 'kill -TERM "$soak" 2>/dev/null' INT TERM HUP
-# A signal ends the first wait; the test still has to clean up.
-wait "$soak"
-status=$?
-while kill -0 "$soak" 2>/dev/null; do
-  wait "$soak"
-  status=$?
-done
-exit "$status"
+# shellcheck source=tools/run-and-wait.sh
+source tools/run-and-wait.sh
+run_and_wait bash tools/isolated.sh node test/soak/soak.ts "$@"
