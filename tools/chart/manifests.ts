@@ -6,7 +6,7 @@ import { renderChart } from "./render.ts";
 const OF_HELM = ["helm.sh/chart", "app.kubernetes.io/managed-by"];
 
 const HEAD = `# Written by \`node tools/manifests.ts\` from the chart deploy/helm/weir with its default values; how to use it: docs/install.md.
-# Only the image is to be changed (see there); whoever changes more is better served by the chart.
+# Only the image must be changed (see there); for other changes use the chart.
 `;
 
 const CLEANUP_HEAD = `# Takes Weir off every node, after deploy/weir.yaml has been deleted: docs/install.md. Written by \`node tools/manifests.ts\`.

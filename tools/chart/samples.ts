@@ -11,6 +11,7 @@ export const CHART_SAMPLES: Readonly<Record<string, Rendering>> = {
     set: ["config.nodeCondition=true", "config.kubernetesEvents=false"],
   },
   "audit mode": { set: ["config.mode=audit", "config.logFormat=json", "config.eventsFileSize=20"] },
+  "a lasting history": { set: ["config.historyDir=/var/lib/weir/history", "config.historySize=64"] },
   "unknown pods denied": { set: ["config.unknownPods=deny", "config.ignoreInterfaces={tap*,docker0}"] },
   "a node condition, and no Events": {
     set: ["config.nodeCondition=true", "config.kubernetesEvents=false"],

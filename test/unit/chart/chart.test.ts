@@ -108,6 +108,23 @@ describe("the chart", () => {
       expect(() => renderChart({ set: [set] })).toThrow("metrics.address is a loopback address");
   });
 
+  it.each([
+    [[], undefined],
+    [["config.historyDir=/run/weir/history"], undefined],
+    [["config.historyDir=/var/lib/weir/history"], "/var/lib/weir/history"],
+  ])("mounts a directory of the history that is not in /run/weir: %j", (set, path) => {
+    const pod = agentPod(set);
+    const mount = pod.containers[0].volumeMounts?.find(({ name }) => name === "history");
+    expect(mount).toEqual(path === undefined ? undefined : { name: "history", mountPath: path });
+    const volume = pod.volumes.find(({ name }) => name === "history");
+    const hostPath = { path, type: "DirectoryOrCreate" };
+    expect(volume).toEqual(path === undefined ? undefined : { name: "history", hostPath });
+  });
+
+  it("refuses a relative path for the history", () => {
+    expect(() => renderChart({ set: ["config.historyDir=history"] })).toThrow("is not an absolute path");
+  });
+
   it("has the version of the package", () => {
     const { version } = JSON.parse(read("package.json")) as { version: string };
     expect(parse(read("deploy/helm/weir/Chart.yaml"))).toMatchObject({ version, appVersion: version });

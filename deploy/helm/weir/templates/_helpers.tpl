@@ -216,3 +216,14 @@ template:
           type: DirectoryOrCreate
       {{- end }}
 {{- end }}
+
+{{/* The directory of the history, where it needs a volume of its own; /run/weir is one already. */}}
+{{- define "weir.historyDir" -}}
+{{- $directory := default "" .Values.config.historyDir -}}
+{{- if and $directory (not (hasPrefix "/" $directory)) -}}
+{{- fail "config.historyDir is not an absolute path" -}}
+{{- end -}}
+{{- if not (hasPrefix "/run/weir/" $directory) -}}
+{{- $directory -}}
+{{- end -}}
+{{- end }}
