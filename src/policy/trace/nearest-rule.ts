@@ -26,8 +26,19 @@ interface Lack {
   readonly weight: number;
 }
 
-/** A wrong port is nearest, then a wrong label, then a wrong namespace; another kind of peer is furthest. */
-const WEIGHT = { port: 1, label: 2, namespace: 3, block: 6, kind: 12, unreadable: 24 } as const;
+/**
+ * A wrong port alone is nearest, then a wrong label, then a wrong namespace; another kind of peer is furthest. Where the peer is
+ * wrong too, a wrong port counts more: a rule for the port that was asked for is the one that people have in mind.
+ */
+const WEIGHT = {
+  port: 1,
+  portAndPeer: 4,
+  label: 2,
+  namespace: 3,
+  block: 6,
+  kind: 12,
+  unreadable: 24,
+} as const;
 
 /** The nearest rule of the policies that isolate the end; undefined if they have none. */
 export function nearestRule(cluster: Cluster, probe: Probe, direction: Direction): NearRule | undefined {
@@ -39,7 +50,7 @@ export function nearestRule(cluster: Cluster, probe: Probe, direction: Direction
       policy.rules[direction].flatMap((rule, index) => {
         if (rule.leftOut === true) return [];
         const { peer, lacks } = nearestPeer({ cluster, policy, probe, direction }, rule);
-        const all = [...lacks, ...portLacks(rule, probe)];
+        const all = [...lacks, ...portLacks(rule, probe, lacks.length > 0)];
         const near: NearRule = {
           policy: keyOf(policy),
           rule: index,
@@ -130,12 +141,13 @@ function lacksOf(selector: Selector, labels: Labels, name: string): string[] {
     });
 }
 
-function portLacks({ ports }: Rule, probe: Probe): Lack[] {
+function portLacks({ ports }: Rule, probe: Probe, isPeerWrong: boolean): Lack[] {
   if (ports === "all" || ports.some((match) => isMet(match, probe))) return [];
   const protocols = new Set(ports.map((match) => (match.kind === "nothing" ? undefined : match.protocol)));
   const wanted = ports.map((match) => portText(match, probe)).join(" or ");
   const isSame = [...protocols].some((protocol) => protocol === probe.protocol);
-  return [{ text: `port ${wanted}`, weight: isSame ? WEIGHT.port : WEIGHT.port + 1 }];
+  const weight = isPeerWrong ? WEIGHT.portAndPeer : WEIGHT.port;
+  return [{ text: `port ${wanted}`, weight: isSame ? weight : weight + 1 }];
 }
 
 const isMet = (match: PortMatch, probe: Probe): boolean =>

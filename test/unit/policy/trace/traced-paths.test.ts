@@ -226,6 +226,22 @@ describe("the nearest rule", () => {
     });
   });
 
+  it("is the one for the port, if the peer is wrong in all", () => {
+    const world = worldWith(
+      policy("shop/metrics", {
+        ingress: [{ peers: [pods({}, selector({ team: "ops" }))], ports: ports("TCP/9090") }],
+      }),
+      policy("shop/web", { ingress: [{ peers: [pods({ app: "web" })], ports: ports("TCP/80") }] }),
+    );
+    expect(nearest(world)).toMatchObject({
+      policy: "shop/web",
+      wants: [
+        "a pod of namespace shop (jobs/client is of jobs)",
+        "a pod with app=web (jobs/client has app=client)",
+      ],
+    });
+  });
+
   it("is the one with the fewest mismatches", () => {
     const world = worldWith(
       policy("shop/far", { ingress: [{ peers: [block("192.0.2.0/24")], ports: "all" }] }),
