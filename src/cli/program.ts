@@ -3,7 +3,7 @@
 import { resolve } from "node:path";
 import { type Argument, Command, CommanderError, Option } from "commander";
 import { codeOf, messageOf } from "../base/errors.ts";
-import { nearestWord } from "../base/nearest-word.ts";
+import { hintText } from "../base/nearest-word.ts";
 import { printable } from "../observe/text-output.ts";
 import type { Adder, Exits } from "./command.ts";
 import { addBypassEnd, addBypassList, addBypassNode, addBypassPod } from "./commands/bypass-command.ts";
@@ -351,11 +351,10 @@ function requireHelpTopic(program: Command, args: readonly string[]): void {
   for (const topic of words.slice(at + 1)) {
     const next = commandIn(command, topic);
     if (next === undefined) {
-      const nearest = nearestWord(
+      const hint = hintText(
         topic,
         command.commands.flatMap((each) => [each.name(), ...each.aliases()]),
       );
-      const hint = nearest === undefined ? "" : `; did you mean ${nearest}?`;
       throw new CommandError(`no command ${[...words.slice(0, at), topic].join(" ")}${hint}`, EXIT.usage);
     }
     command = next;

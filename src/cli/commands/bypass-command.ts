@@ -91,10 +91,11 @@ async function requireHere(context: Context, pod: string): Promise<void> {
   const endpoints = await askAgentOrFail<readonly EndpointView[]>(context, "endpoints", "only it can bypass");
   const names = endpoints.map(({ namespace, name }) => `${namespace}/${name}`);
   if (names.includes(pod)) return;
-  const { nearestWord } = await import("../../base/nearest-word.ts");
-  const nearest = nearestWord(pod, names);
-  const hint = nearest === undefined ? "" : `; did you mean ${nearest}?`;
-  throw new CommandError(`no pod ${pod} on this node${hint}`, EXIT.notFound);
+  const { hintText } = await import("../../base/nearest-word.ts");
+  throw new CommandError(
+    `no pod ${pod} on this node${hintText(pod, names)} (\`kubectl weir get pods ${pod}\` shows its node)`,
+    EXIT.notFound,
+  );
 }
 
 const UNITS: Readonly<Record<string, number>> = { h: 3_600, m: 60, s: 1 };

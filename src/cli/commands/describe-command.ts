@@ -38,7 +38,7 @@ export function addDescribeEndpoint(parent: Command, exits: Exits): void {
 }
 
 async function describeEndpoint(context: Context, name: string, options: Options): Promise<number> {
-  const [{ situationOf }, { endpointReport, endpointText }, { retainedPods }, { nearestWord }] =
+  const [{ situationOf }, { endpointReport, endpointText }, { retainedPods }, { hintText }] =
     await Promise.all([
       import("../query-cluster.ts"),
       import("../describe-report.ts"),
@@ -49,9 +49,10 @@ async function describeEndpoint(context: Context, name: string, options: Options
   const retained = retainedPods(situation.after).find((each) => keyOf(each) === name);
   const pod = situation.after.pods.get(name) ?? retained;
   if (pod === undefined) {
-    const nearest = nearestWord(name, [...situation.after.pods.keys()]);
-    const hint = nearest === undefined ? "no pod is known" : `did you mean ${nearest}?`;
-    throw new CommandError(`no pod ${name}; ${hint}`, EXIT.notFound);
+    throw new CommandError(
+      `no pod ${name}${hintText(name, [...situation.after.pods.keys()])}`,
+      EXIT.notFound,
+    );
   }
   const report = endpointReport(pod, situation);
   await writeReport(context.env, { value: report, text: () => endpointText(report) }, options.output);
@@ -88,7 +89,7 @@ async function describePolicy(context: Context, name: string, options: Options):
   const [
     { situationOf },
     { clusterPolicyLines, clusterPolicyReport, policyReport, policyText },
-    { nearestWord },
+    { hintText },
   ] = await Promise.all([
     import("../query-cluster.ts"),
     import("../describe-report.ts"),
@@ -104,9 +105,8 @@ async function describePolicy(context: Context, name: string, options: Options):
     return EXIT.ok;
   }
   if (policy === undefined) {
-    const nearest = nearestWord(name, [...situation.after.policies.keys(), ...clusterPolicies.keys()]);
-    const hint = nearest === undefined ? "there is none" : `did you mean ${nearest}?`;
-    throw new CommandError(`no policy ${name}; ${hint}`, EXIT.notFound);
+    const hint = hintText(name, [...situation.after.policies.keys(), ...clusterPolicies.keys()]);
+    throw new CommandError(`no policy ${name}${hint}`, EXIT.notFound);
   }
   const report = policyReport(policy, situation);
   await writeReport(context.env, { value: report, text: () => policyText(report, policy) }, options.output);

@@ -1,7 +1,7 @@
 // `weir get policies`: the agent's policies, and where they are enforced.
 
 import type { Command } from "commander";
-import { nearestWord } from "../../base/nearest-word.ts";
+import { hintText } from "../../base/nearest-word.ts";
 import type { PolicyView } from "../../observe/api-views.ts";
 import { type PolicyRow, policiesTable, policyNames } from "../../observe/policies-table.ts";
 import { askAgentIfAble, askAgentOrFail, isSilence } from "../agent-client.ts";
@@ -99,9 +99,8 @@ const resultOf = (policies: readonly PolicyRow[]): Result => ({
 });
 
 function missing(all: readonly PolicyView[], wanted: NamedObject): CommandError {
-  const nearest = nearestWord(nameText(wanted), all.map(nameText));
-  const hint = nearest === undefined ? "there is none" : `did you mean ${nearest}?`;
-  return new CommandError(`no policy ${nameText(wanted)}; ${hint}`, EXIT.notFound);
+  const hint = hintText(nameText(wanted), all.map(nameText));
+  return new CommandError(`no policy ${nameText(wanted)}${hint}`, EXIT.notFound);
 }
 
 const filtered = (all: readonly PolicyView[], { namespace, pod, wanted }: Query): readonly PolicyView[] =>

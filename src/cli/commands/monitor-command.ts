@@ -3,7 +3,7 @@
 import type { Readable } from "node:stream";
 import { styleText } from "node:util";
 import { type Command, InvalidArgumentError, Option } from "commander";
-import { nearestWord } from "../../base/nearest-word.ts";
+import { hintText } from "../../base/nearest-word.ts";
 import type { EventFilter, EventView } from "../../events/packet-event.ts";
 import type { VerdictEmphasis } from "../../events/packet-event-line.ts";
 import {
@@ -298,8 +298,7 @@ async function requireKnown(context: Context, { pod, from, to, policy }: Shown):
   const events = await askAgentOrFail<readonly EventView[]>(context, "events", instead);
   const require = (name: string, kind: string, known: readonly string[]): void => {
     if (known.includes(name)) return;
-    const nearest = nearestWord(name, known);
-    const hint = nearest === undefined ? "" : `; did you mean ${nearest}?`;
+    const hint = hintText(name, known);
     throw new CommandError(
       `no ${kind} ${name} is known to the agent, or in its events${hint}`,
       EXIT.notFound,

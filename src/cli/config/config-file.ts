@@ -2,7 +2,7 @@
 
 import { readFileSync } from "node:fs";
 import { codeOf } from "../../base/errors.ts";
-import { nearestWord } from "../../base/nearest-word.ts";
+import { mostSimilar } from "../../base/nearest-word.ts";
 import { readYaml } from "../../source/manifests/yaml-reader.ts";
 import { CommandError, EXIT } from "../environment.ts";
 import { type Given, type Layer, OPTIONS, take } from "./config-options.ts";
@@ -41,7 +41,7 @@ function suggestion(key: string): string {
   const camel = key
     .replace(/^--/, "")
     .replaceAll(/[-_]([a-z])/gi, (_, letter: string) => letter.toUpperCase());
-  const near = nearestWord(
+  const near = mostSimilar(
     camel,
     OPTIONS.map((each) => each.key),
   );

@@ -3,7 +3,7 @@
 
 import { type Command, InvalidArgumentError, Option } from "commander";
 import * as z from "zod";
-import { distance, nearestWord } from "../../base/nearest-word.ts";
+import { distance, mostSimilar } from "../../base/nearest-word.ts";
 import { CommandError, type Env, EXIT } from "../environment.ts";
 import { CONFIG, type Key, OPTION_META, type OptionMeta } from "./config-schema.ts";
 
@@ -161,7 +161,7 @@ export function misspeltVariables({ variables }: Pick<Env, "variables">): readon
   const known = [...OPTIONS.map(({ variable }) => variable), ...OTHER_VARIABLES];
   return Object.keys(variables).flatMap((name) => {
     if (!name.startsWith("WEIR_") || known.includes(name)) return [];
-    const near = nearestWord(name, known);
+    const near = mostSimilar(name, known);
     if (near === undefined || distance(name, near) > MISSPELT_MAX) return [];
     return [`${name} means nothing to Weir; ${near} does`];
   });

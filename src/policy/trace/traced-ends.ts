@@ -2,7 +2,7 @@
 
 import { DIRECTIONS, type Direction } from "../../base/direction.ts";
 import { parseAddress } from "../../base/ip.ts";
-import { nearestWord } from "../../base/nearest-word.ts";
+import { hintText } from "../../base/nearest-word.ts";
 import { type Cluster, keyOf, type Protocol } from "../../model/cluster.ts";
 import type { Rule } from "../../model/network-policy.ts";
 import type { Party } from "../oracle.ts";
@@ -45,9 +45,8 @@ export function endOf(cluster: Cluster, text: string): Found<End> {
 function serviceCalled(cluster: Cluster, name: string): Found<End> {
   const service = cluster.services.get(name);
   if (service === undefined) {
-    const nearest = nearestWord(name, [...cluster.pods.keys(), ...cluster.services.keys()]);
-    const hint = nearest === undefined ? "none is known" : `did you mean ${nearest}?`;
-    return { ok: false, reason: `no pod or Service ${name}; ${hint}`, missing: true };
+    const hint = hintText(name, [...cluster.pods.keys(), ...cluster.services.keys()]);
+    return { ok: false, reason: `no pod or Service ${name}${hint}`, missing: true };
   }
   const addresses = service.clusterIps.length > 0 ? service.clusterIps : service.externalIps;
   if (addresses.length === 0) {

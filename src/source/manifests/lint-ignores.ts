@@ -1,7 +1,7 @@
 // `weir.dev/lint-ignore`: which warnings of a file are silenced, by comments and annotations.
 
 import { Lexer } from "yaml";
-import { nearestWord } from "../../base/nearest-word.ts";
+import { mostSimilar } from "../../base/nearest-word.ts";
 import { isWarningCode, type Problem, WARNING_CODES, type WarningCode } from "../../model/problem.ts";
 import { quote, valueAt } from "../parse/fields.ts";
 import type { Place } from "../parse/parse-document.ts";
@@ -78,7 +78,7 @@ function wrongIn(words: readonly string[]): Ignore["wrong"] {
   const unknown = words.find((word) => !isWarningCode(word));
   if (unknown === undefined) return undefined;
   const reason = `${IGNORE_KEY}: ${quote(unknown)} is not a warning code`;
-  return { reason, fix: `the nearest is ${nearestWord(unknown, WARNING_CODES)}` };
+  return { reason, fix: `the nearest is ${mostSimilar(unknown, WARNING_CODES)}` };
 }
 
 /** The first line of the object that each comment is about, or undefined where there is none. */

@@ -60,10 +60,10 @@ Egress:       not isolated
     expect(without).toMatchObject({ exitCode: 1, stdout: "" });
     expect(without.stderr).toMatch(/^weir: no agent answers at \S+; use --manifests DIR without one\n$/);
     await world.serve(viewsWith());
-    expect(await world.weir("describe", "endpoint", "alpha/apache")).toEqual({
+    expect(await world.weir("describe", "endpoint", "alpha/ngnix")).toEqual({
       exitCode: 4,
       stdout: "",
-      stderr: "weir: no pod alpha/apache; did you mean alpha/nginx?\n",
+      stderr: "weir: no pod alpha/ngnix; did you mean alpha/nginx?\n",
     });
   });
 });

@@ -89,8 +89,8 @@ describe("refused", () => {
       2,
       "--sort-by: no field nonsense; there are namespace, name, labels, addresses, state, id, interface, ifindex, ingress, egress",
     ],
-    ["help nonsense", 2, /^no command nonsense; did you mean \w+\?$/],
-    ["help get nonsense", 2, /^no command nonsense; did you mean \S+\?$/],
+    ["help nonsense", 2, "no command nonsense"],
+    ["help get nonsense", 2, "no command nonsense"],
     ["get help endpoint-s", 2, /^no command get endpoint-s; did you mean endpoints\?$/],
     ["trace --from a/b --to c/d --protocol quic", 2, /Allowed choices are TCP, UDP, SCTP, ICMP/],
   ])("weir %s: %i, %s", async (line, exitCode, reason) => {
