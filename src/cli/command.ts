@@ -110,7 +110,7 @@ export interface WriteOptions {
 }
 
 /** Where the output is no terminal. */
-const WIDTH_MAX = 100;
+export const WIDTH_MAX = 100;
 
 export async function write(env: Env, result: Result, { output, headers }: WriteOptions): Promise<void> {
   switch (output) {

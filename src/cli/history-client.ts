@@ -65,6 +65,8 @@ export async function askHistory<T>(
   parameters: Parameters,
   timeoutMs = TIMEOUT_MS,
 ): Promise<T> {
+  // One that hangs is not waited for as long as a large answer.
+  await askAgentOrFail(context, "log-level", "only it has the history");
   const query = new URLSearchParams();
   for (const [name, value] of Object.entries(parameters)) if (value !== undefined) query.set(name, value);
   const url = `/${API_VERSION}/history${path}?${query}`;
@@ -80,10 +82,20 @@ export function noteCoverage(env: Env, view: HistoryCoverage): void {
 
 const SPANS_SHOWN_MAX = 5;
 
+const minute = (iso: string): string => `${iso.slice(0, 19)}Z`;
+
+/** When the history begins, if that is within the range. A minute is counted whole, so that it may begin before it. */
+export const beginOf = ({ since, covered }: HistoryCoverage): string | undefined =>
+  covered !== undefined && Date.parse(covered.from) > Date.parse(since) + 2_000
+    ? minute(covered.from)
+    : undefined;
+
+export const beginText = (begins: string): string => `the history begins at ${begins}`;
+
 /** What of the range is not covered, a text for each. */
-export function coverageTexts({ since, covered, gaps, away, damaged, lost }: HistoryCoverage): string[] {
+export function coverageTexts(view: HistoryCoverage): string[] {
+  const { covered, gaps, away, damaged, lost } = view;
   const texts: string[] = [];
-  const minute = (iso: string): string => `${iso.slice(0, 19)}Z`;
   const spans = (all: HistoryCoverage["gaps"]): string =>
     someOf(
       all.map(({ from, to }) => `${minute(from)} to ${minute(to)}`),
@@ -91,9 +103,8 @@ export function coverageTexts({ since, covered, gaps, away, damaged, lost }: His
       ", ",
     );
   if (covered === undefined) texts.push("the history has nothing of this time");
-  // A minute is counted whole, so that it may begin before the range.
-  else if (Date.parse(covered.from) > Date.parse(since) + 2_000)
-    texts.push(`the history begins at ${minute(covered.from)}`);
+  const begins = beginOf(view);
+  if (begins !== undefined) texts.push(beginText(begins));
   if (gaps.length > 0) texts.push(`nothing was recorded ${spans(gaps)}`);
   if (away.length > 0)
     texts.push(`no agent ran in a part of ${spans(away)}: packets are counted, without peers`);

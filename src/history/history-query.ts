@@ -45,7 +45,7 @@ const KEYS_MAX = 50_000;
 /** Between two blocks, this much is the time that sealing one takes. */
 const GAP_MS_MIN = 2_000;
 
-type Take = (row: HistoryRow, to: number) => void;
+type Take = (row: HistoryRow, from: number) => void;
 
 /** Calls `take` with the rows of all minutes that overlap the range; other work may run in between. */
 async function walk(
@@ -60,12 +60,12 @@ async function walk(
     const rows = await store.rows(head);
     if (rows === undefined) continue;
     spans.push(head);
-    for (const row of rows) take(row, head.to);
+    for (const row of rows) take(row, head.from);
     await setImmediate();
   }
   if (overlaps(current)) {
     spans.push(current);
-    for (const row of current.rows) take(row, current.to);
+    for (const row of current.rows) take(row, current.from);
   }
   return { ...coverageOf(spans, range), damaged: store.damaged(), lost: store.lost() };
 }
@@ -112,7 +112,7 @@ function matches(row: HistoryRow, filter: HistoryFilter): boolean {
 /** The rows of an answer that one stored row belongs to: several for `policy`. */
 function partsOf(
   row: HistoryRow,
-  to: number,
+  from: number,
   by: HistoryGrouping | undefined,
 ): Omit<HistoryRowView, "packets" | "bytes">[] {
   const pod = row.pod || NO_POD;
@@ -127,7 +127,7 @@ function partsOf(
     case "policy":
       return (policies.length === 0 ? [NO_POLICY] : policies).map((policy) => ({ policy }));
     case "minute":
-      return [{ time: new Date(to).toISOString(), pod, direction, reason, peer, ...port, policies }];
+      return [{ time: new Date(from).toISOString(), pod, direction, reason, peer, ...port, policies }];
     case undefined:
       return [{ pod, direction, reason, peer, ...port, policies }];
   }
@@ -142,11 +142,11 @@ export async function answerHistory(source: HistorySource, question: HistoryQues
   const sums = new Map<string, { -readonly [K in keyof HistoryRowView]: HistoryRowView[K] }>();
   const total = { packets: 0, bytes: 0 };
   const beyond = { rows: 0, packets: 0, bytes: 0 };
-  const coverage = await walk(source, question, (row, to) => {
+  const coverage = await walk(source, question, (row, from) => {
     if (!matches(row, question)) return;
     total.packets += row.packets;
     total.bytes += row.bytes;
-    for (const part of partsOf(row, to, by)) {
+    for (const part of partsOf(row, from, by)) {
       const key = JSON.stringify(part);
       const known = sums.get(key);
       if (known === undefined && sums.size >= KEYS_MAX) {

@@ -16,7 +16,7 @@ export const OTHER_PEERS = "(others)";
 
 /** Absent fields are those that rows were added up over. */
 export interface HistoryRowView {
-  /** ISO 8601: the end of the minute. */
+  /** ISO 8601: the beginning of the minute, or of the part of it that was counted. */
   readonly time?: string;
   /** `namespace/name`; "(no pod)" for interfaces without an endpoint. */
   readonly pod?: string;

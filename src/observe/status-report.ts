@@ -209,7 +209,7 @@ function downText(kernel: KernelView | undefined): string {
   if (kernel === undefined) return "no agent answers, and nothing is enforced";
   const { lockedBy, unreadable, endpoints, filtered, others } = kernel;
   const who =
-    lockedBy === undefined ? "no agent answers" : "no agent answers at this socket, but one has the pins";
+    lockedBy === undefined ? "no agent answers" : `no agent answers, but one (pid ${lockedBy}) has the pins`;
   if (unreadable !== undefined) {
     const foreign = `programs that may be Weir's are attached to ${countText(others.length, "interface")}`;
     if (filtered.length > 0)

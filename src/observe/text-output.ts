@@ -46,6 +46,8 @@ export interface Column {
   readonly right?: true;
   /** Left out where the table is too wide; the highest number first. */
   readonly spare?: number;
+  /** Of the last column: its cells are cut where the table is too wide. */
+  readonly cut?: true;
 }
 
 export interface Table {
@@ -57,24 +59,59 @@ export interface Table {
 export const left = (title: string): Column => ({ title });
 export const right = (title: string): Column => ({ title, right: true });
 
+/** The last column, whose cells may be cut. */
+export const cuttable = (title: string): Column => ({ title, cut: true });
+
 /** A column that may be left out. */
 export const spare = (title: string, rank: number): Column => ({ title, spare: rank });
+export const spareRight = (title: string, rank: number): Column => ({ title, right: true, spare: rank });
 
 const GAP = "   ";
 
 /** The table without as many of its spare columns as it takes to fit into `width`. */
 export function fitted(table: Table, width: number): Table {
-  const { columns, rows } = table;
+  const kept = fittingColumns(table, width);
+  const cut = <T>(line: readonly T[]): readonly T[] => line.filter((_, at) => kept.includes(at));
+  const columns = cut(table.columns);
+  return narrowed({ columns, rows: table.rows.map(cut) }, width);
+}
+
+/** The table with the cells of its last column cut, where it may be and is too wide. */
+function narrowed({ columns, rows }: Table, width: number): Table {
+  const last = columns.length - 1;
+  if (columns[last]?.cut !== true) return { columns, rows };
   const widths = columns.map(({ title }, at) =>
     Math.max(widthOf(title), ...rows.map((row) => widthOf(row[at] ?? ""))),
   );
-  const total = widths.reduce((sum, each) => sum + each, GAP.length * (columns.length - 1));
-  const ranks = columns.map(({ spare: rank = 0 }) => rank);
-  const most = Math.max(...ranks);
-  if (total <= width || most === 0) return table;
-  const without = ranks.indexOf(most);
-  const isKept = (_: unknown, at: number): boolean => at !== without;
-  return fitted({ columns: columns.filter(isKept), rows: rows.map((row) => row.filter(isKept)) }, width);
+  const others = widths.slice(0, last).reduce((sum, each) => sum + each + GAP.length, 0);
+  const room = Math.max(CUT_MIN, width - others);
+  return {
+    columns,
+    rows: rows.map((row) => row.map((cell, at) => (at === last ? cutAt(cell, room) : cell))),
+  };
+}
+
+const CUT_MIN = 20;
+
+const cutAt = (text: string, width: number): string =>
+  widthOf(text) <= width ? text : `${[...text].slice(0, width - 1).join("")}…`;
+
+/** The columns of a table without as many spare ones as it takes to fit into `width`. */
+function fittingColumns({ columns, rows }: Table, width: number): readonly number[] {
+  const widths = columns.map(({ title }, at) =>
+    Math.max(widthOf(title), ...rows.map((row) => widthOf(row[at] ?? ""))),
+  );
+  let kept = columns.map((_, at) => at);
+  const total = (): number =>
+    kept.reduce((sum, at) => sum + (widths[at] ?? 0), GAP.length * (kept.length - 1));
+  const rankOf = (at: number): number => columns[at]?.spare ?? 0;
+  while (total() > width) {
+    const most = Math.max(...kept.map(rankOf));
+    if (most === 0) break;
+    const without = kept.findIndex((at) => rankOf(at) === most);
+    kept = kept.filter((_, index) => index !== without);
+  }
+  return kept;
 }
 
 /** Lines, each with its line break; empty if there is neither a row nor a heading. */
@@ -87,6 +124,8 @@ export interface TableOptions {
   readonly window: number;
   /** Present column widths; wider output increases them. */
   readonly widths?: number[];
+  /** Without as many spare columns as the first rows need to fit into it. */
+  readonly fit?: number;
 }
 
 /**
@@ -96,10 +135,14 @@ export interface TableOptions {
 export function* tableTexts(
   columns: readonly Column[],
   rows: Iterable<readonly string[]>,
-  { headers, window, widths = [] }: TableOptions,
+  { headers, window, widths = [], fit }: TableOptions,
 ): Iterable<string> {
   let held: (readonly string[])[] = headers ? [columns.map(({ title }) => title)] : [];
+  let shown = columns.map((_, at) => at);
+  let isFitted = fit === undefined;
   const flush = (): string => {
+    if (!isFitted && fit !== undefined) shown = [...fittingColumns({ columns, rows: held }, fit)];
+    isFitted = true;
     for (const line of held)
       for (const [at, cell] of line.entries()) widths[at] = Math.max(widths[at] ?? 0, widthOf(cell));
     const text = held.map((line) => `${lineText(line)}\n`).join("");
@@ -107,11 +150,11 @@ export function* tableTexts(
     return text;
   };
   const lineText = (line: readonly string[]): string =>
-    columns
-      .map((column, at) => {
+    shown
+      .map((at) => {
         const cell = line[at] ?? "";
         const padding = " ".repeat((widths[at] ?? 0) - widthOf(cell));
-        return column.right ? padding + cell : cell + padding;
+        return columns[at]?.right ? padding + cell : cell + padding;
       })
       .join(GAP)
       .trimEnd();

@@ -133,7 +133,7 @@ function peerMatches(cluster: Cluster, peer: ClusterPeer, other: Party): boolean
         matches(peer.pods, other.pod.labels)
       );
     case "nodes":
-      // API, nodes: the addresses in the status of the nodes, whoever has them.
+      // API, nodes: the addresses in the status of the nodes, also where a pod has them.
       return [...(cluster.nodes?.values() ?? [])].some(
         ({ labels, addresses }) =>
           matches(peer.nodes, labels) && addresses.some(({ text }) => text === other.address.text),

@@ -4,14 +4,14 @@ import { lstatSync, rmdirSync, rmSync } from "node:fs";
 import { dirname } from "node:path";
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { codeOf, messageOf } from "../../base/errors.ts";
-import { countText, left, printable, tableText } from "../../observe/text-output.ts";
+import { countText, left, printable } from "../../observe/text-output.ts";
 import type { CredentialOptions } from "../../source/apiserver/credentials.ts";
 import { askAgentIfAble, isSilence } from "../agent-client.ts";
 import { stateFiles } from "../cni-paths.ts";
-import { type Exits, note } from "../command.ts";
+import { type Exits, headersOption, note, outputOption, type WriteOptions, write } from "../command.ts";
 import { CommandError, type Context, EXIT, type Settings, SOCKET_DEFAULT } from "../environment.ts";
 
-interface Options {
+interface Options extends WriteOptions {
   readonly dryRun?: true;
   readonly force?: true;
   readonly waitFor?: DaemonSetName;
@@ -63,6 +63,8 @@ export function addCleanup(parent: Command, exits: Exits): void {
         .default(240),
     )
     .option("--kubeconfig <file>", "with --wait-for: API server, if not the pod's own cluster")
+    .addOption(outputOption("table", "json", "yaml"))
+    .addOption(headersOption())
     .addHelpText("after", HELP)
     .action(exits(cleanOrWait));
 }
@@ -127,7 +129,8 @@ async function clean(context: Context, options: Options): Promise<number> {
     // An agent that goes on has its socket and its claims.
     ...(isAgentThere ? [] : removeStateFiles(settings, dryRun)),
   ];
-  if (removals.length === 0) {
+  const isForPeople = options.output === "table";
+  if (removals.length === 0 && isForPeople) {
     note(
       env,
       `nothing of Weir is under ${settings.bpffs}, on an interface or in ${dirname(settings.socket)}`,
@@ -135,16 +138,21 @@ async function clean(context: Context, options: Options): Promise<number> {
     return EXIT.ok;
   }
   const outcome = dryRun ? "would be removed" : "removed";
-  env.stdout.write(
-    tableText({
-      columns: ["KIND", "NAME", "OUTCOME"].map(left),
-      rows: removals.map(({ kind, name, error }) => [
-        kind,
-        name,
-        error === undefined ? outcome : `stayed: ${error}`,
-      ]),
-    }),
-  );
+  const table = {
+    columns: ["KIND", "NAME", "OUTCOME"].map(left),
+    rows: removals.map(({ kind, name, error }) => [
+      kind,
+      name,
+      error === undefined ? outcome : `stayed: ${error}`,
+    ]),
+  };
+  const value = removals.map(({ kind, name, error }) => ({
+    kind,
+    name,
+    removed: !dryRun && error === undefined,
+    ...(error === undefined ? {} : { error }),
+  }));
+  await write(env, { table: () => table, value }, options);
   const stayed = removals.filter(({ error }) => error !== undefined).length;
   if (stayed > 0) throw new CommandError(`${countText(stayed, "object")} could not be removed`);
   return EXIT.ok;

@@ -62,7 +62,7 @@ const withFilters = (command: Command): Command =>
 
 export function addConntrackList(parent: Command, exits: Exits): void {
   withFilters(parent.command("list").description("list the flows of the flow table"))
-    .addOption(outputOption("table", "json", "ndjson", "yaml"))
+    .addOption(outputOption("table", "wide", "json", "ndjson", "yaml"))
     .addOption(headersOption())
     .addHelpText("after", LIST_HELP)
     .action(exits(list));

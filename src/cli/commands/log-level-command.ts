@@ -3,7 +3,7 @@
 import { Argument, type Command } from "commander";
 import type { LogLevelView } from "../../observe/api-views.ts";
 import { askAgentOrFail, tellAgent } from "../agent-client.ts";
-import type { Exits } from "../command.ts";
+import { type Exits, outputOption, writeReport } from "../command.ts";
 import { type Context, EXIT } from "../environment.ts";
 
 const LEVELS = ["debug", "info", "warn", "error"] as const;
@@ -24,15 +24,20 @@ export function addLogLevel(parent: Command, exits: Exits): void {
     .command("log-level")
     .description("show or set the minimum log level of the running agent")
     .addArgument(new Argument("[level]", "the new level").choices(LEVELS))
+    .addOption(outputOption("text", "json", "yaml"))
     .addHelpText("after", HELP)
     .action(exits(logLevel));
 }
 
-async function logLevel(context: Context, wanted: string | undefined): Promise<number> {
-  const { level } =
+interface Options {
+  readonly output: "text" | "json" | "yaml";
+}
+
+async function logLevel(context: Context, wanted: string | undefined, options: Options): Promise<number> {
+  const value =
     wanted === undefined
       ? await askAgentOrFail<LogLevelView>(context, "log-level", "the level is its own")
       : await tellAgent<LogLevelView>(context, `log-level?level=${wanted}`);
-  context.env.stdout.write(`${level}\n`);
+  await writeReport(context.env, { value, text: () => `${value.level}\n` }, options.output);
   return EXIT.ok;
 }

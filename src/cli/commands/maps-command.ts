@@ -131,7 +131,7 @@ export function addMapsDump(parent: Command, exits: Exits): void {
     .option("--raw", "hexadecimal bytes instead of values")
     .option("--diff", "only entries that differ from the agent's desired state")
     .addOption(podOption("only entries of this pod"))
-    .addOption(outputOption("table", "json", "ndjson", "yaml"))
+    .addOption(outputOption("table", "wide", "json", "ndjson", "yaml"))
     .addOption(headersOption())
     .addHelpText("after", DUMP_HELP)
     .action(exits(dump));

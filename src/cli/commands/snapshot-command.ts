@@ -15,8 +15,8 @@ const HELP = `
 A snapshot is a gzip file of JSON lines, readable only by its owner: a header, then each entry of each table as in
 \`weir maps dump -o ndjson\`. Works without an agent; with one, numbers have names.
 
---compare takes one or two snapshots: compares two, or one with the present. -o then selects table or json. Remaining
-times and names are not compared; changed counters are shown.
+--compare takes one or two snapshots: compares two, or one with the present. -o then selects table, json or yaml.
+Remaining times and names are not compared; changed counters are shown.
 
 Examples:
   weir snapshot                                   weir-snapshot-NODE-TIME.ndjson.gz in this directory
@@ -35,7 +35,7 @@ export function addSnapshot(parent: Command, exits: Exits): void {
     .description("save the contents of all tables, or compare two snapshots")
     .argument("[files...]", "with --compare: one or two snapshots")
     .option("--compare", "show the differences between two snapshots, or between one and now")
-    .option("-o, --output <file>", "output file; with --compare: table or json")
+    .option("-o, --output <file>", "output file; with --compare: table, json or yaml")
     .addHelpText("after", HELP)
     .action(exits(snapshot));
 }
@@ -59,8 +59,8 @@ async function compare(context: Context, files: readonly string[], output: strin
   const [first, second, ...more] = files;
   if (first === undefined || more.length > 0)
     throw new CommandError("--compare takes one snapshot or two; see: weir snapshot --help", EXIT.usage);
-  if (output !== "table" && output !== "json")
-    throw new CommandError(`-o ${output}: with --compare it is table or json`, EXIT.usage);
+  if (output !== "table" && output !== "json" && output !== "yaml")
+    throw new CommandError(`-o ${output}: with --compare it is table, json or yaml`, EXIT.usage);
   const [{ readSnapshot, snapshotOfNow }, { compareSnapshots, isMaterial, snapshotTable }] =
     await Promise.all([import("../snapshot-file.ts"), import("../../observe/map-snapshot.ts")]);
   const before = await readSnapshot(first);
@@ -71,7 +71,7 @@ async function compare(context: Context, files: readonly string[], output: strin
     const moments = `${before.head.takenAt} on ${before.head.node} and ${after.head.takenAt} on ${after.head.node}`;
     note(context.env, `${countText(differences.length, "difference")} between ${moments}`);
   }
-  if (differences.length > 0 || output === "json") {
+  if (differences.length > 0 || output !== "table") {
     const result = { table: () => snapshotTable(differences), value: differences };
     await write(context.env, result, { output, headers: true });
   }

@@ -4,21 +4,27 @@ import { setImmediate as nextTurn } from "node:timers/promises";
 import { joined } from "../../base/slices.ts";
 import type { Dump, Entry } from "../../observe/dump/map-dump.ts";
 import { tableTexts } from "../../observe/text-output.ts";
-import { jsonText, type WriteOptions } from "../command.ts";
+import { jsonText, WIDTH_MAX, type WriteOptions } from "../command.ts";
 import type { Env } from "../environment.ts";
 
 /** Entries that are written at a time, and rows that say how wide the columns are. */
 const PIECE = 1_000;
 
 export async function writeDump(env: Env, dump: Dump, { output, headers }: WriteOptions): Promise<void> {
-  for (const piece of await piecesOf(dump, { output, headers })) {
+  const isFitted = output === "table" && headers;
+  const fit = isFitted ? { fit: env.stdout.columns ?? WIDTH_MAX } : {};
+  for (const piece of await piecesOf(dump, { output, headers }, fit)) {
     env.stdout.write(piece);
     // The reader may have closed the pipe (`| head`): the error arrives only between two writes.
     await nextTurn();
   }
 }
 
-async function piecesOf(dump: Dump, { output, headers }: WriteOptions): Promise<Iterable<string>> {
+async function piecesOf(
+  dump: Dump,
+  { output, headers }: WriteOptions,
+  fit: { readonly fit?: number },
+): Promise<Iterable<string>> {
   switch (output) {
     case "json":
       return dump.single ? [jsonText(onlyValue(dump))] : jsonPieces(dump);
@@ -34,7 +40,7 @@ async function piecesOf(dump: Dump, { output, headers }: WriteOptions): Promise<
       return joined(orElse(items, "[]\n"), PIECE);
     }
     default:
-      return tableTexts(dump.columns, rowsOf(dump), { headers, window: PIECE });
+      return tableTexts(dump.columns, rowsOf(dump), { headers, window: PIECE, ...fit });
   }
 }
 

@@ -106,7 +106,12 @@ export function valuesOf<T>(
   return outcomes.flatMap((outcome) => {
     if (outcome.error !== undefined || failureOf(outcome) !== undefined) return [];
     if (outcome.exitCode === EXIT.notFound) return [];
-    return [{ node: outcome.pod.node, value: JSON.parse(outcome.stdout) as T }];
+    const { pod, stdout, stderr } = outcome;
+    const value = JSON.parse(stdout) as T;
+    // As that no agent answers there, and the kernel's tables are shown. Of an empty list that it is one.
+    const isEmpty = Array.isArray(value) && value.length === 0;
+    if (stderr !== "" && !isEmpty) note(env, printable(`node ${pod.node}: ${reasonIn(stderr)}`));
+    return [{ node: pod.node, value }];
   });
 }
 

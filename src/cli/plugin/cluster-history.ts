@@ -9,11 +9,12 @@ import {
   type TopView,
   talkerSize,
 } from "../../observe/history-views.ts";
+import { someOf } from "../../observe/text-output.ts";
 import type { Exits } from "../command.ts";
 import { type DropsOptions, withDropsOptions, writeDrops } from "../commands/drops-command.ts";
 import { type TopOptions, withTopOptions, writeTop } from "../commands/top-command.ts";
 import { type Context, EXIT } from "../environment.ts";
-import { coverageTexts, podKey, type Since } from "../history-client.ts";
+import { beginOf, beginText, coverageTexts, podKey, type Since } from "../history-client.ts";
 import type { AgentPods, Outcome } from "./agent-pods.ts";
 import {
   agentsOf,
@@ -60,11 +61,36 @@ async function askHistories<T extends HistoryCoverage>(
   requireAnswer(outcomes);
   remarkFailures(context.env, outcomes);
   nodes.sort((a, b) => (a.node < b.node ? -1 : 1));
-  remarkSome(
-    context.env,
-    nodes.flatMap((each) => coverageTexts(each).map((text) => `node ${each.node}: ${text}`)),
-  );
+  remarkCoverage(context, nodes);
   return { outcomes, nodes };
+}
+
+/** Nodes that say the same share a remark, and so do those whose history begins within the range. */
+function remarkCoverage({ env }: Context, nodes: readonly Of<HistoryCoverage>[]): void {
+  const begun: { readonly node: string; readonly from: string }[] = [];
+  const byText = new Map<string, string[]>();
+  for (const each of nodes) {
+    const begins = beginOf(each);
+    if (begins !== undefined) begun.push({ node: each.node, from: begins });
+    for (const text of coverageTexts(each)) {
+      if (begins !== undefined && text === beginText(begins)) continue;
+      byText.set(text, [...(byText.get(text) ?? []), each.node]);
+    }
+  }
+  begun.sort((a, b) => (a.from < b.from ? -1 : 1));
+  const [first, last] = [begun[0], begun.at(-1)];
+  const begin =
+    first === undefined || last === undefined
+      ? []
+      : first === last
+        ? [`node ${first.node}: ${beginText(first.from)}`]
+        : [
+            `the history begins between ${first.from} (node ${first.node}) and ${last.from} (node ${last.node})`,
+          ];
+  const others = [...byText].map(
+    ([text, names]) => `${names.length === 1 ? "node" : "nodes"} ${someOf(names, 3, ", ")}: ${text}`,
+  );
+  remarkSome(env, [...begin, ...others]);
 }
 
 /** Rows in memory, and in an answer: the largest. */

@@ -5,7 +5,7 @@ import type { BypassView, PolicyView } from "../../observe/api-views.ts";
 import { type EndpointRow, endpointNames, endpointsTable } from "../../observe/endpoints-table.ts";
 import { placeText, policyNames } from "../../observe/policies-table.ts";
 import { briefText, type StatusReport } from "../../observe/status-report.ts";
-import { countText, left, printable, right, spare } from "../../observe/text-output.ts";
+import { countText, cuttable, left, printable, right, spare } from "../../observe/text-output.ts";
 import {
   allNamespacesOption,
   type Exits,
@@ -61,7 +61,7 @@ export function addClusterStatus(parent: Command, exits: Exits): void {
               ...["NODE", "HEALTH"].map(left),
               spare("VERSION", 1),
               ...["ENDPOINTS", "POLICIES", "PROBLEMS"].map(right),
-              left("DETAIL"),
+              cuttable("DETAIL"),
             ],
             rows: rows.map(({ node, health, report, detail }) => [
               node,
@@ -153,10 +153,23 @@ ${LIST_EXITS}`,
           rows: cells.map((each, at) => [rows[at]?.node ?? "", ...each]),
         };
       };
+      if (remarkNothing(context, "endpoints", rows, options)) return exitOf(outcomes);
       await write(context.env, { table, value: rows, names: () => endpointNames(rows) }, options);
       return exitOf(outcomes);
     }),
   );
+}
+
+/** Whether it was said that there is nothing, in the place of an empty table. */
+function remarkNothing(
+  { env }: Context,
+  noun: string,
+  rows: readonly unknown[],
+  { output, namespace }: ListOptions,
+): boolean {
+  if (rows.length > 0) return false;
+  note(env, `no ${noun} found${namespace === undefined ? "" : ` in namespace ${namespace}`}`);
+  return output === "table" || output === "wide";
 }
 
 /** For the agents' command line, where a name that begins with a dash would be an option. */
@@ -199,6 +212,7 @@ ${LIST_EXITS}`,
       const outcomes = await agents.run(["get", "policies", "-o", "json", ...filtersOf(name, options)]);
       const found = summed(valuesOf<readonly PolicyView[]>(context, outcomes).map(({ value }) => value));
       const rows = sortedBy(found, options.sortBy);
+      if (remarkNothing(context, "policies", rows, options)) return exitOf(outcomes);
       await write(
         context.env,
         {
@@ -300,13 +314,13 @@ Exit codes:
       if (output === "text") {
         requireAnswer(outcomes);
         remarkFailures(context.env, outcomes);
-        for (const each of outcomes) {
-          if (each.error !== undefined) continue;
-          if (pods.length > 1) stdout.write(`on node ${printable(each.pod.node)}:\n`);
-          stdout.write(each.stdout);
-          if (each.exitCode === EXIT.notFound)
+        const answers = outcomes.flatMap((each) =>
+          each.error === undefined && each.stdout !== "" ? [{ node: each.pod.node, text: each.stdout }] : [],
+        );
+        stdout.write(oneTrace(answers));
+        for (const each of outcomes)
+          if (each.error === undefined && each.exitCode === EXIT.notFound)
             note(context.env, printable(`node ${each.pod.node}: ${reasonIn(each.stderr)}`));
-        }
       } else {
         const value = valuesOf<object>(context, outcomes).map((each) => ({ node: each.node, ...each.value }));
         await write(
@@ -321,6 +335,30 @@ Exit codes:
       );
     }),
   );
+}
+
+const KERNEL = "  kernel: ";
+
+/**
+ * The traces of several nodes as one: what the policies say once, and what the kernels say with their nodes. If the nodes do not
+ * say the same of the policies, one after the other.
+ */
+export function oneTrace(answers: readonly { readonly node: string; readonly text: string }[]): string {
+  const [first, ...others] = answers;
+  if (first === undefined) return "";
+  if (others.length === 0) return first.text;
+  const linesOf = (text: string): string[] => text.split("\n").slice(0, -1);
+  const kernelOf = ({ node, text }: typeof first): string[] =>
+    linesOf(text)
+      .filter((line) => line.startsWith(KERNEL))
+      .map((line) => `  kernel of ${printable(node)}: ${line.slice(KERNEL.length)}`);
+  const policiesOf = ({ text }: typeof first): string[] =>
+    linesOf(text).filter((line) => !line.startsWith(KERNEL));
+  const policies = policiesOf(first);
+  const isOnePath = policies.filter((line) => !line.startsWith(" ")).length === 1;
+  if (isOnePath && others.every((each) => policiesOf(each).join("\n") === policies.join("\n")))
+    return [...policies, ...answers.flatMap(kernelOf), ""].join("\n");
+  return answers.map(({ node, text }) => `on node ${printable(node)}:\n${text}`).join("");
 }
 
 export function addClusterSysdump(parent: Command, exits: Exits): void {

@@ -4,7 +4,7 @@
 import { DIRECTIONS, type Direction } from "../../base/direction.ts";
 import { type Address, type Cidr, compareAddresses, compareCidrs } from "../../base/ip.ts";
 import type { NamesView, PolicyNames } from "../api-views.ts";
-import { left, right, someOf } from "../text-output.ts";
+import { left, right, someOf, spare } from "../text-output.ts";
 import { type Dump, dumpOf, known, meaningText, peersOf } from "./map-dump.ts";
 
 export interface CidrRecord {
@@ -62,7 +62,7 @@ function matchesText(identity: number, names: NamesView | undefined): string {
 export function cidrsDump(records: readonly CidrRecord[], names?: NamesView): Dump {
   const sorted = [...records].sort((a, b) => compareCidrs(a.cidr, b.cidr));
   return dumpOf(sorted, {
-    columns: [left("CIDR"), right("IDENTITY"), left("MEANING"), left("MATCHES")],
+    columns: [left("CIDR"), right("IDENTITY"), left("MEANING"), spare("MATCHES", 1)],
     rows: ({ cidr, identity }) => [
       [cidr.text, String(identity), meaningText(names?.cidrs[cidr.text] ?? []), matchesText(identity, names)],
     ],
@@ -78,7 +78,7 @@ export function cidrsDump(records: readonly CidrRecord[], names?: NamesView): Du
 export function addressesDump(records: readonly AddressRecord[], names?: NamesView): Dump {
   const sorted = [...records].sort((a, b) => compareAddresses(a.address, b.address));
   return dumpOf(sorted, {
-    columns: [left("ADDRESS"), right("IDENTITY"), left("POD"), left("MATCHES")],
+    columns: [left("ADDRESS"), right("IDENTITY"), left("POD"), spare("MATCHES", 1)],
     rows: ({ address, identity, frontend }) => [
       [
         address.text,
@@ -158,7 +158,8 @@ export function policyDump(
       right("POLICY"),
       right("IDENTITY"),
       right("ROW"),
-      ...["PORTS", "PEERS", "OF", "FROM"].map(left),
+      ...["PORTS", "PEERS", "OF"].map(left),
+      spare("FROM", 1),
     ],
     rows: ({ policy, cells }) => {
       const own = names?.policies[String(policy)];

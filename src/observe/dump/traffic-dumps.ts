@@ -3,7 +3,7 @@
 import type { Direction } from "../../base/direction.ts";
 import { hasPorts, isIcmp, protocolText } from "../../model/protocol.ts";
 import type { NamesView } from "../api-views.ts";
-import { durationText, left, right } from "../text-output.ts";
+import { durationText, left, right, spare, spareRight } from "../text-output.ts";
 import { type Dump, dumpOf, known } from "./map-dump.ts";
 
 /** The interface of an entry, as far as it is known. */
@@ -104,9 +104,11 @@ const byEnds = (a: FlowRecord, b: FlowRecord): number =>
 export function conntrackDump(unsorted: readonly FlowRecord[], names?: NamesView): Dump {
   return dumpOf([...unsorted].sort(byEnds), {
     columns: [
-      ...["PROTOCOL", "LOCAL", "REMOTE", "OPENED-BY", "STATE"].map(left),
-      right("GENERATION"),
-      right("EXPIRES"),
+      ...["PROTOCOL", "LOCAL", "REMOTE"].map(left),
+      spare("OPENED-BY", 2),
+      left("STATE"),
+      spareRight("GENERATION", 3),
+      spareRight("EXPIRES", 1),
       left("POD"),
       left("PEER"),
     ],

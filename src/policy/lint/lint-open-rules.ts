@@ -25,7 +25,7 @@ interface RuleAt {
 }
 
 function opensAll(policy: Policy, { direction, index, rule }: RuleAt): readonly Finding[] {
-  const who = isEveryPort(rule.ports) ? whoever(rule.peers) : undefined;
+  const who = isEveryPort(rule.ports) ? openPeers(rule.peers) : undefined;
   if (who === undefined) return [];
   const isNoLimit = rule.peers === "anyone" && rule.ports === "all";
   const verb = direction === "ingress" ? "from" : "to";
@@ -50,7 +50,7 @@ function isEveryPort(ports: Rule["ports"]): boolean {
 
 const WHOLE: Readonly<Record<Family, Cidr>> = { 4: cidrOf(4, 0n, 0), 6: cidrOf(6, 0n, 0) };
 
-function whoever(peers: Rule["peers"]): string | undefined {
+function openPeers(peers: Rule["peers"]): string | undefined {
   if (peers === "anyone") return "everyone";
   const open = peers.flatMap((peer) =>
     peer.kind === "block" && peer.except.length === 0 ? [peer.cidr] : [],

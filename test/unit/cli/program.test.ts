@@ -118,7 +118,7 @@ describe("wrong usage is one line on stderr and exit code 2", () => {
     ["snapshot a b", /files go with --compare; see: weir snapshot --help/],
     ["snapshot --compare", /--compare takes one snapshot or two/],
     ["snapshot --compare a b c", /--compare takes one snapshot or two/],
-    ["snapshot --compare a b -o yaml", /-o yaml: with --compare it is table or json/],
+    ["snapshot --compare a b -o wide", /-o wide: with --compare it is table, json or yaml/],
     ["conntrack flush", /select flows, or use --all; see: weir conntrack flush --help/],
     ["conntrack flush --all --port 80", /--all excludes filters/],
     ["conntrack list --port 65536", /Expected a number of 0 to 65535/],

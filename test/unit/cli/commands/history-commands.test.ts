@@ -13,9 +13,9 @@ let world: CommandWorld;
 
 beforeEach(async () => {
   world = openCommandWorld({ now: () => NOW });
-  await world.serve(
-    viewsWith(),
-    historyRoutes(
+  await world.serve(viewsWith(), [
+    { method: "GET", path: "log-level", answer: () => ({ level: "info" }) },
+    ...historyRoutes(
       () =>
         Promise.resolve({
           store: {
@@ -28,7 +28,7 @@ beforeEach(async () => {
         }),
       () => NOW,
     ),
-  );
+  ]);
 });
 afterEach(() => world.close());
 
@@ -128,9 +128,9 @@ it("monitor --since shows minutes, oldest first, and what passed on request", as
   const lines = async (...args: readonly string[]) =>
     (await world.weir("monitor", "--since", "1h", ...args)).stdout.split("\n");
   expect(await lines()).toEqual([
-    "2026-11-30T01:31Z denied ingress shop/web <- shop/client TCP/80: 3 packets, 180 B (shop/p, shop/q)",
-    "2026-11-30T01:31Z denied ingress shop/web <- (others): 4 packets, 240 B (shop/p, shop/q)",
-    "2026-11-30T01:41Z denied ingress shop/web <- shop/client TCP/80: 5 packets, 300 B (shop/p, shop/q)",
+    "2026-11-30T01:30Z denied ingress shop/web <- shop/client TCP/80: 3 packets, 180 B (shop/p, shop/q)",
+    "2026-11-30T01:30Z denied ingress shop/web <- (others): 4 packets, 240 B (shop/p, shop/q)",
+    "2026-11-30T01:40Z denied ingress shop/web <- shop/client TCP/80: 5 packets, 300 B (shop/p, shop/q)",
     "",
   ]);
   expect((await lines("--flows")).length).toBe(5);
