@@ -61,9 +61,9 @@ async function eventually<T>(ask: () => Promise<T | undefined>, what: string): P
   throw new Error(`${what}: not within ${WAIT_MS_MAX} ms`);
 }
 
-const eventOf = (name: string, reason: string) =>
+const eventOf = (name: string, reason: string, namespace = "shop") =>
   eventually(
-    async () => (await eventsOf(name)).find((event) => event.reason === reason),
+    async () => (await eventsOf(name, namespace)).find((event) => event.reason === reason),
     `an Event ${reason} of ${name}`,
   );
 
@@ -135,6 +135,33 @@ it("a table that is full has an Event about the node, until everything fits agai
   expect(event.regarding).toMatchObject({ kind: "Pod", name: "server" });
   await annotate(null);
   expect((await eventOf("server", "ProblemSolved")).note).toMatch(/^CapacityExceeded no longer holds: /);
+});
+
+it("a bypass has an Event about its pod or the node, with end and reason, also one that outlives the agent", async () => {
+  const bypass = async (...args: readonly string[]): Promise<void> => {
+    expect(await world.weir("bypass", ...args)).toMatchObject({ status: 0 });
+  };
+  await bypass("pod", "shop/client", "--for", "15m", "--reason", "INC-4711");
+  expect(await eventOf("client", "PolicyBypassed")).toMatchObject({
+    type: "Warning",
+    note: expect.stringMatching(/^emergency bypass until \S+Z: INC-4711; its policies drop nothing$/),
+    regarding: { kind: "Pod", name: "client" },
+    reportingController: "weir.dev/agent",
+    reportingInstance: NODE,
+  });
+  await agent.kill();
+  agent = await world.start();
+  const { stdout } = await world.weir("bypass", "list", "-o", "json");
+  expect(JSON.parse(stdout)).toMatchObject([{ target: "shop/client", reason: "INC-4711" }]);
+  await bypass("end", "shop/client");
+  expect(await eventOf("client", "ProblemSolved")).toMatchObject({ type: "Normal" });
+  await bypass("node", "--for", "15m", "--reason", "INC-4712");
+  expect(await eventOf(NODE, "PolicyBypassed", "default")).toMatchObject({
+    note: expect.stringMatching(/^emergency bypass .*until \S+Z: INC-4712; /),
+    regarding: { kind: "Node", name: NODE },
+  });
+  await bypass("end", "--all");
+  expect(await eventOf(NODE, "ProblemSolved", "default")).toMatchObject({ type: "Normal" });
 });
 
 it("an agent that is restarted does not repeat Events already recorded", async () => {

@@ -3,7 +3,7 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { mismatchesOf } from "../netns/reach.ts";
 import type { Manifest } from "./api.ts";
-import { createPod, namespaceOf, podOf, setLabels } from "./objects.ts";
+import { createPod, namespaceOf, podNamed, podOf, setLabels } from "./objects.ts";
 import { type LocalPod, NODE, OTHER_NODE, openWorld, type World } from "./world.ts";
 
 const pod = (name: string, number: number): LocalPod => ({
@@ -102,4 +102,20 @@ it("a pod of another node has no interface here, though its address is behind on
   await world.lab.add([there]);
   await createPod(world.api, { ...there, node: OTHER_NODE });
   expect([...(await endpoints()).keys()].sort()).toEqual(["shop/victim", "tenant/caller"]);
+});
+
+it("annotations and labels of a pod request neither a bypass nor audit mode", async () => {
+  const asking = {
+    "weir.dev/mode": "audit",
+    "weir.dev/bypass": "24h",
+    "weir.dev/bypass-until": "2999-01-01T00:00:00Z",
+    "weir.dev/bypass-reason": "INC-4711",
+  };
+  const victim = podNamed("shop/victim");
+  await world.api.patch(victim, { metadata: { annotations: asking, labels: { "weir.dev/mode": "audit" } } });
+  await world.settled();
+  expect(await mismatchesOf(world.lab, STILL_CLOSED)).toEqual([]);
+  expect(JSON.parse((await world.weir("bypass", "list", "-o", "json")).stdout)).toEqual([]);
+  const { stdout } = await world.weir("get", "endpoints", "shop/victim", "-o", "json");
+  expect(JSON.parse(stdout)).toMatchObject([{ state: "enforced" }]);
 });
