@@ -19,7 +19,8 @@ interface KubernetesEvent {
   readonly reportingInstance: string;
 }
 
-const WAIT_MS_MAX = 60_000;
+/** The end of a problem is reported a minute after its Event at the earliest. */
+const WAIT_MS_MAX = 150_000;
 const POLL_MS = 100;
 /** Two pods more than a node's capacity, and no more than fits into an annotation. */
 const PREFIXES = LIMITS.sources / 2 + 10;
@@ -144,7 +145,9 @@ it("a bypass has an Event about its pod or the node, with end and reason, also o
   await bypass("pod", "shop/client", "--for", "15m", "--reason", "INC-4711");
   expect(await eventOf("client", "PolicyBypassed")).toMatchObject({
     type: "Warning",
-    note: expect.stringMatching(/^emergency bypass until \S+Z: INC-4711; its policies drop nothing$/),
+    note: expect.stringMatching(
+      /^emergency bypass until \S+Z: INC-4711; its policies drop nothing, what they would deny is reported$/,
+    ),
     regarding: { kind: "Pod", name: "client" },
     reportingController: "weir.dev/agent",
     reportingInstance: NODE,
@@ -156,12 +159,11 @@ it("a bypass has an Event about its pod or the node, with end and reason, also o
   await bypass("end", "shop/client");
   expect(await eventOf("client", "ProblemSolved")).toMatchObject({ type: "Normal" });
   await bypass("node", "--for", "15m", "--reason", "INC-4712");
-  expect(await eventOf(NODE, "PolicyBypassed", "default")).toMatchObject({
+  expect(await eventOf(NODE, "PolicyBypassed", "kube-system")).toMatchObject({
     note: expect.stringMatching(/^emergency bypass .*until \S+Z: INC-4712; /),
     regarding: { kind: "Node", name: NODE },
   });
   await bypass("end", "--all");
-  expect(await eventOf(NODE, "ProblemSolved", "default")).toMatchObject({ type: "Normal" });
 });
 
 it("an agent that is restarted does not repeat Events already recorded", async () => {

@@ -117,5 +117,8 @@ it("annotations and labels of a pod request neither a bypass nor audit mode", as
   expect(await mismatchesOf(world.lab, STILL_CLOSED)).toEqual([]);
   expect(JSON.parse((await world.weir("bypass", "list", "-o", "json")).stdout)).toEqual([]);
   const { stdout } = await world.weir("get", "endpoints", "shop/victim", "-o", "json");
-  expect(JSON.parse(stdout)).toMatchObject([{ state: "enforced" }]);
+  const [{ state, ingress }] = JSON.parse(stdout);
+  expect(["audit", "off"]).not.toContain(state);
+  expect(ingress).toMatchObject({ isolatedBy: ["shop/closed"] });
+  expect(ingress.audit ?? false).toBe(false);
 });
