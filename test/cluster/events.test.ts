@@ -156,6 +156,11 @@ it("a bypass has an Event about its pod or the node, with end and reason, also o
   agent = await world.start();
   const { stdout } = await world.weir("bypass", "list", "-o", "json");
   expect(JSON.parse(stdout)).toMatchObject([{ target: "shop/client", reason: "INC-4711" }]);
+  // The end of what an agent has not found reported is not reported either.
+  await eventually(async () => {
+    const counts = [await counted("created", "PolicyBypassed"), await counted("known", "PolicyBypassed")];
+    return counts.some((count) => count > 0) ? true : undefined;
+  }, "the Event is known to the next agent");
   await bypass("end", "shop/client");
   expect(await eventOf("client", "ProblemSolved")).toMatchObject({ type: "Normal" });
   await bypass("node", "--for", "15m", "--reason", "INC-4712");

@@ -24,6 +24,7 @@ import type { Outcome } from "./agent-pods.ts";
 import {
   agentsOf,
   exitOf,
+  failureOf,
   LIST_EXITS,
   optionWords,
   reasonIn,
@@ -78,7 +79,7 @@ export function addClusterStatus(parent: Command, exits: Exits): void {
         options,
       );
       const wrong = rows.filter(({ health }) => health !== "ok").length;
-      if (options.output === "table")
+      if (options.output === "table" || options.output === "wide")
         note(
           context.env,
           wrong === 0
@@ -153,22 +154,24 @@ ${LIST_EXITS}`,
           rows: cells.map((each, at) => [rows[at]?.node ?? "", ...each]),
         };
       };
-      if (remarkNothing(context, "endpoints", rows, options)) return exitOf(outcomes);
+      if (remarkNothing(context, "endpoints", outcomes, rows, options)) return exitOf(outcomes);
       await write(context.env, { table, value: rows, names: () => endpointNames(rows) }, options);
       return exitOf(outcomes);
     }),
   );
 }
 
-/** Whether it was said that there is nothing, in the place of an empty table. */
+/** Whether an empty table is left out. If a node has answered, a remark is in its place. */
 function remarkNothing(
   { env }: Context,
   noun: string,
+  outcomes: readonly Outcome[],
   rows: readonly unknown[],
   { output, namespace }: ListOptions,
 ): boolean {
   if (rows.length > 0) return false;
-  note(env, `no ${noun} found${namespace === undefined ? "" : ` in namespace ${namespace}`}`);
+  if (outcomes.some((each) => failureOf(each) === undefined))
+    note(env, `no ${noun} found${namespace === undefined ? "" : ` in namespace ${namespace}`}`);
   return output === "table" || output === "wide";
 }
 
@@ -212,7 +215,7 @@ ${LIST_EXITS}`,
       const outcomes = await agents.run(["get", "policies", "-o", "json", ...filtersOf(name, options)]);
       const found = summed(valuesOf<readonly PolicyView[]>(context, outcomes).map(({ value }) => value));
       const rows = sortedBy(found, options.sortBy);
-      if (remarkNothing(context, "policies", rows, options)) return exitOf(outcomes);
+      if (remarkNothing(context, "policies", outcomes, rows, options)) return exitOf(outcomes);
       await write(
         context.env,
         {

@@ -193,6 +193,21 @@ describe("version", () => {
   });
 });
 
+describe("the history", () => {
+  it("is not waited for as long as a large answer takes, if the agent hangs", async () => {
+    const server = createServer(() => undefined);
+    await new Promise<void>((resolve) => server.listen(world.socket, resolve));
+    const done = await Promise.all(
+      [["drops"], ["top"], ["monitor", "--since", "1h"]].map((line) => world.weir(...line)),
+    );
+    server.close();
+    for (const { exitCode, stderr } of done) {
+      expect(exitCode).toBe(1);
+      expect(stderr).toMatch(/ hangs: no answer within 3000 ms; only it has the history\n$/);
+    }
+  });
+});
+
 describe("cni", () => {
   it.each(["install", "status"])("%s names the missing directory", async (command) => {
     const none = `${world.bpffs}/none`;
