@@ -456,7 +456,8 @@ function minuteSeries(
   { since, until }: { readonly since: string; readonly until: string },
   views: readonly (readonly HistoryView[])[],
 ): DropsView["minutes"] {
-  const minuteOf = (iso: string): number => Math.ceil(Date.parse(iso) / MINUTE_MS);
+  // Rows have the beginning of their minute.
+  const minuteOf = (iso: string): number => Math.floor(Date.parse(iso) / MINUTE_MS);
   const last = minuteOf(until);
   const first = Math.max(minuteOf(since), last - MINUTES_MAX);
   const [dropped = [], audit = []] = views.map((all) => {
