@@ -152,6 +152,27 @@ describe("links of the documentation", () => {
   });
 });
 
+describe("the threat model", () => {
+  const page = texts.find(([path]) => path === "docs/threat-model.md")?.[1] ?? "";
+  const tests = new Set(texts.map(([path]) => path).filter((path) => path.endsWith(".test.ts")));
+  const names = new Set([...tests].map((path) => path.replace(/^.*\//, "")));
+  const rows = page.split("\n\n").flatMap((table) => {
+    const [head = "", , ...lines] = table.split("\n");
+    return head.endsWith("| shown by |") ? lines.filter((line) => line.startsWith("|")) : [];
+  });
+
+  it("names tests that exist, for each vector", () => {
+    expect(rows.length).toBeGreaterThan(30);
+    const isThere = (name: string): boolean => tests.has(name) || (!name.includes("/") && names.has(name));
+    const missing = rows.flatMap((row) => {
+      const named = [...row.matchAll(/`([\w./-]+\.test\.ts)`/g)].map(([, name = ""]) => name);
+      const unknown = named.filter((name) => !isThere(name));
+      return named.length === 0 && !row.includes("| the same") ? [row] : unknown;
+    });
+    expect(missing).toEqual([]);
+  });
+});
+
 describe("files", () => {
   it("of bpf/ name their licence in the first line", () => {
     const line = /^(?:\/\/|\/\*) SPDX-License-Identifier: GPL-2\.0-only OR BSD-2-Clause(?: \*\/)?\n/;

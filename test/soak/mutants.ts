@@ -87,8 +87,8 @@ const MUTANTS: readonly Mutant[] = [
   {
     breaks: "what an interface was is forgotten when its pod's object goes",
     file: "src/agent/interface-history.ts",
-    from: "    new Map(sameIn(tables).map(({ link, pods }) => [link.ifindex, pods]));",
-    to: "    new Map(sameIn(tables).slice(0, 0).map(({ link, pods }) => [link.ifindex, pods]));",
+    from: "new Map(sameIn(tables).map((each) => [each.link.ifindex, each.pods])));",
+    to: "new Map(sameIn(tables).slice(0, 0).map((each) => [each.link.ifindex, each.pods])));",
     faults: ["pod deleted by force or failed", "status without addresses"],
   },
   {

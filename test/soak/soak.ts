@@ -174,6 +174,12 @@ async function main(): Promise<number> {
       for (const id of lost)
         ledger.leak(`a connection that did not last: ${JSON.stringify(made.probes.get(id))}`);
     }
+    // What finds no place is dropped, as docs/limits.md says: then that is why an allowed packet was lost.
+    const { flows: tables = [] } = (await made.status()) ?? {};
+    for (const { family, used, max, evicted, refused } of tables)
+      lines.push(
+        `${family} flows: ${used} of ${max} places, ${evicted.sameOwner + evicted.unconfirmed} evicted, ${refused} refused`,
+      );
     await findLeaks(made, objects, examined > 0, (text) => ledger.leak(text));
     const { sent, delivered, answered, opened, bytes, lateUs } = await made.prober.counts();
     // What is lost is known a while later.
