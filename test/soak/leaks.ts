@@ -63,11 +63,18 @@ export function filesBelow(directory: string): string[] {
 }
 
 /** Those of the BPF objects that the kernel still has. */
-export const stillThere = (objects: Iterable<string>): string[] =>
-  [...objects].filter((text) => {
-    const [type = "", id = ""] = text.split(" ");
-    return spawnSync("bpftool", [type, "show", "id", id], { stdio: "ignore" }).status === 0;
-  });
+export function stillThere(objects: Iterable<string>): string[] {
+  const there = new Set(
+    ["map", "prog", "link"].flatMap((type) => {
+      const { stdout } = spawnSync("bpftool", ["-j", type, "show"], {
+        encoding: "utf8",
+        maxBuffer: 1 << 28,
+      });
+      return (JSON.parse(stdout) as { readonly id: number }[]).map(({ id }) => `${type} ${id}`);
+    }),
+  );
+  return [...objects].filter((text) => there.has(text));
+}
 
 /** Interfaces that have a clsact qdisc. */
 export function clsactInterfaces(prefix: string): string[] {

@@ -1,6 +1,6 @@
 // Breaks the agent in one way at a time, in a copy of the tree, and shows that a short soak test notices: `npm run mutants:soak`.
 //
-//   node test/soak/mutants.ts [WORD]        mutants whose description contains it; all of them otherwise
+//   node test/soak/mutants.ts [WORDS ...]   mutants whose description contains any of them; all of them otherwise
 //
 // Exit code 0 only if every mutant was noticed and the agent as it is was not, 1 if not, 2 if one could not be made.
 
@@ -179,8 +179,10 @@ function soak(
 }
 
 function main(): number {
-  const word = process.argv[2] ?? "";
-  const chosen = MUTANTS.filter(({ breaks }) => breaks.includes(word));
+  const words = process.argv.slice(2);
+  const chosen = MUTANTS.filter(
+    ({ breaks }) => words.length === 0 || words.some((word) => breaks.includes(word)),
+  );
   const copy = copyTree();
   let missed = 0;
   try {
