@@ -12,11 +12,16 @@ export interface Interner {
 const NO_LABELS: Labels = new Map();
 const NO_PORTS: readonly ContainerPort[] = [];
 
-/** It only grows, so each list begins with a new one: what nothing refers to any more goes with the old one. */
+/** Of texts, sets of labels and lists of ports that are known at a time, at least; at most twice as many. */
+const TEXTS = 16_384;
+const LABEL_SETS = 8_192;
+const PORT_LISTS = 1_024;
+
+/** What has not come for long is forgotten: with every rollout come labels that no pod has any more after the next one. */
 export function openInterner(): Interner {
-  const texts = new Map<string, string>();
-  const labelSets = new Map<number, Labels>();
-  const portLists = new Map<number, readonly ContainerPort[]>();
+  const texts = openRecent<string, string>(TEXTS);
+  const labelSets = openRecent<number, Labels>(LABEL_SETS);
+  const portLists = openRecent<number, readonly ContainerPort[]>(PORT_LISTS);
   const text = (value: string): string => {
     const known = texts.get(value);
     if (known === undefined) texts.set(value, value);
@@ -40,6 +45,29 @@ export function openInterner(): Interner {
     return ports;
   };
   return { text, labels: remembering(keptLabels), ports: remembering(keptPorts) };
+}
+
+/** A map that forgets what was neither set nor read since so many others were. */
+function openRecent<K, V>(most: number) {
+  let recent = new Map<K, V>();
+  let earlier = new Map<K, V>();
+  const set = (key: K, value: V): void => {
+    if (recent.size >= most) {
+      earlier = recent;
+      recent = new Map();
+    }
+    recent.set(key, value);
+  };
+  return {
+    get(key: K): V | undefined {
+      const known = recent.get(key);
+      if (known !== undefined) return known;
+      const before = earlier.get(key);
+      if (before !== undefined) set(key, before);
+      return before;
+    },
+    set,
+  };
 }
 
 /** Pods come in the order of their names: most have the labels and ports of the one before. */
