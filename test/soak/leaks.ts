@@ -76,12 +76,20 @@ export function stillThere(objects: Iterable<string>): string[] {
   return [...objects].filter((text) => there.has(text));
 }
 
-/** Interfaces that have a clsact qdisc. */
+/**
+ * Interfaces with filters in a clsact qdisc. An empty one stays where a fault has removed, with the pins, the record that it is
+ * Weir's.
+ */
 export function clsactInterfaces(prefix: string): string[] {
-  const { stdout } = spawnSync("tc", ["qdisc", "show"], { encoding: "utf8" });
-  return stdout
+  const tc = (...args: readonly string[]): string => spawnSync("tc", args, { encoding: "utf8" }).stdout;
+  const hasFilters = (line: string): boolean => {
+    const device = / dev (\S+)/.exec(line)?.[1] ?? "";
+    return ["ingress", "egress"].some((hook) => tc("filter", "show", "dev", device, hook).trim() !== "");
+  };
+  return tc("qdisc", "show")
     .split("\n")
-    .filter((line) => line.startsWith("qdisc clsact") && line.includes(` dev ${prefix}-`));
+    .filter((line) => line.startsWith("qdisc clsact") && line.includes(` dev ${prefix}-`))
+    .filter(hasFilters);
 }
 
 const DIRECTIONS = ["ingress", "egress"] as const;
