@@ -20,7 +20,7 @@ export const MEANINGS: Readonly<Record<CellKind, string>> = {
   ports: "allowed on some ports",
   some: "allowed between some pods only",
   none: "denied",
-  unknown: "a node has not answered",
+  unknown: "not known: the nodes of some pods have not answered, or are not asked",
   self: "one pod alone",
 };
 
@@ -57,7 +57,7 @@ export function cellSentence({ kind, every, some, audit, pairs }: CellView): str
     ports: `allowed on ${some}`,
     some: every === "nothing" ? `between some pods on ${some}` : `on ${every}, between some pods on ${some}`,
     none: MEANINGS.none,
-    unknown: `at most ${some}: ${MEANINGS.unknown}`,
+    unknown: `at most ${some}; ${MEANINGS.unknown}`,
     self: MEANINGS.self,
   }[kind];
   return `${base}${ofPairs}${audited}`;

@@ -343,7 +343,9 @@ describe("for everyone", () => {
     await page.getByText("no answer within 30000 ms").waitFor();
     await go(page, "#/matrix?from=shop&to=shop");
     await page.getByRole("rowheader", { name: "auth-proxy" }).waitFor();
-    expect(await labelOf(page, "shop/api", "shop/db")).toBe("at most TCP/5432: a node has not answered");
+    expect(await labelOf(page, "shop/api", "shop/db")).toBe(
+      "at most TCP/5432; not known: the nodes of some pods have not answered, or are not asked",
+    );
     await go(page, "#/nodes");
     await page.getByRole("row", { name: /unreachable/ }).waitFor();
   });

@@ -154,9 +154,9 @@ function openAllowances(
     return row === ROW_NOTHING || row === ROW_NONE ? NO_PORTS : (rows.get(row) ?? NO_PORTS);
   };
   const portsOf = (cells: ReadonlyMap<number, number>, identities: Identities): ReachPorts => {
-    // Pods without an address yet are like any address that no rule names.
-    const asked = identities.size === 0 ? [IDENTITY_DEFAULT] : [...identities.keys()];
-    const [first, ...others] = new Set(asked.map((each) => setOf(cells, each))) as Iterable<PortSet>;
+    const [first, ...others] = new Set(
+      [...identities.keys()].map((each) => setOf(cells, each)),
+    ) as Iterable<PortSet>;
     const set = first ?? NO_PORTS;
     if (others.length === 0) return [ports.numberOf(set), ports.numberOf(set)];
     return [

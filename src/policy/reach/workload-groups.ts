@@ -31,9 +31,15 @@ const OF_REPLICAS = new Set([
   "batch.kubernetes.io/job-name",
 ]);
 
-/** The groups of a cluster's pods; host-network pods and finished ones, which no policy selects, are in none. */
+/**
+ * The groups of a cluster's pods. In none are host-network pods and finished ones, which no policy selects, and pods without an
+ * address, which no node enforces anything for yet.
+ */
 export const workloadGroups = memo((pods: Cluster["pods"]): WorkloadGroups => {
-  const byKey = Map.groupBy([...pods.values()].filter(isSelectable), groupKey);
+  const byKey = Map.groupBy(
+    [...pods.values()].filter((pod) => isSelectable(pod) && pod.ips.length > 0),
+    groupKey,
+  );
   const groups = named([...byKey.values()]);
   const indexOf = new Map(
     groups.flatMap(({ pods: members }, index) => members.map((pod) => [keyOf(pod), index] as const)),
