@@ -59,11 +59,11 @@ static __always_inline bool is_reported(const struct context *context, enum reas
 
 	if (!(REASONS_REPORTED >> (reason & (REASONS - 1)) & 1))
 		return false;
-	own = event_bucket(context->endpoint ? context->endpoint->id : 0, context->direction & 1, reason);
-	if (!own || !within_limit(own, EVENTS_EACH))
-		return false;
 	all = event_bucket_of_node(reason);
 	if (!all || (reason == REASON_POLICY && !all->flows) || !within_limit(all, EVENTS_NODE))
+		return false;
+	own = event_bucket(context->endpoint ? context->endpoint->id : 0, context->direction & 1, reason);
+	if (!own || !within_limit(own, EVENTS_EACH))
 		return false;
 	return count_event(own, EVENTS_EACH, context->node->ticks_per_second) &&
 	       count_event(all, EVENTS_NODE, context->node->ticks_per_second);
@@ -151,7 +151,6 @@ __noinline int tell(hook_context *hook, __u32 what, __u32 endpoint, __u32 genera
 		.opener = opener,
 		.icmp_type = packet->icmp_type,
 		.icmp_code = packet->icmp_code,
-		.opens = is_opening(packet),
 	};
 	bpf_ringbuf_submit(event, 0);
 	__sync_fetch_and_add(&bucket->written, 1);

@@ -31,6 +31,7 @@
 #define SHARE_OF_TENANT 4
 
 #define INSERTION_TRIES 3
+#define CACHE_LINE 64
 
 /* test/packet/flow-table.bpf.c builds the table without these too, to see that its checks fail then. */
 #ifndef MIXED
@@ -226,6 +227,14 @@ static __always_inline __u64 *bucket_of(enum counted_family family, __u32 index)
 	return family == COUNTED_IPV6 ? bucket_v6(index) : bucket_v4(index);
 }
 
+/* Loads the bucket's cache lines at once, before they are needed one after the other. */
+static __always_inline void touch(const __u64 *bucket, __u32 count)
+{
+#pragma clang loop unroll(full)
+	for (__u32 i = 0; i < BUCKET_ENTRIES * (1 + count); i += CACHE_LINE / sizeof(__u64))
+		asm volatile("" : : "r"(load(bucket + i)));
+}
+
 static __always_inline __u32 *second_until(__u64 *bucket)
 {
 	return (__u32 *)bucket;
@@ -253,7 +262,7 @@ static __always_inline bool has_words(const __u64 *entry, const __u64 *words, __
 	return difference == 0;
 }
 
-/* All ones if the words differ, else 0. Without a branch: which place a flow has is nothing that a CPU could predict. */
+/* All ones if the words differ, else 0. */
 static __always_inline __u64 differ(__u64 a, __u64 b)
 {
 	__u64 difference = a ^ b;
@@ -262,18 +271,43 @@ static __always_inline __u64 differ(__u64 a, __u64 b)
 }
 
 /*
- * The place of the entry that may have these words, at least BUCKET_ENTRIES if there is none. An entry's own part is in all its words, so that two of them tell
- * all entries but one apart without it. If more than one seem to have them, which two CPUs can bring about for a moment, there is none.
+ * All ones if an entry with this data is free or has expired, and no insertion has claimed it; else 0. Without a branch: which places are free is
+ * nothing that a CPU could predict. The barrier keeps the compiler from finding that this is a comparison, for which it would branch.
+ */
+static __always_inline __u64 available(__u64 data, __u32 now)
+{
+	__s64 left = (__s64)(data & FLOW_EXPIRES_MASK) - now - 1;
+
+	asm("" : "+r"(left));
+	return (left >> 63) & differ(data, FLOW_CLAIMED);
+}
+
+/*
+ * What tells the words of two keys apart without an entry's own part, which is in all of its words: of two, the first and the last, which depends on
+ * all others. 64 bits that nobody can make equal who does not know the secret.
+ */
+static __always_inline __u64 pair_of(const __u64 *words, __u32 count)
+{
+	return words[0] ^ words[count - 1];
+}
+
+static __always_inline __u64 stored_pair(const __u64 *entry, __u32 count)
+{
+	return load(entry + 1) ^ load(entry + count);
+}
+
+/*
+ * The place of the entry that may have these words, at least BUCKET_ENTRIES if there is none. If more than one seem to have them, which two CPUs can bring about for a moment, there is none.
  */
 static __always_inline __u64 place_in(__u64 *bucket, const __u64 *words, __u32 count)
 {
-	__u64 sum = 0;
+	__u64 sum = 0, pair = pair_of(words, count);
 
 #pragma clang loop unroll(full)
 	for (__u32 i = 0; i < BUCKET_ENTRIES; i++) {
 		const __u64 *entry = entry_at(bucket, i, count);
 
-		sum += differ(load(entry + 1) ^ load(entry + 2), words[0] ^ words[1]) & (16 + i);
+		sum += differ(stored_pair(entry, count), pair) & (16 + i);
 	}
 	/* 16 for each, and the sum of the places: less what the one that does not differ would add. */
 	return 4 * 16 + 10 - sum;
@@ -614,18 +648,32 @@ static __always_inline bool write_entry(const struct flow_secret *secret, __u64 
 	return true;
 }
 
+/* How many entries of a bucket may have these words. */
+static __always_inline __u64 count_similar(__u64 *bucket, const __u64 *words, __u32 count)
+{
+	__u64 similar = BUCKET_ENTRIES, pair = pair_of(words, count);
+
+#pragma clang loop unroll(full)
+	for (__u32 i = 0; i < BUCKET_ENTRIES; i++) {
+		const __u64 *entry = entry_at(bucket, i, count);
+
+		similar += differ(stored_pair(entry, count), pair);
+	}
+	return similar;
+}
+
 /* Frees all entries with these words but the first: two CPUs have inserted one flow at once. */
 static __always_inline bool keep_one(const struct flow_secret *secret, __u64 *bucket, const __u64 *words, __u32 count,
 				     bool found)
 {
-	__u64 pair = words[0] ^ words[1];
+	__u64 pair = pair_of(words, count);
 
 #pragma clang loop unroll(full)
 	for (__u32 i = 0; i < BUCKET_ENTRIES; i++) {
 		__u64 *entry = entry_at(bucket, i, count);
 		__u64 data;
 
-		if ((load(entry + 1) ^ load(entry + 2)) != pair)
+		if (stored_pair(entry, count) != pair)
 			continue;
 		data = load(entry);
 		if (!has_words(entry, words, count, part_of(secret, data)))
@@ -637,13 +685,25 @@ static __always_inline bool keep_one(const struct flow_secret *secret, __u64 *bu
 	return found;
 }
 
+/* The same over both buckets, after the flow has been written into one of them: of two CPUs that insert one flow, at least one sees both entries. */
+static __always_inline void keep_one_of_both(const struct flow_secret *secret, __u64 *first, __u64 *second,
+					     const __u64 *words, __u32 count, bool in_first, __u32 now)
+{
+	bool found = in_first && count_similar(first, words, count) == 1;
+
+	if (!found)
+		found = keep_one(secret, first, words, count, false);
+	if (uses_second(first, now))
+		keep_one(secret, second, words, count, found);
+}
+
 /* Writes the chosen place, which counts over both buckets. False if it has changed meanwhile. */
 static __always_inline bool take_place(const struct choice *choice, const struct flow_secret *secret, __u64 *first,
 				       __u64 *second, const __u64 *words, __u32 count, __u64 data, __u32 tenant,
 				       __u32 now)
 {
 	__u64 seen = choice->seen, place = choice->what & PLACE_MASK, *bucket = first;
-	bool same = choice->what >> TAKEN_AT == TAKEN_MATCH && flow_opener(seen) == flow_opener(data), found;
+	bool same = choice->what >> TAKEN_AT == TAKEN_MATCH && flow_opener(seen) == flow_opener(data);
 
 	if (place >= BUCKET_ENTRIES) {
 		extend_second(second_until(first), flow_expires(data));
@@ -653,10 +713,7 @@ static __always_inline bool take_place(const struct choice *choice, const struct
 	if (!write_entry(secret, bucket, place, words, count, seen, data, same))
 		return false;
 	name_tenant(bucket, place, tenant);
-	/* After the barrier of the write: of two CPUs that insert one flow, at least one sees both entries. */
-	found = keep_one(secret, first, words, count, false);
-	if (uses_second(first, now))
-		keep_one(secret, second, words, count, found);
+	keep_one_of_both(secret, first, second, words, count, bucket == first, now);
 	return true;
 }
 
@@ -676,6 +733,8 @@ static __always_inline int choose_place(enum counted_family family, __u32 now, _
 	second = bucket_of(family, memory->target.second);
 	if (!first || !second)
 		return TAKEN_NONE;
+	touch(first, count);
+	touch(second, count);
 	memory->choice.what = choose(&memory->choice, secret, memory->target.word, count, first, second, now, tenant);
 	return memory->choice.what >> TAKEN_AT;
 }
@@ -717,27 +776,50 @@ __noinline int take_v6(__u64 data, __u32 now, __u32 tenant)
 	return take(COUNTED_IPV6, data, now, tenant);
 }
 
-/* Finds the buckets of the key in the scratch. */
-__noinline int locate_v4(void)
+/*
+ * Finds the buckets of the key in the scratch, and inserts its flow if that is simple, as it is for most flows of a table that is not full: nothing
+ * in the first bucket is similar, it has a place for it, and the second one is not in use.
+ */
+static __always_inline int insert_simply(enum counted_family family, __u64 data, __u32 now, __u32 tenant)
 {
+	__u32 count = family == COUNTED_IPV6 ? WORDS_V6 : WORDS_V4;
 	const struct flow_secret *secret = secret_of_table();
 	struct flow_scratch *memory = flow_scratch_of_cpu();
+	__u64 *first, *second, seen, taken = ~0ULL, place = 0;
+	const __u64 *words;
 
 	if (!secret || !memory)
 		return 0;
-	locate(secret, &memory->target, COUNTED_IPV4);
+	words = memory->target.word;
+	locate(secret, &memory->target, family);
+	first = bucket_of(family, memory->target.first);
+	second = bucket_of(family, memory->target.second);
+	if (!first || !second || uses_second(first, now) || count_similar(first, words, count) != 0)
+		return 0;
+#pragma clang loop unroll(full)
+	for (__u32 i = 0; i < BUCKET_ENTRIES; i++) {
+		taken &= ~available(load(entry_at(first, i, count)), now);
+		place -= taken;
+	}
+	asm volatile("" : "+r"(place));
+	if (place >= BUCKET_ENTRIES)
+		return 0;
+	seen = load(entry_at(first, place, count));
+	if (!available(seen, now) || !write_entry(secret, first, place, words, count, seen, data, false))
+		return 0;
+	name_tenant(first, place, tenant & (TENANTS - 1));
+	keep_one_of_both(secret, first, second, words, count, true, now);
 	return 1;
 }
 
-__noinline int locate_v6(void)
+__noinline int insert_simply_v4(__u64 data, __u32 now, __u32 tenant)
 {
-	const struct flow_secret *secret = secret_of_table();
-	struct flow_scratch *memory = flow_scratch_of_cpu();
+	return insert_simply(COUNTED_IPV4, data, now, tenant);
+}
 
-	if (!secret || !memory)
-		return 0;
-	locate(secret, &memory->target, COUNTED_IPV6);
-	return 1;
+__noinline int insert_simply_v6(__u64 data, __u32 now, __u32 tenant)
+{
+	return insert_simply(COUNTED_IPV6, data, now, tenant);
 }
 
 /* Inserts the flow of the key in the scratch, or replaces the entry that it has; `data` is without a nonce. */
@@ -748,8 +830,12 @@ static __always_inline enum flow_result insert(enum counted_family family, __u64
 	struct flow_scratch *memory = flow_scratch_of_cpu();
 	int what = TAKEN_NONE;
 
-	if (!memory || !(v6 ? locate_v6() : locate_v4()))
+	if (!memory)
 		return FLOW_REFUSED;
+	if (v6 ? insert_simply_v6(data, now, own) : insert_simply_v4(data, now, own)) {
+		count_insertion(family, TAKEN_FREE);
+		return FLOW_DONE;
+	}
 #pragma clang loop unroll(disable)
 	for (__u32 tries = 0; tries < INSERTION_TRIES; tries++) {
 		what = v6 ? choose_v6(now, own) : choose_v4(now, own);

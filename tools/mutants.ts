@@ -28,6 +28,7 @@ const WORLDS = "150";
 /** Tests of the programs, those first that notice most; they run packets and need root. */
 const PACKET_TESTS = [
   ["fuzz", "hostile", "flows"],
+  ["flow-table", "resize"],
   ["icmp", "headers", "fragments", "sources", "neighbours", "node", "allowed-sources", "wire"],
   ["time"],
 ].map((names) => names.map((name) => `test/packet/${name}.test.ts`));

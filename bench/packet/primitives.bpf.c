@@ -91,4 +91,16 @@ SEC("tc") int match_cidr(struct __sk_buff *skb) {
   return TC_ACT_UNSPEC;
 }
 
+SEC("tc") int clock_jiffies(__attribute__((unused)) struct __sk_buff *skb) {
+  return bpf_jiffies64() ? TC_ACT_UNSPEC : TC_ACT_SHOT;
+}
+
+SEC("tc") int clock_coarse(__attribute__((unused)) struct __sk_buff *skb) {
+  return bpf_ktime_get_coarse_ns() ? TC_ACT_UNSPEC : TC_ACT_SHOT;
+}
+
+SEC("tc") int clock_monotonic(__attribute__((unused)) struct __sk_buff *skb) {
+  return bpf_ktime_get_ns() ? TC_ACT_UNSPEC : TC_ACT_SHOT;
+}
+
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -6,8 +6,18 @@ import { MAP_NAMES } from "../../src/datapath/pins.ts";
 import type { Datapath } from "../../src/datapath/program-loader.ts";
 import { withBpfObject } from "../common/compile.ts";
 
-/** A look-up of a flow that is there, a new flow written, a look-up of an address, a longest match; IPv4, of packets to the pod. */
-export type Primitive = "find_one_flow" | "make_flow" | "find_address" | "match_cidr";
+/**
+ * A look-up of a flow that is there, a new flow written, a look-up of an address, a longest match; IPv4, of packets to the pod. And one reading
+ * of a clock.
+ */
+export type Primitive =
+  | "find_one_flow"
+  | "make_flow"
+  | "find_address"
+  | "match_cidr"
+  | "clock_jiffies"
+  | "clock_coarse"
+  | "clock_monotonic";
 
 export interface Primitives {
   program(name: Primitive): BpfProgram;

@@ -327,6 +327,12 @@ const primitives: readonly Row[] = [
       { primitive: "make_flow", from: "new", table, reason: "" },
     ),
   ),
+  ...(["jiffies", "coarse", "monotonic"] as const).map((clock) =>
+    row(`primitive-clock-${clock}`, `one reading of the kernel's clock: ${clock}`, {
+      primitive: `clock_${clock}`,
+      reason: "",
+    }),
+  ),
   row("primitive-address", "one look-up of any address in the table of pods' addresses: it is not there", {
     primitive: "find_address",
     from: "any",

@@ -16,8 +16,8 @@ struct order {
   __u32 incarnation;
   __u32 tenant;
   __u32 state;
-  __u32 reserved;
-  __u64 next; // the next flow's port
+  __u32 later; // units by which its flows expire after others
+  __u64 next;  // the next flow's port
   __u64 found;
   __u64 absent;
   __u64 wrong; // another flow's data
@@ -112,8 +112,9 @@ static __always_inline int put(int family) {
   key_into(memory, family, order->incarnation, order->next++);
   // Established flows are idle for days, others expire soon.
   if (insert(family,
-             flow_data(NOW + (order->state & FLOW_CONFIRMED ? 100000 : 120), 1,
-                       order->state, DIRECTION_INGRESS),
+             flow_data(NOW + order->later +
+                           (order->state & FLOW_CONFIRMED ? 100000 : 120),
+                       1, order->state, DIRECTION_INGRESS),
              NOW, order->tenant) == FLOW_DONE)
     order->inserted++;
   else
@@ -163,10 +164,7 @@ static __always_inline int twice(int family) {
   if (!memory || !order || !secret)
     return 0;
   key_into(memory, family, order->incarnation, order->next);
-  if (family == COUNTED_IPV6)
-    locate_v6();
-  else
-    locate_v4();
+  locate(secret, &memory->target, family);
   bucket = bucket_of(family, memory->target.first);
   if (!bucket)
     return 0;
@@ -202,6 +200,78 @@ SEC("tc") int drop_v4(__attribute__((unused)) struct __sk_buff *skb) {
 
 SEC("tc") int drop_v6(__attribute__((unused)) struct __sk_buff *skb) {
   return drop(COUNTED_IPV6);
+}
+
+static __always_inline __u64 random64(void) {
+  return (__u64)bpf_get_prandom_u32() << 32 | bpf_get_prandom_u32();
+}
+
+// How the second of two keys differs from the first: as an attacker may
+// choose it, who does not know the secret.
+enum pattern {
+  NEXT_PORT,
+  NEXT_ADDRESS,
+  HIGHEST_OF_PORTS,
+  HIGHEST_OF_ADDRESS,
+  SAME_WITHOUT_SECRET, // the sum of the products of their halves
+};
+
+static __always_inline void alter(struct flow_target *key, int family,
+                                  __u64 pattern) {
+  __u64 *remote = &key->word[family == COUNTED_IPV6 ? WORDS_V6 - 1 : 1];
+
+  if (pattern == NEXT_PORT)
+    key->word[0] += 1ULL << 32;
+  if (pattern == NEXT_ADDRESS)
+    *remote += 1ULL << 32;
+  if (pattern == HIGHEST_OF_PORTS)
+    key->word[0] ^= 1ULL << 63;
+  if (pattern == HIGHEST_OF_ADDRESS)
+    *remote ^= 1ULL << 63;
+  if (pattern == SAME_WITHOUT_SECRET && family == COUNTED_IPV6)
+    *remote = *remote << 32 | *remote >> 32;
+  if (pattern == SAME_WITHOUT_SECRET && family == COUNTED_IPV4) {
+    *remote -= key->word[0] << 32;
+    key->word[0] += 1ULL << 32;
+  }
+}
+
+// Two keys under one random secret: `found` counts equal first buckets,
+// `absent` equal second ones, `wrong` words that a find takes for the same.
+static __always_inline int collide(int family) {
+  struct flow_secret secret = {.buckets = {4096, 4096}};
+  struct order *order = order_of_test();
+  struct flow_target a = {}, b;
+  __u32 words = family == COUNTED_IPV6 ? WORDS_V6 : WORDS_V4;
+
+  if (!order)
+    return 0;
+  for (__u32 i = 0; i < SECRET_WORDS; i++) {
+    secret.hash[i] = random64();
+    a.word[i] = random64();
+  }
+  secret.finish = random64() | 1;
+  secret.chain = random64() | 1;
+  secret.entry = random64() | 1;
+  a.word[0] = (a.word[0] >> 32 << 32) | 7 << 8 | 6;
+  if (family == COUNTED_IPV4)
+    a.word[1] = (a.word[1] >> 32 << 32) | 1;
+  b = a;
+  alter(&b, family, order->next);
+  locate(&secret, &a, family);
+  locate(&secret, &b, family);
+  order->found += a.first == b.first;
+  order->absent += a.second == b.second;
+  order->wrong += pair_of(a.word, words) == pair_of(b.word, words);
+  return 0;
+}
+
+SEC("tc") int collide_v4(__attribute__((unused)) struct __sk_buff *skb) {
+  return collide(COUNTED_IPV4);
+}
+
+SEC("tc") int collide_v6(__attribute__((unused)) struct __sk_buff *skb) {
+  return collide(COUNTED_IPV6);
 }
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -142,6 +142,21 @@ const ADDRESSES: readonly Mutant[] = [
 ];
 
 const FLOWS: readonly Mutant[] = [
+  table("the hash is more than linear", "sum *= secret->finish;", ""),
+  table("the second bucket depends on all of the hash", "return sum ^ sum >> 32;", "return sum;"),
+  table("the hash is keyed", "(__u32)words[i] + (__u32)secret->hash[i];", "(__u32)words[i];"),
+  table("words depend on those before them", "MIXED ? product ^ product >> 32 : 0", "MIXED ? word : 0"),
+  table(
+    "the last word tells keys apart",
+    "return words[0] ^ words[count - 1];",
+    "return words[0] ^ words[1];",
+  ),
+  table(
+    "a claimed place is not free",
+    "return (left >> 63) & differ(data, FLOW_CLAIMED);",
+    "return left >> 63;",
+  ),
+  table("no confirmed flow of others is evicted", "} else if (!confirmed && score", "} else if (score"),
   table(
     "flows expire",
     "return flow->place < SET_PLACES && flow_expires(flow->seen) > now;",
@@ -258,6 +273,9 @@ const VERDICTS: readonly Mutant[] = [
     "opener == context->direction ? packet->destination_port",
     "true ? packet->destination_port",
   ),
+  policy("an answer is kept for one port", " | place << JUDGED_PLACE_AT", ""),
+  policy("an answer is kept for one policy", "number << JUDGED_POLICY_AT | ", "1U << JUDGED_POLICY_AT | "),
+  policy("an answer is kept for one direction", "(opener & 1) << JUDGED_OPENER_AT | ", ""),
   policy(
     "a missing policy denies",
     "if (!identities)\n\t\treturn REASON_INCOMPLETE;",
