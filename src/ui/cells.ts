@@ -20,7 +20,7 @@ export const MEANINGS: Readonly<Record<CellKind, string>> = {
   ports: "allowed on some ports",
   some: "allowed between some pods only",
   none: "denied",
-  unknown: "not known: the nodes of some pods have not answered, or are not asked",
+  unknown: "not known: some pods are on nodes without an answer",
   self: "one pod alone",
 };
 

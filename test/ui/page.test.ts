@@ -344,7 +344,7 @@ describe("for everyone", () => {
     await go(page, "#/matrix?from=shop&to=shop");
     await page.getByRole("rowheader", { name: "auth-proxy" }).waitFor();
     expect(await labelOf(page, "shop/api", "shop/db")).toBe(
-      "at most TCP/5432; not known: the nodes of some pods have not answered, or are not asked",
+      "at most TCP/5432; not known: some pods are on nodes without an answer",
     );
     await go(page, "#/nodes");
     await page.getByRole("row", { name: /unreachable/ }).waitFor();
