@@ -10,6 +10,7 @@
 #include "maps.h"
 #include "counters.h"
 #include "flow_table.h"
+#include "parse.h"
 #include "transport.h"
 
 /* How the first value of the map `scratch` is used, since the stack would not hold it all. */
@@ -18,6 +19,7 @@ struct scratch_space {
 	struct packet quoted; /* in an ICMP error */
 	struct fragment_key fragment_key;
 	struct fragment fragment;
+	struct bpf_sock_tuple tuple; /* of a socket that is looked up */
 };
 
 static __always_inline struct scratch_space *scratch_of_cpu(void)
@@ -26,6 +28,32 @@ static __always_inline struct scratch_space *scratch_of_cpu(void)
 
 	_Static_assert(sizeof(struct scratch_space) <= sizeof(struct scratch), "it fits into scratch");
 	return bpf_map_lookup_elem(&scratch, &place);
+}
+
+#define PARSED_BITS 2 /* of enum parsed */
+#define PARSED_MASK ((1 << PARSED_BITS) - 1)
+
+/*
+ * Parses the linear part of the frame into the CPU's scratch. An enum parsed, and above it the offset at which it ended: that of an IP packet's
+ * transport header. A global function, so that the verifier follows its paths once, and not before all that comes after it.
+ */
+__noinline int parse_frame(hook_context *hook)
+{
+	struct cursor cursor = cursor_at_start(hook);
+	struct scratch_space *memory = scratch_of_cpu();
+	enum parsed parsed;
+
+	if (!memory)
+		return PARSED_MALFORMED;
+	memory->packet = (struct packet){};
+	parsed = parse(&cursor, &memory->packet);
+	return parsed | offset_of(&cursor) << PARSED_BITS;
+}
+
+/* Whether the frame is an IP packet; it is in the CPU's scratch then. */
+static __always_inline bool parse_again(hook_context *hook)
+{
+	return (parse_frame(hook) & PARSED_MASK) == PARSED_IP;
 }
 
 static __always_inline __u64 now(void)
@@ -69,20 +97,13 @@ static __always_inline enum counted_family family_of(const struct packet *packet
 	return is_v6(packet) ? COUNTED_IPV6 : COUNTED_IPV4;
 }
 
-/* The flow of a packet that goes in this direction, if it has not expired. */
-static __always_inline bool flow_find(const struct context *context, const struct packet *packet,
-				      enum direction direction, struct flow *flow)
+/* The flow of a packet that goes in this direction, if it has not expired: by a global function, with the key in the scratch. */
+static __always_inline bool flow_search(const struct context *context, const struct packet *packet,
+					enum direction direction, struct flow *flow)
 {
 	__u32 time = flow_time(context->node, now());
-	struct flow_scratch *memory;
-	struct flow_target target;
+	struct flow_scratch *memory = flow_scratch_of_cpu();
 
-	/* With IPv6's key too, the program's stack would leave too little for the functions that it calls. */
-	if (context->plain && !is_v6(packet)) {
-		flow_key_of(&target, context, packet, direction);
-		return find_flow(flow, &target, COUNTED_IPV4, time);
-	}
-	memory = flow_scratch_of_cpu();
 	if (!memory)
 		return false;
 	flow_key_of(&memory->target, context, packet, direction);
@@ -91,6 +112,19 @@ static __always_inline bool flow_find(const struct context *context, const struc
 	if (flow != &memory->flow)
 		*flow = memory->flow;
 	return true;
+}
+
+/* The same, by code of its own for the packets that come most. */
+static __always_inline bool flow_find(const struct context *context, const struct packet *packet,
+				      enum direction direction, struct flow *flow)
+{
+	struct flow_target target;
+
+	/* With IPv6's key too, the program's stack would leave too little for the functions that it calls. */
+	if (!context->plain || is_v6(packet))
+		return flow_search(context, packet, direction, flow);
+	flow_key_of(&target, context, packet, direction);
+	return find_flow(flow, &target, COUNTED_IPV4, flow_time(context->node, now()));
 }
 
 static __always_inline enum timeout tcp_timeout(__u8 state, __u8 flags)
@@ -221,6 +255,14 @@ static __always_inline void flow_refresh(const struct context *context, const st
 	/* Once more if another CPU has changed it: what this packet adds to the state must not be lost. */
 	for (__u32 tries = 0; tries < 2; tries++)
 		if (change_flow(flow, family_of(packet), data_after(flow->seen, signs, context->generation)))
+			break;
+}
+
+/* Removes the flow's entry. Once more if another CPU has changed it. */
+static __always_inline void flow_remove(const struct packet *packet, struct flow *flow)
+{
+	for (__u32 tries = 0; tries < 2; tries++)
+		if (change_flow(flow, family_of(packet), freed(flow->seen)))
 			break;
 }
 

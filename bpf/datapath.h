@@ -11,6 +11,7 @@
  *   hook_returned      whether it leaves by its ingress interface
  *   hook_owned         whether a socket of this node owns it
  *   hook_ct_lookup     the kernel's conntrack look-up function, if the program is built with CONNTRACK_EVIDENCE
+ *   hook_conntrack     then perhaps the entry that conntrack has attached to the packet
  */
 #ifndef WEIR_DATAPATH_H
 #define WEIR_DATAPATH_H
@@ -20,7 +21,7 @@
 #include "endpoint.h"
 #include "events.h"
 #ifdef CONNTRACK_EVIDENCE
-#include "kernel_conntrack.h"
+#include "evidence.h"
 #endif
 #include "layout.h"
 #include "maps.h"
@@ -79,11 +80,11 @@ static __always_inline int verdict_before_policy(struct context *context, const 
 	return READ_PASSED;
 }
 
-static __always_inline int verdict_of(struct context *context, const struct packet *packet)
+static __always_inline int verdict_of(hook_context *hook, struct context *context, const struct packet *packet)
 {
 	int reason = verdict_before_policy(context, packet);
 
-	return reason == READ_PASSED ? decide_plain(context, packet) : reason;
+	return reason == READ_PASSED ? decide_plain(hook, context, packet) : reason;
 }
 
 /*
@@ -171,7 +172,7 @@ __noinline int match_other(hook_context *hook, view_t view)
 	if (!memory || !context_in(&context, hook, view) || !context.endpoint)
 		return REASON_INCOMPLETE;
 	reason = verdict_before_policy(&context, &memory->packet);
-	return reason == READ_PASSED ? match_packet(&context, &memory->packet) : reason;
+	return reason == READ_PASSED ? match_packet(hook, &context, &memory->packet) : reason;
 }
 
 /* Judges the packet that match_other() has passed on: a reason, perhaps with OPENS. */
@@ -183,7 +184,7 @@ __noinline int judge_other(hook_context *hook, view_t view)
 	if (!memory || !context_in(&context, hook, view) || !context.endpoint)
 		return REASON_INCOMPLETE;
 	context.local = generated_here(&context, &memory->packet, !memory->packet.fragment);
-	return judge_packet(&context, &memory->packet);
+	return judge_packet(hook, &context, &memory->packet);
 }
 
 /* Steps of their own, one after the other: each has the stack to itself. */
@@ -240,9 +241,9 @@ static __always_inline int verdict(hook_context *hook, struct context *context)
 		if (!is_judged(context) && is_transport(context, &cursor, protocol))
 			return context->local ? REASON_NODE : REASON_NOT_ISOLATED;
 		if (protocol == bpf_htons(ETH_P_IP) && parse_plain_v4(cursor, &v4))
-			return misdirected(hook, context, &v4) ? REASON_MISDIRECTED : verdict_of(context, &v4);
+			return misdirected(hook, context, &v4) ? REASON_MISDIRECTED : verdict_of(hook, context, &v4);
 		if (protocol == bpf_htons(ETH_P_IPV6) && parse_plain_v6(cursor, &v6))
-			return misdirected(hook, context, &v6) ? REASON_MISDIRECTED : verdict_of(context, &v6);
+			return misdirected(hook, context, &v6) ? REASON_MISDIRECTED : verdict_of(hook, context, &v6);
 	}
 	context->plain = false;
 	return verdict_of_other(hook, context);

@@ -69,6 +69,27 @@ struct bpf_ct_opts;
 extern struct nf_conn *bpf_skb_ct_lookup(struct __sk_buff *skb, struct bpf_sock_tuple *tuple, __u32 tuple_size,
 					 struct bpf_ct_opts *options, __u32 options_size) __ksym;
 #define hook_ct_lookup bpf_skb_ct_lookup
+
+struct sk_buff {
+	unsigned long _nfct;
+} __attribute__((preserve_access_index));
+
+/* Of Linux 6.2. */
+extern void *bpf_cast_to_kern_ctx(void *skb) __ksym __weak;
+
+/* The packet's entry in the kernel's conntrack, and how it relates to that in the lowest bits. 0 if netfilter has not seen the packet. */
+static __always_inline unsigned long attached_conntrack(struct __sk_buff *skb)
+{
+	const struct sk_buff *packet;
+
+	if (!bpf_cast_to_kern_ctx)
+		return 0;
+	packet = bpf_cast_to_kern_ctx(skb);
+	return packet->_nfct;
+}
+#ifndef hook_conntrack
+#define hook_conntrack attached_conntrack
+#endif
 #endif
 
 #include "datapath.h"

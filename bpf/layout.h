@@ -127,11 +127,12 @@ const struct {
 		JUDGED_PLACE_AT = 1,  /* in cached_peer_v4.judged */
 		JUDGED_OPENER_AT = 19,
 		JUDGED_POLICY_AT = 20,
-		FLOW_CACHE_BITS = 9, /* 512 flows */
-		BUCKET_ENTRIES = 5,  /* flows in one bucket of the flow table */
-		SECRET_WORDS = 5,    /* of the flow table's hash: one for each word of the longest key */
-		FLOW_REQUESTS = 32,  /* in one run of the program flow_requests */
-		TENANTS = 64,        /* values of endpoint.tenant */
+		FLOW_CACHE_BITS = 9,    /* 512 flows */
+		SOCKET_CACHE_BITS = 10, /* 1,024 ports of pods */
+		BUCKET_ENTRIES = 5,     /* flows in one bucket of the flow table */
+		SECRET_WORDS = 5,       /* of the flow table's hash: one for each word of the longest key */
+		FLOW_REQUESTS = 32,     /* in one run of the program flow_requests */
+		TENANTS = 64,           /* values of endpoint.tenant */
 		TIMEOUTS = 10,
 		SCREENINGS = 8,
 		EVENTS_EACH = 10,  /* in a second, for each endpoint, direction and reason */
@@ -411,14 +412,14 @@ struct cached_flow_v4 {
 	__u64 word[2];
 	__u64 tick;
 	__u32 generation;
-	__u32 exempt; /* FLOW_NODE or FLOW_OWN if no policy applies to its packets: others are judged */
+	__u32 exempt; /* FLOW_NODE or FLOW_OWN if no policy applies to its packets; else enum cached_kind */
 };
 
 struct cached_flow_v6 {
 	__u64 word[5];
 	__u64 tick;
 	__u32 generation;
-	__u32 exempt; /* FLOW_NODE or FLOW_OWN if no policy applies to its packets: others are judged */
+	__u32 exempt; /* FLOW_NODE or FLOW_OWN if no policy applies to its packets; else enum cached_kind */
 };
 
 /*

@@ -156,6 +156,14 @@ struct {
 	__type(value, struct cached_flow_v6);
 } flow_cache_v6 SEC(".maps");
 
+/* Ports of pods at which a socket has been looked up lately, by a hash; formats in stateless.h. One word each, so that it is read whole. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1 << SOCKET_CACHE_BITS);
+	__type(key, __u32);
+	__type(value, struct bits);
+} pod_sockets SEC(".maps");
+
 /* One policy: identity to row. Index 0 holds the row of all identities without a row of their own. */
 struct policy_rows {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

@@ -25,6 +25,7 @@ static __always_inline int pick_up(const struct context *context, const struct p
 {
 	if (packet->tcp_flags & TCP_RST)
 		return REASON_POLICY;
+	cache_flow(context, packet, 0);
 	return flow_prepare(context, packet, context->direction, 0, REASON_POLICY);
 }
 

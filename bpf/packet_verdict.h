@@ -14,6 +14,7 @@
 #include "policy.h"
 #include "counters.h"
 #include "anti_spoofing.h"
+#include "stateless.h"
 
 /*
  * Internal, never counted: a TCP segment that opens no connection and belongs to no known flow, in a direction in which the
@@ -47,8 +48,8 @@ static __always_inline bool is_current(const struct flow *flow, __u32 generation
  * the other side may still send what its own direction allows, but this opens no flow: the entry keeps its opener and an
  * old stamp, so that every packet is judged and nothing that another CPU writes can revive the flow.
  */
-static __always_inline int admit(const struct context *context, const struct packet *packet, struct flow *flow,
-				 bool found, bool opens)
+static __always_inline int admit(hook_context *hook, const struct context *context, const struct packet *packet,
+				 struct flow *flow, bool found, bool opens)
 {
 	enum direction own = context->direction & 1, side = found ? flow_opener(flow->seen) : own;
 	enum reason reason = REASON_DENIED;
@@ -69,6 +70,9 @@ static __always_inline int admit(const struct context *context, const struct pac
 			return reason;
 		if (is_opening(packet))
 			cache_flow(context, packet, 0);
+		if (context->plain && reason == REASON_POLICY && is_syn(packet) &&
+		    opens_without_entry(hook, context, packet))
+			return reason;
 		return flow_prepare(context, packet, own, 0, reason);
 	}
 	if (side != flow_opener(flow->seen)) {
@@ -96,32 +100,6 @@ static __always_inline int adopt(const struct context *context, const struct pac
 	if (is_steady(packet))
 		cache_flow(context, packet, now());
 	return exempt_reason(context);
-}
-
-#define PARSED_BITS 2 /* of enum parsed */
-#define PARSED_MASK ((1 << PARSED_BITS) - 1)
-
-/*
- * Parses the linear part of the frame into the CPU's scratch. An enum parsed, and above it the offset at which it ended: that of an IP packet's
- * transport header. A global function, so that the verifier follows its paths once, and not before all that comes after it.
- */
-__noinline int parse_frame(hook_context *hook)
-{
-	struct cursor cursor = cursor_at_start(hook);
-	struct scratch_space *memory = scratch_of_cpu();
-	enum parsed parsed;
-
-	if (!memory)
-		return PARSED_MALFORMED;
-	memory->packet = (struct packet){};
-	parsed = parse(&cursor, &memory->packet);
-	return parsed | offset_of(&cursor) << PARSED_BITS;
-}
-
-/* Whether the frame is an IP packet; it is in the CPU's scratch then. */
-static __always_inline bool parse_again(hook_context *hook)
-{
-	return (parse_frame(hook) & PARSED_MASK) == PARSED_IP;
 }
 
 /* Parses the packet that an ICMP error quotes; `at` is the offset of the ICMP header in the frame. */
@@ -170,22 +148,58 @@ __noinline int is_related(hook_context *hook, __u32 at, view_t view)
 	v6 = protocol == bpf_htons(ETH_P_IPV6);
 	if (!parse_quoted(&cursor, quoted, at, v6) || !goes_back(&outer, quoted, offset_of(&cursor) + QUOTED_MIN))
 		return 0;
-	return has_flow(quoted) && flow_find(&context, quoted, (context.direction ^ 1) & 1, &flow) &&
-	       is_current(&flow, context.generation);
+	if (!has_flow(quoted))
+		return 0;
+	if (flow_find(&context, quoted, (context.direction ^ 1) & 1, &flow) && is_current(&flow, context.generation))
+		return 1;
+	return is_error_without_entry(hook, &context, quoted);
+}
+
+/*
+ * Whether the packet leaves by a free direction, as an answer in a flow that the other side opened and has not confirmed: further answers of
+ * this tick change nothing.
+ */
+static __always_inline bool is_free_reply(const struct context *context, const struct flow *flow)
+{
+	return context->direction == DIRECTION_EGRESS && !isolated(context, DIRECTION_EGRESS) &&
+	       flow_opener(flow->seen) == DIRECTION_INGRESS && flow_state(flow->seen) == FLOW_REPLIED;
+}
+
+/*
+ * Whether the pod's answer to a SYN shows that the entry is of an earlier connection between these ports: one that the pod opened, or that has ended.
+ * A SYN that needs no entry leaves it, and what the other side sends would count as the pod's own flow, whatever policy says of that side.
+ */
+static __always_inline bool ends_earlier(const struct context *context, const struct packet *packet,
+					 const struct flow *flow)
+{
+	if (context->direction != DIRECTION_EGRESS || isolated(context, DIRECTION_EGRESS) || !is_syn_ack(packet) ||
+	    flow_state(flow->seen) & FLOW_EXEMPT)
+		return false;
+	return flow_opener(flow->seen) == DIRECTION_EGRESS ||
+	       flow_state(flow->seen) & (FLOW_FIN_OPENER | FLOW_FIN_OTHER);
 }
 
 /* Internal, never counted: the packet is to be judged by policy, which is the next step. */
 #define REASON_JUDGE ((enum reason)(REASONS - 2))
 _Static_assert(REASON_TABLE_FULL < REASONS - 2, "internal reasons are above all others");
 
+/* A direction that is free needs no flow: where there is none, what leaves is counted so. */
+static __always_inline enum reason reason_of_kind(const struct context *context, __u32 kind)
+{
+	bool free = kind == CACHED_FREE || (kind == CACHED_JUDGED && context->direction == DIRECTION_EGRESS);
+
+	return free ? REASON_NOT_ISOLATED : REASON_ESTABLISHED;
+}
+
 /*
  * How a packet relates to the known flows: the reason, or REASON_JUDGE and whether it belongs to `flow`, and may open one. A packet that opens
  * a flow does so whether or not there is an older one: a denied one costs no look-up.
  */
-static __always_inline int match(const struct context *context, const struct packet *packet, struct flow *flow,
-				 bool *found, bool *opens)
+static __always_inline int match(hook_context *hook, const struct context *context, const struct packet *packet,
+				 struct flow *flow, bool *found, bool *opens)
 {
 	bool steady = is_steady(packet);
+	__u32 kind = CACHED_NOT;
 
 	*found = false;
 	*opens = has_flow(packet);
@@ -195,10 +209,24 @@ static __always_inline int match(const struct context *context, const struct pac
 		return REASON_JUDGE;
 	if (!steady)
 		cache_flow(context, packet, 0);
-	else if (is_cached(context, packet))
-		return exempt(context) ? exempt_reason(context) : REASON_ESTABLISHED;
-	if (!is_opening(packet))
+	else
+		kind = cached_kind(context, packet);
+	if (kind != CACHED_NOT)
+		return exempt(context) ? exempt_reason(context) : reason_of_kind(context, kind);
+	/* A segment that changes its entry's state does so if there is one; a steady one need not look for it. */
+	if (!steady && !is_opening(packet))
+		*found = flow_search(context, packet, context->direction, flow);
+	if (context->plain && !*found && is_midstream(packet) && passes_without_entry(hook, context, packet)) {
+		if (steady)
+			cache_flow_as(context, packet, now(), CACHED_JUDGED);
+		return REASON_ESTABLISHED;
+	}
+	if (steady)
 		*found = flow_find(context, packet, context->direction, flow);
+	if (*found && ends_earlier(context, packet, flow)) {
+		flow_remove(packet, flow);
+		*found = false;
+	}
 	/* A flow that the pod opened with a packet that did not come back stays the pod's. */
 	if (exempt(context) && !(*found && flow_opener(flow->seen) == DIRECTION_EGRESS))
 		return adopt(context, packet, flow, *found);
@@ -211,10 +239,17 @@ static __always_inline int match(const struct context *context, const struct pac
 			return exempt_reason(context);
 		if (steady && flow_state(flow->seen) == (FLOW_REPLIED | FLOW_CONFIRMED))
 			cache_flow(context, packet, now());
+		else if (steady && is_free_reply(context, flow))
+			cache_flow_as(context, packet, now(), CACHED_REPLY);
 		return REASON_ESTABLISHED;
 	}
-	if (!*found && is_midstream(packet) && !exempt(context))
-		return isolated(context, context->direction) ? REASON_MIDSTREAM : REASON_NOT_ISOLATED;
+	if (!*found && is_midstream(packet) && !exempt(context)) {
+		if (isolated(context, context->direction))
+			return REASON_MIDSTREAM;
+		if (steady && context->direction == DIRECTION_EGRESS)
+			cache_flow_as(context, packet, now(), CACHED_FREE);
+		return REASON_NOT_ISOLATED;
+	}
 	/* A reply that outlives its flow would otherwise let the other side send more requests. */
 	*opens = !is_echo_reply(packet);
 	return REASON_JUDGE;
@@ -229,20 +264,20 @@ static __always_inline void remember(const struct context *context, const struct
 }
 
 /* Decides about a plain IP packet of an endpoint that is isolated in at least one direction: a reason, perhaps with OPENS. */
-static __always_inline int decide_plain(const struct context *context, const struct packet *packet)
+static __always_inline int decide_plain(hook_context *hook, const struct context *context, const struct packet *packet)
 {
 	bool found, opens;
 	struct flow flow = {};
-	int reason = match(context, packet, &flow, &found, &opens);
+	int reason = match(hook, context, packet, &flow, &found, &opens);
 
 	if (reason != REASON_JUDGE)
 		return reason;
-	reason = admit(context, packet, &flow, found, opens);
+	reason = admit(hook, context, packet, &flow, found, opens);
 	return exempt(context) ? exempt_reason(context) : reason;
 }
 
 /* The same for other packets, in two steps. The first one: a reason, or REASON_JUDGE. */
-static __always_inline int match_packet(const struct context *context, struct packet *packet)
+static __always_inline int match_packet(hook_context *hook, const struct context *context, struct packet *packet)
 {
 	struct flow_scratch *memory = flow_scratch_of_cpu();
 	bool found, opens;
@@ -258,7 +293,7 @@ static __always_inline int match_packet(const struct context *context, struct pa
 		if (!fragment_recall(context, packet))
 			return is_spared(context, packet) ? REASON_POLICY : unless_audited(context, REASON_FRAGMENT);
 	}
-	reason = match(context, packet, &memory->flow, &found, &opens);
+	reason = match(hook, context, packet, &memory->flow, &found, &opens);
 	memory->found = found;
 	memory->opens = opens;
 	if (reason != REASON_JUDGE)
@@ -267,14 +302,14 @@ static __always_inline int match_packet(const struct context *context, struct pa
 }
 
 /* The second one: judges the packet. */
-static __always_inline int judge_packet(const struct context *context, const struct packet *packet)
+static __always_inline int judge_packet(hook_context *hook, const struct context *context, const struct packet *packet)
 {
 	struct flow_scratch *memory = flow_scratch_of_cpu();
 	int reason;
 
 	if (!memory)
 		return REASON_INCOMPLETE;
-	reason = admit(context, packet, &memory->flow, memory->found, memory->opens);
+	reason = admit(hook, context, packet, &memory->flow, memory->found, memory->opens);
 	if (exempt(context))
 		return exempt_reason(context);
 	remember(context, packet, reason);

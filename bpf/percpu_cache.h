@@ -33,11 +33,28 @@ static __always_inline struct cached_flow_v6 *cached_flow_v6(const __u64 *word)
 	return bpf_map_lookup_elem(&flow_cache_v6, &place);
 }
 
-/*
- * Whether this CPU has refreshed the packet's flow in this tick, and under this generation. Then the flow's entry already
- * holds everything that a steady packet would write into it.
- */
-static __always_inline bool is_cached(const struct context *context, const struct packet *packet)
+/* What the cache says about a packet's flow in this tick: more than its exemption, which has the same field. Order matters: see is_kind(). */
+enum cached_kind {
+	CACHED_TRACKED = 0, /* this CPU has refreshed the entry: it holds everything that a steady packet would write */
+	CACHED_JUDGED =
+		1,        /* no entry is needed: policy allows what comes to the pod, and the other direction is free */
+	CACHED_REPLY = 2, /* of packets from the pod only: the other side's packets may still change the entry */
+	CACHED_FREE = 3,  /* of packets from the pod only: there is no entry, and the direction is free */
+	CACHED_NOT = 4,
+};
+
+_Static_assert((int)CACHED_NOT < FLOW_NODE && (int)CACHED_NOT < FLOW_OWN, "kinds and exemptions have one field");
+
+/* Whether what is cached holds for the packet's direction. */
+static __always_inline bool is_kind(const struct context *context, __u32 kind)
+{
+	if (exempt(context))
+		return kind == exempt(context);
+	return kind <= (context->direction == DIRECTION_EGRESS ? CACHED_FREE : CACHED_JUDGED);
+}
+
+/* What this CPU has found out about the packet's flow in this tick, and under this generation; CACHED_NOT if nothing. */
+static __always_inline __u32 cached_kind(const struct context *context, const struct packet *packet)
 {
 	if (is_v6(packet)) {
 		/* The program's stack has no space for IPv6's key. */
@@ -46,28 +63,32 @@ static __always_inline bool is_cached(const struct context *context, const struc
 		const __u64 *word;
 
 		if (!memory)
-			return false;
+			return CACHED_NOT;
 		word = memory->target.word;
 		flow_key_of(&memory->target, context, packet, context->direction);
 		cached = cached_flow_v6(word);
-		return cached && cached->word[0] == word[0] && cached->word[1] == word[1] &&
-		       cached->word[2] == word[2] && cached->word[3] == word[3] && cached->word[4] == word[4] &&
-		       cached->generation == context->generation && cached->exempt == exempt(context) &&
-		       cached->tick == now();
+		if (cached && cached->word[0] == word[0] && cached->word[1] == word[1] && cached->word[2] == word[2] &&
+		    cached->word[3] == word[3] && cached->word[4] == word[4] &&
+		    cached->generation == context->generation && is_kind(context, cached->exempt) &&
+		    cached->tick == now())
+			return cached->exempt;
 	} else {
 		const struct cached_flow_v4 *cached;
 		struct flow_target key;
 
 		flow_key_of(&key, context, packet, context->direction);
 		cached = cached_flow_v4(key.word);
-		return cached && cached->word[0] == key.word[0] && cached->word[1] == key.word[1] &&
-		       cached->generation == context->generation && cached->exempt == exempt(context) &&
-		       cached->tick == now();
+		if (cached && cached->word[0] == key.word[0] && cached->word[1] == key.word[1] &&
+		    cached->generation == context->generation && is_kind(context, cached->exempt) &&
+		    cached->tick == now())
+			return cached->exempt;
 	}
+	return CACHED_NOT;
 }
 
-/* Records that the flow's entry is as a steady packet of this tick would leave it; a tick of 0 removes the record. */
-static __always_inline void cache_flow(const struct context *context, const struct packet *packet, __u64 tick)
+/* Records a kind, or the packet's exemption, for this tick; a tick of 0 removes the record. */
+static __always_inline void cache_flow_as(const struct context *context, const struct packet *packet, __u64 tick,
+					  __u32 kind)
 {
 	if (is_v6(packet)) {
 		struct flow_scratch *memory = flow_scratch_of_cpu();
@@ -82,7 +103,7 @@ static __always_inline void cache_flow(const struct context *context, const stru
 		__builtin_memcpy(cached->word, memory->target.word, sizeof(cached->word));
 		cached->tick = tick;
 		cached->generation = context->generation;
-		cached->exempt = exempt(context);
+		cached->exempt = kind;
 	} else {
 		struct cached_flow_v4 *cached;
 		struct flow_target key;
@@ -95,8 +116,14 @@ static __always_inline void cache_flow(const struct context *context, const stru
 		cached->word[1] = key.word[1];
 		cached->tick = tick;
 		cached->generation = context->generation;
-		cached->exempt = exempt(context);
+		cached->exempt = kind;
 	}
+}
+
+/* The flow's entry is as a steady packet of this tick would leave it. */
+static __always_inline void cache_flow(const struct context *context, const struct packet *packet, __u64 tick)
+{
+	cache_flow_as(context, packet, tick, exempt(context));
 }
 
 #endif

@@ -8,16 +8,22 @@ import { fileURLToPath } from "node:url";
 
 const FOLDER = "weir-bench-";
 
-/** Gives `use` the path of what `source` (a path) was compiled to. Errors: what the compiler says. */
-export function withBpfObject<T>(source: string, use: (path: string) => T): T {
+/** Compiles `source` (a path) to `output`. Errors: what the compiler says. */
+export function compileBpf(source: string, output: string, more: readonly string[] = []): void {
   const multiarch = execFileSync("gcc", ["-print-multiarch"], { encoding: "utf8" }).trim();
   const flags = ["-std=gnu2x", "-O2", "-g", "-target", "bpf", "-mcpu=v3", "-Wall", "-Wextra", "-Werror"];
   const ours = fileURLToPath(new URL("../../bpf", import.meta.url));
   const includes = ["-I", ours, ...(multiarch === "" ? [] : ["-idirafter", `/usr/include/${multiarch}`])];
+  const compiler = process.env["CLANG"] ?? "clang-19";
+  execFileSync(compiler, [...flags, ...more, ...includes, "-c", source, "-o", output]);
+}
+
+/** Gives `use` the path of what `source` (a path) was compiled to. Errors: what the compiler says. */
+export function withBpfObject<T>(source: string, use: (path: string) => T): T {
   const folder = mkdtempSync(join(tmpdir(), FOLDER));
   try {
     const output = join(folder, "object.bpf.o");
-    execFileSync(process.env["CLANG"] ?? "clang-19", [...flags, ...includes, "-c", source, "-o", output]);
+    compileBpf(source, output);
     return use(output);
   } finally {
     rmSync(folder, { recursive: true });

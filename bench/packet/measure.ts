@@ -142,6 +142,7 @@ async function prepare(rig: Rig, row: ProgramRow): Promise<BpfProgram> {
   const { family, from } = row;
   const input = stage.input(row);
   if (row.table === "empty") await stage.forget(family);
+  if (row.world === "assigned") showSocket(stage, row);
   if (from === "one") {
     establish(stage, row);
     const { hook, cold } = row;
@@ -167,6 +168,13 @@ async function prepare(rig: Rig, row: ProgramRow): Promise<BpfProgram> {
   }
   time(await drive(stage.program(row)), input, from === "any" ? WARM_UP : peers.count);
   return drive(stage.timed(row));
+}
+
+/** A segment that shows that connections at the row's port are sockets of the pod. It is denied, and makes no entry. */
+function showSocket(stage: Stage, row: ProgramRow): void {
+  const asks = row.port.at === "destination" ? row : mirrored(row);
+  const segment: ProgramRow = { ...asks, transport: "ACK", peer: "unknown" };
+  time(stage.program(segment), stage.input(segment), 1);
 }
 
 /** What opens the connection of a row's segments, from the side that they come from. */

@@ -93,6 +93,41 @@ const newFlows = (family: Family): readonly Row[] =>
     }),
   ]);
 
+/** Of a pod that is isolated for ingress only. With the kernel's conntrack its connections need no entries; without, they have some. */
+const ingressOnly = (family: Family): readonly Row[] => {
+  const pod = { family, pod: "ingress" } as const;
+  const established = { ...pod, transport: "ACK", reason: "established" } as const;
+  const reply = { ...established, direction: "egress", port: { at: "source", allowed: true } } as const;
+  const drawn = { from: { flows: 16_384 } } as const;
+  return (["", "assigned"] as const).flatMap((named) => {
+    const world = { table: "empty", ...(named !== "" && { world: named }) } as const;
+    const name = named === "" ? "ingress" : "stateless";
+    const what = `pod isolated for ingress only, ${named === "" ? "with entries" : "no entries"}`;
+    return [
+      row(`new-v${family}-${name}`, `a SYN of one of 16384 peers; ${what}`, {
+        ...pod,
+        ...drawn,
+        ...world,
+        reason: "policy",
+      }),
+      row(`established-v${family}-${name}-hot`, `established TCP, one flow; ${what}`, {
+        ...established,
+        ...world,
+      }),
+      row(`established-v${family}-${name}-16k`, `established TCP, drawn from 16384 flows; ${what}`, {
+        ...established,
+        ...drawn,
+        ...world,
+      }),
+      row(`established-v${family}-${name}-reply-hot`, `the same of one flow, from the pod; ${what}`, {
+        ...reply,
+        ...world,
+        ...(named !== "" && { reason: "not-isolated" }),
+      }),
+    ];
+  });
+};
+
 const SIZES = ["1k", "10k", "100k"] as const;
 
 const UPLINK = { hook: "xdp", uplink: true } as const;
@@ -370,6 +405,8 @@ export const ROWS: readonly Row[] = [
   ).map(classify),
   ...newFlows(4),
   ...newFlows(6),
+  ...ingressOnly(4),
+  ...ingressOnly(6),
   ...fromPodByXdp,
   ...uplinks,
   ...tiers,

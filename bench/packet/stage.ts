@@ -18,6 +18,7 @@ import { REASON_NAMES, SCREENED_NAMES } from "../../src/gen/layout.ts";
 import { compile } from "../../src/policy/compile.ts";
 import { NOTHING_NUMBERED } from "../../src/policy/identity-allocation.ts";
 import type { Endpoint } from "../../src/state/desired-state.ts";
+import { ASSIGNED, type AssignedObject, buildAssigned } from "../common/assigned-object.ts";
 import { type Random, randomFrom } from "../common/random.ts";
 import { addressIn, anyPeers, newFlows, type Peers, peersOfFlows } from "./peers.ts";
 import { openPrimitives, type Primitives } from "./primitives.ts";
@@ -49,13 +50,22 @@ export interface StageOptions extends BenchOptions {
 
 /** @throws OperationError, BpfError */
 export async function openStage({ world, primitives: wanted, ...options }: StageOptions): Promise<Stage> {
-  const { object } = options;
   const facts = factsOf(world);
-  const bench = await openBench(options);
+  const isAssigned = world === "assigned";
+  const assigned = isAssigned ? buildAssigned(options.object) : undefined;
+  const object = assigned?.path ?? options.object;
+  let bench: Bench;
+  try {
+    bench = await openBench({ ...options, object });
+  } catch (thrown) {
+    assigned?.close();
+    throw thrown;
+  }
   try {
     const names = Object.keys(facts.pods) as PodName[];
     const ifindexOf = (pod: PodName) => bench.devices.at(names.indexOf(pod));
-    const locals = names.map((pod) => ({ pod: facts.pods[pod], ifindex: ifindexOf(pod) }));
+    const link = isAssigned && { link: { hardware: [], netns: 0 } };
+    const locals = names.map((pod) => ({ pod: facts.pods[pod], ifindex: ifindexOf(pod), ...link }));
     const { state } = compile(facts.cluster, locals, NOTHING_NUMBERED);
     await bench.bring(state);
     if (bench.guard !== undefined)
@@ -65,21 +75,27 @@ export async function openStage({ world, primitives: wanted, ...options }: Stage
       );
     const endpointOf = (pod: PodName) => present(state.endpoints.get(ifindexOf(pod)), pod);
     const primitives = wanted ? await openPrimitives(bench.datapath) : undefined;
-    return stageOf(bench, facts, { object, primitives, ifindexOf, endpointOf });
+    return stageOf(bench, facts, { object, assigned, primitives, ifindexOf, endpointOf });
   } catch (thrown) {
     bench.close();
+    assigned?.close();
     throw thrown;
   }
 }
 
 interface Places {
   readonly object: string;
+  readonly assigned: AssignedObject | undefined;
   readonly primitives: Primitives | undefined;
   ifindexOf(pod: PodName): number;
   endpointOf(pod: PodName): Endpoint;
 }
 
-function stageOf(bench: Bench, facts: Facts, { object, primitives, ifindexOf, endpointOf }: Places): Stage {
+function stageOf(
+  bench: Bench,
+  facts: Facts,
+  { object, assigned, primitives, ifindexOf, endpointOf }: Places,
+): Stage {
   const contexts = { tc: tcContexts(object), xdp: xdpContexts(object) };
   const lists = new Map<string, Peers>();
   const table = (family: Family) => bench.datapath.map(`conntrack_v${family}`);
@@ -95,7 +111,8 @@ function stageOf(bench: Bench, facts: Facts, { object, primitives, ifindexOf, en
       const data = frameOf(row, facts);
       const ifindex = ifindexOf(row.pod);
       const { incarnation } = endpointOf(row.pod);
-      const hooked = { ifindex, incarnation, local: row.local, bytes: data.length };
+      const priority = row.transport === "SYN" ? ASSIGNED.OPENING : ASSIGNED.OPEN;
+      const hooked = { ifindex, incarnation, priority, local: row.local, bytes: data.length };
       return { data, context: contexts[row.hook](hooked) };
     },
     peers(row) {
@@ -125,6 +142,7 @@ function stageOf(bench: Bench, facts: Facts, { object, primitives, ifindexOf, en
     close() {
       primitives?.close();
       bench.close();
+      assigned?.close();
     },
   };
 }
@@ -158,16 +176,19 @@ interface Hooked {
   readonly ifindex: number;
   /** Only primitives read it, as the packet's mark. */
   readonly incarnation: number;
+  /** Only the object of the world "assigned" reads it. */
+  readonly priority: number;
   readonly local: boolean;
   readonly bytes: number;
 }
 
 function tcContexts(object: string): (packet: Hooked) => Uint8Array {
   const { size, offset } = contextLayout(object, "__sk_buff");
-  return ({ ifindex, incarnation, local }) => {
+  return ({ ifindex, incarnation, priority, local }) => {
     const context = Buffer.alloc(size);
     context.writeUInt32LE(ifindex, offset("ifindex"));
     context.writeUInt32LE(incarnation, offset("mark"));
+    context.writeUInt32LE(priority, offset("priority"));
     // Packets that the node forwards come from some interface; the loopback device always exists.
     context.writeUInt32LE(local ? 0 : 1, offset("ingress_ifindex"));
     return context;

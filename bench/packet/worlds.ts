@@ -25,6 +25,8 @@ export const WORLDS = {
   "rules-10k": { cidrs: 0, rules: 10_000 },
   /** As rules-1k, and cluster policies of both tiers for all pods. */
   "rules-1k-tiers": { cidrs: 0, rules: 1_000, tiers: 20 },
+  /** The kernel's conntrack has seen every packet: bench/common/assigned.bpf.c. */
+  assigned: { cidrs: 10, rules: 0 },
 } as const satisfies Readonly<Record<string, WorldSize>>;
 interface WorldSize {
   readonly cidrs: number;

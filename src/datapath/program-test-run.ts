@@ -15,6 +15,8 @@ export interface TestPacket {
   /** The interface on which the node received the packet; 0 if it generated the packet itself. */
   readonly ingressIfindex: number;
   readonly frame: Uint8Array;
+  /** For tc programs; 0 if not given. */
+  readonly priority?: number;
 }
 
 export type TestRunner = (packet: TestPacket) => "pass" | "drop";
@@ -60,8 +62,9 @@ export function testRunner(datapath: Runnable, objectPath: string, guard?: Runna
 function tcRunner({ programs }: Runnable, objectPath: string): Run {
   const { size, offset } = contextLayout(objectPath, "__sk_buff");
   const context = Buffer.alloc(size);
-  const [at, cameInAt] = [offset("ifindex"), offset("ingress_ifindex")];
-  return ({ direction, ifindex, ingressIfindex, frame }) => {
+  const [at, cameInAt, priorityAt] = [offset("ifindex"), offset("ingress_ifindex"), offset("priority")];
+  return ({ direction, ifindex, ingressIfindex, frame, priority = 0 }) => {
+    context.writeUInt32LE(priority, priorityAt);
     context.writeUInt32LE(ifindex, at);
     context.writeUInt32LE(ingressIfindex, cameInAt);
     // The programs do not change packets, so no output packet is requested.

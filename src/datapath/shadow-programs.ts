@@ -43,6 +43,7 @@ const WRITERS: { readonly [name in MapName]: "control plane" | "programs" } = {
   peer_cache_v6: "programs",
   flow_cache_v4: "programs",
   flow_cache_v6: "programs",
+  pod_sockets: "programs",
   scratch: "programs",
   conntrack_v4: "programs",
   conntrack_v6: "programs",

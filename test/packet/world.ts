@@ -117,6 +117,8 @@ export interface Question {
   readonly from?: number;
   /** For a packet from the pod: which program runs; "tc" by default. */
   readonly hook?: FromPodHook;
+  /** Of the packet; 0 by default. */
+  readonly priority?: number;
 }
 
 export interface World {
@@ -163,10 +165,15 @@ const UNIT_SHIFT = 2;
 export interface WorldOptions {
   /** The least by default: forget() reads whole tables. */
   readonly conntrackFlows?: number;
+  /** The built one by default. */
+  readonly object?: string;
 }
 
-export async function openWorld({ conntrackFlows = FLOWS_MIN }: WorldOptions = {}): Promise<World> {
-  const bench = await openBench({ object: OBJECT, bpffs: "/sys/fs/bpf", xdp: true, conntrackFlows });
+export async function openWorld({
+  conntrackFlows = FLOWS_MIN,
+  object = OBJECT,
+}: WorldOptions = {}): Promise<World> {
+  const bench = await openBench({ object, bpffs: "/sys/fs/bpf", xdp: true, conntrackFlows });
   const { tables } = bench.maps;
   const setNeighbourRate = async (neighbourRate = UNLIMITED) => {
     const now = present(tables.node.get(0), "the node's settings");
@@ -192,12 +199,12 @@ export async function openWorld({ conntrackFlows = FLOWS_MIN }: WorldOptions = {
       const results = await runRequests(bench.datapath.flowRequests, [request]);
       if (results[0] !== FlowResult.DONE) throw new Error(`the flow could not be put: ${results[0]}`);
     },
-    ask({ pod: name, direction, frame, from = ELSEWHERE, hook = "tc" }) {
+    ask({ pod: name, direction, frame, from = ELSEWHERE, hook = "tc", priority = 0 }) {
       const id = present(ids.get(name), `endpoint of ${name}`);
       const before = read(bench, id);
       const ifindex = ifindexOf(name);
       const ingressIfindex = from === ITSELF ? ifindex : from;
-      const verdict = bench.run({ direction, hook, ifindex, ingressIfindex, frame });
+      const verdict = bench.run({ direction, hook, ifindex, ingressIfindex, frame, priority });
       return reasonOf({ before, after: read(bench, id), direction, verdict, bytes: frame.length });
     },
     async enforce(rules = RULES, sources = [], { mode, link, clusterPolicies, onLink } = {}) {

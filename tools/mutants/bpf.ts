@@ -15,6 +15,8 @@ const conntrack = inFile("conntrack.h");
 const table = inFile("flow_table.h");
 const decide = inFile("packet_verdict.h");
 const midstream = inFile("midstream.h");
+const stateless = inFile("stateless.h");
+const cache = inFile("percpu_cache.h");
 const policy = inFile("policy.h");
 const verdict = inFile("datapath.h");
 
@@ -201,8 +203,8 @@ const FLOWS: readonly Mutant[] = [
   ),
   decide(
     "a segment of no flow that passes freely opens none",
-    "? REASON_MIDSTREAM : REASON_NOT_ISOLATED;",
-    "? REASON_MIDSTREAM : admit(context, packet, key, NULL);",
+    "CACHED_FREE);\n\t\treturn REASON_NOT_ISOLATED;",
+    "CACHED_FREE);\n\t\treturn admit(hook, context, packet, flow, false, true);",
   ),
   decide(
     "a segment of the node's of no flow opens none",
@@ -266,6 +268,104 @@ const FLOWS: readonly Mutant[] = [
   decide("a revoked flow is called so", "return found ? REASON_REVOKED : reason;", "return reason;"),
 ];
 
+const STATELESS: readonly Mutant[] = [
+  stateless(
+    "a pod isolated in both directions needs entries",
+    "isolated(context, DIRECTION_INGRESS) && !isolated(context, DIRECTION_EGRESS);",
+    "isolated(context, DIRECTION_INGRESS);",
+  ),
+  stateless(
+    "a SYN that conntrack has not seen has an entry",
+    "how_assigned(hook) == ASSIGNED_OPENING &&",
+    "how_assigned(hook) != ASSIGNED_ERROR &&",
+  ),
+  stateless(
+    "a SYN to a port without known sockets has an entry",
+    "socket_seen(context, packet) == SOCKET_FOUND && !free_by_default(context);",
+    "!free_by_default(context);",
+  ),
+  stateless(
+    "a SYN has an entry where the direction is free by default",
+    "socket_seen(context, packet) == SOCKET_FOUND && !free_by_default(context);",
+    "socket_seen(context, packet) == SOCKET_FOUND;",
+  ),
+  stateless(
+    "sockets are known for a second",
+    "age < context->node->ticks_per_second ? SOCKET_FOUND",
+    "true ? SOCKET_FOUND",
+  ),
+  stateless(
+    "sockets are those of one port of one pod",
+    "return ((__u64)endpoint->incarnation << 16 | port) << SOCKET_PORT_AT;",
+    "return 1ULL << SOCKET_PORT_AT;",
+  ),
+  stateless(
+    "sockets that are not there are known to be absent",
+    "found = has_pod_socket(hook, endpoint, &memory->tuple, v6);",
+    "found = true;",
+  ),
+  stateless(
+    "policy judges each segment without an entry",
+    "return !free_by_default(context) && judge(context, packet, DIRECTION_INGRESS) == REASON_POLICY;",
+    "return !free_by_default(context);",
+  ),
+  stateless(
+    "a segment has an entry where the direction is free by default",
+    "return !free_by_default(context) && judge(context, packet, DIRECTION_INGRESS) == REASON_POLICY;",
+    "return judge(context, packet, DIRECTION_INGRESS) == REASON_POLICY;",
+  ),
+  stateless(
+    "a segment that conntrack has not seen gets an entry",
+    "how != ASSIGNED_ENDED && (how != ASSIGNED_OPEN ||",
+    "how != ASSIGNED_ENDED && (how == ASSIGNED_ERROR ||",
+  ),
+  stateless(
+    "the last segments of a connection need no entry",
+    "how != ASSIGNED_ENDED && (how != ASSIGNED_OPEN ||",
+    "(how != ASSIGNED_OPEN ||",
+  ),
+  stateless(
+    "an ICMP error is related by conntrack",
+    "!is_one_sided(context, quoted) || how_assigned(hook) != ASSIGNED_ERROR",
+    "!is_one_sided(context, quoted)",
+  ),
+  stateless(
+    "an ICMP error quotes what goes the other way",
+    "turned.direction = DIRECTION_EGRESS;",
+    "turned.direction = DIRECTION_INGRESS;",
+  ),
+  stateless(
+    "policy judges what an ICMP error quotes",
+    "return judge(&turned, quoted, DIRECTION_INGRESS) == REASON_POLICY;",
+    "return turned.direction == DIRECTION_EGRESS;",
+  ),
+  decide(
+    "what audit lets pass has an entry",
+    "context->plain && reason == REASON_POLICY && is_syn(packet)",
+    "context->plain && is_syn(packet)",
+  ),
+  decide(
+    "a pod's answer ends its own earlier connection",
+    "return flow_opener(flow->seen) == DIRECTION_EGRESS ||\n\t       flow_state",
+    "return flow_state",
+  ),
+  decide(
+    "a pod's answer ends a connection that has ended",
+    "return flow_opener(flow->seen) == DIRECTION_EGRESS ||\n\t       flow_state(flow->seen) & (FLOW_FIN_OPENER | FLOW_FIN_OTHER);",
+    "return flow_opener(flow->seen) == DIRECTION_EGRESS;",
+  ),
+  decide(
+    "the end of a flow is written into its entry",
+    "if (context->plain && !*found && is_midstream(packet)",
+    "if (context->plain && is_midstream(packet)",
+  ),
+  cache(
+    "what leaves freely says nothing of what comes",
+    "kind <= (context->direction == DIRECTION_EGRESS ? CACHED_FREE : CACHED_JUDGED)",
+    "kind <= CACHED_FREE",
+  ),
+];
+
 const VERDICTS: readonly Mutant[] = [
   policy("protocols without ports are the last place", "return PORT_LINE_OTHER;", "return bpf_ntohs(port);"),
   policy(
@@ -310,4 +410,4 @@ const VERDICTS: readonly Mutant[] = [
   ),
 ];
 
-export const BPF_MUTANTS: readonly Mutant[] = [...PARSING, ...ADDRESSES, ...FLOWS, ...VERDICTS];
+export const BPF_MUTANTS: readonly Mutant[] = [...PARSING, ...ADDRESSES, ...FLOWS, ...STATELESS, ...VERDICTS];

@@ -24,7 +24,8 @@ const NUMBERS: Readonly<Record<string, readonly number[]>> = {
 const LIST_HELP = `
 Allowed flows of this node's pods, from the pod's point of view. STATE shows which packets were seen; EXPIRES, the
 time until the flow times out. "stale" flows have an older policy generation and are judged again at their next
-packet; "expired" ones will be overwritten.
+packet; "expired" ones will be overwritten. TCP connections into a pod isolated for ingress only have no entry where
+the kernel's conntrack sees them (conntrack -L lists those).
 
 Examples:
   weir conntrack list --pod alpha/nginx --protocol TCP

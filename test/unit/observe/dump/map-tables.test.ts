@@ -12,6 +12,7 @@ const WITHOUT_TABLE = [
   "flow_cache_v6",
   "peer_cache_v4",
   "peer_cache_v6",
+  "pod_sockets",
   "scratch",
 ];
 

@@ -1,0 +1,191 @@
+// Connections into a pod that is isolated for ingress only: without entries where the kernel's conntrack sees them, and none breaks when the pod becomes isolated for egress too.
+
+import { execFileSync } from "node:child_process";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import type { Agent } from "../../src/lab/weir-process.ts";
+import { FRIEND, FRIENDS_IN, SERVER, SERVER_V4, SERVER_V6, smallWorld } from "./small-world.ts";
+import { type Kind, type Transfers, transfer } from "./transfers.ts";
+import { openWorld, type World } from "./world.ts";
+
+const REACHED_MS = 20_000;
+const SILENT_MS = 1_500;
+
+const run = (command: string, ...args: readonly string[]): string =>
+  execFileSync(command, args, { encoding: "utf8", stdio: ["ignore", "pipe", "pipe"] });
+
+const TABLE = "weir_stateless";
+/** Conntrack is active if a rule uses it, as kube-proxy's do. */
+function track(): void {
+  run("nft", "add", "table", "inet", TABLE);
+  run("nft", "add", "chain", "inet", TABLE, "seen", "{ type filter hook forward priority 0; }");
+  run("nft", "add", "rule", "inet", TABLE, "seen", "ct", "state", "established", "counter");
+  run("nft", "add", "chain", "inet", TABLE, "early", "{ type filter hook prerouting priority raw; }");
+}
+const untrack = (): string => run("nft", "delete", "table", "inet", TABLE);
+const notrack = (port: number): void => {
+  for (const side of ["dport", "sport"])
+    run("nft", "add", "rule", "inet", TABLE, "early", "tcp", side, String(port), "notrack");
+};
+
+const policy = (spec: string): string =>
+  [
+    "apiVersion: networking.k8s.io/v1",
+    "kind: NetworkPolicy",
+    "metadata: { name: more, namespace: shop }",
+    `spec: { podSelector: { matchLabels: { role: server } }, ${spec} }`,
+    "",
+  ].join("\n");
+const NO_EGRESS = policy("policyTypes: [Egress]");
+const NOBODY_IN = FRIENDS_IN.replace("role: friend", "role: nobody");
+
+let world: World;
+let agent: Agent;
+let transfers: Transfers | undefined;
+let port = 7_000;
+
+beforeAll(async () => {
+  world = await openWorld(smallWorld("wt-less", { "friends.yaml": FRIENDS_IN }));
+  agent = await world.start();
+});
+
+afterAll(() => world?.close());
+
+beforeEach(() => {
+  port += 10;
+});
+
+const FAMILIES = [
+  { family: 4, address: SERVER_V4 },
+  { family: 6, address: SERVER_V6 },
+] as const;
+
+/** Of the server's port. */
+async function entries(): Promise<number> {
+  const { stdout } = await world.weir("conntrack", "list", "-o", "json");
+  const flows = JSON.parse(stdout) as { localPort: number }[];
+  return flows.filter(({ localPort }) => localPort === port).length;
+}
+
+let changed = false;
+async function put(name: string, text: string): Promise<void> {
+  await agent.change(() => world.manifests.put(name, text));
+  changed = true;
+}
+
+const isolateBoth = () => put("more.yaml", NO_EGRESS);
+
+afterEach(async () => {
+  await transfers?.close();
+  transfers = undefined;
+  // A change that changes nothing is not waited for.
+  if (changed)
+    await agent.change(() => {
+      world.manifests.put("friends.yaml", FRIENDS_IN);
+      world.manifests.remove("more.yaml");
+    });
+  changed = false;
+});
+
+/** Some first, which show the programs that the port has sockets on every CPU; then these. */
+const FIRST = 20;
+const THEN = 50;
+const ALL = FIRST + THEN;
+
+async function open(address: string, kind: Kind): Promise<Transfers> {
+  transfers = await transfer(world.lab, { client: FRIEND, server: SERVER, address, port, kind });
+  for (const count of [FIRST, THEN]) {
+    await transfers.open(count);
+    expect(await transfers.progress(REACHED_MS)).toBe(await transfers.count());
+  }
+  return transfers;
+}
+
+describe.each(FAMILIES)("IPv$family", ({ address }) => {
+  describe.each(["echo", "push"] as const)("%s", (kind) => {
+    describe("with the kernel's conntrack", () => {
+      beforeAll(track);
+      afterAll(untrack);
+
+      it("most connections have no entries, and none breaks when the pod becomes isolated for egress too", async () => {
+        const running = await open(address, kind);
+        expect(await entries()).toBeLessThan(ALL - THEN / 2);
+        await isolateBoth();
+        expect(await running.progress(REACHED_MS)).toBe(ALL);
+        expect(await entries()).toBe(ALL);
+      });
+
+      it("none breaks after conntrack has forgotten them all", async () => {
+        const running = await open(address, kind);
+        run("conntrack", "-F");
+        expect(await running.progress(REACHED_MS)).toBe(ALL);
+        await expect.poll(entries, { timeout: REACHED_MS }).toBe(ALL);
+        await isolateBoth();
+        expect(await running.progress(REACHED_MS)).toBe(ALL);
+      });
+
+      it("none breaks after a rule has taken them out of conntrack", async () => {
+        const running = await open(address, kind);
+        notrack(port);
+        expect(await running.progress(REACHED_MS)).toBe(ALL);
+        await expect.poll(entries, { timeout: REACHED_MS }).toBe(ALL);
+        await isolateBoth();
+        expect(await running.progress(REACHED_MS)).toBe(ALL);
+      });
+
+      it("all have entries where rules in the pod redirect them, and none breaks", async () => {
+        const inside = (...args: readonly string[]) =>
+          run("ip", "netns", "exec", world.lab.wire(SERVER).netns, "nft", ...args);
+        inside("add", "table", "inet", TABLE);
+        inside("add", "chain", "inet", TABLE, "in", "{ type nat hook prerouting priority dstnat; }");
+        inside(
+          "add",
+          "rule",
+          "inet",
+          TABLE,
+          "in",
+          "tcp",
+          "dport",
+          String(port),
+          "redirect",
+          "to",
+          `:${port + 1}`,
+        );
+        try {
+          transfers = await transfer(world.lab, {
+            client: FRIEND,
+            server: SERVER,
+            address,
+            port,
+            kind,
+            listens: port + 1,
+          });
+          await transfers.open(ALL);
+          expect(await transfers.progress(REACHED_MS)).toBe(ALL);
+          expect(await entries()).toBe(ALL);
+          await isolateBoth();
+          expect(await transfers.progress(REACHED_MS)).toBe(ALL);
+        } finally {
+          inside("delete", "table", "inet", TABLE);
+        }
+      });
+
+      it("all end when policy no longer allows them, and go on when it does again", async () => {
+        const running = await open(address, kind);
+        await put("friends.yaml", NOBODY_IN);
+        expect(await running.progress(SILENT_MS, "settled")).toBe(0);
+        await put("friends.yaml", FRIENDS_IN);
+        changed = false;
+        expect(await running.progress(REACHED_MS)).toBe(ALL);
+      });
+    });
+
+    describe("without", () => {
+      it("all connections have entries, and none breaks when the pod becomes isolated for egress too", async () => {
+        const running = await open(address, kind);
+        expect(await entries()).toBe(ALL);
+        await isolateBoth();
+        expect(await running.progress(REACHED_MS)).toBe(ALL);
+      });
+    });
+  });
+});
