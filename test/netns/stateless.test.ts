@@ -1,9 +1,15 @@
 // Connections into a pod that is isolated for ingress only: without entries where the kernel's conntrack sees them, and none breaks when the pod becomes isolated for egress too.
 
 import { execFileSync } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { present } from "../../src/base/assert.ts";
 import type { Agent } from "../../src/lab/weir-process.ts";
-import { FRIEND, FRIENDS_IN, SERVER, SERVER_V4, SERVER_V6, smallWorld } from "./small-world.ts";
+import { growth } from "./counted.ts";
+import { FRIEND, FRIENDS_IN, SERVER, SERVER_V4, SERVER_V6, STRANGER, smallWorld } from "./small-world.ts";
 import { type Kind, type Transfers, transfer } from "./transfers.ts";
 import { openWorld, type World } from "./world.ts";
 
@@ -66,10 +72,10 @@ async function entries(): Promise<number> {
   return flows.filter(({ localPort }) => localPort === port).length;
 }
 
-let changed = false;
+const changed = new Set<string>();
 async function put(name: string, text: string): Promise<void> {
   await agent.change(() => world.manifests.put(name, text));
-  changed = true;
+  changed.add(name);
 }
 
 const isolateBoth = () => put("more.yaml", NO_EGRESS);
@@ -78,12 +84,12 @@ afterEach(async () => {
   await transfers?.close();
   transfers = undefined;
   // A change that changes nothing is not waited for.
-  if (changed)
+  if (changed.size > 0)
     await agent.change(() => {
-      world.manifests.put("friends.yaml", FRIENDS_IN);
-      world.manifests.remove("more.yaml");
+      if (changed.has("friends.yaml")) world.manifests.put("friends.yaml", FRIENDS_IN);
+      if (changed.has("more.yaml")) world.manifests.remove("more.yaml");
     });
-  changed = false;
+  changed.clear();
 });
 
 /** Some first, which show the programs that the port has sockets on every CPU; then these. */
@@ -174,7 +180,7 @@ describe.each(FAMILIES)("IPv$family", ({ address }) => {
         await put("friends.yaml", NOBODY_IN);
         expect(await running.progress(SILENT_MS, "settled")).toBe(0);
         await put("friends.yaml", FRIENDS_IN);
-        changed = false;
+        changed.clear();
         expect(await running.progress(REACHED_MS)).toBe(ALL);
       });
     });
@@ -187,5 +193,83 @@ describe.each(FAMILIES)("IPv$family", ({ address }) => {
         expect(await running.progress(REACHED_MS)).toBe(ALL);
       });
     });
+  });
+});
+
+describe("of what others send about such a connection", () => {
+  const directory = mkdtempSync(join(tmpdir(), "wt-raw-"));
+  const tool = join(directory, "raw");
+  const FRIEND_V4 = "10.63.61.2";
+  const STRANGER_V4 = "10.63.61.3";
+
+  beforeAll(() => {
+    const source = fileURLToPath(new URL("raw.c", import.meta.url));
+    run("gcc", "-O1", "-Wall", "-Wextra", "-o", tool, source);
+    track();
+  });
+
+  afterAll(() => {
+    untrack();
+    rmSync(directory, { recursive: true });
+  });
+
+  const send = (from: string, ...words: readonly (string | number)[]): string =>
+    run("ip", "netns", "exec", world.lab.wire(from).netns, tool, ...words.map(String));
+
+  /** The client's port of a connection of the friend that has no entry. */
+  async function withoutEntry(): Promise<number> {
+    const [listed, flows] = [
+      run("conntrack", "-L", "-p", "tcp", "--dport", String(port), "--state", "ESTABLISHED"),
+      (await world.weir("conntrack", "list", "-o", "json")).stdout,
+    ];
+    const known = (JSON.parse(flows) as { localPort: number; remotePort: number }[])
+      .filter(({ localPort }) => localPort === port)
+      .map(({ remotePort }) => remotePort);
+    const [found] = [...listed.matchAll(/ sport=([0-9]+) dport=/g)]
+      .map(([, client]) => Number(client))
+      .filter((client) => client !== port && !known.includes(client));
+    return present(found, "a connection without an entry");
+  }
+
+  it("ICMP errors pass if conntrack relates them, as long as policy allows the connection; segments of others do not", async () => {
+    const running = await open(SERVER_V4, "echo");
+    const client = await withoutEntry();
+    const error = (from: string, of: number) =>
+      send(from, "error", SERVER_V4, SERVER_V4, port, FRIEND_V4, of);
+    const KEYS = ["ingress related", "ingress denied", "ingress untracked"] as const;
+    const attempts = async () => {
+      error(STRANGER, client);
+      // Of no connection.
+      error(STRANGER, 1);
+      send(STRANGER, "tcp", STRANGER_V4, client, SERVER_V4, port, 0x10);
+      send(STRANGER, "tcp", STRANGER_V4, client, SERVER_V4, port, 0x12);
+      send(STRANGER, "tcp", STRANGER_V4, client, SERVER_V4, port, 0x11);
+    };
+    expect(await growth(world, SERVER, KEYS, attempts)).toEqual({
+      "ingress related": 1,
+      "ingress denied": 1,
+      "ingress untracked": 3,
+    });
+    expect(await running.progress(REACHED_MS)).toBe(ALL);
+    await put("friends.yaml", NOBODY_IN);
+    const after = await growth(world, SERVER, ["ingress related", "ingress denied"], async () => {
+      error(STRANGER, client);
+      error(FRIEND, client);
+    });
+    expect(after).toEqual({ "ingress related": 0, "ingress denied": 2 });
+  });
+
+  it("a revoked connection stays revoked, whatever both sides send", async () => {
+    const running = await open(SERVER_V4, "echo");
+    const client = await withoutEntry();
+    await put("friends.yaml", NOBODY_IN);
+    // Each by itself would begin, answer or end a connection.
+    for (const flags of [0x10, 0x12, 0x02, 0x11, 0x14])
+      for (const [from, ends] of [
+        [SERVER, [SERVER_V4, port, FRIEND_V4, client]],
+        [FRIEND, [FRIEND_V4, client, SERVER_V4, port]],
+      ] as const)
+        if (from !== SERVER || (flags & 0x02) === 0) send(from, "tcp", ...ends, flags);
+    expect(await running.progress(SILENT_MS, "settled")).toBe(0);
   });
 });
