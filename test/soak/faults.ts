@@ -476,9 +476,13 @@ async function pinsRemoved(context: Context): Promise<void> {
     if (random.below(3) === 0) rmSync(join(directory, name), { recursive: true, force: true });
 }
 
+/** Again where the agent makes one meanwhile. */
+const removePins = ({ bpffs }: SoakNode): void =>
+  rmSync(bpffs, { recursive: true, force: true, maxRetries: 20, retryDelay: 20 });
+
 async function allPinsRemoved(context: Context): Promise<void> {
   context.begins();
-  rmSync(context.node.bpffs, { recursive: true, force: true });
+  removePins(context.node);
 }
 
 async function entryChanged(context: Context): Promise<void> {
@@ -643,7 +647,7 @@ async function upgraded(context: Context): Promise<void> {
 /** Everything pinned is gone, and so is the agent as soon as it reports that it has made it again. */
 async function killedWithoutPins(context: Context): Promise<void> {
   const { node } = context;
-  rmSync(node.bpffs, { recursive: true, force: true });
+  removePins(node);
   for (
     const deadline = Date.now() + 10_000;
     Date.now() < deadline && !existsSync(join(node.bpffs, "links"));
