@@ -22,6 +22,9 @@ COPY --from=build /rootfs /
 # root here, and what root may do is taken away by the capabilities that the container is left with.
 USER 0:0
 # As in bin/weir: memory for young objects, and what malloc gives back.
-ENV NODE_OPTIONS=--max-semi-space-size=4 MALLOC_ARENA_MAX=1 MALLOC_MMAP_THRESHOLD_=32768 MALLOC_TRIM_THRESHOLD_=131072
+ENV NODE_OPTIONS=--max-semi-space-size=4
+ENV MALLOC_ARENA_MAX=1
+ENV MALLOC_MMAP_THRESHOLD_=32768
+ENV MALLOC_TRIM_THRESHOLD_=131072
 ENTRYPOINT ["/usr/local/bin/weir"]
 CMD ["--help"]
