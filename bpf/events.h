@@ -151,6 +151,7 @@ __noinline int tell(hook_context *hook, __u32 what, __u32 endpoint, __u32 genera
 		.opener = opener,
 		.icmp_type = packet->icmp_type,
 		.icmp_code = packet->icmp_code,
+		.opens = is_opening(packet),
 	};
 	bpf_ringbuf_submit(event, 0);
 	__sync_fetch_and_add(&bucket->written, 1);
