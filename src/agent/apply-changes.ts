@@ -45,6 +45,8 @@ export interface ApplyOptions {
   readonly attached?: ReadonlyMap<number, Attached> | undefined;
   /** An update before may have written active values and failed before it advanced the generation. */
   readonly mustAdvance?: boolean;
+  /** Others have changed the maps. Only the last step removes what they added, and answers that CPUs took from it until then must not last. */
+  readonly repairs?: boolean;
 }
 
 /**
@@ -88,6 +90,7 @@ export async function apply(
     // Programs may be attached while the kernel waits for packets that read the other version.
     await kernel.maps.flip(0, attachAndReport);
     await kernel.maps.write(changes.cleanup);
+    if (options.repairs === true) await kernel.maps.advance();
   } else {
     if (inPlace !== undefined) await kernel.maps.write(inPlace);
     if (inPlace !== undefined || options.mustAdvance === true) await kernel.maps.advance();

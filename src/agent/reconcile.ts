@@ -300,7 +300,8 @@ async function applyOrReread(
   try {
     const shutInterfaces = shut.map(({ ifindex }) => ifindex);
     const { mustAdvance } = progress;
-    const all = { ...options, shut: shutInterfaces, retiresIdentities, mustAdvance };
+    const repairs = progress.repaired.length > 0;
+    const all = { ...options, shut: shutInterfaces, retiresIdentities, mustAdvance, repairs };
     const applied = await apply(kernel, progress.held, state, all);
     progress.mustAdvance = false;
     return applied;
