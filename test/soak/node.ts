@@ -422,8 +422,8 @@ export async function openNode(spec: NodeSpec, teardown: Teardown) {
   };
 
   /**
-   * Changes objects: `model` as the test holds them, at once, then the API server. Probes whose verdict differs may have
-   * either from before the change until `settle`.
+   * Changes objects: `model` as the test holds them, at once, then the API server. Probes whose verdict differs after any of them
+   * may have either from before the change until `settle`.
    */
   async function change(
     objects: readonly (
@@ -443,6 +443,9 @@ export async function openNode(spec: NodeSpec, teardown: Teardown) {
     const open = pods().filter((pod) => !isIsolated(cluster(), pod));
     // The objects as they will be, judged before anybody gets them.
     const next = new Map(api.objects);
+    model();
+    // They come one by one, and an update may have only the first of them. Pods come and go by themselves.
+    const between: ReadonlyMap<number, Expected>[] = [];
     for (const each of objects) {
       if ("put" in each) {
         const { namespace, name } = each.put.metadata;
@@ -451,10 +454,10 @@ export async function openNode(spec: NodeSpec, teardown: Teardown) {
           object: each.put,
         });
       } else next.delete(`${each.kind} ${each.remove}`);
+      known = clusterOf(next.values());
+      if (each.kind !== "Pod") between.push(verdicts());
     }
-    model();
-    known = clusterOf(next.values());
-    updateRetained(known, pods());
+    updateRetained(cluster(), pods());
     const after = verdicts();
     const isolated = new Set(open.filter((pod) => isIsolated(cluster(), pod)).map(({ slot }) => slot));
     /**
@@ -465,7 +468,7 @@ export async function openNode(spec: NodeSpec, teardown: Teardown) {
     for (const probe of probes.values()) if (isOlder(probe)) renewals.add(probe.id);
     await loosen(
       (probe) =>
-        before.get(probe.id) !== after.get(probe.id) ||
+        [...between, after].some((verdict) => before.get(probe.id) !== verdict.get(probe.id)) ||
         expected.get(probe.id) === "either" ||
         (probe.kind === "transfer" && isOlder(probe)),
     );
