@@ -5,6 +5,7 @@
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
 #include <linux/pkt_cls.h>
+#include <bpf/bpf_core_read.h>
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
@@ -74,15 +75,19 @@ struct sk_buff {
 	unsigned long _nfct;
 } __attribute__((preserve_access_index));
 
-/* Of Linux 6.2. */
+/* Of Linux 6.2. Whether it exists is not asked: Linux 6.2 and 6.3 reject a program that has its address. Of 6.4 on, which has this struct. */
 extern void *bpf_cast_to_kern_ctx(void *skb) __ksym __weak;
+
+struct bpf_iter_num {
+	__u64 opaque[1];
+} __attribute__((preserve_access_index));
 
 /* The packet's entry in the kernel's conntrack, and how it relates to that in the lowest bits. 0 if netfilter has not seen the packet. */
 static __always_inline unsigned long attached_conntrack(struct __sk_buff *skb)
 {
 	const struct sk_buff *packet;
 
-	if (!bpf_cast_to_kern_ctx)
+	if (!bpf_core_type_exists(struct bpf_iter_num))
 		return 0;
 	packet = bpf_cast_to_kern_ctx(skb);
 	return packet->_nfct;

@@ -284,7 +284,8 @@ static __always_inline __u64 available(__u64 data, __u32 now)
 
 /*
  * What tells the words of two keys apart without an entry's own part, which is in all of its words: of two, the first and the last, which depends on
- * all others. 64 bits that nobody can make equal who does not know the secret.
+ * all others. Two of one pod with IPv4 always differ. Two with IPv6 whose remote addresses differ in just the highest bits of three words do not, whatever
+ * the secret; then neither is found if they also share a bucket. Nothing is opened by that: an insertion compares all words.
  */
 static __always_inline __u64 pair_of(const __u64 *words, __u32 count)
 {

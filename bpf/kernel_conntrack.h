@@ -69,6 +69,7 @@ extern void *bpf_rdonly_cast(const void *object, __u32 type) __ksym __weak;
 #define TCP_CONNTRACK_SYN_SENT 1
 #define TCP_CONNTRACK_ESTABLISHED 3
 #define TCP_CONNTRACK_CLOSE_WAIT 5
+#define TCP_CONNTRACK_TIME_WAIT 7
 #define IP_CT_DIR_ORIGINAL 0
 #define IP_CT_ESTABLISHED 0
 #define IP_CT_RELATED 1
@@ -101,10 +102,11 @@ static __always_inline bool is_evidence(const struct entry_facts *entry)
 	       entry->state >= TCP_CONNTRACK_ESTABLISHED && entry->state <= TCP_CONNTRACK_CLOSE_WAIT;
 }
 
-/* Whether such a connection has been ended by both sides, or by a reset. */
+/* Whether such a connection has been ended by both sides. Not by a reset: the pod may never have seen it. */
 static __always_inline bool has_ended(const struct entry_facts *entry)
 {
-	return is_whole(entry) && (entry->status & IPS_NEEDED) == IPS_NEEDED && entry->state > TCP_CONNTRACK_CLOSE_WAIT;
+	return is_whole(entry) && (entry->status & IPS_NEEDED) == IPS_NEEDED &&
+	       entry->state > TCP_CONNTRACK_CLOSE_WAIT && entry->state <= TCP_CONNTRACK_TIME_WAIT;
 }
 
 /* The facts of an entry that has been looked up. */

@@ -172,11 +172,12 @@ static __always_inline bool is_free_reply(const struct context *context, const s
 static __always_inline bool ends_earlier(const struct context *context, const struct packet *packet,
 					 const struct flow *flow)
 {
-	if (context->direction != DIRECTION_EGRESS || isolated(context, DIRECTION_EGRESS) || !is_syn_ack(packet) ||
-	    flow_state(flow->seen) & FLOW_EXEMPT)
+	__u8 state = flow_state(flow->seen);
+
+	if (context->direction != DIRECTION_EGRESS || isolated(context, DIRECTION_EGRESS) || !is_syn_ack(packet))
 		return false;
-	return flow_opener(flow->seen) == DIRECTION_EGRESS ||
-	       flow_state(flow->seen) & (FLOW_FIN_OPENER | FLOW_FIN_OTHER);
+	return (flow_opener(flow->seen) == DIRECTION_EGRESS && !(state & FLOW_EXEMPT)) ||
+	       state & (FLOW_FIN_OPENER | FLOW_FIN_OTHER);
 }
 
 /* Internal, never counted: the packet is to be judged by policy, which is the next step. */

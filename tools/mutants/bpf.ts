@@ -346,13 +346,13 @@ const STATELESS: readonly Mutant[] = [
   ),
   decide(
     "a pod's answer ends its own earlier connection",
-    "return flow_opener(flow->seen) == DIRECTION_EGRESS ||\n\t       flow_state",
-    "return flow_state",
+    "return (flow_opener(flow->seen) == DIRECTION_EGRESS && !(state & FLOW_EXEMPT)) ||\n\t       state & (FLOW_FIN",
+    "return state & (FLOW_FIN",
   ),
   decide(
     "a pod's answer ends a connection that has ended",
-    "return flow_opener(flow->seen) == DIRECTION_EGRESS ||\n\t       flow_state(flow->seen) & (FLOW_FIN_OPENER | FLOW_FIN_OTHER);",
-    "return flow_opener(flow->seen) == DIRECTION_EGRESS;",
+    "return (flow_opener(flow->seen) == DIRECTION_EGRESS && !(state & FLOW_EXEMPT)) ||\n\t       state & (FLOW_FIN_OPENER | FLOW_FIN_OTHER);",
+    "return flow_opener(flow->seen) == DIRECTION_EGRESS && !(state & FLOW_EXEMPT);",
   ),
   decide(
     "the end of a flow is written into its entry",
