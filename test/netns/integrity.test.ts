@@ -429,7 +429,7 @@ describe("while an agent runs", () => {
       const { status, stdout } = await install.weir("status");
       expect(status).toBe(8);
       expect(stdout).toMatch(
-        /^down: no agent answers at this socket, but one has the pins; the kernel enforces the last applied state/,
+        /^down: no agent answers, but one \(pid \d+\) has the pins; the kernel enforces the last applied state/,
       );
       expect(stdout).toMatch(new RegExp(`^lock: +held by pid ${agent.pid}$`, "m"));
       expect(await mismatchesOf(world.lab, HOLDS)).toEqual([]);
