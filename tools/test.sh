@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Sets up, checks types, lint and format, then runs the tests; the last line is "N passed, N failed".
-# Without arguments the tests that need root run in two halves side by side, each in namespaces of its own. The files of a few tests that
+# Without arguments the tests that need root run in three parts side by side, each in namespaces of its own. The files of a few tests that
 # failed are run again afterwards, with the machine to themselves: what passes then counts as passed, and is named as "passed alone".
 #
 #   bash tools/test.sh [--unit] [--cluster] [--ui] [vitest arguments]
@@ -128,13 +128,13 @@ if [ ${#arguments[@]} -gt 0 ]; then
   count all
 else
   tests unit vitest run --project unit
-  # They wait for timers and packets half of the time. The other half is shown when the first has ended.
+  # They wait for timers and packets most of the time. Of the other parts the output is shown when the first has ended.
   kernel=("${isolated[@]}" vitest run --project native --project packet --project netns)
-  tests half-2 "${kernel[@]}" --shard=2/2 >"$logs/half-2.log" 2>&1 &
-  tests half-1 "${kernel[@]}" --shard=1/2
+  for part in 2 3; do tests "part-$part" "${kernel[@]}" --shard="$part/3" >"$logs/part-$part.log" 2>&1 & done
+  tests part-1 "${kernel[@]}" --shard=1/3
   wait
-  cat "$logs/half-2.log"
-  count unit half-1 half-2
+  cat "$logs/part-2.log" "$logs/part-3.log"
+  count unit part-1 part-2 part-3
   again test/unit/ vitest run --project unit
   again "(test/packet|test/netns|native/test)/" "${isolated[@]}" vitest run --project native --project packet --project netns
 fi
