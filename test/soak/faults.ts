@@ -630,8 +630,8 @@ async function podsInBulk(context: Context): Promise<void> {
 
 /** Another layout of the maps, as a later version may have it: what it finds it takes over. */
 const OTHER_BUILD: readonly Edit[] = [
-  [/FLOW_REPLIED = 1,/, "FLOW_REPLIED = 32,"],
-  [/FLOW_OWN = 32,/, "FLOW_OWN = 1,"],
+  [/FLOW_REPLIED = 1,/, "FLOW_REPLIED = 8,"],
+  [/FLOW_FIN_OTHER = 8,/, "FLOW_FIN_OTHER = 1,"],
 ];
 
 /** An upgrade to a build with another layout, or back. */
