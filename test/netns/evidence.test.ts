@@ -1,12 +1,12 @@
 // Connections that are older than the isolation of their pod: the kernel's conntrack and the pod's socket show who opened them, or nothing does.
 
-import { execFileSync } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import type { Agent } from "../../src/lab/weir-process.ts";
+import { run, track, untrack } from "./conntrack-rules.ts";
 import { type Held, hold, type Side } from "./held.ts";
 import { FRIEND, SERVER, SERVER_V4, SERVER_V6, smallWorld } from "./small-world.ts";
 import { openWorld, type World } from "./world.ts";
@@ -32,16 +32,7 @@ const isolated = (...directions: readonly ("Ingress" | "Egress")[]): string =>
     "",
   ].join("\n");
 
-const run = (command: string, ...args: readonly string[]): string =>
-  execFileSync(command, args, { encoding: "utf8", stdio: ["ignore", "pipe", "pipe"] });
-
-/** Conntrack is active if a rule uses it, as kube-proxy's do. */
 const TABLE = "weir_evidence";
-function track(): void {
-  run("nft", "add", "table", "inet", TABLE);
-  run("nft", "add", "chain", "inet", TABLE, "seen", "{ type filter hook forward priority 0; }");
-  run("nft", "add", "rule", "inet", TABLE, "seen", "ct", "state", "established", "counter");
-}
 
 /** Of nf_conntrack_tcp.h and nf_conntrack_common.h. */
 const STATES = {
@@ -91,12 +82,12 @@ let localPort = 26_000;
 describe.each(["tc", "xdp"] as const)("by %s", (hook) => {
   beforeAll(async () => {
     world = await openWorld(smallWorld("wt-evid"));
-    track();
+    track(TABLE);
     agent = await world.start("--from-pod-hook", hook);
   });
 
   afterAll(() => {
-    run("nft", "delete", "table", "inet", TABLE);
+    untrack(TABLE);
     world?.close();
   });
 

@@ -1,9 +1,8 @@
 // A TCP connection between two endpoints of a lab that lasts, on which either side may send first.
 
-import { type ChildProcess, spawn } from "node:child_process";
-import { once } from "node:events";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Lab } from "../../src/lab/netns-lab.ts";
+import { openScripts } from "./scripts.ts";
 
 /** Sends each line of its stdin to the other side, and writes what it receives to its stdout. */
 const PIPE =
@@ -37,19 +36,15 @@ interface Between {
 }
 
 export async function hold(lab: Lab, { client, server, address, port, localPort }: Between): Promise<Held> {
-  const children: ChildProcess[] = [];
+  const scripts = openScripts(lab);
   const start = (name: string, script: string, args: readonly string[]) => {
-    const node = [process.execPath, "-e", script, ...args];
-    const child = spawn("ip", ["netns", "exec", lab.wire(name).netns, ...node], {
-      stdio: ["pipe", "pipe", "inherit"],
-    });
-    children.push(child);
+    const child = scripts.start(name, script, args);
     let heard = "";
-    child.stdout?.on("data", (data: Buffer) => {
+    child.stdout.on("data", (data: Buffer) => {
       heard += data.toString();
     });
     return {
-      say: (line: string) => child.stdin?.write(`${line}\n`),
+      say: (line: string) => child.stdin.write(`${line}\n`),
       async hears(line: string, withinMs: number): Promise<boolean> {
         const end = performance.now() + withinMs;
         while (!heard.split("\n").includes(line)) {
@@ -59,13 +54,6 @@ export async function hold(lab: Lab, { client, server, address, port, localPort 
         return true;
       },
     };
-  };
-  const close = async (): Promise<void> => {
-    for (const child of children.splice(0)) {
-      const ended = child.exitCode !== null || child.signalCode !== null || once(child, "exit");
-      child.kill("SIGKILL");
-      await ended;
-    }
   };
   try {
     const at = start(server, SERVER, [address, String(port)]);
@@ -84,10 +72,10 @@ export async function hold(lab: Lab, { client, server, address, port, localPort 
         const other = sides[side === "client" ? "server" : "client"];
         return (await other.hears(line, withinMs)) ? "reached" : "silent";
       },
-      close,
+      close: scripts.close,
     };
   } catch (error) {
-    await close();
+    await scripts.close();
     throw error;
   }
 }

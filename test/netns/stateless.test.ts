@@ -1,6 +1,5 @@
 // Connections into a pod that is isolated for ingress only: without entries where the kernel's conntrack sees them, and none breaks when the pod becomes isolated for egress too.
 
-import { execFileSync } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -8,6 +7,7 @@ import { fileURLToPath } from "node:url";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { present } from "../../src/base/assert.ts";
 import type { Agent } from "../../src/lab/weir-process.ts";
+import { run, track, untrack } from "./conntrack-rules.ts";
 import { growth } from "./counted.ts";
 import { FRIEND, FRIENDS_IN, SERVER, SERVER_V4, SERVER_V6, STRANGER, smallWorld } from "./small-world.ts";
 import { type Kind, type Transfers, transfer } from "./transfers.ts";
@@ -16,18 +16,11 @@ import { openWorld, type World } from "./world.ts";
 const REACHED_MS = 20_000;
 const SILENT_MS = 1_500;
 
-const run = (command: string, ...args: readonly string[]): string =>
-  execFileSync(command, args, { encoding: "utf8", stdio: ["ignore", "pipe", "pipe"] });
-
 const TABLE = "weir_stateless";
-/** Conntrack is active if a rule uses it, as kube-proxy's do. */
-function track(): void {
-  run("nft", "add", "table", "inet", TABLE);
-  run("nft", "add", "chain", "inet", TABLE, "seen", "{ type filter hook forward priority 0; }");
-  run("nft", "add", "rule", "inet", TABLE, "seen", "ct", "state", "established", "counter");
+function trackAll(): void {
+  track(TABLE);
   run("nft", "add", "chain", "inet", TABLE, "early", "{ type filter hook prerouting priority raw; }");
 }
-const untrack = (): string => run("nft", "delete", "table", "inet", TABLE);
 const notrack = (port: number): void => {
   for (const side of ["dport", "sport"])
     run("nft", "add", "rule", "inet", TABLE, "early", "tcp", side, String(port), "notrack");
@@ -109,8 +102,8 @@ async function open(address: string, kind: Kind): Promise<Transfers> {
 describe.each(FAMILIES)("IPv$family", ({ address }) => {
   describe.each(["echo", "push"] as const)("%s", (kind) => {
     describe("with the kernel's conntrack", () => {
-      beforeAll(track);
-      afterAll(untrack);
+      beforeAll(trackAll);
+      afterAll(() => untrack(TABLE));
 
       it("most connections have no entries, and none breaks when the pod becomes isolated for egress too", async () => {
         const running = await open(address, kind);
@@ -206,11 +199,11 @@ describe("of what others send about such a connection", () => {
   beforeAll(() => {
     const source = fileURLToPath(new URL("raw.c", import.meta.url));
     run("gcc", "-O1", "-Wall", "-Wextra", "-o", tool, source);
-    track();
+    trackAll();
   });
 
   afterAll(() => {
-    untrack();
+    untrack(TABLE);
     rmSync(directory, { recursive: true });
   });
 

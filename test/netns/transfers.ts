@@ -1,9 +1,8 @@
 // Many TCP connections at once between two endpoints of a lab, and how many of them go on.
 
-import { type ChildProcess, spawn } from "node:child_process";
-import { once } from "node:events";
 import { createInterface } from "node:readline";
 import type { Lab } from "../../src/lab/netns-lab.ts";
+import { openScripts } from "./scripts.ts";
 
 /** Either the client speaks and the server answers, or the server speaks all the time and the client only listens. */
 export type Kind = "echo" | "push";
@@ -73,29 +72,18 @@ export async function transfer(
   lab: Lab,
   { client, server, address, port, kind, listens = port }: Between,
 ): Promise<Transfers> {
-  const children: ChildProcess[] = [];
+  const scripts = openScripts(lab);
   const start = (name: string, script: string, at: number) => {
-    const node = [process.execPath, "-e", script, address, String(at), kind];
-    const child = spawn("ip", ["netns", "exec", lab.wire(name).netns, ...node], {
-      stdio: ["pipe", "pipe", "inherit"],
-    });
-    children.push(child);
-    const lines = createInterface({ input: child.stdout as NodeJS.ReadableStream })[Symbol.asyncIterator]();
+    const child = scripts.start(name, script, [address, String(at), kind]);
+    const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
     return {
-      say: (line: string) => child.stdin?.write(`${line}\n`),
+      say: (line: string) => child.stdin.write(`${line}\n`),
       async hear(): Promise<string> {
         const { value, done } = await lines.next();
         if (done) throw new Error(`${name} has ended`);
         return value;
       },
     };
-  };
-  const close = async (): Promise<void> => {
-    for (const child of children.splice(0)) {
-      const ended = child.exitCode !== null || child.signalCode !== null || once(child, "exit");
-      child.kill("SIGKILL");
-      await ended;
-    }
   };
   try {
     await start(server, SERVER, listens).hear();
@@ -121,10 +109,10 @@ export async function transfer(
         await advanced(withinMs / 2);
         return advanced(withinMs / 2);
       },
-      close,
+      close: scripts.close,
     };
   } catch (error) {
-    await close();
+    await scripts.close();
     throw error;
   }
 }
