@@ -39,7 +39,7 @@ enum cached_kind {
 	CACHED_JUDGED =
 		1,        /* no entry is needed: policy allows what comes to the pod, and the other direction is free */
 	CACHED_REPLY = 2, /* of packets from the pod only: the other side's packets may still change the entry */
-	CACHED_FREE = 3,  /* of packets from the pod only: there is no entry, and the direction is free */
+	CACHED_FREE = 3,  /* of packets from the pod only: without an entry, in a direction that is free */
 	CACHED_NOT = 4,
 };
 

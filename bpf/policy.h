@@ -243,7 +243,7 @@ static __always_inline enum reason judge_by(const struct context *context, const
 	__u32 question = number << JUDGED_POLICY_AT | (opener & 1) << JUDGED_OPENER_AT | place << JUDGED_PLACE_AT;
 	enum reason reason;
 
-	/* Also number 0, which no policy has: `judged` is 0 where there is no answer. */
+	/* Number 0 as well: policies begin at 1, and a `judged` of 0 holds no answer. */
 	if (number - 1 >= POLICIES_MAX - 1 || !find_peer(context, packet, &identity, &judged))
 		return REASON_INCOMPLETE;
 	if ((*judged | 1) == (question | 1))

@@ -15,7 +15,7 @@ export interface StreamOptions {
   readonly onStderr: (bytes: Buffer) => void;
   /** When the command runs. */
   readonly onOpen?: () => void;
-  /** 0 is no limit: then a connection that is silent for a minute, pings included, is given up. */
+  /** 0 for unlimited: then a connection that is silent for a minute, pings included, is given up. */
   readonly timeoutMs: number;
   /** Closes the connection. */
   readonly signal?: AbortSignal;

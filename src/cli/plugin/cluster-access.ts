@@ -20,7 +20,7 @@ export interface ClusterOptions {
   readonly certificateAuthority?: string;
   readonly insecureSkipTlsVerify?: true;
   readonly tlsServerName?: string;
-  /** In milliseconds: of each request, and of each command; 0 is no limit. */
+  /** In milliseconds: of each request, and of each command; 0 for unlimited. */
   readonly timeoutMs: number;
 }
 

@@ -29,7 +29,7 @@ export const addClusterOptions = (program: Command): Command =>
     .addOption(
       new Option(
         "--request-timeout <duration>",
-        "time for each request and each node's command: 30, 30s, 2m; 0 is no limit",
+        "time for each request and each node's command: 30, 30s, 2m; 0 for unlimited",
       )
         .argParser(secondsFrom)
         .default(30),
@@ -43,7 +43,7 @@ function secondsFrom(text: string): number {
   const isDuration = /^(?:\d{1,6}|(?:\d{1,6}[smh])+)$/.test(text);
   const seconds = parts.reduce((sum, [, count, unit = ""]) => sum + Number(count) * (UNITS[unit] ?? 1), 0);
   if (!isDuration || seconds > 86_400)
-    throw new InvalidArgumentError("Write a duration of up to a day: 30, 30s, 2m; 0 is no limit.");
+    throw new InvalidArgumentError("Write a duration of up to a day: 30, 30s, 2m; 0 for unlimited.");
   return seconds;
 }
 
