@@ -1,5 +1,6 @@
 // The four test projects. Only `unit` runs without root; the others fail, and say why, where they cannot run.
 import { defineConfig } from "vitest/config";
+import { BalancedShards } from "./test/setup/balanced-shards.ts";
 
 const kernelProject = (name: string, include: string, order: number) => ({
   test: {
@@ -18,6 +19,7 @@ const kernelProject = (name: string, include: string, order: number) => ({
 export default defineConfig({
   test: {
     reporters: ["default", "./tools/closing-line-reporter.ts"],
+    sequence: { sequencer: BalancedShards },
     projects: [
       {
         test: {
