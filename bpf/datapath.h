@@ -7,6 +7,7 @@
  *   hook_counted       the same for the counters, which may omit padding in further parts
  *   hook_ipv6          whether the frame's type is IPv6's
  *   hook_linearise     makes the first bytes contiguous; false if it cannot
+ *   hook_load          copies bytes of the frame, whether or not they are contiguous; false if there are fewer
  *   hook_local         whether this node itself generated the packet: no ingress interface, and no socket of another network namespace
  *   hook_returned      whether it leaves by its ingress interface
  *   hook_owned         whether a socket of this node owns it
@@ -17,6 +18,7 @@
 #define WEIR_DATAPATH_H
 
 #include "conntrack.h"
+#include "dns.h"
 #include "packet_verdict.h"
 #include "endpoint.h"
 #include "events.h"
@@ -294,6 +296,8 @@ static __always_inline bool lets_pass(hook_context *hook, enum direction directi
 	count(&context, reason, hook_ipv6(hook) ? COUNTED_IPV6 : COUNTED_IPV4, hook_counted(hook));
 	if (is_reported(&context, reason))
 		tell(hook, reason << 1 | direction, context.endpoint ? context.endpoint->id : 0, context.generation);
+	if (passes(reason) && uses_names(&context) && load_dns(hook, view_of(&context)))
+		read_dns(direction);
 	return passes(reason);
 }
 

@@ -68,6 +68,11 @@ static __always_inline bool hook_linearise(__attribute__((unused)) struct xdp_md
 	return false;
 }
 
+static __always_inline bool hook_load(struct xdp_md *xdp, __u32 at, void *to, __u32 bytes)
+{
+	return bpf_xdp_load_bytes(xdp, at, to, bytes) == 0;
+}
+
 /* XDP sees only what has come in. */
 static __always_inline bool hook_local(__attribute__((unused)) const struct xdp_md *xdp)
 {

@@ -137,6 +137,13 @@ const struct {
 		SCREENINGS = 8,
 		EVENTS_EACH = 10,  /* in a second, for each endpoint, direction and reason */
 		EVENTS_NODE = 100, /* and for all of them, of new flows and of all else */
+		NAME_BYTES = 256,  /* of a domain name's text, the byte that ends it included */
+		NAME_SLOTS = 4,    /* names from which a pod may have resolved an address at once */
+		NAMES_EACH = 512,  /* addresses that a pod has resolved, and questions without an answer */
+		NAME_TTL_MIN = 60, /* seconds for which an address is known by a name, whatever its record says */
+		NAME_TTL_MAX = 3600,
+		QUESTION_SECONDS = 10, /* for which a question waits for its answer */
+		NAME_RINGS = 2,        /* enum name_ring */
 	} capacity;
 	enum : __u32 {
 		IDENTITY_ABSENT = 0xffffffff,   /* not there in this version; in `addresses`: look in `cidrs` */
@@ -144,6 +151,7 @@ const struct {
 	} identity;
 	enum : __u32 {
 		POLICY_AUDIT = 0x80000000, /* what the policy denies passes, and is reported */
+		POLICY_NAMES = 0x40000000, /* of egress: it has rules by domain names, in name_policies */
 	} policy;
 	/* The bits of flow_entry.data: see struct flow_entry_v4. */
 	enum : __u32 {
@@ -302,6 +310,87 @@ struct cached_peer_v6 {
 
 struct port_class {
 	__u16 number[VERSIONS];
+};
+
+/*
+ * Domain names of rules, as prefixes of names that are written backwards and in lower case: "www.example.com" is "moc.elpmaxe.www" and
+ * a zero byte, "*.example.com" is "moc.elpmaxe.". So the longest prefix is that of the rule that is the most specific for a name.
+ */
+struct domain_name_key {
+	__u32 length; /* of the prefix, in bits */
+	__u8 text[NAME_BYTES];
+};
+
+struct domain_name {
+	__u64 pattern; /* a hash of the rule's name, the same on every node and for ever */
+};
+
+/* The policy that judges what the most specific rule's name is `pattern` for, in the place of an endpoint's egress policy. */
+struct name_policy_key {
+	__u64 pattern;
+	__u32 policy;
+	__u32 reserved;
+};
+
+struct name_policy {
+	__u32 number[VERSIONS]; /* IDENTITY_ABSENT: none in this version */
+};
+
+/* An address that a pod has resolved: of a record in the answer to a question of this pod. IPv4 addresses are in the low half. */
+struct named_address_key {
+	struct address_v6 address;
+	__u32 incarnation;
+	__u32 family; /* enum counted_family */
+};
+
+struct name_slot {
+	__u64 pattern; /* 0: free */
+	__u64 expires; /* in ticks; from then on it opens no flows, and those that it has opened go on */
+};
+
+struct named_address {
+	struct name_slot slots[NAME_SLOTS];
+};
+
+/* A question of a pod about a name that a rule has. IPv4 addresses are in the low half. */
+struct question_key {
+	struct address_v6 resolver;
+	__u32 incarnation;
+	__be16 local_port;
+	__be16 id;
+	__be16 type;
+	__u8 protocol;
+	__u8 family; /* enum counted_family */
+	__u32 reserved;
+};
+
+struct question {
+	__u64 name; /* a hash of it */
+	__u64 expires;
+};
+
+enum name_ring : __u8 { NAME_RING_ADDRESSES = 0, NAME_RING_QUESTIONS = 1 };
+
+/* The keys that a pod has in `names` and in `questions`, in the order of their insertion: the next insertion removes the oldest. */
+struct name_ring_key {
+	__u32 incarnation;
+	__u32 place; /* enum name_ring * NAMES_EACH + index */
+};
+
+struct name_ring_entry {
+	__u64 words[4]; /* of the key */
+};
+
+/* What an endpoint did with names. */
+struct name_counters {
+	__u64 questions; /* about names that rules have */
+	__u64 answers;   /* to these */
+	__u64 learned;   /* addresses that were not known by that name */
+	__u64 unasked;   /* answers about such names to no known question, or too late */
+	__u64 malformed; /* questions about such names, and answers to them, that cannot be read to their end */
+	__u64 refused;   /* addresses that no name may have: loopback, link-local, multicast; or the table is full */
+	__u64 evicted;   /* addresses that later ones have pushed out */
+	__u32 inserted[NAME_RINGS];
 };
 
 /* The port classes that a row holds, one bit each. */
@@ -533,6 +622,10 @@ _Static_assert(__builtin_offsetof(struct node, generation) % sizeof(__u32) == 0,
 _Static_assert(sizeof(struct node) % sizeof(__u64) == 0 && sizeof(struct endpoint) % sizeof(__u64) == 0,
 	       "values of arrays follow one another without padding");
 _Static_assert(sizeof(struct row) == ROW_WORDS * sizeof(__u64), "bits by words");
+_Static_assert((NAMES_EACH & (NAMES_EACH - 1)) == 0, "indexes into a ring are masked");
+_Static_assert(sizeof(struct question_key) == sizeof(struct name_ring_entry) &&
+		       sizeof(struct named_address_key) <= sizeof(struct name_ring_entry),
+	       "rings hold keys of both");
 _Static_assert(sizeof(struct address_v6) == 16, "copied from and to headers of IPv6");
 _Static_assert(sizeof(struct cidr_v6_key) == sizeof(__u32) + sizeof(struct address_v6), "the address is used as a key");
 _Static_assert(sizeof(struct flow_v4_key) == 2 * sizeof(__u64), "hashed and compared as words");

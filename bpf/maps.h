@@ -180,6 +180,56 @@ struct {
 	__array(values, struct policy_rows);
 } policy SEC(".maps");
 
+/* The domain names of rules: see struct domain_name_key. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 16384);
+	__type(key, struct domain_name_key);
+	__type(value, struct domain_name);
+} domain_names SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 131072);
+	__type(key, struct name_policy_key);
+	__type(value, struct name_policy);
+} name_policies SEC(".maps");
+
+/* What pods have resolved. The programs write this map and the next two: see dns.h. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 524288);
+	__type(key, struct named_address_key);
+	__type(value, struct named_address);
+} names SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 524288);
+	__type(key, struct question_key);
+	__type(value, struct question);
+} questions SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1048576);
+	__type(key, struct name_ring_key);
+	__type(value, struct name_ring_entry);
+} name_rings SEC(".maps");
+
+/* By endpoint id. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, ENDPOINTS_MAX);
+	__type(key, __u32);
+	__type(value, struct name_counters);
+} name_counters SEC(".maps");
+
 /* (protocol, port) to class; place_of in policy.h computes the index. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -237,10 +287,11 @@ struct {
 /* Memory for what does not fit on the stack: programs run one at a time on a CPU. */
 #define SCRATCH_PACKET 0 /* struct scratch_space in conntrack.h */
 #define SCRATCH_FLOW 1   /* struct flow_scratch in flow_table.h */
+#define SCRATCH_NAMES 2  /* struct name_scratch in names.h */
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 2);
+	__uint(max_entries, 3);
 	__type(key, __u32);
 	__type(value, struct scratch);
 } scratch SEC(".maps");

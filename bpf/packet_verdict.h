@@ -58,7 +58,7 @@ static __always_inline int admit(hook_context *hook, const struct context *conte
 	for (__u32 i = 0; i < DIRECTIONS; i++) {
 		/* The compiler would find that the directions alone end the loop; the verifier cannot. */
 		asm volatile("" : "+r"(i));
-		reason = judge(context, packet, side);
+		reason = judge(context, packet, side, found);
 		if (passes(reason) || side == own)
 			break;
 		side = own;

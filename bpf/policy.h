@@ -13,6 +13,9 @@
 #include "counters.h"
 #include "service.h"
 
+/* The bits beside a policy's number. */
+#define POLICY_MARKS (POLICY_AUDIT | POLICY_NAMES)
+
 /* The index of a destination port on the port line. Protocols without ports share the last index. */
 static __always_inline __u32 place_of(__u8 protocol, __be16 port)
 {
@@ -154,9 +157,9 @@ static __always_inline bool find_peer(const struct context *context, const struc
 	return true;
 }
 
-static __always_inline bool row_holds(const struct context *context, __u32 number, __u32 place, bool *incomplete)
+static __always_inline bool row_holds(__u32 version, __u32 number, const __u32 *place, bool *incomplete)
 {
-	struct port_class *class = bpf_map_lookup_elem(&ports, &place);
+	struct port_class *class = bpf_map_lookup_elem(&ports, place);
 	struct row *row = bpf_map_lookup_elem(&rows, &number);
 	__u32 bit;
 
@@ -164,7 +167,7 @@ static __always_inline bool row_holds(const struct context *context, __u32 numbe
 		*incomplete = true;
 		return false;
 	}
-	bit = class->number[context->version & 1];
+	bit = class->number[version & 1];
 	return row->bits[(bit / 64) & (ROW_WORDS - 1)] >> (bit % 64) & 1;
 }
 
@@ -174,7 +177,7 @@ static __always_inline bool row_holds(const struct context *context, __u32 numbe
  */
 static __always_inline void *free_by_default(const struct context *context)
 {
-	__u32 number = context->endpoint->policy[context->version & 1][context->direction & 1] & ~POLICY_AUDIT;
+	__u32 number = context->endpoint->policy[context->version & 1][context->direction & 1] & ~POLICY_MARKS;
 	void *identities = bpf_map_lookup_elem(&policy, &number);
 	__u32 others = 0, *row;
 
@@ -202,16 +205,51 @@ static __always_inline bool is_spared(const struct context *context, const struc
 	return !row || *row == ROW_NOTHING || *row == ROW_ALL;
 }
 
-/* The policy with this number about a flow that was opened in this direction, with a peer of this identity, to a place on the port line. */
-static __always_inline enum reason judge_identity(const struct context *context, const struct packet *packet,
-						  enum direction opener, __u32 number, __u32 identity, __u32 place)
+/* What the policy with this number allows this identity, at this place of the port line. */
+static __always_inline enum reason judge_identity(const __u32 *number, const __u32 *identity, const __u32 *place,
+						  __u32 version)
 {
-	void *identities = bpf_map_lookup_elem(&policy, &number);
+	void *identities = bpf_map_lookup_elem(&policy, number);
 	bool incomplete = false;
 	__u32 others = 0, *row;
 
 	if (!identities)
 		return REASON_INCOMPLETE;
+	row = bpf_map_lookup_elem(identities, identity);
+	if (*identity && (!row || *row == ROW_NOTHING))
+		row = bpf_map_lookup_elem(identities, &others);
+	if (!row)
+		return REASON_INCOMPLETE;
+	if (*row == ROW_NOTHING)
+		return REASON_DENIED;
+	if (*row == ROW_ALL || row_holds(version, *row, place, &incomplete))
+		return REASON_POLICY;
+	return incomplete ? REASON_INCOMPLETE : REASON_DENIED;
+}
+
+#include "names.h"
+
+/*
+ * The verdict of the policy with this number, and marks, on a packet of a flow that was opened in this direction, and is `known` or not. Whatever the
+ * policy's own answer depends on is in the cached entry, in what the entry is valid for, or in the question; what names allow is not cached.
+ */
+static __always_inline enum reason judge_by(const struct context *context, const struct packet *packet,
+					    enum direction opener, __u32 number, bool known)
+{
+	__be16 port = opener == context->direction ? packet->destination_port : packet->source_port;
+	__u32 place = place_of(packet->protocol, port), identity, *judged, bare = number & ~POLICY_MARKS;
+	__u32 question = bare << JUDGED_POLICY_AT | (opener & 1) << JUDGED_OPENER_AT | place << JUDGED_PLACE_AT;
+	enum reason reason = REASON_DENIED;
+
+	/* Number 0 as well: policies begin at 1, and a `judged` of 0 holds no answer. */
+	if (bare - 1 >= POLICIES_MAX - 1 || !find_peer(context, packet, &identity, &judged))
+		return REASON_INCOMPLETE;
+	if ((*judged | 1) == (question | 1)) {
+		if (*judged & 1)
+			return REASON_POLICY;
+		if (!(number & POLICY_NAMES))
+			return REASON_DENIED;
+	}
 	if (identity & IDENTITY_FRONTEND) {
 		__u32 service = IDENTITY_ABSENT;
 
@@ -219,54 +257,30 @@ static __always_inline enum reason judge_identity(const struct context *context,
 			service = find_service(context, remote_of(context, packet), is_v6(packet), place);
 		identity = service == IDENTITY_ABSENT ? identity & ~IDENTITY_FRONTEND : service;
 	}
-	row = bpf_map_lookup_elem(identities, &identity);
-	if (identity && (!row || *row == ROW_NOTHING))
-		row = bpf_map_lookup_elem(identities, &others);
-	if (!row)
-		return REASON_INCOMPLETE;
-	if (*row == ROW_NOTHING)
-		return REASON_DENIED;
-	if (*row == ROW_ALL || row_holds(context, *row, place, &incomplete))
-		return REASON_POLICY;
-	return incomplete ? REASON_INCOMPLETE : REASON_DENIED;
+	if ((*judged | 1) != (question | 1)) {
+		reason = judge_identity(&bare, &identity, &place, context->version);
+		if (reason != REASON_INCOMPLETE)
+			*judged = question | (reason == REASON_POLICY);
+	}
+	if (reason != REASON_DENIED || !(number & POLICY_NAMES))
+		return reason;
+	return judge_named(context, packet, bare,
+			   &(struct name_scratch){ .identity = identity, .place = place, .known = known });
 }
 
 /*
- * The verdict of the policy with this number on a packet of a flow that was opened in this direction. Whatever it depends on is in the cached entry, in
- * what the entry is valid for, or in the question.
- */
-static __always_inline enum reason judge_by(const struct context *context, const struct packet *packet,
-					    enum direction opener, __u32 number)
-{
-	__be16 port = opener == context->direction ? packet->destination_port : packet->source_port;
-	__u32 place = place_of(packet->protocol, port), identity, *judged;
-	__u32 question = number << JUDGED_POLICY_AT | (opener & 1) << JUDGED_OPENER_AT | place << JUDGED_PLACE_AT;
-	enum reason reason;
-
-	/* Number 0 as well: policies begin at 1, and a `judged` of 0 holds no answer. */
-	if (number - 1 >= POLICIES_MAX - 1 || !find_peer(context, packet, &identity, &judged))
-		return REASON_INCOMPLETE;
-	if ((*judged | 1) == (question | 1))
-		return *judged & 1 ? REASON_POLICY : REASON_DENIED;
-	reason = judge_identity(context, packet, opener, number, identity, place);
-	if (reason != REASON_INCOMPLETE)
-		*judged = question | (reason == REASON_POLICY);
-	return reason;
-}
-
-/*
- * Judges a packet's flow by the endpoint's policy for the direction in which the flow was opened. The reason passes
- * or drops: see enum reason.
+ * Judges a packet's flow by the endpoint's policy for the direction in which the flow was opened; `known` if it was allowed
+ * before. The reason passes or drops: see enum reason.
  */
 static __always_inline enum reason judge(const struct context *context, const struct packet *packet,
-					 enum direction opener)
+					 enum direction opener, bool known)
 {
 	__u32 number = context->endpoint->policy[context->version & 1][opener & 1];
 	enum reason reason;
 
 	if (!number)
 		return REASON_NOT_ISOLATED;
-	reason = judge_by(context, packet, opener, number & ~POLICY_AUDIT);
+	reason = judge_by(context, packet, opener, number, known);
 	return reason >= REASON_DROPS && number & POLICY_AUDIT ? REASON_AUDIT : reason;
 }
 

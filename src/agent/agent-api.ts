@@ -3,12 +3,14 @@
 import type { FromPodHook } from "../base/direction.ts";
 import { type AdjustableLog, isLogLevel, LOG_LEVELS } from "../base/log.ts";
 import { memo } from "../base/memo.ts";
+import { readKnownNames } from "../datapath/domain-names.ts";
 import { hookOf } from "../datapath/hooks.ts";
+import { ticksNow } from "../datapath/node-settings.ts";
 import { toWire } from "../model/cluster.ts";
 import type { Mode } from "../model/enforcement-mode.ts";
 import type { Problem } from "../model/problem.ts";
 import type { ReachabilityView } from "../model/reachability-view.ts";
-import type { LogLevelView, LogView, StateView, StatusView } from "../observe/api-views.ts";
+import type { KnownNamesView, LogLevelView, LogView, StateView, StatusView } from "../observe/api-views.ts";
 import { RequestError, type Route } from "../observe/socket-routes.ts";
 import type { Views } from "../observe/socket-server.ts";
 import { reachabilityOf } from "../policy/reach/reachability.ts";
@@ -213,6 +215,7 @@ export function routesOf(asked: Asked, log: AdjustableLog): Route[] {
     },
     { method: "POST", path: "resync", answer: () => asked.resyncs.request() },
     { method: "GET", path: "reachability", answer: () => reachabilityView(asked.progress) },
+    { method: "GET", path: "known-names", answer: () => knownNames(asked) },
     judgeRoute(() => asked.judge),
   ];
 }
@@ -223,6 +226,24 @@ const reachabilityIn = memo(({ compiled }: InForce) => reachabilityOf(compiled, 
 function reachabilityView(progress: Progress | undefined): ReachabilityView {
   if (progress?.force === undefined) throw new Error("nothing is in force yet");
   return { generation: progress.applied, ...reachabilityIn(progress.force) };
+}
+
+async function knownNames({ kernel }: Asked): Promise<KnownNamesView> {
+  if (kernel === undefined) return { names: [] };
+  const { tables } = kernel.maps;
+  const { ticksPerSecond = 1 } = tables.node.get(0) ?? {};
+  const now = ticksNow(ticksPerSecond);
+  const endpoints = (await tables.endpoints.read({ skipZero: true })).map(([, each]) => each);
+  const interfacesOf = Map.groupBy(endpoints, ({ incarnation }) => incarnation);
+  const known = await readKnownNames(tables);
+  return {
+    names: known.flatMap(({ incarnation, address, name, expires }) =>
+      (interfacesOf.get(incarnation) ?? []).map(({ ifindex }) => ({
+        ...{ ifindex, name, address: address.text },
+        expiresMs: Math.round((Number(expires - now) * 1_000) / ticksPerSecond),
+      })),
+    ),
+  };
 }
 
 /**

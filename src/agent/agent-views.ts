@@ -23,7 +23,7 @@ import { isAuditedFor, policiesOn, type Side, sideOf, tierPoliciesOf } from "../
 import { selectsPod } from "../policy/tiers.ts";
 import type { PodInterface } from "../source/interface-discovery.ts";
 import { prefixTexts } from "../state/anti-spoofing.ts";
-import { identityIn, LIMITS, policyNumber, type State } from "../state/desired-state.ts";
+import { domainsOf, identityIn, LIMITS, policyNumber, type State } from "../state/desired-state.ts";
 
 /** The last state that was applied completely, with its input. */
 export interface InForce {
@@ -230,6 +230,8 @@ export function capacityViews(state: State): CapacityView[] {
     identities,
     serviceGroups: new Set(state.services.values()).size,
     policies: state.policies.size,
+    domains: domainsOf(state.names).size,
+    names: state.names.size,
     rows: state.rows.size,
     classes,
   };

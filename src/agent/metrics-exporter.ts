@@ -4,6 +4,7 @@
 import { monitorEventLoopDelay } from "node:perf_hooks";
 import type { Log } from "../base/log.ts";
 import type { Fault } from "../datapath/attachments.ts";
+import { readNameStatistics } from "../datapath/domain-names.ts";
 import { entriesIn } from "../datapath/per-cpu-counters.ts";
 import type { CapacityView } from "../observe/api-views.ts";
 import { type Endpoint, openListener, serveMetrics } from "../observe/http-pages.ts";
@@ -21,6 +22,7 @@ import {
   eventSamples,
   flowSamples,
   kubernetesSamples,
+  nameSamples,
   processSamples,
   sourceSamples,
   statusSamples,
@@ -84,6 +86,7 @@ export function openAgentMetrics(measured: Measured, options: MetricsOptions, lo
         ...(await filled()),
       ]),
       ...flowSamples(flows),
+      ...nameSamples(await namesOf(measured.kernel())),
       ...uplinkSamples(measured.status().uplinks),
       ...sourceSamples(measured.status().following),
       ...enforcementSamples(measured.force(), measured.faults()),
@@ -117,6 +120,8 @@ export function openAgentMetrics(measured: Measured, options: MetricsOptions, lo
     },
   };
 }
+
+const namesOf = async (kernel: Kernel | undefined) => kernel && readNameStatistics(kernel.maps.tables);
 
 function fillReader({ kernel }: Measured): () => Promise<readonly CapacityView[]> {
   let last: readonly CapacityView[] = [];

@@ -3,6 +3,7 @@
 import { readdirSync } from "node:fs";
 import { DIRECTIONS } from "../base/direction.ts";
 import type { Fault } from "../datapath/attachments.ts";
+import type { NameStatistics } from "../datapath/domain-names.ts";
 import type { EndpointCounts } from "../datapath/per-cpu-counters.ts";
 import { verdictOfReason } from "../events/packet-event.ts";
 import type { EventTotals } from "../events/packet-event-ring.ts";
@@ -141,6 +142,16 @@ export function flowSamples(tables: readonly FlowTableView[]): Readings {
     flowsRefused: ofFamilies(({ refused }) => refused),
   };
 }
+
+export const nameSamples = (statistics: NameStatistics | undefined): Readings =>
+  statistics === undefined
+    ? {}
+    : {
+        names: Object.entries(statistics).map(([result, value]) => ({
+          labels: { result },
+          value: Number(value),
+        })),
+      };
 
 export function sourceSamples(following: SourceHealth | undefined): Readings {
   if (following === undefined) return {};

@@ -99,6 +99,14 @@ export function cidrOf(family: Family, value: bigint, length: number): Cidr {
   return { family, value: network, length, text: `${toText(family, network)}/${length}` };
 }
 
+/** As on the wire. */
+export function addressBytes(address: Address): number[] {
+  const list: number[] = [];
+  for (let shift = addressBits(address.family) - 8; shift >= 0; shift -= 8)
+    list.push(Number((address.value >> BigInt(shift)) & 0xffn));
+  return list;
+}
+
 /** The first `length` bits of an address; the rest zero. */
 export function truncate(family: Family, value: bigint, length: number): bigint {
   const shift = BigInt(addressBits(family) - length);

@@ -7,6 +7,7 @@ import { CommandError, type Context } from "./environment.ts";
 
 /** The agent's views: paths of its API, below the version. */
 export type View =
+  | "known-names"
   | "status"
   | "endpoints"
   | "policies"

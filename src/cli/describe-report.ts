@@ -343,6 +343,7 @@ export type PeerReport =
   | { readonly podSelector?: string; readonly namespaceSelector?: string }
   | { readonly cidr: string; readonly except: readonly string[] }
   | { readonly nodeSelector: string }
+  | { readonly domainName: string }
   /** It cannot be read, or matches nothing whatever there is. */
   | { readonly nothing: true };
 
@@ -372,6 +373,8 @@ function peerReport(peer: Peer | ClusterPeer): PeerReport {
       return { nodeSelector: selectorText(peer.nodes) };
     case "block":
       return { cidr: peer.cidr.text, except: peer.except.map(({ text }) => text) };
+    case "domain":
+      return { domainName: peer.name };
     case "pods": {
       const podSelector = selectorText(peer.pods);
       if (peer.namespaces === undefined) return { podSelector };
@@ -448,6 +451,7 @@ function clusterRulesLines(
 
 function peerLines(peer: PeerReport): string[] {
   if ("nothing" in peer) return [NOTHING];
+  if ("domainName" in peer) return [`DomainName: ${peer.domainName}`];
   if ("nodeSelector" in peer) return [`NodeSelector: ${peer.nodeSelector || "<none>"}`];
   if ("cidr" in peer)
     return ["IPBlock:", `  CIDR: ${peer.cidr}`, `  Except: ${peer.except.join(", ")}`.trimEnd()];

@@ -2,10 +2,11 @@
 
 import { type Address, addressOf } from "../base/ip.ts";
 import { type Cluster, clusterFromWire, keyOf, type Pod } from "../model/cluster.ts";
-import type { ClusterView, EndpointView } from "../observe/api-views.ts";
+import type { ClusterView, EndpointView, KnownNamesView } from "../observe/api-views.ts";
+import { domainsIn } from "../policy/tiers.ts";
 import { askAgentOrFail } from "./agent-client.ts";
 import type { Context } from "./environment.ts";
-import type { Source } from "./query-manifests.ts";
+import type { Live, Source } from "./query-manifests.ts";
 
 export interface Situation extends Pick<Source, "live" | "where"> {
   readonly before: Cluster;
@@ -46,6 +47,18 @@ export async function baseOf(context: Context, { manifests }: SituationOptions):
   return readBase(context.env, manifests);
 }
 
+const hasDomains = ({ clusterPolicies }: Cluster): boolean =>
+  clusterPolicies !== undefined && domainsIn(clusterPolicies).length > 0;
+
+async function namesOfAgent(context: Context, instead: string): Promise<Live["namesOf"]> {
+  const { names } = await askAgentOrFail<KnownNamesView>(context, "known-names", instead);
+  const byKey = Map.groupBy(
+    names.filter(({ expiresMs }) => expiresMs > 0),
+    ({ ifindex, address }) => `${ifindex} ${address}`,
+  );
+  return (ifindex, address) => byKey.get(`${ifindex} ${address}`)?.map(({ name }) => name) ?? [];
+}
+
 async function changeOf({ env }: Context, { filename }: SituationOptions): Promise<Source | undefined> {
   if (filename === undefined) return undefined;
   const { readChange } = await import("./query-manifests.ts");
@@ -56,7 +69,9 @@ async function baseOfAgent(context: Context): Promise<Source> {
   const instead = "use --manifests DIR without one";
   const { generation, cluster } = await askAgentOrFail<ClusterView>(context, "cluster", instead);
   const endpoints = await askAgentOrFail<readonly EndpointView[]>(context, "endpoints", instead);
-  return { cluster: clusterFromWire(cluster), live: { generation, endpoints }, where: () => undefined };
+  const read = clusterFromWire(cluster);
+  const namesOf = hasDomains(read) ? await namesOfAgent(context, instead) : () => [];
+  return { cluster: read, live: { generation, endpoints, namesOf }, where: () => undefined };
 }
 
 /** Where pods without an address are put: 198.18.0.0/15 is for benchmarks (RFC 2544), so that hardly a block means it. */

@@ -64,4 +64,6 @@ export interface Live {
   /** The generation that the cluster is in force as. */
   readonly generation: number;
   readonly endpoints: readonly EndpointView[];
+  /** The domain names that a pod, by its interface, has resolved to an address, not expired ones. */
+  readonly namesOf: (ifindex: number, address: string) => readonly string[];
 }

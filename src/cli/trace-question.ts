@@ -1,5 +1,6 @@
 // From the words of a question to the paths that it is about.
 
+import { parseDomainName } from "../base/domain-name.ts";
 import { type Cluster, keyOf, type Protocol } from "../model/cluster.ts";
 import {
   type End,
@@ -27,10 +28,13 @@ export interface Question {
   readonly to: string;
   readonly port?: string;
   readonly protocol: Protocol | "ICMP";
+  /** A domain name that the source is supposed to have resolved to the destination, instead of those in the kernel. */
+  readonly name?: string;
 }
 
 /** @throws CommandError where an end or a port means nothing in the cluster */
-export function pathsIn(worlds: Worlds, question: Question, live: Live | undefined): readonly Path[] {
+export function pathsIn(asked: Worlds, question: Question, live: Live | undefined): readonly Path[] {
+  const worlds = { ...asked, namesOf: namesIn(live, question.name) };
   const { cluster } = worlds;
   const [from, to] = [orThrow(endOf(cluster, question.from)), orThrow(endOf(cluster, question.to))];
   if (from.service !== undefined && from.parties.every(({ kind }) => kind === "address"))
@@ -46,6 +50,21 @@ export function pathsIn(worlds: Worlds, question: Question, live: Live | undefin
   return routes.flatMap((route) =>
     pathsOn(worlds, route, { question, to, node: nodeOf(cluster, route, live) }),
   );
+}
+
+/** Those that the agent found in the kernel, or the one that is supposed. */
+function namesIn(live: Live | undefined, name: string | undefined): NonNullable<Worlds["namesOf"]> {
+  if (name !== undefined) {
+    const parsed = parseDomainName(name);
+    if (!parsed.ok) throw new CommandError(`--name ${name}: ${parsed.reason}`, EXIT.usage);
+    return () => [parsed.value];
+  }
+  if (live === undefined) return () => [];
+  const interfaces = new Map(live.endpoints.map((each) => [keyOf(each), each.ifindex]));
+  return (from, to) => {
+    const ifindex = from.kind === "pod" ? interfaces.get(keyOf(from.pod)) : undefined;
+    return ifindex === undefined ? [] : live.namesOf(ifindex, to.address.text);
+  };
 }
 
 interface Asked {

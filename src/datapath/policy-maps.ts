@@ -17,6 +17,7 @@ import { addressFrom, type Pair, type PairOf, removeAddressed, writeAddressed } 
 import { settleBloomFilter } from "./bloom-filter.ts";
 import { type CidrIndex, openCidrIndex } from "./cidr-index.ts";
 import { endpointAddressesOf, endpointLinkOf, rowOf } from "./codec.ts";
+import { removeNames, sweepNames, writeNames } from "./domain-names.ts";
 import { checkLimits } from "./layout-checks.ts";
 import { heldSettings, nodeSettings, settingsOf } from "./node-settings.ts";
 import type { Datapath } from "./program-loader.ts";
@@ -33,7 +34,7 @@ export interface Maps {
   settings(): { readonly wanted: Settings; readonly held: Settings };
   /**
    * The actual state. Also repairs the Bloom filter of known addresses and the index over prefixes, which are not part of a state, and removes the
-   * pins of inner maps to which nothing refers.
+   * pins of inner maps to which nothing refers, and what pods that are gone had resolved.
    */
   read(): Promise<Held>;
   /**
@@ -86,6 +87,7 @@ export function openMaps(datapath: Datapath): Maps {
       await settleBloomFilter(tables, known);
       await index.settle();
       await Promise.all([tables.deniedV4.sweep(), tables.deniedV6.sweep()]);
+      await sweepNames(tables);
       return held;
     },
     async write(batch) {
@@ -94,6 +96,7 @@ export function openMaps(datapath: Datapath): Maps {
       await writePolicies(tables, batch.policies);
       await writePorts(tables, batch, pair);
       await writeAddressed(tables, index, batch, pair);
+      await writeNames(tables, batch, pair);
       for (const versions of batch.tunnelPorts)
         await tables.node.writeBatch([[0, { ...node(), ...tunnelPortsOf(pair(versions)) }]]);
       const lastIncarnation = lastOf(batch.endpoints, node().lastIncarnation);
@@ -238,6 +241,7 @@ async function clearCounters(tables: Tables, id: number): Promise<void> {
 async function remove(tables: Tables, index: CidrIndex, gone: Batch["remove"]): Promise<void> {
   if (gone.endpoints.length > 0) await freeEndpoints(tables, new Set(gone.endpoints));
   await removeAddressed(tables, index, gone);
+  await removeNames(tables, gone);
   await tables.policy.deleteBatch(gone.policies);
   await tables.rows.writeBatch(gone.rows.map((number) => [number, rowOf([])]));
 }

@@ -6,6 +6,8 @@ import {
   type ClassSpan,
   type Endpoint,
   NO_INCARNATION,
+  nameFrom,
+  nameKey,
   POLICY_NONE,
   type State,
   serviceKey,
@@ -25,6 +27,7 @@ import {
   endpointLinkOf,
   linkOfEndpoint,
 } from "./codec.ts";
+import { domainNameOf, domainNumberOf } from "./domain-names.ts";
 import type { Tables } from "./typed-maps.ts";
 
 type Pair = readonly [number, number];
@@ -54,6 +57,7 @@ export async function readHeld(tables: Tables): Promise<Read> {
     ...(await tables.cidrsV4.read()).map(([key, { number }]) => [cidrOfV4Key(key), number] as const),
     ...(await tables.cidrsV6.read()).map(([key, { number }]) => [cidrOfV6Key(key), number] as const),
   ];
+  const names = await readNames(tables);
   const endpoints = (await tables.endpoints.read({ skipZero: true })).map(([, value]) => value);
   const sources = await readSources(tables);
   const ports = await tables.ports.read({ skipZero: true });
@@ -83,6 +87,7 @@ export async function readHeld(tables: Tables): Promise<Read> {
     cidrs: new Map(cidrs.map(([{ text }, pair]) => [text, pair[version] as number])),
     ports: spansOf(ports.map(([place, { number }]) => [place, number[version] as number])),
     rows: new Map(rows.map(([number, row]) => [number, classesOfRow(row)])),
+    names: new Map(names.entries.filter(present).map(([{ text }, pair]) => [text, pair[version] as number])),
     policies: policies.all,
   };
   return {
@@ -93,6 +98,8 @@ export async function readHeld(tables: Tables): Promise<Read> {
       addresses: differing(addresses),
       services: differing(services),
       cidrs: differing(cidrs),
+      names: differing(names.entries),
+      domains: names.misplaced(version),
       endpoints: new Set([
         ...endpoints
           .filter((each) => !isSettled(each, sourcesOf.has(each.ifindex)))
@@ -103,6 +110,35 @@ export async function readHeld(tables: Tables): Promise<Read> {
       policies: policies.unreadable,
       ports: ports.some(([, { number }]) => number[0] !== number[1]),
       tunnelPorts: portsOf(node?.tunnelPorts, 0).join() !== portsOf(node?.tunnelPorts, 1).join(),
+    },
+  };
+}
+
+/** Names whose number is that of no name in the table of names have none that a rule could have. */
+async function readNames({ domainNames, namePolicies }: Tables) {
+  const domains = (await domainNames.read()).map(
+    ([key, { pattern }]) => [domainNameOf(key), pattern] as const,
+  );
+  const byNumber = new Map(domains.map(([name, pattern]) => [pattern, name]));
+  const entries = (await namePolicies.read()).map(([{ pattern, policy }, { number }]) => {
+    const text = nameKey(policy, byNumber.get(pattern) ?? `#${pattern.toString(16)}`);
+    return [{ text } as Frontend, number] as const;
+  });
+  return {
+    entries,
+    /** Names with a wrong number, and names in only one of the two tables. */
+    misplaced(version: number): Set<string> {
+      const used = new Set(
+        entries
+          .filter(([, pair]) => pair[version] !== IDENTITY_ABSENT)
+          .map(([{ text }]) => nameFrom(text).name),
+      );
+      const right = new Set(
+        domains.filter(([name, pattern]) => pattern === domainNumberOf(name)).map(([name]) => name),
+      );
+      return used
+        .symmetricDifference(right)
+        .union(new Set(domains.map(([name]) => name).filter((name) => !right.has(name))));
     },
   };
 }

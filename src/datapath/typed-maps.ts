@@ -315,6 +315,7 @@ function failure(operation: string, { info }: BpfMap, cause: unknown): Operation
 type Internal =
   | "events"
   | "scratch"
+  | "dns_scratch"
   | "flow_secret"
   | `${"peer_cache" | "flow_cache" | "conntrack"}_${"v4" | "v6"}`;
 
@@ -334,7 +335,7 @@ type TableFor<N extends MapName> = N extends NestedName
 export type Tables = { readonly [N in Opened as CamelCase<N>]: TableFor<N> };
 
 const isOpened = (name: string): name is Opened =>
-  !/^(?:events|scratch|flow_secret|(?:peer_cache|flow_cache|conntrack)_v[46])$/.test(name);
+  !/^(?:events|scratch|dns_scratch|flow_secret|(?:peer_cache|flow_cache|conntrack)_v[46])$/.test(name);
 
 /** The maps of a layout, open. */
 export interface OpenMaps {

@@ -1,6 +1,6 @@
 // Ethernet frames built byte by byte, for programs under test: IPv4 and IPv6, TCP, UDP, SCTP and ICMP.
 
-import { type Address, addressBits } from "../base/ip.ts";
+import { type Address, addressBytes } from "../base/ip.ts";
 import type { Protocol } from "../model/protocol.ts";
 import { IP_PROTOCOL } from "../model/protocol.ts";
 
@@ -18,13 +18,6 @@ export function bytes(...parts: readonly Part[]): Uint8Array {
 
 export const u16 = (value: number): number[] => [(value >> 8) & 0xff, value & 0xff];
 export const u32 = (value: number): number[] => [...u16(value >>> 16), ...u16(value & 0xffff)];
-
-export function addressBytes(address: Address): number[] {
-  const list: number[] = [];
-  for (let shift = addressBits(address.family) - 8; shift >= 0; shift -= 8)
-    list.push(Number((address.value >> BigInt(shift)) & 0xffn));
-  return list;
-}
 
 const MAC = [0x02, 0, 0, 0, 0, 1];
 

@@ -21,6 +21,8 @@ export interface AskedConnection {
   /** "TCP", or another protocol's text. */
   readonly protocol: string;
   readonly port: number | undefined;
+  /** The domain names that the endpoint has resolved to the other end. */
+  readonly names?: readonly string[];
 }
 
 export interface DecidingState {
@@ -31,7 +33,19 @@ export interface DecidingState {
 /** Undefined where no cluster policy decided; of a frontend with several backends, the rule for the first one that is denied. */
 export function decidingRule(
   state: DecidingState,
+  { names = [], ...asked }: AskedConnection,
+): TierDecision | undefined {
+  const plain = decidingRuleBy(state, asked);
+  if (plain?.action === "Accept") return plain;
+  return (
+    names.map((name) => decidingRuleBy(state, asked, name)).find((by) => by?.action === "Accept") ?? plain
+  );
+}
+
+function decidingRuleBy(
+  state: DecidingState,
   { entry, direction, remote, protocol, port = 0 }: AskedConnection,
+  name?: string,
 ): TierDecision | undefined {
   const side = entry.sides[direction];
   const parsed = parseAddress(remote);
@@ -49,7 +63,12 @@ export function decidingRule(
       if (own === undefined) return [];
       const other = partyAt(state.cluster, target.address);
       const ends = direction === "ingress" ? { from: other, to: own } : { from: own, to: other };
-      const probe: Probe = { ...ends, protocol: named, port: target.port };
+      const probe: Probe = {
+        ...ends,
+        protocol: named,
+        port: target.port,
+        ...(name !== undefined && { name }),
+      };
       const decide = (tier: "Admin" | "Baseline") =>
         tierDecision(state.cluster, { pod, tier, probe, direction });
       const admin = decide("Admin");

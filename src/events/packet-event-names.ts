@@ -1,9 +1,9 @@
 // Packet events with names: the programs write numbers, which the state that was in force then translates.
 
 import type { Direction } from "../base/direction.ts";
-import { addressOf, parseAddress } from "../base/ip.ts";
+import { type Address, addressOf, parseAddress } from "../base/ip.ts";
 import { memo } from "../base/memo.ts";
-import { type AddressV6, type Event, REASON_NAMES, Reason } from "../gen/layout.ts";
+import { type AddressV6, type Event, POLICY_NAMES, REASON_NAMES, Reason } from "../gen/layout.ts";
 import { holdersText } from "../model/address-ownership.ts";
 import { type Cluster, keyOf } from "../model/cluster.ts";
 import { hasPorts, isIcmp, PROTOCOLS, protocolText } from "../model/protocol.ts";
@@ -13,13 +13,14 @@ import type { Compiled, EndpointSides } from "../policy/compile.ts";
 import { localText } from "../policy/local-endpoints.ts";
 import { type Probe, sideVerdict } from "../policy/oracle.ts";
 import { partyAt } from "../policy/service-oracle.ts";
+import { domainsIn } from "../policy/tiers.ts";
 import { decisionText } from "../policy/verdict-text.ts";
 import { decidingRule } from "./deciding-rule.ts";
 import { type EventEnd, type EventView, ISOLATION_REASONS, POLICY_REASONS, whyText } from "./packet-event.ts";
 
 /** A state in force, as far as it names the ends of packets. */
 export interface NamingState {
-  readonly compiled: Pick<Compiled, "meaning"> & Partial<Pick<Compiled, "enforced">>;
+  readonly compiled: Pick<Compiled, "meaning"> & Partial<Pick<Compiled, "enforced" | "state">>;
   /** By interface index. */
   readonly interfaces: ReadonlyMap<number, { readonly name: string }>;
 }
@@ -37,8 +38,22 @@ const WORD_BITS = 64n;
 /** An IPv4 address is in the first bytes of the low half. */
 const V4_SHIFT = 32n;
 
+/** Which of these domain names a pod has resolved to an address. */
+export type NameLookup = (pod: {
+  readonly incarnation: number;
+  readonly address: Address;
+  readonly domains: readonly string[];
+}) => readonly string[];
+
 /** Created once for each state; walks all endpoints with the first event. */
-export function namerOf(force: NamingState | undefined): Namer {
+export function namerOf(force: NamingState | undefined, lookup: NameLookup = () => []): Namer {
+  const namesOf = (ifindex: number, remote: string | undefined): readonly string[] => {
+    const endpoint = force?.compiled.state?.endpoints.get(ifindex);
+    const parsed = parseAddress(remote ?? "");
+    if (endpoint === undefined || (endpoint.policy.egress & POLICY_NAMES) === 0 || !parsed.ok) return [];
+    const domains = domainsIn(force?.compiled.enforced?.clusterPolicies ?? new Map());
+    return lookup({ incarnation: endpoint.incarnation, address: parsed.value, domains });
+  };
   const all = force?.compiled.meaning.sides ?? NO_SIDES;
   const podAt = (address: string): string | undefined => {
     const held = force?.compiled.meaning.classified.holders.get(address);
@@ -72,6 +87,7 @@ export function namerOf(force: NamingState | undefined): Namer {
               ...{ entry, direction: opener, protocol: protocolText(event.protocol) },
               remote: asked?.address ?? "",
               port: remote[1]?.port,
+              ...(opener === "egress" && { names: namesOf(event.ifindex, asked?.address) }),
             },
           );
     // A rule of a cluster policy that decides leaves nothing to these.

@@ -3,7 +3,9 @@
 
 import { messageOf } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
+import { namesOfAddress } from "../datapath/domain-names.ts";
 import type { Datapath } from "../datapath/program-loader.ts";
+import { type KeyOf, type Table, tableOf, type ValueOf } from "../datapath/typed-maps.ts";
 import type { Event } from "../gen/layout.ts";
 import type { LeftOutView } from "../observe/api-views.ts";
 import { LineStream, RequestError, type Route } from "../observe/socket-routes.ts";
@@ -50,6 +52,7 @@ export function openAgentEvents(
   let timeout: NodeJS.Timeout | undefined;
   let stream: ReturnType<typeof openEvents> | undefined;
   let datapath: Datapath | undefined;
+  let names: Table<KeyOf<"names">, ValueOf<"names">> | undefined;
 
   const namerFor = (generation: number): Namer =>
     states.get(generation) ?? states.get(newest) ?? namerOf(undefined);
@@ -77,6 +80,7 @@ export function openAgentEvents(
     }),
     start(opened) {
       datapath = opened;
+      names = tableOf("names", opened.map("names"));
       stream = openEvents(opened, (events) => {
         waiting.push(...events);
         // If a reconciliation takes longer than this, missing names in events are the smaller problem.
@@ -88,7 +92,10 @@ export function openAgentEvents(
     settle(generation, force) {
       if (force === undefined) return;
       states.delete(generation);
-      states.set(generation, namerOf(force));
+      states.set(
+        generation,
+        namerOf(force, (asked) => (names === undefined ? [] : namesOfAddress({ names }, asked))),
+      );
       for (const old of [...states.keys()].slice(0, -STATES_MAX)) states.delete(old);
       newest = generation;
       release(false);

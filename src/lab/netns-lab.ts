@@ -17,7 +17,7 @@ import {
   type Wire,
 } from "./netns-links.ts";
 import { PodProcess } from "./pod-process-client.ts";
-import type { Outcome, Probe, ProcessConfig, Sample } from "./pod-protocol.ts";
+import type { Outcome, Probe, ProcessConfig, Sample, Zone } from "./pod-protocol.ts";
 import { type Rewrite, rewrite } from "./service-nat.ts";
 import { Teardown } from "./teardown.ts";
 
@@ -31,6 +31,8 @@ export interface EndpointSpec {
   /** Ports of TCP and UDP servers that send back what they get. */
   readonly tcp?: readonly number[];
   readonly udp?: readonly number[];
+  /** Names that its DNS server answers for, each with its addresses. */
+  readonly dns?: Zone;
 }
 
 export interface LabOptions {
@@ -221,4 +223,5 @@ const configOf = (spec: EndpointSpec): ProcessConfig => ({
   http: spec.http ?? [],
   tcp: spec.tcp ?? [],
   udp: spec.udp ?? [],
+  ...(spec.dns && { dns: spec.dns }),
 });

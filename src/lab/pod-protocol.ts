@@ -19,6 +19,8 @@ export interface Probe {
   readonly timeoutMs: number;
   /** "udp" only: send the datagram once, instead of again every 100 ms until the answer comes. */
   readonly once?: boolean;
+  /** Queries this resolver (an address) for this name first, and connects to the first address of `address`'s family in its answer. */
+  readonly lookup?: { readonly name: string; readonly resolver: string };
   /** "tcp" and "udp" only: the minimum size of the request; by default a few bytes. */
   readonly bytes?: number;
 }
@@ -53,7 +55,12 @@ export interface ProcessConfig {
   readonly tcp: readonly number[];
   /** Ports of UDP servers that send back what they get. */
   readonly udp: readonly number[];
+  /** What its DNS server (UDP and TCP port 53) answers, by name; without it there is none. */
+  readonly dns?: Zone;
 }
+
+/** Addresses of either family, by name. The TTL of all is one second. */
+export type Zone = Readonly<Record<string, readonly string[]>>;
 
 export type Command =
   | { readonly command: "probe"; readonly probe: Probe }

@@ -2,14 +2,42 @@
 
 import { execFile } from "node:child_process";
 import { createSocket } from "node:dgram";
+import { Resolver } from "node:dns";
 import { createServer as createHttpServer, get } from "node:http";
 import { connect, createServer, type Server, type Socket } from "node:net";
+import { dnsServers } from "./dns-server.ts";
 import type { Outcome, Probe, ProcessConfig } from "./pod-protocol.ts";
 
 const RESEND_MS = 100;
 
 /** Never rejects: what goes wrong is the outcome. */
-export function run(probe: Probe): Promise<Outcome> {
+export async function run(probe: Probe): Promise<Outcome> {
+  if (probe.lookup === undefined) return runTo(probe);
+  const startedAt = performance.now();
+  const found = await lookUp(probe, probe.lookup);
+  if (found.result !== "reached" || found.text === undefined) return found;
+  const timeoutMs = Math.max(1, probe.timeoutMs - (performance.now() - startedAt));
+  return runTo({ ...probe, address: found.text, timeoutMs });
+}
+
+/** The resolver's first address, as the text of the outcome; repeated every 200 ms. */
+const lookUp = (
+  { address, timeoutMs }: Probe,
+  { name, resolver: server }: NonNullable<Probe["lookup"]>,
+): Promise<Outcome> =>
+  attempt(timeoutMs, (attempt) => {
+    const resolver = new Resolver({ timeout: 200, tries: Math.ceil(timeoutMs / 200) });
+    resolver.setServers([server.includes(":") ? `[${server}]` : server]);
+    const done = (error: Error | null, addresses: readonly string[]): void => {
+      if (error !== null) attempt.failed(error);
+      else attempt.reached(addresses[0]);
+    };
+    if (address.includes(":")) resolver.resolve6(name, done);
+    else resolver.resolve4(name, done);
+    return () => resolver.cancel();
+  });
+
+function runTo(probe: Probe): Promise<Outcome> {
   switch (probe.kind) {
     case "http":
       return fetchRoot(probe);
@@ -60,10 +88,12 @@ export function attempt(timeoutMs: number, start: (attempt: Attempt) => () => vo
   });
 }
 
-/** ETIMEDOUT is the kernel giving up on a silent peer. */
+/** ETIMEDOUT is the kernel giving up on a silent peer, ETIMEOUT a client of DNS. */
 function failure(thrown: Error): Outcome {
   const code = "code" in thrown && typeof thrown.code === "string" ? thrown.code : thrown.message;
-  return code === "ETIMEDOUT" ? { result: "silent" } : { result: "failed", reason: code };
+  return code === "ETIMEDOUT" || code === "ETIMEOUT"
+    ? { result: "silent" }
+    : { result: "failed", reason: code };
 }
 
 /** A unique text of at least so many bytes. */
@@ -186,6 +216,7 @@ export async function listen(config: ProcessConfig): Promise<void> {
     for (const port of config.tcp) starts.push(listenOn(createServer(echo), address, port));
     // A datagram's answer must come from the address it was sent to, so each address has its own socket.
     for (const port of config.udp) starts.push(echoDatagrams(address, port));
+    if (config.dns !== undefined) starts.push(...dnsServers(address, config.dns));
   }
   await Promise.all(starts);
 }

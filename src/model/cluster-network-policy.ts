@@ -22,7 +22,9 @@ export type ClusterPeer =
   | { readonly kind: "pods"; readonly namespaces: Selector; readonly pods: Selector }
   /** The addresses in the status of the nodes. */
   | { readonly kind: "nodes"; readonly nodes: Selector }
-  | { readonly kind: "block"; readonly cidr: Cidr; readonly except: readonly Cidr[] };
+  | { readonly kind: "block"; readonly cidr: Cidr; readonly except: readonly Cidr[] }
+  /** Only in Accept rules of egress. See base/domain-name.ts. */
+  | { readonly kind: "domain"; readonly name: string };
 
 /** One element of spec.ingress or spec.egress, in the order of the manifest: the first that matches applies. */
 export interface ClusterRule {

@@ -206,6 +206,19 @@ export interface PolicyView {
   readonly omitted?: string;
 }
 
+/** Addresses that this node's pods have resolved. */
+export interface KnownNamesView {
+  readonly names: readonly {
+    /** Of the pod. */
+    readonly ifindex: number;
+    readonly address: string;
+    /** The most specific name of a rule that it is known by. */
+    readonly name: string;
+    /** Negative if it opens no flows any more. */
+    readonly expiresMs: number;
+  }[];
+}
+
 /** The agent's input: the cluster of the generation in force. */
 export interface ClusterView {
   readonly generation: number;

@@ -92,6 +92,12 @@ export const METRICS = {
     ["family"],
     "Flows that policy allows and that found no place in the flow table",
   ),
+  names: metric(
+    "counter",
+    "weir_domain_names_total",
+    ["result"],
+    "DNS of pods with rules by domain names: questions, answers, and what became of their addresses",
+  ),
   uplinks: metric("gauge", "weir_uplinks", ["mode"], "Uplinks of the node, by XDP attach mode"),
   uplinkFrames: metric(
     "counter",

@@ -29,6 +29,8 @@ export interface TierDecision {
   /** Index into spec.ingress or spec.egress. */
   readonly rule: number;
   readonly ruleName?: string;
+  /** The domain name that the source has resolved to the destination, where the rule has it. */
+  readonly domain?: string;
   /** Why the rule, or its policy, denies more than it says. */
   readonly unreadable?: string;
 }
@@ -109,20 +111,33 @@ function firstMatch(
     priority,
     rule: index,
     ...(rule.name !== undefined && { ruleName: rule.name }),
+    ...(probe.name !== undefined && hasDomains(rule) && { domain: probe.name }),
     ...(unreadable !== undefined && { unreadable }),
   };
 }
+
+const hasDomains = ({ peers }: ClusterRule): boolean =>
+  peers !== "anyone" && peers.some(({ kind }) => kind === "domain");
 
 function ruleMatches(cluster: Cluster, rule: ClusterRule, probe: Probe, direction: Direction): boolean {
   const other = direction === "ingress" ? probe.from : probe.to;
   // API, from and to: one element that matches is enough. Protocols: where they are missing, all traffic matches.
   return (
-    (rule.peers === "anyone" || rule.peers.some((peer) => peerMatches(cluster, peer, other))) &&
+    (rule.peers === "anyone" ||
+      rule.peers.some((peer) => peerMatches(cluster, peer, { other, name: probe.name }))) &&
     (rule.ports === "all" || rule.ports.some((port) => portMatches(port, probe, direction)))
   );
 }
 
-function peerMatches(cluster: Cluster, peer: ClusterPeer, other: Party): boolean {
+/** "*.example.com" as a name is any one name below it. */
+const nameMatches = (pattern: string, name: string): boolean =>
+  pattern === name || (pattern.startsWith("*.") && name.endsWith(pattern.slice(1)));
+
+function peerMatches(
+  cluster: Cluster,
+  peer: ClusterPeer,
+  { other, name }: { readonly other: Party; readonly name: string | undefined },
+): boolean {
   switch (peer.kind) {
     case "pods":
       // API, namespaces and pods: host-networked pods are not included.
@@ -141,6 +156,9 @@ function peerMatches(cluster: Cluster, peer: ClusterPeer, other: Party): boolean
     case "block":
       // API, networks: traffic inside the cluster is compared, too.
       return cidrContains(peer.cidr, other.address);
+    case "domain":
+      // API, domainNames: the names themselves; "*." is one or more whole labels before what follows it.
+      return name !== undefined && nameMatches(peer.name, name);
     default:
       return assertNever(peer, "kind of peer");
   }

@@ -21,8 +21,10 @@ import {
   type Endpoint,
   IDENTITY_DEFAULT,
   IDENTITY_FRONTEND,
+  nameKey,
   OWN_ADDRESSES_MAX,
   POLICY_AUDIT,
+  POLICY_NAMES,
   POLICY_NONE,
   ROW_ALL,
   ROW_NONE,
@@ -60,6 +62,7 @@ import type { Term } from "./peer-selectors.ts";
 import { assignIncarnations } from "./pod-incarnations.ts";
 import { classSpans, isAll, type PortClass, type PortSet, placeOf, portSetKey } from "./port-classes.ts";
 import { openScopes, tunnelPortsOf } from "./prefix-scopes.ts";
+import type { CompiledPolicy } from "./rows.ts";
 import { rowBits } from "./rows.ts";
 import {
   type Behind,
@@ -373,6 +376,7 @@ function openStateStages(): (
   const services = openServiceValues();
   const policies = openPolicyCells();
   const addresses = openAddressValues();
+  const names = openStage<State["names"]>();
   return (contents, numbered) => {
     const { numbering, classes, spans } = numbered;
     const { sides, classified, plan, policiesOf } = contents;
@@ -388,6 +392,9 @@ function openStateStages(): (
           numbered.sources,
         ],
         () => endpointsOf(contents, numbered),
+      ),
+      names: names([contents.policiesOf, numbering.policies], () =>
+        namesIn(contents.policiesOf, numbering.policies),
       ),
       addresses: addresses(contents, numbering),
       services: services(contents, numbered),
@@ -419,8 +426,11 @@ function endpointsOf(
     const compiled = policiesOf.get(ifindex)?.[direction];
     return compiled === undefined ? POLICY_NONE : (numbering.policies.get(compiled.content) as number);
   };
+  const marks = (entry: EndpointSides, direction: Direction): number =>
+    (entry.sides[direction]?.audit === true ? POLICY_AUDIT : 0) +
+    (policiesOf.get(entry.local.ifindex)?.[direction]?.byDomain === undefined ? 0 : POLICY_NAMES);
   const side = (entry: EndpointSides, direction: Direction): number =>
-    policy(entry.local.ifindex, direction) + (entry.sides[direction]?.audit === true ? POLICY_AUDIT : 0);
+    policy(entry.local.ifindex, direction) + marks(entry, direction);
   const endpoint = (entry: EndpointSides): Endpoint => ({
     id: numbering.endpoints.get(endpointContent(entry.local)) as number,
     incarnation: present(numbering.incarnations.of.get(entry.local.ifindex), "an incarnation").number,
@@ -431,6 +441,26 @@ function endpointsOf(
     policy: { ingress: side(entry, "ingress"), egress: side(entry, "egress") },
   });
   return new Map(sides.map((entry) => [entry.local.ifindex, endpoint(entry)]));
+}
+
+/** What applies to addresses resolved from a name. */
+function namesIn(policiesOf: Contents["policiesOf"], policies: Numbers): State["names"] {
+  const numberOf = ({ content }: CompiledPolicy): number => policies.get(content) as number;
+  const named = new Map(
+    policiesOf
+      .values()
+      .flatMap(({ egress }) => (egress?.byDomain === undefined ? [] : [[egress.content, egress]])),
+  );
+  return new Map(
+    named
+      .values()
+      .flatMap((egress) =>
+        [...(egress.byDomain ?? [])].map(([name, variant]) => [
+          nameKey(numberOf(egress), name),
+          numberOf(variant),
+        ]),
+      ),
+  );
 }
 
 /** The identity of each frontend; only those that have another group are computed again. */
@@ -462,6 +492,15 @@ function openServiceValues(): (contents: Contents, numbered: Numbered) => State[
   };
 }
 
+/** By content: egress policies, and those that apply in their place to what is resolved from a name. */
+const withVariants = (all: ReturnType<typeof egressPolicies>): ReadonlyMap<string, CompiledPolicy> =>
+  new Map(
+    all
+      .values()
+      .flatMap(({ policy }) => [policy, ...(policy.byDomain?.values() ?? [])])
+      .map((policy) => [policy.content, policy]),
+  );
+
 interface CellsOfPolicy {
   readonly isEgress: boolean;
   readonly source: ReadonlyMap<string, PortSet>;
@@ -470,11 +509,11 @@ interface CellsOfPolicy {
 
 /** The cells of policies: only of identities whose row is another one. */
 function openPolicyCells(): (contents: Contents, numbered: Numbered) => State["policies"] {
-  const egress = openStage<ReturnType<typeof egressPolicies>>();
+  const egress = openStage<ReturnType<typeof withVariants>>();
   const stage = openStage<State["policies"]>();
   const known = new Map<string, CellsOfPolicy>();
   let cellsBefore: Contents["plan"]["cells"] = new Map();
-  let egressBefore: ReturnType<typeof egressPolicies> | undefined;
+  let egressBefore: ReturnType<typeof withVariants> | undefined;
   let groupsBefore: Grouped["groups"] = new Map();
   let last: Pick<Numbering, "identities" | "rows" | "policies"> = NOTHING_NUMBERED;
   let policies: State["policies"] = new Map();
@@ -483,9 +522,11 @@ function openPolicyCells(): (contents: Contents, numbered: Numbered) => State["p
     { numbering, services: { groups } }: Numbered,
   ): State["policies"] => {
     const ofEgress = egress([sides, policiesOf], () =>
-      egressPolicies(
-        sides.map(({ local }) => local),
-        policiesOf,
+      withVariants(
+        egressPolicies(
+          sides.map(({ local }) => local),
+          policiesOf,
+        ),
       ),
     );
     const isOther =
@@ -518,7 +559,7 @@ function openPolicyCells(): (contents: Contents, numbered: Numbered) => State["p
     for (const content of touched) {
       const source = plan.cells.get(content);
       if (source === undefined) continue;
-      const service = ofEgress.get(content)?.policy;
+      const service = ofEgress.get(content);
       const was = known.get(content);
       const isSame = was !== undefined && was.isEgress === (service !== undefined);
       const changes = isSame ? changesBetween(was.source, source) : changesBetween(new Map(), source);

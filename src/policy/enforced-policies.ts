@@ -44,7 +44,7 @@ import {
   sideOfAll,
   tierPoliciesOf,
 } from "./subjects.ts";
-import { egressPortNamesOf, namesNodes } from "./tiers.ts";
+import { domainsIn, egressPortNamesOf, namesNodes } from "./tiers.ts";
 import { type Classification, type Classified, type NumberedTerms, openWorkloads } from "./workloads.ts";
 
 export interface EndpointSides {
@@ -87,9 +87,16 @@ export interface Restrictions {
   readonly denied: ReadonlySet<string>;
   /** Namespaces whose pods may send to a Service only if all of its backends are allowed. */
   readonly unguarded: ReadonlySet<string>;
+  /** Domain names that accept nothing. */
+  readonly nameless: ReadonlySet<string>;
 }
 
-export const NOTHING_LEFT_OUT: Restrictions = { leftOut: new Set(), denied: new Set(), unguarded: new Set() };
+export const NOTHING_LEFT_OUT: Restrictions = {
+  leftOut: new Set(),
+  denied: new Set(),
+  unguarded: new Set(),
+  nameless: new Set(),
+};
 
 type CompiledSides = { readonly [direction in Direction]: CompiledPolicy | undefined };
 
@@ -115,6 +122,7 @@ export function openDraftStages(): DraftStages {
   const terms = openTermNumbers();
   const workloads = openWorkloads();
   const known = openKeptStage<readonly boolean[]>(sameItems);
+  const names = openKeptStage<readonly string[]>(sameItems);
   const plainPolicies = openStage<Draft["policiesOf"]>();
   const compileSides = openSideCompiler();
   const services = openServices(compileSides);
@@ -142,8 +150,11 @@ export function openDraftStages(): DraftStages {
       const isKnown = known([locals, ofLocals, namesText(restrictions.unguarded)], () =>
         locals.map((local) => isKnownSender(local, base, restrictions)),
       );
-      const plain = plainPolicies([sides, numbers.termNumbers, isKnown], () =>
-        compileSides(sides, { termNumbers: numbers.termNumbers, isKnown }),
+      const domains = names([cluster.clusterPolicies, restrictions.nameless.size], () =>
+        domainsIn(cluster.clusterPolicies ?? new Map()).filter((name) => !restrictions.nameless.has(name)),
+      );
+      const plain = plainPolicies([sides, numbers.termNumbers, isKnown, domains], () =>
+        compileSides(sides, { termNumbers: numbers.termNumbers, isKnown, domains }),
       );
       const found = services({
         cluster,
@@ -152,6 +163,7 @@ export function openDraftStages(): DraftStages {
         restrictions,
         sides,
         isKnown,
+        domains,
         plain,
         numbers,
         base,
@@ -355,6 +367,7 @@ interface ServiceInput extends DraftInput {
   readonly restrictions: Restrictions;
   readonly sides: readonly EndpointSides[];
   readonly isKnown: readonly boolean[];
+  readonly domains: readonly string[];
   /** The policies without regard to Services. */
   readonly plain: Draft["policiesOf"];
   readonly numbers: NumberedTerms & { readonly nextTerm: number };
@@ -493,7 +506,7 @@ interface WithSelves extends Numbered {
 
 /** Pods that reach themselves by a Service. `frontends`: those that lead to addresses of this node. */
 function withSelves(
-  { locals, previous, restrictions, sides, isKnown, plain, numbers, base }: ServiceInput,
+  { locals, previous, restrictions, sides, isKnown, domains, plain, numbers, base }: ServiceInput,
   frontends: readonly Frontend[],
   compileSides: SideCompiler,
 ): WithSelves {
@@ -515,13 +528,13 @@ function withSelves(
     policiesOf:
       selves.length === 0
         ? plain
-        : compileSides(sides, { termNumbers: numbers.termNumbers, isKnown, selfOf }),
+        : compileSides(sides, { termNumbers: numbers.termNumbers, isKnown, domains, selfOf }),
   };
 }
 
 /** `senders`: the pods whose packets may go to a frontend with a backend that an endpoint of this node guards. */
 function withSenders(
-  { previous, sides, isKnown, base, numbers }: ServiceInput,
+  { previous, sides, isKnown, domains, base, numbers }: ServiceInput,
   senders: readonly Sender[],
   { selves, selfOf, compileSides, ...direct }: WithSelves & { readonly compileSides: SideCompiler },
 ): { readonly sets: ReadonlyMap<string, TermSet>; readonly output: Omit<ServiceOutput, "behind"> } {
@@ -549,6 +562,7 @@ function withSenders(
       policiesOf: compileSides(sides, {
         termNumbers: numbers.termNumbers,
         isKnown,
+        domains,
         selfOf,
         limited,
       }),
@@ -607,6 +621,8 @@ interface SideTraits {
   readonly termNumbers: ReadonlyMap<string, number>;
   /** Whether guards can recognize each endpoint as the sender, in the order of the sides. */
   readonly isKnown: readonly boolean[];
+  /** See Traits.domains. */
+  readonly domains: readonly string[];
   /** Numbers of the terms by which pods allow themselves, by interface index. */
   readonly selfOf?: ReadonlyMap<number, number>;
   readonly limited?: Limited;
@@ -617,6 +633,7 @@ type SideCompiler = (sides: readonly EndpointSides[], traits: SideTraits) => Map
 /** Endpoints share sides, and sides outlast changes of other ones: each is compiled once. */
 function openSideCompiler(): SideCompiler {
   let numbered: ReadonlyMap<string, number> | undefined;
+  let named: readonly string[] = [];
   let known = new WeakMap<Side, Map<string, CompiledPolicy>>();
   const once = (side: Side, kind: string, compiled: () => CompiledPolicy): CompiledPolicy => {
     const ofSide = known.get(side) ?? new Map<string, CompiledPolicy>();
@@ -626,9 +643,10 @@ function openSideCompiler(): SideCompiler {
     ofSide.set(kind, policy);
     return policy;
   };
-  return (sides, { termNumbers, isKnown, selfOf, limited }) => {
-    if (termNumbers !== numbered) known = new WeakMap();
+  return (sides, { termNumbers, isKnown, domains, selfOf, limited }) => {
+    if (termNumbers !== numbered || domains !== named) known = new WeakMap();
     numbered = termNumbers;
+    named = domains;
     const ingressOf = (side: Side | undefined, limits: Limits | undefined): CompiledPolicy | undefined => {
       if (limits !== undefined) return compilePolicy(side, termNumbers, { limits });
       return side && once(side, "ingress", () => compilePolicy(side, termNumbers));
@@ -638,7 +656,7 @@ function openSideCompiler(): SideCompiler {
       { ifindex }: LocalEndpoint,
       index: number,
     ): CompiledPolicy | undefined => {
-      const traits = { isKnown: isKnown[index] === true, self: selfOf?.get(ifindex) };
+      const traits = { isKnown: isKnown[index] === true, self: selfOf?.get(ifindex), domains };
       const kind = `egress ${traits.isKnown} ${traits.self ?? ""}`;
       return side && once(side, kind, () => compilePolicy(side, termNumbers, traits));
     };
@@ -654,8 +672,11 @@ function openSideCompiler(): SideCompiler {
 /** Compiled policies of one side: more than endpoints with one side have at a time. */
 const KINDS_KEPT = 256;
 
+/** With those that apply in the place of others. */
 const compiledPoliciesIn = (compiled: Draft["policiesOf"]): CompiledPolicy[] =>
-  [...compiled.values()].flatMap((each) => DIRECTIONS.flatMap((direction) => each[direction] ?? []));
+  [
+    ...new Set(compiled.values().flatMap((each) => DIRECTIONS.flatMap((direction) => each[direction] ?? []))),
+  ].flatMap((policy) => [policy, ...(policy.byDomain?.values() ?? [])]);
 
 /** Without duplicates. */
 export const sidesIn = (sides: readonly EndpointSides[]): readonly Side[] => [

@@ -78,6 +78,28 @@ export const permits = (verdict: SideVerdict): boolean => verdict.kind !== "deni
 /** The verdict of one end alone: the source's egress or the destination's ingress. */
 export function sideVerdict(cluster: Cluster, probe: Probe, direction: Direction): SideVerdict {
   assert(probe.from.address.family === probe.to.address.family, "a probe's addresses are of one family");
+  const { names = [], ...unnamed } = probe;
+  return byNames(names, direction, (name) => sideVerdictBy(cluster, named(unnamed, name), direction));
+}
+
+/**
+ * docs/cluster-policy.md, domain names: an address is judged without a name, and as each name that the source has resolved to it; one
+ * verdict that lets the connection pass is enough. The first one.
+ */
+function byNames(
+  names: readonly string[],
+  direction: Direction,
+  judge: (name: string | undefined) => SideVerdict,
+): SideVerdict {
+  const plain = judge(undefined);
+  if (direction === "ingress" || (plain.kind !== "denied" && plain.kind !== "audit")) return plain;
+  return names.map(judge).find(({ kind }) => kind !== "denied" && kind !== "audit") ?? plain;
+}
+
+const named = (probe: Probe, name: string | undefined): Probe =>
+  name === undefined ? probe : { ...probe, name };
+
+function sideVerdictBy(cluster: Cluster, probe: Probe, direction: Direction): SideVerdict {
   return strictest(probe, (certain) => {
     const subject = subjectOf(direction === "ingress" ? certain.to : certain.from);
     const other = direction === "ingress" ? certain.from : certain.to;
@@ -90,7 +112,9 @@ export function sideVerdict(cluster: Cluster, probe: Probe, direction: Direction
 
 /** The same by policies alone, without the exception for a pod's connections to itself. */
 export const policyVerdict = (cluster: Cluster, probe: Probe, direction: Direction): SideVerdict =>
-  strictest(probe, (certain) => certainVerdict(cluster, certain, direction));
+  byNames(probe.names ?? [], direction, (name) =>
+    strictest(named(probe, name), (certain) => certainVerdict(cluster, certain, direction)),
+  );
 
 /**
  * If the pod at an end is ambiguous, the connection is allowed only if it is allowed for each of the

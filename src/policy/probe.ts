@@ -25,6 +25,10 @@ export interface Probe {
   readonly protocol: Protocol | "ICMP";
   /** Destination port, 0 to 65535; ignored if the protocol is "ICMP". */
   readonly port: number;
+  /** The domain names that the source has resolved to the destination's address. */
+  readonly names?: readonly string[];
+  /** The one of them by which it is judged; rules by names have no other peers. */
+  readonly name?: string;
 }
 
 export function portMatches(match: PortMatch, probe: Probe, direction: Direction): boolean {

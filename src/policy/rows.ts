@@ -1,5 +1,6 @@
 // Compiled policies as content: which ports each term may reach, and the distinct sets of ports that need a row.
 
+import { patternsOf } from "../base/domain-name.ts";
 import { changesBetween, patched, versionOf } from "../base/versioned-map.ts";
 import type { Span } from "../state/desired-state.ts";
 import type { TermSet } from "./identities.ts";
@@ -15,12 +16,14 @@ import {
 } from "./port-classes.ts";
 import type { Clause, Side } from "./subjects.ts";
 import {
+  domainsOfTiers,
   type RankedGroup,
   type RankedTiers,
   rankTiers,
   termsOfTiers,
   throughTiers,
   tiersText,
+  withDomain,
 } from "./tiers.ts";
 
 /** The rules of one pod. */
@@ -45,6 +48,11 @@ export interface CompiledPolicy {
   readonly limits: Limits;
   /** Whether pods with it are known to send from their own addresses only, so that others can recognize them. */
   readonly isKnown: boolean;
+  /**
+   * Of egress, by domain name: what applies, in the place of this policy, to addresses for which this is the most specific name of a
+   * rule. Only names that some rule of this policy has.
+   */
+  readonly byDomain?: ReadonlyMap<string, CompiledPolicy>;
 }
 
 /** By term number. */
@@ -57,21 +65,28 @@ export interface Traits {
   /** The number of a term to which everything is allowed. */
   readonly self?: number | undefined;
   readonly isKnown?: boolean;
+  /** The domain names of all rules of all policies, sorted. */
+  readonly domains?: readonly string[];
 }
 
 /** Without a side nothing isolates the endpoint: everything is allowed except for the limits. */
 export function compilePolicy(
   side: Side | undefined,
   termNumbers: ReadonlyMap<string, number>,
-  { limits = NO_LIMITS, self, isKnown = true }: Traits = {},
+  { limits = NO_LIMITS, self, isKnown = true, domains = [] }: Traits = {},
 ): CompiledPolicy {
   const sides: readonly Clauses[] = side === undefined ? [UNRESTRICTED] : (side.candidates ?? [side]);
-  const byContent = new Map(
-    sides.map((each) => {
-      const grant = withSelf(grantOf(each, termNumbers), self);
-      return [grantText(grant), grant];
-    }),
-  );
+  const grants = sides.map((each) => withSelf(grantOf(each, termNumbers), self));
+  const compiled = policyOf(grants, { limits, isKnown });
+  const byDomain = variantsOf(compiled, domains);
+  return byDomain.size === 0 ? compiled : { ...compiled, byDomain };
+}
+
+function policyOf(
+  all: readonly Grant[],
+  { limits, isKnown }: Required<Pick<Traits, "isKnown">> & { readonly limits: Limits },
+): CompiledPolicy {
+  const byContent = new Map(all.map((grant) => [grantText(grant), grant]));
   const contents = [...byContent.keys()].sort();
   const grants = contents.map((each) => byContent.get(each) as Grant);
   const limited: Limits = new Map([...limits].sort(([a], [b]) => a - b));
@@ -81,6 +96,32 @@ export function compilePolicy(
     ...(isKnown ? [] : ["of unknown addresses"]),
   ]);
   return { content, others: allOf(grants.map((grant) => grantedPorts(grant, []))), grants, limits, isKnown };
+}
+
+/** See CompiledPolicy.byDomain. */
+function variantsOf(
+  { grants, limits }: CompiledPolicy,
+  domains: readonly string[],
+): Map<string, CompiledPolicy> {
+  const own = new Set(grants.flatMap(({ tiers }) => (tiers === undefined ? [] : domainsOfTiers(tiers))));
+  const variants = new Map<string, CompiledPolicy>();
+  if (own.size === 0) return variants;
+  const known = new Map<string, CompiledPolicy>();
+  for (const name of domains) {
+    const having = [...patternsOf(name)].filter((pattern) => own.has(pattern));
+    if (having.length === 0) continue;
+    const key = having.join(" ");
+    const made =
+      known.get(key) ??
+      // It has no guards, so a Service is allowed only if all of its backends are.
+      policyOf(
+        grants.map(({ tiers, ...grant }) => ({ ...grant, ...(tiers && { tiers: withDomain(tiers, name) }) })),
+        { limits, isKnown: false },
+      );
+    known.set(key, made);
+    variants.set(name, made);
+  }
+  return variants;
 }
 
 function withSelf(grant: Grant, self: number | undefined): Grant {

@@ -2,6 +2,7 @@
 // becomes of a set of ports that goes through them. See docs/decisions/0030-tiers-are-compiled-away.md.
 
 import type { Direction } from "../base/direction.ts";
+import { hasName } from "../base/domain-name.ts";
 import { addressBits, cidrOf } from "../base/ip.ts";
 import { memo } from "../base/memo.ts";
 import { sameItems } from "../base/stage.ts";
@@ -30,6 +31,8 @@ import {
 /** A part of a rule: what is done with these ports of peers of this term, or of everyone if there is none. */
 export interface TierClause {
   readonly term: Term | undefined;
+  /** Without a term: of these domain names. */
+  readonly domains?: readonly string[];
   readonly ports: PortSet;
   readonly action: Action;
   /** The rule that it is from, as readable text. */
@@ -165,6 +168,7 @@ const tierPoliciesFrom = memo(
 function peersOf(cluster: Cluster, { peers }: ClusterRule): "anyone" | readonly Peer[] {
   if (peers === "anyone") return peers;
   return peers.flatMap((peer): Peer[] => {
+    if (peer.kind === "domain") return [];
     if (peer.kind !== "nodes") return [peer];
     return [...(cluster.nodes?.values() ?? [])]
       .sort((a, b) => (a.name < b.name ? -1 : 1))
@@ -184,16 +188,17 @@ function ruleClauses(
   { pod, direction, source }: Subject & { readonly source: string },
 ): TierClause[] {
   const peers = peersOf(cluster, rule);
-  if (peers !== "anyone" && peers.length === 0) return [];
+  const named = domainClauses(rule, { pod, direction, source });
+  if (peers !== "anyone" && peers.length === 0) return named;
   const set = peerSetOf(peers, "");
   const term = peers === "anyone" ? undefined : termOf(set, undefined);
   const origin = { action: rule.action, source, direction, peers };
-  if (rule.ports === "all") return [{ term, ports: ALL_PORTS, ...origin }];
+  if (rule.ports === "all") return [{ term, ports: ALL_PORTS, ...origin }, ...named];
   const fixed = union(rule.ports.flatMap((match) => fixedSpans(match, { pod, direction })));
   const clauses: TierClause[] = fixed.length === 0 ? [] : [{ term, ports: fixed, ...origin }];
   if (direction === "ingress") return clauses;
   // All parts of a rule have its action, so their order among each other decides nothing.
-  const named = rule.ports.flatMap((match) =>
+  const byPortName = rule.ports.flatMap((match) =>
     match.kind !== "name"
       ? []
       : numbersOf(cluster, match.name, match.protocol).map(
@@ -204,8 +209,36 @@ function ruleClauses(
           }),
         ),
   );
-  return [...clauses, ...named];
+  return [...clauses, ...byPortName, ...named];
 }
+
+/** Of a rule's domain names. Port names are those of pods, and a domain name is none's. */
+function domainClauses(
+  { peers, ports, action }: ClusterRule,
+  { pod, direction, source }: Subject & { readonly source: string },
+): TierClause[] {
+  const domains =
+    peers === "anyone" ? [] : peers.flatMap((peer) => (peer.kind === "domain" ? [peer.name] : []));
+  if (domains.length === 0) return [];
+  const fixed =
+    ports === "all" ? ALL_PORTS : union(ports.flatMap((match) => fixedSpans(match, { pod, direction })));
+  if (fixed.length === 0) return [];
+  return [{ term: undefined, domains, ports: fixed, action, source, direction, peers: [] }];
+}
+
+/** The domain names of all rules, sorted. */
+export const domainsIn = memo((policies: ReadonlyMap<string, ClusterPolicy>): readonly string[] =>
+  [
+    ...new Set(
+      policies
+        .values()
+        .flatMap(({ rules: { egress } }) => egress)
+        .flatMap(({ peers }) =>
+          peers === "anyone" ? [] : peers.flatMap((peer) => (peer.kind === "domain" ? [peer.name] : [])),
+        ),
+    ),
+  ].sort(),
+);
 
 /** Ports that do not depend on the peer: numbers, and for ingress names too, which the subject itself resolves. */
 export function fixedSpans(match: PortMatch, { pod, direction }: Subject) {
@@ -219,6 +252,8 @@ export function fixedSpans(match: PortMatch, { pod, direction }: Subject) {
 /** A clause in term numbers; without a number it applies to everyone. */
 export interface RankedClause {
   readonly term: number | undefined;
+  /** Then only for addresses resolved from one of these names: see withDomain(). */
+  readonly domains?: readonly string[];
   readonly ports: PortSet;
   readonly action: Action;
 }
@@ -241,8 +276,9 @@ export function rankTiers(
   const of = (policies: readonly TierPolicy[]): RankedGroup[] =>
     [...Map.groupBy(policies, ({ policy }) => policy.priority).values()].map((group) =>
       group.map(({ clauses }) =>
-        clauses.map(({ term, ports, action }) => ({
+        clauses.map(({ term, domains, ports, action }) => ({
           term: term && (termNumbers.get(term.key) as number),
+          ...(domains && { domains }),
           ports,
           action,
         })),
@@ -289,8 +325,9 @@ function decidedBy(groups: readonly RankedGroup[], terms: readonly number[]) {
 function matchedBy(clauses: readonly RankedClause[], terms: readonly number[]): Record<Action, PortSet> {
   const by: Record<Action, PortSet> = { Accept: NO_PORTS, Pass: NO_PORTS, Deny: NO_PORTS };
   let open: PortSet = ALL_PORTS;
-  for (const { term, ports, action } of clauses) {
+  for (const { term, domains, ports, action } of clauses) {
     if (open.length === 0) break;
+    if (domains !== undefined) continue;
     if (term !== undefined && !terms.includes(term)) continue;
     by[action] = union([...by[action], ...intersection(open, ports)]);
     open = subtraction(open, ports);
@@ -305,10 +342,30 @@ export const tiersText = ({ admin, baseline }: RankedTiers): string =>
 const clausesText = (clauses: readonly RankedClause[]): string =>
   clauses
     .map(
-      ({ term, ports, action }) =>
-        `${action} ${term ?? "*"} ${ports.map(({ first, last }) => `${first}-${last}`).join(",")}`,
+      ({ term, domains, ports, action }) =>
+        `${action} ${domains?.join(" ") ?? term ?? "*"} ${ports.map(({ first, last }) => `${first}-${last}`).join(",")}`,
     )
     .join(";");
+
+/** The domain names in them. */
+export const domainsOfTiers = ({ admin, baseline }: RankedTiers): readonly string[] =>
+  [admin, baseline].flat(3).flatMap(({ domains }) => domains ?? []);
+
+/**
+ * The tiers for what is known by a name: rules that have the name are for everyone, and other rules by names are left out. So what
+ * comes before such a rule still comes before it.
+ */
+export function withDomain({ admin, baseline }: RankedTiers, name: string): RankedTiers {
+  const of = (groups: readonly RankedGroup[]): readonly RankedGroup[] =>
+    groups.map((group) =>
+      group.map((clauses) =>
+        clauses.flatMap(({ domains, ...clause }): RankedClause[] =>
+          domains === undefined || domains.some((each) => hasName(each, name)) ? [clause] : [],
+        ),
+      ),
+    );
+  return { admin: of(admin), baseline: of(baseline) };
+}
 
 /** The numbers of the terms that they distinguish. */
 export const termsOfTiers = memo(({ admin, baseline }: RankedTiers): readonly number[] => [

@@ -69,7 +69,8 @@ export function sideVerdictText(verdict: SideVerdict, direction: Direction, prob
 export function decisionText(by: TierDecision, direction: Direction): string {
   const name = by.ruleName === undefined ? "" : ` ${JSON.stringify(by.ruleName)}`;
   const why = by.unreadable === undefined ? "" : ` (which cannot be read: ${by.unreadable})`;
-  return `${clusterPolicyText({ ...by, name: by.policy })} ${direction}[${by.rule}]${name}${why}`;
+  const domain = by.domain === undefined ? "" : `, by the name ${by.domain}`;
+  return `${clusterPolicyText({ ...by, name: by.policy })} ${direction}[${by.rule}]${name}${domain}${why}`;
 }
 
 /** The way through the manifest, as in "alpha/web ingress[0].from[1].ports[0]". */

@@ -34,8 +34,13 @@ export const POLICY_AUDIT = 0x8000_0000;
 
 export const isAudited = (policy: number): boolean => policy >= POLICY_AUDIT;
 
-/** The number without that bit: a key of `policies`, or POLICY_NONE. */
-export const policyNumber = (policy: number): number => (isAudited(policy) ? policy - POLICY_AUDIT : policy);
+/** Bit of an endpoint's egress policy number: addresses that the pod has resolved are looked up in `names`. */
+export const POLICY_NAMES = 0x4000_0000;
+
+export const usesNames = (policy: number): boolean => (policy & POLICY_NAMES) !== 0;
+
+/** The number without those bits: a key of `policies`, or POLICY_NONE. */
+export const policyNumber = (policy: number): number => policy & (POLICY_NAMES - 1);
 
 /**
  * The port line: TCP's ports, then UDP's, then SCTP's, 65,536 each, then one place for every other protocol (ICMP
@@ -132,6 +137,8 @@ export interface State {
   readonly ports: readonly ClassSpan[];
   /** Row to the classes that it allows, sorted. Rows with a fixed meaning are not listed. */
   readonly rows: ReadonlyMap<number, readonly number[]>;
+  /** Policy and domain name of a rule (see nameKey) to the policy that applies, in its place, to addresses resolved from that name. */
+  readonly names: ReadonlyMap<string, number>;
   /** Policy to (identity to row). Only cells that differ from the cell of IDENTITY_DEFAULT, and that one if not ROW_NOTHING. */
   readonly policies: ReadonlyMap<number, ReadonlyMap<number, number>>;
 }
@@ -148,6 +155,7 @@ export const EMPTY_STATE: State = {
   cidrs: new Map(),
   ports: [],
   rows: new Map(),
+  names: new Map(),
   policies: new Map(),
 };
 
@@ -166,8 +174,11 @@ export const LIMITS = {
   identities: 65_536,
   /** Distinct sets of backends, which have identities too. */
   serviceGroups: 32_768,
-  /** Twice the endpoints at most, so never exceeded. */
+  /** Twice the endpoints always fit; what is left is for rules by domain names. */
   policies: 2_047,
+  /** Domain names of rules, and these for each policy. */
+  domains: 8_192,
+  names: 65_536,
   rows: 4_093,
   classes: 4_095,
 } as const;
@@ -184,6 +195,19 @@ export const NUMBERS = {
   rows: LIMITS.rows,
   classes: LIMITS.classes,
 } as const;
+
+/** Key in `names`: an egress policy, and a rule's name in canonical text. */
+export const nameKey = (policy: number, name: string): string => `${policy} ${name}`;
+
+/** Both parts of a key of `names`. */
+export function nameFrom(key: string): { readonly policy: number; readonly name: string } {
+  const [policy, name = ""] = key.split(" ");
+  return { policy: Number(policy), name };
+}
+
+/** The domain names in keys of `names`. */
+export const domainsOf = (names: State["names"]): ReadonlySet<string> =>
+  new Set(names.keys().map((key) => nameFrom(key).name));
 
 /** Key of a frontend in `services`: its address and its port's place on the port line. */
 export const serviceKey = (address: string, place: number): string => `${address} ${place}`;
@@ -214,6 +238,7 @@ export interface PlainState {
   readonly cidrs: Pairs<string, number>;
   readonly ports: readonly ClassSpan[];
   readonly rows: Pairs<number, readonly number[]>;
+  readonly names: Pairs<string, number>;
   readonly policies: Pairs<number, Pairs<number, number>>;
 }
 
@@ -226,6 +251,7 @@ export const plainState = (state: State): PlainState => ({
   cidrs: [...state.cidrs],
   ports: state.ports,
   rows: [...state.rows],
+  names: [...state.names],
   policies: [...state.policies].map(([number, cells]) => [number, [...cells]]),
 });
 
@@ -238,5 +264,6 @@ export const stateFrom = (plain: PlainState): State => ({
   cidrs: new Map(plain.cidrs),
   ports: plain.ports,
   rows: new Map(plain.rows),
+  names: new Map(plain.names),
   policies: new Map(plain.policies.map(([number, cells]) => [number, new Map(cells)])),
 });

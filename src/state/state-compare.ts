@@ -8,6 +8,7 @@ import {
   policyNumber,
   type Span,
   type State,
+  usesNames,
 } from "./desired-state.ts";
 import { type Held, portChanges } from "./state-diff.ts";
 
@@ -16,6 +17,7 @@ export const DESIRED_TABLES = [
   "cidrs",
   "addresses",
   "services",
+  "domains",
   "endpoints",
   "sources",
   "policy",
@@ -51,6 +53,10 @@ export function differences({ state, unsettled }: Held, want: State): Difference
     ...ofMaps("services", want.services, state.services, {
       text: identityText,
       unsettled: unsettled.services,
+    }),
+    ...ofMaps("domains", want.names, state.names, {
+      text: (policy) => `policy ${policy}`,
+      unsettled: new Set([...unsettled.names, ...unsettled.domains]),
     }),
     ...ofMaps("endpoints", want.endpoints, state.endpoints, {
       text: endpointText,
@@ -108,7 +114,7 @@ const identityText = (value: number): string =>
 const classesText = (classes: readonly number[]): string => `classes ${classes.join(",") || "none"}`;
 
 const policyText = (policy: number): string =>
-  `policy ${policyNumber(policy)}${isAudited(policy) ? " (audit)" : ""}`;
+  `policy ${policyNumber(policy)}${usesNames(policy) ? " by names" : ""}${isAudited(policy) ? " (audit)" : ""}`;
 
 function endpointText({ id, incarnation, addresses, sources, policy, link, tenant }: Endpoint): string {
   const bridge = link?.bridge === undefined ? "" : `, bridge ${link.bridge}`;

@@ -6,14 +6,18 @@
 // every packet sees the old state or the new one as a whole. See docs/datapath.md.
 
 import { DIRECTIONS, type Direction } from "../base/direction.ts";
+import { patternsOf } from "../base/domain-name.ts";
 import type { PrefixTable } from "../base/prefix-table.ts";
 import { changesBetween, overlaid } from "../base/versioned-map.ts";
 import { type SourceKey, type SourceWrite, sourceChanges } from "./anti-spoofing.ts";
 import {
   CLASS_OTHER,
   type ClassSpan,
+  domainsOf,
   type Endpoint,
   IDENTITY_DEFAULT,
+  nameFrom,
+  nameKey,
   POLICY_NONE,
   PORT_LINE_SIZE,
   type Span,
@@ -32,6 +36,9 @@ export interface Held {
     readonly addresses: ReadonlySet<string>;
     readonly services: ReadonlySet<string>;
     readonly cidrs: ReadonlySet<string>;
+    readonly names: ReadonlySet<string>;
+    /** Domain names without which or with which the kernel's table of names is not that of `names`. */
+    readonly domains: ReadonlySet<string>;
     readonly endpoints: ReadonlySet<number>;
     /** Entries of all scopes, also those that allow nothing in either version. */
     readonly sources: readonly SourceKey[];
@@ -49,6 +56,8 @@ export const settledState = (state: State): Held => ({
     addresses: new Set(),
     services: new Set(),
     cidrs: new Set(),
+    names: new Set(),
+    domains: new Set(),
     endpoints: new Set(),
     sources: [],
     policies: new Set(),
@@ -57,7 +66,7 @@ export const settledState = (state: State): Held => ({
   },
 });
 
-/** In `addresses` and `services`: not there in this version. */
+/** In `addresses`, `services` and `names`: not there in this version. */
 export const ABSENT = "absent";
 
 export type PolicyPair = { readonly [direction in Direction]: number };
@@ -92,6 +101,12 @@ export interface Batch {
     readonly frontend: string;
     readonly identity: Versions<number | typeof ABSENT>;
   }[];
+  readonly names: readonly {
+    readonly key: string;
+    readonly policy: Versions<number | typeof ABSENT>;
+  }[];
+  /** Domain names that the table of names must have. */
+  readonly domains: readonly string[];
   readonly sources: readonly SourceWrite[];
   /** One entry if they change. */
   readonly tunnelPorts: readonly Versions<readonly number[]>[];
@@ -102,6 +117,8 @@ export interface Batch {
     readonly addresses: readonly string[];
     readonly services: readonly string[];
     readonly cidrs: readonly string[];
+    readonly domains: readonly string[];
+    readonly names: readonly string[];
     readonly policies: readonly number[];
     readonly rows: readonly number[];
   };
@@ -125,6 +142,8 @@ const REMOVE_NOTHING: Batch["remove"] = {
   addresses: [],
   services: [],
   cidrs: [],
+  domains: [],
+  names: [],
   policies: [],
   rows: [],
 };
@@ -142,6 +161,8 @@ export function diff(held: Held, want: State): Changes {
   const services = mayBeAbsent(have.services, want.services, held.unsettled.services).map(
     ({ key, identity }) => ({ frontend: key, identity }),
   );
+  const names = nameChanges(held, want);
+  const domains = domainChanges(held, want);
   const endpoints = endpointChanges(held, want);
   const changed = endpoints.map(({ ifindex }) => ifindex);
   const sources = sourceChanges(have, want, { changed, leftovers: held.unsettled.sources });
@@ -156,6 +177,8 @@ export function diff(held: Held, want: State): Changes {
     cidrs,
     addresses,
     services,
+    names,
+    domains: domains.add,
     sources: sources.prepare,
     tunnelPorts,
     endpoints,
@@ -176,6 +199,10 @@ export function diff(held: Held, want: State): Changes {
     services: services
       .filter(({ frontend }) => want.services.has(frontend))
       .map(({ frontend, identity }) => ({ frontend, identity: settled(identity) })),
+    names: names
+      .filter(({ key }) => want.names.has(key))
+      .map(({ key, policy }) => ({ key, policy: settled(policy) })),
+    domains: [],
     sources: sources.cleanup,
     tunnelPorts: tunnelPorts.map((ports) => settled(ports)),
     endpoints: endpoints.map((write) => ({
@@ -189,6 +216,8 @@ export function diff(held: Held, want: State): Changes {
       addresses: addresses.map(({ address }) => address).filter((address) => !want.addresses.has(address)),
       services: services.map(({ frontend }) => frontend).filter((frontend) => !want.services.has(frontend)),
       cidrs: cidrs.map(({ cidr }) => cidr).filter((cidr) => !want.cidrs.has(cidr)),
+      domains: domains.remove,
+      names: names.map(({ key }) => key).filter((key) => !want.names.has(key)),
       policies: gone(have.policies, want.policies),
       rows: gone(have.rows, want.rows),
     },
@@ -281,6 +310,36 @@ function mayBeAbsent(
     key,
     identity: { live: have.get(key) ?? ABSENT, next: want.get(key) ?? ABSENT },
   }));
+}
+
+/**
+ * While the table of names has a name, answers are learned under it: an added one repeats, in the active version, what the next less
+ * specific name has there; a removed one does so in the next version.
+ */
+function nameChanges({ state: have, unsettled }: Held, want: State): Batch["names"] {
+  return changedKeys(have.names, want.names, unsettled.names).map((key) => ({
+    key,
+    policy: { live: policyByName(have.names, key) ?? ABSENT, next: policyByName(want.names, key) ?? ABSENT },
+  }));
+}
+
+function policyByName(names: State["names"], key: string): number | undefined {
+  const { policy, name } = nameFrom(key);
+  for (const pattern of patternsOf(name)) {
+    const found = names.get(nameKey(policy, pattern));
+    if (found !== undefined) return found;
+  }
+  return undefined;
+}
+
+function domainChanges({ state: have, unsettled }: Held, want: State) {
+  if (have.names === want.names && unsettled.domains.size === 0) return { add: [], remove: [] };
+  const [before, after] = [domainsOf(have.names), domainsOf(want.names)];
+  const isOff = (name: string): boolean => unsettled.domains.has(name);
+  return {
+    add: [...after].filter((name) => !before.has(name) || isOff(name)),
+    remove: [...new Set([...before, ...unsettled.domains])].filter((name) => !after.has(name)),
+  };
 }
 
 /** A new endpoint is not attached yet: both versions are equal from the start. */

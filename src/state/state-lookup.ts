@@ -1,19 +1,23 @@
 // The kernel program's verdict on a new flow, looked up in a desired state in memory.
 
 import type { Direction } from "../base/direction.ts";
+import { mostSpecific } from "../base/domain-name.ts";
 import { type Address, type Cidr, parseCidr } from "../base/ip.ts";
 import { findAddress, type PrefixTable, prefixTable } from "../base/prefix-table.ts";
 import {
   CLASS_OTHER,
+  domainsOf,
   IDENTITY_DEFAULT,
   identityIn,
   isAudited,
+  nameKey,
   POLICY_NONE,
   policyNumber,
   ROW_ALL,
   ROW_NOTHING,
   type State,
   serviceKey,
+  usesNames,
 } from "./desired-state.ts";
 
 export interface Question {
@@ -24,6 +28,8 @@ export interface Question {
   readonly remote: Address;
   /** Destination port's place on the port line. */
   readonly place: number;
+  /** The domain names that the endpoint has resolved to the address. */
+  readonly names?: readonly string[];
 }
 
 /** "audited": would be denied if it were enforced. */
@@ -37,8 +43,15 @@ export interface Plan {
 /** Mirrors judge() in bpf/policy.h, step by step. */
 export function planOf(state: State): Plan {
   const cidrs = cidrTable(state);
+  const domains = domainsOf(state.names);
+  const allows = (policy: number, identity: number, place: number): boolean => {
+    const cells = state.policies.get(policy);
+    const row = cells?.get(identity) ?? cells?.get(IDENTITY_DEFAULT) ?? ROW_NOTHING;
+    if (row === ROW_NOTHING || row === ROW_ALL) return row === ROW_ALL;
+    return state.rows.get(row)?.includes(classAt(state, place)) === true;
+  };
   return {
-    judge({ ifindex, direction, remote, place }) {
+    judge({ ifindex, direction, remote, place, names = [] }) {
       const endpoint = state.endpoints.get(ifindex);
       if (endpoint === undefined) return "unknown endpoint";
       const policy = endpoint.policy[direction];
@@ -48,11 +61,15 @@ export function planOf(state: State): Plan {
       const isAsked = found !== identityIn(found) && direction === "egress";
       const service = isAsked ? state.services.get(serviceKey(remote.text, place)) : undefined;
       const identity = service ?? identityIn(found);
-      const cells = state.policies.get(policyNumber(policy));
-      const row = cells?.get(identity) ?? cells?.get(IDENTITY_DEFAULT) ?? ROW_NOTHING;
-      if (row === ROW_NOTHING) return denied;
-      if (row === ROW_ALL) return "allowed";
-      return state.rows.get(row)?.includes(classAt(state, place)) ? "allowed" : denied;
+      const number = policyNumber(policy);
+      if (allows(number, identity, place)) return "allowed";
+      if (!usesNames(policy) || direction !== "egress") return denied;
+      const isAccepted = names.some((name) => {
+        const pattern = mostSpecific(domains, name);
+        const by = pattern === undefined ? undefined : state.names.get(nameKey(number, pattern));
+        return by !== undefined && allows(by, identity, place);
+      });
+      return isAccepted ? "allowed" : denied;
     },
   };
 }

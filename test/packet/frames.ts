@@ -1,8 +1,7 @@
 // Packets for the tests of this folder, of either family: extension headers, fragments, ICMP errors, ARP, neighbours.
 
-import { type Address, addressBits, addressOf } from "../../src/base/ip.ts";
+import { type Address, addressBits, addressBytes, addressOf } from "../../src/base/ip.ts";
 import {
-  addressBytes,
   bytes,
   ECHO_REPLY,
   ECHO_REQUEST,

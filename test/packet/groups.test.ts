@@ -1,7 +1,7 @@
 // Membership of multicast groups: MLD and IGMP, which bridges snoop; and what only routers send about groups and themselves.
 
-import type { Address } from "../../src/base/ip.ts";
-import { addressBytes, ETHER_TYPE, type Part, u32 } from "../../src/engines/frame-builder.ts";
+import { type Address, addressBytes } from "../../src/base/ip.ts";
+import { ETHER_TYPE, type Part, u32 } from "../../src/engines/frame-builder.ts";
 import { address } from "../support/model.ts";
 import { chained, EXTENSION, fragment, frame, icmpSegment, igmp, mld, report, tagged } from "./frames.ts";
 import { into, outOf, testTable, useWorld } from "./table.ts";

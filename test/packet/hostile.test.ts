@@ -1,7 +1,7 @@
 // Packets from an attacker who has read the programs: they mean something different to each host on the path.
 
+import { addressBytes } from "../../src/base/ip.ts";
 import {
-  addressBytes,
   ETHER_TYPE,
   ethernet,
   IP_PROTOCOL,

@@ -2,7 +2,8 @@
 // whole life of a packet, in plain data, to compare the programs with.
 
 import type { Direction } from "../../src/base/direction.ts";
-import { addressBytes } from "../../src/engines/frame-builder.ts";
+import { addressBytes } from "../../src/base/ip.ts";
+
 import { type Arp, hex, type Packet, readFrame, readQuoted } from "./parser.ts";
 import { V4, V6 } from "./world.ts";
 

@@ -1,6 +1,7 @@
 // Random changes to packets, from a seed: bits, lengths, interesting numbers, parts left out, repeated, or of two packets.
 
-import { addressBytes, u16 } from "../../src/engines/frame-builder.ts";
+import { addressBytes } from "../../src/base/ip.ts";
+import { u16 } from "../../src/engines/frame-builder.ts";
 import type { Sample } from "./samples.ts";
 import { V4, V6 } from "./world.ts";
 

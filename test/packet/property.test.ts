@@ -5,11 +5,15 @@
 
 import fc from "fast-check";
 import { afterAll, beforeAll, expect, it } from "vitest";
+import { mostSpecific } from "../../src/base/domain-name.ts";
+import { domainNumberOf, namedAddressKeyOf } from "../../src/datapath/domain-names.ts";
 import { packet } from "../../src/engines/frame-builder.ts";
 import { type Bench, openBench } from "../../src/engines/kernel-engine.ts";
+import { NAME_SLOTS, type NamedAddress } from "../../src/gen/layout.ts";
 import type { Cluster } from "../../src/model/cluster.ts";
 import { compile } from "../../src/policy/compile.ts";
 import { NOTHING_NUMBERED } from "../../src/policy/identity-allocation.ts";
+import { domainsOf, type State } from "../../src/state/desired-state.ts";
 import { planOf } from "../../src/state/state-lookup.ts";
 import { OBJECT } from "../support/object.ts";
 import { type AnsweredQuestion, questions, questionText } from "../support/questions.ts";
@@ -45,6 +49,27 @@ function kernelAllows(question: AnsweredQuestion, ifindex: number): boolean {
   return bench.run({ direction, hook, ifindex, ingressIfindex: 1, frame }) === "pass";
 }
 
+/** What the pods have resolved, as the programs would have stored it. */
+async function learn(state: State, asked: readonly AnsweredQuestion[], real: (ifindex: number) => number) {
+  const { names } = bench.maps.tables;
+  const domains = domainsOf(state.names);
+  const known = asked.flatMap((question) => {
+    const patterns = (question.names ?? []).flatMap((name) => mostSpecific(domains, name) ?? []);
+    const endpoint = state.endpoints.get(real(question.ifindex));
+    if (patterns.length === 0 || endpoint === undefined) return [];
+    const slots = Array.from({ length: NAME_SLOTS }, (_, at) => {
+      const pattern = patterns[at];
+      return pattern === undefined
+        ? { pattern: 0n, expires: 0n }
+        : { pattern: domainNumberOf(pattern), expires: 2n ** 63n };
+    });
+    const key = namedAddressKeyOf(endpoint.incarnation, question.remote);
+    return [[key, { slots } as unknown as NamedAddress] as const];
+  });
+  await names.deleteBatch((await names.read()).map(([key]) => key));
+  await names.writeBatch(known);
+}
+
 async function agree(world: Cluster, step: number): Promise<void> {
   // The worlds' interface indexes are small numbers; the kernel's are those of real devices.
   const devices = new Map(localsOf(world).map(({ ifindex }) => [ifindex, bench.devices.at(ifindex - 100)]));
@@ -54,7 +79,9 @@ async function agree(world: Cluster, step: number): Promise<void> {
   await bench.bring(compiled.state);
   numbering = compiled.numbering;
   const plan = planOf(compiled.state);
-  for (const question of questions(world, step)) {
+  const asked = [...questions(world, step)];
+  await learn(compiled.state, asked, real);
+  for (const question of asked) {
     const ifindex = real(question.ifindex);
     const planned = ["allowed", "not isolated", "audited"].includes(plan.judge({ ...question, ifindex }));
     const kernel = kernelAllows(question, ifindex);

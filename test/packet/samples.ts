@@ -1,7 +1,8 @@
 // Well-formed packets of every kind, to be cut short and mutated: both directions, both families.
 
 import type { Direction } from "../../src/base/direction.ts";
-import { addressBytes, bytes, ETHER_TYPE, TCP_FLAG, tcp } from "../../src/engines/frame-builder.ts";
+import { addressBytes } from "../../src/base/ip.ts";
+import { bytes, ETHER_TYPE, TCP_FLAG, tcp } from "../../src/engines/frame-builder.ts";
 import { address } from "../support/model.ts";
 import {
   arp,

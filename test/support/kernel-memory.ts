@@ -2,16 +2,21 @@
 // see between any two writes of an update. It takes the same batches as datapath/policy-maps.ts and writes them one by one.
 
 import type { Direction } from "../../src/base/direction.ts";
+import { mostSpecific } from "../../src/base/domain-name.ts";
 import { type Address, compareCidrs } from "../../src/base/ip.ts";
 import { findAddress, type PrefixTable, prefixTable } from "../../src/base/prefix-table.ts";
 import {
   type ClassSpan,
+  domainsOf,
   type Endpoint,
   identityIn,
   isAudited,
+  nameKey,
   PORT_LINE_SIZE,
+  policyNumber,
   type State,
   serviceKey,
+  usesNames,
 } from "../../src/state/desired-state.ts";
 import { ABSENT, type Batch, type Held, type PolicyPair } from "../../src/state/state-diff.ts";
 import { cidrFrom } from "../../src/state/state-lookup.ts";
@@ -22,6 +27,8 @@ export interface Question {
   readonly ifindex: number;
   readonly direction: Direction;
   readonly remote: Address;
+  /** That the endpoint has resolved to it. */
+  readonly names?: readonly string[];
   readonly place: number;
 }
 
@@ -45,6 +52,8 @@ interface Memory {
   readonly sources: Map<string, Pair<boolean>>;
   readonly addresses: Map<string, Pair<number | typeof ABSENT>>;
   readonly services: Map<string, Pair<number | typeof ABSENT>>;
+  readonly names: Map<string, Pair<number | typeof ABSENT>>;
+  readonly domains: Set<string>;
   readonly cidrs: Map<string, Pair<number>>;
   readonly ports: Pair<number>[];
   readonly rows: Map<number, ReadonlySet<number>>;
@@ -63,6 +72,8 @@ export function simulate(): KernelMemory {
     sources: new Map(),
     addresses: new Map(),
     services: new Map(),
+    names: new Map(),
+    domains: new Set(),
     cidrs: new Map(),
     ports: Array.from({ length: PORT_LINE_SIZE }, () => [0, 0]),
     rows: new Map(),
@@ -93,14 +104,13 @@ export function simulate(): KernelMemory {
 }
 
 /** As judge() in bpf/policy.h. */
-function allows(memory: Memory, { ifindex, direction, remote, place }: Question): boolean {
+function allows(memory: Memory, { ifindex, direction, remote, place, names = [] }: Question): boolean {
   const version = memory.generation & 1;
   const entry = memory.endpoints.get(ifindex);
   if (entry === undefined) return false;
-  const number = entry.policy[version]?.[direction] ?? 0;
-  if (number === 0 || isAudited(number)) return true;
-  const cells = memory.policies.get(number);
-  if (cells === undefined) return false;
+  const marked = entry.policy[version]?.[direction] ?? 0;
+  if (marked === 0 || isAudited(marked)) return true;
+  const number = policyNumber(marked);
   const exact = memory.addresses.get(remote.text)?.[version] ?? ABSENT;
   memory.trie ??= prefixTable([...memory.cidrs].map(([text, value]) => [cidrFrom(text), value] as const));
   const found = exact === ABSENT ? (findAddress(memory.trie, remote)?.[version] ?? 0) : exact;
@@ -109,9 +119,20 @@ function allows(memory: Memory, { ifindex, direction, remote, place }: Question)
       ? (memory.services.get(serviceKey(remote.text, place))?.[version] ?? ABSENT)
       : ABSENT;
   const identity = behind === ABSENT ? identityIn(found) : behind;
-  const row = cells.get(identity) || cells.get(0) || 0;
-  if (row <= 1) return row === 1;
-  return memory.rows.get(row)?.has(memory.ports[place]?.[version] ?? 0) ?? false;
+  const byPolicy = (policy: number): boolean => {
+    const cells = memory.policies.get(policy);
+    const row = cells?.get(identity) || cells?.get(0) || 0;
+    if (row <= 1) return row === 1;
+    return memory.rows.get(row)?.has(memory.ports[place]?.[version] ?? 0) ?? false;
+  };
+  if (byPolicy(number)) return true;
+  if (!usesNames(marked) || direction !== "egress") return false;
+  return names.some((name) => {
+    const pattern = mostSpecific(memory.domains, name);
+    const by =
+      pattern === undefined ? ABSENT : (memory.names.get(nameKey(number, pattern))?.[version] ?? ABSENT);
+    return by !== ABSENT && byPolicy(by);
+  });
 }
 
 /** As is_source_v4() and is_source_v6() in bpf/anti_spoofing.h. */
@@ -154,6 +175,8 @@ function* sets(memory: Memory, batch: Batch): Generator<() => void> {
     yield () => memory.addresses.set(address, pair(identity));
   for (const { frontend, identity } of batch.services)
     yield () => memory.services.set(frontend, pair(identity));
+  for (const { key, policy } of batch.names) yield () => memory.names.set(key, pair(policy));
+  for (const name of batch.domains) yield () => memory.domains.add(name);
   for (const { ifindex, cidr, ...versions } of batch.sources)
     yield () => {
       memory.sources.set(`${ifindex} ${cidr}`, pair(versions));
@@ -182,6 +205,8 @@ function* removals(memory: Memory, remove: Batch["remove"]): Generator<() => voi
       memory.trie = undefined;
     };
   }
+  for (const name of remove.domains) yield () => memory.domains.delete(name);
+  for (const key of remove.names) yield () => memory.names.delete(key);
   for (const number of remove.policies) yield () => memory.policies.delete(number);
   for (const number of remove.rows) yield () => memory.rows.delete(number);
 }
@@ -226,6 +251,7 @@ function read(memory: Memory): Held {
     cidrs: new Map([...memory.cidrs].map(([key, value]) => [key, value[version] as number])),
     ports: spansOf(memory.ports.map((value) => value[version] as number)),
     rows: new Map([...memory.rows].map(([number, set]) => [number, [...set].sort((a, b) => a - b)])),
+    names: inForce(memory.names),
     policies: new Map(
       [...memory.policies].map(([number, cells]) => [
         number,
@@ -240,6 +266,8 @@ function read(memory: Memory): Held {
       addresses: differ(memory.addresses),
       services: differ(memory.services),
       cidrs: differ(memory.cidrs),
+      names: differ(memory.names),
+      domains: domainsOf(inForce(memory.names)).symmetricDifference(memory.domains),
       endpoints: differ(endpoints.map(([key, { policy }]) => [key, policy])),
       sources: sources.flatMap(([ifindex, cidr, [a, b]]) => (a && b ? [] : [{ ifindex, cidr }])),
       ports: memory.ports.some(([a, b]) => a !== b),

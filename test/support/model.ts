@@ -166,6 +166,13 @@ export const clusterRule = (
   ports: only,
 });
 
+/** A rule of egress that accepts what these domain names are. */
+export const domainRule = (names: readonly string[], only: ClusterRule["ports"] = "all"): ClusterRule => ({
+  action: "Accept",
+  peers: names.map((name): ClusterPeer => ({ kind: "domain", name })),
+  ports: only,
+});
+
 /** A pod by its first address of the family, IPv4 by default. */
 export function party(from: Pod, family: 4 | 6 = 4): Party {
   const own = from.ips.find((each) => each.family === family);

@@ -9,7 +9,7 @@ import { placeOf } from "../../src/policy/port-classes.ts";
 import { partyAt } from "../../src/policy/service-oracle.ts";
 import { verdictText } from "../../src/policy/verdict-text.ts";
 import type { Question } from "./kernel-memory.ts";
-import { addressesOf, localsOf, PROBE_PORTS } from "./worlds.ts";
+import { addressesOf, localsOf, namesBetween, PROBE_PORTS } from "./worlds.ts";
 
 export interface AnsweredQuestion extends Question {
   /** The endpoint's own address. */
@@ -54,13 +54,15 @@ function answered(asked: Asked, { protocol, port }: (typeof PROBE_PORTS)[number]
   const self: Party = { kind: "pod", pod, address: local };
   const other = partyAt(world, remote);
   const ends = direction === "ingress" ? { from: other, to: self } : { from: self, to: other };
-  const probe: Probe = { ...ends, protocol, port };
+  const names = direction === "egress" ? namesBetween(local, remote) : [];
+  const probe: Probe = { ...ends, protocol, port, names };
   const verdict = evaluate(world, probe);
   return {
     ifindex,
     direction,
     remote,
     local,
+    names,
     protocol,
     port,
     place: placeOf(protocol === "ICMP" ? "other" : protocol, port),

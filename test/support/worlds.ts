@@ -197,12 +197,33 @@ const clusterRule: fc.Arbitrary<ClusterRule> = fc.record({
   ),
 });
 
+/** Names of rules that have one another, in part. */
+const DOMAINS = ["www.example.com", "*.example.com", "*.b.example.com", "a.b.example.com", "*.com"] as const;
+
+/** Names that an endpoint has resolved to an address: none, one or two; the same ones for the same addresses. */
+export function namesBetween(local: Address, remote: Address): readonly string[] {
+  const all = ["www.example.com", "x.example.com", "a.b.example.com", "z.b.example.com", "y.com", "z.net"];
+  const number = Number((local.value + remote.value * 3n) % 13n);
+  return [all[number], all[(number * 5) % 11]].flatMap((name) => name ?? []);
+}
+
+/** Egress rules may accept what names are. */
+const egressRule: fc.Arbitrary<ClusterRule> = fc
+  .tuple(clusterRule, fc.subarray([...DOMAINS], { maxLength: 2 }))
+  .map(([rule, domains]): ClusterRule => {
+    if (rule.action !== "Accept" || rule.peers === "anyone") return rule;
+    return {
+      ...rule,
+      peers: [...rule.peers, ...domains.map((name): ClusterPeer => ({ kind: "domain", name }))],
+    };
+  });
+
 const denyAll: ClusterRule = { action: "Deny", peers: "anyone", ports: "all" };
 
-const clusterRules = fc.array(
-  fc.oneof({ weight: 24, arbitrary: clusterRule }, { weight: 1, arbitrary: fc.constant(denyAll) }),
-  { maxLength: 3 },
-);
+const rulesOf = (rule: fc.Arbitrary<ClusterRule>) =>
+  fc.array(fc.oneof({ weight: 24, arbitrary: rule }, { weight: 1, arbitrary: fc.constant(denyAll) }), {
+    maxLength: 3,
+  });
 
 /** Priorities tie often. */
 const clusterPolicy: fc.Arbitrary<ClusterPolicy> = fc.record({
@@ -213,7 +234,7 @@ const clusterPolicy: fc.Arbitrary<ClusterPolicy> = fc.record({
     namespaces: fc.oneof(selector, fc.constant(EVERYTHING)),
     pods: fc.oneof(selector, fc.constant(EVERYTHING)),
   }),
-  rules: fc.record({ ingress: clusterRules, egress: clusterRules }),
+  rules: fc.record({ ingress: rulesOf(clusterRule), egress: rulesOf(egressRule) }),
 });
 
 /** Nodes have addresses among those of pods, too: host-network pods have theirs. */

@@ -14,6 +14,7 @@ interface Options {
   readonly to: string;
   readonly port?: string;
   readonly protocol: (typeof CHOICES)[number];
+  readonly name?: string;
   readonly manifests?: string;
   readonly filename?: readonly string[];
   /** False with --no-kernel. */
@@ -31,6 +32,7 @@ Examples:
   weir trace --from shop/web --to shop/db --port 5432
   weir trace --from shop/web --to shop/db                           every port, in ranges of one verdict
   weir trace --from 203.0.113.7 --to shop/web --port https          a port by its name on the pod
+  weir trace --from shop/web --to 198.51.100.7 --port 443 --name api.example.com
   weir trace --from shop/web --to kube-system/kube-dns --port 53 --protocol UDP
   weir trace --from shop/web --to shop/db --port 5432 -f new.yaml   as if this was applied
   weir trace --from a/x --to b/y --port 80 --manifests policies/    without an agent
@@ -54,6 +56,10 @@ export function addTrace(parent: Command, exits: Exits): void {
         .choices(CHOICES)
         .default("TCP")
         .argParser(protocolFrom),
+    )
+    .option(
+      "--name <name>",
+      "domain name that the source is supposed to have resolved to the destination's address",
     )
     .addOption(filenameOption("evaluate as if these manifests were applied"))
     .addOption(manifestsOption())
@@ -103,8 +109,9 @@ async function tracedIn(context: Context, situation: Situation, options: Options
   const { pathsIn } = await import("../trace-question.ts");
   const isChange = after !== before;
   const paths = pathsIn({ cluster: after, before: isChange ? before : undefined }, options, live);
-  // A change and manifests are not in the kernel.
-  if (isChange || live === undefined || !options.kernel) return { paths, kernel: undefined };
+  // A change, manifests and a supposed name are not in the kernel.
+  if (isChange || live === undefined || !options.kernel || options.name !== undefined)
+    return { paths, kernel: undefined };
   const { askKernel } = await import("../trace-in-kernel.ts");
   return { paths, kernel: await askKernel(context, live, paths) };
 }

@@ -7,7 +7,7 @@ import { openTables } from "../../datapath/typed-maps.ts";
 import type { NamesView, StateView } from "../../observe/api-views.ts";
 import { type DifferenceRecord, differencesDump } from "../../observe/dump/map-dump.ts";
 import { portSetText } from "../../policy/port-classes.ts";
-import { type PlainState, type Span, serviceFrom, stateFrom } from "../../state/desired-state.ts";
+import { nameFrom, type PlainState, type Span, serviceFrom, stateFrom } from "../../state/desired-state.ts";
 import {
   DESIRED_TABLES,
   type DesiredTable,
@@ -108,6 +108,7 @@ function aboutOf(table: DesiredTable, key: string, names: NamesView): readonly s
     cidrs: () => names.cidrs[key] ?? [],
     addresses: () => one(names.addresses[key]),
     services: () => one(names.services[key]),
+    domains: () => names.policies[nameFrom(key).policy]?.of ?? [],
     endpoints: () => one(names.endpoints[key]),
     sources: () => [],
     policy: () => names.policies[key]?.of ?? [],

@@ -15,6 +15,8 @@ import {
   sumStatistics,
 } from "../../datapath/codec.ts";
 import { readDenied, readDeniedCounts, readScreened } from "../../datapath/denied-prefix-maps.ts";
+import { domainNameOf, readKnownNames } from "../../datapath/domain-names.ts";
+import { ticksNow } from "../../datapath/node-settings.ts";
 import { spansOf } from "../../datapath/read-back.ts";
 import { nestedTableOf } from "../../datapath/typed-maps.ts";
 import {
@@ -33,6 +35,8 @@ import {
   type AddressRecord,
   addressesDump,
   cidrsDump,
+  type DomainRecord,
+  domainsDump,
   endpointsDump,
   type IndexRecord,
   indexDump,
@@ -57,6 +61,8 @@ import {
   type EventRecord,
   eventsDump,
   fragmentsDump,
+  type NameRecord,
+  namesDump,
   nodeDump,
   type ScreenedRecord,
   type StatisticsRecord,
@@ -89,6 +95,8 @@ const READERS: Readonly<Record<TableName, Reader>> = {
   policy: async (kernel, names) => policyDump(await readPolicies(kernel), await rowTexts(kernel), names),
   ports: async (kernel) => portsDump(await readPorts(kernel)),
   rows: async (kernel) => rowsDump(await readRows(kernel)),
+  domains: async (kernel, names) => domainsDump(await readDomains(kernel), names),
+  names: async (kernel, names) => namesDump(await readNames(kernel), names),
   conntrack: async (kernel, names) => conntrackDump(await readFlows(kernel), names),
   statistics: async (kernel) => statisticsDump(await readStatistics(kernel)),
   counters: async (kernel, names) => countersDump(await countersWithPlaces(kernel), names),
@@ -178,6 +186,39 @@ async function readSources({ table, version }: Kernel): Promise<SourceRecord[]> 
       const name = names.get(ifindex);
       return { ifindex, ...(name === undefined ? {} : { interface: name }), cidr };
     });
+}
+
+/** Those that are in force. */
+async function readDomains({ table, version }: Kernel): Promise<DomainRecord[]> {
+  const [domains, policies] = await Promise.all([
+    table("domain_names").read(),
+    table("name_policies").read(),
+  ]);
+  const texts = new Map(domains.map(([key, { pattern }]) => [pattern, domainNameOf(key)]));
+  return policies.flatMap(([{ pattern, policy }, { number }]) => {
+    const by = number[version];
+    const name = texts.get(pattern) ?? `#${pattern.toString(16)}`;
+    return by === IDENTITY_ABSENT ? [] : [{ policy, name, by }];
+  });
+}
+
+async function readNames(kernel: Kernel): Promise<NameRecord[]> {
+  const { table } = kernel;
+  const endpoints = new Map((await readEndpoints(kernel)).map((each) => [each.incarnation, each]));
+  const { ticksPerSecond } = readNode(kernel);
+  const now = ticksNow(ticksPerSecond);
+  const known = await readKnownNames({ names: table("names"), domainNames: table("domain_names") });
+  return known.map(({ incarnation, address, name, expires }) => {
+    const { ifindex, interface: own } = endpoints.get(incarnation) ?? {};
+    return {
+      incarnation,
+      ...(ifindex === undefined ? {} : { ifindex }),
+      ...(own === undefined ? {} : { interface: own }),
+      address,
+      name,
+      expiresMs: ticksPerSecond === 0 ? 0 : Math.round((Number(expires - now) * 1_000) / ticksPerSecond),
+    };
+  });
 }
 
 async function readPolicies({ pins }: Kernel): Promise<PolicyRecord[]> {

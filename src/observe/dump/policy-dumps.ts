@@ -302,3 +302,23 @@ export function servicesDump(records: readonly ServiceRecord[], names?: NamesVie
     }),
   });
 }
+
+// Dump of the domain names of rules.
+
+export interface DomainRecord {
+  /** The egress policy in whose place another one applies. */
+  readonly policy: number;
+  readonly name: string;
+  readonly by: number;
+}
+
+export function domainsDump(records: readonly DomainRecord[], names?: NamesView): Dump {
+  const sorted = [...records].sort((a, b) => a.policy - b.policy || (a.name < b.name ? -1 : 1));
+  return dumpOf(sorted, {
+    columns: [right("POLICY"), left("NAME"), right("BY-NAME"), left("OF")],
+    rows: ({ policy, name, by }) => [
+      [String(policy), name, String(by), names?.policies[String(policy)]?.of.join(", ") ?? ""],
+    ],
+    json: (record) => ({ ...record, ...known("of", names?.policies[String(record.policy)]?.of) }),
+  });
+}

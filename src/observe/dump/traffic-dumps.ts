@@ -1,6 +1,7 @@
 // Dumps of what the programs write: flows, fragments, counters, events and uplink counters.
 
 import type { Direction } from "../../base/direction.ts";
+import { type Address, compareAddresses } from "../../base/ip.ts";
 import { hasPorts, isIcmp, protocolText } from "../../model/protocol.ts";
 import type { NamesView } from "../api-views.ts";
 import { durationText, left, right, spare, spareRight } from "../text-output.ts";
@@ -100,6 +101,41 @@ const byEnds = (a: FlowRecord, b: FlowRecord): number =>
   (a.remote < b.remote ? -1 : a.remote > b.remote ? 1 : 0) ||
   a.localPort - b.localPort ||
   a.remotePort - b.remotePort;
+
+/** An address that a pod has resolved. */
+export interface NameRecord extends Partial<Place> {
+  /** Of the pod; it has no interface any more if `ifindex` is missing. */
+  readonly incarnation: number;
+  readonly address: Address;
+  /** The most specific name of a rule; "#" and a number if no rule has it any more. */
+  readonly name: string;
+  /** Milliseconds from now; negative if it opens no flows any more. */
+  readonly expiresMs: number;
+}
+
+export function namesDump(records: readonly NameRecord[], names?: NamesView): Dump {
+  const sorted = [...records].sort(
+    (a, b) =>
+      a.incarnation - b.incarnation ||
+      (a.name < b.name ? -1 : a.name > b.name ? 1 : compareAddresses(a.address, b.address)),
+  );
+  return dumpOf(sorted, {
+    columns: [left("ADDRESS"), left("NAME"), right("EXPIRES"), left("POD")],
+    rows: (record) => [
+      [
+        record.address.text,
+        record.name,
+        expiryText(record.expiresMs),
+        nameOf(record, names) ?? record.interface ?? `incarnation ${record.incarnation}`,
+      ],
+    ],
+    json: ({ address, ...record }) => ({
+      ...record,
+      address: address.text,
+      ...known("pod", nameOf(record, names)),
+    }),
+  });
+}
 
 export function conntrackDump(unsorted: readonly FlowRecord[], names?: NamesView): Dump {
   return dumpOf([...unsorted].sort(byEnds), {

@@ -24,6 +24,7 @@ import {
   sidesIn,
 } from "../enforced-policies.ts";
 import type { LocalEndpoint } from "../local-endpoints.ts";
+import type { CompiledPolicy } from "../rows.ts";
 import { tierPoliciesOf } from "../subjects.ts";
 import { type Excess, type Limited, longestFit, waterLevel } from "./fair-shares.ts";
 import { addressesLeftOut, servicesDenied } from "./object-limits.ts";
@@ -76,6 +77,7 @@ export function contentsThatFit(
     leftOut: new Set<string>(),
     denied: new Set<string>(),
     unguarded: new Set<string>(),
+    nameless: new Set<string>(),
   };
   const excesses: Excess[] = [];
   for (let count = 0; ; count += 1) {
@@ -119,6 +121,11 @@ interface Situation {
 /** What to leave out next; undefined if everything fits. Each step leaves out something that was not left out before. */
 function nextCut(contents: Draft, situation: Situation): Cut | undefined {
   const { locals, capacities } = situation;
+  const { domains, pairs } = namesIn(contents.policies);
+  if (contents.policies.size > capacities.policies)
+    return cutNames(contents, "policies", capacities.policies);
+  if (domains.size > capacities.domains) return cutNames(contents, "domains", capacities.domains);
+  if (pairs > capacities.names) return cutNames(contents, "names", capacities.names);
   for (const family of [4, 6] as const) {
     const services = servicesDenied(contents, family, capacities.services);
     if (services !== undefined)
@@ -143,6 +150,7 @@ function nextCut(contents: Draft, situation: Situation): Cut | undefined {
   }
   for (const limit of ["cidrs4", "cidrs6", "identities", "ranges"] as const) {
     if (usedByTerms(contents, limit) <= capacityOf(capacities, limit)) continue;
+    if (limit === "ranges" && domains.size > 0) return cutNames(contents, limit, capacities.ranges);
     const cut = cutRules(contents, limit, situation);
     if (cut !== undefined) return cut;
   }
@@ -167,10 +175,56 @@ const closesByLabels = ({ action, peers }: ClusterRule): boolean =>
 function cutOfRows(contents: Contents, situation: Situation): Cut | undefined {
   const { capacities } = situation;
   const { plan, classes } = contents;
+  const isOver =
+    plan.rows.size > capacities.rows ||
+    classes.size > capacities.classes ||
+    bitsOf(plan.rows) > capacities.bits;
+  // What domain names need is in no namespace's demand.
+  if (isOver && namesIn(contents.policies).domains.size > 0)
+    return cutNames(contents, "rows", capacities.rows);
   if (plan.rows.size > capacities.rows) return cutRules(contents, "rows", situation);
   if (classes.size > capacities.classes) return cutRules(contents, "classes", situation);
   if (bitsOf(plan.rows) > capacities.bits) return cutRules(contents, "bits", situation);
   return undefined;
+}
+
+/** The domain names of rules that apply on this node, and for how many policies each does. */
+const namesIn = memo((policies: Draft["policies"]) => {
+  const all = [...policies.values()].map(({ byDomain }) => byDomain ?? new Map<string, CompiledPolicy>());
+  return {
+    domains: new Set(all.flatMap((each) => [...each.keys()])),
+    pairs: all.reduce((sum, { size }) => sum + size, 0),
+  };
+});
+
+const NAME_LIMITS: Readonly<Record<"policies" | "domains" | "names" | "ranges" | "rows", Limited>> = {
+  policies: "policies",
+  domains: "domain names",
+  names: "domain names for policies",
+  ranges: "port ranges for peers",
+  rows: "port sets",
+};
+
+/** All of them: which of an address's names are left decides nothing else, and names only accept. */
+function cutNames(contents: Draft, limit: keyof typeof NAME_LIMITS, capacity: number): Cut {
+  const { domains, pairs } = namesIn(contents.policies);
+  const policies = sidesIn(contents.sides)
+    .flatMap(tierPoliciesOf)
+    .filter(({ clauses }) => clauses.some((clause) => clause.domains !== undefined))
+    .map(({ policy }) => policy.name);
+  const excesses = [...new Set(policies)].sort().map(
+    (name): Excess => ({
+      limit: NAME_LIMITS[limit],
+      namespace: CLUSTER,
+      wanted: limit === "domains" ? domains.size : limit === "names" ? pairs : contents.policies.size,
+      share: capacity,
+      capacity,
+      askers: 1,
+      object: `ClusterNetworkPolicy ${name}`,
+      effect: "its domain names accept nothing on this node; all other rules apply",
+    }),
+  );
+  return { excesses, restrictions: { nameless: domains } };
 }
 
 function usedByTerms(

@@ -53,6 +53,9 @@ export type Limited =
   | "identities"
   | "IPv4 prefixes"
   | "IPv6 prefixes"
+  | "policies"
+  | "domain names"
+  | "domain names for policies"
   | "endpoints"
   | "IPv4 sources"
   | "IPv6 sources"
@@ -105,6 +108,9 @@ const FIXES: { readonly [limit in Limited]: string } = {
   identities: "let more rules have the same peers",
   "IPv4 prefixes": "name fewer prefixes, or wider ones",
   "IPv6 prefixes": "name fewer prefixes, or wider ones",
+  policies: "let more rules with domain names have the same peers and ports",
+  "domain names": "name fewer domain names, or wildcards",
+  "domain names for policies": "name fewer domain names, or wildcards",
   endpoints: "run fewer pods on the node",
   "IPv4 sources": "give weir.dev/allowed-sources fewer prefixes, or wider ones",
   "IPv6 sources": "give weir.dev/allowed-sources fewer prefixes, or wider ones",

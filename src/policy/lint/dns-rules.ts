@@ -36,7 +36,7 @@ const reachesDns = (port: PortMatch): boolean =>
   (namesDns(port) || (port.kind === "range" && holdsDns(port)));
 
 function matchesServer(world: World, peer: ClusterPeer): boolean {
-  if (peer.kind === "nodes") return false;
+  if (peer.kind === "nodes" || peer.kind === "domain") return false;
   if (peer.kind === "block")
     return (
       peer.cidr.length === 0 ||

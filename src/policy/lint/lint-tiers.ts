@@ -2,6 +2,7 @@
 // that takes DNS away.
 
 import { DIRECTIONS, type Direction } from "../../base/direction.ts";
+import { hasName } from "../../base/domain-name.ts";
 import { cidrCovers } from "../../base/ip.ts";
 import type { Pod } from "../../model/cluster.ts";
 import {
@@ -182,6 +183,9 @@ function peerCovers(outer: ClusterPeer, inner: ClusterPeer): boolean {
       selectorCovers(outer.pods, inner.pods)
     );
   if (outer.kind === "nodes") return inner.kind === "nodes" && selectorCovers(outer.nodes, inner.nodes);
+  if (outer.kind === "domain") return inner.kind === "domain" && hasName(outer.name, inner.name);
+  // Which addresses a name has is known only where it is resolved.
+  if (inner.kind === "domain") return false;
   return inner.kind === "block" && blockCovers(outer, inner);
 }
 
@@ -193,11 +197,12 @@ function peersOverlap(a: ClusterRule["peers"], b: ClusterRule["peers"]): boolean
   return a.some((one) => b.some((other) => peerOverlaps(one, other)));
 }
 
-/** Of different kinds only if one is a block of everything: which addresses pods and nodes have is another matter. */
+/** Of different kinds only if one is a block of everything: which addresses pods, nodes and names have is another matter. */
 function peerOverlaps(a: ClusterPeer, b: ClusterPeer): boolean {
   if (a.kind === "pods" && b.kind === "pods")
     return mayOverlap(a.namespaces, b.namespaces) && mayOverlap(a.pods, b.pods);
   if (a.kind === "nodes" && b.kind === "nodes") return mayOverlap(a.nodes, b.nodes);
+  if (a.kind === "domain" && b.kind === "domain") return hasName(a.name, b.name) || hasName(b.name, a.name);
   if (a.kind === "block" && b.kind === "block")
     return cidrCovers(a.cidr, b.cidr) || cidrCovers(b.cidr, a.cidr);
   return [a, b].some((each) => each.kind === "block" && each.cidr.length === 0);

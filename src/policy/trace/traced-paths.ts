@@ -64,6 +64,8 @@ export function routesOf(from: End, to: End): readonly Route[] {
 export interface Worlds {
   readonly cluster: Cluster;
   readonly before: Cluster | undefined;
+  /** The domain names that one end has resolved to the other's address. */
+  readonly namesOf?: (from: Party, to: Party) => readonly string[];
 }
 
 /** The paths of a route: one for each run of ports with one outcome, in rising order. */
@@ -72,12 +74,14 @@ export function pathsOf(
   { from, to }: Route,
   traffic: { readonly protocol: Protocol; readonly ranges: readonly PortRange[] } | "ICMP",
 ): readonly Path[] {
-  if (traffic === "ICMP") return [traced(worlds, judged(worlds, { from, to, protocol: "ICMP", port: 0 }))];
+  const names = worlds.namesOf?.(from, to) ?? [];
+  const ends = { from, to, ...(names.length > 0 && { names }) };
+  if (traffic === "ICMP") return [traced(worlds, judged(worlds, { ...ends, protocol: "ICMP", port: 0 }))];
   const { protocol } = traffic;
   const { cluster, before = cluster } = worlds;
   return traffic.ranges.flatMap((range) => {
     const pieces = piecesOf([cluster, before], { from, to, protocol }, range);
-    const each = pieces.map((ports) => judged(worlds, { from, to, protocol, port: ports.first }, ports));
+    const each = pieces.map((ports) => judged(worlds, { ...ends, protocol, port: ports.first }, ports));
     return merged(each).map((one) => traced(worlds, one));
   });
 }

@@ -6,6 +6,7 @@
 // to all of them, before all others; then what it would accept is left to other policies, and what it would pass is denied.
 
 import { DIRECTIONS, type Direction } from "../../base/direction.ts";
+import { parseDomainName } from "../../base/domain-name.ts";
 import { parseCidr } from "../../base/ip.ts";
 import {
   ACTIONS,
@@ -44,7 +45,7 @@ const PODS_FIELDS = ["namespaceSelector", "podSelector"];
 const PEERS_FIELD = { ingress: "from", egress: "to" } as const;
 const PEER_FIELDS = {
   ingress: ["namespaces", "pods"],
-  egress: ["namespaces", "pods", "nodes", "networks"],
+  egress: ["namespaces", "pods", "nodes", "networks", "domainNames"],
 } as const;
 const PORT_FIELDS = ["number", "range"];
 const RANGE_FIELDS = ["start", "end"];
@@ -249,6 +250,12 @@ function parseRule(field: Field, direction: Direction): ClusterRule {
   const ports =
     protocols === undefined ? "all" : (someOf(protocols, "protocols") ?? []).flatMap(parseProtocol);
   const named = name === undefined ? {} : { name };
+  if (
+    action !== undefined &&
+    peersList !== undefined &&
+    peers?.some(({ kind }) => kind === "domain") === true
+  )
+    checkDomains(peersList, { action, ports });
   if (action !== undefined && peers !== undefined && !field.issues.hasErrorIn(field.path))
     return { ...named, action, peers, ports };
   return { ...(action === "Accept" ? MATCH_NOTHING : DENY_ALL), ...named };
@@ -264,14 +271,10 @@ function nameOf(field: Field | undefined): string | undefined {
 /** Several for a list of networks. */
 function parsePeer(field: Field, direction: Direction): readonly ClusterPeer[] {
   const known = PEER_FIELDS[direction];
-  if (fieldsOf(field)?.has("domainNames") === true && direction === "egress")
-    note(child(field, "domainNames"), "domain names are not supported; use networks, or a proxy's pods");
   const fields = fieldsOf(field, known);
   if (fields === undefined) return [];
   oneFieldOf(field, fields, known);
-  const [namespaces, pods, nodes, networks] = ["namespaces", "pods", "nodes", "networks"].map((key) =>
-    fields.get(key),
-  );
+  const [namespaces, pods, nodes, networks, domainNames] = PEER_FIELDS.egress.map((key) => fields.get(key));
   if (namespaces !== undefined) {
     const selector = parseSelector(namespaces);
     return selector === undefined ? [] : [{ kind: "pods", namespaces: selector, pods: EVERYTHING }];
@@ -284,7 +287,24 @@ function parsePeer(field: Field, direction: Direction): readonly ClusterPeer[] {
     const selector = parseSelector(nodes);
     return selector === undefined ? [] : [{ kind: "nodes", nodes: selector }];
   }
+  if (domainNames !== undefined) return (someOf(domainNames, "domain names") ?? []).flatMap(parseDomain);
   return networks === undefined ? [] : (someOf(networks, "CIDRs") ?? []).flatMap(parseNetwork);
+}
+
+function parseDomain(field: Field): readonly ClusterPeer[] {
+  const text = stringOf(field);
+  if (text === undefined) return [];
+  const parsed = parseDomainName(text);
+  if (parsed.ok) return [{ kind: "domain", name: parsed.value }];
+  note(field, `${quote(text)} is not a domain name: ${parsed.reason}`);
+  return [];
+}
+
+/** API, domainNames: only for Accept rules; and the expression on egress rules about named ports. */
+function checkDomains(field: Field, { action, ports }: Pick<ClusterRule, "action" | "ports">): void {
+  if (action !== "Accept") note(field, `has domain names, which only Accept rules may have, not ${action}`);
+  if (ports !== "all" && ports.some(({ kind }) => kind === "name"))
+    note(field, `has domain names, which have no named ports; give the ports by number`);
 }
 
 /** isCIDR() of the API server's expressions: no leading zeros, no IPv4-mapped IPv6; host bits are allowed. */

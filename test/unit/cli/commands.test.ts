@@ -122,7 +122,7 @@ describe("maps", () => {
       exitCode: 4,
       stdout: "",
       stderr:
-        "weir: no table cidrs_v4; there are cidrs, addresses, services, endpoints, sources, policy, ports, rows, conntrack, statistics, counters, fragments, events, known, index, denied, uplinks, node\n",
+        "weir: no table cidrs_v4; there are cidrs, addresses, services, endpoints, sources, policy, domains, ports, rows, names, conntrack, statistics, counters, fragments, events, known, index, denied, uplinks, node\n",
     });
   });
 });

@@ -51,6 +51,7 @@ export function ruleText(rule: Rule | ClusterRule): string {
 
 function peerText(peer: Peer | ClusterPeer): string {
   if (peer.kind === "nothing") return "nothing";
+  if (peer.kind === "domain") return peer.name;
   if (peer.kind === "nodes") return `nodes {${selectorText(peer.nodes)}}`;
   if (peer.kind === "block")
     return [peer.cidr.text, ...peer.except.map((cidr) => `not ${cidr.text}`)].join(" ");

@@ -19,6 +19,7 @@ const WANT: State = {
   cidrs: new Map([["10.0.0.0/8", 3]]),
   ports: [{ first: 80, last: 90, class: 1 }],
   rows: new Map([[2, [1]]]),
+  names: new Map([["1 www.example.com", 2]]),
   policies: new Map([[1, new Map([[2, 2]])]]),
 };
 

@@ -3,7 +3,10 @@ import { expect, it } from "vitest";
 import { MAPS } from "../../../../src/gen/layout.ts";
 import { isTableName, TABLE_NAMES, TABLES } from "../../../../src/observe/dump/map-tables.ts";
 
-/** The ring buffer, rate limits, per-CPU scratch and caches, and the flow table's secret, which nobody may see. */
+/**
+ * The ring buffer, rate limits, per-CPU scratch and caches, questions under way and the rings that limit names, and the flow table's secret,
+ * which nobody may see.
+ */
 const WITHOUT_TABLE = [
   "events",
   "flow_secret",
@@ -14,6 +17,10 @@ const WITHOUT_TABLE = [
   "peer_cache_v6",
   "pod_sockets",
   "scratch",
+  "dns_scratch",
+  "questions",
+  "name_rings",
+  "name_counters",
 ];
 
 it("every map of the object is in exactly one table, or is internal to the programs", () => {

@@ -90,10 +90,21 @@ describe("one of another version, or misspelt, denies before all others what it 
 describe("one rule that cannot be read accepts nothing, or denies everything", () => {
   test.each([
     ["to: []", "to: is empty"],
-    ["to: [{}]", "is empty; expected namespaces, pods, nodes or networks"],
+    ["to: [{}]", "is empty; expected namespaces, pods, nodes, networks or domainNames"],
     ["to: [{ namespaces: {}, pods: { podSelector: {} } }]", "has namespaces and pods; expected one of them"],
     ["to: [{ planets: {} }]", "planets: unknown field"],
-    ['to: [{ domainNames: ["*.example.com"] }]', "domainNames: domain names are not supported"],
+    ["to: [{ domainNames: [] }]", "domainNames: is empty; expected domain names"],
+    ['to: [{ domainNames: ["*"] }]', '"*" is not a domain name: expected a name of at least two labels'],
+    ["to: [{ domainNames: [com] }]", '"com" is not a domain name'],
+    ["to: [{ domainNames: [www.*.com] }]", '"www.*.com" is not a domain name'],
+    ["to: [{ domainNames: [-a.example.com] }]", '"-a.example.com" is not a domain name'],
+    ["to: [{ domainNames: [a..example.com] }]", '"a..example.com" is not a domain name'],
+    [`to: [{ domainNames: [${"a".repeat(64)}.com] }]`, "a label is longer than 63 characters"],
+    [`to: [{ domainNames: [${"a.".repeat(127)}com] }]`, "it is longer than 253 characters"],
+    [
+      "to: [{ domainNames: [example.com] }], protocols: [{ destinationNamedPort: web }]",
+      "to: has domain names, which have no named ports",
+    ],
     ["to: [{ pods: { namespaceSelector: {} } }]", "podSelector: is missing"],
     ["to: [{ networks: [] }]", "networks: is empty"],
     ["to: [{ networks: [10.0.0.0] }]", '"10.0.0.0" is not a valid CIDR'],

@@ -1,0 +1,176 @@
+// Domain names of rules in the kernel's tables, and resolved addresses. See struct domain_name_key in bpf/layout.h.
+
+import { createHash } from "node:crypto";
+import { assert } from "../base/assert.ts";
+import type { Address } from "../base/ip.ts";
+import {
+  CountedFamily,
+  type DomainNameKey,
+  IDENTITY_ABSENT,
+  NAME_BYTES,
+  type NamedAddressKey,
+  type NamePolicyKey,
+} from "../gen/layout.ts";
+import { nameFrom } from "../state/desired-state.ts";
+import { ABSENT, type Batch } from "../state/state-diff.ts";
+import type { PairOf } from "./address-tables.ts";
+import { addressOfV4, addressOfV6, addressV6Of, valueV4Of } from "./codec.ts";
+import type { Tables } from "./typed-maps.ts";
+
+const WILDCARD = "*.";
+
+/** The number of a rule's name: half of a SHA-256, so that every agent gives the same one, and no two names have one. */
+export const domainNumberOf = (name: string): bigint =>
+  createHash("sha256").update(name).digest().readBigUInt64LE() || 1n;
+
+export function domainNameKeyOf(name: string): DomainNameKey {
+  const isWildcard = name.startsWith(WILDCARD);
+  const backwards = [...(isWildcard ? name.slice(1) : name)].reverse().join("");
+  const bytes = Buffer.from(isWildcard ? backwards : `${backwards}\0`, "latin1");
+  assert(bytes.length < NAME_BYTES, `${name} is too long for a domain name`);
+  return {
+    length: bytes.length * 8,
+    text: Array.from({ length: NAME_BYTES }, (_, at) => bytes[at] ?? 0),
+  } as unknown as DomainNameKey;
+}
+
+/** The name of an entry; the entry may have been written externally. */
+export function domainNameOf({ length, text }: DomainNameKey): string {
+  const bytes = Buffer.from((text as readonly number[]).slice(0, Math.floor(length / 8)));
+  const forwards = bytes.toString("latin1").split("").reverse().join("");
+  return forwards.startsWith("\0") ? forwards.slice(1) : `*${forwards}`;
+}
+
+const namePolicyKeyOf = (key: string): NamePolicyKey => {
+  const { policy, name } = nameFrom(key);
+  return { pattern: name.startsWith("#") ? BigInt(`0x${name.slice(1)}`) : domainNumberOf(name), policy };
+};
+
+/** Policies before the names that lead to them. */
+export async function writeNames(tables: Tables, batch: Batch, pair: PairOf): Promise<void> {
+  const number = (value: number | typeof ABSENT) => (value === ABSENT ? IDENTITY_ABSENT : value);
+  await tables.namePolicies.writeBatch(
+    batch.names.map(({ key, policy }) => [
+      namePolicyKeyOf(key),
+      { number: pair({ live: number(policy.live), next: number(policy.next) }) },
+    ]),
+  );
+  await tables.domainNames.writeBatch(
+    batch.domains.map((name) => [domainNameKeyOf(name), { pattern: domainNumberOf(name) }]),
+  );
+}
+
+export async function removeNames(tables: Tables, gone: Batch["remove"]): Promise<void> {
+  await tables.domainNames.deleteBatch(gone.domains.map(domainNameKeyOf));
+  await tables.namePolicies.deleteBatch(gone.names.map(namePolicyKeyOf));
+}
+
+export const namedAddressOf = ({ address, family }: Pick<NamedAddressKey, "address" | "family">): Address =>
+  family === CountedFamily.IPV4 ? addressOfV4(Number(address.low >> 32n)) : addressOfV6(address);
+
+export const namedAddressKeyOf = (incarnation: number, address: Address): NamedAddressKey => ({
+  address: address.family === 4 ? { high: 0n, low: BigInt(valueV4Of(address)) << 32n } : addressV6Of(address),
+  incarnation,
+  family: address.family === 4 ? CountedFamily.IPV4 : CountedFamily.IPV6,
+});
+
+/** An address that a pod has resolved. */
+export interface KnownName {
+  /** Of the pod. */
+  readonly incarnation: number;
+  readonly address: Address;
+  /** The most specific name of a rule that matches the name in the question; "#" and its number if no rule has it any more. */
+  readonly name: string;
+  /** In ticks. */
+  readonly expires: bigint;
+}
+
+type NameTables = Pick<Tables, "names" | "domainNames">;
+
+/** Texts of the numbers of names, those in force. */
+function textsOf(
+  domains: Awaited<ReturnType<NameTables["domainNames"]["read"]>>,
+): ReadonlyMap<bigint, string> {
+  return new Map(domains.map(([key, { pattern }]) => [pattern, domainNameOf(key)]));
+}
+
+type Entry = Awaited<ReturnType<NameTables["names"]["read"]>>[number];
+
+const knownIn = ([key, { slots }]: Entry, texts: ReadonlyMap<bigint, string>): KnownName[] =>
+  slots.flatMap(({ pattern, expires }) =>
+    pattern === 0n
+      ? []
+      : [
+          {
+            incarnation: key.incarnation,
+            address: namedAddressOf(key),
+            name: texts.get(pattern) ?? `#${pattern.toString(16)}`,
+            expires,
+          },
+        ],
+  );
+
+/** All resolved addresses, expired ones included. Errors: OperationError. */
+export async function readKnownNames({ names, domainNames }: NameTables): Promise<KnownName[]> {
+  const texts = textsOf(await domainNames.read());
+  return (await names.read()).flatMap((entry) => knownIn(entry, texts));
+}
+
+/** Which of these names a pod has resolved to an address: one look-up in the kernel. */
+export function namesOfAddress(
+  { names }: Pick<Tables, "names">,
+  { incarnation, address, domains }: { incarnation: number; address: Address; domains: Iterable<string> },
+): readonly string[] {
+  const key = namedAddressKeyOf(incarnation, address);
+  const value = names.get(key);
+  if (value === undefined) return [];
+  const texts = new Map([...domains].map((name) => [domainNumberOf(name), name]));
+  return knownIn([key, value], texts).map(({ name }) => name);
+}
+
+/**
+ * Removes what pods that are gone had resolved. Of the others nothing: it may be learned again at this moment, and each has a limit of its
+ * own. Errors: OperationError.
+ */
+export async function sweepNames(
+  tables: Pick<Tables, "names" | "questions" | "nameRings" | "endpoints">,
+): Promise<void> {
+  const rings = await tables.nameRings.read();
+  if (rings.length === 0) return;
+  const [names, questions] = await Promise.all([tables.names.read(), tables.questions.read()]);
+  // After the others: a pod is an endpoint before it sends any question.
+  const endpoints = await tables.endpoints.read({ skipZero: true });
+  const live = new Set(endpoints.map(([, { incarnation }]) => incarnation));
+  const isGone = ([{ incarnation }]: readonly [{ readonly incarnation: number }, unknown]): boolean =>
+    !live.has(incarnation);
+  await tables.names.deleteBatch(names.filter(isGone).map(([key]) => key));
+  await tables.questions.deleteBatch(questions.filter(isGone).map(([key]) => key));
+  await tables.nameRings.deleteBatch(rings.filter(isGone).map(([key]) => key));
+}
+
+/** The counters of all endpoints together: those of pods that are gone stay in them. */
+export interface NameStatistics {
+  readonly questions: bigint;
+  readonly answers: bigint;
+  readonly learned: bigint;
+  readonly unasked: bigint;
+  readonly malformed: bigint;
+  readonly refused: bigint;
+  readonly evicted: bigint;
+}
+
+export async function readNameStatistics({
+  nameCounters,
+}: Pick<Tables, "nameCounters">): Promise<NameStatistics> {
+  const all = (await nameCounters.read({ skipZero: true })).map(([, each]) => each);
+  const sum = (key: keyof NameStatistics): bigint => all.reduce((total, each) => total + each[key], 0n);
+  return {
+    questions: sum("questions"),
+    answers: sum("answers"),
+    learned: sum("learned"),
+    unasked: sum("unasked"),
+    malformed: sum("malformed"),
+    refused: sum("refused"),
+    evicted: sum("evicted"),
+  };
+}

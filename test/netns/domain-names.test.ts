@@ -1,0 +1,156 @@
+// Rules by domain names with a resolver, clients and servers that are real: the first connection after the answer, without an agent, and
+// after its restart.
+
+import { afterAll, beforeAll, expect, it } from "vitest";
+import type { Probe } from "../../src/lab/pod-protocol.ts";
+import type { Agent } from "../../src/lab/weir-process.ts";
+import { openWorld, type World } from "./world.ts";
+
+const CLIENT = "shop/client";
+const FAMILIES = [
+  { family: 4, resolver: "10.63.64.53", www: "198.51.100.64", other: "198.51.100.65" },
+  { family: 6, resolver: "fd63:64::53", www: "fd63:113::64", other: "fd63:113::65" },
+] as const;
+const BOTH = (key: "resolver" | "www" | "other") => FAMILIES.map((each) => each[key]);
+
+/** Names of the zone that the rule has: each is asked for once. */
+const MANY = Array.from({ length: 40 }, (_, index) => `n${index}.cdn.example.net`);
+
+const MANIFESTS = `
+apiVersion: policy.networking.k8s.io/v1alpha2
+kind: ClusterNetworkPolicy
+metadata: { name: names }
+spec:
+  tier: Admin
+  priority: 10
+  subject: { namespaces: {} }
+  egress:
+  - name: dns
+    action: Accept
+    to: [{ networks: [10.63.64.53/32, "fd63:64::53/128"] }]
+    protocols:
+    - { udp: { destinationPort: { number: 53 } } }
+    - { tcp: { destinationPort: { number: 53 } } }
+  - name: web
+    action: Accept
+    to: [{ domainNames: [www.example.com, "*.cdn.example.net"] }]
+    protocols: [{ tcp: { destinationPort: { number: 80 } } }]
+  - { name: nothing-else, action: Deny, to: [{ networks: ["0.0.0.0/0", "::/0"] }] }
+`;
+
+let world: World;
+let agent: Agent;
+
+beforeAll(async () => {
+  world = await openWorld({
+    prefix: "wt-names",
+    namespaces: { shop: {} },
+    pods: [{ name: CLIENT, labels: {}, addresses: ["10.63.64.1", "fd63:64::1"] }],
+    machines: [
+      {
+        name: "resolver",
+        addresses: BOTH("resolver"),
+        dns: {
+          "www.example.com": BOTH("www"),
+          "other.example.com": BOTH("other"),
+          ...Object.fromEntries(
+            MANY.map((name, at) => [name, [`198.51.100.${100 + at}`, `fd63:113::${100 + at}`]]),
+          ),
+        },
+      },
+      { name: "www", addresses: BOTH("www"), tcp: [80, 81] },
+      { name: "other", addresses: BOTH("other"), tcp: [80] },
+      {
+        name: "many",
+        addresses: MANY.flatMap((_, at) => [`198.51.100.${100 + at}`, `fd63:113::${100 + at}`]),
+        tcp: [80],
+      },
+    ],
+    files: { "names.yaml": MANIFESTS },
+  });
+  agent = await world.start();
+});
+
+afterAll(() => world?.close());
+
+const SILENT_MS = 700;
+const reach = async (address: string, more: Partial<Probe> = {}): Promise<string> =>
+  (await world.lab.probe(CLIENT, { kind: "tcp", address, port: 80, timeoutMs: 20_000, ...more })).result;
+
+it.each(FAMILIES)(
+  "over IPv$family: nothing by address alone, and the rule's ports once the name is resolved",
+  async (a) => {
+    expect(await reach(a.www, { timeoutMs: SILENT_MS })).toBe("silent");
+    const lookup = { name: "www.example.com", resolver: a.resolver };
+    expect(await reach(a.www, { lookup })).toBe("reached");
+    expect(await reach(a.www)).toBe("reached");
+    expect(await reach(a.www, { port: 81, timeoutMs: SILENT_MS })).toBe("silent");
+    const other = { name: "other.example.com", resolver: a.resolver };
+    expect(await reach(a.other, { lookup: other, timeoutMs: SILENT_MS })).toBe("silent");
+  },
+);
+
+/** A SYN that is dropped is sent again after a second: what is faster was not dropped. */
+const FIRST_MS_MAX = 1_000;
+
+it("the first connection after the answer works, of every name, also without an agent", async () => {
+  await agent.kill();
+  for (const { family, resolver } of FAMILIES)
+    for (const [at, name] of MANY.entries()) {
+      const address = family === 4 ? `198.51.100.${100 + at}` : `fd63:113::${100 + at}`;
+      const outcome = await world.lab.probe(CLIENT, {
+        ...{ kind: "tcp", address, port: 80, timeoutMs: 20_000 },
+        lookup: { name, resolver },
+      });
+      expect(outcome).toMatchObject({ result: "reached" });
+      if (outcome.result === "reached") expect(outcome.afterMs).toBeLessThan(FIRST_MS_MAX);
+    }
+});
+
+it("what is known stays known after a restart, and is shown", async () => {
+  agent = await world.start();
+  for (const { www } of FAMILIES) expect(await reach(www)).toBe("reached");
+  const names = JSON.parse((await world.weir("maps", "dump", "names", "-o", "json")).stdout) as {
+    readonly pod: string;
+    readonly name: string;
+    readonly address: string;
+  }[];
+  expect(new Set(names.map(({ pod }) => pod))).toEqual(new Set([CLIENT]));
+  expect(
+    names
+      .filter(({ name }) => name === "www.example.com")
+      .map(({ address }) => address)
+      .sort(),
+  ).toEqual(BOTH("www").toSorted());
+  expect(names.filter(({ name }) => name === "*.cdn.example.net")).toHaveLength(2 * MANY.length);
+  const { stdout, status } = await world.weir(
+    "trace",
+    "--from",
+    CLIENT,
+    "--to",
+    "198.51.100.64",
+    "--port",
+    "80",
+  );
+  expect(stdout).toContain(
+    'accepted by names (Admin, priority 10) egress[1] "web", by the name www.example.com',
+  );
+  expect(status).toBe(0);
+  const unknown = await world.weir("trace", "--from", CLIENT, "--to", "198.51.100.65", "--port", "80");
+  expect(unknown.stdout).toContain('denied by names (Admin, priority 10) egress[2] "nothing-else"');
+  expect(unknown.status).toBe(3);
+  const supposed = await world.weir(
+    ...["trace", "--from", CLIENT, "--to", "198.51.100.65", "--port", "80", "--name", "a.cdn.example.net"],
+  );
+  expect(supposed.status).toBe(0);
+});
+
+it("connections go on when the name expires, and end with the rule", async () => {
+  const [{ www, resolver }] = FAMILIES;
+  const lookup = { name: "www.example.com", resolver };
+  expect(await reach(www, { lookup })).toBe("reached");
+  const flow = await world.lab.open(CLIENT, { kind: "tcp", address: www, port: 80, timeoutMs: 20_000 });
+  if (typeof flow !== "number") throw new Error(`the connection failed: ${JSON.stringify(flow)}`);
+  await agent.change(() => world.manifests.put("names.yaml", MANIFESTS.replace("number: 80", "number: 81")));
+  expect((await world.lab.say(CLIENT, flow, SILENT_MS)).result).toBe("silent");
+});

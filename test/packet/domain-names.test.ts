@@ -1,0 +1,536 @@
+// Rules by domain names through the loaded programs: which answers are believed, for how long, and what an address by name may open.
+
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { type Address, addressBytes, addressOf } from "../../src/base/ip.ts";
+import { namedAddressKeyOf } from "../../src/datapath/domain-names.ts";
+import { IP_PROTOCOL, packet, TCP_FLAG, tcp, udp } from "../../src/engines/frame-builder.ts";
+import { NAME_TTL_MAX, NAME_TTL_MIN, NAMES_EACH } from "../../src/gen/layout.ts";
+import {
+  DNS_TYPE,
+  type DnsAnswer,
+  type DnsRecord,
+  dnsAnswer,
+  dnsOverTcp,
+  dnsQuestion,
+  encodeName,
+} from "../../src/lab/dns-message.ts";
+import type { ClusterPolicy } from "../../src/model/cluster-network-policy.ts";
+import { address, block, clusterPolicy, clusterRule, domainRule, ports } from "../support/model.ts";
+import { frame } from "./frames.ts";
+import {
+  type Addresses,
+  BOTH_FAMILIES,
+  openWorld,
+  type PodName,
+  RULES,
+  V4,
+  V6,
+  type World,
+} from "./world.ts";
+
+const WWW = "www.example.com";
+
+let world: World;
+let id = 100;
+beforeAll(async () => {
+  world = await openWorld();
+});
+beforeEach(async () => {
+  await world.forget();
+  await forgetNames();
+  await enforce();
+});
+afterAll(() => world.close());
+
+const NAMES = clusterPolicy("names", {
+  egress: [domainRule([WWW, "*.cdn.example.net"], ports("TCP/443"))],
+});
+
+const enforce = (policies: readonly ClusterPolicy[] = [NAMES]) =>
+  world.enforce(RULES, [], { clusterPolicies: policies });
+
+const tables = () => world.bench.maps.tables;
+
+async function forgetNames(): Promise<void> {
+  const { names, questions, nameRings } = tables();
+  await names.deleteBatch((await names.read()).map(([key]) => key));
+  await questions.deleteBatch((await questions.read()).map(([key]) => key));
+  await nameRings.deleteBatch((await nameRings.read()).map(([key]) => key));
+}
+
+const counters = (name: PodName = "out") => {
+  const endpoint = tables().endpoints.get(world.ifindexOf(name) % 4096);
+  const found = tables().nameCounters.get(endpoint?.id ?? 0);
+  if (endpoint?.ifindex !== world.ifindexOf(name) || found === undefined) throw new Error("no counters");
+  return found;
+};
+
+/** What an action adds to the counters of a pod. */
+function counted(run: () => void, name: PodName = "out") {
+  const before = counters(name);
+  run();
+  const after = counters(name);
+  const keys = ["questions", "answers", "learned", "unasked", "malformed", "refused", "evicted"] as const;
+  return Object.fromEntries(
+    keys.flatMap((key) => (after[key] === before[key] ? [] : [[key, Number(after[key] - before[key])]])),
+  );
+}
+
+interface Exchange {
+  readonly a?: Addresses;
+  readonly pod?: PodName;
+  readonly port?: number;
+  readonly over?: "UDP" | "TCP";
+  readonly hook?: "tc" | "xdp";
+}
+
+function ask(
+  question: Parameters<typeof dnsQuestion>[0] | Uint8Array,
+  { a = V4, pod = "out", port = 40_000, over = "UDP", hook = "tc" }: Exchange = {},
+  to: Address = a.trusted,
+): string {
+  const message = question instanceof Uint8Array ? question : dnsQuestion(question);
+  const segment =
+    over === "UDP"
+      ? { number: IP_PROTOCOL.UDP, payload: udp(port, 53, [...message]) }
+      : { number: IP_PROTOCOL.TCP, payload: tcp(port, 53, TCP_FLAG.ACK, [...dnsOverTcp(message)]) };
+  return world.ask({ pod, direction: "egress", frame: frame(a.pods[pod], to, segment), hook });
+}
+
+function reply(
+  message: Uint8Array,
+  { a = V4, pod = "out", port = 40_000, over = "UDP" }: Exchange = {},
+  from: Address = a.trusted,
+): string {
+  const segment =
+    over === "UDP"
+      ? { number: IP_PROTOCOL.UDP, payload: udp(53, port, [...message]) }
+      : { number: IP_PROTOCOL.TCP, payload: tcp(53, port, TCP_FLAG.ACK, [...message]) };
+  return world.ask({ pod, direction: "ingress", frame: frame(from, a.pods[pod], segment) });
+}
+
+const typeOf = ({ family }: Address): number => (family === 4 ? DNS_TYPE.A : DNS_TYPE.AAAA);
+
+const record = (to: Address, more: Partial<DnsRecord> = {}): DnsRecord => ({
+  type: typeOf(to),
+  ttl: 300,
+  data: Uint8Array.from(addressBytes(to)),
+  ...more,
+});
+
+const cname = (to: string, more: Partial<DnsRecord> = {}): DnsRecord => ({
+  type: DNS_TYPE.CNAME,
+  ttl: 300,
+  data: encodeName(to),
+  ...more,
+});
+
+/** The pod asks for a name, and the resolver answers. */
+function resolve(
+  name: string,
+  records: readonly DnsRecord[],
+  exchange: Exchange = {},
+  more: Partial<DnsAnswer> = {},
+): void {
+  id += 1;
+  const question = { id, name, type: records[0]?.type === DNS_TYPE.AAAA ? DNS_TYPE.AAAA : DNS_TYPE.A };
+  expect(ask(question, exchange)).toMatch(/policy|established/);
+  const message = dnsAnswer({ ...question, records, ...more });
+  expect(reply(exchange.over === "TCP" ? dnsOverTcp(message) : message, exchange)).toBe("established");
+}
+
+let from = 41_000;
+const connect = (to: Address, port = 443, pod: PodName = "out", hook: "tc" | "xdp" = "tc"): string => {
+  from += 1;
+  const a = to.family === 4 ? V4 : V6;
+  return world.ask({
+    ...{ pod, direction: "egress", hook },
+    frame: packet({
+      ...{ source: a.pods[pod], destination: to, protocol: "TCP" },
+      ...{ sourcePort: from, destinationPort: port },
+    }),
+  });
+};
+
+const outside = (host: number, family: 4 | 6 = 4): Address =>
+  family === 4 ? addressOf(4, 0xc6336400n + BigInt(host)) : address(`2001:db8::${host.toString(16)}`);
+
+describe.each(BOTH_FAMILIES)("over IPv$family", (a) => {
+  const { family } = a;
+
+  it("the answer opens the rule's ports at that address, for that pod, at once", () => {
+    expect(connect(outside(1, family))).toBe("denied");
+    expect(counted(() => resolve(WWW, [record(outside(1, family))], { a }))).toEqual({
+      ...{ questions: 1, answers: 1, learned: 1 },
+    });
+    expect(connect(outside(1, family))).toBe("policy");
+    expect(connect(outside(1, family), 80)).toBe("denied");
+    expect(connect(outside(2, family))).toBe("denied");
+    expect(connect(outside(1, family), 443, "both")).toBe("denied");
+  });
+
+  it("questions seen by XDP too, and over TCP, with several messages in a segment", () => {
+    resolve(WWW, [record(outside(3, family))], { a, hook: "xdp" });
+    expect(connect(outside(3, family), 443, "out", "xdp")).toBe("policy");
+    const syn = (to: Address) =>
+      world.ask({
+        ...{ pod: "out", direction: "egress" },
+        frame: packet({
+          ...{ source: a.pods.out, destination: to, protocol: "TCP" },
+          ...{ sourcePort: 40_000, destinationPort: 53 },
+        }),
+      });
+    syn(a.trusted);
+    const exchange = { a, over: "TCP" } as const;
+    resolve(WWW, [record(outside(4, family))], exchange);
+    expect(connect(outside(4, family))).toBe("policy");
+    const questions = [DNS_TYPE.A, DNS_TYPE.AAAA].map((type) => ({ id: id + type, name: WWW, type }));
+    const [first, second] = questions.map(dnsQuestion) as [Buffer, Buffer];
+    ask(Buffer.concat([first, dnsOverTcp(second)]).subarray(0), exchange);
+  });
+});
+
+it("two questions in a segment, and their answers in one, each with its length before it or in the segment before", () => {
+  const a = V4;
+  const stream = (direction: "egress" | "ingress", payload: Uint8Array, flags: number = TCP_FLAG.ACK) => {
+    const out = direction === "egress";
+    const [ours, theirs] = [a.pods.out, a.trusted];
+    return world.ask({
+      ...{ pod: "out", direction },
+      frame: frame(out ? ours : theirs, out ? theirs : ours, {
+        number: IP_PROTOCOL.TCP,
+        payload: tcp(out ? 40_100 : 53, out ? 53 : 40_100, flags, [...payload]),
+      }),
+    });
+  };
+  stream("egress", Buffer.alloc(0), TCP_FLAG.SYN);
+  const questions = [7, 8].map((each) => ({
+    id: each,
+    name: WWW,
+    type: each === 7 ? DNS_TYPE.A : DNS_TYPE.AAAA,
+  }));
+  stream("egress", Buffer.concat(questions.map((each) => dnsOverTcp(dnsQuestion(each)))));
+  const answers = [outside(5), outside(5, 6)].map((to, at) =>
+    dnsAnswer({ ...(questions[at] as (typeof questions)[number]), records: [record(to)] }),
+  );
+  stream("ingress", Buffer.concat(answers.map(dnsOverTcp)));
+  expect([connect(outside(5)), connect(outside(5, 6))]).toEqual(["policy", "policy"]);
+  stream("egress", dnsOverTcp(dnsQuestion({ id: 9, name: WWW, type: DNS_TYPE.A })));
+  stream("ingress", dnsAnswer({ id: 9, name: WWW, type: DNS_TYPE.A, records: [record(outside(6))] }));
+  expect(connect(outside(6))).toBe("policy");
+});
+
+describe("names", () => {
+  it.each([
+    ["WwW.eXample.COM", true],
+    ["example.com", false],
+    ["a.www.example.com", false],
+    ["wwww.example.com", false],
+    ["a.cdn.example.net", true],
+    ["a.b.c.cdn.example.net", true],
+    ["a_b-c.cdn.example.net", true],
+    ["cdn.example.net", false],
+    ["acdn.example.net", false],
+    [`${"a".repeat(63)}.${"b".repeat(63)}.${"c".repeat(63)}.${"d".repeat(40)}.cdn.example.net`, true],
+  ])("%s: %s", (name, isLearned) => {
+    resolve(name, [record(outside(9))]);
+    expect(connect(outside(9))).toBe(isLearned ? "policy" : "denied");
+  });
+
+  it("a label with a dot in it is not two labels", () => {
+    const odd = Buffer.concat([
+      Buffer.of(11),
+      Buffer.from("www.example"),
+      Buffer.of(3),
+      Buffer.from("com"),
+      Buffer.of(0),
+    ]);
+    const header = (flags: number, answers: number) =>
+      Buffer.from([0, 77, flags, 0, 0, 1, 0, answers, 0, 0, 0, 0]);
+    const tail = Buffer.from([0, 1, 0, 1]);
+    ask(Buffer.concat([header(1, 0), odd, tail]));
+    const answer = dnsAnswer({ id: 77, name: WWW, type: 1, records: [record(outside(10))] });
+    reply(Buffer.concat([header(0x80, 1), odd, tail, answer.subarray(12 + encodeName(WWW).length + 4)]));
+    expect(connect(outside(10))).toBe("denied");
+    expect(counted(() => reply(answer))).toEqual({ unasked: 1 });
+  });
+
+  it("the most specific name has the rules of all that have it", async () => {
+    await enforce([
+      clusterPolicy("wide", { priority: 1, egress: [domainRule(["*.example.com"], ports("TCP/443"))] }),
+      clusterPolicy("exact", { priority: 2, egress: [domainRule([WWW], ports("TCP/80"))] }),
+    ]);
+    resolve(WWW, [record(outside(11))]);
+    resolve("other.example.com", [record(outside(12))]);
+    expect([connect(outside(11), 443), connect(outside(11), 80)]).toEqual(["policy", "policy"]);
+    expect([connect(outside(12), 443), connect(outside(12), 80)]).toEqual(["policy", "denied"]);
+  });
+
+  it("an address of several names has what each of them has", async () => {
+    await enforce([
+      clusterPolicy("names", {
+        egress: [
+          domainRule(["a.example.com"], ports("TCP/1")),
+          domainRule(["b.example.com"], ports("TCP/2")),
+          domainRule(["c.example.com"], ports("TCP/3")),
+        ],
+      }),
+    ]);
+    for (const name of ["a", "b"]) resolve(`${name}.example.com`, [record(outside(13))]);
+    expect([1, 2, 3].map((port) => connect(outside(13), port))).toEqual(["policy", "policy", "denied"]);
+  });
+});
+
+describe("answers without a question, or of another resolver", () => {
+  const question = { name: WWW, type: DNS_TYPE.A };
+  const forged = (more: Partial<DnsAnswer> = {}) =>
+    dnsAnswer({ id: 500, ...question, records: [record(outside(20))], ...more });
+
+  const asked = { id: 500, ...question };
+  type Case = readonly [what: string, ask: (() => void) | undefined, reply: () => void];
+  const cases: readonly Case[] = [
+    ["no question", undefined, () => reply(forged())],
+    ["another number", () => ask({ ...asked, id: 501 }), () => reply(forged())],
+    ["another name", () => ask({ ...asked, name: "a.cdn.example.net" }), () => reply(forged())],
+    ["another type", () => ask({ ...asked, type: DNS_TYPE.AAAA }), () => reply(forged())],
+    ["another port", () => ask(asked), () => reply(forged(), { port: 40_001 })],
+    ["another resolver", () => ask(asked), () => reply(forged(), {}, V4.friend)],
+    ["over TCP", () => ask(asked), () => reply(dnsOverTcp(forged()), { over: "TCP" })],
+    ["another pod's", () => ask(asked, { pod: "both" }), () => reply(forged())],
+    ["not a response", () => ask(asked), () => reply(forged({ flags: 0 }))],
+    ["an error", () => ask(asked), () => reply(forged({ flags: 0x8003 }))],
+    ["another operation", () => ask(asked), () => reply(forged({ flags: 0xa800 }))],
+    ["another class", () => ask(asked), () => reply(forged({ class: 3 }))],
+    [
+      "records of another class",
+      () => ask(asked),
+      () => reply(forged({ records: [record(outside(20), { class: 3 })] })),
+    ],
+    [
+      "a question that policy stopped",
+      () => ask(asked, {}, V4.stranger),
+      () => reply(forged(), {}, V4.stranger),
+    ],
+  ];
+  it.each(cases)("%s", (_, first, second) => {
+    first?.();
+    second();
+    expect(connect(outside(20))).toBe("denied");
+  });
+
+  it("only the first answer counts", () => {
+    resolve(WWW, [record(outside(21))]);
+    const again = dnsAnswer({ id, ...question, records: [record(outside(22))] });
+    expect(counted(() => reply(again))).toEqual({ unasked: 1 });
+    expect([connect(outside(21)), connect(outside(22))]).toEqual(["policy", "denied"]);
+  });
+
+  it("a pod without rules by names learns nothing", async () => {
+    await enforce([clusterPolicy("plain", { egress: [clusterRule("Deny", [block("192.0.2.0/24")])] })]);
+    resolve(WWW, [record(outside(23))]);
+    expect([await tables().names.read(), await tables().questions.read()]).toEqual([[], []]);
+  });
+});
+
+describe("records", () => {
+  it("all addresses of an answer, behind CNAMEs and names that are written out", () => {
+    resolve(WWW, [
+      cname("edge.cdn.example.org"),
+      record(outside(30), { name: "edge.cdn.example.org" }),
+      record(outside(31), { name: Buffer.from([4, ...Buffer.from("edge"), 0xc0, 12]) }),
+      { type: DNS_TYPE.TXT, ttl: 1, data: Buffer.from("x") },
+      record(outside(32)),
+    ]);
+    expect([30, 31, 32].map((host) => connect(outside(host)))).toEqual(["policy", "policy", "policy"]);
+  });
+
+  it("as many as are read: 64", () => {
+    const many = Array.from({ length: 80 }, (_, host) => record(outside(100 + host)));
+    expect(counted(() => resolve(WWW, many))).toEqual({ questions: 1, answers: 1, learned: 64 });
+  });
+
+  it.each<[string, Partial<DnsAnswer>]>([
+    ["a count beyond the end", { count: 3 }],
+    [
+      "a length beyond the end",
+      { records: [record(outside(40)), { ...record(outside(41)), data: Buffer.alloc(4) }], count: 4 },
+    ],
+    [
+      "a label that is too long",
+      { records: [record(outside(40)), record(outside(41), { name: Buffer.from([0x7f, 0]) })] },
+    ],
+  ])("%s: what comes before it counts", (_, more) => {
+    const done = counted(() => resolve(WWW, [record(outside(40))], {}, more));
+    expect(done).toMatchObject({ answers: 1, malformed: 1 });
+    expect(connect(outside(40))).toBe("policy");
+  });
+
+  it("a name that points at itself is skipped, not followed", () => {
+    const loop = record(outside(43), { name: Buffer.from([0xc0, 12 + encodeName(WWW).length + 4]) });
+    resolve(WWW, [loop]);
+    expect(connect(outside(43))).toBe("policy");
+  });
+
+  it.each(["127.0.0.1", "0.0.0.0", "169.254.169.254", "224.0.0.1", "255.255.255.255"])("not %s", (text) => {
+    expect(counted(() => resolve(WWW, [record(address(text))]))).toMatchObject({ refused: 1 });
+    expect(connect(address(text))).toBe("denied");
+  });
+
+  it.each(["::1", "::c633:6401", "fe80::1", "ff02::1"])("nor %s", (text) => {
+    expect(counted(() => resolve(WWW, [record(address(text))]))).toMatchObject({ refused: 1 });
+  });
+});
+
+describe("time", () => {
+  const slotOf = (host: number) => {
+    const key = namedAddressKeyOf(world.incarnationOf("out"), outside(host));
+    const slot = tables()
+      .names.get(key)
+      ?.slots.find(({ pattern }) => pattern !== 0n);
+    if (slot === undefined) throw new Error(`198.51.100.${host} is not known`);
+    return { key, slot };
+  };
+
+  it.each([
+    [0, NAME_TTL_MIN],
+    [NAME_TTL_MIN + 40, NAME_TTL_MIN + 40],
+    [2 ** 31 - 1, NAME_TTL_MAX],
+    [2 ** 32 - 1, NAME_TTL_MIN],
+  ])("a TTL of %i s counts as %i s", (ttl, seconds) => {
+    resolve(WWW, [record(outside(50), { ttl: 1 })]);
+    const before = slotOf(50).slot.expires;
+    resolve(WWW, [record(outside(51), { ttl })]);
+    const ticks = Number(slotOf(51).slot.expires - before) / world.bench.datapath.ticksPerSecond;
+    expect(Math.abs(ticks - (seconds - NAME_TTL_MIN))).toBeLessThan(10);
+  });
+
+  it("what has expired opens nothing, and the flows that it opened go on, until no rule has the name", async () => {
+    resolve(WWW, [record(outside(52))]);
+    const open = from + 1;
+    expect(connect(outside(52))).toBe("policy");
+    const { key, slot } = slotOf(52);
+    await tables().names.writeBatch([
+      [
+        key,
+        {
+          slots: [
+            { ...slot, expires: 1n },
+            ...Array.from({ length: 3 }, () => ({ pattern: 0n, expires: 0n })),
+          ],
+        } as never,
+      ],
+    ]);
+    expect(connect(outside(52))).toBe("denied");
+    const on = () =>
+      world.ask({
+        ...{ pod: "out", direction: "egress" },
+        frame: packet({
+          ...{ source: V4.pods.out, destination: outside(52), protocol: "TCP" },
+          ...{ sourcePort: open, destinationPort: 443, tcpFlags: TCP_FLAG.ACK },
+        }),
+      });
+    // Every change of policies has each flow judged again.
+    await enforce([
+      NAMES,
+      clusterPolicy("other", { egress: [clusterRule("Deny", [block("192.0.2.0/24")])] }),
+    ]);
+    expect(on()).toBe("established");
+    await enforce([clusterPolicy("names", { egress: [domainRule(["a.example.com"])] })]);
+    expect(on()).toBe("revoked");
+  });
+});
+
+it("a flood of addresses pushes out the pod's own, and no other pod's", () => {
+  resolve(WWW, [record(outside(60))], { pod: "both" });
+  resolve(WWW, [record(outside(61))]);
+  const wide = (host: number) => addressOf(4, 0x0b000000n + BigInt(host));
+  const done = counted(() => {
+    for (let first = 0; first < NAMES_EACH; first += 64)
+      resolve(
+        `a${first}.cdn.example.net`,
+        Array.from({ length: 64 }, (_, at) => record(wide(first + at))),
+      );
+  });
+  expect(done).toEqual({ questions: 8, answers: 8, learned: 512, evicted: 1 });
+  expect([connect(outside(61)), connect(wide(0)), connect(wide(511))]).toEqual([
+    "denied",
+    "policy",
+    "policy",
+  ]);
+  expect(connect(outside(60), 443, "both")).toBe("policy");
+});
+
+it("a flood of questions pushes out the pod's own, and no other pod's", async () => {
+  ask({ id: 1, name: WWW, type: DNS_TYPE.A }, { pod: "both" });
+  for (let each = 1; each <= NAMES_EACH + 1; each += 1) ask({ id: each, name: WWW, type: DNS_TYPE.A });
+  expect(await tables().questions.read()).toHaveLength(NAMES_EACH + 1);
+  const answer = (to: Address, number: number) =>
+    dnsAnswer({ id: number, name: WWW, type: DNS_TYPE.A, records: [record(to)] });
+  reply(answer(outside(70), 1));
+  reply(answer(outside(71), 2));
+  reply(answer(outside(72), 1), { pod: "both" });
+  expect([connect(outside(70)), connect(outside(71)), connect(outside(72), 443, "both")]).toEqual([
+    ...["denied", "policy", "policy"],
+  ]);
+});
+
+describe("other rules", () => {
+  it("what comes before a name still comes before it, for addresses of pods too", async () => {
+    const denied = [block("10.9.0.0/24"), block(`${V4.pods.in.text}/32`), block("198.51.100.0/28")];
+    await enforce([
+      clusterPolicy("before", { priority: 1, egress: [clusterRule("Deny", denied)] }),
+      clusterPolicy("names", { priority: 2, egress: [domainRule([WWW])] }),
+    ]);
+    resolve(
+      WWW,
+      [V4.friend, V4.pods.in, outside(1), outside(20)].map((to) => record(to)),
+    );
+    expect([V4.friend, V4.pods.in, outside(1), outside(20)].map((to) => connect(to, 80))).toEqual([
+      ...["denied", "denied", "denied", "policy"],
+    ]);
+  });
+
+  it("a name before a Deny, a Pass to NetworkPolicies, and the Baseline tier", async () => {
+    await enforce([
+      clusterPolicy("admin", {
+        egress: [
+          domainRule([WWW], ports("TCP/443")),
+          clusterRule("Deny", [block("0.0.0.0/0")], ports("TCP")),
+        ],
+      }),
+    ]);
+    resolve(WWW, [record(outside(80))], { pod: "open" });
+    expect([connect(outside(80), 443, "open"), connect(outside(80), 80, "open")]).toEqual([
+      "policy",
+      "denied",
+    ]);
+    await enforce([
+      clusterPolicy("base", {
+        tier: "Baseline",
+        egress: [domainRule([WWW], ports("TCP/80")), clusterRule("Deny", [block("0.0.0.0/0")], ports("TCP"))],
+      }),
+    ]);
+    expect([connect(outside(80), 443, "open"), connect(outside(80), 80, "open")]).toEqual([
+      "denied",
+      "policy",
+    ]);
+    // NetworkPolicies isolate this one, so that the Baseline tier does not apply.
+    resolve(WWW, [record(outside(81))]);
+    expect(connect(outside(81), 80)).toBe("denied");
+  });
+
+  it("audit mode learns, and drops nothing", async () => {
+    await world.enforce(RULES, [], { mode: "audit", clusterPolicies: [NAMES] });
+    resolve(WWW, [record(outside(90))]);
+    expect([connect(outside(90)), connect(outside(91))]).toEqual(["policy", "audit"]);
+  });
+});
+
+it("the kernel holds what the compiler says, and gives it back", async () => {
+  const { state } = await world.bench.maps.read();
+  const names = [...state.names.keys()].map((key) => key.split(" ")[1]);
+  expect([...new Set(names)].sort()).toEqual(["*.cdn.example.net", WWW]);
+  await enforce([]);
+  expect((await world.bench.maps.read()).state.names.size).toBe(0);
+  expect([await tables().domainNames.read(), await tables().namePolicies.read()]).toEqual([[], []]);
+});
