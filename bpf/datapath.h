@@ -296,9 +296,13 @@ static __always_inline bool lets_pass(hook_context *hook, enum direction directi
 	count(&context, reason, hook_ipv6(hook) ? COUNTED_IPV6 : COUNTED_IPV4, hook_counted(hook));
 	if (is_reported(&context, reason))
 		tell(hook, reason << 1 | direction, context.endpoint ? context.endpoint->id : 0, context.generation);
-	if (passes(reason) && uses_names(&context) && load_dns(hook, view_of(&context)))
+	if (!passes(reason))
+		return false;
+	if (uses_names(&context)) {
+		load_dns(hook, view_of(&context));
 		read_dns(direction);
-	return passes(reason);
+	}
+	return true;
 }
 
 #endif

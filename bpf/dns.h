@@ -426,7 +426,7 @@ __noinline int read_dns(__u32 direction)
 	struct dns_scratch *memory = dns_scratch_of_cpu();
 	__u32 at, end;
 
-	if (!memory)
+	if (!memory || memory->bytes == 0)
 		return 0;
 	end = memory->bytes;
 	if (read_message(direction, 0) || memory->question.protocol == IPPROTO_UDP)
@@ -439,8 +439,9 @@ __noinline int read_dns(__u32 direction)
 }
 
 /*
- * Whether a packet that passes is DNS of an endpoint that has rules by names. What it carries is in the CPU's scratch then, and who it is from
- * or to. A step of its own, before read_dns(): each has the stack to itself.
+ * Loads what a packet that passes carries, if it is DNS of an endpoint that has rules by names, and who it is from or to, into the CPU's
+ * scratch. A step of its own, before read_dns(): each has the stack to itself. Neither returns anything: the verifier of Linux 6.1
+ * would follow the rest of the program for each result.
  */
 __noinline int load_dns(hook_context *hook, view_t view)
 {
@@ -455,6 +456,7 @@ __noinline int load_dns(hook_context *hook, view_t view)
 
 	if (!endpoint || !packets || !memory || !here)
 		return 0;
+	memory->bytes = 0;
 	parsed = parse_frame(hook);
 	packet = &packets->packet;
 	if ((parsed & PARSED_MASK) != PARSED_IP || is_later_fragment(packet))
@@ -493,7 +495,7 @@ __noinline int load_dns(hook_context *hook, view_t view)
 	memory->endpoint = endpoint->id;
 	memory->ticks_per_second = here->ticks_per_second;
 	memory->bytes = bytes;
-	return 1;
+	return 0;
 }
 
 #endif

@@ -239,17 +239,13 @@ static __always_inline enum reason judge_by(const struct context *context, const
 	__be16 port = opener == context->direction ? packet->destination_port : packet->source_port;
 	__u32 place = place_of(packet->protocol, port), identity, *judged, bare = number & ~POLICY_MARKS;
 	__u32 question = bare << JUDGED_POLICY_AT | (opener & 1) << JUDGED_OPENER_AT | place << JUDGED_PLACE_AT;
-	enum reason reason = REASON_DENIED;
+	enum reason reason;
 
 	/* Number 0 as well: policies begin at 1, and a `judged` of 0 holds no answer. */
 	if (bare - 1 >= POLICIES_MAX - 1 || !find_peer(context, packet, &identity, &judged))
 		return REASON_INCOMPLETE;
-	if ((*judged | 1) == (question | 1)) {
-		if (*judged & 1)
-			return REASON_POLICY;
-		if (!(number & POLICY_NAMES))
-			return REASON_DENIED;
-	}
+	if ((*judged | 1) == (question | 1) && (*judged & 1 || !(number & POLICY_NAMES)))
+		return *judged & 1 ? REASON_POLICY : REASON_DENIED;
 	if (identity & IDENTITY_FRONTEND) {
 		__u32 service = IDENTITY_ABSENT;
 
@@ -257,15 +253,18 @@ static __always_inline enum reason judge_by(const struct context *context, const
 			service = find_service(context, remote_of(context, packet), is_v6(packet), place);
 		identity = service == IDENTITY_ABSENT ? identity & ~IDENTITY_FRONTEND : service;
 	}
-	if ((*judged | 1) != (question | 1)) {
-		reason = judge_identity(&bare, &identity, &place, context->version);
-		if (reason != REASON_INCOMPLETE)
-			*judged = question | (reason == REASON_POLICY);
-	}
-	if (reason != REASON_DENIED || !(number & POLICY_NAMES))
+	reason = judge_identity(&bare, &identity, &place, context->version);
+	if (reason != REASON_INCOMPLETE)
+		*judged = question | (reason == REASON_POLICY);
+	/* Only policies of egress have the mark; the verifier need not follow the others. */
+	if (reason != REASON_DENIED || opener != DIRECTION_EGRESS || !(number & POLICY_NAMES))
 		return reason;
-	return judge_named(context, packet, bare,
-			   &(struct name_scratch){ .identity = identity, .place = place, .known = known });
+	/* Constants: the verifier has followed both already. */
+	if (judge_named(context, packet, bare,
+			&(struct name_scratch){ .identity = identity, .place = place, .known = known }) ==
+	    REASON_POLICY)
+		return REASON_POLICY;
+	return REASON_DENIED;
 }
 
 /*

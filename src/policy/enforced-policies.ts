@@ -87,16 +87,9 @@ export interface Restrictions {
   readonly denied: ReadonlySet<string>;
   /** Namespaces whose pods may send to a Service only if all of its backends are allowed. */
   readonly unguarded: ReadonlySet<string>;
-  /** Domain names that accept nothing. */
-  readonly nameless: ReadonlySet<string>;
 }
 
-export const NOTHING_LEFT_OUT: Restrictions = {
-  leftOut: new Set(),
-  denied: new Set(),
-  unguarded: new Set(),
-  nameless: new Set(),
-};
+export const NOTHING_LEFT_OUT: Restrictions = { leftOut: new Set(), denied: new Set(), unguarded: new Set() };
 
 type CompiledSides = { readonly [direction in Direction]: CompiledPolicy | undefined };
 
@@ -150,9 +143,7 @@ export function openDraftStages(): DraftStages {
       const isKnown = known([locals, ofLocals, namesText(restrictions.unguarded)], () =>
         locals.map((local) => isKnownSender(local, base, restrictions)),
       );
-      const domains = names([cluster.clusterPolicies, restrictions.nameless.size], () =>
-        domainsIn(cluster.clusterPolicies ?? new Map()).filter((name) => !restrictions.nameless.has(name)),
-      );
+      const domains = names([cluster.clusterPolicies], () => domainsIn(cluster.clusterPolicies ?? new Map()));
       const plain = plainPolicies([sides, numbers.termNumbers, isKnown, domains], () =>
         compileSides(sides, { termNumbers: numbers.termNumbers, isKnown, domains }),
       );

@@ -26,6 +26,7 @@ import {
 import type { LocalEndpoint } from "../local-endpoints.ts";
 import type { CompiledPolicy } from "../rows.ts";
 import { tierPoliciesOf } from "../subjects.ts";
+import { domainsIn } from "../tiers.ts";
 import { type Excess, type Limited, longestFit, waterLevel } from "./fair-shares.ts";
 import { addressesLeftOut, servicesDenied } from "./object-limits.ts";
 import {
@@ -77,7 +78,6 @@ export function contentsThatFit(
     leftOut: new Set<string>(),
     denied: new Set<string>(),
     unguarded: new Set<string>(),
-    nameless: new Set<string>(),
   };
   const excesses: Excess[] = [];
   for (let count = 0; ; count += 1) {
@@ -96,6 +96,7 @@ export function contentsThatFit(
     assert(next !== undefined, "a cut where something does not fit");
     excesses.push(...next.excesses);
     if (next.rules !== undefined) enforced = withoutRules(enforced, next.rules);
+    if (next.isNameless === true) enforced = withoutDomains(enforced);
     if (next.clusterPolicy !== undefined) enforced = denyingAll(enforced, next.clusterPolicy);
     for (const [name, added] of Object.entries(next.restrictions ?? {}))
       for (const each of added) restrictions[name as keyof Restrictions].add(each);
@@ -108,6 +109,8 @@ interface Cut {
   /** One that denies everything instead of its rules: then it needs nothing. */
   readonly clusterPolicy?: ClusterPolicy;
   readonly restrictions?: Partial<Restrictions>;
+  /** Rules by domain names accept nothing. */
+  readonly isNameless?: true;
 }
 
 interface Situation {
@@ -224,7 +227,24 @@ function cutNames(contents: Draft, limit: keyof typeof NAME_LIMITS, capacity: nu
       effect: "its domain names accept nothing on this node; all other rules apply",
     }),
   );
-  return { excesses, restrictions: { nameless: domains } };
+  return { excesses, isNameless: true };
+}
+
+/** Rules keep their indexes. */
+function withoutDomains(cluster: Cluster): Cluster {
+  const kept = (rules: readonly ClusterRule[]): readonly ClusterRule[] =>
+    rules.map((rule) =>
+      rule.peers === "anyone" ? rule : { ...rule, peers: rule.peers.filter(({ kind }) => kind !== "domain") },
+    );
+  const clusterPolicies = new Map(
+    [...(cluster.clusterPolicies ?? [])].map(([name, policy]) => [
+      name,
+      domainsIn(new Map([[name, policy]])).length === 0
+        ? policy
+        : { ...policy, rules: { ...policy.rules, egress: kept(policy.rules.egress) } },
+    ]),
+  );
+  return { ...cluster, clusterPolicies };
 }
 
 function usedByTerms(

@@ -369,7 +369,7 @@ test("the examples of docs/cluster-policy.md are read without a problem", () => 
   const read = blocks.map((yaml) => outcomeOf(yaml));
   expect(read.flatMap(({ lines }) => lines)).toEqual([]);
   expect(read.flatMap(({ values }) => [...values.keys()])).toEqual(
-    ["allow-dns", "default-deny", "tenant-red", "block-metadata"].map(
+    ["shop-egress", "allow-dns", "default-deny", "tenant-red", "block-metadata"].map(
       (name) => `ClusterNetworkPolicy ${name}`,
     ),
   );
