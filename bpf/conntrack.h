@@ -161,7 +161,7 @@ static __always_inline __u8 next_state(__u8 state, const struct packet *packet, 
 	if (packet->tcp_flags & TCP_RST)
 		return state;
 	if (is_opening(packet))
-		state &= FLOW_NODE | FLOW_OWN; /* a new connection between the same ports */
+		state &= FLOW_NODE | FLOW_OWN | FLOW_NAMED; /* a new connection between the same ports */
 	if (!from_opener)
 		state |= FLOW_REPLIED;
 	else if (state & FLOW_REPLIED)
@@ -218,14 +218,19 @@ __noinline __u64 data_after(__u64 data, __u32 signs, __u32 generation)
 	return flow_constants(data) << FLOW_OPENER_AT | flow_data(expires, generation, state, 0);
 }
 
+/* Whether both sides have sent packets, and neither is done. */
+static __always_inline bool is_settled(__u8 state)
+{
+	return (state & ~FLOW_NAMED) == (FLOW_REPLIED | FLOW_CONFIRMED);
+}
+
 /* Whether the entry has already what a plain packet without a flag for its state would write: what holds for most packets of a unit. */
 static __always_inline bool is_fresh(const struct context *context, const struct packet *packet, __u64 data)
 {
 	bool tcp = packet->protocol == IPPROTO_TCP;
 	__u32 timeout = context->node->timeouts[tcp ? TIMEOUT_TCP_ESTABLISHED : TIMEOUT_UDP_STREAM];
 
-	return context->plain && !(packet->tcp_flags & (TCP_SYN | TCP_FIN | TCP_RST)) &&
-	       flow_state(data) == (FLOW_REPLIED | FLOW_CONFIRMED) &&
+	return context->plain && !(packet->tcp_flags & (TCP_SYN | TCP_FIN | TCP_RST)) && is_settled(flow_state(data)) &&
 	       flow_stamp(data) == (context->generation & FLOW_STAMP_MASK) &&
 	       flow_expires(data) == flow_time(context->node, now() + timeout) + 1;
 }

@@ -28,6 +28,7 @@
 #include "layout.h"
 #include "maps.h"
 #include "midstream.h"
+#include "names.h"
 #include "link_local.h"
 #include "parse.h"
 #include "fast_path.h"
@@ -290,6 +291,7 @@ static __always_inline bool lets_pass(hook_context *hook, enum direction directi
 		found = verdict(hook, &context);
 	if (found == REASON_MIDSTREAM && context.endpoint)
 		found = verdict_midstream(hook, &context);
+	found = with_names(hook, &context, found);
 	reason = found & (REASONS - 1);
 	if (found & OPENS && context.endpoint)
 		reason = open_flow(&context, reason);
@@ -298,10 +300,7 @@ static __always_inline bool lets_pass(hook_context *hook, enum direction directi
 		tell(hook, reason << 1 | direction, context.endpoint ? context.endpoint->id : 0, context.generation);
 	if (!passes(reason))
 		return false;
-	if (uses_names(&context)) {
-		load_dns(hook, view_of(&context));
-		read_dns(direction);
-	}
+	learn_names(hook, &context);
 	return true;
 }
 

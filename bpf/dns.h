@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * DNS (RFC 1035) of pods that have rules by domain names: their questions, and the addresses in the answers, which are stored
- * before the pod gets the answer. Only questions that policy lets out, to port 53 by UDP or TCP, about names that a rule
+ * before the pod gets the answer. Only questions that its policy for egress allows, to port 53 by UDP, about names that a rule
  * has, are remembered, each for one answer.
  *
  * Owner names of records are not compared with the question, and CNAMEs not followed: a record in the answer can
- * give any address under the question's own name. So no compressed name is ever followed. See docs/decisions/0035.
+ * give any address under the question's own name. So no compressed name is ever followed. Messages over TCP are not read: a
+ * segment does not show where one begins in the stream, and what a third party has put into a record could be taken for one. See docs/decisions/0035.
  */
 #ifndef WEIR_DNS_H
 #define WEIR_DNS_H
@@ -15,9 +16,11 @@
 #include "layout.h"
 #include "maps.h"
 #include "packet.h"
+#include "names.h"
 #include "packet_verdict.h"
 
 #define DNS_PORT 53
+#define UDP_HEADER 8
 #define DNS_BYTES 4096   /* of a message, read at most; a power of two */
 #define DNS_NAME_MAX 253 /* bytes of a name's text */
 #define DNS_LABEL_MAX 63
@@ -36,6 +39,8 @@ struct dns_header {
 	__be16 answers;
 	__be16 others[2];
 };
+
+#define ENTRY_NUMBER 3 /* the word of a ring's entry that has its number */
 
 #define DNS_RESPONSE 0x80
 #define DNS_OPERATION 0x78
@@ -89,12 +94,6 @@ static __always_inline struct name_counters *name_counters_of(const struct dns_s
 		if (_counters)                                                                                         \
 			__sync_fetch_and_add(&_counters->field, 1);                                                    \
 	})
-
-/* Whether the endpoint has rules by domain names. */
-static __always_inline bool uses_names(const struct context *context)
-{
-	return context->endpoint && context->endpoint->policy[context->version & 1][DIRECTION_EGRESS] & POLICY_NAMES;
-}
 
 /* Without the barrier the compiler would leave out the mask where it sees a bound, which the verifier of Linux 6.1 does not. */
 static __always_inline __u8 byte_at(const struct dns_scratch *memory, __u32 at)
@@ -181,22 +180,51 @@ static __always_inline __u32 read_question_name(struct dns_scratch *memory, __u3
 	return start + reader.length + 2;
 }
 
-/* Makes place for a key in one of the pod's rings; the key that it takes the place of is removed from its map. */
-static __always_inline void enter_ring(struct dns_scratch *memory, enum name_ring ring)
+/*
+ * Enters the key in the scratch in one of the pod's rings. The key that it takes the place of is removed from its map, but for an address that has been
+ * entered again since. False if the ring has no memory: then the key would stay for ever.
+ */
+static __always_inline bool enter_ring(struct dns_scratch *memory, enum name_ring ring)
 {
 	struct name_ring_key key = { .incarnation = memory->question.incarnation };
 	struct name_counters *counters = name_counters_of(memory);
 	struct name_ring_entry *oldest;
+	struct named_address *named;
+	__u32 number;
 
 	if (!counters)
-		return;
-	key.place = ring * NAMES_EACH + (__sync_fetch_and_add(&counters->inserted[ring], 1) & (NAMES_EACH - 1));
+		return false;
+	number = __sync_fetch_and_add(&counters->inserted[ring], 1);
+	key.place = ring * NAMES_EACH + (number & (NAMES_EACH - 1));
 	oldest = bpf_map_lookup_elem(&name_rings, &key);
-	if (oldest && ring == NAME_RING_QUESTIONS)
-		bpf_map_delete_elem(&questions, oldest);
-	else if (oldest && bpf_map_delete_elem(&names, oldest) == 0)
-		__sync_fetch_and_add(&counters->evicted, 1);
-	bpf_map_update_elem(&name_rings, &key, &memory->entry, BPF_ANY);
+	if (ring == NAME_RING_QUESTIONS) {
+		if (oldest)
+			bpf_map_delete_elem(&questions, oldest);
+	} else {
+		named = oldest ? bpf_map_lookup_elem(&names, oldest) : NULL;
+		if (named && named->entered == oldest->words[ENTRY_NUMBER] && bpf_map_delete_elem(&names, oldest) == 0)
+			__sync_fetch_and_add(&counters->evicted, 1);
+		memory->entry.words[ENTRY_NUMBER] = number;
+	}
+	return bpf_map_update_elem(&name_rings, &key, &memory->entry, BPF_ANY) == 0;
+}
+
+static __always_inline bool enter_address(struct dns_scratch *memory)
+{
+	__builtin_memset(&memory->entry, 0, sizeof(memory->entry));
+	__builtin_memcpy(&memory->entry, &memory->address, sizeof(memory->address));
+	return enter_ring(memory, NAME_RING_ADDRESSES);
+}
+
+/* An address that is resolved again moves to the ring's end, if half of the ring has been entered since: one that is used is not pushed out. */
+static __always_inline void enter_again(struct dns_scratch *memory, struct named_address *named)
+{
+	const struct name_counters *counters = name_counters_of(memory);
+
+	if (!counters || counters->inserted[NAME_RING_ADDRESSES] - (__u32)named->entered <= NAMES_EACH / 2)
+		return;
+	if (enter_address(memory))
+		named->entered = memory->entry.words[ENTRY_NUMBER];
 }
 
 /* Remembers the question in the scratch. */
@@ -206,7 +234,8 @@ static __always_inline void remember_question(struct dns_scratch *memory)
 	/* Repeated under the same number: it is in the ring. */
 	if (!bpf_map_lookup_elem(&questions, &memory->question)) {
 		__builtin_memcpy(&memory->entry, &memory->question, sizeof(memory->question));
-		enter_ring(memory, NAME_RING_QUESTIONS);
+		if (!enter_ring(memory, NAME_RING_QUESTIONS))
+			return;
 	}
 	if (bpf_map_update_elem(&questions, &memory->question, &memory->sent, BPF_ANY) == 0)
 		count_name(memory, questions);
@@ -228,7 +257,7 @@ static __always_inline bool is_nameless(const struct named_address_key *key)
 static __always_inline void learn_in(struct dns_scratch *memory, struct named_address *named, __u64 expires)
 {
 	struct name_slot *slot, *best = NULL;
-	__u64 seen, soonest = ~0ULL;
+	__u64 seen, over, soonest = ~0ULL;
 
 	for (__u32 i = 0; i < NAME_SLOTS; i++) {
 		slot = &named->slots[i];
@@ -246,10 +275,13 @@ static __always_inline void learn_in(struct dns_scratch *memory, struct named_ad
 		return;
 	/* Another CPU may take it for another name: then this one is known after the next answer. */
 	seen = best->pattern;
+	over = best->expires;
 	if (__sync_val_compare_and_swap(&best->pattern, seen, memory->pattern) != seen)
 		return;
 	best->expires = expires;
 	count_name(memory, learned);
+	if (seen && !expired(over))
+		count_name(memory, displaced);
 }
 
 /* Stores the address in the scratch under the name in the scratch. */
@@ -266,17 +298,21 @@ static __always_inline void learn(struct dns_scratch *memory, __u32 ttl)
 	expires = now() + ttl * memory->ticks_per_second;
 	named = bpf_map_lookup_elem(&names, &memory->address);
 	if (!named) {
-		__builtin_memset(&memory->entry, 0, sizeof(memory->entry));
-		__builtin_memcpy(&memory->entry, &memory->address, sizeof(memory->address));
-		enter_ring(memory, NAME_RING_ADDRESSES);
+		if (!enter_address(memory)) {
+			count_name(memory, refused);
+			return;
+		}
 		__builtin_memset(&memory->fresh, 0, sizeof(memory->fresh));
 		memory->fresh.slots[0].pattern = memory->pattern;
 		memory->fresh.slots[0].expires = expires;
+		memory->fresh.entered = memory->entry.words[ENTRY_NUMBER];
 		if (bpf_map_update_elem(&names, &memory->address, &memory->fresh, BPF_NOEXIST) == 0) {
 			count_name(memory, learned);
 			return;
 		}
 		named = bpf_map_lookup_elem(&names, &memory->address);
+	} else {
+		enter_again(memory, named);
 	}
 	if (named)
 		learn_in(memory, named, expires);
@@ -369,10 +405,10 @@ static __always_inline void read_answer(struct dns_scratch *memory, __u32 at, __
 }
 
 /*
- * Reads the message of memory->bytes bytes at `start` of the scratch: a question of the pod, or an answer to it. Whether it is one, about a name that
- * a rule has. A global function, as the next one: the verifier follows it once.
+ * Reads the message that load_dns() has left in the scratch: a question of the pod, or an answer to it. A global function, as the next ones: the
+ * verifier follows it once, and each has the stack to itself.
  */
-__noinline int read_message(__u32 direction, __u32 start)
+__noinline int read_dns(__u32 direction)
 {
 	struct dns_scratch *memory = dns_scratch_of_cpu();
 	const struct dns_header *header;
@@ -380,104 +416,54 @@ __noinline int read_message(__u32 direction, __u32 start)
 	bool response = direction == DIRECTION_INGRESS;
 	__u32 at;
 
-	if (!memory || start + sizeof(*header) > memory->bytes)
+	if (!memory || sizeof(*header) > memory->bytes)
 		return 0;
-	header = (const void *)&memory->message[start & (DNS_BYTES - 1)];
+	header = (const void *)memory->message;
 	if (!!(header->flags & DNS_RESPONSE) != response || header->flags & DNS_OPERATION ||
 	    header->questions != bpf_htons(1) || (response && header->code & 0x0f))
 		return 0;
-	at = read_question_name(memory, start + sizeof(*header));
+	at = read_question_name(memory, sizeof(*header));
 	if (!at || !memory->pattern)
 		return 0;
 	if (at + sizeof(*type) > memory->bytes) {
 		count_name(memory, malformed);
-		return 1;
+		return 0;
 	}
 	type = (const void *)&memory->message[at & (DNS_BYTES - 1)];
 	if (type->class != bpf_htons(DNS_IN) || (type->type != bpf_htons(DNS_A) && type->type != bpf_htons(DNS_AAAA)))
-		return 1;
+		return 0;
 	memory->question.id = header->id;
 	memory->question.type = type->type;
 	if (response)
 		read_answer(memory, at + sizeof(*type), bpf_ntohs(header->answers));
 	else
 		remember_question(memory);
-	return 1;
-}
-
-/* Reads the message whose length is at `at`; where the next one begins. */
-static __always_inline __u32 read_prefixed(struct dns_scratch *memory, __u32 direction, __u32 at, __u32 end)
-{
-	__u32 next = at + 2 + read_be16(memory, at);
-
-	if (at + 2 > end)
-		return end;
-	memory->bytes = next < end ? next : end;
-	read_message(direction, at + 2);
-	return next;
-}
-
-/*
- * Reads what load_dns() has left in the scratch. Over TCP a message follows its length, which may have been sent in a segment of its own. What continues in the next segment is not
- * read. Not a loop: the verifier of Linux 6.1 would take it for an endless one.
- */
-__noinline int read_dns(__u32 direction)
-{
-	struct dns_scratch *memory = dns_scratch_of_cpu();
-	__u32 at, end;
-
-	if (!memory || memory->bytes == 0)
-		return 0;
-	end = memory->bytes;
-	if (read_message(direction, 0) || memory->question.protocol == IPPROTO_UDP)
-		return 0;
-	at = read_prefixed(memory, direction, 0, end);
-	at = read_prefixed(memory, direction, at, end);
-	at = read_prefixed(memory, direction, at, end);
-	read_prefixed(memory, direction, at, end);
 	return 0;
 }
 
-/*
- * Loads what a packet that passes carries, if it is DNS of an endpoint that has rules by names, and who it is from or to, into the CPU's
- * scratch. A step of its own, before read_dns(): each has the stack to itself. Neither returns anything: the verifier of Linux 6.1
- * would follow the rest of the program for each result.
- */
+/* Whether a packet that passes is DNS over UDP. What it carries is in the CPU's scratch then, and who it is from or to, and the packet in the other scratch. */
 __noinline int load_dns(hook_context *hook, view_t view)
 {
 	const struct endpoint *endpoint = endpoint_of(interface_of(hook));
 	struct scratch_space *packets = scratch_of_cpu();
 	struct dns_scratch *memory = dns_scratch_of_cpu();
 	const struct node *here = settings_of_node();
-	__u32 direction = view & 1, at, bytes;
+	bool out = (view & 1) == DIRECTION_EGRESS;
 	const struct packet *packet;
-	bool out = direction == DIRECTION_EGRESS;
+	__u32 at, bytes;
 	int parsed;
 
 	if (!endpoint || !packets || !memory || !here)
 		return 0;
-	memory->bytes = 0;
 	parsed = parse_frame(hook);
 	packet = &packets->packet;
-	if ((parsed & PARSED_MASK) != PARSED_IP || is_later_fragment(packet))
+	if ((parsed & PARSED_MASK) != PARSED_IP || is_later_fragment(packet) || packet->protocol != IPPROTO_UDP)
 		return 0;
-	if ((out ? packet->destination_port : packet->source_port) != bpf_htons(DNS_PORT))
+	if ((out ? packet->destination_port : packet->source_port) != bpf_htons(DNS_PORT) ||
+	    packet->payload <= UDP_HEADER)
 		return 0;
-	at = parsed >> PARSED_BITS & EXTENSIONS_MASK;
-	bytes = sizeof(__u64); /* of UDP's header */
-	if (packet->protocol == IPPROTO_TCP) {
-		__u8 words;
-
-		if (!hook_load(hook, at + 12, &words, sizeof(words)))
-			return 0;
-		bytes = words >> 4 << 2;
-	} else if (packet->protocol != IPPROTO_UDP) {
-		return 0;
-	}
-	at += bytes;
-	if (packet->payload <= bytes)
-		return 0;
-	bytes = packet->payload - bytes;
+	at = (parsed >> PARSED_BITS & EXTENSIONS_MASK) + UDP_HEADER;
+	bytes = packet->payload - UDP_HEADER;
 	if (bytes > DNS_BYTES)
 		bytes = DNS_BYTES;
 	/* The same number: a bound that the verifier of Linux 6.1 sees, and the compiler does not see to be unnecessary. */
@@ -489,13 +475,40 @@ __noinline int load_dns(hook_context *hook, view_t view)
 		.resolver = out ? packet->destination : packet->source,
 		.incarnation = endpoint->incarnation,
 		.local_port = out ? packet->source_port : packet->destination_port,
-		.protocol = packet->protocol,
 		.family = is_v6(packet) ? COUNTED_IPV6 : COUNTED_IPV4,
 	};
 	memory->endpoint = endpoint->id;
 	memory->ticks_per_second = here->ticks_per_second;
 	memory->bytes = bytes;
-	return 0;
+	return 1;
+}
+
+/*
+ * Whether rules of the pod's policy for egress allow it the resolver to which load_dns() has found a packet. That the packet passes is not enough: it may do so in
+ * audit mode, or as an answer in a flow that the other side has opened, who would then choose what the name's addresses are. So could the pod itself.
+ */
+__noinline int may_ask(hook_context *hook, view_t view)
+{
+	struct scratch_space *memory = scratch_of_cpu();
+	struct context context;
+	const struct packet *packet;
+
+	if (!memory || !context_in(&context, hook, view) || !context.endpoint)
+		return 0;
+	packet = &memory->packet;
+	if (is_v6(packet) ? owns_v6(&context, &packet->destination)
+			  : owns_v4(&context, (__be32)packet->destination.low))
+		return 0;
+	return is_resolver(&context, packet);
+}
+
+/* After the verdict on a packet that passes. An answer that the pod has sent itself teaches it nothing. */
+static __always_inline void learn_names(hook_context *hook, const struct context *context)
+{
+	if (!uses_names(context) || context->returned || !load_dns(hook, view_of(context)))
+		return;
+	if (context->direction == DIRECTION_INGRESS || may_ask(hook, view_of(context)))
+		read_dns(context->direction);
 }
 
 #endif

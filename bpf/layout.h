@@ -76,8 +76,9 @@ enum flow_state : __u8 {
 	FLOW_CONFIRMED = 2, /* and the opener has spoken again */
 	FLOW_FIN_OPENER = 4,
 	FLOW_FIN_OTHER = 8,
-	FLOW_NODE = 16, /* opened by this node itself: never judged */
-	FLOW_OWN = 32,  /* opened by the pod itself, whose packet has come back: never judged */
+	FLOW_NODE = 16,  /* opened by this node itself: never judged */
+	FLOW_OWN = 32,   /* opened by the pod itself, whose packet has come back: never judged */
+	FLOW_NAMED = 64, /* opened by the pod, and allowed by a domain name only: goes on when the name has expired */
 };
 
 /* What the program flow_requests does with one request. */
@@ -144,6 +145,7 @@ const struct {
 		NAME_TTL_MAX = 3600,
 		QUESTION_SECONDS = 10, /* for which a question waits for its answer */
 		NAME_RINGS = 2,        /* enum name_ring */
+		NAME_NONE = 0, /* the pattern of no name: in name_policies, that of the policy that judges resolvers */
 	} capacity;
 	enum : __u32 {
 		IDENTITY_ABSENT = 0xffffffff,   /* not there in this version; in `addresses`: look in `cidrs` */
@@ -157,11 +159,11 @@ const struct {
 	enum : __u32 {
 		FLOW_EPOCH =
 			0xfff80000, /* in ticks: flow time is (ticks - FLOW_EPOCH) >> node.unit_shift; the kernel starts a little later */
-		FLOW_EXPIRES_BITS = 28, /* from bit 0 */
-		FLOW_STAMP_AT = 28,
+		FLOW_EXPIRES_BITS = 27, /* from bit 0 */
+		FLOW_STAMP_AT = 27,
 		FLOW_STAMP_BITS = 26,
-		FLOW_STATE_AT = 54,
-		FLOW_STATE_BITS = 6,
+		FLOW_STATE_AT = 53,
+		FLOW_STATE_BITS = 7,
 		FLOW_OPENER_AT = 60,
 		FLOW_NONCE_AT = 61,
 		FLOW_NONCE_BITS = 3,
@@ -350,6 +352,7 @@ struct name_slot {
 
 struct named_address {
 	struct name_slot slots[NAME_SLOTS];
+	__u64 entered; /* the number of its last entry in the pod's ring: only that one's successor removes it */
 };
 
 /* A question of a pod about a name that a rule has. IPv4 addresses are in the low half. */
@@ -359,9 +362,8 @@ struct question_key {
 	__be16 local_port;
 	__be16 id;
 	__be16 type;
-	__u8 protocol;
 	__u8 family; /* enum counted_family */
-	__u32 reserved;
+	__u8 reserved[5];
 };
 
 struct question {
@@ -378,7 +380,7 @@ struct name_ring_key {
 };
 
 struct name_ring_entry {
-	__u64 words[4]; /* of the key */
+	__u64 words[4]; /* of the key; of an address, the last is the entry's number */
 };
 
 /* What an endpoint did with names. */
@@ -390,6 +392,7 @@ struct name_counters {
 	__u64 malformed; /* questions about such names, and answers to them, that cannot be read to their end */
 	__u64 refused;   /* addresses that no name may have: loopback, link-local, multicast; or the table is full */
 	__u64 evicted;   /* addresses that later ones have pushed out */
+	__u64 displaced; /* names of an address that others have pushed out before they expired: it has more than NAME_SLOTS */
 	__u32 inserted[NAME_RINGS];
 };
 
@@ -419,10 +422,10 @@ struct flow_v6_key {
  * The flow table: buckets of five entries, which user space maps and reads but never writes (bpf/flow_table.h, docs/decisions/0028).
  *
  * An entry's data, lowest bit first; 0: free.
- *   28 bits  expires: in units of flow time (see FLOW_EPOCH); expired from then on. Enough for eight years.
+ *   27 bits  expires: in units of flow time (see FLOW_EPOCH); expired from then on. Enough for four years.
  *   26 bits  stamp: the lowest bits of the generation under which policy last allowed the flow. At 50 changes in a second, each
  *            of two generations, they repeat after 7.7 days; the longest timeout is five.
- *    6 bits  state: enum flow_state
+ *    7 bits  state: enum flow_state
  *    1 bit   opener: enum direction
  *    3 bits  nonce of the insertion
  * Opener and nonce never change while the entry is in use. Key words are not stored as they are, so that words of two entries do not make a third:
@@ -624,7 +627,7 @@ _Static_assert(sizeof(struct node) % sizeof(__u64) == 0 && sizeof(struct endpoin
 _Static_assert(sizeof(struct row) == ROW_WORDS * sizeof(__u64), "bits by words");
 _Static_assert((NAMES_EACH & (NAMES_EACH - 1)) == 0, "indexes into a ring are masked");
 _Static_assert(sizeof(struct question_key) == sizeof(struct name_ring_entry) &&
-		       sizeof(struct named_address_key) <= sizeof(struct name_ring_entry),
+		       sizeof(struct named_address_key) + sizeof(__u64) <= sizeof(struct name_ring_entry),
 	       "rings hold keys of both");
 _Static_assert(sizeof(struct address_v6) == 16, "copied from and to headers of IPv6");
 _Static_assert(sizeof(struct cidr_v6_key) == sizeof(__u32) + sizeof(struct address_v6), "the address is used as a key");

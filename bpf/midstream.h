@@ -45,7 +45,7 @@ __noinline int judge_midstream(hook_context *hook, view_t view)
 	packet = &memory->packet;
 	if (!parse_again(hook) || (is_later_fragment(packet) && !fragment_recall(&context, packet)))
 		return REASON_INCOMPLETE;
-	reason = judge(&context, packet, context.direction, false);
+	reason = judge(&context, packet, context.direction);
 	if (reason == REASON_DENIED)
 		return REASON_UNTRACKED;
 	/* Where the direction is free it opens nothing: its sender need not be the connection's opener (docs/decisions/0017). */

@@ -2,17 +2,22 @@
 /*
  * What rules by domain names allow: an address that the pod has resolved from a name is judged by another policy, in which the rules that have
  * this name are rules for everyone, and those that do not have it are left out. Names only ever accept, so this matters only to what is
- * denied otherwise. See docs/decisions/0035. Included by policy.h.
+ * denied otherwise: it is a step after the verdict. See docs/decisions/0035.
  */
 #ifndef WEIR_NAMES_H
 #define WEIR_NAMES_H
 
+#include "conntrack.h"
 #include "counters.h"
+#include "endpoint.h"
 #include "layout.h"
 #include "maps.h"
+#include "midstream.h"
 #include "packet.h"
+#include "packet_verdict.h"
+#include "policy.h"
 
-/* A question to judge_by_name(), and its working memory: the stack is full where it is called. */
+/* A question to judge_address(), and its working memory: the stack is full where it is called. */
 struct name_scratch {
 	struct named_address_key key;
 	struct name_policy_key by;
@@ -20,8 +25,7 @@ struct name_scratch {
 	__u32 place;
 	__u32 version;
 	__u32 number;
-	__u32 others; /* 0 */
-	bool known;   /* the flow was allowed before */
+	bool known; /* a name has allowed the flow before: it does not matter whether it has expired since */
 };
 
 static __always_inline struct name_scratch *name_scratch_of_cpu(void)
@@ -32,17 +36,32 @@ static __always_inline struct name_scratch *name_scratch_of_cpu(void)
 	return bpf_map_lookup_elem(&scratch, &place);
 }
 
-/* REASON_POLICY if a name that the pod has resolved to the address in the scratch allows the flow, else REASON_DENIED. */
-__noinline int judge_by_name(void)
+/* Whether the endpoint has rules by domain names. */
+static __always_inline bool uses_names(const struct context *context)
+{
+	return context->endpoint && context->endpoint->policy[context->version & 1][DIRECTION_EGRESS] & POLICY_NAMES;
+}
+
+/* Whether a name may change the verdict. REASON_AUDIT: no rule has let the packet pass. */
+static __always_inline bool is_for_names(const struct context *context, enum reason reason)
+{
+	__u32 reasons = 1U << REASON_DENIED | 1U << REASON_REVOKED | 1U << REASON_UNTRACKED | 1U << REASON_AUDIT;
+
+	/* A mask: the verifier would follow all that comes after once for each comparison. */
+	return reasons >> reason & 1 && uses_names(context);
+}
+
+/* Whether a name that the pod has resolved to the address in the scratch allows the flow there. */
+__noinline int judge_address(void)
 {
 	struct name_scratch *memory = name_scratch_of_cpu();
 	struct named_address *named;
 
 	if (!memory)
-		return REASON_DENIED;
+		return 0;
 	named = bpf_map_lookup_elem(&names, &memory->key);
 	if (!named)
-		return REASON_DENIED;
+		return 0;
 #pragma clang loop unroll(disable)
 	for (__u32 i = 0; i < NAME_SLOTS; i++) {
 		const volatile struct name_slot *slot = &named->slots[i];
@@ -62,28 +81,141 @@ __noinline int judge_by_name(void)
 		if (memory->number != IDENTITY_ABSENT &&
 		    judge_identity(&memory->number, &memory->identity, &memory->place, memory->version) ==
 			    REASON_POLICY)
-			return REASON_POLICY;
+			return 1;
 	}
-	return REASON_DENIED;
+	return 0;
 }
 
-/* The same for a packet of an endpoint with the policy of this number. */
-static __always_inline int judge_named(const struct context *context, const struct packet *packet, __u32 number,
-				       const struct name_scratch *what)
+/* Puts into the scratch what decides about a packet of a flow that the pod has opened or opens. */
+static __always_inline struct name_scratch *name_question(const struct context *context, const struct packet *packet)
 {
 	struct name_scratch *memory = name_scratch_of_cpu();
+	__u32 identity, place = place_of_flow(context, packet, DIRECTION_EGRESS), *judged;
+
+	if (!memory || !find_peer(context, packet, &identity, &judged))
+		return NULL;
+	memory->by.policy = context->endpoint->policy[context->version & 1][DIRECTION_EGRESS] & ~POLICY_MARKS;
+	memory->identity = identity_judged(context, packet, DIRECTION_EGRESS, identity, place);
+	memory->place = place;
+	memory->version = context->version;
+	return memory;
+}
+
+/* judge_address() for such a packet. */
+static __always_inline bool has_allowed_name(const struct context *context, const struct packet *packet, bool known)
+{
+	struct name_scratch *memory = name_question(context, packet);
 
 	if (!memory)
-		return REASON_DENIED;
-	memory->key.address = context->direction == DIRECTION_EGRESS ? packet->destination : packet->source;
+		return false;
+	memory->key.address = *remote_of(context, packet);
 	memory->key.incarnation = context->endpoint->incarnation;
-	memory->key.family = is_v6(packet) ? COUNTED_IPV6 : COUNTED_IPV4;
-	memory->by.policy = number;
-	memory->identity = what->identity;
-	memory->place = what->place;
-	memory->version = context->version;
-	memory->known = what->known;
-	return judge_by_name();
+	memory->key.family = family_of(packet);
+	memory->known = known;
+	return judge_address();
+}
+
+/*
+ * Whether rules allow the pod the resolver to which it sends this packet. A pod may always reach itself by a Service: policies that allow this have another
+ * one, by no name, that does not, so that a pod cannot be its own resolver.
+ */
+static __always_inline bool is_resolver(const struct context *context, const struct packet *packet)
+{
+	struct name_scratch *memory;
+	struct name_policy *policy;
+
+	if (judge(context, packet, DIRECTION_EGRESS) != REASON_POLICY)
+		return false;
+	memory = name_question(context, packet);
+	if (!memory)
+		return false;
+	memory->by.pattern = NAME_NONE;
+	policy = bpf_map_lookup_elem(&name_policies, &memory->by);
+	if (!policy)
+		return true;
+	memory->number = policy->number[memory->version & 1];
+	return memory->number == IDENTITY_ABSENT ||
+	       judge_identity(&memory->number, &memory->identity, &memory->place, memory->version) == REASON_POLICY;
+}
+
+/*
+ * The flow of the packet in the CPU's scratch, which the pod sends and a name allows: a reason, perhaps with OPENS. A step of its own, because of the stack.
+ */
+__noinline int open_named(hook_context *hook, view_t view)
+{
+	struct scratch_space *memory = scratch_of_cpu();
+	struct context context;
+	const struct packet *packet;
+
+	if (!memory || !context_in(&context, hook, view) || !context.endpoint)
+		return REASON_INCOMPLETE;
+	packet = &memory->packet;
+	if (!has_flow(packet) || is_echo_reply(packet))
+		return REASON_POLICY;
+	/* As in judge_midstream(). */
+	if (is_midstream(packet) && (packet->tcp_flags & TCP_RST || free_by_default(&context)))
+		return REASON_POLICY;
+	cache_flow(&context, packet, 0);
+	return flow_prepare(&context, packet, DIRECTION_EGRESS, FLOW_NAMED, REASON_POLICY);
+}
+
+/* Whether there is an entry of the packet's flow, which is in the CPU's flow scratch then; else what was prepared there stays. */
+static __always_inline bool finds_flow(const struct context *context, const struct packet *packet, struct flow *flow,
+				       __u32 verdict)
+{
+	return !(verdict & OPENS) && has_flow(packet) && !is_opening(packet) &&
+	       flow_search(context, packet, context->direction, flow);
+}
+
+/* Internal: a name allows the packet, and it may open a flow, by open_named(). */
+#define NAME_OPENS (REASON_POLICY | OPENS)
+
+/*
+ * The verdict on a packet that no rule without a name allows, with what names allow: the same one, or a reason to pass, or NAME_OPENS. Only flows that the pod opens are
+ * judged by names. An expired name goes on to allow those that it has allowed before, and no others. A global function, like walk_extensions.
+ */
+__noinline int judge_names(hook_context *hook, view_t view, __u32 verdict)
+{
+	struct scratch_space *memory = scratch_of_cpu();
+	struct flow_scratch *flows = flow_scratch_of_cpu();
+	bool found, own;
+	struct context context;
+	struct packet *packet;
+	int reason = REASON_POLICY;
+
+	if (!memory || !flows || !context_in(&context, hook, view) || !context.endpoint)
+		return verdict;
+	packet = &memory->packet;
+	if (!parse_again(hook) || (is_later_fragment(packet) && !fragment_recall(&context, packet)))
+		return verdict;
+	found = finds_flow(&context, packet, &flows->flow, verdict);
+	own = found && flow_opener(flows->flow.seen) == DIRECTION_EGRESS;
+	if (!own && context.direction != DIRECTION_EGRESS)
+		return verdict;
+	if (!has_allowed_name(&context, packet, own && flow_state(flows->flow.seen) & FLOW_NAMED))
+		return verdict;
+	if (own) {
+		flow_refresh(&context, packet, &flows->flow, FLOW_NAMED);
+		reason = REASON_ESTABLISHED;
+	} else if (found) {
+		flow_entomb(&context, packet, &flows->flow);
+	} else {
+		reason = NAME_OPENS;
+	}
+	if (is_first_fragment(packet))
+		fragment_remember(&context, packet);
+	return reason;
+}
+
+/* A verdict, perhaps with OPENS, together with what names allow. */
+static __always_inline int with_names(hook_context *hook, const struct context *context, int verdict)
+{
+	if (!is_for_names(context, verdict & (REASONS - 1)))
+		return verdict;
+	verdict = judge_names(hook, view_of(context), verdict) & (OPENS | (REASONS - 1));
+	if (context->direction == DIRECTION_EGRESS && verdict == NAME_OPENS)
+		verdict = open_named(hook, view_of(context)) & (OPENS | (REASONS - 1));
+	return verdict;
 }
 
 #endif

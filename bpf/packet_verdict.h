@@ -58,7 +58,7 @@ static __always_inline int admit(hook_context *hook, const struct context *conte
 	for (__u32 i = 0; i < DIRECTIONS; i++) {
 		/* The compiler would find that the directions alone end the loop; the verifier cannot. */
 		asm volatile("" : "+r"(i));
-		reason = judge(context, packet, side, found);
+		reason = judge(context, packet, side);
 		if (passes(reason) || side == own)
 			break;
 		side = own;
@@ -238,7 +238,7 @@ static __always_inline int match(hook_context *hook, const struct context *conte
 		flow_refresh(context, packet, flow, 0);
 		if (exempt(context))
 			return exempt_reason(context);
-		if (steady && flow_state(flow->seen) == (FLOW_REPLIED | FLOW_CONFIRMED))
+		if (steady && is_settled(flow_state(flow->seen)))
 			cache_flow(context, packet, now());
 		else if (steady && is_free_reply(context, flow))
 			cache_flow_as(context, packet, now(), CACHED_REPLY);

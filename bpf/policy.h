@@ -227,59 +227,63 @@ static __always_inline enum reason judge_identity(const __u32 *number, const __u
 	return incomplete ? REASON_INCOMPLETE : REASON_DENIED;
 }
 
-#include "names.h"
-
-/*
- * The verdict of the policy with this number, and marks, on a packet of a flow that was opened in this direction, and is `known` or not. Whatever the
- * policy's own answer depends on is in the cached entry, in what the entry is valid for, or in the question; what names allow is not cached.
- */
-static __always_inline enum reason judge_by(const struct context *context, const struct packet *packet,
-					    enum direction opener, __u32 number, bool known)
+/* The identity by which a peer is judged: if the pod opens a flow to an address that Services have, that of the port's backends. */
+static __always_inline __u32 identity_judged(const struct context *context, const struct packet *packet,
+					     enum direction opener, __u32 identity, __u32 place)
 {
-	__be16 port = opener == context->direction ? packet->destination_port : packet->source_port;
-	__u32 place = place_of(packet->protocol, port), identity, *judged, bare = number & ~POLICY_MARKS;
-	__u32 question = bare << JUDGED_POLICY_AT | (opener & 1) << JUDGED_OPENER_AT | place << JUDGED_PLACE_AT;
-	enum reason reason;
+	__u32 service = IDENTITY_ABSENT;
 
-	/* Number 0 as well: policies begin at 1, and a `judged` of 0 holds no answer. */
-	if (bare - 1 >= POLICIES_MAX - 1 || !find_peer(context, packet, &identity, &judged))
-		return REASON_INCOMPLETE;
-	if ((*judged | 1) == (question | 1) && (*judged & 1 || !(number & POLICY_NAMES)))
-		return *judged & 1 ? REASON_POLICY : REASON_DENIED;
-	if (identity & IDENTITY_FRONTEND) {
-		__u32 service = IDENTITY_ABSENT;
+	if (!(identity & IDENTITY_FRONTEND))
+		return identity;
+	if (opener == DIRECTION_EGRESS)
+		service = find_service(context, remote_of(context, packet), is_v6(packet), place);
+	return service == IDENTITY_ABSENT ? identity & ~IDENTITY_FRONTEND : service;
+}
 
-		if (opener == DIRECTION_EGRESS)
-			service = find_service(context, remote_of(context, packet), is_v6(packet), place);
-		identity = service == IDENTITY_ABSENT ? identity & ~IDENTITY_FRONTEND : service;
-	}
-	reason = judge_identity(&bare, &identity, &place, context->version);
-	if (reason != REASON_INCOMPLETE)
-		*judged = question | (reason == REASON_POLICY);
-	/* Only policies of egress have the mark; the verifier need not follow the others. */
-	if (reason != REASON_DENIED || opener != DIRECTION_EGRESS || !(number & POLICY_NAMES))
-		return reason;
-	/* Constants: the verifier has followed both already. */
-	if (judge_named(context, packet, bare,
-			&(struct name_scratch){ .identity = identity, .place = place, .known = known }) ==
-	    REASON_POLICY)
-		return REASON_POLICY;
-	return REASON_DENIED;
+/* The place of a flow's destination port, by one of its packets. */
+static __always_inline __u32 place_of_flow(const struct context *context, const struct packet *packet,
+					   enum direction opener)
+{
+	return place_of(packet->protocol,
+			opener == context->direction ? packet->destination_port : packet->source_port);
 }
 
 /*
- * Judges a packet's flow by the endpoint's policy for the direction in which the flow was opened; `known` if it was allowed
- * before. The reason passes or drops: see enum reason.
+ * The verdict of the policy with this number on a packet of a flow that was opened in this direction. Whatever it depends on is in the cached entry, in
+ * what the entry is valid for, or in the question.
+ */
+static __always_inline enum reason judge_by(const struct context *context, const struct packet *packet,
+					    enum direction opener, __u32 number)
+{
+	__u32 place = place_of_flow(context, packet, opener), identity, *judged;
+	__u32 question = number << JUDGED_POLICY_AT | (opener & 1) << JUDGED_OPENER_AT | place << JUDGED_PLACE_AT;
+	enum reason reason;
+
+	/* Number 0 as well: policies begin at 1, and a `judged` of 0 holds no answer. */
+	if (number - 1 >= POLICIES_MAX - 1 || !find_peer(context, packet, &identity, &judged))
+		return REASON_INCOMPLETE;
+	if ((*judged | 1) == (question | 1))
+		return *judged & 1 ? REASON_POLICY : REASON_DENIED;
+	identity = identity_judged(context, packet, opener, identity, place);
+	reason = judge_identity(&number, &identity, &place, context->version);
+	if (reason != REASON_INCOMPLETE)
+		*judged = question | (reason == REASON_POLICY);
+	return reason;
+}
+
+/*
+ * Judges a packet's flow by the endpoint's policy for the direction in which the flow was opened, without what names allow. The reason
+ * passes or drops: see enum reason.
  */
 static __always_inline enum reason judge(const struct context *context, const struct packet *packet,
-					 enum direction opener, bool known)
+					 enum direction opener)
 {
 	__u32 number = context->endpoint->policy[context->version & 1][opener & 1];
 	enum reason reason;
 
 	if (!number)
 		return REASON_NOT_ISOLATED;
-	reason = judge_by(context, packet, opener, number, known);
+	reason = judge_by(context, packet, opener, number & ~POLICY_MARKS);
 	return reason >= REASON_DROPS && number & POLICY_AUDIT ? REASON_AUDIT : reason;
 }
 

@@ -1,17 +1,22 @@
 // Domain names of rules in the kernel's tables, and resolved addresses. See struct domain_name_key in bpf/layout.h.
 
 import { createHash } from "node:crypto";
+import { setImmediate } from "node:timers/promises";
 import { assert } from "../base/assert.ts";
 import type { Address } from "../base/ip.ts";
 import {
   CountedFamily,
   type DomainNameKey,
   IDENTITY_ABSENT,
+  MAPS,
   NAME_BYTES,
+  NAME_NONE,
+  NAME_RINGS,
+  NAMES_EACH,
   type NamedAddressKey,
   type NamePolicyKey,
 } from "../gen/layout.ts";
-import { nameFrom } from "../state/desired-state.ts";
+import { NO_NAME, nameFrom } from "../state/desired-state.ts";
 import { ABSENT, type Batch } from "../state/state-diff.ts";
 import type { PairOf } from "./address-tables.ts";
 import { addressOfV4, addressOfV6, addressV6Of, valueV4Of } from "./codec.ts";
@@ -43,6 +48,7 @@ export function domainNameOf({ length, text }: DomainNameKey): string {
 
 const namePolicyKeyOf = (key: string): NamePolicyKey => {
   const { policy, name } = nameFrom(key);
+  if (name === NO_NAME) return { pattern: BigInt(NAME_NONE), policy };
   return { pattern: name.startsWith("#") ? BigInt(`0x${name.slice(1)}`) : domainNumberOf(name), policy };
 };
 
@@ -128,24 +134,68 @@ export function namesOfAddress(
   return knownIn([key, value], texts).map(({ name }) => name);
 }
 
-/**
- * Removes what pods that are gone had resolved. Of the others nothing: it may be learned again at this moment, and each has a limit of its
- * own. Errors: OperationError.
- */
-export async function sweepNames(
+/** Removes what pods that are gone had resolved, by their rings: whatever a pod has in the maps is in these. */
+export interface NameSweeper {
+  /** A pod has come: it is an endpoint before it sends any question. */
+  came(incarnation: number): void;
+  /**
+   * Costs nothing as long as no pod has gone, but for the first time, when the rings of an earlier agent's pods are looked for. Of the
+   * others nothing is removed: it may be learned again at this moment. Errors: OperationError; then the next sweep tries again.
+   */
+  sweep(): Promise<void>;
+}
+
+export function openNameSweeper(
   tables: Pick<Tables, "names" | "questions" | "nameRings" | "endpoints">,
+): NameSweeper {
+  const known = new Set<number>();
+  let hasLooked = false;
+  return {
+    came: (incarnation) => void known.add(incarnation),
+    async sweep() {
+      if (!hasLooked)
+        for await (const page of tables.nameRings.keyPages())
+          for (const { incarnation } of page) known.add(incarnation);
+      hasLooked = true;
+      // After the others, for the same reason.
+      const endpoints = await tables.endpoints.read({ skipZero: true });
+      const live = new Set(endpoints.map(([, { incarnation }]) => incarnation));
+      for (const incarnation of [...known.difference(live)]) {
+        await forget(tables, incarnation);
+        known.delete(incarnation);
+      }
+      for (const incarnation of live) known.add(incarnation);
+    },
+  };
+}
+
+/** Rings last, as long as which an interrupted sweep can be repeated. */
+async function forget(
+  { names, questions, nameRings }: Pick<Tables, "names" | "questions" | "nameRings">,
+  incarnation: number,
 ): Promise<void> {
-  const rings = await tables.nameRings.read();
-  if (rings.length === 0) return;
-  const [names, questions] = await Promise.all([tables.names.read(), tables.questions.read()]);
-  // After the others: a pod is an endpoint before it sends any question.
-  const endpoints = await tables.endpoints.read({ skipZero: true });
-  const live = new Set(endpoints.map(([, { incarnation }]) => incarnation));
-  const isGone = ([{ incarnation }]: readonly [{ readonly incarnation: number }, unknown]): boolean =>
-    !live.has(incarnation);
-  await tables.names.deleteBatch(names.filter(isGone).map(([key]) => key));
-  await tables.questions.deleteBatch(questions.filter(isGone).map(([key]) => key));
-  await tables.nameRings.deleteBatch(rings.filter(isGone).map(([key]) => key));
+  const entries = Array.from({ length: NAME_RINGS * NAMES_EACH }, (_, place) => ({
+    incarnation,
+    place,
+  })).flatMap((key) => {
+    const entry = nameRings.get(key);
+    return entry === undefined ? [] : [{ key, words: entry.words }];
+  });
+  // The places of NAME_RING_ADDRESSES come first.
+  const [addresses, asked] = [false, true].map((isLater) =>
+    entries.flatMap(({ key, words }) => (key.place >= NAMES_EACH === isLater ? [viewOf(words)] : [])),
+  ) as [DataView[], DataView[]];
+  await names.deleteBatch(addresses.map((view) => MAPS.names.key.decode(view, 0)));
+  await questions.deleteBatch(asked.map((view) => MAPS.questions.key.decode(view, 0)));
+  await nameRings.deleteBatch(entries.map(({ key }) => key));
+  await setImmediate();
+}
+
+function viewOf(words: readonly bigint[]): DataView {
+  const view = new DataView(new ArrayBuffer(words.length * BigUint64Array.BYTES_PER_ELEMENT));
+  for (const [at, word] of words.entries())
+    view.setBigUint64(at * BigUint64Array.BYTES_PER_ELEMENT, word, true);
+  return view;
 }
 
 /** The counters of all endpoints together: those of pods that are gone stay in them. */
@@ -157,6 +207,7 @@ export interface NameStatistics {
   readonly malformed: bigint;
   readonly refused: bigint;
   readonly evicted: bigint;
+  readonly displaced: bigint;
 }
 
 export async function readNameStatistics({
@@ -172,5 +223,6 @@ export async function readNameStatistics({
     malformed: sum("malformed"),
     refused: sum("refused"),
     evicted: sum("evicted"),
+    displaced: sum("displaced"),
   };
 }

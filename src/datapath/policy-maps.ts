@@ -17,7 +17,7 @@ import { addressFrom, type Pair, type PairOf, removeAddressed, writeAddressed } 
 import { settleBloomFilter } from "./bloom-filter.ts";
 import { type CidrIndex, openCidrIndex } from "./cidr-index.ts";
 import { endpointAddressesOf, endpointLinkOf, rowOf } from "./codec.ts";
-import { removeNames, sweepNames, writeNames } from "./domain-names.ts";
+import { openNameSweeper, removeNames, writeNames } from "./domain-names.ts";
 import { checkLimits } from "./layout-checks.ts";
 import { heldSettings, nodeSettings, settingsOf } from "./node-settings.ts";
 import type { Datapath } from "./program-loader.ts";
@@ -69,6 +69,7 @@ export function openMaps(datapath: Datapath): Maps {
   checkLimits();
   const tables = openTables(datapath);
   const index = openCidrIndex(tables);
+  const sweeper = openNameSweeper(tables);
   const node = () => tables.node.get(0) ?? NO_NODE;
   /** In the order of the generation in force, which is read once: a first state has tens of thousands of values. */
   const pairs = (): PairOf => {
@@ -87,7 +88,7 @@ export function openMaps(datapath: Datapath): Maps {
       await settleBloomFilter(tables, known);
       await index.settle();
       await Promise.all([tables.deniedV4.sweep(), tables.deniedV6.sweep()]);
-      await sweepNames(tables);
+      await sweeper.sweep();
       return held;
     },
     async write(batch) {
@@ -102,6 +103,7 @@ export function openMaps(datapath: Datapath): Maps {
       const lastIncarnation = lastOf(batch.endpoints, node().lastIncarnation);
       if (lastIncarnation !== node().lastIncarnation)
         await tables.node.writeBatch([[0, { ...node(), lastIncarnation }]]);
+      for (const { endpoint } of batch.endpoints) sweeper.came(endpoint.incarnation);
       for (const endpoint of batch.endpoints) await writeEndpoint(tables, endpoint, pair(endpoint.policy));
       await remove(tables, index, batch.remove);
     },

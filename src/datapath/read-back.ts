@@ -1,11 +1,12 @@
 // Reads back the actual state from the kernel, as plain data for a diff.
 
 import { type Address, type Cidr, compareCidrs } from "../base/ip.ts";
-import { IDENTITY_ABSENT, type Node } from "../gen/layout.ts";
+import { IDENTITY_ABSENT, NAME_NONE, type Node } from "../gen/layout.ts";
 import {
   type ClassSpan,
   type Endpoint,
   NO_INCARNATION,
+  NO_NAME,
   nameFrom,
   nameKey,
   POLICY_NONE,
@@ -119,7 +120,10 @@ async function readNames({ domainNames, namePolicies }: Tables) {
   const domains = (await domainNames.read()).map(
     ([key, { pattern }]) => [domainNameOf(key), pattern] as const,
   );
-  const byNumber = new Map(domains.map(([name, pattern]) => [pattern, name]));
+  const byNumber = new Map([
+    [BigInt(NAME_NONE), NO_NAME] as const,
+    ...domains.map(([name, pattern]) => [pattern, name] as const),
+  ]);
   const entries = (await namePolicies.read()).map(([{ pattern, policy }, { number }]) => {
     const text = nameKey(policy, byNumber.get(pattern) ?? `#${pattern.toString(16)}`);
     return [{ text } as Frontend, number] as const;
@@ -131,7 +135,8 @@ async function readNames({ domainNames, namePolicies }: Tables) {
       const used = new Set(
         entries
           .filter(([, pair]) => pair[version] !== IDENTITY_ABSENT)
-          .map(([{ text }]) => nameFrom(text).name),
+          .map(([{ text }]) => nameFrom(text).name)
+          .filter((name) => name !== NO_NAME),
       );
       const right = new Set(
         domains.filter(([name, pattern]) => pattern === domainNumberOf(name)).map(([name]) => name),

@@ -1,5 +1,6 @@
 // Typed access to the maps by the generated codecs: the only place where keys and values are packed and unpacked.
 
+import { setImmediate } from "node:timers/promises";
 import { BpfMap, possibleCpus } from "bpf-ts";
 import { codeOf, messageOf, OperationError } from "../base/errors.ts";
 import { type Codec, MAPS } from "../gen/layout.ts";
@@ -31,6 +32,11 @@ export interface Table<K, V> {
   read(options?: ReadOptions): Promise<[K, V][]>;
   /** For an LPM trie: the value of the longest prefix that covers the key. */
   get(key: K): V | undefined;
+  /**
+   * The keys of a hash map, a page at a time; the event loop runs between pages. For maps that are too large for read(). Keys written
+   * meanwhile may be in it or not, and others twice; those of a page may be deleted.
+   */
+  keyPages(): AsyncIterable<readonly K[]>;
   set(key: K, value: V): void;
   /** Off the event loop. Not atomic: if it fails, some of the entries may have been written. */
   writeBatch(entries: readonly (readonly [K, V])[]): Promise<void>;
@@ -216,6 +222,22 @@ function makeTable<K, V>(name: string, map: BpfMap, { key, value }: Codecs<K, V>
       const found = attempt("read", map, () => map.lookup(packed));
       return found === undefined ? undefined : value.decode(viewOf(found), 0);
     },
+    async *keyPages() {
+      // One key ahead: the kernel starts again from the beginning where it does not find the last one.
+      let next = attempt("read", map, () => map.nextKey());
+      // Of a map that changes meanwhile the walk may come back to where it has been.
+      for (let left = 2 * map.info.maxEntries; next !== undefined && left > 0; left -= PAGE_KEYS) {
+        const page: K[] = [];
+        for (let last: Buffer | undefined = next; last !== undefined && page.length < PAGE_KEYS; ) {
+          page.push(key.decode(viewOf(last), 0));
+          const from: Buffer = last;
+          last = attempt("read", map, () => map.nextKey(from));
+          next = last;
+        }
+        yield page;
+        await setImmediate();
+      }
+    },
     set(where, what) {
       const [keys, values] = [pack(key, [where]), pack(value, [what])];
       attempt("write", map, () => map.update(keys, values));
@@ -246,6 +268,9 @@ function makeTable<K, V>(name: string, map: BpfMap, { key, value }: Codecs<K, V>
     },
   };
 }
+
+/** About a millisecond's work. */
+const PAGE_KEYS = 1_024;
 
 function pack<T>(codec: Codec<T>, values: readonly T[]): Buffer {
   const bytes = Buffer.alloc(values.length * codec.size);

@@ -117,6 +117,8 @@ export interface Cluster {
   readonly mode?: "audit";
   /** Pods (`namespace/name`) whose policies are in audit mode for a time, whatever their own mode, each with its end. */
   readonly bypassed?: ReadonlyMap<string, string>;
+  /** Namespaces for whose pods rules accept nothing by domain names, since these do not fit. Only in a cluster as it is enforced. */
+  readonly nameless?: readonly string[];
 }
 
 export const EMPTY_CLUSTER: Cluster = {

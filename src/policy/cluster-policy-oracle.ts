@@ -121,13 +121,21 @@ const hasDomains = ({ peers }: ClusterRule): boolean =>
 
 function ruleMatches(cluster: Cluster, rule: ClusterRule, probe: Probe, direction: Direction): boolean {
   const other = direction === "ingress" ? probe.from : probe.to;
-  // API, from and to: one element that matches is enough. Protocols: where they are missing, all traffic matches.
-  return (
-    (rule.peers === "anyone" ||
-      rule.peers.some((peer) => peerMatches(cluster, peer, { other, name: probe.name }))) &&
-    (rule.ports === "all" || rule.ports.some((port) => portMatches(port, probe, direction)))
+  // Protocols: where they are missing, all traffic matches. A port's name is a pod's: what a domain name leads to has none.
+  const hasPort = (numbered: boolean): boolean =>
+    rule.ports === "all" ||
+    rule.ports.some((port) => !(numbered && port.kind === "name") && portMatches(port, probe, direction));
+  if (rule.peers === "anyone") return hasPort(false);
+  // API, from and to: one element that matches is enough.
+  const name = nameFor(cluster, probe);
+  return rule.peers.some(
+    (peer) => peerMatches(cluster, peer, { other, name }) && hasPort(peer.kind === "domain"),
   );
 }
+
+/** docs/limits.md: for pods of a namespace whose names do not fit, no rule has a name. */
+const nameFor = ({ nameless = [] }: Cluster, { from, name }: Probe): string | undefined =>
+  from.kind === "pod" && nameless.includes(from.pod.namespace) ? undefined : name;
 
 /** "*.example.com" as a name is any one name below it. */
 const nameMatches = (pattern: string, name: string): boolean =>

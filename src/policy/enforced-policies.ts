@@ -63,6 +63,8 @@ export interface Draft {
   /** The compiled policies of each endpoint, by interface index, and the distinct ones by content. */
   readonly policiesOf: ReadonlyMap<number, CompiledSides>;
   readonly policies: ReadonlyMap<string, CompiledPolicy>;
+  /** The domain names of all rules, sorted. */
+  readonly domains: readonly string[];
   /** The term sets that hold each term. */
   readonly byTerm: ReadonlyMap<number, readonly TermSet[]>;
   /** By the frontend's key. */
@@ -190,6 +192,7 @@ export function openDraftStages(): DraftStages {
         classified: classes,
         termSets,
         policiesOf,
+        domains,
         policies: policies(
           [policiesOf],
           () => new Map(compiledPoliciesIn(policiesOf).map((policy) => [policy.content, policy])),
@@ -244,7 +247,7 @@ function openSubjects(): (cluster: Cluster, locals: readonly LocalEndpoint[]) =>
     last = whole(
       [
         ...[locals, cluster.mode, cluster.bypassed, cluster.policies, cluster.namespaces],
-        ...[clusterPolicies, ofNodes, ...numbers],
+        ...[clusterPolicies, ofNodes, cluster.nameless, ...numbers],
       ],
       () =>
         stage(
@@ -276,7 +279,12 @@ function tierInputs(cluster: Cluster, namespaces: readonly string[]): readonly u
   const { clusterPolicies, nodes } = cluster;
   if (clusterPolicies === undefined || clusterPolicies.size === 0) return [];
   const labels = namespaces.map((name) => cluster.namespaces.get(name)?.labels);
-  return [clusterPolicies, ...labels, ...(namesNodes(clusterPolicies) ? [nodes] : [])];
+  return [
+    clusterPolicies,
+    cluster.nameless?.join(" "),
+    ...labels,
+    ...(namesNodes(clusterPolicies) ? [nodes] : []),
+  ];
 }
 
 const distinctNames = (names: ReturnType<typeof egressPortNames>): ReturnType<typeof egressPortNames> => [

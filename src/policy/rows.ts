@@ -2,7 +2,7 @@
 
 import { patternsOf } from "../base/domain-name.ts";
 import { changesBetween, patched, versionOf } from "../base/versioned-map.ts";
-import type { Span } from "../state/desired-state.ts";
+import { NO_NAME, type Span } from "../state/desired-state.ts";
 import type { TermSet } from "./identities.ts";
 import {
   ALL_PORTS,
@@ -50,7 +50,7 @@ export interface CompiledPolicy {
   readonly isKnown: boolean;
   /**
    * Of egress, by domain name: what applies, in the place of this policy, to addresses for which this is the most specific name of a
-   * rule. Only names that some rule of this policy has.
+   * rule. Only names that some rule of this policy has. And what judges resolvers, as NO_NAME, if it is another one.
    */
   readonly byDomain?: ReadonlyMap<string, CompiledPolicy>;
 }
@@ -79,7 +79,17 @@ export function compilePolicy(
   const grants = sides.map((each) => withSelf(grantOf(each, termNumbers), self));
   const compiled = policyOf(grants, { limits, isKnown });
   const byDomain = variantsOf(compiled, domains);
-  return byDomain.size === 0 ? compiled : { ...compiled, byDomain };
+  if (byDomain.size === 0) return compiled;
+  // A pod that could ask itself would choose what a name's addresses are.
+  if (self !== undefined)
+    byDomain.set(
+      NO_NAME,
+      policyOf(
+        sides.map((each) => grantOf(each, termNumbers)),
+        { limits, isKnown: false },
+      ),
+    );
+  return { ...compiled, byDomain };
 }
 
 function policyOf(

@@ -137,6 +137,7 @@ function tierPolicy(cluster: Cluster, policy: ClusterPolicy, { pod, direction }:
   const key = [
     direction,
     direction === "ingress" && namesPorts(policy) ? portsText(pod.ports) : "",
+    direction === "egress" && isNameless(cluster, pod) ? "nameless" : "",
     ...names.map(({ name, protocol }) => numbersOf(cluster, name, protocol).join(",")),
   ].join("\n");
   const kept = tierPoliciesFrom(policy);
@@ -188,7 +189,7 @@ function ruleClauses(
   { pod, direction, source }: Subject & { readonly source: string },
 ): TierClause[] {
   const peers = peersOf(cluster, rule);
-  const named = domainClauses(rule, { pod, direction, source });
+  const named = isNameless(cluster, pod) ? [] : domainClauses(rule, { pod, direction, source });
   if (peers !== "anyone" && peers.length === 0) return named;
   const set = peerSetOf(peers, "");
   const term = peers === "anyone" ? undefined : termOf(set, undefined);
@@ -211,6 +212,10 @@ function ruleClauses(
   );
   return [...clauses, ...byPortName, ...named];
 }
+
+/** Whether rules accept nothing by domain names for a pod. */
+export const isNameless = ({ nameless = [] }: Cluster, { namespace }: Pod): boolean =>
+  nameless.includes(namespace);
 
 /** Of a rule's domain names. Port names are those of pods, and a domain name is none's. */
 function domainClauses(

@@ -207,7 +207,15 @@ export function nameFrom(key: string): { readonly policy: number; readonly name:
 
 /** The domain names in keys of `names`. */
 export const domainsOf = (names: State["names"]): ReadonlySet<string> =>
-  new Set(names.keys().map((key) => nameFrom(key).name));
+  new Set(
+    names
+      .keys()
+      .map((key) => nameFrom(key).name)
+      .filter((name) => name !== NO_NAME),
+  );
+
+/** In the place of a name: the policy that judges which resolvers a pod may ask, where its own one allows it to reach itself. */
+export const NO_NAME = "";
 
 /** Key of a frontend in `services`: its address and its port's place on the port line. */
 export const serviceKey = (address: string, place: number): string => `${address} ${place}`;

@@ -2,7 +2,7 @@
 
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { type Address, addressBytes, addressOf } from "../../src/base/ip.ts";
-import { namedAddressKeyOf } from "../../src/datapath/domain-names.ts";
+import { namedAddressKeyOf, openNameSweeper } from "../../src/datapath/domain-names.ts";
 import { IP_PROTOCOL, packet, TCP_FLAG, tcp, udp } from "../../src/engines/frame-builder.ts";
 import { NAME_TTL_MAX, NAME_TTL_MIN, NAMES_EACH } from "../../src/gen/layout.ts";
 import {
@@ -20,6 +20,7 @@ import { frame } from "./frames.ts";
 import {
   type Addresses,
   BOTH_FAMILIES,
+  ITSELF,
   openWorld,
   type PodName,
   RULES,
@@ -70,7 +71,16 @@ function counted(run: () => void, name: PodName = "out") {
   const before = counters(name);
   run();
   const after = counters(name);
-  const keys = ["questions", "answers", "learned", "unasked", "malformed", "refused", "evicted"] as const;
+  const keys = [
+    "questions",
+    "answers",
+    "learned",
+    "unasked",
+    "malformed",
+    "refused",
+    "evicted",
+    "displaced",
+  ] as const;
   return Object.fromEntries(
     keys.flatMap((key) => (after[key] === before[key] ? [] : [[key, Number(after[key] - before[key])]])),
   );
@@ -80,33 +90,27 @@ interface Exchange {
   readonly a?: Addresses;
   readonly pod?: PodName;
   readonly port?: number;
-  readonly over?: "UDP" | "TCP";
   readonly hook?: "tc" | "xdp";
 }
 
 function ask(
   question: Parameters<typeof dnsQuestion>[0] | Uint8Array,
-  { a = V4, pod = "out", port = 40_000, over = "UDP", hook = "tc" }: Exchange = {},
+  { a = V4, pod = "out", port = 40_000, hook = "tc" }: Exchange = {},
   to: Address = a.trusted,
 ): string {
   const message = question instanceof Uint8Array ? question : dnsQuestion(question);
-  const segment =
-    over === "UDP"
-      ? { number: IP_PROTOCOL.UDP, payload: udp(port, 53, [...message]) }
-      : { number: IP_PROTOCOL.TCP, payload: tcp(port, 53, TCP_FLAG.ACK, [...dnsOverTcp(message)]) };
-  return world.ask({ pod, direction: "egress", frame: frame(a.pods[pod], to, segment), hook });
+  const datagram = { number: IP_PROTOCOL.UDP, payload: udp(port, 53, [...message]) };
+  return world.ask({ pod, direction: "egress", frame: frame(a.pods[pod], to, datagram), hook });
 }
 
 function reply(
   message: Uint8Array,
-  { a = V4, pod = "out", port = 40_000, over = "UDP" }: Exchange = {},
+  { a = V4, pod = "out", port = 40_000 }: Exchange = {},
   from: Address = a.trusted,
+  more: Partial<Parameters<World["ask"]>[0]> = {},
 ): string {
-  const segment =
-    over === "UDP"
-      ? { number: IP_PROTOCOL.UDP, payload: udp(53, port, [...message]) }
-      : { number: IP_PROTOCOL.TCP, payload: tcp(53, port, TCP_FLAG.ACK, [...message]) };
-  return world.ask({ pod, direction: "ingress", frame: frame(from, a.pods[pod], segment) });
+  const datagram = { number: IP_PROTOCOL.UDP, payload: udp(53, port, [...message]) };
+  return world.ask({ pod, direction: "ingress", frame: frame(from, a.pods[pod], datagram), ...more });
 }
 
 const typeOf = ({ family }: Address): number => (family === 4 ? DNS_TYPE.A : DNS_TYPE.AAAA);
@@ -135,8 +139,7 @@ function resolve(
   id += 1;
   const question = { id, name, type: records[0]?.type === DNS_TYPE.AAAA ? DNS_TYPE.AAAA : DNS_TYPE.A };
   expect(ask(question, exchange)).toMatch(/policy|established/);
-  const message = dnsAnswer({ ...question, records, ...more });
-  expect(reply(exchange.over === "TCP" ? dnsOverTcp(message) : message, exchange)).toBe("established");
+  expect(reply(dnsAnswer({ ...question, records, ...more }), exchange)).toBe("established");
 }
 
 let from = 41_000;
@@ -169,55 +172,63 @@ describe.each(BOTH_FAMILIES)("over IPv$family", (a) => {
     expect(connect(outside(1, family), 443, "both")).toBe("denied");
   });
 
-  it("questions seen by XDP too, and over TCP, with several messages in a segment", () => {
+  it("questions seen by XDP too", () => {
     resolve(WWW, [record(outside(3, family))], { a, hook: "xdp" });
     expect(connect(outside(3, family), 443, "out", "xdp")).toBe("policy");
-    const syn = (to: Address) =>
-      world.ask({
-        ...{ pod: "out", direction: "egress" },
-        frame: packet({
-          ...{ source: a.pods.out, destination: to, protocol: "TCP" },
-          ...{ sourcePort: 40_000, destinationPort: 53 },
-        }),
-      });
-    syn(a.trusted);
-    const exchange = { a, over: "TCP" } as const;
-    resolve(WWW, [record(outside(4, family))], exchange);
-    expect(connect(outside(4, family))).toBe("policy");
-    const questions = [DNS_TYPE.A, DNS_TYPE.AAAA].map((type) => ({ id: id + type, name: WWW, type }));
-    const [first, second] = questions.map(dnsQuestion) as [Buffer, Buffer];
-    ask(Buffer.concat([first, dnsOverTcp(second)]).subarray(0), exchange);
   });
 });
 
-it("two questions in a segment, and their answers in one, each with its length before it or in the segment before", () => {
-  const a = V4;
-  const stream = (direction: "egress" | "ingress", payload: Uint8Array, flags: number = TCP_FLAG.ACK) => {
-    const out = direction === "egress";
-    const [ours, theirs] = [a.pods.out, a.trusted];
-    return world.ask({
-      ...{ pod: "out", direction },
-      frame: frame(out ? ours : theirs, out ? theirs : ours, {
-        number: IP_PROTOCOL.TCP,
-        payload: tcp(out ? 40_100 : 53, out ? 53 : 40_100, flags, [...payload]),
-      }),
+/** A TCP segment between a pod and port 53 of a peer. */
+function segment(
+  direction: "egress" | "ingress",
+  payload: Uint8Array,
+  { peer = V4.trusted, flags = TCP_FLAG.ACK }: { readonly peer?: Address; readonly flags?: number } = {},
+): string {
+  const out = direction === "egress";
+  const ours = V4.pods.out;
+  return world.ask({
+    ...{ pod: "out", direction },
+    frame: frame(out ? ours : peer, out ? peer : ours, {
+      number: IP_PROTOCOL.TCP,
+      payload: tcp(out ? 40_100 : 53, out ? 53 : 40_100, flags, [...payload]),
+    }),
+  });
+}
+
+describe("over TCP nothing is learned", () => {
+  const question = { id: 7, name: WWW, type: DNS_TYPE.A };
+  const answer = dnsAnswer({ ...question, records: [record(outside(5))] });
+
+  it("not from a question and its answer, in one segment or with the length in the segment before", () => {
+    const done = counted(() => {
+      segment("egress", Buffer.alloc(0), { flags: TCP_FLAG.SYN });
+      segment("egress", dnsOverTcp(dnsQuestion(question)));
+      segment("ingress", dnsOverTcp(answer));
+      segment("egress", dnsQuestion(question));
+      segment("ingress", answer);
     });
-  };
-  stream("egress", Buffer.alloc(0), TCP_FLAG.SYN);
-  const questions = [7, 8].map((each) => ({
-    id: each,
-    name: WWW,
-    type: each === 7 ? DNS_TYPE.A : DNS_TYPE.AAAA,
-  }));
-  stream("egress", Buffer.concat(questions.map((each) => dnsOverTcp(dnsQuestion(each)))));
-  const answers = [outside(5), outside(5, 6)].map((to, at) =>
-    dnsAnswer({ ...(questions[at] as (typeof questions)[number]), records: [record(to)] }),
-  );
-  stream("ingress", Buffer.concat(answers.map(dnsOverTcp)));
-  expect([connect(outside(5)), connect(outside(5, 6))]).toEqual(["policy", "policy"]);
-  stream("egress", dnsOverTcp(dnsQuestion({ id: 9, name: WWW, type: DNS_TYPE.A })));
-  stream("ingress", dnsAnswer({ id: 9, name: WWW, type: DNS_TYPE.A, records: [record(outside(6))] }));
-  expect(connect(outside(6))).toBe("policy");
+    expect(done).toEqual({});
+    expect(connect(outside(5))).toBe("denied");
+  });
+
+  it("not by an answer over TCP to a question over UDP", () => {
+    ask({ ...question, id: 8 }, { port: 40_100 });
+    segment("egress", Buffer.alloc(0), { flags: TCP_FLAG.SYN });
+    segment("ingress", dnsAnswer({ ...question, id: 8, records: [record(outside(5))] }));
+    expect(connect(outside(5))).toBe("denied");
+  });
+
+  it("so not what a stranger has put into a record of its own zone, at the start of a segment", () => {
+    const evil = { id: 10, name: "evil.attacker.org", type: DNS_TYPE.TXT };
+    const text = Uint8Array.from([255, ...Buffer.alloc(255), answer.length, ...answer]);
+    const stream = dnsOverTcp(dnsAnswer({ ...evil, records: [{ type: DNS_TYPE.TXT, ttl: 1, data: text }] }));
+    segment("egress", Buffer.alloc(0), { flags: TCP_FLAG.SYN });
+    segment("egress", dnsOverTcp(dnsQuestion(evil)));
+    segment("egress", dnsOverTcp(dnsQuestion(question)));
+    segment("ingress", stream.subarray(0, -answer.length));
+    expect(segment("ingress", stream.subarray(-answer.length))).toBe("established");
+    expect(connect(outside(5))).toBe("denied");
+  });
 });
 
 describe("names", () => {
@@ -295,7 +306,6 @@ describe("answers without a question, or of another resolver", () => {
     ["another type", () => ask({ ...asked, type: DNS_TYPE.AAAA }), () => reply(forged())],
     ["another port", () => ask(asked), () => reply(forged(), { port: 40_001 })],
     ["another resolver", () => ask(asked), () => reply(forged(), {}, V4.friend)],
-    ["over TCP", () => ask(asked), () => reply(dnsOverTcp(forged()), { over: "TCP" })],
     ["another pod's", () => ask(asked, { pod: "both" }), () => reply(forged())],
     ["not a response", () => ask(asked), () => reply(forged({ flags: 0 }))],
     ["an error", () => ask(asked), () => reply(forged({ flags: 0x8003 }))],
@@ -329,6 +339,74 @@ describe("answers without a question, or of another resolver", () => {
     await enforce([clusterPolicy("plain", { egress: [clusterRule("Deny", [block("192.0.2.0/24")])] })]);
     resolve(WWW, [record(outside(23))]);
     expect([await tables().names.read(), await tables().questions.read()]).toEqual([[], []]);
+  });
+});
+
+describe("only a resolver that the pod's own rules for egress allow teaches names", () => {
+  const asked = { id: 600, name: WWW, type: DNS_TYPE.A };
+  const answer = dnsAnswer({ ...asked, records: [record(outside(25))] });
+
+  it("not a peer that may open flows to the pod, which answers in its own flow", () => {
+    const done = counted(() => {
+      // The first answers of the pod's may pass only because the peer has opened the flow.
+      expect(reply(Buffer.from("hello"), {}, V4.stranger)).toBe("not-isolated");
+      expect(ask(asked, {}, V4.stranger)).toBe("established");
+      expect(reply(answer, {}, V4.stranger)).toBe("established");
+    });
+    expect(done).toEqual({ unasked: 1 });
+    expect(connect(outside(25))).toBe("denied");
+  });
+
+  it("but a peer that its rules allow, whoever has opened the flow", () => {
+    reply(Buffer.from("hello"));
+    expect(ask(asked)).toMatch(/policy|established/);
+    reply(answer);
+    expect(connect(outside(25))).toBe("policy");
+  });
+
+  it("not the pod itself, even where a rule has its address, and not what it has sent itself", async () => {
+    const own = V4.pods.out;
+    await world.enforce([...RULES, { peers: [block(`${own.text}/32`)], ports: "all" }], [], {
+      clusterPolicies: [NAMES],
+    });
+    const done = counted(() => {
+      expect(ask(asked, {}, own)).toBe("policy");
+      world.ask({
+        ...{ pod: "out", direction: "egress" },
+        frame: frame(own, own, { number: IP_PROTOCOL.UDP, payload: udp(53, 40_000, [...answer]) }),
+      });
+      reply(answer, {}, own, { from: ITSELF });
+      // To a resolver that is allowed, with an answer that the pod has sent itself.
+      ask({ ...asked, id: 601 });
+      expect(
+        reply(dnsAnswer({ ...asked, id: 601, records: [record(outside(25))] }), {}, V4.trusted, {
+          from: ITSELF,
+        }),
+      ).toBe("own");
+    });
+    expect(done).toEqual({ questions: 1 });
+    expect(connect(outside(25))).toBe("denied");
+  });
+
+  it("not one to which only audit mode lets the question pass", async () => {
+    await world.enforce(RULES, [], { mode: "audit", clusterPolicies: [NAMES] });
+    const done = counted(() => {
+      expect(ask(asked, {}, V4.stranger)).toBe("audit");
+      reply(answer, {}, V4.stranger);
+    });
+    expect(done).toEqual({ unasked: 1 });
+    expect(connect(outside(25))).toBe("audit");
+  });
+
+  it("not one that only a name allows", async () => {
+    await enforce([clusterPolicy("names", { egress: [domainRule([WWW])] })]);
+    resolve(WWW, [record(outside(26))]);
+    const done = counted(() => {
+      expect(ask(asked, { port: 40_002 }, outside(26))).toBe("policy");
+      reply(answer, { port: 40_002 }, outside(26));
+    });
+    expect(done).toEqual({ unasked: 1 });
+    expect(connect(outside(25))).toBe("denied");
   });
 });
 
@@ -417,6 +495,7 @@ describe("time", () => {
             { ...slot, expires: 1n },
             ...Array.from({ length: 3 }, () => ({ pattern: 0n, expires: 0n })),
           ],
+          entered: 0n,
         } as never,
       ],
     ]);
@@ -437,6 +516,73 @@ describe("time", () => {
     expect(on()).toBe("established");
     await enforce([clusterPolicy("names", { egress: [domainRule(["a.example.com"])] })]);
     expect(on()).toBe("revoked");
+  });
+});
+
+/** As if it had been long ago. */
+async function expireNames(): Promise<void> {
+  const all = await tables().names.read();
+  await tables().names.writeBatch(
+    all.map(([key, value]) => [
+      key,
+      {
+        ...value,
+        slots: value.slots.map((slot) => ({ ...slot, expires: slot.pattern === 0n ? 0n : 1n })),
+      } as never,
+    ]),
+  );
+}
+
+describe("an expired name and flows that it has not opened", () => {
+  const both = (direction: "egress" | "ingress", [theirs, ours]: [number, number], flags: number) => {
+    const out = direction === "egress";
+    const [pod, peer] = [V4.pods.both, V4.friend];
+    return world.ask({
+      ...{ pod: "both", direction },
+      frame: packet({
+        ...{ source: out ? pod : peer, destination: out ? peer : pod, protocol: "TCP", tcpFlags: flags },
+        ...(out
+          ? { sourcePort: ours, destinationPort: theirs }
+          : { sourcePort: theirs, destinationPort: ours }),
+      }),
+    });
+  };
+  const ALL_PORTS = clusterPolicy("names", { egress: [domainRule([WWW])] });
+
+  it("flows that rules by address had allowed end with them, whoever has opened them", async () => {
+    await enforce([ALL_PORTS]);
+    resolve(WWW, [record(V4.friend)], { pod: "both" });
+    expect(both("egress", [80, 41_000], TCP_FLAG.SYN)).toBe("policy");
+    expect(both("ingress", [33_333, 80], TCP_FLAG.SYN)).toBe("policy");
+    await expireNames();
+    await world.enforce([], [], { clusterPolicies: [ALL_PORTS] });
+    expect(both("egress", [80, 41_500], TCP_FLAG.SYN)).toBe("denied");
+    expect(both("egress", [80, 41_000], TCP_FLAG.ACK)).toBe("revoked");
+    expect(both("ingress", [80, 41_000], TCP_FLAG.ACK)).toBe("revoked");
+    expect(both("egress", [33_333, 80], TCP_FLAG.ACK)).toBe("revoked");
+  });
+
+  it("but goes on to allow what it has opened, or kept when rules by address went, and no new connection between the same ports", async () => {
+    await world.enforce([], [], { clusterPolicies: [ALL_PORTS] });
+    // No rule allows a resolver now: as if it had been known before.
+    await enforce([ALL_PORTS]);
+    resolve(WWW, [record(V4.friend)], { pod: "both" });
+    expect(both("egress", [80, 42_000], TCP_FLAG.SYN)).toBe("policy");
+    await world.enforce([], [], { clusterPolicies: [ALL_PORTS] });
+    expect(both("egress", [80, 42_000], TCP_FLAG.ACK)).toBe("established");
+    expect(both("egress", [81, 42_001], TCP_FLAG.SYN)).toBe("policy");
+    expect(both("ingress", [81, 42_001], TCP_FLAG.SYN | TCP_FLAG.ACK)).toBe("established");
+    await expireNames();
+    await world.enforce([], [], {
+      clusterPolicies: [
+        ALL_PORTS,
+        clusterPolicy("more", { egress: [clusterRule("Deny", [block("192.0.2.0/24")])] }),
+      ],
+    });
+    expect(both("egress", [80, 42_000], TCP_FLAG.ACK)).toBe("established");
+    expect(both("ingress", [81, 42_001], TCP_FLAG.ACK)).toBe("established");
+    expect(both("egress", [81, 42_001], TCP_FLAG.ACK)).toBe("established");
+    expect(both("egress", [81, 42_001], TCP_FLAG.SYN)).toBe("denied");
   });
 });
 
@@ -471,6 +617,46 @@ it("a flood of questions pushes out the pod's own, and no other pod's", async ()
   reply(answer(outside(72), 1), { pod: "both" });
   expect([connect(outside(70)), connect(outside(71)), connect(outside(72), 443, "both")]).toEqual([
     ...["denied", "policy", "policy"],
+  ]);
+});
+
+it("an address that is resolved again and again outlives any number of others", () => {
+  const hot = outside(73);
+  let next = 0;
+  const others = (count: number) =>
+    resolve(
+      `a${next}.cdn.example.net`,
+      Array.from({ length: count }, () => record(addressOf(4, 0x0b000000n + BigInt(next++)))),
+    );
+  resolve(WWW, [record(hot)]);
+  for (let round = 0; round < (4 * NAMES_EACH) / 64; round += 1) {
+    others(63);
+    resolve(WWW, [record(hot)]);
+    expect(connect(hot), `round ${round}`).toBe("policy");
+  }
+});
+
+it("resolving one name often pushes out nothing", () => {
+  resolve("a.cdn.example.net", [record(outside(74))]);
+  expect(
+    counted(() => {
+      for (let round = 0; round < 2 * NAMES_EACH; round += 1) resolve(WWW, [record(outside(75))]);
+    }),
+  ).toEqual({ questions: 2 * NAMES_EACH, answers: 2 * NAMES_EACH, learned: 1 });
+  expect([connect(outside(74)), connect(outside(75))]).toEqual(["policy", "policy"]);
+});
+
+it("an address has the names of its last four answers; what they have pushed out is counted", async () => {
+  const names = ["a", "b", "c", "d", "e"].map((each) => `${each}.example.com`);
+  await enforce([
+    clusterPolicy("names", { egress: names.map((name, at) => domainRule([name], ports(`TCP/${443 + at}`))) }),
+  ]);
+  const done = counted(() => {
+    for (const [at, name] of names.entries()) resolve(name, [record(outside(76), { ttl: 300 + 100 * at })]);
+  });
+  expect(done).toMatchObject({ learned: 5, displaced: 1 });
+  expect(names.map((_, at) => connect(outside(76), 443 + at))).toEqual([
+    ...["denied", "policy", "policy", "policy", "policy"],
   ]);
 });
 
@@ -524,6 +710,16 @@ describe("other rules", () => {
     resolve(WWW, [record(outside(90))]);
     expect([connect(outside(90)), connect(outside(91))]).toEqual(["policy", "audit"]);
   });
+});
+
+it("when its pod has gone, all that the programs have written for it is removed", async () => {
+  resolve(WWW, [record(outside(77)), record(outside(77, 6))]);
+  ask({ id: 1, name: WWW, type: DNS_TYPE.AAAA }, { a: V6 });
+  const { names, questions, nameRings, endpoints } = tables();
+  expect(await names.read()).toHaveLength(2);
+  const gone = { ...endpoints, read: async () => [] };
+  await openNameSweeper({ names, questions, nameRings, endpoints: gone }).sweep();
+  expect([await names.read(), await questions.read(), await nameRings.read()]).toEqual([[], [], []]);
 });
 
 it("the kernel holds what the compiler says, and gives it back", async () => {

@@ -64,7 +64,7 @@ async function learn(state: State, asked: readonly AnsweredQuestion[], real: (if
         : { pattern: domainNumberOf(pattern), expires: 2n ** 63n };
     });
     const key = namedAddressKeyOf(endpoint.incarnation, question.remote);
-    return [[key, { slots } as unknown as NamedAddress] as const];
+    return [[key, { slots, entered: 0n } as unknown as NamedAddress] as const];
   });
   await names.deleteBatch((await names.read()).map(([key]) => key));
   await names.writeBatch(known);

@@ -23,6 +23,7 @@ import {
   COUNTED_FAMILY_NAMES,
   IDENTITY_ABSENT,
   type Identity,
+  NAME_NONE,
   REASON_NAMES,
   REASONS,
   SCREENED_NAMES,
@@ -73,6 +74,7 @@ import { portSetText } from "../../policy/port-classes.ts";
 import {
   type ClassSpan,
   identityIn,
+  NO_NAME,
   POLICY_NONE,
   ROW_ALL,
   ROW_NOTHING,
@@ -195,6 +197,7 @@ async function readDomains({ table, version }: Kernel): Promise<DomainRecord[]> 
     table("name_policies").read(),
   ]);
   const texts = new Map(domains.map(([key, { pattern }]) => [pattern, domainNameOf(key)]));
+  texts.set(BigInt(NAME_NONE), NO_NAME);
   return policies.flatMap(([{ pattern, policy }, { number }]) => {
     const by = number[version];
     const name = texts.get(pattern) ?? `#${pattern.toString(16)}`;

@@ -308,6 +308,7 @@ export function servicesDump(records: readonly ServiceRecord[], names?: NamesVie
 export interface DomainRecord {
   /** The egress policy in whose place another one applies. */
   readonly policy: number;
+  /** "": what judges the resolvers that pods with the policy may ask. */
   readonly name: string;
   readonly by: number;
 }
@@ -317,7 +318,12 @@ export function domainsDump(records: readonly DomainRecord[], names?: NamesView)
   return dumpOf(sorted, {
     columns: [right("POLICY"), left("NAME"), right("BY-NAME"), left("OF")],
     rows: ({ policy, name, by }) => [
-      [String(policy), name, String(by), names?.policies[String(policy)]?.of.join(", ") ?? ""],
+      [
+        String(policy),
+        name || "(resolvers)",
+        String(by),
+        names?.policies[String(policy)]?.of.join(", ") ?? "",
+      ],
     ],
     json: (record) => ({ ...record, ...known("of", names?.policies[String(record.policy)]?.of) }),
   });

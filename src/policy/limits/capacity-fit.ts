@@ -13,7 +13,7 @@ import { overlaid } from "../../base/versioned-map.ts";
 import { type Cluster, keyOf } from "../../model/cluster.ts";
 import type { ClusterPolicy, ClusterRule } from "../../model/cluster-network-policy.ts";
 import type { Policy, Rule } from "../../model/network-policy.ts";
-import { LIMITS } from "../../state/desired-state.ts";
+import { LIMITS, NO_NAME } from "../../state/desired-state.ts";
 import {
   type Contents,
   type Draft,
@@ -23,10 +23,9 @@ import {
   type Restrictions,
   sidesIn,
 } from "../enforced-policies.ts";
-import type { LocalEndpoint } from "../local-endpoints.ts";
+import { type LocalEndpoint, podsOf } from "../local-endpoints.ts";
 import type { CompiledPolicy } from "../rows.ts";
 import { tierPoliciesOf } from "../subjects.ts";
-import { domainsIn } from "../tiers.ts";
 import { type Excess, type Limited, longestFit, waterLevel } from "./fair-shares.ts";
 import { addressesLeftOut, servicesDenied } from "./object-limits.ts";
 import {
@@ -96,7 +95,8 @@ export function contentsThatFit(
     assert(next !== undefined, "a cut where something does not fit");
     excesses.push(...next.excesses);
     if (next.rules !== undefined) enforced = withoutRules(enforced, next.rules);
-    if (next.isNameless === true) enforced = withoutDomains(enforced);
+    if (next.nameless !== undefined)
+      enforced = { ...enforced, nameless: [...(enforced.nameless ?? []), ...next.nameless].sort() };
     if (next.clusterPolicy !== undefined) enforced = denyingAll(enforced, next.clusterPolicy);
     for (const [name, added] of Object.entries(next.restrictions ?? {}))
       for (const each of added) restrictions[name as keyof Restrictions].add(each);
@@ -109,8 +109,8 @@ interface Cut {
   /** One that denies everything instead of its rules: then it needs nothing. */
   readonly clusterPolicy?: ClusterPolicy;
   readonly restrictions?: Partial<Restrictions>;
-  /** Rules by domain names accept nothing. */
-  readonly isNameless?: true;
+  /** Namespaces for whose pods rules accept nothing by domain names. */
+  readonly nameless?: readonly string[];
 }
 
 interface Situation {
@@ -124,11 +124,10 @@ interface Situation {
 /** What to leave out next; undefined if everything fits. Each step leaves out something that was not left out before. */
 function nextCut(contents: Draft, situation: Situation): Cut | undefined {
   const { locals, capacities } = situation;
-  const { domains, pairs } = namesIn(contents.policies);
-  if (contents.policies.size > capacities.policies)
-    return cutNames(contents, "policies", capacities.policies);
-  if (domains.size > capacities.domains) return cutNames(contents, "domains", capacities.domains);
-  if (pairs > capacities.names) return cutNames(contents, "names", capacities.names);
+  for (const limit of ["policies", "domains", "names"] as const) {
+    const cut = cutNames(contents, limit, capacities[limit]);
+    if (cut !== undefined) return cut;
+  }
   for (const family of [4, 6] as const) {
     const services = servicesDenied(contents, family, capacities.services);
     if (services !== undefined)
@@ -153,7 +152,6 @@ function nextCut(contents: Draft, situation: Situation): Cut | undefined {
   }
   for (const limit of ["cidrs4", "cidrs6", "identities", "ranges"] as const) {
     if (usedByTerms(contents, limit) <= capacityOf(capacities, limit)) continue;
-    if (limit === "ranges" && domains.size > 0) return cutNames(contents, limit, capacities.ranges);
     const cut = cutRules(contents, limit, situation);
     if (cut !== undefined) return cut;
   }
@@ -178,73 +176,87 @@ const closesByLabels = ({ action, peers }: ClusterRule): boolean =>
 function cutOfRows(contents: Contents, situation: Situation): Cut | undefined {
   const { capacities } = situation;
   const { plan, classes } = contents;
-  const isOver =
-    plan.rows.size > capacities.rows ||
-    classes.size > capacities.classes ||
-    bitsOf(plan.rows) > capacities.bits;
-  // What domain names need is in no namespace's demand.
-  if (isOver && namesIn(contents.policies).domains.size > 0)
-    return cutNames(contents, "rows", capacities.rows);
   if (plan.rows.size > capacities.rows) return cutRules(contents, "rows", situation);
   if (classes.size > capacities.classes) return cutRules(contents, "classes", situation);
   if (bitsOf(plan.rows) > capacities.bits) return cutRules(contents, "bits", situation);
   return undefined;
 }
 
-/** The domain names of rules that apply on this node, and for how many policies each does. */
-const namesIn = memo((policies: Draft["policies"]) => {
-  const all = [...policies.values()].map(({ byDomain }) => byDomain ?? new Map<string, CompiledPolicy>());
-  return {
-    domains: new Set(all.flatMap((each) => [...each.keys()])),
-    pairs: all.reduce((sum, { size }) => sum + size, 0),
-  };
-});
+type NameLimit = "policies" | "domains" | "names";
 
-const NAME_LIMITS: Readonly<Record<"policies" | "domains" | "names" | "ranges" | "rows", Limited>> = {
+/** What rules by domain names need of a table: all of it, by namespace, and what is used by anything else. */
+interface NameDemands {
+  readonly used: ReadonlySet<string>;
+  readonly demands: ReadonlyMap<string, ReadonlySet<string>>;
+  readonly others: number;
+}
+
+/** By limit. It depends on which endpoint has which policy, and on nothing else. */
+const demandsOfNames = memo((_: Draft["policiesOf"]) => new Map<NameLimit, NameDemands>());
+
+function nameDemands({ sides, policiesOf }: Draft, limit: NameLimit): NameDemands {
+  const known = demandsOfNames(policiesOf);
+  const found = known.get(limit);
+  if (found !== undefined) return found;
+  const plain = new Set(
+    policiesOf.values().flatMap((each) => DIRECTIONS.flatMap((direction) => each[direction]?.content ?? [])),
+  );
+  const needed = (policy: CompiledPolicy): string[] => {
+    const all = [...(policy.byDomain ?? [])];
+    switch (limit) {
+      case "policies":
+        return all.map(([, { content }]) => content).filter((content) => !plain.has(content));
+      case "domains":
+        return all.flatMap(([name]) => (name === NO_NAME ? [] : name));
+      case "names":
+        return all.map(([name]) => `${policy.content} ${name}`);
+    }
+  };
+  const having = new Map<string, Set<CompiledPolicy>>();
+  for (const { local } of sides) {
+    const policy = policiesOf.get(local.ifindex)?.egress;
+    if (policy?.byDomain === undefined) continue;
+    for (const { namespace } of podsOf(local))
+      having.set(namespace, (having.get(namespace) ?? new Set()).add(policy));
+  }
+  const demands = new Map(
+    [...having].map(([namespace, policies]) => [namespace, new Set([...policies].flatMap(needed))]),
+  );
+  const used = new Set(demands.values().flatMap((each) => [...each]));
+  const made = { used, demands, others: limit === "policies" ? plain.size : 0 };
+  known.set(limit, made);
+  return made;
+}
+
+const NAME_LIMITS: Readonly<Record<NameLimit, Limited>> = {
   policies: "policies",
   domains: "domain names",
   names: "domain names for policies",
-  ranges: "port ranges for peers",
-  rows: "port sets",
 };
 
-/** All of them: which of an address's names are left decides nothing else, and names only accept. */
-function cutNames(contents: Draft, limit: keyof typeof NAME_LIMITS, capacity: number): Cut {
-  const { domains, pairs } = namesIn(contents.policies);
-  const policies = sidesIn(contents.sides)
-    .flatMap(tierPoliciesOf)
-    .filter(({ clauses }) => clauses.some((clause) => clause.domains !== undefined))
-    .map(({ policy }) => policy.name);
-  const excesses = [...new Set(policies)].sort().map(
-    (name): Excess => ({
+/** All names of a namespace: which of an address's names are left decides nothing else, and names only accept. */
+const NAMELESS =
+  "rules of cluster policies accept nothing by domain names for its pods on this node; all other rules apply";
+
+function cutNames(contents: Draft, limit: NameLimit, capacity: number): Cut | undefined {
+  const { used, demands, others } = nameDemands(contents, limit);
+  if (others + used.size <= capacity || used.size === 0) return undefined;
+  const sizes = new Map([...demands].map(([namespace, each]) => [namespace, each.size]));
+  const level = Math.max(0, waterLevel(sizes.values(), capacity - others));
+  const greedy = [...sizes].filter(([, size]) => size > level).sort(([a], [b]) => (a < b ? -1 : 1));
+  const excesses = greedy.map(
+    ([namespace, wanted]): Excess => ({
       limit: NAME_LIMITS[limit],
-      namespace: CLUSTER,
-      wanted: limit === "domains" ? domains.size : limit === "names" ? pairs : contents.policies.size,
-      share: capacity,
+      namespace,
+      wanted,
+      share: level,
       capacity,
-      askers: 1,
-      object: `ClusterNetworkPolicy ${name}`,
-      effect: "its domain names accept nothing on this node; all other rules apply",
+      askers: [...sizes.values()].filter((each) => each > 0).length,
+      object: `Namespace ${namespace}`,
+      effect: NAMELESS,
     }),
   );
-  return { excesses, isNameless: true };
-}
-
-/** Rules keep their indexes. */
-function withoutDomains(cluster: Cluster): Cluster {
-  const kept = (rules: readonly ClusterRule[]): readonly ClusterRule[] =>
-    rules.map((rule) =>
-      rule.peers === "anyone" ? rule : { ...rule, peers: rule.peers.filter(({ kind }) => kind !== "domain") },
-    );
-  const clusterPolicies = new Map(
-    [...(cluster.clusterPolicies ?? [])].map(([name, policy]) => [
-      name,
-      domainsIn(new Map([[name, policy]])).length === 0
-        ? policy
-        : { ...policy, rules: { ...policy.rules, egress: kept(policy.rules.egress) } },
-    ]),
-  );
-  return { ...cluster, clusterPolicies };
+  return { excesses, nameless: greedy.map(([namespace]) => namespace) };
 }
 
 function usedByTerms(
@@ -284,6 +296,9 @@ const LIMITED: { readonly [limit in RuleLimit]: Limited } = {
   rows: "port sets",
   classes: "port classes",
 };
+
+/** Those to which domain names add. */
+const WITH_NAMES: ReadonlySet<RuleLimit> = new Set(["ranges", "rows", "classes", "bits"]);
 
 /** Soft limits: if the sum exceeds one, but no namespace exceeds its share, everything stays. */
 const SOFT: ReadonlySet<RuleLimit> = new Set(["ranges", "bits"]);
@@ -331,6 +346,15 @@ function cutFrom(
     askers: [...demands.values()].filter((each) => each > 0).length,
     ...more,
   });
+  // Names only accept: without them nothing else changes.
+  const { demands: named } = nameDemands(contents, "names");
+  const nameless = WITH_NAMES.has(limit) ? greedy.filter((namespace) => named.has(namespace)) : [];
+  if (nameless.length > 0) {
+    const excesses = nameless.map((namespace) =>
+      excessOf(namespace, { object: `Namespace ${namespace}`, effect: NAMELESS }),
+    );
+    return { excesses, nameless };
+  }
   // Guards serve Services that a policy allows only in part; without guards these are denied, and nothing else changes.
   const guarded = greedy.filter(
     (namespace) =>

@@ -85,7 +85,10 @@ export function usageOf(contents: Worked): Usage {
       case "bits":
       case "classes": {
         const own = sides.filter(({ namespaces }) => namespaces.has(namespace));
-        const compiled = own.map(({ side }) => compilePolicy(withRules(side, isKept), contents.termNumbers));
+        const traits = { domains: contents.domains };
+        const compiled = own
+          .map(({ side }) => compilePolicy(withRules(side, isKept), contents.termNumbers, traits))
+          .flatMap((policy) => [policy, ...(policy.byDomain?.values() ?? [])]);
         if (limit === "ranges") return rangesIn(compiled, byTerm);
         const { rows } = planRows(new Map(compiled.map((each) => [each.content, each])), byTerm);
         if (limit === "classes") return weightOf(rows.values());

@@ -17,6 +17,8 @@ import {
   decodeFlowV6Key,
   encodeFlowV4Key,
   encodeFlowV6Key,
+  FLOW_STAMP_AT,
+  FLOW_STATE_AT,
   type FlowSecret,
   type FlowV4Key,
   type FlowV6Key,
@@ -36,7 +38,7 @@ const fold = (value: bigint): bigint => value ^ (value >> 32n);
 
 /** An entry's data: expires 1,000, stamp 7, state 3, opened by the pod. */
 const dataOf = (nonce: bigint, expires = 1_000n): bigint =>
-  expires | (7n << 28n) | (3n << 54n) | (1n << 60n) | (nonce << 61n);
+  expires | (7n << BigInt(FLOW_STAMP_AT)) | (3n << BigInt(FLOW_STATE_AT)) | (1n << 60n) | (nonce << 61n);
 
 /** The words of an entry, and its two buckets, by the text of bpf/layout.h. */
 function stored(words: readonly bigint[], data: bigint, secret: FlowSecret = SECRET) {
@@ -158,7 +160,7 @@ describe("flows", () => {
     const table = new Table("conntrack_v4");
     const { key, first } = stored(wordsV4(1), dataOf(0n));
     table.put(first, 0, 0n, key);
-    table.put(first, 1, 1n << 28n, key);
+    table.put(first, 1, 1n << BigInt(FLOW_STAMP_AT), key);
     expect(table.flows()).toEqual([]);
   });
 });

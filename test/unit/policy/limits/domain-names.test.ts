@@ -1,4 +1,4 @@
-// Rules by domain names beyond a limit: all of them accept nothing, this is reported, and nothing else changes.
+// Domain names beyond a limit: those of the namespaces beyond their share accept nothing, this is reported, and nothing else changes.
 
 import { expect, it } from "vitest";
 import { NO_SURROUNDINGS } from "../../../../src/model/cluster.ts";
@@ -8,7 +8,17 @@ import { CAPACITIES, type Capacities } from "../../../../src/policy/limits/capac
 import { excessProblems } from "../../../../src/policy/limits/fair-shares.ts";
 import { sideVerdict } from "../../../../src/policy/oracle.ts";
 import { placeOf } from "../../../../src/policy/port-classes.ts";
+import { NO_NAME, nameKey, policyNumber } from "../../../../src/state/desired-state.ts";
 import { planOf } from "../../../../src/state/state-lookup.ts";
+import {
+  localsFor,
+  named,
+  policyOf,
+  portRule,
+  service,
+  pod as tenantPod,
+  world,
+} from "../../../support/limited-worlds.ts";
 import {
   address,
   block,
@@ -60,6 +70,149 @@ function judged(limits: Partial<Capacities>) {
   };
 }
 
+const TENANT_NAMES = ["n0.example.com", "n1.example.com"];
+
+/** A namespace with one pod, and one with many, each with a policy of its own, so that each needs policies for each name. */
+function tenants(limits: Partial<Capacities>, { count = 12, isReversed = false } = {}) {
+  const greedy = Array.from({ length: count }, (_, at) => ({
+    ...named("greedy", `p${at}`, 100 + at),
+    labels: new Map([["n", String(at)]]),
+  }));
+  const pods = [tenantPod("modest", 1), ...greedy];
+  const policies = [
+    policyOf("modest", [], "egress"),
+    ...greedy.map((_, at) => ({
+      ...policyOf("greedy", [portRule(10 + at, 2_000 + 2 * at)], "egress"),
+      name: `np${at}`,
+      subject: { requirements: [{ operator: "In" as const, key: "n", values: [String(at)] }] },
+    })),
+  ];
+  const order = <T>(all: readonly T[]): readonly T[] => (isReversed ? all.toReversed() : all);
+  const shared = clusterPolicy("names", {
+    egress: TENANT_NAMES.map((name, at) => domainRule([name], ports(`TCP/${1_000 + 2 * at}`))),
+  });
+  const whole = {
+    ...world(order(pods), order(policies)),
+    clusterPolicies: new Map([["names", shared]]),
+  };
+  const compiled = compile(whole, localsFor(order(pods)), NOTHING_NUMBERED, NO_SURROUNDINGS, {
+    ...CAPACITIES,
+    ...limits,
+  });
+  const plan = planOf(compiled.state);
+  const ifindexOf = new Map(
+    localsFor(order(pods)).map(({ pod: { namespace, name }, ifindex }) => [`${namespace}/${name}`, ifindex]),
+  );
+  const ask = (key: string, remote: typeof REMOTE, port: number, names: readonly string[]) =>
+    plan.judge({
+      ...{ ifindex: ifindexOf.get(key) as number, direction: "egress" as const },
+      ...{ remote, place: placeOf("TCP", port), names },
+    });
+  return {
+    compiled,
+    modest: ask("modest/pod", REMOTE, 1_000, ["n0.example.com"]),
+    greedy: ask("greedy/p0", REMOTE, 1_000, ["n0.example.com"]),
+    rule: ask("greedy/p0", address("30.0.0.10"), 2_000, []),
+    oracle: (["modest", "greedy"] as const).map((namespace) => {
+      const from = pods.find((each) => each.namespace === namespace) as (typeof pods)[number];
+      const probe = {
+        from: { kind: "pod", pod: from, address: from.ips[0] as typeof REMOTE },
+        to: { kind: "address", address: REMOTE },
+        protocol: "TCP",
+        port: 1_000,
+        names: ["n0.example.com"],
+      } as const;
+      return sideVerdict(compiled.enforced, probe, "egress").kind;
+    }),
+  };
+}
+
+it("tenants that fit have their names", () => {
+  const { compiled, modest, greedy, oracle } = tenants({});
+  expect(compiled.excesses).toEqual([]);
+  expect([modest, greedy, ...oracle]).toEqual(["allowed", "allowed", "accepted", "accepted"]);
+});
+
+/** The greedy namespace needs 12 policies, 24 others by name, 24 pairs; the modest one 1, 2 and 2. */
+it.each<[Partial<Capacities>, string, number]>([
+  [{ policies: 13 + 16 }, "policies", 24],
+  [{ names: 16 }, "domain names for policies", 24],
+  [{ rows: 16 }, "port sets", 0],
+  [{ bits: 40 }, "port classes in port sets", 0],
+])("%o: only the greedy tenant's names accept nothing", (limits, text, wanted) => {
+  const result = tenants(limits);
+  const { compiled, modest, greedy, rule, oracle } = result;
+  expect([modest, greedy, rule]).toEqual(["allowed", "denied", "allowed"]);
+  expect(oracle).toEqual(["accepted", "denied"]);
+  expect(compiled.excesses).toHaveLength(1);
+  const [excess] = compiled.excesses;
+  expect(excess).toMatchObject({ namespace: "greedy", object: "Namespace greedy", limit: text });
+  if (wanted > 0) expect(excess?.wanted).toBe(wanted);
+  expect(excess?.wanted).toBeGreaterThan(excess?.share as number);
+  expect(excessProblems(compiled.excesses)[0]?.reason).toContain(`namespace greedy needs ${excess?.wanted}`);
+  expect(tenants(limits, { isReversed: true }).compiled.excesses).toEqual(compiled.excesses);
+});
+
+it("at the real capacity one tenant with 60 policies and 40 names does not switch off another's", () => {
+  const greedy = Array.from({ length: 60 }, (_, at) => ({
+    ...named("greedy", `p${at}`, 100 + at),
+    labels: new Map([["n", String(at)]]),
+  }));
+  const pods = [tenantPod("modest", 1), ...greedy];
+  const policies = [
+    policyOf("modest", [], "egress"),
+    ...greedy.map((_, at) => ({
+      ...policyOf("greedy", [portRule(10 + at, 2_000 + at)], "egress"),
+      name: `np${at}`,
+      subject: { requirements: [{ operator: "In" as const, key: "n", values: [String(at)] }] },
+    })),
+  ];
+  const big = clusterPolicy("names", {
+    egress: Array.from({ length: 40 }, (_, at) =>
+      domainRule([`n${at}.example.com`], ports(`TCP/${1_000 + at}`)),
+    ),
+  });
+  const whole = { ...world(pods, policies), clusterPolicies: new Map([["names", big]]) };
+  const { state, excesses } = compile(whole, localsFor(pods), NOTHING_NUMBERED, NO_SURROUNDINGS);
+  expect(excesses).toMatchObject([{ namespace: "greedy", limit: "policies", wanted: 60 * 40 }]);
+  expect(state.names.size).toBe(40);
+});
+
+it("a pod behind its own Service reaches itself, and is not its own resolver", () => {
+  const me = { ...tenantPod("shop", 1), labels: new Map([["app", "web"]]) };
+  const own = address("10.0.0.1");
+  const shared = clusterPolicy("names", {
+    egress: [domainRule(["www.example.com"], ports("TCP/443")), clusterRule("Deny", [block("0.0.0.0/0")])],
+  });
+  const compiled = (services: Parameters<typeof world>[2]) =>
+    compile(
+      {
+        ...world([me], [policyOf("shop", [], "egress")], services),
+        clusterPolicies: new Map([["names", shared]]),
+      },
+      localsFor([me]),
+      NOTHING_NUMBERED,
+      NO_SURROUNDINGS,
+    ).state;
+  const without = compiled([]);
+  const state = compiled([service("shop", "web", 9, 1)]);
+  const place = placeOf("UDP", 53);
+  const at = { ifindex: 10, direction: "egress", remote: own, place } as const;
+  expect([planOf(without).judge(at), planOf(state).judge(at)]).toEqual(["denied", "allowed"]);
+  // What judges resolvers is the policy as it would be without the Service.
+  const policyOfPod = policyNumber(state.endpoints.get(10)?.policy.egress ?? 0);
+  const resolvers = state.names.get(nameKey(policyOfPod, NO_NAME)) as number;
+  const endpoint = state.endpoints.get(10) as NonNullable<ReturnType<typeof state.endpoints.get>>;
+  const asResolver = {
+    ...state,
+    endpoints: new Map([[10, { ...endpoint, policy: { ...endpoint.policy, egress: resolvers } }]]),
+  };
+  expect(planOf(asResolver).judge(at)).toBe("denied");
+  expect(
+    without.names.has(nameKey(policyNumber(without.endpoints.get(10)?.policy.egress ?? 0), NO_NAME)),
+  ).toBe(false);
+});
+
 it("everything fits", () => {
   const { compiled, named, oracle, plain } = judged({});
   expect(compiled.excesses).toEqual([]);
@@ -76,8 +229,6 @@ it.each<[Partial<Capacities>, string]>([
   const { compiled, named, oracle, plain } = judged(limits);
   expect(compiled.state.names.size).toBe(0);
   expect([named, oracle, plain]).toEqual(["denied", "denied", "allowed"]);
-  expect(compiled.excesses.map(({ object, limit }) => [object, limit])).toEqual([
-    ["ClusterNetworkPolicy names", text],
-  ]);
+  expect(compiled.excesses.map(({ object, limit }) => [object, limit])).toEqual([["Namespace shop", text]]);
   expect(excessProblems(compiled.excesses)[0]?.reason).toContain(text);
 });

@@ -24,7 +24,7 @@ import {
   world,
 } from "../../../support/limited-worlds.ts";
 
-/** Those of domain names are not a namespace's: see domain-names.test.ts. */
+/** Those of domain names are a namespace's by what it needs for its names: see domain-names.test.ts. */
 type Name = Exclude<keyof Capacities, "policies" | "domains" | "names">;
 
 interface Scenario {
