@@ -40,7 +40,8 @@ struct dns_header {
 	__be16 others[2];
 };
 
-#define ENTRY_NUMBER 3 /* the word of a ring's entry that has its number */
+#define ENTRY_NUMBER 3 /* the word of a ring's entry that has its number, of 32 bits */
+#define ENTRY_NONE (~0ULL)
 
 #define DNS_RESPONSE 0x80
 #define DNS_OPERATION 0x78
@@ -220,11 +221,13 @@ static __always_inline bool enter_address(struct dns_scratch *memory)
 static __always_inline void enter_again(struct dns_scratch *memory, struct named_address *named)
 {
 	const struct name_counters *counters = name_counters_of(memory);
+	__u64 before = named->entered;
 
-	if (!counters || counters->inserted[NAME_RING_ADDRESSES] - (__u32)named->entered <= NAMES_EACH / 2)
+	if (!counters || counters->inserted[NAME_RING_ADDRESSES] - (__u32)before <= NAMES_EACH / 2)
 		return;
-	if (enter_address(memory))
-		named->entered = memory->entry.words[ENTRY_NUMBER];
+	/* Of no entry: it may be its own one whose place it takes. */
+	named->entered = ENTRY_NONE;
+	named->entered = enter_address(memory) ? memory->entry.words[ENTRY_NUMBER] : before;
 }
 
 /* Remembers the question in the scratch. */

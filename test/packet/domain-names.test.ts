@@ -636,6 +636,29 @@ it("an address that is resolved again and again outlives any number of others", 
   }
 });
 
+it.each([NAMES_EACH / 2 + 1, NAMES_EACH - 2, NAMES_EACH - 1])(
+  "an address that is resolved again after %i others is known, and stays so for as many",
+  (count) => {
+    const hot = outside(73);
+    let next = 0;
+    const others = () => {
+      for (let left = count; left > 0; left -= 64)
+        resolve(
+          `a${next}.cdn.example.net`,
+          Array.from({ length: Math.min(left, 64) }, () =>
+            record(addressOf(4, 0x0b000000n + BigInt(next++))),
+          ),
+        );
+    };
+    resolve(WWW, [record(hot)]);
+    for (let round = 0; round < 3; round += 1) {
+      others();
+      resolve(WWW, [record(hot)]);
+      expect(connect(hot), `round ${round}`).toBe("policy");
+    }
+  },
+);
+
 it("resolving one name often pushes out nothing", () => {
   resolve("a.cdn.example.net", [record(outside(74))]);
   expect(
