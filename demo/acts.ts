@@ -16,6 +16,8 @@ export interface Act {
   readonly story: readonly string[];
   /** File of demo/policies that is added; the earlier ones stay. */
   readonly policy?: string;
+  /** Names that pods resolve before, to go to a target, over each family. */
+  readonly lookups?: readonly { readonly pod: string; readonly name: string; readonly target: string }[];
   /**
    * By sender, one word for each target: "46" both families reach it, "4-" only IPv4 does, "--" neither; "self" is the
    * sender's own server, which no packet on a wire is needed for.
@@ -116,6 +118,50 @@ export const ACTS: readonly Act[] = [
       "included. Machines that are no pods are not among those peers.",
     ],
     policy: "beta-wall.yaml",
+    expected: {
+      //                nginx:80  :8080  reader  hammer  far
+      "alpha/nginx-2": "   4-      --      --      4-     -- ",
+      "alpha/access": "    46      46      --      46     46 ",
+      "alpha/reader": "    46      --     self     46     46 ",
+      "beta/hammer": "     46      --      --     self    46 ",
+      "beta/anvil": "      --      --      --      --     46 ",
+      "gamma/hammer": "    --      --      --      --     46 ",
+      inside: "            4-      --      --      46     46 ",
+      excepted: "          --      --      --      46     46 ",
+      beyond: "            --      --      --      46     46 ",
+      far: "               --      --      --      46    self",
+      node: "              46      46      46      46     46 ",
+    },
+  },
+  {
+    title: "gamma-names",
+    story: [
+      "Gamma may ask a resolver, and go to *.far.example by name. Far away has such a name, but gamma/hammer has not",
+      "resolved it: an address alone opens nothing.",
+    ],
+    policy: "gamma-names.yaml",
+    expected: {
+      //                nginx:80  :8080  reader  hammer  far
+      "alpha/nginx-2": "   4-      --      --      4-     -- ",
+      "alpha/access": "    46      46      --      46     46 ",
+      "alpha/reader": "    46      --     self     46     46 ",
+      "beta/hammer": "     46      --      --     self    46 ",
+      "beta/anvil": "      --      --      --      --     46 ",
+      "gamma/hammer": "    --      --      --      --     -- ",
+      inside: "            4-      --      --      46     46 ",
+      excepted: "          --      --      --      46     46 ",
+      beyond: "            --      --      --      46     46 ",
+      far: "               --      --      --      46    self",
+      node: "              46      46      46      46     46 ",
+    },
+  },
+  {
+    title: "gamma-names, resolved",
+    story: [
+      "gamma/hammer resolves www.far.example. The programs at its veth read the answer on its way to the pod, so that the",
+      "first connection after it passes. Nobody else's is affected.",
+    ],
+    lookups: [{ pod: "gamma/hammer", name: "www.far.example", target: "far" }],
     expected: {
       //                nginx:80  :8080  reader  hammer  far
       "alpha/nginx-2": "   4-      --      --      4-     -- ",

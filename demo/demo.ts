@@ -17,7 +17,7 @@ import { type Lab, openLab } from "../src/lab/netns-lab.ts";
 import { Agent, cleanUp, type ProductPaths, weirOutput } from "../src/lab/weir-process.ts";
 import { ACTS, type Act } from "./acts.ts";
 import { type CellShot, isRight, shotsOf, tableLines } from "./table.ts";
-import { MACHINES, NAMESPACES, PODS } from "./world.ts";
+import { MACHINES, NAMESPACES, PODS, RESOLVER } from "./world.ts";
 
 const PREFIX = "weirdemo";
 /** For the manifests and the agent's socket; of a fixed name, so that a demo that was killed leaves nothing for long. */
@@ -112,6 +112,7 @@ async function play(
     const afterMs = Date.parse(appliedAt ?? "") - writtenAt;
     say(dim(`policies/${policy} written; the agent had it in force within ${afterMs} ms`));
   }
+  for (const lookup of act.lookups ?? []) await lookUp(lab, lookup);
   const measuredAt = Date.now();
   const measured = await measureExpected(lab, shotsOf(act, lab));
   const wrong = measured.filter((each) => !isRight(each));
@@ -125,6 +126,19 @@ async function play(
     );
   }
 }
+
+/** Resolves a name, and goes to its address at once. */
+async function lookUp(lab: Lab, { pod, name, target }: NonNullable<Act["lookups"]>[number]): Promise<void> {
+  const addresses = MACHINES.find((each) => each.name === target)?.addresses ?? [];
+  for (const [at, address] of addresses.entries()) {
+    const lookup = { name, resolver: RESOLVER[at] as string };
+    const probe = { kind: "http", address, port: 80, timeoutMs: LOOKUP_MS, lookup } as const;
+    const { result } = await lab.probe(pod, probe);
+    say(dim(`${pod} resolves ${name} over ${lookup.resolver} and connects to ${address}: ${result}`));
+  }
+}
+
+const LOOKUP_MS = 5_000;
 
 function verdictLines(
   measured: readonly Measured<CellShot>[],

@@ -1,4 +1,4 @@
-// The demo's world: three namespaces with their pods, and four machines that are no pods. Every one is a network namespace.
+// The demo's world: three namespaces with their pods, and five machines that are no pods. Every one is a network namespace.
 
 import type { LabelMap, PodSpec } from "../src/lab/lab-manifests.ts";
 import type { EndpointSpec } from "../src/lab/netns-lab.ts";
@@ -26,12 +26,18 @@ export const PODS: readonly PodSpec[] = [
   pod("gamma/hammer", 31, { app: "hammer" }),
 ];
 
+const FAR = ["203.0.113.7", "fd63:113::7"];
+
+/** Over each family, asked for addresses of that family. */
+export const RESOLVER = ["10.63.53.53", "fd63:53::53"];
+
 /** Addresses around 10.63.48.0/22, which ends at 10.63.51.255, and one outside of 10.0.0.0/8. */
 export const MACHINES: readonly EndpointSpec[] = [
   { name: "inside", addresses: ["10.63.48.9", "fd63:48::9"] },
   { name: "excepted", addresses: ["10.63.48.4", "fd63:48::4"] },
   { name: "beyond", addresses: ["10.63.52.1", "fd63:52::1"] },
-  { name: "far", addresses: ["203.0.113.7", "fd63:113::7"], http: [80] },
+  { name: "far", addresses: FAR, http: [80] },
+  { name: "resolver", addresses: RESOLVER, dns: { "www.far.example": FAR } },
 ];
 
 /** What each endpoint is called in the tables. */
