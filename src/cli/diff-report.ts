@@ -3,7 +3,7 @@
 import { type Cluster, isSelectable, keyOf } from "../model/cluster.ts";
 import { countText, left, someOf, type Table } from "../observe/text-output.ts";
 import { compare, type FlipGroup, groupsOf } from "../policy/diff/policy-diff.ts";
-import { podsIn, type Unit, unitsText } from "../policy/diff/traffic-classes.ts";
+import { namesIn, podsIn, type Unit, unitsText } from "../policy/diff/traffic-classes.ts";
 import { portSetText } from "../policy/port-classes.ts";
 
 export interface FlipEnd {
@@ -12,6 +12,8 @@ export interface FlipEnd {
   readonly pods: readonly string[];
   /** Prefixes without the narrower ones that rules name; 0.0.0.0/0 and ::/0 are all the rest. */
   readonly addresses: readonly string[];
+  /** Domain names of rules: what a pod has resolved from them. */
+  readonly names?: readonly string[];
 }
 
 export interface FlipReport {
@@ -30,6 +32,8 @@ export interface DiffReport {
     readonly pods: number;
     readonly classes: number;
     readonly prefixes: number;
+    /** Domain names of rules. */
+    readonly names: number;
     /** Pods that are there only before or only after the change. */
     readonly leftOut: readonly string[];
   };
@@ -43,7 +47,8 @@ export function reportOf(before: Cluster, after: Cluster): DiffReport {
     considered: {
       pods: podsIn(units).length,
       classes: classes.length,
-      prefixes: units.length - classes.length,
+      prefixes: units.length - classes.length - namesIn(units).length,
+      names: namesIn(units).length,
       leftOut: leftOut(before, after),
     },
   };
@@ -63,6 +68,7 @@ function flipReport(
     text: unitsText(own, units, cluster),
     pods: podsIn(own).map(keyOf).sort(),
     addresses: own.flatMap((unit) => (unit.kind === "addresses" ? unit.cidr.text : [])),
+    ...(namesIn(own).length > 0 && { names: namesIn(own) }),
   });
   return {
     change: allowed ? "allowed" : "denied",
@@ -89,8 +95,8 @@ const NAMES_MAX = 5;
 
 /** What was considered, and what was not. */
 export function remarksOn({ flips, considered }: DiffReport): string[] {
-  const { pods, classes, prefixes, leftOut: others } = considered;
-  const scope = `compared: ${countText(pods, "pod")} in ${countText(classes, "class", "classes")}, ${countText(prefixes, "range")} of addresses`;
+  const { pods, classes, prefixes, names: domains, leftOut: others } = considered;
+  const scope = `compared: ${countText(pods, "pod")} in ${countText(classes, "class", "classes")}, ${countText(prefixes, "range")} of addresses${domains === 0 ? "" : `, ${countText(domains, "domain name")}`}`;
   const names = someOf(others, NAMES_MAX, ", ");
   return [
     flips.length === 0 ? `nothing would change (${scope})` : scope,

@@ -7,6 +7,8 @@ import { ALL_PORTS, type PortSet, portSetKey } from "../port-classes.ts";
 import {
   addressUnits,
   FAMILIES,
+  namesOf,
+  nameUnits,
   podUnits,
   type Reach,
   reachOf,
@@ -30,19 +32,22 @@ export interface Comparison {
 }
 
 /**
- * Compares the verdicts of two clusters between their pods, and between these and addresses outside. Pods that only one of
+ * Compares the verdicts of two clusters between their pods, and between these and addresses outside, and from them to what they have
+ * resolved from rules' domain names. Pods that only one of
  * them has are left out, and so are the second and further addresses of one family. Time: the square of the number of
  * classes of pods.
  */
 export function compare(before: Cluster, after: Cluster): Comparison {
-  const reaches = [reachOf(before), reachOf(after)] as const;
-  const pods = podUnits([before, after], reaches);
-  const units = [...pods, ...addressUnits(reaches)];
+  const clusters = [before, after] as const;
+  const names = namesOf(clusters);
+  const reaches = [reachOf(before, names), reachOf(after, names)] as const;
+  const pods = podUnits(clusters, reaches);
+  const units = [...pods, ...addressUnits(reaches), ...nameUnits(clusters, reaches)];
   const cells = cellsOf(reaches);
   const flips = pods.flatMap((unit) =>
     units.flatMap((other) =>
-      // Each pair of pods occurs twice, once from either side.
-      other.kind === "pods"
+      // Each pair of pods occurs twice, once from either side; a domain name is a destination.
+      other.kind !== "addresses"
         ? flipsOf(unit, other, cells)
         : [...flipsOf(unit, other, cells), ...flipsOf(other, unit, cells)],
     ),
@@ -51,7 +56,7 @@ export function compare(before: Cluster, after: Cluster): Comparison {
 }
 
 /** The ports that two policies (before and after) allow to two term sets, each pair looked up once. */
-type Cells = (policies: Twice<string>, terms: Twice<string>) => Cell;
+type Cells = (policies: Twice<string>, terms: Twice<string>, name?: string) => Cell;
 
 interface Cell {
   readonly ports: Twice<PortSet>;
@@ -62,11 +67,14 @@ const OPEN_CELL: Cell = { ports: [ALL_PORTS, ALL_PORTS], same: true };
 
 function cellsOf(reaches: Twice<Reach>): Cells {
   const known = new Map<string, Cell>();
-  return (policies, terms) => {
-    const key = JSON.stringify([policies, terms]);
+  return (policies, terms, name) => {
+    const key = JSON.stringify([policies, terms, name]);
     const found = known.get(key);
     if (found !== undefined) return found;
-    const ports = [reaches[0].ports(policies[0], terms[0]), reaches[1].ports(policies[1], terms[1])] as const;
+    const ports = [
+      reaches[0].ports(policies[0], terms[0], name),
+      reaches[1].ports(policies[1], terms[1], name),
+    ] as const;
     const cell = { ports, same: portSetKey(ports[0]) === portSetKey(ports[1]) };
     known.set(key, cell);
     return cell;
@@ -93,7 +101,8 @@ function flipsOver(
 ): Flip[] {
   const [source, destination] = [from.terms[family], to.terms[family]];
   if (source === undefined || destination === undefined) return [];
-  const egress = from.kind === "pods" ? cells(from.policy.egress, destination) : OPEN_CELL;
+  const name = to.kind === "name" ? to.name : undefined;
+  const egress = from.kind === "pods" ? cells(from.policy.egress, destination, name) : OPEN_CELL;
   const ingress = to.kind === "pods" ? cells(to.policy.ingress, source) : OPEN_CELL;
   if (egress.same && ingress.same) return [];
   const was = intersection(egress.ports[0], ingress.ports[0]);

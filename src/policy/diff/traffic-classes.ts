@@ -12,9 +12,10 @@ import {
 } from "../../base/ip.ts";
 import { type PrefixTable, prefixTable } from "../../base/prefix-table.ts";
 import { type Cluster, isSelectable, keyOf, type Pod } from "../../model/cluster.ts";
-import { ALL_PORTS, type PortSet } from "../port-classes.ts";
+import { ALL_PORTS, type PortSet, union } from "../port-classes.ts";
 import { compilePolicy, planRows, setsByTerm } from "../rows.ts";
 import { allClauses, type Side, sideOf } from "../subjects.ts";
+import { domainsIn } from "../tiers.ts";
 import { classify } from "../workloads.ts";
 
 // The units of a comparison: classes of pods that neither cluster distinguishes, and all other addresses.
@@ -38,7 +39,25 @@ export type Unit =
       /** The prefixes without the narrower ones of other units; the one of length 0 is all the rest. */
       readonly cidr: Cidr;
       readonly terms: { readonly [family in Family]: Twice<string> | undefined };
+    }
+  | {
+      readonly kind: "name";
+      /** A rule's domain name: addresses that a pod has resolved from it, and that no rule has otherwise. Only a destination. */
+      readonly name: string;
+      readonly terms: { readonly [family in Family]: Twice<string> };
     };
+
+/** The domain names of rules, before or after. */
+export function nameUnits(clusters: Twice<Cluster>, reaches: Twice<Reach>): Unit[] {
+  const rest = (family: Family): Twice<string> => {
+    const cidr = cidrOf(family, 0n, 0);
+    return [reaches[0].termsIn(cidr), reaches[1].termsIn(cidr)];
+  };
+  return namesOf(clusters).map((name) => ({ kind: "name", name, terms: { 4: rest(4), 6: rest(6) } }));
+}
+
+export const namesOf = (clusters: Twice<Cluster>): readonly string[] =>
+  [...new Set(clusters.flatMap(({ clusterPolicies }) => domainsIn(clusterPolicies ?? new Map())))].sort();
 
 /** Pods that exist before and after (represented by those after), by class. */
 export function podUnits(clusters: Twice<Cluster>, reaches: Twice<Reach>): Unit[] {
@@ -120,14 +139,14 @@ export interface Reach {
   termsAt(address: Address): string;
   /** The same for the addresses of a prefix that no narrower prefix contains and no pod has. */
   termsIn(cidr: Cidr): string;
-  /** The ports that a policy allows to (from) addresses of these terms. */
-  ports(policy: string, terms: string): PortSet;
+  /** The ports that a policy allows to (from) addresses of these terms, those that a domain name adds included. */
+  ports(policy: string, terms: string, name?: string): PortSet;
   /** The prefixes that rules name. */
   readonly cidrs: readonly Cidr[];
 }
 
-/** Prepares a cluster for many queries. Time: pods of distinct labels times policies. */
-export function reachOf(cluster: Cluster): Reach {
+/** Prepares a cluster for many queries, also about these domain names. Time: pods of distinct labels times policies. */
+export function reachOf(cluster: Cluster, domains: readonly string[]): Reach {
   const sides = sidesOf(cluster);
   const distinct = [...new Set(sides.values())].flatMap((each) =>
     DIRECTIONS.flatMap((direction) => each[direction] ?? []),
@@ -142,12 +161,18 @@ export function reachOf(cluster: Cluster): Reach {
     terms: [...terms.values()],
     termNumbers: numbers,
   });
-  const compiled = new Map(distinct.map((side) => [side, compilePolicy(side, numbers)]));
-  const policies = new Map([...compiled.values()].map((policy) => [policy.content, policy]));
+  const compiled = new Map(distinct.map((side) => [side, compilePolicy(side, numbers, { domains })]));
+  const policies = new Map(
+    [...compiled.values()]
+      .flatMap((policy) => [...(policy.byDomain?.values() ?? []), policy])
+      .map((policy) => [policy.content, policy]),
+  );
   const { cells } = planRows(policies, setsByTerm(termSets));
   const table: PrefixTable<string> = prefixTable(
     [...cidrs.values()].map(({ cidr, terms: set }) => [cidr, set.content] as const),
   );
+  const allowed = (policy: string, set: string): PortSet =>
+    cells.get(policy)?.get(set) ?? policies.get(policy)?.others ?? [];
   return {
     policyOf(pod, direction) {
       const side = sides.get(pod)?.[direction];
@@ -155,8 +180,14 @@ export function reachOf(cluster: Cluster): Reach {
     },
     termsAt: (address) => termsOf(address).content,
     termsIn: (cidr) => table.find(cidr.family, cidr.value, cidr.length) ?? "",
-    ports: (policy, set) =>
-      policy === OPEN ? ALL_PORTS : (cells.get(policy)?.get(set) ?? policies.get(policy)?.others ?? []),
+    ports(policy, set, name) {
+      if (policy === OPEN) return ALL_PORTS;
+      const by = name === undefined ? undefined : policies.get(policy)?.byDomain?.get(name);
+      // Names only add.
+      return by === undefined
+        ? allowed(policy, set)
+        : union([...allowed(policy, set), ...allowed(by.content, set)]);
+    },
     cidrs: [...cidrs.values()].map(({ cidr }) => cidr),
   };
 }
@@ -194,7 +225,11 @@ const NAMES_MAX = 5;
 /** One end of a group. `all` are the units that were compared. */
 export function unitsText(units: readonly Unit[], all: readonly Unit[], cluster: Cluster): string {
   const pods = podsIn(units);
-  const texts = [...podTexts(pods, podsIn(all), cluster), ...addressTexts(units, all)];
+  const texts = [
+    ...podTexts(pods, podsIn(all), cluster),
+    ...addressTexts(units, all),
+    ...namesIn(units).map((name) => `addresses of ${name}`),
+  ];
   return texts.join(", ");
 }
 
@@ -255,6 +290,9 @@ function addressTexts(units: readonly Unit[], all: readonly Unit[]): string[] {
   const texts = tops.map((top) => [top.text, ...holes(top).map((hole) => `but not ${hole}`)].join(" "));
   return [...texts, ...restText(cidrs.filter(({ length }) => length === 0).map(({ family }) => family))];
 }
+
+export const namesIn = (units: readonly Unit[]): readonly string[] =>
+  units.flatMap((unit) => (unit.kind === "name" ? unit.name : []));
 
 const cidrsIn = (units: readonly Unit[]): readonly Cidr[] =>
   units.flatMap((unit) => (unit.kind === "addresses" ? unit.cidr : []));

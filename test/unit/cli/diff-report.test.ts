@@ -62,7 +62,7 @@ describe("of manifests", () => {
           ports: "TCP/5432,TCP/9000-9010",
         },
       ],
-      considered: { pods: 5, classes: 4, prefixes: 4, leftOut: [] },
+      considered: { pods: 5, classes: 4, prefixes: 4, names: 0, leftOut: [] },
     });
   });
 

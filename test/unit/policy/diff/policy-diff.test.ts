@@ -15,7 +15,18 @@ import {
 import { podsIn, type Unit, unitsText } from "../../../../src/policy/diff/traffic-classes.ts";
 import { evaluate, type Party, type Probe } from "../../../../src/policy/oracle.ts";
 import { type PortSet, placeOf, portSetText, union } from "../../../../src/policy/port-classes.ts";
-import { block, cluster, pod, pods, policy, ports, selector } from "../../../support/model.ts";
+import {
+  block,
+  cluster,
+  clusterPolicy,
+  clusterRule,
+  domainRule,
+  pod,
+  pods,
+  policy,
+  ports,
+  selector,
+} from "../../../support/model.ts";
 import { addressesOf, cluster as anyCluster, PROBE_PORTS } from "../../../support/worlds.ts";
 
 describe("sets of ports", () => {
@@ -178,6 +189,27 @@ describe("groups", () => {
       "+ pods of shop with app=web -> shop/db: all over IPv4",
       "+ every pod of jobs, 0.0.0.0/1, 128.0.0.0/1 -> shop/db: all",
     ]);
+  });
+
+  it("have a line for each domain name, with what it adds to what no rule has otherwise", () => {
+    const tiers = (...egress: ReturnType<typeof domainRule>[]) => ({
+      ...worldWith(),
+      clusterPolicies: new Map([["names", clusterPolicy("names", { egress })]]),
+    });
+    const everywhere = [block("0.0.0.0/0"), block("::/0")];
+    const wall = clusterRule("Deny", everywhere, ports("TCP"));
+    const api = domainRule(["api.example.com"], ports("TCP/443"));
+    const zone = domainRule(["*.example.com"], ports("TCP/80"));
+    expect(lines(tiers(wall), tiers(api, wall))).toEqual([
+      "+ every pod -> addresses of api.example.com: TCP/443",
+    ]);
+    expect(lines(tiers(api, wall), tiers(zone, wall))).toEqual([
+      "+ every pod -> addresses of *.example.com, addresses of api.example.com: TCP/80",
+      "- every pod -> addresses of api.example.com: TCP/443",
+    ]);
+    // What comes before it still comes before it.
+    expect(lines(tiers(wall), tiers(wall, api))).toEqual([]);
+    expect(lines(tiers(api, wall), tiers(api, wall))).toEqual([]);
   });
 
   it("separate what opens from what closes", () => {
