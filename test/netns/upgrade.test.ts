@@ -13,8 +13,8 @@ import { openWorld, type World } from "./world.ts";
 
 /** Other bits for states, and fields of entries at other bits. */
 const EDITS: readonly Edit[] = [
-  [/FLOW_REPLIED = 1,/, "FLOW_REPLIED = 32,"],
-  [/FLOW_OWN = 32,/, "FLOW_OWN = 1,"],
+  [/FLOW_REPLIED = 1,/, "FLOW_REPLIED = 8,"],
+  [/FLOW_FIN_OTHER = 8,/, "FLOW_FIN_OTHER = 1,"],
   [/FLOW_EXPIRES_BITS = 27,/, "FLOW_EXPIRES_BITS = 26,"],
   [/FLOW_STAMP_AT = 27,/, "FLOW_STAMP_AT = 26,"],
   [/FLOW_STATE_AT = 53,/, "FLOW_STATE_AT = 52,"],
