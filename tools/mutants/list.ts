@@ -275,7 +275,27 @@ const CLUSTER_POLICIES: readonly Mutant[] = [
     'const other = direction === "ingress" ? probe.from : probe.to;',
     "const other = probe.from;",
   ),
-  tierOracle("ports must match", "rule.ports.some((port) => portMatches(port, probe, direction))", "true"),
+  tierOracle("ports must match", "&& portMatches(port, probe, direction));", ");"),
+  tierOracle(
+    "what a name leads to has no port names",
+    '!(numbered && port.kind === "name") && portMatches',
+    "portMatches",
+  ),
+  tierOracle(
+    "names are those of the rule",
+    "return name !== undefined && nameMatches(peer.name, name);",
+    "return name !== undefined;",
+  ),
+  tierOracle(
+    "a wildcard has the names below it",
+    '(pattern.startsWith("*.") && name.endsWith(pattern.slice(1)))',
+    "false",
+  ),
+  tierOracle(
+    "pods of nameless namespaces have no names",
+    'from.kind === "pod" && nameless.includes(from.pod.namespace) ? undefined : name',
+    "name",
+  ),
   tierOracle("selectors match no host-network pods", "isSelectable(other.pod) &&", ""),
   tierOracle(
     "a peer's namespaces are selected",
@@ -332,13 +352,30 @@ const CLUSTER_POLICIES: readonly Mutant[] = [
   ),
   tierCompiler(
     "a rule without peers matches nothing",
-    'if (peers !== "anyone" && peers.length === 0) return [];',
+    'if (peers !== "anyone" && peers.length === 0) return named;',
     "",
   ),
   tierCompiler(
     "named ports of egress are clauses of their own",
+    "return [...clauses, ...byPortName, ...named];",
     "return [...clauses, ...named];",
-    "return clauses;",
+  ),
+  tierCompiler(
+    "rules by names are clauses of their own",
+    "return [...clauses, ...byPortName, ...named];",
+    "return [...clauses, ...byPortName];",
+  ),
+  tierCompiler("without a name, rules by names match nothing", "if (domains !== undefined) continue;", ""),
+  tierCompiler(
+    "rules that have a name are for everyone, others are left out",
+    "domains === undefined || domains.some((each) => hasName(each, name)) ? [clause] : []",
+    "[clause]",
+  ),
+  tierCompiler("policies differ by their names", 'domains?.join(" ") ?? term ?? "*"', 'term ?? "*"'),
+  tierCompiler(
+    "pods of nameless namespaces have no names",
+    "const named = isNameless(cluster, pod) ? [] : domainClauses(",
+    "const named = domainClauses(",
   ),
   tierCompiler(
     "the Baseline tier only where nothing isolates",
