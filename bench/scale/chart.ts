@@ -63,9 +63,9 @@ function plotsOf(rows: readonly ScaleRow[]): Plot[] {
       ],
     },
     {
-      title: "CPU under churn, per cent of one",
+      title: "CPU under churn of pods, per cent of one",
       series: rates.map((rate, index) =>
-        series(`${rate} pod events a second`, ({ churn }) => {
+        series(`${rate} events/s`, ({ churn }) => {
           const cpu = churn[index]?.cpu;
           return cpu === undefined ? undefined : cpu * 100;
         }),
@@ -80,8 +80,13 @@ const escaped = (text: string): string =>
 /** Both axes are logarithmic: what costs as much as there are pods is a line with the slope of the grid. */
 function drawPlot({ title, series }: Plot, sizes: readonly number[]): string {
   const values = series.flatMap((each) => each.values).filter((value) => value !== undefined && value > 0);
-  const x = scaleOf(sizes as number[], PLOT.left, PLOT.width - PLOT.right);
-  const y = scaleOf(values as number[], PLOT.height - PLOT.bottom, PLOT.top);
+  const x = scaleOf(
+    Math.log10(Math.min(...sizes)),
+    Math.log10(Math.max(...sizes)),
+    PLOT.left,
+    PLOT.width - PLOT.right,
+  );
+  const y = scaleOf(...wholePowers(values as number[]), PLOT.height - PLOT.bottom, PLOT.top);
   const parts = [`<text x="${PLOT.left}" y="16" font-weight="bold">${escaped(title)}</text>`];
   for (const tick of y.ticks) {
     const at = round(y.at(tick));
@@ -110,11 +115,16 @@ function drawPlot({ title, series }: Plot, sizes: readonly number[]): string {
 
 const round = (value: number): number => Math.round(value * 10) / 10;
 
-/** A logarithmic scale over whole powers of ten, from one end of the drawing to the other. */
-function scaleOf(values: readonly number[], from: number, to: number) {
+/** The powers of ten that enclose the values, as logarithms. */
+function wholePowers(values: readonly number[]): [low: number, high: number] {
   const low = Math.floor(Math.log10(Math.min(...values)));
-  const high = Math.max(Math.ceil(Math.log10(Math.max(...values))), low + DECADES_MIN - 1);
-  const ticks = Array.from({ length: high - low + 1 }, (_, index) => 10 ** (low + index));
-  const at = (value: number): number => from + ((Math.log10(value) - low) / (high - low)) * (to - from);
+  return [low, Math.max(Math.ceil(Math.log10(Math.max(...values))), low + DECADES_MIN - 1)];
+}
+
+/** A logarithmic scale from one end of the drawing to the other, and the powers of ten within it. */
+function scaleOf(low: number, high: number, from: number, to: number) {
+  const first = Math.ceil(low);
+  const ticks = Array.from({ length: Math.floor(high) - first + 1 }, (_, index) => 10 ** (first + index));
+  const at = (value: number): number => from + ((Math.log10(value) - low) / (high - low || 1)) * (to - from);
   return { at, ticks };
 }
