@@ -4,6 +4,7 @@ import { Command } from "commander";
 import { messageOf } from "../src/base/errors.ts";
 import { addCheck } from "./check/command.ts";
 import { addHistory } from "./history/command.ts";
+import { addNames } from "./names/command.ts";
 import { addPacket } from "./packet/command.ts";
 import { addPath } from "./path/command.ts";
 import { addPktgen } from "./pktgen/command.ts";
@@ -20,6 +21,7 @@ addUpdate(program);
 addCheck(program);
 addScale(program);
 addHistory(program);
+addNames(program);
 
 try {
   await program.parseAsync();

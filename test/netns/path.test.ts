@@ -1,4 +1,4 @@
-// Short runs of bench/path and bench/pktgen: every variant is set up, allowed and denied as it should, and removed. No speed is asserted.
+// Short runs of bench/path, bench/pktgen and bench/names: every variant is set up, allowed and denied as it should, and removed. No speed is asserted.
 
 import { spawnSync } from "node:child_process";
 import { existsSync, readdirSync } from "node:fs";
@@ -56,5 +56,18 @@ it("generates packets, all of which Weir's counters have, whatever generator thi
       sweep === "denied" ? [0, sent - lost] : [sent - lost, 0],
     );
     expect(packets_per_second).toBeGreaterThan(0);
+  }
+}, 600_000);
+
+it("measures first connections after DNS answers, without a failure", () => {
+  const { rows } = bench("names", "--connections", "30", "--runs", "2");
+  expect(rows.map(({ pod }: { pod: string }) => pod)).toEqual([
+    "bench/name",
+    "bench/address",
+    "bench/nothing",
+  ]);
+  for (const { pod, connections, failures, p50_ns, p99_ns } of rows) {
+    expect([connections, failures], pod).toEqual([30, 0]);
+    expect(p99_ns, pod).toBeGreaterThanOrEqual(p50_ns);
   }
 }, 600_000);
