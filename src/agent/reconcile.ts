@@ -7,6 +7,7 @@ import { compactVersion } from "../base/versioned-map.ts";
 import { type CarriedFlows, type CarryOver, openCarryOver } from "../datapath/flow-carry-over.ts";
 import { removeEarlierTables } from "../datapath/flow-table-pins.ts";
 import { attachedProgram } from "../datapath/hooks.ts";
+import { carryNames } from "../datapath/name-carry-over.ts";
 import { removeOtherLayouts } from "../datapath/pins.ts";
 import { NO_SURROUNDINGS } from "../model/cluster.ts";
 import type { ClusterSnapshot } from "../model/cluster-snapshot.ts";
@@ -243,7 +244,7 @@ async function bringIntoForce(
     compiled,
     {
       gate: interfaces.gate,
-      copyFlows: flowCopier(progress.carryOver, env.log),
+      copyFlows: flowCopier(kernel, progress.carryOver, env.log),
       onLate:
         env.onLate &&
         ((ifindex, error) => {
@@ -313,16 +314,27 @@ async function applyOrReread(
   }
 }
 
-/** Its second call reports the outcome for the flows of the other layout. */
-function flowCopier(carryOver: CarryOver | undefined, log: Log): ApplyOptions["copyFlows"] {
+/** Its second call reports the outcome for the flows and resolved addresses of the other layout. */
+function flowCopier(
+  { datapath }: Kernel,
+  carryOver: CarryOver | undefined,
+  log: Log,
+): ApplyOptions["copyFlows"] {
   if (carryOver === undefined) return undefined;
   let before: readonly CarriedFlows[] | undefined;
   return async (want, generation) => {
     const tenants = new Map(
       [...want.endpoints.values()].map(({ incarnation, tenant = 0 }) => [incarnation, tenant]),
     );
+    // Before the flows: whether one goes on may depend on them.
+    const names = await carryNames(datapath, tenants);
     const carried = await carryOver.copy(tenants, generation);
     if (before !== undefined) {
+      for (const { layout, addresses, reason } of names) {
+        if (addresses > 0) log.info("resolved addresses of another layout migrated", { layout, addresses });
+        if (reason !== undefined)
+          log.warn("resolved addresses of another layout cannot be migrated", { layout, reason });
+      }
       for (const { layout, flows, ended, lost, reason } of carried) {
         log.info("flows of another layout migrated", { layout, flows, ended });
         if (reason !== undefined)

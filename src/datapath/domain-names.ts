@@ -11,10 +11,12 @@ import {
   MAPS,
   NAME_BYTES,
   NAME_NONE,
+  NAME_RING_ENTRY_SIZE,
   NAME_RINGS,
   NAMES_EACH,
   type NamedAddressKey,
   type NamePolicyKey,
+  type NameRingEntry,
 } from "../gen/layout.ts";
 import { NO_NAME, nameFrom } from "../state/desired-state.ts";
 import { ABSENT, type Batch } from "../state/state-diff.ts";
@@ -189,6 +191,19 @@ async function forget(
   await questions.deleteBatch(asked.map((view) => MAPS.questions.key.decode(view, 0)));
   await nameRings.deleteBatch(entries.map(({ key }) => key));
   await setImmediate();
+}
+
+/** Of an address: the bytes of its key, and the number by which it is found to be the address's last entry. */
+export function ringEntryOf(key: NamedAddressKey, number: bigint): NameRingEntry {
+  const words = Array.from({ length: NAME_RING_ENTRY_SIZE / BigUint64Array.BYTES_PER_ELEMENT }, () => 0n);
+  const view = viewOf(words);
+  MAPS.names.key.encode(key, view, 0);
+  return {
+    words: [
+      ...words.slice(0, -1).map((_, at) => view.getBigUint64(at * BigUint64Array.BYTES_PER_ELEMENT, true)),
+      number,
+    ],
+  } as unknown as NameRingEntry;
 }
 
 function viewOf(words: readonly bigint[]): DataView {

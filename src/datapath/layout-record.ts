@@ -1,5 +1,5 @@
-// What a later build needs to convert this one's flows: the layout of the tables that they are read from, as JSON in a map
-// pinned beside them. The kernel has the types too, but shows BTF by id to CAP_SYS_ADMIN only.
+// What a later build needs to convert this one's flows and resolved addresses: the layout of the tables that they are read from, as
+// JSON in a map pinned beside them. The kernel has the types too, but shows BTF by id to CAP_SYS_ADMIN only.
 
 import { BpfMap, MapType } from "bpf-ts";
 import { ensurePinned, openPin } from "./bpffs.ts";
@@ -13,7 +13,7 @@ const VERSION = 1;
 /** The same for what no type says of the flow table: how keys are hashed and mixed. Layouts before that table have none. */
 export const FLOW_TABLE_SCHEME = 1;
 
-const RECORDED = ["conntrack_v4", "conntrack_v6", "flow_secret", "endpoints", "node"] as const;
+const RECORDED = ["conntrack_v4", "conntrack_v6", "flow_secret", "endpoints", "node", "names"] as const;
 /** Types of no map: the flow table holds keys as words. */
 const RECORDED_STRUCTS = ["flow_v4_key", "flow_v6_key"] as const;
 export type RecordedMap = (typeof RECORDED)[number];

@@ -1,7 +1,7 @@
 // Typed access to the maps by the generated codecs: the only place where keys and values are packed and unpacked.
 
 import { setImmediate } from "node:timers/promises";
-import { BpfMap, possibleCpus } from "bpf-ts";
+import { BpfMap, possibleCpus, UpdateFlag } from "bpf-ts";
 import { codeOf, messageOf, OperationError } from "../base/errors.ts";
 import { type Codec, MAPS } from "../gen/layout.ts";
 import type { InnerMaps, OpenInner } from "./inner-maps.ts";
@@ -38,6 +38,8 @@ export interface Table<K, V> {
    */
   keyPages(): AsyncIterable<readonly K[]>;
   set(key: K, value: V): void;
+  /** Of a hash map: false if the key is there, whose value stays. */
+  add(key: K, value: V): boolean;
   /** Off the event loop. Not atomic: if it fails, some of the entries may have been written. */
   writeBatch(entries: readonly (readonly [K, V])[]): Promise<void>;
   /** The same with one value for the keys `first` to `last`, inclusive, in steps of one: made for long runs of an array. */
@@ -241,6 +243,16 @@ function makeTable<K, V>(name: string, map: BpfMap, { key, value }: Codecs<K, V>
     set(where, what) {
       const [keys, values] = [pack(key, [where]), pack(value, [what])];
       attempt("write", map, () => map.update(keys, values));
+    },
+    add(where, what) {
+      const [keys, values] = [pack(key, [where]), pack(value, [what])];
+      try {
+        attempt("write", map, () => map.update(keys, values, UpdateFlag.NOEXIST));
+        return true;
+      } catch (error) {
+        if (codeOf(error) === "EEXIST") return false;
+        throw error;
+      }
     },
     async writeBatch(entries) {
       const keys = pack(

@@ -4,11 +4,21 @@ import { mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
+import type { Probe } from "../../src/lab/pod-protocol.ts";
 import { Agent, weir } from "../../src/lab/weir-process.ts";
 import { becomeLruLayout, LRU_DIGEST } from "../support/lru-layout.ts";
 import { buildRelaid, type Edit } from "../support/relaid.ts";
 import { type Held, hold } from "./held.ts";
-import { FRIEND, FRIENDS_ONLY, NOBODY, SERVER, SERVER_V4, SERVER_V6, smallWorld } from "./small-world.ts";
+import {
+  BYSTANDER,
+  FRIEND,
+  FRIENDS_ONLY,
+  NOBODY,
+  SERVER,
+  SERVER_V4,
+  SERVER_V6,
+  smallWorld,
+} from "./small-world.ts";
 import { openWorld, type World } from "./world.ts";
 
 /** Other bits for states, and fields of entries at other bits. */
@@ -19,7 +29,26 @@ const EDITS: readonly Edit[] = [
   [/FLOW_STAMP_AT = 27,/, "FLOW_STAMP_AT = 26,"],
   [/FLOW_STATE_AT = 53,/, "FLOW_STATE_AT = 52,"],
   [/FLOW_STATE_BITS = 7,/, "FLOW_STATE_BITS = 8,"],
+  [/NAME_SLOTS = 4,/, "NAME_SLOTS = 3,"],
 ];
+
+const RESOLVER = "10.63.64.53";
+const [WWW, OTHER, UNKNOWN] = ["198.51.100.64", "198.51.100.65", "198.51.100.66"] as const;
+
+/** The bystander reaches www.example.com, by name. */
+const NAMES = `
+apiVersion: policy.networking.k8s.io/v1alpha2
+kind: ClusterNetworkPolicy
+metadata: { name: names }
+spec:
+  tier: Admin
+  priority: 10
+  subject: { pods: { namespaceSelector: {}, podSelector: { matchLabels: { role: bystander } } } }
+  egress:
+  - { name: dns, action: Accept, to: [{ networks: [${RESOLVER}/32] }] }
+  - { name: web, action: Accept, to: [{ domainNames: ["*.example.com"] }], protocols: [{ tcp: { destinationPort: { number: 80 } } }] }
+  - { name: nothing-else, action: Deny, to: [{ networks: ["0.0.0.0/0", "::/0"] }] }
+`;
 
 const FAMILIES = [
   { family: 4, address: SERVER_V4, port: 5004 },
@@ -33,7 +62,17 @@ const held: Held[] = [];
 beforeAll(async () => {
   tree = mkdtempSync(join(tmpdir(), "weir-relaid-"));
   buildRelaid(tree, EDITS);
-  world = await openWorld(smallWorld("wt-upgrade", { "friends-only.yaml": FRIENDS_ONLY }));
+  world = await openWorld({
+    ...smallWorld("wt-upgrade", { "friends-only.yaml": FRIENDS_ONLY, "names.yaml": NAMES }),
+    machines: [
+      {
+        name: "resolver",
+        addresses: [RESOLVER],
+        dns: { "www.example.com": [WWW], "other.example.com": [OTHER] },
+      },
+      { name: "web", addresses: [WWW, OTHER, UNKNOWN], tcp: [80] },
+    ],
+  });
 }, 240_000);
 
 afterAll(async () => {
@@ -113,6 +152,34 @@ describe.each<[Build, Build, number]>([
     expect(await all("client", 1_500)).toEqual(["silent", "silent"]);
     for (const each of held.splice(0)) await each.close();
     world.manifests.put("friends-only.yaml", FRIENDS_ONLY);
+  });
+});
+
+describe.each<[Build, Build, string, readonly string[]]>([
+  ["other", "this", "www.example.com", [WWW]],
+  ["this", "other", "other.example.com", [OTHER, WWW]],
+])("addresses that are resolved under the %s build, then under the %s", (before, after, name, known) => {
+  const reach = async (address: string, more: Partial<Probe>): Promise<string> =>
+    (await world.lab.probe(BYSTANDER, { kind: "tcp", address, port: 80, timeoutMs: 20_000, ...more })).result;
+
+  it("are known to the pod as before, and no others", async () => {
+    const first = await start(before);
+    expect(await reach(known[0] as string, { lookup: { name, resolver: RESOLVER } })).toBe("reached");
+    await first.stop();
+    const second = await start(after);
+    expect(second.stderr).toMatch(
+      new RegExp(`resolved addresses of another layout migrated layout=\\w+ addresses=${known.length}`),
+    );
+    for (const address of known) expect(await reach(address, {})).toBe("reached");
+    expect(await reach(UNKNOWN, { timeoutMs: 1_500 })).toBe("silent");
+    const { stdout } = await weir(pathsOf(after), ["maps", "dump", "names", "-o", "json"]);
+    const shown = JSON.parse(stdout) as {
+      readonly address: string;
+      readonly name: string;
+      readonly pod: string;
+    }[];
+    expect(shown.map(({ address }) => address).sort()).toEqual(known.toSorted());
+    for (const each of shown) expect(each).toMatchObject({ name: "*.example.com", pod: BYSTANDER });
   });
 });
 

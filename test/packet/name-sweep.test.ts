@@ -1,7 +1,9 @@
-// What is left of the names of pods that are gone: removed by the pods' rings, without a walk over the maps while no pod goes.
+// What is left of the names of pods that are gone: removed by the pods' rings, without a walk over the maps while no pod goes. And how those
+// of an earlier build's maps get into the rings.
 
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { openNameSweeper } from "../../src/datapath/domain-names.ts";
+import { openNameSweeper, ringEntryOf } from "../../src/datapath/domain-names.ts";
+import { addNames, type EarlierName } from "../../src/datapath/name-carry-over.ts";
 import { type Codec, CountedFamily, MAPS, NAMES_EACH } from "../../src/gen/layout.ts";
 import { openWorld, type World } from "./world.ts";
 
@@ -36,20 +38,15 @@ async function fill(incarnation: number): Promise<void> {
   await questions.writeBatch([[question as never, { name: 1n, expires: 1n }]]);
   await nameRings.writeBatch([
     ...places.map(
-      (place) =>
-        [
-          { incarnation, place },
-          { words: wordsOf(MAPS.names.key, addressOf(incarnation, place), BigInt(place)) },
-        ] as const,
+      (place) => [{ incarnation, place }, ringEntryOf(addressOf(incarnation, place), BigInt(place))] as const,
     ),
     [{ incarnation, place: NAMES_EACH }, { words: wordsOf(MAPS.questions.key, question as never) }],
   ]);
 }
 
-/** A ring's entry of a key: its bytes, and the entry's number if they leave room for one. */
-function wordsOf<T>(codec: Codec<T>, key: T, number = 0n): readonly [bigint, bigint, bigint, bigint] {
+/** The bytes of a key. */
+function wordsOf<T>(codec: Codec<T>, key: T): readonly [bigint, bigint, bigint, bigint] {
   const view = new DataView(new ArrayBuffer(32));
-  view.setBigUint64(24, number, true);
   codec.encode(key, view, 0);
   return [0, 8, 16, 24].map((at) => view.getBigUint64(at, true)) as [bigint, bigint, bigint, bigint];
 }
@@ -111,4 +108,54 @@ it("the first walk lets the event loop run", async () => {
   expect(pages).toBeGreaterThan(19);
   expect(turns).toBeGreaterThan(0);
   expect(await nameRings.read()).toEqual([]);
+});
+
+it("addresses of an earlier build go where the programs come to last, and replace nothing", async () => {
+  const { names, nameRings } = tables();
+  const incarnation = world.incarnationOf("out");
+  await names.deleteBatch((await names.read()).map(([key]) => key));
+  await nameRings.deleteBatch((await nameRings.read()).map(([key]) => key));
+  const earlier = (at: number, expires: bigint): EarlierName => ({
+    key: addressOf(incarnation, at),
+    slots: [
+      { pattern: 7n, expires: 1n },
+      { pattern: BigInt(at + 100), expires },
+    ],
+  });
+  // What the programs have learned: the first address, and the last place of a ring that has gone round.
+  const own = {
+    slots: Array.from({ length: 4 }, () => ({ pattern: 1n, expires: 9n })),
+    entered: 0n,
+  } as never;
+  await names.writeBatch([[addressOf(incarnation, 0), own]]);
+  for (const place of [0, NAMES_EACH - 1])
+    nameRings.set({ incarnation, place }, ringEntryOf(addressOf(incarnation, 0), 0n));
+  await addNames(tables(), [earlier(0, 50n), earlier(1, 10n), earlier(2, 30n), earlier(3, 20n)]);
+  expect(names.get(addressOf(incarnation, 0))).toEqual(own);
+  const placed = await Promise.all(
+    [2, 3, 1].map(async (at) => {
+      const found = names.get(addressOf(incarnation, at));
+      const place = Number(found?.entered);
+      expect(found?.slots[0]?.pattern, "the latest first").toBe(BigInt(at + 100));
+      expect(nameRings.get({ incarnation, place })).toEqual(
+        ringEntryOf(addressOf(incarnation, at), BigInt(place)),
+      );
+      return place;
+    }),
+  );
+  expect(placed).toEqual([NAMES_EACH - 2, NAMES_EACH - 3, NAMES_EACH - 4]);
+  // Again, with more than fit: what is there stays, and the ring is never exceeded.
+  await addNames(
+    tables(),
+    Array.from({ length: 2 * NAMES_EACH }, (_, at) => earlier(at, BigInt(at))),
+  );
+  expect((await nameRings.read()).length).toBe(NAMES_EACH);
+  const left = await names.read();
+  expect(left.length).toBe(NAMES_EACH - 1);
+  for (const [key, { entered }] of left)
+    if (key.address.low !== addressOf(incarnation, 0).address.low)
+      expect(nameRings.get({ incarnation, place: Number(entered) })).toEqual(ringEntryOf(key, entered));
+  expect(
+    left.some(([{ address }]) => address.low === addressOf(incarnation, 2 * NAMES_EACH - 1).address.low),
+  ).toBe(true);
 });
