@@ -64,11 +64,12 @@ export const byTheApi = ({ cluster }: Step, cell: Cell): string[] =>
 
 // What the NetworkPolicy API says of a cell and why, for engines to explain a mismatch with.
 
-export const probeOf = ({ from, to, protocol, port }: Cell): Probe => ({
+export const probeOf = ({ from, to, protocol, port, names }: Cell): Probe => ({
   from: partyOf(from),
   to: partyOf(to),
   protocol,
   port,
+  names,
 });
 
 export const partyOf = ({ pod, address }: End): Party =>
@@ -94,10 +95,14 @@ export function endTexts(cluster: Step["cluster"], asked: Cell): string[] {
 }
 
 /** What a pod's policies say of every backend of a Service, as in "of Service x/s, 10.0.0.1:80 is denied". */
-function serviceTexts(cluster: Step["cluster"], { behind, from }: Cell): string[] {
+function serviceTexts(cluster: Step["cluster"], { behind, from, names }: Cell): string[] {
   if (behind === undefined) return [];
   const { frontend } = behind;
-  const { leaves, backends } = serviceVerdict(cluster, { from: partyOf(from), frontend }, isSelectable);
+  const { leaves, backends } = serviceVerdict(
+    cluster,
+    { from: partyOf(from), frontend, names },
+    isSelectable,
+  );
   const texts = backends.map(
     ({ backend, verdict, guarded }) =>
       `${backend.address.text} port ${backend.port} is ${permits(verdict) ? "allowed" : "denied"}${guarded ? " and on this node" : ""}`,

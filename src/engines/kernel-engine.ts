@@ -16,6 +16,7 @@ import type { State } from "../state/desired-state.ts";
 import { diff, type Held, settledState } from "../state/state-diff.ts";
 import { type AskSide, judgeSides, localsOf } from "./cell-verdict.ts";
 import { packet, TCP_FLAG } from "./frame-builder.ts";
+import { learnNames, resolvedByAll } from "./known-names.ts";
 
 // The loaded programs and maps as an engine for conformance cases: packets built for each probe, run through both ends.
 
@@ -127,6 +128,7 @@ export function kernelEngine(bench: Bench, hook: FromPodHook = "tc"): Engine {
       const locals = localsOf(step, interfaces, () => bench.devices.at(interfaces.size));
       const compiled = compile(step.cluster, locals, numbering);
       await bench.bring(compiled.state);
+      await learnNames(bench.maps.tables, compiled.state, resolvedByAll(compiled.state, of.dns));
       numbering = compiled.numbering;
       return step.cells.map((cell) => judgeSides(step, cell, interfaces, ask(clients(cell))));
     },

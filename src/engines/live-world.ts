@@ -12,6 +12,7 @@ import { type Lab, openLab } from "../lab/netns-lab.ts";
 import { type Attachment, type Cluster, keyOf, type Pod } from "../model/cluster.ts";
 import { problemText } from "../model/problem.ts";
 import type { Case, Cell, Step } from "../source/conformance/case-types.ts";
+import { learnNames, resolvedByAll } from "./known-names.ts";
 import { type Host, type Hosts, hostsOf } from "./live-hosts.ts";
 import { type Flows, probe, roundsOf } from "./live-probes.ts";
 import type { Verdict } from "./live-protocol.ts";
@@ -58,7 +59,7 @@ export async function openWorld(options: WorldOptions): Promise<World> {
         });
       }
       await bringHosts(lab, held, hosts.list);
-      await enforcement.bring(attached(step.cluster, hosts, lab));
+      await enforcement.bring(attached(step.cluster, hosts, lab), of.dns);
       return judged(step.cells, { lab, hosts, flows });
     },
     close: () => lab.close(),
@@ -101,7 +102,8 @@ function attached(cluster: Cluster, hosts: Hosts, lab: Lab): Cluster {
 }
 
 interface Enforcement {
-  bring(cluster: Cluster): Promise<void>;
+  /** Then all pods have resolved these. */
+  bring(cluster: Cluster, dns: Case["dns"]): Promise<void>;
   close(): void;
 }
 
@@ -110,16 +112,18 @@ async function openEnforcement(options: WorldOptions): Promise<Enforcement> {
   const kernel = await openKernel(await lockRoot(options.bpffs), options);
   const progress = await firstProgress(kernel);
   return {
-    async bring(cluster) {
+    async bring(cluster, dns) {
       const reading = { cluster, problems: [], files: 1, readable: true };
       const interfaces = await readInterfaces({});
       const input = { reading, interfaces, resync: false };
       const settled = await reconcile(kernel, progress, input, { log: SILENT, now: NOW });
-      if (settled && progress.problems.length === 0) return;
-      throw new OperationError(progress.problems.map(problemText).join("; ") || "an interface went away", {
-        operation: "enforce",
-        object: "the step's policies",
-      });
+      if (!settled || progress.problems.length > 0 || progress.force === undefined)
+        throw new OperationError(progress.problems.map(problemText).join("; ") || "an interface went away", {
+          operation: "enforce",
+          object: "the step's policies",
+        });
+      const { state } = progress.force.compiled;
+      await learnNames(kernel.maps.tables, state, resolvedByAll(state, dns));
     },
     close: () => kernel.close(),
   };

@@ -14,7 +14,8 @@ export const oracle: Engine = cellEngine("oracle", (cluster, cell): Judgement =>
     const { frontend, end, port } = cell.behind;
     const from = partyOf(cell.from);
     // Every pod that has an interface is one of this node, as for the other engines.
-    const reached = reaches(cluster, { from, frontend }, { address: end.address, port }, isSelectable);
+    const asked = { from, frontend, names: cell.names };
+    const reached = reaches(cluster, asked, { address: end.address, port }, isSelectable);
     return { outcome: reached ? "allowed" : "blocked", why };
   }
   const probe = probeOf(cell);

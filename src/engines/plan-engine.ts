@@ -25,7 +25,7 @@ export function planEngine(): Engine {
         judgeSides(step, asked, interfaces, ({ cell, direction, ifindex }) => {
           const remote = direction === "egress" ? cell.to.address : cell.from.address;
           const place = placeOf(cell.protocol === "ICMP" ? "other" : cell.protocol, cell.port);
-          const answer = plan.judge({ ifindex, direction, remote, place });
+          const answer = plan.judge({ ifindex, direction, remote, place, names: cell.names });
           return { allowed: answer !== "denied" && answer !== "unknown endpoint", answer };
         }),
       );

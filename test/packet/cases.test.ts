@@ -5,9 +5,13 @@ import { type Bench, kernelEngine, openBench } from "../../src/engines/kernel-en
 import { failureText, hasPassed, runCase } from "../../src/source/conformance/case-runner.ts";
 import { type CaseFile, caseOf, furtherCases, ownCases } from "../support/cases.ts";
 import { OBJECT } from "../support/object.ts";
+import { randomCase } from "../support/random-cases.ts";
 
 const LINES_MAX = 20;
 const PATIENCE_MS = 120_000;
+/** Random cases; see test/unit/random-cases.test.ts. */
+const RUNS = Math.ceil(Number(process.env["WEIR_PROPERTY_RUNS"] ?? 300) / 10);
+const FIRST = Number(process.env["WEIR_CASE_SEED"] ?? Date.now() % 1_000_000);
 
 let bench: Bench;
 
@@ -24,9 +28,6 @@ async function passes(file: CaseFile): Promise<void> {
   }
 }
 
-/** ClusterNetworkPolicy is refused when a case is read: test/unit/cases.test.ts. */
-const isSupported = (file: CaseFile): boolean => !file.text.includes('"kind": "ClusterNetworkPolicy"');
-
 describe("the loaded programs", () => {
   it.each(ownCases().map((file) => [file.name, file] as const))("agree with %s", (_name, file) =>
     passes(file),
@@ -35,8 +36,17 @@ describe("the loaded programs", () => {
   it.each(furtherCases().map((folder) => [folder.title, folder] as const))(
     "agree with all of %s",
     async (_title, { files }) => {
-      for (const file of files.filter(isSupported)) await passes(file);
+      for (const file of files) await passes(file);
     },
     PATIENCE_MS,
+  );
+
+  it(
+    `agree with ${RUNS} random cases from seed ${FIRST} on`,
+    async () => {
+      for (let seed = FIRST; seed < FIRST + RUNS; seed += 1)
+        await passes({ name: `random-${seed}.json`, text: randomCase(seed) });
+    },
+    PATIENCE_MS + RUNS * 2_000,
   );
 });

@@ -59,5 +59,5 @@ const FEATURES = [
   ...["create-pod", "delete-pod", "create-namespace", "delete-namespace", "address-reuse"],
   ...["cnp-tier:Admin", "cnp-tier:Baseline", "cnp-action:Accept", "cnp-action:Deny", "cnp-action:Pass"],
   ...["cnp-subject:namespaces", "cnp-subject:pods", "cnp-peer:namespaces", "cnp-peer:pods"],
-  ...["cnp-peer:nodes", "cnp-peer:networks", "cnp-named-port", "cnp-port-range"],
+  ...["cnp-peer:nodes", "cnp-peer:networks", "cnp-peer:domainNames", "cnp-named-port", "cnp-port-range"],
 ];

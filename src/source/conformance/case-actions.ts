@@ -21,7 +21,7 @@ import { CLUSTER_POLICY_VERSION } from "../parse/parse-document.ts";
 import { parsePolicy } from "../parse/parse-network-policy.ts";
 import { parseService, parseSlice } from "../parse/parse-service.ts";
 import { parseLabels, parseNamespaceEntry, parsePodEntry, podConflict, required } from "./case-cluster.ts";
-import type { Behind, Cell, End } from "./case-types.ts";
+import type { Behind, End, UnnamedCell } from "./case-types.ts";
 
 /** What the actions so far have led to. */
 export interface Situation {
@@ -320,7 +320,7 @@ interface Asked {
   readonly cluster: Cluster;
   readonly places: ReadonlyMap<string, readonly Address[]>;
   readonly from: readonly End[];
-  readonly question: Omit<Cell, "from" | "to" | "loopback" | "behind">;
+  readonly question: Omit<UnnamedCell, "from" | "to" | "loopback" | "behind">;
 }
 
 export const isService = (name: string): boolean => name.startsWith(PREFIX);
@@ -329,7 +329,7 @@ export const isService = (name: string): boolean => name.startsWith(PREFIX);
  * The cells of a check whose `to` is a Service: one for every address of a client, every frontend of its family, and
  * every backend. `address` and `backend` of the check narrow them down. Without `address` only ClusterIPs are probed.
  */
-export function serviceCells(field: Field, fields: Fields, asked: Asked): Cell[] {
+export function serviceCells(field: Field, fields: Fields, asked: Asked): UnnamedCell[] {
   const to = fields.get("to") as Field;
   const name = String(to.value);
   const address = addressOf(fields.get("address"));
@@ -350,7 +350,15 @@ export function serviceCells(field: Field, fields: Fields, asked: Asked): Cell[]
       .filter(({ end }) =>
         backend === undefined ? end.pod !== from.pod || from.pod === undefined : end.name === backend,
       )
-      .map((behind): Cell => ({ ...asked.question, from, to: endOf(name, behind), loopback: false, behind })),
+      .map(
+        (behind): UnnamedCell => ({
+          ...asked.question,
+          from,
+          to: endOf(name, behind),
+          loopback: false,
+          behind,
+        }),
+      ),
   );
   if (cells.length === 0) note(field, `${quote(name)} leads nowhere on ${protocol}/${port}`);
   return cells;

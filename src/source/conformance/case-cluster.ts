@@ -1,5 +1,6 @@
 // The cluster of a conformance case: namespaces, pods, nodes and addresses outside, read from untrusted values.
 
+import { parseDomainName } from "../../base/domain-name.ts";
 import { type Address, type Family, parseAddress } from "../../base/ip.ts";
 import {
   type Cluster,
@@ -33,12 +34,14 @@ import {
   quote,
   stringOf,
 } from "../parse/fields.ts";
+import type { Resolvable } from "./case-types.ts";
 
 /** The cluster before the first step; it has no policies yet. */
 export interface Setting {
   readonly families: readonly Family[];
   readonly cluster: Cluster;
   readonly places: ReadonlyMap<string, readonly Address[]>;
+  readonly dns: readonly Resolvable[];
 }
 
 const FAMILIES: ReadonlyMap<string, readonly Family[]> = new Map([
@@ -71,7 +74,30 @@ export function parseSetting(field: Field): Setting {
   const nodes = new Map<string, ClusterNode>();
   for (const node of addPlaces(places, fields?.get("nodes"), "node:")) nodes.set(node.name, node);
   addPlaces(places, fields?.get("externals"), "ext:");
-  return { families, cluster: { ...EMPTY_CLUSTER, namespaces, pods, nodes }, places };
+  const dns = parseDns(fields?.get("dns"));
+  return { families, cluster: { ...EMPTY_CLUSTER, namespaces, pods, nodes }, places, dns };
+}
+
+/** By address. */
+function parseDns(field: Field | undefined): readonly Resolvable[] {
+  const found = listOf(field).flatMap((item) => {
+    const fields = fieldsOf(item, ["name", "ips"]);
+    const nameField = required(item, fields, "name");
+    const text = nameField && stringOf(nameField);
+    const addresses = addressesOf(required(item, fields, "ips"), [4, 6]);
+    if (nameField === undefined || text === undefined) return [];
+    const parsed = parseDomainName(text);
+    if (!parsed.ok || parsed.value.startsWith("*")) {
+      note(nameField, `${quote(text)} is not a domain name`);
+      return [];
+    }
+    return addresses.map((address) => ({ name: parsed.value, address }));
+  });
+  return [...Map.groupBy(found, ({ address }) => address.text).values()].flatMap(([first, ...others]) =>
+    first === undefined
+      ? []
+      : [{ address: first.address, names: [first, ...others].map(({ name }) => name) }],
+  );
 }
 
 /** The field under `key`; undefined, with an issue, where it is missing. */

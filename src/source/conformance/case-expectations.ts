@@ -15,18 +15,19 @@ import {
 } from "../parse/fields.ts";
 import { isService, serviceCells } from "./case-actions.ts";
 import { listOf, PROTOCOL_AND_PORT, required } from "./case-cluster.ts";
-import type { Cell, End, Side } from "./case-types.ts";
+import type { Cell, End, Resolvable, Side, UnnamedCell } from "./case-types.ts";
 
 /** Where the names of endpoints lead at this step. */
 export interface Endpoints {
   readonly cluster: Cluster;
   readonly places: ReadonlyMap<string, readonly Address[]>;
+  readonly dns: readonly Resolvable[];
   /** The families that the step probes. */
   readonly families: readonly Family[];
 }
 
 /** Everything of a cell but its ends. */
-type Question = Omit<Cell, "from" | "to" | "loopback" | "behind">;
+type Question = Omit<UnnamedCell, "from" | "to" | "loopback" | "behind">;
 
 const EXPECTED_FIELDS = [
   "pods",
@@ -61,7 +62,11 @@ export function parseExpected(field: Field, endpoints: Endpoints): readonly Cell
     return table === undefined ? [] : parseTables(table, side, order);
   });
   const checks = listOf(fields?.get("checks")).flatMap((item) => parseCheck(item, endpoints));
-  const cells = [...tables, ...checks];
+  const namesOf = new Map(endpoints.dns.map(({ address, names }) => [address.text, names]));
+  const cells = [...tables, ...checks].map((cell) => ({
+    ...cell,
+    names: namesOf.get(cell.to.address.text) ?? [],
+  }));
   if (fields !== undefined && cells.length === 0) note(field, "expects nothing; expected tables or checks");
   return cells;
 }
@@ -91,7 +96,11 @@ function endpointAt(field: Field, { cluster, places, families }: Endpoints): End
 }
 
 /** `tables`, or the ones of one side: by protocol and port, a row for every source and in it a character for every destination. */
-function parseTables(field: Field, side: Side, order: readonly (Endpoint | undefined)[]): readonly Cell[] {
+function parseTables(
+  field: Field,
+  side: Side,
+  order: readonly (Endpoint | undefined)[],
+): readonly UnnamedCell[] {
   const tables = [...(fieldsOf(field) ?? [])];
   return tables.flatMap(([key, table]) => {
     const traffic = parseTraffic(table, key);
@@ -129,7 +138,7 @@ const EXPECTED: ReadonlyMap<string, Cell["expected"] | undefined> = new Map([
   ["-", undefined],
 ]);
 
-function parseRow(field: Field, { from, order, side, protocol, port }: Row): readonly Cell[] {
+function parseRow(field: Field, { from, order, side, protocol, port }: Row): readonly UnnamedCell[] {
   const text = stringOf(field);
   const wrong = text === undefined ? undefined : flawOfRow(text, from, order);
   if (wrong !== undefined) note(field, wrong);
@@ -180,7 +189,7 @@ function pairs(field: Field, from: Endpoint, to: Endpoint): readonly Ends[] {
   return found;
 }
 
-function parseCheck(field: Field, endpoints: Endpoints): readonly Cell[] {
+function parseCheck(field: Field, endpoints: Endpoints): readonly UnnamedCell[] {
   const fields = fieldsOf(field, CHECK_FIELDS, CHECK_FIELDS_SHOWN);
   const question = fields && parseQuestion(field, fields);
   const fromField = required(field, fields, "from");

@@ -92,6 +92,7 @@ function parseCase(field: Field): Case | undefined {
     notes: textsOf(fields.get("notes")),
     families: setting.families,
     places: setting.places,
+    dns: setting.dns,
     steps: parseSteps(steps, setting),
   };
 }
@@ -118,7 +119,8 @@ function parseSteps(field: Field, setting: Setting): readonly Step[] {
     const families = probedFamilies(item, fields, setting.families);
     const expected = required(item, fields, "expected");
     const name = textOf(fields?.get("name"));
-    const endpoints = { cluster: situation.cluster, places: setting.places, families };
+    const { places, dns } = setting;
+    const endpoints = { cluster: situation.cluster, places, dns, families };
     return {
       title: `step ${index + 1}${name === "" ? "" : ` (${name})`}`,
       ...situation,

@@ -17,7 +17,18 @@ export interface Case {
   readonly families: readonly Family[];
   /** Nodes and addresses outside the cluster, by the names that checks use: `node:NAME` and `ext:NAME`. */
   readonly places: ReadonlyMap<string, readonly Address[]>;
+  /** The addresses that domain names lead to: every pod has resolved all of them. */
+  readonly dns: readonly Resolvable[];
   readonly steps: readonly Step[];
+}
+
+/** A cell before the domain names that lead to its destination are known. */
+export type UnnamedCell = Omit<Cell, "names">;
+
+/** An address and the domain names, in canonical text, that lead to it. */
+export interface Resolvable {
+  readonly address: Address;
+  readonly names: readonly string[];
 }
 
 /** A moment of the case: its actions have been applied, one after another, to the cluster of the step before. */
@@ -72,6 +83,8 @@ export interface Cell {
    * all other cells.
    */
   readonly behind: Behind | undefined;
+  /** The domain names that lead to the destination's address. */
+  readonly names: readonly string[];
   /** The case's own words for why, or "". */
   readonly reason: string;
 }

@@ -25,6 +25,7 @@ const cell = (facts: Partial<Cell> = {}): Cell => ({
   beyondPolicy: false,
   connection: undefined,
   behind: undefined,
+  names: [],
   reason: "",
   ...facts,
 });
@@ -37,6 +38,7 @@ const caseWith = (...steps: (readonly Cell[])[]): Case => ({
   notes: [],
   families: [4],
   places: new Map(),
+  dns: [],
   steps: steps.map(
     (cells, index): Step => ({
       title: `step ${index + 1}`,
