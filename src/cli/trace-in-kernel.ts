@@ -6,7 +6,7 @@ import { messageOf } from "../base/errors.ts";
 import { packet } from "../engines/frame-builder.ts";
 import { keyOf } from "../model/cluster.ts";
 import type { EndpointView, JudgedView, JudgeRequest } from "../observe/api-views.ts";
-import { type Party, permits } from "../policy/oracle.ts";
+import { type Party, permits, type SideVerdict } from "../policy/oracle.ts";
 import type { Path } from "../policy/trace/traced-paths.ts";
 import { tellAgent } from "./agent-client.ts";
 import type { Context } from "./environment.ts";
@@ -129,11 +129,18 @@ export function frameOf({ probe, via }: Path, direction: Direction, clientPort: 
   });
 }
 
+const isByName = (verdict: SideVerdict): boolean =>
+  verdict.kind === "accepted" && verdict.by.domain !== undefined;
+
 /** Whether one end's program does as the policies say. */
 export function isExpected({ sides, via }: Path, direction: Direction, passes: boolean): boolean {
   if (direction === "egress")
     return passes === (via === undefined ? permits(sides.egress.verdict) : via.leaves);
-  if (permits(sides.egress.verdict)) return passes === permits(sides.ingress.verdict);
+  if (permits(sides.egress.verdict)) {
+    if (!permits(sides.ingress.verdict)) return !passes;
+    // Of what only a name allows, this end may drop what it drops for Services.
+    return passes || isByName(sides.egress.verdict);
+  }
   // What the client may not send, it does not get this far; but where Services send it on, this end must drop it, and then it
   // drops what is sent straight as well (docs/decisions/0005-services.md).
   const mustDrop = via?.leaves === true || !permits(sides.ingress.verdict);

@@ -10,13 +10,15 @@ import { type Cluster, keyOf, type Pod } from "../model/cluster.ts";
 import { TIERS } from "../model/cluster-network-policy.ts";
 import type { Backend, Frontend } from "../model/frontends.ts";
 import { deniesEveryone, hasTierRules } from "./cluster-policy-oracle.ts";
-import { type Party, permits, policyVerdict, type SideVerdict, sideVerdict } from "./oracle.ts";
+import { type Party, type Probe, permits, policyVerdict, type SideVerdict, sideVerdict } from "./oracle.ts";
 import { isAuditedFor, policiesOn } from "./subjects.ts";
 
 export interface ServiceProbe {
   readonly from: Party;
   /** An address of the same family as `from`'s. */
   readonly frontend: Frontend;
+  /** The domain names that the client has resolved to the frontend's address. */
+  readonly names?: readonly string[];
 }
 
 /** The verdict of the pod's own policies on one backend. */
@@ -36,12 +38,36 @@ export interface ServiceVerdict {
 /** `isEndpoint`: whether the pod is an endpoint of the client's node. */
 export function serviceVerdict(
   cluster: Cluster,
-  { from, frontend }: ServiceProbe,
+  { from, frontend, names = [] }: ServiceProbe,
   isEndpoint: (pod: Pod) => boolean,
 ): ServiceVerdict {
-  const backends = frontend.backends.map((backend): BackendVerdict => {
+  const backends = backendVerdicts(cluster, { from, frontend }, isEndpoint);
+  const plain = { leaves: leaves(cluster, from, backends), backends };
+  if (plain.leaves) return plain;
+  // docs/cluster-policy.md, domain names: a name that lets packets to all backends pass is enough.
+  for (const name of names) {
+    const named = backendVerdicts(cluster, { from, frontend, name }, isEndpoint);
+    const isAllowed =
+      named.length === 0
+        ? permitsEverywhere(cluster, { from, to: { kind: "address", address: frontend.address }, name })
+        : named.every(({ verdict }) => permits(verdict));
+    if (isAllowed) return { leaves: true, backends: named };
+  }
+  return plain;
+}
+
+/** As a name, if there is one, or without names. */
+function backendVerdicts(
+  cluster: Cluster,
+  { from, frontend, name }: Omit<ServiceProbe, "names"> & { readonly name?: string },
+  isEndpoint: (pod: Pod) => boolean,
+): readonly BackendVerdict[] {
+  return frontend.backends.map((backend): BackendVerdict => {
     const to = partyAt(cluster, backend.address);
-    const probe = { from, to, protocol: frontend.protocol, port: backend.port };
+    const probe = {
+      ...{ from, to, protocol: frontend.protocol, port: backend.port },
+      ...(name !== undefined && { name }),
+    };
     return {
       backend,
       verdict: isItself(from, to)
@@ -50,7 +76,25 @@ export function serviceVerdict(
       guarded: frontend.keepsSource && isGuard(cluster, to, isEndpoint),
     };
   });
-  return { leaves: leaves(cluster, from, backends), backends };
+}
+
+/** Whether the rules for everyone, those that have the name among them, allow everything. */
+function permitsEverywhere(
+  cluster: Cluster,
+  { from, to, name }: Pick<Probe, "from" | "to"> & { readonly name: string },
+): boolean {
+  const policies = [...cluster.policies].map(([key, policy]) => {
+    const egress = policy.rules.egress.filter(({ peers, ports }) => peers === "anyone" && ports === "all");
+    return [key, { ...policy, rules: { ...policy.rules, egress } }] as const;
+  });
+  const clusterPolicies = [...(cluster.clusterPolicies ?? [])].map(([key, policy]) => {
+    const egress = policy.rules.egress.map((rule) =>
+      rule.peers === "anyone" ? rule : { ...rule, peers: rule.peers.filter(({ kind }) => kind === "domain") },
+    );
+    return [key, { ...policy, rules: { ...policy.rules, egress } }] as const;
+  });
+  const forAll = { ...cluster, policies: new Map(policies), clusterPolicies: new Map(clusterPolicies) };
+  return permits(policyVerdict(forAll, { from, to, name, protocol: "ICMP", port: 0 }, "egress"));
 }
 
 /** Whether both are known to be one pod, which cannot block itself. */

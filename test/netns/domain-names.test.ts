@@ -38,6 +38,22 @@ spec:
   - { name: nothing-else, action: Deny, to: [{ networks: ["0.0.0.0/0", "::/0"] }] }
 `;
 
+/** A Service whose address a name has, with the web server behind it. */
+const FRONTEND = "10.96.64.1";
+const SERVICE = `
+apiVersion: v1
+kind: Service
+metadata: { name: front, namespace: shop }
+spec: { clusterIP: ${FRONTEND}, ports: [{ port: 8000, targetPort: 80 }, { name: other, port: 8001, targetPort: 81 }] }
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: { name: front-a, namespace: shop, labels: { kubernetes.io/service-name: front } }
+addressType: IPv4
+ports: [{ name: "", port: 80, protocol: TCP }, { name: other, port: 81, protocol: TCP }]
+endpoints: [{ addresses: [198.51.100.64] }]
+`;
+
 let world: World;
 let agent: Agent;
 
@@ -53,6 +69,7 @@ beforeAll(async () => {
         dns: {
           "www.example.com": BOTH("www"),
           "other.example.com": BOTH("other"),
+          "front.cdn.example.net": [FRONTEND],
           ...Object.fromEntries(
             MANY.map((name, at) => [name, [`198.51.100.${100 + at}`, `fd63:113::${100 + at}`]]),
           ),
@@ -66,7 +83,7 @@ beforeAll(async () => {
         tcp: [80],
       },
     ],
-    files: { "names.yaml": MANIFESTS },
+    files: { "names.yaml": MANIFESTS, "service.yaml": SERVICE },
   });
   agent = await world.start();
 });
@@ -143,6 +160,24 @@ it("what is known stays known after a restart, and is shown", async () => {
     ...["trace", "--from", CLIENT, "--to", "198.51.100.65", "--port", "80", "--name", "a.cdn.example.net"],
   );
   expect(supposed.status).toBe(0);
+});
+
+it("a trace to a Service's address uses the names that the pod has resolved to it, as the kernel does", async () => {
+  const traced = async (port: string) => {
+    const { stdout, status } = await world.weir("trace", "--from", CLIENT, "--to", FRONTEND, "--port", port);
+    return { text: stdout, status };
+  };
+  expect(await traced("8000")).toMatchObject({ status: 3 });
+  // Nothing is behind the address in this lab; what matters is the answer.
+  await reach(FRONTEND, {
+    ...{ port: 8000, timeoutMs: SILENT_MS },
+    lookup: { name: "front.cdn.example.net", resolver: "10.63.64.53" },
+  });
+  const { text, status } = await traced("8000");
+  expect(text).toContain('egress[1] "web", by the name *.cdn.example.net');
+  expect(status).toBe(0);
+  // The rule is about the ports of the backends.
+  expect((await traced("8001")).status).toBe(3);
 });
 
 it("connections go on when the name expires, and end with the rule", async () => {

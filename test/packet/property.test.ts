@@ -5,15 +5,12 @@
 
 import fc from "fast-check";
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { mostSpecific } from "../../src/base/domain-name.ts";
-import { domainNumberOf, namedAddressKeyOf } from "../../src/datapath/domain-names.ts";
 import { packet } from "../../src/engines/frame-builder.ts";
 import { type Bench, openBench } from "../../src/engines/kernel-engine.ts";
-import { NAME_SLOTS, type NamedAddress } from "../../src/gen/layout.ts";
+import { learnNames } from "../../src/engines/known-names.ts";
 import type { Cluster } from "../../src/model/cluster.ts";
 import { compile } from "../../src/policy/compile.ts";
 import { NOTHING_NUMBERED } from "../../src/policy/identity-allocation.ts";
-import { domainsOf, type State } from "../../src/state/desired-state.ts";
 import { planOf } from "../../src/state/state-lookup.ts";
 import { OBJECT } from "../support/object.ts";
 import { type AnsweredQuestion, questions, questionText } from "../support/questions.ts";
@@ -49,27 +46,6 @@ function kernelAllows(question: AnsweredQuestion, ifindex: number): boolean {
   return bench.run({ direction, hook, ifindex, ingressIfindex: 1, frame }) === "pass";
 }
 
-/** What the pods have resolved, as the programs would have stored it. */
-async function learn(state: State, asked: readonly AnsweredQuestion[], real: (ifindex: number) => number) {
-  const { names } = bench.maps.tables;
-  const domains = domainsOf(state.names);
-  const known = asked.flatMap((question) => {
-    const patterns = (question.names ?? []).flatMap((name) => mostSpecific(domains, name) ?? []);
-    const endpoint = state.endpoints.get(real(question.ifindex));
-    if (patterns.length === 0 || endpoint === undefined) return [];
-    const slots = Array.from({ length: NAME_SLOTS }, (_, at) => {
-      const pattern = patterns[at];
-      return pattern === undefined
-        ? { pattern: 0n, expires: 0n }
-        : { pattern: domainNumberOf(pattern), expires: 2n ** 63n };
-    });
-    const key = namedAddressKeyOf(endpoint.incarnation, question.remote);
-    return [[key, { slots, entered: 0n } as unknown as NamedAddress] as const];
-  });
-  await names.deleteBatch((await names.read()).map(([key]) => key));
-  await names.writeBatch(known);
-}
-
 async function agree(world: Cluster, step: number): Promise<void> {
   // The worlds' interface indexes are small numbers; the kernel's are those of real devices.
   const devices = new Map(localsOf(world).map(({ ifindex }) => [ifindex, bench.devices.at(ifindex - 100)]));
@@ -80,7 +56,11 @@ async function agree(world: Cluster, step: number): Promise<void> {
   numbering = compiled.numbering;
   const plan = planOf(compiled.state);
   const asked = [...questions(world, step)];
-  await learn(compiled.state, asked, real);
+  await learnNames(
+    bench.maps.tables,
+    compiled.state,
+    asked.map((question) => ({ ...question, ifindex: real(question.ifindex) })),
+  );
   for (const question of asked) {
     const ifindex = real(question.ifindex);
     const planned = ["allowed", "not isolated", "audited"].includes(plan.judge({ ...question, ifindex }));

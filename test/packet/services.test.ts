@@ -5,6 +5,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { Address } from "../../src/base/ip.ts";
 import { packet, TCP_FLAG } from "../../src/engines/frame-builder.ts";
 import { type Bench, openBench } from "../../src/engines/kernel-engine.ts";
+import { learnNames } from "../../src/engines/known-names.ts";
 import type { Cluster } from "../../src/model/cluster.ts";
 import type { Service } from "../../src/model/service.ts";
 import { compile } from "../../src/policy/compile.ts";
@@ -39,7 +40,7 @@ async function enforce(world: Cluster) {
   const compiled = compile(world, locals, numbering);
   await bench.bring(compiled.state);
   numbering = compiled.numbering;
-  return { locals, plan: planOf(compiled.state) };
+  return { locals, state: compiled.state, plan: planOf(compiled.state) };
 }
 
 const nextPort = (): number => {
@@ -52,10 +53,17 @@ it(
   async () => {
     const seen = { pass: 0, drop: 0 };
     const worlds = fc.asyncProperty(clusterWithServices, async (world) => {
-      const { locals, plan } = await enforce(world);
-      for (const { from, frontend, ifindex, leaves, text } of serviceQuestions(world, locals)) {
+      const { locals, state, plan } = await enforce(world);
+      const asked = serviceQuestions(world, locals);
+      await learnNames(
+        bench.maps.tables,
+        state,
+        asked.map((each) => ({ ...each, remote: each.frontend.address })),
+      );
+      for (const { from, frontend, names, ifindex, leaves, text } of asked) {
         const { address: remote, protocol, port } = frontend;
-        const planned = plan.judge({ ifindex, direction: "egress", remote, place: placeOf(protocol, port) });
+        const place = placeOf(protocol, port);
+        const planned = plan.judge({ ifindex, direction: "egress", remote, place, names });
         const frame = packet({
           source: from.address,
           destination: remote,

@@ -8,14 +8,16 @@ import { DIRECTIONS, type Direction } from "../../src/base/direction.ts";
 import { frameOf, isExpected } from "../../src/cli/trace-in-kernel.ts";
 import { openShadowPrograms, type ShadowPrograms } from "../../src/datapath/shadow-programs.ts";
 import { type Bench, openBench } from "../../src/engines/kernel-engine.ts";
+import { learnNames } from "../../src/engines/known-names.ts";
 import { type Cluster, keyOf } from "../../src/model/cluster.ts";
 import { compile, type LocalEndpoint } from "../../src/policy/compile.ts";
 import { NOTHING_NUMBERED } from "../../src/policy/identity-allocation.ts";
+import type { Party } from "../../src/policy/oracle.ts";
 import type { Path } from "../../src/policy/trace/traced-paths.ts";
 import { type NodeFacts, pathsThrough } from "../../src/policy/trace/traced-services.ts";
 import { OBJECT } from "../support/object.ts";
 import { clusterWithServices, serviceQuestions } from "../support/service-worlds.ts";
-import { localsOf } from "../support/worlds.ts";
+import { localsOf, namesBetween } from "../support/worlds.ts";
 
 const RUNS = Math.min(Number(process.env["WEIR_PROPERTY_RUNS"] ?? 200), 500);
 const PATIENCE_MS = 120_000 + RUNS * 1_000;
@@ -57,6 +59,8 @@ async function agree(path: Path, locals: readonly LocalEndpoint[]): Promise<void
   }
 }
 
+const namesOf = (from: Party, to: Party): readonly string[] => namesBetween(from.address, to.address);
+
 const textual = (_: string, value: unknown): unknown =>
   typeof value === "bigint" ? String(value) : value instanceof Map ? [...value] : value;
 
@@ -71,10 +75,15 @@ async function checkWorld(world: Cluster, choice: number): Promise<void> {
   const here = new Set(locals.map(({ pod }) => keyOf(pod)));
   const node: NodeFacts = { nodes: new Set(), isEndpoint: (pod) => here.has(keyOf(pod)) };
   const questions = serviceQuestions(world, locals);
+  await learnNames(
+    bench.maps.tables,
+    compiled.state,
+    questions.map((each) => ({ ...each, remote: each.frontend.address })),
+  );
   for (let turn = 0; turn < Math.min(QUESTIONS, questions.length); turn++) {
     const question = questions[(choice + turn * 5) % questions.length];
     if (question === undefined) continue;
-    for (const path of pathsThrough({ cluster: world, before: undefined }, question, node)) {
+    for (const path of pathsThrough({ cluster: world, before: undefined, namesOf }, question, node)) {
       expect(path.via?.leaves).toBe(question.leaves);
       await agree(path, locals);
       if (path.allowed) seen.allowed += 1;

@@ -7,9 +7,9 @@ import { frontendsOf } from "../../src/model/frontends.ts";
 import type { Policy, Rule } from "../../src/model/network-policy.ts";
 import { EVERYTHING } from "../../src/model/selector.ts";
 import type { EndpointSlice, Service, ServicePort, SliceEndpoint } from "../../src/model/service.ts";
-import { type ServiceProbe, serviceVerdict } from "../../src/policy/service-oracle.ts";
+import { type ServiceProbe, type ServiceVerdict, serviceVerdict } from "../../src/policy/service-oracle.ts";
 import { cidr, pods, policy, ports } from "./model.ts";
-import { cluster, v4, v6 } from "./worlds.ts";
+import { cluster, namesBetween, v4, v6 } from "./worlds.ts";
 
 const PROTOCOLS: readonly Protocol[] = ["TCP", "UDP", "SCTP"];
 const PORTS = [1, 80, 443, 8080];
@@ -128,10 +128,10 @@ export const clusterWithServices: fc.Arbitrary<Cluster> = fc
     slices: byKey(slices.map((each) => sliceIn(world, services, each))),
   }));
 
-export interface ServiceQuestion extends ServiceProbe {
+export interface ServiceQuestion extends ServiceProbe, ServiceVerdict {
   readonly pod: Pod;
   readonly ifindex: number;
-  readonly leaves: boolean;
+  readonly names: readonly string[];
   readonly text: string;
 }
 
@@ -146,14 +146,15 @@ export function serviceQuestions(
       const address = pod.ips.find(({ family }) => family === frontend.address.family);
       if (address === undefined) return [];
       const from = { kind: "pod", pod, address } as const;
-      const verdict = serviceVerdict(world, { from, frontend }, (other) => keys.has(keyOf(other)));
+      const names = namesBetween(address, frontend.address);
+      const verdict = serviceVerdict(world, { from, frontend, names }, (other) => keys.has(keyOf(other)));
       const backends = verdict.backends.map(
         (each) =>
           `${each.backend.address.text}:${each.backend.port} ${each.verdict.kind}${each.guarded ? " guarded" : ""}`,
       );
       const to = `${frontend.protocol} ${frontend.address.text}:${frontend.port}`;
-      const text = `${keyOf(pod)} to ${to} (${backends.join(", ") || "no backends"})`;
-      return [{ from, frontend, pod, ifindex, leaves: verdict.leaves, text }];
+      const text = `${keyOf(pod)} to ${to} as ${names.join(", ") || "no name"} (${backends.join(", ") || "no backends"})`;
+      return [{ from, frontend, names, pod, ifindex, ...verdict, text }];
     }),
   );
 }

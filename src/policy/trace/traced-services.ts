@@ -76,11 +76,12 @@ export function servicePortsOf(
 
 /** One path for each backend; one to the frontend itself if there is none. */
 export function pathsThrough(
-  { cluster, before }: Worlds,
+  { cluster, before, namesOf }: Worlds,
   { from, frontend }: { readonly from: Party; readonly frontend: Frontend },
   { nodes, isEndpoint }: NodeFacts,
 ): readonly Path[] {
-  const { leaves, backends } = serviceVerdict(cluster, { from, frontend }, isEndpoint);
+  const names = namesOf?.(from, { kind: "address", address: frontend.address }) ?? [];
+  const { leaves, backends } = serviceVerdict(cluster, { from, frontend, names }, isEndpoint);
   if (backends.length === 0) return [pathToNobody(cluster, from, { frontend, leaves })];
   return backends.map(({ backend, verdict }): Path => {
     const to = partyAt(cluster, backend.address);
@@ -90,7 +91,7 @@ export function pathsThrough(
       probe,
       ports: { first: backend.port, last: backend.port },
       allowed: leaves && permits(verdict) && permits(ingress),
-      before: before && reachedBefore(before, { from, frontend, backend }, { nodes, isEndpoint }),
+      before: before && reachedBefore(before, { from, frontend, backend, names }, { nodes, isEndpoint }),
       sides: {
         egress: sideOf(cluster, probe, "egress", verdict),
         ingress: sideOf(cluster, probe, "ingress", ingress),
@@ -125,11 +126,17 @@ function reachedBefore(
     from,
     frontend,
     backend,
-  }: { readonly from: Party; readonly frontend: Frontend; readonly backend: Backend },
+    names,
+  }: {
+    readonly from: Party;
+    readonly frontend: Frontend;
+    readonly backend: Backend;
+    readonly names: readonly string[];
+  },
   { nodes, isEndpoint }: NodeFacts,
 ): boolean | undefined {
   const client = partyIn(before, from);
   const earlier = frontendsOf(before, nodes).find((each) => frontendKey(each) === frontendKey(frontend));
   if (client === undefined || earlier === undefined) return undefined;
-  return reaches(before, { from: client, frontend: earlier }, backend, isEndpoint);
+  return reaches(before, { from: client, frontend: earlier, names }, backend, isEndpoint);
 }

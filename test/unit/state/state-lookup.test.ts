@@ -76,8 +76,9 @@ function sample(before: Cluster, after: Cluster): Question[] {
   ];
 }
 
-const frontendQuestion = ({ ifindex, frontend }: ServiceQuestion): Question => ({
+const frontendQuestion = ({ ifindex, frontend, names }: ServiceQuestion): Question => ({
   ifindex,
+  names,
   direction: "egress",
   remote: frontend.address,
   place: placeOf(frontend.protocol, frontend.port),
@@ -108,6 +109,8 @@ function edited(last: Cluster, other: Cluster, choice: number): Cluster {
     namespaces: mix(last.namespaces, other.namespaces, 0),
     pods,
     policies: mix(last.policies, other.policies, 13),
+    clusterPolicies: mix(last.clusterPolicies ?? new Map(), other.clusterPolicies ?? new Map(), 17),
+    nodes: mix(last.nodes ?? new Map(), other.nodes ?? new Map(), 19),
     services: mix(last.services, other.services, 3),
     slices: mix(last.slices, other.slices, 5),
   };

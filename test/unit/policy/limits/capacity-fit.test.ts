@@ -25,7 +25,7 @@ import { NOTHING_NUMBERED, type Numbering } from "../../../../src/policy/identit
 import { CAPACITIES, type Capacities } from "../../../../src/policy/limits/capacity-fit.ts";
 import { excessProblems, waterLevel } from "../../../../src/policy/limits/fair-shares.ts";
 import { weightOf } from "../../../../src/policy/limits/rule-limits.ts";
-import { permits, policyVerdict } from "../../../../src/policy/oracle.ts";
+import { permits } from "../../../../src/policy/oracle.ts";
 import { classesOf, type PortSet, placeOf, rangeOf, union } from "../../../../src/policy/port-classes.ts";
 import { isItself, partyAt } from "../../../../src/policy/service-oracle.ts";
 import { identityIn, LIMITS, policyNumber, type State } from "../../../../src/state/desired-state.ts";
@@ -110,7 +110,10 @@ function without(world: Cluster, { excesses }: Compiled): Cluster {
       );
     policies.set(key, { ...policy, rules: { ingress: left("ingress"), egress: left("egress") } });
   }
-  return { ...world, policies, clusterPolicies };
+  const nameless = excesses.flatMap(({ namespace, effect }) =>
+    effect.startsWith("rules of cluster policies accept nothing by domain names") ? [namespace] : [],
+  );
+  return { ...world, policies, clusterPolicies, nameless };
 }
 
 describe("rules beyond a namespace's share", { timeout: PATIENCE_MS }, () => {
@@ -247,7 +250,7 @@ describe("rules beyond a namespace's share", { timeout: PATIENCE_MS }, () => {
         const whole = planOf(compile(world, locals, NOTHING_NUMBERED).state);
         const plan = planOf(compile(world, locals, NOTHING_NUMBERED, room).state);
         const frontends = new Set<string>();
-        for (const { from, frontend, ifindex, text } of serviceQuestions(world, locals)) {
+        for (const { from, frontend, names, backends, ifindex, text } of serviceQuestions(world, locals)) {
           const { protocol, address: remote } = frontend;
           frontends.add(remote.text);
           const question = {
@@ -255,13 +258,14 @@ describe("rules beyond a namespace's share", { timeout: PATIENCE_MS }, () => {
             direction: "egress",
             remote,
             place: placeOf(protocol, frontend.port),
+            names,
           } as const;
           const leaves = passes(plan.judge(question));
           if (leaves && !passes(whole.judge(question))) throw new Error(`opened: ${text}`);
-          for (const { address, port } of leaves ? frontend.backends : []) {
+          for (const { backend, verdict } of leaves ? backends : []) {
+            const { address, port } = backend;
             const to = partyAt(world, address);
-            if (isItself(from, to)) continue;
-            if (permits(policyVerdict(world, { from, to, protocol, port }, "egress"))) continue;
+            if (isItself(from, to) || permits(verdict)) continue;
             const guard = to.kind === "pod" ? here.get(keyOf(to.pod)) : undefined;
             const place = placeOf(protocol, port);
             const arrives =
