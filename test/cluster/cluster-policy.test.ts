@@ -131,3 +131,40 @@ it("a policy changes and goes with its object", async () => {
   await world.api.remove(DENY);
   await reaches(OPEN);
 });
+
+interface KubernetesEvent {
+  readonly reason: string;
+  readonly type: string;
+  readonly note: string;
+  readonly regarding: { readonly kind: string; readonly name: string; readonly uid: string };
+}
+
+const eventsOf = async (name: string): Promise<readonly KubernetesEvent[]> => {
+  const path = "/apis/events.k8s.io/v1/namespaces/kube-system/events";
+  const { items } = await world.api.must<{ items: readonly KubernetesEvent[] }>("GET", path);
+  return items.filter(({ regarding }) => regarding.name === name);
+};
+
+it("one that cannot be read in full has an Event, and another one when it is corrected", async () => {
+  const moody = { ...DENY, metadata: { name: "moody", annotations: { "weir.dev/mode": "audit" } } };
+  const { metadata } = await world.api.create(moody);
+  await vi.waitFor(async () => {
+    const events = await eventsOf("moody");
+    expect(events).toMatchObject([
+      {
+        ...{ reason: "PolicyInvalid", type: "Warning" },
+        regarding: { kind: "ClusterNetworkPolicy", uid: metadata["uid"] },
+      },
+    ]);
+    expect(events[0]?.note).toContain('metadata.annotations["weir.dev/mode"]');
+  }, WAIT);
+  // It is enforced all the same.
+  await reaches(DENIED);
+  await world.api.patch(moody, { metadata: { annotations: null } });
+  await vi.waitFor(async () => {
+    const reasons = (await eventsOf("moody")).map(({ reason }) => reason);
+    expect(reasons.toSorted()).toEqual(["PolicyInvalid", "ProblemSolved"]);
+  }, WAIT);
+  await world.api.remove(moody);
+  await reaches(OPEN);
+});

@@ -76,6 +76,26 @@ describe("notices", () => {
     ]);
   });
 
+  it("are on cluster policies too, which are in no namespace", () => {
+    const found = notices(
+      error({ object: "ClusterNetworkPolicy tenants", path: "spec.ingress[0].action" }),
+      error({ object: "ClusterNetworkPolicy tenants", topic: "capacity" }),
+      error({ object: "ClusterNetworkPolicy ../../pods" }),
+    );
+    expect(found.map(({ key, subject, note }) => [key, subject, note])).toEqual([
+      [
+        "PolicyInvalid ClusterNetworkPolicy /tenants",
+        { kind: "ClusterNetworkPolicy", name: "tenants" },
+        "spec.ingress[0].action: it is wrong",
+      ],
+      [
+        "CapacityExceeded ClusterNetworkPolicy /tenants",
+        { kind: "ClusterNetworkPolicy", name: "tenants" },
+        "it is wrong",
+      ],
+    ]);
+  });
+
   it("are on the node for problems of no object: a full table, a state that could not be applied", () => {
     const found = notices(
       error({ topic: "capacity", reason: "70000 identities, at most 65536 are supported" }),
