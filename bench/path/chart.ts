@@ -42,6 +42,8 @@ const escaped = (text: string): string =>
 const text = (x: number, y: number, content: string, more = ""): string =>
   `<text x="${x.toFixed(1)}" y="${y.toFixed(1)}"${more}>${escaped(content)}</text>`;
 
+const TITLE = "What crosses the links of two pods, as a ratio to nothing on the links";
+
 /** An SVG document. */
 export function chartOf({ machine, kernel, rows }: Result): string {
   const policies = [...new Set(rows.map((row) => row.policies))].sort((a, b) => a - b);
@@ -54,6 +56,7 @@ export function chartOf({ machine, kernel, rows }: Result): string {
   const top = (id: string) => HEAD + ids.indexOf(id) * group;
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" font-family="sans-serif" font-size="11">`,
+    `<title>${TITLE}</title>`,
     `<rect width="${width}" height="${height}" fill="white"/>`,
     ...policies.flatMap((count, at) => [
       `<rect x="${LABEL + at * 110}" y="8" width="10" height="10" fill="${colour(count)}"/>`,

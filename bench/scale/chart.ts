@@ -31,6 +31,7 @@ export function chartOf({ machine, kernel }: Machine, rows: readonly ScaleRow[])
   });
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" font-family="sans-serif" font-size="11">`,
+    "<title>The agent in clusters of several sizes</title>",
     `<rect width="${width}" height="${height}" fill="#ffffff"/>`,
     ...drawn,
     `<text x="${PLOT.left}" y="${height - 8}" fill="#666666">${escaped(`pods of the cluster; ${machine}, Linux ${kernel}`)}</text>`,
