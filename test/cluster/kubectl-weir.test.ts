@@ -352,6 +352,35 @@ describe("kubectl weir", () => {
     expect((await run("monitor", "--since", "1h", "-f")).status).toBe(2);
   });
 
+  it("monitor -f says at its end how many dropped packets had no event meanwhile", async () => {
+    const env = { ...process.env, KUBECONFIG: kubeconfig };
+    const child = spawn(PLUGIN, ["monitor", "-f", "--reason", "denied"], {
+      env,
+      stdio: ["ignore", "pipe", "pipe"],
+    });
+    const ended = new Promise<number | null>((resolve) => child.on("close", resolve));
+    let [stdout, stderr] = ["", ""];
+    child.stdout.on("data", (chunk: Buffer) => {
+      stdout += chunk.toString();
+    });
+    child.stderr.on("data", (chunk: Buffer) => {
+      stderr += chunk.toString();
+    });
+    const stop = await world.lab.watch("shop/web-1", denied("10.63.78.2"), 1);
+    try {
+      // Many more a second than one pod's events.
+      await until(
+        () => stdout.length > 5_000,
+        () => `${stdout}${stderr}`,
+      );
+    } finally {
+      await stop();
+      child.kill("SIGINT");
+    }
+    expect(await ended).toBe(0);
+    expect(stderr).toMatch(/^weir: [1-9]\d* dropped packets? meanwhile without an event: rate limit$/m);
+  });
+
   it("bypass list has those of all nodes, and begins none", async () => {
     expect(await run("bypass", "list")).toEqual({
       status: 0,

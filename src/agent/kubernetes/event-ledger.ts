@@ -73,7 +73,7 @@ export function openLedger(timing: NoticeTiming, onLeftOut: (reason: Reason) => 
     return old !== undefined && entries.delete(old.notice.key);
   }
   function add(notice: Notice, turn: number, now: number): void {
-    const settleMs = timing.settleMs + turn * timing.turnMs;
+    const settleMs = DELIBERATE.has(notice.reason) ? 0 : timing.settleMs + turn * timing.turnMs;
     const dueAt = now + settleMs;
     const fresh = { solved: false, returns: 0, earlier: undefined, failures: 0 };
     entries.set(notice.key, { notice, settleMs, dueAt, ...fresh });
@@ -123,6 +123,9 @@ export function openLedger(timing: NoticeTiming, onLeftOut: (reason: Reason) => 
     size: () => entries.size,
   };
 }
+
+/** What somebody has done, however briefly: reported at once. */
+const DELIBERATE: ReadonlySet<Reason> = new Set(["PolicyBypassed"]);
 
 /** Keys of left-out notices that are remembered, so that each is counted once. */
 const LEFT_OUT_MAX = 10_000;

@@ -162,7 +162,19 @@ async function events(
     clearInterval(timer);
     merged.end();
   }
+  if (isForPeople) remarkLeftOut(await leftOutSince(agents, found), "meanwhile");
   return EXIT.ok;
+}
+
+/** Dropped packets without an event since then, on the nodes that answer both times. */
+async function leftOutSince(agents: AgentPods, before: readonly Found[]): Promise<number> {
+  const counts = new Map(before.map(({ node, leftOut }) => [node, leftOut]));
+  const outcomes = await agents.run(["monitor", "-o", "json", "--for-cluster", "--last=0"]);
+  return outcomes.reduce((sum, outcome) => {
+    if (outcome.error !== undefined || outcome.exitCode !== EXIT.ok) return sum;
+    const earlier = counts.get(outcome.pod.node) ?? Number.POSITIVE_INFINITY;
+    return sum + Math.max(0, restIn(outcome.stdout.trimEnd()).leftOut - earlier);
+  }, 0);
 }
 
 /** Of an agent: what it has kept. */
@@ -179,7 +191,15 @@ async function printer({ env }: Context, output: MonitorOutput): Promise<(event:
 const sum = (all: readonly MonitorRest[], field: keyof MonitorRest): number =>
   all.reduce((total, each) => total + each[field], 0);
 
+/** The last line of a node's answer. */
+const restIn = (line: string | undefined): MonitorRest => ({
+  older: 0,
+  leftOut: 0,
+  ...(JSON.parse(line || "{}") as Partial<MonitorRest>),
+});
+
 interface Found extends MonitorRest {
+  readonly node: string;
   readonly shown: readonly NodeEvent[];
 }
 
@@ -191,10 +211,11 @@ function foundIn(
   isNew: (node: string, line: string) => boolean,
 ): Found {
   const lines = stdout.split("\n").filter((line) => line !== "");
-  const { older, leftOut } = JSON.parse(lines.pop() ?? "{}") as MonitorRest;
+  const { older, leftOut } = restIn(lines.pop());
   for (const line of lines) isNew(node, line);
   const shown = count === 0 ? [] : lines.slice(-count);
   return {
+    node,
     older: older + lines.length - shown.length,
     leftOut,
     shown: shown.map((line) => ({ node, ...(JSON.parse(line) as EventView) })),

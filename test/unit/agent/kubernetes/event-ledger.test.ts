@@ -50,6 +50,15 @@ describe("the ledger of notices", () => {
     expect([ledger.nextAt(), ledger.size(), leftOut]).toEqual([undefined, 0, []]);
   });
 
+  it("emits what somebody has done at once, and its end", () => {
+    const { ledger } = open();
+    const bypassed = of({ ...notice("a"), reason: "PolicyBypassed" });
+    ledger.take(bypassed, 0);
+    expect(told(ledger, 0)).toMatchObject({ solved: false });
+    ledger.take(NONE, 1);
+    expect(told(ledger, leastMs)).toMatchObject({ solved: true });
+  });
+
   it("emits the end of what it reported, and forgets it a period later", () => {
     const { ledger } = open();
     ledger.take(A, 0);
