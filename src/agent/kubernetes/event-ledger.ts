@@ -124,7 +124,7 @@ export function openLedger(timing: NoticeTiming, onLeftOut: (reason: Reason) => 
   };
 }
 
-/** What somebody has done, however briefly: reported at once. */
+/** What a person has done, however briefly: reported at once. */
 const DELIBERATE: ReadonlySet<Reason> = new Set(["PolicyBypassed"]);
 
 /** Keys of left-out notices that are remembered, so that each is counted once. */

@@ -9,7 +9,7 @@ import type { Cluster } from "../../model/cluster.ts";
 export interface NoticeTiming {
   /**
    * How long a problem, or its end, must last before it is reported: what appears briefly during a pod's
-   * start is not worth an Event. What somebody has done (a bypass) is reported at once.
+   * start is not worth an Event. What a person has done (a bypass) is reported at once.
    */
   readonly settleMs: number;
   /** Between the turns of two nodes to report what all nodes see: most find it reported already, or over. */

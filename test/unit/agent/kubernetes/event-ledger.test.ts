@@ -50,7 +50,7 @@ describe("the ledger of notices", () => {
     expect([ledger.nextAt(), ledger.size(), leftOut]).toEqual([undefined, 0, []]);
   });
 
-  it("emits what somebody has done at once, and its end", () => {
+  it("emits a bypass and its end at once", () => {
     const { ledger } = open();
     const bypassed = of({ ...notice("a"), reason: "PolicyBypassed" });
     ledger.take(bypassed, 0);
