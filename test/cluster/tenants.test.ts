@@ -93,6 +93,8 @@ describe("a tenant's pod that names another pod's interface", () => {
     expect(await mismatchesOf(world.lab, STILL_CLOSED)).toEqual([]);
     await setLabels(world.api, namespaceOf("tenant"), {});
     await world.settled();
+    // An annotation that counted is evidence that the interface may be the pod's, for as long as the link lives.
+    expect(await rivals()).toEqual(["tenant/a-here"]);
     expect(await mismatchesOf(world.lab, STILL_CLOSED)).toEqual([]);
   });
 });
