@@ -5,6 +5,7 @@
 #ifndef WEIR_ANTI_SPOOFING_H
 #define WEIR_ANTI_SPOOFING_H
 
+#include "ethernet.h"
 #include "packet.h"
 #include "counters.h"
 #include "transport.h"
@@ -157,8 +158,8 @@ static __always_inline bool has_own_hardware(hook_context *hook, const struct co
 
 	if ((void *)(ethernet + 1) > (void *)(long)hook->data_end)
 		return true;
-	/* With the frame's type, which the mask leaves out. */
-	source = *(const __be64 *)ethernet->h_source;
+	/* The mask leaves out the frame's type. */
+	source = ethernet_source(ethernet);
 	if (!((source ^ context->endpoint->hardware[0]) & context->endpoint->hardware_mask))
 		return true;
 	return owns_hardware(context, source & context->endpoint->hardware_mask);
@@ -255,7 +256,7 @@ static __always_inline bool encapsulated(const struct context *context, const st
  */
 static __always_inline bool generated_here(const struct context *context, const struct packet *packet, bool whole)
 {
-	return context->local && (context->owned || !is_v6(packet) || whole);
+	return is_local(context) && (context->owned || !is_v6(packet) || whole);
 }
 
 #endif

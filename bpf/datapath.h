@@ -73,13 +73,14 @@ static __always_inline int parse_twice(hook_context *hook, const struct packet *
 /* An IP packet, before policy. An endpoint that is isolated in neither direction drops only spoofed addresses and tunnels to nodes. */
 static __always_inline int verdict_before_policy(struct context *context, const struct packet *packet)
 {
-	context->local = generated_here(context, packet, !packet->fragment);
+	if (is_local(context) && !generated_here(context, packet, !packet->fragment))
+		context->exempt = 0;
 	if (spoofed(context, packet))
 		return REASON_SPOOFED;
 	if (encapsulated(context, packet))
 		return REASON_ENCAPSULATED;
 	if (!tracked(context))
-		return context->local ? REASON_NODE : REASON_NOT_ISOLATED;
+		return is_local(context) ? REASON_NODE : REASON_NOT_ISOLATED;
 	return READ_PASSED;
 }
 
@@ -186,7 +187,8 @@ __noinline int judge_other(hook_context *hook, view_t view)
 
 	if (!memory || !context_in(&context, hook, view) || !context.endpoint)
 		return REASON_INCOMPLETE;
-	context.local = generated_here(&context, &memory->packet, !memory->packet.fragment);
+	if (is_local(&context) && !generated_here(&context, &memory->packet, !memory->packet.fragment))
+		context.exempt = 0;
 	return judge_packet(hook, &context, &memory->packet);
 }
 
@@ -242,7 +244,7 @@ static __always_inline int verdict(hook_context *hook, struct context *context)
 	context->plain = true;
 	if (parse_ethernet(&cursor, &protocol)) {
 		if (!is_judged(context) && is_transport(context, &cursor, protocol))
-			return context->local ? REASON_NODE : REASON_NOT_ISOLATED;
+			return is_local(context) ? REASON_NODE : REASON_NOT_ISOLATED;
 		if (protocol == bpf_htons(ETH_P_IP) && parse_plain_v4(cursor, &v4))
 			return misdirected(hook, context, &v4) ? REASON_MISDIRECTED : verdict_of(hook, context, &v4);
 		if (protocol == bpf_htons(ETH_P_IPV6) && parse_plain_v6(cursor, &v6))
@@ -278,27 +280,52 @@ static __always_inline enum reason open_flow(const struct context *context, enum
 	return unless_audited(context, REASON_TABLE_FULL);
 }
 
+static __always_inline void report(hook_context *hook, const struct context *context, enum reason reason)
+{
+	if (is_reported(context, reason))
+		tell(hook, reason << 1 | (context->direction & 1), context->endpoint ? context->endpoint->id : 0,
+		     context->generation);
+}
+
+static __always_inline void count_frame(hook_context *hook, const struct context *context, enum reason reason)
+{
+	count(context, reason, hook_ipv6(hook) ? COUNTED_IPV6 : COUNTED_IPV4, hook_counted(hook));
+}
+
+/* The reason in the end for a packet that is not simply part of a flow, or of an endpoint that is not isolated. Reports it. */
+static __always_inline enum reason settle(hook_context *hook, const struct context *context, int found)
+{
+	enum reason reason;
+
+	if (found == REASON_MIDSTREAM)
+		found = verdict_midstream(hook, context);
+	found = with_names(hook, context, found);
+	reason = found & (REASONS - 1);
+	if (found & OPENS)
+		reason = open_flow(context, reason);
+	report(hook, context, reason);
+	return reason;
+}
+
 /* Decides, counts and reports. */
 static __always_inline bool lets_pass(hook_context *hook, enum direction direction)
 {
 	struct context context;
-	int found = REASON_UNKNOWN;
-	enum reason reason;
+	int found;
 
 	if (!context_of(&context, hook, direction))
 		return false;
-	if (context.endpoint)
-		found = verdict(hook, &context);
-	if (found == REASON_MIDSTREAM && context.endpoint)
-		found = verdict_midstream(hook, &context);
-	found = with_names(hook, &context, found);
-	reason = found & (REASONS - 1);
-	if (found & OPENS && context.endpoint)
-		reason = open_flow(&context, reason);
-	count(&context, reason, hook_ipv6(hook) ? COUNTED_IPV6 : COUNTED_IPV4, hook_counted(hook));
-	if (is_reported(&context, reason))
-		tell(hook, reason << 1 | direction, context.endpoint ? context.endpoint->id : 0, context.generation);
-	if (!passes(reason))
+	if (!context.endpoint) {
+		count_frame(hook, &context, REASON_UNKNOWN);
+		report(hook, &context, REASON_UNKNOWN);
+		return false;
+	}
+	found = verdict(hook, &context);
+	/* The first two reasons, which most packets have, need nothing else. */
+	if ((__u32)found > REASON_ESTABLISHED)
+		found = settle(hook, &context, found);
+	count_frame(hook, &context, found);
+	if (!passes(found))
 		return false;
 	learn_names(hook, &context);
 	return true;

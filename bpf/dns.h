@@ -508,7 +508,7 @@ __noinline int may_ask(hook_context *hook, view_t view)
 /* After the verdict on a packet that passes. An answer that the pod has sent itself teaches it nothing. */
 static __always_inline void learn_names(hook_context *hook, const struct context *context)
 {
-	if (!uses_names(context) || context->returned || !load_dns(hook, view_of(context)))
+	if (!uses_names(context) || exempt(context) == FLOW_OWN || !load_dns(hook, view_of(context)))
 		return;
 	if (context->direction == DIRECTION_INGRESS || may_ask(hook, view_of(context)))
 		read_dns(context->direction);

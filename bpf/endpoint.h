@@ -41,6 +41,13 @@ static __always_inline const struct node *settings_of_node(void)
 	return bpf_map_lookup_elem(&node, &zero);
 }
 
+static __always_inline __u8 exemption_of(hook_context *hook)
+{
+	if (hook_local(hook))
+		return FLOW_NODE;
+	return hook_returned(hook) ? FLOW_OWN : 0;
+}
+
 static __always_inline void fill_context(struct context *context, hook_context *hook, const struct node *here,
 					 view_t view)
 {
@@ -51,10 +58,9 @@ static __always_inline void fill_context(struct context *context, hook_context *
 		.ifindex = interface_of(hook),
 		.generation = view >> 1,
 		.direction = direction,
-		.local = direction == DIRECTION_INGRESS && hook_local(hook),
-		.returned = direction == DIRECTION_INGRESS && hook_returned(hook),
+		.exempt = direction == DIRECTION_INGRESS ? exemption_of(hook) : 0,
 	};
-	context->owned = context->local && hook_owned(hook);
+	context->owned = is_local(context) && hook_owned(hook);
 	context->version = context->generation & 1;
 	context->endpoint = endpoint_of(context->ifindex);
 }

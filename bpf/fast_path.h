@@ -92,7 +92,7 @@ static __always_inline bool is_transport(const struct context *context, const st
 	if (protocol == bpf_htons(ETH_P_IP) && ensure(cursor, sizeof(*v4)))
 		transport = v4->protocol;
 	else if (protocol == bpf_htons(ETH_P_IPV6) && ensure(cursor, sizeof(*v6)) &&
-		 (!context->local || context->owned))
+		 (!is_local(context) || context->owned))
 		transport = v6->nexthdr;
 	else
 		return false;

@@ -10,6 +10,8 @@
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
+#include "ethernet.h"
+
 typedef struct xdp_md hook_context;
 
 static __always_inline __u32 interface_of(const struct xdp_md *xdp)
@@ -26,7 +28,8 @@ static __always_inline bool hook_ipv6(const struct xdp_md *xdp)
 {
 	const struct ethhdr *ethernet = (void *)(long)xdp->data;
 
-	return (void *)(ethernet + 1) <= (void *)(long)xdp->data_end && ethernet->h_proto == bpf_htons(ETH_P_IPV6);
+	return (void *)(ethernet + 1) <= (void *)(long)xdp->data_end &&
+	       ethernet_type(ethernet) == bpf_htons(ETH_P_IPV6);
 }
 
 /* Whether the frame's first part contains a whole, untagged IP packet. */
@@ -41,9 +44,9 @@ static __always_inline bool is_linear(const struct xdp_md *xdp)
 	if ((void *)(v4 + 1) > end)
 		return false;
 	/* Compares numbers: the verifier of Linux 6.1 has no bounds for a byte-swapped number, so none may be added to a pointer. */
-	if (ethernet->h_proto == bpf_htons(ETH_P_IP))
+	if (ethernet_type(ethernet) == bpf_htons(ETH_P_IP))
 		return sizeof(*ethernet) + bpf_ntohs(v4->tot_len) <= linear;
-	return ethernet->h_proto == bpf_htons(ETH_P_IPV6) && (void *)(v6 + 1) <= end &&
+	return ethernet_type(ethernet) == bpf_htons(ETH_P_IPV6) && (void *)(v6 + 1) <= end &&
 	       sizeof(*ethernet) + sizeof(*v6) + bpf_ntohs(v6->payload_len) <= linear;
 }
 

@@ -620,6 +620,7 @@ _Static_assert(CIDR_FILTER_BITS == 24 && CIDR_FILTER_WORDS == 64,
 _Static_assert(PORT_LINE_OTHER == 3 * 65536, "place_of() has 65,536 places for each protocol with ports");
 _Static_assert(PORT_LINE_OTHER < 1 << (JUDGED_OPENER_AT - JUDGED_PLACE_AT), "a place fits into cached_peer_v4.judged");
 _Static_assert(sizeof(enum reason) == 1 && REASON_DROPS < REASONS, "reasons are packed into REASON_BITS");
+_Static_assert(REASON_NOT_ISOLATED == 0 && REASON_ESTABLISHED == 1, "the most frequent reasons are the first two");
 _Static_assert(SCREENED_DROPS < SCREENINGS, "uplink_counters has a place for each");
 _Static_assert(__builtin_offsetof(struct node, generation) % sizeof(__u32) == 0, "activated by one aligned store");
 _Static_assert(sizeof(struct node) % sizeof(__u64) == 0 && sizeof(struct endpoint) % sizeof(__u64) == 0,

@@ -33,7 +33,7 @@ static __always_inline bool passes(enum reason reason)
 
 static __always_inline enum reason exempt_reason(const struct context *context)
 {
-	return context->local ? REASON_NODE : REASON_OWN;
+	return is_local(context) ? REASON_NODE : REASON_OWN;
 }
 
 /* Whether this generation of the policy has allowed the flow, or no policy applies to it. */
@@ -187,9 +187,7 @@ _Static_assert(REASON_TABLE_FULL < REASONS - 2, "internal reasons are above all 
 /* A direction that is free needs no flow: where there is none, what leaves is counted so. */
 static __always_inline enum reason reason_of_kind(const struct context *context, __u32 kind)
 {
-	bool free = kind == CACHED_FREE || (kind == CACHED_JUDGED && context->direction == DIRECTION_EGRESS);
-
-	return free ? REASON_NOT_ISOLATED : REASON_ESTABLISHED;
+	return context->direction == DIRECTION_EGRESS && kind & 1 ? REASON_NOT_ISOLATED : REASON_ESTABLISHED;
 }
 
 /*
@@ -200,20 +198,21 @@ static __always_inline int match(hook_context *hook, const struct context *conte
 				 struct flow *flow, bool *found, bool *opens)
 {
 	bool steady = is_steady(packet);
-	__u32 kind = CACHED_NOT;
+	__u32 kind;
 
 	*found = false;
 	*opens = has_flow(packet);
 	if (!*opens)
 		return exempt(context) ? exempt_reason(context) : REASON_JUDGE;
-	if (is_opening(packet) && !exempt(context))
-		return REASON_JUDGE;
-	if (!steady)
-		cache_flow(context, packet, 0);
-	else
+	if (steady) {
 		kind = cached_kind(context, packet);
-	if (kind != CACHED_NOT)
-		return exempt(context) ? exempt_reason(context) : reason_of_kind(context, kind);
+		if (kind != CACHED_NOT)
+			return exempt(context) ? exempt_reason(context) : reason_of_kind(context, kind);
+	} else {
+		if (is_opening(packet) && !exempt(context))
+			return REASON_JUDGE;
+		cache_flow(context, packet, 0);
+	}
 	/* A segment that changes its entry's state does so if there is one; a steady one need not look for it. */
 	if (!steady && !is_opening(packet))
 		*found = flow_search(context, packet, context->direction, flow);

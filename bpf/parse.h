@@ -9,6 +9,7 @@
 #include <linux/ip.h>
 #include <linux/ipv6.h>
 
+#include "ethernet.h"
 #include "packet.h"
 #include "transport.h"
 
@@ -236,7 +237,7 @@ static __always_inline bool parse_ethernet(struct cursor *cursor, __be16 *protoc
 
 	if (!ensure(cursor, sizeof(*ethernet)))
 		return false;
-	*protocol = ethernet->h_proto;
+	*protocol = ethernet_type(ethernet);
 	advance(cursor, sizeof(*ethernet));
 #pragma clang loop unroll(full)
 	for (int i = 0; i < 2; i++) {

@@ -43,6 +43,8 @@ enum cached_kind {
 	CACHED_NOT = 4,
 };
 
+_Static_assert(CACHED_JUDGED & 1 && CACHED_FREE & 1 && !(CACHED_REPLY & 1),
+	       "odd kinds have no entry: see reason_of_kind()");
 _Static_assert((int)CACHED_NOT < FLOW_NODE && (int)CACHED_NOT < FLOW_OWN, "kinds and exemptions have one field");
 
 /* Whether what is cached holds for the packet's direction. */
@@ -56,6 +58,8 @@ static __always_inline bool is_kind(const struct context *context, __u32 kind)
 /* What this CPU has found out about the packet's flow in this tick, and under this generation; CACHED_NOT if nothing. */
 static __always_inline __u32 cached_kind(const struct context *context, const struct packet *packet)
 {
+	__u32 kind;
+
 	if (is_v6(packet)) {
 		/* The program's stack has no space for IPv6's key. */
 		struct flow_scratch *memory = flow_scratch_of_cpu();
@@ -67,21 +71,25 @@ static __always_inline __u32 cached_kind(const struct context *context, const st
 		word = memory->target.word;
 		flow_key_of(&memory->target, context, packet, context->direction);
 		cached = cached_flow_v6(word);
-		if (cached && cached->word[0] == word[0] && cached->word[1] == word[1] && cached->word[2] == word[2] &&
+		if (!cached)
+			return CACHED_NOT;
+		kind = cached->exempt;
+		if (cached->word[0] == word[0] && cached->word[1] == word[1] && cached->word[2] == word[2] &&
 		    cached->word[3] == word[3] && cached->word[4] == word[4] &&
-		    cached->generation == context->generation && is_kind(context, cached->exempt) &&
-		    cached->tick == now())
-			return cached->exempt;
+		    cached->generation == context->generation && is_kind(context, kind) && cached->tick == now())
+			return kind;
 	} else {
 		const struct cached_flow_v4 *cached;
 		struct flow_target key;
 
 		flow_key_of(&key, context, packet, context->direction);
 		cached = cached_flow_v4(key.word);
-		if (cached && cached->word[0] == key.word[0] && cached->word[1] == key.word[1] &&
-		    cached->generation == context->generation && is_kind(context, cached->exempt) &&
-		    cached->tick == now())
-			return cached->exempt;
+		if (!cached)
+			return CACHED_NOT;
+		kind = cached->exempt;
+		if (cached->word[0] == key.word[0] && cached->word[1] == key.word[1] &&
+		    cached->generation == context->generation && is_kind(context, kind) && cached->tick == now())
+			return kind;
 	}
 	return CACHED_NOT;
 }
