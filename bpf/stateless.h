@@ -35,20 +35,20 @@ static __always_inline bool is_one_sided(const struct context *context, const st
 	       context->endpoint->netns && isolated(context, DIRECTION_INGRESS) && !isolated(context, DIRECTION_EGRESS);
 }
 
-/* A word of pod_sockets, lowest bit first: whether the socket was found; the lowest bits of the tick in which; the port; the pod's incarnation. */
-#define SOCKET_TICK_BITS 23
-#define SOCKET_PORT_AT (1 + SOCKET_TICK_BITS)
+/* A word of pod_sockets, lowest bit first: whether the socket was found; the lowest bits of the tick in which; whether it is IPv6's; the port; the pod's incarnation. */
+#define SOCKET_TICK_BITS 22
+#define SOCKET_KEY_AT (1 + SOCKET_TICK_BITS)
 #define SOCKET_TICK_MASK ((1ULL << SOCKET_TICK_BITS) - 1)
 
 /* The word without what changes. */
-static __always_inline __u64 socket_key(const struct endpoint *endpoint, __be16 port)
+static __always_inline __u64 socket_key(const struct endpoint *endpoint, __be16 port, bool v6)
 {
-	return ((__u64)endpoint->incarnation << 16 | port) << SOCKET_PORT_AT;
+	return ((__u64)endpoint->incarnation << 17 | (__u32)port << 1 | v6) << SOCKET_KEY_AT;
 }
 
 static __always_inline volatile __u64 *pod_socket(__u64 key)
 {
-	__u32 place = place_among(key >> SOCKET_PORT_AT, SOCKET_CACHE_BITS);
+	__u32 place = place_among(key >> SOCKET_KEY_AT, SOCKET_CACHE_BITS);
 	struct bits *word = bpf_map_lookup_elem(&pod_sockets, &place);
 
 	return word ? &word->word : 0;
@@ -65,7 +65,7 @@ __noinline int look_up_socket(hook_context *hook, __u32 v6)
 
 	if (!memory || !endpoint)
 		return 0;
-	key = socket_key(endpoint, v6 ? memory->tuple.ipv6.dport : memory->tuple.ipv4.dport);
+	key = socket_key(endpoint, v6 ? memory->tuple.ipv6.dport : memory->tuple.ipv4.dport, v6);
 	word = pod_socket(key);
 	found = has_pod_socket(hook, endpoint, &memory->tuple, v6);
 	if (word)
@@ -86,19 +86,19 @@ static __always_inline bool find_socket(hook_context *hook, const struct packet 
 enum socket_seen { SOCKET_UNKNOWN, SOCKET_ABSENT, SOCKET_FOUND };
 
 /*
- * Whether the pod's connections at a port are sockets of its network namespace, under the addresses that the node sees: not those of a virtual
+ * Whether the pod's connections at a port of this family are sockets of its network namespace, under the addresses that the node sees: not those of a virtual
  * machine or of a proxy that rules in the pod redirect to. By one of these connections in the last second: one look-up is as dear as a judgement.
  * On any CPU: a node's own pods have their SYNs on the client's CPU, and the segments that follow on the server's.
  */
 static __always_inline enum socket_seen socket_seen(const struct context *context, const struct packet *packet)
 {
-	__u64 key = socket_key(context->endpoint, packet->destination_port), word, age;
+	__u64 key = socket_key(context->endpoint, packet->destination_port, is_v6(packet)), word, age;
 	const volatile __u64 *place = pod_socket(key);
 
 	if (!place)
 		return SOCKET_UNKNOWN;
 	word = *place;
-	if (word >> SOCKET_PORT_AT != key >> SOCKET_PORT_AT)
+	if (word >> SOCKET_KEY_AT != key >> SOCKET_KEY_AT)
 		return SOCKET_UNKNOWN;
 	age = (now() - (word >> 1)) & SOCKET_TICK_MASK;
 	if (word & 1)

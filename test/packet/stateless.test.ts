@@ -206,9 +206,11 @@ describe.each(BOTH_FAMILIES)("IPv$family", (a) => {
     expect(entries()).toBe(1);
   });
 
-  it("a socket known at one port says nothing of another, nor of another pod's", () => {
+  it("a socket known at one port says nothing of another, of another pod's, nor of the other family's", () => {
+    const [v4, v6] = BOTH_FAMILIES;
     know(talk(a, { port: EITHER }));
     know(talk(a, { pod: "both" }));
+    know(talk(a.family === 4 ? v6 : v4));
     expect(into(talk(a), SYN, OPENING)).toBe("policy");
     expect(entries()).toBe(1);
   });
