@@ -29,9 +29,17 @@ const WORLDS = "150";
 const PACKET_TESTS = [
   ["fuzz", "hostile", "flows"],
   ["flow-table", "resize"],
+  ["stateless", "stateless-fuzz"],
   ["icmp", "headers", "fragments", "sources", "neighbours", "node", "allowed-sources", "wire"],
   ["time"],
-].map((names) => names.map((name) => `test/packet/${name}.test.ts`));
+];
+/** Those that know most about a file come before all others. */
+const packetTestsFor = ({ file }: Pick<Mutant, "file">): readonly string[][] => {
+  const own = file.slice(BPF.length, -".h".length).replaceAll("_", "-");
+  return PACKET_TESTS.toSorted((a, b) => Number(b.includes(own)) - Number(a.includes(own))).map((names) =>
+    names.map((name) => `test/packet/${name}.test.ts`),
+  );
+};
 const PACKETS = "20000";
 const BPF = "bpf/";
 
@@ -57,10 +65,11 @@ function copyTree(): string {
 
 /** What is broken, and so what must notice: the control plane or the programs. */
 type Kind = "unit" | "packet";
-const kindOf = ({ file }: Mutant): Kind => (file.startsWith(BPF) ? "packet" : "unit");
+const kindOf = ({ file }: Pick<Mutant, "file">): Kind => (file.startsWith(BPF) ? "packet" : "unit");
 
-/** Whether the tests fail in the copy. */
-function testsFail(copy: string, kind: Kind): boolean {
+/** Whether the tests fail in the copy, for this mutant or for none. */
+function testsFail(copy: string, { file }: Pick<Mutant, "file">): boolean {
+  const kind = kindOf({ file });
   const vitest = join(ROOT, "node_modules/vitest/vitest.mjs");
   const fails = (files: readonly string[]): boolean => {
     const done = spawnSync(process.execPath, [vitest, "run", "--project", kind, "--bail", "1", ...files], {
@@ -70,7 +79,7 @@ function testsFail(copy: string, kind: Kind): boolean {
     });
     return done.status !== 0;
   };
-  return kind === "unit" ? fails(TESTS) : PACKET_TESTS.some(fails);
+  return kind === "unit" ? fails(TESTS) : packetTestsFor({ file }).some(fails);
 }
 
 /** Whether the programs of the copy build. */
@@ -92,7 +101,7 @@ function tryOne(copy: string, mutant: Mutant): "noticed" | "SURVIVED" | "CANNOT 
   const kind = kindOf(mutant);
   try {
     if (kind === "packet" && !builds(copy)) return "CANNOT BE MADE";
-    return testsFail(copy, kind) ? "noticed" : "SURVIVED";
+    return testsFail(copy, mutant) ? "noticed" : "SURVIVED";
   } finally {
     writeFileSync(path, text);
   }
@@ -103,8 +112,11 @@ function main(word: string): number {
   const chosen = all.filter(({ rule, file }) => rule.includes(word) || file.includes(word));
   const copy = copyTree();
   try {
-    const kinds = [...new Set(chosen.map(kindOf))];
-    if ((kinds.includes("packet") && !builds(copy)) || kinds.some((kind) => testsFail(copy, kind))) {
+    const ofKinds = new Map(chosen.map((mutant) => [kindOf(mutant), mutant]));
+    if (
+      (ofKinds.has("packet") && !builds(copy)) ||
+      ofKinds.values().some((mutant) => testsFail(copy, mutant))
+    ) {
       process.stderr.write("mutants: the tests fail without any mutant; nothing can be shown\n");
       return 2;
     }

@@ -1,16 +1,15 @@
 // What should become of a packet of the pod "both" when one peer may use one TCP port in both directions: a model of the
-// whole life of a packet, in plain data, to compare the programs with.
+// whole life of a packet, in plain data, to compare the programs with. What precedes policy is the same for every pod.
 
 import type { Direction } from "../../src/base/direction.ts";
 import { addressBytes } from "../../src/base/ip.ts";
 
 import { type Arp, hex, type Packet, readFrame, readQuoted } from "./parser.ts";
-import { V4, V6 } from "./world.ts";
+import { type PodName, V4, V6 } from "./world.ts";
 
 const bytesOf = (address: typeof V4.friend): string => hex(Uint8Array.from(addressBytes(address)));
-const OWN = { 4: bytesOf(V4.pods.both), 6: bytesOf(V6.pods.both) } as const;
-const FRIEND = { 4: bytesOf(V4.friend), 6: bytesOf(V6.friend) } as const;
-const ALLOWED_PORT = 80;
+export const FRIEND = { 4: bytesOf(V4.friend), 6: bytesOf(V6.friend) } as const;
+export const ALLOWED_PORT = 80;
 const [TCP, SYN, RST, SYN_RST_ACK] = [6, 0x02, 0x04, 0x16];
 
 /** Everything that the programs remember. */
@@ -23,24 +22,57 @@ export interface Memory {
 
 export const newMemory = (): Memory => ({ flows: new Set(), firsts: new Map() });
 
-const isOwn = (family: 4 | 6, source: string): boolean =>
-  source === OWN[family] || (family === 6 && /^fe[89ab]/.test(source));
+/** What a pod may send from. */
+interface Own {
+  readonly 4: string;
+  readonly 6: string;
+  /** It is isolated for egress: without an address it does not even ask for one. */
+  readonly closed: boolean;
+}
+
+const ownOf = (pod: PodName): Own => ({
+  4: bytesOf(V4.pods[pod]),
+  6: bytesOf(V6.pods[pod]),
+  closed: pod === "out" || pod === "both",
+});
+
+const isOwn = (own: Own, family: 4 | 6, source: string): boolean =>
+  source === own[family] || (family === 6 && /^fe[89ab]/.test(source));
 
 /** The reason for the next packet; remembers what the programs should. */
 export function judge(memory: Memory, direction: Direction, frame: Uint8Array): string {
+  const read = readUntilPolicy("both", direction, frame);
+  return typeof read === "string" ? read : judgeIp(memory, direction, read);
+}
+
+/** The reason for a packet that is decided about before policy; else the packet. */
+export function readUntilPolicy(pod: PodName, direction: Direction, frame: Uint8Array): string | Packet {
+  const own = ownOf(pod);
   const read = readFrame(frame);
   const out = direction === "egress";
-  if (read.kind === "arp") return out ? judgeArp(read) : "neighbour";
+  if (read.kind === "arp") return out ? judgeArp(own, read) : "neighbour";
   if (read.kind !== "ip") {
     const family = read.source?.length === 8 ? 4 : 6;
-    return out && read.source !== undefined && !isOwn(family, read.source) ? "spoofed" : read.kind;
+    return out && read.source !== undefined && !isOwn(own, family, read.source) ? "spoofed" : read.kind;
   }
-  const ofLink = out ? judgeSaid(read) : isHeard(read) ? "neighbour" : undefined;
+  const ofLink = out ? judgeSaid(own, read) : isHeard(read) ? "neighbour" : undefined;
   if (ofLink !== undefined) return ofLink;
-  if (out && !isOwn(read.family, read.source)) return "spoofed";
+  if (out && !isOwn(own, read.family, read.source) && (own.closed || !isDhcpRequest(read))) return "spoofed";
   if (out && isTunnel(read) && isNodes(read.destination)) return "encapsulated";
-  return judgeIp(memory, direction, read);
+  return read;
 }
+
+/** RFC 2131 4.1. */
+const isDhcpRequest = ({
+  protocol,
+  part,
+  source,
+  destination,
+  sourcePort,
+  destinationPort,
+}: Packet): boolean =>
+  `${source} ${destination} ${protocol} ${part} ${sourcePort} ${destinationPort}` ===
+  "00000000 ffffffff 17 whole 68 67";
 
 /** The addresses that this world's nodes listen to: their own, loopback, link-local, multicast and broadcast. */
 const isNodes = (address: string): boolean =>
@@ -59,9 +91,9 @@ const isLinkLocal = (address: string): boolean => /^fe[89ab]/.test(address);
 const isPadded = ({ padding }: Packet | Arp): boolean => padding.bytes > 0 && !padding.needed;
 
 /** A host without an address requests the one that it is to have. */
-function judgeArp(arp: Arp): string {
-  const own = isNone(arp.source) ? arp.target : arp.source;
-  if (own !== OWN[4]) return "spoofed";
+function judgeArp(own: Own, arp: Arp): string {
+  const subject = isNone(arp.source) ? arp.target : arp.source;
+  if (subject !== own[4]) return "spoofed";
   return isPadded(arp) || (isNone(arp.source) && arp.operation !== 1) ? "malformed" : "neighbour";
 }
 
@@ -90,7 +122,7 @@ const OF_ROUTERS: Readonly<Record<string, readonly number[]>> = {
 };
 
 /** What a pod sends to its link; undefined if it is another packet. */
-function judgeSaid(packet: Packet): string | undefined {
+function judgeSaid(own: Own, packet: Packet): string | undefined {
   const { family, protocol, part, body, icmpType = -1, source } = packet;
   if (part === "later") return undefined;
   const kind = `${family} ${protocol}`;
@@ -98,21 +130,21 @@ function judgeSaid(packet: Packet): string | undefined {
   if (OF_ROUTERS[kind]?.includes(type) === true) return "router";
   if (kind === "4 2") {
     if (!isExactIgmp(packet)) return undefined;
-    return isNone(source) || isOwn(4, source) ? "neighbour" : "spoofed";
+    return isNone(source) || isOwn(own, 4, source) ? "neighbour" : "spoofed";
   }
   if (kind !== "6 58") return undefined;
-  if (type >= 133 && type <= 136) return judgeDiscovery(packet, type);
+  if (type >= 133 && type <= 136) return judgeDiscovery(own, packet, type);
   const isReport = [131, 132, 143].includes(type) && (isNone(source) || isLinkLocal(source));
   return isReport && isExactListener(packet, type) ? "neighbour" : undefined;
 }
 
 /** RFC 4861 4: solicitations and advertisements with at most one option, of eight bytes. */
-function judgeDiscovery(packet: Packet, type: number): string {
+function judgeDiscovery(own: Own, packet: Packet, type: number): string {
   const { source, destination, body, bodyLength } = packet;
   const [target, options] =
     type === 133 ? ["", body.subarray(8)] : [hex(body.subarray(8, 24)), body.subarray(24)];
   const nobody = isNone(source) && type !== 136;
-  if (!nobody && !isOwn(6, source)) return "spoofed";
+  if (!nobody && !isOwn(own, 6, source)) return "spoofed";
   const reserved = type === 136 ? [(body[4] ?? 0) & 0x1f, ...body.subarray(5, 8)] : [...body.subarray(4, 8)];
   const isPlain = packet.part === "whole" && packet.hopLimit === 255 && packet.icmpCode === 0;
   const optionType = type === 136 ? 2 : nobody ? (type === 135 ? 14 : -1) : 1;
@@ -126,7 +158,7 @@ function judgeDiscovery(packet: Packet, type: number): string {
     isMeant({ type, destination, target, nobody });
   if (!isExact) return "malformed";
   const tells = type === 136 || (type === 135 && nobody);
-  return tells && !isOwn(6, target) ? "spoofed" : "neighbour";
+  return tells && !isOwn(own, 6, target) ? "spoofed" : "neighbour";
 }
 
 interface Meant {

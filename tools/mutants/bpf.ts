@@ -296,9 +296,10 @@ const STATELESS: readonly Mutant[] = [
   ),
   stateless(
     "sockets are those of one port of one pod",
-    "return ((__u64)endpoint->incarnation << 16 | port) << SOCKET_PORT_AT;",
-    "return 1ULL << SOCKET_PORT_AT;",
+    "return ((__u64)endpoint->incarnation << 17 | (__u32)port << 1 | v6) << SOCKET_KEY_AT;",
+    "return 1ULL << SOCKET_KEY_AT;",
   ),
+  stateless("sockets are those of one family", "(__u32)port << 1 | v6)", "(__u32)port << 1)"),
   stateless(
     "sockets that are not there are known to be absent",
     "found = has_pod_socket(hook, endpoint, &memory->tuple, v6);",
