@@ -19,7 +19,7 @@ import {
   type BucketShape,
   type DataBits,
   FLOW_TABLES,
-  flowsIn,
+  flowsInTurns,
   type TableName,
   type TableSource,
   ticksOf,
@@ -210,7 +210,7 @@ interface EarlierTable {
 
 /** What must be closed after the flows have been read. */
 interface OpenFlows extends Disposable {
-  readonly flows: Iterable<EarlierFlow>;
+  readonly flows: Iterable<EarlierFlow> | AsyncIterable<EarlierFlow>;
 }
 
 const openFlows = (table: EarlierTable): OpenFlows | Promise<OpenFlows> =>
@@ -246,8 +246,8 @@ function openFlowTable({ place, record, name, node }: EarlierTable): OpenFlows {
   const source: TableSource = { memory, secret, shape, bits };
   const keyType = { kind: "struct", name: KEY_TYPES[name], size: shape.keySize } as const;
   return {
-    flows: (function* () {
-      for (const { key, expires, opener, state } of flowsIn(source))
+    flows: (async function* () {
+      for await (const { key, expires, opener, state } of flowsInTurns(source, nextTurn))
         yield {
           key: decode(record, keyType, key, 0),
           expires: ticksOf(expires, unitShift, bits),
@@ -445,7 +445,7 @@ async function copyTable(
   let ended = 0;
   using opened = await openFlows(table);
   async function* additions() {
-    for (const flow of opened.flows) {
+    for await (const flow of opened.flows) {
       const value = convert(flow);
       if (value === undefined) {
         if (++ended % LEFT_OUT_AT_ONCE === 0) await nextTurn();

@@ -154,6 +154,21 @@ const ATTEMPTS_MAX = 4;
  * left out if they are still torn.
  */
 export function* flowsIn(source: TableSource): Generator<StoredFlow> {
+  for (const flows of flowsByChunk(source)) yield* flows;
+}
+
+/** The same; awaits `pause` between chunks, also where the table is empty. */
+export async function* flowsInTurns(
+  source: TableSource,
+  pause: () => Promise<unknown>,
+): AsyncGenerator<StoredFlow> {
+  for (const flows of flowsByChunk(source)) {
+    yield* flows;
+    await pause();
+  }
+}
+
+function* flowsByChunk(source: TableSource): Generator<Iterable<StoredFlow>> {
   const { memory, shape } = source;
   const chunk = Math.max(shape.size, CHUNK_BYTES - (CHUNK_BYTES % shape.size));
   const decode = entryDecoder(source);
@@ -162,7 +177,7 @@ export function* flowsIn(source: TableSource): Generator<StoredFlow> {
     const size = Math.min(chunk, memory.byteLength - at);
     memory.read(first.subarray(0, size), at);
     memory.read(second.subarray(0, size), at);
-    yield* flowsOfChunk({ first, second, size, at }, decode, source);
+    yield flowsOfChunk({ first, second, size, at }, decode, source);
   }
 }
 

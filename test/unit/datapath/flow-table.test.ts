@@ -4,6 +4,7 @@ import { fragmentsFor } from "../../../src/datapath/flow-capacity.ts";
 import {
   BITS,
   flowsIn,
+  flowsInTurns,
   flowTimeOf,
   generationOf,
   newSecret,
@@ -208,6 +209,23 @@ describe("an entry that is torn", () => {
       table.once.push(read % 2 === 0 ? torn : table.bytes);
     expect(table.flows()).toMatchObject([{ ...FLOW, key: keyV4(3) }]);
     expect(table.reads).toBeGreaterThan(2 * chunks);
+  });
+});
+
+describe("flows in turns", () => {
+  it("are the same, and others have their turn between chunks where nothing is", async () => {
+    const table = new Table("conntrack_v6");
+    const data = dataOf(0n);
+    const { key, first } = stored(wordsV6(1), data);
+    table.put(first, 0, data, key);
+    let pauses = 0;
+    const found: FlowV6Key[] = [];
+    for await (const flow of flowsInTurns(table.source, async () => {
+      pauses += 1;
+    }))
+      found.push(decodeFlowV6Key(flow.key, 0));
+    expect(found).toEqual([keyV6(1)]);
+    expect(pauses).toBe(Math.ceil(table.bytes.length / (64 * 1024)));
   });
 });
 
