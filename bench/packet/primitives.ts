@@ -29,7 +29,8 @@ export async function openPrimitives(datapath: Datapath): Promise<Primitives> {
   const source = fileURLToPath(new URL("primitives.bpf.c", import.meta.url));
   const object = withBpfObject(source, (path) => BpfObject.open(path));
   try {
-    for (const name of MAP_NAMES) object.reuseMap(name, datapath.map(name));
+    const used = new Set(object.maps.map(({ name }) => name));
+    for (const name of MAP_NAMES) if (used.has(name)) object.reuseMap(name, datapath.map(name));
     await object.load();
     return { program: (name) => object.program(name), close: () => object.close() };
   } catch (thrown) {
