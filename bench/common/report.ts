@@ -20,17 +20,29 @@ export function reportOf<T>(
 ): string {
   switch (format) {
     case "json":
-      return `${JSON.stringify({ ...machine, rows: rows.map(json) }, null, 2)}\n`;
+      return jsonReport(machine, rows.map(json));
     case "markdown":
-      return markdownText(markdown.titles, rows.map(markdown.cells));
+      return markdownTable(markdown.titles, rows.map(markdown.cells), "text");
     case "table":
-      return `${tableText(table(rows), true)}\n${machine.machine}, Linux ${machine.kernel}\n`;
+      return tableReport(machine, table(rows));
   }
 }
 
-function markdownText(titles: readonly string[], rows: readonly (readonly string[])[]): string {
+export const jsonReport = (machine: Machine, rows: readonly object[]): string =>
+  `${JSON.stringify({ ...machine, rows }, null, 2)}\n`;
+
+export const tableReport = ({ machine, kernel }: Machine, table: Table): string =>
+  `${tableText(table, true)}\n${machine}, Linux ${kernel}\n`;
+
+/** The first column is text, the others are numbers, but perhaps the last one. */
+export function markdownTable(
+  titles: readonly string[],
+  rows: readonly (readonly string[])[],
+  last: "text" | "numbers",
+): string {
   const line = (cells: readonly string[]) => `| ${cells.join(" | ")} |`;
-  const rule = titles.map((_, index) => (index === 0 || index === titles.length - 1 ? "---" : "--:"));
+  const isText = (index: number) => index === 0 || (last === "text" && index === titles.length - 1);
+  const rule = titles.map((_, index) => (isText(index) ? "---" : "--:"));
   return [line(titles), line(rule), ...rows.map(line), ""].join("\n");
 }
 

@@ -4,7 +4,7 @@
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { messageOf } from "../../src/base/errors.ts";
-import type { Kind } from "./transfer.ts";
+import { KINDS, type Kind, TITLES } from "./transfer.ts";
 
 interface Row {
   readonly kind: Kind;
@@ -18,15 +18,6 @@ interface Result {
   readonly kernel: string;
   readonly rows: readonly Row[];
 }
-
-const PANELS: readonly { readonly kind: Kind; readonly title: string }[] = [
-  { kind: "udp", title: "UDP packets" },
-  { kind: "udp-flows", title: "UDP, 400 flows" },
-  { kind: "tcp", title: "TCP stream" },
-  { kind: "ask", title: "requests" },
-  { kind: "connect", title: "connections" },
-  { kind: "flood", title: "denied flood" },
-];
 
 const COLOURS = ["#1f77b4", "#ff7f0e", "#2ca02c", "#9467bd", "#8c564b", "#e377c2"] as const;
 const LABEL = 130;
@@ -48,7 +39,7 @@ const TITLE = "What crosses the links of two pods, as a ratio to nothing on the 
 export function chartOf({ machine, kernel, rows }: Result): string {
   const policies = [...new Set(rows.map((row) => row.policies))].sort((a, b) => a - b);
   const ids = [...new Set(rows.map(({ id }) => id))];
-  const panels = PANELS.filter(({ kind }) => rows.some((row) => row.kind === kind));
+  const panels = KINDS.filter((kind) => rows.some((row) => row.kind === kind));
   const group = policies.length * BAR.height + BAR.gap;
   const height = HEAD + ids.length * group + 30;
   const width = LABEL + panels.length * (PANEL.width + PANEL.gap);
@@ -63,7 +54,7 @@ export function chartOf({ machine, kernel, rows }: Result): string {
       text(LABEL + at * 110 + 14, 17, `${count.toLocaleString("en")} policies`),
     ]),
     ...ids.map((id) => text(LABEL - 8, top(id) + group / 2, id, ' text-anchor="end"')),
-    ...panels.flatMap(({ kind, title }, at) => {
+    ...panels.flatMap((kind, at) => {
       const left = LABEL + at * (PANEL.width + PANEL.gap);
       const one = left + PANEL.width / RATIO_MAX;
       const bars = rows.flatMap((row) => {
@@ -77,7 +68,7 @@ export function chartOf({ machine, kernel, rows }: Result): string {
         ];
       });
       return [
-        text(left, HEAD - 12, title, ' font-weight="bold"'),
+        text(left, HEAD - 12, TITLES[kind], ' font-weight="bold"'),
         ...bars,
         `<line x1="${one}" x2="${one}" y1="${HEAD - 6}" y2="${height - 26}" stroke="#444" stroke-dasharray="3 3"/>`,
       ];

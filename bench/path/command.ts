@@ -1,9 +1,11 @@
 // `npm run bench -- path`: what crosses the pods' links a second, by what stands on them.
 
+import { writeFileSync } from "node:fs";
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { isolated } from "../common/isolated.ts";
 import { describeMachine } from "../common/machine.ts";
 import { atLeast, type Format, outputOption, progress } from "../common/options.ts";
+import { chartOf } from "./chart.ts";
 import { pathText } from "./report.ts";
 import { PREFIXES_MAX } from "./rules.ts";
 import { runPath } from "./run.ts";
@@ -17,6 +19,7 @@ interface Options {
   readonly variants: readonly Variant[];
   readonly kinds: readonly Kind[];
   readonly policies: readonly number[];
+  readonly chart?: string;
 }
 
 const HELP = `
@@ -38,7 +41,8 @@ It needs root, and runs in namespaces of its own.
 Examples:
   npm run bench -- path
   npm run bench -- path --policies 10,1000 --variants tc-weir,nft-sets --kinds udp,connect
-  npm run -s bench -- path -o json >path.json && npx node bench/path/chart.ts path.json >path.svg   -s keeps npm itself quiet`;
+  npm run -s bench -- path --policies 10,1000,10000 -o markdown --chart path.svg   the documentation's tables and chart; -s keeps npm itself quiet
+  npx node bench/path/chart.ts path.json >path.svg                                  the chart of what an earlier run with -o json wrote`;
 
 export function addPath(parent: Command): void {
   parent
@@ -67,13 +71,16 @@ export function addPath(parent: Command): void {
         .argParser(countsOf)
         .default([10]),
     )
+    .option("--chart <file>", "also write the ratios as a chart (SVG)")
     .addHelpText("after", HELP)
     .action((options: Options) => isolated(() => path(options)));
 }
 
-async function path({ output, ...options }: Options): Promise<void> {
+async function path({ output, chart, ...options }: Options): Promise<void> {
   const rows = await runPath({ ...options, progress });
-  process.stdout.write(pathText(output, describeMachine(), rows));
+  const machine = describeMachine();
+  process.stdout.write(pathText(output, machine, rows));
+  if (chart !== undefined) writeFileSync(chart, chartOf(JSON.parse(pathText("json", machine, rows))));
 }
 
 const namesOf =

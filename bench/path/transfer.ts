@@ -11,6 +11,15 @@ import { OperationError } from "../../src/base/errors.ts";
 export const KINDS = ["udp", "udp-flows", "tcp", "ask", "connect", "flood"] as const;
 export type Kind = (typeof KINDS)[number];
 
+export const TITLES: Readonly<Record<Kind, string>> = {
+  udp: "UDP packets",
+  "udp-flows": "UDP, 400 flows",
+  tcp: "TCP stream",
+  ask: "requests",
+  connect: "connections",
+  flood: "denied flood",
+};
+
 export interface Transfer {
   readonly kind: Kind;
   readonly from: string;

@@ -74,9 +74,38 @@ describe("the result", () => {
     expect(lines[1]).toMatch(/^udp +10 +250\.4 k +1\.00 +4000 +1\.00 +- +- +none$/);
     expect(lines[3]).toMatch(/^tcp +10 +11\.20 Gbit +0\.93 +- +- +- +- +tc-weir$/);
     expect(lines[4]).toMatch(/^ask +10 +20\.0 k +0\.98 +50000 +1\.02 +45\.0 +91\.2 +tc-weir$/);
-    expect(pathText("markdown", MACHINE, ROWS)).toContain(
-      "| udp | 10 | 250.4 k | 1.00 | 4000 | 1.00 | - | - | `none` |",
-    );
+  });
+
+  it("as the documentation's tables, with a number for each number of policies", () => {
+    const more = ROWS.slice(1).map((row) => ({
+      ...row,
+      policies: 1_000,
+      figure: { ...row.figure, ratio: 0.5 },
+    }));
+    const text = pathText("markdown", MACHINE, [...ROWS, ...more]);
+    expect(text.split("\n")).toEqual([
+      "Ratio to nothing on the links, of floods to a program that drops everything, with 10 / 1,000 policies:",
+      "",
+      "| on the host side of the links | UDP packets | TCP stream | requests |",
+      "| --- | --: | --: | --: |",
+      "| nothing (`none`) | 1.00 | – | – |",
+      "| Weir, as it is by default (`tc-weir`) | 0.96 / 0.50 | 0.93 / 0.50 | 0.98 / 0.50 |",
+      "",
+      "CPU for each packet, request or connection, in ns, with 10 / 1,000 policies:",
+      "",
+      "| on the host side of the links | UDP packets | requests |",
+      "| --- | --: | --: |",
+      "| nothing (`none`) | 4,000 | – |",
+      "| Weir, as it is by default (`tc-weir`) | 4,160 / 4,160 | 50,000 / 50,000 |",
+      "",
+      "p50–p99 of a request or a connection, in µs, with 10 / 1,000 policies:",
+      "",
+      "| on the host side of the links | requests |",
+      "| --- | --: |",
+      "| nothing (`none`) | – |",
+      "| Weir, as it is by default (`tc-weir`) | 45.0–91.2 / 45.0–91.2 |",
+      "",
+    ]);
   });
 
   it("as a chart: a bar and its number for each ratio, one colour for each number of policies", () => {
