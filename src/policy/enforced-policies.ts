@@ -29,10 +29,11 @@ import {
   nodesOf,
   openBehind,
   openGroups,
+  openSelves,
   openSenders,
   ownTermSets,
+  type Self,
   type Sender,
-  selvesOf,
   withTermSets,
 } from "./service-groups.ts";
 import {
@@ -418,12 +419,16 @@ function openServicePipeline(compileSides: SideCompiler): (input: ServiceInput) 
   const keepNear = openKeep<readonly Frontend[]>(sameItems);
   const keepGuarded = openKeep<readonly Behind[]>(sameItems);
   const nodes = openStage<ReadonlySet<string>>();
+  const selvesIn = openSelves();
+  const permitted = openStage<readonly Self[]>();
   const selves = openStage<ReturnType<typeof withSelves>>();
   const guarding = openStage<ReadonlyMap<string, readonly number[]>>();
   const guardsKept = openKeep<ReadonlyMap<string, readonly number[]>>(
     (a, b) =>
       a.size === b.size && a.entries().every(([text, guards]) => sameItems(guards, b.get(text) ?? [])),
   );
+  const enforcing = openStage<ReturnType<typeof egressPolicies>>();
+  const found = openStage<readonly Sender[]>();
   const senders = openStage<ReturnType<typeof withSenders>>();
   const guardedGroups = openGroups();
   const sendersOf = openSenders();
@@ -439,20 +444,14 @@ function openServicePipeline(compileSides: SideCompiler): (input: ServiceInput) 
       [...new Set([...input.own].flatMap((text) => frontends.leadingTo(text)))].sort(),
     );
     const near = keepNear(nearKeys.map((key) => present(frontends.all.get(key), "a frontend")));
+    const behindOwn = selvesIn({ locals, frontends: near, classified: base, ofLocals, policiesOf: plain });
+    const own = permitted([behindOwn, namesText(restrictions.unguarded)], () =>
+      behindOwn.filter(({ namespaces }) => namespaces.isDisjointFrom(restrictions.unguarded)),
+    );
+    const { termNumbers, nextTerm } = numbers;
     const ofSelves = selves(
-      [
-        near,
-        locals,
-        sides,
-        isKnown,
-        plain,
-        numbers.termNumbers,
-        numbers.nextTerm,
-        ofLocals,
-        namesText(restrictions.unguarded),
-        previous.terms,
-      ],
-      () => withSelves(input, near, compileSides),
+      [own, sides, isKnown, plain, termNumbers, nextTerm, ofLocals, previous.terms],
+      () => withSelves(input, own, compileSides),
     );
     const guards = guardsKept(
       guarding([locals, sides, ofLocals], () =>
@@ -469,16 +468,23 @@ function openServicePipeline(compileSides: SideCompiler): (input: ServiceInput) 
         .map((key) => present(direct.get(key), "a frontend's backends"))
         .filter(({ backends }) => backends.some((each) => each.guards !== undefined)),
     );
-    const ofSenders = senders([guarded, ofSelves], () => {
+    const egress = enforcing([ofSelves.policiesOf, locals, sides], () =>
+      egressPolicies(
+        // Guards do not drop packets of an audited pod either.
+        locals.filter((local) => !isAuditedForAny(cluster, local, "egress")),
+        ofSelves.policiesOf,
+      ),
+    );
+    const sending = found([guarded, egress], () => {
       const { groups } = guardedGroups(
         new Map(guarded.map((each) => [frontendKey(each.frontend), each])),
         (place) => place,
       );
-      // Guards do not drop packets of an audited pod either.
-      const enforcing = locals.filter((local) => !isAuditedForAny(cluster, local, "egress"));
-      const found = sendersOf(egressPolicies(enforcing, ofSelves.policiesOf), groups);
-      return withSenders(input, found, { ...ofSelves, compileSides });
+      return sendersOf(egress, groups);
     });
+    const ofSenders = senders([sending, ofSelves], () =>
+      withSenders(input, sending, { ...ofSelves, compileSides }),
+    );
     const { sets } = ofSenders;
     const behind =
       sets === ofSelves.sets
@@ -503,15 +509,12 @@ interface WithSelves extends Numbered {
   readonly selfOf: ReadonlyMap<number, number>;
 }
 
-/** Pods that reach themselves by a Service. `frontends`: those that lead to addresses of this node. */
+/** With the terms of pods that reach themselves by a Service. */
 function withSelves(
-  { locals, previous, restrictions, sides, isKnown, domains, plain, numbers, base }: ServiceInput,
-  frontends: readonly Frontend[],
+  { previous, sides, isKnown, domains, plain, numbers, base }: ServiceInput,
+  selves: readonly Self[],
   compileSides: SideCompiler,
 ): WithSelves {
-  const selves = selvesOf({ locals, frontends }, base, (ifindex) => plain.get(ifindex)?.egress).filter(
-    ({ namespaces }) => namespaces.isDisjointFrom(restrictions.unguarded),
-  );
   const numbered = withTerms(numbers, selves, previous);
   const { termNumbers } = numbered;
   const selfOf = new Map(

@@ -3,13 +3,15 @@
 // A packet to a frontend is judged before it is rewritten, so the verdict must be right for every backend.
 // Frontends whose backends no policy distinguishes share one identity. See docs/services.md and decision 5.
 
+import { present } from "../base/assert.ts";
 import { FAMILIES, type Family } from "../base/ip.ts";
+import { openKeep, openStage, sameItems } from "../base/stage.ts";
 import { changesBetween, overlaid, patched } from "../base/versioned-map.ts";
 import { keyOf, type Pod } from "../model/cluster.ts";
 import type { Frontend, Frontends } from "../model/frontends.ts";
 import { type TermSet, withTerm } from "./identities.ts";
 import { addressesOfLocal, type LocalEndpoint, podsOf } from "./local-endpoints.ts";
-import { ALL_PORTS, holds, isAll, NO_PORTS, type PortSet, placeOf } from "./port-classes.ts";
+import { ALL_PORTS, holds, isAll, NO_PORTS, type PortSet, placeOf, portSetKey } from "./port-classes.ts";
 import { type CompiledPolicy, grantedPorts, mayDeny, portsOf } from "./rows.ts";
 import type { Classification, Classified } from "./workloads.ts";
 
@@ -325,18 +327,73 @@ export interface Self {
   readonly interfaces: readonly number[];
 }
 
-/** `egressOf`: the policy of an endpoint, by interface index; none if nothing isolates it. `frontends` lead to their addresses. */
-export function selvesOf(
-  {
-    locals,
-    frontends,
-  }: { readonly locals: readonly LocalEndpoint[]; readonly frontends: readonly Frontend[] },
+export interface SelvesInput {
+  readonly locals: readonly LocalEndpoint[];
+  /** Those that lead to addresses of the endpoints. */
+  readonly frontends: readonly Frontend[];
+  readonly classified: Classified;
+  /** Another object whenever holders or terms of the endpoints' addresses may be others than before. */
+  readonly ofLocals: object;
+  /** The policies of endpoints by interface index, without regard to Services. */
+  readonly policiesOf: ReadonlyMap<number, { readonly egress: CompiledPolicy | undefined }>;
+}
+
+/** The pods that their own policies keep from themselves, in the time of the frontends that have changed since the last call. */
+export function openSelves(): (input: SelvesInput) => readonly Self[] {
+  const owners = openStage<ReadonlyMap<string, readonly LocalEndpoint[]>>();
+  const keep = openKeep<readonly Self[]>(
+    (a, b) => a.length === b.length && a.every((self, index) => isSameSelf(self, b[index] as Self)),
+  );
+  let last: ReadonlyMap<string, readonly LocalEndpoint[]> | undefined;
+  let deniedBy = new WeakMap<Frontend, readonly LocalEndpoint[]>();
+  return ({ locals, frontends, classified, ofLocals, policiesOf }) => {
+    const own = owners([locals, ofLocals, policiesOf], () => ownersOf(locals, classified, policiesOf));
+    if (own !== last) deniedBy = new WeakMap();
+    last = own;
+    const found = new Map<string, LocalEndpoint>();
+    for (const frontend of frontends) {
+      const denied = deniedBy.get(frontend) ?? deniedTo(frontend, { own, classified, policiesOf });
+      deniedBy.set(frontend, denied);
+      for (const local of denied) found.set(keyOf(local.pod), local);
+    }
+    if (found.size === 0) return keep([]);
+    const ofPod = new Map<Pod, { readonly texts: Set<string>; readonly interfaces: Set<number> }>();
+    for (const [text, all] of own)
+      for (const { pod, ifindex } of all) {
+        const each = ofPod.get(pod) ?? { texts: new Set(), interfaces: new Set() };
+        each.texts.add(text);
+        each.interfaces.add(ifindex);
+        ofPod.set(pod, each);
+      }
+    return keep(
+      [...found].map(([key, { pod }]) => {
+        const { texts, interfaces } = present(ofPod.get(pod), "the addresses of a pod behind a Service");
+        return {
+          key: JSON.stringify(["self", key]),
+          addresses: texts,
+          namespaces: new Set([pod.namespace]),
+          interfaces: [...interfaces],
+        };
+      }),
+    );
+  };
+}
+
+const isSameSelf = (a: Self, b: Self): boolean =>
+  a.key === b.key &&
+  sameItems(a.interfaces, b.interfaces) &&
+  sameItems([...a.addresses], [...b.addresses]) &&
+  sameItems([...a.namespaces], [...b.namespaces]);
+
+/** The endpoints to which something may be denied, by each of their addresses that are certainly theirs. */
+function ownersOf(
+  locals: readonly LocalEndpoint[],
   classified: Classified,
-  egressOf: (ifindex: number) => CompiledPolicy | undefined,
-): Self[] {
+  policiesOf: SelvesInput["policiesOf"],
+): ReadonlyMap<string, readonly LocalEndpoint[]> {
   const own = new Map<string, LocalEndpoint[]>();
   for (const local of locals) {
-    const policy = egressOf(local.ifindex);
+    const policy = policiesOf.get(local.ifindex)?.egress;
     if (policy === undefined || !mayDeny(policy)) continue;
     if (local.rivals !== undefined || local.pod.retained !== undefined) continue;
     for (const { text } of addressesOfLocal(local)) {
@@ -344,26 +401,26 @@ export function selvesOf(
       own.set(text, [...(own.get(text) ?? []), local]);
     }
   }
-  if (own.size === 0) return [];
-  const found = new Map<string, LocalEndpoint>();
-  for (const { protocol, backends } of frontends) {
-    for (const { address, port } of backends) {
-      for (const local of own.get(address.text) ?? []) {
-        const terms = classified.termsOf(address);
-        const policy = egressOf(local.ifindex) as CompiledPolicy;
-        if (!allows(policy, terms, placeOf(protocol, port))) found.set(keyOf(local.pod), local);
-      }
-    }
-  }
-  return [...found].map(([key, { pod }]) => {
-    const all = [...own].filter(([, each]) => each.some((local) => local.pod === pod));
-    return {
-      key: JSON.stringify(["self", key]),
-      addresses: new Set(all.map(([text]) => text)),
-      namespaces: new Set([pod.namespace]),
-      interfaces: [...new Set(all.flatMap(([, each]) => each.map(({ ifindex }) => ifindex)))],
-    };
-  });
+  return own;
+}
+
+/** The endpoints behind a frontend whose own policies deny that. */
+function deniedTo(
+  { protocol, backends }: Frontend,
+  {
+    own,
+    classified,
+    policiesOf,
+  }: Pick<SelvesInput, "classified" | "policiesOf"> & {
+    readonly own: ReadonlyMap<string, readonly LocalEndpoint[]>;
+  },
+): readonly LocalEndpoint[] {
+  return backends.flatMap(({ address, port }) =>
+    (own.get(address.text) ?? []).filter((local) => {
+      const policy = policiesOf.get(local.ifindex)?.egress as CompiledPolicy;
+      return !allows(policy, classified.termsOf(address), placeOf(protocol, port));
+    }),
+  );
 }
 
 /** An egress policy and the endpoints that have it. */
@@ -386,13 +443,17 @@ export interface Sender {
 type DeniedOfGroups = Map<string, { readonly family: Family; readonly denied: readonly GroupedBackend[] }>;
 
 /**
- * The pods whose packets may go to a guarded frontend, in the time of the policies and groups that have changed since the last call.
+ * The pods whose packets may go to a guarded frontend, in the time of the policies and groups that have changed since the last call;
+ * the same list while they are the same.
  * `egress` by the policy's content, which says all that a verdict depends on.
  */
 export function openSenders(): (
   egress: ReadonlyMap<string, EgressPolicy>,
   groups: Grouped["groups"],
-) => Sender[] {
+) => readonly Sender[] {
+  const keep = openKeep<readonly Sender[]>(
+    (a, b) => a.length === b.length && a.every((sender, index) => isSameSender(sender, b[index] as Sender)),
+  );
   const known = new Map<string, DeniedOfGroups>();
   let last: Grouped["groups"] = new Map();
   const judge = (of: DeniedOfGroups, policy: CompiledPolicy, key: string, group?: ServiceGroup): void => {
@@ -413,10 +474,12 @@ export function openSenders(): (
       }
     }
     last = groups;
-    return egress
-      .entries()
-      .flatMap(([content, each]) => sendersWith(each, known.get(content)))
-      .toArray();
+    return keep(
+      egress
+        .entries()
+        .flatMap(([content, each]) => sendersWith(each, known.get(content)))
+        .toArray(),
+    );
   };
 }
 
@@ -437,6 +500,16 @@ function sendersWith({ policy, locals }: EgressPolicy, all: DeniedOfGroups = new
     return [{ key, addresses, namespaces: new Set(namespaces), limits }];
   });
 }
+
+const isSameSender = (a: Sender, b: Sender): boolean =>
+  a.key === b.key &&
+  sameItems([...a.addresses], [...b.addresses]) &&
+  sameItems([...a.namespaces], [...b.namespaces]) &&
+  a.limits.size === b.limits.size &&
+  a.limits.entries().every(([guard, ports]) => {
+    const other = b.limits.get(guard);
+    return other !== undefined && portSetKey(other) === portSetKey(ports);
+  });
 
 /** The terms of these pods' addresses, with the pods' own terms added; by address. */
 export function ownTermSets(
