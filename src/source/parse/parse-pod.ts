@@ -1,6 +1,6 @@
 // Pod v1: the few fields that policies, endpoints and the datapath need. The hundreds of others are ignored.
 
-import { type Address, type Cidr, type Parsed, parseCidr } from "../../base/ip.ts";
+import { type Address, type Cidr, type Parsed, parseAddress, parseCidr } from "../../base/ip.ts";
 import { parseHardware } from "../../base/mac-address.ts";
 import type { Attachment, ContainerPort, Pod } from "../../model/cluster.ts";
 import {
@@ -10,9 +10,11 @@ import {
   netnsName,
   objectName,
   parseMetadata,
+  plainMetadata,
   portNameOf,
   portNumberOf,
   protocolOf,
+  withoutIssues,
 } from "./common-fields.ts";
 import {
   at,
@@ -22,6 +24,7 @@ import {
   type Field,
   type Fields,
   fieldsOf,
+  isMap,
   itemsOf,
   mapAt,
   note,
@@ -84,6 +87,60 @@ export function parsePod(field: Field): Pod | undefined {
   };
 }
 
+/**
+ * Equal to parsePod() for a pod without issues and annotations, as nearly all are; undefined for whatever else. See plainMetadata().
+ */
+export function plainPod(value: unknown): Pod | undefined {
+  if (!isMap(value) || !isMap(value["spec"]) || !isMap(value["status"])) return undefined;
+  const metadata = plainMetadata(value["metadata"], objectName);
+  const { nodeName: node, hostNetwork, containers, initContainers } = value["spec"];
+  const { phase, podIP, podIPs } = value["status"];
+  if (metadata === undefined || !isTextOrNone(node) || !isTextOrNone(phase)) return undefined;
+  if (hostNetwork !== undefined && typeof hostNetwork !== "boolean") return undefined;
+  const ips = plainAddresses(podIP, podIPs);
+  const ports = plainPortsOf(containers, "containers");
+  const more = plainPortsOf(initContainers, "initContainers");
+  if (ips === undefined || ports === undefined || more === undefined) return undefined;
+  const { namespace, name, labels, deleting } = metadata;
+  return {
+    namespace,
+    name,
+    labels,
+    ips,
+    hostNetwork: hostNetwork ?? false,
+    finished: phase === "Succeeded" || phase === "Failed",
+    ports: more.length === 0 ? ports : [...ports, ...more],
+    ...(deleting ? { deleting: true } : {}),
+    ...(node ? { node } : {}),
+  };
+}
+
+const isTextOrNone = (value: unknown): value is string | undefined =>
+  value === undefined || typeof value === "string";
+
+function plainAddresses(single: unknown, list: unknown): readonly Address[] | undefined {
+  if (list === undefined && single === undefined) return NO_ADDRESSES;
+  if (!Array.isArray(list) || list.length === 0) return undefined;
+  const addresses: Address[] = [];
+  for (const item of list as unknown[]) {
+    const ip = isMap(item) ? item["ip"] : undefined;
+    const parsed = typeof ip === "string" ? parseAddress(ip) : undefined;
+    if (parsed?.ok !== true || addresses.some(({ text }) => text === parsed.value.text)) return undefined;
+    addresses.push(parsed.value);
+  }
+  return single === addresses[0]?.text ? addresses : undefined;
+}
+
+const NO_ADDRESSES: readonly Address[] = [];
+
+const plainPortsOf = (
+  value: unknown,
+  key: "containers" | "initContainers",
+): readonly ContainerPort[] | undefined =>
+  value === undefined
+    ? NO_PORTS
+    : withoutIssues(value, (field) => portsIn({ ...field, effect: PORTS_UNKNOWN }, key));
+
 /** status.podIPs, or podIP where that is missing. The API server makes podIP the first of podIPs. */
 function addressesOf(status: Fields): readonly Address[] {
   const listField = at(status, "podIPs", "the pod is treated as having no address");
@@ -106,8 +163,13 @@ function addressesOf(status: Fields): readonly Address[] {
 
 /** The declared ports of containers, and of init containers that run on (restartPolicy Always makes one a sidecar). */
 function portsOf(spec: Fields, key: "containers" | "initContainers"): readonly ContainerPort[] {
-  const list = at(spec, key, "their ports' names are unknown");
-  if (list === undefined) return NO_PORTS;
+  const list = at(spec, key, PORTS_UNKNOWN);
+  return list === undefined ? NO_PORTS : portsIn(list, key);
+}
+
+const PORTS_UNKNOWN = "their ports' names are unknown";
+
+function portsIn(list: Field, key: "containers" | "initContainers"): readonly ContainerPort[] {
   const { value, issues } = list;
   const known = Array.isArray(value) ? plainPorts[key].get(value) : undefined;
   if (known !== undefined) return known;

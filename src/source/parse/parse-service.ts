@@ -1,6 +1,7 @@
 // Service v1: its addresses, its ports, and the pods that it selects.
 
 import { type Address, type Family, parseAddress } from "../../base/ip.ts";
+import type { Labels } from "../../model/selector.ts";
 import type { EndpointSlice, Service, ServicePort, SliceEndpoint } from "../../model/service.ts";
 import {
   addressAt,
@@ -8,9 +9,11 @@ import {
   type MetadataRules,
   objectName,
   parseMetadata,
+  plainMetadata,
   portNameOf,
   portNumberOf,
   protocolOf,
+  withoutIssues,
 } from "./common-fields.ts";
 import {
   at,
@@ -19,6 +22,7 @@ import {
   type Field,
   type Fields,
   fieldsOf,
+  isMap,
   itemsOf,
   mapAt,
   note,
@@ -178,11 +182,54 @@ export function parseSlice(field: Field): EndpointSlice | undefined {
   const endpoints = family && list?.flatMap((item) => endpointOf(item, family));
   if (name === undefined || namespace === undefined || (family === undefined && type !== FQDN))
     return undefined;
-  // A slice of another proxy is none of kube-proxy's, which does not list it either.
-  const isOther = OTHER_PROXY_LABELS.some((label) => labels.has(label));
-  const service = isOther ? undefined : labels.get(SERVICE_LABEL);
-  return { namespace, name, service, family: family ?? 4, ports, endpoints: endpoints ?? [] };
+  return {
+    namespace,
+    name,
+    service: serviceOf(labels),
+    family: family ?? 4,
+    ports,
+    endpoints: endpoints ?? [],
+  };
 }
+
+/** A slice of another proxy is none of kube-proxy's, which does not list it either. */
+const serviceOf = (labels: Labels): string | undefined =>
+  OTHER_PROXY_LABELS.some((label) => labels.has(label)) ? undefined : labels.get(SERVICE_LABEL);
+
+/** Equal to parseSlice() for a slice of addresses without issues; undefined for whatever else. See plainMetadata(). */
+export function plainSlice(value: unknown): EndpointSlice | undefined {
+  if (!isMap(value) || typeof value["addressType"] !== "string") return undefined;
+  const family = FAMILIES.get(value["addressType"]);
+  const metadata = plainMetadata(value["metadata"], objectName);
+  const { ports: givenPorts, endpoints: list } = value;
+  if (family === undefined || metadata === undefined || !Array.isArray(list)) return undefined;
+  const ports = withoutIssues(givenPorts, (field) => itemsOf(field)?.flatMap(slicePortOf));
+  if (ports === undefined) return undefined;
+  const endpoints: SliceEndpoint[] = [];
+  for (const item of list as unknown[]) {
+    const endpoint = plainEndpoint(item, family);
+    if (endpoint === undefined) return undefined;
+    endpoints.push(endpoint);
+  }
+  const { namespace, name, labels } = metadata;
+  return { namespace, name, service: serviceOf(labels), family, ports, endpoints };
+}
+
+function plainEndpoint(value: unknown, family: Family): SliceEndpoint | undefined {
+  if (!isMap(value)) return undefined;
+  const { addresses, conditions = NOTHING, nodeName: node } = value;
+  const text: unknown = Array.isArray(addresses) ? addresses[0] : undefined;
+  const parsed = typeof text === "string" ? parseAddress(text) : undefined;
+  if (parsed?.ok !== true || parsed.value.family !== family || !isMap(conditions)) return undefined;
+  const { ready = true, serving = true, terminating = false } = conditions;
+  if (typeof ready !== "boolean" || typeof serving !== "boolean" || typeof terminating !== "boolean")
+    return undefined;
+  if (node !== undefined && typeof node !== "string") return undefined;
+  const address = parsed.value;
+  return node ? { address, ready, serving, terminating, node } : { address, ready, serving, terminating };
+}
+
+const NOTHING = {};
 
 function listAt(fields: Fields, key: string, effect: string): readonly Field[] {
   const field = at(fields, key, effect);
