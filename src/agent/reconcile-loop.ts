@@ -8,6 +8,7 @@ import { NO_HARDWARE } from "../base/mac-address.ts";
 import { openScheduler, type ScheduleOptions } from "../base/scheduler.ts";
 import { lockRoot, type RootLock } from "../datapath/agent-lock.ts";
 import { attachedProgram } from "../datapath/hooks.ts";
+import { hasPins, pinnedDigests } from "../datapath/pins.ts";
 import type { EventFileOptions } from "../events/packet-event-hub.ts";
 import { type AgentEvents, openAgentEvents } from "../events/packet-events.ts";
 import { keyOf } from "../model/cluster.ts";
@@ -109,10 +110,12 @@ export async function runAgent(options: AgentOptions, env: AgentEnv): Promise<nu
 }
 
 async function runLocked(lock: RootLock, options: AgentOptions, env: AgentEnv): Promise<number> {
+  // Before this agent pins its own.
+  const isFresh = !pinnedDigests(options.bpffs).some((digest) => hasPins(options.bpffs, digest));
   const running: Running = {
     source: await openSource(options.source, {
       ...sourceEnv(options, env),
-      mayEnforceEarlier: () => mayEnforceEarlier(options, running.progress),
+      mayEnforceEarlier: () => !isFresh && mayEnforceEarlier(options, running.progress),
     }),
     resyncs: openResyncs(),
     cni: openCni(options.cni),
@@ -152,6 +155,11 @@ async function runLocked(lock: RootLock, options: AgentOptions, env: AgentEnv): 
     status: () => statusView(running, options, env, startedAt),
     force: () => running.progress?.force,
   };
+  const lost = new AbortController();
+  const failed = new AbortController();
+  const signal = AbortSignal.any([env.signal, lost.signal, failed.signal]);
+  // The lists come while the verifier checks the programs, which takes seconds of another thread.
+  const readings = followSource(running.source, signal);
   try {
     if (options.probes !== undefined) probes = openProbes(probed, options.probes, env.log);
     metrics = await metricsOf({ running, accounting, events, kubernetes, probed, refused }, options, env);
@@ -161,7 +169,6 @@ async function runLocked(lock: RootLock, options: AgentOptions, env: AgentEnv): 
       added: (seconds) => metrics?.took("cniAdd", seconds),
     });
     const kernel = await openKernel(lock, { ...options, screens: options.uplinks !== undefined });
-    const lost = new AbortController();
     let integrity: Integrity | undefined;
     try {
       running.kernel = kernel;
@@ -193,9 +200,9 @@ async function runLocked(lock: RootLock, options: AgentOptions, env: AgentEnv): 
       running.integrity = integrity;
       const uplinks = await openUplinksOf(kernel, options);
       if (uplinks !== undefined) running.uplinks = uplinks;
-      const { source, progress, resyncs, cni, bypasses } = running;
+      const { progress, resyncs, cni, bypasses } = running;
       const parts = {
-        source,
+        readings,
         kernel,
         progress,
         resyncs,
@@ -208,7 +215,7 @@ async function runLocked(lock: RootLock, options: AgentOptions, env: AgentEnv): 
       };
       await loop(parts, options, {
         ...env,
-        signal: AbortSignal.any([env.signal, lost.signal]),
+        signal,
         beforeApply: accounting.take,
         ...(metrics === undefined ? {} : { meter: metrics }),
       });
@@ -222,6 +229,8 @@ async function runLocked(lock: RootLock, options: AgentOptions, env: AgentEnv): 
       kernel.close();
     }
   } finally {
+    failed.abort();
+    await readings.ended;
     running.resyncs.end("the agent is ending");
     running.cni.close();
     running.bypasses.close();
@@ -338,9 +347,36 @@ const withProblems = (reading: ClusterSnapshot, problems: readonly Problem[]): C
   problems: [...reading.problems, ...problems],
 });
 
+/** The snapshots of a source, as they come. */
+interface Readings {
+  /** The newest one. */
+  latest(): ClusterSnapshot | undefined;
+  /** Called for each one from now on, and at once if there is one. */
+  onChange(listener: () => void): void;
+  /** Resolves after the signal has aborted. */
+  readonly ended: Promise<void>;
+}
+
+function followSource(source: Source, signal: AbortSignal): Readings {
+  let latest: ClusterSnapshot | undefined;
+  let changed: () => void = () => undefined;
+  const ended = source.watch((reading) => {
+    latest = reading;
+    changed();
+  }, signal);
+  return {
+    latest: () => latest,
+    onChange(listener) {
+      changed = listener;
+      if (latest !== undefined) listener();
+    },
+    ended,
+  };
+}
+
 /** What the loop works on. */
 interface Parts {
-  readonly source: Source;
+  readonly readings: Readings;
   readonly kernel: Kernel;
   readonly progress: Progress;
   readonly resyncs: Resyncs;
@@ -382,12 +418,8 @@ async function loop(running: Parts, options: AgentOptions, env: AgentEnv & Recon
     });
     scheduler.request();
   };
-  let reading: ClusterSnapshot | undefined;
   let brought: ClusterSnapshot | undefined;
-  const watching = running.source.watch((next) => {
-    reading = next;
-    changed();
-  }, env.signal);
+  running.readings.onChange(changed);
   const watchingDenied = running.uplinks?.watch(changed, env.signal);
   running.resyncs.onRequest(changed);
   running.cni.onChange(scheduler.request);
@@ -397,6 +429,7 @@ async function loop(running: Parts, options: AgentOptions, env: AgentEnv & Recon
     while (!env.signal.aborted) {
       await scheduler.next();
       if (env.signal.aborted) continue;
+      const reading = running.readings.latest();
       if (reading === undefined) {
         // Nothing to reconcile yet; a resync that is due counts as done, else the next run would always be due at once.
         scheduler.begin({ changed: false, resyncRequested: false });
@@ -426,6 +459,6 @@ async function loop(running: Parts, options: AgentOptions, env: AgentEnv & Recon
     }
   } finally {
     interfaces.close();
-    await Promise.all([watching, watchingDenied]);
+    await watchingDenied;
   }
 }

@@ -63,7 +63,7 @@ export function openApiServer(options: ApiServerOptions, env: ApiServerEnv): Api
     const client = openClient(credentials, timing, `weir/${env.version}`);
     const nodes = () => mine.get("Node")?.store.size() ?? 0;
     const { node } = options;
-    const nothingInForce = env.mayEnforceEarlier?.() === false;
+    const nothingInForce = (): boolean => env.mayEnforceEarlier?.() === false;
     const shared: Shared = { client, timing, node, log: env.log, nodes, nothingInForce, streaming: true };
     const snapshotInput = {
       ...options,

@@ -33,7 +33,7 @@ export interface Shared {
   /** Nodes of the cluster, as far as they are known. */
   readonly nodes: () => number;
   /** Nothing that an earlier agent has read of a kind that the server may lack is in force. */
-  readonly nothingInForce: boolean;
+  readonly nothingInForce: () => boolean;
   /** Whether lists may be streamed: until a server turns out not to. */
   streaming: boolean;
 }
@@ -339,7 +339,7 @@ function isGone(run: Run): boolean {
   const { observer, store, shared } = run;
   const { goneMs, firstGoneMs } = shared.timing;
   // Before the first list the kernel may still enforce what an earlier agent has read.
-  const first = observer.isListed() || shared.nothingInForce ? 0 : firstGoneMs;
+  const first = observer.isListed() || shared.nothingInForce() ? 0 : firstGoneMs;
   return performance.now() - run.absentSince >= (store.size() > 0 ? goneMs : first);
 }
 
