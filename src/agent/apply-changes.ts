@@ -39,8 +39,8 @@ export interface ApplyOptions {
    */
   readonly retiresIdentities?: boolean;
   /**
-   * Where the programs are attached, if no interface, endpoint or attachment has changed since: then the kernel is not asked again.
-   * What others detach meanwhile, integrity.ts finds.
+   * Where this agent's programs are attached already, on links that are still the same: the kernel is not asked again. What others
+   * detach meanwhile, integrity.ts finds. Undefined if that must be found out.
    */
   readonly attached?: ReadonlyMap<number, Attached> | undefined;
   /** An update before may have written active values and failed before it advanced the generation. */
@@ -73,11 +73,6 @@ export async function apply(
   let where: Attachment = { gone: [], attached: new Map(), failed: new Map() };
   let attach = 0;
   const attachAndReport = async (): Promise<void> => {
-    if (options.attached !== undefined && options.copyFlows === undefined) {
-      where = { ...where, attached: options.attached };
-      options.onEnforced?.(where.attached);
-      return;
-    }
     const attaching = performance.now();
     await options.copyFlows?.(want, kernel.maps.generation());
     where = await attachAll(kernel, held, want, options);
@@ -102,12 +97,16 @@ export async function apply(
 
 type Attachment = Pick<Applied, "gone" | "attached" | "failed">;
 
-/** An interface that rejects the programs does not keep them from the others. */
+/**
+ * An interface that rejects the programs does not keep them from the others. Interfaces with programs are left alone: while links
+ * replace the first filters, each question about one may wait for the kernel's rtnl lock as long as a grace period, and with
+ * hundreds of them that would hold up every update for seconds.
+ */
 async function attachAll(
   { attachments }: Kernel,
   held: Held,
   want: State,
-  { gate, shut = [], onLate }: ApplyOptions,
+  { gate, shut = [], onLate, attached: known }: ApplyOptions,
 ): Promise<Attachment> {
   const gone: number[] = [];
   const attached = new Map<number, Attached>();
@@ -115,6 +114,11 @@ async function attachAll(
   // Shut interfaces have no entry: the programs drop everything there.
   const wanted = new Set([...want.endpoints.keys(), ...shut]);
   for (const ifindex of wanted) {
+    const before = known?.get(ifindex);
+    if (before !== undefined) {
+      attached.set(ifindex, before);
+      continue;
+    }
     try {
       const attaching =
         onLate === undefined
@@ -126,7 +130,8 @@ async function attachAll(
       else failed.set(ifindex, messageOf(error));
     }
   }
-  for (const ifindex of new Set([...attachments.interfaces(), ...held.state.endpoints.keys()])) {
+  const former = known === undefined ? attachments.interfaces() : attachments.ownInterfaces();
+  for (const ifindex of new Set([...former, ...held.state.endpoints.keys()])) {
     if (wanted.has(ifindex) || gate?.holds(ifindex) === true) continue;
     await attachments.detach(ifindex).catch((error: unknown) => failed.set(ifindex, messageOf(error)));
   }

@@ -46,12 +46,17 @@ export const interfaceOptions = ({ source, denyUnknown, kept, uplinks }: Asked):
     : { denyUnknown: { ignored: [...denyUnknown.ignored, ...(uplinks?.interfaces ?? [])] } }),
 });
 
+export interface Tracked extends Resolved {
+  /** Of the tables that this comes from, by interface index. */
+  readonly links: NodeTables["links"];
+}
+
 export interface Interfaces {
   /**
    * Resolves by the current tables. Interfaces to be denied everything come with a placeholder pod. In the
    * cluster that is returned, pods have the addresses known for them.
    */
-  resolve(cluster: Cluster, claims?: readonly ClaimedInterface[]): Resolved;
+  resolve(cluster: Cluster, claims?: readonly ClaimedInterface[]): Tracked;
   /** The result of the last resolve() is in force: from now on it is the history. */
   settle(cluster: Cluster, sides: readonly EndpointSides[]): void;
   /** Set if unclaimed interfaces are shut at once. */
@@ -192,6 +197,7 @@ function resolver(
       return {
         ...resolved,
         found,
+        links: tables.links,
         surroundings: surroundings(tables),
         problems: [...incumbents.problems(), ...resolved.problems, ...lasting],
       };

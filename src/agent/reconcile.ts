@@ -2,16 +2,16 @@
 
 import { messageOf } from "../base/errors.ts";
 import type { Log } from "../base/log.ts";
-import { sameItems } from "../base/stage.ts";
 import { compactVersion } from "../base/versioned-map.ts";
 import { type CarriedFlows, type CarryOver, openCarryOver } from "../datapath/flow-carry-over.ts";
 import { removeEarlierTables } from "../datapath/flow-table-pins.ts";
-import { attachedProgram } from "../datapath/hooks.ts";
+import { type Attached, attachedProgram } from "../datapath/hooks.ts";
 import { carryNames } from "../datapath/name-carry-over.ts";
 import { removeOtherLayouts } from "../datapath/pins.ts";
 import { NO_SURROUNDINGS } from "../model/cluster.ts";
 import type { ClusterSnapshot } from "../model/cluster-snapshot.ts";
 import type { Problem } from "../model/problem.ts";
+import { identityOf, isSameLink, type LinkIdentity } from "../node/link-identity.ts";
 import { type Compiled, type Compiler, openCompiler } from "../policy/compile.ts";
 import { NOTHING_NUMBERED, type Numbering } from "../policy/identity-allocation.ts";
 import { excessProblems } from "../policy/limits/fair-shares.ts";
@@ -27,7 +27,7 @@ import { type Held, settledState } from "../state/state-diff.ts";
 import type { InForce } from "./agent-views.ts";
 import { type Applied, type ApplyOptions, apply } from "./apply-changes.ts";
 import type { Kernel } from "./datapath-handle.ts";
-import type { Interfaces } from "./interface-tracking.ts";
+import type { Interfaces, Tracked } from "./interface-tracking.ts";
 import type { Meter } from "./metrics-exporter.ts";
 import { addressProblems, attachProblems, logProblems, refusalProblems } from "./node-problems.ts";
 import { numberingOver } from "./reserved-numbers.ts";
@@ -51,8 +51,10 @@ export interface Progress {
   mustAdvance: boolean;
   /** An update has failed, and what it has left in the kernel has not been read yet. */
   mustReread?: boolean;
-  /** Where the programs were attached last, and for what; undefined if it must be done again. */
-  attachments?: { readonly attached: InForce["attached"]; readonly for: readonly unknown[] } | undefined;
+  /** By interface index, where the programs were attached, and the link by then; undefined if all must be examined again. */
+  attachments?: KnownAttachments | undefined;
+  /** Interfaces whose links could not be created since: they are attached again. */
+  readonly late: Set<number>;
   /** Differences that the last resync found. */
   repaired: readonly Difference[];
   /** Maps of another layout whose programs still run. */
@@ -60,6 +62,8 @@ export interface Progress {
   /** Pins of other layouts are removed as soon as no link runs their programs. */
   hasRemovedLayouts?: boolean;
 }
+
+type KnownAttachments = ReadonlyMap<number, { readonly attached: Attached; readonly link: LinkIdentity }>;
 
 export interface ReconcileEnv {
   readonly log: Log;
@@ -103,6 +107,7 @@ export async function firstProgress({ maps, datapath }: Kernel): Promise<Progres
     appliedAt: undefined,
     busySince: undefined,
     mustAdvance: true,
+    late: new Set(),
     repaired: [],
   };
 }
@@ -226,10 +231,11 @@ async function bringIntoForce(
   env.meter?.took("compile", (performance.now() - begun) / 1_000);
   // It reads all counters, which a change elsewhere in the cluster is not worth.
   if (progress.force?.compiled.state.endpoints !== compiled.state.endpoints) await env.beforeApply?.();
-  const attachFor = [resolved.found, compiled.state.endpoints, compiled.shut];
-  const known = progress.attachments;
+  const { attachments: known, late } = progress;
+  const stillAttached = known && attachedOnSameLinks(known, resolved.links, late);
   // Until it is done.
   progress.attachments = undefined;
+  late.clear();
   const forceOn = (attached: InForce["attached"]): InForce => ({
     source: reading.cluster,
     cluster,
@@ -248,15 +254,15 @@ async function bringIntoForce(
       onLate:
         env.onLate &&
         ((ifindex, error) => {
-          progress.attachments = undefined;
+          late.add(ifindex);
           env.onLate?.(ifindex, error);
         }),
-      attached: known !== undefined && sameItems(known.for, attachFor) ? known.attached : undefined,
+      attached: stillAttached,
       onEnforced: (attached) => env.onEnforced?.(forceOn(attached)),
     },
   );
   progress.carryOver = undefined;
-  if (gone.length === 0 && failed.size === 0) progress.attachments = { attached, for: attachFor };
+  if (gone.length === 0 && failed.size === 0) progress.attachments = attachmentsOn(resolved.links, attached);
   env.meter?.took("apply", seconds.apply);
   env.meter?.took("attach", seconds.attach);
   problems.push(...refusalProblems(resolved.found, attached), ...attachProblems(resolved.found, failed));
@@ -284,6 +290,27 @@ async function bringIntoForce(
   progress.applied = generation;
   return gone.length === 0 && failed.size === 0 && !compiled.isTransitional;
 }
+
+const attachedOnSameLinks = (
+  known: KnownAttachments,
+  links: Tracked["links"],
+  late: ReadonlySet<number>,
+): InForce["attached"] =>
+  new Map(
+    [...known].flatMap(([ifindex, { attached, link }]) => {
+      const now = links.get(ifindex);
+      const isSame = now !== undefined && isSameLink(link, now) && !late.has(ifindex);
+      return isSame ? [[ifindex, attached] as const] : [];
+    }),
+  );
+
+const attachmentsOn = (links: Tracked["links"], attached: InForce["attached"]): KnownAttachments =>
+  new Map(
+    [...attached].flatMap(([ifindex, each]) => {
+      const link = links.get(ifindex);
+      return link === undefined ? [] : [[ifindex, { attached: each, link: identityOf(link) }] as const];
+    }),
+  );
 
 async function reread({ maps }: Kernel, progress: Progress): Promise<void> {
   progress.held = await maps.read();

@@ -62,6 +62,8 @@ export interface Attachments {
   detach(ifindex: number): Promise<void>;
   /** Interfaces of endpoints that have links, whether they still exist or not. */
   interfaces(): readonly number[];
+  /** Those to which this agent has attached programs. */
+  ownInterfaces(): readonly number[];
   /** Like attach, for an uplink: native XDP if the driver supports it, else generic. Errors: BpfError ENODEV. */
   attachUplink(ifindex: number): Promise<UplinkAttachment>;
   /** Removes the program from all uplinks except these. Errors: BpfError. */
@@ -212,6 +214,8 @@ export function openAttachments(
     }
   }
 
+  const ownInterfaces = (): number[] => [...new Set([...endpoints.keys(), ...onlyFiltered])];
+
   /**
    * Their qdisc stays: while the kernel removes one, packets to the pod are lost, and its connections are open by now. Empty
    * it costs nothing, and goes with the interface, or with `weir cleanup`.
@@ -309,7 +313,8 @@ export function openAttachments(
         if (filtered.includes(true)) await removeQdisc(root, ifindex);
         else forgetQdiscs(root, [ifindex]);
       }),
-    interfaces: () => [...new Set([...attachedInterfaces(root), ...endpoints.keys(), ...onlyFiltered])],
+    interfaces: () => [...new Set([...attachedInterfaces(root), ...ownInterfaces()])],
+    ownInterfaces,
     attachUplink: (ifindex) =>
       inTurn(ifindex, async () => {
         const attached = await attachUplinkNow(ifindex);

@@ -6,8 +6,11 @@ import { mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSyn
 import { dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
-import { BpfLink, BpfObject, BpfProgram, hasTcx } from "bpf-ts";
+import { BpfLink, BpfObject, BpfProgram, findClsact, hasTcx } from "bpf-ts";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { DIRECTIONS } from "../../src/base/direction.ts";
+import { CLSACT_HANDLE, CLSACT_PRIORITY } from "../../src/datapath/hooks.ts";
+import { pinnedLinks } from "../../src/datapath/pins.ts";
 import { LAYOUT_DIGEST } from "../../src/gen/layout.ts";
 import type { Sample } from "../../src/lab/pod-protocol.ts";
 import { Agent, type CommandResult, type ProductPaths, weir } from "../../src/lab/weir-process.ts";
@@ -105,6 +108,23 @@ function installAt(bpffs: string): Install {
     },
     linkPin: (name, place) => join(bpffs, "links", `${ifindexOf(name)}-${place}`),
   };
+}
+
+/** The first filters of interfaces are replaced by links, one interface after the other: all that are in force are pinned then. */
+async function untilLinked({ paths }: Install): Promise<void> {
+  if (!hasTcx()) return;
+  const pods = [SERVER, BYSTANDER, FRIEND, STRANGER].map(ifindexOf);
+  const filters = () =>
+    pods.flatMap((ifindex) =>
+      DIRECTIONS.flatMap((direction) => findClsact(ifindex, direction, CLSACT_HANDLE, CLSACT_PRIORITY) ?? []),
+    );
+  await until(
+    async () => ({
+      links: pinnedLinks(paths.bpffs).filter(({ ifindex }) => pods.includes(ifindex)).length,
+      filters: filters().length,
+    }),
+    ({ links, filters: left }) => links === pods.length * DIRECTIONS.length && left === 0,
+  );
 }
 
 const brief = async (install: Install): Promise<{ readonly exit: number; readonly line: string }> => {
@@ -269,6 +289,7 @@ describe("while an agent runs", () => {
   beforeAll(async () => {
     install = installAt(world.paths.bpffs);
     agent = await install.start();
+    await untilLinked(install);
   });
 
   afterAll(async () => {
@@ -600,7 +621,9 @@ describe("without an agent", () => {
 
   beforeAll(async () => {
     install = installAt(world.paths.bpffs);
-    await (await install.start()).kill();
+    const agent = await install.start();
+    await untilLinked(install);
+    await agent.kill();
   });
 
   // One after another: each removes more.
