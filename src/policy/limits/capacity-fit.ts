@@ -83,7 +83,13 @@ export function contentsThatFit(
     const step = steps[count] ?? { stages: openDraftStages(), cut: openStage<Cut | undefined>() };
     steps[count] = step;
     const draft = step.stages.draft({ cluster: enforced, locals, previous }, restrictions);
-    const situation = { locals, capacities, restrictions, keep: step.cut };
+    const situation = {
+      locals,
+      capacities,
+      restrictions,
+      nameless: new Set(enforced.nameless),
+      keep: step.cut,
+    };
     const early = nextCut(draft, situation);
     const contents = early === undefined ? step.stages.contents(draft) : undefined;
     const next = contents === undefined ? early : cutOfRows(contents, situation);
@@ -117,6 +123,11 @@ interface Situation {
   readonly locals: readonly LocalEndpoint[];
   readonly capacities: Capacities;
   readonly restrictions: Restrictions;
+  /**
+   * Namespaces whose pods have no names any more. An interface that may be that of pods of several namespaces has names until all of
+   * these are among them.
+   */
+  readonly nameless: ReadonlySet<string>;
   /** Keeps what is to be cut from rules, as long as nothing that it depends on changes. */
   readonly keep: Step["cut"];
 }
@@ -125,7 +136,7 @@ interface Situation {
 function nextCut(contents: Draft, situation: Situation): Cut | undefined {
   const { locals, capacities } = situation;
   for (const limit of ["policies", "domains", "names"] as const) {
-    const cut = cutNames(contents, limit, capacities[limit]);
+    const cut = cutNames(contents, limit, situation);
     if (cut !== undefined) return cut;
   }
   for (const family of [4, 6] as const) {
@@ -238,10 +249,19 @@ const NAME_LIMITS: Readonly<Record<NameLimit, Limited>> = {
 const NAMELESS =
   "rules of cluster policies accept nothing by domain names for its pods on this node; all other rules apply";
 
-function cutNames(contents: Draft, limit: NameLimit, capacity: number): Cut | undefined {
+function cutNames(
+  contents: Draft,
+  limit: NameLimit,
+  { capacities, nameless }: Pick<Situation, "capacities" | "nameless">,
+): Cut | undefined {
   const { used, demands, others } = nameDemands(contents, limit);
+  const capacity = capacities[limit];
   if (others + used.size <= capacity || used.size === 0) return undefined;
-  const sizes = new Map([...demands].map(([namespace, each]) => [namespace, each.size]));
+  const sizes = new Map(
+    [...demands].flatMap(([namespace, each]) =>
+      nameless.has(namespace) ? [] : [[namespace, each.size] as const],
+    ),
+  );
   const level = Math.max(0, waterLevel(sizes.values(), capacity - others));
   const greedy = [...sizes].filter(([, size]) => size > level).sort(([a], [b]) => (a < b ? -1 : 1));
   const excesses = greedy.map(
@@ -312,8 +332,9 @@ function cutRules(contents: Worked, limit: RuleLimit, situation: Situation): Cut
   const { capacities, restrictions, keep } = situation;
   const plan = "plan" in contents ? contents.plan : undefined;
   const unguarded = [...restrictions.unguarded].sort().join(" ");
+  const without = [...situation.nameless].sort().join(" ");
   const own = [sides, policies, terms, termNumbers, termSets, byTerm, senders, classified.cidrs, plan];
-  return keep([...own, limit, ...Object.values(capacities), unguarded], () =>
+  return keep([...own, limit, ...Object.values(capacities), unguarded, without], () =>
     cutFrom(contents, limit, situation),
   );
 }
@@ -321,7 +342,7 @@ function cutRules(contents: Worked, limit: RuleLimit, situation: Situation): Cut
 function cutFrom(
   contents: Worked,
   limit: RuleLimit,
-  { capacities, restrictions }: Situation,
+  { capacities, restrictions, nameless: without }: Situation,
 ): Cut | undefined {
   const usage = usageOf(contents);
   const demands = new Map(usage.demands(limit));
@@ -348,7 +369,9 @@ function cutFrom(
   });
   // Names only accept: without them nothing else changes.
   const { demands: named } = nameDemands(contents, "names");
-  const nameless = WITH_NAMES.has(limit) ? greedy.filter((namespace) => named.has(namespace)) : [];
+  const nameless = WITH_NAMES.has(limit)
+    ? greedy.filter((namespace) => named.has(namespace) && !without.has(namespace))
+    : [];
   if (nameless.length > 0) {
     const excesses = nameless.map((namespace) =>
       excessOf(namespace, { object: `Namespace ${namespace}`, effect: NAMELESS }),
