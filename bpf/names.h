@@ -116,25 +116,22 @@ static __always_inline bool has_allowed_name(const struct context *context, cons
 }
 
 /*
- * Whether rules allow the pod the resolver to which it sends this packet. A pod may always reach itself by a Service: policies that allow this have another
- * one, by no name, that does not, so that a pod cannot be its own resolver.
+ * Whether rules allow the pod the resolver to which it sends this packet. Another policy than its own, by no name, says so: one that does not
+ * let a pod reach itself by a Service, and judges backends of Services at port 53, too.
  */
 static __always_inline bool is_resolver(const struct context *context, const struct packet *packet)
 {
-	struct name_scratch *memory;
+	struct name_scratch *memory = name_question(context, packet);
 	struct name_policy *policy;
 
-	if (judge(context, packet, DIRECTION_EGRESS) != REASON_POLICY)
-		return false;
-	memory = name_question(context, packet);
 	if (!memory)
 		return false;
 	memory->by.pattern = NAME_NONE;
 	policy = bpf_map_lookup_elem(&name_policies, &memory->by);
 	if (!policy)
-		return true;
+		return false;
 	memory->number = policy->number[memory->version & 1];
-	return memory->number == IDENTITY_ABSENT ||
+	return memory->number != IDENTITY_ABSENT &&
 	       judge_identity(&memory->number, &memory->identity, &memory->place, memory->version) == REASON_POLICY;
 }
 

@@ -50,9 +50,11 @@ export interface CompiledPolicy {
   readonly isKnown: boolean;
   /**
    * Of egress, by domain name: what applies, in the place of this policy, to addresses for which this is the most specific name of a
-   * rule. Only names that some rule of this policy has. And what judges resolvers, as NO_NAME, if it is another one.
+   * rule. Only names that some rule of this policy has. And, as NO_NAME, what judges resolvers.
    */
   readonly byDomain?: ReadonlyMap<string, CompiledPolicy>;
+  /** It judges resolvers: see placesJudged() in policy/service-groups.ts. */
+  readonly ofResolvers?: true;
 }
 
 /** By term number. */
@@ -80,21 +82,19 @@ export function compilePolicy(
   const compiled = policyOf(grants, { limits, isKnown });
   const byDomain = variantsOf(compiled, domains);
   if (byDomain.size === 0) return compiled;
-  // A pod that could ask itself would choose what a name's addresses are.
-  if (self !== undefined)
-    byDomain.set(
-      NO_NAME,
-      policyOf(
-        sides.map((each) => grantOf(each, termNumbers)),
-        { limits, isKnown: false },
-      ),
-    );
+  // A pod that could ask itself would choose what a name's addresses are: without `self`.
+  const own = sides.map((each) => grantOf(each, termNumbers));
+  byDomain.set(NO_NAME, policyOf(own, { limits, isKnown: false, ofResolvers: true }));
   return { ...compiled, byDomain };
 }
 
 function policyOf(
   all: readonly Grant[],
-  { limits, isKnown }: Required<Pick<Traits, "isKnown">> & { readonly limits: Limits },
+  {
+    limits,
+    isKnown,
+    ofResolvers,
+  }: Required<Pick<Traits, "isKnown">> & Pick<CompiledPolicy, "limits" | "ofResolvers">,
 ): CompiledPolicy {
   const byContent = new Map(all.map((grant) => [grantText(grant), grant]));
   const contents = [...byContent.keys()].sort();
@@ -104,8 +104,10 @@ function policyOf(
     ...contents,
     ...(limits.size === 0 ? [] : [{ limits: listed(limited) }]),
     ...(isKnown ? [] : ["of unknown addresses"]),
+    ...(ofResolvers ? ["of resolvers"] : []),
   ]);
-  return { content, others: allOf(grants.map((grant) => grantedPorts(grant, []))), grants, limits, isKnown };
+  const others = allOf(grants.map((grant) => grantedPorts(grant, [])));
+  return { content, others, grants, limits, isKnown, ...(ofResolvers && { ofResolvers }) };
 }
 
 /** See CompiledPolicy.byDomain. */

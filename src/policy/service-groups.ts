@@ -303,14 +303,26 @@ export type GroupVerdict =
 
 export function groupVerdict(policy: CompiledPolicy, group: ServiceGroup): GroupVerdict {
   if (group.refused === true) return { kind: "denied" };
-  const denied = group.backends.filter(({ terms, place }) => !allows(policy, terms, place));
+  const denied = group.backends.filter(
+    ({ terms, place }) => !placesJudged(policy, place).every((each) => allows(policy, terms, each)),
+  );
   // Where only single peers are denied, one that leads nowhere is refused by the node, at once.
-  if (group.backends.length === 0) return { kind: isAll(policy.others) ? "allowed" : "denied" };
+  if (group.backends.length === 0)
+    return { kind: isAll(policy.others) && policy.ofResolvers !== true ? "allowed" : "denied" };
   if (denied.length === group.backends.length) return { kind: "denied" };
   if (denied.length === 0) return { kind: "allowed" };
   const isGuarded = policy.isKnown && denied.every(({ guards }) => guards !== undefined);
   return isGuarded ? { kind: "guarded", denied } : { kind: "denied" };
 }
+
+const RESOLVER_PLACE = placeOf("UDP", 53);
+
+/**
+ * The places of the port line at which a backend must be allowed. A resolver at port 53, too, whatever its own port is: else who may create Services
+ * could make a resolver of any peer that rules allow at any port.
+ */
+const placesJudged = ({ ofResolvers }: CompiledPolicy, place: number): number[] =>
+  ofResolvers === true ? [place, RESOLVER_PLACE] : [place];
 
 /** Without the limits, which come from other policies. */
 const allows = ({ grants }: CompiledPolicy, set: TermSet, place: number): boolean =>

@@ -214,7 +214,7 @@ export const domainsOf = (names: State["names"]): ReadonlySet<string> =>
       .filter((name) => name !== NO_NAME),
   );
 
-/** In the place of a name: the policy that judges which resolvers a pod may ask, where its own one allows it to reach itself. */
+/** In the place of a name: the policy that judges which resolvers a pod may ask. */
 export const NO_NAME = "";
 
 /** Key of a frontend in `services`: its address and its port's place on the port line. */

@@ -1,14 +1,32 @@
-// Resolvers behind Services through the loaded programs: a Service of DNS pods teaches names, a pod's own Service does not. Needs root and eBPF.
+// Resolvers behind Services through the loaded programs: a Service of DNS pods teaches names; no Service makes a resolver of anybody else, or of the pod
+// itself. Needs root and eBPF.
 
-import { afterAll, beforeAll, beforeEach, expect, it } from "vitest";
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { type Address, addressBytes } from "../../src/base/ip.ts";
 import { IP_PROTOCOL, packet, udp } from "../../src/engines/frame-builder.ts";
 import { type Bench, openBench } from "../../src/engines/kernel-engine.ts";
 import { DNS_TYPE, dnsAnswer, dnsQuestion } from "../../src/lab/dns-message.ts";
+import type { Cluster } from "../../src/model/cluster.ts";
 import type { Service } from "../../src/model/service.ts";
 import { compile } from "../../src/policy/compile.ts";
 import { NOTHING_NUMBERED } from "../../src/policy/identity-allocation.ts";
-import { address, cluster, clusterPolicy, domainRule, pod, pods, policy, ports } from "../support/model.ts";
+import { evaluate } from "../../src/policy/oracle.ts";
+import {
+  address,
+  block,
+  cluster,
+  clusterPolicy,
+  clusterRule,
+  domainRule,
+  namespace,
+  outside,
+  party,
+  pod,
+  pods,
+  policy,
+  ports,
+  selector,
+} from "../support/model.ts";
 import { OBJECT } from "../support/object.ts";
 import { frame } from "./frames.ts";
 
@@ -22,7 +40,7 @@ const FAMILIES = [
   { family: 6, at: 1, dns: address("fd96::10"), own: address("fd96::11"), www: address("2001:db8::1") },
 ] as const;
 
-/** Port 53 leads to another port of the pod, so that no rule for port 53 is what allows it. */
+/** Port 53 leads to another port of the pod. */
 const serviceOf = (namespace: string, app: string, which: "dns" | "own", target: number): Service => ({
   namespace,
   name: app,
@@ -42,27 +60,15 @@ beforeAll(async () => {
 });
 afterAll(() => bench.close());
 beforeEach(async () => {
-  const world = {
-    ...cluster({
-      pods: [CLIENT, RESOLVER],
-      services: [serviceOf("y", "dns", "dns", 5353), serviceOf("x", "client", "own", 5300)],
-      policies: [
-        policy("x/p", {
-          isolates: { ingress: true, egress: true },
-          egress: [{ peers: [pods({ app: "dns" }, { requirements: [] })], ports: ports("UDP/5353") }],
-        }),
-      ],
-    }),
-    clusterPolicies: new Map([
-      ["names", clusterPolicy("names", { egress: [domainRule([WWW], ports("TCP/443"))] })],
-    ]),
-  };
-  const compiled = compile(world, [{ pod: CLIENT, ifindex: bench.devices.at(0) }], numbering);
-  await bench.bring(compiled.state);
-  numbering = compiled.numbering;
   const { names } = bench.maps.tables;
   await names.deleteBatch((await names.read()).map(([key]) => key));
 });
+
+async function enforce(world: Cluster): Promise<void> {
+  const compiled = compile(world, [{ pod: CLIENT, ifindex: bench.devices.at(0) }], numbering);
+  await bench.bring(compiled.state);
+  numbering = compiled.numbering;
+}
 
 const run = (direction: "egress" | "ingress", bytes: Uint8Array) =>
   bench.run({ direction, ifindex: bench.devices.at(0), ingressIfindex: ELSEWHERE, frame: bytes });
@@ -89,16 +95,203 @@ function resolved(source: Address, resolver: Address, to: Address): readonly str
   ];
 }
 
-it.each(FAMILIES)(
-  "over IPv$family a Service of pods that a rule allows teaches names",
-  ({ at, dns, www }) => {
-    expect(resolved(CLIENT.ips[at] as Address, dns, www)).toEqual(["pass", "pass", "pass"]);
-  },
-);
+describe("under a NetworkPolicy that allows DNS pods the port of the question, and their own", () => {
+  const worldWith = ({ hasOwn = true, names = [WWW], denied = 0 } = {}): Cluster => ({
+    ...cluster({
+      pods: [CLIENT, RESOLVER],
+      services: [
+        serviceOf("y", "dns", "dns", 5353),
+        ...(hasOwn ? [serviceOf("x", "client", "own", 5300)] : []),
+      ],
+      policies: [
+        policy("x/p", {
+          isolates: { ingress: true, egress: true },
+          egress: [
+            { peers: [pods({ app: "dns" }, { requirements: [] })], ports: ports("UDP/53", "UDP/5353") },
+          ],
+        }),
+      ],
+    }),
+    clusterPolicies: new Map([
+      ["names", clusterPolicy("names", { egress: [domainRule(names, ports("TCP/443"))] })],
+      [
+        "other",
+        clusterPolicy("other", {
+          priority: 20,
+          egress: denied === 0 ? [] : [clusterRule("Deny", [block(`192.0.2.${denied}/32`)])],
+        }),
+      ],
+    ]),
+  });
+  beforeEach(() => enforce(worldWith()));
 
-it.each(FAMILIES)(
-  "over IPv$family a pod reaches itself by its own Service, and learns nothing from it, also where nothing shows that the answer is its own",
-  ({ at, own, www }) => {
-    expect(resolved(CLIENT.ips[at] as Address, own, www)).toEqual(["pass", "pass", "drop"]);
-  },
-);
+  it.each(FAMILIES)(
+    "over IPv$family a Service of pods that a rule allows teaches names",
+    ({ at, dns, www }) => {
+      expect(resolved(CLIENT.ips[at] as Address, dns, www)).toEqual(["pass", "pass", "pass"]);
+    },
+  );
+
+  it.each(FAMILIES)(
+    "over IPv$family a pod reaches itself by its own Service, and learns nothing from it, also where nothing shows that the answer is its own",
+    ({ at, own, www }) => {
+      expect(resolved(CLIENT.ips[at] as Address, own, www)).toEqual(["pass", "pass", "drop"]);
+    },
+  );
+
+  it("however often Services, names and other rules change", async () => {
+    const steps: readonly Parameters<typeof worldWith>[0][] = [
+      { denied: 1 },
+      { denied: 1 },
+      { denied: 2 },
+      { hasOwn: false },
+      {},
+      { names: [WWW, "*.example.com"] },
+      { names: ["*.example.com"] },
+      { denied: 3 },
+      { hasOwn: false, denied: 3 },
+      { denied: 3 },
+    ];
+    for (const [index, step] of steps.entries()) {
+      await enforce(worldWith(step));
+      const ends = [FAMILIES[0].dns, FAMILIES[0].own].map(
+        (resolver, which) =>
+          resolved(CLIENT.ips[0] as Address, resolver, address(`198.51.100.${100 + 2 * index + which}`))[2],
+      );
+      expect(ends, `step ${index}`).toEqual(["pass", "drop"]);
+    }
+  });
+});
+
+describe("where rules deny UDP port 53 to all but the cluster's DNS, and allow others other ports", () => {
+  const KUBE = "kube-system";
+  const DNS = pod(`${KUBE}/dns`, ["10.0.0.2"], { labels: { app: "dns" } });
+  const OTHER = pod("x/other", ["10.0.0.3"], { labels: { app: "other" } });
+  const HOST = address("203.0.113.66");
+
+  /** What port 53 of a Service leads to. */
+  interface Behind {
+    readonly is: string;
+    readonly backends: readonly Address[];
+    readonly target: number;
+    readonly teaches: boolean;
+    /** The pods that have this label; else an EndpointSlice that somebody has written. */
+    readonly app?: string;
+  }
+  const own = CLIENT.ips[0] as Address;
+  const [dns, other] = [DNS.ips[0] as Address, OTHER.ips[0] as Address];
+  const BEHIND: readonly Behind[] = [
+    { is: "the cluster's DNS at port 53", app: "dns", backends: [dns], target: 53, teaches: true },
+    {
+      is: "the cluster's DNS at a port that no rule allows",
+      app: "dns",
+      backends: [dns],
+      target: 5353,
+      teaches: false,
+    },
+    { is: "another pod at port 53", app: "other", backends: [other], target: 53, teaches: false },
+    {
+      is: "another pod at a port that rules allow",
+      app: "other",
+      backends: [other],
+      target: 5353,
+      teaches: false,
+    },
+    { is: "the pod itself", app: "client", backends: [own], target: 5353, teaches: false },
+    { is: "port 443 of a host that a rule allows it", backends: [HOST], target: 443, teaches: false },
+    { is: "the cluster's DNS, by an EndpointSlice", backends: [dns], target: 53, teaches: true },
+    { is: "the pod itself, by an EndpointSlice", backends: [own], target: 5353, teaches: false },
+    { is: "the cluster's DNS or another pod", backends: [dns, other], target: 53, teaches: false },
+    { is: "nothing", app: "none", backends: [], target: 53, teaches: false },
+  ];
+  const clusterIp = (index: number): Address => address(`10.96.0.${20 + index}`);
+  const inNamespace = (name: string) => ({
+    kind: "pods" as const,
+    namespaces: selector({ "kubernetes.io/metadata.name": name }),
+    pods: { requirements: [] },
+  });
+  const world: Cluster = {
+    ...cluster({
+      pods: [CLIENT, DNS, OTHER],
+      namespaces: [namespace("x"), namespace(KUBE)],
+      services: BEHIND.map(({ app, target }, index) => ({
+        namespace: app === "dns" ? KUBE : "x",
+        name: `s${index}`,
+        clusterIps: [clusterIp(index)],
+        externalIps: [],
+        ports: [{ name: "", protocol: "UDP", port: 53, target }],
+        selector: app === undefined ? undefined : new Map([["app", app]]),
+        onlyLocal: false,
+      })),
+      slices: BEHIND.flatMap(({ app, backends, target }, index) =>
+        app !== undefined
+          ? []
+          : [
+              {
+                namespace: "x",
+                name: `s${index}-1`,
+                service: `s${index}`,
+                family: 4 as const,
+                ports: [{ name: "", protocol: "UDP" as const, port: target }],
+                endpoints: backends.map((each) => ({
+                  address: each,
+                  ready: true,
+                  serving: true,
+                  terminating: false,
+                })),
+              },
+            ],
+      ),
+    }),
+    clusterPolicies: new Map([
+      [
+        "dns",
+        clusterPolicy("dns", {
+          priority: 1,
+          egress: [
+            clusterRule("Accept", [inNamespace(KUBE)], ports("UDP/53")),
+            clusterRule("Deny", [block("0.0.0.0/0")], ports("UDP/53")),
+          ],
+        }),
+      ],
+      [
+        "rest",
+        clusterPolicy("rest", {
+          priority: 2,
+          egress: [
+            clusterRule("Accept", [inNamespace("x")]),
+            clusterRule("Accept", [block("203.0.113.0/24")], ports("UDP/443")),
+            domainRule([WWW], ports("TCP/443")),
+            clusterRule("Deny", [block("0.0.0.0/0")]),
+          ],
+        }),
+      ],
+    ]),
+  };
+  beforeAll(() => enforce(world));
+
+  it.each(BEHIND.map((each, index) => ({ ...each, index })))(
+    "a Service of $is: teaches $teaches",
+    ({ index, backends, target, teaches }) => {
+      const to = address(`198.51.100.${20 + index}`);
+      expect(resolved(own, clusterIp(index), to)[2]).toBe(teaches ? "pass" : "drop");
+      // The rules by themselves: every backend, at its own port and at that of the question.
+      const isAllowed = (backend: Address, port: number): boolean => {
+        const held = [CLIENT, DNS, OTHER].find(({ ips }) => ips[0] === backend);
+        const { egress } = evaluate(world, {
+          from: party(CLIENT),
+          to: held === undefined ? outside(backend.text) : party(held),
+          protocol: "UDP",
+          port,
+        });
+        return egress.kind === "accepted";
+      };
+      const byRules = backends.map((each) => [target, 53].every((port) => isAllowed(each, port)));
+      expect(byRules.length > 0 && byRules.every((each) => each)).toBe(teaches);
+    },
+  );
+
+  it("and that pod's own address teaches none", () => {
+    expect(resolved(own, other, address("198.51.100.99"))).toEqual(["drop", "pass", "drop"]);
+  });
+});
