@@ -238,8 +238,7 @@ static __always_inline bool is_fresh(const struct context *context, const struct
 /* Whether the packet does not change the state of a flow in which both sides have sent packets. */
 static __always_inline bool is_steady(const struct packet *packet)
 {
-	return !packet->sctp_init &&
-	       (packet->protocol != IPPROTO_TCP || !(packet->tcp_flags & (TCP_SYN | TCP_FIN | TCP_RST)));
+	return !packet->sctp_init && !(packet->tcp_flags & (TCP_SYN | TCP_FIN | TCP_RST));
 }
 
 /* Updates the entry for a packet of the flow. Writes only what changes: all CPUs share the entry, and most packets of a unit change nothing. */

@@ -11,6 +11,7 @@
 struct context {
 	const struct node *node;
 	const struct endpoint *endpoint;
+	const __u32 *policy; /* the endpoint's, by direction, in the packet's version */
 	__u32 ifindex;
 	__u32 version; /* of every value: the generation's lowest bit, read once so that one packet sees one version */
 	__u32 generation;
@@ -36,13 +37,13 @@ static __always_inline bool is_local(const struct context *context)
 
 static __always_inline bool isolated(const struct context *context, enum direction direction)
 {
-	return context->endpoint->policy[context->version & 1][direction & 1] != 0;
+	return context->policy[direction & 1] != 0;
 }
 
 /* Whether the isolating policy is in audit mode: it only reports what it would drop. */
 static __always_inline bool audited(const struct context *context, enum direction direction)
 {
-	return context->endpoint->policy[context->version & 1][direction & 1] & POLICY_AUDIT;
+	return context->policy[direction & 1] & POLICY_AUDIT;
 }
 
 /* A reason to drop that applies because the endpoint is isolated in the packet's direction. */

@@ -245,9 +245,9 @@ static __always_inline int verdict(hook_context *hook, struct context *context)
 	if (parse_ethernet(&cursor, &protocol)) {
 		if (!is_judged(context) && is_transport(context, &cursor, protocol))
 			return is_local(context) ? REASON_NODE : REASON_NOT_ISOLATED;
-		if (protocol == bpf_htons(ETH_P_IP) && parse_plain_v4(cursor, &v4))
+		if (protocol == bpf_htons(ETH_P_IP) && parse_plain_v4(&cursor, &v4))
 			return misdirected(hook, context, &v4) ? REASON_MISDIRECTED : verdict_of(hook, context, &v4);
-		if (protocol == bpf_htons(ETH_P_IPV6) && parse_plain_v6(cursor, &v6))
+		if (protocol == bpf_htons(ETH_P_IPV6) && parse_plain_v6(&cursor, &v6))
 			return misdirected(hook, context, &v6) ? REASON_MISDIRECTED : verdict_of(hook, context, &v6);
 	}
 	context->plain = false;

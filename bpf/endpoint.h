@@ -63,6 +63,8 @@ static __always_inline void fill_context(struct context *context, hook_context *
 	context->owned = is_local(context) && hook_owned(hook);
 	context->version = context->generation & 1;
 	context->endpoint = endpoint_of(context->ifindex);
+	if (context->endpoint)
+		context->policy = context->endpoint->policy[context->version & 1];
 }
 
 /* Fills the context before the packet is parsed. False if the control plane has not even written the node's settings. */

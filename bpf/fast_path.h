@@ -26,29 +26,37 @@ struct plain_transport {
 
 #define PLAIN_UDP_BYTES 8
 
-/* Parses TCP or UDP of `payload` bytes at the cursor. */
-static __always_inline bool plain_transport(const struct cursor *cursor, struct packet *packet)
+/*
+ * Parses TCP or UDP behind `before` bytes of IP header at the cursor; `length` is that of the IP packet, beyond which bytes are padding. As few checks as the two
+ * need: the frame holds the IP header already, if not its transport header.
+ */
+static __always_inline bool plain_transport(const struct cursor *cursor, struct packet *packet, __u32 before,
+					    __u32 length)
 {
-	const struct plain_transport *header = cursor->at;
+	const struct plain_transport *header = cursor->at + before;
 
-	if (!ensure_payload(cursor, packet, PLAIN_UDP_BYTES))
+	if (packet->protocol == IPPROTO_TCP) {
+		if (length < before + sizeof(*header) || !ensure(cursor, before + sizeof(*header)))
+			return false;
+		packet->tcp_flags = header->tcp_flags;
+		if (header->tcp_words >> 4 < 5)
+			return false;
+	} else if (packet->protocol != IPPROTO_UDP || length < before + PLAIN_UDP_BYTES ||
+		   !ensure(cursor, before + PLAIN_UDP_BYTES)) {
 		return false;
+	}
+	packet->payload = length - before;
 	packet->source_port = header->source_port;
 	packet->destination_port = header->destination_port;
-	if (packet->protocol == IPPROTO_UDP)
-		return true;
-	if (packet->protocol != IPPROTO_TCP || !ensure_payload(cursor, packet, sizeof(*header)))
-		return false;
-	packet->tcp_flags = header->tcp_flags;
-	return header->tcp_words >> 4 >= 5;
+	return true;
 }
 
 /* The cursor is at the IP header, here and in the next. */
-static __always_inline bool parse_plain_v4(struct cursor cursor, struct packet *packet)
+static __always_inline bool parse_plain_v4(const struct cursor *cursor, struct packet *packet)
 {
-	const struct iphdr *ip = cursor.at;
+	const struct iphdr *ip = cursor->at;
 
-	if (!ensure(&cursor, sizeof(*ip)))
+	if (!ensure(cursor, sizeof(*ip)))
 		return false;
 	if (*(const __u8 *)ip != 0x45 || ip->frag_off & bpf_htons(FRAGMENT_OFFSET | FRAGMENT_MORE))
 		return false;
@@ -56,27 +64,21 @@ static __always_inline bool parse_plain_v4(struct cursor cursor, struct packet *
 	packet->source.low = ip->saddr;
 	packet->destination.low = ip->daddr;
 	packet->protocol = ip->protocol;
-	packet->payload = bpf_ntohs(ip->tot_len) - sizeof(*ip);
-	if (bpf_ntohs(ip->tot_len) < sizeof(*ip))
-		return false;
-	cursor.at += sizeof(*ip);
-	return plain_transport(&cursor, packet);
+	return plain_transport(cursor, packet, sizeof(*ip), bpf_ntohs(ip->tot_len));
 }
 
-static __always_inline bool parse_plain_v6(struct cursor cursor, struct packet *packet)
+static __always_inline bool parse_plain_v6(const struct cursor *cursor, struct packet *packet)
 {
-	const struct ipv6hdr *ip = cursor.at;
+	const struct ipv6hdr *ip = cursor->at;
 	const struct address_v6 *addresses = (const void *)&ip->saddr;
 
-	if (!ensure(&cursor, sizeof(*ip)) || ip->version != 6)
+	if (!ensure(cursor, sizeof(*ip)) || ip->version != 6)
 		return false;
 	packet->family = FAMILY_IPV6;
 	packet->source = addresses[0];
 	packet->destination = addresses[1];
 	packet->protocol = ip->nexthdr;
-	packet->payload = bpf_ntohs(ip->payload_len);
-	cursor.at += sizeof(*ip);
-	return plain_transport(&cursor, packet);
+	return plain_transport(cursor, packet, sizeof(*ip), sizeof(*ip) + bpf_ntohs(ip->payload_len));
 }
 
 /*

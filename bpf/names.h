@@ -39,7 +39,7 @@ static __always_inline struct name_scratch *name_scratch_of_cpu(void)
 /* Whether the endpoint has rules by domain names. */
 static __always_inline bool uses_names(const struct context *context)
 {
-	return context->endpoint && context->endpoint->policy[context->version & 1][DIRECTION_EGRESS] & POLICY_NAMES;
+	return context->endpoint && context->policy[DIRECTION_EGRESS] & POLICY_NAMES;
 }
 
 /* Whether a name may change the verdict. REASON_AUDIT: no rule has let the packet pass. */
@@ -94,7 +94,7 @@ static __always_inline struct name_scratch *name_question(const struct context *
 
 	if (!memory || !find_peer(context, packet, &identity, &judged))
 		return NULL;
-	memory->by.policy = context->endpoint->policy[context->version & 1][DIRECTION_EGRESS] & ~POLICY_MARKS;
+	memory->by.policy = context->policy[DIRECTION_EGRESS] & ~POLICY_MARKS;
 	memory->identity = identity_judged(context, packet, DIRECTION_EGRESS, identity, place);
 	memory->place = place;
 	memory->version = context->version;

@@ -45,7 +45,7 @@ struct packet {
 	__be16 source_port;
 	__be16 destination_port;
 	__u8 protocol;
-	__u8 tcp_flags;
+	__u8 tcp_flags; /* 0 without TCP */
 	__u8 icmp_type;
 	__u8 icmp_code;
 	__u8 hop_limit;

@@ -177,7 +177,7 @@ static __always_inline bool row_holds(__u32 version, __u32 number, const __u32 *
  */
 static __always_inline void *free_by_default(const struct context *context)
 {
-	__u32 number = context->endpoint->policy[context->version & 1][context->direction & 1] & ~POLICY_MARKS;
+	__u32 number = context->policy[context->direction & 1] & ~POLICY_MARKS;
 	void *identities = bpf_map_lookup_elem(&policy, &number);
 	__u32 others = 0, *row;
 
@@ -278,7 +278,7 @@ static __always_inline enum reason judge_by(const struct context *context, const
 static __always_inline enum reason judge(const struct context *context, const struct packet *packet,
 					 enum direction opener)
 {
-	__u32 number = context->endpoint->policy[context->version & 1][opener & 1];
+	__u32 number = context->policy[opener & 1];
 	enum reason reason;
 
 	if (!number)

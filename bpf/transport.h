@@ -140,15 +140,15 @@ static __always_inline bool parse_transport(struct cursor *cursor, struct packet
 	return true;
 }
 
+/* Only TCP packets have flags. */
 static __always_inline bool is_syn(const struct packet *packet)
 {
-	return packet->protocol == IPPROTO_TCP && (packet->tcp_flags & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_SYN;
+	return (packet->tcp_flags & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_SYN;
 }
 
 static __always_inline bool is_syn_ack(const struct packet *packet)
 {
-	return packet->protocol == IPPROTO_TCP &&
-	       (packet->tcp_flags & (TCP_SYN | TCP_ACK | TCP_RST)) == (TCP_SYN | TCP_ACK);
+	return (packet->tcp_flags & (TCP_SYN | TCP_ACK | TCP_RST)) == (TCP_SYN | TCP_ACK);
 }
 
 /* A TCP segment that opens no connection: one of a connection, of none, or the reply to a SYN. */
