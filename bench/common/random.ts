@@ -1,11 +1,16 @@
 // Numbers that look random and are the same in every run, so that runs can be compared.
 
+import { present } from "../../src/base/assert.ts";
+
 export interface Random {
   /** From 0 to `bound` - 1; `bound` is at most 2^32. */
   below(bound: number): number;
   /** So many bits. */
   bits(count: number): bigint;
 }
+
+export const pick = <T>(random: Random, from: readonly T[]): T =>
+  present(from[random.below(from.length)], "one of several");
 
 /** Mulberry32: 32 bits of state, public domain. */
 export function randomFrom(seed: number): Random {

@@ -161,14 +161,18 @@ std::unique_ptr<Changes> Watch::Read() {
     ssize_t size = recvmsg(socket_->get(), &header, MSG_DONTWAIT);
     if (size < 0 && errno == EINTR)
       continue;
-    bool overrun = size < 0 ? errno == ENOBUFS : header.msg_flags & MSG_TRUNC;
-    if (overrun)
-      changes->events.push_back({});
-    else if (size < 0)
+    if (size < 0 && errno == EAGAIN)
       break; // nothing more is there
+    // With any other error something may be lost, as with an overrun.
+    bool failed = size < 0 && errno != ENOBUFS;
+    if (size < 0 || header.msg_flags & MSG_TRUNC)
+      changes->events.push_back({});
     else
       Take(bytes_.data(), static_cast<size_t>(size), NetnsOf(&header),
            changes.get());
+    // One that lasts must not fill the list.
+    if (failed)
+      break;
   }
   return changes;
 }

@@ -11,166 +11,20 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { Command } from "commander";
 import { atLeast } from "../../bench/common/options.ts";
-import { type Random, randomFrom } from "../../bench/common/random.ts";
-import { present } from "../../src/base/assert.ts";
+import { pick, type Random, randomFrom } from "../../bench/common/random.ts";
 import { addIn, attachedIn, bodyOf, CniError, gcIn } from "../../src/cni/cni-protocol.ts";
 import { Failure } from "../../src/source/apiserver/request-failure.ts";
 import { PARSERS, SERVED } from "../../src/source/apiserver/resource-kinds.ts";
 import { eventOf } from "../../src/source/apiserver/watch-request.ts";
 import { readCase } from "../../src/source/conformance/case-reader.ts";
 import { parseDocument } from "../../src/source/parse/parse-document.ts";
+import { NETWORK, OBJECTS, REQUEST, torn, withFaults } from "./grammar.ts";
 
 const PLUGIN = fileURLToPath(new URL("../../cni/build/weir-cni", import.meta.url));
 const CORPUS = fileURLToPath(new URL("corpus", import.meta.url));
 const CASES = fileURLToPath(new URL("../cases", import.meta.url));
 /** Far more than any of these texts takes, on a busy machine too. */
 const HANG_MS = 5_000;
-
-type Json = null | boolean | number | string | Json[] | { [key: string]: Json };
-
-const pick = <T>(random: Random, from: readonly T[]): T =>
-  present(from[random.below(from.length)], "one of several");
-
-const LABELS: Json = {
-  matchLabels: { role: "web" },
-  matchExpressions: [{ key: "tier", operator: "In", values: ["a"] }],
-};
-const OBJECTS: readonly Json[] = [
-  {
-    apiVersion: "networking.k8s.io/v1",
-    kind: "NetworkPolicy",
-    metadata: { name: "p", namespace: "n" },
-    spec: {
-      podSelector: LABELS,
-      policyTypes: ["Ingress", "Egress"],
-      ingress: [
-        {
-          from: [{ podSelector: LABELS, namespaceSelector: {} }],
-          ports: [{ protocol: "TCP", port: 80, endPort: 90 }],
-        },
-      ],
-      egress: [
-        { to: [{ ipBlock: { cidr: "10.0.0.0/8", except: ["10.1.0.0/16"] } }], ports: [{ port: "web" }] },
-      ],
-    },
-  },
-  {
-    apiVersion: "v1",
-    kind: "Pod",
-    metadata: {
-      name: "a",
-      namespace: "n",
-      uid: "u",
-      labels: { role: "web" },
-      annotations: { "weir.dev/interface": "v0" },
-    },
-    spec: {
-      nodeName: "x",
-      containers: [{ name: "c", ports: [{ name: "web", containerPort: 80, protocol: "TCP" }] }],
-    },
-    status: { phase: "Running", podIP: "10.0.0.1", podIPs: [{ ip: "10.0.0.1" }, { ip: "fd00::1" }] },
-  },
-  { apiVersion: "v1", kind: "Namespace", metadata: { name: "n", labels: { team: "t" } } },
-  {
-    apiVersion: "v1",
-    kind: "Service",
-    metadata: { name: "s", namespace: "n" },
-    spec: {
-      clusterIP: "10.9.0.1",
-      clusterIPs: ["10.9.0.1"],
-      selector: { role: "web" },
-      ports: [{ port: 80, targetPort: "web" }],
-    },
-  },
-];
-
-const REQUEST: Json = {
-  containerId: "c",
-  ifname: "eth0",
-  network: "net",
-  namespace: "n",
-  name: "a",
-  addresses: ["10.0.0.1/24"],
-  hostLinks: ["v0"],
-  ends: { ifindex: 2, peer: 7 },
-  timeoutMs: 1_000,
-  valid: [{ containerId: "c", ifname: "eth0" }],
-};
-
-const NETWORK: Json = {
-  cniVersion: "1.0.0",
-  name: "net",
-  type: "weir-cni",
-  socket: "/nonexistent/cni.sock",
-  prevResult: {
-    cniVersion: "1.0.0",
-    interfaces: [
-      { name: "v0", mac: "02:00:00:00:00:01" },
-      { name: "eth0", mac: "02:00:00:00:00:02", sandbox: "/proc/self/ns/net" },
-    ],
-    ips: [{ address: "10.0.0.1/24", interface: 1, gateway: "10.0.0.254" }],
-  },
-};
-
-const ODD: readonly ((random: Random) => Json)[] = [
-  () => null,
-  () => true,
-  () => "",
-  () => [],
-  () => ({}),
-  () => -1,
-  () => 1e308,
-  () => 0.5,
-  () => "\0\u202e\ud800",
-  () => "10.0.0.0/33",
-  () => "::/0",
-  () => "__proto__",
-  (random) => "x".repeat(1 << random.below(16)),
-  (random) => Array.from({ length: random.below(2_000) }, () => 1),
-  (random) => {
-    let nested: Json = 0;
-    for (let depth = random.below(500); depth > 0; depth -= 1)
-      nested = depth % 2 === 0 ? [nested] : { a: nested };
-    return nested;
-  },
-];
-
-/** A copy with a fault at a random place. */
-function faulty(random: Random, value: Json): Json {
-  if (typeof value !== "object" || value === null || random.below(5) === 0) return pick(random, ODD)(random);
-  if (Array.isArray(value)) {
-    const copy = [...value];
-    const at = random.below(copy.length + 1);
-    if (random.below(3) === 0) copy.splice(at, random.below(2), pick(random, ODD)(random));
-    else if (at < copy.length) copy[at] = faulty(random, copy[at] ?? null);
-    return copy;
-  }
-  const keys = Object.keys(value);
-  const key = keys.length === 0 ? "key" : pick(random, keys);
-  const { [key]: old = null, ...rest } = value;
-  switch (random.below(5)) {
-    case 0:
-      return rest;
-    case 1:
-      return { ...rest, [`${key}s`]: old };
-    default:
-      return { ...rest, [key]: faulty(random, old) };
-  }
-}
-
-/** Bytes changed, left out or repeated. */
-function torn(random: Random, text: string): Buffer {
-  const bytes = Buffer.from(text);
-  for (let count = random.below(4); count > 0 && bytes.length > 0; count -= 1)
-    bytes[random.below(bytes.length)] = random.below(256);
-  return random.below(3) === 0 ? bytes.subarray(0, random.below(bytes.length + 1)) : bytes;
-}
-
-const withFaults = (random: Random, value: Json): Json => {
-  let made = value;
-  for (let count = 1 + random.below(3); count > 0; count -= 1) made = faulty(random, made);
-  return made;
-};
 
 /** Runs it; whatever it throws must be of this kind. */
 function throwsOnly(kind: new (...args: never[]) => Error, run: () => unknown): void {

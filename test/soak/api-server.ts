@@ -46,6 +46,10 @@ export type Order =
   | { readonly do: "behave"; readonly how: Behaviour }
   | { readonly do: "compact" }
   | { readonly do: "end watches"; readonly how: "ends" | "breaks" }
+  /** Raw bytes into every watch of a kind. */
+  | { readonly do: "write"; readonly kind: Kind; readonly base64: string }
+  /** A line that does not end. */
+  | { readonly do: "write without end"; readonly kind: Kind; readonly mib: number }
   /** Events that a healthy server never sends. */
   | {
       readonly do: "lie";
@@ -57,6 +61,7 @@ export type Answer =
   | { readonly done: { readonly version: number } };
 
 const SLOW_MS = 700;
+const MEBIBYTE = Buffer.alloc(1 << 20, "x");
 
 const LIES: Readonly<Record<Extract<Order, { do: "lie" }>["how"], string | Buffer>> = {
   garbage: Buffer.from([0xff, 0xfe, 0x00, 0x7b, 0x0a]),
@@ -130,6 +135,12 @@ async function serve(spec: ServerSpec): Promise<void> {
         break;
       case "end watches":
         for (const kind of KINDS) server.end(kind, order.how);
+        break;
+      case "write":
+        server.write(order.kind, Buffer.from(order.base64, "base64"));
+        break;
+      case "write without end":
+        for (let index = 0; index < order.mib; index += 1) server.write(order.kind, MEBIBYTE);
         break;
       case "lie":
         for (const kind of KINDS) server.write(kind, LIES[order.how]);

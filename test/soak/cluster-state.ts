@@ -1,6 +1,6 @@
 // The objects of the soak test's cluster, and what the oracle says of its probes.
 
-import type { Random } from "../../bench/common/random.ts";
+import { pick, type Random } from "../../bench/common/random.ts";
 import { present } from "../../src/base/assert.ts";
 import type { Address } from "../../src/base/ip.ts";
 import { parseAddress } from "../../src/base/ip.ts";
@@ -32,9 +32,6 @@ const ROLES = ["web", "db", "job"] as const;
 const TIERS = ["gold", "tin"] as const;
 
 export type LabelMap = Readonly<Record<string, string>>;
-
-export const pick = <T>(random: Random, from: readonly T[]): T =>
-  present(from[random.below(from.length)], "one of several");
 
 /** A pod of this node, for as long as its interface lives. */
 export interface LocalPod {

@@ -5,7 +5,7 @@ import { existsSync, readdirSync, renameSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { BpfLink } from "bpf-ts";
-import type { Random } from "../../bench/common/random.ts";
+import { pick, type Random, randomFrom } from "../../bench/common/random.ts";
 import { present } from "../../src/base/assert.ts";
 import { LAYOUT_DIGEST } from "../../src/gen/layout.ts";
 import { keyOf } from "../../src/model/cluster.ts";
@@ -16,14 +16,15 @@ import {
   type LocalPod,
   NAMESPACES,
   namespaceObject,
-  pick,
   podObject,
   randomLabels,
   randomPolicy,
   teamLabels,
 } from "./cluster-state.ts";
-import { ERRNO } from "./kernel-faults.ts";
+import { hostileConfigurations, hostileEvents, hostileRequests } from "./hostile.ts";
+import { BPF_ERRORS, NETLINK_ERRORS } from "./kernel-faults.ts";
 import { SERVICES, type SoakNode } from "./node.ts";
+import { SERVED_PORTS } from "./prober.ts";
 
 export interface Context {
   readonly node: SoakNode;
@@ -287,13 +288,14 @@ async function untilReached(
   inStart: boolean,
   calls: number,
   arm: (skip: number) => void,
+  change: (context: Context) => Promise<void> = someChange,
 ): Promise<void> {
   const { node, random } = context;
   for (let tries = 0, most = calls; tries < TRIES; tries += 1, most = Math.ceil(most / 2)) {
     if (inStart) await node.endAgent("kill");
     arm(random.below(most));
     if (inStart) node.startAgent();
-    for (let index = 0; index < 3; index += 1) await someChange(context);
+    for (let index = 0; index < 3; index += 1) await change(context);
     const isReached = await reached(node, inStart);
     // What comes after it is part of it: more calls may fail.
     if (isReached) await sleep(random.below(700));
@@ -329,7 +331,7 @@ async function diesAtEachWrite(context: Context): Promise<void> {
 
 async function kernelFails(context: Context): Promise<void> {
   const { node, random } = context;
-  const error = pick(random, Object.keys(ERRNO) as (keyof typeof ERRNO)[]);
+  const error = pick(random, BPF_ERRORS);
   const inStart = random.below(4) === 0;
   const mode = random.below(3) === 0 ? "fail all" : "fail writes";
   const times = pick(random, [1, 1, 2, 5, 50]);
@@ -338,6 +340,23 @@ async function kernelFails(context: Context): Promise<void> {
     inStart,
     inStart ? WRITES.start : pick(random, [4, 12, WRITES.update]),
     (skip) => node.faults.arm(mode, { skip, times, error }),
+  );
+}
+
+/** Calls of netlink while a pod comes or goes. */
+const NETLINK_CALLS = 24;
+
+async function netlinkFails(context: Context): Promise<void> {
+  const { node, random } = context;
+  const inStart = random.below(4) === 0;
+  const times = pick(random, [1, 2, 5, 50]);
+  const error = pick(random, NETLINK_ERRORS);
+  await untilReached(
+    context,
+    inStart,
+    NETLINK_CALLS,
+    (skip) => node.faults.arm("fail netlink", { skip, times, error }),
+    random.below(2) === 0 ? podComes : podGoes,
   );
 }
 
@@ -555,7 +574,10 @@ async function hogs(context: Context): Promise<void> {
 
 /** At a time: then the prober goes on with the others. */
 const FLOOD = 4_000;
-const FLOOD_TIMES = 32;
+const FLOOD_TIMES = 64;
+/** A pod has some 28,000 ports to another one, and the table some 82,000 places. */
+const FLOOD_PAIRS = 6;
+const PAIR_TRIES = 5_000;
 /** So full, most flows find no free place: a flow can be only at ten. */
 const FULL_SHARE = 0.9;
 
@@ -566,19 +588,19 @@ async function flowsFlood(context: Context): Promise<void> {
     const { flows = [] } = (await node.status()) ?? {};
     return flows.some(({ family, used, max }) => family === "ipv4" && used >= FULL_SHARE * max);
   };
-  const allowed = [...node.probes.values()].filter(
-    ({ id, kind, family, frontend }) =>
-      kind === "udp from new ports" &&
-      family === 4 &&
-      frontend === undefined &&
-      node.expectedOf(id) === "allowed",
-  );
-  const isolated = allowed.filter(
-    ({ from, to }) => node.isIsolated(node.podAt(from)) || node.isIsolated(node.podAt(to)),
-  );
-  if (isolated.length === 0) return someChange(context);
+  const all = running(node);
+  const pairs: { readonly from: number; readonly to: number; readonly port: number }[] = [];
+  for (let tries = 0; tries < PAIR_TRIES && pairs.length < FLOOD_PAIRS; tries += 1) {
+    const [from, to] = [pick(random, all), pick(random, all)];
+    const ends = { from: from.slot, to: to.slot, port: pick(random, SERVED_PORTS) };
+    const isKnown = pairs.some((each) => each.from === ends.from && each.to === ends.to);
+    if (from === to || isKnown || !(node.isIsolated(from) || node.isIsolated(to))) continue;
+    if (node.verdictOf({ ...ends, kind: "udp from new ports", family: 4 }) === "allowed") pairs.push(ends);
+  }
+  // With these policies there are too few flows.
+  if (pairs.length < FLOOD_PAIRS) return someChange(context);
   for (let times = 0; times < FLOOD_TIMES; times += 1) {
-    const { from, to, port } = pick(random, isolated);
+    const { from, to, port } = present(pairs[times % pairs.length], "a pair");
     node.prober.flood(from, to, port, FLOOD);
     await node.prober.sync();
     if (await isFull()) break;
@@ -596,6 +618,16 @@ async function otherLayout(context: Context): Promise<void> {
   context.begins();
   node.startAgent();
 }
+
+/** What others send to the sockets and watches while something changes. */
+const hostile =
+  (send: (node: SoakNode, random: Random) => Promise<void>) =>
+  async (context: Context): Promise<void> => {
+    // By choices of its own, so that a seed repeats the others whichever is faster.
+    const own = randomFrom(context.random.below(2 ** 32));
+    await Promise.all([send(context.node, own), someChange(context)]);
+    context.begins();
+  };
 
 async function socketAbused(context: Context): Promise<void> {
   const { node, random } = context;
@@ -615,7 +647,7 @@ async function socketAbused(context: Context): Promise<void> {
 }
 
 /** So many pods at once; with each round as many come and go. */
-const BULK = 20;
+const BULK = 25;
 
 /** Pods that come and go faster than anybody looks: what they leave, leaks. */
 async function podsInBulk(context: Context): Promise<void> {
@@ -625,7 +657,7 @@ async function podsInBulk(context: Context): Promise<void> {
   await node.change(pods.map((pod) => ({ kind: "Pod", put: podObject(pod) }) as const));
   if (context.random.below(2) === 0) await sleep(context.random.below(300));
   await node.change(pods.map((pod) => ({ kind: "Pod", remove: keyOf(pod) }) as const));
-  for (const { slot } of pods) await node.unplace(slot);
+  await node.unplace(...pods.map(({ slot }) => slot));
 }
 
 /** Another layout of the maps, as a later version may have it: what it finds it takes over. */
@@ -701,6 +733,7 @@ export const FAULTS: readonly FaultKind[] = [
   { name: "death at each kernel write", weight: 0, run: diesAtEachWrite },
   { name: "pods in bulk", weight: 1, run: podsInBulk },
   { name: "kernel call fails", weight: 8, run: kernelFails },
+  { name: "netlink call fails", weight: 3, run: netlinkFails },
   { name: "API server killed", weight: 2, run: apiGone },
   { name: "API server frozen", weight: 2, run: apiFrozen },
   { name: "API server slow or refusing", weight: 4, run: apiMisbehaves },
@@ -725,6 +758,9 @@ export const FAULTS: readonly FaultKind[] = [
   { name: "CPU taken by others", weight: 1, run: hogs },
   { name: "flood of flows", weight: 1, run: flowsFlood },
   { name: "agent's socket abused", weight: 1, run: socketAbused },
+  { name: "hostile requests", weight: 1, run: hostile(hostileRequests) },
+  { name: "hostile watch events", weight: 1, run: hostile(hostileEvents) },
+  { name: "hostile CNI configurations", weight: 1, run: hostile(hostileConfigurations) },
 ];
 
 /** In the order of `only`, again and again. */
@@ -750,14 +786,19 @@ export function faultsNamed(text: string): ReadonlySet<string> {
 
 const LONG_MINUTES = 10;
 
-export function faultFrom(random: Random, only: ReadonlySet<string>, minutes: number): FaultKind {
-  const all = FAULTS.filter(({ name, isLong }) =>
-    only.size === 0 ? isLong !== true || minutes >= LONG_MINUTES : only.has(name),
+/** Each kind once in random order; then by weight. */
+export function openChoice(random: Random, only: ReadonlySet<string>, minutes: number): () => FaultKind {
+  const all = FAULTS.filter(({ name, isLong, weight }) =>
+    only.size === 0 ? weight > 0 && (isLong !== true || minutes >= LONG_MINUTES) : only.has(name),
   );
-  let left = random.below(all.reduce((sum, { weight }) => sum + weight, 0));
-  const found = all.find(({ weight }) => {
-    left -= weight;
-    return left < 0;
-  });
-  return present(found, "a kind of fault");
+  const first = [...all];
+  return () => {
+    if (first.length > 0) return present(first.splice(random.below(first.length), 1)[0], "a kind of fault");
+    let left = random.below(all.reduce((sum, { weight }) => sum + weight, 0));
+    const found = all.find(({ weight }) => {
+      left -= weight;
+      return left < 0;
+    });
+    return present(found ?? all[0], "a kind of fault");
+  };
 }

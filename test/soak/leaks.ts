@@ -11,6 +11,8 @@ export interface Held {
   /** Ids of BPF objects, as "map 7". */
   readonly objects: readonly string[];
   readonly rssMiB: number;
+  /** The most that it has ever had. */
+  readonly peakMiB: number;
 }
 
 /** Descriptors that come and go with connections and reads. */
@@ -35,8 +37,10 @@ export function heldBy(pid: number): Held {
     if (link !== null) objects.push(`link ${link[1]}`);
     else if (id !== null && id[1] !== "btf") objects.push(`${id[1]} ${id[2]}`);
   }
-  const kib = Number(/^VmRSS:\s*(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, "latin1"))?.[1] ?? 0);
-  return { descriptors, objects, rssMiB: kib / 1_024 };
+  const status = readFileSync(`/proc/${pid}/status`, "latin1");
+  const mib = (field: string): number =>
+    Number(new RegExp(`^${field}:\\s*(\\d+)`, "m").exec(status)?.[1] ?? 0) / 1_024;
+  return { descriptors, objects, rssMiB: mib("VmRSS"), peakMiB: mib("VmHWM") };
 }
 
 function kindOf(pid: number, fd: string): string {
@@ -101,7 +105,9 @@ export async function unfiltered(names: readonly string[]): Promise<string[]> {
     attachedPrograms(
       ifindexes.flatMap((ifindex) => DIRECTIONS.map((direction) => ({ kind, ifindex, direction }))),
     );
-  // Before Linux 6.6 there is no tcx.
-  const found = await at("tcx").catch(() => at("clsact"));
-  return names.filter((_, index) => [0, 1].some((which) => (found[2 * index + which] ?? []).length === 0));
+  // Before Linux 6.6 there is no tcx; and an agent may not see that there is (kernel-faults.ts).
+  const [tcx, clsact] = [await at("tcx").catch(() => []), await at("clsact")];
+  const isEmpty = (place: number): boolean =>
+    [tcx, clsact].every((found) => (found[place] ?? []).length === 0);
+  return names.filter((_, index) => [0, 1].some((which) => isEmpty(2 * index + which)));
 }

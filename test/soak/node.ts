@@ -7,7 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
-import type { Random } from "../../bench/common/random.ts";
+import { pick, type Random } from "../../bench/common/random.ts";
 import { present } from "../../src/base/assert.ts";
 import { messageOf } from "../../src/base/errors.ts";
 import { forwardNodeWide, stopForwardingNodeWide } from "../../src/lab/forwarding.ts";
@@ -38,7 +38,6 @@ import {
   NAMESPACES,
   NODE,
   namespaceObject,
-  pick,
   podObject,
   randomLabels,
   randomPolicy,
@@ -104,6 +103,25 @@ export type SoakNode = Awaited<ReturnType<typeof openNode>>;
 function compile(source: string, output: string, ...flags: readonly string[]): string {
   execFileSync("cc", ["-O2", "-Wall", "-Wextra", "-Werror", "-o", output, join(SOURCES, source), ...flags]);
   return output;
+}
+
+/** Runs weir-cni. Resolves to why it failed, if it did. */
+function runPlugin(
+  variables: Readonly<Record<string, string>>,
+  input: string | Buffer,
+): Promise<string | undefined> {
+  return new Promise((resolve) => {
+    const child = spawn(PLUGIN, [], { env: { CNI_PATH: "/", CNI_IFNAME: "eth0", ...variables } });
+    let output = "";
+    for (const stream of [child.stdout, child.stderr])
+      stream.on("data", (chunk: Buffer) => {
+        output += chunk.toString();
+      });
+    child.stdin.on("error", () => undefined);
+    child.on("error", ({ message }) => resolve(message));
+    child.on("close", (code) => resolve(code === 0 ? undefined : output));
+    child.stdin.end(input);
+  });
 }
 
 /** The teardown undoes all of it. */
@@ -248,28 +266,17 @@ export async function openNode(spec: NodeSpec, teardown: Teardown) {
     };
     const config = { cniVersion: "1.0.0", name: "soak", type: "weir-cni", socket: cniSocket, prevResult };
     const names = { K8S_POD_NAMESPACE: pod.namespace, K8S_POD_NAME: pod.name, K8S_POD_UID: pod.uid };
-    const env = {
-      CNI_COMMAND: command,
-      CNI_PATH: "/",
-      CNI_CONTAINERID: present(pod.container, "a container"),
-      CNI_NETNS: sandbox,
-      CNI_IFNAME: "eth0",
-      CNI_ARGS: Object.entries(names)
-        .map((pair) => pair.join("="))
-        .join(";"),
-    };
-    return new Promise((resolve) => {
-      const child = spawn(PLUGIN, [], { env });
-      let output = "";
-      for (const stream of [child.stdout, child.stderr])
-        stream.on("data", (chunk: Buffer) => {
-          output += chunk.toString();
-        });
-      child.stdin.on("error", () => undefined);
-      child.on("error", ({ message }) => resolve(message));
-      child.on("close", (code) => resolve(code === 0 ? undefined : output));
-      child.stdin.end(JSON.stringify(config));
-    });
+    return runPlugin(
+      {
+        CNI_COMMAND: command,
+        CNI_CONTAINERID: present(pod.container, "a container"),
+        CNI_NETNS: sandbox,
+        CNI_ARGS: Object.entries(names)
+          .map((pair) => pair.join("="))
+          .join(";"),
+      },
+      JSON.stringify(config),
+    );
   }
 
   /** As a runtime does: again, until it succeeds. From then on the pod's policies are in force. */
@@ -281,18 +288,21 @@ export async function openNode(spec: NodeSpec, teardown: Teardown) {
     }
   }
 
-  /** Takes the interface away; the object is the caller's. */
-  async function unplace(slot: number): Promise<void> {
-    endProbes(slot);
-    prober.removePod(slot);
+  /** Takes interfaces away; the objects are the caller's. */
+  async function unplace(...slots: readonly number[]): Promise<void> {
+    for (const slot of slots) {
+      endProbes(slot);
+      prober.removePod(slot);
+    }
     await prober.sync();
-    const each = present(placed.get(slot), `pod ${slot}`);
-    if (each.pod.container !== undefined) {
+    const gone = slots.map((slot) => present(placed.get(slot), `pod ${slot}`));
+    for (const each of gone) {
+      if (each.pod.container === undefined) continue;
       const why = await cni("DEL", each);
       if (why !== undefined) throw new Error(`weir-cni DEL: ${why}`);
     }
-    unmakeWires([each.wire]);
-    placed.delete(slot);
+    unmakeWires(gone.map(({ wire }) => wire));
+    for (const slot of slots) placed.delete(slot);
   }
 
   function addProbe(probe: Omit<ProbeSpec, "id">, first: Expected): void {
@@ -601,6 +611,7 @@ export async function openNode(spec: NodeSpec, teardown: Teardown) {
     state,
     bpffs: BPFFS,
     socket,
+    cniSocket,
     commands,
     api,
     prober,
@@ -612,6 +623,16 @@ export async function openNode(spec: NodeSpec, teardown: Teardown) {
     cluster,
     makePod,
     addByCni,
+    /** weir-cni with this input, for a pod that does not exist; whether it succeeds. */
+    async runPlugin(command: string, input: Buffer): Promise<boolean> {
+      const variables = {
+        CNI_COMMAND: command,
+        CNI_CONTAINERID: "c",
+        CNI_NETNS: "/proc/self/ns/net",
+        CNI_ARGS: "K8S_POD_NAMESPACE=n;K8S_POD_NAME=a",
+      };
+      return (await runPlugin(variables, input)) === undefined;
+    },
     tightenPod,
     serve,
     place,
@@ -679,7 +700,9 @@ export async function openNode(spec: NodeSpec, teardown: Teardown) {
       return [trace.stdout, trace.stderr, ...own, ...changes].join("\n");
     },
     isIsolated: (pod: LocalPod): boolean => isIsolated(cluster(), pod),
-    expectedOf: (id: number): Expected | undefined => expected.get(id),
+    /** What the oracle says of such a probe. */
+    verdictOf: (probe: Omit<ProbeSpec, "id" | "everyUs">): Expected =>
+      verdictOf(cluster(), { ...probe, id: 0, everyUs: 0 }, bySlot()),
     /** All that the cluster is again as another snapshot of its objects was. */
     reread() {
       known = undefined;

@@ -15,10 +15,11 @@ import { Teardown } from "../../src/lab/teardown.ts";
 import { cleanUp } from "../../src/lab/weir-process.ts";
 import type { ResyncView } from "../../src/observe/api-views.ts";
 import { ask } from "../../src/observe/socket-client.ts";
-import { faultFrom, faultNames, faultsInOrder, faultsNamed } from "./faults.ts";
+import { faultNames, faultsInOrder, faultsNamed, openChoice } from "./faults.ts";
 import { afterFirst, atEnd, openBefore } from "./lasting.ts";
 import { clsactInterfaces, descriptorsBeyond, filesBelow, heldBy, stillThere, unfiltered } from "./leaks.ts";
 import { openLedger, type Step } from "./ledger.ts";
+import { type LiveMemory, liveMemory, memoryText } from "./live-memory.ts";
 import { DEFAULT_BIN, openNode, PREFIX, type SoakNode } from "./node.ts";
 import { nowUs, type ProbeSpec } from "./prober.ts";
 
@@ -29,6 +30,7 @@ interface Options {
   readonly rate: number;
   readonly only?: string;
   readonly bin: string;
+  readonly withoutTcx?: true;
   readonly log?: string;
   readonly rounds?: number;
   readonly restarts?: number;
@@ -36,8 +38,14 @@ interface Options {
 
 /** Slots of this share of the pods come and go. */
 const MOVING_SHARE = 4;
-/** Memory of an agent that has lived long, beyond that of a new one with the same cluster. */
+/** Memory of an agent that has lived long once its garbage is collected, beyond that of a new one with the same cluster. */
+const LIVE_MIB_MAX = 12;
+/** Resident: the allocators keep what they have freed in part. */
 const RSS_MIB_MAX = 80;
+/** The chart's limit (deploy/weir.yaml), beyond which a kubelet would have ended it. */
+const PEAK_MIB_MAX = 512;
+/** In runs of so many faults, the live memory is measured ten times. */
+const MEASURED = 10;
 /** How an agent ends and starts again, in turns. */
 const RESTARTS = ["restart", "kill -9", "upgrade or downgrade"].join();
 /** Of so many wrong probes the agent is asked. */
@@ -63,6 +71,7 @@ const program = new Command("soak")
     atLeast(1),
   )
   .option("--bin <path>", "the weir command under test", DEFAULT_BIN)
+  .option("--without-tcx", "agents find no tcx, as before Linux 6.6: they filter in clsact")
   .option("--log <file>", "for what the agents wrote, if something goes wrong");
 program.parse();
 const options = program.opts<Options>();
@@ -114,6 +123,7 @@ async function main(): Promise<number> {
       teardown,
     );
     node = made;
+    if (options.withoutTcx === true) made.faults.hideTcx();
     const lasting = restarts === undefined ? undefined : await openBefore(made);
     step = ledger.begin("start", nowUs());
     made.startAgent();
@@ -140,8 +150,10 @@ async function main(): Promise<number> {
     const deadline = isTimed ? performance.now() + minutes * 60_000 : Number.POSITIVE_INFINITY;
     let count = 0;
     const inOrder = total === undefined ? undefined : faultsInOrder(only);
+    const choose = openChoice(random, only, minutes);
+    const peaks = new Set<number>();
     while (performance.now() < deadline && (total === undefined || count < total)) {
-      const fault = inOrder?.(count) ?? faultFrom(random, only, minutes);
+      const fault = inOrder?.(count) ?? choose();
       count += 1;
       const current = ledger.begin(fault.name, nowUs());
       step = current;
@@ -162,7 +174,18 @@ async function main(): Promise<number> {
       if (restarts === undefined && fault.permits === undefined)
         for (const text of await entriesToRepair(made)) ledger.leak(`${fault.name}: ${text}`);
       collect();
+      const pid = made.agent()?.pid;
+      const peakMiB = pid === undefined || !made.isRunning() ? 0 : heldBy(pid).peakMiB;
+      if (pid !== undefined && peakMiB > PEAK_MIB_MAX && !peaks.has(pid)) {
+        peaks.add(pid);
+        ledger.leak(`${fault.name}: the agent had ${peakMiB.toFixed(0)} MiB`);
+      }
       if (total !== undefined && count % 50 === 0) say(`${elapsed()} ${count} of ${total} faults`);
+      if (total !== undefined && restarts === undefined && count % Math.ceil(total / MEASURED) === 0) {
+        const text = `after ${count} faults: ${memoryText(await liveMemory(made.agent()?.pid ?? 0))}`;
+        say(text);
+        lines.push(text);
+      }
       if (process.env["WEIR_SOAK_VERBOSE"] !== undefined || ledger.wrongs() !== before)
         say(
           `${elapsed()} ${count} ${fault.name}: in force after ${((current.inForceUs - current.repairFromUs) / 1_000).toFixed(0)} ms`,
@@ -180,7 +203,10 @@ async function main(): Promise<number> {
       lines.push(
         `${family} flows: ${used} of ${max} places, ${evicted.sameOwner + evicted.unconfirmed} evicted, ${refused} refused`,
       );
-    await findLeaks(made, objects, examined > 0, (text) => ledger.leak(text));
+    await findLeaks(made, objects, examined > 0, {
+      leak: (text) => ledger.leak(text),
+      note: (text) => lines.push(text),
+    });
     const { sent, delivered, answered, opened, bytes, lateUs } = await made.prober.counts();
     // What is lost is known a while later.
     await sleep(1_800);
@@ -232,11 +258,13 @@ async function findLeaks(
   node: SoakNode,
   objects: ReadonlySet<string>,
   wasAsked: boolean,
-  leak: (text: string) => void,
+  { leak, note }: { readonly leak: (text: string) => void; readonly note: (text: string) => void },
 ): Promise<void> {
   const held = async () => heldBy(node.agent()?.pid ?? 0);
   await sleep(1_000);
   for (const text of await entriesToRepair(node)) leak(text);
+  // First of both, since the inspector has descriptors, too.
+  const oldMemory = await liveMemory(node.agent()?.pid ?? 0);
   const old = await held();
   for (const name of readdirSync(node.bpffs))
     if (/^[0-9a-f]{16}$/.test(name) && name !== LAYOUT_DIGEST) leak(`pins of another layout: ${name}`);
@@ -255,11 +283,15 @@ async function findLeaks(
   await node.endAgent("stop");
   node.startAgent();
   await node.untilInForce((log) => leak(`the agent ended: ${lastLine(log)}`));
+  const newMemory = await liveMemory(node.agent()?.pid ?? 0);
   const fresh = await held();
   // An agent that was asked for traces holds programs for that (src/datapath/shadow-programs.ts).
   if (!wasAsked) for (const text of descriptorsBeyond(old, fresh)) leak(text);
-  if (old.rssMiB > fresh.rssMiB + RSS_MIB_MAX)
-    leak(`${old.rssMiB.toFixed(0)} MiB, a new agent ${fresh.rssMiB.toFixed(0)} MiB`);
+  const live = ({ heapMiB, externalMiB }: LiveMemory): number => heapMiB + externalMiB;
+  const compared = `memory: ${memoryText(oldMemory)}; a new agent ${memoryText(newMemory)}`;
+  note(compared);
+  if (live(oldMemory) > live(newMemory) + LIVE_MIB_MAX || oldMemory.rssMiB > newMemory.rssMiB + RSS_MIB_MAX)
+    leak(compared);
   const now = counted();
   for (const [path, count] of pins)
     if (count > (now.get(path) ?? 0))
