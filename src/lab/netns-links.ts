@@ -6,11 +6,11 @@ import { forwardFrom } from "./forwarding.ts";
 import { ipBatch, ipJson } from "./iproute.ts";
 
 /** Every endpoint's gateway is its own host-side link, as with Calico and other routed CNIs. */
-const GATEWAY_V4 = "169.254.1.1";
-const GATEWAY_V6 = "fe80::1";
+export const GATEWAY_V4 = "169.254.1.1";
+export const GATEWAY_V6 = "fe80::1";
 
 /** The pod-side link's name, inside the namespace. */
-const POD_LINK = "eth0";
+export const POD_LINK = "eth0";
 
 /** One endpoint's objects in the kernel. */
 export interface Wire {

@@ -461,4 +461,5 @@ async function main(): Promise<number> {
   return failures.length === 0 ? 0 : 1;
 }
 
-process.exitCode = await main();
+// What was opened and is left to the garbage collector would keep the process.
+process.exit(await main());

@@ -574,9 +574,9 @@ async function hogs(context: Context): Promise<void> {
 
 /** At a time: then the prober goes on with the others. */
 const FLOOD = 4_000;
-const FLOOD_TIMES = 64;
-/** A pod has some 28,000 ports to another one, and the table some 82,000 places. */
-const FLOOD_PAIRS = 6;
+const FLOOD_TIMES = 128;
+/** A pod has some 28,000 ports to another one, and the table some 164,000 places. */
+const FLOOD_PAIRS = 10;
 const PAIR_TRIES = 5_000;
 /** So full, most flows find no free place: a flow can be only at ten. */
 const FULL_SHARE = 0.9;
@@ -653,7 +653,7 @@ const BULK = 25;
 async function podsInBulk(context: Context): Promise<void> {
   const { node } = context;
   const pods = Array.from({ length: BULK }, (_, index) => node.makePod(BULK_SLOT + index));
-  node.place(pods);
+  node.place(pods, false);
   await node.change(pods.map((pod) => ({ kind: "Pod", put: podObject(pod) }) as const));
   if (context.random.below(2) === 0) await sleep(context.random.below(300));
   await node.change(pods.map((pod) => ({ kind: "Pod", remove: keyOf(pod) }) as const));

@@ -10,12 +10,16 @@ import { fileURLToPath } from "node:url";
 import { pick, type Random } from "../../bench/common/random.ts";
 import { present } from "../../src/base/assert.ts";
 import { messageOf } from "../../src/base/errors.ts";
+import { ipBatch, ipJson } from "../../src/lab/iproute.ts";
 import { forwardNodeWide, stopForwardingNodeWide } from "../../src/lab/forwarding.ts";
 import {
   addressesOf,
+  GATEWAY_V4,
+  GATEWAY_V6,
   linkName,
   makeWires,
   netnsName,
+  POD_LINK,
   removeWires,
   unmakeWires,
   type Wire,
@@ -73,7 +77,7 @@ const CHANGES_SHOWN = 8;
 const HOT_US = 1_000;
 const HOT_PROBES = 4;
 /** Some 100 pods' probes take half of the places for IPv6, which are half as many; what floods can fill those for IPv4. */
-const FLOWS = 32_768;
+const FLOWS = 65_536;
 const PLUGIN = fileURLToPath(new URL("../../cni/build/weir-cni", import.meta.url));
 /** What a runtime gives a pod, at least. */
 const ADD_MS_MAX = 60_000;
@@ -103,6 +107,25 @@ export type SoakNode = Awaited<ReturnType<typeof openNode>>;
 function compile(source: string, output: string, ...flags: readonly string[]): string {
   execFileSync("cc", ["-O2", "-Wall", "-Wextra", "-Werror", "-o", output, join(SOURCES, source), ...flags]);
   return output;
+}
+
+/**
+ * The machine's namespaces have one table of neighbours, of 1,024 entries: where other programs fill it, packets to a neighbour that
+ * is not known are lost, and entries that are known are removed. Not permanent ones.
+ */
+function fixNeighbours(wires: readonly Wire[]): void {
+  const macs = new Map(ipJson(["link", "show"]).map((link) => [link["ifname"], String(link["address"])]));
+  for (const { netns, link, addresses } of wires) {
+    const mac = present(macs.get(link), `the address of ${link}`);
+    const [inside] = ipJson(["-n", netns, "link", "show", "dev", POD_LINK]);
+    const permanent = (address: string, lladdr: string, device: string): string =>
+      `neigh replace ${address} lladdr ${lladdr} dev ${device} nud permanent`;
+    ipBatch(addresses.map(({ text }) => permanent(text, String(inside?.["address"]), link)));
+    ipBatch(
+      [GATEWAY_V4, GATEWAY_V6].map((gateway) => permanent(gateway, mac, POD_LINK)),
+      netns,
+    );
+  }
 }
 
 /** Runs weir-cni. Resolves to why it failed, if it did. */
@@ -225,8 +248,8 @@ export async function openNode(spec: NodeSpec, teardown: Teardown) {
     };
   }
 
-  /** Its interface, and its sockets; not its object. */
-  function place(pods_: readonly LocalPod[]): void {
+  /** Its interface, and its sockets; not its object. With `isProbed`, its neighbours are known for good. */
+  function place(pods_: readonly LocalPod[], isProbed = true): void {
     const made = pods_.map((pod): Placed => {
       lastUid += 1;
       const netns = netnsName(PREFIX, lastUid, `${pod.namespace}-${pod.name}`);
@@ -236,6 +259,7 @@ export async function openNode(spec: NodeSpec, teardown: Teardown) {
       };
     });
     makeWires(made.map(({ wire }) => wire));
+    if (isProbed) fixNeighbours(made.map(({ wire }) => wire));
     for (const each of made) {
       placed.set(each.pod.slot, each);
       prober.addPod(each.pod.slot, `/run/netns/${each.wire.netns}`, each.pod.v4, each.pod.v6);
