@@ -114,6 +114,8 @@ function cut({ kind }: Asked, response: ServerResponse): boolean {
 async function serve(spec: ServerSpec): Promise<void> {
   const objects = openObjects(spec.version);
   for (const { kind, object } of spec.objects) objects.put(kind, object);
+  // It knows of no deletion before its start, so a watch must not go on from there.
+  objects.compact();
   const server = await openServer(objects, { port: spec.port });
   let delayMs = 0;
   const obey = async (order: Order): Promise<void> => {

@@ -10,8 +10,8 @@ import { fileURLToPath } from "node:url";
 import { pick, type Random } from "../../bench/common/random.ts";
 import { present } from "../../src/base/assert.ts";
 import { messageOf } from "../../src/base/errors.ts";
-import { ipBatch, ipJson } from "../../src/lab/iproute.ts";
 import { forwardNodeWide, stopForwardingNodeWide } from "../../src/lab/forwarding.ts";
+import { ipBatch, ipJson } from "../../src/lab/iproute.ts";
 import {
   addressesOf,
   GATEWAY_V4,
