@@ -95,6 +95,9 @@ export async function apply(
   return { generation: kernel.maps.generation(), changed: !changes.empty, seconds, ...where };
 }
 
+/** The kernel's numbers of interfaces are positive ints. */
+const IFINDEX_MAX = 0x7fff_ffff;
+
 type Attachment = Pick<Applied, "gone" | "attached" | "failed">;
 
 /**
@@ -132,6 +135,8 @@ async function attachAll(
   }
   const former = known === undefined ? attachments.interfaces() : attachments.ownInterfaces();
   for (const ifindex of new Set([...former, ...held.state.endpoints.keys()])) {
+    // A map that others have changed may have keys that are no interface's.
+    if (ifindex < 1 || ifindex > IFINDEX_MAX) continue;
     if (wanted.has(ifindex) || gate?.holds(ifindex) === true) continue;
     await attachments.detach(ifindex).catch((error: unknown) => failed.set(ifindex, messageOf(error)));
   }

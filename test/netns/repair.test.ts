@@ -92,6 +92,19 @@ describe("an entry changed with bpftool", () => {
     expect(await mismatchesOf(world.lab, FRIENDS_ONLY_HOLDS)).toEqual([]);
   });
 
+  it.each([
+    ["0", "00000000"],
+    ["beyond any interface", "ffffffff"],
+  ])("of endpoints is repaired without an error: its interface is %s", async (_, ifindex) => {
+    const { key, value } = await firstEntry("endpoints", "endpoints");
+    tamper("endpoints", key, `${ifindex}${value.slice(8)}`);
+    const { status, stdout, stderr } = await world.weir("resync");
+    expect({ status, stderr }).toEqual({ status: 0, stderr: "" });
+    expect(stdout).toMatch(/^\d+ (entry|entries) repaired; /);
+    expect(await differences()).toEqual({ status: 0, rows: [] });
+    expect(await mismatchesOf(world.lab, FRIENDS_ONLY_HOLDS)).toEqual([]);
+  });
+
   it("of node is found, named, and repaired: a timeout", async () => {
     const { key, value } = await firstEntry("node", "node");
     tamper("node", key, value.replace(/^(.{16})......../, "$100000001"));
