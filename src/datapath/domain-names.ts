@@ -14,6 +14,7 @@ import {
   NAME_RING_ENTRY_SIZE,
   NAME_RINGS,
   NAMES_EACH,
+  type NamedAddress,
   type NamedAddressKey,
   type NamePolicyKey,
   type NameRingEntry,
@@ -68,9 +69,52 @@ export async function writeNames(tables: Tables, batch: Batch, pair: PairOf): Pr
   );
 }
 
-export async function removeNames(tables: Tables, gone: Batch["remove"]): Promise<void> {
-  await tables.domainNames.deleteBatch(gone.domains.map(domainNameKeyOf));
+/**
+ * What pods have resolved by a removed name goes to its heir, before the policies that the removed name leads to go. Until nothing has it, the table of
+ * names has the removed name with the number of its heir: so nothing more is learned under it, and after an interruption all this is repeated.
+ * `settle` returns when no program run is active that has seen what was before.
+ */
+export async function removeNames(
+  tables: Tables,
+  gone: Batch["remove"],
+  settle: () => Promise<void>,
+): Promise<void> {
+  const inherited = gone.domains.flatMap(({ name, heir }) => (heir === undefined ? [] : [{ name, heir }]));
+  if (inherited.length > 0) {
+    await tables.domainNames.writeBatch(
+      inherited.map(({ name, heir }) => [domainNameKeyOf(name), { pattern: domainNumberOf(heir) }]),
+    );
+    await settle();
+    const heirs = inherited.map(({ name, heir }) => [domainNumberOf(name), domainNumberOf(heir)] as const);
+    await inherit(tables, new Map(heirs));
+  }
+  await tables.domainNames.deleteBatch(gone.domains.map(({ name }) => domainNameKeyOf(name)));
   await tables.namePolicies.deleteBatch(gone.names.map(namePolicyKeyOf));
+}
+
+/** Entries with one of these patterns are read once more and written at once: what a program writes to one of them between the two is lost. */
+async function inherit({ names }: Pick<Tables, "names">, heirs: ReadonlyMap<bigint, bigint>): Promise<void> {
+  const isHit = ({ slots }: NamedAddress): boolean => slots.some(({ pattern }) => heirs.has(pattern));
+  for (const [key, read] of await names.read()) {
+    const value = isHit(read) ? names.get(key) : undefined;
+    if (value !== undefined && isHit(value)) names.replace(key, inheritedBy(value, heirs));
+  }
+}
+
+/** Slots of one pattern become one, which expires last. */
+export function inheritedBy(value: NamedAddress, heirs: ReadonlyMap<bigint, bigint>): NamedAddress {
+  const expiries = new Map<bigint, bigint>();
+  for (const { pattern, expires } of value.slots) {
+    const by = heirs.get(pattern) ?? pattern;
+    const known = expiries.get(by);
+    if (by !== 0n && (known === undefined || known < expires)) expiries.set(by, expires);
+  }
+  const slots = [...expiries].map(([pattern, expires]) => ({ pattern, expires }));
+  const free = { pattern: 0n, expires: 0n };
+  return {
+    ...value,
+    slots: value.slots.map((_, at) => slots[at] ?? free) as unknown as NamedAddress["slots"],
+  };
 }
 
 export const namedAddressOf = ({ address, family }: Pick<NamedAddressKey, "address" | "family">): Address =>
@@ -99,7 +143,12 @@ type NameTables = Pick<Tables, "names" | "domainNames">;
 function textsOf(
   domains: Awaited<ReturnType<NameTables["domainNames"]["read"]>>,
 ): ReadonlyMap<bigint, string> {
-  return new Map(domains.map(([key, { pattern }]) => [pattern, domainNameOf(key)]));
+  return new Map(
+    domains.flatMap(([key, { pattern }]) => {
+      const name = domainNameOf(key);
+      return pattern === domainNumberOf(name) ? [[pattern, name]] : [];
+    }),
+  );
 }
 
 type Entry = Awaited<ReturnType<NameTables["names"]["read"]>>[number];

@@ -243,7 +243,7 @@ async function clearCounters(tables: Tables, id: number): Promise<void> {
 async function remove(tables: Tables, index: CidrIndex, gone: Batch["remove"]): Promise<void> {
   if (gone.endpoints.length > 0) await freeEndpoints(tables, new Set(gone.endpoints));
   await removeAddressed(tables, index, gone);
-  await removeNames(tables, gone);
+  await removeNames(tables, gone, () => waitForPackets(tables));
   await tables.policy.deleteBatch(gone.policies);
   await tables.rows.writeBatch(gone.rows.map((number) => [number, rowOf([])]));
 }

@@ -122,7 +122,10 @@ async function readNames({ domainNames, namePolicies }: Tables) {
   );
   const byNumber = new Map([
     [BigInt(NAME_NONE), NO_NAME] as const,
-    ...domains.map(([name, pattern]) => [pattern, name] as const),
+    // A removed name may have the number of another one: see removeNames().
+    ...domains
+      .filter(([name, pattern]) => pattern === domainNumberOf(name))
+      .map(([name, pattern]) => [pattern, name] as const),
   ]);
   const entries = (await namePolicies.read()).map(([{ pattern, policy }, { number }]) => {
     const text = nameKey(policy, byNumber.get(pattern) ?? `#${pattern.toString(16)}`);

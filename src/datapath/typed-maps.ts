@@ -40,6 +40,8 @@ export interface Table<K, V> {
   set(key: K, value: V): void;
   /** Of a hash map: false if the key is there, whose value stays. */
   add(key: K, value: V): boolean;
+  /** Of a hash map: false if the key is not there. */
+  replace(key: K, value: V): boolean;
   /** Off the event loop. Not atomic: if it fails, some of the entries may have been written. */
   writeBatch(entries: readonly (readonly [K, V])[]): Promise<void>;
   /** The same with one value for the keys `first` to `last`, inclusive, in steps of one: made for long runs of an array. */
@@ -205,6 +207,17 @@ interface Codecs<K, V> {
 }
 
 function makeTable<K, V>(name: string, map: BpfMap, { key, value }: Codecs<K, V>): Table<K, V> {
+  /** False if the kernel says `unless`. */
+  const updates = (where: K, what: V, { flag, unless }: { flag: number; unless: string }): boolean => {
+    const [keys, values] = [pack(key, [where]), pack(value, [what])];
+    try {
+      attempt("write", map, () => map.update(keys, values, flag));
+      return true;
+    } catch (error) {
+      if (codeOf(error) === unless) return false;
+      throw error;
+    }
+  };
   return {
     name,
     maxEntries: map.info.maxEntries,
@@ -244,16 +257,8 @@ function makeTable<K, V>(name: string, map: BpfMap, { key, value }: Codecs<K, V>
       const [keys, values] = [pack(key, [where]), pack(value, [what])];
       attempt("write", map, () => map.update(keys, values));
     },
-    add(where, what) {
-      const [keys, values] = [pack(key, [where]), pack(value, [what])];
-      try {
-        attempt("write", map, () => map.update(keys, values, UpdateFlag.NOEXIST));
-        return true;
-      } catch (error) {
-        if (codeOf(error) === "EEXIST") return false;
-        throw error;
-      }
-    },
+    add: (where, what) => updates(where, what, { flag: UpdateFlag.NOEXIST, unless: "EEXIST" }),
+    replace: (where, what) => updates(where, what, { flag: UpdateFlag.EXIST, unless: "ENOENT" }),
     async writeBatch(entries) {
       const keys = pack(
         key,

@@ -6,7 +6,7 @@
 // every packet sees the old state or the new one as a whole. See docs/datapath.md.
 
 import { DIRECTIONS, type Direction } from "../base/direction.ts";
-import { patternsOf } from "../base/domain-name.ts";
+import { mostSpecific, patternsOf } from "../base/domain-name.ts";
 import type { PrefixTable } from "../base/prefix-table.ts";
 import { changesBetween, overlaid } from "../base/versioned-map.ts";
 import { type SourceKey, type SourceWrite, sourceChanges } from "./anti-spoofing.ts";
@@ -117,11 +117,18 @@ export interface Batch {
     readonly addresses: readonly string[];
     readonly services: readonly string[];
     readonly cidrs: readonly string[];
-    readonly domains: readonly string[];
+    readonly domains: readonly RemovedDomain[];
     readonly names: readonly string[];
     readonly policies: readonly number[];
     readonly rows: readonly number[];
   };
+}
+
+/** A domain name that no rule has any more. */
+export interface RemovedDomain {
+  readonly name: string;
+  /** The next less specific name, if rules have one: what pods have resolved by the removed name is known by this one from now on. */
+  readonly heir?: string;
 }
 
 export interface Changes {
@@ -338,7 +345,12 @@ function domainChanges({ state: have, unsettled }: Held, want: State) {
   const isOff = (name: string): boolean => unsettled.domains.has(name);
   return {
     add: [...after].filter((name) => !before.has(name) || isOff(name)),
-    remove: [...new Set([...before, ...unsettled.domains])].filter((name) => !after.has(name)),
+    remove: [...new Set([...before, ...unsettled.domains])]
+      .filter((name) => !after.has(name))
+      .map((name): RemovedDomain => {
+        const heir = mostSpecific(after, name);
+        return heir === undefined ? { name } : { name, heir };
+      }),
   };
 }
 

@@ -2,9 +2,15 @@
 
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { type Address, addressBytes, addressOf } from "../../src/base/ip.ts";
-import { namedAddressKeyOf, openNameSweeper } from "../../src/datapath/domain-names.ts";
+import {
+  domainNameKeyOf,
+  domainNumberOf,
+  inheritedBy,
+  namedAddressKeyOf,
+  openNameSweeper,
+} from "../../src/datapath/domain-names.ts";
 import { IP_PROTOCOL, packet, TCP_FLAG, tcp, udp } from "../../src/engines/frame-builder.ts";
-import { NAME_TTL_MAX, NAME_TTL_MIN, NAMES_EACH } from "../../src/gen/layout.ts";
+import { NAME_TTL_MAX, NAME_TTL_MIN, NAMES_EACH, type NamedAddress } from "../../src/gen/layout.ts";
 import {
   DNS_TYPE,
   type DnsAnswer,
@@ -16,6 +22,7 @@ import {
 } from "../../src/lab/dns-message.ts";
 import type { ClusterPolicy } from "../../src/model/cluster-network-policy.ts";
 import { NO_NAME } from "../../src/state/desired-state.ts";
+import { diff } from "../../src/state/state-diff.ts";
 import { address, block, clusterPolicy, clusterRule, domainRule, ports } from "../support/model.ts";
 import { frame } from "./frames.ts";
 import {
@@ -276,6 +283,74 @@ describe("names", () => {
     resolve("other.example.com", [record(outside(12))]);
     expect([connect(outside(11), 443), connect(outside(11), 80)]).toEqual(["policy", "policy"]);
     expect([connect(outside(12), 443), connect(outside(12), 80)]).toEqual(["policy", "denied"]);
+  });
+
+  describe("if a more specific name is removed, its addresses are known by the next less specific one", () => {
+    const wild = clusterPolicy("wild", {
+      priority: 1,
+      egress: [domainRule(["*.example.com"], ports("TCP/443"))],
+    });
+    const specific = clusterPolicy("specific", {
+      priority: 2,
+      egress: [domainRule([WWW], ports("TCP/8443"))],
+    });
+
+    it("so connections that the wildcard has allowed go on, and new ones open", async () => {
+      await enforce([wild, specific]);
+      resolve(WWW, [record(outside(60)), record(outside(61))]);
+      resolve("a.example.com", [record(outside(61))]);
+      const opened = (tcpFlags: number) =>
+        world.ask({
+          ...{ pod: "out", direction: "egress" },
+          frame: packet({
+            ...{ source: V4.pods.out, destination: outside(60), protocol: "TCP", tcpFlags },
+            ...{ sourcePort: 50_100, destinationPort: 443 },
+          }),
+        });
+      expect([opened(TCP_FLAG.SYN), connect(outside(60), 8_443)]).toEqual(["policy", "policy"]);
+      // An edit of another policy, about port 8443 only.
+      await enforce([wild]);
+      expect(opened(TCP_FLAG.ACK)).toBe("established");
+      expect([60, 61].map((each) => connect(outside(each), 443))).toEqual(["policy", "policy"]);
+      expect(connect(outside(60), 8_443)).toBe("denied");
+      const slots = (await tables().names.read()).map(([, value]) =>
+        value.slots.filter((each) => each.pattern),
+      );
+      expect(slots.map(({ length }) => length)).toEqual([1, 1]);
+    });
+
+    it("also by the next update, after an interruption", async () => {
+      await enforce([wild, specific]);
+      resolve(WWW, [record(outside(62))]);
+      const before = await tables().names.read();
+      await enforce([wild]);
+      // As before what is known was written: nothing more is learned by the removed name.
+      const removed = [domainNameKeyOf(WWW), { pattern: domainNumberOf("*.example.com") }] as const;
+      await tables().domainNames.writeBatch([removed]);
+      await tables().names.writeBatch(before);
+      expect(connect(outside(62))).toBe("denied");
+      const { maps } = world.bench;
+      const held = await maps.read();
+      const { prepare, cleanup } = diff(held, held.state);
+      await maps.write(prepare);
+      await maps.flip();
+      await maps.write(cleanup);
+      expect(connect(outside(62))).toBe("policy");
+      expect(diff(await maps.read(), held.state).empty).toBe(true);
+    });
+
+    it("which expires when the last of both does", () => {
+      const [gone, heir, other] = [1n, 2n, 3n];
+      const slot = (pattern: bigint, expires: bigint) => ({ pattern, expires });
+      const value = {
+        entered: 7n,
+        slots: [slot(gone, 50n), slot(other, 40n), slot(heir, 30n), slot(0n, 0n)],
+      };
+      expect(inheritedBy(value as unknown as NamedAddress, new Map([[gone, heir]]))).toEqual({
+        entered: 7n,
+        slots: [slot(heir, 50n), slot(other, 40n), slot(0n, 0n), slot(0n, 0n)],
+      });
+    });
   });
 
   it("an address of several names has what each of them has", async () => {

@@ -33,7 +33,10 @@ export interface Question {
 }
 
 export interface KernelMemory {
-  allows(question: Question): boolean;
+  /** `isKnown`: by the names as they have been learned; else as if they were at this moment. */
+  allows(question: Question, isKnown?: boolean): boolean;
+  /** As with the answer to a question about each of these names. */
+  learn(names: Iterable<string>): void;
   /** Whether the endpoint may send from the address, apart from its own ones. */
   isSource(ifindex: number, address: Address): boolean;
   /** Whether the address is in a scope that belongs to no endpoint. */
@@ -54,6 +57,8 @@ interface Memory {
   readonly services: Map<string, Pair<number | typeof ABSENT>>;
   readonly names: Map<string, Pair<number | typeof ABSENT>>;
   readonly domains: Set<string>;
+  /** The rule's name under which each name was learned. */
+  readonly learned: Map<string, string>;
   readonly cidrs: Map<string, Pair<number>>;
   readonly ports: Pair<number>[];
   readonly rows: Map<number, ReadonlySet<number>>;
@@ -74,6 +79,7 @@ export function simulate(): KernelMemory {
     services: new Map(),
     names: new Map(),
     domains: new Set(),
+    learned: new Map(),
     cidrs: new Map(),
     ports: Array.from({ length: PORT_LINE_SIZE }, () => [0, 0]),
     rows: new Map(),
@@ -83,7 +89,14 @@ export function simulate(): KernelMemory {
     trie: undefined,
   };
   return {
-    allows: (question) => allows(memory, question),
+    allows: (question, isKnown = false) => allows(memory, question, isKnown),
+    learn(names) {
+      memory.learned.clear();
+      for (const name of names) {
+        const pattern = mostSpecific(memory.domains, name);
+        if (pattern !== undefined) memory.learned.set(name, pattern);
+      }
+    },
     isSource: (ifindex, address) =>
       memory.endpoints.get(ifindex)?.moreSources === true && inScope(memory, ifindex, address),
     inScope: (scope, address) => inScope(memory, scope, address),
@@ -104,7 +117,11 @@ export function simulate(): KernelMemory {
 }
 
 /** As judge() in bpf/policy.h. */
-function allows(memory: Memory, { ifindex, direction, remote, place, names = [] }: Question): boolean {
+function allows(
+  memory: Memory,
+  { ifindex, direction, remote, place, names = [] }: Question,
+  isKnown: boolean,
+): boolean {
   const version = memory.generation & 1;
   const entry = memory.endpoints.get(ifindex);
   if (entry === undefined) return false;
@@ -128,7 +145,7 @@ function allows(memory: Memory, { ifindex, direction, remote, place, names = [] 
   if (byPolicy(number)) return true;
   if (!usesNames(marked) || direction !== "egress") return false;
   return names.some((name) => {
-    const pattern = mostSpecific(memory.domains, name);
+    const pattern = isKnown ? memory.learned.get(name) : mostSpecific(memory.domains, name);
     const by =
       pattern === undefined ? ABSENT : (memory.names.get(nameKey(number, pattern))?.[version] ?? ABSENT);
     return by !== ABSENT && byPolicy(by);
@@ -205,8 +222,16 @@ function* removals(memory: Memory, remove: Batch["remove"]): Generator<() => voi
       memory.trie = undefined;
     };
   }
-  for (const name of remove.domains) yield () => memory.domains.delete(name);
-  for (const key of remove.names) yield () => memory.names.delete(key);
+  if (remove.domains.length > 0 || remove.names.length > 0)
+    // One after the other, as removeNames() in datapath/domain-names.ts.
+    yield () => {
+      for (const { name, heir } of remove.domains) {
+        memory.domains.delete(name);
+        for (const [each, pattern] of memory.learned)
+          if (pattern === name && heir !== undefined) memory.learned.set(each, heir);
+      }
+      for (const key of remove.names) memory.names.delete(key);
+    };
   for (const number of remove.policies) yield () => memory.policies.delete(number);
   for (const number of remove.rows) yield () => memory.rows.delete(number);
 }
