@@ -87,7 +87,9 @@ export function namerOf(force: NamingState | undefined, lookup: NameLookup = () 
               ...{ entry, direction: opener, protocol: protocolText(event.protocol) },
               remote: asked?.address ?? "",
               port: remote[1]?.port,
-              ...(opener === "egress" && { names: namesOf(event.ifindex, asked?.address) }),
+              // Names only ever accept: where one is known but has expired, or has been learned since, it has not decided about a drop.
+              ...(opener === "egress" &&
+                verdictOf(event.reason) === "passed" && { names: namesOf(event.ifindex, asked?.address) }),
             },
           );
     // A rule of a cluster policy that decides leaves nothing to these.

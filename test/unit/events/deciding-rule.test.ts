@@ -12,6 +12,7 @@ import {
   cluster,
   clusterPolicy,
   clusterRule,
+  domainRule,
   namespace,
   pod,
   pods,
@@ -39,6 +40,10 @@ const world = cluster({
     clusterPolicy("base", { tier: "Baseline", priority: 7, ingress: [clusterRule("Deny", [pods({})])] }),
   ],
 });
+const NAMES = clusterPolicy("names", {
+  priority: 1,
+  egress: [domainRule(["www.example.com"], ports("TCP/443")), clusterRule("Deny", [block("0.0.0.0/0")])],
+});
 const locals = [web, db].map((each, index) => ({ pod: each, ifindex: 10 + index }));
 const state: NamingState = {
   compiled: compile(world, locals, NOTHING_NUMBERED),
@@ -48,7 +53,13 @@ const state: NamingState = {
   ]),
 };
 
-function eventOf(ifindex: number, direction: Direction, [from, to]: [string, string], more: Partial<Event>) {
+function eventOf(
+  ifindex: number,
+  direction: Direction,
+  [from, to]: [string, string],
+  more: Partial<Event>,
+  namer = namerOf(state),
+) {
   const end = (text: string) => ({ high: 0n, low: address(text).value << 32n });
   const event: Event = {
     ...{
@@ -65,7 +76,7 @@ function eventOf(ifindex: number, direction: Direction, [from, to]: [string, str
     ...{ reason: Reason.DENIED, protocol: IP_PROTOCOL.TCP, family: 1, icmpType: 0, icmpCode: 0, opens: 0 },
     ...more,
   };
-  return namerOf(state)(event, new Date(0));
+  return namer(event, new Date(0));
 }
 
 describe("an event names the rule", () => {
@@ -104,5 +115,29 @@ describe("an event names the rule", () => {
     const onDb = eventOf(11, Direction.INGRESS, ["10.0.0.1", "10.0.0.2"], {});
     expect(onDb.decidedBy).toBeUndefined();
     expect(onDb.text).toBe("ingress of shop/db is isolated by shop/db, nothing allows TCP/443 from shop/web");
+  });
+
+  it.each([
+    [Reason.POLICY, "is accepted by names (Admin, priority 1) egress[0]"],
+    [Reason.ESTABLISHED, undefined],
+    [Reason.DENIED, "is denied by names (Admin, priority 1) egress[1]"],
+    [Reason.REVOKED, "is denied by names (Admin, priority 1) egress[1]"],
+    [Reason.AUDIT, "is denied by names (Admin, priority 1) egress[1] (audit)"],
+  ])("by a name that is known only where it has let pass: reason %i", (reason, text) => {
+    const named = { ...world, clusterPolicies: new Map([[NAMES.name, NAMES]]) };
+    const namer = namerOf(
+      { ...state, compiled: compile(named, locals, NOTHING_NUMBERED) },
+      // As it is after it has expired, too.
+      ({ domains }) => domains,
+    );
+    const { decidedBy, ...event } = eventOf(
+      10,
+      Direction.EGRESS,
+      ["10.0.0.1", "203.0.113.7"],
+      { reason },
+      namer,
+    );
+    if (text === undefined) expect(decidedBy).toBeUndefined();
+    else expect(event.text).toContain(text);
   });
 });
