@@ -106,6 +106,7 @@ interface Native {
   ): Promise<BatchResult>;
   mapDeleteBatch(map: Handle, keys: Uint8Array, count: number): Promise<BatchResult>;
   mapSetInners(map: Handle, keys: Uint8Array, ...inners: readonly Handle[]): Promise<BatchResult>;
+  mapUpdateEach(keys: Uint8Array, values: Uint8Array, ...maps: readonly Handle[]): Promise<BatchResult>;
 
   memoryMap(map: Handle, bytes: number): MemoryHandle | number;
   memoryRead(memory: MemoryHandle, target: Uint8Array, offset: number): number;

@@ -368,6 +368,32 @@ Napi::Value SetInners(const Napi::CallbackInfo &info) {
       [batch](Napi::Env env) { return BatchResult(env, *batch); });
 }
 
+// (keys, values, map...) → promise of { rc, done }: an element for each map,
+// all of one size. A map may come several times.
+Napi::Value UpdateEach(const Napi::CallbackInfo &info) {
+  constexpr size_t kMapsFrom = 2;
+  auto batch = std::make_shared<Batch>();
+  auto maps = std::make_shared<std::vector<FdRef>>();
+  for (size_t i = kMapsFrom; i < info.Length(); i++)
+    maps->push_back(FdArg(info, i));
+  batch->keys = BytesCopy(info, 0);
+  batch->values = BytesCopy(info, 1);
+  batch->count = static_cast<__u32>(maps->size());
+  batch->key_size = batch->keys.size() / std::max<__u32>(1, batch->count);
+  batch->value_size = batch->values.size() / std::max<__u32>(1, batch->count);
+  return RunAsync(
+      info.Env(),
+      [batch, maps] {
+        for (__u32 i = 0; i < batch->count && batch->rc == 0; i++) {
+          batch->rc = bpf_map_update_elem(
+              (*maps)[i]->get(), batch->keys.data() + i * batch->key_size,
+              batch->values.data() + i * batch->value_size, BPF_ANY);
+          batch->done += batch->rc == 0;
+        }
+      },
+      [batch](Napi::Env env) { return BatchResult(env, *batch); });
+}
+
 } // namespace
 
 void InitMapBulk(Napi::Object exports) {
@@ -375,6 +401,7 @@ void InitMapBulk(Napi::Object exports) {
   Export(exports, "mapUpdateBatch", UpdateBatch);
   Export(exports, "mapDeleteBatch", DeleteBatch);
   Export(exports, "mapSetInners", SetInners);
+  Export(exports, "mapUpdateEach", UpdateEach);
 }
 
 } // namespace bpf_ts

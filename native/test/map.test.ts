@@ -152,6 +152,39 @@ test("maps go into a map of maps many at once, and out", async () => {
   await expectCode("ARGUMENT", () => first.setInners(u32(0), [second]));
 });
 
+test("elements are written to many maps in one call", async () => {
+  const maps = Array.from({ length: 5_000 }, (_, at) =>
+    at < 100 ? makeMap({ type: MapType.ARRAY, maxEntries: 4 }) : undefined,
+  ).map((map, at, all) => map ?? (all[at % 100] as BpfMap));
+  await BpfMap.updateEach([], Buffer.alloc(0), Buffer.alloc(0));
+  const keys = Buffer.concat(maps.map((_, at) => u32(at % 4)));
+  // More than one call of the kernel's side; a later element of a map counts.
+  await BpfMap.updateEach(maps, keys, Buffer.concat(maps.map((_, at) => u64(at))));
+  const last = maps.map((map, at) => ({ map, key: at % 4, at })).slice(-100);
+  for (const { map, key, at } of last) expect(map.lookup(u32(key))).toEqual(u64(at));
+  // One key that the third map does not have: what comes before it is written.
+  const few = maps.slice(0, 4);
+  const error = await BpfMap.updateEach(
+    few,
+    Buffer.concat([u32(0), u32(1), u32(4), u32(0)]),
+    Buffer.concat([u64(7), u64(7), u64(7), u64(7)]),
+  ).catch((thrown: unknown) => thrown);
+  expect(error).toMatchObject({ code: "E2BIG", done: 2 });
+  expect(few[1]?.lookup(u32(1))).toEqual(u64(7));
+  expect(few[3]?.lookup(u32(0))).not.toEqual(u64(7));
+  await expectCode("SIZE", () => BpfMap.updateEach(few, Buffer.alloc(15), Buffer.alloc(32)));
+  await expectCode("SIZE", () => BpfMap.updateEach(few, Buffer.alloc(16), Buffer.alloc(31)));
+  await expectCode("ARGUMENT", () =>
+    BpfMap.updateEach([few[0] as BpfMap, {} as BpfMap], Buffer.alloc(8), Buffer.alloc(16)),
+  );
+  const other = makeMap({ type: MapType.ARRAY, maxEntries: 4, valueSize: 4 });
+  await expectCode("ARGUMENT", () =>
+    BpfMap.updateEach([few[0] as BpfMap, other], Buffer.alloc(8), Buffer.alloc(16)),
+  );
+  few[1]?.close();
+  await expectCode("CLOSED", () => BpfMap.updateEach(few, Buffer.alloc(16), Buffer.alloc(32)));
+});
+
 test("programs go into a program array, for tail calls", async () => {
   const object = await loadSample();
   const programs = object.map("programs");

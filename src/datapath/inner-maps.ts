@@ -14,6 +14,8 @@ import { ensurePinned, listDirectory, openPin, remove } from "./bpffs.ts";
 export interface InnerMaps {
   /** The map with this id under this number; undefined if it is not pinned. Errors: BpfError. */
   open(number: number, id: number): OpenInner | undefined;
+  /** The map that was opened or kept last under this number, without a look at the outer map; undefined if there is none, or not one. */
+  current(number: number): BpfMap | undefined;
   /** Takes ownership of a new map, before the outer map refers to it. */
   add(number: number, map: BpfMap): void;
   /** To be called when the outer map refers to nothing else under this number. */
@@ -50,6 +52,7 @@ export function pinnedInner(directory: string): InnerMaps {
       const map = openInner(directory, number, id);
       return map && { map, release: () => map.close() };
     },
+    current: () => undefined,
     add: refuse,
     keep: refuse,
     sweep: () => () => undefined,
@@ -85,6 +88,10 @@ export function heldInner(directory?: string): HeldInner {
       if (!map) return undefined;
       hold(number, map);
       return { map, release: () => undefined };
+    },
+    current(number) {
+      const [map, ...others] = held.get(number)?.values() ?? [];
+      return others.length === 0 ? map : undefined;
     },
     add(number, map) {
       hold(number, map);

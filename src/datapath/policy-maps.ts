@@ -139,23 +139,25 @@ function roomFor(cells: ReadonlyMap<number, number>): number {
 
 /** New maps all at once: each waits for an RCU grace period in the kernel, and they can share one. */
 async function writePolicies(tables: Tables, writes: readonly PolicyWrite[]): Promise<void> {
-  const outgrown: PolicyWrite[] = [];
-  for (const write of writes) if (!(await writeCells(tables, write))) outgrown.push(write);
+  const known = writes.filter(({ isNew }) => !isNew);
+  const left = new Set(await tables.policy.writeAll(known.map(cellsToWrite)));
   await tables.policy.putAll(
-    outgrown.map(({ number, cells }) => ({ number, size: roomFor(cells), entries: [...cells] })),
+    writes
+      .filter(({ isNew, number }) => isNew || left.has(number))
+      .map(({ number, cells }) => ({ number, size: roomFor(cells), entries: [...cells] })),
   );
 }
 
-/** Writes into the policy's map; false if there is none, or it is too small. */
-async function writeCells(tables: Tables, { isNew, number, cells, changed }: PolicyWrite): Promise<boolean> {
-  using rows = isNew ? undefined : tables.policy.open(number);
-  if (rows === undefined) return false;
-  const cell = (identity: number) => cells.get(identity) ?? 0;
-  if (changed.some((identity) => identity >= rows.maxEntries && cell(identity) !== 0)) return false;
-  const inside = changed.filter((identity) => identity < rows.maxEntries);
-  await rows.writeBatch(inside.map((identity) => [identity, cell(identity)]));
-  return true;
-}
+const cellsToWrite = ({ number, cells, changed }: PolicyWrite) => ({
+  number,
+  entriesFor(maxEntries: number) {
+    const cell = (identity: number): number => cells.get(identity) ?? 0;
+    if (changed.some((identity) => identity >= maxEntries && cell(identity) !== 0)) return undefined;
+    // Beyond the end of its map a policy has no cells: there is none to be emptied.
+    const inside = changed.filter((identity) => identity < maxEntries);
+    return inside.map((identity) => [identity, cell(identity)] as const);
+  },
+});
 
 async function writePorts({ ports }: Tables, batch: Batch, pair: PairOf): Promise<void> {
   for (const { first, last, ...versions } of batch.ports)

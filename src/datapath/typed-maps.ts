@@ -74,6 +74,12 @@ export interface NestedTable<K, V> {
    * pinned. Also sweeps, like sweep().
    */
   all(): AsyncIterable<readonly [number: number, inner: InnerTable<K, V> | undefined]>;
+  /**
+   * Writes entries into the maps that are there, all in one call. Returns those that have no map, or one that is too small; nothing of
+   * them is written. The maps are those that this process has put or read last: on Linux 6.1 every look-up of one takes a grace
+   * period, and what others put there meanwhile is found, and written over, when all is read.
+   */
+  writeAll(writes: readonly InnerWrite<K, V>[]): Promise<readonly number[]>;
   /** Creates a new map for `size` entries, fills it, pins it, and swaps it in atomically. */
   put(number: number, size: number, entries: readonly (readonly [K, V])[]): Promise<void>;
   /** The same for several numbers, each once: they wait together for the kernel's grace periods. */
@@ -83,6 +89,12 @@ export interface NestedTable<K, V> {
   deleteBatch(numbers: readonly number[]): Promise<number>;
   /** Removes the pins that an interrupted put() or delete left behind. */
   sweep(): Promise<void>;
+}
+
+export interface InnerWrite<K, V> {
+  readonly number: number;
+  /** What to write into a map for so many entries; undefined if it is too small. */
+  readonly entriesFor: (maxEntries: number) => readonly (readonly [K, V])[] | undefined;
 }
 
 export interface InnerPut<K, V> {
@@ -173,6 +185,26 @@ export function nestedTableOf<N extends NestedName>(
     },
     has: (number) => ids.get(number) !== undefined,
     open: openNow,
+    async writeAll(writes) {
+      const left: number[] = [];
+      const targets: BpfMap[] = [];
+      const entries: (readonly [InnerKey<N>, InnerValue<N>])[] = [];
+      for (const { number, entriesFor } of writes) {
+        const target = inners.current(number);
+        const own = target && entriesFor(target.info.maxEntries);
+        if (target === undefined || own === undefined) {
+          left.push(number);
+          continue;
+        }
+        for (const each of own) {
+          targets.push(target);
+          entries.push(each);
+        }
+      }
+      const [keys, values] = packEntries(codecs, entries);
+      await attemptAsync("write", map, () => BpfMap.updateEach(targets, keys, values));
+      return left;
+    },
     async *all() {
       const sweep = inners.sweep();
       // The map's ids are read once: on Linux 6.1 every look-up in it waits for a grace period.
@@ -260,14 +292,7 @@ function makeTable<K, V>(name: string, map: BpfMap, { key, value }: Codecs<K, V>
     add: (where, what) => updates(where, what, { flag: UpdateFlag.NOEXIST, unless: "EEXIST" }),
     replace: (where, what) => updates(where, what, { flag: UpdateFlag.EXIST, unless: "ENOENT" }),
     async writeBatch(entries) {
-      const keys = pack(
-        key,
-        entries.map(([each]) => each),
-      );
-      const values = pack(
-        value,
-        entries.map(([, each]) => each),
-      );
+      const [keys, values] = packEntries({ key, value }, entries);
       await attemptAsync("write", map, () => map.updateBatch(keys, values, entries.length));
     },
     async fill(first, last, what) {
@@ -288,6 +313,20 @@ function makeTable<K, V>(name: string, map: BpfMap, { key, value }: Codecs<K, V>
 
 /** About a millisecond's work. */
 const PAGE_KEYS = 1_024;
+
+const packEntries = <K, V>(
+  { key, value }: Codecs<K, V>,
+  entries: readonly (readonly [K, V])[],
+): readonly [keys: Buffer, values: Buffer] => [
+  pack(
+    key,
+    entries.map(([each]) => each),
+  ),
+  pack(
+    value,
+    entries.map(([, each]) => each),
+  ),
+];
 
 function pack<T>(codec: Codec<T>, values: readonly T[]): Buffer {
   const bytes = Buffer.alloc(values.length * codec.size);
