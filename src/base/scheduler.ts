@@ -86,8 +86,8 @@ export interface ScheduleOptions {
   /** From the start of a run to the next, unless a caller waits for the result. */
   readonly intervalMsMin: number;
   /**
-   * The pause from one run to the next is as long as the last one took, so that runs use at most half
-   * of a CPU, but not longer than this.
+   * The pause from one run to the next is as long as the last one kept the event loop busy, so that runs use at most half of a CPU,
+   * but not longer than this. Waiting for the kernel's grace periods uses none.
    */
   readonly pauseMsMax: number;
   readonly retryMs: Backoff;
@@ -112,7 +112,14 @@ export interface Scheduler {
   end(succeeded: boolean): void;
 }
 
-export function openScheduler(options: ScheduleOptions, signal: AbortSignal): Scheduler {
+/** Milliseconds for which this thread's event loop was not idle. */
+const loopBusyMs = (): number => performance.eventLoopUtilization().active;
+
+export function openScheduler(
+  options: ScheduleOptions,
+  signal: AbortSignal,
+  busyMs: () => number = loopBusyMs,
+): Scheduler {
   const requested = openTrigger(signal);
   const urgent = openTrigger(signal);
   let failures = 0;
@@ -121,6 +128,7 @@ export function openScheduler(options: ScheduleOptions, signal: AbortSignal): Sc
   let quietAt = Number.NEGATIVE_INFINITY;
   let pausedUntil = Number.NEGATIVE_INFINITY;
   let begunAt = Number.NEGATIVE_INFINITY;
+  let busyAtBegin = 0;
   let resync = false;
   /** Reading the kernel takes time, so a resync that is due waits for a moment without changes. */
   const resyncTime = (): number => Math.max(resyncAt, Math.min(quietAt, resyncAt + options.postponeMsMax));
@@ -143,6 +151,7 @@ export function openScheduler(options: ScheduleOptions, signal: AbortSignal): Sc
     },
     begin({ changed, resyncRequested }) {
       begunAt = performance.now();
+      busyAtBegin = busyMs();
       if (changed) quietAt = begunAt + options.quietMs;
       resync = resyncRequested || begunAt >= resyncTime();
       if (resync) resyncAt = begunAt + options.resyncMs;
@@ -156,7 +165,7 @@ export function openScheduler(options: ScheduleOptions, signal: AbortSignal): Sc
       if (!resync)
         pausedUntil = Math.max(
           begunAt + options.intervalMsMin,
-          now + Math.min(now - begunAt, options.pauseMsMax),
+          now + Math.min(busyMs() - busyAtBegin, options.pauseMsMax),
         );
     },
   };

@@ -22,11 +22,13 @@ const NO_CHANGE = { changed: false, resyncRequested: false };
 
 let stop: AbortController;
 let scheduler: Scheduler;
+/** Runs are busy all the time, unless a test says otherwise. */
+const busy = (): number => performance.now();
 
 beforeEach(() => {
   vi.useFakeTimers();
   stop = new AbortController();
-  scheduler = openScheduler(OPTIONS, stop.signal);
+  scheduler = openScheduler(OPTIONS, stop.signal, busy);
 });
 afterEach(() => {
   stop.abort();
@@ -78,7 +80,7 @@ describe("debounce and minimum interval", () => {
 
   it("a run starts no sooner than the minimum interval after the start of another", async () => {
     const { signal } = stop;
-    scheduler = openScheduler({ ...OPTIONS, debounceMs: 1, intervalMsMin: 20 }, signal);
+    scheduler = openScheduler({ ...OPTIONS, debounceMs: 1, intervalMsMin: 20 }, signal, busy);
     await run(2);
     scheduler.request();
     expect(await untilNext(100)).toBe(18);
@@ -87,13 +89,24 @@ describe("debounce and minimum interval", () => {
     expect(await untilNext(100)).toBe(0);
   });
 
-  it("a run follows another after as long as that one took, but not after more than a quarter of a second", async () => {
+  it("a run follows another after as long as that one was busy, but not after more than a quarter of a second", async () => {
     await run(80);
     scheduler.request();
     expect(await untilNext(1_000)).toBe(80);
     await run(60_000, true);
     scheduler.request();
     expect(await untilNext(1_000)).toBe(250);
+  });
+
+  it("what a run has waited for others makes the pause no longer", async () => {
+    let used = 0;
+    scheduler = openScheduler(OPTIONS, stop.signal, () => used);
+    scheduler.begin(CHANGE);
+    await vi.advanceTimersByTimeAsync(80);
+    used = 12;
+    scheduler.end(true);
+    scheduler.request();
+    expect(await untilNext(1_000)).toBe(12);
   });
 
   it("a request with priority starts a run at once, also during the debounce", async () => {
