@@ -81,9 +81,79 @@ function openWalk(pool: readonly Cluster[], next: () => number) {
     const pods = patched(world.cluster.pods, new Map([[key, { ...pod, ...pick(changes) }]]));
     return { ...world, cluster: { ...world.cluster, pods } };
   };
+  const withPods = (world: World, change: (pod: Pod) => Pod): World => {
+    const changed = new Map([...world.cluster.pods].map(([key, pod]) => [key, change(pod)] as const));
+    return { ...world, cluster: { ...world.cluster, pods: patched(world.cluster.pods, changed) } };
+  };
+  /** What a cluster does to many objects at once, so that they reach the compiler together. */
+  const upheaval = (world: World): World => {
+    const pods = [...world.cluster.pods.values()];
+    const [one, other] = [pick(pods), pick(pods)];
+    if (one === undefined || other === undefined) return world;
+    switch (Math.floor(next() * 6)) {
+      // A node is drained: its pods come again elsewhere, with other addresses.
+      case 0:
+        return withPods(world, (pod) =>
+          pod.node === one.node
+            ? {
+                ...pod,
+                ...(other.node === undefined ? {} : { node: other.node }),
+                ips: [v4(Math.floor(next() * 16))],
+              }
+            : pod,
+        );
+      // Two pods exchange their addresses.
+      case 1:
+        return withPods(world, (pod) =>
+          pod === one ? { ...pod, ips: other.ips } : pod === other ? { ...pod, ips: one.ips } : pod,
+        );
+      // A namespace is relabelled while its pods are replaced by others of the same names.
+      case 2: {
+        const there = world.cluster.namespaces.get(other.namespace);
+        const own = world.cluster.namespaces.get(one.namespace);
+        const replaced = withPods(world, (pod) =>
+          pod.namespace === one.namespace
+            ? { ...pod, labels: other.labels, ports: pick(pods)?.ports ?? [] }
+            : pod,
+        );
+        if (there === undefined || own === undefined) return replaced;
+        const namespaces = patched(
+          replaced.cluster.namespaces,
+          new Map([[one.namespace, { ...own, labels: there.labels }]]),
+        );
+        return { ...replaced, cluster: { ...replaced.cluster, namespaces } };
+      }
+      // Named ports get other numbers.
+      case 3:
+        return withPods(world, (pod) => ({
+          ...pod,
+          ports: pod.ports.map((port) => ({ ...port, port: 1 + Math.floor(next() * 4) })),
+        }));
+      // Services lose their selectors, and some their slices.
+      case 4: {
+        const { services, slices } = world.cluster;
+        const without = new Map(
+          [...services].map(([key, service]) => [key, { ...service, selector: undefined }] as const),
+        );
+        const gone = new Map(
+          [...slices.keys()].filter(() => next() < 0.5).map((key) => [key, undefined] as const),
+        );
+        const cluster = {
+          ...world.cluster,
+          services: patched(services, without),
+          slices: patched(slices, gone),
+        };
+        return { ...world, cluster };
+      }
+      // Everything has one address.
+      default:
+        return withPods(world, (pod) => ({ ...pod, ips: one.ips }));
+    }
+  };
   const toggled = <T>(set: ReadonlySet<T>, each: T): Set<T> => set.symmetricDifference(new Set([each]));
   return (world: World): World => {
     const what = next();
+    if (what < 0.05) return upheaval(world);
     if (what < 0.6) return put(world, pick(KINDS));
     if (what < 0.75) return changedPod(world);
     const key = pick([...world.cluster.pods.keys()]);
