@@ -2,7 +2,7 @@
 // `weir test --engine live test/cases`; here are those that change most.
 
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, readdirSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -166,6 +166,52 @@ describe("over real sockets", () => {
   it("a case that cannot be set up is an error, and the next one runs", async () => {
     await expect(run(large(101), live)).rejects.toThrow("it has 101 of them; the limit of live is 100");
     expect(await run(large(2), live)).toMatchObject({ agreed: 2, mismatches: [] });
+  });
+});
+
+describe("over real sockets, where the kernel's conntrack sees the node's packets", () => {
+  const TABLE = "weir_tracked";
+  let live: Session;
+  /** In the network namespace of the world, which a child of this process holds. */
+  let inWorld: (command: string) => string;
+
+  beforeAll(async () => {
+    const before = new Set(children());
+    live = await openSession("live", OPTIONS);
+    const world = children().filter((pid) => !before.has(pid));
+    expect(world).toHaveLength(1);
+    inWorld = (command) => {
+      const args = ["-t", world.join(), "-n", "sh", "-c", command];
+      const { status, stdout, stderr } = spawnSync("nsenter", args, { encoding: "utf8" });
+      expect({ status, stderr }, command).toEqual({ status: 0, stderr: "" });
+      return stdout;
+    };
+    inWorld(
+      `nft 'table inet ${TABLE} { chain seen { type filter hook forward priority 0; ct state established counter; }; }'`,
+    );
+  });
+  afterAll(() => live?.close());
+
+  const children = (): string[] =>
+    readdirSync("/proc/self/task")
+      .flatMap((task) => readFileSync(`/proc/self/task/${task}/children`, "utf8").trim().split(" "))
+      .filter((pid) => pid !== "");
+
+  /** Packets of established connections that conntrack has seen. */
+  const seen = (): number =>
+    Number(/counter packets (\d+)/.exec(inWorld(`nft list table inet ${TABLE}`))?.[1]);
+
+  it.each(["selector-in", "host-network", "address-reused"])("%s is as expected", async (name) => {
+    const before = seen();
+    const file = ownCases().find((each) => each.name === `${name}.yaml`);
+    const result = await run(file?.text ?? "", live);
+    expect(failureText(result, 9)).toBe("");
+    expect(result.agreed).toBeGreaterThan(10);
+    expect(seen()).toBeGreaterThan(before);
+  });
+
+  it("connections of a case persist from step to step, and are blocked at once", async () => {
+    expect(await run(CONNECTION, live)).toMatchObject({ agreed: 6, mismatches: [], unable: 0 });
   });
 });
 
