@@ -36,7 +36,7 @@ export interface Context {
 }
 
 /** Beyond those of pods that stay and that come and go one by one. */
-const BULK_SLOT = 480;
+const BULK_SLOT = 400;
 
 export interface FaultKind {
   readonly name: string;
@@ -647,7 +647,7 @@ async function socketAbused(context: Context): Promise<void> {
 }
 
 /** So many pods at once; with each round as many come and go. */
-const BULK = 25;
+const BULK = 100;
 
 /** Pods that come and go faster than anybody looks: what they leave, leaks. */
 async function podsInBulk(context: Context): Promise<void> {
