@@ -7,6 +7,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { BpfObject } from "bpf-ts";
 import { afterAll, describe, expect, it } from "vitest";
+import { present } from "../../src/base/assert.ts";
 import { BITS, flowsIn, newSecret, SHAPES } from "../../src/datapath/flow-table.ts";
 import { ensureSecret, readSecret } from "../../src/datapath/flow-table-pins.ts";
 import { FlowState } from "../../src/gen/layout.ts";
@@ -95,6 +96,8 @@ async function openTable(buckets: number, defines: readonly string[] = []) {
         refused: number(56),
       };
     },
+    /** The map of the buckets. */
+    buckets: ({ name }: Family) => object.map(name),
     flows({ name }: Family) {
       using map = object.map(name);
       using memory = map.mmap();
@@ -163,6 +166,30 @@ describe.each(FAMILIES)("in the table of IP$family, a flow", (each) => {
       await table.run(`get_${family}`, 1);
       expect(table.found()).toMatchObject({ found: 1 });
       expect(table.flows(each)).toHaveLength(1);
+    } finally {
+      table.close();
+    }
+  });
+
+  it("takes no place that another insertion has claimed", async () => {
+    const table = await openTable(2);
+    try {
+      using map = table.buckets(each);
+      const { entriesAt, dataAt } = SHAPES[each.name];
+      const keys = [0, 1].map((bucket) => Buffer.from(Uint32Array.of(bucket).buffer));
+      const claimed = 1n << BigInt(BITS.stampAt);
+      for (const key of keys) {
+        const bucket = Buffer.from(present(map.lookup(key), "a bucket"));
+        bucket.writeBigUInt64LE(claimed, entriesAt + dataAt);
+        map.update(key, bucket);
+      }
+      table.give(order(0));
+      await table.run(`put_${each.family}`, 8);
+      expect(table.found().inserted).toBe(8);
+      for (const key of keys)
+        expect(Buffer.from(present(map.lookup(key), "a bucket")).readBigUInt64LE(entriesAt + dataAt)).toBe(
+          claimed,
+        );
     } finally {
       table.close();
     }
