@@ -28,6 +28,7 @@ import {
   domainRule,
   namespace,
   pod,
+  policy,
   ports,
 } from "../../../support/model.ts";
 
@@ -208,6 +209,30 @@ it("a pod behind its own Service reaches itself, and is not its own resolver", (
     endpoints: new Map([[10, { ...endpoint, policy: { ...endpoint.policy, egress: resolvers } }]]),
   };
   expect(planOf(asResolver).judge(at)).toBe("denied");
+});
+
+it("an interface that pods of two namespaces may have: without names one of them loses rules", () => {
+  const [one, other] = [pod("a/x", ["10.0.0.1"]), pod("b/y", ["10.0.0.1"])];
+  const egress = [1, 3, 5, 7].map((port) => ({
+    peers: [block(`192.0.2.${port}/32`)],
+    ports: ports(`TCP/${port}`),
+  }));
+  const contested = {
+    ...cluster({
+      namespaces: [namespace("a"), namespace("b")],
+      pods: [one, other],
+      policies: [policy("a/p", { isolates: { ingress: false, egress: true }, egress })],
+    }),
+    clusterPolicies: new Map([
+      ["names", clusterPolicy("names", { egress: [domainRule(NAMES, ports("TCP/443"))] })],
+    ]),
+  };
+  const local = { pod: one, rivals: [other], ifindex: 7 };
+  const { excesses } = compile(contested, [local], NOTHING_NUMBERED, NO_SURROUNDINGS, {
+    ...CAPACITIES,
+    rows: 2,
+  });
+  expect(excesses.map(({ object }) => object)).toEqual(["Namespace a", "Namespace b", "NetworkPolicy a/p"]);
 });
 
 it("everything fits", () => {
