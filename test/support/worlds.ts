@@ -257,7 +257,7 @@ const pod: fc.Arbitrary<Pod> = fc
     labels,
     number: suffix,
     families: fc.constantFrom("4", "6", "46"),
-    hostNetwork: fc.boolean().map((value) => value && false),
+    hostNetwork: fc.integer({ min: 0, max: 5 }).map((value) => value === 0),
     finished: fc.integer({ min: 0, max: 9 }).map((value) => value === 0),
     ports: fc.uniqueArray(
       fc.record({

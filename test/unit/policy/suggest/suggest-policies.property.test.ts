@@ -234,7 +234,7 @@ it(
         expect(new Set(all.map(({ namespace, name }) => `${namespace}/${name}`)).size).toBe(all.length);
         for (const { namespace, selector, pods } of all) {
           const selected = [...world.pods.values()].filter(
-            (pod) => pod.namespace === namespace && matches(selector, pod.labels),
+            (pod) => pod.namespace === namespace && !pod.hostNetwork && matches(selector, pod.labels),
           );
           expect(selected.map(keyOf).sort()).toEqual(pods.map(keyOf).sort());
         }
