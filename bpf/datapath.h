@@ -8,6 +8,7 @@
  *   hook_ipv6          whether the frame's type is IPv6's
  *   hook_linearise     makes the first bytes contiguous; false if it cannot
  *   hook_load          copies bytes of the frame, whether or not they are contiguous; false if there are fewer
+ *   hook_segment       bytes of each part of what will be several packets, else 0
  *   hook_local         whether this node itself generated the packet: no ingress interface, and no socket of another network namespace
  *   hook_returned      whether it leaves by its ingress interface
  *   hook_owned         whether a socket of this node owns it

@@ -21,6 +21,7 @@
 
 #define DNS_PORT 53
 #define UDP_HEADER 8
+#define UDP_LENGTH_AT 4
 #define DNS_BYTES 4096   /* of a message, read at most; a power of two */
 #define DNS_NAME_MAX 253 /* bytes of a name's text */
 #define DNS_LABEL_MAX 63
@@ -40,7 +41,7 @@ struct dns_header {
 	__be16 others[2];
 };
 
-#define ENTRY_NUMBER 3 /* the word of a ring's entry that has its number, of 32 bits */
+#define ENTRY_NUMBER 4 /* the word of a ring's entry that has its number, of 32 bits */
 #define ENTRY_NONE (~0ULL)
 
 #define DNS_RESPONSE 0x80
@@ -67,7 +68,9 @@ struct dns_scratch {
 	__u64 pattern;
 	__u64 ticks_per_second;
 	__u32 endpoint;
-	__u32 bytes; /* of the message */
+	__u32 bytes;   /* of the message */
+	__be16 length; /* of the datagram, as its header says */
+	__u8 reserved[6];
 };
 
 struct {
@@ -182,7 +185,7 @@ static __always_inline __u32 read_question_name(struct dns_scratch *memory, __u3
 }
 
 /*
- * Enters the key in the scratch in one of the pod's rings. The key that it takes the place of is removed from its map, but for an address that has been
+ * Enters the key in the scratch in one of the pod's rings. The key that it takes the place of is removed from its map, but for one that has been
  * entered again since. False if the ring has no memory: then the key would stay for ever.
  */
 static __always_inline bool enter_ring(struct dns_scratch *memory, enum name_ring ring)
@@ -191,6 +194,7 @@ static __always_inline bool enter_ring(struct dns_scratch *memory, enum name_rin
 	struct name_counters *counters = name_counters_of(memory);
 	struct name_ring_entry *oldest;
 	struct named_address *named;
+	struct question *asked;
 	__u32 number;
 
 	if (!counters)
@@ -199,14 +203,15 @@ static __always_inline bool enter_ring(struct dns_scratch *memory, enum name_rin
 	key.place = ring * NAMES_EACH + (number & (NAMES_EACH - 1));
 	oldest = bpf_map_lookup_elem(&name_rings, &key);
 	if (ring == NAME_RING_QUESTIONS) {
-		if (oldest)
+		asked = oldest ? bpf_map_lookup_elem(&questions, oldest) : NULL;
+		if (asked && asked->entered == oldest->words[ENTRY_NUMBER])
 			bpf_map_delete_elem(&questions, oldest);
 	} else {
 		named = oldest ? bpf_map_lookup_elem(&names, oldest) : NULL;
 		if (named && named->entered == oldest->words[ENTRY_NUMBER] && bpf_map_delete_elem(&names, oldest) == 0)
 			__sync_fetch_and_add(&counters->evicted, 1);
-		memory->entry.words[ENTRY_NUMBER] = number;
 	}
+	memory->entry.words[ENTRY_NUMBER] = number;
 	return bpf_map_update_elem(&name_rings, &key, &memory->entry, BPF_ANY) == 0;
 }
 
@@ -233,24 +238,36 @@ static __always_inline void enter_again(struct dns_scratch *memory, struct named
 /* Remembers the question in the scratch. */
 static __always_inline void remember_question(struct dns_scratch *memory)
 {
+	const struct question *before = bpf_map_lookup_elem(&questions, &memory->question);
+
 	memory->sent.expires = now() + QUESTION_SECONDS * memory->ticks_per_second;
-	/* Repeated under the same number: it is in the ring. */
-	if (!bpf_map_lookup_elem(&questions, &memory->question)) {
+	if (before) {
+		/* Repeated under the same number: it is in the ring. */
+		memory->sent.entered = before->entered;
+	} else {
+		__builtin_memset(&memory->entry, 0, sizeof(memory->entry));
 		__builtin_memcpy(&memory->entry, &memory->question, sizeof(memory->question));
 		if (!enter_ring(memory, NAME_RING_QUESTIONS))
 			return;
+		memory->sent.entered = memory->entry.words[ENTRY_NUMBER];
 	}
 	if (bpf_map_update_elem(&questions, &memory->question, &memory->sent, BPF_ANY) == 0)
 		count_name(memory, questions);
 }
 
+#define NAT64_HIGH 0x0064ff9b00000000ULL /* of 64:ff9b::/96 (RFC 6052), whose addresses end with one of IPv4 */
+
 /* Addresses that lead back to the pod, to its link or to a group: a name that has them is an attempt to reach what no name is for. */
 static __always_inline bool is_nameless(const struct named_address_key *key)
 {
 	const __u8 *bytes = (const void *)&key->address;
+	bool is_nat64 =
+		key->address.high == bpf_cpu_to_be64(NAT64_HIGH) && bpf_be64_to_cpu(key->address.low) >> 32 == 0;
 
-	if (key->family == COUNTED_IPV4) {
+	if (key->family == COUNTED_IPV4 || is_nat64) {
 		bytes = (const void *)&key->address.low;
+		if (is_nat64)
+			bytes += sizeof(__be32);
 		return bytes[0] == 0 || bytes[0] == 127 || bytes[0] >= 224 || (bytes[0] == 169 && bytes[1] == 254);
 	}
 	return key->address.high == 0 || bytes[0] == 0xff || (bytes[0] == 0xfe && (bytes[1] & 0xc0) == 0x80);
@@ -405,6 +422,8 @@ static __always_inline void read_answer(struct dns_scratch *memory, __u32 at, __
 	bpf_loop(answers < DNS_RECORDS_MAX ? answers : DNS_RECORDS_MAX, read_record, &reader, 0);
 	if (reader.broken)
 		count_name(memory, malformed);
+	else if (answers > DNS_RECORDS_MAX)
+		count_name(memory, unread);
 }
 
 /*
@@ -437,6 +456,7 @@ __noinline int read_dns(__u32 direction)
 		return 0;
 	memory->question.id = header->id;
 	memory->question.type = type->type;
+	memory->question.name = memory->sent.name;
 	if (response)
 		read_answer(memory, at + sizeof(*type), bpf_ntohs(header->answers));
 	else
@@ -453,7 +473,7 @@ __noinline int load_dns(hook_context *hook, view_t view)
 	const struct node *here = settings_of_node();
 	bool out = (view & 1) == DIRECTION_EGRESS;
 	const struct packet *packet;
-	__u32 at, bytes;
+	__u32 at, bytes, length;
 	int parsed;
 
 	if (!endpoint || !packets || !memory || !here)
@@ -466,7 +486,13 @@ __noinline int load_dns(hook_context *hook, view_t view)
 	    packet->payload <= UDP_HEADER)
 		return 0;
 	at = (parsed >> PARSED_BITS & EXTENSIONS_MASK) + UDP_HEADER;
-	bytes = packet->payload - UDP_HEADER;
+	if (!hook_load(hook, at - UDP_HEADER + UDP_LENGTH_AT, &memory->length, sizeof(memory->length)))
+		return 0;
+	/* What is behind the datagram no socket gets. One longer than its packet is none, but for the rest in later fragments. */
+	length = bpf_ntohs(memory->length);
+	if (length <= UDP_HEADER || (length > packet->payload && !is_first_fragment(packet)))
+		return 0;
+	bytes = (length < packet->payload ? length : packet->payload) - UDP_HEADER;
 	if (bytes > DNS_BYTES)
 		bytes = DNS_BYTES;
 	/* The same number: a bound that the verifier of Linux 6.1 sees, and the compiler does not see to be unnecessary. */
@@ -483,6 +509,9 @@ __noinline int load_dns(hook_context *hook, view_t view)
 	memory->endpoint = endpoint->id;
 	memory->ticks_per_second = here->ticks_per_second;
 	memory->bytes = bytes;
+	/* Several datagrams in one packet: where the others begin is known only if its kind is, and only the first is read. */
+	if (hook_segment(hook) && hook_segment(hook) < length - UDP_HEADER)
+		count_name(memory, unread);
 	return 1;
 }
 

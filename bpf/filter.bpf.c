@@ -41,6 +41,11 @@ static __always_inline bool hook_load(struct __sk_buff *skb, __u32 at, void *to,
 	return bpf_skb_load_bytes(skb, at, to, bytes) == 0;
 }
 
+static __always_inline __u32 hook_segment(const struct __sk_buff *skb)
+{
+	return skb->gso_size;
+}
+
 /* The kernel's number of the node's network namespace; 0 where programs at this hook cannot compare it (before Linux 6.13). */
 const volatile __u64 node_netns = 0;
 

@@ -76,6 +76,11 @@ static __always_inline bool hook_load(struct xdp_md *xdp, __u32 at, void *to, __
 	return bpf_xdp_load_bytes(xdp, at, to, bytes) == 0;
 }
 
+static __always_inline __u32 hook_segment(__attribute__((unused)) const struct xdp_md *xdp)
+{
+	return 0;
+}
+
 /* XDP sees only what has come in. */
 static __always_inline bool hook_local(__attribute__((unused)) const struct xdp_md *xdp)
 {

@@ -363,12 +363,14 @@ struct question_key {
 	__be16 id;
 	__be16 type;
 	__u8 family; /* enum counted_family */
-	__u8 reserved[5];
+	__u8 reserved;
+	__u32 name; /* the lower half of the hash: questions about several names may have one number */
 };
 
 struct question {
 	__u64 name; /* a hash of it */
 	__u64 expires;
+	__u64 entered; /* as of an address */
 };
 
 enum name_ring : __u8 { NAME_RING_ADDRESSES = 0, NAME_RING_QUESTIONS = 1 };
@@ -380,7 +382,7 @@ struct name_ring_key {
 };
 
 struct name_ring_entry {
-	__u64 words[4]; /* of the key; of an address, the last is the entry's number */
+	__u64 words[5]; /* of the key; the last is the entry's number */
 };
 
 /* What an endpoint did with names. */
@@ -390,9 +392,10 @@ struct name_counters {
 	__u64 learned;   /* addresses that were not known by that name */
 	__u64 unasked;   /* answers about such names to no known question, or too late */
 	__u64 malformed; /* questions about such names, and answers to them, that cannot be read to their end */
-	__u64 refused;   /* addresses that no name may have: loopback, link-local, multicast; or the table is full */
-	__u64 evicted;   /* addresses that later ones have pushed out */
+	__u64 refused; /* addresses that no name may have: loopback, link-local, multicast, also behind NAT64; or the table is full */
+	__u64 evicted; /* addresses that later ones have pushed out */
 	__u64 displaced; /* names of an address that others have pushed out before they expired: it has more than NAME_SLOTS */
+	__u64 unread; /* answers with more records than are read, and packets with more messages than one */
 	__u32 inserted[NAME_RINGS];
 };
 
@@ -627,9 +630,9 @@ _Static_assert(sizeof(struct node) % sizeof(__u64) == 0 && sizeof(struct endpoin
 	       "values of arrays follow one another without padding");
 _Static_assert(sizeof(struct row) == ROW_WORDS * sizeof(__u64), "bits by words");
 _Static_assert((NAMES_EACH & (NAMES_EACH - 1)) == 0, "indexes into a ring are masked");
-_Static_assert(sizeof(struct question_key) == sizeof(struct name_ring_entry) &&
-		       sizeof(struct named_address_key) + sizeof(__u64) <= sizeof(struct name_ring_entry),
-	       "rings hold keys of both");
+_Static_assert(sizeof(struct question_key) <= sizeof(struct name_ring_entry) - sizeof(__u64) &&
+		       sizeof(struct named_address_key) <= sizeof(struct name_ring_entry) - sizeof(__u64),
+	       "rings hold keys of both, and a number");
 _Static_assert(sizeof(struct address_v6) == 16, "copied from and to headers of IPv6");
 _Static_assert(sizeof(struct cidr_v6_key) == sizeof(__u32) + sizeof(struct address_v6), "the address is used as a key");
 _Static_assert(sizeof(struct flow_v4_key) == 2 * sizeof(__u64), "hashed and compared as words");

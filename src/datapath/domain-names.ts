@@ -272,6 +272,7 @@ export interface NameStatistics {
   readonly refused: bigint;
   readonly evicted: bigint;
   readonly displaced: bigint;
+  readonly unread: bigint;
 }
 
 export async function readNameStatistics({
@@ -288,5 +289,6 @@ export async function readNameStatistics({
     refused: sum("refused"),
     evicted: sum("evicted"),
     displaced: sum("displaced"),
+    unread: sum("unread"),
   };
 }

@@ -88,6 +88,7 @@ function counted(run: () => void, name: PodName = "out") {
     "refused",
     "evicted",
     "displaced",
+    "unread",
   ] as const;
   return Object.fromEntries(
     keys.flatMap((key) => (after[key] === before[key] ? [] : [[key, Number(after[key] - before[key])]])),
@@ -500,7 +501,9 @@ describe("records", () => {
 
   it("as many as are read: 64", () => {
     const many = Array.from({ length: 80 }, (_, host) => record(outside(100 + host)));
-    expect(counted(() => resolve(WWW, many))).toEqual({ questions: 1, answers: 1, learned: 64 });
+    expect(counted(() => resolve(WWW, many))).toEqual({
+      ...{ questions: 1, answers: 1, learned: 64, unread: 1 },
+    });
   });
 
   it.each<[string, Partial<DnsAnswer>]>([
@@ -530,7 +533,15 @@ describe("records", () => {
     expect(connect(address(text))).toBe("denied");
   });
 
-  it.each(["::1", "::c633:6401", "fe80::1", "ff02::1"])("nor %s", (text) => {
+  it.each([
+    "::1",
+    "::c633:6401",
+    "fe80::1",
+    "ff02::1",
+    "64:ff9b::a9fe:a9fe",
+    "64:ff9b::7f00:1",
+    "64:ff9b::e000:1",
+  ])("nor %s", (text) => {
     expect(counted(() => resolve(WWW, [record(address(text))]))).toMatchObject({ refused: 1 });
   });
 });
@@ -734,6 +745,61 @@ it.each([NAMES_EACH / 2 + 1, NAMES_EACH - 2, NAMES_EACH - 1])(
     }
   },
 );
+
+it("nor does a question that has been answered push out a later one under the same number", async () => {
+  const question = { id: 7, name: WWW, type: DNS_TYPE.A };
+  for (let round = 0; round < NAMES_EACH; round += 1) {
+    ask(question);
+    reply(dnsAnswer({ ...question, records: [record(outside(52))] }));
+  }
+  const { names } = tables();
+  await names.deleteBatch((await names.read()).map(([key]) => key));
+  ask(question);
+  // Its entry takes the place of the first one under that number.
+  ask({ id: 8, name: WWW, type: DNS_TYPE.AAAA });
+  reply(dnsAnswer({ ...question, records: [record(outside(53))] }));
+  expect(connect(outside(53))).toBe("policy");
+});
+
+it("two names under one number, port and type are two questions", () => {
+  const [one, other] = [WWW, "a.cdn.example.net"].map((name) => ({ id: 9, name, type: DNS_TYPE.A }));
+  if (one === undefined || other === undefined) throw new Error("two questions");
+  ask(one);
+  ask(other);
+  reply(dnsAnswer({ ...one, records: [record(outside(54))] }));
+  reply(dnsAnswer({ ...other, records: [record(outside(55))] }));
+  expect([54, 55].map((host) => connect(outside(host)))).toEqual(["policy", "policy"]);
+});
+
+describe("the datagram is as long as its header says", () => {
+  const question = { id: 10, name: WWW, type: DNS_TYPE.A };
+  const answer = (host: number) => dnsAnswer({ ...question, records: [record(outside(host))] });
+  const sent = (message: Uint8Array, length: number) => {
+    const payload = Buffer.from(udp(53, 40_000, [...message]));
+    payload.writeUInt16BE(length, 4);
+    return world.ask({
+      ...{ pod: "out", direction: "ingress" },
+      frame: frame(V4.trusted, V4.pods.out, { number: IP_PROTOCOL.UDP, payload }),
+    });
+  };
+
+  it.each([
+    { is: "all of it", host: 56, length: (bytes: number) => bytes, verdict: "policy" },
+    {
+      is: "its last record behind the end",
+      host: 57,
+      length: (bytes: number) => bytes - 16,
+      verdict: "denied",
+    },
+    { is: "longer than its packet", host: 58, length: (bytes: number) => bytes + 1, verdict: "denied" },
+    { is: "no length", host: 59, length: () => 0, verdict: "denied" },
+    { is: "shorter than its header", host: 70, length: () => 7, verdict: "denied" },
+  ])("$is: $verdict", ({ host, length, verdict }) => {
+    ask(question);
+    sent(answer(host), length(8 + answer(host).length));
+    expect(connect(outside(host))).toBe(verdict);
+  });
+});
 
 it("resolving one name often pushes out nothing", () => {
   resolve("a.cdn.example.net", [record(outside(74))]);

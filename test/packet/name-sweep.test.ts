@@ -4,7 +4,14 @@
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { openNameSweeper, ringEntryOf } from "../../src/datapath/domain-names.ts";
 import { addNames, type EarlierName } from "../../src/datapath/name-carry-over.ts";
-import { type Codec, CountedFamily, MAPS, NAMES_EACH } from "../../src/gen/layout.ts";
+import {
+  type Codec,
+  CountedFamily,
+  MAPS,
+  NAME_RING_ENTRY_SIZE,
+  NAMES_EACH,
+  type NameRingEntry,
+} from "../../src/gen/layout.ts";
 import { openWorld, type World } from "./world.ts";
 
 let world: World;
@@ -30,12 +37,12 @@ async function fill(incarnation: number): Promise<void> {
   const question = {
     ...{ resolver: { high: 0n, low: 7n << 32n }, incarnation, localPort: 40_000, id: 1, type: 1 },
     family: CountedFamily.IPV4,
-    reserved: [0, 0, 0, 0, 0],
+    ...{ reserved: 0, name: 1 },
   };
   await names.writeBatch(
     places.map((place) => [addressOf(incarnation, place), { slots, entered: BigInt(place) } as never]),
   );
-  await questions.writeBatch([[question as never, { name: 1n, expires: 1n }]]);
+  await questions.writeBatch([[question as never, { name: 1n, expires: 1n, entered: 0n }]]);
   await nameRings.writeBatch([
     ...places.map(
       (place) => [{ incarnation, place }, ringEntryOf(addressOf(incarnation, place), BigInt(place))] as const,
@@ -44,11 +51,11 @@ async function fill(incarnation: number): Promise<void> {
   ]);
 }
 
-/** The bytes of a key. */
-function wordsOf<T>(codec: Codec<T>, key: T): readonly [bigint, bigint, bigint, bigint] {
-  const view = new DataView(new ArrayBuffer(32));
+/** The bytes of a key, and the number of its entry: 0. */
+function wordsOf<T>(codec: Codec<T>, key: T): NameRingEntry["words"] {
+  const view = new DataView(new ArrayBuffer(NAME_RING_ENTRY_SIZE));
   codec.encode(key, view, 0);
-  return [0, 8, 16, 24].map((at) => view.getBigUint64(at, true)) as [bigint, bigint, bigint, bigint];
+  return [0, 8, 16, 24, 32].map((at) => view.getBigUint64(at, true)) as unknown as NameRingEntry["words"];
 }
 
 const left = async () => {
@@ -88,7 +95,7 @@ it("the first walk lets the event loop run", async () => {
   await nameRings.writeBatch(
     Array.from({ length: 20_000 }, (_, place) => [
       { incarnation, place: 10_000 + place },
-      { words: [1n, 2n, 3n, 4n] },
+      { words: [1n, 2n, 3n, 4n, 5n] },
     ]),
   );
   let pages = 0;

@@ -3,7 +3,7 @@
 
 import { DIRECTIONS, type Direction } from "../../base/direction.ts";
 import { hasName } from "../../base/domain-name.ts";
-import { cidrCovers } from "../../base/ip.ts";
+import { cidrCovers, cidrOf, FAMILIES, type Family } from "../../base/ip.ts";
 import type { Pod } from "../../model/cluster.ts";
 import {
   type ClusterPeer,
@@ -172,8 +172,17 @@ const ruleCovers = (outer: ClusterRule, inner: ClusterRule): boolean =>
 function peersCover(outer: ClusterRule["peers"], inner: ClusterRule["peers"]): boolean {
   if (outer === "anyone") return true;
   if (inner === "anyone" || inner.length === 0) return false;
-  return inner.every((peer) => outer.some((each) => peerCovers(each, peer)));
+  const isEverywhere = FAMILIES.every((family) =>
+    outer.some((each) => each.kind === "block" && blockCovers(each, everythingOf(family))),
+  );
+  return inner.every(
+    (peer) => (peer.kind === "domain" && isEverywhere) || outer.some((each) => peerCovers(each, peer)),
+  );
 }
+
+/** Whatever addresses names have, they are among these. */
+const everythingOf = (family: Family) =>
+  ({ kind: "block", cidr: cidrOf(family, 0n, 0), except: [] }) as const;
 
 function peerCovers(outer: ClusterPeer, inner: ClusterPeer): boolean {
   if (outer.kind === "pods")

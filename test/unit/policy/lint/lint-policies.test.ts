@@ -6,7 +6,19 @@ import type { Rule } from "../../../../src/model/network-policy.ts";
 import type { WarningCode } from "../../../../src/model/problem.ts";
 import { EVERYTHING } from "../../../../src/model/selector.ts";
 import { lint, told } from "../../../support/lint.ts";
-import { block, cluster, namespace, pod, pods, policy, ports, selector } from "../../../support/model.ts";
+import {
+  block,
+  cluster,
+  clusterPolicy,
+  clusterRule,
+  domainRule,
+  namespace,
+  pod,
+  pods,
+  policy,
+  ports,
+  selector,
+} from "../../../support/model.ts";
 
 const DNS = ports("UDP/53", "TCP/53");
 const WEB = pod("shop/web", ["10.0.0.1"], { labels: { app: "web" } });
@@ -234,5 +246,29 @@ describe("missing objects", () => {
     expect(told({ cluster: world, templates: [WEB] }, "no-pod-selected")).toEqual([
       "web no-pod-selected spec.podSelector",
     ]);
+  });
+});
+
+describe("a rule by domain names is never reached", () => {
+  const names = domainRule(["www.example.com"]);
+  const everywhere = [block("0.0.0.0/0"), block("::/0")];
+  it.each([
+    { after: "a Deny of all addresses", rules: [clusterRule("Deny", everywhere)], is: true },
+    { after: "a Deny of those of one family", rules: [clusterRule("Deny", [block("0.0.0.0/0")])], is: false },
+    {
+      after: "a Deny of all addresses at another port",
+      rules: [clusterRule("Deny", everywhere, ports("UDP/53"))],
+      is: false,
+    },
+    { after: "a wildcard that has its names", rules: [domainRule(["*.example.com"])], is: true },
+    { after: "other names", rules: [domainRule(["*.www.example.com"])], is: false },
+  ])("after $after: $is", ({ rules, is }) => {
+    const found = lint({
+      cluster: {
+        ...cluster({ namespaces: [namespace("shop")], pods: [WEB] }),
+        clusterPolicies: new Map([["names", clusterPolicy("names", { egress: [...rules, names] })]]),
+      },
+    });
+    expect(found.some(({ code }) => code === "tier-rule-shadowed")).toBe(is);
   });
 });
