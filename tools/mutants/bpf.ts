@@ -299,9 +299,9 @@ const STATELESS: readonly Mutant[] = [
   stateless(
     "sockets are those of one port of one pod",
     "return ((__u64)endpoint->incarnation << 17 | (__u32)port << 1 | v6) << SOCKET_KEY_AT;",
-    "return 1ULL << SOCKET_KEY_AT;",
+    "return ((__u64)endpoint->incarnation * 0 | (__u32)port * 0 | v6 | 2) << SOCKET_KEY_AT;",
   ),
-  stateless("sockets are those of one family", "(__u32)port << 1 | v6)", "(__u32)port << 1)"),
+  stateless("sockets are those of one family", "(__u32)port << 1 | v6)", "(__u32)port << 1 | (v6 & 0))"),
   stateless(
     "sockets that are not there are known to be absent",
     "found = has_pod_socket(hook, endpoint, &memory->tuple, v6);",
