@@ -324,10 +324,25 @@ function mayBeAbsent(
  * specific name has there; a removed one does so in the next version.
  */
 function nameChanges({ state: have, unsettled }: Held, want: State): Batch["names"] {
-  return changedKeys(have.names, want.names, unsettled.names).map((key) => ({
+  const changed = changedKeys(have.names, want.names, unsettled.names);
+  // Also of policies that only one of the states has: addresses of their pods may be those of a name that comes or goes.
+  const keys = new Set([...changed, ...keysFor(have.names, want.names), ...keysFor(want.names, have.names)]);
+  return [...keys].map((key) => ({
     key,
     policy: { live: policyByName(have.names, key) ?? ABSENT, next: policyByName(want.names, key) ?? ABSENT },
   }));
+}
+
+/** The keys that policies of one state need for names that only the other one has. */
+function keysFor(names: State["names"], other: State["names"]): string[] {
+  if (names === other) return [];
+  const [own, more] = [domainsOf(names), domainsOf(other)];
+  const added = [...more].filter((name) => !own.has(name));
+  if (added.length === 0) return [];
+  const policies = new Set(names.keys().map((key) => nameFrom(key).policy));
+  return [...policies]
+    .flatMap((policy) => added.map((name) => nameKey(policy, name)))
+    .filter((key) => policyByName(names, key) !== undefined);
 }
 
 function policyByName(names: State["names"], key: string): number | undefined {

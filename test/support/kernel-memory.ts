@@ -192,8 +192,12 @@ function* sets(memory: Memory, batch: Batch): Generator<() => void> {
     yield () => memory.addresses.set(address, pair(identity));
   for (const { frontend, identity } of batch.services)
     yield () => memory.services.set(frontend, pair(identity));
-  for (const { key, policy } of batch.names) yield () => memory.names.set(key, pair(policy));
-  for (const name of batch.domains) yield () => memory.domains.add(name);
+  if (batch.names.length > 0 || batch.domains.length > 0)
+    // One after the other, as writeNames() in datapath/domain-names.ts.
+    yield () => {
+      for (const { key, policy } of batch.names) memory.names.set(key, pair(policy));
+      for (const name of batch.domains) memory.domains.add(name);
+    };
   for (const { ifindex, cidr, ...versions } of batch.sources)
     yield () => {
       memory.sources.set(`${ifindex} ${cidr}`, pair(versions));

@@ -22,7 +22,7 @@ import type { Peer, Policy, PortMatch, Rule } from "../../src/model/network-poli
 import { EVERYTHING, type Labels, type Requirement, type Selector } from "../../src/model/selector.ts";
 import type { LocalEndpoint } from "../../src/policy/compile.ts";
 
-const NAMESPACES = ["x", "y", "z"];
+export const NAMESPACES = ["x", "y", "z"];
 const KEYS = ["app", "tier", "__proto__"];
 const VALUES = ["a", "b", ""];
 const PROTOCOLS: readonly Protocol[] = ["TCP", "UDP", "SCTP"];

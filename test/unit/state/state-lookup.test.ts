@@ -5,7 +5,13 @@ import { describe, expect, test } from "vitest";
 import { mostSpecific } from "../../../src/base/domain-name.ts";
 import { type Address, cidrContains, cidrOf } from "../../../src/base/ip.ts";
 import { isMapping } from "../../../src/base/versioned-map.ts";
-import { type Cluster, EMPTY_CLUSTER, type Surroundings } from "../../../src/model/cluster.ts";
+import {
+  type Cluster,
+  EMPTY_CLUSTER,
+  NO_SURROUNDINGS,
+  type Surroundings,
+} from "../../../src/model/cluster.ts";
+import type { ClusterPolicy, ClusterRule } from "../../../src/model/cluster-network-policy.ts";
 import { type Compiled, compile } from "../../../src/policy/compile.ts";
 import { NOTHING_NUMBERED } from "../../../src/policy/identity-allocation.ts";
 import { placeOf } from "../../../src/policy/port-classes.ts";
@@ -13,9 +19,19 @@ import { domainsOf, NODE_SCOPE, type State } from "../../../src/state/desired-st
 import { diff, settledState } from "../../../src/state/state-diff.ts";
 import { type Answer, cidrFrom, planOf } from "../../../src/state/state-lookup.ts";
 import { type KernelMemory, type Question, simulate } from "../../support/kernel-memory.ts";
+import {
+  block,
+  cluster as clusterOf,
+  clusterPolicy,
+  clusterRule,
+  domainRule,
+  namespace,
+  pod,
+  ports,
+} from "../../support/model.ts";
 import { questions, questionText } from "../../support/questions.ts";
 import { clusterWithServices, type ServiceQuestion, serviceQuestions } from "../../support/service-worlds.ts";
-import { cluster, localsOf, v4, v6 } from "../../support/worlds.ts";
+import { cluster, localsOf, NAMESPACES, v4, v6 } from "../../support/worlds.ts";
 
 const RUNS = Number(process.env["WEIR_PROPERTY_RUNS"] ?? 300);
 
@@ -231,6 +247,16 @@ function update(
 
 const NOTHING = EMPTY_CLUSTER;
 
+/** A memory that holds the empty world. */
+function begun(random: Iterable<number>): { readonly memory: KernelMemory; readonly compiled: Compiled } {
+  const memory = simulate();
+  const compiled = compile(NOTHING, [], NOTHING_NUMBERED);
+  for (const write of memory.writes(diff(memory.read(), compiled.state).prepare, random)) write();
+  memory.flip();
+  for (const write of memory.writes(diff(memory.read(), compiled.state).cleanup, random)) write();
+  return { memory, compiled };
+}
+
 describe("an update", { timeout: PATIENCE_MS }, () => {
   test("gives at every write the old or the new verdict, and in the end the new one", () => {
     const steps = fc.array(fc.tuple(fc.oneof(cluster, clusterWithServices), surroundings, fc.nat()), {
@@ -239,12 +265,9 @@ describe("an update", { timeout: PATIENCE_MS }, () => {
     });
     fc.assert(
       fc.property(steps, fc.infiniteStream(fc.nat()), (worlds, random) => {
-        const memory = simulate();
-        let compiled = compile(NOTHING, [], NOTHING_NUMBERED);
+        const { memory, compiled: first } = begun(random);
+        let compiled = first;
         let last = NOTHING;
-        for (const write of memory.writes(diff(memory.read(), compiled.state).prepare, random)) write();
-        memory.flip();
-        for (const write of memory.writes(diff(memory.read(), compiled.state).cleanup, random)) write();
         for (const [other, around, choice] of worlds) {
           const world = last === NOTHING ? other : edited(last, other, choice);
           compiled = update({ memory, last, compiled }, { world, around }, random);
@@ -256,6 +279,42 @@ describe("an update", { timeout: PATIENCE_MS }, () => {
         }
       }),
       { numRuns: Math.ceil(RUNS / 5) },
+    );
+  });
+});
+
+describe("an update that removes a more specific name", { timeout: PATIENCE_MS }, () => {
+  const rule = (name: string, only: ClusterRule["ports"]) =>
+    clusterPolicy(name, { egress: [domainRule([name], only)] });
+  const world = (...policies: readonly ClusterPolicy[]): Cluster => ({
+    ...clusterOf({
+      namespaces: NAMESPACES.map((each) => namespace(each)),
+      pods: NAMESPACES.flatMap((each, at) =>
+        ["a", "b"].map((name, index) => pod(`${each}/${name}`, [v4(2 * at + index).text])),
+      ),
+    }),
+    clusterPolicies: new Map(
+      [
+        ...policies.map((each, at) => ({ ...each, priority: at })),
+        clusterPolicy("others", { priority: 9, egress: [clusterRule("Deny", [block("0.0.0.0/0")])] }),
+      ].map((each) => [each.name, each]),
+    ),
+  });
+  const wild = rule("*.example.com", "all");
+  const specific = rule("www.example.com", ports("UDP/53"));
+
+  test("leaves what the next less specific one allows, at every write", () => {
+    fc.assert(
+      fc.property(fc.infiniteStream(fc.nat()), (random) => {
+        const { memory, compiled: first } = begun(random);
+        let compiled = first;
+        let last = NOTHING;
+        for (const next of [world(wild), world(wild, specific), world(wild), world(specific), world()]) {
+          compiled = update({ memory, last, compiled }, { world: next, around: NO_SURROUNDINGS }, random);
+          last = next;
+        }
+      }),
+      { numRuns: 5 },
     );
   });
 });
