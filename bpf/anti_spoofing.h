@@ -251,8 +251,8 @@ static __always_inline bool encapsulated(const struct context *context, const st
 
 /*
  * Whether this node itself generated the packet: it has no ingress interface. If the kernel refragments a forwarded IPv6
- * packet that it had reassembled, the new fragments lose the interface (ip6_frag_next, seen on 6.18); fragments of this
- * node's own packets still have the socket. `whole` if the packet is known not to be a fragment.
+ * packet that it had reassembled, the new fragments lose the interface (ip6_frag_next, seen on 6.18), also where one is
+ * enough; fragments of this node's own packets still have the socket. `whole` if the packet is known to have no fragment header.
  */
 static __always_inline bool generated_here(const struct context *context, const struct packet *packet, bool whole)
 {

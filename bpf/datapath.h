@@ -12,6 +12,7 @@
  *   hook_local         whether this node itself generated the packet: no ingress interface, and no socket of another network namespace
  *   hook_returned      whether it leaves by its ingress interface
  *   hook_owned         whether a socket of this node owns it
+ *   hook_checksum      whether a checksum is still to be written: where the sum starts in the frame, and where it goes
  *   hook_ct_lookup     the kernel's conntrack look-up function, if the program is built with CONNTRACK_EVIDENCE
  *   hook_conntrack     then perhaps the entry that conntrack has attached to the packet
  */
@@ -71,10 +72,43 @@ static __always_inline int parse_twice(hook_context *hook, const struct packet *
 
 #define READ_PASSED -1 /* not a reason: the packet has been read, and is judged next */
 
+#define UDP_HEADER_BYTES 8
+#define UDP_CHECKSUM_AT 6
+#define TCP_CHECKSUM_AT 16
+#define SCTP_CHECKSUM_AT 8
+
+/*
+ * From the pod: whether a checksum that is still to be written would change what is judged here, behind the hook. A raw socket of the pod
+ * chooses where it goes (PACKET_VNET_HDR). In the payload, it may be that of a tunnel's inner packet.
+ */
+static __always_inline bool is_rewritten_later(hook_context *hook, const struct context *context,
+					       const struct packet *packet, __u32 transport)
+{
+	__u32 start, field;
+
+	if (context->direction != DIRECTION_EGRESS || !hook_checksum(hook, &start, &field))
+		return false;
+	switch (packet->protocol) {
+	case IPPROTO_TCP:
+		return start != transport || field != transport + TCP_CHECKSUM_AT;
+	case IPPROTO_UDP:
+		return (start != transport || field != transport + UDP_CHECKSUM_AT) &&
+		       field < transport + UDP_HEADER_BYTES;
+	case IPPROTO_SCTP:
+		return start != transport || field != transport + SCTP_CHECKSUM_AT;
+	case IPPROTO_ICMP:
+	case IPPROTO_ICMPV6:
+	case IPPROTO_IGMP:
+		return true;
+	default:
+		return field < transport;
+	}
+}
+
 /* An IP packet, before policy. An endpoint that is isolated in neither direction drops only spoofed addresses and tunnels to nodes. */
 static __always_inline int verdict_before_policy(struct context *context, const struct packet *packet)
 {
-	if (is_local(context) && !generated_here(context, packet, !packet->fragment))
+	if (is_local(context) && !generated_here(context, packet, is_never_fragmented(packet)))
 		context->exempt = 0;
 	if (spoofed(context, packet))
 		return REASON_SPOOFED;
@@ -115,6 +149,13 @@ __noinline int verdict_of_link(hook_context *hook, view_t view, __u32 transport)
 						: verdict_of_igmp(hook, &context, packet, &at);
 }
 
+static __always_inline bool has_checksum_later(hook_context *hook, const struct context *context)
+{
+	__u32 start, field;
+
+	return context->direction == DIRECTION_EGRESS && hook_checksum(hook, &start, &field);
+}
+
 /*
  * ARP, and packets that cannot be parsed: these pass if no policy isolates the endpoint, and from this node itself. From a guarded pod
  * they never pass, since others may be able to parse them, and find a spoofed address in them.
@@ -127,8 +168,8 @@ static __always_inline enum reason verdict_without(hook_context *hook, const str
 	bool whole = parse_source(&cursor, &packet);
 	enum reason reason;
 
-	/* The part that could not be made linear may hold a spoofed address. */
-	if (is_partial(hook) && guarded(context))
+	/* The part that could not be made linear may hold a spoofed address, and a checksum may be written over one. */
+	if ((is_partial(hook) || has_checksum_later(hook, context)) && guarded(context))
 		return REASON_MALFORMED;
 	/* The kernel removes any number of tags with VLAN id 0, and continues with what follows them. */
 	if (packet.family == FAMILY_HIDDEN && guarded(context))
@@ -188,7 +229,7 @@ __noinline int judge_other(hook_context *hook, view_t view)
 
 	if (!memory || !context_in(&context, hook, view) || !context.endpoint)
 		return REASON_INCOMPLETE;
-	if (is_local(&context) && !generated_here(&context, &memory->packet, !memory->packet.fragment))
+	if (is_local(&context) && !generated_here(&context, &memory->packet, is_never_fragmented(&memory->packet)))
 		context.exempt = 0;
 	return judge_packet(hook, &context, &memory->packet);
 }
@@ -213,6 +254,8 @@ static __always_inline int verdict_of_other(hook_context *hook, const struct con
 	if ((found & PARSED_MASK) != PARSED_IP)
 		return refuse_other(hook, view_of(context), found) & (REASONS - 1);
 	transport = found >> PARSED_BITS & EXTENSIONS_MASK;
+	if (is_rewritten_later(hook, context, &memory->packet, transport))
+		return REASON_MALFORMED;
 	if (misdirected(hook, context, &memory->packet))
 		return REASON_MISDIRECTED;
 	if (is_of_link(&memory->packet)) {
@@ -233,6 +276,14 @@ static __always_inline bool is_judged(const struct context *context)
 	return context->direction == DIRECTION_EGRESS || context->endpoint->bridge || tracked(context);
 }
 
+static __always_inline int verdict_of_plain(hook_context *hook, struct context *context, const struct packet *packet,
+					    __u32 transport)
+{
+	if (is_rewritten_later(hook, context, packet, transport))
+		return REASON_MALFORMED;
+	return misdirected(hook, context, packet) ? REASON_MISDIRECTED : verdict_of(hook, context, packet);
+}
+
 /* A plain packet's family is a constant here: the compiler specializes the code for each. */
 static __always_inline int verdict(hook_context *hook, struct context *context)
 {
@@ -247,9 +298,9 @@ static __always_inline int verdict(hook_context *hook, struct context *context)
 		if (!is_judged(context) && is_transport(context, &cursor, protocol))
 			return is_local(context) ? REASON_NODE : REASON_NOT_ISOLATED;
 		if (protocol == bpf_htons(ETH_P_IP) && parse_plain_v4(&cursor, &v4))
-			return misdirected(hook, context, &v4) ? REASON_MISDIRECTED : verdict_of(hook, context, &v4);
+			return verdict_of_plain(hook, context, &v4, offset_of(&cursor) + sizeof(struct iphdr));
 		if (protocol == bpf_htons(ETH_P_IPV6) && parse_plain_v6(&cursor, &v6))
-			return misdirected(hook, context, &v6) ? REASON_MISDIRECTED : verdict_of(hook, context, &v6);
+			return verdict_of_plain(hook, context, &v6, offset_of(&cursor) + sizeof(struct ipv6hdr));
 	}
 	context->plain = false;
 	return verdict_of_other(hook, context);

@@ -74,23 +74,45 @@ static __always_inline bool hook_owned(const struct __sk_buff *skb)
 	return skb->sk != NULL;
 }
 
+/* Of the kernel's, those that __sk_buff does not show. */
+struct sk_buff {
+	unsigned long _nfct;
+	__u16 csum_start; /* from the head of the buffer, as mac_header */
+	__u16 csum_offset;
+	__u16 mac_header;
+	__u8 ip_summed : 2;
+} __attribute__((preserve_access_index));
+
+/* Of Linux 6.2. Whether it exists is not asked: Linux 6.2 and 6.3 reject a program that has its address. Of 6.4 on, which has struct bpf_iter_num. */
+extern void *bpf_cast_to_kern_ctx(void *skb) __ksym __weak;
+
+struct bpf_iter_num {
+	__u64 opaque[1];
+} __attribute__((preserve_access_index));
+
+#define SUMMED_LATER 3 /* CHECKSUM_PARTIAL */
+
+/* False before Linux 6.4, which does not show it. */
+static __always_inline bool hook_checksum(struct __sk_buff *skb, __u32 *start, __u32 *field)
+{
+	const struct sk_buff *packet;
+
+	if (!bpf_core_type_exists(struct bpf_iter_num))
+		return false;
+	packet = bpf_cast_to_kern_ctx(skb);
+	if (BPF_CORE_READ_BITFIELD(packet, ip_summed) != SUMMED_LATER)
+		return false;
+	*start = (__u16)(packet->csum_start - packet->mac_header);
+	*field = *start + packet->csum_offset;
+	return true;
+}
+
 #ifdef CONNTRACK_EVIDENCE
 struct nf_conn;
 struct bpf_ct_opts;
 extern struct nf_conn *bpf_skb_ct_lookup(struct __sk_buff *skb, struct bpf_sock_tuple *tuple, __u32 tuple_size,
 					 struct bpf_ct_opts *options, __u32 options_size) __ksym;
 #define hook_ct_lookup bpf_skb_ct_lookup
-
-struct sk_buff {
-	unsigned long _nfct;
-} __attribute__((preserve_access_index));
-
-/* Of Linux 6.2. Whether it exists is not asked: Linux 6.2 and 6.3 reject a program that has its address. Of 6.4 on, which has this struct. */
-extern void *bpf_cast_to_kern_ctx(void *skb) __ksym __weak;
-
-struct bpf_iter_num {
-	__u64 opaque[1];
-} __attribute__((preserve_access_index));
 
 /* The packet's entry in the kernel's conntrack, and how it relates to that in the lowest bits. 0 if netfilter has not seen the packet. */
 static __always_inline unsigned long attached_conntrack(struct __sk_buff *skb)

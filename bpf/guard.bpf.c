@@ -97,6 +97,13 @@ static __always_inline bool hook_owned(__attribute__((unused)) const struct xdp_
 	return false;
 }
 
+/* XDP does not show it. */
+static __always_inline bool hook_checksum(__attribute__((unused)) const struct xdp_md *xdp,
+					  __attribute__((unused)) __u32 *start, __attribute__((unused)) __u32 *field)
+{
+	return false;
+}
+
 #ifdef CONNTRACK_EVIDENCE
 struct nf_conn;
 struct bpf_ct_opts;

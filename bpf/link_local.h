@@ -29,12 +29,28 @@ static __always_inline const void *bytes_at(hook_context *hook, __u32 at, __u32 
 	return bytes + size <= (void *)(long)hook->data_end ? bytes : NULL;
 }
 
-/* Whether the frame ends where the packet does, except for the padding of the shortest Ethernet frames. */
-static __always_inline bool is_exact_frame(hook_context *hook, __u32 network, __u32 end)
+/* Whether what follows is padding of the shortest Ethernet frames: few zeros. A global function, so that the verifier checks it once. */
+__noinline int is_padding(hook_context *hook, __u32 at)
+{
+	for (__u32 i = 0; i < ETH_ZLEN; i++) {
+		const __u8 *byte = bytes_at(hook, at + i, sizeof(*byte));
+
+		if (!byte)
+			return 1;
+		if (*byte)
+			return 0;
+	}
+	return 0;
+}
+
+/* Whether the frame ends where the packet does, except for padding; what comes to the pod may be padded with anything. */
+static __always_inline bool is_exact_frame(hook_context *hook, enum direction direction, __u32 network, __u32 end)
 {
 	__u32 bytes = hook_bytes(hook);
 
-	return bytes == end || bytes <= ETH_ZLEN + (network - ETH_HLEN);
+	if (bytes == end)
+		return true;
+	return bytes <= ETH_ZLEN + (network - ETH_HLEN) && (direction == DIRECTION_INGRESS || is_padding(hook, end));
 }
 
 /* Counts one more packet of an endpoint; false if it exceeds the rate limit. */
@@ -186,7 +202,7 @@ static __always_inline bool is_exact_discovery(hook_context *hook, const struct 
 	if (packet->fragment || packet->hop_limit != 255 || packet->icmp_code)
 		return false;
 	if (at->transport != at->network + sizeof(struct ipv6hdr) ||
-	    !is_exact_frame(hook, at->network, at->transport + packet->payload))
+	    !is_exact_frame(hook, context->direction, at->network, at->transport + packet->payload))
 		return false;
 	if (!read_discovery(hook, packet, at->transport, &found->target) ||
 	    !is_well_addressed(context, packet, &found->target))
@@ -305,7 +321,8 @@ static __always_inline bool is_exact_query(hook_context *hook, const struct pack
 }
 
 /* Whether an MLD message has the exact format, and stays on its link. */
-static __always_inline bool is_exact_listener(hook_context *hook, const struct packet *packet, const struct place *at)
+static __always_inline bool is_exact_listener(hook_context *hook, const struct context *context,
+					      const struct packet *packet, const struct place *at)
 {
 	__u32 end = at->transport + packet->payload;
 	const struct address_v6 *group;
@@ -315,7 +332,7 @@ static __always_inline bool is_exact_listener(hook_context *hook, const struct p
 	if (packet->fragment || packet->hop_limit != 1 || packet->icmp_code)
 		return false;
 	if (at->transport != at->network + sizeof(struct ipv6hdr) + MLD_HEADER_BYTES ||
-	    !is_exact_frame(hook, at->network, end))
+	    !is_exact_frame(hook, context->direction, at->network, end))
 		return false;
 	header = bytes_at(hook, at->transport - MLD_HEADER_BYTES, sizeof(*header));
 	if (!header || (*header != bpf_cpu_to_be64(MLD_ALERT_FIRST) && *header != bpf_cpu_to_be64(MLD_ALERT_LAST)))
@@ -362,14 +379,15 @@ static __always_inline bool is_igmp_query(const struct igmp *message)
 }
 
 /* Whether an IGMP message has the exact format, and stays on its link: RFC 3376 4. */
-static __always_inline bool is_exact_igmp(hook_context *hook, const struct packet *packet, const struct place *at,
+static __always_inline bool is_exact_igmp(hook_context *hook, const struct context *context,
+					  const struct packet *packet, const struct place *at,
 					  const struct igmp *message)
 {
 	__u32 end = at->transport + packet->payload, destination = bpf_ntohl((__be32)packet->destination.low);
 	__u32 options = at->transport - at->network - sizeof(struct iphdr);
 	const __be32 *alert;
 
-	if (packet->fragment || packet->hop_limit != 1 || !is_exact_frame(hook, at->network, end))
+	if (packet->fragment || packet->hop_limit != 1 || !is_exact_frame(hook, context->direction, at->network, end))
 		return false;
 	alert = bytes_at(hook, at->transport - options, sizeof(*alert));
 	if (options && (options != sizeof(*alert) || !alert || *alert != bpf_htonl(ROUTER_ALERT)))
@@ -400,7 +418,7 @@ static __always_inline int verdict_of_igmp(hook_context *hook, const struct cont
 		return NOT_NEIGHBOUR;
 	if (!ingress && is_igmp_query(message))
 		return REASON_ROUTER;
-	if (!is_exact_igmp(hook, packet, at, message))
+	if (!is_exact_igmp(hook, context, packet, at, message))
 		return NOT_NEIGHBOUR;
 	if (ingress)
 		return is_multicast_v4((__be32)packet->destination.low) ? REASON_NEIGHBOUR : NOT_NEIGHBOUR;
@@ -429,7 +447,7 @@ static __always_inline int verdict_of_icmpv6(hook_context *hook, const struct co
 	if (context->direction == DIRECTION_INGRESS) {
 		if (is_neighbour_discovery(packet))
 			return REASON_NEIGHBOUR;
-		return is_listener(type) && is_exact_listener(hook, packet, at) &&
+		return is_listener(type) && is_exact_listener(hook, context, packet, at) &&
 				       (is_link_local(&packet->source) || is_unspecified(&packet->source)) &&
 				       is_multicast(&packet->destination)
 			       ? REASON_NEIGHBOUR
@@ -439,7 +457,7 @@ static __always_inline int verdict_of_icmpv6(hook_context *hook, const struct co
 		return REASON_ROUTER;
 	if (type >= ND_ROUTER_SOLICIT && type <= ND_REDIRECT)
 		return verdict_of_discovery(hook, context, packet, at);
-	if (is_listener(type) && is_exact_listener(hook, packet, at) && owns_listener(context, packet))
+	if (is_listener(type) && is_exact_listener(hook, context, packet, at) && owns_listener(context, packet))
 		return neighbour_unless_over_rate(context);
 	return NOT_NEIGHBOUR;
 }
@@ -476,7 +494,7 @@ static __always_inline enum reason verdict_of_arp(hook_context *hook, const stru
 	if (guarded(context) && (!may_claim_v4(context, sender ? sender : (__be32)packet->destination.low) ||
 				 !owns_hardware(context, hardware_at(header->sender_hardware))))
 		return REASON_SPOOFED;
-	if (!is_exact_frame(hook, network, network + sizeof(*header)))
+	if (!is_exact_frame(hook, context->direction, network, network + sizeof(*header)))
 		return REASON_MALFORMED;
 	if (!sender && header->operation != bpf_htons(ARP_REQUEST))
 		return REASON_MALFORMED;

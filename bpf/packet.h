@@ -40,8 +40,9 @@ struct packet {
 	struct address_v6 source;
 	struct address_v6 destination;
 	__be32 fragment_id;
-	__u16 fragment; /* bits of FRAGMENT_OFFSET and FRAGMENT_MORE; for IPv6 only whether the offset is not 0 */
-	__u32 payload;  /* bytes after the headers parsed so far, by the IP header: bytes beyond are padding */
+	__u16 fragment;       /* bits of FRAGMENT_OFFSET and FRAGMENT_MORE; for IPv6 only whether the offset is not 0 */
+	bool fragment_header; /* of IPv6: also of an atomic fragment */
+	__u32 payload;        /* bytes after the headers parsed so far, by the IP header: bytes beyond are padding */
 	__be16 source_port;
 	__be16 destination_port;
 	__u8 protocol;
@@ -58,6 +59,12 @@ struct packet {
 static __always_inline bool is_v6(const struct packet *packet)
 {
 	return packet->family == FAMILY_IPV6;
+}
+
+/* Whether it has not even been the only fragment of a packet. */
+static __always_inline bool is_never_fragmented(const struct packet *packet)
+{
+	return !packet->fragment && !packet->fragment_header;
 }
 
 static __always_inline bool is_first_fragment(const struct packet *packet)

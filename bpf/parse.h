@@ -135,6 +135,7 @@ static __always_inline __u64 pack_extensions(__u32 length, __u8 protocol, __u8 f
 #define PACKED_LATER 1
 #define PACKED_MORE 2
 #define PACKED_SHIFT 12
+#define PACKED_HEADER 4 /* there is a fragment header */
 
 /*
  * Walks the extension headers from `offset` into the frame, at most `payload` bytes of them; `protocol` names the first.
@@ -145,7 +146,6 @@ __noinline __u64 walk_extensions(hook_context *context, __u32 offset, __u32 payl
 	void *end = (void *)(long)context->data_end;
 	__u32 length = 0;
 	__u8 fragment = 0;
-	bool fragmented = false;
 	__be32 id = 0;
 
 	for (int i = 0; i <= EXTENSION_HEADERS_MAX; i++) {
@@ -157,11 +157,11 @@ __noinline __u64 walk_extensions(hook_context *context, __u32 offset, __u32 payl
 		if ((void *)(header + 1) > end)
 			return EXTENSIONS_MALFORMED;
 		if (protocol == IPPROTO_FRAGMENT) {
-			if (fragmented)
+			if (fragment)
 				return EXTENSIONS_MALFORMED;
-			fragmented = true;
 			/* RFC 6946: a fragment with neither, an atomic fragment, is a whole packet. */
-			fragment = header->offset & bpf_htons(IPV6_OFFSET) ? PACKED_LATER : 0;
+			fragment = PACKED_HEADER;
+			fragment |= header->offset & bpf_htons(IPV6_OFFSET) ? PACKED_LATER : 0;
 			fragment |= header->offset & bpf_htons(IPV6_MORE_FRAGMENTS) ? PACKED_MORE : 0;
 			id = header->id;
 		} else {
@@ -186,7 +186,8 @@ static __always_inline enum parsed parse_extensions(struct cursor *cursor, struc
 	if (length >= EXTENSIONS_UNSUPPORTED)
 		return length == EXTENSIONS_MALFORMED ? PARSED_MALFORMED : PARSED_UNSUPPORTED;
 	packet->protocol = found >> 16;
-	packet->fragment = (__u16)(__u8)(found >> 24) << PACKED_SHIFT;
+	packet->fragment = (__u16)((found >> 24) & (PACKED_LATER | PACKED_MORE)) << PACKED_SHIFT;
+	packet->fragment_header = found >> 24 & PACKED_HEADER;
 	packet->fragment_id = found >> 32;
 	packet->payload -= length;
 	advance(cursor, length & EXTENSIONS_MASK);
