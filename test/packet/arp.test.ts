@@ -99,15 +99,20 @@ testTable("ARP", world, [
     },
   },
   {
-    name: "carries nothing else: no more padding than an Ethernet frame needs, and no reply without a sender",
+    name: "carries nothing else: no more padding than an Ethernet frame needs, of zeros, and no reply without a sender",
     families: [V4],
     steps: (a) =>
       POD_NAMES.flatMap((name) => {
         const own = a.pods[name];
-        const long = (padding: number) => arp({ operation: REQUEST, sender: own, target: a.node, padding });
+        const long = (padding: number | number[]) =>
+          arp({ operation: REQUEST, sender: own, target: a.node, padding });
+        const carrying = (at: number) =>
+          long(Array.from({ length: PADDING_MAX }, (_, i) => (i === at ? 1 : 0)));
         return [
           long(PADDING_MAX + 1),
           long(1_000),
+          ...[0, 1, PADDING_MAX - 1].map(carrying),
+          tagged([VLAN], carrying(PADDING_MAX - 1)),
           tagged([VLAN], long(PADDING_MAX + 1)),
           arp({ operation: REPLY, sender: NONE, target: own }),
         ].map((each) => outOf(name, each, "malformed"));

@@ -191,8 +191,8 @@ export interface ArpFields {
   readonly etherType?: number;
   readonly senderHardware?: Part;
   readonly targetHardware?: Part;
-  /** Behind the packet. */
-  readonly padding?: number;
+  /** Behind the packet: so many zeros, or these bytes. */
+  readonly padding?: number | readonly number[];
 }
 
 export const arp = ({ operation, sender, target, ...more }: ArpFields): Uint8Array =>
@@ -202,7 +202,7 @@ export const arp = ({ operation, sender, target, ...more }: ArpFields): Uint8Arr
     [...(more.lengths ?? [6, 4]), ...u16(operation)],
     [...(more.senderHardware ?? OWN_MAC), ...addressBytes(sender)],
     [...(more.targetHardware ?? [0, 0, 0, 0, 0, 0]), ...addressBytes(target)],
-    new Uint8Array(more.padding ?? 0).fill(0xaa),
+    typeof more.padding === "object" ? more.padding : new Uint8Array(more.padding ?? 0),
   );
 
 /** Of the frames that ethernet() makes. */

@@ -88,7 +88,9 @@ function isTunnel({ protocol, part, destinationPort = 0 }: Packet): boolean {
 
 const isNone = (address: string): boolean => /^0*$/.test(address);
 const isLinkLocal = (address: string): boolean => /^fe[89ab]/.test(address);
-const isPadded = ({ padding }: Packet | Arp): boolean => padding.bytes > 0 && !padding.needed;
+/** With more than an Ethernet frame needs. What comes to a pod may be padded with anything, what it sends itself with zeros. */
+const isPadded = ({ padding }: Packet | Arp, isOwn = true): boolean =>
+  padding.bytes > 0 && (!padding.needed || (isOwn && !padding.zeros));
 
 /** A host without an address requests the one that it is to have. */
 function judgeArp(own: Own, arp: Arp): string {
@@ -101,10 +103,10 @@ function judgeArp(own: Own, arp: Arp): string {
 function isHeard(packet: Packet): boolean {
   const { family, protocol, part, hopLimit, icmpType = -1, icmpCode, source, destination } = packet;
   if (part !== "whole") return false;
-  if (family === 4) return protocol === 2 && /^e/.test(destination) && isExactIgmp(packet);
+  if (family === 4) return protocol === 2 && /^e/.test(destination) && isExactIgmp(packet, false);
   if (protocol !== 58) return false;
   if (icmpType >= 133 && icmpType <= 137) return hopLimit === 255 && icmpCode === 0;
-  const isListener = [130, 131, 132, 143].includes(icmpType) && isExactListener(packet, icmpType);
+  const isListener = [130, 131, 132, 143].includes(icmpType) && isExactListener(packet, icmpType, false);
   return isListener && (isLinkLocal(source) || isNone(source)) && /^ff/.test(destination);
 }
 
@@ -191,17 +193,17 @@ function areRecords(bytes: Uint8Array, count: number, addressBytes: number): boo
 
 const RECORDS_MAX = 80;
 
-const isShort = (packet: Packet): boolean =>
+const isShort = (packet: Packet, isOwn: boolean): boolean =>
   packet.part === "whole" &&
   packet.hopLimit === 1 &&
   packet.body.length === packet.bodyLength &&
-  !isPadded(packet);
+  !isPadded(packet, isOwn);
 
 /** RFC 3810 5, RFC 2710 3: behind a hop-by-hop header with the router alert. */
-function isExactListener(packet: Packet, type: number): boolean {
+function isExactListener(packet: Packet, type: number, isOwn = true): boolean {
   const { between, body, destination } = packet;
   const isAlert = ["3a00050200000100", "3a00010005020000"].includes(hex(between));
-  if (!isShort(packet) || !isAlert || packet.icmpCode !== 0) return false;
+  if (!isShort(packet, isOwn) || !isAlert || packet.icmpCode !== 0) return false;
   if (type === 130) return isExactQuery(body, 24, 16);
   if (hex(body.subarray(4, 6)) !== "0000") return false;
   const records = ((body[6] ?? 0) << 8) | (body[7] ?? 0);
@@ -213,9 +215,9 @@ function isExactListener(packet: Packet, type: number): boolean {
 }
 
 /** RFC 3376 4, RFC 2236 2: with the router alert or without. */
-function isExactIgmp(packet: Packet): boolean {
+function isExactIgmp(packet: Packet, isOwn = true): boolean {
   const { between, body, destination } = packet;
-  if (!isShort(packet) || body.length < 8 || !["", "94040000"].includes(hex(between))) return false;
+  if (!isShort(packet, isOwn) || body.length < 8 || !["", "94040000"].includes(hex(between))) return false;
   const type = body[0] ?? 0;
   if (OF_ROUTERS["4 2"]?.includes(type) === true) return isExactQuery(body, 8, 4);
   if (body[1] !== 0) return false;

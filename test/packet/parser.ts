@@ -16,6 +16,7 @@ export interface Arp {
 export interface Padding {
   readonly bytes: number;
   readonly needed: boolean;
+  readonly zeros: boolean;
 }
 
 export interface Packet {
@@ -81,6 +82,7 @@ function readEthernet(frame: Uint8Array): Read {
     const padding = (packetBytes: number): Padding => ({
       bytes: rest.length - packetBytes,
       needed: frame.length <= least,
+      zeros: rest.subarray(packetBytes).every((byte) => byte === 0),
     });
     if (type === 0x0800) return withPadding(readIpv4(rest, false), padding);
     if (type === 0x86dd) return withPadding(readIpv6(rest, false), padding);

@@ -2,7 +2,8 @@
 // Sends frames out of an interface, each with only its first bytes in the
 // linear part of the kernel's buffer: `send IFINDEX LINEAR LENGTH...`, the
 // frames one after another on standard input. The kernel keeps frames shorter
-// than a page in one part.
+// than a page in one part. LENGTH:START:OFFSET asks the device to write a
+// checksum of what begins at START, OFFSET bytes behind that.
 #include <linux/if_packet.h>
 #include <linux/virtio_net.h>
 #include <net/ethernet.h>
@@ -19,11 +20,19 @@ static int fail(const char *what) {
   return 1;
 }
 
-/* The header of every frame: how much of it is to be linear. */
-static int send_frame(int fd, int linear, size_t length) {
+/* The header of every frame: how much of it is to be linear, and its checksum.
+ */
+static int send_frame(int fd, int linear, const char *frame) {
   char buffer[sizeof(struct virtio_net_hdr) + FRAME_MAX];
   struct virtio_net_hdr head = {.hdr_len = linear};
+  size_t length;
+  unsigned int start, offset;
 
+  if (sscanf(frame, "%zu:%u:%u", &length, &start, &offset) == 3) {
+    head.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM;
+    head.csum_start = start;
+    head.csum_offset = offset;
+  }
   memcpy(buffer, &head, sizeof(head));
   if (length > FRAME_MAX ||
       fread(buffer + sizeof(head), 1, length, stdin) != length)
@@ -45,7 +54,7 @@ int main(int count, char **arguments) {
   if (bind(fd, (struct sockaddr *)&to, sizeof(to)))
     return fail("bind");
   for (int i = 3; i < count; i++)
-    if (send_frame(fd, atoi(arguments[2]), atol(arguments[i])))
+    if (send_frame(fd, atoi(arguments[2]), arguments[i]))
       return 1;
   return 0;
 }

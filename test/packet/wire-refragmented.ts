@@ -7,9 +7,9 @@ import { writeFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Address } from "../../src/base/ip.ts";
 import { openAttachments } from "../../src/datapath/attachments.ts";
-import { udp } from "../../src/engines/frame-builder.ts";
+import { bytes, udp } from "../../src/engines/frame-builder.ts";
 import { ipBatch, ipJson } from "../../src/lab/iproute.ts";
-import { fragment } from "./frames.ts";
+import { chained, EXTENSION, fragment, fragmentHeader, frame } from "./frames.ts";
 import { send } from "./wire.ts";
 import { openWorld, POD_NAMES, V6 } from "./world.ts";
 
@@ -69,6 +69,23 @@ function fromElsewhere(source: Address, id: number): void {
   send({ sender, ifindex: farEnd, linear: 0 }, parts);
 }
 
+/**
+ * A datagram in two fragments, the first with so many bytes of options that the whole is no longer than that: it goes on as one
+ * fragment, which is atomic.
+ */
+function asOneFragment(source: Address, id: number): void {
+  const whole = udp(40_000, 53, new Uint8Array(100));
+  const cut = 56;
+  const part = (offset: number, payload: Uint8Array) =>
+    bytes(fragmentHeader(17, { id, offset: offset / 8, more: offset === 0 }), payload);
+  const first = { number: EXTENSION.FRAGMENT, payload: part(0, whole.subarray(0, cut)) };
+  const second = { number: EXTENSION.FRAGMENT, payload: part(cut, whole.subarray(cut)) };
+  send({ sender, ifindex: farEnd, linear: 0 }, [
+    frame(source, V6.pods.both, chained([EXTENSION.DESTINATION], first, 64)),
+    frame(source, V6.pods.both, second),
+  ]);
+}
+
 async function fromNode(): Promise<void> {
   const socket = createSocket("udp6");
   await new Promise<void>((resolve, reject) => {
@@ -101,7 +118,9 @@ try {
   fromElsewhere(V6.friend, 2);
   const friend = await reasons(3);
   await fromNode();
-  process.stdout.write(JSON.stringify({ stranger, friend, node: await reasons(3) }));
+  const node = await reasons(3);
+  asOneFragment(V6.stranger, 3);
+  process.stdout.write(JSON.stringify({ stranger, friend, node, "stranger, in one": await reasons(1) }));
 } finally {
   world.close();
 }

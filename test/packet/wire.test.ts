@@ -46,6 +46,16 @@ describe("IPv6 fragments that the kernel reassembled and fragmented again to for
       stranger: { "ingress denied": 1 },
       friend: { "ingress policy": 1, "ingress established": 2 },
       node: { "ingress node": 3 },
+      "stranger, in one": { "ingress denied": 1 },
     });
+  });
+});
+
+describe("checksums that are written behind the hook, where a raw socket of the pod wants them", () => {
+  it("go to the transport header's field or the payload, or the packet is dropped", () => {
+    const reasons = Object.entries(wire.run("wire-checksum.ts") as Readonly<Record<string, string>>);
+    expect(reasons.length).toBeGreaterThan(30);
+    for (const [name, reason] of reasons)
+      expect(reason, name).toBe(name.includes(", right: ") ? "egress not-isolated" : "egress malformed");
   });
 });

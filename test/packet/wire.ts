@@ -70,3 +70,14 @@ export function send({ sender, ifindex, linear }: Sending, frames: readonly Uint
   const lengths = frames.map(({ length }) => String(length));
   execFileSync(sender, [String(ifindex), String(linear), ...lengths], { input: Buffer.concat(frames) });
 }
+
+/** The same of one frame, whose checksum of what is from `start` on the device writes to `offset` bytes behind that. */
+export function sendSummed(
+  { sender, ifindex, linear }: Sending,
+  frame: Uint8Array,
+  { start, offset }: { readonly start: number; readonly offset: number },
+): void {
+  execFileSync(sender, [String(ifindex), String(linear), `${frame.length}:${start}:${offset}`], {
+    input: frame,
+  });
+}
