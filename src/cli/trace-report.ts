@@ -73,6 +73,8 @@ export interface ViaReport {
   readonly port: number;
   /** Whether packets to it may leave the client. */
   readonly leaves: boolean;
+  /** What the client's policies say of the address itself, where it is one of spec.externalIPs. */
+  readonly itself?: SideReport;
   /** Whether there is anyone behind it. */
   readonly backends: number;
 }
@@ -97,7 +99,7 @@ export function reportOf({ paths, kernel }: Traced, where: Where): TraceReport {
     return {
       from: endReport(path.probe.from),
       to: endReport(path.probe.to),
-      ...(path.via === undefined ? {} : { via: viaReport(path.via) }),
+      ...(path.via === undefined ? {} : { via: viaReport(path.via, where) }),
       protocol: path.probe.protocol,
       ...(path.ports === undefined ? {} : { ports: rangeText(path.ports) }),
       allowed: path.allowed,
@@ -129,11 +131,12 @@ function endReport(party: Party): EndReport {
   return { pod: keyOf(pod), address, exempt: pod.hostNetwork ? "host network" : "finished" };
 }
 
-const viaReport = ({ frontend, leaves }: Via): ViaReport => ({
+const viaReport = ({ frontend, leaves, itself }: Via, where: Where): ViaReport => ({
   service: frontend.service,
   address: frontend.address.text,
   port: frontend.port,
   leaves,
+  ...(itself && { itself: tracedReport(itself, "egress", where) }),
   backends: frontend.backends.length,
 });
 
@@ -146,8 +149,16 @@ interface Extra {
 }
 
 function sideReport(path: Path, direction: Direction, { where, kernel }: Extra): SideReport {
-  const { verdict, isolatedBy, nearest }: TracedSide = path.sides[direction];
   const own = kernel?.[direction];
+  const report = tracedReport(path.sides[direction], direction, where);
+  return own === undefined ? report : { ...report, kernel: own };
+}
+
+function tracedReport(
+  { verdict, isolatedBy, nearest }: TracedSide,
+  direction: Direction,
+  where: Where,
+): SideReport {
   return {
     verdict: verdict.kind,
     isolatedBy: isolatedBy.map(({ policy, unreadable }) => ({
@@ -161,7 +172,6 @@ function sideReport(path: Path, direction: Direction, { where, kernel }: Extra):
       : {
           nearest: { ...ruleReport({ ...nearest, port: undefined }, direction, where), wants: nearest.wants },
         }),
-    ...(own === undefined ? {} : { kernel: own }),
   };
 }
 
@@ -242,9 +252,14 @@ function routeText(paths: readonly PathReport[], { protocol, ports, via }: PathR
 }
 
 /** What keeps a packet from a backend that it might go to, or to another one. */
-function viaLines({ via, egress }: PathReport): string[] {
+function viaLines({ from, via, egress }: PathReport): string[] {
   if (via === undefined) return [];
   if (via.backends === 0) return [`  Service ${via.service}: it has no backend`];
+  if (via.itself?.verdict === "denied")
+    return [
+      `  Service ${via.service}: nothing leaves the client, as the external address itself is denied`,
+      ...sideLines(via.itself, `egress of ${from.pod ?? from.address} to ${via.address} itself`, from),
+    ];
   const isPermitted = egress.verdict !== "denied";
   if (isPermitted === via.leaves) return [];
   return via.leaves

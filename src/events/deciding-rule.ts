@@ -5,6 +5,7 @@ import type { Direction } from "../base/direction.ts";
 import { type Address, parseAddress } from "../base/ip.ts";
 import { memo } from "../base/memo.ts";
 import type { Cluster } from "../model/cluster.ts";
+import { judgedIn } from "../model/frontends.ts";
 import { isProtocol } from "../model/protocol.ts";
 import { type TierDecision, tierDecision } from "../policy/cluster-policy-oracle.ts";
 import type { EndpointSides, Meaning } from "../policy/compile.ts";
@@ -55,7 +56,7 @@ function decidingRuleBy(
     direction === "egress" ? frontendsOf(state.services).get(`${remote} ${protocol} ${port}`) : undefined;
   const targets =
     frontend !== undefined
-      ? frontend.backends.map(({ address, port: at }) => ({ address, port: at }))
+      ? judgedIn(frontend).map(({ address, port: at }) => ({ address, port: at }))
       : [{ address: parsed.value, port }];
   const decisions = podsOf(entry.local).flatMap((pod) =>
     targets.flatMap((target) => {

@@ -23,6 +23,11 @@ export interface Frontend {
    * source by the node's own address, so that the backend's end cannot identify the client.
    */
   readonly keepsSource: boolean;
+  /**
+   * An address of spec.externalIPs alone. It may be that of any host, and packets may still go there: those of connections from before
+   * the Service, and of new ones until kube-proxy has its rules. So what is denied at the address is denied, wherever else it may lead.
+   */
+  readonly judgedAsItself: boolean;
   /** Each once. */
   readonly backends: readonly Backend[];
 }
@@ -52,9 +57,9 @@ export const frontendsOf = (cluster: Cluster, nodes: ReadonlySet<string>): Front
 export interface Frontends {
   /** By `frontendKey`. */
   readonly all: ReadonlyMap<string, Frontend>;
-  /** Addresses to which other frontends than before the last call lead, and perhaps others. */
+  /** Addresses to which other frontends than before the last call lead, or that judge others, and perhaps more. */
   readonly changed: ReadonlySet<string>;
-  /** The keys of those that lead to an address, and perhaps of others. Valid until the next call. */
+  /** The keys of those that lead to an address, or are judged by it themselves, and perhaps of others. Valid until the next call. */
   leadingTo(address: string): readonly string[];
 }
 
@@ -96,14 +101,14 @@ export function openFrontends(): (cluster: Cluster, nodes: ReadonlySet<string>) 
     if (isSame) return;
     for (const each of before) {
       claimants.delete(frontendKey(each), key);
-      for (const { address } of each.backends) leading.delete(address.text, key);
-      for (const { address } of each.backends) addresses.add(address.text);
+      for (const { address } of judgedIn(each)) leading.delete(address.text, key);
+      for (const { address } of judgedIn(each)) addresses.add(address.text);
       keys.add(frontendKey(each));
     }
     for (const each of next) {
       claimants.add(frontendKey(each), key);
-      for (const { address } of each.backends) leading.add(address.text, key);
-      for (const { address } of each.backends) addresses.add(address.text);
+      for (const { address } of judgedIn(each)) leading.add(address.text, key);
+      for (const { address } of judgedIn(each)) addresses.add(address.text);
       keys.add(frontendKey(each));
     }
     if (next.length === 0) claims.delete(key);
@@ -149,6 +154,10 @@ export function openFrontends(): (cluster: Cluster, nodes: ReadonlySet<string>) 
   };
 }
 
+/** Where packets to a frontend may go: to its backends, and where its address may be that of another host, to that one. */
+export const judgedIn = ({ address, port, judgedAsItself, backends }: Frontend): readonly Backend[] =>
+  judgedAsItself ? [...backends, { address, port }] : backends;
+
 interface Changed {
   readonly keys: Set<string>;
   readonly addresses: Set<string>;
@@ -173,6 +182,7 @@ const isAs = (one: Frontend, other: Frontend | undefined): boolean =>
   frontendKey(one) === frontendKey(other) &&
   one.service === other.service &&
   one.keepsSource === other.keepsSource &&
+  one.judgedAsItself === other.judgedAsItself &&
   one.backends.length === other.backends.length &&
   one.backends.every(({ address, port }, index) => {
     const there = other.backends[index];
@@ -192,8 +202,9 @@ function ofPort(
 ): Frontend[] {
   const ofFamily = (address: Address): boolean => address.family === family;
   const internal = service.clusterIps.filter(ofFamily);
+  const balanced = service.loadBalancerIps.filter(ofFamily);
   const external = service.externalIps.filter(ofFamily);
-  if (internal.length + external.length === 0) return [];
+  if (internal.length + balanced.length + external.length === 0) return [];
   const everywhere = candidates();
   // A node that is not known may be this one.
   const near = everywhere.filter(({ node }) => node === undefined || nodes.size === 0 || nodes.has(node));
@@ -204,9 +215,23 @@ function ofPort(
       ...rest,
       address,
       keepsSource: true,
+      judgedAsItself: false,
       backends: service.onlyLocal ? chosen(near) : all,
     })),
-    ...external.map((address) => ({ ...rest, address, keepsSource: false, backends: all })),
+    ...balanced.map((address) => ({
+      ...rest,
+      address,
+      keepsSource: false,
+      judgedAsItself: false,
+      backends: all,
+    })),
+    ...external.map((address) => ({
+      ...rest,
+      address,
+      keepsSource: false,
+      judgedAsItself: true,
+      backends: all,
+    })),
   ];
 }
 
@@ -226,6 +251,8 @@ const distinct = (backends: readonly Backend[]): Backend[] => [
 const merged = (one: Frontend, other: Frontend): Frontend => ({
   ...one,
   keepsSource: one.keepsSource && other.keepsSource,
+  // A Service's ClusterIP, or its load balancer's address, is not that of another host.
+  judgedAsItself: one.judgedAsItself && other.judgedAsItself,
   backends: distinct([...one.backends, ...other.backends]),
 });
 

@@ -18,8 +18,10 @@ export interface Service {
   readonly name: string;
   /** Empty for headless and ExternalName Services, and while none is assigned. */
   readonly clusterIps: readonly Address[];
-  /** spec.externalIPs and the load balancer's addresses, which kube-proxy rewrites on the node as well. */
+  /** spec.externalIPs, which kube-proxy rewrites on the node as well. Users who may create Services write any address there. */
   readonly externalIps: readonly Address[];
+  /** Of the status, which the load balancer's controller writes: users need another right for it. */
+  readonly loadBalancerIps: readonly Address[];
   readonly ports: readonly ServicePort[];
   /** Undefined where the Service selects no pods: the endpoint controller does not write its slices. */
   readonly selector: Labels | undefined;

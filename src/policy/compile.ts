@@ -316,9 +316,10 @@ function groupsThatFit(
           ]),
         );
   const services = cut === undefined ? all : openGroups()(left, (place) => classAt({ ports: spans }, place));
-  const refused = denied.map(
-    ({ family }) => [refusedGroup(family), { family, backends: [], refused: true as const }] as const,
-  );
+  const refused = denied.map(({ family }): [string, ServiceGroup] => [
+    refusedGroup(family),
+    { family, backends: [], refused: true },
+  ]);
   const groups = overlaid(services.groups, new Map(refused));
   return { behind: left, services: { ...services, groups }, excesses: cut?.excesses ?? [] };
 }

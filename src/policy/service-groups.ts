@@ -8,7 +8,7 @@ import { FAMILIES, type Family } from "../base/ip.ts";
 import { openKeep, openStage, sameItems } from "../base/stage.ts";
 import { changesBetween, overlaid, patched } from "../base/versioned-map.ts";
 import { keyOf, type Pod } from "../model/cluster.ts";
-import type { Frontend, Frontends } from "../model/frontends.ts";
+import { type Frontend, type Frontends, judgedIn } from "../model/frontends.ts";
 import { type TermSet, withTerm } from "./identities.ts";
 import { addressesOfLocal, type LocalEndpoint, podsOf } from "./local-endpoints.ts";
 import { ALL_PORTS, holds, isAll, NO_PORTS, type PortSet, placeOf, portSetKey } from "./port-classes.ts";
@@ -20,14 +20,20 @@ export interface Behind {
   readonly frontend: Frontend;
   /** Backends that no policy can distinguish are one. */
   readonly backends: readonly ResolvedBackend[];
+  /** What its address is without the Service, where that counts too: see Frontend.judgedAsItself. */
+  readonly itself?: Place;
   /** It does not fit in the tables: denied to every pod to which anything can be denied. */
   readonly refused?: true;
 }
 
-export interface ResolvedBackend {
+/** Where packets may go to. */
+export interface Place {
   readonly terms: TermSet;
   /** The index of its port on the port line. */
   readonly place: number;
+}
+
+export interface ResolvedBackend extends Place {
   /** Interface indexes of its endpoint on this node, if the programs there can recognize the client. */
   readonly guards: readonly number[] | undefined;
 }
@@ -97,11 +103,16 @@ function behindOne(frontend: Frontend, { base, own, guards }: Resolution): Behin
     const by = frontend.keepsSource ? guards.get(address.text) : undefined;
     distinct.set(`${terms.content}@${place}@${by?.join(",") ?? ""}`, { terms, place, guards: by });
   }
-  return { frontend, backends: [...distinct.values()] };
+  const backends = [...distinct.values()];
+  if (!frontend.judgedAsItself) return { frontend, backends };
+  const { address, protocol, port } = frontend;
+  const itself = { terms: own.get(address.text) ?? base.termsOf(address), place: placeOf(protocol, port) };
+  return { frontend, backends, itself };
 }
 
 const isSameBehind = (one: Behind, other: Behind | undefined): boolean =>
   one.frontend === other?.frontend &&
+  one.itself?.terms.content === other.itself?.terms.content &&
   one.backends.length === other.backends.length &&
   one.backends.every(({ terms, place, guards }, index) => {
     const there = other.backends[index];
@@ -142,12 +153,11 @@ function isHolder({ holders }: Pick<Classified, "holders">, pod: Pod, text: stri
 export interface ServiceGroup {
   readonly family: Family;
   readonly backends: readonly GroupedBackend[];
+  readonly itself?: Place;
   readonly refused?: true;
 }
 
-export interface GroupedBackend {
-  readonly terms: TermSet;
-  readonly place: number;
+export interface GroupedBackend extends Place {
   /** The endpoints that guard backends like this one; undefined if one of them has no guard. */
   readonly guards: ReadonlySet<number> | undefined;
 }
@@ -160,9 +170,7 @@ export interface Grouped {
 }
 
 /** A group under construction. */
-interface Draft {
-  readonly terms: TermSet;
-  readonly place: number;
+interface Draft extends Place {
   guards: Set<number> | undefined;
 }
 
@@ -250,16 +258,20 @@ export function openGroups(): (
   };
 }
 
-function contentOf({ frontend, backends, refused }: Behind, portKey: (place: number) => number): string {
+function contentOf(
+  { frontend, backends, itself, refused }: Behind,
+  portKey: (place: number) => number,
+): string {
   if (refused === true) return refusedGroup(frontend.address.family);
   const drafts = draftsOf(backends, portKey);
   const texts = [...drafts].map(([key, { guards }]) => (guards === undefined ? `${key}!` : key));
-  return `${nowhere(frontend.address.family)}${texts.sort().join(" ")}`;
+  const also = itself === undefined ? "" : ` or itself ${placeText(itself, portKey)}`;
+  return `${nowhere(frontend.address.family)}${texts.sort().join(" ")}${also}`;
 }
 
 /** The group of frontends with one content. */
 function groupOf(members: readonly Behind[], portKey: (place: number) => number): ServiceGroup {
-  const { frontend, refused } = members[0] as Behind;
+  const { frontend, itself, refused } = members[0] as Behind;
   const { family } = frontend.address;
   if (refused === true) return { family, backends: [], refused };
   const drafts = draftsOf(
@@ -267,7 +279,8 @@ function groupOf(members: readonly Behind[], portKey: (place: number) => number)
     portKey,
   );
   const keys = [...drafts.keys()].sort();
-  return { family, backends: keys.map((key) => drafts.get(key) as Draft) };
+  const grouped = keys.map((key) => drafts.get(key) as Draft);
+  return { family, backends: grouped, ...(itself && { itself }) };
 }
 
 const isSameGroup = (one: ServiceGroup, other: ServiceGroup): boolean =>
@@ -278,13 +291,17 @@ const isSameGroup = (one: ServiceGroup, other: ServiceGroup): boolean =>
     return guards.symmetricDifference(there.guards).size === 0;
   });
 
+/** Equal for places that no policy distinguishes. */
+const placeText = ({ terms, place }: Place, portKey: (place: number) => number): string =>
+  `${terms.content}@${portKey(place)}`;
+
 function draftsOf(
   backends: readonly ResolvedBackend[],
   portKey: (place: number) => number,
 ): Map<string, Draft> {
   const drafts = new Map<string, Draft>();
   for (const { terms, place, guards } of backends) {
-    const key = `${terms.content}@${portKey(place)}`;
+    const key = placeText({ terms, place }, portKey);
     const known = drafts.get(key);
     if (known === undefined) drafts.set(key, { terms, place, guards: guards && new Set(guards) });
     else if (guards === undefined) known.guards = undefined;
@@ -303,9 +320,10 @@ export type GroupVerdict =
 
 export function groupVerdict(policy: CompiledPolicy, group: ServiceGroup): GroupVerdict {
   if (group.refused === true) return { kind: "denied" };
-  const denied = group.backends.filter(
-    ({ terms, place }) => !placesJudged(policy, place).every((each) => allows(policy, terms, each)),
-  );
+  const isDenied = ({ terms, place }: Place): boolean =>
+    !placesJudged(policy, place).every((each) => allows(policy, terms, each));
+  if (group.itself !== undefined && isDenied(group.itself)) return { kind: "denied" };
+  const denied = group.backends.filter(isDenied);
   // Where only single peers are denied, one that leads nowhere is refused by the node, at once.
   if (group.backends.length === 0)
     return { kind: isAll(policy.others) && policy.ofResolvers !== true ? "allowed" : "denied" };
@@ -418,7 +436,7 @@ function ownersOf(
 
 /** The endpoints behind a frontend whose own policies deny that. */
 function deniedTo(
-  { protocol, backends }: Frontend,
+  frontend: Frontend,
   {
     own,
     classified,
@@ -427,10 +445,10 @@ function deniedTo(
     readonly own: ReadonlyMap<string, readonly LocalEndpoint[]>;
   },
 ): readonly LocalEndpoint[] {
-  return backends.flatMap(({ address, port }) =>
+  return judgedIn(frontend).flatMap(({ address, port }) =>
     (own.get(address.text) ?? []).filter((local) => {
       const policy = policiesOf.get(local.ifindex)?.egress as CompiledPolicy;
-      return !allows(policy, classified.termsOf(address), placeOf(protocol, port));
+      return !allows(policy, classified.termsOf(address), placeOf(frontend.protocol, port));
     }),
   );
 }

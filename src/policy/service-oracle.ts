@@ -33,6 +33,8 @@ export interface ServiceVerdict {
   /** Whether packets to the frontend may leave the pod. The backend's ingress and its guard still judge each. */
   readonly leaves: boolean;
   readonly backends: readonly BackendVerdict[];
+  /** On the frontend's address as if no Service had it, where that counts too: see docs/services.md, external addresses. */
+  readonly itself?: SideVerdict;
 }
 
 /** `isEndpoint`: whether the pod is an endpoint of the client's node. */
@@ -42,7 +44,12 @@ export function serviceVerdict(
   isEndpoint: (pod: Pod) => boolean,
 ): ServiceVerdict {
   const backends = backendVerdicts(cluster, { from, frontend }, isEndpoint);
-  const plain = { leaves: leaves(cluster, from, backends), backends };
+  const itself = verdictOnItself(cluster, { from, frontend });
+  const plain = {
+    leaves: leaves(cluster, from, backends) && permitsItself(itself),
+    backends,
+    ...(itself && { itself }),
+  };
   if (plain.leaves) return plain;
   // docs/cluster-policy.md, domain names: a name that lets packets to all backends pass is enough.
   for (const name of names) {
@@ -51,7 +58,9 @@ export function serviceVerdict(
       named.length === 0
         ? permitsEverywhere(cluster, { from, to: { kind: "address", address: frontend.address }, name })
         : named.every(({ verdict }) => permits(verdict));
-    if (isAllowed) return { leaves: true, backends: named };
+    const itselfNamed = verdictOnItself(cluster, { from, frontend, name });
+    if (isAllowed && permitsItself(itselfNamed))
+      return { leaves: true, backends: named, ...(itselfNamed && { itself: itselfNamed }) };
   }
   return plain;
 }
@@ -64,18 +73,30 @@ function backendVerdicts(
 ): readonly BackendVerdict[] {
   return frontend.backends.map((backend): BackendVerdict => {
     const to = partyAt(cluster, backend.address);
-    const probe = {
-      ...{ from, to, protocol: frontend.protocol, port: backend.port },
-      ...(name !== undefined && { name }),
-    };
     return {
       backend,
-      verdict: isItself(from, to)
-        ? sideVerdict(cluster, probe, "egress")
-        : policyVerdict(cluster, probe, "egress"),
+      verdict: verdictAt(cluster, { from, to, protocol: frontend.protocol, port: backend.port }, name),
       guarded: frontend.keepsSource && isGuard(cluster, to, isEndpoint),
     };
   });
+}
+
+function verdictOnItself(
+  cluster: Cluster,
+  { from, frontend, name }: Omit<ServiceProbe, "names"> & { readonly name?: string },
+): SideVerdict | undefined {
+  if (!frontend.judgedAsItself) return undefined;
+  const { address, protocol, port } = frontend;
+  return verdictAt(cluster, { from, to: partyAt(cluster, address), protocol, port }, name);
+}
+
+const permitsItself = (itself: SideVerdict | undefined): boolean => itself === undefined || permits(itself);
+
+function verdictAt(cluster: Cluster, unnamed: Probe, name: string | undefined): SideVerdict {
+  const probe = name === undefined ? unnamed : { ...unnamed, name };
+  return isItself(probe.from, probe.to)
+    ? sideVerdict(cluster, probe, "egress")
+    : policyVerdict(cluster, probe, "egress");
 }
 
 /** Whether the rules for everyone, those that have the name among them, allow everything. */

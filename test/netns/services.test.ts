@@ -7,6 +7,7 @@ import type { Probe } from "../../src/lab/pod-protocol.ts";
 import type { Rewrite } from "../../src/lab/service-nat.ts";
 import type { Agent } from "../../src/lab/weir-process.ts";
 import { growth } from "./counted.ts";
+import { hold } from "./held.ts";
 import { openWorld, type World } from "./world.ts";
 
 const PREFIX = "wt-svc";
@@ -14,6 +15,9 @@ const WEB = "shop/web";
 const CLIENT = "shop/client";
 const OUTSIDE = "outside";
 const OUTSIDE_V4 = "198.51.100.63";
+const OUTSIDE_V6 = "2001:db8:63::63";
+/** Of a tenant, who may write policies and Services in its namespace. */
+const TENANT = "tenant/free";
 /** An address of the node, which packets have that the node's own rules have masqueraded. */
 const NODE_V4 = "203.0.113.63";
 const NODE_PORT = 30_080;
@@ -79,9 +83,9 @@ let agent: Agent;
 beforeAll(async () => {
   world = await openWorld({
     prefix: PREFIX,
-    namespaces: { shop: {} },
-    pods: [pod("web", 1), pod("api", 2), pod("client", 3)],
-    machines: [{ name: OUTSIDE, addresses: [OUTSIDE_V4] }],
+    namespaces: { shop: {}, tenant: { of: "tenant" } },
+    pods: [pod("web", 1), pod("api", 2), pod("client", 3), { ...pod("free", 4), name: TENANT }],
+    machines: [{ name: OUTSIDE, addresses: [OUTSIDE_V4, OUTSIDE_V6] }],
     files: { "services.yaml": MANIFESTS, "web.yaml": from(`${OUTSIDE_V4}/32`) },
   });
   ipBatch([`addr add ${NODE_V4}/32 dev lo`]);
@@ -192,5 +196,84 @@ describe("traffic from outside by a nodePort", () => {
     await policyFor("192.0.2.0/32");
     const own = probe("tcp", FAMILIES[0].web, 8080, { source: NODE_V4 });
     expect(await world.lab.probe("node", own)).toMatchObject({ result: "reached" });
+  });
+});
+
+describe("a connection to an address that a tenant then makes one of its own Service", () => {
+  const PORT = 8080;
+  const SERVICE = `
+apiVersion: v1
+kind: Service
+metadata: { name: mine, namespace: tenant }
+spec:
+  clusterIPs: ["10.96.63.9", "fd96:63::9"]
+  externalIPs: ["${OUTSIDE_V4}", "${OUTSIDE_V6}"]
+  selector: { role: free }
+  ports: [{ port: ${PORT} }]
+`;
+  const POLICIES = {
+    "a rule of a cluster policy": `
+apiVersion: policy.networking.k8s.io/v1alpha2
+kind: ClusterNetworkPolicy
+metadata: { name: inside }
+spec:
+  tier: Admin
+  priority: 10
+  subject: { namespaces: { matchLabels: { of: tenant } } }
+  egress: [{ action: Deny, to: [{ networks: ["${OUTSIDE_V4}/32", "${OUTSIDE_V6}/128"] }] }]
+`,
+    "a NetworkPolicy": `
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: { name: inside, namespace: tenant }
+spec:
+  podSelector: {}
+  policyTypes: [Egress]
+  egress: [{ to: [{ podSelector: {} }] }]
+`,
+  };
+  const ENDS = [
+    { family: 4, outside: OUTSIDE_V4, own: "10.63.62.4" },
+    { family: 6, outside: OUTSIDE_V6, own: "fd63:62::4" },
+  ] as const;
+  const cases = ENDS.flatMap((ends) =>
+    Object.entries(POLICIES).flatMap(([by, policy]) =>
+      (["before", "after"] as const).map((when) => ({ ...ends, by, policy, when })),
+    ),
+  );
+
+  it.each(cases)("over IPv$family stays denied by $by, with the Service $when it", async (each) => {
+    const { outside, own, policy, when } = each;
+    // The rules alone make the kernel follow connections: what it knows of this one outlasts the next rules.
+    world.lab.rewrite(clusterIps);
+    const held = await hold(world.lab, { client: TENANT, server: OUTSIDE, address: outside, port: PORT });
+    const claim = (): Promise<unknown> => {
+      const to = { address: own, port: PORT };
+      world.lab.rewrite([
+        ...clusterIps,
+        { address: outside, protocol: "tcp", port: PORT, to, masquerade: false },
+      ]);
+      return agent.change(() => world.manifests.put("mine.yaml", SERVICE));
+    };
+    try {
+      expect(await held.send("client", 20_000)).toBe("reached");
+      if (when === "before") {
+        await claim();
+        expect(await held.send("client", 20_000)).toBe("reached");
+      }
+      await agent.change(() => world.manifests.put("inside.yaml", policy));
+      expect(await held.send("client", SILENT_MS)).toBe("silent");
+      if (when === "after") await claim();
+      expect(await held.send("client", SILENT_MS)).toBe("silent");
+      // Nor does a new one go there while the proxy is late.
+      world.lab.rewrite(clusterIps);
+      const late = probe("tcp", outside, PORT, { timeoutMs: SILENT_MS });
+      expect(await world.lab.probe(TENANT, late)).toEqual({ result: "silent" });
+      await agent.change(() => world.manifests.remove("inside.yaml"));
+      expect(await held.send("client", 20_000)).toBe("reached");
+      await agent.change(() => world.manifests.remove("mine.yaml"));
+    } finally {
+      await held.close();
+    }
   });
 });

@@ -92,6 +92,7 @@ describe("a flow to a frontend", () => {
     name: "web",
     clusterIps: [address(VIP[4]), address(VIP[6])],
     externalIps: [],
+    loadBalancerIps: [],
     ports: [{ name: "", protocol: "TCP", port: 80, target: 8080 }],
     selector: new Map([["app", "web"]]),
     onlyLocal: false,

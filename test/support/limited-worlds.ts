@@ -58,6 +58,7 @@ export const service = (namespace: string, name: string, number: number, ports: 
   name,
   clusterIps: [addressOf(4, 0x0a600000n + BigInt(number))],
   externalIps: [],
+  loadBalancerIps: [],
   ports: Array.from({ length: ports }, (_, index) => ({
     name: `p${index}`,
     protocol: "TCP",

@@ -31,6 +31,7 @@ const service: fc.Arbitrary<Service> = fc
     vip: fc.nat({ max: 2 }),
     /** Sometimes a pod's own address. */
     external: fc.option(fc.nat({ max: 15 }), { freq: 4 }),
+    balanced: fc.option(fc.nat({ max: 15 }), { freq: 2 }),
     ports: fc.uniqueArray(port, {
       minLength: 1,
       maxLength: 2,
@@ -39,10 +40,11 @@ const service: fc.Arbitrary<Service> = fc
     selector: fc.constantFrom(undefined, new Map([["app", "a"]]), new Map([["tier", "b"]])),
     onlyLocal: fc.boolean(),
   })
-  .map(({ vip, external, ...rest }) => ({
+  .map(({ vip, external, balanced, ...rest }) => ({
     ...rest,
     clusterIps: [vipV4(vip), vipV6(vip)],
-    externalIps: external === null ? [] : [v4(external)],
+    externalIps: external === null ? [] : [v4(external), v6(external)],
+    loadBalancerIps: balanced === null ? [] : [v4(balanced)],
   }));
 
 const yes = fc.integer({ min: 0, max: 4 }).map((number) => number > 0);
@@ -153,7 +155,7 @@ export function serviceQuestions(
           `${each.backend.address.text}:${each.backend.port} ${each.verdict.kind}${each.guarded ? " guarded" : ""}`,
       );
       const to = `${frontend.protocol} ${frontend.address.text}:${frontend.port}`;
-      const text = `${keyOf(pod)} to ${to} as ${names.join(", ") || "no name"} (${backends.join(", ") || "no backends"})`;
+      const text = `${keyOf(pod)} to ${to} as ${names.join(", ") || "no name"} (${backends.join(", ") || "no backends"}${verdict.itself === undefined ? "" : `, itself ${verdict.itself.kind}`})`;
       return [{ from, frontend, names, pod, ifindex, ...verdict, text }];
     }),
   );

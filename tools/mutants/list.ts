@@ -216,6 +216,12 @@ const SERVICES: readonly Mutant[] = [
     to: "const by = guards.get(address.text);",
   },
   {
+    rule: "an address of externalIPs is judged as itself, too",
+    file: "src/policy/service-groups.ts",
+    from: "if (group.itself !== undefined && isDenied(group.itself)) return",
+    to: "if (group.itself !== undefined && false) return",
+  },
+  {
     rule: "a guard leaves to a sender what its policy allows",
     file: "src/policy/rows.ts",
     from: "if (limit !== undefined) ports = intersection(ports, limit);",

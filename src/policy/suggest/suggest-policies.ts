@@ -14,7 +14,7 @@ import {
   type Pod,
   type Protocol,
 } from "../../model/cluster.ts";
-import { type Frontend, frontendKey, frontendsOf } from "../../model/frontends.ts";
+import { type Frontend, frontendKey, frontendsOf, judgedIn } from "../../model/frontends.ts";
 import type { Peer, Policy, PortMatch, Rule } from "../../model/network-policy.ts";
 import { PROTOCOLS } from "../../model/protocol.ts";
 import type { Selector } from "../../model/selector.ts";
@@ -263,11 +263,11 @@ function openResolver(cluster: Cluster, workloads: SelectedWorkloads): Resolver 
     return address === undefined ? "gone" : atAddress(address);
   };
   const backends = (frontend: Frontend): readonly Target[] | UnusedReason => {
-    const all = frontend.backends.flatMap(({ address, port }): Target[] => {
+    if (frontend.backends.every(({ address }) => typeof atAddress(address) === "string")) return "no-backend";
+    return judgedIn(frontend).flatMap(({ address, port }): Target[] => {
       const at = atAddress(address);
       return typeof at === "string" ? [] : [{ end: at, port, keepsSource: frontend.keepsSource }];
     });
-    return all.length === 0 ? "no-backend" : all;
   };
   return {
     end,
@@ -546,7 +546,11 @@ const addressesInside = ({ pods, nodes, services }: Cluster): readonly Cidr[] =>
   const addresses = [
     ...[...pods.values()].flatMap(({ ips }) => ips),
     ...[...(nodes?.values() ?? [])].flatMap((node) => node.addresses),
-    ...[...services.values()].flatMap(({ clusterIps, externalIps }) => [...clusterIps, ...externalIps]),
+    ...[...services.values()].flatMap(({ clusterIps, externalIps, loadBalancerIps }) => [
+      ...clusterIps,
+      ...externalIps,
+      ...loadBalancerIps,
+    ]),
   ];
   return [
     ...addresses.map(({ family, value }) => cidrOf(family, value, addressBits(family))),

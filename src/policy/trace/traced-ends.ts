@@ -48,7 +48,8 @@ function serviceCalled(cluster: Cluster, name: string): Found<End> {
     const hint = hintText(name, [...cluster.pods.keys(), ...cluster.services.keys()]);
     return { ok: false, reason: `no pod or Service ${name}${hint}`, missing: true };
   }
-  const addresses = service.clusterIps.length > 0 ? service.clusterIps : service.externalIps;
+  const { clusterIps, externalIps, loadBalancerIps } = service;
+  const addresses = clusterIps.length > 0 ? clusterIps : [...externalIps, ...loadBalancerIps];
   if (addresses.length === 0) {
     const reason = `Service ${name} has no address of its own: clients connect to the addresses in DNS; query those`;
     return { ok: false, reason, missing: false };
@@ -72,8 +73,8 @@ function endAt(cluster: Cluster, text: string): Found<End> {
 /** The first Service in key order that has the address. */
 const serviceAt = (cluster: Cluster, address: string): string | undefined =>
   [...cluster.services]
-    .filter(([, { clusterIps, externalIps }]) =>
-      [...clusterIps, ...externalIps].some(({ text }) => text === address),
+    .filter(([, { clusterIps, externalIps, loadBalancerIps }]) =>
+      [...clusterIps, ...externalIps, ...loadBalancerIps].some(({ text }) => text === address),
     )
     .map(([key]) => key)
     .sort()[0];

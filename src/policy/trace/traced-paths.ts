@@ -44,6 +44,8 @@ export interface Via {
   readonly frontend: Frontend;
   /** Whether packets to it may leave the client; the backend's end still judges each. */
   readonly leaves: boolean;
+  /** What the client's policies say of the frontend's address without the Service, where that counts too. */
+  readonly itself?: TracedSide;
 }
 
 /** A pair of addresses: the first of either end for each family that both have. */

@@ -81,11 +81,17 @@ export function pathsThrough(
   { nodes, isEndpoint }: NodeFacts,
 ): readonly Path[] {
   const names = namesOf?.(from, { kind: "address", address: frontend.address }) ?? [];
-  const { leaves, backends } = serviceVerdict(cluster, { from, frontend, names }, isEndpoint);
-  if (backends.length === 0) return [pathToNobody(cluster, from, { frontend, leaves })];
+  const { leaves, backends, itself } = serviceVerdict(cluster, { from, frontend, names }, isEndpoint);
+  const { address, protocol, port } = frontend;
+  const atItself = { from, to: partyAt(cluster, address), protocol, port };
+  const via: Via = {
+    ...{ frontend, leaves },
+    ...(itself && { itself: sideOf(cluster, atItself, "egress", itself) }),
+  };
+  if (backends.length === 0) return [pathToNobody(cluster, from, via)];
   return backends.map(({ backend, verdict }): Path => {
     const to = partyAt(cluster, backend.address);
-    const probe = { from, to, protocol: frontend.protocol, port: backend.port };
+    const probe = { from, to, protocol, port: backend.port };
     const ingress = sideVerdict(cluster, probe, "ingress");
     return {
       probe,
@@ -96,7 +102,7 @@ export function pathsThrough(
         egress: sideOf(cluster, probe, "egress", verdict),
         ingress: sideOf(cluster, probe, "ingress", ingress),
       },
-      via: { frontend, leaves },
+      via,
     };
   });
 }

@@ -51,7 +51,8 @@ export function parseService(field: Field): Service | undefined {
   const status = mapAt(fields, "status", "it is treated as having no load balancer");
   const type = textAt(spec, "type");
   const clusterIps = clusterIpsOf(spec);
-  const external = [...addressList(at(spec, "externalIPs", IGNORED)), ...loadBalancerIps(status)];
+  const externalIps = addressList(at(spec, "externalIPs", IGNORED));
+  const loadBalancerIps = loadBalancerIpsOf(status);
   const ports = portsOf(spec);
   const selector = selectorOf(spec);
   const onlyLocal = textAt(spec, "internalTrafficPolicy") === "Local";
@@ -66,7 +67,8 @@ export function parseService(field: Field): Service | undefined {
     namespace,
     name,
     clusterIps: skipped ? [] : clusterIps,
-    externalIps: skipped ? [] : distinct(external),
+    externalIps: skipped ? [] : distinct(externalIps),
+    loadBalancerIps: skipped ? [] : distinct(loadBalancerIps),
     ports,
     selector,
     onlyLocal,
@@ -93,7 +95,7 @@ const addressList = (field: Field | undefined): Address[] =>
   ((field && itemsOf(field)) ?? []).flatMap((item) => addressAt(item) ?? []);
 
 /** Of a load balancer that leaves the packets' destination unchanged; where it does not (ipMode Proxy), kube-proxy does. */
-function loadBalancerIps(status: Fields): Address[] {
+function loadBalancerIpsOf(status: Fields): Address[] {
   const ingress = at(mapAt(status, "loadBalancer", IGNORED), "ingress", IGNORED);
   return ((ingress && itemsOf(ingress)) ?? []).flatMap((item) => {
     const fields = fieldsOf(item) ?? new Map<string, Field>();

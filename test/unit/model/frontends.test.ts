@@ -1,7 +1,7 @@
 // Which addresses and ports kube-proxy rewrites, and which backends it may choose: its rules, one by one.
 
 import { describe, expect, test } from "vitest";
-import { frontendsOf } from "../../../src/model/frontends.ts";
+import { frontendsOf, openFrontends } from "../../../src/model/frontends.ts";
 import type { EndpointSlice, Service, SliceEndpoint } from "../../../src/model/service.ts";
 import { address, cluster, pod } from "../../support/model.ts";
 
@@ -10,6 +10,7 @@ const service = (facts: Partial<Service> = {}): Service => ({
   name: "s",
   clusterIps: [address("10.96.0.1")],
   externalIps: [],
+  loadBalancerIps: [],
   ports: [{ name: "", protocol: "TCP", port: 80, target: 8080 }],
   selector: new Map([["app", "a"]]),
   onlyLocal: false,
@@ -55,7 +56,8 @@ function frontends(
   return frontendsOf(cluster({ pods: PODS, services, slices }), new Set(nodes)).map((each) => {
     const backends = each.backends.map((backend) => `${backend.address.text}:${backend.port}`);
     const kept = each.keepsSource ? "" : " (masked)";
-    return `${each.address.text} ${each.protocol}/${each.port}${kept} -> ${backends.join(" ") || "nothing"}`;
+    const itself = each.judgedAsItself ? " (or itself)" : "";
+    return `${each.address.text} ${each.protocol}/${each.port}${kept}${itself} -> ${backends.join(" ") || "nothing"}`;
   });
 }
 
@@ -130,17 +132,37 @@ describe("with slices", () => {
     ];
     expect(frontends([local], [slice({ endpoints })], ["n1"])).toEqual([
       "10.96.0.1 TCP/80 -> 10.0.0.1:8080",
-      "198.51.100.9 TCP/80 (masked) -> 10.0.0.2:8080",
+      "198.51.100.9 TCP/80 (masked) (or itself) -> 10.0.0.2:8080",
     ]);
     // If the node's name is not known, it may be any node.
     expect(frontends([local], [slice({ endpoints })])[0]).toBe("10.96.0.1 TCP/80 -> 10.0.0.2:8080");
   });
 });
 
-test("two Services that claim one frontend may lead to the backends of either", () => {
-  const other = service({ name: "t", clusterIps: [], externalIps: [address("10.96.0.1")] });
+describe("two Services that claim one frontend", () => {
   const slices = [slice(), slice({ name: "t-1", service: "t", endpoints: [endpoint("198.51.100.1")] })];
-  expect(frontends([service(), other], slices)).toEqual([
-    "10.96.0.1 TCP/80 (masked) -> 10.0.0.1:8080 198.51.100.1:8080",
-  ]);
+  const external = { clusterIps: [], externalIps: [address("10.96.0.1")] };
+  const balanced = { clusterIps: [], loadBalancerIps: [address("10.96.0.1")] };
+
+  // An address that one of them has as its own is nobody else's.
+  test.each<[string, Partial<Service>, Partial<Service>, string]>([
+    ["a ClusterIP and an external address", {}, external, ""],
+    ["a load balancer's address and an external one", balanced, external, ""],
+    ["two external addresses", external, external, " (or itself)"],
+  ])("may lead to the backends of either: %s", (_, one, two, itself) => {
+    expect(frontends([service(one), service({ ...two, name: "t" })], slices)).toEqual([
+      `10.96.0.1 TCP/80 (masked)${itself} -> 10.0.0.1:8080 198.51.100.1:8080`,
+    ]);
+  });
+
+  test("are judged again when one of them goes", () => {
+    const compiled = openFrontends();
+    const step = (...services: readonly Service[]) =>
+      [...compiled(cluster({ services, slices }), new Set()).all.values()].map((each) => each.judgedAsItself);
+    expect([
+      step(service(), service({ ...external, name: "t" })),
+      step(service(external), service({ ...external, name: "t" })),
+      step(service({ ...external, name: "t" }), service(balanced)),
+    ]).toEqual([[false], [true], [false]]);
+  });
 });

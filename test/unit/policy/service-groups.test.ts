@@ -8,6 +8,7 @@ import type { Service } from "../../../src/model/service.ts";
 import { compile } from "../../../src/policy/compile.ts";
 import { NOTHING_NUMBERED } from "../../../src/policy/identity-allocation.ts";
 import { CAPACITIES, type Capacities } from "../../../src/policy/limits/capacity-fit.ts";
+import { placeOf } from "../../../src/policy/port-classes.ts";
 import { serviceVerdict } from "../../../src/policy/service-oracle.ts";
 import { planOf } from "../../../src/state/state-lookup.ts";
 import {
@@ -20,6 +21,7 @@ import {
   pod,
   pods,
   policy,
+  ports,
   selector,
 } from "../../support/model.ts";
 
@@ -33,6 +35,7 @@ const SERVICE: Service = {
   name: "s",
   clusterIps: [address(VIP)],
   externalIps: [address(EXTERNAL)],
+  loadBalancerIps: [],
   ports: [{ name: "", protocol: "TCP", port: 80, target: 8080 }],
   selector: new Map([["behind", "yes"]]),
   onlyLocal: false,
@@ -139,5 +142,126 @@ describe("a Service left out at a limit is denied to each pod to which anything 
         return ["allowed", "not isolated"].includes(planOf(state).judge(question));
       };
       expect([leaves(CAPACITIES), leaves({ ...CAPACITIES, ...few })]).toEqual([full, limited]);
+    });
+});
+
+describe("an external address is judged as itself, and by the backends", () => {
+  const ENDS = [
+    { family: 4, external: EXTERNAL, wide: "198.51.100.0/24", client: "10.0.0.1", web: "10.0.0.2" },
+    { family: 6, external: "2001:db8::1", wide: "2001:db8::/64", client: "fd00::1", web: "fd00::2" },
+  ] as const;
+  const toWeb = pods({ app: "web" });
+  /** What the client's policies are, where the address leads beside the Service, and whether packets to each kind of address leave. */
+  interface Case {
+    readonly allowed?: readonly (readonly [Peer, string])[];
+    readonly denied?: readonly Peer[];
+    readonly holder?: boolean;
+    readonly backends?: boolean;
+    readonly external: boolean;
+    readonly balanced: boolean;
+  }
+  const casesWith = (own: string, wide: string): readonly [string, Case][] => [
+    ["nothing isolates", { external: true, balanced: true }],
+    ["the backend alone is allowed", { allowed: [[toWeb, "8080"]], external: false, balanced: true }],
+    ["the address alone is allowed", { allowed: [[block(own), "80"]], external: false, balanced: false }],
+    [
+      "both are",
+      {
+        allowed: [
+          [toWeb, "8080"],
+          [block(wide), "80"],
+        ],
+        external: true,
+        balanced: true,
+      },
+    ],
+    [
+      "the address at the backend's port",
+      {
+        allowed: [
+          [toWeb, "8080"],
+          [block(own), "8080"],
+        ],
+        external: false,
+        balanced: true,
+      },
+    ],
+    ["a Deny of the address", { denied: [block(own)], external: false, balanced: true }],
+    ["a Deny of its network", { denied: [block(wide)], external: false, balanced: true }],
+    ["a Deny of the backend", { denied: [toWeb], external: false, balanced: false }],
+    ["a Deny of something else", { denied: [pods({ app: "api" })], external: true, balanced: true }],
+    [
+      "a Deny of the address, without backends",
+      { denied: [block(own)], backends: false, external: false, balanced: true },
+    ],
+    [
+      "a Deny of the pod that has the address",
+      { denied: [pods({ app: "api" })], holder: true, external: false, balanced: true },
+    ],
+    [
+      "the pod that has the address, and the backend, are allowed",
+      {
+        allowed: [
+          [toWeb, "8080"],
+          [pods({ app: "api" }), "80"],
+        ],
+        holder: true,
+        external: true,
+        balanced: true,
+      },
+    ],
+  ];
+  for (const { family, external, wide, client, web } of ENDS)
+    for (const protocol of ["TCP", "UDP"] as const)
+      test.each(casesWith(`${external}/${family === 4 ? 32 : 128}`, wide))(
+        `IPv${family} ${protocol}: %s`,
+        (_, { allowed, denied = [], holder = false, backends = true, ...expected }) => {
+          const named = (name: string, ips: readonly string[], app: string) =>
+            pod(`x/${name}`, ips, { labels: { app } });
+          const sender = named("client", [client], "client");
+          const leaves = (kind: "external" | "balanced"): boolean => {
+            const world: Cluster = {
+              ...cluster({
+                pods: [
+                  sender,
+                  named("web", [web], "web"),
+                  ...(holder ? [named("api", [external], "api")] : []),
+                ],
+                services: [
+                  {
+                    ...SERVICE,
+                    clusterIps: [],
+                    externalIps: kind === "external" ? [address(external)] : [],
+                    loadBalancerIps: kind === "balanced" ? [address(external)] : [],
+                    ports: [{ name: "", protocol, port: 80, target: 8080 }],
+                    selector: new Map([["app", backends ? "web" : "none"]]),
+                  },
+                ],
+                policies: allowed === undefined ? [] : [egressOfClient(protocol, allowed)],
+              }),
+              clusterPolicies: new Map(
+                denied.length === 0
+                  ? []
+                  : [["deny", clusterPolicy("deny", { egress: [clusterRule("Deny", denied)] })]],
+              ),
+            };
+            const plan = planOf(compile(world, [{ pod: sender, ifindex: 7 }], NOTHING_NUMBERED).state);
+            const place = placeOf(protocol, 80);
+            const question = { ifindex: 7, direction: "egress", remote: address(external), place } as const;
+            const passes = ["allowed", "not isolated"].includes(plan.judge(question));
+            const [frontend] = frontendsOf(world, new Set());
+            if (frontend === undefined) throw new Error("no frontend");
+            const from = { kind: "pod", pod: sender, address: address(client) } as const;
+            expect(passes).toBe(serviceVerdict(world, { from, frontend }, () => false).leaves);
+            return passes;
+          };
+          expect({ external: leaves("external"), balanced: leaves("balanced") }).toEqual(expected);
+        },
+      );
+  const egressOfClient = (protocol: string, allowed: readonly (readonly [Peer, string])[]) =>
+    policy("x/client", {
+      subject: selector({ app: "client" }),
+      isolates: { ingress: false, egress: true },
+      egress: allowed.map(([peer, port]) => ({ peers: [peer], ports: ports(`${protocol}/${port}`) })),
     });
 });

@@ -78,6 +78,49 @@ spec: { clusterIP: 10.96.0.10, externalIPs: [192.0.2.7], ports: [{ name: http, p
     }
   });
 
+  it("shows the verdict on an external address itself, where that is denied", async () => {
+    const directory = mkdtempSync(join(tmpdir(), "wt-trace-"));
+    try {
+      const change = `apiVersion: v1
+kind: Service
+metadata: { name: web, namespace: shop }
+spec:
+  clusterIP: 10.96.0.10
+  externalIPs: [192.0.2.7]
+  selector: { app: web }
+  ports: [{ port: 80, targetPort: 8080 }]
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: { name: one, namespace: shop }
+spec:
+  podSelector: { matchLabels: { app: gateway } }
+  policyTypes: [Egress]
+  egress: [{ to: [{ podSelector: { matchLabels: { app: web } } }] }]
+`;
+      writeFileSync(join(directory, "change.yaml"), change);
+      const to = (address: string, ...more: readonly string[]) =>
+        trace([`--from shop/gateway --to ${address} --port 80 -f ${directory}`, ...more].join(" "));
+      expect((await to("10.96.0.10")).exitCode).toBe(0);
+      const { exitCode, stdout } = await to("192.0.2.7");
+      expect(exitCode).toBe(3);
+      expect(
+        stdout,
+      ).toContain(`  Service shop/web: nothing leaves the client, as the external address itself is denied
+  egress of shop/gateway to 192.0.2.7 itself: isolated by shop/one; no rule matches
+`);
+      expect(stdout).not.toContain("could not drop it");
+      const json = JSON.parse((await to("192.0.2.7", "-o json")).stdout);
+      expect(json.paths[0]).toMatchObject({
+        allowed: false,
+        egress: { verdict: "allowed" },
+        via: { leaves: false, itself: { verdict: "denied", isolatedBy: [{ policy: "shop/one" }] } },
+      });
+    } finally {
+      rmSync(directory, { recursive: true, force: true });
+    }
+  });
+
   describe("through a Service with some allowed backends", () => {
     let directory: string;
     beforeEach(() => {

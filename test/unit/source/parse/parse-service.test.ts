@@ -15,6 +15,7 @@ function serviceOf(text: string) {
       ...service,
       clusterIps: texts(service.clusterIps),
       externalIps: texts(service.externalIps),
+      loadBalancerIps: texts(service.loadBalancerIps),
       selector: service.selector && Object.fromEntries(service.selector),
     },
   };
@@ -67,7 +68,8 @@ status: { loadBalancer: { ingress: [{ ip: 203.0.113.5, ipMode: VIP }, { ip: 203.
       namespace: "shop",
       name: "web",
       clusterIps: ["10.96.0.10", "fd00::10"],
-      externalIps: ["198.51.100.9", "203.0.113.5"],
+      externalIps: ["198.51.100.9"],
+      loadBalancerIps: ["203.0.113.5"],
       ports: [
         { name: "http", protocol: "TCP", port: 80, target: "web" },
         { name: "dns", protocol: "UDP", port: 53, target: 5353 },
@@ -85,7 +87,7 @@ status: { loadBalancer: { ingress: [{ ip: 203.0.113.5, ipMode: VIP }, { ip: 203.
   ])("have no address if they are %s", (_, spec) => {
     const { lines, service: web } = serviceOf(service(spec));
     expect(lines).toEqual([]);
-    expect(web).toMatchObject({ clusterIps: [], externalIps: [] });
+    expect(web).toMatchObject({ clusterIps: [], externalIps: [], loadBalancerIps: [] });
   });
 
   test.each(["service-proxy-name: other", 'headless: ""'])(
@@ -95,7 +97,7 @@ status: { loadBalancer: { ingress: [{ ip: 203.0.113.5, ipMode: VIP }, { ip: 203.
       const labels = `labels: { service.kubernetes.io/${label} }`;
       const { lines, service: web } = serviceOf(text.replace("shop }", `shop, ${labels} }`));
       expect(lines).toEqual([]);
-      expect(web).toMatchObject({ clusterIps: [], externalIps: [] });
+      expect(web).toMatchObject({ clusterIps: [], externalIps: [], loadBalancerIps: [] });
     },
   );
 
