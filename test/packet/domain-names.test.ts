@@ -227,7 +227,7 @@ describe("over TCP nothing is learned", () => {
     expect(connect(outside(5))).toBe("denied");
   });
 
-  it("so not what a stranger has put into a record of its own zone, at the start of a segment", () => {
+  it("so not what others have put into a record of its own zone, at the start of a segment", () => {
     const evil = { id: 10, name: "evil.attacker.org", type: DNS_TYPE.TXT };
     const text = Uint8Array.from([255, ...Buffer.alloc(255), answer.length, ...answer]);
     const stream = dnsOverTcp(dnsAnswer({ ...evil, records: [{ type: DNS_TYPE.TXT, ttl: 1, data: text }] }));

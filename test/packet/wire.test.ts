@@ -51,7 +51,7 @@ describe("IPv6 fragments that the kernel reassembled and fragmented again to for
   });
 });
 
-describe("checksums that are written behind the hook, where a raw socket of the pod wants them", () => {
+describe("checksums that are written behind the hook, at a place that a raw socket of the pod chooses", () => {
   it("go to the transport header's field or the payload, or the packet is dropped", () => {
     const reasons = Object.entries(wire.run("wire-checksum.ts") as Readonly<Record<string, string>>);
     expect(reasons.length).toBeGreaterThan(30);
