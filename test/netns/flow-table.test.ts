@@ -200,7 +200,7 @@ describe("an entry", () => {
     });
   }
 
-  it("with words of two keys is absent, and stands for no other flow", () => {
+  it("with words of two keys is absent, and is the place of no other flow", () => {
     const before = flowsNow().map(textOf).sort();
     let seen = 0;
     for (let bit = 0n; bit < 64n; bit += 8n)

@@ -434,7 +434,7 @@ describe("only a resolver that the pod's own rules for egress allow teaches name
     expect(connect(outside(25))).toBe("denied");
   });
 
-  it("but a peer that its rules allow, whoever has opened the flow", () => {
+  it("but a peer that its rules allow, whichever end opened the flow", () => {
     reply(Buffer.from("hello"));
     expect(ask(asked)).toMatch(/policy|established/);
     reply(answer);
@@ -636,7 +636,7 @@ describe("an expired name and flows that it has not opened", () => {
   };
   const ALL_PORTS = clusterPolicy("names", { egress: [domainRule([WWW])] });
 
-  it("flows that rules by address had allowed end with them, whoever has opened them", async () => {
+  it("flows that rules by address had allowed end with them, whichever end opened them", async () => {
     await enforce([ALL_PORTS]);
     resolve(WWW, [record(V4.friend)], { pod: "both" });
     expect(both("egress", [80, 41_000], TCP_FLAG.SYN)).toBe("policy");

@@ -89,7 +89,7 @@ describe("the line", () => {
     expect(eventLine(event, 1)).toMatch(/ shop\/x…\S+:40000 -> /);
   });
 
-  it("passes only the verdict to whoever colours it", () => {
+  it("passes only the verdict to the function that colours it", () => {
     const emphasis = (verdict: string, text: string): string => `<${verdict}:${text}>`;
     for (const line of [
       eventLine(withText(DENIED), 120, emphasis),
