@@ -52,6 +52,11 @@ apiVersion: v1
 kind: Service
 metadata: {name: nobody, namespace: shop}
 spec: {clusterIP: 10.96.0.11, selector: {app: nobody}, ports: [{port: 80}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: db, namespace: bank}
+spec: {clusterIP: 10.96.0.12, externalIPs: [203.0.113.9], selector: {app: db}, ports: [{port: 80, targetPort: 5432}]}
 `;
 
 const WEB = "shop/web-6d4cf56db-x2kfz";
@@ -255,6 +260,30 @@ describe("weir suggest", () => {
     writeFileSync(file, eventLine({ at: WEB, direction: "egress", of: "TCP 10.0.0.1 10.0.0.200 443" }));
     const { stdout } = await suggested(file, "--outside", "networks");
     expect(stdout).toContain('cidr: "10.0.0.200/32"');
+  });
+
+  it("allows an address of externalIPs beside the backends, as both are judged", async () => {
+    const allowed = async (to: string) => {
+      writeFileSync(file, eventLine({ at: WEB, direction: "egress", of: `TCP 10.0.0.1 ${to} 80` }));
+      const { stdout } = await suggested(file, "--no-dns", "-o", "json");
+      const list = JSON.parse(stdout) as { items: { spec: { egress: object[] } }[] };
+      return list.items.flatMap(({ spec }) => spec.egress);
+    };
+    const toDatabase = {
+      to: [
+        {
+          namespaceSelector: { matchLabels: { "kubernetes.io/metadata.name": "bank" } },
+          podSelector: { matchLabels: { app: "db" } },
+        },
+      ],
+      ports: [{ protocol: "TCP", port: 5432 }],
+    };
+    const toAddress = {
+      to: [{ ipBlock: { cidr: "203.0.113.9/32" } }],
+      ports: [{ protocol: "TCP", port: 80 }],
+    };
+    expect(await allowed("10.96.0.12")).toEqual([toDatabase]);
+    expect(await allowed("203.0.113.9")).toEqual([toDatabase, toAddress]);
   });
 
   it("pods that are gone count where their names show the workload, and are reported elsewhere", async () => {
