@@ -29,7 +29,7 @@ enum reason : __u8 {
 	REASON_DENIED = 16,       /* the pod is isolated and no rule allows it */
 	REASON_REVOKED = 17,      /* part of a flow that policy no longer allows */
 	REASON_SPOOFED = 18,      /* from the pod, with an IP, MAC or ARP address that is not its own */
-	REASON_MALFORMED = 19,    /* the headers are truncated or contradict each other */
+	REASON_MALFORMED = 19,    /* headers are truncated, contradict each other, or are written over later */
 	REASON_FRAGMENT = 20,     /* the first fragment of the packet was not seen or not allowed */
 	REASON_UNSUPPORTED = 21,  /* the Ethernet type, an IP option or an extension header is not supported */
 	REASON_UNKNOWN = 22,      /* the interface has no entry in the endpoint table */

@@ -29,7 +29,12 @@ const PARSING: readonly Mutant[] = [
     "length > payload || offset",
     "length > payload + 8 || offset",
   ),
-  parse("a second fragment header is malformed", "if (fragmented)", "if (fragmented && length > 1024)"),
+  parse(
+    "a second fragment header is malformed",
+    "if (fragment)\n\t\t\t\treturn",
+    "if (fragment && length > 1024)\n\t\t\t\treturn",
+  ),
+  parse("an atomic fragment has a header", "fragment = PACKED_HEADER;", "fragment = 0;"),
   parse(
     "the authentication header counts in words of four",
     "protocol == IPPROTO_AH ? (header->length + 2) * 4 : ",
@@ -98,6 +103,11 @@ const ADDRESSES: readonly Mutant[] = [
     "IPv6 sources are of one endpoint",
     ".length = 160, .ifindex = ifindex",
     ".length = 160, .ifindex = ifindex * 0",
+  ),
+  neighbour(
+    "padding of what the pod sends is zeros",
+    "if (*byte)\n\t\t\treturn 0;",
+    "if (*byte > 254)\n\t\t\treturn 0;",
   ),
   neighbour("a pod is no router", "type == ND_ROUTER_ADVERT || ", ""),
   neighbour("IPv4 has redirects too", "packet->icmp_type == ICMP_REDIRECT || ", ""),
@@ -383,6 +393,21 @@ const VERDICTS: readonly Mutant[] = [
     "a missing policy denies",
     "if (!identities)\n\t\treturn REASON_INCOMPLETE;",
     "if (!identities)\n\t\treturn REASON_NOT_ISOLATED;",
+  ),
+  verdict(
+    "a TCP checksum that is written later goes where the header has it",
+    "start != transport || field != transport + TCP_CHECKSUM_AT",
+    "field > transport + TCP_CHECKSUM_AT",
+  ),
+  verdict(
+    "a checksum that is written later is not in the IP header",
+    "return field < transport;",
+    "return false;",
+  ),
+  verdict(
+    "what cannot be parsed has no checksum that is written later",
+    "is_partial(hook) || has_checksum_later(hook, context)",
+    "is_partial(hook)",
   ),
   verdict(
     "spoofed packets are dropped",
