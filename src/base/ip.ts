@@ -138,6 +138,9 @@ export function compareAddresses(a: Address, b: Address): number {
   return a.value < b.value ? -1 : a.value > b.value ? 1 : 0;
 }
 
+/** The addresses that are valid on one link only (RFC 4291, 2.5.6): every interface has one. */
+export const LINK_LOCAL_V6: Cidr = cidrOf(6, 0xfe80n << 112n, 10);
+
 function toInteger(bytes: readonly number[]): bigint {
   let value = 0n;
   for (const byte of bytes) value = (value << 8n) | BigInt(byte);

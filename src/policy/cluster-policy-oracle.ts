@@ -6,7 +6,7 @@
 
 import { assertNever } from "../base/assert.ts";
 import type { Direction } from "../base/direction.ts";
-import { cidrContains } from "../base/ip.ts";
+import { cidrContains, cidrCovers, LINK_LOCAL_V6 } from "../base/ip.ts";
 import { type Cluster, isSelectable, isSubject, namespaceLabels, type Pod } from "../model/cluster.ts";
 import {
   ACTIONS,
@@ -31,6 +31,8 @@ export interface TierDecision {
   readonly ruleName?: string;
   /** The domain name that the source has resolved to the destination, where the rule has it. */
   readonly domain?: string;
+  /** The other end has a link-local address, which may be that of a pod or node that the rule names: then the action is Deny. */
+  readonly byLinkLocal?: true;
   /** Why the rule, or its policy, denies more than it says. */
   readonly unreadable?: string;
 }
@@ -101,17 +103,20 @@ function firstMatch(
   direction: Direction,
 ): TierDecision | undefined {
   const { name, tier, priority, rules, unreadable } = policy;
-  const index = rules[direction].findIndex((rule) => ruleMatches(cluster, rule, probe, direction));
+  const matching = (rule: ClusterRule): boolean => ruleMatches(cluster, rule, probe, direction);
+  const index = rules[direction].findIndex((rule) => matching(rule) || mayMatch(rule, probe, direction));
   const rule = rules[direction][index];
   if (rule === undefined) return undefined;
+  const isSure = matching(rule);
   return {
-    action: rule.action,
+    action: isSure ? rule.action : "Deny",
     policy: name,
     tier,
     priority,
     rule: index,
     ...(rule.name !== undefined && { ruleName: rule.name }),
     ...(probe.name !== undefined && hasDomains(rule) && { domain: probe.name }),
+    ...(!isSure && { byLinkLocal: true }),
     ...(unreadable !== undefined && { unreadable }),
   };
 }
@@ -130,6 +135,30 @@ function ruleMatches(cluster: Cluster, rule: ClusterRule, probe: Probe, directio
   const name = nameFor(cluster, probe);
   return rule.peers.some(
     (peer) => peerMatches(cluster, peer, { other, name }) && hasPort(peer.kind === "domain"),
+  );
+}
+
+/**
+ * docs/cluster-policy.md, link-local addresses: whose they are is not in the API. Where a rule names pods, nodes or networks that may have one, Deny and
+ * Pass both deny them, and Accept does not match them. It is not known either which number a port's name has there: any.
+ */
+function mayMatch({ action, peers, ports }: ClusterRule, probe: Probe, direction: Direction): boolean {
+  const { address } = direction === "ingress" ? probe.from : probe.to;
+  if (action === "Accept" || peers === "anyone" || !cidrContains(LINK_LOCAL_V6, address)) return false;
+  const hasPort =
+    ports === "all" ||
+    ports.some((port) =>
+      port.kind === "name" && direction === "egress"
+        ? port.protocol === probe.protocol
+        : portMatches(port, probe, direction),
+    );
+  const isOther = ({ cidr }: ClusterPeer & { kind: "block" }): boolean =>
+    cidr.family === 6 && !cidrCovers(LINK_LOCAL_V6, cidr);
+  return (
+    hasPort &&
+    peers.some((peer) =>
+      peer.kind === "block" ? isOther(peer) : peer.kind === "pods" || peer.kind === "nodes",
+    )
   );
 }
 

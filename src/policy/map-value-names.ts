@@ -5,6 +5,7 @@ import { DIRECTIONS } from "../base/direction.ts";
 import { holdersText } from "../model/address-ownership.ts";
 import { keyOf } from "../model/cluster.ts";
 import { clusterPolicyText } from "../model/cluster-network-policy.ts";
+import { exceptionsOf } from "../model/network-policy.ts";
 import { serviceKey } from "../state/desired-state.ts";
 import type { EndpointSides, Meaning } from "./compile.ts";
 import { sidesIn } from "./enforced-policies.ts";
@@ -104,7 +105,7 @@ function cidrNames(clauses: readonly (Clause | TierClause)[]): Map<string, strin
       if (peer.kind !== "block") continue;
       const where = `${source}.${direction === "ingress" ? "from" : "to"}[${index}]`;
       note(peer.cidr.text, `${where}: in the block`);
-      for (const except of peer.except) note(except.text, `${where}: excepted`);
+      for (const except of exceptionsOf(peer)) note(except.text, `${where}: excepted`);
     }
   }
   return names;

@@ -4,7 +4,7 @@ import type { Cidr } from "../base/ip.ts";
 import { memo } from "../base/memo.ts";
 import { follow } from "../base/versioned-map.ts";
 import { type Cluster, type ContainerPort, isSelectable, type Pod, type Protocol } from "../model/cluster.ts";
-import type { Peer } from "../model/network-policy.ts";
+import { exceptionsOf, type Peer } from "../model/network-policy.ts";
 import { selectorText } from "../model/selector.ts";
 
 /** The peers of one rule, taken together: an address belongs to the set when any of them matches it. */
@@ -117,7 +117,7 @@ export function blocksOf(sets: Iterable<PeerSet>): Block[] {
   for (const set of sets) {
     if (set.peers === "anyone") continue;
     for (const peer of set.peers) {
-      if (peer.kind === "block") blocks.push({ set, cidr: peer.cidr, except: peer.except });
+      if (peer.kind === "block") blocks.push({ set, cidr: peer.cidr, except: exceptionsOf(peer) });
     }
   }
   return blocks;

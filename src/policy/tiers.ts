@@ -3,12 +3,13 @@
 
 import type { Direction } from "../base/direction.ts";
 import { hasName } from "../base/domain-name.ts";
-import { addressBits, cidrOf } from "../base/ip.ts";
+import { addressBits, cidrCovers, cidrOf, LINK_LOCAL_V6 } from "../base/ip.ts";
 import { memo } from "../base/memo.ts";
 import { sameItems } from "../base/stage.ts";
 import { type Cluster, isSubject, namespaceLabels, type Pod } from "../model/cluster.ts";
 import {
   type Action,
+  type ClusterPeer,
   type ClusterPolicy,
   type ClusterRule,
   clusterPolicyText,
@@ -183,7 +184,41 @@ function peersOf(cluster: Cluster, { peers }: ClusterRule): "anyone" | readonly 
   });
 }
 
-function ruleClauses(
+/** What is certain comes first: a Pass that has a link-local address in a network applies to it. */
+const ruleClauses = (
+  cluster: Cluster,
+  rule: ClusterRule,
+  subject: Subject & { readonly source: string },
+): TierClause[] => [...clausesOfPeers(cluster, rule, subject), ...linkLocalClauses(rule, subject)];
+
+const LINK_LOCAL: readonly Peer[] = [{ kind: "block", cidr: LINK_LOCAL_V6, except: [] }];
+const LINK_LOCAL_TERM = termOf(peerSetOf(LINK_LOCAL, ""), undefined);
+
+/** Whether pods or nodes that the peer means may have link-local addresses that it does not mean. */
+const mayBeOnLink = (peer: ClusterPeer): boolean =>
+  peer.kind === "block"
+    ? peer.cidr.family === 6 && !cidrCovers(LINK_LOCAL_V6, peer.cidr)
+    : peer.kind !== "domain";
+
+/**
+ * Whose a link-local address is, no object says: what denies pods or nodes, or leaves them to the next tier, denies all of these
+ * addresses. See docs/decisions/0019-ranking-of-evidence.md.
+ */
+function linkLocalClauses(
+  { action, peers, ports }: ClusterRule,
+  { pod, direction, source }: Subject & { readonly source: string },
+): TierClause[] {
+  if (action === "Accept" || peers === "anyone" || !peers.some(mayBeOnLink)) return [];
+  const spansOf = (match: PortMatch) =>
+    match.kind === "name" && direction === "egress"
+      ? [rangeOf(match.protocol, 0, 65535)]
+      : fixedSpans(match, { pod, direction });
+  const denied = ports === "all" ? ALL_PORTS : union(ports.flatMap(spansOf));
+  if (denied.length === 0) return [];
+  return [{ term: LINK_LOCAL_TERM, ports: denied, action: "Deny", source, direction, peers: LINK_LOCAL }];
+}
+
+function clausesOfPeers(
   cluster: Cluster,
   rule: ClusterRule,
   { pod, direction, source }: Subject & { readonly source: string },

@@ -70,7 +70,9 @@ export function decisionText(by: TierDecision, direction: Direction): string {
   const name = by.ruleName === undefined ? "" : ` ${JSON.stringify(by.ruleName)}`;
   const why = by.unreadable === undefined ? "" : ` (which cannot be read: ${by.unreadable})`;
   const domain = by.domain === undefined ? "" : `, by the name ${by.domain}`;
-  return `${clusterPolicyText({ ...by, name: by.policy })} ${direction}[${by.rule}]${name}${domain}${why}`;
+  const link =
+    by.byLinkLocal === true ? ", as the link-local address may be that of a peer that it names" : "";
+  return `${clusterPolicyText({ ...by, name: by.policy })} ${direction}[${by.rule}]${name}${domain}${link}${why}`;
 }
 
 /** The way through the manifest, as in "alpha/web ingress[0].from[1].ports[0]". */

@@ -8,7 +8,7 @@ import type { Lab } from "../../src/lab/netns-lab.ts";
 type Script = ChildProcessByStdio<Writable, Readable, null>;
 
 export interface Scripts {
-  /** Starts one in an endpoint's namespace. */
+  /** Starts one in an endpoint's namespace, or as "node" in the node's. */
   start(endpoint: string, script: string, args: readonly string[]): Script;
   /** Ends all, and waits until they have ended: the next one may listen at the same port. */
   close(): Promise<void>;
@@ -19,9 +19,9 @@ export function openScripts(lab: Lab): Scripts {
   return {
     start(endpoint, script, args) {
       const node = [process.execPath, "-e", script, ...args];
-      const child = spawn("ip", ["netns", "exec", lab.wire(endpoint).netns, ...node], {
-        stdio: ["pipe", "pipe", "inherit"],
-      });
+      const inside = endpoint === "node" ? [] : ["ip", "netns", "exec", lab.wire(endpoint).netns];
+      const [command, ...rest] = [...inside, ...node] as [string, ...string[]];
+      const child = spawn(command, rest, { stdio: ["pipe", "pipe", "inherit"] });
       children.push(child);
       return child;
     },

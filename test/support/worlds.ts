@@ -1,7 +1,7 @@
 // Random small clusters and policies for property tests: few names and addresses, so that all combinations occur.
 
 import fc from "fast-check";
-import { type Address, addressOf, type Cidr, cidrOf, parseAddress } from "../../src/base/ip.ts";
+import { type Address, addressOf, type Cidr, cidrOf, parseAddress, parseCidr } from "../../src/base/ip.ts";
 import {
   type Cluster,
   type ClusterNode,
@@ -69,8 +69,16 @@ const cidr: fc.Arbitrary<Cidr> = fc
     six ? cidrOf(6, v6(number).value, 128 - bits) : cidrOf(4, v4(number).value, 32 - bits),
   );
 
+/** Prefixes that have link-local addresses, or are among these. */
+const wide = ["::/0", "8000::/1", "fe80::/10", "fe80::/64"].map((text) => must(parseCidr(text)));
+
+const peerCidr: fc.Arbitrary<Cidr> = fc.oneof(
+  { weight: 9, arbitrary: cidr },
+  { weight: 1, arbitrary: fc.constantFrom(...wide) },
+);
+
 const block: fc.Arbitrary<Peer> = fc
-  .tuple(cidr, fc.array(fc.tuple(suffix, fc.integer({ min: 1, max: 4 })), { maxLength: 2 }))
+  .tuple(peerCidr, fc.array(fc.tuple(suffix, fc.integer({ min: 1, max: 4 })), { maxLength: 2 }))
   .map(([outer, inner]) => {
     const bits = outer.family === 4 ? 32 : 128;
     const except = inner.flatMap(([number, more]) => {
@@ -163,7 +171,7 @@ const policy: fc.Arbitrary<Policy> = fc
   }));
 
 const clusterPeer: fc.Arbitrary<ClusterPeer> = fc.oneof(
-  { weight: 4, arbitrary: cidr.map((each) => ({ kind: "block" as const, cidr: each, except: [] })) },
+  { weight: 4, arbitrary: peerCidr.map((each) => ({ kind: "block" as const, cidr: each, except: [] })) },
   {
     weight: 4,
     arbitrary: fc.record({
@@ -327,6 +335,7 @@ export function addressesOf(world: Cluster): Address[] {
     must(parseAddress("10.0.0.200")),
     must(parseAddress("8.8.8.8")),
     must(parseAddress("2001:db8::1")),
+    must(parseAddress("fe80::7")),
   ];
   const all = [
     ...own,

@@ -8,7 +8,7 @@ import type { Family } from "../../base/ip.ts";
 import { follow } from "../../base/versioned-map.ts";
 import { keyOf } from "../../model/cluster.ts";
 import type { ClusterPolicy } from "../../model/cluster-network-policy.ts";
-import type { Peer, Policy } from "../../model/network-policy.ts";
+import { exceptionsOf, type Peer, type Policy } from "../../model/network-policy.ts";
 import type { Contents, Draft } from "../enforced-policies.ts";
 import type { TermSet } from "../identities.ts";
 import { podsOf } from "../local-endpoints.ts";
@@ -180,7 +180,7 @@ const compare = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
 const blocksIn = (peers: "anyone" | readonly Peer[]): number =>
   peers === "anyone"
     ? 0
-    : peers.reduce((sum, peer) => sum + (peer.kind === "block" ? 1 + peer.except.length : 0), 0);
+    : peers.reduce((sum, peer) => sum + (peer.kind === "block" ? 1 + exceptionsOf(peer).length : 0), 0);
 
 function withRules(side: Side, isKept: (source: string) => boolean): Side {
   const clauses = side.clauses.filter(({ source }) => isKept(source));
@@ -311,7 +311,7 @@ function originsOf(sides: readonly LiveSide[]): Origins {
       note(terms, term.key, source);
       for (const peer of term.set.peers === "anyone" ? [] : term.set.peers) {
         if (peer.kind !== "block") continue;
-        for (const { text } of [peer.cidr, ...peer.except]) note(prefixes, text, source);
+        for (const { text } of [peer.cidr, ...exceptionsOf(peer)]) note(prefixes, text, source);
       }
     }
   }

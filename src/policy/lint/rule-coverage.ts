@@ -4,7 +4,7 @@
 import { assertNever } from "../../base/assert.ts";
 import { addressBits, type Cidr, cidrCovers, cidrOf } from "../../base/ip.ts";
 import { NAMESPACE_NAME_LABEL } from "../../model/cluster.ts";
-import type { Peer, PortMatch, Rule } from "../../model/network-policy.ts";
+import { exceptionsOf, type Peer, type PortMatch, type Rule } from "../../model/network-policy.ts";
 import type { Requirement, Selector } from "../../model/selector.ts";
 import { rangeOf, union } from "../port-classes.ts";
 
@@ -84,9 +84,9 @@ type Block = Pick<Peer & { readonly kind: "block" }, "cidr" | "except">;
 /** Every exception of `outer` must also be one of `inner`, or be outside it. */
 export function blockCovers(outer: Block, inner: Block): boolean {
   if (!cidrCovers(outer.cidr, inner.cidr)) return false;
-  return outer.except.every((cut) => {
+  return exceptionsOf(outer).every((cut) => {
     if (cidrCovers(cut, inner.cidr)) return false;
-    return !cidrCovers(inner.cidr, cut) || prefixesCover(inner.except, cut);
+    return !cidrCovers(inner.cidr, cut) || prefixesCover(exceptionsOf(inner), cut);
   });
 }
 

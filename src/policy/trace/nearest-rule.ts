@@ -4,7 +4,13 @@ import { assertNever } from "../../base/assert.ts";
 import type { Direction } from "../../base/direction.ts";
 import { cidrContains } from "../../base/ip.ts";
 import { type Cluster, isSelectable, keyOf, namespaceLabels, type Pod } from "../../model/cluster.ts";
-import type { Peer, Policy, PortMatch, Rule } from "../../model/network-policy.ts";
+import {
+  exceptionsOf,
+  type Peer,
+  type Policy,
+  type PortMatch,
+  type Rule,
+} from "../../model/network-policy.ts";
 import { type Labels, matches, type Selector, selectorText } from "../../model/selector.ts";
 import type { Party, Probe } from "../oracle.ts";
 import { policiesOn } from "../subjects.ts";
@@ -89,7 +95,7 @@ function peerLacks(asked: Asked, peer: Peer): readonly Lack[] {
   switch (peer.kind) {
     case "block": {
       const { text } = other.address;
-      const except = peer.except.find((cidr) => cidrContains(cidr, other.address));
+      const except = exceptionsOf(peer).find((cidr) => cidrContains(cidr, other.address));
       if (!cidrContains(peer.cidr, other.address))
         return [{ text: `an address in ${peer.cidr.text} (it is ${text})`, weight: WEIGHT.block }];
       if (except === undefined) return [];
