@@ -9,8 +9,8 @@
 
 #include "layout.h"
 
-#define NUMBERS                                                                \
-  (FAMILIES * DIRECTIONS * REASONS * 2) // of `counters`, the largest struct
+#define NUMBERS (1 + NAME_BYTES) // of `domain_name_key`, the largest struct
+_Static_assert(NUMBERS >= FAMILIES * DIRECTIONS * REASONS * 2, "of `counters`");
 #define STRUCT_OFFSET 16 // in the packet: after the Ethernet header, aligned
 
 struct {
@@ -91,6 +91,19 @@ READER(counters, EACH(f, FAMILIES) EACH(i, DIRECTIONS) EACH(j, REASONS) {
 })
 READER(service_v4_key, BE32(address) HOST(place))
 READER(service_v6_key, BE64(address.high) BE64(address.low) HOST(place))
+READER(domain_name_key, HOST(length) EACH(i, NAME_BYTES) HOST(text[i]))
+READER(domain_name, HOST(pattern))
+READER(name_policy_key, HOST(pattern) HOST(policy))
+READER(name_policy, EACH(i, VERSIONS) HOST(number[i]))
+READER(named_address_key, BE64(address.high) BE64(address.low) HOST(incarnation) HOST(family))
+READER(named_address, EACH(i, NAME_SLOTS) { HOST(slots[i].pattern) HOST(slots[i].expires) } HOST(entered))
+READER(question_key, BE64(resolver.high) BE64(resolver.low) HOST(incarnation) BE16(local_port) BE16(id) BE16(type)
+       HOST(family) HOST(name))
+READER(question, HOST(name) HOST(expires) HOST(entered))
+READER(name_ring_key, HOST(incarnation) HOST(place))
+READER(name_ring_entry, EACH(i, 5) HOST(words[i]))
+READER(name_counters, HOST(questions) HOST(answers) HOST(learned) HOST(unasked) HOST(malformed) HOST(refused)
+       HOST(evicted) HOST(displaced) HOST(unread) EACH(i, NAME_RINGS) HOST(inserted[i]))
 READER(uplink, HOST(version))
 READER(uplink_counters, EACH(i, SCREENINGS) { HOST(count[i].packets) HOST(count[i].bytes) })
 // clang-format on

@@ -44,6 +44,17 @@ const CODECS: readonly gen.Codec<unknown>[] = [
   gen.rateCodec,
   gen.serviceV4KeyCodec,
   gen.serviceV6KeyCodec,
+  gen.domainNameKeyCodec,
+  gen.domainNameCodec,
+  gen.namePolicyKeyCodec,
+  gen.namePolicyCodec,
+  gen.namedAddressKeyCodec,
+  gen.namedAddressCodec,
+  gen.questionKeyCodec,
+  gen.questionCodec,
+  gen.nameRingKeyCodec,
+  gen.nameRingEntryCodec,
+  gen.nameCountersCodec,
   gen.uplinkCodec,
   gen.uplinkCountersCodec,
 ];
@@ -98,7 +109,7 @@ describe("every struct that crosses", () => {
     const generated = Object.entries(gen).filter(([name]) => name.endsWith("Codec"));
     const structs = generated.filter(([name]) => !/^u\d+Codec$/.test(name)).map(([, codec]) => codec);
     // Without a program of their own: parts of others, and per-CPU caches and scratch.
-    const parts = [gen.addressV6Codec, gen.bitsCodec, gen.countCodec];
+    const parts = [gen.addressV6Codec, gen.bitsCodec, gen.countCodec, gen.nameSlotCodec];
     const flows = [gen.flowEntryV4Codec, gen.flowEntryV6Codec];
     const own = [
       ...flows,
@@ -107,6 +118,7 @@ describe("every struct that crosses", () => {
       gen.cachedFlowV4Codec,
       gen.cachedFlowV6Codec,
       gen.scratchCodec,
+      gen.dnsScratchCodec,
     ];
     expect(new Set<unknown>(structs)).toEqual(new Set<unknown>([...CODECS, ...parts, ...own]));
   });
