@@ -90,7 +90,7 @@ function readByC(name: string, bytes: Uint8Array): bigint[] {
   const { result: count } = program.testRun({ data: Buffer.concat([Buffer.alloc(STRUCT_OFFSET), bytes]) });
   expect(count).toBeGreaterThan(0);
   return Array.from({ length: count }, (_, place) => {
-    const number = numbers?.lookup(Uint8Array.from([place, 0, 0, 0]));
+    const number = numbers?.lookup(Uint8Array.from([place & 0xff, place >> 8, 0, 0]));
     return number?.readBigUInt64LE(0) ?? -1n;
   });
 }
