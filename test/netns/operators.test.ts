@@ -133,7 +133,7 @@ async function traffic(): Promise<void> {
 /** Those that do not end with 0: audit mode is not "ok", and a denied connection or a change is a result. */
 const EXITS: Readonly<Record<string, number>> = { status: 7, "trace --from bank/teller": 3, diff: 3 };
 
-const LINES_MAX = 30;
+const LINES_MAX = 40;
 
 /** A long list is shown by its ends. */
 function shortened(output: string): string {
