@@ -45,7 +45,8 @@ const BPF = "bpf/";
 
 /** What the tests read; files that git knows but that are gone are left out. */
 const isPart = (file: string): boolean =>
-  /^(bench|bpf|docs|src|test|tools|native\/lib)\/|^[^/]+\.(json|ts)$/.test(file) && existsSync(join(ROOT, file));
+  /^(bench|bpf|docs|src|test|tools|native\/lib)\/|^[^/]+\.(json|ts)$/.test(file) &&
+  existsSync(join(ROOT, file));
 
 function copyTree(): string {
   const copy = mkdtempSync(join(tmpdir(), "weir-mutants-"));
