@@ -72,7 +72,6 @@ static __always_inline int parse_twice(hook_context *hook, const struct packet *
 
 #define READ_PASSED -1 /* not a reason: the packet has been read, and is judged next */
 
-#define UDP_HEADER_BYTES 8
 #define UDP_CHECKSUM_AT 6
 #define TCP_CHECKSUM_AT 16
 #define SCTP_CHECKSUM_AT 8

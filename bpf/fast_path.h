@@ -24,7 +24,7 @@ struct plain_transport {
 	__u8 last[6];
 };
 
-#define PLAIN_UDP_BYTES 8
+#define UDP_HEADER_BYTES 8
 
 /*
  * Parses TCP or UDP behind `before` bytes of IP header at the cursor; `length` is that of the IP packet, beyond which bytes are padding. As few checks as the two
@@ -41,8 +41,8 @@ static __always_inline bool plain_transport(const struct cursor *cursor, struct 
 		packet->tcp_flags = header->tcp_flags;
 		if (header->tcp_words >> 4 < 5)
 			return false;
-	} else if (packet->protocol != IPPROTO_UDP || length < before + PLAIN_UDP_BYTES ||
-		   !ensure(cursor, before + PLAIN_UDP_BYTES)) {
+	} else if (packet->protocol != IPPROTO_UDP || length < before + UDP_HEADER_BYTES ||
+		   !ensure(cursor, before + UDP_HEADER_BYTES)) {
 		return false;
 	}
 	packet->payload = length - before;

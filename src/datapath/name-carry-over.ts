@@ -55,7 +55,7 @@ export async function carryNames(
   return results;
 }
 
-/** None of layouts that had no names, or of which there is no description. */
+/** Empty for a layout without names, or without a description. */
 async function readNames(root: string, layout: string): Promise<readonly EarlierName[]> {
   const record = readRecord(root, layout);
   const element = record?.maps.names;

@@ -184,6 +184,19 @@ async function until(isDone: () => boolean, state: () => string): Promise<void> 
     if (Date.now() > deadline) throw new Error(state());
 }
 
+/** Runs until it is killed; `ended` is its exit status. */
+function startPlugin(args: readonly string[]) {
+  const env = { ...process.env, KUBECONFIG: kubeconfig };
+  const child = spawn(PLUGIN, args, { env, stdio: ["ignore", "pipe", "pipe"] });
+  const ended = new Promise<number | null>((resolve) => child.on("close", resolve));
+  const said = { stdout: "", stderr: "" };
+  for (const stream of ["stdout", "stderr"] as const)
+    child[stream].on("data", (chunk: Buffer) => {
+      said[stream] += chunk.toString();
+    });
+  return { child, ended, said };
+}
+
 interface Drops {
   readonly rows: readonly { readonly node?: string; readonly packets: number }[];
   readonly total: { readonly packets: number };
@@ -276,17 +289,8 @@ describe("kubectl weir", () => {
 
   it("monitor -f follows all nodes over lost connections, and leaves no process behind", async () => {
     const args = ["monitor", "-f", "--last", "0", "-o", "json", "--reason", "denied"];
-    const env = { ...process.env, KUBECONFIG: kubeconfig };
-    const child = spawn(PLUGIN, args, { env, stdio: ["ignore", "pipe", "pipe"] });
-    const ended = new Promise<number | null>((resolve) => child.on("close", resolve));
-    let [stdout, stderr] = ["", ""];
-    child.stdout.on("data", (chunk: Buffer) => {
-      stdout += chunk.toString();
-    });
-    child.stderr.on("data", (chunk: Buffer) => {
-      stderr += chunk.toString();
-    });
-    const lines = () => stdout.split("\n").filter((line) => line !== "");
+    const { child, ended, said } = startPlugin(args);
+    const lines = () => said.stdout.split("\n").filter((line) => line !== "");
     const probeBoth = async (): Promise<void> => {
       await world.lab.probe("shop/web-2", denied("10.63.78.1"));
       await world.lab.probe("shop/web-1", denied("10.63.78.2"));
@@ -296,19 +300,19 @@ describe("kubectl weir", () => {
       // It follows from some moment on.
       for (const deadline = Date.now() + PATIENCE_MS; nodes().size < 2; await sleep(500)) {
         await probeBoth();
-        if (Date.now() > deadline) throw new Error(`${stdout}${stderr}`);
+        if (Date.now() > deadline) throw new Error(`${said.stdout}${said.stderr}`);
       }
       const before = lines().length;
       kubelet.disconnect();
       await until(
-        () => (stderr.match(/^weir: node node-[12]: follows again$/gm) ?? []).length === 2,
-        () => stderr,
+        () => (said.stderr.match(/^weir: node node-[12]: follows again$/gm) ?? []).length === 2,
+        () => said.stderr,
       );
-      expect(stderr).toMatch(/^weir: node node-1: the connection was closed; trying again$/m);
+      expect(said.stderr).toMatch(/^weir: node node-1: the connection was closed; trying again$/m);
       await probeBoth();
       await until(
         () => lines().length >= before + 2,
-        () => `${stdout}${stderr}`,
+        () => `${said.stdout}${said.stderr}`,
       );
       expect(new Set(lines()).size).toBe(lines().length);
       const times = lines().map((line) => (JSON.parse(line) as { readonly time: string }).time);
@@ -353,32 +357,20 @@ describe("kubectl weir", () => {
   });
 
   it("monitor -f says at its end how many dropped packets had no event meanwhile", async () => {
-    const env = { ...process.env, KUBECONFIG: kubeconfig };
-    const child = spawn(PLUGIN, ["monitor", "-f", "--reason", "denied"], {
-      env,
-      stdio: ["ignore", "pipe", "pipe"],
-    });
-    const ended = new Promise<number | null>((resolve) => child.on("close", resolve));
-    let [stdout, stderr] = ["", ""];
-    child.stdout.on("data", (chunk: Buffer) => {
-      stdout += chunk.toString();
-    });
-    child.stderr.on("data", (chunk: Buffer) => {
-      stderr += chunk.toString();
-    });
+    const { child, ended, said } = startPlugin(["monitor", "-f", "--reason", "denied"]);
     const stop = await world.lab.watch("shop/web-1", denied("10.63.78.2"), 1);
     try {
       // Many more a second than one pod's events.
       await until(
-        () => stdout.length > 5_000,
-        () => `${stdout}${stderr}`,
+        () => said.stdout.length > 5_000,
+        () => `${said.stdout}${said.stderr}`,
       );
     } finally {
       await stop();
       child.kill("SIGINT");
     }
     expect(await ended).toBe(0);
-    expect(stderr).toMatch(/^weir: [1-9]\d* dropped packets? meanwhile without an event: rate limit$/m);
+    expect(said.stderr).toMatch(/^weir: [1-9]\d* dropped packets? meanwhile without an event: rate limit$/m);
   });
 
   it("bypass list has those of all nodes, and begins none", async () => {

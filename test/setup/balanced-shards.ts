@@ -45,15 +45,16 @@ export const SECONDS: Readonly<Record<string, number>> = {
 };
 const USUAL = 8;
 
+export const secondsOf = (file: string): number => SECONDS[file] ?? USUAL;
+
 /** The longest file first, each into the part that has the least to do. Files of the same list are divided in the same way by every part. */
 export function divide(files: readonly string[], parts: number): string[][] {
-  const seconds = (file: string) => SECONDS[file] ?? USUAL;
-  const longestFirst = [...files].sort((a, b) => seconds(b) - seconds(a) || (a < b ? -1 : 1));
+  const longestFirst = [...files].sort((a, b) => secondsOf(b) - secondsOf(a) || (a < b ? -1 : 1));
   const divided = Array.from({ length: parts }, () => ({ files: [] as string[], seconds: 0 }));
   for (const file of longestFirst) {
     const part = divided.reduce((least, each) => (each.seconds < least.seconds ? each : least));
     part.files.push(file);
-    part.seconds += seconds(file);
+    part.seconds += secondsOf(file);
   }
   return divided.map((part) => part.files);
 }

@@ -64,7 +64,7 @@ const PARSING: readonly Mutant[] = [
   plain("fragments are not plain", " || ip->frag_off & bpf_htons(FRAGMENT_OFFSET | FRAGMENT_MORE))", ")"),
   plain("a TCP header has five words", "if (header->tcp_words >> 4 < 5)\n\t\t\treturn false;", ""),
   plain("a plain TCP header is within its packet", "length < before + sizeof(*header) || ", ""),
-  plain("a plain UDP header is within its packet", " || length < before + PLAIN_UDP_BYTES ||", " ||"),
+  plain("a plain UDP header is within its packet", " || length < before + UDP_HEADER_BYTES ||", " ||"),
   plain("options are not plain", "*(const __u8 *)ip != 0x45", "(*(const __u8 *)ip & 0xf0) != 0x40"),
   transport("TCP needs its whole header", "if (!ensure_payload(cursor, packet, 20))\n\t\treturn false;", ""),
   transport(
