@@ -426,6 +426,8 @@ async function loop(running: Parts, options: AgentOptions, env: AgentEnv & Recon
   running.bypasses.onChange(changed);
   running.integrity.onChange(changed);
   try {
+    // An agent that reports what it enforces enforces this, too.
+    await watchingDenied?.first;
     while (!env.signal.aborted) {
       await scheduler.next();
       if (env.signal.aborted) continue;
@@ -459,6 +461,6 @@ async function loop(running: Parts, options: AgentOptions, env: AgentEnv & Recon
     }
   } finally {
     interfaces.close();
-    await watchingDenied;
+    await watchingDenied?.ended;
   }
 }

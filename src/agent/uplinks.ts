@@ -21,7 +21,7 @@ export interface UplinkOptions {
 
 export interface Uplinks {
   /** Reads the file, and again whenever it changes, until the signal aborts. */
-  watch(onChange: () => void, signal: AbortSignal): Promise<void>;
+  watch(onChange: () => void, signal: AbortSignal): DeniedWatch;
   /** Reads the file once. */
   read(): Promise<void>;
   /**
@@ -30,6 +30,12 @@ export interface Uplinks {
    */
   bring(resync: boolean): Promise<readonly Problem[]>;
   view(): UplinkView;
+}
+
+export interface DeniedWatch {
+  /** Resolves once the file has been read, in full or not, or at the end. */
+  readonly first: Promise<void>;
+  readonly ended: Promise<void>;
 }
 
 const HOW = { max: DENIED_MAX, openForWriting: isOpenForWriting };
@@ -64,15 +70,19 @@ export function openUplinks(kernel: Kernel, { interfaces, denied }: UplinkOption
   }
 
   return {
-    watch: (onChange, signal) =>
-      watchDenied(denied, {
+    watch(onChange, signal) {
+      const first = Promise.withResolvers<void>();
+      const ended = watchDenied(denied, {
         ...HOW,
         signal,
         onChange: (next) => {
           take(next);
+          first.resolve();
           onChange();
         },
-      }),
+      });
+      return { first: Promise.race([first.promise, ended]), ended };
+    },
     read: async () => take(await readDenied(denied, HOW)),
     async bring(resync) {
       // The list first: without one the program drops nothing.
