@@ -54,12 +54,15 @@ export const WARNING_CODES = [
   "except-whole-block",
   "block-of-pod",
   "dns-denied",
+  "names-unresolved",
+  "names-any-resolver",
   // What has no effect.
   "peer-redundant",
   "rule-redundant",
   "policy-redundant",
   "tier-rule-shadowed",
   "pass-unused",
+  "names-unneeded",
   // What API servers have stored, and refuse today.
   "ip-spelling",
   "selector-value",

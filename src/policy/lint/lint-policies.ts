@@ -3,6 +3,7 @@
 import { dashFindings } from "./lint-dashes.ts";
 import { dnsFindings } from "./lint-dns.ts";
 import { type Finding, type LintInput, type Path, worldOf } from "./lint-input.ts";
+import { nameFindings } from "./lint-names.ts";
 import { openFindings } from "./lint-open-rules.ts";
 import { portNameFindings } from "./lint-port-names.ts";
 import { redundancyFindings } from "./lint-redundant.ts";
@@ -23,6 +24,7 @@ export function lintPolicies(input: LintInput): readonly Finding[] {
     ...world.policies.flatMap((policy) => RULES.flatMap((rule) => rule(world, policy))),
     ...dnsFindings(world),
     ...tierFindings(world),
+    ...nameFindings(world),
   ];
   // Before the weaker ones are removed, so that silencing one finding does not silence those that it replaced.
   const audible = findings.filter(({ policy, code }) => !world.ignores(policy, code));
@@ -40,6 +42,8 @@ function overrides(stronger: Finding, weaker: Finding): boolean {
       );
     case "opens-all":
       return weaker.code === "rule-split" && samePath(weaker.path, stronger.path);
+    case "names-unresolved":
+      return weaker.code === "dns-denied";
     default:
       return false;
   }

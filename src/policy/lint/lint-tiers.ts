@@ -19,7 +19,7 @@ import { type Finding, isWhole, pathName, podNames, rulePath, type World } from 
 import { blockCovers, mayOverlap, portsCover, portsOverlap, selectorCovers } from "./rule-coverage.ts";
 
 /** One rule, where it is. */
-interface RuleAt {
+export interface RuleAt {
   readonly policy: ClusterPolicy;
   readonly direction: Direction;
   readonly index: number;
@@ -42,7 +42,7 @@ export function tierFindings(world: World): readonly Finding[] {
   ];
 }
 
-const rulesOf = (policy: ClusterPolicy): readonly RuleAt[] =>
+export const rulesOf = (policy: ClusterPolicy): readonly RuleAt[] =>
   DIRECTIONS.flatMap((direction) =>
     policy.rules[direction].map((rule, index) => ({ policy, direction, index, rule })),
   );
@@ -51,11 +51,13 @@ const rulesOf = (policy: ClusterPolicy): readonly RuleAt[] =>
 const isBefore = (a: ClusterPolicy, b: ClusterPolicy): boolean =>
   a.tier === b.tier ? a.priority < b.priority : TIERS.indexOf(a.tier) < TIERS.indexOf(b.tier);
 
-const subjectsOverlap = ({ subject: a }: ClusterPolicy, { subject: b }: ClusterPolicy): boolean =>
+export const subjectsOverlap = ({ subject: a }: ClusterPolicy, { subject: b }: ClusterPolicy): boolean =>
   mayOverlap(a.namespaces, b.namespaces) && mayOverlap(a.pods, b.pods);
 
-const subjectCovers = ({ subject: outer }: ClusterPolicy, { subject: inner }: ClusterPolicy): boolean =>
-  selectorCovers(outer.namespaces, inner.namespaces) && selectorCovers(outer.pods, inner.pods);
+export const subjectCovers = (
+  { subject: outer }: ClusterPolicy,
+  { subject: inner }: ClusterPolicy,
+): boolean => selectorCovers(outer.namespaces, inner.namespaces) && selectorCovers(outer.pods, inner.pods);
 
 /** The other policy of the same priority whose rules may decide differently about the same traffic; reported at the later one. */
 function tied(policies: readonly ClusterPolicy[], policy: ClusterPolicy): readonly Finding[] {
@@ -169,7 +171,7 @@ function dnsDenied(world: World, policies: readonly ClusterPolicy[], at: RuleAt)
 const ruleCovers = (outer: ClusterRule, inner: ClusterRule): boolean =>
   peersCover(outer.peers, inner.peers) && portsCover(outer.ports, inner.ports);
 
-function peersCover(outer: ClusterRule["peers"], inner: ClusterRule["peers"]): boolean {
+export function peersCover(outer: ClusterRule["peers"], inner: ClusterRule["peers"]): boolean {
   if (outer === "anyone") return true;
   if (inner === "anyone" || inner.length === 0) return false;
   const isEverywhere = FAMILIES.every((family) =>

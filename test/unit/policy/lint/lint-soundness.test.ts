@@ -4,13 +4,16 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { Direction } from "../../../../src/base/direction.ts";
 import { cidrContains, LINK_LOCAL_V6 } from "../../../../src/base/ip.ts";
-import { type Cluster, keyOf } from "../../../../src/model/cluster.ts";
+import { type Cluster, isSubject, keyOf } from "../../../../src/model/cluster.ts";
 import type { ClusterPolicy, ClusterRule } from "../../../../src/model/cluster-network-policy.ts";
 import type { Policy, Rule } from "../../../../src/model/network-policy.ts";
 import type { WarningCode } from "../../../../src/model/problem.ts";
 import { matches } from "../../../../src/model/selector.ts";
 import type { Finding, Path } from "../../../../src/policy/lint/lint-policies.ts";
+import { permits, sideVerdict } from "../../../../src/policy/oracle.ts";
+import { selectsPod } from "../../../../src/policy/tiers.ts";
 import { lint } from "../../../support/lint.ts";
+import { address, outside } from "../../../support/model.ts";
 import { type AnsweredQuestion, questions } from "../../../support/questions.ts";
 import { cluster as anyCluster } from "../../../support/worlds.ts";
 
@@ -91,7 +94,7 @@ const answers = (
 /** Rules of cluster policies may deny link-local addresses beside their peers, which lint does not consider (docs/lint.md). */
 const isGlobal = ({ remote }: AnsweredQuestion): boolean => !cidrContains(LINK_LOCAL_V6, remote);
 
-describe("in random worlds", () => {
+describe("in random worlds", { timeout: 300_000 }, () => {
   it("what lint calls useless changes no verdict", () => {
     const seen = new Map<WarningCode, number>();
     fc.assert(
@@ -125,6 +128,59 @@ describe("in random worlds", () => {
       { numRuns: RUNS },
     );
     expect(seen).toBeGreaterThan(10);
+  });
+
+  it("names that open nothing change no verdict", () => {
+    let seen = 0;
+    fc.assert(
+      fc.property(cluster, fc.integer({ min: 0, max: 5 }), (world, more) => {
+        for (const { code, policy, path, reason } of lint({ cluster: world })) {
+          if (code !== "names-unneeded" || !("tier" in policy)) continue;
+          seen += 1;
+          const after = withRules(world, policy, path, (rule) => [
+            {
+              ...rule,
+              peers: rule.peers === "anyone" ? [] : rule.peers.filter(({ kind }) => kind !== "domain"),
+            },
+          ]);
+          expect(answers(after, STEP + more, isGlobal), reason).toEqual(
+            answers(world, STEP + more, isGlobal),
+          );
+        }
+      }),
+      { numRuns: RUNS },
+    );
+    expect(seen).toBeGreaterThan(10);
+  });
+
+  it("pods that can ask no resolver can ask none, and those that can ask anybody can ask a stranger", () => {
+    const seen = { "names-unresolved": 0, "names-any-resolver": 0 };
+    fc.assert(
+      fc.property(cluster, (world) => {
+        for (const { code, policy, reason } of lint({ cluster: world })) {
+          if (code !== "names-unresolved" && code !== "names-any-resolver") continue;
+          if (!("tier" in policy)) throw new Error(`${code} is about cluster policies`);
+          for (const pod of world.pods.values()) {
+            if (!isSubject(pod) || !selectsPod(world, policy, pod)) continue;
+            seen[code] += 1;
+            const allowed = (text: string): boolean =>
+              pod.ips
+                .filter(({ family }) => family === address(text).family)
+                .some((own) => {
+                  const from = { kind: "pod", pod, address: own } as const;
+                  const probe = { from, to: outside(text), protocol: "UDP", port: 53, names: [] } as const;
+                  return permits(sideVerdict(world, probe, "egress"));
+                });
+            const [v4, v6] = ["203.0.113.77", "2001:db8:77::1"].map(allowed);
+            if (code === "names-unresolved") expect([v4, v6], reason).toEqual([false, false]);
+            // Rules about all addresses of one family leave the other one open.
+            else expect(v4 || v6 || pod.ips.every(({ family }) => family === 6), reason).toBe(true);
+          }
+        }
+      }),
+      { numRuns: RUNS * 3 },
+    );
+    expect(Math.min(...Object.values(seen))).toBeGreaterThan(10);
   });
 
   it("a rule that opens everything to everyone does so", () => {
