@@ -1,7 +1,8 @@
-// Breaks one rule at a time in a copy of the tree and shows that the tests notice: `npm run mutants [-- WORD]`.
+// Breaks one rule at a time in a copy of the tree and shows that the tests notice: `npm run mutants [-- WORD [FIRST-LAST]]`.
 //
 // Exit code 0 only if every mutant was noticed, 1 if one survived, 2 if one could not be made. WORD picks mutants whose
-// rule or file contains it; without one, all but those of the BPF programs (`bpf/`), which need root and many minutes.
+// rule or file contains it; without one, all but those of the BPF programs (`bpf/`), which need root and many minutes. FIRST-LAST picks among
+// these by their numbers, which are printed.
 
 import { execFileSync, spawnSync } from "node:child_process";
 import {
@@ -21,8 +22,14 @@ import { BPF_MUTANTS } from "./mutants/bpf.ts";
 import { MUTANTS, type Mutant } from "./mutants/list.ts";
 
 const ROOT = fileURLToPath(new URL("..", import.meta.url));
-/** Tests that need no privilege: the table of cases, the evaluator's own, and random worlds. */
-const TESTS = ["test/unit/cases.test.ts", "test/unit/policy", "test/unit/model", "test/unit/state"];
+/** Tests that need no privilege: the tables of cases, written and random, the evaluator's own, and random worlds. */
+const TESTS = [
+  "test/unit/cases.test.ts",
+  "test/unit/random-cases.test.ts",
+  "test/unit/policy",
+  "test/unit/model",
+  "test/unit/state",
+];
 const WORLDS = "150";
 
 /** Tests of the programs, those first that notice most; they run packets and need root. */
@@ -108,9 +115,17 @@ function tryOne(copy: string, mutant: Mutant): "noticed" | "SURVIVED" | "CANNOT 
   }
 }
 
-function main(word: string): number {
+function main(word: string, range: string): number {
   const all = word === "" ? MUTANTS : [...MUTANTS, ...BPF_MUTANTS];
-  const chosen = all.filter(({ rule, file }) => rule.includes(word) || file.includes(word));
+  const [first = 1, last = first] = range === "" ? [1, all.length] : range.split("-").map(Number);
+  const chosen = all
+    .filter(({ rule, file }) => rule.includes(word) || file.includes(word))
+    .map((mutant, index) => ({ ...mutant, number: index + 1 }))
+    .filter(({ number }) => first <= number && number <= last);
+  if (chosen.length === 0) {
+    process.stderr.write("mutants: there is none of this name and number\n");
+    return 2;
+  }
   const copy = copyTree();
   try {
     const ofKinds = new Map(chosen.map((mutant) => [kindOf(mutant), mutant]));
@@ -125,7 +140,9 @@ function main(word: string): number {
     for (const mutant of chosen) {
       const outcome = tryOne(copy, mutant);
       counts.set(outcome, (counts.get(outcome) ?? 0) + 1);
-      process.stdout.write(`${outcome.padEnd(15)} ${mutant.file}: ${mutant.rule}\n`);
+      process.stdout.write(
+        `${outcome.padEnd(15)} ${`${mutant.number}`.padStart(3)} ${mutant.file}: ${mutant.rule}\n`,
+      );
     }
     process.stdout.write(`${counts.get("noticed") ?? 0} of ${chosen.length} mutants noticed\n`);
     if (counts.has("CANNOT BE MADE")) return 2;
@@ -135,4 +152,4 @@ function main(word: string): number {
   }
 }
 
-process.exitCode = main(process.argv[2] ?? "");
+process.exitCode = main(process.argv[2] ?? "", process.argv[3] ?? "");
