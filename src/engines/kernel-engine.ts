@@ -2,13 +2,14 @@
 
 import { existsSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
+import { present } from "../base/assert.ts";
 import type { FromPodHook } from "../base/direction.ts";
 import { type Maps, openMaps } from "../datapath/policy-maps.ts";
 import { type Datapath, type Guard, openDatapath, openGuard } from "../datapath/program-loader.ts";
 import { type TestRunner, testRunner } from "../datapath/program-test-run.ts";
 import { ipBatch, ipJson } from "../lab/iproute.ts";
 import { Teardown } from "../lab/teardown.ts";
-import { compile } from "../policy/compile.ts";
+import { openCompiler } from "../policy/compile.ts";
 import { NOTHING_NUMBERED, type Numbering } from "../policy/identity-allocation.ts";
 import type { Engine } from "../source/conformance/case-runner.ts";
 import type { Case, Cell } from "../source/conformance/case-types.ts";
@@ -97,9 +98,14 @@ const ELSEWHERE = 1;
 /** Clients' ports, as Linux has them by default. */
 const EPHEMERAL = { first: 32_768, count: 28_232 } as const;
 
-/** Goes through its cases as an agent goes through the days: every case is one more update, with the numbers that are. */
-export function kernelEngine(bench: Bench, hook: FromPodHook = "tc"): Engine {
+/**
+ * Goes through its cases as an agent goes through the days: every case is one more update, with the numbers that are. What pods send is
+ * judged by the programs of these hooks by turns.
+ */
+export function kernelEngine(bench: Bench, ...hooks: readonly [FromPodHook, ...FromPodHook[]]): Engine {
+  const compiler = openCompiler();
   let numbering: Numbering = NOTHING_NUMBERED;
+  let asked = 0;
   let current: Case | undefined;
   let interfaces = new Map<string, number>();
   let clients = clientsOf([]);
@@ -114,8 +120,10 @@ export function kernelEngine(bench: Bench, hook: FromPodHook = "tc"): Engine {
         destinationPort: cell.port,
         ...(client.isNew ? {} : { tcpFlags: TCP_FLAG.ACK }),
       });
+      asked += 1;
+      const hook = present(hooks[asked % hooks.length], "a hook");
       const verdict = bench.run({ direction, hook, ifindex, ingressIfindex: ELSEWHERE, frame });
-      return { allowed: verdict === "pass", answer: verdict };
+      return { allowed: verdict === "pass", answer: hooks.length > 1 ? `${verdict} (${hook})` : verdict };
     };
   return {
     name: "kernel",
@@ -126,7 +134,7 @@ export function kernelEngine(bench: Bench, hook: FromPodHook = "tc"): Engine {
         clients = clientsOf(of.steps);
       }
       const locals = localsOf(step, interfaces, () => bench.devices.at(interfaces.size));
-      const compiled = compile(step.cluster, locals, numbering);
+      const compiled = compiler.compile({ cluster: step.cluster, locals, previous: numbering });
       await bench.bring(compiled.state);
       await learnNames(bench.maps.tables, compiled.state, resolvedByAll(compiled.state, of.dns));
       numbering = compiled.numbering;

@@ -31,7 +31,7 @@ export async function openSession(name: EngineName, options: EngineOptions): Pro
     case "kernel": {
       const { kernelEngine, openBench } = await import("./kernel-engine.ts");
       const bench = await openBench({ ...options, xdp: options.fromPodHook === "xdp" });
-      const engine = kernelEngine(bench, options.fromPodHook);
+      const engine = kernelEngine(bench, options.fromPodHook ?? "tc");
       return { engine: () => engine, close: async () => bench.close() };
     }
     case "live": {

@@ -1,18 +1,13 @@
-// Every conformance case on the real programs and maps (BPF_PROG_TEST_RUN). Needs root and eBPF.
+// Every conformance case on the real programs and maps (BPF_PROG_TEST_RUN). Needs root and eBPF. Random ones: random-worlds.test.ts.
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { FROM_POD_HOOKS } from "../../src/base/direction.ts";
 import { type Bench, kernelEngine, openBench } from "../../src/engines/kernel-engine.ts";
 import { failureText, hasPassed, runCase } from "../../src/source/conformance/case-runner.ts";
 import { type CaseFile, caseOf, furtherCases, ownCases } from "../support/cases.ts";
 import { OBJECT } from "../support/object.ts";
-import { randomCase } from "../support/random-cases.ts";
 
 const LINES_MAX = 20;
 const PATIENCE_MS = 120_000;
-/** Random cases; see test/unit/random-cases.test.ts. */
-const RUNS = Math.ceil(Number(process.env["WEIR_PROPERTY_RUNS"] ?? 300) / 10);
-const FIRST = Number(process.env["WEIR_CASE_SEED"] ?? Date.now() % 1_000_000);
-
 let bench: Bench;
 
 beforeAll(async () => {
@@ -39,14 +34,5 @@ describe("the loaded programs", () => {
       for (const file of files) await passes(file);
     },
     PATIENCE_MS,
-  );
-
-  it(
-    `agree with ${RUNS} random cases from seed ${FIRST} on`,
-    async () => {
-      for (let seed = FIRST; seed < FIRST + RUNS; seed += 1)
-        await passes({ name: `random-${seed}.json`, text: randomCase(seed) });
-    },
-    PATIENCE_MS + RUNS * 2_000,
   );
 });

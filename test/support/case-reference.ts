@@ -1,5 +1,5 @@
 // A second evaluator, over the manifests of conformance cases as they are written: it shares nothing with src/, so that parser and oracle are
-// checked by it, too. Policies of one tier have different priorities; CIDRs are compared bit by bit.
+// checked by it, too. Policies of one tier have different priorities; CIDRs are compared bit by bit, in text.
 
 export type LabelMap = Readonly<Record<string, string>>;
 
@@ -84,12 +84,15 @@ export interface RawNetworkPolicy {
 }
 
 export type Protocol = "TCP" | "UDP" | "SCTP";
+/** What is probed: an echo request has no port. */
+export type Traffic = Protocol | "ICMP";
 
 export interface RawPod {
   readonly namespace: string;
   readonly name: string;
   readonly labels: LabelMap;
-  readonly ips: readonly [string];
+  /** One for each family of the case. */
+  readonly ips: readonly string[];
   readonly ports: readonly { readonly name?: string; readonly port: number; readonly protocol: Protocol }[];
   readonly hostNetwork?: boolean;
 }
@@ -114,7 +117,7 @@ export interface RawEnd {
 export interface RawProbe {
   readonly from: RawEnd;
   readonly to: RawEnd;
-  readonly protocol: Protocol;
+  readonly protocol: Traffic;
   readonly port: number;
 }
 
@@ -206,6 +209,7 @@ const podMatches = (
   selects(podSelector, pod.labels);
 
 function protocolMatches(each: RawProtocol, { protocol, port, to }: RawProbe): boolean {
+  if (protocol === "ICMP") return false;
   if ("destinationNamedPort" in each) return isNamed(to, each.destinationNamedPort, { protocol, port });
   const ports = each[protocol.toLowerCase() as "tcp" | "udp" | "sctp"]?.destinationPort;
   if (ports === undefined) return false;
@@ -215,7 +219,7 @@ function protocolMatches(each: RawProtocol, { protocol, port, to }: RawProbe): b
 const isNamed = (
   { pod }: RawEnd,
   name: string,
-  { protocol, port }: { readonly protocol: Protocol; readonly port: number },
+  { protocol, port }: { readonly protocol: Traffic; readonly port: number },
 ): boolean =>
   pod !== undefined &&
   pod.hostNetwork !== true &&
@@ -286,13 +290,23 @@ export const selects = (
     }
   });
 
-/** IPv4 only. */
 function isWithin(cidr: string, ip: string): boolean {
-  const bits = (text: string): string =>
-    text
+  const [base = "", length] = cidr.split("/");
+  const [prefix, whole] = [bitsOf(base), bitsOf(ip)];
+  const count = length === undefined ? prefix.length : Number(length);
+  return prefix.length === whole.length && whole.slice(0, count) === prefix.slice(0, count);
+}
+
+/** An address as 32 or 128 characters. */
+function bitsOf(ip: string): string {
+  const digits = (text: string, radix: number, width: number): string =>
+    Number.parseInt(text, radix).toString(2).padStart(width, "0");
+  if (!ip.includes(":"))
+    return ip
       .split(".")
-      .map((each) => Number(each).toString(2).padStart(8, "0"))
+      .map((each) => digits(each, 10, 8))
       .join("");
-  const [base = "", length = "32"] = cidr.split("/");
-  return bits(ip).slice(0, Number(length)) === bits(base).slice(0, Number(length));
+  const [head = [], tail = []] = ip.split("::").map((part) => part.split(":").filter((each) => each !== ""));
+  const zeros = Array.from({ length: 8 - head.length - tail.length }, () => "0");
+  return [...head, ...zeros, ...tail].map((each) => digits(each, 16, 16)).join("");
 }
