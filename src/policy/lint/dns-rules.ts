@@ -25,10 +25,13 @@ export const holdsDns = ({ first, last }: { readonly first: number; readonly las
   DNS_PORTS.some((port) => first <= port && port <= last);
 
 /** Whether a rule matches questions to the cluster's DNS. */
-export function matchesDns(world: World, { peers, ports }: ClusterRule): boolean {
-  if (ports !== "all" && !ports.some(reachesDns)) return false;
+export function matchesDns(world: World, rule: ClusterRule): boolean {
+  const { peers } = rule;
+  if (!hasDnsPort(rule)) return false;
   return peers === "anyone" || peers.some((peer) => matchesServer(world, peer));
 }
+
+export const hasDnsPort = ({ ports }: ClusterRule): boolean => ports === "all" || ports.some(reachesDns);
 
 const reachesDns = (port: PortMatch): boolean =>
   port.kind !== "nothing" &&

@@ -14,7 +14,7 @@ import {
 } from "../../model/cluster-network-policy.ts";
 import { matches } from "../../model/selector.ts";
 import { selectsPod } from "../tiers.ts";
-import { matchesDns, namesDns } from "./dns-rules.ts";
+import { hasDnsPort, matchesDns, namesDns } from "./dns-rules.ts";
 import { type Finding, isWhole, pathName, podNames, rulePath, type World } from "./lint-input.ts";
 import { blockCovers, mayOverlap, portsCover, portsOverlap, selectorCovers } from "./rule-coverage.ts";
 
@@ -38,6 +38,7 @@ export function tierFindings(world: World): readonly Finding[] {
         ...shadowed(whole, at),
         ...passUnused(world, policies, at),
         ...dnsDenied(world, policies, at),
+        ...dnsShut(world, policies, at),
       ]),
   ];
 }
@@ -167,6 +168,49 @@ function dnsDenied(world: World, policies: readonly ClusterPolicy[], at: RuleAt)
     },
   ];
 }
+
+/** A Deny of all pods that the cluster's DNS falls under as a subject, with no rule before it that lets questions in. */
+function dnsShut(world: World, policies: readonly ClusterPolicy[], at: RuleAt): readonly Finding[] {
+  const { policy, direction, index, rule } = at;
+  if (direction !== "ingress" || rule.action !== "Deny" || !isFromAll(rule) || !hasDnsPort(rule)) return [];
+  const shut = world.dns.filter(
+    (pod) =>
+      selectsPod(world.cluster, policy, pod) &&
+      // Where a NetworkPolicy isolates it, the Baseline tier does not count.
+      (policy.tier === "Admin" || !isIsolated(world, pod, direction)),
+  );
+  const letsIn = (each: ClusterRule): boolean => each.action !== "Deny" && hasDnsPort(each);
+  const isLetIn =
+    policy.rules.ingress.slice(0, index).some(letsIn) ||
+    policies.some(
+      (each) =>
+        isBefore(each, policy) &&
+        each.rules.ingress.some(letsIn) &&
+        shut.some((pod) => selectsPod(world.cluster, each, pod)),
+    );
+  if (shut.length === 0 || isLetIn) return [];
+  return [
+    {
+      code: "dns-denied",
+      policy,
+      path: rulePath(direction, index),
+      reason: `applies to the cluster's DNS (${podNames(shut)}) as well, and no rule before it lets pods ask that (UDP port 53)`,
+      fix: "put a rule before it that accepts port 53 of UDP and TCP, or leave that namespace out of the subject",
+    },
+  ];
+}
+
+/** Whether a rule is about all pods, but for some namespaces. */
+const isFromAll = ({ peers }: ClusterRule): boolean =>
+  peers === "anyone" ||
+  peers.some(
+    (peer) =>
+      peer.kind === "pods" &&
+      peer.pods.requirements.length === 0 &&
+      peer.namespaces.requirements.every(
+        ({ operator }) => operator === "NotIn" || operator === "DoesNotExist",
+      ),
+  );
 
 const ruleCovers = (outer: ClusterRule, inner: ClusterRule): boolean =>
   peersCover(outer.peers, inner.peers) && portsCover(outer.ports, inner.ports);
