@@ -29,6 +29,8 @@ export interface SideReport {
   /** The rule of a ClusterNetworkPolicy that accepts or denies. */
   readonly decidedBy?: DecisionReport;
   readonly nearest?: RuleReport & { readonly wants: readonly string[] };
+  /** Domain names of rules that would accept it if the pod had resolved one of them to this address. */
+  readonly namesMissing?: readonly string[];
   readonly kernel?: KernelSide;
 }
 
@@ -43,6 +45,8 @@ export interface DecisionReport {
   readonly unreadable?: string;
   /** All of this as one text. */
   readonly text: string;
+  /** `FILE:LINE`, where the policy was read from a file. */
+  readonly at?: string;
 }
 
 export interface EndReport {
@@ -155,7 +159,7 @@ function sideReport(path: Path, direction: Direction, { where, kernel }: Extra):
 }
 
 function tracedReport(
-  { verdict, isolatedBy, nearest }: TracedSide,
+  { verdict, isolatedBy, nearest, namesMissing }: TracedSide,
   direction: Direction,
   where: Where,
 ): SideReport {
@@ -165,7 +169,8 @@ function tracedReport(
       policy,
       ...(unreadable === undefined ? {} : { unreadable }),
     })),
-    ...decisionReport(verdict, direction),
+    ...decisionReport(verdict, direction, where),
+    ...(namesMissing.length > 0 && { namesMissing }),
     allowedBy: verdict.kind === "allowed" ? verdict.by.map((by) => ruleReport(by, direction, where)) : [],
     ...(nearest === undefined
       ? {}
@@ -178,17 +183,20 @@ function tracedReport(
 function decisionReport(
   verdict: SideVerdict,
   direction: Direction,
+  where: Where,
 ): { readonly decidedBy: DecisionReport } | undefined {
   if (verdict.kind !== "accepted" && verdict.kind !== "denied" && verdict.kind !== "audit") return undefined;
   const { by } = verdict;
   if (by === undefined) return undefined;
   const { policy, tier, priority, action, rule, ruleName, unreadable } = by;
+  const at = where(policy, ["spec", direction, rule]);
   return {
     decidedBy: {
       ...{ policy, tier, priority, action, rule: `${direction}[${rule}]` },
       ...(ruleName !== undefined && { name: ruleName }),
       ...(unreadable !== undefined && { unreadable }),
       text: decisionText(by, direction),
+      ...(at !== undefined && { at }),
     },
   };
 }
@@ -284,7 +292,7 @@ function endText(ends: readonly EndReport[]): string {
 }
 
 function sideLines(
-  { verdict, isolatedBy, allowedBy, decidedBy, nearest }: SideReport,
+  { verdict, isolatedBy, allowedBy, decidedBy, nearest, namesMissing = [] }: SideReport,
   end: string,
   { exempt }: EndReport,
 ): string[] {
@@ -303,19 +311,35 @@ function sideLines(
     case "allowed":
       return [`  ${end}: isolated by ${by}`, ...allowedBy.map((rule) => `    allowed by ${ruleText(rule)}`)];
     case "accepted":
-      return [`  ${end}: accepted by ${decidedBy?.text}`];
+      return [`  ${end}: accepted by ${decidedBy?.text}${atText(decidedBy?.at)}`];
     case "audit":
     case "denied":
       if (decidedBy !== undefined)
-        return [`  ${end}: denied by ${decidedBy.text}${verdict === "audit" ? " (audit: it passes)" : ""}`];
+        return [
+          `  ${end}: denied by ${decidedBy.text}${atText(decidedBy.at)}${verdict === "audit" ? " (audit: it passes)" : ""}`,
+          ...namesLines(namesMissing),
+        ];
       return [
         `  ${end}: isolated by ${by}${verdict === "audit" ? " (audit: it passes)" : ""}; ${nearest === undefined ? "there is no rule" : "no rule matches"}`,
         ...(nearest === undefined
           ? []
           : [`    nearest: ${ruleText(nearest)} requires`, ...nearest.wants.map((want) => `      ${want}`)]),
+        ...namesLines(namesMissing),
       ];
   }
 }
+
+/** Names that are shown in one line. */
+const NAMES_MAX = 5;
+
+const namesLines = (names: readonly string[]): readonly string[] =>
+  names.length === 0
+    ? []
+    : [
+        `    accepted as an address of ${someOf(names, NAMES_MAX, ", ")}, once the pod has resolved it (try --name)`,
+      ];
+
+const atText = (at: string | undefined): string => (at === undefined ? "" : ` (${at})`);
 
 const EXEMPTIONS = {
   "host network":
@@ -326,7 +350,7 @@ const EXEMPTIONS = {
 
 function ruleText({ policy, rule, peer, port, at }: RuleReport): string {
   const place = [rule, peer, port].filter((part) => part !== undefined).join(".");
-  return `${policy} ${place}${at === undefined ? "" : ` (${at})`}`;
+  return `${policy} ${place}${atText(at)}`;
 }
 
 function kernelLines({ egress, ingress }: PathReport): string[] {

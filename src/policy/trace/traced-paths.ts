@@ -10,10 +10,12 @@ import {
   type Party,
   type Probe,
   type SideVerdict,
+  sideVerdict,
   type Verdict,
 } from "../oracle.ts";
 import { partyOf } from "../service-oracle.ts";
 import { policiesOn } from "../subjects.ts";
+import { clusterPoliciesOn } from "../tiers.ts";
 import { type NearRule, nearestRule } from "./nearest-rule.ts";
 import { type End, type PortRange, piecesOf } from "./traced-ends.ts";
 
@@ -23,6 +25,8 @@ export interface TracedSide {
   readonly isolatedBy: readonly Isolation[];
   /** Only for a denial. */
   readonly nearest: NearRule | undefined;
+  /** Names of rules that would let the source through if it had resolved them to the destination; only for a denial of one that has none. */
+  readonly namesMissing: readonly string[];
 }
 
 /** One connection, or one for each of several ports that nothing distinguishes. */
@@ -92,13 +96,16 @@ interface Judged {
   readonly ports: PortRange | undefined;
   readonly verdict: Verdict;
   readonly before: boolean | undefined;
+  readonly namesMissing: readonly string[];
 }
 
 function judged({ cluster, before }: Worlds, probe: Probe, ports?: PortRange): Judged {
   const earlier = before === undefined ? undefined : probeIn(before, probe);
+  const verdict = evaluate(cluster, probe);
   return {
     ports,
-    verdict: evaluate(cluster, probe),
+    verdict,
+    namesMissing: namesMissingOf(cluster, probe, "egress", verdict.egress),
     before: before === undefined || earlier === undefined ? undefined : evaluate(before, earlier).allowed,
   };
 }
@@ -129,8 +136,8 @@ function merged(all: readonly Judged[]): readonly Judged[] {
   return joined;
 }
 
-const outcome = ({ verdict: { egress, ingress }, before }: Judged): string =>
-  JSON.stringify([egress, ingress, before]);
+const outcome = ({ verdict: { egress, ingress }, before, namesMissing }: Judged): string =>
+  JSON.stringify([egress, ingress, before, namesMissing]);
 
 function traced({ cluster }: Worlds, { verdict, ports, before }: Judged): Path {
   const { probe, allowed } = verdict;
@@ -151,7 +158,26 @@ export const sideOf = (
     (verdict.kind === "denied" || verdict.kind === "audit") && verdict.by === undefined
       ? nearestRule(cluster, probe, direction)
       : undefined,
+  namesMissing: namesMissingOf(cluster, probe, direction, verdict),
 });
+
+function namesMissingOf(
+  cluster: Cluster,
+  probe: Probe,
+  direction: Direction,
+  { kind }: SideVerdict,
+): readonly string[] {
+  const { from, names: known = [] } = probe;
+  if (direction === "ingress" || kind !== "denied" || known.length > 0 || from.kind === "address") return [];
+  const peers = clusterPoliciesOn(cluster, from.pod, "egress").flatMap(({ rules }) =>
+    rules.egress.flatMap((rule) => (rule.peers === "anyone" ? [] : rule.peers)),
+  );
+  const names = peers.flatMap((peer) => (peer.kind === "domain" ? [peer.name] : []));
+  // A wildcard as a name is any one name below it.
+  const opens = (name: string): boolean =>
+    sideVerdict(cluster, { ...probe, names: [name] }, "egress").kind === "accepted";
+  return [...new Set(names)].filter(opens);
+}
 
 function isolationOf(
   cluster: Cluster,

@@ -38,6 +38,65 @@ describe("of manifests", () => {
     });
   });
 
+  describe("of a cluster policy with domain names", () => {
+    const NAMES = `apiVersion: policy.networking.k8s.io/v1alpha2
+kind: ClusterNetworkPolicy
+metadata: { name: shop-egress }
+spec:
+  tier: Admin
+  priority: 20
+  subject: { namespaces: {} }
+  egress:
+    - name: api
+      action: Accept
+      to: [{ domainNames: [api.example.com, "*.example.net"] }]
+      protocols: [{ tcp: { destinationPort: { number: 443 } } }]
+    - { name: rest, action: Deny, to: [{ networks: [0.0.0.0/0, "::/0"] }] }
+`;
+    const ask = async (...more: readonly string[]): Promise<readonly string[]> => {
+      const of = ["--from", "shop/web-1", "--to", "198.51.100.7", ...more];
+      const stdin = () => Readable.from([Buffer.from(NAMES)]);
+      const { stdout } = await runIn(["trace", "--manifests", SHOP, "-f", "-", ...of], { stdin });
+      return stdout.split("\n").filter((line) => /^\S|egress|accepted/.test(line));
+    };
+    const ends = "from shop/web-1 (10.244.1.11) to 198.51.100.7";
+    const denied =
+      '  egress of shop/web-1: denied by shop-egress (Admin, priority 20) egress[1] "rest" (<stdin>:13)';
+    const missing =
+      "    accepted as an address of api.example.com, *.example.net, once the pod has resolved it (try --name)";
+
+    it("shows the rule that decides, where it is, and which names would be accepted", async () => {
+      expect(await ask("--port", "443")).toEqual([
+        `denied (allowed before): TCP/443 ${ends}`,
+        denied,
+        missing,
+      ]);
+    });
+
+    it("shows for which ports they would", async () => {
+      expect(await ask()).toEqual([
+        `denied (allowed before): TCP/0-442 ${ends}`,
+        denied,
+        `denied (allowed before): TCP/443 ${ends}`,
+        denied,
+        missing,
+        `denied (allowed before): TCP/444-65535 ${ends}`,
+        denied,
+      ]);
+    });
+
+    it("shows no names where the pod is supposed to have resolved one", async () => {
+      expect(await ask("--port", "443", "--name", "www.example.com")).toEqual([
+        `denied (allowed before): TCP/443 ${ends}`,
+        denied,
+      ]);
+      expect(await ask("--port", "443", "--name", "a.example.net")).toEqual([
+        `allowed (as before): TCP/443 ${ends}`,
+        '  egress of shop/web-1: accepted by shop-egress (Admin, priority 20) egress[0] "api", by the name a.example.net (<stdin>:9)',
+      ]);
+    });
+  });
+
   it("shows families separately if they differ", async () => {
     const { stdout } = await trace("--from 192.0.2.1 --to shop/db --port 9000");
     expect(stdout.split("\n")[0]).toBe("allowed: TCP/9000 from 192.0.2.1 to shop/db (10.244.1.13)");
