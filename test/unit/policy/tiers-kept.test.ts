@@ -1,7 +1,9 @@
 // Cluster policies, the compiled state against the oracle: what is kept from one compilation to the next follows what rules depend on; names of ports.
 
 import { expect, test } from "vitest";
-import type { Cluster, ClusterNode } from "../../../src/model/cluster.ts";
+import { type Cluster, type ClusterNode, NAMESPACE_NAME_LABEL } from "../../../src/model/cluster.ts";
+import type { ClusterRule } from "../../../src/model/cluster-network-policy.ts";
+import { EVERYTHING } from "../../../src/model/selector.ts";
 import { compile } from "../../../src/policy/compile.ts";
 import { NOTHING_NUMBERED } from "../../../src/policy/identity-allocation.ts";
 import { type Party, permits, sideVerdict } from "../../../src/policy/oracle.ts";
@@ -13,11 +15,13 @@ import {
   clusterPolicy,
   clusterRule,
   domainRule,
+  namespace,
   outside,
   party,
   pod,
   pods,
   ports,
+  selector,
 } from "../../support/model.ts";
 
 const SELF = pod("x/self", ["10.0.0.1"]);
@@ -84,4 +88,39 @@ test("a port's name is none of what a domain name leads to, also where that is a
     return permits(sideVerdict(world, probe, "egress"));
   };
   expect([told("TCP/80"), told("TCP/http")]).toEqual([true, false]);
+});
+
+test("a rule without peers but domain names has no term, which tables would hold", () => {
+  const terms = (...rules: readonly ClusterRule[]) => {
+    const world = cluster({ pods: [SELF], clusterPolicies: [clusterPolicy("c", { egress: rules })] });
+    return compile(world, [{ pod: SELF, ifindex: 7 }], NOTHING_NUMBERED).meaning.terms.size;
+  };
+  const accept = clusterRule("Accept", [red]);
+  expect(terms(accept)).toBe(1);
+  // The second one is what is left of an Accept whose peers cannot be read.
+  expect(terms(domainRule(["www.example.com"]), clusterRule("Accept", []), accept)).toBe(1);
+});
+
+test("pods with the same rules of one priority share a policy, whatever the policies' names", () => {
+  const [one, other] = [pod("x/one", ["10.0.0.1"]), pod("y/other", ["10.0.0.2"])];
+  const of = (name: string, space: string, rule: ClusterRule) =>
+    clusterPolicy(name, {
+      subject: { namespaces: selector({ [NAMESPACE_NAME_LABEL]: space }), pods: EVERYTHING },
+      egress: [rule],
+    });
+  const deny = clusterRule("Deny", [red], ports("TCP/80"));
+  const accept = clusterRule("Accept", [red]);
+  const world = cluster({
+    namespaces: [namespace("x"), namespace("y")],
+    pods: [one, other],
+    clusterPolicies: [of("a", "x", deny), of("b", "x", accept), of("c", "y", accept), of("d", "y", deny)],
+  });
+  const { state } = compile(
+    world,
+    [one, other].map((each, index) => ({ pod: each, ifindex: 7 + index })),
+    NOTHING_NUMBERED,
+  );
+  const numbers = [7, 8].map((ifindex) => state.endpoints.get(ifindex)?.policy.egress);
+  expect(numbers[0]).toBeGreaterThan(0);
+  expect(numbers[1]).toBe(numbers[0]);
 });
