@@ -25,6 +25,7 @@ export default defineConfig({
         test: {
           name: "unit",
           include: ["test/unit/**/*.test.ts", "test/tidy.test.ts"],
+          setupFiles: ["test/setup/counterexamples.ts"],
           maxWorkers: 2,
           sequence: { groupOrder: 0 },
           testTimeout: 60_000,
