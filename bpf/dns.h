@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * DNS (RFC 1035) of pods that have rules by domain names: their questions, and the addresses in the answers, which are stored
- * before the pod gets the answer. Only questions that its policy for egress allows, to port 53 by UDP, about names that a rule
+ * before the pod gets the answer. Only questions that its policy for egress allows, to port 53 by UDP or TCP, about names that a rule
  * has, are remembered, each for one answer.
  *
  * Owner names of records are not compared with the question, and CNAMEs not followed: a record in the answer can
- * give any address under the question's own name. So no compressed name is ever followed. Messages over TCP are not read: a
- * segment does not show where one begins in the stream, and what a third party has put into a record could be taken for one. See docs/decisions/0035.
+ * give any address under the question's own name. So no compressed name is ever followed.
+ *
+ * Over TCP a message begins where the resolver's stream begins, or where the message before it ends, and nowhere else: what a third party has put into a
+ * record could otherwise be taken for one. So the stream is followed from the resolver's SYN-ACK on. See docs/decisions/0035.
  */
 #ifndef WEIR_DNS_H
 #define WEIR_DNS_H
@@ -31,6 +33,8 @@
 #define DNS_A 1
 #define DNS_AAAA 28
 #define DNS_POINTER 0xc0
+#define TCP_LENGTH 2       /* bytes before a message over TCP: its length */
+#define SEGMENT_MESSAGES 8 /* of a TCP segment, read at most */
 
 struct dns_header {
 	__be16 id;
@@ -53,6 +57,27 @@ struct dns_type {
 	__be16 class;
 };
 
+struct tcp_header {
+	__be16 ports[2];
+	__be32 sequence;
+	__be32 acknowledged;
+	__u8 words; /* of the header, in the upper half */
+	__u8 flags;
+	__u8 others[6];
+};
+
+/* The payload of a TCP segment. */
+struct tcp_segment {
+	__u32 sequence; /* of its first byte */
+	__u32 bytes;
+	__u32 at;       /* in the frame */
+	__u32 read;     /* bytes of a pod's segment whose messages have been read */
+	__u32 messages; /* of a resolver that have been read */
+	__u8 opens;     /* 1: a SYN of the pod, which next_message() enters */
+	__u8 ends;      /* 1: has a FIN */
+	__u8 reserved[6];
+};
+
 /* A CPU's working memory for a message. */
 struct dns_scratch {
 	__u8 message[DNS_BYTES];
@@ -69,8 +94,11 @@ struct dns_scratch {
 	__u64 ticks_per_second;
 	__u32 endpoint;
 	__u32 bytes;   /* of the message */
-	__be16 length; /* of the datagram, as its header says */
-	__u8 reserved[6];
+	__be16 length; /* of the datagram, as its header says; of a message over TCP */
+	__u8 cut;      /* 1: the message continues in another segment */
+	__u8 reserved[5];
+	struct tcp_header tcp;
+	struct tcp_segment segment;
 };
 
 struct {
@@ -235,24 +263,28 @@ static __always_inline void enter_again(struct dns_scratch *memory, struct named
 	named->entered = enter_address(memory) ? memory->entry.words[ENTRY_NUMBER] : before;
 }
 
-/* Remembers the question in the scratch. */
-static __always_inline void remember_question(struct dns_scratch *memory)
+static __always_inline bool enter_question(struct dns_scratch *memory)
+{
+	__builtin_memset(&memory->entry, 0, sizeof(memory->entry));
+	__builtin_memcpy(&memory->entry, &memory->question, sizeof(memory->question));
+	return enter_ring(memory, NAME_RING_QUESTIONS);
+}
+
+/* Remembers the question or the connection in the scratch. */
+static __always_inline bool keep_question(struct dns_scratch *memory, __u32 seconds)
 {
 	const struct question *before = bpf_map_lookup_elem(&questions, &memory->question);
 
-	memory->sent.expires = now() + QUESTION_SECONDS * memory->ticks_per_second;
+	memory->sent.expires = now() + seconds * memory->ticks_per_second;
 	if (before) {
 		/* Repeated under the same number: it is in the ring. */
 		memory->sent.entered = before->entered;
 	} else {
-		__builtin_memset(&memory->entry, 0, sizeof(memory->entry));
-		__builtin_memcpy(&memory->entry, &memory->question, sizeof(memory->question));
-		if (!enter_ring(memory, NAME_RING_QUESTIONS))
-			return;
+		if (!enter_question(memory))
+			return false;
 		memory->sent.entered = memory->entry.words[ENTRY_NUMBER];
 	}
-	if (bpf_map_update_elem(&questions, &memory->question, &memory->sent, BPF_ANY) == 0)
-		count_name(memory, questions);
+	return bpf_map_update_elem(&questions, &memory->question, &memory->sent, BPF_ANY) == 0;
 }
 
 #define NAT64_HIGH 0x0064ff9b00000000ULL /* of 64:ff9b::/96 (RFC 6052), whose addresses end with one of IPv4 */
@@ -420,9 +452,9 @@ static __always_inline void read_answer(struct dns_scratch *memory, __u32 at, __
 	count_name(memory, answers);
 	memory->address.incarnation = memory->question.incarnation;
 	bpf_loop(answers < DNS_RECORDS_MAX ? answers : DNS_RECORDS_MAX, read_record, &reader, 0);
-	if (reader.broken)
+	if (reader.broken && !memory->cut)
 		count_name(memory, malformed);
-	else if (answers > DNS_RECORDS_MAX)
+	else if (reader.broken || answers > DNS_RECORDS_MAX)
 		count_name(memory, unread);
 }
 
@@ -459,12 +491,84 @@ __noinline int read_dns(__u32 direction)
 	memory->question.name = memory->sent.name;
 	if (response)
 		read_answer(memory, at + sizeof(*type), bpf_ntohs(header->answers));
-	else
-		remember_question(memory);
+	else if (keep_question(memory, QUESTION_SECONDS))
+		count_name(memory, questions);
 	return 0;
 }
 
-/* Whether a packet that passes is DNS over UDP. What it carries is in the CPU's scratch then, and who it is from or to, and the packet in the other scratch. */
+enum dns_kind { DNS_NOTHING, DNS_DATAGRAM, DNS_SEGMENT };
+
+/* Loads a message of at least one byte into the scratch; of a longer one, the beginning. */
+static __always_inline bool load_message(hook_context *hook, struct dns_scratch *memory, __u32 at, __u32 bytes)
+{
+	if (bytes > DNS_BYTES)
+		bytes = DNS_BYTES;
+	/* The same number: a bound that the verifier of Linux 6.1 sees, and the compiler does not see to be unnecessary. */
+	asm volatile("" : "+r"(bytes));
+	bytes = ((bytes - 1) & (DNS_BYTES - 1)) + 1;
+	memory->bytes = bytes;
+	return hook_load(hook, at, memory->message, bytes);
+}
+
+static __always_inline int load_datagram(hook_context *hook, struct dns_scratch *memory, const struct packet *packet,
+					 __u32 at)
+{
+	__u32 length;
+
+	if (packet->payload <= UDP_HEADER ||
+	    !hook_load(hook, at + UDP_LENGTH_AT, &memory->length, sizeof(memory->length)))
+		return DNS_NOTHING;
+	/* What is behind the datagram no socket gets. One longer than its packet is none, but for the rest in later fragments. */
+	length = bpf_ntohs(memory->length);
+	if (length <= UDP_HEADER || (length > packet->payload && !is_first_fragment(packet)))
+		return DNS_NOTHING;
+	if (!load_message(hook, memory, at + UDP_HEADER,
+			  (length < packet->payload ? length : packet->payload) - UDP_HEADER))
+		return DNS_NOTHING;
+	memory->cut = 0;
+	/* Several datagrams in one packet: where the others begin is known only if its kind is, and only the first is read. */
+	if (hook_segment(hook) && hook_segment(hook) < length - UDP_HEADER)
+		count_name(memory, unread);
+	return DNS_DATAGRAM;
+}
+
+static __always_inline int load_segment(hook_context *hook, struct dns_scratch *memory, const struct packet *packet,
+					__u32 at)
+{
+	__u32 header;
+
+	if (!hook_load(hook, at, &memory->tcp, sizeof(memory->tcp)))
+		return DNS_NOTHING;
+	header = (memory->tcp.words >> 4) * sizeof(__u32);
+	if (packet->payload < header)
+		return DNS_NOTHING;
+	memory->segment = (struct tcp_segment){
+		.sequence = bpf_ntohl(memory->tcp.sequence) + (memory->tcp.flags & TCP_SYN ? 1 : 0),
+		.bytes = packet->payload - header,
+		.at = at + header,
+		.opens = is_syn(packet),
+		.ends = !!(memory->tcp.flags & TCP_FIN),
+	};
+	return DNS_SEGMENT;
+}
+
+/* Puts into the scratch who a packet is from or to: with a number, a name and a type the key of a question, without them that of a connection. */
+static __always_inline void question_of(struct dns_scratch *memory, const struct packet *packet,
+					const struct endpoint *endpoint, bool out)
+{
+	memory->question = (struct question_key){
+		.resolver = out ? packet->destination : packet->source,
+		.incarnation = endpoint->incarnation,
+		.local_port = out ? packet->source_port : packet->destination_port,
+		.family = is_v6(packet) ? COUNTED_IPV6 : COUNTED_IPV4,
+		.tcp = packet->protocol == IPPROTO_TCP,
+	};
+}
+
+/*
+ * Whether a packet that passes is DNS: an enum dns_kind. A message over UDP is in the CPU's scratch then, of TCP what follow_segment() needs; and who it is
+ * from or to, and the packet in the other scratch. Of a pod's later fragments only that one knows whose they are.
+ */
 __noinline int load_dns(hook_context *hook, view_t view)
 {
 	const struct endpoint *endpoint = endpoint_of(interface_of(hook));
@@ -473,46 +577,268 @@ __noinline int load_dns(hook_context *hook, view_t view)
 	const struct node *here = settings_of_node();
 	bool out = (view & 1) == DIRECTION_EGRESS;
 	const struct packet *packet;
-	__u32 at, bytes, length;
+	__u32 at;
 	int parsed;
 
 	if (!endpoint || !packets || !memory || !here)
-		return 0;
+		return DNS_NOTHING;
 	parsed = parse_frame(hook);
 	packet = &packets->packet;
-	if ((parsed & PARSED_MASK) != PARSED_IP || is_later_fragment(packet) || packet->protocol != IPPROTO_UDP)
-		return 0;
-	if ((out ? packet->destination_port : packet->source_port) != bpf_htons(DNS_PORT) ||
-	    packet->payload <= UDP_HEADER)
-		return 0;
-	at = (parsed >> PARSED_BITS & EXTENSIONS_MASK) + UDP_HEADER;
-	if (!hook_load(hook, at - UDP_HEADER + UDP_LENGTH_AT, &memory->length, sizeof(memory->length)))
-		return 0;
-	/* What is behind the datagram no socket gets. One longer than its packet is none, but for the rest in later fragments. */
-	length = bpf_ntohs(memory->length);
-	if (length <= UDP_HEADER || (length > packet->payload && !is_first_fragment(packet)))
-		return 0;
-	bytes = (length < packet->payload ? length : packet->payload) - UDP_HEADER;
-	if (bytes > DNS_BYTES)
-		bytes = DNS_BYTES;
-	/* The same number: a bound that the verifier of Linux 6.1 sees, and the compiler does not see to be unnecessary. */
-	asm volatile("" : "+r"(bytes));
-	bytes = ((bytes - 1) & (DNS_BYTES - 1)) + 1;
-	if (!hook_load(hook, at, memory->message, bytes))
-		return 0;
-	memory->question = (struct question_key){
-		.resolver = out ? packet->destination : packet->source,
-		.incarnation = endpoint->incarnation,
-		.local_port = out ? packet->source_port : packet->destination_port,
-		.family = is_v6(packet) ? COUNTED_IPV6 : COUNTED_IPV4,
-	};
+	if ((parsed & PARSED_MASK) != PARSED_IP)
+		return DNS_NOTHING;
 	memory->endpoint = endpoint->id;
 	memory->ticks_per_second = here->ticks_per_second;
-	memory->bytes = bytes;
-	/* Several datagrams in one packet: where the others begin is known only if its kind is, and only the first is read. */
-	if (hook_segment(hook) && hook_segment(hook) < length - UDP_HEADER)
+	if (is_later_fragment(packet))
+		return out ? DNS_SEGMENT : DNS_NOTHING;
+	if ((packet->protocol != IPPROTO_UDP && packet->protocol != IPPROTO_TCP) ||
+	    (out ? packet->destination_port : packet->source_port) != bpf_htons(DNS_PORT))
+		return DNS_NOTHING;
+	question_of(memory, packet, endpoint, out);
+	at = parsed >> PARSED_BITS & EXTENSIONS_MASK;
+	return packet->protocol == IPPROTO_UDP ? load_datagram(hook, memory, packet, at)
+					       : load_segment(hook, memory, packet, at);
+}
+
+/*
+ * What is known of a connection to a resolver, in question.name, lowest bit first:
+ *   32 bits  sequence number: what the resolver's SYN-ACK must acknowledge at least; then that of the next byte of its stream that is to be read
+ *   16 bits  STREAM_OPENING: bytes of data with the SYN; STREAM_LENGTH: length of the message that begins there
+ *   8 bits   enum stream_state
+ */
+enum stream_state {
+	STREAM_OPENING = 1, /* the pod has sent a SYN */
+	STREAM_OPENED = 2,  /* and the resolver the SYN-ACK to it, with which its stream begins */
+	STREAM_READ = 3,    /* a message begins at the sequence number, with its length */
+	STREAM_LENGTH = 4,  /* its length was the end of a segment */
+};
+
+#define STREAM_LENGTH_AT 32
+#define STREAM_STATE_AT 56
+
+static __always_inline __u64 stream_word(enum stream_state state, __u32 sequence, __u32 length)
+{
+	return (__u64)state << STREAM_STATE_AT | (__u64)length << STREAM_LENGTH_AT | sequence;
+}
+
+static __always_inline enum stream_state stream_state(__u64 word)
+{
+	return word >> STREAM_STATE_AT;
+}
+
+static __always_inline __u16 stream_length(__u64 word)
+{
+	return word >> STREAM_LENGTH_AT;
+}
+
+/* The connection of the segment in the scratch, whose question may have been read meanwhile. */
+static __always_inline struct question *find_stream(struct dns_scratch *memory)
+{
+	struct question *stream;
+
+	memory->question.id = 0;
+	memory->question.type = 0;
+	memory->question.name = 0;
+	stream = bpf_map_lookup_elem(&questions, &memory->question);
+	return stream && !expired(stream->expires) ? stream : NULL;
+}
+
+/* Nothing more is read of the connection, unless it begins anew. */
+static __always_inline int lose_stream(struct dns_scratch *memory, bool unread)
+{
+	bpf_map_delete_elem(&questions, &memory->question);
+	if (unread)
 		count_name(memory, unread);
+	return 0;
+}
+
+/* Keeps a connection that is used: its own questions, too, would push it out of the ring. */
+static __always_inline void keep_stream(struct dns_scratch *memory, struct question *stream)
+{
+	const struct name_counters *counters = name_counters_of(memory);
+	__u64 before = stream->entered;
+
+	stream->expires = now() + CONNECTION_SECONDS * memory->ticks_per_second;
+	if (!counters || counters->inserted[NAME_RING_QUESTIONS] - (__u32)before <= NAMES_EACH / 2)
+		return;
+	/* As in enter_again(). */
+	stream->entered = ENTRY_NONE;
+	stream->entered = enter_question(memory) ? memory->entry.words[ENTRY_NUMBER] : before;
+}
+
+/*
+ * A segment of the pod: whether there may be questions in it, or it opens a connection. A resolver that answers with SYN cookies takes any acknowledgement of any of them
+ * for the beginning of a connection, so that the pod chooses where its stream begins: until the first answer only what acknowledges just the SYN-ACK that is known may
+ * come from the pod.
+ */
+static __always_inline int follow_pod(struct dns_scratch *memory, struct question *stream)
+{
+	__u64 word = stream ? stream->name : 0;
+
+	if (memory->segment.opens) {
+		lose_stream(memory, false);
+		return 1;
+	}
+	if (!stream)
+		return 0;
+	if (memory->tcp.flags & (TCP_RST | TCP_SYN) || stream_state(word) == STREAM_OPENING ||
+	    (stream_state(word) == STREAM_OPENED && bpf_ntohl(memory->tcp.acknowledged) != (__u32)word))
+		return lose_stream(memory, false);
+	if (!memory->segment.bytes)
+		return 0;
+	keep_stream(memory, stream);
 	return 1;
+}
+
+/*
+ * A segment of a resolver: whether it has bytes of the stream that are to be read next. Its first bytes must come first: where they do not, the stream may have begun
+ * elsewhere than its SYN-ACK says.
+ */
+static __always_inline int follow_resolver(struct dns_scratch *memory, struct question *stream)
+{
+	const struct tcp_segment *segment = &memory->segment;
+	__u64 word = stream ? stream->name : 0;
+	__u32 behind = (__u32)word - segment->sequence;
+
+	if (!stream)
+		return lose_stream(memory, segment->bytes > 0);
+	if (memory->tcp.flags & TCP_RST)
+		return lose_stream(memory, false);
+	if (memory->tcp.flags & TCP_SYN) {
+		if (stream_state(word) == STREAM_OPENING && memory->tcp.flags & TCP_ACK &&
+		    bpf_ntohl(memory->tcp.acknowledged) - (__u32)word <= stream_length(word))
+			__sync_val_compare_and_swap(&stream->name, word,
+						    stream_word(STREAM_OPENED, segment->sequence, 0));
+		return 0;
+	}
+	if (!segment->bytes)
+		return segment->ends ? lose_stream(memory, false) : 0;
+	if (stream_state(word) == STREAM_OPENING || (stream_state(word) == STREAM_OPENED && behind != 0))
+		return lose_stream(memory, true);
+	if (behind < segment->bytes)
+		return 1;
+	/* What comes before it may still come; a repeated one is no matter. */
+	if ((__s32)behind < 0)
+		count_name(memory, unread);
+	else if (segment->ends)
+		lose_stream(memory, false);
+	return 0;
+}
+
+/*
+ * Whether the TCP segment that load_dns() has found may have messages, for next_message(). What the resolver gets in fragments may be any segment, and at any time.
+ */
+__noinline int follow_segment(hook_context *hook, view_t view)
+{
+	struct scratch_space *packets = scratch_of_cpu();
+	struct dns_scratch *memory = dns_scratch_of_cpu();
+	struct context context;
+	struct question *stream;
+	struct packet *packet;
+
+	if (!packets || !memory || !context_in(&context, hook, view) || !context.endpoint)
+		return 0;
+	packet = &packets->packet;
+	if (is_later_fragment(packet)) {
+		if (!fragment_recall(&context, packet) || packet->protocol != IPPROTO_TCP ||
+		    packet->destination_port != bpf_htons(DNS_PORT))
+			return 0;
+		question_of(memory, packet, context.endpoint, true);
+	}
+	stream = find_stream(memory);
+	if (packet->fragment)
+		return context.direction == DIRECTION_EGRESS ? lose_stream(memory, false) : 0;
+	return context.direction == DIRECTION_EGRESS ? follow_pod(memory, stream) : follow_resolver(memory, stream);
+}
+
+/*
+ * The next question of the pod's segment, or the first with the SYN that opens the connection. Where one begins is not proved: it is the pod's own word in any case.
+ * A segment that does not begin with the length of a message is one whose length was sent before.
+ */
+static __always_inline int next_question(hook_context *hook, struct dns_scratch *memory)
+{
+	struct tcp_segment *segment = &memory->segment;
+	__u32 left = segment->bytes - segment->read, at = segment->at + segment->read, length;
+
+	if (segment->opens) {
+		segment->opens = 0;
+		memory->sent.name = stream_word(STREAM_OPENING, segment->sequence, (__u16)segment->bytes);
+		if (!keep_question(memory, CONNECTION_SECONDS))
+			return 0;
+	}
+	if (left <= TCP_LENGTH || !hook_load(hook, at, &memory->length, sizeof(memory->length)))
+		return 0;
+	length = bpf_ntohs(memory->length);
+	if (length <= left - TCP_LENGTH) {
+		at += TCP_LENGTH;
+		segment->read += TCP_LENGTH;
+	} else if (segment->read == 0) {
+		length = left;
+	} else {
+		return 0;
+	}
+	segment->read += length;
+	return length && load_message(hook, memory, at, length);
+}
+
+/* The next message of the resolver's segment. One that continues in another segment is read to the end of this one, and the next begins behind it. */
+static __always_inline int next_answer(hook_context *hook, struct dns_scratch *memory)
+{
+	struct question *stream = find_stream(memory);
+	struct tcp_segment *segment = &memory->segment;
+	__u32 begin, left, length;
+	__u64 word, next;
+
+	if (!stream)
+		return 0;
+	word = *(const volatile __u64 *)&stream->name;
+	begin = (__u32)word - segment->sequence;
+	if (begin >= segment->bytes || stream_state(word) == STREAM_OPENING)
+		return 0;
+	if (segment->messages++ == SEGMENT_MESSAGES)
+		return lose_stream(memory, true);
+	if (stream_state(word) == STREAM_LENGTH) {
+		length = stream_length(word);
+	} else {
+		if (segment->bytes - begin < TCP_LENGTH ||
+		    !hook_load(hook, segment->at + begin, &memory->length, sizeof(memory->length)))
+			return lose_stream(memory, true);
+		length = bpf_ntohs(memory->length);
+		begin += TCP_LENGTH;
+	}
+	left = segment->bytes - begin;
+	next = left == 0 && length ? stream_word(STREAM_LENGTH, segment->sequence + begin, length)
+				   : stream_word(STREAM_READ, segment->sequence + begin + length, 0);
+	/* Another CPU may have read the same bytes, sent again. */
+	if (__sync_val_compare_and_swap(&stream->name, word, next) != word)
+		return 0;
+	if (segment->ends && length >= left)
+		lose_stream(memory, false);
+	if (!length || !left)
+		return 0;
+	memory->cut = length > left;
+	return load_message(hook, memory, segment->at + begin, length < left ? length : left);
+}
+
+/* Loads the next message of a segment for which follow_segment() has said that there may be some. 0: there is none. */
+__noinline int next_message(hook_context *hook, __u32 direction)
+{
+	struct dns_scratch *memory = dns_scratch_of_cpu();
+
+	if (!memory)
+		return 0;
+	memory->cut = 0;
+	if (direction == DIRECTION_EGRESS)
+		return next_question(hook, memory);
+	return next_answer(hook, memory);
+}
+
+/* Reads the messages of such a segment. */
+__noinline int read_segment(hook_context *hook, __u32 direction)
+{
+#pragma clang loop unroll(disable)
+	for (__u32 i = 0; i <= SEGMENT_MESSAGES && next_message(hook, direction); i++)
+		read_dns(direction);
+	return 0;
 }
 
 /*
@@ -523,7 +849,7 @@ __noinline int may_ask(hook_context *hook, view_t view)
 {
 	struct scratch_space *memory = scratch_of_cpu();
 	struct context context;
-	const struct packet *packet;
+	struct packet *packet;
 
 	if (!memory || !context_in(&context, hook, view) || !context.endpoint)
 		return 0;
@@ -531,16 +857,34 @@ __noinline int may_ask(hook_context *hook, view_t view)
 	if (is_v6(packet) ? owns_v6(&context, &packet->destination)
 			  : owns_v4(&context, (__be32)packet->destination.low))
 		return 0;
-	return is_resolver(&context, packet);
+#pragma clang loop unroll(disable)
+	for (__u32 i = 0; i < 2; i++) {
+		if (!is_resolver(&context, packet))
+			return 0;
+		if (packet->protocol == IPPROTO_UDP)
+			break;
+		/* One by TCP must be one by UDP, too: rules that keep others from being resolvers may be about UDP only. */
+		packet->protocol = IPPROTO_UDP;
+	}
+	return 1;
 }
 
 /* After the verdict on a packet that passes. An answer that the pod has sent itself teaches it nothing. */
 static __always_inline void learn_names(hook_context *hook, const struct context *context)
 {
-	if (!uses_names(context) || exempt(context) == FLOW_OWN || !load_dns(hook, view_of(context)))
+	int kind;
+
+	if (!uses_names(context) || exempt(context) == FLOW_OWN)
 		return;
-	if (context->direction == DIRECTION_INGRESS || may_ask(hook, view_of(context)))
+	kind = load_dns(hook, view_of(context));
+	if (kind == DNS_SEGMENT && !follow_segment(hook, view_of(context)))
+		return;
+	if (kind == DNS_NOTHING || (context->direction == DIRECTION_EGRESS && !may_ask(hook, view_of(context))))
+		return;
+	if (kind == DNS_DATAGRAM)
 		read_dns(context->direction);
+	else
+		read_segment(hook, context->direction);
 }
 
 #endif

@@ -144,8 +144,10 @@ const struct {
 		NAME_TTL_MIN = 60, /* seconds for which an address is known by a name, whatever its record says */
 		NAME_TTL_MAX = 3600,
 		QUESTION_SECONDS = 10, /* for which a question waits for its answer */
-		NAME_RINGS = 2,        /* enum name_ring */
-		NAME_NONE = 0, /* the pattern of no name: in name_policies, that of the policy that judges resolvers */
+		CONNECTION_SECONDS =
+			120,    /* since its last question, for which a connection to a resolver is followed */
+		NAME_RINGS = 2, /* enum name_ring */
+		NAME_NONE = 0,  /* the pattern of no name: in name_policies, that of the policy that judges resolvers */
 	} capacity;
 	enum : __u32 {
 		IDENTITY_ABSENT = 0xffffffff,   /* not there in this version; in `addresses`: look in `cidrs` */
@@ -355,7 +357,10 @@ struct named_address {
 	__u64 entered; /* the number of its last entry in the pod's ring: only that one's successor removes it */
 };
 
-/* A question of a pod about a name that a rule has. IPv4 addresses are in the low half. */
+/*
+ * A question of a pod about a name that a rule has; or, without number, type and name, a connection to a resolver that is followed. IPv4 addresses are in
+ * the low half.
+ */
 struct question_key {
 	struct address_v6 resolver;
 	__u32 incarnation;
@@ -363,12 +368,12 @@ struct question_key {
 	__be16 id;
 	__be16 type;
 	__u8 family; /* enum counted_family */
-	__u8 reserved;
-	__u32 name; /* the lower half of the hash: questions about several names may have one number */
+	__u8 tcp;    /* 1: over TCP */
+	__u32 name;  /* the lower half of the hash: questions about several names may have one number */
 };
 
 struct question {
-	__u64 name; /* a hash of it */
+	__u64 name; /* a hash of it; of a connection, how far it has been read: see dns.h */
 	__u64 expires;
 	__u64 entered; /* as of an address */
 };
@@ -395,7 +400,7 @@ struct name_counters {
 	__u64 refused; /* addresses that no name may have: loopback, link-local, multicast, also behind NAT64; or the table is full */
 	__u64 evicted; /* addresses that later ones have pushed out */
 	__u64 displaced; /* names of an address that others have pushed out before they expired: it has more than NAME_SLOTS */
-	__u64 unread; /* answers with more records than are read, and packets with more messages than one */
+	__u64 unread; /* answers with more records than are read, packets with more datagrams than one, segments whose place in their stream is not known */
 	__u32 inserted[NAME_RINGS];
 };
 

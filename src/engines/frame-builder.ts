@@ -90,12 +90,13 @@ export const tcp = (
   destination: number,
   flags: number = TCP_FLAG.SYN,
   payload: Part = [],
+  { sequence = 1, acknowledged = flags & TCP_FLAG.ACK ? 1 : 0 } = {},
 ): Uint8Array =>
   bytes(
     u16(source),
     u16(destination),
-    u32(1),
-    u32(flags & TCP_FLAG.ACK ? 1 : 0),
+    u32(sequence),
+    u32(acknowledged),
     [0x50, flags],
     u16(65_535),
     u16(0),

@@ -87,5 +87,22 @@ export function questionOf(message: Uint8Array): DnsQuestion | undefined {
   };
 }
 
+/** Bytes of addresses by type. */
+const ADDRESS_BYTES: Readonly<Record<number, number>> = { [DNS_TYPE.A]: 4, [DNS_TYPE.AAAA]: 16 };
+
+/** The addresses in an answer whose records are the question's own; [] if it has none. @throws RangeError if it is cut off */
+export function addressesIn(message: Uint8Array): readonly Uint8Array[] {
+  const view = new DataView(message.buffer, message.byteOffset, message.byteLength);
+  const found: Uint8Array[] = [];
+  let at = 12 + encodeName(questionOf(message)?.name ?? "").length + 4;
+  for (let left = view.getUint16(6); left > 0; left -= 1) {
+    const length = view.getUint16(at + 10);
+    const begin = at + 12;
+    if (ADDRESS_BYTES[view.getUint16(at + 2)] === length) found.push(message.subarray(begin, begin + length));
+    at = begin + length;
+  }
+  return found;
+}
+
 /** With the length before it, as over TCP. */
 export const dnsOverTcp = (message: Uint8Array): Buffer => Buffer.concat([u16(message.length), message]);

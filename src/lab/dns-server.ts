@@ -9,6 +9,9 @@ import type { Zone } from "./pod-protocol.ts";
 const PORT = 53;
 const TTL_SECONDS = 1;
 const NO_SUCH_NAME = 0x8003;
+const TRUNCATED = 0x8200;
+/** Of a message over UDP, that clients of this lab take; longer ones are truncated. */
+const DATAGRAM_MAX = 1_232;
 
 /** The answer to a question; undefined if it is none. */
 export function answerFrom(zone: Zone, message: Uint8Array): Buffer | undefined {
@@ -27,6 +30,13 @@ export function answerFrom(zone: Zone, message: Uint8Array): Buffer | undefined 
   return dnsAnswer({ ...question, records });
 }
 
+/** What is too long for a datagram has no records, so that the client repeats its question over TCP. */
+function datagramOf(message: Uint8Array, answer: Uint8Array): Uint8Array {
+  const question = questionOf(message);
+  if (answer.length <= DATAGRAM_MAX || question === undefined) return answer;
+  return dnsAnswer({ ...question, records: [], flags: TRUNCATED });
+}
+
 /** Each resolves once it listens. */
 export const dnsServers = (address: string, zone: Zone): Promise<void>[] => [
   new Promise((resolve, reject) => {
@@ -34,7 +44,7 @@ export const dnsServers = (address: string, zone: Zone): Promise<void>[] => [
     socket.once("error", reject);
     socket.on("message", (message, peer) => {
       const answer = answerFrom(zone, message);
-      if (answer !== undefined) socket.send(answer, peer.port, peer.address);
+      if (answer !== undefined) socket.send(datagramOf(message, answer), peer.port, peer.address);
     });
     socket.bind(PORT, address, () => resolve());
   }),

@@ -20,7 +20,12 @@ export interface Probe {
   /** "udp" only: send the datagram once, instead of again every 100 ms until the answer comes. */
   readonly once?: boolean;
   /** Queries this resolver (an address) for this name first, and connects to the first address of `address`'s family in its answer. */
-  readonly lookup?: { readonly name: string; readonly resolver: string };
+  readonly lookup?: {
+    readonly name: string;
+    readonly resolver: string;
+    /** Over TCP at once, as with `options use-vc`; by default over UDP, and again over TCP if the answer is truncated. */
+    readonly tcp?: boolean;
+  };
   /** "tcp" and "udp" only: the minimum size of the request; by default a few bytes. */
   readonly bytes?: number;
 }

@@ -5,16 +5,19 @@ import { createSocket } from "node:dgram";
 import { Resolver } from "node:dns";
 import { createServer as createHttpServer, get } from "node:http";
 import { connect, createServer, type Server, type Socket } from "node:net";
+import { addressOf } from "../base/ip.ts";
+import { addressesIn, DNS_TYPE, dnsOverTcp, dnsQuestion } from "./dns-message.ts";
 import { dnsServers } from "./dns-server.ts";
 import type { Outcome, Probe, ProcessConfig } from "./pod-protocol.ts";
 
 const RESEND_MS = 100;
+const DNS_PORT = 53;
 
 /** Never rejects: what goes wrong is the outcome. */
 export async function run(probe: Probe): Promise<Outcome> {
   if (probe.lookup === undefined) return runTo(probe);
   const startedAt = performance.now();
-  const found = await lookUp(probe, probe.lookup);
+  const found = await (probe.lookup.tcp === true ? lookUpOverTcp : lookUp)(probe, probe.lookup);
   if (found.result !== "reached" || found.text === undefined) return found;
   const timeoutMs = Math.max(1, probe.timeoutMs - (performance.now() - startedAt));
   return runTo({ ...probe, address: found.text, timeoutMs });
@@ -35,6 +38,32 @@ const lookUp = (
     if (address.includes(":")) resolver.resolve6(name, done);
     else resolver.resolve4(name, done);
     return () => resolver.cancel();
+  });
+
+/** The same over TCP, in a connection of its own. */
+const lookUpOverTcp = (
+  { address, timeoutMs }: Probe,
+  { name, resolver: host }: NonNullable<Probe["lookup"]>,
+): Promise<Outcome> =>
+  attempt(timeoutMs, (attempt) => {
+    const type = address.includes(":") ? DNS_TYPE.AAAA : DNS_TYPE.A;
+    let received: Buffer = Buffer.alloc(0);
+    const socket = connect({ host, port: DNS_PORT }, () =>
+      socket.write(dnsOverTcp(dnsQuestion({ id: 1, name, type }))),
+    );
+    socket.on("error", attempt.failed);
+    socket.on("data", (data) => {
+      received = Buffer.concat([received, data]);
+      if (received.length < 2 || received.length < 2 + received.readUInt16BE()) return;
+      const [first] = addressesIn(received.subarray(2));
+      if (first === undefined) attempt.failed(new Error("ENODATA"));
+      else
+        attempt.reached(
+          addressOf(first.length === 4 ? 4 : 6, BigInt(`0x${Buffer.from(first).toString("hex")}`)).text,
+        );
+    });
+    socket.on("end", () => attempt.failed(new Error("closed before the answer")));
+    return () => socket.destroy();
   });
 
 function runTo(probe: Probe): Promise<Outcome> {

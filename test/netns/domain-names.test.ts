@@ -1,11 +1,18 @@
 // Rules by domain names with a resolver, clients and servers that are real: the first connection after the answer, without an agent, and
 // after its restart.
 
-import { afterAll, beforeAll, expect, it } from "vitest";
+import { execFile } from "node:child_process";
+import { writeFileSync } from "node:fs";
+import { promisify } from "node:util";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { present } from "../../src/base/assert.ts";
 import type { Probe } from "../../src/lab/pod-protocol.ts";
 import type { Agent } from "../../src/lab/weir-process.ts";
 import { openWorld, type World } from "./world.ts";
 
+const run = promisify(execFile);
+
+const PREFIX = "wt-names";
 const CLIENT = "shop/client";
 const FAMILIES = [
   { family: 4, resolver: "10.63.64.53", www: "198.51.100.64", other: "198.51.100.65" },
@@ -15,6 +22,23 @@ const BOTH = (key: "resolver" | "www" | "other") => FAMILIES.map((each) => each[
 
 /** Names of the zone that the rule has: each is asked for once. */
 const MANY = Array.from({ length: 40 }, (_, index) => `n${index}.cdn.example.net`);
+
+/** Names with an address of each family of their own. */
+const hostsOf = (prefix: string, count: number, first: number) =>
+  Array.from({ length: count }, (_, index) => ({
+    name: `${prefix}${index}.cdn.example.net`,
+    addresses: { 4: `198.51.101.${first + index}`, 6: `fd63:114::${first + index}` },
+  }));
+/** Asked for over TCP at once; over UDP first, with an answer that is truncated; by glibc. */
+const OVER_TCP = hostsOf("t", 100, 1);
+const TRUNCATED = hostsOf("l", 10, 101);
+const BY_GLIBC = hostsOf("g", 10, 111);
+const ALL_OVER_TCP = [...OVER_TCP, ...TRUNCATED, ...BY_GLIBC];
+/** So many that an answer with them has several segments. */
+const OTHERS = Array.from({ length: 120 }, (_, index) => [
+  `192.0.2.${index}`,
+  `2001:db8::${index + 1}`,
+]).flat();
 
 const MANIFESTS = `
 apiVersion: policy.networking.k8s.io/v1alpha2
@@ -59,7 +83,7 @@ let agent: Agent;
 
 beforeAll(async () => {
   world = await openWorld({
-    prefix: "wt-names",
+    prefix: PREFIX,
     namespaces: { shop: {} },
     pods: [{ name: CLIENT, labels: {}, addresses: ["10.63.64.1", "fd63:64::1"] }],
     machines: [
@@ -73,13 +97,22 @@ beforeAll(async () => {
           ...Object.fromEntries(
             MANY.map((name, at) => [name, [`198.51.100.${100 + at}`, `fd63:113::${100 + at}`]]),
           ),
+          ...Object.fromEntries(
+            ALL_OVER_TCP.map((host) => [
+              host.name,
+              [...Object.values(host.addresses), ...(TRUNCATED.includes(host) ? OTHERS : [])],
+            ]),
+          ),
         },
       },
       { name: "www", addresses: BOTH("www"), tcp: [80, 81] },
       { name: "other", addresses: BOTH("other"), tcp: [80] },
       {
         name: "many",
-        addresses: MANY.flatMap((_, at) => [`198.51.100.${100 + at}`, `fd63:113::${100 + at}`]),
+        addresses: [
+          ...MANY.flatMap((_, at) => [`198.51.100.${100 + at}`, `fd63:113::${100 + at}`]),
+          ...ALL_OVER_TCP.flatMap(({ addresses }) => Object.values(addresses)),
+        ],
         tcp: [80],
       },
     ],
@@ -110,18 +143,23 @@ it.each(FAMILIES)(
 /** A SYN that is dropped is sent again after a second: what is faster was not dropped. */
 const FIRST_MS_MAX = 1_000;
 
+async function reachAtOnce(address: string, lookup: NonNullable<Probe["lookup"]>): Promise<void> {
+  const outcome = await world.lab.probe(CLIENT, {
+    ...{ kind: "tcp", address, port: 80, timeoutMs: 20_000 },
+    lookup,
+  });
+  expect(outcome, lookup.name).toMatchObject({ result: "reached" });
+  if (outcome.result === "reached") expect(outcome.afterMs, lookup.name).toBeLessThan(FIRST_MS_MAX);
+}
+
 it("the first connection after the answer works, of every name, also without an agent", async () => {
   await agent.kill();
   for (const { family, resolver } of FAMILIES)
-    for (const [at, name] of MANY.entries()) {
-      const address = family === 4 ? `198.51.100.${100 + at}` : `fd63:113::${100 + at}`;
-      const outcome = await world.lab.probe(CLIENT, {
-        ...{ kind: "tcp", address, port: 80, timeoutMs: 20_000 },
-        lookup: { name, resolver },
+    for (const [at, name] of MANY.entries())
+      await reachAtOnce(family === 4 ? `198.51.100.${100 + at}` : `fd63:113::${100 + at}`, {
+        name,
+        resolver,
       });
-      expect(outcome).toMatchObject({ result: "reached" });
-      if (outcome.result === "reached") expect(outcome.afterMs).toBeLessThan(FIRST_MS_MAX);
-    }
 });
 
 it("what is known stays known after a restart, and is shown", async () => {
@@ -160,6 +198,48 @@ it("what is known stays known after a restart, and is shown", async () => {
     ...["trace", "--from", CLIENT, "--to", "198.51.100.65", "--port", "80", "--name", "a.cdn.example.net"],
   );
   expect(supposed.status).toBe(0);
+});
+
+describe("over TCP the first connection after the answer works, too", () => {
+  const silentAtFirst = async ({ addresses }: (typeof OVER_TCP)[number]) => {
+    for (const address of Object.values(addresses))
+      expect(await reach(address, { timeoutMs: SILENT_MS })).toBe("silent");
+  };
+
+  it("200 times, across a restart of the agent", async () => {
+    await silentAtFirst(present(OVER_TCP[0], "a name"));
+    for (const [at, { name, addresses }] of OVER_TCP.entries()) {
+      if (at === 30) await agent.kill();
+      if (at === 60) agent = await world.start();
+      for (const { family, resolver } of FAMILIES)
+        await reachAtOnce(addresses[family], { name, resolver, tcp: true });
+    }
+  });
+
+  it("if an answer over UDP is truncated", async () => {
+    await silentAtFirst(present(TRUNCATED[0], "a name"));
+    for (const { name, addresses } of TRUNCATED)
+      for (const { family, resolver } of FAMILIES) await reachAtOnce(addresses[family], { name, resolver });
+  });
+
+  it.each(FAMILIES)("with glibc and use-vc, which asks for both families at once: IPv$family", async (a) => {
+    const { netns } = world.lab.wire(CLIENT);
+    const hosts = BY_GLIBC.filter((_, at) => (at % 2 === 0) === (a.family === 4));
+    await silentAtFirst(present(hosts[0], "a name"));
+    const file = `/run/${PREFIX}/resolv${a.family}.conf`;
+    writeFileSync(file, `nameserver ${a.resolver}\n`);
+    for (const { name, addresses } of hosts) {
+      const { stdout } = await run("ip", [
+        ...["netns", "exec", netns, "sh", "-c"],
+        'mount --bind "$1" /etc/resolv.conf && RES_OPTIONS=use-vc getent ahosts "$2"',
+        ...["sh", file, name],
+      ]);
+      for (const address of Object.values(addresses)) {
+        expect(stdout).toContain(address);
+        expect(await reach(address)).toBe("reached");
+      }
+    }
+  });
 });
 
 it("a trace to a Service's address uses the names that the pod has resolved to it, as the kernel does", async () => {

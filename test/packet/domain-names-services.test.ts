@@ -3,9 +3,9 @@
 
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { type Address, addressBytes } from "../../src/base/ip.ts";
-import { IP_PROTOCOL, packet, udp } from "../../src/engines/frame-builder.ts";
+import { IP_PROTOCOL, packet, TCP_FLAG, tcp, udp } from "../../src/engines/frame-builder.ts";
 import { type Bench, openBench } from "../../src/engines/kernel-engine.ts";
-import { DNS_TYPE, dnsAnswer, dnsQuestion } from "../../src/lab/dns-message.ts";
+import { DNS_TYPE, dnsAnswer, dnsOverTcp, dnsQuestion } from "../../src/lab/dns-message.ts";
 import type { Cluster } from "../../src/model/cluster.ts";
 import type { Service } from "../../src/model/service.ts";
 import { compile } from "../../src/policy/compile.ts";
@@ -28,7 +28,7 @@ import {
   selector,
 } from "../support/model.ts";
 import { OBJECT } from "../support/object.ts";
-import { frame } from "./frames.ts";
+import { frame, SYN_ACK } from "./frames.ts";
 
 const ELSEWHERE = 1;
 const WWW = "www.example.com";
@@ -40,14 +40,21 @@ const FAMILIES = [
   { family: 6, at: 1, dns: address("fd96::10"), own: address("fd96::11"), www: address("2001:db8::1") },
 ] as const;
 
+const PORT_NAMES = { UDP: "dns", TCP: "dns-tcp" } as const;
+const PROTOCOLS = ["UDP", "TCP"] as const;
+type Protocol = (typeof PROTOCOLS)[number];
+
 /** Port 53 leads to another port of the pod. */
+const portsTo = (target: number): Service["ports"] =>
+  PROTOCOLS.map((protocol) => ({ name: PORT_NAMES[protocol], protocol, port: 53, target }));
+
 const serviceOf = (namespace: string, app: string, which: "dns" | "own", target: number): Service => ({
   namespace,
   name: app,
   clusterIps: FAMILIES.map((each) => each[which]),
   externalIps: [],
   loadBalancerIps: [],
-  ports: [{ name: "", protocol: "UDP", port: 53, target }],
+  ports: portsTo(target),
   selector: new Map([["app", app]]),
   onlyLocal: false,
 });
@@ -75,20 +82,38 @@ const run = (direction: "egress" | "ingress", bytes: Uint8Array) =>
   bench.run({ direction, ifindex: bench.devices.at(0), ingressIfindex: ELSEWHERE, frame: bytes });
 
 /** What becomes of a question to a resolver, of its answer, and of a connection to the address in the answer. */
-function resolved(source: Address, resolver: Address, to: Address): readonly string[] {
+function resolved(
+  source: Address,
+  resolver: Address,
+  to: Address,
+  protocol: Protocol = "UDP",
+): readonly string[] {
   local += 1;
   const question = { id: local, name: WWW, type: to.family === 4 ? DNS_TYPE.A : DNS_TYPE.AAAA };
   const record = { type: question.type, ttl: 300, data: Uint8Array.from(addressBytes(to)) };
-  const datagram = (from: number, at: number, message: Uint8Array) => ({
-    number: IP_PROTOCOL.UDP,
-    payload: udp(from, at, [...message]),
-  });
+  const asked = dnsQuestion(question);
+  const answer = dnsAnswer({ ...question, records: [record] });
+  const send = (direction: "egress" | "ingress", payload: Uint8Array) => {
+    const [from, at] = direction === "egress" ? [source, resolver] : [resolver, source];
+    return run(direction, frame(from, at, { number: IP_PROTOCOL[protocol], payload }));
+  };
+  const segment = (direction: "egress" | "ingress", flags: number, sequence = 2, message?: Uint8Array) => {
+    const [near, far] = direction === "egress" ? [local, 53] : [53, local];
+    const payload = message === undefined ? [] : dnsOverTcp(message);
+    return send(
+      direction,
+      tcp(near, far, flags, payload, { sequence, ...(flags !== TCP_FLAG.SYN && { acknowledged: 2 }) }),
+    );
+  };
+  const overTcp = () => {
+    segment("egress", TCP_FLAG.SYN, 1);
+    segment("ingress", SYN_ACK, 1);
+    return [segment("egress", TCP_FLAG.ACK, 2, asked), segment("ingress", TCP_FLAG.ACK, 2, answer)];
+  };
   return [
-    run("egress", frame(source, resolver, datagram(local, 53, dnsQuestion(question)))),
-    run(
-      "ingress",
-      frame(resolver, source, datagram(53, local, dnsAnswer({ ...question, records: [record] }))),
-    ),
+    ...(protocol === "TCP"
+      ? overTcp()
+      : [send("egress", udp(local, 53, asked)), send("ingress", udp(53, local, answer))]),
     run(
       "egress",
       packet({ source, destination: to, protocol: "TCP", sourcePort: local, destinationPort: 443 }),
@@ -108,7 +133,10 @@ describe("under a NetworkPolicy that allows DNS pods the port of the question, a
         policy("x/p", {
           isolates: { ingress: true, egress: true },
           egress: [
-            { peers: [pods({ app: "dns" }, { requirements: [] })], ports: ports("UDP/53", "UDP/5353") },
+            {
+              peers: [pods({ app: "dns" }, { requirements: [] })],
+              ports: ports("UDP/53", "UDP/5353", "TCP/5353"),
+            },
           ],
         }),
       ],
@@ -126,17 +154,19 @@ describe("under a NetworkPolicy that allows DNS pods the port of the question, a
   });
   beforeEach(() => enforce(worldWith()));
 
-  it.each(FAMILIES)(
-    "over IPv$family a Service of pods that a rule allows teaches names",
-    ({ at, dns, www }) => {
-      expect(resolved(CLIENT.ips[at] as Address, dns, www)).toEqual(["pass", "pass", "pass"]);
+  const EACH = FAMILIES.flatMap((each) => PROTOCOLS.map((protocol) => ({ ...each, protocol })));
+
+  it.each(EACH)(
+    "over IPv$family and $protocol a Service of pods that a rule allows teaches names",
+    ({ at, dns, www, protocol }) => {
+      expect(resolved(CLIENT.ips[at] as Address, dns, www, protocol)).toEqual(["pass", "pass", "pass"]);
     },
   );
 
-  it.each(FAMILIES)(
-    "over IPv$family a pod reaches itself by its own Service, and learns nothing from it, also where nothing shows that the answer is its own",
-    ({ at, own, www }) => {
-      expect(resolved(CLIENT.ips[at] as Address, own, www)).toEqual(["pass", "pass", "drop"]);
+  it.each(EACH)(
+    "over IPv$family and $protocol a pod reaches itself by its own Service, and learns nothing from it, also where nothing shows that the answer is its own",
+    ({ at, own, www, protocol }) => {
+      expect(resolved(CLIENT.ips[at] as Address, own, www, protocol)).toEqual(["pass", "pass", "drop"]);
     },
   );
 
@@ -221,7 +251,7 @@ describe("where rules deny UDP port 53 to all but the cluster's DNS, and allow o
         clusterIps: [clusterIp(index)],
         externalIps: [],
         loadBalancerIps: [],
-        ports: [{ name: "", protocol: "UDP", port: 53, target }],
+        ports: portsTo(target),
         selector: app === undefined ? undefined : new Map([["app", app]]),
         onlyLocal: false,
       })),
@@ -234,7 +264,7 @@ describe("where rules deny UDP port 53 to all but the cluster's DNS, and allow o
                 name: `s${index}-1`,
                 service: `s${index}`,
                 family: 4 as const,
-                ports: [{ name: "", protocol: "UDP" as const, port: target }],
+                ports: PROTOCOLS.map((protocol) => ({ name: PORT_NAMES[protocol], protocol, port: target })),
                 endpoints: backends.map((each) => ({
                   address: each,
                   ready: true,
@@ -251,7 +281,7 @@ describe("where rules deny UDP port 53 to all but the cluster's DNS, and allow o
         clusterPolicy("dns", {
           priority: 1,
           egress: [
-            clusterRule("Accept", [inNamespace(KUBE)], ports("UDP/53")),
+            clusterRule("Accept", [inNamespace(KUBE)], ports("UDP/53", "TCP/53")),
             clusterRule("Deny", [block("0.0.0.0/0")], ports("UDP/53")),
           ],
         }),
@@ -276,7 +306,10 @@ describe("where rules deny UDP port 53 to all but the cluster's DNS, and allow o
     "a Service of $is: teaches $teaches",
     ({ index, backends, target, teaches }) => {
       const to = address(`198.51.100.${20 + index}`);
-      expect(resolved(own, clusterIp(index), to)[2]).toBe(teaches ? "pass" : "drop");
+      // Over TCP first: rules that are about UDP port 53 alone keep others from being resolvers there, too.
+      expect(resolved(own, clusterIp(index), to, "TCP")[2]).toBe(teaches ? "pass" : "drop");
+      const overUdp = address(`198.51.100.${40 + index}`);
+      expect(resolved(own, clusterIp(index), overUdp)[2]).toBe(teaches ? "pass" : "drop");
       // The rules by themselves: every backend, at its own port and at that of the question.
       const isAllowed = (backend: Address, port: number): boolean => {
         const held = [CLIENT, DNS, OTHER].find(({ ips }) => ips[0] === backend);
@@ -295,5 +328,6 @@ describe("where rules deny UDP port 53 to all but the cluster's DNS, and allow o
 
   it("and that pod's own address teaches none", () => {
     expect(resolved(own, other, address("198.51.100.99"))).toEqual(["drop", "pass", "drop"]);
+    expect(resolved(own, other, address("198.51.100.98"), "TCP")).toEqual(["pass", "pass", "drop"]);
   });
 });

@@ -1,7 +1,7 @@
 // Rules by domain names through the loaded programs: which answers are believed, for how long, and what an address by name may open.
 
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
-import { type Address, addressBytes, addressOf } from "../../src/base/ip.ts";
+import { type Address, addressOf } from "../../src/base/ip.ts";
 import {
   domainNameKeyOf,
   domainNumberOf,
@@ -9,14 +9,13 @@ import {
   namedAddressKeyOf,
   openNameSweeper,
 } from "../../src/datapath/domain-names.ts";
-import { IP_PROTOCOL, packet, TCP_FLAG, tcp, udp } from "../../src/engines/frame-builder.ts";
+import { IP_PROTOCOL, packet, TCP_FLAG, udp } from "../../src/engines/frame-builder.ts";
 import { NAME_TTL_MAX, NAME_TTL_MIN, NAMES_EACH, type NamedAddress } from "../../src/gen/layout.ts";
 import {
   DNS_TYPE,
   type DnsAnswer,
   type DnsRecord,
   dnsAnswer,
-  dnsOverTcp,
   dnsQuestion,
   encodeName,
 } from "../../src/lab/dns-message.ts";
@@ -25,6 +24,7 @@ import { NO_NAME } from "../../src/state/desired-state.ts";
 import { diff } from "../../src/state/state-diff.ts";
 import { address, block, clusterPolicy, clusterRule, domainRule, ports } from "../support/model.ts";
 import { frame } from "./frames.ts";
+import { connectTo, countedNames, forgetNames, outside, record } from "./names.ts";
 import {
   type Addresses,
   BOTH_FAMILIES,
@@ -46,7 +46,7 @@ beforeAll(async () => {
 });
 beforeEach(async () => {
   await world.forget();
-  await forgetNames();
+  await forgetNames(world);
   await enforce();
 });
 afterAll(() => world.close());
@@ -60,39 +60,12 @@ const enforce = (policies: readonly ClusterPolicy[] = [NAMES]) =>
 
 const tables = () => world.bench.maps.tables;
 
-async function forgetNames(): Promise<void> {
-  const { names, questions, nameRings } = tables();
-  await names.deleteBatch((await names.read()).map(([key]) => key));
-  await questions.deleteBatch((await questions.read()).map(([key]) => key));
-  await nameRings.deleteBatch((await nameRings.read()).map(([key]) => key));
-}
+const counted = (run: () => void, name: PodName = "out") => countedNames(world, run, name);
 
-const counters = (name: PodName = "out") => {
-  const endpoint = tables().endpoints.get(world.ifindexOf(name) % 4096);
-  const found = tables().nameCounters.get(endpoint?.id ?? 0);
-  if (endpoint?.ifindex !== world.ifindexOf(name) || found === undefined) throw new Error("no counters");
-  return found;
-};
-
-/** What an action adds to the counters of a pod. */
-function counted(run: () => void, name: PodName = "out") {
-  const before = counters(name);
-  run();
-  const after = counters(name);
-  const keys = [
-    "questions",
-    "answers",
-    "learned",
-    "unasked",
-    "malformed",
-    "refused",
-    "evicted",
-    "displaced",
-    "unread",
-  ] as const;
-  return Object.fromEntries(
-    keys.flatMap((key) => (after[key] === before[key] ? [] : [[key, Number(after[key] - before[key])]])),
-  );
+let from = 41_000;
+function connect(to: Address, port = 443, pod: PodName = "out", hook: "tc" | "xdp" = "tc"): string {
+  from += 1;
+  return connectTo(world, to, { pod, hook, from, port });
 }
 
 interface Exchange {
@@ -122,15 +95,6 @@ function reply(
   return world.ask({ pod, direction: "ingress", frame: frame(from, a.pods[pod], datagram), ...more });
 }
 
-const typeOf = ({ family }: Address): number => (family === 4 ? DNS_TYPE.A : DNS_TYPE.AAAA);
-
-const record = (to: Address, more: Partial<DnsRecord> = {}): DnsRecord => ({
-  type: typeOf(to),
-  ttl: 300,
-  data: Uint8Array.from(addressBytes(to)),
-  ...more,
-});
-
 const cname = (to: string, more: Partial<DnsRecord> = {}): DnsRecord => ({
   type: DNS_TYPE.CNAME,
   ttl: 300,
@@ -151,22 +115,6 @@ function resolve(
   expect(reply(dnsAnswer({ ...question, records, ...more }), exchange)).toBe("established");
 }
 
-let from = 41_000;
-const connect = (to: Address, port = 443, pod: PodName = "out", hook: "tc" | "xdp" = "tc"): string => {
-  from += 1;
-  const a = to.family === 4 ? V4 : V6;
-  return world.ask({
-    ...{ pod, direction: "egress", hook },
-    frame: packet({
-      ...{ source: a.pods[pod], destination: to, protocol: "TCP" },
-      ...{ sourcePort: from, destinationPort: port },
-    }),
-  });
-};
-
-const outside = (host: number, family: 4 | 6 = 4): Address =>
-  family === 4 ? addressOf(4, 0xc6336400n + BigInt(host)) : address(`2001:db8::${host.toString(16)}`);
-
 describe.each(BOTH_FAMILIES)("over IPv$family", (a) => {
   const { family } = a;
 
@@ -184,59 +132,6 @@ describe.each(BOTH_FAMILIES)("over IPv$family", (a) => {
   it("questions seen by XDP too", () => {
     resolve(WWW, [record(outside(3, family))], { a, hook: "xdp" });
     expect(connect(outside(3, family), 443, "out", "xdp")).toBe("policy");
-  });
-});
-
-/** A TCP segment between a pod and port 53 of a peer. */
-function segment(
-  direction: "egress" | "ingress",
-  payload: Uint8Array,
-  { peer = V4.trusted, flags = TCP_FLAG.ACK }: { readonly peer?: Address; readonly flags?: number } = {},
-): string {
-  const out = direction === "egress";
-  const ours = V4.pods.out;
-  return world.ask({
-    ...{ pod: "out", direction },
-    frame: frame(out ? ours : peer, out ? peer : ours, {
-      number: IP_PROTOCOL.TCP,
-      payload: tcp(out ? 40_100 : 53, out ? 53 : 40_100, flags, [...payload]),
-    }),
-  });
-}
-
-describe("over TCP nothing is learned", () => {
-  const question = { id: 7, name: WWW, type: DNS_TYPE.A };
-  const answer = dnsAnswer({ ...question, records: [record(outside(5))] });
-
-  it("not from a question and its answer, in one segment or with the length in the segment before", () => {
-    const done = counted(() => {
-      segment("egress", Buffer.alloc(0), { flags: TCP_FLAG.SYN });
-      segment("egress", dnsOverTcp(dnsQuestion(question)));
-      segment("ingress", dnsOverTcp(answer));
-      segment("egress", dnsQuestion(question));
-      segment("ingress", answer);
-    });
-    expect(done).toEqual({});
-    expect(connect(outside(5))).toBe("denied");
-  });
-
-  it("not by an answer over TCP to a question over UDP", () => {
-    ask({ ...question, id: 8 }, { port: 40_100 });
-    segment("egress", Buffer.alloc(0), { flags: TCP_FLAG.SYN });
-    segment("ingress", dnsAnswer({ ...question, id: 8, records: [record(outside(5))] }));
-    expect(connect(outside(5))).toBe("denied");
-  });
-
-  it("so not what others have put into a record of its own zone, at the start of a segment", () => {
-    const evil = { id: 10, name: "evil.attacker.org", type: DNS_TYPE.TXT };
-    const text = Uint8Array.from([255, ...Buffer.alloc(255), answer.length, ...answer]);
-    const stream = dnsOverTcp(dnsAnswer({ ...evil, records: [{ type: DNS_TYPE.TXT, ttl: 1, data: text }] }));
-    segment("egress", Buffer.alloc(0), { flags: TCP_FLAG.SYN });
-    segment("egress", dnsOverTcp(dnsQuestion(evil)));
-    segment("egress", dnsOverTcp(dnsQuestion(question)));
-    segment("ingress", stream.subarray(0, -answer.length));
-    expect(segment("ingress", stream.subarray(-answer.length))).toBe("established");
-    expect(connect(outside(5))).toBe("denied");
   });
 });
 

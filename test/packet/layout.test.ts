@@ -119,6 +119,8 @@ describe("every struct that crosses", () => {
       gen.cachedFlowV6Codec,
       gen.scratchCodec,
       gen.dnsScratchCodec,
+      gen.tcpHeaderCodec,
+      gen.tcpSegmentCodec,
     ];
     expect(new Set<unknown>(structs)).toEqual(new Set<unknown>([...CODECS, ...parts, ...own]));
   });
