@@ -567,7 +567,7 @@ static __always_inline void question_of(struct dns_scratch *memory, const struct
 
 /*
  * Whether a packet that passes is DNS: an enum dns_kind. A message over UDP is in the CPU's scratch then, of TCP what follow_segment() needs; and who it is
- * from or to, and the packet in the other scratch. Of a pod's later fragments only that one knows whose they are.
+ * from or to, and the packet in the other scratch. That one looks up the ports of a pod's later fragments.
  */
 __noinline int load_dns(hook_context *hook, view_t view)
 {
@@ -642,7 +642,7 @@ static __always_inline struct question *find_stream(struct dns_scratch *memory)
 	return stream && !expired(stream->expires) ? stream : NULL;
 }
 
-/* Nothing more is read of the connection, unless it begins anew. */
+/* Nothing more is read of the connection until its next SYN. */
 static __always_inline int lose_stream(struct dns_scratch *memory, bool unread)
 {
 	bpf_map_delete_elem(&questions, &memory->question);
