@@ -37,7 +37,7 @@ async function fill(incarnation: number): Promise<void> {
   const question = {
     ...{ resolver: { high: 0n, low: 7n << 32n }, incarnation, localPort: 40_000, id: 1, type: 1 },
     family: CountedFamily.IPV4,
-    ...{ reserved: 0, name: 1 },
+    ...{ tcp: 0, name: 1 },
   };
   await names.writeBatch(
     places.map((place) => [addressOf(incarnation, place), { slots, entered: BigInt(place) } as never]),
