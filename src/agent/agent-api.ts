@@ -167,7 +167,8 @@ export function statusView(
     ...generationOf(running),
     ...(progress?.appliedAt === undefined ? {} : { appliedAt: progress.appliedAt.toISOString() }),
     endpoints: progress?.force?.compiled.state.endpoints.size ?? 0,
-    policies: progress?.force?.cluster.policies.size ?? 0,
+    policies:
+      (progress?.force?.cluster.policies.size ?? 0) + (progress?.force?.cluster.clusterPolicies?.size ?? 0),
     problems: problemsOf(running, env.now()),
     capacity: capacityViews(progress?.held.state ?? EMPTY_STATE),
     hook: kernel?.attachments.hook ?? hookOf(),

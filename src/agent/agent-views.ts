@@ -4,7 +4,7 @@ import { DIRECTIONS, type Direction } from "../base/direction.ts";
 import type { Fault } from "../datapath/attachments.ts";
 import type { Attached } from "../datapath/hooks.ts";
 import { type Cluster, isSelectable, keyOf, type Pod } from "../model/cluster.ts";
-import { subjectText } from "../model/cluster-network-policy.ts";
+import { subjectText, TIERS } from "../model/cluster-network-policy.ts";
 import { modeOf } from "../model/enforcement-mode.ts";
 import { matches, selectorText } from "../model/selector.ts";
 import { isUnknown } from "../model/unclaimed-interface.ts";
@@ -206,7 +206,11 @@ export function policyViews(force: InForce): PolicyView[] {
       ...(omitted === undefined ? {} : { omitted }),
     };
   });
-  return [...views, ...clusterViews].sort((a, b) => (keyOf(a) < keyOf(b) ? -1 : 1));
+  // Cluster policies first, in the order in which they are evaluated.
+  const place = ({ tier }: PolicyView): number => (tier === undefined ? TIERS.length : TIERS.indexOf(tier));
+  return [...views, ...clusterViews].sort(
+    (a, b) => place(a) - place(b) || (a.priority ?? 0) - (b.priority ?? 0) || (keyOf(a) < keyOf(b) ? -1 : 1),
+  );
 }
 
 export function namesView(force: InForce): NamesView {

@@ -1,5 +1,6 @@
 // A packet event in one line: short, with names cut in the middle so that it fits, or wide, with everything in a sentence.
 
+import { clusterPolicyText } from "../model/cluster-network-policy.ts";
 import { printable } from "../observe/text-output.ts";
 import type { EventEnd, EventView } from "./packet-event.ts";
 
@@ -35,7 +36,8 @@ export function eventLine(event: EventView, width: number, emphasis = plain): st
 }
 
 /** The policies that decided; of a packet of neither end's, where it was seen. */
-function decidedBy({ policies, allowedBy, endpoint, from, to }: EventView): string[] {
+function decidedBy({ policies, allowedBy, decidedBy: by, endpoint, from, to }: EventView): string[] {
+  if (by !== undefined) return [`by ${clusterPolicyText({ ...by, name: by.policy })}`];
   const deciding = allowedBy ?? policies;
   if (deciding.length > 0) return [`by ${deciding.join(",")}`];
   return endpoint === undefined || [from.pod, to.pod].includes(endpoint) ? [] : [`at ${endpoint}`];

@@ -3,6 +3,7 @@
 import type { Direction } from "../base/direction.ts";
 import { cidrContains, parseAddress, parseCidr } from "../base/ip.ts";
 import { REASON_NAMES, REASON_TEXTS, Reason } from "../gen/layout.ts";
+import type { Tier } from "../model/cluster-network-policy.ts";
 import type { EventVerdict } from "../observe/filter-choices.ts";
 
 /** One end of a packet, as far as it is known. */
@@ -45,7 +46,7 @@ export interface EventView {
   /** The rule of a ClusterNetworkPolicy that decided. */
   readonly decidedBy?: {
     readonly policy: string;
-    readonly tier: string;
+    readonly tier: Tier;
     readonly priority: number;
     readonly action: string;
     /** As in "egress[0]". */

@@ -60,8 +60,11 @@ const classOf = ({ reason }: { readonly reason: string }): Class =>
 const sideKey = ({ direction, reason }: { direction: Direction; reason: string }): string =>
   `${direction} ${reason}`;
 
-const namesIn = (policies: readonly string[]): readonly string[] =>
-  policies.length <= POLICIES_EACH ? policies : [...policies.slice(0, POLICIES_EACH), MORE_POLICIES];
+/** Cluster policies, which are in no namespace, by their name alone. */
+const namesIn = (policies: readonly string[]): readonly string[] => {
+  const names = policies.map((each) => (each.startsWith("/") ? each.slice(1) : each));
+  return names.length <= POLICIES_EACH ? names : [...names.slice(0, POLICIES_EACH), MORE_POLICIES];
+};
 
 export function openMinute(): HistoryMinute {
   let pods = new Map<string, Pod>();

@@ -50,7 +50,9 @@ function rowsOf(
     { peer: rest, ports: side.others },
   ];
   const byPorts = Map.groupBy(all, ({ ports: [every, some] }) => portsText(textOf(every), textOf(some)));
-  byPorts.delete("nothing");
+  // "any other" is meant without those that are denied, so they are named.
+  const [every, some] = side.others;
+  if (portsText(textOf(every), textOf(some)) === "nothing") byPorts.delete("nothing");
   if (byPorts.size === 0) return [row("none", "nothing")];
   return [...byPorts].map(([ports, peers]) =>
     row(

@@ -46,6 +46,15 @@ spec:
   priority: 3
   subject: { pods: { namespaceSelector: {}, podSelector: { matchLabels: { role: bystander } } } }
   ingress: [{ action: Deny, from: [{ namespaces: {} }] }]
+---
+apiVersion: policy.networking.k8s.io/v1alpha2
+kind: ClusterNetworkPolicy
+metadata: { name: a-later-one }
+spec:
+  tier: Admin
+  priority: 70
+  subject: { pods: { namespaceSelector: {}, podSelector: { matchLabels: { role: nobody } } } }
+  ingress: [{ action: Deny, from: [{ namespaces: {} }] }]
 `;
 
 const HOLDS = `
@@ -126,8 +135,21 @@ it("a drop by a rule of the Admin tier names policy, tier, priority and rule", a
   expect(event.text).toBe(
     `ingress of ${SERVER}: TCP/81 from ${FRIEND} is denied by guard (Admin, priority 7) ingress[1] "friends"`,
   );
+  const { stdout: short } = await world.weir("monitor", "--from", FRIEND, "--to", SERVER);
+  expect(short).toContain("shop/server:81 TCP by guard (Admin, priority 7)");
   const wide = await world.weir("monitor", "--from", FRIEND, "--to", SERVER, "-o", "wide");
   expect(wide.stdout).toContain('is denied by guard (Admin, priority 7) ingress[1] "friends"');
+});
+
+it("policies are listed in the order in which they are evaluated, and counted", async () => {
+  const { stdout } = await world.weir("get", "policies");
+  expect(stdout.match(/^(<.*?>|shop) +\S+/gm)?.map((line) => line.replaceAll(/ {2,}/g, " "))).toEqual([
+    "<Admin 7> guard",
+    "<Admin 70> a-later-one",
+    "<Baseline 3> rest",
+    "shop friends-only",
+  ]);
+  expect((await world.weir("status")).stdout).toMatch(/^ok: 4 endpoints, 4 policies, all enforced/);
 });
 
 it("a drop by the Baseline tier does too, and one by a NetworkPolicy names that", async () => {

@@ -72,6 +72,11 @@ describe("the line", () => {
     );
     const allowed = { ...DENIED, reason: "policy", verdict: "passed", allowedBy: ["shop/web"] } as const;
     expect(eventLine(withText(allowed), 120)).toMatch(/ by shop\/web$/);
+    const by = { policy: "guard", tier: "Admin", priority: 7, action: "Deny", rule: "ingress[1]" } as const;
+    const text = "guard (Admin, priority 7) ingress[1]";
+    expect(eventLine(withText({ ...DENIED, decidedBy: { ...by, text } }), 120)).toMatch(
+      / TCP by guard \(Admin, priority 7\)$/,
+    );
   });
 
   it("is as wide as it may be, with names cut in the middle and ports whole", () => {

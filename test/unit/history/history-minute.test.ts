@@ -80,6 +80,12 @@ describe("a minute", () => {
     );
   });
 
+  it("has cluster policies by their name alone", () => {
+    const minute = openMinute();
+    minute.count(counted(1, { policies: ["/guard", "shop/web"] }));
+    expect(minute.seal()).toMatchObject([{ policies: ["guard", "shop/web"] }]);
+  });
+
   it("bounds the peers of a flood, keeps the largest, and the sums stay exact", () => {
     const minute = openMinute();
     minute.count(counted(100_000));
