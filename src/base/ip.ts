@@ -141,6 +141,13 @@ export function compareAddresses(a: Address, b: Address): number {
 /** The addresses that are valid on one link only (RFC 4291, 2.5.6): every interface has one. */
 export const LINK_LOCAL_V6: Cidr = cidrOf(6, 0xfe80n << 112n, 10);
 
+/** Multicast, and the broadcast address of every link: the kernel gives what is sent there to the sockets of all hosts on the link. */
+export const MULTICAST: readonly Cidr[] = [
+  cidrOf(4, 0xe000_0000n, 4),
+  cidrOf(4, 0xffff_ffffn, 32),
+  cidrOf(6, 0xffn << 120n, 8),
+];
+
 function toInteger(bytes: readonly number[]): bigint {
   let value = 0n;
   for (const byte of bytes) value = (value << 8n) | BigInt(byte);

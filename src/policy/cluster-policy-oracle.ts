@@ -6,7 +6,7 @@
 
 import { assertNever } from "../base/assert.ts";
 import type { Direction } from "../base/direction.ts";
-import { cidrContains, cidrCovers, LINK_LOCAL_V6 } from "../base/ip.ts";
+import { type Address, cidrContains, cidrCovers, LINK_LOCAL_V6, MULTICAST } from "../base/ip.ts";
 import { type Cluster, isSelectable, isSubject, namespaceLabels, type Pod } from "../model/cluster.ts";
 import {
   ACTIONS,
@@ -31,8 +31,8 @@ export interface TierDecision {
   readonly ruleName?: string;
   /** The domain name that the source has resolved to the destination, where the rule has it. */
   readonly domain?: string;
-  /** The other end has a link-local address, which may be that of a pod or node that the rule names: then the action is Deny. */
-  readonly byLinkLocal?: true;
+  /** The other end has an address that pods or nodes that the rule names may have or receive at: then the action is Deny. */
+  readonly byAmbiguity?: "link-local" | "multicast";
   /** Why the rule, or its policy, denies more than it says. */
   readonly unreadable?: string;
 }
@@ -108,6 +108,7 @@ function firstMatch(
   const rule = rules[direction][index];
   if (rule === undefined) return undefined;
   const isSure = matching(rule);
+  const other = direction === "ingress" ? probe.from : probe.to;
   return {
     action: isSure ? rule.action : "Deny",
     policy: name,
@@ -116,7 +117,7 @@ function firstMatch(
     rule: index,
     ...(rule.name !== undefined && { ruleName: rule.name }),
     ...(probe.name !== undefined && hasDomains(rule) && { domain: probe.name }),
-    ...(!isSure && { byLinkLocal: true }),
+    ...(!isSure && ({ byAmbiguity: isMulticast(other.address) ? "multicast" : "link-local" } as const)),
     ...(unreadable !== undefined && { unreadable }),
   };
 }
@@ -139,12 +140,12 @@ function ruleMatches(cluster: Cluster, rule: ClusterRule, probe: Probe, directio
 }
 
 /**
- * docs/cluster-policy.md, link-local addresses: whose they are is not in the API. Where a rule names pods, nodes or networks that may have one, Deny and
- * Pass both deny them, and Accept does not match them. It is not known either which number a port's name has there: any.
+ * docs/cluster-policy.md, link-local and multicast addresses: whose they are is not in the API. Where a rule names pods, nodes or networks that may have one,
+ * Deny and Pass both deny them, and Accept does not match them. It is not known either which number a port's name has there: any.
  */
 function mayMatch({ action, peers, ports }: ClusterRule, probe: Probe, direction: Direction): boolean {
   const { address } = direction === "ingress" ? probe.from : probe.to;
-  if (action === "Accept" || peers === "anyone" || !cidrContains(LINK_LOCAL_V6, address)) return false;
+  if (action === "Accept" || peers === "anyone") return false;
   const hasPort =
     ports === "all" ||
     ports.some((port) =>
@@ -152,15 +153,15 @@ function mayMatch({ action, peers, ports }: ClusterRule, probe: Probe, direction
         ? port.protocol === probe.protocol
         : portMatches(port, probe, direction),
     );
-  const isOther = ({ cidr }: ClusterPeer & { kind: "block" }): boolean =>
-    cidr.family === 6 && !cidrCovers(LINK_LOCAL_V6, cidr);
-  return (
-    hasPort &&
-    peers.some((peer) =>
-      peer.kind === "block" ? isOther(peer) : peer.kind === "pods" || peer.kind === "nodes",
-    )
-  );
+  if (!hasPort) return false;
+  const isHost = ({ kind }: ClusterPeer): boolean => kind === "pods" || kind === "nodes";
+  const isNetwork = (peer: ClusterPeer): boolean =>
+    peer.kind === "block" && peer.cidr.family === 6 && !cidrCovers(LINK_LOCAL_V6, peer.cidr);
+  if (cidrContains(LINK_LOCAL_V6, address)) return peers.some((peer) => isHost(peer) || isNetwork(peer));
+  return direction === "egress" && isMulticast(address) && peers.some(isHost);
 }
+
+const isMulticast = (address: Address): boolean => MULTICAST.some((cidr) => cidrContains(cidr, address));
 
 /** docs/limits.md: for pods of a namespace whose names do not fit, no rule has a name. */
 const nameFor = ({ nameless = [] }: Cluster, { from, name }: Probe): string | undefined =>

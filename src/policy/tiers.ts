@@ -3,7 +3,7 @@
 
 import type { Direction } from "../base/direction.ts";
 import { hasName } from "../base/domain-name.ts";
-import { addressBits, cidrCovers, cidrOf, LINK_LOCAL_V6 } from "../base/ip.ts";
+import { addressBits, type Cidr, cidrCovers, cidrOf, LINK_LOCAL_V6, MULTICAST } from "../base/ip.ts";
 import { memo } from "../base/memo.ts";
 import { sameItems } from "../base/stage.ts";
 import { type Cluster, isSubject, namespaceLabels, type Pod } from "../model/cluster.ts";
@@ -184,15 +184,18 @@ function peersOf(cluster: Cluster, { peers }: ClusterRule): "anyone" | readonly 
   });
 }
 
-/** What is certain comes first: a Pass that has a link-local address in a network applies to it. */
+/** What is certain comes first: a Pass that has a link-local or multicast address in a network applies to it. */
 const ruleClauses = (
   cluster: Cluster,
   rule: ClusterRule,
   subject: Subject & { readonly source: string },
-): TierClause[] => [...clausesOfPeers(cluster, rule, subject), ...linkLocalClauses(rule, subject)];
+): TierClause[] => [...clausesOfPeers(cluster, rule, subject), ...anybodysClauses(rule, subject)];
 
-const LINK_LOCAL: readonly Peer[] = [{ kind: "block", cidr: LINK_LOCAL_V6, except: [] }];
+const blockOf = (cidr: Cidr): Peer => ({ kind: "block", cidr, except: [] });
+const LINK_LOCAL: readonly Peer[] = [blockOf(LINK_LOCAL_V6)];
+const GROUPS: readonly Peer[] = MULTICAST.map(blockOf);
 const LINK_LOCAL_TERM = termOf(peerSetOf(LINK_LOCAL, ""), undefined);
+const GROUPS_TERM = termOf(peerSetOf(GROUPS, ""), undefined);
 
 /** Whether pods or nodes that the peer means may have link-local addresses that it does not mean. */
 const mayBeOnLink = (peer: ClusterPeer): boolean =>
@@ -200,22 +203,37 @@ const mayBeOnLink = (peer: ClusterPeer): boolean =>
     ? peer.cidr.family === 6 && !cidrCovers(LINK_LOCAL_V6, peer.cidr)
     : peer.kind !== "domain";
 
+/** Whether pods or nodes that the peer means may be in a multicast group. */
+const mayBeInGroup = ({ kind }: ClusterPeer): boolean => kind === "pods" || kind === "nodes";
+
 /**
- * Whose a link-local address is, no object says: what denies pods or nodes, or leaves them to the next tier, denies all of these
- * addresses. See docs/decisions/0019-ranking-of-evidence.md.
+ * Whose a link-local address is, no object says, nor who receives what is sent to a multicast address: what denies pods or nodes, or leaves them to the
+ * next tier, denies all of these addresses. See docs/decisions/0019-ranking-of-evidence.md.
  */
-function linkLocalClauses(
+function anybodysClauses(
   { action, peers, ports }: ClusterRule,
   { pod, direction, source }: Subject & { readonly source: string },
 ): TierClause[] {
-  if (action === "Accept" || peers === "anyone" || !peers.some(mayBeOnLink)) return [];
+  if (action === "Accept" || peers === "anyone") return [];
   const spansOf = (match: PortMatch) =>
     match.kind === "name" && direction === "egress"
       ? [rangeOf(match.protocol, 0, 65535)]
       : fixedSpans(match, { pod, direction });
   const denied = ports === "all" ? ALL_PORTS : union(ports.flatMap(spansOf));
   if (denied.length === 0) return [];
-  return [{ term: LINK_LOCAL_TERM, ports: denied, action: "Deny", source, direction, peers: LINK_LOCAL }];
+  const clauseOf = (term: Term, of: readonly Peer[]): TierClause => ({
+    term,
+    ports: denied,
+    action: "Deny",
+    source,
+    direction,
+    peers: of,
+  });
+  return [
+    ...(peers.some(mayBeOnLink) ? [clauseOf(LINK_LOCAL_TERM, LINK_LOCAL)] : []),
+    // Nothing is sent from there.
+    ...(direction === "egress" && peers.some(mayBeInGroup) ? [clauseOf(GROUPS_TERM, GROUPS)] : []),
+  ];
 }
 
 function clausesOfPeers(

@@ -65,13 +65,17 @@ export function sideVerdictText(verdict: SideVerdict, direction: Direction, prob
   }
 }
 
+const AMBIGUITY_TEXTS = {
+  "link-local": "the link-local address may be that of a peer that it names",
+  multicast: "peers that it names may receive what is sent to the multicast address",
+} as const;
+
 /** As in "deny-metadata (Admin, priority 10) egress[0] \"imds\"". */
 export function decisionText(by: TierDecision, direction: Direction): string {
   const name = by.ruleName === undefined ? "" : ` ${JSON.stringify(by.ruleName)}`;
   const why = by.unreadable === undefined ? "" : ` (which cannot be read: ${by.unreadable})`;
   const domain = by.domain === undefined ? "" : `, by the name ${by.domain}`;
-  const link =
-    by.byLinkLocal === true ? ", as the link-local address may be that of a peer that it names" : "";
+  const link = by.byAmbiguity === undefined ? "" : `, as ${AMBIGUITY_TEXTS[by.byAmbiguity]}`;
   return `${clusterPolicyText({ ...by, name: by.policy })} ${direction}[${by.rule}]${name}${domain}${link}${why}`;
 }
 

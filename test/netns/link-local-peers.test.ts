@@ -1,5 +1,5 @@
-// Link-local addresses over ordinary sockets, with a routed link and on a bridge: what a pod or a node is denied, it is denied at these
-// addresses too. The same sockets get through where nothing is denied.
+// Link-local and multicast addresses over ordinary sockets, with a routed link and on a bridge: what a pod or a node is denied, it is denied at
+// these addresses too. The same sockets get through where nothing is denied.
 
 import { once } from "node:events";
 import { createInterface } from "node:readline";
@@ -77,6 +77,7 @@ if (kind === "tcp") {
   socket.on("message", () => end("reached"));
   socket.on("error", () => end("failed"));
   socket.bind(source === "" ? {} : { address: source }, () => {
+    socket.setMulticastLoopback(false);
     const send = () => socket.send("x", Number(port), host, () => setTimeout(send, 100));
     send();
   });
@@ -134,6 +135,15 @@ describe.each(["routed", "bridge"] as const)("%s", (wiring) => {
     const patience = reached ? PATIENCE_MS : SILENT_MS;
     return lineOf(scripts.start(from, ASK, [kind, to, `${PORT}`, source, `${patience}`]));
   };
+
+  // The node is one of them, and what it answers always passes.
+  it.each<[why: string, from: Name, reached: boolean]>([
+    ["a Deny of nodes", BYSTANDER, false],
+    ["a Deny of pods", FRIEND, false],
+    ["no Deny", SERVER, true],
+  ])("udp to all hosts on the link: %s", async (_, from, reached) => {
+    expect(await ask(from, "udp", "ff02::1%eth0", reached)).toBe(reached ? "reached" : "silent");
+  });
 
   for (const kind of ["tcp", "udp"] as const) {
     it.each<[why: string, from: Name, reached: boolean]>([
