@@ -18,6 +18,7 @@ import type { NodeTables } from "../node/node-tables.ts";
 import type { EndpointSides } from "../policy/compile.ts";
 import { podsOf } from "../policy/local-endpoints.ts";
 import type { Incumbent, PodInterface } from "../source/interface-discovery.ts";
+import { maySame } from "../source/interface-evidence.ts";
 
 /** An interface as it was last enforced. */
 interface Kept {
@@ -93,6 +94,8 @@ export function openIncumbents(path: string | undefined): Incumbents {
   const of = (tables: NodeTables): ReadonlyMap<number, readonly Incumbent[]> =>
     pods([kept, tables], () => new Map(sameIn(tables).map((each) => [each.link.ifindex, each.pods])));
   let settled: readonly unknown[] = [];
+  /** What was in force before, as far as this agent has seen it. */
+  let last: Pick<InForceNow, "cluster" | "tables"> | undefined;
   return {
     get isKnown() {
       return isKnown;
@@ -111,6 +114,8 @@ export function openIncumbents(path: string | undefined): Incumbents {
     settle(found, now) {
       const { clusterPolicies } = now.cluster;
       const inputs = [found, now.sides, now.tables, now.cluster.namespaces, clusterPolicies];
+      const seen = last;
+      last = now;
       // Once more would change nothing.
       if (sameItems(settled, inputs) && ended.size === 0 && problem === undefined) return;
       settled = inputs;
@@ -119,10 +124,21 @@ export function openIncumbents(path: string | undefined): Incumbents {
       const next = found.flatMap((each) => {
         const link = now.tables.links.get(each.ifindex);
         if (link === undefined) return [];
+        const earlier = seen?.tables.links.get(each.ifindex);
+        const age = {
+          isNew: seen !== undefined && (earlier === undefined || !isSameLink(identityOf(earlier), link)),
+          isUnknown: seen === undefined && path !== undefined,
+        };
         const before = here.get(each.ifindex) ?? [];
         const { hardware } = each;
         const mac = hardware === undefined ? {} : { hardware };
-        return [{ link: identityOf(link), pods: incumbentsOf(each, before, { ...now, ended }), ...mac }];
+        return [
+          {
+            link: identityOf(link),
+            pods: incumbentsOf(each, before, { ...now, ended, age, seen: seen?.cluster }),
+            ...mac,
+          },
+        ];
       });
       // The same history for the same content: what follows from it is the same, too.
       if (!isDeepStrictEqual(kept, next)) kept = next;
@@ -189,6 +205,23 @@ export function rememberedOwners(path: string): ReadonlyMap<number, RememberedOw
   );
 }
 
+/** What this agent has seen of pods and links before. */
+interface Witnessed {
+  /** Pods that still have an object but no interface any more, each with its uid. */
+  readonly ended: ReadonlyMap<string, string | undefined>;
+  /** Of the link: whether it was not there before, or nobody knows. */
+  readonly age: { readonly isNew: boolean; readonly isUnknown: boolean };
+  /** The pods before; undefined at the start. */
+  readonly seen: Cluster | undefined;
+}
+
+/** Whether a pod's object had an address of its own before, so that it says nothing of a new link. */
+function hadAddress(pod: Pod, seen: Cluster | undefined): boolean {
+  const before = seen?.pods.get(keyOf(pod));
+  if (before === undefined || !maySame(before, pod)) return false;
+  return before.ips.some(({ text }) => pod.ips.some((address) => address.text === text));
+}
+
 /**
  * The pods to record for an interface. If nothing is known about it, there are none, unless an earlier agent
  * isolated it.
@@ -196,7 +229,7 @@ export function rememberedOwners(path: string): ReadonlyMap<number, RememberedOw
 function incumbentsOf(
   each: PodInterface,
   before: readonly Incumbent[],
-  { cluster, sides, ended }: InForceNow & { readonly ended: ReadonlyMap<string, string | undefined> },
+  { cluster, sides, ended, age, seen }: InForceNow & Witnessed,
 ): readonly Incumbent[] {
   const entry = sides.find(({ local }) => local.ifindex === each.ifindex);
   const isEnforced = (direction: Direction): boolean => {
@@ -212,9 +245,18 @@ function incumbentsOf(
     const isolated = (direction: Direction): boolean =>
       retained?.isolated[direction] === true || (retained?.sealed !== true && isEnforced(direction));
     const isEnded = pod.finished || pod.deleting === true || retained !== undefined || ended.has(keyOf(pod));
+    const isOld = before.length === 0 && age.isNew && hadAddress(pod, seen);
     // What the CNI plugin says is sure.
+    const isSure = each.claimed === true || pod.attachment !== undefined;
     const provisional =
-      each.claimed !== true && (earlier === undefined ? isEnded : earlier.provisional === true);
+      each.claimed !== true &&
+      (earlier === undefined ? isEnded || (!isSure && isOld) : earlier.provisional === true);
+    const unwitnessed =
+      !isSure &&
+      !provisional &&
+      (earlier === undefined
+        ? before.length === 0 && (age.isUnknown || age.isNew)
+        : earlier.unwitnessed === true);
     const isUnseen = retained === undefined && each.lost !== undefined;
     const lost = retained === undefined ? each.lost : { since: retained.since, why: retained.why };
     return [
@@ -231,6 +273,7 @@ function incumbentsOf(
         isolated: { ingress: isolated("ingress"), egress: isolated("egress") },
         ...(lost === undefined ? {} : { lost: { since: lost.since, why: lost.why } }),
         ...(provisional ? { provisional } : {}),
+        ...(unwitnessed ? { unwitnessed } : {}),
       },
     ];
   });
@@ -240,7 +283,14 @@ const plainKept = ({ link, pods, hardware }: Kept) => ({
   link,
   ...(hardware === undefined ? {} : { hardware }),
   pods: pods.map(
-    ({ pod: { labels, ips, ports, sources, macs, ...pod }, namespace, isolated, lost, provisional }) => ({
+    ({
+      pod: { labels, ips, ports, sources, macs, ...pod },
+      namespace,
+      isolated,
+      lost,
+      provisional,
+      unwitnessed,
+    }) => ({
       namespace: pod.namespace,
       name: pod.name,
       ...(pod.uid === undefined ? {} : { uid: pod.uid }),
@@ -254,6 +304,7 @@ const plainKept = ({ link, pods, hardware }: Kept) => ({
       isolated,
       ...(lost === undefined ? {} : { lost }),
       ...(provisional === undefined ? {} : { provisional }),
+      ...(unwitnessed === undefined ? {} : { unwitnessed }),
     }),
   ),
 });
@@ -300,23 +351,36 @@ const INTERFACES = z.array(
           isolated: SIDES,
           lost: z.object({ since: z.string(), why: z.string() }).exactOptional(),
           provisional: z.literal(true).exactOptional(),
+          unwitnessed: z.literal(true).exactOptional(),
         })
-        .transform(({ labels, addresses, inNamespace, isolated, lost, provisional, ...pod }): Incumbent => {
-          const known: Pod = {
-            ...pod,
-            labels: new Map(Object.entries(labels)),
-            ips: addresses,
-            hostNetwork: false,
-            finished: false,
-          };
-          return {
-            pod: known,
-            namespace: inNamespace,
+        .transform(
+          ({
+            labels,
+            addresses,
+            inNamespace,
             isolated,
-            ...(lost === undefined ? {} : { lost }),
-            ...(provisional === undefined ? {} : { provisional }),
-          };
-        }),
+            lost,
+            provisional,
+            unwitnessed,
+            ...pod
+          }): Incumbent => {
+            const known: Pod = {
+              ...pod,
+              labels: new Map(Object.entries(labels)),
+              ips: addresses,
+              hostNetwork: false,
+              finished: false,
+            };
+            return {
+              pod: known,
+              namespace: inNamespace,
+              isolated,
+              ...(lost === undefined ? {} : { lost }),
+              ...(provisional === undefined ? {} : { provisional }),
+              ...(unwitnessed === undefined ? {} : { unwitnessed }),
+            };
+          },
+        ),
     ),
   }),
 );

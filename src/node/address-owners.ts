@@ -59,10 +59,10 @@ export function ownersIn(tables: NodeTables): Owners {
   return {
     routedTo: (ifindex) => routed.get(ifindex) ?? [],
     placesOf(address) {
-      const exact = places.get(address.text);
-      if (exact !== undefined) return exact;
+      const exact = places.get(address.text) ?? [];
       const ifindex = prefixes && findAddress(prefixes, address);
-      return ifindex === undefined ? [] : [{ ifindex, proof: "prefix", rank: 0 }];
+      if (ifindex === undefined || exact.some((place) => place.ifindex === ifindex)) return exact;
+      return [...exact, { ifindex, proof: "prefix", rank: 0 }];
     },
   };
 }

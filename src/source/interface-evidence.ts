@@ -31,10 +31,16 @@ export interface Incumbent {
   readonly isolated: Retained["isolated"];
   readonly lost?: Lost;
   /**
-   * An address was the only evidence for the pod when the link came, and the pod had ended or was about to: the link
-   * may be of the pod that gets the address next, whose object does not have it yet. That object then decides.
+   * An address was the only evidence for the pod when the link came, and the pod had ended or was about to, or its object had
+   * the address before the link was there: the link may be of the pod that gets the address next, whose object does not
+   * have it yet. That object then decides.
    */
   readonly provisional?: true;
+  /**
+   * An address was the only evidence for the pod, and no agent of this boot has seen which came first, the link or the address:
+   * the pods whose objects name the address later may have the interface as well.
+   */
+  readonly unwitnessed?: true;
 }
 
 /** What the CNI plugin has reported of an interface. */
@@ -88,8 +94,11 @@ export interface Candidate {
   /** Interfaces that were made for it, or that its annotation names; undefined where there is neither. */
   readonly named: readonly NetLink[] | undefined;
   /** Where each of its addresses is, the best places only. */
-  readonly places: readonly (Place & { readonly address: Address })[];
+  readonly places: readonly AddressPlace[];
 }
+
+/** Where an address of a pod is. */
+export type AddressPlace = Place & { readonly address: Address };
 
 /** All evidence at one moment. */
 export interface Scene {
@@ -137,7 +146,8 @@ export function sceneOf(
     const answer = namedBy(pod, claims, node);
     if ("reason" in answer) refuse(pod, answer.reason);
     const named = "links" in answer ? answer.links : undefined;
-    const places = named === undefined ? addresses.flatMap((each) => bestPlaces(owners, tables, each)) : [];
+    const places =
+      named === undefined ? addresses.flatMap((each) => bestPlaces({ owners, tables }, each)) : [];
     const candidate: Candidate = { pod, addresses, named, places };
     candidates.set(key, candidate);
     const by = claims.length > 0 ? claimed : annotated;
@@ -188,9 +198,15 @@ export const maySame = (a: { readonly uid?: string }, b: { readonly uid?: string
 
 export const PROOF_RANK = new Map(PROOFS.map((proof, index) => [proof, index]));
 
-/** Those with the strongest proof, the likeliest of these. */
-function bestPlaces({ placesOf }: Owners, tables: NodeTables, address: Address): Candidate["places"] {
-  const places = placesOf(address).filter(({ ifindex }) => tables.links.has(ifindex));
+/** Of the places that may count, those with the strongest proof, the likeliest of these. */
+export function bestPlaces(
+  { owners, tables }: Pick<Scene, "owners" | "tables">,
+  address: Address,
+  mayCount: (ifindex: number) => boolean = () => true,
+): readonly AddressPlace[] {
+  const places = owners
+    .placesOf(address)
+    .filter(({ ifindex }) => tables.links.has(ifindex) && mayCount(ifindex));
   const weight = ({ proof, rank }: Place): number => (PROOF_RANK.get(proof) ?? 0) * 1e6 + rank;
   const best = Math.min(...places.map(weight));
   return places.filter((place) => weight(place) === best).map((place) => ({ ...place, address }));

@@ -6,7 +6,8 @@
 //                  without other evidence
 //   3. namespace   the pod that has another interface into the same network namespace, by 1 or 2
 //   4. addresses   the pod whose address is behind it: by a host route, in its namespace, by a bridge's port, by a prefix;
-//                  then an ended pod for which this was true before (see Incumbent.provisional)
+//                  then an ended pod for which this was true before (see Incumbent.provisional). The interfaces of known pods
+//                  count only where the address is behind no other
 // Of pods that are equal there, one that has not finished goes before one that has, one that is not being deleted before one
 // that is, and the one whose object got the address last. What is still equal is ambiguous: the policies of all hold.
 
@@ -16,6 +17,7 @@ import { isUnknown, unknownPod } from "../model/unclaimed-interface.ts";
 import { isPairElsewhere } from "../node/node-tables.ts";
 import {
   add,
+  bestPlaces,
   type Candidate,
   type Incumbent,
   maySame,
@@ -57,19 +59,26 @@ export function ownersOf(scene: Scene): Map<number, readonly Owner[]> {
       own === undefined
         ? distinct(sandbox.flatMap((each) => first.get(each) ?? []))
         : (successors(scene, own, { sandbox, evidence }) ??
-          distinct([...own, ...contradicting(scene, own, { ifindex, evidence })]));
+          distinct([
+            ...remaining(own),
+            ...contradicting(scene, own, { ifindex, evidence }),
+            ...contending(scene, own, { sandbox, evidence }),
+          ]));
     const before = incumbentsOf(scene, ifindex, { provisional: true });
-    // One whose object still says that it runs may have the interface as well: the policies of both hold.
+    const best = owners.length > 0 ? owners : ownersByAddress(scene, sandbox, evidence);
+    // One whose object still says that it runs may have the interface as well: the policies of both hold. Only a running pod
+    // succeeds one that does not.
     const rivals = claimed.has(ifindex)
       ? []
-      : before.filter(({ pod, why }) => why === undefined && pod.deleting !== true);
-    const best = owners.length > 0 ? owners : ownersByAddress(scene, sandbox, evidence);
+      : before.filter((each) => isRunning(each) || !best.some(isRunning));
     const all = best.length > 0 ? distinct([...best, ...rivals]) : before;
     const last = all.length > 0 ? all : unknownOwners(scene, ifindex);
     if (last.length > 0) found.set(ifindex, last);
   }
   return found;
 }
+
+const isRunning = ({ pod, why }: Owner): boolean => why === undefined && pod.deleting !== true;
 
 /** An interface that was made for a pod that is not known yet is not another pod's, whatever the addresses of others. */
 function ownersByAddress(
@@ -101,6 +110,34 @@ function successors(
     .flatMap((each) => evidence.get(each) ?? [])
     .filter(({ candidate: { pod } }) => !pod.finished && pod.deleting !== true);
   return running.length === 0 ? undefined : likeliest(scene, running);
+}
+
+/** Without those that have left, where a running pod remains. */
+function remaining(owners: readonly Owner[]): readonly Owner[] {
+  const stay = owners.filter(({ hasLeft }) => hasLeft !== true);
+  return stay.some(({ why }) => why === undefined) ? stay : owners;
+}
+
+/**
+ * Running pods whose addresses are here and nowhere else, though another had the interface first, where nobody knows whether
+ * that one's object was old: after a restart of the node the object of a pod that cannot start names an address that is the
+ * next pod's by then. A claim or an annotation decides.
+ */
+function contending(
+  scene: Scene,
+  owners: readonly Owner[],
+  {
+    sandbox,
+    evidence,
+  }: { readonly sandbox: readonly number[]; readonly evidence: ReadonlyMap<number, readonly Evidence[]> },
+): readonly Owner[] {
+  const { claimed, annotated, spokenFor } = scene;
+  if (sandbox.some((each) => claimed.has(each) || annotated.has(each) || spokenFor.has(each))) return [];
+  if (!owners.some(({ incumbent }) => incumbent?.unwitnessed === true)) return [];
+  return sandbox
+    .flatMap((each) => evidence.get(each) ?? [])
+    .filter(({ contends, candidate: { pod } }) => contends && !pod.finished && pod.deleting !== true)
+    .map(({ candidate }) => ownerOf(scene, candidate, -1));
 }
 
 /** The owners of an interface by first-hand evidence: claims, annotations, and who had it. */
@@ -212,26 +249,38 @@ interface Evidence {
   readonly candidate: Candidate;
   readonly proof: number;
   readonly address: Address;
+  /** The interface is first-hand another's, and the pod has none elsewhere. */
+  readonly contends: boolean;
 }
 
-/** Whose addresses are behind each interface. A pod that has interfaces first-hand has others only by a stronger proof. */
+/**
+ * Whose addresses are behind each interface. A pod that has interfaces first-hand has others only by a stronger proof.
+ * The other pods' interfaces count for a pod only where its addresses are nowhere else, however strong the proof: a pod with
+ * CAP_NET_ADMIN may put any address into its own network namespace.
+ */
 function evidenceByInterface(
   scene: Scene,
   first: ReadonlyMap<number, readonly Owner[]>,
 ): Map<number, readonly Evidence[]> {
   const owned = new Map<Pod, number[]>();
   for (const [ifindex, owners] of first) for (const { pod } of owners) add(owned, pod, ifindex);
+  const isTaken = (ifindex: number): boolean =>
+    sandboxOf(scene, ifindex).some((each) => first.get(each)?.some(({ hasLeft }) => hasLeft !== true));
   const found = new Map<number, Evidence[]>();
   for (const candidate of scene.candidates.values()) {
     const own = new Set((owned.get(candidate.pod) ?? []).flatMap((ifindex) => sandboxOf(scene, ifindex)));
-    for (const { ifindex, proof, address } of candidate.places) {
+    const isOthers = (ifindex: number): boolean => !own.has(ifindex) && isTaken(ifindex);
+    const free = candidate.places.some(({ ifindex }) => isOthers(ifindex))
+      ? candidate.addresses.flatMap((each) => bestPlaces(scene, each, (ifindex) => !isOthers(ifindex)))
+      : candidate.places;
+    for (const { ifindex, proof, address } of free.length > 0 ? free : candidate.places) {
       const rank = PROOF_RANK.get(proof) ?? 0;
       const proofHere = scene.owners
         .placesOf(address)
         .filter((place) => own.has(place.ifindex))
         .map((place) => PROOF_RANK.get(place.proof) ?? 0);
       if (proofHere.length > 0 && Math.min(...proofHere) <= rank) continue;
-      add(found, ifindex, { candidate, proof: rank, address });
+      add(found, ifindex, { candidate, proof: rank, address, contends: own.size === 0 && isOthers(ifindex) });
     }
   }
   return found;

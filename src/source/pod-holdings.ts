@@ -149,19 +149,37 @@ function firstHandAddresses(
   const withOrder: Cluster = { ...scene.cluster, ownership: { held: new Map(), appeared } };
   return new Map(
     [...found].map(([text, { address, by }]) => {
-      const ids = by.get(Math.min(...by.keys())) ?? [];
+      const strongest = by.get(Math.min(...by.keys())) ?? [];
+      const ends = strongest.every((id) => drafts.get(id)?.pod.deleting === true);
+      // One that is ending says no more than one that has no object, if they have one interface.
+      const ids = ends ? sharing([...by.values()].flat(), strongest, drafts) : strongest;
       const pods = new Map(ids.map((id) => [drafts.get(id)?.pod as Pod, id]));
-      const asked = shareInterface(ids, drafts) ? scene.cluster : withOrder;
-      const left = ids.length === 1 ? [...pods.keys()] : decided(asked, address, [...pods.keys()]);
+      if (ids.length === 1 || shareInterface(ids, drafts)) return [text, { address, ids }];
+      const left = decided(withOrder, address, [...pods.keys()]);
       return [text, { address, ids: left.map((pod) => pods.get(pod) as string) }];
     }),
   );
 }
 
-/** Whether pods have one interface, so that it is ambiguous: then its addresses are, too, whichever object got them last. */
+/**
+ * Whether pods have one interface, so that it is ambiguous: then its addresses are, too, whichever object got them last or is
+ * being deleted.
+ */
 function shareInterface(ids: readonly string[], drafts: ReadonlyMap<string, Holding>): boolean {
   const all = ids.flatMap((id) => [...new Set(drafts.get(id)?.interfaces)]);
   return new Set(all).size < all.length;
+}
+
+/** Those of all pods that are among the strongest, or have an interface with one of them. */
+function sharing(
+  all: readonly string[],
+  strongest: readonly string[],
+  drafts: ReadonlyMap<string, Holding>,
+): readonly string[] {
+  const interfaces = new Set(strongest.flatMap((id) => drafts.get(id)?.interfaces ?? []));
+  return all.filter(
+    (id) => strongest.includes(id) || drafts.get(id)?.interfaces.some((each) => interfaces.has(each)),
+  );
 }
 
 function strengthOf(

@@ -158,6 +158,30 @@ describe("a pod without an annotation", () => {
     expect(resolved([owner, thief], known).found).toEqual(["a-thief wtnd-b", "owner wtnd-a"]);
   });
 
+  it("is not hidden by a known pod that has put its address into a namespace of its own before", async () => {
+    ipBatch([`link add ${BRIDGE} type bridge`, `link set ${BRIDGE} up`]);
+    pair("wtnd-b", B);
+    ipBatch(["addr add 10.97.7.1/24 dev eth0"], B);
+    const thief = pod("a-thief", ["10.97.7.1"]);
+    await until(() => foundOf(thief)[0] === "a-thief wtnd-b");
+    const known = knownFrom(resolve([thief]));
+    ipBatch(["addr flush dev eth0", "addr add 10.97.7.2/32 dev eth0"], B);
+    pair("wtnd-a", A);
+    ipBatch([`link set wtnd-a master ${BRIDGE}`]);
+    ipBatch(["addr add 10.97.7.9/24 dev eth0", "addr add 10.97.7.2/24 dev eth0"], A);
+    const victim = pod("victim", ["10.97.7.2"]);
+    await until(() => resolved([thief, victim], known).found.length === 2);
+    expect(resolved([thief, victim], known).found).toEqual(["a-thief wtnd-b", "victim wtnd-a"]);
+    // Nor where its address is not seen in its namespace, but behind its port of the bridge.
+    ipBatch(["addr flush dev eth0"], A);
+    ipBatch([`neigh add 10.97.7.2 lladdr 02:00:00:00:97:07 dev ${BRIDGE}`]);
+    execFileSync("bridge", ["fdb", "add", "02:00:00:00:97:07", "dev", "wtnd-a", "master", "static"]);
+    await until(() => node.tables().neighbours.some(({ address: text }) => text === "10.97.7.2"));
+    await until(() => resolved([thief, victim], known).found.length === 2);
+    expect(resolved([thief, victim], known).found).toEqual(["a-thief wtnd-b", "victim wtnd-a"]);
+    ipBatch([`neigh del 10.97.7.2 dev ${BRIDGE}`, `link del ${BRIDGE}`]);
+  });
+
   it("does not lose its interface by removing its address, nor by another pod's help, nor while no agent runs", async () => {
     pair("wtnd-a", A);
     pair("wtnd-b", B);

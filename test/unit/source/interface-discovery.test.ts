@@ -40,6 +40,8 @@ interface Link {
   readonly inside?: readonly string[];
   /** Host routes that lead to it. */
   readonly routes?: readonly string[];
+  /** Routes to prefixes that lead to it. */
+  readonly prefixes?: readonly string[];
 }
 
 interface Moment {
@@ -77,9 +79,10 @@ function tablesOf(links: readonly Link[]) {
     );
     inside.set(ns, [...(inside.get(ns) ?? []), ...addresses]);
   }
-  const routes = links.flatMap(({ n, routes: own = [] }) =>
-    own.map((text): NetRoute => route(`${text}/${text.includes(":") ? 128 : 32}`, n)),
-  );
+  const routes = links.flatMap(({ n, routes: own = [], prefixes = [] }): NetRoute[] => [
+    ...own.map((text) => route(`${text}/${text.includes(":") ? 128 : 32}`, n)),
+    ...prefixes.map((text) => route(text, n)),
+  ]);
   return tables([...all, bridge(900, "br0")], { inside, routes });
 }
 
@@ -398,6 +401,78 @@ describe.each(Object.entries(WIRINGS))("an interface found %s stays its pod's", 
     ]);
   });
 
+  describe("but not what names an address that is the next pod's by then", () => {
+    const old = of("old", [X]);
+    const next = of("inext", [X]);
+    const one = { n: 1, ...wired(X) };
+    const both: Moment = {
+      links: [one],
+      pods: [old, next],
+      appeared: { [X]: { "shop/old": 1, "shop/inext": 2 } },
+      found: ["v1 inext|old"],
+      held: [`${X} inext|old`],
+    };
+    const older: Moment[] = [
+      { links: [], pods: [old], found: [], missing: [] },
+      { links: [one], pods: [old, of("inext", [])], found: ["v1 old"] },
+    ];
+    const atOnce: Moment[] = [
+      { links: [], pods: [], found: [] },
+      { links: [one], pods: [old], found: ["v1 old"] },
+    ];
+
+    it.each([
+      ["older than the link", older],
+      ["as old as the link, as far as is known", atOnce],
+    ])("%s: both hold until one object names another", (_age, begin) => {
+      const left = { n: 2, ...wired(Y) };
+      const after: Moment = {
+        links: [one, left],
+        pods: [of("old", [Y]), next],
+        found: ["v1 inext", "v2 old"],
+        held: [`${X} inext`, `${Y} old`],
+      };
+      play([...begin, both, both, after, after]);
+    });
+
+    it("older than the link: and ends with its object", () => {
+      play([...older, both, { links: [one], pods: [next], found: ["v1 inext"], held: [`${X} inext`] }]);
+    });
+
+    it("as old as the link: and stays, since it may be its own", () => {
+      play([...atOnce, both, { links: [one], pods: [next], found: ["v1 inext|old"], held: [`${X} inext`] }]);
+      play([
+        ...atOnce,
+        both,
+        { links: [one], pods: [old], found: ["v1 inext|old retained isolated"], held: [`${X} old`] },
+      ]);
+    });
+
+    it("but it does what names an address that came after the link", () => {
+      play([
+        { links: [], pods: [of("old", [])], found: [] },
+        { links: [one], pods: [of("old", [])], found: [] },
+        { links: [one], pods: [old], found: ["v1 old"] },
+        { ...both, found: ["v1 old"], missing: ["inext"], held: [`${X} old`] },
+      ]);
+    });
+  });
+
+  it("a link of one that is ending is not another ending one's alone", () => {
+    const next = { n: 2, ...wired(X) };
+    const other = of("other", [X], { deleting: true });
+    play([
+      { links: [{ n: 1, ...wired(X) }], pods: [of("iweb", [X])], found },
+      { links: [], pods: [of("iweb", [X]), other], found: [] },
+      { links: [next], pods: [of("iweb", [X]), other], found: ["v2 iweb"] },
+      {
+        links: [next],
+        pods: [of("iweb", [X], { finished: true }), other],
+        found: ["v2 iweb|other retained isolated"],
+      },
+    ]);
+  });
+
   it("when its other end is put into another namespace", () => {
     play([
       start,
@@ -496,6 +571,46 @@ describe("at first sight", () => {
         ],
         pods,
         found: ["v1 a", "v2 b"],
+      },
+    ]);
+  });
+});
+
+describe("a known pod that puts a coming pod's address into its own network namespace", () => {
+  const thief = of("thief", [Y]);
+  const victim = of("ivictim", [X]);
+  const own = { n: 1, inside: [Y] };
+
+  it.each([
+    ["first of all", { n: 1, inside: [X, Y] }],
+    ["and takes away its own", { n: 1, inside: [X] }],
+  ])("%s hides no interface", (_, forged) => {
+    const links = [forged, { n: 2, inside: ["10.0.0.99", X] }];
+    play([
+      { links: [own], pods: [thief], found: ["v1 thief"] },
+      { links: [forged], pods: [thief], found: [forged.inside.includes(Y) ? "v1 thief" : "v1 thief lost"] },
+      {
+        links,
+        pods: [thief, victim],
+        found: [forged.inside.includes(Y) ? "v1 thief" : "v1 thief lost", "v2 ivictim"],
+        held: [`${X} ivictim`, `${Y} thief`],
+        sent: { v1: [Y], v2: [X] },
+      },
+    ]);
+  });
+
+  it("nor one behind which the address is seen by weaker evidence only", () => {
+    const links = [
+      { n: 1, inside: [X, Y] },
+      { n: 2, prefixes: ["10.0.0.0/29"] },
+    ];
+    play([
+      { links: [own], pods: [thief], found: ["v1 thief"] },
+      {
+        links,
+        pods: [thief, victim],
+        found: ["v1 thief", "v2 ivictim"],
+        sent: { v1: [Y], v2: [X] },
       },
     ]);
   });
@@ -721,7 +836,7 @@ describe("an annotation", () => {
           pods: [of("iweb", [X], { deleting: true }), named("a", [X])],
           appeared,
           found: ["v1 a|iweb"],
-          held: [`${X} a`],
+          held: [`${X} a|iweb`],
         },
       ]);
     }
