@@ -106,26 +106,38 @@ static __always_inline bool owns_link_local(const struct context *context, const
 	       owns_hardware(context, bpf_cpu_to_be64(hardware));
 }
 
-static __always_inline bool owns_v4(const struct context *context, __be32 address)
+/* Whether an address is the pod's own, whatever else it may send from. */
+static __always_inline bool has_v4(const struct endpoint *endpoint, __be32 address)
 {
-	const struct endpoint *endpoint = context->endpoint;
-
 #pragma clang loop unroll(full)
 	for (__u32 i = 0; i < ENDPOINT_ADDRESSES; i++)
 		if (i < endpoint->addresses_v4_used && endpoint->addresses_v4[i] == address)
 			return true;
-	return endpoint->more_sources && is_source_v4(endpoint->ifindex, context->version, address);
+	return false;
+}
+
+static __always_inline bool has_v6(const struct endpoint *endpoint, const struct address_v6 *address)
+{
+#pragma clang loop unroll(full)
+	for (__u32 i = 0; i < ENDPOINT_ADDRESSES; i++)
+		if (i < endpoint->addresses_v6_used && equal_addresses(&endpoint->addresses_v6[i], address))
+			return true;
+	return false;
+}
+
+static __always_inline bool owns_v4(const struct context *context, __be32 address)
+{
+	const struct endpoint *endpoint = context->endpoint;
+
+	return has_v4(endpoint, address) ||
+	       (endpoint->more_sources && is_source_v4(endpoint->ifindex, context->version, address));
 }
 
 static __always_inline bool owns_v6(const struct context *context, const struct address_v6 *address)
 {
 	const struct endpoint *endpoint = context->endpoint;
 
-#pragma clang loop unroll(full)
-	for (__u32 i = 0; i < ENDPOINT_ADDRESSES; i++)
-		if (i < endpoint->addresses_v6_used && equal_addresses(&endpoint->addresses_v6[i], address))
-			return true;
-	if (is_link_local(address) && owns_link_local(context, address))
+	if (has_v6(endpoint, address) || (is_link_local(address) && owns_link_local(context, address)))
 		return true;
 	return endpoint->more_sources && is_source_v6(endpoint->ifindex, context->version, address->high, address->low);
 }

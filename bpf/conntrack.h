@@ -13,13 +13,28 @@
 #include "parse.h"
 #include "transport.h"
 
+/* A connection to a Service, and where the kernel takes it: see backend.h. */
+struct backend {
+	__be32 address[4]; /* IPv4's is the first word */
+	__u32 number;      /* of the policy */
+	__u32 version;
+	__u32 identity;
+	__u32 place;
+	__be16 port;
+	__u8 protocol;
+	bool v6;
+	bool syn;
+	bool resolver; /* the policy is one that judges resolvers */
+};
+
 /* How the first value of the map `scratch` is used, since the stack would not hold it all. */
 struct scratch_space {
 	struct packet packet; /* that is not plain */
 	struct packet quoted; /* in an ICMP error */
 	struct fragment_key fragment_key;
 	struct fragment fragment;
-	struct bpf_sock_tuple tuple; /* of a socket that is looked up */
+	struct bpf_sock_tuple tuple; /* of a socket or a conntrack entry that is looked up */
+	struct backend backend;
 };
 
 static __always_inline struct scratch_space *scratch_of_cpu(void)

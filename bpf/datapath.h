@@ -220,8 +220,27 @@ __noinline int match_other(hook_context *hook, view_t view)
 	return reason == READ_PASSED ? match_packet(hook, &context, &memory->packet) : reason;
 }
 
+#ifdef CONNTRACK_EVIDENCE
+/* Whether the packet that match_other() has passed on is of a flow to a Service that leads to a denied backend. */
+__noinline int leads_other_astray(hook_context *hook, view_t view)
+{
+	struct scratch_space *memory = scratch_of_cpu();
+	struct context context;
+
+	if (!memory || !context_in(&context, hook, view) || !context.endpoint)
+		return 1;
+	return leads_packet_astray(hook, &context, &memory->packet);
+}
+#else
+static __always_inline int leads_other_astray(__attribute__((unused)) hook_context *hook,
+					      __attribute__((unused)) view_t view)
+{
+	return 0;
+}
+#endif
+
 /* Judges the packet that match_other() has passed on: a reason, perhaps with OPENS. */
-__noinline int judge_other(hook_context *hook, view_t view)
+__noinline int judge_other(hook_context *hook, view_t view, __u32 astray)
 {
 	struct scratch_space *memory = scratch_of_cpu();
 	struct context context;
@@ -230,7 +249,7 @@ __noinline int judge_other(hook_context *hook, view_t view)
 		return REASON_INCOMPLETE;
 	if (is_local(&context) && !generated_here(&context, &memory->packet, is_never_fragmented(&memory->packet)))
 		context.exempt = 0;
-	return judge_packet(hook, &context, &memory->packet);
+	return judge_packet(hook, &context, &memory->packet, astray);
 }
 
 /* Steps of their own, one after the other: each has the stack to itself. */
@@ -238,7 +257,7 @@ static __always_inline int match_and_judge(hook_context *hook, view_t view)
 {
 	int found = match_other(hook, view);
 
-	return found == REASON_JUDGE ? judge_other(hook, view) : found;
+	return found == REASON_JUDGE ? judge_other(hook, view, leads_other_astray(hook, view)) : found;
 }
 
 static __always_inline int verdict_of_other(hook_context *hook, const struct context *context)

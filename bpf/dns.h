@@ -21,7 +21,6 @@
 #include "names.h"
 #include "packet_verdict.h"
 
-#define DNS_PORT 53
 #define UDP_HEADER 8
 #define UDP_LENGTH_AT 4
 #define DNS_BYTES 4096   /* of a message, read at most; a power of two */
@@ -859,7 +858,7 @@ __noinline int may_ask(hook_context *hook, view_t view)
 		return 0;
 #pragma clang loop unroll(disable)
 	for (__u32 i = 0; i < 2; i++) {
-		if (!is_resolver(&context, packet))
+		if (!is_resolver(hook, &context, packet))
 			return 0;
 		if (packet->protocol == IPPROTO_UDP)
 			break;

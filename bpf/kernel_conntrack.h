@@ -31,9 +31,31 @@ union nf_conntrack_proto {
 	struct ip_ct_tcp tcp;
 };
 
+union nf_inet_addr {
+	__u32 all[4];
+};
+
+union nf_conntrack_man_proto {
+	__be16 all;
+};
+
+struct nf_conntrack_man {
+	union nf_inet_addr u3;
+	union nf_conntrack_man_proto u;
+};
+
+struct nf_conntrack_tuple {
+	struct nf_conntrack_man src;
+};
+
+struct nf_conntrack_tuple_hash {
+	struct nf_conntrack_tuple tuple;
+};
+
 struct nf_conn {
 	__u32 timeout;
 	struct nf_conntrack_zone zone;
+	struct nf_conntrack_tuple_hash tuplehash[2];
 	unsigned long status;
 	union nf_conntrack_proto proto;
 };
@@ -65,12 +87,14 @@ extern void *bpf_rdonly_cast(const void *object, __u32 type) __ksym __weak;
 #define IPS_UNTRACKED (1 << 12)
 #define IPS_NEEDED (IPS_SEEN_REPLY | IPS_ASSURED | IPS_CONFIRMED)
 #define IPS_EXCLUDED (IPS_DYING | IPS_TEMPLATE | IPS_UNTRACKED)
+#define IP_CT_TCP_FLAG_CLOSE_INIT 0x04
 #define IP_CT_TCP_FLAG_BE_LIBERAL 0x08
 #define TCP_CONNTRACK_SYN_SENT 1
 #define TCP_CONNTRACK_ESTABLISHED 3
 #define TCP_CONNTRACK_CLOSE_WAIT 5
 #define TCP_CONNTRACK_TIME_WAIT 7
 #define IP_CT_DIR_ORIGINAL 0
+#define IP_CT_DIR_REPLY 1
 #define IP_CT_ESTABLISHED 0
 #define IP_CT_RELATED 1
 #define IP_CT_NEW 2

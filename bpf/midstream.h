@@ -7,6 +7,7 @@
 #ifndef WEIR_MIDSTREAM_H
 #define WEIR_MIDSTREAM_H
 
+#include "backend.h"
 #include "conntrack.h"
 #include "packet_verdict.h"
 #include "endpoint.h"
@@ -45,7 +46,8 @@ __noinline int judge_midstream(hook_context *hook, view_t view)
 	packet = &memory->packet;
 	if (!parse_again(hook) || (is_later_fragment(packet) && !fragment_recall(&context, packet)))
 		return REASON_INCOMPLETE;
-	reason = judge(&context, packet, context.direction);
+	reason =
+		judge_led(&context, packet, context.direction, leads_astray(hook, &context, packet, context.direction));
 	if (reason == REASON_DENIED)
 		return REASON_UNTRACKED;
 	/* Where the direction is free it opens nothing: its sender need not be the connection's opener (docs/decisions/0017). */

@@ -7,6 +7,7 @@
 #ifndef WEIR_NAMES_H
 #define WEIR_NAMES_H
 
+#include "backend.h"
 #include "conntrack.h"
 #include "counters.h"
 #include "endpoint.h"
@@ -102,7 +103,8 @@ static __always_inline struct name_scratch *name_question(const struct context *
 }
 
 /* judge_address() for such a packet. */
-static __always_inline bool has_allowed_name(const struct context *context, const struct packet *packet, bool known)
+static __always_inline bool has_allowed_name(hook_context *hook, const struct context *context,
+					     const struct packet *packet, bool known)
 {
 	struct name_scratch *memory = name_question(context, packet);
 
@@ -112,14 +114,14 @@ static __always_inline bool has_allowed_name(const struct context *context, cons
 	memory->key.incarnation = context->endpoint->incarnation;
 	memory->key.family = family_of(packet);
 	memory->known = known;
-	return judge_address();
+	return judge_address() && !leads_to_denied(hook, context, packet, memory->number, false);
 }
 
 /*
  * Whether rules allow the pod the resolver to which it sends this packet. Another policy than its own, by no name, says so: one that does not
  * let a pod reach itself by a Service, and judges backends of Services at port 53, too.
  */
-static __always_inline bool is_resolver(const struct context *context, const struct packet *packet)
+static __always_inline bool is_resolver(hook_context *hook, const struct context *context, const struct packet *packet)
 {
 	struct name_scratch *memory = name_question(context, packet);
 	struct name_policy *policy;
@@ -132,7 +134,8 @@ static __always_inline bool is_resolver(const struct context *context, const str
 		return false;
 	memory->number = policy->number[memory->version & 1];
 	return memory->number != IDENTITY_ABSENT &&
-	       judge_identity(&memory->number, &memory->identity, &memory->place, memory->version) == REASON_POLICY;
+	       judge_identity(&memory->number, &memory->identity, &memory->place, memory->version) == REASON_POLICY &&
+	       !leads_to_denied(hook, context, packet, memory->number, true);
 }
 
 /*
@@ -189,7 +192,7 @@ __noinline int judge_names(hook_context *hook, view_t view, __u32 verdict)
 	own = found && flow_opener(flows->flow.seen) == DIRECTION_EGRESS;
 	if (!own && context.direction != DIRECTION_EGRESS)
 		return verdict;
-	if (!has_allowed_name(&context, packet, own && flow_state(flows->flow.seen) & FLOW_NAMED))
+	if (!has_allowed_name(hook, &context, packet, own && flow_state(flows->flow.seen) & FLOW_NAMED))
 		return verdict;
 	if (own) {
 		flow_refresh(&context, packet, &flows->flow, FLOW_NAMED);

@@ -5,6 +5,7 @@
 #ifndef WEIR_PACKET_VERDICT_H
 #define WEIR_PACKET_VERDICT_H
 
+#include "backend.h"
 #include "conntrack.h"
 #include "endpoint.h"
 #include "layout.h"
@@ -42,6 +43,12 @@ static __always_inline bool is_current(const struct flow *flow, __u32 generation
 	return flow_stamp(flow->seen) == (generation & FLOW_STAMP_MASK) || flow_state(flow->seen) & FLOW_EXEMPT;
 }
 
+/* The side that has opened a packet's flow, or opens it. */
+static __always_inline enum direction opener_of(const struct context *context, const struct flow *flow, bool found)
+{
+	return found ? flow_opener(flow->seen) : context->direction & 1;
+}
+
 /*
  * Judges a packet that belongs to no flow allowed by this generation. Without a flow, the policy of the packet's own direction
  * judges it, and it opens one if it `opens`. A flow of an older generation is judged by the policy of the side that opened it. If that denies it,
@@ -49,16 +56,16 @@ static __always_inline bool is_current(const struct flow *flow, __u32 generation
  * old stamp, so that every packet is judged and nothing that another CPU writes can revive the flow.
  */
 static __always_inline int admit(hook_context *hook, const struct context *context, const struct packet *packet,
-				 struct flow *flow, bool found, bool opens)
+				 struct flow *flow, bool found, bool opens, bool astray)
 {
-	enum direction own = context->direction & 1, side = found ? flow_opener(flow->seen) : own;
+	enum direction own = context->direction & 1, side = opener_of(context, flow, found);
 	enum reason reason = REASON_DENIED;
 
 #pragma clang loop unroll(disable)
 	for (__u32 i = 0; i < DIRECTIONS; i++) {
 		/* The compiler would find that the directions alone end the loop; the verifier cannot. */
 		asm volatile("" : "+r"(i));
-		reason = judge(context, packet, side);
+		reason = judge_led(context, packet, side, astray);
 		if (passes(reason) || side == own)
 			break;
 		side = own;
@@ -266,17 +273,18 @@ static __always_inline void remember(const struct context *context, const struct
 /* Decides about a plain IP packet of an endpoint that is isolated in at least one direction: a reason, perhaps with OPENS. */
 static __always_inline int decide_plain(hook_context *hook, const struct context *context, const struct packet *packet)
 {
-	bool found, opens;
+	bool found, opens, astray;
 	struct flow flow = {};
 	int reason = match(hook, context, packet, &flow, &found, &opens);
 
 	if (reason != REASON_JUDGE)
 		return reason;
-	reason = admit(hook, context, packet, &flow, found, opens);
+	astray = leads_astray(hook, context, packet, opener_of(context, &flow, found));
+	reason = admit(hook, context, packet, &flow, found, opens, astray);
 	return exempt(context) ? exempt_reason(context) : reason;
 }
 
-/* The same for other packets, in two steps. The first one: a reason, or REASON_JUDGE. */
+/* The same for other packets, in three steps. The first one: a reason, or REASON_JUDGE. */
 static __always_inline int match_packet(hook_context *hook, const struct context *context, struct packet *packet)
 {
 	struct flow_scratch *memory = flow_scratch_of_cpu();
@@ -301,15 +309,25 @@ static __always_inline int match_packet(hook_context *hook, const struct context
 	return reason;
 }
 
-/* The second one: judges the packet. */
-static __always_inline int judge_packet(hook_context *hook, const struct context *context, const struct packet *packet)
+/* The second one: whether a flow to a Service leads to a backend that the policy denies. */
+static __always_inline bool leads_packet_astray(hook_context *hook, const struct context *context,
+						const struct packet *packet)
+{
+	struct flow_scratch *memory = flow_scratch_of_cpu();
+
+	return memory && leads_astray(hook, context, packet, opener_of(context, &memory->flow, memory->found));
+}
+
+/* The third one: judges the packet. */
+static __always_inline int judge_packet(hook_context *hook, const struct context *context, const struct packet *packet,
+					bool astray)
 {
 	struct flow_scratch *memory = flow_scratch_of_cpu();
 	int reason;
 
 	if (!memory)
 		return REASON_INCOMPLETE;
-	reason = admit(hook, context, packet, &memory->flow, memory->found, memory->opens);
+	reason = admit(hook, context, packet, &memory->flow, memory->found, memory->opens, astray);
 	if (exempt(context))
 		return exempt_reason(context);
 	remember(context, packet, reason);

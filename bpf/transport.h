@@ -39,6 +39,8 @@
 #define IGMP_MRD_ADVERT 0x30
 #define IGMP_MRD_TERMINATION 0x32
 
+#define DNS_PORT 53
+
 /* RFC 2236 section 2 and RFC 3376 section 4. */
 #define IGMP_QUERY 0x11
 #define IGMP_REPORT 0x12

@@ -31,11 +31,15 @@ interface Between {
   /** The server's. */
   readonly address: string;
   readonly port: number;
+  /** Where the client connects to, if not to the server itself: a Service. */
+  readonly by?: { readonly address: string; readonly port: number };
   /** The client's port; any if not given. */
   readonly localPort?: number;
 }
 
-export async function hold(lab: Lab, { client, server, address, port, localPort }: Between): Promise<Held> {
+export async function hold(lab: Lab, between: Between): Promise<Held> {
+  const { client, server, address, port, localPort } = between;
+  const to = between.by ?? { address, port };
   const scripts = openScripts(lab);
   const start = (name: string, script: string, args: readonly string[]) => {
     const child = scripts.start(name, script, args);
@@ -58,10 +62,10 @@ export async function hold(lab: Lab, { client, server, address, port, localPort 
   try {
     const at = start(server, SERVER, [address, String(port)]);
     if (!(await at.hears("listening", 20_000))) throw new Error(`${server} does not listen at ${port}`);
-    const ports = [port, ...(localPort === undefined ? [] : [localPort])].map(String);
-    const from = start(client, CLIENT, [address, ...ports]);
+    const ports = [to.port, ...(localPort === undefined ? [] : [localPort])].map(String);
+    const from = start(client, CLIENT, [to.address, ...ports]);
     if (!(await from.hears("connected", 20_000)))
-      throw new Error(`${client} does not reach ${address}:${port}`);
+      throw new Error(`${client} does not reach ${to.address}:${to.port}`);
     const sides = { client: from, server: at };
     let lines = 0;
     return {
