@@ -147,6 +147,37 @@ static __always_inline bool leads_to_denied(__attribute__((unused)) hook_context
 }
 #endif
 
+#ifdef CONNTRACK_EVIDENCE
+/* The same of the packet of this run, by the policy of the pod: a step of its own, which reads the packet again, because of the stack. */
+__noinline int leads_frame_astray(hook_context *hook, view_t view)
+{
+	struct scratch_space *memory = scratch_of_cpu();
+	struct context context;
+
+	if (!memory || !context_in(&context, hook, view) || !context.endpoint || !parse_again(hook))
+		return 1;
+	return leads_to_denied(hook, &context, &memory->packet, context.policy[DIRECTION_EGRESS] & ~POLICY_MARKS,
+			       false);
+}
+#else
+static __always_inline int leads_frame_astray(__attribute__((unused)) hook_context *hook,
+					      __attribute__((unused)) view_t view)
+{
+	return 0;
+}
+#endif
+
+/* The same of a plain packet, of a flow that this side has opened. */
+static __always_inline bool leads_plain_astray(hook_context *hook, const struct context *context,
+					       const struct packet *packet, enum direction opener)
+{
+	__u32 identity, *judged;
+
+	return opener == DIRECTION_EGRESS && isolated(context, DIRECTION_EGRESS) &&
+	       find_peer(context, packet, &identity, &judged) && identity & IDENTITY_FRONTEND &&
+	       leads_frame_astray(hook, view_of(context));
+}
+
 /* The same of a flow that this side has opened, by the policy of the pod. */
 static __always_inline bool leads_astray(hook_context *hook, const struct context *context, const struct packet *packet,
 					 enum direction opener)

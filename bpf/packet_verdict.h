@@ -270,17 +270,34 @@ static __always_inline void remember(const struct context *context, const struct
 		fragment_remember(context, packet);
 }
 
+int judge_other(hook_context *hook, view_t view, __u32 astray);
+
+/* A plain packet that leads_frame_astray() has read into the scratch goes on as other packets do. */
+static __always_inline int judge_astray(hook_context *hook, const struct context *context, const struct flow *flow,
+					bool found, bool opens)
+{
+	struct flow_scratch *memory = flow_scratch_of_cpu();
+
+	if (!memory)
+		return REASON_INCOMPLETE;
+	memory->flow = *flow;
+	memory->found = found;
+	memory->opens = opens;
+	return judge_other(hook, view_of(context), true) & (OPENS | (REASONS - 1));
+}
+
 /* Decides about a plain IP packet of an endpoint that is isolated in at least one direction: a reason, perhaps with OPENS. */
 static __always_inline int decide_plain(hook_context *hook, const struct context *context, const struct packet *packet)
 {
-	bool found, opens, astray;
+	bool found, opens;
 	struct flow flow = {};
 	int reason = match(hook, context, packet, &flow, &found, &opens);
 
 	if (reason != REASON_JUDGE)
 		return reason;
-	astray = leads_astray(hook, context, packet, opener_of(context, &flow, found));
-	reason = admit(hook, context, packet, &flow, found, opens, astray);
+	if (leads_plain_astray(hook, context, packet, opener_of(context, &flow, found)))
+		return judge_astray(hook, context, &flow, found, opens);
+	reason = admit(hook, context, packet, &flow, found, opens, false);
 	return exempt(context) ? exempt_reason(context) : reason;
 }
 
