@@ -3,13 +3,13 @@
 //   node test/soak/soak.ts [--minutes N] [--seed S] [--pods N] [--rate PACKETS] [--only FAULT,...] [--bin PATH] [--log FILE]
 
 import { readdirSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { pathToFileURL } from "node:url";
 import { Command } from "commander";
 import { atLeast } from "../../bench/common/options.ts";
 import { randomFrom } from "../../bench/common/random.ts";
 import { messageOf } from "../../src/base/errors.ts";
-import { LAYOUT_DIGEST } from "../../src/gen/layout.ts";
 import { ipJson } from "../../src/lab/iproute.ts";
 import { Teardown } from "../../src/lab/teardown.ts";
 import { cleanUp } from "../../src/lab/weir-process.ts";
@@ -253,6 +253,12 @@ async function entriesToRepair(node: SoakNode): Promise<string[]> {
   );
 }
 
+/** The digest of a build's layout, by its command: an upgrade may have been the last. */
+async function layoutOf(bin: string): Promise<string> {
+  const generated = pathToFileURL(join(dirname(bin), "../src/gen/layout.ts"));
+  return ((await import(generated.href)) as { readonly LAYOUT_DIGEST: string }).LAYOUT_DIGEST;
+}
+
 /** What a long-lived agent holds beyond a new one with the same cluster; then what is left of all of them after the clean-up. */
 async function findLeaks(
   node: SoakNode,
@@ -266,8 +272,9 @@ async function findLeaks(
   // First of both, since the inspector has descriptors, too.
   const oldMemory = await liveMemory(node.agent()?.pid ?? 0);
   const old = await held();
+  const layout = await layoutOf(node.bin());
   for (const name of readdirSync(node.bpffs))
-    if (/^[0-9a-f]{16}$/.test(name) && name !== LAYOUT_DIGEST) leak(`pins of another layout: ${name}`);
+    if (/^[0-9a-f]{16}$/.test(name) && name !== layout) leak(`pins of another layout: ${name}`);
   const interfaces = new Set(ipJson(["link", "show"]).map((link) => String(link["ifindex"])));
   for (const name of readdirSync(join(node.bpffs, "links")))
     if (!interfaces.has(name.split("-")[0] ?? ""))
