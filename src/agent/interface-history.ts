@@ -56,8 +56,8 @@ export function openIncumbents(path: string | undefined): Incumbents {
   let problem: Problem | undefined;
   let written: string | undefined;
   const boot = bootId();
-  /** Pods that still have an object but no interface any more, each with its uid. */
-  const ended = new Map<string, string | undefined>();
+  /** Pods that have no interface any more, as they last were with one, whose objects still name what they had there. */
+  const ended = new Map<string, Pod>();
   function noteEnded(
     found: readonly PodInterface[],
     cluster: Cluster,
@@ -65,12 +65,13 @@ export function openIncumbents(path: string | undefined): Incumbents {
   ): void {
     const alive = new Set([...here.values()].flatMap((pods) => pods.map(({ pod }) => keyOf(pod))));
     for (const { pod } of kept.flatMap(({ pods }) => pods))
-      if (!alive.has(keyOf(pod))) ended.set(keyOf(pod), pod.uid);
+      if (!alive.has(keyOf(pod))) ended.set(keyOf(pod), pod);
     const having = new Set(found.flatMap(podsOf).map(keyOf));
-    for (const [key, uid] of ended) {
+    for (const [key, before] of ended) {
       const object = cluster.pods.get(key);
-      if ((object === undefined && !having.has(key)) || (object !== undefined && object.uid !== uid))
-        ended.delete(key);
+      const isOver =
+        object === undefined ? !having.has(key) : object.uid !== before.uid || hasMoved(before, object);
+      if (isOver) ended.delete(key);
     }
   }
   try {
@@ -207,13 +208,17 @@ export function rememberedOwners(path: string): ReadonlyMap<number, RememberedOw
 
 /** What this agent has seen of pods and links before. */
 interface Witnessed {
-  /** Pods that still have an object but no interface any more, each with its uid. */
-  readonly ended: ReadonlyMap<string, string | undefined>;
-  /** Of the link: whether it was not there before, or nobody knows. */
+  /** Pods that have no interface any more, as they last were with one, whose objects still name what they had there. */
+  readonly ended: ReadonlyMap<string, Pod>;
+  /** Of the link: whether it is new, or that is unknown. */
   readonly age: { readonly isNew: boolean; readonly isUnknown: boolean };
   /** The pods before; undefined at the start. */
   readonly seen: Cluster | undefined;
 }
+
+/** Whether the object names an address that the pod did not have before, and none that it had: that of a new sandbox. */
+const hasMoved = (before: Pod, { ips }: Pod): boolean =>
+  ips.length > 0 && !ips.some(({ text }) => before.ips.some((address) => address.text === text));
 
 /** Whether a pod's object had an address of its own before, so that it says nothing of a new link. */
 function hadAddress(pod: Pod, seen: Cluster | undefined): boolean {
@@ -221,6 +226,17 @@ function hadAddress(pod: Pod, seen: Cluster | undefined): boolean {
   if (before === undefined || !maySame(before, pod)) return false;
   return before.ips.some(({ text }) => pod.ips.some((address) => address.text === text));
 }
+
+/**
+ * Whether a pod shares an interface only because the object of the one that has it may have been old. It has no part in it
+ * any more when its own object is gone, which may have named the address in error.
+ */
+const contends = (pod: Pod, each: PodInterface, before: readonly Incumbent[]): boolean =>
+  before.some(
+    ({ pod: first, unwitnessed }) =>
+      unwitnessed === true &&
+      podsOf(each).some((other) => other !== pod && keyOf(other) === keyOf(first) && maySame(first, other)),
+  );
 
 /**
  * The pods to record for an interface. If nothing is known about it, there are none, unless an earlier agent
@@ -250,7 +266,9 @@ function incumbentsOf(
     const isSure = each.claimed === true || pod.attachment !== undefined;
     const provisional =
       each.claimed !== true &&
-      (earlier === undefined ? isEnded || (!isSure && isOld) : earlier.provisional === true);
+      (earlier === undefined
+        ? isEnded || (!isSure && (isOld || contends(pod, each, before)))
+        : earlier.provisional === true);
     const unwitnessed =
       !isSure &&
       !provisional &&

@@ -121,7 +121,7 @@ function remaining(owners: readonly Owner[]): readonly Owner[] {
 /**
  * Running pods whose addresses are here and nowhere else, though another had the interface first, where nobody knows whether
  * that one's object was old: after a restart of the node the object of a pod that cannot start names an address that is the
- * next pod's by then. A claim or an annotation decides.
+ * next pod's by then. A claim or an annotation decides. Manifests have no statuses that could be old, and no uids.
  */
 function contending(
   scene: Scene,
@@ -136,7 +136,10 @@ function contending(
   if (!owners.some(({ incumbent }) => incumbent?.unwitnessed === true)) return [];
   return sandbox
     .flatMap((each) => evidence.get(each) ?? [])
-    .filter(({ contends, candidate: { pod } }) => contends && !pod.finished && pod.deleting !== true)
+    .filter(
+      ({ contends, candidate: { pod } }) =>
+        contends && pod.uid !== undefined && !pod.finished && pod.deleting !== true,
+    )
     .map(({ candidate }) => ownerOf(scene, candidate, -1));
 }
 

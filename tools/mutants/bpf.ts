@@ -91,8 +91,8 @@ const ADDRESSES: readonly Mutant[] = [
   source("only used places hold addresses", "i < endpoint->addresses_v4_used && ", ""),
   source(
     "an endpoint may have further sources",
-    "return endpoint->more_sources && is_source_v4",
-    "return false && is_source_v4",
+    "(endpoint->more_sources && is_source_v4",
+    "(false && is_source_v4",
   ),
   source(
     "IPv4 sources have versions",
