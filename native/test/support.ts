@@ -122,7 +122,8 @@ export function makeVeth(): Veth {
     remove: () => void run("ip", "link", "del", name),
     ping: () => {
       try {
-        run("ping", "-6", "-n", "-c", "1", "-W", "0.5", `fe80::2%${name}`);
+        // The first answer ends it: on a busy machine one may come late.
+        run("ping", "-6", "-n", "-c", "1", "-i", "0.2", "-w", "1", `fe80::2%${name}`);
         return true;
       } catch (error) {
         if ((error as { status?: number }).status === 1) return false; // ping's word for "no answer"
