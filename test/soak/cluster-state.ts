@@ -7,6 +7,7 @@ import { parseAddress } from "../../src/base/ip.ts";
 import {
   type Cluster,
   type ClusterNode,
+  type ContainerPort,
   keyOf,
   type Namespace,
   type Pod,
@@ -64,12 +65,15 @@ export const randomLabels = (random: Random): LabelMap => ({
 
 export const teamLabels = (random: Random): LabelMap => ({ team: pick(random, TIERS) });
 
+/** Of every pod; one without an object keeps them. */
+const NAMED_PORTS: readonly ContainerPort[] = [
+  { name: "web", port: SERVED_PORTS[0], protocol: "TCP" },
+  { name: "questions", port: SERVED_PORTS[1], protocol: "UDP" },
+];
+
 export function podObject(pod: LocalPod): RawObject {
   const ips = pod.object === "no addresses" ? [] : [{ ip: pod.v4 }, { ip: pod.v6 }];
-  const ports = [
-    { name: "web", containerPort: SERVED_PORTS[0], protocol: "TCP" },
-    { name: "questions", containerPort: SERVED_PORTS[1], protocol: "UDP" },
-  ];
+  const ports = NAMED_PORTS.map(({ port, ...named }) => ({ ...named, containerPort: port }));
   return {
     apiVersion: "v1",
     kind: "Pod",
@@ -313,7 +317,7 @@ function judged(cluster: Cluster, pod: LocalPod): Pod {
     hostNetwork: false,
     node: NODE,
     finished: false,
-    ports: known?.ports ?? [],
+    ports: known?.ports ?? NAMED_PORTS,
     retained: { isolated: { ...pod.isolated }, since: "", why: "", ...(pod.sealed ? { sealed: true } : {}) },
   };
 }
