@@ -18,7 +18,7 @@ import type { NodeTables } from "../node/node-tables.ts";
 import type { EndpointSides } from "../policy/compile.ts";
 import { podsOf } from "../policy/local-endpoints.ts";
 import type { Incumbent, PodInterface } from "../source/interface-discovery.ts";
-import { maySame } from "../source/interface-evidence.ts";
+import { maySame, shareAddress } from "../source/interface-evidence.ts";
 
 /** An interface as it was last enforced. */
 interface Kept {
@@ -217,14 +217,13 @@ interface Witnessed {
 }
 
 /** Whether the object names an address that the pod did not have before, and none that it had: that of a new sandbox. */
-const hasMoved = (before: Pod, { ips }: Pod): boolean =>
-  ips.length > 0 && !ips.some(({ text }) => before.ips.some((address) => address.text === text));
+const hasMoved = (before: Pod, object: Pod): boolean =>
+  object.ips.length > 0 && !shareAddress(object, before);
 
 /** Whether a pod's object had an address of its own before, so that it says nothing of a new link. */
 function hadAddress(pod: Pod, seen: Cluster | undefined): boolean {
   const before = seen?.pods.get(keyOf(pod));
-  if (before === undefined || !maySame(before, pod)) return false;
-  return before.ips.some(({ text }) => pod.ips.some((address) => address.text === text));
+  return before !== undefined && maySame(before, pod) && shareAddress(before, pod);
 }
 
 /**

@@ -196,6 +196,10 @@ const followers = new Map<string | undefined, (pods: Cluster["pods"]) => Readonl
 export const maySame = (a: { readonly uid?: string }, b: { readonly uid?: string }): boolean =>
   a.uid === undefined || b.uid === undefined || a.uid === b.uid;
 
+/** Whether two states of a pod have an address in common. */
+export const shareAddress = (a: Pick<Pod, "ips">, b: Pick<Pod, "ips">): boolean =>
+  a.ips.some(({ text }) => b.ips.some((other) => other.text === text));
+
 export const PROOF_RANK = new Map(PROOFS.map((proof, index) => [proof, index]));
 
 /** Of the places that may count, those with the strongest proof, the likeliest of these. */

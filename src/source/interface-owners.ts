@@ -24,6 +24,7 @@ import {
   PROOF_RANK,
   type Scene,
   sandboxOf,
+  shareAddress,
 } from "./interface-evidence.ts";
 
 /** A pod that has an interface. */
@@ -232,7 +233,7 @@ function hasLeft(scene: Scene, before: Pod, { pod, named, places }: Candidate, i
   const sandbox = sandboxOf(scene, ifindex);
   const elsewhere = [...(named ?? []), ...places];
   if (elsewhere.length === 0 || elsewhere.some((each) => sandbox.includes(each.ifindex))) return false;
-  return !pod.ips.some(({ text }) => before.ips.some((address) => address.text === text));
+  return !shareAddress(pod, before);
 }
 
 function ownerOf(scene: Scene, { pod }: Candidate, ifindex: number, given?: Incumbent): Owner {
