@@ -151,7 +151,7 @@ describe("in random worlds", { timeout: 300_000 }, () => {
       }),
       { numRuns: RUNS },
     );
-    expect(seen).toBeGreaterThan(0);
+    expect(seen).toBeGreaterThan(10);
   });
 
   it("pods that can ask no resolver can ask none, and those that can ask anybody can ask a stranger", () => {
@@ -179,9 +179,9 @@ describe("in random worlds", { timeout: 300_000 }, () => {
           }
         }
       }),
-      { numRuns: RUNS * 3 },
+      { numRuns: RUNS * 6 },
     );
-    expect(Math.min(...Object.values(seen))).toBeGreaterThan(0);
+    expect(Math.min(...Object.values(seen))).toBeGreaterThan(10);
   });
 
   it("a rule that opens everything to everyone does so", () => {
