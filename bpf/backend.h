@@ -88,7 +88,7 @@ __noinline int find_backend(hook_context *hook)
 	return led && !is_at_frontend(memory);
 }
 
-/* Whether the policy denies the pod the backend in the scratch. A pod cannot block itself; but it is no resolver of its own. */
+/* Whether the policy denies the pod the backend in the scratch. A pod cannot block itself; but it is not its own resolver. */
 __noinline int denies_backend(hook_context *hook)
 {
 	const struct endpoint *endpoint = endpoint_of(interface_of(hook));

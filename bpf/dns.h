@@ -715,7 +715,7 @@ static __always_inline int follow_resolver(struct dns_scratch *memory, struct qu
 		return lose_stream(memory, true);
 	if (behind < segment->bytes)
 		return 1;
-	/* What comes before it may still come; a repeated one is no matter. */
+	/* What comes before it may still come; a repeated one changes nothing. */
 	if ((__s32)behind < 0)
 		count_name(memory, unread);
 	else if (segment->ends)

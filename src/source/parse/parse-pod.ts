@@ -46,7 +46,7 @@ const NOTHING: Fields = new Map();
 
 /**
  * Of a static pod the API server shows a copy with a uid of its own; this annotation has the uid that the node and its runtime
- * use. Whoever may create pods can set it on one that names a node: the kubelet does not run such a pod, and a uid
+ * use. Anyone who may create pods can set it on one that names a node: the kubelet does not run such a pod, and a uid
  * only ever counts together with the namespace and name.
  */
 const MIRROR = "kubernetes.io/config.mirror";
