@@ -700,27 +700,44 @@ export async function openNode(spec: NodeSpec, teardown: Teardown) {
       };
       return `${text(probe.from)} -> ${text(probe.to)}, ${expected.get(probe.id)}: ${verdictText(cluster(), probe, bySlot())}`;
     },
-    /** What the agent itself says of a probe, and the last changes. */
+    /** What the agent itself and the kernel's conntrack say of a probe, and the last changes. */
     async examine(probe: ProbeSpec): Promise<string> {
       const [from, to] = [probe.from, probe.to].map((slot) => placed.get(slot)?.pod);
       if (from === undefined || to === undefined) return "";
       const protocol = probe.kind === "ping" ? "ICMP" : probe.kind.startsWith("udp") ? "UDP" : "TCP";
-      const address = (pod: LocalPod): string => (probe.family === 4 ? pod.v4 : pod.v6);
-      const port = protocol === "ICMP" ? [] : ["--port", String(probe.port)];
+      const [source, backend] = [from, to].map((pod) => (probe.family === 4 ? pod.v4 : pod.v6)) as [
+        string,
+        string,
+      ];
+      const reached = probe.frontend?.address ?? backend;
+      const port =
+        protocol === "ICMP"
+          ? []
+          : ["--port", String(probe.frontend === undefined ? probe.port : SERVICE_PORT)];
+      // First, since its entries of connections that did not open go soonest.
+      const tracked = spawnSync(
+        "conntrack",
+        ["-L", "-f", probe.family === 4 ? "ipv4" : "ipv6", "-s", source],
+        {
+          encoding: "utf8",
+        },
+      );
+      const flows = await weir(commands, ["conntrack", "list"]);
       const trace = await weir(commands, [
         "trace",
         "--from",
-        address(from),
+        source,
         "--to",
-        address(to),
+        reached,
         "--protocol",
         protocol,
         ...port,
       ]);
-      const flows = await weir(commands, ["conntrack", "list"]);
-      const own = flows.stdout
-        .split("\n")
-        .filter((line) => line.includes(address(from)) && line.includes(address(to)));
+      const own = [tracked.stdout, flows.stdout].flatMap((text) =>
+        text
+          .split("\n")
+          .filter((line) => line.includes(source) && (line.includes(reached) || line.includes(backend))),
+      );
       return [trace.stdout, trace.stderr, ...own, ...changes].join("\n");
     },
     isIsolated: (pod: LocalPod): boolean => isIsolated(cluster(), pod),
