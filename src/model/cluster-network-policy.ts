@@ -53,6 +53,12 @@ export interface ClusterPolicy {
   readonly omitted?: string;
 }
 
+/** The order of evaluation, for sorting: 0 where tier and priority are equal. */
+export const compareRank = (
+  a: Pick<ClusterPolicy, "tier" | "priority">,
+  b: Pick<ClusterPolicy, "tier" | "priority">,
+): number => TIERS.indexOf(a.tier) - TIERS.indexOf(b.tier) || a.priority - b.priority;
+
 /** The selectors in kubectl's notation, as in "namespaces team=a, pods app=web"; "" is every pod. */
 export function subjectText({ namespaces, pods }: ClusterPolicy["subject"]): string {
   const texts = [

@@ -13,7 +13,7 @@ import {
   type ClusterPolicy,
   type ClusterRule,
   clusterPolicyText,
-  TIERS,
+  compareRank,
   type Tier,
 } from "../model/cluster-network-policy.ts";
 import type { Peer, PortMatch } from "../model/network-policy.ts";
@@ -63,10 +63,7 @@ const NO_POLICIES: ReadonlyMap<string, ClusterPolicy> = new Map();
 
 /** All of them, the strongest first. */
 const ranked = memo((policies: ReadonlyMap<string, ClusterPolicy>): readonly ClusterPolicy[] =>
-  [...policies.values()].sort(
-    (a, b) =>
-      TIERS.indexOf(a.tier) - TIERS.indexOf(b.tier) || a.priority - b.priority || (a.name < b.name ? -1 : 1),
-  ),
+  [...policies.values()].sort((a, b) => compareRank(a, b) || (a.name < b.name ? -1 : 1)),
 );
 
 /** Whether a cluster policy selects a pod, if the pod can be isolated at all. */

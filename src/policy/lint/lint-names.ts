@@ -5,6 +5,7 @@ import {
   type ClusterPolicy,
   type ClusterRule,
   clusterPolicyText,
+  compareRank,
   TIERS,
 } from "../../model/cluster-network-policy.ts";
 import type { PortMatch, Rule } from "../../model/network-policy.ts";
@@ -36,7 +37,8 @@ export function nameFindings(world: World): readonly Finding[] {
     const [first] = named;
     // What cannot be read denies more than it says, or may be the rule that is missing.
     if (first === undefined || !applying.every(isWhole)) return [];
-    const chain = inOrder(applying)
+    const chain = applying
+      .toSorted(compareRank)
       .flatMap(rulesOf)
       .filter(({ direction }) => direction === "egress");
     const scope: Scope = {
@@ -58,9 +60,6 @@ interface Scope {
 
 const namesIn = ({ peers }: ClusterRule): boolean =>
   peers !== "anyone" && peers.some(({ kind }) => kind === "domain");
-
-const inOrder = (policies: readonly ClusterPolicy[]): readonly ClusterPolicy[] =>
-  policies.toSorted((a, b) => TIERS.indexOf(a.tier) - TIERS.indexOf(b.tier) || a.priority - b.priority);
 
 /** The families that any pod or rule mentions: in a cluster of one, rules about the other are not missed. */
 function familiesIn(world: World): readonly Family[] {
@@ -205,8 +204,7 @@ function askedBy(chain: readonly RuleAt[], scope: Scope): Asked {
   return isOpen ? "some" : { who: "anybody", by: undefined };
 }
 
-const isTied = ({ policy: a }: RuleAt, { policy: b }: RuleAt): boolean =>
-  a !== b && a.tier === b.tier && a.priority === b.priority;
+const isTied = ({ policy: a }: RuleAt, { policy: b }: RuleAt): boolean => a !== b && compareRank(a, b) === 0;
 
 /** Of every address of some family at least. */
 const isWide = ({ peers }: ClusterRule): boolean =>

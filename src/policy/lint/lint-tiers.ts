@@ -10,7 +10,7 @@ import {
   type ClusterPolicy,
   type ClusterRule,
   clusterPolicyText,
-  TIERS,
+  compareRank,
 } from "../../model/cluster-network-policy.ts";
 import { matches } from "../../model/selector.ts";
 import { selectsPod } from "../tiers.ts";
@@ -49,8 +49,7 @@ export const rulesOf = (policy: ClusterPolicy): readonly RuleAt[] =>
   );
 
 /** Whether a policy's rules are always evaluated before another's. */
-const isBefore = (a: ClusterPolicy, b: ClusterPolicy): boolean =>
-  a.tier === b.tier ? a.priority < b.priority : TIERS.indexOf(a.tier) < TIERS.indexOf(b.tier);
+const isBefore = (a: ClusterPolicy, b: ClusterPolicy): boolean => compareRank(a, b) < 0;
 
 export const subjectsOverlap = ({ subject: a }: ClusterPolicy, { subject: b }: ClusterPolicy): boolean =>
   mayOverlap(a.namespaces, b.namespaces) && mayOverlap(a.pods, b.pods);
@@ -65,8 +64,7 @@ function tied(policies: readonly ClusterPolicy[], policy: ClusterPolicy): readon
   const before = policies.slice(0, policies.indexOf(policy));
   const other = before.find(
     (each) =>
-      each.tier === policy.tier &&
-      each.priority === policy.priority &&
+      compareRank(each, policy) === 0 &&
       subjectsOverlap(each, policy) &&
       DIRECTIONS.some((direction) =>
         policy.rules[direction].some((rule) =>
