@@ -42,10 +42,14 @@ const PACKET_TESTS = [
   ["stateless", "stateless-fuzz"],
   ["icmp", "headers", "fragments", "sources", "neighbours", "node", "allowed-sources", "wire"],
   ["time"],
+  ["domain-names", "domain-names-tcp", "domain-names-services"],
 ];
+/** Files whose tests have another name. */
+const TESTED_BY: Readonly<Record<string, string>> = { dns: "domain-names" };
 /** Those that know most about a file come before all others. */
 const packetTestsFor = ({ file }: Pick<Mutant, "file">): readonly string[][] => {
-  const own = file.slice(BPF.length, -".h".length).replaceAll("_", "-");
+  const name = file.slice(BPF.length, -".h".length).replaceAll("_", "-");
+  const own = TESTED_BY[name] ?? name;
   return PACKET_TESTS.toSorted((a, b) => Number(b.includes(own)) - Number(a.includes(own))).map((names) =>
     names.map((name) => `test/packet/${name}.test.ts`),
   );

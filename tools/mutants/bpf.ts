@@ -19,6 +19,7 @@ const stateless = inFile("stateless.h");
 const cache = inFile("percpu_cache.h");
 const policy = inFile("policy.h");
 const verdict = inFile("datapath.h");
+const dns = inFile("dns.h");
 
 const PARSING: readonly Mutant[] = [
   parse("an IPv4 header is as long as it says", "length < sizeof(*header) ||", ""),
@@ -438,4 +439,121 @@ const VERDICTS: readonly Mutant[] = [
   ),
 ];
 
-export const BPF_MUTANTS: readonly Mutant[] = [...PARSING, ...ADDRESSES, ...FLOWS, ...STATELESS, ...VERDICTS];
+const NAMES: readonly Mutant[] = [
+  dns(
+    "names have no other characters",
+    "byte == '-' || byte == '_'))\n\t\t\treturn 1;",
+    "byte == '-' || byte == '_'))\n\t\t\treturn 0;",
+  ),
+  dns("letters of both cases are the same", "byte += 'a' - 'A';", "byte += 0;"),
+  dns(
+    "a question's name has no pointer",
+    "if (byte > DNS_LABEL_MAX)\n\t\t\treturn 1;",
+    "if (byte > DNS_LABEL_MAX)\n\t\t\tbyte &= DNS_LABEL_MAX;",
+  ),
+  dns(
+    "a name ends",
+    "if (!reader.valid || reader.length > DNS_NAME_MAX)",
+    "if (reader.length > DNS_NAME_MAX)",
+  ),
+  dns("addresses that lead back are refused", "if (is_nameless(&memory->address)) {", "if (false) {"),
+  dns("link-local addresses are refused", " || (bytes[0] == 169 && bytes[1] == 254)", ""),
+  dns(
+    "addresses behind NAT64 are IPv4's",
+    "key->family == COUNTED_IPV4 || is_nat64",
+    "key->family == COUNTED_IPV4",
+  ),
+  dns("a time to live has a minimum", "ttl < NAME_TTL_MIN ? NAME_TTL_MIN : ", ""),
+  dns("a time to live has a maximum", "ttl > NAME_TTL_MAX ? NAME_TTL_MAX : ttl", "ttl"),
+  dns("a time to live with the highest bit is 0", "ttl >> 31 ? 0 : ttl", "ttl"),
+  dns("an address of one name keeps its other names", "soonest = slot->expires;\n", ""),
+  dns("a shorter time to live does not end a longer one", "if (slot->expires < expires)\n", ""),
+  dns("records end inside the message", "if (at + 10 + length > reader->end)\n\t\treturn 1;", ""),
+  dns("records of other classes are none", "if (read_be16(memory, at + 2) != DNS_IN)\n\t\treturn 0;", ""),
+  dns("an address has its length", "type == DNS_A && length == sizeof(__be32)", "type == DNS_A"),
+  dns("an answer is about the question's name", "question->name != memory->sent.name || ", ""),
+  dns("a question expires", "expired(question->expires) ||", ""),
+  dns("a question has one answer", "bpf_map_delete_elem(&questions, &memory->question) != 0", "false"),
+  dns("only answers answer", "!!(header->flags & DNS_RESPONSE) != response || ", ""),
+  dns("only standard queries are read", "header->flags & DNS_OPERATION ||", ""),
+  dns("a message has one question", "header->questions != bpf_htons(1) || ", ""),
+  dns("errors give no addresses", "(response && header->code & 0x0f)", "false"),
+  dns(
+    "questions of other types are none",
+    "(type->type != bpf_htons(DNS_A) && type->type != bpf_htons(DNS_AAAA))",
+    "false",
+  ),
+  dns("an answer has the question's number", "memory->question.id = header->id;", "memory->question.id = 0;"),
+  dns(
+    "an answer comes from the resolver that was asked",
+    ".resolver = out ? packet->destination : packet->source,",
+    "",
+  ),
+  dns(
+    "an answer comes to the port that asked",
+    ".local_port = out ? packet->source_port : packet->destination_port,",
+    "",
+  ),
+  dns(
+    "a datagram is as long as it says",
+    "length <= UDP_HEADER || (length > packet->payload && !is_first_fragment(packet))",
+    "length <= UDP_HEADER",
+  ),
+  dns(
+    "a resolver is not the pod itself",
+    "owns_v4(&context, (__be32)packet->destination.low))\n\t\treturn 0;",
+    "owns_v4(&context, (__be32)packet->destination.low))\n\t\treturn 1;",
+  ),
+  dns("a resolver is allowed by policy", "if (!is_resolver(hook, &context, packet))\n\t\t\treturn 0;", ""),
+  dns(
+    "a resolver by TCP is one by UDP",
+    "packet->protocol = IPPROTO_UDP;\n\t}\n\treturn 1;",
+    "break;\n\t}\n\treturn 1;",
+  ),
+  dns("what the pod has sent itself teaches it nothing", " || exempt(context) == FLOW_OWN", ""),
+  dns(
+    "a stream begins with the SYN-ACK to the pod's SYN",
+    "bpf_ntohl(memory->tcp.acknowledged) - (__u32)word <= stream_length(word))",
+    "true)",
+  ),
+  dns("a stream's first bytes come first", " || (stream_state(word) == STREAM_OPENED && behind != 0)", ""),
+  dns(
+    "the pod acknowledges what is known",
+    " ||\n\t    (stream_state(word) == STREAM_OPENED && bpf_ntohl(memory->tcp.acknowledged) != (__u32)word)",
+    "",
+  ),
+  dns(
+    "a reset ends a stream",
+    "if (memory->tcp.flags & TCP_RST)\n\t\treturn lose_stream(memory, false);",
+    "",
+  ),
+  dns(
+    "what comes in fragments is not followed",
+    "if (packet->fragment)\n\t\treturn context.direction == DIRECTION_EGRESS ? lose_stream(memory, false) : 0;",
+    "",
+  ),
+  dns(
+    "a message begins where the one before it ends",
+    "segment->sequence + begin + length, 0);",
+    "segment->sequence + begin + left, 0);",
+  ),
+  dns(
+    "a message's length may come before it",
+    "left == 0 && length ? stream_word(STREAM_LENGTH, segment->sequence + begin, length)",
+    "false ? 0",
+  ),
+  dns(
+    "a segment has messages up to a number",
+    "if (segment->messages++ == SEGMENT_MESSAGES)\n\t\treturn lose_stream(memory, true);",
+    "segment->messages++;",
+  ),
+];
+
+export const BPF_MUTANTS: readonly Mutant[] = [
+  ...PARSING,
+  ...ADDRESSES,
+  ...FLOWS,
+  ...STATELESS,
+  ...VERDICTS,
+  ...NAMES,
+];

@@ -323,7 +323,7 @@ const CLUSTER_POLICIES: readonly Mutant[] = [
     from: 'return baseline === undefined || baseline.action === "Pass"',
     to: "return baseline === undefined",
   },
-  tierCompiler("by falling priority", "a.priority - b.priority ||", "b.priority - a.priority ||"),
+  tierCompiler("by falling priority", "compareRank(a, b) ||", "-compareRank(a, b) ||"),
   tierCompiler(
     "policies of equal priority are one group",
     "({ policy }) => policy.priority",
