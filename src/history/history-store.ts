@@ -1,10 +1,11 @@
 // The history on disk: blocks in files of about an hour, bounded in bytes and age. Errors are problems, never
 // exceptions: enforcement does not depend on the history. Damaged parts are skipped and reported.
 
-import { mkdir, open, readdir, readFile, rm, stat, truncate } from "node:fs/promises";
+import { open, readdir, readFile, rm, stat, truncate } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { codeOf, messageOf } from "../base/errors.ts";
+import { makePrivateDirectory } from "../base/private-directory.ts";
 import type { Problem } from "../model/problem.ts";
 import {
   type BlockHead,
@@ -107,7 +108,7 @@ export async function openHistoryStore(
 
   async function write(each: Waiting, now: number): Promise<void> {
     await prune(now, each.frame.length);
-    await mkdir(directory, { recursive: true, mode: 0o700 });
+    await makePrivateDirectory(directory);
     const file = fileFor(each);
     try {
       await appendAt(file.path, file.bytes, each.frame);
@@ -213,7 +214,7 @@ export async function openHistoryStore(
 }
 
 async function filesIn(directory: string): Promise<File[]> {
-  await mkdir(directory, { recursive: true, mode: 0o700 });
+  await makePrivateDirectory(directory);
   const names = (await readdir(directory)).filter((name) => NAME.test(name)).sort();
   const files: File[] = [];
   for (const name of names) files.push(await fileAt(join(directory, name), Number.parseInt(name, 10)));

@@ -1,8 +1,9 @@
 // Copies of manifest files as they were last read without an error: they outlive the agent, as what they declare must.
 
-import { mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { codeOf, messageOf } from "../../base/errors.ts";
+import { makePrivateDirectory } from "../../base/private-directory.ts";
 import type { Problem } from "../../model/problem.ts";
 import type { Contents } from "./file-contents.ts";
 import { hasErrors, type Memory } from "./last-known-good.ts";
@@ -84,7 +85,7 @@ export function openKept(
   }
 
   async function write(name: string, content: Uint8Array | string): Promise<void> {
-    await mkdir(directory ?? "", { recursive: true, mode: 0o700 });
+    await makePrivateDirectory(directory ?? "");
     const target = join(directory ?? "", name);
     await writeFile(`${target}.new`, content, { mode: 0o600 });
     await rename(`${target}.new`, target);
