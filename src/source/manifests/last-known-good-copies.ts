@@ -46,6 +46,8 @@ export function openKept(
   if (directory === undefined) return NOTHING_KEPT;
   /** Digest and size of each copy that this process has made, by its name. */
   const copies = new Map<string, { readonly digest: string; readonly bytes: number }>();
+  /** Of all of them. */
+  let copiedBytes = 0;
   let problem: Problem | undefined;
   let keptIdentity: string | undefined;
   const names = new Map<string, string>();
@@ -97,10 +99,11 @@ export function openKept(
     if (!content.ok || digestOf(content.bytes) !== digest) return true;
     const name = nameOf(file);
     const bytes = content.bytes.length;
-    const others = [...copies].reduce((sum, [each, kept]) => (each === name ? sum : sum + kept.bytes), 0);
-    if (others + bytes > KEPT_BYTES_MAX) return false;
+    const more = bytes - (copies.get(name)?.bytes ?? 0);
+    if (copiedBytes + more > KEPT_BYTES_MAX) return false;
     await write(name, content.bytes);
     copies.set(name, { digest, bytes });
+    copiedBytes += more;
     return true;
   }
 
@@ -112,8 +115,9 @@ export function openKept(
         last === undefined ? [] : [[nameOf(file), last.identity] as const],
       ),
     );
+    const gone = new Map([...known].flatMap(([name, identity]) => (now.has(name) ? [] : [[identity, name]])));
     for (const [name, identity] of now) {
-      const [before] = [...known].find(([each, of]) => of === identity && !now.has(each)) ?? [];
+      const before = gone.get(identity);
       if (known.has(name) || before === undefined) continue;
       await rename(join(directory ?? "", before), join(directory ?? "", name)).catch(ignoreMissing);
       const copied = copies.get(before);
@@ -144,6 +148,7 @@ export function openKept(
     for (const name of await namesIn(directory ?? "")) {
       if (wanted.has(name)) continue;
       await rm(join(directory ?? "", name), { force: true });
+      copiedBytes -= copies.get(name)?.bytes ?? 0;
       copies.delete(name);
     }
     return left === 0
