@@ -56,6 +56,7 @@ export function prefixSets(blocks: readonly Block[]): PrefixSets[] {
   const result: PrefixSets[] = [];
   const inForce = new Map<PeerSet, number>();
   const cut = new Set<Block>();
+  let sets: readonly PeerSet[] = [];
   const path: { place: Place; closes: Block[]; uncuts: Block[] }[] = [];
   const change = (block: Block, by: number) => inForce.set(block.set, (inForce.get(block.set) ?? 0) + by);
   const leave = () => {
@@ -76,11 +77,24 @@ export function prefixSets(blocks: readonly Block[]): PrefixSets[] {
       change(block, -1);
     }
     path.push({ place, closes: place.opens, uncuts });
-    const sets = [...inForce].filter(([, count]) => count > 0).map(([set]) => set);
-    for (const [set, count] of inForce) if (count === 0) inForce.delete(set);
+    sets = setsIn(inForce, sets);
     result.push({ cidr: place.cidr, sets });
   }
   return result;
+}
+
+/** The sets that count; the same list as before if they are the same, as most prefixes share few of them. */
+function setsIn(inForce: Map<PeerSet, number>, before: readonly PeerSet[]): readonly PeerSet[] {
+  let isSame = true;
+  let at = 0;
+  for (const [set, count] of inForce) {
+    if (count === 0) inForce.delete(set);
+    if (count <= 0) continue;
+    isSame &&= before[at] === set;
+    at += 1;
+  }
+  if (isSame && at === before.length) return before;
+  return [...inForce].filter(([, count]) => count > 0).map(([set]) => set);
 }
 
 function placesOf(blocks: readonly Block[]): Place[] {

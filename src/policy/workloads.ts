@@ -414,10 +414,21 @@ function askedBy({ terms, termNumbers }: NumberedTerms): Asked {
     }),
   );
   const bySetKey = new Map(peers.map((each) => [each.set.key, each]));
-  const coverings = prefixSets(blocksOf(peers.map(({ set }) => set))).map(({ cidr, sets }): Covering => {
+  // Most prefixes are covered by the same few sets: what follows from these is kept once.
+  const known = new Map<string, Omit<Covering, "cidr">>();
+  const coveredBy = (sets: readonly PeerSet[]): Omit<Covering, "cidr"> => {
     const own = sets.map((set) => bySetKey.get(set.key) as Peers);
+    const key = own.map(({ index }) => index).join(",");
+    const found = known.get(key);
+    if (found !== undefined) return found;
     const plain = own.flatMap((each) => each.terms.filter(({ term }) => term.resolves === undefined));
-    return { cidr, peers: own, terms: setOf(plain.map(({ number }) => number)) };
+    const covered = { peers: own, terms: setOf(plain.map(({ number }) => number)) };
+    known.set(key, covered);
+    return covered;
+  };
+  const coverings = prefixSets(blocksOf(peers.map(({ set }) => set))).map(({ cidr, sets }): Covering => {
+    const { peers: own, terms: numbers } = coveredBy(sets);
+    return { cidr, peers: own, terms: numbers };
   });
   return {
     selections: selectionsOf(peers),
@@ -462,13 +473,13 @@ function changedCoverings(before: Asked, after: Asked): readonly Covering[] {
   for (const each of after.coverings) {
     const was = known.get(each.cidr.text);
     known.delete(each.cidr.text);
-    if (was === undefined || numbersText(was) !== numbersText(each)) changed.push(each);
+    if (was === undefined || numbersText(was.peers) !== numbersText(each.peers)) changed.push(each);
   }
   return [...changed, ...known.values()];
 }
 
 /** Of all terms that may match an address there: those with a port name, too. */
-const numbersText = memo(({ peers }: Covering): string =>
+const numbersText = memo((peers: Covering["peers"]): string =>
   peers
     .flatMap(({ terms }) => terms.map(({ number }) => number))
     .sort((a, b) => a - b)
