@@ -217,7 +217,7 @@ const FLOWS: readonly Mutant[] = [
   decide(
     "a segment of no flow that passes freely opens none",
     "CACHED_FREE);\n\t\treturn REASON_NOT_ISOLATED;",
-    "CACHED_FREE);\n\t\treturn admit(hook, context, packet, flow, false, true);",
+    "CACHED_FREE);\n\t\treturn admit(hook, context, packet, flow, false, true, false);",
   ),
   decide(
     "a segment of the node's of no flow opens none",
