@@ -144,7 +144,7 @@ __noinline int verdict_of_link(hook_context *hook, view_t view, __u32 transport)
 	at.network = offset_of(&cursor);
 	if (is_v6(packet))
 		return verdict_of_icmpv6(hook, &context, packet, &at);
-	return packet->protocol == IPPROTO_ICMP ? verdict_of_icmp(&context, packet)
+	return packet->protocol == IPPROTO_ICMP ? verdict_of_icmp(hook, &context, packet, &at)
 						: verdict_of_igmp(hook, &context, packet, &at);
 }
 

@@ -35,7 +35,7 @@ enum reason : __u8 {
 	REASON_UNKNOWN = 22,      /* the interface has no entry in the endpoint table */
 	REASON_INCOMPLETE = 23,   /* a map lacks an entry that the agent should have written */
 	REASON_UNTRACKED = 24,    /* a TCP segment other than a SYN, of no known flow, and no rule allows it */
-	REASON_ROUTER = 25,       /* from the pod, an advertisement, redirect or query that only routers send */
+	REASON_ROUTER = 25,       /* from the pod, what only routers send, or an ICMP error about others' packets */
 	REASON_LIMITED = 26,      /* from the pod, ARP, neighbour discovery, MLD or IGMP above the rate limit */
 	REASON_ENCAPSULATED = 27, /* from the pod, a tunnel to a node's own address */
 	REASON_MISDIRECTED = 28,  /* to the pod, a unicast frame on a bridge for an address that is not its own */

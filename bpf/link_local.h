@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Link-local control traffic, to which no policy applies: ARP, neighbour discovery, MLD and IGMP. To a pod ARP and neighbour discovery
+ * Link-local control traffic, to which no policy applies: ARP, neighbour discovery, MLD and IGMP; and what only routers send. To a pod ARP and neighbour discovery
  * pass, since routers and other hosts may add options; MLD and IGMP pass in exact formats, which carry no other data. From a pod all of
  * it passes only in exact formats, about the pod's own addresses, and within a rate limit. A pod is not a router: messages that only
- * routers send are dropped.
+ * routers send are dropped, and errors about packets that did not go to the pod.
  */
 #ifndef WEIR_LINK_LOCAL_H
 #define WEIR_LINK_LOCAL_H
@@ -439,6 +439,37 @@ static __always_inline bool is_from_router(__u8 type)
 	       type == MRD_TERMINATION;
 }
 
+/* Of a whole packet: RFC 1812 4.3.2.3, RFC 4443 2.4. */
+#define ERROR_MAX_V4 576
+#define ERROR_MAX_V6 1280
+
+/*
+ * An ICMP error from the pod. It passes at the other end as part of the flow that it quotes, from whichever source, since any router may send it. So
+ * the quoted packet must have gone to the pod, or to what it forwards for: `sources`. Errors are not fragmented: the rest of one would not be seen.
+ */
+static __always_inline int verdict_of_error(hook_context *hook, const struct context *context,
+					    const struct packet *packet, const struct place *at)
+{
+	__u32 quote = at->transport + sizeof(struct icmp_header), bytes = at->transport - at->network + packet->payload;
+	const struct ipv6hdr *v6;
+	const struct iphdr *v4;
+
+	if (!guarded(context))
+		return NOT_NEIGHBOUR;
+	if (packet->fragment || bytes > (is_v6(packet) ? ERROR_MAX_V6 : ERROR_MAX_V4))
+		return REASON_MALFORMED;
+	if (!is_v6(packet)) {
+		v4 = bytes_at(hook, quote, sizeof(*v4));
+		if (!v4 || packet->payload < sizeof(struct icmp_header) + sizeof(*v4))
+			return REASON_MALFORMED;
+		return owns_v4(context, v4->daddr) ? NOT_NEIGHBOUR : REASON_ROUTER;
+	}
+	v6 = bytes_at(hook, quote, sizeof(*v6));
+	if (!v6 || packet->payload < sizeof(struct icmp_header) + sizeof(*v6))
+		return REASON_MALFORMED;
+	return owns_v6(context, (const void *)&v6->daddr) ? NOT_NEIGHBOUR : REASON_ROUTER;
+}
+
 static __always_inline int verdict_of_icmpv6(hook_context *hook, const struct context *context,
 					     const struct packet *packet, const struct place *at)
 {
@@ -459,15 +490,17 @@ static __always_inline int verdict_of_icmpv6(hook_context *hook, const struct co
 		return verdict_of_discovery(hook, context, packet, at);
 	if (is_listener(type) && is_exact_listener(hook, context, packet, at) && owns_listener(context, packet))
 		return neighbour_unless_over_rate(context);
-	return NOT_NEIGHBOUR;
+	return has_error_type(packet) ? verdict_of_error(hook, context, packet, at) : NOT_NEIGHBOUR;
 }
 
-static __always_inline int verdict_of_icmp(const struct context *context, const struct packet *packet)
+static __always_inline int verdict_of_icmp(hook_context *hook, const struct context *context,
+					   const struct packet *packet, const struct place *at)
 {
-	if (context->direction == DIRECTION_EGRESS &&
-	    (packet->icmp_type == ICMP_REDIRECT || packet->icmp_type == ICMP_ROUTER_ADVERT))
+	if (context->direction == DIRECTION_INGRESS)
+		return NOT_NEIGHBOUR;
+	if (packet->icmp_type == ICMP_REDIRECT || packet->icmp_type == ICMP_ROUTER_ADVERT)
 		return REASON_ROUTER;
-	return NOT_NEIGHBOUR;
+	return has_error_type(packet) ? verdict_of_error(hook, context, packet, at) : NOT_NEIGHBOUR;
 }
 
 /* Whether it may be one of the packets that this file handles. */

@@ -184,16 +184,21 @@ static __always_inline bool is_neighbour_discovery(const struct packet *packet)
 	       !packet->fragment;
 }
 
-/* Whether an ICMP message quotes the packet that it is about. */
-static __always_inline bool is_icmp_error(const struct packet *packet)
+/* Whether an ICMP message quotes the packet that it is about, by its type. */
+static __always_inline bool has_error_type(const struct packet *packet)
 {
-	if (packet->fragment)
+	if (is_later_fragment(packet))
 		return false;
 	if (is_v6(packet))
 		return packet->protocol == IPPROTO_ICMPV6 && packet->icmp_type < ICMPV6_INFORMATIONAL;
 	return packet->protocol == IPPROTO_ICMP &&
 	       (packet->icmp_type == ICMP_DEST_UNREACH || packet->icmp_type == ICMP_TIME_EXCEEDED ||
 		packet->icmp_type == ICMP_PARAMETERPROB);
+}
+
+static __always_inline bool is_icmp_error(const struct packet *packet)
+{
+	return !packet->fragment && has_error_type(packet);
 }
 
 #endif

@@ -5,7 +5,16 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { ipBatch, ipJson } from "../../src/lab/iproute.ts";
 import { NODE } from "../../src/lab/netns-lab.ts";
 import { growth } from "./counted.ts";
-import { FRIENDS_ONLY, SERVER, SERVER_V4, SERVER_V6, STRANGER, single, smallWorld } from "./small-world.ts";
+import {
+  FRIEND,
+  FRIENDS_ONLY,
+  SERVER,
+  SERVER_V4,
+  SERVER_V6,
+  STRANGER,
+  single,
+  smallWorld,
+} from "./small-world.ts";
 import { openWorld, type World } from "./world.ts";
 
 const OUTSIDE = "outside";
@@ -99,6 +108,29 @@ describe("a pod that resolves its gateway with another's address", () => {
     const learnt = ipJson(["neigh", "show", "dev", world.lab.wire(STRANGER).link]);
     expect(learnt.map(({ dst }) => dst)).not.toContain(friend);
   });
+});
+
+describe("an ICMP error that a pod's kernel sends", () => {
+  const CLOSED = 4_321;
+  const SERVICES = { 4: "10.96.61.1", 6: "fd96:61::1" } as const;
+
+  it.each(FAMILIES)(
+    "gets to who sent to a closed port, also by NAT: IPv$family",
+    async ({ family, server }) => {
+      const to = { address: server, port: CLOSED };
+      world.lab.rewrite([{ address: SERVICES[family], protocol: "udp", port: 80, to, masquerade: false }]);
+      try {
+        for (const where of [to, { address: SERVICES[family], port: 80 }]) {
+          const probe = { ...where, kind: "udp", timeoutMs: 20_000 } as const;
+          expect(await world.lab.probe(FRIEND, probe)).toMatchObject({
+            ...{ result: "failed", reason: expect.stringContaining("REFUSED") },
+          });
+        }
+      } finally {
+        world.lab.rewrite([]);
+      }
+    },
+  );
 });
 
 describe("a probe of this node", () => {

@@ -16,6 +16,9 @@ import { openWorld, type World } from "./world.ts";
 const REACHED_MS = 20_000;
 const SILENT_MS = 1_500;
 
+/** As a router of the way, which may report errors about others' packets. */
+const ROUTER = "router";
+
 const TABLE = "weir_stateless";
 function trackAll(): void {
   track(TABLE);
@@ -43,7 +46,10 @@ let transfers: Transfers | undefined;
 let port = 7_000;
 
 beforeAll(async () => {
-  world = await openWorld(smallWorld("wt-less", { "friends.yaml": FRIENDS_IN }));
+  world = await openWorld({
+    ...smallWorld("wt-less", { "friends.yaml": FRIENDS_IN }),
+    machines: [{ name: ROUTER, addresses: ["10.63.61.100"] }],
+  });
   agent = await world.start();
 });
 
@@ -232,9 +238,9 @@ describe("of what others send about such a connection", () => {
       send(from, "error", SERVER_V4, SERVER_V4, port, FRIEND_V4, of);
     const KEYS = ["ingress related", "ingress denied", "ingress untracked"] as const;
     const attempts = async () => {
-      error(STRANGER, client);
+      error(ROUTER, client);
       // Of no connection.
-      error(STRANGER, 1);
+      error(ROUTER, 1);
       send(STRANGER, "tcp", STRANGER_V4, client, SERVER_V4, port, 0x10);
       send(STRANGER, "tcp", STRANGER_V4, client, SERVER_V4, port, 0x12);
       send(STRANGER, "tcp", STRANGER_V4, client, SERVER_V4, port, 0x11);
@@ -247,10 +253,22 @@ describe("of what others send about such a connection", () => {
     expect(await running.progress(REACHED_MS)).toBe(ALL);
     await put("friends.yaml", NOBODY_IN);
     const after = await growth(world, SERVER, ["ingress related", "ingress denied"], async () => {
-      error(STRANGER, client);
+      error(ROUTER, client);
       error(FRIEND, client);
     });
     expect(after).toEqual({ "ingress related": 0, "ingress denied": 2 });
+  });
+
+  it("another pod sends no ICMP errors about it", async () => {
+    await open(SERVER_V4, "echo");
+    const client = await withoutEntry();
+    const atServer = await growth(world, SERVER, ["ingress related", "ingress denied"], async () => {
+      const atStranger = await growth(world, STRANGER, ["egress router"], async () => {
+        send(STRANGER, "error", SERVER_V4, SERVER_V4, port, FRIEND_V4, client);
+      });
+      expect(atStranger).toEqual({ "egress router": 1 });
+    });
+    expect(atServer).toEqual({ "ingress related": 0, "ingress denied": 0 });
   });
 
   it("a revoked connection stays revoked, whatever both sides send", async () => {

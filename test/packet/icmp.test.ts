@@ -2,11 +2,13 @@
 
 import { describe, expect, it } from "vitest";
 import type { Address } from "../../src/base/ip.ts";
-import { IP_PROTOCOL, type Part, TCP_FLAG, u32 } from "../../src/engines/frame-builder.ts";
+import { IP_PROTOCOL, icmp, type Part, TCP_FLAG, u32 } from "../../src/engines/frame-builder.ts";
+import { address, block } from "../support/model.ts";
 import {
   chained,
   EXTENSION,
   echo,
+  fragment,
   frame,
   ICMP_ERROR,
   type IcmpError,
@@ -16,6 +18,7 @@ import {
   type Segment,
   SYN_ACK,
   sctpSegment,
+  tagged,
   tcpSegment,
   udpSegment,
 } from "./frames.ts";
@@ -41,6 +44,7 @@ const SPOKEN = (family: 4 | 6) => [
   sctpSegment(40_000, 5_000),
   echo(family, 9),
 ];
+const GROUP = { 4: address("224.0.0.251"), 6: address("ff02::fb") } as const;
 const router = (a: Addresses): Address => a.node;
 
 testTable("an ICMP error into the pod", world, [
@@ -300,10 +304,103 @@ testTable("an ICMP error from the pod", world, [
         ),
         "policy",
       ),
-      outOf("both", icmpError(a.pods.both, a.stranger, "too big", []), "denied"),
+      outOf("both", icmpError(a.pods.both, a.stranger, "too big", []), "malformed"),
     ],
   },
 ]);
+
+/** A pod may be asked to report any error about what came to it, isolated or not; and it is no router. */
+testTable("an ICMP error from a pod that is not isolated", world, [
+  {
+    name: "is about a packet to that pod",
+    steps: (a) =>
+      ERRORS.flatMap((error) =>
+        SPOKEN(a.family).flatMap((segment) => {
+          const about = (destination: Address, source = a.pods.in) =>
+            icmpError(a.pods.open, source, error, quoteOf(source, destination, segment));
+          return [
+            outOf("open", about(a.pods.open), "not-isolated"),
+            outOf("open", about(a.pods.open, a.stranger), "not-isolated"),
+            outOf("open", about(a.stranger), "router"),
+            outOf("open", about(a.pods.both), "router"),
+            outOf("open", about(a.pods.in), "router"),
+            outOf("open", about(a.node), "router"),
+            outOf("open", about(GROUP[a.family]), "router"),
+          ];
+        }),
+      ),
+  },
+  {
+    name: "behind other headers too",
+    steps: (a) => {
+      const [type, code] = ICMP_ERROR.unreachable[a.family];
+      const about = (destination: Address): Segment => ({
+        number: a.family === 4 ? IP_PROTOCOL.ICMP : IP_PROTOCOL.ICMPV6,
+        payload: icmp(type, code, u32(0), quoteOf(a.pods.in, destination, udpSegment(40_000, 53))),
+      });
+      const behind = (segment: Segment) =>
+        a.family === 4
+          ? frame(a.pods.open, a.pods.in, segment, { v4: { options: new Uint8Array(8).fill(1) } })
+          : frame(a.pods.open, a.pods.in, chained([EXTENSION.DESTINATION, EXTENSION.FRAGMENT], segment));
+      return [
+        outOf("open", behind(about(a.pods.open)), "not-isolated"),
+        outOf("open", behind(about(a.stranger)), "router"),
+        outOf("open", tagged([0x8100], frame(a.pods.open, a.pods.in, about(a.pods.open))), "not-isolated"),
+        outOf("open", tagged([0x8100], frame(a.pods.open, a.pods.in, about(a.stranger))), "router"),
+      ];
+    },
+  },
+  {
+    name: "has the header of the packet that it is about, is not longer than errors are, and in one piece",
+    steps: (a) => {
+      const headers = { 4: 20, 6: 40 }[a.family];
+      const most = { 4: 576, 6: 1_280 }[a.family] - headers - 8;
+      const quote = quoteOf(a.pods.in, a.pods.open, {
+        number: IP_PROTOCOL.UDP,
+        payload: new Uint8Array(2_000),
+      });
+      const [type, code] = ICMP_ERROR.unreachable[a.family];
+      const number = a.family === 4 ? IP_PROTOCOL.ICMP : IP_PROTOCOL.ICMPV6;
+      const message = icmp(type, code, u32(0), quote.subarray(0, 400));
+      const about = (bytes: number) =>
+        icmpError(a.pods.open, a.pods.in, "unreachable", quote.subarray(0, bytes));
+      const piece = (offset: number, more: boolean) =>
+        fragment(
+          a.pods.open,
+          a.pods.in,
+          { number, payload: [...message].slice(offset * 8, more ? 80 : undefined) },
+          { id: 7, offset, more },
+        );
+      return [
+        outOf("open", about(headers), "not-isolated"),
+        outOf("open", about(headers - 1), "malformed"),
+        outOf("open", about(0), "malformed"),
+        outOf("open", about(most), "not-isolated"),
+        outOf("open", about(most + 1), "malformed"),
+        outOf("open", piece(0, true), "malformed"),
+        outOf("open", piece(10, false), "not-isolated"),
+      ];
+    },
+  },
+]);
+
+describe("an ICMP error from a pod that forwards", () => {
+  it.each(BOTH_FAMILIES)("is about packets to what it may send from: IPv$family", async (a) => {
+    const behind = { 4: address("10.77.8.9"), 6: address("fd77::9") }[a.family];
+    await world().enforce(
+      [{ peers: [block("0.0.0.0/0"), block("::/0")], ports: "all" }],
+      ["10.77.0.0/16", "fd77::/64"],
+    );
+    const about = (destination: Address) =>
+      icmpError(a.pods.both, a.friend, "too big", quoteOf(a.friend, destination, udpSegment(40_000, 53)));
+    expectSteps(world(), [
+      outOf("both", about(behind), "policy"),
+      outOf("both", about(a.pods.both), "policy"),
+      outOf("both", about(a.stranger), "router"),
+    ]);
+    await world().enforce();
+  });
+});
 
 describe("an ICMP error about a revoked flow", () => {
   it.each(BOTH_FAMILIES)("is none about an allowed one: IPv$family", async (a) => {

@@ -134,10 +134,23 @@ function judgeSaid(own: Own, packet: Packet): string | undefined {
     if (!isExactIgmp(packet)) return undefined;
     return isNone(source) || isOwn(own, 4, source) ? "neighbour" : "spoofed";
   }
+  if ((kind === "4 1" || kind === "6 58") && isErrorType(family, type)) return judgeErrorSaid(own, packet);
   if (kind !== "6 58") return undefined;
   if (type >= 133 && type <= 136) return judgeDiscovery(own, packet, type);
   const isReport = [131, 132, 143].includes(type) && (isNone(source) || isLinkLocal(source));
   return isReport && isExactListener(packet, type) ? "neighbour" : undefined;
+}
+
+const isErrorType = (family: 4 | 6, type: number): boolean =>
+  family === 4 ? [3, 11, 12].includes(type) : type >= 0 && type < 128;
+
+/** It is about a packet to the pod: RFC 1812 4.3.2, RFC 4443 2.4. */
+function judgeErrorSaid(own: Own, { family, part, between, body, bodyLength }: Packet): string | undefined {
+  const [headers, most] = family === 4 ? [20, 576] : [40, 1_280];
+  const isCut = Math.min(body.length, bodyLength) < 8 + headers;
+  if (part !== "whole" || isCut || headers + between.length + bodyLength > most) return "malformed";
+  const destination = family === 4 ? body.subarray(24, 28) : body.subarray(32, 48);
+  return isOwn(own, family, hex(destination)) ? undefined : "router";
 }
 
 /** RFC 4861 4: solicitations and advertisements with at most one option, of eight bytes. */
@@ -263,7 +276,7 @@ function judgeError(
   { family, protocol, part, icmpType, body, destination }: Packet,
   out: boolean,
 ): string {
-  const isError = family === 4 ? [3, 11, 12].includes(icmpType ?? 0) : (icmpType ?? 128) < 128;
+  const isError = isErrorType(family, icmpType ?? -1);
   if (protocol !== (family === 4 ? 1 : 58) || !isError || part !== "whole") return "denied";
   const quoted = readQuoted(body.subarray(8), family);
   const known = quoted !== undefined && memory.flows.has(flowOf(quoted, !out));

@@ -80,7 +80,7 @@ const PARSING: readonly Mutant[] = [
     "(TCP_SYN | TCP_ACK)) == TCP_SYN",
   ),
   transport("no router forwarded a neighbour's message", "packet->hop_limit == 255 &&", ""),
-  transport("a fragment is no ICMP error", "if (packet->fragment)\n\t\treturn false;", ""),
+  transport("a fragment is no ICMP error", "!packet->fragment && has_error_type", "has_error_type"),
 ];
 
 const ADDRESSES: readonly Mutant[] = [
@@ -112,6 +112,27 @@ const ADDRESSES: readonly Mutant[] = [
   ),
   neighbour("a pod is no router", "type == ND_ROUTER_ADVERT || ", ""),
   neighbour("IPv4 has redirects too", "packet->icmp_type == ICMP_REDIRECT || ", ""),
+  neighbour(
+    "a pod reports about packets to itself: IPv4",
+    "owns_v4(context, v4->daddr) ? NOT_NEIGHBOUR : REASON_ROUTER",
+    "NOT_NEIGHBOUR",
+  ),
+  neighbour(
+    "a pod reports about packets to itself: IPv6",
+    "owns_v6(context, (const void *)&v6->daddr) ? NOT_NEIGHBOUR : REASON_ROUTER",
+    "NOT_NEIGHBOUR",
+  ),
+  neighbour("a pod's ICMP error is whole", "if (packet->fragment || bytes >", "if (bytes >"),
+  neighbour(
+    "a pod's ICMP error is short",
+    "packet->fragment || bytes > (is_v6",
+    "packet->fragment || !(is_v6",
+  ),
+  neighbour(
+    "a pod's ICMP error has the header that it quotes",
+    "!v4 || packet->payload < sizeof(struct icmp_header) + sizeof(*v4)",
+    "!v4",
+  ),
   neighbour("a pod does not query", "message->type == IGMP_QUERY || ", ""),
   neighbour(
     "a pod advertises its own addresses only",
