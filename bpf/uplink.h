@@ -17,6 +17,7 @@
 
 #define TAGS_MAX 8      /* VLAN tags that are parsed; the kernel itself has no limit */
 #define FRAME_MASK 0xff /* no header that is read here begins beyond it */
+#define AF_INET6 10     /* of <linux/socket.h>, which is not for programs */
 
 /* Copies `size` bytes, a constant, from offset `at` of the frame; false if the frame is shorter. */
 static __always_inline bool read_frame(struct xdp_md *xdp, __u32 at, void *to, __u32 size)
@@ -91,6 +92,34 @@ static __always_inline bool is_discovery(struct xdp_md *xdp, __u32 at, const str
 	       icmp.type <= ND_REDIRECT && icmp.code == 0;
 }
 
+/* Whether the packet is for this link or this node, by the kernel's routes. Neighbour discovery is nothing else; the kernel forwards it like any packet. */
+static __always_inline bool ends_here(struct xdp_md *xdp, const struct ipv6hdr *header, bool tagged)
+{
+	struct bpf_fib_lookup route = {
+		.family = AF_INET6,
+		.l4_protocol = IPPROTO_ICMPV6,
+		.ifindex = xdp->ingress_ifindex,
+	};
+	const __u8 *to = header->daddr.in6_u.u6_addr8;
+
+	if (to[0] == 0xff || (to[0] == 0xfe && (to[1] & 0xc0) == 0x80))
+		return true;
+	__builtin_memcpy(route.ipv6_src, &header->saddr, sizeof(route.ipv6_src));
+	__builtin_memcpy(route.ipv6_dst, &header->daddr, sizeof(route.ipv6_dst));
+	switch (bpf_fib_lookup(xdp, &route, sizeof(route), 0)) {
+	case BPF_FIB_LKUP_RET_NOT_FWDED:
+	case BPF_FIB_LKUP_RET_BLACKHOLE:
+	case BPF_FIB_LKUP_RET_UNREACHABLE:
+	case BPF_FIB_LKUP_RET_PROHIBIT:
+		return true;
+	case BPF_FIB_LKUP_RET_FWD_DISABLED:
+		/* Of the uplink itself: a VLAN device above it may forward. */
+		return !tagged;
+	default:
+		return false;
+	}
+}
+
 static __always_inline enum screened screen_v6(struct xdp_md *xdp, __u32 at, __u32 version, __u32 bytes)
 {
 	struct cidr_v6_key source = { .length = 128 };
@@ -99,7 +128,7 @@ static __always_inline enum screened screen_v6(struct xdp_md *xdp, __u32 at, __u
 
 	if (!read_frame(xdp, at, &header, sizeof(header)) || header.version != 6)
 		return SCREENED_MALFORMED;
-	if (is_discovery(xdp, at, &header))
+	if (is_discovery(xdp, at, &header) && ends_here(xdp, &header, at > sizeof(struct ethhdr)))
 		return SCREENED_NEIGHBOUR;
 	__builtin_memcpy(source.address, &header.saddr, sizeof(source.address));
 	list = bpf_map_lookup_elem(&denied_v6, &version);

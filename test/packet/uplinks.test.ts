@@ -1,9 +1,12 @@
 // Frames on an uplink, one by one: the program's verdict on them, and what it counts.
 
-import { describe, expect, it } from "vitest";
+import { readFileSync, writeFileSync } from "node:fs";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import type { Address } from "../../src/base/ip.ts";
 import { writeDenied } from "../../src/datapath/denied-prefix-maps.ts";
 import { bytes, ETHER_TYPE, ethernet } from "../../src/engines/frame-builder.ts";
 import { SCREENED_NAMES } from "../../src/gen/layout.ts";
+import { ipBatch } from "../../src/lab/iproute.ts";
 import { address } from "../support/model.ts";
 import { arp, EXTENSION, fragment, frame, icmpSegment, tagged, tcpSegment, udpSegment } from "./frames.ts";
 import { mutator } from "./mutate.ts";
@@ -130,6 +133,47 @@ describe("protocols that a link depends on pass, whatever the source", () => {
     // A router has forwarded it; or it is nothing of the kind.
     expect(screen(discovery(254))).toBe("denied");
     expect(screen(discovery(255, 1))).toBe("denied");
+  });
+
+  describe("neighbour discovery to where the node's routes lead", () => {
+    const DEVICE = "wt-routes";
+    const FORWARDING = "/proc/sys/net/ipv6/conf/all/forwarding";
+    const before = readFileSync(FORWARDING, "utf8");
+    beforeAll(() => {
+      ipBatch([
+        `link add ${DEVICE} type veth peer name ${DEVICE}-peer`,
+        `link set ${DEVICE} up`,
+        `link set ${DEVICE}-peer up`,
+        `addr add fd01:5::1/64 dev ${DEVICE} nodad`,
+        `route add fd01:6::9/128 dev ${DEVICE}`,
+        "route add blackhole fd01:7::/64",
+      ]);
+    });
+    afterAll(() => {
+      writeFileSync(FORWARDING, before);
+      ipBatch([`link del ${DEVICE}`, "route del blackhole fd01:7::/64"]);
+    });
+
+    it.each([
+      { to: "ff02::1", what: "a group", forwarding: 1, result: "neighbour" },
+      { to: "fe80::9", what: "the link", forwarding: 1, result: "neighbour" },
+      { to: "fd01:5::1", what: "the node", forwarding: 1, result: "neighbour" },
+      { to: "fd01:8::9", what: "nowhere", forwarding: 1, result: "neighbour" },
+      { to: "fd01:7::9", what: "a black hole", forwarding: 1, result: "neighbour" },
+      { to: "fd01:5::9", what: "a pod behind a prefix", forwarding: 1, result: "denied" },
+      { to: "fd01:6::9", what: "a pod behind a host route", forwarding: 1, result: "denied" },
+      { to: "fd01:6::9", what: "a pod, in a VLAN tag", forwarding: 1, isTagged: true, result: "denied" },
+      { to: "fd01:6::9", what: "a pod of a node that does not forward", forwarding: 0, result: "neighbour" },
+      { to: "fd01:6::9", what: "the same in a VLAN tag", forwarding: 0, isTagged: true, result: "denied" },
+    ])("$what ($to): $result", ({ to, forwarding, isTagged, result }) => {
+      writeFileSync(FORWARDING, String(forwarding));
+      const sent = (source: Address): string => {
+        const wire = frame(source, address(to), icmpSegment(6, 136), { v6: { hopLimit: 255 } });
+        return screen(isTagged ? tagged([0x8100], wire) : wire);
+      };
+      expect(sent(FOE6)).toBe(result);
+      expect(sent(FRIENDS[2])).toBe(result === "denied" ? "passed" : result);
+    });
   });
 
   it("but nothing that only resembles it", () => {
